@@ -1,0 +1,42 @@
+/** The settings that both programs have, with the same meaning in each. */
+import { join } from 'node:path';
+import { setting } from './config.ts';
+import { choice, flag, path } from './setting-types.ts';
+
+export const stateDirectory = setting({
+  name: 'BERTH_STATE_DIR',
+  schema: path,
+  optional: true,
+  description: "berth's own state; the default is `.berth` in BERTH_CONFIG_DIR.",
+});
+
+export const logLevel = setting({
+  name: 'BERTH_LOG_LEVEL',
+  schema: choice('debug', 'info', 'warn', 'error'),
+  default: 'info',
+  description: 'The least severe level that is logged.',
+});
+
+export const logPretty = setting({
+  name: 'BERTH_LOG_PRETTY',
+  schema: flag,
+  default: 'false',
+  description: 'Log short lines for a person at a terminal instead of JSON.',
+});
+
+/** The configuration directory; each program mounts the volume somewhere else. */
+export const configDirectory = (mountedAt: string) =>
+  setting({
+    name: 'BERTH_CONFIG_DIR',
+    schema: path,
+    default: mountedAt,
+    description: "The volume: the CLI's configuration directory (its CLAUDE_CONFIG_DIR).",
+  });
+
+/** Where berth's own state lies, given the two settings. */
+export function stateDirectoryOf(settings: {
+  configDirectory: string;
+  stateDirectory: string | undefined;
+}): string {
+  return settings.stateDirectory ?? join(settings.configDirectory, '.berth');
+}

@@ -1,0 +1,88 @@
+/**
+ * The CLI's OAuth credentials file: parse it, judge it, compare two.
+ * Always holds: what is judged `valid` can log the CLI in at least until its refresh token is used;
+ * blank ones (which the CLI writes itself after `invalid_grant`) and torn ones never count as
+ * credentials. Shape as the CLI 2.1.330 writes it:
+ * `{"claudeAiOauth":{accessToken,refreshToken,expiresAt,refreshTokenExpiresAt?,scopes,...}}`, times in
+ * milliseconds since 1970.
+ */
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+
+const oauth = z.looseObject({
+  accessToken: z.string(),
+  refreshToken: z.string().nullish(),
+  expiresAt: z.number(),
+  refreshTokenExpiresAt: z.number().nullish(),
+  scopes: z.array(z.string()).min(1),
+});
+
+const file = z.looseObject({ claudeAiOauth: oauth });
+
+/** The largest credentials file that is read, in bytes. */
+export const credentialsLimit = 64 * 1024;
+
+export const credentialsFileName = '.credentials.json';
+
+export interface Credentials {
+  /** The file's text, exactly. */
+  text: string;
+  /** SHA-256 of the text, hex. */
+  digest: string;
+  /** When the access token ends, ms since 1970. The CLI refreshes it by itself. */
+  expiresAt: number;
+  /** When a person must log in again, ms since 1970, if the file says so. */
+  refreshTokenExpiresAt: number | undefined;
+  /** First 12 hex digits of the refresh token's SHA-256: names the token in logs. */
+  refreshTokenId: string | undefined;
+}
+
+export type Judgement =
+  | { kind: 'valid'; credentials: Credentials }
+  /** Well-formed but without tokens. */
+  | { kind: 'blank' }
+  /** Not (yet) the JSON it should be. */
+  | { kind: 'torn'; reason: string };
+
+export function judgeCredentials(content: string | Uint8Array): Judgement {
+  const text = typeof content === 'string' ? content : Buffer.from(content).toString('utf8');
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return { kind: 'torn', reason: text.trim() === '' ? 'it is empty' : 'it is not valid JSON' };
+  }
+  const parsed = file.safeParse(json);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    return { kind: 'torn', reason: `${issue?.path.join('.') || 'it'}: ${issue?.message}` };
+  }
+  const { accessToken, refreshToken, expiresAt, refreshTokenExpiresAt } = parsed.data.claudeAiOauth;
+  if (!accessToken.trim()) return { kind: 'blank' };
+  return {
+    kind: 'valid',
+    credentials: {
+      text,
+      digest: digestOf(text),
+      expiresAt,
+      refreshTokenExpiresAt: refreshTokenExpiresAt ?? undefined,
+      refreshTokenId: refreshToken ? digestOf(refreshToken).slice(0, 12) : undefined,
+    },
+  };
+}
+
+/** SHA-256 of a text, hex. */
+export function digestOf(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}
+
+/** The one whose access token ends later; the first if they end together. */
+export function fresher(a: Credentials, b: Credentials): Credentials {
+  return b.expiresAt > a.expiresAt ? b : a;
+}
+
+/** Every token that a credentials file holds, so that none is ever shown. */
+export function tokensIn(credentials: Credentials): string[] {
+  const { claudeAiOauth } = file.parse(JSON.parse(credentials.text));
+  return [claudeAiOauth.accessToken, claudeAiOauth.refreshToken ?? ''].filter(Boolean);
+}

@@ -1,0 +1,107 @@
+/**
+ * The one error class and the one table of its codes.
+ * Every failure that a person or a client can meet has a code here; the table maps it to the exit
+ * code of a program, the HTTP status of an answer, and whether trying again can help.
+ * Messages read "cannot <do> <what>: <cause>; <remedy>".
+ */
+
+interface ErrorKind {
+  /** Exit code of a program that ends with this error (sysexits.h). */
+  exit: number;
+  /** HTTP status of an answer that reports this error. */
+  status: number;
+  /** Whether the same request can succeed later without anybody changing it. */
+  retryable: boolean;
+  /** The short, unchanging title of the problem (RFC 9457). */
+  title: string;
+}
+
+const kind = (exit: number, status: number, retryable: boolean, title: string): ErrorKind => ({
+  exit,
+  status,
+  retryable,
+  title,
+});
+
+export const errorTable = {
+  config_invalid: kind(64, 500, false, 'The configuration is not valid'),
+  volume_damaged: kind(65, 500, false, 'The volume cannot be repaired'),
+  remote_unavailable: kind(69, 502, true, 'The git server cannot be reached'),
+  internal: kind(70, 500, false, 'A bug in berth'),
+  volume_unwritable: kind(73, 507, true, 'The volume cannot be written'),
+  lease_held: kind(75, 503, true, 'Another program holds the volume'),
+  remote_refused: kind(77, 502, false, 'The git server refused'),
+
+  invalid_request: kind(70, 400, false, 'The request is not valid'),
+  unauthorized: kind(70, 401, false, 'The request carries no valid token'),
+  route_not_found: kind(70, 404, false, 'There is no such resource'),
+  session_not_found: kind(70, 404, false, 'There is no such session'),
+  method_not_allowed: kind(70, 405, false, 'The resource does not know this method'),
+  not_acceptable: kind(70, 406, false, 'No representation fits the Accept header'),
+  payload_too_large: kind(70, 413, false, 'The request is too large'),
+  unsupported_media_type: kind(70, 415, false, 'The content type is not supported'),
+  queue_full: kind(70, 429, true, 'The queue is full'),
+  usage_limit: kind(70, 429, true, "The account's usage limit is reached"),
+  interrupted: kind(70, 499, true, 'The turn was interrupted'),
+  turn_failed: kind(70, 502, false, 'The CLI ended the turn with an error'),
+  model_unavailable: kind(70, 502, true, 'The model API failed'),
+  cli_unavailable: kind(69, 503, true, 'The Claude Code CLI cannot be started'),
+  login_required: kind(69, 503, false, 'The CLI is not logged in'),
+  draining: kind(69, 503, true, 'The server is stopping'),
+  prompt_timeout: kind(69, 504, true, 'The prompt took too long'),
+} as const satisfies Record<string, ErrorKind>;
+
+export type ErrorCode = keyof typeof errorTable;
+
+export class BerthError extends Error {
+  readonly code: ErrorCode;
+  /** Further facts for the person who reads the error; never a secret. */
+  readonly details: Record<string, unknown>;
+
+  /**
+   * @param message "cannot <do> <what>: <cause>; <remedy>"
+   */
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: { cause?: unknown; details?: Record<string, unknown> } = {},
+  ) {
+    super(message, { cause: options.cause });
+    this.name = 'BerthError';
+    this.code = code;
+    this.details = options.details ?? {};
+  }
+
+  get exitCode(): number {
+    return errorTable[this.code].exit;
+  }
+
+  get status(): number {
+    return errorTable[this.code].status;
+  }
+
+  get retryable(): boolean {
+    return errorTable[this.code].retryable;
+  }
+}
+
+/** Any thrown value as a BerthError; what is not one already is a bug and becomes `internal`. */
+export function asBerthError(thrown: unknown): BerthError {
+  if (thrown instanceof BerthError) return thrown;
+  return new BerthError(
+    'internal',
+    `cannot go on: ${messageOf(thrown)}; this is a bug in berth, please report it with the log`,
+    { cause: thrown },
+  );
+}
+
+/** The message of any thrown value. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}
+
+/** The code that Node.js puts on its system errors (`ENOENT`, `EACCES` ...), if there is one. */
+export function systemCode(thrown: unknown): string | undefined {
+  const code = (thrown as { code?: unknown } | null | undefined)?.code;
+  return typeof code === 'string' ? code : undefined;
+}

@@ -1,0 +1,144 @@
+/**
+ * Reading and writing files on a volume that somebody else can write too.
+ * Always holds: a write is whole or absent (temporary file, fsync, rename), no symlink is followed
+ * at the last step, and a path that would leave its root is refused.
+ */
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { lstat, mkdir, open, rename, rm } from 'node:fs/promises';
+import { dirname, join, sep } from 'node:path';
+import { BerthError, messageOf, systemCode } from './errors.ts';
+
+export interface WriteOptions {
+  /** Permission bits of the new file, regardless of the umask. */
+  mode?: number;
+  owner?: { uid: number; gid: number };
+  /** Called when the file is durable under its temporary name, just before it takes its place. */
+  beforeRename?: () => Promise<void>;
+}
+
+/**
+ * Replaces `path` by a file with `content`: all of it or nothing, durable when it returns. A symlink
+ * at `path` is replaced, never followed (which is why this is not the write-file-atomic package).
+ * @throws BerthError `volume_unwritable`
+ */
+export async function writeFileAtomic(
+  path: string,
+  content: string | Uint8Array,
+  options: WriteOptions = {},
+): Promise<void> {
+  const temporary = join(dirname(path), `.berth-${randomBytes(6).toString('hex')}.tmp`);
+  try {
+    await mkdir(dirname(path), { recursive: true });
+    const file = await open(temporary, 'wx', options.mode ?? 0o644);
+    try {
+      await file.writeFile(content);
+      await file.chmod(options.mode ?? 0o644);
+      if (options.owner) await file.chown(options.owner.uid, options.owner.gid);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await options.beforeRename?.();
+    await rename(temporary, path);
+    await syncDirectory(dirname(path));
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error instanceof BerthError ? error : unwritable(path, error);
+  }
+}
+
+/** Makes a rename or removal in `directory` survive a power cut. */
+export async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** The error for a failed write at `path`, with the remedy that fits its cause. */
+export function unwritable(path: string, cause: unknown): BerthError {
+  const remedies: Record<string, string> = {
+    ENOSPC: 'the disk is full, enlarge the volume or delete old files',
+    EDQUOT: 'the quota is used up, enlarge it or delete old files',
+    EROFS: 'it is mounted read-only, mount it writable',
+    EACCES: 'set fsGroup to the gid of the container, or run init as root',
+    EPERM: 'set fsGroup to the gid of the container, or run init as root',
+  };
+  const remedy = remedies[systemCode(cause) ?? ''] ?? 'see the cause';
+  return new BerthError(
+    'volume_unwritable',
+    `cannot write ${path}: ${messageOf(cause)}; ${remedy}`,
+    { cause },
+  );
+}
+
+/**
+ * Reads a regular file of at most `limit` bytes, not following a symlink at `path` itself.
+ * @returns undefined if nothing is there
+ * @throws Error if it is no regular file, too large or unreadable
+ */
+export async function readFileBounded(path: string, limit: number): Promise<Buffer | undefined> {
+  let file: Awaited<ReturnType<typeof open>>;
+  try {
+    // O_NONBLOCK: a planted FIFO must not hang the reader.
+    file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    if (systemCode(error) === 'ELOOP') throw new Error(`${path} is a symlink`);
+    throw error;
+  }
+  try {
+    const status = await file.stat();
+    if (!status.isFile()) throw new Error(`${path} is not a regular file`);
+    if (status.size > limit) throw new Error(`${path} is larger than ${limit} bytes`);
+    const buffer = Buffer.alloc(Math.min(limit, status.size) + 1);
+    let length = 0;
+    for (;;) {
+      const { bytesRead } = await file.read(buffer, length, buffer.length - length, length);
+      length += bytesRead;
+      if (length > status.size) throw new Error(`${path} grew while it was read`);
+      if (bytesRead === 0) return buffer.subarray(0, length);
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+/**
+ * `relative` joined to `root`, refused if it would leave it by its words.
+ * @throws Error that names the path
+ */
+export function inside(root: string, relative: string): string {
+  const full = join(root, relative);
+  const parts = relative.split('/');
+  const bad = parts.some((part) => part === '' || part === '.' || part === '..');
+  if (bad || relative.includes('\0') || relative.includes('\\') || !full.startsWith(root + sep)) {
+    throw new Error(`the path ${JSON.stringify(relative)} is not inside ${root}`);
+  }
+  return full;
+}
+
+/**
+ * The first parent of `relative` below `root` that is not a directory (a symlink counts as not one),
+ * or undefined if every parent that exists is a real directory.
+ */
+export async function obstructedParent(
+  root: string,
+  relative: string,
+): Promise<string | undefined> {
+  inside(root, relative);
+  const parts = relative.split('/').slice(0, -1);
+  for (let depth = 1; depth <= parts.length; depth++) {
+    const parent = parts.slice(0, depth).join('/');
+    try {
+      if (!(await lstat(join(root, parent))).isDirectory()) return parent;
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,9 @@
+/** The nearest known name to a misspelt one, by edit distance. */
+import { closest, distance } from 'fastest-levenshtein';
+
+/** The nearest candidate if it is within a third of the name's length in edits, else undefined. */
+export function nearest(name: string, candidates: readonly string[]): string | undefined {
+  const candidate = closest(name, candidates);
+  const bound = Math.max(2, Math.floor(name.length / 3));
+  return distance(name, candidate) <= bound ? candidate : undefined;
+}

@@ -1,0 +1,76 @@
+/**
+ * The kinds of value a setting can have: zod schemas from text, whose messages complete the
+ * sentence "expected ...".
+ */
+import { isAbsolute, normalize } from 'node:path';
+import { z } from 'zod';
+import { formatDuration, parseDuration, parseSize } from './units.ts';
+
+export const text = z.string();
+
+export const path = z
+  .string()
+  .refine(isAbsolute, { error: 'an absolute path' })
+  .transform((value) => normalize(value));
+
+/** A whole number within bounds. */
+export function integer(minimum: number, maximum: number) {
+  const error = `a whole number from ${minimum} to ${maximum}`;
+  return z
+    .string()
+    .regex(/^\d{1,15}$/, { error })
+    .transform(Number)
+    .refine((value) => value >= minimum && value <= maximum, { error });
+}
+
+/** Milliseconds, from `30s`, `5m`, `1h30m`. */
+export function duration(minimum: number, maximum: number) {
+  const error = `a duration from ${formatDuration(minimum)} to ${formatDuration(maximum)}, such as 30s or 5m`;
+  return z.string().transform((value, context) => {
+    const milliseconds = parseDuration(value);
+    if (milliseconds === undefined || milliseconds < minimum || milliseconds > maximum) {
+      context.addIssue({ code: 'custom', message: error });
+      return z.NEVER;
+    }
+    return milliseconds;
+  });
+}
+
+/** Either a share of a limit, `70%`, or bytes, `512Mi`. */
+export type Amount = { share: number } | { bytes: number };
+
+export const amount = z.string().transform((value, context): Amount => {
+  const percent = /^(\d{1,2})%$/.exec(value);
+  if (percent && Number(percent[1]) > 0) return { share: Number(percent[1]) / 100 };
+  const bytes = parseSize(value);
+  if (bytes !== undefined && bytes > 0) return { bytes };
+  context.addIssue({
+    code: 'custom',
+    message: 'a share such as 70% or a size such as 512Mi',
+  });
+  return z.NEVER;
+});
+
+export const flag = z
+  .enum(['true', 'false'], { error: 'true or false' })
+  .transform((value) => value === 'true');
+
+export function choice<const T extends readonly [string, ...string[]]>(...values: T) {
+  return z.enum(values, { error: `one of ${values.join(', ')}` });
+}
+
+export interface Listen {
+  host: string;
+  /** 0 lets the system choose. */
+  port: number;
+}
+
+/** `:8080`, `127.0.0.1:8080` or `[::1]:8080`; without a host, all addresses. */
+export const listen = z.string().transform((value, context): Listen => {
+  const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:[\]]*)):(\d{1,5})$/.exec(value);
+  if (match && Number(match[3]) <= 65_535) {
+    return { host: match[1] ?? (match[2] || '::'), port: Number(match[3]) };
+  }
+  context.addIssue({ code: 'custom', message: 'an address such as :8080 or 127.0.0.1:8080' });
+  return z.NEVER;
+});
