@@ -24,6 +24,13 @@ export const logPretty = setting({
   description: 'Log short lines for a person at a terminal instead of JSON.',
 });
 
+export const terminationLog = setting({
+  name: 'BERTH_TERMINATION_LOG',
+  schema: path,
+  default: '/dev/termination-log',
+  description: 'Where one line of cause and remedy goes on failure, if that file exists.',
+});
+
 /** The configuration directory; each program mounts the volume somewhere else. */
 export const configDirectory = (mountedAt: string) =>
   setting({

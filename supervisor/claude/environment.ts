@@ -1,0 +1,61 @@
+/**
+ * The environment of a CLI process: what it needs, named one by one, and nothing else.
+ * Always holds: no setting of berth and no secret of the supervisor is in it. The CLI runs tools
+ * that a model chose, and they can read all of it.
+ */
+import type { Environment } from '../../shared/config.ts';
+
+/** Taken over as they are. */
+const names = [
+  'PATH',
+  'HOME',
+  'USER',
+  'LANG',
+  'LC_ALL',
+  'TZ',
+  'TMPDIR',
+  'HTTP_PROXY',
+  'HTTPS_PROXY',
+  'NO_PROXY',
+  'http_proxy',
+  'https_proxy',
+  'no_proxy',
+  'NODE_EXTRA_CA_CERTS',
+  'SSL_CERT_FILE',
+  'SSL_CERT_DIR',
+];
+
+/** The CLI's own settings, its login among them. */
+const prefixes = ['ANTHROPIC_', 'CLAUDE_CODE_'];
+
+/** Set whatever the container says: nothing leaves it but what the model needs. */
+const fixed = {
+  CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: '1',
+  DISABLE_AUTOUPDATER: '1',
+  DISABLE_TELEMETRY: '1',
+  DISABLE_ERROR_REPORTING: '1',
+};
+
+/**
+ * @param inherited the supervisor's own environment
+ * @param worker the worker's name; marks every process that descends from it
+ */
+export function cliEnvironment(
+  inherited: Environment,
+  configDirectory: string,
+  worker: string,
+): Record<string, string> {
+  const environment: Record<string, string> = {};
+  for (const [name, value] of Object.entries(inherited)) {
+    const wanted = names.includes(name) || prefixes.some((prefix) => name.startsWith(prefix));
+    if (wanted && value !== undefined) environment[name] = value;
+  }
+  // Without HOME and without a passwd entry the CLI crashes; a HOME that does not exist is fine.
+  environment.HOME ??= '/nonexistent';
+  return {
+    ...environment,
+    ...fixed,
+    CLAUDE_CONFIG_DIR: configDirectory,
+    BERTH_WORKER: worker,
+  };
+}

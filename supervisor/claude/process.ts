@@ -1,0 +1,233 @@
+/**
+ * One CLI process in stream-json mode: started, asked, interrupted, ended.
+ * Always holds: one turn at a time (the CLI merges prompts that arrive during a turn), every promise
+ * settles when the process ends, and after `stop` nothing of its process group is left.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import split2 from 'split2';
+import { BerthError, messageOf } from '../../shared/errors.ts';
+import {
+  type CliMessage,
+  type ControlRequest,
+  controlLineOf,
+  readMessage,
+  type TurnResult,
+  userLine,
+} from './protocol.ts';
+import { StderrTail } from './stderr-tail.ts';
+
+export interface ProcessOptions {
+  /** The CLI's executable. */
+  path: string;
+  arguments: readonly string[];
+  environment: Record<string, string>;
+  workingDirectory: string;
+  /** Called with what stands on standard output and is no line of the protocol. */
+  onStray: (error: unknown) => void;
+}
+
+export interface ProcessEnd {
+  exitCode: number | null;
+  signal: NodeJS.Signals | null;
+  /** The last lines of standard error. */
+  stderr: string;
+}
+
+/** The longest line read, in characters: an answer or a tool result stands in one line. */
+const longestLine = 64 * 1024 * 1024;
+
+/** Milliseconds after the exit in which what is left of the output may still arrive. */
+const outputGrace = 500;
+
+interface Turn {
+  onMessage: (message: CliMessage) => void;
+  resolve: (result: TurnResult) => void;
+  reject: (error: BerthError) => void;
+}
+
+export class ClaudeProcess {
+  /** Settles when the process has ended and its output is read; never rejects. */
+  readonly ended: Promise<ProcessEnd>;
+  readonly #child: ChildProcess;
+  readonly #stderr = new StderrTail();
+  readonly #controls = new Map<string, (error: BerthError | undefined) => void>();
+  readonly #onStray: (error: unknown) => void;
+  #turn: Turn | undefined;
+  #end: ProcessEnd | undefined;
+  #stopping: Promise<ProcessEnd> | undefined;
+
+  constructor(options: ProcessOptions) {
+    this.#onStray = options.onStray;
+    this.#child = spawn(options.path, options.arguments, {
+      cwd: options.workingDirectory,
+      env: options.environment,
+      stdio: ['pipe', 'pipe', 'pipe'],
+      // A group of its own: a signal meant for the supervisor does not reach it, and it can be
+      // signalled with all its children.
+      detached: true,
+    });
+    const { promise, resolve } = Promise.withResolvers<ProcessEnd>();
+    this.ended = promise;
+    const settle = (exitCode: number | null, signal: NodeJS.Signals | null): void => {
+      if (this.#end) return;
+      this.#end = { exitCode, signal, stderr: this.#stderr.text };
+      this.#failAll();
+      resolve(this.#end);
+    };
+    this.#child.once('error', (error) => {
+      this.#stderr.add(messageOf(error));
+      settle(null, null);
+    });
+    this.#child.once('close', settle);
+    // A grandchild that kept a pipe open must not keep the end from being seen.
+    this.#child.once('exit', (exitCode, signal) => {
+      setTimeout(() => settle(exitCode, signal), outputGrace).unref();
+    });
+    // A write to a process that has just ended; its end says all there is to say.
+    this.#child.stdin?.on('error', () => {});
+    this.#child.stderr?.on('data', (chunk: Buffer) => this.#stderr.add(chunk.toString('utf8')));
+    this.#child.stdout
+      ?.pipe(split2({ maxLength: longestLine }))
+      .on('data', (line: string) => this.#read(line))
+      .on('error', (error: Error) => {
+        this.#onStray(error);
+        this.#signal('SIGKILL');
+      });
+  }
+
+  /** Undefined if it could not be started at all. */
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  get alive(): boolean {
+    return this.#end === undefined;
+  }
+
+  /** True if it lives and no turn runs. */
+  get idle(): boolean {
+    return this.alive && this.#turn === undefined;
+  }
+
+  /**
+   * Asks for something beside the turn, and waits for the acknowledgement.
+   * @throws BerthError `cli_unavailable` if the process ends first or refuses
+   */
+  control(request: ControlRequest): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#end) return reject(this.#endedError());
+      const id = randomUUID();
+      this.#controls.set(id, (error) => (error ? reject(error) : resolve()));
+      this.#child.stdin?.write(controlLineOf(id, request));
+    });
+  }
+
+  /**
+   * Runs one prompt to its result. `onMessage` sees everything before the result, as it arrives.
+   * @throws BerthError `cli_unavailable` if the process ends first
+   */
+  run(prompt: string, onMessage: (message: CliMessage) => void = () => {}): Promise<TurnResult> {
+    return new Promise((resolve, reject) => {
+      if (this.#end) return reject(this.#endedError());
+      if (this.#turn) {
+        return reject(new BerthError('internal', 'cannot run a prompt: a turn is running; wait'));
+      }
+      this.#turn = { onMessage, resolve, reject };
+      this.#child.stdin?.write(userLine(prompt));
+    });
+  }
+
+  /** Ends the running turn; its `run` resolves with an error result soon after. */
+  interrupt(): Promise<void> {
+    return this.control({ subtype: 'interrupt', cancel_queued: true });
+  }
+
+  /**
+   * Ends the process and its group: end of input, then SIGTERM, then SIGKILL, each after `grace`
+   * milliseconds. End of input alone would let a running turn go on, so then SIGTERM comes at once.
+   */
+  stop(grace = 2_000): Promise<ProcessEnd> {
+    this.#stopping ??= this.#stop(grace);
+    return this.#stopping;
+  }
+
+  async #stop(grace: number): Promise<ProcessEnd> {
+    if (!this.#turn) {
+      this.#child.stdin?.end();
+      await this.#endsWithin(grace);
+    }
+    if (this.alive) {
+      this.#signal('SIGTERM');
+      await this.#endsWithin(grace);
+    }
+    // Also after a clean end: children that stayed in the group.
+    this.#signal('SIGKILL');
+    return this.ended;
+  }
+
+  async #endsWithin(milliseconds: number): Promise<void> {
+    const waiting = new AbortController();
+    await Promise.race([
+      this.ended,
+      delay(milliseconds, undefined, { signal: waiting.signal }).catch(() => undefined),
+    ]);
+    waiting.abort();
+  }
+
+  #signal(signal: NodeJS.Signals): void {
+    if (this.pid === undefined) return;
+    try {
+      process.kill(-this.pid, signal);
+    } catch {
+      // Nobody is left in the group.
+    }
+  }
+
+  #read(line: string): void {
+    let message: CliMessage | undefined;
+    try {
+      message = readMessage(line);
+    } catch (error) {
+      this.#onStray(error);
+      return;
+    }
+    if (message?.kind === 'control') {
+      const settle = this.#controls.get(message.requestId);
+      this.#controls.delete(message.requestId);
+      settle?.(message.error === undefined ? undefined : refused(message.error));
+    } else if (message?.kind === 'result') {
+      const turn = this.#turn;
+      this.#turn = undefined;
+      turn?.resolve(message.result);
+    } else if (message) {
+      this.#turn?.onMessage(message);
+    }
+  }
+
+  #failAll(): void {
+    const error = this.#endedError();
+    this.#turn?.reject(error);
+    this.#turn = undefined;
+    for (const settle of this.#controls.values()) settle(error);
+    this.#controls.clear();
+  }
+
+  #endedError(): BerthError {
+    const { exitCode, signal, stderr } = this.#end ?? { exitCode: null, signal: null, stderr: '' };
+    const how = signal ? `was ended by ${signal}` : `ended with exit code ${exitCode}`;
+    return new BerthError(
+      'cli_unavailable',
+      `cannot go on with the prompt: the CLI ${how}${stderr ? ` (${stderr})` : ''}; try again`,
+      { details: { exit_code: exitCode, signal, stderr } },
+    );
+  }
+}
+
+function refused(error: string): BerthError {
+  return new BerthError(
+    'cli_unavailable',
+    `cannot control the CLI: it answered ${JSON.stringify(error)}; check its version`,
+  );
+}

@@ -1,0 +1,145 @@
+/**
+ * The supervisor's settings: their definitions (docs/configuration.md is generated from them) and
+ * the one place in this program that reads the environment.
+ */
+import {
+  configDirectory,
+  logLevel,
+  logPretty,
+  stateDirectory,
+  stateDirectoryOf,
+  terminationLog,
+} from '../shared/common-settings.ts';
+import { type Environment, readSettings, type Settings, setting } from '../shared/config.ts';
+import { BerthError } from '../shared/errors.ts';
+import { amount, duration, integer, listen, path } from '../shared/setting-types.ts';
+
+const second = 1_000;
+const hour = 3_600_000;
+
+export const supervisorDefinitions = {
+  configDirectory: configDirectory('/home/node/.claude'),
+  stateDirectory,
+  workspaceDirectory: setting({
+    name: 'BERTH_WORKSPACE_DIR',
+    schema: path,
+    default: '/workspace',
+    description: "The CLI's working directory; made if it is not there.",
+  }),
+  claudePath: setting({
+    name: 'BERTH_CLAUDE_PATH',
+    schema: path,
+    optional: true,
+    description: 'The Claude Code CLI; the default is `claude` on the PATH.',
+  }),
+  httpListen: setting({
+    name: 'BERTH_HTTP_LISTEN',
+    schema: listen,
+    default: ':8080',
+    description: 'Where prompts are taken. Every request needs a token.',
+  }),
+  metricsListen: setting({
+    name: 'BERTH_METRICS_LISTEN',
+    schema: listen,
+    default: ':9090',
+    description: 'Where /livez, /readyz and /metrics are served, without a token.',
+  }),
+  apiTokensFile: setting({
+    name: 'BERTH_API_TOKENS_FILE',
+    schema: path,
+    optional: true,
+    description:
+      'API tokens, one a line as `name:sha256:<hex>` (`berth token NAME` makes one), or a directory of such files as a Secret mounts it. Read again when it changes. Required under Kubernetes; elsewhere, without it, a token is made at each start and printed once.',
+  }),
+  warmWorkers: setting({
+    name: 'BERTH_WARM_WORKERS',
+    schema: integer(0, 64),
+    default: '1',
+    description: 'CLI processes kept ready for prompts that start a new session.',
+  }),
+  maxWorkers: setting({
+    name: 'BERTH_MAX_WORKERS',
+    schema: integer(1, 64),
+    default: '4',
+    description: 'CLI processes at most, warm, busy and idle together.',
+  }),
+  queueLimit: setting({
+    name: 'BERTH_QUEUE_LIMIT',
+    schema: integer(0, 10_000),
+    default: '100',
+    description: 'Prompts that may wait for a worker; one more is answered 429.',
+  }),
+  promptTimeout: setting({
+    name: 'BERTH_PROMPT_TIMEOUT',
+    schema: duration(second, 24 * hour),
+    default: '280s',
+    description:
+      'The longest that a prompt may take from acceptance, waiting included; the default stays under the 300 s after which n8n gives up.',
+  }),
+  workerIdleTimeout: setting({
+    name: 'BERTH_WORKER_IDLE_TIMEOUT',
+    schema: duration(second, 24 * hour),
+    default: '15m',
+    description:
+      'How long a process stays for its session without a prompt. The session can be continued afterwards too.',
+  }),
+  drain: setting({
+    name: 'BERTH_DRAIN',
+    schema: duration(0, hour),
+    default: '60s',
+    description:
+      'How long running turns may go on after SIGTERM. Keep terminationGracePeriodSeconds above it.',
+  }),
+  memorySoft: setting({
+    name: 'BERTH_MEMORY_SOFT',
+    schema: amount,
+    default: '70%',
+    description:
+      "The container's working set above which idle workers are recycled, as a share of its memory limit or a size.",
+  }),
+  workerMemorySoft: setting({
+    name: 'BERTH_WORKER_MEMORY_SOFT',
+    schema: amount,
+    default: '1Gi',
+    description:
+      "The memory of one worker's process tree above which it is recycled when its turn is over, as a share of the container's limit or a size.",
+  }),
+  logLevel,
+  logPretty,
+  terminationLog,
+};
+
+export interface SupervisorConfig
+  extends Omit<Settings<typeof supervisorDefinitions>, 'stateDirectory'> {
+  stateDirectory: string;
+  /** The environment from which the CLI's is picked (see claude/environment.ts). */
+  inherited: Environment;
+}
+
+/**
+ * @throws BerthError `config_invalid` that lists every problem
+ */
+export function readSupervisorConfig(environment: Environment): {
+  config: SupervisorConfig;
+  warnings: string[];
+} {
+  const { settings, warnings } = readSettings(supervisorDefinitions, environment);
+  if (settings.apiTokensFile === undefined && environment.KUBERNETES_SERVICE_HOST) {
+    throw new BerthError(
+      'config_invalid',
+      'cannot serve without API tokens: BERTH_API_TOKENS_FILE is not set; make one with `berth token n8n`, put its line into a Secret, mount that and name the file',
+    );
+  }
+  if (settings.warmWorkers > settings.maxWorkers) {
+    throw new BerthError(
+      'config_invalid',
+      `cannot keep ${settings.warmWorkers} workers warm: BERTH_WARM_WORKERS is above BERTH_MAX_WORKERS (${settings.maxWorkers}); lower the one or raise the other`,
+    );
+  }
+  const config = {
+    ...settings,
+    stateDirectory: stateDirectoryOf(settings),
+    inherited: environment,
+  };
+  return { config, warnings };
+}

@@ -1,0 +1,99 @@
+/**
+ * The API server: authentication, errors and the routes.
+ * Always holds: no route but the description of the API answers without a valid token, and every
+ * error is a problem with a code.
+ */
+import swagger from '@fastify/swagger';
+import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
+import {
+  createJsonSchemaTransform,
+  serializerCompiler,
+  validatorCompiler,
+} from 'fastify-type-provider-zod';
+import { BerthError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { version } from '../../shared/version.ts';
+import { fromThrown, sendProblem } from './problems.ts';
+import { type PromptRoutesOptions, promptRoutes } from './prompts.ts';
+import { type StatusSource, statusRoutes } from './status.ts';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The name of the caller's token. */
+    token: string;
+  }
+}
+
+export interface ApiServerOptions extends PromptRoutesOptions {
+  /** The name of the bearer of a token; undefined for nobody. */
+  nameOfToken: (token: string) => string | undefined;
+  status: StatusSource;
+  log: Log;
+}
+
+const bodyLimit = 1024 * 1024;
+
+/** Routes that need no token. */
+const open = new Set(['/openapi.json']);
+
+export async function createApiServer(options: ApiServerOptions): Promise<FastifyInstance> {
+  const server = fastify({
+    bodyLimit,
+    forceCloseConnections: 'idle',
+    routerOptions: { ignoreTrailingSlash: true },
+  });
+  server.setValidatorCompiler(validatorCompiler);
+  server.setSerializerCompiler(serializerCompiler);
+  server.decorateRequest('token', '');
+  server.setErrorHandler((thrown, request, reply) => {
+    const error = fromThrown(thrown);
+    if (error.code === 'internal') {
+      options.log.error('failed', 'a request failed', { error, url: request.url });
+    }
+    return sendProblem(reply, error);
+  });
+  server.setNotFoundHandler((request, reply) =>
+    sendProblem(
+      reply,
+      new BerthError(
+        'route_not_found',
+        `cannot ${request.method} ${request.url}: there is no such resource; see /openapi.json`,
+      ),
+    ),
+  );
+  server.addHook('onRequest', async (request) => {
+    if (open.has(request.routeOptions.url ?? '')) return;
+    request.token = authenticate(request, options.nameOfToken);
+  });
+  await server.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'berth',
+        version,
+        description: 'The Claude Code CLI as a service.',
+      },
+      components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
+      security: [{ token: [] }],
+    },
+    transform: createJsonSchemaTransform({ skipList: [] }),
+  });
+  promptRoutes(server, options);
+  statusRoutes(server, options.status);
+  server.get('/openapi.json', { schema: { hide: true } }, () => server.swagger());
+  return server;
+}
+
+function authenticate(
+  request: FastifyRequest,
+  nameOfToken: (token: string) => string | undefined,
+): string {
+  const [, token] = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '') ?? [];
+  const name = token && nameOfToken(token);
+  if (name) return name;
+  const cause = token ? 'the token is not known' : 'it carries no token';
+  throw new BerthError(
+    'unauthorized',
+    `cannot accept the request: ${cause}; send "Authorization: Bearer <token>" with a token of BERTH_API_TOKENS_FILE`,
+  );
+}

@@ -1,0 +1,48 @@
+/** Makes a new CLI process ready for its first prompt. */
+import { BerthError } from '../../shared/errors.ts';
+import type { ClaudeProcess } from '../claude/process.ts';
+
+/** Milliseconds in which a process must answer: MCP servers may be slow to start. */
+const patience = 60_000;
+
+/**
+ * Waits until the process answers, and has it do once what its first turn would otherwise have to
+ * do: `/clear` is a turn without a model, and makes the first real one a third faster.
+ * @throws BerthError `session_not_found` if the session to resume is unknown to the CLI,
+ *   `cli_unavailable` if the process ends or says nothing
+ */
+export async function prepareWorker(
+  process: ClaudeProcess,
+  sessionId: string | undefined,
+): Promise<void> {
+  const { promise: overdue, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    reject(
+      new BerthError(
+        'cli_unavailable',
+        `cannot start the CLI: it did not answer within ${patience / 1_000} s; see whether an MCP server or a hook of the .claude repository hangs`,
+      ),
+    );
+  }, patience);
+  try {
+    await Promise.race([prime(process, sessionId), overdue]);
+  } catch (error) {
+    throw unknownToCli(error, sessionId) ?? error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function prime(process: ClaudeProcess, sessionId: string | undefined): Promise<void> {
+  await process.control({ subtype: 'initialize' });
+  if (sessionId === undefined) await process.run('/clear');
+}
+
+function unknownToCli(error: unknown, sessionId: string | undefined): BerthError | undefined {
+  const said = error instanceof BerthError ? String(error.details.stderr ?? '') : '';
+  if (sessionId === undefined || !said.includes('No conversation found')) return undefined;
+  return new BerthError(
+    'session_not_found',
+    `cannot continue the session ${sessionId}: its transcript is not on the volume any more; leave session_id out to begin one`,
+  );
+}

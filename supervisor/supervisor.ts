@@ -1,0 +1,305 @@
+/**
+ * The composition root: puts the parts together, starts them in order and stops them in the reverse
+ * one. Always holds: nothing works on the volume before the lease is held or after it is lost, and
+ * when `stop` has returned nothing of this program is left.
+ */
+import { mkdir } from 'node:fs/promises';
+import type { FastifyInstance } from 'fastify';
+import { BerthError, systemCode } from '../shared/errors.ts';
+import { unwritable } from '../shared/files.ts';
+import { acquireLease, type Lease } from '../shared/lease.ts';
+import type { Log } from '../shared/log.ts';
+import type { Listen } from '../shared/setting-types.ts';
+import { version } from '../shared/version.ts';
+import { checkVersion, cliArguments } from './claude/command.ts';
+import { cliEnvironment } from './claude/environment.ts';
+import { ClaudeProcess } from './claude/process.ts';
+import type { SupervisorConfig } from './config.ts';
+import { CredentialsWatch } from './credentials/watch.ts';
+import { createProbesServer } from './http/probes.ts';
+import { createApiServer } from './http/server.ts';
+import type { Status } from './http/status.ts';
+import { MemoryGuard } from './memory/guard.ts';
+import { createMetrics, type Metrics } from './metrics.ts';
+import { Pool } from './pool/pool.ts';
+import { prepareWorker } from './pool/prepare.ts';
+import { SessionStore } from './sessions/session-store.ts';
+import { Sessions } from './sessions/sessions.ts';
+
+export interface SupervisorOptions {
+  config: SupervisorConfig;
+  log: Log;
+  /** Who bears a token. */
+  nameOfToken: (token: string) => string | undefined;
+  /** Told when the supervisor cannot go on by itself: it must be stopped. */
+  onFatal: (error: BerthError) => void;
+}
+
+export class Supervisor {
+  readonly #config: SupervisorConfig;
+  readonly #log: Log;
+  readonly #options: SupervisorOptions;
+  readonly #pool: Pool;
+  readonly #store: SessionStore;
+  readonly #sessions: Sessions;
+  readonly #guard: MemoryGuard;
+  readonly #credentials: CredentialsWatch;
+  readonly #metrics: Metrics;
+  readonly #started = performance.now();
+  #state: Status['state'] = 'starting';
+  #cliVersion = '';
+  #lease: Lease | undefined;
+  #api: FastifyInstance | undefined;
+  #probes: FastifyInstance | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor(options: SupervisorOptions) {
+    const { config, log } = options;
+    this.#options = options;
+    this.#config = config;
+    this.#log = log;
+    this.#pool = new Pool({
+      warmWorkers: config.warmWorkers,
+      maxWorkers: config.maxWorkers,
+      queueLimit: config.queueLimit,
+      idleTimeout: config.workerIdleTimeout,
+      launch: (name, sessionId) => this.#launch(name, sessionId),
+      prepare: prepareWorker,
+      onRecycle: (reason) => this.#metrics.recycled(reason),
+      log,
+    });
+    this.#store = new SessionStore(config.stateDirectory);
+    this.#sessions = new Sessions({
+      pool: this.#pool,
+      store: this.#store,
+      log,
+      onTurn: (outcome, milliseconds, answer) => {
+        this.#metrics.prompt(outcome, milliseconds / 1_000);
+        if (!answer) return;
+        this.#metrics.answer({
+          costUsd: answer.cost_usd,
+          inputTokens: answer.usage.input_tokens,
+          outputTokens: answer.usage.output_tokens,
+        });
+      },
+    });
+    this.#guard = new MemoryGuard({
+      containerSoft: config.memorySoft,
+      workerSoft: config.workerMemorySoft,
+      workers: () => this.#guardedWorkers(),
+      recycle: (name) => this.#recycleForMemory(name),
+      log,
+    });
+    this.#credentials = new CredentialsWatch({
+      configDirectory: config.configDirectory,
+      stateDirectory: config.stateDirectory,
+      log,
+    });
+    this.#metrics = createMetrics({
+      workers: () => this.#workersByState(),
+      queued: () => this.#pool.queued,
+      memory: () => this.#memory(),
+      credentialsExpiry: () => this.#credentialsExpiry(),
+    });
+  }
+
+  /**
+   * Returns when prompts are taken.
+   * @param signal gives up waiting for the volume
+   * @throws BerthError; then call `stop`
+   */
+  async start(signal: AbortSignal): Promise<void> {
+    const config = this.#config;
+    this.#probes = createProbesServer({
+      ready: () => this.#state === 'serving',
+      registry: this.#metrics.registry,
+    });
+    await listen(this.#probes, config.metricsListen, 'BERTH_METRICS_LISTEN');
+    this.#cliVersion = await checkVersion(this.#claudePath, this.#environmentOf('version'));
+    await makeWritable(config.workspaceDirectory, 'BERTH_WORKSPACE_DIR');
+    this.#lease = await acquireLease({
+      directory: config.stateDirectory,
+      program: 'serve',
+      log: this.#log,
+      signal,
+    });
+    this.#lease.lost.addEventListener('abort', () => {
+      this.#options.onFatal(this.#lease?.lost.reason as BerthError);
+    });
+    await this.#credentials.start();
+    this.#pool.start();
+    await this.#guard.start();
+    this.#api = await createApiServer({
+      sessions: this.#sessions,
+      promptTimeout: config.promptTimeout,
+      nameOfToken: this.#options.nameOfToken,
+      status: () => this.#status(),
+      log: this.#log,
+    });
+    const address = await listen(this.#api, config.httpListen, 'BERTH_HTTP_LISTEN');
+    this.#state = 'serving';
+    this.#log.info('listening', `taking prompts at ${address}`, {
+      address,
+      cli_version: this.#cliVersion,
+    });
+  }
+
+  /** Where prompts are taken and where metrics are served, for callers that let the system choose. */
+  get addresses(): { http: string | undefined; metrics: string | undefined } {
+    return { http: this.#api?.listeningOrigin, metrics: this.#probes?.listeningOrigin };
+  }
+
+  /**
+   * Drains, then ends everything. May be called twice: the second call waits for the first.
+   * @param now skips the drain
+   */
+  stop(now?: AbortSignal): Promise<void> {
+    this.#stopping ??= this.#stop(now);
+    return this.#stopping;
+  }
+
+  async #stop(now: AbortSignal | undefined): Promise<void> {
+    const reason = new BerthError(
+      'draining',
+      'cannot finish the prompt: the server is stopping; try again in a moment',
+    );
+    this.#state = 'draining';
+    this.#log.info('draining', `finishing ${this.#sessions.running} prompts`, {
+      prompts: this.#sessions.running,
+    });
+    this.#pool.drain(reason);
+    await this.#sessions.idle(this.#config.drain, now);
+    this.#sessions.interruptAll(reason);
+    // Every stream has had its last event before the server closes: close() waits for open ones.
+    await this.#sessions.idle(10_000);
+    await this.#api?.close();
+    await this.#guard.stop();
+    await this.#pool.stop();
+    await this.#credentials.stop();
+    await this.#store.flush();
+    await this.#lease?.release();
+    await this.#probes?.close();
+  }
+
+  get #claudePath(): string {
+    return this.#config.claudePath ?? 'claude';
+  }
+
+  #environmentOf(worker: string): Record<string, string> {
+    return cliEnvironment(this.#config.inherited, this.#config.configDirectory, worker);
+  }
+
+  #launch(name: string, sessionId: string | undefined): ClaudeProcess {
+    return new ClaudeProcess({
+      path: this.#claudePath,
+      arguments: cliArguments(sessionId),
+      environment: this.#environmentOf(name),
+      workingDirectory: this.#config.workspaceDirectory,
+      onStray: (error) =>
+        this.#log.warn('worker_stray_output', `${name} wrote what is no message`, {
+          worker: name,
+          error,
+        }),
+    });
+  }
+
+  #guardedWorkers() {
+    return this.#pool.workers.flatMap(({ name, state, process: { pid } }) =>
+      pid === undefined || state === 'recycling'
+        ? []
+        : [{ name, pid, idle: state === 'idle' || state === 'warm' }],
+    );
+  }
+
+  #recycleForMemory(name: string): void {
+    const worker = this.#pool.workers.find((candidate) => candidate.name === name);
+    if (worker) void this.#pool.recycle(worker, 'memory');
+  }
+
+  #workersByState(): Record<string, number> {
+    const states = { starting: 0, warm: 0, busy: 0, idle: 0, recycling: 0 };
+    for (const { state } of this.#pool.workers) states[state] += 1;
+    return states;
+  }
+
+  #memory() {
+    const { container, workers } = this.#guard.readings;
+    const total = [...workers.values()].reduce((sum, bytes) => sum + bytes, 0);
+    return { limit: container?.limit, workingSet: container?.workingSet, workers: total };
+  }
+
+  #credentialsExpiry(): number | undefined {
+    const { state } = this.#credentials;
+    return state.kind === 'valid' ? state.credentials.expiresAt / 1_000 : undefined;
+  }
+
+  #status(): Status {
+    const { container, workers } = this.#guard.readings;
+    const now = performance.now();
+    return {
+      version,
+      cli_version: this.#cliVersion,
+      state: this.#state,
+      uptime_s: Math.round((now - this.#started) / 1_000),
+      workers: this.#pool.workers.map((worker) => ({
+        name: worker.name,
+        state: worker.state,
+        pid: worker.process.pid ?? null,
+        memory: workers.get(worker.name) ?? null,
+        age_s: Math.round((now - worker.startedAt) / 1_000),
+      })),
+      launch_failure: this.#pool.launchFailure?.message ?? null,
+      queue: { length: this.#pool.queued, limit: this.#config.queueLimit },
+      memory: { limit: container?.limit ?? null, working_set: container?.workingSet ?? null },
+      credentials: this.#credentialsStatus(),
+    };
+  }
+
+  #credentialsStatus(): Status['credentials'] {
+    const { state } = this.#credentials;
+    const credentials = state.kind === 'valid' ? state.credentials : undefined;
+    return {
+      source: loginFromEnvironment(this.#config.inherited)
+        ? 'environment'
+        : state.kind === 'missing'
+          ? 'none'
+          : 'file',
+      state: state.kind,
+      expires_at: isoTime(credentials?.expiresAt),
+      login_expires_at: isoTime(credentials?.refreshTokenExpiresAt),
+    };
+  }
+}
+
+function loginFromEnvironment(inherited: SupervisorConfig['inherited']): boolean {
+  const names = ['ANTHROPIC_API_KEY', 'ANTHROPIC_AUTH_TOKEN', 'CLAUDE_CODE_OAUTH_TOKEN'];
+  return names.some((name) => inherited[name]);
+}
+
+function isoTime(milliseconds: number | undefined): string | null {
+  return milliseconds === undefined ? null : new Date(milliseconds).toISOString();
+}
+
+async function listen(server: FastifyInstance, at: Listen, settingName: string): Promise<string> {
+  try {
+    return await server.listen(at).catch((error: unknown) => {
+      // No IPv6 here: all addresses are those of IPv4.
+      if (systemCode(error) !== 'EAFNOSUPPORT' || at.host !== '::') throw error;
+      return server.listen({ host: '0.0.0.0', port: at.port });
+    });
+  } catch (error) {
+    throw new BerthError(
+      'config_invalid',
+      `cannot listen on ${at.host}:${at.port}: ${String(error)}; choose another address with ${settingName}`,
+      { cause: error },
+    );
+  }
+}
+
+async function makeWritable(directory: string, settingName: string): Promise<void> {
+  try {
+    await mkdir(directory, { recursive: true });
+  } catch (error) {
+    throw unwritable(`${directory} (${settingName})`, error);
+  }
+}
