@@ -1,0 +1,158 @@
+import { once } from 'node:events';
+import t, { type Test } from 'tap';
+import { startClaude } from './messages-api/run-claude.ts';
+import { promptText, startMessagesApi, systemText } from './messages-api.ts';
+
+const skill = '---\nname: tea\ndescription: Brews a tea.\n---\nBrew it.\n';
+const config = {
+  'CLAUDE.md': '# Rules\n\nAnswer in rhyme.\n',
+  skills: { tea: { 'SKILL.md': skill } },
+};
+
+/** Most tests need one answer of the real CLI to one prompt. */
+async function ask(
+  t: Test,
+  prompt: string,
+  options: { args?: string[]; maxRetries?: number } = {},
+) {
+  const api = await startApi(t);
+  const folder = t.testdir({ config });
+  const claude = startClaude(t, api.url, { folder, prompt, ...options });
+  return { api, result: await claude.result() };
+}
+
+async function startApi(t: Test) {
+  const api = await startMessagesApi();
+  t.teardown(() => api.close());
+  return api;
+}
+
+// Each test has a server and folders of its own; the CLI takes half a second to start.
+t.jobs = 4;
+
+t.test('the real CLI gets an answer that shows what reached the model', async (t) => {
+  const { api, result } = await ask(t, 'Good morning');
+  t.equal(result.is_error, false);
+  t.equal(
+    result.result,
+    '[stand-in] You said: Good morning\nI was sent CLAUDE.md, which begins: Answer in rhyme.',
+  );
+  const request = await api.waitForRequest((request) => promptText(request) === 'Good morning');
+  t.match(systemText(request), 'Answer in rhyme.');
+  t.notMatch(systemText(request), 'Good morning');
+});
+
+t.test('a question about skills is answered with those the model was told of', async (t) => {
+  const { result } = await ask(t, 'Which skills do you have?');
+  t.match(result.result, /^\[stand-in\] I was sent \d+ skills:\n- tea: Brews a tea\.\n/);
+});
+
+t.test('a skill that was called by its name counts as typed, its body does not', async (t) => {
+  const { api, result } = await ask(t, '/tea green [[say It is ready.]]');
+  t.equal(result.result, 'It is ready.');
+  t.equal(api.requests.map(promptText).at(-1), '/tea green [[say It is ready.]]');
+});
+
+t.test('say answers with exactly this text', async (t) => {
+  const { result } = await ask(t, 'Hello [[say exactly {"this": "text"}]]');
+  t.equal(result.result, 'exactly {"this": "text"}');
+});
+
+t.test('big answers with that many bytes', async (t) => {
+  const { result } = await ask(t, '[[big 2000000]]');
+  t.equal(result.result?.length, 2_000_000);
+});
+
+t.test('echo system answers with the instructions', async (t) => {
+  const { result } = await ask(t, '[[echo system]]');
+  t.match(result.result, 'Answer in rhyme.');
+});
+
+t.test('a tool is called, and the answer quotes what it gave', async (t) => {
+  const prompt = '[[tool Bash {"command":"echo $((40 + 2)) ]]"}]]';
+  const { result } = await ask(t, prompt, { args: ['--allowedTools', 'Bash'] });
+  t.equal(result.result, '[stand-in] The tool answered: 42 ]]');
+});
+
+t.test('several tools are called one after the other', async (t) => {
+  const prompt =
+    '[[tool Bash {"command":"touch a"}]] [[tool Skill {"skill":"tea"}]] ' +
+    '[[tool Bash {"command":"ls"}]]';
+  const { result } = await ask(t, prompt, { args: ['--allowedTools', 'Bash', 'Skill'] });
+  t.equal(result.result, '[stand-in] The tool answered: a');
+});
+
+t.test('endless tools end only by a limit of the CLI', async (t) => {
+  const args = ['--allowedTools', 'Bash', '--max-turns', '4'];
+  const { result } = await ask(t, '[[tools endless]]', { args });
+  t.equal(result.subtype, 'error_max_turns');
+});
+
+t.test('a status with a count is overcome by retrying', async (t) => {
+  const { api, result } = await ask(t, '[[status 529 x1]] [[say at last]]');
+  t.equal(result.result, 'at last');
+  t.equal(api.requests.length, 2);
+});
+
+t.test('a status without a count stays', async (t) => {
+  const { result } = await ask(t, '[[status 401]]', { maxRetries: 0 });
+  t.match(result, { is_error: true, terminal_reason: 'api_error', api_error_status: 401 });
+});
+
+t.test('an unknown directive is an error that names it', async (t) => {
+  const { result } = await ask(t, '[[dance]]', { maxRetries: 0 });
+  t.match(result, { is_error: true, result: /the stand-in knows no \[\[dance\]\]/ });
+});
+
+t.test('a dropped stream is an error of the connection', async (t) => {
+  const { result } = await ask(t, '[[drop]]', { maxRetries: 0 });
+  t.match(result, { is_error: true, terminal_reason: 'api_error' });
+});
+
+for (const where of ['headers', 'stream']) {
+  t.test(`hang ${where} holds the call until the CLI goes away`, async (t) => {
+    const api = await startApi(t);
+    const prompt = `[[hang ${where}]]`;
+    const claude = startClaude(t, api.url, { folder: t.testdir(), prompt });
+    const request = await api.waitForRequest((request) => promptText(request) === prompt);
+    if (where === 'stream') {
+      await claude.next((line) => line.event?.type === 'content_block_delta');
+    }
+    t.equal(request.outcome, 'pending');
+    claude.child.kill('SIGTERM');
+    await once(claude.child, 'exit');
+    await api.waitForRequest((request) => request.outcome === 'abandoned');
+  });
+}
+
+t.test('in one process each prompt is answered by its own directives', async (t) => {
+  const api = await startApi(t);
+  const claude = startClaude(t, api.url, {
+    folder: t.testdir(),
+    args: ['--allowedTools', 'Bash'],
+  });
+  const answers: (string | undefined)[] = [];
+  for (const prompt of ['[[say one]]', '[[status 403]]', '[[tool Bash {"command":"echo 2"}]]']) {
+    claude.prompt(prompt);
+    answers.push((await claude.result()).result);
+  }
+  claude.prompt('[[hang headers]]');
+  await api.waitForRequest((request) => promptText(request) === '[[hang headers]]');
+  claude.control('interrupt');
+  t.match(await claude.result(), { terminal_reason: 'aborted_streaming' });
+  for (const prompt of ['/clear', '[[say three]]', 'plain']) {
+    claude.prompt(prompt);
+    answers.push((await claude.result()).result);
+  }
+  t.match(answers, ['one', /403/, '[stand-in] The tool answered: 2', '', 'three', /said: plain/]);
+});
+
+t.test('a handler answers before the directives do', async (t) => {
+  const api = await startApi(t);
+  api.reply((request) => (promptText(request) === 'ping' ? { text: 'pong' } : undefined));
+  const claude = startClaude(t, api.url, { folder: t.testdir() });
+  claude.prompt('ping');
+  t.equal((await claude.result()).result, 'pong');
+  claude.prompt('[[say else]]');
+  t.equal((await claude.result()).result, 'else');
+});

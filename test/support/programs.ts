@@ -1,0 +1,97 @@
+/**
+ * Runs berth's two programs as real processes, from the sources or from the bundles.
+ * Owns the processes and what they print; the environment is the caller's, nothing is inherited.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import split2 from 'split2';
+
+const root = join(import.meta.dirname, '../..');
+
+/** What is run: `.ts` sources as they are, or the bundles in dist/ as the images have them. */
+export type Form = 'sources' | 'bundles';
+
+const entries = {
+  init: { sources: 'init/main.ts', bundles: 'dist/berth-init.mjs' },
+  serve: { sources: 'supervisor/main.ts', bundles: 'dist/berth.mjs' },
+} as const;
+
+export type LogLine = Record<string, unknown> & { level: string; event: string; msg: string };
+
+export interface Program {
+  readonly pid: number;
+  /** Everything that it printed so far, standard output and error together. */
+  readonly output: string;
+  readonly lines: readonly LogLine[];
+  /** Settles with the exit code, or with the signal's name. */
+  readonly ended: Promise<number | string>;
+  kill(signal: NodeJS.Signals): void;
+  /**
+   * The first log line of that event, seen already or still to come.
+   * @throws Error with the output if the program ends first
+   */
+  logged(event: string): Promise<LogLine>;
+}
+
+export interface ProgramOptions {
+  form?: Form;
+  arguments?: readonly string[];
+  environment: Record<string, string | undefined>;
+  onLine?: (line: LogLine) => void;
+}
+
+export function startProgram(name: keyof typeof entries, options: ProgramOptions): Program {
+  const entry = join(root, entries[name][options.form ?? 'sources']);
+  const child = spawn(process.execPath, [entry, ...(options.arguments ?? [])], {
+    env: { PATH: process.env.PATH, ...options.environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  return watch(child, options.onLine);
+}
+
+function watch(child: ChildProcess, onLine: ProgramOptions['onLine']): Program {
+  const lines: LogLine[] = [];
+  let output = '';
+  const waiting = new Set<(line: LogLine) => void>();
+  child.stderr?.on('data', (chunk: Buffer) => {
+    output += chunk.toString('utf8');
+  });
+  child.stdout?.pipe(split2()).on('data', (text: string) => {
+    output += `${text}\n`;
+    const line = parseLine(text);
+    if (!line) return;
+    lines.push(line);
+    onLine?.(line);
+    for (const look of [...waiting]) look(line);
+  });
+  const ended = once(child, 'close').then(([code, signal]) => (code ?? signal) as number | string);
+  return {
+    pid: child.pid ?? 0,
+    lines,
+    ended,
+    get output() {
+      return output;
+    },
+    kill: (signal) => void child.kill(signal),
+    logged: (event) =>
+      new Promise((resolve, reject) => {
+        const look = (line: LogLine): void => {
+          if (line.event !== event) return;
+          waiting.delete(look);
+          resolve(line);
+        };
+        waiting.add(look);
+        for (const line of [...lines]) look(line);
+        void ended.then((how) => reject(new Error(`it ended with ${how} first:\n${output}`)));
+      }),
+  };
+}
+
+function parseLine(text: string): LogLine | undefined {
+  try {
+    return JSON.parse(text) as LogLine;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,66 @@
+/** Sends prompts to a running supervisor and reads its answers and events. */
+
+export interface PromptTarget {
+  /** `http://127.0.0.1:1234` */
+  url: string;
+  token: string;
+}
+
+export interface JsonReply {
+  status: number;
+  contentType: string;
+  // What an endpoint answers is what its test asserts.
+  body: Record<string, unknown>;
+}
+
+export async function sendPrompt(
+  { url, token }: PromptTarget,
+  body: Record<string, unknown>,
+  signal?: AbortSignal,
+): Promise<JsonReply> {
+  const response = await fetch(`${url}/v1/prompts`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+    ...(signal ? { signal } : {}),
+  });
+  return {
+    status: response.status,
+    contentType: response.headers.get('content-type') ?? '',
+    body: (await response.json()) as Record<string, unknown>,
+  };
+}
+
+export interface ServerEvent {
+  event: string;
+  data: Record<string, unknown>;
+}
+
+/** All events of a streamed answer, in order, each as it arrives. */
+export async function* streamPrompt(
+  { url, token }: PromptTarget,
+  body: Record<string, unknown>,
+  signal?: AbortSignal,
+): AsyncGenerator<ServerEvent> {
+  const response = await fetch(`${url}/v1/prompts`, {
+    method: 'POST',
+    headers: {
+      authorization: `Bearer ${token}`,
+      'content-type': 'application/json',
+      accept: 'text/event-stream',
+    },
+    body: JSON.stringify(body),
+    ...(signal ? { signal } : {}),
+  });
+  let pending = '';
+  for await (const chunk of response.body ?? []) {
+    pending += Buffer.from(chunk).toString('utf8');
+    const blocks = pending.split('\n\n');
+    pending = blocks.pop() ?? '';
+    for (const block of blocks) {
+      const [, event] = /^event: (.*)$/m.exec(block) ?? [];
+      const [, data] = /^data: (.*)$/m.exec(block) ?? [];
+      if (event && data) yield { event, data: JSON.parse(data) };
+    }
+  }
+}

@@ -1,0 +1,72 @@
+import { execFileSync } from 'node:child_process';
+import t from 'tap';
+import { createRepository, gitEnvironment } from './repository.ts';
+import { readSampleFiles } from './sample-repository.ts';
+
+function git(path: string, ...args: string[]): string {
+  const options = { env: gitEnvironment(), encoding: 'utf8' } as const;
+  return execFileSync('git', ['-C', path, ...args], options).trim();
+}
+
+t.test('the same calls make the same commits', async (t) => {
+  const make = (name: string) => {
+    const repository = createRepository(t.testdirName, name, { 'CLAUDE.md': 'Be brief.\n' });
+    return [repository.head(), repository.commit({ 'CLAUDE.md': 'Be brief and kind.\n' })];
+  };
+  t.testdir({});
+  t.same(make('one'), make('two'));
+});
+
+t.test('modes, symlinks, submodules and odd names are stored as they are given', async (t) => {
+  const submodule = '1234567890123456789012345678901234567890';
+  const { path } = createRepository(t.testdir({}), 'odd', {
+    'hooks/run': { content: Buffer.from([0, 255]), mode: '100755' },
+    link: { symlink: '../outside' },
+    module: { submodule },
+    'a "b"\\\n': 'odd',
+  });
+  const listed = git(path, 'ls-tree', '-r', '-z', 'main').split('\0').filter(Boolean);
+  const modesAndPaths = listed.map((line) => line.replace(/ \w+ \w+\t/, ' '));
+  t.same(modesAndPaths, ['100644 a "b"\\\n', '100755 hooks/run', '120000 link', '160000 module']);
+});
+
+t.test('a commit changes, adds and deletes just what it names', async (t) => {
+  const repository = createRepository(t.testdir({}), 'r', { keep: '1', change: '1', go: '1' });
+  const first = repository.head();
+  const second = repository.commit({ change: '2', add: '2', go: null }, 'Second');
+  t.equal(repository.head(), second);
+  t.equal(git(repository.path, 'rev-parse', 'main^'), first);
+  t.equal(git(repository.path, 'ls-tree', '-r', '--name-only', 'main'), 'add\nchange\nkeep');
+  t.equal(git(repository.path, 'log', '-1', '--format=%s'), 'Second');
+});
+
+t.test('branches and tags stand where main stood, and HEAD can name another branch', async (t) => {
+  const repository = createRepository(t.testdir({}), 'r', { file: '1' });
+  const first = repository.head();
+  repository.branch('release/1');
+  t.equal(repository.tag('v1'), first);
+  t.not(repository.tag('v2', true), first);
+  t.equal(git(repository.path, 'rev-parse', 'v2^{commit}'), first);
+  repository.commit({ file: '2' });
+  const fix = repository.commit({ file: '1.1' }, 'Fix', 'release/1');
+  t.equal(git(repository.path, 'rev-parse', `${fix}^`), first);
+  repository.setDefaultBranch('release/1');
+  t.equal(git(repository.path, 'rev-parse', 'HEAD'), fix);
+});
+
+t.test('a rewritten history has one commit of just the given files', async (t) => {
+  const repository = createRepository(t.testdir({}), 'r', { old: '1' });
+  repository.commit({ old: '2' });
+  const commit = repository.rewrite({ new: '1' });
+  t.equal(git(repository.path, 'rev-list', 'main'), commit);
+  t.equal(git(repository.path, 'ls-tree', '-r', '--name-only', 'main'), 'new');
+});
+
+t.test('the sample repository has what a .claude repository has', async (t) => {
+  t.same(Object.keys(readSampleFiles()).sort(), [
+    'CLAUDE.md',
+    'agents/reviewer.md',
+    'settings.json',
+    'skills/changelog/SKILL.md',
+  ]);
+});

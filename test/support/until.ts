@@ -1,0 +1,20 @@
+/** Waits for a condition: looks every few milliseconds, and fails with what it waited for. */
+import { setTimeout as delay } from 'node:timers/promises';
+
+/**
+ * What `look` gives once it is neither undefined nor false.
+ * @param deadline milliseconds
+ */
+export async function until<T>(
+  what: string,
+  look: () => T | undefined | false | Promise<T | undefined | false>,
+  deadline = 20_000,
+): Promise<T> {
+  const started = performance.now();
+  for (;;) {
+    const found = await look();
+    if (found !== undefined && found !== false) return found;
+    if (performance.now() - started > deadline) throw new Error(`waited in vain until ${what}`);
+    await delay(5);
+  }
+}
