@@ -42,6 +42,9 @@ const longestLine = 64 * 1024 * 1024;
 const outputGrace = 500;
 
 interface Turn {
+  promptId: string;
+  /** False while the CLI still works on something that nobody prompted for. */
+  begun: boolean;
   onMessage: (message: CliMessage) => void;
   resolve: (result: TurnResult) => void;
   reject: (error: BerthError) => void;
@@ -125,7 +128,8 @@ export class ClaudeProcess {
   }
 
   /**
-   * Runs one prompt to its result. `onMessage` sees everything before the result, as it arrives.
+   * Runs one prompt to its result. `onMessage` sees everything before the result, as it arrives;
+   * nothing of a turn that the CLI runs unprompted.
    * @throws BerthError `cli_unavailable` if the process ends first
    */
   run(prompt: string, onMessage: (message: CliMessage) => void = () => {}): Promise<TurnResult> {
@@ -134,8 +138,9 @@ export class ClaudeProcess {
       if (this.#turn) {
         return reject(new BerthError('internal', 'cannot run a prompt: a turn is running; wait'));
       }
-      this.#turn = { onMessage, resolve, reject };
-      this.#child.stdin?.write(userLine(prompt));
+      const promptId = randomUUID();
+      this.#turn = { promptId, begun: false, onMessage, resolve, reject };
+      this.#child.stdin?.write(userLine(prompt, promptId));
     });
   }
 
@@ -191,18 +196,31 @@ export class ClaudeProcess {
       message = readMessage(line);
     } catch (error) {
       this.#onStray(error);
+      // Text between the messages does no harm; a message of another shape could be the result that
+      // somebody waits for.
+      if (!(error instanceof SyntaxError)) {
+        this.#stderr.add('berth: the CLI speaks another protocol than the one that was tested\n');
+        this.#signal('SIGKILL');
+      }
       return;
     }
-    if (message?.kind === 'control') {
-      const settle = this.#controls.get(message.requestId);
-      this.#controls.delete(message.requestId);
-      settle?.(message.error === undefined ? undefined : refused(message.error));
-    } else if (message?.kind === 'result') {
-      const turn = this.#turn;
-      this.#turn = undefined;
-      turn?.resolve(message.result);
-    } else if (message) {
-      this.#turn?.onMessage(message);
+    if (!message) return;
+    const turn = this.#turn;
+    switch (message.kind) {
+      case 'control':
+        this.#controls.get(message.requestId)?.(refusal(message.error));
+        this.#controls.delete(message.requestId);
+        break;
+      case 'started':
+        if (turn?.promptId === message.promptId) turn.begun = true;
+        break;
+      case 'result':
+        if (message.result.unprompted) break;
+        this.#turn = undefined;
+        turn?.resolve(message.result);
+        break;
+      default:
+        if (turn?.begun) turn.onMessage(message);
     }
   }
 
@@ -225,7 +243,8 @@ export class ClaudeProcess {
   }
 }
 
-function refused(error: string): BerthError {
+function refusal(error: string | undefined): BerthError | undefined {
+  if (error === undefined) return undefined;
   return new BerthError(
     'cli_unavailable',
     `cannot control the CLI: it answered ${JSON.stringify(error)}; check its version`,

@@ -36,6 +36,11 @@ export interface TurnResult {
   durationMs: number;
   ttftMs: number | undefined;
   permissionDenials: PermissionDenial[];
+  /**
+   * True if nobody prompted for this turn: when a background task ends, the CLI runs a turn of its
+   * own, at any time between prompts.
+   */
+  unprompted: boolean;
 }
 
 export type CliMessage =
@@ -46,6 +51,8 @@ export type CliMessage =
   /** The CLI speaks for itself about a failure: `authentication_failed`, `rate_limit` ... */
   | { kind: 'failure'; error: string }
   | { kind: 'result'; result: TurnResult }
+  /** The prompt of that id is being worked on; what came before belongs to an unprompted turn. */
+  | { kind: 'started'; promptId: string }
   | { kind: 'control'; requestId: string; error: string | undefined };
 
 const count = z.number().catch(0);
@@ -81,6 +88,7 @@ const resultLine = z.object({
   permission_denials: z
     .array(z.object({ tool_name: z.string(), tool_use_id: z.string() }))
     .catch([]),
+  origin: z.unknown().optional(),
 });
 
 const initLine = z.object({
@@ -114,6 +122,8 @@ interface Line {
   type?: unknown;
   subtype?: unknown;
   parent_tool_use_id?: unknown;
+  state?: unknown;
+  command_uuid?: unknown;
   event?: { type?: unknown; delta?: { type?: unknown; text?: unknown } };
 }
 
@@ -136,6 +146,10 @@ export function readMessage(text: string): CliMessage | undefined {
       return readSystem(line);
     case 'result':
       return { kind: 'result', result: readResult(line) };
+    case 'command_lifecycle':
+      return line.state === 'started' && typeof line.command_uuid === 'string'
+        ? { kind: 'started', promptId: line.command_uuid }
+        : undefined;
     case 'control_response': {
       const { response } = controlLine.parse(line);
       return { kind: 'control', requestId: response.request_id, error: response.error };
@@ -196,15 +210,20 @@ function readResult(line: Line): TurnResult {
     durationMs: parsed.duration_ms,
     ttftMs: parsed.ttft_ms,
     permissionDenials: parsed.permission_denials,
+    unprompted: parsed.origin !== undefined,
   };
 }
 
-/** A prompt, as the line that hands it to the CLI. */
-export function userLine(text: string): string {
+/**
+ * A prompt, as the line that hands it to the CLI.
+ * @param id a UUID that was not used before in this process; the CLI names it when it starts
+ */
+export function userLine(text: string, id: string): string {
   return `${JSON.stringify({
     type: 'user',
     message: { role: 'user', content: text },
     parent_tool_use_id: null,
+    uuid: id,
   })}\n`;
 }
 

@@ -55,7 +55,7 @@ export class MemoryGuard {
     await this.look();
     const { container } = this.#readings;
     if (container?.limit === undefined) {
-      this.#options.log.warn(
+      this.#options.log.info(
         'memory_unreadable',
         'the container has no memory limit: shares of it do not apply; set resources.limits.memory',
       );

@@ -1,0 +1,16 @@
+#!/bin/bash
+# Builds both images on the bases of make-base.sh. The runtime image gets the CLI when a version is
+# given: INSTALL_CLAUDE=2.1.330 build.sh
+set -euo pipefail
+source "$(dirname "$0")/settings.sh"
+cd "$repository"
+
+revision=$(git rev-parse HEAD)
+version=$(node -p 'require("./package.json").version')
+for image in init runtime; do
+  # --network host: the machine's own way to npm and Debian; no registry of images is asked.
+  podman build --pull=never --network host --file "Dockerfile.$image" --tag "berth-$image" \
+    --build-arg "INSTALL_CLAUDE=${INSTALL_CLAUDE:-}" \
+    --build-arg "VERSION=$version" --build-arg "REVISION=$revision" .
+done
+podman images --filter 'reference=localhost/berth-*'

@@ -1,0 +1,39 @@
+#!/bin/bash
+# Makes the two base images of the Dockerfiles without a registry, from Debian packages and npm:
+# debian:bookworm-slim and node:24-bookworm-slim, near enough to the real ones for a test.
+# Needs root, `npm ci` done, and: apt-get install podman buildah runc netavark debootstrap
+set -euo pipefail
+source "$(dirname "$0")/settings.sh"
+
+root=$work/rootfs
+node=$repository/node_modules/node/bin/node
+# Where a proxy opens TLS, only the machine's own bundle knows its certificate.
+authorities=${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt}
+path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+
+import() { # name, then more arguments of podman import
+  local name=$1
+  shift
+  tar -C "$root" --numeric-owner -c . |
+    podman import --quiet --change "ENV PATH=$path" "$@" - "localhost/$name"
+}
+
+rm -rf "$root"
+debootstrap --variant=minbase bookworm "$root"
+
+# What makes an image "slim": no manuals and no translations, now or later.
+rm -rf "$root"/usr/share/{doc,man,info,locale}/* "$root"/var/lib/apt/lists/* \
+  "$root"/var/cache/apt/archives/*.deb "$root"/var/cache/apt/*.bin
+printf 'path-exclude /usr/share/%s/*\n' doc man info locale > "$root/etc/dpkg/dpkg.cfg.d/slim"
+import debian:bookworm-slim --change 'CMD ["bash"]'
+
+install -m 755 "$node" "$root/usr/local/bin/node"
+PATH=$(dirname "$node"):$PATH npm install --global --prefix "$root/usr/local" --no-audit npm@11
+chroot "$root" groupadd --gid 1000 node
+chroot "$root" useradd --uid 1000 --gid node --shell /bin/bash --create-home node
+install -D -m 644 "$authorities" "$root/usr/local/share/machine-ca.crt"
+import node:24-bookworm-slim --change 'CMD ["node"]' \
+  --change 'ENV NODE_EXTRA_CA_CERTS=/usr/local/share/machine-ca.crt'
+
+rm -rf "$root"
+podman images

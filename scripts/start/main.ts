@@ -1,0 +1,72 @@
+/**
+ * `npm start`: the main job on this machine. A git server with a sample `.claude` repository (or the
+ * person's own), berth-init into a fresh volume, `berth serve` with the real CLI, and a curl line.
+ * Always holds: progress goes to standard error and only an answer to standard output; whatever was
+ * started is stopped, and the volume removed, on every way out.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { prepareModel } from './model.ts';
+import { help, readOptions, type StartOptions } from './options.ts';
+import { initVolume, prepareRepository, startSupervisor } from './parts.ts';
+import { ask, curlLine } from './prompt.ts';
+
+const say = (text: string): void => void process.stderr.write(`${text}\n`);
+
+async function main(options: StartOptions): Promise<void> {
+  await using cleanup = new AsyncDisposableStack();
+  const stop = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => stop.abort());
+  }
+  const directory = await mkdtemp(join(tmpdir(), 'berth-start-'));
+  cleanup.defer(() => rm(directory, { recursive: true, force: true }));
+
+  const repository = await prepareRepository(options, directory, cleanup);
+  say(`repository  ${repository.description}`);
+  const model = await prepareModel(options, cleanup);
+  say(`model       ${model.description}`);
+  if (stop.signal.aborted) return;
+
+  const report = await initVolume(options, repository, directory, say);
+  say(`volume      ${report}`);
+  if (stop.signal.aborted) return;
+
+  const server = await startSupervisor(directory, model.environment, say);
+  cleanup.defer(server.stop);
+  say(`supervisor  ${server.url} with Claude Code ${server.cliVersion}`);
+
+  if (options.ask !== undefined) {
+    const answer = await ask(server, options.ask, stop.signal);
+    process.stdout.write(`${JSON.stringify(answer.body, null, 2)}\n`);
+    if (answer.status !== 200) process.exitCode = 1;
+    return;
+  }
+  say(`\nReady. Ask it something:\n\n${curlLine(server)}\n`);
+  if (model.standIn) {
+    say(`No account was found, so a stand-in answers in the model's place: every answer says
+[stand-in]. Everything else is real. To talk to Claude, stop with Ctrl-C and start again with
+ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN set, or with -- --credentials FILE.`);
+  }
+  say('Ctrl-C stops it.');
+  const how = await Promise.race([aborted(stop.signal), server.ended]);
+  if (how !== undefined) throw new Error(`the supervisor ended by itself (${how})`);
+  say('\nstopping');
+}
+
+function aborted(signal: AbortSignal): Promise<undefined> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve(undefined);
+    signal.addEventListener('abort', () => resolve(undefined), { once: true });
+  });
+}
+
+try {
+  const options = readOptions(process.argv.slice(2));
+  if (options.help) process.stdout.write(help);
+  else await main(options);
+} catch (error) {
+  say(`cannot start: ${error instanceof Error ? error.message : error}`);
+  process.exitCode = 1;
+}

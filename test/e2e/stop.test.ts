@@ -1,0 +1,138 @@
+/** How the supervisor's bundle ends as a process: asked to, killed, or unable to start. */
+import { chmodSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Test, test } from 'tap';
+import { makeToken, tokenLine } from '../../supervisor/http/tokens.ts';
+import { startMessagesApi } from '../support/messages-api.ts';
+import { workersOf } from '../support/observe.ts';
+import { startProgram } from '../support/programs.ts';
+import { type ServerEvent, streamPrompt } from '../support/prompt.ts';
+import { until } from '../support/until.ts';
+
+const claude = join(import.meta.dirname, '../../node_modules/.bin/claude');
+
+async function prepare(t: Test, settings: Record<string, string | undefined> = {}) {
+  const token = makeToken();
+  const root = t.testdir({
+    volume: {},
+    home: {},
+    tokens: `${tokenLine('n8n', token)}\n`,
+    'termination-log': '',
+    'old-claude': '#!/bin/sh\necho "2.1.197 (Claude Code)"\n',
+  });
+  const api = await startMessagesApi();
+  const volume = join(root, 'volume');
+  const serve = () => {
+    const program = startProgram('serve', {
+      form: 'bundles',
+      arguments: ['serve'],
+      environment: {
+        HOME: join(root, 'home'),
+        BERTH_CONFIG_DIR: volume,
+        BERTH_WORKSPACE_DIR: join(root, 'workspace'),
+        BERTH_API_TOKENS_FILE: join(root, 'tokens'),
+        BERTH_HTTP_LISTEN: '127.0.0.1:0',
+        BERTH_METRICS_LISTEN: '127.0.0.1:0',
+        BERTH_CLAUDE_PATH: claude,
+        BERTH_TERMINATION_LOG: join(root, 'termination-log'),
+        ANTHROPIC_BASE_URL: api.url,
+        ANTHROPIC_API_KEY: 'sk-ant-test-0123456789',
+        ...settings,
+      },
+    });
+    t.teardown(() => program.kill('SIGKILL'));
+    return program;
+  };
+  t.teardown(() => api.close());
+  return { root, volume, token, api, serve };
+}
+
+/** Reads a stream's events into a list until it ends. */
+async function collect(stream: AsyncIterable<ServerEvent>, events: ServerEvent[]): Promise<void> {
+  for await (const event of stream) events.push(event);
+}
+
+test('SIGTERM lets a running turn finish, ends its stream, and leaves no process', async (t) => {
+  const { volume, token, serve } = await prepare(t);
+  const program = serve();
+  const { address } = await program.logged('listening');
+  const events: ServerEvent[] = [];
+  const stream = streamPrompt(
+    { url: String(address), token },
+    { prompt: '[[slow 150]] [[say finished all the same]]' },
+  );
+  const streaming = collect(stream, events);
+  await until('text arrives', () => events.some(({ event }) => event === 'text'));
+  program.kill('SIGTERM');
+  await streaming;
+  t.match(events.at(-1), { event: 'result', data: { result: 'finished all the same' } });
+  t.equal(await program.ended, 0);
+  t.strictSame(workersOf(volume), []);
+});
+
+test('a turn that outlasts the drain is interrupted, and its stream ends with the reason', async (t) => {
+  const { volume, token, serve } = await prepare(t, { BERTH_DRAIN: '200ms' });
+  const program = serve();
+  const { address } = await program.logged('listening');
+  const events: ServerEvent[] = [];
+  const stream = streamPrompt({ url: String(address), token }, { prompt: '[[hang stream]]' });
+  const streaming = collect(stream, events);
+  await until('text arrives', () => events.some(({ event }) => event === 'text'));
+  program.kill('SIGTERM');
+  await streaming;
+  t.match(events.at(-1), {
+    event: 'error',
+    data: { code: 'draining', retryable: true, session_id: /./ },
+  });
+  t.equal(await program.ended, 0);
+  t.strictSame(workersOf(volume), []);
+});
+
+test('a killed supervisor leaves no CLI, and the next one takes the volume over', async (t) => {
+  const { volume, serve } = await prepare(t);
+  const first = serve();
+  await first.logged('worker_ready');
+  first.kill('SIGKILL');
+  t.equal(await first.ended, 'SIGKILL');
+  await until('the CLI has ended', () => workersOf(volume).length === 0);
+  const second = serve();
+  await second.logged('lease_waiting');
+  await second.logged('listening');
+  second.kill('SIGTERM');
+  t.equal(await second.ended, 0);
+});
+
+test('a missing CLI ends it with 69 and says how to get one', async (t) => {
+  const { root, serve } = await prepare(t, { BERTH_CLAUDE_PATH: '/nowhere/claude' });
+  t.equal(await serve().ended, 69);
+  t.match(
+    readFileSync(join(root, 'termination-log'), 'utf8'),
+    /cannot run the Claude Code CLI at \/nowhere\/claude: .*npm install/,
+  );
+});
+
+test('a CLI of an unsupported version ends it with 69 and names the version it needs', async (t) => {
+  const old = join(t.testdirName, 'old-claude');
+  const { serve } = await prepare(t, { BERTH_CLAUDE_PATH: old });
+  chmodSync(old, 0o755);
+  const program = serve();
+  t.equal(await program.ended, 69);
+  t.match(program.output, /2\.1\.197.*2\.1\.212 or later/);
+});
+
+test('wrong settings end it with 64, all of them in one message', async (t) => {
+  const { serve } = await prepare(t, {
+    BERTH_MAX_WORKERS: 'many',
+    BERTH_DRAIN: '5 minutes',
+    BERTH_WARM_WORKER: '2',
+  });
+  const program = serve();
+  t.equal(await program.ended, 64);
+  for (const expected of [
+    /BERTH_MAX_WORKERS: "many"/,
+    /BERTH_DRAIN: "5 minutes"/,
+    /BERTH_WARM_WORKERS\?/,
+  ]) {
+    t.match(program.output, expected);
+  }
+});
