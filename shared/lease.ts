@@ -15,6 +15,9 @@ import { BerthError, systemCode } from './errors.ts';
 import { readFileBounded, unwritable } from './files.ts';
 import type { Log } from './log.ts';
 
+/** In berth's state directory. It is gone while nobody holds the volume. */
+export const leaseFileName = 'lease.json';
+
 const leaseFile = z.object({
   version: z.literal(1),
   owner: z.string(),
@@ -55,7 +58,7 @@ const settle = 100;
  */
 export async function acquireLease(options: LeaseOptions): Promise<Lease> {
   const { directory, log, signal, heartbeat = 2_000, expiry = 10_000 } = options;
-  const path = join(directory, 'lease.json');
+  const path = join(directory, leaseFileName);
   const owner = randomUUID();
   const holder = `${options.program} on ${hostname()}`;
   const mine: LeaseFile = { version: 1, owner, holder, beat: 0 };

@@ -1,0 +1,214 @@
+/**
+ * The settings of berth-init: environment -> InitConfig. Nothing else here reads the environment.
+ * Always holds: every secret that was read is never shown from then on.
+ */
+import { z } from 'zod';
+import {
+  configDirectory,
+  logLevel,
+  logPretty,
+  stateDirectory,
+  stateDirectoryOf,
+} from '../shared/common-settings.ts';
+import { type Environment, readSettings, setting } from '../shared/config.ts';
+import type { Level } from '../shared/log.ts';
+import { neverShow } from '../shared/redact.ts';
+import { choice, duration, integer, path, text } from '../shared/setting-types.ts';
+import { type Repository, repositorySchema } from './repository.ts';
+
+const largestId = 2 ** 31 - 1;
+
+const httpUrl = z.string().transform((value, context): string => {
+  const url = URL.parse(value);
+  if (url && /^https?:$/.test(url.protocol)) return url.href.replace(/\/+$/, '');
+  context.addIssue({ code: 'custom', message: 'an https URL' });
+  return z.NEVER;
+});
+
+/** What git allows in the name of a ref, roughly (git-check-ref-format). */
+const refName = z.string().regex(/^(?!-)(?!.*(\.\.|@\{|\/\/))[^\s~^:?*[\\\p{Cc}]+$/u, {
+  error: 'a branch, a tag or a full commit id',
+});
+
+export const initDefinitions = {
+  repository: setting({
+    name: 'BERTH_REPO',
+    schema: repositorySchema,
+    description:
+      'The private `.claude` repository: `owner/name` on GitHub, or the https URL of any git server.',
+  }),
+  ref: setting({
+    name: 'BERTH_REF',
+    schema: refName,
+    optional: true,
+    description:
+      "A branch, a tag or a full commit id; the default is the repository's default branch.",
+  }),
+  gitToken: setting({
+    name: 'BERTH_GIT_TOKEN',
+    aliases: ['GITHUB_PAT', 'GITHUB_TOKEN'],
+    schema: text,
+    optional: true,
+    secret: true,
+    description: 'The token that may read the repository (GitHub: "Contents: read").',
+  }),
+  gitUsername: setting({
+    name: 'BERTH_GIT_USERNAME',
+    schema: text,
+    optional: true,
+    description:
+      'The user name sent with the token; the default is `x-access-token` for GitHub and `oauth2` elsewhere.',
+  }),
+  githubApiUrl: setting({
+    name: 'BERTH_GITHUB_API_URL',
+    schema: httpUrl,
+    optional: true,
+    description:
+      "GitHub's API, asked for the cause when access fails; the default is `https://api.github.com` for github.com and none for other hosts. For Enterprise `https://HOST/api/v3`.",
+  }),
+  credentialsSource: setting({
+    name: 'BERTH_CREDENTIALS_SOURCE',
+    schema: path,
+    default: '/secrets/credentials.json',
+    description:
+      "The CLI's OAuth credentials as a person provides them, usually a mounted Secret; the file may be missing.",
+  }),
+  credentialsLiveSource: setting({
+    name: 'BERTH_CREDENTIALS_LIVE_SOURCE',
+    schema: path,
+    optional: true,
+    description: 'The credentials that berth wrote back after a refresh, a Secret of its own.',
+  }),
+  configDirectory: configDirectory('/claude-config'),
+  stateDirectory,
+  uid: setting({
+    name: 'BERTH_UID',
+    schema: integer(0, largestId),
+    default: '1000',
+    description: 'The user that the CLI runs as. Where init runs as root, it owns the volume.',
+  }),
+  gid: setting({
+    name: 'BERTH_GID',
+    schema: integer(0, largestId),
+    default: '1000',
+    description: 'The group that the CLI runs as. Where init runs as root, it owns the volume.',
+  }),
+  timeout: setting({
+    name: 'BERTH_TIMEOUT',
+    schema: duration(1_000, 24 * 3_600_000),
+    default: '2m',
+    description:
+      'The deadline over everything. Three quarters of it are for the git server, so that there is time to go on without it.',
+  }),
+  onRemoteFailure: setting({
+    name: 'BERTH_ON_REMOTE_FAILURE',
+    schema: choice('continue', 'fail'),
+    default: 'continue',
+    description:
+      'What to do when the git server fails: `continue` with a complete state of the same repository and ref if the volume has one, or `fail`.',
+  }),
+  logLevel,
+  logPretty,
+  terminationLog: setting({
+    name: 'BERTH_TERMINATION_LOG',
+    schema: path,
+    default: '/dev/termination-log',
+    description:
+      "The existing file that gets one line of cause and remedy on failure: the container's terminationMessagePath.",
+  }),
+};
+
+export interface InitConfig {
+  repository: Repository;
+  ref: string | undefined;
+  token: string | undefined;
+  username: string;
+  /** Absent if there is no GitHub API to ask. */
+  githubApiUrl: string | undefined;
+  credentialsSource: string;
+  credentialsLiveSource: string | undefined;
+  configDirectory: string;
+  stateDirectory: string;
+  /** Who shall own the volume. */
+  owner: { uid: number; gid: number };
+  /** Milliseconds for everything. */
+  timeout: number;
+  onRemoteFailure: 'continue' | 'fail';
+  terminationLog: string;
+}
+
+export interface InitSettings {
+  config: InitConfig;
+  /** One sentence each, for the log. */
+  warnings: string[];
+}
+
+/** @throws BerthError `config_invalid` that lists every problem */
+export function readInitConfig(environment: Environment): InitSettings {
+  const { settings, warnings } = readSettings(initDefinitions, environment);
+  const { repository, gitToken } = settings;
+  neverShow(gitToken);
+  const token = gitToken ?? repository.login?.token;
+  if (repository.login) {
+    const used = gitToken === undefined ? 'used' : 'ignored, for BERTH_GIT_TOKEN is set';
+    warnings.push(
+      `BERTH_REPO holds a login, which is ${used}; take it out of the URL and put the token into BERTH_GIT_TOKEN`,
+    );
+  }
+  const { protocol, hostname } = new URL(repository.url);
+  if (token !== undefined && protocol === 'http:' && !isLoopback(hostname)) {
+    warnings.push('BERTH_REPO is an http URL: the token travels unencrypted; use https');
+  }
+  const githubApiUrl =
+    settings.githubApiUrl ?? (repository.onGitHub ? 'https://api.github.com' : undefined);
+  const urlUsername = gitToken === undefined ? repository.login?.username : undefined;
+  return {
+    config: {
+      repository,
+      ref: settings.ref,
+      token,
+      username: settings.gitUsername ?? urlUsername ?? (githubApiUrl ? 'x-access-token' : 'oauth2'),
+      githubApiUrl,
+      credentialsSource: settings.credentialsSource,
+      credentialsLiveSource: settings.credentialsLiveSource,
+      configDirectory: settings.configDirectory,
+      stateDirectory: stateDirectoryOf(settings),
+      owner: { uid: settings.uid, gid: settings.gid },
+      timeout: settings.timeout,
+      onRemoteFailure: settings.onRemoteFailure,
+      terminationLog: settings.terminationLog,
+    },
+    warnings,
+  };
+}
+
+/** How to report, which must be known even when another setting is wrong. */
+export interface Reporting {
+  level: Level;
+  pretty: boolean;
+  terminationLog: string;
+}
+
+/** The settings of reporting alone; their defaults where they are wrong themselves. */
+export function readReporting(environment: Environment): Reporting {
+  const read = <T>(read: () => T, otherwise: T): T => {
+    try {
+      return read();
+    } catch {
+      return otherwise;
+    }
+  };
+  const { terminationLog } = initDefinitions;
+  return {
+    level: read(() => readSettings({ logLevel }, environment).settings.logLevel, 'info'),
+    pretty: read(() => readSettings({ logPretty }, environment).settings.logPretty, false),
+    terminationLog: read(
+      () => readSettings({ terminationLog }, environment).settings.terminationLog,
+      '/dev/termination-log',
+    ),
+  };
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127\./.test(hostname);
+}

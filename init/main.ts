@@ -1,0 +1,111 @@
+/**
+ * berth-init: prepares a volume for the CLI and ends. Reads the settings, runs the steps, and tells
+ * how it went: by its exit code, its log and the container's termination message.
+ * Always holds: this is the only place of the program that ends the process.
+ */
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { asBerthError, BerthError } from '../shared/errors.ts';
+import { createLog, type Log } from '../shared/log.ts';
+import { redact } from '../shared/redact.ts';
+import { formatDuration } from '../shared/units.ts';
+import { version } from '../shared/version.ts';
+import { type InitConfig, initDefinitions, readInitConfig, readReporting } from './config.ts';
+import { prepare } from './prepare.ts';
+
+const usage = `berth-init ${version}: puts a private .claude repository and credentials on a volume.
+
+It takes no arguments but --help and --version; its settings are environment variables:
+${Object.values(initDefinitions)
+  .map(({ name, default: value }) => `  ${name}${value === undefined ? '' : ` (${value})`}`)
+  .join('\n')}
+
+Exit codes: 0 done; 64 configuration; 65 volume beyond repair; 69 git server unavailable;
+70 a bug; 73 volume cannot be written; 75 lease held by another; 77 refused by the git server.
+`;
+
+/** As a shell reports a process that a signal ended. */
+const signals = { SIGTERM: 143, SIGINT: 130 } as const;
+
+/** Milliseconds from the deadline to the end of the process, whatever hangs. */
+const grace = 5_000;
+
+async function main(): Promise<number> {
+  process.umask(0o022);
+  const reporting = readReporting(process.env);
+  const log = createLog({ service: 'berth-init', version, ...reporting });
+  let stoppedBy: keyof typeof signals | undefined;
+  const stop = new AbortController();
+  for (const name of Object.keys(signals) as (keyof typeof signals)[]) {
+    process.once(name, () => {
+      stoppedBy = name;
+      stop.abort(new Error(`stopped by ${name}`));
+    });
+  }
+  try {
+    const { config, warnings } = readInitConfig(process.env);
+    for (const warning of warnings) log.warn('unknown_setting', warning);
+    const { repository, ref, configDirectory } = config;
+    log.debug('started', 'berth-init started', {
+      repository: repository.url,
+      ref,
+      configDirectory,
+    });
+    const report = await prepare(config, log, withDeadline(stop.signal, config));
+    if (report.remote_error) {
+      await tell(reporting.terminationLog, `went on without it: ${report.remote_error.message}`);
+    }
+    return 0;
+  } catch (thrown) {
+    if (stoppedBy !== undefined) {
+      log.warn('stopped', `stopped by ${stoppedBy}; the volume is left as it is`);
+      return signals[stoppedBy];
+    }
+    return await fail(thrown, reporting.terminationLog, log);
+  }
+}
+
+/** The wish to stop, or BERTH_TIMEOUT, whichever comes first. */
+function withDeadline(stop: AbortSignal, { timeout }: InitConfig): AbortSignal {
+  const late = new AbortController();
+  const timer = setTimeout(() => {
+    const reason = `cannot prepare the volume within ${formatDuration(timeout)}: something hangs or the volume is slow; see the log, and raise BERTH_TIMEOUT if it is only slow`;
+    const error = new BerthError('volume_unwritable', reason);
+    late.abort(error);
+    // A volume that hangs (NFS) answers no signal: the container must end all the same.
+    setTimeout(() => process.exit(error.exitCode), grace).unref();
+  }, timeout);
+  timer.unref();
+  return AbortSignal.any([stop, late.signal]);
+}
+
+async function fail(thrown: unknown, terminationLog: string, log: Log): Promise<number> {
+  const error = asBerthError(thrown);
+  log.error('failed', error.message, { code: error.code, exit_code: error.exitCode, error });
+  await tell(terminationLog, error.message);
+  return error.exitCode;
+}
+
+/** Kubernetes shows up to 4 KiB of this file as the reason why the container ended. */
+async function tell(path: string, message: string): Promise<void> {
+  const line = redact(message.replace(/:\n +- /, ': ').replace(/\n +- /g, '; '));
+  try {
+    // Not created: outside Kubernetes nobody reads it.
+    const file = await open(path, constants.O_WRONLY | constants.O_TRUNC | constants.O_NOFOLLOW);
+    await file.writeFile(`${line.slice(0, 2_000)}\n`).finally(() => file.close());
+  } catch {
+    // Only a message: the log and the exit code say the same.
+  }
+}
+
+const [argument] = process.argv.slice(2);
+if (argument === '--version') {
+  process.stdout.write(`${version}\n`);
+} else if (argument === '--help') {
+  process.stdout.write(usage);
+} else if (argument !== undefined) {
+  process.stderr.write(`berth-init takes no argument ${argument}; see --help\n`);
+  process.exitCode = 64;
+} else {
+  process.exit(await main());
+}

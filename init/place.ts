@@ -1,0 +1,104 @@
+/**
+ * Putting one path of the tree on the volume, or taking it away. Always holds: no symlink is
+ * followed; a file is whole or absent; what is in the way is moved to conflicts/ unless it is berth's.
+ */
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { lstat, mkdir, open, rename, rm, rmdir, symlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { systemCode } from '../shared/errors.ts';
+import { inside, obstructedParent, writeFileAtomic } from '../shared/files.ts';
+import { unsafeTarget } from './paths.ts';
+import type { Aside } from './set-aside.ts';
+import type { TreeEntry } from './tree.ts';
+
+/** Writes one file or symlink whose way is clear; a symlink only if its target is safe. */
+export async function writeEntry(
+  root: string,
+  path: string,
+  entry: TreeEntry,
+  content: Buffer,
+): Promise<void> {
+  const full = inside(root, path);
+  if (entry.mode !== '120000') {
+    await writeFileAtomic(full, content, { mode: permissions(entry) });
+    return;
+  }
+  if (unsafeTarget(path, content.toString('utf8')) !== undefined) return;
+  const temporary = join(dirname(full), `.berth-${randomBytes(6).toString('hex')}.tmp`);
+  await symlink(content, temporary);
+  await rename(temporary, full);
+}
+
+/** Gives a regular file the permission bits of `entry`. */
+export async function setMode(full: string, entry: TreeEntry): Promise<void> {
+  const file = await open(full, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  await file.chmod(permissions(entry)).finally(() => file.close());
+}
+
+function permissions({ mode }: TreeEntry): number {
+  return mode === '100755' ? 0o755 : 0o644;
+}
+
+/** Removes the file at `path`, into `aside` if given, and the directories that are empty then. */
+export async function removeFile(
+  root: string,
+  path: string,
+  aside: Aside | undefined,
+): Promise<void> {
+  const full = inside(root, path);
+  if (aside) await aside.save(full, path);
+  else await rm(full, { force: true });
+  for (let parent = dirname(path); parent !== '.'; parent = dirname(parent)) {
+    const gone = await rmdir(inside(root, parent)).then(
+      () => true,
+      () => false,
+    );
+    if (!gone) return;
+  }
+}
+
+/**
+ * Takes out of the way what keeps `path` from being written: a parent that is no directory, a
+ * directory at its place, and with `save` a file or anything else at its place.
+ */
+export async function clearWay(
+  root: string,
+  path: string,
+  save: boolean,
+  aside: Aside,
+): Promise<void> {
+  for (;;) {
+    const obstruction = await obstructedParent(root, path);
+    if (obstruction === undefined) break;
+    await aside.save(inside(root, obstruction), obstruction);
+  }
+  const full = inside(root, path);
+  const found = await lstat(full).catch((error) => {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (
+    found?.isDirectory() &&
+    (await rmdir(full).then(
+      () => true,
+      () => false,
+    ))
+  )
+    return;
+  if (found && (save || found.isDirectory())) await aside.save(full, path);
+}
+
+/** Makes the parents of all paths, whose ways are clear. */
+export async function makeDirectories(root: string, paths: readonly string[]): Promise<void> {
+  for (const parent of new Set(paths.map((path) => dirname(path)))) {
+    if (parent !== '.') await mkdir(inside(root, parent), { recursive: true });
+  }
+}
+
+/** Whether the content is what git LFS leaves in place of a large file. */
+export function isPointer(content: Buffer): boolean {
+  return content.length < 1_024 && content.toString('latin1').startsWith(lfs);
+}
+
+const lfs = 'version https://git-lfs.github.com/spec/v1\n';

@@ -1,0 +1,165 @@
+/**
+ * The steps of berth-init in their order: lease, volume, git server, reconcile, credentials,
+ * ownership, report. Always holds: nothing of the volume changes without the lease; where the git
+ * server fails, a complete state of the same repository and ref is used instead, and said so.
+ */
+import { join } from 'node:path';
+import { BerthError } from '../shared/errors.ts';
+import { acquireLease, type Lease, leaseFileName } from '../shared/lease.ts';
+import type { Log } from '../shared/log.ts';
+import type { InitConfig } from './config.ts';
+import { applyCredentials, type CredentialsOutcome } from './credentials.ts';
+import { isRoot, takeOwnership } from './ownership.ts';
+import { type InitReport, writeReport } from './report.ts';
+import { boundQuarantine, openAside } from './set-aside.ts';
+import { type Source, wantedCommit } from './source.ts';
+import { reportUntracked } from './untracked.ts';
+import { inspectVolume, openState, repairVolume, type Volume, volumeStates } from './volume.ts';
+import { type ReconcileCounts, reconcile } from './worktree.ts';
+
+/** How many things that were set aside and can be fetched again are kept. */
+const quarantineSize = 3;
+
+/**
+ * @param signal the wish to stop; its reason is thrown
+ * @throws BerthError
+ */
+export async function prepare(
+  config: InitConfig,
+  log: Log,
+  signal: AbortSignal,
+): Promise<InitReport> {
+  const started = performance.now();
+  const { configDirectory, stateDirectory } = config;
+  await openState(configDirectory, stateDirectory, log);
+  const lease = await acquireLease({ directory: stateDirectory, program: 'init', log, signal });
+  try {
+    const held = AbortSignal.any([signal, lease.lost]);
+    const report = await run({ config, log, lease, signal: held, started });
+    log.info('report', summary(report), { ...report });
+    return report;
+  } catch (error) {
+    throw signal.aborted ? stopped(signal, error) : error;
+  } finally {
+    await lease.release();
+  }
+}
+
+interface Run {
+  config: InitConfig;
+  log: Log;
+  lease: Lease;
+  signal: AbortSignal;
+  started: number;
+}
+
+async function run({ config, log, lease, signal, started }: Run): Promise<InitReport> {
+  const { configDirectory, stateDirectory, repository, ref } = config;
+  const wanted = { configDirectory, stateDirectory, repository: repository.url, ref };
+  const conflicts = openAside(join(stateDirectory, 'conflicts'), 'init', (path, saved) => {
+    log.warn('local_change', 'a local copy is saved; upstream takes its place', { path, saved });
+  });
+  const quarantine = openAside(join(stateDirectory, 'quarantine'), 'init');
+
+  const volume = await inspectVolume(wanted);
+  log.debug('volume_inspected', `the volume: ${volumeStates[volume.state]}`, {
+    state: volume.state,
+  });
+  await repairVolume(volume, wanted, quarantine);
+
+  const source = await wantedCommit({ config, volume, quarantine, log, signal });
+  try {
+    const counts = await reconcile({
+      ...wanted,
+      ...volume,
+      commit: source.commit,
+      fetchedAt: source.confirmedAt,
+      readBlob: source.readBlob,
+      conflicts,
+      lease,
+      signal,
+      log,
+    });
+    log.debug('reconciled', 'the tracked files are what the commit has', { ...counts });
+    const untracked = await reportUntracked(configDirectory, source.commit.tree, log);
+    await source.finish();
+
+    const owner = isRoot() ? config.owner : undefined;
+    const credentials = await applyCredentials({
+      configDirectory,
+      stateDirectory,
+      source: config.credentialsSource,
+      liveSource: config.credentialsLiveSource,
+      owner,
+      conflicts,
+      lease,
+      log,
+    });
+    await boundQuarantine(join(stateDirectory, 'quarantine'), quarantineSize);
+    const owned = await takeOwnership([configDirectory, stateDirectory], config.owner, {
+      signal,
+      log,
+      except: join(stateDirectory, leaseFileName),
+    });
+
+    const facts = { counts, untracked, credentials, owned };
+    const report = describe(config, volume, source, facts, started);
+    await writeReport(stateDirectory, report, owner ? { owner } : {});
+    return report;
+  } finally {
+    await source.close();
+  }
+}
+
+interface Facts {
+  counts: ReconcileCounts;
+  untracked: number;
+  credentials: CredentialsOutcome;
+  owned: number;
+}
+
+function describe(
+  { repository }: InitConfig,
+  { state, applied }: Volume,
+  { commit, ref, confirmedAt, failure, bytes }: Source,
+  { counts, untracked, credentials, owned }: Facts,
+  started: number,
+): InitReport {
+  const previous = applied?.commit;
+  return {
+    version: 1,
+    repository: repository.url,
+    ref: ref ?? null,
+    commit: commit.id,
+    previous_commit: previous === undefined || previous === commit.id ? null : previous,
+    volume: state,
+    remote: failure ? 'failed' : 'current',
+    ...(failure ? { remote_error: { code: failure.code, message: failure.message } } : {}),
+    confirmed_at: confirmedAt.toISOString(),
+    age_ms: failure ? Date.now() - confirmedAt.getTime() : 0,
+    ...counts,
+    untracked_executable: untracked,
+    credentials,
+    owned,
+    bytes: bytes(),
+    finished_at: new Date().toISOString(),
+    duration_ms: Math.round(performance.now() - started),
+  };
+}
+
+/** One line for a person. */
+function summary(report: InitReport): string {
+  const { repository, ref, commit, written, removed, kept, conflicts, drift } = report;
+  const at = `${repository}${ref ? ` (${ref})` : ''} at ${commit.slice(0, 7)}`;
+  const counts = Object.entries({ written, removed, kept, conflicts, drift })
+    .filter(([, count]) => count > 0)
+    .map(([name, count]) => `${count} ${name}`);
+  const done = counts.length > 0 ? counts.join(', ') : 'nothing to do';
+  return `the volume is ready: ${at}, ${done}${report.remote === 'failed' ? '; WITHOUT the git server' : ''}`;
+}
+
+/** Why a run ended early: what the one who stopped it said, or the failure this brought to light. */
+function stopped(signal: AbortSignal, error: unknown): unknown {
+  if (error instanceof BerthError && error.code !== 'internal') return error;
+  return signal.reason;
+}

@@ -1,0 +1,94 @@
+/**
+ * berth's records on the volume, above all those of the tree: `pending.json`, what is about to be there,
+ * and `applied.json`, what is. Always holds: each is whole or absent, durable when written, bounded and parsed when read;
+ * one of a newer version is never touched.
+ */
+import { join } from 'node:path';
+import { z } from 'zod';
+import { BerthError, messageOf } from '../shared/errors.ts';
+import { readFileBounded, type WriteOptions, writeFileAtomic } from '../shared/files.ts';
+
+const oid = z.string().regex(/^[0-9a-f]{40}$/);
+
+const recordedEntry = z.object({
+  mode: z.enum(['100644', '100755', '120000', '160000']),
+  oid,
+  /** What lstat said of berth's own file: absent if the path was skipped or keeps a local edit. */
+  size: z.number().optional(),
+  mtime: z.number().optional(),
+  inode: z.number().optional(),
+  /** A symlink that is not made, because it would leave the volume. */
+  unsafe: z.boolean().optional(),
+});
+export type RecordedEntry = z.infer<typeof recordedEntry>;
+
+const record = z.object({
+  version: z.literal(1),
+  /** BERTH_REPO as a URL without a login. */
+  repository: z.string(),
+  /** BERTH_REF, null for the default branch. */
+  ref: z.string().nullable(),
+  commit: oid,
+  /** The commit's own text in base64: with `entries` it proves that they are the commit's. */
+  commit_text: z.base64(),
+  /** When the commit was got from the server, ISO 8601. */
+  fetched_at: z.iso.datetime(),
+  /** Every entry of the commit's tree by path, also those that are not written. */
+  entries: z.record(z.string(), recordedEntry),
+});
+export type TreeRecord = z.infer<typeof record>;
+
+export type Read<T> =
+  | { kind: 'absent' }
+  | { kind: 'valid'; value: T }
+  | { kind: 'damaged'; reason: string };
+
+const limit = 64 * 1024 * 1024;
+
+export const appliedFile = 'applied.json';
+export const pendingFile = 'pending.json';
+export const credentialsMemoryFile = 'credentials.json';
+export const reportFile = 'report.json';
+
+export function readTreeRecord(directory: string, name: string): Promise<Read<TreeRecord>> {
+  return readVersioned(join(directory, name), record, limit);
+}
+
+export function writeTreeRecord(
+  directory: string,
+  name: string,
+  value: TreeRecord,
+  options: WriteOptions = {},
+): Promise<void> {
+  return writeFileAtomic(join(directory, name), JSON.stringify(value), { mode: 0o600, ...options });
+}
+
+/**
+ * A JSON file of berth's state, checked against `schema` (of version 1).
+ * @throws BerthError `volume_damaged` if its version is newer
+ */
+export async function readVersioned<T>(
+  path: string,
+  schema: z.ZodType<T>,
+  limit: number,
+): Promise<Read<T>> {
+  let json: unknown;
+  try {
+    const content = await readFileBounded(path, limit);
+    if (content === undefined) return { kind: 'absent' };
+    json = JSON.parse(content.toString('utf8'));
+  } catch (error) {
+    return { kind: 'damaged', reason: messageOf(error) };
+  }
+  const version = (json as { version?: unknown } | null)?.version;
+  if (typeof version === 'number' && version > 1) {
+    throw new BerthError(
+      'volume_damaged',
+      `cannot use the volume: ${path} has the format version ${version}, which this berth does not know; run the newer berth that wrote it`,
+    );
+  }
+  const parsed = schema.safeParse(json);
+  if (parsed.success) return { kind: 'valid', value: parsed.data };
+  const [issue] = parsed.error.issues;
+  return { kind: 'damaged', reason: `${issue?.path.join('.')}: ${issue?.message}` };
+}

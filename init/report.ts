@@ -1,0 +1,67 @@
+/**
+ * What a run did, for people and for the supervisor: one log line and `.berth/report.json`.
+ */
+import { join } from 'node:path';
+import { z } from 'zod';
+import type { ErrorCode } from '../shared/errors.ts';
+import { type WriteOptions, writeFileAtomic } from '../shared/files.ts';
+import type { CredentialsOutcome } from './credentials.ts';
+import { readVersioned, reportFile } from './record.ts';
+import type { VolumeState } from './volume.ts';
+import type { ReconcileCounts } from './worktree.ts';
+
+export interface InitReport extends ReconcileCounts {
+  version: 1;
+  repository: string;
+  /** BERTH_REF, or the default branch's name if it is known. */
+  ref: string | null;
+  commit: string;
+  /** What was on the volume before, if it differs. */
+  previous_commit: string | null;
+  /** How the volume was found. */
+  volume: VolumeState;
+  /** `current`: the server confirmed the commit; `failed`: the run went on without the server. */
+  remote: 'current' | 'failed';
+  /** Why the server failed. */
+  remote_error?: { code: ErrorCode; message: string };
+  /** When the server last confirmed the commit, ISO 8601, and how long ago that is. */
+  confirmed_at: string;
+  age_ms: number;
+  /** Untracked executable configuration on the volume. */
+  untracked_executable: number;
+  credentials: CredentialsOutcome;
+  /** Files given to the user of the CLI. */
+  owned: number;
+  /** Received from the git server. */
+  bytes: number;
+  finished_at: string;
+  duration_ms: number;
+}
+
+const earlier = z.object({
+  version: z.literal(1),
+  repository: z.string(),
+  commit: z.string(),
+  confirmed_at: z.iso.datetime(),
+});
+
+/** When the server last confirmed `commit`, as the report of an earlier run has it. */
+export async function lastConfirmed(
+  stateDirectory: string,
+  { repository, commit }: { repository: string; commit: string },
+): Promise<Date | undefined> {
+  const read = await readVersioned(join(stateDirectory, reportFile), earlier, 256 * 1024);
+  if (read.kind !== 'valid') return undefined;
+  const { value } = read;
+  const same = value.repository === repository && value.commit === commit;
+  return same ? new Date(value.confirmed_at) : undefined;
+}
+
+export function writeReport(
+  stateDirectory: string,
+  report: InitReport,
+  options: WriteOptions,
+): Promise<void> {
+  const text = `${JSON.stringify(report, undefined, 2)}\n`;
+  return writeFileAtomic(join(stateDirectory, reportFile), text, options);
+}

@@ -1,0 +1,68 @@
+/**
+ * Moving things out of the way without losing them: into `conflicts/`, which never expires, or into
+ * `quarantine/`, which is bounded. Always holds: what is moved keeps its content and its type (a
+ * symlink is moved, not followed), and nothing that was set aside before is replaced.
+ */
+import { cp, lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { systemCode } from '../shared/errors.ts';
+import { inside } from '../shared/files.ts';
+
+export interface Aside {
+  /** Moves `from` away under the name `relative`; returns where it is now. */
+  save(from: string, relative: string): Promise<string>;
+  /** How many things were moved. */
+  readonly count: number;
+}
+
+/**
+ * A directory of its own below `directory`, named for the time and `label`; made when needed.
+ * @param tell called after each move
+ */
+export function openAside(
+  directory: string,
+  label: string,
+  tell: (path: string, saved: string) => void = () => undefined,
+): Aside {
+  const stamp = new Date().toISOString().replace(/[-:]|\.\d+/g, '');
+  const place = join(directory, `${stamp}-${label}`);
+  let count = 0;
+  return {
+    get count() {
+      return count;
+    },
+    async save(from, relative) {
+      const wanted = inside(place, relative);
+      await mkdir(dirname(wanted), { recursive: true });
+      let to = wanted;
+      for (let copy = 1; await exists(to); copy++) to = `${wanted}.${copy}`;
+      await move(from, to);
+      count += 1;
+      tell(relative, to);
+      return to;
+    },
+  };
+}
+
+async function exists(path: string): Promise<boolean> {
+  return (await lstat(path).catch(() => undefined)) !== undefined;
+}
+
+/** Renames, or copies and deletes where the state lies on another file system. */
+async function move(from: string, to: string): Promise<void> {
+  try {
+    await rename(from, to);
+  } catch (error) {
+    if (systemCode(error) !== 'EXDEV') throw error;
+    await cp(from, to, { recursive: true, verbatimSymlinks: true, preserveTimestamps: true });
+    await rm(from, { recursive: true, force: true });
+  }
+}
+
+/** Deletes all but the newest `keep` entries of the quarantine: its content can be fetched again. */
+export async function boundQuarantine(directory: string, keep: number): Promise<void> {
+  const names = await readdir(directory).catch(() => []);
+  for (const name of names.sort().slice(0, Math.max(0, names.length - keep))) {
+    await rm(join(directory, name), { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,196 @@
+/**
+ * Where the wanted commit comes from: the git server, or, where that fails, what the volume has of
+ * the same repository and ref. Always holds: the server gets three quarters of the deadline, so that
+ * there is time to go on without it; another repository's or ref's state is never gone on with.
+ */
+import { join } from 'node:path';
+import { BerthError } from '../shared/errors.ts';
+import type { Log } from '../shared/log.ts';
+import { formatDuration } from '../shared/units.ts';
+import type { InitConfig } from './config.ts';
+import { GitDirectory } from './git-directory.ts';
+import type { Preflight } from './github.ts';
+import { createRemote, type Remote, type Target } from './remote.ts';
+import { lastConfirmed } from './report.ts';
+import type { Aside } from './set-aside.ts';
+import { createTransport, type Transport } from './transport.ts';
+import { type Commit, treeOf, Upstream } from './upstream.ts';
+import type { Volume } from './volume.ts';
+
+export interface Source {
+  commit: Commit;
+  /** When the server last said that this is the commit. */
+  confirmedAt: Date;
+  /** BERTH_REF, or the name of the default branch if it is known. */
+  ref: string | undefined;
+  /** Why the server could not be used, if so. */
+  failure: BerthError | undefined;
+  /** @throws BerthError */
+  readBlob(oid: string): Promise<Buffer>;
+  /** Received from the git server so far. */
+  bytes(): number;
+  /** Waits for what only informs. */
+  finish(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface SourceOptions {
+  config: InitConfig;
+  volume: Volume;
+  quarantine: Aside;
+  log: Log;
+  signal: AbortSignal;
+}
+
+/** @throws BerthError `remote_unavailable`, `remote_refused` */
+export async function wantedCommit(options: SourceOptions): Promise<Source> {
+  const { config, volume, log } = options;
+  const signal = AbortSignal.any([
+    options.signal,
+    AbortSignal.timeout(Math.ceil(config.timeout * 0.75)),
+  ]);
+  const { url } = config.repository;
+  const { token, username } = config;
+  const connect = (to: string): Transport =>
+    createTransport({
+      url: to,
+      signal,
+      ...(token === undefined ? {} : { login: { username, token } }),
+    });
+  const transports = [connect(url)];
+  const asked = ask(config, transports[0] as Transport, signal, log);
+  const close = async () => {
+    await asked;
+    await Promise.all(transports.map((transport) => transport.close()));
+  };
+  const common = {
+    bytes: () => transports.reduce((sum, { bytes }) => sum + bytes, 0),
+    finish: async () => {
+      const { problem } = await asked;
+      if (problem) log.warn('preflight_warning', `git works, but GitHub's API says: ${problem}`);
+    },
+    close,
+  };
+  const use = (to: string, transport: Transport) =>
+    fromServer(
+      options,
+      createRemote({ url: to, authenticated: token !== undefined, transport, signal, log }),
+    );
+  try {
+    return { ...common, ...(await use(url, transports[0] as Transport)) };
+  } catch (error) {
+    if (!isRemote(error) || options.signal.aborted) {
+      await close();
+      throw error;
+    }
+    const found = await asked;
+    const moved = error.code === 'remote_refused' && found.renamedTo;
+    let failure = explained(error, found, url);
+    if (moved) {
+      const to = `${new URL(url).origin}/${found.renamedTo}`;
+      const transport = connect(to);
+      transports.push(transport);
+      try {
+        return { ...common, ...(await use(to, transport)) };
+      } catch (again) {
+        failure = isRemote(again) ? again : failure;
+      }
+    }
+    const kept = config.onRemoteFailure === 'continue' ? await fromVolume(options) : undefined;
+    if (!kept) {
+      await close();
+      throw failure;
+    }
+    log.error('remote_failed', goingOn(kept), {
+      error: failure,
+      commit: kept.commit.id,
+      age_ms: Date.now() - kept.confirmedAt.getTime(),
+      volume: volume.state,
+    });
+    return { ...common, ...kept, failure, finish: async () => undefined };
+  }
+}
+
+type Found = Pick<Source, 'commit' | 'confirmedAt' | 'ref' | 'failure' | 'readBlob'>;
+
+async function fromServer(
+  { config, volume, quarantine, log }: SourceOptions,
+  remote: Remote,
+): Promise<Found> {
+  const started = performance.now();
+  const directory = new GitDirectory(join(config.stateDirectory, 'git'));
+  const setAside = async () => {
+    await quarantine.save(directory.path, 'git');
+  };
+  const upstream = new Upstream({ directory, remote, setAside, log });
+  const target: Target = await remote.resolve(config.ref);
+  log.debug('remote_resolved', 'the server says which commit is wanted', { ...target });
+  const commit = await upstream.commit(target, volume.applied);
+  if (commit.id !== volume.applied?.commit) {
+    log.debug('fetched', 'the commit is in the git directory', {
+      commit: commit.id,
+      duration_ms: Math.round(performance.now() - started),
+    });
+  }
+  const branch = /^refs\/heads\/(.+)$/.exec(target.remoteRef)?.[1];
+  return {
+    commit,
+    confirmedAt: new Date(),
+    ref: config.ref ?? branch,
+    failure: undefined,
+    readBlob: (oid) => upstream.blob(oid, commit.id),
+  };
+}
+
+/** What the volume has of this repository and ref, whole or to be finished from the git directory. */
+async function fromVolume({ config, volume, log }: SourceOptions): Promise<Found | undefined> {
+  const record = volume.pending ?? volume.applied;
+  if (!record || (volume.state !== 'complete' && volume.state !== 'interrupted')) return undefined;
+  const directory = new GitDirectory(join(config.stateDirectory, 'git'));
+  const upstream = new Upstream({ directory, remote: undefined, setAside: async () => {}, log });
+  const text = Buffer.from(record.commit_text, 'base64');
+  const confirmed = await lastConfirmed(config.stateDirectory, record);
+  return {
+    commit: { id: record.commit, text, tree: treeOf(record) },
+    confirmedAt: confirmed ?? new Date(record.fetched_at),
+    ref: config.ref,
+    failure: undefined,
+    readBlob: (oid) => upstream.blob(oid, record.commit),
+  };
+}
+
+/** Asks GitHub beside the git server, so that a run that goes well waits for neither. */
+async function ask(
+  config: InitConfig,
+  { dispatcher }: Transport,
+  signal: AbortSignal,
+  log: Log,
+): Promise<Preflight> {
+  const { githubApiUrl: apiUrl, repository, ref, token } = config;
+  if (apiUrl === undefined) return {};
+  const { preflight } = await import('./github.ts');
+  return preflight({ apiUrl, path: repository.path, ref, token, dispatcher, signal, log });
+}
+
+function isRemote(error: unknown): error is BerthError {
+  return (
+    error instanceof BerthError &&
+    (error.code === 'remote_refused' || error.code === 'remote_unavailable')
+  );
+}
+
+/** git's refusal with the cause and remedy that GitHub knows. */
+function explained(error: BerthError, { problem }: Preflight, url: string): BerthError {
+  const bare = error.code === 'remote_refused' && error.details.http_status !== undefined;
+  if (!bare || problem === undefined) return error;
+  return new BerthError('remote_refused', `cannot read ${url}: ${problem}`, {
+    cause: error,
+    details: error.details,
+  });
+}
+
+function goingOn({ commit, confirmedAt }: Found): string {
+  const minutes = Math.max(1, Math.round((Date.now() - confirmedAt.getTime()) / 60_000));
+  const age = formatDuration(minutes * 60_000);
+  return `the git server failed; going on with ${commit.id.slice(0, 7)}, confirmed ${age} ago`;
+}

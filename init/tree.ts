@@ -1,0 +1,112 @@
+/**
+ * git's trees: read from objects into a flat list, and proved without any object by rebuilding their
+ * ids from such a list. Always holds: what comes out was checked against the commit's id, so a record
+ * on the volume, which the CLI can write, cannot make a file pass that the commit does not have.
+ */
+import { objectId } from './git-directory.ts';
+
+export type Mode = '100644' | '100755' | '120000' | '160000';
+
+export interface TreeEntry {
+  mode: Mode;
+  /** The id of the blob, or of the commit of a submodule. */
+  oid: string;
+}
+
+/** Paths with slashes, relative to the root; as the tree has them, safe or not. */
+export type Tree = Map<string, TreeEntry>;
+
+export type ReadObject = (oid: string) => Promise<{ type: string; content: Buffer }>;
+
+const deepest = 64;
+const mostEntries = 100_000;
+
+/** The whole tree of a commit, given the commit's own text. */
+export async function readTree(commit: Buffer, read: ReadObject): Promise<Tree> {
+  const tree: Tree = new Map();
+  const walk = async (oid: string, prefix: string, depth: number): Promise<void> => {
+    const { type, content } = await read(oid);
+    if (type !== 'tree') throw new Error(`the object ${oid} is a ${type} instead of a tree`);
+    for (const { mode, name, oid: entry } of parseTree(content)) {
+      const path = prefix + name;
+      if (mode === '40000') {
+        if (depth >= deepest) throw new Error(`the directory ${path} lies too deep`);
+        await walk(entry, `${path}/`, depth + 1);
+      } else {
+        if (tree.size >= mostEntries) throw new Error('the repository has too many files');
+        tree.set(path, { mode: knownMode(mode), oid: entry });
+      }
+    }
+  };
+  await walk(treeOf(commit), '', 0);
+  return tree;
+}
+
+/** The tree's id in the text of a commit. */
+function treeOf(commit: Buffer): string {
+  const id = /^tree ([0-9a-f]{40})\n/.exec(commit.toString('latin1'))?.[1];
+  if (id === undefined) throw new Error('the commit names no tree');
+  return id;
+}
+
+function* parseTree(content: Buffer): Generator<{ mode: string; name: string; oid: string }> {
+  for (let at = 0; at < content.length; ) {
+    const space = content.indexOf(0x20, at);
+    const end = content.indexOf(0, space);
+    if (space < 0 || end < 0 || end + 21 > content.length) throw new Error('the tree is torn');
+    const mode = content.toString('latin1', at, space).replace(/^0+/, '');
+    const name = content.toString('utf8', space + 1, end);
+    yield { mode, name, oid: content.toString('hex', end + 1, end + 21) };
+    at = end + 21;
+  }
+}
+
+/** git writes four modes; old tools wrote others for files, which are read as git does. */
+function knownMode(mode: string): Mode {
+  if (mode === '120000' || mode === '160000') return mode;
+  return Number.parseInt(mode, 8) & 0o100 ? '100755' : '100644';
+}
+
+/** Whether `tree` is what the commit with this id and text has, entry by entry. */
+export function proves(commitId: string, commit: Buffer, tree: Tree): boolean {
+  try {
+    return objectId('commit', commit) === commitId && rebuild(tree) === treeOf(commit);
+  } catch {
+    return false;
+  }
+}
+
+interface Directory {
+  [name: string]: TreeEntry | Directory;
+}
+
+function rebuild(tree: Tree): string {
+  const root: Directory = Object.create(null);
+  for (const [path, entry] of tree) {
+    const parts = path.split('/');
+    const name = parts.pop() ?? '';
+    let directory = root;
+    for (const part of parts) {
+      directory[part] ??= Object.create(null) as Directory;
+      directory = directory[part] as Directory;
+    }
+    directory[name] = entry;
+  }
+  return treeId(root);
+}
+
+function treeId(directory: Directory): string {
+  const rows = Object.entries(directory).map(([name, value]) => {
+    const isEntry = typeof (value as TreeEntry).oid === 'string';
+    const { mode, oid } = isEntry
+      ? (value as TreeEntry)
+      : { mode: '40000', oid: treeId(value as Directory) };
+    return {
+      // git sorts directories as if their names ended in a slash.
+      key: Buffer.from(isEntry ? name : `${name}/`),
+      row: Buffer.concat([Buffer.from(`${mode} ${name}\0`), Buffer.from(oid, 'hex')]),
+    };
+  });
+  rows.sort((a, b) => Buffer.compare(a.key, b.key));
+  return objectId('tree', Buffer.concat(rows.map(({ row }) => row)));
+}

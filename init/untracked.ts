@@ -1,0 +1,38 @@
+/**
+ * Executable configuration on the volume that is not upstream's. It is never touched, for the CLI
+ * keeps things of its own there (plugins); it is reported, for a prompt injection could have put it there.
+ */
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Log } from '../shared/log.ts';
+import { executableDirectories, isExecutableConfiguration } from './paths.ts';
+import type { Tree } from './tree.ts';
+
+/** More than these are not looked at: the plugins' caches can be large. */
+const mostLooked = 5_000;
+const mostNamed = 20;
+
+/** Names the untracked ones in one log line. @returns how many there are */
+export async function reportUntracked(root: string, tree: Tree, log: Log): Promise<number> {
+  const found: string[] = [];
+  let looked = 0;
+  const look = async (directory: string): Promise<void> => {
+    const entries = await readdir(join(root, directory), { withFileTypes: true }).catch(() => []);
+    for (const entry of entries) {
+      const path = directory === '' ? entry.name : `${directory}/${entry.name}`;
+      if (++looked > mostLooked) return;
+      if (entry.isDirectory()) {
+        const inside = directory !== '' || executableDirectories.some((name) => name === path);
+        if (inside) await look(path);
+      } else if (isExecutableConfiguration(path) && !tree.has(path)) found.push(path);
+    }
+  };
+  await look('');
+  if (found.length > 0) {
+    log.warn('config_drift', 'there is executable configuration that upstream does not have', {
+      count: found.length,
+      paths: found.slice(0, mostNamed),
+    });
+  }
+  return found.length;
+}

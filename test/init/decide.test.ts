@@ -1,0 +1,168 @@
+import fc from 'fast-check';
+import t from 'tap';
+import { type Action, decide } from '../../init/decide.ts';
+import type { Local } from '../../init/local-file.ts';
+import type { TreeEntry } from '../../init/tree.ts';
+
+const entry = (oid: string, mode: TreeEntry['mode'] = '100644'): TreeEntry => ({ oid, mode });
+const file = (oid: string, damaged = false, size = 3): Local => ({
+  kind: 'file',
+  oid,
+  executable: false,
+  damaged,
+  status: { size, mtime: 0, inode: 1 },
+});
+const missing: Local = { kind: 'missing' };
+
+interface Case {
+  name: string;
+  local: Local;
+  want?: TreeEntry;
+  applied?: TreeEntry;
+  pending?: TreeEntry;
+  executable?: boolean;
+  does: string;
+}
+
+const cases: Case[] = [
+  { name: 'what is as wanted stays', local: file('a'), want: entry('a'), does: 'nothing' },
+  { name: 'a new path is written', local: missing, want: entry('a'), does: 'write new' },
+  {
+    name: "berth's own content is replaced",
+    local: file('a'),
+    applied: entry('a'),
+    want: entry('b'),
+    does: 'write updated',
+  },
+  {
+    name: 'the content of a run that was cut short is replaced',
+    local: file('b'),
+    applied: entry('a'),
+    pending: entry('b'),
+    want: entry('c'),
+    does: 'write updated',
+  },
+  {
+    name: 'a missing file is restored',
+    local: missing,
+    applied: entry('a'),
+    want: entry('a'),
+    does: 'write restored',
+  },
+  {
+    name: 'a directory in the place of a file makes way',
+    local: { kind: 'directory' },
+    applied: entry('a'),
+    want: entry('a'),
+    does: 'write restored',
+  },
+  {
+    name: 'an emptied file has nothing to save',
+    local: file('e', true, 0),
+    applied: entry('a'),
+    want: entry('a'),
+    does: 'write restored',
+  },
+  {
+    name: 'a file that upstream made empty is no damage',
+    local: file('e', true, 0),
+    want: entry('e'),
+    does: 'nothing',
+  },
+  {
+    name: 'an edit stays',
+    local: file('x'),
+    applied: entry('a'),
+    want: entry('a'),
+    does: 'keep',
+  },
+  {
+    name: 'an edit of executable configuration does not',
+    local: file('x'),
+    applied: entry('a'),
+    want: entry('a'),
+    executable: true,
+    does: 'write drift save',
+  },
+  {
+    name: 'where both changed, upstream wins',
+    local: file('x'),
+    applied: entry('a'),
+    want: entry('b'),
+    does: 'write conflict save',
+  },
+  {
+    name: 'content of unknown origin is saved',
+    local: file('x'),
+    want: entry('a'),
+    does: 'write conflict save',
+  },
+  {
+    name: 'what upstream deleted goes',
+    local: file('a'),
+    applied: entry('a'),
+    does: 'remove updated',
+  },
+  {
+    name: 'an edit of what upstream deleted is saved',
+    local: file('x'),
+    applied: entry('a'),
+    does: 'remove conflict save',
+  },
+  { name: 'what berth never wrote stays', local: file('x'), does: 'nothing' },
+  {
+    name: 'a symlink is not a file of the same content',
+    local: { kind: 'symlink', oid: 'a' },
+    applied: entry('a'),
+    want: entry('a'),
+    does: 'write restored save',
+  },
+  {
+    name: 'a symlink as wanted stays',
+    local: { kind: 'symlink', oid: 'a' },
+    want: entry('a', '120000'),
+    does: 'nothing',
+  },
+  {
+    name: 'only the executable bit differs',
+    local: file('a'),
+    want: entry('a', '100755'),
+    does: 'mode',
+  },
+];
+
+const shown = (action: Action): string =>
+  [
+    action.kind,
+    ...('reason' in action ? [action.reason] : []),
+    ...('save' in action && action.save ? ['save'] : []),
+  ].join(' ');
+
+for (const { name, does, local, want, applied, pending, executable = false } of cases) {
+  t.equal(shown(decide({ local, want, applied, pending, executable })), does, name);
+}
+
+t.test('whatever happens, content that is not berth’s is never lost', async (t) => {
+  const oid = fc.constantFrom('a', 'b', 'c', 'x');
+  const maybe = fc.option(
+    oid.map((id) => entry(id)),
+    { nil: undefined },
+  );
+  fc.assert(
+    fc.property(
+      oid,
+      maybe,
+      maybe,
+      maybe,
+      fc.boolean(),
+      (id, want, applied, pending, executable) => {
+        const action = decide({ local: file(id), want, applied, pending, executable });
+        const ours = [want, applied, pending].some((one) => one?.oid === id);
+        const destroys = action.kind === 'write' || action.kind === 'remove';
+        return ours || !destroys || action.save;
+      },
+    ),
+    { seed: 1 },
+  );
+  t.pass();
+});

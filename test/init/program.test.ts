@@ -1,0 +1,162 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { type Harbour, openHarbour, token, walk } from './fixture.ts';
+import { runProgram, startProgram } from './process.ts';
+
+const termination = (harbour: Harbour) =>
+  readFileSync(join(harbour.directory, 'termination-log'), 'utf8');
+
+/** A run with the termination message file that Kubernetes makes. */
+function run(harbour: Harbour, overrides: Record<string, string> = {}) {
+  writeFileSync(join(harbour.directory, 'termination-log'), '');
+  return runProgram(harbour.environment(overrides));
+}
+
+t.test('one run prepares the volume and says so in one line', async (t) => {
+  const harbour = await openHarbour(t);
+  const { code, lines } = await run(harbour);
+  t.equal(code, 0);
+  t.equal(harbour.read('CLAUDE.md'), '# one\n');
+  const report = JSON.parse(harbour.read('.berth/report.json') ?? '');
+  t.match(lines.at(-1), { level: 'info', event: 'report', service: 'berth-init', ...report });
+  t.match(report, {
+    version: 1,
+    repository: harbour.url,
+    ref: 'main',
+    commit: harbour.repository.head(),
+    previous_commit: null,
+    remote: 'current',
+    written: 2,
+    credentials: { from: 'none' },
+    duration_ms: Number,
+    bytes: Number,
+  });
+  t.equal(termination(harbour), '', 'there is nothing to say in the termination message');
+});
+
+t.test('the token is nowhere: not on the volume, in the log or in an argument', async (t) => {
+  const harbour = await openHarbour(t);
+  const withLogin = harbour.url.replace('://', `://bob:${token}@`);
+  for (const environment of [{ BERTH_LOG_LEVEL: 'debug' }, { BERTH_REPO: withLogin }]) {
+    harbour.repository.commit({ 'CLAUDE.md': `${Math.random()}` });
+    const running = startProgram(harbour.environment(environment));
+    const commandLine = readFileSync(`/proc/${running.pid}/cmdline`, 'utf8');
+    const { output, code } = await running.ended;
+    t.equal(code, 0);
+    t.notMatch(commandLine, token);
+    t.notOk(output.includes(token));
+  }
+  harbour.server.fault({ kind: 'status', status: 401 });
+  const refused = await run(harbour, { BERTH_ON_REMOTE_FAILURE: 'fail', BERTH_REPO: withLogin });
+  t.equal(refused.code, 77);
+  t.notOk((refused.output + termination(harbour)).includes(token));
+  const basic = Buffer.from(`oauth2:${token}`).toString('base64');
+  for (const path of walk(harbour.volume)) {
+    const content = readFileSync(join(harbour.volume, path));
+    t.notOk(content.includes(token) || content.includes(basic), path);
+  }
+});
+
+t.test('every failure has its exit code and one line of cause and remedy', async (t) => {
+  const harbour = await openHarbour(t);
+  const fails = async (code: number, message: RegExp, overrides: Record<string, string> = {}) => {
+    const ended = await run(harbour, overrides);
+    t.equal(ended.code, code, String(message));
+    t.match(termination(harbour), message);
+    t.match(termination(harbour), /^[^\n]+\n$/, 'one line');
+    t.match(ended.lines.at(-1), { level: 'error', event: 'failed', exit_code: code });
+  };
+  await fails(64, /BERTH_UID: "x" is not valid.*; BERTH_TIMEOUT/, {
+    BERTH_UID: 'x',
+    BERTH_TIMEOUT: 'y',
+  });
+  await fails(69, /nothing listens there/, { BERTH_REPO: 'http://127.0.0.1:1/a/b' });
+  await fails(73, /mount the volume there/, { BERTH_CONFIG_DIR: '/nonexistent' });
+  await fails(77, /no branch or tag "mian"; did you mean main\?/, { BERTH_REF: 'mian' });
+  harbour.server.fault({ kind: 'hang' });
+  await fails(69, /took too long/, { BERTH_TIMEOUT: '1s' });
+  harbour.server.fault(undefined);
+  await run(harbour);
+  writeFileSync(join(harbour.volume, '.berth/applied.json'), '{"version":9}');
+  await fails(65, /format version 9.*run the newer berth/);
+});
+
+t.test('a lease that another keeps alive ends the run with 75', async (t) => {
+  const harbour = await openHarbour(t);
+  const { acquireLease } = await import('../../shared/lease.ts');
+  const lease = await acquireLease({
+    directory: join(harbour.volume, '.berth'),
+    program: 'serve',
+    log: harbour.log,
+    signal: new AbortController().signal,
+    heartbeat: 200,
+  });
+  const { code } = await run(harbour, { BERTH_TIMEOUT: '1s' });
+  t.equal(code, 75);
+  t.match(termination(harbour), /serve on .* holds it; let only one pod use it/);
+  await lease.release();
+});
+
+t.test(
+  'going on without the server is success, with a word in the termination message',
+  async (t) => {
+    const harbour = await openHarbour(t);
+    await run(harbour);
+    harbour.server.fault({ kind: 'status', status: 404 });
+    const { code, lines } = await run(harbour);
+    t.equal(code, 0);
+    t.match(termination(harbour), /went on without it: .*no such repository/);
+    t.match(
+      lines.filter(({ level }) => level === 'error'),
+      [{ event: 'remote_failed' }],
+    );
+  },
+);
+
+t.test('a hanging server leaves time to go on without it', async (t) => {
+  const harbour = await openHarbour(t);
+  await run(harbour);
+  harbour.server.fault({ kind: 'hang' });
+  const { code } = await run(harbour, { BERTH_TIMEOUT: '2s' });
+  t.equal(code, 0);
+});
+
+t.test('SIGTERM ends the run at once and gives the lease back', async (t) => {
+  const harbour = await openHarbour(t);
+  harbour.server.fault({ kind: 'hang' });
+  const running = startProgram(harbour.environment());
+  while (harbour.server.requests.length === 0) await new Promise(setImmediate);
+  running.kill('SIGTERM');
+  const { code, lines } = await running.ended;
+  t.equal(code, 143);
+  t.match(lines.at(-1), { event: 'stopped' });
+  t.notOk(existsSync(join(harbour.volume, '.berth/lease.json')));
+});
+
+t.test('a second run keeps what the CLI made', async (t) => {
+  const harbour = await openHarbour(t);
+  await run(harbour);
+  writeFileSync(join(harbour.volume, '.claude.json'), '{"cli":true}');
+  writeFileSync(join(harbour.volume, 'history.jsonl'), 'history');
+  harbour.repository.commit({ 'CLAUDE.md': 'two' });
+  await run(harbour);
+  t.strictSame(harbour.tree(), {
+    '.claude.json': '{"cli":true}',
+    'CLAUDE.md': 'two',
+    'history.jsonl': 'history',
+    'settings.json': '{}\n',
+  });
+});
+
+t.test('--version and --help need no settings, another argument is refused', async (t) => {
+  t.match(await runProgram({}, { arguments: ['--version'] }), {
+    code: 0,
+    output: /^\d+\.\d+\.\d+\n$/,
+  });
+  t.match(await runProgram({}, { arguments: ['--help'] }), {
+    code: 0,
+    output: /BERTH_REPO.*Exit codes/s,
+  });
+  t.match(await runProgram({}, { arguments: ['serve'] }), { code: 64 });
+});
