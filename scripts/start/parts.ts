@@ -66,8 +66,7 @@ export async function initVolume(
   });
   if ((await init.ended) !== 0) throw new Error('berth-init failed, see above');
   const report = init.lines.find(({ event }) => event === 'report');
-  const written = (report?.files as { written?: number } | undefined)?.written ?? 0;
-  return `${written} files at commit ${String(report?.commit).slice(0, 10)} in ${report?.duration_ms} ms`;
+  return `${report?.written} files at commit ${String(report?.commit).slice(0, 10)} in ${report?.duration_ms} ms`;
 }
 
 export interface RunningServer {
@@ -118,8 +117,9 @@ export async function startSupervisor(
   };
 }
 
-/** Shows what a person should know: warnings and errors. */
+/** Shows what a person should know: warnings and errors, but who logs in was told already. */
 function sayProblem(program: string, line: LogLine, say: Say): void {
+  if (line.event === 'credentials_missing') return;
   if (line.level === 'warn' || line.level === 'error')
     say(`${program}: ${line.level}: ${line.msg}`);
 }

@@ -24,5 +24,5 @@ export function curlLine({ url, token }: RunningServer): string {
   return `curl -sS ${url}/v1/prompts \\
   -H 'Authorization: Bearer ${token}' \\
   -H 'Content-Type: application/json' \\
-  -d '{"prompt": "Which skills do you have?"}'`;
+  -d '{"prompt": "Which skills do you have?"}' -w '\\n'`;
 }

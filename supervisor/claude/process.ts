@@ -76,6 +76,8 @@ export class ClaudeProcess {
     const settle = (exitCode: number | null, signal: NodeJS.Signals | null): void => {
       if (this.#end) return;
       this.#end = { exitCode, signal, stderr: this.#stderr.text };
+      // Whoever else still holds the other ends keeps nothing open here.
+      for (const pipe of this.#child.stdio) pipe?.destroy();
       this.#failAll();
       resolve(this.#end);
     };

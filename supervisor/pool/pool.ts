@@ -91,7 +91,7 @@ export class Pool {
 
   /** Gives a worker back after its turn. `usable` is false if its turn has no end. */
   release(worker: Worker, usable: boolean): void {
-    if (worker.state !== 'busy') return;
+    if (worker.state !== 'busy' || !this.#workers.has(worker)) return;
     worker.state = 'idle';
     worker.idleSince = performance.now();
     if (!usable) void this.recycle(worker, 'unresponsive');
