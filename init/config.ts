@@ -71,7 +71,7 @@ export const initDefinitions = {
     schema: path,
     default: '/secrets/credentials.json',
     description:
-      "The CLI's OAuth credentials as a person provides them, usually a mounted Secret; the file may be missing.",
+      "The CLI's OAuth credentials as a person provides them, usually a mounted Secret; the file may be missing. It wins whenever it changes; unchanged, it never replaces what the CLI refreshed. On a first run over other credentials the later expiry wins.",
   }),
   credentialsLiveSource: setting({
     name: 'BERTH_CREDENTIALS_LIVE_SOURCE',
@@ -139,8 +139,10 @@ export interface InitConfig {
 
 export interface InitSettings {
   config: InitConfig;
-  /** One sentence each, for the log. */
+  /** One sentence for each name that looks like a setting and is none. */
   warnings: string[];
+  /** One sentence for each setting that works and would better be another. */
+  advice: string[];
 }
 
 /** @throws BerthError `config_invalid` that lists every problem */
@@ -148,16 +150,17 @@ export function readInitConfig(environment: Environment): InitSettings {
   const { settings, warnings } = readSettings(initDefinitions, environment);
   const { repository, gitToken } = settings;
   neverShow(gitToken);
+  const advice: string[] = [];
   const token = gitToken ?? repository.login?.token;
   if (repository.login) {
     const used = gitToken === undefined ? 'used' : 'ignored, for BERTH_GIT_TOKEN is set';
-    warnings.push(
+    advice.push(
       `BERTH_REPO holds a login, which is ${used}; take it out of the URL and put the token into BERTH_GIT_TOKEN`,
     );
   }
   const { protocol, hostname } = new URL(repository.url);
   if (token !== undefined && protocol === 'http:' && !isLoopback(hostname)) {
-    warnings.push('BERTH_REPO is an http URL: the token travels unencrypted; use https');
+    advice.push('BERTH_REPO is an http URL: the token travels unencrypted; use https');
   }
   const githubApiUrl =
     settings.githubApiUrl ?? (repository.onGitHub ? 'https://api.github.com' : undefined);
@@ -179,6 +182,7 @@ export function readInitConfig(environment: Environment): InitSettings {
       terminationLog: settings.terminationLog,
     },
     warnings,
+    advice,
   };
 }
 

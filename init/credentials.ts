@@ -24,7 +24,7 @@ import { readFileBounded, writeFileAtomic } from '../shared/files.ts';
 import type { Lease } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
 import { neverShow } from '../shared/redact.ts';
-import { credentialsMemoryFile, readVersioned } from './record.ts';
+import { credentialsMemoryFile, lastGoodFile, readVersioned } from './record.ts';
 import type { Aside } from './set-aside.ts';
 
 const memory = z.object({
@@ -32,8 +32,6 @@ const memory = z.object({
   /** SHA-256 of the source that was last given its chance. */
   source_digest: z.string().regex(/^[0-9a-f]{64}$/),
 });
-
-export const lastGoodFile = 'last-good-credentials.json';
 
 /** The digest of the source that the live one came from, beside the live one if it is known. */
 const lineageFile = 'source-digest';

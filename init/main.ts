@@ -43,8 +43,9 @@ async function main(): Promise<number> {
     });
   }
   try {
-    const { config, warnings } = readInitConfig(process.env);
+    const { config, warnings, advice } = readInitConfig(process.env);
     for (const warning of warnings) log.warn('unknown_setting', warning);
+    for (const sentence of advice) log.warn('setting_advice', sentence);
     const { repository, ref, configDirectory } = config;
     log.debug('started', 'berth-init started', {
       repository: repository.url,
@@ -81,7 +82,10 @@ function withDeadline(stop: AbortSignal, { timeout }: InitConfig): AbortSignal {
 
 async function fail(thrown: unknown, terminationLog: string, log: Log): Promise<number> {
   const error = asBerthError(thrown);
-  log.error('failed', error.message, { code: error.code, exit_code: error.exitCode, error });
+  const { code, exitCode } = error;
+  // A stack helps only with a bug; otherwise the message says it all.
+  const why = code === 'internal' ? { error } : error.cause ? { error: error.cause } : {};
+  log.error('failed', error.message, { code, exit_code: exitCode, ...why });
   await tell(terminationLog, error.message);
   return error.exitCode;
 }

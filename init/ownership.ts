@@ -50,7 +50,7 @@ export async function takeOwnership(
   while (directories.length > 0) {
     const deeper: string[] = [];
     await forEachParallel(directories, 4, signal, async (directory) => {
-      const names = (await readdir(directory))
+      const names = (await list(directory, owner))
         .map((name) => join(directory, name))
         .filter((path) => path !== except);
       await forEachParallel(names, 8, signal, async (path) => {
@@ -65,10 +65,20 @@ export async function takeOwnership(
   return changed;
 }
 
+/** The names in `directory`; none if it has gone. */
+async function list(directory: string, owner: Owner): Promise<string[]> {
+  try {
+    return await readdir(directory);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return [];
+    throw refused(directory, owner, error);
+  }
+}
+
 function refused(path: string, owner: Owner, cause: unknown): BerthError {
   return new BerthError(
     'volume_unwritable',
-    `cannot give ${path} to ${owner.uid}:${owner.gid}: ${messageOf(cause)}; run init with CAP_CHOWN, or as that user (runAsUser and fsGroup)`,
+    `cannot give ${path} to ${owner.uid}:${owner.gid}: ${messageOf(cause)}; run init with the capabilities CHOWN, DAC_OVERRIDE and FOWNER, or as that user (runAsUser and fsGroup)`,
     { cause },
   );
 }

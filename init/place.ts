@@ -7,12 +7,15 @@ import { constants } from 'node:fs';
 import { lstat, mkdir, open, rename, rm, rmdir, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { systemCode } from '../shared/errors.ts';
-import { inside, obstructedParent, writeFileAtomic } from '../shared/files.ts';
+import { inside, obstructedParent, syncDirectory, writeFileAtomic } from '../shared/files.ts';
 import { unsafeTarget } from './paths.ts';
 import type { Aside } from './set-aside.ts';
 import type { TreeEntry } from './tree.ts';
 
-/** Writes one file or symlink whose way is clear; a symlink only if its target is safe. */
+/**
+ * Writes one file or symlink whose way is clear; a symlink only if its target is safe. The rename is
+ * durable only after `syncDirectories`.
+ */
 export async function writeEntry(
   root: string,
   path: string,
@@ -21,7 +24,7 @@ export async function writeEntry(
 ): Promise<void> {
   const full = inside(root, path);
   if (entry.mode !== '120000') {
-    await writeFileAtomic(full, content, { mode: permissions(entry) });
+    await writeFileAtomic(full, content, { mode: permissions(entry), syncDirectory: false });
     return;
   }
   if (unsafeTarget(path, content.toString('utf8')) !== undefined) return;
@@ -93,6 +96,13 @@ export async function clearWay(
 export async function makeDirectories(root: string, paths: readonly string[]): Promise<void> {
   for (const parent of new Set(paths.map((path) => dirname(path)))) {
     if (parent !== '.') await mkdir(inside(root, parent), { recursive: true });
+  }
+}
+
+/** Makes what was renamed in the parents of all paths survive a power cut. */
+export async function syncDirectories(root: string, paths: readonly string[]): Promise<void> {
+  for (const parent of new Set(paths.map((path) => dirname(path)))) {
+    await syncDirectory(join(root, parent));
   }
 }
 

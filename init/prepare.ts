@@ -10,12 +10,14 @@ import type { Log } from '../shared/log.ts';
 import type { InitConfig } from './config.ts';
 import { applyCredentials, type CredentialsOutcome } from './credentials.ts';
 import { isRoot, takeOwnership } from './ownership.ts';
+import type { ReconcileCounts } from './plan.ts';
 import { type InitReport, writeReport } from './report.ts';
 import { boundQuarantine, openAside } from './set-aside.ts';
 import { type Source, wantedCommit } from './source.ts';
+import { openState } from './state-directory.ts';
 import { reportUntracked } from './untracked.ts';
-import { inspectVolume, openState, repairVolume, type Volume, volumeStates } from './volume.ts';
-import { type ReconcileCounts, reconcile } from './worktree.ts';
+import { inspectVolume, repairVolume, type Volume, volumeStates } from './volume.ts';
+import { reconcile } from './worktree.ts';
 
 /** How many things that were set aside and can be fetched again are kept. */
 const quarantineSize = 3;

@@ -49,6 +49,7 @@ export const appliedFile = 'applied.json';
 export const pendingFile = 'pending.json';
 export const credentialsMemoryFile = 'credentials.json';
 export const reportFile = 'report.json';
+export const lastGoodFile = 'last-good-credentials.json';
 
 export function readTreeRecord(directory: string, name: string): Promise<Read<TreeRecord>> {
   return readVersioned(join(directory, name), record, limit);

@@ -41,6 +41,9 @@ export interface Remote {
   fetch(target: Target, directory: GitDirectory): Promise<string>;
 }
 
+/** Milliseconds that a server may ask for between two tries. */
+const longestWait = 20_000;
+
 const fullId = /^[0-9a-f]{40}$/;
 const safeRef = /^refs\/(?!.*(\.\.|\/\/|\/\.|\.lock))[^\s~^:?*[\\\p{Cc}]+$/u;
 
@@ -63,7 +66,8 @@ export function createRemote(options: RemoteOptions): Remote {
       } catch (thrown) {
         const error = transport.failure() ?? thrown;
         const known = asRemoteError(error, { url, authenticated });
-        const wait = retryDelays[attempt];
+        const least = retryDelays[attempt];
+        const wait = least && Math.max(least, Math.min(transport.retryAfter ?? 0, longestWait));
         const useless = !known?.retryable || known.details.permanent === true || signal.aborted;
         if (useless || wait === undefined) throw known ?? error;
         log.warn('remote_retry', 'the git server failed; trying again', {

@@ -6,9 +6,9 @@ import { z } from 'zod';
 import type { ErrorCode } from '../shared/errors.ts';
 import { type WriteOptions, writeFileAtomic } from '../shared/files.ts';
 import type { CredentialsOutcome } from './credentials.ts';
+import type { ReconcileCounts } from './plan.ts';
 import { readVersioned, reportFile } from './record.ts';
 import type { VolumeState } from './volume.ts';
-import type { ReconcileCounts } from './worktree.ts';
 
 export interface InitReport extends ReconcileCounts {
   version: 1;

@@ -125,6 +125,8 @@ async function fromServer(
   const upstream = new Upstream({ directory, remote, setAside, log });
   const target: Target = await remote.resolve(config.ref);
   log.debug('remote_resolved', 'the server says which commit is wanted', { ...target });
+  // Only now, for a mistyped BERTH_REPO shall cost nothing.
+  if (volume.state === 'other_repository' || volume.state === 'other_ref') await directory.remove();
   const commit = await upstream.commit(target, volume.applied);
   if (commit.id !== volume.applied?.commit) {
     log.debug('fetched', 'the commit is in the git directory', {

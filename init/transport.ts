@@ -31,6 +31,8 @@ export interface Transport {
   /** What broke a body since `forget`, if anything: the library takes some broken ones for whole. */
   failure(): unknown;
   forget(): void;
+  /** Milliseconds that the server asked to be left alone for, in its last answer. */
+  readonly retryAfter: number | undefined;
   close(): Promise<void>;
 }
 
@@ -50,6 +52,7 @@ export function createTransport(options: TransportOptions): Transport {
   let base = options.url;
   let bytes = 0;
   let bodies: Body[] = [];
+  let retryAfter: number | undefined;
 
   const send = async (url: string, wanted: GitHttpRequest, body: Buffer | undefined) => {
     const allowed = sameHost(new URL(options.url), new URL(url));
@@ -87,6 +90,8 @@ export function createTransport(options: TransportOptions): Transport {
           bytes += length;
         });
         bodies.push(body);
+        const seconds = Number(answer.headers['retry-after']);
+        retryAfter = seconds > 0 ? seconds * 1_000 : undefined;
         return {
           url,
           statusCode: answer.statusCode,
@@ -107,6 +112,9 @@ export function createTransport(options: TransportOptions): Transport {
     failure: () => bodies.find((body) => body.error !== undefined)?.error,
     forget() {
       bodies = [];
+    },
+    get retryAfter() {
+      return retryAfter;
     },
     close: () => dispatcher.destroy(),
   };

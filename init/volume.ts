@@ -1,15 +1,12 @@
 /**
  * What lies on the volume: inspected into one named state, each with its repair.
- * Always holds: berth's state lies in a real directory that only the volume's owner may enter; what
- * stands in the place of one of its directories is set aside, never followed or lost.
+ * Always holds: everything it reads there is taken for a stranger's; a format that is newer than this
+ * program is refused and nothing is changed.
  */
-import { randomBytes } from 'node:crypto';
-import { chmod, lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { lstat, readdir, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import { BerthError, systemCode } from '../shared/errors.ts';
-import { obstructedParent, unwritable } from '../shared/files.ts';
-import type { Log } from '../shared/log.ts';
+import { obstructedParent } from '../shared/files.ts';
 import { unsafePath } from './paths.ts';
 import {
   appliedFile,
@@ -21,7 +18,8 @@ import {
   reportFile,
   type TreeRecord,
 } from './record.ts';
-import { type Aside, openAside } from './set-aside.ts';
+import type { Aside } from './set-aside.ts';
+import { isDirectory } from './state-directory.ts';
 
 /** The states and what the repair makes of each. Reconciling then does the same from all of them. */
 export const volumeStates = {
@@ -49,64 +47,6 @@ export interface Wanted {
   /** BERTH_REPO without a login. */
   repository: string;
   ref: string | undefined;
-}
-
-/** Subdirectories of the state that berth writes into by name. */
-const parts = ['conflicts', 'quarantine', 'git'];
-
-/**
- * Makes the state directory usable: real, and closed to others. Comes before the lease, which lies in it.
- * @throws BerthError `volume_unwritable`
- */
-export async function openState(
-  configDirectory: string,
-  stateDirectory: string,
-  log: Log,
-): Promise<void> {
-  try {
-    if (!(await isDirectory(configDirectory))) {
-      throw new BerthError(
-        'volume_unwritable',
-        `cannot use ${configDirectory}: there is no such directory; mount the volume there, or set BERTH_CONFIG_DIR`,
-      );
-    }
-    const displaced: string[] = [];
-    for (const directory of [stateDirectory, ...parts.map((part) => join(stateDirectory, part))]) {
-      const isState = directory === stateDirectory;
-      const away = await displace(directory);
-      if (away) displaced.push(away);
-      if (isState) await mkdir(directory, { recursive: true, mode: 0o700 });
-    }
-    await chmod(stateDirectory, 0o700).catch(() => undefined);
-    for (const path of displaced) {
-      const aside = openAside(join(stateDirectory, 'conflicts'), 'state');
-      const saved = await aside.save(path, basename(path));
-      log.warn('volume_repaired', 'something stood in the place of a directory of berth', {
-        path,
-        saved,
-      });
-    }
-  } catch (error) {
-    throw error instanceof BerthError ? error : unwritable(stateDirectory, error);
-  }
-}
-
-/** Renames what is at `path` if it is there and no real directory; returns its new place. */
-async function displace(path: string): Promise<string | undefined> {
-  try {
-    if ((await lstat(path)).isDirectory()) return undefined;
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw error;
-  }
-  const away = join(dirname(path), `${basename(path)}.aside-${randomBytes(4).toString('hex')}`);
-  await rename(path, away);
-  return away;
-}
-
-async function isDirectory(path: string): Promise<boolean> {
-  const status = await lstat(path).catch(() => undefined);
-  return status?.isDirectory() ?? false;
 }
 
 /**
@@ -169,13 +109,13 @@ export async function repairVolume(
   quarantine: Aside,
 ): Promise<void> {
   for (const name of volume.damaged) await quarantine.save(join(stateDirectory, name), name);
-  if (volume.state === 'other_repository' || volume.state === 'other_ref') {
-    await rm(join(stateDirectory, 'git'), { recursive: true, force: true });
-  }
   await sweep(configDirectory, stateDirectory, [volume.applied, volume.pending]);
 }
 
 const temporary = /^\.berth-[0-9a-f]{12}\.tmp$/;
+const leaseTemporary = /^lease\.json\.[0-9a-f-]{36}$/;
+/** Milliseconds: a younger one may be of somebody who waits for the lease just now. */
+const oldLease = 60_000;
 
 /** Removes the temporary files of runs that were killed, where those could write. */
 async function sweep(
@@ -183,17 +123,26 @@ async function sweep(
   stateDirectory: string,
   records: readonly (TreeRecord | undefined)[],
 ): Promise<void> {
-  const directories = new Set([configDirectory, stateDirectory, join(stateDirectory, 'git')]);
+  const git = join(stateDirectory, 'git');
+  const places = new Set([configDirectory, stateDirectory, git, join(git, 'refs/heads')]);
   const [, pending] = records;
   // Only an unfinished run leaves any among the tracked files.
   for (const path of pending ? records.flatMap((one) => Object.keys(one?.entries ?? {})) : []) {
     if (unsafePath(path) || (await obstructedParent(configDirectory, path))) continue;
-    directories.add(join(configDirectory, dirname(path)));
+    places.add(join(configDirectory, dirname(path)));
   }
-  for (const directory of directories) {
+  for (const directory of places) {
     if (!(await isDirectory(directory))) continue;
     for (const name of await readdir(directory)) {
-      if (temporary.test(name)) await rm(join(directory, name), { force: true });
+      const path = join(directory, name);
+      if (temporary.test(name) || (leaseTemporary.test(name) && (await isOld(path)))) {
+        await rm(path, { force: true });
+      }
     }
   }
+}
+
+async function isOld(path: string): Promise<boolean> {
+  const status = await lstat(path).catch(() => undefined);
+  return status !== undefined && Date.now() - status.mtimeMs > oldLease;
 }

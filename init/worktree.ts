@@ -5,27 +5,28 @@
  * last one; each path changes by a rename; so, killed anywhere, the next run ends in the same state.
  * No symlink is followed, and no path is written that paths.ts calls unsafe.
  */
-import { lstat, rm } from 'node:fs/promises';
+import { lstatSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BerthError, systemCode } from '../shared/errors.ts';
 import { inside, syncDirectory, unwritable } from '../shared/files.ts';
 import type { Lease } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
-import { type Action, decide } from './decide.ts';
-import { type Local, lookAt, statusOf } from './local-file.ts';
+import { statusOf } from './local-file.ts';
 import { forEachParallel } from './parallel.ts';
-import { isExecutableConfiguration, unsafePath } from './paths.ts';
-import { clearWay, isPointer, makeDirectories, removeFile, setMode, writeEntry } from './place.ts';
 import {
-  appliedFile,
-  pendingFile,
-  type RecordedEntry,
-  type TreeRecord,
-  writeTreeRecord,
-} from './record.ts';
+  clearWay,
+  isPointer,
+  makeDirectories,
+  removeFile,
+  setMode,
+  syncDirectories,
+  writeEntry,
+} from './place.ts';
+import { count, plan, type ReconcileCounts, type Step } from './plan.ts';
+import { appliedFile, pendingFile, type TreeRecord, writeTreeRecord } from './record.ts';
 import { type Selection, selectFiles } from './select.ts';
 import type { Aside } from './set-aside.ts';
-import type { TreeEntry } from './tree.ts';
 import type { Commit } from './upstream.ts';
 
 export interface ReconcileOptions {
@@ -45,29 +46,6 @@ export interface ReconcileOptions {
   log: Log;
 }
 
-export interface ReconcileCounts {
-  /** Files written, for whatever reason. */
-  written: number;
-  /** Of these: files that were missing or damaged. */
-  restored: number;
-  removed: number;
-  /** Local edits that stay. */
-  kept: number;
-  /** Local copies saved in conflicts/ because upstream took their place. */
-  conflicts: number;
-  /** Edits of executable configuration that upstream took the place of. */
-  drift: number;
-  /** Paths of the commit that are not written. */
-  skipped: number;
-}
-
-interface Step {
-  path: string;
-  want: TreeEntry | undefined;
-  local: Local;
-  action: Action;
-}
-
 const width = 16;
 
 /** @throws BerthError `volume_unwritable`, `lease_held`, or what `readBlob` throws */
@@ -81,7 +59,7 @@ export async function reconcile(options: ReconcileOptions): Promise<ReconcileCou
     if (changes.length > 0 || !isRecorded(options, steps)) {
       await publish(options, pendingFile, record(options, selection, new Map()));
       await apply(options, changes);
-      const found = await statuses(options, steps);
+      const found = statuses(options, steps);
       await publish(options, appliedFile, record(options, selection, found));
       await rm(join(options.stateDirectory, pendingFile), { force: true });
       await syncDirectory(options.stateDirectory);
@@ -95,38 +73,6 @@ export async function reconcile(options: ReconcileOptions): Promise<ReconcileCou
     if (error instanceof BerthError || systemCode(error) === undefined) throw error;
     throw unwritable(options.configDirectory, error);
   }
-}
-
-/** Looks at every path that the commit or a record names, and decides. */
-async function plan(options: ReconcileOptions, wanted: Map<string, TreeEntry>): Promise<Step[]> {
-  const applied = options.applied?.entries ?? {};
-  const pending = options.pending?.entries ?? {};
-  const recorded = [...Object.keys(applied), ...Object.keys(pending)];
-  const paths = [...new Set([...wanted.keys(), ...recorded])].filter(
-    (path) => unsafePath(path) === undefined,
-  );
-  const steps: Step[] = new Array(paths.length);
-  await forEachParallel(paths, width, options.signal, async (path, index) => {
-    const executable = isExecutableConfiguration(path);
-    const want = wanted.get(path);
-    // The record could be forged by what the CLI ran, so executable configuration is always read.
-    const trusted = executable || options.pending ? undefined : own(applied, path);
-    const local = await lookAt(options.configDirectory, path, trusted);
-    const action = decide({
-      local,
-      want,
-      applied: own(applied, path),
-      pending: own(pending, path),
-      executable,
-    });
-    steps[index] = { path, want, local, action };
-  });
-  return steps;
-}
-
-function own(entries: Record<string, RecordedEntry>, path: string): RecordedEntry | undefined {
-  const entry = Object.hasOwn(entries, path) ? entries[path] : undefined;
-  return entry?.mode === '160000' ? undefined : entry;
 }
 
 /** Removals first, the deepest ahead, so that a directory can become a file and the reverse. */
@@ -156,6 +102,10 @@ async function apply(options: ReconcileOptions, changes: readonly Step[]): Promi
       });
     }
   });
+  await syncDirectories(
+    root,
+    writes.map(({ path }) => path),
+  );
   for (const { path, want, action } of changes) {
     if (action.kind === 'mode' && want) await setMode(inside(root, path), want);
   }
@@ -203,30 +153,13 @@ function record(
 }
 
 /** What lstat says of each of berth's own files, as they are now. */
-async function statuses(
-  options: ReconcileOptions,
-  steps: readonly Step[],
-): Promise<Map<string, object>> {
+function statuses({ configDirectory }: ReconcileOptions, steps: readonly Step[]) {
   const found = new Map<string, object>();
-  await forEachParallel(steps, width, options.signal, async ({ path, want, action }) => {
-    if (!want || want.mode === '120000' || action.kind === 'keep') return;
-    found.set(path, statusOf(await lstat(inside(options.configDirectory, path))));
-  });
+  for (const { path, want, action } of steps) {
+    if (!want || want.mode === '120000' || action.kind === 'keep') continue;
+    found.set(path, statusOf(lstatSync(inside(configDirectory, path))));
+  }
   return found;
-}
-
-function count(steps: readonly Step[]): Omit<ReconcileCounts, 'conflicts' | 'skipped'> {
-  const of = (test: (action: Action) => boolean) =>
-    steps.filter(({ action }) => test(action)).length;
-  const because = (reason: string) => (action: Action) =>
-    'reason' in action && action.reason === reason;
-  return {
-    written: of(({ kind }) => kind === 'write'),
-    restored: of(because('restored')),
-    removed: of(({ kind }) => kind === 'remove'),
-    kept: of(({ kind }) => kind === 'keep'),
-    drift: of(because('drift')),
-  };
 }
 
 function report({ path, action }: Step, log: Log): void {

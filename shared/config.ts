@@ -58,11 +58,13 @@ export interface ReadResult<D extends Definitions> {
 
 /**
  * Reads all settings of `definitions` from `environment`.
+ * @param check finds what is wrong between settings, among those that could be read
  * @throws BerthError `config_invalid` that lists every problem, one to a line
  */
 export function readSettings<const D extends Definitions>(
   definitions: D,
   environment: Environment,
+  check: (settings: Partial<Settings<D>>) => string[] = () => [],
 ): ReadResult<D> {
   const problems: string[] = [];
   const settings: Record<string, unknown> = {};
@@ -73,6 +75,7 @@ export function readSettings<const D extends Definitions>(
       problems.push(messageOf(error));
     }
   }
+  problems.push(...check(settings as Partial<Settings<D>>));
   const warnings = unknownNames(environment);
   if (problems.length > 0) {
     const list = [...problems, ...warnings].map((line) => `  - ${line}`).join('\n');

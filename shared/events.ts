@@ -9,6 +9,7 @@ export type EventName =
   | 'stopped'
   | 'failed'
   | 'unknown_setting'
+  | 'setting_advice'
   | 'lease_waiting'
   | 'lease_acquired'
   | 'lease_lost'

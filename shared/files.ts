@@ -13,6 +13,8 @@ export interface WriteOptions {
   /** Permission bits of the new file, regardless of the umask. */
   mode?: number;
   owner?: { uid: number; gid: number };
+  /** False: the caller syncs the directory itself, once for many files. */
+  syncDirectory?: boolean;
   /** Called when the file is durable under its temporary name, just before it takes its place. */
   beforeRename?: () => Promise<void>;
 }
@@ -41,7 +43,7 @@ export async function writeFileAtomic(
     }
     await options.beforeRename?.();
     await rename(temporary, path);
-    await syncDirectory(dirname(path));
+    if (options.syncDirectory ?? true) await syncDirectory(dirname(path));
   } catch (error) {
     await rm(temporary, { force: true });
     throw error instanceof BerthError ? error : unwritable(path, error);
@@ -60,12 +62,14 @@ export async function syncDirectory(directory: string): Promise<void> {
 
 /** The error for a failed write at `path`, with the remedy that fits its cause. */
 export function unwritable(path: string, cause: unknown): BerthError {
+  const ownership =
+    'set fsGroup to the gid of the container, or run init as root with the capabilities CHOWN, DAC_OVERRIDE and FOWNER';
   const remedies: Record<string, string> = {
     ENOSPC: 'the disk is full, enlarge the volume or delete old files',
     EDQUOT: 'the quota is used up, enlarge it or delete old files',
     EROFS: 'it is mounted read-only, mount it writable',
-    EACCES: 'set fsGroup to the gid of the container, or run init as root',
-    EPERM: 'set fsGroup to the gid of the container, or run init as root',
+    EACCES: ownership,
+    EPERM: ownership,
   };
   const remedy = remedies[systemCode(cause) ?? ''] ?? 'see the cause';
   return new BerthError(

@@ -58,19 +58,19 @@ t.test('an ssh address is answered with its https form', async (t) => {
 });
 
 t.test('a login in the URL is used, warned about and never shown', async (t) => {
-  const { config, warnings } = read({
+  const { config, advice } = read({
     BERTH_REPO: 'https://bob:hunter22hunter@git.example.org/a/b',
   });
   t.match(config, { token: 'hunter22hunter', username: 'bob' });
   t.equal(config.repository.url, 'https://git.example.org/a/b');
-  t.match(warnings, [/BERTH_REPO holds a login, which is used/]);
+  t.match(advice, [/BERTH_REPO holds a login, which is used/]);
   t.notMatch(redact('x hunter22hunter y'), /hunter/);
   const both = read({
     BERTH_REPO: 'https://oldtoken99@github.com/a/b',
     BERTH_GIT_TOKEN: 'thetoken123',
   });
   t.match(both.config, { token: 'thetoken123', username: 'x-access-token' });
-  t.match(both.warnings, [/ignored/]);
+  t.match(both.advice, [/ignored/]);
 });
 
 t.test('a token with / or @ in the URL is refused without being shown', async (t) => {
@@ -115,8 +115,8 @@ t.test('a ref that git would not take is refused', async (t) => {
 });
 
 t.test('an http URL with a token is warned about', async (t) => {
-  const { warnings } = read({ BERTH_REPO: 'http://git.internal/a/b', BERTH_GIT_TOKEN: 'x' });
-  t.match(warnings, [/unencrypted/]);
+  const { advice } = read({ BERTH_REPO: 'http://git.internal/a/b', BERTH_GIT_TOKEN: 'x' });
+  t.match(advice, [/unencrypted/]);
 });
 
 t.test('all problems are told at once', async (t) => {

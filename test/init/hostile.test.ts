@@ -196,3 +196,14 @@ t.test("a symlink in the place of berth's state is set aside", async (t) => {
     outside,
   );
 });
+
+t.test("directories in the place of berth's own files are set aside", async (t) => {
+  const harbour = await openHarbour(t);
+  const names = ['lease.json', 'applied.json', 'report.json', 'credentials.json'];
+  for (const name of names)
+    mkdirSync(join(harbour.volume, '.berth', name, 'x'), { recursive: true });
+  t.match(await harbour.run(), { written: 2 });
+  for (const name of ['applied.json', 'report.json']) {
+    t.ok(lstatSync(join(harbour.volume, '.berth', name)).isFile(), name);
+  }
+});

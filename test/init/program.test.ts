@@ -38,7 +38,11 @@ t.test('one run prepares the volume and says so in one line', async (t) => {
 t.test('the token is nowhere: not on the volume, in the log or in an argument', async (t) => {
   const harbour = await openHarbour(t);
   const withLogin = harbour.url.replace('://', `://bob:${token}@`);
-  for (const environment of [{ BERTH_LOG_LEVEL: 'debug' }, { BERTH_REPO: withLogin }]) {
+  const environments: Record<string, string>[] = [
+    { BERTH_LOG_LEVEL: 'debug' },
+    { BERTH_REPO: withLogin },
+  ];
+  for (const environment of environments) {
     harbour.repository.commit({ 'CLAUDE.md': `${Math.random()}` });
     const running = startProgram(harbour.environment(environment));
     const commandLine = readFileSync(`/proc/${running.pid}/cmdline`, 'utf8');

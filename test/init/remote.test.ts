@@ -143,6 +143,14 @@ t.test('a server in trouble is tried again, a few times', async (t) => {
   });
 });
 
+t.test('a server that asks to be left alone for a while is', async (t) => {
+  const harbour = await openHarbour(t);
+  const { remote } = connect(t, harbour);
+  harbour.server.fault({ kind: 'status', status: 429, retryAfter: 1, times: 1 });
+  t.equal((await remote.resolve('main')).commit, harbour.repository.head());
+  t.match(harbour.events('remote_retry'), [{ wait_ms: 1_000 }]);
+});
+
 t.test('a web page instead of git is told as such', async (t) => {
   const harbour = await openHarbour(t);
   const { remote } = connect(t, harbour);

@@ -1,0 +1,58 @@
+import t from 'tap';
+import { fresher, judgeCredentials, tokensIn } from '../../shared/credentials.ts';
+
+const file = (fields: object = {}) =>
+  JSON.stringify({
+    claudeAiOauth: {
+      accessToken: 'access',
+      refreshToken: 'refresh',
+      expiresAt: 1_000,
+      scopes: ['user:inference'],
+      subscriptionType: 'max',
+      ...fields,
+    },
+    other: true,
+  });
+
+function valid(text: string) {
+  const judged = judgeCredentials(text);
+  if (judged.kind !== 'valid') throw new Error(judged.kind);
+  return judged.credentials;
+}
+
+t.test('what the CLI writes is valid, with unknown fields kept in the text', async (t) => {
+  const text = file({ refreshTokenExpiresAt: 2_000 });
+  t.match(valid(text), { text, expiresAt: 1_000, refreshTokenExpiresAt: 2_000 });
+  t.match(valid(text).refreshTokenId, /^[0-9a-f]{12}$/);
+  t.equal(valid(file({ refreshToken: null })).refreshTokenId, undefined);
+  t.strictSame(judgeCredentials(Buffer.from(text)), judgeCredentials(text));
+});
+
+t.test('what the CLI leaves after a refused login is blank', async (t) => {
+  const judged = judgeCredentials(file({ accessToken: '', refreshToken: '', expiresAt: 0 }));
+  t.strictSame(judged, { kind: 'blank' });
+});
+
+t.test('everything else is torn, with the reason', async (t) => {
+  for (const text of ['', '  ', '{', 'null', '[]', '{}', '{"claudeAiOauth":null}']) {
+    t.match(judgeCredentials(text), { kind: 'torn', reason: String }, text);
+  }
+  t.match(judgeCredentials(file({ scopes: [] })), { kind: 'torn', reason: /scopes/ });
+  t.match(judgeCredentials(file({ expiresAt: 'soon' })), { kind: 'torn', reason: /expiresAt/ });
+  t.match(judgeCredentials(file().slice(0, 60)), { kind: 'torn', reason: /not valid JSON/ });
+});
+
+t.test('of two the one that ends later is fresher, the first if both end together', async (t) => {
+  const early = valid(file());
+  const late = valid(file({ expiresAt: 2_000 }));
+  const same = valid(file({ accessToken: 'another' }));
+  t.equal(fresher(early, late), late);
+  t.equal(fresher(late, early), late);
+  t.equal(fresher(early, same), early);
+  t.not(early.digest, same.digest);
+});
+
+t.test('every token can be found, so that none is shown', async (t) => {
+  t.strictSame(tokensIn(valid(file())), ['access', 'refresh']);
+  t.strictSame(tokensIn(valid(file({ refreshToken: null }))), ['access']);
+});

@@ -1,0 +1,115 @@
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { acquireLease, type LeaseOptions } from '../../shared/lease.ts';
+import { captureLog } from '../init/fixture.ts';
+
+function volume(t: Test) {
+  const directory = t.testdir();
+  const { log, lines } = captureLog();
+  const signal = new AbortController().signal;
+  const times = { heartbeat: 20, expiry: 200 };
+  const acquire = (program: string, options: Partial<LeaseOptions> = {}) =>
+    acquireLease({ directory, program, log, signal, ...times, ...options });
+  const path = join(directory, 'lease.json');
+  return { directory, path, lines, acquire, holder: () => JSON.parse(readFileSync(path, 'utf8')) };
+}
+
+t.test('a lease is held until it is given back, which may be done twice', async (t) => {
+  const { acquire, path, holder } = volume(t);
+  const lease = await acquire('init');
+  t.match(holder(), { version: 1, holder: /^init on / });
+  await lease.assertHeld();
+  await lease.release();
+  await lease.release();
+  t.notOk(existsSync(path));
+  await t.rejects(lease.assertHeld(), { code: 'lease_held' });
+});
+
+t.test('a second program waits until the first has ended', async (t) => {
+  const { acquire, lines, holder } = volume(t);
+  const first = await acquire('init');
+  const order: string[] = [];
+  const second = acquire('serve').then((lease) => {
+    order.push('second');
+    return lease;
+  });
+  while (!lines.some(({ event }) => event === 'lease_waiting')) await tick();
+  order.push('first ends');
+  await first.release();
+  const lease = await second;
+  t.strictSame(order, ['first ends', 'second']);
+  t.match(holder(), { holder: /^serve on / });
+  await lease.release();
+});
+
+t.test(
+  'one that is kept alive is not taken over, and waiting ends with its holder’s name',
+  async (t) => {
+    const { acquire } = volume(t);
+    const first = await acquire('serve');
+    await t.rejects(acquire('init', { signal: AbortSignal.timeout(500) }), {
+      code: 'lease_held',
+      message: /serve on .* holds it/,
+    });
+    await first.assertHeld();
+    await first.release();
+  },
+);
+
+t.test('one without heartbeats is taken over', async (t) => {
+  const { acquire, path, holder } = volume(t);
+  for (const dead of [
+    '{"version":1,"owner":"x","holder":"init on gone","beat":3}',
+    '',
+    '{"version":9}',
+  ]) {
+    writeFileSync(path, dead);
+    const lease = await acquire('serve');
+    t.match(holder(), { holder: /^serve on / });
+    await lease.release();
+  }
+});
+
+t.test('who lost the lease is told, and does not take it away again', async (t) => {
+  const { acquire, path } = volume(t);
+  const lease = await acquire('init');
+  const other = { version: 1, owner: 'other', holder: 'serve on pod-2', beat: 1 };
+  // The heartbeat may be just under way and replace it once.
+  while (!lease.lost.aborted) {
+    writeFileSync(path, JSON.stringify(other));
+    await tick();
+  }
+  t.match(lease.lost.reason, { code: 'lease_held', message: /pod-2 took it over/ });
+  writeFileSync(path, JSON.stringify(other));
+  await t.rejects(lease.assertHeld(), { code: 'lease_held' });
+  await lease.release();
+  t.ok(existsSync(path), "the other's lease stays");
+});
+
+t.test('of many that want it at once, one holds it at a time', async (t) => {
+  const { acquire } = volume(t);
+  let holding = 0;
+  let most = 0;
+  await Promise.all(
+    Array.from({ length: 8 }, async (_, index) => {
+      const lease = await acquire(`program ${index}`, { expiry: 5_000 });
+      most = Math.max(most, ++holding);
+      await tick();
+      holding -= 1;
+      await lease.release();
+    }),
+  );
+  t.equal(most, 1);
+});
+
+t.test('where nothing can be written, the error says so', async (t) => {
+  const { directory, acquire } = volume(t);
+  rmSync(directory, { recursive: true });
+  writeFileSync(directory, 'a file');
+  await t.rejects(acquire('init'), { code: 'volume_unwritable' });
+  rmSync(directory);
+  mkdirSync(directory);
+});
+
+const tick = () => new Promise((resolve) => setTimeout(resolve, 1));

@@ -1,0 +1,117 @@
+import { randomBytes } from 'node:crypto';
+import { Writable } from 'node:stream';
+import t from 'tap';
+import { BerthError } from '../../shared/errors.ts';
+import { createLog, type Level } from '../../shared/log.ts';
+import { neverShow, redact } from '../../shared/redact.ts';
+
+function capture(level: Level = 'debug', pretty = false) {
+  const raw: string[] = [];
+  const destination = new Writable({
+    write(chunk, _encoding, done) {
+      raw.push(String(chunk));
+      done();
+    },
+  });
+  const log = createLog({ service: 'test', version: '1', level, pretty, destination });
+  return { log, raw, lines: () => raw.map((line) => JSON.parse(line)) };
+}
+
+t.test('a line is one JSON object with a string level and an event', async (t) => {
+  const { log, raw, lines } = capture();
+  log.child({ pod: 'x' }).warn('report', 'a message\nof two lines', { count: 1 });
+  t.match(raw[0], /^\{.*\}\n$/);
+  t.equal(raw[0]?.split('\n').length, 2);
+  t.match(lines()[0], {
+    level: 'warn',
+    event: 'report',
+    msg: 'a message\nof two lines',
+    service: 'test',
+    version: '1',
+    pod: 'x',
+    count: 1,
+    time: /^\d{4}-\d\d-\d\dT[\d:.]+Z$/,
+  });
+});
+
+t.test('what is less severe than the level is not logged', async (t) => {
+  const { log, lines } = capture('warn');
+  log.info('report', 'no');
+  log.error('report', 'yes');
+  t.strictSame(
+    lines().map(({ msg }) => msg),
+    ['yes'],
+  );
+});
+
+t.test('an error is told with its code and its causes', async (t) => {
+  const { log, lines } = capture();
+  const cause = Object.assign(new Error('no space'), { code: 'ENOSPC' });
+  log.error('failed', 'x', { error: new BerthError('volume_unwritable', 'cannot x', { cause }) });
+  t.match(lines()[0].error, {
+    type: 'BerthError',
+    code: 'volume_unwritable',
+    message: 'cannot x',
+    cause: { code: 'ENOSPC', message: 'no space' },
+  });
+});
+
+t.test('no line is over 12 KiB, whatever is logged', async (t) => {
+  const { log, raw, lines } = capture();
+  const long = 'ü'.repeat(20_000);
+  log.info('report', long, { long, list: Array(5_000).fill('item'), deep: { a: { b: long } } });
+  log.info(
+    'report',
+    'x',
+    Object.fromEntries(Array.from({ length: 3_000 }, (_, i) => [`f${i}`, 'v'])),
+  );
+  for (const line of raw) t.ok(Buffer.byteLength(line) <= 12 * 1024, `${Buffer.byteLength(line)}`);
+  t.match(lines(), [
+    { event: 'report', truncated: true },
+    { event: 'report', truncated: true },
+  ]);
+});
+
+t.test('a secret is shown nowhere in a line, in no form of it', async (t) => {
+  const secret = `se/cr"et+${randomBytes(4).toString('hex')}`;
+  neverShow(secret);
+  const { log, raw } = capture();
+  log.info('report', `in a message ${secret}`, {
+    field: secret,
+    nested: { url: `https://u:${encodeURIComponent(secret)}@h/` },
+    error: new Error(`in an error: ${secret}`),
+    [secret]: 'in a key',
+  });
+  t.notOk(raw.join('').includes('se/cr'));
+  t.notOk(raw.join('').includes(encodeURIComponent(secret)));
+  t.doesNotThrow(() => JSON.parse(raw[0] ?? ''));
+});
+
+t.test('tokens are known by their shape', async (t) => {
+  const shown = [
+    `ghp_${'a'.repeat(36)}`,
+    `github_pat_${'A1_'.repeat(20)}`,
+    `sk-ant-oat01-${'x'.repeat(40)}`,
+    `glpat-${'x'.repeat(20)}`,
+    'Authorization: Bearer abcdefghijkl',
+    'authorization: basic dXNlcjpwYXNzd29yZA==',
+    'https://user:password@host/path',
+  ].map(redact);
+  for (const text of shown) t.match(text, /\[redacted\]/);
+  t.notMatch(shown.join(), /aaaa|A1_|xxxx|abcdef|dXNl|password/);
+});
+
+t.test('short or missing secrets redact nothing', async (t) => {
+  neverShow(undefined);
+  neverShow('');
+  neverShow('abc');
+  t.equal(redact('abc def'), 'abc def');
+});
+
+t.test('for people a line is short and without secrets', async (t) => {
+  neverShow('pretty-secret-1');
+  const { log, raw } = capture('info', true);
+  log.info('report', 'the volume is ready pretty-secret-1', { count: 3 });
+  t.match(raw.join(''), /INFO.*the volume is ready \[redacted\]/);
+  t.notMatch(raw.join(''), /service/);
+});
