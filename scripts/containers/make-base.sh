@@ -28,7 +28,7 @@ printf 'path-exclude /usr/share/%s/*\n' doc man info locale > "$root/etc/dpkg/dp
 import debian:bookworm-slim --change 'CMD ["bash"]'
 
 install -m 755 "$node" "$root/usr/local/bin/node"
-PATH=$(dirname "$node"):$PATH npm install --global --prefix "$root/usr/local" --no-audit npm@11
+npm install --global --prefix "$root/usr/local" --no-audit npm@11
 chroot "$root" groupadd --gid 1000 node
 chroot "$root" useradd --uid 1000 --gid node --shell /bin/bash --create-home node
 install -D -m 644 "$authorities" "$root/usr/local/share/machine-ca.crt"

@@ -1,9 +1,12 @@
+# shellcheck shell=bash disable=SC2034
 # Sourced by the other scripts: where they work, and a podman that is theirs alone.
 # Nothing of the machine's own podman, its images or its configuration is read or changed.
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 work=${BERTH_CONTAINERS_DIR:-/var/tmp/berth-containers}
 mkdir -p "$work"
+# Node 24, whatever the machine has.
+export PATH=$repository/node_modules/.bin:$PATH
 
 cat > "$work/containers.conf" <<END
 [containers]
