@@ -31,6 +31,14 @@ export const terminationLog = setting({
   description: 'Where one line of cause and remedy goes on failure, if that file exists.',
 });
 
+export const workspaceDirectory = setting({
+  name: 'BERTH_WORKSPACE_DIR',
+  schema: path,
+  default: '/workspace',
+  description:
+    "The CLI's working directory as the runtime container sees it; the supervisor makes it if it is not there, and init marks it as trusted. Give both the same.",
+});
+
 /** The configuration directory; each program mounts the volume somewhere else. */
 export const configDirectory = (mountedAt: string) =>
   setting({

@@ -23,6 +23,8 @@ export interface Setting<T> {
   optional?: boolean;
   /** True if the value must never be shown. */
   secret?: boolean;
+  /** True if only tests set it: it works, but is neither documented nor suggested. */
+  internal?: boolean;
   /** One or two sentences for docs/configuration.md. */
   description: string;
 }

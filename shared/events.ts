@@ -17,6 +17,7 @@ export type EventName =
   // init
   | 'preflight'
   | 'preflight_warning'
+  | 'token_expiring'
   | 'remote_resolved'
   | 'remote_retry'
   | 'remote_failed'
@@ -31,7 +32,9 @@ export type EventName =
   | 'credentials_applied'
   | 'credentials_kept'
   | 'credentials_missing'
+  | 'onboarding_answered'
   | 'ownership_changed'
+  | 'ownership_foreign'
   | 'report'
   // supervisor
   | 'listening'

@@ -129,7 +129,9 @@ async function claim(path: string, mine: LeaseFile, options: ClaimOptions): Prom
       seen = text;
       seenSince = performance.now();
     } else if (performance.now() - seenSince >= expiry) {
-      await replace(path, mine);
+      await replace(path, mine).catch((error) => {
+        if (systemCode(error) !== 'ENOENT') throw error;
+      });
       // Of two that take over at once the later rename wins; the other sees so after this pause.
       await delay(settle, undefined, { signal }).catch(() => undefined);
       if (parse(await readText(path))?.owner === mine.owner) return;
@@ -172,7 +174,8 @@ async function createNew(path: string, mine: LeaseFile): Promise<boolean> {
     await link(temporary, path);
     return true;
   } catch (error) {
-    if (systemCode(error) === 'EEXIST') return false;
+    // ENOENT: the holder has swept up what looked left behind. The next try makes it again.
+    if (['EEXIST', 'ENOENT'].includes(systemCode(error) ?? '')) return false;
     throw error;
   } finally {
     await rm(temporary, { force: true });

@@ -4,7 +4,7 @@
  */
 import { isAbsolute, normalize } from 'node:path';
 import { z } from 'zod';
-import { formatDuration, parseDuration, parseSize } from './units.ts';
+import { formatDuration, formatSize, parseDuration, parseSize } from './units.ts';
 
 export const text = z.string();
 
@@ -33,6 +33,17 @@ export function duration(minimum: number, maximum: number) {
       return z.NEVER;
     }
     return milliseconds;
+  });
+}
+
+/** Bytes, from `512Mi`, `2Gi`, `100M`. */
+export function size(minimum: number, maximum: number) {
+  const error = `a size from ${formatSize(minimum)} to ${formatSize(maximum)}, such as 512Mi or 2Gi`;
+  return z.string().transform((value, context): number => {
+    const bytes = parseSize(value);
+    if (bytes !== undefined && bytes >= minimum && bytes <= maximum) return bytes;
+    context.addIssue({ code: 'custom', message: error });
+    return z.NEVER;
   });
 }
 

@@ -9,9 +9,9 @@ import {
   stateDirectory,
   stateDirectoryOf,
   terminationLog,
+  workspaceDirectory,
 } from '../shared/common-settings.ts';
 import { type Environment, readSettings, type Settings, setting } from '../shared/config.ts';
-import { BerthError } from '../shared/errors.ts';
 import { amount, duration, integer, listen, path } from '../shared/setting-types.ts';
 
 const second = 1_000;
@@ -20,12 +20,7 @@ const hour = 3_600_000;
 export const supervisorDefinitions = {
   configDirectory: configDirectory('/home/node/.claude'),
   stateDirectory,
-  workspaceDirectory: setting({
-    name: 'BERTH_WORKSPACE_DIR',
-    schema: path,
-    default: '/workspace',
-    description: "The CLI's working directory; made if it is not there.",
-  }),
+  workspaceDirectory,
   claudePath: setting({
     name: 'BERTH_CLAUDE_PATH',
     schema: path,
@@ -123,23 +118,31 @@ export function readSupervisorConfig(environment: Environment): {
   config: SupervisorConfig;
   warnings: string[];
 } {
-  const { settings, warnings } = readSettings(supervisorDefinitions, environment);
-  if (settings.apiTokensFile === undefined && environment.KUBERNETES_SERVICE_HOST) {
-    throw new BerthError(
-      'config_invalid',
-      'cannot serve without API tokens: BERTH_API_TOKENS_FILE is not set; make one with `berth token n8n`, put its line into a Secret, mount that and name the file',
-    );
-  }
-  if (settings.warmWorkers > settings.maxWorkers) {
-    throw new BerthError(
-      'config_invalid',
-      `cannot keep ${settings.warmWorkers} workers warm: BERTH_WARM_WORKERS is above BERTH_MAX_WORKERS (${settings.maxWorkers}); lower the one or raise the other`,
-    );
-  }
+  const { settings, warnings } = readSettings(supervisorDefinitions, environment, (read) => [
+    ...withoutTokens(read.apiTokensFile, environment),
+    ...tooManyWarm(read.warmWorkers, read.maxWorkers),
+  ]);
   const config = {
     ...settings,
     stateDirectory: stateDirectoryOf(settings),
     inherited: environment,
   };
   return { config, warnings };
+}
+
+/** Nobody may call without a token; under Kubernetes one that is made at the start helps nobody. */
+function withoutTokens(file: string | undefined, environment: Environment): string[] {
+  if (file !== undefined || !environment.KUBERNETES_SERVICE_HOST) return [];
+  // A value that could not be read has its own problem.
+  if (environment.BERTH_API_TOKENS_FILE) return [];
+  return [
+    'BERTH_API_TOKENS_FILE is not set, and without API tokens nobody can call; make one with `berth token n8n`, put its line into a Secret, mount that and name the file',
+  ];
+}
+
+function tooManyWarm(warm: number | undefined, most: number | undefined): string[] {
+  if (warm === undefined || most === undefined || warm <= most) return [];
+  return [
+    `BERTH_WARM_WORKERS: ${warm} is above BERTH_MAX_WORKERS (${most}); lower the one or raise the other`,
+  ];
 }

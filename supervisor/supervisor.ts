@@ -12,14 +12,15 @@ import type { Log } from '../shared/log.ts';
 import type { Listen } from '../shared/setting-types.ts';
 import { version } from '../shared/version.ts';
 import { checkVersion, cliArguments } from './claude/command.ts';
-import { cliEnvironment } from './claude/environment.ts';
+import { cliEnvironment, marksOf } from './claude/environment.ts';
 import { ClaudeProcess } from './claude/process.ts';
 import type { SupervisorConfig } from './config.ts';
 import { CredentialsWatch } from './credentials/watch.ts';
 import { createProbesServer } from './http/probes.ts';
-import { createApiServer } from './http/server.ts';
+import { closeApiServer, createApiServer } from './http/server.ts';
 import type { Status } from './http/status.ts';
 import { MemoryGuard } from './memory/guard.ts';
+import { killMarked } from './memory/leftovers.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { Pool } from './pool/pool.ts';
 import { prepareWorker } from './pool/prepare.ts';
@@ -65,6 +66,7 @@ export class Supervisor {
       idleTimeout: config.workerIdleTimeout,
       launch: (name, sessionId) => this.#launch(name, sessionId),
       prepare: prepareWorker,
+      clearAway: (name) => killMarked(marksOf(config.configDirectory, name)),
       onRecycle: (reason) => this.#metrics.recycled(reason),
       log,
     });
@@ -146,7 +148,7 @@ export class Supervisor {
 
   /** Where prompts are taken and where metrics are served, for callers that let the system choose. */
   get addresses(): { http: string | undefined; metrics: string | undefined } {
-    return { http: this.#api?.listeningOrigin, metrics: this.#probes?.listeningOrigin };
+    return { http: originOf(this.#api), metrics: originOf(this.#probes) };
   }
 
   /**
@@ -170,9 +172,9 @@ export class Supervisor {
     this.#pool.drain(reason);
     await this.#sessions.idle(this.#config.drain, now);
     this.#sessions.interruptAll(reason);
-    // Every stream has had its last event before the server closes: close() waits for open ones.
+    // Every stream has had its last event before the server closes.
     await this.#sessions.idle(10_000);
-    await this.#api?.close();
+    if (this.#api) await closeApiServer(this.#api);
     await this.#guard.stop();
     await this.#pool.stop();
     await this.#credentials.stop();
@@ -274,6 +276,10 @@ export class Supervisor {
 function loginFromEnvironment(inherited: SupervisorConfig['inherited']): boolean {
   const names = ['ANTHROPIC_API_KEY', 'ANTHROPIC_AUTH_TOKEN', 'CLAUDE_CODE_OAUTH_TOKEN'];
   return names.some((name) => inherited[name]);
+}
+
+function originOf(server: FastifyInstance | undefined): string | undefined {
+  return server?.server.listening ? server.listeningOrigin : undefined;
 }
 
 function isoTime(milliseconds: number | undefined): string | null {

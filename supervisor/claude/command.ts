@@ -8,7 +8,8 @@ const run = promisify(execFile);
 /** Earlier ones race on credentials and leave the Bash tool's processes behind on SIGTERM. */
 const oldestSupported = [2, 1, 212] as const;
 
-const install = 'npm install -g @anthropic-ai/claude-code@2.1.330';
+const install =
+  'npm install -g @anthropic-ai/claude-code@2.1.330; for an image see docs/containers.md';
 
 /**
  * The version that the executable at `path` reports.

@@ -55,7 +55,11 @@ export function cliEnvironment(
   return {
     ...environment,
     ...fixed,
-    CLAUDE_CONFIG_DIR: configDirectory,
-    BERTH_WORKER: worker,
+    ...marksOf(configDirectory, worker),
   };
+}
+
+/** What every process that descends from a worker has in its environment, unless it cleans it. */
+export function marksOf(configDirectory: string, worker: string) {
+  return { CLAUDE_CONFIG_DIR: configDirectory, BERTH_WORKER: worker };
 }

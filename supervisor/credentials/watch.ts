@@ -88,11 +88,12 @@ export class CredentialsWatch {
       content = await readFileBounded(this.#path, credentialsLimit);
     } catch (error) {
       log.error('credentials_unreadable', 'cannot read the credentials', { error });
+      this.#seen = undefined;
       this.#become({ kind: 'torn', reason: 'it cannot be read' });
       return;
     }
     const state: CredentialsState = content ? judgeCredentials(content) : { kind: 'missing' };
-    const seen = content?.toString('base64') ?? '';
+    const seen = content?.toString('base64') ?? 'missing';
     if (seen === this.#seen) return;
     this.#seen = seen;
     this.#become(state);

@@ -33,6 +33,9 @@ export interface ApiServerOptions extends PromptRoutesOptions {
 
 const bodyLimit = 1024 * 1024;
 
+/** Milliseconds in which a client must have read its answer when the server closes. */
+const closeGrace = 3_000;
+
 /** Routes that need no token. */
 const open = new Set(['/openapi.json']);
 
@@ -52,15 +55,11 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
     }
     return sendProblem(reply, error);
   });
-  server.setNotFoundHandler((request, reply) =>
-    sendProblem(
-      reply,
-      new BerthError(
-        'route_not_found',
-        `cannot ${request.method} ${request.url}: there is no such resource; see /openapi.json`,
-      ),
-    ),
-  );
+  server.setNotFoundHandler((request, reply) => {
+    const allowed = methodsOf(server, request.url);
+    if (allowed.length > 0) reply.header('allow', allowed.join(', '));
+    return sendProblem(reply, notFound(request, allowed));
+  });
   server.addHook('onRequest', async (request) => {
     if (open.has(request.routeOptions.url ?? '')) return;
     request.token = authenticate(request, options.nameOfToken);
@@ -82,6 +81,41 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
   statusRoutes(server, options.status);
   server.get('/openapi.json', { schema: { hide: true } }, () => server.swagger());
   return server;
+}
+
+/** The methods that the resource at `url` knows; none if there is no such resource. */
+function methodsOf(server: FastifyInstance, url: string): string[] {
+  const [path = ''] = url.split('?');
+  return server.supportedMethods.filter(
+    (method) => server.findRoute({ method, url: path }) !== null,
+  );
+}
+
+function notFound({ method, url }: FastifyRequest, allowed: string[]): BerthError {
+  return allowed.length > 0
+    ? new BerthError(
+        'method_not_allowed',
+        `cannot ${method} ${url}: the resource does not know this method; use ${allowed.join(' or ')}`,
+      )
+    : new BerthError(
+        'route_not_found',
+        `cannot ${method} ${url}: there is no such resource; see /openapi.json`,
+      );
+}
+
+/**
+ * Closes the server: who has its answer may still read it, for a moment.
+ * The server itself would wait without end for a client that does not read, or not send, and for
+ * each connection that becomes idle later until its keep-alive is over.
+ */
+export async function closeApiServer(api: FastifyInstance): Promise<void> {
+  api.server.keepAliveTimeout = 1;
+  const timer = setTimeout(() => api.server.closeAllConnections(), closeGrace);
+  try {
+    await api.close();
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 function authenticate(

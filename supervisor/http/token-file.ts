@@ -1,32 +1,37 @@
-/** The API tokens of a running server: read at the start, again when the file changes. */
-import chokidar, { type FSWatcher } from 'chokidar';
+/**
+ * The API tokens of a running server: read at the start, and again every second. They are looked at
+ * instead of watched: a Secret is swapped by a link to a directory, on any file system, and watchers
+ * miss that.
+ * Always holds: a file that is broken or gone leaves the tokens as they were.
+ */
+import { setInterval as every } from 'node:timers/promises';
+import { asBerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import { type ApiToken, nameOfToken, readTokens } from './tokens.ts';
+import { type ApiToken, nameOfToken, type ReadTokens, readTokens } from './tokens.ts';
 
 export class TokenFile {
   readonly #path: string;
   readonly #log: Log;
   readonly #warned = new Set<string>();
+  readonly #closing = new AbortController();
   #tokens: ApiToken[] = [];
-  #watcher: FSWatcher | undefined;
+  /** Why the file could not be read when it was last looked at: said once, not every second. */
+  #failure: string | undefined;
+  #watching: Promise<void> = Promise.resolve();
 
   private constructor(path: string, log: Log) {
     this.#path = path;
     this.#log = log;
   }
 
-  /** @throws BerthError `config_invalid` */
-  static async open(path: string, log: Log): Promise<TokenFile> {
+  /**
+   * @param interval milliseconds between two looks
+   * @throws BerthError `config_invalid`
+   */
+  static async open(path: string, log: Log, interval = 1_000): Promise<TokenFile> {
     const file = new TokenFile(path, log);
-    await file.#read();
-    // Polling: a Secret is swapped by links that point elsewhere, on any file system.
-    file.#watcher = chokidar.watch(path, {
-      ignoreInitial: true,
-      usePolling: true,
-      interval: 1_000,
-    });
-    file.#watcher.on('all', () => void file.#reread());
-    file.#watcher.on('error', () => undefined);
+    file.#take(await readTokens(path));
+    file.#watching = file.#watch(interval);
     return file;
   }
 
@@ -36,11 +41,33 @@ export class TokenFile {
   }
 
   async close(): Promise<void> {
-    await this.#watcher?.close();
+    this.#closing.abort();
+    await this.#watching;
   }
 
-  async #read(): Promise<void> {
-    const { tokens, plain } = await readTokens(this.#path);
+  async #watch(interval: number): Promise<void> {
+    const { signal } = this.#closing;
+    try {
+      for await (const _ of every(interval, undefined, { signal, ref: false })) await this.#look();
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
+  }
+
+  async #look(): Promise<void> {
+    try {
+      this.#take(await readTokens(this.#path));
+      this.#failure = undefined;
+    } catch (thrown) {
+      const error = asBerthError(thrown);
+      if (error.message === this.#failure) return;
+      this.#failure = error.message;
+      this.#log.error('tokens_loaded', 'the API tokens stay as they were', { error });
+    }
+  }
+
+  #take({ tokens, plain }: ReadTokens): void {
+    if (sameTokens(tokens, this.#tokens)) return;
     this.#tokens = tokens;
     this.#log.info('tokens_loaded', `${tokens.length} API tokens`, {
       names: tokens.map(({ name }) => name),
@@ -54,13 +81,9 @@ export class TokenFile {
       );
     }
   }
+}
 
-  /** A file that cannot be read, or is half written, leaves the tokens as they were. */
-  async #reread(): Promise<void> {
-    try {
-      await this.#read();
-    } catch (error) {
-      this.#log.error('tokens_loaded', 'the API tokens stay as they were', { error });
-    }
-  }
+function sameTokens(a: readonly ApiToken[], b: readonly ApiToken[]): boolean {
+  const text = ({ name, digest }: ApiToken): string => `${name}:${digest.toString('hex')}`;
+  return a.map(text).join() === b.map(text).join();
 }

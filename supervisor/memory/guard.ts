@@ -101,8 +101,8 @@ export class MemoryGuard {
 }
 
 /**
- * The workers to recycle: each above its own limit, and, if the container is above its, the largest
- * idle one of the others (one a round, so that the next look sees the effect).
+ * The workers to recycle: each above its own limit, and, if the container is above its and none of
+ * those is idle, the largest idle one (one a round, so that the next look sees the effect).
  */
 export function tooLarge(
   workers: readonly GuardedWorker[],
@@ -112,10 +112,12 @@ export function tooLarge(
   const sizeOf = ({ name }: GuardedWorker): number => sizes.get(name) ?? 0;
   const workerLimit = bytesOf(workerSoft, container?.limit);
   const above = workers.filter((worker) => sizeOf(worker) > workerLimit);
-  if (above.length > 0) return above.map(({ name }) => name);
-  if (!container || container.workingSet <= bytesOf(containerSoft, container.limit)) return [];
+  const names = above.map(({ name }) => name);
+  const full = container && container.workingSet > bytesOf(containerSoft, container.limit);
+  // A busy one goes when its turn is over; until then somebody else has to make room.
+  if (!full || above.some(({ idle }) => idle)) return names;
   const [largest] = workers.filter(({ idle }) => idle).sort((a, b) => sizeOf(b) - sizeOf(a));
-  return largest ? [largest.name] : [];
+  return largest ? [...names, largest.name] : names;
 }
 
 /** A share of no limit is no bound. */

@@ -6,7 +6,7 @@
  */
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import type { ClaudeProcess } from '../claude/process.ts';
+import type { ClaudeProcess, ProcessEnd } from '../claude/process.ts';
 import { LaunchBackoff } from './backoff.ts';
 import { type Ticket, WaitingLine } from './waiting-line.ts';
 import { type RecycleReason, Worker, type WorkerState } from './worker.ts';
@@ -21,6 +21,8 @@ export interface PoolOptions {
   launch: (name: string, sessionId: string | undefined) => ClaudeProcess;
   /** Resolves when the process can take a prompt. */
   prepare: (process: ClaudeProcess, sessionId: string | undefined) => Promise<void>;
+  /** Ends what the worker of that name has left outside its process group; never rejects. */
+  clearAway: (name: string) => Promise<void>;
   log: Log;
   onRecycle?: (reason: RecycleReason) => void;
 }
@@ -80,7 +82,7 @@ export class Pool {
   async acquire(options: AcquireOptions): Promise<Worker> {
     options.signal.throwIfAborted();
     if (this.#stopping) throw this.#stopping;
-    if (this.#backoff.broken && this.#backoff.failure) throw this.#backoff.failure;
+    if (this.#backoff.failure && this.#isHopeless(options.sessionId)) throw this.#backoff.failure;
     const ticket = this.#line.join(options.sessionId, options.signal);
     this.#reconcile();
     this.#line.enforceLimit(ticket);
@@ -91,10 +93,12 @@ export class Pool {
 
   /** Gives a worker back after its turn. `usable` is false if its turn has no end. */
   release(worker: Worker, usable: boolean): void {
-    if (worker.state !== 'busy' || !this.#workers.has(worker)) return;
+    // One that has ended by itself is on its way out already.
+    if (worker.state !== 'busy' || !worker.process.alive) return;
     worker.state = 'idle';
     worker.idleSince = performance.now();
-    if (!usable) void this.recycle(worker, 'unresponsive');
+    // Without a session nobody could ever go on with it, and it has served somebody.
+    if (!usable || worker.sessionId === undefined) void this.recycle(worker, 'unresponsive');
     else if (worker.recycleAfterTurn) void this.recycle(worker, worker.recycleAfterTurn);
     this.#reconcile();
   }
@@ -118,6 +122,7 @@ export class Pool {
     });
     this.#options.onRecycle?.(reason);
     await worker.process.stop();
+    await worker.gone;
   }
 
   /** Takes nothing new: who waits is answered with `reason`; running turns go on. */
@@ -133,7 +138,7 @@ export class Pool {
     this.#backoff.stop();
     this.#line.rejectAll(this.#stopping);
     await Promise.all(this.workers.map((worker) => this.recycle(worker, 'stopping', true)));
-    await Promise.all(this.workers.map((worker) => worker.process.stop()));
+    await Promise.all(this.workers.map(({ gone }) => gone));
   }
 
   #reconcile(): void {
@@ -144,7 +149,7 @@ export class Pool {
 
   /** Hands out workers to who waits, first come first served; starts or frees some if needed. */
   #serve(): void {
-    let coming = this.count('starting');
+    let coming = this.#fresh('starting').length;
     let leaving = this.count('recycling');
     for (const ticket of this.#line.waiting) {
       const own = this.#ownerOf(ticket.sessionId);
@@ -155,6 +160,8 @@ export class Pool {
       const warm = ticket.sessionId === undefined && this.#oldest('warm');
       if (warm) this.#hand(warm, ticket);
       else if (ticket.sessionId === undefined && coming > 0) coming--;
+      // Nobody gives way to one that may not be started.
+      else if (this.#backoff.waiting) continue;
       else if (this.#hasPlace()) this.#launch(ticket.sessionId);
       else if (leaving > 0) leaving--;
       else {
@@ -165,13 +172,9 @@ export class Pool {
   }
 
   #keepWarm(): void {
-    for (;;) {
-      const fresh = this.workers.filter(
-        (worker) =>
-          worker.sessionId === undefined &&
-          (worker.state === 'starting' || worker.state === 'warm'),
-      );
-      if (fresh.length >= this.#options.warmWorkers) return;
+    while (!this.#backoff.waiting) {
+      const fresh = this.#fresh('starting').length + this.#fresh('warm').length;
+      if (fresh >= this.#options.warmWorkers) return;
       if (this.#hasPlace()) {
         this.#launch(undefined);
         continue;
@@ -186,6 +189,13 @@ export class Pool {
     }
   }
 
+  /** Those in that state that serve no session yet. */
+  #fresh(state: 'starting' | 'warm'): Worker[] {
+    return this.workers.filter(
+      (worker) => worker.state === state && worker.sessionId === undefined,
+    );
+  }
+
   #ownerOf(sessionId: string | undefined): Worker | undefined {
     if (sessionId === undefined) return undefined;
     return this.workers.find((worker) => worker.sessionId === sessionId);
@@ -197,8 +207,17 @@ export class Pool {
       .sort((a, b) => a.idleSince - b.idleSince)[0];
   }
 
+  /**
+   * Whether a prompt would wait for a start that is bound to fail: starting has failed too often, and
+   * either the pause after that is not over or somebody else is trying already.
+   */
+  #isHopeless(sessionId: string | undefined): boolean {
+    if (!this.#backoff.broken || this.#ownerOf(sessionId)) return false;
+    return this.#backoff.waiting || this.count('starting') > 0;
+  }
+
   #hasPlace(): boolean {
-    return this.#workers.size < this.#options.maxWorkers && !this.#backoff.waiting;
+    return this.#workers.size < this.#options.maxWorkers;
   }
 
   #hand(worker: Worker, ticket: Ticket): void {
@@ -210,15 +229,23 @@ export class Pool {
   #launch(sessionId: string | undefined): void {
     const { log, launch, prepare } = this.#options;
     const name = `worker-${++this.#serial}`;
-    const process = launch(name, sessionId);
+    let process: ClaudeProcess;
+    try {
+      process = launch(name, sessionId);
+    } catch (thrown) {
+      // The system may refuse at once: no memory for another process.
+      this.#notStarted(name, sessionId, thrown);
+      return;
+    }
     const worker = new Worker(name, process, sessionId);
     this.#workers.add(worker);
     log.debug('worker_starting', `starting ${name}`, { worker: name, session_id: sessionId });
-    void process.ended.then(({ exitCode, signal }) => this.#gone(worker, exitCode, signal));
-    prepare(process, sessionId).then(
+    const prepared = prepare(process, sessionId).then(
       () => this.#ready(worker),
       (error: unknown) => this.#failed(worker, error),
     );
+    // A start that failed is known as one before its end makes place for another.
+    worker.gone = Promise.all([process.ended, prepared]).then(([end]) => this.#gone(worker, end));
   }
 
   #ready(worker: Worker): void {
@@ -239,29 +266,35 @@ export class Pool {
     if (worker.state === 'recycling') return;
     worker.state = 'recycling';
     void worker.process.stop();
+    this.#notStarted(worker.name, worker.sessionId, thrown);
+  }
+
+  #notStarted(name: string, sessionId: string | undefined, thrown: unknown): void {
     const error =
       thrown instanceof BerthError
         ? thrown
         : new BerthError('cli_unavailable', `cannot start a worker: ${String(thrown)}`);
     if (error.code !== 'session_not_found') {
-      this.#options.log.error('worker_failed', `${worker.name} could not be started`, {
-        worker: worker.name,
-        session_id: worker.sessionId,
+      this.#options.log.error('worker_failed', `${name} could not be started`, {
+        worker: name,
+        session_id: sessionId,
         error,
       });
     }
     // One session that cannot be resumed says nothing about the others.
-    if (worker.sessionId !== undefined) this.#line.rejectSession(worker.sessionId, error);
+    if (sessionId !== undefined) this.#line.rejectSession(sessionId, error);
     else this.#slowDown(error);
   }
 
   #slowDown(error: BerthError): void {
     this.#backoff.failed(error);
-    if (this.#backoff.broken) this.#line.rejectAll(error);
+    if (!this.#backoff.broken) return;
+    for (const ticket of this.#line.waiting) {
+      if (!this.#ownerOf(ticket.sessionId)) this.#line.reject(ticket, error);
+    }
   }
 
-  #gone(worker: Worker, exitCode: number | null, signal: NodeJS.Signals | null): void {
-    this.#workers.delete(worker);
+  async #gone(worker: Worker, { exitCode, signal }: ProcessEnd): Promise<void> {
     const expected = worker.state === 'recycling';
     if (!expected) this.#options.onRecycle?.('crashed');
     if (worker.state === 'warm') {
@@ -278,8 +311,11 @@ export class Pool {
       exit_code: exitCode,
       signal,
     });
-    // What it left in its process group goes with it.
-    void worker.process.stop();
+    // Its place is free when all that it started is gone too.
+    worker.state = 'recycling';
+    await worker.process.stop();
+    await this.#options.clearAway(worker.name);
+    this.#workers.delete(worker);
     this.#reconcile();
   }
 

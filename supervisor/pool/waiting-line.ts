@@ -50,21 +50,25 @@ export class WaitingLine {
   /** Sends the ticket away if the line is longer than its limit: it was not served at once. */
   enforceLimit(ticket: Ticket): void {
     if (this.#entries.size <= this.#limit) return;
-    this.#settle(ticket, (entry) => entry.reject(this.#full()));
+    this.reject(ticket, this.#full());
   }
 
   serve(ticket: Ticket, worker: Worker): void {
     this.#settle(ticket, (entry) => entry.resolve(worker));
   }
 
+  reject(ticket: Ticket, error: BerthError): void {
+    this.#settle(ticket, (entry) => entry.reject(error));
+  }
+
   rejectSession(sessionId: string | undefined, error: BerthError): void {
     for (const ticket of this.waiting) {
-      if (ticket.sessionId === sessionId) this.#settle(ticket, (entry) => entry.reject(error));
+      if (ticket.sessionId === sessionId) this.reject(ticket, error);
     }
   }
 
   rejectAll(error: BerthError): void {
-    for (const ticket of this.waiting) this.#settle(ticket, (entry) => entry.reject(error));
+    for (const ticket of this.waiting) this.reject(ticket, error);
   }
 
   #settle(ticket: Ticket, how: (entry: Entry) => void): void {

@@ -23,6 +23,8 @@ export class Worker {
   idleSince = performance.now();
   /** Set while it is busy if it is to be recycled when its turn is over. */
   recycleAfterTurn: RecycleReason | undefined;
+  /** Resolves when its process and all that it started have ended. */
+  gone: Promise<void> = Promise.resolve();
 
   constructor(name: string, process: ClaudeProcess, sessionId: string | undefined) {
     this.name = name;

@@ -21,8 +21,9 @@ export class RecordKeeper {
     this.#record = record;
   }
 
+  /** Called with each id that the CLI gives the session: `/clear` as a prompt begins another. */
   begin(id: string): void {
-    if (this.#record) return;
+    if (this.#record?.id === id) return;
     const now = new Date().toISOString();
     this.#record = {
       version: 1,
@@ -39,12 +40,14 @@ export class RecordKeeper {
   async end({ result }: TurnEnd): Promise<void> {
     this.begin(result.sessionId);
     await this.#begun;
-    if (!this.#record) return;
+    // Another turn of the session may have ended since this one was accepted.
+    const record = (await this.#store.read(result.sessionId)) ?? this.#record;
+    if (!record) return;
     void this.#write({
-      ...this.#record,
+      ...record,
       last_used_at: new Date().toISOString(),
-      turns: this.#record.turns + 1,
-      cost_usd: this.#record.cost_usd + result.costUsd,
+      turns: record.turns + 1,
+      cost_usd: record.cost_usd + result.costUsd,
     });
   }
 

@@ -11,7 +11,7 @@ import {
   type IncomingMessage,
   type ServerResponse,
 } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { buffer as readBuffer } from 'node:stream/consumers';
 import { gunzipSync } from 'node:zlib';
 import { type Backend, runBackend } from './git-server/backend.ts';
@@ -24,6 +24,8 @@ export interface GitServer {
   readonly url: string;
   /** What was asked, oldest first, refused requests too. */
   readonly requests: readonly GitRequest[];
+  /** All that went out, headers too. */
+  readonly bytesSent: number;
   /** Without credentials. */
   repositoryUrl(name: string): string;
   /** Sets the fault that requests meet from now on; undefined heals the server. */
@@ -99,6 +101,15 @@ export async function startGitServer(options: {
       else response.writeHead(500).end(String(error));
     });
   });
+  const sockets = new Set<Socket>();
+  let sentBefore = 0;
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.once('close', () => {
+      sockets.delete(socket);
+      sentBefore += socket.bytesWritten;
+    });
+  });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -107,6 +118,9 @@ export async function startGitServer(options: {
   return {
     url,
     requests,
+    get bytesSent() {
+      return [...sockets].reduce((sum, { bytesWritten }) => sum + bytesWritten, sentBefore);
+    },
     repositoryUrl: (name) => `${url}/${name}.git`,
     fault(spec) {
       fault = spec && { spec, left: spec.times ?? Number.POSITIVE_INFINITY };

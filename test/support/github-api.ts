@@ -1,7 +1,8 @@
 /**
- * A stand-in for GitHub's REST API: the two calls of berth-init's preflight, answered as GitHub does,
- * by what the options say of the token and the repository.
+ * A stand-in for GitHub's REST API: the calls that berth-init makes, answered as GitHub does, by what
+ * the options say of the login and the repository. An App's signature is really verified.
  */
+import { verify } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -18,12 +19,26 @@ export interface GitHubApiOptions {
   access?: 'contents' | 'metadata' | 'none';
   /** What `x-oauth-scopes` says; only classic tokens have it. */
   scopes?: string;
+  /** What `x-accepted-github-permissions` says where access is refused; for fine-grained tokens. */
+  permissions?: string;
+  /** When the token ends, as GitHub writes it: `2026-12-31 23:59:59 UTC`. */
+  tokenExpires?: string;
+  /** Full ids of the commits that abbreviated ones can mean. */
+  commits?: readonly string[];
+  /** Where the API lies below the host: `/api/v3` for Enterprise. */
+  base?: string;
+  /** The one App that may make a token, `token`, for its one installation. */
+  app?: { id: string; installationId: number; publicKey: string; state?: AppState };
   /** The page where the token is authorised for single sign-on. */
   singleSignOn?: string;
-  rateLimited?: boolean;
+  /** `primary`: until the given time, in seconds since 1970; `secondary`: for so many seconds. */
+  limit?: { primary: number } | { secondary: number };
   /** Take requests and never answer. */
   hang?: boolean;
 }
+
+/** An installation that works, is suspended, or may not read contents. */
+export type AppState = 'installed' | 'suspended' | 'unpermitted';
 
 export interface GitHubApi {
   readonly url: string;
@@ -37,12 +52,15 @@ export async function startGitHubApi(options: GitHubApiOptions): Promise<GitHubA
   const server = createServer((request, response) => {
     const path = request.url ?? '/';
     requests.push(`${request.method} ${path}`);
-    if (!options.hang) answer(options, path, request.headers.authorization, response);
+    if (options.hang) return;
+    const { base = '' } = options;
+    const below = path.startsWith(`${base}/`) ? path.slice(base.length) : '/nowhere';
+    answer(options, below, request.headers.authorization, response);
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}${options.base ?? ''}`,
     requests,
     async close() {
       server.close();
@@ -59,13 +77,18 @@ function answer(
 ): void {
   const { access = 'contents', defaultBranch = 'main', repository } = options;
   const send = (status: number, body: object | string, headers: Record<string, string> = {}) => {
-    const scopes = options.scopes === undefined ? {} : { 'x-oauth-scopes': options.scopes };
-    const type = typeof body === 'string' ? 'application/vnd.github.sha' : 'application/json';
-    response.writeHead(status, { 'content-type': type, ...scopes, ...headers });
+    const type =
+      typeof body === 'string' ? 'application/vnd.github.sha; charset=utf-8' : 'application/json';
+    response.writeHead(status, { 'content-type': type, ...ofToken(options), ...headers });
     response.end(typeof body === 'string' ? body : JSON.stringify(body));
   };
-  if (options.rateLimited) {
-    send(403, { message: 'API rate limit exceeded' }, { 'x-ratelimit-remaining': '0' });
+  if (options.limit) {
+    sendLimit(options.limit, send);
+    return;
+  }
+  const installation = /^\/app\/installations\/(\d+)\/access_tokens$/.exec(path)?.[1];
+  if (installation !== undefined) {
+    answerApp(options, Number(installation), authorization, send);
     return;
   }
   const given = authorization?.replace(/^(token|bearer) /i, '');
@@ -90,9 +113,68 @@ function answer(
   } else if (path === `/repos/${repository}` || path === '/repositories/42') {
     send(200, { full_name: repository, default_branch: defaultBranch, private: true });
   } else if (path.startsWith(`/repos/${repository}/commits/`)) {
-    if (access === 'contents') send(200, '0'.repeat(40));
-    else send(403, { message: 'Resource not accessible by personal access token' });
+    if (access !== 'contents') {
+      const message = 'Resource not accessible by personal access token';
+      send(403, { message }, { 'x-accepted-github-permissions': options.permissions ?? '' });
+      return;
+    }
+    const ref = path.slice(`/repos/${repository}/commits/`.length);
+    const [found, ...others] = (options.commits ?? []).filter((id) => id.startsWith(ref));
+    if (ref === defaultBranch) send(200, '0'.repeat(40));
+    else if (found !== undefined && others.length === 0) send(200, found);
+    else send(422, { message: `No commit found for SHA: ${ref}` });
   } else {
     send(404, { message: 'Not Found' });
+  }
+}
+
+type Send = (status: number, body: object | string, headers?: Record<string, string>) => void;
+
+function ofToken({ scopes, tokenExpires }: GitHubApiOptions): Record<string, string> {
+  return {
+    ...(scopes === undefined ? {} : { 'x-oauth-scopes': scopes }),
+    ...(tokenExpires === undefined
+      ? {}
+      : { 'github-authentication-token-expiration': tokenExpires }),
+  };
+}
+
+function sendLimit(limit: NonNullable<GitHubApiOptions['limit']>, send: Send): void {
+  if ('primary' in limit) {
+    const headers = { 'x-ratelimit-remaining': '0', 'x-ratelimit-reset': String(limit.primary) };
+    send(403, { message: 'API rate limit exceeded' }, headers);
+  } else {
+    const message = 'You have exceeded a secondary rate limit';
+    send(429, { message }, { 'retry-after': String(limit.secondary) });
+  }
+}
+
+/** Makes the token of an installation for who proves to be the App. */
+function answerApp(
+  { app, token = '' }: GitHubApiOptions,
+  installation: number,
+  authorization: string | undefined,
+  send: Send,
+): void {
+  const [header = '', claims = '', signature = ''] = (authorization ?? '')
+    .replace(/^bearer /i, '')
+    .split('.');
+  const { iss } = JSON.parse(Buffer.from(claims, 'base64url').toString() || '{}');
+  if (!app || String(iss) !== app.id) {
+    send(404, { message: 'Integration not found' });
+    return;
+  }
+  const signed = Buffer.from(`${header}.${claims}`);
+  if (!verify('RSA-SHA256', signed, app.publicKey, Buffer.from(signature, 'base64url'))) {
+    send(401, { message: 'A JSON web token could not be decoded' });
+  } else if (installation !== app.installationId) {
+    send(404, { message: 'Not Found' });
+  } else if (app.state === 'suspended') {
+    send(403, { message: 'This installation has been suspended' });
+  } else if (app.state === 'unpermitted') {
+    send(422, { message: 'The permissions requested are not granted to this installation.' });
+  } else {
+    const expires = new Date(Date.now() + 3_600_000).toISOString();
+    send(201, { token, expires_at: expires, permissions: { contents: 'read', metadata: 'read' } });
   }
 }

@@ -69,6 +69,16 @@ export function createRepository(
   name: string,
   files: Record<string, FileSpec>,
 ): Repository {
+  mkdirSync(join(root, `${name}.git`), { recursive: true });
+  return openRepository(root, name, files);
+}
+
+/** A repository that `createRepository` made before; with `first`, made by its first commit. */
+export function openRepository(
+  root: string,
+  name: string,
+  first?: Record<string, FileSpec>,
+): Repository {
   const path = join(root, `${name}.git`);
   // One minute a commit, from a fixed day on.
   let time = Date.UTC(2026, 0, 1) / 1000;
@@ -91,9 +101,10 @@ export function createRepository(
 
   const head = (branch = 'main') => git(['rev-parse', `refs/heads/${branch}`]);
 
-  mkdirSync(path, { recursive: true });
-  git(['init', '--quiet', '--bare', '--initial-branch=main']);
-  write(files, { message: 'First commit', branch: 'main', parent: undefined });
+  if (first) {
+    git(['init', '--quiet', '--bare', '--initial-branch=main']);
+    write(first, { message: 'First commit', branch: 'main', parent: undefined });
+  }
 
   return {
     name,

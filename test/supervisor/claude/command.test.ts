@@ -1,0 +1,54 @@
+import { join } from 'node:path';
+import t from 'tap';
+import { checkVersion, cliArguments } from '../../../supervisor/claude/command.ts';
+import { realClaude, scripted } from '../../support/claude.ts';
+
+const environment = { PATH: process.env.PATH ?? '', HOME: '/nonexistent' };
+
+t.test('the version of the real CLI is read and will do', async (t) => {
+  t.equal(await checkVersion(realClaude, environment), '2.1.330');
+});
+
+t.test('it is found on the PATH that the CLI itself would have', async (t) => {
+  const path = join(realClaude, '..');
+  t.equal(await checkVersion('claude', { ...environment, PATH: path }), '2.1.330');
+});
+
+t.test('a CLI that is not there is an error that says how to install it', async (t) => {
+  await t.rejects(checkVersion('/nowhere/claude', environment), {
+    code: 'cli_unavailable',
+    message:
+      /^cannot run .* \/nowhere\/claude: there is no such program; install it \(npm .*BERTH_CLAUDE_PATH$/,
+  });
+});
+
+t.test('a CLI that fails is an error that says what it said', async (t) => {
+  const broken = join(t.testdir({ claude: '#!/bin/sh\necho no libc >&2; exit 1\n' }), 'claude');
+  await t.rejects(checkVersion(broken, environment), { message: /EACCES.*; install it/ });
+  await t.rejects(checkVersion('/bin/false', environment), {
+    code: 'cli_unavailable',
+    message: /Command failed: \/bin\/false --version/,
+  });
+});
+
+t.test('a CLI that is too old is an error that names both versions', async (t) => {
+  await t.rejects(checkVersion(scripted('claude-that-is-old'), environment), {
+    code: 'cli_unavailable',
+    message:
+      /it is "2\.1\.197 \(Claude Code\)", and 2\.1\.212 or later is needed; install one \(npm/,
+  });
+});
+
+t.test('another program of that name is an error that shows what it printed', async (t) => {
+  await t.rejects(checkVersion(scripted('claude-that-is-no-claude'), environment), {
+    code: 'cli_unavailable',
+    message: /it is "Claude, the pretty printer/,
+  });
+});
+
+t.test('a worker trusts the settings of the user alone, and resumes what it is told', (t) => {
+  t.ok(cliArguments(undefined).includes('--setting-sources=user'));
+  t.notOk(cliArguments(undefined).includes('--resume'));
+  t.same(cliArguments('an-id').slice(-2), ['--resume', 'an-id']);
+  t.end();
+});

@@ -1,0 +1,223 @@
+import t from 'tap';
+import {
+  type CliMessage,
+  controlLineOf,
+  readMessage,
+  userLine,
+} from '../../../supervisor/claude/protocol.ts';
+
+const read = (line: unknown): CliMessage | undefined => readMessage(JSON.stringify(line));
+
+t.test('system/init tells the session', (t) => {
+  const line = { type: 'system', subtype: 'init', session_id: 's', model: 'm', skills: ['tea'] };
+  t.same(read(line), { kind: 'session', sessionId: 's', model: 'm', skills: ['tea'] });
+  const bare = { subtype: 'init', session_id: 's', type: 'system', skills: 'none' };
+  t.same(read(bare), { kind: 'session', sessionId: 's', model: '', skills: [] });
+  t.end();
+});
+
+t.test('text comes from the deltas of the stream', (t) => {
+  const delta = (delta: object) => ({
+    type: 'stream_event',
+    event: { type: 'content_block_delta', delta },
+    parent_tool_use_id: null,
+  });
+  t.same(read(delta({ type: 'text_delta', text: 'a' })), { kind: 'text', text: 'a' });
+  t.equal(read(delta({ type: 'input_json_delta', partial_json: '{' })), undefined);
+  t.equal(read(delta({ type: 'text_delta', text: 7 })), undefined);
+  t.equal(read({ type: 'stream_event', event: { type: 'message_start' } }), undefined);
+  t.equal(read({ type: 'stream_event' }), undefined);
+  t.end();
+});
+
+t.test('tools come from the assistant, its text and thoughts are left to the deltas', (t) => {
+  const tool = { type: 'tool_use', id: 'toolu_1', name: 'Bash', input: { command: 'true' } };
+  const said = { type: 'text', text: 'a' };
+  const line = (content: unknown) => ({ type: 'assistant', message: { content } });
+  t.same(read(line([said, tool])), {
+    kind: 'tools',
+    tools: [{ id: 'toolu_1', name: 'Bash', input: { command: 'true' } }],
+  });
+  t.equal(read(line([said, { type: 'thinking' }])), undefined);
+  t.throws(() => read(line('text')));
+  t.throws(() => read(line([{ type: 'tool_use', id: 7 }])));
+  t.end();
+});
+
+t.test('what a subagent says is not the answer', (t) => {
+  const parent_tool_use_id = 'toolu_1';
+  const event = { type: 'content_block_delta', delta: { type: 'text_delta', text: 'a' } };
+  const content = [{ type: 'tool_use', id: 't', name: 'Read', input: {} }];
+  t.equal(read({ type: 'stream_event', event, parent_tool_use_id }), undefined);
+  t.equal(read({ type: 'assistant', message: { content }, parent_tool_use_id }), undefined);
+  t.equal(
+    read({ type: 'assistant', error: 'x', message: { content }, parent_tool_use_id }),
+    undefined,
+  );
+  t.end();
+});
+
+t.test('a failure that the CLI names is told by that name', (t) => {
+  const message = { content: [{ type: 'text', text: 'Failed to authenticate' }] };
+  t.same(read({ type: 'assistant', error: 'authentication_failed', message }), {
+    kind: 'failure',
+    error: 'authentication_failed',
+  });
+  t.end();
+});
+
+t.test('a retry tells how often, how long and why', (t) => {
+  const line = {
+    type: 'system',
+    subtype: 'api_retry',
+    attempt: 1,
+    max_retries: 10,
+    retry_delay_ms: 600,
+    error_status: 529,
+  };
+  const retry = { kind: 'retry', attempt: 1, maxRetries: 10, delayMs: 600, status: 529 };
+  t.same(read(line), retry);
+  t.same(read({ ...line, error_status: undefined }), { ...retry, status: null });
+  t.end();
+});
+
+const result = {
+  type: 'result',
+  subtype: 'success',
+  is_error: false,
+  session_id: 's',
+  result: 'hello',
+  stop_reason: 'end_turn',
+  terminal_reason: 'completed',
+  usage: {
+    input_tokens: 1,
+    output_tokens: 2,
+    cache_creation_input_tokens: 3,
+    cache_read_input_tokens: 4,
+    service_tier: 'standard',
+  },
+  model_usage_since_last_result: { opus: { costUSD: 0.5 }, haiku: { costUSD: 0.25 } },
+  total_cost_usd: 99,
+  num_turns: 2,
+  duration_ms: 300,
+  ttft_ms: 40,
+  permission_denials: [{ tool_name: 'Bash', tool_use_id: 't', tool_input: { command: 'rm' } }],
+};
+
+t.test('a result is read whole, with the cost of this turn and not of the process', (t) => {
+  t.same(read(result), {
+    kind: 'result',
+    result: {
+      subtype: 'success',
+      isError: false,
+      sessionId: 's',
+      result: 'hello',
+      stopReason: 'end_turn',
+      terminalReason: 'completed',
+      apiErrorStatus: undefined,
+      usage: {
+        input_tokens: 1,
+        output_tokens: 2,
+        cache_creation_input_tokens: 3,
+        cache_read_input_tokens: 4,
+      },
+      costUsd: 0.75,
+      numTurns: 2,
+      durationMs: 300,
+      ttftMs: 40,
+      permissionDenials: [{ tool_name: 'Bash', tool_use_id: 't' }],
+      unprompted: false,
+    },
+  });
+  t.end();
+});
+
+t.test('a result without a text says its errors', (t) => {
+  const { result: _, ...rest } = { ...result, subtype: 'error_max_turns', errors: ['a', 'b'] };
+  t.match(read(rest), { result: { subtype: 'error_max_turns', result: 'a; b' } });
+  t.end();
+});
+
+t.test('a result of odd shape is read as far as it goes', (t) => {
+  const line = { type: 'result', subtype: 'success', is_error: true, session_id: 's' };
+  const odd = {
+    ...line,
+    usage: 'much',
+    num_turns: null,
+    permission_denials: {},
+    api_error_status: null,
+  };
+  for (const shape of [line, odd]) {
+    t.match(read(shape), {
+      result: {
+        isError: true,
+        result: '',
+        stopReason: null,
+        apiErrorStatus: undefined,
+        usage: { input_tokens: 0, output_tokens: 0 },
+        costUsd: 0,
+        numTurns: 0,
+        permissionDenials: [],
+      },
+    });
+  }
+  t.throws(() => read({ ...line, is_error: undefined }), 'but not without what decides');
+  t.throws(() => read({ ...line, session_id: 7 }));
+  t.end();
+});
+
+t.test('a result of a turn that nobody prompted for says so', (t) => {
+  t.match(read({ ...result, origin: { kind: 'task-notification' } }), {
+    result: { unprompted: true },
+  });
+  t.end();
+});
+
+t.test('only the start of a prompt is told of its life', (t) => {
+  const line = { type: 'command_lifecycle', state: 'started', command_uuid: 'u' };
+  t.same(read(line), { kind: 'started', promptId: 'u' });
+  t.equal(read({ ...line, state: 'queued' }), undefined);
+  t.equal(read({ ...line, command_uuid: undefined }), undefined);
+  t.end();
+});
+
+t.test('an answer to a control request is a success or an error', (t) => {
+  const line = (response: object) => ({ type: 'control_response', response });
+  t.match(read(line({ subtype: 'success', request_id: 'r', response: {} })), {
+    kind: 'control',
+    requestId: 'r',
+    error: undefined,
+  });
+  t.match(read(line({ subtype: 'error', request_id: 'r', error: 'no' })), { error: 'no' });
+  t.throws(() => read(line({ subtype: 'success' })));
+  t.end();
+});
+
+t.test('what is of no use to berth is ignored, what is no JSON is an error', (t) => {
+  for (const line of [null, 7, 'text', [], {}, { type: 'user' }, { type: 'rate_limit_event' }]) {
+    t.equal(read(line), undefined, JSON.stringify(line));
+  }
+  t.equal(read({ type: 'system', subtype: 'background_tasks_changed' }), undefined);
+  t.throws(() => readMessage('Warning: something'), SyntaxError);
+  t.throws(() => readMessage(''), SyntaxError);
+  t.end();
+});
+
+t.test('what is written is one line of JSON, whatever the prompt holds', (t) => {
+  const line = userLine('two\nlines\u2028 and "quotes" \ud800', 'an-id');
+  t.equal(line.indexOf('\n'), line.length - 1);
+  t.match(JSON.parse(line), {
+    type: 'user',
+    message: { role: 'user', content: /^two\nlines/ },
+    parent_tool_use_id: null,
+    uuid: 'an-id',
+  });
+  const control = controlLineOf('r', { subtype: 'interrupt', cancel_queued: true });
+  t.same(JSON.parse(control), {
+    type: 'control_request',
+    request_id: 'r',
+    request: { subtype: 'interrupt', cancel_queued: true },
+  });
+  t.equal(control.indexOf('\n'), control.length - 1);
+  t.end();
+});

@@ -1,0 +1,180 @@
+import { once } from 'node:events';
+import { existsSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { join } from 'node:path';
+import t from 'tap';
+import { bashAllowed } from '../support/claude.ts';
+import { promptText } from '../support/messages-api.ts';
+import { processesOf, tailsOf } from '../support/processes.ts';
+import { collect, upTo } from '../support/read-events.ts';
+import { makeSupervisor, startSupervisor, token } from '../support/supervisor.ts';
+import { until } from '../support/until.ts';
+
+t.jobs = 3;
+
+t.test('a running turn is finished, and its stream ends with the result', async (t) => {
+  const { stream, prompt, supervisor, surroundings, metricsUrl, log } = await startSupervisor(t, {
+    settings: { BERTH_DRAIN: '1h' },
+  });
+  const events = stream('[[slow 60]] [[say finished after all]]');
+  await upTo(events, 'session');
+  const stopped = supervisor.stop();
+  t.equal(supervisor.stop(), stopped, 'a second call waits for the first');
+
+  const refused = await prompt('[[say too late]]');
+  t.match(refused, {
+    status: 503,
+    body: { code: 'draining', retryable: true, detail: /stopping/ },
+  });
+  const ready = await fetch(`${metricsUrl}/readyz`);
+  t.equal(ready.status, 503, 'it is not ready any more');
+  t.equal((await fetch(`${metricsUrl}/livez`)).status, 200, 'but alive');
+
+  const rest = await collect(events);
+  t.match(rest.at(-1), { event: 'result', data: { result: 'finished after all' } });
+  await stopped;
+  t.same(processesOf(surroundings.config), []);
+  t.notOk(existsSync(join(surroundings.config, '.berth', 'lease.json')), 'the lease is given back');
+  await t.rejects(fetch(metricsUrl), 'nobody listens any more');
+  t.match(
+    log.lines.find(({ event }) => event === 'draining'),
+    { prompts: 1 },
+  );
+});
+
+t.test(
+  'after the drain time a turn is interrupted, and its stream ends with the error',
+  async (t) => {
+    const { stream, supervisor, surroundings } = await startSupervisor(t, {
+      config: { 'settings.json': bashAllowed },
+      settings: { BERTH_DRAIN: '50ms' },
+    });
+    // One in the foreground, and two that have left the group and the session of the CLI.
+    const command = 'tail -f /dev/null & setsid tail -f /dev/null & tail -f /dev/null';
+    const events = stream(`[[tool Bash ${JSON.stringify({ command })}]]`);
+    const collected = collect(events);
+    await until('Bash runs', () => tailsOf(surroundings.config).length === 3);
+    await supervisor.stop();
+    t.same(processesOf(surroundings.config), [], 'no process is left');
+    const all = await collected;
+    t.match(all.at(-1), {
+      event: 'error',
+      data: { code: 'draining', status: 503, retryable: true, session_id: String },
+    });
+  },
+);
+
+t.test('what a tool left in the background ends with the worker', async (t) => {
+  const { prompt, supervisor, surroundings } = await startSupervisor(t, {
+    config: { 'settings.json': bashAllowed },
+  });
+  const command = '(tail -f /dev/null &) ; true';
+  const { status } = await prompt(`[[tool Bash ${JSON.stringify({ command })}]]`);
+  t.equal(status, 200);
+  t.equal(tailsOf(surroundings.config).length, 1, 'it may outlive its turn');
+  await supervisor.stop();
+  t.same(processesOf(surroundings.config), []);
+});
+
+t.test('who waits for a worker is sent away at once', async (t) => {
+  const { stream, call, supervisor, surroundings } = await startSupervisor(t, {
+    settings: { BERTH_DRAIN: '100ms', BERTH_MAX_WORKERS: '1' },
+  });
+  const running = collect(stream('[[hang stream]]'));
+  await surroundings.api.waitForRequest((request) => promptText(request) === '[[hang stream]]');
+  const waiting = collect(stream('[[say never]]'));
+  const length = async () => (await call('GET', '/v1/status')).body.queue.length;
+  await until('it waits', async () => (await length()) === 1);
+  const stopped = supervisor.stop();
+  const events = await waiting;
+  t.match(events, [
+    { event: 'queued', data: { position: 1 } },
+    { event: 'error', data: { code: 'draining' } },
+  ]);
+  t.match((await running).at(-1), { event: 'error', data: { code: 'draining' } });
+  await stopped;
+});
+
+t.test('the drain can be cut short', async (t) => {
+  const { stream, supervisor, surroundings } = await startSupervisor(t, {
+    settings: { BERTH_DRAIN: '1h' },
+  });
+  const running = collect(stream('[[hang stream]]'));
+  await surroundings.api.waitForRequest((request) => promptText(request) === '[[hang stream]]');
+  const now = new AbortController();
+  const stopped = supervisor.stop(now.signal);
+  now.abort();
+  t.match((await running).at(-1), { event: 'error', data: { code: 'draining' } });
+  await stopped;
+});
+
+t.test(
+  'a client that does not read, and one that does not write, cannot hold up the end',
+  async (t) => {
+    const { supervisor, surroundings, url } = await startSupervisor(t);
+    const { port } = new URL(url);
+    const deaf = connect(Number(port), '127.0.0.1');
+    deaf.pause();
+    const body = JSON.stringify({ prompt: '[[big 3000000]]' });
+    deaf.write(
+      `POST /v1/prompts HTTP/1.1\r\nhost: berth\r\nauthorization: Bearer ${token}\r\naccept: text/event-stream\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+    );
+    const slow = connect(Number(port), '127.0.0.1');
+    slow.write(
+      `POST /v1/prompts HTTP/1.1\r\nhost: berth\r\nauthorization: Bearer ${token}\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"prompt"`,
+    );
+    for (const socket of [deaf, slow]) {
+      socket.on('error', () => {});
+      t.teardown(() => socket.destroy());
+    }
+    await surroundings.api.waitForRequest(
+      ({ outcome, path }) => outcome === 'answered' && /messages/.test(path),
+    );
+    const started = performance.now();
+    await supervisor.stop();
+    t.ok(performance.now() - started < 15_000, `${performance.now() - started} ms`);
+  },
+);
+
+t.test('a stop before the start is over leaves nothing', async (t) => {
+  const one = await startSupervisor(t);
+  const two = await makeSupervisor(t, { surroundings: one.surroundings });
+  const leaving = new AbortController();
+  const starting = two.supervisor.start(leaving.signal);
+  starting.catch(() => {});
+  await two.log.logged('lease_waiting');
+  t.equal((await fetch(`${two.metricsUrl}/readyz`)).status, 503, 'it waits, and is not ready');
+  leaving.abort();
+  await t.rejects(starting, { code: 'lease_held', exitCode: 75 });
+  await two.supervisor.stop();
+  t.ok(
+    existsSync(join(one.surroundings.config, '.berth', 'lease.json')),
+    "the lease is the other one's",
+  );
+  t.match(await one.prompt('[[say still here]]'), { status: 200 });
+});
+
+t.test('a port that is taken ends the start, and nothing is left', async (t) => {
+  const taken = createServer().listen(0, '127.0.0.1');
+  t.teardown(() => taken.close());
+  await once(taken, 'listening');
+  const { port } = taken.address() as AddressInfo;
+  const settings = { BERTH_HTTP_LISTEN: `127.0.0.1:${port}` };
+  const two = await makeSupervisor(t, { settings });
+  await t.rejects(two.supervisor.start(new AbortController().signal), {
+    code: 'config_invalid',
+    message:
+      /^cannot listen on 127\.0\.0\.1:\d+: .*EADDRINUSE.*; choose another .* BERTH_HTTP_LISTEN$/,
+  });
+  await two.supervisor.stop();
+  t.same(processesOf(two.surroundings.config), []);
+  t.notOk(existsSync(join(two.surroundings.config, '.berth', 'lease.json')));
+});
+
+t.test('the volume that goes to another program is fatal', async (t) => {
+  const { surroundings, fatal } = await startSupervisor(t);
+  const lease = { version: 1, owner: 'another', holder: 'serve on another-pod', beat: 1 };
+  writeFileSync(join(surroundings.config, '.berth', 'lease.json'), JSON.stringify(lease));
+  await until('it is told', () => fatal.length > 0);
+  t.match(fatal, [{ code: 'lease_held', message: /another-pod took it over/ }]);
+});
