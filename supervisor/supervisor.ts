@@ -5,19 +5,18 @@
  */
 import { mkdir } from 'node:fs/promises';
 import type { FastifyInstance } from 'fastify';
-import { BerthError, systemCode } from '../shared/errors.ts';
+import { BerthError } from '../shared/errors.ts';
 import { unwritable } from '../shared/files.ts';
 import { acquireLease, type Lease } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
-import type { Listen } from '../shared/setting-types.ts';
-import { version } from '../shared/version.ts';
 import { checkVersion, cliArguments } from './claude/command.ts';
 import { cliEnvironment, marksOf } from './claude/environment.ts';
 import { ClaudeProcess } from './claude/process.ts';
 import type { SupervisorConfig } from './config.ts';
 import { CredentialsWatch } from './credentials/watch.ts';
+import { closeServer, listen, originOf } from './http/listen.ts';
 import { createProbesServer } from './http/probes.ts';
-import { closeApiServer, createApiServer } from './http/server.ts';
+import { createApiServer } from './http/server.ts';
 import type { Status } from './http/status.ts';
 import { MemoryGuard } from './memory/guard.ts';
 import { killMarked } from './memory/leftovers.ts';
@@ -26,6 +25,7 @@ import { Pool } from './pool/pool.ts';
 import { prepareWorker } from './pool/prepare.ts';
 import { SessionStore } from './sessions/session-store.ts';
 import { Sessions } from './sessions/sessions.ts';
+import { describeStatus } from './status.ts';
 
 export interface SupervisorOptions {
   config: SupervisorConfig;
@@ -174,7 +174,7 @@ export class Supervisor {
     this.#sessions.interruptAll(reason);
     // Every stream has had its last event before the server closes.
     await this.#sessions.idle(10_000);
-    if (this.#api) await closeApiServer(this.#api);
+    if (this.#api) await closeServer(this.#api);
     await this.#guard.stop();
     await this.#pool.stop();
     await this.#credentials.stop();
@@ -209,7 +209,7 @@ export class Supervisor {
     return this.#pool.workers.flatMap(({ name, state, process: { pid } }) =>
       pid === undefined || state === 'recycling'
         ? []
-        : [{ name, pid, idle: state === 'idle' || state === 'warm' }],
+        : [{ name, pid, idle: state === 'idle', served: state === 'idle' || state === 'busy' }],
     );
   }
 
@@ -236,69 +236,15 @@ export class Supervisor {
   }
 
   #status(): Status {
-    const { container, workers } = this.#guard.readings;
-    const now = performance.now();
-    return {
-      version,
-      cli_version: this.#cliVersion,
+    return describeStatus({
       state: this.#state,
-      uptime_s: Math.round((now - this.#started) / 1_000),
-      workers: this.#pool.workers.map((worker) => ({
-        name: worker.name,
-        state: worker.state,
-        pid: worker.process.pid ?? null,
-        memory: workers.get(worker.name) ?? null,
-        age_s: Math.round((now - worker.startedAt) / 1_000),
-      })),
-      launch_failure: this.#pool.launchFailure?.message ?? null,
-      queue: { length: this.#pool.queued, limit: this.#config.queueLimit },
-      memory: { limit: container?.limit ?? null, working_set: container?.workingSet ?? null },
-      credentials: this.#credentialsStatus(),
-    };
-  }
-
-  #credentialsStatus(): Status['credentials'] {
-    const { state } = this.#credentials;
-    const credentials = state.kind === 'valid' ? state.credentials : undefined;
-    return {
-      source: loginFromEnvironment(this.#config.inherited)
-        ? 'environment'
-        : state.kind === 'missing'
-          ? 'none'
-          : 'file',
-      state: state.kind,
-      expires_at: isoTime(credentials?.expiresAt),
-      login_expires_at: isoTime(credentials?.refreshTokenExpiresAt),
-    };
-  }
-}
-
-function loginFromEnvironment(inherited: SupervisorConfig['inherited']): boolean {
-  const names = ['ANTHROPIC_API_KEY', 'ANTHROPIC_AUTH_TOKEN', 'CLAUDE_CODE_OAUTH_TOKEN'];
-  return names.some((name) => inherited[name]);
-}
-
-function originOf(server: FastifyInstance | undefined): string | undefined {
-  return server?.server.listening ? server.listeningOrigin : undefined;
-}
-
-function isoTime(milliseconds: number | undefined): string | null {
-  return milliseconds === undefined ? null : new Date(milliseconds).toISOString();
-}
-
-async function listen(server: FastifyInstance, at: Listen, settingName: string): Promise<string> {
-  try {
-    return await server.listen(at).catch((error: unknown) => {
-      // No IPv6 here: all addresses are those of IPv4.
-      if (systemCode(error) !== 'EAFNOSUPPORT' || at.host !== '::') throw error;
-      return server.listen({ host: '0.0.0.0', port: at.port });
+      started: this.#started,
+      cliVersion: this.#cliVersion,
+      config: this.#config,
+      pool: this.#pool,
+      memory: this.#guard.readings,
+      credentials: this.#credentials.state,
     });
-  } catch (error) {
-    throw new BerthError(
-      'config_invalid',
-      `cannot listen on ${at.host}:${at.port}: ${String(error)}; choose another address with ${settingName}`,
-      { cause: error },
-    );
   }
 }
 

@@ -93,6 +93,10 @@ export function promptRoutes(server: FastifyInstance, options: PromptRoutesOptio
   });
 }
 
+/**
+ * The stream begins with its first event; an error before that is answered with its own status, which
+ * a client sees that does not read streams.
+ */
 async function stream(
   sessions: Sessions,
   prompt: Prompt,
@@ -100,15 +104,22 @@ async function stream(
   gone: AbortSignal,
   reply: FastifyReply,
 ): Promise<void> {
-  reply.hijack();
-  const events = new EventStream(reply.raw);
+  let events: EventStream | undefined;
+  const send = (event: string, data: unknown): void => {
+    if (!events) {
+      reply.hijack();
+      events = new EventStream(reply.raw);
+    }
+    events.send(event, data);
+  };
   try {
-    const answer = await sessions.run(prompt, gone, ({ event, data }) => events.send(event, data));
-    events.send('result', metadata ? { ...answer, metadata } : answer);
+    const answer = await sessions.run(prompt, gone, ({ event, data }) => send(event, data));
+    send('result', metadata ? { ...answer, metadata } : answer);
   } catch (error) {
-    events.send('error', toProblem(fromThrown(error)));
+    if (!reply.sent) throw error;
+    send('error', toProblem(fromThrown(error)));
   } finally {
-    events.end();
+    if (reply.sent) events?.end();
   }
 }
 

@@ -33,9 +33,6 @@ export interface ApiServerOptions extends PromptRoutesOptions {
 
 const bodyLimit = 1024 * 1024;
 
-/** Milliseconds in which a client must have read its answer when the server closes. */
-const closeGrace = 3_000;
-
 /** Routes that need no token. */
 const open = new Set(['/openapi.json']);
 
@@ -101,21 +98,6 @@ function notFound({ method, url }: FastifyRequest, allowed: string[]): BerthErro
         'route_not_found',
         `cannot ${method} ${url}: there is no such resource; see /openapi.json`,
       );
-}
-
-/**
- * Closes the server: who has its answer may still read it, for a moment.
- * The server itself would wait without end for a client that does not read, or not send, and for
- * each connection that becomes idle later until its keep-alive is over.
- */
-export async function closeApiServer(api: FastifyInstance): Promise<void> {
-  api.server.keepAliveTimeout = 1;
-  const timer = setTimeout(() => api.server.closeAllConnections(), closeGrace);
-  try {
-    await api.close();
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 function authenticate(

@@ -12,8 +12,10 @@ import { treeMemory } from './process-tree.ts';
 export interface GuardedWorker {
   name: string;
   pid: number;
-  /** True if it serves nobody at the moment. */
+  /** True if it keeps a session and serves nobody at the moment. */
   idle: boolean;
+  /** False for one that has served nobody: a new one in its place would be as large. */
+  served: boolean;
 }
 
 export interface GuardOptions {
@@ -111,7 +113,7 @@ export function tooLarge(
 ): string[] {
   const sizeOf = ({ name }: GuardedWorker): number => sizes.get(name) ?? 0;
   const workerLimit = bytesOf(workerSoft, container?.limit);
-  const above = workers.filter((worker) => sizeOf(worker) > workerLimit);
+  const above = workers.filter((worker) => worker.served && sizeOf(worker) > workerLimit);
   const names = above.map(({ name }) => name);
   const full = container && container.workingSet > bytesOf(containerSoft, container.limit);
   // A busy one goes when its turn is over; until then somebody else has to make room.

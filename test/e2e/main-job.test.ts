@@ -7,9 +7,10 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
 import { makeToken, tokenLine } from '../../supervisor/http/tokens.ts';
+import { commandLinesWith, filesWith } from '../support/find-secret.ts';
 import { startGitServer } from '../support/git-server.ts';
 import { startMessagesApi, systemText } from '../support/messages-api.ts';
-import { commandLinesWith, filesWith, workerEnvironments } from '../support/observe.ts';
+import { processesOf } from '../support/processes.ts';
 import { type Program, startProgram } from '../support/programs.ts';
 import { sendPrompt, streamPrompt } from '../support/prompt.ts';
 import { createRepository } from '../support/repository.ts';
@@ -134,7 +135,7 @@ test('a private repository becomes a volume on which prompts are answered, and s
     { authorization: `Bearer ${secrets.accessToken}` },
     'the CLI is logged in by the credentials that init put there',
   );
-  const environments = workerEnvironments(volume);
+  const environments = processesOf(volume).map(({ environment }) => environment.join());
   t.ok(environments.length > 0, 'workers run');
   t.notOk(
     environments.some((text) => allSecrets.some((secret) => text.includes(secret))),

@@ -5,7 +5,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { type Test, test } from 'tap';
-import { workersOf } from '../support/observe.ts';
+import { processesOf } from '../support/processes.ts';
 import { until } from '../support/until.ts';
 
 const script = join(import.meta.dirname, '../../scripts/start/main.ts');
@@ -32,7 +32,7 @@ test('one question is answered on standard output, and nothing is left behind', 
   t.match(JSON.parse(answer).result, /^\[stand-in\].*changelog/s, "the sample's skill is known");
   t.match(progress, 'a stand-in', 'it says plainly who answers');
   t.strictSame(readdirSync(temporary), [], 'the volume is gone');
-  t.strictSame(workersOf(temporary), [], 'and so is the CLI');
+  t.strictSame(processesOf(temporary), [], 'and so is the CLI');
 });
 
 test('the curl line that it prints works when pasted, and Ctrl-C stops all', async (t) => {
@@ -48,7 +48,7 @@ test('the curl line that it prints works when pasted, and Ctrl-C stops all', asy
   child.kill('SIGINT');
   t.strictSame(await ended, [0, null]);
   t.strictSame(readdirSync(temporary), []);
-  t.strictSame(workersOf(temporary), []);
+  t.strictSame(processesOf(temporary), []);
 });
 
 test('an option that it does not know ends it with the reason', async (t) => {

@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import { type Test, test } from 'tap';
 import { makeToken, tokenLine } from '../../supervisor/http/tokens.ts';
 import { startMessagesApi } from '../support/messages-api.ts';
-import { workersOf } from '../support/observe.ts';
+import { processesOf } from '../support/processes.ts';
 import { startProgram } from '../support/programs.ts';
-import { type ServerEvent, streamPrompt } from '../support/prompt.ts';
+import { streamPrompt } from '../support/prompt.ts';
+import type { StreamEvent } from '../support/read-events.ts';
 import { until } from '../support/until.ts';
 
 const claude = join(import.meta.dirname, '../../node_modules/.bin/claude');
@@ -47,36 +48,31 @@ async function prepare(t: Test, settings: Record<string, string | undefined> = {
   return { root, volume, token, api, serve };
 }
 
-/** Reads a stream's events into a list until it ends. */
-async function collect(stream: AsyncIterable<ServerEvent>, events: ServerEvent[]): Promise<void> {
-  for await (const event of stream) events.push(event);
-}
-
 test('SIGTERM lets a running turn finish, ends its stream, and leaves no process', async (t) => {
   const { volume, token, serve } = await prepare(t);
   const program = serve();
   const { address } = await program.logged('listening');
-  const events: ServerEvent[] = [];
+  const events: StreamEvent[] = [];
   const stream = streamPrompt(
     { url: String(address), token },
     { prompt: '[[slow 150]] [[say finished all the same]]' },
   );
-  const streaming = collect(stream, events);
+  const streaming = Array.fromAsync(stream, (event) => events.push(event));
   await until('text arrives', () => events.some(({ event }) => event === 'text'));
   program.kill('SIGTERM');
   await streaming;
   t.match(events.at(-1), { event: 'result', data: { result: 'finished all the same' } });
   t.equal(await program.ended, 0);
-  t.strictSame(workersOf(volume), []);
+  t.strictSame(processesOf(volume), []);
 });
 
 test('a turn that outlasts the drain is interrupted, and its stream ends with the reason', async (t) => {
   const { volume, token, serve } = await prepare(t, { BERTH_DRAIN: '200ms' });
   const program = serve();
   const { address } = await program.logged('listening');
-  const events: ServerEvent[] = [];
+  const events: StreamEvent[] = [];
   const stream = streamPrompt({ url: String(address), token }, { prompt: '[[hang stream]]' });
-  const streaming = collect(stream, events);
+  const streaming = Array.fromAsync(stream, (event) => events.push(event));
   await until('text arrives', () => events.some(({ event }) => event === 'text'));
   program.kill('SIGTERM');
   await streaming;
@@ -85,7 +81,7 @@ test('a turn that outlasts the drain is interrupted, and its stream ends with th
     data: { code: 'draining', retryable: true, session_id: /./ },
   });
   t.equal(await program.ended, 0);
-  t.strictSame(workersOf(volume), []);
+  t.strictSame(processesOf(volume), []);
 });
 
 test('a killed supervisor leaves no CLI, and the next one takes the volume over', async (t) => {
@@ -94,9 +90,8 @@ test('a killed supervisor leaves no CLI, and the next one takes the volume over'
   await first.logged('worker_ready');
   first.kill('SIGKILL');
   t.equal(await first.ended, 'SIGKILL');
-  await until('the CLI has ended', () => workersOf(volume).length === 0);
+  await until('the CLI has ended', () => processesOf(volume).length === 0);
   const second = serve();
-  await second.logged('lease_waiting');
   await second.logged('listening');
   second.kill('SIGTERM');
   t.equal(await second.ended, 0);

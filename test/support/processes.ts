@@ -4,22 +4,26 @@ import { readdirSync, readFileSync } from 'node:fs';
 export interface FoundProcess {
   pid: number;
   command: string;
+  /** `NAME=value`, each. */
+  environment: string[];
 }
 
 /**
- * Processes that any worker on this configuration directory has started, by the marks that all of
- * them inherit; zombies, which have no environment any more, do not count.
+ * Processes that any worker on a configuration directory has started, by the marks that all of them
+ * inherit; zombies, which have no environment any more, do not count.
+ * @param folder the configuration directory, or one above it
  */
-export function processesOf(configDirectory: string): FoundProcess[] {
-  const directory = `CLAUDE_CONFIG_DIR=${configDirectory}`;
+export function processesOf(folder: string): FoundProcess[] {
+  const directory = `CLAUDE_CONFIG_DIR=${folder}`;
+  const isBelow = (entry: string) => entry === directory || entry.startsWith(`${directory}/`);
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .flatMap((name) => {
       const environment = read(`/proc/${name}/environ`).split('\0');
       const marked = environment.some((entry) => entry.startsWith('BERTH_WORKER='));
-      if (!marked || !environment.includes(directory)) return [];
+      if (!marked || !environment.some(isBelow)) return [];
       const command = read(`/proc/${name}/cmdline`).replaceAll('\0', ' ').trim();
-      return [{ pid: Number(name), command }];
+      return [{ pid: Number(name), command, environment }];
     });
 }
 

@@ -1,4 +1,5 @@
 /** Sends prompts to a running supervisor and reads its answers and events. */
+import { readEvents, type StreamEvent } from './read-events.ts';
 
 export interface PromptTarget {
   /** `http://127.0.0.1:1234` */
@@ -16,13 +17,11 @@ export interface JsonReply {
 export async function sendPrompt(
   { url, token }: PromptTarget,
   body: Record<string, unknown>,
-  signal?: AbortSignal,
 ): Promise<JsonReply> {
   const response = await fetch(`${url}/v1/prompts`, {
     method: 'POST',
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
     body: JSON.stringify(body),
-    ...(signal ? { signal } : {}),
   });
   return {
     status: response.status,
@@ -31,17 +30,11 @@ export async function sendPrompt(
   };
 }
 
-export interface ServerEvent {
-  event: string;
-  data: Record<string, unknown>;
-}
-
 /** All events of a streamed answer, in order, each as it arrives. */
 export async function* streamPrompt(
   { url, token }: PromptTarget,
   body: Record<string, unknown>,
-  signal?: AbortSignal,
-): AsyncGenerator<ServerEvent> {
+): AsyncGenerator<StreamEvent> {
   const response = await fetch(`${url}/v1/prompts`, {
     method: 'POST',
     headers: {
@@ -50,17 +43,6 @@ export async function* streamPrompt(
       accept: 'text/event-stream',
     },
     body: JSON.stringify(body),
-    ...(signal ? { signal } : {}),
   });
-  let pending = '';
-  for await (const chunk of response.body ?? []) {
-    pending += Buffer.from(chunk).toString('utf8');
-    const blocks = pending.split('\n\n');
-    pending = blocks.pop() ?? '';
-    for (const block of blocks) {
-      const [, event] = /^event: (.*)$/m.exec(block) ?? [];
-      const [, data] = /^data: (.*)$/m.exec(block) ?? [];
-      if (event && data) yield { event, data: JSON.parse(data) };
-    }
-  }
+  yield* readEvents(response);
 }

@@ -69,6 +69,19 @@ t.test('a stream tells of waiting and of retries', async (t) => {
   t.match(events.at(-1), { event: 'result', data: { result: 'at last' } });
 });
 
+t.test(
+  'a prompt that is refused before its stream begins gets the status of its error',
+  async (t) => {
+    const { call } = await startSupervisor(t);
+    const answered = await call('POST', '/v1/prompts', {
+      headers: { accept: 'text/event-stream' },
+      body: { prompt: 'x', session_id: '11111111-1111-4111-8111-111111111111' },
+    });
+    t.match(answered, { status: 404, body: { code: 'session_not_found' } });
+    t.match(answered.headers.get('content-type'), 'application/problem+json');
+  },
+);
+
 t.test('a failure is the last event of its stream', async (t) => {
   const { stream } = await startSupervisor(t);
   const events = await collect(stream('[[status 401]]'));

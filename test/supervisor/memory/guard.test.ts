@@ -16,7 +16,7 @@ import { promptText } from '../../support/messages-api.ts';
 import { until } from '../../support/until.ts';
 
 const limits = { containerSoft: { share: 0.5 }, workerSoft: { bytes: 100 } };
-const worker = (name: string, idle = true) => ({ name, pid: 1, idle });
+const worker = (name: string, idle = true) => ({ name, pid: 1, idle, served: true });
 const readings = (
   workers: Record<string, number>,
   workingSet = 0,
@@ -52,6 +52,13 @@ t.test('one that goes at once makes room for the container too, a busy one does 
   t.end();
 });
 
+t.test('one that has served nobody stays: another in its place would be as large', (t) => {
+  const warm = { name: 'w', pid: 1, idle: false, served: false };
+  t.same(tooLarge([warm], readings({ w: 500 }, 900), limits), []);
+  t.same(tooLarge([warm, worker('a')], readings({ w: 500, a: 50 }, 900), limits), ['a']);
+  t.end();
+});
+
 t.test('a share of no limit is no bound, a size is one', (t) => {
   const unlimited = { container: { workingSet: 10_000, limit: undefined }, workers: new Map() };
   t.same(tooLarge([worker('a')], unlimited, limits), []);
@@ -69,7 +76,7 @@ t.test('it looks by itself, tells the pool once, and stops', async (t) => {
   const guard = new MemoryGuard({
     ...limits,
     workerSoft: { bytes: 2 ** 40 },
-    workers: () => [{ name: 'me', pid: process.pid, idle: true }],
+    workers: () => [{ name: 'me', pid: process.pid, idle: true, served: true }],
     recycle: (name) => recycled.push(name),
     log: log.log,
     cgroupRoot: root,
@@ -141,7 +148,9 @@ t.test(
       workerSoft: { bytes: 2 ** 20 },
       workers: () =>
         pool.workers.flatMap(({ name, state, process: { pid } }) =>
-          pid === undefined || state === 'recycling' ? [] : [{ name, pid, idle: state === 'idle' }],
+          pid === undefined || state === 'recycling'
+            ? []
+            : [{ name, pid, idle: state === 'idle', served: true }],
         ),
       recycle: (name) => {
         const large = pool.workers.find((candidate) => candidate.name === name);

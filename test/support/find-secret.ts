@@ -1,4 +1,4 @@
-/** What can be seen from outside: secrets in files and command lines, workers among processes. */
+/** Where secrets have leaked to: files, and the command lines of running processes. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join, relative } from 'node:path';
 
@@ -25,22 +25,6 @@ export function commandLinesWith(secrets: readonly string[]): string[] {
     .filter((name) => /^\d+$/.test(name))
     .map((pid) => readProcess(pid, 'cmdline'))
     .filter((line) => secrets.some((secret) => line.includes(secret)));
-}
-
-/** The environments of the CLI processes, and of all that descend from them, of one volume. */
-export function workerEnvironments(configDirectory: string): string[] {
-  return workersOf(configDirectory).map((pid) => readProcess(pid, 'environ'));
-}
-
-/** The pids of all processes that a worker of a volume below `folder` has started, or is. */
-export function workersOf(folder: string): string[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .filter((pid) => {
-      const variables = readProcess(pid, 'environ').split('\0');
-      const marked = variables.some((variable) => variable.startsWith('BERTH_WORKER='));
-      return marked && variables.some((each) => each.startsWith(`CLAUDE_CONFIG_DIR=${folder}`));
-    });
 }
 
 function readProcess(pid: string, file: string): string {
