@@ -37,7 +37,6 @@ export const errorTable = {
   route_not_found: kind(70, 404, false, 'There is no such resource'),
   session_not_found: kind(70, 404, false, 'There is no such session'),
   method_not_allowed: kind(70, 405, false, 'The resource does not know this method'),
-  not_acceptable: kind(70, 406, false, 'No representation fits the Accept header'),
   payload_too_large: kind(70, 413, false, 'The request is too large'),
   unsupported_media_type: kind(70, 415, false, 'The content type is not supported'),
   queue_full: kind(70, 429, true, 'The queue is full'),

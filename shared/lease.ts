@@ -1,31 +1,33 @@
 /**
  * The lease on the volume: at most one program works on it at a time, across pods and nodes.
  * A file names a random owner and counts heartbeats. Whoever sees a lease whose file has not changed
- * for `expiry`, by its own clock, may take it over; so clocks of different nodes and pids are never
- * compared. The holder re-checks before each publish (`assertHeld`), since a process that was
- * suspended for longer than `expiry` has lost the lease without knowing.
+ * for `expiry`, by its own monotonic clock, may take it over; so neither the clocks of different nodes
+ * nor the times of files nor pids are ever compared. A holder that can be proved dead (lease-witness.ts)
+ * is not waited for. The holder re-checks before each publish (`assertHeld`), since a process that was
+ * suspended for longer than `expiry` has lost the lease without knowing; for the same reason it renews
+ * only what it has looked at just before. Waiting makes and removes a file at each look, which also
+ * keeps NFS from answering out of its cache.
  */
 import { randomUUID } from 'node:crypto';
-import { link, mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { z } from 'zod';
-import { BerthError, systemCode } from './errors.ts';
-import { readFileBounded, unwritable } from './files.ts';
+import { BerthError } from './errors.ts';
+import { unwritable } from './files.ts';
+import {
+  createLease,
+  type LeaseFile,
+  parseLease,
+  readLease,
+  replaceLease,
+  takeOver,
+} from './lease-file.ts';
+import { isCertainlyDead, openWitness } from './lease-witness.ts';
 import type { Log } from './log.ts';
 
 /** In berth's state directory. It is gone while nobody holds the volume. */
 export const leaseFileName = 'lease.json';
-
-const leaseFile = z.object({
-  version: z.literal(1),
-  owner: z.string(),
-  /** For people: which program on which host. */
-  holder: z.string(),
-  beat: z.number(),
-});
-type LeaseFile = z.infer<typeof leaseFile>;
 
 export interface LeaseOptions {
   /** berth's state directory; the lease is `lease.json` in it. */
@@ -50,8 +52,6 @@ export interface Lease {
   release(): Promise<void>;
 }
 
-const settle = 100;
-
 /**
  * Waits until this process holds the lease.
  * @throws BerthError `lease_held` when `signal` aborts, `volume_unwritable` if it cannot be written
@@ -60,19 +60,26 @@ export async function acquireLease(options: LeaseOptions): Promise<Lease> {
   const { directory, log, signal, heartbeat = 2_000, expiry = 10_000 } = options;
   const path = join(directory, leaseFileName);
   const owner = randomUUID();
-  const holder = `${options.program} on ${hostname()}`;
-  const mine: LeaseFile = { version: 1, owner, holder, beat: 0 };
+  const witness = await openWitness(owner);
+  const mine: LeaseFile = {
+    version: 1,
+    owner,
+    holder: `${options.program} on ${hostname()}`,
+    beat: 0,
+    ...(witness.place === undefined ? {} : { place: witness.place }),
+  };
   try {
     await mkdir(directory, { recursive: true });
     await claim(path, mine, { log, signal, heartbeat, expiry });
   } catch (error) {
+    witness.close();
     throw error instanceof BerthError ? error : unwritable(path, error);
   }
   log.debug('lease_acquired', 'holding the volume', { owner });
 
   const lost = new AbortController();
   const assertHeld = async (): Promise<void> => {
-    const current = parse(await readText(path));
+    const current = parseLease(await readLease(path));
     if (current?.owner === owner) return;
     throw new BerthError(
       'lease_held',
@@ -81,9 +88,11 @@ export async function acquireLease(options: LeaseOptions): Promise<Lease> {
   };
   const beat = async (): Promise<void> => {
     try {
+      const looked = performance.now();
       await assertHeld();
       mine.beat += 1;
-      await replace(path, mine);
+      // Suspended since the look: somebody may hold it by now. The next beat looks again.
+      await replaceLease(path, mine, () => performance.now() - looked < expiry / 2);
     } catch (error) {
       // A disk that is full or slow is no loss: the next beat tries again.
       if (!(error instanceof BerthError) || lost.signal.aborted) return;
@@ -103,9 +112,12 @@ export async function acquireLease(options: LeaseOptions): Promise<Lease> {
     async release() {
       clearInterval(timer);
       await beating;
-      if (parse(await readText(path))?.owner !== owner) return;
-      await rm(path, { force: true });
-      log.debug('lease_released', 'gave the volume back', { owner });
+      if (parseLease(await readLease(path))?.owner === owner) {
+        await rm(path, { force: true });
+        log.debug('lease_released', 'gave the volume back', { owner });
+      }
+      // Last: as long as the lease is there its holder counts as alive.
+      witness.close();
     },
   };
 }
@@ -117,24 +129,29 @@ async function claim(path: string, mine: LeaseFile, options: ClaimOptions): Prom
   const { log, signal, heartbeat, expiry } = options;
   let seen: string | undefined;
   let seenSince = performance.now();
+  let round = 1;
+  let claimedSince: number | undefined;
+  let waiting = false;
   for (;;) {
-    if (await createNew(path, mine)) return;
-    const text = await readText(path);
-    const current = parse(text);
+    if (await createLease(path, mine)) return;
+    const text = await readLease(path);
+    const current = parseLease(text);
     if (text !== seen) {
-      if (seen === undefined) {
-        const who = current?.holder ?? 'another program';
-        log.info('lease_waiting', `waiting for the volume: ${who} holds it`);
+      [seen, seenSince, round, claimedSince] = [text, performance.now(), 1, undefined];
+    }
+    const expired = performance.now() - seenSince >= expiry;
+    if (expired || (current && (await isCertainlyDead(current.owner, current.place)))) {
+      const outcome = await takeOver(path, text, round, mine);
+      if (outcome === 'taken') return;
+      claimedSince = outcome === 'claimed' ? (claimedSince ?? performance.now()) : undefined;
+      // Whoever made that claim has died of it.
+      if (claimedSince !== undefined && performance.now() - claimedSince >= expiry) {
+        [round, claimedSince] = [round + 1, undefined];
       }
-      seen = text;
-      seenSince = performance.now();
-    } else if (performance.now() - seenSince >= expiry) {
-      await replace(path, mine).catch((error) => {
-        if (systemCode(error) !== 'ENOENT') throw error;
-      });
-      // Of two that take over at once the later rename wins; the other sees so after this pause.
-      await delay(settle, undefined, { signal }).catch(() => undefined);
-      if (parse(await readText(path))?.owner === mine.owner) return;
+    } else if (!waiting) {
+      waiting = true;
+      const who = current?.holder ?? 'another program';
+      log.info('lease_waiting', `waiting for the volume: ${who} holds it`);
     }
     if (signal.aborted) throw heldBy(current);
     await delay(Math.min(250, heartbeat), undefined, { signal }).catch(() => undefined);
@@ -146,44 +163,4 @@ function heldBy(current: LeaseFile | undefined): BerthError {
     'lease_held',
     `cannot use the volume: ${current?.holder ?? 'another program'} holds it; let only one pod use it (strategy Recreate), or wait until the other has ended`,
   );
-}
-
-/** The lease's text; empty if it is gone or cannot be read (then it can only expire). */
-async function readText(path: string): Promise<string> {
-  try {
-    return (await readFileBounded(path, 4096))?.toString('utf8') ?? '';
-  } catch {
-    return '';
-  }
-}
-
-/** What the text says, if it is a lease of this version; a newer one still shows its heartbeats. */
-function parse(text: string): LeaseFile | undefined {
-  try {
-    return leaseFile.parse(JSON.parse(text));
-  } catch {
-    return undefined;
-  }
-}
-
-/** Creates the lease if there is none: link fails where the name exists, and is whole or absent. */
-async function createNew(path: string, mine: LeaseFile): Promise<boolean> {
-  const temporary = `${path}.${mine.owner}`;
-  try {
-    await writeFile(temporary, JSON.stringify(mine), { flag: 'wx', mode: 0o644 });
-    await link(temporary, path);
-    return true;
-  } catch (error) {
-    // ENOENT: the holder has swept up what looked left behind. The next try makes it again.
-    if (['EEXIST', 'ENOENT'].includes(systemCode(error) ?? '')) return false;
-    throw error;
-  } finally {
-    await rm(temporary, { force: true });
-  }
-}
-
-async function replace(path: string, mine: LeaseFile): Promise<void> {
-  const temporary = `${path}.${mine.owner}`;
-  await writeFile(temporary, JSON.stringify(mine), { mode: 0o644 });
-  await rename(temporary, path);
 }

@@ -1,0 +1,79 @@
+/**
+ * A proof that the holder of a lease is dead, for those who share its network namespace: in a pod that
+ * is every container, also one that was started again. The holder listens on an abstract socket named
+ * after its lease; the kernel closes it with the process, however that ends.
+ *
+ * Why "nobody listens" proves death: it counts only where this kernel (boot id) and this network
+ * namespace (its inode number) are those that the lease names. The number is given to another
+ * namespace only when no process is left in the one that had it; so either this is the holder's
+ * namespace, and the kernel's answer is about the holder, or the holder's namespace has ended and the
+ * holder with it. The socket is there before the lease is, and a process that is merely suspended still
+ * listens. Pids would prove less: each start of a container has other ones, which mean nothing in the
+ * next. Whatever is in doubt (another node, no /proc, a connection refused for another reason) proves
+ * nothing, and the lease ends by the age of its heartbeat.
+ */
+import { readFile, readlink } from 'node:fs/promises';
+import { connect, createServer, type Server } from 'node:net';
+import { systemCode } from './errors.ts';
+
+export interface Witness {
+  /** What the lease says of where its holder can be looked for; undefined if it cannot. */
+  readonly place: string | undefined;
+  close(): void;
+}
+
+/** Milliseconds: the kernel answers at once. */
+const timeout = 1_000;
+
+/** Listens for the lease of `owner` for as long as this process lives. */
+export async function openWitness(owner: string): Promise<Witness> {
+  const place = await placeOfThisProcess();
+  const server = place === undefined ? undefined : await listen(owner);
+  return {
+    place: server ? place : undefined,
+    close: () => void server?.close(),
+  };
+}
+
+/** Whether the holder of a lease is certainly dead. */
+export async function isCertainlyDead(owner: string, place: string | undefined): Promise<boolean> {
+  if (place === undefined || place !== (await placeOfThisProcess())) return false;
+  return new Promise((resolve) => {
+    const socket = connect({ path: nameOf(owner) });
+    const answer = (dead: boolean) => {
+      socket.destroy();
+      resolve(dead);
+    };
+    socket.setTimeout(timeout, () => answer(false));
+    socket.once('connect', () => answer(false));
+    socket.once('error', (error) => answer(systemCode(error) === 'ECONNREFUSED'));
+  });
+}
+
+/** Undefined where there is no such kernel, or it does not say. */
+async function placeOfThisProcess(): Promise<string | undefined> {
+  if (process.platform !== 'linux') return undefined;
+  try {
+    const boot = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
+    const network = await readlink('/proc/self/ns/net');
+    return /^[0-9a-f-]{36}$/.test(boot) && /^net:\[\d+\]$/.test(network)
+      ? `${boot} ${network}`
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function listen(owner: string): Promise<Server | undefined> {
+  const server = createServer((socket) => socket.destroy());
+  server.unref();
+  return new Promise((resolve) => {
+    server.once('error', () => resolve(undefined));
+    server.listen({ path: nameOf(owner) }, () => resolve(server));
+  });
+}
+
+/** In the abstract namespace, which needs no file and ends with its listener. */
+function nameOf(owner: string): string {
+  return `\0berth-lease/${owner}`;
+}
