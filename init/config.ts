@@ -9,11 +9,18 @@ import {
   logPretty,
   stateDirectory,
   stateDirectoryOf,
+  workspaceDirectory,
 } from '../shared/common-settings.ts';
 import { type Environment, readSettings, setting } from '../shared/config.ts';
 import type { Level } from '../shared/log.ts';
 import { neverShow } from '../shared/redact.ts';
-import { choice, duration, integer, path, text } from '../shared/setting-types.ts';
+import { choice, duration, integer, path, size, text } from '../shared/setting-types.ts';
+import {
+  type GitHubApp,
+  githubAppDefinitions,
+  githubAppOf,
+  wrongLogin,
+} from './github-app-settings.ts';
 import { type Repository, repositorySchema } from './repository.ts';
 
 const largestId = 2 ** 31 - 1;
@@ -30,6 +37,14 @@ const refName = z.string().regex(/^(?!-)(?!.*(\.\.|@\{|\/\/))[^\s~^:?*[\\\p{Cc}]
   error: 'a branch, a tag or a full commit id',
 });
 
+/** With slashes, without one at either end. */
+const subdirectory = z.string().transform((value, context): string => {
+  const parts = value.split('/').filter((part) => part !== '' && part !== '.');
+  if (parts.length > 0 && !parts.includes('..') && !value.includes('\\')) return parts.join('/');
+  context.addIssue({ code: 'custom', message: 'a directory in the repository, such as claude' });
+  return z.NEVER;
+});
+
 export const initDefinitions = {
   repository: setting({
     name: 'BERTH_REPO',
@@ -43,6 +58,27 @@ export const initDefinitions = {
     optional: true,
     description:
       "A branch, a tag or a full commit id; the default is the repository's default branch.",
+  }),
+  directory: setting({
+    name: 'BERTH_REPO_PATH',
+    schema: subdirectory,
+    optional: true,
+    description:
+      'A directory of the repository, such as `claude` or `home/.claude`: its content, and nothing else, is put on the volume.',
+  }),
+  maxRepositoryBytes: setting({
+    name: 'BERTH_MAX_REPO_BYTES',
+    schema: size(1024 * 1024, 2 ** 40),
+    default: '1Gi',
+    description:
+      'The most that is downloaded, and the most that the files of the repository may come to. More is refused, and the volume left as it is.',
+  }),
+  localChanges: setting({
+    name: 'BERTH_LOCAL_CHANGES',
+    schema: choice('merge', 'discard'),
+    default: 'merge',
+    description:
+      'What becomes of tracked files that were edited on the volume. `merge`: an edit stays, and is merged with what upstream changes. `discard`: upstream takes its place at the next start, and a copy goes to `.berth/conflicts/`. Executable configuration (settings, hooks, skills ...) is always as with `discard`.',
   }),
   gitToken: setting({
     name: 'BERTH_GIT_TOKEN',
@@ -59,6 +95,7 @@ export const initDefinitions = {
     description:
       'The user name sent with the token; the default is `x-access-token` for GitHub and `oauth2` elsewhere.',
   }),
+  ...githubAppDefinitions,
   githubApiUrl: setting({
     name: 'BERTH_GITHUB_API_URL',
     schema: httpUrl,
@@ -79,8 +116,16 @@ export const initDefinitions = {
     optional: true,
     description: 'The credentials that berth wrote back after a refresh, a Secret of its own.',
   }),
+  credentialsPolicy: setting({
+    name: 'BERTH_CREDENTIALS_POLICY',
+    schema: choice('fresher', 'source', 'volume'),
+    default: 'fresher',
+    description:
+      'Which credentials win. `fresher`: a source that a person changed, otherwise those that end later. `source`: the source at every start, even if the CLI has refreshed its login since (a refresh token works once, so this loses logins). `volume`: those on the volume as long as they can be used. Blank, torn and just refused ones never win.',
+  }),
   configDirectory: configDirectory('/claude-config'),
   stateDirectory,
+  workspaceDirectory,
   uid: setting({
     name: 'BERTH_UID',
     schema: integer(0, largestId),
@@ -92,6 +137,14 @@ export const initDefinitions = {
     schema: integer(0, largestId),
     default: '1000',
     description: 'The group that the CLI runs as. Where init runs as root, it owns the volume.',
+  }),
+  leaseExpiry: setting({
+    name: 'BERTH_LEASE_EXPIRY',
+    schema: duration(100, 3_600_000),
+    default: '10s',
+    internal: true,
+    description:
+      'How long a holder of the volume may be silent before it counts as dead. For tests: whoever shares the volume beats for the default.',
   }),
   timeout: setting({
     name: 'BERTH_TIMEOUT',
@@ -121,16 +174,27 @@ export const initDefinitions = {
 export interface InitConfig {
   repository: Repository;
   ref: string | undefined;
+  /** The part of the repository that is wanted. */
+  directory: string | undefined;
+  maxRepositoryBytes: number;
+  localChanges: 'merge' | 'discard';
   token: string | undefined;
   username: string;
+  /** Makes the token where there is none. */
+  githubApp: GitHubApp | undefined;
   /** Absent if there is no GitHub API to ask. */
   githubApiUrl: string | undefined;
   credentialsSource: string;
   credentialsLiveSource: string | undefined;
+  credentialsPolicy: 'fresher' | 'source' | 'volume';
+  /** Where the CLI works, in the runtime container. */
+  workspaceDirectory: string;
   configDirectory: string;
   stateDirectory: string;
   /** Who shall own the volume. */
   owner: { uid: number; gid: number };
+  /** Milliseconds. */
+  leaseExpiry: number;
   /** Milliseconds for everything. */
   timeout: number;
   onRemoteFailure: 'continue' | 'fail';
@@ -147,7 +211,7 @@ export interface InitSettings {
 
 /** @throws BerthError `config_invalid` that lists every problem */
 export function readInitConfig(environment: Environment): InitSettings {
-  const { settings, warnings } = readSettings(initDefinitions, environment);
+  const { settings, warnings } = readSettings(initDefinitions, environment, wrongLogin);
   const { repository, gitToken } = settings;
   neverShow(gitToken);
   const advice: string[] = [];
@@ -169,14 +233,21 @@ export function readInitConfig(environment: Environment): InitSettings {
     config: {
       repository,
       ref: settings.ref,
+      directory: settings.directory,
+      maxRepositoryBytes: settings.maxRepositoryBytes,
+      localChanges: settings.localChanges,
       token,
       username: settings.gitUsername ?? urlUsername ?? (githubApiUrl ? 'x-access-token' : 'oauth2'),
+      githubApp: githubAppOf(settings),
       githubApiUrl,
       credentialsSource: settings.credentialsSource,
       credentialsLiveSource: settings.credentialsLiveSource,
+      credentialsPolicy: settings.credentialsPolicy,
+      workspaceDirectory: settings.workspaceDirectory,
       configDirectory: settings.configDirectory,
       stateDirectory: stateDirectoryOf(settings),
       owner: { uid: settings.uid, gid: settings.gid },
+      leaseExpiry: settings.leaseExpiry,
       timeout: settings.timeout,
       onRemoteFailure: settings.onRemoteFailure,
       terminationLog: settings.terminationLog,

@@ -1,67 +1,54 @@
 /**
- * Preflight: asks GitHub's API what git's bare 401, 403 and 404 do not tell: whether the token is
- * valid, whether it may read this repository, what the repository is called by now.
- * Always holds: it decides nothing and never throws. Where git works, what it found is a warning;
- * where git is refused, it is the cause and the remedy.
+ * What GitHub's API knows and git's bare 401, 403 and 404 do not tell: whether the token is valid and
+ * until when, whether it may read this repository, what the repository is called by now, which commit
+ * an abbreviated id means.
+ * Always holds: the preflight decides nothing and never throws. Where git works, what it found is a
+ * warning; where git is refused, it is the cause and the remedy.
  */
-import { RequestError } from '@octokit/request-error';
-import { type Dispatcher, fetch as undiciFetch } from 'undici';
-import { messageOf } from '../shared/errors.ts';
+import { BerthError, messageOf } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
-import { version } from '../shared/version.ts';
+import { answerOf, connect, type GitHub, type Headers, limitOf } from './github-api.ts';
+import { problemOf } from './github-problem.ts';
 
-export interface PreflightOptions {
-  /** `https://api.github.com` */
-  apiUrl: string;
-  /** `owner/name` */
-  path: string;
+export interface PreflightOptions extends GitHub {
   ref: string | undefined;
-  token: string | undefined;
-  dispatcher: Dispatcher;
-  signal: AbortSignal;
+  /** The token is of a GitHub App's installation. */
+  isApp?: boolean;
   log: Log;
   /** Milliseconds for all of it. */
   timeout?: number;
 }
 
 export interface Preflight {
+  /** Whether GitHub answered at all. */
+  answered: boolean;
   /** "<cause>; <remedy>" if reading the repository cannot succeed. */
   problem?: string;
   /** The present `owner/name` if it was renamed or transferred. */
   renamedTo?: string;
   defaultBranch?: string;
+  /** When the token ends, if GitHub says so. */
+  tokenExpiresAt?: Date;
 }
 
 export async function preflight(options: PreflightOptions): Promise<Preflight> {
-  const { apiUrl, path, ref, log, timeout = 5_000 } = options;
+  const { apiUrl, path, log, timeout = 5_000 } = options;
   const started = performance.now();
   const signal = AbortSignal.any([options.signal, AbortSignal.timeout(timeout)]);
-  const [owner = '', repo = ''] = path.split('/');
-  const found: Preflight = {};
+  const found: Preflight = { answered: false };
   try {
-    const octokit = await connect(options, signal);
-    const { data } = await octokit.rest.repos.get({ owner, repo });
-    found.defaultBranch = data.default_branch;
-    if (data.full_name.toLowerCase() !== path.toLowerCase()) found.renamedTo = data.full_name;
-    const [nowOwner = owner, nowRepo = repo] = data.full_name.split('/');
-    // Seeing a repository needs only "Metadata: read"; a commit needs "Contents: read".
-    await octokit.rest.repos
-      .getCommit({
-        owner: nowOwner,
-        repo: nowRepo,
-        ref: ref ?? data.default_branch,
-        mediaType: { format: 'sha' },
-      })
-      .catch((error) => {
-        if (!(error instanceof RequestError) || ![404, 409, 422].includes(error.status))
-          throw error;
-      });
+    await ask(options, signal, found);
   } catch (error) {
-    const problem = explain(error, options);
-    if (problem !== undefined) return { ...found, problem };
-    log.warn('preflight_warning', `cannot ask ${apiUrl} about ${path}; going on without`, {
-      error: messageOf(error),
-    });
+    const answer = answerOf(error);
+    if (answer) noteExpiry(found, answer.headers, options);
+    const problem = problemOf(error, options);
+    if (problem !== undefined) return { ...found, answered: true, problem };
+    // Who ended the run, or its deadline, knows why already.
+    if (!options.signal.aborted) {
+      log.warn('preflight_warning', `${whyNot(error, apiUrl, path)}; going on without`, {
+        error: messageOf(error),
+      });
+    }
     return found;
   }
   if (found.renamedTo) {
@@ -72,51 +59,82 @@ export async function preflight(options: PreflightOptions): Promise<Preflight> {
     );
   }
   log.debug('preflight', 'GitHub lets this token read the repository', {
-    ...found,
+    default_branch: found.defaultBranch,
+    token_expires_at: found.tokenExpiresAt?.toISOString(),
     duration_ms: Math.round(performance.now() - started),
   });
   return found;
 }
 
-async function connect({ apiUrl, token, dispatcher }: PreflightOptions, signal: AbortSignal) {
-  const { Octokit } = await import('@octokit/rest');
-  const fetch: typeof undiciFetch = (url, init) => undiciFetch(url, { ...init, dispatcher });
-  const silent = () => undefined;
-  return new Octokit({
-    baseUrl: apiUrl,
-    userAgent: `berth/${version}`,
-    ...(token === undefined ? {} : { auth: token }),
-    request: { fetch, signal },
-    log: { debug: silent, info: silent, warn: silent, error: silent },
-  });
+/** @throws what Octokit throws */
+async function ask(options: PreflightOptions, signal: AbortSignal, found: Preflight) {
+  const { path, ref } = options;
+  const octokit = await connect(options, signal);
+  const { data, headers } = await octokit.rest.repos.get(namesOf(path));
+  found.answered = true;
+  found.defaultBranch = data.default_branch;
+  noteExpiry(found, headers, options);
+  if (data.full_name.toLowerCase() !== path.toLowerCase()) found.renamedTo = data.full_name;
+  // Seeing a repository needs only "Metadata: read"; a commit needs "Contents: read".
+  await octokit.rest.repos
+    .getCommit({
+      ...namesOf(data.full_name),
+      ref: ref ?? data.default_branch,
+      mediaType: { format: 'sha' },
+    })
+    .catch((error) => {
+      if (![404, 409, 422].includes(answerOf(error)?.status ?? 0)) throw error;
+    });
 }
 
-/** Cause and remedy if the API's answer means that git must fail too, undefined if it may not. */
-function explain(error: unknown, { path, token }: PreflightOptions): string | undefined {
-  if (!(error instanceof RequestError) || !error.response) return undefined;
-  const headers = error.response.headers as Record<string, string | undefined>;
-  const limited = headers['x-ratelimit-remaining'] === '0' || headers['retry-after'] !== undefined;
-  const text = error.message.toLowerCase();
-  if (error.status === 401) {
-    return 'GitHub does not accept the token: it is wrong, expired or revoked; make a new one and put it into BERTH_GIT_TOKEN';
+/** GitHub names the end of a token in every answer to it, as `2026-12-31 23:59:59 UTC`. */
+function noteExpiry(found: Preflight, headers: Headers, { isApp }: PreflightOptions): void {
+  if (isApp) return;
+  const time = new Date(String(headers['github-authentication-token-expiration'] ?? ''));
+  if (!Number.isNaN(time.getTime())) found.tokenExpiresAt = time;
+}
+
+/**
+ * The full id of the commit that an abbreviated one means; undefined if there is none, or several.
+ * @throws BerthError `remote_refused`, `remote_unavailable`
+ */
+export async function resolveCommit(github: GitHub, short: string): Promise<string | undefined> {
+  const { apiUrl, path } = github;
+  try {
+    const octokit = await connect(github, github.signal);
+    const { data } = await octokit.rest.repos.getCommit({
+      ...namesOf(path),
+      ref: short,
+      mediaType: { format: 'sha' },
+    });
+    const id = String(data);
+    // A branch or tag of that name would be found first.
+    return /^[0-9a-f]{40}$/.test(id) && id.startsWith(short) ? id : undefined;
+  } catch (error) {
+    const problem = problemOf(error, github);
+    const status = answerOf(error)?.status;
+    if (status === 422 || status === 409) return undefined;
+    throw new BerthError(
+      problem === undefined ? 'remote_unavailable' : 'remote_refused',
+      problem === undefined
+        ? `cannot find the commit ${short}: ${whyNot(error, apiUrl, path)}; give all its 40 digits in BERTH_REF`
+        : `cannot find the commit ${short}: ${problem}`,
+      { cause: error },
+    );
   }
-  if (error.status === 403 && !limited && !text.includes('rate limit')) {
-    const sso = headers['x-github-sso'];
-    if (sso?.startsWith('required')) {
-      const page = /url=(\S+)/.exec(sso)?.[1];
-      return `the organisation of ${path} asks for single sign-on; authorise the token for it${page ? ` at ${page}` : ''}`;
-    }
-    return `the token may not read ${path}; give it the repository permission "Contents: read"`;
-  }
-  if (error.status === 404) {
-    if (token === undefined) {
-      return `${path} does not exist, or is private (GitHub answers 404 to both); check BERTH_REPO, and put a token into BERTH_GIT_TOKEN`;
-    }
-    const scopes = headers['x-oauth-scopes'];
-    const lacking = scopes !== undefined && !/(^|[ ,])repo([ ,]|$)/.test(scopes);
-    return lacking
-      ? `${path} does not exist, or the token may not see it: a classic token needs the scope "repo" and has ${scopes === '' ? 'none' : `"${scopes}"`}; check BERTH_REPO and the token's scopes`
-      : `${path} does not exist, or the token has no access to it (GitHub answers 404 to both); check BERTH_REPO, and add the repository to those the token may read`;
-  }
-  return undefined;
+}
+
+function namesOf(path: string): { owner: string; repo: string } {
+  const [owner = '', repo = ''] = path.split('/');
+  return { owner, repo };
+}
+
+/** Why GitHub's API did not say anything about the repository. */
+function whyNot(error: unknown, apiUrl: string, path: string): string {
+  const limit = limitOf(error);
+  if (!limit) return `cannot ask ${apiUrl} about ${path}`;
+  const until = limit.until ? ` until ${limit.until.toISOString()}` : ' for a while';
+  const which =
+    limit.kind === 'primary' ? 'the calls of this hour are used up' : 'too many at once';
+  return `GitHub answers no calls with this login${until} (${limit.kind} rate limit: ${which})`;
 }

@@ -1,67 +1,76 @@
 import t, { type Test } from 'tap';
 import { Agent } from 'undici';
-import { preflight } from '../../init/github.ts';
+import { preflight, resolveCommit } from '../../init/github.ts';
 import { type GitHubApiOptions, startGitHubApi } from '../support/github-api.ts';
 import { captureLog, openHarbour, token } from './fixture.ts';
 
-async function ask(
-  t: Test,
-  options: Partial<GitHubApiOptions>,
-  { path = 'me/claude', sent = token as string | undefined, timeout = 5_000 } = {},
-) {
+interface Asked {
+  path?: string;
+  /** null: none. */
+  sent?: string | null;
+  timeout?: number;
+}
+
+/** A stand-in API, and who asks it about the repository. */
+async function meet(t: Test, options: Partial<GitHubApiOptions>, asked: Asked = {}) {
   const api = await startGitHubApi({ repository: 'me/claude', token, ...options });
   const dispatcher = new Agent();
   t.teardown(() => Promise.all([api.close(), dispatcher.destroy()]));
+  const { path = 'me/claude', sent = token } = asked;
+  const { signal } = new AbortController();
+  return { api, github: { apiUrl: api.url, path, token: sent ?? undefined, dispatcher, signal } };
+}
+
+async function ask(t: Test, options: Partial<GitHubApiOptions>, asked: Asked = {}) {
+  const { api, github } = await meet(t, options, asked);
   const { log, lines } = captureLog();
-  const signal = new AbortController().signal;
-  const common = { ref: undefined, token: sent, dispatcher, signal, log, timeout };
-  const found = await preflight({ apiUrl: api.url, path, ...common });
+  const { timeout = 5_000 } = asked;
+  const found = await preflight({ ...github, ref: undefined, log, timeout });
   return { found, lines, api };
 }
 
 t.test('a token that may read the repository has no problem', async (t) => {
   const { found, lines } = await ask(t, { defaultBranch: 'trunk' });
-  t.strictSame(found, { defaultBranch: 'trunk' });
+  t.strictSame(found, { answered: true, defaultBranch: 'trunk' });
   t.match(lines, [{ event: 'preflight' }]);
 });
 
 t.test('each refusal has a remedy of its own', async (t) => {
-  const problem = async (options: Partial<GitHubApiOptions>, sent?: string) =>
-    (await ask(t, options, sent === undefined ? {} : { sent })).found.problem;
-  t.match(await problem({}, 'another-token'), /does not accept the token.*make a new one/);
+  const problem = async (options: Partial<GitHubApiOptions>, asked?: Asked) =>
+    (await ask(t, options, asked)).found.problem;
   t.match(
-    await problem({ access: 'metadata' }),
-    /give it the repository permission "Contents: read"/,
+    await problem({}, { sent: 'another-token' }),
+    /does not accept the token.*make a new one/,
   );
+  t.match(await problem({}, { sent: null }), /or is private.*put a token into BERTH_GIT_TOKEN/);
   t.match(await problem({ access: 'none' }), /does not exist, or the token has no access to it/);
-  t.match(
-    await problem({ access: 'none', scopes: 'gist' }),
-    /needs the scope "repo" and has "gist"/,
-  );
   t.match(
     await problem({ singleSignOn: 'https://github.com/orgs/me/sso?x=1' }),
     /single sign-on; authorise the token for it at https:\/\/github.com\/orgs\/me\/sso\?x=1/,
   );
-  const { found } = await ask(t, {}, { sent: undefined as unknown as string });
-  t.strictSame(found.problem, undefined, 'the default is the right token');
 });
 
-t.test('without a token a private repository is explained', async (t) => {
-  const api = await startGitHubApi({ repository: 'me/claude', token });
-  const dispatcher = new Agent();
-  t.teardown(() => Promise.all([api.close(), dispatcher.destroy()]));
-  const { log } = captureLog();
-  const signal = new AbortController().signal;
-  const found = await preflight({
-    apiUrl: api.url,
-    path: 'me/claude',
-    ref: undefined,
-    token: undefined,
-    dispatcher,
-    signal,
-    log,
-  });
-  t.match(found.problem, /or is private.*put a token into BERTH_GIT_TOKEN/);
+t.test('a missing permission is named as its page on GitHub names it', async (t) => {
+  const problem = async (options: Partial<GitHubApiOptions>) =>
+    (await ask(t, { access: 'metadata', ...options })).found.problem;
+  t.match(await problem({}), /give it the repository permission "Contents: read"$/);
+  t.match(await problem({ permissions: 'contents=read' }), /permission "Contents: read"$/);
+  t.match(
+    await problem({ permissions: 'contents=read,pull_requests=read; administration=read' }),
+    /permission "Contents: read" and "Pull requests: read" or "Administration: read"$/,
+  );
+});
+
+t.test('a classic token is told the scope that it lacks', async (t) => {
+  const problem = async (options: Partial<GitHubApiOptions>) =>
+    (await ask(t, options)).found.problem;
+  t.match(
+    await problem({ access: 'none', scopes: 'gist' }),
+    /needs the scope "repo" and has "gist"/,
+  );
+  t.match(await problem({ access: 'none', scopes: '' }), /needs the scope "repo" and has none/);
+  t.match(await problem({ access: 'metadata', scopes: 'public_repo' }), /has "public_repo"/);
+  t.match(await problem({ access: 'none', scopes: 'gist, repo' }), /token has no access to it/);
 });
 
 t.test('a new name is found and told', async (t) => {
@@ -70,25 +79,57 @@ t.test('a new name is found and told', async (t) => {
   t.match(lines, [{ event: 'preflight_warning', renamed_to: 'me/claude' }, { event: 'preflight' }]);
 });
 
-t.test('a rate limit and an API that hangs are no problem of the repository', async (t) => {
-  const limited = await ask(t, { rateLimited: true });
-  t.strictSame(limited.found, {});
-  t.match(limited.lines, [{ event: 'preflight_warning', level: 'warn' }]);
+t.test("an Enterprise server's API lies below a path", async (t) => {
+  const { found, api } = await ask(t, { base: '/api/v3' });
+  t.match(found, { answered: true, defaultBranch: 'main' });
+  t.match(api.requests[0], 'GET /api/v3/repos/me/claude');
+});
+
+t.test('the end of the token is read, be it accepted or not', async (t) => {
+  const tokenExpires = '2026-12-31 23:59:59 UTC';
+  const end = new Date('2026-12-31T23:59:59Z');
+  t.strictSame((await ask(t, { tokenExpires })).found.tokenExpiresAt, end);
+  t.strictSame((await ask(t, { tokenExpires, access: 'none' })).found.tokenExpiresAt, end);
+  const other = await ask(t, { tokenExpires: 'soon' });
+  t.strictSame(other.found.tokenExpiresAt, undefined, 'what is no date is none');
+});
+
+t.test('a rate limit is no problem of the repository, and says until when', async (t) => {
+  const primary = await ask(t, { limit: { primary: Date.UTC(2030, 0, 1) / 1_000 } });
+  t.strictSame(primary.found, { answered: false });
+  t.match(primary.lines, [
+    { level: 'warn', msg: /until 2030-01-01T00:00:00.000Z \(primary rate limit.*going on without/ },
+  ]);
+  const secondary = await ask(t, { limit: { secondary: 60 } });
+  t.strictSame(secondary.found, { answered: false });
+  t.match(secondary.lines, [{ level: 'warn', msg: /until \S+Z \(secondary rate limit/ }]);
+});
+
+t.test('an API that hangs or fails is no problem of the repository', async (t) => {
   const hanging = await ask(t, { hang: true }, { timeout: 50 });
-  t.strictSame(hanging.found, {});
+  t.strictSame(hanging.found, { answered: false });
   t.match(hanging.lines, [{ event: 'preflight_warning' }]);
 });
 
-t.test('where git works, what the API says against it is only a warning', async (t) => {
-  const harbour = await openHarbour(t);
-  const api = await startGitHubApi({ repository: 'me/claude', token, access: 'metadata' });
-  t.teardown(() => api.close());
-  const report = await harbour.run({
-    BERTH_GITHUB_API_URL: api.url,
-    BERTH_GIT_USERNAME: 'x-access-token',
+t.test('an abbreviated commit id is completed', async (t) => {
+  const commits = [`abcdef1${'0'.repeat(33)}`, `abcdef2${'0'.repeat(33)}`];
+  const { github } = await meet(t, { commits });
+  t.equal(await resolveCommit(github, 'abcdef1'), commits[0]);
+  t.equal(await resolveCommit(github, 'abcdef'), undefined, 'two commits begin so');
+  t.equal(await resolveCommit(github, '1234567'), undefined, 'none begins so');
+});
+
+t.test('where a commit id cannot be completed, the error says why', async (t) => {
+  const wrong = await meet(t, {}, { sent: 'another-token' });
+  await t.rejects(resolveCommit(wrong.github, 'abcdef1'), {
+    code: 'remote_refused',
+    message: /cannot find the commit abcdef1: GitHub does not accept the token/,
   });
-  t.match(report, { written: 2, remote: 'current' });
-  t.match(harbour.events('preflight_warning'), [{ msg: /Contents: read/ }]);
+  const limited = await meet(t, { limit: { secondary: 60 } });
+  await t.rejects(resolveCommit(limited.github, 'abcdef1'), {
+    code: 'remote_unavailable',
+    message: /secondary rate limit.*give all its 40 digits in BERTH_REF/,
+  });
 });
 
 t.test('where git is refused, the API says why', async (t) => {
