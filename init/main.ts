@@ -12,14 +12,22 @@ import { formatDuration } from '../shared/units.ts';
 import { version } from '../shared/version.ts';
 import { type InitConfig, initDefinitions, readInitConfig, readReporting } from './config.ts';
 import { prepare } from './prepare.ts';
+import { volumeStates } from './volume-states.ts';
 
 const usage = `berth-init ${version}: puts a private .claude repository and credentials on a volume.
 
-It takes no arguments but --help and --version; its settings are environment variables:
+Its settings are environment variables:
 ${Object.values(initDefinitions)
+  .filter((definition) => !('internal' in definition))
   .map(({ name, default: value }) => `  ${name}${value === undefined ? '' : ` (${value})`}`)
   .join('\n')}
 
+With --check it only tells what is on the volume and what a run would do about it; nothing is written,
+and the exit code names the state: ${Object.entries(volumeStates)
+  .map(([name, { exit }]) => `${exit} ${name}`)
+  .join(', ')}.
+
+Other arguments: --help, --version.
 Exit codes: 0 done; 64 configuration; 65 volume beyond repair; 69 git server unavailable;
 70 a bug; 73 volume cannot be written; 75 lease held by another; 77 refused by the git server.
 `;
@@ -66,6 +74,20 @@ async function main(): Promise<number> {
   }
 }
 
+/** `--check`, for a person at a terminal. */
+async function check(): Promise<number> {
+  try {
+    const { checkVolume } = await import('./check.ts');
+    const { exitCode, text } = await checkVolume(readInitConfig(process.env).config);
+    process.stdout.write(text);
+    return exitCode;
+  } catch (thrown) {
+    const error = asBerthError(thrown);
+    process.stderr.write(`${redact(error.message)}\n`);
+    return error.exitCode;
+  }
+}
+
 /** The wish to stop, or BERTH_TIMEOUT, whichever comes first. */
 function withDeadline(stop: AbortSignal, { timeout }: InitConfig): AbortSignal {
   const late = new AbortController();
@@ -107,6 +129,8 @@ if (argument === '--version') {
   process.stdout.write(`${version}\n`);
 } else if (argument === '--help') {
   process.stdout.write(usage);
+} else if (argument === '--check') {
+  process.exit(await check());
 } else if (argument !== undefined) {
   process.stderr.write(`berth-init takes no argument ${argument}; see --help\n`);
   process.exitCode = 64;

@@ -3,12 +3,14 @@
  * followed; a file is whole or absent; what is in the way is moved to conflicts/ unless it is berth's.
  */
 import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
+import { constants, lstatSync } from 'node:fs';
 import { lstat, mkdir, open, rename, rm, rmdir, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { systemCode } from '../shared/errors.ts';
-import { inside, obstructedParent, syncDirectory, writeFileAtomic } from '../shared/files.ts';
+import { inside, obstructedParent, syncDirectory } from '../shared/files.ts';
+import { forEachParallel } from './parallel.ts';
 import { unsafeTarget } from './paths.ts';
+import { replaceFile } from './replace-file.ts';
 import type { Aside } from './set-aside.ts';
 import type { TreeEntry } from './tree.ts';
 
@@ -24,8 +26,7 @@ export async function writeEntry(
 ): Promise<void> {
   const full = inside(root, path);
   if (entry.mode !== '120000') {
-    await writeFileAtomic(full, content, { mode: permissions(entry), syncDirectory: false });
-    return;
+    return replaceFile(full, content, permissions(entry));
   }
   if (unsafeTarget(path, content.toString('utf8')) !== undefined) return;
   const temporary = join(dirname(full), `.berth-${randomBytes(6).toString('hex')}.tmp`);
@@ -71,6 +72,7 @@ export async function clearWay(
   save: boolean,
   aside: Aside,
 ): Promise<void> {
+  if (isClear(root, path, save)) return;
   for (;;) {
     const obstruction = await obstructedParent(root, path);
     if (obstruction === undefined) break;
@@ -92,6 +94,20 @@ export async function clearWay(
   if (found && (save || found.isDirectory())) await aside.save(full, path);
 }
 
+/** The usual case, told at once: see `lookAt` for why not with a promise. */
+function isClear(root: string, path: string, save: boolean): boolean {
+  const parts = path.split('/');
+  for (let depth = 1; depth < parts.length; depth++) {
+    const parent = lstatSync(inside(root, parts.slice(0, depth).join('/')), ifThere);
+    if (!parent) return true;
+    if (!parent.isDirectory()) return false;
+  }
+  const found = lstatSync(inside(root, path), ifThere);
+  return !found || (!save && !found.isDirectory());
+}
+
+const ifThere = { throwIfNoEntry: false } as const;
+
 /** Makes the parents of all paths, whose ways are clear. */
 export async function makeDirectories(root: string, paths: readonly string[]): Promise<void> {
   for (const parent of new Set(paths.map((path) => dirname(path)))) {
@@ -101,9 +117,10 @@ export async function makeDirectories(root: string, paths: readonly string[]): P
 
 /** Makes what was renamed in the parents of all paths survive a power cut. */
 export async function syncDirectories(root: string, paths: readonly string[]): Promise<void> {
-  for (const parent of new Set(paths.map((path) => dirname(path)))) {
-    await syncDirectory(join(root, parent));
-  }
+  const parents = [...new Set(paths.map((path) => dirname(path)))];
+  await forEachParallel(parents, 16, new AbortController().signal, (parent) =>
+    syncDirectory(join(root, parent)),
+  );
 }
 
 /** Whether the content is what git LFS leaves in place of a large file. */

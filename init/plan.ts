@@ -6,14 +6,25 @@
 import { setImmediate } from 'node:timers/promises';
 import { type Action, decide } from './decide.ts';
 import { type Local, lookAt } from './local-file.ts';
+import { type Fold, mayCollide, tellsAll } from './names.ts';
 import { isExecutableConfiguration, unsafePath } from './paths.ts';
-import type { RecordedEntry, TreeRecord } from './record.ts';
+import type { FoundEntry, RecordedEntry, TreeRecord } from './record.ts';
+import { volumeEntries, volumePath } from './subdirectory.ts';
 import type { Tree, TreeEntry } from './tree.ts';
+
+/** What the records say of each path of the volume. */
+export interface Memory {
+  applied: Map<string, RecordedEntry>;
+  pending: Map<string, RecordedEntry>;
+  found: Map<string, FoundEntry>;
+  /** A run was cut short: what lstat said of a file proves nothing. */
+  interrupted: boolean;
+}
 
 export interface PlanOptions {
   configDirectory: string;
-  applied: TreeRecord | undefined;
-  pending: TreeRecord | undefined;
+  localChanges: 'merge' | 'discard';
+  fold: Fold;
   signal: AbortSignal;
 }
 
@@ -22,6 +33,8 @@ export interface ReconcileCounts {
   written: number;
   /** Of these: files that were missing or damaged. */
   restored: number;
+  /** Of these: local edits that upstream's change went into. */
+  merged: number;
   removed: number;
   /** Local edits that stay. */
   kept: number;
@@ -38,40 +51,71 @@ export interface Step {
   want: TreeEntry | undefined;
   local: Local;
   action: Action;
+  /** What is written instead of upstream's content. */
+  content?: Buffer;
+}
+
+export function remember({
+  applied,
+  pending,
+}: {
+  applied: TreeRecord | undefined;
+  pending: TreeRecord | undefined;
+}): Memory {
+  return {
+    applied: volumeEntries(applied),
+    pending: volumeEntries(pending),
+    found: new Map(Object.entries(pending?.found ?? {})),
+    interrupted: pending !== undefined,
+  };
+}
+
+function recordedPaths({ applied, pending, found }: Memory): Set<string> {
+  return new Set([...applied.keys(), ...pending.keys(), ...found.keys()]);
+}
+
+/** Whether it matters how the volume compares names. */
+export function namesMatter(memory: Memory, tree: Tree, directory: string | null): boolean {
+  const paths = recordedPaths(memory);
+  for (const path of tree.keys()) paths.add(volumePath(path, directory) ?? '');
+  return mayCollide(paths);
 }
 
 /** Looks at every path that the commit or a record names, and decides. */
-export async function plan(options: PlanOptions, wanted: Tree): Promise<Step[]> {
-  const applied = options.applied?.entries ?? {};
-  const pending = options.pending?.entries ?? {};
-  const recorded = [...Object.keys(applied), ...Object.keys(pending)];
-  const paths = [...new Set([...wanted.keys(), ...recorded])].filter(
-    (path) => unsafePath(path) === undefined,
+export async function plan(options: PlanOptions, memory: Memory, wanted: Tree): Promise<Step[]> {
+  const { configDirectory, localChanges, fold, signal } = options;
+  const { applied, pending, found, interrupted } = memory;
+  // What the volume takes for a path that is wanted must not go as if it were another.
+  const same = fold === tellsAll ? undefined : new Set([...wanted.keys()].map(fold));
+  const others = [...recordedPaths(memory)].filter(
+    (path) => !wanted.has(path) && unsafePath(path) === undefined && !same?.has(fold(path)),
   );
   const steps: Step[] = [];
-  for (const path of paths) {
+  for (const path of [...wanted.keys(), ...others]) {
     // A volume with very many files must not keep the lease's heartbeat waiting.
     if (steps.length % 256 === 255) await setImmediate();
-    options.signal.throwIfAborted();
+    signal.throwIfAborted();
     const executable = isExecutableConfiguration(path);
-    const want = wanted.get(path);
     // The record could be forged by what the CLI ran, so executable configuration is always read.
-    const trusted = executable || options.pending ? undefined : own(applied, path);
-    const local = lookAt(options.configDirectory, path, trusted);
-    const action = decide({
+    const trusted = executable || interrupted ? undefined : file(applied.get(path));
+    const local = lookAt(configDirectory, path, trusted);
+    const want = wanted.get(path);
+    const situation = {
       local,
       want,
-      applied: own(applied, path),
-      pending: own(pending, path),
+      applied: file(applied.get(path)),
+      pending: file(pending.get(path)),
+      found: found.get(path),
       executable,
-    });
-    steps.push({ path, want, local, action });
+      localChanges,
+    };
+    steps.push({ path, want, local, action: decide(situation) });
   }
   return steps;
 }
 
-function own(entries: Record<string, RecordedEntry>, path: string): RecordedEntry | undefined {
-  const entry = Object.hasOwn(entries, path) ? entries[path] : undefined;
+/** Submodules are nothing that berth ever put there. */
+export function file(entry: RecordedEntry | undefined): RecordedEntry | undefined {
   return entry?.mode === '160000' ? undefined : entry;
 }
 
@@ -84,6 +128,7 @@ export function count(steps: readonly Step[]): Omit<ReconcileCounts, 'conflicts'
   return {
     written: of(({ kind }) => kind === 'write'),
     restored: of(because('restored')),
+    merged: of(because('merged')),
     removed: of(({ kind }) => kind === 'remove'),
     kept: of(({ kind }) => kind === 'keep'),
     drift: of(because('drift')),

@@ -9,14 +9,18 @@ import { acquireLease, type Lease, leaseFileName } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
 import type { InitConfig } from './config.ts';
 import { applyCredentials, type CredentialsOutcome } from './credentials.ts';
-import { isRoot, takeOwnership } from './ownership.ts';
+import { answerOnboarding } from './onboarding.ts';
+import { handOver, isRoot, takeOwnership } from './ownership.ts';
 import type { ReconcileCounts } from './plan.ts';
 import { type InitReport, writeReport } from './report.ts';
 import { boundQuarantine, openAside } from './set-aside.ts';
 import { type Source, wantedCommit } from './source.ts';
 import { openState } from './state-directory.ts';
+import { Steps } from './steps.ts';
 import { reportUntracked } from './untracked.ts';
-import { inspectVolume, repairVolume, type Volume, volumeStates } from './volume.ts';
+import { inspectVolume, repairVolume, type Volume } from './volume.ts';
+import { assertUsable } from './volume-access.ts';
+import { volumeStates } from './volume-states.ts';
 import { reconcile } from './worktree.ts';
 
 /** How many things that were set aside and can be fetched again are kept. */
@@ -33,11 +37,20 @@ export async function prepare(
 ): Promise<InitReport> {
   const started = performance.now();
   const { configDirectory, stateDirectory } = config;
+  await assertUsable(configDirectory);
   await openState(configDirectory, stateDirectory, log);
-  const lease = await acquireLease({ directory: stateDirectory, program: 'init', log, signal });
+  const { leaseExpiry: expiry } = config;
+  const times = { expiry, heartbeat: expiry / 5 };
+  const program = 'init';
+  const steps = new Steps();
+  const lease = await steps.run('lease', () =>
+    acquireLease({ directory: stateDirectory, program, log, signal, ...times }),
+  );
   try {
     const held = AbortSignal.any([signal, lease.lost]);
-    const report = await run({ config, log, lease, signal: held, started });
+    const report = await run({ config, log, lease, signal: held, started, steps });
+    await lease.release();
+    await handOver([configDirectory, stateDirectory], config.owner, log);
     log.info('report', summary(report), { ...report });
     return report;
   } catch (error) {
@@ -53,58 +66,74 @@ interface Run {
   lease: Lease;
   signal: AbortSignal;
   started: number;
+  steps: Steps;
 }
 
-async function run({ config, log, lease, signal, started }: Run): Promise<InitReport> {
-  const { configDirectory, stateDirectory, repository, ref } = config;
-  const wanted = { configDirectory, stateDirectory, repository: repository.url, ref };
+async function run({ config, log, lease, signal, started, steps }: Run): Promise<InitReport> {
+  const { configDirectory, stateDirectory, repository, ref, directory, localChanges } = config;
+  const wanted = { configDirectory, stateDirectory, repository: repository.url, ref, directory };
   const conflicts = openAside(join(stateDirectory, 'conflicts'), 'init', (path, saved) => {
     log.warn('local_change', 'a local copy is saved; upstream takes its place', { path, saved });
   });
   const quarantine = openAside(join(stateDirectory, 'quarantine'), 'init');
 
-  const volume = await inspectVolume(wanted);
-  log.debug('volume_inspected', `the volume: ${volumeStates[volume.state]}`, {
+  const volume = await steps.run('inspect', () => inspectVolume(wanted));
+  log.debug('volume_inspected', `the volume: ${volumeStates[volume.state].means}`, {
     state: volume.state,
   });
-  await repairVolume(volume, wanted, quarantine);
+  const repairs = await steps.run('repair', () =>
+    repairVolume(volume, wanted, { quarantine, conflicts }),
+  );
 
-  const source = await wantedCommit({ config, volume, quarantine, log, signal });
+  const source = await steps.run('fetch', () =>
+    wantedCommit({ config, volume, quarantine, repairs, log, signal }),
+  );
   try {
-    const counts = await reconcile({
-      ...wanted,
-      ...volume,
-      commit: source.commit,
-      fetchedAt: source.confirmedAt,
-      readBlob: source.readBlob,
-      conflicts,
-      lease,
-      signal,
-      log,
-    });
+    const { counts, tracked } = await steps.run('reconcile', () =>
+      reconcile({
+        ...wanted,
+        localChanges,
+        ...volume,
+        commit: source.commit,
+        fetchedAt: source.confirmedAt,
+        readBlob: source.readBlob,
+        conflicts,
+        lease,
+        signal,
+        log,
+      }),
+    );
     log.debug('reconciled', 'the tracked files are what the commit has', { ...counts });
-    const untracked = await reportUntracked(configDirectory, source.commit.tree, log);
+    const untracked = await reportUntracked(configDirectory, tracked, log);
     await source.finish();
 
     const owner = isRoot() ? config.owner : undefined;
-    const credentials = await applyCredentials({
-      configDirectory,
-      stateDirectory,
-      source: config.credentialsSource,
-      liveSource: config.credentialsLiveSource,
-      owner,
-      conflicts,
-      lease,
-      log,
-    });
+    const credentials = await steps.run('credentials', () =>
+      applyCredentials({
+        configDirectory,
+        stateDirectory,
+        source: config.credentialsSource,
+        liveSource: config.credentialsLiveSource,
+        policy: config.credentialsPolicy,
+        owner,
+        conflicts,
+        lease,
+        log,
+      }),
+    );
+    const { workspaceDirectory } = config;
+    const cli = { configDirectory, workspaceDirectory, owner, conflicts, lease, log };
+    await answerOnboarding(cli);
     await boundQuarantine(join(stateDirectory, 'quarantine'), quarantineSize);
-    const owned = await takeOwnership([configDirectory, stateDirectory], config.owner, {
-      signal,
-      log,
-      except: join(stateDirectory, leaseFileName),
-    });
+    const owned = await steps.run('ownership', () =>
+      takeOwnership([configDirectory, stateDirectory], config.owner, {
+        signal,
+        log,
+        except: join(stateDirectory, leaseFileName),
+      }),
+    );
 
-    const facts = { counts, untracked, credentials, owned };
+    const facts = { counts, untracked, credentials, owned, repairs, steps: steps.times };
     const report = describe(config, volume, source, facts, started);
     await writeReport(stateDirectory, report, owner ? { owner } : {});
     return report;
@@ -118,13 +147,15 @@ interface Facts {
   untracked: number;
   credentials: CredentialsOutcome;
   owned: number;
+  repairs: string[];
+  steps: Record<string, number>;
 }
 
 function describe(
   { repository }: InitConfig,
   { state, applied }: Volume,
   { commit, ref, confirmedAt, failure, bytes }: Source,
-  { counts, untracked, credentials, owned }: Facts,
+  { counts, untracked, credentials, owned, repairs, steps }: Facts,
   started: number,
 ): InitReport {
   const previous = applied?.commit;
@@ -134,7 +165,8 @@ function describe(
     ref: ref ?? null,
     commit: commit.id,
     previous_commit: previous === undefined || previous === commit.id ? null : previous,
-    volume: state,
+    volume: state === 'complete' && counts.restored + counts.drift > 0 ? 'damaged_tree' : state,
+    repairs,
     remote: failure ? 'failed' : 'current',
     ...(failure ? { remote_error: { code: failure.code, message: failure.message } } : {}),
     confirmed_at: confirmedAt.toISOString(),
@@ -146,6 +178,7 @@ function describe(
     bytes: bytes(),
     finished_at: new Date().toISOString(),
     duration_ms: Math.round(performance.now() - started),
+    steps,
   };
 }
 

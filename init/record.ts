@@ -19,8 +19,18 @@ const recordedEntry = z.object({
   inode: z.number().optional(),
   /** A symlink that is not made, because it would leave the volume. */
   unsafe: z.boolean().optional(),
+  /** In `pending.json`: what is written in place of `oid`, a local edit merged into it. */
+  merged: oid.optional(),
 });
 export type RecordedEntry = z.infer<typeof recordedEntry>;
+
+const foundEntry = z.object({
+  mode: z.enum(['100644', '100755', '120000']),
+  oid,
+  /** What upstream had when this was made from it; the same as `oid` if berth wrote it. */
+  base: oid,
+});
+export type FoundEntry = z.infer<typeof foundEntry>;
 
 const record = z.object({
   version: z.literal(1),
@@ -28,6 +38,8 @@ const record = z.object({
   repository: z.string(),
   /** BERTH_REF, null for the default branch. */
   ref: z.string().nullable(),
+  /** BERTH_REPO_PATH: entries outside of it are not written. */
+  directory: z.string().nullable().default(null),
   commit: oid,
   /** The commit's own text in base64: with `entries` it proves that they are the commit's. */
   commit_text: z.base64(),
@@ -35,6 +47,11 @@ const record = z.object({
   fetched_at: z.iso.datetime(),
   /** Every entry of the commit's tree by path, also those that are not written. */
   entries: z.record(z.string(), recordedEntry),
+  /**
+   * In `pending.json`, by path on the volume: what the run found that is in no other record, because
+   * runs before it were cut short on their way to other commits. It may still be there.
+   */
+  found: z.record(z.string(), foundEntry).optional(),
 });
 export type TreeRecord = z.infer<typeof record>;
 
@@ -49,6 +66,7 @@ export const appliedFile = 'applied.json';
 export const pendingFile = 'pending.json';
 export const credentialsMemoryFile = 'credentials.json';
 export const reportFile = 'report.json';
+export const githubFile = 'github.json';
 export const lastGoodFile = 'last-good-credentials.json';
 
 export function readTreeRecord(directory: string, name: string): Promise<Read<TreeRecord>> {

@@ -60,6 +60,8 @@ export function createRemote(options: RemoteOptions): Remote {
     for (let attempt = 0; ; attempt++) {
       try {
         transport.forget();
+        // What the server said before it failed may be out of date by now.
+        if (attempt > 0) transport.forgetRefs();
         const result = await action();
         assertWhole();
         return result;
@@ -86,18 +88,29 @@ export function createRemote(options: RemoteOptions): Remote {
     const git = await loadGit();
     const { http } = transport;
     return retrying(() =>
-      git.listServerRefs({ http, url, prefix, symrefs: true, peelTags: true, headers: {} }),
+      git.listServerRefs({
+        http,
+        url,
+        prefix,
+        symrefs: true,
+        peelTags: true,
+        headers: {},
+        // All refs in one answer, which the library then takes for its fetch too (transport.ts).
+        protocolVersion: 1,
+      }),
     );
   };
 
   return {
     async resolve(ref) {
       if (ref !== undefined && fullId.test(ref)) return { commit: ref, remoteRef: ref };
+      transport.forgetRefs();
       const candidates = ref === undefined ? ['HEAD'] : possibleNames(ref);
       for (const name of candidates) {
         const found = (await list(name)).find((one) => one.ref === name);
         if (!found) continue;
         const { target } = found as { target?: string };
+        if (!fullId.test(found.oid)) throw notSha1(url);
         return {
           commit: found.peeled ?? found.oid,
           remoteRef: target !== undefined && safeRef.test(target) ? target : name,
@@ -108,9 +121,7 @@ export function createRemote(options: RemoteOptions): Remote {
 
     fetch(target, directory) {
       return retrying(async () => {
-        const { http } = transport;
-        const fetched = await directory.fetch({ http, url, remoteRef: target.remoteRef });
-        assertWhole();
+        const fetched = await directory.fetch({ transport, url, remoteRef: target.remoteRef });
         const commit = await peel(directory, fetched, url);
         await directory.remember(commit);
         return commit;
@@ -136,6 +147,13 @@ async function peel(directory: GitDirectory, oid: string, url: string): Promise<
   throw new BerthError(
     'remote_refused',
     `cannot use ${url}: BERTH_REF is a tag on something that is no commit; choose another ref`,
+  );
+}
+
+function notSha1(url: string): BerthError {
+  return new BerthError(
+    'remote_refused',
+    `cannot use ${url}: it is a SHA-256 repository, which berth cannot read; make a SHA-1 one of it (git init --object-format=sha1) and push there`,
   );
 }
 

@@ -8,7 +8,7 @@ import { type WriteOptions, writeFileAtomic } from '../shared/files.ts';
 import type { CredentialsOutcome } from './credentials.ts';
 import type { ReconcileCounts } from './plan.ts';
 import { readVersioned, reportFile } from './record.ts';
-import type { VolumeState } from './volume.ts';
+import type { VolumeState } from './volume-states.ts';
 
 export interface InitReport extends ReconcileCounts {
   version: 1;
@@ -20,6 +20,8 @@ export interface InitReport extends ReconcileCounts {
   previous_commit: string | null;
   /** How the volume was found. */
   volume: VolumeState;
+  /** What was damaged or left over and is mended, each in a few words. */
+  repairs: string[];
   /** `current`: the server confirmed the commit; `failed`: the run went on without the server. */
   remote: 'current' | 'failed';
   /** Why the server failed. */
@@ -36,6 +38,8 @@ export interface InitReport extends ReconcileCounts {
   bytes: number;
   finished_at: string;
   duration_ms: number;
+  /** Of that, milliseconds in each step. */
+  steps: Record<string, number>;
 }
 
 const earlier = z.object({

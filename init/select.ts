@@ -1,40 +1,61 @@
 /**
- * Which files of a commit are written: all but those that paths.ts calls unsafe, submodules, and
- * symlinks that would leave the volume. Each one left out is named in the log.
+ * Which files of a commit are written and where: those of BERTH_REPO_PATH, but none that paths.ts
+ * calls unsafe, no submodules, no symlinks that would leave the volume, and of names that the volume
+ * takes for one just the first. Each one left out is named in the log.
  */
 import type { Log } from '../shared/log.ts';
+import { type Fold, losers, tellsAll } from './names.ts';
 import { unsafePath, unsafeTarget } from './paths.ts';
-import type { TreeRecord } from './record.ts';
+import type { RecordedEntry } from './record.ts';
+import { volumePath } from './subdirectory.ts';
 import type { Tree } from './tree.ts';
 
 export interface Selection {
+  /** By path on the volume. */
   wanted: Tree;
   /** Symlinks left out for their targets, remembered so that they need not be read again. */
   unsafe: Set<string>;
+  /** How many are left out. */
+  skipped: number;
 }
 
 interface SelectOptions {
   commit: { tree: Tree };
-  applied: TreeRecord | undefined;
+  /** BERTH_REPO_PATH */
+  directory: string | null;
+  /** What is known of the last run, by path on the volume. */
+  applied: ReadonlyMap<string, RecordedEntry>;
+  fold: Fold;
   readBlob: (oid: string) => Promise<Buffer>;
   log: Log;
 }
 
 export async function selectFiles(options: SelectOptions): Promise<Selection> {
-  const { commit, log } = options;
-  const selection: Selection = { wanted: new Map(), unsafe: new Set() };
+  const { commit, directory, fold, log } = options;
+  const selection: Selection = { wanted: new Map(), unsafe: new Set(), skipped: 0 };
+  const there: Tree = new Map();
   for (const [path, entry] of commit.tree) {
+    const target = volumePath(path, directory);
+    if (target !== undefined) there.set(target, entry);
+  }
+  const lost = fold === tellsAll ? undefined : losers(there.keys(), fold);
+  for (const [path, entry] of there) {
     let why = entry.mode === '160000' ? 'it is a submodule' : unsafePath(path);
     // A tree made by hand can have a file in the place of a directory.
-    why ??= parentsOf(path).some((parent) => commit.tree.has(parent))
+    why ??= parentsOf(path).some((parent) => there.has(parent))
       ? 'the repository has a file in the place of its directory'
       : undefined;
+    const winner = lost?.get(path);
+    if (winner !== undefined) why ??= `the volume does not tell its name from ${winner}`;
     if (why === undefined && entry.mode === '120000') {
       why = await symlinkProblem(options, path, entry.oid);
       if (why !== undefined) selection.unsafe.add(path);
     }
     if (why === undefined) selection.wanted.set(path, entry);
-    else log.warn('path_skipped', 'a path of the repository is not written', { path, why });
+    else {
+      selection.skipped += 1;
+      log.warn('path_skipped', 'a path of the repository is not written', { path, why });
+    }
   }
   return selection;
 }
@@ -44,7 +65,7 @@ async function symlinkProblem(
   path: string,
   oid: string,
 ): Promise<string | undefined> {
-  const known = applied && Object.hasOwn(applied.entries, path) ? applied.entries[path] : undefined;
+  const known = applied.get(path);
   if (known?.mode === '120000' && known.oid === oid) {
     return known.unsafe ? 'it points outside the volume' : undefined;
   }

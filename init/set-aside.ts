@@ -25,16 +25,25 @@ export function openAside(
   tell: (path: string, saved: string) => void = () => undefined,
 ): Aside {
   const stamp = new Date().toISOString().replace(/[-:]|\.\d+/g, '');
-  const place = join(directory, `${stamp}-${label}`);
+  let place: string | undefined;
   let count = 0;
   return {
     get count() {
       return count;
     },
     async save(from, relative) {
-      const wanted = inside(place, relative);
-      await mkdir(dirname(wanted), { recursive: true });
-      let to = wanted;
+      place ??= await makePlace(directory, `${stamp}-${label}`);
+      let to = inside(place, relative);
+      try {
+        await mkdir(dirname(to), { recursive: true });
+      } catch (error) {
+        if (systemCode(error) !== 'EEXIST' && systemCode(error) !== 'ENOTDIR') throw error;
+        // What was a file when it was saved is a directory by now.
+        place = await makePlace(directory, `${stamp}-${label}`);
+        to = inside(place, relative);
+        await mkdir(dirname(to), { recursive: true });
+      }
+      const wanted = to;
       for (let copy = 1; await exists(to); copy++) to = `${wanted}.${copy}`;
       await move(from, to);
       count += 1;
@@ -42,6 +51,20 @@ export function openAside(
       return to;
     },
   };
+}
+
+/** A directory that was not there before. */
+async function makePlace(directory: string, name: string): Promise<string> {
+  await mkdir(directory, { recursive: true });
+  for (let copy = 1; ; copy++) {
+    const place = join(directory, copy === 1 ? name : `${name}-${copy}`);
+    try {
+      await mkdir(place);
+      return place;
+    } catch (error) {
+      if (systemCode(error) !== 'EEXIST') throw error;
+    }
+  }
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -7,15 +7,20 @@ import { join } from 'node:path';
 import { BerthError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import { formatDuration } from '../shared/units.ts';
+import { Bases, secureBases } from './bases.ts';
 import type { InitConfig } from './config.ts';
 import { GitDirectory } from './git-directory.ts';
 import type { Preflight } from './github.ts';
+import type { GitHubApp } from './github-app-settings.ts';
+import type { Look } from './github-look.ts';
 import { createRemote, type Remote, type Target } from './remote.ts';
 import { lastConfirmed } from './report.ts';
 import type { Aside } from './set-aside.ts';
+import { assertDirectory, volumeEntries } from './subdirectory.ts';
 import { createTransport, type Transport } from './transport.ts';
 import { type Commit, treeOf, Upstream } from './upstream.ts';
 import type { Volume } from './volume.ts';
+import type { VolumeState } from './volume-states.ts';
 
 export interface Source {
   commit: Commit;
@@ -38,6 +43,8 @@ export interface SourceOptions {
   config: InitConfig;
   volume: Volume;
   quarantine: Aside;
+  /** Gets what is repaired on the way. */
+  repairs: string[];
   log: Log;
   signal: AbortSignal;
 }
@@ -50,53 +57,61 @@ export async function wantedCommit(options: SourceOptions): Promise<Source> {
     AbortSignal.timeout(Math.ceil(config.timeout * 0.75)),
   ]);
   const { url } = config.repository;
-  const { token, username } = config;
-  const connect = (to: string): Transport =>
-    createTransport({
+  const { username } = config;
+  let { token } = config;
+  const transports: Transport[] = [];
+  const directory = new GitDirectory(join(config.stateDirectory, 'git'), config.maxRepositoryBytes);
+  const connect = (to: string): Transport => {
+    const login = token === undefined ? {} : { login: { username, token } };
+    const transport = createTransport({
       url: to,
       signal,
-      ...(token === undefined ? {} : { login: { username, token } }),
+      mostBytes: config.maxRepositoryBytes,
+      ...login,
     });
-  const transports = [connect(url)];
-  const asked = ask(config, transports[0] as Transport, signal, log);
+    transports.push(transport);
+    return transport;
+  };
+  let look: Promise<Look | undefined> = Promise.resolve(undefined);
   const close = async () => {
-    await asked;
+    await (await look)?.close();
     await Promise.all(transports.map((transport) => transport.close()));
+    await directory.close();
   };
   const common = {
     bytes: () => transports.reduce((sum, { bytes }) => sum + bytes, 0),
-    finish: async () => {
-      const { problem } = await asked;
-      if (problem) log.warn('preflight_warning', `git works, but GitHub's API says: ${problem}`);
-    },
+    finish: async () => (await look)?.finish(),
     close,
   };
   const use = (to: string, transport: Transport) =>
     fromServer(
       options,
+      directory,
       createRemote({ url: to, authenticated: token !== undefined, transport, signal, log }),
     );
   try {
-    return { ...common, ...(await use(url, transports[0] as Transport)) };
+    if (config.githubApp) token = await tokenOf(config.githubApp, config, connect(url), signal);
+    const transport = connect(url);
+    look = lookBeside(config, token, transport, signal, log);
+    return { ...common, ...(await use(url, transport)) };
   } catch (error) {
     if (!isRemote(error) || options.signal.aborted) {
       await close();
       throw error;
     }
-    const found = await asked;
+    const found: Preflight = (await (await look)?.answer()) ?? { answered: false };
     const moved = error.code === 'remote_refused' && found.renamedTo;
     let failure = explained(error, found, url);
     if (moved) {
       const to = `${new URL(url).origin}/${found.renamedTo}`;
-      const transport = connect(to);
-      transports.push(transport);
       try {
-        return { ...common, ...(await use(to, transport)) };
+        return { ...common, ...(await use(to, connect(to))) };
       } catch (again) {
         failure = isRemote(again) ? again : failure;
       }
     }
-    const kept = config.onRemoteFailure === 'continue' ? await fromVolume(options) : undefined;
+    const kept =
+      config.onRemoteFailure === 'continue' ? await fromVolume(options, directory) : undefined;
     if (!kept) {
       await close();
       throw failure;
@@ -114,20 +129,28 @@ export async function wantedCommit(options: SourceOptions): Promise<Source> {
 type Found = Pick<Source, 'commit' | 'confirmedAt' | 'ref' | 'failure' | 'readBlob'>;
 
 async function fromServer(
-  { config, volume, quarantine, log }: SourceOptions,
+  { config, volume, quarantine, repairs, log }: SourceOptions,
+  directory: GitDirectory,
   remote: Remote,
 ): Promise<Found> {
   const started = performance.now();
-  const directory = new GitDirectory(join(config.stateDirectory, 'git'));
   const setAside = async () => {
     await quarantine.save(directory.path, 'git');
+    repairs.push('the git directory was damaged, is in quarantine and was fetched again');
   };
   const upstream = new Upstream({ directory, remote, setAside, log });
   const target: Target = await remote.resolve(config.ref);
   log.debug('remote_resolved', 'the server says which commit is wanted', { ...target });
+  await keepEditedBases(config, volume, target, directory);
   // Only now, for a mistyped BERTH_REPO shall cost nothing.
   if (volume.state === 'other_repository' || volume.state === 'other_ref') await directory.remove();
+  else if (volume.gitDamage !== undefined) {
+    const { gitDamage: why } = volume;
+    log.warn('volume_repaired', 'the git directory is damaged and goes to quarantine', { why });
+    await setAside();
+  }
   const commit = await upstream.commit(target, volume.applied);
+  assertDirectory(commit, config.directory);
   if (commit.id !== volume.applied?.commit) {
     log.debug('fetched', 'the commit is in the git directory', {
       commit: commit.id,
@@ -144,11 +167,29 @@ async function fromServer(
   };
 }
 
+/** Before the objects of the applied commit may go: what edits of its files were made from. */
+async function keepEditedBases(
+  { stateDirectory, configDirectory: root, localChanges }: InitConfig,
+  { applied, state }: Volume,
+  { commit }: Target,
+  directory: GitDirectory,
+): Promise<void> {
+  if (!applied || applied.commit === commit || state === 'other_repository') return;
+  if (localChanges === 'discard') return;
+  const read = (oid: string) => directory.read(oid);
+  await secureBases(new Bases(stateDirectory), volumeEntries(applied), { root, read });
+}
+
+/** The states that have what is wanted, even if not all of it is in its place. */
+const usable: readonly VolumeState[] = ['complete', 'interrupted', 'damaged_git_directory'];
+
 /** What the volume has of this repository and ref, whole or to be finished from the git directory. */
-async function fromVolume({ config, volume, log }: SourceOptions): Promise<Found | undefined> {
+async function fromVolume(
+  { config, volume, log }: SourceOptions,
+  directory: GitDirectory,
+): Promise<Found | undefined> {
   const record = volume.pending ?? volume.applied;
-  if (!record || (volume.state !== 'complete' && volume.state !== 'interrupted')) return undefined;
-  const directory = new GitDirectory(join(config.stateDirectory, 'git'));
+  if (!record || !usable.includes(volume.state)) return undefined;
   const upstream = new Upstream({ directory, remote: undefined, setAside: async () => {}, log });
   const text = Buffer.from(record.commit_text, 'base64');
   const confirmed = await lastConfirmed(config.stateDirectory, record);
@@ -162,16 +203,28 @@ async function fromVolume({ config, volume, log }: SourceOptions): Promise<Found
 }
 
 /** Asks GitHub beside the git server, so that a run that goes well waits for neither. */
-async function ask(
+async function lookBeside(
   config: InitConfig,
+  token: string | undefined,
   { dispatcher }: Transport,
   signal: AbortSignal,
   log: Log,
-): Promise<Preflight> {
-  const { githubApiUrl: apiUrl, repository, ref, token } = config;
-  if (apiUrl === undefined) return {};
-  const { preflight } = await import('./github.ts');
-  return preflight({ apiUrl, path: repository.path, ref, token, dispatcher, signal, log });
+): Promise<Look | undefined> {
+  const { githubApiUrl: apiUrl, repository, ref, stateDirectory, githubApp: app } = config;
+  if (apiUrl === undefined) return undefined;
+  const { lookAtGitHub } = await import('./github-look.ts');
+  const { path } = repository;
+  return lookAtGitHub({ apiUrl, path, ref, token, app, dispatcher, signal, log, stateDirectory });
+}
+
+async function tokenOf(
+  app: GitHubApp,
+  { githubApiUrl: apiUrl = '' }: InitConfig,
+  { dispatcher }: Transport,
+  signal: AbortSignal,
+): Promise<string> {
+  const { installationToken } = await import('./github-app.ts');
+  return installationToken({ app, apiUrl, dispatcher, signal });
 }
 
 function isRemote(error: unknown): error is BerthError {

@@ -10,12 +10,12 @@ import { BerthError, systemCode } from '../shared/errors.ts';
 import { unwritable } from '../shared/files.ts';
 import { leaseFileName } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
-import { credentialsMemoryFile, lastGoodFile, reportFile } from './record.ts';
+import { credentialsMemoryFile, githubFile, lastGoodFile, reportFile } from './record.ts';
 import { openAside } from './set-aside.ts';
 
 /** What berth writes into or replaces by name. */
-const directories = ['conflicts', 'quarantine', 'git'];
-const files = [leaseFileName, reportFile, credentialsMemoryFile, lastGoodFile];
+const directories = ['base', 'conflicts', 'quarantine', 'git'];
+const files = [leaseFileName, reportFile, credentialsMemoryFile, lastGoodFile, githubFile];
 
 /**
  * Makes the state directory usable: real, and closed to others. Comes before the lease, which lies in it.

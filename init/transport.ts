@@ -8,7 +8,10 @@
 import type { GitHttpRequest, GitHttpResponse, HttpClient } from 'isomorphic-git';
 import { type Dispatcher, EnvHttpProxyAgent, request } from 'undici';
 import { BerthError } from '../shared/errors.ts';
+import { formatSize } from '../shared/units.ts';
 import { version } from '../shared/version.ts';
+import { Body, collect } from './body.ts';
+import { askForThinPack, withoutPack } from './side-band.ts';
 
 export interface TransportOptions {
   /** The repository's URL, without a login. */
@@ -20,6 +23,16 @@ export interface TransportOptions {
   connectTimeout?: number;
   /** Milliseconds without a byte after which a connection is dead. */
   idleTimeout?: number;
+  /** More bytes than this are refused. */
+  mostBytes?: number;
+}
+
+/** Where a pack goes instead of to the library. */
+export interface PackSink {
+  /** The next bytes come when it has returned. */
+  take: (part: Buffer) => Promise<void>;
+  /** Whether the pack may hold deltas against objects that are here already. */
+  thin: boolean;
 }
 
 export interface Transport {
@@ -31,19 +44,33 @@ export interface Transport {
   /** What broke a body since `forget`, if anything: the library takes some broken ones for whole. */
   failure(): unknown;
   forget(): void;
+  /** The refs are asked once, and the library gets the same answer again until this is called. */
+  forgetRefs(): void;
+  /** Where the packs of the next answers go; undefined: to the library. */
+  divert(sink: PackSink | undefined): void;
   /** Milliseconds that the server asked to be left alone for, in its last answer. */
   readonly retryAfter: number | undefined;
   close(): Promise<void>;
 }
 
 const mostRedirects = 5;
+/** Some 200,000 refs. */
+const mostRefsBytes = 16 * 1024 * 1024;
+
+interface Advertisement {
+  url: string;
+  response: GitHttpResponse;
+  chunks: Buffer[];
+}
 
 export function createTransport(options: TransportOptions): Transport {
   const { signal, connectTimeout = 10_000, idleTimeout = 30_000 } = options;
+  const { mostBytes = Number.POSITIVE_INFINITY } = options;
   const dispatcher = new EnvHttpProxyAgent({
     connect: { timeout: connectTimeout },
     headersTimeout: idleTimeout,
     bodyTimeout: idleTimeout,
+    allowH2: false,
   });
   const authorization =
     options.login &&
@@ -53,6 +80,13 @@ export function createTransport(options: TransportOptions): Transport {
   let bytes = 0;
   let bodies: Body[] = [];
   let retryAfter: number | undefined;
+  let advertisement: Advertisement | undefined;
+  let sink: PackSink | undefined;
+
+  const count = (length: number): void => {
+    bytes += length;
+    if (bytes > mostBytes) throw tooLarge(options.url, mostBytes);
+  };
 
   const send = async (url: string, wanted: GitHttpRequest, body: Buffer | undefined) => {
     const allowed = sameHost(new URL(options.url), new URL(url));
@@ -71,7 +105,12 @@ export function createTransport(options: TransportOptions): Transport {
 
   const http: HttpClient = {
     async request(wanted): Promise<GitHttpResponse> {
-      const requestBody = wanted.body && (await collect(wanted.body));
+      const forRefs = wanted.method !== 'POST';
+      if (forRefs && advertisement?.url === wanted.url) return replay(advertisement);
+      const to = forRefs ? undefined : sink;
+      const given = wanted.body && (await collect(wanted.body));
+      const thin = to?.thin && advertisement?.chunks.some((chunk) => chunk.includes(' thin-pack '));
+      const requestBody = given && thin ? askForThinPack(given) : given;
       let url = wanted.url.startsWith(options.url)
         ? base + wanted.url.slice(options.url.length)
         : wanted.url;
@@ -86,19 +125,22 @@ export function createTransport(options: TransportOptions): Transport {
           base = moved;
           continue;
         }
-        const body = new Body(answer.body, (length) => {
-          bytes += length;
-        });
-        bodies.push(body);
+        const received = new Body(answer.body, count);
+        const body = to ? new Body(withoutPack(received, to.take)) : received;
+        bodies.push(received, body);
         const seconds = Number(answer.headers['retry-after']);
         retryAfter = seconds > 0 ? seconds * 1_000 : undefined;
-        return {
+        const response = {
           url,
           statusCode: answer.statusCode,
           statusMessage: answer.statusText,
           headers: flat(answer.headers),
           body,
         };
+        if (!forRefs || answer.statusCode !== 200) return response;
+        const chunks = [await collect(body, mostRefsBytes)];
+        advertisement = { url: wanted.url, response, chunks };
+        return replay(advertisement);
       }
     },
   };
@@ -112,6 +154,12 @@ export function createTransport(options: TransportOptions): Transport {
     failure: () => bodies.find((body) => body.error !== undefined)?.error,
     forget() {
       bodies = [];
+    },
+    forgetRefs() {
+      advertisement = undefined;
+    },
+    divert(to) {
+      sink = to;
     },
     get retryAfter() {
       return retryAfter;
@@ -145,43 +193,20 @@ function sameHost(from: URL, to: URL): boolean {
   return from.hostname === to.hostname && from.protocol === 'http:' && to.protocol === 'https:';
 }
 
-/** A body that counts its bytes and remembers what broke it; the library also sets `error`. */
-class Body implements AsyncIterableIterator<Uint8Array> {
-  error: unknown;
-  #chunks: AsyncIterator<Uint8Array>;
-  #count: (length: number) => void;
-
-  constructor(stream: AsyncIterable<Uint8Array>, count: (length: number) => void) {
-    this.#chunks = stream[Symbol.asyncIterator]();
-    this.#count = count;
-  }
-
-  async next(): Promise<IteratorResult<Uint8Array>> {
-    try {
-      const result = await this.#chunks.next();
-      if (!result.done) this.#count(result.value.length);
-      return result;
-    } catch (error) {
-      this.error ??= error;
-      throw error;
-    }
-  }
-
-  async return(): Promise<IteratorResult<Uint8Array>> {
-    await this.#chunks.return?.().catch(() => undefined);
-    return { done: true, value: undefined };
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
-  }
+function replay({ response, chunks }: Advertisement): GitHttpResponse {
+  return { ...response, body: iterate(chunks) };
 }
 
-/** The library gives a body as an array or an iterator of chunks; it is sent with its length. */
-async function collect(body: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<Buffer> {
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of body) chunks.push(chunk);
-  return Buffer.concat(chunks);
+async function* iterate(chunks: readonly Buffer[]): AsyncIterableIterator<Uint8Array> {
+  yield* chunks;
+}
+
+/** The repository is beyond BERTH_MAX_REPO_BYTES. */
+export function tooLarge(url: string, mostBytes: number): BerthError {
+  return new BerthError(
+    'remote_refused',
+    `cannot fetch ${url}: it is larger than ${formatSize(mostBytes)}; make it smaller, or raise BERTH_MAX_REPO_BYTES if the volume and the memory have room`,
+  );
 }
 
 function flat(headers: Record<string, string | string[] | undefined>): Record<string, string> {

@@ -31,7 +31,7 @@ const outOfSpace = ['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES', 'EPERM'];
 
 export class Upstream {
   #options: UpstreamOptions;
-  #opened = false;
+  #opened: Promise<void> | undefined;
   #repair: Promise<void> | undefined;
 
   constructor(options: UpstreamOptions) {
@@ -66,10 +66,10 @@ export class Upstream {
     });
   }
 
-  async #open(): Promise<void> {
-    if (this.#opened) return;
-    await this.#options.directory.open();
-    this.#opened = true;
+  /** Once, however many ask at the same time. */
+  #open(): Promise<void> {
+    this.#opened ??= this.#options.directory.open();
+    return this.#opened;
   }
 
   async #repaired<T>(target: Target, action: () => Promise<T>): Promise<T> {
@@ -96,8 +96,8 @@ export class Upstream {
     log.warn('volume_repaired', 'the git directory was damaged and is fetched again', {
       error: cause,
     });
-    this.#opened = false;
     await setAside();
+    this.#opened = undefined;
     await this.#open();
     try {
       await remote?.fetch(target, directory);

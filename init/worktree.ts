@@ -12,7 +12,10 @@ import { BerthError, systemCode } from '../shared/errors.ts';
 import { inside, syncDirectory, unwritable } from '../shared/files.ts';
 import type { Lease } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
-import { statusOf } from './local-file.ts';
+import { Bases } from './bases.ts';
+import { keepBases, mergeEdits } from './edits.ts';
+import { type Status, statusOf } from './local-file.ts';
+import { foldOf, tellsAll } from './names.ts';
 import { forEachParallel } from './parallel.ts';
 import {
   clearWay,
@@ -23,10 +26,20 @@ import {
   syncDirectories,
   writeEntry,
 } from './place.ts';
-import { count, plan, type ReconcileCounts, type Step } from './plan.ts';
+import {
+  count,
+  type Memory,
+  namesMatter,
+  plan,
+  type ReconcileCounts,
+  remember,
+  type Step,
+} from './plan.ts';
 import { appliedFile, pendingFile, type TreeRecord, writeTreeRecord } from './record.ts';
-import { type Selection, selectFiles } from './select.ts';
+import { foundBy, recordOf } from './record-of.ts';
+import { selectFiles } from './select.ts';
 import type { Aside } from './set-aside.ts';
+import type { Tree } from './tree.ts';
 import type { Commit } from './upstream.ts';
 
 export interface ReconcileOptions {
@@ -34,6 +47,9 @@ export interface ReconcileOptions {
   stateDirectory: string;
   repository: string;
   ref: string | undefined;
+  /** BERTH_REPO_PATH */
+  directory: string | undefined;
+  localChanges: 'merge' | 'discard';
   /** When the commit was got from the server. */
   fetchedAt: Date;
   commit: Commit;
@@ -46,32 +62,53 @@ export interface ReconcileOptions {
   log: Log;
 }
 
+export interface Reconciled {
+  counts: ReconcileCounts;
+  /** What upstream has, by path on the volume. */
+  tracked: Tree;
+}
+
 const width = 16;
 
 /** @throws BerthError `volume_unwritable`, `lease_held`, or what `readBlob` throws */
-export async function reconcile(options: ReconcileOptions): Promise<ReconcileCounts> {
-  const savedBefore = options.conflicts.count;
+export async function reconcile(options: ReconcileOptions): Promise<Reconciled> {
+  const { configDirectory, stateDirectory, conflicts, commit, directory = null } = options;
+  const savedBefore = conflicts.count;
   try {
-    const selection = await selectFiles(options);
-    const steps = await plan(options, selection.wanted);
-    const changes = steps.filter(({ action }) => !['nothing', 'keep'].includes(action.kind));
+    const memory = remember(options);
+    const matter = namesMatter(memory, commit.tree, directory);
+    const fold = matter ? await foldOf(configDirectory) : tellsAll;
+    const selection = await selectFiles({ ...options, ...memory, directory, fold });
+    const steps = await plan({ ...options, fold }, memory, selection.wanted);
+    const edits = { ...options, bases: new Bases(stateDirectory) };
+    await mergeEdits(edits, steps);
     for (const step of steps) report(step, options.log);
-    if (changes.length > 0 || !isRecorded(options, steps)) {
-      await publish(options, pendingFile, record(options, selection, new Map()));
+    const needed = await keepBases(edits, steps);
+    const changes = steps.filter(({ action }) => !['nothing', 'keep'].includes(action.kind));
+    if (changes.length > 0 || !isRecorded(options, memory, steps)) {
+      const facts = { ...options, directory, unsafe: selection.unsafe, steps };
+      await publish(options, pendingFile, {
+        ...recordOf(facts, new Map()),
+        found: foundBy(memory, steps),
+      });
       await apply(options, changes);
       const found = statuses(options, steps);
-      await publish(options, appliedFile, record(options, selection, found));
-      await rm(join(options.stateDirectory, pendingFile), { force: true });
-      await syncDirectory(options.stateDirectory);
+      await publish(options, appliedFile, recordOf({ ...facts, steps: [] }, found));
+      await rm(join(stateDirectory, pendingFile), { force: true });
+      await syncDirectory(stateDirectory);
     }
+    await edits.bases.prune(needed);
     return {
-      ...count(steps),
-      conflicts: options.conflicts.count - savedBefore,
-      skipped: options.commit.tree.size - selection.wanted.size,
+      counts: {
+        ...count(steps),
+        conflicts: conflicts.count - savedBefore,
+        skipped: selection.skipped,
+      },
+      tracked: selection.wanted,
     };
   } catch (error) {
     if (error instanceof BerthError || systemCode(error) === undefined) throw error;
-    throw unwritable(options.configDirectory, error);
+    throw unwritable(configDirectory, error);
   }
 }
 
@@ -92,9 +129,9 @@ async function apply(options: ReconcileOptions, changes: readonly Step[]): Promi
     root,
     writes.map(({ path }) => path),
   );
-  await forEachParallel(writes, width, signal, async ({ path, want }) => {
+  await forEachParallel(writes, width, signal, async ({ path, want, content: merged }) => {
     if (!want) return;
-    const content = await readBlob(want.oid);
+    const content = merged ?? (await readBlob(want.oid));
     await writeEntry(root, path, want, content);
     if (isPointer(content)) {
       log.warn('lfs_pointer', 'only the pointer of an LFS file is written; berth fetches no LFS', {
@@ -112,12 +149,16 @@ async function apply(options: ReconcileOptions, changes: readonly Step[]): Promi
 }
 
 /** Whether `applied.json` says all this already, so that it need not be written again. */
-function isRecorded(options: ReconcileOptions, steps: readonly Step[]): boolean {
-  const { applied, pending, commit, repository, ref } = options;
+function isRecorded(
+  { applied, pending, commit, repository, ref, directory }: ReconcileOptions,
+  memory: Memory,
+  steps: readonly Step[],
+): boolean {
   if (pending || applied?.commit !== commit.id) return false;
   if (applied.repository !== repository || applied.ref !== (ref ?? null)) return false;
+  if (applied.directory !== (directory ?? null)) return false;
   return steps.every(({ path, local, action }) => {
-    const entry = applied.entries[path];
+    const entry = memory.applied.get(path);
     if (local.kind !== 'file' || action.kind === 'keep') return true;
     const { size, mtime, inode } = local.status;
     return entry?.size === size && entry.mtime === mtime && entry.inode === inode;
@@ -130,33 +171,11 @@ async function publish(options: ReconcileOptions, name: string, value: TreeRecor
   });
 }
 
-function record(
-  options: ReconcileOptions,
-  { unsafe }: Selection,
-  statuses: Map<string, object>,
-): TreeRecord {
-  const { commit, repository, ref, fetchedAt } = options;
-  return {
-    version: 1,
-    repository,
-    ref: ref ?? null,
-    commit: commit.id,
-    commit_text: commit.text.toString('base64'),
-    fetched_at: fetchedAt.toISOString(),
-    entries: Object.fromEntries(
-      [...commit.tree].map(([path, entry]) => [
-        path,
-        { ...entry, ...statuses.get(path), ...(unsafe.has(path) ? { unsafe: true } : {}) },
-      ]),
-    ),
-  };
-}
-
-/** What lstat says of each of berth's own files, as they are now. */
+/** What lstat says of each file that is as upstream has it, now. */
 function statuses({ configDirectory }: ReconcileOptions, steps: readonly Step[]) {
-  const found = new Map<string, object>();
-  for (const { path, want, action } of steps) {
-    if (!want || want.mode === '120000' || action.kind === 'keep') continue;
+  const found = new Map<string, Status>();
+  for (const { path, want, action, content } of steps) {
+    if (!want || want.mode === '120000' || action.kind === 'keep' || content) continue;
     found.set(path, statusOf(lstatSync(inside(configDirectory, path))));
   }
   return found;

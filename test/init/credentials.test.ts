@@ -1,4 +1,6 @@
 import {
+  chmodSync,
+  chownSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -10,9 +12,13 @@ import {
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { applyCredentials, type CredentialsOutcome } from '../../init/credentials.ts';
+import type { CredentialsPolicy } from '../../init/credentials-choice.ts';
 import { openAside } from '../../init/set-aside.ts';
 import { digestOf } from '../../shared/credentials.ts';
-import { captureLog, conflictsIn } from './fixture.ts';
+import { captureLog, conflictsIn, openHarbour } from './fixture.ts';
+import { canChangeUser, runProgram } from './process.ts';
+
+const skip = canChangeUser ? false : 'needs root and setpriv';
 
 const hour = 3_600_000;
 
@@ -51,8 +57,9 @@ function prepareVolume(t: Test) {
     put: (name: keyof typeof paths, text: string) => writeFileSync(paths[name], text),
     read: (name: keyof typeof paths) =>
       existsSync(paths[name]) ? readFileSync(paths[name], 'utf8') : undefined,
-    apply: (): Promise<CredentialsOutcome> =>
+    apply: (policy: CredentialsPolicy = 'fresher'): Promise<CredentialsOutcome> =>
       applyCredentials({
+        policy,
         configDirectory: join(directory, 'volume'),
         stateDirectory,
         source: paths.source,
@@ -169,10 +176,107 @@ t.test('after a refused login only something new is tried', async (t) => {
   t.match(await place.apply(), { from: 'source', changed: true });
 });
 
-t.test('no credentials at all is no error', async (t) => {
+t.test('a changed source with the very login that was refused does not win', async (t) => {
+  const place = prepareVolume(t);
+  place.put('source', login('person', 8));
+  await place.apply();
+  place.put('lastGood', login('person', 8));
+  place.put('volume', blank);
+  place.put('source', `${login('person', 8)}\n`);
+  t.match(await place.apply(), { from: 'rejected', changed: false });
+});
+
+t.test('no credentials at all is no error, and no reason to warn', async (t) => {
   const place = prepareVolume(t);
   t.strictSame(await place.apply(), { from: 'none', changed: false });
-  t.match(place.lines, [{ event: 'credentials_missing', level: 'warn' }]);
+  t.match(place.lines, [
+    { event: 'credentials_missing', level: 'info', msg: /ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_/ },
+  ]);
+});
+
+t.test('a source that cannot be used is warned about with what to do', async (t) => {
+  const place = prepareVolume(t);
+  place.put('source', blank);
+  t.match(await place.apply(), { from: 'none' });
+  t.match(place.lines, [
+    { event: 'credentials_unreadable', level: 'warn', msg: /it holds no token/ },
+    {
+      event: 'credentials_missing',
+      level: 'warn',
+      msg: /put its .credentials.json into the Secret/,
+    },
+  ]);
+});
+
+t.test('with the policy source the source wins at every start', async (t) => {
+  const place = prepareVolume(t);
+  place.put('source', login('person', 8));
+  await place.apply('source');
+  place.put('volume', login('refreshed', 16));
+  place.put('live', login('written-back', 24));
+  t.match(await place.apply('source'), { from: 'source', changed: true });
+  t.equal(place.read('lastGood'), login('refreshed', 16));
+  place.put('source', blank);
+  place.put('volume', login('refreshed', 48));
+  t.match(await place.apply('source'), { from: 'volume', changed: false }, 'but not a blank one');
+  place.put('source', login('person', 8));
+  place.put('lastGood', login('person', 8));
+  place.put('volume', blank);
+  t.match(await place.apply('source'), { from: 'live' }, 'nor one that was just refused');
+});
+
+t.test('with the policy volume those on the volume stay while they can be used', async (t) => {
+  const place = prepareVolume(t);
+  place.put('source', login('person', 8));
+  t.match(await place.apply('volume'), { from: 'source' }, 'there are none yet');
+  place.put('source', login('new-person', 24));
+  place.put('live', login('written-back', 24));
+  t.match(await place.apply('volume'), { from: 'volume', changed: false });
+  place.put('volume', blank);
+  place.put('source', login('newest-person', 8));
+  t.match(await place.apply('volume'), { from: 'source', changed: true });
+});
+
+t.test('what the CLI keeps beside its login stays when the login is replaced', async (t) => {
+  const place = prepareVolume(t);
+  const mcpOAuth = { 'server|1': { accessToken: 'of-a-server', refreshToken: 'of-a-server-too' } };
+  place.put('volume', JSON.stringify({ ...JSON.parse(login('old', 1)), mcpOAuth }));
+  place.put('source', login('person', 8));
+  t.match(await place.apply(), { from: 'source', changed: true });
+  t.strictSame(JSON.parse(place.read('volume') ?? ''), {
+    ...JSON.parse(login('person', 8)),
+    mcpOAuth,
+  });
+  t.match(await place.apply(), { from: 'volume', changed: false });
+});
+
+t.test('a file that holds only logins of MCP servers is no torn one', async (t) => {
+  const place = prepareVolume(t);
+  place.put('volume', '{"mcpOAuth":{"server|1":{}}}');
+  t.strictSame(await place.apply(), { from: 'none', changed: false });
+  t.notOk(place.lines.some(({ level }) => level === 'warn'));
+  place.put('source', login('person', 8));
+  await place.apply();
+  t.match(JSON.parse(place.read('volume') ?? ''), { mcpOAuth: {}, claudeAiOauth: {} });
+});
+
+t.test('a file that others could read is closed to them', async (t) => {
+  const place = prepareVolume(t);
+  place.put('volume', login('refreshed', 8));
+  chmodSync(place.paths.volume, 0o660);
+  t.match(await place.apply(), { from: 'volume', changed: false });
+  t.equal(statSync(place.paths.volume).mode & 0o777, 0o600);
+  t.equal(place.read('volume'), login('refreshed', 8));
+});
+
+t.test('a Secret that may not be read is told with the remedy', { skip }, async (t) => {
+  const harbour = await openHarbour(t);
+  chownSync(harbour.volume, 1000, 1000);
+  writeFileSync(harbour.config().credentialsSource, login('person', 8), { mode: 0o400 });
+  const { code, lines } = await runProgram(harbour.environment(), { as: 'user' });
+  t.equal(code, 0);
+  const [warning] = lines.filter(({ level }) => level === 'warn');
+  t.match(warning, { event: 'credentials_unreadable', msg: /fsGroup and defaultMode 0440/ });
 });
 
 t.test('the keys of a mounted Secret are symlinks, and followed', async (t) => {

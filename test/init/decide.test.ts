@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { type Action, decide } from '../../init/decide.ts';
 import type { Local } from '../../init/local-file.ts';
+import type { FoundEntry } from '../../init/record.ts';
 import type { TreeEntry } from '../../init/tree.ts';
 
 const entry = (oid: string, mode: TreeEntry['mode'] = '100644'): TreeEntry => ({ oid, mode });
@@ -19,8 +20,10 @@ interface Case {
   local: Local;
   want?: TreeEntry;
   applied?: TreeEntry;
-  pending?: TreeEntry;
+  pending?: TreeEntry & { merged?: string };
+  found?: FoundEntry;
   executable?: boolean;
+  localChanges?: 'discard';
   does: string;
 }
 
@@ -85,11 +88,67 @@ const cases: Case[] = [
     does: 'write drift save',
   },
   {
-    name: 'where both changed, upstream wins',
+    name: 'where both changed, they are merged against what the edit was made from',
     local: file('x'),
     applied: entry('a'),
     want: entry('b'),
+    does: 'merge a',
+  },
+  {
+    name: 'what is too large to merge gives way',
+    local: file('x', false, 1024 * 1024 + 1),
+    applied: entry('a'),
+    want: entry('b'),
     does: 'write conflict save',
+  },
+  {
+    name: 'edits do not stay where the operator does not want them',
+    local: file('x'),
+    applied: entry('a'),
+    want: entry('a'),
+    localChanges: 'discard',
+    does: 'write discarded save',
+  },
+  {
+    name: 'a merged text was made from what upstream had then',
+    local: file('m'),
+    applied: entry('a'),
+    pending: { ...entry('b'), merged: 'm' },
+    want: entry('c'),
+    does: 'merge b',
+  },
+  {
+    name: 'a merged text is an edit that stays',
+    local: file('m'),
+    applied: entry('a'),
+    pending: { ...entry('b'), merged: 'm' },
+    want: entry('b'),
+    does: 'keep',
+  },
+  {
+    name: 'what two runs ago was about to be there is no edit',
+    local: file('b'),
+    applied: entry('a'),
+    pending: entry('c'),
+    found: { mode: '100644', oid: 'b', base: 'b' },
+    want: entry('a'),
+    does: 'write updated',
+  },
+  {
+    name: 'an edit of what two runs ago was about to be there has that as its base',
+    local: file('x'),
+    applied: entry('a'),
+    pending: entry('c'),
+    found: { mode: '100644', oid: 'x', base: 'b' },
+    want: entry('c'),
+    does: 'merge b',
+  },
+  {
+    name: 'a file in the place of a symlink is damage',
+    local: file('x'),
+    applied: entry('a', '120000'),
+    want: entry('a', '120000'),
+    does: 'write restored save',
   },
   {
     name: 'content of unknown origin is saved',
@@ -135,11 +194,12 @@ const shown = (action: Action): string =>
   [
     action.kind,
     ...('reason' in action ? [action.reason] : []),
+    ...('base' in action ? [action.base] : []),
     ...('save' in action && action.save ? ['save'] : []),
   ].join(' ');
 
-for (const { name, does, local, want, applied, pending, executable = false } of cases) {
-  t.equal(shown(decide({ local, want, applied, pending, executable })), does, name);
+for (const { name, does, want, applied, pending, executable = false, ...rest } of cases) {
+  t.equal(shown(decide({ want, applied, pending, executable, ...rest })), does, name);
 }
 
 t.test('whatever happens, content that is not berth’s is never lost', async (t) => {
@@ -159,6 +219,7 @@ t.test('whatever happens, content that is not berth’s is never lost', async (t
         const action = decide({ local: file(id), want, applied, pending, executable });
         const ours = [want, applied, pending].some((one) => one?.oid === id);
         const destroys = action.kind === 'write' || action.kind === 'remove';
+        if (executable && (action.kind === 'keep' || action.kind === 'merge')) return false;
         return ours || !destroys || action.save;
       },
     ),

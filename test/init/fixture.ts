@@ -35,7 +35,7 @@ export interface Harbour {
   run(overrides?: Record<string, string>, signal?: AbortSignal): Promise<InitReport>;
   /** The text at a path of the volume, undefined if there is none. */
   read(path: string): string | undefined;
-  /** Everything on the volume but berth's state: path -> text, or `-> target`. */
+  /** Everything on the volume but berth's state and `.claude.json`: path -> text, or `-> target`. */
   tree(): Record<string, string>;
   /** The paths of everything saved in conflicts/, without the directory that names the run. */
   conflicts(): string[];
@@ -104,7 +104,7 @@ function readText(path: string): string | undefined {
 export function treeOf(root: string): Record<string, string> {
   const found: Record<string, string> = {};
   for (const path of walk(root)) {
-    if (path.startsWith('.berth/')) continue;
+    if (path.startsWith('.berth/') || path === '.claude.json') continue;
     const full = join(root, path);
     const isLink = lstatSync(full).isSymbolicLink();
     found[path] = isLink ? `-> ${readlinkSync(full)}` : readFileSync(full, 'utf8');

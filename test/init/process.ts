@@ -20,22 +20,23 @@ export interface Running {
   ended: Promise<Ended>;
 }
 
-/** @param as `user`: under uid and gid 1000 without any capability; only root can ask for that */
+export interface StartOptions {
+  arguments?: string[];
+  /**
+   * `user`: uid and gid 1000 without any capability; `root`: uid 0 with these capabilities and no
+   * other. Only root can ask for that.
+   */
+  as?: 'user' | { root: readonly string[] };
+  /** Supplementary groups of `user`, as an fsGroup gives one. */
+  groups?: readonly number[];
+}
+
 export function startProgram(
   environment: Record<string, string>,
-  options: { arguments?: string[]; as?: 'user' } = {},
+  options: StartOptions = {},
 ): Running {
   const command = [process.execPath, program, ...(options.arguments ?? [])];
-  const drop = [
-    'setpriv',
-    '--reuid',
-    '1000',
-    '--regid',
-    '1000',
-    '--clear-groups',
-    '--no-new-privs',
-  ];
-  const [file = '', ...rest] = options.as === 'user' ? [...drop, ...command] : command;
+  const [file = '', ...rest] = [...privileges(options), ...command];
   const child = spawn(file, rest, {
     env: { PATH: process.env.PATH ?? '', ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -52,6 +53,17 @@ export function startProgram(
     }),
   );
   return { pid: child.pid ?? 0, kill: (signal) => void child.kill(signal), ended };
+}
+
+function privileges({ as, groups = [] }: StartOptions): string[] {
+  if (as === undefined) return [];
+  const common = ['setpriv', '--no-new-privs'];
+  if (as !== 'user') {
+    const kept = ['-all', ...as.root.map((name) => `+${name}`)].join(',');
+    return [...common, '--clear-groups', `--inh-caps=${kept}`, `--bounding-set=${kept}`];
+  }
+  const grouping = groups.length > 0 ? `--groups=${groups.join(',')}` : '--clear-groups';
+  return [...common, '--reuid=1000', '--regid=1000', grouping];
 }
 
 export function runProgram(...options: Parameters<typeof startProgram>): Promise<Ended> {

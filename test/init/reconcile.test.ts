@@ -46,7 +46,6 @@ t.test(
     harbour.repository.commit({ 'a.md': 'a2\n', 'old/b.md': null, 'new.md': 'new\n' });
     const report = await harbour.run();
     t.strictSame(harbour.tree(), {
-      '.claude.json': '{"mine":1}',
       'a.md': 'a2\n',
       'c.md': 'c\n',
       'new.md': 'new\n',

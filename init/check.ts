@@ -1,0 +1,175 @@
+/**
+ * `berth-init --check`: what is on the volume and what a run would make of it, told to a person.
+ * Always holds: nothing is written, no lease is taken and no server is asked, so it may be run at any
+ * time; while a pod works on the volume the answer is of that moment.
+ */
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { BerthError } from '../shared/errors.ts';
+import { readFileBounded } from '../shared/files.ts';
+import { leaseFileName } from '../shared/lease.ts';
+import type { Log } from '../shared/log.ts';
+import { redact } from '../shared/redact.ts';
+import { formatDuration } from '../shared/units.ts';
+import type { InitConfig } from './config.ts';
+import { tellsAll } from './names.ts';
+import { plan, remember, type Step } from './plan.ts';
+import { lastConfirmed } from './report.ts';
+import { selectFiles } from './select.ts';
+import { reportUntracked } from './untracked.ts';
+import { treeOf } from './upstream.ts';
+import { inspectVolume, type Volume } from './volume.ts';
+import { type VolumeState, volumeStates } from './volume-states.ts';
+
+export interface Check {
+  state: VolumeState;
+  exitCode: number;
+  /** For a terminal, with a line end. */
+  text: string;
+}
+
+type Row = [name: string, ...lines: string[]];
+
+const mostNamed = 20;
+
+/** @throws BerthError `volume_unwritable` if there is no volume to look at */
+export async function checkVolume(config: InitConfig): Promise<Check> {
+  const { configDirectory, stateDirectory, repository, ref, directory } = config;
+  const found = await stat(configDirectory).catch(() => undefined);
+  if (!found?.isDirectory()) {
+    throw new BerthError(
+      'volume_unwritable',
+      `cannot use ${configDirectory}: there is no such directory; mount the volume there, or set BERTH_CONFIG_DIR`,
+    );
+  }
+  const wanted = { configDirectory, stateDirectory, repository: repository.url, ref, directory };
+  let volume: Volume;
+  try {
+    volume = await inspectVolume(wanted);
+  } catch (error) {
+    if (!(error instanceof BerthError) || error.code !== 'volume_damaged') throw error;
+    return describe(config, 'newer_format', [['why', error.message]]);
+  }
+  const steps = await look(config, volume);
+  const state = volume.state === 'complete' && steps.some(isDamage) ? 'damaged_tree' : volume.state;
+  return describe(config, state, [
+    ...(await holding(stateDirectory, volume)),
+    ...files(steps),
+    ...(volume.gitDamage === undefined ? [] : [['git', volume.gitDamage] as Row]),
+    ...volume.damaged.map((name): Row => ['record', `${name} cannot be read`]),
+    ...(await untracked(configDirectory, volume)),
+    ...(await keeping(stateDirectory)),
+    ['held by', await holder(stateDirectory)],
+  ]);
+}
+
+/** What reconciling would do with upstream as it was when it was last fetched. */
+async function look(config: InitConfig, { applied, pending }: Volume): Promise<Step[]> {
+  const record = pending ?? applied;
+  if (!record) return [];
+  const memory = remember({ applied, pending });
+  const { wanted } = await selectFiles({
+    commit: { tree: treeOf(record) },
+    directory: record.directory,
+    applied: new Map([...memory.applied, ...memory.pending]),
+    fold: tellsAll,
+    readBlob: async () => Buffer.from('/'),
+    log: silent,
+  });
+  const { configDirectory, localChanges } = config;
+  const { signal } = new AbortController();
+  return plan({ configDirectory, localChanges, fold: tellsAll, signal }, memory, wanted);
+}
+
+function isDamage({ action }: Step): boolean {
+  return 'reason' in action && ['restored', 'drift'].includes(action.reason);
+}
+
+async function holding(stateDirectory: string, { applied, pending }: Volume): Promise<Row[]> {
+  const rows: Row[] = [];
+  const name = ({ repository, ref, commit }: NonNullable<Volume['applied']>) =>
+    `${repository}${ref === null ? '' : ` (${ref})`} at ${commit.slice(0, 7)}`;
+  if (applied) {
+    const confirmed = await lastConfirmed(stateDirectory, applied).catch(() => undefined);
+    const since = confirmed ?? new Date(applied.fetched_at);
+    const minutes = Math.max(1, Math.round((Date.now() - since.getTime()) / 60_000));
+    const ago = formatDuration(minutes * 60_000);
+    rows.push(['holds', name(applied), `confirmed by the git server ${ago} ago`]);
+  }
+  if (pending) rows.push(['on its way', `to ${name(pending)}`]);
+  return rows;
+}
+
+function files(steps: readonly Step[]): Row[] {
+  if (steps.length === 0) return [];
+  const rows: Row[] = [['files', `${steps.filter(({ want }) => want).length} tracked`]];
+  const kinds: [string, (step: Step) => boolean][] = [
+    ['edited', ({ action }) => action.kind === 'keep' || action.kind === 'merge'],
+    ['missing', (step) => isDamage(step) && step.local.kind === 'missing'],
+    ['drifted', ({ action }) => 'reason' in action && action.reason === 'drift'],
+    ['damaged', (step) => isDamage(step) && step.local.kind !== 'missing'],
+    ['differing', ({ action }) => action.kind === 'write' || action.kind === 'remove'],
+  ];
+  const told = new Set<Step>();
+  for (const [name, is] of kinds) {
+    const all = steps.filter((step) => !told.has(step) && is(step));
+    for (const step of all) told.add(step);
+    if (all.length > 0) rows.push([name, ...shortened(all.map(({ path }) => path))]);
+  }
+  return rows;
+}
+
+async function untracked(configDirectory: string, { applied, pending }: Volume): Promise<Row[]> {
+  const memory = remember({ applied, pending });
+  const tracked = new Map([...memory.applied, ...memory.pending]);
+  const count = await reportUntracked(configDirectory, tracked, silent);
+  return count === 0 ? [] : [['untracked', `${count} files of executable configuration`]];
+}
+
+async function keeping(stateDirectory: string): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const name of ['conflicts', 'quarantine']) {
+    const names = await readdir(join(stateDirectory, name)).catch(() => []);
+    if (names.length > 0)
+      rows.push([name, `of ${names.length} runs, in ${stateDirectory}/${name}`]);
+  }
+  return rows;
+}
+
+/** A lease is anybody's text: only its name for people is shown. */
+async function holder(stateDirectory: string): Promise<string> {
+  const read = readFileBounded(join(stateDirectory, leaseFileName), 4096);
+  const text = (await read.catch(() => undefined))?.toString();
+  if (text === undefined) return 'nobody';
+  const name = /"holder":"([\w .-]{1,100})"/.exec(text)?.[1] ?? 'somebody';
+  return `${name}, or left over from there`;
+}
+
+function shortened(paths: string[]): string[] {
+  const shown = paths.slice(0, mostNamed).map((path) => JSON.stringify(path).slice(1, -1));
+  const rest = paths.length - shown.length;
+  return rest > 0 ? [...shown, `and ${rest} more`] : shown;
+}
+
+function describe({ configDirectory }: InitConfig, state: VolumeState, rows: Row[]): Check {
+  const { means, repair, exit } = volumeStates[state];
+  const all: Row[] = [
+    ['volume', configDirectory],
+    ['state', `${state}: ${means}`],
+    ...rows,
+    ['a run', repair],
+  ];
+  const lines = all.flatMap(([name, ...values]) =>
+    values.map((value, index) => `${(index === 0 ? name : '').padEnd(11)} ${value}\n`),
+  );
+  return { state, exitCode: exit, text: redact(lines.join('')) };
+}
+
+const nothing = (): void => undefined;
+const silent: Log = {
+  debug: nothing,
+  info: nothing,
+  warn: nothing,
+  error: nothing,
+  child: () => silent,
+};

@@ -1,0 +1,129 @@
+/**
+ * The credentials that are there: read, judged, and told where they cannot be used.
+ * Always holds: their tokens are never shown from then on; on the volume no symlink is followed; a
+ * file that is not there is nothing to warn of, for an API key or a setup-token needs none.
+ */
+import { realpath } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import {
+  type Credentials,
+  credentialsFileName,
+  credentialsLimit,
+  type Judgement,
+  judgeCredentials,
+  tokensIn,
+} from '../shared/credentials.ts';
+import { messageOf, systemCode } from '../shared/errors.ts';
+import { readFileBounded } from '../shared/files.ts';
+import type { Log } from '../shared/log.ts';
+import { neverShow } from '../shared/redact.ts';
+import type { CredentialsName, Known } from './credentials-choice.ts';
+import { lastGoodFile } from './record.ts';
+
+/** The digest of the source that the live one came from, beside the live one if it is known. */
+const lineageFile = 'source-digest';
+
+export interface CredentialsPlaces {
+  configDirectory: string;
+  stateDirectory: string;
+  source: string;
+  liveSource: string | undefined;
+  log: Log;
+}
+
+export interface Found {
+  known: Known;
+  /** The CLI has blanked the volume's file. */
+  blanked: boolean;
+  /** What the login server refused then. */
+  rejected: Credentials | undefined;
+  /** Somebody provides credentials that cannot be used. */
+  unusable: boolean;
+  /** What else the CLI keeps in the volume's file, such as the logins of MCP servers. */
+  others: Record<string, unknown>;
+}
+
+interface Place {
+  judgement: Judgement | undefined;
+  others: Record<string, unknown>;
+}
+
+export async function findCredentials(places: CredentialsPlaces): Promise<Found> {
+  const { configDirectory, stateDirectory, source, liveSource, log } = places;
+  const volume = await look('volume', join(configDirectory, credentialsFileName), log);
+  const lastGood = await look('last_good', join(stateDirectory, lastGoodFile), log);
+  const given = await look('source', source, log);
+  const live = liveSource === undefined ? undefined : await look('live', liveSource, log);
+  const known: Known = {};
+  for (const [name, place] of Object.entries({
+    volume,
+    source: given,
+    live,
+    last_good: lastGood,
+  })) {
+    if (place?.judgement?.kind !== 'valid') continue;
+    known[name as CredentialsName] = place.judgement.credentials;
+  }
+  if (known.live && liveSource && (await isOfAnotherSource(liveSource, known.source))) {
+    delete known.live;
+  }
+  const blanked = volume.judgement?.kind === 'blank';
+  const unusable = given.judgement !== undefined && given.judgement.kind !== 'valid';
+  const rejected = blanked ? known.last_good : undefined;
+  return { known, blanked, rejected, unusable, others: volume.others };
+}
+
+async function isOfAnotherSource(path: string, source: Credentials | undefined): Promise<boolean> {
+  const lineage = await readProvided(join(dirname(path), lineageFile), 256).catch(() => undefined);
+  const digest = lineage?.toString('utf8').trim();
+  return digest !== undefined && source !== undefined && digest !== source.digest;
+}
+
+/** Reads and judges; what cannot be used is told unless it is simply not there. */
+async function look(name: CredentialsName, path: string, log: Log): Promise<Place> {
+  const provided = name === 'source' || name === 'live';
+  let judgement: Judgement;
+  let others = {};
+  try {
+    const content = await (provided ? readProvided : readFileBounded)(path, credentialsLimit);
+    if (content === undefined) return { judgement: undefined, others };
+    others = othersIn(content);
+    judgement = judgeCredentials(content);
+    const noLogin = judgement.kind === 'torn' && Object.keys(others).length > 0;
+    if (noLogin && !content.includes('claudeAiOauth')) return { judgement: undefined, others };
+  } catch (error) {
+    judgement = { kind: 'torn', reason: messageOf(error) };
+    if (systemCode(error) === 'EACCES') {
+      judgement.reason += '; let init read it: for a Secret set fsGroup and defaultMode 0440';
+    }
+  }
+  if (judgement.kind === 'valid') {
+    for (const token of tokensIn(judgement.credentials)) neverShow(token);
+  } else {
+    const why = judgement.kind === 'blank' ? 'it holds no token' : judgement.reason;
+    log.warn('credentials_unreadable', `credentials cannot be used: ${why}`, { from: name, path });
+  }
+  return { judgement, others };
+}
+
+/** Whatever the file holds beside the login. */
+function othersIn(content: Buffer): Record<string, unknown> {
+  try {
+    const json: unknown = JSON.parse(content.toString('utf8'));
+    if (typeof json !== 'object' || json === null || Array.isArray(json)) return {};
+    const { claudeAiOauth: _, ...others } = json as Record<string, unknown>;
+    return others;
+  } catch {
+    return {};
+  }
+}
+
+/** What an operator mounts: a key of a Secret is a symlink, so here links are followed. */
+async function readProvided(path: string, limit: number): Promise<Buffer | undefined> {
+  try {
+    return await readFileBounded(await realpath(path), limit);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,19 @@
+/** One zlib stream out of a pack, at once. */
+import { inflateSync } from 'node:zlib';
+
+/**
+ * @param bytes begin with the stream and may reach beyond it
+ * @param size what it inflates to: no more is allocated
+ * @throws Error if it is damaged or of another size
+ */
+export function inflateObject(bytes: Buffer, size: number): { content: Buffer; used: number } {
+  const options = { info: true, chunkSize: Math.max(64, size + 1), maxOutputLength: size + 1 };
+  // The types of Node.js do not know `info`.
+  const { buffer, engine } = inflateSync(bytes, options) as unknown as {
+    buffer: Buffer;
+    engine: { bytesWritten: number };
+  };
+  if (buffer.length !== size)
+    throw new Error('an object in the pack has another size than it says');
+  return { content: buffer, used: engine.bytesWritten };
+}

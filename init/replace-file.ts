@@ -1,0 +1,53 @@
+/**
+ * Replacing one of very many files: durable under its temporary name before it takes its place, as
+ * `writeFileAtomic` does it, in a fifth of the time. Calls that take microseconds are made at once,
+ * for each round through the thread pool costs ten times as much; only the fsync, which waits for the
+ * disk, and large writes go there, several side by side.
+ */
+import { randomBytes } from 'node:crypto';
+import {
+  closeSync,
+  fchmodSync,
+  fsync,
+  openSync,
+  renameSync,
+  rmSync,
+  write,
+  writeSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { unwritable } from '../shared/files.ts';
+
+const fsyncLater = promisify(fsync);
+const writeLater = promisify(write);
+
+/** From this size on a write waits in the thread pool. */
+const large = 1024 * 1024;
+
+/**
+ * The directory of `path` must be there; the rename is durable when the caller has synced it.
+ * @param mode permission bits, regardless of the umask
+ * @throws BerthError `volume_unwritable`
+ */
+export async function replaceFile(path: string, content: Buffer, mode: number): Promise<void> {
+  const temporary = join(dirname(path), `.berth-${randomBytes(6).toString('hex')}.tmp`);
+  try {
+    const file = openSync(temporary, 'wx', mode);
+    try {
+      for (let at = 0; at < content.length; ) {
+        const rest = content.length - at;
+        if (rest < large) at += writeSync(file, content, at);
+        else at += (await writeLater(file, content, at, Math.min(rest, 16 * large))).bytesWritten;
+      }
+      fchmodSync(file, mode);
+      await fsyncLater(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw unwritable(path, error);
+  }
+}

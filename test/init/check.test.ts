@@ -1,0 +1,83 @@
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { volumeStates } from '../../init/volume-states.ts';
+import { type Harbour, openHarbour, walk } from './fixture.ts';
+import { runProgram } from './process.ts';
+
+const check = (harbour: Harbour, overrides: Record<string, string> = {}) =>
+  runProgram(harbour.environment(overrides), { arguments: ['--check'] });
+
+/** Every path with what a change would show in. */
+const everything = ({ volume }: Harbour) =>
+  walk(volume).map((path) => {
+    const { size, mtimeMs, ino } = statSync(join(volume, path));
+    return [path, size, mtimeMs, ino];
+  });
+
+t.test('--check tells each state by words and exit code, and changes nothing', async (t) => {
+  const harbour = await openHarbour(t, {
+    'CLAUDE.md': 'one\n',
+    'settings.json': '{}\n',
+    'a.md': 'a\n',
+  });
+  const { volume } = harbour;
+  const state = join(volume, '.berth');
+  const record = join(state, 'applied.json');
+  let whole = '';
+  const restore = async () => {
+    rmSync(volume, { recursive: true });
+    mkdirSync(volume);
+    await harbour.run();
+    whole = readFileSync(record, 'utf8');
+  };
+  const says = async (name: keyof typeof volumeStates, words: RegExp, overrides = {}) => {
+    const before = everything(harbour);
+    const asked = harbour.server.requests.length;
+    const { code, output } = await check(harbour, overrides);
+    t.equal(code, volumeStates[name].exit, `${name}: ${output}`);
+    t.match(output, new RegExp(`state +${name}: `));
+    t.match(output, words);
+    t.strictSame(everything(harbour), before, 'nothing is written');
+    t.equal(harbour.server.requests.length, asked, 'nobody is asked');
+  };
+  await says('empty', /everything is written/);
+  writeFileSync(join(volume, 'mine'), '');
+  await says('foreign', /no record of berth/);
+  await restore();
+  await says('complete', /holds +http.* at [0-9a-f]{7}\n +confirmed .* ago\nfiles +3 tracked\n/);
+  writeFileSync(join(volume, 'CLAUDE.md'), 'edited');
+  await says('complete', /edited +CLAUDE\.md/);
+  rmSync(join(volume, 'a.md'));
+  writeFileSync(join(volume, 'settings.json'), 'x');
+  await says('damaged_tree', /missing +a\.md\ndrifted +settings\.json/);
+  await restore();
+  await says('other_ref', /another ref/, { BERTH_REF: 'other' });
+  await says('other_ref', /another ref or directory/, { BERTH_REPO_PATH: 'sub' });
+  await says('other_repository', /another repository/, { BERTH_REPO: `${harbour.url}2` });
+  writeFileSync(join(state, 'pending.json'), whole);
+  await says('interrupted', /on its way +to http/);
+  rmSync(join(state, 'pending.json'));
+  writeFileSync(join(state, 'git/shallow'), 'x');
+  await says('damaged_git_directory', /git +shallow is garbage/);
+  writeFileSync(record, '{');
+  await says('damaged_record', /record +applied\.json cannot be read/);
+  writeFileSync(record, '{"version":7}');
+  await says('newer_format', /format version 7/);
+});
+
+t.test('--check says who holds the volume', async (t) => {
+  const harbour = await openHarbour(t);
+  await harbour.run();
+  t.match((await check(harbour)).output, /held by +nobody\n/);
+  const lease = { version: 1, owner: 'x', holder: 'serve on pod-1', beat: 1 };
+  writeFileSync(join(harbour.volume, '.berth/lease.json'), JSON.stringify(lease));
+  t.match((await check(harbour)).output, /held by +serve on pod-1/);
+});
+
+t.test('--check of what is no volume, or with wrong settings, ends as a run would', async (t) => {
+  const harbour = await openHarbour(t);
+  t.match(await check(harbour, { BERTH_CONFIG_DIR: '/nonexistent' }), { code: 73 });
+  t.match(await check(harbour, { BERTH_UID: 'x' }), { code: 64 });
+  t.strictSame(readdirSync(harbour.volume), []);
+});
