@@ -49,7 +49,10 @@ ${exitCodes()}
 }
 
 function table(definitions: Definitions): string {
-  const rows = Object.values(definitions).map(row).join('\n');
+  const rows = Object.values(definitions)
+    .filter(({ internal }) => !internal)
+    .map(row)
+    .join('\n');
   return `| setting | default | what it is |\n|---|---|---|\n${rows}\n`;
 }
 

@@ -1,0 +1,107 @@
+/**
+ * Who competes in `bench:init`: the shell script that berth replaces, git's own shallow clone, and
+ * berth's bundle. Each puts the same repository on a volume of its own.
+ */
+import { execFileSync } from 'node:child_process';
+import { cpSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gitEnvironment } from '../test/support/repository.ts';
+import type { Command } from './init-measure.ts';
+
+export interface Rival {
+  name: 'script' | 'git' | 'berth';
+  /** What it runs at every start, whatever is on the volume. */
+  command(place: Place): Command;
+}
+
+export interface Place {
+  /** With the login in it, as the script has it. */
+  url: string;
+  token: string;
+  volume: string;
+  /** For what does not belong on the volume. */
+  scratch: string;
+}
+
+/** Clones all of it, empties the volume, copies, and changes the owner: at every start. */
+const script = `
+set -e
+rm -rf "$SCRATCH/clone"
+git clone --quiet "$LOGIN_URL" "$SCRATCH/clone"
+find "$VOLUME" -mindepth 1 -maxdepth 1 -exec rm -rf {} +
+cp -a "$SCRATCH/clone/." "$VOLUME/"
+rm -rf "$VOLUME/.git"
+chown -R 1000:1000 "$VOLUME"
+`;
+
+/** The least that git itself can do; it keeps its directory on the volume. */
+const shallow = `
+set -e
+if [ -d "$VOLUME/.git" ]; then
+  git -C "$VOLUME" fetch --quiet --depth 1 origin main
+  git -C "$VOLUME" reset --quiet --hard FETCH_HEAD
+else
+  git clone --quiet --depth 1 "$LOGIN_URL" "$VOLUME"
+fi
+`;
+
+const root = join(import.meta.dirname, '..');
+
+/** As Dockerfile.init starts it: with its flags, its variables and compiled code made before. */
+const flags = imageFlags();
+const imageEnvironment = {
+  NODE_COMPILE_CACHE: join(tmpdir(), `berth-bench-bundles-${process.pid}`, 'compile-cache'),
+  MALLOC_ARENA_MAX: '1',
+};
+
+const bundles = join(tmpdir(), `berth-bench-bundles-${process.pid}`);
+
+/** What building the image does once, with a copy of the bundle that no other build touches. */
+export function prepareRivals(): void {
+  cpSync(join(root, 'dist'), bundles, { recursive: true });
+  process.once('exit', () => rmSync(bundles, { recursive: true, force: true }));
+  const [file, ...given] = [process.execPath, ...flags, join(bundles, 'berth-init.mjs')];
+  execFileSync(file, [...given, '--version'], { env: { ...process.env, ...imageEnvironment } });
+}
+
+function imageFlags(): string[] {
+  const dockerfile = readFileSync(join(root, 'Dockerfile.init'), 'utf8');
+  const entrypoint = /^ENTRYPOINT (\[.*\])$/m.exec(dockerfile)?.[1] ?? '[]';
+  return (JSON.parse(entrypoint) as string[]).filter((each) => each.startsWith('--'));
+}
+
+export const rivals: readonly Rival[] = [
+  { name: 'script', command: (place) => shell(script, place) },
+  { name: 'git', command: (place) => shell(shallow, place) },
+  {
+    name: 'berth',
+    command: ({ url, token, volume, scratch }) => ({
+      file: process.execPath,
+      arguments: [...flags, join(bundles, 'berth-init.mjs')],
+      environment: {
+        ...imageEnvironment,
+        PATH: process.env.PATH ?? '',
+        BERTH_REPO: url,
+        BERTH_GIT_TOKEN: token,
+        BERTH_CONFIG_DIR: volume,
+        BERTH_CREDENTIALS_SOURCE: join(scratch, 'credentials.json'),
+        BERTH_TERMINATION_LOG: join(scratch, 'termination-log'),
+        BERTH_TIMEOUT: '10m',
+      },
+    }),
+  },
+];
+
+function shell(text: string, { url, token, volume, scratch }: Place): Command {
+  return {
+    file: 'sh',
+    arguments: ['-c', text],
+    environment: {
+      ...gitEnvironment(),
+      LOGIN_URL: url.replace('://', `://oauth2:${token}@`),
+      VOLUME: volume,
+      SCRATCH: scratch,
+    },
+  };
+}

@@ -1,0 +1,108 @@
+/**
+ * Makes a bundle start fast and small, without touching its sources. Figures: docs/performance.md.
+ * Always holds: what a module offers to its users stays the same; only what berth never calls goes.
+ */
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import type { Plugin } from 'esbuild';
+
+const require = createRequire(import.meta.url);
+const undici = dirname(require.resolve('undici/package.json'));
+
+/**
+ * Node's own modules by `require`: an ESM import reads every export once to copy it, and that sets
+ * off getters which load what is never used (node:http alone: all of Node's own fetch, 14 MB).
+ */
+const builtins: Plugin = {
+  name: 'builtins',
+  setup(build) {
+    build.onResolve({ filter: /^node:/ }, ({ path, kind }) =>
+      kind === 'require-call' ? undefined : { path, namespace: 'builtin' },
+    );
+    build.onLoad({ filter: /.*/, namespace: 'builtin' }, ({ path }) => ({
+      contents: `module.exports = require(${JSON.stringify(path)});`,
+    }));
+  },
+};
+
+/** Of undici the parts that berth-init uses: its index loads every one. */
+const undiciParts = `
+  import EnvHttpProxyAgent from './lib/dispatcher/env-http-proxy-agent.js';
+  import Dispatcher from './lib/dispatcher/dispatcher.js';
+  import requestOf from './lib/api/api-request.js';
+  export { EnvHttpProxyAgent, Dispatcher };
+  export const fetch = (...given) => require('./lib/web/fetch').fetch(...given);
+  Dispatcher.prototype.request = requestOf;
+  export function request(url, { dispatcher, ...options }) {
+    const { origin, pathname, search } = new URL(url);
+    return dispatcher.request({ ...options, origin, path: pathname + search });
+  }
+`;
+
+const leanUndici: Plugin = {
+  name: 'undici',
+  setup(build) {
+    build.onResolve({ filter: /^undici$/ }, () => ({ path: 'undici', namespace: 'undici-parts' }));
+    build.onLoad({ filter: /.*/, namespace: 'undici-parts' }, () => ({
+      contents: undiciParts,
+      resolveDir: undici,
+    }));
+    // berth-init asks for HTTP/1.1 only; node:http2 costs 10 ms and 4 MB.
+    build.onLoad({ filter: /undici\/lib\/dispatcher\/client-h2\.js$/ }, () => ({
+      contents: 'module.exports = undefined;',
+    }));
+  },
+};
+
+/** Modules of which only a part is used, or only seldom, by what takes their place. */
+const lazily: Plugin = {
+  name: 'lazily',
+  setup(build) {
+    // Its messages are in English; the other 50 languages cost 10 ms.
+    build.onLoad({ filter: /zod\/v4\/locales\/index\.js$/ }, () => ({
+      contents: "export { default as en } from './en.js';",
+    }));
+    build.onResolve({ filter: /^pino-pretty$/ }, ({ namespace, resolveDir }) =>
+      namespace === 'lazily'
+        ? undefined
+        : { path: 'pino-pretty', namespace: 'lazily', pluginData: resolveDir },
+    );
+    build.onLoad({ filter: /.*/, namespace: 'lazily' }, ({ path, pluginData }) => ({
+      contents: `module.exports = (...given) => require('${path}')(...given);`,
+      resolveDir: pluginData,
+    }));
+  },
+};
+
+/** The library's arithmetic in JavaScript, by Node's own native one. */
+const native: Record<string, string> = {
+  pako: `
+    const { deflateSync, inflateSync } = require('node:zlib');
+    module.exports = { deflate: (data) => deflateSync(data), inflate: (data) => inflateSync(data) };
+  `,
+  'crc-32': `
+    const { crc32 } = require('node:zlib');
+    module.exports = { buf: (data, before) => crc32(data, before) | 0 };
+  `,
+  'sha.js/sha1.js': `
+    const { createHash } = require('node:crypto');
+    module.exports = function Sha1() { return createHash('sha1'); };
+  `,
+};
+
+const nativeArithmetic: Plugin = {
+  name: 'native-arithmetic',
+  setup(build) {
+    const names = Object.keys(native).join('|').replaceAll('.', '\\.');
+    build.onResolve({ filter: new RegExp(`^(${names})$`) }, ({ path }) => ({
+      path,
+      namespace: 'native',
+    }));
+    build.onLoad({ filter: /.*/, namespace: 'native' }, ({ path }) => ({
+      contents: native[path] ?? '',
+      resolveDir: join(undici, '..'),
+    }));
+  },
+};
+
+export const lean: Plugin[] = [builtins, leanUndici, lazily, nativeArithmetic];
