@@ -2,17 +2,13 @@
  * When GitHub's API is asked: at once where git is refused; otherwise beside the git server and once a
  * day at most, for what it says then (the end of the token, a new name) is only a warning.
  * Always holds: a run that goes well does not wait for it, but for two seconds once seven looks in a
- * row were cut short; of the token only a short digest is remembered on the volume.
+ * row were cut short.
  */
-import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { z } from 'zod';
-import { writeFileAtomic } from '../shared/files.ts';
 import type { Log } from '../shared/log.ts';
 import { type Preflight, type PreflightOptions, preflight } from './github.ts';
 import type { GitHubApp } from './github-app-settings.ts';
-import { githubFile, readVersioned } from './record.ts';
+import { remembered } from './github-memory.ts';
 
 const day = 24 * 3_600_000;
 /** Milliseconds before its end from which a token is warned about. */
@@ -20,17 +16,6 @@ const soon = 14 * day;
 /** Looks that may be cut short in a row before one is waited for, and for how many milliseconds. */
 const mostCutShort = 7;
 const patience = 2_000;
-
-const memory = z.object({
-  version: z.literal(1),
-  /** Names the login and the repository that were looked at. */
-  subject: z.string(),
-  looked_at: z.iso.datetime(),
-  /** Looks without an answer since the last one with one. */
-  cut_short: z.number().int().min(0),
-  token_expires_at: z.iso.datetime().optional(),
-});
-type Memory = z.infer<typeof memory>;
 
 export interface LookOptions extends Omit<PreflightOptions, 'isApp'> {
   stateDirectory: string;
@@ -52,10 +37,10 @@ export interface Look {
 /** Looks in the background if it is time to. */
 export async function lookAtGitHub(options: LookOptions): Promise<Look> {
   const { stateDirectory, app, log, now = Date.now } = options;
-  const path = join(stateDirectory, githubFile);
-  const subject = subjectOf(options);
-  const known = await recall(path);
-  const earlier = known.value?.subject === subject ? known.value : undefined;
+  const login = app ? `${app.id} ${app.installationId}` : (options.token ?? '');
+  const about = [options.apiUrl, options.path.toLowerCase(), login];
+  const known = await remembered(stateDirectory, about);
+  const earlier = known.value;
   const end = new AbortController();
   const signal = AbortSignal.any([options.signal, end.signal]);
   const looked = earlier ? now() - Date.parse(earlier.looked_at) : day;
@@ -63,20 +48,6 @@ export async function lookAtGitHub(options: LookOptions): Promise<Look> {
   const due = looked >= day || looked < 0;
   const ask = () => preflight({ ...options, isApp: app !== undefined, signal });
   let asked = due ? ask() : undefined;
-
-  const remember = async (found: Preflight | undefined): Promise<void> => {
-    if (known.newer) return;
-    const value: Memory = {
-      version: 1,
-      subject,
-      looked_at: new Date(now()).toISOString(),
-      cut_short: found?.answered ? 0 : (earlier?.cut_short ?? 0) + 1,
-      ...expiryField(
-        found?.answered ? found.tokenExpiresAt?.toISOString() : earlier?.token_expires_at,
-      ),
-    };
-    await writeFileAtomic(path, JSON.stringify(value), { mode: 0o600 });
-  };
 
   return {
     answer() {
@@ -92,7 +63,11 @@ export async function lookAtGitHub(options: LookOptions): Promise<Look> {
           log.warn('preflight_warning', `git works, but GitHub's API says: ${found.problem}`);
         }
         if (found?.answered) expiry = found.tokenExpiresAt?.toISOString();
-        await remember(found);
+        await known.replace({
+          looked_at: new Date(now()).toISOString(),
+          cut_short: found?.answered ? 0 : (earlier?.cut_short ?? 0) + 1,
+          token_expires_at: expiry,
+        });
       }
       if (expiry !== undefined) warnOfEnd(Date.parse(expiry), now(), log);
     },
@@ -101,10 +76,6 @@ export async function lookAtGitHub(options: LookOptions): Promise<Look> {
       await asked;
     },
   };
-}
-
-function expiryField(time: string | undefined): Pick<Memory, 'token_expires_at'> {
-  return time === undefined ? {} : { token_expires_at: time };
 }
 
 /** What was found if it is found within `wait` milliseconds. */
@@ -148,20 +119,4 @@ function warnOfEnd(end: number, now: number, log: Log): void {
       token_expires_at: new Date(end).toISOString(),
     },
   );
-}
-
-async function recall(path: string): Promise<{ value: Memory | undefined; newer: boolean }> {
-  try {
-    const read = await readVersioned(path, memory, 4_096);
-    return { value: read.kind === 'valid' ? read.value : undefined, newer: false };
-  } catch {
-    // A newer berth wrote it, and only to spare a question: it stays as it is.
-    return { value: undefined, newer: true };
-  }
-}
-
-function subjectOf({ apiUrl, path, token, app }: LookOptions): string {
-  const login = app ? `${app.id} ${app.installationId}` : (token ?? '');
-  const parts = [apiUrl, path.toLowerCase(), login];
-  return createHash('sha256').update(parts.join('\0')).digest('hex').slice(0, 12);
 }

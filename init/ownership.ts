@@ -6,12 +6,10 @@
  * the volume itself and berth's state come last of all (`handOver`), for root then has no way in.
  */
 import type { Stats } from 'node:fs';
-import { lstatSync, readdirSync } from 'node:fs';
 import { lchown, lstat } from 'node:fs/promises';
-import { join } from 'node:path';
-import { setImmediate as breathe } from 'node:timers/promises';
 import { BerthError, messageOf, systemCode } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
+import { findBelow, mayWrite, tellForeign } from './foreign-files.ts';
 import { forEachParallel } from './parallel.ts';
 
 export interface Owner {
@@ -45,12 +43,17 @@ export async function takeOwnership(
   if (!isRoot()) {
     const groups = new Set([...(process.getgroups?.() ?? []), process.getegid?.()]);
     const isForeign = (status: Stats) => !mayWrite(status, owner.uid, groups);
-    const found = await findBelow(roots, owner, isForeign, options);
-    tellForeign([...found.files, ...found.directories.flat()], owner, log);
+    const found = await findBelow(roots, isForeign, { ...options, refused: () => undefined });
+    tellForeign([...found.files, ...found.directories.flat()], owner.uid, log);
     return 0;
   }
   const isForeign = ({ uid, gid }: Stats) => uid !== owner.uid || gid !== owner.gid;
-  const { files, directories } = await findBelow(roots, owner, isForeign, options);
+  const { files, directories } = await findBelow(roots, isForeign, {
+    ...options,
+    refused: (directory, error) => {
+      throw refused(directory, owner, error);
+    },
+  });
   const levels = [files, ...directories.reverse()];
   for (const paths of levels) {
     await forEachParallel(paths, 16, signal, (path) => give(path, owner));
@@ -82,87 +85,11 @@ export async function handOver(roots: readonly string[], owner: Owner, log: Log)
   }
 }
 
-interface Found {
-  files: string[];
-  /** By depth, outermost first. */
-  directories: string[][];
-}
-
-/**
- * What lies below `roots` and fits. Asked one after the other without a promise each: a call takes
- * microseconds, and a round through the thread pool ten times as much.
- */
-async function findBelow(
-  roots: readonly string[],
-  owner: Owner,
-  fits: (status: Stats) => boolean,
-  { signal, except }: OwnershipOptions,
-): Promise<Found> {
-  const found: Found = { files: [], directories: [] };
-  const seen = new Set(roots);
-  let level = [...seen];
-  while (level.length > 0) {
-    const deeper: string[] = [];
-    const fitting: string[] = [];
-    for (const directory of level) {
-      signal.throwIfAborted();
-      await breathe();
-      for (const name of list(directory, owner)) {
-        const path = join(directory, name);
-        if (path === except || seen.has(path)) continue;
-        const status = lstatSync(path, { throwIfNoEntry: false });
-        // The CLI's sockets and temporary files may go at any moment.
-        if (!status) continue;
-        const isDirectory = status.isDirectory();
-        if (isDirectory) deeper.push(path);
-        if (fits(status)) (isDirectory ? fitting : found.files).push(path);
-      }
-    }
-    found.directories.push(fitting);
-    level = deeper;
-  }
-  return found;
-}
-
-/** The names in `directory`; none if it has gone, or is closed to one who only looks. */
-function list(directory: string, owner: Owner): string[] {
-  try {
-    return readdirSync(directory);
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT' || !isRoot()) return [];
-    throw refused(directory, owner, error);
-  }
-}
-
 async function give(path: string, owner: Owner): Promise<void> {
   try {
     await lchown(path, owner.uid, owner.gid);
   } catch (error) {
     if (systemCode(error) !== 'ENOENT') throw refused(path, owner, error);
-  }
-}
-
-/** Whether the CLI can write it, as its owner or by a group that it shares with this process. */
-function mayWrite(status: Stats, uid: number, groups: ReadonlySet<number | undefined>): boolean {
-  if (status.isSymbolicLink() || status.uid === uid) return true;
-  const wanted = status.isDirectory() ? 0o070 : 0o060;
-  return groups.has(status.gid) && (status.mode & wanted) === wanted;
-}
-
-function tellForeign(paths: readonly string[], { uid }: Owner, log: Log): void {
-  const own = process.geteuid?.();
-  if (own !== uid) {
-    log.warn(
-      'ownership_foreign',
-      `berth-init runs as user ${own} and the CLI as ${uid}: what is written here cannot all be used there; give both containers the same runAsUser, and BERTH_UID too`,
-    );
-  } else if (paths.length > 0) {
-    const some = paths.slice(0, 3).join(', ');
-    log.warn(
-      'ownership_foreign',
-      `the CLI (user ${uid}) cannot write ${paths.length} files on the volume, such as ${some}; let fsGroupChangePolicy be Always for one start, or run init once as root`,
-      { count: paths.length },
-    );
   }
 }
 

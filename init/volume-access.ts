@@ -4,7 +4,8 @@
  */
 import type { Stats } from 'node:fs';
 import { access, constants, stat, statfs } from 'node:fs/promises';
-import { BerthError } from '../shared/errors.ts';
+import { BerthError, systemCode } from '../shared/errors.ts';
+import { unwritable } from '../shared/files.ts';
 
 /** File systems that do not know fsGroup, by the number that statfs gives (statfs(2)). */
 const withoutFsGroup: Readonly<Record<number, string>> = {
@@ -22,6 +23,7 @@ export async function assertUsable(directory: string): Promise<void> {
   try {
     await access(directory, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (cause) {
+    if (systemCode(cause) === 'EROFS') throw unwritable(directory, cause);
     const type = (await statfs(directory).catch(() => undefined))?.type ?? 0;
     const process = { uid: userId(), gid: groupId(), groups: groupIds() };
     throw new BerthError('volume_unwritable', refusal(directory, status, type, process), { cause });
@@ -43,11 +45,14 @@ export function refusal(
 ): string {
   const permissions = (mode & 0o7777).toString(8);
   const cause = `cannot use ${directory}: it belongs to ${uid}:${gid} with mode ${permissions}, and berth-init runs as ${process.uid}:${process.gid}`;
+  const kind = withoutFsGroup[type];
+  if (process.uid === 0 && kind) {
+    return `${cause}; a volume of ${kind} may take no orders from root (root_squash): run init as the user that owns it there (runAsUser), or let its server allow root`;
+  }
   if (process.uid === 0) {
     return `${cause} without the capability DAC_OVERRIDE; add CHOWN, DAC_OVERRIDE and FOWNER`;
   }
   const byHand = `chown it on its server to ${process.uid}:${process.gid}, or run init as root with the capabilities CHOWN, DAC_OVERRIDE and FOWNER`;
-  const kind = withoutFsGroup[type];
   if (kind) return `${cause}; a volume of ${kind} ignores fsGroup: ${byHand}`;
   const others = process.groups.filter((group) => group !== process.gid);
   if (others.length > 0 && !others.includes(gid)) {

@@ -89,7 +89,7 @@ export async function takeOver(
 }
 
 /** Of the same shape as an owner's name: what is left of a killed one is swept up the same way. */
-function claimName(text: string, round: number): string {
+export function claimName(text: string, round: number): string {
   const digest = createHash('sha256').update(`${round} ${text}`).digest('hex');
   return [0, 8, 12, 16, 20]
     .map((at, part) => digest.slice(at, [8, 12, 16, 20, 32][part]))
