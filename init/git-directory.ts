@@ -50,6 +50,7 @@ export class GitDirectory {
   /** What was fetched in this run, read from memory where it can be. */
   #fresh: Pack | undefined;
   #mostBytes: number;
+  #url = '';
 
   /** @param mostBytes that a fetch may inflate to */
   constructor(path: string, mostBytes = Number.POSITIVE_INFINITY) {
@@ -101,6 +102,7 @@ export class GitDirectory {
    * @returns the id of the commit or annotated tag
    */
   async fetch({ transport, url, remoteRef }: FetchRequest): Promise<string> {
+    this.#url = url;
     const git = await loadGit();
     if (this.#isOutgrown()) {
       await this.remove();
@@ -177,6 +179,16 @@ export class GitDirectory {
   /** Makes `commit` the one that the next fetch offers as known. */
   async remember(commit: string): Promise<void> {
     await writeFileAtomic(join(this.path, head), `${commit}\n`);
+  }
+
+  /**
+   * What was fetched in this run may be named at very many paths.
+   * @throws BerthError if all of it together is more than may be
+   */
+  assertFits(tree: ReadonlyMap<string, { oid: string }>): void {
+    let bytes = 0;
+    for (const { oid } of tree.values()) bytes += this.#fresh?.sizeOf(oid) ?? 0;
+    if (bytes > this.#mostBytes) throw tooLarge(this.#url, this.#mostBytes);
   }
 
   /** The object, checked against its id. @throws Error if it is missing or damaged */

@@ -32,6 +32,8 @@ interface Entry extends IndexRow {
   type: ObjectType | undefined;
   /** How many deltas it is made of. */
   depth: number;
+  /** Bytes of the object itself. */
+  size: number;
 }
 
 interface Growing {
@@ -117,6 +119,11 @@ export class Pack {
     return this.#byId.has(oid);
   }
 
+  /** Bytes of an object; 0 if it is not in the pack. */
+  sizeOf(oid: string): number {
+    return this.#byId.get(oid)?.size ?? 0;
+  }
+
   /** One object; what was kept of a blob is given away. @throws Error if it is not in the pack */
   async read(oid: string): Promise<PackObject> {
     const entry = this.#byId.get(oid);
@@ -180,7 +187,16 @@ export class Pack {
       const { content, used } = inflateObject(bytes.subarray(header.length), header.size);
       const offset = this.#at;
       const crc = crc32(consume(header.length + used));
-      const entry = { header, offset, end: this.#at, crc, oid: '', type: undefined, depth: 0 };
+      const entry = {
+        header,
+        offset,
+        end: this.#at,
+        crc,
+        oid: '',
+        type: undefined,
+        depth: 0,
+        size: 0,
+      };
       this.#byOffset.set(offset, entry);
       this.#left -= 1;
       await this.#name(entry, content);
@@ -197,7 +213,16 @@ export class Pack {
       const end = this.#at + used;
       const offset = end - object.used - header.length;
       const { crc } = growing;
-      const entry: Entry = { header, offset, end, crc, oid: object.id(), type: 'blob', depth: 0 };
+      const entry: Entry = {
+        header,
+        offset,
+        end,
+        crc,
+        oid: object.id(),
+        type: 'blob',
+        depth: 0,
+        size: header.size,
+      };
       this.#byOffset.set(offset, entry);
       this.#byId.set(entry.oid, entry);
       this.#left = (this.#left ?? 0) - 1;
@@ -224,6 +249,7 @@ export class Pack {
   #settle(entry: Entry, type: ObjectType, content: Buffer): void {
     entry.type = type;
     entry.oid = idOf(type, content);
+    entry.size = content.length;
     this.#byId.set(entry.oid, entry);
     if (content.length >= large || this.#keptBytes + content.length > keptAtMost) return;
     this.#kept.set(entry, content);

@@ -20,6 +20,8 @@ export interface RemoteOptions {
   transport: Transport;
   signal: AbortSignal;
   log: Log;
+  /** The full id of the commit that an abbreviated one means: git servers do not tell. */
+  expand?: ((short: string) => Promise<string | undefined>) | undefined;
   /** Milliseconds before each further try. */
   retryDelays?: readonly number[];
 }
@@ -45,6 +47,7 @@ export interface Remote {
 const longestWait = 20_000;
 
 const fullId = /^[0-9a-f]{40}$/;
+const shortId = /^[0-9a-f]{7,39}$/;
 const safeRef = /^refs\/(?!.*(\.\.|\/\/|\/\.|\.lock))[^\s~^:?*[\\\p{Cc}]+$/u;
 
 export function createRemote(options: RemoteOptions): Remote {
@@ -116,6 +119,8 @@ export function createRemote(options: RemoteOptions): Remote {
           remoteRef: target !== undefined && safeRef.test(target) ? target : name,
         };
       }
+      const commit = ref !== undefined && shortId.test(ref) && (await options.expand?.(ref));
+      if (commit) return { commit, remoteRef: commit };
       throw notThere(url, ref, await list('refs/'));
     },
 

@@ -87,7 +87,14 @@ export async function wantedCommit(options: SourceOptions): Promise<Source> {
     fromServer(
       options,
       directory,
-      createRemote({ url: to, authenticated: token !== undefined, transport, signal, log }),
+      createRemote({
+        url: to,
+        authenticated: token !== undefined,
+        transport,
+        signal,
+        log,
+        expand: expander(config, token, transport, signal),
+      }),
     );
   try {
     if (config.githubApp) token = await tokenOf(config.githubApp, config, connect(url), signal);
@@ -199,6 +206,20 @@ async function fromVolume(
     ref: config.ref,
     failure: undefined,
     readBlob: (oid) => upstream.blob(oid, record.commit),
+  };
+}
+
+/** Asks GitHub what an abbreviated commit id means, where there is a GitHub to ask. */
+function expander(
+  { githubApiUrl: apiUrl, repository: { path } }: InitConfig,
+  token: string | undefined,
+  { dispatcher }: Transport,
+  signal: AbortSignal,
+): ((short: string) => Promise<string | undefined>) | undefined {
+  if (apiUrl === undefined) return undefined;
+  return async (short) => {
+    const { resolveCommit } = await import('./github.ts');
+    return resolveCommit({ apiUrl, path, token, dispatcher, signal }, short);
   };
 }
 

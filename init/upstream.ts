@@ -51,7 +51,9 @@ export class Upstream {
       let id = target.commit;
       if (remote && (await directory.fetched()) !== id) id = await remote.fetch(target, directory);
       const { content: text } = await directory.read(id);
-      return { id, text, tree: await readTree(text, (oid) => directory.read(oid)) };
+      const tree = await readTree(text, (oid) => directory.read(oid));
+      directory.assertFits(tree);
+      return { id, text, tree };
     });
   }
 

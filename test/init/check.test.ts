@@ -15,6 +15,9 @@ const everything = ({ volume }: Harbour) =>
     return [path, size, mtimeMs, ino];
   });
 
+// Many processes: on a busy machine they need their time.
+t.setTimeout(300_000);
+
 t.test('--check tells each state by words and exit code, and changes nothing', async (t) => {
   const harbour = await openHarbour(t, {
     'CLAUDE.md': 'one\n',
@@ -80,4 +83,11 @@ t.test('--check of what is no volume, or with wrong settings, ends as a run woul
   t.match(await check(harbour, { BERTH_CONFIG_DIR: '/nonexistent' }), { code: 73 });
   t.match(await check(harbour, { BERTH_UID: 'x' }), { code: 64 });
   t.strictSame(readdirSync(harbour.volume), []);
+});
+
+t.test('docs/init.md has the states as they are', async (t) => {
+  const page = readFileSync(join(import.meta.dirname, '../../docs/init.md'), 'utf8');
+  for (const [name, { means, repair, exit }] of Object.entries(volumeStates)) {
+    t.ok(page.includes(`| \`${name}\` | ${means} | ${repair} | ${exit} |\n`), name);
+  }
 });

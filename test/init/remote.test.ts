@@ -72,6 +72,18 @@ t.test('an unknown ref is answered with the nearest one', async (t) => {
   await t.rejects(remote.resolve(harbour.repository.head().slice(0, 8)), { message: /all its 40/ });
 });
 
+t.test('an abbreviated commit is asked of whoever can tell', async (t) => {
+  const harbour = await openHarbour(t);
+  const commit = harbour.repository.head();
+  const expand = async (short: string) => (commit.startsWith(short) ? commit : undefined);
+  const { remote, directory } = connect(t, harbour, { expand });
+  const target = await remote.resolve(commit.slice(0, 8));
+  t.equal(target.commit, commit);
+  await directory.open();
+  t.equal(await remote.fetch(target, directory), commit);
+  await t.rejects(remote.resolve('0123abc'), { message: /all its 40/ });
+});
+
 t.test('an empty repository is told as such', async (t) => {
   const harbour = await openHarbour(t);
   const { execFileSync } = await import('node:child_process');

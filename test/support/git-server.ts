@@ -138,7 +138,7 @@ export async function startGitServer(options: {
 
 function concerns(fault: GitFault, url: string, isPack: boolean): boolean {
   // Faults in the middle of a pack leave the requests before it alone.
-  if (fault.kind === 'stall' || fault.kind === 'drop') return isPack;
+  if (['stall', 'drop', 'flip'].includes(fault.kind)) return isPack;
   // The new place may be on this server: it must answer there.
   if (fault.kind === 'redirect') return !url.startsWith(fault.to);
   return true;

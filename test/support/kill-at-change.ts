@@ -3,7 +3,7 @@
  * the file system, just before that is made; so every moment that leaves a volume different can be
  * met, and met again. Without the variable it writes the number of changes to COUNT_CHANGES_TO.
  */
-import { writeFileSync } from 'node:fs';
+import fs from 'node:fs';
 import promises, { open } from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 
@@ -39,8 +39,19 @@ watch(promises, [
   'open',
 ]);
 watch(promises, ['chmod', 'lchown', 'chown', 'cp']);
+watch(fs, ['openSync', 'writeSync', 'writeFileSync', 'fsyncSync', 'fdatasyncSync', 'fchmodSync']);
+watch(fs, [
+  'mkdirSync',
+  'renameSync',
+  'rmSync',
+  'rmdirSync',
+  'unlinkSync',
+  'symlinkSync',
+  'linkSync',
+]);
 syncBuiltinESMExports();
 
+const { writeFileSync } = fs;
 process.on('exit', () => {
   if (COUNT_CHANGES_TO) writeFileSync(COUNT_CHANGES_TO, String(changes));
 });

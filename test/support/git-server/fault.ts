@@ -13,6 +13,8 @@ export type GitFault = { times?: number } /** `retryAfter`: seconds. */ & (
   | { kind: 'stall'; afterBytes: number }
   /** Sends so many bytes of the pack's response and breaks the connection. */
   | { kind: 'drop'; afterBytes: number }
+  /** Sends the pack's response with one bit changed, at this byte of it. */
+  | { kind: 'flip'; atByte: number }
   /** A login page with status 200, as captive portals and some proxies send it. */
   | { kind: 'html' }
   /** Moved for good, as a renamed repository is. `to`: the URL of the new repository. */
@@ -42,11 +44,26 @@ export function applyFault(
       response.writeHead(fault.status).end(`fault: ${fault.status}\n`);
       return 'handled';
     }
+    case 'flip':
+      flipAt(response, fault.atByte);
+      return 'cut';
     case 'stall':
     case 'drop':
       cutAfter(response, fault.afterBytes, fault.kind === 'drop');
       return 'cut';
   }
+}
+
+function flipAt(response: ServerResponse, atByte: number): void {
+  const write = response.write.bind(response) as (chunk: Buffer) => boolean;
+  let at = 0;
+  response.write = ((chunk: Buffer) => {
+    const place = atByte - at;
+    at += chunk.length;
+    const changed = Buffer.from(chunk);
+    if (place >= 0 && place < changed.length) changed.writeUInt8((changed[place] ?? 0) ^ 4, place);
+    return write(changed);
+  }) as ServerResponse['write'];
 }
 
 /** Lets so many bytes of the body through; the rest is lost, and so is the end of the response. */

@@ -1,0 +1,84 @@
+/** Runs that were cut short on their way from one commit to another, when upstream is already further. */
+import { copyFileSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { openHarbour } from './fixture.ts';
+import { runProgram } from './process.ts';
+
+const preload = join(import.meta.dirname, '../support/kill-at-change.ts');
+const one = { 'a.md': 'a one\n', 'b.md': 'b one\n', 'settings.json': '{"one":1}\n' };
+const two = {
+  'a.md': 'a two\n',
+  'b.md': 'b two\n',
+  'settings.json': '{"two":2}\n',
+  'new.md': 'n\n',
+};
+
+/** A volume on which a run to `two` wrote all files and was killed before it could say so. */
+async function interrupt(t: Test) {
+  const harbour = await openHarbour(t, one);
+  const state = join(harbour.volume, '.berth');
+  await harbour.run();
+  copyFileSync(join(state, 'applied.json'), join(state, 'one.json'));
+  harbour.repository.commit(two);
+  await harbour.run();
+  renameSync(join(state, 'applied.json'), join(state, 'pending.json'));
+  renameSync(join(state, 'one.json'), join(state, 'applied.json'));
+  return { harbour, state };
+}
+
+t.test('what it had written is no edit when upstream has moved on', async (t) => {
+  const { harbour } = await interrupt(t);
+  const three = { ...one, 'b.md': 'b three\n' };
+  harbour.repository.commit({ ...three, 'new.md': null });
+  t.match(await harbour.run(), {
+    volume: 'interrupted',
+    conflicts: 0,
+    drift: 0,
+    kept: 0,
+    merged: 0,
+  });
+  t.strictSame(harbour.tree(), three);
+  t.match(await harbour.run(), { volume: 'complete', written: 0 });
+});
+
+t.test('nor when the next run is killed too, at any change it makes', async (t) => {
+  t.setTimeout(300_000);
+  const three = { ...one, 'b.md': 'b three\n' };
+  const NODE_OPTIONS = `--import=${preload}`;
+  let announced = 0;
+  let changes = 0;
+  // The first time through it is only counted.
+  for (const share of [1, 0.45, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9]) {
+    const { harbour, state } = await interrupt(t);
+    const change = Math.round(share * changes);
+    harbour.repository.commit({ ...three, 'new.md': null });
+    const before = readFileSync(join(state, 'pending.json'), 'utf8');
+    const counter = join(harbour.directory, 'changes');
+    const what: Record<string, string> =
+      changes === 0 ? { COUNT_CHANGES_TO: counter } : { KILL_AT_CHANGE: `${change}` };
+    const { signal } = await runProgram(harbour.environment({ NODE_OPTIONS, ...what }));
+    if (changes === 0) changes = Number(readFileSync(counter, 'utf8'));
+    else t.equal(signal, 'SIGKILL', `at ${change} of ${changes}`);
+    const pending = join(state, 'pending.json');
+    if (existsSync(pending) && readFileSync(pending, 'utf8') !== before) announced += 1;
+    t.match(await harbour.run(), { conflicts: 0, drift: 0, kept: 0, merged: 0 }, `at ${change}`);
+    t.strictSame(harbour.tree(), three, `at ${change}`);
+  }
+  t.ok(announced > 0, 'some kills came between the announcement and the end');
+});
+
+t.test('an edit made before it is not lost on the way', async (t) => {
+  const harbour = await openHarbour(t, { 'notes.md': 'a\n\nb\n\nc\n' });
+  const state = join(harbour.volume, '.berth');
+  await harbour.run();
+  writeFileSync(join(harbour.volume, 'notes.md'), 'mine\n\nb\n\nc\n');
+  copyFileSync(join(state, 'applied.json'), join(state, 'one.json'));
+  harbour.repository.commit({ 'notes.md': 'a\n\nb\n\ntwo\n' });
+  await harbour.run();
+  t.equal(harbour.read('notes.md'), 'mine\n\nb\n\ntwo\n');
+  renameSync(join(state, 'one.json'), join(state, 'applied.json'));
+  harbour.repository.commit({ 'notes.md': 'a\n\nthree\n\ntwo\n' });
+  await harbour.run();
+  t.match(harbour.read('notes.md'), /^mine\n\nthree\n\ntwo\n$/);
+});
