@@ -9,10 +9,10 @@ import {
   logPretty,
   stateDirectory,
   stateDirectoryOf,
+  terminationLog,
   workspaceDirectory,
 } from '../shared/common-settings.ts';
 import { type Environment, readSettings, setting } from '../shared/config.ts';
-import type { Level } from '../shared/log.ts';
 import { neverShow } from '../shared/redact.ts';
 import { choice, duration, integer, path, size, text } from '../shared/setting-types.ts';
 import {
@@ -162,13 +162,7 @@ export const initDefinitions = {
   }),
   logLevel,
   logPretty,
-  terminationLog: setting({
-    name: 'BERTH_TERMINATION_LOG',
-    schema: path,
-    default: '/dev/termination-log',
-    description:
-      "The existing file that gets one line of cause and remedy on failure: the container's terminationMessagePath.",
-  }),
+  terminationLog,
 };
 
 export interface InitConfig {
@@ -254,33 +248,6 @@ export function readInitConfig(environment: Environment): InitSettings {
     },
     warnings,
     advice,
-  };
-}
-
-/** How to report, which must be known even when another setting is wrong. */
-export interface Reporting {
-  level: Level;
-  pretty: boolean;
-  terminationLog: string;
-}
-
-/** The settings of reporting alone; their defaults where they are wrong themselves. */
-export function readReporting(environment: Environment): Reporting {
-  const read = <T>(read: () => T, otherwise: T): T => {
-    try {
-      return read();
-    } catch {
-      return otherwise;
-    }
-  };
-  const { terminationLog } = initDefinitions;
-  return {
-    level: read(() => readSettings({ logLevel }, environment).settings.logLevel, 'info'),
-    pretty: read(() => readSettings({ logPretty }, environment).settings.logPretty, false),
-    terminationLog: read(
-      () => readSettings({ terminationLog }, environment).settings.terminationLog,
-      '/dev/termination-log',
-    ),
   };
 }
 

@@ -12,10 +12,10 @@ import { type Credentials, credentialsFileName } from '../shared/credentials.ts'
 import { writeFileAtomic } from '../shared/files.ts';
 import type { Lease } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
+import type { Aside } from '../shared/set-aside.ts';
 import { type CredentialsName, type CredentialsPolicy, choose } from './credentials-choice.ts';
 import { type CredentialsPlaces, type Found, findCredentials } from './credentials-found.ts';
 import { credentialsMemoryFile, lastGoodFile, readVersioned } from './record.ts';
-import type { Aside } from './set-aside.ts';
 
 const memory = z.object({
   version: z.literal(1),

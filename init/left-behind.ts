@@ -5,7 +5,7 @@
 import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readFileBounded, writeFileAtomic } from '../shared/files.ts';
-import type { Aside } from './set-aside.ts';
+import type { Aside } from '../shared/set-aside.ts';
 
 /** To the last @ of the line, for a token may hold one. */
 const login = /:\/\/\S*@/g;

@@ -3,14 +3,13 @@
  * how it went: by its exit code, its log and the container's termination message.
  * Always holds: this is the only place of the program that ends the process.
  */
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { asBerthError, BerthError } from '../shared/errors.ts';
 import { createLog, type Log } from '../shared/log.ts';
 import { redact } from '../shared/redact.ts';
+import { leaveTerminationMessage, readReporting } from '../shared/reporting.ts';
 import { formatDuration } from '../shared/units.ts';
 import { version } from '../shared/version.ts';
-import { type InitConfig, initDefinitions, readInitConfig, readReporting } from './config.ts';
+import { type InitConfig, initDefinitions, readInitConfig } from './config.ts';
 import { prepare } from './prepare.ts';
 import { volumeStates } from './volume-states.ts';
 
@@ -62,7 +61,10 @@ async function main(): Promise<number> {
     });
     const report = await prepare(config, log, withDeadline(stop.signal, config));
     if (report.remote_error) {
-      await tell(reporting.terminationLog, `went on without it: ${report.remote_error.message}`);
+      await leaveTerminationMessage(
+        reporting.terminationLog,
+        `went on without it: ${report.remote_error.message}`,
+      );
     }
     return 0;
   } catch (thrown) {
@@ -108,20 +110,8 @@ async function fail(thrown: unknown, terminationLog: string, log: Log): Promise<
   // A stack helps only with a bug; otherwise the message says it all.
   const why = code === 'internal' ? { error } : error.cause ? { error: error.cause } : {};
   log.error('failed', error.message, { code, exit_code: exitCode, ...why });
-  await tell(terminationLog, error.message);
+  await leaveTerminationMessage(terminationLog, error.message);
   return error.exitCode;
-}
-
-/** Kubernetes shows up to 4 KiB of this file as the reason why the container ended. */
-async function tell(path: string, message: string): Promise<void> {
-  const line = redact(message.replace(/:\n +- /, ': ').replace(/\n +- /g, '; '));
-  try {
-    // Not created: outside Kubernetes nobody reads it.
-    const file = await open(path, constants.O_WRONLY | constants.O_TRUNC | constants.O_NOFOLLOW);
-    await file.writeFile(`${line.slice(0, 2_000)}\n`).finally(() => file.close());
-  } catch {
-    // Only a message: the log and the exit code say the same.
-  }
 }
 
 const [argument] = process.argv.slice(2);

@@ -12,7 +12,7 @@ import { systemCode } from '../shared/errors.ts';
 import { readFileBounded, unwritable, writeFileAtomic } from '../shared/files.ts';
 import type { Lease } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
-import type { Aside } from './set-aside.ts';
+import type { Aside } from '../shared/set-aside.ts';
 
 const fileName = '.claude.json';
 const backups = 'backups';

@@ -8,10 +8,10 @@ import { lstat, mkdir, open, rename, rm, rmdir, symlink } from 'node:fs/promises
 import { dirname, join } from 'node:path';
 import { systemCode } from '../shared/errors.ts';
 import { inside, obstructedParent, syncDirectory } from '../shared/files.ts';
+import type { Aside } from '../shared/set-aside.ts';
 import { forEachParallel } from './parallel.ts';
 import { unsafeTarget } from './paths.ts';
 import { replaceFile } from './replace-file.ts';
-import type { Aside } from './set-aside.ts';
 import type { TreeEntry } from './tree.ts';
 
 /**

@@ -67,7 +67,7 @@ export const pendingFile = 'pending.json';
 export const credentialsMemoryFile = 'credentials.json';
 export const reportFile = 'report.json';
 export const githubFile = 'github.json';
-export const lastGoodFile = 'last-good-credentials.json';
+export { lastGoodFile } from '../shared/state-directory.ts';
 
 export function readTreeRecord(directory: string, name: string): Promise<Read<TreeRecord>> {
   return readVersioned(join(directory, name), record, limit);

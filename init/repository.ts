@@ -9,6 +9,8 @@ import { neverShow } from '../shared/redact.ts';
 export interface Repository {
   /** `https://github.com/owner/name`: names the repository in logs, records and errors. */
   url: string;
+  /** The URL as it was given, which is what the server is asked for: not every one needs no `.git`. */
+  remoteUrl: string;
   /** `owner/name`: the path without slashes at its ends. */
   path: string;
   /** Whether GitHub itself hosts it, not an Enterprise server or another product. */
@@ -57,14 +59,19 @@ function fromUrl(url: URL): Repository {
   const token = password || username;
   return {
     url: `${url.protocol}//${url.host}/${path}`,
+    remoteUrl: `${url.protocol}//${url.host}/${trimmed(url.pathname)}`,
     path,
     onGitHub: /^(www\.)?github\.com$/.test(url.hostname),
     login: token ? { username: password ? username : undefined, token } : undefined,
   };
 }
 
+function trimmed(path: string): string {
+  return path.replace(/^\/+|\/+$/g, '');
+}
+
 function withoutSuffix(path: string): string {
-  return path.replace(/^\/+|\/+$/g, '').replace(/\.git$/, '');
+  return trimmed(path).replace(/\/?\.git$/, '');
 }
 
 function decode(text: string): string {

@@ -6,6 +6,7 @@
 import { join } from 'node:path';
 import { BerthError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
+import type { Aside } from '../shared/set-aside.ts';
 import { formatDuration } from '../shared/units.ts';
 import { Bases, secureBases } from './bases.ts';
 import type { InitConfig } from './config.ts';
@@ -15,7 +16,6 @@ import type { GitHubApp } from './github-app-settings.ts';
 import type { Look } from './github-look.ts';
 import { createRemote, type Remote, type Target } from './remote.ts';
 import { lastConfirmed } from './report.ts';
-import type { Aside } from './set-aside.ts';
 import { assertDirectory, volumeEntries } from './subdirectory.ts';
 import { createTransport, type Transport } from './transport.ts';
 import { type Commit, treeOf, Upstream } from './upstream.ts';
@@ -56,7 +56,7 @@ export async function wantedCommit(options: SourceOptions): Promise<Source> {
     options.signal,
     AbortSignal.timeout(Math.ceil(config.timeout * 0.75)),
   ]);
-  const { url } = config.repository;
+  const { remoteUrl: url } = config.repository;
   const { username } = config;
   let { token } = config;
   const transports: Transport[] = [];

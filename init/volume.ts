@@ -6,6 +6,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import type { Aside } from '../shared/set-aside.ts';
 import { findGitDamage } from './git-damage.ts';
 import { saveGitDirectory } from './left-behind.ts';
 import {
@@ -18,7 +19,6 @@ import {
   reportFile,
   type TreeRecord,
 } from './record.ts';
-import type { Aside } from './set-aside.ts';
 import { sweep } from './sweep.ts';
 import type { VolumeState } from './volume-states.ts';
 

@@ -12,6 +12,7 @@ import { BerthError, systemCode } from '../shared/errors.ts';
 import { inside, syncDirectory, unwritable } from '../shared/files.ts';
 import type { Lease } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
+import type { Aside } from '../shared/set-aside.ts';
 import { Bases } from './bases.ts';
 import { keepBases, mergeEdits } from './edits.ts';
 import { type Status, statusOf } from './local-file.ts';
@@ -38,7 +39,6 @@ import {
 import { appliedFile, pendingFile, type TreeRecord, writeTreeRecord } from './record.ts';
 import { foundBy, recordOf } from './record-of.ts';
 import { selectFiles } from './select.ts';
-import type { Aside } from './set-aside.ts';
 import type { Tree } from './tree.ts';
 import type { Commit } from './upstream.ts';
 

@@ -69,7 +69,7 @@ function exitCodes(): string {
   }
   return [...titles]
     .sort(([a], [b]) => a - b)
-    .map(([exit, all]) => `| ${exit} | ${exit === 70 ? 'A bug in berth' : all[0]} |`)
+    .map(([exit, all]) => `| ${exit} | ${exit === 70 ? 'A bug in berth' : all.join('; ')} |`)
     .join('\n');
 }
 

@@ -9,11 +9,17 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 
+/** What a Date can hold: anything else would be no time. */
+const time = z.number().min(0).max(8.64e15);
+
+/** Printable, without space, quote and backslash: a token, not a text that is made to be redacted. */
+const token = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]{0,4096}$/, { error: 'not a token' });
+
 const oauth = z.looseObject({
-  accessToken: z.string(),
-  refreshToken: z.string().nullish(),
-  expiresAt: z.number(),
-  refreshTokenExpiresAt: z.number().nullish(),
+  accessToken: token,
+  refreshToken: token.nullish(),
+  expiresAt: time,
+  refreshTokenExpiresAt: time.nullish(),
   scopes: z.array(z.string()).min(1),
 });
 
@@ -58,7 +64,7 @@ export function judgeCredentials(content: string | Uint8Array): Judgement {
     return { kind: 'torn', reason: `${issue?.path.join('.') || 'it'}: ${issue?.message}` };
   }
   const { accessToken, refreshToken, expiresAt, refreshTokenExpiresAt } = parsed.data.claudeAiOauth;
-  if (!accessToken.trim()) return { kind: 'blank' };
+  if (accessToken === '') return { kind: 'blank' };
   return {
     kind: 'valid',
     credentials: {

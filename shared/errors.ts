@@ -43,11 +43,12 @@ export const errorTable = {
   usage_limit: kind(70, 429, true, "The account's usage limit is reached"),
   interrupted: kind(70, 499, true, 'The turn was interrupted'),
   turn_failed: kind(70, 502, false, 'The CLI ended the turn with an error'),
+  worker_lost: kind(70, 502, false, 'The CLI ended in the middle of the turn'),
   model_unavailable: kind(70, 502, true, 'The model API failed'),
   cli_unavailable: kind(69, 503, true, 'The Claude Code CLI cannot be started'),
-  login_required: kind(69, 503, false, 'The CLI is not logged in'),
-  draining: kind(69, 503, true, 'The server is stopping'),
-  prompt_timeout: kind(69, 504, true, 'The prompt took too long'),
+  login_required: kind(70, 503, false, 'The CLI is not logged in'),
+  draining: kind(70, 503, true, 'The server is stopping'),
+  prompt_timeout: kind(70, 504, false, 'The prompt took too long'),
 } as const satisfies Record<string, ErrorKind>;
 
 export type ErrorCode = keyof typeof errorTable;

@@ -14,6 +14,8 @@ export type EventName =
   | 'lease_acquired'
   | 'lease_lost'
   | 'lease_released'
+  | 'lease_left'
+  | 'volume_repaired'
   // init
   | 'preflight'
   | 'preflight_warning'
@@ -23,7 +25,6 @@ export type EventName =
   | 'remote_failed'
   | 'fetched'
   | 'volume_inspected'
-  | 'volume_repaired'
   | 'config_drift'
   | 'local_change'
   | 'path_skipped'

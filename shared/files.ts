@@ -45,7 +45,8 @@ export async function writeFileAtomic(
     await rename(temporary, path);
     if (options.syncDirectory ?? true) await syncDirectory(dirname(path));
   } catch (error) {
-    await rm(temporary, { force: true });
+    // Where this fails too, the first failure is the one to tell.
+    await rm(temporary, { force: true }).catch(() => undefined);
     throw error instanceof BerthError ? error : unwritable(path, error);
   }
 }

@@ -2,11 +2,11 @@
  * The lease as a file. Always holds: it is whole or absent; it is created only where none is; and of
  * all who want to replace the same dead one only one may, who has made the claim on just that text.
  */
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { renameSync } from 'node:fs';
 import { link, rm, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
-import { systemCode } from './errors.ts';
+import { messageOf, systemCode } from './errors.ts';
 import { readFileBounded } from './files.ts';
 
 const leaseFile = z.object({
@@ -30,6 +30,29 @@ export async function readLease(path: string): Promise<string> {
   }
 }
 
+/** What there is of the lease that `owner` holds; only another's record says that it was lost. */
+export type Look =
+  | { kind: 'mine' }
+  | { kind: 'other'; holder: string | undefined }
+  | { kind: 'absent' }
+  | { kind: 'unreadable'; reason: string };
+
+/** An owner is told in every version. */
+const anyVersion = z.object({ owner: z.string(), holder: z.string().optional() });
+
+export async function lookAtLease(path: string, owner: string): Promise<Look> {
+  try {
+    const content = await readFileBounded(path, 4096);
+    if (content === undefined) return { kind: 'absent' };
+    const found = anyVersion.safeParse(JSON.parse(content.toString('utf8')));
+    if (!found.success) return { kind: 'unreadable', reason: `${path} names no owner` };
+    if (found.data.owner === owner) return { kind: 'mine' };
+    return { kind: 'other', holder: found.data.holder };
+  } catch (error) {
+    return { kind: 'unreadable', reason: messageOf(error) };
+  }
+}
+
 /** What the text says, if it is a lease of this version; a newer one still shows its heartbeats. */
 export function parseLease(text: string): LeaseFile | undefined {
   try {
@@ -41,7 +64,7 @@ export function parseLease(text: string): LeaseFile | undefined {
 
 /** Creates the lease if there is none. */
 export function createLease(path: string, mine: LeaseFile): Promise<boolean> {
-  return createOnce(path, `${path}.${mine.owner}`, mine);
+  return createOnce(path, temporaryName(path), mine);
 }
 
 /**
@@ -54,14 +77,15 @@ export async function replaceLease(
   mine: LeaseFile,
   stillMay: () => boolean = () => true,
 ): Promise<boolean> {
-  const temporary = `${path}.${mine.owner}`;
-  await writeFile(temporary, JSON.stringify(mine), { mode: 0o644 });
-  if (stillMay()) {
+  const temporary = temporaryName(path);
+  try {
+    await writeFile(temporary, JSON.stringify(mine), { flag: 'wx', mode: 0o644 });
+    if (!stillMay()) return false;
     renameSync(temporary, path);
     return true;
+  } finally {
+    await rm(temporary, { force: true }).catch(() => undefined);
   }
-  await rm(temporary, { force: true });
-  return false;
 }
 
 /**
@@ -77,14 +101,14 @@ export async function takeOver(
   mine: LeaseFile,
 ): Promise<'taken' | 'changed' | 'claimed'> {
   const claim = `${path}.${claimName(text, round)}`;
-  if (!(await createOnce(claim, `${path}.${mine.owner}`, mine))) return 'claimed';
+  if (!(await createOnce(claim, temporaryName(path), mine))) return 'claimed';
   try {
     if ((await readLease(path)) !== text) return 'changed';
     await replaceLease(path, mine);
     return 'taken';
   } finally {
     // Only now: whoever claims the same text from here on finds another one in the file.
-    await rm(claim, { force: true });
+    await rm(claim, { force: true }).catch(() => undefined);
   }
 }
 
@@ -94,6 +118,11 @@ export function claimName(text: string, round: number): string {
   return [0, 8, 12, 16, 20]
     .map((at, part) => digest.slice(at, [8, 12, 16, 20, 32][part]))
     .join('-');
+}
+
+/** Of the same shape too; a new one each time, so that nothing is done twice under one name. */
+function temporaryName(path: string): string {
+  return `${path}.${randomUUID()}`;
 }
 
 /** link fails where the name exists, on every file system, and makes a file that is whole. */
@@ -107,6 +136,6 @@ async function createOnce(path: string, temporary: string, content: LeaseFile): 
     if (['EEXIST', 'ENOENT'].includes(systemCode(error) ?? '')) return false;
     throw error;
   } finally {
-    await rm(temporary, { force: true });
+    await rm(temporary, { force: true }).catch(() => undefined);
   }
 }

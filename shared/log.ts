@@ -1,14 +1,22 @@
 /**
  * The log: one JSON line an event, as Loki wants it, or short lines for a person.
- * Always holds: a string level, an `event` from the one list, no line over 12 KiB, and no secret:
- * every line passes `redact` as text before it is written. Prompts and answers are never given to it.
+ * Always holds: each line is JSON with a string level and an `event` from the one list, none is over
+ * 12 KiB, and none shows a secret: every text of a line, key or value, is redacted by itself, so that
+ * no secret can be one that breaks the line. Prompts and answers are never given to it.
  */
 import { type DestinationStream, pino, stdTimeFunctions } from 'pino';
 import pretty from 'pino-pretty';
 import type { EventName } from './events.ts';
-import { redact } from './redact.ts';
+import { redactValue } from './redact.ts';
 
-export type Fields = Record<string, unknown> & { error?: unknown };
+/** Anything but what the log itself says of a line. */
+export type Fields = Record<string, unknown> & {
+  error?: unknown;
+  level?: never;
+  time?: never;
+  service?: never;
+  event?: never;
+};
 
 export interface Log {
   debug(event: EventName, message: string, fields?: Fields): void;
@@ -42,8 +50,8 @@ export function createLog(options: LogOptions): Log {
       errorKey: 'error',
       timestamp: stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
-      serializers: { error: describeError },
-      hooks: { streamWrite: (line) => bounded(redact(line)) },
+      serializers: { error: (error) => describeError(error) },
+      hooks: { streamWrite: (line) => `${shown(line, options)}\n` },
     },
     options.pretty
       ? forPeople(options.destination)
@@ -66,29 +74,52 @@ function wrap(logger: pino.Logger): Log {
   };
 }
 
+/** How many causes of causes are told: an error may be its own. */
+const deepestCause = 8;
+
 /** An error as fields: its class, code, message and the messages of its causes; the stack last. */
-function describeError(error: unknown): unknown {
+function describeError(error: unknown, depth = 0): unknown {
   if (!(error instanceof Error)) return error;
   const { code } = error as { code?: unknown };
   return {
     type: error.name,
     ...(code === undefined ? {} : { code }),
     message: error.message,
-    ...(error.cause === undefined ? {} : { cause: describeError(error.cause) }),
+    ...(error.cause === undefined || depth === deepestCause
+      ? {}
+      : { cause: describeError(error.cause, depth + 1) }),
     stack: error.stack,
   };
 }
 
-/** The line itself, or the same event with its longest texts cut and `truncated: true`. */
-function bounded(line: string): string {
+/** A line as it may be written: without secrets, and bounded. Never throws. */
+function shown(line: string, { service, version }: LogOptions): string {
+  let fields: Record<string, unknown>;
+  try {
+    fields = JSON.parse(line) as Record<string, unknown>;
+  } catch {
+    // What cannot be read cannot be redacted either.
+    const time = new Date().toISOString();
+    const msg = 'cannot log an event: its line is not JSON; this is a bug in berth';
+    return JSON.stringify({ level: 'error', time, service, version, event: 'failed', msg });
+  }
+  // berth's own words: not even a secret that is one of them may hide which line this is.
+  const { level, time, event } = fields;
+  const clean = redactValue(fields) as Record<string, unknown>;
+  return bounded({ ...clean, level, time, service, event });
+}
+
+/** The line, with its longest texts cut and `truncated: true` where it would be too long. */
+function bounded(fields: Record<string, unknown>): string {
+  const line = JSON.stringify(fields);
   if (Buffer.byteLength(line) <= longestLine) return line;
-  const fields = JSON.parse(line) as Record<string, unknown>;
   for (let limit = 2048; limit >= 16; limit /= 2) {
-    const shorter = `${JSON.stringify({ ...(cut(fields, limit) as object), truncated: true })}\n`;
+    const shorter = JSON.stringify({ ...(cut(fields, limit) as object), truncated: true });
     if (Buffer.byteLength(shorter) <= longestLine) return shorter;
   }
-  const { level, time, service, version, event, msg } = cut(fields, 256) as Record<string, unknown>;
-  return `${JSON.stringify({ level, time, service, version, event, msg, truncated: true })}\n`;
+  const { level, time, service, version, event, msg } = fields;
+  const message = typeof msg === 'string' ? cut(msg, 256) : undefined;
+  return JSON.stringify({ level, time, service, version, event, msg: message, truncated: true });
 }
 
 function cut(value: unknown, limit: number): unknown {

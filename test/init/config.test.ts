@@ -1,8 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { readInitConfig, readReporting } from '../../init/config.ts';
+import { readInitConfig } from '../../init/config.ts';
 import { redact } from '../../shared/redact.ts';
+import { readReporting } from '../../shared/reporting.ts';
 
 const read = (environment: Record<string, string>) =>
   readInitConfig({ BERTH_REPO: 'me/claude', ...environment });

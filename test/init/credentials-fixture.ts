@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Test } from 'tap';
 import { applyCredentials, type CredentialsOutcome } from '../../init/credentials.ts';
 import type { CredentialsPolicy } from '../../init/credentials-choice.ts';
-import { openAside } from '../../init/set-aside.ts';
+import { openAside } from '../../shared/set-aside.ts';
 import { captureLog } from './fixture.ts';
 
 const hour = 3_600_000;

@@ -10,7 +10,7 @@ import {
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { answerOnboarding } from '../../init/onboarding.ts';
-import { openAside } from '../../init/set-aside.ts';
+import { openAside } from '../../shared/set-aside.ts';
 import { startClaudeInTerminal } from '../support/claude-in-terminal.ts';
 import { startMessagesApi } from '../support/messages-api.ts';
 import { captureLog, conflictsIn } from './fixture.ts';

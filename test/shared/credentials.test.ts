@@ -39,6 +39,15 @@ t.test('everything else is torn, with the reason', async (t) => {
   }
   t.match(judgeCredentials(file({ scopes: [] })), { kind: 'torn', reason: /scopes/ });
   t.match(judgeCredentials(file({ expiresAt: 'soon' })), { kind: 'torn', reason: /expiresAt/ });
+  for (const expiresAt of [1e300, 8.64e15 + 1, -1]) {
+    t.match(
+      judgeCredentials(file({ expiresAt })),
+      { kind: 'torn', reason: /expiresAt/ },
+      'no time',
+    );
+  }
+  const planted = file({ accessToken: '"level":"' });
+  t.match(judgeCredentials(planted), { kind: 'torn', reason: /not a token/ });
   t.match(judgeCredentials(file().slice(0, 60)), { kind: 'torn', reason: /not valid JSON/ });
 });
 

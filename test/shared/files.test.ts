@@ -51,6 +51,15 @@ t.test('until the last moment the old file is there, and if that fails, it stays
   t.strictSame(readdirSync(directory), ['file']);
 });
 
+t.test('where not even the cleaning up succeeds, the first failure is told', async (t) => {
+  const path = join(t.testdir({ parent: 'a file' }), 'parent/file');
+  await t.rejects(writeFileAtomic(path, 'new'), {
+    code: 'volume_unwritable',
+    message: /^cannot write .*parent\/file: /,
+    cause: { code: 'EEXIST' },
+  });
+});
+
 t.test('a symlink is replaced, not followed', async (t) => {
   const directory = t.testdir({ victim: 'victim' });
   symlinkSync('victim', join(directory, 'link'));

@@ -57,6 +57,15 @@ t.test(
   },
 );
 
+t.test('who has been told to stop gets none, also where it is free', async (t) => {
+  const { acquire, path } = volume(t);
+  await t.rejects(acquire('init', { signal: AbortSignal.abort() }), {
+    code: 'lease_held',
+    message: /was told to stop/,
+  });
+  t.notOk(existsSync(path));
+});
+
 t.test('one without heartbeats is taken over', async (t) => {
   const { acquire, path, holder } = volume(t);
   for (const dead of [

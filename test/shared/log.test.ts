@@ -87,6 +87,69 @@ t.test('a secret is shown nowhere in a line, in no form of it', async (t) => {
   t.doesNotThrow(() => JSON.parse(raw[0] ?? ''));
 });
 
+const hostile = [
+  '"level":"',
+  '","time":"',
+  '{"level"',
+  '\\\\\\\\\\\\\\\\',
+  'service":"test',
+  '"}\n{"level',
+];
+
+t.test('whatever somebody plants as a secret, a line stays the JSON that it was', async (t) => {
+  const { log, raw, lines } = capture();
+  for (const planted of [...hostile, 'lease_waiting', 'berth-serve', '\ud800 is no character']) {
+    neverShow(planted);
+  }
+  log.info('lease_waiting', 'said "level":" and more', { '"level":"': 1, path: 'C:\\x\\' });
+  log.info('report', 'x'.repeat(20_000), { text: '"level":"'.repeat(5_000) });
+  t.equal(raw.length, 2);
+  t.match(lines(), [
+    { level: 'info', event: 'lease_waiting', msg: 'said [redacted] and more', path: 'C:\\x\\' },
+    { level: 'info', event: 'report', service: 'test', truncated: true },
+  ]);
+});
+
+t.test('no secret takes a piece out of another and leaves the rest', async (t) => {
+  neverShow('sk-ant-oat01-');
+  neverShow('the password is first');
+  neverShow('first-and-second-half');
+  neverShow('second-half-of-another');
+  t.equal(redact(`a sk-ant-oat01-${'x'.repeat(40)} b`), 'a [redacted] b');
+  t.equal(redact('the password is first-and-second-half!'), '[redacted]!');
+  t.equal(redact('first-and-second-half-of-another'), '[redacted]');
+});
+
+t.test('a secret is known in a text of several lines and in JSON within JSON', async (t) => {
+  const secret = 'pass"word\\of a person';
+  neverShow(secret);
+  const { log, raw, lines } = capture();
+  log.info('report', `first\nghp_${'a'.repeat(36)}`, { body: JSON.stringify({ secret }) });
+  t.match(lines()[0], { msg: 'first\n[redacted]', body: '{"secret":"[redacted]"}' });
+  t.notMatch(raw[0], /person/);
+});
+
+t.test('what is remembered is bounded: the settings and the newest of the others', async (t) => {
+  const name = (number: number) => `remembered-${String(number).padStart(6, '0')}`;
+  neverShow('a setting is the first');
+  for (let number = 0; number < 2_000; number++) neverShow(name(number));
+  t.equal(redact('a setting is the first'), '[redacted]');
+  t.equal(redact(name(1_999)), '[redacted]');
+  t.equal(redact(name(1_940)), '[redacted]');
+  t.equal(redact(name(1_900)), name(1_900));
+  neverShow(name(1_940));
+  for (let number = 2_000; number < 2_060; number++) neverShow(name(number));
+  t.equal(redact(name(1_940)), '[redacted]', 'one that came again is as new as its last time');
+});
+
+t.test('an error that is its own cause is logged', async (t) => {
+  const { log, lines } = capture();
+  const error = new Error('round and round');
+  error.cause = error;
+  log.error('failed', 'x', { error });
+  t.match(lines()[0], { event: 'failed', error: { message: 'round and round' } });
+});
+
 t.test('tokens are known by their shape', async (t) => {
   const shown = [
     `ghp_${'a'.repeat(36)}`,

@@ -1,5 +1,13 @@
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, join } from 'node:path';
 import t, { type Test } from 'tap';
 import { type SessionRecord, SessionStore } from '../../../supervisor/sessions/session-store.ts';
 
@@ -82,6 +90,44 @@ t.test('a symlink is not followed when it is read, and replaced when it is writt
   await store.write({ ...record, turns: 2 });
   t.equal((await store.read(id))?.turns, 2);
   t.same(JSON.parse(readFileSync(elsewhere, 'utf8')), record, 'what it pointed to is untouched');
+});
+
+t.test('a session is found however its id is written', async (t) => {
+  const { state, path, store } = open(t);
+  const upper = id.toUpperCase();
+  const writing = store.write(record);
+  t.same(await store.read(upper), record, 'before it is durable');
+  await writing;
+  t.same(await store.read(upper), record);
+  await store.write({ ...record, id: upper, turns: 2 });
+  t.equal((await new SessionStore(state).read(id))?.turns, 2);
+  t.strictSame(readdirSync(join(state, 'sessions')), [basename(path)], 'in the same file');
+});
+
+t.test('what has an id that is no UUID is not written', async (t) => {
+  const { state, store } = open(t);
+  for (const bad of ['../secret', `../${id}`, '', `${id}\0`]) {
+    await t.rejects(store.write({ ...record, id: bad }), {
+      code: 'internal',
+      message: /^cannot record the session .*: its id is no UUID/,
+    });
+  }
+  t.strictSame(readdirSync(state), ['sessions']);
+  t.strictSame(readdirSync(join(state, 'sessions')), []);
+});
+
+t.test('a symlink in the place of the directory is never followed', async (t) => {
+  const { state, path, store } = open(t);
+  await store.write(record);
+  renameSync(join(state, 'sessions'), join(state, 'elsewhere'));
+  symlinkSync('elsewhere', join(state, 'sessions'));
+  t.equal(await store.read(id), undefined);
+  await t.rejects(store.write({ ...record, turns: 2 }), {
+    code: 'volume_unwritable',
+    message: /sessions is no directory; start berth again/,
+  });
+  t.equal(JSON.parse(readFileSync(path, 'utf8')).turns, 1);
+  t.strictSame(readdirSync(join(state, 'elsewhere')), [basename(path)]);
 });
 
 t.test('a directory in its place is no session, and a write says why it failed', async (t) => {

@@ -5,8 +5,8 @@
  */
 import { cp, lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { systemCode } from '../shared/errors.ts';
-import { inside } from '../shared/files.ts';
+import { systemCode } from './errors.ts';
+import { inside } from './files.ts';
 
 export interface Aside {
   /** Moves `from` away under the name `relative`; returns where it is now. */

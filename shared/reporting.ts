@@ -1,0 +1,47 @@
+/**
+ * How a program reports, known even when another setting is wrong: its log, and the container's
+ * termination message, which Kubernetes shows as the reason why the container ended.
+ */
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { logLevel, logPretty, terminationLog } from './common-settings.ts';
+import { type Environment, readSettings } from './config.ts';
+import type { Level } from './log.ts';
+import { redact } from './redact.ts';
+
+export interface Reporting {
+  level: Level;
+  pretty: boolean;
+  terminationLog: string;
+}
+
+/** The settings of reporting alone; their defaults where they are wrong themselves. */
+export function readReporting(environment: Environment): Reporting {
+  const read = <T>(read: () => T, otherwise: T): T => {
+    try {
+      return read();
+    } catch {
+      return otherwise;
+    }
+  };
+  return {
+    level: read(() => readSettings({ logLevel }, environment).settings.logLevel, 'info'),
+    pretty: read(() => readSettings({ logPretty }, environment).settings.logPretty, false),
+    terminationLog: read(
+      () => readSettings({ terminationLog }, environment).settings.terminationLog,
+      '/dev/termination-log',
+    ),
+  };
+}
+
+/** Writes one line of at most 2,000 characters (Kubernetes shows 4 KiB); never throws. */
+export async function leaveTerminationMessage(path: string, message: string): Promise<void> {
+  const line = redact(message.replace(/:\n +- /, ': ').replace(/\n +- /g, '; '));
+  try {
+    // Not created: outside Kubernetes nobody reads it.
+    const file = await open(path, constants.O_WRONLY | constants.O_TRUNC | constants.O_NOFOLLOW);
+    await file.writeFile(`${line.slice(0, 2_000)}\n`).finally(() => file.close());
+  } catch {
+    // Only a message: the log and the exit code say the same.
+  }
+}

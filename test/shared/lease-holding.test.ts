@@ -1,0 +1,124 @@
+import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { acquireLease, type LeaseOptions } from '../../shared/lease.ts';
+import { captureLog } from '../init/fixture.ts';
+import { until } from '../support/until.ts';
+
+/** A lease that is held until the test ends. */
+async function hold(t: Test, options: Partial<LeaseOptions> = {}) {
+  const directory = join(t.testdir(), 'state');
+  const path = join(directory, 'lease.json');
+  const { log, lines } = captureLog();
+  const { signal } = new AbortController();
+  const times = { heartbeat: 20, expiry: 30_000 };
+  const all = { directory, program: 'serve', log, signal, ...times, ...options };
+  const lease = await acquireLease(all);
+  t.teardown(() => lease.release());
+  const owner = () => JSON.parse(readFileSync(path, 'utf8')).owner;
+  const events = () => lines.map(({ event }) => event);
+  return { directory, path, lines, events, lease, owner };
+}
+
+/** Puts a directory where the lease is: it cannot be read, and cannot be renewed. */
+function obstruct(path: string): void {
+  rmSync(path, { force: true });
+  mkdirSync(path);
+}
+
+t.test('a lease that vanished is made again, and nobody else has it', async (t) => {
+  const { directory, path, lease, owner, events } = await hold(t);
+  const before = owner();
+  for (const what of [path, directory]) {
+    rmSync(what, { recursive: true, maxRetries: 10 });
+    await lease.assertHeld();
+    t.equal(owner(), before);
+  }
+  rmSync(path);
+  await until('a heartbeat makes it again', () => existsSync(path));
+  t.equal(lease.lost.aborted, false);
+  t.notOk(events().includes('lease_lost'));
+});
+
+t.test('one that vanished while its holder slept longer than it lives is lost', async (t) => {
+  const { path, lease } = await hold(t, { expiry: 200 });
+  rmSync(path);
+  sleep(250);
+  await t.rejects(lease.assertHeld(), {
+    code: 'lease_held',
+    message: /lease\.json has vanished, and the lease has not been renewed for 200 ms/,
+  });
+  t.notOk(existsSync(path));
+});
+
+t.test('one that cannot be read is looked at again', async (t) => {
+  const { path, lease } = await hold(t);
+  const before = readFileSync(path);
+  obstruct(path);
+  let answered = false;
+  const held = lease.assertHeld().then(() => {
+    answered = true;
+  });
+  const started = performance.now();
+  await until('a few looks later', () => performance.now() - started > 100);
+  t.notOk(answered);
+  rmdirSync(path);
+  await held;
+  t.notOk(lease.lost.aborted);
+  t.equal(JSON.parse(readFileSync(path, 'utf8')).owner, JSON.parse(String(before)).owner);
+});
+
+t.test('one that cannot be read until it has expired is lost, and said truthfully', async (t) => {
+  const unreadable = { 'a directory': undefined, torn: '{"version":1,"ow', 'of nobody': '{}' };
+  for (const [what, content] of Object.entries(unreadable)) {
+    const { path, lease, lines } = await hold(t, { expiry: 300 });
+    while (!lease.lost.aborted) {
+      if (content !== undefined) writeFileSync(path, content);
+      else if (!existsSync(path) || readsAsFile(path)) obstruct(path);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    const reason = { code: 'lease_held', message: /the lease has not been renewed for 300 ms/ };
+    t.match(lease.lost.reason, reason, what);
+    t.notMatch(lease.lost.reason.message, /took it over/);
+    t.match(
+      lines.filter(({ event }) => event === 'lease_lost'),
+      [{ msg: 'the volume is lost to this program' }],
+    );
+    rmSync(path, { recursive: true, force: true });
+  }
+});
+
+t.test('another owner has it at once, whatever the version of his record', async (t) => {
+  const { path, lease } = await hold(t);
+  const other = { version: 2, owner: 'other', holder: 'a newer one', beats: [1] };
+  // The heartbeat may be just under way and replace it once.
+  while (!lease.lost.aborted) {
+    writeFileSync(path, JSON.stringify(other));
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  t.match(lease.lost.reason.message, /a newer one took it over/);
+});
+
+t.test('giving back a lease that cannot be read fails nobody, and is logged', async (t) => {
+  const { path, lease, lines } = await hold(t);
+  obstruct(path);
+  await Promise.all([lease.release(), lease.release()]);
+  t.match(
+    lines.filter(({ event }) => event === 'lease_left'),
+    [{ level: 'warn', error: { code: 'volume_unwritable', message: /not a regular file/ } }],
+  );
+  await t.rejects(lease.assertHeld(), { code: 'lease_held', message: /was given back/ });
+});
+
+function readsAsFile(path: string): boolean {
+  try {
+    return readFileSync(path) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+/** As a process does that is suspended. */
+function sleep(milliseconds: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
+}
