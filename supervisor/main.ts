@@ -1,9 +1,9 @@
 /** The entry: `berth serve` and `berth token`. Reads the environment and exits; nothing else does. */
-import { existsSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { asBerthError, type BerthError } from '../shared/errors.ts';
+import { asBerthError, BerthError, messageOf } from '../shared/errors.ts';
 import { createLog, type Log } from '../shared/log.ts';
 import { neverShow, redact } from '../shared/redact.ts';
+import { leaveTerminationMessage, readReporting } from '../shared/reporting.ts';
 import { version } from '../shared/version.ts';
 import { readSupervisorConfig, type SupervisorConfig } from './config.ts';
 import { TokenFile } from './http/token-file.ts';
@@ -19,10 +19,7 @@ const help = `berth ${version}: the Claude Code CLI as a service
 `;
 
 async function main(): Promise<number> {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: { version: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } },
-  });
+  const { values, positionals } = readArguments();
   const [command, name, ...rest] = positionals;
   if (values.version) return print(`${version}\n`);
   if (values.help) return print(help);
@@ -30,6 +27,18 @@ async function main(): Promise<number> {
   if (command === 'token' && name !== undefined && rest.length === 0) return printToken(name);
   process.stderr.write(help);
   return 64;
+}
+
+/** @throws BerthError `config_invalid` for an option that it does not know */
+function readArguments() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: { version: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } },
+    });
+  } catch (error) {
+    throw new BerthError('config_invalid', `cannot run: ${messageOf(error)}\n\n${help}`);
+  }
 }
 
 function print(text: string): number {
@@ -46,26 +55,31 @@ function printToken(name: string): number {
 }
 
 async function serve(): Promise<number> {
-  const { config, warnings } = readSupervisorConfig(process.env);
-  const log = createLog({
-    service: 'berth',
-    version,
-    level: config.logLevel,
-    pretty: config.logPretty,
-  });
-  for (const warning of warnings) log.warn('unknown_setting', warning);
-  for (const name of ['ANTHROPIC_API_KEY', 'ANTHROPIC_AUTH_TOKEN', 'CLAUDE_CODE_OAUTH_TOKEN']) {
-    neverShow(config.inherited[name]);
+  const reporting = readReporting(process.env);
+  const log = createLog({ service: 'berth', version, ...reporting });
+  // Running turns are lost then, but the log says why, and the exit code that it is a bug.
+  for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
+    process.once(event, (thrown: unknown) => {
+      const error = asBerthError(thrown);
+      log.error('failed', error.message, { code: error.code, error });
+      process.exit(error.exitCode);
+    });
   }
-  log.info('started', `berth ${version}`, { pid: process.pid });
   try {
+    const { config, warnings } = readSupervisorConfig(process.env);
+    for (const warning of warnings) log.warn('unknown_setting', warning);
+    for (const name of ['ANTHROPIC_API_KEY', 'ANTHROPIC_AUTH_TOKEN', 'CLAUDE_CODE_OAUTH_TOKEN']) {
+      neverShow(config.inherited[name]);
+    }
+    log.info('started', `berth ${version}`, { pid: process.pid });
     await serveUntilStopped(config, log);
     log.info('stopped', 'stopped');
     return 0;
   } catch (thrown) {
     const error = asBerthError(thrown);
-    log.error('failed', error.message, { code: error.code, error });
-    leaveTermination(config, error);
+    const why = error.code === 'internal' ? { error } : {};
+    log.error('failed', error.message, { code: error.code, exit_code: error.exitCode, ...why });
+    await leaveTerminationMessage(reporting.terminationLog, error.message);
     return error.exitCode;
   }
 }
@@ -126,16 +140,6 @@ function aborted(signal: AbortSignal): Promise<void> {
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
-}
-
-/** One line of cause and remedy, where Kubernetes shows it. */
-function leaveTermination({ terminationLog }: SupervisorConfig, error: BerthError): void {
-  if (!existsSync(terminationLog)) return;
-  try {
-    writeFileSync(terminationLog, redact(error.message).replaceAll('\n', ' ').slice(0, 2_000));
-  } catch {
-    // It is in the log too.
-  }
 }
 
 try {

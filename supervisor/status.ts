@@ -1,4 +1,5 @@
 /** What `GET /v1/status` tells, put together from what the parts know. */
+import { redact } from '../shared/redact.ts';
 import { version } from '../shared/version.ts';
 import type { SupervisorConfig } from './config.ts';
 import type { CredentialsState } from './credentials/watch.ts';
@@ -34,7 +35,7 @@ export function describeStatus(parts: StatusParts): Status {
       memory: workers.get(worker.name) ?? null,
       age_s: seconds(worker.startedAt),
     })),
-    launch_failure: pool.launchFailure?.message ?? null,
+    launch_failure: pool.launchFailure ? redact(pool.launchFailure.message) : null,
     queue: { length: pool.queued, limit: config.queueLimit },
     memory: { limit: container?.limit ?? null, working_set: container?.workingSet ?? null },
     credentials: describeCredentials(parts.credentials, config),

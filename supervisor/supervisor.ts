@@ -4,11 +4,13 @@
  * when `stop` has returned nothing of this program is left.
  */
 import { mkdir } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
 import { BerthError } from '../shared/errors.ts';
 import { unwritable } from '../shared/files.ts';
 import { acquireLease, type Lease } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
+import { openStateDirectory } from '../shared/state-directory.ts';
 import { checkVersion, cliArguments } from './claude/command.ts';
 import { cliEnvironment, marksOf } from './claude/environment.ts';
 import { ClaudeProcess } from './claude/process.ts';
@@ -35,6 +37,9 @@ export interface SupervisorOptions {
   /** Told when the supervisor cannot go on by itself: it must be stopped. */
   onFatal: (error: BerthError) => void;
 }
+
+/** Milliseconds for each step of stopping; ending a stubborn CLI takes some seconds. */
+const stepDeadline = 15_000;
 
 export class Supervisor {
   readonly #config: SupervisorConfig;
@@ -107,7 +112,7 @@ export class Supervisor {
 
   /**
    * Returns when prompts are taken.
-   * @param signal gives up waiting for the volume
+   * @param signal gives up; the rejection is whatever it interrupted
    * @throws BerthError; then call `stop`
    */
   async start(signal: AbortSignal): Promise<void> {
@@ -117,8 +122,9 @@ export class Supervisor {
       registry: this.#metrics.registry,
     });
     await listen(this.#probes, config.metricsListen, 'BERTH_METRICS_LISTEN');
-    this.#cliVersion = await checkVersion(this.#claudePath, this.#environmentOf('version'));
+    this.#cliVersion = await checkVersion(this.#claudePath, this.#environmentOf('version'), signal);
     await makeWritable(config.workspaceDirectory, 'BERTH_WORKSPACE_DIR');
+    await openStateDirectory(config.stateDirectory, this.#log);
     this.#lease = await acquireLease({
       directory: config.stateDirectory,
       program: 'serve',
@@ -129,6 +135,7 @@ export class Supervisor {
       this.#options.onFatal(this.#lease?.lost.reason as BerthError);
     });
     await this.#credentials.start();
+    signal.throwIfAborted();
     this.#pool.start();
     await this.#guard.start();
     this.#api = await createApiServer({
@@ -138,10 +145,12 @@ export class Supervisor {
       status: () => this.#status(),
       log: this.#log,
     });
+    signal.throwIfAborted();
     const address = await listen(this.#api, config.httpListen, 'BERTH_HTTP_LISTEN');
     this.#state = 'serving';
     this.#log.info('listening', `taking prompts at ${address}`, {
       address,
+      metrics_address: originOf(this.#probes),
       cli_version: this.#cliVersion,
     });
   }
@@ -174,13 +183,31 @@ export class Supervisor {
     this.#sessions.interruptAll(reason);
     // Every stream has had its last event before the server closes.
     await this.#sessions.idle(10_000);
-    if (this.#api) await closeServer(this.#api);
-    await this.#guard.stop();
-    await this.#pool.stop();
-    await this.#credentials.stop();
-    await this.#store.flush();
-    await this.#lease?.release();
-    await this.#probes?.close();
+    await this.#attempt(async () => this.#api && closeServer(this.#api));
+    await this.#attempt(() => this.#guard.stop());
+    await this.#attempt(() => this.#pool.stop());
+    await this.#attempt(() => this.#credentials.stop());
+    await this.#attempt(() => this.#store.flush());
+    await this.#attempt(async () => this.#lease?.release());
+    await this.#attempt(async () => this.#probes?.close());
+  }
+
+  /** One step of stopping: neither its failure nor its slowness keeps the next from its turn. */
+  async #attempt(step: () => Promise<unknown>): Promise<void> {
+    const over = new AbortController();
+    const late = delay(stepDeadline, undefined, { signal: over.signal }).then(
+      () => {
+        throw new Error(`it takes longer than ${stepDeadline / 1_000} s`);
+      },
+      () => undefined,
+    );
+    try {
+      await Promise.race([step(), late]);
+    } catch (error) {
+      this.#log.error('failed', 'cannot finish a step of stopping', { error });
+    } finally {
+      over.abort();
+    }
   }
 
   get #claudePath(): string {
@@ -197,11 +224,8 @@ export class Supervisor {
       arguments: cliArguments(sessionId),
       environment: this.#environmentOf(name),
       workingDirectory: this.#config.workspaceDirectory,
-      onStray: (error) =>
-        this.#log.warn('worker_stray_output', `${name} wrote what is no message`, {
-          worker: name,
-          error,
-        }),
+      onStray: (what) =>
+        this.#log.warn('worker_stray_output', `${name} wrote ${what}`, { worker: name }),
     });
   }
 

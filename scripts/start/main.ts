@@ -36,6 +36,7 @@ async function main(options: StartOptions): Promise<void> {
   const server = await startSupervisor(directory, model.environment, say);
   cleanup.defer(server.stop);
   say(`supervisor  ${server.url} with Claude Code ${server.cliVersion}`);
+  say(`metrics     ${server.metricsUrl}/metrics`);
 
   if (options.ask !== undefined) {
     const answer = await ask(server, options.ask, stop.signal);

@@ -71,6 +71,7 @@ export async function initVolume(
 
 export interface RunningServer {
   url: string;
+  metricsUrl: string;
   token: string;
   cliVersion: string;
   /** Settles if it ends by itself. */
@@ -98,7 +99,7 @@ export async function startSupervisor(
       BERTH_WORKSPACE_DIR: workspace,
       BERTH_API_TOKENS_FILE: tokensFile,
       BERTH_HTTP_LISTEN: `127.0.0.1:${await freePort(8080)}`,
-      BERTH_METRICS_LISTEN: '127.0.0.1:0',
+      BERTH_METRICS_LISTEN: `127.0.0.1:${await freePort(9090)}`,
       BERTH_CLAUDE_PATH: join(import.meta.dirname, '../../node_modules/.bin/claude'),
       BERTH_DRAIN: '5s',
     },
@@ -107,6 +108,7 @@ export async function startSupervisor(
   const listening = await program.logged('listening');
   return {
     url: String(listening.address),
+    metricsUrl: String(listening.metrics_address),
     token,
     cliVersion: String(listening.cli_version),
     ended: program.ended,

@@ -18,11 +18,17 @@ const install =
 export async function checkVersion(
   path: string,
   environment: Record<string, string>,
+  signal?: AbortSignal,
 ): Promise<string> {
   let output: string;
   try {
-    ({ stdout: output } = await run(path, ['--version'], { env: environment, timeout: 30_000 }));
+    ({ stdout: output } = await run(path, ['--version'], {
+      env: environment,
+      timeout: 30_000,
+      ...(signal ? { signal } : {}),
+    }));
   } catch (error) {
+    signal?.throwIfAborted();
     const cause = systemCode(error) === 'ENOENT' ? 'there is no such program' : messageOf(error);
     throw new BerthError(
       'cli_unavailable',

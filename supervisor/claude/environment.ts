@@ -1,5 +1,5 @@
 /**
- * The environment of a CLI process: what it needs, named one by one, and nothing else.
+ * The environment of a CLI process: what it needs, and its own settings, by name and by prefix.
  * Always holds: no setting of berth and no secret of the supervisor is in it. The CLI runs tools
  * that a model chose, and they can read all of it.
  */

@@ -24,8 +24,8 @@ export interface ProcessOptions {
   arguments: readonly string[];
   environment: Record<string, string>;
   workingDirectory: string;
-  /** Called with what stands on standard output and is no line of the protocol. */
-  onStray: (error: unknown) => void;
+  /** Called once if standard output has what is no message; says what, and quotes nothing of it. */
+  onStray: (what: string) => void;
 }
 
 export interface ProcessEnd {
@@ -56,7 +56,8 @@ export class ClaudeProcess {
   readonly #child: ChildProcess;
   readonly #stderr = new StderrTail();
   readonly #controls = new Map<string, (error: BerthError | undefined) => void>();
-  readonly #onStray: (error: unknown) => void;
+  readonly #onStray: (what: string) => void;
+  #strayed = false;
   #turn: Turn | undefined;
   #end: ProcessEnd | undefined;
   #stopping: Promise<ProcessEnd> | undefined;
@@ -96,8 +97,8 @@ export class ClaudeProcess {
     this.#child.stdout
       ?.pipe(split2({ maxLength: longestLine }))
       .on('data', (line: string) => this.#read(line))
-      .on('error', (error: Error) => {
-        this.#onStray(error);
+      .on('error', () => {
+        this.#stray('a line that is too long');
         this.#signal('SIGKILL');
       });
   }
@@ -132,7 +133,7 @@ export class ClaudeProcess {
   /**
    * Runs one prompt to its result. `onMessage` sees everything before the result, as it arrives;
    * nothing of a turn that the CLI runs unprompted.
-   * @throws BerthError `cli_unavailable` if the process ends first
+   * @throws BerthError `worker_lost` if the process ends in the middle of it, `cli_unavailable` before
    */
   run(prompt: string, onMessage: (message: CliMessage) => void = () => {}): Promise<TurnResult> {
     return new Promise((resolve, reject) => {
@@ -197,10 +198,11 @@ export class ClaudeProcess {
     try {
       message = readMessage(line);
     } catch (error) {
-      this.#onStray(error);
       // Text between the messages does no harm; a message of another shape could be the result that
       // somebody waits for.
-      if (!(error instanceof SyntaxError)) {
+      const foreign = !(error instanceof SyntaxError);
+      this.#stray(foreign ? 'a message of another shape' : 'a line that is no JSON');
+      if (foreign) {
         this.#stderr.add('berth: the CLI speaks another protocol than the one that was tested\n');
         this.#signal('SIGKILL');
       }
@@ -226,22 +228,43 @@ export class ClaudeProcess {
     }
   }
 
+  #stray(what: string): void {
+    if (!this.#strayed) this.#onStray(what);
+    this.#strayed = true;
+  }
+
   #failAll(): void {
     const error = this.#endedError();
-    this.#turn?.reject(error);
+    this.#turn?.reject(this.#turn.begun ? this.#lostError() : error);
     this.#turn = undefined;
     for (const settle of this.#controls.values()) settle(error);
     this.#controls.clear();
   }
 
   #endedError(): BerthError {
-    const { exitCode, signal, stderr } = this.#end ?? { exitCode: null, signal: null, stderr: '' };
-    const how = signal ? `was ended by ${signal}` : `ended with exit code ${exitCode}`;
     return new BerthError(
       'cli_unavailable',
-      `cannot go on with the prompt: the CLI ${how}${stderr ? ` (${stderr})` : ''}; try again`,
-      { details: { exit_code: exitCode, signal, stderr } },
+      `cannot use the CLI: it ${this.#howItEnded()}; try again`,
+      { details: this.#endDetails() },
     );
+  }
+
+  #lostError(): BerthError {
+    return new BerthError(
+      'worker_lost',
+      `cannot finish the turn: the CLI ${this.#howItEnded()}; its tools may have done their work, so look before you go on with the session`,
+      { details: this.#endDetails() },
+    );
+  }
+
+  #howItEnded(): string {
+    const { exitCode, signal, stderr } = this.#end ?? { exitCode: null, signal: null, stderr: '' };
+    const how = signal ? `was ended by ${signal}` : `ended with exit code ${exitCode}`;
+    return stderr ? `${how} (${stderr})` : how;
+  }
+
+  #endDetails(): Record<string, unknown> {
+    return { exit_code: this.#end?.exitCode ?? null, signal: this.#end?.signal ?? null };
   }
 }
 

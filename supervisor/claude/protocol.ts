@@ -55,14 +55,15 @@ export type CliMessage =
   | { kind: 'started'; promptId: string }
   | { kind: 'control'; requestId: string; error: string | undefined };
 
-const count = z.number().catch(0);
+const count = z.number().nonnegative().catch(0);
+const whole = z.int().nonnegative().catch(0);
 
 const usage = z
   .object({
-    input_tokens: count,
-    output_tokens: count,
-    cache_creation_input_tokens: count,
-    cache_read_input_tokens: count,
+    input_tokens: whole,
+    output_tokens: whole,
+    cache_creation_input_tokens: whole,
+    cache_read_input_tokens: whole,
   })
   .catch({
     input_tokens: 0,
@@ -74,7 +75,7 @@ const usage = z
 const resultLine = z.object({
   subtype: z.string(),
   is_error: z.boolean(),
-  session_id: z.string(),
+  session_id: z.uuid(),
   result: z.string().catch(''),
   errors: z.array(z.string()).catch([]),
   stop_reason: z.string().nullable().catch(null),
@@ -82,8 +83,8 @@ const resultLine = z.object({
   api_error_status: z.number().optional().catch(undefined),
   usage,
   model_usage_since_last_result: z.record(z.string(), z.object({ costUSD: count })).catch({}),
-  num_turns: count,
-  duration_ms: count,
+  num_turns: whole,
+  duration_ms: whole,
   ttft_ms: z.number().optional().catch(undefined),
   permission_denials: z
     .array(z.object({ tool_name: z.string(), tool_use_id: z.string() }))
@@ -92,14 +93,14 @@ const resultLine = z.object({
 });
 
 const initLine = z.object({
-  session_id: z.string(),
+  session_id: z.uuid(),
   model: z.string().catch(''),
   skills: z.array(z.string()).catch([]),
 });
 
 const retryLine = z.object({
-  attempt: count,
-  max_retries: count,
+  attempt: whole,
+  max_retries: whole,
   retry_delay_ms: count,
   error_status: z.number().nullable().catch(null),
 });

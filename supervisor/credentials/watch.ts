@@ -77,7 +77,13 @@ export class CredentialsWatch {
   #settle(): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
-      this.#reading = this.#reading.then(() => this.#read());
+      this.#reading = this.#reading
+        .then(() => this.#read())
+        .catch((error: unknown) => {
+          this.#options.log.error('credentials_unreadable', 'cannot judge the credentials', {
+            error,
+          });
+        });
     }, this.#options.stable ?? 100);
   }
 

@@ -1,5 +1,4 @@
 /** Errors as `application/problem+json` (RFC 9457), with a stable code and whether to try again. */
-import { STATUS_CODES } from 'node:http';
 import type { FastifyError, FastifyReply } from 'fastify';
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
 import { z } from 'zod';
@@ -37,8 +36,17 @@ export function toProblem(error: BerthError): Problem {
     code: error.code,
     retryable,
     detail: redact(error.message),
-    ...error.details,
+    ...redactTexts(error.details),
   };
+}
+
+function redactTexts(details: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(details).map(([name, value]) => [
+      name,
+      typeof value === 'string' ? redact(value) : value,
+    ]),
+  );
 }
 
 /** Whatever a handler or the framework threw, as the BerthError that it is to the client. */
@@ -80,15 +88,14 @@ function fromFramework(error: FastifyError): BerthError | undefined {
       if (!error.statusCode || error.statusCode >= 500) return undefined;
       return new BerthError(
         'invalid_request',
-        `cannot read the request: ${error.message}; see ${STATUS_CODES[error.statusCode] ?? 'HTTP'}`,
+        `cannot read the request: ${error.message}; see /openapi.json`,
       );
   }
 }
 
 export function sendProblem(reply: FastifyReply, error: BerthError): FastifyReply {
   if (error.code === 'unauthorized') reply.header('www-authenticate', 'Bearer realm="berth"');
-  const retryAfter = error.details.retry_after_s;
-  if (error.code === 'queue_full') reply.header('retry-after', String(retryAfter ?? 5));
+  if (error.code === 'queue_full') reply.header('retry-after', '5');
   return reply
     .code(error.status)
     .type('application/problem+json')

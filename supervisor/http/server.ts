@@ -3,6 +3,7 @@
  * Always holds: no route but the description of the API answers without a valid token, and every
  * error is a problem with a code.
  */
+import type { Socket } from 'node:net';
 import swagger from '@fastify/swagger';
 import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
 import {
@@ -13,7 +14,7 @@ import {
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { version } from '../../shared/version.ts';
-import { fromThrown, sendProblem } from './problems.ts';
+import { fromThrown, sendProblem, toProblem } from './problems.ts';
 import { type PromptRoutesOptions, promptRoutes } from './prompts.ts';
 import { type StatusSource, statusRoutes } from './status.ts';
 
@@ -32,6 +33,9 @@ export interface ApiServerOptions extends PromptRoutesOptions {
 }
 
 const bodyLimit = 1024 * 1024;
+/** Milliseconds in which a request must have arrived whole. */
+const requestTimeout = 60_000;
+const mostConnections = 1_024;
 
 /** Routes that need no token. */
 const open = new Set(['/openapi.json']);
@@ -40,8 +44,14 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
   const server = fastify({
     bodyLimit,
     forceCloseConnections: 'idle',
+    requestTimeout,
+    frameworkErrors: (error, _request, reply) => {
+      sendProblem(reply, fromThrown(error));
+    },
+    clientErrorHandler: answerNoRequest,
     routerOptions: { ignoreTrailingSlash: true },
   });
+  server.server.maxConnections = mostConnections;
   server.setValidatorCompiler(validatorCompiler);
   server.setSerializerCompiler(serializerCompiler);
   server.decorateRequest('token', '');
@@ -78,6 +88,21 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
   statusRoutes(server, options.status);
   server.get('/openapi.json', { schema: { hide: true } }, () => server.swagger());
   return server;
+}
+
+/** What is no HTTP request, too slow or too large in its head: nobody else would answer it. */
+function answerNoRequest(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+  const problem = toProblem(
+    new BerthError(
+      'invalid_request',
+      `cannot read the request: ${error.code ?? error.message}; send a whole HTTP/1.1 request with a small head`,
+    ),
+  );
+  const body = JSON.stringify(problem);
+  socket.end(
+    `HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+  );
 }
 
 /** The methods that the resource at `url` knows; none if there is no such resource. */

@@ -37,7 +37,8 @@ export class EventStream {
 
   #write(text: string): void {
     if (this.#response.destroyed || this.#response.writableEnded) return;
-    this.#response.write(text);
+    // What already waits counts, not this text: a large answer is no sign of a slow reader.
     if (this.#response.writableLength > longestBacklog) this.#response.destroy();
+    else this.#response.write(text);
   }
 }

@@ -2,7 +2,8 @@
  * The API tokens of a running server: read at the start, and again every second. They are looked at
  * instead of watched: a Secret is swapped by a link to a directory, on any file system, and watchers
  * miss that.
- * Always holds: a file that is broken or gone leaves the tokens as they were.
+ * Always holds: a file that is broken or gone leaves the tokens as they were; one that holds none lets
+ * nobody in.
  */
 import { setInterval as every } from 'node:timers/promises';
 import { asBerthError } from '../../shared/errors.ts';
@@ -62,7 +63,10 @@ export class TokenFile {
       const error = asBerthError(thrown);
       if (error.message === this.#failure) return;
       this.#failure = error.message;
-      this.#log.error('tokens_loaded', 'the API tokens stay as they were', { error });
+      const none = error.details.tokens === 0;
+      if (none) this.#tokens = [];
+      const what = none ? 'nobody may call any more' : 'the API tokens stay as they were';
+      this.#log.error('tokens_loaded', what, { error });
     }
   }
 

@@ -75,6 +75,7 @@ export async function readTokens(path: string): Promise<ReadTokens> {
     throw new BerthError(
       'config_invalid',
       `cannot find an API token in ${path}; add a line that \`berth token NAME\` prints`,
+      { details: { tokens: 0 } },
     );
   }
   return read;

@@ -42,6 +42,7 @@ export class MemoryGuard {
   readonly #options: GuardOptions;
   readonly #recycling = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
+  #busy = false;
   #looking: Promise<void> = Promise.resolve();
   #readings: MemoryReadings = { container: undefined, workers: new Map() };
 
@@ -63,7 +64,11 @@ export class MemoryGuard {
       );
     }
     this.#timer = setInterval(() => {
-      this.#looking = this.look();
+      if (this.#busy) return;
+      this.#busy = true;
+      this.#looking = this.look().finally(() => {
+        this.#busy = false;
+      });
     }, this.#options.interval ?? 1_000);
     this.#timer.unref();
   }

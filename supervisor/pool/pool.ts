@@ -85,7 +85,7 @@ export class Pool {
     if (this.#backoff.failure && this.#isHopeless(options.sessionId)) throw this.#backoff.failure;
     const ticket = this.#line.join(options.sessionId, options.signal);
     this.#reconcile();
-    this.#line.enforceLimit(ticket);
+    this.#line.enforceLimit(ticket, this.count('starting'));
     const place = this.#line.placeOf(ticket);
     if (place > 0) options.onQueued(place);
     return ticket.worker;

@@ -39,7 +39,7 @@ async function prime(process: ClaudeProcess, sessionId: string | undefined): Pro
 }
 
 function unknownToCli(error: unknown, sessionId: string | undefined): BerthError | undefined {
-  const said = error instanceof BerthError ? String(error.details.stderr ?? '') : '';
+  const said = error instanceof BerthError ? error.message : '';
   if (sessionId === undefined || !said.includes('No conversation found')) return undefined;
   return new BerthError(
     'session_not_found',

@@ -47,9 +47,12 @@ export class WaitingLine {
     return ticket;
   }
 
-  /** Sends the ticket away if the line is longer than its limit: it was not served at once. */
-  enforceLimit(ticket: Ticket): void {
-    if (this.#entries.size <= this.#limit) return;
+  /**
+   * Sends the ticket away if the line is longer than its limit.
+   * @param coming workers that are starting: so many do not wait for others
+   */
+  enforceLimit(ticket: Ticket, coming: number): void {
+    if (this.#entries.size - coming <= this.#limit) return;
     this.reject(ticket, this.#full());
   }
 

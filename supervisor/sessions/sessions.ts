@@ -97,15 +97,10 @@ export class Sessions {
     const id = `prompt_${randomUUID()}`;
     const log = this.#options.log.child({ prompt_id: id, token: prompt.token });
     const accepted = performance.now();
-    try {
-      const answer = await this.#answer(id, prompt, signal, tell, log);
-      this.#finished(log, accepted, answer);
-      return answer;
-    } catch (thrown) {
-      const error = asBerthError(thrown);
-      this.#finished(log, accepted, error);
-      throw error;
-    }
+    const outcome = await this.#answer(id, prompt, signal, tell, log).catch(asBerthError);
+    this.#finished(log, accepted, outcome);
+    if (outcome instanceof BerthError) throw outcome;
+    return outcome;
   }
 
   async #answer(

@@ -4,6 +4,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 export interface FoundProcess {
   pid: number;
   command: string;
+  /** Whether it leads a process group, as each worker's CLI does. */
+  leader: boolean;
   /** `NAME=value`, each. */
   environment: string[];
 }
@@ -23,13 +25,18 @@ export function processesOf(folder: string): FoundProcess[] {
       const marked = environment.some((entry) => entry.startsWith('BERTH_WORKER='));
       if (!marked || !environment.some(isBelow)) return [];
       const command = read(`/proc/${name}/cmdline`).replaceAll('\0', ' ').trim();
-      return [{ pid: Number(name), command, environment }];
+      return [{ pid: Number(name), command, leader: isLeader(name), environment }];
     });
 }
 
 /** Those of them that are `tail -f`, with which a test has the Bash tool run for ever. */
 export function tailsOf(configDirectory: string): FoundProcess[] {
   return processesOf(configDirectory).filter(({ command }) => command.startsWith('tail -f'));
+}
+
+function isLeader(pid: string): boolean {
+  const [, , group] = read(`/proc/${pid}/stat`).split(') ').at(-1)?.split(' ') ?? [];
+  return group === pid;
 }
 
 /** Whether a process of that id is there, zombies aside. */

@@ -6,13 +6,15 @@ import {
   userLine,
 } from '../../../supervisor/claude/protocol.ts';
 
+const id = 'e2ad0f0c-7c1c-4c7e-9a55-3f0d6a1f2b3c';
 const read = (line: unknown): CliMessage | undefined => readMessage(JSON.stringify(line));
 
 t.test('system/init tells the session', (t) => {
-  const line = { type: 'system', subtype: 'init', session_id: 's', model: 'm', skills: ['tea'] };
-  t.same(read(line), { kind: 'session', sessionId: 's', model: 'm', skills: ['tea'] });
-  const bare = { subtype: 'init', session_id: 's', type: 'system', skills: 'none' };
-  t.same(read(bare), { kind: 'session', sessionId: 's', model: '', skills: [] });
+  const line = { type: 'system', subtype: 'init', session_id: id, model: 'm', skills: ['tea'] };
+  t.same(read(line), { kind: 'session', sessionId: id, model: 'm', skills: ['tea'] });
+  const bare = { subtype: 'init', session_id: id, type: 'system', skills: 'none' };
+  t.same(read(bare), { kind: 'session', sessionId: id, model: '', skills: [] });
+  t.throws(() => read({ ...line, session_id: '../../evil' }), 'an id becomes the name of a file');
   t.end();
 });
 
@@ -85,7 +87,7 @@ const result = {
   type: 'result',
   subtype: 'success',
   is_error: false,
-  session_id: 's',
+  session_id: id,
   result: 'hello',
   stop_reason: 'end_turn',
   terminal_reason: 'completed',
@@ -110,7 +112,7 @@ t.test('a result is read whole, with the cost of this turn and not of the proces
     result: {
       subtype: 'success',
       isError: false,
-      sessionId: 's',
+      sessionId: id,
       result: 'hello',
       stopReason: 'end_turn',
       terminalReason: 'completed',
@@ -139,7 +141,7 @@ t.test('a result without a text says its errors', (t) => {
 });
 
 t.test('a result of odd shape is read as far as it goes', (t) => {
-  const line = { type: 'result', subtype: 'success', is_error: true, session_id: 's' };
+  const line = { type: 'result', subtype: 'success', is_error: true, session_id: id };
   const odd = {
     ...line,
     usage: 'much',

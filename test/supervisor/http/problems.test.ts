@@ -1,6 +1,7 @@
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import t from 'tap';
+import { promptText } from '../../support/messages-api.ts';
 import { type CallOptions, startSupervisor, token } from '../../support/supervisor.ts';
 
 const unknown = '6f1c3b0e-6b0f-4b57-8d28-5d3c1f0f7a11';
@@ -174,9 +175,14 @@ t.test('a bad request for a stream is a problem too, not a stream', async (t) =>
 });
 
 t.test('a full queue tells when to come again', async (t) => {
-  const { prompt } = await startSupervisor(t, {
+  const { prompt, surroundings } = await startSupervisor(t, {
     settings: { BERTH_MAX_WORKERS: '1', BERTH_QUEUE_LIMIT: '0' },
   });
+  const leaving = new AbortController();
+  const served = prompt('[[hang stream]]', {}, { signal: leaving.signal });
+  t.teardown(() => leaving.abort());
+  served.catch(() => {});
+  await surroundings.api.waitForRequest((request) => promptText(request) === '[[hang stream]]');
   const answer = await prompt('hello');
   t.match(answer, { status: 429, body: { code: 'queue_full', retryable: true } });
   t.match(Number(answer.headers.get('retry-after')) > 0, true);

@@ -130,6 +130,13 @@ t.test('one file of a mounted Secret is followed to its new revision', async (t)
   t.equal(file.nameOf(one), undefined);
 });
 
+t.test('the last token can be revoked', async (t) => {
+  const path = join(place(t, { tokens: tokenLine('n8n', one) }), 'tokens');
+  const { file } = await open(t, path);
+  writeFileSync(path, '# nobody\n');
+  await until('it is revoked', () => file.nameOf(one) === undefined);
+});
+
 t.test('a file that is broken or gone keeps the tokens, until it is right again', async (t) => {
   const path = join(place(t, { tokens: tokenLine('n8n', one) }), 'tokens');
   const { file, log } = await open(t, path);

@@ -139,9 +139,11 @@ class Model {
   /** What the heads of pool.ts and worker.ts promise. */
   check(): void {
     const { maxWorkers, queueLimit } = this.limits;
+    // Who waits for a worker that is starting does not count when it comes.
+    const most = queueLimit + maxWorkers;
     const living = this.living.length;
     if (living > maxWorkers) throw new Error(`${living} processes, ${maxWorkers} are allowed`);
-    if (this.pool.queued > queueLimit) throw new Error(`${this.pool.queued} are waiting`);
+    if (this.pool.queued > most) throw new Error(`${this.pool.queued} are waiting`);
     const owned = this.pool.workers.flatMap(({ sessionId }) => sessionId ?? []);
     if (new Set(owned).size < owned.length) throw new Error(`two processes for one of ${owned}`);
     const held = this.running.map(({ worker }) => worker);

@@ -29,8 +29,10 @@ async function startPool(
   let launches = 0;
   const recycled: string[] = [];
   const sample = (): void => {
-    // The CLI itself, not what its tools start.
-    const own = processesOf(surroundings.config).filter(({ command }) => /claude/.test(command));
+    // The CLI itself, not what it starts, which bears its name until it has its own.
+    const own = processesOf(surroundings.config).filter(
+      ({ command, leader }) => leader && /claude/.test(command),
+    );
     most = Math.max(most, own.length);
   };
   const log = captureLog(sample);
@@ -244,7 +246,7 @@ t.test('a process that is killed in mid-turn is replaced, and its session goes o
   const running = ask(tool, sessionId);
   await until('Bash runs', () => tailsOf(surroundings.config).length === 2);
   process.kill(worker.process.pid ?? 0, 'SIGKILL');
-  await t.rejects(running, { code: 'cli_unavailable', message: /SIGKILL/ });
+  await t.rejects(running, { code: 'worker_lost', message: /SIGKILL/ });
   t.equal((await ask('[[say alive]]', sessionId)).result.result, 'alive');
   t.same(recycled, ['crashed'], 'it is counted once');
   t.same(tailsOf(surroundings.config), [], 'what its tools had started is gone as well');
@@ -291,7 +293,7 @@ t.test('stop ends everything, whatever its state, and can be called twice', asyn
   await Promise.all([pool.stop(), pool.stop()]);
   t.same(processesOf(surroundings.config), []);
   t.equal(pool.workers.length, 0);
-  await t.rejects(running, { code: 'cli_unavailable' });
+  await t.rejects(running, { code: /^(worker_lost|cli_unavailable)$/ }, 'begun or not');
   await t.rejects(acquire(pool), { code: 'draining' });
 });
 

@@ -48,7 +48,7 @@ t.test('a turn whose time is up is interrupted, and its session goes on', async 
     status: 504,
     body: {
       code: 'prompt_timeout',
-      retryable: true,
+      retryable: false,
       session_id: body.session_id,
       detail: /within 1.5s: its time is up; give it more with "timeout", or raise BERTH_PROMPT/,
     },
