@@ -16,6 +16,7 @@ import {
 import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
 import { neverShow } from '../../shared/redact.ts';
+import { lastGoodFile } from '../../shared/state-directory.ts';
 
 export type CredentialsState = Judgement | { kind: 'missing' };
 
@@ -29,7 +30,8 @@ export interface CredentialsWatchOptions {
   stable?: number;
 }
 
-export const lastGoodFileName = 'last-good-credentials.json';
+/** Characters; real ones have a hundred. */
+const shortestToken = 20;
 
 export class CredentialsWatch {
   readonly #options: CredentialsWatchOptions;
@@ -113,9 +115,10 @@ export class CredentialsWatch {
   }
 
   async #keep(credentials: Credentials): Promise<void> {
-    for (const token of tokensIn(credentials)) neverShow(token);
+    // A short one is made up, and would be hidden wherever it stands as a word.
+    for (const token of tokensIn(credentials)) if (token.length >= shortestToken) neverShow(token);
     try {
-      const path = join(this.#options.stateDirectory, lastGoodFileName);
+      const path = join(this.#options.stateDirectory, lastGoodFile);
       await writeFileAtomic(path, credentials.text, { mode: 0o600 });
     } catch (error) {
       this.#options.log.error('credentials_unreadable', 'cannot keep the last good credentials', {

@@ -113,7 +113,8 @@ export class Sessions {
     const accepted = performance.now();
     const record = await this.#recordOf(prompt);
     const worker = await this.#options.pool.acquire({
-      sessionId: prompt.sessionId,
+      // As the CLI wrote it: the caller may spell it otherwise.
+      sessionId: record?.id,
       signal,
       onQueued: (position) => tell({ event: 'queued', data: { position } }),
     });

@@ -128,6 +128,6 @@ test('wrong settings end it with 64, all of them in one message', async (t) => {
     /BERTH_DRAIN: "5 minutes"/,
     /BERTH_WARM_WORKERS\?/,
   ]) {
-    t.match(program.output, expected);
+    t.match(program.lines.at(-1)?.msg, expected);
   }
 });

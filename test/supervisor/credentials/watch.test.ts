@@ -9,11 +9,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import {
-  type CredentialsState,
-  CredentialsWatch,
-  lastGoodFileName,
-} from '../../../supervisor/credentials/watch.ts';
+import { lastGoodFile } from '../../../shared/state-directory.ts';
+import { type CredentialsState, CredentialsWatch } from '../../../supervisor/credentials/watch.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { until } from '../../support/until.ts';
 
@@ -39,7 +36,7 @@ async function watch(t: Test, files: Record<string, string> = {}) {
   t.teardown(() => {});
   const config = t.testdir(files);
   const path = join(config, '.credentials.json');
-  const kept = join(config, '.berth', lastGoodFileName);
+  const kept = join(config, '.berth', lastGoodFile);
   const states: CredentialsState['kind'][] = [];
   const log = captureLog();
   const watching = new CredentialsWatch({
