@@ -35,7 +35,10 @@ export function describeStatus(parts: StatusParts): Status {
       memory: workers.get(worker.name) ?? null,
       age_s: seconds(worker.startedAt),
     })),
-    launch_failure: pool.launchFailure ? redact(pool.launchFailure.message) : null,
+    launch_failures: [...pool.launchFailures].map(([profile, { message }]) => ({
+      profile,
+      message: redact(message),
+    })),
     queue: { length: pool.queued, limit: config.queueLimit },
     memory: { limit: container?.limit ?? null, working_set: container?.workingSet ?? null },
     credentials: describeCredentials(parts.credentials, config),

@@ -23,8 +23,10 @@ import type { Status } from './http/status.ts';
 import { MemoryGuard } from './memory/guard.ts';
 import { killMarked } from './memory/leftovers.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
+import type { Order } from './pool/order.ts';
 import { Pool } from './pool/pool.ts';
-import { prepareWorker } from './pool/prepare.ts';
+import { clearContext, prepareWorker } from './pool/prepare.ts';
+import { workerStates } from './pool/worker.ts';
 import { SessionStore } from './sessions/session-store.ts';
 import { Sessions } from './sessions/sessions.ts';
 import { describeStatus } from './status.ts';
@@ -65,12 +67,12 @@ export class Supervisor {
     this.#config = config;
     this.#log = log;
     this.#pool = new Pool({
-      warmWorkers: config.warmWorkers,
+      warm: () => [{ order: this.#orderOf(undefined), count: config.warmWorkers }],
       maxWorkers: config.maxWorkers,
       queueLimit: config.queueLimit,
       idleTimeout: config.workerIdleTimeout,
-      launch: (name, sessionId) => this.#launch(name, sessionId),
       prepare: prepareWorker,
+      clear: clearContext,
       clearAway: (name) => killMarked(marksOf(config.configDirectory, name)),
       onRecycle: (reason) => this.#metrics.recycled(reason),
       log,
@@ -78,6 +80,7 @@ export class Supervisor {
     this.#store = new SessionStore(config.stateDirectory);
     this.#sessions = new Sessions({
       pool: this.#pool,
+      orderOf: (sessionId) => this.#orderOf(sessionId),
       store: this.#store,
       log,
       onTurn: (outcome, milliseconds, answer) => {
@@ -218,6 +221,18 @@ export class Supervisor {
     return cliEnvironment(this.#config.inherited, this.#config.configDirectory, worker);
   }
 
+  #orderOf(sessionId: string | undefined): Order {
+    return {
+      profile: 'default',
+      key: 'default',
+      sessionId,
+      resumes: sessionId !== undefined,
+      reuse: false,
+      once: false,
+      launch: (name) => this.#launch(name, sessionId),
+    };
+  }
+
   #launch(name: string, sessionId: string | undefined): ClaudeProcess {
     return new ClaudeProcess({
       path: this.#claudePath,
@@ -243,9 +258,7 @@ export class Supervisor {
   }
 
   #workersByState(): Record<string, number> {
-    const states = { starting: 0, warm: 0, busy: 0, idle: 0, recycling: 0 };
-    for (const { state } of this.#pool.workers) states[state] += 1;
-    return states;
+    return Object.fromEntries(workerStates.map((state) => [state, this.#pool.count(state)]));
   }
 
   #memory() {

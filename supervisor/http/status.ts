@@ -15,13 +15,15 @@ export const statusSchema = z
     workers: z.array(
       z.object({
         name: z.string(),
-        state: z.enum(['starting', 'warm', 'busy', 'idle', 'recycling']),
+        state: z.enum(['starting', 'warm', 'busy', 'idle', 'clearing', 'recycling']),
         pid: z.number().nullable(),
         memory: bytes,
         age_s: z.number(),
       }),
     ),
-    launch_failure: z.string().nullable().describe('Why no worker can be started'),
+    launch_failures: z
+      .array(z.object({ profile: z.string(), message: z.string() }))
+      .describe('Why no worker of these profiles can be started'),
     queue: z.object({ length: z.number(), limit: z.number() }),
     memory: z.object({ limit: bytes, working_set: bytes }),
     credentials: z.object({

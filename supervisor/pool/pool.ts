@@ -1,26 +1,30 @@
 /**
- * The pool: which worker serves which prompt, and how many workers there are.
+ * The pool: the workers there are, and the prompts that wait for one. After each event `#reconcile`
+ * makes what is there equal what should be (assign.ts decides).
  * Always holds: never more than `maxWorkers` processes; at most one process for a session; prompts
- * for one session are served in order; a prompt without a session gets a process that has served
- * nobody. After each event `#reconcile` makes what is there equal what should be.
+ * for one session are served in order; what a worker left is gone before its place is free.
  */
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import type { ClaudeProcess, ProcessEnd } from '../claude/process.ts';
-import { LaunchBackoff } from './backoff.ts';
-import { type Ticket, WaitingLine } from './waiting-line.ts';
-import { type RecycleReason, Worker, type WorkerState } from './worker.ts';
+import type { ClaudeProcess } from '../claude/process.ts';
+import { type Action, assign } from './assign.ts';
+import { Launches } from './launches.ts';
+import type { Order, WarmTarget } from './order.ts';
+import { Pace } from './pace.ts';
+import { WaitingLine } from './waiting-line.ts';
+import type { RecycleReason, Worker, WorkerState } from './worker.ts';
 
 export interface PoolOptions {
-  warmWorkers: number;
+  /** The processes that are kept ready, the more important first. */
+  warm: () => readonly WarmTarget[];
   maxWorkers: number;
   queueLimit: number;
   /** Milliseconds without a prompt after which an idle worker is recycled. */
   idleTimeout: number;
-  /** Starts a process for a session, or for a new one. */
-  launch: (name: string, sessionId: string | undefined) => ClaudeProcess;
   /** Resolves when the process can take a prompt. */
-  prepare: (process: ClaudeProcess, sessionId: string | undefined) => Promise<void>;
+  prepare: (process: ClaudeProcess, order: Order) => Promise<void>;
+  /** Resolves when the process has forgotten its session. */
+  clear: (process: ClaudeProcess) => Promise<void>;
   /** Ends what the worker of that name has left outside its process group; never rejects. */
   clearAway: (name: string) => Promise<void>;
   log: Log;
@@ -28,26 +32,35 @@ export interface PoolOptions {
 }
 
 export interface AcquireOptions {
-  /** Absent for a new session. */
-  sessionId: string | undefined;
+  order: Order;
+  /** The name of the caller's token. */
+  token: string;
   /** Leaves the queue; the rejection is the signal's reason. */
   signal: AbortSignal;
-  /** Called if the prompt has to wait, with its place from 1. */
+  /** Told its place, from 1, if the prompt has to wait, and whenever that changes. */
   onQueued: (place: number) => void;
 }
 
 export class Pool {
   readonly #options: PoolOptions;
-  readonly #workers = new Set<Worker>();
+  readonly #launches: Launches;
   readonly #line: WaitingLine;
-  readonly #backoff = new LaunchBackoff(() => this.#reconcile());
-  #serial = 0;
+  readonly #pace = new Pace();
   #stopping: BerthError | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
 
   constructor(options: PoolOptions) {
     this.#options = options;
     this.#line = new WaitingLine(options.queueLimit);
+    this.#launches = new Launches({
+      prepare: options.prepare,
+      clearAway: options.clearAway,
+      log: options.log,
+      onChange: () => this.#reconcile(),
+      onSessionFailed: (sessionId, error) => this.#line.rejectSession(sessionId, error),
+      onHopeless: (profile, error) => this.#rejectAllOf(profile, error),
+      onCrash: () => options.onRecycle?.('crashed'),
+    });
   }
 
   /** Starts the warm workers. */
@@ -58,20 +71,25 @@ export class Pool {
   }
 
   get workers(): readonly Worker[] {
-    return [...this.#workers];
+    return [...this.#launches.workers];
   }
 
   get queued(): number {
     return this.#line.length;
   }
 
-  /** The last reason why a worker could not be started; undefined when one could since. */
-  get launchFailure(): BerthError | undefined {
-    return this.#backoff.failure;
+  /** Why workers cannot be started, by profile; of those where none could since. */
+  get launchFailures(): ReadonlyMap<string, BerthError> {
+    return this.#launches.failures;
   }
 
   count(state: WorkerState): number {
     return this.workers.filter((worker) => worker.state === state).length;
+  }
+
+  /** The process that serves a session, if one does. */
+  ownerOf(sessionId: string): Worker | undefined {
+    return this.workers.find((worker) => worker.sessionId === sessionId);
   }
 
   /**
@@ -79,15 +97,18 @@ export class Pool {
    * @throws BerthError `queue_full`, `draining`, `cli_unavailable`, `session_not_found`, or the
    *   signal's reason
    */
-  async acquire(options: AcquireOptions): Promise<Worker> {
-    options.signal.throwIfAborted();
+  async acquire({ order, token, signal, onQueued }: AcquireOptions): Promise<Worker> {
+    signal.throwIfAborted();
     if (this.#stopping) throw this.#stopping;
-    if (this.#backoff.failure && this.#isHopeless(options.sessionId)) throw this.#backoff.failure;
-    const ticket = this.#line.join(options.sessionId, options.signal);
-    this.#reconcile();
-    this.#line.enforceLimit(ticket, this.count('starting'));
-    const place = this.#line.placeOf(ticket);
-    if (place > 0) options.onQueued(place);
+    const own = order.sessionId !== undefined && this.ownerOf(order.sessionId);
+    const hopeless = own ? undefined : this.#launches.hopeless(order.profile);
+    if (hopeless) throw hopeless;
+    const ticket = this.#line.join({ order, token, signal, onPlace: onQueued });
+    this.#assign();
+    const { maxWorkers } = this.#options;
+    const retryAfter = this.#pace.secondsFor(this.#line.length, maxWorkers);
+    this.#line.enforceLimit(this.count('starting') + this.count('clearing'), retryAfter);
+    this.#line.tellPlaces();
     return ticket.worker;
   }
 
@@ -95,11 +116,12 @@ export class Pool {
   release(worker: Worker, usable: boolean): void {
     // One that has ended by itself is on its way out already.
     if (worker.state !== 'busy' || !worker.process.alive) return;
-    worker.state = 'idle';
-    worker.idleSince = performance.now();
+    this.#pace.ended(worker);
+    worker.become('idle');
     // Without a session nobody could ever go on with it, and it has served somebody.
     if (!usable || worker.sessionId === undefined) void this.recycle(worker, 'unresponsive');
     else if (worker.recycleAfterTurn) void this.recycle(worker, worker.recycleAfterTurn);
+    else if (worker.order.once) void this.recycle(worker, 'renewed');
     this.#reconcile();
   }
 
@@ -108,21 +130,28 @@ export class Pool {
    * marked, unless `now`.
    */
   async recycle(worker: Worker, reason: RecycleReason, now = false): Promise<void> {
-    if (worker.state === 'recycling') return;
+    if (worker.state === 'recycling') return worker.gone;
     if (worker.state === 'busy' && !now) {
       worker.recycleAfterTurn = reason;
       return;
     }
-    worker.state = 'recycling';
+    worker.become('recycling');
     this.#options.log.info('worker_recycled', `recycling ${worker.name}: ${reason}`, {
       worker: worker.name,
       reason,
+      profile: worker.order.profile,
       session_id: worker.sessionId,
       age_ms: Math.round(performance.now() - worker.startedAt),
     });
     this.#options.onRecycle?.(reason);
     await worker.process.stop();
     await worker.gone;
+  }
+
+  /** What is kept ready has changed. */
+  renew(): void {
+    this.#launches.forgive();
+    this.#reconcile();
   }
 
   /** Takes nothing new: who waits is answered with `reason`; running turns go on. */
@@ -135,188 +164,68 @@ export class Pool {
   async stop(): Promise<void> {
     this.#stopping ??= new BerthError('draining', 'cannot take a prompt: the server is stopping');
     clearInterval(this.#idleTimer);
-    this.#backoff.stop();
+    this.#launches.stop();
     this.#line.rejectAll(this.#stopping);
     await Promise.all(this.workers.map((worker) => this.recycle(worker, 'stopping', true)));
     await Promise.all(this.workers.map(({ gone }) => gone));
   }
 
   #reconcile(): void {
+    this.#assign();
+    this.#line.tellPlaces();
+  }
+
+  #assign(): void {
     if (this.#stopping) return;
-    this.#serve();
-    this.#keepWarm();
+    const actions = assign({
+      workers: this.#launches.workers,
+      waiting: this.#line.waiting,
+      warm: this.#options.warm(),
+      maxWorkers: this.#options.maxWorkers,
+      mayLaunch: (profile) => this.#launches.mayLaunch(profile),
+    });
+    for (const action of actions) this.#carryOut(action);
   }
 
-  /** Hands out workers to who waits, first come first served; starts or frees some if needed. */
-  #serve(): void {
-    let coming = this.#fresh('starting').length;
-    let leaving = this.count('recycling');
-    for (const ticket of this.#line.waiting) {
-      const own = this.#ownerOf(ticket.sessionId);
-      if (own) {
-        if (own.state === 'idle') this.#hand(own, ticket);
-        continue;
-      }
-      const warm = ticket.sessionId === undefined && this.#oldest('warm');
-      if (warm) this.#hand(warm, ticket);
-      else if (ticket.sessionId === undefined && coming > 0) coming--;
-      // Nobody gives way to one that may not be started.
-      else if (this.#backoff.waiting) continue;
-      else if (this.#hasPlace()) this.#launch(ticket.sessionId);
-      else if (leaving > 0) leaving--;
-      else {
-        const victim = this.#oldest('idle') ?? this.#oldest('warm');
-        if (victim) void this.recycle(victim, 'place');
-      }
+  #carryOut(action: Action): void {
+    switch (action.do) {
+      case 'hand':
+        action.worker.become('busy');
+        this.#launches.proved(action.worker.order.profile);
+        this.#pace.began(action.worker);
+        this.#line.serve(action.ticket, action.worker);
+        break;
+      case 'launch':
+        this.#launches.launch(action.order);
+        break;
+      case 'clear':
+        void this.#clear(action.worker);
+        break;
+      case 'recycle':
+        void this.recycle(action.worker, action.reason);
     }
   }
 
-  #keepWarm(): void {
-    while (!this.#backoff.waiting) {
-      const fresh = this.#fresh('starting').length + this.#fresh('warm').length;
-      if (fresh >= this.#options.warmWorkers) return;
-      if (this.#hasPlace()) {
-        this.#launch(undefined);
-        continue;
-      }
-      const sessions = this.workers.filter(({ state }) => state === 'idle' || state === 'busy');
-      const victim = this.#oldest('idle');
-      // A lone session keeps its place: with one worker a follow-up matters more than a new context.
-      if (victim && sessions.length > 1 && this.count('recycling') === 0) {
-        void this.recycle(victim, 'place');
-      }
-      return;
-    }
-  }
-
-  /** Those in that state that serve no session yet. */
-  #fresh(state: 'starting' | 'warm'): Worker[] {
-    return this.workers.filter(
-      (worker) => worker.state === state && worker.sessionId === undefined,
-    );
-  }
-
-  #ownerOf(sessionId: string | undefined): Worker | undefined {
-    if (sessionId === undefined) return undefined;
-    return this.workers.find((worker) => worker.sessionId === sessionId);
-  }
-
-  #oldest(state: 'warm' | 'idle'): Worker | undefined {
-    return this.workers
-      .filter((worker) => worker.state === state)
-      .sort((a, b) => a.idleSince - b.idleSince)[0];
-  }
-
-  /**
-   * Whether a prompt would wait for a start that is bound to fail: starting has failed too often, and
-   * either the pause after that is not over or somebody else is trying already.
-   */
-  #isHopeless(sessionId: string | undefined): boolean {
-    if (!this.#backoff.broken || this.#ownerOf(sessionId)) return false;
-    return this.#backoff.waiting || this.count('starting') > 0;
-  }
-
-  #hasPlace(): boolean {
-    return this.#workers.size < this.#options.maxWorkers;
-  }
-
-  #hand(worker: Worker, ticket: Ticket): void {
-    worker.state = 'busy';
-    this.#backoff.proved();
-    this.#line.serve(ticket, worker);
-  }
-
-  #launch(sessionId: string | undefined): void {
-    const { log, launch, prepare } = this.#options;
-    const name = `worker-${++this.#serial}`;
-    let process: ClaudeProcess;
+  /** Its session can be resumed; it itself has forgotten it. */
+  async #clear(worker: Worker): Promise<void> {
+    worker.become('clearing');
+    worker.sessionId = undefined;
     try {
-      process = launch(name, sessionId);
-    } catch (thrown) {
-      // The system may refuse at once: no memory for another process.
-      this.#notStarted(name, sessionId, thrown);
-      return;
+      await this.#options.clear(worker.process);
+      if (worker.state !== 'clearing') return;
+      worker.become('warm');
+      this.#reconcile();
+    } catch {
+      await this.recycle(worker, 'unresponsive');
     }
-    const worker = new Worker(name, process, sessionId);
-    this.#workers.add(worker);
-    log.debug('worker_starting', `starting ${name}`, { worker: name, session_id: sessionId });
-    const prepared = prepare(process, sessionId).then(
-      () => this.#ready(worker),
-      (error: unknown) => this.#failed(worker, error),
-    );
-    // A start that failed is known as one before its end makes place for another.
-    worker.gone = Promise.all([process.ended, prepared]).then(([end]) => this.#gone(worker, end));
   }
 
-  #ready(worker: Worker): void {
-    if (worker.state !== 'starting') return;
-    this.#backoff.started();
-    worker.state = worker.sessionId === undefined ? 'warm' : 'idle';
-    worker.idleSince = performance.now();
-    this.#options.log.info('worker_ready', `${worker.name} is ready`, {
-      worker: worker.name,
-      pid: worker.process.pid,
-      session_id: worker.sessionId,
-      duration_ms: Math.round(performance.now() - worker.startedAt),
-    });
-    this.#reconcile();
-  }
-
-  #failed(worker: Worker, thrown: unknown): void {
-    if (worker.state === 'recycling') return;
-    worker.state = 'recycling';
-    void worker.process.stop();
-    this.#notStarted(worker.name, worker.sessionId, thrown);
-  }
-
-  #notStarted(name: string, sessionId: string | undefined, thrown: unknown): void {
-    const error =
-      thrown instanceof BerthError
-        ? thrown
-        : new BerthError('cli_unavailable', `cannot start a worker: ${String(thrown)}`);
-    if (error.code !== 'session_not_found') {
-      this.#options.log.error('worker_failed', `${name} could not be started`, {
-        worker: name,
-        session_id: sessionId,
-        error,
-      });
-    }
-    // One session that cannot be resumed says nothing about the others.
-    if (sessionId !== undefined) this.#line.rejectSession(sessionId, error);
-    else this.#slowDown(error);
-  }
-
-  #slowDown(error: BerthError): void {
-    this.#backoff.failed(error);
-    if (!this.#backoff.broken) return;
+  #rejectAllOf(profile: string, error: BerthError): void {
     for (const ticket of this.#line.waiting) {
-      if (!this.#ownerOf(ticket.sessionId)) this.#line.reject(ticket, error);
+      const { order } = ticket;
+      const own = order.sessionId !== undefined && this.ownerOf(order.sessionId);
+      if (order.profile === profile && !own) this.#line.reject(ticket, error);
     }
-  }
-
-  async #gone(worker: Worker, { exitCode, signal }: ProcessEnd): Promise<void> {
-    const expected = worker.state === 'recycling';
-    if (!expected) this.#options.onRecycle?.('crashed');
-    if (worker.state === 'warm') {
-      this.#slowDown(
-        new BerthError(
-          'cli_unavailable',
-          `cannot keep the CLI running: it ended by itself (exit code ${exitCode}, signal ${signal}) before its first prompt; see its last lines in the log`,
-        ),
-      );
-    }
-    this.#options.log[expected ? 'debug' : 'warn']('worker_ended', `${worker.name} ended`, {
-      worker: worker.name,
-      session_id: worker.sessionId,
-      exit_code: exitCode,
-      signal,
-    });
-    // Its place is free when all that it started is gone too.
-    worker.state = 'recycling';
-    await worker.process.stop();
-    await this.#options.clearAway(worker.name);
-    this.#workers.delete(worker);
-    this.#reconcile();
   }
 
   #recycleIdle(): void {

@@ -1,6 +1,7 @@
 /** Makes a new CLI process ready for its first prompt. */
 import { BerthError } from '../../shared/errors.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
+import type { Order } from './order.ts';
 
 /** Milliseconds in which a process must answer: MCP servers may be slow to start. */
 const patience = 60_000;
@@ -13,29 +14,43 @@ const patience = 60_000;
  */
 export async function prepareWorker(
   process: ClaudeProcess,
-  sessionId: string | undefined,
+  { sessionId, resumes }: Pick<Order, 'sessionId' | 'resumes'>,
 ): Promise<void> {
+  try {
+    await within(patience, prime(process, resumes));
+  } catch (error) {
+    throw unknownToCli(error, sessionId) ?? error;
+  }
+}
+
+/**
+ * Makes the process forget its session.
+ * @throws BerthError `cli_unavailable` if the process ends or says nothing
+ */
+export async function clearContext(process: ClaudeProcess): Promise<void> {
+  await within(patience, process.run('/clear'));
+}
+
+async function within<T>(milliseconds: number, work: Promise<T>): Promise<T> {
   const { promise: overdue, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(() => {
     reject(
       new BerthError(
         'cli_unavailable',
-        `cannot start the CLI: it did not answer within ${patience / 1_000} s; see whether an MCP server or a hook of the .claude repository hangs`,
+        `cannot start the CLI: it did not answer within ${milliseconds / 1_000} s; see whether an MCP server or a hook of the .claude repository hangs`,
       ),
     );
-  }, patience);
+  }, milliseconds);
   try {
-    await Promise.race([prime(process, sessionId), overdue]);
-  } catch (error) {
-    throw unknownToCli(error, sessionId) ?? error;
+    return await Promise.race([work, overdue]);
   } finally {
     clearTimeout(timer);
   }
 }
 
-async function prime(process: ClaudeProcess, sessionId: string | undefined): Promise<void> {
+async function prime(process: ClaudeProcess, resumes: boolean): Promise<void> {
   await process.control({ subtype: 'initialize' });
-  if (sessionId === undefined) await process.run('/clear');
+  if (!resumes) await process.run('/clear');
 }
 
 function unknownToCli(error: unknown, sessionId: string | undefined): BerthError | undefined {

@@ -1,34 +1,81 @@
 /**
  * A worker: one warm CLI process and what the pool knows of it.
- * Always holds: it serves one session in its life, and never two turns at once.
+ * Always holds: it serves one session at a time, never two turns at once, and its state changes only
+ * along the table below.
  */
+import { BerthError } from '../../shared/errors.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
+import type { Order } from './order.ts';
 
-/**
- * starting -> warm (has served nobody) or idle (resumed a session) -> busy <-> idle;
- * any of them -> recycling -> gone.
- */
-export type WorkerState = 'starting' | 'warm' | 'busy' | 'idle' | 'recycling';
+/** Which states may follow which. A worker is forgotten after `recycling`. */
+export const transitions = {
+  /** Its process does not answer yet. */
+  starting: ['warm', 'idle', 'recycling'],
+  /** It serves no session, and nobody. */
+  warm: ['busy', 'recycling'],
+  /** A turn runs. */
+  busy: ['idle', 'recycling'],
+  /** It keeps its session and waits for its next prompt. */
+  idle: ['busy', 'clearing', 'recycling'],
+  /** It forgets its session, to serve another. */
+  clearing: ['warm', 'recycling'],
+  /** It is being ended. */
+  recycling: [],
+} as const satisfies Record<string, readonly string[]>;
 
-export type RecycleReason = 'memory' | 'idle' | 'place' | 'unresponsive' | 'crashed' | 'stopping';
+export type WorkerState = keyof typeof transitions;
+
+export const workerStates = Object.keys(transitions) as WorkerState[];
+
+export type RecycleReason =
+  | 'memory'
+  | 'idle'
+  | 'place'
+  /** Its flags are not those that are wanted now. */
+  | 'renewed'
+  | 'unresponsive'
+  | 'crashed'
+  | 'stopping';
 
 export class Worker {
   readonly name: string;
+  readonly order: Order;
   readonly process: ClaudeProcess;
   readonly startedAt = performance.now();
-  state: WorkerState = 'starting';
-  /** The session it serves; a warm worker has none yet. */
+  #state: WorkerState = 'starting';
+  /** The session it serves; a fresh worker has none yet. */
   sessionId: string | undefined;
   /** When it last became idle, by performance.now(). */
   idleSince = performance.now();
+  /** Turns that it has served. */
+  turns = 0;
   /** Set while it is busy if it is to be recycled when its turn is over. */
   recycleAfterTurn: RecycleReason | undefined;
   /** Resolves when its process and all that it started have ended. */
   gone: Promise<void> = Promise.resolve();
 
-  constructor(name: string, process: ClaudeProcess, sessionId: string | undefined) {
+  constructor(name: string, process: ClaudeProcess, order: Order) {
     this.name = name;
     this.process = process;
-    this.sessionId = sessionId;
+    this.order = order;
+    this.sessionId = order.sessionId;
+  }
+
+  get state(): WorkerState {
+    return this.#state;
+  }
+
+  /** @throws BerthError `internal` if the table above does not allow it */
+  become(state: WorkerState): void {
+    const allowed: readonly WorkerState[] = transitions[this.#state];
+    if (!allowed.includes(state)) {
+      throw new BerthError(
+        'internal',
+        `cannot make ${this.name} ${state}: it is ${this.#state}; this is a bug in berth, please report it`,
+      );
+    }
+    this.#state = state;
+    if (state === 'idle' || state === 'warm') this.idleSince = performance.now();
+    if (state === 'busy') this.turns += 1;
   }
 }

@@ -9,6 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { formatDuration } from '../../shared/units.ts';
+import type { Order } from '../pool/order.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Worker } from '../pool/worker.ts';
 import { type Answer, toAnswer } from './answer.ts';
@@ -29,6 +30,8 @@ export interface Prompt {
 
 export interface SessionsOptions {
   pool: Pool;
+  /** What is asked of the pool for a session, or for a new one. */
+  orderOf: (sessionId: string | undefined) => Order;
   store: SessionStore;
   log: Log;
   /** Told of each finished turn: `ok` or the error's code, its time in ms, and the answer if any. */
@@ -114,7 +117,8 @@ export class Sessions {
     const record = await this.#recordOf(prompt);
     const worker = await this.#options.pool.acquire({
       // As the CLI wrote it: the caller may spell it otherwise.
-      sessionId: record?.id,
+      order: this.#options.orderOf(record?.id),
+      token: prompt.token,
       signal,
       onQueued: (position) => tell({ event: 'queued', data: { position } }),
     });

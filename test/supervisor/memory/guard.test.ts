@@ -1,18 +1,10 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { createLog } from '../../../shared/log.ts';
-import { cliArguments } from '../../../supervisor/claude/command.ts';
-import { cliEnvironment } from '../../../supervisor/claude/environment.ts';
-import { ClaudeProcess } from '../../../supervisor/claude/process.ts';
 import { MemoryGuard, tooLarge } from '../../../supervisor/memory/guard.ts';
-import { Pool } from '../../../supervisor/pool/pool.ts';
-import { prepareWorker } from '../../../supervisor/pool/prepare.ts';
-import { SessionStore } from '../../../supervisor/sessions/session-store.ts';
-import { type Prompt, Sessions } from '../../../supervisor/sessions/sessions.ts';
 import { captureLog } from '../../support/captured-log.ts';
-import { makeSurroundings, realClaude } from '../../support/claude.ts';
 import { promptText } from '../../support/messages-api.ts';
+import { startPool } from '../../support/pool.ts';
 import { until } from '../../support/until.ts';
 
 const limits = { containerSoft: { share: 0.5 }, workerSoft: { bytes: 100 } };
@@ -114,34 +106,7 @@ t.test('without a limit of the container it says so, once', async (t) => {
 t.test(
   'a worker above its limit is recycled when it is idle, and its session goes on',
   async (t) => {
-    const { api, config, workspace, inherited } = await makeSurroundings(t);
-    const quiet = createLog({ service: 'test', version: '0', level: 'error', pretty: false });
-    const pool = new Pool({
-      warmWorkers: 0,
-      maxWorkers: 1,
-      queueLimit: 10,
-      idleTimeout: 600_000,
-      launch: (name, sessionId) =>
-        new ClaudeProcess({
-          path: realClaude,
-          arguments: cliArguments(sessionId),
-          environment: cliEnvironment(inherited, config, name),
-          workingDirectory: workspace,
-          onStray: () => {},
-        }),
-      prepare: prepareWorker,
-      clearAway: async () => {},
-      log: quiet,
-    });
-    t.teardown(() => pool.stop());
-    pool.start();
-    const store = new SessionStore(join(config, '.berth'));
-    t.teardown(() => store.flush());
-    const sessions = new Sessions({ pool, store, log: quiet, onTurn: () => {} });
-    const run = (text: string, sessionId?: string) => {
-      const prompt: Prompt = { text, sessionId, timeout: 60_000, token: 'tests' };
-      return sessions.run(prompt, new AbortController().signal, () => {});
-    };
+    const { pool, ask, surroundings } = await startPool(t, { maxWorkers: 1 });
     const guard = new MemoryGuard({
       containerSoft: { share: 0.9 },
       // A healthy CLI has 150 MB; here any of it is too much.
@@ -156,26 +121,26 @@ t.test(
         const large = pool.workers.find((candidate) => candidate.name === name);
         if (large) void pool.recycle(large, 'memory');
       },
-      log: quiet,
+      log: captureLog().log,
       cgroupRoot: '/nowhere',
     });
 
-    const { session_id } = await run('[[say one]]');
+    const { sessionId } = await ask('[[say one]]');
     const [first] = pool.workers;
     await guard.look();
     await first?.gone;
     t.equal(first?.process.alive, false, 'it was idle and has gone');
 
     const text = '[[slow 40]] [[say two]]';
-    const running = run(text, session_id);
-    await api.waitForRequest((request) => promptText(request) === text);
+    const running = ask(text, sessionId);
+    await surroundings.api.waitForRequest((request) => promptText(request) === text);
     const [second] = pool.workers;
     t.not(second, first);
     await guard.look();
     t.match(second, { state: 'busy', recycleAfterTurn: 'memory' }, 'it is busy and stays');
-    t.match(await running, { result: 'two', session_id });
+    t.match(await running, { result: { result: 'two' }, sessionId });
     await second?.gone;
     t.equal(second?.process.alive, false, 'and goes when its turn is over');
-    t.match(await run('[[say three]]', session_id), { result: 'three', session_id });
+    t.match(await ask('[[say three]]', sessionId), { result: { result: 'three' }, sessionId });
   },
 );

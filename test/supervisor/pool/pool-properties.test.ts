@@ -7,20 +7,32 @@ import fc from 'fast-check';
 import t from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
 import type { ClaudeProcess, ProcessEnd } from '../../../supervisor/claude/process.ts';
+import type { Order } from '../../../supervisor/pool/order.ts';
 import { Pool } from '../../../supervisor/pool/pool.ts';
 import type { Worker } from '../../../supervisor/pool/worker.ts';
 import { captureLog } from '../../support/captured-log.ts';
 
 interface FakeProcess {
   name: string;
-  sessionId: string | undefined;
   alive: boolean;
   stopping: boolean;
   prepared: PromiseWithResolvers<void>;
+  /** Set while it forgets its session. */
+  clearing: PromiseWithResolvers<void> | undefined;
   end: () => void;
 }
 
+/** Ways in which a profile may want its processes. */
+const profiles = {
+  plain: { reuse: false, once: false },
+  conversation: { reuse: true, once: false },
+  budget: { reuse: false, once: true },
+};
+type Profile = keyof typeof profiles;
+
 interface Caller {
+  profile: Profile;
+  token: string;
   sessionId: string | undefined;
   leaving: AbortController;
   worker: Worker | undefined;
@@ -37,34 +49,54 @@ class Model {
   readonly callers: Caller[] = [];
   /** Sessions that were begun; workers that have served somebody. */
   readonly sessions: string[] = [];
+  readonly profileOf = new Map<string, Profile>();
   readonly served = new Set<Worker>();
   readonly inOrder: Caller[] = [];
 
   constructor(limits: Model['limits']) {
     this.limits = limits;
+    const { warmWorkers } = limits;
+    const warm = [
+      { order: this.#orderOf('plain', undefined), count: warmWorkers },
+      { order: this.#orderOf('budget', undefined), count: warmWorkers > 2 ? 1 : 0 },
+    ];
     this.pool = new Pool({
       ...limits,
+      warm: () => warm,
       idleTimeout: 60_000,
-      launch: (name, sessionId) => this.#launch(name, sessionId),
       prepare: (process) => (process as unknown as { prepared: Promise<void> }).prepared,
+      clear: (process) => (process as unknown as { clear: () => Promise<void> }).clear(),
       clearAway: async () => {},
       log: captureLog().log,
     });
     this.pool.start();
   }
 
-  #launch(name: string, sessionId: string | undefined): ClaudeProcess {
+  #orderOf(profile: Profile, sessionId: string | undefined): Order {
+    return {
+      profile,
+      key: profile,
+      sessionId,
+      resumes: sessionId !== undefined,
+      ...profiles[profile],
+      launch: (name) => this.#launch(name),
+    };
+  }
+
+  #launch(name: string): ClaudeProcess {
     const ended = Promise.withResolvers<ProcessEnd>();
     const prepared = Promise.withResolvers<void>();
     const fake: FakeProcess = {
       name,
-      sessionId,
       alive: true,
       stopping: false,
       prepared,
+      clearing: undefined,
       end: () => {
         fake.alive = false;
-        prepared.reject(new BerthError('cli_unavailable', 'cannot: it has ended'));
+        const error = new BerthError('cli_unavailable', 'cannot: it has ended');
+        prepared.reject(error);
+        fake.clearing?.reject(error);
         ended.resolve({ exitCode: 1, signal: null, stderr: '' });
       },
     };
@@ -76,6 +108,12 @@ class Model {
       },
       ended: ended.promise,
       prepared: prepared.promise,
+      clear: () => {
+        fake.clearing = Promise.withResolvers<void>();
+        const worker = this.pool.workers.find((candidate) => candidate.name === name);
+        if (worker) this.served.delete(worker);
+        return fake.clearing.promise;
+      },
       stop: () => {
         fake.stopping = true;
         return ended.promise;
@@ -87,8 +125,11 @@ class Model {
     return this.processes.filter(({ alive }) => alive);
   }
 
-  prompt(sessionId: string | undefined): void {
+  /** A session goes on with the profile that it began with. */
+  prompt(sessionId: string | undefined, profile: Profile = 'plain', token = 'one'): void {
     const caller: Caller = {
+      profile: this.profileOf.get(sessionId ?? '') ?? profile,
+      token,
       sessionId,
       leaving: new AbortController(),
       worker: undefined,
@@ -96,7 +137,8 @@ class Model {
     };
     this.callers.push(caller);
     const acquired = this.pool.acquire({
-      sessionId,
+      order: this.#orderOf(caller.profile, sessionId),
+      token,
       signal: caller.leaving.signal,
       onQueued: () => {},
     });
@@ -112,10 +154,14 @@ class Model {
     caller.settled = true;
     caller.worker = worker;
     this.inOrder.push(caller);
+    const { key, once } = worker.order;
+    if (key !== caller.profile) throw new Error(`a ${key} process serves ${caller.profile}`);
+    if (once && worker.turns > 1) throw new Error(`${worker.name} serves a second turn`);
     if (caller.sessionId === undefined) {
       if (this.served.has(worker)) throw new Error(`${worker.name} has served somebody before`);
       worker.sessionId = `session-${this.sessions.length}`;
       this.sessions.push(worker.sessionId);
+      this.profileOf.set(worker.sessionId, caller.profile);
     } else if (worker.sessionId !== caller.sessionId) {
       throw new Error(`${worker.name} serves ${worker.sessionId}, not ${caller.sessionId}`);
     }
@@ -181,7 +227,10 @@ class Model {
       if (round > 500) throw new Error(`${this.waiting.length} wait for ever`);
       for (const process of this.living) {
         if (process.stopping) process.end();
-        else process.prepared.resolve();
+        else {
+          process.prepared.resolve();
+          process.clearing?.resolve();
+        }
       }
       for (const caller of this.running) this.finish(caller, true);
       mock.timers.tick(1_000);
@@ -203,7 +252,9 @@ type Step = (model: Model, pick: number) => void;
 const choose = <T>(items: readonly T[], pick: number): T | undefined => items[pick % items.length];
 
 const steps: Record<string, Step> = {
-  promptNew: (model) => model.prompt(undefined),
+  promptNew: (model, pick) => model.prompt(undefined, 'plain', pick % 2 ? 'one' : 'two'),
+  promptConversation: (model) => model.prompt(undefined, 'conversation'),
+  promptBudget: (model) => model.prompt(undefined, 'budget'),
   promptSession: (model, pick) => {
     const session = choose(model.sessions, pick);
     if (session !== undefined) model.prompt(session);
@@ -218,6 +269,10 @@ const steps: Record<string, Step> = {
     if (caller) model.finish(caller, false);
   },
   ready: (model, pick) => choose(model.living, pick)?.prepared.resolve(),
+  cleared: (model, pick) => {
+    const clearing = model.living.filter((process) => process.clearing);
+    choose(clearing, pick)?.clearing?.resolve();
+  },
   refuse: (model, pick) =>
     choose(model.living, pick)?.prepared.reject(new BerthError('cli_unavailable', 'cannot: no')),
   die: (model, pick) => choose(model.living, pick)?.end(),
@@ -247,7 +302,9 @@ const script = fc.array(
     fc.constantFrom(
       ...Object.keys(steps),
       'promptNew',
+      'promptConversation',
       'promptSession',
+      'cleared',
       'ready',
       'ready',
       'ready',

@@ -1,90 +1,10 @@
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
-import { cliArguments } from '../../../supervisor/claude/command.ts';
-import { cliEnvironment, marksOf } from '../../../supervisor/claude/environment.ts';
-import { ClaudeProcess } from '../../../supervisor/claude/process.ts';
-import { killMarked } from '../../../supervisor/memory/leftovers.ts';
-import { Pool, type PoolOptions } from '../../../supervisor/pool/pool.ts';
-import { prepareWorker } from '../../../supervisor/pool/prepare.ts';
-import { captureLog } from '../../support/captured-log.ts';
-import {
-  bashAllowed,
-  makeSurroundings,
-  realClaude,
-  type Surroundings,
-  scripted,
-} from '../../support/claude.ts';
-import { processesOf, tailsOf } from '../../support/processes.ts';
+import { startPool } from '../../support/pool.ts';
+import { processesOf } from '../../support/processes.ts';
 import { until } from '../../support/until.ts';
 
 t.jobs = 3;
-
-/** A pool of real processes; on every event it is looked at whether there are too many. */
-async function startPool(
-  t: Test,
-  options: Partial<PoolOptions> & { path?: () => string; surroundings?: Surroundings } = {},
-) {
-  const { path = () => realClaude, surroundings = await makeSurroundings(t), ...rest } = options;
-  let most = 0;
-  let launches = 0;
-  const recycled: string[] = [];
-  const sample = (): void => {
-    // The CLI itself, not what it starts, which bears its name until it has its own.
-    const own = processesOf(surroundings.config).filter(
-      ({ command, leader }) => leader && /claude/.test(command),
-    );
-    most = Math.max(most, own.length);
-  };
-  const log = captureLog(sample);
-  const pool = new Pool({
-    warmWorkers: 0,
-    maxWorkers: 2,
-    queueLimit: 10,
-    idleTimeout: 600_000,
-    launch: (name, sessionId) => {
-      launches += 1;
-      return new ClaudeProcess({
-        path: path(),
-        arguments: cliArguments(sessionId),
-        environment: cliEnvironment(surroundings.inherited, surroundings.config, name),
-        workingDirectory: surroundings.workspace,
-        onStray: () => {},
-      });
-    },
-    prepare: prepareWorker,
-    clearAway: (name) => killMarked(marksOf(surroundings.config, name)),
-    onRecycle: (reason) => recycled.push(reason),
-    log: log.log,
-    ...rest,
-  });
-  t.teardown(() => pool.stop());
-  pool.start();
-  return {
-    pool,
-    surroundings,
-    log,
-    recycled,
-    /** The most CLI processes that were ever there at once. */
-    most: () => most,
-    launches: () => launches,
-    ready: () => until('a worker is warm', () => pool.count('warm') > 0),
-    /** One prompt, as sessions/ does it. */
-    async ask(text: string, sessionId?: string) {
-      const worker = await acquire(pool, sessionId);
-      try {
-        const result = await worker.process.run(text);
-        worker.sessionId = result.sessionId;
-        return { worker, result, sessionId: result.sessionId };
-      } finally {
-        pool.release(worker, worker.process.idle);
-      }
-    },
-  };
-}
-
-function acquire(pool: Pool, sessionId?: string, signal = new AbortController().signal) {
-  return pool.acquire({ sessionId, signal, onQueued: () => {} });
-}
 
 t.test('prompts without a session get distinct processes, a follow-up the same one', async (t) => {
   const { ask, most } = await startPool(t, { maxWorkers: 3 });
@@ -155,15 +75,18 @@ t.test('what a resumed session was told before is still known to the model', asy
 });
 
 t.test('a full queue sends the next one away, and only that one', async (t) => {
-  const { pool, ready } = await startPool(t, { warmWorkers: 1, maxWorkers: 1, queueLimit: 1 });
+  const { pool, ready, acquire } = await startPool(t, {
+    warmWorkers: 1,
+    maxWorkers: 1,
+    queueLimit: 1,
+  });
   await ready();
-  const busy = await acquire(pool);
+  const busy = await acquire();
   const places: number[] = [];
   const leaving = new AbortController();
-  const options = { sessionId: undefined, signal: leaving.signal };
-  const waiting = pool.acquire({ ...options, onQueued: (place) => places.push(place) });
+  const waiting = acquire({ signal: leaving.signal }, (place) => places.push(place));
   t.equal(pool.queued, 1);
-  await t.rejects(acquire(pool), {
+  await t.rejects(acquire(), {
     code: 'queue_full',
     status: 429,
     retryable: true,
@@ -176,7 +99,7 @@ t.test('a full queue sends the next one away, and only that one', async (t) => {
   leaving.abort(reason);
   await t.rejects(waiting, reason, 'who leaves gets the reason back');
   t.equal(pool.queued, 0, 'and does not wait any more');
-  const next = acquire(pool);
+  const next = acquire();
   t.equal(pool.queued, 1);
   busy.sessionId = 'e2ff1d0a-90ab-4a35-9ad7-4a7a1be1e9d1';
   pool.release(busy, true);
@@ -184,73 +107,21 @@ t.test('a full queue sends the next one away, and only that one', async (t) => {
 });
 
 t.test('with a limit of none nobody waits, but a free worker is used', async (t) => {
-  const { pool, ready } = await startPool(t, { warmWorkers: 1, maxWorkers: 1, queueLimit: 0 });
+  const { pool, ready, acquire } = await startPool(t, {
+    warmWorkers: 1,
+    maxWorkers: 1,
+    queueLimit: 0,
+  });
   await ready();
-  const worker = await acquire(pool);
-  await t.rejects(acquire(pool), { code: 'queue_full' });
+  const worker = await acquire();
+  await t.rejects(acquire(), { code: 'queue_full' });
   pool.release(worker, false);
 });
 
 t.test('who is gone already waits for nothing', async (t) => {
-  const { pool } = await startPool(t);
-  await t.rejects(acquire(pool, undefined, AbortSignal.abort(new Error('gone'))), /gone/);
+  const { pool, acquire } = await startPool(t);
+  await t.rejects(acquire({ signal: AbortSignal.abort(new Error('gone')) }), /gone/);
   t.equal(pool.workers.length, 0);
-});
-
-t.test('a session whose transcript is gone is not found, with one attempt', async (t) => {
-  const { ask, launches, log, recycled, pool } = await startPool(t);
-  const missing = 'c2b2a2f2-5c8e-4b33-9d0e-0f9a4a4c1c11';
-  await t.rejects(ask('hello', missing), {
-    code: 'session_not_found',
-    message: /its transcript is not on the volume any more; leave session_id out/,
-  });
-  await until('the process is gone', () => pool.workers.length === 0);
-  t.equal(launches(), 1);
-  t.equal(log.count('worker_failed'), 0, 'it is no failure of the CLI');
-  t.same(recycled, []);
-  t.equal((await ask('[[say fine]]')).result.result, 'fine');
-});
-
-t.test('a turn that does not end costs the process, not the session', async (t) => {
-  const { ask, pool, recycled, ready } = await startPool(t, { warmWorkers: 1, maxWorkers: 1 });
-  const { sessionId } = await ask('[[say one]]');
-  const worker = await acquire(pool, sessionId);
-  pool.release(worker, false);
-  await ready();
-  t.equal((await ask('[[say two]]', sessionId)).result.result, 'two');
-  t.same(recycled, ['unresponsive', 'place'], 'the warm one made room for the session');
-  t.equal(worker.process.alive, false);
-});
-
-t.test('a new prompt does not wait for a worker that starts for a session', async (t) => {
-  const { ask, pool } = await startPool(t, {
-    prepare: (process, sessionId) =>
-      sessionId === undefined
-        ? prepareWorker(process, undefined)
-        : process.ended.then(() => Promise.reject(new Error('it was never ready'))),
-  });
-  const { worker, sessionId } = await ask('[[say one]]');
-  await pool.recycle(worker, 'idle');
-  const leaving = new AbortController();
-  const hanging = acquire(pool, sessionId, leaving.signal);
-  t.equal((await ask('[[say at once]]')).result.result, 'at once');
-  leaving.abort(new Error('enough'));
-  await t.rejects(hanging, /enough/);
-});
-
-t.test('a process that is killed in mid-turn is replaced, and its session goes on', async (t) => {
-  const surroundings = await makeSurroundings(t, { 'settings.json': bashAllowed });
-  const { ask, pool, recycled } = await startPool(t, { surroundings, maxWorkers: 1 });
-  const { worker, sessionId } = await ask('[[say one]]');
-  const tool = '[[tool Bash {"command":"setsid tail -f /dev/null & tail -f /dev/null"}]]';
-  const running = ask(tool, sessionId);
-  await until('Bash runs', () => tailsOf(surroundings.config).length === 2);
-  process.kill(worker.process.pid ?? 0, 'SIGKILL');
-  await t.rejects(running, { code: 'worker_lost', message: /SIGKILL/ });
-  t.equal((await ask('[[say alive]]', sessionId)).result.result, 'alive');
-  t.same(recycled, ['crashed'], 'it is counted once');
-  t.same(tailsOf(surroundings.config), [], 'what its tools had started is gone as well');
-  t.equal(pool.workers.length, 1);
 });
 
 t.test('an idle worker is recycled after its time, a warm one is not', async (t) => {
@@ -271,92 +142,69 @@ t.test('a lone session keeps its place although no worker is warm then', async (
 });
 
 t.test('drain sends away who waits and who comes, and lets run what runs', async (t) => {
-  const { pool, ready } = await startPool(t, { warmWorkers: 1, maxWorkers: 1 });
+  const { pool, ready, acquire } = await startPool(t, { warmWorkers: 1, maxWorkers: 1 });
   await ready();
-  const worker = await acquire(pool);
+  const worker = await acquire();
   const running = worker.process.run('[[slow 20]] [[say done]]');
-  const waiting = acquire(pool);
+  const waiting = acquire();
   const draining = new BerthError('draining', 'cannot: stopping');
   pool.drain(draining);
   await t.rejects(waiting, draining);
-  await t.rejects(acquire(pool), draining);
+  await t.rejects(acquire(), draining);
   t.equal((await running).result, 'done');
 });
 
 t.test('stop ends everything, whatever its state, and can be called twice', async (t) => {
-  const { pool, ask, surroundings, ready } = await startPool(t, { maxWorkers: 3, warmWorkers: 2 });
+  const { pool, ask, surroundings, ready, acquire } = await startPool(t, {
+    maxWorkers: 3,
+    warmWorkers: 2,
+  });
   await ready();
   await ask('[[say idle]]');
-  const busy = await acquire(pool);
+  const busy = await acquire();
   const running = busy.process.run('[[hang stream]]');
   running.catch(() => {});
   await Promise.all([pool.stop(), pool.stop()]);
   t.same(processesOf(surroundings.config), []);
   t.equal(pool.workers.length, 0);
   await t.rejects(running, { code: /^(worker_lost|cli_unavailable)$/ }, 'begun or not');
-  await t.rejects(acquire(pool), { code: 'draining' });
+  await t.rejects(acquire(), { code: 'draining' });
 });
 
-t.test('a CLI that cannot start is tried less and less often, and recovers', async (t) => {
-  let path = scripted('claude-that-exits');
-  const { pool, log, launches } = await startPool(t, { warmWorkers: 1, path: () => path });
-  await t.rejects(acquire(pool), { code: 'cli_unavailable', message: /cannot open the moon/ });
-  t.equal(launches(), 3, 'it has waited for three attempts, each after a pause');
-  t.equal(log.count('worker_failed'), 3);
-  const started = performance.now();
-  await t.rejects(acquire(pool), { code: 'cli_unavailable', message: /cannot open the moon/ });
-  t.ok(performance.now() - started < 50, 'now the answer comes at once');
-  t.equal(launches(), 3);
-  t.match(pool.launchFailure?.message, /cannot open the moon/);
+t.test(
+  'where that is allowed a process serves another session after it forgot the first',
+  async (t) => {
+    const { ask, pool, surroundings, launches } = await startPool(t, { maxWorkers: 1 });
+    const first = await ask('[[say the blue door]]', undefined, { reuse: true });
+    const second = await ask('[[say something else]]', undefined, { reuse: true });
+    t.equal(second.worker, first.worker);
+    t.not(second.sessionId, first.sessionId);
+    const sent = JSON.stringify(surroundings.api.requests.at(-1)?.body?.messages);
+    t.notMatch(sent, /blue door/, 'the model is not told of the first');
+    t.equal(launches(), 1);
 
-  path = realClaude;
-  const worker = await until('it works again', () => acquire(pool).catch(() => undefined));
-  t.equal(pool.launchFailure, undefined);
-  pool.release(worker, false);
+    const again = await ask('[[say back]]', first.sessionId, { reuse: true });
+    t.not(again.worker, first.worker, 'the first goes on in a process of its own');
+    t.equal(pool.workers.length, 1);
+    const resumed = JSON.stringify(surroundings.api.requests.at(-1)?.body?.messages);
+    t.match(resumed, /blue door/);
+  },
+);
+
+t.test('a process whose flags are not those that are wanted now is replaced', async (t) => {
+  const { ask, recycled } = await startPool(t, { maxWorkers: 1 });
+  const first = await ask('[[say one]]');
+  const second = await ask('[[say two]]', first.sessionId, { key: 'renewed' });
+  t.not(second.worker, first.worker);
+  t.equal(second.sessionId, first.sessionId);
+  t.same(recycled, ['renewed']);
 });
 
-t.test('a process that the system refuses at once is a start that failed, like any', async (t) => {
-  const { pool, log } = await startPool(t, {
-    path: () => {
-      throw new Error('spawn ENOMEM');
-    },
-  });
-  const refused = { code: 'cli_unavailable', message: /cannot start a worker: .*ENOMEM/ };
-  await t.rejects(acquire(pool, 'e2ff1d0a-90ab-4a35-9ad7-4a7a1be1e9d1'), refused);
-  await t.rejects(acquire(pool), refused);
-  t.equal(log.count('worker_failed'), 4, 'one for the session, three for the other');
-  t.equal(pool.queued, 0);
-});
-
-t.test('without warm workers too, a CLI that works again is found by a prompt', async (t) => {
-  let path = scripted('claude-that-exits');
-  const { pool } = await startPool(t, { path: () => path });
-  await t.rejects(acquire(pool), { code: 'cli_unavailable' });
-  path = realClaude;
-  const worker = await until('it works again', () => acquire(pool).catch(() => undefined));
-  pool.release(worker, false);
-});
-
-t.test('while no worker can start, a session whose process lives is served', async (t) => {
-  let path = realClaude;
-  const { ask, pool } = await startPool(t, { path: () => path });
-  const { sessionId } = await ask('[[say one]]');
-  path = scripted('claude-that-exits');
-  await t.rejects(acquire(pool), { code: 'cli_unavailable' });
-  t.equal((await ask('[[say two]]', sessionId)).result.result, 'two');
-});
-
-t.test('a warm worker that keeps dying by itself counts as one that cannot start', async (t) => {
-  const { pool, log } = await startPool(t, { warmWorkers: 1 });
-  for (let death = 1; death <= 3; death++) {
-    const warm = await until('a worker is warm', () =>
-      pool.workers.find(({ state }) => state === 'warm'),
-    );
-    process.kill(warm.process.pid ?? 0, 'SIGKILL');
-    await log.logged('worker_ended', ({ worker }) => worker === warm.name);
-  }
-  await t.rejects(acquire(pool), {
-    code: 'cli_unavailable',
-    message: /ended by itself .*SIGKILL\) before its first prompt/,
-  });
+t.test('a process that may serve one turn is ended after it', async (t) => {
+  const { ask, recycled } = await startPool(t, { maxWorkers: 1 });
+  const first = await ask('[[say one]]', undefined, { once: true });
+  t.equal(first.worker.state, 'recycling');
+  const second = await ask('[[say two]]', first.sessionId, { once: true });
+  t.not(second.worker, first.worker);
+  t.same(recycled, ['renewed', 'renewed']);
 });

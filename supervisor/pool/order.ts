@@ -1,0 +1,28 @@
+/** What a prompt asks of the pool: which process may serve it, and how one is started if none is there. */
+import type { ClaudeProcess } from '../claude/process.ts';
+
+export interface Order {
+  /** Starts of one profile that fail say nothing about those of another. */
+  profile: string;
+  /** Processes of one key are started alike, and one can stand in for another. */
+  key: string;
+  /** The session to go on with: served by its own process alone. Absent begins a session. */
+  sessionId: string | undefined;
+  /** True if the process begins with a conversation, its own or one that it copies. */
+  resumes: boolean;
+  /**
+   * True if a process that has served another session may serve this one, after `/clear`: faster than
+   * a new one, but it keeps what the other's background tasks and permissions left in it.
+   */
+  reuse: boolean;
+  /** True if the process may serve one turn only: its flags count over its whole life. */
+  once: boolean;
+  /** Starts a process. @throws whatever the system refuses it with */
+  launch: (name: string) => ClaudeProcess;
+}
+
+/** How many processes are kept ready for new sessions. */
+export interface WarmTarget {
+  order: Order;
+  count: number;
+}

@@ -1,0 +1,131 @@
+import t from 'tap';
+import { prepareWorker } from '../../../supervisor/pool/prepare.ts';
+import { bashAllowed, makeSurroundings, realClaude, scripted } from '../../support/claude.ts';
+import { startPool } from '../../support/pool.ts';
+import { tailsOf } from '../../support/processes.ts';
+import { until } from '../../support/until.ts';
+
+t.jobs = 3;
+
+t.test('a session whose transcript is gone is not found, with one attempt', async (t) => {
+  const { ask, launches, log, recycled, pool } = await startPool(t);
+  const missing = 'c2b2a2f2-5c8e-4b33-9d0e-0f9a4a4c1c11';
+  await t.rejects(ask('hello', missing), {
+    code: 'session_not_found',
+    message: /its transcript is not on the volume any more; leave session_id out/,
+  });
+  await until('the process is gone', () => pool.workers.length === 0);
+  t.equal(launches(), 1);
+  t.equal(log.count('worker_failed'), 0, 'it is no failure of the CLI');
+  t.same(recycled, []);
+  t.equal((await ask('[[say fine]]')).result.result, 'fine');
+});
+
+t.test('a turn that does not end costs the process, not the session', async (t) => {
+  const { ask, pool, recycled, ready, acquire } = await startPool(t, {
+    warmWorkers: 1,
+    maxWorkers: 1,
+  });
+  const { sessionId } = await ask('[[say one]]');
+  const worker = await acquire({ sessionId });
+  pool.release(worker, false);
+  await ready();
+  t.equal((await ask('[[say two]]', sessionId)).result.result, 'two');
+  t.same(recycled, ['unresponsive', 'place'], 'the warm one made room for the session');
+  t.equal(worker.process.alive, false);
+});
+
+t.test('a new prompt does not wait for a worker that starts for a session', async (t) => {
+  const { ask, pool, acquire } = await startPool(t, {
+    prepare: (process, order) =>
+      order.sessionId === undefined
+        ? prepareWorker(process, order)
+        : process.ended.then(() => Promise.reject(new Error('it was never ready'))),
+  });
+  const { worker, sessionId } = await ask('[[say one]]');
+  await pool.recycle(worker, 'idle');
+  const leaving = new AbortController();
+  const hanging = acquire({ sessionId, signal: leaving.signal });
+  t.equal((await ask('[[say at once]]')).result.result, 'at once');
+  leaving.abort(new Error('enough'));
+  await t.rejects(hanging, /enough/);
+});
+
+t.test('a process that is killed in mid-turn is replaced, and its session goes on', async (t) => {
+  const surroundings = await makeSurroundings(t, { 'settings.json': bashAllowed });
+  const { ask, pool, recycled } = await startPool(t, { surroundings, maxWorkers: 1 });
+  const { worker, sessionId } = await ask('[[say one]]');
+  const tool = '[[tool Bash {"command":"setsid tail -f /dev/null & tail -f /dev/null"}]]';
+  const running = ask(tool, sessionId);
+  await until('Bash runs', () => tailsOf(surroundings.config).length === 2);
+  process.kill(worker.process.pid ?? 0, 'SIGKILL');
+  await t.rejects(running, { code: 'worker_lost', message: /SIGKILL/ });
+  t.equal((await ask('[[say alive]]', sessionId)).result.result, 'alive');
+  t.same(recycled, ['crashed'], 'it is counted once');
+  t.same(tailsOf(surroundings.config), [], 'what its tools had started is gone as well');
+  t.equal(pool.workers.length, 1);
+});
+
+t.test('a CLI that cannot start is tried less and less often, and recovers', async (t) => {
+  let path = scripted('claude-that-exits');
+  const { pool, log, launches, acquire } = await startPool(t, { warmWorkers: 1, path: () => path });
+  await t.rejects(acquire(), { code: 'cli_unavailable', message: /cannot open the moon/ });
+  t.equal(launches(), 3, 'it has waited for three attempts, each after a pause');
+  t.equal(log.count('worker_failed'), 3);
+  const started = performance.now();
+  await t.rejects(acquire(), { code: 'cli_unavailable', message: /cannot open the moon/ });
+  t.ok(performance.now() - started < 50, 'now the answer comes at once');
+  t.equal(launches(), 3);
+  t.match(pool.launchFailures.get('default')?.message, /cannot open the moon/);
+
+  path = realClaude;
+  const worker = await until('it works again', () => acquire().catch(() => undefined));
+  t.equal(pool.launchFailures.size, 0);
+  pool.release(worker, false);
+});
+
+t.test('a process that the system refuses at once is a start that failed, like any', async (t) => {
+  const { pool, log, acquire } = await startPool(t, {
+    path: () => {
+      throw new Error('spawn ENOMEM');
+    },
+  });
+  const refused = { code: 'cli_unavailable', message: /cannot start a worker: .*ENOMEM/ };
+  await t.rejects(acquire({ sessionId: 'e2ff1d0a-90ab-4a35-9ad7-4a7a1be1e9d1' }), refused);
+  await t.rejects(acquire(), refused);
+  t.equal(log.count('worker_failed'), 4, 'one for the session, three for the other');
+  t.equal(pool.queued, 0);
+});
+
+t.test('without warm workers too, a CLI that works again is found by a prompt', async (t) => {
+  let path = scripted('claude-that-exits');
+  const { pool, acquire } = await startPool(t, { path: () => path });
+  await t.rejects(acquire(), { code: 'cli_unavailable' });
+  path = realClaude;
+  const worker = await until('it works again', () => acquire().catch(() => undefined));
+  pool.release(worker, false);
+});
+
+t.test('while no worker can start, a session whose process lives is served', async (t) => {
+  let path = realClaude;
+  const { ask, acquire } = await startPool(t, { path: () => path });
+  const { sessionId } = await ask('[[say one]]');
+  path = scripted('claude-that-exits');
+  await t.rejects(acquire(), { code: 'cli_unavailable' });
+  t.equal((await ask('[[say two]]', sessionId)).result.result, 'two');
+});
+
+t.test('a warm worker that keeps dying by itself counts as one that cannot start', async (t) => {
+  const { pool, log, acquire } = await startPool(t, { warmWorkers: 1 });
+  for (let death = 1; death <= 3; death++) {
+    const warm = await until('a worker is warm', () =>
+      pool.workers.find(({ state }) => state === 'warm'),
+    );
+    process.kill(warm.process.pid ?? 0, 'SIGKILL');
+    await log.logged('worker_ended', ({ worker }) => worker === warm.name);
+  }
+  await t.rejects(acquire(), {
+    code: 'cli_unavailable',
+    message: /ended by itself .*SIGKILL\) before its first prompt/,
+  });
+});

@@ -1,0 +1,91 @@
+import t from 'tap';
+import type { Order } from '../../../supervisor/pool/order.ts';
+import { type Ticket, WaitingLine } from '../../../supervisor/pool/waiting-line.ts';
+import type { Worker } from '../../../supervisor/pool/worker.ts';
+
+const worker = {} as Worker;
+
+function makeLine(limit = 100) {
+  const line = new WaitingLine(limit);
+  const names = new Map<Ticket, string>();
+  const places = new Map<string, number[]>();
+  return {
+    line,
+    places,
+    join(name: string, token: string, sessionId?: string) {
+      places.set(name, []);
+      const ticket = line.join({
+        order: { sessionId } as Order,
+        token,
+        signal: new AbortController().signal,
+        onPlace: (place) => places.get(name)?.push(place),
+      });
+      ticket.worker.catch(() => {});
+      names.set(ticket, name);
+      return ticket;
+    },
+    order: () => line.waiting.map((ticket) => names.get(ticket)).join(' '),
+    serveNext() {
+      const [ticket] = line.waiting;
+      if (ticket) line.serve(ticket, worker);
+      return ticket && names.get(ticket);
+    },
+  };
+}
+
+t.test('tokens take turns, each first come first served', async (t) => {
+  const { join, order } = makeLine();
+  for (const name of ['a1', 'a2', 'a3', 'a4']) join(name, 'a');
+  for (const name of ['b1', 'b2']) join(name, 'b');
+  join('c1', 'c');
+  t.equal(order(), 'a1 b1 c1 a2 b2 a3 a4');
+});
+
+t.test('who comes again and again does not pass who has not been served yet', async (t) => {
+  const { join, serveNext } = makeLine();
+  join('a1', 'a');
+  join('a2', 'a');
+  join('b1', 'b');
+  t.equal(serveNext(), 'a1');
+  join('a3', 'a');
+  t.equal(serveNext(), 'b1');
+  join('b2', 'b');
+  t.equal(serveNext(), 'a2');
+  t.equal(serveNext(), 'b2');
+});
+
+t.test("a token's sessions take turns too, and so do its new ones, together", async (t) => {
+  const { join, order } = makeLine();
+  for (const name of ['x1', 'x2', 'x3']) join(name, 'a', 'x');
+  join('y1', 'a', 'y');
+  join('new1', 'a');
+  join('new2', 'a');
+  t.equal(order(), 'x1 y1 new1 x2 new2 x3');
+});
+
+t.test('everybody is told his place once for each change', async (t) => {
+  const { join, line, places, serveNext } = makeLine();
+  join('a1', 'a');
+  join('a2', 'a');
+  line.tellPlaces();
+  line.tellPlaces();
+  join('b1', 'b');
+  line.tellPlaces();
+  serveNext();
+  line.tellPlaces();
+  t.same(Object.fromEntries(places), { a1: [1], a2: [2, 3, 2], b1: [2, 1] });
+});
+
+t.test('in a full line the newest of the token with the most gives way', async (t) => {
+  const { join, line, order } = makeLine(3);
+  join('a1', 'a');
+  join('a2', 'a');
+  const flooding = join('a3', 'a');
+  join('b1', 'b');
+  line.enforceLimit(0, 7);
+  await t.rejects(flooding.worker, { code: 'queue_full', details: { retry_after: 7 } });
+  t.equal(order(), 'a1 b1 a2');
+  const equal = join('b2', 'b');
+  line.enforceLimit(0, 7);
+  await t.rejects(equal.worker, { code: 'queue_full' }, 'among equals it is the newcomer');
+});

@@ -1,0 +1,105 @@
+/** A pool of real CLI processes on folders of its own, and prompts to it as sessions/ sends them. */
+import type { Test } from 'tap';
+import { cliArguments } from '../../supervisor/claude/command.ts';
+import { cliEnvironment, marksOf } from '../../supervisor/claude/environment.ts';
+import { ClaudeProcess } from '../../supervisor/claude/process.ts';
+import { killMarked } from '../../supervisor/memory/leftovers.ts';
+import type { Order } from '../../supervisor/pool/order.ts';
+import { Pool, type PoolOptions } from '../../supervisor/pool/pool.ts';
+import { clearContext, prepareWorker } from '../../supervisor/pool/prepare.ts';
+import type { Worker } from '../../supervisor/pool/worker.ts';
+import { captureLog } from './captured-log.ts';
+import { makeSurroundings, realClaude, type Surroundings } from './claude.ts';
+import { processesOf } from './processes.ts';
+import { until } from './until.ts';
+
+export interface StartPoolOptions extends Partial<Omit<PoolOptions, 'warm'>> {
+  warmWorkers?: number;
+  path?: () => string;
+  surroundings?: Surroundings;
+}
+
+/** What is asked for where it differs from the usual. */
+export type Wanted = Partial<Omit<Order, 'launch'>> & { token?: string; signal?: AbortSignal };
+
+/** On every event of the pool it is looked at whether there are too many processes. */
+export async function startPool(t: Test, options: StartPoolOptions = {}) {
+  const { path = () => realClaude, surroundings = await makeSurroundings(t), ...rest } = options;
+  const { warmWorkers = 0, ...poolOptions } = rest;
+  let most = 0;
+  let launches = 0;
+  const recycled: string[] = [];
+  const sample = (): void => {
+    // The CLI itself, not what it starts, which bears its name until it has its own.
+    const own = processesOf(surroundings.config).filter(
+      ({ command, leader }) => leader && /claude/.test(command),
+    );
+    most = Math.max(most, own.length);
+  };
+  const log = captureLog(sample);
+  const orderOf = (wanted: Wanted = {}): Order => {
+    const { sessionId } = wanted;
+    return {
+      profile: 'default',
+      key: 'default',
+      sessionId,
+      resumes: sessionId !== undefined,
+      reuse: false,
+      once: false,
+      launch: (name) => {
+        launches += 1;
+        return new ClaudeProcess({
+          path: path(),
+          arguments: cliArguments(sessionId),
+          environment: cliEnvironment(surroundings.inherited, surroundings.config, name),
+          workingDirectory: surroundings.workspace,
+          onStray: () => {},
+        });
+      },
+      ...wanted,
+    };
+  };
+  const pool = new Pool({
+    warm: () => [{ order: orderOf(), count: warmWorkers }],
+    maxWorkers: 2,
+    queueLimit: 10,
+    idleTimeout: 600_000,
+    prepare: prepareWorker,
+    clear: clearContext,
+    clearAway: (name) => killMarked(marksOf(surroundings.config, name)),
+    onRecycle: (reason) => recycled.push(reason),
+    log: log.log,
+    ...poolOptions,
+  });
+  t.teardown(() => pool.stop());
+  pool.start();
+  const acquire = (wanted: Wanted = {}, onQueued = (_place: number): void => {}): Promise<Worker> =>
+    pool.acquire({
+      order: orderOf(wanted),
+      token: wanted.token ?? 'tests',
+      signal: wanted.signal ?? new AbortController().signal,
+      onQueued,
+    });
+  return {
+    pool,
+    surroundings,
+    log,
+    recycled,
+    acquire,
+    /** The most CLI processes that were ever there at once. */
+    most: () => most,
+    launches: () => launches,
+    ready: () => until('a worker is warm', () => pool.count('warm') > 0),
+    /** One prompt, as sessions/ does it. */
+    async ask(text: string, sessionId?: string, wanted: Wanted = {}) {
+      const worker = await acquire({ sessionId, ...wanted });
+      try {
+        const result = await worker.process.run(text);
+        worker.sessionId = result.sessionId;
+        return { worker, result, sessionId: result.sessionId };
+      } finally {
+        pool.release(worker, worker.process.idle);
+      }
+    },
+  };
+}
