@@ -1,0 +1,44 @@
+/**
+ * Going on with a turn whose process was lost: what a new process of the session is told.
+ * The CLI itself fills the gap in the conversation: it tells the model that the outcome of the tool
+ * that ran is unknown (as 2.1.330 does), so tools have run at least once and nothing is repeated blindly.
+ */
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+
+const carryOn = 'Your process was replaced. Carry on where you stopped.';
+
+/** Bytes of a transcript that are searched, from its end. */
+const searched = 64 * 1024 * 1024;
+const piece = 1024 * 1024;
+
+/**
+ * What to say to the process that resumes the session: that it shall carry on if the prompt stands in
+ * the transcript, else the prompt again.
+ * @param promptId the id with which the prompt was handed over, which the CLI writes beside it
+ */
+export async function textToGoOn(
+  transcript: string,
+  promptId: string,
+  prompt: string,
+): Promise<string> {
+  return (await stands(transcript, promptId)) ? carryOn : prompt;
+}
+
+async function stands(transcript: string, promptId: string): Promise<boolean> {
+  const wanted = Buffer.from(`"uuid":"${promptId}"`);
+  const file = await open(transcript, constants.O_RDONLY | constants.O_NOFOLLOW);
+  try {
+    const { size } = await file.stat();
+    const buffer = Buffer.alloc(piece + wanted.length);
+    for (let end = size; end > Math.max(0, size - searched); end -= piece) {
+      const start = Math.max(0, end - piece);
+      // Pieces overlap, so that what lies across their border is found.
+      const { bytesRead } = await file.read(buffer, 0, end - start + wanted.length, start);
+      if (buffer.subarray(0, bytesRead).includes(wanted)) return true;
+    }
+    return false;
+  } finally {
+    await file.close();
+  }
+}
