@@ -124,7 +124,7 @@ t.test(
       launch: (name, sessionId) =>
         new ClaudeProcess({
           path: realClaude,
-          arguments: cliArguments(sessionId),
+          arguments: cliArguments({ resume: sessionId }),
           environment: cliEnvironment(inherited, config, name),
           workingDirectory: workspace,
           onStray: () => {},

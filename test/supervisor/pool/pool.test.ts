@@ -45,7 +45,7 @@ async function startPool(
       launches += 1;
       return new ClaudeProcess({
         path: path(),
-        arguments: cliArguments(sessionId),
+        arguments: cliArguments({ resume: sessionId }),
         environment: cliEnvironment(surroundings.inherited, surroundings.config, name),
         workingDirectory: surroundings.workspace,
         onStray: () => {},
