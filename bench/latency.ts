@@ -119,7 +119,7 @@ function bareRival(
   cwd: string,
   cleanup: AsyncDisposableStack,
 ): Rival {
-  const child = spawn('claude', cliArguments(undefined), {
+  const child = spawn('claude', cliArguments(), {
     env: environment,
     cwd,
     stdio: ['pipe', 'pipe', 'inherit'],

@@ -1,6 +1,6 @@
 /**
- * Writes what is derived from the sources: shared/known-settings.ts, docs/configuration.md and
- * docs/openapi.json. With --check it writes nothing and fails if one of them is out of date.
+ * Writes what is derived from the sources: shared/known-settings.ts, docs/configuration.md,
+ * docs/openapi.json and docs/profiles.schema.json. With --check it writes nothing and fails if one of them is out of date.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { initDefinitions } from '../init/config.ts';
@@ -8,6 +8,7 @@ import type { Definitions, Setting } from '../shared/config.ts';
 import { errorTable } from '../shared/errors.ts';
 import { supervisorDefinitions } from '../supervisor/config.ts';
 import { createApiServer } from '../supervisor/http/server.ts';
+import { jsonSchema } from '../supervisor/profiles/schema.ts';
 
 const root = new URL('../', import.meta.url);
 
@@ -92,6 +93,7 @@ const documents: Record<string, string> = {
   'shared/known-settings.ts': knownSettings(),
   'docs/configuration.md': configuration(),
   'docs/openapi.json': await openapi(),
+  'docs/profiles.schema.json': `${JSON.stringify(jsonSchema(), null, 2)}\n`,
 };
 const check = process.argv.includes('--check');
 const stale = Object.entries(documents).filter(

@@ -35,6 +35,7 @@ export const errorTable = {
   invalid_request: kind(70, 400, false, 'The request is not valid'),
   unauthorized: kind(70, 401, false, 'The request carries no valid token'),
   route_not_found: kind(70, 404, false, 'There is no such resource'),
+  profile_not_found: kind(70, 404, false, 'There is no such profile'),
   session_not_found: kind(70, 404, false, 'There is no such session'),
   method_not_allowed: kind(70, 405, false, 'The resource does not know this method'),
   payload_too_large: kind(70, 413, false, 'The request is too large'),

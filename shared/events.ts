@@ -42,6 +42,7 @@ export type EventName =
   | 'draining'
   | 'tokens_loaded'
   | 'token_plain'
+  | 'profiles_loaded'
   | 'worker_starting'
   | 'worker_ready'
   | 'worker_failed'

@@ -24,6 +24,7 @@ export const knownSettings: readonly string[] = [
   'BERTH_MEMORY_SOFT',
   'BERTH_METRICS_LISTEN',
   'BERTH_ON_REMOTE_FAILURE',
+  'BERTH_PROFILES_FILE',
   'BERTH_PROMPT_TIMEOUT',
   'BERTH_QUEUE_LIMIT',
   'BERTH_REF',

@@ -46,11 +46,19 @@ export const supervisorDefinitions = {
     description:
       'API tokens, one a line as `name:sha256:<hex>` (`berth token NAME` makes one), or a directory of such files as a Secret mounts it. Read again when it changes. Required under Kubernetes; elsewhere, without it, a token is made at each start and printed once.',
   }),
+  profilesFile: setting({
+    name: 'BERTH_PROFILES_FILE',
+    schema: path,
+    optional: true,
+    description:
+      'Profiles (docs/profiles.md): what prompts may do and cost, as YAML. Read again when it changes. Without it there is one profile, `default`, that adds nothing to what settings.json allows.',
+  }),
   warmWorkers: setting({
     name: 'BERTH_WARM_WORKERS',
     schema: integer(0, 64),
     default: '1',
-    description: 'CLI processes kept ready for prompts that start a new session.',
+    description:
+      'CLI processes kept ready for prompts that start a new session with the built-in profile; other profiles have `warm`.',
   }),
   maxWorkers: setting({
     name: 'BERTH_MAX_WORKERS',

@@ -236,7 +236,7 @@ export class Supervisor {
   #launch(name: string, sessionId: string | undefined): ClaudeProcess {
     return new ClaudeProcess({
       path: this.#claudePath,
-      arguments: cliArguments(sessionId),
+      arguments: cliArguments({ resume: sessionId }),
       environment: this.#environmentOf(name),
       workingDirectory: this.#config.workspaceDirectory,
       onStray: (what) =>

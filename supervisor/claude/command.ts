@@ -55,11 +55,45 @@ function atLeast(version: readonly number[], minimum: readonly number[]): boolea
   return true;
 }
 
+/** What a process is started with: a profile, what a request changed of it, and its session. */
+export interface CliOptions {
+  /** The session to go on with; absent begins one. */
+  resume?: string | undefined;
+  /** With `resume`: begin a new session with the history of that one. */
+  fork?: boolean;
+  /** Days after which the CLI removes transcripts that nobody used. */
+  cleanupPeriodDays?: number | undefined;
+  model?: string | undefined;
+  permissionMode?: string | undefined;
+  /** Replaces the CLI's own. */
+  systemPrompt?: string | undefined;
+  appendSystemPrompt?: string | undefined;
+  /** The built-in tools that there are; absent leaves all. */
+  availableTools?: readonly string[] | undefined;
+  /** The only rules that allow tools: those of settings.json count no more; absent leaves them. */
+  allowRules?: readonly string[] | undefined;
+  /** Rules that deny, besides those of settings.json. */
+  denyRules?: readonly string[];
+  mcpServers?: Readonly<Record<string, unknown>>;
+  /** Only these MCP servers, none that the configuration directory names. */
+  strictMcp?: boolean;
+  /** Calls of the model in one prompt at most. */
+  maxTurns?: number | undefined;
+  /** US dollars that the process may spend from its start or its last `/clear`. */
+  maxBudgetUsd?: number | undefined;
+  /** A JSON Schema; each answer then has `structured_output`. */
+  outputSchema?: Readonly<Record<string, unknown>> | undefined;
+}
+
 /**
- * The flags of a worker.
- * @param resume the session to go on with; absent starts a new one
+ * The flags of a worker. Everything reaches the CLI by flags and nothing by files, for files on the
+ * volume can be written by what the CLI runs. Values follow an equals sign, so that none of them is
+ * taken for a flag.
  */
-export function cliArguments(resume: string | undefined): string[] {
+export function cliArguments(options: CliOptions = {}): string[] {
+  const { resume, fork, availableTools, allowRules, denyRules = [], mcpServers = {} } = options;
+  const flag = (name: string, value: string | number | undefined): string[] =>
+    value === undefined ? [] : [`--${name}=${value}`];
   return [
     '-p',
     '--input-format=stream-json',
@@ -69,5 +103,30 @@ export function cliArguments(resume: string | undefined): string[] {
     // Settings, hooks and MCP servers found in a working directory are not trusted.
     '--setting-sources=user',
     ...(resume === undefined ? [] : ['--resume', resume]),
+    ...(resume !== undefined && fork ? ['--fork-session'] : []),
+    ...flag('settings', settingsOf(options)),
+    ...flag('model', options.model),
+    ...flag('permission-mode', options.permissionMode),
+    ...flag('system-prompt', options.systemPrompt),
+    ...flag('append-system-prompt', options.appendSystemPrompt),
+    ...flag('tools', availableTools?.join(',')),
+    ...flag('managed-settings', allowRules && onlyRules(allowRules)),
+    ...denyRules.map((rule) => `--disallowedTools=${rule}`),
+    ...(Object.keys(mcpServers).length > 0
+      ? [`--mcp-config=${JSON.stringify({ mcpServers })}`]
+      : []),
+    ...(options.strictMcp ? ['--strict-mcp-config'] : []),
+    ...flag('max-turns', options.maxTurns),
+    ...flag('max-budget-usd', options.maxBudgetUsd),
+    ...flag('json-schema', options.outputSchema && JSON.stringify(options.outputSchema)),
   ];
+}
+
+function settingsOf({ cleanupPeriodDays }: CliOptions): string | undefined {
+  return cleanupPeriodDays === undefined ? undefined : JSON.stringify({ cleanupPeriodDays });
+}
+
+/** `--allowedTools` would only add to what settings.json allows. */
+function onlyRules(allow: readonly string[]): string {
+  return JSON.stringify({ allowManagedPermissionRulesOnly: true, permissions: { allow } });
 }

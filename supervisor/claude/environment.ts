@@ -36,14 +36,29 @@ const fixed = {
   DISABLE_ERROR_REPORTING: '1',
 };
 
+/** What a loader or a runtime would execute, in the CLI and in all that it starts. */
+const loading = /^(LD_|DYLD_|BUN_|NODE_OPTIONS$|BASH_ENV$|ENV$)/;
+
+/** Whether a profile must leave that name alone: berth sets it, or it would change what runs. */
+export function isReserved(name: string): boolean {
+  return (
+    name.startsWith('BERTH_') ||
+    name === 'CLAUDE_CONFIG_DIR' ||
+    Object.hasOwn(fixed, name) ||
+    loading.test(name)
+  );
+}
+
 /**
  * @param inherited the supervisor's own environment
  * @param worker the worker's name; marks every process that descends from it
+ * @param profile what the worker's profile adds
  */
 export function cliEnvironment(
   inherited: Environment,
   configDirectory: string,
   worker: string,
+  profile: Readonly<Record<string, string>> = {},
 ): Record<string, string> {
   const environment: Record<string, string> = {};
   for (const [name, value] of Object.entries(inherited)) {
@@ -54,6 +69,7 @@ export function cliEnvironment(
   environment.HOME ??= '/nonexistent';
   return {
     ...environment,
+    ...profile,
     ...fixed,
     ...marksOf(configDirectory, worker),
   };

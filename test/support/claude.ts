@@ -70,7 +70,7 @@ export function startProcess(
   const { name = 'worker-1', resume, ...rest } = options;
   const process = new ClaudeProcess({
     path: realClaude,
-    arguments: cliArguments(resume),
+    arguments: cliArguments({ resume }),
     environment: cliEnvironment(inherited, config, name),
     workingDirectory: workspace,
     onStray: () => {},

@@ -50,7 +50,7 @@ export async function startPool(t: Test, options: StartPoolOptions = {}) {
         launches += 1;
         return new ClaudeProcess({
           path: path(),
-          arguments: cliArguments(sessionId),
+          arguments: cliArguments({ resume: sessionId }),
           environment: cliEnvironment(surroundings.inherited, surroundings.config, name),
           workingDirectory: surroundings.workspace,
           onStray: () => {},

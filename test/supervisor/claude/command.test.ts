@@ -47,8 +47,8 @@ t.test('another program of that name is an error that shows what it printed', as
 });
 
 t.test('a worker trusts the settings of the user alone, and resumes what it is told', (t) => {
-  t.ok(cliArguments(undefined).includes('--setting-sources=user'));
-  t.notOk(cliArguments(undefined).includes('--resume'));
-  t.same(cliArguments('an-id').slice(-2), ['--resume', 'an-id']);
+  t.ok(cliArguments().includes('--setting-sources=user'));
+  t.notOk(cliArguments().includes('--resume'));
+  t.same(cliArguments({ resume: 'an-id' }).slice(-2), ['--resume', 'an-id']);
   t.end();
 });

@@ -1,0 +1,110 @@
+/**
+ * What a process is started with for a profile and a request's overrides.
+ * Always holds: processes with the same key are interchangeable, and a secret is in no flag.
+ */
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { BerthError, messageOf } from '../../shared/errors.ts';
+import type { CliOptions } from '../claude/command.ts';
+import type { Overrides } from './overrides.ts';
+import { isMcpTool, type Profile, toolOf } from './profile.ts';
+
+/** Characters of a variable that is read from a file. */
+const longestValue = 65_536;
+
+/** The flags, but for the session and what the deployment sets. */
+export function cliOptionsOf(profile: Profile, overrides: Overrides = {}): CliOptions {
+  const { tools, limits, mcp } = profile;
+  const { allowedTools } = overrides;
+  const allow = tools.allow && (allowedTools ?? tools.allow);
+  const named = allow ?? allowedTools;
+  // A profile without a list of its own leaves the MCP tools to settings.json; a request that names
+  // its tools has named all that it wants.
+  const noMcp = tools.allow === undefined && allowedTools !== undefined;
+  return {
+    model: overrides.model ?? profile.model,
+    // What a list of tools bounds, a wide mode in settings.json must not undo.
+    permissionMode: profile.permissionMode ?? (allow ? 'manual' : undefined),
+    systemPrompt: profile.systemPrompt,
+    appendSystemPrompt: joined(profile.appendSystemPrompt, overrides.appendSystemPrompt),
+    availableTools: named && builtInTools(named),
+    allowRules: allow,
+    denyRules: [...tools.deny, ...(noMcp ? ['mcp__*'] : [])],
+    mcpServers: mcp.servers,
+    strictMcp: mcp.strict,
+    maxTurns: overrides.maxTurns ?? limits.maxTurns,
+    maxBudgetUsd: overrides.maxBudgetUsd ?? limits.maxBudgetUsd,
+    outputSchema: overrides.outputSchema,
+  };
+}
+
+function joined(one: string | undefined, other: string | undefined): string | undefined {
+  const texts = [one, other].filter((text) => text !== undefined);
+  return texts.length > 0 ? texts.join('\n\n') : undefined;
+}
+
+function builtInTools(rules: readonly string[]): string[] {
+  return [...new Set(rules.map(toolOf).filter((tool) => !isMcpTool(tool)))];
+}
+
+/**
+ * Names all that a process is started with, but for its session. It changes with what the profile
+ * says of processes, so that a reload renews those that wait; not with what it says of others.
+ */
+export function keyOf(profile: Profile, overrides: Overrides = {}): string {
+  const parts = {
+    options: cliOptionsOf(profile, overrides),
+    environment: profile.environment,
+    isolation: profile.isolation,
+    workingDirectory: profile.workingDirectory,
+  };
+  const digest = createHash('sha256').update(JSON.stringify(parts, sortKeys)).digest('base64url');
+  return `${profile.name}:${digest.slice(0, 16)}`;
+}
+
+function sortKeys(_: string, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/**
+ * The variables of the profile, those in files read now. A newline at the end is not part of it.
+ * @throws BerthError `cli_unavailable` that names the variable
+ */
+export async function readEnvironment(
+  { name: profile, environment }: Profile,
+  signal?: AbortSignal,
+): Promise<Record<string, string>> {
+  const read: Record<string, string> = {};
+  for (const [name, value] of Object.entries(environment)) {
+    read[name] =
+      typeof value === 'string' ? value : await readSecret(value.file, name, profile, signal);
+  }
+  return read;
+}
+
+async function readSecret(
+  file: string,
+  name: string,
+  profile: string,
+  signal: AbortSignal | undefined,
+): Promise<string> {
+  const failed = (cause: string, error?: unknown): BerthError =>
+    new BerthError(
+      'cli_unavailable',
+      `cannot start a worker of the profile ${profile}: the file of its variable ${name} ${cause}; mount the Secret, or correct profiles.${profile}.environment.${name}.file`,
+      { cause: error },
+    );
+  let text: string;
+  try {
+    text = await readFile(file, { encoding: 'utf8', ...(signal ? { signal } : {}) });
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw failed(`cannot be read (${messageOf(error)})`, error);
+  }
+  const value = text.replace(/\r?\n$/, '');
+  if (value.length > longestValue || value.includes('\0')) {
+    throw failed(`has a NUL or more than ${longestValue} characters`);
+  }
+  return value;
+}

@@ -1,0 +1,166 @@
+/**
+ * What a request may change of its profile.
+ * Always holds: nothing is changed that the profile does not list in `overrides`, and what is changed
+ * is narrower than the profile: fewer tools, fewer turns, less money, less time.
+ */
+import { BerthError } from '../../shared/errors.ts';
+import { formatDuration, parseDuration } from '../../shared/units.ts';
+import { isMcpTool, type Overridable, overridable, type Profile, toolOf } from './profile.ts';
+import { modelShape, toolRule } from './schema.ts';
+
+/** The fields of a request, as the API takes them. */
+export interface OverrideFields {
+  model?: string | undefined;
+  append_system_prompt?: string | undefined;
+  allowed_tools?: readonly string[] | undefined;
+  max_turns?: number | undefined;
+  max_budget_usd?: number | undefined;
+  output_schema?: Readonly<Record<string, unknown>> | undefined;
+  timeout?: string | undefined;
+}
+
+/** Checked: may be applied to the profile. */
+export interface Overrides {
+  model?: string;
+  appendSystemPrompt?: string;
+  allowedTools?: readonly string[];
+  maxTurns?: number;
+  maxBudgetUsd?: number;
+  outputSchema?: Readonly<Record<string, unknown>>;
+  /** Milliseconds; below the profile's limit. */
+  timeout?: number;
+}
+
+/** Bytes; together with the profile's it stays under what one flag may have. */
+const longestAppended = 32 * 1024;
+const largestSchema = 64 * 1024;
+
+/**
+ * @throws BerthError `invalid_request` that names the field, and the line of the profile that would
+ *   allow it
+ */
+export function readOverrides(request: OverrideFields, profile: Profile): Overrides {
+  for (const field of overridable) {
+    if (request[field] === undefined || profile.overrides.includes(field)) continue;
+    throw refused(
+      field,
+      `the profile ${profile.name} does not let a request choose it`,
+      `add ${field} to profiles.${profile.name}.overrides in the profiles file, or leave it out`,
+    );
+  }
+  const { model, append_system_prompt, allowed_tools, output_schema, timeout } = request;
+  return {
+    ...(model === undefined ? {} : { model: checkModel(model, profile) }),
+    ...(append_system_prompt === undefined
+      ? {}
+      : { appendSystemPrompt: checkAppended(append_system_prompt) }),
+    ...(allowed_tools === undefined ? {} : { allowedTools: checkTools(allowed_tools, profile) }),
+    ...(output_schema === undefined ? {} : { outputSchema: checkSchema(output_schema) }),
+    ...lowered('maxTurns', 'max_turns', request, profile),
+    ...lowered('maxBudgetUsd', 'max_budget_usd', request, profile),
+    ...(timeout === undefined ? {} : { timeout: checkTimeout(timeout, profile) }),
+  };
+}
+
+function refused(field: Overridable, cause: string, remedy: string): BerthError {
+  return new BerthError('invalid_request', `cannot use "${field}": ${cause}; ${remedy}`, {
+    details: { field },
+  });
+}
+
+function checkModel(model: string, { name, models, model: own }: Profile): string {
+  if (!modelShape.test(model)) {
+    throw refused('model', 'it is no name of a model', 'see docs/profiles.md');
+  }
+  if (models === undefined || model === own || models.includes(model)) return model;
+  throw refused(
+    'model',
+    `the profile ${name} offers ${models.join(', ')}`,
+    `choose one of them, or add ${JSON.stringify(model)} to profiles.${name}.models`,
+  );
+}
+
+function checkAppended(text: string): string {
+  if (Buffer.byteLength(text) <= longestAppended && !text.includes('\0') && text !== '') {
+    return text;
+  }
+  throw refused(
+    'append_system_prompt',
+    `it is empty, has a NUL, or has more than ${longestAppended} bytes`,
+    'put long instructions into the prompt',
+  );
+}
+
+function checkTools(rules: readonly string[], profile: Profile): readonly string[] {
+  const { allow } = profile.tools;
+  for (const rule of rules) {
+    if (!toolRule.safeParse(rule).success) {
+      throw refused('allowed_tools', 'an entry is no tool', 'name tools such as "Read"');
+    }
+    // Without a list of its own a profile allows what settings.json does, rule by rule unknown here:
+    // which tools there are can be narrowed, a rule could only add.
+    if (allow === undefined && (toolOf(rule) !== rule || isMcpTool(rule))) {
+      throw refused(
+        'allowed_tools',
+        `with the profile ${profile.name}, which has no tools.allow, only whole built-in tools can be named, and ${JSON.stringify(rule)} is none`,
+        'name tools such as "Read", or use a profile with tools.allow',
+      );
+    }
+    if (allow !== undefined && !allow.some((each) => covers(each, rule))) {
+      throw refused(
+        'allowed_tools',
+        `the profile ${profile.name} does not allow ${JSON.stringify(rule)}, and a request can only narrow`,
+        `add it to profiles.${profile.name}.tools.allow, or leave it out`,
+      );
+    }
+  }
+  return rules;
+}
+
+/** Whether `rule` allows nothing that `wider` does not. */
+function covers(wider: string, rule: string): boolean {
+  if (wider === rule) return true;
+  const [wide, tool] = [toolOf(wider), toolOf(rule)];
+  if (wider !== wide) return false;
+  // `mcp__github` stands for all tools of that server.
+  return wide === tool || (isMcpTool(wide) && !wide.includes('*') && tool.startsWith(`${wide}__`));
+}
+
+function checkSchema(schema: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  if (Buffer.byteLength(JSON.stringify(schema)) <= largestSchema) return schema;
+  throw refused('output_schema', `it has more than ${largestSchema} bytes`, 'use a smaller one');
+}
+
+function lowered(
+  key: 'maxTurns' | 'maxBudgetUsd',
+  field: 'max_turns' | 'max_budget_usd',
+  request: OverrideFields,
+  { name, limits }: Profile,
+): { maxTurns?: number; maxBudgetUsd?: number } {
+  const value = request[field];
+  const limit = limits[key];
+  if (value === undefined) return {};
+  if (value > 0 && (key === 'maxBudgetUsd' || Number.isInteger(value))) {
+    if (limit === undefined || value <= limit) return { [key]: value };
+  }
+  throw refused(
+    field,
+    limit === undefined
+      ? 'expected a number above 0'
+      : `expected a number above 0, at most the ${limit} of the profile ${name}`,
+    `lower it, or raise profiles.${name}.limits.${field}`,
+  );
+}
+
+function checkTimeout(text: string, { name, limits }: Profile): number {
+  const milliseconds = parseDuration(text);
+  if (milliseconds !== undefined && milliseconds > 0) {
+    if (limits.timeout === undefined || milliseconds <= limits.timeout) return milliseconds;
+  }
+  const most = limits.timeout === undefined ? '' : `, at most ${formatDuration(limits.timeout)}`;
+  throw refused(
+    'timeout',
+    `expected a duration such as "90s"${most}`,
+    `change it${limits.timeout === undefined ? '' : `, or raise profiles.${name}.limits.timeout`}`,
+  );
+}

@@ -1,0 +1,215 @@
+/**
+ * The profiles of a running server: read at the start, and again when their file changes. It is
+ * looked at every second instead of watched: a ConfigMap is swapped by a link to a directory, on any
+ * file system, and watchers miss that.
+ * Always holds: a file that is broken or gone leaves the profiles as they were, and that is said once.
+ */
+import { createHash } from 'node:crypto';
+import { open } from 'node:fs/promises';
+import { setInterval as every } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
+import { asBerthError, BerthError, messageOf } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import type { Profile } from './profile.ts';
+import {
+  type Bounds,
+  largestFile,
+  type ProfileSet,
+  readProfiles,
+  type TokenSettings,
+  withoutFile,
+} from './read.ts';
+
+export interface ProfilesOptions extends Bounds {
+  /** The YAML file; undefined: the built-in profile alone. */
+  path: string | undefined;
+  log: Log;
+  /** Milliseconds between two looks. */
+  interval?: number;
+}
+
+/** For /v1/status. */
+export interface ProfilesStatus {
+  names: string[];
+  /** The first digits of the SHA-256 of the file in effect; null without a file. */
+  revision: string | null;
+  /** ISO 8601. */
+  loaded_at: string;
+  /** Why the file as it is now is not in effect. */
+  problem: string | null;
+}
+
+const noToken: TokenSettings = {
+  defaultProfile: undefined,
+  dailyBudgetUsd: undefined,
+  admin: false,
+};
+
+export class Profiles {
+  readonly #options: ProfilesOptions;
+  readonly #listeners = new Set<() => void>();
+  readonly #closing = new AbortController();
+  #set: ProfileSet;
+  #revision: string | null = null;
+  #loadedAt = new Date();
+  /** The text that was looked at last, right or wrong. */
+  #seen: string | undefined;
+  #problem: string | null = null;
+  #watching: Promise<void> = Promise.resolve();
+
+  private constructor(options: ProfilesOptions) {
+    this.#options = options;
+    this.#set = withoutFile(options);
+  }
+
+  /** @throws BerthError `config_invalid` if the file cannot be read or has problems */
+  static async open(options: ProfilesOptions): Promise<Profiles> {
+    const profiles = new Profiles(options);
+    if (options.path === undefined) return profiles;
+    profiles.#take(await readText(options.path), options.path);
+    profiles.#watching = profiles.#watch(options.path, options.interval ?? 1_000);
+    return profiles;
+  }
+
+  get(name: string): Profile | undefined {
+    return this.#set.profiles.get(name);
+  }
+
+  all(): Profile[] {
+    return [...this.#set.profiles.values()];
+  }
+
+  /**
+   * The profile of a request: the one that it names, or else its token's, or else the default.
+   * @throws BerthError `profile_not_found`, whether it is unknown or not for this token
+   */
+  forToken(token: string, requested: string | undefined): Profile {
+    const name = requested ?? this.token(token).defaultProfile ?? this.#set.defaultProfile;
+    const profile = this.get(name);
+    if (profile && (profile.tokens?.includes(token) ?? true)) return profile;
+    throw new BerthError(
+      'profile_not_found',
+      requested === undefined
+        ? `cannot choose a profile: the token ${token} may not use the default one; name one with "profile", or give the token a default_profile in the profiles file`
+        : `cannot use the profile ${JSON.stringify(name.slice(0, 64))}: there is none of this name that the token ${token} may use; name another, or add it to the profiles file`,
+    );
+  }
+
+  /** What the file says of a token. */
+  token(name: string): TokenSettings {
+    return this.#set.tokens.get(name) ?? noToken;
+  }
+
+  /** Whether a token may pause and resume: those that say so, or all if none does. */
+  mayAdminister(name: string): boolean {
+    const some = [...this.#set.tokens.values()].some(({ admin }) => admin);
+    return !some || this.token(name).admin;
+  }
+
+  /** US dollars for all prompts of a day. */
+  get dailyBudgetUsd(): number | undefined {
+    return this.#set.dailyBudgetUsd;
+  }
+
+  get status(): ProfilesStatus {
+    return {
+      names: [...this.#set.profiles.keys()],
+      revision: this.#revision,
+      loaded_at: this.#loadedAt.toISOString(),
+      problem: this.#problem,
+    };
+  }
+
+  /** Calls `listener` after each change; returns what ends that. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    this.#listeners.clear();
+    await this.#watching;
+  }
+
+  async #watch(path: string, interval: number): Promise<void> {
+    const { signal } = this.#closing;
+    try {
+      for await (const _ of every(interval, undefined, { signal, ref: false })) {
+        await this.#look(path);
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
+  }
+
+  async #look(path: string): Promise<void> {
+    try {
+      this.#take(await readText(path), path);
+    } catch (thrown) {
+      const error = asBerthError(thrown);
+      if (error.message === this.#problem) return;
+      this.#problem = error.message;
+      this.#options.log.error('profiles_loaded', 'the profiles stay as they were', { error });
+    }
+  }
+
+  #take(text: string, path: string): void {
+    if (text === this.#seen && this.#problem === null) return;
+    const revision = createHash('sha256').update(text).digest('hex').slice(0, 12);
+    // A broken file that has not changed since has the same problem again.
+    const set = readProfiles(text, path, this.#options);
+    this.#seen = text;
+    this.#problem = null;
+    if (revision === this.#revision) return;
+    const changes = changesBetween(this.#set, set);
+    this.#set = set;
+    this.#revision = revision;
+    this.#loadedAt = new Date();
+    this.#options.log.info('profiles_loaded', `${set.profiles.size} profiles`, {
+      names: [...set.profiles.keys()],
+      revision,
+      ...changes,
+    });
+    for (const listener of this.#listeners) listener();
+  }
+}
+
+function changesBetween(before: ProfileSet, after: ProfileSet): Record<string, string[]> {
+  const old = [...before.profiles.keys()];
+  const now = [...after.profiles.keys()];
+  return {
+    added: now.filter((name) => !before.profiles.has(name)),
+    removed: old.filter((name) => !after.profiles.has(name)),
+    changed: now.filter((name) => {
+      const [one, other] = [before.profiles.get(name), after.profiles.get(name)];
+      return one !== undefined && !isDeepStrictEqual(one, other);
+    }),
+  };
+}
+
+/** @throws BerthError `config_invalid` */
+async function readText(path: string): Promise<string> {
+  try {
+    // Not readFileBounded: a mounted ConfigMap is a link, and the operator's, not the volume's.
+    const file = await open(path);
+    try {
+      const buffer = Buffer.alloc(largestFile + 1);
+      let length = 0;
+      for (;;) {
+        const { bytesRead } = await file.read(buffer, length, buffer.length - length);
+        length += bytesRead;
+        if (length > largestFile) throw new Error(`it is larger than ${largestFile} bytes`);
+        if (bytesRead === 0) return buffer.toString('utf8', 0, length);
+      }
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    throw new BerthError(
+      'config_invalid',
+      `cannot read the profiles: ${messageOf(error)}; mount the file that BERTH_PROFILES_FILE names`,
+      { cause: error },
+    );
+  }
+}

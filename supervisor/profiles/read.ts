@@ -1,0 +1,275 @@
+/**
+ * Reads the profiles file: text in, profiles or every problem out, each with its path and line.
+ * Always holds: a file with a problem gives nothing, and no problem quotes a value of the file.
+ */
+import { type Document, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
+import type { z } from 'zod';
+import { BerthError, messageOf } from '../../shared/errors.ts';
+import { nearest } from '../../shared/nearest.ts';
+import { builtInProfile, type Profile } from './profile.ts';
+import { fileSchema, type ProfileDocument, type ProfilesDocument } from './schema.ts';
+
+/** Bytes; a ConfigMap holds 1 MiB at most. */
+export const largestFile = 1024 * 1024;
+
+export interface TokenSettings {
+  defaultProfile: string | undefined;
+  /** US dollars. */
+  dailyBudgetUsd: number | undefined;
+  admin: boolean;
+}
+
+/** All that a file says. */
+export interface ProfileSet {
+  profiles: ReadonlyMap<string, Profile>;
+  /** The profile of requests that name none, and whose token has none of its own. */
+  defaultProfile: string;
+  tokens: ReadonlyMap<string, TokenSettings>;
+  /** US dollars for all prompts. */
+  dailyBudgetUsd: number | undefined;
+}
+
+/** What stands around the file. */
+export interface Bounds {
+  /** Warm processes of the built-in profile. */
+  warmWorkers: number;
+  maxWorkers: number;
+}
+
+/** Where in the file something stands. */
+type Path = readonly (string | number)[];
+
+interface Problem {
+  path: Path;
+  /** The key itself is wrong, not its value. */
+  key?: string;
+  text: string;
+}
+
+export function withoutFile({ warmWorkers }: Bounds): ProfileSet {
+  return {
+    profiles: new Map([['default', builtInProfile(warmWorkers)]]),
+    defaultProfile: 'default',
+    tokens: new Map(),
+    dailyBudgetUsd: undefined,
+  };
+}
+
+/**
+ * @param path only for the message
+ * @throws BerthError `config_invalid` that lists every problem, one to a line
+ */
+export function readProfiles(text: string, path: string, bounds: Bounds): ProfileSet {
+  const lines = new LineCounter();
+  const { document, problems: syntax } = parse(text, lines);
+  if (!document) throw invalid(path, [...new Set(syntax)]);
+  const value = plainValueOf(document);
+  if (typeof value === 'string') throw invalid(path, [value]);
+  const parsed = fileSchema.safeParse(value.content);
+  const problems = parsed.success
+    ? []
+    : parsed.error.issues.flatMap((issue) => problemsOf(issue, []));
+  const set = parsed.success ? toSet(parsed.data, bounds) : undefined;
+  problems.push(...(set && parsed.success ? crossChecks(parsed.data, set, bounds) : []));
+  if (set && problems.length === 0) return set;
+  const sentences = problems
+    .map((problem) => ({ ...problem, line: lineOf(document, problem, lines) }))
+    .sort((a, b) => a.line - b.line)
+    .map(({ path: where, line, text: what }) => `${nameOf(where)}line ${line}: ${what}`);
+  throw invalid(path, [...new Set(sentences)]);
+}
+
+function parse(text: string, lineCounter: LineCounter) {
+  try {
+    const document = parseDocument(text, { lineCounter, prettyErrors: false, merge: true });
+    const problems = [...document.errors, ...document.warnings].map(
+      ({ pos, message }) => `line ${lineCounter.linePos(pos[0]).line}: ${message}`,
+    );
+    return problems.length > 0 ? { document: undefined, problems } : { document, problems };
+  } catch (error) {
+    // Nested too deeply, for one.
+    return { document: undefined, problems: [`line 1: ${messageOf(error)}`] };
+  }
+}
+
+/** The plain value, or why there is none: aliases that would grow beyond measure, for one. */
+function plainValueOf(document: Document): { content: unknown } | string {
+  try {
+    return { content: document.toJS({ maxAliasCount: 100 }) ?? {} };
+  } catch (error) {
+    return `line 1: ${messageOf(error)}`;
+  }
+}
+
+function invalid(path: string, problems: readonly string[]): BerthError {
+  const list = problems.slice(0, 50).map((line) => `  - ${line}`);
+  if (problems.length > list.length) list.push(`  - and ${problems.length - list.length} more`);
+  return new BerthError(
+    'config_invalid',
+    `cannot use the profiles in ${path}: ${problems.length} problem${problems.length === 1 ? '' : 's'}; correct the file (docs/profiles.md):\n${list.join('\n')}`,
+    { details: { problems } },
+  );
+}
+
+function problemsOf(issue: z.core.$ZodIssue, above: Path): Problem[] {
+  const path = [...above, ...(issue.path as (string | number)[])];
+  if (issue.code === 'unrecognized_keys') {
+    const known = keysAt(path);
+    return issue.keys.map((key) => {
+      const near = nearest(key, known);
+      const hint = near ? `did you mean ${near}?` : `known are ${known.join(', ')}`;
+      return { path: [...path, key], key, text: `unknown key; ${hint}` };
+    });
+  }
+  if (issue.code === 'invalid_key') {
+    const expected = issue.issues.map(({ message }) => message).join(', ');
+    return [{ path, key: String(path.at(-1)), text: `expected ${expected}` }];
+  }
+  if (issue.message === 'Invalid input: expected map') return [{ path, text: 'expected a map' }];
+  return [{ path, text: `expected ${issue.message}` }];
+}
+
+/** The keys that the schema knows at that place. */
+function keysAt(path: Path): string[] {
+  let schema: z.core.$ZodType = fileSchema;
+  for (const part of path) {
+    const { def } = unwrap(schema)._zod as unknown as { def: Record<string, unknown> };
+    const shape = def.shape as Record<string, z.core.$ZodType> | undefined;
+    const next = shape?.[part] ?? def.valueType ?? def.element;
+    if (!next) return [];
+    schema = next as z.core.$ZodType;
+  }
+  const { def } = unwrap(schema)._zod as unknown as { def: { shape?: object } };
+  return Object.keys(def.shape ?? {});
+}
+
+function unwrap(schema: z.core.$ZodType): z.core.$ZodType {
+  const { innerType } = schema._zod.def as { innerType?: z.core.$ZodType };
+  return innerType ? unwrap(innerType) : schema;
+}
+
+/** `profiles.review.overrides[0], `; nothing for the file as a whole. */
+function nameOf(path: Path): string {
+  if (path.length === 0) return '';
+  const parts = path.map((part) => (typeof part === 'number' ? `[${part}]` : `.${part}`));
+  return `${parts.join('').replace(/^\./, '')}, `;
+}
+
+/** The line where the value at `path` begins, or its key; of what encloses it if it is not there. */
+function lineOf(document: Document, { path, key }: Problem, lines: LineCounter): number {
+  let node: unknown = document.contents;
+  let offset = 0;
+  for (const [index, part] of path.entries()) {
+    if (isMap(node)) {
+      const pair = node.items.find((each) => isScalar(each.key) && `${each.key.value}` === part);
+      if (!pair) break;
+      offset = offsetOf(pair.key) ?? offset;
+      if (key !== undefined && index === path.length - 1) break;
+      node = pair.value;
+      if (!isMap(node) && !isSeq(node)) offset = offsetOf(node) ?? offset;
+    } else if (isSeq(node) && typeof part === 'number') {
+      node = node.items[part];
+      offset = offsetOf(node) ?? offset;
+    } else break;
+  }
+  return lines.linePos(offset).line;
+}
+
+function offsetOf(node: unknown): number | undefined {
+  return isNode(node) ? node.range?.[0] : undefined;
+}
+
+function toSet(document: ProfilesDocument, bounds: Bounds): ProfileSet {
+  const named = Object.entries(document.profiles).map(
+    ([name, each]) => [name, toProfile(name, each)] as const,
+  );
+  const profiles = new Map(named);
+  const defaultProfile = document.default ?? 'default';
+  // Who names another default has decided what there is.
+  if (defaultProfile === 'default' && !profiles.has('default')) {
+    profiles.set('default', builtInProfile(bounds.warmWorkers));
+  }
+  const tokens = Object.entries(document.tokens ?? {}).map(
+    ([name, { default_profile, daily_budget_usd, admin }]) =>
+      [
+        name,
+        {
+          defaultProfile: default_profile,
+          dailyBudgetUsd: daily_budget_usd,
+          admin: admin ?? false,
+        },
+      ] as const,
+  );
+  return {
+    profiles,
+    defaultProfile,
+    tokens: new Map(tokens),
+    dailyBudgetUsd: document.daily_budget_usd,
+  };
+}
+
+function toProfile(name: string, document: ProfileDocument): Profile {
+  const { limits, tools, mcp } = document;
+  return {
+    name,
+    builtIn: false,
+    description: document.description,
+    model: document.model,
+    models: document.models,
+    tools: { allow: tools?.allow, deny: tools?.deny ?? [] },
+    permissionMode: document.permission_mode,
+    systemPrompt: document.system_prompt,
+    appendSystemPrompt: document.append_system_prompt,
+    mcp: { servers: mcp?.servers ?? {}, strict: mcp?.strict ?? false },
+    environment: document.environment ?? {},
+    limits: {
+      maxTurns: limits?.max_turns,
+      maxBudgetUsd: limits?.max_budget_usd,
+      dailyBudgetUsd: limits?.daily_budget_usd,
+      timeout: limits?.timeout,
+      memory: limits?.memory,
+    },
+    warm: document.warm ?? 0,
+    isolation: document.isolation ?? 'process',
+    workingDirectory: document.working_directory ?? 'shared',
+    tokens: document.tokens,
+    overrides: document.overrides ?? [],
+  };
+}
+
+/** What is wrong between parts that are right by themselves. */
+function crossChecks(document: ProfilesDocument, set: ProfileSet, bounds: Bounds): Problem[] {
+  const names = [...set.profiles.keys()];
+  const unknown = (path: Path, name: string): Problem => {
+    const near = nearest(name, names);
+    return {
+      path,
+      text: `there is no such profile; ${near ? `did you mean ${near}?` : `known are ${names.join(', ')}`}`,
+    };
+  };
+  const problems: Problem[] = [];
+  if (!set.profiles.has(set.defaultProfile)) {
+    problems.push(unknown(['default'], set.defaultProfile));
+  }
+  for (const [token, { defaultProfile }] of set.tokens) {
+    if (defaultProfile === undefined) continue;
+    const path = ['tokens', token, 'default_profile'];
+    const profile = set.profiles.get(defaultProfile);
+    if (!profile) problems.push(unknown(path, defaultProfile));
+    else if (profile.tokens && !profile.tokens.includes(token)) {
+      const text = `the token may not use it; add the token to profiles.${defaultProfile}.tokens`;
+      problems.push({ path, text });
+    }
+  }
+  for (const [name, { models, model }] of Object.entries(document.profiles)) {
+    if (!models || model === undefined || models.includes(model)) continue;
+    const path = ['profiles', name, 'models'];
+    problems.push({ path, text: 'the model of the profile is not among them; add it' });
+  }
+  const warm = [...set.profiles.values()].reduce((sum, profile) => sum + profile.warm, 0);
+  if (warm > bounds.maxWorkers) {
+    const text = `together they keep ${warm} workers warm, above BERTH_MAX_WORKERS (${bounds.maxWorkers}); lower warm (of the built-in profile, BERTH_WARM_WORKERS) or raise it`;
+    problems.push({ path: ['profiles'], text });
+  }
+  return problems;
+}

@@ -1,0 +1,203 @@
+/**
+ * The shape of the profiles file (docs/profiles.schema.json is made from it).
+ * Always holds: a message completes the sentence "expected ...", and none quotes a value.
+ */
+import { z } from 'zod';
+import { duration, size } from '../../shared/setting-types.ts';
+import { isReserved } from '../claude/environment.ts';
+import { overridable, permissionModes } from './profile.ts';
+
+/** Bytes: a flag may have 128 KiB on Linux, and a request may add to what the profile says. */
+const longestPrompt = 64 * 1024;
+
+/** `Bash`, `Bash(git diff:*)`, `mcp__github`, `mcp__github__get_issue`. */
+const ruleShape = /^[A-Za-z][A-Za-z0-9_-]*\*?(\([^\n]+\))?$/;
+/** A model's name or alias, with a provider's prefix and a suffix such as `[1m]`. */
+export const modelShape = /^[A-Za-z0-9][A-Za-z0-9._:/@[\]-]{0,127}$/;
+export const toolRule = z
+  .string({ error: 'a tool, such as Read or "Bash(git diff:*)"' })
+  .max(500, { error: 'at most 500 characters' })
+  .regex(ruleShape, { error: 'a tool, such as Read or "Bash(git diff:*)"' });
+
+const nameShape = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+const nameError =
+  'a name of letters, digits, dots, dashes and underscores, 64 at most, that begins with a letter or a digit';
+const name = z.string({ error: nameError }).regex(nameShape, { error: nameError });
+
+const text = (longest: number) =>
+  z
+    .string({ error: 'a text' })
+    .min(1, { error: 'a text that is not empty' })
+    .refine((value) => Buffer.byteLength(value) <= longest, {
+      error: `at most ${longest} bytes`,
+    })
+    .refine((value) => !value.includes('\0'), { error: 'a text without NUL' });
+
+const flag = z.boolean({ error: 'true or false' });
+const model = z
+  .string({ error: 'the name of a model' })
+  .regex(modelShape, { error: 'the name of a model' });
+
+const whole = (minimum: number, maximum: number) => {
+  const error = `a whole number from ${minimum} to ${maximum}`;
+  return z.int({ error }).min(minimum, { error }).max(maximum, { error });
+};
+
+const dollars = z
+  .number({ error: 'US dollars above 0' })
+  .positive({ error: 'US dollars above 0' })
+  .max(1_000_000, { error: 'at most 1000000 US dollars' });
+
+const oneOf = <const T extends readonly [string, ...string[]]>(values: T) =>
+  z.enum(values, { error: `one of ${values.join(', ')}` });
+
+const list = <T extends z.ZodType>(item: T) =>
+  z.array(item, { error: 'a list' }).max(500, { error: 'at most 500 entries' });
+
+const map = <K extends z.ZodType<string, string>, V extends z.ZodType>(key: K, value: V) =>
+  z.record(key, value, {
+    error: (issue) => (issue.code === 'invalid_key' ? undefined : 'a map'),
+  });
+
+/** A map of known keys; an unknown one is named in the problem. */
+const section = <T extends z.core.$ZodShape>(shape: T) =>
+  z.strictObject(shape, {
+    error: (issue) => (issue.code === 'unrecognized_keys' ? undefined : 'a map'),
+  });
+
+const variableError =
+  'a name such as API_KEY, and none that berth sets itself or that loads code (BERTH_*, CLAUDE_CONFIG_DIR, DISABLE_TELEMETRY ..., LD_*, NODE_OPTIONS)';
+const variable = z
+  .string()
+  .regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, { error: variableError })
+  .refine((value) => !isReserved(value), { error: variableError });
+
+const file = z
+  .string({ error: 'an absolute path' })
+  .regex(/^\/[^\0]*$/, { error: 'an absolute path' });
+
+const environmentValue = z.union(
+  [
+    z.string().refine((value) => Buffer.byteLength(value) <= 65_536 && !value.includes('\0')),
+    z.strictObject({ file }),
+  ],
+  { error: 'a text in quotes, or {file: /absolute/path}' },
+);
+
+const serverError =
+  'an MCP server: {command: ..., args: [...], env: {...}} or {type: http, url: ..., headers: {...}}';
+const mcpServer = z
+  .looseObject(
+    {
+      type: z.enum(['stdio', 'http', 'sse'], { error: 'one of stdio, http, sse' }).optional(),
+      command: z.string({ error: 'a program' }).min(1, { error: 'a program' }).optional(),
+      args: list(z.string({ error: 'a text' })).optional(),
+      env: map(z.string(), z.string({ error: 'a text in quotes' })).optional(),
+      url: z.url({ error: 'a URL' }).optional(),
+      headers: map(z.string(), z.string({ error: 'a text in quotes' })).optional(),
+    },
+    { error: serverError },
+  )
+  .refine(({ command, url }) => (command === undefined) !== (url === undefined), {
+    error: serverError,
+  });
+
+const tools = section({
+  allow: list(toolRule)
+    .optional()
+    .describe(
+      'Permission rules: these tools are there, and what the rules name runs without asking. Nothing else does, whatever settings.json allows. Absent: what settings.json allows',
+    ),
+  deny: list(toolRule)
+    .optional()
+    .describe('Permission rules that deny, besides those of settings.json; they win over allow'),
+}).describe('What the CLI may use');
+
+const mcp = section({
+  servers: map(name, mcpServer)
+    .optional()
+    .describe(
+      'MCP servers by name; a variable in braces after a dollar sign is taken from the environment of the profile',
+    ),
+  strict: flag
+    .optional()
+    .describe("True: no other MCP server is started; false adds to the user's own (the default)"),
+});
+
+const limits = section({
+  max_turns: whole(1, 10_000).optional().describe('Calls of the model in one prompt at most'),
+  max_budget_usd: dollars.optional().describe('US dollars that one prompt may cost'),
+  daily_budget_usd: dollars
+    .optional()
+    .describe('US dollars that all prompts with this profile may cost in a day'),
+  timeout: z
+    .string({ error: 'a duration, such as 30s or 5m' })
+    .pipe(duration(1_000, 86_400_000))
+    .optional()
+    .describe('The longest that a prompt may take, waiting included, such as 5m'),
+  memory: z
+    .string({ error: 'a size, such as 512Mi or 2Gi' })
+    .pipe(size(64 * 2 ** 20, 2 ** 50))
+    .optional()
+    .describe('Memory above which a worker is recycled when its turn is over, such as 2Gi'),
+});
+
+const profile = section({
+  description: text(1_000).optional().describe('For people'),
+  model: model.optional().describe("A model or an alias; absent: the CLI's choice"),
+  models: list(model)
+    .optional()
+    .describe('Models that a request may choose, if model is in overrides; absent: any'),
+  tools: tools.optional(),
+  permission_mode: oneOf(permissionModes)
+    .optional()
+    .describe(
+      'How the CLI treats what no rule names; absent: manual with tools.allow, else as settings.json says',
+    ),
+  system_prompt: text(longestPrompt).optional().describe("Replaces the CLI's own"),
+  append_system_prompt: text(longestPrompt).optional().describe('Is put after the system prompt'),
+  mcp: mcp.optional().describe('MCP servers'),
+  environment: map(variable, environmentValue)
+    .optional()
+    .describe('Environment variables of the CLI, and so of its tools and MCP servers'),
+  limits: limits.optional(),
+  warm: whole(0, 64).optional().describe('Processes kept ready; 0 by default'),
+  isolation: oneOf(['process', 'conversation'])
+    .optional()
+    .describe(
+      'Whether a new session gets a process of its own (process, the default) or one that served others and was cleared',
+    ),
+  working_directory: oneOf(['shared', 'session'])
+    .optional()
+    .describe(
+      'Whether all sessions work in one directory (shared, the default) or each in its own',
+    ),
+  tokens: list(name).optional().describe('Names of the tokens that may use it; absent: all'),
+  overrides: list(oneOf(overridable))
+    .optional()
+    .describe('Fields that a request may set; absent: none'),
+});
+
+const token = section({
+  default_profile: name.optional().describe('The profile if a request names none'),
+  daily_budget_usd: dollars.optional().describe('US dollars that its prompts may cost in a day'),
+  admin: flag
+    .optional()
+    .describe('Whether it may pause and resume; if no token says true, all may'),
+});
+
+export const fileSchema = section({
+  default: name.optional().describe('The profile of requests that name none; default by default'),
+  daily_budget_usd: dollars.optional().describe('US dollars that all prompts may cost in a day'),
+  profiles: map(name, profile).describe('Profiles by name'),
+  tokens: map(name, token).optional().describe('Settings of tokens by name'),
+}).describe('Profiles of berth');
+
+export type ProfilesDocument = z.output<typeof fileSchema>;
+export type ProfileDocument = z.output<typeof profile>;
+
+/** For editors. */
+export function jsonSchema(): object {
+  const schema = z.toJSONSchema(fileSchema, { io: 'input', target: 'draft-7' });
+  return { ...schema, title: 'berth profiles' };
+}
