@@ -48,6 +48,8 @@ interface Turn {
   onMessage: (message: CliMessage) => void;
   resolve: (result: TurnResult) => void;
   reject: (error: BerthError) => void;
+  /** Resolves when the turn has ended, however. */
+  over: Promise<void>;
 }
 
 export class ClaudeProcess {
@@ -58,6 +60,7 @@ export class ClaudeProcess {
   readonly #controls = new Map<string, (error: BerthError | undefined) => void>();
   readonly #onStray: (what: string) => void;
   #strayed = false;
+  #lastOutput = performance.now();
   #turn: Turn | undefined;
   #end: ProcessEnd | undefined;
   #stopping: Promise<ProcessEnd> | undefined;
@@ -117,6 +120,20 @@ export class ClaudeProcess {
     return this.alive && this.#turn === undefined;
   }
 
+  /** When it last wrote a line of output, by performance.now(). */
+  get lastOutput(): number {
+    return this.#lastOutput;
+  }
+
+  /** Resolves when no turn runs, or after `milliseconds`; true if it then lives and is idle. */
+  async idleWithin(milliseconds: number): Promise<boolean> {
+    const waiting = new AbortController();
+    const late = delay(milliseconds, undefined, { signal: waiting.signal });
+    await Promise.race([this.#turn?.over, late.catch(() => undefined)]);
+    waiting.abort();
+    return this.idle;
+  }
+
   /**
    * Asks for something beside the turn, and waits for the acknowledgement.
    * @throws BerthError `cli_unavailable` if the process ends first or refuses
@@ -136,15 +153,19 @@ export class ClaudeProcess {
    * @throws BerthError `worker_lost` if the process ends in the middle of it, `cli_unavailable` before
    */
   run(prompt: string, onMessage: (message: CliMessage) => void = () => {}): Promise<TurnResult> {
-    return new Promise((resolve, reject) => {
-      if (this.#end) return reject(this.#endedError());
-      if (this.#turn) {
-        return reject(new BerthError('internal', 'cannot run a prompt: a turn is running; wait'));
-      }
-      const promptId = randomUUID();
-      this.#turn = { promptId, begun: false, onMessage, resolve, reject };
-      this.#child.stdin?.write(userLine(prompt, promptId));
-    });
+    if (this.#end) return Promise.reject(this.#endedError());
+    if (this.#turn) {
+      return Promise.reject(
+        new BerthError('internal', 'cannot run a prompt: a turn is running; wait'),
+      );
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<TurnResult>();
+    const settled = (): undefined => undefined;
+    const over = promise.then(settled, settled);
+    const promptId = randomUUID();
+    this.#turn = { promptId, begun: false, onMessage, resolve, reject, over };
+    this.#child.stdin?.write(userLine(prompt, promptId));
+    return promise;
   }
 
   /** Ends the running turn; its `run` resolves with an error result soon after. */
@@ -194,6 +215,7 @@ export class ClaudeProcess {
   }
 
   #read(line: string): void {
+    this.#lastOutput = performance.now();
     let message: CliMessage | undefined;
     try {
       message = readMessage(line);

@@ -26,9 +26,18 @@ export interface TurnResult {
   sessionId: string;
   result: string;
   stopReason: string | null;
-  /** `completed`, `api_error`, `aborted_streaming`, `aborted_tools`, `max_turns` ... */
+  /**
+   * `completed`, `api_error`, `prompt_too_long`, `aborted_streaming`, `aborted_tools`, `max_turns`,
+   * `budget_exhausted`, `structured_output_retry_exhausted` ...
+   */
   terminalReason: string | undefined;
   apiErrorStatus: number | undefined;
+  /** The API's own word for its error: `overloaded_error`, `billing_error` ... */
+  apiErrorType: string | undefined;
+  /** The CLI's word for an error of the API: `usage_limit_reached`, `connection_failed` ... */
+  apiError: string | undefined;
+  /** What the model gave for `--json-schema`, which the CLI has validated; undefined if nothing. */
+  structuredOutput: unknown;
   usage: Usage;
   /** US dollars of this turn alone. */
   costUsd: number;
@@ -43,13 +52,39 @@ export interface TurnResult {
   unprompted: boolean;
 }
 
+/** A share of a window that is used: `five_hour`, `seven_day` ... */
+export interface LimitWindow {
+  /** 0 to 1; the API can tell more than 1. */
+  utilization: number;
+  /** Milliseconds since 1970. */
+  resetsAt?: number | undefined;
+}
+
+/** What the API says of a subscription's usage limit, as the CLI passes it on. */
+export interface UsageLimit {
+  /** `allowed`, `allowed_warning` or `rejected`. */
+  status: string;
+  /** The window that decides: `five_hour`, `seven_day`, `seven_day_opus`, `overage` ... */
+  type: string | undefined;
+  /** Milliseconds since 1970. */
+  resetsAt: number | undefined;
+  utilization: number | undefined;
+  /** True while what is over the limit is paid for and allowed. */
+  usingOverage: boolean;
+  windows: Record<string, LimitWindow>;
+}
+
 export type CliMessage =
   | { kind: 'session'; sessionId: string; model: string; skills: string[] }
   | { kind: 'text'; text: string }
   | { kind: 'tools'; tools: { id: string; name: string; input: unknown }[] }
+  /** Tools that have ended. */
+  | { kind: 'tool_results'; results: { id: string; isError: boolean }[] }
   | { kind: 'retry'; attempt: number; maxRetries: number; delayMs: number; status: number | null }
+  /** Told with OAuth alone, whenever what it says has changed. */
+  | { kind: 'limit'; limit: UsageLimit }
   /** The CLI speaks for itself about a failure: `authentication_failed`, `rate_limit` ... */
-  | { kind: 'failure'; error: string }
+  | { kind: 'failure'; error: string; limit?: UsageLimit }
   | { kind: 'result'; result: TurnResult }
   /** The prompt of that id is being worked on; what came before belongs to an unprompted turn. */
   | { kind: 'started'; promptId: string }
@@ -81,6 +116,9 @@ const resultLine = z.object({
   stop_reason: z.string().nullable().catch(null),
   terminal_reason: z.string().optional().catch(undefined),
   api_error_status: z.number().optional().catch(undefined),
+  api_error_type: z.string().optional().catch(undefined),
+  api_error: z.string().optional().catch(undefined),
+  structured_output: z.unknown().optional(),
   usage,
   model_usage_since_last_result: z.record(z.string(), z.object({ costUSD: count })).catch({}),
   num_turns: whole,
@@ -111,8 +149,42 @@ const controlLine = z.object({
 
 const assistantLine = z.object({
   error: z.string().optional().catch(undefined),
+  api_error_params: z.unknown().optional(),
   message: z.object({
     content: z.array(z.looseObject({ type: z.string() })),
+  }),
+});
+
+const toolResult = z.object({
+  type: z.literal('tool_result'),
+  tool_use_id: z.string(),
+  is_error: z.boolean().catch(false),
+});
+
+/** Blocks of another kind, and a message that is all text, have no tool results. */
+const userMessage = z.object({
+  message: z.object({ content: z.array(toolResult.nullable().catch(null)).catch([]) }),
+});
+
+/** Times are seconds since 1970, and none that a Date cannot hold. */
+const time = z
+  .number()
+  .positive()
+  .max(8.64e12)
+  .transform((seconds) => seconds * 1_000)
+  .optional()
+  .catch(undefined);
+
+const limitHolder = z.object({
+  rate_limit_info: z.object({
+    status: z.string(),
+    rateLimitType: z.string().optional().catch(undefined),
+    resetsAt: time,
+    utilization: count.optional(),
+    isUsingOverage: z.boolean().catch(false),
+    unifiedWindows: z
+      .record(z.string(), z.object({ utilization: count, resetsAt: time }))
+      .catch({}),
   }),
 });
 
@@ -143,6 +215,10 @@ export function readMessage(text: string): CliMessage | undefined {
       return readStreamEvent(line);
     case 'assistant':
       return readAssistant(line);
+    case 'user':
+      return readUser(line);
+    case 'rate_limit_event':
+      return readLimit(line);
     case 'system':
       return readSystem(line);
     case 'result':
@@ -168,12 +244,43 @@ function readStreamEvent({ event }: Line): CliMessage | undefined {
 }
 
 function readAssistant(line: Line): CliMessage | undefined {
-  const { error, message } = assistantLine.parse(line);
-  if (error !== undefined) return { kind: 'failure', error };
+  const { error, api_error_params, message } = assistantLine.parse(line);
+  if (error !== undefined) {
+    const limit = usageLimitIn(api_error_params);
+    return { kind: 'failure', error, ...(limit ? { limit } : {}) };
+  }
   const tools = message.content
     .filter((block) => block.type === 'tool_use')
     .map((block) => toolBlock.parse(block));
   return tools.length > 0 ? { kind: 'tools', tools } : undefined;
+}
+
+function readUser(line: Line): CliMessage | undefined {
+  const blocks = userMessage.safeParse(line).data?.message.content ?? [];
+  const results = blocks.flatMap((block) =>
+    block ? [{ id: block.tool_use_id, isError: block.is_error }] : [],
+  );
+  return results.length > 0 ? { kind: 'tool_results', results } : undefined;
+}
+
+/** An advice: one of another shape is no reason to end the process. */
+function readLimit(line: Line): CliMessage | undefined {
+  const limit = usageLimitIn(line);
+  return limit && { kind: 'limit', limit };
+}
+
+function usageLimitIn(holder: unknown): UsageLimit | undefined {
+  const parsed = limitHolder.safeParse(holder);
+  if (!parsed.success) return undefined;
+  const info = parsed.data.rate_limit_info;
+  return {
+    status: info.status,
+    type: info.rateLimitType,
+    resetsAt: info.resetsAt,
+    utilization: info.utilization,
+    usingOverage: info.isUsingOverage,
+    windows: info.unifiedWindows,
+  };
 }
 
 function readSystem(line: Line): CliMessage | undefined {
@@ -205,6 +312,9 @@ function readResult(line: Line): TurnResult {
     stopReason: parsed.stop_reason,
     terminalReason: parsed.terminal_reason,
     apiErrorStatus: parsed.api_error_status,
+    apiErrorType: parsed.api_error_type,
+    apiError: parsed.api_error,
+    structuredOutput: parsed.structured_output,
     usage: parsed.usage,
     costUsd: costs.reduce((sum, { costUSD }) => sum + costUSD, 0),
     numTurns: parsed.num_turns,

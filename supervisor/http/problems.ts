@@ -14,6 +14,10 @@ export const problemSchema = z
     retryable: z.boolean(),
     detail: z.string().describe('What failed, why, and what to do'),
     session_id: z.string().optional(),
+    retry_after: z.number().optional().describe('Seconds after which to try again, where known'),
+    resets_at: z.string().optional().describe("When the account's limit ends (ISO 8601)"),
+    cost_usd: z.number().optional().describe('What the turn has cost although it failed'),
+    result: z.string().optional().describe('What the turn gave before it ended at a limit'),
   })
   .describe('An error (RFC 9457)');
 
@@ -95,7 +99,8 @@ function fromFramework(error: FastifyError): BerthError | undefined {
 
 export function sendProblem(reply: FastifyReply, error: BerthError): FastifyReply {
   if (error.code === 'unauthorized') reply.header('www-authenticate', 'Bearer realm="berth"');
-  if (error.code === 'queue_full') reply.header('retry-after', '5');
+  const { retry_after: retryAfter = error.code === 'queue_full' ? 5 : undefined } = error.details;
+  if (typeof retryAfter === 'number') reply.header('retry-after', String(retryAfter));
   return reply
     .code(error.status)
     .type('application/problem+json')

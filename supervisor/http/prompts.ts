@@ -70,7 +70,7 @@ export function promptRoutes(server: FastifyInstance, options: PromptRoutesOptio
     schema: {
       summary: 'Run one prompt',
       description:
-        'With `Accept: text/event-stream` the answer is a stream of the events queued, session, text, tool, retry, result and error.',
+        'With `Accept: text/event-stream` the answer is a stream of the events queued, session, text, tool, tool_result, retry, result and error.',
       body: promptSchema,
       response: { 200: answerSchema, default: problemSchema },
     },

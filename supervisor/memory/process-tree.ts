@@ -1,5 +1,5 @@
 /**
- * The memory of a process and all its descendants, from /proc. In bytes.
+ * The memory and the CPU time of a process and all its descendants, from /proc.
  * Reading `children` of each thread costs a tenth of a scan of all of /proc.
  */
 import { readdir, readFile } from 'node:fs/promises';
@@ -9,21 +9,35 @@ import { join } from 'node:path';
 const mostProcesses = 1_000;
 
 /**
- * Resident memory of the tree below and with `pid`; 0 if it has ended.
+ * Resident memory in bytes of the tree below and with `pid`; 0 if it has ended.
  * @param root where procfs is mounted
  */
-export async function treeMemory(pid: number, root = '/proc'): Promise<number> {
+export function treeMemory(pid: number, root = '/proc'): Promise<number> {
+  return sumOfTree(pid, root, residentMemory);
+}
+
+/**
+ * CPU time in milliseconds that the tree below and with `pid` has used, with what its reaped children
+ * have; 0 if it has ended. It can fall when a child ends that nobody reaps.
+ * @param root where procfs is mounted
+ */
+export function treeCpu(pid: number, root = '/proc'): Promise<number> {
+  return sumOfTree(pid, root, cpuTime);
+}
+
+async function sumOfTree(
+  pid: number,
+  root: string,
+  read: (root: string, pid: number) => Promise<number>,
+): Promise<number> {
   let total = 0;
   const pending = [pid];
   const seen = new Set<number>();
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
     if (seen.has(next) || seen.size >= mostProcesses) continue;
     seen.add(next);
-    const [resident, children] = await Promise.all([
-      residentMemory(root, next),
-      childrenOf(root, next),
-    ]);
-    total += resident;
+    const [amount, children] = await Promise.all([read(root, next), childrenOf(root, next)]);
+    total += amount;
     pending.push(...children);
   }
   return total;
@@ -33,6 +47,21 @@ async function residentMemory(root: string, pid: number): Promise<number> {
   try {
     const status = await readFile(join(root, String(pid), 'status'), 'utf8');
     return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024;
+  } catch {
+    return 0;
+  }
+}
+
+/** Linux tells it in ticks of 10 ms (USER_HZ), whatever the kernel was built with. */
+const tick = 10;
+
+async function cpuTime(root: string, pid: number): Promise<number> {
+  try {
+    const stat = await readFile(join(root, String(pid), 'stat'), 'utf8');
+    // The name in parentheses may have any character; utime, stime, cutime and cstime are the 12th
+    // to 15th fields after it.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks) * tick, 0);
   } catch {
     return 0;
   }

@@ -1,34 +1,130 @@
 /**
  * What a turn's result means: an answer, or an error with its remedy.
- * API and login failures arrive as `subtype: "success"` with `is_error`, so only that flag counts.
+ * Always holds: whatever the CLI calls an error is one here. API and login failures arrive as
+ * `subtype: "success"` with `is_error`, so only that flag counts. The fields and texts that decide are
+ * those of the CLI 2.1.330 against a stand-in API; an unknown one falls to a more general code.
  */
-import { BerthError } from '../../shared/errors.ts';
+import { BerthError, type ErrorCode } from '../../shared/errors.ts';
 import type { PermissionDenial, TurnResult } from '../claude/protocol.ts';
+import { closesAccount } from './limit-account.ts';
+import type { TurnEnd } from './turn.ts';
 
-const loginRemedy =
-  'log in again: put a fresh `claude setup-token` or credentials file into the Secret';
+const remedies = {
+  login_required:
+    'log in again: put a fresh `claude setup-token` or credentials file into the Secret',
+  permission_denied: 'ask the owner of the organisation for access, or use another login',
+  billing_required: "check the account's billing at claude.ai or platform.claude.com",
+  usage_limit: 'try again when it resets',
+  rate_limited: 'try again later',
+  overloaded: 'try again later',
+  model_unavailable: 'try again later',
+  model_not_found: 'name another model',
+  prompt_too_large:
+    'shorten the prompt, put large input into files of the workspace, or begin a new session',
+  turns_exceeded: 'raise the limit of turns, or go on with the session',
+  budget_exceeded: 'raise the budget, or begin a new session',
+  output_mismatch: 'see what it gave in "result", and make the prompt or the schema clearer',
+  interrupted: 'send it again if it is still wanted',
+  turn_failed: 'change the prompt or the model',
+} as const satisfies Partial<Record<ErrorCode, string>>;
+
+type FailureCode = keyof typeof remedies;
 
 /**
- * The error that a failed turn is, or undefined if it gave an answer. Turns that end at a limit of
- * their own (turns, budget) are answers with `is_error`, not errors of the service.
- * @param failure what the CLI called the failure while the turn ran
+ * The error that a turn is, or undefined if it gave an answer.
+ * @param schema true if the output had to match a schema
  */
-export function failureOf(result: TurnResult, failure: string | undefined): BerthError | undefined {
-  if (!result.isError || result.terminalReason !== 'api_error') return undefined;
-  const details = { session_id: result.sessionId, api_status: result.apiErrorStatus };
-  const said = result.result.slice(0, 500);
-  const error = (code: BerthError['code'], remedy: string): BerthError =>
-    new BerthError(code, `cannot answer the prompt: ${said}; ${remedy}`, { details });
+export function failureOf(end: TurnEnd, schema = false): BerthError | undefined {
+  const { result } = end;
+  if (!result.isError) {
+    // The CLI reminds the model once to give its output, and then calls it a success without one.
+    if (!schema || result.structuredOutput !== undefined) return undefined;
+    return failure('output_mismatch', 'the model gave no output of the schema', end);
+  }
+  return failure(codeOf(end), result.result.slice(0, 500), end);
+}
 
-  if (failure === 'authentication_failed' || result.apiErrorStatus === 401) {
-    return error('login_required', loginRemedy);
+function failure(code: FailureCode, said: string, end: TurnEnd): BerthError {
+  const { result, limit, text } = end;
+  const kept = code === 'output_mismatch' && !result.isError ? result.result : text;
+  return new BerthError(code, `cannot answer the prompt: ${said}; ${remedies[code]}`, {
+    details: {
+      ...turnDetails(result),
+      ...(result.apiErrorStatus === undefined ? {} : { api_status: result.apiErrorStatus }),
+      ...(code === 'usage_limit' ? resetDetails(limit) : {}),
+      ...(withText.has(code) && kept ? { result: kept } : {}),
+    },
+  });
+}
+
+/** Limits of the caller's own: what there is so far was paid for and is handed out. */
+const withText = new Set<FailureCode>(['turns_exceeded', 'budget_exceeded', 'output_mismatch']);
+
+/** By `terminal_reason`, which is set whoever found the failure. */
+const byReason: Readonly<Record<string, FailureCode>> = {
+  max_turns: 'turns_exceeded',
+  budget_exhausted: 'budget_exceeded',
+  structured_output_retry_exhausted: 'output_mismatch',
+  prompt_too_long: 'prompt_too_large',
+  aborted_streaming: 'interrupted',
+  aborted_tools: 'interrupted',
+};
+
+function codeOf(end: TurnEnd): FailureCode {
+  const { terminalReason, apiErrorStatus } = end.result;
+  const known = terminalReason === undefined ? undefined : byReason[terminalReason];
+  if (known) return known;
+  if (apiErrorStatus === 413) return 'prompt_too_large';
+  return terminalReason === 'api_error' ? apiCodeOf(end) : 'turn_failed';
+}
+
+function apiCodeOf({ result, failure: named }: TurnEnd): FailureCode {
+  const { apiErrorStatus: status, apiErrorType: type, apiError } = result;
+  // Credit that is too low comes as status 400 with this name, or as 402 with this type.
+  if (named === 'billing_error' || type === 'billing_error') return 'billing_required';
+  if (apiError === 'usage_limit_reached') return 'usage_limit';
+  if (status === 429) return 'rate_limited';
+  if (status === 403) {
+    // A login that was revoked is a 403 too, and only its text tells.
+    return /log in again/i.test(result.result) ? 'login_required' : 'permission_denied';
   }
-  if (failure === 'billing_error') return error('usage_limit', "check the account's billing");
-  if (result.apiErrorStatus === 429) return error('usage_limit', 'try again later');
-  if (result.apiErrorStatus === undefined || result.apiErrorStatus >= 500) {
-    return error('model_unavailable', 'try again later');
-  }
-  return error('turn_failed', 'change the prompt or the model');
+  if (named === 'authentication_failed' || status === 401) return 'login_required';
+  if (status === 404) return 'model_not_found';
+  if (status === 529 || type === 'overloaded_error') return 'overloaded';
+  return status === undefined || status >= 500 ? 'model_unavailable' : 'turn_failed';
+}
+
+function resetDetails(limit: TurnEnd['limit']): Record<string, unknown> {
+  if (!limit) return {};
+  const { resetsAt } = limit;
+  return {
+    ...(resetsAt === undefined
+      ? {}
+      : {
+          resets_at: new Date(resetsAt).toISOString(),
+          retry_after: Math.max(1, Math.ceil((resetsAt - Date.now()) / 1_000)),
+        }),
+    // Of one model alone: others are still answered, so the gate stays open.
+    ...(closesAccount(limit) ? {} : { model_only: true }),
+  };
+}
+
+/** What a problem tells of its turn: also one that failed was paid for. */
+export function turnDetails(result: TurnResult): Record<string, unknown> {
+  return {
+    session_id: result.sessionId,
+    usage: result.usage,
+    cost_usd: result.costUsd,
+    num_turns: result.numTurns,
+  };
+}
+
+/** The error with what is known of the turn that it ended. */
+export function withTurn(error: BerthError, { result }: TurnEnd): BerthError {
+  return new BerthError(error.code, error.message, {
+    cause: error.cause,
+    details: { ...turnDetails(result), ...error.details },
+  });
 }
 
 /** One sentence for each tool that the CLI was not allowed to use. */

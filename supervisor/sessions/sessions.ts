@@ -13,10 +13,10 @@ import type { Order } from '../pool/order.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Worker } from '../pool/worker.ts';
 import { type Answer, toAnswer } from './answer.ts';
-import { failureOf } from './outcome.ts';
+import { failureOf, withTurn } from './outcome.ts';
 import { RecordKeeper } from './record-keeper.ts';
 import type { SessionRecord, SessionStore } from './session-store.ts';
-import { runTurn, type TurnEvent } from './turn.ts';
+import { afterTurn, runTurn, type TurnEvent } from './turn.ts';
 
 export interface Prompt {
   text: string;
@@ -126,22 +126,25 @@ export class Sessions {
     log.debug('turn_started', `running on ${worker.name}`, { worker: worker.name });
     try {
       const keeper = new RecordKeeper(this.#options.store, log, prompt.token, record);
-      const end = await runTurn(worker, prompt.text, signal, (event) => {
-        if (event.event === 'session') {
-          worker.sessionId = event.data.session_id;
-          keeper.begin(worker.sessionId);
-        }
-        tell(event);
+      const end = await runTurn(worker, prompt.text, {
+        signal,
+        tell: (event) => {
+          if (event.event === 'session') {
+            worker.sessionId = event.data.session_id;
+            keeper.begin(worker.sessionId);
+          }
+          tell(event);
+        },
       });
       await keeper.end(end);
-      signal.throwIfAborted();
-      const error = failureOf(end.result, end.failure);
+      if (signal.aborted) throw withTurn(asBerthError(signal.reason), end);
+      const error = failureOf(end);
       if (error) throw error;
       return toAnswer(id, end.result, performance.now() - accepted, queued, keeper.warnings);
     } catch (thrown) {
       throw withSession(thrown, worker);
     } finally {
-      this.#options.pool.release(worker, worker.process.idle);
+      afterTurn(worker, (usable) => this.#options.pool.release(worker, usable));
     }
   }
 

@@ -1,10 +1,11 @@
 /**
  * One turn on one worker: the prompt goes in, events come out as they happen, and it ends with a
- * result. Always holds: when the signal aborts the CLI is told to interrupt, and its result is
- * waited for, bounded; so the caller knows whether the worker can go on.
+ * result. Always holds: when the signal aborts or the turn hangs the CLI is told to interrupt, and its
+ * result is waited for, bounded; what comes later is left to `afterTurn`.
  */
-import type { CliMessage, TurnResult } from '../claude/protocol.ts';
+import type { CliMessage, TurnResult, UsageLimit } from '../claude/protocol.ts';
 import type { Worker } from '../pool/worker.ts';
+import { longestToolCall, Watchdog } from './watchdog.ts';
 
 /** What the caller can be told while the turn runs. */
 export type TurnEvent =
@@ -12,6 +13,7 @@ export type TurnEvent =
   | { event: 'session'; data: { session_id: string; model: string; skills: string[] } }
   | { event: 'text'; data: { text: string } }
   | { event: 'tool'; data: { id: string; name: string; input: unknown } }
+  | { event: 'tool_result'; data: { id: string; is_error: boolean } }
   | {
       event: 'retry';
       data: { attempt: number; max_retries: number; delay_ms: number; status: number | null };
@@ -21,42 +23,144 @@ export interface TurnEnd {
   result: TurnResult;
   /** What the CLI itself called a failure: `authentication_failed`, `rate_limit` ... */
   failure: string | undefined;
+  /** What was last said of the account's usage limit; undefined if nothing was. */
+  limit: UsageLimit | undefined;
+  /** What the model has written since its last tool call, as far as it was told, bounded. */
+  text: string;
 }
 
-/** Milliseconds in which an interrupted turn must give its result. */
-const interruptGrace = 5_000;
+export interface TurnOptions {
+  signal: AbortSignal;
+  tell: (event: TurnEvent) => void;
+  /** Told what the API says of the account's usage limit, as it comes. */
+  onLimit?: (limit: UsageLimit) => void;
+  /** Absent: a hang ends at the signal alone. */
+  watch?: HangWatch;
+}
+
+export interface HangWatch {
+  /** Milliseconds without output and CPU after which a turn hangs while no tool runs. */
+  bound: number;
+  /** The same while a tool runs; by default a little more than the CLI gives its longest tool. */
+  toolBound?: number;
+  /** CPU time in milliseconds that the worker's process tree has used. */
+  cpuOf: (worker: Worker) => Promise<number>;
+}
 
 /**
- * @returns the turn's end, also of an interrupted one
+ * The turn hung: nothing was written and no CPU used for the bound. It was interrupted; if `end` is
+ * there the CLI has obeyed, if not its process is stuck. Not for callers: carry the turn on elsewhere.
+ */
+export class TurnStalled extends Error {
+  readonly quietMs: number;
+  readonly end: TurnEnd | undefined;
+
+  constructor(quietMs: number, end: TurnEnd | undefined) {
+    super(`the turn did nothing for ${Math.round(quietMs / 1_000)} s`);
+    this.name = 'TurnStalled';
+    this.quietMs = quietMs;
+    this.end = end;
+  }
+}
+
+/** Milliseconds that a caller waits for the result of an interrupted turn: 120 are usual. */
+const interruptGrace = 1_000;
+/** Milliseconds in which the turn must have ended after that for its process to be used again. */
+const clearingGrace = 4_000;
+/** Characters of text kept for a turn that fails. */
+const longestText = 1024 * 1024;
+
+/**
+ * @returns the turn's end, also of a turn that the signal interrupted
  * @throws the signal's reason if it was aborted before the turn began, or if the interrupted turn
- *   does not end; BerthError `cli_unavailable` if the process ends first
+ *   does not end in a second; TurnStalled; BerthError `worker_lost` if the process ends in the middle
+ *   of it, `cli_unavailable` before
  */
 export async function runTurn(
   worker: Worker,
   text: string,
-  signal: AbortSignal,
-  tell: (event: TurnEvent) => void,
+  options: TurnOptions,
 ): Promise<TurnEnd> {
+  const { signal, tell, onLimit, watch } = options;
   signal.throwIfAborted();
-  let failure: string | undefined;
-  const { promise: overdue, reject } = Promise.withResolvers<never>();
+  const seen: Omit<TurnEnd, 'result'> = { failure: undefined, limit: undefined, text: '' };
+  const overdue = Promise.withResolvers<never>();
+  let stalled: number | undefined;
   let timer: NodeJS.Timeout | undefined;
   const interrupt = (): void => {
-    timer = setTimeout(() => reject(signal.reason), interruptGrace);
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      overdue.reject(signal.aborted ? signal.reason : new TurnStalled(stalled ?? 0, undefined));
+    }, interruptGrace);
     // A process that ends instead rejects the turn itself.
     worker.process.interrupt().catch(() => undefined);
   };
+  const watchdog =
+    watch &&
+    startWatchdog(worker, watch, (quiet) => {
+      stalled = quiet;
+      interrupt();
+    });
   signal.addEventListener('abort', interrupt, { once: true });
+  const gather = gatherInto(seen);
   const turn = worker.process.run(text, (message) => {
-    if (message.kind === 'failure') failure = message.error;
+    gather(message);
+    if (message.kind === 'limit') onLimit?.(message.limit);
+    if (message.kind === 'tools') watchdog?.toolsBegun(message.tools.map(({ id }) => id));
+    if (message.kind === 'tool_results') watchdog?.toolsEnded(message.results.map(({ id }) => id));
     for (const event of eventsOf(message)) tell(event);
   });
   try {
-    return { result: await Promise.race([turn, overdue]), failure };
+    const end = { result: await Promise.race([turn, overdue.promise]), ...seen };
+    if (stalled !== undefined && end.result.isError && !signal.aborted) {
+      throw new TurnStalled(stalled, end);
+    }
+    return end;
   } finally {
+    watchdog?.stop();
     clearTimeout(timer);
     signal.removeEventListener('abort', interrupt);
   }
+}
+
+/**
+ * Calls `release` once it is known whether the worker can serve again: at once if its turn is over,
+ * else when it is, and after some seconds at the latest.
+ */
+export function afterTurn({ process }: Worker, release: (usable: boolean) => void): void {
+  if (process.idle || !process.alive) release(process.idle);
+  else void process.idleWithin(clearingGrace).then(release);
+}
+
+function startWatchdog(
+  worker: Worker,
+  { bound, toolBound = longestToolCall, cpuOf }: HangWatch,
+  onStall: (quiet: number) => void,
+): Watchdog {
+  return new Watchdog({
+    bound,
+    toolBound,
+    onStall,
+    lastOutput: () => worker.process.lastOutput,
+    cpu: () => cpuOf(worker),
+  });
+}
+
+function gatherInto(seen: Omit<TurnEnd, 'result'>): (message: CliMessage) => void {
+  let fresh = true;
+  return (message) => {
+    if (message.kind === 'failure') {
+      seen.failure = message.error;
+      seen.limit = message.limit ?? seen.limit;
+    } else if (message.kind === 'limit') seen.limit = message.limit;
+    else if (message.kind === 'tools') fresh = true;
+    else if (message.kind === 'text') {
+      seen.text = fresh
+        ? message.text
+        : seen.text + message.text.slice(0, longestText - seen.text.length);
+      fresh = false;
+    }
+  };
 }
 
 function eventsOf(message: CliMessage): TurnEvent[] {
@@ -69,6 +173,11 @@ function eventsOf(message: CliMessage): TurnEvent[] {
       return [{ event: 'text', data: { text: message.text } }];
     case 'tools':
       return message.tools.map((data) => ({ event: 'tool', data }));
+    case 'tool_results':
+      return message.results.map(({ id, isError }) => ({
+        event: 'tool_result',
+        data: { id, is_error: isError },
+      }));
     case 'retry': {
       const { attempt, maxRetries, delayMs, status } = message;
       return [

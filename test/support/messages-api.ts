@@ -16,12 +16,15 @@
  *   [[status N xK]]           fail the first K calls that carry this very directive, then go on;
  *                             [[status N xK #label]] is counted apart
  *   [[status N {HEADERS}]]    the same with response headers, e.g. {"retry-after":"1"};
- *                             the order is always: N, xK, #label, {HEADERS}
+ *                             the order is always: N, xK, #label, {HEADERS}, say MESSAGE
+ *   [[error TYPE]]            begin a stream and end it with that error, e.g. overloaded_error;
+ *                             also xK and #label
+ *   [[headers {HEADERS}]]     more response headers on answers that succeed
  *   [[hang headers]]          accept the call and never answer
  *   [[hang stream]]           stop after the first delta, keep the connection open
  *   [[drop]]                  break the connection after the first delta
  *
- * slow and status act on every call of a turn; say, big, echo, hang and drop on its last answer,
+ * slow, headers, error and status act on every call of a turn; say, big, echo, hang and drop on its last answer,
  * that is after the tools. Only the newest text of a person counts: what the CLI adds (reminders,
  * skill bodies, local commands) and calls on its own account (titles, summaries of pages) script
  * nothing. A directive that cannot be understood is answered with HTTP 400 and says why.

@@ -68,6 +68,53 @@ t.test('a failure that the CLI names is told by that name', (t) => {
   t.end();
 });
 
+t.test('the end of a tool is told without what it gave', (t) => {
+  const line = (content: unknown, rest = {}) => ({ type: 'user', message: { content }, ...rest });
+  const block = { type: 'tool_result', tool_use_id: 'toolu_1', content: 'a secret' };
+  t.same(read(line([{ type: 'text', text: 'a' }, block, { ...block, is_error: true }])), {
+    kind: 'tool_results',
+    results: [
+      { id: 'toolu_1', isError: false },
+      { id: 'toolu_1', isError: true },
+    ],
+  });
+  t.equal(read(line('a prompt')), undefined);
+  t.equal(read(line([{ type: 'text', text: 'a' }])), undefined);
+  t.equal(read(line([{ type: 'tool_result' }])), undefined);
+  t.equal(read(line([block], { parent_tool_use_id: 'toolu_0' })), undefined, "a subagent's");
+  t.end();
+});
+
+t.test("the account's limits are told with their times, wherever they stand", (t) => {
+  const rate_limit_info = {
+    status: 'rejected',
+    resetsAt: 1_800_000_000,
+    rateLimitType: 'five_hour',
+    isUsingOverage: false,
+    unifiedWindows: { five_hour: { utilization: 1, resetsAt: 1_800_000_000 } },
+  };
+  const limit = {
+    status: 'rejected',
+    type: 'five_hour',
+    resetsAt: 1_800_000_000_000,
+    utilization: undefined,
+    usingOverage: false,
+    windows: { five_hour: { utilization: 1, resetsAt: 1_800_000_000_000 } },
+  };
+  t.same(read({ type: 'rate_limit_event', rate_limit_info }), { kind: 'limit', limit });
+  const failed = { type: 'assistant', error: 'rate_limit', message: { content: [] } };
+  t.same(read({ ...failed, api_error_params: { rate_limit_info } }), {
+    kind: 'failure',
+    error: 'rate_limit',
+    limit,
+  });
+  const odd = { status: 'allowed', resetsAt: 'soon', unifiedWindows: [7] };
+  t.match(read({ type: 'rate_limit_event', rate_limit_info: odd }), {
+    limit: { status: 'allowed', resetsAt: undefined, windows: {} },
+  });
+  t.end();
+});
+
 t.test('a retry tells how often, how long and why', (t) => {
   const line = {
     type: 'system',
@@ -117,6 +164,9 @@ t.test('a result is read whole, with the cost of this turn and not of the proces
       stopReason: 'end_turn',
       terminalReason: 'completed',
       apiErrorStatus: undefined,
+      apiErrorType: undefined,
+      apiError: undefined,
+      structuredOutput: undefined,
       usage: {
         input_tokens: 1,
         output_tokens: 2,

@@ -43,7 +43,7 @@ t.test('a stream has its events in order, and its texts are the result', async (
   const events = await collect(stream(prompt, { metadata: { run: '42' } }));
   t.same(
     events.map(({ event }) => event).filter((name, index, all) => name !== all[index - 1]),
-    ['session', 'tool', 'text', 'result'],
+    ['session', 'tool', 'tool_result', 'text', 'result'],
   );
   const of = (name: string) => events.filter(({ event }) => event === name).map(({ data }) => data);
   const [result] = of('result');
@@ -53,6 +53,7 @@ t.test('a stream has its events in order, and its texts are the result', async (
   t.equal(result.result, '[stand-in] The tool answered: from-a-tool');
   t.match(of('session'), [{ session_id: result.session_id, model: String, skills: Array }]);
   t.match(of('tool'), [{ id: String, name: 'Bash', input: { command: 'echo from-a-tool' } }]);
+  t.same(of('tool_result'), [{ id: of('tool')[0].id, is_error: false }]);
   t.same(result.metadata, { run: '42' });
 });
 

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { killMarked } from '../../../supervisor/memory/leftovers.ts';
-import { treeMemory } from '../../../supervisor/memory/process-tree.ts';
+import { treeCpu, treeMemory } from '../../../supervisor/memory/process-tree.ts';
 import { lives } from '../../support/processes.ts';
 import { until } from '../../support/until.ts';
 
@@ -41,10 +41,26 @@ t.test('the memory of a tree is that of all its processes', async (t) => {
   t.ok((await treeMemory(pids[0] ?? 0)) > resident(pids[0] ?? 0));
 });
 
+t.test('the CPU time of a tree is that of all its processes and of reaped children', async (t) => {
+  const { pids } = await startTree(t);
+  const idle = await treeCpu(pids[0] ?? 0);
+  t.ok(idle < 1_000, 'a shell that waits uses next to none');
+  const stat = (name: string, ticks: string) => `7 (${name}) S 1 ${'0 '.repeat(9)}${ticks} 20 0 1`;
+  const root = t.testdir({
+    1: { stat: stat('node', '1 2 3 4'), task: { 1: { children: '2' } } },
+    2: { stat: stat('a) R 9 (b', '10 20 0 0'), task: { 2: { children: '' } } },
+  });
+  t.equal(await treeCpu(1, root), 400, 'in milliseconds, whatever a process calls itself');
+  const busy = spawn('sh', ['-c', 'while :; do :; done'], { stdio: 'ignore' });
+  t.teardown(() => busy.kill('SIGKILL'));
+  await until('it is seen to work', async () => (await treeCpu(busy.pid ?? 0)) >= 50);
+});
+
 t.test('one that has ended has none', async (t) => {
   const child = spawn('true');
   await once(child, 'exit');
   t.equal(await treeMemory(child.pid ?? 0), 0);
+  t.equal(await treeCpu(child.pid ?? 0), 0);
 });
 
 t.test('a tree that is cyclic or endless, as no kernel would tell it, is survived', async (t) => {

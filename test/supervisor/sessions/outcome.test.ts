@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import t from 'tap';
 import type { TurnResult } from '../../../supervisor/claude/protocol.ts';
 import { failureOf, warningsOf } from '../../../supervisor/sessions/outcome.ts';
+import type { TurnEnd } from '../../../supervisor/sessions/turn.ts';
 import { startSupervisor } from '../../support/supervisor.ts';
 
 t.jobs = 3;
@@ -9,20 +10,30 @@ t.jobs = 3;
 t.test('what the API refuses is an error with a code and a remedy', async (t) => {
   const { prompt, log } = await startSupervisor(t);
   const cases = [
-    [401, 503, 'login_required', false, /log in again: .*setup-token.* into the Secret$/],
-    [403, 503, 'login_required', false, /log in again/],
-    [429, 429, 'usage_limit', true, /try again later$/],
-    [529, 502, 'model_unavailable', true, /try again later$/],
-    [500, 502, 'model_unavailable', true, /try again later$/],
-    [400, 502, 'turn_failed', false, /change the prompt or the model$/],
+    ['401', 401, 503, 'login_required', false, /log in again: .*setup-token.* into the Secret$/],
+    ['403', 403, 502, 'permission_denied', false, /ask the owner of the organisation/],
+    ['402', 402, 503, 'billing_required', false, /billing/],
+    ['400 say Your credit balance is too low', 400, 503, 'billing_required', false, /billing/],
+    ['404', 404, 422, 'model_not_found', false, /name another model$/],
+    ['429', 429, 429, 'rate_limited', true, /try again later$/],
+    ['529', 529, 503, 'overloaded', true, /try again later$/],
+    ['500', 500, 502, 'model_unavailable', true, /try again later$/],
+    ['400', 400, 502, 'turn_failed', false, /change the prompt or the model$/],
+    ['400 say prompt is too long: 9 tokens > 8 maximum', 400, 413, 'prompt_too_large', false, /./],
   ] as const;
   let session_id: string | undefined;
-  for (const [api, status, code, retryable, detail] of cases) {
-    const answer = await prompt(`[[status ${api}]]`, session_id ? { session_id } : {});
+  for (const [directive, api, status, code, retryable, detail] of cases) {
+    const answer = await prompt(`[[status ${directive}]]`, session_id ? { session_id } : {});
     t.match(
       answer,
-      { status, body: { code, retryable, detail, api_status: api, status, session_id: String } },
-      `${api}`,
+      {
+        status,
+        body: {
+          ...{ code, retryable, detail, api_status: api, status, session_id: String },
+          ...{ usage: { input_tokens: Number }, cost_usd: Number },
+        },
+      },
+      directive,
     );
     session_id = answer.body.session_id;
   }
@@ -89,15 +100,38 @@ t.test('a tool that was denied often is named once', (t) => {
   t.end();
 });
 
-t.test(
-  'what the CLI calls a billing error is a usage limit, a limit of the turn an answer',
-  (t) => {
-    const failed = { isError: true, terminalReason: 'api_error', result: 'x', sessionId: 's' };
-    t.match(failureOf(failed as TurnResult, 'billing_error'), { code: 'usage_limit' });
-    t.match(failureOf(failed as TurnResult, undefined), { code: 'model_unavailable' });
-    const limited = { ...failed, terminalReason: 'max_turns' } as TurnResult;
-    t.equal(failureOf(limited, undefined), undefined);
-    t.equal(failureOf({ ...failed, isError: false } as TurnResult, undefined), undefined);
-    t.end();
-  },
-);
+const end = (result: Partial<TurnResult>, failure?: string): TurnEnd => ({
+  result: { isError: true, terminalReason: 'api_error', result: 'x', ...result } as TurnResult,
+  failure,
+  limit: undefined,
+  text: '',
+});
+
+t.test('an end that nobody has seen yet is an error all the same', (t) => {
+  const code = (failed: TurnEnd) => failureOf(failed)?.code;
+  t.equal(code(end({})), 'model_unavailable', 'no status: the API was not reached');
+  t.equal(code(end({ apiErrorStatus: 418 })), 'turn_failed');
+  t.equal(code(end({ terminalReason: 'gone_fishing' })), 'turn_failed');
+  t.equal(code(end({ terminalReason: undefined })), 'turn_failed');
+  t.equal(code(end({ terminalReason: 'aborted_tools' })), 'interrupted');
+  t.equal(code(end({ terminalReason: 'image_error', apiErrorStatus: 413 })), 'prompt_too_large');
+  t.equal(code(end({ isError: false })), undefined);
+  t.end();
+});
+
+t.test('a limit of one model alone does not say that the account is at its limit', (t) => {
+  const limited = end({ apiErrorStatus: 429, apiError: 'usage_limit_reached' });
+  const limit = (type: string) => ({
+    status: 'rejected',
+    type,
+    resetsAt: Date.now() + 60_000,
+    utilization: 1,
+    usingOverage: false,
+    windows: {},
+  });
+  const details = (type: string) => failureOf({ ...limited, limit: limit(type) })?.details;
+  t.match(details('seven_day_opus'), { model_only: true, resets_at: String, retry_after: Number });
+  t.equal(details('seven_day')?.model_only, undefined);
+  t.same(Object.keys(failureOf(limited)?.details ?? {}).includes('resets_at'), false);
+  t.end();
+});

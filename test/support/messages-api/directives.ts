@@ -14,8 +14,12 @@ export type Directive =
       status: number;
       times: number;
       headers: Record<string, string>;
+      /** What the error says; the stand-in's own words by default. */
+      message: string | undefined;
       source: string;
     }
+  | { kind: 'headers'; headers: Record<string, string> }
+  | { kind: 'error'; type: string; times: number; source: string }
   | { kind: 'hang'; at: 'headers' | 'stream' }
   | { kind: 'drop' }
   | { kind: 'unknown'; source: string };
@@ -66,17 +70,26 @@ function parseDirective(source: string): Directive {
   const tool = match(/^tool (\S+) (\{[\s\S]*\})$/);
   const input = tool && parseObject(tool[2] ?? '');
   if (tool && input) return { kind: 'tool', name: tool[1] ?? '', input };
-  const status = match(/^status (\d{3})(?: x(\d+))?(?: #\S+)?(?: (\{[\s\S]*\}))?$/);
+  const status = match(
+    /^status (\d{3})(?: x(\d+))?(?: #\S+)?(?: (\{[\s\S]*\}))?(?: say ([\s\S]*))?$/,
+  );
   const headers = status && parseObject(status[3] ?? '{}');
   if (status && headers) {
-    const times = status[2] === undefined ? Number.POSITIVE_INFINITY : Number(status[2]);
     return {
       kind: 'status',
       status: Number(status[1]),
-      times,
+      times: timesOf(status[2]),
       headers: headers as Record<string, string>,
+      message: status[4],
       source,
     };
+  }
+  const more = match(/^headers (\{[\s\S]*\})$/);
+  const added = more && parseObject(more[1] ?? '');
+  if (added) return { kind: 'headers', headers: added as Record<string, string> };
+  const error = match(/^error (\w+)(?: x(\d+))?(?: #\S+)?$/);
+  if (error) {
+    return { kind: 'error', type: error[1] ?? '', times: timesOf(error[2]), source };
   }
   if (source === 'hang headers') return { kind: 'hang', at: 'headers' };
   if (source === 'hang stream') return { kind: 'hang', at: 'stream' };
@@ -84,6 +97,10 @@ function parseDirective(source: string): Directive {
   if (source === 'echo system') return { kind: 'echo' };
   if (source === 'drop') return { kind: 'drop' };
   return { kind: 'unknown', source };
+}
+
+function timesOf(digits: string | undefined): number {
+  return digits === undefined ? Number.POSITIVE_INFINITY : Number(digits);
 }
 
 function parseObject(json: string): object | undefined {

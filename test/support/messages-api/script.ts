@@ -26,7 +26,9 @@ export interface Reply {
   /** Milliseconds before the first delta and between deltas. */
   delay?: number;
   /** How far the answer gets; complete by default. */
-  ending?: 'complete' | 'hang headers' | 'hang stream' | 'drop';
+  ending?: 'complete' | 'hang headers' | 'hang stream' | 'drop' | 'error';
+  /** The type of the error with which a stream ends, e.g. `overloaded_error`. */
+  error?: string;
 }
 
 type Of<Kind extends Directive['kind']> = Extract<Directive, { kind: Kind }>;
@@ -45,17 +47,24 @@ export class Script {
     const failure = this.#failure(directives);
     if (failure) return failure;
     const delay = find(directives, 'slow')?.milliseconds;
+    const headers = find(directives, 'headers')?.headers;
     const reply = nextTool(directives, body, prompt?.index ?? 0) ?? answer(directives, request);
-    return delay === undefined ? reply : { ...reply, delay };
+    return {
+      ...reply,
+      ...(delay === undefined ? {} : { delay }),
+      ...(headers === undefined ? {} : { headers }),
+    };
   }
 
   #failure(directives: Directive[]): Reply | undefined {
     for (const directive of directives) {
-      if (directive.kind !== 'status') continue;
+      if (directive.kind !== 'status' && directive.kind !== 'error') continue;
       const failed = this.#failures.get(directive.source) ?? 0;
       if (failed >= directive.times) continue;
       this.#failures.set(directive.source, failed + 1);
-      return { status: directive.status, headers: directive.headers };
+      if (directive.kind === 'error') return { ending: 'error', error: directive.type };
+      const { status, headers, message } = directive;
+      return { status, headers, ...(message === undefined ? {} : { text: message }) };
     }
     return undefined;
   }

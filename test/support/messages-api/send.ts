@@ -26,12 +26,19 @@ export function sendJson(
 const errorTypes: Record<number, string> = {
   400: 'invalid_request_error',
   401: 'authentication_error',
+  402: 'billing_error',
   403: 'permission_error',
   404: 'not_found_error',
   413: 'request_too_large',
   429: 'rate_limit_error',
   529: 'overloaded_error',
 };
+
+/** The status with which the API answers by an error of that type. */
+function statusOf(type: string | undefined): number {
+  const found = Object.entries(errorTypes).find(([, name]) => name === type);
+  return found ? Number(found[0]) : 500;
+}
 
 /** An error in the API's own shape. */
 export function sendError(
@@ -58,7 +65,8 @@ export async function sendReply(
   const gone = new AbortController();
   response.once('close', () => gone.abort());
   try {
-    if (body.stream) await sendStream(response, body, reply, gone.signal);
+    if (reply.ending === 'error' && !body.stream) sendError(response, statusOf(reply.error), 'x');
+    else if (body.stream) await sendStream(response, body, reply, gone.signal);
     else await sendWhole(response, body, reply, gone.signal);
   } catch (error) {
     if (!gone.signal.aborted) throw error;
@@ -85,6 +93,11 @@ async function sendStream(
   const message = { ...emptyMessage(body), usage: { ...usage, output_tokens: 1 } };
   await write('message_start', { message });
   await write('ping', {});
+  if (reply.ending === 'error') {
+    await write('error', { error: { type: reply.error, message: `stand-in: ${reply.error}` } });
+    response.end();
+    return;
+  }
   let index = 0;
   for (const block of blocksOf(reply)) {
     const start = block.type === 'text' ? { ...block, text: '' } : { ...block, input: {} };
