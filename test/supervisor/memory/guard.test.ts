@@ -137,7 +137,7 @@ t.test(
     pool.start();
     const store = new SessionStore(join(config, '.berth'));
     t.teardown(() => store.flush());
-    const sessions = new Sessions({ pool, store, log: quiet, onTurn: () => {} });
+    const sessions = new Sessions({ pool, store, log: quiet, onTurn: () => {}, onSpent: () => {} });
     const run = (text: string, sessionId?: string) => {
       const prompt: Prompt = { text, sessionId, timeout: 60_000, token: 'tests' };
       return sessions.run(prompt, new AbortController().signal, () => {});
