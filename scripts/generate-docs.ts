@@ -6,14 +6,14 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { initDefinitions } from '../init/config.ts';
 import type { Definitions, Setting } from '../shared/config.ts';
 import { errorTable } from '../shared/errors.ts';
-import { supervisorDefinitions } from '../supervisor/config.ts';
+import { commandDefinitions, supervisorDefinitions } from '../supervisor/config.ts';
 import { createApiServer } from '../supervisor/http/server.ts';
 import { jsonSchema } from '../supervisor/profiles/schema.ts';
 
 const root = new URL('../', import.meta.url);
 
 function knownSettings(): string {
-  const names = [initDefinitions, supervisorDefinitions]
+  const names = [initDefinitions, supervisorDefinitions, commandDefinitions]
     .flatMap((definitions: Definitions) => Object.values(definitions))
     .flatMap(({ name, aliases = [] }) => [name, ...aliases])
     .filter((name) => name.startsWith('BERTH_'));
@@ -39,6 +39,8 @@ ${table(initDefinitions)}
 The CLI's own variables (\`ANTHROPIC_*\`, \`CLAUDE_CODE_*\`) and the proxy variables are handed to it.
 
 ${table(supervisorDefinitions)}
+## commands (\`berth pause\`, \`berth resume\`)
+${table(commandDefinitions)}
 ## Exit codes
 Both programs write one line of cause and remedy to the termination message file on failure.
 
@@ -79,14 +81,19 @@ async function openapi(): Promise<string> {
     throw new Error('only the description is made here');
   };
   const server = await createApiServer({
-    sessions: { run: nothing } as never,
+    sessions: { run: nothing },
+    admission: { review: nothing },
+    pause: {} as never,
+    idempotency: {} as never,
+    authentication: {} as never,
+    mayAdminister: nothing,
+    maxPromptBytes: 1,
     promptTimeout: 0,
-    nameOfToken: nothing,
     status: nothing,
     log: {} as never,
   });
-  await server.ready();
-  return `${JSON.stringify(server.swagger(), null, 2)}\n`;
+  const { body } = await server.inject('/openapi.json');
+  return `${JSON.stringify(JSON.parse(body), null, 2)}\n`;
 }
 
 const documents: Record<string, string> = {

@@ -47,6 +47,12 @@ export function size(minimum: number, maximum: number) {
   });
 }
 
+/** US dollars, from `5` or `2.50`. */
+export const dollars = z
+  .string()
+  .regex(/^\d{1,7}(\.\d{1,6})?$/, { error: 'an amount in US dollars such as 20 or 2.50' })
+  .transform(Number);
+
 /** Either a share of a limit, `70%`, or bytes, `512Mi`. */
 export type Amount = { share: number } | { bytes: number };
 

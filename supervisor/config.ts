@@ -12,7 +12,16 @@ import {
   workspaceDirectory,
 } from '../shared/common-settings.ts';
 import { type Environment, readSettings, type Settings, setting } from '../shared/config.ts';
-import { amount, duration, integer, listen, path } from '../shared/setting-types.ts';
+import {
+  amount,
+  dollars,
+  duration,
+  integer,
+  listen,
+  path,
+  size,
+  text,
+} from '../shared/setting-types.ts';
 
 const second = 1_000;
 const hour = 3_600_000;
@@ -79,6 +88,27 @@ export const supervisorDefinitions = {
     description:
       'The longest that a prompt may take from acceptance, waiting included; the default stays under the 300 s after which n8n gives up.',
   }),
+  maxPromptBytes: setting({
+    name: 'BERTH_MAX_PROMPT_BYTES',
+    schema: size(1024, 16 * 1024 ** 2),
+    default: '1Mi',
+    description:
+      'The largest body of a prompt, as JSON; a larger one is answered 413. Large input belongs into files of the workspace.',
+  }),
+  idempotencyWindow: setting({
+    name: 'BERTH_IDEMPOTENCY_WINDOW',
+    schema: duration(0, 7 * 24 * hour),
+    default: '24h',
+    description:
+      'How long the answer of a prompt with an Idempotency-Key is given again instead of running the prompt again. Kept in memory: a restart forgets it.',
+  }),
+  dailyBudget: setting({
+    name: 'BERTH_DAILY_BUDGET_USD',
+    schema: dollars,
+    optional: true,
+    description:
+      'US dollars, at list prices, that all prompts of a day (in UTC) may cost together; after that they are answered `daily_budget_exceeded` until the next day. Without it there is no limit.',
+  }),
   workerIdleTimeout: setting({
     name: 'BERTH_WORKER_IDLE_TIMEOUT',
     schema: duration(second, 24 * hour),
@@ -111,6 +141,24 @@ export const supervisorDefinitions = {
   logPretty,
   terminationLog,
 };
+
+/** What `berth pause` and `berth resume` read. */
+export const commandDefinitions = {
+  httpListen: supervisorDefinitions.httpListen,
+  apiToken: setting({
+    name: 'BERTH_API_TOKEN',
+    schema: text,
+    optional: true,
+    secret: true,
+    description:
+      'The API token with which `berth pause` and `berth resume` call the server; without it they ask for it on standard input. `berth serve` does not read it, and it does not belong into the environment of the pod, where the tools of the CLI could find it.',
+  }),
+};
+
+/** @throws BerthError `config_invalid` */
+export function readCommandConfig(environment: Environment): Settings<typeof commandDefinitions> {
+  return readSettings(commandDefinitions, environment).settings;
+}
 
 export interface SupervisorConfig
   extends Omit<Settings<typeof supervisorDefinitions>, 'stateDirectory'> {

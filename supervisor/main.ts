@@ -1,19 +1,24 @@
-/** The entry: `berth serve` and `berth token`. Reads the environment and exits; nothing else does. */
+/** The entry: `berth serve`, `token`, `pause` and `resume`. Reads the environment and exits; nothing else does. */
 import { parseArgs } from 'node:util';
 import { asBerthError, BerthError, messageOf } from '../shared/errors.ts';
 import { createLog, type Log } from '../shared/log.ts';
 import { neverShow, redact } from '../shared/redact.ts';
 import { leaveTerminationMessage, readReporting } from '../shared/reporting.ts';
 import { version } from '../shared/version.ts';
-import { readSupervisorConfig, type SupervisorConfig } from './config.ts';
+import { readCommandConfig, readSupervisorConfig, type SupervisorConfig } from './config.ts';
+import { callAdmin, readToken } from './http/call-admin.ts';
 import { TokenFile } from './http/token-file.ts';
-import { digestToken, makeToken, nameOfToken, tokenLine } from './http/tokens.ts';
+import { digestToken, fixedTokens, makeToken, type Tokens, tokenLine } from './http/tokens.ts';
 import { Supervisor } from './supervisor.ts';
 
 const help = `berth ${version}: the Claude Code CLI as a service
 
   berth serve         take prompts over HTTP; settings come from the environment
   berth token NAME    make an API token: prints it, and its line for BERTH_API_TOKENS_FILE
+  berth pause [--reason TEXT]
+                      take no prompts and interrupt those that run; needs an API token, from
+                      BERTH_API_TOKEN_FILE, BERTH_API_TOKEN or standard input
+  berth resume        take prompts again; needs an API token too
   berth --version
   berth --help
 `;
@@ -24,6 +29,9 @@ async function main(): Promise<number> {
   if (values.version) return print(`${version}\n`);
   if (values.help) return print(help);
   if (command === 'serve' && name === undefined) return serve();
+  if ((command === 'pause' || command === 'resume') && name === undefined) {
+    return pauseOrResume(command, values.reason);
+  }
   if (command === 'token' && name !== undefined && rest.length === 0) return printToken(name);
   process.stderr.write(help);
   return 64;
@@ -34,7 +42,11 @@ function readArguments() {
   try {
     return parseArgs({
       allowPositionals: true,
-      options: { version: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } },
+      options: {
+        reason: { type: 'string' },
+        version: { type: 'boolean' },
+        help: { type: 'boolean', short: 'h' },
+      },
     });
   } catch (error) {
     throw new BerthError('config_invalid', `cannot run: ${messageOf(error)}\n\n${help}`);
@@ -52,6 +64,13 @@ function printToken(name: string): number {
   return print(
     `Give this token to the caller; it is not shown again:\n${token}\n\nAdd this line to the file or Secret that BERTH_API_TOKENS_FILE names:\n${line}\n`,
   );
+}
+
+async function pauseOrResume(command: 'pause' | 'resume', reason?: string): Promise<number> {
+  const { httpListen, apiToken } = readCommandConfig(process.env);
+  const token = apiToken ?? (await readToken(process.stdin));
+  neverShow(token);
+  return print(await callAdmin({ command, reason, token, at: httpListen }));
 }
 
 async function serve(): Promise<number> {
@@ -94,11 +113,11 @@ async function serveUntilStopped(config: SupervisorConfig, log: Log): Promise<vo
   };
   process.on('SIGTERM', onSignal);
   process.on('SIGINT', onSignal);
-  const { nameOf, close } = await openTokens(config, log);
+  const { tokens, close } = await openTokens(config, log);
   const supervisor = new Supervisor({
     config,
     log,
-    nameOfToken: nameOf,
+    tokens,
     onFatal: (error) => {
       fatal = error;
       now.abort();
@@ -122,17 +141,17 @@ async function serveUntilStopped(config: SupervisorConfig, log: Log): Promise<vo
 async function openTokens(
   config: SupervisorConfig,
   log: Log,
-): Promise<{ nameOf: (token: string) => string | undefined; close: () => Promise<void> }> {
+): Promise<{ tokens: Tokens; close: () => Promise<void> }> {
   if (config.apiTokensFile !== undefined) {
     const file = await TokenFile.open(config.apiTokensFile, log);
-    return { nameOf: (token) => file.nameOf(token), close: () => file.close() };
+    return { tokens: file, close: () => file.close() };
   }
   const token = makeToken();
   process.stderr.write(
     `BERTH_API_TOKENS_FILE is not set; this run takes prompts with the token\n  ${token}\n`,
   );
-  const tokens = [{ name: 'default', digest: digestToken(token) }];
-  return { nameOf: (presented) => nameOfToken(tokens, presented), close: async () => {} };
+  const tokens = fixedTokens([{ name: 'default', digest: digestToken(token) }]);
+  return { tokens, close: async () => {} };
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

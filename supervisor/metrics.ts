@@ -7,6 +7,9 @@ export interface MetricSources {
   workers: () => Record<string, number>;
   queued: () => number;
   memory: () => { limit: number | undefined; workingSet: number | undefined; workers: number };
+  /** US dollars of today (UTC), and the deployment's budget if there is one. */
+  spending: () => { spent: number; limit: number | undefined };
+  paused: () => boolean;
   /** Seconds since 1970 at which the access token ends; undefined if unknown. */
   credentialsExpiry: () => number | undefined;
 }
@@ -17,6 +20,8 @@ export interface Metrics {
   prompt: (outcome: string, seconds: number) => void;
   answer: (answer: { costUsd: number; inputTokens: number; outputTokens: number }) => void;
   recycled: (reason: string) => void;
+  /** Counts a request without a valid token. */
+  authFailure: (reason: 'missing' | 'unknown') => void;
 }
 
 const buckets = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800];
@@ -55,6 +60,13 @@ export function createMetrics(sources: MetricSources): Metrics {
     labelNames: ['reason'],
     registers,
   });
+  const authFailures = new Counter({
+    name: 'berth_auth_failures_total',
+    help: 'Requests without a token (missing) or with one that nobody has (unknown)',
+    labelNames: ['reason'],
+    registers,
+  });
+  for (const reason of ['missing', 'unknown']) authFailures.inc({ reason }, 0);
   new Gauge({
     name: 'berth_build_info',
     help: 'Always 1; the version is in the label',
@@ -74,6 +86,7 @@ export function createMetrics(sources: MetricSources): Metrics {
       tokens.inc({ direction: 'output' }, outputTokens);
     },
     recycled: (reason) => recycles.inc({ reason }),
+    authFailure: (reason) => authFailures.inc({ reason }),
   };
 }
 
@@ -109,6 +122,19 @@ function registerGauges(sources: MetricSources, registers: Registry[]): void {
     'berth_workers_memory_bytes',
     'Resident memory of all process trees of the workers',
     () => sources.memory().workers,
+  );
+  gauge('berth_paused', 'Whether prompts are refused until /v1/resume', () =>
+    Number(sources.paused()),
+  );
+  gauge(
+    'berth_spent_today_usd',
+    'US dollars of this day in UTC, at list prices',
+    () => sources.spending().spent,
+  );
+  gauge(
+    'berth_daily_budget_usd',
+    'BERTH_DAILY_BUDGET_USD; NaN without one',
+    () => sources.spending().limit,
   );
   gauge(
     'berth_credentials_expiry_timestamp_seconds',

@@ -6,6 +6,8 @@ import type { CredentialsState } from './credentials/watch.ts';
 import type { Status } from './http/status.ts';
 import type { MemoryReadings } from './memory/guard.ts';
 import type { Pool } from './pool/pool.ts';
+import type { Pause } from './sessions/pause.ts';
+import type { BudgetLimits, SpendingLedger } from './sessions/spending.ts';
 
 export interface StatusParts {
   state: Status['state'];
@@ -16,6 +18,10 @@ export interface StatusParts {
   pool: Pool;
   memory: MemoryReadings;
   credentials: CredentialsState;
+  pause: Pause;
+  ledger: SpendingLedger;
+  limitsOf: (name: { token?: string; profile?: string }) => BudgetLimits;
+  tokens: Status['tokens'];
 }
 
 export function describeStatus(parts: StatusParts): Status {
@@ -26,7 +32,7 @@ export function describeStatus(parts: StatusParts): Status {
   return {
     version,
     cli_version: parts.cliVersion,
-    state: parts.state,
+    state: parts.state === 'serving' && parts.pause.state ? 'paused' : parts.state,
     uptime_s: seconds(parts.started),
     workers: pool.workers.map((worker) => ({
       name: worker.name,
@@ -42,6 +48,28 @@ export function describeStatus(parts: StatusParts): Status {
     queue: { length: pool.queued, limit: config.queueLimit },
     memory: { limit: container?.limit ?? null, working_set: container?.workingSet ?? null },
     credentials: describeCredentials(parts.credentials, config),
+    paused: parts.pause.state ?? null,
+    tokens: parts.tokens,
+    spending: describeSpending(parts),
+  };
+}
+
+function describeSpending({ ledger, limitsOf }: StatusParts): Status['spending'] {
+  const { day, total_usd, tokens, profiles } = ledger.spent;
+  return {
+    day,
+    resets_at: ledger.resetsAt,
+    deployment: { spent_usd: total_usd, limit_usd: limitsOf({}).deployment ?? null },
+    tokens: Object.entries(tokens).map(([name, spent_usd]) => ({
+      name,
+      spent_usd,
+      limit_usd: limitsOf({ token: name }).token ?? null,
+    })),
+    profiles: Object.entries(profiles).map(([name, spent_usd]) => ({
+      name,
+      spent_usd,
+      limit_usd: limitsOf({ profile: name }).profile ?? null,
+    })),
   };
 }
 

@@ -16,10 +16,13 @@ import { cliEnvironment, marksOf } from './claude/environment.ts';
 import { ClaudeProcess } from './claude/process.ts';
 import type { SupervisorConfig } from './config.ts';
 import { CredentialsWatch } from './credentials/watch.ts';
+import { Authentication } from './http/authentication.ts';
+import { Idempotency } from './http/idempotency.ts';
 import { closeServer, listen, originOf } from './http/listen.ts';
 import { createProbesServer } from './http/probes.ts';
 import { createApiServer } from './http/server.ts';
 import type { Status } from './http/status.ts';
+import type { Tokens } from './http/tokens.ts';
 import { MemoryGuard } from './memory/guard.ts';
 import { killMarked } from './memory/leftovers.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
@@ -27,15 +30,21 @@ import type { Order } from './pool/order.ts';
 import { Pool } from './pool/pool.ts';
 import { clearContext, prepareWorker } from './pool/prepare.ts';
 import { workerStates } from './pool/worker.ts';
+import { Admission } from './sessions/admission.ts';
+import { Pause } from './sessions/pause.ts';
 import { SessionStore } from './sessions/session-store.ts';
 import { Sessions } from './sessions/sessions.ts';
+import { type BudgetLimits, SpendingLedger } from './sessions/spending.ts';
+import { spentBySessions } from './sessions/spent-by-sessions.ts';
 import { describeStatus } from './status.ts';
 
 export interface SupervisorOptions {
   config: SupervisorConfig;
   log: Log;
-  /** Who bears a token. */
-  nameOfToken: (token: string) => string | undefined;
+  /** Who may call. */
+  tokens: Tokens;
+  /** Whether a token of that name may pause and resume; all may if absent. */
+  mayAdminister?: (tokenName: string) => boolean;
   /** Told when the supervisor cannot go on by itself: it must be stopped. */
   onFatal: (error: BerthError) => void;
 }
@@ -50,6 +59,10 @@ export class Supervisor {
   readonly #pool: Pool;
   readonly #store: SessionStore;
   readonly #sessions: Sessions;
+  readonly #pause: Pause;
+  readonly #ledger: SpendingLedger;
+  readonly #admission: Admission;
+  readonly #authentication: Authentication;
   readonly #guard: MemoryGuard;
   readonly #credentials: CredentialsWatch;
   readonly #metrics: Metrics;
@@ -92,6 +105,26 @@ export class Supervisor {
           outputTokens: answer.usage.output_tokens,
         });
       },
+      onSpent: (prompt, usd) => this.#admission.spent(prompt, usd),
+    });
+    this.#pause = new Pause(config.stateDirectory, log);
+    this.#ledger = new SpendingLedger({
+      stateDirectory: config.stateDirectory,
+      log,
+      recover: (day) => spentBySessions(config.stateDirectory, this.#store, day),
+    });
+    this.#admission = new Admission({
+      sessions: this.#sessions,
+      pause: this.#pause,
+      ledger: this.#ledger,
+      budgetsOf: () => ({ profile: 'default', limits: this.#limits }),
+      knowsToken: (id) => options.tokens.knows(id),
+    });
+    options.tokens.onRevoked(() => this.#admission.review());
+    this.#authentication = new Authentication({
+      tokens: options.tokens,
+      log,
+      onFailure: (reason) => this.#metrics.authFailure(reason),
     });
     this.#guard = new MemoryGuard({
       containerSoft: config.memorySoft,
@@ -109,6 +142,11 @@ export class Supervisor {
       workers: () => this.#workersByState(),
       queued: () => this.#pool.queued,
       memory: () => this.#memory(),
+      spending: () => ({
+        spent: this.#ledger.spent.total_usd,
+        limit: this.#limits.deployment,
+      }),
+      paused: () => this.#pause.state !== undefined,
       credentialsExpiry: () => this.#credentialsExpiry(),
     });
   }
@@ -138,13 +176,20 @@ export class Supervisor {
       this.#options.onFatal(this.#lease?.lost.reason as BerthError);
     });
     await this.#credentials.start();
+    await this.#pause.load();
+    await this.#ledger.load();
     signal.throwIfAborted();
     this.#pool.start();
     await this.#guard.start();
     this.#api = await createApiServer({
-      sessions: this.#sessions,
+      sessions: this.#admission,
+      admission: this.#admission,
+      pause: this.#pause,
+      mayAdminister: this.#options.mayAdminister ?? (() => true),
+      authentication: this.#authentication,
+      idempotency: new Idempotency({ window: config.idempotencyWindow }),
+      maxPromptBytes: config.maxPromptBytes,
       promptTimeout: config.promptTimeout,
-      nameOfToken: this.#options.nameOfToken,
       status: () => this.#status(),
       log: this.#log,
     });
@@ -190,7 +235,9 @@ export class Supervisor {
     await this.#attempt(() => this.#guard.stop());
     await this.#attempt(() => this.#pool.stop());
     await this.#attempt(() => this.#credentials.stop());
+    this.#authentication.close();
     await this.#attempt(() => this.#store.flush());
+    await this.#attempt(() => this.#ledger.flush());
     await this.#attempt(async () => this.#lease?.release());
     await this.#attempt(async () => this.#probes?.close());
   }
@@ -211,6 +258,11 @@ export class Supervisor {
     } finally {
       over.abort();
     }
+  }
+
+  /** Those of tokens and profiles come with the profiles file. */
+  get #limits(): BudgetLimits {
+    return { deployment: this.#config.dailyBudget };
   }
 
   get #claudePath(): string {
@@ -281,6 +333,10 @@ export class Supervisor {
       pool: this.#pool,
       memory: this.#guard.readings,
       credentials: this.#credentials.state,
+      pause: this.#pause,
+      ledger: this.#ledger,
+      limitsOf: () => this.#limits,
+      tokens: this.#authentication.uses(),
     });
   }
 }

@@ -2,24 +2,28 @@
 import type { FastifyError, FastifyReply } from 'fastify';
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
 import { z } from 'zod';
-import { asBerthError, BerthError, errorTable } from '../../shared/errors.ts';
+import { asBerthError, BerthError, type ErrorCode, errorTable } from '../../shared/errors.ts';
 import { redact } from '../../shared/redact.ts';
+import { formatSize } from '../../shared/units.ts';
 
 export const problemSchema = z
   .looseObject({
-    type: z.string(),
-    title: z.string(),
-    status: z.number(),
-    code: z.enum(Object.keys(errorTable) as [keyof typeof errorTable]),
-    retryable: z.boolean(),
+    type: z.string().describe('Always about:blank: the code tells errors apart'),
+    title: z.string().describe('The same for each code'),
+    status: z.number().describe('The HTTP status that belongs to the code, also within a stream'),
+    code: z.enum(Object.keys(errorTable) as [ErrorCode]).describe('Stable: decide by it'),
+    retryable: z.boolean().describe('Whether the same request can succeed later'),
     detail: z.string().describe('What failed, why, and what to do'),
-    session_id: z.string().optional(),
-    retry_after: z.number().optional().describe('Seconds after which to try again, where known'),
-    resets_at: z.string().optional().describe("When the account's limit ends (ISO 8601)"),
     cost_usd: z.number().optional().describe('What the turn has cost although it failed'),
     result: z.string().optional().describe('What the turn gave before it ended at a limit'),
+    session_id: z.string().optional().describe('The session, if the prompt got that far'),
+    retry_after: z.number().optional().describe('Seconds to wait, as in the header Retry-After'),
+    resets_at: z.string().optional().describe('When a limit ends, ISO time'),
   })
   .describe('An error (RFC 9457)');
+
+/** Seconds to wait where the error does not know better. */
+const retryAfter: { [code in ErrorCode]?: number } = { queue_full: 5, draining: 5 };
 
 export interface Problem {
   type: string;
@@ -53,8 +57,11 @@ function redactTexts(details: Record<string, unknown>): Record<string, unknown> 
   );
 }
 
-/** Whatever a handler or the framework threw, as the BerthError that it is to the client. */
-export function fromThrown(thrown: unknown): BerthError {
+/**
+ * Whatever a handler or the framework threw, as the BerthError that it is to the client.
+ * @param bodyLimit bytes that the request's body could have
+ */
+export function fromThrown(thrown: unknown, bodyLimit?: number): BerthError {
   if (thrown instanceof BerthError) return thrown;
   if (hasZodFastifySchemaValidationErrors(thrown)) {
     const issues = thrown.validation.map(({ instancePath, message }) => {
@@ -66,15 +73,15 @@ export function fromThrown(thrown: unknown): BerthError {
       `cannot read the request: ${issues.join('; ')}; see /openapi.json`,
     );
   }
-  return fromFramework(thrown as FastifyError) ?? asBerthError(thrown);
+  return fromFramework(thrown as FastifyError, bodyLimit) ?? asBerthError(thrown);
 }
 
-function fromFramework(error: FastifyError): BerthError | undefined {
+function fromFramework(error: FastifyError, bodyLimit?: number): BerthError | undefined {
   switch (error.code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
       return new BerthError(
         'payload_too_large',
-        'cannot read the request: its body is over 1 MiB; put large input into files of the workspace',
+        `cannot read the request: its body is over ${bodyLimit === undefined ? 'the limit' : formatSize(bodyLimit)}; put large input into files of the workspace, or raise BERTH_MAX_PROMPT_BYTES`,
       );
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
       return new BerthError(
@@ -86,7 +93,7 @@ function fromFramework(error: FastifyError): BerthError | undefined {
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
       return new BerthError(
         'invalid_request',
-        `cannot read the request: its body is not valid JSON (${error.message}); send {"prompt": "..."}`,
+        `cannot read the request: its body is not valid JSON (${error.message}); send a JSON object such as {"prompt": "..."}`,
       );
     default:
       if (!error.statusCode || error.statusCode >= 500) return undefined;
@@ -99,8 +106,8 @@ function fromFramework(error: FastifyError): BerthError | undefined {
 
 export function sendProblem(reply: FastifyReply, error: BerthError): FastifyReply {
   if (error.code === 'unauthorized') reply.header('www-authenticate', 'Bearer realm="berth"');
-  const { retry_after: retryAfter = error.code === 'queue_full' ? 5 : undefined } = error.details;
-  if (typeof retryAfter === 'number') reply.header('retry-after', String(retryAfter));
+  const seconds = error.details.retry_after ?? retryAfter[error.code];
+  if (typeof seconds === 'number') reply.header('retry-after', String(Math.ceil(seconds)));
   return reply
     .code(error.status)
     .type('application/problem+json')

@@ -4,7 +4,11 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { BerthError } from '../../shared/errors.ts';
 import { formatDuration, parseDuration } from '../../shared/units.ts';
-import type { Prompt, Sessions } from '../sessions/sessions.ts';
+import type { RunsPrompts } from '../sessions/admission.ts';
+import type { Prompt } from '../sessions/sessions.ts';
+import { validTraceparent } from '../sessions/traceparent.ts';
+import { type Idempotency, readKey } from './idempotency.ts';
+import { promptProblems } from './openapi.ts';
 import { fromThrown, problemSchema, toProblem } from './problems.ts';
 import { EventStream } from './sse.ts';
 
@@ -57,20 +61,25 @@ const answerSchema = z
   .describe('An answer');
 
 export interface PromptRoutesOptions {
-  sessions: Sessions;
+  sessions: RunsPrompts;
+  idempotency: Idempotency;
+  /** Bytes that the body of a prompt may have. */
+  maxPromptBytes: number;
   /** Milliseconds that a prompt may take at most, and takes at most if it does not say. */
   promptTimeout: number;
 }
 
 export function promptRoutes(server: FastifyInstance, options: PromptRoutesOptions): void {
-  const { sessions, promptTimeout } = options;
+  const { promptTimeout } = options;
   server.withTypeProvider<ZodTypeProvider>().route({
     method: 'POST',
     url: '/v1/prompts',
+    bodyLimit: options.maxPromptBytes,
+    config: { problems: promptProblems, events: true },
     schema: {
       summary: 'Run one prompt',
       description:
-        'With `Accept: text/event-stream` the answer is a stream of the events queued, session, text, tool, tool_result, retry, result and error.',
+        'With `Accept: text/event-stream` the answer is a stream of events, of which the last is `result` or `error`. A prompt whose client goes away is interrupted.',
       body: promptSchema,
       response: { 200: answerSchema, default: problemSchema },
     },
@@ -81,13 +90,16 @@ export function promptRoutes(server: FastifyInstance, options: PromptRoutesOptio
         sessionId: session_id,
         timeout: readTimeout(timeout, promptTimeout),
         token: request.token,
+        tokenId: request.tokenId,
+        traceparent: validTraceparent(request.headers.traceparent),
       };
+      const runs = onceOnly(request, reply, options);
       const gone = callerGone(reply);
       if (wantsEvents(request)) {
-        await stream(sessions, prompt, metadata, gone, reply);
+        await stream(runs, prompt, metadata, gone, reply);
         return reply;
       }
-      const answer = await sessions.run(prompt, gone, () => {});
+      const answer = await runs.run(prompt, gone, () => {});
       return metadata ? { ...answer, metadata } : answer;
     },
   });
@@ -98,7 +110,7 @@ export function promptRoutes(server: FastifyInstance, options: PromptRoutesOptio
  * a client sees that does not read streams.
  */
 async function stream(
-  sessions: Sessions,
+  sessions: RunsPrompts,
   prompt: Prompt,
   metadata: Record<string, string> | undefined,
   gone: AbortSignal,
@@ -121,6 +133,23 @@ async function stream(
   } finally {
     if (reply.sent) events?.end();
   }
+}
+
+/** With an Idempotency-Key, prompts are run once within its window. */
+function onceOnly(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { sessions, idempotency }: PromptRoutesOptions,
+): RunsPrompts {
+  const header = request.headers['idempotency-key'];
+  const key = readKey(header === undefined ? undefined : String(header));
+  if (key === undefined) return sessions;
+  return idempotency.guard(sessions, {
+    token: request.token,
+    key,
+    payload: request.body,
+    onReplay: () => reply.raw.setHeader('idempotency-replayed', 'true'),
+  });
 }
 
 function wantsEvents(request: FastifyRequest): boolean {

@@ -3,9 +3,10 @@
  * Always holds: no route but the description of the API answers without a valid token, and every
  * error is a problem with a code.
  */
+import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import swagger from '@fastify/swagger';
-import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
+import { type FastifyInstance, type FastifyRequest, fastify, type RouteOptions } from 'fastify';
 import {
   createJsonSchemaTransform,
   serializerCompiler,
@@ -14,49 +15,60 @@ import {
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { version } from '../../shared/version.ts';
+import { type AdminOptions, adminRoutes } from './admin.ts';
+import type { Authentication } from './authentication.ts';
+import { docsPage, docsStyle } from './docs-page.ts';
+import { boundConnections, type HttpLimits, httpLimits, serverOptions } from './limits.ts';
+import { apiInfo, describeApi } from './openapi.ts';
 import { fromThrown, sendProblem, toProblem } from './problems.ts';
 import { type PromptRoutesOptions, promptRoutes } from './prompts.ts';
+import { pagePolicy, setSecurityHeaders } from './security-headers.ts';
 import { type StatusSource, statusRoutes } from './status.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
     /** The name of the caller's token. */
     token: string;
+    /** Which of the tokens of that name. */
+    tokenId: string;
   }
 }
 
-export interface ApiServerOptions extends PromptRoutesOptions {
-  /** The name of the bearer of a token; undefined for nobody. */
-  nameOfToken: (token: string) => string | undefined;
+export interface ApiServerOptions extends PromptRoutesOptions, AdminOptions {
+  authentication: Authentication;
   status: StatusSource;
   log: Log;
+  limits?: HttpLimits;
 }
 
-const bodyLimit = 1024 * 1024;
-/** Milliseconds in which a request must have arrived whole. */
-const requestTimeout = 60_000;
-const mostConnections = 1_024;
+/** Bytes of a body that carries no prompt. */
+const bodyLimit = 64 * 1024;
 
-/** Routes that need no token. */
-const open = new Set(['/openapi.json']);
+/** Routes that need no token: they describe the API and know nothing else. */
+const open = new Set(['/openapi.json', '/docs']);
 
 export async function createApiServer(options: ApiServerOptions): Promise<FastifyInstance> {
+  const limits = options.limits ?? httpLimits;
   const server = fastify({
     bodyLimit,
     forceCloseConnections: 'idle',
-    requestTimeout,
+    http: serverOptions(limits),
+    requestTimeout: limits.requestTimeout,
+    keepAliveTimeout: limits.keepAlive,
     frameworkErrors: (error, _request, reply) => {
+      setSecurityHeaders(reply.raw);
       sendProblem(reply, fromThrown(error));
     },
     clientErrorHandler: answerNoRequest,
     routerOptions: { ignoreTrailingSlash: true },
   });
-  server.server.maxConnections = mostConnections;
+  boundConnections(server.server, limits);
   server.setValidatorCompiler(validatorCompiler);
   server.setSerializerCompiler(serializerCompiler);
   server.decorateRequest('token', '');
+  server.decorateRequest('tokenId', '');
   server.setErrorHandler((thrown, request, reply) => {
-    const error = fromThrown(thrown);
+    const error = fromThrown(thrown, request.routeOptions.bodyLimit);
     if (error.code === 'internal') {
       options.log.error('failed', 'a request failed', { error, url: request.url });
     }
@@ -67,42 +79,100 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
     if (allowed.length > 0) reply.header('allow', allowed.join(', '));
     return sendProblem(reply, notFound(request, allowed));
   });
-  server.addHook('onRequest', async (request) => {
+  server.addHook('onRequest', async (request, reply) => {
+    setSecurityHeaders(reply.raw);
     if (open.has(request.routeOptions.url ?? '')) return;
-    request.token = authenticate(request, options.nameOfToken);
+    const { name, id } = options.authentication.bearerOf(request);
+    request.token = name;
+    request.tokenId = id;
+  });
+  const routes: RouteOptions[] = [];
+  server.addHook('onRoute', (route) => {
+    routes.push(route);
   });
   await server.register(swagger, {
     openapi: {
       openapi: '3.1.0',
-      info: {
-        title: 'berth',
-        version,
-        description: 'The Claude Code CLI as a service.',
+      info: { title: 'berth', version, description: apiInfo },
+      components: {
+        securitySchemes: {
+          token: {
+            type: 'http',
+            scheme: 'bearer',
+            description:
+              'A token that `berth token NAME` made; the server knows its SHA-256 alone.',
+          },
+        },
       },
-      components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
       security: [{ token: [] }],
     },
     transform: createJsonSchemaTransform({ skipList: [] }),
   });
   promptRoutes(server, options);
+  adminRoutes(server, options);
   statusRoutes(server, options.status);
-  server.get('/openapi.json', { schema: { hide: true } }, () => server.swagger());
+  describedRoutes(server, routes);
   return server;
+}
+
+/** The description of the API, made once: it says nothing about what runs. */
+function describedRoutes(server: FastifyInstance, routes: readonly RouteOptions[]): void {
+  let description: Record<string, unknown> | undefined;
+  const describe = () =>
+    (description ??= describeApi(
+      structuredClone(server.swagger()) as unknown as Record<string, unknown>,
+      routes,
+    ));
+  const policy = pagePolicy(docsStyle);
+  let page: string | undefined;
+  server.get('/openapi.json', { schema: { hide: true } }, describe);
+  server.get('/docs', { schema: { hide: true } }, (_request, reply) => {
+    page ??= docsPage(describe());
+    return reply
+      .type('text/html; charset=utf-8')
+      .header('content-security-policy', policy)
+      .serializer((html: unknown) => String(html))
+      .send(page);
+  });
+}
+
+/** What a connection is refused for before there is a request. */
+function refusalOf(code: string | undefined, message: string): BerthError {
+  if (code === 'HPE_HEADER_OVERFLOW') {
+    return new BerthError(
+      'headers_too_large',
+      'cannot read the request: its address and headers are too long; put what is large into the body',
+    );
+  }
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
+    return new BerthError(
+      'request_timeout',
+      'cannot read the request: it did not arrive in time; send it whole at once',
+    );
+  }
+  return new BerthError(
+    'invalid_request',
+    `cannot read the request: ${code ?? message}; send a whole HTTP/1.1 request`,
+  );
 }
 
 /** What is no HTTP request, too slow or too large in its head: nobody else would answer it. */
 function answerNoRequest(error: Error & { code?: string }, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
-  const problem = toProblem(
-    new BerthError(
-      'invalid_request',
-      `cannot read the request: ${error.code ?? error.message}; send a whole HTTP/1.1 request with a small head`,
-    ),
-  );
-  const body = JSON.stringify(problem);
+  if (error.code === 'ECONNRESET' || !socket.writable || answering(socket)) {
+    return void socket.destroy();
+  }
+  const refusal = refusalOf(error.code, error.message);
+  const body = JSON.stringify(toProblem(refusal));
   socket.end(
-    `HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+    `HTTP/1.1 ${refusal.status} ${refusal.status === 400 ? 'Bad Request' : 'Refused'}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+    // Whoever does not read it, or goes on writing, is not waited for.
+    () => socket.destroySoon(),
   );
+}
+
+/** Whether an answer is under way, into which nothing else may be written. */
+function answering(socket: Socket & { _httpMessage?: ServerResponse | null }): boolean {
+  return socket._httpMessage?.headersSent === true;
 }
 
 /** The methods that the resource at `url` knows; none if there is no such resource. */
@@ -123,18 +193,4 @@ function notFound({ method, url }: FastifyRequest, allowed: string[]): BerthErro
         'route_not_found',
         `cannot ${method} ${url}: there is no such resource; see /openapi.json`,
       );
-}
-
-function authenticate(
-  request: FastifyRequest,
-  nameOfToken: (token: string) => string | undefined,
-): string {
-  const [, token] = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '') ?? [];
-  const name = token && nameOfToken(token);
-  if (name) return name;
-  const cause = token ? 'the token is not known' : 'it carries no token';
-  throw new BerthError(
-    'unauthorized',
-    `cannot accept the request: ${cause}; send "Authorization: Bearer <token>" with a token of BERTH_API_TOKENS_FILE`,
-  );
 }

@@ -17,7 +17,7 @@ export class EventStream {
     this.#response = response;
     response.writeHead(200, {
       'content-type': 'text/event-stream; charset=utf-8',
-      'cache-control': 'no-cache, no-transform',
+      'cache-control': 'no-store, no-transform',
       // nginx would collect the events otherwise.
       'x-accel-buffering': 'no',
     });

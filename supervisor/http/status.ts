@@ -6,11 +6,20 @@ import { problemSchema } from './problems.ts';
 
 const bytes = z.number().nullable().describe('bytes');
 
+const dollars = z.number().nonnegative();
+const budget = z.object({
+  spent_usd: dollars,
+  limit_usd: dollars.nullable().describe('null: no limit'),
+});
+const namedBudget = budget.extend({ name: z.string() });
+
 export const statusSchema = z
   .object({
     version: z.string(),
     cli_version: z.string(),
-    state: z.enum(['starting', 'serving', 'draining']),
+    state: z
+      .enum(['starting', 'serving', 'paused', 'draining'])
+      .describe('Paused: prompts are refused until /v1/resume'),
     uptime_s: z.number(),
     workers: z.array(
       z.object({
@@ -32,6 +41,25 @@ export const statusSchema = z
       expires_at: z.string().nullable(),
       login_expires_at: z.string().nullable(),
     }),
+    paused: z
+      .object({
+        by: z.string().nullable().describe('The name of the token; null if it is not known'),
+        since: z.string(),
+        reason: z.string().nullable(),
+      })
+      .nullable(),
+    tokens: z
+      .array(z.object({ name: z.string(), last_used_at: z.string().nullable() }))
+      .describe('Who may call, and when each last did since the server started'),
+    spending: z
+      .object({
+        day: z.string().describe('A day in UTC'),
+        resets_at: z.string(),
+        deployment: budget,
+        tokens: z.array(namedBudget),
+        profiles: z.array(namedBudget),
+      })
+      .describe('What was spent today, at list prices, and the daily budgets'),
   })
   .describe('What is going on');
 

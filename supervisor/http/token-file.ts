@@ -8,14 +8,24 @@
 import { setInterval as every } from 'node:timers/promises';
 import { asBerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import { type ApiToken, nameOfToken, type ReadTokens, readTokens } from './tokens.ts';
+import {
+  type ApiToken,
+  type Bearer,
+  bearerOf,
+  idOf,
+  type ReadTokens,
+  readTokens,
+  type Tokens,
+} from './tokens.ts';
 
-export class TokenFile {
+export class TokenFile implements Tokens {
   readonly #path: string;
   readonly #log: Log;
   readonly #warned = new Set<string>();
   readonly #closing = new AbortController();
+  readonly #listeners = new Set<() => void>();
   #tokens: ApiToken[] = [];
+  #ids = new Set<string>();
   /** Why the file could not be read when it was last looked at: said once, not every second. */
   #failure: string | undefined;
   #watching: Promise<void> = Promise.resolve();
@@ -36,9 +46,20 @@ export class TokenFile {
     return file;
   }
 
-  /** Who bears this token; undefined for nobody. */
-  nameOf(presented: string): string | undefined {
-    return nameOfToken(this.#tokens, presented);
+  find(presented: string): Bearer | undefined {
+    return bearerOf(this.#tokens, presented);
+  }
+
+  knows(id: string): boolean {
+    return this.#ids.has(id);
+  }
+
+  names(): string[] {
+    return [...new Set(this.#tokens.map(({ name }) => name))];
+  }
+
+  onRevoked(listener: () => void): void {
+    this.#listeners.add(listener);
   }
 
   async close(): Promise<void> {
@@ -64,15 +85,23 @@ export class TokenFile {
       if (error.message === this.#failure) return;
       this.#failure = error.message;
       const none = error.details.tokens === 0;
-      if (none) this.#tokens = [];
+      if (none) this.#replace([]);
       const what = none ? 'nobody may call any more' : 'the API tokens stay as they were';
       this.#log.error('tokens_loaded', what, { error });
     }
   }
 
+  #replace(tokens: ApiToken[]): void {
+    const before = this.#ids;
+    this.#tokens = tokens;
+    this.#ids = new Set(tokens.map(idOf));
+    if ([...before].every((id) => this.#ids.has(id))) return;
+    for (const listener of this.#listeners) listener();
+  }
+
   #take({ tokens, plain }: ReadTokens): void {
     if (sameTokens(tokens, this.#tokens)) return;
-    this.#tokens = tokens;
+    this.#replace(tokens);
     this.#log.info('tokens_loaded', `${tokens.length} API tokens`, {
       names: tokens.map(({ name }) => name),
     });
@@ -88,6 +117,5 @@ export class TokenFile {
 }
 
 function sameTokens(a: readonly ApiToken[], b: readonly ApiToken[]): boolean {
-  const text = ({ name, digest }: ApiToken): string => `${name}:${digest.toString('hex')}`;
-  return a.map(text).join() === b.map(text).join();
+  return a.map(idOf).join() === b.map(idOf).join();
 }

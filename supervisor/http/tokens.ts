@@ -13,6 +13,25 @@ export interface ApiToken {
   digest: Buffer;
 }
 
+/** Who presented a valid token. */
+export interface Bearer {
+  name: string;
+  /** Which of the tokens of that name: for comparing only, never shown. */
+  id: string;
+}
+
+/** Who may call, as of now. */
+export interface Tokens {
+  /** Who bears this token; undefined for nobody. */
+  find(presented: string): Bearer | undefined;
+  /** Whether the bearer of that id would still be let in. */
+  knows(id: string): boolean;
+  /** Each name once. */
+  names(): string[];
+  /** Has `listener` called after tokens were revoked. */
+  onRevoked(listener: () => void): void;
+}
+
 export interface ReadTokens {
   tokens: ApiToken[];
   /** Names of those that stand there in plain text. */
@@ -42,14 +61,30 @@ export function tokenLine(name: string, token: string): string {
   return `${name}:sha256:${digestToken(token).toString('hex')}`;
 }
 
-/** The name of the token that equals `presented`, in a time that does not depend on which. */
-export function nameOfToken(tokens: readonly ApiToken[], presented: string): string | undefined {
+/** Who bears `presented`, found in a time that does not depend on which token it is. */
+export function bearerOf(tokens: readonly ApiToken[], presented: string): Bearer | undefined {
   const digest = digestToken(presented);
-  let name: string | undefined;
+  let found: ApiToken | undefined;
   for (const token of tokens) {
-    if (timingSafeEqual(token.digest, digest)) name = token.name;
+    if (timingSafeEqual(token.digest, digest)) found = token;
   }
-  return name;
+  return found && { name: found.name, id: idOf(found) };
+}
+
+/** A token that goes to another name is another one: sessions and budgets belong to names. */
+export function idOf({ name, digest }: ApiToken): string {
+  return `${name}:${digest.toString('hex')}`;
+}
+
+/** Tokens that stay as they are. */
+export function fixedTokens(tokens: readonly ApiToken[]): Tokens {
+  const ids = new Set(tokens.map(idOf));
+  return {
+    find: (presented) => bearerOf(tokens, presented),
+    knows: (id) => ids.has(id),
+    names: () => [...new Set(tokens.map(({ name }) => name))],
+    onRevoked: () => {},
+  };
 }
 
 /**

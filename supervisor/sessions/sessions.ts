@@ -17,6 +17,7 @@ import { failureOf, withTurn } from './outcome.ts';
 import { RecordKeeper } from './record-keeper.ts';
 import type { SessionRecord, SessionStore } from './session-store.ts';
 import { afterTurn, runTurn, type TurnEvent } from './turn.ts';
+import { traceIdOf } from './traceparent.ts';
 
 export interface Prompt {
   text: string;
@@ -26,6 +27,10 @@ export interface Prompt {
   timeout: number;
   /** The name of the caller's token. */
   token: string;
+  /** Which of the tokens of that name; undefined where it cannot be revoked. */
+  tokenId?: string | undefined;
+  /** The caller's W3C trace context, if it sent a valid one. */
+  traceparent?: string | undefined;
 }
 
 export interface SessionsOptions {
@@ -36,6 +41,8 @@ export interface SessionsOptions {
   log: Log;
   /** Told of each finished turn: `ok` or the error's code, its time in ms, and the answer if any. */
   onTurn: (outcome: string, milliseconds: number, answer: Answer | undefined) => void;
+  /** Told of what each turn has cost in US dollars, also one that failed or was interrupted. */
+  onSpent: (prompt: Prompt, usd: number) => void;
 }
 
 export class Sessions {
@@ -68,7 +75,7 @@ export class Sessions {
 
   /**
    * Runs one prompt to its answer.
-   * @param caller aborts when the caller has gone
+   * @param caller aborts when the caller has gone, or with a BerthError that says why it may not go on
    * @throws BerthError with the session id in its details, if it got that far
    */
   async run(
@@ -78,7 +85,7 @@ export class Sessions {
   ): Promise<Answer> {
     const ending = new AbortController();
     const timer = setTimeout(() => ending.abort(timedOut(prompt.timeout)), prompt.timeout);
-    const leave = (): void => ending.abort(callerGone());
+    const leave = (): void => ending.abort(whyNotOn(caller));
     caller.addEventListener('abort', leave, { once: true });
     if (caller.aborted) leave();
     const answer = this.#runLogged(prompt, ending.signal, tell);
@@ -98,7 +105,7 @@ export class Sessions {
     tell: (event: TurnEvent) => void,
   ): Promise<Answer> {
     const id = `prompt_${randomUUID()}`;
-    const log = this.#options.log.child({ prompt_id: id, token: prompt.token });
+    const log = this.#options.log.child({ prompt_id: id, token: prompt.token, ...traceOf(prompt) });
     const accepted = performance.now();
     const outcome = await this.#answer(id, prompt, signal, tell, log).catch(asBerthError);
     this.#finished(log, accepted, outcome);
@@ -136,6 +143,7 @@ export class Sessions {
           tell(event);
         },
       });
+      this.#options.onSpent(prompt, end.result.costUsd);
       await keeper.end(end);
       if (signal.aborted) throw withTurn(asBerthError(signal.reason), end);
       const error = failureOf(end);
@@ -208,7 +216,12 @@ function timedOut(timeout: number): BerthError {
   );
 }
 
-function callerGone(): BerthError {
+function traceOf({ traceparent }: Prompt): { trace_id?: string } {
+  return traceparent === undefined ? {} : { trace_id: traceIdOf(traceparent) };
+}
+
+function whyNotOn({ reason }: AbortSignal): BerthError {
+  if (reason instanceof BerthError) return reason;
   return new BerthError(
     'interrupted',
     'cannot answer the prompt: the caller closed the connection',

@@ -5,15 +5,16 @@
 import type { Test } from 'tap';
 import type { BerthError } from '../../shared/errors.ts';
 import { readSupervisorConfig } from '../../supervisor/config.ts';
-import { Supervisor } from '../../supervisor/supervisor.ts';
+import { digestToken, fixedTokens, type Tokens } from '../../supervisor/http/tokens.ts';
+import { type SupervisorOptions as Parts, Supervisor } from '../../supervisor/supervisor.ts';
 import { type CapturedLog, captureLog } from './captured-log.ts';
 import { makeSurroundings, realClaude, type Surroundings } from './claude.ts';
 import { readEvents, type StreamEvent } from './read-events.ts';
 
 export const token = 'a-token-of-the-tests';
-const names = new Map([
-  [token, 'tests'],
-  ['a-token-of-somebody-else', 'somebody'],
+const tokens = fixedTokens([
+  { name: 'tests', digest: digestToken(token) },
+  { name: 'somebody', digest: digestToken('a-token-of-somebody-else') },
 ]);
 
 export interface SupervisorOptions {
@@ -23,6 +24,10 @@ export interface SupervisorOptions {
   environment?: Record<string, string | undefined>;
   /** Files of the configuration directory. */
   config?: Record<string, string>;
+  /** Who may call, in the place of `tests` and `somebody`. */
+  tokens?: Tokens;
+  /** What else the entry would give the supervisor. */
+  parts?: Partial<Parts>;
   /** The folders and the API of an earlier one. */
   surroundings?: Surroundings;
 }
@@ -93,7 +98,8 @@ export async function makeSupervisor(
   const supervisor = new Supervisor({
     config,
     log: log.log,
-    nameOfToken: (presented) => names.get(presented),
+    tokens: options.tokens ?? tokens,
+    ...options.parts,
     onFatal: (error) => fatal.push(error),
   });
   t.teardown(() => supervisor.stop());

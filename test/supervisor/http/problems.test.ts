@@ -53,7 +53,7 @@ const cases: Case[] = [
     request: ['POST', '/v1/prompts', prompts('{"prompt": ')],
     status: 400,
     code: 'invalid_request',
-    detail: /its body is not valid JSON .*; send \{"prompt"/,
+    detail: /its body is not valid JSON .*; send a JSON object such as \{"prompt"/,
   },
   {
     what: 'an empty body',
@@ -95,7 +95,7 @@ const cases: Case[] = [
     request: ['POST', '/v1/prompts', prompts({ prompt: 'x'.repeat(2_000_000) })],
     status: 413,
     code: 'payload_too_large',
-    detail: /its body is over 1 MiB; put large input into files/,
+    detail: /its body is over 1Mi; put large input into files .* raise BERTH_MAX_PROMPT_BYTES/,
   },
   {
     what: 'another media type',

@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { TokenFile } from '../../../supervisor/http/token-file.ts';
 import {
+  bearerOf,
   digestToken,
   makeToken,
-  nameOfToken,
   readTokens,
   tokenLine,
 } from '../../../supervisor/http/tokens.ts';
@@ -33,10 +33,10 @@ t.test('a token that was made is long, and known by its line alone', async (t) =
   const line = tokenLine('n8n', one);
   t.match(line, /^n8n:sha256:[0-9a-f]{64}$/);
   const { tokens, plain } = await readTokens(join(t.testdir({ tokens: line }), 'tokens'));
-  t.equal(nameOfToken(tokens, one), 'n8n');
-  t.equal(nameOfToken(tokens, two), undefined);
-  t.equal(nameOfToken(tokens, digestToken(one).toString('hex')), undefined, 'not by its digest');
-  t.equal(nameOfToken(tokens, ''), undefined);
+  t.equal(bearerOf(tokens, one)?.name, 'n8n');
+  t.equal(bearerOf(tokens, two)?.name, undefined);
+  t.equal(bearerOf(tokens, digestToken(one).toString('hex'))?.name, undefined, 'not by its digest');
+  t.equal(bearerOf(tokens, '')?.name, undefined);
   t.same(plain, []);
 });
 
@@ -50,17 +50,17 @@ t.test('a name that could not be read back is refused when the line is made', (t
 t.test('several names, comments, empty lines and line ends of Windows', async (t) => {
   const lines = ['# who may call', '', tokenLine('n8n', one), tokenLine('grafana', two), ''];
   const { tokens } = await readTokens(join(t.testdir({ tokens: lines.join('\r\n') }), 'tokens'));
-  t.equal(nameOfToken(tokens, one), 'n8n');
-  t.equal(nameOfToken(tokens, two), 'grafana');
+  t.equal(bearerOf(tokens, one)?.name, 'n8n');
+  t.equal(bearerOf(tokens, two)?.name, 'grafana');
 });
 
 t.test('plain tokens are accepted, with one warning each that does not show them', async (t) => {
   const path = join(place(t, { tokens: `home:${one}\n${two}\n` }), 'tokens');
   const { file, log } = await open(t, path);
-  t.equal(file.nameOf(one), 'home');
-  t.equal(file.nameOf(two), 'default');
+  t.equal(file.find(one)?.name, 'home');
+  t.equal(file.find(two)?.name, 'default');
   writeFileSync(path, `home:${one}\n${two}\n${tokenLine('more', three)}\n`);
-  await until('it was read again', () => file.nameOf(three) === 'more');
+  await until('it was read again', () => file.find(three)?.name === 'more');
   const warnings = log.lines.filter(({ event }) => event === 'token_plain');
   t.match(
     warnings.map(({ level, msg }) => [level, msg]),
@@ -112,29 +112,29 @@ t.test('a mounted Secret is read, and its rotation is picked up without a restar
   const directory = place(t, {});
   mountSecret(directory, 1, { n8n: tokenLine('n8n', one), home: tokenLine('home', two) });
   const { file } = await open(t, directory);
-  t.equal(file.nameOf(one), 'n8n');
-  t.equal(file.nameOf(two), 'home');
+  t.equal(file.find(one)?.name, 'n8n');
+  t.equal(file.find(two)?.name, 'home');
   mountSecret(directory, 2, { n8n: tokenLine('n8n', three), home: tokenLine('home', two) });
-  await until('the new token is known', () => file.nameOf(three) === 'n8n');
-  t.equal(file.nameOf(one), undefined, 'the old one is not any more');
-  t.equal(file.nameOf(two), 'home');
+  await until('the new token is known', () => file.find(three)?.name === 'n8n');
+  t.equal(file.find(one)?.name, undefined, 'the old one is not any more');
+  t.equal(file.find(two)?.name, 'home');
 });
 
 t.test('one file of a mounted Secret is followed to its new revision', async (t) => {
   const directory = place(t, {});
   mountSecret(directory, 1, { tokens: tokenLine('n8n', one) });
   const { file } = await open(t, join(directory, 'tokens'));
-  t.equal(file.nameOf(one), 'n8n');
+  t.equal(file.find(one)?.name, 'n8n');
   mountSecret(directory, 2, { tokens: tokenLine('n8n', two) });
-  await until('the new token is known', () => file.nameOf(two) === 'n8n');
-  t.equal(file.nameOf(one), undefined);
+  await until('the new token is known', () => file.find(two)?.name === 'n8n');
+  t.equal(file.find(one)?.name, undefined);
 });
 
 t.test('the last token can be revoked', async (t) => {
   const path = join(place(t, { tokens: tokenLine('n8n', one) }), 'tokens');
   const { file } = await open(t, path);
   writeFileSync(path, '# nobody\n');
-  await until('it is revoked', () => file.nameOf(one) === undefined);
+  await until('it is revoked', () => file.find(one)?.name === undefined);
 });
 
 t.test('a file that is broken or gone keeps the tokens, until it is right again', async (t) => {
@@ -143,12 +143,12 @@ t.test('a file that is broken or gone keeps the tokens, until it is right again'
   const failed = () => log.lines.filter(({ level }) => level === 'error').length;
   writeFileSync(path, 'n8n:sha256:torn');
   await until('it was read', () => failed() === 1);
-  t.equal(file.nameOf(one), 'n8n');
+  t.equal(file.find(one)?.name, 'n8n');
   rmSync(path);
   await until('it was missed', () => failed() === 2);
-  t.equal(file.nameOf(one), 'n8n');
+  t.equal(file.find(one)?.name, 'n8n');
   writeFileSync(`${path}.new`, tokenLine('n8n', two));
   renameSync(`${path}.new`, path);
-  await until('the new token is known', () => file.nameOf(two) === 'n8n');
-  t.equal(file.nameOf(one), undefined);
+  await until('the new token is known', () => file.find(two)?.name === 'n8n');
+  t.equal(file.find(one)?.name, undefined);
 });

@@ -1,0 +1,85 @@
+/**
+ * Who calls: reads the bearer of a request, remembers when each name last called, and counts what
+ * was refused. Always holds: no token is kept or logged, and however many requests are refused, a
+ * line is logged at most once in a minute.
+ */
+import type { FastifyRequest } from 'fastify';
+import { BerthError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import type { Bearer, Tokens } from './tokens.ts';
+
+export interface AuthenticationOptions {
+  tokens: Tokens;
+  log: Log;
+  /** Told of each refusal: the request carried no token, or one that nobody has. */
+  onFailure: (reason: 'missing' | 'unknown') => void;
+}
+
+/** Milliseconds between two lines about refused requests. */
+const quiet = 60_000;
+
+export class Authentication {
+  readonly #options: AuthenticationOptions;
+  readonly #lastUse = new Map<string, number>();
+  readonly #refused = { missing: 0, unknown: 0 };
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: AuthenticationOptions) {
+    this.#options = options;
+  }
+
+  /** @throws BerthError `unauthorized` */
+  bearerOf({ headers, ip }: FastifyRequest): Bearer {
+    const [, token] = /^Bearer +(\S+)$/i.exec(headers.authorization ?? '') ?? [];
+    const bearer = token && this.#options.tokens.find(token);
+    if (bearer) {
+      this.#lastUse.set(bearer.name, Date.now());
+      return bearer;
+    }
+    this.#refuse(token ? 'unknown' : 'missing', ip);
+    const cause = token ? 'the token is not known' : 'it carries no token';
+    throw new BerthError(
+      'unauthorized',
+      `cannot accept the request: ${cause}; send "Authorization: Bearer <token>" with a token of BERTH_API_TOKENS_FILE`,
+    );
+  }
+
+  /** The names that may call, each with when it last did, since this program started. */
+  uses(): { name: string; last_used_at: string | null }[] {
+    return this.#options.tokens.names().map((name) => {
+      const used = this.#lastUse.get(name);
+      return { name, last_used_at: used === undefined ? null : new Date(used).toISOString() };
+    });
+  }
+
+  /** Says what is still unsaid. */
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#say();
+  }
+
+  /** The first is told at once; those that follow are told together, a minute later. */
+  #refuse(reason: 'missing' | 'unknown', address: string): void {
+    this.#options.onFailure(reason);
+    this.#refused[reason] += 1;
+    if (this.#timer !== undefined) return;
+    this.#say(address);
+    const again = (): void => {
+      this.#timer = this.#say() ? setTimeout(again, quiet).unref() : undefined;
+    };
+    this.#timer = setTimeout(again, quiet).unref();
+  }
+
+  #say(address?: string): boolean {
+    const { missing, unknown } = this.#refused;
+    if (missing + unknown === 0) return false;
+    Object.assign(this.#refused, { missing: 0, unknown: 0 });
+    this.#options.log.warn('auth_failed', `${missing + unknown} requests without a valid token`, {
+      missing,
+      unknown,
+      ...(address === undefined ? {} : { address }),
+    });
+    return true;
+  }
+}

@@ -1,0 +1,168 @@
+/**
+ * `Idempotency-Key` on prompts: within a window a repeated prompt gets the answer of the first one
+ * instead of being run again. In memory alone: a restart forgets.
+ * Always holds: keys of one token's name never meet another's; each name holds a bounded number and
+ * size, the oldest going first; what can be tried again is not kept, so that it can be.
+ */
+import { createHash } from 'node:crypto';
+import { asBerthError, BerthError } from '../../shared/errors.ts';
+import type { RunsPrompts } from '../sessions/admission.ts';
+import type { Answer } from '../sessions/answer.ts';
+
+interface Kept {
+  /** SHA-256 of the payload. */
+  payload: string;
+  /** Undefined while the first one runs. */
+  outcome: Answer | BerthError | undefined;
+  bytes: number;
+  /** By performance.now(). */
+  expires: number;
+}
+
+/** Those of one token's name. */
+interface Shelf {
+  /** In the order in which they were answered. */
+  kept: Map<string, Kept>;
+  bytes: number;
+}
+
+export interface IdempotencyOptions {
+  /** Milliseconds for which an answer is kept; 0 keeps none. */
+  window: number;
+  /** For each name. */
+  mostKeys?: number;
+  mostBytes?: number;
+  now?: () => number;
+}
+
+/** What one request asks for. */
+export interface Once {
+  /** The name of the caller's token. */
+  token: string;
+  key: string;
+  payload: unknown;
+  /** Called before an earlier outcome is given again. */
+  onReplay: () => void;
+}
+
+const longestKey = 255;
+
+export class Idempotency {
+  readonly #options: Required<IdempotencyOptions>;
+  readonly #shelves = new Map<string, Shelf>();
+
+  constructor(options: IdempotencyOptions) {
+    this.#options = {
+      mostKeys: 1_000,
+      mostBytes: 8 * 1024 ** 2,
+      now: () => performance.now(),
+      ...options,
+    };
+  }
+
+  /** `sessions`, with prompts of this request run once only. */
+  guard(sessions: RunsPrompts, once: Once): RunsPrompts {
+    return { run: (...prompt) => this.#once(once, () => sessions.run(...prompt)) };
+  }
+
+  /** @throws BerthError `idempotency_conflict`, `idempotency_mismatch`, or the outcome itself */
+  async #once({ token, key, payload, onReplay }: Once, run: () => Promise<Answer>) {
+    const shelf = this.#shelfOf(token);
+    const digest = createHash('sha256').update(canonical(payload)).digest('base64');
+    const earlier = shelf.kept.get(key);
+    if (earlier) {
+      if (earlier.payload !== digest) throw mismatch(key);
+      if (earlier.outcome === undefined) throw conflict(key);
+      onReplay();
+      if (earlier.outcome instanceof BerthError) throw earlier.outcome;
+      return earlier.outcome;
+    }
+    const first: Kept = { payload: digest, outcome: undefined, bytes: 0, expires: Infinity };
+    shelf.kept.set(key, first);
+    const outcome = await run().catch(asBerthError);
+    shelf.kept.delete(key);
+    if (isFinal(outcome)) this.#keep(shelf, key, first, outcome);
+    if (outcome instanceof BerthError) throw outcome;
+    return outcome;
+  }
+
+  #keep(shelf: Shelf, key: string, entry: Kept, outcome: Answer | BerthError): void {
+    const { window, now } = this.#options;
+    const text = outcome instanceof BerthError ? outcome.message : JSON.stringify(outcome);
+    // A text may take two bytes for each of its characters.
+    const bytes = 2 * text.length + 1_024;
+    shelf.kept.set(key, { ...entry, outcome, bytes, expires: now() + window });
+    shelf.bytes += bytes;
+    this.#clear(shelf);
+  }
+
+  #shelfOf(token: string): Shelf {
+    const shelf = this.#shelves.get(token) ?? { kept: new Map(), bytes: 0 };
+    this.#shelves.set(token, shelf);
+    this.#clear(shelf);
+    return shelf;
+  }
+
+  /** Lets go of what is over its time and, oldest first, of what is too much. */
+  #clear(shelf: Shelf): void {
+    const { mostKeys, mostBytes, now } = this.#options;
+    for (const [key, { outcome, bytes, expires }] of shelf.kept) {
+      if (outcome === undefined) continue;
+      const tooMuch = shelf.kept.size > mostKeys || shelf.bytes > mostBytes;
+      if (!tooMuch && expires > now()) return;
+      shelf.kept.delete(key);
+      shelf.bytes -= bytes;
+    }
+  }
+}
+
+/**
+ * The key of the header: `"quoted"`, as the draft of the IETF has it, or bare.
+ * @throws BerthError `invalid_request`
+ */
+export function readKey(header: string | undefined): string | undefined {
+  if (header === undefined) return undefined;
+  const quoted = /^"((?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\])+)"$/.exec(header)?.[1];
+  const bare = /^[\x21\x23-\x7e]+$/.exec(header)?.[0];
+  const key = quoted?.replaceAll(/\\(["\\])/g, '$1') ?? bare;
+  if (key !== undefined && key.length <= longestKey) return key;
+  throw new BerthError(
+    'invalid_request',
+    `cannot use the Idempotency-Key: it is no text of 1 to ${longestKey} characters of ASCII; send a UUID, or an id of your own for this prompt`,
+  );
+}
+
+/**
+ * An answer, or an error that would come again. What a person must mend first (503: nobody is logged
+ * in) or has to look at (500) is not: after that the same prompt may succeed.
+ */
+function isFinal(outcome: Answer | BerthError): boolean {
+  if (!(outcome instanceof BerthError)) return true;
+  return (
+    !outcome.retryable && outcome.status !== 401 && outcome.status !== 500 && outcome.status !== 503
+  );
+}
+
+/** JSON whose text does not depend on the order of its keys. */
+function canonical(value: unknown): string {
+  return JSON.stringify(value, (_key, part: unknown) =>
+    typeof part === 'object' && part !== null && !Array.isArray(part)
+      ? Object.fromEntries(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : part,
+  );
+}
+
+function conflict(key: string): BerthError {
+  return new BerthError(
+    'idempotency_conflict',
+    `cannot take the prompt: one with the Idempotency-Key ${JSON.stringify(key)} is being answered; send it again later to get its answer`,
+    { details: { retry_after: 5 } },
+  );
+}
+
+function mismatch(key: string): BerthError {
+  return new BerthError(
+    'idempotency_mismatch',
+    `cannot take the prompt: the Idempotency-Key ${JSON.stringify(key)} came with another prompt before; use a new key for each prompt`,
+  );
+}

@@ -1,0 +1,52 @@
+/**
+ * The events of a streamed answer, for the description of the API. The compiler holds each against
+ * what is really sent.
+ */
+import { z } from 'zod';
+import type { TurnEvent } from '../sessions/turn.ts';
+
+type Data<E extends TurnEvent['event']> = Extract<TurnEvent, { event: E }>['data'];
+
+const count = z.number().int().nonnegative();
+
+const running = {
+  queued: z
+    .object({ position: count.describe('1 is the next') })
+    .describe('The prompt waits for a worker; again when its place changes'),
+  session: z
+    .object({ session_id: z.string(), model: z.string(), skills: z.array(z.string()) })
+    .describe('The turn has begun; the session can be continued from now on'),
+  text: z.object({ text: z.string() }).describe('A piece of the answer'),
+  tool: z
+    .object({ id: z.string(), name: z.string(), input: z.unknown() })
+    .describe('A tool is used'),
+  tool_result: z.object({ id: z.string(), is_error: z.boolean() }).describe('A tool has ended'),
+  retry: z
+    .object({
+      attempt: count,
+      max_retries: count,
+      delay_ms: z.number(),
+      status: z.number().nullable().describe('What the model API answered'),
+    })
+    .describe('The model API failed and is asked again'),
+} satisfies { [E in TurnEvent['event']]: z.ZodType<Data<E>> };
+
+/** By name; the last event, `result` or `error`, has the answer or the problem as its data. */
+export const streamEvents: Readonly<Record<string, z.ZodType>> = running;
+
+/** One stream as it is sent. */
+export const streamExample = `event: session
+data: {"session_id":"0b8f…","model":"claude-sonnet-4-5","skills":[]}
+
+event: text
+data: {"text":"Hel"}
+
+: still here
+
+event: text
+data: {"text":"lo"}
+
+event: result
+data: {"id":"prompt_…","session_id":"0b8f…","result":"Hello", …}
+
+`;

@@ -1,0 +1,84 @@
+/**
+ * Before a prompt is taken, and while it runs: may it? Asks the pause, the caller's token and the
+ * budgets. Always holds: from the moment that the server is paused or a token is revoked, no prompt
+ * of it is taken, and those that run or wait are interrupted.
+ */
+import { BerthError } from '../../shared/errors.ts';
+import type { Answer } from './answer.ts';
+import type { Pause } from './pause.ts';
+import type { Prompt } from './sessions.ts';
+import type { BudgetLimits, SpendingLedger } from './spending.ts';
+import type { TurnEvent } from './turn.ts';
+
+/** Runs a prompt to its answer; when `caller` aborts it is interrupted (sessions.ts). */
+export interface RunsPrompts {
+  run(prompt: Prompt, caller: AbortSignal, tell: (event: TurnEvent) => void): Promise<Answer>;
+}
+
+export interface AdmissionOptions {
+  sessions: RunsPrompts;
+  pause: Pause;
+  ledger: SpendingLedger;
+  /** Whose budgets a prompt counts for, besides its token's. */
+  budgetsOf: (prompt: Prompt) => { profile: string; limits: BudgetLimits };
+  /** Whether the token of that id still lets its bearer in. */
+  knowsToken: (id: string) => boolean;
+}
+
+export class Admission implements RunsPrompts {
+  readonly #options: AdmissionOptions;
+  readonly #taken = new Map<AbortController, Prompt>();
+
+  constructor(options: AdmissionOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * @throws BerthError `paused`, `token_revoked`, `daily_budget_exceeded`, or what the prompt itself ends
+   *   with
+   */
+  async run(
+    prompt: Prompt,
+    caller: AbortSignal,
+    tell: (event: TurnEvent) => void,
+  ): Promise<Answer> {
+    const refusal = this.#refusalOf(prompt);
+    if (refusal) throw refusal;
+    const { profile, limits } = this.#options.budgetsOf(prompt);
+    this.#options.ledger.check(prompt.token, profile, limits);
+    const ending = new AbortController();
+    this.#taken.set(ending, prompt);
+    try {
+      return await this.#options.sessions.run(
+        prompt,
+        AbortSignal.any([caller, ending.signal]),
+        tell,
+      );
+    } finally {
+      this.#taken.delete(ending);
+    }
+  }
+
+  /** Counts what a turn has cost, whatever its outcome. */
+  spent(prompt: Prompt, usd: number): void {
+    this.#options.ledger.add(prompt.token, this.#options.budgetsOf(prompt).profile, usd);
+  }
+
+  /** Interrupts what may not run any more: call it when the server was paused or tokens revoked. */
+  review(): void {
+    for (const [ending, prompt] of this.#taken) {
+      const refusal = this.#refusalOf(prompt);
+      if (refusal) ending.abort(refusal);
+    }
+  }
+
+  #refusalOf({ token, tokenId }: Prompt): BerthError | undefined {
+    if (tokenId === undefined || this.#options.knowsToken(tokenId)) {
+      return this.#options.pause.refusal;
+    }
+    return new BerthError(
+      'token_revoked',
+      `cannot answer the prompt: the token of ${token} that it came with was revoked; use one that BERTH_API_TOKENS_FILE still has`,
+    );
+  }
+}

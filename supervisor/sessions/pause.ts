@@ -1,0 +1,106 @@
+/**
+ * Whether prompts are taken. A person who has paused the server stays obeyed across restarts, by a
+ * small file in berth's state. Always holds: a pause takes effect at once, durable or not; a file that
+ * cannot be read still means paused, for somebody wanted it so.
+ */
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { BerthError, messageOf } from '../../shared/errors.ts';
+import { readFileBounded, syncDirectory, writeFileAtomic } from '../../shared/files.ts';
+import type { Log } from '../../shared/log.ts';
+
+const pauseFile = z.object({
+  version: z.literal(1),
+  by: z.string().max(128),
+  since: z.iso.datetime(),
+  reason: z.string().max(2_000).nullable(),
+});
+
+export interface Paused {
+  /** The name of the token that paused; null if that cannot be read any more. */
+  by: string | null;
+  /** ISO time. */
+  since: string;
+  reason: string | null;
+}
+
+const fileName = 'pause.json';
+/** Seconds after which a client may ask again: nobody knows how long a pause takes. */
+const retryAfter = 60;
+
+export class Pause {
+  readonly #path: string;
+  readonly #stateDirectory: string;
+  readonly #log: Log;
+  #paused: Paused | undefined;
+  #writing: Promise<boolean> = Promise.resolve(true);
+
+  constructor(stateDirectory: string, log: Log) {
+    this.#stateDirectory = stateDirectory;
+    this.#path = join(stateDirectory, fileName);
+    this.#log = log;
+  }
+
+  /** Undefined while prompts are taken. */
+  get state(): Paused | undefined {
+    return this.#paused;
+  }
+
+  /** Takes up the pause of an earlier run. */
+  async load(): Promise<void> {
+    try {
+      const content = await readFileBounded(this.#path, 64 * 1024);
+      if (content === undefined) return;
+      const { by, since, reason } = pauseFile.parse(JSON.parse(content.toString('utf8')));
+      this.#paused = { by, since, reason };
+    } catch (error) {
+      this.#paused = { by: null, since: new Date().toISOString(), reason: null };
+      this.#log.error('pause_unreadable', `${this.#path} cannot be read: the server is paused`, {
+        reason: messageOf(error),
+      });
+    }
+    const { by, since } = this.#paused;
+    this.#log.warn('paused', 'no prompts are taken until `POST /v1/resume`', { by, since });
+  }
+
+  /** Paused already, it keeps who did it first. @returns whether it would survive a restart */
+  pause(by: string, reason: string | null): Promise<boolean> {
+    this.#paused ??= { by, since: new Date().toISOString(), reason };
+    const text = JSON.stringify({ version: 1, ...this.#paused });
+    return this.#change(() => writeFileAtomic(this.#path, text, { mode: 0o600 }));
+  }
+
+  /** @returns whether it would survive a restart */
+  resume(): Promise<boolean> {
+    this.#paused = undefined;
+    return this.#change(async () => {
+      await rm(this.#path, { recursive: true, force: true });
+      await syncDirectory(this.#stateDirectory);
+    });
+  }
+
+  /** The error of a prompt that is not taken or not finished; undefined while they are taken. */
+  get refusal(): BerthError | undefined {
+    if (!this.#paused) return undefined;
+    const { by, since, reason } = this.#paused;
+    const who = `${by ?? 'somebody'} paused the server at ${since}${reason ? ` (${reason})` : ''}`;
+    return new BerthError(
+      'paused',
+      `cannot answer the prompt: ${who}; try again after \`POST /v1/resume\``,
+      { details: { paused_since: since, retry_after: retryAfter } },
+    );
+  }
+
+  /** In the order of the calls. */
+  #change(write: () => Promise<void>): Promise<boolean> {
+    this.#writing = this.#writing.then(write).then(
+      () => true,
+      (error: unknown) => {
+        this.#log.error('failed', 'the pause, or its end, would not survive a restart', { error });
+        return false;
+      },
+    );
+    return this.#writing;
+  }
+}

@@ -1,0 +1,55 @@
+/**
+ * The file in which a day's spending survives a restart. Always holds: what is read is bounded and
+ * parsed, for the CLI can write it too; a newer version is neither understood nor replaced; what
+ * cannot be read is set aside, not lost.
+ */
+import { join } from 'node:path';
+import { z } from 'zod';
+import { messageOf } from '../../shared/errors.ts';
+import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
+import { openAside } from '../../shared/set-aside.ts';
+
+const dollars = z.number().nonnegative().max(1e9);
+const byName = z.record(z.string().max(128), dollars);
+
+const file = z.object({
+  version: z.literal(1),
+  day: z.iso.date(),
+  total_usd: dollars,
+  tokens: byName,
+  profiles: byName,
+});
+
+/** US dollars of one day in UTC. */
+export type Spending = z.infer<typeof file>;
+
+export type ReadSpending =
+  | { kind: 'read'; spending: Spending }
+  | { kind: 'absent' }
+  | { kind: 'newer' }
+  | { kind: 'damaged'; reason: string; saved: string | undefined };
+
+/** In berth's state directory. */
+export const spendingFile = 'spending.json';
+const limit = 1024 * 1024;
+
+export async function readSpending(stateDirectory: string): Promise<ReadSpending> {
+  const path = join(stateDirectory, spendingFile);
+  try {
+    const content = await readFileBounded(path, limit);
+    if (content === undefined) return { kind: 'absent' };
+    const found: unknown = JSON.parse(content.toString('utf8'));
+    if (z.object({ version: z.number().gt(1) }).safeParse(found).success) return { kind: 'newer' };
+    return { kind: 'read', spending: file.parse(found) };
+  } catch (error) {
+    const aside = openAside(join(stateDirectory, 'conflicts'), 'state');
+    const saved = await aside.save(path, spendingFile).catch(() => undefined);
+    return { kind: 'damaged', reason: messageOf(error), saved };
+  }
+}
+
+/** @throws BerthError `volume_unwritable` */
+export function writeSpending(stateDirectory: string, spending: Spending): Promise<void> {
+  const path = join(stateDirectory, spendingFile);
+  return writeFileAtomic(path, JSON.stringify(spending), { mode: 0o600 });
+}

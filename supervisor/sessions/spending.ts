@@ -1,0 +1,202 @@
+/**
+ * What was spent today, by token, by profile and in all, and whether that is within the budgets.
+ * A day is one in UTC. Always holds: within a day sums only grow, also when the clock goes back, and
+ * survive a restart but for the last second before a crash; the volume is written at most once in a
+ * second, however many turns end.
+ */
+import { BerthError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { readSpending, type Spending, writeSpending } from './spending-file.ts';
+
+/** US dollars that may be spent in a day in UTC; absent means without a bound. */
+export interface BudgetLimits {
+  token?: number | undefined;
+  profile?: number | undefined;
+  deployment?: number | undefined;
+}
+
+export interface SpendingLedgerOptions {
+  stateDirectory: string;
+  log: Log;
+  /** What is known otherwise of today's spending, where the file is damaged. */
+  recover: (day: string) => Promise<{ token: string; usd: number }[]>;
+  /** Milliseconds since 1970. */
+  now?: () => number;
+  /** Milliseconds between two writes. */
+  writeEvery?: number;
+}
+
+const dayLength = 86_400_000;
+
+export class SpendingLedger {
+  readonly #options: SpendingLedgerOptions;
+  readonly #now: () => number;
+  readonly #tokens = new Map<string, number>();
+  readonly #profiles = new Map<string, number>();
+  #total = 0;
+  #day: string;
+  #dirty = false;
+  /** False where the file is of a newer version, which is left as it is. */
+  #recorded = true;
+  #failing = false;
+  /** From the begin of a write until the next may begin. */
+  #resting = false;
+  #timer: NodeJS.Timeout | undefined;
+  #writing: Promise<void> = Promise.resolve();
+
+  constructor(options: SpendingLedgerOptions) {
+    this.#options = options;
+    this.#now = options.now ?? Date.now;
+    this.#day = this.#today();
+  }
+
+  /** Reads what an earlier run has spent today. Never rejects: what is wrong is logged. */
+  async load(): Promise<void> {
+    const { stateDirectory, log, recover } = this.#options;
+    const found = await readSpending(stateDirectory);
+    if (found.kind === 'read') this.#take(found.spending);
+    if (found.kind === 'newer') {
+      this.#recorded = false;
+      log.error(
+        'spending_unreadable',
+        "today's spending was recorded by a newer berth: the budgets begin anew, and restarts forget what is spent, until that version runs again",
+      );
+    }
+    if (found.kind !== 'damaged') return;
+    const known = await recover(this.#day).catch(() => []);
+    for (const { token, usd } of known) this.#count(undefined, token, usd);
+    this.#changed();
+    const { reason, saved } = found;
+    log.error(
+      'spending_unreadable',
+      `the record of today's spending is damaged: the budgets go on from the $${show(this.#total)} of the sessions that began today`,
+      { reason, saved },
+    );
+  }
+
+  /**
+   * Call it before a prompt is taken. What runs at that moment is not counted yet, so a day can end
+   * above its budget by the turns that ran together.
+   * @throws BerthError `daily_budget_exceeded`, which names the budget
+   */
+  check(token: string, profile: string, limits: BudgetLimits): void {
+    this.#turnDay();
+    const budgets = [
+      { of: 'token', what: `the token ${token}`, spent: this.#tokens.get(token) },
+      { of: 'profile', what: `the profile ${profile}`, spent: this.#profiles.get(profile) },
+      { of: 'deployment', what: 'this deployment', spent: this.#total },
+    ] as const;
+    for (const { of, what, spent = 0 } of budgets) {
+      const limit = limits[of];
+      if (limit === undefined || spent < limit) continue;
+      const raise = of === 'deployment' ? 'BERTH_DAILY_BUDGET_USD' : 'it in the profiles file';
+      throw new BerthError(
+        'daily_budget_exceeded',
+        `cannot take the prompt: the daily budget of ${what} is used up ($${show(spent)} of $${show(limit)}); wait until ${this.resetsAt}, or raise ${raise}`,
+        {
+          details: {
+            budget: of,
+            resets_at: this.resetsAt,
+            retry_after: Math.max(1, Math.ceil((Date.parse(this.resetsAt) - this.#now()) / 1_000)),
+          },
+        },
+      );
+    }
+  }
+
+  /** Counts what a turn has cost, answered or not. */
+  add(token: string, profile: string, usd: number): void {
+    if (!(usd > 0 && usd < Number.POSITIVE_INFINITY)) return;
+    this.#turnDay();
+    this.#count(profile, token, usd);
+    this.#changed();
+  }
+
+  /** The day's sums in US dollars. */
+  get spent(): Readonly<Spending> {
+    this.#turnDay();
+    return {
+      version: 1,
+      day: this.#day,
+      total_usd: this.#total,
+      tokens: Object.fromEntries(this.#tokens),
+      profiles: Object.fromEntries(this.#profiles),
+    };
+  }
+
+  /** When the next day begins, as an ISO time. */
+  get resetsAt(): string {
+    return new Date(Date.parse(this.#day) + dayLength).toISOString();
+  }
+
+  /** Resolves when all that was added is on the volume, or could not be written. */
+  async flush(): Promise<void> {
+    await this.#writing;
+    clearTimeout(this.#timer);
+    if (this.#dirty) await this.#write();
+    clearTimeout(this.#timer);
+  }
+
+  #today(): string {
+    return new Date(this.#now()).toISOString().slice(0, 10);
+  }
+
+  /** A clock that was set back takes its sums along: else it would give the budgets again. */
+  #turnDay(): void {
+    const today = this.#today();
+    if (today > this.#day) this.#clear();
+    this.#day = today;
+  }
+
+  #clear(): void {
+    this.#tokens.clear();
+    this.#profiles.clear();
+    this.#total = 0;
+  }
+
+  #take({ day, total_usd, tokens, profiles }: Spending): void {
+    this.#day = day;
+    this.#total = total_usd;
+    for (const [name, usd] of Object.entries(tokens)) this.#tokens.set(name, usd);
+    for (const [name, usd] of Object.entries(profiles)) this.#profiles.set(name, usd);
+    this.#turnDay();
+  }
+
+  #count(profile: string | undefined, token: string, usd: number): void {
+    this.#total += usd;
+    this.#tokens.set(token, (this.#tokens.get(token) ?? 0) + usd);
+    if (profile !== undefined) {
+      this.#profiles.set(profile, (this.#profiles.get(profile) ?? 0) + usd);
+    }
+  }
+
+  /** Writes now, if nothing was written for a while, else when that is over. */
+  #changed(): void {
+    this.#dirty = true;
+    if (this.#recorded && !this.#resting) this.#writing = this.#write();
+  }
+
+  async #write(): Promise<void> {
+    const { stateDirectory, log, writeEvery = 1_000 } = this.#options;
+    this.#dirty = false;
+    this.#resting = true;
+    try {
+      await writeSpending(stateDirectory, this.spent);
+      this.#failing = false;
+    } catch (error) {
+      this.#dirty = true;
+      if (!this.#failing) {
+        log.error('spending_unrecorded', 'a restart would forget what was spent today', { error });
+      }
+      this.#failing = true;
+    }
+    this.#timer = setTimeout(() => {
+      this.#resting = false;
+      if (this.#dirty) this.#writing = this.#write();
+    }, writeEvery).unref();
+  }
+}
+
+function show(usd: number): string {
+  return usd.toFixed(usd > 0 && usd < 0.01 ? 6 : 2);
+}
