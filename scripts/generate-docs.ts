@@ -79,6 +79,7 @@ async function openapi(): Promise<string> {
   };
   const server = await createApiServer({
     sessions: { run: nothing } as never,
+    catalog: {} as never,
     promptTimeout: 0,
     nameOfToken: nothing,
     status: nothing,

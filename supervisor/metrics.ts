@@ -9,6 +9,8 @@ export interface MetricSources {
   memory: () => { limit: number | undefined; workingSet: number | undefined; workers: number };
   /** Seconds since 1970 at which the access token ends; undefined if unknown. */
   credentialsExpiry: () => number | undefined;
+  disks: () => readonly { path: string; total: number; free: number }[];
+  sessions: () => number;
 }
 
 export interface Metrics {
@@ -17,6 +19,8 @@ export interface Metrics {
   prompt: (outcome: string, seconds: number) => void;
   answer: (answer: { costUsd: number; inputTokens: number; outputTokens: number }) => void;
   recycled: (reason: string) => void;
+  /** Counts a session that nobody asked to remove. */
+  sessionRemoved: (reason: string) => void;
 }
 
 const buckets = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800];
@@ -55,6 +59,12 @@ export function createMetrics(sources: MetricSources): Metrics {
     labelNames: ['reason'],
     registers,
   });
+  const removals = new Counter({
+    name: 'berth_sessions_removed_total',
+    help: 'Sessions removed for their age or for the disk budget',
+    labelNames: ['reason'],
+    registers,
+  });
   new Gauge({
     name: 'berth_build_info',
     help: 'Always 1; the version is in the label',
@@ -74,6 +84,7 @@ export function createMetrics(sources: MetricSources): Metrics {
       tokens.inc({ direction: 'output' }, outputTokens);
     },
     recycled: (reason) => recycles.inc({ reason }),
+    sessionRemoved: (reason) => removals.inc({ reason }),
   };
 }
 
@@ -98,6 +109,20 @@ function registerGauges(sources: MetricSources, registers: Registry[]): void {
       },
     });
   };
+  const disks = (name: string, help: string, value: 'total' | 'free'): void => {
+    new Gauge({
+      name,
+      help,
+      labelNames: ['path'],
+      registers,
+      collect() {
+        for (const disk of sources.disks()) this.set({ path: disk.path }, disk[value]);
+      },
+    });
+  };
+  disks('berth_disk_size_bytes', 'Of the file system at that path', 'total');
+  disks('berth_disk_free_bytes', 'What may still be written at that path', 'free');
+  gauge('berth_sessions', 'Sessions that can be continued', sources.sessions);
   gauge('berth_queue_length', 'Prompts that wait for a worker', sources.queued);
   gauge('berth_memory_limit_bytes', "The container's limit", () => sources.memory().limit);
   gauge(

@@ -6,6 +6,7 @@ import type { CredentialsState } from './credentials/watch.ts';
 import type { Status } from './http/status.ts';
 import type { MemoryReadings } from './memory/guard.ts';
 import type { Pool } from './pool/pool.ts';
+import type { DiskWatch } from './sessions/disk.ts';
 
 export interface StatusParts {
   state: Status['state'];
@@ -16,6 +17,9 @@ export interface StatusParts {
   pool: Pool;
   memory: MemoryReadings;
   credentials: CredentialsState;
+  disk: DiskWatch;
+  /** How many sessions there are. */
+  sessions: number;
 }
 
 export function describeStatus(parts: StatusParts): Status {
@@ -38,6 +42,16 @@ export function describeStatus(parts: StatusParts): Status {
     launch_failure: pool.launchFailure ? redact(pool.launchFailure.message) : null,
     queue: { length: pool.queued, limit: config.queueLimit },
     memory: { limit: container?.limit ?? null, working_set: container?.workingSet ?? null },
+    sessions: parts.sessions,
+    disk: {
+      level: parts.disk.level,
+      volumes: parts.disk.readings.map(({ path, total, free, level }) => ({
+        path,
+        size: total,
+        free,
+        level,
+      })),
+    },
     credentials: describeCredentials(parts.credentials, config),
   };
 }

@@ -25,8 +25,13 @@ import { killMarked } from './memory/leftovers.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { Pool } from './pool/pool.ts';
 import { prepareWorker } from './pool/prepare.ts';
+import { SessionCatalog } from './sessions/catalog.ts';
+import { DiskWatch } from './sessions/disk.ts';
+import { cleanupPeriodDays, Retention } from './sessions/retention.ts';
 import { SessionStore } from './sessions/session-store.ts';
 import { Sessions } from './sessions/sessions.ts';
+import { Transcripts } from './sessions/transcripts.ts';
+import { type WorkingDirectory, Workspaces } from './sessions/workspaces.ts';
 import { describeStatus } from './status.ts';
 
 export interface SupervisorOptions {
@@ -47,7 +52,11 @@ export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #pool: Pool;
   readonly #store: SessionStore;
+  readonly #workspaces: Workspaces;
   readonly #sessions: Sessions;
+  readonly #catalog: SessionCatalog;
+  readonly #disk: DiskWatch;
+  readonly #retention: Retention;
   readonly #guard: MemoryGuard;
   readonly #credentials: CredentialsWatch;
   readonly #metrics: Metrics;
@@ -71,14 +80,31 @@ export class Supervisor {
       idleTimeout: config.workerIdleTimeout,
       launch: (name, sessionId) => this.#launch(name, sessionId),
       prepare: prepareWorker,
-      clearAway: (name) => killMarked(marksOf(config.configDirectory, name)),
+      clearAway: async (name) => {
+        await killMarked(marksOf(config.configDirectory, name));
+        await this.#workspaces.ended(name);
+      },
       onRecycle: (reason) => this.#metrics.recycled(reason),
       log,
     });
-    this.#store = new SessionStore(config.stateDirectory);
+    this.#workspaces = new Workspaces(config.workspaceDirectory);
+    this.#store = new SessionStore({
+      stateDirectory: config.stateDirectory,
+      sharedDirectory: config.workspaceDirectory,
+      log,
+    });
+    this.#disk = new DiskWatch({
+      paths: [...new Set([config.configDirectory, config.workspaceDirectory])],
+      low: config.diskLow,
+      full: config.diskFull,
+      log,
+    });
     this.#sessions = new Sessions({
       pool: this.#pool,
       store: this.#store,
+      directoryOf: ({ name }) => this.#workspaces.bind(name),
+      assertRoom: () => this.#disk.assertRoom(),
+      cliVersion: () => this.#cliVersion,
       log,
       onTurn: (outcome, milliseconds, answer) => {
         this.#metrics.prompt(outcome, milliseconds / 1_000);
@@ -89,6 +115,20 @@ export class Supervisor {
           outputTokens: answer.usage.output_tokens,
         });
       },
+    });
+    const { configDirectory } = config;
+    const temporaryDirectory = config.inherited.TMPDIR ?? '/tmp';
+    const transcripts = new Transcripts({ configDirectory, temporaryDirectory });
+    const parts = { store: this.#store, transcripts, workspaces: this.#workspaces, log };
+    this.#catalog = new SessionCatalog({ ...parts, running: this.#sessions });
+    this.#retention = new Retention({
+      ...parts,
+      retention: config.sessionRetention,
+      budget: config.diskBudget,
+      catalog: this.#catalog,
+      configDirectory,
+      temporaryDirectory,
+      onRemoved: (reason) => this.#metrics.sessionRemoved(reason),
     });
     this.#guard = new MemoryGuard({
       containerSoft: config.memorySoft,
@@ -107,6 +147,8 @@ export class Supervisor {
       queued: () => this.#pool.queued,
       memory: () => this.#memory(),
       credentialsExpiry: () => this.#credentialsExpiry(),
+      disks: () => this.#disk.readings,
+      sessions: () => this.#store.size,
     });
   }
 
@@ -135,11 +177,14 @@ export class Supervisor {
       this.#options.onFatal(this.#lease?.lost.reason as BerthError);
     });
     await this.#credentials.start();
+    await this.#loadSessions(signal);
+    await this.#disk.start();
     signal.throwIfAborted();
     this.#pool.start();
     await this.#guard.start();
     this.#api = await createApiServer({
       sessions: this.#sessions,
+      catalog: this.#catalog,
       promptTimeout: config.promptTimeout,
       nameOfToken: this.#options.nameOfToken,
       status: () => this.#status(),
@@ -148,6 +193,7 @@ export class Supervisor {
     signal.throwIfAborted();
     const address = await listen(this.#api, config.httpListen, 'BERTH_HTTP_LISTEN');
     this.#state = 'serving';
+    this.#retention.start();
     this.#log.info('listening', `taking prompts at ${address}`, {
       address,
       metrics_address: originOf(this.#probes),
@@ -184,10 +230,12 @@ export class Supervisor {
     // Every stream has had its last event before the server closes.
     await this.#sessions.idle(10_000);
     await this.#attempt(async () => this.#api && closeServer(this.#api));
+    this.#disk.stop();
+    await this.#attempt(() => this.#retention.stop());
     await this.#attempt(() => this.#guard.stop());
     await this.#attempt(() => this.#pool.stop());
     await this.#attempt(() => this.#credentials.stop());
-    await this.#attempt(() => this.#store.flush());
+    await this.#attempt(() => this.#store.stop());
     await this.#attempt(async () => this.#lease?.release());
     await this.#attempt(async () => this.#probes?.close());
   }
@@ -218,12 +266,42 @@ export class Supervisor {
     return cliEnvironment(this.#config.inherited, this.#config.configDirectory, worker);
   }
 
+  async #loadSessions(signal: AbortSignal): Promise<void> {
+    const unreadable = await this.#store.open(signal);
+    const known: WorkingDirectory[] = [];
+    for await (const { working_directory } of this.#store.all()) known.push(working_directory);
+    // What cannot be read may name a directory: then none counts as nobody's.
+    const orphans = unreadable > 0 ? 0 : await this.#sweep(known);
+    const level = unreadable > 0 ? 'warn' : 'info';
+    this.#log[level]('sessions_loaded', `found ${this.#store.size} sessions`, {
+      sessions: this.#store.size,
+      unreadable,
+      directories_removed: orphans,
+    });
+  }
+
+  async #sweep(known: readonly WorkingDirectory[]): Promise<number> {
+    try {
+      return await this.#workspaces.sweep(known);
+    } catch (error) {
+      this.#log.warn('retention_failed', "cannot remove a directory that is no session's", {
+        error,
+      });
+      return 0;
+    }
+  }
+
   #launch(name: string, sessionId: string | undefined): ClaudeProcess {
+    const { workingDirectory, sessionRetention } = this.#config;
+    const record = sessionId === undefined ? undefined : this.#store.peek(sessionId);
+    const directory = this.#workspaces.make(name, workingDirectory, record?.working_directory);
     return new ClaudeProcess({
       path: this.#claudePath,
-      arguments: cliArguments(sessionId),
+      arguments: cliArguments(sessionId, {
+        cleanupPeriodDays: cleanupPeriodDays(sessionRetention),
+      }),
       environment: this.#environmentOf(name),
-      workingDirectory: this.#config.workspaceDirectory,
+      workingDirectory: directory.path,
       onStray: (what) =>
         this.#log.warn('worker_stray_output', `${name} wrote ${what}`, { worker: name }),
     });
@@ -268,6 +346,8 @@ export class Supervisor {
       pool: this.#pool,
       memory: this.#guard.readings,
       credentials: this.#credentials.state,
+      disk: this.#disk,
+      sessions: this.#store.size,
     });
   }
 }

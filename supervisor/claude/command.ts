@@ -55,11 +55,17 @@ function atLeast(version: readonly number[], minimum: readonly number[]): boolea
   return true;
 }
 
+/** Settings that beat those of the user's settings.json. */
+export interface CliSettings {
+  /** Days after which the CLI removes transcripts by itself. */
+  cleanupPeriodDays?: number;
+}
+
 /**
  * The flags of a worker.
  * @param resume the session to go on with; absent starts a new one
  */
-export function cliArguments(resume: string | undefined): string[] {
+export function cliArguments(resume: string | undefined, settings?: CliSettings): string[] {
   return [
     '-p',
     '--input-format=stream-json',
@@ -68,6 +74,7 @@ export function cliArguments(resume: string | undefined): string[] {
     '--include-partial-messages',
     // Settings, hooks and MCP servers found in a working directory are not trusted.
     '--setting-sources=user',
+    ...(settings ? ['--settings', JSON.stringify(settings)] : []),
     ...(resume === undefined ? [] : ['--resume', resume]),
   ];
 }

@@ -14,8 +14,10 @@ import {
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { version } from '../../shared/version.ts';
+import type { SessionCatalog } from '../sessions/catalog.ts';
 import { fromThrown, sendProblem, toProblem } from './problems.ts';
 import { type PromptRoutesOptions, promptRoutes } from './prompts.ts';
+import { sessionRoutes } from './sessions.ts';
 import { type StatusSource, statusRoutes } from './status.ts';
 
 declare module 'fastify' {
@@ -29,6 +31,7 @@ export interface ApiServerOptions extends PromptRoutesOptions {
   /** The name of the bearer of a token; undefined for nobody. */
   nameOfToken: (token: string) => string | undefined;
   status: StatusSource;
+  catalog: SessionCatalog;
   log: Log;
 }
 
@@ -85,6 +88,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
     transform: createJsonSchemaTransform({ skipList: [] }),
   });
   promptRoutes(server, options);
+  sessionRoutes(server, options.catalog);
   statusRoutes(server, options.status);
   server.get('/openapi.json', { schema: { hide: true } }, () => server.swagger());
   return server;

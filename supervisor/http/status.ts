@@ -6,6 +6,10 @@ import { problemSchema } from './problems.ts';
 
 const bytes = z.number().nullable().describe('bytes');
 
+const level = z
+  .enum(['ok', 'low', 'full'])
+  .describe('Where it is full no session begins; those that exist go on');
+
 export const statusSchema = z
   .object({
     version: z.string(),
@@ -24,6 +28,11 @@ export const statusSchema = z
     launch_failure: z.string().nullable().describe('Why no worker can be started'),
     queue: z.object({ length: z.number(), limit: z.number() }),
     memory: z.object({ limit: bytes, working_set: bytes }),
+    sessions: z.number().describe('How many there are'),
+    disk: z.object({
+      level,
+      volumes: z.array(z.object({ path: z.string(), size: z.number(), free: z.number(), level })),
+    }),
     credentials: z.object({
       source: z.enum(['environment', 'file', 'none']),
       state: z.enum(['valid', 'blank', 'torn', 'missing']),

@@ -125,6 +125,21 @@ export class Pool {
     await worker.gone;
   }
 
+  /** What the worker of a session does, or `busy` if a prompt waits for it; undefined without one. */
+  stateOf(sessionId: string): WorkerState | undefined {
+    const waits = this.#line.waiting.some((ticket) => ticket.sessionId === sessionId);
+    return waits ? 'busy' : this.#ownerOf(sessionId)?.state;
+  }
+
+  /** Answers those who wait for a session with `reason` and ends its worker, unless that is busy. */
+  async endSession(sessionId: string, reason: BerthError): Promise<void> {
+    this.#line.rejectSession(sessionId, reason);
+    const worker = this.#ownerOf(sessionId);
+    if (!worker || worker.state === 'busy') return;
+    await this.recycle(worker, 'removed');
+    await worker.gone;
+  }
+
   /** Takes nothing new: who waits is answered with `reason`; running turns go on. */
   drain(reason: BerthError): void {
     this.#stopping = reason;

@@ -10,7 +10,14 @@ import type { ClaudeProcess } from '../claude/process.ts';
  */
 export type WorkerState = 'starting' | 'warm' | 'busy' | 'idle' | 'recycling';
 
-export type RecycleReason = 'memory' | 'idle' | 'place' | 'unresponsive' | 'crashed' | 'stopping';
+export type RecycleReason =
+  | 'memory'
+  | 'idle'
+  | 'place'
+  | 'unresponsive'
+  | 'crashed'
+  | 'removed'
+  | 'stopping';
 
 export class Worker {
   readonly name: string;

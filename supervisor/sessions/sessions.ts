@@ -12,10 +12,14 @@ import { formatDuration } from '../../shared/units.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Worker } from '../pool/worker.ts';
 import { type Answer, toAnswer } from './answer.ts';
+import type { RunningSessions, SessionState } from './catalog.ts';
 import { failureOf } from './outcome.ts';
 import { RecordKeeper } from './record-keeper.ts';
-import type { SessionRecord, SessionStore } from './session-store.ts';
+import { RunningTurns } from './running-turns.ts';
+import type { SessionRecord } from './session-record.ts';
+import type { SessionStore } from './session-store.ts';
 import { runTurn, type TurnEvent } from './turn.ts';
+import type { WorkingDirectory } from './workspaces.ts';
 
 export interface Prompt {
   text: string;
@@ -30,14 +34,20 @@ export interface Prompt {
 export interface SessionsOptions {
   pool: Pool;
   store: SessionStore;
+  /** The directory of a worker, which belongs to the session that it serves from now on. */
+  directoryOf: (worker: Worker) => WorkingDirectory;
+  /** Rejects with `disk_full` if no session may begin. */
+  assertRoom: () => Promise<void>;
+  cliVersion: () => string;
   log: Log;
   /** Told of each finished turn: `ok` or the error's code, its time in ms, and the answer if any. */
   onTurn: (outcome: string, milliseconds: number, answer: Answer | undefined) => void;
 }
 
-export class Sessions {
+export class Sessions implements RunningSessions {
   readonly #options: SessionsOptions;
   readonly #running = new Map<AbortController, Promise<Answer>>();
+  readonly #turns = new RunningTurns();
 
   constructor(options: SessionsOptions) {
     this.#options = options;
@@ -61,6 +71,27 @@ export class Sessions {
   /** Interrupts all prompts that run or wait; each `run` rejects with `reason`. */
   interruptAll(reason: BerthError): void {
     for (const ending of this.#running.keys()) ending.abort(reason);
+  }
+
+  stateOf(id: string): SessionState {
+    const state = this.#options.pool.stateOf(id);
+    if (state === undefined) return 'stored';
+    return state === 'busy' || state === 'starting' ? 'busy' : 'idle';
+  }
+
+  interrupt(id: string, reason: BerthError): boolean {
+    const turn = this.#turns.of(id);
+    turn?.interrupt(reason);
+    return turn !== undefined;
+  }
+
+  async endSession(id: string, reason: BerthError): Promise<void> {
+    do {
+      const turn = this.#turns.of(id);
+      turn?.interrupt(reason);
+      await this.#options.pool.endSession(id, reason);
+      await turn?.over;
+    } while (this.#turns.of(id) || this.#options.pool.stateOf(id) !== undefined);
   }
 
   /**
@@ -120,17 +151,32 @@ export class Sessions {
     });
     const queued = performance.now() - accepted;
     log.debug('turn_started', `running on ${worker.name}`, { worker: worker.name });
+    const turn = this.#turns.begin(signal);
+    if (worker.sessionId !== undefined) turn.belongsTo(worker.sessionId);
     try {
-      const keeper = new RecordKeeper(this.#options.store, log, prompt.token, record);
-      const end = await runTurn(worker, prompt.text, signal, (event) => {
+      const keeper = new RecordKeeper(
+        this.#options.store,
+        log,
+        {
+          token: prompt.token,
+          profile: record?.profile ?? 'default',
+          workingDirectory: () => this.#options.directoryOf(worker),
+          forkedFrom: null,
+          flags: record?.flags ?? {},
+          cliVersion: this.#options.cliVersion(),
+        },
+        record,
+      );
+      const end = await runTurn(worker, prompt.text, turn.signal, (event) => {
         if (event.event === 'session') {
           worker.sessionId = event.data.session_id;
+          turn.belongsTo(worker.sessionId);
           keeper.begin(worker.sessionId);
         }
         tell(event);
       });
       await keeper.end(end);
-      signal.throwIfAborted();
+      turn.signal.throwIfAborted();
       const error = failureOf(end.result, end.failure);
       if (error) throw error;
       return toAnswer(id, end.result, performance.now() - accepted, queued, keeper.warnings);
@@ -138,12 +184,16 @@ export class Sessions {
       throw withSession(thrown, worker);
     } finally {
       this.#options.pool.release(worker, worker.process.idle);
+      turn.end();
     }
   }
 
-  /** @throws BerthError `session_not_found` if the session is unknown or another token's */
+  /** @throws BerthError `session_not_found` if it is unknown or another token's; `disk_full` */
   async #recordOf({ sessionId, token }: Prompt): Promise<SessionRecord | undefined> {
-    if (sessionId === undefined) return undefined;
+    if (sessionId === undefined) {
+      await this.#options.assertRoom();
+      return undefined;
+    }
     const record = await this.#options.store.read(sessionId);
     if (record?.token === token) return record;
     throw unknownSession(sessionId);

@@ -8,11 +8,11 @@ import { ClaudeProcess } from '../../../supervisor/claude/process.ts';
 import { MemoryGuard, tooLarge } from '../../../supervisor/memory/guard.ts';
 import { Pool } from '../../../supervisor/pool/pool.ts';
 import { prepareWorker } from '../../../supervisor/pool/prepare.ts';
-import { SessionStore } from '../../../supervisor/sessions/session-store.ts';
 import { type Prompt, Sessions } from '../../../supervisor/sessions/sessions.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { makeSurroundings, realClaude } from '../../support/claude.ts';
 import { promptText } from '../../support/messages-api.ts';
+import { storeIn } from '../../support/session-record.ts';
 import { until } from '../../support/until.ts';
 
 const limits = { containerSoft: { share: 0.5 }, workerSoft: { bytes: 100 } };
@@ -135,9 +135,17 @@ t.test(
     });
     t.teardown(() => pool.stop());
     pool.start();
-    const store = new SessionStore(join(config, '.berth'));
+    const store = storeIn(join(config, '.berth'));
     t.teardown(() => store.flush());
-    const sessions = new Sessions({ pool, store, log: quiet, onTurn: () => {} });
+    const sessions = new Sessions({
+      pool,
+      store,
+      directoryOf: () => ({ path: workspace, mode: 'shared' }),
+      assertRoom: async () => {},
+      cliVersion: () => '',
+      log: quiet,
+      onTurn: () => {},
+    });
     const run = (text: string, sessionId?: string) => {
       const prompt: Prompt = { text, sessionId, timeout: 60_000, token: 'tests' };
       return sessions.run(prompt, new AbortController().signal, () => {});
