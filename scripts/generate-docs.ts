@@ -82,13 +82,14 @@ async function openapi(): Promise<string> {
   };
   const server = await createApiServer({
     sessions: { run: nothing },
+    catalog: {} as never,
     admission: { review: nothing },
     pause: {} as never,
     idempotency: {} as never,
     authentication: {} as never,
     mayAdminister: nothing,
     maxPromptBytes: 1,
-    promptTimeout: 0,
+    intake: {} as never,
     status: nothing,
     log: {} as never,
   });

@@ -62,9 +62,11 @@ export const errorTable = {
   model_unavailable: kind(70, 502, true, 'The model API failed'),
   billing_required: kind(70, 503, false, 'The account has to be paid for'),
   cli_unavailable: kind(69, 503, true, 'The Claude Code CLI cannot be started'),
+  worker_recycled: kind(70, 503, true, 'The process of the turn was ended'),
   login_required: kind(70, 503, false, 'The CLI is not logged in'),
   overloaded: kind(70, 503, true, 'The model API is overloaded'),
   paused: kind(70, 503, true, 'The server is paused'),
+  disk_full: kind(73, 507, true, 'The disk is full'),
   draining: kind(70, 503, true, 'The server is stopping'),
   prompt_timeout: kind(70, 504, false, 'The prompt took too long'),
 } as const satisfies Record<string, ErrorKind>;

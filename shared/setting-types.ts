@@ -36,6 +36,13 @@ export function duration(minimum: number, maximum: number) {
   });
 }
 
+/** As `duration`, and `0` for what never happens. */
+export function durationOrNever(minimum: number, maximum: number) {
+  return z.union([z.literal('0').transform(() => 0), duration(minimum, maximum)], {
+    error: `0 or a duration from ${formatDuration(minimum)} to ${formatDuration(maximum)}, such as 7d`,
+  });
+}
+
 /** Bytes, from `512Mi`, `2Gi`, `100M`. */
 export function size(minimum: number, maximum: number) {
   const error = `a size from ${formatSize(minimum)} to ${formatSize(maximum)}, such as 512Mi or 2Gi`;

@@ -14,8 +14,10 @@ import {
 import { type Environment, readSettings, type Settings, setting } from '../shared/config.ts';
 import {
   amount,
+  choice,
   dollars,
   duration,
+  durationOrNever,
   integer,
   listen,
   path,
@@ -25,6 +27,7 @@ import {
 
 const second = 1_000;
 const hour = 3_600_000;
+const day = 24 * hour;
 
 export const supervisorDefinitions = {
   configDirectory: configDirectory('/home/node/.claude'),
@@ -136,6 +139,48 @@ export const supervisorDefinitions = {
     default: '1Gi',
     description:
       "The memory of one worker's process tree above which it is recycled when its turn is over, as a share of the container's limit or a size.",
+  }),
+  hangTimeout: setting({
+    name: 'BERTH_HANG_TIMEOUT',
+    schema: duration(10 * second, hour),
+    default: '3m',
+    description:
+      'A turn whose process writes nothing and uses no CPU for so long, while no tool runs, is ended and carried on in another process. While a tool runs it is 11 minutes, a little more than the CLI gives a command.',
+  }),
+  workingDirectory: setting({
+    name: 'BERTH_WORKING_DIRECTORY',
+    schema: choice('shared', 'session'),
+    default: 'shared',
+    description:
+      'Where sessions work. `shared`: all in BERTH_WORKSPACE_DIR itself. `session`: each in a directory of its own below `sessions/` there, which goes when the session goes.',
+  }),
+  sessionRetention: setting({
+    name: 'BERTH_SESSION_RETENTION',
+    schema: durationOrNever(hour, 3650 * day),
+    default: '30d',
+    description:
+      'How long a session that nobody uses is kept, with its transcript and its own directory; `0` keeps them for ever. Sets the clean-up of the CLI too.',
+  }),
+  diskBudget: setting({
+    name: 'BERTH_DISK_BUDGET',
+    schema: size(1024 ** 2, 1024 ** 5),
+    optional: true,
+    description:
+      'What transcripts and own directories of sessions may take; above it those sessions go that were not used for longest. Looked at once an hour.',
+  }),
+  diskLow: setting({
+    name: 'BERTH_DISK_LOW',
+    schema: amount,
+    default: '10%',
+    description:
+      'The free room on the volume or the workspace below which there is a warning, as a share or a size.',
+  }),
+  diskFull: setting({
+    name: 'BERTH_DISK_FULL',
+    schema: amount,
+    default: '64Mi',
+    description:
+      'The free room below which no session begins (507 `disk_full`); those that exist go on. A size counts for a tenth of a file system at most.',
   }),
   logLevel,
   logPretty,

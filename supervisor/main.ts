@@ -9,6 +9,7 @@ import { readCommandConfig, readSupervisorConfig, type SupervisorConfig } from '
 import { callAdmin, readToken } from './http/call-admin.ts';
 import { TokenFile } from './http/token-file.ts';
 import { digestToken, fixedTokens, makeToken, type Tokens, tokenLine } from './http/tokens.ts';
+import { Profiles } from './profiles/profiles.ts';
 import { Supervisor } from './supervisor.ts';
 
 const help = `berth ${version}: the Claude Code CLI as a service
@@ -114,10 +115,15 @@ async function serveUntilStopped(config: SupervisorConfig, log: Log): Promise<vo
   process.on('SIGTERM', onSignal);
   process.on('SIGINT', onSignal);
   const { tokens, close } = await openTokens(config, log);
+  const profiles = await openProfiles(config, log).catch(async (error: unknown) => {
+    await close();
+    throw error;
+  });
   const supervisor = new Supervisor({
     config,
     log,
     tokens,
+    profiles,
     onFatal: (error) => {
       fatal = error;
       now.abort();
@@ -132,9 +138,15 @@ async function serveUntilStopped(config: SupervisorConfig, log: Log): Promise<vo
     if (!stop.signal.aborted) throw error;
   } finally {
     await supervisor.stop(now.signal);
+    await profiles.close();
     await close();
   }
   if (fatal) throw fatal;
+}
+
+function openProfiles(config: SupervisorConfig, log: Log): Promise<Profiles> {
+  const { profilesFile: path, warmWorkers, maxWorkers } = config;
+  return Profiles.open({ path, warmWorkers, maxWorkers, log });
 }
 
 /** The tokens from the file, or one that is made now and shown once. */

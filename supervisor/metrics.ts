@@ -1,144 +1,114 @@
-/** The metrics of the supervisor. Names and units follow Prometheus' conventions. */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import { version } from '../shared/version.ts';
+/** The metrics of the supervisor that count events. Names and units follow Prometheus' conventions. */
+import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client';
+import { type MetricSources, registerGauges } from './gauges.ts';
+import type { Answer } from './sessions/answer.ts';
 
-export interface MetricSources {
-  /** Workers by state. */
-  workers: () => Record<string, number>;
-  queued: () => number;
-  memory: () => { limit: number | undefined; workingSet: number | undefined; workers: number };
-  /** US dollars of today (UTC), and the deployment's budget if there is one. */
-  spending: () => { spent: number; limit: number | undefined };
-  paused: () => boolean;
-  /** Seconds since 1970 at which the access token ends; undefined if unknown. */
-  credentialsExpiry: () => number | undefined;
+/** What a turn has used, whatever its outcome. */
+export interface Spent {
+  costUsd: number;
+  usage: Answer['usage'];
 }
 
 export interface Metrics {
   registry: Registry;
   /** Counts a prompt by its outcome, `ok` or an error's code. */
-  prompt: (outcome: string, seconds: number) => void;
-  answer: (answer: { costUsd: number; inputTokens: number; outputTokens: number }) => void;
+  prompt: (profile: string, outcome: string, milliseconds: number, answer?: Answer) => void;
+  spent: (profile: string, turn: Spent) => void;
   recycled: (reason: string) => void;
+  /** Counts a turn whose process was lost. */
+  lost: (reason: string, carriedOn: boolean) => void;
   /** Counts a request without a valid token. */
   authFailure: (reason: 'missing' | 'unknown') => void;
+  /** Counts a session that nobody asked to remove. */
+  sessionRemoved: (reason: string) => void;
 }
 
+const second = 1_000;
 const buckets = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800];
 
 export function createMetrics(sources: MetricSources): Metrics {
   const registry = new Registry();
-  const registers = [registry];
   collectDefaultMetrics({ register: registry });
-  const prompts = new Counter({
-    name: 'berth_prompts_total',
-    help: 'Prompts by outcome: ok, or the code of the error',
-    labelNames: ['outcome'],
-    registers,
-  });
-  const duration = new Histogram({
-    name: 'berth_prompt_duration_seconds',
-    help: 'From acceptance to the answer',
-    labelNames: ['outcome'],
-    buckets,
-    registers,
-  });
-  const cost = new Counter({
-    name: 'berth_cost_usd_total',
-    help: 'US dollars at list prices, as the CLI reports them',
-    registers,
-  });
-  const tokens = new Counter({
-    name: 'berth_tokens_total',
-    help: 'Tokens by direction, without those read from the cache',
-    labelNames: ['direction'],
-    registers,
-  });
-  const recycles = new Counter({
-    name: 'berth_worker_recycles_total',
-    help: 'Workers ended, by reason',
-    labelNames: ['reason'],
-    registers,
-  });
-  const authFailures = new Counter({
-    name: 'berth_auth_failures_total',
-    help: 'Requests without a token (missing) or with one that nobody has (unknown)',
-    labelNames: ['reason'],
-    registers,
-  });
-  for (const reason of ['missing', 'unknown']) authFailures.inc({ reason }, 0);
-  new Gauge({
-    name: 'berth_build_info',
-    help: 'Always 1; the version is in the label',
-    labelNames: ['version'],
-    registers,
-  }).set({ version }, 1);
-  registerGauges(sources, registers);
+  registerGauges(sources, registry);
+  const counter = <L extends string>(name: string, help: string, ...labelNames: L[]) =>
+    new Counter({ name, help, labelNames, registers: [registry] });
+  const histogram = <L extends string>(name: string, help: string, ...labelNames: L[]) =>
+    new Histogram({ name, help, labelNames, buckets, registers: [registry] });
+
+  const prompts = counter(
+    'berth_prompts_total',
+    'Prompts by outcome: ok, or the code of the error',
+    'outcome',
+    'profile',
+  );
+  const duration = histogram(
+    'berth_prompt_duration_seconds',
+    'From acceptance to the answer',
+    'outcome',
+    'profile',
+  );
+  const queued = histogram(
+    'berth_queue_wait_seconds',
+    'From acceptance until a worker is there, of prompts that were answered',
+    'profile',
+  );
+  const firstToken = histogram(
+    'berth_time_to_first_token_seconds',
+    'From the begin of the turn to the first token of the model',
+    'profile',
+  );
+  const cost = counter(
+    'berth_cost_usd_total',
+    'US dollars at list prices, as the CLI reports them, of failed turns too',
+    'profile',
+  );
+  const tokens = counter(
+    'berth_tokens_total',
+    'Tokens by kind: input, output, cache_write, cache_read',
+    'kind',
+    'profile',
+  );
+  const recycles = counter('berth_worker_recycles_total', 'Workers ended, by reason', 'reason');
+  const carriedOn = counter(
+    'berth_turns_carried_on_total',
+    'Turns that went on in another process, by why they lost theirs',
+    'reason',
+  );
+  const lost = counter(
+    'berth_turns_lost_total',
+    'Turns that were not carried on when their process was lost',
+    'reason',
+  );
+  const authFailures = counter(
+    'berth_auth_failures_total',
+    'Requests without a token (missing) or with one that nobody has (unknown)',
+    'reason',
+  );
+  for (const reason of ['missing', 'unknown'] as const) authFailures.inc({ reason }, 0);
+  const removals = counter(
+    'berth_sessions_removed_total',
+    'Sessions removed for their age or for the disk budget',
+    'reason',
+  );
   return {
     registry,
-    prompt: (outcome, seconds) => {
-      prompts.inc({ outcome });
-      duration.observe({ outcome }, seconds);
+    prompt: (profile, outcome, milliseconds, answer) => {
+      prompts.inc({ outcome, profile });
+      duration.observe({ outcome, profile }, milliseconds / second);
+      if (!answer) return;
+      queued.observe({ profile }, answer.queued_ms / second);
+      if (answer.ttft_ms !== null) firstToken.observe({ profile }, answer.ttft_ms / second);
     },
-    answer: ({ costUsd, inputTokens, outputTokens }) => {
-      cost.inc(costUsd);
-      tokens.inc({ direction: 'input' }, inputTokens);
-      tokens.inc({ direction: 'output' }, outputTokens);
+    spent: (profile, { costUsd, usage }) => {
+      cost.inc({ profile }, costUsd);
+      tokens.inc({ kind: 'input', profile }, usage.input_tokens);
+      tokens.inc({ kind: 'output', profile }, usage.output_tokens);
+      tokens.inc({ kind: 'cache_write', profile }, usage.cache_creation_input_tokens);
+      tokens.inc({ kind: 'cache_read', profile }, usage.cache_read_input_tokens);
     },
     recycled: (reason) => recycles.inc({ reason }),
+    lost: (reason, goesOn) => (goesOn ? carriedOn : lost).inc({ reason }),
     authFailure: (reason) => authFailures.inc({ reason }),
+    sessionRemoved: (reason) => removals.inc({ reason }),
   };
-}
-
-/** Gauges are read when they are scraped. */
-function registerGauges(sources: MetricSources, registers: Registry[]): void {
-  new Gauge({
-    name: 'berth_workers',
-    help: 'CLI processes by state',
-    labelNames: ['state'],
-    registers,
-    collect() {
-      for (const [state, count] of Object.entries(sources.workers())) this.set({ state }, count);
-    },
-  });
-  const gauge = (name: string, help: string, value: () => number | undefined): void => {
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        this.set(value() ?? Number.NaN);
-      },
-    });
-  };
-  gauge('berth_queue_length', 'Prompts that wait for a worker', sources.queued);
-  gauge('berth_memory_limit_bytes', "The container's limit", () => sources.memory().limit);
-  gauge(
-    'berth_memory_working_set_bytes',
-    "The container's working set",
-    () => sources.memory().workingSet,
-  );
-  gauge(
-    'berth_workers_memory_bytes',
-    'Resident memory of all process trees of the workers',
-    () => sources.memory().workers,
-  );
-  gauge('berth_paused', 'Whether prompts are refused until /v1/resume', () =>
-    Number(sources.paused()),
-  );
-  gauge(
-    'berth_spent_today_usd',
-    'US dollars of this day in UTC, at list prices',
-    () => sources.spending().spent,
-  );
-  gauge(
-    'berth_daily_budget_usd',
-    'BERTH_DAILY_BUDGET_USD; NaN without one',
-    () => sources.spending().limit,
-  );
-  gauge(
-    'berth_credentials_expiry_timestamp_seconds',
-    'When the access token ends; the CLI refreshes it by itself',
-    sources.credentialsExpiry,
-  );
 }

@@ -4,29 +4,21 @@ import { version } from '../shared/version.ts';
 import type { SupervisorConfig } from './config.ts';
 import type { CredentialsState } from './credentials/watch.ts';
 import type { Status } from './http/status.ts';
-import type { MemoryReadings } from './memory/guard.ts';
-import type { Pool } from './pool/pool.ts';
-import type { Pause } from './sessions/pause.ts';
-import type { BudgetLimits, SpendingLedger } from './sessions/spending.ts';
+import type { Parts } from './parts.ts';
+import type { Profiles } from './profiles/profiles.ts';
 
-export interface StatusParts {
+export interface StatusParts extends Parts {
   state: Status['state'];
   /** By performance.now(). */
   started: number;
   cliVersion: string;
   config: SupervisorConfig;
-  pool: Pool;
-  memory: MemoryReadings;
-  credentials: CredentialsState;
-  pause: Pause;
-  ledger: SpendingLedger;
-  limitsOf: (name: { token?: string; profile?: string }) => BudgetLimits;
-  tokens: Status['tokens'];
+  profiles: Profiles;
 }
 
 export function describeStatus(parts: StatusParts): Status {
   const { pool, config } = parts;
-  const { container, workers } = parts.memory;
+  const { container, workers } = parts.guard.readings;
   const now = performance.now();
   const seconds = (since: number): number => Math.round((now - since) / 1_000);
   return {
@@ -37,6 +29,8 @@ export function describeStatus(parts: StatusParts): Status {
     workers: pool.workers.map((worker) => ({
       name: worker.name,
       state: worker.state,
+      profile: worker.order.profile,
+      session_id: worker.sessionId ?? null,
       pid: worker.process.pid ?? null,
       memory: workers.get(worker.name) ?? null,
       age_s: seconds(worker.startedAt),
@@ -47,28 +41,40 @@ export function describeStatus(parts: StatusParts): Status {
     })),
     queue: { length: pool.queued, limit: config.queueLimit },
     memory: { limit: container?.limit ?? null, working_set: container?.workingSet ?? null },
-    credentials: describeCredentials(parts.credentials, config),
+    sessions: parts.store.size,
+    profiles: parts.profiles.status,
+    limits: parts.gate.states,
+    disk: {
+      level: parts.disk.level,
+      volumes: parts.disk.readings.map(({ path, total, free, level }) => ({
+        path,
+        size: total,
+        free,
+        level,
+      })),
+    },
+    credentials: describeCredentials(parts.credentials.state, config),
     paused: parts.pause.state ?? null,
-    tokens: parts.tokens,
+    tokens: parts.authentication.uses(),
     spending: describeSpending(parts),
   };
 }
 
-function describeSpending({ ledger, limitsOf }: StatusParts): Status['spending'] {
+function describeSpending({ ledger, budgetsOf }: StatusParts): Status['spending'] {
   const { day, total_usd, tokens, profiles } = ledger.spent;
   return {
     day,
     resets_at: ledger.resetsAt,
-    deployment: { spent_usd: total_usd, limit_usd: limitsOf({}).deployment ?? null },
+    deployment: { spent_usd: total_usd, limit_usd: budgetsOf({}).deployment ?? null },
     tokens: Object.entries(tokens).map(([name, spent_usd]) => ({
       name,
       spent_usd,
-      limit_usd: limitsOf({ token: name }).token ?? null,
+      limit_usd: budgetsOf({ token: name }).token ?? null,
     })),
     profiles: Object.entries(profiles).map(([name, spent_usd]) => ({
       name,
       spent_usd,
-      limit_usd: limitsOf({ profile: name }).profile ?? null,
+      limit_usd: budgetsOf({ profile: name }).profile ?? null,
     })),
   };
 }

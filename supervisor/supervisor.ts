@@ -1,71 +1,45 @@
 /**
- * The composition root: puts the parts together, starts them in order and stops them in the reverse
- * one. Always holds: nothing works on the volume before the lease is held or after it is lost, and
- * when `stop` has returned nothing of this program is left.
+ * The lifecycle: starts the parts in order and stops them in the reverse one.
+ * Always holds: nothing works on the volume before the lease is held or after it is lost, and when
+ * `stop` has returned nothing of this program is left.
  */
 import { mkdir } from 'node:fs/promises';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
 import { BerthError } from '../shared/errors.ts';
 import { unwritable } from '../shared/files.ts';
 import { acquireLease, type Lease } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
 import { openStateDirectory } from '../shared/state-directory.ts';
-import { checkVersion, cliArguments } from './claude/command.ts';
-import { cliEnvironment, marksOf } from './claude/environment.ts';
-import { ClaudeProcess } from './claude/process.ts';
+import { checkVersion } from './claude/command.ts';
+import { cliEnvironment } from './claude/environment.ts';
 import type { SupervisorConfig } from './config.ts';
-import { CredentialsWatch } from './credentials/watch.ts';
-import { Authentication } from './http/authentication.ts';
 import { Idempotency } from './http/idempotency.ts';
 import { closeServer, listen, originOf } from './http/listen.ts';
 import { createProbesServer } from './http/probes.ts';
 import { createApiServer } from './http/server.ts';
 import type { Status } from './http/status.ts';
 import type { Tokens } from './http/tokens.ts';
-import { MemoryGuard } from './memory/guard.ts';
-import { killMarked } from './memory/leftovers.ts';
-import { createMetrics, type Metrics } from './metrics.ts';
-import type { Order } from './pool/order.ts';
-import { Pool } from './pool/pool.ts';
-import { clearContext, prepareWorker } from './pool/prepare.ts';
-import { workerStates } from './pool/worker.ts';
-import { Admission } from './sessions/admission.ts';
-import { Pause } from './sessions/pause.ts';
-import { SessionStore } from './sessions/session-store.ts';
-import { Sessions } from './sessions/sessions.ts';
-import { type BudgetLimits, SpendingLedger } from './sessions/spending.ts';
-import { spentBySessions } from './sessions/spent-by-sessions.ts';
+import { createParts, type Parts } from './parts.ts';
+import type { Profiles } from './profiles/profiles.ts';
+import type { WorkingDirectory } from './sessions/workspaces.ts';
 import { describeStatus } from './status.ts';
+import { attempt } from './stopping.ts';
 
 export interface SupervisorOptions {
   config: SupervisorConfig;
   log: Log;
   /** Who may call. */
   tokens: Tokens;
-  /** Whether a token of that name may pause and resume; all may if absent. */
-  mayAdminister?: (tokenName: string) => boolean;
+  profiles: Profiles;
   /** Told when the supervisor cannot go on by itself: it must be stopped. */
   onFatal: (error: BerthError) => void;
 }
-
-/** Milliseconds for each step of stopping; ending a stubborn CLI takes some seconds. */
-const stepDeadline = 15_000;
 
 export class Supervisor {
   readonly #config: SupervisorConfig;
   readonly #log: Log;
   readonly #options: SupervisorOptions;
-  readonly #pool: Pool;
-  readonly #store: SessionStore;
-  readonly #sessions: Sessions;
-  readonly #pause: Pause;
-  readonly #ledger: SpendingLedger;
-  readonly #admission: Admission;
-  readonly #authentication: Authentication;
-  readonly #guard: MemoryGuard;
-  readonly #credentials: CredentialsWatch;
-  readonly #metrics: Metrics;
+  readonly #parts: Parts;
   readonly #started = performance.now();
   #state: Status['state'] = 'starting';
   #cliVersion = '';
@@ -75,80 +49,10 @@ export class Supervisor {
   #stopping: Promise<void> | undefined;
 
   constructor(options: SupervisorOptions) {
-    const { config, log } = options;
     this.#options = options;
-    this.#config = config;
-    this.#log = log;
-    this.#pool = new Pool({
-      warm: () => [{ order: this.#orderOf(undefined), count: config.warmWorkers }],
-      maxWorkers: config.maxWorkers,
-      queueLimit: config.queueLimit,
-      idleTimeout: config.workerIdleTimeout,
-      prepare: prepareWorker,
-      clear: clearContext,
-      clearAway: (name) => killMarked(marksOf(config.configDirectory, name)),
-      onRecycle: (reason) => this.#metrics.recycled(reason),
-      log,
-    });
-    this.#store = new SessionStore(config.stateDirectory);
-    this.#sessions = new Sessions({
-      pool: this.#pool,
-      orderOf: (sessionId) => this.#orderOf(sessionId),
-      store: this.#store,
-      log,
-      onTurn: (outcome, milliseconds, answer) => {
-        this.#metrics.prompt(outcome, milliseconds / 1_000);
-        if (!answer) return;
-        this.#metrics.answer({
-          costUsd: answer.cost_usd,
-          inputTokens: answer.usage.input_tokens,
-          outputTokens: answer.usage.output_tokens,
-        });
-      },
-      onSpent: (prompt, usd) => this.#admission.spent(prompt, usd),
-    });
-    this.#pause = new Pause(config.stateDirectory, log);
-    this.#ledger = new SpendingLedger({
-      stateDirectory: config.stateDirectory,
-      log,
-      recover: (day) => spentBySessions(config.stateDirectory, this.#store, day),
-    });
-    this.#admission = new Admission({
-      sessions: this.#sessions,
-      pause: this.#pause,
-      ledger: this.#ledger,
-      budgetsOf: () => ({ profile: 'default', limits: this.#limits }),
-      knowsToken: (id) => options.tokens.knows(id),
-    });
-    options.tokens.onRevoked(() => this.#admission.review());
-    this.#authentication = new Authentication({
-      tokens: options.tokens,
-      log,
-      onFailure: (reason) => this.#metrics.authFailure(reason),
-    });
-    this.#guard = new MemoryGuard({
-      containerSoft: config.memorySoft,
-      workerSoft: config.workerMemorySoft,
-      workers: () => this.#guardedWorkers(),
-      recycle: (name) => this.#recycleForMemory(name),
-      log,
-    });
-    this.#credentials = new CredentialsWatch({
-      configDirectory: config.configDirectory,
-      stateDirectory: config.stateDirectory,
-      log,
-    });
-    this.#metrics = createMetrics({
-      workers: () => this.#workersByState(),
-      queued: () => this.#pool.queued,
-      memory: () => this.#memory(),
-      spending: () => ({
-        spent: this.#ledger.spent.total_usd,
-        limit: this.#limits.deployment,
-      }),
-      paused: () => this.#pause.state !== undefined,
-      credentialsExpiry: () => this.#credentialsExpiry(),
-    });
+    this.#config = options.config;
+    this.#log = options.log;
+    this.#parts = createParts({ ...options, cliVersion: () => this.#cliVersion });
   }
 
   /**
@@ -158,12 +62,13 @@ export class Supervisor {
    */
   async start(signal: AbortSignal): Promise<void> {
     const config = this.#config;
+    const { metrics, credentials, pause, ledger, disk, pool, guard, retention } = this.#parts;
     this.#probes = createProbesServer({
       ready: () => this.#state === 'serving',
-      registry: this.#metrics.registry,
+      registry: metrics.registry,
     });
     await listen(this.#probes, config.metricsListen, 'BERTH_METRICS_LISTEN');
-    this.#cliVersion = await checkVersion(this.#claudePath, this.#environmentOf('version'), signal);
+    this.#cliVersion = await this.#checkCli(signal);
     await makeWritable(config.workspaceDirectory, 'BERTH_WORKSPACE_DIR');
     await openStateDirectory(config.stateDirectory, this.#log);
     this.#lease = await acquireLease({
@@ -175,27 +80,27 @@ export class Supervisor {
     this.#lease.lost.addEventListener('abort', () => {
       this.#options.onFatal(this.#lease?.lost.reason as BerthError);
     });
-    await this.#credentials.start();
-    await this.#pause.load();
-    await this.#ledger.load();
+    await credentials.start();
+    await this.#loadSessions(signal);
+    await pause.load();
+    await ledger.load();
+    await disk.start();
     signal.throwIfAborted();
-    this.#pool.start();
-    await this.#guard.start();
+    pool.start();
+    await guard.start();
     this.#api = await createApiServer({
-      sessions: this.#admission,
-      admission: this.#admission,
-      pause: this.#pause,
-      mayAdminister: this.#options.mayAdminister ?? (() => true),
-      authentication: this.#authentication,
+      ...this.#parts,
+      sessions: this.#parts.admission,
+      mayAdminister: (token) => this.#options.profiles.mayAdminister(token),
       idempotency: new Idempotency({ window: config.idempotencyWindow }),
       maxPromptBytes: config.maxPromptBytes,
-      promptTimeout: config.promptTimeout,
       status: () => this.#status(),
       log: this.#log,
     });
     signal.throwIfAborted();
     const address = await listen(this.#api, config.httpListen, 'BERTH_HTTP_LISTEN');
     this.#state = 'serving';
+    retention.start();
     this.#log.info('listening', `taking prompts at ${address}`, {
       address,
       metrics_address: originOf(this.#probes),
@@ -222,121 +127,71 @@ export class Supervisor {
       'draining',
       'cannot finish the prompt: the server is stopping; try again in a moment',
     );
+    const { sessions, pool, disk, retention, guard, credentials, store, ledger } = this.#parts;
     this.#state = 'draining';
-    this.#log.info('draining', `finishing ${this.#sessions.running} prompts`, {
-      prompts: this.#sessions.running,
+    this.#log.info('draining', `finishing ${sessions.running} prompts`, {
+      prompts: sessions.running,
     });
-    this.#pool.drain(reason);
-    await this.#sessions.idle(this.#config.drain, now);
-    this.#sessions.interruptAll(reason);
+    pool.drain(reason);
+    await sessions.idle(this.#config.drain, now);
+    sessions.interruptAll(reason);
     // Every stream has had its last event before the server closes.
-    await this.#sessions.idle(10_000);
-    await this.#attempt(async () => this.#api && closeServer(this.#api));
-    await this.#attempt(() => this.#guard.stop());
-    await this.#attempt(() => this.#pool.stop());
-    await this.#attempt(() => this.#credentials.stop());
-    this.#authentication.close();
-    await this.#attempt(() => this.#store.flush());
-    await this.#attempt(() => this.#ledger.flush());
-    await this.#attempt(async () => this.#lease?.release());
-    await this.#attempt(async () => this.#probes?.close());
+    await sessions.idle(10_000);
+    const steps: (() => unknown)[] = [
+      () => this.#api && closeServer(this.#api),
+      () => disk.stop(),
+      () => retention.stop(),
+      () => guard.stop(),
+      () => pool.stop(),
+      () => credentials.stop(),
+      () => this.#parts.authentication.close(),
+      () => store.stop(),
+      () => ledger.flush(),
+      () => this.#lease?.release(),
+      () => this.#probes?.close(),
+    ];
+    for (const step of steps) await attempt(step, this.#log);
   }
 
-  /** One step of stopping: neither its failure nor its slowness keeps the next from its turn. */
-  async #attempt(step: () => Promise<unknown>): Promise<void> {
-    const over = new AbortController();
-    const late = delay(stepDeadline, undefined, { signal: over.signal }).then(
-      () => {
-        throw new Error(`it takes longer than ${stepDeadline / 1_000} s`);
-      },
-      () => undefined,
-    );
-    try {
-      await Promise.race([step(), late]);
-    } catch (error) {
-      this.#log.error('failed', 'cannot finish a step of stopping', { error });
-    } finally {
-      over.abort();
-    }
+  async #checkCli(signal: AbortSignal): Promise<string> {
+    const { claudePath = 'claude', inherited, configDirectory } = this.#config;
+    return checkVersion(claudePath, cliEnvironment(inherited, configDirectory, 'version'), signal);
   }
 
-  /** Those of tokens and profiles come with the profiles file. */
-  get #limits(): BudgetLimits {
-    return { deployment: this.#config.dailyBudget };
-  }
-
-  get #claudePath(): string {
-    return this.#config.claudePath ?? 'claude';
-  }
-
-  #environmentOf(worker: string): Record<string, string> {
-    return cliEnvironment(this.#config.inherited, this.#config.configDirectory, worker);
-  }
-
-  #orderOf(sessionId: string | undefined): Order {
-    return {
-      profile: 'default',
-      key: 'default',
-      sessionId,
-      resumes: sessionId !== undefined,
-      reuse: false,
-      once: false,
-      launch: (name) => this.#launch(name, sessionId),
-    };
-  }
-
-  #launch(name: string, sessionId: string | undefined): ClaudeProcess {
-    return new ClaudeProcess({
-      path: this.#claudePath,
-      arguments: cliArguments({ resume: sessionId }),
-      environment: this.#environmentOf(name),
-      workingDirectory: this.#config.workspaceDirectory,
-      onStray: (what) =>
-        this.#log.warn('worker_stray_output', `${name} wrote ${what}`, { worker: name }),
+  async #loadSessions(signal: AbortSignal): Promise<void> {
+    const { store } = this.#parts;
+    const unreadable = await store.open(signal);
+    const known: WorkingDirectory[] = [];
+    for await (const { working_directory } of store.all()) known.push(working_directory);
+    // What cannot be read may name a directory: then none counts as nobody's.
+    const orphans = unreadable > 0 ? 0 : await this.#sweep(known);
+    const level = unreadable > 0 ? 'warn' : 'info';
+    this.#log[level]('sessions_loaded', `found ${store.size} sessions`, {
+      sessions: store.size,
+      unreadable,
+      directories_removed: orphans,
     });
   }
 
-  #guardedWorkers() {
-    return this.#pool.workers.flatMap(({ name, state, process: { pid } }) =>
-      pid === undefined || state === 'recycling'
-        ? []
-        : [{ name, pid, idle: state === 'idle', served: state === 'idle' || state === 'busy' }],
-    );
-  }
-
-  #recycleForMemory(name: string): void {
-    const worker = this.#pool.workers.find((candidate) => candidate.name === name);
-    if (worker) void this.#pool.recycle(worker, 'memory');
-  }
-
-  #workersByState(): Record<string, number> {
-    return Object.fromEntries(workerStates.map((state) => [state, this.#pool.count(state)]));
-  }
-
-  #memory() {
-    const { container, workers } = this.#guard.readings;
-    const total = [...workers.values()].reduce((sum, bytes) => sum + bytes, 0);
-    return { limit: container?.limit, workingSet: container?.workingSet, workers: total };
-  }
-
-  #credentialsExpiry(): number | undefined {
-    const { state } = this.#credentials;
-    return state.kind === 'valid' ? state.credentials.expiresAt / 1_000 : undefined;
+  async #sweep(known: readonly WorkingDirectory[]): Promise<number> {
+    try {
+      return await this.#parts.workspaces.sweep(known);
+    } catch (error) {
+      this.#log.warn('retention_failed', "cannot remove a directory that is no session's", {
+        error,
+      });
+      return 0;
+    }
   }
 
   #status(): Status {
     return describeStatus({
+      ...this.#parts,
       state: this.#state,
       started: this.#started,
       cliVersion: this.#cliVersion,
       config: this.#config,
-      pool: this.#pool,
-      memory: this.#guard.readings,
-      credentials: this.#credentials.state,
-      pause: this.#pause,
-      ledger: this.#ledger,
-      limitsOf: () => this.#limits,
-      tokens: this.#authentication.uses(),
+      profiles: this.#options.profiles,
     });
   }
 }

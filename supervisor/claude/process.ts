@@ -150,9 +150,14 @@ export class ClaudeProcess {
   /**
    * Runs one prompt to its result. `onMessage` sees everything before the result, as it arrives;
    * nothing of a turn that the CLI runs unprompted.
+   * @param promptId a UUID that was not used before; the CLI writes it into the transcript
    * @throws BerthError `worker_lost` if the process ends in the middle of it, `cli_unavailable` before
    */
-  run(prompt: string, onMessage: (message: CliMessage) => void = () => {}): Promise<TurnResult> {
+  run(
+    prompt: string,
+    onMessage: (message: CliMessage) => void = () => {},
+    promptId: string = randomUUID(),
+  ): Promise<TurnResult> {
     if (this.#end) return Promise.reject(this.#endedError());
     if (this.#turn) {
       return Promise.reject(
@@ -162,7 +167,6 @@ export class ClaudeProcess {
     const { promise, resolve, reject } = Promise.withResolvers<TurnResult>();
     const settled = (): undefined => undefined;
     const over = promise.then(settled, settled);
-    const promptId = randomUUID();
     this.#turn = { promptId, begun: false, onMessage, resolve, reject, over };
     this.#child.stdin?.write(userLine(prompt, promptId));
     return promise;

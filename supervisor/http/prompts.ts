@@ -1,76 +1,25 @@
 /** `POST /v1/prompts`: one prompt, answered as JSON or as a stream of events. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
-import { z } from 'zod';
-import { BerthError } from '../../shared/errors.ts';
-import { formatDuration, parseDuration } from '../../shared/units.ts';
 import type { RunsPrompts } from '../sessions/admission.ts';
-import type { Prompt } from '../sessions/sessions.ts';
+import type { Intake, Prompt, PromptRequest } from '../sessions/prompt.ts';
 import { validTraceparent } from '../sessions/traceparent.ts';
+import { readHeartbeat, withHeartbeat } from './heartbeat.ts';
 import { type Idempotency, readKey } from './idempotency.ts';
 import { promptProblems } from './openapi.ts';
 import { fromThrown, problemSchema, toProblem } from './problems.ts';
+import { answerSchema, type PromptBody, promptSchema } from './prompt-schema.ts';
 import { EventStream } from './sse.ts';
 
-const promptSchema = z
-  .strictObject({
-    prompt: z
-      .string({ error: 'expected a text' })
-      .refine((text) => text.trim() !== '', { error: 'it is empty' })
-      .describe('What to do or answer'),
-    session_id: z
-      .uuid({ error: 'expected the session_id of an earlier answer' })
-      .optional()
-      .describe('Continue this session; absent begins one'),
-    timeout: z
-      .string()
-      .optional()
-      .describe('The longest it may take, such as "90s"; at most BERTH_PROMPT_TIMEOUT'),
-    metadata: z
-      .record(z.string(), z.string())
-      .optional()
-      .describe('For the caller: returned with the answer'),
-  })
-  .describe('A prompt');
-
-const count = z.number().int();
-
-const answerSchema = z
-  .object({
-    id: z.string(),
-    session_id: z.string().describe('Send it with the next prompt to go on'),
-    result: z.string(),
-    is_error: z.boolean().describe('The turn ended at a limit of its own, not with an answer'),
-    stop_reason: z.string().nullable(),
-    usage: z.object({
-      input_tokens: count,
-      output_tokens: count,
-      cache_creation_input_tokens: count,
-      cache_read_input_tokens: count,
-    }),
-    cost_usd: z.number().describe('Of this turn, at list prices'),
-    num_turns: count,
-    duration_ms: count.describe('From acceptance to the answer'),
-    queued_ms: count,
-    ttft_ms: z.number().nullable().describe('Time to the first token'),
-    permission_denials: z.array(z.object({ tool_name: z.string(), tool_use_id: z.string() })),
-    warnings: z.array(z.string()),
-    recycled: count.describe('How often the turn was carried on in a new process'),
-    metadata: z.record(z.string(), z.string()).optional(),
-  })
-  .describe('An answer');
-
 export interface PromptRoutesOptions {
+  intake: Intake;
   sessions: RunsPrompts;
   idempotency: Idempotency;
   /** Bytes that the body of a prompt may have. */
   maxPromptBytes: number;
-  /** Milliseconds that a prompt may take at most, and takes at most if it does not say. */
-  promptTimeout: number;
 }
 
 export function promptRoutes(server: FastifyInstance, options: PromptRoutesOptions): void {
-  const { promptTimeout } = options;
   server.withTypeProvider<ZodTypeProvider>().route({
     method: 'POST',
     url: '/v1/prompts',
@@ -84,25 +33,42 @@ export function promptRoutes(server: FastifyInstance, options: PromptRoutesOptio
       response: { 200: answerSchema, default: problemSchema },
     },
     handler: async (request, reply) => {
-      const { prompt: text, session_id, timeout, metadata } = request.body;
-      const prompt: Prompt = {
-        text,
-        sessionId: session_id,
-        timeout: readTimeout(timeout, promptTimeout),
-        token: request.token,
-        tokenId: request.tokenId,
-        traceparent: validTraceparent(request.headers.traceparent),
-      };
-      const runs = onceOnly(request, reply, options);
+      const { metadata } = request.body;
       const gone = callerGone(reply);
+      const heartbeat = readHeartbeat(request.body.heartbeat);
+      const prompt = await options.intake.resolve(requestOf(request, request.body));
+      const runs = onceOnly(request, reply, options);
       if (wantsEvents(request)) {
         await stream(runs, prompt, metadata, gone, reply);
         return reply;
       }
-      const answer = await runs.run(prompt, gone, () => {});
-      return metadata ? { ...answer, metadata } : answer;
+      const answer = runs
+        .run(prompt, gone, () => {})
+        .then((body) => (metadata ? { ...body, metadata } : body));
+      return heartbeat === undefined ? answer : withHeartbeat(reply, heartbeat, answer);
     },
   });
+}
+
+function requestOf({ token, tokenId, headers }: FastifyRequest, body: PromptBody): PromptRequest {
+  const { prompt: text, session_id, fork, profile, on_limit, on_recycle } = body;
+  const { model, append_system_prompt, allowed_tools, max_turns, max_budget_usd } = body;
+  const { output_schema, timeout } = body;
+  return {
+    text,
+    sessionId: session_id,
+    fork: fork ?? false,
+    profile,
+    fields: {
+      ...{ model, append_system_prompt, allowed_tools, max_turns, max_budget_usd },
+      ...{ output_schema, timeout },
+    },
+    onLimit: on_limit ?? 'fail',
+    onRecycle: on_recycle ?? 'continue',
+    token,
+    tokenId,
+    traceparent: validTraceparent(headers.traceparent),
+  };
 }
 
 /**
@@ -154,17 +120,6 @@ function onceOnly(
 
 function wantsEvents(request: FastifyRequest): boolean {
   return request.headers.accept?.includes('text/event-stream') ?? false;
-}
-
-function readTimeout(timeout: string | undefined, longest: number): number {
-  if (timeout === undefined) return longest;
-  const milliseconds = parseDuration(timeout);
-  if (milliseconds !== undefined && milliseconds > 0 && milliseconds <= longest)
-    return milliseconds;
-  throw new BerthError(
-    'invalid_request',
-    `cannot use the timeout ${JSON.stringify(timeout)}: expected a duration such as "90s", at most ${formatDuration(longest)}; change it or raise BERTH_PROMPT_TIMEOUT`,
-  );
 }
 
 /** Aborts when the client closes the connection before it has its answer. */

@@ -15,6 +15,7 @@ import {
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { version } from '../../shared/version.ts';
+import type { SessionCatalog } from '../sessions/catalog.ts';
 import { type AdminOptions, adminRoutes } from './admin.ts';
 import type { Authentication } from './authentication.ts';
 import { docsPage, docsStyle } from './docs-page.ts';
@@ -23,6 +24,7 @@ import { apiInfo, describeApi } from './openapi.ts';
 import { fromThrown, sendProblem, toProblem } from './problems.ts';
 import { type PromptRoutesOptions, promptRoutes } from './prompts.ts';
 import { pagePolicy, setSecurityHeaders } from './security-headers.ts';
+import { sessionRoutes } from './sessions.ts';
 import { type StatusSource, statusRoutes } from './status.ts';
 
 declare module 'fastify' {
@@ -37,6 +39,7 @@ declare module 'fastify' {
 export interface ApiServerOptions extends PromptRoutesOptions, AdminOptions {
   authentication: Authentication;
   status: StatusSource;
+  catalog: SessionCatalog;
   log: Log;
   limits?: HttpLimits;
 }
@@ -110,6 +113,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
   });
   promptRoutes(server, options);
   adminRoutes(server, options);
+  sessionRoutes(server, options.catalog);
   statusRoutes(server, options.status);
   describedRoutes(server, routes);
   return server;

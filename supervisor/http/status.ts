@@ -12,6 +12,9 @@ const budget = z.object({
   limit_usd: dollars.nullable().describe('null: no limit'),
 });
 const namedBudget = budget.extend({ name: z.string() });
+const level = z
+  .enum(['ok', 'low', 'full'])
+  .describe('Where it is full no session begins; those that exist go on');
 
 export const statusSchema = z
   .object({
@@ -25,6 +28,8 @@ export const statusSchema = z
       z.object({
         name: z.string(),
         state: z.enum(['starting', 'warm', 'busy', 'idle', 'clearing', 'recycling']),
+        profile: z.string(),
+        session_id: z.string().nullable(),
         pid: z.number().nullable(),
         memory: bytes,
         age_s: z.number(),
@@ -35,6 +40,30 @@ export const statusSchema = z
       .describe('Why no worker of these profiles can be started'),
     queue: z.object({ length: z.number(), limit: z.number() }),
     memory: z.object({ limit: bytes, working_set: bytes }),
+    sessions: z.number().describe('How many there are'),
+    profiles: z.object({
+      names: z.array(z.string()),
+      revision: z.string().nullable().describe('Of the file in effect; null without a file'),
+      loaded_at: z.string(),
+      problem: z.string().nullable().describe('Why the file as it is now is not in effect'),
+    }),
+    limits: z
+      .array(
+        z.object({
+          login: z.string(),
+          closed: z.boolean().describe('No prompt of it is sent until then'),
+          reason: z.enum(['usage_limit', 'rate_limited']).nullable(),
+          resets_at: z.string().nullable(),
+          guessed: z.boolean().describe('Nobody told that time'),
+          utilization: z.record(z.string(), z.number()).describe('0 to 1, by window'),
+          warnings: z.array(z.string()),
+        }),
+      )
+      .describe("What the model API says of each login's limits"),
+    disk: z.object({
+      level,
+      volumes: z.array(z.object({ path: z.string(), size: z.number(), free: z.number(), level })),
+    }),
     credentials: z.object({
       source: z.enum(['environment', 'file', 'none']),
       state: z.enum(['valid', 'blank', 'torn', 'missing']),

@@ -21,6 +21,9 @@ const running = {
     .object({ id: z.string(), name: z.string(), input: z.unknown() })
     .describe('A tool is used'),
   tool_result: z.object({ id: z.string(), is_error: z.boolean() }).describe('A tool has ended'),
+  recycled: z
+    .object({ reason: z.string(), session_id: z.string().nullable() })
+    .describe('The process was lost or ended; the turn goes on in another one'),
   retry: z
     .object({
       attempt: count,

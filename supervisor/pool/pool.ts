@@ -125,6 +125,14 @@ export class Pool {
     this.#reconcile();
   }
 
+  /** Gives a worker back whose turn has not begun. */
+  giveBack(worker: Worker): void {
+    if (worker.state !== 'busy' || !worker.process.alive) return;
+    worker.become(worker.sessionId === undefined ? 'warm' : 'idle');
+    worker.turns -= 1;
+    this.#reconcile();
+  }
+
   /**
    * Ends a worker and forgets it once it is gone; its session can be resumed. A busy one is only
    * marked, unless `now`.
@@ -136,6 +144,7 @@ export class Pool {
       return;
     }
     worker.become('recycling');
+    worker.recycledFor = reason;
     this.#options.log.info('worker_recycled', `recycling ${worker.name}: ${reason}`, {
       worker: worker.name,
       reason,
@@ -152,6 +161,21 @@ export class Pool {
   renew(): void {
     this.#launches.forgive();
     this.#reconcile();
+  }
+
+  /** What the worker of a session does, or `busy` if a prompt waits for it; undefined without one. */
+  stateOf(sessionId: string): WorkerState | undefined {
+    const waits = this.#line.waiting.some(({ order }) => order.sessionId === sessionId);
+    return waits ? 'busy' : this.ownerOf(sessionId)?.state;
+  }
+
+  /** Answers those who wait for a session with `reason` and ends its worker, unless that is busy. */
+  async endSession(sessionId: string, reason: BerthError): Promise<void> {
+    this.#line.rejectSession(sessionId, reason);
+    const worker = this.ownerOf(sessionId);
+    if (!worker || worker.state === 'busy') return;
+    await this.recycle(worker, 'removed');
+    await worker.gone;
   }
 
   /** Takes nothing new: who waits is answered with `reason`; running turns go on. */

@@ -14,7 +14,7 @@ export const transitions = {
   /** It serves no session, and nobody. */
   warm: ['busy', 'recycling'],
   /** A turn runs. */
-  busy: ['idle', 'recycling'],
+  busy: ['idle', 'warm', 'recycling'],
   /** It keeps its session and waits for its next prompt. */
   idle: ['busy', 'clearing', 'recycling'],
   /** It forgets its session, to serve another. */
@@ -35,6 +35,8 @@ export type RecycleReason =
   | 'renewed'
   | 'unresponsive'
   | 'crashed'
+  /** Its session was removed. */
+  | 'removed'
   | 'stopping';
 
 export class Worker {
@@ -51,6 +53,8 @@ export class Worker {
   turns = 0;
   /** Set while it is busy if it is to be recycled when its turn is over. */
   recycleAfterTurn: RecycleReason | undefined;
+  /** Why it was ended by the pool; undefined if it was not, or ended by itself. */
+  recycledFor: RecycleReason | undefined;
   /** Resolves when its process and all that it started have ended. */
   gone: Promise<void> = Promise.resolve();
 

@@ -3,7 +3,7 @@
  * Always holds: processes with the same key are interchangeable, and a secret is in no flag.
  */
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import { BerthError, messageOf } from '../../shared/errors.ts';
 import type { CliOptions } from '../claude/command.ts';
 import type { Overrides } from './overrides.ts';
@@ -71,24 +71,16 @@ function sortKeys(_: string, value: unknown): unknown {
  * The variables of the profile, those in files read now. A newline at the end is not part of it.
  * @throws BerthError `cli_unavailable` that names the variable
  */
-export async function readEnvironment(
-  { name: profile, environment }: Profile,
-  signal?: AbortSignal,
-): Promise<Record<string, string>> {
+export function readEnvironment({ name: profile, environment }: Profile): Record<string, string> {
   const read: Record<string, string> = {};
   for (const [name, value] of Object.entries(environment)) {
-    read[name] =
-      typeof value === 'string' ? value : await readSecret(value.file, name, profile, signal);
+    read[name] = typeof value === 'string' ? value : readSecret(value.file, name, profile);
   }
   return read;
 }
 
-async function readSecret(
-  file: string,
-  name: string,
-  profile: string,
-  signal: AbortSignal | undefined,
-): Promise<string> {
+/** At once, for so is a process started; a mounted Secret lies in memory. */
+function readSecret(file: string, name: string, profile: string): string {
   const failed = (cause: string, error?: unknown): BerthError =>
     new BerthError(
       'cli_unavailable',
@@ -97,9 +89,8 @@ async function readSecret(
     );
   let text: string;
   try {
-    text = await readFile(file, { encoding: 'utf8', ...(signal ? { signal } : {}) });
+    text = readFileSync(file, 'utf8');
   } catch (error) {
-    signal?.throwIfAborted();
     throw failed(`cannot be read (${messageOf(error)})`, error);
   }
   const value = text.replace(/\r?\n$/, '');

@@ -6,7 +6,7 @@
 import { BerthError } from '../../shared/errors.ts';
 import type { Answer } from './answer.ts';
 import type { Pause } from './pause.ts';
-import type { Prompt } from './sessions.ts';
+import type { Prompt } from './prompt.ts';
 import type { BudgetLimits, SpendingLedger } from './spending.ts';
 import type { TurnEvent } from './turn.ts';
 
@@ -57,11 +57,6 @@ export class Admission implements RunsPrompts {
     } finally {
       this.#taken.delete(ending);
     }
-  }
-
-  /** Counts what a turn has cost, whatever its outcome. */
-  spent(prompt: Prompt, usd: number): void {
-    this.#options.ledger.add(prompt.token, this.#options.budgetsOf(prompt).profile, usd);
   }
 
   /** Interrupts what may not run any more: call it when the server was paused or tokens revoked. */

@@ -1,12 +1,19 @@
 /** What a caller gets for a prompt, made from the CLI's result. */
 import type { TurnResult } from '../claude/protocol.ts';
+import type { Profile } from '../profiles/profile.ts';
+import { warningsOfLimit } from './limit-account.ts';
 import { warningsOf } from './outcome.ts';
+import type { LossReason, Progress } from './prompt-run.ts';
+import type { TurnEnd } from './turn.ts';
 
 export interface Answer {
   id: string;
   session_id: string;
+  profile: string;
   result: string;
-  /** True if the turn ended at a limit of its own (turns, budget) instead of with an answer. */
+  /** What matches `output_schema`; absent without one. */
+  structured_output?: unknown;
+  /** False: what is no answer is an error with a code. */
   is_error: boolean;
   stop_reason: string | null;
   usage: TurnResult['usage'];
@@ -18,31 +25,41 @@ export interface Answer {
   ttft_ms: number | null;
   permission_denials: TurnResult['permissionDenials'];
   warnings: string[];
-  /** How often the turn was carried on in a new process. */
+  /** How often the turn was carried on in a new process, and why. */
   recycled: number;
+  recycle_reason: LossReason | null;
 }
 
 export function toAnswer(
   id: string,
-  result: TurnResult,
-  durationMs: number,
-  queuedMs: number,
+  { result, limit }: TurnEnd,
+  progress: Progress,
+  profile: Profile,
   warnings: readonly string[],
 ): Answer {
   return {
     id,
     session_id: result.sessionId,
+    profile: profile.name,
     result: result.result,
+    ...(result.structuredOutput === undefined
+      ? {}
+      : { structured_output: result.structuredOutput }),
     is_error: result.isError,
     stop_reason: result.stopReason,
     usage: result.usage,
     cost_usd: result.costUsd,
     num_turns: result.numTurns,
-    duration_ms: Math.round(durationMs),
-    queued_ms: Math.round(queuedMs),
+    duration_ms: Math.round(performance.now() - progress.accepted),
+    queued_ms: Math.round(progress.queuedMs),
     ttft_ms: result.ttftMs ?? null,
     permission_denials: result.permissionDenials,
-    warnings: [...warningsOf(result.permissionDenials), ...warnings],
-    recycled: 0,
+    warnings: [
+      ...warningsOf(result.permissionDenials),
+      ...(limit ? warningsOfLimit(limit, Date.now()) : []),
+      ...warnings,
+    ],
+    recycled: progress.recycled,
+    recycle_reason: progress.recycleReason,
   };
 }

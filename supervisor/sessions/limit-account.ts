@@ -75,6 +75,11 @@ export class Account {
     return until > now ? until : now + trialPause;
   }
 
+  /** A prompt that was let in was not sent. */
+  withdraw(probing: boolean): void {
+    if (probing) this.#probing = false;
+  }
+
   /** How a prompt ended that was let in at `begun`. */
   leave(begun: number, probing: boolean, error: BerthError | undefined, now: number): void {
     if (probing) this.#probing = false;

@@ -13,6 +13,10 @@ import { Account, type AccountState, type LimitReason } from './limit-account.ts
 export interface Pass {
   /** @param error undefined if the prompt was answered */
   done(error: BerthError | undefined): void;
+  /** Gives it back unused. */
+  withdraw(): void;
+  /** False once the gate has closed behind it. */
+  stillGood(): boolean;
 }
 
 export interface PassOptions {
@@ -108,6 +112,12 @@ export class LimitGate {
         account.leave(begun, probing, error, this.#now());
         this.#announce(account, this.#now());
       },
+      withdraw: () => {
+        if (over) return;
+        over = true;
+        account.withdraw(probing);
+      },
+      stillGood: () => probing || !account.stateAt(this.#now()).closed,
     };
   }
 

@@ -3,21 +3,34 @@
  * its figures are brought up to date behind the answer.
  */
 import type { Log } from '../../shared/log.ts';
-import type { SessionRecord, SessionStore } from './session-store.ts';
+import { addUsage, noUsage, recordVersion, type SessionRecord } from './session-record.ts';
+import type { SessionStore } from './session-store.ts';
 import type { TurnEnd } from './turn.ts';
+
+/** Of what a session is that begins with this turn. */
+export interface Origin {
+  token: string;
+  profile: string;
+  /** The directory of the worker; asked when the session has its id. */
+  workingDirectory: () => SessionRecord['working_directory'];
+  forkedFrom: string | null;
+  flags: SessionRecord['flags'];
+  cliVersion: string | null;
+}
 
 export class RecordKeeper {
   readonly warnings: string[] = [];
   readonly #store: SessionStore;
   readonly #log: Log;
-  readonly #token: string;
+  readonly #origin: Origin;
   #record: SessionRecord | undefined;
   #begun: Promise<void> | undefined;
 
-  constructor(store: SessionStore, log: Log, token: string, record: SessionRecord | undefined) {
+  /** @param record of the session that the turn continues; a fork continues none */
+  constructor(store: SessionStore, log: Log, origin: Origin, record: SessionRecord | undefined) {
     this.#store = store;
     this.#log = log;
-    this.#token = token;
+    this.#origin = origin;
     this.#record = record;
   }
 
@@ -25,14 +38,21 @@ export class RecordKeeper {
   begin(id: string): void {
     if (this.#record?.id === id) return;
     const now = new Date().toISOString();
+    const { token, profile, workingDirectory, forkedFrom, flags, cliVersion } = this.#origin;
     this.#record = {
-      version: 1,
+      version: recordVersion,
       id,
-      token: this.#token,
+      token,
+      profile,
       created_at: now,
       last_used_at: now,
       turns: 0,
       cost_usd: 0,
+      usage: noUsage,
+      working_directory: workingDirectory(),
+      forked_from: forkedFrom,
+      flags,
+      cli_version: cliVersion,
     };
     this.#begun = this.#write(this.#record);
   }
@@ -41,13 +61,16 @@ export class RecordKeeper {
     this.begin(result.sessionId);
     await this.#begun;
     // Another turn of the session may have ended since this one was accepted.
-    const record = (await this.#store.read(result.sessionId)) ?? this.#record;
+    const record = this.#store.peek(result.sessionId) ?? this.#record;
     if (!record) return;
-    void this.#write({
+    this.#store.note({
       ...record,
       last_used_at: new Date().toISOString(),
       turns: record.turns + 1,
       cost_usd: record.cost_usd + result.costUsd,
+      usage: addUsage(record.usage, result.usage),
+      working_directory: this.#origin.workingDirectory(),
+      cli_version: this.#origin.cliVersion ?? record.cli_version,
     });
   }
 

@@ -1,98 +1,270 @@
 /**
- * Who owns which session: one small file each in berth's state, so that a session outlives the
- * process that served it. The conversation itself is the CLI's own transcript.
- * Always holds: the files are untrusted (the CLI can write them), so they are parsed and bounded,
- * and an id that is no UUID never becomes a path; ids that differ in case alone are the same; what is
- * no real directory is never read from or written to; a read sees the newest write, durable or not yet.
+ * Who owns which session, and what it has used: an index in memory, brought to the volume behind it, so
+ * that a session outlives the process that served it. The conversation itself is the CLI's transcript.
+ * Always holds: ids that differ in case alone are the same; a read sees the newest figures, durable or
+ * not yet; a session has one write under way at most, and what changes meanwhile is one more write;
+ * what was removed does not come back by a late write.
  */
-import { join } from 'node:path';
-import { z } from 'zod';
 import { BerthError } from '../../shared/errors.ts';
-import { obstructedParent, readFileBounded, writeFileAtomic } from '../../shared/files.ts';
-import { sessionsDirectory } from '../../shared/state-directory.ts';
+import type { Log } from '../../shared/log.ts';
+import { keyOf, SessionFiles } from './session-files.ts';
+import type { SessionRecord } from './session-record.ts';
 
-const record = z.object({
-  version: z.literal(1),
-  id: z.uuid(),
-  /** The name of the token that began the session: nobody else may continue it. */
-  token: z.string(),
-  created_at: z.string(),
-  last_used_at: z.string(),
-  turns: z.number(),
-  cost_usd: z.number(),
-});
+export interface StoreOptions {
+  /** berth's state on the volume. */
+  stateDirectory: string;
+  /** Where sessions of records without a directory ran. */
+  sharedDirectory: string;
+  log: Log;
+  /** Milliseconds between a change of figures and its write. */
+  writeDelay?: number;
+  /** Records in memory at most: those that were used last. Others are read when asked for. */
+  most?: number;
+}
 
-export type SessionRecord = z.infer<typeof record>;
-
-const limit = 16 * 1024;
+/** Some 20 MB. */
+const mostInMemory = 20_000;
+const mostRemoved = 1_000;
 
 export class SessionStore {
-  readonly #stateDirectory: string;
-  /** Writes under way, the newest for each session. */
-  readonly #writes = new Map<string, { record: SessionRecord; done: Promise<void> }>();
+  readonly #files: SessionFiles;
+  readonly #log: Log;
+  readonly #writeDelay: number;
+  readonly #most: number;
+  /** By key; those used last are at the end. */
+  readonly #index = new Map<string, SessionRecord>();
+  /** Those whose newest figures are not on the volume. */
+  readonly #changed = new Set<string>();
+  /** Those that this program has not written yet: somebody else's file may be there. */
+  readonly #unwritten = new Set<string>();
+  /** Writes under way. */
+  readonly #writes = new Map<string, Promise<void>>();
+  /** The last that were removed, or are being removed. */
+  readonly #removed = new Set<string>();
+  #timer: NodeJS.Timeout | undefined;
+  #draining: Promise<void> | undefined;
+  #failing = false;
+  #stopped = false;
 
-  /** @param stateDirectory berth's state on the volume */
-  constructor(stateDirectory: string) {
-    this.#stateDirectory = stateDirectory;
+  constructor(options: StoreOptions) {
+    this.#files = new SessionFiles(options.stateDirectory, options.sharedDirectory);
+    this.#log = options.log;
+    this.#writeDelay = options.writeDelay ?? 1_000;
+    this.#most = options.most ?? mostInMemory;
+  }
+
+  /**
+   * Reads what is on the volume into memory.
+   * @returns how many files could not be read as records; they stay
+   */
+  async open(signal?: AbortSignal): Promise<number> {
+    const records: SessionRecord[] = [];
+    let unreadable = 0;
+    const keys = await this.#files.keys();
+    const readNext = async (): Promise<void> => {
+      for (let key = keys.pop(); key !== undefined; key = keys.pop()) {
+        signal?.throwIfAborted();
+        const record = await this.#files.read(key);
+        if (record) records.push(record);
+        else unreadable += 1;
+      }
+    };
+    await Promise.all(Array.from({ length: 8 }, readNext));
+    records.sort((one, other) => compareUse(other, one));
+    for (const record of records.slice(-this.#most)) this.#put(record.id.toLowerCase(), record);
+    return unreadable;
+  }
+
+  /** How many are in memory. */
+  get size(): number {
+    return this.#index.size;
+  }
+
+  /** Those in memory, in no order that counts. */
+  get records(): Iterable<SessionRecord> {
+    return this.#index.values();
+  }
+
+  /** Every session, those that are not in memory too. */
+  async *all(): AsyncGenerator<SessionRecord> {
+    for (const key of await this.#files.keys()) {
+      if (this.#removed.has(key)) continue;
+      const record = this.#index.get(key) ?? (await this.#files.read(key));
+      if (record) yield record;
+    }
+  }
+
+  /** Of those in memory; undefined too for one that is being removed. */
+  peek(id: string): SessionRecord | undefined {
+    const key = keyOf(id);
+    return key === undefined ? undefined : this.#index.get(key);
   }
 
   /** Undefined if there is none, or none that can be read. Its `id` is written as the CLI wrote it. */
   async read(id: string): Promise<SessionRecord | undefined> {
     const key = keyOf(id);
-    if (key === undefined) return undefined;
-    const underWay = this.#writes.get(key);
-    if (underWay) return underWay.record;
-    try {
-      const content = await readFileBounded(await this.#path(key), limit);
-      const parsed = content && record.parse(JSON.parse(content.toString('utf8')));
-      return parsed && keyOf(parsed.id) === key ? parsed : undefined;
-    } catch {
-      return undefined;
-    }
+    if (key === undefined || this.#removed.has(key)) return undefined;
+    const known = this.#index.get(key);
+    if (known) return known;
+    const record = await this.#files.read(key);
+    // It may have been written or removed meanwhile.
+    if (this.#removed.has(key)) return undefined;
+    if (record && !this.#index.has(key)) this.#put(key, record);
+    return this.#index.get(key);
   }
 
   /**
-   * Resolves when the record is durable; writes of one session happen in order.
-   * @throws BerthError `volume_unwritable`; `internal` if the id is no UUID
+   * Notes a session, new or not; resolves when this record, or a newer one, is durable.
+   * @throws BerthError `volume_unwritable`, then a new one is not there; `internal` if the id is no UUID
    */
-  async write(session: SessionRecord): Promise<void> {
-    const key = keyOf(session.id);
+  async write(record: SessionRecord): Promise<void> {
+    const key = keyOf(record.id);
     if (key === undefined) {
       throw new BerthError(
         'internal',
-        `cannot record the session ${JSON.stringify(session.id.slice(0, 64))}: its id is no UUID; see which version of the CLI runs`,
+        `cannot record the session ${JSON.stringify(record.id.slice(0, 64))}: its id is no UUID; see which version of the CLI runs`,
       );
     }
-    const before = this.#writes.get(key)?.done.catch(() => undefined) ?? Promise.resolve();
-    const done = before
-      .then(() => this.#path(key))
-      .then((path) => writeFileAtomic(path, JSON.stringify(session), { mode: 0o600 }))
-      .finally(() => {
-        if (this.#writes.get(key)?.record === session) this.#writes.delete(key);
-      });
-    this.#writes.set(key, { record: session, done });
-    return done;
+    if (this.#removed.has(key)) return;
+    const isNew = !this.#index.has(key);
+    this.#put(key, record);
+    this.#changed.add(key);
+    if (isNew) this.#unwritten.add(key);
+    try {
+      await this.#persist(key);
+    } catch (error) {
+      if (isNew) this.#drop(key);
+      throw error;
+    }
   }
 
-  /** Resolves when no write is under way. */
+  /** Notes new figures of a session, which are brought to the volume soon, many turns in one write. */
+  note(record: SessionRecord): void {
+    const key = keyOf(record.id);
+    if (key === undefined || this.#removed.has(key)) return;
+    this.#put(key, record);
+    this.#changed.add(key);
+    if (this.#stopped) return;
+    this.#timer ??= setTimeout(() => void this.#writeChanged(), this.#writeDelay).unref();
+  }
+
+  /** From now on the session is not there, for whoever reads; its file still is, until `remove`. */
+  hide(id: string): void {
+    const key = keyOf(id);
+    if (key === undefined) return;
+    this.#drop(key);
+    this.#removed.add(key);
+    for (const oldest of this.#removed) {
+      if (this.#removed.size <= mostRemoved) break;
+      this.#removed.delete(oldest);
+    }
+  }
+
+  /** Undoes `hide`, for a removal that failed. */
+  show(record: SessionRecord): void {
+    const key = keyOf(record.id);
+    if (key === undefined) return;
+    this.#removed.delete(key);
+    this.#put(key, record);
+  }
+
+  /** @throws BerthError `volume_unwritable` */
+  async remove(id: string): Promise<void> {
+    const key = keyOf(id);
+    if (key === undefined) return;
+    this.hide(id);
+    await this.#writes.get(key)?.catch(() => undefined);
+    await this.#files.remove(key);
+  }
+
+  /** Resolves when all that was noted is durable, or could not be written. */
   async flush(): Promise<void> {
-    await Promise.allSettled([...this.#writes.values()].map(({ done }) => done));
+    await this.#draining;
+    await this.#writeChanged();
+    await Promise.allSettled(this.#writes.values());
   }
 
-  /** @throws BerthError `volume_unwritable` if it would lead through what is no real directory */
-  async #path(key: string): Promise<string> {
-    const relative = `${sessionsDirectory}/${key}.json`;
-    const path = join(this.#stateDirectory, relative);
-    const obstacle = await obstructedParent(this.#stateDirectory, relative);
-    if (obstacle === undefined) return path;
-    throw new BerthError(
-      'volume_unwritable',
-      `cannot write ${path}: ${join(this.#stateDirectory, obstacle)} is no directory; start berth again, which sets it aside`,
-    );
+  /** Brings everything to the volume, which is not written to afterwards. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.flush();
+    clearTimeout(this.#timer);
+  }
+
+  #put(key: string, record: SessionRecord): void {
+    this.#index.delete(key);
+    this.#index.set(key, record);
+    for (const oldest of this.#index.keys()) {
+      if (this.#index.size <= this.#most) break;
+      this.#drop(oldest);
+    }
+  }
+
+  #drop(key: string): void {
+    this.#index.delete(key);
+    this.#changed.delete(key);
+    this.#unwritten.delete(key);
+  }
+
+  /** One at a time: at thousands of turns a second the volume has one fsync to do. */
+  #writeChanged(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#draining ??= this.#drain().finally(() => {
+      this.#draining = undefined;
+      this.#timer = undefined;
+      if (this.#changed.size === 0 || this.#stopped) return;
+      const pause = this.#failing ? this.#writeDelay * 10 : this.#writeDelay;
+      this.#timer = setTimeout(() => void this.#writeChanged(), pause).unref();
+    });
+    return this.#draining;
+  }
+
+  async #drain(): Promise<void> {
+    for (const key of [...this.#changed]) {
+      try {
+        await this.#persist(key);
+        this.#failing = false;
+      } catch (error) {
+        if (this.#failing) continue;
+        this.#failing = true;
+        this.#log.error('session_unrecorded', "cannot bring a session's figures up to date", {
+          session_id: key,
+          error,
+        });
+      }
+    }
+  }
+
+  /** Resolves when what the index has now, or something newer, is durable. */
+  async #persist(key: string): Promise<void> {
+    await this.#writes.get(key)?.catch(() => undefined);
+    // Whoever waited beside may have begun the next, or have ended it.
+    if (!this.#changed.has(key)) return this.#writes.get(key);
+    const writing = this.#writeNewest(key).finally(() => this.#writes.delete(key));
+    this.#writes.set(key, writing);
+    return writing;
+  }
+
+  async #writeNewest(key: string): Promise<void> {
+    const record = this.#index.get(key);
+    if (!record) return;
+    this.#changed.delete(key);
+    try {
+      if (this.#unwritten.has(key)) await this.#files.assertNotNewer(key);
+      await this.#files.write(key, record);
+      this.#unwritten.delete(key);
+    } catch (error) {
+      if (this.#index.has(key)) this.#changed.add(key);
+      throw error;
+    }
   }
 }
 
-/** One name for a session however its id is written; undefined if it is no UUID. */
-function keyOf(id: string): string | undefined {
-  return z.uuid().safeParse(id).success ? id.toLowerCase() : undefined;
+type Used = Pick<SessionRecord, 'last_used_at' | 'id'>;
+
+/** For sorting: the one that was used last comes first. */
+export function compareUse(one: Used, other: Used): number {
+  const order = Date.parse(other.last_used_at) - Date.parse(one.last_used_at);
+  if (Number.isFinite(order) && order !== 0) return order;
+  return one.id < other.id ? 1 : one.id > other.id ? -1 : 0;
 }

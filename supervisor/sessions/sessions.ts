@@ -1,53 +1,31 @@
 /**
- * Conversations and their turns: takes a prompt, finds it a worker, runs the turn, tells the answer.
- * Always holds: a worker that was acquired is released, whatever happens; a turn whose caller has
- * gone or whose time is up is interrupted; a session is continued only by the token that began it,
- * and can be continued by it as soon as its id was told.
+ * Prompts that run or wait, and how they end: with an answer or an error that says what happened.
+ * Always holds: each prompt ends within its time-out; one whose caller has gone is interrupted; what it
+ * cost is counted, and how it ended is logged, once.
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { formatDuration } from '../../shared/units.ts';
-import type { Order } from '../pool/order.ts';
-import type { Pool } from '../pool/pool.ts';
-import type { Worker } from '../pool/worker.ts';
-import { type Answer, toAnswer } from './answer.ts';
-import { failureOf, withTurn } from './outcome.ts';
-import { RecordKeeper } from './record-keeper.ts';
-import type { SessionRecord, SessionStore } from './session-store.ts';
-import { afterTurn, runTurn, type TurnEvent } from './turn.ts';
+import type { Answer } from './answer.ts';
+import type { RunningSessions, SessionState } from './catalog.ts';
+import type { Prompt } from './prompt.ts';
+import { type AttemptOptions, type Progress, PromptRun } from './prompt-run.ts';
+import { RunningTurns } from './running-turns.ts';
 import { traceIdOf } from './traceparent.ts';
+import type { TurnEvent } from './turn.ts';
 
-export interface Prompt {
-  text: string;
-  /** The session to continue; absent begins one. */
-  sessionId: string | undefined;
-  /** Milliseconds from acceptance to the answer at most. */
-  timeout: number;
-  /** The name of the caller's token. */
-  token: string;
-  /** Which of the tokens of that name; undefined where it cannot be revoked. */
-  tokenId?: string | undefined;
-  /** The caller's W3C trace context, if it sent a valid one. */
-  traceparent?: string | undefined;
-}
-
-export interface SessionsOptions {
-  pool: Pool;
-  /** What is asked of the pool for a session, or for a new one. */
-  orderOf: (sessionId: string | undefined) => Order;
-  store: SessionStore;
+export interface SessionsOptions extends Omit<AttemptOptions, 'turns'> {
   log: Log;
-  /** Told of each finished turn: `ok` or the error's code, its time in ms, and the answer if any. */
-  onTurn: (outcome: string, milliseconds: number, answer: Answer | undefined) => void;
-  /** Told of what each turn has cost in US dollars, also one that failed or was interrupted. */
-  onSpent: (prompt: Prompt, usd: number) => void;
+  /** Told of each prompt that has ended: `ok` or the error's code, its time in ms, and the answer if any. */
+  onFinished: (prompt: Prompt, outcome: string, milliseconds: number, answer?: Answer) => void;
 }
 
-export class Sessions {
+export class Sessions implements RunningSessions {
   readonly #options: SessionsOptions;
   readonly #running = new Map<AbortController, Promise<Answer>>();
+  readonly #turns = new RunningTurns();
 
   constructor(options: SessionsOptions) {
     this.#options = options;
@@ -71,6 +49,27 @@ export class Sessions {
   /** Interrupts all prompts that run or wait; each `run` rejects with `reason`. */
   interruptAll(reason: BerthError): void {
     for (const ending of this.#running.keys()) ending.abort(reason);
+  }
+
+  stateOf(id: string): SessionState {
+    const state = this.#options.pool.stateOf(id);
+    if (state === undefined) return 'stored';
+    return state === 'busy' || state === 'starting' ? 'busy' : 'idle';
+  }
+
+  interrupt(id: string, reason: BerthError): boolean {
+    const turn = this.#turns.of(id);
+    turn?.interrupt(reason);
+    return turn !== undefined;
+  }
+
+  async endSession(id: string, reason: BerthError): Promise<void> {
+    do {
+      const turn = this.#turns.of(id);
+      turn?.interrupt(reason);
+      await this.#options.pool.endSession(id, reason);
+      await turn?.over;
+    } while (this.#turns.of(id) || this.#options.pool.stateOf(id) !== undefined);
   }
 
   /**
@@ -105,108 +104,42 @@ export class Sessions {
     tell: (event: TurnEvent) => void,
   ): Promise<Answer> {
     const id = `prompt_${randomUUID()}`;
-    const log = this.#options.log.child({ prompt_id: id, token: prompt.token, ...traceOf(prompt) });
-    const accepted = performance.now();
-    const outcome = await this.#answer(id, prompt, signal, tell, log).catch(asBerthError);
-    this.#finished(log, accepted, outcome);
+    const { token, profile } = prompt;
+    const ids = { prompt_id: id, token, profile: profile.name, ...traceOf(prompt) };
+    const log = this.#options.log.child(ids);
+    const run = new PromptRun({ ...this.#options, turns: this.#turns, log }, id, prompt);
+    const outcome = await run.toAnswer(signal, tell).catch(asBerthError);
+    this.#finished(log, prompt, run.progress, outcome);
     if (outcome instanceof BerthError) throw outcome;
     return outcome;
   }
 
-  async #answer(
-    id: string,
-    prompt: Prompt,
-    signal: AbortSignal,
-    tell: (event: TurnEvent) => void,
-    log: Log,
-  ): Promise<Answer> {
-    const accepted = performance.now();
-    const record = await this.#recordOf(prompt);
-    const worker = await this.#options.pool.acquire({
-      // As the CLI wrote it: the caller may spell it otherwise.
-      order: this.#options.orderOf(record?.id),
-      token: prompt.token,
-      signal,
-      onQueued: (position) => tell({ event: 'queued', data: { position } }),
-    });
-    const queued = performance.now() - accepted;
-    log.debug('turn_started', `running on ${worker.name}`, { worker: worker.name });
-    try {
-      const keeper = new RecordKeeper(this.#options.store, log, prompt.token, record);
-      const end = await runTurn(worker, prompt.text, {
-        signal,
-        tell: (event) => {
-          if (event.event === 'session') {
-            worker.sessionId = event.data.session_id;
-            keeper.begin(worker.sessionId);
-          }
-          tell(event);
-        },
-      });
-      this.#options.onSpent(prompt, end.result.costUsd);
-      await keeper.end(end);
-      if (signal.aborted) throw withTurn(asBerthError(signal.reason), end);
-      const error = failureOf(end);
-      if (error) throw error;
-      return toAnswer(id, end.result, performance.now() - accepted, queued, keeper.warnings);
-    } catch (thrown) {
-      throw withSession(thrown, worker);
-    } finally {
-      afterTurn(worker, (usable) => this.#options.pool.release(worker, usable));
-    }
-  }
-
-  /** @throws BerthError `session_not_found` if the session is unknown or another token's */
-  async #recordOf({ sessionId, token }: Prompt): Promise<SessionRecord | undefined> {
-    if (sessionId === undefined) return undefined;
-    const record = await this.#options.store.read(sessionId);
-    if (record?.token === token) return record;
-    throw unknownSession(sessionId);
-  }
-
-  #finished(log: Log, accepted: number, outcome: Answer | BerthError): void {
-    const duration = performance.now() - accepted;
-    const duration_ms = Math.round(duration);
+  #finished(log: Log, prompt: Prompt, progress: Progress, outcome: Answer | BerthError): void {
+    const duration = performance.now() - progress.accepted;
+    const figures = {
+      duration_ms: Math.round(duration),
+      queued_ms: Math.round(progress.queuedMs),
+      recycled: progress.recycled,
+    };
     if (outcome instanceof BerthError) {
-      this.#options.onTurn(outcome.code, duration, undefined);
+      this.#options.onFinished(prompt, outcome.code, duration);
       const level = outcome.code === 'internal' ? 'error' : 'warn';
+      const { session_id, cost_usd, usage } = outcome.details;
       log[level]('turn_finished', `not answered: ${outcome.code}`, {
         code: outcome.code,
-        session_id: outcome.details.session_id,
-        duration_ms,
+        session_id,
+        ...figures,
+        cost_usd,
+        ...(usage as object | undefined),
         ...(level === 'error' ? { error: outcome } : {}),
       });
       return;
     }
-    this.#options.onTurn('ok', duration, outcome);
-    const { session_id, is_error, queued_ms, num_turns, cost_usd, usage } = outcome;
-    log.info('turn_finished', 'answered', {
-      session_id,
-      is_error,
-      duration_ms,
-      queued_ms,
-      num_turns,
-      cost_usd,
-      ...usage,
-    });
+    this.#options.onFinished(prompt, 'ok', duration, outcome);
+    const { session_id, num_turns, cost_usd, ttft_ms, usage } = outcome;
+    const result = { session_id, num_turns, cost_usd, ttft_ms, ...usage };
+    log.info('turn_finished', 'answered', { ...figures, ...result });
   }
-}
-
-function withSession(thrown: unknown, worker: Worker): BerthError {
-  const error = asBerthError(thrown);
-  if (worker.sessionId === undefined) return error;
-  return new BerthError(error.code, error.message, {
-    cause: error.cause,
-    details: { ...error.details, session_id: worker.sessionId },
-  });
-}
-
-/** The error for a session that is not there, or not the caller's: they are not told apart. */
-export function unknownSession(id: string): BerthError {
-  return new BerthError(
-    'session_not_found',
-    `cannot continue the session ${id}: there is none of this id that belongs to this token; leave session_id out to begin one`,
-  );
 }
 
 function timedOut(timeout: number): BerthError {

@@ -13,6 +13,7 @@ export type TurnEvent =
   | { event: 'session'; data: { session_id: string; model: string; skills: string[] } }
   | { event: 'text'; data: { text: string } }
   | { event: 'tool'; data: { id: string; name: string; input: unknown } }
+  | { event: 'recycled'; data: { reason: string; session_id: string | null } }
   | { event: 'tool_result'; data: { id: string; is_error: boolean } }
   | {
       event: 'retry';
@@ -30,6 +31,8 @@ export interface TurnEnd {
 }
 
 export interface TurnOptions {
+  /** A UUID with which the prompt is handed over. */
+  promptId: string;
   signal: AbortSignal;
   tell: (event: TurnEvent) => void;
   /** Told what the API says of the account's usage limit, as it comes. */
@@ -81,7 +84,7 @@ export async function runTurn(
   text: string,
   options: TurnOptions,
 ): Promise<TurnEnd> {
-  const { signal, tell, onLimit, watch } = options;
+  const { promptId, signal, tell, onLimit, watch } = options;
   signal.throwIfAborted();
   const seen: Omit<TurnEnd, 'result'> = { failure: undefined, limit: undefined, text: '' };
   const overdue = Promise.withResolvers<never>();
@@ -103,13 +106,14 @@ export async function runTurn(
     });
   signal.addEventListener('abort', interrupt, { once: true });
   const gather = gatherInto(seen);
-  const turn = worker.process.run(text, (message) => {
+  const onMessage = (message: CliMessage): void => {
     gather(message);
     if (message.kind === 'limit') onLimit?.(message.limit);
     if (message.kind === 'tools') watchdog?.toolsBegun(message.tools.map(({ id }) => id));
     if (message.kind === 'tool_results') watchdog?.toolsEnded(message.results.map(({ id }) => id));
     for (const event of eventsOf(message)) tell(event);
-  });
+  };
+  const turn = worker.process.run(text, onMessage, promptId);
   try {
     const end = { result: await Promise.race([turn, overdue.promise]), ...seen };
     if (stalled !== undefined && end.result.isError && !signal.aborted) {

@@ -6,7 +6,8 @@ import type { Test } from 'tap';
 import type { BerthError } from '../../shared/errors.ts';
 import { readSupervisorConfig } from '../../supervisor/config.ts';
 import { digestToken, fixedTokens, type Tokens } from '../../supervisor/http/tokens.ts';
-import { type SupervisorOptions as Parts, Supervisor } from '../../supervisor/supervisor.ts';
+import { Profiles } from '../../supervisor/profiles/profiles.ts';
+
 import { type CapturedLog, captureLog } from './captured-log.ts';
 import { makeSurroundings, realClaude, type Surroundings } from './claude.ts';
 import { readEvents, type StreamEvent } from './read-events.ts';
@@ -95,14 +96,26 @@ export async function makeSupervisor(
     ...options.settings,
     ...options.environment,
   });
+  const { profilesFile: path, warmWorkers, maxWorkers } = config;
+  const profiles = await Profiles.open({
+    path,
+    warmWorkers,
+    maxWorkers,
+    log: log.log,
+    interval: 20,
+  });
   const supervisor = new Supervisor({
     config,
     log: log.log,
     tokens: options.tokens ?? tokens,
+    profiles,
     ...options.parts,
     onFatal: (error) => fatal.push(error),
   });
-  t.teardown(() => supervisor.stop());
+  t.teardown(async () => {
+    await supervisor.stop();
+    await profiles.close();
+  });
   return {
     supervisor,
     surroundings,

@@ -4,35 +4,31 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
 import t, { type Test } from 'tap';
-import { type SessionRecord, SessionStore } from '../../../supervisor/sessions/session-store.ts';
+import { recordVersion } from '../../../supervisor/sessions/session-record.ts';
+import { SessionStore } from '../../../supervisor/sessions/session-store.ts';
+import { captureLog } from '../../support/captured-log.ts';
+import { sessionId as id, idOf, sessionRecord, storeIn } from '../../support/session-record.ts';
+import { until } from '../../support/until.ts';
 
-const id = '6f1c3b0e-6b0f-4b57-8d28-5d3c1f0f7a11';
-const record: SessionRecord = {
-  version: 1,
-  id,
-  token: 'n8n',
-  created_at: '2026-01-01T00:00:00Z',
-  last_used_at: '2026-01-01T00:00:00Z',
-  turns: 1,
-  cost_usd: 0.5,
-};
+const record = sessionRecord();
 
 function open(t: Test) {
   const state = t.testdir({ sessions: {} });
   const path = join(state, 'sessions', `${id}.json`);
-  return { state, path, store: new SessionStore(state) };
+  return { state, path, store: storeIn(state) };
 }
 
 t.test('a record is read back, by another store too', async (t) => {
   const { state, store, path } = open(t);
   await store.write(record);
   t.same(await store.read(id), record);
-  t.same(await new SessionStore(state).read(id), record);
+  t.same(await storeIn(state).read(id), record);
   t.same(JSON.parse(readFileSync(path, 'utf8')), record);
 });
 
@@ -44,7 +40,7 @@ t.test('the newest write is seen before it is durable, and writes keep their ord
     t.equal((await store.read(id))?.turns, turn);
   }
   await store.flush();
-  t.equal((await new SessionStore(state).read(id))?.turns, 5);
+  t.equal((await storeIn(state).read(id))?.turns, 5);
 });
 
 t.test('a session that was never written is not there', async (t) => {
@@ -64,7 +60,9 @@ const hostile: Record<string, string | Buffer> = {
   'a torn one': JSON.stringify(record).slice(0, 40),
   'one full of NUL': Buffer.alloc(100),
   'one of another session': JSON.stringify({ ...record, id: id.replace('6', '7') }),
-  'one of a newer version': JSON.stringify({ ...record, version: 2 }),
+  'one of a newer version': JSON.stringify({ ...record, version: recordVersion + 1 }),
+  'one with figures of another type': JSON.stringify({ ...record, turns: '1' }),
+  'one with a name that is too long': JSON.stringify({ ...record, token: 'x'.repeat(300) }),
   'one without an owner': JSON.stringify({ ...record, token: undefined }),
   'one with an owner of another type': JSON.stringify({ ...record, token: ['n8n'] }),
   'one that is a list': '[]',
@@ -100,7 +98,7 @@ t.test('a session is found however its id is written', async (t) => {
   await writing;
   t.same(await store.read(upper), record);
   await store.write({ ...record, id: upper, turns: 2 });
-  t.equal((await new SessionStore(state).read(id))?.turns, 2);
+  t.equal((await storeIn(state).read(id))?.turns, 2);
   t.strictSame(readdirSync(join(state, 'sessions')), [basename(path)], 'in the same file');
 });
 
@@ -121,7 +119,7 @@ t.test('a symlink in the place of the directory is never followed', async (t) =>
   await store.write(record);
   renameSync(join(state, 'sessions'), join(state, 'elsewhere'));
   symlinkSync('elsewhere', join(state, 'sessions'));
-  t.equal(await store.read(id), undefined);
+  t.equal(await storeIn(state).read(id), undefined);
   await t.rejects(store.write({ ...record, turns: 2 }), {
     code: 'volume_unwritable',
     message: /sessions is no directory; start berth again/,
@@ -140,3 +138,143 @@ t.test('a directory in its place is no session, and a write says why it failed',
   });
   t.equal(await store.read(id), undefined, 'what could not be written is not there');
 });
+
+const { version: _, token, created_at, last_used_at, turns, cost_usd } = record;
+const first = { version: 1, id, token, created_at, last_used_at, turns, cost_usd };
+
+t.test('a record of version 1 is read as one of today, and written as one', async (t) => {
+  const { path, store } = open(t);
+  writeFileSync(path, JSON.stringify(first));
+  t.equal(await store.open(), 0);
+  const migrated = store.peek(id);
+  t.match(migrated, {
+    ...first,
+    version: 2,
+    profile: 'default',
+    usage: { input_tokens: 0 },
+    working_directory: { path: '/workspace', mode: 'shared' },
+    forked_from: null,
+    flags: {},
+  });
+  t.equal(JSON.parse(readFileSync(path, 'utf8')).version, 1, 'reading changes nothing');
+  if (migrated) store.note({ ...migrated, turns: 2 });
+  await store.flush();
+  t.match(JSON.parse(readFileSync(path, 'utf8')), { version: 2, turns: 2, token: 'n8n' });
+});
+
+t.test('a file of a newer version is never replaced', async (t) => {
+  const { path, store } = open(t);
+  const newer = JSON.stringify({ ...record, version: 3, more: true });
+  writeFileSync(path, newer);
+  t.equal(await store.open(), 1, 'it is told');
+  await t.rejects(store.write(record), {
+    code: 'volume_unwritable',
+    message: /a newer version of berth has written it; run that version again/,
+  });
+  t.equal(readFileSync(path, 'utf8'), newer);
+});
+
+t.test('what is no record keeps none from being loaded', async (t) => {
+  const { state, store } = open(t);
+  await store.write(record);
+  const plant = (name: string) => writeFileSync(join(state, 'sessions', name), '{}');
+  for (const name of ['x.json', '.berth-1.tmp', `${idOf(1)}.json`, `${id.toUpperCase()}.json`]) {
+    plant(name);
+  }
+  const next = storeIn(state);
+  t.equal(await next.open(), 1, 'the one that has the name of a record');
+  t.strictSame([...next.records], [record]);
+});
+
+t.test(
+  'ten thousand turns cost a few writes, and the last figures are those on disk',
+  async (t) => {
+    const { state, store, path } = open(t);
+    await store.write(record);
+    let written = 0;
+    let seen = readFileSync(path, 'utf8');
+    for (let turn = 2; turn <= 10_000; turn++) {
+      store.note({ ...record, turns: turn });
+      if (turn % 500 > 0) continue;
+      await new Promise(setImmediate);
+      const now = readFileSync(path, 'utf8');
+      if (now !== seen) written += 1;
+      seen = now;
+    }
+    t.ok(written <= 20);
+    t.equal((await store.read(id))?.turns, 10_000, 'a read sees the newest');
+    await until('they are on disk', () => JSON.parse(readFileSync(path, 'utf8')).turns === 10_000);
+    t.strictSame(readdirSync(join(state, 'sessions')), [basename(path)], 'and nothing else');
+  },
+);
+
+t.test('figures that cannot be written are told once and written when they can be', async (t) => {
+  const state = t.testdir({ sessions: {} });
+  const log = captureLog();
+  const store = new SessionStore({
+    stateDirectory: state,
+    sharedDirectory: '/workspace',
+    log: log.log,
+    writeDelay: 2,
+  });
+  await store.write(record);
+  renameSync(join(state, 'sessions'), join(state, 'away'));
+  writeFileSync(join(state, 'sessions'), 'in the way');
+  store.note({ ...record, turns: 2 });
+  await log.logged('session_unrecorded');
+  store.note({ ...record, turns: 3 });
+  await store.flush();
+  t.equal(log.count('session_unrecorded'), 1);
+  rmSync(join(state, 'sessions'));
+  renameSync(join(state, 'away'), join(state, 'sessions'));
+  const onDisk = () => JSON.parse(readFileSync(join(state, 'sessions', `${id}.json`), 'utf8'));
+  await until('it is there', () => onDisk().turns === 3);
+});
+
+t.test('stopping brings the last figures to the volume, and is the end of writing', async (t) => {
+  const { store, path } = open(t);
+  await store.write(record);
+  store.note({ ...record, turns: 2 });
+  await store.stop();
+  t.equal(JSON.parse(readFileSync(path, 'utf8')).turns, 2);
+  store.note({ ...record, turns: 3 });
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  t.equal(
+    JSON.parse(readFileSync(path, 'utf8')).turns,
+    2,
+    'the volume may be somebody else’s by now',
+  );
+});
+
+t.test('what was removed is not brought back by a late turn', async (t) => {
+  const { state, store } = open(t);
+  void store.write(record);
+  const removing = store.remove(id.toUpperCase());
+  t.equal(await store.read(id), undefined, 'at once');
+  store.note({ ...record, turns: 2 });
+  await store.write({ ...record, turns: 3 });
+  await removing;
+  await store.flush();
+  t.equal(await store.read(id), undefined);
+  t.strictSame(readdirSync(join(state, 'sessions')), []);
+  await store.remove(id);
+});
+
+t.test(
+  'of more sessions than fit into memory the last used are there, the others found',
+  async (t) => {
+    const { state, store } = open(t);
+    const stamp = (hour: number) => `2026-01-01T0${hour}:00:00.000Z`;
+    for (const hour of [3, 1, 4, 2]) {
+      await store.write({ ...record, id: idOf(hour), last_used_at: stamp(hour) });
+    }
+    const small = storeIn(state, { most: 2 });
+    await small.open();
+    t.strictSame([...small.records].map(({ id }) => id).sort(), [idOf(3), idOf(4)]);
+    t.equal((await small.read(idOf(1)))?.id, idOf(1));
+    t.equal(small.size, 2, 'it took the place of another');
+    const all: string[] = [];
+    for await (const { id } of small.all()) all.push(id);
+    t.strictSame(all.sort(), [idOf(1), idOf(2), idOf(3), idOf(4)]);
+  },
+);

@@ -125,7 +125,7 @@ t.test('each turn is counted, also of prompts that wait for one another', async 
     return JSON.parse(readFileSync(path, 'utf8'));
   };
   await until('all are counted', () => record().turns === 4);
-  t.match(record(), { version: 1, id: body.session_id, token: 'tests' });
+  t.match(record(), { version: 2, id: body.session_id, token: 'tests' });
   t.ok(record().cost_usd > body.cost_usd);
 });
 

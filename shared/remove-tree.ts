@@ -1,0 +1,49 @@
+/**
+ * Removes a file or a directory with all that is in it, also what its writer made read-only.
+ * Always holds: no symlink is followed, it is removed itself; what is not there is no error.
+ */
+import { chmod, lstat, opendir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { systemCode } from './errors.ts';
+
+/** @throws Error of the system if something of it cannot be removed */
+export async function removeTree(path: string): Promise<void> {
+  try {
+    await rm(path, { recursive: true, force: true });
+  } catch (error) {
+    if (systemCode(error) !== 'EACCES' && systemCode(error) !== 'EPERM') throw error;
+    await open(path);
+    await rm(path, { recursive: true, force: true });
+  }
+}
+
+/** Lets their owner empty the directories of the tree: a file goes by its directory's permission. */
+async function open(path: string): Promise<void> {
+  const found = await lstat(path).catch(() => undefined);
+  if (!found?.isDirectory()) return;
+  await chmod(path, 0o700).catch(() => undefined);
+  for await (const entry of await opendir(path)) {
+    if (entry.isDirectory()) await open(join(path, entry.name));
+  }
+}
+
+/**
+ * Bytes on disk of a file or of a tree, symlinks not followed; 0 if nothing is there. What cannot be
+ * read counts nothing. A tree that is removed meanwhile is no error.
+ */
+export async function sizeOfTree(path: string, signal?: AbortSignal): Promise<number> {
+  signal?.throwIfAborted();
+  const found = await lstat(path).catch(() => undefined);
+  if (!found) return 0;
+  const own = found.blocks * 512;
+  if (!found.isDirectory()) return own;
+  let total = own;
+  try {
+    for await (const entry of await opendir(path)) {
+      total += await sizeOfTree(join(path, entry.name), signal);
+    }
+  } catch {
+    signal?.throwIfAborted();
+  }
+  return total;
+}

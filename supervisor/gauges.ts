@@ -1,0 +1,98 @@
+/** The metrics of the supervisor that tell how things are; read when they are scraped. */
+import { Gauge, type Registry } from 'prom-client';
+import { version } from '../shared/version.ts';
+
+export interface MetricSources {
+  /** Workers by state. */
+  workers: () => Record<string, number>;
+  queued: () => number;
+  memory: () => { limit: number | undefined; workingSet: number | undefined; workers: number };
+  /** US dollars of today (UTC), and the deployment's budget if there is one. */
+  spending: () => { spent: number; limit: number | undefined };
+  paused: () => boolean;
+  /** Whether prompts of each login are held back by a limit of its account. */
+  limited: () => readonly { login: string; closed: boolean }[];
+  /** Seconds since 1970 at which the access token ends; undefined if unknown. */
+  credentialsExpiry: () => number | undefined;
+  disks: () => readonly { path: string; total: number; free: number }[];
+  sessions: () => number;
+}
+
+export function registerGauges(sources: MetricSources, registry: Registry): void {
+  const registers = [registry];
+  const labelled = <L extends string>(
+    name: string,
+    help: string,
+    label: L,
+    values: () => Iterable<readonly [string, number]>,
+  ): void => {
+    new Gauge({
+      name,
+      help,
+      labelNames: [label],
+      registers,
+      collect() {
+        for (const [key, value] of values()) this.set({ [label]: key } as Record<L, string>, value);
+      },
+    });
+  };
+  const gauge = (name: string, help: string, value: () => number | undefined): void => {
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(value() ?? Number.NaN);
+      },
+    });
+  };
+  labelled('berth_build_info', 'Always 1; the version is in the label', 'version', () => [
+    [version, 1],
+  ]);
+  labelled('berth_workers', 'CLI processes by state', 'state', () =>
+    Object.entries(sources.workers()),
+  );
+  gauge('berth_queue_length', 'Prompts that wait for a worker', sources.queued);
+  gauge('berth_sessions', 'Sessions that can be continued', sources.sessions);
+  gauge('berth_memory_limit_bytes', "The container's limit", () => sources.memory().limit);
+  gauge(
+    'berth_memory_working_set_bytes',
+    "The container's working set",
+    () => sources.memory().workingSet,
+  );
+  gauge(
+    'berth_workers_memory_bytes',
+    'Resident memory of all process trees of the workers',
+    () => sources.memory().workers,
+  );
+  gauge('berth_paused', 'Whether prompts are refused until /v1/resume', () =>
+    Number(sources.paused()),
+  );
+  labelled(
+    'berth_limit_reached',
+    "Whether prompts are held back by a limit of the login's account",
+    'login',
+    () => sources.limited().map(({ login, closed }) => [login, Number(closed)] as const),
+  );
+  gauge(
+    'berth_spent_today_usd',
+    'US dollars of this day in UTC, at list prices',
+    () => sources.spending().spent,
+  );
+  gauge(
+    'berth_daily_budget_usd',
+    "The deployment's budget for a day; NaN without one",
+    () => sources.spending().limit,
+  );
+  gauge(
+    'berth_credentials_expiry_timestamp_seconds',
+    'When the access token ends; the CLI refreshes it by itself',
+    sources.credentialsExpiry,
+  );
+  labelled('berth_disk_size_bytes', 'Of the file system at that path', 'path', () =>
+    sources.disks().map(({ path, total }) => [path, total] as const),
+  );
+  labelled('berth_disk_free_bytes', 'What may still be written at that path', 'path', () =>
+    sources.disks().map(({ path, free }) => [path, free] as const),
+  );
+}

@@ -1,0 +1,91 @@
+/** The shapes of a prompt and its answer: what is validated, and what the description of the API says. */
+import { z } from 'zod';
+
+const count = z.number().int();
+
+export const promptSchema = z
+  .strictObject({
+    prompt: z
+      .string({ error: 'expected a text' })
+      .refine((text) => text.trim() !== '', { error: 'it is empty' })
+      .describe('What to do or answer'),
+    session_id: z
+      .uuid({ error: 'expected the session_id of an earlier answer' })
+      .optional()
+      .describe('Continue this session; absent begins one'),
+    fork: z
+      .boolean({ error: 'expected true or false' })
+      .optional()
+      .describe('Begin a new session with the history of session_id, which stays as it is'),
+    profile: z
+      .string({ error: 'expected the name of a profile' })
+      .optional()
+      .describe('A profile; absent: the default one of the token. A session keeps its profile'),
+    model: z.string().optional().describe('As far as the profile lets a request choose'),
+    append_system_prompt: z.string().optional().describe("Put after the profile's own"),
+    allowed_tools: z
+      .array(z.string())
+      .optional()
+      .describe('Fewer tools than the profile allows; never more'),
+    max_turns: z.number().optional().describe('Calls of the model at most'),
+    max_budget_usd: z.number().optional().describe('US dollars that the prompt may cost'),
+    output_schema: z
+      .record(z.string(), z.unknown())
+      .optional()
+      .describe('A JSON Schema for structured_output'),
+    timeout: z
+      .string({ error: 'expected a duration such as "90s"' })
+      .optional()
+      .describe('The longest it may take, such as "90s"; at most BERTH_PROMPT_TIMEOUT'),
+    heartbeat: z
+      .string({ error: 'expected a duration such as "30s"' })
+      .optional()
+      .describe(
+        'For clients that give up on a silent connection: white space is sent so often before the JSON. The status is 200 then, even if an error follows',
+      ),
+    on_limit: z
+      .enum(['fail', 'wait'])
+      .optional()
+      .describe("When the account's limit is reached: fail at once (default), or wait for its end"),
+    on_recycle: z
+      .enum(['continue', 'fail'])
+      .optional()
+      .describe(
+        'When the process is lost or ended in the middle of the turn: carry the turn on in another one (default; tools may then run twice), or fail with worker_recycled',
+      ),
+    metadata: z
+      .record(z.string(), z.string())
+      .optional()
+      .describe('For the caller: returned with the answer'),
+  })
+  .describe('A prompt');
+
+export type PromptBody = z.output<typeof promptSchema>;
+
+export const answerSchema = z
+  .object({
+    id: z.string(),
+    session_id: z.string().describe('Send it with the next prompt to go on'),
+    profile: z.string(),
+    result: z.string(),
+    structured_output: z.unknown().optional().describe('Matches output_schema'),
+    is_error: z.boolean().describe('Always false: what is no answer is a problem with a code'),
+    stop_reason: z.string().nullable(),
+    usage: z.object({
+      input_tokens: count,
+      output_tokens: count,
+      cache_creation_input_tokens: count,
+      cache_read_input_tokens: count,
+    }),
+    cost_usd: z.number().describe('Of this turn, at list prices'),
+    num_turns: count.describe('Calls of the model'),
+    duration_ms: count.describe('From acceptance to the answer'),
+    queued_ms: count.describe('Of these: until a worker was there'),
+    ttft_ms: z.number().nullable().describe('Time to the first token'),
+    permission_denials: z.array(z.object({ tool_name: z.string(), tool_use_id: z.string() })),
+    warnings: z.array(z.string()).describe('Such as tools that were denied, and what allows them'),
+    recycled: count.describe('How often the turn was carried on in a new process'),
+    recycle_reason: z.enum(['memory', 'crashed', 'hung']).nullable(),
+    metadata: z.record(z.string(), z.string()).optional(),
+  })
+  .describe('An answer');

@@ -1,0 +1,100 @@
+/**
+ * What is asked of the pool for a prompt: the profile, what the request changed of it, and the session,
+ * as a process to be started. Always holds: an order is made anew for each prompt, so it is of the
+ * profile as it is now.
+ */
+import type { Log } from '../shared/log.ts';
+import { cliArguments } from './claude/command.ts';
+import { cliEnvironment } from './claude/environment.ts';
+import { ClaudeProcess } from './claude/process.ts';
+import type { SupervisorConfig } from './config.ts';
+import type { Order, WarmTarget } from './pool/order.ts';
+import { cliOptionsOf, keyOf, readEnvironment } from './profiles/launch.ts';
+import type { Overrides } from './profiles/overrides.ts';
+import type { Profile } from './profiles/profile.ts';
+import type { Prompt } from './sessions/prompt.ts';
+import { cleanupPeriodDays } from './sessions/retention.ts';
+import type { SessionStore } from './sessions/session-store.ts';
+import type { WorkingDirectory, Workspaces } from './sessions/workspaces.ts';
+
+export interface OrdersOptions {
+  config: SupervisorConfig;
+  profiles: { all: () => readonly Profile[] };
+  workspaces: Workspaces;
+  store: SessionStore;
+  log: Log;
+}
+
+interface Session {
+  resume: string;
+  fork: boolean;
+  /** Where it has run; a fork gets one of its own. */
+  directory: WorkingDirectory | undefined;
+}
+
+export class Orders {
+  readonly #options: OrdersOptions;
+  #forks = 0;
+
+  constructor(options: OrdersOptions) {
+    this.#options = options;
+  }
+
+  /** @param resume the session whose process was lost in the middle of this prompt */
+  of({ profile, overrides, record, fork }: Prompt, resume?: string): Order {
+    if (resume !== undefined) {
+      const directory = this.#options.store.peek(resume)?.working_directory;
+      return this.#order(profile, overrides, { resume, fork: false, directory });
+    }
+    if (!record) return this.#order(profile, overrides, undefined);
+    const directory = fork ? undefined : record.working_directory;
+    return this.#order(profile, overrides, { resume: record.id, fork, directory });
+  }
+
+  /** The processes that are kept ready. */
+  warm(): WarmTarget[] {
+    return this.#options.profiles
+      .all()
+      .filter(({ warm }) => warm > 0)
+      .map((profile) => ({ order: this.#order(profile, {}, undefined), count: profile.warm }));
+  }
+
+  #order(profile: Profile, overrides: Overrides, session: Session | undefined): Order {
+    const key = keyOf(profile, overrides);
+    const isFork = session?.fork === true;
+    return {
+      profile: profile.name,
+      // A copy is nobody else's.
+      key: isFork ? `${key}:fork-${++this.#forks}` : key,
+      sessionId: isFork ? undefined : session?.resume,
+      resumes: session !== undefined,
+      reuse: profile.isolation === 'conversation' && profile.workingDirectory === 'shared',
+      // The CLI counts the budget over the life of its process.
+      once: (overrides.maxBudgetUsd ?? profile.limits.maxBudgetUsd) !== undefined,
+      launch: (name) => this.#launch(name, profile, overrides, session),
+    };
+  }
+
+  #launch(
+    name: string,
+    profile: Profile,
+    overrides: Overrides,
+    session: Session | undefined,
+  ): ClaudeProcess {
+    const { config, workspaces, log } = this.#options;
+    const own = readEnvironment(profile);
+    const directory = workspaces.make(name, profile.workingDirectory, session?.directory);
+    return new ClaudeProcess({
+      path: config.claudePath ?? 'claude',
+      arguments: cliArguments({
+        ...cliOptionsOf(profile, overrides),
+        resume: session?.resume,
+        fork: session?.fork ?? false,
+        cleanupPeriodDays: cleanupPeriodDays(config.sessionRetention),
+      }),
+      environment: cliEnvironment(config.inherited, config.configDirectory, name, own),
+      workingDirectory: directory.path,
+      onStray: (what) => log.warn('worker_stray_output', `${name} wrote ${what}`, { worker: name }),
+    });
+  }
+}

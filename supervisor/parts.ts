@@ -1,0 +1,209 @@
+/** The composition: makes the parts of a supervisor and joins them; starts nothing. */
+import type { Log } from '../shared/log.ts';
+import { marksOf } from './claude/environment.ts';
+import type { SupervisorConfig } from './config.ts';
+import { CredentialsWatch } from './credentials/watch.ts';
+import { Authentication } from './http/authentication.ts';
+import type { Tokens } from './http/tokens.ts';
+import { MemoryGuard } from './memory/guard.ts';
+import { killMarked } from './memory/leftovers.ts';
+import { treeCpu } from './memory/process-tree.ts';
+import { createMetrics, type Metrics } from './metrics.ts';
+import { Orders } from './orders.ts';
+import { Pool } from './pool/pool.ts';
+import { clearContext, prepareWorker } from './pool/prepare.ts';
+import { type Worker, workerStates } from './pool/worker.ts';
+import { loginOf } from './profiles/login.ts';
+import type { Profiles } from './profiles/profiles.ts';
+import { Admission } from './sessions/admission.ts';
+import { SessionCatalog } from './sessions/catalog.ts';
+import { DiskWatch } from './sessions/disk.ts';
+import { LimitGate } from './sessions/limit-gate.ts';
+import { Pause } from './sessions/pause.ts';
+import { Intake } from './sessions/prompt.ts';
+import { Retention } from './sessions/retention.ts';
+import { SessionStore } from './sessions/session-store.ts';
+import { Sessions } from './sessions/sessions.ts';
+import { type BudgetLimits, SpendingLedger } from './sessions/spending.ts';
+import { spentBySessions } from './sessions/spent-by-sessions.ts';
+import { Transcripts } from './sessions/transcripts.ts';
+import { Workspaces } from './sessions/workspaces.ts';
+
+export interface PartsOptions {
+  config: SupervisorConfig;
+  log: Log;
+  /** Who may call. */
+  tokens: Tokens;
+  profiles: Profiles;
+  cliVersion: () => string;
+}
+
+export interface Parts {
+  pool: Pool;
+  store: SessionStore;
+  workspaces: Workspaces;
+  disk: DiskWatch;
+  gate: LimitGate;
+  sessions: Sessions;
+  catalog: SessionCatalog;
+  retention: Retention;
+  intake: Intake;
+  pause: Pause;
+  ledger: SpendingLedger;
+  admission: Admission;
+  authentication: Authentication;
+  guard: MemoryGuard;
+  credentials: CredentialsWatch;
+  metrics: Metrics;
+  /** The daily budgets that count for a token and a profile. */
+  budgetsOf: (names: { token?: string; profile?: string }) => BudgetLimits;
+}
+
+export function createParts(options: PartsOptions): Parts {
+  const { config, log, tokens, profiles, cliVersion } = options;
+  const { configDirectory, stateDirectory, workspaceDirectory } = config;
+  const temporaryDirectory = config.inherited.TMPDIR ?? '/tmp';
+
+  const store = new SessionStore({ stateDirectory, sharedDirectory: workspaceDirectory, log });
+  const workspaces = new Workspaces(workspaceDirectory);
+  const transcripts = new Transcripts({ configDirectory, temporaryDirectory });
+  const disk = new DiskWatch({
+    paths: [...new Set([configDirectory, workspaceDirectory])],
+    low: config.diskLow,
+    full: config.diskFull,
+    log,
+  });
+  const orders = new Orders({ config, profiles, workspaces, store, log });
+  const pool = new Pool({
+    warm: () => orders.warm(),
+    maxWorkers: config.maxWorkers,
+    queueLimit: config.queueLimit,
+    idleTimeout: config.workerIdleTimeout,
+    prepare: prepareWorker,
+    clear: clearContext,
+    clearAway: async (name) => {
+      await killMarked(marksOf(configDirectory, name));
+      await workspaces.ended(name);
+    },
+    onRecycle: (reason) => metrics.recycled(reason),
+    log,
+  });
+  profiles.onChange(() => pool.renew());
+  const gate = new LimitGate({
+    onChange: ({ closed, ...state }) => {
+      if (closed) log.warn('limit_reached', 'no prompt of this login is sent until it ends', state);
+      else log.info('limit_ended', 'prompts of this login are sent again', state);
+    },
+  });
+  const pause = new Pause(stateDirectory, log);
+  const ledger = new SpendingLedger({
+    stateDirectory,
+    log,
+    recover: async (day) => spentBySessions(store.records, day),
+  });
+  const budgetsOf: Parts['budgetsOf'] = ({ token, profile }) => ({
+    token: token === undefined ? undefined : profiles.token(token).dailyBudgetUsd,
+    profile: profile === undefined ? undefined : profiles.get(profile)?.limits.dailyBudgetUsd,
+    deployment: lower(config.dailyBudget, profiles.dailyBudgetUsd),
+  });
+  const sessions = new Sessions({
+    pool,
+    orderOf: (prompt, resume) => orders.of(prompt, resume),
+    store,
+    transcriptOf: (id) => transcripts.find(id),
+    directoryOf: ({ name }) => workspaces.bind(name),
+    assertRoom: () => disk.assertRoom(),
+    gate,
+    loginOf: ({ profile }) => loginOf(profile),
+    hang: { bound: config.hangTimeout, cpuOf: cpuOf },
+    cliVersion,
+    log,
+    onSpent: ({ token, profile }, turn) => {
+      ledger.add(token, profile.name, turn.costUsd);
+      metrics.spent(profile.name, turn);
+    },
+    onLost: (reason, carriedOn) => metrics.lost(reason, carriedOn),
+    onFinished: ({ profile }, outcome, milliseconds, answer) =>
+      metrics.prompt(profile.name, outcome, milliseconds, answer),
+  });
+  const admission = new Admission({
+    sessions,
+    pause,
+    ledger,
+    budgetsOf: ({ token, profile: { name: profile } }) => ({
+      profile,
+      limits: budgetsOf({ token, profile }),
+    }),
+    knowsToken: (id) => tokens.knows(id),
+  });
+  tokens.onRevoked(() => admission.review());
+  const shared = { store, transcripts, workspaces, log };
+  const catalog = new SessionCatalog({ ...shared, running: sessions });
+  const retention = new Retention({
+    ...shared,
+    retention: config.sessionRetention,
+    budget: config.diskBudget,
+    catalog,
+    configDirectory,
+    temporaryDirectory,
+    onRemoved: (reason) => metrics.sessionRemoved(reason),
+  });
+  const guard = new MemoryGuard({
+    containerSoft: config.memorySoft,
+    workerSoft: config.workerMemorySoft,
+    workers: () => guardedWorkers(pool),
+    recycle: (name) => {
+      const worker = pool.workers.find((candidate) => candidate.name === name);
+      if (worker) void pool.recycle(worker, 'memory');
+    },
+    log,
+  });
+  const credentials = new CredentialsWatch({ configDirectory, stateDirectory, log });
+  const metrics = createMetrics({
+    workers: () => Object.fromEntries(workerStates.map((state) => [state, pool.count(state)])),
+    queued: () => pool.queued,
+    memory: () => memoryOf(guard),
+    spending: () => ({ spent: ledger.spent.total_usd, limit: budgetsOf({}).deployment }),
+    paused: () => pause.state !== undefined,
+    limited: () => gate.states,
+    credentialsExpiry: () => expiryOf(credentials),
+    disks: () => disk.readings,
+    sessions: () => store.size,
+  });
+  return {
+    ...{ pool, store, workspaces, disk, gate, sessions, catalog, retention },
+    intake: new Intake({ store, profiles, promptTimeout: config.promptTimeout }),
+    ...{ pause, ledger, admission, guard, credentials, metrics, budgetsOf },
+    authentication: new Authentication({
+      tokens,
+      log,
+      onFailure: (reason) => metrics.authFailure(reason),
+    }),
+  };
+}
+
+function lower(one: number | undefined, other: number | undefined): number | undefined {
+  return one === undefined || other === undefined ? (one ?? other) : Math.min(one, other);
+}
+
+async function cpuOf({ process: { pid } }: Worker): Promise<number> {
+  return pid === undefined ? 0 : treeCpu(pid);
+}
+
+function guardedWorkers(pool: Pool) {
+  return pool.workers.flatMap(({ name, state, process: { pid } }) =>
+    pid === undefined || state === 'recycling'
+      ? []
+      : [{ name, pid, idle: state === 'idle', served: state === 'idle' || state === 'busy' }],
+  );
+}
+
+function memoryOf({ readings: { container, workers } }: MemoryGuard) {
+  const total = [...workers.values()].reduce((sum, bytes) => sum + bytes, 0);
+  return { limit: container?.limit, workingSet: container?.workingSet, workers: total };
+}
+
+/** Seconds since 1970. */
+function expiryOf({ state }: CredentialsWatch): number | undefined {
+  return state.kind === 'valid' ? state.credentials.expiresAt / 1_000 : undefined;
+}

@@ -1,0 +1,139 @@
+/**
+ * How much room is left where the CLI writes: looked at regularly, warned about when it gets low, and
+ * when it is used up no new session begins, so that those which exist can go on.
+ * Always holds: a file system that cannot be asked is neither low nor full; a change of the level is
+ * logged once. A file system without free inodes is as full as one without free bytes.
+ */
+import { statfs } from 'node:fs/promises';
+import { BerthError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import type { Amount } from '../../shared/setting-types.ts';
+import { formatSize } from '../../shared/units.ts';
+
+export type DiskLevel = 'ok' | 'low' | 'full';
+
+export interface DiskReading {
+  path: string;
+  /** Bytes of the file system. */
+  total: number;
+  /** Bytes that may still be written. */
+  free: number;
+  /** Share of the inodes that is free; 1 where the file system has no such limit. */
+  freeFiles: number;
+  level: DiskLevel;
+}
+
+export interface DiskWatchOptions {
+  /** Looked at by itself: two of one file system are told twice. */
+  paths: readonly string[];
+  /** Free room below which there is a warning. */
+  low: Amount;
+  /** Free room below which no session begins. */
+  full: Amount;
+  /** Milliseconds between looks. */
+  interval?: number;
+  log: Log;
+}
+
+/** A size is meant for usual volumes: of a small one it is this share at most. */
+const mostOfSmall = 0.1;
+
+export class DiskWatch {
+  readonly #options: DiskWatchOptions;
+  #readings: DiskReading[] = [];
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: DiskWatchOptions) {
+    this.#options = options;
+  }
+
+  async start(): Promise<void> {
+    await this.look();
+    this.#timer = setInterval(() => void this.look(), this.#options.interval ?? 10_000);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  get readings(): readonly DiskReading[] {
+    return this.#readings;
+  }
+
+  /** The worst of all. */
+  get level(): DiskLevel {
+    return worst(this.#readings.map(({ level }) => level));
+  }
+
+  /**
+   * Looks again first if there was no room: it may have been made meanwhile.
+   * @throws BerthError `disk_full`
+   */
+  async assertRoom(): Promise<void> {
+    if (this.level !== 'full') return;
+    await this.look();
+    const full = this.#readings.find(({ level }) => level === 'full');
+    if (full) throw noRoom(full);
+  }
+
+  /** Takes new readings; never rejects. */
+  async look(): Promise<void> {
+    const before = this.level;
+    const { paths, low, full } = this.#options;
+    const readings = await Promise.all(paths.map((path) => readDisk(path, low, full)));
+    this.#readings = readings.filter((reading) => reading !== undefined);
+    if (this.level !== before) this.#tell(this.level);
+  }
+
+  #tell(level: DiskLevel): void {
+    const { log } = this.#options;
+    const worstReading = this.#readings.find((reading) => reading.level === level);
+    if (!worstReading) return;
+    const { path, total, free } = worstReading;
+    const details = { path, total, free };
+    const left = `${formatSize(free)} of ${formatSize(total)} are free at ${path}`;
+    if (level === 'ok') log.info('disk_recovered', left, details);
+    else if (level === 'low') {
+      log.warn(
+        'disk_low',
+        `${left}; enlarge the volume or shorten BERTH_SESSION_RETENTION`,
+        details,
+      );
+    } else {
+      log.error('disk_full', `${left}: no session begins until there is more`, details);
+    }
+  }
+}
+
+async function readDisk(path: string, low: Amount, full: Amount): Promise<DiskReading | undefined> {
+  try {
+    const { bsize, blocks, bavail, files, ffree } = await statfs(path);
+    const total = blocks * bsize;
+    const free = bavail * bsize;
+    // btrfs, and others that make inodes as they need them, say 0.
+    const freeFiles = files > 0 ? ffree / files : 1;
+    const below = (amount: Amount, share: number): boolean =>
+      free < bytesOf(amount, total) || freeFiles < share;
+    const level = below(full, 0.005) ? 'full' : below(low, 0.05) ? 'low' : 'ok';
+    return { path, total, free, freeFiles, level };
+  } catch {
+    return undefined;
+  }
+}
+
+function bytesOf(amount: Amount, total: number): number {
+  return 'share' in amount ? amount.share * total : Math.min(amount.bytes, mostOfSmall * total);
+}
+
+function worst(levels: readonly DiskLevel[]): DiskLevel {
+  return levels.includes('full') ? 'full' : levels.includes('low') ? 'low' : 'ok';
+}
+
+function noRoom({ path, free, freeFiles }: DiskReading): BerthError {
+  const left = freeFiles < 0.005 ? 'hardly any inodes' : `only ${formatSize(free)}`;
+  return new BerthError(
+    'disk_full',
+    `cannot begin a session: ${left} are free at ${path}; enlarge the volume, remove sessions (DELETE /v1/sessions/{id}) or lower BERTH_DISK_FULL. Sessions that exist can go on`,
+    { details: { path } },
+  );
+}

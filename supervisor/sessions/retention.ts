@@ -1,0 +1,182 @@
+/**
+ * Keeps the volume from filling up over the years: sessions that nobody has used for long go, and if
+ * they take more than their budget those go first that were not used for longest; so does what the
+ * CLI leaves behind.
+ * Always holds: a session with a process or a waiting prompt is never touched; a round does a bounded
+ * amount of work and ends soon after the signal; one session that cannot be removed keeps no other.
+ */
+import { messageOf } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { sizeOfTree } from '../../shared/remove-tree.ts';
+import type { SessionCatalog } from './catalog.ts';
+import { removeLeftovers } from './cli-leftovers.ts';
+import type { SessionRecord } from './session-record.ts';
+import { compareUse, type SessionStore } from './session-store.ts';
+import type { Transcripts } from './transcripts.ts';
+import type { Workspaces } from './workspaces.ts';
+
+export interface RetentionOptions {
+  /** Milliseconds without use after which a session goes; 0 keeps them for ever. */
+  retention: number;
+  /** Bytes that transcripts and own directories may take; undefined: as many as there are. */
+  budget: number | undefined;
+  store: SessionStore;
+  catalog: SessionCatalog;
+  transcripts: Transcripts;
+  workspaces: Workspaces;
+  configDirectory: string;
+  temporaryDirectory: string;
+  log: Log;
+  /** Milliseconds since 1970. */
+  now?: () => number;
+  onRemoved?: (reason: 'retention' | 'budget') => void;
+}
+
+export interface Round {
+  expired: number;
+  overBudget: number;
+  leftovers: number;
+  failed: number;
+  /** Bytes of transcripts and own directories after the round; undefined without a budget. */
+  bytes: number | undefined;
+}
+
+const hour = 3_600_000;
+const day = 24 * hour;
+const mostInRound = 2_000;
+
+/**
+ * The CLI removes transcripts by itself, by their age in days. It must not be faster than berth, and
+ * gets what berth does not know: so one day more. The CLI knows no "never".
+ */
+export function cleanupPeriodDays(retention: number): number {
+  return retention === 0 ? 36_500 : Math.ceil(retention / day) + 1;
+}
+
+export class Retention {
+  readonly #options: RetentionOptions;
+  readonly #over = new AbortController();
+  #timer: NodeJS.Timeout | undefined;
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(options: RetentionOptions) {
+    this.#options = options;
+  }
+
+  /** A round now, behind whatever else starts, and one each hour. */
+  start(): void {
+    const next = (): void => {
+      this.#running = this.#running.then(() => this.#attempt());
+    };
+    next();
+    this.#timer = setInterval(next, hour);
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#over.abort();
+    await this.#running;
+  }
+
+  async #attempt(): Promise<void> {
+    if (this.#over.signal.aborted) return;
+    try {
+      await this.round(this.#over.signal);
+    } catch (error) {
+      if (this.#over.signal.aborted) return;
+      this.#options.log.error('retention_failed', 'cannot clear old sessions away', { error });
+    }
+  }
+
+  /** @throws the signal's reason */
+  async round(signal: AbortSignal): Promise<Round> {
+    const { log, transcripts, now = Date.now } = this.#options;
+    const started = now();
+    const round: Round = { expired: 0, overBudget: 0, leftovers: 0, failed: 0, bytes: undefined };
+    const rest = await this.#expire(started, round, signal);
+    const sizes = await transcripts.sizes(signal);
+    await this.#keepToBudget(rest, sizes, round, signal);
+    const { configDirectory, temporaryDirectory } = this.#options;
+    round.leftovers = await removeLeftovers({
+      configDirectory,
+      temporaryDirectory,
+      hasTranscript: (id) => sizes.has(id),
+      now: started,
+      signal,
+    });
+    const { expired, overBudget, leftovers, failed } = round;
+    const level = expired + overBudget + leftovers + failed > 0 ? 'info' : 'debug';
+    log[level]('retention_round', `cleared away ${expired + overBudget} sessions`, {
+      expired,
+      over_budget: overBudget,
+      leftovers,
+      failed,
+      bytes: round.bytes,
+      duration_ms: now() - started,
+    });
+    return round;
+  }
+
+  /** @returns what stays, those first that were used last */
+  async #expire(now: number, round: Round, signal: AbortSignal): Promise<SessionRecord[]> {
+    const { store, retention } = this.#options;
+    const rest: SessionRecord[] = [];
+    for await (const record of store.all()) {
+      signal.throwIfAborted();
+      const idle = now - Date.parse(record.last_used_at);
+      const isOver = retention > 0 && idle > retention && round.expired < mostInRound;
+      if (isOver && (await this.#remove(record, 'retention', round))) round.expired += 1;
+      else rest.push(record);
+    }
+    return rest.sort(compareUse);
+  }
+
+  async #keepToBudget(
+    rest: SessionRecord[],
+    sizes: ReadonlyMap<string, number>,
+    round: Round,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { budget, workspaces } = this.#options;
+    if (budget === undefined) return;
+    const taken = new Map<SessionRecord, number>();
+    for (const record of rest) {
+      const { mode } = record.working_directory;
+      const own = mode === 'session' ? workspaces.pathOf(record.working_directory) : undefined;
+      const files = own === undefined ? 0 : await sizeOfTree(own, signal);
+      taken.set(record, files + (sizes.get(record.id.toLowerCase()) ?? 0));
+    }
+    round.bytes = [...taken.values()].reduce((sum, bytes) => sum + bytes, 0);
+    for (const record of rest.reverse()) {
+      signal.throwIfAborted();
+      if (round.bytes <= budget || round.overBudget >= mostInRound) return;
+      if (!(await this.#remove(record, 'budget', round))) continue;
+      round.overBudget += 1;
+      round.bytes -= taken.get(record) ?? 0;
+    }
+  }
+
+  /** @returns whether it is gone */
+  async #remove(
+    record: SessionRecord,
+    reason: 'retention' | 'budget',
+    round: Round,
+  ): Promise<boolean> {
+    const { catalog, store, log, onRemoved } = this.#options;
+    // It may have been used since it was read.
+    const current = store.peek(record.id) ?? record;
+    if (current.last_used_at !== record.last_used_at) return false;
+    if (catalog.stateOf(record) !== 'stored') return false;
+    try {
+      await catalog.remove(record, reason);
+      onRemoved?.(reason);
+      return true;
+    } catch (error) {
+      round.failed += 1;
+      log.warn('retention_failed', `cannot remove a session: ${messageOf(error)}`, {
+        session_id: record.id,
+      });
+      return false;
+    }
+  }
+}

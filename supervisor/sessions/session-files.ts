@@ -1,0 +1,105 @@
+/**
+ * The files of the session records: one small file each in berth's state on the volume.
+ * Always holds: the files are untrusted (the CLI can write them), so they are parsed and bounded, and
+ * what is no UUID never becomes a path; what is no real directory is never read from or written to; a
+ * file of a newer version is never replaced.
+ */
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { BerthError } from '../../shared/errors.ts';
+import {
+  obstructedParent,
+  readFileBounded,
+  syncDirectory,
+  unwritable,
+  writeFileAtomic,
+} from '../../shared/files.ts';
+import { sessionsDirectory } from '../../shared/state-directory.ts';
+import { isNewer, parseRecord, type SessionRecord } from './session-record.ts';
+
+/** Bytes. */
+const limit = 16 * 1024;
+
+/** One name for a session however its id is written; undefined if it is no UUID. */
+export function keyOf(id: string): string | undefined {
+  return z.uuid().safeParse(id).success ? id.toLowerCase() : undefined;
+}
+
+export class SessionFiles {
+  readonly #stateDirectory: string;
+  readonly #sharedDirectory: string;
+
+  constructor(stateDirectory: string, sharedDirectory: string) {
+    this.#stateDirectory = stateDirectory;
+    this.#sharedDirectory = sharedDirectory;
+  }
+
+  /** The keys of all files that may be records; none if the directory is not there. */
+  async keys(): Promise<string[]> {
+    const names = await readdir(join(this.#stateDirectory, sessionsDirectory)).catch(() => []);
+    return names.flatMap((name) => {
+      if (!name.endsWith('.json')) return [];
+      const key = keyOf(name.slice(0, -'.json'.length));
+      // A file whose name berth would have written otherwise is not berth's.
+      return key !== undefined && `${key}.json` === name ? [key] : [];
+    });
+  }
+
+  /** Undefined if there is none, or none that can be read. */
+  async read(key: string): Promise<SessionRecord | undefined> {
+    try {
+      const content = await readFileBounded(await this.#path(key), limit);
+      if (!content) return undefined;
+      const record = parseRecord(content.toString('utf8'), this.#sharedDirectory);
+      return keyOf(record.id) === key ? record : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /**
+   * Durable when it resolves.
+   * @throws BerthError `volume_unwritable`
+   */
+  async write(key: string, record: SessionRecord): Promise<void> {
+    await writeFileAtomic(await this.#path(key), JSON.stringify(record), { mode: 0o600 });
+  }
+
+  /**
+   * To be asked before the first write of a session that was not read.
+   * @throws BerthError `volume_unwritable` if a newer berth has written that file
+   */
+  async assertNotNewer(key: string): Promise<void> {
+    const path = await this.#path(key);
+    const content = await readFileBounded(path, limit).catch(() => undefined);
+    if (!content || !isNewer(content.toString('utf8'))) return;
+    throw new BerthError(
+      'volume_unwritable',
+      `cannot write ${path}: a newer version of berth has written it; run that version again`,
+    );
+  }
+
+  /** @throws BerthError `volume_unwritable` */
+  async remove(key: string): Promise<void> {
+    const path = await this.#path(key);
+    try {
+      await rm(path, { force: true });
+      await syncDirectory(join(this.#stateDirectory, sessionsDirectory));
+    } catch (error) {
+      throw unwritable(path, error);
+    }
+  }
+
+  /** @throws BerthError `volume_unwritable` if it would lead through what is no real directory */
+  async #path(key: string): Promise<string> {
+    const relative = `${sessionsDirectory}/${key}.json`;
+    const path = join(this.#stateDirectory, relative);
+    const obstacle = await obstructedParent(this.#stateDirectory, relative);
+    if (obstacle === undefined) return path;
+    throw new BerthError(
+      'volume_unwritable',
+      `cannot write ${path}: ${join(this.#stateDirectory, obstacle)} is no directory; start berth again, which sets it aside`,
+    );
+  }
+}

@@ -1,0 +1,103 @@
+/**
+ * What berth notes of a session, and its form on the volume.
+ * Always holds: a record of version 1 is read as one of version 2; one of a newer version, or of any
+ * other shape, is no record, and its file is left as it is.
+ */
+import { z } from 'zod';
+
+const count = z.number().nonnegative();
+
+const usage = z.object({
+  input_tokens: count,
+  output_tokens: count,
+  cache_creation_input_tokens: count,
+  cache_read_input_tokens: count,
+});
+
+const name = z.string().max(256);
+const path = z.string().max(4096);
+
+const common = {
+  id: z.uuid(),
+  /** The name of the token that began the session: nobody else may continue it. */
+  token: name,
+  created_at: z.string().max(64),
+  last_used_at: z.string().max(64),
+  turns: count,
+  /** US dollars at list prices, of all its turns. */
+  cost_usd: count,
+};
+
+const first = z.object({ version: z.literal(1), ...common });
+
+const second = z.object({
+  version: z.literal(2),
+  ...common,
+  /** It is resumed with this profile only. */
+  profile: name,
+  /** Tokens of all its turns. */
+  usage,
+  /** Where its processes ran last. */
+  working_directory: z.object({ path, mode: z.enum(['shared', 'session']) }),
+  forked_from: z.uuid().nullable(),
+  /** What was asked for at its beginning and must be the same on each resume. */
+  flags: z.record(z.string().max(64), z.unknown()),
+  /** The CLI that last served it; null if that was not noted. */
+  cli_version: name.nullable(),
+});
+
+export type SessionRecord = z.infer<typeof second>;
+
+const versioned = z.looseObject({ version: z.int() });
+
+export const recordVersion = 2;
+
+export const noUsage: SessionRecord['usage'] = {
+  input_tokens: 0,
+  output_tokens: 0,
+  cache_creation_input_tokens: 0,
+  cache_read_input_tokens: 0,
+};
+
+/**
+ * The record that a file's text is.
+ * @param sharedDirectory where sessions of version 1 ran
+ * @throws Error if it is none of a known version
+ */
+export function parseRecord(text: string, sharedDirectory: string): SessionRecord {
+  const content: unknown = JSON.parse(text);
+  if (versioned.parse(content).version !== 1) return second.parse(content);
+  return {
+    ...first.parse(content),
+    version: recordVersion,
+    profile: 'default',
+    usage: noUsage,
+    working_directory: { path: sharedDirectory, mode: 'shared' },
+    forked_from: null,
+    flags: {},
+    cli_version: null,
+  };
+}
+
+/** Whether a file's text is a record of a version that this program does not know. */
+export function isNewer(text: string): boolean {
+  try {
+    return versioned.parse(JSON.parse(text)).version > recordVersion;
+  } catch {
+    return false;
+  }
+}
+
+/** The two, token by token. */
+export function addUsage(
+  one: SessionRecord['usage'],
+  other: SessionRecord['usage'],
+): SessionRecord['usage'] {
+  return {
+    input_tokens: one.input_tokens + other.input_tokens,
+    output_tokens: one.output_tokens + other.output_tokens,
+    cache_creation_input_tokens:
+      one.cache_creation_input_tokens + other.cache_creation_input_tokens,
+    cache_read_input_tokens: one.cache_read_input_tokens + other.cache_read_input_tokens,
+  };
+}

@@ -1,0 +1,126 @@
+/**
+ * What the CLI keeps of a session, found by its id; as seen with the CLI 2.1.330:
+ *   projects/<directory>/<id>.jsonl      the conversation itself
+ *   projects/<directory>/<id>/           subagents/, tool-results/ (outputs too large for the conversation)
+ *   session-env/<id>/                    made when the Bash tool is used
+ *   file-history/<id>/, tasks/<id>/, todos/<id>*, debug/<id>.txt   other modes and older versions
+ *   $TMPDIR/claude-<uid>/<directory>/<id>/                         outputs of background commands
+ * Always holds: what is removed has the session's id for a name and lies in one of those places; no
+ * symlink is followed on the way there.
+ */
+import { lstat, readdir, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { removeTree, sizeOfTree } from '../../shared/remove-tree.ts';
+
+/** A directory of the CLI for each working directory: the transcripts and the memory of it. */
+const projects = 'projects';
+const memory = 'memory';
+const byId = ['session-env', 'file-history', 'tasks'];
+
+export interface TranscriptsOptions {
+  /** The CLI's configuration directory. */
+  configDirectory: string;
+  /** The CLI's TMPDIR. */
+  temporaryDirectory: string;
+}
+
+export class Transcripts {
+  readonly #config: string;
+  readonly #temporary: string;
+
+  constructor({ configDirectory, temporaryDirectory }: TranscriptsOptions) {
+    this.#config = configDirectory;
+    this.#temporary = join(temporaryDirectory, `claude-${process.getuid?.() ?? 0}`);
+  }
+
+  /** Bytes of each session's conversation, by its id in lower case; in one walk over all of them. */
+  async sizes(signal?: AbortSignal): Promise<Map<string, number>> {
+    const sizes = new Map<string, number>();
+    for (const project of await directoriesIn(join(this.#config, projects))) {
+      for (const entry of await entriesOf(project)) {
+        signal?.throwIfAborted();
+        const id = entry.name.replace(/\.jsonl$/, '').toLowerCase();
+        if (!isId(id)) continue;
+        const bytes = await sizeOfTree(join(project, entry.name), signal);
+        sizes.set(id, (sizes.get(id) ?? 0) + bytes);
+      }
+    }
+    return sizes;
+  }
+
+  /** Where a session's conversation is; undefined if the CLI keeps none. */
+  async find(id: string): Promise<string | undefined> {
+    for (const project of await directoriesIn(join(this.#config, projects))) {
+      const path = join(project, `${id}.jsonl`);
+      if ((await lstat(path).catch(() => undefined))?.isFile()) return path;
+    }
+    return undefined;
+  }
+
+  /** Bytes of one session's conversation; 0 if there is none. */
+  async sizeOf(id: string): Promise<number> {
+    let total = 0;
+    for (const project of await directoriesIn(join(this.#config, projects))) {
+      for (const name of [`${id}.jsonl`, id]) total += await sizeOfTree(join(project, name));
+    }
+    return total;
+  }
+
+  /**
+   * Removes all that the CLI keeps of a session; what is not there any more is no error.
+   * @param alone the session's working directory is gone with it: so goes what the CLI kept for that
+   *   directory, unless another session's transcript is there
+   * @throws Error of the system if something of it cannot be removed
+   */
+  async remove(id: string, alone: boolean): Promise<void> {
+    if (!isId(id.toLowerCase())) return;
+    for (const project of await directoriesIn(join(this.#config, projects))) {
+      const removed = await removeAll([join(project, `${id}.jsonl`), join(project, id)]);
+      if (removed && alone) await removeEmptyProject(project);
+    }
+    await removeAll(byId.map((place) => join(this.#config, place, id)));
+    await removeAll([join(this.#config, 'debug', `${id}.txt`)]);
+    const todos = join(this.#config, 'todos');
+    const names = (await isDirectory(todos)) ? await readdir(todos) : [];
+    await removeAll(names.filter((name) => name.startsWith(id)).map((name) => join(todos, name)));
+    for (const project of await directoriesIn(this.#temporary)) {
+      // The CLI makes it again; other working directories are none of this session's business.
+      if (await removeAll([join(project, id)])) await rmdir(project).catch(() => undefined);
+    }
+  }
+}
+
+function isId(name: string): boolean {
+  return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(name);
+}
+
+/** @returns whether one of them was there */
+async function removeAll(paths: readonly string[]): Promise<boolean> {
+  let found = false;
+  for (const path of paths) {
+    if (!(await lstat(path).catch(() => undefined))) continue;
+    found = true;
+    await removeTree(path);
+  }
+  return found;
+}
+
+async function removeEmptyProject(project: string): Promise<void> {
+  const names = await readdir(project).catch(() => [memory, '']);
+  if (names.every((name) => name === memory)) await removeTree(project);
+}
+
+/** The real directories in `parent`, which must be one itself. */
+async function directoriesIn(parent: string): Promise<string[]> {
+  if (!(await isDirectory(parent))) return [];
+  const entries = await entriesOf(parent);
+  return entries.filter((entry) => entry.isDirectory()).map(({ name }) => join(parent, name));
+}
+
+async function entriesOf(directory: string) {
+  return readdir(directory, { withFileTypes: true }).catch(() => []);
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  return (await lstat(path).catch(() => undefined))?.isDirectory() ?? false;
+}

@@ -1,0 +1,24 @@
+/** Steps of stopping: neither the failure of one nor its slowness keeps the next from its turn. */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Log } from '../shared/log.ts';
+
+/** Milliseconds for each step; ending a stubborn CLI takes some seconds. */
+const stepDeadline = 15_000;
+
+/** Runs one step; never rejects, and returns after the deadline at the latest. */
+export async function attempt(step: () => unknown, log: Log): Promise<void> {
+  const over = new AbortController();
+  const late = delay(stepDeadline, undefined, { signal: over.signal }).then(
+    () => {
+      throw new Error(`it takes longer than ${stepDeadline / 1_000} s`);
+    },
+    () => undefined,
+  );
+  try {
+    await Promise.race([step(), late]);
+  } catch (error) {
+    log.error('failed', 'cannot finish a step of stopping', { error });
+  } finally {
+    over.abort();
+  }
+}

@@ -1,0 +1,82 @@
+import { rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { DiskWatch } from '../../../supervisor/sessions/disk.ts';
+import { captureLog } from '../../support/captured-log.ts';
+import { makeSurroundings } from '../../support/claude.ts';
+import { canMount, mountSmall } from '../../support/small-volume.ts';
+import { startSupervisor } from '../../support/supervisor.ts';
+
+const mib = 1024 ** 2;
+
+t.test('a disk that fills is warned about, then full, and both are told once', async (t) => {
+  t.ok(canMount, 'this test needs a file system of its own');
+  const directory = t.testdir({ volume: {} });
+  const volume = join(directory, 'volume');
+  using _ = mountSmall(volume, 'size=10m');
+  const log = captureLog();
+  const watch = new DiskWatch({
+    paths: [volume, join(directory, 'nowhere')],
+    low: { share: 0.5 },
+    full: { bytes: 64 * mib },
+    log: log.log,
+  });
+  await watch.look();
+  t.match(watch.readings, [{ path: volume, total: 10 * mib, level: 'ok' }]);
+  writeFileSync(join(volume, 'one'), Buffer.alloc(6 * mib));
+  for (const _ of [1, 2]) await watch.look();
+  t.equal(watch.level, 'low');
+  t.equal(log.count('disk_low'), 1);
+  await watch.assertRoom();
+  writeFileSync(join(volume, 'two'), Buffer.alloc(3.5 * mib));
+  for (const _ of [1, 2]) await watch.look();
+  t.equal(watch.level, 'full', 'a size counts for a tenth of a small volume');
+  t.equal(log.count('disk_full'), 1);
+  await t.rejects(watch.assertRoom(), {
+    code: 'disk_full',
+    message: /^cannot begin a session: only .* are free at .*; enlarge the volume, remove sessions/,
+  });
+  rmSync(join(volume, 'two'));
+  await watch.assertRoom();
+  t.equal(watch.level, 'low', 'it has looked again');
+  rmSync(join(volume, 'one'));
+  await watch.look();
+  t.equal(log.count('disk_recovered'), 1);
+});
+
+t.test('a disk without inodes is full as well', async (t) => {
+  t.ok(canMount, 'this test needs a file system of its own');
+  const volume = join(t.testdir({ volume: {} }), 'volume');
+  using _ = mountSmall(volume, 'size=10m,nr_inodes=20');
+  for (let file = 0; file < 19; file++) writeFileSync(join(volume, `${file}`), '');
+  const { log } = captureLog();
+  const watch = new DiskWatch({ paths: [volume], low: { bytes: 1 }, full: { bytes: 1 }, log });
+  await watch.look();
+  await t.rejects(watch.assertRoom(), { code: 'disk_full', message: /hardly any inodes/ });
+});
+
+t.test('on a full disk no session begins, and those that exist go on', async (t) => {
+  t.ok(canMount, 'this test needs a file system of its own');
+  const surroundings = await makeSurroundings(t);
+  using _ = mountSmall(surroundings.config, 'size=200m');
+  const { supervisor, prompt, call, log, metricsUrl } = await startSupervisor(t, {
+    surroundings,
+    settings: { BERTH_DISK_LOW: '1Mi', BERTH_DISK_FULL: '64Mi' },
+  });
+  const { session_id } = (await prompt('[[say one]]')).body;
+  const large = join(surroundings.config, 'large');
+  const { bavail, bsize } = statfsSync(surroundings.config);
+  writeFileSync(large, Buffer.alloc(bavail * bsize - 12 * mib));
+  await log.logged('disk_full');
+  const refused = await prompt('[[say two]]');
+  t.match(refused, { status: 507, body: { code: 'disk_full', retryable: true } });
+  const goesOn = await prompt('[[say on]]', { session_id });
+  t.match(goesOn, { status: 200, body: { result: 'on' } });
+  const { disk } = (await call('GET', '/v1/status')).body;
+  t.match(disk, { level: 'full', volumes: [{ path: surroundings.config, level: 'full' }, {}] });
+  const metrics = await (await fetch(`${metricsUrl}/metrics`)).text();
+  t.match(metrics, /berth_disk_free_bytes\{path=".*config"\} \d+/);
+  rmSync(large);
+  t.match(await prompt('[[say three]]'), { status: 200 }, 'at once when there is room again');
+  await supervisor.stop();
+});
