@@ -7,6 +7,7 @@ import type { BerthError } from '../../shared/errors.ts';
 import { readSupervisorConfig } from '../../supervisor/config.ts';
 import { digestToken, fixedTokens, type Tokens } from '../../supervisor/http/tokens.ts';
 import { Profiles } from '../../supervisor/profiles/profiles.ts';
+import { type SupervisorOptions as Parts, Supervisor } from '../../supervisor/supervisor.ts';
 
 import { type CapturedLog, captureLog } from './captured-log.ts';
 import { makeSurroundings, realClaude, type Surroundings } from './claude.ts';
