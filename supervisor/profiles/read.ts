@@ -58,7 +58,7 @@ export function readProfiles(text: string, path: string, bounds: Bounds): Profil
   const parsed = fileSchema.safeParse(value.content);
   const problems = parsed.success ? [] : problemsOf(parsed.error);
   const set = parsed.success ? toSet(parsed.data, bounds) : undefined;
-  problems.push(...(set && parsed.success ? crossChecks(parsed.data, set, bounds) : []));
+  problems.push(...(set ? crossChecks(set, bounds) : []));
   if (set && problems.length === 0) return set;
   throw invalid(path, sentencesOf(problems, document, lines));
 }
@@ -154,7 +154,7 @@ function toProfile(name: string, document: ProfileDocument): Profile {
 }
 
 /** What is wrong between parts that are right by themselves. */
-function crossChecks(document: ProfilesDocument, set: ProfileSet, bounds: Bounds): Problem[] {
+function crossChecks(set: ProfileSet, bounds: Bounds): Problem[] {
   const names = [...set.profiles.keys()];
   const unknown = (path: Path, name: string): Problem => {
     const near = nearest(name, names);
@@ -176,11 +176,6 @@ function crossChecks(document: ProfilesDocument, set: ProfileSet, bounds: Bounds
       const text = `the token may not use it; add the token to profiles.${defaultProfile}.tokens`;
       problems.push({ path, text });
     }
-  }
-  for (const [name, { models, model }] of Object.entries(document.profiles)) {
-    if (!models || model === undefined || models.includes(model)) continue;
-    const path = ['profiles', name, 'models'];
-    problems.push({ path, text: 'the model of the profile is not among them; add it' });
   }
   const warm = [...set.profiles.values()].reduce((sum, profile) => sum + profile.warm, 0);
   if (warm > bounds.maxWorkers) {
