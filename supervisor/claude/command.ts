@@ -68,6 +68,8 @@ export interface CliOptions {
   /** Replaces the CLI's own. */
   systemPrompt?: string | undefined;
   appendSystemPrompt?: string | undefined;
+  /** With `resume`: these instructions, not those that the session began with. */
+  freshInstructions?: boolean;
   /** The built-in tools that there are; absent leaves all. */
   availableTools?: readonly string[] | undefined;
   /** The only rules that allow tools: those of settings.json count no more; absent leaves them. */
@@ -109,6 +111,8 @@ export function cliArguments(options: CliOptions = {}): string[] {
     ...flag('permission-mode', options.permissionMode),
     ...flag('system-prompt', options.systemPrompt),
     ...flag('append-system-prompt', options.appendSystemPrompt),
+    // The CLI keeps the instructions of a session's first turn, and leaves out others that come later.
+    ...(resume !== undefined && options.freshInstructions ? ['--system-prompt-snapshot=off'] : []),
     ...flag('tools', availableTools?.join(',')),
     ...flag('managed-settings', allowRules && onlyRules(allowRules)),
     ...denyRules.map((rule) => `--disallowedTools=${rule}`),

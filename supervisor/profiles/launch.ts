@@ -8,6 +8,7 @@ import { BerthError, messageOf } from '../../shared/errors.ts';
 import type { CliOptions } from '../claude/command.ts';
 import type { Overrides } from './overrides.ts';
 import { isMcpTool, type Profile, toolOf } from './profile.ts';
+import { readForbidding } from './settings-rules.ts';
 
 /** Characters of a variable that is read from a file. */
 const longestValue = 65_536;
@@ -27,6 +28,7 @@ export function cliOptionsOf(profile: Profile, overrides: Overrides = {}): CliOp
     permissionMode: profile.permissionMode ?? (allow ? 'manual' : undefined),
     systemPrompt: profile.systemPrompt,
     appendSystemPrompt: joined(profile.appendSystemPrompt, overrides.appendSystemPrompt),
+    freshInstructions: overrides.appendSystemPrompt !== undefined,
     availableTools: named && builtInTools(named),
     allowRules: allow,
     denyRules: [...tools.deny, ...(noMcp ? ['mcp__*'] : [])],
@@ -43,8 +45,32 @@ function joined(one: string | undefined, other: string | undefined): string | un
   return texts.length > 0 ? texts.join('\n\n') : undefined;
 }
 
+/** Rules for places, `Edit(docs/**)`, count for Write too: then it is there as well. */
 function builtInTools(rules: readonly string[]): string[] {
-  return [...new Set(rules.map(toolOf).filter((tool) => !isMcpTool(tool)))];
+  const named = rules.map(toolOf).filter((tool) => !isMcpTool(tool));
+  const writes = rules.some((rule) => rule.startsWith('Edit('));
+  return [...new Set([...named, ...(writes ? ['Write'] : [])])];
+}
+
+/**
+ * All that a process is started with, but for its session: the flags, with what settings.json
+ * forbids, and the variables of the profile.
+ * @throws BerthError `cli_unavailable` if the file of a variable cannot be read
+ */
+export async function launchOf(
+  profile: Profile,
+  overrides: Overrides,
+  configDirectory: string,
+  signal?: AbortSignal,
+): Promise<{ options: CliOptions; environment: Record<string, string> }> {
+  const options = cliOptionsOf(profile, overrides);
+  const [environment, forbidding] = await Promise.all([
+    readEnvironment(profile, signal),
+    // With rules of its own a profile sets all of settings.json aside, these too.
+    options.allowRules ? readForbidding(configDirectory) : [],
+  ]);
+  const denyRules = [...new Set([...(options.denyRules ?? []), ...forbidding])];
+  return { options: { ...options, denyRules }, environment };
 }
 
 /**

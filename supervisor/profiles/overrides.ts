@@ -3,7 +3,8 @@
  * Always holds: nothing is changed that the profile does not list in `overrides`, and what is changed
  * is narrower than the profile: fewer tools, fewer turns, less money, less time.
  */
-import { BerthError } from '../../shared/errors.ts';
+import { Ajv } from 'ajv';
+import { BerthError, messageOf } from '../../shared/errors.ts';
 import { formatDuration, parseDuration } from '../../shared/units.ts';
 import { isMcpTool, type Overridable, overridable, type Profile, toolOf } from './profile.ts';
 import { modelShape, toolRule } from './schema.ts';
@@ -126,9 +127,23 @@ function covers(wider: string, rule: string): boolean {
   return wide === tool || (isMcpTool(wide) && !wide.includes('*') && tool.startsWith(`${wide}__`));
 }
 
-function checkSchema(schema: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
-  if (Buffer.byteLength(JSON.stringify(schema)) <= largestSchema) return schema;
-  throw refused('output_schema', `it has more than ${largestSchema} bytes`, 'use a smaller one');
+/** As the CLI checks it, which would not start with one that it does not like. */
+function checkSchema(given: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  // The CLI knows no dialect but draft 7, whose words the later ones share.
+  const { $schema: _, ...schema } = given;
+  if (schema.type !== 'object') {
+    throw refused('output_schema', 'its type is not "object"', 'describe an object');
+  }
+  if (Buffer.byteLength(JSON.stringify(schema)) > largestSchema) {
+    throw refused('output_schema', `it has more than ${largestSchema} bytes`, 'use a smaller one');
+  }
+  try {
+    new Ajv({ validateFormats: false, logger: false }).compile(schema);
+  } catch (error) {
+    const cause = `it is no JSON Schema (${messageOf(error).slice(0, 300)})`;
+    throw refused('output_schema', cause, 'correct it');
+  }
+  return schema;
 }
 
 function lowered(

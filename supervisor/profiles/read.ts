@@ -2,10 +2,10 @@
  * Reads the profiles file: text in, profiles or every problem out, each with its path and line.
  * Always holds: a file with a problem gives nothing, and no problem quotes a value of the file.
  */
-import { type Document, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
-import type { z } from 'zod';
+import { type Document, LineCounter, parseDocument } from 'yaml';
 import { BerthError, messageOf } from '../../shared/errors.ts';
 import { nearest } from '../../shared/nearest.ts';
+import { type Path, type Problem, problemsOf, sentencesOf } from './problems.ts';
 import { builtInProfile, type Profile } from './profile.ts';
 import { fileSchema, type ProfileDocument, type ProfilesDocument } from './schema.ts';
 
@@ -36,16 +36,6 @@ export interface Bounds {
   maxWorkers: number;
 }
 
-/** Where in the file something stands. */
-type Path = readonly (string | number)[];
-
-interface Problem {
-  path: Path;
-  /** The key itself is wrong, not its value. */
-  key?: string;
-  text: string;
-}
-
 export function withoutFile({ warmWorkers }: Bounds): ProfileSet {
   return {
     profiles: new Map([['default', builtInProfile(warmWorkers)]]),
@@ -66,17 +56,11 @@ export function readProfiles(text: string, path: string, bounds: Bounds): Profil
   const value = plainValueOf(document);
   if (typeof value === 'string') throw invalid(path, [value]);
   const parsed = fileSchema.safeParse(value.content);
-  const problems = parsed.success
-    ? []
-    : parsed.error.issues.flatMap((issue) => problemsOf(issue, []));
+  const problems = parsed.success ? [] : problemsOf(parsed.error);
   const set = parsed.success ? toSet(parsed.data, bounds) : undefined;
-  problems.push(...(set && parsed.success ? crossChecks(parsed.data, set, bounds) : []));
+  problems.push(...(set ? crossChecks(set, bounds) : []));
   if (set && problems.length === 0) return set;
-  const sentences = problems
-    .map((problem) => ({ ...problem, line: lineOf(document, problem, lines) }))
-    .sort((a, b) => a.line - b.line)
-    .map(({ path: where, line, text: what }) => `${nameOf(where)}line ${line}: ${what}`);
-  throw invalid(path, [...new Set(sentences)]);
+  throw invalid(path, sentencesOf(problems, document, lines));
 }
 
 function parse(text: string, lineCounter: LineCounter) {
@@ -109,74 +93,6 @@ function invalid(path: string, problems: readonly string[]): BerthError {
     `cannot use the profiles in ${path}: ${problems.length} problem${problems.length === 1 ? '' : 's'}; correct the file (docs/profiles.md):\n${list.join('\n')}`,
     { details: { problems } },
   );
-}
-
-function problemsOf(issue: z.core.$ZodIssue, above: Path): Problem[] {
-  const path = [...above, ...(issue.path as (string | number)[])];
-  if (issue.code === 'unrecognized_keys') {
-    const known = keysAt(path);
-    return issue.keys.map((key) => {
-      const near = nearest(key, known);
-      const hint = near ? `did you mean ${near}?` : `known are ${known.join(', ')}`;
-      return { path: [...path, key], key, text: `unknown key; ${hint}` };
-    });
-  }
-  if (issue.code === 'invalid_key') {
-    const expected = issue.issues.map(({ message }) => message).join(', ');
-    return [{ path, key: String(path.at(-1)), text: `expected ${expected}` }];
-  }
-  if (issue.message === 'Invalid input: expected map') return [{ path, text: 'expected a map' }];
-  return [{ path, text: `expected ${issue.message}` }];
-}
-
-/** The keys that the schema knows at that place. */
-function keysAt(path: Path): string[] {
-  let schema: z.core.$ZodType = fileSchema;
-  for (const part of path) {
-    const { def } = unwrap(schema)._zod as unknown as { def: Record<string, unknown> };
-    const shape = def.shape as Record<string, z.core.$ZodType> | undefined;
-    const next = shape?.[part] ?? def.valueType ?? def.element;
-    if (!next) return [];
-    schema = next as z.core.$ZodType;
-  }
-  const { def } = unwrap(schema)._zod as unknown as { def: { shape?: object } };
-  return Object.keys(def.shape ?? {});
-}
-
-function unwrap(schema: z.core.$ZodType): z.core.$ZodType {
-  const { innerType } = schema._zod.def as { innerType?: z.core.$ZodType };
-  return innerType ? unwrap(innerType) : schema;
-}
-
-/** `profiles.review.overrides[0], `; nothing for the file as a whole. */
-function nameOf(path: Path): string {
-  if (path.length === 0) return '';
-  const parts = path.map((part) => (typeof part === 'number' ? `[${part}]` : `.${part}`));
-  return `${parts.join('').replace(/^\./, '')}, `;
-}
-
-/** The line where the value at `path` begins, or its key; of what encloses it if it is not there. */
-function lineOf(document: Document, { path, key }: Problem, lines: LineCounter): number {
-  let node: unknown = document.contents;
-  let offset = 0;
-  for (const [index, part] of path.entries()) {
-    if (isMap(node)) {
-      const pair = node.items.find((each) => isScalar(each.key) && `${each.key.value}` === part);
-      if (!pair) break;
-      offset = offsetOf(pair.key) ?? offset;
-      if (key !== undefined && index === path.length - 1) break;
-      node = pair.value;
-      if (!isMap(node) && !isSeq(node)) offset = offsetOf(node) ?? offset;
-    } else if (isSeq(node) && typeof part === 'number') {
-      node = node.items[part];
-      offset = offsetOf(node) ?? offset;
-    } else break;
-  }
-  return lines.linePos(offset).line;
-}
-
-function offsetOf(node: unknown): number | undefined {
-  return isNode(node) ? node.range?.[0] : undefined;
 }
 
 function toSet(document: ProfilesDocument, bounds: Bounds): ProfileSet {
@@ -238,7 +154,7 @@ function toProfile(name: string, document: ProfileDocument): Profile {
 }
 
 /** What is wrong between parts that are right by themselves. */
-function crossChecks(document: ProfilesDocument, set: ProfileSet, bounds: Bounds): Problem[] {
+function crossChecks(set: ProfileSet, bounds: Bounds): Problem[] {
   const names = [...set.profiles.keys()];
   const unknown = (path: Path, name: string): Problem => {
     const near = nearest(name, names);
@@ -260,11 +176,6 @@ function crossChecks(document: ProfilesDocument, set: ProfileSet, bounds: Bounds
       const text = `the token may not use it; add the token to profiles.${defaultProfile}.tokens`;
       problems.push({ path, text });
     }
-  }
-  for (const [name, { models, model }] of Object.entries(document.profiles)) {
-    if (!models || model === undefined || models.includes(model)) continue;
-    const path = ['profiles', name, 'models'];
-    problems.push({ path, text: 'the model of the profile is not among them; add it' });
   }
   const warm = [...set.profiles.values()].reduce((sum, profile) => sum + profile.warm, 0);
   if (warm > bounds.maxWorkers) {

@@ -19,6 +19,12 @@ export const toolRule = z
   .max(500, { error: 'at most 500 characters' })
   .regex(ruleShape, { error: 'a tool, such as Read or "Bash(git diff:*)"' });
 
+/** Such a rule is accepted by the CLI and matches nothing. */
+const idle = /^(Write|NotebookEdit|MultiEdit)\(/;
+const profileRule = toolRule.refine((rule) => !idle.test(rule), {
+  error: 'Edit(path): rules for Edit count for all tools that write files, and only those do',
+});
+
 const nameShape = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const nameError =
   'a name of letters, digits, dots, dashes and underscores, 64 at most, that begins with a letter or a digit';
@@ -103,12 +109,12 @@ const mcpServer = z
   });
 
 const tools = section({
-  allow: list(toolRule)
+  allow: list(profileRule)
     .optional()
     .describe(
       'Permission rules: these tools are there, and what the rules name runs without asking. Nothing else does, whatever settings.json allows. Absent: what settings.json allows',
     ),
-  deny: list(toolRule)
+  deny: list(profileRule)
     .optional()
     .describe('Permission rules that deny, besides those of settings.json; they win over allow'),
 }).describe('What the CLI may use');
