@@ -145,8 +145,8 @@ async function serveUntilStopped(config: SupervisorConfig, log: Log): Promise<vo
 }
 
 function openProfiles(config: SupervisorConfig, log: Log): Promise<Profiles> {
-  const { profilesFile: path, warmWorkers, maxWorkers } = config;
-  return Profiles.open({ path, warmWorkers, maxWorkers, log });
+  const { profilesFile: path, warmWorkers, maxWorkers, workingDirectory } = config;
+  return Profiles.open({ path, warmWorkers, maxWorkers, workingDirectory, log });
 }
 
 /** The tokens from the file, or one that is made now and shown once. */

@@ -9,7 +9,7 @@ import { cliEnvironment } from './claude/environment.ts';
 import { ClaudeProcess } from './claude/process.ts';
 import type { SupervisorConfig } from './config.ts';
 import type { Order, WarmTarget } from './pool/order.ts';
-import { cliOptionsOf, keyOf, readEnvironment } from './profiles/launch.ts';
+import { keyOf, launchOf } from './profiles/launch.ts';
 import type { Overrides } from './profiles/overrides.ts';
 import type { Profile } from './profiles/profile.ts';
 import type { Prompt } from './sessions/prompt.ts';
@@ -82,17 +82,17 @@ export class Orders {
     session: Session | undefined,
   ): ClaudeProcess {
     const { config, workspaces, log } = this.#options;
-    const own = readEnvironment(profile);
+    const { options, environment } = launchOf(profile, overrides, config.configDirectory);
     const directory = workspaces.make(name, profile.workingDirectory, session?.directory);
     return new ClaudeProcess({
       path: config.claudePath ?? 'claude',
       arguments: cliArguments({
-        ...cliOptionsOf(profile, overrides),
+        ...options,
         resume: session?.resume,
         fork: session?.fork ?? false,
         cleanupPeriodDays: cleanupPeriodDays(config.sessionRetention),
       }),
-      environment: cliEnvironment(config.inherited, config.configDirectory, name, own),
+      environment: cliEnvironment(config.inherited, config.configDirectory, name, environment),
       workingDirectory: directory.path,
       onStray: (what) => log.warn('worker_stray_output', `${name} wrote ${what}`, { worker: name }),
     });

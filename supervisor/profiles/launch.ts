@@ -57,18 +57,15 @@ function builtInTools(rules: readonly string[]): string[] {
  * forbids, and the variables of the profile.
  * @throws BerthError `cli_unavailable` if the file of a variable cannot be read
  */
-export async function launchOf(
+export function launchOf(
   profile: Profile,
   overrides: Overrides,
   configDirectory: string,
-  signal?: AbortSignal,
-): Promise<{ options: CliOptions; environment: Record<string, string> }> {
+): { options: CliOptions; environment: Record<string, string> } {
   const options = cliOptionsOf(profile, overrides);
-  const [environment, forbidding] = await Promise.all([
-    readEnvironment(profile, signal),
-    // With rules of its own a profile sets all of settings.json aside, these too.
-    options.allowRules ? readForbidding(configDirectory) : [],
-  ]);
+  const environment = readEnvironment(profile);
+  // With rules of its own a profile sets all of settings.json aside, these too.
+  const forbidding = options.allowRules ? readForbidding(configDirectory) : [];
   const denyRules = [...new Set([...(options.denyRules ?? []), ...forbidding])];
   return { options: { ...options, denyRules }, environment };
 }
@@ -97,7 +94,7 @@ function sortKeys(_: string, value: unknown): unknown {
  * The variables of the profile, those in files read now. A newline at the end is not part of it.
  * @throws BerthError `cli_unavailable` that names the variable
  */
-export function readEnvironment({ name: profile, environment }: Profile): Record<string, string> {
+function readEnvironment({ name: profile, environment }: Profile): Record<string, string> {
   const read: Record<string, string> = {};
   for (const [name, value] of Object.entries(environment)) {
     read[name] = typeof value === 'string' ? value : readSecret(value.file, name, profile);

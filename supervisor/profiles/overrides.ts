@@ -37,10 +37,15 @@ const longestAppended = 32 * 1024;
 const largestSchema = 64 * 1024;
 
 /**
+ * @param longest milliseconds that any prompt may take
  * @throws BerthError `invalid_request` that names the field, and the line of the profile that would
  *   allow it
  */
-export function readOverrides(request: OverrideFields, profile: Profile): Overrides {
+export function readOverrides(
+  request: OverrideFields,
+  profile: Profile,
+  longest: number,
+): Overrides {
   for (const field of overridable) {
     if (request[field] === undefined || profile.overrides.includes(field)) continue;
     throw refused(
@@ -59,7 +64,7 @@ export function readOverrides(request: OverrideFields, profile: Profile): Overri
     ...(output_schema === undefined ? {} : { outputSchema: checkSchema(output_schema) }),
     ...lowered('maxTurns', 'max_turns', request, profile),
     ...lowered('maxBudgetUsd', 'max_budget_usd', request, profile),
-    ...(timeout === undefined ? {} : { timeout: checkTimeout(timeout, profile) }),
+    ...(timeout === undefined ? {} : { timeout: checkTimeout(timeout, profile, longest) }),
   };
 }
 
@@ -167,15 +172,14 @@ function lowered(
   );
 }
 
-function checkTimeout(text: string, { name, limits }: Profile): number {
+function checkTimeout(text: string, { name, limits }: Profile, longest: number): number {
+  const own = limits.timeout !== undefined && limits.timeout < longest;
+  const most = own ? (limits.timeout ?? longest) : longest;
   const milliseconds = parseDuration(text);
-  if (milliseconds !== undefined && milliseconds > 0) {
-    if (limits.timeout === undefined || milliseconds <= limits.timeout) return milliseconds;
-  }
-  const most = limits.timeout === undefined ? '' : `, at most ${formatDuration(limits.timeout)}`;
+  if (milliseconds !== undefined && milliseconds > 0 && milliseconds <= most) return milliseconds;
   throw refused(
     'timeout',
-    `expected a duration such as "90s"${most}`,
-    `change it${limits.timeout === undefined ? '' : `, or raise profiles.${name}.limits.timeout`}`,
+    `expected a duration such as "90s", at most ${formatDuration(most)}`,
+    `change it, or raise ${own ? `profiles.${name}.limits.timeout` : 'BERTH_PROMPT_TIMEOUT'}`,
   );
 }

@@ -72,7 +72,10 @@ export interface Profile {
 }
 
 /** The profile that is there without a file: it adds nothing to what settings.json allows. */
-export function builtInProfile(warm: number): Profile {
+export function builtInProfile(
+  warm: number,
+  workingDirectory: Profile['workingDirectory'] = 'shared',
+): Profile {
   return {
     name: 'default',
     builtIn: true,
@@ -94,7 +97,7 @@ export function builtInProfile(warm: number): Profile {
     },
     warm,
     isolation: 'process',
-    workingDirectory: 'shared',
+    workingDirectory,
     tokens: undefined,
     overrides: overridable,
   };

@@ -33,12 +33,14 @@ export interface ProfileSet {
 export interface Bounds {
   /** Warm processes of the built-in profile. */
   warmWorkers: number;
+  /** Of the built-in profile. */
+  workingDirectory?: Profile['workingDirectory'];
   maxWorkers: number;
 }
 
-export function withoutFile({ warmWorkers }: Bounds): ProfileSet {
+export function withoutFile({ warmWorkers, workingDirectory }: Bounds): ProfileSet {
   return {
-    profiles: new Map([['default', builtInProfile(warmWorkers)]]),
+    profiles: new Map([['default', builtInProfile(warmWorkers, workingDirectory)]]),
     defaultProfile: 'default',
     tokens: new Map(),
     dailyBudgetUsd: undefined,
@@ -103,7 +105,7 @@ function toSet(document: ProfilesDocument, bounds: Bounds): ProfileSet {
   const defaultProfile = document.default ?? 'default';
   // Who names another default has decided what there is.
   if (defaultProfile === 'default' && !profiles.has('default')) {
-    profiles.set('default', builtInProfile(bounds.warmWorkers));
+    profiles.set('default', builtInProfile(bounds.warmWorkers, bounds.workingDirectory));
   }
   const tokens = Object.entries(document.tokens ?? {}).map(
     ([name, { default_profile, daily_budget_usd, admin }]) =>

@@ -6,7 +6,6 @@
  */
 import { z } from 'zod';
 import { BerthError } from '../../shared/errors.ts';
-import { formatDuration } from '../../shared/units.ts';
 import { type OverrideFields, type Overrides, readOverrides } from '../profiles/overrides.ts';
 import type { Profile } from '../profiles/profile.ts';
 import type { SessionRecord } from './session-record.ts';
@@ -82,7 +81,8 @@ export class Intake {
     const profile = this.#profileOf(request, record);
     const kept = sessionFlags.safeParse(record?.flags ?? {}).data ?? {};
     const fields = { ...kept, ...withoutAbsent(request.fields) };
-    const overrides = readOverrides(fields, profile);
+    const { promptTimeout } = this.#options;
+    const overrides = readOverrides(fields, profile, promptTimeout);
     const { text, fork, onLimit, onRecycle, token, tokenId, traceparent } = request;
     return {
       ...{ text, fork, onLimit, onRecycle, token, tokenId, traceparent },
@@ -90,7 +90,8 @@ export class Intake {
       profile,
       overrides,
       flags: sessionFlags.parse(fields),
-      timeout: this.#timeoutOf(overrides, profile),
+      timeout:
+        overrides.timeout ?? Math.min(profile.limits.timeout ?? promptTimeout, promptTimeout),
     };
   }
 
@@ -123,19 +124,6 @@ export class Intake {
       );
     }
     return profiles.forToken(token, record.profile);
-  }
-
-  #timeoutOf({ timeout }: Overrides, { limits }: Profile): number {
-    const longest = Math.min(
-      limits.timeout ?? Number.POSITIVE_INFINITY,
-      this.#options.promptTimeout,
-    );
-    if (timeout === undefined || timeout <= longest) return timeout ?? longest;
-    throw new BerthError(
-      'invalid_request',
-      `cannot use the timeout ${formatDuration(timeout)}: at most ${formatDuration(longest)}; lower it or raise BERTH_PROMPT_TIMEOUT`,
-      { details: { field: 'timeout' } },
-    );
   }
 }
 

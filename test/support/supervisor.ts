@@ -97,11 +97,12 @@ export async function makeSupervisor(
     ...options.settings,
     ...options.environment,
   });
-  const { profilesFile: path, warmWorkers, maxWorkers } = config;
+  const { profilesFile: path, warmWorkers, maxWorkers, workingDirectory } = config;
   const profiles = await Profiles.open({
     path,
     warmWorkers,
     maxWorkers,
+    workingDirectory,
     log: log.log,
     interval: 20,
   });

@@ -37,11 +37,11 @@ t.test('the metrics say what has happened, in the format of Prometheus', async (
   await prompt('[[status 401]]');
   const { text } = await get(metricsUrl, '/metrics');
   const value = (name: string) => Number(text.match(new RegExp(`^${name} (.*)$`, 'm'))?.[1]);
-  t.equal(value('berth_prompts_total{outcome="ok"}'), 1);
-  t.equal(value('berth_prompts_total{outcome="login_required"}'), 1);
-  t.equal(value('berth_prompt_duration_seconds_count{outcome="ok"}'), 1);
-  t.equal(value('berth_cost_usd_total'), body.cost_usd);
-  t.equal(value('berth_tokens_total{direction="output"}'), body.usage.output_tokens);
+  t.equal(value('berth_prompts_total{outcome="ok",profile="default"}'), 1);
+  t.equal(value('berth_prompts_total{outcome="login_required",profile="default"}'), 1);
+  t.equal(value('berth_prompt_duration_seconds_count{outcome="ok",profile="default"}'), 1);
+  t.equal(value('berth_cost_usd_total{profile="default"}'), body.cost_usd);
+  t.equal(value('berth_tokens_total{kind="output",profile="default"}'), body.usage.output_tokens);
   t.ok(value('berth_workers{state="idle"}') >= 1);
   t.equal(value('berth_queue_length'), 0);
   t.ok(value('berth_workers_memory_bytes') >= 0);
@@ -66,9 +66,10 @@ t.test('the description of the API is OpenAPI 3.1, and the one that is checked i
     t.match(path, /^\//);
     for (const [method, operation] of Object.entries(item)) {
       t.ok(methods.includes(method), `${method} ${path}`);
+      const answered = { description: String, content: { 'application/json': {} } };
       t.match(operation, {
         summary: String,
-        responses: { 200: { description: String, content: { 'application/json': {} } } },
+        responses: method === 'delete' ? { 204: { description: String } } : { 200: answered },
       });
     }
   }

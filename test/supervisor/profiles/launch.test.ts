@@ -26,7 +26,7 @@ const review = (text: string) => profileOf('review', `profiles: {review: {${text
 
 /** The real CLI as the profile has it started. */
 async function start(t: Test, around: Surroundings, profile: Profile, overrides: Overrides = {}) {
-  const { options, environment } = await launchOf(profile, overrides, around.config);
+  const { options, environment } = launchOf(profile, overrides, around.config);
   const process = startProcess(t, around, {
     arguments: cliArguments(options),
     environment: cliEnvironment(around.inherited, around.config, 'worker-1', environment),
@@ -170,7 +170,7 @@ t.test(
     mcp: {strict: true, servers: {here: {command: "${process.execPath}", args: ["-e", "0"],
       env: {TOKEN: "\${SERVER_TOKEN}"}}}}`,
     );
-    const { options } = await launchOf(profile, {}, around.config);
+    const { options } = launchOf(profile, {}, around.config);
     t.notMatch(cliArguments(options).join('\n'), /made-up-value/);
     t.match(cliArguments(options).join('\n'), /\$\{SERVER_TOKEN\}/);
     const overrides = { appendSystemPrompt: 'and mine', model: 'sonnet' };
@@ -186,7 +186,7 @@ t.test(
 
 t.test('a secret that is not there is said with the line that names it', async (t) => {
   const profile = review('environment: {TOKEN: {file: /nowhere/token}}');
-  await t.rejects(launchOf(profile, {}, '/nowhere'), {
+  t.throws(() => launchOf(profile, {}, '/nowhere'), {
     code: 'cli_unavailable',
     message: /variable TOKEN cannot be read .*profiles\.review\.environment\.TOKEN\.file/,
   });
@@ -201,7 +201,7 @@ t.test('a settings.json that is a link or no JSON forbids nothing', async (t) =>
   });
   mkdirSync(join(folder, 'none'));
   for (const name of ['broken', 'link', 'none']) {
-    t.same(await readForbidding(join(folder, name)), []);
+    t.same(readForbidding(join(folder, name)), []);
   }
-  t.same(await readForbidding(join(folder, 'odd')), ['A']);
+  t.same(readForbidding(join(folder, 'odd')), ['A']);
 });

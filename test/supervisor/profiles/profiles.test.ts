@@ -209,7 +209,7 @@ const refused: [what: string, profile: string, request: OverrideFields, message:
 for (const [what, profile, request, message] of refused) {
   t.test(`${what} is refused, with the line that would allow it`, (t) => {
     const error = { code: 'invalid_request', message };
-    t.throws(() => readOverrides(request, review(profile)), error);
+    t.throws(() => readOverrides(request, review(profile), 280_000), error);
     t.end();
   });
 }
@@ -232,6 +232,7 @@ t.test('what narrows is taken', (t) => {
         output_schema: { $schema: 'https://json-schema.org/draft/2020-12/schema', type: 'object' },
       },
       profile,
+      280_000,
     ),
     {
       model: 'haiku',
@@ -242,7 +243,7 @@ t.test('what narrows is taken', (t) => {
       outputSchema: { type: 'object' },
     },
   );
-  t.same(readOverrides({}, profile), {});
+  t.same(readOverrides({}, profile, 280_000), {});
   t.end();
 });
 
