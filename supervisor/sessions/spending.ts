@@ -133,7 +133,7 @@ export class SpendingLedger {
   async flush(): Promise<void> {
     await this.#writing;
     clearTimeout(this.#timer);
-    if (this.#dirty) await this.#write();
+    if (this.#dirty && this.#recorded) await this.#write();
     clearTimeout(this.#timer);
   }
 
