@@ -68,6 +68,22 @@ t.test('under Kubernetes a missing token file is exit 64 with the fix', (t) => {
   t.end();
 });
 
+t.test('a daily budget is an amount in dollars, and the body of a prompt has a size', (t) => {
+  const budget = (text: string) =>
+    readSupervisorConfig({ BERTH_DAILY_BUDGET_USD: text }).config.dailyBudget;
+  t.equal(budget('0'), 0);
+  t.equal(budget('2.50'), 2.5);
+  t.equal(budget(''), undefined, 'none is no limit');
+  for (const text of ['-1', '$5', '1e3', '1,5', 'NaN', 'Infinity']) {
+    const { message } = failure({ BERTH_DAILY_BUDGET_USD: text });
+    t.match(message, /expected an amount in US dollars such as 20 or 2\.50/, text);
+  }
+  const body = (text: string) => failure({ BERTH_MAX_PROMPT_BYTES: text }).message;
+  t.match(body('17Mi'), /expected a size from 1Ki to 16Mi/);
+  t.match(body('10'), /expected a size/);
+  t.end();
+});
+
 t.test('as many warm workers as workers are allowed, and none', (t) => {
   const read = (warm: string) =>
     readSupervisorConfig({ BERTH_WARM_WORKERS: warm, BERTH_MAX_WORKERS: '2' }).config.warmWorkers;
