@@ -1,0 +1,75 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { type RunningSupervisor, startSupervisor } from '../../support/supervisor.ts';
+
+t.jobs = 2;
+
+const session = async ({ call }: RunningSupervisor, id: string) =>
+  (await call('GET', `/v1/sessions/${id}`)).body;
+
+const sum = (numbers: number[]): number => numbers.reduce((one, other) => one + other, 0);
+
+t.test('the cost of a session is that of its turns, also across processes', async (t) => {
+  const one = await startSupervisor(t);
+  const first = (await one.prompt('[[big 4000]]')).body;
+  const { session_id } = first;
+  const second = (await one.prompt('[[big 8000]]', { session_id })).body;
+  const before = await session(one, session_id);
+  await one.supervisor.stop();
+  const two = await startSupervisor(t, { surroundings: one.surroundings });
+  const loaded = await session(two, session_id);
+  t.match(loaded, { turns: 2, cost_usd: before.cost_usd, state: 'stored' });
+  const third = (await two.prompt('[[big 2000]]', { session_id })).body;
+  const fourth = (await two.prompt('[[big 2000]]', { session_id })).body;
+  const turns = [first, second, third, fourth];
+  const shown = await session(two, session_id);
+  t.equal(shown.turns, 4);
+  t.ok(Math.abs(shown.cost_usd - sum(turns.map(({ cost_usd }) => cost_usd))) < 1e-9);
+  for (const kind of ['input_tokens', 'output_tokens', 'cache_read_input_tokens']) {
+    t.equal(shown.usage[kind], sum(turns.map(({ usage }) => usage[kind])), kind);
+  }
+  // A thousand tokens of output each, whatever was used before.
+  t.ok(Math.abs(third.usage.output_tokens - fourth.usage.output_tokens) < 50);
+  t.ok(third.cost_usd < first.cost_usd, 'a resumed process does not count what was paid already');
+});
+
+t.test('what the turns cost is what the usage that the API reported costs', async (t) => {
+  const running = await startSupervisor(t);
+  const { session_id } = (await running.prompt('[[say one]]')).body;
+  const small = (await running.prompt('[[big 400]]', { session_id })).body;
+  const large = (await running.prompt('[[big 40000]]', { session_id })).body;
+  const tokens = large.usage.output_tokens - small.usage.output_tokens;
+  t.ok(tokens > 5_000);
+  // The rest differs by what was read from the cache, at a small fraction of the price.
+  const price = (large.cost_usd - small.cost_usd) / tokens;
+  const again = (await running.prompt('[[big 40400]]', { session_id })).body;
+  const more = again.usage.output_tokens - small.usage.output_tokens;
+  t.ok(Math.abs((again.cost_usd - small.cost_usd) / more / price - 1) < 0.2);
+});
+
+t.test(
+  'after /clear a session counts from nothing, and the one before keeps its cost',
+  async (t) => {
+    const running = await startSupervisor(t);
+    const first = (await running.prompt('[[big 4000]]')).body;
+    const cleared = (await running.prompt('/clear', { session_id: first.session_id })).body;
+    t.equal(cleared.cost_usd, 0);
+    const fresh = (await running.prompt('[[say fresh]]', { session_id: cleared.session_id })).body;
+    t.match(await session(running, first.session_id), { turns: 1, cost_usd: first.cost_usd });
+    t.match(await session(running, cleared.session_id), { turns: 2, cost_usd: fresh.cost_usd });
+  },
+);
+
+t.test('a turn that was interrupted is counted with what it has cost', async (t) => {
+  const running = await startSupervisor(t);
+  const { session_id, cost_usd } = (await running.prompt('[[say one]]')).body;
+  const late = await running.prompt('[[hang stream]]', { session_id, timeout: '800ms' });
+  t.equal(late.body.code, 'prompt_timeout');
+  const shown = await session(running, session_id);
+  t.equal(shown.turns, 2);
+  t.ok(shown.cost_usd >= cost_usd);
+  await running.supervisor.stop();
+  const path = join(running.surroundings.config, '.berth/sessions', `${session_id}.json`);
+  t.equal(JSON.parse(readFileSync(path, 'utf8')).turns, 2, 'and it is on the volume');
+});
