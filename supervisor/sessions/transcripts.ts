@@ -15,7 +15,7 @@ import { removeTree, sizeOfTree } from '../../shared/remove-tree.ts';
 /** A directory of the CLI for each working directory: the transcripts and the memory of it. */
 const projects = 'projects';
 const memory = 'memory';
-const byId = ['session-env', 'file-history', 'tasks'];
+const byId = ['session-env', 'file-history', 'tasks', 'todos', 'debug'];
 
 export interface TranscriptsOptions {
   /** The CLI's configuration directory. */
@@ -78,11 +78,13 @@ export class Transcripts {
       const removed = await removeAll([join(project, `${id}.jsonl`), join(project, id)]);
       if (removed && alone) await removeEmptyProject(project);
     }
-    await removeAll(byId.map((place) => join(this.#config, place, id)));
-    await removeAll([join(this.#config, 'debug', `${id}.txt`)]);
-    const todos = join(this.#config, 'todos');
-    const names = (await isDirectory(todos)) ? await readdir(todos) : [];
-    await removeAll(names.filter((name) => name.startsWith(id)).map((name) => join(todos, name)));
+    for (const place of byId) {
+      const directory = join(this.#config, place);
+      const names = (await entriesOf(directory)).map(({ name }) => name);
+      await removeAll(
+        names.filter((name) => belongsTo(name, id)).map((name) => join(directory, name)),
+      );
+    }
     for (const project of await directoriesIn(this.#temporary)) {
       // The CLI makes it again; other working directories are none of this session's business.
       if (await removeAll([join(project, id)])) await rmdir(project).catch(() => undefined);
@@ -92,6 +94,11 @@ export class Transcripts {
 
 function isId(name: string): boolean {
   return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(name);
+}
+
+/** `<id>`, `<id>.txt`, `<id>-agent-<other>.json`. */
+function belongsTo(name: string, id: string): boolean {
+  return name === id || name.startsWith(`${id}.`) || name.startsWith(`${id}-`);
 }
 
 /** @returns whether one of them was there */
@@ -112,12 +119,13 @@ async function removeEmptyProject(project: string): Promise<void> {
 
 /** The real directories in `parent`, which must be one itself. */
 async function directoriesIn(parent: string): Promise<string[]> {
-  if (!(await isDirectory(parent))) return [];
   const entries = await entriesOf(parent);
   return entries.filter((entry) => entry.isDirectory()).map(({ name }) => join(parent, name));
 }
 
+/** None if it is no real directory. */
 async function entriesOf(directory: string) {
+  if (!(await isDirectory(directory))) return [];
   return readdir(directory, { withFileTypes: true }).catch(() => []);
 }
 
