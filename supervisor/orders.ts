@@ -7,6 +7,7 @@ import type { Log } from '../shared/log.ts';
 import { cliArguments } from './claude/command.ts';
 import { cliEnvironment } from './claude/environment.ts';
 import { ClaudeProcess } from './claude/process.ts';
+import type { TurnResult } from './claude/protocol.ts';
 import type { SupervisorConfig } from './config.ts';
 import type { Order, WarmTarget } from './pool/order.ts';
 import { keyOf, launchOf } from './profiles/launch.ts';
@@ -23,6 +24,8 @@ export interface OrdersOptions {
   workspaces: Workspaces;
   store: SessionStore;
   log: Log;
+  /** Told what the CLI has used in a turn that nobody prompted for. */
+  onUnprompted: (profile: string, turn: TurnResult) => void;
 }
 
 interface Session {
@@ -81,7 +84,7 @@ export class Orders {
     overrides: Overrides,
     session: Session | undefined,
   ): ClaudeProcess {
-    const { config, workspaces, log } = this.#options;
+    const { config, workspaces, log, onUnprompted } = this.#options;
     const { options, environment } = launchOf(profile, overrides, config.configDirectory);
     const directory = workspaces.make(name, profile.workingDirectory, session?.directory);
     return new ClaudeProcess({
@@ -94,6 +97,7 @@ export class Orders {
       }),
       environment: cliEnvironment(config.inherited, config.configDirectory, name, environment),
       workingDirectory: directory.path,
+      onUnprompted: (turn) => onUnprompted(profile.name, turn),
       onStray: (what) => log.warn('worker_stray_output', `${name} wrote ${what}`, { worker: name }),
     });
   }

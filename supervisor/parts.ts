@@ -73,7 +73,19 @@ export function createParts(options: PartsOptions): Parts {
     full: config.diskFull,
     log,
   });
-  const orders = new Orders({ config, profiles, workspaces, store, log });
+  const orders = new Orders({
+    config,
+    profiles,
+    workspaces,
+    store,
+    log,
+    onUnprompted: (profile, turn) => {
+      store.spend(turn.sessionId, turn.costUsd, turn.usage);
+      const owner = store.peek(turn.sessionId)?.token;
+      if (owner !== undefined) ledger.add(owner, profile, turn.costUsd);
+      metrics.spent(profile, turn);
+    },
+  });
   const pool = new Pool({
     warm: () => orders.warm(),
     maxWorkers: config.maxWorkers,

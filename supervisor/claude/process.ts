@@ -26,6 +26,8 @@ export interface ProcessOptions {
   workingDirectory: string;
   /** Called once if standard output has what is no message; says what, and quotes nothing of it. */
   onStray: (what: string) => void;
+  /** Called with the result of each turn that nobody prompted for: it has cost something too. */
+  onUnprompted?: (result: TurnResult) => void;
 }
 
 export interface ProcessEnd {
@@ -59,6 +61,7 @@ export class ClaudeProcess {
   readonly #stderr = new StderrTail();
   readonly #controls = new Map<string, (error: BerthError | undefined) => void>();
   readonly #onStray: (what: string) => void;
+  readonly #onUnprompted: ProcessOptions['onUnprompted'];
   #strayed = false;
   #lastOutput = performance.now();
   #turn: Turn | undefined;
@@ -67,6 +70,7 @@ export class ClaudeProcess {
 
   constructor(options: ProcessOptions) {
     this.#onStray = options.onStray;
+    this.#onUnprompted = options.onUnprompted;
     this.#child = spawn(options.path, options.arguments, {
       cwd: options.workingDirectory,
       env: options.environment,
@@ -245,7 +249,10 @@ export class ClaudeProcess {
         if (turn?.promptId === message.promptId) turn.begun = true;
         break;
       case 'result':
-        if (message.result.unprompted) break;
+        if (message.result.unprompted) {
+          this.#onUnprompted?.(message.result);
+          break;
+        }
         this.#turn = undefined;
         turn?.resolve(message.result);
         break;

@@ -8,7 +8,7 @@
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { keyOf, SessionFiles } from './session-files.ts';
-import type { SessionRecord } from './session-record.ts';
+import { addUsage, type SessionRecord } from './session-record.ts';
 
 export interface StoreOptions {
   /** berth's state on the volume. */
@@ -146,6 +146,14 @@ export class SessionStore {
     this.#changed.add(key);
     if (this.#stopped) return;
     this.#timer ??= setTimeout(() => void this.#writeChanged(), this.#writeDelay).unref();
+  }
+
+  /** Adds what a session has used beside its turns, when a background task of it ended. */
+  spend(id: string, costUsd: number, usage: SessionRecord['usage']): void {
+    const record = this.peek(id);
+    if (!record) return;
+    const cost_usd = record.cost_usd + costUsd;
+    this.note({ ...record, cost_usd, usage: addUsage(record.usage, usage) });
   }
 
   /** From now on the session is not there, for whoever reads; its file still is, until `remove`. */

@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { bashAllowed } from '../../support/claude.ts';
 import { type RunningSupervisor, startSupervisor } from '../../support/supervisor.ts';
+import { until } from '../../support/until.ts';
 
 t.jobs = 2;
 
@@ -72,4 +74,18 @@ t.test('a turn that was interrupted is counted with what it has cost', async (t)
   await running.supervisor.stop();
   const path = join(running.surroundings.config, '.berth/sessions', `${session_id}.json`);
   t.equal(JSON.parse(readFileSync(path, 'utf8')).turns, 2, 'and it is on the volume');
+});
+
+t.test('a turn that the CLI runs by itself is paid for by its session', async (t) => {
+  const running = await startSupervisor(t, { config: { 'settings.json': bashAllowed } });
+  const { surroundings } = running;
+  const input = { command: 'sleep 0.3; echo done', run_in_background: true };
+  const { body } = await running.prompt(`[[tool Bash ${JSON.stringify(input)}]]`);
+  const shown = await until('the unprompted turn is counted', async () => {
+    const now = await session(running, body.session_id);
+    return now.cost_usd > body.cost_usd && now;
+  });
+  t.equal(shown.turns, 1, 'nobody asked for it');
+  t.ok(shown.usage.output_tokens > body.usage.output_tokens);
+  t.ok(surroundings.api.requests.length > 2);
 });
