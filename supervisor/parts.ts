@@ -104,7 +104,7 @@ export function createParts(options: PartsOptions): Parts {
   const gate = new LimitGate({
     onChange: ({ closed, ...state }) => {
       if (closed) log.warn('limit_reached', 'no prompt of this login is sent until it ends', state);
-      else log.info('limit_ended', 'prompts of this login are sent again', state);
+      else log.info('limit_lifted', 'prompts of this login are sent again', state);
     },
   });
   const pause = new Pause(stateDirectory, log);

@@ -1,6 +1,7 @@
 /** `POST /v1/prompts`: one prompt, answered as JSON or as a stream of events. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import type { Log } from '../../shared/log.ts';
 import type { RunsPrompts } from '../sessions/admission.ts';
 import type { Intake, Prompt, PromptRequest } from '../sessions/prompt.ts';
 import { validTraceparent } from '../sessions/traceparent.ts';
@@ -17,6 +18,7 @@ export interface PromptRoutesOptions {
   idempotency: Idempotency;
   /** Bytes that the body of a prompt may have. */
   maxPromptBytes: number;
+  log: Log;
 }
 
 export function promptRoutes(server: FastifyInstance, options: PromptRoutesOptions): void {
@@ -39,7 +41,7 @@ export function promptRoutes(server: FastifyInstance, options: PromptRoutesOptio
       const prompt = await options.intake.resolve(requestOf(request, request.body));
       const runs = onceOnly(request, reply, options);
       if (wantsEvents(request)) {
-        await stream(runs, prompt, metadata, gone, reply);
+        await stream(runs, prompt, metadata, gone, reply, options.log);
         return reply;
       }
       const answer = runs
@@ -81,12 +83,19 @@ async function stream(
   metadata: Record<string, string> | undefined,
   gone: AbortSignal,
   reply: FastifyReply,
+  log: Log,
 ): Promise<void> {
+  const cut = (backlog: number): void => {
+    log.warn('reader_cut', 'a client was cut off that does not read its stream', {
+      token: prompt.token,
+      backlog_bytes: backlog,
+    });
+  };
   let events: EventStream | undefined;
   const send = (event: string, data: unknown): void => {
     if (!events) {
       reply.hijack();
-      events = new EventStream(reply.raw);
+      events = new EventStream(reply.raw, cut);
     }
     events.send(event, data);
   };

@@ -1,7 +1,8 @@
 /**
  * Server-sent events on one response: the rules of the format in one place.
- * Always holds: a comment goes out every 15 s so that proxies keep the connection, and a reader who
- * does not read is cut off before its backlog exceeds a bound.
+ * Always holds: a comment goes out every 15 s so that proxies keep the connection; text for a reader
+ * who lags is merged into one event until there is room; and one whose backlog would exceed a bound
+ * all the same is cut off.
  */
 import type { ServerResponse } from 'node:http';
 
@@ -11,10 +12,15 @@ const longestBacklog = 4 * 1024 * 1024;
 
 export class EventStream {
   readonly #response: ServerResponse;
+  readonly #onCut: (backlog: number) => void;
   readonly #timer: NodeJS.Timeout;
+  /** Text that waits for the reader. */
+  #merged = '';
 
-  constructor(response: ServerResponse) {
+  /** @param onCut told when the reader was cut off, with the bytes that waited for it */
+  constructor(response: ServerResponse, onCut: (backlog: number) => void = () => {}) {
     this.#response = response;
+    this.#onCut = onCut;
     response.writeHead(200, {
       'content-type': 'text/event-stream; charset=utf-8',
       'cache-control': 'no-store, no-transform',
@@ -22,23 +28,68 @@ export class EventStream {
       'x-accel-buffering': 'no',
     });
     response.flushHeaders();
-    this.#timer = setInterval(() => this.#write(': still here\n\n'), commentEvery);
+    this.#timer = setInterval(() => this.#comment(), commentEvery);
     response.once('close', () => clearInterval(this.#timer));
+    response.on('drain', () => this.#flush());
+  }
+
+  /** Bytes that wait for the reader, nearly: merged text counts as one byte a character. */
+  get backlog(): number {
+    return this.#response.writableLength + this.#merged.length;
   }
 
   send(event: string, data: unknown): void {
-    this.#write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
+    const text = event === 'text' ? textOf(data) : undefined;
+    if (text !== undefined && this.#response.writableNeedDrain) this.#merge(text);
+    else {
+      this.#flush();
+      this.#write(format(event, data));
+    }
   }
 
   end(): void {
     clearInterval(this.#timer);
+    this.#flush();
     this.#response.end();
   }
 
-  #write(text: string): void {
-    if (this.#response.destroyed || this.#response.writableEnded) return;
-    // What already waits counts, not this text: a large answer is no sign of a slow reader.
-    if (this.#response.writableLength > longestBacklog) this.#response.destroy();
-    else this.#response.write(text);
+  #comment(): void {
+    // Somebody who lags is not idle.
+    if (!this.#response.writableNeedDrain) this.#write(': still here\n\n');
   }
+
+  #merge(text: string): void {
+    if (!this.#open()) return;
+    this.#merged += text;
+  }
+
+  #flush(): void {
+    const text = this.#merged;
+    if (text === '') return;
+    this.#merged = '';
+    this.#write(format('text', { text }));
+  }
+
+  #write(formatted: string): void {
+    if (this.#open()) this.#response.write(formatted);
+  }
+
+  /** What already waits counts, not what is added: a large answer is no sign of a slow reader. */
+  #open(): boolean {
+    if (this.#response.destroyed || this.#response.writableEnded) return false;
+    const { backlog } = this;
+    if (backlog <= longestBacklog) return true;
+    this.#merged = '';
+    this.#response.destroy();
+    this.#onCut(backlog);
+    return false;
+  }
+}
+
+const format = (event: string, data: unknown): string =>
+  `event: ${event}\ndata: ${JSON.stringify(data)}\n\n`;
+
+function textOf(data: unknown): string | undefined {
+  const { text } = data as { text?: unknown };
+  return typeof text === 'string' ? text : undefined;
 }
