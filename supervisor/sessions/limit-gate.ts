@@ -11,6 +11,11 @@ import { Account, type AccountState, type LimitReason } from './limit-account.ts
 
 /** Leave to send one prompt; `done` must be called with how it ended. */
 export interface Pass {
+  /**
+   * To be called again when the prompt is sent, if time has passed since.
+   * @throws BerthError `usage_limit` or `rate_limited` if the gate has closed meanwhile
+   */
+  check(): void;
   /** @param error undefined if the prompt was answered */
   done(error: BerthError | undefined): void;
   /** Gives it back unused. */
@@ -106,6 +111,11 @@ export class LimitGate {
     const begun = this.#now();
     let over = false;
     return {
+      check: () => {
+        const now = this.#now();
+        const state = account.stateAt(now);
+        if (state.closed && !probing) throw closed(state, account.opensAt(now), now);
+      },
       done: (error) => {
         if (over) return;
         over = true;

@@ -3,8 +3,8 @@
  * result. Always holds: when the signal aborts or the turn hangs the CLI is told to interrupt, and its
  * result is waited for, bounded; what comes later is left to `afterTurn`.
  */
+import type { ClaudeProcess } from '../claude/process.ts';
 import type { CliMessage, TurnResult, UsageLimit } from '../claude/protocol.ts';
-import type { Worker } from '../pool/worker.ts';
 import { longestToolCall, Watchdog } from './watchdog.ts';
 
 /** What the caller can be told while the turn runs. */
@@ -26,7 +26,7 @@ export interface TurnEnd {
   failure: string | undefined;
   /** What was last said of the account's usage limit; undefined if nothing was. */
   limit: UsageLimit | undefined;
-  /** What the model has written since its last tool call, as far as it was told, bounded. */
+  /** What the model has written last, before or after a tool call, bounded. */
   text: string;
 }
 
@@ -46,8 +46,13 @@ export interface HangWatch {
   bound: number;
   /** The same while a tool runs; by default a little more than the CLI gives its longest tool. */
   toolBound?: number;
-  /** CPU time in milliseconds that the worker's process tree has used. */
-  cpuOf: (worker: Worker) => Promise<number>;
+  /** CPU time in milliseconds that the tree of a process has used. */
+  cpuOf: (pid: number) => Promise<number>;
+}
+
+/** The part of a worker on which a turn runs. */
+interface Runner {
+  process: ClaudeProcess;
 }
 
 /**
@@ -80,7 +85,7 @@ const longestText = 1024 * 1024;
  *   of it, `cli_unavailable` before
  */
 export async function runTurn(
-  worker: Worker,
+  worker: Runner,
   text: string,
   options: TurnOptions,
 ): Promise<TurnEnd> {
@@ -111,6 +116,8 @@ export async function runTurn(
     if (message.kind === 'limit') onLimit?.(message.limit);
     if (message.kind === 'tools') watchdog?.toolsBegun(message.tools.map(({ id }) => id));
     if (message.kind === 'tool_results') watchdog?.toolsEnded(message.results.map(({ id }) => id));
+    // The CLI is silent until it tries again: up to 38 s by itself, or what the API asked for.
+    if (message.kind === 'retry') watchdog?.excuse(message.delayMs);
     for (const event of eventsOf(message)) tell(event);
   };
   const turn = worker.process.run(text, onMessage, promptId);
@@ -131,13 +138,13 @@ export async function runTurn(
  * Calls `release` once it is known whether the worker can serve again: at once if its turn is over,
  * else when it is, and after some seconds at the latest.
  */
-export function afterTurn({ process }: Worker, release: (usable: boolean) => void): void {
+export function afterTurn({ process }: Runner, release: (usable: boolean) => void): void {
   if (process.idle || !process.alive) release(process.idle);
   else void process.idleWithin(clearingGrace).then(release);
 }
 
 function startWatchdog(
-  worker: Worker,
+  worker: Runner,
   { bound, toolBound = longestToolCall, cpuOf }: HangWatch,
   onStall: (quiet: number) => void,
 ): Watchdog {
@@ -146,23 +153,35 @@ function startWatchdog(
     toolBound,
     onStall,
     lastOutput: () => worker.process.lastOutput,
-    cpu: () => cpuOf(worker),
+    cpu: () => cpuOf(worker.process.pid ?? 0),
   });
 }
+
+/** The tool by which the model gives an output of a schema; its input is what the model said. */
+const outputTool = 'StructuredOutput';
 
 function gatherInto(seen: Omit<TurnEnd, 'result'>): (message: CliMessage) => void {
   let fresh = true;
   return (message) => {
-    if (message.kind === 'failure') {
-      seen.failure = message.error;
-      seen.limit = message.limit ?? seen.limit;
-    } else if (message.kind === 'limit') seen.limit = message.limit;
-    else if (message.kind === 'tools') fresh = true;
-    else if (message.kind === 'text') {
-      seen.text = fresh
-        ? message.text
-        : seen.text + message.text.slice(0, longestText - seen.text.length);
-      fresh = false;
+    switch (message.kind) {
+      case 'failure':
+        seen.failure = message.error;
+        seen.limit = message.limit ?? seen.limit;
+        break;
+      case 'limit':
+        seen.limit = message.limit;
+        break;
+      case 'tools': {
+        fresh = true;
+        const output = message.tools.findLast(({ name }) => name === outputTool);
+        if (output) seen.text = JSON.stringify(output.input).slice(0, longestText);
+        break;
+      }
+      case 'text': {
+        const before = fresh ? '' : seen.text;
+        seen.text = before + message.text.slice(0, longestText - before.length);
+        fresh = false;
+      }
     }
   };
 }

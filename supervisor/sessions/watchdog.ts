@@ -38,6 +38,7 @@ export class Watchdog {
   #quietSince: number;
   /** CPU time and time of the last look. */
   #last: { cpu: number; at: number } | undefined;
+  #excusedUntil = Number.NEGATIVE_INFINITY;
   #looking = false;
   #over = false;
 
@@ -55,6 +56,11 @@ export class Watchdog {
 
   toolsEnded(ids: readonly string[]): void {
     for (const id of ids) this.#tools.delete(id);
+  }
+
+  /** Silence was announced, in milliseconds from now: it counts from its end. */
+  excuse(milliseconds: number): void {
+    this.#excusedUntil = this.#now() + milliseconds;
   }
 
   stop(): void {
@@ -86,7 +92,7 @@ export class Watchdog {
     const used = last && (cpu < last.cpu || cpu - last.cpu > (now - last.at) * idleShare);
     if (used) this.#quietSince = now;
     this.#quietSince = Math.max(this.#quietSince, lastOutput());
-    const quiet = now - this.#quietSince;
+    const quiet = now - Math.max(this.#quietSince, this.#excusedUntil);
     if (quiet < (this.#tools.size > 0 ? Math.max(bound, toolBound) : bound)) return;
     this.stop();
     onStall(quiet);

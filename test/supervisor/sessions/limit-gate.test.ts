@@ -99,6 +99,17 @@ t.test(
   },
 );
 
+t.test('a prompt that was let in and waits for a worker hears of the limit', async (t) => {
+  const { pass, advance } = makeGate();
+  const [waiting, running] = (await Promise.all([pass(), pass()])) as [Pass, Pass];
+  waiting.check();
+  running.done(hit());
+  t.throws(() => waiting.check(), { code: 'usage_limit', details: { retry_after: 60 } });
+  waiting.done(undefined);
+  await advance(minute);
+  (await pass()).check();
+});
+
 t.test('each login has its own gate', async (t) => {
   const { gate, pass } = makeGate();
   gate.heard('a', limit());

@@ -19,7 +19,14 @@ t.test('what the API refuses is an error with a code and a remedy', async (t) =>
     ['529', 529, 503, 'overloaded', true, /try again later$/],
     ['500', 500, 502, 'model_unavailable', true, /try again later$/],
     ['400', 400, 502, 'turn_failed', false, /change the prompt or the model$/],
-    ['400 say prompt is too long: 9 tokens > 8 maximum', 400, 413, 'prompt_too_large', false, /./],
+    [
+      '400 say prompt is too long: 9 tokens > 8 maximum',
+      400,
+      413,
+      'prompt_too_large',
+      false,
+      /shorten/,
+    ],
   ] as const;
   let session_id: string | undefined;
   for (const [directive, api, status, code, retryable, detail] of cases) {

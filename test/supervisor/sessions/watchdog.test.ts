@@ -82,6 +82,16 @@ t.test('while a tool runs silence may last longer, and no longer when it has end
   t.same(ended.turn.stalls, [60_000]);
 });
 
+t.test('a silence that was announced counts from its end', async (t) => {
+  const { turn, watchdog, pass } = watch(t);
+  await pass(30);
+  watchdog.excuse(120_000);
+  await pass(175);
+  t.same(turn.stalls, []);
+  await pass(5);
+  t.same(turn.stalls, [60_000]);
+});
+
 t.test('what cannot be read is no hang, and after the stop nothing is told', async (t) => {
   const { turn, watchdog, pass } = watch(t);
   turn.unreadable = true;
