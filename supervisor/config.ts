@@ -142,7 +142,7 @@ export const supervisorDefinitions = {
   }),
   hangTimeout: setting({
     name: 'BERTH_HANG_TIMEOUT',
-    schema: duration(10 * second, hour),
+    schema: duration(second, 24 * hour),
     default: '3m',
     description:
       'A turn whose process writes nothing and uses no CPU for so long, while no tool runs, is ended and carried on in another process. While a tool runs it is 11 minutes, a little more than the CLI gives a command.',

@@ -10,8 +10,8 @@ export interface MetricSources {
   /** US dollars of today (UTC), and the deployment's budget if there is one. */
   spending: () => { spent: number; limit: number | undefined };
   paused: () => boolean;
-  /** Whether prompts of each login are held back by a limit of its account. */
-  limited: () => readonly { login: string; closed: boolean }[];
+  /** Of each login: whether its account is at a limit, and the used share of each window. */
+  limits: () => readonly { login: string; closed: boolean; utilization: Record<string, number> }[];
   /** Seconds since 1970 at which the access token ends; undefined if unknown. */
   credentialsExpiry: () => number | undefined;
   disks: () => readonly { path: string; total: number; free: number }[];
@@ -69,11 +69,24 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
     Number(sources.paused()),
   );
   labelled(
-    'berth_limit_reached',
-    "Whether prompts are held back by a limit of the login's account",
+    'berth_limit_closed',
+    'Whether no prompt is sent because the account is at a limit',
     'login',
-    () => sources.limited().map(({ login, closed }) => [login, Number(closed)] as const),
+    () => sources.limits().map(({ login, closed }) => [login, Number(closed)] as const),
   );
+  new Gauge({
+    name: 'berth_limit_utilization_ratio',
+    help: "Used share of a window of the account's limits, as the API told it last",
+    labelNames: ['login', 'window'],
+    registers,
+    collect() {
+      // A window that has been reset is not told any more.
+      this.reset();
+      for (const { login, utilization } of sources.limits()) {
+        for (const [window, used] of Object.entries(utilization)) this.set({ login, window }, used);
+      }
+    },
+  });
   gauge(
     'berth_spent_today_usd',
     'US dollars of this day in UTC, at list prices',

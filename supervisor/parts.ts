@@ -12,8 +12,8 @@ import { createMetrics, type Metrics } from './metrics.ts';
 import { Orders } from './orders.ts';
 import { Pool } from './pool/pool.ts';
 import { clearContext, prepareWorker } from './pool/prepare.ts';
-import { type Worker, workerStates } from './pool/worker.ts';
-import { loginOf } from './profiles/login.ts';
+import { workerStates } from './pool/worker.ts';
+import { commonLogin, loginOf } from './profiles/login.ts';
 import type { Profiles } from './profiles/profiles.ts';
 import { Admission } from './sessions/admission.ts';
 import { SessionCatalog } from './sessions/catalog.ts';
@@ -127,7 +127,7 @@ export function createParts(options: PartsOptions): Parts {
     assertRoom: () => disk.assertRoom(),
     gate,
     loginOf: ({ profile }) => loginOf(profile),
-    hang: { bound: config.hangTimeout, cpuOf: cpuOf },
+    hang: { bound: config.hangTimeout, cpuOf: treeCpu },
     cliVersion,
     log,
     onSpent: ({ token, profile }, turn) => {
@@ -170,14 +170,20 @@ export function createParts(options: PartsOptions): Parts {
     },
     log,
   });
-  const credentials = new CredentialsWatch({ configDirectory, stateDirectory, log });
+  const credentials = new CredentialsWatch({
+    configDirectory,
+    stateDirectory,
+    log,
+    // Perhaps of another account; if not, one prompt finds out.
+    onChange: ({ kind }) => kind === 'valid' && gate.forget(commonLogin),
+  });
   const metrics = createMetrics({
     workers: () => Object.fromEntries(workerStates.map((state) => [state, pool.count(state)])),
     queued: () => pool.queued,
     memory: () => memoryOf(guard),
     spending: () => ({ spent: ledger.spent.total_usd, limit: budgetsOf({}).deployment }),
     paused: () => pause.state !== undefined,
-    limited: () => gate.states,
+    limits: () => gate.states,
     credentialsExpiry: () => expiryOf(credentials),
     disks: () => disk.readings,
     sessions: () => store.size,
@@ -196,10 +202,6 @@ export function createParts(options: PartsOptions): Parts {
 
 function lower(one: number | undefined, other: number | undefined): number | undefined {
   return one === undefined || other === undefined ? (one ?? other) : Math.min(one, other);
-}
-
-async function cpuOf({ process: { pid } }: Worker): Promise<number> {
-  return pid === undefined ? 0 : treeCpu(pid);
 }
 
 function guardedWorkers(pool: Pool) {

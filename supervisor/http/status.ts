@@ -39,6 +39,19 @@ export const statusSchema = z
       .array(z.object({ profile: z.string(), message: z.string() }))
       .describe('Why no worker of these profiles can be started'),
     queue: z.object({ length: z.number(), limit: z.number() }),
+    limits: z
+      .array(
+        z.object({
+          login: z.string(),
+          closed: z.boolean().describe('No prompt of this login is sent'),
+          reason: z.enum(['usage_limit', 'rate_limited']).nullable(),
+          resets_at: z.string().nullable(),
+          guessed: z.boolean().describe('Nobody told when it ends: prompts try one at a time'),
+          utilization: z.record(z.string(), z.number()).describe('The used share of each window'),
+          warnings: z.array(z.string()),
+        }),
+      )
+      .describe("What is known of the account's limits"),
     memory: z.object({ limit: bytes, working_set: bytes }),
     sessions: z.number().describe('How many there are'),
     profiles: z.object({
@@ -47,19 +60,6 @@ export const statusSchema = z
       loaded_at: z.string(),
       problem: z.string().nullable().describe('Why the file as it is now is not in effect'),
     }),
-    limits: z
-      .array(
-        z.object({
-          login: z.string(),
-          closed: z.boolean().describe('No prompt of it is sent until then'),
-          reason: z.enum(['usage_limit', 'rate_limited']).nullable(),
-          resets_at: z.string().nullable(),
-          guessed: z.boolean().describe('Nobody told that time'),
-          utilization: z.record(z.string(), z.number()).describe('0 to 1, by window'),
-          warnings: z.array(z.string()),
-        }),
-      )
-      .describe("What the model API says of each login's limits"),
     disk: z.object({
       level,
       volumes: z.array(z.object({ path: z.string(), size: z.number(), free: z.number(), level })),

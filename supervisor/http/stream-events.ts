@@ -13,6 +13,9 @@ const running = {
   queued: z
     .object({ position: count.describe('1 is the next') })
     .describe('The prompt waits for a worker; again when its place changes'),
+  limited: z
+    .object({ reason: z.enum(['usage_limit', 'rate_limited']), resets_at: z.string().nullable() })
+    .describe('The prompt waits for the end of a limit of the account (on_limit)'),
   session: z
     .object({ session_id: z.string(), model: z.string(), skills: z.array(z.string()) })
     .describe('The turn has begun; the session can be continued from now on'),

@@ -11,8 +11,11 @@ const variables = [
   'CLAUDE_CODE_USE_VERTEX',
 ];
 
+/** The login of all profiles without one of their own. */
+export const commonLogin = 'default';
+
 /** The name of a profile with a login of its own; `default` for all others. */
 export function loginOf({ name, environment }: Profile): string {
   const own = variables.some((variable) => Object.hasOwn(environment, variable));
-  return own ? `profile ${name}` : 'default';
+  return own ? `profile ${name}` : commonLogin;
 }

@@ -1,8 +1,7 @@
 /** What a caller gets for a prompt, made from the CLI's result. */
 import type { TurnResult } from '../claude/protocol.ts';
 import type { Profile } from '../profiles/profile.ts';
-import { warningsOfLimit } from './limit-account.ts';
-import { warningsOf } from './outcome.ts';
+import { warningsOf } from '../profiles/warnings.ts';
 import type { LossReason, Progress } from './prompt-run.ts';
 import type { TurnEnd } from './turn.ts';
 
@@ -32,7 +31,7 @@ export interface Answer {
 
 export function toAnswer(
   id: string,
-  { result, limit }: TurnEnd,
+  { result }: TurnEnd,
   progress: Progress,
   profile: Profile,
   warnings: readonly string[],
@@ -54,11 +53,7 @@ export function toAnswer(
     queued_ms: Math.round(progress.queuedMs),
     ttft_ms: result.ttftMs ?? null,
     permission_denials: result.permissionDenials,
-    warnings: [
-      ...warningsOf(result.permissionDenials),
-      ...(limit ? warningsOfLimit(limit, Date.now()) : []),
-      ...warnings,
-    ],
+    warnings: [...warningsOf(result.permissionDenials, profile), ...warnings],
     recycled: progress.recycled,
     recycle_reason: progress.recycleReason,
   };

@@ -20,8 +20,6 @@ export interface Pass {
   done(error: BerthError | undefined): void;
   /** Gives it back unused. */
   withdraw(): void;
-  /** False once the gate has closed behind it. */
-  stillGood(): boolean;
 }
 
 export interface PassOptions {
@@ -30,6 +28,8 @@ export interface PassOptions {
   /** Milliseconds since 1970. */
   deadline: number;
   signal: AbortSignal;
+  /** Told each time that it begins to wait. */
+  onWait?: (state: AccountState) => void;
 }
 
 export interface LimitGateOptions {
@@ -69,13 +69,18 @@ export class LimitGate {
     return [...this.#accounts.values()].map((account) => account.stateAt(now));
   }
 
+  /** What an answer of that login should warn of. */
+  warningsOf(login: string): string[] {
+    return this.#accounts.get(login)?.stateAt(this.#now()).warnings ?? [];
+  }
+
   /**
    * Leave to send a prompt.
    * @param login whose limits count: prompts with the same key share a gate
    * @throws BerthError `usage_limit` or `rate_limited` if the gate is closed and there is no waiting
    *   for it; the signal's reason
    */
-  async pass(login: string, { wait, deadline, signal }: PassOptions): Promise<Pass> {
+  async pass(login: string, { wait, deadline, signal, onWait }: PassOptions): Promise<Pass> {
     const account = this.#accountOf(login);
     for (;;) {
       signal.throwIfAborted();
@@ -85,6 +90,7 @@ export class LimitGate {
       if (probing !== undefined) return this.#passOf(account, probing);
       const opens = account.opensAt(now);
       if (!wait || opens >= deadline) throw closed(account.stateAt(now), opens, now);
+      onWait?.(account.stateAt(now));
       const pause = opens - now;
       const spread = Math.min(widestJitter, Math.max(narrowestJitter, pause / 10));
       const room = Math.max(0, deadline - now - pause - 1);
@@ -127,7 +133,6 @@ export class LimitGate {
         over = true;
         account.withdraw(probing);
       },
-      stillGood: () => probing || !account.stateAt(this.#now()).closed,
     };
   }
 

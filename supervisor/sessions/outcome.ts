@@ -5,9 +5,9 @@
  * those of the CLI 2.1.330 against a stand-in API; an unknown one falls to a more general code.
  */
 import { BerthError, type ErrorCode } from '../../shared/errors.ts';
-import type { PermissionDenial, TurnResult } from '../claude/protocol.ts';
+import type { TurnResult } from '../claude/protocol.ts';
 import { closesAccount } from './limit-account.ts';
-import type { TurnEnd } from './turn.ts';
+import type { TurnEnd, TurnStalled } from './turn.ts';
 
 const remedies = {
   login_required:
@@ -109,6 +109,15 @@ function resetDetails(limit: TurnEnd['limit']): Record<string, unknown> {
   };
 }
 
+/** For a turn that hung and is not carried on. */
+export function stalledError({ quietMs, end }: TurnStalled): BerthError {
+  return new BerthError(
+    'worker_lost',
+    `cannot finish the turn: the CLI neither wrote nor worked for ${Math.round(quietMs / 1_000)} s; its tools may have done their work, so look before you go on with the session, and raise BERTH_HANG_TIMEOUT if it was no hang`,
+    { details: end ? turnDetails(end.result) : {} },
+  );
+}
+
 /** What a problem tells of its turn: also one that failed was paid for. */
 export function turnDetails(result: TurnResult): Record<string, unknown> {
   return {
@@ -125,13 +134,4 @@ export function withTurn(error: BerthError, { result }: TurnEnd): BerthError {
     cause: error.cause,
     details: { ...turnDetails(result), ...error.details },
   });
-}
-
-/** One sentence for each tool that the CLI was not allowed to use. */
-export function warningsOf(denials: readonly PermissionDenial[]): string[] {
-  const tools = new Set(denials.map(({ tool_name }) => tool_name));
-  return [...tools].map(
-    (tool) =>
-      `the tool ${tool} was denied; to allow it, add it to permissions.allow in settings.json of the .claude repository`,
-  );
 }

@@ -13,8 +13,8 @@ import type { Pool } from '../pool/pool.ts';
 import type { Worker } from '../pool/worker.ts';
 import { type Answer, toAnswer } from './answer.ts';
 import { textToGoOn } from './carry-on.ts';
-import type { LimitGate, Pass } from './limit-gate.ts';
-import { failureOf, withTurn } from './outcome.ts';
+import type { LimitGate, Pass, PassOptions } from './limit-gate.ts';
+import { failureOf, stalledError, withTurn } from './outcome.ts';
 import type { Prompt } from './prompt.ts';
 import { RecordKeeper } from './record-keeper.ts';
 import type { RunningTurns } from './running-turns.ts';
@@ -174,7 +174,14 @@ export class PromptRun {
     const { token, timeout, onLimit } = this.#prompt;
     const login = loginOf(this.#prompt);
     const left = timeout - (performance.now() - this.progress.accepted);
-    const passing = { wait: onLimit === 'wait', deadline: Date.now() + left, signal };
+    const passing: PassOptions = {
+      wait: onLimit === 'wait',
+      deadline: Date.now() + left,
+      signal,
+      onWait: ({ reason, resets_at }) => {
+        if (reason) tell({ event: 'limited', data: { reason, resets_at } });
+      },
+    };
     for (;;) {
       const pass = await gate.pass(login, passing);
       try {
@@ -185,12 +192,24 @@ export class PromptRun {
           onQueued: (position) => tell({ event: 'queued', data: { position } }),
         });
         this.progress.queuedMs = performance.now() - this.progress.accepted;
-        if (pass.stillGood()) return { pass, worker };
-        pool.giveBack(worker);
+        if (this.#isGood(pass, worker)) return { pass, worker };
       } catch (error) {
         pass.withdraw();
         throw error;
       }
+    }
+  }
+
+  /** False if it is worth waiting for another pass; the worker is given back then. */
+  #isGood(pass: Pass, worker: Worker): boolean {
+    try {
+      pass.check();
+      return true;
+    } catch (error) {
+      this.#options.pool.giveBack(worker);
+      if (this.#prompt.onLimit === 'fail') throw error;
+      pass.withdraw();
+      return false;
     }
   }
 
@@ -213,7 +232,7 @@ export class PromptRun {
       if (thrown instanceof TurnStalled && thrown.end) {
         this.#options.onSpent(this.#prompt, thrown.end.result);
       }
-      throw new TurnLost(worker, promptId, reason, lostError(thrown, reason, worker));
+      throw new TurnLost(worker, promptId, reason, lostError(thrown, worker));
     }
   }
 
@@ -224,7 +243,9 @@ export class PromptRun {
     if (signal.aborted) throw withTurn(asBerthError(signal.reason), end);
     const error = failureOf(end, overrides.outputSchema !== undefined);
     if (error) throw error;
-    return toAnswer(this.#id, end, this.progress, profile, this.#keeper.warnings);
+    const { gate, loginOf } = this.#options;
+    const warnings = [...this.#keeper.warnings, ...gate.warningsOf(loginOf(this.#prompt))];
+    return toAnswer(this.#id, end, this.progress, profile, warnings);
   }
 
   /** What is asked for next when a process was lost. @throws BerthError if the turn is not carried on */
@@ -267,16 +288,8 @@ function lossOf(thrown: unknown, worker: Worker): LossReason | undefined {
   return worker.recycledFor === 'memory' ? 'memory' : 'crashed';
 }
 
-function lostError(thrown: unknown, reason: LossReason, worker: Worker): BerthError {
-  if (thrown instanceof BerthError) return withSession(thrown, worker);
-  const said = thrown instanceof Error ? thrown.message : reason;
-  return withSession(
-    new BerthError(
-      'worker_lost',
-      `cannot finish the turn: ${said}; its tools may have done their work, so look before you go on with the session`,
-    ),
-    worker,
-  );
+function lostError(thrown: unknown, worker: Worker): BerthError {
+  return withSession(thrown instanceof TurnStalled ? stalledError(thrown) : thrown, worker);
 }
 
 function optedOut({ details, cause }: BerthError, reason: LossReason): BerthError {

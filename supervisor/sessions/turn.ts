@@ -5,11 +5,13 @@
  */
 import type { ClaudeProcess } from '../claude/process.ts';
 import type { CliMessage, TurnResult, UsageLimit } from '../claude/protocol.ts';
+import type { LimitReason } from './limit-account.ts';
 import { longestToolCall, Watchdog } from './watchdog.ts';
 
 /** What the caller can be told while the turn runs. */
 export type TurnEvent =
   | { event: 'queued'; data: { position: number } }
+  | { event: 'limited'; data: { reason: LimitReason; resets_at: string | null } }
   | { event: 'session'; data: { session_id: string; model: string; skills: string[] } }
   | { event: 'text'; data: { text: string } }
   | { event: 'tool'; data: { id: string; name: string; input: unknown } }
@@ -31,8 +33,8 @@ export interface TurnEnd {
 }
 
 export interface TurnOptions {
-  /** A UUID with which the prompt is handed over. */
-  promptId: string;
+  /** A UUID with which the prompt is handed over, which was not used before. */
+  promptId?: string;
   signal: AbortSignal;
   tell: (event: TurnEvent) => void;
   /** Told what the API says of the account's usage limit, as it comes. */

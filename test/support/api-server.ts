@@ -6,9 +6,11 @@ import { Idempotency, type IdempotencyOptions } from '../../supervisor/http/idem
 import { type HttpLimits, httpLimits } from '../../supervisor/http/limits.ts';
 import { createApiServer } from '../../supervisor/http/server.ts';
 import { digestToken, fixedTokens } from '../../supervisor/http/tokens.ts';
+import { builtInProfile } from '../../supervisor/profiles/profile.ts';
 import type { RunsPrompts } from '../../supervisor/sessions/admission.ts';
 import type { Answer } from '../../supervisor/sessions/answer.ts';
 import { Pause } from '../../supervisor/sessions/pause.ts';
+import { Intake } from '../../supervisor/sessions/prompt.ts';
 import { captureLog } from './captured-log.ts';
 
 export const token = 'a-token-of-the-tests';
@@ -41,7 +43,12 @@ export async function startApiServer(t: Test, options: ApiServerTestOptions = {}
     idempotency: new Idempotency({ window: 60_000, ...options.idempotency }),
     authentication,
     maxPromptBytes: options.maxPromptBytes ?? 1024 ** 2,
-    promptTimeout: 60_000,
+    intake: new Intake({
+      store: { read: async () => undefined },
+      profiles: { get: () => profile, forToken: () => profile },
+      promptTimeout: 60_000,
+    }),
+    catalog: {} as never,
     status: () => {
       throw new Error('not asked here');
     },
@@ -56,6 +63,8 @@ export async function startApiServer(t: Test, options: ApiServerTestOptions = {}
   return { url, port: Number(new URL(url).port), log, failures, authentication };
 }
 
+const profile = builtInProfile(0);
+
 /** An answer as sessions give it. */
 export function answerOf(result: string): Answer {
   const usage = {
@@ -67,6 +76,7 @@ export function answerOf(result: string): Answer {
   return {
     id: `prompt_${randomUUID()}`,
     session_id: randomUUID(),
+    profile: 'default',
     result,
     is_error: false,
     stop_reason: 'end_turn',
@@ -79,5 +89,6 @@ export function answerOf(result: string): Answer {
     permission_denials: [],
     warnings: [],
     recycled: 0,
+    recycle_reason: null,
   };
 }
