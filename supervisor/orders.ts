@@ -7,7 +7,7 @@ import type { Log } from '../shared/log.ts';
 import { cliArguments } from './claude/command.ts';
 import { cliEnvironment } from './claude/environment.ts';
 import { ClaudeProcess } from './claude/process.ts';
-import type { TurnResult } from './claude/protocol.ts';
+import type { TurnResult } from './claude/turn-result.ts';
 import type { SupervisorConfig } from './config.ts';
 import type { Order, WarmTarget } from './pool/order.ts';
 import { keyOf, launchOf } from './profiles/launch.ts';

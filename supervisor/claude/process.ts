@@ -13,10 +13,10 @@ import {
   type ControlRequest,
   controlLineOf,
   readMessage,
-  type TurnResult,
   userLine,
 } from './protocol.ts';
 import { StderrTail } from './stderr-tail.ts';
+import type { TurnResult } from './turn-result.ts';
 
 export interface ProcessOptions {
   /** The CLI's executable. */

@@ -4,75 +4,8 @@
  * and what is read is checked here and nowhere else.
  */
 import { z } from 'zod';
-
-/** Tokens of one turn. */
-export interface Usage {
-  input_tokens: number;
-  output_tokens: number;
-  cache_creation_input_tokens: number;
-  cache_read_input_tokens: number;
-}
-
-export interface PermissionDenial {
-  tool_name: string;
-  tool_use_id: string;
-}
-
-/** What ends a turn. */
-export interface TurnResult {
-  /** `success`, `error_max_turns`, `error_during_execution` ...; API failures say `success` too. */
-  subtype: string;
-  isError: boolean;
-  sessionId: string;
-  result: string;
-  stopReason: string | null;
-  /**
-   * `completed`, `api_error`, `prompt_too_long`, `aborted_streaming`, `aborted_tools`, `max_turns`,
-   * `budget_exhausted`, `structured_output_retry_exhausted` ...
-   */
-  terminalReason: string | undefined;
-  apiErrorStatus: number | undefined;
-  /** The API's own word for its error: `overloaded_error`, `billing_error` ... */
-  apiErrorType: string | undefined;
-  /** The CLI's word for an error of the API: `usage_limit_reached`, `connection_failed` ... */
-  apiError: string | undefined;
-  /** What the model gave for `--json-schema`, which the CLI has validated; undefined if nothing. */
-  structuredOutput: unknown;
-  usage: Usage;
-  /** US dollars of this turn alone. */
-  costUsd: number;
-  numTurns: number;
-  durationMs: number;
-  ttftMs: number | undefined;
-  permissionDenials: PermissionDenial[];
-  /**
-   * True if nobody prompted for this turn: when a background task ends, the CLI runs a turn of its
-   * own, at any time between prompts.
-   */
-  unprompted: boolean;
-}
-
-/** A share of a window that is used: `five_hour`, `seven_day` ... */
-export interface LimitWindow {
-  /** 0 to 1; the API can tell more than 1. */
-  utilization: number;
-  /** Milliseconds since 1970. */
-  resetsAt?: number | undefined;
-}
-
-/** What the API says of a subscription's usage limit, as the CLI passes it on. */
-export interface UsageLimit {
-  /** `allowed`, `allowed_warning` or `rejected`. */
-  status: string;
-  /** The window that decides: `five_hour`, `seven_day`, `seven_day_opus`, `overage` ... */
-  type: string | undefined;
-  /** Milliseconds since 1970. */
-  resetsAt: number | undefined;
-  utilization: number | undefined;
-  /** True while what is over the limit is paid for and allowed. */
-  usingOverage: boolean;
-  windows: Record<string, LimitWindow>;
-}
+import { readResult, type TurnResult } from './turn-result.ts';
+import { type UsageLimit, usageLimitIn } from './usage-limit.ts';
 
 export type CliMessage =
   | { kind: 'session'; sessionId: string; model: string; skills: string[] }
@@ -92,43 +25,6 @@ export type CliMessage =
 
 const count = z.number().nonnegative().catch(0);
 const whole = z.int().nonnegative().catch(0);
-
-const usage = z
-  .object({
-    input_tokens: whole,
-    output_tokens: whole,
-    cache_creation_input_tokens: whole,
-    cache_read_input_tokens: whole,
-  })
-  .catch({
-    input_tokens: 0,
-    output_tokens: 0,
-    cache_creation_input_tokens: 0,
-    cache_read_input_tokens: 0,
-  });
-
-const resultLine = z.object({
-  subtype: z.string(),
-  is_error: z.boolean(),
-  session_id: z.uuid(),
-  result: z.string().catch(''),
-  errors: z.array(z.string()).catch([]),
-  stop_reason: z.string().nullable().catch(null),
-  terminal_reason: z.string().optional().catch(undefined),
-  api_error_status: z.number().optional().catch(undefined),
-  api_error_type: z.string().optional().catch(undefined),
-  api_error: z.string().optional().catch(undefined),
-  structured_output: z.unknown().optional(),
-  usage,
-  model_usage_since_last_result: z.record(z.string(), z.object({ costUSD: count })).catch({}),
-  num_turns: whole,
-  duration_ms: whole,
-  ttft_ms: z.number().optional().catch(undefined),
-  permission_denials: z
-    .array(z.object({ tool_name: z.string(), tool_use_id: z.string() }))
-    .catch([]),
-  origin: z.unknown().optional(),
-});
 
 const initLine = z.object({
   session_id: z.uuid(),
@@ -164,28 +60,6 @@ const toolResult = z.object({
 /** Blocks of another kind, and a message that is all text, have no tool results. */
 const userMessage = z.object({
   message: z.object({ content: z.array(toolResult.nullable().catch(null)).catch([]) }),
-});
-
-/** Times are seconds since 1970, and none that a Date cannot hold. */
-const time = z
-  .number()
-  .positive()
-  .max(8.64e12)
-  .transform((seconds) => seconds * 1_000)
-  .optional()
-  .catch(undefined);
-
-const limitHolder = z.object({
-  rate_limit_info: z.object({
-    status: z.string(),
-    rateLimitType: z.string().optional().catch(undefined),
-    resetsAt: time,
-    utilization: count.optional(),
-    isUsingOverage: z.boolean().catch(false),
-    unifiedWindows: z
-      .record(z.string(), z.object({ utilization: count, resetsAt: time }))
-      .catch({}),
-  }),
 });
 
 const toolBlock = z.object({ id: z.string(), name: z.string(), input: z.unknown() });
@@ -269,20 +143,6 @@ function readLimit(line: Line): CliMessage | undefined {
   return limit && { kind: 'limit', limit };
 }
 
-function usageLimitIn(holder: unknown): UsageLimit | undefined {
-  const parsed = limitHolder.safeParse(holder);
-  if (!parsed.success) return undefined;
-  const info = parsed.data.rate_limit_info;
-  return {
-    status: info.status,
-    type: info.rateLimitType,
-    resetsAt: info.resetsAt,
-    utilization: info.utilization,
-    usingOverage: info.isUsingOverage,
-    windows: info.unifiedWindows,
-  };
-}
-
 function readSystem(line: Line): CliMessage | undefined {
   if (line.subtype === 'init') {
     const { session_id, model, skills } = initLine.parse(line);
@@ -299,30 +159,6 @@ function readSystem(line: Line): CliMessage | undefined {
     };
   }
   return undefined;
-}
-
-function readResult(line: Line): TurnResult {
-  const parsed = resultLine.parse(line);
-  const costs = Object.values(parsed.model_usage_since_last_result);
-  return {
-    subtype: parsed.subtype,
-    isError: parsed.is_error,
-    sessionId: parsed.session_id,
-    result: parsed.result || parsed.errors.join('; '),
-    stopReason: parsed.stop_reason,
-    terminalReason: parsed.terminal_reason,
-    apiErrorStatus: parsed.api_error_status,
-    apiErrorType: parsed.api_error_type,
-    apiError: parsed.api_error,
-    structuredOutput: parsed.structured_output,
-    usage: parsed.usage,
-    costUsd: costs.reduce((sum, { costUSD }) => sum + costUSD, 0),
-    numTurns: parsed.num_turns,
-    durationMs: parsed.duration_ms,
-    ttftMs: parsed.ttft_ms,
-    permissionDenials: parsed.permission_denials,
-    unprompted: parsed.origin !== undefined,
-  };
 }
 
 /**

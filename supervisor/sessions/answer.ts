@@ -1,5 +1,5 @@
 /** What a caller gets for a prompt, made from the CLI's result. */
-import type { TurnResult } from '../claude/protocol.ts';
+import type { TurnResult } from '../claude/turn-result.ts';
 import type { Profile } from '../profiles/profile.ts';
 import { warningsOf } from '../profiles/warnings.ts';
 import type { LossReason, Progress } from './prompt-run.ts';

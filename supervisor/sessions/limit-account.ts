@@ -4,7 +4,7 @@
  * Always holds: no clock of its own; an answer opens it only if its prompt was sent after it closed.
  */
 import type { BerthError } from '../../shared/errors.ts';
-import type { UsageLimit } from '../claude/protocol.ts';
+import type { UsageLimit } from '../claude/usage-limit.ts';
 
 export type LimitReason = 'usage_limit' | 'rate_limited';
 

@@ -6,7 +6,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { BerthError } from '../../shared/errors.ts';
-import type { UsageLimit } from '../claude/protocol.ts';
+import type { UsageLimit } from '../claude/usage-limit.ts';
 import { Account, type AccountState, type LimitReason } from './limit-account.ts';
 
 /** Leave to send one prompt; `done` must be called with how it ended. */

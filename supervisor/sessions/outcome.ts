@@ -5,7 +5,7 @@
  * those of the CLI 2.1.330 against a stand-in API; an unknown one falls to a more general code.
  */
 import { BerthError, type ErrorCode } from '../../shared/errors.ts';
-import type { TurnResult } from '../claude/protocol.ts';
+import type { TurnResult } from '../claude/turn-result.ts';
 import { closesAccount } from './limit-account.ts';
 import type { TurnEnd, TurnStalled } from './turn.ts';
 

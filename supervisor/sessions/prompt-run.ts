@@ -7,7 +7,8 @@
 import { randomUUID } from 'node:crypto';
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import type { TurnResult, UsageLimit } from '../claude/protocol.ts';
+import type { TurnResult } from '../claude/turn-result.ts';
+import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { Order } from '../pool/order.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Worker } from '../pool/worker.ts';

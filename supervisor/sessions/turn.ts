@@ -4,7 +4,9 @@
  * result is waited for, bounded; what comes later is left to `afterTurn`.
  */
 import type { ClaudeProcess } from '../claude/process.ts';
-import type { CliMessage, TurnResult, UsageLimit } from '../claude/protocol.ts';
+import type { CliMessage } from '../claude/protocol.ts';
+import type { TurnResult } from '../claude/turn-result.ts';
+import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { LimitReason } from './limit-account.ts';
 import { longestToolCall, Watchdog } from './watchdog.ts';
 

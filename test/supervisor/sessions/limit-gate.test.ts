@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
-import type { UsageLimit } from '../../../supervisor/claude/protocol.ts';
+import type { UsageLimit } from '../../../supervisor/claude/usage-limit.ts';
 import type { AccountState } from '../../../supervisor/sessions/limit-account.ts';
 import { LimitGate, type Pass } from '../../../supervisor/sessions/limit-gate.ts';
 

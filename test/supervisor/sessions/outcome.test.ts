@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import t from 'tap';
-import type { TurnResult } from '../../../supervisor/claude/protocol.ts';
+import type { TurnResult } from '../../../supervisor/claude/turn-result.ts';
 import { failureOf } from '../../../supervisor/sessions/outcome.ts';
 import type { TurnEnd } from '../../../supervisor/sessions/turn.ts';
 import { startSupervisor } from '../../support/supervisor.ts';

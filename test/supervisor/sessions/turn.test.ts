@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
 import { cliArguments } from '../../../supervisor/claude/command.ts';
-import type { UsageLimit } from '../../../supervisor/claude/protocol.ts';
+import type { UsageLimit } from '../../../supervisor/claude/usage-limit.ts';
 import { treeCpu } from '../../../supervisor/memory/process-tree.ts';
 import { failureOf } from '../../../supervisor/sessions/outcome.ts';
 import {

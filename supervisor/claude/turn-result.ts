@@ -1,0 +1,114 @@
+/** What ends a turn, read from the CLI's `result` line as far as it goes. */
+import { z } from 'zod';
+
+/** Tokens of one turn. */
+export interface Usage {
+  input_tokens: number;
+  output_tokens: number;
+  cache_creation_input_tokens: number;
+  cache_read_input_tokens: number;
+}
+
+export interface PermissionDenial {
+  tool_name: string;
+  tool_use_id: string;
+}
+
+/** What ends a turn. */
+export interface TurnResult {
+  /** `success`, `error_max_turns`, `error_during_execution` ...; API failures say `success` too. */
+  subtype: string;
+  isError: boolean;
+  sessionId: string;
+  result: string;
+  stopReason: string | null;
+  /**
+   * `completed`, `api_error`, `prompt_too_long`, `aborted_streaming`, `aborted_tools`, `max_turns`,
+   * `budget_exhausted`, `structured_output_retry_exhausted` ...
+   */
+  terminalReason: string | undefined;
+  apiErrorStatus: number | undefined;
+  /** The API's own word for its error: `overloaded_error`, `billing_error` ... */
+  apiErrorType: string | undefined;
+  /** The CLI's word for an error of the API: `usage_limit_reached`, `connection_failed` ... */
+  apiError: string | undefined;
+  /** What the model gave for `--json-schema`, which the CLI has validated; undefined if nothing. */
+  structuredOutput: unknown;
+  usage: Usage;
+  /** US dollars of this turn alone. */
+  costUsd: number;
+  numTurns: number;
+  durationMs: number;
+  ttftMs: number | undefined;
+  permissionDenials: PermissionDenial[];
+  /**
+   * True if nobody prompted for this turn: when a background task ends, the CLI runs a turn of its
+   * own, at any time between prompts.
+   */
+  unprompted: boolean;
+}
+
+const count = z.number().nonnegative().catch(0);
+const whole = z.int().nonnegative().catch(0);
+
+const usage = z
+  .object({
+    input_tokens: whole,
+    output_tokens: whole,
+    cache_creation_input_tokens: whole,
+    cache_read_input_tokens: whole,
+  })
+  .catch({
+    input_tokens: 0,
+    output_tokens: 0,
+    cache_creation_input_tokens: 0,
+    cache_read_input_tokens: 0,
+  });
+
+const resultLine = z.object({
+  subtype: z.string(),
+  is_error: z.boolean(),
+  session_id: z.uuid(),
+  result: z.string().catch(''),
+  errors: z.array(z.string()).catch([]),
+  stop_reason: z.string().nullable().catch(null),
+  terminal_reason: z.string().optional().catch(undefined),
+  api_error_status: z.number().optional().catch(undefined),
+  api_error_type: z.string().optional().catch(undefined),
+  api_error: z.string().optional().catch(undefined),
+  structured_output: z.unknown().optional(),
+  usage,
+  model_usage_since_last_result: z.record(z.string(), z.object({ costUSD: count })).catch({}),
+  num_turns: whole,
+  duration_ms: whole,
+  ttft_ms: z.number().optional().catch(undefined),
+  permission_denials: z
+    .array(z.object({ tool_name: z.string(), tool_use_id: z.string() }))
+    .catch([]),
+  origin: z.unknown().optional(),
+});
+
+/** @throws Error if what decides is missing: whether it failed, and of which session it is */
+export function readResult(line: unknown): TurnResult {
+  const parsed = resultLine.parse(line);
+  const costs = Object.values(parsed.model_usage_since_last_result);
+  return {
+    subtype: parsed.subtype,
+    isError: parsed.is_error,
+    sessionId: parsed.session_id,
+    result: parsed.result || parsed.errors.join('; '),
+    stopReason: parsed.stop_reason,
+    terminalReason: parsed.terminal_reason,
+    apiErrorStatus: parsed.api_error_status,
+    apiErrorType: parsed.api_error_type,
+    apiError: parsed.api_error,
+    structuredOutput: parsed.structured_output,
+    usage: parsed.usage,
+    costUsd: costs.reduce((sum, { costUSD }) => sum + costUSD, 0),
+    numTurns: parsed.num_turns,
+    durationMs: parsed.duration_ms,
+    ttftMs: parsed.ttft_ms,
+    permissionDenials: parsed.permission_denials,
+    unprompted: parsed.origin !== undefined,
+  };
+}
