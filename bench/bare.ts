@@ -1,0 +1,94 @@
+/** The CLI, or what stands in for it, without berth: how it is started and asked at its barest. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import split2 from 'split2';
+import { cliArguments } from '../supervisor/claude/command.ts';
+import { cliEnvironment } from '../supervisor/claude/environment.ts';
+import { controlLineOf, userLine } from '../supervisor/claude/protocol.ts';
+import { apiKey, settling } from './berth.ts';
+
+/** Where a CLI process runs. */
+export interface Place {
+  environment: Record<string, string>;
+  workspace: string;
+}
+
+/** A configuration directory, its workspace, and the environment that berth would give. */
+export async function makePlace(directory: string, apiUrl: string): Promise<Place> {
+  const workspace = join(directory, 'workspace');
+  await mkdir(workspace, { recursive: true });
+  const inherited = {
+    PATH: process.env.PATH,
+    ANTHROPIC_BASE_URL: apiUrl,
+    ANTHROPIC_API_KEY: apiKey,
+  };
+  return { environment: cliEnvironment(inherited, directory, 'bench'), workspace };
+}
+
+/** `claude -p` until it has ended, as a shell script does it; gives what it printed. */
+export async function runClaude(
+  { environment, workspace }: Place,
+  prompt: string,
+): Promise<{ code: number | null; output: string }> {
+  const child = spawn('claude', ['-p', '--output-format', 'json', prompt], {
+    env: environment,
+    cwd: workspace,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let output = '';
+  child.stdout.on('data', (chunk: Buffer) => {
+    output += chunk.toString('utf8');
+  });
+  const [code] = await once(child, 'close');
+  return { code, output };
+}
+
+/** A process with berth's flags, and nothing between it and the caller: the lower bound. */
+export class BareProcess {
+  readonly #child;
+  readonly #lines;
+
+  constructor({ environment, workspace }: Place, path = 'claude') {
+    this.#child = spawn(path, cliArguments(undefined), {
+      env: environment,
+      cwd: workspace,
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    this.#lines = this.#child.stdout.pipe(split2());
+  }
+
+  /** Primed as berth primes a worker, and settled as long. */
+  static async warm(place: Place, path?: string): Promise<BareProcess> {
+    const bare = new BareProcess(place, path);
+    await bare.#ask(controlLineOf(crypto.randomUUID(), { subtype: 'initialize' }));
+    await bare.prompt('/clear');
+    await new Promise((resolve) => setTimeout(resolve, settling));
+    return bare;
+  }
+
+  /** Resolves with the result of the prompt. */
+  prompt(text: string): Promise<void> {
+    return this.#ask(userLine(text, crypto.randomUUID()));
+  }
+
+  async stop(): Promise<void> {
+    const ended = once(this.#child, 'close');
+    this.#child.stdin.end();
+    await ended;
+  }
+
+  #ask(line: string): Promise<void> {
+    return new Promise((resolve) => {
+      const look = (answer: string): void => {
+        const { type } = JSON.parse(answer) as { type?: string };
+        if (type !== 'result' && type !== 'control_response') return;
+        this.#lines.off('data', look);
+        resolve();
+      };
+      this.#lines.on('data', look);
+      this.#child.stdin.write(line);
+    });
+  }
+}

@@ -1,0 +1,83 @@
+/** The supervisor's bundle as a process of its own, for the benchmarks that call it over HTTP. */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { makeToken, tokenLine } from '../supervisor/http/tokens.ts';
+import { startProgram } from '../test/support/programs.ts';
+import type { PromptTarget } from '../test/support/prompt.ts';
+import { until } from '../test/support/until.ts';
+
+/** No key: nobody but the stand-in sees it. */
+export const apiKey = 'sk-ant-bench-0123456789';
+
+export interface Berth extends PromptTarget {
+  pid: number;
+  /** Milliseconds from its start to the line that says that it listens. */
+  startedIn: number;
+}
+
+/**
+ * Starts `berth serve` with its default settings and what `settings` changes; ended with `cleanup`.
+ * @param directory its configuration directory, made if need be; the workspace lies within
+ */
+export async function startBerth(
+  directory: string,
+  settings: Record<string, string>,
+  cleanup: AsyncDisposableStack,
+): Promise<Berth> {
+  const token = makeToken();
+  await mkdir(directory, { recursive: true });
+  const tokens = join(directory, '..', `${crypto.randomUUID()}.tokens`);
+  await writeFile(tokens, tokenLine('bench', token));
+  const started = performance.now();
+  const program = startProgram('serve', {
+    form: 'bundles',
+    arguments: ['serve'],
+    environment: {
+      ANTHROPIC_API_KEY: apiKey,
+      BERTH_CONFIG_DIR: directory,
+      BERTH_WORKSPACE_DIR: join(directory, 'workspace'),
+      BERTH_API_TOKENS_FILE: tokens,
+      BERTH_HTTP_LISTEN: '127.0.0.1:0',
+      BERTH_METRICS_LISTEN: '127.0.0.1:0',
+      ...settings,
+    },
+  });
+  cleanup.defer(async () => {
+    program.kill('SIGTERM');
+    await program.ended;
+  });
+  const { address } = await program.logged('listening');
+  const startedIn = performance.now() - started;
+  return { url: String(address), token, pid: program.pid, startedIn };
+}
+
+/**
+ * Resolves when a worker is warm and has been for a moment, as where prompts are further apart than
+ * the pool needs.
+ */
+export async function warmWorker(target: PromptTarget): Promise<void> {
+  await until('a worker is warm', () => hasWarmWorker(target), 60_000);
+  await delay(settling);
+}
+
+/** Milliseconds for which the CLI goes on with its own start after it has answered. */
+export const settling = 1_000;
+
+async function hasWarmWorker({ url, token }: PromptTarget): Promise<boolean> {
+  const headers = { authorization: `Bearer ${token}` };
+  const response = await fetch(`${url}/v1/status`, { headers });
+  const { workers } = (await response.json()) as { workers: { state: string }[] };
+  return workers.some(({ state }) => state === 'warm');
+}
+
+/** @throws Error with the body if it is not the answer `ok` */
+export function expectAnswer({
+  status,
+  body,
+}: {
+  status: number;
+  body: Record<string, unknown>;
+}): void {
+  if (status !== 200 || body.result !== 'ok') throw new Error(JSON.stringify(body));
+}

@@ -1,0 +1,74 @@
+/**
+ * Throughput and memory over the number of workers, with the real CLI: each worker has a session of
+ * its own, and each session a caller who sends the next prompt when the last one is answered.
+ */
+import { join } from 'node:path';
+import { sendPrompt } from '../test/support/prompt.ts';
+import { type Berth, expectAnswer, startBerth } from './berth.ts';
+import { cpuOf, residentOf } from './proc.ts';
+import { type Figure, quantile } from './report.ts';
+
+const counts = [1, 2, 4, 8, 16];
+const prompt = 'Say it. [[say ok]]';
+/** Of each session, before and while it is measured. */
+const warmUp = 5;
+const turns = 30;
+
+export async function measureCurve(directory: string, apiUrl: string): Promise<Figure[]> {
+  const figures: Figure[] = [];
+  for (const workers of counts) figures.push(...(await measureAt(workers, directory, apiUrl)));
+  return figures;
+}
+
+async function measureAt(workers: number, directory: string, apiUrl: string): Promise<Figure[]> {
+  await using cleanup = new AsyncDisposableStack();
+  const berth = await startBerth(
+    join(directory, `curve-${workers}`),
+    {
+      ANTHROPIC_BASE_URL: apiUrl,
+      BERTH_MAX_WORKERS: String(workers),
+      BERTH_WARM_WORKERS: '0',
+    },
+    cleanup,
+  );
+  const sessions = await Promise.all(Array.from({ length: workers }, () => converse(berth)));
+  await Promise.all(sessions.map((session) => session(warmUp)));
+  const pids = await workersOf(berth);
+  const cpuBefore = pids.map(cpuOf);
+  const started = performance.now();
+  const times = (await Promise.all(sessions.map((session) => session(turns)))).flat();
+  const seconds = (performance.now() - started) / 1_000;
+  const cpu = pids.reduce((sum, pid, index) => sum + cpuOf(pid) - (cpuBefore[index] ?? 0), 0);
+  const memory = pids.reduce((sum, pid) => sum + residentOf(pid), 0);
+  const name = `${workers} ${workers === 1 ? 'worker' : 'workers'}`;
+  return [
+    { name: `${name}, throughput`, value: times.length / seconds, unit: '/s' },
+    { name: `${name}, p50`, value: quantile(times, 0.5), unit: 'ms' },
+    { name: `${name}, CPU of the CLI a prompt`, value: cpu / times.length, unit: 'ms' },
+    { name: `${name}, memory of the CLI`, value: memory, unit: 'MB' },
+    { name: `${name}, memory of berth`, value: residentOf(berth.pid), unit: 'MB' },
+  ];
+}
+
+/** A caller with a session; runs that many turns and gives their times in ms. */
+async function converse(berth: Berth): Promise<(count: number) => Promise<number[]>> {
+  const first = await sendPrompt(berth, { prompt });
+  expectAnswer(first);
+  const { session_id } = first.body;
+  return async (count) => {
+    const times: number[] = [];
+    while (times.length < count) {
+      const started = performance.now();
+      expectAnswer(await sendPrompt(berth, { prompt, session_id }));
+      times.push(performance.now() - started);
+    }
+    return times;
+  };
+}
+
+async function workersOf({ url, token }: Berth): Promise<number[]> {
+  const headers = { authorization: `Bearer ${token}` };
+  const response = await fetch(`${url}/v1/status`, { headers });
+  const { workers } = (await response.json()) as { workers: { pid: number | null }[] };
+  return workers.flatMap(({ pid }) => (pid === null ? [] : [pid]));
+}

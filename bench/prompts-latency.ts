@@ -1,0 +1,112 @@
+/**
+ * How long a prompt takes with the real CLI and a model that answers in 0 ms, beside its rivals:
+ * `claude -p` for each prompt, a server that spawns one for each, and a warm CLI on bare pipes.
+ */
+import { join } from 'node:path';
+import { sendPrompt } from '../test/support/prompt.ts';
+import { BareProcess, makePlace, type Place, runClaude } from './bare.ts';
+import { type Berth, expectAnswer, startBerth, warmWorker } from './berth.ts';
+import { compete, type Rival } from './compete.ts';
+import { type Figure, quantile } from './report.ts';
+import { askSpawnServer, startSpawnServer } from './spawn-server.ts';
+
+const prompt = 'Say it. [[say ok]]';
+
+/**
+ * What berth adds to the bare process, in ms, and how its times compare to those of the server that
+ * spawns a CLI for each prompt.
+ */
+const targets = { addedMedian: 3, addedWorst: 10, newContext: 0.28, followUp: 0.12 };
+
+/** All rivals, each with a directory of its own below `directory`. */
+export async function compareLatency(
+  directory: string,
+  apiUrl: string,
+  rounds: number,
+): Promise<Figure[]> {
+  await using cleanup = new AsyncDisposableStack();
+  const place = (name: string): Promise<Place> => makePlace(join(directory, name), apiUrl);
+  const settings = { ANTHROPIC_BASE_URL: apiUrl };
+  const berth = await startBerth(join(directory, 'berth'), settings, cleanup);
+  const spawning = await startSpawnServer(await place('spawning'), cleanup);
+  const cold = await place('cold');
+  const rivals = [
+    { name: 'claude -p', run: () => runCold(cold) },
+    { name: 'spawning server', run: () => askSpawnServer(spawning, prompt) },
+    bareNewContext(await place('bare-new')),
+    await bareFollowUp(await place('bare'), cleanup),
+    newContext(berth),
+    await followUp(berth),
+  ];
+  return figuresOf(await compete(rivals, rounds));
+}
+
+function figuresOf(times: ReadonlyMap<string, readonly number[]>): Figure[] {
+  const at = (name: string, share: number): number => quantile(times.get(name) ?? [], share);
+  const told = [...times.keys()].flatMap((name) => [
+    { name: `${name}, p50`, value: at(name, 0.5), unit: 'ms' },
+    { name: `${name}, p99`, value: at(name, 0.99), unit: 'ms' },
+  ]);
+  const compared = (['new context', 'follow-up'] as const).flatMap((kind) => [
+    {
+      name: `berth, ${kind} / spawning server, p50`,
+      value: at(`berth, ${kind}`, 0.5) / at('spawning server', 0.5),
+      unit: '',
+      target: kind === 'follow-up' ? targets.followUp : targets.newContext,
+    },
+    {
+      name: `berth, ${kind} - bare, p50`,
+      value: at(`berth, ${kind}`, 0.5) - at(`bare, ${kind}`, 0.5),
+      unit: 'ms',
+      target: targets.addedMedian,
+    },
+    {
+      name: `berth, ${kind} - bare, p99`,
+      value: at(`berth, ${kind}`, 0.99) - at(`bare, ${kind}`, 0.99),
+      unit: 'ms',
+      target: targets.addedWorst,
+    },
+  ]);
+  return [...told, ...compared];
+}
+
+async function runCold(place: Place): Promise<void> {
+  const { code, output } = await runClaude(place, prompt);
+  if (code !== 0) throw new Error(`claude -p ended with ${code}: ${output}`);
+}
+
+/** A process for each prompt, primed and idle when the prompt comes, as berth's is. */
+function bareNewContext(place: Place): Rival {
+  let bare: BareProcess | undefined;
+  return {
+    name: 'bare, new context',
+    ready: async () => {
+      await bare?.stop();
+      bare = await BareProcess.warm(place);
+    },
+    run: async () => bare?.prompt(prompt),
+  };
+}
+
+async function bareFollowUp(place: Place, cleanup: AsyncDisposableStack): Promise<Rival> {
+  const bare = await BareProcess.warm(place);
+  cleanup.defer(() => bare.stop());
+  return { name: 'bare, follow-up', run: () => bare.prompt(prompt) };
+}
+
+/** Prompts that are further apart than the pool needs to make a new warm worker. */
+function newContext(berth: Berth): Rival {
+  return {
+    name: 'berth, new context',
+    ready: () => warmWorker(berth),
+    run: async () => expectAnswer(await sendPrompt(berth, { prompt })),
+  };
+}
+
+async function followUp(berth: Berth): Promise<Rival> {
+  const { body } = await sendPrompt(berth, { prompt });
+  return {
+    name: 'berth, follow-up',
+    run: async () => expectAnswer(await sendPrompt(berth, { prompt, session_id: body.session_id })),
+  };
+}

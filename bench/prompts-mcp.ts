@@ -1,0 +1,68 @@
+/**
+ * A new context where an MCP server of the user's configuration takes a second to start: berth pays
+ * that ahead of the prompt, a process for each prompt pays it with every one.
+ */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { sendPrompt } from '../test/support/prompt.ts';
+import { makePlace } from './bare.ts';
+import { expectAnswer, startBerth, warmWorker } from './berth.ts';
+import { compete } from './compete.ts';
+import { type Figure, quantile } from './report.ts';
+import { askSpawnServer, startSpawnServer } from './spawn-server.ts';
+
+const prompt = 'Say it. [[say ok]]';
+const server = join(
+  import.meta.dirname,
+  '../test/support/fixtures/mcp-server-that-starts-slowly.mjs',
+);
+
+export async function compareSlowStart(
+  directory: string,
+  apiUrl: string,
+  rounds: number,
+): Promise<Figure[]> {
+  await using cleanup = new AsyncDisposableStack();
+  const settings = { ANTHROPIC_BASE_URL: apiUrl };
+  const berth = await startBerth(await configure(directory, 'berth-mcp'), settings, cleanup);
+  const place = await makePlace(await configure(directory, 'spawning-mcp'), apiUrl);
+  const spawning = await startSpawnServer(place, cleanup);
+  const names = [
+    'spawning server, slow MCP server',
+    'berth, new context, slow MCP server',
+  ] as const;
+  const times = await compete(
+    [
+      { name: names[0], run: () => askSpawnServer(spawning, prompt) },
+      {
+        name: names[1],
+        ready: () => warmWorker(berth),
+        run: async () => expectAnswer(await sendPrompt(berth, { prompt })),
+      },
+    ],
+    rounds,
+  );
+  const [theirs, ours] = names.map((name) => quantile(times.get(name) ?? [], 0.5)) as [
+    number,
+    number,
+  ];
+  return [
+    { name: `${names[0]}, p50`, value: theirs, unit: 'ms' },
+    { name: `${names[1]}, p50`, value: ours, unit: 'ms' },
+    {
+      name: 'berth / spawning server, slow MCP server',
+      value: ours / theirs,
+      unit: '',
+      target: 0.15,
+    },
+  ];
+}
+
+/** A configuration directory whose user has that MCP server. */
+async function configure(parent: string, name: string): Promise<string> {
+  const directory = join(parent, name);
+  await mkdir(directory, { recursive: true });
+  const mcpServers = { slow: { type: 'stdio', command: process.execPath, args: [server] } };
+  await writeFile(join(directory, '.claude.json'), JSON.stringify({ mcpServers }));
+  return directory;
+}

@@ -1,0 +1,41 @@
+/**
+ * `npm run bench:prompts`: what a prompt costs, with a model that answers in 0 ms. Arguments:
+ * `latency`, `mcp`, `alone` (default: these three) and `curve`; `rounds=N` for the first two,
+ * `rate=N` prompts a second offered to berth alone, by default 1,000.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type MessagesApi, startMessagesApi } from '../test/support/messages-api.ts';
+import { measureAlone } from './prompts-alone.ts';
+import { measureCurve } from './prompts-curve.ts';
+import { compareLatency } from './prompts-latency.ts';
+import { compareSlowStart } from './prompts-mcp.ts';
+import { type Figure, report } from './report.ts';
+
+type Part = (directory: string, api: MessagesApi) => Promise<Figure[]>;
+
+const given = process.argv.slice(2);
+const numberOf = (name: string): number =>
+  Number(new RegExp(`${name}=(\\d+)`).exec(given.join(' '))?.[1] ?? 0);
+const rounds = numberOf('rounds');
+
+const parts: Record<string, Part> = {
+  latency: (directory, { url }) => compareLatency(directory, url, rounds || 30),
+  mcp: (directory, { url }) => compareSlowStart(directory, url, rounds || 7),
+  alone: (directory) => measureAlone(directory, numberOf('rate') || 1_000),
+  curve: (directory, { url }) => measureCurve(directory, url),
+};
+const usual = ['latency', 'mcp', 'alone'];
+
+const named = Object.keys(parts).filter((name) => given.includes(name));
+await using cleanup = new AsyncDisposableStack();
+const directory = await mkdtemp(join(tmpdir(), 'berth-bench-'));
+cleanup.defer(() => rm(directory, { recursive: true, force: true }));
+const api = await startMessagesApi();
+cleanup.defer(() => api.close());
+const figures: Figure[] = [];
+for (const name of named.length > 0 ? named : usual) {
+  figures.push(...((await parts[name]?.(directory, api)) ?? []));
+}
+report('What a prompt costs; the model answers in 0 ms', figures);

@@ -1,0 +1,40 @@
+/**
+ * What peers do: an HTTP server that runs `claude -p` for each prompt and answers with what it
+ * printed. Nothing in it waits but for the CLI.
+ */
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { json } from 'node:stream/consumers';
+import { type Place, runClaude } from './bare.ts';
+
+/** Starts it on loopback; `cleanup` closes it. */
+export async function startSpawnServer(
+  place: Place,
+  cleanup: AsyncDisposableStack,
+): Promise<string> {
+  const server = createServer(async (request, response) => {
+    const { prompt } = (await json(request)) as { prompt: string };
+    const { code, output } = await runClaude(place, prompt);
+    response.writeHead(code === 0 ? 200 : 500, { 'content-type': 'application/json' });
+    response.end(output);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  cleanup.defer(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/prompts`;
+}
+
+/** @throws Error with the body if it is not the answer `ok` */
+export async function askSpawnServer(url: string, prompt: string): Promise<void> {
+  const response = await fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ prompt }),
+  });
+  const body = (await response.json()) as { result?: string };
+  if (response.status !== 200 || body.result !== 'ok') throw new Error(JSON.stringify(body));
+}
