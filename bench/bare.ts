@@ -63,7 +63,7 @@ export class BareProcess {
   static async warm(place: Place, path?: string): Promise<BareProcess> {
     const bare = new BareProcess(place, path);
     await bare.#ask(controlLineOf(crypto.randomUUID(), { subtype: 'initialize' }));
-    await bare.prompt('/clear');
+    await bare.prompt(' ');
     await new Promise((resolve) => setTimeout(resolve, settling));
     return bare;
   }

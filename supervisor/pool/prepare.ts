@@ -6,9 +6,13 @@ import type { Order } from './order.ts';
 /** Milliseconds in which a process must answer: MCP servers may be slow to start. */
 const patience = 60_000;
 
+/** The CLI answers it by itself: "Blank prompt — the message was only whitespace". */
+const blankPrompt = ' ';
+
 /**
  * Waits until the process answers, and has it do once what its first turn would otherwise have to
- * do: `/clear` is a turn without a model, and makes the first real one a third faster.
+ * do: a blank prompt is a turn without a model, and makes the first real one faster. Unlike a command
+ * such as `/clear` it leaves nothing in the conversation that the model would be shown.
  * @throws BerthError `session_not_found` if the session to resume is unknown to the CLI,
  *   `cli_unavailable` if the process ends or says nothing
  */
@@ -50,7 +54,7 @@ async function within<T>(milliseconds: number, work: Promise<T>): Promise<T> {
 
 async function prime(process: ClaudeProcess, resumes: boolean): Promise<void> {
   await process.control({ subtype: 'initialize' });
-  if (!resumes) await process.run('/clear');
+  if (!resumes) await process.run(blankPrompt);
 }
 
 function unknownToCli(error: unknown, sessionId: string | undefined): BerthError | undefined {
