@@ -51,7 +51,7 @@ export class BareProcess {
   readonly #lines;
 
   constructor({ environment, workspace }: Place, path = 'claude') {
-    this.#child = spawn(path, cliArguments(undefined), {
+    this.#child = spawn(path, cliArguments(), {
       env: environment,
       cwd: workspace,
       stdio: ['pipe', 'pipe', 'inherit'],
