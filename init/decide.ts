@@ -39,8 +39,8 @@ export type Reason =
 
 export type Action =
   | { kind: 'nothing' }
-  /** The edit stays: upstream has not changed the file. */
-  | { kind: 'keep' }
+  /** The edit stays: upstream has not changed the text. `mode`: the permission bits are upstream's. */
+  | { kind: 'keep'; mode?: true }
   | { kind: 'mode' }
   /** Both changed it: to be merged against this blob, or else a `conflict`. */
   | { kind: 'merge'; base: string }
@@ -63,8 +63,7 @@ export function decide(situation: Situation): Action {
     return { kind: 'remove', reason: executable ? 'drift' : 'conflict', save: true };
   }
   if (holds(local, want)) {
-    const exact = local.kind !== 'file' || local.executable === (want.mode === '100755');
-    return { kind: exact ? 'nothing' : 'mode' };
+    return { kind: local.kind !== 'file' || hasMode(local, want) ? 'nothing' : 'mode' };
   }
   if (local.kind === 'missing') {
     return { kind: 'write', reason: known ? 'restored' : 'new', save: false };
@@ -89,7 +88,9 @@ function ofEdit(local: LocalFile, want: TreeEntry, situation: Situation): Action
   if (situation.localChanges === 'discard') {
     return { kind: 'write', reason: 'discarded', save: true };
   }
-  if (base.oid === want.oid) return { kind: 'keep' };
+  if (base.oid === want.oid) {
+    return hasMode(local, want) ? { kind: 'keep' } : { kind: 'keep', mode: true };
+  }
   return local.status.size > largestText ? conflict : { kind: 'merge', base: base.oid };
 }
 
@@ -117,6 +118,10 @@ export function baseOf(
   if (pending?.merged === oid) return pending;
   if (found?.oid === oid) return { mode: found.mode, oid: found.base };
   return applied ?? pending;
+}
+
+function hasMode({ executable }: LocalFile, { mode }: TreeEntry): boolean {
+  return executable === (mode === '100755');
 }
 
 function isFile({ mode }: TreeEntry): boolean {

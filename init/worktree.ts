@@ -14,6 +14,7 @@ import type { Lease } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
 import type { Aside } from '../shared/set-aside.ts';
 import { Bases } from './bases.ts';
+import type { Action } from './decide.ts';
 import { keepBases, mergeEdits } from './edits.ts';
 import { type Status, statusOf } from './local-file.ts';
 import { foldOf, tellsAll } from './names.ts';
@@ -84,7 +85,7 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciled> 
     await mergeEdits(edits, steps);
     for (const step of steps) report(step, options.log);
     const needed = await keepBases(edits, steps);
-    const changes = steps.filter(({ action }) => !['nothing', 'keep'].includes(action.kind));
+    const changes = steps.filter(({ action }) => isChange(action));
     if (changes.length > 0 || !isRecorded(options, memory, steps)) {
       const facts = { ...options, directory, unsafe: selection.unsafe, steps };
       await publish(options, pendingFile, {
@@ -144,8 +145,13 @@ async function apply(options: ReconcileOptions, changes: readonly Step[]): Promi
     writes.map(({ path }) => path),
   );
   for (const { path, want, action } of changes) {
-    if (action.kind === 'mode' && want) await setMode(inside(root, path), want);
+    const isMode = action.kind === 'mode' || action.kind === 'keep';
+    if (isMode && want) await setMode(inside(root, path), want);
   }
+}
+
+function isChange(action: Action): boolean {
+  return action.kind === 'keep' ? action.mode === true : action.kind !== 'nothing';
 }
 
 /** Whether `applied.json` says all this already, so that it need not be written again. */

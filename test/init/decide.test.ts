@@ -80,6 +80,13 @@ const cases: Case[] = [
     does: 'keep',
   },
   {
+    name: 'an edit stays under the mode that upstream has given the file since',
+    local: file('x'),
+    applied: entry('a'),
+    want: entry('a', '100755'),
+    does: 'keep mode',
+  },
+  {
     name: 'an edit of executable configuration does not',
     local: file('x'),
     applied: entry('a'),
@@ -196,6 +203,7 @@ const shown = (action: Action): string =>
     ...('reason' in action ? [action.reason] : []),
     ...('base' in action ? [action.base] : []),
     ...('save' in action && action.save ? ['save'] : []),
+    ...('mode' in action ? ['mode'] : []),
   ].join(' ');
 
 for (const { name, does, want, applied, pending, executable = false, ...rest } of cases) {

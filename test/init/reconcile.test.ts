@@ -143,6 +143,22 @@ t.test('a change of the executable bit alone is put right', async (t) => {
   t.match(await harbour.run(), { written: 0 });
 });
 
+t.test('an edit that stays takes the mode that upstream gives the file', async (t) => {
+  const harbour = await openHarbour(t, { 'tool.sh': 'x\n', 'notes.md': 'n\n' });
+  await harbour.run();
+  const path = join(harbour.volume, 'tool.sh');
+  writeFileSync(path, 'mine\n');
+  harbour.repository.commit({ 'tool.sh': { content: 'x\n', mode: '100755' } });
+  t.match(await harbour.run(), { kept: 1, written: 0, conflicts: 0 });
+  t.equal(harbour.read('tool.sh'), 'mine\n');
+  t.equal(statSync(path).mode & 0o777, 0o755);
+  t.match(await harbour.run(), { kept: 1, volume: 'complete' });
+  harbour.repository.commit({ 'tool.sh': 'x\n' });
+  await harbour.run();
+  t.equal(statSync(path).mode & 0o777, 0o644);
+  t.equal(harbour.read('tool.sh'), 'mine\n');
+});
+
 t.test('the copies of two runs do not replace each other', async (t) => {
   const harbour = await openHarbour(t);
   for (const text of ['one', 'two']) {
