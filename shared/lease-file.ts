@@ -125,11 +125,20 @@ function temporaryName(path: string): string {
   return `${path}.${randomUUID()}`;
 }
 
-/** link fails where the name exists, on every file system, and makes a file that is whole. */
+/** What link fails with on file systems that know no second name of a file: exFAT, SMB, some of FUSE. */
+const withoutLinks = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'];
+
+/** link fails where the name exists, on every file system that has it, and makes a file that is whole. */
 async function createOnce(path: string, temporary: string, content: LeaseFile): Promise<boolean> {
+  const text = JSON.stringify(content);
+  const options = { flag: 'wx', mode: 0o644 };
   try {
-    await writeFile(temporary, JSON.stringify(content), { flag: 'wx', mode: 0o644 });
-    await link(temporary, path);
+    await writeFile(temporary, text, options);
+    await link(temporary, path).catch(async (error) => {
+      if (!withoutLinks.includes(systemCode(error) ?? '')) throw error;
+      // One creates it all the same; whoever reads it before it has its text waits.
+      await writeFile(path, text, options);
+    });
     return true;
   } catch (error) {
     // ENOENT: the holder has swept up what looked left behind. The next try makes it again.

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { acquireLease, type LeaseOptions } from '../../shared/lease.ts';
 import { captureLog } from '../init/fixture.ts';
+import { until } from '../support/until.ts';
 
 function volume(t: Test) {
   const directory = t.testdir();
@@ -34,7 +35,7 @@ t.test('a second program waits until the first has ended', async (t) => {
     order.push('second');
     return lease;
   });
-  while (!lines.some(({ event }) => event === 'lease_waiting')) await tick();
+  await until('it waits', () => lines.some(({ event }) => event === 'lease_waiting'));
   order.push('first ends');
   await first.release();
   const lease = await second;
@@ -85,10 +86,10 @@ t.test('who lost the lease is told, and does not take it away again', async (t) 
   const lease = await acquire('init');
   const other = { version: 1, owner: 'other', holder: 'serve on pod-2', beat: 1 };
   // The heartbeat may be just under way and replace it once.
-  while (!lease.lost.aborted) {
-    writeFileSync(path, JSON.stringify(other));
-    await tick();
-  }
+  await until('the loss is seen', () => {
+    if (!lease.lost.aborted) writeFileSync(path, JSON.stringify(other));
+    return lease.lost.aborted;
+  });
   t.match(lease.lost.reason, { code: 'lease_held', message: /pod-2 took it over/ });
   writeFileSync(path, JSON.stringify(other));
   await t.rejects(lease.assertHeld(), { code: 'lease_held' });
@@ -104,7 +105,7 @@ t.test('of many that want it at once, one holds it at a time', async (t) => {
     Array.from({ length: 8 }, async (_, index) => {
       const lease = await acquire(`program ${index}`, { expiry: 5_000 });
       most = Math.max(most, ++holding);
-      await tick();
+      await lease.assertHeld();
       holding -= 1;
       await lease.release();
     }),
@@ -120,5 +121,3 @@ t.test('where nothing can be written, the error says so', async (t) => {
   rmSync(directory);
   mkdirSync(directory);
 });
-
-const tick = () => new Promise((resolve) => setTimeout(resolve, 1));
