@@ -73,6 +73,7 @@ async function look(config: InitConfig, { applied, pending }: Volume): Promise<S
     directory: record.directory,
     applied: new Map([...memory.applied, ...memory.pending]),
     fold: tellsAll,
+    symlinks: true,
     readBlob: async () => Buffer.from('/'),
     log: silent,
   });

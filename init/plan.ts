@@ -6,7 +6,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { type Action, decide } from './decide.ts';
 import { type Local, lookAt } from './local-file.ts';
-import { type Fold, mayCollide, tellsAll } from './names.ts';
+import { type Fold, mayCollide, tellsAll, underWantedNames } from './names.ts';
 import { isExecutableConfiguration, unsafePath } from './paths.ts';
 import type { FoundEntry, RecordedEntry, TreeRecord } from './record.ts';
 import { volumeEntries, volumePath } from './subdirectory.ts';
@@ -84,7 +84,7 @@ export function namesMatter(memory: Memory, tree: Tree, directory: string | null
 /** Looks at every path that the commit or a record names, and decides. */
 export async function plan(options: PlanOptions, memory: Memory, wanted: Tree): Promise<Step[]> {
   const { configDirectory, localChanges, fold, signal } = options;
-  const { applied, pending, found, interrupted } = memory;
+  const { applied, pending, found, interrupted } = underNames(memory, wanted, fold);
   // What the volume takes for a path that is wanted must not go as if it were another.
   const same = fold === tellsAll ? undefined : new Set([...wanted.keys()].map(fold));
   const others = [...recordedPaths(memory)].filter(
@@ -112,6 +112,18 @@ export async function plan(options: PlanOptions, memory: Memory, wanted: Tree): 
     steps.push({ path, want, local, action: decide(situation) });
   }
   return steps;
+}
+
+/** Upstream may write a name another way that the volume takes for the same. */
+function underNames(memory: Memory, wanted: Tree, fold: Fold): Memory {
+  if (fold === tellsAll) return memory;
+  const { applied, pending, found } = memory;
+  return {
+    ...memory,
+    applied: underWantedNames(applied, wanted, fold),
+    pending: underWantedNames(pending, wanted, fold),
+    found: underWantedNames(found, wanted, fold),
+  };
 }
 
 /** Submodules are nothing that berth ever put there. */

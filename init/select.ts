@@ -1,6 +1,6 @@
 /**
  * Which files of a commit are written and where: those of BERTH_REPO_PATH, but none that paths.ts
- * calls unsafe, no submodules, no symlinks that would leave the volume, and of names that the volume
+ * calls unsafe, no submodules, no symlinks that would leave the volume or that it cannot hold, and of names that the volume
  * takes for one just the first. Each one left out is named in the log.
  */
 import type { Log } from '../shared/log.ts';
@@ -26,6 +26,8 @@ interface SelectOptions {
   /** What is known of the last run, by path on the volume. */
   applied: ReadonlyMap<string, RecordedEntry>;
   fold: Fold;
+  /** Whether the volume can hold them. */
+  symlinks: boolean;
   readBlob: (oid: string) => Promise<Buffer>;
   log: Log;
 }
@@ -47,6 +49,7 @@ export async function selectFiles(options: SelectOptions): Promise<Selection> {
       : undefined;
     const winner = lost?.get(path);
     if (winner !== undefined) why ??= `the volume does not tell its name from ${winner}`;
+    if (entry.mode === '120000' && !options.symlinks) why ??= 'the volume cannot hold symlinks';
     if (why === undefined && entry.mode === '120000') {
       why = await symlinkProblem(options, path, entry.oid);
       if (why !== undefined) selection.unsafe.add(path);

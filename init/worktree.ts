@@ -17,7 +17,7 @@ import { Bases } from './bases.ts';
 import type { Action } from './decide.ts';
 import { keepBases, mergeEdits } from './edits.ts';
 import { type Status, statusOf } from './local-file.ts';
-import { foldOf, tellsAll } from './names.ts';
+import { foldOf, knowsSymlinks, tellsAll } from './names.ts';
 import { forEachParallel } from './parallel.ts';
 import {
   clearWay,
@@ -79,7 +79,10 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciled> 
     const memory = remember(options);
     const matter = namesMatter(memory, commit.tree, directory);
     const fold = matter ? await foldOf(configDirectory) : tellsAll;
-    const selection = await selectFiles({ ...options, ...memory, directory, fold });
+    const hasSymlinks = [...commit.tree.values()].some(({ mode }) => mode === '120000');
+    const symlinks = hasSymlinks ? await knowsSymlinks(configDirectory) : true;
+    const select = { ...options, ...memory, directory, fold, symlinks };
+    const selection = await selectFiles(select);
     const steps = await plan({ ...options, fold }, memory, selection.wanted);
     const edits = { ...options, bases: new Bases(stateDirectory) };
     await mergeEdits(edits, steps);

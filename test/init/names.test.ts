@@ -1,10 +1,12 @@
+import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { type Fold, foldOf, losers, mayCollide, tellsAll } from '../../init/names.ts';
 import { plan, remember } from '../../init/plan.ts';
 import { selectFiles } from '../../init/select.ts';
 import type { Tree } from '../../init/tree.ts';
-import { captureLog, openHarbour, walk } from './fixture.ts';
+import { mountCareless } from '../support/small-volume.ts';
+import { captureLog, treeOf as filesOf, openHarbour, walk } from './fixture.ts';
 
 const careless: Fold = (path) => path.normalize('NFC').toLowerCase();
 const entry = { mode: '100644', oid: 'a'.repeat(40) } as const;
@@ -41,6 +43,7 @@ t.test('on one that does not, the others are named and skipped', async (t) => {
     directory: null,
     applied: new Map(),
     fold: careless,
+    symlinks: true,
     readBlob: async () => Buffer.alloc(0),
     log,
   });
@@ -68,4 +71,49 @@ t.test('there, a file that was renamed in case alone is not taken for two', asyn
     steps.map(({ path }) => path),
     ['readme.md', 'gone.md'],
   );
+});
+
+t.test('a real volume of that kind, without symlinks and hard links, serves as any', async (t) => {
+  const harbour = await openHarbour(t, {
+    'README.md': 'upper\n',
+    'readme.md': 'lower\n',
+    'Docs/a.md': 'a\n',
+    'docs/b.md': 'b\n',
+    'old.md': 'old\n',
+  });
+  using volume = mountCareless(harbour.directory);
+  if (!volume) {
+    t.pass('a real volume', { skip: 'no file system of this kind can be mounted here' });
+    return;
+  }
+  const run = () => harbour.run({ BERTH_CONFIG_DIR: volume.path });
+  t.match(await run(), { written: 4, skipped: 1 });
+  const files = {
+    'README.md': 'upper\n',
+    'Docs/a.md': 'a\n',
+    'Docs/b.md': 'b\n',
+    'old.md': 'old\n',
+  };
+  t.strictSame(filesOf(volume.path), files);
+  t.match(await run(), { volume: 'complete', written: 0, restored: 0, conflicts: 0 });
+  harbour.repository.commit({
+    'README.md': null,
+    'old.md': null,
+    'OLD.md': 'old\n',
+    link: { symlink: 'OLD.md' },
+  });
+  t.match(await run(), { written: Number, conflicts: 0, kept: 0 });
+  const renamed = Object.entries(filesOf(volume.path)).map(([path, text]) => [
+    path.toLowerCase(),
+    text,
+  ]);
+  t.match(Object.fromEntries(renamed), {
+    'readme.md': 'lower\n',
+    'docs/a.md': 'a\n',
+    'docs/b.md': 'b\n',
+    'old.md': 'old\n',
+  });
+  writeFileSync(join(volume.path, 'README.md'), 'mine\n');
+  t.match(await run(), { kept: 1, conflicts: 0 });
+  t.notOk(readdirSync(volume.path).some((name) => name.endsWith('.tmp')));
 });
