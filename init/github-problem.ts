@@ -4,6 +4,7 @@
  * of it; and where a 404 may as well be the token's fault, both are named.
  */
 import { answerOf, type Headers, limitOf } from './github-api.ts';
+import { singleSignOnOf } from './github-sso.ts';
 
 export interface Asked {
   path: string;
@@ -27,10 +28,10 @@ export function problemOf(error: unknown, asked: Asked): string | undefined {
 }
 
 function singleSignOn(headers: Headers, { path }: Asked): string | undefined {
-  const header = String(headers['x-github-sso'] ?? '');
-  if (!header.startsWith('required')) return undefined;
-  const page = /url=(https:\/\/\S+)/.exec(header)?.[1];
-  return `the organisation of ${path} asks for single sign-on; authorise the token for it${page ? ` at ${page}` : ''}`;
+  const asked = singleSignOnOf(headers);
+  if (!asked || !('page' in asked)) return undefined;
+  const { page } = asked;
+  return `the organisation ${path.split('/')[0]} asks for single sign-on; authorise the token for it${page ? ` at ${page}` : ''}`;
 }
 
 function forbidden(headers: Headers, text: string, { path, token, isApp }: Asked): string {

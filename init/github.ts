@@ -9,6 +9,7 @@ import { BerthError, messageOf } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import { answerOf, connect, type GitHub, type Headers, limitOf } from './github-api.ts';
 import { problemOf } from './github-problem.ts';
+import { namesOfOrganisations, singleSignOnOf, unauthorised } from './github-sso.ts';
 
 export interface PreflightOptions extends GitHub {
   ref: string | undefined;
@@ -41,7 +42,8 @@ export async function preflight(options: PreflightOptions): Promise<Preflight> {
   } catch (error) {
     const answer = answerOf(error);
     if (answer) noteExpiry(found, answer.headers, options);
-    const problem = problemOf(error, options);
+    const left = answer?.status === 404 && (await leftOut(options, signal, answer.headers));
+    const problem = left ? `${path} is not to be seen: ${left}` : problemOf(error, options);
     if (problem !== undefined) return { ...found, answered: true, problem };
     // Who ended the run, or its deadline, knows why already.
     if (!options.signal.aborted) {
@@ -75,6 +77,8 @@ async function ask(options: PreflightOptions, signal: AbortSignal, found: Prefli
   found.defaultBranch = data.default_branch;
   noteExpiry(found, headers, options);
   if (data.full_name.toLowerCase() !== path.toLowerCase()) found.renamedTo = data.full_name;
+  const left = await leftOut(options, signal, headers);
+  if (left) options.log.warn('preflight_warning', `GitHub does not show this token all: ${left}`);
   // Seeing a repository needs only "Metadata: read"; a commit needs "Contents: read".
   await octokit.rest.repos
     .getCommit({
@@ -85,6 +89,18 @@ async function ask(options: PreflightOptions, signal: AbortSignal, found: Prefli
     .catch((error) => {
       if (![404, 409, 422].includes(answerOf(error)?.status ?? 0)) throw error;
     });
+}
+
+/** What single sign-on keeps from this token, unless it is another owner's than the repository's. */
+async function leftOut(options: PreflightOptions, signal: AbortSignal, headers: Headers) {
+  const asked = singleSignOnOf(headers);
+  if (!asked || !('organisations' in asked)) return undefined;
+  const names = await namesOfOrganisations(await connect(options, signal), asked.organisations);
+  const { owner } = namesOf(options.path);
+  const mine = names.filter((name) => name.toLowerCase() === owner.toLowerCase());
+  const unknown = names.filter((name) => name.startsWith('number '));
+  const concerned = mine.length > 0 ? mine : unknown;
+  return concerned.length > 0 ? unauthorised(concerned, options.apiUrl) : undefined;
 }
 
 /** GitHub names the end of a token in every answer to it, as `2026-12-31 23:59:59 UTC`. */

@@ -50,6 +50,27 @@ t.test('each refusal has a remedy of its own', async (t) => {
   );
 });
 
+t.test(
+  'an organisation that asks for single sign-on is named, with the page to go to',
+  async (t) => {
+    const page = /authorise the token for it under "Configure SSO" at http\S+\/settings\/tokens$/;
+    const hidden = async (singleSignOn: Record<string, string>) =>
+      (await ask(t, { access: 'none', singleSignOn })).found.problem;
+    const mine = await hidden({ 21: 'others', 22: 'Me' });
+    t.match(mine, /^me\/claude is not to be seen: the organisation Me asks for single sign-on/);
+    t.match(mine, page);
+    t.match(await hidden({ 21: '' }), /the organisation number 21 asks for single sign-on/);
+    t.match(await hidden({ 21: 'others' }), /does not exist, or the token has no access/);
+    const { found, lines } = await ask(t, { singleSignOn: { 22: 'me' } });
+    t.strictSame(found.problem, undefined, 'what can be read is no problem');
+    t.match(lines, [{ event: 'preflight_warning', msg: page }, { event: 'preflight' }]);
+    t.match(
+      (await ask(t, { singleSignOn: 'https://github.com/orgs/me/sso?x=1' })).found.problem,
+      /^the organisation me asks for single sign-on; .* at https:\/\/github.com\/orgs\/me\/sso/,
+    );
+  },
+);
+
 t.test('a missing permission is named as its page on GitHub names it', async (t) => {
   const problem = async (options: Partial<GitHubApiOptions>) =>
     (await ask(t, { access: 'metadata', ...options })).found.problem;

@@ -29,8 +29,11 @@ export interface GitHubApiOptions {
   base?: string;
   /** The one App that may make a token, `token`, for its one installation. */
   app?: { id: string; installationId: number; publicKey: string; state?: AppState };
-  /** The page where the token is authorised for single sign-on. */
-  singleSignOn?: string;
+  /**
+   * The page where the token is authorised for single sign-on; or the organisations, name by id, whose
+   * things are left out until it is.
+   */
+  singleSignOn?: string | Readonly<Record<string, string>>;
   /** `primary`: until the given time, in seconds since 1970; `secondary`: for so many seconds. */
   limit?: { primary: number } | { secondary: number };
   /** Take requests and never answer. */
@@ -100,9 +103,16 @@ function answer(
     send(404, { message: 'Not Found' });
     return;
   }
-  if (options.singleSignOn !== undefined) {
+  if (typeof options.singleSignOn === 'string') {
     const header = { 'x-github-sso': `required; url=${options.singleSignOn}` };
     send(403, { message: 'Resource protected by organization SAML enforcement.' }, header);
+    return;
+  }
+  const organisation = /^\/organizations\/(\d+)$/.exec(path)?.[1];
+  if (organisation !== undefined && typeof options.singleSignOn === 'object') {
+    const login = options.singleSignOn[organisation];
+    if (login) send(200, { login });
+    else send(404, { message: 'Not Found' });
     return;
   }
   if (access === 'none') {
@@ -130,8 +140,10 @@ function answer(
 
 type Send = (status: number, body: object | string, headers?: Record<string, string>) => void;
 
-function ofToken({ scopes, tokenExpires }: GitHubApiOptions): Record<string, string> {
+function ofToken({ scopes, tokenExpires, singleSignOn }: GitHubApiOptions): Record<string, string> {
+  const organisations = typeof singleSignOn === 'object' ? Object.keys(singleSignOn).join(',') : '';
   return {
+    ...(organisations ? { 'x-github-sso': `partial-results; organizations=${organisations}` } : {}),
     ...(scopes === undefined ? {} : { 'x-oauth-scopes': scopes }),
     ...(tokenExpires === undefined
       ? {}
