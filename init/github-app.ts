@@ -1,5 +1,6 @@
 /**
- * The token of a GitHub App's installation: made for this run, for reading contents and nothing else.
+ * The token of a GitHub App's installation: made for this run, for reading the contents of the one
+ * repository and nothing else.
  * Always holds: neither the private key nor the token leaves the memory of this process or is shown.
  */
 import type { Dispatcher } from 'undici';
@@ -11,6 +12,8 @@ import type { GitHubApp } from './github-app-settings.ts';
 export interface AppOptions {
   app: GitHubApp;
   apiUrl: string;
+  /** `owner/name`: what the token is for. */
+  path: string;
   dispatcher: Dispatcher;
   signal: AbortSignal;
   /** Milliseconds. */
@@ -22,7 +25,7 @@ export interface AppOptions {
  * @throws BerthError `remote_refused`, `remote_unavailable`
  */
 export async function installationToken(options: AppOptions): Promise<string> {
-  const { app, apiUrl, timeout = 15_000 } = options;
+  const { app, apiUrl, path, timeout = 15_000 } = options;
   const signal = AbortSignal.any([options.signal, AbortSignal.timeout(timeout)]);
   try {
     const { createAppAuth } = await import('@octokit/auth-app');
@@ -36,19 +39,52 @@ export async function installationToken(options: AppOptions): Promise<string> {
         log: { warn: silent },
       },
     });
-    const { token } = (await octokit.auth({
-      type: 'installation',
-      permissions: { contents: 'read', metadata: 'read' },
-    })) as { token: string };
-    neverShow(token);
-    return token;
+    const make: Make = async (request) => {
+      const { token } = (await octokit.auth({ type: 'installation', ...request })) as Made;
+      neverShow(token);
+      return token;
+    };
+    const readOnly = (repository: string) =>
+      make({ permissions, repositoryNames: [nameOf(repository)] });
+    return await readOnly(path).catch(async (error) => {
+      const renamed = isNotInstalled(error) ? await presentName(make, options, signal) : undefined;
+      if (renamed === undefined) throw error;
+      return readOnly(renamed);
+    });
   } catch (error) {
-    throw refusal(error, app, apiUrl);
+    throw refusal(error, app, apiUrl, path);
   }
 }
 
-function refusal(error: unknown, app: GitHubApp, apiUrl: string): BerthError {
-  const why = limitOf(error) ? undefined : causeOf(error, app);
+const permissions = { contents: 'read', metadata: 'read' };
+
+type Made = { token: string };
+type Make = (request: Record<string, unknown>) => Promise<string>;
+
+const nameOf = (path: string): string => path.split('/')[1] ?? '';
+
+/** GitHub's answer to a name that the installation does not cover. */
+function isNotInstalled(error: unknown): boolean {
+  const answer = answerOf(error);
+  return answer?.status === 422 && /repositor(y|ies)/i.test(answer.text);
+}
+
+/** What the repository is called by now, if it was renamed: a former name gets no token. */
+async function presentName(
+  make: Make,
+  options: AppOptions,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const [owner = '', repo = ''] = options.path.split('/');
+  const token = await make({ permissions: { metadata: 'read' } });
+  const octokit = await connect({ ...options, token }, signal);
+  const found = await octokit.rest.repos.get({ owner, repo }).catch(() => undefined);
+  const name = found?.data.full_name;
+  return name === undefined || nameOf(name) === repo ? undefined : name;
+}
+
+function refusal(error: unknown, app: GitHubApp, apiUrl: string, path: string): BerthError {
+  const why = limitOf(error) ? undefined : causeOf(error, app, path);
   const what = `cannot get a token for the GitHub App ${app.id}`;
   return why === undefined
     ? new BerthError(
@@ -60,7 +96,11 @@ function refusal(error: unknown, app: GitHubApp, apiUrl: string): BerthError {
 }
 
 /** Cause and remedy if GitHub refuses for good. */
-function causeOf(error: unknown, { id, installationId }: GitHubApp): string | undefined {
+function causeOf(
+  error: unknown,
+  { id, installationId }: GitHubApp,
+  path: string,
+): string | undefined {
   const answer = answerOf(error);
   if (!answer) return undefined;
   const { status, text } = answer;
@@ -78,6 +118,9 @@ function causeOf(error: unknown, { id, installationId }: GitHubApp): string | un
   }
   if (status === 403 && /suspended/i.test(text)) {
     return 'its installation is suspended; let the owner of the organisation resume it';
+  }
+  if (isNotInstalled(error)) {
+    return `its installation ${installationId} does not cover ${path}; check BERTH_REPO, and add the repository to the App's installation`;
   }
   if (status === 422) {
     return 'it has not the repository permission "Contents: read"; give it that, and accept the change in the installation';

@@ -240,12 +240,12 @@ async function lookBeside(
 
 async function tokenOf(
   app: GitHubApp,
-  { githubApiUrl: apiUrl = '' }: InitConfig,
+  { githubApiUrl: apiUrl = '', repository: { path } }: InitConfig,
   { dispatcher }: Transport,
   signal: AbortSignal,
 ): Promise<string> {
   const { installationToken } = await import('./github-app.ts');
-  return installationToken({ app, apiUrl, dispatcher, signal });
+  return installationToken({ app, apiUrl, path, dispatcher, signal });
 }
 
 function isRemote(error: unknown): error is BerthError {

@@ -27,19 +27,54 @@ const read = (overrides: Record<string, string> = {}) =>
   readInitConfig({ ...settings, ...overrides }).config;
 
 async function ask(t: Test, overrides: Record<string, string> = {}, state?: AppState) {
+  return (await meet(t, overrides, state)).token;
+}
+
+async function meet(
+  t: Test,
+  overrides: Record<string, string> = {},
+  state?: AppState,
+  { path = 'me/claude', formerly = 'me/former' } = {},
+) {
   const app = { id: '12', installationId: 34, publicKey, ...(state ? { state } : {}) };
-  const api = await startGitHubApi({ repository: 'me/claude', token, app });
+  const api = await startGitHubApi({ repository: 'me/claude', formerly, token, app });
   const dispatcher = new Agent();
   t.teardown(() => Promise.all([api.close(), dispatcher.destroy()]));
   const { githubApp } = read(overrides);
   if (!githubApp) throw new Error('no App was read');
   const { signal } = new AbortController();
-  return installationToken({ app: githubApp, apiUrl: api.url, dispatcher, signal });
+  const asked = { app: githubApp, apiUrl: api.url, path, dispatcher, signal };
+  return { api, token: await installationToken(asked) };
 }
 
 t.test('an App makes a token with its private key', async (t) => {
   t.equal(await ask(t), token);
   t.notMatch(redact(`x ${token}`), token, 'which is never shown');
+});
+
+t.test('the token is for reading the contents of the one repository', async (t) => {
+  const { api } = await meet(t);
+  t.strictSame(api.tokensFor, [
+    { repositories: ['claude'], permissions: { contents: 'read', metadata: 'read' } },
+  ]);
+});
+
+t.test('a repository that was renamed gets its token by the new name', async (t) => {
+  const { api, token: made } = await meet(t, {}, undefined, { path: 'me/former' });
+  t.equal(made, token);
+  t.match(api.tokensFor, [
+    { repositories: ['former'] },
+    { permissions: { metadata: 'read' } },
+    { repositories: ['claude'], permissions: { contents: 'read' } },
+  ]);
+  t.notOk(api.tokensFor[1]?.permissions?.contents, 'the name is asked without reading contents');
+});
+
+t.test('a repository that the installation does not cover is told', async (t) => {
+  await t.rejects(meet(t, {}, undefined, { path: 'me/other' }), {
+    code: 'remote_refused',
+    message: /installation 34 does not cover me\/other; .*add the repository to the App's/,
+  });
 });
 
 t.test('the key may have its line ends written as \\n', async (t) => {
@@ -64,7 +99,13 @@ t.test('an API that cannot be reached may be reached later', async (t) => {
   const dispatcher = new Agent();
   t.teardown(() => dispatcher.destroy());
   const { signal } = new AbortController();
-  const asked = installationToken({ app, apiUrl: 'http://127.0.0.1:1', dispatcher, signal });
+  const asked = installationToken({
+    app,
+    apiUrl: 'http://127.0.0.1:1',
+    path: 'me/claude',
+    dispatcher,
+    signal,
+  });
   await t.rejects(asked, { code: 'remote_unavailable', message: /try again later/ });
 });
 

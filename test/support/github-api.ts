@@ -6,6 +6,7 @@ import { verify } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { json as readJson } from 'node:stream/consumers';
 
 export interface GitHubApiOptions {
   /** The repository's present name. */
@@ -43,28 +44,40 @@ export interface GitHubApiOptions {
 /** An installation that works, is suspended, or may not read contents. */
 export type AppState = 'installed' | 'suspended' | 'unpermitted';
 
+export interface TokenRequest {
+  repositories?: string[];
+  permissions?: Record<string, string>;
+}
+
 export interface GitHubApi {
   readonly url: string;
   /** `METHOD path`, oldest first. */
   readonly requests: readonly string[];
+  /** What each token of an App was asked for. */
+  readonly tokensFor: readonly TokenRequest[];
   close(): Promise<void>;
 }
 
 export async function startGitHubApi(options: GitHubApiOptions): Promise<GitHubApi> {
   const requests: string[] = [];
-  const server = createServer((request, response) => {
+  const tokensFor: TokenRequest[] = [];
+  const server = createServer(async (request, response) => {
     const path = request.url ?? '/';
     requests.push(`${request.method} ${path}`);
     if (options.hang) return;
     const { base = '' } = options;
     const below = path.startsWith(`${base}/`) ? path.slice(base.length) : '/nowhere';
-    answer(options, below, request.headers.authorization, response);
+    const body: TokenRequest =
+      request.method === 'POST' ? ((await readJson(request)) as object) : {};
+    if (request.method === 'POST') tokensFor.push(body);
+    answer(options, { path: below, authorization: request.headers.authorization, body }, response);
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}${options.base ?? ''}`,
     requests,
+    tokensFor,
     async close() {
       server.close();
       server.closeAllConnections();
@@ -72,10 +85,15 @@ export async function startGitHubApi(options: GitHubApiOptions): Promise<GitHubA
   };
 }
 
+interface Asked {
+  path: string;
+  authorization: string | undefined;
+  body: TokenRequest;
+}
+
 function answer(
   options: GitHubApiOptions,
-  path: string,
-  authorization: string | undefined,
+  { path, authorization, body }: Asked,
   response: ServerResponse,
 ): void {
   const { access = 'contents', defaultBranch = 'main', repository } = options;
@@ -91,7 +109,7 @@ function answer(
   }
   const installation = /^\/app\/installations\/(\d+)\/access_tokens$/.exec(path)?.[1];
   if (installation !== undefined) {
-    answerApp(options, Number(installation), authorization, send);
+    answerApp(options, Number(installation), { authorization, body }, send);
     return;
   }
   const given = authorization?.replace(/^(token|bearer) /i, '');
@@ -163,9 +181,9 @@ function sendLimit(limit: NonNullable<GitHubApiOptions['limit']>, send: Send): v
 
 /** Makes the token of an installation for who proves to be the App. */
 function answerApp(
-  { app, token = '' }: GitHubApiOptions,
+  { app, token = '', repository }: GitHubApiOptions,
   installation: number,
-  authorization: string | undefined,
+  { authorization, body }: Omit<Asked, 'path'>,
   send: Send,
 ): void {
   const [header = '', claims = '', signature = ''] = (authorization ?? '')
@@ -183,6 +201,10 @@ function answerApp(
     send(404, { message: 'Not Found' });
   } else if (app.state === 'suspended') {
     send(403, { message: 'This installation has been suspended' });
+  } else if (body.repositories?.some((name) => name !== repository.split('/')[1])) {
+    const message =
+      'There is at least one repository that does not exist or is not accessible to the parent installation.';
+    send(422, { message });
   } else if (app.state === 'unpermitted') {
     send(422, { message: 'The permissions requested are not granted to this installation.' });
   } else {
