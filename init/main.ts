@@ -49,6 +49,10 @@ async function main(): Promise<number> {
       stop.abort(new Error(`stopped by ${name}`));
     });
   }
+  // What nobody waits for can fail too; a lease that is left is taken over at once.
+  process.once('uncaughtException', async (thrown) => {
+    process.exit(await fail(thrown, reporting.terminationLog, log));
+  });
   try {
     const { config, warnings, advice } = readInitConfig(process.env);
     for (const warning of warnings) log.warn('unknown_setting', warning);
@@ -107,8 +111,8 @@ function withDeadline(stop: AbortSignal, { timeout }: InitConfig): AbortSignal {
 async function fail(thrown: unknown, terminationLog: string, log: Log): Promise<number> {
   const error = asBerthError(thrown);
   const { code, exitCode } = error;
-  // A stack helps only with a bug; otherwise the message says it all.
-  const why = code === 'internal' ? { error } : error.cause ? { error: error.cause } : {};
+  // Of a bug it is the stack of what was thrown that helps.
+  const why = error.cause ? { error: error.cause } : code === 'internal' ? { error } : {};
   log.error('failed', error.message, { code, exit_code: exitCode, ...why });
   await leaveTerminationMessage(terminationLog, error.message);
   return error.exitCode;
