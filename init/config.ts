@@ -21,7 +21,7 @@ import {
   githubAppOf,
   wrongLogin,
 } from './github-app-settings.ts';
-import { type Repository, repositorySchema } from './repository.ts';
+import { type Repository, repositorySchema, usernameOf } from './repository.ts';
 
 const largestId = 2 ** 31 - 1;
 
@@ -34,7 +34,7 @@ const httpUrl = z.string().transform((value, context): string => {
 
 /** What git allows in the name of a ref, roughly (git-check-ref-format). */
 const refName = z.string().regex(/^(?!-)(?!.*(\.\.|@\{|\/\/))[^\s~^:?*[\\\p{Cc}]+$/u, {
-  error: 'a branch, a tag or a full commit id',
+  error: 'a branch, a tag or a commit id',
 });
 
 /** With slashes, without one at either end. */
@@ -57,7 +57,7 @@ export const initDefinitions = {
     schema: refName,
     optional: true,
     description:
-      "A branch, a tag or a full commit id; the default is the repository's default branch.",
+      "A branch, a tag or a commit id, which only GitHub lets be abbreviated; the default is the repository's default branch.",
   }),
   directory: setting({
     name: 'BERTH_REPO_PATH',
@@ -93,7 +93,7 @@ export const initDefinitions = {
     schema: text,
     optional: true,
     description:
-      'The user name sent with the token; the default is `x-access-token` for GitHub and `oauth2` elsewhere.',
+      'The user name sent with the token; the default is `x-access-token` for GitHub, `x-token-auth` for Bitbucket and `oauth2` elsewhere (GitLab; Gitea and Forgejo take any).',
   }),
   ...githubAppDefinitions,
   githubApiUrl: setting({
@@ -231,7 +231,8 @@ export function readInitConfig(environment: Environment): InitSettings {
       maxRepositoryBytes: settings.maxRepositoryBytes,
       localChanges: settings.localChanges,
       token,
-      username: settings.gitUsername ?? urlUsername ?? (githubApiUrl ? 'x-access-token' : 'oauth2'),
+      username:
+        settings.gitUsername ?? urlUsername ?? usernameOf(repository, githubApiUrl !== undefined),
       githubApp: githubAppOf(settings),
       githubApiUrl,
       credentialsSource: settings.credentialsSource,

@@ -53,6 +53,15 @@ function parseRepository(text: string): Repository | string {
   return fromUrl(url);
 }
 
+/**
+ * The user name that goes with a token where none is given: GitHub and Bitbucket want theirs, GitLab
+ * takes any, and so do Gitea and Forgejo, which look at the token alone.
+ */
+export function usernameOf({ url }: Repository, isGitHub: boolean): string {
+  if (isGitHub) return 'x-access-token';
+  return /(^|\.)bitbucket\./.test(new URL(url).hostname) ? 'x-token-auth' : 'oauth2';
+}
+
 function fromUrl(url: URL): Repository {
   const path = withoutSuffix(url.pathname);
   const [username, password] = [url.username, url.password].map(decode);

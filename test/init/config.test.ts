@@ -50,6 +50,24 @@ t.test('other servers have no GitHub API and another user name', async (t) => {
   });
 });
 
+t.test('the user name beside a token is the one that the product wants', async (t) => {
+  const username = (host: string, more: Record<string, string> = {}) =>
+    read({ BERTH_REPO: `https://${host}/me/claude`, BERTH_GIT_TOKEN: 'x', ...more }).config
+      .username;
+  t.equal(username('github.com'), 'x-access-token');
+  t.equal(username('gitlab.com'), 'oauth2');
+  t.equal(username('codeberg.org'), 'oauth2', 'Forgejo looks at the token alone');
+  t.equal(username('gitea.example.org'), 'oauth2', 'and so does Gitea');
+  t.equal(username('bitbucket.org'), 'x-token-auth');
+  t.equal(username('bitbucket.example.org'), 'x-token-auth');
+  t.equal(username('notbitbucket.org'), 'oauth2');
+  for (const host of ['github.com', 'gitlab.com', 'bitbucket.org']) {
+    t.equal(username(host, { BERTH_GIT_USERNAME: 'me' }), 'me', 'what is given wins');
+  }
+  const inUrl = { BERTH_REPO: 'https://bob:x@github.com/me/claude', BERTH_GIT_TOKEN: '' };
+  t.equal(read(inUrl).config.username, 'bob');
+});
+
 t.test('an ssh address is answered with its https form', async (t) => {
   for (const text of ['git@github.com:me/claude.git', 'ssh://git@github.com:22/me/claude.git']) {
     t.throws(() => read({ BERTH_REPO: text }), {
