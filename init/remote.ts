@@ -181,10 +181,10 @@ function notThere(url: string, ref: string | undefined, refs: readonly ServerRef
     );
   }
   const near = nearest(ref, names);
-  const hint = near ? `did you mean ${near}?` : `it has ${some}`;
+  const hint = near ? `did you mean ${near}? Correct` : `it has ${some}; correct`;
   return new BerthError(
     'remote_refused',
-    `cannot use ${url}: it has no branch or tag ${JSON.stringify(ref)}; ${hint} Correct BERTH_REF${/^[0-9a-f]{7,39}$/.test(ref) ? ' (a commit needs all its 40 digits)' : ''}`,
+    `cannot use ${url}: it has no branch or tag ${JSON.stringify(ref)}; ${hint} BERTH_REF${/^[0-9a-f]{7,39}$/.test(ref) ? ' (a commit needs all its 40 digits)' : ''}`,
     { details: { nearest: near } },
   );
 }

@@ -165,10 +165,46 @@ t.test('a renamed repository is fetched by its new name', async (t) => {
   const harbour = await openHarbour(t);
   const api = await startGitHubApi({ repository: 'me/claude', formerly: 'me/former', token });
   t.teardown(() => api.close());
-  const report = await harbour.run({
+  const former = {
     BERTH_REPO: harbour.url.replace('me/claude', 'me/former'),
     BERTH_GITHUB_API_URL: api.url,
-  });
+  };
+  const report = await harbour.run(former);
   t.match(report, { written: 2, remote: 'current' });
   t.match(harbour.events('preflight_warning'), [{ renamed_to: 'me/claude' }]);
+  harbour.repository.commit({ 'CLAUDE.md': 'two' });
+  t.match(await harbour.run(former), { volume: 'complete', written: 1, remote: 'current' });
+});
+
+t.test('a commit may be abbreviated where GitHub tells what it means', async (t) => {
+  const harbour = await openHarbour(t);
+  const commit = harbour.repository.head();
+  harbour.repository.commit({ 'CLAUDE.md': 'two' });
+  const api = await startGitHubApi({ repository: 'me/claude', token, commits: [commit] });
+  t.teardown(() => api.close());
+  const BERTH_REF = commit.slice(0, 8);
+  const onGitHub = { BERTH_REF, BERTH_GITHUB_API_URL: api.url };
+  t.match(await harbour.run(onGitHub), { commit, ref: BERTH_REF, written: 2 });
+  t.equal(harbour.read('CLAUDE.md'), '# one\n');
+  t.match(await harbour.run(onGitHub), { commit, volume: 'complete', written: 0 });
+  await t.rejects(harbour.run({ ...onGitHub, BERTH_REF: '0123abc' }), {
+    exitCode: 77,
+    message: /no branch or tag "0123abc"; .*\(a commit needs all its 40 digits\)/,
+  });
+  const elsewhere = { BERTH_REF, BERTH_ON_REMOTE_FAILURE: 'fail' };
+  await t.rejects(harbour.run(elsewhere), { exitCode: 77, message: /needs all its 40 digits/ });
+});
+
+t.test('the token goes with the user name that is wanted', async (t) => {
+  const harbour = await openHarbour(t);
+  const api = await startGitHubApi({ repository: 'me/claude', token });
+  t.teardown(() => api.close());
+  const sent = async (overrides: Record<string, string>) => {
+    await harbour.run(overrides);
+    const header = harbour.server.requests.at(-1)?.headers.authorization ?? '';
+    return Buffer.from(header.replace('Basic ', ''), 'base64').toString();
+  };
+  t.equal(await sent({ BERTH_GITHUB_API_URL: api.url }), `x-access-token:${token}`);
+  t.equal(await sent({}), `oauth2:${token}`);
+  t.equal(await sent({ BERTH_GIT_USERNAME: 'someone' }), `someone:${token}`);
 });

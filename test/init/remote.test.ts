@@ -1,6 +1,9 @@
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
+import { createConnection } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { GitDirectory } from '../../init/git-directory.ts';
 import { createRemote, type RemoteOptions } from '../../init/remote.ts';
@@ -14,10 +17,10 @@ function connect(t: Test, harbour: Harbour, limits: Limits = {}) {
   const signal = new AbortController().signal;
   const login = { username: 'oauth2', token };
   const transport = createTransport({ url, login, signal, idleTimeout: 5_000, ...limits });
-  t.teardown(() => transport.close());
+  const directory = new GitDirectory(join(harbour.directory, 'git'));
+  t.teardown(() => Promise.all([transport.close(), directory.close()]));
   const common = { url, authenticated: true, transport, signal, log };
   const remote = createRemote({ ...common, retryDelays: [1, 1], ...limits });
-  const directory = new GitDirectory(join(harbour.directory, 'git'));
   return { transport, remote, directory };
 }
 
@@ -58,6 +61,20 @@ t.test('every kind of ref can be put on a volume', async (t) => {
   const asked = harbour.server.requests.length;
   await harbour.run({ BERTH_REF: head });
   t.equal(harbour.server.requests.length, asked, 'a commit that is there needs no server');
+});
+
+t.test('without BERTH_REF the default branch is followed, whichever it is by now', async (t) => {
+  const harbour = await openHarbour(t);
+  const { execFileSync } = await import('node:child_process');
+  t.match(await harbour.run(), { ref: 'main' });
+  harbour.repository.branch('trunk');
+  const commit = harbour.repository.commit({ 'CLAUDE.md': 'trunk\n' }, 'Trunk', 'trunk');
+  harbour.repository.commit({ 'CLAUDE.md': 'main\n' });
+  harbour.repository.setDefaultBranch('trunk');
+  t.match(await harbour.run(), { ref: 'trunk', commit, volume: 'complete', conflicts: 0 });
+  t.equal(harbour.read('CLAUDE.md'), 'trunk\n');
+  execFileSync('git', ['branch', '-qD', 'main'], { cwd: harbour.repository.path });
+  t.match(await harbour.run(), { commit, written: 0, remote: 'current' });
 });
 
 t.test('an unknown ref is answered with the nearest one', async (t) => {
@@ -208,6 +225,44 @@ t.test('the total deadline ends whatever is under way', async (t) => {
   harbour.server.fault({ kind: 'hang' });
   await t.rejects(remote.resolve('main'), { code: 'remote_unavailable', message: /too long/ });
 });
+
+t.test(
+  'a port where nobody takes the connection is given up by a deadline of its own',
+  async (t) => {
+    const harbour = await openHarbour(t);
+    const port = await deafPort(t);
+    const url = `http://127.0.0.1:${port}/me/claude`;
+    const limits = { connectTimeout: 300, idleTimeout: 60_000, retryDelays: [] };
+    const { remote } = connect(t, { ...harbour, url }, limits);
+    const started = performance.now();
+    await t.rejects(remote.resolve('main'), {
+      code: 'remote_unavailable',
+      message: /it does not answer; check the egress policy and the proxy variables/,
+      cause: { code: 'UND_ERR_CONNECT_TIMEOUT' },
+    });
+    t.ok(performance.now() - started < 20_000, 'long before the deadline of silence');
+  },
+);
+
+/** A port of a process that is stopped, and whose queue of connections is full. */
+async function deafPort(t: Test): Promise<number> {
+  const listen = `require('node:net').createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 },
+    function () { console.log(this.address().port) })`;
+  const child = spawn(process.execPath, ['-e', listen], { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.teardown(() => child.kill('SIGKILL'));
+  const [line] = await once(child.stdout, 'data');
+  const port = Number(String(line));
+  child.kill('SIGSTOP');
+  for (let connected = true; connected; ) {
+    const socket = createConnection(port, '127.0.0.1');
+    t.teardown(() => socket.destroy());
+    connected = await Promise.race([
+      once(socket, 'connect').then(() => true),
+      delay(1_000).then(() => false),
+    ]);
+  }
+  return port;
+}
 
 t.test('where nothing listens, the error says so', async (t) => {
   const harbour = await openHarbour(t);

@@ -93,49 +93,6 @@ t.test('another repository takes the place of the first, whose files go', async 
   t.strictSame(harbour.tree(), { 'both.md': 'two', 'mine.txt': 'mine' });
 });
 
-t.test('without the git server a complete volume is gone on with, and that is said', async (t) => {
-  const harbour = await openHarbour(t);
-  const { commit } = await harbour.run();
-  harbour.repository.commit({ 'CLAUDE.md': 'two' });
-  for (const status of [404, 403, 401]) {
-    harbour.server.fault({ kind: 'status', status });
-    const report = await harbour.run();
-    t.match(report, { remote: 'failed', commit, remote_error: { code: 'remote_refused' } });
-    t.ok(report.age_ms > 0);
-  }
-  t.match(harbour.events('remote_failed')[0], { level: 'error', msg: /going on with/ });
-  await t.rejects(harbour.run({ BERTH_ON_REMOTE_FAILURE: 'fail' }), { code: 'remote_refused' });
-});
-
-t.test('without the git server damage is repaired from what was fetched before', async (t) => {
-  const harbour = await openHarbour(t);
-  await harbour.run();
-  rmSync(join(harbour.volume, 'CLAUDE.md'));
-  harbour.server.fault({ kind: 'status', status: 404 });
-  t.match(await harbour.run(), { remote: 'failed', restored: 1 });
-  t.equal(harbour.read('CLAUDE.md'), '# one\n');
-  rmSync(join(harbour.volume, 'CLAUDE.md'));
-  rmSync(join(harbour.volume, '.berth/git'), { recursive: true });
-  await t.rejects(harbour.run(), { code: 'remote_unavailable', message: /complete the volume/ });
-});
-
-t.test('without the git server nothing else is gone on with', async (t) => {
-  const harbour = await openHarbour(t);
-  harbour.server.fault({ kind: 'status', status: 404 });
-  await t.rejects(harbour.run(), { code: 'remote_refused' }, 'an empty volume');
-  harbour.server.fault(undefined);
-  await harbour.run();
-  const before = harbour.tree();
-  const other = harbour.url.replace('claude', 'other');
-  await t.rejects(
-    harbour.run({ BERTH_REPO: other }),
-    { code: 'remote_refused' },
-    'another repository',
-  );
-  await t.rejects(harbour.run({ BERTH_REF: 'other' }), { code: 'remote_refused' }, 'another ref');
-  t.strictSame(harbour.tree(), before);
-});
-
 t.test('a volume that is not there, and a lease that is held, are told apart', async (t) => {
   const harbour = await openHarbour(t);
   await t.rejects(harbour.run({ BERTH_CONFIG_DIR: join(harbour.directory, 'nowhere') }), {
