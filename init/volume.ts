@@ -9,6 +9,7 @@ import { z } from 'zod';
 import type { Aside } from '../shared/set-aside.ts';
 import { findGitDamage } from './git-damage.ts';
 import { saveGitDirectory } from './left-behind.ts';
+import { lostAnnouncement } from './lost-announcement.ts';
 import {
   appliedFile,
   credentialsMemoryFile,
@@ -105,6 +106,9 @@ export async function repairVolume(
   for (const name of volume.damaged) {
     await quarantine.save(join(stateDirectory, name), name);
     repairs.push(`${name} could not be read and is in quarantine`);
+  }
+  if (volume.damaged.includes(pendingFile) && volume.applied && volume.gitDamage === undefined) {
+    volume.pending = await lostAnnouncement(stateDirectory, volume.applied);
   }
   if (volume.state === 'foreign') {
     const saved = await saveGitDirectory(configDirectory, conflicts);

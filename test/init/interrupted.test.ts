@@ -1,5 +1,5 @@
 /** Runs that were cut short on their way from one commit to another, when upstream is already further. */
-import { copyFileSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { openHarbour } from './fixture.ts';
@@ -81,4 +81,32 @@ t.test('an edit made before it is not lost on the way', async (t) => {
   harbour.repository.commit({ 'notes.md': 'a\n\nthree\n\ntwo\n' });
   await harbour.run();
   t.match(harbour.read('notes.md'), /^mine\n\nthree\n\ntwo\n$/);
+});
+
+t.test('nor when what announced it is damaged: the fetched commit still tells', async (t) => {
+  const three = { ...one, 'a.md': 'a three\n', 'settings.json': '{"three":3}\n' };
+  for (const garbage of ['', '{', '\0'.repeat(100)]) {
+    const { harbour, state } = await interrupt(t);
+    writeFileSync(join(state, 'pending.json'), garbage);
+    harbour.repository.commit({ ...three, 'new.md': null });
+    t.match(await harbour.run(), {
+      volume: 'damaged_record',
+      conflicts: 0,
+      drift: 0,
+      kept: 0,
+      merged: 0,
+    });
+    t.strictSame(harbour.tree(), three);
+    t.match(await harbour.run(), { volume: 'complete', written: 0 });
+  }
+});
+
+t.test('where that is damaged too, such text is kept as an edit would be', async (t) => {
+  const { harbour, state } = await interrupt(t);
+  writeFileSync(join(state, 'pending.json'), '{');
+  rmSync(join(state, 'git'), { recursive: true });
+  harbour.repository.commit({ 'a.md': 'a three\n' });
+  t.match(await harbour.run(), { volume: 'damaged_record', conflicts: 1 });
+  t.equal(harbour.read('a.md'), 'a three\n');
+  t.strictSame(harbour.conflicts(), ['a.md'], 'nothing is lost');
 });
