@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { BerthError } from '../shared/errors.ts';
 import { readFileBounded } from '../shared/files.ts';
 import { leaseFileName } from '../shared/lease.ts';
-import type { Log } from '../shared/log.ts';
+import { silent } from '../shared/log.ts';
 import { redact } from '../shared/redact.ts';
 import { formatDuration } from '../shared/units.ts';
 import type { InitConfig } from './config.ts';
@@ -165,12 +165,3 @@ function describe({ configDirectory }: InitConfig, state: VolumeState, rows: Row
   );
   return { state, exitCode: exit, text: redact(lines.join('')) };
 }
-
-const nothing = (): void => undefined;
-const silent: Log = {
-  debug: nothing,
-  info: nothing,
-  warn: nothing,
-  error: nothing,
-  child: () => silent,
-};

@@ -85,15 +85,15 @@ async function run({ config, log, lease, signal, started, steps }: Run): Promise
     repairVolume(volume, wanted, { quarantine, conflicts }),
   );
 
-  const source = await steps.run('fetch', () =>
+  let source = await steps.run('fetch', () =>
     wantedCommit({ config, volume, quarantine, repairs, log, signal }),
   );
-  try {
-    const { counts, tracked } = await steps.run('reconcile', () =>
+  const reconcileWith = (source: Source) =>
+    steps.run('reconcile', () =>
       reconcile({
         ...wanted,
         localChanges,
-        ...volume,
+        ...source.volume,
         commit: source.commit,
         fetchedAt: source.confirmedAt,
         readBlob: source.readBlob,
@@ -103,6 +103,11 @@ async function run({ config, log, lease, signal, started, steps }: Run): Promise
         log,
       }),
     );
+  try {
+    const { counts, tracked } = await reconcileWith(source).catch(async (error) => {
+      source = await source.instead(error);
+      return reconcileWith(source);
+    });
     log.debug('reconciled', 'the tracked files are what the commit has', { ...counts });
     const untracked = await reportUntracked(configDirectory, tracked, log);
     await source.finish();

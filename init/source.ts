@@ -1,13 +1,12 @@
 /**
  * Where the wanted commit comes from: the git server, or, where that fails, what the volume has of
- * the same repository and ref. Always holds: the server gets three quarters of the deadline, so that
+ * the same repository and ref (without-server.ts). Always holds: the server gets three quarters of the deadline, so that
  * there is time to go on without it; another repository's or ref's state is never gone on with.
  */
 import { join } from 'node:path';
 import { BerthError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import type { Aside } from '../shared/set-aside.ts';
-import { formatDuration } from '../shared/units.ts';
 import { Bases, secureBases } from './bases.ts';
 import type { InitConfig } from './config.ts';
 import { GitDirectory } from './git-directory.ts';
@@ -15,23 +14,20 @@ import type { Preflight } from './github.ts';
 import type { GitHubApp } from './github-app-settings.ts';
 import type { Look } from './github-look.ts';
 import { createRemote, type Remote, type Target } from './remote.ts';
-import { lastConfirmed } from './report.ts';
 import { assertDirectory, volumeEntries } from './subdirectory.ts';
 import { createTransport, type Transport } from './transport.ts';
-import { type Commit, treeOf, Upstream } from './upstream.ts';
-import type { Volume } from './volume.ts';
-import type { VolumeState } from './volume-states.ts';
+import { Upstream } from './upstream.ts';
+import { inspectVolume, type Volume } from './volume.ts';
+import { type Found, fromVolume, goingOn } from './without-server.ts';
 
-export interface Source {
-  commit: Commit;
-  /** When the server last said that this is the commit. */
-  confirmedAt: Date;
-  /** BERTH_REF, or the name of the default branch if it is known. */
-  ref: string | undefined;
-  /** Why the server could not be used, if so. */
-  failure: BerthError | undefined;
-  /** @throws BerthError */
-  readBlob(oid: string): Promise<Buffer>;
+export interface Source extends Found {
+  /** What the records say that is to be reconciled with it. */
+  volume: Pick<Volume, 'applied' | 'pending'>;
+  /**
+   * What can be gone on with when reading from this one has failed.
+   * @throws BerthError `error` itself, if it is not the git server's or the volume has nothing
+   */
+  instead(error: unknown): Promise<Source>;
   /** Received from the git server so far. */
   bytes(): number;
   /** Waits for what only informs. */
@@ -83,6 +79,29 @@ export async function wantedCommit(options: SourceOptions): Promise<Source> {
     finish: async () => (await look)?.finish(),
     close,
   };
+  const fail = async (error: unknown): Promise<never> => {
+    throw error;
+  };
+  const withoutServer = async (failure: BerthError, found: Volume): Promise<Source> => {
+    const kept =
+      config.onRemoteFailure === 'continue'
+        ? await fromVolume({ ...options, volume: found }, directory)
+        : undefined;
+    if (!kept) throw failure;
+    log.error('remote_failed', goingOn(kept), {
+      error: failure,
+      commit: kept.commit.id,
+      age_ms: Date.now() - kept.confirmedAt.getTime(),
+      volume: volume.state,
+    });
+    const finish = async () => undefined;
+    return { ...common, ...kept, volume: found, failure, finish, instead: fail };
+  };
+  /** The server failed when objects that were damaged here were asked for again. */
+  const instead = async (error: unknown): Promise<Source> => {
+    if (!isRemote(error) || options.signal.aborted) throw error;
+    return withoutServer(error, await inspectVolume(wantedOf(config)));
+  };
   const use = (to: string, transport: Transport) =>
     fromServer(
       options,
@@ -100,7 +119,7 @@ export async function wantedCommit(options: SourceOptions): Promise<Source> {
     if (config.githubApp) token = await tokenOf(config.githubApp, config, connect(url), signal);
     const transport = connect(url);
     look = lookBeside(config, token, transport, signal, log);
-    return { ...common, ...(await use(url, transport)) };
+    return { ...common, volume, instead, ...(await use(url, transport)) };
   } catch (error) {
     if (!isRemote(error) || options.signal.aborted) {
       await close();
@@ -112,28 +131,19 @@ export async function wantedCommit(options: SourceOptions): Promise<Source> {
     if (moved) {
       const to = `${new URL(url).origin}/${found.renamedTo}`;
       try {
-        return { ...common, ...(await use(to, connect(to))) };
+        return { ...common, volume, instead, ...(await use(to, connect(to))) };
       } catch (again) {
         failure = isRemote(again) ? again : failure;
       }
     }
-    const kept =
-      config.onRemoteFailure === 'continue' ? await fromVolume(options, directory) : undefined;
-    if (!kept) {
+    try {
+      return await withoutServer(failure, volume);
+    } catch (without) {
       await close();
-      throw failure;
+      throw without;
     }
-    log.error('remote_failed', goingOn(kept), {
-      error: failure,
-      commit: kept.commit.id,
-      age_ms: Date.now() - kept.confirmedAt.getTime(),
-      volume: volume.state,
-    });
-    return { ...common, ...kept, failure, finish: async () => undefined };
   }
 }
-
-type Found = Pick<Source, 'commit' | 'confirmedAt' | 'ref' | 'failure' | 'readBlob'>;
 
 async function fromServer(
   { config, volume, quarantine, repairs, log }: SourceOptions,
@@ -187,26 +197,8 @@ async function keepEditedBases(
   await secureBases(new Bases(stateDirectory), volumeEntries(applied), { root, read });
 }
 
-/** The states that have what is wanted, even if not all of it is in its place. */
-const usable: readonly VolumeState[] = ['complete', 'interrupted', 'damaged_git_directory'];
-
-/** What the volume has of this repository and ref, whole or to be finished from the git directory. */
-async function fromVolume(
-  { config, volume, log }: SourceOptions,
-  directory: GitDirectory,
-): Promise<Found | undefined> {
-  const record = volume.pending ?? volume.applied;
-  if (!record || !usable.includes(volume.state)) return undefined;
-  const upstream = new Upstream({ directory, remote: undefined, setAside: async () => {}, log });
-  const text = Buffer.from(record.commit_text, 'base64');
-  const confirmed = await lastConfirmed(config.stateDirectory, record);
-  return {
-    commit: { id: record.commit, text, tree: treeOf(record) },
-    confirmedAt: confirmed ?? new Date(record.fetched_at),
-    ref: config.ref,
-    failure: undefined,
-    readBlob: (oid) => upstream.blob(oid, record.commit),
-  };
+function wantedOf({ repository, ...config }: InitConfig) {
+  return { ...config, repository: repository.url };
 }
 
 /** Asks GitHub what an abbreviated commit id means, where there is a GitHub to ask. */
@@ -263,10 +255,4 @@ function explained(error: BerthError, { problem }: Preflight, url: string): Bert
     cause: error,
     details: error.details,
   });
-}
-
-function goingOn({ commit, confirmedAt }: Found): string {
-  const minutes = Math.max(1, Math.round((Date.now() - confirmedAt.getTime()) / 60_000));
-  const age = formatDuration(minutes * 60_000);
-  return `the git server failed; going on with ${commit.id.slice(0, 7)}, confirmed ${age} ago`;
 }

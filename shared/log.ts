@@ -145,3 +145,14 @@ function forPeople(destination: DestinationStream | undefined): DestinationStrea
     singleLine: true,
   });
 }
+
+const nothing = (): void => undefined;
+
+/** For what only looks. */
+export const silent: Log = {
+  debug: nothing,
+  info: nothing,
+  warn: nothing,
+  error: nothing,
+  child: () => silent,
+};

@@ -1,8 +1,8 @@
 /** Runs that the git server fails or refuses: what the volume has is gone on with, or nothing is. */
 import { execFileSync } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { type Harbour, openHarbour } from './fixture.ts';
 
 t.test('without the git server a complete volume is gone on with, and that is said', async (t) => {
@@ -82,4 +82,132 @@ t.test('a ref that was deleted upstream is refused where nothing of it is there'
   const before = harbour.tree();
   await t.rejects(run(), { code: 'remote_refused' }, 'another ref is no substitute');
   t.strictSame(harbour.tree(), before);
+});
+
+/** Flips a bit of everything fetched: only reading it shows that. */
+function spoilObjects({ volume }: Harbour): void {
+  const directory = join(volume, '.berth/git/objects/pack');
+  const names = readdirSync(directory).filter((name) => name.endsWith('.pack'));
+  for (const path of names.map((name) => join(directory, name))) {
+    const content = readFileSync(path);
+    for (let at = 20; at < content.length - 20; at += 3) content[at] = (content[at] ?? 0) ^ 0xff;
+    chmodSync(path, 0o644);
+    writeFileSync(path, content);
+  }
+}
+
+const files = { 'a.md': 'a one\n', 'b.md': 'b one\n', 'settings.json': '{}\n' };
+
+t.test(
+  'a server that fails while damaged objects are fetched again leaves a whole tree',
+  async (t) => {
+    const harbour = await openHarbour(t, files);
+    const { commit } = await harbour.run();
+    spoilObjects(harbour);
+    harbour.repository.commit({ 'a.md': 'a two\n' });
+    harbour.server.fault({ kind: 'drop', afterBytes: 60 });
+    t.match(await harbour.run(), { remote: 'failed', commit, written: 0, conflicts: 0 });
+    t.strictSame(harbour.tree(), files);
+    harbour.server.fault(undefined);
+    t.match(await harbour.run(), { remote: 'current', written: 1 });
+  },
+);
+
+/** A run to the next commit fetched it and was killed before it had changed anything. */
+async function fetchedOnly(t: Test) {
+  const harbour = await openHarbour(t, files);
+  const { commit } = await harbour.run();
+  const record = join(harbour.volume, '.berth/applied.json');
+  const before = readFileSync(record);
+  harbour.repository.commit({ 'a.md': 'a two\n' });
+  await harbour.run();
+  const pending = readFileSync(record);
+  writeFileSync(record, before);
+  writeFileSync(join(harbour.volume, 'a.md'), 'a one\n');
+  return { harbour, commit, pending };
+}
+
+t.test('so does one that fails when the new files turn out to be damaged', async (t) => {
+  const { harbour, commit } = await fetchedOnly(t);
+  spoilObjects(harbour);
+  harbour.server.fault({ kind: 'drop', afterBytes: 60 });
+  t.match(await harbour.run(), {
+    remote: 'failed',
+    commit,
+    remote_error: { code: 'remote_unavailable' },
+  });
+  t.strictSame(harbour.tree(), files);
+  t.match(harbour.events('remote_failed'), [{ level: 'error' }]);
+  const strict = harbour.run({ BERTH_ON_REMOTE_FAILURE: 'fail' });
+  await t.rejects(strict, { code: 'remote_unavailable' });
+  t.strictSame(harbour.tree(), files, 'nothing is half done');
+  harbour.server.fault(undefined);
+  t.match(await harbour.run(), { remote: 'current', conflicts: 0 });
+  t.strictSame(harbour.tree(), { ...files, 'a.md': 'a two\n' });
+});
+
+t.test('and one that fails in the midst of reconciling, before any file is changed', async (t) => {
+  const { harbour, commit } = await fetchedOnly(t);
+  spoilBlob(harbour, 'a.md');
+  harbour.server.fault({ kind: 'drop', afterBytes: 60 });
+  t.match(await harbour.run(), { remote: 'failed', commit, written: 0, conflicts: 0 });
+  t.strictSame(harbour.tree(), files);
+  t.notOk(existsSync(join(harbour.volume, '.berth/pending.json')));
+  harbour.server.fault(undefined);
+  t.match(await harbour.run(), { remote: 'current', volume: 'complete', conflicts: 0 });
+  t.strictSame(harbour.tree(), { ...files, 'a.md': 'a two\n' });
+});
+
+/** Flips a bit of what the file is now upstream, and of nothing else. */
+function spoilBlob({ volume, repository }: Harbour, path: string): void {
+  const git = (...all: string[]) =>
+    execFileSync('git', all, { cwd: repository.path, encoding: 'utf8' });
+  const oid = git('rev-parse', `main:${path}`).trim();
+  const directory = join(volume, '.berth/git/objects/pack');
+  for (const name of readdirSync(directory).filter((one) => one.endsWith('.pack'))) {
+    const pack = join(directory, name);
+    const row = git('verify-pack', '-v', pack)
+      .split('\n')
+      .find((line) => line.startsWith(oid));
+    if (!row) continue;
+    const content = readFileSync(pack);
+    const at = Number(row.split(/ +/)[4]) + 6;
+    content[at] = (content[at] ?? 0) ^ 0xff;
+    chmodSync(pack, 0o644);
+    writeFileSync(pack, content);
+  }
+}
+
+t.test('of a run that was cut short either end is gone on with that can be reached', async (t) => {
+  const { harbour, commit, pending } = await fetchedOnly(t);
+  writeFileSync(join(harbour.volume, '.berth/pending.json'), pending);
+  rmSync(join(harbour.volume, '.berth/git'), { recursive: true });
+  harbour.server.fault({ kind: 'status', status: 404 });
+  t.match(await harbour.run(), { remote: 'failed', volume: 'interrupted', commit, written: 0 });
+  t.strictSame(harbour.tree(), files);
+  writeFileSync(join(harbour.volume, '.berth/pending.json'), pending);
+  writeFileSync(join(harbour.volume, 'a.md'), 'a two\n');
+  t.match(await harbour.run(), { remote: 'failed', commit: harbour.repository.head(), written: 0 });
+  writeFileSync(join(harbour.volume, '.berth/pending.json'), pending);
+  rmSync(join(harbour.volume, 'b.md'));
+  const before = harbour.tree();
+  await t.rejects(harbour.run(), { code: 'remote_unavailable', message: /complete the volume/ });
+  t.strictSame(harbour.tree(), before, 'what cannot be finished is not begun');
+});
+
+t.test('an announcement that cannot be read does not hide a whole tree', async (t) => {
+  const { harbour, commit } = await fetchedOnly(t);
+  const damage = () => writeFileSync(join(harbour.volume, '.berth/pending.json'), '{');
+  damage();
+  rmSync(join(harbour.volume, '.berth/git'), { recursive: true });
+  harbour.server.fault({ kind: 'status', status: 404 });
+  t.match(await harbour.run(), { remote: 'failed', volume: 'damaged_record', commit, written: 0 });
+  damage();
+  writeFileSync(join(harbour.volume, 'a.md'), 'a two\n');
+  await t.rejects(
+    harbour.run(),
+    { code: 'remote_refused' },
+    'what could be half of it does not do',
+  );
+  t.equal(harbour.read('a.md'), 'a two\n');
 });
