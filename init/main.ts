@@ -50,9 +50,10 @@ async function main(): Promise<number> {
     });
   }
   // What nobody waits for can fail too; a lease that is left is taken over at once.
-  process.once('uncaughtException', async (thrown) => {
+  const failBeside = async (thrown: unknown) => {
     process.exit(await fail(thrown, reporting.terminationLog, log));
-  });
+  };
+  process.once('uncaughtException', failBeside);
   try {
     const { config, warnings, advice } = readInitConfig(process.env);
     for (const warning of warnings) log.warn('unknown_setting', warning);
@@ -77,6 +78,8 @@ async function main(): Promise<number> {
       return signals[stoppedBy];
     }
     return await fail(thrown, reporting.terminationLog, log);
+  } finally {
+    process.off('uncaughtException', failBeside);
   }
 }
 
