@@ -11,6 +11,7 @@ import { leaseFileName } from '../shared/lease.ts';
 import { silent } from '../shared/log.ts';
 import { redact } from '../shared/redact.ts';
 import { formatDuration } from '../shared/units.ts';
+import { credentialsRows, ownershipRows, type Row } from './check-access.ts';
 import type { InitConfig } from './config.ts';
 import { tellsAll } from './names.ts';
 import { plan, remember, type Step } from './plan.ts';
@@ -27,8 +28,6 @@ export interface Check {
   /** For a terminal, with a line end. */
   text: string;
 }
-
-type Row = [name: string, ...lines: string[]];
 
 const mostNamed = 20;
 
@@ -58,6 +57,8 @@ export async function checkVolume(config: InitConfig): Promise<Check> {
     ...(volume.gitDamage === undefined ? [] : [['git', volume.gitDamage] as Row]),
     ...volume.damaged.map((name): Row => ['record', `${name} cannot be read`]),
     ...(await untracked(configDirectory, volume)),
+    ...(await credentialsRows(config)),
+    ...(await ownershipRows(config)),
     ...(await keeping(stateDirectory)),
     ['held by', await holder(stateDirectory)],
   ]);

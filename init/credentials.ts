@@ -45,16 +45,32 @@ export interface CredentialsOutcome {
   refresh_token_id?: string;
 }
 
+export interface Chosen {
+  found: Found;
+  /** Digest of the source that was applied last, if any was. */
+  appliedSource: string | undefined;
+  /** Undefined if there are none that can be used. */
+  from: CredentialsName | undefined;
+}
+
+/** Which credentials the volume shall have; nothing is changed. @throws BerthError `volume_damaged` */
+export async function chooseCredentials(
+  places: CredentialsPlaces & { policy: CredentialsPolicy },
+): Promise<Chosen> {
+  const path = join(places.stateDirectory, credentialsMemoryFile);
+  const remembered = await readVersioned(path, memory, 4096);
+  const appliedSource = remembered.kind === 'valid' ? remembered.value.source_digest : undefined;
+  const found = await findCredentials(places);
+  const circumstances = { ...found, policy: places.policy, appliedSource };
+  return { found, appliedSource, from: choose(found.known, circumstances) };
+}
+
 /** @throws BerthError `volume_unwritable`, `volume_damaged`, `lease_held` */
 export async function applyCredentials(options: CredentialsOptions): Promise<CredentialsOutcome> {
-  const { configDirectory, stateDirectory, policy, log } = options;
+  const { configDirectory, stateDirectory, log } = options;
   const path = join(configDirectory, credentialsFileName);
-  const remembered = await readVersioned(join(stateDirectory, credentialsMemoryFile), memory, 4096);
-  const appliedSource = remembered.kind === 'valid' ? remembered.value.source_digest : undefined;
-
-  const found = await findCredentials(options);
+  const { found, appliedSource, from } = await chooseCredentials(options);
   const { known } = found;
-  const from = choose(known, { ...found, policy, appliedSource });
   const chosen = from && known[from];
 
   const changed = chosen !== undefined && chosen.digest !== known.volume?.digest;

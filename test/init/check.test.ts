@@ -1,9 +1,17 @@
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chownSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { volumeStates } from '../../init/volume-states.ts';
 import { type Harbour, openHarbour, walk } from './fixture.ts';
-import { runProgram } from './process.ts';
+import { canChangeUser, runProgram } from './process.ts';
 
 const check = (harbour: Harbour, overrides: Record<string, string> = {}) =>
   runProgram(harbour.environment(overrides), { arguments: ['--check'] });
@@ -77,6 +85,57 @@ t.test('--check says who holds the volume', async (t) => {
   writeFileSync(join(harbour.volume, '.berth/lease.json'), JSON.stringify(lease));
   t.match((await check(harbour)).output, /held by +serve on pod-1/);
 });
+
+t.test('--check tells the logins that are there, which a run takes, and no token', async (t) => {
+  const harbour = await openHarbour(t);
+  await harbour.run();
+  const source = join(harbour.directory, 'secrets/credentials.json');
+  const credentials = (hours: number, name: string) =>
+    JSON.stringify({
+      claudeAiOauth: {
+        accessToken: `canary-access-${name}`,
+        refreshToken: `canary-refresh-${name}`,
+        expiresAt: Date.now() + hours * 3_600_000,
+        scopes: ['user:inference'],
+      },
+    });
+  t.match((await check(harbour)).output, /login +a run finds none; log in with the CLI/);
+  writeFileSync(source, credentials(5, 'source'));
+  const before = everything(harbour);
+  const first = await check(harbour);
+  t.equal(first.code, 0, 'the state of the volume alone is told by the exit code');
+  t.match(
+    first.output,
+    /login +the source: access ends in .+ \(the CLI renews it\)\n +a run takes the source\n/,
+  );
+  t.strictSame(everything(harbour), before, 'nothing is written');
+  await harbour.run();
+  writeFileSync(join(harbour.volume, '.credentials.json'), credentials(7, 'refreshed'));
+  const { output } = await check(harbour);
+  t.match(output, /on the volume: .*\n +the source: .*\n +a run leaves those on the volume\n/);
+  writeFileSync(source, '{');
+  const torn = await check(harbour);
+  t.match(torn.output, /the source: they cannot be used: it is not valid JSON/);
+  t.notMatch(first.output + output + torn.output, /canary/);
+});
+
+t.test(
+  '--check tells who owns what on the volume, and what a run does about it',
+  { skip: !canChangeUser && 'needs root' },
+  async (t) => {
+    const harbour = await openHarbour(t);
+    await harbour.run();
+    t.match((await check(harbour)).output, /owner +all is the CLI's \(1000:1000\)\n/);
+    for (const name of ['a', 'b']) writeFileSync(join(harbour.volume, name), '');
+    chownSync(join(harbour.volume, 'b'), 4242, 4242);
+    writeFileSync(join(harbour.volume, 'c'), '');
+    t.match(
+      (await check(harbour)).output,
+      /owner +2 of 0:0, 1 of 4242:4242; a run gives them to 1000:1000\n/,
+    );
+    t.equal(statSync(join(harbour.volume, 'a')).uid, 0, 'and changes nothing');
+  },
+);
 
 t.test('--check of what is no volume, or with wrong settings, ends as a run would', async (t) => {
   const harbour = await openHarbour(t);
