@@ -11,6 +11,7 @@ import {
 import { join } from 'node:path';
 import t from 'tap';
 import { createRepository } from '../support/repository.ts';
+import { until } from '../support/until.ts';
 import { openHarbour, walk } from './fixture.ts';
 
 t.test("berth's state is closed to others and holds no token", async (t) => {
@@ -102,9 +103,13 @@ t.test('a volume that is not there, and a lease that is held, are told apart', a
   mkdirSync(join(harbour.volume, '.berth'));
   const lease = { version: 1, owner: 'x', holder: 'serve on pod-1', beat: 1 };
   writeFileSync(join(harbour.volume, '.berth/lease.json'), JSON.stringify(lease));
-  await t.rejects(harbour.run({}, AbortSignal.timeout(50)), {
+  const stop = new AbortController();
+  const refused = t.rejects(harbour.run({}, stop.signal), {
     code: 'lease_held',
     message: /serve on pod-1 holds it/,
   });
+  await until('it waits', () => harbour.events('lease_waiting').length > 0);
+  stop.abort();
+  await refused;
   t.notOk(existsSync(join(harbour.volume, 'CLAUDE.md')), 'nothing was written');
 });
