@@ -2,10 +2,10 @@
  * Who competes in `bench:init`: the shell script that berth replaces, git's own shallow clone, and
  * berth's bundle. Each puts the same repository on a volume of its own.
  */
-import { execFileSync } from 'node:child_process';
-import { cpSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { imageArguments, takeSnapshot } from '../scripts/bundle-init.ts';
 import { gitEnvironment } from '../test/support/repository.ts';
 import type { Command } from './init-measure.ts';
 
@@ -48,12 +48,8 @@ fi
 
 const root = join(import.meta.dirname, '..');
 
-/** As Dockerfile.init starts it: with its flags, its variables and compiled code made before. */
-const flags = imageFlags();
-const imageEnvironment = {
-  NODE_COMPILE_CACHE: join(tmpdir(), `berth-bench-bundles-${process.pid}`, 'compile-cache'),
-  MALLOC_ARENA_MAX: '1',
-};
+/** As Dockerfile.init has it: with its variables, its flags and its snapshot. */
+const imageEnvironment = { MALLOC_ARENA_MAX: '1' };
 
 const bundles = join(tmpdir(), `berth-bench-bundles-${process.pid}`);
 
@@ -61,14 +57,7 @@ const bundles = join(tmpdir(), `berth-bench-bundles-${process.pid}`);
 export function prepareRivals(): void {
   cpSync(join(root, 'dist'), bundles, { recursive: true });
   process.once('exit', () => rmSync(bundles, { recursive: true, force: true }));
-  const [file, ...given] = [process.execPath, ...flags, join(bundles, 'berth-init.mjs')];
-  execFileSync(file, [...given, '--version'], { env: { ...process.env, ...imageEnvironment } });
-}
-
-function imageFlags(): string[] {
-  const dockerfile = readFileSync(join(root, 'Dockerfile.init'), 'utf8');
-  const entrypoint = /^ENTRYPOINT (\[.*\])$/m.exec(dockerfile)?.[1] ?? '[]';
-  return (JSON.parse(entrypoint) as string[]).filter((each) => each.startsWith('--'));
+  takeSnapshot(bundles);
 }
 
 export const rivals: readonly Rival[] = [
@@ -78,7 +67,7 @@ export const rivals: readonly Rival[] = [
     name: 'berth',
     command: ({ url, token, volume, scratch }) => ({
       file: process.execPath,
-      arguments: [...flags, join(bundles, 'berth-init.mjs')],
+      arguments: imageArguments(bundles),
       environment: {
         ...imageEnvironment,
         PATH: process.env.PATH ?? '',

@@ -3,12 +3,14 @@
  * how it went: by its exit code, its log and the container's termination message.
  * Always holds: this is the only place of the program that ends the process.
  */
+import { startupSnapshot } from 'node:v8';
 import { asBerthError, BerthError } from '../shared/errors.ts';
 import { createLog, type Log } from '../shared/log.ts';
 import { redact } from '../shared/redact.ts';
 import { leaveTerminationMessage, readReporting } from '../shared/reporting.ts';
 import { formatDuration } from '../shared/units.ts';
 import { version } from '../shared/version.ts';
+import { loadGit } from './git-directory.ts';
 import { type InitConfig, initDefinitions, readInitConfig } from './config.ts';
 import { prepare } from './prepare.ts';
 import { volumeStates } from './volume-states.ts';
@@ -121,16 +123,26 @@ async function fail(thrown: unknown, terminationLog: string, log: Log): Promise<
   return error.exitCode;
 }
 
-const [argument] = process.argv.slice(2);
-if (argument === '--version') {
-  process.stdout.write(`${version}\n`);
-} else if (argument === '--help') {
-  process.stdout.write(usage);
-} else if (argument === '--check') {
-  process.exit(await check());
-} else if (argument !== undefined) {
-  process.stderr.write(`berth-init takes no argument ${argument}; see --help\n`);
-  process.exitCode = 64;
+async function start(): Promise<void> {
+  const [argument] = process.argv.slice(2);
+  if (argument === '--version') {
+    process.stdout.write(`${version}\n`);
+  } else if (argument === '--help') {
+    process.stdout.write(usage);
+  } else if (argument === '--check') {
+    process.exit(await check());
+  } else if (argument !== undefined) {
+    process.stderr.write(`berth-init takes no argument ${argument}; see --help\n`);
+    process.exitCode = 64;
+  } else {
+    process.exit(await main());
+  }
+}
+
+// While the image is built: what is loaded now is in the snapshot that every start goes on from.
+if (startupSnapshot.isBuildingSnapshot()) {
+  startupSnapshot.setDeserializeMainFunction(() => void start());
+  void loadGit();
 } else {
-  process.exit(await main());
+  void start();
 }

@@ -3,40 +3,30 @@ import { globSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type BuildOptions, build } from 'esbuild';
-import { lean } from './lean.ts';
+import { initBundle } from './bundle-init.ts';
 
-const programs: BuildOptions[] = [
-  {
-    entryPoints: { 'berth-init': 'init/main.ts' },
-    plugins: lean,
-    // What is imported when it is needed becomes a file of its own, so that it is not even parsed.
-    splitting: true,
-    chunkNames: 'berth-init/[name]-[hash]',
+const outdir = 'dist';
+
+const supervisorBundle: BuildOptions = {
+  entryPoints: { berth: 'supervisor/main.ts' },
+  outExtension: { '.js': '.mjs' },
+  bundle: true,
+  platform: 'node',
+  target: 'node24',
+  format: 'esm',
+  minify: true,
+  keepNames: true,
+  legalComments: 'linked',
+  // Dependencies that are CommonJS call require for Node's own modules.
+  banner: {
+    js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
   },
-  { entryPoints: { berth: 'supervisor/main.ts' } },
-];
+  logLevel: 'warning',
+  metafile: true,
+};
 
 const results = await Promise.all(
-  programs.map((options) =>
-    build({
-      outdir: 'dist',
-      outExtension: { '.js': '.mjs' },
-      bundle: true,
-      platform: 'node',
-      target: 'node24',
-      format: 'esm',
-      minify: true,
-      keepNames: true,
-      legalComments: 'linked',
-      // Dependencies that are CommonJS call require for Node's own modules.
-      banner: {
-        js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
-      },
-      logLevel: 'warning',
-      metafile: true,
-      ...options,
-    }),
-  ),
+  [initBundle, supervisorBundle].map((options) => build({ outdir, ...options })),
 );
 
 // Pieces of earlier builds; only now, for another process may be starting the old one.

@@ -13,7 +13,7 @@ const root = join(import.meta.dirname, '../..');
 export type Form = 'sources' | 'bundles';
 
 const entries = {
-  init: { sources: 'init/main.ts', bundles: 'dist/berth-init.mjs' },
+  init: { sources: 'init/main.ts', bundles: 'dist/berth-init.cjs' },
   serve: { sources: 'supervisor/main.ts', bundles: 'dist/berth.mjs' },
 } as const;
 

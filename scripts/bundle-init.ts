@@ -1,0 +1,51 @@
+/**
+ * The bundle of berth-init, and the snapshot of it that the image starts from: V8's memory with the
+ * program loaded, so that a start reads neither sources nor modules. Figures: docs/performance.md.
+ * Always holds: the snapshot is of this very Node, and holds nothing of the environment it was made in.
+ */
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { BuildOptions } from 'esbuild';
+import { lean } from './lean.ts';
+
+const root = join(import.meta.dirname, '..');
+
+export const bundleName = 'berth-init.cjs';
+
+/** One file of CommonJS: a snapshot is made of a single script, which can import no other. */
+export const initBundle: BuildOptions = {
+  absWorkingDir: root,
+  entryPoints: { 'berth-init': 'init/main.ts' },
+  outExtension: { '.js': '.cjs' },
+  plugins: lean,
+  bundle: true,
+  platform: 'node',
+  target: 'node24',
+  format: 'cjs',
+  minify: true,
+  keepNames: true,
+  legalComments: 'linked',
+  logLevel: 'warning',
+  metafile: true,
+};
+
+/** What Dockerfile.init says, so that whoever measures or tests runs what the image runs. */
+function imageCommand(instruction: 'RUN' | 'ENTRYPOINT'): string[] {
+  const dockerfile = readFileSync(join(root, 'Dockerfile.init'), 'utf8');
+  const lines = dockerfile.split('\n').filter((line) => line.startsWith(`${instruction} `));
+  const line = lines.find((one) => one.includes('--snapshot-blob')) ?? '';
+  const words = line.replace(/["[\],]/g, ' ').split(' ').filter(Boolean);
+  return words.slice(2);
+}
+
+/** The arguments of Node.js that the image starts with, for a bundle in `directory`. */
+export function imageArguments(directory: string): string[] {
+  return imageCommand('ENTRYPOINT').map((word) => word.replace('/app/', `${directory}/`));
+}
+
+/** Makes the snapshot beside the bundle in `directory`, as building the image does. */
+export function takeSnapshot(directory: string): void {
+  const given = imageCommand('RUN').map((word) => word.replace('/app/', `${directory}/`));
+  execFileSync(process.execPath, given, { stdio: ['ignore', 'inherit', 'inherit'] });
+}
