@@ -65,11 +65,12 @@ export async function secureBases(
   entries: ReadonlyMap<string, RecordedEntry>,
   { root, read }: { root: string; read: (oid: string) => Promise<{ content: Buffer }> },
 ): Promise<void> {
+  const real = new Set<string>();
   for (const [path, entry] of entries) {
     if (!entry.mode.startsWith('100') || isExecutableConfiguration(path) || unsafePath(path)) {
       continue;
     }
-    const local = lookAt(root, path, entry);
+    const local = lookAt(root, path, entry, real);
     if (local.kind !== 'file' || local.damaged || local.oid === entry.oid) continue;
     if (local.status.size > largestText || (await bases.read(entry.oid))) continue;
     const object = await read(entry.oid).catch(() => undefined);

@@ -2,7 +2,7 @@
  * What lies at a path of the volume, told without following any symlink: its type, its git blob id
  * and whether it is damaged. Content is read in pieces, so a huge file costs no memory.
  */
-import { createHash } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import {
   closeSync,
   constants,
@@ -51,15 +51,20 @@ export function statusOf({ size, mtimeMs, ino }: Stats): Status {
  * through the thread pool costs ten times as much.
  * @param recorded berth's own record of the file, taken for its content if lstat still says the same;
  *   absent where the record must not be trusted
+ * @param real directories of `root` that were found to be real ones while nothing changed since;
+ *   what is found so now is added
  */
-export function lookAt(root: string, path: string, recorded: RecordedEntry | undefined): Local {
-  // Behind a symlink or a file lies nothing of ours.
-  const parts = path.split('/');
-  for (let depth = 1; depth < parts.length; depth++) {
-    const parent = statusAt(inside(root, parts.slice(0, depth).join('/')));
-    if (!parent?.isDirectory()) return { kind: 'missing' };
-  }
+export function lookAt(
+  root: string,
+  path: string,
+  recorded: RecordedEntry | undefined,
+  real: Set<string> = new Set(),
+): Local {
   const full = inside(root, path);
+  // Behind a symlink or a file lies nothing of ours.
+  if (!isReal(root, path.slice(0, Math.max(0, path.lastIndexOf('/'))), real)) {
+    return { kind: 'missing' };
+  }
   const found = statusAt(full);
   if (!found) return { kind: 'missing' };
   if (found.isDirectory()) return { kind: 'directory' };
@@ -72,8 +77,18 @@ export function lookAt(root: string, path: string, recorded: RecordedEntry | und
   if (recorded && isUntouched(status, recorded)) {
     return { kind: 'file', oid: recorded.oid, executable, damaged: false, status };
   }
-  const content = hash(full);
+  const content = read(full);
   return content ? { kind: 'file', executable, status, ...content } : { kind: 'special' };
+}
+
+/** Whether `directory`, below `root`, and all that it lies in are directories and no symlinks. */
+function isReal(root: string, directory: string, real: Set<string>): boolean {
+  if (directory === '' || real.has(directory)) return true;
+  const parent = directory.slice(0, Math.max(0, directory.lastIndexOf('/')));
+  if (!isReal(root, parent, real)) return false;
+  if (!statusAt(`${root}/${directory}`)?.isDirectory()) return false;
+  real.add(directory);
+  return true;
 }
 
 function statusAt(path: string): Stats | undefined {
@@ -90,27 +105,40 @@ function isUntouched(status: Status, recorded: RecordedEntry): boolean {
 }
 
 const piece = 256 * 1024;
+/** For every file in turn, since none is read while another is. */
+let buffer: Buffer | undefined;
 
-function hash(path: string): { oid: string; damaged: boolean } | undefined {
+/** The blob id of a file's content, and whether that is nothing but NUL. */
+function read(path: string): { oid: string; damaged: boolean } | undefined {
   const file = openFile(path);
   if (file === undefined) return undefined;
   try {
+    buffer ??= Buffer.allocUnsafeSlow(piece);
     const { size } = fstatSync(file);
-    const digest = createHash('sha1').update(`blob ${size}\0`);
-    const buffer = Buffer.alloc(Math.min(piece, size));
-    let blank = true;
+    const head = buffer.write(`blob ${size}\0`, 'latin1');
+    // The usual case in one piece, with its header: a Hash costs more than the hashing.
+    const whole = size <= buffer.length - head;
+    const digest = whole ? undefined : createHash('sha1').update(buffer.subarray(0, head));
+    let end = head;
+    let damaged = true;
     for (let at = 0; at < size; ) {
-      const length = readSync(file, buffer, 0, buffer.length, at);
+      const start = whole ? end : 0;
+      const length = readSync(file, buffer, start, Math.min(size - at, buffer.length - start), at);
       if (length === 0) break;
-      const part = buffer.subarray(0, length);
-      digest.update(part);
-      blank &&= part.every((byte) => byte === 0);
       at += length;
+      end = start + length;
+      damaged &&= isBlank(buffer, start, end);
+      digest?.update(buffer.subarray(start, end));
     }
-    return { oid: digest.digest('hex'), damaged: blank };
+    return { oid: digest ? digest.digest('hex') : hash('sha1', buffer.subarray(0, end)), damaged };
   } finally {
     closeSync(file);
   }
+}
+
+function isBlank(bytes: Buffer, start: number, end: number): boolean {
+  for (let at = start; at < end; at++) if (bytes[at] !== 0) return false;
+  return true;
 }
 
 /** Undefined if it may not be read, or has become a symlink. */

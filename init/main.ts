@@ -10,8 +10,8 @@ import { redact } from '../shared/redact.ts';
 import { leaveTerminationMessage, readReporting } from '../shared/reporting.ts';
 import { formatDuration } from '../shared/units.ts';
 import { version } from '../shared/version.ts';
-import { loadGit } from './git-directory.ts';
 import { type InitConfig, initDefinitions, readInitConfig } from './config.ts';
+import { loadGit } from './git-directory.ts';
 import { prepare } from './prepare.ts';
 import { volumeStates } from './volume-states.ts';
 

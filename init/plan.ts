@@ -90,15 +90,19 @@ export async function plan(options: PlanOptions, memory: Memory, wanted: Tree): 
   const others = [...recordedPaths(memory)].filter(
     (path) => !wanted.has(path) && unsafePath(path) === undefined && !same?.has(fold(path)),
   );
+  signal.throwIfAborted();
   const steps: Step[] = [];
+  const real = new Set<string>();
   for (const path of [...wanted.keys(), ...others]) {
     // A volume with very many files must not keep the lease's heartbeat waiting.
-    if (steps.length % 256 === 255) await setImmediate();
-    signal.throwIfAborted();
+    if (steps.length % 256 === 255) {
+      await setImmediate();
+      signal.throwIfAborted();
+    }
     const executable = isExecutableConfiguration(path);
     // The record could be forged by what the CLI ran, so executable configuration is always read.
     const trusted = executable || interrupted ? undefined : file(applied.get(path));
-    const local = lookAt(configDirectory, path, trusted);
+    const local = lookAt(configDirectory, path, trusted, real);
     const want = wanted.get(path);
     const situation = {
       local,

@@ -109,7 +109,7 @@ async function run({ config, log, lease, signal, started, steps }: Run): Promise
       return reconcileWith(source);
     });
     log.debug('reconciled', 'the tracked files are what the commit has', { ...counts });
-    const untracked = await reportUntracked(configDirectory, tracked, log);
+    const untracked = reportUntracked(configDirectory, tracked, log);
     await source.finish();
 
     const owner = isRoot() ? config.owner : undefined;

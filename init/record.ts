@@ -8,21 +8,59 @@ import { z } from 'zod';
 import { BerthError, messageOf } from '../shared/errors.ts';
 import { readFileBounded, type WriteOptions, writeFileAtomic } from '../shared/files.ts';
 
-const oid = z.string().regex(/^[0-9a-f]{40}$/);
+const idPattern = /^[0-9a-f]{40}$/;
+const oid = z.string().regex(idPattern);
 
-const recordedEntry = z.object({
-  mode: z.enum(['100644', '100755', '120000', '160000']),
-  oid,
+export interface RecordedEntry {
+  mode: '100644' | '100755' | '120000' | '160000';
+  oid: string;
   /** What lstat said of berth's own file: absent if the path was skipped or keeps a local edit. */
-  size: z.number().optional(),
-  mtime: z.number().optional(),
-  inode: z.number().optional(),
+  size?: number | undefined;
+  mtime?: number | undefined;
+  inode?: number | undefined;
   /** A symlink that is not made, because it would leave the volume. */
-  unsafe: z.boolean().optional(),
+  unsafe?: boolean | undefined;
   /** In `pending.json`: what is written in place of `oid`, a local edit merged into it. */
-  merged: oid.optional(),
+  merged?: string | undefined;
+}
+
+const entryModes = new Set<unknown>(['100644', '100755', '120000', '160000']);
+
+/** By hand, since there may be 100,000 of them: a schema takes ten times as long. */
+function isRecordedEntry(value: unknown): value is RecordedEntry {
+  if (typeof value !== 'object' || value === null) return false;
+  const { mode, oid, size, mtime, inode, unsafe, merged } = value as Record<string, unknown>;
+  return (
+    entryModes.has(mode) &&
+    isId(oid) &&
+    isNumberIfAny(size) &&
+    isNumberIfAny(mtime) &&
+    isNumberIfAny(inode) &&
+    (unsafe === undefined || typeof unsafe === 'boolean') &&
+    (merged === undefined || isId(merged))
+  );
+}
+
+function isId(value: unknown): boolean {
+  return typeof value === 'string' && idPattern.test(value);
+}
+
+function isNumberIfAny(value: unknown): boolean {
+  return value === undefined || Number.isFinite(value);
+}
+
+const entries = z.unknown().transform((value, context): Record<string, RecordedEntry> => {
+  const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
+  const bad = isObject
+    ? Object.entries(value).find(([, entry]) => !isRecordedEntry(entry))
+    : ['', value];
+  if (isObject && bad === undefined) return value as Record<string, RecordedEntry>;
+  context.addIssue({
+    code: 'custom',
+    message: `${JSON.stringify(bad?.[0])} is no entry of a tree`,
+  });
+  return z.NEVER;
 });
-export type RecordedEntry = z.infer<typeof recordedEntry>;
 
 const foundEntry = z.object({
   mode: z.enum(['100644', '100755', '120000']),
@@ -46,7 +84,7 @@ const record = z.object({
   /** When the commit was got from the server, ISO 8601. */
   fetched_at: z.iso.datetime(),
   /** Every entry of the commit's tree by path, also those that are not written. */
-  entries: z.record(z.string(), recordedEntry),
+  entries,
   /**
    * In `pending.json`, by path on the volume: what the run found that is in no other record, because
    * runs before it were cut short on their way to other commits. It may still be there.

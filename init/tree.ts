@@ -76,37 +76,62 @@ export function proves(commitId: string, commit: Buffer, tree: Tree): boolean {
   }
 }
 
-interface Directory {
-  [name: string]: TreeEntry | Directory;
-}
+/** The entries of one directory by their names, with what is in its directories. */
+type Directory = Map<string, TreeEntry | Directory>;
 
 function rebuild(tree: Tree): string {
-  const root: Directory = Object.create(null);
+  const root: Directory = new Map();
+  let directory = root;
+  let current = '';
   for (const [path, entry] of tree) {
-    const parts = path.split('/');
-    const name = parts.pop() ?? '';
-    let directory = root;
-    for (const part of parts) {
-      directory[part] ??= Object.create(null) as Directory;
-      directory = directory[part] as Directory;
+    const slash = path.lastIndexOf('/');
+    const parent = slash < 0 ? '' : path.slice(0, slash);
+    // Neighbours mostly lie in one directory.
+    if (parent !== current) {
+      directory = directoryAt(root, parent);
+      current = parent;
     }
-    directory[name] = entry;
+    directory.set(path.slice(slash + 1), entry);
   }
   return treeId(root);
 }
 
+/** @throws Error where a file has that name */
+function directoryAt(root: Directory, path: string): Directory {
+  let directory = root;
+  if (path === '') return directory;
+  for (const part of path.split('/')) {
+    let next = directory.get(part);
+    if (next === undefined) {
+      next = new Map();
+      directory.set(part, next);
+    }
+    if (!(next instanceof Map)) throw new Error(`${path} is a file and a directory`);
+    directory = next;
+  }
+  return directory;
+}
+
 function treeId(directory: Directory): string {
-  const rows = Object.entries(directory).map(([name, value]) => {
-    const isEntry = typeof (value as TreeEntry).oid === 'string';
-    const { mode, oid } = isEntry
-      ? (value as TreeEntry)
-      : { mode: '40000', oid: treeId(value as Directory) };
-    return {
-      // git sorts directories as if their names ended in a slash.
-      key: Buffer.from(isEntry ? name : `${name}/`),
-      row: Buffer.concat([Buffer.from(`${mode} ${name}\0`), Buffer.from(oid, 'hex')]),
-    };
-  });
-  rows.sort((a, b) => Buffer.compare(a.key, b.key));
-  return objectId('tree', Buffer.concat(rows.map(({ row }) => row)));
+  const rows: { key: string; mode: string; oid: string }[] = [];
+  let size = 0;
+  for (const [name, value] of directory) {
+    const isDirectory = value instanceof Map;
+    const mode = isDirectory ? '40000' : value.mode;
+    const oid = isDirectory ? treeId(value) : value.oid;
+    // One code unit a byte, so that texts compare as their bytes do. git sorts directories as if
+    // their names ended in a slash.
+    const bytes = Buffer.from(name).toString('latin1');
+    rows.push({ key: isDirectory ? `${bytes}/` : bytes, mode, oid });
+    size += mode.length + bytes.length + 22;
+  }
+  rows.sort((a, b) => (a.key < b.key ? -1 : 1));
+  const content = Buffer.allocUnsafe(size);
+  let at = 0;
+  for (const { key, mode, oid } of rows) {
+    const name = mode === '40000' ? key.slice(0, -1) : key;
+    at += content.write(`${mode} ${name}\0`, at, 'latin1');
+    at += content.write(oid, at, 'hex');
+  }
+  return objectId('tree', content.subarray(0, at));
 }

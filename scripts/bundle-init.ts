@@ -35,7 +35,10 @@ function imageCommand(instruction: 'RUN' | 'ENTRYPOINT'): string[] {
   const dockerfile = readFileSync(join(root, 'Dockerfile.init'), 'utf8');
   const lines = dockerfile.split('\n').filter((line) => line.startsWith(`${instruction} `));
   const line = lines.find((one) => one.includes('--snapshot-blob')) ?? '';
-  const words = line.replace(/["[\],]/g, ' ').split(' ').filter(Boolean);
+  const words = line
+    .replace(/["[\],]/g, ' ')
+    .split(' ')
+    .filter(Boolean);
   return words.slice(2);
 }
 
