@@ -9,6 +9,7 @@ import nodeFs from 'node:fs';
 import { lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readFileBounded, syncDirectory, writeFileAtomic } from '../shared/files.ts';
+import type { LaidOut } from './large-object.ts';
 import { Pack } from './pack.ts';
 import { buildIndex } from './pack-format.ts';
 import { StoredPack } from './stored-pack.ts';
@@ -111,7 +112,7 @@ export class GitDirectory {
     await this.close();
     const thin = (await this.fetched()) !== undefined;
     const path = join(this.path, 'objects/pack', `tmp-${randomBytes(6).toString('hex')}`);
-    const pack = await Pack.create({
+    const pack = Pack.create({
       path,
       allow: (bytes) => {
         if (bytes > this.#mostBytes) throw tooLarge(url, this.#mostBytes);
@@ -194,6 +195,11 @@ export class GitDirectory {
   /** The object, checked against its id. @throws Error if it is missing or damaged */
   read(oid: string): Promise<{ type: string; content: Buffer }> {
     return this.#fresh?.has(oid) ? this.#fresh.read(oid) : this.#readStored(oid);
+  }
+
+  /** The content of a large blob that was fetched in this run, as a file that may be moved; once. */
+  takeFile(oid: string): LaidOut | undefined {
+    return this.#fresh?.take(oid);
   }
 
   async #readStored(oid: string): Promise<{ type: string; content: Buffer }> {

@@ -1,6 +1,18 @@
-/** An object of a pack that is too large for memory: inflated piece by piece, only to learn its id. */
-import { createHash } from 'node:crypto';
+/**
+ * An object of a pack that is too large for memory: inflated piece by piece while it arrives, to learn
+ * its id and to lay its content into a file, where it is taken from when its place is made.
+ * Always holds: no more is inflated or written than the object says that it has.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { closeSync, constants, fstatSync, fsync, openSync, rmSync, writeSync } from 'node:fs';
 import { createInflate } from 'node:zlib';
+
+/** A large object's content as a file of its own, not yet sure to survive a power cut. */
+export interface LaidOut {
+  path: string;
+  inode: number;
+  size: number;
+}
 
 export class LargeObject {
   #inflate = createInflate({ chunkSize: 256 * 1024 });
@@ -8,17 +20,33 @@ export class LargeObject {
   #size: number;
   #length = 0;
   #ended = false;
+  #path: string;
+  #file: number;
 
-  constructor(type: string, size: number) {
+  /** @param prefix of the file's path; the rest of its name is random */
+  constructor(type: string, size: number, prefix: string) {
     this.#size = size;
     this.#hash = createHash('sha1').update(`${type} ${size}\0`);
-    this.#inflate.on('data', (part: Buffer) => {
-      this.#length += part.length;
-      if (this.#length > size) this.#inflate.destroy(new Error('an object is larger than it says'));
-      else this.#hash.update(part);
-    });
+    this.#path = `${prefix}${randomBytes(6).toString('hex')}`;
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+    this.#file = openSync(this.#path, flags, 0o600);
+    this.#inflate.on('data', (part: Buffer) => this.#add(part));
     // Seen by whoever waits in `push`.
     this.#inflate.on('error', () => undefined);
+  }
+
+  #add(part: Buffer): void {
+    this.#length += part.length;
+    if (this.#length > this.#size) {
+      this.#inflate.destroy(new Error('an object is larger than it says'));
+      return;
+    }
+    this.#hash.update(part);
+    try {
+      for (let at = 0; at < part.length; ) at += writeSync(this.#file, part, at);
+    } catch (error) {
+      this.#inflate.destroy(error as Error);
+    }
   }
 
   /** Compressed bytes so far. */
@@ -45,9 +73,23 @@ export class LargeObject {
     return { used: this.used - before, ended: this.#ended };
   }
 
-  /** The object's id, when it has ended. */
-  id(): string {
+  /** The object's id and its file, when it has ended. */
+  finish(): { oid: string; file: LaidOut } {
     if (this.#length !== this.#size) throw new Error('an object is smaller than it says');
-    return this.#hash.digest('hex');
+    const { ino, size } = fstatSync(this.#file);
+    const file = this.#file;
+    this.#file = -1;
+    // The disk begins now, while more comes; who takes the file waits for it.
+    fsync(file, () => closeSync(file));
+    return { oid: this.#hash.digest('hex'), file: { path: this.#path, inode: ino, size } };
+  }
+
+  /** Removes what came of it, unless it was finished. */
+  discard(): void {
+    this.#inflate.destroy();
+    if (this.#file < 0) return;
+    closeSync(this.#file);
+    this.#file = -1;
+    rmSync(this.#path, { force: true });
   }
 }

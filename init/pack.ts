@@ -1,40 +1,17 @@
 /**
  * A pack as it comes from the server: written to a file, and read in the same pass, so that every
- * object is inflated and named by its SHA-1 once. Small objects stay in memory up to a bound.
+ * object is inflated and named by its SHA-1 once. Large ones are laid into files of their own.
  * Always holds: an object's id is computed from its content and never taken from the server; what
  * is inflated altogether is bounded, before it is allocated.
  */
-import { createHash, type Hash } from 'node:crypto';
-import { constants } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { closeSync, constants, openSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { inflateObject } from './inflate-object.ts';
-import { LargeObject } from './large-object.ts';
-import {
-  applyDelta,
-  type IndexRow,
-  longestHeader,
-  type ObjectHeader,
-  type ObjectType,
-  readHeader,
-  resultSize,
-} from './pack-format.ts';
-
-export interface PackObject {
-  type: ObjectType;
-  content: Buffer;
-}
-
-interface Entry extends IndexRow {
-  header: ObjectHeader;
-  end: number;
-  /** Empty until a delta is resolved. */
-  type: ObjectType | undefined;
-  /** How many deltas it is made of. */
-  depth: number;
-  /** Bytes of the object itself. */
-  size: number;
-}
+import { type LaidOut, LargeObject } from './large-object.ts';
+import { type IndexRow, longestHeader, type ObjectHeader, readHeader } from './pack-format.ts';
+import { PackInput } from './pack-input.ts';
+import { large, type ObjectsOptions, type PackObject, PackObjects } from './pack-objects.ts';
 
 interface Growing {
   object: LargeObject;
@@ -42,58 +19,53 @@ interface Growing {
   crc: number;
 }
 
-export interface PackOptions {
+export interface PackOptions extends ObjectsOptions {
   /** A file that is not there yet. */
   path: string;
-  /** Throws if so many bytes are more than may be inflated. */
-  allow: (bytes: number) => void;
-  /** The base of a delta that the server knows to be here already. */
-  external: (oid: string) => Promise<{ type: string; content: Buffer }>;
 }
 
-/** Objects from this size on are inflated piece by piece and not kept. */
-const large = 256 * 1024;
-const keptAtMost = 48 * 1024 * 1024;
 const mostObjects = 1_000_000;
-const deepest = 4_096;
+/** Of a large object so much is inflated at once, in the thread pool, while more comes. */
+const batch = 1024 * 1024;
 
 export class Pack {
-  #options: PackOptions;
-  #file: FileHandle;
-  #sum: Hash = createHash('sha1');
-  /** What came and is not parsed yet; `#at` is its place in the file. */
-  #chunks: Buffer[] = [];
-  #length = 0;
+  #file: number;
+  /** How the paths of the files for large objects begin: as those of packs do that are not whole. */
+  #prefix: string;
+  #input: PackInput;
+  #objects: PackObjects;
+  /** How many bytes must wait until going on reading makes sense. */
   #needed = 12;
-  #at = 0;
   #left: number | undefined;
   #growing: Growing | undefined;
-  #byOffset = new Map<number, Entry>();
-  #byId = new Map<string, Entry>();
-  #unresolved: Entry[] = [];
-  #kept = new Map<Entry, Buffer>();
-  #keptBytes = 0;
-  #inflated = 0;
+  #laidOut = new Map<string, LaidOut>();
+  #reading: Promise<void> | undefined;
 
-  private constructor(options: PackOptions, file: FileHandle) {
-    this.#options = options;
+  private constructor(options: PackOptions, file: number) {
     this.#file = file;
+    this.#prefix = join(dirname(options.path), 'tmp-');
+    this.#input = new PackInput(file);
+    this.#objects = new PackObjects(options, file);
   }
 
-  static async create(options: PackOptions): Promise<Pack> {
+  static create(options: PackOptions): Pack {
     const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-    return new Pack(options, await open(options.path, flags, 0o600));
+    return new Pack(options, openSync(options.path, flags, 0o600));
   }
 
   get rows(): readonly IndexRow[] {
-    return [...this.#byId.values()];
+    return this.#objects.rows;
   }
 
+  /** Takes the next bytes. @throws Error also for what came before */
   async write(chunk: Buffer): Promise<void> {
-    await this.#file.writeFile(chunk);
-    this.#chunks.push(chunk);
-    this.#length += chunk.length;
-    if (this.#length >= this.#needed) await this.#parse(false);
+    this.#input.add(chunk);
+    if (this.#input.length < this.#needed) return;
+    // What is inflated in the thread pool is not waited for until as much again has come.
+    await this.#reading;
+    this.#reading = this.#read(false);
+    if (this.#growing) this.#reading.catch(() => undefined);
+    else await this.#reading;
   }
 
   /**
@@ -102,224 +74,113 @@ export class Pack {
    * @throws Error
    */
   async finish(): Promise<Buffer> {
-    await this.#parse(true);
-    const trailer = this.#take();
+    await this.#reading;
+    await this.#read(true);
+    const trailer = this.#input.peek();
     if (this.#left !== 0 || trailer.length !== 20) throw new Error('the pack is cut short');
-    if (!this.#sum.digest().equals(trailer)) throw new Error("the pack's checksum is wrong");
-    await this.#resolve();
+    if (!this.#input.sum().equals(trailer)) throw new Error("the pack's checksum is wrong");
+    await this.#objects.resolve();
     return trailer;
   }
 
+  /** Lets go of the file, and of what nobody took. */
   async close(): Promise<void> {
-    this.#kept.clear();
-    await this.#file.close();
+    await this.#reading?.catch(() => undefined);
+    this.#objects.clear();
+    this.#growing?.object.discard();
+    for (const { path } of this.#laidOut.values()) rmSync(path, { force: true });
+    this.#laidOut.clear();
+    if (this.#file >= 0) closeSync(this.#file);
+    this.#file = -1;
   }
 
   has(oid: string): boolean {
-    return this.#byId.has(oid);
+    return this.#objects.find(oid) !== undefined;
   }
 
   /** Bytes of an object; 0 if it is not in the pack. */
   sizeOf(oid: string): number {
-    return this.#byId.get(oid)?.size ?? 0;
+    return this.#objects.find(oid)?.size ?? 0;
   }
 
   /** One object; what was kept of a blob is given away. @throws Error if it is not in the pack */
-  async read(oid: string): Promise<PackObject> {
-    const entry = this.#byId.get(oid);
-    if (!entry?.type) throw new Error(`the object ${oid} is not in the pack`);
-    const kept = this.#kept.get(entry);
-    if (kept && entry.type === 'blob') this.#forget(entry);
-    if (kept) return { type: entry.type, content: kept };
-    const content = await this.#content(entry);
-    // The file lies where the CLI can write.
-    if (idOf(entry.type, content) !== oid) throw new Error(`the object ${oid} is damaged`);
-    return { type: entry.type, content };
+  read(oid: string): Promise<PackObject> {
+    return this.#objects.read(oid);
   }
 
-  #take(): Buffer {
-    const all =
-      this.#chunks.length === 1 ? (this.#chunks[0] as Buffer) : Buffer.concat(this.#chunks);
-    this.#chunks = [];
-    this.#length = 0;
-    return all;
+  /** The file of a large object, once: it is the caller's to move or remove. */
+  take(oid: string): LaidOut | undefined {
+    const file = this.#laidOut.get(oid);
+    this.#laidOut.delete(oid);
+    return file;
   }
 
-  #putBack(rest: Buffer, needed: number): void {
-    this.#chunks = rest.length > 0 ? [rest] : [];
-    this.#length = rest.length;
-    this.#needed = needed;
-  }
-
-  /** Parses what is there. @param final whether no more will come */
-  async #parse(final: boolean): Promise<void> {
-    let bytes = this.#take();
-    const consume = (length: number): Buffer => {
-      const part = bytes.subarray(0, length);
-      this.#sum.update(part);
-      this.#at += length;
-      bytes = bytes.subarray(length);
-      return part;
-    };
+  /** Reads what waits. @param final whether no more will come */
+  async #read(final: boolean): Promise<void> {
+    const input = this.#input;
     if (this.#left === undefined) {
-      if (bytes.length < 12) throw new Error('the pack is cut short');
-      this.#left = countOf(consume(12));
+      if (input.length < 12) throw new Error('the pack is cut short');
+      input.peek();
+      this.#left = countOf(input.consume(12));
     }
     while (this.#left > 0) {
       if (this.#growing) {
-        const used = await this.#grow(this.#growing, bytes);
-        consume(used);
-        if (this.#growing) return this.#putBack(bytes, 1);
-        continue;
+        await this.#grow(this.#growing);
+        if (!this.#growing) continue;
+        this.#needed = batch;
+        return;
       }
+      const bytes = input.peek();
       const header = readHeader(bytes.subarray(0, longestHeader));
-      if (!header) return this.#putBack(bytes, bytes.length + 1);
+      if (!header) {
+        this.#needed = bytes.length + 1;
+        return;
+      }
       if (header.kind === 'blob' && header.size >= large) {
-        this.#count(header.size);
-        const object = new LargeObject(header.kind, header.size);
-        this.#growing = { object, header, crc: crc32(consume(header.length)) };
+        this.#objects.count(header.size);
+        const object = new LargeObject(header.kind, header.size, this.#prefix);
+        this.#growing = { object, header, crc: crc32(input.consume(header.length)) };
         continue;
       }
       // zlib's own bound for what does not compress.
       const most = header.length + header.size + (header.size >> 10) + 64;
-      if (bytes.length < most && !final) return this.#putBack(bytes, most);
-      this.#count(header.size);
-      const { content, used } = inflateObject(bytes.subarray(header.length), header.size);
-      const offset = this.#at;
-      const crc = crc32(consume(header.length + used));
-      const entry = {
-        header,
-        offset,
-        end: this.#at,
-        crc,
-        oid: '',
-        type: undefined,
-        depth: 0,
-        size: 0,
-      };
-      this.#byOffset.set(offset, entry);
-      this.#left -= 1;
-      await this.#name(entry, content);
+      if (bytes.length < most && !final) {
+        this.#needed = most;
+        return;
+      }
+      this.#addSmall(header, bytes);
     }
-    this.#putBack(bytes, Number.POSITIVE_INFINITY);
+    this.#needed = Number.POSITIVE_INFINITY;
   }
 
-  async #grow(growing: Growing, bytes: Buffer): Promise<number> {
+  #addSmall(header: ObjectHeader, bytes: Buffer): void {
+    this.#objects.count(header.size);
+    const { content, used } = inflateObject(bytes.subarray(header.length), header.size);
+    const offset = this.#input.at;
+    const crc = crc32(this.#input.consume(header.length + used));
+    const end = this.#input.at;
+    this.#objects.add({ header, offset, end, crc, oid: '', type: undefined, size: 0 }, content);
+    this.#left = (this.#left ?? 0) - 1;
+  }
+
+  async #grow(growing: Growing): Promise<void> {
     const { object, header } = growing;
-    if (bytes.length === 0) return 0;
+    const bytes = this.#input.peek();
+    if (bytes.length === 0) return;
+    this.#needed = bytes.length + batch;
     const { used, ended } = await object.push(bytes);
-    growing.crc = crc32(bytes.subarray(0, used), growing.crc);
-    if (ended) {
-      const end = this.#at + used;
-      const offset = end - object.used - header.length;
-      const { crc } = growing;
-      const entry: Entry = {
-        header,
-        offset,
-        end,
-        crc,
-        oid: object.id(),
-        type: 'blob',
-        depth: 0,
-        size: header.size,
-      };
-      this.#byOffset.set(offset, entry);
-      this.#byId.set(entry.oid, entry);
-      this.#left = (this.#left ?? 0) - 1;
-      this.#growing = undefined;
-    }
-    return used;
-  }
-
-  /** Gives an object its id, a delta only if its base has one already. */
-  async #name(entry: Entry, content: Buffer): Promise<void> {
-    const { kind } = entry.header;
-    if (kind !== 'ofs-delta' && kind !== 'ref-delta') return this.#settle(entry, kind, content);
-    const base = this.#baseOf(entry);
-    if (!base?.type) {
-      this.#unresolved.push(entry);
-      return;
-    }
-    this.#count(resultSize(content));
-    const from = this.#kept.get(base) ?? (await this.#content(base));
-    entry.depth = base.depth + 1;
-    this.#settle(entry, base.type, applyDelta(from, content));
-  }
-
-  #settle(entry: Entry, type: ObjectType, content: Buffer): void {
-    entry.type = type;
-    entry.oid = idOf(type, content);
-    entry.size = content.length;
-    this.#byId.set(entry.oid, entry);
-    if (content.length >= large || this.#keptBytes + content.length > keptAtMost) return;
-    this.#kept.set(entry, content);
-    this.#keptBytes += content.length;
-  }
-
-  #forget(entry: Entry): void {
-    this.#keptBytes -= this.#kept.get(entry)?.length ?? 0;
-    this.#kept.delete(entry);
-  }
-
-  #baseOf({ header, offset }: Entry): Entry | undefined {
-    return header.kind === 'ofs-delta'
-      ? this.#byOffset.get(offset - header.distance)
-      : this.#byId.get(header.base);
-  }
-
-  /** Deltas whose bases came after them, or were here before. */
-  async #resolve(): Promise<void> {
-    for (let before = -1; this.#unresolved.length > 0; ) {
-      const waiting = this.#unresolved;
-      const stuck = waiting.length === before;
-      before = waiting.length;
-      this.#unresolved = [];
-      for (const entry of waiting) {
-        const delta = await this.#inflateAgain(entry);
-        if (stuck && entry.header.kind === 'ref-delta' && !this.#baseOf(entry)) {
-          const base = await this.#options.external(entry.header.base);
-          this.#count(resultSize(delta));
-          this.#settle(entry, base.type as ObjectType, applyDelta(base.content, delta));
-        } else await this.#name(entry, delta);
-      }
-      if (stuck && this.#unresolved.length === before) throw new Error('a delta has no base');
-    }
-  }
-
-  /** The object's content, from the file. */
-  async #content(entry: Entry): Promise<Buffer> {
-    const deltas: Buffer[] = [];
-    let content: Buffer | undefined;
-    for (let each: Entry | undefined = entry; content === undefined; each = this.#baseOf(each)) {
-      if (!each) throw new Error('a delta has no base');
-      const { kind, base } = each.header;
-      const kept = this.#kept.get(each);
-      const inflated: Buffer = kept ?? (await this.#inflateAgain(each));
-      if (kept || (kind !== 'ofs-delta' && kind !== 'ref-delta')) content = inflated;
-      else {
-        deltas.push(inflated);
-        if (deltas.length > deepest) throw new Error('the pack has too long a chain of deltas');
-        if (kind === 'ref-delta' && !this.#baseOf(each)) {
-          content = (await this.#options.external(base)).content;
-        }
-      }
-    }
-    for (let delta = deltas.pop(); delta; delta = deltas.pop())
-      content = applyDelta(content, delta);
-    return content;
-  }
-
-  async #inflateAgain({ header, offset, end }: Entry): Promise<Buffer> {
-    const start = offset + header.length;
-    const bytes = Buffer.allocUnsafe(end - start);
-    const { bytesRead } = await this.#file.read(bytes, 0, bytes.length, start);
-    if (bytesRead !== bytes.length) throw new Error('the pack was cut short');
-    return inflateObject(bytes, header.size).content;
-  }
-
-  #count(bytes: number): void {
-    this.#inflated += bytes;
-    this.#options.allow(this.#inflated);
+    growing.crc = crc32(this.#input.consume(used), growing.crc);
+    if (!ended) return;
+    const end = this.#input.at;
+    const offset = end - object.used - header.length;
+    const { oid, file } = object.finish();
+    this.#growing = undefined;
+    const twin = this.#laidOut.get(oid);
+    if (twin) rmSync(twin.path, { force: true });
+    this.#laidOut.set(oid, file);
+    const { size } = header;
+    this.#objects.addNamed({ header, offset, end, crc: growing.crc, oid, type: 'blob', size });
+    this.#left = (this.#left ?? 0) - 1;
   }
 }
 
@@ -331,9 +192,4 @@ function countOf(start: Buffer): number {
   const count = start.readUInt32BE(8);
   if (count > mostObjects) throw new Error(`the pack has too many objects: ${count}`);
   return count;
-}
-
-/** The id that git gives to an object. */
-function idOf(type: ObjectType, content: Uint8Array): string {
-  return createHash('sha1').update(`${type} ${content.length}\0`).update(content).digest('hex');
 }

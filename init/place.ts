@@ -9,9 +9,10 @@ import { dirname, join } from 'node:path';
 import { systemCode } from '../shared/errors.ts';
 import { inside, obstructedParent, syncDirectory } from '../shared/files.ts';
 import type { Aside } from '../shared/set-aside.ts';
+import type { LaidOut } from './large-object.ts';
 import { forEachParallel } from './parallel.ts';
 import { unsafeTarget } from './paths.ts';
-import { replaceFile } from './replace-file.ts';
+import { moveFile, replaceFile } from './replace-file.ts';
 import type { TreeEntry } from './tree.ts';
 
 /**
@@ -32,6 +33,19 @@ export async function writeEntry(
   const temporary = join(dirname(full), `.berth-${randomBytes(6).toString('hex')}.tmp`);
   await symlink(content, temporary);
   await rename(temporary, full);
+}
+
+/**
+ * The same with a file that has the content already.
+ * @returns false if it has to be written after all; the file is gone either way
+ */
+export function moveEntry(
+  root: string,
+  path: string,
+  entry: TreeEntry,
+  file: LaidOut,
+): Promise<boolean> {
+  return moveFile(file, inside(root, path), permissions(entry));
 }
 
 /** Gives a regular file the permission bits of `entry`. */

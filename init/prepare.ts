@@ -97,6 +97,7 @@ async function run({ config, log, lease, signal, started, steps }: Run): Promise
         commit: source.commit,
         fetchedAt: source.confirmedAt,
         readBlob: source.readBlob,
+        takeFile: source.takeFile,
         conflicts,
         lease,
         signal,

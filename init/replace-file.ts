@@ -7,7 +7,9 @@
 import { randomBytes } from 'node:crypto';
 import {
   closeSync,
+  constants,
   fchmodSync,
+  fstatSync,
   fsync,
   openSync,
   renameSync,
@@ -18,6 +20,7 @@ import {
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { unwritable } from '../shared/files.ts';
+import type { LaidOut } from './large-object.ts';
 
 const fsyncLater = promisify(fsync);
 const writeLater = promisify(write);
@@ -49,5 +52,30 @@ export async function replaceFile(path: string, content: Buffer, mode: number): 
   } catch (error) {
     rmSync(temporary, { force: true });
     throw unwritable(path, error);
+  }
+}
+
+/**
+ * Puts a file that lies elsewhere in the place of `path`, as `replaceFile` puts its content there.
+ * @returns false if it cannot be moved (it lies on another file system, or is not what it was): then
+ *   it is removed, and `path` as before
+ */
+export async function moveFile(from: LaidOut, path: string, mode: number): Promise<boolean> {
+  try {
+    const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+    const file = openSync(from.path, flags);
+    try {
+      const { ino, size } = fstatSync(file);
+      if (ino !== from.inode || size !== from.size) throw new Error('it is another file');
+      fchmodSync(file, mode);
+      await fsyncLater(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(from.path, path);
+    return true;
+  } catch {
+    rmSync(from.path, { force: true });
+    return false;
   }
 }

@@ -181,6 +181,7 @@ async function fromServer(
     ref: config.ref ?? branch,
     failure: undefined,
     readBlob: (oid) => upstream.blob(oid, commit.id),
+    takeFile: (oid) => upstream.takeFile(oid),
   };
 }
 

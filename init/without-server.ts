@@ -8,6 +8,7 @@ import { silent } from '../shared/log.ts';
 import { formatDuration } from '../shared/units.ts';
 import type { InitConfig } from './config.ts';
 import type { GitDirectory } from './git-directory.ts';
+import type { LaidOut } from './large-object.ts';
 import { foldOf, tellsAll } from './names.ts';
 import { namesMatter, plan, remember } from './plan.ts';
 import type { TreeRecord } from './record.ts';
@@ -26,6 +27,8 @@ export interface Found {
   failure: BerthError | undefined;
   /** @throws BerthError */
   readBlob(oid: string): Promise<Buffer>;
+  /** The same as a file that may be moved, where there is one; only once for each. */
+  takeFile(oid: string): LaidOut | undefined;
 }
 
 interface Place {
@@ -81,6 +84,7 @@ async function foundIn(
     ref,
     failure: undefined,
     readBlob: (oid) => upstream.blob(oid, record.commit),
+    takeFile: () => undefined,
   };
 }
 

@@ -16,6 +16,7 @@ import type { Aside } from '../shared/set-aside.ts';
 import { Bases } from './bases.ts';
 import type { Action } from './decide.ts';
 import { keepBases, mergeEdits } from './edits.ts';
+import type { LaidOut } from './large-object.ts';
 import { type Status, statusOf } from './local-file.ts';
 import { foldOf, knowsSymlinks, tellsAll } from './names.ts';
 import { forEachParallel } from './parallel.ts';
@@ -23,6 +24,7 @@ import {
   clearWay,
   isPointer,
   makeDirectories,
+  moveEntry,
   removeFile,
   setMode,
   syncDirectories,
@@ -57,6 +59,8 @@ export interface ReconcileOptions {
   applied: TreeRecord | undefined;
   pending: TreeRecord | undefined;
   readBlob: (oid: string) => Promise<Buffer>;
+  /** A large blob as a file that may be moved to its place, where there is one. */
+  takeFile?: (oid: string) => LaidOut | undefined;
   conflicts: Aside;
   lease: Pick<Lease, 'assertHeld'>;
   signal: AbortSignal;
@@ -118,7 +122,7 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciled> 
 
 /** Removals first, the deepest ahead, so that a directory can become a file and the reverse. */
 async function apply(options: ReconcileOptions, changes: readonly Step[]): Promise<void> {
-  const { configDirectory: root, conflicts, signal, readBlob, log } = options;
+  const { configDirectory: root, conflicts, signal, readBlob, takeFile, log } = options;
   const removals = changes.filter(({ action }) => action.kind === 'remove');
   for (const { path, action } of removals.sort((a, b) => b.path.length - a.path.length)) {
     signal.throwIfAborted();
@@ -135,6 +139,8 @@ async function apply(options: ReconcileOptions, changes: readonly Step[]): Promi
   );
   await forEachParallel(writes, width, signal, async ({ path, want, content: merged }) => {
     if (!want) return;
+    const file = merged || want.mode === '120000' ? undefined : takeFile?.(want.oid);
+    if (file && (await moveEntry(root, path, want, file))) return;
     const content = merged ?? (await readBlob(want.oid));
     await writeEntry(root, path, want, content);
     if (isPointer(content)) {

@@ -1,0 +1,59 @@
+/**
+ * The bytes of a pack on their way in: kept in a file, and handed out in order to who reads them.
+ * Always holds: what was consumed went into the checksum, once.
+ */
+import { createHash, type Hash } from 'node:crypto';
+import { writeSync } from 'node:fs';
+
+export class PackInput {
+  #file: number;
+  #sum: Hash = createHash('sha1');
+  #chunks: Buffer[] = [];
+  #length = 0;
+  #at = 0;
+
+  /** @param file open for writing, and empty */
+  constructor(file: number) {
+    this.#file = file;
+  }
+
+  /** How many bytes wait to be read. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Where in the pack the next byte to be consumed lies. */
+  get at(): number {
+    return this.#at;
+  }
+
+  /** At once: the system takes it into its memory in microseconds. */
+  add(chunk: Buffer): void {
+    for (let at = 0; at < chunk.length; ) at += writeSync(this.#file, chunk, at);
+    this.#chunks.push(chunk);
+    this.#length += chunk.length;
+  }
+
+  /** All that waits, in one piece; it goes on waiting. */
+  peek(): Buffer {
+    if (this.#chunks.length > 1) this.#chunks = [Buffer.concat(this.#chunks)];
+    return this.#chunks[0] ?? Buffer.alloc(0);
+  }
+
+  /** Counts the first bytes as read. They must have been seen by `peek`. */
+  consume(length: number): Buffer {
+    const [first = Buffer.alloc(0), ...others] = this.#chunks;
+    const part = first.subarray(0, length);
+    this.#sum.update(part);
+    this.#at += length;
+    this.#length -= length;
+    const rest = first.subarray(length);
+    this.#chunks = rest.length > 0 ? [rest, ...others] : others;
+    return part;
+  }
+
+  /** SHA-1 of all that was consumed; then nothing more may be. */
+  sum(): Buffer {
+    return this.#sum.digest();
+  }
+}
