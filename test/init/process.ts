@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import type { Line } from './fixture.ts';
 
-const program = join(import.meta.dirname, '../../init/main.ts');
+const sources = [join(import.meta.dirname, '../../init/main.ts')];
 
 export interface Ended {
   code: number | null;
@@ -21,6 +21,8 @@ export interface Running {
 }
 
 export interface StartOptions {
+  /** What Node.js is given before them, instead of init/main.ts. */
+  program?: readonly string[];
   arguments?: string[];
   /**
    * `user`: uid and gid 1000 without any capability; `root`: uid 0 with these capabilities and no
@@ -35,7 +37,8 @@ export function startProgram(
   environment: Record<string, string>,
   options: StartOptions = {},
 ): Running {
-  const command = [process.execPath, program, ...(options.arguments ?? [])];
+  const program = options.program ?? sources;
+  const command = [process.execPath, ...program, ...(options.arguments ?? [])];
   const [file = '', ...rest] = [...privileges(options), ...command];
   const child = spawn(file, rest, {
     env: { PATH: process.env.PATH ?? '', ...environment },
