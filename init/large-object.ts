@@ -20,6 +20,7 @@ export class LargeObject {
   #size: number;
   #length = 0;
   #ended = false;
+  #failure: unknown;
   #path: string;
   #file: number;
 
@@ -37,15 +38,14 @@ export class LargeObject {
 
   #add(part: Buffer): void {
     this.#length += part.length;
-    if (this.#length > this.#size) {
-      this.#inflate.destroy(new Error('an object is larger than it says'));
-      return;
-    }
-    this.#hash.update(part);
     try {
+      if (this.#length > this.#size) throw new Error('an object is larger than it says');
+      this.#hash.update(part);
       for (let at = 0; at < part.length; ) at += writeSync(this.#file, part, at);
     } catch (error) {
-      this.#inflate.destroy(error as Error);
+      // A stream that is destroyed from here calls back as if all were well.
+      this.#failure ??= error;
+      this.#inflate.destroy();
     }
   }
 
@@ -60,7 +60,7 @@ export class LargeObject {
     await new Promise<void>((resolve, reject) => {
       const settle = (error?: Error | null) => {
         this.#inflate.off('end', end).off('error', settle);
-        if (error) reject(error);
+        if (error && this.#failure === undefined) reject(error);
         else resolve();
       };
       const end = () => {
@@ -70,6 +70,7 @@ export class LargeObject {
       this.#inflate.once('end', end).once('error', settle);
       this.#inflate.write(bytes, settle);
     });
+    if (this.#failure !== undefined) throw this.#failure;
     return { used: this.used - before, ended: this.#ended };
   }
 
