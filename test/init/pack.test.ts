@@ -1,9 +1,10 @@
 /** Packs as git itself makes them, read by init/pack.ts and again by init/stored-pack.ts. */
 import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
+import { deflateSync } from 'node:zlib';
 import t, { type Test } from 'tap';
 import { objectId } from '../../init/git-directory.ts';
 import { Pack } from '../../init/pack.ts';
@@ -49,18 +50,27 @@ const idsOf = (repository: Repository): string[] =>
 async function read(
   t: Test,
   bytes: Buffer,
-  { size = 65_536, most = 2 ** 30, external = none as (oid: string) => Promise<never> } = {},
+  {
+    size = 65_536,
+    most = 2 ** 30,
+    external = none as (oid: string) => Promise<never>,
+    directory = mkdtempSync(join(tmpdir(), 'berth-pack-')),
+  } = {},
 ) {
-  const directory = mkdtempSync(join(tmpdir(), 'berth-pack-'));
   t.teardown(() => rmSync(directory, { recursive: true, force: true }));
   const path = join(directory, 'pack');
   const allow = (inflated: number) => {
     if (inflated > most) throw new Error('too large');
   };
-  const pack = await Pack.create({ path, allow, external });
+  const pack = Pack.create({ path, allow, external });
   t.teardown(() => pack.close());
-  for (let at = 0; at < bytes.length; at += size) await pack.write(bytes.subarray(at, at + size));
-  return { pack, trailer: await pack.finish() };
+  try {
+    for (let at = 0; at < bytes.length; at += size) await pack.write(bytes.subarray(at, at + size));
+    return { pack, directory, trailer: await pack.finish() };
+  } catch (error) {
+    await pack.close();
+    throw error;
+  }
 }
 
 t.test('every object of a pack has its id and its content, however the bytes come', async (t) => {
@@ -153,11 +163,44 @@ t.test('what a pack inflates to is bounded before it is allocated', async (t) =>
 });
 
 t.test('an object that says another size than it has is refused', async (t) => {
-  const { deflateSync } = await import('node:zlib');
   const head = Buffer.from('PACK\0\0\0\x02\0\0\0\x01', 'latin1');
   for (const size of [1, 14]) {
     const body = Buffer.concat([head, Buffer.from([0x30 | size]), deflateSync('twelve bytes')]);
     const trailer = createHash('sha1').update(body).digest();
     await t.rejects(read(t, Buffer.concat([body, trailer])), Error, `${size} instead of 12`);
+  }
+});
+
+t.test('a large object can be taken as a file, once; what nobody takes goes', async (t) => {
+  const repository = makeRepository(t);
+  const content = Buffer.concat([Buffer.alloc(3_000_000), randomBytes(3_000_000)]);
+  repository.commit({ 'larger.bin': content });
+  const ids = `${idsOf(repository).join('\n')}\n`;
+  const bytes = git(repository, ['pack-objects', '--stdout', '-q', '--delta-base-offset'], ids);
+  const { pack, directory } = await read(t, bytes);
+  const file = pack.take(objectId('blob', content));
+  t.ok(file && readFileSync(file.path).equals(content));
+  t.equal(pack.take(objectId('blob', content)), undefined);
+  t.equal(pack.take(git(repository, ['rev-parse', 'main:empty.md']).toString().trim()), undefined);
+  t.equal((await pack.read(objectId('blob', content))).content.equals(content), true);
+  t.equal(readdirSync(directory).length, 3, 'the pack, and the file of the other large one');
+  await pack.close();
+  t.strictSame(readdirSync(directory).sort(), ['pack', basename(file?.path ?? '')].sort());
+});
+
+t.test('a large object of another size than it says is refused, and its file goes', async (t) => {
+  const content = randomBytes(1_000_000);
+  for (const difference of [-1, 1]) {
+    const size = content.length + difference;
+    const header = [0xb0 | (size & 15), 0x80 | ((size >> 4) & 0x7f), 0x80 | ((size >> 11) & 0x7f)];
+    const head = Buffer.from('PACK\0\0\0\x02\0\0\0\x01', 'latin1');
+    const object = [Buffer.from([...header, size >> 18]), deflateSync(content)];
+    const body = Buffer.concat([head, ...object]);
+    const trailer = createHash('sha1').update(body).digest();
+    const directory = mkdtempSync(join(tmpdir(), 'berth-pack-'));
+    t.teardown(() => rmSync(directory, { recursive: true, force: true }));
+    const whole = Buffer.concat([body, trailer]);
+    await t.rejects(read(t, whole, { directory }), { message: /than it says/ });
+    t.strictSame(readdirSync(directory), ['pack']);
   }
 });

@@ -85,9 +85,9 @@ export function openRepository(
 
   function git(args: string[], input: string | Buffer = ''): string {
     const date = `${time} +0000`;
-    const dates = { GIT_AUTHOR_DATE: date, GIT_COMMITTER_DATE: date };
-    // Named, so that git never looks for one in the directories above.
-    const env = { ...gitEnvironment(), ...dates, GIT_DIR: path };
+    // Named, not looked for: where it has gone, git would take the one that this checkout lies in.
+    const own = { GIT_DIR: path, GIT_AUTHOR_DATE: date, GIT_COMMITTER_DATE: date };
+    const env = { ...gitEnvironment(), ...own };
     return execFileSync('git', args, { cwd: path, env, input, encoding: 'utf8' }).trim();
   }
 
