@@ -59,7 +59,7 @@ export function describeApi(document: Json, routes: readonly RouteOptions[]): Js
   const { $schema: _, ...problem } = z.toJSONSchema(problemSchema, { io: 'output' });
   components.schemas = { ...components.schemas, Problem: { ...problem, examples: [example] } };
   for (const { method, url, config = {} } of routes) {
-    const item = (document.paths as Record<string, Json>)[url];
+    const item = (document.paths as Record<string, Json>)[url.replace(/:(\w+)/g, '{$1}')];
     const operation = item?.[String(method).toLowerCase()] as Operation | undefined;
     if (!operation) continue;
     const body = operation.requestBody ? ofBodies : [];

@@ -113,7 +113,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
   });
   promptRoutes(server, options);
   adminRoutes(server, options);
-  sessionRoutes(server, options.catalog);
+  sessionRoutes(server, options.catalog, options.log);
   statusRoutes(server, options.status);
   describedRoutes(server, routes);
   return server;

@@ -2,8 +2,11 @@
 import type { FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
+import type { ErrorCode } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
 import type { SessionCatalog } from '../sessions/catalog.ts';
 import type { SessionRecord } from '../sessions/session-record.ts';
+import { audit } from './admin.ts';
 import { problemSchema } from './problems.ts';
 
 const count = z.number().int();
@@ -43,7 +46,9 @@ const pageSchema = z
 
 const idSchema = z.object({ id: z.uuid({ error: 'expected the session_id of an answer' }) });
 
-export function sessionRoutes(instance: FastifyInstance, catalog: SessionCatalog): void {
+const problems: readonly ErrorCode[] = ['session_not_found'];
+
+export function sessionRoutes(instance: FastifyInstance, catalog: SessionCatalog, log: Log): void {
   const server = instance.withTypeProvider<ZodTypeProvider>();
   const summary = (record: SessionRecord) => {
     const { id, profile, created_at, last_used_at, turns, cost_usd, usage } = record;
@@ -72,6 +77,7 @@ export function sessionRoutes(instance: FastifyInstance, catalog: SessionCatalog
   server.route({
     method: 'GET',
     url: '/v1/sessions/:id',
+    config: { problems },
     schema: {
       summary: 'One session',
       params: idSchema,
@@ -85,6 +91,7 @@ export function sessionRoutes(instance: FastifyInstance, catalog: SessionCatalog
   server.route({
     method: 'DELETE',
     url: '/v1/sessions/:id',
+    config: { problems: [...problems, 'volume_unwritable'] },
     schema: {
       summary: 'Remove a session',
       description:
@@ -94,12 +101,14 @@ export function sessionRoutes(instance: FastifyInstance, catalog: SessionCatalog
     },
     handler: async ({ token, params }, reply) => {
       await catalog.delete(token, params.id);
+      audit(log, token, 'session_delete', { session_id: params.id });
       return reply.code(204).send(null);
     },
   });
   server.route({
     method: 'POST',
     url: '/v1/sessions/:id/interrupt',
+    config: { problems },
     schema: {
       summary: 'Interrupt the running turn of a session',
       description:
