@@ -109,7 +109,7 @@ class Round {
     const { worker, cause } = choice;
     const again = now - ended.at < pauses.forgottenAfter;
     const paused = now - ended.at < ended.pause;
-    if (paused && (worker.growth ?? 0) < leaking) return false;
+    if (paused && !(worker.warmedUp && (worker.growth ?? 0) >= leaking)) return false;
     const pause = again ? Math.min(pauses.longest, Math.max(ended.pause, pauses.first) * 2) : 0;
     this.state = { ...this.state, ended: { at: now, pause: Math.max(pause, pauses.first) } };
     this.#decide({ do: 'end', worker: worker.name, cause, grace: this.#grace() });
@@ -138,7 +138,8 @@ class Round {
   /** The fattest, as it will be when the container is full at this rate. */
   #forContainer(cause: Cause | undefined) {
     if (cause !== 'container_hard' && cause !== 'container_predicted') return undefined;
-    const later = ({ bytes, growth = 0 }: WorkerReading) => bytes + Math.max(0, growth) * horizon;
+    const later = ({ bytes, growth = 0, warmedUp }: WorkerReading) =>
+      bytes + (warmedUp ? Math.max(0, growth) * horizon : 0);
     const worker = this.#staying.toSorted((a, b) => later(b) - later(a))[0];
     return worker && { worker, cause };
   }
