@@ -13,6 +13,7 @@ import { describeDecision, type Sights } from './describe.ts';
 import { Growth } from './growth.ts';
 import { untilNextLook } from './pace.ts';
 import { type Action, type Cause, decide, initialState, type State } from './policy.ts';
+import { workersThatFit } from './pressure.ts';
 import { ProcessTrees } from './process-trees.ts';
 import { type BoundSettings, type Bounds, boundsOf, type Reading, type Stage } from './reading.ts';
 
@@ -48,10 +49,10 @@ export interface MemoryReport extends Sights {
 const warmUp = 5_000;
 
 /**
- * What the container must have at least: the supervisor and one idle worker take 260 MiB of working
+ * What the container must have at least: the supervisor and one worker take 165 to 200 MiB of working
  * set (docs/memory.md), and above the hard bound no worker could stay.
  */
-export const leastHardBound = 320 * 2 ** 20;
+export const leastHardBound = 256 * 2 ** 20;
 
 export class MemoryGuard {
   readonly #options: GuardOptions;
@@ -85,7 +86,8 @@ export class MemoryGuard {
   /** So many workers there may be. */
   get ceiling(): number {
     const { level, ceiling } = this.#state;
-    if (level !== 'hard') return ceiling ?? Number.POSITIVE_INFINITY;
+    const fit = workersThatFit(this.#reading, this.#bounds);
+    if (level !== 'hard') return Math.min(ceiling ?? Number.POSITIVE_INFINITY, fit);
     // The place of one that had to go is filled when there is room again.
     const staying = this.#options.workers().filter(({ stage }) => stage !== 'leaving');
     return Math.max(1, staying.length);

@@ -33,8 +33,11 @@ export type Action =
 export interface State extends PressureState {
   /** Workers that go when their turn is over. */
   marked: ReadonlySet<string>;
-  /** When the last hard decision was, and how long no other is taken that promises no more relief. */
-  ended: { at: number; pause: number };
+  /**
+   * When the last hard decision was, for which reason, and how long no other is taken if it has
+   * brought no relief.
+   */
+  ended: { at: number; pause: number; cause?: Cause };
   /** When the last worker went for the container's soft bound. */
   eased: number;
 }
@@ -68,11 +71,14 @@ export function decide(
 ): { actions: Action[]; state: State } {
   const names = new Set(reading.workers.map(({ name }) => name));
   const pressure = follow(reading, bounds, before);
-  const round = new Round(reading, bounds, {
+  const forContainer = before.ended.cause?.startsWith('container') ?? false;
+  const relieved = forContainer && before.level !== 'hard';
+  const state = {
     ...before,
     ...pressure.state,
     marked: new Set([...before.marked].filter((name) => names.has(name))),
-  });
+  };
+  const round = new Round(reading, bounds, state, relieved);
   const cause = pressure.cause;
   if (!round.endOne(cause) && cause !== 'container_hard' && cause !== 'container_predicted') {
     round.easeWorkers();
@@ -88,13 +94,16 @@ class Round {
   state: State;
   readonly #reading: Reading;
   readonly #bounds: Bounds;
+  /** Whether the container's pressure was not hard after the last hard decision. */
+  readonly #relieved: boolean;
   /** Those that are not on their way out. */
   #staying: readonly WorkerReading[];
 
-  constructor(reading: Reading, bounds: Bounds, state: State) {
+  constructor(reading: Reading, bounds: Bounds, state: State, relieved: boolean) {
     this.#reading = reading;
     this.#bounds = bounds;
     this.state = state;
+    this.#relieved = relieved;
     this.#staying = reading.workers.filter(({ stage }) => stage !== 'leaving');
   }
 
@@ -108,10 +117,12 @@ class Round {
     if (!choice) return false;
     const { worker, cause } = choice;
     const again = now - ended.at < pauses.forgottenAfter;
-    const paused = now - ended.at < ended.pause;
+    const relieved = this.#relieved || choice.cause === 'processes';
+    const paused = !relieved && now - ended.at < ended.pause;
     if (paused && !(worker.warmedUp && (worker.growth ?? 0) >= leaking)) return false;
-    const pause = again ? Math.min(pauses.longest, Math.max(ended.pause, pauses.first) * 2) : 0;
-    this.state = { ...this.state, ended: { at: now, pause: Math.max(pause, pauses.first) } };
+    const pause =
+      again && !relieved ? Math.min(pauses.longest, Math.max(ended.pause, pauses.first) * 2) : 0;
+    this.state = { ...this.state, ended: { at: now, cause, pause: Math.max(pause, pauses.first) } };
     this.#decide({ do: 'end', worker: worker.name, cause, grace: this.#grace() });
     return true;
   }

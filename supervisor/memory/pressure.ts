@@ -89,3 +89,16 @@ export function millisecondsLeft({ container, workers }: Reading): number {
   if (rate <= 0) return Number.POSITIVE_INFINITY;
   return ((container.limit - container.workingSet) / rate) * 1_000;
 }
+
+/** What a worker takes once it has started, at least (docs/memory.md). */
+const startedWorker = 128 * 2 ** 20;
+
+/** So many workers fit below the hard bound; those that start now have not taken all of theirs yet. */
+export function workersThatFit({ container, workers }: Reading, { hard }: Bounds): number {
+  if (!container) return Number.POSITIVE_INFINITY;
+  const toCome = workers
+    .filter(({ warmedUp, stage }) => !warmedUp && stage !== 'leaving')
+    .reduce((sum, { bytes }) => sum + Math.max(0, startedWorker - bytes), 0);
+  const room = hard - container.workingSet - toCome;
+  return Math.max(1, workers.length + Math.max(0, Math.floor(room / startedWorker)));
+}

@@ -3,14 +3,10 @@
  * whose MCP server takes memory at a given rate until something is done about it. Tells what the
  * callers got, what the kernel killed, and how soon the guard acted.
  */
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { makeToken, tokenLine } from '../../supervisor/http/tokens.ts';
-import { makeMemoryCgroup } from '../support/memory-cgroup.ts';
-import { startMessagesApi } from '../support/messages-api.ts';
-import { type LogLine, startProgram } from '../support/programs.ts';
+import type { LogLine } from '../support/programs.ts';
 import { type JsonReply, sendPrompt } from '../support/prompt.ts';
 import { until } from '../support/until.ts';
+import { startBerthIn } from './berth-in-cgroup.ts';
 
 const mebibyte = 2 ** 20;
 export const container = 1_024 * mebibyte;
@@ -43,19 +39,11 @@ export interface LeakOptions {
 }
 
 export async function leakInTurn({ directory, rates, onLeak }: LeakOptions): Promise<LeakSeries> {
-  const api = await startMessagesApi();
-  const cgroup = makeMemoryCgroup(`berth-leaks-${process.pid}-${Date.now()}`, container);
-  const token = layOut(directory);
-  const program = startProgram('serve', {
-    form: 'bundles',
-    arguments: ['serve'],
-    cgroup: cgroup.procs,
-    environment: environmentFor(directory, api.url),
-  });
+  const berth = await startBerthIn(directory, { limit: container, mcpServers: 1 });
+  const { cgroup, program, target } = berth;
   const others: JsonReply[] = [];
   const leaks: Leak[] = [];
   try {
-    const target = { url: String((await program.logged('listening')).address), token };
     let over = false;
     const meanwhile = (async () => {
       while (!over) others.push(await sendPrompt(target, { prompt: '[[slow 100]] [[say ok]]' }));
@@ -63,9 +51,7 @@ export async function leakInTurn({ directory, rates, onLeak }: LeakOptions): Pro
     for (const rate of rates) {
       const seen = program.lines.length;
       const watch = watchCrossing(cgroup.workingSet);
-      const input = JSON.stringify({ rate, most: 4_000 });
-      const prompt = `[[tool mcp__leak__leak ${input}]] [[say carried on]]`;
-      const reply = await sendPrompt(target, { prompt });
+      const reply = await sendPrompt(target, { prompt: leakPrompt(rate) });
       const decision = program.lines
         .slice(seen)
         .find(({ event, action }) => event === 'memory_limit' && action === 'end');
@@ -81,11 +67,14 @@ export async function leakInTurn({ directory, rates, onLeak }: LeakOptions): Pro
     await meanwhile;
     return { leaks, others, kernelKills: cgroup.kills() };
   } finally {
-    program.kill('SIGTERM');
-    await program.ended;
-    await cgroup.remove();
-    await api.close();
+    await berth.stop();
   }
+}
+
+/** A turn whose tool leaks until something is done about it. */
+export function leakPrompt(rate: number): string {
+  const input = JSON.stringify({ rate, most: 4_000 });
+  return `[[tool mcp__leak-1__leak ${input}]] [[say carried on]]`;
 }
 
 /** Looks every few milliseconds; tells when the working set was first above hard, by the wall clock. */
@@ -102,36 +91,10 @@ function watchCrossing(workingSet: () => number): { stop: () => number | undefin
   };
 }
 
-function layOut(directory: string): string {
-  const token = makeToken();
-  for (const name of ['config', 'home', 'workspace', 'tmp']) {
-    mkdirSync(join(directory, name), { recursive: true });
-  }
-  const server = join(import.meta.dirname, '../support/fixtures/mcp-that-leaks.mjs');
-  const mcpServers = { leak: { command: process.execPath, args: [server] } };
-  const write = (name: string, content: unknown) =>
-    writeFileSync(join(directory, name), JSON.stringify(content));
-  write('config/.claude.json', { mcpServers });
-  write('config/settings.json', { permissions: { allow: ['mcp__leak__leak'] } });
-  writeFileSync(join(directory, 'tokens'), tokenLine('leaks', token));
-  return token;
-}
-
-function environmentFor(directory: string, apiUrl: string): Record<string, string> {
-  return {
-    HOME: join(directory, 'home'),
-    TMPDIR: join(directory, 'tmp'),
-    ANTHROPIC_BASE_URL: apiUrl,
-    ANTHROPIC_API_KEY: 'sk-ant-bench-0123456789',
-    CLAUDE_CODE_MAX_RETRIES: '0',
-    BERTH_CONFIG_DIR: join(directory, 'config'),
-    BERTH_WORKSPACE_DIR: join(directory, 'workspace'),
-    BERTH_CLAUDE_PATH: join(import.meta.dirname, '../../node_modules/.bin/claude'),
-    BERTH_API_TOKENS_FILE: join(directory, 'tokens'),
-    BERTH_HTTP_LISTEN: '127.0.0.1:0',
-    BERTH_METRICS_LISTEN: '127.0.0.1:0',
-    BERTH_MAX_WORKERS: '2',
-    BERTH_WARM_WORKERS: '1',
-    BERTH_DRAIN: '0s',
-  };
+/** `31 x 200, 1 x 502 worker_lost` */
+export function countAnswers(replies: readonly JsonReply[]): string {
+  const kinds = Map.groupBy(replies, ({ status, body }) =>
+    status === 200 ? '200' : `${status} ${String(body.code)}`,
+  );
+  return [...kinds].map(([kind, all]) => `${all.length} x ${kind}`).join(', ');
 }

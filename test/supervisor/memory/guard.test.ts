@@ -117,7 +117,7 @@ t.test('a limit below what one worker needs is refused, with the number', async 
   await t.rejects(guard.start(), {
     code: 'config_invalid',
     exitCode: 64,
-    message: /cannot serve within 256Mi of memory: .* set resources\.limits\.memory to 400Mi/,
+    message: /cannot serve within 256Mi of memory: .* set resources\.limits\.memory to 320Mi/,
   });
 });
 
