@@ -10,7 +10,8 @@ t.test(
     });
     t.equal(kernelKills, 0);
     t.equal(leaks.length, 5);
-    for (const { rate, decision, detection } of leaks) {
+    for (const { rate, reply, decision, detection } of leaks) {
+      t.match(reply, { status: 200, body: { recycled: 1, recycle_reason: 'memory' } });
       t.match(decision, { action: 'end', cause: /^container_(hard|predicted)$/ }, `${rate} MB/s`);
       t.ok(detection <= 500, `${Math.round(detection)} ms`);
     }
