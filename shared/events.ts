@@ -70,6 +70,8 @@ export type EventName =
   | 'disk_full'
   | 'disk_recovered'
   | 'memory_limit'
+  | 'memory_pressure'
+  | 'memory_oom_kill'
   | 'memory_unreadable'
   | 'credentials_seen'
   | 'credentials_unreadable';

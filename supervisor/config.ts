@@ -13,6 +13,7 @@ import {
 } from '../shared/common-settings.ts';
 import { type Environment, readSettings, type Settings, setting } from '../shared/config.ts';
 import {
+  type Amount,
   amount,
   choice,
   dollars,
@@ -133,12 +134,26 @@ export const supervisorDefinitions = {
     description:
       "The container's working set above which idle workers are recycled, as a share of its memory limit or a size.",
   }),
+  memoryHard: setting({
+    name: 'BERTH_MEMORY_HARD',
+    schema: amount,
+    default: '85%',
+    description:
+      "The container's working set above which the largest worker is ended at once, in the middle of its turn too, as a share of its memory limit or a size.",
+  }),
   workerMemorySoft: setting({
     name: 'BERTH_WORKER_MEMORY_SOFT',
     schema: amount,
     default: '1Gi',
     description:
       "The memory of one worker's process tree above which it is recycled when its turn is over, as a share of the container's limit or a size.",
+  }),
+  workerMemoryHard: setting({
+    name: 'BERTH_WORKER_MEMORY_HARD',
+    schema: amount,
+    default: '1536Mi',
+    description:
+      "The memory of one worker's process tree above which it is ended at once, in the middle of its turn too, as a share of the container's limit or a size.",
   }),
   hangTimeout: setting({
     name: 'BERTH_HANG_TIMEOUT',
@@ -222,6 +237,8 @@ export function readSupervisorConfig(environment: Environment): {
   const { settings, warnings } = readSettings(supervisorDefinitions, environment, (read) => [
     ...withoutTokens(read.apiTokensFile, environment),
     ...tooManyWarm(read.warmWorkers, read.maxWorkers),
+    ...softAboveHard('BERTH_MEMORY', read.memorySoft, read.memoryHard),
+    ...softAboveHard('BERTH_WORKER_MEMORY', read.workerMemorySoft, read.workerMemoryHard),
   ]);
   const config = {
     ...settings,
@@ -246,4 +263,13 @@ function tooManyWarm(warm: number | undefined, most: number | undefined): string
   return [
     `BERTH_WARM_WORKERS: ${warm} is above BERTH_MAX_WORKERS (${most}); lower the one or raise the other`,
   ];
+}
+
+/** Two of one kind can be compared whatever the container's limit is. */
+function softAboveHard(name: string, soft: Amount | undefined, hard: Amount | undefined): string[] {
+  if (soft === undefined || hard === undefined) return [];
+  const above =
+    ('share' in soft && 'share' in hard && soft.share > hard.share) ||
+    ('bytes' in soft && 'bytes' in hard && soft.bytes > hard.bytes);
+  return above ? [`${name}_SOFT is above ${name}_HARD; lower the one or raise the other`] : [];
 }

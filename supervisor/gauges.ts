@@ -1,12 +1,14 @@
 /** The metrics of the supervisor that tell how things are; read when they are scraped. */
 import { Gauge, type Registry } from 'prom-client';
 import { version } from '../shared/version.ts';
+import type { MemoryReport } from './memory/guard.ts';
+import { registerMemory } from './metrics-memory.ts';
 
 export interface MetricSources {
   /** Workers by state. */
   workers: () => Record<string, number>;
   queued: () => number;
-  memory: () => { limit: number | undefined; workingSet: number | undefined; workers: number };
+  memory: () => MemoryReport;
   /** US dollars of today (UTC), and the deployment's budget if there is one. */
   spending: () => { spent: number; limit: number | undefined };
   paused: () => boolean;
@@ -54,17 +56,7 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
   );
   gauge('berth_queue_length', 'Prompts that wait for a worker', sources.queued);
   gauge('berth_sessions', 'Sessions that can be continued', sources.sessions);
-  gauge('berth_memory_limit_bytes', "The container's limit", () => sources.memory().limit);
-  gauge(
-    'berth_memory_working_set_bytes',
-    "The container's working set",
-    () => sources.memory().workingSet,
-  );
-  gauge(
-    'berth_workers_memory_bytes',
-    'Resident memory of all process trees of the workers',
-    () => sources.memory().workers,
-  );
+  registerMemory(sources.memory, registers);
   gauge('berth_paused', 'Whether prompts are refused until /v1/resume', () =>
     Number(sources.paused()),
   );

@@ -9,6 +9,7 @@ import { cliEnvironment } from './claude/environment.ts';
 import { ClaudeProcess } from './claude/process.ts';
 import type { TurnResult } from './claude/turn-result.ts';
 import type { SupervisorConfig } from './config.ts';
+import { offerToKernel } from './memory/oom-score.ts';
 import type { Order, WarmTarget } from './pool/order.ts';
 import { keyOf, launchOf } from './profiles/launch.ts';
 import type { Overrides } from './profiles/overrides.ts';
@@ -87,7 +88,7 @@ export class Orders {
     const { config, workspaces, log, onUnprompted } = this.#options;
     const { options, environment } = launchOf(profile, overrides, config.configDirectory);
     const directory = workspaces.make(name, profile.workingDirectory, session?.directory);
-    return new ClaudeProcess({
+    const process = new ClaudeProcess({
       path: config.claudePath ?? 'claude',
       arguments: cliArguments({
         ...options,
@@ -100,5 +101,7 @@ export class Orders {
       onUnprompted: (turn) => onUnprompted(profile.name, turn),
       onStray: (what) => log.warn('worker_stray_output', `${name} wrote ${what}`, { worker: name }),
     });
+    if (process.pid !== undefined) offerToKernel(process.pid);
+    return process;
   }
 }

@@ -1,18 +1,16 @@
 /** The composition: makes the parts of a supervisor and joins them; starts nothing. */
 import type { Log } from '../shared/log.ts';
-import { marksOf } from './claude/environment.ts';
 import type { SupervisorConfig } from './config.ts';
 import { CredentialsWatch } from './credentials/watch.ts';
 import { Authentication } from './http/authentication.ts';
 import type { Tokens } from './http/tokens.ts';
-import { MemoryGuard } from './memory/guard.ts';
-import { killMarked } from './memory/leftovers.ts';
 import { treeCpu } from './memory/process-tree.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { Orders } from './orders.ts';
 import { Pool } from './pool/pool.ts';
 import { clearContext, prepareWorker } from './pool/prepare.ts';
 import { workerStates } from './pool/worker.ts';
+import { PoolMemory } from './pool-memory.ts';
 import { commonLogin, loginOf } from './profiles/login.ts';
 import type { Profiles } from './profiles/profiles.ts';
 import { Admission } from './sessions/admission.ts';
@@ -52,7 +50,7 @@ export interface Parts {
   ledger: SpendingLedger;
   admission: Admission;
   authentication: Authentication;
-  guard: MemoryGuard;
+  guard: PoolMemory;
   credentials: CredentialsWatch;
   metrics: Metrics;
   /** The daily budgets that count for a token and a profile. */
@@ -93,8 +91,10 @@ export function createParts(options: PartsOptions): Parts {
     idleTimeout: config.workerIdleTimeout,
     prepare: prepareWorker,
     clear: clearContext,
-    clearAway: async (name) => {
-      await killMarked(marksOf(configDirectory, name));
+    ceiling: () => guard.ceiling,
+    beforeEnd: (pid, atMost) => guard.beforeEnd(pid, atMost),
+    clearAway: async (name, pid) => {
+      await guard.clearAway(name, pid);
       await workspaces.ended(name);
     },
     onRecycle: (reason) => metrics.recycled(reason),
@@ -160,16 +160,7 @@ export function createParts(options: PartsOptions): Parts {
     temporaryDirectory,
     onRemoved: (reason) => metrics.sessionRemoved(reason),
   });
-  const guard = new MemoryGuard({
-    containerSoft: config.memorySoft,
-    workerSoft: config.workerMemorySoft,
-    workers: () => guardedWorkers(pool),
-    recycle: (name) => {
-      const worker = pool.workers.find((candidate) => candidate.name === name);
-      if (worker) void pool.recycle(worker, 'memory');
-    },
-    log,
-  });
+  const guard: PoolMemory = new PoolMemory({ config, pool, log });
   const credentials = new CredentialsWatch({
     configDirectory,
     stateDirectory,
@@ -180,7 +171,7 @@ export function createParts(options: PartsOptions): Parts {
   const metrics = createMetrics({
     workers: () => Object.fromEntries(workerStates.map((state) => [state, pool.count(state)])),
     queued: () => pool.queued,
-    memory: () => memoryOf(guard),
+    memory: () => guard.report,
     spending: () => ({ spent: ledger.spent.total_usd, limit: budgetsOf({}).deployment }),
     paused: () => pause.state !== undefined,
     limits: () => gate.states,
@@ -202,19 +193,6 @@ export function createParts(options: PartsOptions): Parts {
 
 function lower(one: number | undefined, other: number | undefined): number | undefined {
   return one === undefined || other === undefined ? (one ?? other) : Math.min(one, other);
-}
-
-function guardedWorkers(pool: Pool) {
-  return pool.workers.flatMap(({ name, state, process: { pid } }) =>
-    pid === undefined || state === 'recycling'
-      ? []
-      : [{ name, pid, idle: state === 'idle', served: state === 'idle' || state === 'busy' }],
-  );
-}
-
-function memoryOf({ readings: { container, workers } }: MemoryGuard) {
-  const total = [...workers.values()].reduce((sum, bytes) => sum + bytes, 0);
-  return { limit: container?.limit, workingSet: container?.workingSet, workers: total };
 }
 
 /** Seconds since 1970. */

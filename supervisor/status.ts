@@ -4,6 +4,7 @@ import { version } from '../shared/version.ts';
 import type { SupervisorConfig } from './config.ts';
 import type { CredentialsState } from './credentials/watch.ts';
 import type { Status } from './http/status.ts';
+import type { MemoryReport } from './memory/guard.ts';
 import type { Parts } from './parts.ts';
 import type { Profiles } from './profiles/profiles.ts';
 
@@ -18,7 +19,8 @@ export interface StatusParts extends Parts {
 
 export function describeStatus(parts: StatusParts): Status {
   const { pool, config } = parts;
-  const { container, workers } = parts.guard.readings;
+  const { reading } = parts.guard.report;
+  const sizes = new Map(reading.workers.map((worker) => [worker.name, worker]));
   const now = performance.now();
   const seconds = (since: number): number => Math.round((now - since) / 1_000);
   return {
@@ -32,7 +34,9 @@ export function describeStatus(parts: StatusParts): Status {
       profile: worker.order.profile,
       session_id: worker.sessionId ?? null,
       pid: worker.process.pid ?? null,
-      memory: workers.get(worker.name) ?? null,
+      memory: sizes.get(worker.name)?.bytes ?? null,
+      memory_growth: rounded(sizes.get(worker.name)?.growth),
+      processes: sizes.get(worker.name)?.processes ?? null,
       age_s: seconds(worker.startedAt),
     })),
     launch_failures: [...pool.launchFailures].map(([profile, { message }]) => ({
@@ -40,7 +44,7 @@ export function describeStatus(parts: StatusParts): Status {
       message: redact(message),
     })),
     queue: { length: pool.queued, limit: config.queueLimit },
-    memory: { limit: container?.limit ?? null, working_set: container?.workingSet ?? null },
+    memory: describeMemory(parts.guard.report),
     sessions: parts.store.size,
     profiles: parts.profiles.status,
     limits: parts.gate.states,
@@ -77,6 +81,28 @@ function describeSpending({ ledger, budgetsOf }: StatusParts): Status['spending'
       limit_usd: budgetsOf({ profile: name }).profile ?? null,
     })),
   };
+}
+
+function describeMemory({ reading, bounds, level, decisions }: MemoryReport): Status['memory'] {
+  const { container } = reading;
+  return {
+    limit: container?.limit ?? null,
+    working_set: container?.workingSet ?? null,
+    growth: rounded(container?.growth),
+    soft: rounded(bounds.soft),
+    hard: rounded(bounds.hard),
+    worker_soft: rounded(bounds.workerSoft),
+    worker_hard: rounded(bounds.workerHard),
+    pressure: level,
+    stalled: container?.stalled ?? null,
+    oom_kills: container?.oomKills ?? null,
+    decisions: Object.fromEntries(decisions),
+  };
+}
+
+/** JSON knows no infinity, which stands for a bound that there is not. */
+function rounded(value: number | undefined): number | null {
+  return value === undefined || !Number.isFinite(value) ? null : Math.round(value);
 }
 
 function describeCredentials(

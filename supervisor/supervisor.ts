@@ -86,8 +86,8 @@ export class Supervisor {
     await ledger.load();
     await disk.start();
     signal.throwIfAborted();
-    pool.start();
     await guard.start();
+    pool.start();
     this.#api = await createApiServer({
       ...this.#parts,
       sessions: this.#parts.admission,

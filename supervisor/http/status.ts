@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { problemSchema } from './problems.ts';
 
 const bytes = z.number().nullable().describe('bytes');
+const rate = z.number().nullable().describe('bytes a second');
 
 const dollars = z.number().nonnegative();
 const budget = z.object({
@@ -31,7 +32,9 @@ export const statusSchema = z
         profile: z.string(),
         session_id: z.string().nullable(),
         pid: z.number().nullable(),
-        memory: bytes,
+        memory: bytes.describe('Bytes of its whole process tree'),
+        memory_growth: rate,
+        processes: z.number().nullable(),
         age_s: z.number(),
       }),
     ),
@@ -52,7 +55,24 @@ export const statusSchema = z
         }),
       )
       .describe("What is known of the account's limits"),
-    memory: z.object({ limit: bytes, working_set: bytes }),
+    memory: z.object({
+      limit: bytes,
+      working_set: bytes,
+      growth: rate,
+      soft: bytes,
+      hard: bytes,
+      worker_soft: bytes,
+      worker_hard: bytes,
+      pressure: z.enum(['none', 'soft', 'hard']),
+      stalled: z
+        .object({ some: z.number(), full: z.number() })
+        .nullable()
+        .describe('Percent of the last 10 s in which some, or all, waited for memory (cgroup v2)'),
+      oom_kills: z.number().nullable().describe('Processes that the kernel has killed'),
+      decisions: z
+        .record(z.string(), z.number())
+        .describe('How often memory had a worker recycled, by cause'),
+    }),
     sessions: z.number().describe('How many there are'),
     profiles: z.object({
       names: z.array(z.string()),

@@ -1,63 +1,172 @@
 /**
- * The container's memory as its cgroup tells it, v2 or v1.
+ * Where the container's memory is accounted: finds the cgroup that binds, v2 or v1, and what it says.
  * Working set = usage less inactive file pages: what the kubelet evicts by. All figures in bytes.
+ * Always holds: a file that is missing or unreadable is an unknown figure, never an error.
  */
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+
+export interface MemoryCgroup {
+  version: 1 | 2;
+  /** The process's own cgroup, or the one above it that has the lowest limit. */
+  directory: string;
+  /** Where its processes are counted, if they are. */
+  pids: string | undefined;
+}
 
 export interface ContainerMemory {
   /** Undefined if there is no limit. */
   limit: number | undefined;
   workingSet: number;
+  /** Processes that the kernel has killed here for want of memory; undefined if it does not tell. */
+  oomKills: number | undefined;
+  /** v2 alone: percent of the last ten seconds in which some, or all, had to wait for memory. */
+  stalled: { some: number; full: number } | undefined;
+  /** Tasks there are, and how many there may be; undefined if they are not counted or not bounded. */
+  tasks: { current: number; limit: number } | undefined;
 }
 
-interface Layout {
-  directory: string;
-  usage: string;
-  limit: string;
-  inactive: RegExp;
-}
-
-const layouts: readonly Layout[] = [
-  {
-    directory: '',
-    usage: 'memory.current',
-    limit: 'memory.max',
-    inactive: /^inactive_file (\d+)$/m,
-  },
-  {
-    directory: 'memory',
+const files = {
+  1: {
     usage: 'memory.usage_in_bytes',
     limit: 'memory.limit_in_bytes',
     inactive: /^total_inactive_file (\d+)$/m,
+    events: 'memory.oom_control',
   },
-];
+  2: {
+    usage: 'memory.current',
+    limit: 'memory.max',
+    inactive: /^inactive_file (\d+)$/m,
+    events: 'memory.events',
+  },
+} as const;
 
 /** cgroup v1 writes "no limit" as a number near 2^63. */
 const unlimited = 2 ** 60;
 
 /**
- * @param root where the container's own cgroup is mounted, `/sys/fs/cgroup` in a container
+ * In a container the root is the container's own cgroup; elsewhere the process is somewhere below.
+ * @param root where cgroups are mounted, `/sys/fs/cgroup`
+ * @param proc where procfs is mounted
  * @returns undefined if there is no memory cgroup
  */
-export async function readContainerMemory(root: string): Promise<ContainerMemory | undefined> {
-  for (const { directory, usage, limit, inactive } of layouts) {
-    const read = (name: string) => readFile(join(root, directory, name), 'utf8');
-    try {
-      const [used, bound, statistics] = await Promise.all([
-        read(usage),
-        read(limit),
-        read('memory.stat'),
-      ]);
-      const bytes = Number(bound);
-      const reclaimable = Number(inactive.exec(statistics)?.[1] ?? 0);
-      return {
-        limit: Number.isFinite(bytes) && bytes < unlimited ? bytes : undefined,
-        workingSet: Math.max(0, Number(used) - reclaimable),
-      };
-    } catch {
-      // Not this layout.
-    }
+export async function findMemoryCgroup(
+  root: string,
+  proc = '/proc',
+): Promise<MemoryCgroup | undefined> {
+  const own = (await textOf(join(proc, 'self/cgroup'))) ?? '';
+  for (const version of [2, 1] as const) {
+    const mount = (controller: string) => (version === 2 ? root : join(root, controller));
+    const directories = upwards(mount('memory'), pathIn(own, version, 'memory'));
+    const directory = await binding(directories, version);
+    if (directory === undefined) continue;
+    const counted = upwards(mount('pids'), pathIn(own, version, 'pids'));
+    return { version, directory, pids: await firstBounded(counted) };
   }
   return undefined;
+}
+
+/** Undefined if it is gone, or says nothing of use. */
+export async function readContainerMemory({
+  version,
+  directory,
+  pids,
+}: MemoryCgroup): Promise<ContainerMemory | undefined> {
+  const { usage, inactive, events } = files[version];
+  const [used, limit, statistics, happened, pressure, tasks] = await Promise.all([
+    numberIn(join(directory, usage)),
+    limitOf(directory, version),
+    textOf(join(directory, 'memory.stat')),
+    textOf(join(directory, events)),
+    version === 2 ? textOf(join(directory, 'memory.pressure')) : undefined,
+    pids === undefined ? undefined : readTasks(pids),
+  ]);
+  if (used === undefined || statistics === undefined) return undefined;
+  const reclaimable = Number(inactive.exec(statistics)?.[1] ?? 0);
+  // v1 tells here of limits above that cannot be seen from inside.
+  const above = Number(/^hierarchical_memory_limit (\d+)$/m.exec(statistics)?.[1] ?? unlimited);
+  const lowest = Math.min(limit ?? unlimited, above);
+  return {
+    limit: lowest < unlimited ? lowest : undefined,
+    workingSet: Math.max(0, used - reclaimable),
+    oomKills: figure(happened, /^oom_kill (\d+)$/m),
+    stalled: stallsIn(pressure),
+    tasks,
+  };
+}
+
+function stallsIn(pressure: string | undefined): ContainerMemory['stalled'] {
+  const some = figure(pressure, /^some avg10=([\d.]+)/m);
+  const full = figure(pressure, /^full avg10=([\d.]+)/m);
+  return some === undefined || full === undefined ? undefined : { some, full };
+}
+
+async function readTasks(directory: string): Promise<ContainerMemory['tasks']> {
+  const [current, limit] = await Promise.all([
+    numberIn(join(directory, 'pids.current')),
+    numberIn(join(directory, 'pids.max')),
+  ]);
+  return current === undefined || limit === undefined ? undefined : { current, limit };
+}
+
+/** Of those that exist the one with the lowest limit, the nearest among equals. */
+async function binding(
+  directories: readonly string[],
+  version: 1 | 2,
+): Promise<string | undefined> {
+  let chosen: { directory: string; limit: number } | undefined;
+  for (const directory of directories) {
+    if ((await numberIn(join(directory, files[version].usage))) === undefined) continue;
+    const limit = (await limitOf(directory, version)) ?? Number.POSITIVE_INFINITY;
+    if (!chosen || limit < chosen.limit) chosen = { directory, limit };
+  }
+  return chosen?.directory;
+}
+
+async function firstBounded(directories: readonly string[]): Promise<string | undefined> {
+  for (const directory of directories) if (await readTasks(directory)) return directory;
+  return undefined;
+}
+
+async function limitOf(directory: string, version: 1 | 2): Promise<number | undefined> {
+  const limit = await numberIn(join(directory, files[version].limit));
+  return limit !== undefined && limit < unlimited ? limit : undefined;
+}
+
+/** `own` is the text of /proc/self/cgroup: `4:memory:/path`, on v2 `0::/path`. */
+function pathIn(own: string, version: 1 | 2, controller: string): string {
+  for (const line of own.split('\n')) {
+    const [id, controllers = '', ...path] = line.split(':');
+    const here = version === 2 ? id === '0' : controllers.split(',').includes(controller);
+    if (here) return path.join(':');
+  }
+  return '/';
+}
+
+/** From the deepest up to the mount itself. Above the mount nothing can be seen. */
+function upwards(mount: string, path: string): string[] {
+  const directories: string[] = [];
+  const inside = path.startsWith('/') && !path.split('/').includes('..');
+  for (let at = inside ? path : '/'; at !== '/'; at = dirname(at)) {
+    directories.push(join(mount, at));
+  }
+  return [...directories, mount];
+}
+
+/** `max` and what is no number are no figure. */
+async function numberIn(path: string): Promise<number | undefined> {
+  return figure(await textOf(path), /^(\d+)\s*$/);
+}
+
+function figure(text: string | undefined, pattern: RegExp): number | undefined {
+  const found = text === undefined ? undefined : pattern.exec(text)?.[1];
+  return found === undefined ? undefined : Number(found);
+}
+
+async function textOf(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch {
+    return undefined;
+  }
 }

@@ -1,134 +1,220 @@
 /**
- * The memory guard: looks at the container and at each worker's process tree every second or two and
- * has workers recycled that are above their limit, or the largest idle one when the container is.
- * Always holds: it decides from readings alone and reaches the pool through one function.
+ * The memory guard: reads, decides (policy.ts) and has it done, again and again, the sooner the less
+ * memory is left.
+ * Always holds: it reaches the pool through two functions, one round runs at a time, and each decision
+ * is logged with the numbers that led to it.
  */
+import { setTimeout as delay } from 'node:timers/promises';
+import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import type { Amount } from '../../shared/setting-types.ts';
 import { formatSize } from '../../shared/units.ts';
-import { type ContainerMemory, readContainerMemory } from './cgroup.ts';
-import { treeMemory } from './process-tree.ts';
+import { findMemoryCgroup, type MemoryCgroup, readContainerMemory } from './cgroup.ts';
+import { describeDecision, type Sights } from './describe.ts';
+import { Growth } from './growth.ts';
+import { untilNextLook } from './pace.ts';
+import { type Action, type Cause, decide, initialState, type State } from './policy.ts';
+import { workersThatFit } from './pressure.ts';
+import { ProcessTrees } from './process-trees.ts';
+import { type BoundSettings, type Bounds, boundsOf, type Reading, type Stage } from './reading.ts';
 
 export interface GuardedWorker {
   name: string;
   pid: number;
-  /** True if it keeps a session and serves nobody at the moment. */
-  idle: boolean;
-  /** False for one that has served nobody: a new one in its place would be as large. */
-  served: boolean;
+  stage: Stage;
+  /** By performance.now(). */
+  startedAt: number;
 }
 
-export interface GuardOptions {
-  /** The container's limit for `BERTH_MEMORY_SOFT`. */
-  containerSoft: Amount;
-  workerSoft: Amount;
+export interface GuardOptions extends BoundSettings {
   workers: () => readonly GuardedWorker[];
-  /** Recycles the named worker now if it is idle, else when its turn is over. */
-  recycle: (name: string) => void;
+  /** What every process of that worker has in its environment. */
+  marksOf: (worker: string) => Readonly<Record<string, string>>;
+  act: (action: Action) => void;
+  /** The ceiling is another one than before. */
+  onCeiling?: () => void;
   log: Log;
-  /** Where the container's cgroup is mounted. */
+  /** Where cgroups are mounted, and procfs. */
   cgroupRoot?: string;
-  /** Milliseconds between two looks. */
-  interval?: number;
+  procRoot?: string;
 }
 
-export interface MemoryReadings {
-  container: ContainerMemory | undefined;
-  /** Bytes of each worker's tree, by its name. */
-  workers: ReadonlyMap<string, number>;
+export interface MemoryReport extends Sights {
+  /** Decisions since the start, by cause; marks that were taken back not deducted. */
+  decisions: ReadonlyMap<Cause, number>;
+  /** Milliseconds of processor time that the last round took, as far as it blocked others. */
+  roundMs: number;
 }
+
+/** Milliseconds in which a process grows because it starts. */
+const warmUp = 5_000;
+
+/**
+ * What the container must have at least: the supervisor and one worker take 165 to 200 MiB of working
+ * set (docs/memory.md), and above the hard bound no worker could stay.
+ */
+export const leastHardBound = 256 * 2 ** 20;
 
 export class MemoryGuard {
   readonly #options: GuardOptions;
-  readonly #recycling = new Set<string>();
-  #timer: NodeJS.Timeout | undefined;
-  #busy = false;
-  #looking: Promise<void> = Promise.resolve();
-  #readings: MemoryReadings = { container: undefined, workers: new Map() };
+  readonly #trees: ProcessTrees;
+  readonly #stopping = new AbortController();
+  readonly #growths = new Map<string, Growth>();
+  readonly #containerGrowth = new Growth();
+  readonly #growthAboveSoft = new Growth();
+  readonly #decisions = new Map<Cause, number>();
+  #cgroup: MemoryCgroup | undefined;
+  #looping: Promise<void> = Promise.resolve();
+  #measuring: Promise<void> = Promise.resolve();
+  #state: State = initialState;
+  #reading: Reading = { now: 0, container: undefined, workers: [] };
+  #bounds: Bounds;
+  #roundMs = 0;
 
   constructor(options: GuardOptions) {
     this.#options = options;
+    this.#bounds = boundsOf(options, undefined);
+    const { marksOf, procRoot } = options;
+    this.#trees = new ProcessTrees({ marksOf, ...(procRoot ? { root: procRoot } : {}) });
   }
 
-  get readings(): MemoryReadings {
-    return this.#readings;
+  get report(): MemoryReport {
+    const decisions = this.#decisions;
+    const [reading, bounds, state] = [this.#reading, this.#bounds, this.#state];
+    return { reading, bounds, level: state.level, decisions, roundMs: this.#roundMs };
   }
 
+  /** So many workers there may be. */
+  get ceiling(): number {
+    const { level, ceiling } = this.#state;
+    const fit = workersThatFit(this.#reading, this.#bounds);
+    if (level !== 'hard') return Math.min(ceiling ?? Number.POSITIVE_INFINITY, fit);
+    // The place of one that had to go is filled when there is room again.
+    const staying = this.#options.workers().filter(({ stage }) => stage !== 'leaving');
+    return Math.max(1, staying.length);
+  }
+
+  /** @throws BerthError `config_invalid` if the container is too small for one worker */
   async start(): Promise<void> {
+    const { cgroupRoot = '/sys/fs/cgroup', procRoot, log } = this.#options;
+    this.#cgroup = await findMemoryCgroup(cgroupRoot, procRoot);
     await this.look();
-    const { container } = this.#readings;
-    if (container?.limit === undefined) {
-      this.#options.log.info(
+    const limit = this.#reading.container?.limit;
+    if (limit === undefined) {
+      log.info(
         'memory_unreadable',
-        'the container has no memory limit: shares of it do not apply; set resources.limits.memory',
+        this.#cgroup
+          ? 'the container has no memory limit: shares of it do not apply; set resources.limits.memory'
+          : 'there is no memory cgroup: only the bounds of each worker apply; set resources.limits.memory',
       );
-    }
-    this.#timer = setInterval(() => {
-      if (this.#busy) return;
-      this.#busy = true;
-      this.#looking = this.look().finally(() => {
-        this.#busy = false;
-      });
-    }, this.#options.interval ?? 1_000);
-    this.#timer.unref();
+    } else this.#refuseTooSmall(limit);
+    this.#looping = this.#loop();
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#timer);
-    await this.#looking;
+    this.#stopping.abort();
+    await this.#looping;
+    await this.#measuring;
   }
 
-  /** One round: read everything, then recycle what is above its limit. */
+  /** One round. */
   async look(): Promise<void> {
-    const { workers, cgroupRoot = '/sys/fs/cgroup' } = this.#options;
-    const present = workers();
-    const [container, sizes] = await Promise.all([
-      readContainerMemory(cgroupRoot),
-      Promise.all(present.map(async ({ name, pid }) => [name, await treeMemory(pid)] as const)),
-    ]);
-    this.#readings = { container, workers: new Map(sizes) };
-    const names = new Set(present.map(({ name }) => name));
-    for (const name of this.#recycling) if (!names.has(name)) this.#recycling.delete(name);
-    for (const name of tooLarge(present, this.#readings, this.#options)) this.#recycle(name);
+    const container = this.#cgroup && (await readContainerMemory(this.#cgroup));
+    const began = performance.now();
+    const before = this.#reading.container;
+    this.#bounds = boundsOf(this.#options, container?.limit);
+    this.#reading = this.#read(began, container);
+    this.#tellOomKills(before?.oomKills, container?.oomKills);
+    const { level } = this.#state;
+    const ceiling = this.ceiling;
+    const { actions, state } = decide(this.#reading, this.#bounds, this.#state);
+    this.#state = state;
+    this.#tellLevel(level);
+    for (const action of actions) this.#carryOut(action);
+    if (this.ceiling !== ceiling) this.#options.onCeiling?.();
+    this.#roundMs = performance.now() - began;
   }
 
-  #recycle(name: string): void {
-    if (this.#recycling.has(name)) return;
-    this.#recycling.add(name);
-    const size = this.#readings.workers.get(name) ?? 0;
-    const { container } = this.#readings;
-    this.#options.log.warn('memory_limit', `${name} has grown to ${formatSize(size)}`, {
-      worker: name,
-      worker_bytes: size,
+  async #loop(): Promise<void> {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      const pause = untilNextLook(this.#reading, this.#bounds, this.#state);
+      await delay(pause, undefined, { signal, ref: false }).catch(() => undefined);
+      if (signal.aborted) return;
+      await this.look();
+      // Not in a hurry: it takes the kernel some milliseconds.
+      if (this.#state.level === 'none') this.#measuring = this.#trees.measure(performance.now());
+      await this.#measuring;
+    }
+  }
+
+  #read(now: number, container: Awaited<ReturnType<typeof readContainerMemory>>): Reading {
+    const workers = this.#options.workers();
+    const trees = this.#trees.read(workers);
+    const names = new Set(workers.map(({ name }) => name));
+    for (const name of this.#growths.keys()) if (!names.has(name)) this.#growths.delete(name);
+    return {
+      now,
+      container: container && { ...container, ...this.#grown(now, container.workingSet) },
+      workers: workers.map(({ name, stage, startedAt }) => {
+        const { bytes = 0, resident = 0, processes = 0 } = trees.get(name) ?? {};
+        const growth = this.#growths.get(name) ?? new Growth();
+        this.#growths.set(name, growth);
+        growth.add(now, resident);
+        const warmedUp = now - startedAt >= warmUp;
+        return { name, stage, bytes, processes, growth: growth.rate, warmedUp };
+      }),
+    };
+  }
+
+  #grown(now: number, workingSet: number) {
+    if (workingSet > this.#bounds.soft) this.#growthAboveSoft.add(now, workingSet);
+    else this.#growthAboveSoft.forget();
+    this.#containerGrowth.add(now, workingSet);
+    return { growth: this.#containerGrowth.rate, growthAboveSoft: this.#growthAboveSoft.rate };
+  }
+
+  #carryOut(action: Action): void {
+    if (action.do !== 'unmark') {
+      this.#decisions.set(action.cause, (this.#decisions.get(action.cause) ?? 0) + 1);
+      const { message, fields } = describeDecision(action, this.report);
+      this.#options.log.warn('memory_limit', message, fields);
+    }
+    this.#options.act(action);
+  }
+
+  #tellLevel(before: State['level']): void {
+    const { level } = this.#state;
+    if (level === before) return;
+    const { container } = this.#reading;
+    const { soft, hard } = this.#bounds;
+    const text = level === 'none' ? 'memory is not short any more' : `memory pressure is ${level}`;
+    this.#options.log.info('memory_pressure', text, {
+      pressure: level,
+      before,
       working_set_bytes: container?.workingSet,
       limit_bytes: container?.limit,
+      soft_bytes: soft,
+      hard_bytes: hard,
+      growth_bytes_per_second: container?.growth && Math.round(container.growth),
     });
-    this.#options.recycle(name);
   }
-}
 
-/**
- * The workers to recycle: each above its own limit, and, if the container is above its and none of
- * those is idle, the largest idle one (one a round, so that the next look sees the effect).
- */
-export function tooLarge(
-  workers: readonly GuardedWorker[],
-  { container, workers: sizes }: MemoryReadings,
-  { containerSoft, workerSoft }: Pick<GuardOptions, 'containerSoft' | 'workerSoft'>,
-): string[] {
-  const sizeOf = ({ name }: GuardedWorker): number => sizes.get(name) ?? 0;
-  const workerLimit = bytesOf(workerSoft, container?.limit);
-  const above = workers.filter((worker) => worker.served && sizeOf(worker) > workerLimit);
-  const names = above.map(({ name }) => name);
-  const full = container && container.workingSet > bytesOf(containerSoft, container.limit);
-  // A busy one goes when its turn is over; until then somebody else has to make room.
-  if (!full || above.some(({ idle }) => idle)) return names;
-  const [largest] = workers.filter(({ idle }) => idle).sort((a, b) => sizeOf(b) - sizeOf(a));
-  return largest ? [...names, largest.name] : names;
-}
+  #tellOomKills(before: number | undefined, now: number | undefined): void {
+    if (before === undefined || now === undefined || now <= before) return;
+    this.#options.log.error(
+      'memory_oom_kill',
+      `the kernel has killed ${now - before} processes of the container for want of memory; raise resources.limits.memory or lower BERTH_MEMORY_HARD`,
+      { oom_kills: now, limit_bytes: this.#reading.container?.limit },
+    );
+  }
 
-/** A share of no limit is no bound. */
-function bytesOf(amount: Amount, limit: number | undefined): number {
-  if ('bytes' in amount) return amount.bytes;
-  return limit === undefined ? Number.POSITIVE_INFINITY : amount.share * limit;
+  #refuseTooSmall(limit: number): void {
+    const { hard } = this.#bounds;
+    if (hard >= leastHardBound) return;
+    const needed = Math.ceil((leastHardBound * (limit / hard)) / 2 ** 20);
+    throw new BerthError(
+      'config_invalid',
+      `cannot serve within ${formatSize(limit)} of memory: BERTH_MEMORY_HARD is ${formatSize(hard)}, and berth with one worker needs ${formatSize(leastHardBound)}; set resources.limits.memory to ${needed}Mi or more, or see docs/memory.md`,
+    );
+  }
 }

@@ -1,5 +1,5 @@
 /**
- * The memory and the CPU time of a process and all its descendants, from /proc.
+ * The CPU time of a process and all its descendants, from /proc.
  * Reading `children` of each thread costs a tenth of a scan of all of /proc.
  */
 import { readdir, readFile } from 'node:fs/promises';
@@ -9,47 +9,26 @@ import { join } from 'node:path';
 const mostProcesses = 1_000;
 
 /**
- * Resident memory in bytes of the tree below and with `pid`; 0 if it has ended.
- * @param root where procfs is mounted
- */
-export function treeMemory(pid: number, root = '/proc'): Promise<number> {
-  return sumOfTree(pid, root, residentMemory);
-}
-
-/**
  * CPU time in milliseconds that the tree below and with `pid` has used, with what its reaped children
  * have; 0 if it has ended. It can fall when a child ends that nobody reaps.
  * @param root where procfs is mounted
  */
 export function treeCpu(pid: number, root = '/proc'): Promise<number> {
-  return sumOfTree(pid, root, cpuTime);
+  return sumOfTree(pid, root);
 }
 
-async function sumOfTree(
-  pid: number,
-  root: string,
-  read: (root: string, pid: number) => Promise<number>,
-): Promise<number> {
+async function sumOfTree(pid: number, root: string): Promise<number> {
   let total = 0;
   const pending = [pid];
   const seen = new Set<number>();
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
     if (seen.has(next) || seen.size >= mostProcesses) continue;
     seen.add(next);
-    const [amount, children] = await Promise.all([read(root, next), childrenOf(root, next)]);
+    const [amount, children] = await Promise.all([cpuTime(root, next), childrenOf(root, next)]);
     total += amount;
     pending.push(...children);
   }
   return total;
-}
-
-async function residentMemory(root: string, pid: number): Promise<number> {
-  try {
-    const status = await readFile(join(root, String(pid), 'status'), 'utf8');
-    return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024;
-  } catch {
-    return 0;
-  }
 }
 
 /** Linux tells it in ticks of 10 ms (USER_HZ), whatever the kernel was built with. */

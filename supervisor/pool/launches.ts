@@ -11,7 +11,7 @@ import { Worker } from './worker.ts';
 
 export interface LaunchesOptions {
   prepare: (process: ClaudeProcess, order: Order) => Promise<void>;
-  clearAway: (name: string) => Promise<void>;
+  clearAway: (name: string, pid: number | undefined) => Promise<void>;
   log: Log;
   /** Something has come or gone. */
   onChange: () => void;
@@ -170,7 +170,7 @@ export class Launches {
     // Its place is free when all that it started is gone too.
     if (!expected) worker.become('recycling');
     await worker.process.stop();
-    await this.#options.clearAway(worker.name);
+    await this.#options.clearAway(worker.name, worker.process.pid);
     this.workers.delete(worker);
     this.#options.onChange();
   }

@@ -18,6 +18,8 @@ export interface PoolOptions {
   /** The processes that are kept ready, the more important first. */
   warm: () => readonly WarmTarget[];
   maxWorkers: number;
+  /** So many workers memory allows at the moment; at least one. Call `reconsider` when it changes. */
+  ceiling?: () => number;
   queueLimit: number;
   /** Milliseconds without a prompt after which an idle worker is recycled. */
   idleTimeout: number;
@@ -26,10 +28,15 @@ export interface PoolOptions {
   /** Resolves when the process has forgotten its session. */
   clear: (process: ClaudeProcess) => Promise<void>;
   /** Ends what the worker of that name has left outside its process group; never rejects. */
-  clearAway: (name: string) => Promise<void>;
+  clearAway: (name: string, pid: number | undefined) => Promise<void>;
+  /** Waits until that CLI writes nothing that an end would tear; never rejects. */
+  beforeEnd?: (pid: number | undefined, atMost: number) => Promise<void>;
   log: Log;
   onRecycle?: (reason: RecycleReason) => void;
 }
+
+/** Milliseconds for each step of ending a process. */
+const usualGrace = 2_000;
 
 export interface AcquireOptions {
   order: Order;
@@ -136,8 +143,14 @@ export class Pool {
   /**
    * Ends a worker and forgets it once it is gone; its session can be resumed. A busy one is only
    * marked, unless `now`.
+   * @param grace milliseconds after which what does not end by itself is killed
    */
-  async recycle(worker: Worker, reason: RecycleReason, now = false): Promise<void> {
+  async recycle(
+    worker: Worker,
+    reason: RecycleReason,
+    now = false,
+    grace = usualGrace,
+  ): Promise<void> {
     if (worker.state === 'recycling') return worker.gone;
     if (worker.state === 'busy' && !now) {
       worker.recycleAfterTurn = reason;
@@ -153,8 +166,19 @@ export class Pool {
       age_ms: Math.round(performance.now() - worker.startedAt),
     });
     this.#options.onRecycle?.(reason);
-    await worker.process.stop();
+    await this.#options.beforeEnd?.(worker.process.pid, grace);
+    await worker.process.stop(grace);
     await worker.gone;
+  }
+
+  /** A busy worker that was to be recycled for that reason may stay. */
+  spare(worker: Worker, reason: RecycleReason): void {
+    if (worker.recycleAfterTurn === reason) worker.recycleAfterTurn = undefined;
+  }
+
+  /** What decides how many workers there may be has changed. */
+  reconsider(): void {
+    this.#reconcile();
   }
 
   /** What is kept ready has changed. */
@@ -205,7 +229,7 @@ export class Pool {
       workers: this.#launches.workers,
       waiting: this.#line.waiting,
       warm: this.#options.warm(),
-      maxWorkers: this.#options.maxWorkers,
+      maxWorkers: Math.min(this.#options.maxWorkers, this.#options.ceiling?.() ?? Infinity),
       mayLaunch: (profile) => this.#launches.mayLaunch(profile),
     });
     for (const action of actions) this.#carryOut(action);

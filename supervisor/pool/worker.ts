@@ -28,6 +28,7 @@ export type WorkerState = keyof typeof transitions;
 export const workerStates = Object.keys(transitions) as WorkerState[];
 
 export type RecycleReason =
+  /** It, or the container, has grown too large, or it has too many processes. */
   | 'memory'
   | 'idle'
   | 'place'

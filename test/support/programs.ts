@@ -39,11 +39,18 @@ export interface ProgramOptions {
   arguments?: readonly string[];
   environment: Record<string, string | undefined>;
   onLine?: (line: LogLine) => void;
+  /** The `cgroup.procs` of a cgroup to run in. */
+  cgroup?: string;
 }
 
 export function startProgram(name: keyof typeof entries, options: ProgramOptions): Program {
   const entry = join(root, entries[name][options.form ?? 'sources']);
-  const child = spawn(process.execPath, [entry, ...(options.arguments ?? [])], {
+  const command = [process.execPath, entry, ...(options.arguments ?? [])];
+  const wrapped =
+    options.cgroup === undefined
+      ? command
+      : ['sh', '-c', 'echo $$ > "$0" && exec "$@"', options.cgroup, ...command];
+  const child = spawn(wrapped[0] ?? '', wrapped.slice(1), {
     env: { PATH: process.env.PATH, ...options.environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -1,54 +1,137 @@
 import t from 'tap';
-import { readContainerMemory } from '../../../supervisor/memory/cgroup.ts';
+import { findMemoryCgroup, readContainerMemory } from '../../../supervisor/memory/cgroup.ts';
 
 const mebibyte = 2 ** 20;
 
+async function read(root: string, proc = '/nowhere') {
+  const cgroup = await findMemoryCgroup(root, proc);
+  return cgroup && (await readContainerMemory(cgroup));
+}
+
+const version2 = (used: number, limit: string) => ({
+  'memory.current': `${used}\n`,
+  'memory.max': `${limit}\n`,
+  'memory.stat': 'anon 1\nfile 2\ninactive_file 100\nactive_file 3\n',
+});
+
 t.test('version 2: usage without what the kernel can take back at once', async (t) => {
-  const root = t.testdir({
-    'memory.current': `${300 * mebibyte}\n`,
-    'memory.max': `${512 * mebibyte}\n`,
-    'memory.stat': `anon 1\nfile 2\ninactive_file ${100 * mebibyte}\nactive_file 3\n`,
-  });
-  t.same(await readContainerMemory(root), { limit: 512 * mebibyte, workingSet: 200 * mebibyte });
+  const root = t.testdir(version2(300, '512'));
+  t.match(await read(root), { limit: 512, workingSet: 200 });
 });
 
 t.test('version 2 without a limit', async (t) => {
-  const root = t.testdir({
-    'memory.current': '4096\n',
-    'memory.max': 'max\n',
-    'memory.stat': 'inactive_file 0\n',
-  });
-  t.same(await readContainerMemory(root), { limit: undefined, workingSet: 4096 });
+  t.match(await read(t.testdir(version2(4196, 'max'))), { limit: undefined, workingSet: 4096 });
 });
 
-const version1 = (limit: string) => ({
-  memory: {
-    'memory.usage_in_bytes': `${300 * mebibyte}\n`,
-    'memory.limit_in_bytes': `${limit}\n`,
-    'memory.stat': `inactive_file 7\ntotal_inactive_file ${50 * mebibyte}\n`,
+t.test('version 2 tells of stalls, of kills and of tasks', async (t) => {
+  const root = t.testdir({
+    ...version2(300, '512'),
+    'memory.pressure':
+      'some avg10=12.50 avg60=1.00 avg300=0.10 total=123\nfull avg10=3.25 avg60=0.50 avg300=0.00 total=45\n',
+    'memory.events': 'low 0\nhigh 0\nmax 17\noom 3\noom_kill 2\noom_group_kill 1\n',
+    'pids.current': '41\n',
+    'pids.max': '100\n',
+  });
+  t.match(await read(root), {
+    stalled: { some: 12.5, full: 3.25 },
+    oomKills: 2,
+    tasks: { current: 41, limit: 100 },
+  });
+});
+
+t.test(
+  'what the kernel does not tell is unknown, and nothing else is the less known',
+  async (t) => {
+    const root = t.testdir({
+      ...version2(300, '512'),
+      'memory.pressure': 'nonsense',
+      'memory.events': {},
+      'pids.current': '41\n',
+      'pids.max': 'max\n',
+    });
+    t.same(await read(root), {
+      limit: 512,
+      workingSet: 200,
+      stalled: undefined,
+      oomKills: undefined,
+      tasks: undefined,
+    });
   },
+);
+
+const version1 = (limit: string, used = 300 * mebibyte) => ({
+  'memory.usage_in_bytes': `${used}\n`,
+  'memory.limit_in_bytes': `${limit}\n`,
+  'memory.stat': `inactive_file 7\ntotal_inactive_file ${50 * mebibyte}\n`,
 });
 
 t.test('version 1: the figures of the whole hierarchy', async (t) => {
-  const root = t.testdir(version1(String(512 * mebibyte)));
-  t.same(await readContainerMemory(root), { limit: 512 * mebibyte, workingSet: 250 * mebibyte });
+  const root = t.testdir({
+    memory: {
+      ...version1(String(512 * mebibyte)),
+      'memory.oom_control': 'oom_kill_disable 0\nunder_oom 0\noom_kill 4\n',
+    },
+    pids: { 'pids.current': '5\n', 'pids.max': '50\n' },
+  });
+  t.same(await read(root), {
+    limit: 512 * mebibyte,
+    workingSet: 250 * mebibyte,
+    oomKills: 4,
+    stalled: undefined,
+    tasks: { current: 5, limit: 50 },
+  });
 });
 
 t.test('version 1 writes no limit as a number near 2^63', async (t) => {
-  const root = t.testdir(version1('9223372036854771712'));
-  t.same(await readContainerMemory(root), { limit: undefined, workingSet: 250 * mebibyte });
+  const root = t.testdir({ memory: version1('9223372036854771712') });
+  t.match(await read(root), { limit: undefined, workingSet: 250 * mebibyte });
+});
+
+t.test('version 1 tells of a limit above that cannot be seen from inside', async (t) => {
+  const memory = version1('9223372036854771712');
+  const statistics = `hierarchical_memory_limit ${400 * mebibyte}\n${memory['memory.stat']}`;
+  const root = t.testdir({ memory: { ...memory, 'memory.stat': statistics } });
+  t.match(await read(root), { limit: 400 * mebibyte });
+});
+
+t.test('a process below the mount has the lowest of the limits on its way', async (t) => {
+  const root = t.testdir({
+    '2': {
+      ...version2(900, 'max'),
+      kubepods: { ...version2(800, '600'), pod: { ...version2(700, 'max') } },
+    },
+    '1': { memory: { ...version1('1000', 900), a: { b: version1('600', 700) } } },
+    proc: { self: { cgroup: '4:memory:/a/b\n2:cpu,cpuacct:/x\n0::/kubepods/pod\n' } },
+  });
+  t.match(await read(`${root}/2`, `${root}/proc`), { limit: 600, workingSet: 700 });
+  t.match(await findMemoryCgroup(`${root}/1`, `${root}/proc`), {
+    version: 1,
+    directory: `${root}/1/memory/a/b`,
+  });
+});
+
+t.test('a path that is not below the mount, as in a container, stands for the mount', async (t) => {
+  const root = t.testdir({
+    cgroup: version2(300, '512'),
+    proc: { self: { cgroup: '0::/../../elsewhere\n' } },
+    other: { self: { cgroup: '0::/kubepods/of/the/host\n' } },
+  });
+  for (const proc of ['proc', 'other']) {
+    t.match(await findMemoryCgroup(`${root}/cgroup`, `${root}/${proc}`), {
+      directory: `${root}/cgroup`,
+    });
+  }
 });
 
 t.test('more reclaimable than used is a working set of nothing', async (t) => {
-  const root = t.testdir({
-    'memory.current': '10',
-    'memory.max': 'max',
-    'memory.stat': 'inactive_file 20',
-  });
-  t.match(await readContainerMemory(root), { workingSet: 0 });
+  t.match(await read(t.testdir(version2(10, 'max'))), { workingSet: 0 });
 });
 
-t.test('no memory cgroup, or half of one, is no reading', async (t) => {
-  t.equal(await readContainerMemory('/nowhere'), undefined);
-  t.equal(await readContainerMemory(t.testdir({ 'memory.current': '10' })), undefined);
+t.test('no memory cgroup, half of one, or one that goes, is no reading', async (t) => {
+  t.equal(await read('/nowhere'), undefined);
+  t.equal(await read(t.testdir({ 'memory.max': '10' })), undefined);
+  t.equal(
+    await readContainerMemory({ version: 2, directory: '/nowhere', pids: undefined }),
+    undefined,
+  );
 });

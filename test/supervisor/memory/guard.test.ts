@@ -1,146 +1,156 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import t from 'tap';
-import { MemoryGuard, tooLarge } from '../../../supervisor/memory/guard.ts';
+import t, { type Test } from 'tap';
+import { marksOf } from '../../../supervisor/claude/environment.ts';
+import { readSupervisorConfig } from '../../../supervisor/config.ts';
+import { MemoryGuard } from '../../../supervisor/memory/guard.ts';
+import type { Action } from '../../../supervisor/memory/policy.ts';
+import { PoolMemory } from '../../../supervisor/pool-memory.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { promptText } from '../../support/messages-api.ts';
 import { startPool } from '../../support/pool.ts';
 import { until } from '../../support/until.ts';
 
-const limits = { containerSoft: { share: 0.5 }, workerSoft: { bytes: 100 } };
-const worker = (name: string, idle = true) => ({ name, pid: 1, idle, served: true });
-const readings = (
-  workers: Record<string, number>,
-  workingSet = 0,
-  limit: number | undefined = 1_000,
-) => ({
-  container: { workingSet, limit },
-  workers: new Map(Object.entries(workers)),
+const mebibyte = 2 ** 20;
+const settings = {
+  containerSoft: { share: 0.5 },
+  containerHard: { share: 0.8 },
+  workerSoft: { bytes: 2 ** 40 },
+  workerHard: { bytes: 2 ** 41 },
+};
+
+const version2 = (used: number, limit: number | 'max') => ({
+  'memory.current': String(used * mebibyte),
+  'memory.max': limit === 'max' ? 'max' : String(limit * mebibyte),
+  'memory.stat': 'inactive_file 0\n',
 });
 
-t.test('within its limits nobody goes', (t) => {
-  const workers = [worker('a'), worker('b', false)];
-  t.same(tooLarge(workers, readings({ a: 100, b: 100 }, 500), limits), []);
-  t.end();
-});
-
-t.test('whoever is above its own limit goes, idle or not', (t) => {
-  const workers = [worker('a'), worker('b'), worker('c', false)];
-  t.same(tooLarge(workers, readings({ a: 101, b: 99, c: 500 }), limits), ['a', 'c']);
-  t.end();
-});
-
-t.test('above the limit of the container the largest idle one goes, alone', (t) => {
-  const workers = [worker('a'), worker('b'), worker('c', false)];
-  t.same(tooLarge(workers, readings({ a: 50, b: 60, c: 70 }, 501), limits), ['b']);
-  t.same(tooLarge([worker('c', false)], readings({ c: 70 }, 501), limits), []);
-  t.end();
-});
-
-t.test('one that goes at once makes room for the container too, a busy one does not', (t) => {
-  const workers = [worker('a'), worker('b'), worker('c', false)];
-  t.same(tooLarge(workers, readings({ a: 101, b: 60, c: 70 }, 501), limits), ['a']);
-  t.same(tooLarge(workers, readings({ a: 50, b: 60, c: 101 }, 501), limits), ['c', 'b']);
-  t.end();
-});
-
-t.test('one that has served nobody stays: another in its place would be as large', (t) => {
-  const warm = { name: 'w', pid: 1, idle: false, served: false };
-  t.same(tooLarge([warm], readings({ w: 500 }, 900), limits), []);
-  t.same(tooLarge([warm, worker('a')], readings({ w: 500, a: 50 }, 900), limits), ['a']);
-  t.end();
-});
-
-t.test('a share of no limit is no bound, a size is one', (t) => {
-  const unlimited = { container: { workingSet: 10_000, limit: undefined }, workers: new Map() };
-  t.same(tooLarge([worker('a')], unlimited, limits), []);
-  t.same(tooLarge([worker('a')], unlimited, { ...limits, containerSoft: { bytes: 9_000 } }), ['a']);
-  const none = { container: undefined, workers: new Map([['a', 101]]) };
-  t.same(tooLarge([worker('a')], none, limits), ['a']);
-  t.same(tooLarge([worker('a')], none, { ...limits, workerSoft: { share: 0.1 } }), []);
-  t.end();
-});
-
-t.test('it looks by itself, tells the pool once, and stops', async (t) => {
-  const root = t.testdir({ 'memory.current': '400', 'memory.max': '1000', 'memory.stat': '' });
-  const recycled: string[] = [];
+/** A guard over this very process, in a container that is made of files. */
+function startGuard(t: Test, used: number, limit: number | 'max') {
+  const cgroupRoot = t.testdir(version2(used, limit));
+  const actions: Action[] = [];
   const log = captureLog();
+  const me = { name: 'me', pid: process.pid, stage: 'idle' as const, startedAt: -60_000 };
   const guard = new MemoryGuard({
-    ...limits,
-    workerSoft: { bytes: 2 ** 40 },
-    workers: () => [{ name: 'me', pid: process.pid, idle: true, served: true }],
-    recycle: (name) => recycled.push(name),
+    ...settings,
+    workers: () => [me, { ...me, name: 'other', pid: 2 ** 22 }],
+    marksOf: (name) => marksOf('/made/up', name),
+    act: (action) => actions.push(action),
     log: log.log,
-    cgroupRoot: root,
-    interval: 5,
+    cgroupRoot,
+    procRoot: '/proc',
   });
+  t.teardown(() => guard.stop());
+  return {
+    guard,
+    actions,
+    log,
+    use: (bytes: number) =>
+      writeFileSync(join(cgroupRoot, 'memory.current'), String(bytes * mebibyte)),
+    write: (name: string, text: string) => writeFileSync(join(cgroupRoot, name), text),
+  };
+}
+
+t.test('it looks by itself, has done what was decided, and tells with which numbers', async (t) => {
+  const { guard, actions, log, use } = startGuard(t, 400, 1_000);
   await guard.start();
-  t.same(recycled, []);
-  t.match(guard.readings, { container: { limit: 1_000, workingSet: 400 } });
-  t.ok((guard.readings.workers.get('me') ?? 0) > 2 ** 20);
-  writeFileSync(join(root, 'memory.current'), '600');
-  await until('it is told', () => recycled.length > 0);
-  await guard.look();
-  await guard.look();
-  t.same(recycled, ['me'], 'not again while it is on its way');
+  t.same(actions, []);
+  t.match(guard.report, {
+    level: 'none',
+    bounds: { soft: 500 * mebibyte, hard: 800 * mebibyte },
+    reading: { container: { limit: 1_000 * mebibyte, workingSet: 400 * mebibyte } },
+  });
+  const me = guard.report.reading.workers[0];
+  t.ok((me?.bytes ?? 0) > 20 * mebibyte);
+  use(600);
+  await until('it acts', () => actions.length > 0);
+  t.match(actions[0], { do: 'recycle', worker: 'me', cause: 'container_soft' });
   const line = await log.logged('memory_limit');
-  t.match(line, { worker: 'me', working_set_bytes: 600, limit_bytes: 1_000, worker_bytes: Number });
+  t.match(line, {
+    worker: 'me',
+    cause: 'container_soft',
+    working_set_bytes: 600 * mebibyte,
+    limit_bytes: 1_000 * mebibyte,
+    soft_bytes: 500 * mebibyte,
+    hard_bytes: 800 * mebibyte,
+    worker_bytes: Number,
+    worker_processes: Number,
+  });
+  t.match(line.msg, /^me \(\S+Mi\) is recycled: the container uses 600Mi, above its soft bound of/);
+  t.match(await log.logged('memory_pressure'), { pressure: 'soft', before: 'none' });
+  t.equal(guard.report.decisions.get('container_soft'), 1);
+  await guard.stop();
   await guard.stop();
 });
 
-t.test('without a limit of the container it says so, once', async (t) => {
-  const log = captureLog();
-  const guard = new MemoryGuard({
-    ...limits,
+t.test('what the kernel kills is told', async (t) => {
+  const { guard, log, write } = startGuard(t, 400, 1_000);
+  write('memory.events', 'oom 1\noom_kill 1\n');
+  await guard.start();
+  t.equal(log.count('memory_oom_kill'), 0, 'nobody knows when that was');
+  write('memory.events', 'oom 3\noom_kill 3\n');
+  t.match(await log.logged('memory_oom_kill'), { level: 'error', oom_kills: 3 });
+});
+
+t.test('without a limit of the container, or without a cgroup, it says so, once', async (t) => {
+  const { guard, log } = startGuard(t, 400, 'max');
+  await guard.start();
+  t.equal(log.count('memory_unreadable'), 1);
+  t.match(log.text, /has no memory limit.*set resources\.limits\.memory/);
+  t.equal(guard.ceiling, Number.POSITIVE_INFINITY);
+  const none = captureLog();
+  const without = new MemoryGuard({
+    ...settings,
     workers: () => [],
-    recycle: () => {},
-    log: log.log,
+    marksOf: () => ({}),
+    act: () => {},
+    log: none.log,
     cgroupRoot: '/nowhere',
   });
-  await guard.start();
-  await guard.stop();
-  t.equal(log.count('memory_unreadable'), 1);
-  t.match(log.text, /set resources\.limits\.memory/);
+  await without.start();
+  await without.stop();
+  t.match(none.text, /there is no memory cgroup/);
 });
 
-t.test(
-  'a worker above its limit is recycled when it is idle, and its session goes on',
-  async (t) => {
-    const { pool, ask, surroundings } = await startPool(t, { maxWorkers: 1 });
-    const guard = new MemoryGuard({
-      containerSoft: { share: 0.9 },
-      // A healthy CLI has 150 MB; here any of it is too much.
-      workerSoft: { bytes: 2 ** 20 },
-      workers: () =>
-        pool.workers.flatMap(({ name, state, process: { pid } }) =>
-          pid === undefined || state === 'recycling'
-            ? []
-            : [{ name, pid, idle: state === 'idle', served: true }],
-        ),
-      recycle: (name) => {
-        const large = pool.workers.find((candidate) => candidate.name === name);
-        if (large) void pool.recycle(large, 'memory');
-      },
-      log: captureLog().log,
-      cgroupRoot: '/nowhere',
-    });
+t.test('a limit below what one worker needs is refused, with the number', async (t) => {
+  const { guard } = startGuard(t, 100, 256);
+  await t.rejects(guard.start(), {
+    code: 'config_invalid',
+    exitCode: 64,
+    message: /cannot serve within 256Mi of memory: .* set resources\.limits\.memory to 320Mi/,
+  });
+});
 
-    const { sessionId } = await ask('[[say one]]');
-    const [first] = pool.workers;
-    await guard.look();
-    await first?.gone;
-    t.equal(first?.process.alive, false, 'it was idle and has gone');
+t.test('a worker above its bound goes when it is idle, and its session goes on', async (t) => {
+  const { pool, ask, surroundings } = await startPool(t, { maxWorkers: 2, warmWorkers: 1 });
+  const { config } = readSupervisorConfig({
+    BERTH_CONFIG_DIR: surroundings.config,
+    // A healthy CLI has 150 MB; here any of it is too much.
+    BERTH_WORKER_MEMORY_SOFT: '1Mi',
+    BERTH_WORKER_MEMORY_HARD: '1Ti',
+  });
+  const memory = new PoolMemory({
+    config,
+    pool,
+    log: captureLog().log,
+    cgroupRoot: '/nowhere',
+  });
+  t.teardown(() => memory.stop());
 
-    const text = '[[slow 40]] [[say two]]';
-    const running = ask(text, sessionId);
-    await surroundings.api.waitForRequest((request) => promptText(request) === text);
-    const [second] = pool.workers;
-    t.not(second, first);
-    await guard.look();
-    t.match(second, { state: 'busy', recycleAfterTurn: 'memory' }, 'it is busy and stays');
-    t.match(await running, { result: { result: 'two' }, sessionId });
-    await second?.gone;
-    t.equal(second?.process.alive, false, 'and goes when its turn is over');
-    t.match(await ask('[[say three]]', sessionId), { result: { result: 'three' }, sessionId });
-  },
-);
+  const { sessionId, worker: first } = await ask('[[say one]]');
+  await memory.start();
+  await first.gone;
+  t.equal(first.process.alive, false, 'it was idle and has gone');
+
+  const text = '[[slow 400]] [[say two]]';
+  const running = ask(text, sessionId);
+  await surroundings.api.waitForRequest((request) => promptText(request) === text);
+  const second = pool.ownerOf(sessionId);
+  t.not(second, first);
+  await until('it is marked', () => second?.recycleAfterTurn === 'memory');
+  t.match(second, { state: 'busy' }, 'it is busy and stays');
+  t.match(await running, { result: { result: 'two' }, sessionId });
+  await second?.gone;
+  t.equal(second?.process.alive, false, 'and goes when its turn is over');
+  t.match(await ask('[[say three]]', sessionId), { result: { result: 'three' }, sessionId });
+});

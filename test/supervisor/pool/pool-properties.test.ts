@@ -45,6 +45,8 @@ const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolv
 class Model {
   readonly limits: { warmWorkers: number; maxWorkers: number; queueLimit: number };
   readonly pool: Pool;
+  /** So many workers memory allows. */
+  ceiling = Number.POSITIVE_INFINITY;
   readonly processes: FakeProcess[] = [];
   readonly callers: Caller[] = [];
   /** Sessions that were begun; workers that have served somebody. */
@@ -63,6 +65,7 @@ class Model {
     this.pool = new Pool({
       ...limits,
       warm: () => warm,
+      ceiling: () => this.ceiling,
       idleTimeout: 60_000,
       prepare: (process) => (process as unknown as { prepared: Promise<void> }).prepared,
       clear: (process) => (process as unknown as { clear: () => Promise<void> }).clear(),
@@ -284,6 +287,13 @@ const steps: Record<string, Step> = {
   recycle: (model, pick) => {
     const worker = choose(model.pool.workers, pick);
     if (worker) void model.pool.recycle(worker, 'memory');
+  },
+  squeeze: (model, pick) => {
+    model.ceiling = Math.max(1, pick % 4);
+  },
+  relieve: (model) => {
+    model.ceiling = Number.POSITIVE_INFINITY;
+    model.pool.reconsider();
   },
   time: () => mock.timers.tick(500),
 };

@@ -1,0 +1,113 @@
+/**
+ * What a killed CLI leaves on the volume and in the temporary directory: its locks, for which others
+ * would wait up to a minute, and its socket.
+ * A lock is an empty directory that its holder touches every 5 s. Beside that of a token refresh lies
+ * who holds it; of the others nobody can tell, and they are void after 15 s.
+ * Always holds: a lock that somebody alive may hold stays.
+ */
+import { lstat, readdir, readFile, realpath, rmdir, unlink } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { z } from 'zod';
+import { readFileBounded } from '../../shared/files.ts';
+
+export interface DeadCli {
+  pid: number;
+  /** On the volume, and written by the CLI: nothing in it is believed. */
+  configDirectory: string;
+  temporaryDirectory: string;
+}
+
+const refreshLock = '.oauth_refresh.lock';
+const ownerFile = `${refreshLock}.owner`;
+const mostOwnerBytes = 4_096;
+const ownerSchema = z.object({
+  pid: z.int(),
+  lockBirthtimeMs: z.number(),
+  legacyLockBirthtimeMs: z.number().optional(),
+});
+type Owner = z.infer<typeof ownerSchema>;
+/** Milliseconds: a lock that has not been touched for so long has nobody who works under it. */
+const abandonedAfter = 12_000;
+const pollEvery = 20;
+
+/**
+ * Resolves when that CLI refreshes no token, or after `atMost` milliseconds: the old refresh token is
+ * void once it was sent, and an end before the new one is stored would lose the login.
+ */
+export async function refreshOver(
+  { pid, configDirectory }: Pick<DeadCli, 'pid' | 'configDirectory'>,
+  atMost: number,
+): Promise<void> {
+  const began = performance.now();
+  while (performance.now() - began < atMost) {
+    const held = await lstat(join(configDirectory, refreshLock)).catch(() => undefined);
+    if (!held?.isDirectory() || Date.now() - held.mtimeMs > abandonedAfter) return;
+    const owner = await ownerOf(configDirectory);
+    if (owner?.lockBirthtimeMs === held.birthtimeMs && owner.pid !== pid) return;
+    await delay(pollEvery);
+  }
+}
+
+/** Call it when that CLI and all that it started are gone; never rejects. @param root of procfs */
+export async function removeTraces(dead: DeadCli, root = '/proc'): Promise<void> {
+  const { pid, configDirectory } = dead;
+  const directory = await realpath(configDirectory).catch(() => configDirectory);
+  const owner = await ownerOf(directory);
+  const nobody = !(await othersLive(dead, root));
+  const removes = async (path: string, birth: number | undefined): Promise<boolean> => {
+    const mine = owner?.pid === pid && birth !== undefined && (await birthOf(path)) === birth;
+    // Without an owner's name it is left to those who may hold it.
+    return mine || nobody ? removeLock(path) : false;
+  };
+  const removed = await removes(join(directory, refreshLock), owner?.lockBirthtimeMs);
+  if (removed) await unlink(join(directory, ownerFile)).catch(() => undefined);
+  await removes(`${directory}.lock`, owner?.legacyLockBirthtimeMs);
+  if (nobody) await removeLock(join(directory, '.storage-write.lock'));
+  await removeSocket(join(dead.temporaryDirectory, 'cc-socks', `${pid}.sock`));
+  await removeSocket(join('/tmp', `cc-socks-${process.getuid?.() ?? 0}`, `${pid}.sock`));
+}
+
+/** Who refreshes, by the record beside the lock; undefined if that is not told. */
+async function ownerOf(directory: string): Promise<Owner | undefined> {
+  try {
+    const text = await readFileBounded(join(directory, ownerFile), mostOwnerBytes);
+    return text && ownerSchema.parse(JSON.parse(text.toString()));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether any other CLI is there: one of ours, or one that a person has started in the container. */
+async function othersLive({ pid, configDirectory }: DeadCli, root: string): Promise<boolean> {
+  const names = (await readdir(root).catch(() => [])).filter((name) => /^\d+$/.test(name));
+  const own = `CLAUDE_CONFIG_DIR=${configDirectory}`;
+  for (const name of names) {
+    if (Number(name) === pid || Number(name) === process.pid) continue;
+    const read = (file: string) =>
+      readFile(join(root, name, file), 'utf8')
+        .then((text) => text.split('\0'))
+        .catch((): string[] => []);
+    if ((await read('environ')).includes(own)) return true;
+    if (/^claude/.test(basename((await read('cmdline'))[0] ?? ''))) return true;
+  }
+  return false;
+}
+
+/** Names a lock: one of the same path that was made later is another one. */
+async function birthOf(path: string): Promise<number | undefined> {
+  return (await lstat(path).catch(() => undefined))?.birthtimeMs;
+}
+
+/** One with anything in it is no lock. */
+function removeLock(path: string): Promise<boolean> {
+  return rmdir(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function removeSocket(path: string): Promise<void> {
+  const found = await lstat(path).catch(() => undefined);
+  if (found?.isSocket()) await unlink(path).catch(() => undefined);
+}

@@ -1,0 +1,28 @@
+/** How soon to look again: the less memory is left, the sooner. */
+import type { State } from './policy.ts';
+import type { Bounds, Reading } from './reading.ts';
+
+/** Milliseconds. */
+const soonest = 250;
+const latest = 2_000;
+/** Bytes a second that a leak may begin with: what is left must not be gone by the next look. */
+const feared = 400 * 2 ** 20;
+
+export function untilNextLook(reading: Reading, bounds: Bounds, state: State): number {
+  const { container, workers } = reading;
+  const urgent =
+    state.level !== 'none' ||
+    workers.some(({ stage, bytes }) => stage === 'leaving' || bytes > bounds.workerSoft);
+  if (urgent) return soonest;
+  const rooms = workers.map(({ bytes, growth }) => timeFor(bounds.workerHard - bytes, growth ?? 0));
+  if (container) {
+    const room = bounds.hard - container.workingSet;
+    rooms.push(timeFor(room, Math.max(feared, 2 * (container.growth ?? 0))));
+  }
+  return Math.round(Math.max(soonest, Math.min(latest, ...rooms)));
+}
+
+/** Milliseconds until so many bytes are used up. */
+function timeFor(bytes: number, rate: number): number {
+  return rate > 0 ? (Math.max(0, bytes) / rate) * 1_000 : Number.POSITIVE_INFINITY;
+}

@@ -1,0 +1,71 @@
+/** What the guard knows when it decides, and by which bounds. All sizes in bytes, rates a second. */
+import type { Amount } from '../../shared/setting-types.ts';
+import type { ContainerMemory } from './cgroup.ts';
+
+/** `fresh` serves nobody yet; `leaving` is being ended. */
+export type Stage = 'fresh' | 'idle' | 'busy' | 'leaving';
+
+export interface WorkerReading {
+  name: string;
+  stage: Stage;
+  /** Its whole tree. */
+  bytes: number;
+  /** Undefined while that cannot be told. */
+  growth: number | undefined;
+  processes: number;
+  /** False while it grows because it starts. */
+  warmedUp: boolean;
+}
+
+export interface ContainerReading extends ContainerMemory {
+  /** Undefined while that cannot be told. */
+  growth: number | undefined;
+  /** The same since it is above its soft bound: one big step up is not yet a leak. */
+  growthAboveSoft: number | undefined;
+}
+
+export interface Reading {
+  /** Milliseconds of a clock that never jumps. */
+  now: number;
+  /** Undefined without a memory cgroup. */
+  container: ContainerReading | undefined;
+  workers: readonly WorkerReading[];
+}
+
+/** Infinite where there is none. */
+export interface Bounds {
+  soft: number;
+  hard: number;
+  workerSoft: number;
+  workerHard: number;
+  /** Processes of one worker. */
+  workerProcesses: number;
+}
+
+export interface BoundSettings {
+  containerSoft: Amount;
+  containerHard: Amount;
+  workerSoft: Amount;
+  workerHard: Amount;
+}
+
+/** So many processes of one worker are a fork bomb. */
+const mostOfOneWorker = 2_000;
+
+/** A share of no limit is no bound. A soft bound is never above its hard one. */
+export function boundsOf(settings: BoundSettings, limit: number | undefined): Bounds {
+  const hard = bytesOf(settings.containerHard, limit);
+  const workerHard = bytesOf(settings.workerHard, limit);
+  return {
+    soft: Math.min(hard, bytesOf(settings.containerSoft, limit)),
+    hard,
+    workerSoft: Math.min(workerHard, bytesOf(settings.workerSoft, limit)),
+    workerHard,
+    workerProcesses: mostOfOneWorker,
+  };
+}
+
+function bytesOf(amount: Amount, limit: number | undefined): number {
+  if ('bytes' in amount) return amount.bytes;
+  return limit === undefined ? Number.POSITIVE_INFINITY : amount.share * limit;
+}

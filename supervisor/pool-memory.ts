@@ -1,0 +1,113 @@
+/**
+ * Between the memory guard and the pool, which do not know each other: tells the one what workers
+ * there are and has the other do what was decided; and clears away what a worker leaves.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Log } from '../shared/log.ts';
+import { marksOf } from './claude/environment.ts';
+import type { SupervisorConfig } from './config.ts';
+import { refreshOver, removeTraces } from './memory/cli-traces.ts';
+import { type GuardedWorker, MemoryGuard, type MemoryReport } from './memory/guard.ts';
+import { killMarked } from './memory/leftovers.ts';
+import type { Action } from './memory/policy.ts';
+import type { Stage } from './memory/reading.ts';
+import type { Pool } from './pool/pool.ts';
+import type { Worker, WorkerState } from './pool/worker.ts';
+
+export interface PoolMemoryOptions {
+  config: SupervisorConfig;
+  pool: Pool;
+  log: Log;
+  cgroupRoot?: string;
+}
+
+const stages: Record<WorkerState, Stage> = {
+  starting: 'fresh',
+  warm: 'fresh',
+  clearing: 'busy',
+  busy: 'busy',
+  idle: 'idle',
+  recycling: 'leaving',
+};
+
+/** Milliseconds for a token refresh to end, where there is no hurry. */
+const refreshPatience = 5_000;
+
+export class PoolMemory {
+  readonly #config: SupervisorConfig;
+  readonly #pool: Pool;
+  readonly #guard: MemoryGuard;
+
+  constructor({ config, pool, log, cgroupRoot }: PoolMemoryOptions) {
+    this.#config = config;
+    this.#pool = pool;
+    this.#guard = new MemoryGuard({
+      containerSoft: config.memorySoft,
+      containerHard: config.memoryHard,
+      workerSoft: config.workerMemorySoft,
+      workerHard: config.workerMemoryHard,
+      workers: () => pool.workers.flatMap(guarded),
+      marksOf: (name) => marksOf(config.configDirectory, name),
+      act: (action) => this.#act(action),
+      onCeiling: () => pool.reconsider(),
+      log,
+      ...(cgroupRoot === undefined ? {} : { cgroupRoot }),
+    });
+  }
+
+  get report(): MemoryReport {
+    return this.#guard.report;
+  }
+
+  get ceiling(): number {
+    return this.#guard.ceiling;
+  }
+
+  /** @throws BerthError `config_invalid` if the container is too small for one worker */
+  start(): Promise<void> {
+    return this.#guard.start();
+  }
+
+  stop(): Promise<void> {
+    return this.#guard.stop();
+  }
+
+  /** @param grace milliseconds that ending it may take */
+  async beforeEnd(pid: number | undefined, grace: number): Promise<void> {
+    if (pid === undefined) return;
+    const { configDirectory } = this.#config;
+    // Less grace than usual means that memory runs out.
+    const atMost = grace < 2_000 ? grace / 2 : refreshPatience;
+    await refreshOver({ pid, configDirectory }, atMost);
+  }
+
+  /** Ends what a worker has left, and removes its locks and sockets. */
+  async clearAway(name: string, pid: number | undefined): Promise<void> {
+    const { configDirectory, inherited } = this.#config;
+    await killMarked(marksOf(configDirectory, name));
+    if (pid === undefined) return;
+    const temporaryDirectory = inherited.CLAUDE_CODE_TMPDIR ?? inherited.TMPDIR ?? '/tmp';
+    await removeTraces({ pid, configDirectory, temporaryDirectory });
+  }
+
+  #act(action: Action): void {
+    const worker = this.#pool.workers.find(({ name }) => name === action.worker);
+    if (!worker) return;
+    if (action.do === 'end') void this.#end(worker, action.grace);
+    else if (action.do === 'unmark') this.#pool.spare(worker, 'memory');
+    else void this.#pool.recycle(worker, 'memory');
+  }
+
+  /** What has left the CLI's process group does not outlive the grace either. */
+  async #end(worker: Worker, grace: number): Promise<void> {
+    void this.#pool.recycle(worker, 'memory', true, grace);
+    await delay(grace);
+    if (this.#pool.workers.includes(worker)) {
+      await killMarked(marksOf(this.#config.configDirectory, worker.name));
+    }
+  }
+}
+
+function guarded({ name, state, startedAt, process: { pid } }: Worker): GuardedWorker[] {
+  return pid === undefined ? [] : [{ name, pid, stage: stages[state], startedAt }];
+}

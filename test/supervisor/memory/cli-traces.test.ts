@@ -1,0 +1,104 @@
+import { spawn } from 'node:child_process';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { refreshOver, removeTraces } from '../../../supervisor/memory/cli-traces.ts';
+import { offerToKernel } from '../../../supervisor/memory/oom-score.ts';
+
+const pid = 4_000_001;
+
+function layOut(t: Test, owner: number | undefined) {
+  const directory = t.testdir({ config: {}, tmp: { 'cc-socks': {} }, proc: {} });
+  const config = join(directory, 'config');
+  const locks = [join(config, '.oauth_refresh.lock'), `${config}.lock`];
+  for (const lock of locks) mkdirSync(lock);
+  const [lockBirthtimeMs, legacyLockBirthtimeMs] = locks.map((lock) => lstatSync(lock).birthtimeMs);
+  const record = JSON.stringify({ pid: owner, lockBirthtimeMs, legacyLockBirthtimeMs });
+  if (owner !== undefined) writeFileSync(`${locks[0]}.owner`, record);
+  const dead = { pid, configDirectory: config, temporaryDirectory: join(directory, 'tmp') };
+  return { directory, config, locks, dead, proc: join(directory, 'proc') };
+}
+
+/** Another CLI on the same directory. */
+function other(proc: string, config: string): void {
+  mkdirSync(join(proc, '77'));
+  writeFileSync(join(proc, '77/environ'), `A=1\0CLAUDE_CONFIG_DIR=${config}\0`);
+}
+
+t.test('locks that are its own go, whoever else is there', async (t) => {
+  const { config, locks, dead, proc } = layOut(t, pid);
+  other(proc, config);
+  await removeTraces(dead, proc);
+  t.same(locks.filter(existsSync), []);
+  t.notOk(existsSync(`${locks[0]}.owner`));
+});
+
+t.test("another's stay, and those of nobody in particular while another lives", async (t) => {
+  for (const owner of [77, undefined]) {
+    const { config, locks, dead, proc } = layOut(t, owner);
+    other(proc, config);
+    await removeTraces(dead, proc);
+    t.same(locks.filter(existsSync), locks);
+  }
+});
+
+t.test('when nobody else is there, all locks are void; what is no lock stays', async (t) => {
+  const { config, locks, dead, proc } = layOut(t, undefined);
+  mkdirSync(join(config, '.storage-write.lock'));
+  await removeTraces(dead, proc);
+  t.same(locks.filter(existsSync), []);
+  t.notOk(existsSync(join(config, '.storage-write.lock')));
+  mkdirSync(join(config, '.storage-write.lock/full'), { recursive: true });
+  await removeTraces(dead, proc);
+  t.ok(existsSync(join(config, '.storage-write.lock/full')));
+});
+
+t.test('its socket goes, and no other file of that name', async (t) => {
+  const { dead: made, proc } = layOut(t, undefined);
+  // The path of a socket has a hundred characters at most.
+  const dead = { ...made, temporaryDirectory: mkdtempSync(join(tmpdir(), 'berth-')) };
+  t.teardown(() => rmSync(dead.temporaryDirectory, { recursive: true }));
+  mkdirSync(join(dead.temporaryDirectory, 'cc-socks'));
+  const socket = join(dead.temporaryDirectory, 'cc-socks', `${pid}.sock`);
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(socket, resolve));
+  await removeTraces(dead, proc);
+  t.notOk(existsSync(socket));
+  server.close();
+  writeFileSync(socket, '');
+  await removeTraces(dead, proc);
+  t.ok(existsSync(socket));
+});
+
+t.test('its own refresh is waited for, bounded; an abandoned one or another is not', async (t) => {
+  const wait = async (owner: number | undefined, age = 0): Promise<number> => {
+    const { config, locks } = layOut(t, owner);
+    const touched = Date.now() / 1_000 - age;
+    utimesSync(locks[0] ?? '', touched, touched);
+    const began = performance.now();
+    await refreshOver({ pid, configDirectory: config }, 200);
+    return performance.now() - began;
+  };
+  t.ok((await wait(pid)) >= 199);
+  t.ok((await wait(undefined)) >= 199);
+  t.ok((await wait(77)) < 150);
+  t.ok((await wait(pid, 60)) < 150);
+});
+
+t.test('the kernel is offered the child before the supervisor', (t) => {
+  const child = spawn('sleep', ['60']);
+  t.teardown(() => child.kill('SIGKILL'));
+  t.ok(offerToKernel(child.pid ?? 0));
+  t.notOk(offerToKernel(2 ** 22));
+  t.end();
+});

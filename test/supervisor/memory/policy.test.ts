@@ -1,0 +1,213 @@
+import fc from 'fast-check';
+import t from 'tap';
+import {
+  type Action,
+  decide,
+  initialState,
+  type State,
+} from '../../../supervisor/memory/policy.ts';
+import type { Bounds, Reading, WorkerReading } from '../../../supervisor/memory/reading.ts';
+
+const bounds: Bounds = {
+  soft: 700,
+  hard: 850,
+  workerSoft: 500,
+  workerHard: 700,
+  workerProcesses: 2_000,
+};
+
+const worker = (name: string, rest: Partial<WorkerReading> = {}): WorkerReading => ({
+  name,
+  stage: 'idle',
+  bytes: 100,
+  growth: 0,
+  processes: 3,
+  warmedUp: true,
+  ...rest,
+});
+
+const reading = (
+  workingSet: number,
+  workers: WorkerReading[],
+  rest: { now?: number; growthAboveSoft?: number; tasks?: { current: number; limit: number } } = {},
+): Reading => {
+  const { now = 0, growthAboveSoft, tasks } = rest;
+  const growth = growthAboveSoft;
+  const container = { limit: 1_000, workingSet, growth, growthAboveSoft, tasks };
+  return { now, workers, container: { ...container, oomKills: undefined, stalled: undefined } };
+};
+
+const actions = (read: Reading, state: State = initialState): Action[] =>
+  decide(read, bounds, state).actions;
+
+const busy = { stage: 'busy' as const };
+
+t.test('within the bounds nothing is done', (t) => {
+  t.same(actions(reading(700, [worker('a', { bytes: 500 }), worker('b', busy)])), []);
+  t.end();
+});
+
+t.test(
+  'above the soft bound the largest idle one goes, alone, and the next when it has gone',
+  (t) => {
+    const all = [worker('a'), worker('b', { bytes: 200 }), worker('c', { ...busy, bytes: 300 })];
+    const first = decide(reading(701, all), bounds, initialState);
+    t.same(first.actions, [{ do: 'recycle', worker: 'b', cause: 'container_soft' }]);
+    const leaving = [all[0], { ...all[1], stage: 'leaving' }, all[2]] as WorkerReading[];
+    t.same(actions(reading(701, leaving, { now: 5_000 }), first.state), []);
+    const after = [all[0], all[2]] as WorkerReading[];
+    t.same(actions(reading(701, after, { now: 5_000 }), first.state), [
+      { do: 'recycle', worker: 'a', cause: 'container_soft' },
+    ]);
+    t.end();
+  },
+);
+
+t.test('without an idle one a busy one is marked, and spared when the pressure is over', (t) => {
+  const all = [worker('a', { ...busy, bytes: 200 }), worker('b', busy)];
+  const { actions: marked, state } = decide(reading(701, all), bounds, initialState);
+  t.same(marked, [{ do: 'mark', worker: 'a', cause: 'container_soft' }]);
+  t.same(actions(reading(701, all, { now: 5_000 }), state), [], 'b would be the last');
+  t.same(actions(reading(660, all, { now: 5_000 }), state), [], 'pressure ends below its bound');
+  t.same(actions(reading(600, all, { now: 5_000 }), state), [{ do: 'unmark', worker: 'a' }]);
+  const alone = [all[0]] as WorkerReading[];
+  t.same(actions(reading(701, alone, { now: 5_000 }), state), [{ do: 'unmark', worker: 'a' }]);
+  t.end();
+});
+
+t.test('above its own soft bound a worker goes between turns, unless it is the last', (t) => {
+  const large = { bytes: 501 };
+  const all = [worker('a', large), worker('b', { ...large, ...busy }), worker('c')];
+  t.same(actions(reading(600, all)), [
+    { do: 'recycle', worker: 'a', cause: 'worker_soft' },
+    { do: 'mark', worker: 'b', cause: 'worker_soft' },
+  ]);
+  t.same(actions(reading(600, [worker('a', large)])), []);
+  t.same(actions(reading(600, [worker('a', { ...large, stage: 'fresh' }), worker('b')])), []);
+  t.end();
+});
+
+t.test('above the hard bound the fattest goes now, busy or the last', (t) => {
+  const all = [worker('a', { bytes: 300 }), worker('b', { ...busy, bytes: 400 })];
+  t.match(actions(reading(851, all)), [{ do: 'end', worker: 'b', cause: 'container_hard' }]);
+  t.match(actions(reading(851, [worker('a', busy)])), [{ do: 'end', worker: 'a' }]);
+  const leaks = [worker('a', { bytes: 400 }), worker('b', { bytes: 300, growth: 60 })];
+  t.match(actions(reading(851, leaks)), [{ do: 'end', worker: 'b' }], 'soon it will be');
+  const starts = [worker('a'), worker('b', { bytes: 50, growth: 90, warmedUp: false })];
+  t.match(actions(reading(851, starts)), [{ do: 'end', worker: 'a' }], 'one that starts will not');
+  t.end();
+});
+
+t.test('the limit foreseen is as good as the bound, if it is above soft', (t) => {
+  const all = [worker('a', { ...busy, bytes: 400, growth: 30 }), worker('b')];
+  t.match(actions(reading(750, all, { growthAboveSoft: 30 })), [
+    { do: 'end', worker: 'a', cause: 'container_predicted', grace: 2_000 },
+  ]);
+  t.match(actions(reading(750, all, { growthAboveSoft: 20 })), [{ do: 'recycle', worker: 'b' }]);
+  t.same(actions(reading(690, all, { growthAboveSoft: 300 })), []);
+  const starting = [...all, worker('c', { stage: 'fresh', growth: 25, warmedUp: false })];
+  t.match(actions(reading(750, starting, { growthAboveSoft: 30 })), [{ do: 'recycle' }]);
+  const fast = reading(900, all, { growthAboveSoft: 200 });
+  t.match(actions(fast), [{ grace: 250 }], 'half of what is left');
+  t.end();
+});
+
+t.test('a worker above its own hard bound goes now', (t) => {
+  const all = [worker('a', { ...busy, bytes: 701 }), worker('b')];
+  t.match(actions(reading(600, all)), [{ do: 'end', worker: 'a', cause: 'worker_hard' }]);
+  const none = { ...reading(0, all), container: undefined };
+  t.match(actions(none), [{ do: 'end', worker: 'a' }], 'without a cgroup too');
+  t.end();
+});
+
+t.test('a fork bomb is ended', (t) => {
+  const all = [worker('a', { ...busy, processes: 80 }), worker('b')];
+  const full = reading(100, all, { tasks: { current: 91, limit: 100 } });
+  t.match(actions(full), [{ do: 'end', worker: 'a', cause: 'processes' }]);
+  t.same(actions(reading(100, all, { tasks: { current: 89, limit: 100 } })), []);
+  t.match(actions(reading(100, [worker('a', { processes: 2_001 })])), [{ do: 'end' }]);
+  t.end();
+});
+
+t.test('if ending one brings no relief, others are not ended in a row', (t) => {
+  let state = initialState;
+  const ended: number[] = [];
+  for (let now = 0; now < 600_000; now += 250) {
+    // Something else fills the container, whatever is done.
+    const step = decide(reading(900, [worker('a'), worker('b')], { now }), bounds, state);
+    state = step.state;
+    if (step.actions.length > 0) ended.push(now);
+  }
+  t.ok(ended.length < 20, `${ended.length} times in ten minutes`);
+  t.end();
+});
+
+const stages = fc.constantFrom('fresh', 'idle', 'busy', 'leaving') as fc.Arbitrary<
+  WorkerReading['stage']
+>;
+const someWorkers = fc.uniqueArray(
+  fc.record({
+    name: fc.constantFrom('a', 'b', 'c', 'd', 'e'),
+    stage: stages,
+    bytes: fc.nat({ max: 900 }),
+    growth: fc.option(fc.integer({ min: -100, max: 300 }), { nil: undefined }),
+    processes: fc.nat({ max: 2_500 }),
+    warmedUp: fc.boolean(),
+  }),
+  { selector: ({ name }) => name },
+);
+const someReadings = fc.array(
+  fc.record({
+    pause: fc.nat({ max: 20_000 }),
+    workingSet: fc.nat({ max: 1_000 }),
+    growth: fc.option(fc.integer({ min: -100, max: 300 }), { nil: undefined }),
+    workers: someWorkers,
+  }),
+  { maxLength: 30 },
+);
+
+t.test('whatever is read, the policy keeps its promises', (t) => {
+  const property = fc.property(someReadings, (readings) => {
+    let state = initialState;
+    let now = 0;
+    for (const { pause, workingSet, growth, workers } of readings) {
+      now += pause;
+      const read = reading(workingSet, workers, {
+        now,
+        ...(growth === undefined ? {} : { growthAboveSoft: growth }),
+      });
+      const before = state;
+      const step = decide(read, bounds, before);
+      state = step.state;
+      check(read, step.actions, before, state);
+    }
+  });
+  fc.assert(property, { seed: 20_262, numRuns: 3_000 });
+  t.pass('it does');
+  t.end();
+});
+
+function check(read: Reading, done: Action[], before: State, state: State): void {
+  const stageOf = (name: string) => read.workers.find((each) => each.name === name)?.stage;
+  const of = (kind: Action['do']) => done.filter((action) => action.do === kind);
+  const fail = (why: string): never => {
+    throw new Error(`${why}: ${JSON.stringify({ read, done, before, state })}`);
+  };
+  if (done.some((action) => stageOf(action.worker) === 'leaving')) fail('it has gone already');
+  if (of('end').length > 1) fail('two at once');
+  if (of('recycle').some((action) => stageOf(action.worker) === 'busy')) fail('in mid-turn');
+  if (of('mark').some((action) => stageOf(action.worker) !== 'busy')) fail('marked though idle');
+  const staying = read.workers.filter(({ stage }) => stage !== 'leaving');
+  const taken = new Set([...of('recycle').map((action) => action.worker), ...state.marked]);
+  const ends = of('end').length > 0;
+  if (!ends && staying.length > 0 && staying.every(({ name }) => taken.has(name))) {
+    fail('soft pressure has taken the last');
+  }
+  const workingSet = read.container?.workingSet ?? 0;
+  const small = read.workers.every(
+    (each) => each.bytes <= bounds.workerHard && each.processes <= 2_000,
+  );
+  if (ends && workingSet <= bounds.soft && small) fail('ended without need');
+  if ((state.ceiling ?? 1) < 1) fail('nobody may start');
+  if (workingSet > bounds.soft && state.ceiling === undefined) fail('more may start');
+}
