@@ -139,7 +139,9 @@ t.test(
 
 t.test('--check of what is no volume, or with wrong settings, ends as a run would', async (t) => {
   const harbour = await openHarbour(t);
-  t.match(await check(harbour, { BERTH_CONFIG_DIR: join(import.meta.dirname, 'missing') }), { code: 73 });
+  t.match(await check(harbour, { BERTH_CONFIG_DIR: join(import.meta.dirname, 'missing') }), {
+    code: 73,
+  });
   t.match(await check(harbour, { BERTH_UID: 'x' }), { code: 64 });
   t.strictSame(readdirSync(harbour.volume), []);
 });

@@ -76,7 +76,9 @@ t.test('every failure has its exit code and one line of cause and remedy', async
     BERTH_TIMEOUT: 'y',
   });
   await fails(69, /nothing listens there/, { BERTH_REPO: 'http://127.0.0.1:1/a/b' });
-  await fails(73, /mount the volume there/, { BERTH_CONFIG_DIR: join(import.meta.dirname, 'missing') });
+  await fails(73, /mount the volume there/, {
+    BERTH_CONFIG_DIR: join(import.meta.dirname, 'missing'),
+  });
   await fails(77, /no branch or tag "mian"; did you mean main\?/, { BERTH_REF: 'mian' });
   harbour.server.fault({ kind: 'hang' });
   await fails(69, /took too long/, { BERTH_TIMEOUT: '1s' });
