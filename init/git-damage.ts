@@ -2,7 +2,8 @@
  * Whether the git directory looks whole: what is cheap to see, without reading the objects. Flipped
  * bits show only when an object is read and has another id than it should.
  */
-import { lstat, open, readdir } from 'node:fs/promises';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from '../shared/errors.ts';
 import { readFileBounded } from '../shared/files.ts';
@@ -31,8 +32,8 @@ async function packDamage(directory: string, fetched: boolean): Promise<string |
     const index = name.replace(/pack$/, 'idx');
     // The library makes an index anew where there is none.
     if (!names?.includes(index)) continue;
-    const trailer = await tail(join(directory, name), idLength);
-    const expected = await tail(join(directory, index), 2 * idLength);
+    const trailer = tail(join(directory, name), idLength);
+    const expected = tail(join(directory, index), 2 * idLength);
     if (expected.length === 0) continue;
     if (!trailer.equals(expected.subarray(0, idLength))) return `${name} is torn`;
   }
@@ -40,15 +41,16 @@ async function packDamage(directory: string, fetched: boolean): Promise<string |
 }
 
 /** The last bytes of a file; none if it has not so many. */
-async function tail(path: string, length: number): Promise<Buffer> {
-  const file = await open(path, 'r');
+function tail(path: string, length: number): Buffer {
+  const file = openSync(path, 'r');
   try {
-    const { size } = await file.stat();
+    const { size } = fstatSync(file);
     if (size < length) return Buffer.alloc(0);
-    const { buffer } = await file.read(Buffer.alloc(length), 0, length, size - length);
-    return buffer;
+    const bytes = Buffer.alloc(length);
+    readSync(file, bytes, 0, length, size - length);
+    return bytes;
   } finally {
-    await file.close();
+    closeSync(file);
   }
 }
 

@@ -143,6 +143,9 @@ async function start(): Promise<void> {
 if (startupSnapshot.isBuildingSnapshot()) {
   startupSnapshot.setDeserializeMainFunction(() => void start());
   void loadGit();
+  // Node itself loads these at the first socket that listens and the first answer.
+  void import('node:cluster');
+  void import('node:perf_hooks');
 } else {
   void start();
 }

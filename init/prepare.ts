@@ -10,6 +10,7 @@ import type { Log } from '../shared/log.ts';
 import { boundQuarantine, openAside } from '../shared/set-aside.ts';
 import type { InitConfig } from './config.ts';
 import { applyCredentials, type CredentialsOutcome } from './credentials.ts';
+import { connectEarly, type Early } from './early.ts';
 import { answerOnboarding } from './onboarding.ts';
 import { handOver, isRoot, takeOwnership } from './ownership.ts';
 import type { ReconcileCounts } from './plan.ts';
@@ -43,12 +44,25 @@ export async function prepare(
   const times = { expiry, heartbeat: expiry / 5 };
   const program = 'init';
   const steps = new Steps();
+  const over = new AbortController();
+  const held = AbortSignal.any([signal, over.signal]);
+  await using cleanup = new AsyncDisposableStack();
+  const early = connectEarly(config, held);
+  cleanup.defer(async () => early?.transport.close());
   const lease = await steps.run('lease', () =>
     acquireLease({ directory: stateDirectory, program, log, signal, ...times }),
   );
+  lease.lost.addEventListener('abort', () => over.abort(lease.lost.reason), { once: true });
   try {
-    const held = AbortSignal.any([signal, lease.lost]);
-    const report = await run({ config, log, lease, signal: held, started, steps });
+    const report = await run({
+      config,
+      log,
+      lease,
+      signal: held,
+      started,
+      steps,
+      early,
+    });
     await lease.release();
     await handOver([configDirectory, stateDirectory], config.owner, log);
     log.info('report', summary(report), { ...report });
@@ -67,9 +81,18 @@ interface Run {
   signal: AbortSignal;
   started: number;
   steps: Steps;
+  early: Early | undefined;
 }
 
-async function run({ config, log, lease, signal, started, steps }: Run): Promise<InitReport> {
+async function run({
+  config,
+  log,
+  lease,
+  signal,
+  started,
+  steps,
+  early,
+}: Run): Promise<InitReport> {
   const { configDirectory, stateDirectory, repository, ref, directory, localChanges } = config;
   const wanted = { configDirectory, stateDirectory, repository: repository.url, ref, directory };
   const conflicts = openAside(join(stateDirectory, 'conflicts'), 'init', (path, saved) => {
@@ -86,7 +109,7 @@ async function run({ config, log, lease, signal, started, steps }: Run): Promise
   );
 
   let source = await steps.run('fetch', () =>
-    wantedCommit({ config, volume, quarantine, repairs, log, signal }),
+    wantedCommit({ config, volume, quarantine, repairs, log, signal, early }),
   );
   const reconcileWith = (source: Source) =>
     steps.run('reconcile', () =>

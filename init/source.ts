@@ -9,13 +9,14 @@ import type { Log } from '../shared/log.ts';
 import type { Aside } from '../shared/set-aside.ts';
 import { Bases, secureBases } from './bases.ts';
 import type { InitConfig } from './config.ts';
+import { connectTo, type Early, fresh, serverDeadline } from './early.ts';
 import { GitDirectory } from './git-directory.ts';
 import type { Preflight } from './github.ts';
 import type { GitHubApp } from './github-app-settings.ts';
 import type { Look } from './github-look.ts';
 import { createRemote, type Remote, type Target } from './remote.ts';
 import { assertDirectory, volumeEntries } from './subdirectory.ts';
-import { createTransport, type Transport } from './transport.ts';
+import type { Transport } from './transport.ts';
 import { Upstream } from './upstream.ts';
 import { inspectVolume, type Volume } from './volume.ts';
 import { type Found, fromVolume, goingOn } from './without-server.ts';
@@ -43,28 +44,21 @@ export interface SourceOptions {
   repairs: string[];
   log: Log;
   signal: AbortSignal;
+  /** To the repository; its refs are on their way. */
+  early?: Early | undefined;
 }
 
 /** @throws BerthError `remote_unavailable`, `remote_refused` */
 export async function wantedCommit(options: SourceOptions): Promise<Source> {
   const { config, volume, log } = options;
-  const signal = AbortSignal.any([
-    options.signal,
-    AbortSignal.timeout(Math.ceil(config.timeout * 0.75)),
-  ]);
+  const signal = AbortSignal.any([options.signal, serverDeadline(config)]);
+  const early = fresh(options.early);
   const { remoteUrl: url } = config.repository;
-  const { username } = config;
   let { token } = config;
-  const transports: Transport[] = [];
+  const transports: Transport[] = early ? [early] : [];
   const directory = new GitDirectory(join(config.stateDirectory, 'git'), config.maxRepositoryBytes);
   const connect = (to: string): Transport => {
-    const login = token === undefined ? {} : { login: { username, token } };
-    const transport = createTransport({
-      url: to,
-      signal,
-      mostBytes: config.maxRepositoryBytes,
-      ...login,
-    });
+    const transport = connectTo(to, config, token, signal);
     transports.push(transport);
     return transport;
   };
@@ -117,7 +111,7 @@ export async function wantedCommit(options: SourceOptions): Promise<Source> {
     );
   try {
     if (config.githubApp) token = await tokenOf(config.githubApp, config, connect(url), signal);
-    const transport = connect(url);
+    const transport = early ?? connect(url);
     look = lookBeside(config, token, transport, signal, log);
     return { ...common, volume, instead, ...(await use(url, transport)) };
   } catch (error) {

@@ -1,5 +1,5 @@
 /** The state directory as init needs it: on a volume that is mounted, with all parts that init writes. */
-import { lstat } from 'node:fs/promises';
+import { lstatSync } from 'node:fs';
 import { BerthError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import { openStateDirectory } from '../shared/state-directory.ts';
@@ -20,7 +20,7 @@ export async function openState(
   stateDirectory: string,
   log: Log,
 ): Promise<void> {
-  if (!(await isDirectory(configDirectory))) {
+  if (!isDirectory(configDirectory)) {
     throw new BerthError(
       'volume_unwritable',
       `cannot use ${configDirectory}: there is no such directory; mount the volume there, or set BERTH_CONFIG_DIR`,
@@ -29,7 +29,11 @@ export async function openState(
   await openStateDirectory(stateDirectory, log, parts);
 }
 
-export async function isDirectory(path: string): Promise<boolean> {
-  const status = await lstat(path).catch(() => undefined);
-  return status?.isDirectory() ?? false;
+/** Answers at once: a round through the thread pool costs ten times as much as the call. */
+export function isDirectory(path: string): boolean {
+  try {
+    return lstatSync(path).isDirectory();
+  } catch {
+    return false;
+  }
 }

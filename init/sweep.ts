@@ -1,5 +1,6 @@
 /** The temporary files that killed runs of berth left, removed from wherever such runs write. */
-import { readdir, rm } from 'node:fs/promises';
+import { readdirSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { obstructedParent } from '../shared/files.ts';
 import { unsafePath } from './paths.ts';
@@ -41,8 +42,8 @@ export async function sweep(options: SweepOptions): Promise<number> {
   }
   let removed = 0;
   for (const directory of places) {
-    if (!(await isDirectory(directory))) continue;
-    for (const name of await readdir(directory)) {
+    if (!isDirectory(directory)) continue;
+    for (const name of readdirSync(directory)) {
       const ofPack = directory === packs && packTemporary.test(name);
       if (!ofPack && !temporary.test(name) && !leaseTemporary.test(name)) continue;
       await rm(join(directory, name), { recursive: true, force: true });

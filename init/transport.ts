@@ -46,6 +46,8 @@ export interface Transport {
   forget(): void;
   /** The refs are asked once, and the library gets the same answer again until this is called. */
   forgetRefs(): void;
+  /** Asks for the refs before they are wanted: the first to ask for them gets that answer, or failure. */
+  askRefs(): void;
   /** Where the packs of the next answers go; undefined: to the library. */
   divert(sink: PackSink | undefined): void;
   /** Milliseconds that the server asked to be left alone for, in its last answer. */
@@ -62,6 +64,8 @@ interface Advertisement {
   response: GitHttpResponse;
   chunks: Buffer[];
 }
+
+type Answer = { kind: 'refs'; refs: Advertisement } | { kind: 'other'; response: GitHttpResponse };
 
 export function createTransport(options: TransportOptions): Transport {
   const { signal, connectTimeout = 10_000, idleTimeout = 30_000 } = options;
@@ -81,6 +85,7 @@ export function createTransport(options: TransportOptions): Transport {
   let bodies: Body[] = [];
   let retryAfter: number | undefined;
   let advertisement: Advertisement | undefined;
+  let early: { url: string; answer: Promise<Answer> } | undefined;
   let sink: PackSink | undefined;
 
   const count = (length: number): void => {
@@ -103,45 +108,58 @@ export function createTransport(options: TransportOptions): Transport {
     });
   };
 
+  const ask = async (wanted: GitHttpRequest): Promise<Answer> => {
+    const forRefs = wanted.method !== 'POST';
+    const to = forRefs ? undefined : sink;
+    const given = wanted.body && (await collect(wanted.body));
+    const thin = to?.thin && advertisement?.chunks.some((chunk) => chunk.includes(' thin-pack '));
+    const requestBody = given && thin ? askForThinPack(given) : given;
+    let url = wanted.url.startsWith(options.url)
+      ? base + wanted.url.slice(options.url.length)
+      : wanted.url;
+    for (let redirects = 0; ; redirects++) {
+      const answer = await send(url, wanted, requestBody);
+      const { location } = answer.headers;
+      if (answer.statusCode >= 300 && answer.statusCode < 400 && location !== undefined) {
+        await answer.body.dump();
+        const next = new URL(String(location), url);
+        const moved = follow(new URL(url), next, wanted, redirects);
+        url = next.href;
+        base = moved;
+        continue;
+      }
+      const received = new Body(answer.body, count);
+      const body = to ? new Body(withoutPack(received, to.take)) : received;
+      bodies.push(received, body);
+      const seconds = Number(answer.headers['retry-after']);
+      retryAfter = seconds > 0 ? seconds * 1_000 : undefined;
+      const response = {
+        url,
+        statusCode: answer.statusCode,
+        statusMessage: answer.statusText,
+        headers: flat(answer.headers),
+        body,
+      };
+      if (!forRefs || answer.statusCode !== 200) return { kind: 'other', response };
+      const chunks = [await collect(body, mostRefsBytes)];
+      return { kind: 'refs', refs: { url: wanted.url, response, chunks } };
+    }
+  };
+
+  const takeEarly = (url: string): Promise<Answer> | undefined => {
+    const taken = early?.url === url ? early.answer : undefined;
+    if (taken) early = undefined;
+    return taken;
+  };
+
   const http: HttpClient = {
     async request(wanted): Promise<GitHttpResponse> {
       const forRefs = wanted.method !== 'POST';
       if (forRefs && advertisement?.url === wanted.url) return replay(advertisement);
-      const to = forRefs ? undefined : sink;
-      const given = wanted.body && (await collect(wanted.body));
-      const thin = to?.thin && advertisement?.chunks.some((chunk) => chunk.includes(' thin-pack '));
-      const requestBody = given && thin ? askForThinPack(given) : given;
-      let url = wanted.url.startsWith(options.url)
-        ? base + wanted.url.slice(options.url.length)
-        : wanted.url;
-      for (let redirects = 0; ; redirects++) {
-        const answer = await send(url, wanted, requestBody);
-        const { location } = answer.headers;
-        if (answer.statusCode >= 300 && answer.statusCode < 400 && location !== undefined) {
-          await answer.body.dump();
-          const next = new URL(String(location), url);
-          const moved = follow(new URL(url), next, wanted, redirects);
-          url = next.href;
-          base = moved;
-          continue;
-        }
-        const received = new Body(answer.body, count);
-        const body = to ? new Body(withoutPack(received, to.take)) : received;
-        bodies.push(received, body);
-        const seconds = Number(answer.headers['retry-after']);
-        retryAfter = seconds > 0 ? seconds * 1_000 : undefined;
-        const response = {
-          url,
-          statusCode: answer.statusCode,
-          statusMessage: answer.statusText,
-          headers: flat(answer.headers),
-          body,
-        };
-        if (!forRefs || answer.statusCode !== 200) return response;
-        const chunks = [await collect(body, mostRefsBytes)];
-        advertisement = { url: wanted.url, response, chunks };
-        return replay(advertisement);
-      }
+      const answer = await ((forRefs && takeEarly(wanted.url)) || ask(wanted));
+      if (answer.kind === 'other') return answer.response;
+      advertisement = answer.refs;
+      return replay(advertisement);
     },
   };
 
@@ -157,6 +175,13 @@ export function createTransport(options: TransportOptions): Transport {
     },
     forgetRefs() {
       advertisement = undefined;
+    },
+    askRefs() {
+      const url = `${options.url}/info/refs?service=git-upload-pack`;
+      const answer = ask({ url, method: 'GET', headers: {} });
+      // For who takes it; perhaps nobody does.
+      answer.catch(() => undefined);
+      early = { url, answer };
     },
     divert(to) {
       sink = to;

@@ -4,7 +4,7 @@
  * Always holds: the snapshot is of this very Node, and holds nothing of the environment it was made in.
  */
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { BuildOptions } from 'esbuild';
 import { lean } from './lean.ts';
@@ -49,6 +49,8 @@ export function imageArguments(directory: string): string[] {
 
 /** Makes the snapshot beside the bundle in `directory`, as building the image does. */
 export function takeSnapshot(directory: string): void {
+  const settings = readFileSync(join(root, 'init/snapshot.json'), 'utf8');
+  writeFileSync(join(directory, 'snapshot.json'), settings.replace('/app/', `${directory}/`));
   const given = imageCommand('RUN').map((word) => word.replace('/app/', `${directory}/`));
   execFileSync(process.execPath, given, { stdio: ['ignore', 'inherit', 'inherit'] });
 }

@@ -104,6 +104,7 @@ t.test('a volume that is not there, and a lease that is held, are told apart', a
   const lease = { version: 1, owner: 'x', holder: 'serve on pod-1', beat: 1 };
   writeFileSync(join(harbour.volume, '.berth/lease.json'), JSON.stringify(lease));
   const stop = new AbortController();
+  harbour.server.fault({ kind: 'status', status: 401 });
   const refused = t.rejects(harbour.run({}, stop.signal), {
     code: 'lease_held',
     message: /serve on pod-1 holds it/,
