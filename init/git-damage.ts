@@ -2,6 +2,7 @@
  * Whether the git directory looks whole: what is cheap to see, without reading the objects. Flipped
  * bits show only when an object is read and has another id than it should.
  */
+import { constants } from 'node:fs';
 import { lstat, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from '../shared/errors.ts';
@@ -39,11 +40,14 @@ async function packDamage(directory: string, fetched: boolean): Promise<string |
   return undefined;
 }
 
-/** The last bytes of a file; none if it has not so many. */
+/** The last bytes of a file; none if it has not so many. @throws Error if it is no regular file */
 async function tail(path: string, length: number): Promise<Buffer> {
-  const file = await open(path, 'r');
+  // O_NONBLOCK: a planted FIFO must not hang the reader.
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
-    const { size } = await file.stat();
+    const status = await file.stat();
+    if (!status.isFile()) throw new Error(`${path} is not a regular file`);
+    const { size } = status;
     if (size < length) return Buffer.alloc(0);
     const { buffer } = await file.read(Buffer.alloc(length), 0, length, size - length);
     return buffer;

@@ -39,7 +39,8 @@ export async function leaveTerminationMessage(path: string, message: string): Pr
   const line = redact(message.replace(/:\n +- /, ': ').replace(/\n +- /g, '; '));
   try {
     // Not created: outside Kubernetes nobody reads it.
-    const file = await open(path, constants.O_WRONLY | constants.O_TRUNC | constants.O_NOFOLLOW);
+    const { O_WRONLY, O_TRUNC, O_NOFOLLOW, O_NONBLOCK } = constants;
+    const file = await open(path, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_NONBLOCK);
     await file.writeFile(`${line.slice(0, 2_000)}\n`).finally(() => file.close());
   } catch {
     // Only a message: the log and the exit code say the same.
