@@ -155,6 +155,19 @@ t.test(
   },
 );
 
+t.test('a bug in reading objects is none of the git server', async (t) => {
+  const harbour = await openHarbour(t, { 'docs/a.md': 'a' });
+  const code = `const { indexOf } = Buffer.prototype;
+  Buffer.prototype.indexOf = function (...all) {
+    if (/parseTree/.test(new Error().stack)) throw new TypeError('made up');
+    return indexOf.apply(this, all);
+  };`;
+  const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(code)}`;
+  const { code: exit, lines, output } = await run(harbour, { NODE_OPTIONS });
+  t.equal(exit, 70, output);
+  t.match(lines.at(-1), { event: 'failed', code: 'internal' });
+});
+
 t.test('SIGTERM ends the run at once and gives the lease back', async (t) => {
   const harbour = await openHarbour(t);
   harbour.server.fault({ kind: 'hang' });
