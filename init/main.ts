@@ -7,6 +7,7 @@
 import { startupSnapshot } from 'node:v8';
 import { asBerthError, BerthError } from '../shared/errors.ts';
 import { createLog, type Log } from '../shared/log.ts';
+import { printable } from '../shared/printable.ts';
 import { redact } from '../shared/redact.ts';
 import { leaveTerminationMessage, type Reporting, readReporting } from '../shared/reporting.ts';
 import { formatDuration } from '../shared/units.ts';
@@ -96,7 +97,8 @@ async function check(): Promise<number> {
     return exitCode;
   } catch (thrown) {
     const error = asBerthError(thrown);
-    process.stderr.write(`${redact(error.message)}\n`);
+    const lines = redact(error.message).split('\n').map(printable);
+    process.stderr.write(`${lines.join('\n')}\n`);
     return error.exitCode;
   }
 }

@@ -7,6 +7,7 @@ import { open } from 'node:fs/promises';
 import { logLevel, logPretty, terminationLog } from './common-settings.ts';
 import { type Environment, readSettings } from './config.ts';
 import type { Level } from './log.ts';
+import { printable } from './printable.ts';
 import { redact } from './redact.ts';
 
 export interface Reporting {
@@ -36,7 +37,8 @@ export function readReporting(environment: Environment): Reporting {
 
 /** Writes one line of at most 2,000 characters (Kubernetes shows 4 KiB); never throws. */
 export async function leaveTerminationMessage(path: string, message: string): Promise<void> {
-  const line = redact(message.replace(/:\n +- /, ': ').replace(/\n +- /g, '; '));
+  const flat = message.replace(/:\n +- /, ': ').replace(/\n +- /g, '; ');
+  const line = printable(redact(flat));
   try {
     // Not created: outside Kubernetes nobody reads it.
     const { O_WRONLY, O_TRUNC, O_NOFOLLOW, O_NONBLOCK } = constants;
