@@ -9,6 +9,7 @@ import { BerthError } from '../shared/errors.ts';
 import { readFileBounded } from '../shared/files.ts';
 import { leaseFileName } from '../shared/lease.ts';
 import { silent } from '../shared/log.ts';
+import { printable } from '../shared/printable.ts';
 import { redact } from '../shared/redact.ts';
 import { formatDuration } from '../shared/units.ts';
 import { credentialsRows, ownershipRows, type Row } from './check-access.ts';
@@ -69,15 +70,21 @@ async function look(config: InitConfig, { applied, pending }: Volume): Promise<S
   const record = pending ?? applied;
   if (!record) return [];
   const memory = remember({ applied, pending });
+  const known = new Map([...memory.applied, ...memory.pending]);
+  const absent = [...known].filter(([, entry]) => entry.absent).map(([path]) => path);
   const { wanted } = await selectFiles({
     commit: { tree: treeOf(record) },
     directory: record.directory,
-    applied: new Map([...memory.applied, ...memory.pending]),
+    applied: known,
     fold: tellsAll,
     symlinks: true,
     readBlob: async () => Buffer.from('/'),
     log: silent,
   });
+  // What the volume could not hold is neither missing nor another's that is there in its place.
+  for (const path of absent) {
+    for (const one of [wanted, memory.applied, memory.pending]) one.delete(path);
+  }
   const { configDirectory, localChanges } = config;
   const { signal } = new AbortController();
   return plan({ configDirectory, localChanges, fold: tellsAll, signal }, memory, wanted);
@@ -148,7 +155,7 @@ async function holder(stateDirectory: string): Promise<string> {
 }
 
 function shortened(paths: string[]): string[] {
-  const shown = paths.slice(0, mostNamed).map((path) => JSON.stringify(path).slice(1, -1));
+  const shown = paths.slice(0, mostNamed);
   const rest = paths.length - shown.length;
   return rest > 0 ? [...shown, `and ${rest} more`] : shown;
 }
@@ -162,7 +169,9 @@ function describe({ configDirectory }: InitConfig, state: VolumeState, rows: Row
     ['a run', repair],
   ];
   const lines = all.flatMap(([name, ...values]) =>
-    values.map((value, index) => `${(index === 0 ? name : '').padEnd(11)} ${value}\n`),
+    values.map(
+      (value, index) => `${(index === 0 ? name : '').padEnd(11)} ${printable(redact(value))}\n`,
+    ),
   );
-  return { state, exitCode: exit, text: redact(lines.join('')) };
+  return { state, exitCode: exit, text: lines.join('') };
 }

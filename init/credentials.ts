@@ -5,7 +5,8 @@
  * replaces what the CLI refreshed, unless the policy says so; what is replaced is kept as last good;
  * the file is whole, and its owner's alone.
  */
-import { lstat } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { lstat, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { type Credentials, credentialsFileName } from '../shared/credentials.ts';
@@ -78,8 +79,8 @@ export async function applyCredentials(options: CredentialsOptions): Promise<Cre
     if (known.volume) await write(options, join(stateDirectory, lastGoodFile), known.volume.text);
     await makeWay(path, options.conflicts);
     await write(options, path, withOthers(chosen.text, found.others));
-  } else if (await isOpenToOthers(path)) {
-    if (known.volume) await write(options, path, known.volume.text);
+  } else if ((await isOpenToOthers(path)) && !(await closeToOthers(path)) && known.volume) {
+    await write(options, path, known.volume.text);
   }
   if (known.source && known.source.digest !== appliedSource) {
     const value = { version: 1, source_digest: known.source.digest };
@@ -106,6 +107,18 @@ async function makeWay(path: string, conflicts: Aside): Promise<void> {
 async function isOpenToOthers(path: string): Promise<boolean> {
   const found = await lstat(path).catch(() => undefined);
   return found?.isFile() === true && (found.mode & 0o077) !== 0;
+}
+
+/** In place, since a volume that ignores modes would have the file replaced at every start. */
+async function closeToOthers(path: string): Promise<boolean> {
+  try {
+    const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+    const file = await open(path, flags);
+    await file.chmod(0o600).finally(() => file.close());
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 async function write(options: CredentialsOptions, path: string, text: string): Promise<void> {

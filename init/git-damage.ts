@@ -2,7 +2,7 @@
  * Whether the git directory looks whole: what is cheap to see, without reading the objects. Flipped
  * bits show only when an object is read and has another id than it should.
  */
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from '../shared/errors.ts';
@@ -40,11 +40,14 @@ async function packDamage(directory: string, fetched: boolean): Promise<string |
   return undefined;
 }
 
-/** The last bytes of a file; none if it has not so many. */
+/** The last bytes of a file; none if it has not so many. @throws Error if it is no regular file */
 function tail(path: string, length: number): Buffer {
-  const file = openSync(path, 'r');
+  // O_NONBLOCK: a planted FIFO must not hang the reader.
+  const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
-    const { size } = fstatSync(file);
+    const status = fstatSync(file);
+    if (!status.isFile()) throw new Error(`${path} is not a regular file`);
+    const { size } = status;
     if (size < length) return Buffer.alloc(0);
     const bytes = Buffer.alloc(length);
     readSync(file, bytes, 0, length, size - length);

@@ -1,13 +1,15 @@
 /**
  * berth-init: prepares a volume for the CLI and ends. Reads the settings, runs the steps, and tells
  * how it went: by its exit code, its log and the container's termination message.
- * Always holds: this is the only place of the program that ends the process.
+ * Always holds: this is the only place of the program that ends the process, and it ends in time,
+ * whatever hangs.
  */
 import { startupSnapshot } from 'node:v8';
 import { asBerthError, BerthError } from '../shared/errors.ts';
 import { createLog, type Log } from '../shared/log.ts';
+import { printable } from '../shared/printable.ts';
 import { redact } from '../shared/redact.ts';
-import { leaveTerminationMessage, readReporting } from '../shared/reporting.ts';
+import { leaveTerminationMessage, type Reporting, readReporting } from '../shared/reporting.ts';
 import { formatDuration } from '../shared/units.ts';
 import { version } from '../shared/version.ts';
 import { type InitConfig, initDefinitions, readInitConfig } from './config.ts';
@@ -36,7 +38,7 @@ Exit codes: 0 done; 64 configuration; 65 volume beyond repair; 69 git server una
 /** As a shell reports a process that a signal ended. */
 const signals = { SIGTERM: 143, SIGINT: 130 } as const;
 
-/** Milliseconds from the deadline to the end of the process, whatever hangs. */
+/** Milliseconds from the deadline, or the signal to stop, to the end of the process, whatever hangs. */
 const grace = 5_000;
 
 async function main(): Promise<number> {
@@ -49,11 +51,12 @@ async function main(): Promise<number> {
     process.once(name, () => {
       stoppedBy = name;
       stop.abort(new Error(`stopped by ${name}`));
+      endWithin(grace, signals[name]);
     });
   }
   // What nobody waits for can fail too; a lease that is left is taken over at once.
   const failBeside = async (thrown: unknown) => {
-    process.exit(await fail(thrown, reporting.terminationLog, log));
+    end(await fail(thrown, reporting.terminationLog, log));
   };
   process.once('uncaughtException', failBeside);
   try {
@@ -66,7 +69,7 @@ async function main(): Promise<number> {
       ref,
       configDirectory,
     });
-    const report = await prepare(config, log, withDeadline(stop.signal, config));
+    const report = await prepare(config, log, withDeadline(stop.signal, config, reporting, log));
     if (report.remote_error) {
       await leaveTerminationMessage(
         reporting.terminationLog,
@@ -94,23 +97,48 @@ async function check(): Promise<number> {
     return exitCode;
   } catch (thrown) {
     const error = asBerthError(thrown);
-    process.stderr.write(`${redact(error.message)}\n`);
+    const lines = redact(error.message).split('\n').map(printable);
+    process.stderr.write(`${lines.join('\n')}\n`);
     return error.exitCode;
   }
 }
 
 /** The wish to stop, or BERTH_TIMEOUT, whichever comes first. */
-function withDeadline(stop: AbortSignal, { timeout }: InitConfig): AbortSignal {
+function withDeadline(
+  stop: AbortSignal,
+  { timeout }: InitConfig,
+  reporting: Reporting,
+  log: Log,
+): AbortSignal {
   const late = new AbortController();
   const timer = setTimeout(() => {
     const reason = `cannot prepare the volume within ${formatDuration(timeout)}: something hangs or the volume is slow; see the log, and raise BERTH_TIMEOUT if it is only slow`;
     const error = new BerthError('volume_unwritable', reason);
     late.abort(error);
-    // A volume that hangs (NFS) answers no signal: the container must end all the same.
-    setTimeout(() => process.exit(error.exitCode), grace).unref();
+    endWithin(grace, error.exitCode, () => fail(error, reporting.terminationLog, log));
   }, timeout);
   timer.unref();
   return AbortSignal.any([stop, late.signal]);
+}
+
+/** Ends the process if it has not ended by then. @param tell of it, before */
+function endWithin(milliseconds: number, code: number, tell = async () => code): void {
+  setTimeout(() => {
+    // The message may have to wait for the threads that hang.
+    setTimeout(() => end(code), 500).unref();
+    void tell().finally(() => end(code));
+  }, milliseconds).unref();
+}
+
+/**
+ * Ends the process now. `process.exit` waits for every thread, and one that asks a volume or a name
+ * server which hangs (NFS) may never end; to become another program waits for none, and works for a
+ * container's first process, which no signal of its own ends.
+ */
+function end(code: number): void {
+  const waits = process.getActiveResourcesInfo().some((one) => /^(FSReq|GetAddrInfo)/.test(one));
+  if (!waits) process.exit(code);
+  process.execve?.(process.execPath, [process.execPath, '-e', `process.exit(${code})`], {});
 }
 
 async function fail(thrown: unknown, terminationLog: string, log: Log): Promise<number> {
@@ -130,12 +158,12 @@ async function start(): Promise<void> {
   } else if (argument === '--help') {
     process.stdout.write(usage);
   } else if (argument === '--check') {
-    process.exit(await check());
+    end(await check());
   } else if (argument !== undefined) {
     process.stderr.write(`berth-init takes no argument ${argument}; see --help\n`);
     process.exitCode = 64;
   } else {
-    process.exit(await main());
+    end(await main());
   }
 }
 

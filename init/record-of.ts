@@ -19,13 +19,15 @@ interface Facts {
   commit: Commit;
   /** Symlinks that are not made, by path on the volume. */
   unsafe: ReadonlySet<string>;
+  /** What the volume cannot hold, likewise. */
+  absent: ReadonlySet<string>;
   /** Whose merged texts are about to be written. */
   steps: readonly Step[];
 }
 
 /** @param statuses what lstat says of the files that are as the commit has them */
 export function recordOf(facts: Facts, statuses: ReadonlyMap<string, Status>): TreeRecord {
-  const { commit, repository, ref, directory, fetchedAt, unsafe, steps } = facts;
+  const { commit, repository, ref, directory, fetchedAt, unsafe, absent, steps } = facts;
   const merged = new Map(
     steps.flatMap(({ path, content }) =>
       content ? [[path, { merged: objectId('blob', content) }]] : [],
@@ -33,7 +35,10 @@ export function recordOf(facts: Facts, statuses: ReadonlyMap<string, Status>): T
   );
   const entries = [...commit.tree].map(([path, entry]): [string, TreeRecord['entries'][string]] => {
     const there = volumePath(path, directory) ?? '';
-    const left = unsafe.has(there) ? { unsafe: true } : {};
+    const left = {
+      ...(unsafe.has(there) && { unsafe: true }),
+      ...(absent.has(there) && { absent: true }),
+    };
     return [path, { ...entry, ...statuses.get(there), ...merged.get(there), ...left }];
   });
   return {

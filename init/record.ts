@@ -20,6 +20,8 @@ export interface RecordedEntry {
   inode?: number | undefined;
   /** A symlink that is not made, because it would leave the volume. */
   unsafe?: boolean | undefined;
+  /** What is not made because the volume cannot hold it beside the others. */
+  absent?: boolean | undefined;
   /** In `pending.json`: what is written in place of `oid`, a local edit merged into it. */
   merged?: string | undefined;
 }
@@ -29,7 +31,10 @@ const entryModes = new Set<unknown>(['100644', '100755', '120000', '160000']);
 /** By hand, since there may be 100,000 of them: a schema takes ten times as long. */
 function isRecordedEntry(value: unknown): value is RecordedEntry {
   if (typeof value !== 'object' || value === null) return false;
-  const { mode, oid, size, mtime, inode, unsafe, merged } = value as Record<string, unknown>;
+  const { mode, oid, size, mtime, inode, unsafe, absent, merged } = value as Record<
+    string,
+    unknown
+  >;
   return (
     entryModes.has(mode) &&
     isId(oid) &&
@@ -37,6 +42,7 @@ function isRecordedEntry(value: unknown): value is RecordedEntry {
     isNumberIfAny(mtime) &&
     isNumberIfAny(inode) &&
     (unsafe === undefined || typeof unsafe === 'boolean') &&
+    (absent === undefined || typeof absent === 'boolean') &&
     (merged === undefined || isId(merged))
   );
 }

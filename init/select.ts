@@ -15,6 +15,8 @@ export interface Selection {
   wanted: Tree;
   /** Symlinks left out for their targets, remembered so that they need not be read again. */
   unsafe: Set<string>;
+  /** What is left out because the volume cannot hold it, remembered for `--check`. */
+  absent: Set<string>;
   /** How many are left out. */
   skipped: number;
 }
@@ -34,7 +36,12 @@ interface SelectOptions {
 
 export async function selectFiles(options: SelectOptions): Promise<Selection> {
   const { commit, directory, fold, log } = options;
-  const selection: Selection = { wanted: new Map(), unsafe: new Set(), skipped: 0 };
+  const selection: Selection = {
+    wanted: new Map(),
+    unsafe: new Set(),
+    absent: new Set(),
+    skipped: 0,
+  };
   const there: Tree = new Map();
   for (const [path, entry] of commit.tree) {
     const target = volumePath(path, directory);
@@ -48,8 +55,14 @@ export async function selectFiles(options: SelectOptions): Promise<Selection> {
       ? 'the repository has a file in the place of its directory'
       : undefined;
     const winner = lost?.get(path);
-    if (winner !== undefined) why ??= `the volume does not tell its name from ${winner}`;
-    if (entry.mode === '120000' && !options.symlinks) why ??= 'the volume cannot hold symlinks';
+    if (why === undefined && winner !== undefined) {
+      why = `the volume does not tell its name from ${winner}`;
+      selection.absent.add(path);
+    }
+    if (why === undefined && entry.mode === '120000' && !options.symlinks) {
+      why = 'the volume cannot hold symlinks';
+      selection.absent.add(path);
+    }
     if (why === undefined && entry.mode === '120000') {
       why = await symlinkProblem(options, path, entry.oid);
       if (why !== undefined) selection.unsafe.add(path);

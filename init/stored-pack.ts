@@ -36,7 +36,8 @@ export class StoredPack {
     if (!index || index.toString('hex', 0, 8) !== magic || index.length !== 1072 + count * 28) {
       throw new Error(`the index of ${name} is damaged`);
     }
-    const file = await open(`${name}.pack`, constants.O_RDONLY | constants.O_NOFOLLOW);
+    const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+    const file = await open(`${name}.pack`, flags);
     const { size } = await file.stat();
     const starts = Array.from({ length: count }, (_, row) => offsetOf(index, count, row));
     starts.sort((a, b) => a - b).push(size - 20);

@@ -25,16 +25,12 @@ interface SweepOptions {
 /** @returns how many there were */
 export async function sweep(options: SweepOptions): Promise<number> {
   const { configDirectory, stateDirectory, applied, pending } = options;
-  const git = join(stateDirectory, 'git');
-  const packs = join(git, 'objects/pack');
-  const places = new Set([
-    configDirectory,
-    stateDirectory,
-    join(stateDirectory, 'base'),
-    git,
-    join(git, 'refs/heads'),
-    packs,
-  ]);
+  const packs = join(stateDirectory, 'git/objects/pack');
+  const places = new Set([configDirectory, stateDirectory]);
+  for (const place of ['base', 'git', 'git/refs/heads', 'git/objects/pack']) {
+    if (await obstructedParent(stateDirectory, place)) continue;
+    places.add(join(stateDirectory, place));
+  }
   const records = pending ? [applied, pending] : [];
   for (const path of records.flatMap((one) => [...volumeEntries(one).keys()])) {
     if (unsafePath(path) || (await obstructedParent(configDirectory, path))) continue;

@@ -3,6 +3,7 @@
  * ids from such a list. Always holds: what comes out was checked against the commit's id, so a record
  * on the volume, which the CLI can write, cannot make a file pass that the commit does not have.
  */
+import { BerthError } from '../shared/errors.ts';
 import { objectId } from './git-directory.ts';
 
 export type Mode = '100644' | '100755' | '120000' | '160000';
@@ -21,7 +22,10 @@ export type ReadObject = (oid: string) => Promise<{ type: string; content: Buffe
 const deepest = 64;
 const mostEntries = 100_000;
 
-/** The whole tree of a commit, given the commit's own text. */
+/**
+ * The whole tree of a commit, given the commit's own text.
+ * @throws BerthError `remote_refused` if it is larger or deeper than berth serves
+ */
 export async function readTree(commit: Buffer, read: ReadObject): Promise<Tree> {
   const tree: Tree = new Map();
   const walk = async (oid: string, prefix: string, depth: number): Promise<void> => {
@@ -30,16 +34,24 @@ export async function readTree(commit: Buffer, read: ReadObject): Promise<Tree> 
     for (const { mode, name, oid: entry } of parseTree(content)) {
       const path = prefix + name;
       if (mode === '40000') {
-        if (depth >= deepest) throw new Error(`the directory ${path} lies too deep`);
+        if (depth >= deepest) throw beyond(`its directory ${path} lies more than ${deepest} deep`);
         await walk(entry, `${path}/`, depth + 1);
       } else {
-        if (tree.size >= mostEntries) throw new Error('the repository has too many files');
+        if (tree.size >= mostEntries) throw beyond('it has more than 100,000 files');
         tree.set(path, { mode: knownMode(mode), oid: entry });
       }
     }
   };
   await walk(treeOf(commit), '', 0);
   return tree;
+}
+
+/** No damage, for the objects were checked: fetched again it would be the same. */
+function beyond(cause: string): BerthError {
+  return new BerthError(
+    'remote_refused',
+    `cannot use the repository: ${cause}; take such files out of it`,
+  );
 }
 
 /** The tree's id in the text of a commit. */

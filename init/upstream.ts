@@ -95,7 +95,7 @@ export class Upstream {
     try {
       return await action();
     } catch (error) {
-      throw error instanceof BerthError ? error : unreadable(error);
+      throw error instanceof BerthError || isBug(error) ? error : unreadable(error);
     }
   }
 
@@ -110,7 +110,7 @@ export class Upstream {
     try {
       await remote?.fetch(target, directory);
     } catch (error) {
-      throw error instanceof BerthError ? error : unreadable(error);
+      throw error instanceof BerthError || isBug(error) ? error : unreadable(error);
     }
   }
 }
@@ -138,6 +138,12 @@ function missing(cause: unknown): BerthError {
     `cannot complete the volume without the git server: ${messageOf(cause)}; make the server reachable`,
     { cause },
   );
+}
+
+/** Read afresh from what was just fetched, damage does not look like this. */
+function isBug(error: unknown): boolean {
+  const typical = error instanceof TypeError || error instanceof ReferenceError;
+  return typical && systemCode(error) === undefined;
 }
 
 function unreadable(cause: unknown): BerthError {

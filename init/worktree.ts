@@ -94,7 +94,13 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciled> 
     const needed = await keepBases(edits, steps);
     const changes = steps.filter(({ action }) => isChange(action));
     if (changes.length > 0 || !isRecorded(options, memory, steps)) {
-      const facts = { ...options, directory, unsafe: selection.unsafe, steps };
+      const facts = {
+        ...options,
+        directory,
+        unsafe: selection.unsafe,
+        absent: selection.absent,
+        steps,
+      };
       await publish(options, pendingFile, {
         ...recordOf(facts, new Map()),
         found: foundBy(memory, steps),

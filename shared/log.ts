@@ -2,11 +2,12 @@
  * The log: one JSON line an event, as Loki wants it, or short lines for a person.
  * Always holds: each line is JSON with a string level and an `event` from the one list, none is over
  * 12 KiB, and none shows a secret: every text of a line, key or value, is redacted by itself, so that
- * no secret can be one that breaks the line. Prompts and answers are never given to it.
+ * no secret can be one that breaks the line; and none holds what a terminal obeys. Prompts and answers are never given to it.
  */
 import { type DestinationStream, pino, stdTimeFunctions } from 'pino';
 import pretty from 'pino-pretty';
 import type { EventName } from './events.ts';
+import { printable } from './printable.ts';
 import { redactValue } from './redact.ts';
 
 /** Anything but what the log itself says of a line. */
@@ -51,7 +52,12 @@ export function createLog(options: LogOptions): Log {
       timestamp: stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
       serializers: { error: (error) => describeError(error) },
-      hooks: { streamWrite: (line) => `${shown(line, options)}\n` },
+      hooks: {
+        streamWrite: (line) => {
+          const clean = shown(line, options);
+          return `${options.pretty ? escapesShown(clean) : clean}\n`;
+        },
+      },
     },
     options.pretty
       ? forPeople(options.destination)
@@ -109,17 +115,26 @@ function shown(line: string, { service, version }: LogOptions): string {
   return bounded({ ...clean, level, time, service, event });
 }
 
+/** So that a person sees an escape of JSON where it is not one of spacing or quoting. */
+function escapesShown(line: string): string {
+  return line.replace(/\\(?:u[0-9a-f]{4}|[\s\S])/g, (one) =>
+    /^\\[ubfr]/.test(one) ? `\\${one}` : one,
+  );
+}
+
+const stringify = (value: unknown): string => printable(JSON.stringify(value));
+
 /** The line, with its longest texts cut and `truncated: true` where it would be too long. */
 function bounded(fields: Record<string, unknown>): string {
-  const line = JSON.stringify(fields);
+  const line = stringify(fields);
   if (Buffer.byteLength(line) <= longestLine) return line;
   for (let limit = 2048; limit >= 16; limit /= 2) {
-    const shorter = JSON.stringify({ ...(cut(fields, limit) as object), truncated: true });
+    const shorter = stringify({ ...(cut(fields, limit) as object), truncated: true });
     if (Buffer.byteLength(shorter) <= longestLine) return shorter;
   }
   const { level, time, service, version, event, msg } = fields;
   const message = typeof msg === 'string' ? cut(msg, 256) : undefined;
-  return JSON.stringify({ level, time, service, version, event, msg: message, truncated: true });
+  return stringify({ level, time, service, version, event, msg: message, truncated: true });
 }
 
 function cut(value: unknown, limit: number): unknown {

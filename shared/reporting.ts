@@ -7,6 +7,7 @@ import { open } from 'node:fs/promises';
 import { logLevel, logPretty, terminationLog } from './common-settings.ts';
 import { type Environment, readSettings } from './config.ts';
 import type { Level } from './log.ts';
+import { printable } from './printable.ts';
 import { redact } from './redact.ts';
 
 export interface Reporting {
@@ -36,10 +37,12 @@ export function readReporting(environment: Environment): Reporting {
 
 /** Writes one line of at most 2,000 characters (Kubernetes shows 4 KiB); never throws. */
 export async function leaveTerminationMessage(path: string, message: string): Promise<void> {
-  const line = redact(message.replace(/:\n +- /, ': ').replace(/\n +- /g, '; '));
+  const flat = message.replace(/:\n +- /, ': ').replace(/\n +- /g, '; ');
+  const line = printable(redact(flat));
   try {
     // Not created: outside Kubernetes nobody reads it.
-    const file = await open(path, constants.O_WRONLY | constants.O_TRUNC | constants.O_NOFOLLOW);
+    const { O_WRONLY, O_TRUNC, O_NOFOLLOW, O_NONBLOCK } = constants;
+    const file = await open(path, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_NONBLOCK);
     await file.writeFile(`${line.slice(0, 2_000)}\n`).finally(() => file.close());
   } catch {
     // Only a message: the log and the exit code say the same.

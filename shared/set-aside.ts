@@ -3,7 +3,8 @@
  * `quarantine/`, which is bounded. Always holds: what is moved keeps its content and its type (a
  * symlink is moved, not followed), and nothing that was set aside before is replaced.
  */
-import { cp, lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { cp, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { systemCode } from './errors.ts';
 import { inside } from './files.ts';
@@ -77,8 +78,34 @@ async function move(from: string, to: string): Promise<void> {
     await rename(from, to);
   } catch (error) {
     if (systemCode(error) !== 'EXDEV') throw error;
-    await cp(from, to, { recursive: true, verbatimSymlinks: true, preserveTimestamps: true });
+    try {
+      const options = { recursive: true, verbatimSymlinks: true, preserveTimestamps: true };
+      await cp(from, to, { ...options, filter: hasContent });
+      await syncAll(to);
+    } catch (failure) {
+      // Half a copy, made anew at every start, would fill the disk.
+      await rm(to, { recursive: true, force: true }).catch(() => undefined);
+      throw failure;
+    }
     await rm(from, { recursive: true, force: true });
+  }
+}
+
+/** FIFOs, sockets and devices have nothing that could be lost, and cannot be copied. */
+async function hasContent(path: string): Promise<boolean> {
+  const status = await lstat(path);
+  return status.isFile() || status.isDirectory() || status.isSymbolicLink();
+}
+
+/** Makes a copy survive a power cut, before what it was made from goes. */
+async function syncAll(path: string): Promise<void> {
+  const status = await lstat(path).catch(() => undefined);
+  if (status?.isDirectory()) {
+    for (const name of await readdir(path)) await syncAll(join(path, name));
+  }
+  if (status?.isDirectory() || status?.isFile()) {
+    const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    await file.sync().finally(() => file.close());
   }
 }
 

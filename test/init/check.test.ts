@@ -146,6 +146,20 @@ t.test('--check of what is no volume, or with wrong settings, ends as a run woul
   t.strictSame(readdirSync(harbour.volume), []);
 });
 
+t.test('--check shows no text of strangers that a terminal would obey', async (t) => {
+  const harbour = await openHarbour(t);
+  harbour.repository.commit({ 'docs/\u001b[2Ja\u009b31m\u202e': 'x' });
+  await harbour.run();
+  rmSync(join(harbour.volume, 'docs'), { recursive: true });
+  const applied = join(harbour.volume, '.berth/applied.json');
+  const record = JSON.parse(readFileSync(applied, 'utf8'));
+  writeFileSync(applied, JSON.stringify({ ...record, repository: 'x\u001b[2J\nstate complete' }));
+  const { output } = await check(harbour);
+  t.match(output, 'missing     docs/\\u001b[2Ja\\u009b31m\\u202e\n');
+  t.match(output, 'holds       x\\u001b[2J\\u000astate complete at ');
+  t.notMatch(output, /[^\P{Cc}\n]|\p{Bidi_Control}/u);
+});
+
 t.test('docs/init.md has the states as they are', async (t) => {
   const page = readFileSync(join(import.meta.dirname, '../../docs/init.md'), 'utf8');
   for (const [name, { means, repair, exit }] of Object.entries(volumeStates)) {

@@ -66,9 +66,11 @@ t.test('a file that others could read is closed to them', async (t) => {
   const place = prepareVolume(t);
   place.put('volume', login('refreshed', 8));
   chmodSync(place.paths.volume, 0o660);
+  const { ino } = statSync(place.paths.volume);
   t.match(await place.apply(), { from: 'volume', changed: false });
   t.equal(statSync(place.paths.volume).mode & 0o777, 0o600);
   t.equal(place.read('volume'), login('refreshed', 8));
+  t.equal(statSync(place.paths.volume).ino, ino, 'it is not written again');
 });
 
 t.test('a Secret that may not be read is told with the remedy', { skip }, async (t) => {

@@ -58,6 +58,15 @@ const git: Damage[] = [
     },
   ],
   ['an index without its pack', 'damaged_git_directory', (git) => rmSync(largest(git, '.pack'))],
+  [
+    'a FIFO in the place of a pack',
+    'damaged_git_directory',
+    (git) => {
+      const pack = largest(git, '.pack');
+      rmSync(pack);
+      execFileSync('mkfifo', [pack]);
+    },
+  ],
   ['no index', 'damaged_tree', (git) => rmSync(largest(git, '.idx'))],
   ['an empty index', 'damaged_tree', (git) => truncateSync(largest(git, '.idx'))],
   ['a truncated index', 'damaged_git_directory', (git) => truncateSync(largest(git, '.idx'), 500)],

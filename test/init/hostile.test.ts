@@ -10,7 +10,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { openHarbour } from './fixture.ts';
+import { openHarbour, walk } from './fixture.ts';
 
 t.test('reserved paths of the repository are skipped and named', async (t) => {
   const harbour = await openHarbour(t, {
@@ -171,13 +171,15 @@ t.test('a symlink inside the git directory makes it be fetched again', async (t)
   const harbour = await openHarbour(t);
   await harbour.run();
   const outside = join(harbour.directory, 'outside');
-  mkdirSync(outside);
+  mkdirSync(join(outside, 'pack'), { recursive: true });
+  // Named as what a run that was cut short leaves in such a directory.
+  writeFileSync(join(outside, 'pack/tmp-0123456789ab'), 'mine');
   rmSync(join(harbour.volume, '.berth/git/objects'), { recursive: true });
   symlinkSync(outside, join(harbour.volume, '.berth/git/objects'));
   harbour.repository.commit({ 'CLAUDE.md': 'two' });
   await harbour.run();
   t.equal(harbour.read('CLAUDE.md'), 'two');
-  t.notOk(existsSync(join(outside, 'pack')));
+  t.strictSame(walk(outside), ['pack/tmp-0123456789ab']);
   t.notOk(lstatSync(join(harbour.volume, '.berth/git/objects')).isSymbolicLink());
 });
 

@@ -1,6 +1,7 @@
 import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { checkVolume } from '../../init/check.ts';
 import { type Fold, foldOf, losers, mayCollide, tellsAll } from '../../init/names.ts';
 import { plan, remember } from '../../init/plan.ts';
 import { selectFiles } from '../../init/select.ts';
@@ -96,6 +97,8 @@ t.test('a real volume of that kind, without symlinks and hard links, serves as a
   };
   t.strictSame(filesOf(volume.path), files);
   t.match(await run(), { volume: 'complete', written: 0, restored: 0, conflicts: 0 });
+  const check = () => checkVolume(harbour.config({ BERTH_CONFIG_DIR: volume.path }));
+  t.match(await check(), { exitCode: 0, text: /files +4 tracked\n/ });
   harbour.repository.commit({
     'README.md': null,
     'old.md': null,
@@ -103,6 +106,7 @@ t.test('a real volume of that kind, without symlinks and hard links, serves as a
     link: { symlink: 'OLD.md' },
   });
   t.match(await run(), { written: Number, conflicts: 0, kept: 0 });
+  t.match(await check(), { exitCode: 0 }, 'what it cannot hold is not missing');
   const renamed = Object.entries(filesOf(volume.path)).map(([path, text]) => [
     path.toLowerCase(),
     text,

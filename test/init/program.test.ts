@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -156,6 +157,19 @@ t.test(
   },
 );
 
+t.test('a bug in reading objects is none of the git server', async (t) => {
+  const harbour = await openHarbour(t, { 'docs/a.md': 'a' });
+  const code = `const { indexOf } = Buffer.prototype;
+  Buffer.prototype.indexOf = function (...all) {
+    if (/parseTree/.test(new Error().stack)) throw new TypeError('made up');
+    return indexOf.apply(this, all);
+  };`;
+  const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(code)}`;
+  const { code: exit, lines, output } = await run(harbour, { NODE_OPTIONS });
+  t.equal(exit, 70, output);
+  t.match(lines.at(-1), { event: 'failed', code: 'internal' });
+});
+
 t.test('SIGTERM ends the run at once and gives the lease back', async (t) => {
   const harbour = await openHarbour(t);
   harbour.server.fault({ kind: 'hang' });
@@ -166,6 +180,42 @@ t.test('SIGTERM ends the run at once and gives the lease back', async (t) => {
   t.equal(code, 143);
   t.match(lines.at(-1), { event: 'stopped' });
   t.notOk(existsSync(join(harbour.volume, '.berth/lease.json')));
+});
+
+/** Starts init/main.ts with so many of its 4 threads waiting, as for a dead NFS server, for ever. */
+function withHangingThreads(harbour: Harbour, count: number): { program: string[] } {
+  const fifo = join(harbour.directory, 'fifo');
+  const hang = join(harbour.directory, `hang-${count}.mjs`);
+  if (!existsSync(fifo)) execFileSync('mkfifo', [fifo]);
+  const open = `open('${fifo}', () => {});`.repeat(count);
+  writeFileSync(hang, `import { open } from 'node:fs';\n${open}`);
+  return { program: ['--import', hang, join(import.meta.dirname, '../../init/main.ts')] };
+}
+
+t.test('a thread that hangs keeps no run from ending', async (t) => {
+  const harbour = await openHarbour(t);
+  const hanging = withHangingThreads(harbour, 1);
+  harbour.server.fault({ kind: 'hang' });
+  const late = await runProgram(harbour.environment({ BERTH_TIMEOUT: '2s' }), hanging);
+  t.equal(late.code, 69, late.output);
+  t.match(late.lines.at(-1), { event: 'failed' });
+  const wrong = await runProgram(harbour.environment({ BERTH_REPO: '/' }), hanging);
+  t.equal(wrong.code, 64, wrong.output);
+  const seen = harbour.server.requests.length;
+  const running = startProgram(harbour.environment(), hanging);
+  while (harbour.server.requests.length === seen) await new Promise(setImmediate);
+  running.kill('SIGTERM');
+  t.equal((await running.ended).code, 143);
+  harbour.server.fault(undefined);
+  t.equal((await runProgram(harbour.environment(), hanging)).code, 0);
+});
+
+t.test('where all of them hang the deadline still ends the run, and it says why', async (t) => {
+  const harbour = await openHarbour(t);
+  const hanging = withHangingThreads(harbour, 4);
+  const { code, lines } = await runProgram(harbour.environment({ BERTH_TIMEOUT: '1s' }), hanging);
+  t.equal(code, 73);
+  t.match(lines.at(-1), { event: 'failed', msg: /cannot prepare the volume within 1s/ });
 });
 
 t.test('a second run keeps what the CLI made', async (t) => {

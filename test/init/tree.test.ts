@@ -106,13 +106,29 @@ t.test('any change of a record is found', async (t) => {
   t.notOk(proves('0'.repeat(40), text, found));
 });
 
-t.test('a torn tree, a wrong type and endless depth are errors', async (t) => {
+t.test('a torn tree and a wrong type are errors', async (t) => {
   const { tree, commit, read } = makeObjects();
   const torn = commit(tree([['100644', 'a', 'abcd']]));
   await t.rejects(readTree(torn.text, read), { message: /torn/ });
   const wrong = commit(commit(tree([])).id);
   await t.rejects(readTree(wrong.text, read), { message: /is a commit instead of a tree/ });
-  let deep = tree([['100644', 'a', blob('1')]]);
-  for (let depth = 0; depth < 70; depth++) deep = tree([['40000', 'd', deep]]);
-  await t.rejects(readTree(commit(deep).text, read), { message: /too deep/ });
 });
+
+t.test(
+  'a repository beyond what berth serves is refused as such, not taken for torn',
+  async (t) => {
+    const { tree, commit, read } = makeObjects();
+    let deep = tree([['100644', 'a', blob('1')]]);
+    for (let depth = 0; depth < 70; depth++) deep = tree([['40000', 'd', deep]]);
+    await t.rejects(readTree(commit(deep).text, read), {
+      code: 'remote_refused',
+      message: /more than 64 deep/,
+    });
+    const names = Array.from({ length: 100_001 }, (_, index) => String(index).padStart(6, '0'));
+    const many = tree(names.map((name) => ['100644', name, blob('1')]));
+    await t.rejects(readTree(commit(many).text, read), {
+      code: 'remote_refused',
+      message: /more than 100,000 files/,
+    });
+  },
+);

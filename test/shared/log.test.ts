@@ -34,6 +34,18 @@ t.test('a line is one JSON object with a string level and an event', async (t) =
   });
 });
 
+t.test('no line holds what a terminal would obey', async (t) => {
+  const hostile = 'a\u001b[2J\u009b31m\u202e\u007f\r';
+  const json = capture();
+  json.log.info('report', hostile, { path: hostile, [hostile]: 1 });
+  t.equal(json.raw[0]?.replace(/[^\P{Cc}\n]|\p{Bidi_Control}/gu, ''), json.raw[0]);
+  t.match(json.lines()[0], { msg: hostile, path: hostile }, 'the JSON means the same');
+  const pretty = capture('debug', true);
+  pretty.log.info('report', `${hostile} \\u001b`, { path: hostile });
+  t.equal(pretty.raw[0]?.replace(/[^\P{Cc}\n]|\p{Bidi_Control}/gu, ''), pretty.raw[0]);
+  t.match(pretty.raw[0], 'a\\u001b[2J\\u009b31m\\u202e\\u007f\\r \\u001b');
+});
+
 t.test('what is less severe than the level is not logged', async (t) => {
   const { log, lines } = capture('warn');
   log.info('report', 'no');
