@@ -20,17 +20,60 @@ export class TurnLost extends Error {
   readonly reason: LossReason;
   /** What it is if the turn is not carried on. */
   readonly error: BerthError;
+  /** What it has used, but for the cost. */
+  readonly calls: CallsMade;
   /** The result of a process that hung and obeyed the interrupt all the same. */
   readonly result: TurnResult | undefined;
 
-  constructor(worker: Worker, promptId: string, reason: LossReason, thrown: unknown) {
+  constructor(
+    worker: Worker,
+    promptId: string,
+    calls: CallsMade,
+    reason: LossReason,
+    thrown: unknown,
+  ) {
     const error = thrown instanceof TurnStalled ? stalledError(thrown) : thrown;
     super(asBerthError(error).message, { cause: error });
     this.worker = worker;
     this.promptId = promptId;
+    this.calls = calls;
     this.reason = reason;
     this.error = asBerthError(error);
     this.result = thrown instanceof TurnStalled ? thrown.end?.result : undefined;
+  }
+}
+
+/** The calls of the model in one attempt, as they are told while it runs; those of subagents are not. */
+export class CallsMade {
+  readonly #usages: Usage[] = [];
+
+  note(usage: Usage, begins: boolean): void {
+    if (begins || this.#usages.length === 0) {
+      this.#usages.push(usage);
+      return;
+    }
+    const known = this.#usages.pop() ?? noUsage;
+    // The end of a call says its output again, in all, and the rest perhaps not.
+    this.#usages.push({
+      input_tokens: Math.max(known.input_tokens, usage.input_tokens),
+      output_tokens: Math.max(known.output_tokens, usage.output_tokens),
+      cache_creation_input_tokens: Math.max(
+        known.cache_creation_input_tokens,
+        usage.cache_creation_input_tokens,
+      ),
+      cache_read_input_tokens: Math.max(
+        known.cache_read_input_tokens,
+        usage.cache_read_input_tokens,
+      ),
+    });
+  }
+
+  get count(): number {
+    return this.#usages.length;
+  }
+
+  get usage(): Usage {
+    return this.#usages.reduce(addUsage, noUsage);
   }
 }
 

@@ -14,10 +14,11 @@ import type { Order } from '../pool/order.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Worker } from '../pool/worker.ts';
 import { type Answer, toAnswer } from './answer.ts';
-import { carryOn, traceTurn } from './carry-on.ts';
+import { carryOn, stands } from './carry-on.ts';
 import type { LimitGate } from './limit-gate.ts';
 import {
   addSpent,
+  CallsMade,
   type LossReason,
   lossOf,
   nothing,
@@ -128,6 +129,7 @@ export class PromptRun {
       const error = thrown instanceof TurnLost ? await this.#giveUp(thrown, signal) : thrown;
       throw withSpent(this.#withSession(error), this.#spent);
     } finally {
+      if (this.#spent !== nothing) this.#record();
       this.#letGo();
       turn.end();
     }
@@ -184,12 +186,15 @@ export class PromptRun {
     const login = loginOf(this.#prompt);
     const onLimit = (limit: UsageLimit): void => gate.heard(login, limit);
     const promptId = randomUUID();
+    const calls = new CallsMade();
+    const onUsage = calls.note.bind(calls);
+    const told = { signal, tell, onLimit, onUsage };
     try {
-      return await runTurn(worker, text, { promptId, signal, tell, onLimit, watch: hang });
+      return await runTurn(worker, text, { promptId, watch: hang, ...told });
     } catch (thrown) {
       const reason = signal.aborted ? undefined : lossOf(thrown, worker);
       if (reason === undefined) throw thrown;
-      throw new TurnLost(worker, promptId, reason, thrown);
+      throw new TurnLost(worker, promptId, calls, reason, thrown);
     }
   }
 
@@ -226,10 +231,10 @@ export class PromptRun {
       session_id: sessionId,
     });
     tell({ event: 'recycled', data: { reason, session_id: sessionId ?? null } });
-    const stands = await this.#settle(lost, signal);
+    const resumable = await this.#settle(lost, signal);
     const prompt = withWhatIsLeft(this.#prompt, this.#spent);
-    const order = orderOf(prompt, stands ? sessionId : undefined);
-    return { order, text: stands ? carryOn : prompt.text, goesOn: true };
+    const order = orderOf(prompt, resumable ? sessionId : undefined);
+    return { order, text: resumable ? carryOn : prompt.text, goesOn: true };
   }
 
   /** What a turn is that is not carried on, or not once more. */
@@ -249,32 +254,40 @@ export class PromptRun {
    * @returns whether the session can be resumed and has the prompt; one that has begun with this turn
    *   and cannot is gone then
    */
-  async #settle({ worker, promptId, result }: TurnLost, signal: AbortSignal): Promise<boolean> {
+  async #settle(lost: TurnLost, signal: AbortSignal): Promise<boolean> {
     const { transcriptOf, discard } = this.#options;
+    const { worker, promptId } = lost;
     const { sessionId } = worker;
+    this.#count(lost);
     await unlessAborted(worker.gone, signal);
     if (sessionId === undefined) return false;
     const transcript = await transcriptOf(sessionId);
-    const trace = transcript === undefined ? undefined : await traceTurn(transcript, promptId);
-    if (trace) this.#count(sessionId, result ?? this.#priced(trace));
-    else if (this.#isNew(sessionId)) {
+    if (transcript !== undefined && (await stands(transcript, promptId))) return true;
+    if (this.#isNew(sessionId)) {
       await this.#keeper.forget(sessionId);
       await discard(sessionId);
       worker.sessionId = undefined;
     }
-    return trace !== undefined;
+    return false;
   }
 
-  #priced({ usage, answers }: { usage: Spent['usage']; answers: number }): Spent {
-    const costUsd = this.#options.rates.costOf(this.#model, usage) ?? 0;
-    return { usage, costUsd, numTurns: answers };
-  }
-
-  #count(sessionId: string, spent: Spent): void {
-    const { store, onSpent } = this.#options;
-    this.#spent = addSpent(this.#spent, spent);
+  #count({ calls: { usage, count }, result }: TurnLost): void {
+    const { rates, onSpent } = this.#options;
+    const spent: Spent = result ?? {
+      usage,
+      costUsd: rates.costOf(this.#model, usage) ?? 0,
+      numTurns: count,
+    };
+    const { costUsd, numTurns } = spent;
+    this.#spent = addSpent(this.#spent, { usage: spent.usage, costUsd, numTurns });
     onSpent(this.#prompt, spent);
-    store.spend(sessionId, spent.costUsd, spent.usage);
+  }
+
+  /** Brings what lost attempts have used to the record of the session in which the turn has ended. */
+  #record(): void {
+    const { costUsd, usage } = this.#spent;
+    const sessionId = this.#worker?.sessionId;
+    if (sessionId !== undefined) this.#options.store.spend(sessionId, costUsd, usage);
   }
 
   #isNew(sessionId: string): boolean {

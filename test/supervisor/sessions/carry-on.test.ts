@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { Pool } from '../../../supervisor/pool/pool.ts';
@@ -41,7 +41,8 @@ t.test('a turn whose process is killed in mid-stream goes on in another', async 
   const recycled = await upTo(events, 'recycled');
   t.strictSame(recycled.data, { reason: 'crashed', session_id: first.data.session_id });
   const rest = await collect(events);
-  t.match(rest[0], { event: 'session', data: { session_id: first.data.session_id } });
+  const begun = rest.find(({ event }) => event === 'session');
+  t.match(begun, { event: 'session', data: { session_id: first.data.session_id } });
   t.ok(rest.some(({ event }) => event === 'text'));
   t.match(rest.at(-1), {
     event: 'result',
@@ -312,14 +313,10 @@ t.test('a fork is carried on as itself, in the directory that it has', async (t)
 });
 
 t.test('what is left of turns and budget goes with the turn', async (t) => {
-  const profiles = join(t.testdir({}), 'profiles.yaml');
-  writeFileSync(
-    profiles,
-    'version: 1\nprofiles:\n  default:\n    warm: 0\n    limits: { max_turns: 5, max_budget_usd: 2 }\n',
-  );
+  const profiles = 'profiles: { default: { limits: { max_turns: 5, max_budget_usd: 2 } } }';
   const running = await startSupervisor(t, {
-    config: { 'settings.json': bashAllowed },
-    settings: { BERTH_PROFILES_FILE: profiles },
+    config: { 'settings.json': bashAllowed, 'profiles.yaml': profiles },
+    settings: { BERTH_PROFILES_FILE: join(t.testdirName, 'config', 'profiles.yaml') },
   });
   const { prompt, surroundings } = running;
   // So that it is known what a token costs.
