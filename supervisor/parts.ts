@@ -19,6 +19,7 @@ import { DiskWatch } from './sessions/disk.ts';
 import { LimitGate } from './sessions/limit-gate.ts';
 import { Pause } from './sessions/pause.ts';
 import { Intake } from './sessions/prompt.ts';
+import { Rates } from './sessions/rates.ts';
 import { Retention } from './sessions/retention.ts';
 import { SessionStore } from './sessions/session-store.ts';
 import { Sessions } from './sessions/sessions.ts';
@@ -118,16 +119,18 @@ export function createParts(options: PartsOptions): Parts {
     profile: profile === undefined ? undefined : profiles.get(profile)?.limits.dailyBudgetUsd,
     deployment: lower(config.dailyBudget, profiles.dailyBudgetUsd),
   });
-  const sessions = new Sessions({
+  const sessions: Sessions = new Sessions({
     pool,
     orderOf: (prompt, resume) => orders.of(prompt, resume),
     store,
     transcriptOf: (id) => transcripts.find(id),
+    discard: (id) => catalog.discard(id),
     directoryOf: ({ name }) => workspaces.bind(name),
     assertRoom: () => disk.assertRoom(),
     gate,
     loginOf: ({ profile }) => loginOf(profile),
     hang: { bound: config.hangTimeout, cpuOf: treeCpu },
+    rates: new Rates(),
     cliVersion,
     log,
     onSpent: ({ token, profile }, turn) => {

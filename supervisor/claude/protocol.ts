@@ -4,12 +4,14 @@
  * and what is read is checked here and nowhere else.
  */
 import { z } from 'zod';
-import { readResult, type TurnResult } from './turn-result.ts';
+import { readResult, readUsage, type TurnResult, type Usage } from './turn-result.ts';
 import { type UsageLimit, usageLimitIn } from './usage-limit.ts';
 
 export type CliMessage =
   | { kind: 'session'; sessionId: string; model: string; skills: string[] }
   | { kind: 'text'; text: string }
+  /** What a call of the model has used so far; `begins` with the first that is said of a call. */
+  | { kind: 'usage'; begins: boolean; usage: Usage }
   | { kind: 'tools'; tools: { id: string; name: string; input: unknown }[] }
   /** Tools that have ended. */
   | { kind: 'tool_results'; results: { id: string; isError: boolean }[] }
@@ -71,7 +73,12 @@ interface Line {
   parent_tool_use_id?: unknown;
   state?: unknown;
   command_uuid?: unknown;
-  event?: { type?: unknown; delta?: { type?: unknown; text?: unknown } };
+  event?: {
+    type?: unknown;
+    delta?: { type?: unknown; text?: unknown };
+    message?: { usage?: unknown };
+    usage?: unknown;
+  };
 }
 
 /**
@@ -111,6 +118,12 @@ export function readMessage(text: string): CliMessage | undefined {
 }
 
 function readStreamEvent({ event }: Line): CliMessage | undefined {
+  if (event?.type === 'message_start') {
+    return { kind: 'usage', begins: true, usage: readUsage(event.message?.usage) };
+  }
+  if (event?.type === 'message_delta') {
+    return { kind: 'usage', begins: false, usage: readUsage(event.usage) };
+  }
   if (event?.type !== 'content_block_delta' || event.delta?.type !== 'text_delta') return undefined;
   return typeof event.delta.text === 'string'
     ? { kind: 'text', text: event.delta.text }

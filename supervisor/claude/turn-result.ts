@@ -51,7 +51,7 @@ export interface TurnResult {
 const count = z.number().nonnegative().catch(0);
 const whole = z.int().nonnegative().catch(0);
 
-const usage = z
+const usageShape = z
   .object({
     input_tokens: whole,
     output_tokens: whole,
@@ -65,6 +65,11 @@ const usage = z
     cache_read_input_tokens: 0,
   });
 
+/** What is missing or of another shape counts as none. */
+export function readUsage(usage: unknown): Usage {
+  return usageShape.parse(usage);
+}
+
 const resultLine = z.object({
   subtype: z.string(),
   is_error: z.boolean(),
@@ -77,7 +82,7 @@ const resultLine = z.object({
   api_error_type: z.string().optional().catch(undefined),
   api_error: z.string().optional().catch(undefined),
   structured_output: z.unknown().optional(),
-  usage,
+  usage: usageShape,
   model_usage_since_last_result: z.record(z.string(), z.object({ costUSD: count })).catch({}),
   num_turns: whole,
   duration_ms: whole,

@@ -27,6 +27,8 @@ export class Launches {
   readonly workers = new Set<Worker>();
   readonly #options: LaunchesOptions;
   readonly #backoffs = new Map<string, LaunchBackoff>();
+  /** Sessions of which a process was killed before it was ready; it is started once more. */
+  readonly #killed = new Set<string>();
   #serial = 0;
   #stopped = false;
 
@@ -104,6 +106,7 @@ export class Launches {
     if (worker.state !== 'starting') return;
     this.#backoffs.get(worker.order.profile)?.started();
     worker.become(worker.sessionId === undefined ? 'warm' : 'idle');
+    if (worker.sessionId !== undefined) this.#killed.delete(worker.sessionId);
     this.#options.log.info('worker_ready', `${worker.name} is ready`, {
       worker: worker.name,
       pid: worker.process.pid,
@@ -134,9 +137,15 @@ export class Launches {
         error,
       });
     }
-    // One session that cannot be resumed says nothing about the others.
-    if (order.sessionId !== undefined) this.#options.onSessionFailed(order.sessionId, error);
-    else this.#slowDown(order.profile, error);
+    const { sessionId } = order;
+    if (sessionId === undefined) this.#slowDown(order.profile, error);
+    // The kernel took it, or a person: nothing is wrong with the session, and who waits still does.
+    else if (wasKilled(error) && !this.#killed.delete(sessionId)) this.#killed.add(sessionId);
+    else {
+      this.#killed.delete(sessionId);
+      // One session that cannot be resumed says nothing about the others.
+      this.#options.onSessionFailed(sessionId, error);
+    }
   }
 
   #slowDown(profile: string, error: BerthError): void {
@@ -174,4 +183,8 @@ export class Launches {
     this.workers.delete(worker);
     this.#options.onChange();
   }
+}
+
+function wasKilled({ details }: BerthError): boolean {
+  return details.signal === 'SIGKILL';
 }

@@ -44,6 +44,8 @@ export interface AcquireOptions {
   token: string;
   /** Leaves the queue; the rejection is the signal's reason. */
   signal: AbortSignal;
+  /** It goes on with a turn that had begun: it is served before all others, and never sent away. */
+  goesOn?: boolean;
   /** Told its place, from 1, if the prompt has to wait, and whenever that changes. */
   onQueued: (place: number) => void;
 }
@@ -53,6 +55,8 @@ export class Pool {
   readonly #launches: Launches;
   readonly #line: WaitingLine;
   readonly #pace = new Pace();
+  /** Sessions of which a turn goes on elsewhere: their other prompts wait for its end. */
+  readonly #held = new Set<string>();
   #stopping: BerthError | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
 
@@ -104,13 +108,19 @@ export class Pool {
    * @throws BerthError `queue_full`, `draining`, `cli_unavailable`, `session_not_found`, or the
    *   signal's reason
    */
-  async acquire({ order, token, signal, onQueued }: AcquireOptions): Promise<Worker> {
+  async acquire({ order, token, goesOn, signal, onQueued }: AcquireOptions): Promise<Worker> {
     signal.throwIfAborted();
     if (this.#stopping) throw this.#stopping;
     const own = order.sessionId !== undefined && this.ownerOf(order.sessionId);
     const hopeless = own ? undefined : this.#launches.hopeless(order.profile);
     if (hopeless) throw hopeless;
-    const ticket = this.#line.join({ order, token, signal, onPlace: onQueued });
+    const ticket = this.#line.join({
+      order,
+      token,
+      goesOn: goesOn ?? false,
+      signal,
+      onPlace: onQueued,
+    });
     this.#assign();
     const { maxWorkers } = this.#options;
     const retryAfter = this.#pace.secondsFor(this.#line.length, maxWorkers);
@@ -130,6 +140,17 @@ export class Pool {
     else if (worker.recycleAfterTurn) void this.recycle(worker, worker.recycleAfterTurn);
     else if (worker.order.once) void this.recycle(worker, 'renewed');
     this.#reconcile();
+  }
+
+  /**
+   * Keeps a session for the prompt that goes on with its turn, until that has a worker: without it
+   * another prompt of the session could come between. Call what it returns to end that.
+   */
+  hold(sessionId: string): () => void {
+    this.#held.add(sessionId);
+    return () => {
+      if (this.#held.delete(sessionId)) this.#reconcile();
+    };
   }
 
   /** Gives a worker back whose turn has not begun. */
@@ -227,12 +248,16 @@ export class Pool {
     if (this.#stopping) return;
     const actions = assign({
       workers: this.#launches.workers,
-      waiting: this.#line.waiting,
+      waiting: this.#line.waiting.filter(({ order, goesOn }) => goesOn || !this.#isHeld(order)),
       warm: this.#options.warm(),
       maxWorkers: Math.min(this.#options.maxWorkers, this.#options.ceiling?.() ?? Infinity),
       mayLaunch: (profile) => this.#launches.mayLaunch(profile),
     });
     for (const action of actions) this.#carryOut(action);
+  }
+
+  #isHeld({ sessionId }: Order): boolean {
+    return sessionId !== undefined && this.#held.has(sessionId);
   }
 
   #carryOut(action: Action): void {

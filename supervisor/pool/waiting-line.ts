@@ -12,6 +12,8 @@ export interface Ticket {
   readonly order: Order;
   /** The name of the caller's token. */
   readonly token: string;
+  /** It goes on with a turn that had begun: before all others, and it is never sent away. */
+  readonly goesOn: boolean;
   /** Resolves when the ticket is served. */
   readonly worker: Promise<Worker>;
 }
@@ -19,6 +21,7 @@ export interface Ticket {
 export interface JoinOptions {
   order: Order;
   token: string;
+  goesOn?: boolean;
   /** Gives the ticket back; its rejection is the signal's reason. */
   signal: AbortSignal;
   /** Told its place, from 1, whenever that changes. */
@@ -48,7 +51,7 @@ export class WaitingLine {
 
   /** Those who wait, who is next first; serving one does not disturb the walk. */
   get waiting(): readonly Ticket[] {
-    this.#ordered ??= fairOrder([...this.#entries.keys()], this.#lastServed, this.#served);
+    this.#ordered ??= this.#inOrder();
     return this.#ordered;
   }
 
@@ -56,9 +59,18 @@ export class WaitingLine {
     return this.#entries.size;
   }
 
-  join({ order, token, signal, onPlace }: JoinOptions): Ticket {
+  #inOrder(): Ticket[] {
+    const tickets = [...this.#entries.keys()];
+    const others = tickets.filter(({ goesOn }) => !goesOn);
+    return [
+      ...tickets.filter(({ goesOn }) => goesOn),
+      ...fairOrder(others, this.#lastServed, this.#served),
+    ];
+  }
+
+  join({ order, token, goesOn = false, signal, onPlace }: JoinOptions): Ticket {
     const { promise, resolve, reject } = Promise.withResolvers<Worker>();
-    const ticket: Ticket = { order, token, worker: promise };
+    const ticket: Ticket = { order, token, goesOn, worker: promise };
     const leave = (): void => this.#settle(ticket, (entry) => entry.reject(signal.reason));
     signal.addEventListener('abort', leave, { once: true });
     const unwatch = () => signal.removeEventListener('abort', leave);
@@ -76,6 +88,7 @@ export class WaitingLine {
     if (this.#entries.size - coming <= this.#limit) return;
     const newest = new Map<string, { ticket: Ticket; count: number }>();
     for (const ticket of this.#entries.keys()) {
+      if (ticket.goesOn) continue;
       const count = (newest.get(ticket.token)?.count ?? 0) + 1;
       // Met again it is the newest: then the newcomer gives way among equals.
       newest.delete(ticket.token);

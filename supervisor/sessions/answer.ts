@@ -2,7 +2,8 @@
 import type { TurnResult } from '../claude/turn-result.ts';
 import type { Profile } from '../profiles/profile.ts';
 import { warningsOf } from '../profiles/warnings.ts';
-import type { LossReason, Progress } from './prompt-run.ts';
+import type { LossReason } from './lost-turn.ts';
+import type { Progress } from './progress.ts';
 import type { TurnEnd } from './turn.ts';
 
 export interface Answer {

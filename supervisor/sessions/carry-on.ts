@@ -6,26 +6,19 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 
-const carryOn = 'Your process was replaced. Carry on where you stopped.';
+/** What a process is told that resumes a session in whose transcript the prompt stands. */
+export const carryOn = 'Your process was replaced. Carry on where you stopped.';
 
 /** Bytes of a transcript that are searched, from its end. */
 const searched = 64 * 1024 * 1024;
 const piece = 1024 * 1024;
 
 /**
- * What to say to the process that resumes the session: that it shall carry on if the prompt stands in
- * the transcript, else the prompt again.
+ * Whether a prompt stands in the transcript: then a process that resumes the session can carry on, else
+ * the prompt must be sent again.
  * @param promptId the id with which the prompt was handed over, which the CLI writes beside it
  */
-export async function textToGoOn(
-  transcript: string,
-  promptId: string,
-  prompt: string,
-): Promise<string> {
-  return (await stands(transcript, promptId)) ? carryOn : prompt;
-}
-
-async function stands(transcript: string, promptId: string): Promise<boolean> {
+export async function stands(transcript: string, promptId: string): Promise<boolean> {
   const wanted = Buffer.from(`"uuid":"${promptId}"`);
   const file = await open(transcript, constants.O_RDONLY | constants.O_NOFOLLOW);
   try {

@@ -104,17 +104,13 @@ export class SessionCatalog {
    * @throws BerthError `volume_unwritable`; the session is there as before then, or what is left of it
    */
   async remove(record: SessionRecord, why: RemovalReason): Promise<void> {
-    const { store, transcripts, workspaces, running, log } = this.#options;
-    const { id, working_directory: directory } = record;
+    const { store, running, log } = this.#options;
+    const { id } = record;
     // From now on nobody can continue it.
     store.hide(id);
     try {
       await running.endSession(id, removed(id));
-      // `/clear` as a prompt begins a session that goes on in the directory of the one before.
-      const alone = directory.mode === 'session' && !this.#isUsed(directory);
-      await transcripts.remove(id, alone);
-      if (alone) await workspaces.remove(directory);
-      await store.remove(id);
+      await this.#removeFiles(record);
     } catch (error) {
       store.show(record);
       if (error instanceof BerthError) throw error;
@@ -128,6 +124,32 @@ export class SessionCatalog {
       session_id: id,
       reason: why,
     });
+  }
+
+  /**
+   * Removes a session that came to nothing, because its process was lost before its first prompt was
+   * written down. Never rejects: what stays of it is found by the retention.
+   */
+  async discard(id: string): Promise<void> {
+    const { store, log } = this.#options;
+    const record = store.peek(id);
+    if (!record) return;
+    store.hide(id);
+    await this.#removeFiles(record).catch((error: unknown) => {
+      log.warn('session_unrecorded', 'cannot remove a session that came to nothing', {
+        session_id: id,
+        error,
+      });
+    });
+  }
+
+  async #removeFiles({ id, working_directory: directory }: SessionRecord): Promise<void> {
+    const { store, transcripts, workspaces } = this.#options;
+    // `/clear` as a prompt begins a session that goes on in the directory of the one before.
+    const alone = directory.mode === 'session' && !this.#isUsed(directory);
+    await transcripts.remove(id, alone);
+    if (alone) await workspaces.remove(directory);
+    await store.remove(id);
   }
 
   #isUsed(directory: WorkingDirectory): boolean {

@@ -2,7 +2,8 @@
  * One prompt on its way to an answer: leave to send it, a worker, the turn, and if the worker is lost
  * in the middle of it, once more in another process that resumes the session.
  * Always holds: a worker that was acquired is given back, whatever happens; a turn is carried on once
- * at most; a session can be continued as soon as its id was told.
+ * at most, and its session serves nobody else meanwhile; a session can be continued as soon as its id
+ * was told.
  */
 import { randomUUID } from 'node:crypto';
 import { asBerthError, BerthError } from '../../shared/errors.ts';
@@ -13,21 +14,30 @@ import type { Order } from '../pool/order.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Worker } from '../pool/worker.ts';
 import { type Answer, toAnswer } from './answer.ts';
-import { textToGoOn } from './carry-on.ts';
-import type { LimitGate, Pass, PassOptions } from './limit-gate.ts';
-import { failureOf, stalledError, withTurn } from './outcome.ts';
-import type { Prompt } from './prompt.ts';
-import { RecordKeeper } from './record-keeper.ts';
-import type { RunningTurns } from './running-turns.ts';
-import type { SessionStore } from './session-store.ts';
+import { carryOn, stands } from './carry-on.ts';
+import type { LimitGate } from './limit-gate.ts';
 import {
-  afterTurn,
-  type HangWatch,
-  runTurn,
-  type TurnEnd,
-  type TurnEvent,
-  TurnStalled,
-} from './turn.ts';
+  addSpent,
+  CallsMade,
+  type LossReason,
+  lossOf,
+  nothing,
+  optedOut,
+  type Spent,
+  TurnLost,
+  unlessAborted,
+  withSpent,
+  withWhatIsLeft,
+} from './lost-turn.ts';
+import { failureOf, withTurn } from './outcome.ts';
+import type { Progress } from './progress.ts';
+import type { Prompt } from './prompt.ts';
+import type { Rates } from './rates.ts';
+import { RecordKeeper } from './record-keeper.ts';
+import type { RunningTurn, RunningTurns } from './running-turns.ts';
+import type { SessionStore } from './session-store.ts';
+import { afterTurn, type HangWatch, runTurn, type TurnEnd, type TurnEvent } from './turn.ts';
+import { workerFor } from './worker-for.ts';
 import type { WorkingDirectory } from './workspaces.ts';
 
 export interface AttemptOptions {
@@ -37,6 +47,8 @@ export interface AttemptOptions {
   store: SessionStore;
   /** Where the CLI keeps a session's conversation; undefined if it does not. */
   transcriptOf: (sessionId: string) => Promise<string | undefined>;
+  /** Removes what there is of a session that came to nothing; never rejects. */
+  discard: (sessionId: string) => Promise<void>;
   /** The directory of a worker, which belongs to the session that it serves from now on. */
   directoryOf: (worker: Worker) => WorkingDirectory;
   /** Rejects with `disk_full` if no session may begin. */
@@ -45,6 +57,7 @@ export interface AttemptOptions {
   /** Whose limits count for a prompt. */
   loginOf: (prompt: Prompt) => string;
   hang: HangWatch;
+  rates: Rates;
   cliVersion: () => string;
   turns: RunningTurns;
   log: Log;
@@ -54,31 +67,12 @@ export interface AttemptOptions {
   onLost: (reason: LossReason, carriedOn: boolean) => void;
 }
 
-export type LossReason = 'memory' | 'crashed' | 'hung';
-
-/** What is known of a prompt before it has ended. */
-export interface Progress {
-  /** By performance.now(). */
-  readonly accepted: number;
-  queuedMs: number;
-  recycled: number;
-  recycleReason: LossReason | null;
-}
-
-/** The process was lost in the middle of the turn. */
-class TurnLost extends Error {
-  readonly worker: Worker;
-  readonly promptId: string;
-  readonly reason: LossReason;
-  readonly error: BerthError;
-
-  constructor(worker: Worker, promptId: string, reason: LossReason, error: BerthError) {
-    super(error.message, { cause: error });
-    this.worker = worker;
-    this.promptId = promptId;
-    this.reason = reason;
-    this.error = error;
-  }
+/** One try of a prompt. */
+interface Attempt {
+  order: Order;
+  text: string;
+  /** It goes on with a turn that had begun. */
+  goesOn: boolean;
 }
 
 export class PromptRun {
@@ -93,6 +87,11 @@ export class PromptRun {
   readonly #prompt: Prompt;
   readonly #keeper: RecordKeeper;
   #worker: Worker | undefined;
+  #model = '';
+  /** By the attempt that was lost. */
+  #spent: Spent = nothing;
+  /** Ends the reservation of the session whose turn goes on. */
+  #letGo: () => void = () => {};
 
   constructor(options: AttemptOptions, id: string, prompt: Prompt) {
     this.#options = options;
@@ -116,38 +115,44 @@ export class PromptRun {
 
   /** @throws BerthError with the session id in its details, if it got that far */
   async toAnswer(signal: AbortSignal, tell: (event: TurnEvent) => void): Promise<Answer> {
-    const { record, fork } = this.#prompt;
-    if (record === undefined || fork) await this.#options.assertRoom();
-    let order = this.#options.orderOf(this.#prompt);
-    let { text } = this.#prompt;
-    for (;;) {
-      try {
-        return await this.#attempt(order, text, signal, tell);
-      } catch (thrown) {
+    const { orderOf, assertRoom, turns } = this.#options;
+    const { record, fork, text } = this.#prompt;
+    if (record === undefined || fork) await assertRoom();
+    const turn = turns.begin(signal);
+    try {
+      const first = { order: orderOf(this.#prompt), text, goesOn: false };
+      return await this.#attempt(first, turn, tell).catch(async (thrown) => {
         if (!(thrown instanceof TurnLost)) throw thrown;
-        ({ order, text } = await this.#goOn(thrown, order, signal, tell));
-      }
+        return this.#attempt(await this.#goOn(thrown, turn.signal, tell), turn, tell);
+      });
+    } catch (thrown) {
+      const error = thrown instanceof TurnLost ? await this.#giveUp(thrown, signal) : thrown;
+      throw withSpent(this.#withSession(error), this.#spent);
+    } finally {
+      if (this.#spent !== nothing) this.#record();
+      this.#letGo();
+      turn.end();
     }
   }
 
   async #attempt(
-    order: Order,
-    text: string,
-    signal: AbortSignal,
+    { order, text, goesOn }: Attempt,
+    turn: RunningTurn,
     tell: (event: TurnEvent) => void,
   ): Promise<Answer> {
-    const { pass, worker } = await this.#toWorker(order, signal, tell);
     const { log, pool } = this.#options;
+    const wanted = { prompt: this.#prompt, order, goesOn, progress: this.progress };
+    const { pass, worker } = await workerFor(this.#options, wanted, turn.signal, tell);
+    this.#letGo();
     log.debug('turn_started', `running on ${worker.name}`, { worker: worker.name });
     this.#worker = worker;
-    const turn = this.#options.turns.begin(signal);
     if (worker.sessionId !== undefined) turn.belongsTo(worker.sessionId);
-    const promptId = randomUUID();
-    let failed: BerthError | undefined;
+    let failed: unknown;
     try {
-      const end = await this.#run(worker, text, promptId, turn.signal, (event) => {
+      const end = await this.#run(worker, text, turn.signal, (event) => {
         if (event.event === 'session') {
           worker.sessionId = event.data.session_id;
+          this.#model = event.data.model;
           turn.belongsTo(worker.sessionId);
           this.#keeper.begin(worker.sessionId);
         }
@@ -155,157 +160,148 @@ export class PromptRun {
       });
       return await this.#judge(end, turn.signal);
     } catch (thrown) {
-      if (thrown instanceof TurnLost) throw thrown;
-      failed = withSession(thrown, worker);
-      throw failed;
+      failed = thrown;
+      throw thrown;
     } finally {
-      pass.done(failed);
-      afterTurn(worker, (usable) => pool.release(worker, usable));
-      turn.end();
-    }
-  }
-
-  /** Leave to send, and a worker; leave can be withdrawn while the worker is waited for. */
-  async #toWorker(
-    order: Order,
-    signal: AbortSignal,
-    tell: (event: TurnEvent) => void,
-  ): Promise<{ pass: Pass; worker: Worker }> {
-    const { pool, gate, loginOf } = this.#options;
-    const { token, timeout, onLimit } = this.#prompt;
-    const login = loginOf(this.#prompt);
-    const left = timeout - (performance.now() - this.progress.accepted);
-    const passing: PassOptions = {
-      wait: onLimit === 'wait',
-      deadline: Date.now() + left,
-      signal,
-      onWait: ({ reason, resets_at }) => {
-        if (reason) tell({ event: 'limited', data: { reason, resets_at } });
-      },
-    };
-    for (;;) {
-      const pass = await gate.pass(login, passing);
-      try {
-        const worker = await pool.acquire({
-          order,
-          token,
-          signal,
-          onQueued: (position) => tell({ event: 'queued', data: { position } }),
-        });
-        this.progress.queuedMs = performance.now() - this.progress.accepted;
-        if (this.#isGood(pass, worker)) return { pass, worker };
-      } catch (error) {
+      if (failed instanceof TurnLost) {
+        // The end of a process says nothing of the account.
         pass.withdraw();
-        throw error;
+        if (worker.sessionId !== undefined) this.#letGo = pool.hold(worker.sessionId);
+        // One that hung lives, and must serve nobody any more.
+        if (worker.process.alive) void pool.recycle(worker, 'unresponsive', true);
+      } else {
+        pass.done(failed === undefined ? undefined : asBerthError(failed));
+        afterTurn(worker, (usable) => pool.release(worker, usable));
       }
-    }
-  }
-
-  /** False if it is worth waiting for another pass; the worker is given back then. */
-  #isGood(pass: Pass, worker: Worker): boolean {
-    try {
-      pass.check();
-      return true;
-    } catch (error) {
-      this.#options.pool.giveBack(worker);
-      if (this.#prompt.onLimit === 'fail') throw error;
-      pass.withdraw();
-      return false;
     }
   }
 
   async #run(
     worker: Worker,
     text: string,
-    promptId: string,
     signal: AbortSignal,
     tell: (event: TurnEvent) => void,
   ): Promise<TurnEnd> {
     const { gate, loginOf, hang } = this.#options;
     const login = loginOf(this.#prompt);
     const onLimit = (limit: UsageLimit): void => gate.heard(login, limit);
+    const promptId = randomUUID();
+    const calls = new CallsMade();
+    const onUsage = calls.note.bind(calls);
+    const told = { signal, tell, onLimit, onUsage };
     try {
-      return await runTurn(worker, text, { promptId, signal, tell, onLimit, watch: hang });
+      return await runTurn(worker, text, { promptId, watch: hang, ...told });
     } catch (thrown) {
-      if (signal.aborted) throw thrown;
-      const reason = lossOf(thrown, worker);
+      const reason = signal.aborted ? undefined : lossOf(thrown, worker);
       if (reason === undefined) throw thrown;
-      if (thrown instanceof TurnStalled && thrown.end) {
-        this.#options.onSpent(this.#prompt, thrown.end.result);
-      }
-      throw new TurnLost(worker, promptId, reason, lostError(thrown, worker));
+      throw new TurnLost(worker, promptId, calls, reason, thrown);
     }
   }
 
   async #judge(end: TurnEnd, signal: AbortSignal): Promise<Answer> {
     const { profile, overrides } = this.#prompt;
-    this.#options.onSpent(this.#prompt, end.result);
+    const { gate, loginOf, rates, onSpent } = this.#options;
+    rates.learn(this.#model, end.result);
+    onSpent(this.#prompt, end.result);
     await this.#keeper.end(end);
-    if (signal.aborted) throw withTurn(asBerthError(signal.reason), end);
-    const error = failureOf(end, overrides.outputSchema !== undefined);
+    const whole = { ...end, result: addSpent(this.#spent, end.result) };
+    if (signal.aborted) throw withTurn(asBerthError(signal.reason), whole);
+    const error = failureOf(whole, overrides.outputSchema !== undefined);
     if (error) throw error;
-    const { gate, loginOf } = this.#options;
     const warnings = [...this.#keeper.warnings, ...gate.warningsOf(loginOf(this.#prompt))];
-    return toAnswer(this.#id, end, this.progress, profile, warnings);
+    return toAnswer(this.#id, whole, this.progress, profile, warnings);
   }
 
-  /** What is asked for next when a process was lost. @throws BerthError if the turn is not carried on */
+  /** What is tried next when a process was lost. @throws TurnLost if the turn is not carried on */
   async #goOn(
-    { worker, promptId, reason, error }: TurnLost,
-    order: Order,
+    lost: TurnLost,
     signal: AbortSignal,
     tell: (event: TurnEvent) => void,
-  ): Promise<{ order: Order; text: string }> {
-    const { pool, log, transcriptOf, orderOf, onLost } = this.#options;
-    const prompt = this.#prompt;
-    const again = this.progress.recycled === 0 && prompt.onRecycle === 'continue';
-    onLost(reason, again);
-    if (!again) throw prompt.onRecycle === 'fail' ? optedOut(error, reason) : error;
+  ): Promise<Attempt> {
+    const { log, orderOf, onLost } = this.#options;
+    const { worker, reason } = lost;
+    const { sessionId } = worker;
+    if (this.#prompt.onRecycle === 'fail') throw lost;
+    onLost(reason, true);
     this.progress.recycled += 1;
     this.progress.recycleReason = reason;
-    const { sessionId } = worker;
     log.warn('turn_carried_on', `${worker.name} was lost (${reason}); the turn goes on elsewhere`, {
       worker: worker.name,
       reason,
       session_id: sessionId,
     });
     tell({ event: 'recycled', data: { reason, session_id: sessionId ?? null } });
-    await pool.recycle(worker, reason === 'hung' ? 'unresponsive' : reason, true);
-    // All that it started is gone before another process works in its place.
-    await worker.gone;
-    signal.throwIfAborted();
-    const transcript = sessionId === undefined ? undefined : await transcriptOf(sessionId);
-    if (sessionId === undefined || transcript === undefined) return { order, text: prompt.text };
-    const text = await textToGoOn(transcript, promptId, prompt.text);
-    return { order: orderOf(prompt, sessionId), text };
+    const resumable = await this.#settle(lost, signal);
+    const prompt = withWhatIsLeft(this.#prompt, this.#spent);
+    const order = orderOf(prompt, resumable ? sessionId : undefined);
+    return { order, text: resumable ? carryOn : prompt.text, goesOn: true };
   }
-}
 
-/** Undefined if the process was not lost. */
-function lossOf(thrown: unknown, worker: Worker): LossReason | undefined {
-  if (thrown instanceof TurnStalled) return 'hung';
-  if (!(thrown instanceof BerthError)) return undefined;
-  if (thrown.code !== 'worker_lost' && thrown.code !== 'cli_unavailable') return undefined;
-  return worker.recycledFor === 'memory' ? 'memory' : 'crashed';
-}
+  /** What a turn is that is not carried on, or not once more. */
+  async #giveUp(lost: TurnLost, signal: AbortSignal): Promise<unknown> {
+    const { reason, error } = lost;
+    this.#options.onLost(reason, false);
+    try {
+      await this.#settle(lost, signal);
+    } catch (thrown) {
+      return thrown;
+    }
+    return this.#prompt.onRecycle === 'fail' ? optedOut(error, reason) : error;
+  }
 
-function lostError(thrown: unknown, worker: Worker): BerthError {
-  return withSession(thrown instanceof TurnStalled ? stalledError(thrown) : thrown, worker);
-}
+  /**
+   * Waits for the end of all that the lost process had started, and counts what it has used.
+   * @returns whether the session can be resumed and has the prompt; one that has begun with this turn
+   *   and cannot is gone then
+   */
+  async #settle(lost: TurnLost, signal: AbortSignal): Promise<boolean> {
+    const { transcriptOf, discard } = this.#options;
+    const { worker, promptId } = lost;
+    const { sessionId } = worker;
+    this.#count(lost);
+    await unlessAborted(worker.gone, signal);
+    if (sessionId === undefined) return false;
+    const transcript = await transcriptOf(sessionId);
+    if (transcript !== undefined && (await stands(transcript, promptId))) return true;
+    if (this.#isNew(sessionId)) {
+      await this.#keeper.forget(sessionId);
+      await discard(sessionId);
+      worker.sessionId = undefined;
+    }
+    return false;
+  }
 
-function optedOut({ details, cause }: BerthError, reason: LossReason): BerthError {
-  return new BerthError(
-    'worker_recycled',
-    `cannot finish the turn: its process was ended (${reason}), and "on_recycle" is "fail"; its tools may have done their work, so look before you go on with the session`,
-    { details, cause },
-  );
-}
+  #count({ calls: { usage, count }, result }: TurnLost): void {
+    const { rates, onSpent } = this.#options;
+    const spent: Spent = result ?? {
+      usage,
+      costUsd: rates.costOf(this.#model, usage) ?? 0,
+      numTurns: count,
+    };
+    const { costUsd, numTurns } = spent;
+    this.#spent = addSpent(this.#spent, { usage: spent.usage, costUsd, numTurns });
+    onSpent(this.#prompt, spent);
+  }
 
-function withSession(thrown: unknown, worker: Worker): BerthError {
-  const error = asBerthError(thrown);
-  if (worker.sessionId === undefined) return error;
-  return new BerthError(error.code, error.message, {
-    cause: error.cause,
-    details: { session_id: worker.sessionId, ...error.details },
-  });
+  /** Brings what lost attempts have used to the record of the session in which the turn has ended. */
+  #record(): void {
+    const { costUsd, usage } = this.#spent;
+    const sessionId = this.#worker?.sessionId;
+    if (sessionId !== undefined) this.#options.store.spend(sessionId, costUsd, usage);
+  }
+
+  #isNew(sessionId: string): boolean {
+    const { record, fork } = this.#prompt;
+    return fork || record?.id !== sessionId;
+  }
+
+  #withSession(thrown: unknown): BerthError {
+    const error = asBerthError(thrown);
+    const sessionId = this.#worker?.sessionId;
+    if (sessionId === undefined) return error;
+    return new BerthError(error.code, error.message, {
+      cause: error.cause,
+      details: { session_id: sessionId, ...error.details },
+    });
+  }
 }

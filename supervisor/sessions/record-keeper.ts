@@ -57,6 +57,13 @@ export class RecordKeeper {
     this.#begun = this.#write(this.#record);
   }
 
+  /** The session that this turn has begun has come to nothing: another is begun in its place. */
+  async forget(id: string): Promise<void> {
+    await this.#begun;
+    this.#begun = undefined;
+    if (this.#record?.id === id) this.#record = undefined;
+  }
+
   async end({ result }: TurnEnd): Promise<void> {
     this.begin(result.sessionId);
     await this.#begun;

@@ -5,7 +5,7 @@
  */
 import type { ClaudeProcess } from '../claude/process.ts';
 import type { CliMessage } from '../claude/protocol.ts';
-import type { TurnResult } from '../claude/turn-result.ts';
+import type { TurnResult, Usage } from '../claude/turn-result.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { LimitReason } from './limit-account.ts';
 import { longestToolCall, Watchdog } from './watchdog.ts';
@@ -41,6 +41,8 @@ export interface TurnOptions {
   tell: (event: TurnEvent) => void;
   /** Told what the API says of the account's usage limit, as it comes. */
   onLimit?: (limit: UsageLimit) => void;
+  /** Told what each call of the model has used so far, anew when that grows. */
+  onUsage?: (usage: Usage, begins: boolean) => void;
   /** Absent: a hang ends at the signal alone. */
   watch?: HangWatch;
 }
@@ -93,7 +95,7 @@ export async function runTurn(
   text: string,
   options: TurnOptions,
 ): Promise<TurnEnd> {
-  const { promptId, signal, tell, onLimit, watch } = options;
+  const { promptId, signal, tell, onLimit, onUsage, watch } = options;
   signal.throwIfAborted();
   const seen: Omit<TurnEnd, 'result'> = { failure: undefined, limit: undefined, text: '' };
   const overdue = Promise.withResolvers<never>();
@@ -118,6 +120,7 @@ export async function runTurn(
   const onMessage = (message: CliMessage): void => {
     gather(message);
     if (message.kind === 'limit') onLimit?.(message.limit);
+    if (message.kind === 'usage') onUsage?.(message.usage, message.begins);
     if (message.kind === 'tools') watchdog?.toolsBegun(message.tools.map(({ id }) => id));
     if (message.kind === 'tool_results') watchdog?.toolsEnded(message.results.map(({ id }) => id));
     // The CLI is silent until it tries again: up to 38 s by itself, or what the API asked for.

@@ -1,0 +1,316 @@
+/**
+ * Sends mixed prompts to a supervisor with four real workers, kills workers at moments that a seed
+ * decides, and looks at what comes of each prompt and what is left at the end.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { processesOf } from '../support/processes.ts';
+import type { LogLine } from '../support/programs.ts';
+import { until } from '../support/until.ts';
+import { Canaries, Conversation } from './prompts-canaries.ts';
+import { type Received, sendPrompt } from './prompts-client.ts';
+import {
+  badRequests,
+  continues,
+  directivesOf,
+  type Kind,
+  lossCodes,
+  pickKind,
+  wantedCode,
+} from './prompts-mix.ts';
+import {
+  type AtRest,
+  profiles,
+  type Scene,
+  startScene,
+  type WorkerStatus,
+} from './prompts-scene.ts';
+import { Random } from './random.ts';
+
+export interface Outcome {
+  kind: Kind;
+  /** `ok`, a code, `left` of a client that went away, or `none`. */
+  ended: string;
+  /** Carried on in another process. */
+  recycled: boolean;
+  milliseconds: number;
+}
+
+export interface Summary {
+  outcomes: Outcome[];
+  kills: number;
+  /** Of workers in the middle of a turn. */
+  busyKills: number;
+  /** Requests at the stand-in API that were searched for canaries. */
+  looked: number;
+  before: AtRest;
+  after: AtRest;
+  /** What is wrong; empty if all is well. */
+  problems: string[];
+}
+
+interface Session {
+  id: string;
+  token: number;
+  conversation: Conversation;
+  /** Prompts to it that are on their way. */
+  running: number;
+}
+
+/** Prompts on their way at once: twice as many as there are workers, and some. */
+const lanes = 10;
+/** One kill for so many prompts. */
+const promptsOfKill = 15;
+/** Milliseconds after which a prompt has surely been taken. */
+const surelyTaken = 1_500;
+
+export async function runPrompts(options: {
+  /** An empty one, for everything that is made. */
+  directory: string;
+  prompts: number;
+  seed: number;
+  onOutcome?: (outcome: Outcome, problem: string | undefined) => void;
+}): Promise<Summary> {
+  const finished = new Map<string, LogLine[]>();
+  const scene = await startScene(options.directory, (line) => {
+    if (line.event !== 'turn_finished') return;
+    const trace = String(line.trace_id);
+    finished.set(trace, [...(finished.get(trace) ?? []), line]);
+  });
+  const soak = new Soak(scene, new Random(options.seed), finished, options.onOutcome);
+  try {
+    return await soak.run(options.prompts);
+  } finally {
+    scene.program.kill('SIGKILL');
+    await scene.program.ended;
+    await scene.agent.close();
+    await scene.api.close();
+  }
+}
+
+class Soak {
+  readonly #scene: Scene;
+  readonly #random: Random;
+  readonly #finished: ReadonlyMap<string, LogLine[]>;
+  readonly #onOutcome: (outcome: Outcome, problem: string | undefined) => void;
+  readonly #canaries = new Canaries();
+  readonly #sessions: Session[] = [];
+  readonly #outcomes: Outcome[] = [];
+  readonly #problems: string[] = [];
+  #sent = 0;
+  #kills = 0;
+  #busyKills = 0;
+
+  constructor(
+    scene: Scene,
+    random: Random,
+    finished: ReadonlyMap<string, LogLine[]>,
+    onOutcome: (outcome: Outcome, problem: string | undefined) => void = () => {},
+  ) {
+    this.#scene = scene;
+    this.#random = random;
+    this.#finished = finished;
+    this.#onOutcome = onOutcome;
+    scene.api.reply((request) => {
+      this.#canaries.look(request);
+      return undefined;
+    });
+  }
+
+  async run(prompts: number): Promise<Summary> {
+    const { rest, program, volume } = this.#scene;
+    await this.#warmUp();
+    const before = await rest();
+    const lane = async (): Promise<void> => {
+      while (this.#sent < prompts) {
+        this.#sent += 1;
+        const serial = this.#sent;
+        if (serial % promptsOfKill === 0) await this.#kill();
+        await this.#prompt(serial);
+      }
+    };
+    await Promise.all(Array.from({ length: lanes }, lane));
+    const after = await this.#settled(before);
+    this.#problems.push(...this.#canaries.leaks);
+    if (after.descriptors > before.descriptors) {
+      this.#problems.push(`${before.descriptors} descriptors became ${after.descriptors}`);
+    }
+    if (after.strays > 0) this.#problems.push(`${after.strays} processes are left`);
+    program.kill('SIGTERM');
+    const ended = await program.ended;
+    if (ended !== 0) this.#problems.push(`the supervisor ended with ${ended}`);
+    const orphans = processesOf(volume).length;
+    if (orphans > 0) this.#problems.push(`${orphans} processes outlived the supervisor`);
+    return {
+      outcomes: this.#outcomes,
+      kills: this.#kills,
+      busyKills: this.#busyKills,
+      looked: this.#canaries.looked,
+      before,
+      after,
+      problems: this.#problems,
+    };
+  }
+
+  /** What is opened once is open before anything is counted. */
+  async #warmUp(): Promise<void> {
+    const { agent, url, tokens } = this.#scene;
+    const sent = [false, true].map((events) =>
+      sendPrompt({
+        ...{ agent, url, events, token: tokens[0] as string },
+        body: { prompt: '[[say hello]]' },
+        traceId: 'f'.repeat(32),
+      }),
+    );
+    for (const { finals } of await Promise.all(sent)) {
+      if (finals[0]?.result !== 'hello') throw new Error(JSON.stringify(finals));
+    }
+    await this.#hangUp();
+  }
+
+  /** Kept connections are descriptors of the supervisor too. */
+  async #hangUp(): Promise<void> {
+    await this.#scene.renewAgent();
+  }
+
+  /** Sockets close a little later than the prompts end. */
+  async #settled(before: AtRest): Promise<AtRest> {
+    await this.#hangUp();
+    let after = await this.#scene.rest();
+    await until('the descriptors are closed', async () => {
+      after = await this.#scene.rest();
+      return after.descriptors <= before.descriptors && after.strays === 0;
+    }).catch(() => undefined);
+    return after;
+  }
+
+  /** The kernel, when memory is short, takes any of them; here rather one that works. */
+  async #kill(): Promise<void> {
+    let victim: WorkerStatus | undefined;
+    const wanted = this.#random.below(4) > 0 ? 'busy' : undefined;
+    await until('there is one to kill', async () => {
+      const workers = await this.#scene.workers();
+      const fitting = workers.filter(({ state }) => wanted === undefined || state === wanted);
+      victim = this.#random.pick(fitting);
+      return fitting.length > 0;
+    }).catch(() => undefined);
+    if (!victim) return;
+    try {
+      process.kill(victim.pid, 'SIGKILL');
+      this.#kills += 1;
+      if (victim.state === 'busy') this.#busyKills += 1;
+    } catch {
+      // It has ended by itself meanwhile.
+    }
+  }
+
+  async #prompt(serial: number): Promise<void> {
+    const random = this.#random;
+    const picked = pickKind(random);
+    const hex = (digits: number) =>
+      Array.from({ length: digits }, () => random.below(16).toString(16)).join('');
+    const canary = `canary-${serial}-${hex(8)}`;
+    const traceId = `${hex(31)}1`;
+    const session = continues.has(picked) ? this.#pickSession(picked) : undefined;
+    const kind = continues.has(picked) && !session ? 'new' : picked;
+    const conversation =
+      session && kind !== 'fork' ? session.conversation : new Conversation(session?.conversation);
+    this.#canaries.add(canary, conversation);
+    const token = session?.token ?? random.below(2);
+    const text = directivesOf(kind, canary, random);
+    const bad = random.pick(badRequests);
+    const leaveAfter = random.below(3_000);
+    const body = {
+      prompt: `${text} ${canary}`,
+      ...(session ? { session_id: session.id } : { profile: random.pick(profiles) }),
+      ...(kind === 'fork' ? { fork: true } : {}),
+      ...(kind === 'heartbeat' ? { heartbeat: '1s' } : {}),
+      ...(kind === 'timed out' ? { timeout: `${500 + random.below(2_500)}ms` } : {}),
+      ...(random.below(10) === 0 ? { on_recycle: 'fail' } : {}),
+    };
+    const events = kind.endsWith('SSE') || (kind === 'cancelled' && random.below(2) === 0);
+    if (session) session.running += 1;
+    if (kind === 'deleted session' && session) await this.#delete(session);
+    const began = performance.now();
+    const { agent, url, tokens } = this.#scene;
+    const leaving = kind === 'cancelled' ? AbortSignal.timeout(leaveAfter) : undefined;
+    const received = await sendPrompt({
+      ...{ agent, url, traceId, events, token: tokens[token] as string },
+      body: kind === 'bad' ? bad.body : body,
+      ...(leaving ? { signal: leaving } : {}),
+    });
+    if (session) session.running -= 1;
+    const [final] = received.finals;
+    const ended = received.left ? 'left' : (final?.code ?? (final ? 'ok' : 'none'));
+    const outcome: Outcome = {
+      kind,
+      ended,
+      recycled: final?.recycled > 0,
+      milliseconds: performance.now() - began,
+    };
+    const mayMiss = received.left && leaveAfter < surelyTaken;
+    const problem =
+      this.#judge(kind, received, canary, bad.code) ??
+      (await this.#logged(traceId, kind === 'bad' || kind === 'deleted session' ? 0 : 1, mayMiss));
+    this.#outcomes.push(outcome);
+    if (problem) this.#problems.push(`prompt ${serial} (${kind}): ${problem}`);
+    this.#onOutcome(outcome, problem);
+    if (ended !== 'ok' || kind === 'bad') return;
+    const known = this.#sessions.some(({ id }) => id === final.session_id);
+    if (!known) this.#sessions.push({ id: final.session_id, token, conversation, running: 0 });
+  }
+
+  #pickSession(kind: Kind): Session | undefined {
+    const alone = kind === 'deleted session';
+    const fitting = this.#sessions.filter(({ running }) => !alone || running === 0);
+    if (fitting.length === 0) return undefined;
+    // Rather a young one, so that some get long and two prompts meet in one.
+    const young = fitting.slice(-8);
+    const session = this.#random.pick(this.#random.below(2) === 0 ? young : fitting);
+    if (alone) this.#sessions.splice(this.#sessions.indexOf(session), 1);
+    return session;
+  }
+
+  async #delete({ id, token }: Session): Promise<void> {
+    const { agent, url, tokens } = this.#scene;
+    const { statusCode, body } = await agent.request({
+      origin: url,
+      path: `/v1/sessions/${id}`,
+      method: 'DELETE',
+      headers: { authorization: `Bearer ${tokens[token]}` },
+    });
+    await body.dump();
+    if (statusCode !== 204) this.#problems.push(`the session ${id} was not deleted: ${statusCode}`);
+  }
+
+  /** What is wrong with what a client got; undefined if nothing is. */
+  #judge(kind: Kind, received: Received, canary: string, bad: string): string | undefined {
+    const { finals, left, broken } = received;
+    if (broken !== undefined) return `the connection broke: ${broken}`;
+    if (left) return undefined;
+    if (finals.length !== 1) return `${finals.length} final answers`;
+    const [final] = finals;
+    const { code } = final;
+    if (kind === 'bad') return code === bad ? undefined : `${code} in the place of ${bad}`;
+    if (lossCodes.has(code)) return undefined;
+    const wanted = wantedCode[kind];
+    if (wanted !== undefined) {
+      // Carried on it is another prompt for the stand-in, which is answered.
+      return code === wanted || final.recycled > 0
+        ? undefined
+        : `${code} in the place of ${wanted}`;
+    }
+    if (code !== undefined) return `${code}: ${final.detail}`;
+    if (final.recycled > 0 || final.result.includes(canary)) return undefined;
+    return `the answer is another one's: ${final.result.slice(0, 200)}`;
+  }
+
+  /** Whether the server has logged its end as often as it should. */
+  async #logged(trace: string, times: number, mayMiss: boolean): Promise<string | undefined> {
+    const count = (): number => this.#finished.get(trace)?.length ?? 0;
+    await until('it is logged', () => count() >= times, 15_000).catch(() => undefined);
+    // A second one would come at once.
+    await delay(20);
+    if (count() === times || (mayMiss && count() === 0)) return undefined;
+    return `its end was logged ${count()} times, not ${times}`;
+  }
+}
