@@ -34,6 +34,11 @@ export interface LogOptions {
   version: string;
   level: Level;
   pretty: boolean;
+  /**
+   * Milliseconds after a line for which the next ones, if none is a warning, may wait to be written
+   * together; absent writes each at once. All are written when the process exits, however it does.
+   */
+  together?: number;
   /** Where lines go; standard output if absent. */
   destination?: DestinationStream;
 }
@@ -55,10 +60,44 @@ export function createLog(options: LogOptions): Log {
     },
     options.pretty
       ? forPeople(options.destination)
-      : (options.destination ?? pino.destination({ fd: 1, sync: true })),
+      : (options.destination ?? standardOutput(options.together)),
   );
   return wrap(logger);
 }
+
+/** Characters: so many are written without waiting for more. */
+const longestWait = 16 * 1024;
+
+/**
+ * Writes a line at once, and those that come right after it together: only a kill that nobody can see
+ * coming loses what waits, and a warning takes it along.
+ */
+function standardOutput(together = 0): DestinationStream {
+  const output = pino.destination({ fd: 1, sync: true });
+  if (together === 0) return output;
+  let waiting = '';
+  let timer: NodeJS.Timeout | undefined;
+  const flush = (): void => {
+    const lines = waiting;
+    waiting = '';
+    if (lines !== '') output.write(lines);
+  };
+  const rest = (): void => {
+    timer = waiting === '' ? undefined : setTimeout(rest, together).unref();
+    flush();
+  };
+  process.on('exit', flush);
+  return {
+    write: (line) => {
+      waiting += line;
+      if (!timer || urgent.test(line) || waiting.length > longestWait) flush();
+      timer ??= setTimeout(rest, together).unref();
+    },
+  };
+}
+
+/** Of a line of this log: its level comes first. */
+const urgent = /^\{"level":"(?:warn|error)"/;
 
 function wrap(logger: pino.Logger): Log {
   const at =
