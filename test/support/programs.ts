@@ -37,13 +37,16 @@ export interface Program {
 export interface ProgramOptions {
   form?: Form;
   arguments?: readonly string[];
+  /** How Node.js is started, the program last; absent: with the program alone. */
+  start?: readonly string[];
   environment: Record<string, string | undefined>;
   onLine?: (line: LogLine) => void;
 }
 
 export function startProgram(name: keyof typeof entries, options: ProgramOptions): Program {
   const entry = join(root, entries[name][options.form ?? 'sources']);
-  const child = spawn(process.execPath, [entry, ...(options.arguments ?? [])], {
+  const start = options.start ?? [entry];
+  const child = spawn(process.execPath, [...start, ...(options.arguments ?? [])], {
     env: { PATH: process.env.PATH, ...options.environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
