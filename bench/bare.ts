@@ -21,6 +21,7 @@ export async function makePlace(directory: string, apiUrl: string): Promise<Plac
   await mkdir(workspace, { recursive: true });
   const inherited = {
     PATH: process.env.PATH,
+    HOME: directory,
     ANTHROPIC_BASE_URL: apiUrl,
     ANTHROPIC_API_KEY: apiKey,
   };

@@ -2,6 +2,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { imageStart } from '../scripts/bundle-supervisor.ts';
 import { makeToken, tokenLine } from '../supervisor/http/tokens.ts';
 import { startProgram } from '../test/support/programs.ts';
 import type { PromptTarget } from '../test/support/prompt.ts';
@@ -17,7 +18,7 @@ export interface Berth extends PromptTarget {
 }
 
 /**
- * Starts `berth serve` with its default settings and what `settings` changes; ended with `cleanup`.
+ * Starts `berth serve` as its image does, with its default settings and what `settings` changes; ended with `cleanup`.
  * @param directory its configuration directory, made if need be; the workspace lies within
  */
 export async function startBerth(
@@ -30,10 +31,14 @@ export async function startBerth(
   const tokens = join(directory, '..', `${crypto.randomUUID()}.tokens`);
   await writeFile(tokens, tokenLine('bench', token));
   const started = performance.now();
+  const image = imageStart(join(import.meta.dirname, '../dist'));
   const program = startProgram('serve', {
-    form: 'bundles',
+    start: image.arguments,
     arguments: ['serve'],
     environment: {
+      ...image.environment,
+      // The CLI writes there beside its configuration.
+      HOME: directory,
       ANTHROPIC_API_KEY: apiKey,
       BERTH_CONFIG_DIR: directory,
       BERTH_WORKSPACE_DIR: join(directory, 'workspace'),

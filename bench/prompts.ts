@@ -6,6 +6,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { makeCodeCache } from '../scripts/bundle-supervisor.ts';
 import { type MessagesApi, startMessagesApi } from '../test/support/messages-api.ts';
 import { measureAlone } from './prompts-alone.ts';
 import { measureCurve } from './prompts-curve.ts';
@@ -32,6 +33,7 @@ const named = Object.keys(parts).filter((name) => given.includes(name));
 await using cleanup = new AsyncDisposableStack();
 const directory = await mkdtemp(join(tmpdir(), 'berth-bench-'));
 cleanup.defer(() => rm(directory, { recursive: true, force: true }));
+makeCodeCache(join(import.meta.dirname, '../dist'));
 const api = await startMessagesApi();
 cleanup.defer(() => api.close());
 const figures: Figure[] = [];

@@ -2,28 +2,11 @@
 import { globSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type BuildOptions, build } from 'esbuild';
+import { build } from 'esbuild';
 import { initBundle } from './bundle-init.ts';
+import { supervisorBundle } from './bundle-supervisor.ts';
 
 const outdir = 'dist';
-
-const supervisorBundle: BuildOptions = {
-  entryPoints: { berth: 'supervisor/main.ts' },
-  outExtension: { '.js': '.mjs' },
-  bundle: true,
-  platform: 'node',
-  target: 'node24',
-  format: 'esm',
-  minify: true,
-  keepNames: true,
-  legalComments: 'linked',
-  // Dependencies that are CommonJS call require for Node's own modules.
-  banner: {
-    js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
-  },
-  logLevel: 'warning',
-  metafile: true,
-};
 
 const results = await Promise.all(
   [initBundle, supervisorBundle].map((options) => build({ outdir, ...options })),

@@ -122,4 +122,7 @@ const nativeArithmetic: Plugin = {
   },
 };
 
-export const lean: Plugin[] = [leanUndici, builtins, lazily, nativeArithmetic];
+/** What every program can do without. */
+export const leanModules: Plugin[] = [builtins, lazily];
+
+export const lean: Plugin[] = [leanUndici, ...leanModules, nativeArithmetic];

@@ -8,7 +8,7 @@ import { type DestinationStream, pino, stdTimeFunctions } from 'pino';
 import pretty from 'pino-pretty';
 import type { EventName } from './events.ts';
 import { printable } from './printable.ts';
-import { redactValue } from './redact.ts';
+import { redact, redactValue } from './redact.ts';
 
 /** Anything but what the log itself says of a line. */
 export type Fields = Record<string, unknown> & {
@@ -35,6 +35,11 @@ export interface LogOptions {
   version: string;
   level: Level;
   pretty: boolean;
+  /**
+   * Milliseconds after a line for which the next ones, if none is a warning, may wait to be written
+   * together; absent writes each at once. All are written when the process exits, however it does.
+   */
+  together?: number;
   /** Where lines go; standard output if absent. */
   destination?: DestinationStream;
 }
@@ -61,10 +66,44 @@ export function createLog(options: LogOptions): Log {
     },
     options.pretty
       ? forPeople(options.destination)
-      : (options.destination ?? pino.destination({ fd: 1, sync: true })),
+      : (options.destination ?? standardOutput(options.together)),
   );
   return wrap(logger);
 }
+
+/** Characters: so many are written without waiting for more. */
+const longestWait = 16 * 1024;
+
+/**
+ * Writes a line at once, and those that come right after it together: only a kill that nobody can see
+ * coming loses what waits, and a warning takes it along.
+ */
+function standardOutput(together = 0): DestinationStream {
+  const output = pino.destination({ fd: 1, sync: true });
+  if (together === 0) return output;
+  let waiting = '';
+  let timer: NodeJS.Timeout | undefined;
+  const flush = (): void => {
+    const lines = waiting;
+    waiting = '';
+    if (lines !== '') output.write(lines);
+  };
+  const rest = (): void => {
+    timer = waiting === '' ? undefined : setTimeout(rest, together).unref();
+    flush();
+  };
+  process.on('exit', flush);
+  return {
+    write: (line) => {
+      waiting += line;
+      if (!timer || urgent.test(line) || waiting.length > longestWait) flush();
+      timer ??= setTimeout(rest, together).unref();
+    },
+  };
+}
+
+/** Of a line of this log: its level comes first. */
+const urgent = /^\{"level":"(?:warn|error)"/;
 
 function wrap(logger: pino.Logger): Log {
   const at =
@@ -111,6 +150,7 @@ function shown(line: string, { service, version }: LogOptions): string {
   }
   // berth's own words: not even a secret that is one of them may hide which line this is.
   const { level, time, event } = fields;
+  if (hidesNothing(line)) return bounded(fields);
   const clean = redactValue(fields) as Record<string, unknown>;
   return bounded({ ...clean, level, time, service, event });
 }
@@ -123,6 +163,14 @@ function escapesShown(line: string): string {
 }
 
 const stringify = (value: unknown): string => printable(JSON.stringify(value));
+
+/**
+ * Whether no text of the line has a secret, seen with one look instead of one for each text. Without
+ * escapes every text stands in the line as it is, between quotes that no secret goes on beyond.
+ */
+function hidesNothing(line: string): boolean {
+  return !line.includes('\\') && redact(line) === line;
+}
 
 /** The line, with its longest texts cut and `truncated: true` where it would be too long. */
 function bounded(fields: Record<string, unknown>): string {

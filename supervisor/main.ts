@@ -76,7 +76,7 @@ async function pauseOrResume(command: 'pause' | 'resume', reason?: string): Prom
 
 async function serve(): Promise<number> {
   const reporting = readReporting(process.env);
-  const log = createLog({ service: 'berth', version, ...reporting });
+  const log = createLog({ service: 'berth', version, together: 20, ...reporting });
   // Running turns are lost then, but the log says why, and the exit code that it is a bug.
   for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
     process.once(event, (thrown: unknown) => {

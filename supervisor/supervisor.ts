@@ -62,13 +62,44 @@ export class Supervisor {
    */
   async start(signal: AbortSignal): Promise<void> {
     const config = this.#config;
-    const { metrics, credentials, pause, ledger, disk, pool, guard, retention } = this.#parts;
+    const { metrics, pool, retention } = this.#parts;
     this.#probes = createProbesServer({
       ready: () => this.#state === 'serving',
       registry: metrics.registry,
     });
     await listen(this.#probes, config.metricsListen, 'BERTH_METRICS_LISTEN');
-    this.#cliVersion = await this.#checkCli(signal);
+    await this.#prepare(signal);
+    signal.throwIfAborted();
+    pool.start();
+    const address = await listen(
+      this.#api as FastifyInstance,
+      config.httpListen,
+      'BERTH_HTTP_LISTEN',
+    );
+    this.#state = 'serving';
+    retention.start();
+    this.#log.info('listening', `taking prompts at ${address}`, {
+      address,
+      metrics_address: originOf(this.#probes),
+      cli_version: this.#cliVersion,
+    });
+  }
+
+  /** Asks the CLI for its version, which takes the longest, while all else is made ready. */
+  async #prepare(signal: AbortSignal): Promise<void> {
+    const over = new AbortController();
+    const both = AbortSignal.any([signal, over.signal]);
+    const steps = [this.#checkCli(both), this.#open(both)].map((step) =>
+      // The first failure is the cause, and the other step is for nothing then.
+      step.catch((error: unknown) => over.abort(error)),
+    );
+    await Promise.all(steps);
+    over.signal.throwIfAborted();
+  }
+
+  async #open(signal: AbortSignal): Promise<void> {
+    const config = this.#config;
+    const { credentials, pause, ledger, disk, guard } = this.#parts;
     await makeWritable(config.workspaceDirectory, 'BERTH_WORKSPACE_DIR');
     await openStateDirectory(config.stateDirectory, this.#log);
     this.#lease = await acquireLease({
@@ -97,15 +128,7 @@ export class Supervisor {
       status: () => this.#status(),
       log: this.#log,
     });
-    signal.throwIfAborted();
-    const address = await listen(this.#api, config.httpListen, 'BERTH_HTTP_LISTEN');
-    this.#state = 'serving';
-    retention.start();
-    this.#log.info('listening', `taking prompts at ${address}`, {
-      address,
-      metrics_address: originOf(this.#probes),
-      cli_version: this.#cliVersion,
-    });
+    await this.#api.ready();
   }
 
   /** Where prompts are taken and where metrics are served, for callers that let the system choose. */
@@ -153,9 +176,10 @@ export class Supervisor {
     for (const step of steps) await attempt(step, this.#log);
   }
 
-  async #checkCli(signal: AbortSignal): Promise<string> {
+  async #checkCli(signal: AbortSignal): Promise<void> {
     const { claudePath = 'claude', inherited, configDirectory } = this.#config;
-    return checkVersion(claudePath, cliEnvironment(inherited, configDirectory, 'version'), signal);
+    const environment = cliEnvironment(inherited, configDirectory, 'version');
+    this.#cliVersion = await checkVersion(claudePath, environment, signal);
   }
 
   async #loadSessions(signal: AbortSignal): Promise<void> {

@@ -86,6 +86,7 @@ interface Line {
  * @throws Error if the line is not JSON, or is a known kind of another shape
  */
 export function readMessage(text: string): CliMessage | undefined {
+  if (saysNothing(text)) return undefined;
   const line = JSON.parse(text) as Line | null;
   // What a subagent says inside a tool call is not the answer.
   if (typeof line !== 'object' || line === null || typeof line.parent_tool_use_id === 'string') {
@@ -115,6 +116,11 @@ export function readMessage(text: string): CliMessage | undefined {
     default:
       return undefined;
   }
+}
+
+/** Most of a turn's lines: a stream event without text for the answer is not even parsed. */
+function saysNothing(text: string): boolean {
+  return text.startsWith('{"type":"stream_event"') && !text.includes('"text_delta"');
 }
 
 function readStreamEvent({ event }: Line): CliMessage | undefined {

@@ -75,6 +75,18 @@ export function launchOf(
  * says of processes, so that a reload renews those that wait; not with what it says of others.
  */
 export function keyOf(profile: Profile, overrides: Overrides = {}): string {
+  // The timeout is no matter of the process.
+  const { timeout: _, ...changed } = overrides;
+  if (Object.keys(changed).length > 0) return digestOf(profile, changed);
+  const known = keys.get(profile) ?? digestOf(profile, {});
+  keys.set(profile, known);
+  return known;
+}
+
+/** Of profiles with nothing changed, for each prompt asks: a profile is never changed itself. */
+const keys = new WeakMap<Profile, string>();
+
+function digestOf(profile: Profile, overrides: Overrides): string {
   const parts = {
     options: cliOptionsOf(profile, overrides),
     environment: profile.environment,

@@ -21,9 +21,12 @@ import { isNewer, parseRecord, type SessionRecord } from './session-record.ts';
 /** Bytes. */
 const limit = 16 * 1024;
 
+/** Made once: making a schema costs a hundred times what asking it does. */
+const uuid = z.uuid();
+
 /** One name for a session however its id is written; undefined if it is no UUID. */
 export function keyOf(id: string): string | undefined {
-  return z.uuid().safeParse(id).success ? id.toLowerCase() : undefined;
+  return uuid.safeParse(id).success ? id.toLowerCase() : undefined;
 }
 
 export class SessionFiles {

@@ -35,6 +35,9 @@ export class SpendingLedger {
   readonly #profiles = new Map<string, number>();
   #total = 0;
   #day: string;
+  /** The day of the clock, as milliseconds since 1970 and as a name: each prompt asks for it. */
+  #dayStart = Number.NEGATIVE_INFINITY;
+  #dayName = '';
   #dirty = false;
   /** False where the file is of a newer version, which is left as it is. */
   #recorded = true;
@@ -138,7 +141,12 @@ export class SpendingLedger {
   }
 
   #today(): string {
-    return new Date(this.#now()).toISOString().slice(0, 10);
+    const now = this.#now();
+    if (now < this.#dayStart || now >= this.#dayStart + dayLength) {
+      this.#dayStart = Math.floor(now / dayLength) * dayLength;
+      this.#dayName = new Date(now).toISOString().slice(0, 10);
+    }
+    return this.#dayName;
   }
 
   /** A clock that was set back takes its sums along: else it would give the budgets again. */

@@ -1,4 +1,6 @@
+import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import t from 'tap';
 import { BerthError } from '../../shared/errors.ts';
@@ -189,4 +191,50 @@ t.test('for people a line is short and without secrets', async (t) => {
   log.info('report', 'the volume is ready pretty-secret-1', { count: 3 });
   t.match(raw.join(''), /INFO.*the volume is ready \[redacted\]/);
   t.notMatch(raw.join(''), /service/);
+});
+
+t.test(
+  'lines that wait for each other are all written, in order, however the process ends',
+  async (t) => {
+    const ends = { exit: 'process.exit(3)', itself: '', thrown: "throw new Error('x')" };
+    for (const [how, end] of Object.entries(ends)) {
+      const program = `
+      import { createLog } from './shared/log.ts';
+      const log = createLog({ service: 's', version: '1', level: 'info', pretty: false, together: 60_000 });
+      for (let count = 1; count <= 500; count++) log.info('report', 'x', { count });
+      ${end}`;
+      const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
+        encoding: 'utf8',
+        cwd: join(import.meta.dirname, '../..'),
+      });
+      const counts = stdout
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line).count);
+      t.strictSame(
+        counts,
+        Array.from({ length: 500 }, (_, index) => index + 1),
+        how,
+      );
+    }
+  },
+);
+
+t.test('a warning waits for nothing, and takes along what waited', async (t) => {
+  const program = `
+    import { createLog } from './shared/log.ts';
+    const log = createLog({ service: 's', version: '1', level: 'info', pretty: false, together: 60_000 });
+    for (const text of ['one', 'two']) log.info('report', text);
+    log.warn('report', 'three');
+    log.info('report', 'four');
+    process.kill(process.pid, 'SIGKILL');`;
+  const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
+    encoding: 'utf8',
+    cwd: join(import.meta.dirname, '../..'),
+  });
+  const messages = stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line).msg);
+  t.strictSame(messages, ['one', 'two', 'three']);
 });

@@ -37,6 +37,8 @@ export interface Program {
 export interface ProgramOptions {
   form?: Form;
   arguments?: readonly string[];
+  /** How Node.js is started, the program last; absent: with the program alone. */
+  start?: readonly string[];
   environment: Record<string, string | undefined>;
   onLine?: (line: LogLine) => void;
   /** The `cgroup.procs` of a cgroup to run in. */
@@ -45,7 +47,8 @@ export interface ProgramOptions {
 
 export function startProgram(name: keyof typeof entries, options: ProgramOptions): Program {
   const entry = join(root, entries[name][options.form ?? 'sources']);
-  const command = [process.execPath, entry, ...(options.arguments ?? [])];
+  const start = options.start ?? [entry];
+  const command = [process.execPath, ...start, ...(options.arguments ?? [])];
   const wrapped =
     options.cgroup === undefined
       ? command

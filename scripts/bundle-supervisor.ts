@@ -1,0 +1,66 @@
+/**
+ * The bundle of the supervisor, and how its image starts it: with V8's code cache, made while the
+ * image is built, and with the flags of its Dockerfile. Figures: docs/performance.md.
+ */
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { BuildOptions } from 'esbuild';
+import { leanModules } from './lean.ts';
+
+const root = join(import.meta.dirname, '..');
+
+/**
+ * Names stay whole: giving them back to functions (`keepNames`) costs a call for each closure that is
+ * made, at each prompt too, and a log without names of errors and functions helps nobody.
+ */
+export const supervisorBundle: BuildOptions = {
+  absWorkingDir: root,
+  entryPoints: { berth: 'supervisor/main.ts' },
+  outExtension: { '.js': '.mjs' },
+  plugins: leanModules,
+  bundle: true,
+  platform: 'node',
+  target: 'node24',
+  format: 'esm',
+  minifyWhitespace: true,
+  minifySyntax: true,
+  legalComments: 'linked',
+  // Dependencies that are CommonJS call require for Node's own modules.
+  banner: {
+    js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
+  },
+  logLevel: 'warning',
+  metafile: true,
+};
+
+export interface ImageStart {
+  /** Of Node.js, the bundle last. */
+  arguments: string[];
+  environment: Record<string, string>;
+}
+
+/** What Dockerfile.runtime says, for a bundle in `directory`: whoever measures runs what it runs. */
+export function imageStart(directory: string): ImageStart {
+  const dockerfile = readFileSync(join(root, 'Dockerfile.runtime'), 'utf8');
+  const entry = JSON.parse(/^ENTRYPOINT (\[.*\])$/m.exec(dockerfile)?.[1] ?? '[]') as string[];
+  const named = (name: string): string =>
+    new RegExp(`\\b${name}=(\\S+)`).exec(dockerfile)?.[1] ?? '';
+  const here = (text: string): string => text.replace('/app/', `${directory}/`);
+  return {
+    arguments: entry.slice(entry.indexOf('node') + 1).map(here),
+    environment: {
+      NODE_COMPILE_CACHE: here(named('NODE_COMPILE_CACHE')),
+      MALLOC_ARENA_MAX: named('MALLOC_ARENA_MAX'),
+    },
+  };
+}
+
+/** Makes the code cache for the bundle in `directory`, as building the image does. */
+export function makeCodeCache(directory: string): void {
+  const { arguments: given, environment } = imageStart(directory);
+  execFileSync(process.execPath, [...given, '--version'], {
+    env: { ...process.env, ...environment },
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+}
