@@ -35,10 +35,7 @@ export function describeStatus(parts: StatusParts): Status {
       memory: workers.get(worker.name) ?? null,
       age_s: seconds(worker.startedAt),
     })),
-    launch_failures: [...pool.launchFailures].map(([profile, { message }]) => ({
-      profile,
-      message: redact(message),
-    })),
+    launch_failures: describeFailures(parts),
     queue: { length: pool.queued, limit: config.queueLimit },
     memory: { limit: container?.limit ?? null, working_set: container?.workingSet ?? null },
     sessions: parts.store.size,
@@ -58,6 +55,21 @@ export function describeStatus(parts: StatusParts): Status {
     tokens: parts.authentication.uses(),
     spending: describeSpending(parts),
   };
+}
+
+function describeFailures({ pool, applied }: StatusParts): Status['launch_failures'] {
+  return [...pool.launchFailures].map(([profile, { error, stderr, attempts, since }]) => {
+    const suspect = applied.since(profile);
+    return {
+      profile,
+      message: redact(error.message),
+      stderr: redact(stderr).split('\n').filter(Boolean),
+      attempts,
+      since: new Date(since).toISOString(),
+      commit: suspect?.commit.commit ?? null,
+      last_good_commit: suspect?.lastGood.commit ?? null,
+    };
+  });
 }
 
 function describeSpending({ ledger, budgetsOf }: StatusParts): Status['spending'] {

@@ -8,6 +8,7 @@ import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
 import { type Action, assign } from './assign.ts';
+import type { LaunchFailure } from './backoff.ts';
 import { Launches } from './launches.ts';
 import type { Order, WarmTarget } from './order.ts';
 import { Pace } from './pace.ts';
@@ -29,6 +30,10 @@ export interface PoolOptions {
   clearAway: (name: string) => Promise<void>;
   log: Log;
   onRecycle?: (reason: RecycleReason) => void;
+  /** The error with what else is known about why a profile's workers do not start. */
+  explain?: (profile: string, error: BerthError) => BerthError;
+  /** Told when a worker of the profile has become ready, or could not be started. */
+  onStart?: (profile: string, ready: boolean) => void;
 }
 
 export interface AcquireOptions {
@@ -58,6 +63,9 @@ export class Pool {
       log: options.log,
       onChange: () => this.#reconcile(),
       onSessionFailed: (sessionId, error) => this.#line.rejectSession(sessionId, error),
+      onOwnFailed: (key, error) => this.#line.rejectKey(key, error),
+      explain: (profile, error) => options.explain?.(profile, error) ?? error,
+      onStart: (profile, ready) => options.onStart?.(profile, ready),
       onHopeless: (profile, error) => this.#rejectAllOf(profile, error),
       onCrash: () => options.onRecycle?.('crashed'),
     });
@@ -79,7 +87,7 @@ export class Pool {
   }
 
   /** Why workers cannot be started, by profile; of those where none could since. */
-  get launchFailures(): ReadonlyMap<string, BerthError> {
+  get launchFailures(): ReadonlyMap<string, LaunchFailure> {
     return this.#launches.failures;
   }
 
