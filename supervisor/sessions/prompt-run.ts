@@ -93,6 +93,7 @@ export class PromptRun {
   readonly #prompt: Prompt;
   readonly #keeper: RecordKeeper;
   #worker: Worker | undefined;
+  #waits = true;
 
   constructor(options: AttemptOptions, id: string, prompt: Prompt) {
     this.#options = options;
@@ -114,6 +115,11 @@ export class PromptRun {
     );
   }
 
+  /** Whether it has no worker, not yet or not any more. */
+  get waits(): boolean {
+    return this.#waits;
+  }
+
   /** @throws BerthError with the session id in its details, if it got that far */
   async toAnswer(signal: AbortSignal, tell: (event: TurnEvent) => void): Promise<Answer> {
     const { record, fork } = this.#prompt;
@@ -124,7 +130,8 @@ export class PromptRun {
       try {
         return await this.#attempt(order, text, signal, tell);
       } catch (thrown) {
-        if (!(thrown instanceof TurnLost)) throw thrown;
+        if (!(thrown instanceof TurnLost))
+          throw this.#worker ? withSession(thrown, this.#worker) : thrown;
         ({ order, text } = await this.#goOn(thrown, order, signal, tell));
       }
     }
@@ -136,7 +143,9 @@ export class PromptRun {
     signal: AbortSignal,
     tell: (event: TurnEvent) => void,
   ): Promise<Answer> {
+    this.#waits = true;
     const { pass, worker } = await this.#toWorker(order, signal, tell);
+    this.#waits = false;
     const { log, pool } = this.#options;
     log.debug('turn_started', `running on ${worker.name}`, { worker: worker.name });
     this.#worker = worker;
