@@ -7,7 +7,7 @@
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
-import { type Action, assign } from './assign.ts';
+import { type Action, assign, withoutWorker } from './assign.ts';
 import type { LaunchFailure } from './backoff.ts';
 import { Launches } from './launches.ts';
 import type { Order, WarmTarget } from './order.ts';
@@ -186,10 +186,13 @@ export class Pool {
     await worker.gone;
   }
 
-  /** Takes nothing new: who waits is answered with `reason`; running turns go on. */
+  /**
+   * Takes nothing new: who waits for others is answered with `reason`; running turns go on, and so do
+   * prompts for which a process is starting.
+   */
   drain(reason: BerthError): void {
     this.#stopping = reason;
-    this.#line.rejectAll(reason);
+    this.#reconcile();
   }
 
   /** Ends all workers, busy ones too; returns when they are gone. */
@@ -208,15 +211,20 @@ export class Pool {
   }
 
   #assign(): void {
-    if (this.#stopping) return;
+    const stopping = this.#stopping;
+    const { workers } = this.#launches;
     const actions = assign({
-      workers: this.#launches.workers,
+      workers,
       waiting: this.#line.waiting,
-      warm: this.#options.warm(),
+      warm: stopping ? [] : this.#options.warm(),
       maxWorkers: this.#options.maxWorkers,
-      mayLaunch: (profile) => this.#launches.mayLaunch(profile),
+      mayLaunch: (profile) => !stopping && this.#launches.mayLaunch(profile),
     });
-    for (const action of actions) this.#carryOut(action);
+    for (const action of actions) if (!stopping || action.do === 'hand') this.#carryOut(action);
+    if (!stopping) return;
+    for (const ticket of withoutWorker(workers, this.#line.waiting)) {
+      this.#line.reject(ticket, stopping);
+    }
   }
 
   #carryOut(action: Action): void {

@@ -93,7 +93,7 @@ export class PromptRun {
   readonly #prompt: Prompt;
   readonly #keeper: RecordKeeper;
   #worker: Worker | undefined;
-  #waits = true;
+  #waits = false;
 
   constructor(options: AttemptOptions, id: string, prompt: Prompt) {
     this.#options = options;
@@ -115,7 +115,7 @@ export class PromptRun {
     );
   }
 
-  /** Whether it has no worker, not yet or not any more. */
+  /** Whether it waits for the end of a limit. */
   get waits(): boolean {
     return this.#waits;
   }
@@ -143,9 +143,7 @@ export class PromptRun {
     signal: AbortSignal,
     tell: (event: TurnEvent) => void,
   ): Promise<Answer> {
-    this.#waits = true;
     const { pass, worker } = await this.#toWorker(order, signal, tell);
-    this.#waits = false;
     const { log, pool } = this.#options;
     log.debug('turn_started', `running on ${worker.name}`, { worker: worker.name });
     this.#worker = worker;
@@ -193,7 +191,10 @@ export class PromptRun {
       },
     };
     for (;;) {
-      const pass = await gate.pass(login, passing);
+      this.#waits = true;
+      const pass = await gate.pass(login, passing).finally(() => {
+        this.#waits = false;
+      });
       try {
         const worker = await pool.acquire({
           order,

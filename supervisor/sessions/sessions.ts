@@ -51,7 +51,7 @@ export class Sessions implements RunningSessions {
     for (const ending of this.#running.keys()) ending.abort(reason);
   }
 
-  /** Ends those that have no worker, for whatever they wait; each `run` rejects with `reason`. */
+  /** Ends those that wait for the end of a limit; each `run` rejects with `reason`. */
   refuseWaiting(reason: BerthError): void {
     for (const [ending, { run }] of this.#running) if (run.waits) ending.abort(reason);
   }
