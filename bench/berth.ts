@@ -44,6 +44,7 @@ export async function startBerth(
       BERTH_WORKSPACE_DIR: join(directory, 'workspace'),
       BERTH_API_TOKENS_FILE: tokens,
       BERTH_HTTP_LISTEN: '127.0.0.1:0',
+      BERTH_DRAIN_DELAY: '0s',
       BERTH_METRICS_LISTEN: '127.0.0.1:0',
       ...settings,
     },

@@ -109,9 +109,8 @@ const limit = 64 * 1024 * 1024;
 export const appliedFile = 'applied.json';
 export const pendingFile = 'pending.json';
 export const credentialsMemoryFile = 'credentials.json';
-export const reportFile = 'report.json';
 export const githubFile = 'github.json';
-export { lastGoodFile } from '../shared/state-directory.ts';
+export { lastGoodFile, reportFile } from '../shared/state-directory.ts';
 
 export function readTreeRecord(directory: string, name: string): Promise<Read<TreeRecord>> {
   return readVersioned(join(directory, name), record, limit);

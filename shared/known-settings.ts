@@ -12,6 +12,7 @@ export const knownSettings: readonly string[] = [
   'BERTH_DISK_FULL',
   'BERTH_DISK_LOW',
   'BERTH_DRAIN',
+  'BERTH_DRAIN_DELAY',
   'BERTH_GID',
   'BERTH_GITHUB_API_URL',
   'BERTH_GITHUB_APP_ID',

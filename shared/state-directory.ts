@@ -25,6 +25,9 @@ export const sessionsDirectory = 'sessions';
 /** The last login that was good, which the supervisor keeps and init can put back. */
 export const lastGoodFile = 'last-good-credentials.json';
 
+/** What init did last, for the supervisor to read. */
+export const reportFile = 'report.json';
+
 /** What both programs need to find right. */
 const common: StateParts = {
   directories: ['conflicts', sessionsDirectory],

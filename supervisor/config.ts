@@ -125,7 +125,14 @@ export const supervisorDefinitions = {
     schema: duration(0, hour),
     default: '60s',
     description:
-      'How long running turns may go on after SIGTERM. Keep terminationGracePeriodSeconds above it.',
+      'How long running turns may go on after SIGTERM and BERTH_DRAIN_DELAY; then they are ended with the retryable error `draining`. Keep terminationGracePeriodSeconds 30 s above the two together.',
+  }),
+  drainDelay: setting({
+    name: 'BERTH_DRAIN_DELAY',
+    schema: duration(0, 10 * 60 * second),
+    default: '3s',
+    description:
+      'How long prompts are still taken after SIGTERM, while /readyz says no already: a Service or proxy takes that long to learn it. Then BERTH_DRAIN begins.',
   }),
   memorySoft: setting({
     name: 'BERTH_MEMORY_SOFT',

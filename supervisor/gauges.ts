@@ -7,6 +7,8 @@ import { registerMemory } from './metrics-memory.ts';
 export interface MetricSources {
   /** Workers by state. */
   workers: () => Record<string, number>;
+  /** By profile: whether the last start of a worker has failed. */
+  launchFailing: () => readonly (readonly [profile: string, failing: boolean])[];
   queued: () => number;
   memory: () => MemoryReport;
   /** US dollars of today (UTC), and the deployment's budget if there is one. */
@@ -54,6 +56,18 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
   labelled('berth_workers', 'CLI processes by state', 'state', () =>
     Object.entries(sources.workers()),
   );
+  new Gauge({
+    name: 'berth_launch_failing',
+    help: 'Whether the last start of a worker has failed; where it stays 1, prompts are answered cli_unavailable',
+    labelNames: ['profile'],
+    registers,
+    collect() {
+      // A profile that was removed is not told any more.
+      this.reset();
+      for (const [profile, failing] of sources.launchFailing())
+        this.set({ profile }, Number(failing));
+    },
+  });
   gauge('berth_queue_length', 'Prompts that wait for a worker', sources.queued);
   gauge('berth_sessions', 'Sessions that can be continued', sources.sessions);
   registerMemory(sources.memory, registers);

@@ -38,6 +38,8 @@ interface Session {
 
 export class Orders {
   readonly #options: OrdersOptions;
+  /** What the processes of a profile are that no request has changed. */
+  readonly #plain = new WeakMap<Profile, string>();
   #forks = 0;
 
   constructor(options: OrdersOptions) {
@@ -74,9 +76,16 @@ export class Orders {
       resumes: session !== undefined,
       reuse: profile.isolation === 'conversation' && profile.workingDirectory === 'shared',
       // The CLI counts the budget over the life of its process.
+      own: isFork || key !== this.#plainKey(profile),
       once: (overrides.maxBudgetUsd ?? profile.limits.maxBudgetUsd) !== undefined,
       launch: (name) => this.#launch(name, profile, overrides, session),
     };
+  }
+
+  #plainKey(profile: Profile): string {
+    const key = this.#plain.get(profile) ?? keyOf(profile);
+    this.#plain.set(profile, key);
+    return key;
   }
 
   #launch(

@@ -1,5 +1,6 @@
 /** The composition: makes the parts of a supervisor and joins them; starts nothing. */
 import type { Log } from '../shared/log.ts';
+import { AppliedCommit } from './applied-commit.ts';
 import type { SupervisorConfig } from './config.ts';
 import { CredentialsWatch } from './credentials/watch.ts';
 import { Authentication } from './http/authentication.ts';
@@ -39,6 +40,9 @@ export interface PartsOptions {
 
 export interface Parts {
   pool: Pool;
+  applied: AppliedCommit;
+  /** Whether the first worker has become ready; undefined if none is kept warm. */
+  firstWorker: () => Promise<boolean> | undefined;
   store: SessionStore;
   workspaces: Workspaces;
   disk: DiskWatch;
@@ -85,7 +89,14 @@ export function createParts(options: PartsOptions): Parts {
       metrics.spent(profile, turn);
     },
   });
+  const applied = new AppliedCommit(stateDirectory, log);
+  const firstWorker = Promise.withResolvers<boolean>();
   const pool = new Pool({
+    explain: (profile, error) => applied.explain(profile, error),
+    onStart: (profile, ready) => {
+      firstWorker.resolve(ready);
+      if (ready) applied.ready(profile);
+    },
     warm: () => orders.warm(),
     maxWorkers: config.maxWorkers,
     queueLimit: config.queueLimit,
@@ -173,6 +184,8 @@ export function createParts(options: PartsOptions): Parts {
   });
   const metrics = createMetrics({
     workers: () => Object.fromEntries(workerStates.map((state) => [state, pool.count(state)])),
+    launchFailing: () =>
+      profiles.all().map(({ name }) => [name, pool.launchFailures.has(name)] as const),
     queued: () => pool.queued,
     memory: () => guard.report,
     spending: () => ({ spent: ledger.spent.total_usd, limit: budgetsOf({}).deployment }),
@@ -183,7 +196,9 @@ export function createParts(options: PartsOptions): Parts {
     sessions: () => store.size,
   });
   return {
-    ...{ pool, store, workspaces, disk, gate, sessions, catalog, retention },
+    ...{ pool, applied },
+    firstWorker: () => (orders.warm().length > 0 ? firstWorker.promise : undefined),
+    ...{ store, workspaces, disk, gate, sessions, catalog, retention },
     intake: new Intake({ store, profiles, promptTimeout: config.promptTimeout }),
     ...{ pause, ledger, admission, guard, credentials, metrics, budgetsOf },
     authentication: new Authentication({

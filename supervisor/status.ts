@@ -39,10 +39,7 @@ export function describeStatus(parts: StatusParts): Status {
       processes: sizes.get(worker.name)?.processes ?? null,
       age_s: seconds(worker.startedAt),
     })),
-    launch_failures: [...pool.launchFailures].map(([profile, { message }]) => ({
-      profile,
-      message: redact(message),
-    })),
+    launch_failures: describeFailures(parts),
     queue: { length: pool.queued, limit: config.queueLimit },
     memory: describeMemory(parts.guard.report),
     sessions: parts.store.size,
@@ -62,6 +59,21 @@ export function describeStatus(parts: StatusParts): Status {
     tokens: parts.authentication.uses(),
     spending: describeSpending(parts),
   };
+}
+
+function describeFailures({ pool, applied }: StatusParts): Status['launch_failures'] {
+  return [...pool.launchFailures].map(([profile, { error, stderr, attempts, since }]) => {
+    const suspect = applied.since(profile);
+    return {
+      profile,
+      message: redact(error.message),
+      stderr: redact(stderr).split('\n').filter(Boolean),
+      attempts,
+      since: new Date(since).toISOString(),
+      commit: suspect?.commit.commit ?? null,
+      last_good_commit: suspect?.lastGood.commit ?? null,
+    };
+  });
 }
 
 function describeSpending({ ledger, budgetsOf }: StatusParts): Status['spending'] {

@@ -5,6 +5,12 @@ import type { Log } from '../shared/log.ts';
 /** Milliseconds for each step; ending a stubborn CLI takes some seconds. */
 const stepDeadline = 15_000;
 
+/** Resolves after so many milliseconds, or when `now` aborts. */
+export async function pauseFor(milliseconds: number, now: AbortSignal | undefined): Promise<void> {
+  if (milliseconds === 0) return;
+  await delay(milliseconds, undefined, now ? { signal: now } : {}).catch(() => undefined);
+}
+
 /** Runs one step; never rejects, and returns after the deadline at the latest. */
 export async function attempt(step: () => unknown, log: Log): Promise<void> {
   const over = new AbortController();

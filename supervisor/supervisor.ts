@@ -5,11 +5,12 @@
  */
 import { mkdir } from 'node:fs/promises';
 import type { FastifyInstance } from 'fastify';
-import { BerthError } from '../shared/errors.ts';
+import { asBerthError, BerthError } from '../shared/errors.ts';
 import { unwritable } from '../shared/files.ts';
 import { acquireLease, type Lease } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
 import { openStateDirectory } from '../shared/state-directory.ts';
+import { goodCommitsFile } from './applied-commit.ts';
 import { checkVersion } from './claude/command.ts';
 import { cliEnvironment } from './claude/environment.ts';
 import type { SupervisorConfig } from './config.ts';
@@ -21,9 +22,10 @@ import type { Status } from './http/status.ts';
 import type { Tokens } from './http/tokens.ts';
 import { createParts, type Parts } from './parts.ts';
 import type { Profiles } from './profiles/profiles.ts';
+import { selfTest } from './self-test.ts';
 import type { WorkingDirectory } from './sessions/workspaces.ts';
 import { describeStatus } from './status.ts';
-import { attempt } from './stopping.ts';
+import { attempt, pauseFor } from './stopping.ts';
 
 export interface SupervisorOptions {
   config: SupervisorConfig;
@@ -33,6 +35,8 @@ export interface SupervisorOptions {
   profiles: Profiles;
   /** Told when the supervisor cannot go on by itself: it must be stopped. */
   onFatal: (error: BerthError) => void;
+  /** Rejects if the CLI of this version does not work at all. */
+  testCli?: typeof selfTest;
 }
 
 export class Supervisor {
@@ -46,6 +50,9 @@ export class Supervisor {
   #lease: Lease | undefined;
   #api: FastifyInstance | undefined;
   #probes: FastifyInstance | undefined;
+  readonly #ending = new AbortController();
+  #testing: Promise<void> = Promise.resolve();
+  #tested = false;
   #stopping: Promise<void> | undefined;
 
   constructor(options: SupervisorOptions) {
@@ -56,7 +63,7 @@ export class Supervisor {
   }
 
   /**
-   * Returns when prompts are taken.
+   * Returns when prompts are taken; it is ready when the CLI has passed its test too.
    * @param signal gives up; the rejection is whatever it interrupted
    * @throws BerthError; then call `stop`
    */
@@ -64,13 +71,14 @@ export class Supervisor {
     const config = this.#config;
     const { metrics, pool, retention } = this.#parts;
     this.#probes = createProbesServer({
-      ready: () => this.#state === 'serving',
+      ready: () => this.#state === 'serving' && this.#tested,
       registry: metrics.registry,
     });
     await listen(this.#probes, config.metricsListen, 'BERTH_METRICS_LISTEN');
     await this.#prepare(signal);
     signal.throwIfAborted();
     pool.start();
+    this.#testing = this.#testCli();
     const address = await listen(
       this.#api as FastifyInstance,
       config.httpListen,
@@ -99,9 +107,12 @@ export class Supervisor {
 
   async #open(signal: AbortSignal): Promise<void> {
     const config = this.#config;
-    const { credentials, pause, ledger, disk, guard } = this.#parts;
+    const { credentials, pause, ledger, disk, guard, applied } = this.#parts;
     await makeWritable(config.workspaceDirectory, 'BERTH_WORKSPACE_DIR');
-    await openStateDirectory(config.stateDirectory, this.#log);
+    await openStateDirectory(config.stateDirectory, this.#log, {
+      directories: [],
+      files: [goodCommitsFile],
+    });
     this.#lease = await acquireLease({
       directory: config.stateDirectory,
       program: 'serve',
@@ -111,6 +122,7 @@ export class Supervisor {
     this.#lease.lost.addEventListener('abort', () => {
       this.#options.onFatal(this.#lease?.lost.reason as BerthError);
     });
+    await applied.load();
     await credentials.start();
     await this.#loadSessions(signal);
     await pause.load();
@@ -118,10 +130,10 @@ export class Supervisor {
     await disk.start();
     signal.throwIfAborted();
     await guard.start();
-    pool.start();
     this.#api = await createApiServer({
       ...this.#parts,
       sessions: this.#parts.admission,
+      draining: () => this.#state === 'draining',
       mayAdminister: (token) => this.#options.profiles.mayAdminister(token),
       idempotency: new Idempotency({ window: config.idempotencyWindow }),
       maxPromptBytes: config.maxPromptBytes,
@@ -149,19 +161,27 @@ export class Supervisor {
     const reason = new BerthError(
       'draining',
       'cannot finish the prompt: the server is stopping; try again in a moment',
+      { details: { retry_after: 5 } },
     );
-    const { sessions, pool, disk, retention, guard, credentials, store, ledger } = this.#parts;
+    const { sessions, pool, disk, retention, guard, credentials, store, ledger, applied } =
+      this.#parts;
+    const served = this.#state === 'serving';
     this.#state = 'draining';
     this.#log.info('draining', `finishing ${sessions.running} prompts`, {
       prompts: sessions.running,
     });
+    this.#ending.abort(reason);
+    // Who sends prompts learns only by and by that it is not ready any more.
+    if (served) await pauseFor(this.#config.drainDelay, now);
     pool.drain(reason);
+    sessions.refuseWaiting(reason);
     await sessions.idle(this.#config.drain, now);
     sessions.interruptAll(reason);
     // Every stream has had its last event before the server closes.
     await sessions.idle(10_000);
     const steps: (() => unknown)[] = [
       () => this.#api && closeServer(this.#api),
+      () => this.#testing,
       () => disk.stop(),
       () => retention.stop(),
       () => guard.stop(),
@@ -170,10 +190,24 @@ export class Supervisor {
       () => this.#parts.authentication.close(),
       () => store.stop(),
       () => ledger.flush(),
+      () => applied.flush(),
       () => this.#lease?.release(),
       () => this.#probes?.close(),
     ];
     for (const step of steps) await attempt(step, this.#log);
+  }
+
+  /** Never rejects: a CLI that does not work at all is fatal. */
+  async #testCli(): Promise<void> {
+    const { signal } = this.#ending;
+    const { testCli = selfTest, log, config } = this.#options;
+    const firstWorker = this.#parts.firstWorker();
+    try {
+      await testCli({ config, version: this.#cliVersion, firstWorker, log, signal });
+      this.#tested = true;
+    } catch (error) {
+      if (!signal.aborted) this.#options.onFatal(asBerthError(error));
+    }
   }
 
   async #checkCli(signal: AbortSignal): Promise<void> {

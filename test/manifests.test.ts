@@ -176,7 +176,8 @@ t.test('every mount has its volume, and every volume is mounted', { skip }, (t) 
 t.test('the pod has the time to drain', { skip }, (t) => {
   const { pod, runtime } = readBase();
   const { config } = readSupervisorConfig(environmentOf(runtime));
-  t.ok((pod.terminationGracePeriodSeconds ?? 0) >= config.drain / 1_000 + 30);
+  const stopping = config.drainDelay + config.drain + 30_000;
+  t.ok((pod.terminationGracePeriodSeconds ?? 0) * 1_000 >= stopping);
   t.end();
 });
 

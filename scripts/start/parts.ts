@@ -102,6 +102,8 @@ export async function startSupervisor(
       BERTH_METRICS_LISTEN: `127.0.0.1:${await freePort(9090)}`,
       BERTH_CLAUDE_PATH: join(import.meta.dirname, '../../node_modules/.bin/claude'),
       BERTH_DRAIN: '5s',
+      // Nobody stands before it who would have to learn that it stops.
+      BERTH_DRAIN_DELAY: '0s',
     },
     onLine: (line) => sayProblem('supervisor', line, say),
   });

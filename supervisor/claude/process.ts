@@ -115,6 +115,11 @@ export class ClaudeProcess {
     return this.#child.pid;
   }
 
+  /** The last lines of standard error. */
+  get stderr(): string {
+    return this.#stderr.text;
+  }
+
   get alive(): boolean {
     return this.#end === undefined;
   }

@@ -39,6 +39,8 @@ declare module 'fastify' {
 export interface ApiServerOptions extends PromptRoutesOptions, AdminOptions {
   authentication: Authentication;
   status: StatusSource;
+  /** True when the server is about to stop: who has a connection should open it elsewhere. */
+  draining?: () => boolean;
   catalog: SessionCatalog;
   log: Log;
   limits?: HttpLimits;
@@ -84,10 +86,15 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
   });
   server.addHook('onRequest', async (request, reply) => {
     setSecurityHeaders(reply.raw);
+    if (options.draining?.()) reply.raw.setHeader('connection', 'close');
     if (open.has(request.routeOptions.url ?? '')) return;
     const { name, id } = options.authentication.bearerOf(request);
     request.token = name;
     request.tokenId = id;
+  });
+  // The drain may have begun since.
+  server.addHook('onSend', async (_request, reply) => {
+    if (options.draining?.()) reply.header('connection', 'close');
   });
   const routes: RouteOptions[] = [];
   server.addHook('onRoute', (route) => {

@@ -39,7 +39,20 @@ export const statusSchema = z
       }),
     ),
     launch_failures: z
-      .array(z.object({ profile: z.string(), message: z.string() }))
+      .array(
+        z.object({
+          profile: z.string(),
+          message: z.string(),
+          stderr: z.array(z.string()).describe('The last lines of the CLI'),
+          attempts: z.number().describe('Starts that failed since one succeeded'),
+          since: z.string(),
+          commit: z
+            .string()
+            .nullable()
+            .describe('Of the .claude repository, if workers started with an earlier one'),
+          last_good_commit: z.string().nullable().describe('With which they last started'),
+        }),
+      )
       .describe('Why no worker of these profiles can be started'),
     queue: z.object({ length: z.number(), limit: z.number() }),
     limits: z

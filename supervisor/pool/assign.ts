@@ -35,6 +35,25 @@ export function assign(situation: Situation): Action[] {
   return round.actions;
 }
 
+/** Those who wait and for whom no process is on its way: they would wait for others to be served. */
+export function withoutWorker(
+  workers: Iterable<Worker>,
+  waiting: readonly Ticket[],
+): readonly Ticket[] {
+  const coming = [...workers].filter(({ state }) =>
+    ['starting', 'clearing', 'warm'].includes(state),
+  );
+  return waiting.filter(({ order }) => {
+    const index = coming.findIndex(({ order: { key }, sessionId }) =>
+      order.sessionId === undefined
+        ? sessionId === undefined && key === order.key
+        : sessionId === order.sessionId,
+    );
+    if (index >= 0) coming.splice(index, 1);
+    return index < 0;
+  });
+}
+
 /** One round of decisions, each of which the later ones know. */
 class Round {
   readonly actions: Action[] = [];

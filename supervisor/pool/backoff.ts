@@ -6,9 +6,21 @@ const longest = 30_000;
 /** Failures in a row after which prompts are answered at once instead of waiting. */
 const patience = 3;
 
+/** Why the workers of a profile do not start. */
+export interface LaunchFailure {
+  /** Of the last start. */
+  error: BerthError;
+  /** The last lines that its process wrote to standard error; they may quote secrets. */
+  stderr: string;
+  /** Starts that failed since one succeeded. */
+  attempts: number;
+  /** Milliseconds since 1970: when the first of them failed. */
+  since: number;
+}
+
 export class LaunchBackoff {
-  /** Why the last start failed; undefined once one succeeded. */
-  failure: BerthError | undefined;
+  /** Undefined once a start succeeded. */
+  failure: LaunchFailure | undefined;
   readonly #onOver: () => void;
   #failures = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -27,8 +39,9 @@ export class LaunchBackoff {
     return this.failure !== undefined && this.#failures >= patience;
   }
 
-  failed(error: BerthError): void {
-    this.failure = error;
+  failed(error: BerthError, stderr: string): void {
+    const { attempts, since } = this.failure ?? { attempts: 0, since: Date.now() };
+    this.failure = { error, stderr, attempts: attempts + 1, since };
     this.#failures += 1;
     clearTimeout(this.#timer);
     const pause = Math.min(longest, shortest * 2 ** (this.#failures - 1));

@@ -5,7 +5,7 @@
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { ClaudeProcess, ProcessEnd } from '../claude/process.ts';
-import { LaunchBackoff } from './backoff.ts';
+import { LaunchBackoff, type LaunchFailure } from './backoff.ts';
 import type { Order } from './order.ts';
 import { Worker } from './worker.ts';
 
@@ -17,6 +17,12 @@ export interface LaunchesOptions {
   onChange: () => void;
   /** A session cannot be resumed. */
   onSessionFailed: (sessionId: string, error: BerthError) => void;
+  /** A process of that key, as one request alone asks for it, cannot be started. */
+  onOwnFailed: (key: string, error: BerthError) => void;
+  /** The error with what else is known about why a profile's workers do not start. */
+  explain: (profile: string, error: BerthError) => BerthError;
+  /** A worker of the profile has become ready, or could not be started. */
+  onStart: (profile: string, ready: boolean) => void;
   /** Starting has failed so often that waiting for it makes no sense. */
   onHopeless: (profile: string, error: BerthError) => void;
   /** A worker has ended by itself. */
@@ -36,8 +42,8 @@ export class Launches {
     this.#options = options;
   }
 
-  get failures(): ReadonlyMap<string, BerthError> {
-    const failures = new Map<string, BerthError>();
+  get failures(): ReadonlyMap<string, LaunchFailure> {
+    const failures = new Map<string, LaunchFailure>();
     for (const [profile, { failure }] of this.#backoffs) {
       if (failure) failures.set(profile, failure);
     }
@@ -58,7 +64,7 @@ export class Launches {
     const trying = [...this.workers].some(
       ({ state, order }) => state === 'starting' && order.profile === profile,
     );
-    return backoff.waiting || trying ? backoff.failure : undefined;
+    return backoff.waiting || trying ? backoff.failure?.error : undefined;
   }
 
   /** A worker has lived until a prompt came. */
@@ -84,7 +90,7 @@ export class Launches {
       process = order.launch(name);
     } catch (thrown) {
       // The system may refuse at once: no memory for another process.
-      this.#notStarted(name, order, thrown);
+      this.#notStarted(name, order, thrown, '');
       return;
     }
     const worker = new Worker(name, process, order);
@@ -114,6 +120,7 @@ export class Launches {
       session_id: worker.sessionId,
       duration_ms: Math.round(performance.now() - worker.startedAt),
     });
+    if (!worker.order.own) this.#options.onStart(worker.order.profile, true);
     this.#options.onChange();
   }
 
@@ -121,24 +128,26 @@ export class Launches {
     if (worker.state === 'recycling') return;
     worker.become('recycling');
     void worker.process.stop();
-    this.#notStarted(worker.name, worker.order, thrown);
+    this.#notStarted(worker.name, worker.order, thrown, worker.process.stderr);
   }
 
-  #notStarted(name: string, order: Order, thrown: unknown): void {
-    const error =
-      thrown instanceof BerthError
-        ? thrown
-        : new BerthError('cli_unavailable', `cannot start a worker: ${String(thrown)}`);
+  #notStarted(name: string, order: Order, thrown: unknown, stderr: string): void {
+    const error = this.#errorOf(order, thrown);
     if (error.code !== 'session_not_found') {
       this.#options.log.error('worker_failed', `${name} could not be started`, {
         worker: name,
         profile: order.profile,
         session_id: order.sessionId,
         error,
+        stderr,
       });
     }
     const { sessionId } = order;
-    if (sessionId === undefined) this.#slowDown(order.profile, error);
+    if (sessionId === undefined) {
+      // A request that asks for what the CLI does not take says nothing about the others.
+      if (order.own) this.#options.onOwnFailed(order.key, error);
+      else this.#slowDown(order.profile, error, stderr);
+    }
     // The kernel took it, or a person: nothing is wrong with the session, and who waits still does.
     else if (wasKilled(error) && !this.#killed.delete(sessionId)) this.#killed.add(sessionId);
     else {
@@ -148,26 +157,35 @@ export class Launches {
     }
   }
 
-  #slowDown(profile: string, error: BerthError): void {
+  #errorOf(order: Order, thrown: unknown): BerthError {
+    const error =
+      thrown instanceof BerthError
+        ? thrown
+        : new BerthError('cli_unavailable', `cannot start a worker: ${String(thrown)}`);
+    if (order.sessionId !== undefined) return error;
+    return order.own ? ofRequest(error) : this.#options.explain(order.profile, error);
+  }
+
+  #slowDown(profile: string, error: BerthError, stderr: string): void {
     if (this.#stopped) return;
     const backoff = this.#backoffs.get(profile) ?? new LaunchBackoff(this.#options.onChange);
     this.#backoffs.set(profile, backoff);
-    backoff.failed(error);
+    backoff.failed(error, stderr);
+    this.#options.onStart(profile, false);
     if (backoff.broken) this.#options.onHopeless(profile, error);
   }
 
-  async #gone(worker: Worker, { exitCode, signal }: ProcessEnd): Promise<void> {
+  async #gone(worker: Worker, { exitCode, signal, stderr }: ProcessEnd): Promise<void> {
     const { state, order } = worker;
     const expected = state === 'recycling';
     if (!expected) this.#options.onCrash();
-    if (state === 'warm') {
-      this.#slowDown(
-        order.profile,
-        new BerthError(
-          'cli_unavailable',
-          `cannot keep the CLI running: it ended by itself (exit code ${exitCode}, signal ${signal}) before its first prompt; see its last lines in the log`,
-        ),
+    if (state === 'warm' && !order.own) {
+      const said = stderr && `, and wrote ${stderr}`;
+      const error = new BerthError(
+        'cli_unavailable',
+        `cannot keep the CLI running: it ended by itself (exit code ${exitCode}, signal ${signal}) before its first prompt${said}; see what the .claude repository has it start`,
       );
+      this.#slowDown(order.profile, this.#options.explain(order.profile, error), stderr);
     }
     this.#options.log[expected ? 'debug' : 'warn']('worker_ended', `${worker.name} ended`, {
       worker: worker.name,
@@ -187,4 +205,13 @@ export class Launches {
 
 function wasKilled({ details }: BerthError): boolean {
   return details.signal === 'SIGKILL';
+}
+
+function ofRequest(error: BerthError): BerthError {
+  if (error.code === 'session_not_found') return error;
+  return new BerthError(
+    error.code,
+    `${error.message}; this request asks for a process of its own: if prompts without them are answered, its fork, model, allowed_tools or output_schema is the cause`,
+    { cause: error, details: error.details },
+  );
 }

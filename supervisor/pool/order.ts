@@ -17,6 +17,11 @@ export interface Order {
   reuse: boolean;
   /** True if the process may serve one turn only: its flags count over its whole life. */
   once: boolean;
+  /**
+   * True if the process is started as this request alone asks for, unlike others of its profile: that
+   * it does not start says nothing about them.
+   */
+  own: boolean;
   /** Starts a process. @throws whatever the system refuses it with */
   launch: (name: string) => ClaudeProcess;
 }

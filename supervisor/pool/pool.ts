@@ -7,7 +7,8 @@
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
-import { type Action, assign } from './assign.ts';
+import { type Action, assign, withoutWorker } from './assign.ts';
+import type { LaunchFailure } from './backoff.ts';
 import { Launches } from './launches.ts';
 import type { Order, WarmTarget } from './order.ts';
 import { Pace } from './pace.ts';
@@ -33,6 +34,10 @@ export interface PoolOptions {
   beforeEnd?: (pid: number | undefined, atMost: number) => Promise<void>;
   log: Log;
   onRecycle?: (reason: RecycleReason) => void;
+  /** The error with what else is known about why a profile's workers do not start. */
+  explain?: (profile: string, error: BerthError) => BerthError;
+  /** Told when a worker of the profile has become ready, or could not be started. */
+  onStart?: (profile: string, ready: boolean) => void;
 }
 
 /** Milliseconds for each step of ending a process. */
@@ -69,6 +74,9 @@ export class Pool {
       log: options.log,
       onChange: () => this.#reconcile(),
       onSessionFailed: (sessionId, error) => this.#line.rejectSession(sessionId, error),
+      onOwnFailed: (key, error) => this.#line.rejectKey(key, error),
+      explain: (profile, error) => options.explain?.(profile, error) ?? error,
+      onStart: (profile, ready) => options.onStart?.(profile, ready),
       onHopeless: (profile, error) => this.#rejectAllOf(profile, error),
       onCrash: () => options.onRecycle?.('crashed'),
     });
@@ -90,7 +98,7 @@ export class Pool {
   }
 
   /** Why workers cannot be started, by profile; of those where none could since. */
-  get launchFailures(): ReadonlyMap<string, BerthError> {
+  get launchFailures(): ReadonlyMap<string, LaunchFailure> {
     return this.#launches.failures;
   }
 
@@ -223,10 +231,13 @@ export class Pool {
     await worker.gone;
   }
 
-  /** Takes nothing new: who waits is answered with `reason`; running turns go on. */
+  /**
+   * Takes nothing new: who waits for others is answered with `reason`; running turns go on, and so do
+   * prompts for which a process is starting.
+   */
   drain(reason: BerthError): void {
     this.#stopping = reason;
-    this.#line.rejectAll(reason);
+    this.#reconcile();
   }
 
   /** Ends all workers, busy ones too; returns when they are gone. */
@@ -245,15 +256,20 @@ export class Pool {
   }
 
   #assign(): void {
-    if (this.#stopping) return;
+    const stopping = this.#stopping;
+    const { workers } = this.#launches;
     const actions = assign({
-      workers: this.#launches.workers,
+      workers,
       waiting: this.#line.waiting.filter(({ order, goesOn }) => goesOn || !this.#isHeld(order)),
-      warm: this.#options.warm(),
+      warm: stopping ? [] : this.#options.warm(),
       maxWorkers: Math.min(this.#options.maxWorkers, this.#options.ceiling?.() ?? Infinity),
-      mayLaunch: (profile) => this.#launches.mayLaunch(profile),
+      mayLaunch: (profile) => !stopping && this.#launches.mayLaunch(profile),
     });
-    for (const action of actions) this.#carryOut(action);
+    for (const action of actions) if (!stopping || action.do === 'hand') this.#carryOut(action);
+    if (!stopping) return;
+    for (const ticket of withoutWorker(workers, this.#line.waiting)) {
+      this.#line.reject(ticket, stopping);
+    }
   }
 
   #isHeld({ sessionId }: Order): boolean {

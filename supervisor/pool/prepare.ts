@@ -23,7 +23,7 @@ export async function prepareWorker(
   try {
     await within(patience, prime(process, resumes));
   } catch (error) {
-    throw unknownToCli(error, sessionId) ?? error;
+    throw (resumes && unknownToCli(error, sessionId)) || error;
   }
 }
 
@@ -59,9 +59,9 @@ async function prime(process: ClaudeProcess, resumes: boolean): Promise<void> {
 
 function unknownToCli(error: unknown, sessionId: string | undefined): BerthError | undefined {
   const said = error instanceof BerthError ? error.message : '';
-  if (sessionId === undefined || !said.includes('No conversation found')) return undefined;
+  if (!said.includes('No conversation found')) return undefined;
   return new BerthError(
     'session_not_found',
-    `cannot continue the session ${sessionId}: its transcript is not on the volume any more; leave session_id out to begin one`,
+    `cannot continue the session ${sessionId ?? 'that is to be copied'}: its transcript is not on the volume any more; leave session_id out to begin one`,
   );
 }

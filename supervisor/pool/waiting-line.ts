@@ -129,6 +129,11 @@ export class WaitingLine {
     }
   }
 
+  /** Those that wait for a process of that key, whatever their session. */
+  rejectKey(key: string, error: BerthError): void {
+    for (const ticket of this.waiting) if (ticket.order.key === key) this.reject(ticket, error);
+  }
+
   rejectAll(error: BerthError): void {
     for (const ticket of this.waiting) this.reject(ticket, error);
   }

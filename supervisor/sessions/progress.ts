@@ -6,6 +6,8 @@ export interface Progress {
   readonly accepted: number;
   /** Milliseconds that it has waited for a worker, for each that it has got. */
   queuedMs: number;
+  /** Whether it waits for the end of a limit just now. */
+  limited: boolean;
   recycled: number;
   recycleReason: LossReason | null;
 }

@@ -79,6 +79,7 @@ export class PromptRun {
   readonly progress: Progress = {
     accepted: performance.now(),
     queuedMs: 0,
+    limited: false,
     recycled: 0,
     recycleReason: null,
   };
@@ -111,6 +112,11 @@ export class PromptRun {
       },
       fork ? undefined : record,
     );
+  }
+
+  /** Whether it waits for the end of a limit. */
+  get waits(): boolean {
+    return this.progress.limited;
   }
 
   /** @throws BerthError with the session id in its details, if it got that far */

@@ -25,7 +25,7 @@ export interface SessionsOptions extends Omit<AttemptOptions, 'turns'> {
 
 export class Sessions implements RunningSessions {
   readonly #options: SessionsOptions;
-  readonly #running = new Map<AbortController, Promise<Answer>>();
+  readonly #running = new Map<AbortController, { answer: Promise<Answer>; run: PromptRun }>();
   readonly #turns = new RunningTurns();
 
   constructor(options: SessionsOptions) {
@@ -42,7 +42,7 @@ export class Sessions implements RunningSessions {
     const over = new AbortController();
     const signals = [over.signal, ...(now ? [now] : [])];
     const timer = delay(milliseconds, undefined, { signal: AbortSignal.any(signals) });
-    const prompts = Promise.allSettled(this.#running.values());
+    const prompts = Promise.allSettled([...this.#running.values()].map(({ answer }) => answer));
     await Promise.race([prompts, timer.catch(() => undefined)]);
     over.abort();
   }
@@ -50,6 +50,11 @@ export class Sessions implements RunningSessions {
   /** Interrupts all prompts that run or wait; each `run` rejects with `reason`. */
   interruptAll(reason: BerthError): void {
     for (const ending of this.#running.keys()) ending.abort(reason);
+  }
+
+  /** Ends those that wait for the end of a limit; each `run` rejects with `reason`. */
+  refuseWaiting(reason: BerthError): void {
+    for (const [ending, { run }] of this.#running) if (run.waits) ending.abort(reason);
   }
 
   stateOf(id: string): SessionState {
@@ -88,8 +93,8 @@ export class Sessions implements RunningSessions {
     const leave = (): void => ending.abort(whyNotOn(caller));
     caller.addEventListener('abort', leave, { once: true });
     if (caller.aborted) leave();
-    const answer = this.#runLogged(prompt, ending.signal, tell);
-    this.#running.set(ending, answer);
+    const { run, answer } = this.#runLogged(prompt, ending.signal, tell);
+    this.#running.set(ending, { run, answer });
     try {
       return await answer;
     } finally {
@@ -99,20 +104,23 @@ export class Sessions implements RunningSessions {
     }
   }
 
-  async #runLogged(
+  #runLogged(
     prompt: Prompt,
     signal: AbortSignal,
     tell: (event: TurnEvent) => void,
-  ): Promise<Answer> {
+  ): { run: PromptRun; answer: Promise<Answer> } {
     const id = `prompt_${randomUUID()}`;
     const { token, profile } = prompt;
     const ids = { prompt_id: id, token, profile: profile.name, ...traceOf(prompt) };
     const log = this.#options.log.child(ids);
     const run = new PromptRun({ ...this.#options, turns: this.#turns, log }, id, prompt);
-    const outcome = await run.toAnswer(signal, tell).catch(asBerthError);
-    this.#finished(log, prompt, run.progress, outcome);
-    if (outcome instanceof BerthError) throw outcome;
-    return outcome;
+    const finish = (outcome: Answer | BerthError): Answer => {
+      this.#finished(log, prompt, run.progress, outcome);
+      if (outcome instanceof BerthError) throw outcome;
+      return outcome;
+    };
+    const answer = run.toAnswer(signal, tell).catch(asBerthError).then(finish);
+    return { run, answer };
   }
 
   #finished(log: Log, prompt: Prompt, progress: Progress, outcome: Answer | BerthError): void {

@@ -46,7 +46,10 @@ export async function workerFor(
   };
   const onQueued = (position: number): void => tell({ event: 'queued', data: { position } });
   for (;;) {
-    const pass = await gate.pass(login, passing);
+    progress.limited = true;
+    const pass = await gate.pass(login, passing).finally(() => {
+      progress.limited = false;
+    });
     try {
       const worker = await pool.acquire({ order, token, goesOn, signal, onQueued });
       progress.queuedMs = waited + performance.now() - began;

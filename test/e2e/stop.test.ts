@@ -33,6 +33,7 @@ async function prepare(t: Test, settings: Record<string, string | undefined> = {
         BERTH_WORKSPACE_DIR: join(root, 'workspace'),
         BERTH_API_TOKENS_FILE: join(root, 'tokens'),
         BERTH_HTTP_LISTEN: '127.0.0.1:0',
+        BERTH_DRAIN_DELAY: '0s',
         BERTH_METRICS_LISTEN: '127.0.0.1:0',
         BERTH_CLAUDE_PATH: claude,
         BERTH_TERMINATION_LOG: join(root, 'termination-log'),

@@ -178,3 +178,74 @@ t.test('the volume that goes to another program is fatal', async (t) => {
   await until('it is told', () => fatal.length > 0);
   t.match(fatal, [{ code: 'lease_held', message: /another-pod took it over/ }]);
 });
+
+t.test(
+  'prompts are taken a little after it is unready, and answers end their connection',
+  async (t) => {
+    const { prompt, stream, supervisor, metricsUrl, surroundings } = await startSupervisor(t, {
+      settings: { BERTH_DRAIN_DELAY: '10m', BERTH_DRAIN: '1h' },
+    });
+    const before = await prompt('[[say before]]');
+    t.not(before.headers.get('connection'), 'close');
+    const slow = prompt('[[slow 60]] [[say begun before]]');
+    await surroundings.api.waitForRequest((request) =>
+      /begun before/.test(promptText(request) ?? ''),
+    );
+    const now = new AbortController();
+    const stopped = supervisor.stop(now.signal);
+    t.equal((await fetch(`${metricsUrl}/readyz`)).status, 503);
+    const taken = await prompt('[[say still taken]]');
+    t.match(taken, { status: 200, body: { result: 'still taken' } });
+    t.equal(taken.headers.get('connection'), 'close');
+    t.equal((await slow).headers.get('connection'), 'close', 'also of one that was taken before');
+    t.match((await collect(stream('[[say streamed]]'))).at(-1), { event: 'result' });
+    now.abort();
+    await stopped;
+  },
+);
+
+t.test('who waits for a worker is refused with 503 and when to try again', async (t) => {
+  const { prompt, call, supervisor, surroundings } = await startSupervisor(t, {
+    settings: { BERTH_DRAIN: '100ms', BERTH_MAX_WORKERS: '1' },
+  });
+  const running = prompt('[[hang stream]]');
+  await surroundings.api.waitForRequest((request) => promptText(request) === '[[hang stream]]');
+  const waiting = prompt('[[say never]]');
+  const length = async () => (await call('GET', '/v1/status')).body.queue.length;
+  await until('it waits', async () => (await length()) === 1);
+  const stopped = supervisor.stop();
+  const refused = await waiting;
+  t.match(refused, { status: 503, body: { code: 'draining', retryable: true, retry_after: 5 } });
+  t.equal(refused.headers.get('retry-after'), '5');
+  t.match(await running, {
+    status: 503,
+    body: { code: 'draining', retryable: true, session_id: /^[0-9a-f-]{36}$/ },
+  });
+  await stopped;
+});
+
+t.test('a prompt for which a process is starting is answered', async (t) => {
+  const { prompt, call, supervisor } = await startSupervisor(t, {
+    settings: { BERTH_DRAIN: '1h' },
+  });
+  const answered = prompt('[[say in time]]');
+  await until('a process starts for it', async () => {
+    const { body } = await call('GET', '/v1/status');
+    return body.workers.some(({ state }: { state: string }) => state === 'starting');
+  });
+  const stopped = supervisor.stop();
+  t.match(await answered, { status: 200, body: { result: 'in time' } });
+  await stopped;
+});
+
+t.test('who waits for the end of a limit is refused at once', async (t) => {
+  const { prompt, stream, supervisor } = await startSupervisor(t, {
+    settings: { BERTH_DRAIN: '1h' },
+  });
+  await prompt('[[status 429]]');
+  const events = stream('[[say later]]', { on_limit: 'wait' });
+  await upTo(events, 'limited');
+  const stopped = supervisor.stop();
+  t.match((await collect(events)).at(-1), { event: 'error', data: { code: 'draining' } });
+  await stopped;
+});

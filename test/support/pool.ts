@@ -46,6 +46,7 @@ export async function startPool(t: Test, options: StartPoolOptions = {}) {
       resumes: sessionId !== undefined,
       reuse: false,
       once: false,
+      own: false,
       launch: (name) => {
         launches += 1;
         return new ClaudeProcess({

@@ -91,6 +91,7 @@ export async function makeSupervisor(
     BERTH_HTTP_LISTEN: '127.0.0.1:0',
     BERTH_METRICS_LISTEN: '127.0.0.1:0',
     BERTH_DRAIN: '0s',
+    BERTH_DRAIN_DELAY: '0s',
     BERTH_MAX_WORKERS: '2',
     // A process costs a second of a core: one is made when it is needed.
     BERTH_WARM_WORKERS: '0',
@@ -111,6 +112,8 @@ export async function makeSupervisor(
     log: log.log,
     tokens: options.tokens ?? tokens,
     profiles,
+    // A process of its own would cost each test a second of a core.
+    testCli: async () => {},
     ...options.parts,
     onFatal: (error) => fatal.push(error),
   });

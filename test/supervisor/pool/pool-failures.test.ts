@@ -1,6 +1,13 @@
 import t from 'tap';
+import type { ClaudeProcess } from '../../../supervisor/claude/process.ts';
 import { prepareWorker } from '../../../supervisor/pool/prepare.ts';
-import { bashAllowed, makeSurroundings, realClaude, scripted } from '../../support/claude.ts';
+import {
+  bashAllowed,
+  makeSurroundings,
+  realClaude,
+  scripted,
+  startProcess,
+} from '../../support/claude.ts';
 import { startPool } from '../../support/pool.ts';
 import { tailsOf } from '../../support/processes.ts';
 import { until } from '../../support/until.ts';
@@ -76,7 +83,7 @@ t.test('a CLI that cannot start is tried less and less often, and recovers', asy
   await t.rejects(acquire(), { code: 'cli_unavailable', message: /cannot open the moon/ });
   t.ok(performance.now() - started < 50, 'now the answer comes at once');
   t.equal(launches(), 3);
-  t.match(pool.launchFailures.get('default')?.message, /cannot open the moon/);
+  t.match(pool.launchFailures.get('default')?.error.message, /cannot open the moon/);
 
   path = realClaude;
   const worker = await until('it works again', () => acquire().catch(() => undefined));
@@ -128,4 +135,21 @@ t.test('a warm worker that keeps dying by itself counts as one that cannot start
     code: 'cli_unavailable',
     message: /ended by itself .*SIGKILL\) before its first prompt/,
   });
+});
+
+t.test('a request whose own flags the CLI refuses fails alone, at once', async (t) => {
+  const { ask, pool, acquire, surroundings, launches, log } = await startPool(t);
+  const refused = (name: string): ClaudeProcess =>
+    startProcess(t, surroundings, { name, path: scripted('claude-that-exits') });
+  const own = { key: 'default with a bad flag', own: true, launch: refused };
+  for (let attempt = 1; attempt <= 4; attempt++) {
+    await t.rejects(acquire(own), {
+      code: 'cli_unavailable',
+      message: /cannot open the moon.*; this request asks for a process of its own/s,
+    });
+  }
+  t.equal(log.count('worker_failed'), 4, 'each was tried once');
+  t.equal(pool.launchFailures.size, 0, 'the profile is as good as before');
+  t.equal((await ask('[[say fine]]')).result.result, 'fine');
+  t.equal(launches(), 1);
 });

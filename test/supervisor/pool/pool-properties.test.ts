@@ -24,9 +24,11 @@ interface FakeProcess {
 
 /** Ways in which a profile may want its processes. */
 const profiles = {
-  plain: { reuse: false, once: false },
-  conversation: { reuse: true, once: false },
-  budget: { reuse: false, once: true },
+  plain: { reuse: false, once: false, own: false },
+  /** Of the profile `plain` too, but with flags of a request. */
+  changed: { reuse: false, once: false, own: true },
+  conversation: { reuse: true, once: false, own: false },
+  budget: { reuse: false, once: true, own: false },
 };
 type Profile = keyof typeof profiles;
 
@@ -77,7 +79,7 @@ class Model {
 
   #orderOf(profile: Profile, sessionId: string | undefined): Order {
     return {
-      profile,
+      profile: profile === 'changed' ? 'plain' : profile,
       key: profile,
       sessionId,
       resumes: sessionId !== undefined,
@@ -256,6 +258,7 @@ const choose = <T>(items: readonly T[], pick: number): T | undefined => items[pi
 
 const steps: Record<string, Step> = {
   promptNew: (model, pick) => model.prompt(undefined, 'plain', pick % 2 ? 'one' : 'two'),
+  promptChanged: (model) => model.prompt(undefined, 'changed'),
   promptConversation: (model) => model.prompt(undefined, 'conversation'),
   promptBudget: (model) => model.prompt(undefined, 'budget'),
   promptSession: (model, pick) => {

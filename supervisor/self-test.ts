@@ -1,0 +1,115 @@
+/**
+ * Whether a CLI of this version works at all: a process is started, and does its first two things
+ * there are, `initialize` and a turn without a model. A worker that becomes ready has done just that,
+ * so the first one is the test; where none is kept warm, or it fails, a process on an empty
+ * configuration tells the CLI's own failure from that of the user's configuration.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { BerthError, messageOf } from '../shared/errors.ts';
+import type { Log } from '../shared/log.ts';
+import { cliArguments } from './claude/command.ts';
+import { cliEnvironment, marksOf } from './claude/environment.ts';
+import { ClaudeProcess } from './claude/process.ts';
+import type { SupervisorConfig } from './config.ts';
+import { killMarked } from './memory/leftovers.ts';
+
+export interface SelfTestOptions {
+  config: SupervisorConfig;
+  version: string;
+  /** Whether the first worker has become ready; undefined if none is kept warm. */
+  firstWorker: Promise<boolean> | undefined;
+  log: Log;
+  signal: AbortSignal;
+  /** Milliseconds for the process on an empty configuration. */
+  patience?: number;
+}
+
+const name = 'self-test';
+
+/** @throws BerthError `cli_unavailable` with the version; the signal's reason */
+export async function selfTest(options: SelfTestOptions): Promise<void> {
+  const { log, version, firstWorker, signal } = options;
+  const started = performance.now();
+  const passed = (by: 'worker' | 'process', level: 'info' | 'warn', text: string): void =>
+    log[level]('cli_tested', text, {
+      cli_version: version,
+      by,
+      duration_ms: Math.round(performance.now() - started),
+    });
+  const ready = await unlessAborted(firstWorker ?? Promise.resolve(undefined), signal);
+  if (ready) return passed('worker', 'info', `Claude Code ${version} works`);
+  await onEmptyConfiguration(options);
+  if (ready === undefined) passed('process', 'info', `Claude Code ${version} works`);
+  else {
+    const text = `Claude Code ${version} works with an empty configuration: what keeps the workers from starting is in the .claude repository, the profiles or the login`;
+    passed('process', 'warn', text);
+  }
+}
+
+async function onEmptyConfiguration(options: SelfTestOptions): Promise<void> {
+  const { config, log, signal } = options;
+  const { claudePath: path = 'claude', inherited } = config;
+  let directory: string;
+  try {
+    directory = await mkdtemp(join(inherited.TMPDIR ?? '/tmp', 'berth-self-test-'));
+  } catch (error) {
+    log.warn('cli_tested', 'the CLI is not tested: there is no room for temporary files', {
+      error,
+    });
+    return;
+  }
+  try {
+    const process = new ClaudeProcess({
+      path,
+      arguments: cliArguments(),
+      environment: cliEnvironment(inherited, directory, name),
+      workingDirectory: directory,
+      onStray: () => undefined,
+    });
+    try {
+      await unlessAborted(answers(process, options.patience ?? 30_000), signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      throw failed(options, error, process.stderr);
+    } finally {
+      await process.stop();
+      await killMarked(marksOf(directory, name));
+    }
+  } finally {
+    await rm(directory, { recursive: true, force: true }).catch(() => undefined);
+  }
+}
+
+/** @throws Error if it does not do both in time */
+async function answers(process: ClaudeProcess, patience: number): Promise<void> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const overdue = new Error(`it did not answer within ${patience / 1_000} s`);
+  const timer = setTimeout(() => reject(overdue), patience);
+  try {
+    // What the CLI answers by itself: a prompt of white space.
+    const both = process.control({ subtype: 'initialize' }).then(() => process.run(' '));
+    await Promise.race([both, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function failed({ version, config }: SelfTestOptions, error: unknown, stderr: string): BerthError {
+  const cause = messageOf(error);
+  const said = stderr && !cause.includes(stderr) ? ` (${stderr})` : '';
+  return new BerthError(
+    'cli_unavailable',
+    `cannot use Claude Code ${version} at ${config.claudePath ?? 'claude'}: it fails its self-test on an empty configuration: ${cause}${said}; build the image with a version that is known to work, see docs/containers.md`,
+    { cause: error },
+  );
+}
+
+/** @throws the signal's reason; whatever is waited for goes on */
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const leave = (): void => reject(signal.reason);
+  if (signal.aborted) leave();
+  signal.addEventListener('abort', leave, { once: true });
+  return Promise.race([work, aborted]).finally(() => signal.removeEventListener('abort', leave));
+}

@@ -1,0 +1,146 @@
+import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { readSupervisorConfig } from '../../supervisor/config.ts';
+import { selfTest } from '../../supervisor/self-test.ts';
+import { captureLog } from '../support/captured-log.ts';
+import { makeSurroundings, realClaude, scripted } from '../support/claude.ts';
+import { makeSupervisor } from '../support/supervisor.ts';
+import { until } from '../support/until.ts';
+
+t.jobs = 2;
+
+async function prepare(t: Parameters<typeof makeSurroundings>[0], path: string) {
+  const surroundings = await makeSurroundings(t);
+  const temporary = join(surroundings.workspace, 'tmp');
+  mkdirSync(temporary);
+  const { config } = readSupervisorConfig({
+    ...surroundings.inherited,
+    BERTH_CONFIG_DIR: surroundings.config,
+    BERTH_CLAUDE_PATH: path,
+    TMPDIR: temporary,
+  });
+  const log = captureLog();
+  const { signal } = new AbortController();
+  return {
+    options: { config, version: '2.1.330', firstWorker: undefined, log: log.log, signal },
+    surroundings,
+    temporary,
+    log,
+  };
+}
+
+t.test('the real CLI passes, without a login and without a trace', async (t) => {
+  const { options, surroundings, temporary, log } = await prepare(t, realClaude);
+  await selfTest(options);
+  t.match(log.lines, [
+    { level: 'info', event: 'cli_tested', cli_version: '2.1.330', by: 'process' },
+  ]);
+  t.strictSame(readdirSync(surroundings.config), [], 'the volume was not touched');
+  t.strictSame(
+    readdirSync(temporary).filter((name) => name.startsWith('berth-')),
+    [],
+  );
+  t.same(surroundings.api.requests, [], 'no model was asked');
+});
+
+t.test('a first worker that becomes ready is the test', async (t) => {
+  const { options, log } = await prepare(t, '/nowhere/claude');
+  await selfTest({ ...options, firstWorker: Promise.resolve(true) });
+  t.match(log.lines, [{ event: 'cli_tested', by: 'worker' }]);
+});
+
+t.test('a CLI that fails is told with its version and its last lines', async (t) => {
+  const { options } = await prepare(t, scripted('claude-that-exits'));
+  await t.rejects(selfTest({ ...options, firstWorker: Promise.resolve(false) }), {
+    code: 'cli_unavailable',
+    message:
+      /^cannot use Claude Code 2\.1\.330 at .*: it fails its self-test .*exit code 3.*cannot open the moon/s,
+  });
+});
+
+t.test('one that hangs is given up, and ended', async (t) => {
+  const { options } = await prepare(t, scripted('claude-that-is-silent'));
+  await t.rejects(selfTest({ ...options, patience: 300 }), {
+    code: 'cli_unavailable',
+    message: /it did not answer within 0\.3 s/,
+  });
+});
+
+t.test('a stop ends the test at once', async (t) => {
+  const { options } = await prepare(t, scripted('claude-that-is-silent'));
+  const stop = new AbortController();
+  const tested = selfTest({ ...options, signal: stop.signal });
+  stop.abort(new Error('enough'));
+  await t.rejects(tested, /enough/);
+});
+
+t.test('a CLI that cannot be used is fatal, and never ready', async (t) => {
+  const { supervisor, fatal, metricsUrl } = await started(t, 'claude-that-exits');
+  await until('it is told', () => fatal.length > 0);
+  t.match(fatal, [{ code: 'cli_unavailable', exitCode: 69, message: /self-test/ }]);
+  t.equal((await fetch(`${metricsUrl()}/readyz`)).status, 503);
+  await supervisor.stop();
+});
+
+t.test(
+  'a configuration that keeps workers from starting is told from a CLI that is broken',
+  async (t) => {
+    // Works where nothing was applied, as on the empty configuration of the test.
+    const script = `#!/bin/sh
+if [ "$1" != --version ] && [ -e "$CLAUDE_CONFIG_DIR/CLAUDE.md" ]; then echo "a bad CLAUDE.md" >&2; exit 3; fi
+exec ${realClaude} "$@"
+`;
+    const surroundings = await makeSurroundings(t, { 'CLAUDE.md': 'bad' });
+    const path = join(surroundings.workspace, 'claude');
+    writeFileSync(path, script);
+    chmodSync(path, 0o755);
+    const commit = (digit: string) => ({ repository: 'me/dot-claude', commit: digit.repeat(40) });
+    const state = join(surroundings.config, '.berth');
+    mkdirSync(state);
+    const report = JSON.stringify({ version: 1, ...commit('b') });
+    writeFileSync(join(state, 'report.json'), report);
+    const good = JSON.stringify({ version: 1, profiles: { default: commit('a') } });
+    writeFileSync(join(state, 'good-commits.json'), good);
+    const made = await makeSupervisor(t, {
+      surroundings,
+      settings: { BERTH_CLAUDE_PATH: path, BERTH_WARM_WORKERS: '1' },
+      parts: { testCli: selfTest },
+    });
+    await made.supervisor.start(new AbortController().signal);
+    await until('it is ready', async () => (await fetch(`${made.metricsUrl}/readyz`)).ok);
+    t.match(await made.log.logged('cli_tested'), { level: 'warn', by: 'process' });
+    t.match(await made.prompt('hello'), {
+      status: 503,
+      body: {
+        code: 'cli_unavailable',
+        retryable: true,
+        detail: /a bad CLAUDE\.md.*since commit bbbbbbb \(last good aaaaaaa\)/s,
+        commit: 'b'.repeat(40),
+      },
+    });
+    const { body } = await made.call('GET', '/v1/status');
+    t.match(body.launch_failures, [
+      {
+        profile: 'default',
+        stderr: ['a bad CLAUDE.md'],
+        commit: 'b'.repeat(40),
+        last_good_commit: 'a'.repeat(40),
+      },
+    ]);
+    t.match(await made.log.logged('worker_failed'), { error: { message: /since commit bbbbbbb/ } });
+    const metrics = await (await fetch(`${made.metricsUrl}/metrics`)).text();
+    t.match(metrics, /^berth_launch_failing\{profile="default"\} 1$/m);
+    t.ok(existsSync(join(state, 'good-commits.json')));
+    t.same(made.fatal, []);
+  },
+);
+
+async function started(t: Parameters<typeof makeSurroundings>[0], name: string) {
+  const made = await makeSupervisor(t, {
+    settings: { BERTH_CLAUDE_PATH: scripted(name), BERTH_WARM_WORKERS: '1' },
+    parts: { testCli: selfTest },
+  });
+  await made.supervisor.start(new AbortController().signal);
+  return { ...made, metricsUrl: () => made.metricsUrl };
+}
