@@ -118,9 +118,10 @@ export function readMessage(text: string): CliMessage | undefined {
   }
 }
 
-/** Most of a turn's lines: a stream event without text for the answer is not even parsed. */
+/** Most of a turn's lines: a stream event without text for the answer or usage is not even parsed. */
 function saysNothing(text: string): boolean {
-  return text.startsWith('{"type":"stream_event"') && !text.includes('"text_delta"');
+  if (!text.startsWith('{"type":"stream_event"')) return false;
+  return !text.includes('"text_delta"') && !text.includes('"usage"');
 }
 
 function readStreamEvent({ event }: Line): CliMessage | undefined {
