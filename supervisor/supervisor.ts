@@ -118,7 +118,6 @@ export class Supervisor {
     await disk.start();
     signal.throwIfAborted();
     await guard.start();
-    pool.start();
     this.#api = await createApiServer({
       ...this.#parts,
       sessions: this.#parts.admission,
