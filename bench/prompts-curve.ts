@@ -10,17 +10,32 @@ import { type Figure, quantile } from './report.ts';
 
 const counts = [1, 2, 4, 8, 16];
 const prompt = 'Say it. [[say ok]]';
-/** Of each session, before and while it is measured. */
+/** Of each session, before it is measured. */
 const warmUp = 5;
-const turns = 30;
 
-export async function measureCurve(directory: string, apiUrl: string): Promise<Figure[]> {
+/**
+ * @param turns of each session, measured
+ * @param most workers
+ */
+export async function measureCurve(
+  directory: string,
+  apiUrl: string,
+  turns: number,
+  most: number,
+): Promise<Figure[]> {
   const figures: Figure[] = [];
-  for (const workers of counts) figures.push(...(await measureAt(workers, directory, apiUrl)));
+  for (const workers of counts.filter((count) => count <= most)) {
+    figures.push(...(await measureAt(workers, directory, apiUrl, turns)));
+  }
   return figures;
 }
 
-async function measureAt(workers: number, directory: string, apiUrl: string): Promise<Figure[]> {
+async function measureAt(
+  workers: number,
+  directory: string,
+  apiUrl: string,
+  turns: number,
+): Promise<Figure[]> {
   await using cleanup = new AsyncDisposableStack();
   const berth = await startBerth(
     join(directory, `curve-${workers}`),

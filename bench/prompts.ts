@@ -1,6 +1,6 @@
 /**
  * `npm run bench:prompts`: what a prompt costs, with a model that answers in 0 ms. Arguments:
- * `latency`, `mcp`, `alone` (default: these three) and `curve`; `rounds=N` for the first two,
+ * `latency`, `mcp`, `alone` (default: these three) and `curve`; `rounds=N` for the first two and the last,
  * `rate=N` prompts a second offered to berth alone, by default 1,000.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -25,7 +25,8 @@ const parts: Record<string, Part> = {
   latency: (directory, { url }) => compareLatency(directory, url, rounds || 30),
   mcp: (directory, { url }) => compareSlowStart(directory, url, rounds || 7),
   alone: (directory) => measureAlone(directory, numberOf('rate') || 1_000),
-  curve: (directory, { url }) => measureCurve(directory, url),
+  curve: (directory, { url }) =>
+    measureCurve(directory, url, rounds || 30, numberOf('workers') || 16),
 };
 const usual = ['latency', 'mcp', 'alone'];
 
