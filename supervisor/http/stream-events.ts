@@ -18,7 +18,9 @@ const running = {
     .describe('The prompt waits for the end of a limit of the account (on_limit)'),
   session: z
     .object({ session_id: z.string(), model: z.string(), skills: z.array(z.string()) })
-    .describe('The turn has begun; the session can be continued from now on'),
+    .describe(
+      'The turn has begun; the session can be continued from now on. After `recycled` it comes again: with the same id, unless the process was lost before the session was written down',
+    ),
   text: z.object({ text: z.string() }).describe('A piece of the answer'),
   tool: z
     .object({ id: z.string(), name: z.string(), input: z.unknown() })

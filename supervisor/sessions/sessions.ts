@@ -58,6 +58,8 @@ export class Sessions implements RunningSessions {
   }
 
   stateOf(id: string): SessionState {
+    // A turn that is carried on has no process for a while.
+    if (this.#turns.of(id)) return 'busy';
     const state = this.#options.pool.stateOf(id);
     if (state === undefined) return 'stored';
     return state === 'busy' || state === 'starting' ? 'busy' : 'idle';

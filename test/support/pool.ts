@@ -20,7 +20,11 @@ export interface StartPoolOptions extends Partial<Omit<PoolOptions, 'warm'>> {
 }
 
 /** What is asked for where it differs from the usual. */
-export type Wanted = Partial<Omit<Order, 'launch'>> & { token?: string; signal?: AbortSignal };
+export type Wanted = Partial<Omit<Order, 'launch'>> & {
+  token?: string;
+  goesOn?: boolean;
+  signal?: AbortSignal;
+};
 
 /** On every event of the pool it is looked at whether there are too many processes. */
 export async function startPool(t: Test, options: StartPoolOptions = {}) {
@@ -78,6 +82,7 @@ export async function startPool(t: Test, options: StartPoolOptions = {}) {
     pool.acquire({
       order: orderOf(wanted),
       token: wanted.token ?? 'tests',
+      goesOn: wanted.goesOn ?? false,
       signal: wanted.signal ?? new AbortController().signal,
       onQueued,
     });

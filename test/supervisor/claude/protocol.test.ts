@@ -27,8 +27,27 @@ t.test('text comes from the deltas of the stream', (t) => {
   t.same(read(delta({ type: 'text_delta', text: 'a' })), { kind: 'text', text: 'a' });
   t.equal(read(delta({ type: 'input_json_delta', partial_json: '{' })), undefined);
   t.equal(read(delta({ type: 'text_delta', text: 7 })), undefined);
-  t.equal(read({ type: 'stream_event', event: { type: 'message_start' } }), undefined);
   t.equal(read({ type: 'stream_event' }), undefined);
+  t.end();
+});
+
+t.test('what a call of the model uses is told at its beginning and at its end', (t) => {
+  const usage = {
+    input_tokens: 3,
+    output_tokens: 1,
+    cache_creation_input_tokens: 20,
+    cache_read_input_tokens: 10,
+  };
+  const event = (event: object) => read({ type: 'stream_event', event });
+  const begun = { kind: 'usage', begins: true, usage };
+  t.strictSame(event({ type: 'message_start', message: { usage } }), begun);
+  const none = Object.fromEntries(Object.keys(usage).map((name) => [name, 0]));
+  t.strictSame(event({ type: 'message_delta', usage: { output_tokens: 40 } }), {
+    kind: 'usage',
+    begins: false,
+    usage: { ...none, output_tokens: 40 },
+  });
+  t.strictSame(event({ type: 'message_start' }), { kind: 'usage', begins: true, usage: none });
   t.end();
 });
 

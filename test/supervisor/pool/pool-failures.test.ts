@@ -153,3 +153,47 @@ t.test('a request whose own flags the CLI refuses fails alone, at once', async (
   t.equal((await ask('[[say fine]]')).result.result, 'fine');
   t.equal(launches(), 1);
 });
+
+t.test(
+  'a process that is killed before it is ready is started once more for its session',
+  async (t) => {
+    let kills = 0;
+    const { ask, pool, launches, acquire } = await startPool(t, {
+      prepare: async (child, order) => {
+        if (order.sessionId !== undefined && kills > 0) {
+          kills -= 1;
+          process.kill(child.pid ?? 0, 'SIGKILL');
+        }
+        await prepareWorker(child, order);
+      },
+    });
+    const { worker, sessionId } = await ask('[[say one]]');
+    const end = async (): Promise<void> => {
+      for (const other of pool.workers) await pool.recycle(other, 'idle');
+    };
+    await worker.process.stop();
+    await until('its process is gone', () => pool.workers.length === 0);
+    kills = 1;
+    t.equal((await ask('[[say two]]', sessionId)).result.result, 'two');
+    t.equal(launches(), 3);
+    await end();
+    kills = 2;
+    await t.rejects(acquire({ sessionId }), { code: 'cli_unavailable' });
+    t.equal(launches(), 5, 'and not for ever');
+    t.equal((await ask('[[say three]]', sessionId)).result.result, 'three');
+  },
+);
+
+t.test('a session that is held is kept for who goes on with it', async (t) => {
+  const { ask, pool, acquire } = await startPool(t, { maxWorkers: 1 });
+  const { sessionId } = await ask('[[say one]]');
+  const letGo = pool.hold(sessionId);
+  const other = acquire({ sessionId });
+  const mine = await acquire({ sessionId, goesOn: true });
+  t.equal(mine.sessionId, sessionId);
+  letGo();
+  t.equal(await Promise.race([other, 'it waits']), 'it waits');
+  pool.release(mine, true);
+  t.equal(await other, mine);
+  pool.release(mine, true);
+});

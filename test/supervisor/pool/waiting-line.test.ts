@@ -1,4 +1,5 @@
 import t from 'tap';
+import { BerthError } from '../../../shared/errors.ts';
 import type { Order } from '../../../supervisor/pool/order.ts';
 import { type Ticket, WaitingLine } from '../../../supervisor/pool/waiting-line.ts';
 import type { Worker } from '../../../supervisor/pool/worker.ts';
@@ -12,11 +13,12 @@ function makeLine(limit = 100) {
   return {
     line,
     places,
-    join(name: string, token: string, sessionId?: string) {
+    join(name: string, token: string, sessionId?: string, goesOn = false) {
       places.set(name, []);
       const ticket = line.join({
         order: { sessionId } as Order,
         token,
+        goesOn,
         signal: new AbortController().signal,
         onPlace: (place) => places.get(name)?.push(place),
       });
@@ -88,4 +90,17 @@ t.test('in a full line the newest of the token with the most gives way', async (
   const equal = join('b2', 'b');
   line.enforceLimit(0, 7);
   await t.rejects(equal.worker, { code: 'queue_full' }, 'among equals it is the newcomer');
+});
+
+t.test('who goes on with a turn comes first, and is not sent away', async (t) => {
+  const { line, join, order } = makeLine(2);
+  for (const name of ['a1', 'a2']) join(name, 'a');
+  const lost = join('lost', 'a', 'session', true);
+  t.equal(order(), 'lost a1 a2');
+  line.enforceLimit(0, 1);
+  t.equal(order(), 'lost a1');
+  line.enforceLimit(0, 1);
+  line.rejectSession('session', new BerthError('interrupted', 'cannot go on: it was removed'));
+  await t.rejects(lost.worker, { code: 'interrupted' });
+  t.equal(order(), 'a1');
 });
