@@ -248,7 +248,7 @@ export class PromptRun {
   }
 
   async #judge(end: TurnEnd, signal: AbortSignal): Promise<Answer> {
-    const { profile, overrides } = this.#prompt;
+    const { overrides } = this.#prompt;
     this.#options.onSpent(this.#prompt, end.result);
     await this.#keeper.end(end);
     if (signal.aborted) throw withTurn(asBerthError(signal.reason), end);
@@ -256,7 +256,7 @@ export class PromptRun {
     if (error) throw error;
     const { gate, loginOf } = this.#options;
     const warnings = [...this.#keeper.warnings, ...gate.warningsOf(loginOf(this.#prompt))];
-    return toAnswer(this.#id, end, this.progress, profile, warnings);
+    return toAnswer(this.#id, end, this.progress, this.#prompt, warnings);
   }
 
   /** What is asked for next when a process was lost. @throws BerthError if the turn is not carried on */
