@@ -78,6 +78,7 @@ export function keyOf(profile: Profile, overrides: Overrides = {}): string {
   const parts = {
     options: cliOptionsOf(profile, overrides),
     environment: profile.environment,
+    secrets: profile.secretDigest,
     isolation: profile.isolation,
     workingDirectory: profile.workingDirectory,
   };
