@@ -29,6 +29,13 @@ export interface OrdersOptions {
   onUnprompted: (profile: string, turn: TurnResult) => void;
 }
 
+/** What a process is started for. */
+interface Asked {
+  overrides: Overrides;
+  /** Of the prompt; one that is kept ready has none. */
+  traceparent?: string | undefined;
+}
+
 interface Session {
   resume: string;
   fork: boolean;
@@ -47,14 +54,15 @@ export class Orders {
   }
 
   /** @param resume the session whose process was lost in the middle of this prompt */
-  of({ profile, overrides, record, fork }: Prompt, resume?: string): Order {
+  of({ profile, overrides, traceparent, record, fork }: Prompt, resume?: string): Order {
+    const asked = { overrides, traceparent };
     if (resume !== undefined) {
       const directory = this.#options.store.peek(resume)?.working_directory;
-      return this.#order(profile, overrides, { resume, fork: false, directory });
+      return this.#order(profile, asked, { resume, fork: false, directory });
     }
-    if (!record) return this.#order(profile, overrides, undefined);
+    if (!record) return this.#order(profile, asked, undefined);
     const directory = fork ? undefined : record.working_directory;
-    return this.#order(profile, overrides, { resume: record.id, fork, directory });
+    return this.#order(profile, asked, { resume: record.id, fork, directory });
   }
 
   /** The processes that are kept ready. */
@@ -62,10 +70,14 @@ export class Orders {
     return this.#options.profiles
       .all()
       .filter(({ warm }) => warm > 0)
-      .map((profile) => ({ order: this.#order(profile, {}, undefined), count: profile.warm }));
+      .map((profile) => ({
+        order: this.#order(profile, { overrides: {} }, undefined),
+        count: profile.warm,
+      }));
   }
 
-  #order(profile: Profile, overrides: Overrides, session: Session | undefined): Order {
+  #order(profile: Profile, asked: Asked, session: Session | undefined): Order {
+    const { overrides } = asked;
     const key = keyOf(profile, overrides);
     const isFork = session?.fork === true;
     return {
@@ -78,7 +90,7 @@ export class Orders {
       // The CLI counts the budget over the life of its process.
       own: isFork || key !== this.#plainKey(profile),
       once: (overrides.maxBudgetUsd ?? profile.limits.maxBudgetUsd) !== undefined,
-      launch: (name) => this.#launch(name, profile, overrides, session),
+      launch: (name) => this.#launch(name, profile, asked, session),
     };
   }
 
@@ -91,7 +103,7 @@ export class Orders {
   #launch(
     name: string,
     profile: Profile,
-    overrides: Overrides,
+    { overrides, traceparent }: Asked,
     session: Session | undefined,
   ): ClaudeProcess {
     const { config, workspaces, log, onUnprompted } = this.#options;
@@ -105,7 +117,10 @@ export class Orders {
         fork: session?.fork ?? false,
         cleanupPeriodDays: cleanupPeriodDays(config.sessionRetention),
       }),
-      environment: cliEnvironment(config.inherited, config.configDirectory, name, environment),
+      environment: cliEnvironment(config.inherited, config.configDirectory, name, {
+        ...environment,
+        ...(traceparent === undefined ? {} : { TRACEPARENT: traceparent }),
+      }),
       workingDirectory: directory.path,
       onUnprompted: (turn) => onUnprompted(profile.name, turn),
       onStray: (what) => log.warn('worker_stray_output', `${name} wrote ${what}`, { worker: name }),

@@ -123,7 +123,10 @@ export function createParts(options: PartsOptions): Parts {
   const ledger = new SpendingLedger({
     stateDirectory,
     log,
-    recover: async (day) => spentBySessions(store.records, day),
+    recover: async (day) => {
+      await store.loaded;
+      return spentBySessions(store.records, day);
+    },
   });
   const budgetsOf: Parts['budgetsOf'] = ({ token, profile }) => ({
     token: token === undefined ? undefined : profiles.token(token).dailyBudgetUsd,

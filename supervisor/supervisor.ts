@@ -53,6 +53,7 @@ export class Supervisor {
   readonly #ending = new AbortController();
   #testing: Promise<void> = Promise.resolve();
   #tested = false;
+  #loading: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
 
   constructor(options: SupervisorOptions) {
@@ -85,7 +86,8 @@ export class Supervisor {
       'BERTH_HTTP_LISTEN',
     );
     this.#state = 'serving';
-    retention.start();
+    // What is not known yet must not be cleared away.
+    void this.#loading.then(() => this.#ending.signal.aborted || retention.start());
     this.#log.info('listening', `taking prompts at ${address}`, {
       address,
       metrics_address: originOf(this.#probes),
@@ -124,7 +126,8 @@ export class Supervisor {
     });
     await applied.load();
     await credentials.start();
-    await this.#loadSessions(signal);
+    const directories = await this.#parts.workspaces.names();
+    this.#loading = this.#loadSessions(directories);
     await pause.load();
     await ledger.load();
     await disk.start();
@@ -182,6 +185,7 @@ export class Supervisor {
     const steps: (() => unknown)[] = [
       () => this.#api && closeServer(this.#api),
       () => this.#testing,
+      () => this.#loading,
       () => disk.stop(),
       () => retention.stop(),
       () => guard.stop(),
@@ -216,13 +220,35 @@ export class Supervisor {
     this.#cliVersion = await checkVersion(claudePath, environment, signal);
   }
 
-  async #loadSessions(signal: AbortSignal): Promise<void> {
+  /**
+   * Behind all else: thousands of records take seconds, and one that is asked for is read by itself.
+   * Never rejects.
+   * @param directories those of sessions, as they were before there was a worker
+   */
+  async #loadSessions(directories: readonly string[]): Promise<void> {
+    const { store } = this.#parts;
+    const { signal } = this.#ending;
+    try {
+      await this.#load(directories, signal);
+    } catch (error) {
+      if (signal.aborted) return;
+      const text = `found ${store.size} sessions, but could not read them all`;
+      this.#log.error('sessions_loaded', text, { sessions: store.size, error });
+    }
+  }
+
+  async #load(directories: readonly string[], signal: AbortSignal): Promise<void> {
     const { store } = this.#parts;
     const unreadable = await store.open(signal);
     const known: WorkingDirectory[] = [];
-    for await (const { working_directory } of store.all()) known.push(working_directory);
+    if (directories.length > 0) {
+      for await (const { working_directory } of store.all()) {
+        signal.throwIfAborted();
+        known.push(working_directory);
+      }
+    }
     // What cannot be read may name a directory: then none counts as nobody's.
-    const orphans = unreadable > 0 ? 0 : await this.#sweep(known);
+    const orphans = unreadable > 0 ? 0 : await this.#sweep(directories, known);
     const level = unreadable > 0 ? 'warn' : 'info';
     this.#log[level]('sessions_loaded', `found ${store.size} sessions`, {
       sessions: store.size,
@@ -231,9 +257,12 @@ export class Supervisor {
     });
   }
 
-  async #sweep(known: readonly WorkingDirectory[]): Promise<number> {
+  async #sweep(
+    directories: readonly string[],
+    known: readonly WorkingDirectory[],
+  ): Promise<number> {
     try {
-      return await this.#parts.workspaces.sweep(known);
+      return await this.#parts.workspaces.sweep(directories, known);
     } catch (error) {
       this.#log.warn('retention_failed', "cannot remove a directory that is no session's", {
         error,

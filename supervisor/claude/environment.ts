@@ -25,10 +25,14 @@ const names = [
   'SSL_CERT_DIR',
 ];
 
-/** The CLI's own settings, its login among them. */
-const prefixes = ['ANTHROPIC_', 'CLAUDE_CODE_'];
+/** The CLI's own settings, its login among them, and those of OpenTelemetry, which it exports by. */
+const prefixes = ['ANTHROPIC_', 'CLAUDE_CODE_', 'OTEL_'];
 
-/** Set whatever the container says: nothing leaves it but what the model needs. */
+/**
+ * Set whatever the container says: nothing leaves it but what the model needs. None of these keeps the
+ * CLI (2.1.330) from exporting OpenTelemetry to the operator's own collector, where
+ * CLAUDE_CODE_ENABLE_TELEMETRY asks for it.
+ */
 const fixed = {
   CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: '1',
   DISABLE_AUTOUPDATER: '1',

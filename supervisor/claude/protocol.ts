@@ -14,7 +14,7 @@ export type CliMessage =
   | { kind: 'usage'; begins: boolean; usage: Usage }
   | { kind: 'tools'; tools: { id: string; name: string; input: unknown }[] }
   /** Tools that have ended. */
-  | { kind: 'tool_results'; results: { id: string; isError: boolean }[] }
+  | { kind: 'tool_results'; results: { id: string; isError: boolean; error?: string }[] }
   | { kind: 'retry'; attempt: number; maxRetries: number; delayMs: number; status: number | null }
   /** Told with OAuth alone, whenever what it says has changed. */
   | { kind: 'limit'; limit: UsageLimit }
@@ -57,6 +57,7 @@ const toolResult = z.object({
   type: z.literal('tool_result'),
   tool_use_id: z.string(),
   is_error: z.boolean().catch(false),
+  content: z.unknown().optional(),
 });
 
 /** Blocks of another kind, and a message that is all text, have no tool results. */
@@ -152,9 +153,20 @@ function readAssistant(line: Line): CliMessage | undefined {
 function readUser(line: Line): CliMessage | undefined {
   const blocks = userMessage.safeParse(line).data?.message.content ?? [];
   const results = blocks.flatMap((block) =>
-    block ? [{ id: block.tool_use_id, isError: block.is_error }] : [],
+    block ? [{ id: block.tool_use_id, isError: block.is_error, ...errorIn(block) }] : [],
   );
   return results.length > 0 ? { kind: 'tool_results', results } : undefined;
+}
+
+/** Characters of the text of a failed tool that are kept. */
+const longestError = 500;
+
+/** What a tool that failed has said, as far as it is text. */
+function errorIn({ is_error, content }: z.infer<typeof toolResult>): { error?: string } {
+  if (!is_error) return {};
+  const [first] = Array.isArray(content) ? content : [content];
+  const text = typeof first === 'string' ? first : (first as { text?: unknown } | null)?.text;
+  return typeof text === 'string' ? { error: text.slice(0, longestError) } : {};
 }
 
 /** An advice: one of another shape is no reason to end the process. */

@@ -12,6 +12,8 @@ export interface Usage {
 export interface PermissionDenial {
   tool_name: string;
   tool_use_id: string;
+  /** What it was called with; it may quote secrets. */
+  tool_input?: unknown;
 }
 
 /** What ends a turn. */
@@ -88,7 +90,13 @@ const resultLine = z.object({
   duration_ms: whole,
   ttft_ms: z.number().optional().catch(undefined),
   permission_denials: z
-    .array(z.object({ tool_name: z.string(), tool_use_id: z.string() }))
+    .array(
+      z.object({
+        tool_name: z.string(),
+        tool_use_id: z.string(),
+        tool_input: z.unknown().optional(),
+      }),
+    )
     .catch([]),
   origin: z.unknown().optional(),
 });

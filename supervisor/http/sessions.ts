@@ -70,7 +70,7 @@ export function sessionRoutes(instance: FastifyInstance, catalog: SessionCatalog
       response: { 200: pageSchema, default: problemSchema },
     },
     handler: async ({ token, query }) => {
-      const { sessions, next } = catalog.list(token, query);
+      const { sessions, next } = await catalog.list(token, query);
       return { sessions: sessions.map(summary), next: next ?? null };
     },
   });

@@ -90,6 +90,7 @@ function digestOf(profile: Profile, overrides: Overrides): string {
   const parts = {
     options: cliOptionsOf(profile, overrides),
     environment: profile.environment,
+    secrets: profile.secretDigest,
     isolation: profile.isolation,
     workingDirectory: profile.workingDirectory,
   };

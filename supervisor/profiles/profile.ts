@@ -61,6 +61,8 @@ export interface Profile {
   appendSystemPrompt: string | undefined;
   mcp: { servers: Readonly<Record<string, unknown>>; strict: boolean };
   environment: Readonly<Record<string, EnvironmentValue>>;
+  /** Of what the files of `environment` held when they were looked at last. */
+  secretDigest?: string | undefined;
   limits: Limits;
   /** Processes kept ready. */
   warm: number;

@@ -19,6 +19,7 @@ import {
   type TokenSettings,
   withoutFile,
 } from './read.ts';
+import { secretDigest } from './secret-digest.ts';
 
 export interface ProfilesOptions extends Bounds {
   /** The YAML file; undefined: the built-in profile alone. */
@@ -66,7 +67,7 @@ export class Profiles {
   static async open(options: ProfilesOptions): Promise<Profiles> {
     const profiles = new Profiles(options);
     if (options.path === undefined) return profiles;
-    profiles.#take(await readText(options.path), options.path);
+    await profiles.#take(await readText(options.path), options.path);
     profiles.#watching = profiles.#watch(options.path, options.interval ?? 1_000);
     return profiles;
   }
@@ -145,7 +146,7 @@ export class Profiles {
 
   async #look(path: string): Promise<void> {
     try {
-      this.#take(await readText(path), path);
+      await this.#take(await readText(path), path);
     } catch (thrown) {
       const error = asBerthError(thrown);
       if (error.message === this.#problem) return;
@@ -154,14 +155,14 @@ export class Profiles {
     }
   }
 
-  #take(text: string, path: string): void {
-    if (text === this.#seen && this.#problem === null) return;
+  async #take(text: string, path: string): Promise<void> {
+    if (text === this.#seen && this.#problem === null) return this.#renewSecrets();
     const revision = createHash('sha256').update(text).digest('hex').slice(0, 12);
     // A broken file that has not changed since has the same problem again.
-    const set = readProfiles(text, path, this.#options);
+    const set = await this.#withDigests(readProfiles(text, path, this.#options));
     this.#seen = text;
     this.#problem = null;
-    if (revision === this.#revision) return;
+    if (revision === this.#revision) return this.#renewSecrets();
     const changes = changesBetween(this.#set, set);
     this.#set = set;
     this.#revision = revision;
@@ -172,6 +173,32 @@ export class Profiles {
       ...changes,
     });
     for (const listener of this.#listeners) listener();
+  }
+
+  /** A Secret that was rotated renews the processes that have the old one. */
+  async #renewSecrets(): Promise<void> {
+    const set = await this.#withDigests(this.#set);
+    const names = this.all().flatMap(({ name, secretDigest: before }) =>
+      set.profiles.get(name)?.secretDigest === before ? [] : [name],
+    );
+    if (names.length === 0) return;
+    this.#set = set;
+    const text =
+      'files of the environment have changed: processes that have the old ones are renewed';
+    this.#options.log.info('secrets_changed', text, { profiles: names });
+    for (const listener of this.#listeners) listener();
+  }
+
+  async #withDigests(set: ProfileSet): Promise<ProfileSet> {
+    const profiles = new Map<string, Profile>();
+    for (const [name, profile] of set.profiles) {
+      const digest = await secretDigest(profile, this.get(name)?.secretDigest);
+      profiles.set(
+        name,
+        digest === profile.secretDigest ? profile : { ...profile, secretDigest: digest },
+      );
+    }
+    return { ...set, profiles };
   }
 }
 

@@ -59,6 +59,31 @@ function ruleFor(tool: string, input: unknown): string {
 }
 
 /**
+ * One sentence for each tool that the model called and that is not there because the profile or the
+ * request leaves it out: such calls are no denials in the CLI's result.
+ * @param errors what tools that failed have said
+ */
+export function hiddenTools(
+  errors: readonly string[],
+  profile: Profile,
+  allowedTools: readonly string[] | undefined,
+): string[] {
+  const { allow, deny } = profile.tools;
+  const hidden = errors.flatMap((text) => hiddenTool(text) ?? []);
+  const sentences = hidden.flatMap((tool) => {
+    const has = (rules: readonly string[]): boolean => rules.some((rule) => toolOf(rule) === tool);
+    if (allowedTools && !has(allowedTools) && (!allow || has(allow))) {
+      return [
+        `the tool ${tool} was not there; to allow it, name it in allowed_tools of the request`,
+      ];
+    }
+    // Whatever else is not there, is none of the CLI's tools.
+    return allow || has(deny) ? [warningOf({ tool_name: tool }, profile)] : [];
+  });
+  return [...new Set(sentences)];
+}
+
+/**
  * The tool that the CLI's answer to a call says is not there, because the profile hides it; such
  * calls are no denials in the CLI's result.
  * @param text the content of a tool result that is an error

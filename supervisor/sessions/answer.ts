@@ -1,9 +1,9 @@
 /** What a caller gets for a prompt, made from the CLI's result. */
 import type { TurnResult } from '../claude/turn-result.ts';
-import type { Profile } from '../profiles/profile.ts';
-import { warningsOf } from '../profiles/warnings.ts';
+import { hiddenTools, warningsOf } from '../profiles/warnings.ts';
 import type { LossReason } from './lost-turn.ts';
 import type { Progress } from './progress.ts';
+import type { Prompt } from './prompt.ts';
 import type { TurnEnd } from './turn.ts';
 
 export interface Answer {
@@ -23,7 +23,8 @@ export interface Answer {
   duration_ms: number;
   queued_ms: number;
   ttft_ms: number | null;
-  permission_denials: TurnResult['permissionDenials'];
+  /** What a tool was called with is not told. */
+  permission_denials: { tool_name: string; tool_use_id: string }[];
   warnings: string[];
   /** How often the turn was carried on in a new process, and why. */
   recycled: number;
@@ -32,9 +33,9 @@ export interface Answer {
 
 export function toAnswer(
   id: string,
-  { result }: TurnEnd,
+  { result, toolErrors }: TurnEnd,
   progress: Progress,
-  profile: Profile,
+  { profile, overrides }: Pick<Prompt, 'profile' | 'overrides'>,
   warnings: readonly string[],
 ): Answer {
   return {
@@ -53,8 +54,15 @@ export function toAnswer(
     duration_ms: Math.round(performance.now() - progress.accepted),
     queued_ms: Math.round(progress.queuedMs),
     ttft_ms: result.ttftMs ?? null,
-    permission_denials: result.permissionDenials,
-    warnings: [...warningsOf(result.permissionDenials, profile), ...warnings],
+    permission_denials: result.permissionDenials.map(({ tool_name, tool_use_id }) => ({
+      tool_name,
+      tool_use_id,
+    })),
+    warnings: [
+      ...warningsOf(result.permissionDenials, profile),
+      ...hiddenTools(toolErrors, profile, overrides.allowedTools),
+      ...warnings,
+    ],
     recycled: progress.recycled,
     recycle_reason: progress.recycleReason,
   };

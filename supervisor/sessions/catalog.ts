@@ -54,9 +54,10 @@ export class SessionCatalog {
     this.#options = options;
   }
 
-  /** A token's sessions, those first that were used last. */
-  list(token: string, { profile, limit, cursor }: ListOptions): SessionPage {
+  /** A token's sessions, those first that were used last; waits until all are known. */
+  async list(token: string, { profile, limit, cursor }: ListOptions): Promise<SessionPage> {
     const after = cursor === undefined ? undefined : readCursor(cursor);
+    await this.#options.store.loaded;
     const own = [...this.#options.store.records].filter(
       (record) =>
         record.token === token &&
@@ -106,6 +107,8 @@ export class SessionCatalog {
   async remove(record: SessionRecord, why: RemovalReason): Promise<void> {
     const { store, running, log } = this.#options;
     const { id } = record;
+    // Others may use its directory.
+    await store.loaded;
     // From now on nobody can continue it.
     store.hide(id);
     try {

@@ -205,7 +205,7 @@ export class PromptRun {
   }
 
   async #judge(end: TurnEnd, signal: AbortSignal): Promise<Answer> {
-    const { profile, overrides } = this.#prompt;
+    const { overrides } = this.#prompt;
     const { gate, loginOf, rates, onSpent } = this.#options;
     rates.learn(this.#model, end.result);
     onSpent(this.#prompt, end.result);
@@ -215,7 +215,7 @@ export class PromptRun {
     const error = failureOf(whole, overrides.outputSchema !== undefined);
     if (error) throw error;
     const warnings = [...this.#keeper.warnings, ...gate.warningsOf(loginOf(this.#prompt))];
-    return toAnswer(this.#id, whole, this.progress, profile, warnings);
+    return toAnswer(this.#id, whole, this.progress, this.#prompt, warnings);
   }
 
   /** What is tried next when a process was lost. @throws TurnLost if the turn is not carried on */

@@ -25,6 +25,7 @@ export interface StoreOptions {
 /** Some 20 MB. */
 const mostInMemory = 20_000;
 const mostRemoved = 1_000;
+const lanes = 2;
 
 export class SessionStore {
   readonly #files: SessionFiles;
@@ -44,6 +45,7 @@ export class SessionStore {
   #timer: NodeJS.Timeout | undefined;
   #draining: Promise<void> | undefined;
   #failing = false;
+  #loaded: Promise<void> = Promise.resolve();
   #stopped = false;
 
   constructor(options: StoreOptions) {
@@ -54,10 +56,25 @@ export class SessionStore {
   }
 
   /**
-   * Reads what is on the volume into memory.
+   * Reads what is on the volume into memory; meanwhile the store can be used. Call it once.
    * @returns how many files could not be read as records; they stay
+   * @throws the signal's reason
    */
-  async open(signal?: AbortSignal): Promise<number> {
+  open(signal?: AbortSignal): Promise<number> {
+    const opening = this.#load(signal);
+    this.#loaded = opening.then(
+      () => undefined,
+      () => undefined,
+    );
+    return opening;
+  }
+
+  /** Resolves when `open` is over, however: until then not all are in memory. */
+  get loaded(): Promise<void> {
+    return this.#loaded;
+  }
+
+  async #load(signal: AbortSignal | undefined): Promise<number> {
     const records: SessionRecord[] = [];
     let unreadable = 0;
     const keys = await this.#files.keys();
@@ -69,9 +86,17 @@ export class SessionStore {
         else unreadable += 1;
       }
     };
-    await Promise.all(Array.from({ length: 8 }, readNext));
+    // Few at once: prompts need the threads that read files too.
+    await Promise.all(Array.from({ length: lanes }, readNext));
     records.sort((one, other) => compareUse(other, one));
-    for (const record of records.slice(-this.#most)) this.#put(record.id.toLowerCase(), record);
+    // What was used since is newer than what was read, and was used last.
+    const used = [...this.#index];
+    this.#index.clear();
+    for (const record of records.slice(-this.#most)) {
+      const key = record.id.toLowerCase();
+      if (!this.#removed.has(key)) this.#index.set(key, record);
+    }
+    for (const [key, record] of used) this.#put(key, record);
     return unreadable;
   }
 

@@ -30,6 +30,8 @@ export interface TurnEnd {
   failure: string | undefined;
   /** What was last said of the account's usage limit; undefined if nothing was. */
   limit: UsageLimit | undefined;
+  /** What tools that failed have said, the first ones, bounded. */
+  toolErrors: string[];
   /** What the model has written last, before or after a tool call, bounded. */
   text: string;
 }
@@ -83,6 +85,7 @@ const interruptGrace = 1_000;
 const clearingGrace = 4_000;
 /** Characters of text kept for a turn that fails. */
 const longestText = 1024 * 1024;
+const mostToolErrors = 50;
 
 /**
  * @returns the turn's end, also of a turn that the signal interrupted
@@ -97,7 +100,12 @@ export async function runTurn(
 ): Promise<TurnEnd> {
   const { promptId, signal, tell, onLimit, onUsage, watch } = options;
   signal.throwIfAborted();
-  const seen: Omit<TurnEnd, 'result'> = { failure: undefined, limit: undefined, text: '' };
+  const seen: Omit<TurnEnd, 'result'> = {
+    failure: undefined,
+    limit: undefined,
+    toolErrors: [],
+    text: '',
+  };
   const overdue = Promise.withResolvers<never>();
   let stalled: number | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -184,6 +192,13 @@ function gatherInto(seen: Omit<TurnEnd, 'result'>): (message: CliMessage) => voi
         if (output) seen.text = JSON.stringify(output.input).slice(0, longestText);
         break;
       }
+      case 'tool_results':
+        for (const { error } of message.results) {
+          if (error !== undefined && seen.toolErrors.length < mostToolErrors) {
+            seen.toolErrors.push(error);
+          }
+        }
+        break;
       case 'text': {
         const before = fresh ? '' : seen.text;
         seen.text = before + message.text.slice(0, longestText - before.length);

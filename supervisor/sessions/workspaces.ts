@@ -86,19 +86,24 @@ export class Workspaces {
     if (path !== undefined && (await this.#isReal())) await removeTree(path);
   }
 
+  /** The names of the directories of their own that there are now. */
+  async names(): Promise<string[]> {
+    if (!(await this.#isReal())) return [];
+    const found = await readdir(join(this.#root, ownDirectories));
+    return found.filter((name) => ownName.test(name));
+  }
+
   /**
-   * Removes the directories that no session names, which killed supervisors left; only for the start,
-   * before there are workers.
+   * Removes the directories that no session names, which killed supervisors left.
+   * @param found what was there before this program had a worker: later ones may have no record yet
    * @returns how many
    */
-  async sweep(known: readonly WorkingDirectory[]): Promise<number> {
+  async sweep(found: readonly string[], known: readonly WorkingDirectory[]): Promise<number> {
     if (!(await this.#isReal())) return 0;
-    const names = new Set(known.map(({ path }) => basename(path)));
-    const parent = join(this.#root, ownDirectories);
-    const orphans = (await readdir(parent)).filter(
-      (name) => ownName.test(name) && !names.has(name),
-    );
-    for (const name of orphans) await removeTree(join(parent, name));
+    const used = [...this.#ofWorkers.values()].map(({ directory }) => directory);
+    const names = new Set([...known, ...used].map(({ path }) => basename(path)));
+    const orphans = found.filter((name) => ownName.test(name) && !names.has(name));
+    for (const name of orphans) await removeTree(join(this.#root, ownDirectories, name));
     return orphans.length;
   }
 

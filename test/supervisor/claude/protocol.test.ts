@@ -94,7 +94,7 @@ t.test('the end of a tool is told without what it gave', (t) => {
     kind: 'tool_results',
     results: [
       { id: 'toolu_1', isError: false },
-      { id: 'toolu_1', isError: true },
+      { id: 'toolu_1', isError: true, error: 'a secret' },
     ],
   });
   t.equal(read(line('a prompt')), undefined);
@@ -196,7 +196,7 @@ t.test('a result is read whole, with the cost of this turn and not of the proces
       numTurns: 2,
       durationMs: 300,
       ttftMs: 40,
-      permissionDenials: [{ tool_name: 'Bash', tool_use_id: 't' }],
+      permissionDenials: [{ tool_name: 'Bash', tool_use_id: 't', tool_input: { command: 'rm' } }],
       unprompted: false,
     },
   });

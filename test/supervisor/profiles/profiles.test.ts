@@ -6,7 +6,7 @@ import { type OverrideFields, readOverrides } from '../../../supervisor/profiles
 import { builtInProfile, type Profile } from '../../../supervisor/profiles/profile.ts';
 import { Profiles } from '../../../supervisor/profiles/profiles.ts';
 import { readProfiles } from '../../../supervisor/profiles/read.ts';
-import { hiddenTool, warningsOf } from '../../../supervisor/profiles/warnings.ts';
+import { hiddenTool, hiddenTools, warningsOf } from '../../../supervisor/profiles/warnings.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { until } from '../../support/until.ts';
 
@@ -266,6 +266,30 @@ t.test('processes are interchangeable only if they are started with the same', (
   t.end();
 });
 
+t.test('a Secret that is rotated makes the processes of its profile others', async (t) => {
+  const directory = place(t);
+  const secret = join(directory, 'token');
+  put(secret, 'hunter1');
+  const path = join(directory, 'profiles.yaml');
+  put(path, `profiles: {a: {environment: {TOKEN: {file: ${secret}}}}, b: {}}`);
+  const { profiles, log } = await open(t, path);
+  const keys = () => ['a', 'b'].map((name) => keyOf(profiles.forToken('n8n', name)));
+  const [a, b] = keys();
+  let told = 0;
+  profiles.onChange(() => told++);
+  put(secret, 'hunter2');
+  t.match(await log.logged('secrets_changed'), { profiles: ['a'] });
+  t.not(keys()[0], a);
+  t.equal(keys()[1], b);
+  t.equal(told, 1);
+  const renewed = keys();
+  rmSync(secret);
+  put(path, `profiles: {a: {environment: {TOKEN: {file: ${secret}}}}, b: {}} # again`);
+  await until('it was looked at', () => log.count('profiles_loaded') === 2);
+  t.same(keys(), renewed, 'without the file what runs is good as it is');
+  t.notMatch(log.text + JSON.stringify(profiles.all()), /hunter/);
+});
+
 t.test('a denied tool is named with the line that would allow it', (t) => {
   const bash = { tool_name: 'Bash', tool_input: { command: 'git diff --stat main' } };
   const own = review('tools: {allow: [Read], deny: ["Bash(git push:*)", WebFetch]}');
@@ -285,5 +309,9 @@ t.test('a tool that the profile hides is recognised in what the CLI answers', (t
   const said = '<tool_use_error>Error: No such tool available: Bash. Bash is disabled';
   t.equal(hiddenTool(said), 'Bash');
   t.equal(hiddenTool('Error: No such file'), undefined);
+  t.same(hiddenTools([said], builtInProfile(0), undefined), [], 'nothing hides it: it is no tool');
+  t.match(hiddenTools([said, said], builtInProfile(0), ['Read']), [
+    /^the tool Bash was not there; .*allowed_tools of the request$/,
+  ]);
   t.end();
 });

@@ -95,8 +95,9 @@ t.test('a denied tool is an answer with a warning that names it', async (t) => {
   const { status, body } = await prompt('[[tool Bash {"command":"touch /tmp/never"}]]');
   t.equal(status, 200);
   t.match(body.permission_denials, [{ tool_name: 'Bash', tool_use_id: String }]);
-  t.match(body.warnings, [
-    /the tool Bash was denied; to allow it, add "Bash.*" to permissions\.allow in settings\.json/,
+  t.notMatch(JSON.stringify(body.permission_denials), /never/, 'what it was to do is not told');
+  t.same(body.warnings, [
+    'the tool Bash was denied; to allow it, add "Bash(touch:*)" to permissions.allow in settings.json of the .claude repository, or use a profile with tools.allow',
   ]);
 });
 
@@ -104,6 +105,7 @@ const end = (result: Partial<TurnResult>, failure?: string): TurnEnd => ({
   result: { isError: true, terminalReason: 'api_error', result: 'x', ...result } as TurnResult,
   failure,
   limit: undefined,
+  toolErrors: [],
   text: '',
 });
 

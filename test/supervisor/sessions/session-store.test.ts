@@ -278,3 +278,29 @@ t.test(
     t.strictSame(all.sort(), [idOf(1), idOf(2), idOf(3), idOf(4)]);
   },
 );
+
+t.test('while the records are loaded the store is used, and what is newer stays', async (t) => {
+  const { state, store } = open(t);
+  for (let count = 1; count <= 50; count++) await store.write({ ...record, id: idOf(count) });
+  const next = storeIn(state);
+  const opening = next.open();
+  t.equal((await next.read(idOf(50)))?.id, idOf(50), 'one that is asked for is there');
+  next.note({ ...record, id: idOf(50), turns: 7 });
+  await next.write({ ...record, id: idOf(51) });
+  await next.remove(idOf(1));
+  await next.loaded;
+  await opening;
+  t.equal(next.peek(idOf(50))?.turns, 7);
+  t.equal(next.peek(idOf(1)), undefined, 'what was removed does not come back');
+  t.equal(next.size, 50);
+  await next.stop();
+});
+
+t.test('a load that is given up ends, and the store can be used', async (t) => {
+  const { state, store } = open(t);
+  await store.write(record);
+  const next = storeIn(state);
+  await t.rejects(next.open(AbortSignal.abort(new Error('enough'))), /enough/);
+  await next.loaded;
+  t.strictSame(await next.read(id), record);
+});

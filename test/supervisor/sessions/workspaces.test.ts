@@ -123,17 +123,26 @@ t.test('nothing is done through a symlink in the place of all of them', async (t
   mkdirSync(join(elsewhere, name));
   symlinkSync(elsewhere, join(root, 'sessions'));
   await workspaces.remove({ path: join(root, 'sessions', name), mode: 'session' });
-  t.equal(await workspaces.sweep([]), 0);
+  t.same(await workspaces.names(), []);
+  t.equal(await workspaces.sweep([name], []), 0);
   t.ok(existsSync(join(elsewhere, name)));
   t.throws(() => workspaces.make('worker-1', 'session'), { code: 'volume_unwritable' });
 });
 
 t.test('orphans are swept: what a session names and what berth did not make stay', async (t) => {
   const { root, workspaces } = open(t);
-  t.equal(await workspaces.sweep([]), 0, 'there is nothing yet');
+  t.same(await workspaces.names(), [], 'there is nothing yet');
   const kept = workspaces.make('worker-1', 'session');
   workspaces.make('worker-2', 'session');
+  const other = workspaces.make('worker-3', 'session');
   mkdirSync(join(root, 'sessions/mine'));
-  t.equal(await new Workspaces(root).sweep([kept, { path: root, mode: 'shared' }]), 1);
-  t.strictSame(readdirSync(join(root, 'sessions')).sort(), [kept.path.slice(-24), 'mine'].sort());
+  const next = new Workspaces(root);
+  const found = await next.names();
+  const resumed = next.make('worker-1', 'session', other);
+  const fresh = next.make('worker-2', 'session');
+  t.equal(await next.sweep(found, [kept, { path: root, mode: 'shared' }]), 1);
+  t.strictSame(
+    readdirSync(join(root, 'sessions')).sort(),
+    [...[kept, resumed, fresh].map(({ path }) => path.slice(-24)), 'mine'].sort(),
+  );
 });

@@ -1,0 +1,45 @@
+/**
+ * What the files of a profile's environment hold, as a digest: when a Secret is rotated, processes that
+ * were started with the old one are told from those that should be there.
+ */
+import { createHash } from 'node:crypto';
+import { open } from 'node:fs/promises';
+import type { Profile } from './profile.ts';
+
+/** Bytes of a file that count; more than a variable may have. */
+const most = 256 * 1024;
+
+/**
+ * Undefined for a profile without such files.
+ * @param known the digest that stays if a file cannot be read: processes that run are good as they are
+ */
+export async function secretDigest(
+  { environment }: Profile,
+  known: string | undefined,
+): Promise<string | undefined> {
+  const files = Object.values(environment).flatMap((value) =>
+    typeof value === 'string' ? [] : [value.file],
+  );
+  if (files.length === 0) return undefined;
+  const digest = createHash('sha256');
+  try {
+    for (const file of files) {
+      const content = await readStart(file);
+      digest.update(`${content.length} `).update(content);
+    }
+  } catch {
+    return known;
+  }
+  return digest.digest('base64url');
+}
+
+async function readStart(path: string): Promise<Buffer> {
+  // Not readFileBounded: a mounted Secret is a link, and the operator's, not the volume's.
+  const file = await open(path);
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(most), 0, most, 0);
+    return buffer.subarray(0, bytesRead);
+  } finally {
+    await file.close();
+  }
+}
