@@ -92,3 +92,22 @@ export function tokensIn(credentials: Credentials): string[] {
   const { claudeAiOauth } = file.parse(JSON.parse(credentials.text));
   return [claudeAiOauth.accessToken, claudeAiOauth.refreshToken ?? ''].filter(Boolean);
 }
+
+/** Whatever the file holds beside the login. */
+export function othersIn(content: Uint8Array): Record<string, unknown> {
+  try {
+    const json: unknown = JSON.parse(Buffer.from(content).toString('utf8'));
+    if (typeof json !== 'object' || json === null || Array.isArray(json)) return {};
+    const { claudeAiOauth: _, ...others } = json as Record<string, unknown>;
+    return others;
+  } catch {
+    return {};
+  }
+}
+
+/** The new login, and what the CLI kept beside the old one that the new file does not bring. */
+export function withOthers(text: string, others: Record<string, unknown>): string {
+  const fresh = JSON.parse(text);
+  const missing = Object.keys(others).filter((key) => !Object.hasOwn(fresh, key));
+  return missing.length === 0 ? text : JSON.stringify({ ...others, ...fresh });
+}
