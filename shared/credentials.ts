@@ -111,3 +111,12 @@ export function withOthers(text: string, others: Record<string, unknown>): strin
   const missing = Object.keys(others).filter((key) => !Object.hasOwn(fresh, key));
   return missing.length === 0 ? text : JSON.stringify({ ...others, ...fresh });
 }
+
+/** Names a login in what is remembered of it: by its refresh token, or else by all of it. */
+export function loginId({ refreshTokenId, digest }: Credentials): string {
+  return refreshTokenId ?? digest.slice(0, 12);
+}
+
+/** What a person can do about a login that is lost. */
+export const loginRemedy =
+  'log in again: put a fresh `claude setup-token` or credentials file into the Secret';

@@ -1,7 +1,8 @@
 /** The composition: makes the parts of a supervisor and joins them; starts nothing. */
 import type { Log } from '../shared/log.ts';
 import type { SupervisorConfig } from './config.ts';
-import { CredentialsWatch } from './credentials/watch.ts';
+import { Login } from './credentials/login.ts';
+import { loginVariables } from './credentials/other-login.ts';
 import { Authentication } from './http/authentication.ts';
 import type { Tokens } from './http/tokens.ts';
 import { treeCpu } from './memory/process-tree.ts';
@@ -52,7 +53,7 @@ export interface Parts {
   admission: Admission;
   authentication: Authentication;
   guard: PoolMemory;
-  credentials: CredentialsWatch;
+  credentials: Login;
   metrics: Metrics;
   /** The daily budgets that count for a token and a profile. */
   budgetsOf: (names: { token?: string; profile?: string }) => BudgetLimits;
@@ -150,6 +151,10 @@ export function createParts(options: PartsOptions): Parts {
       limits: budgetsOf({ token, profile }),
     }),
     knowsToken: (id) => tokens.knows(id),
+    lostLogin: ({ profile }) =>
+      loginVariables.some((name) => config.inherited[name]) || loginOf(profile) !== commonLogin
+        ? undefined
+        : credentials.refusal,
   });
   tokens.onRevoked(() => admission.review());
   const shared = { store, transcripts, workspaces, log };
@@ -164,12 +169,18 @@ export function createParts(options: PartsOptions): Parts {
     onRemoved: (reason) => metrics.sessionRemoved(reason),
   });
   const guard: PoolMemory = new PoolMemory({ config, pool, log });
-  const credentials = new CredentialsWatch({
+  const credentials = new Login({
     configDirectory,
     stateDirectory,
+    source: config.credentialsSource,
+    policy: config.credentialsPolicy,
     log,
-    // Perhaps of another account; if not, one prompt finds out.
-    onChange: ({ kind }) => kind === 'valid' && gate.forget(commonLogin),
+    onChange: ({ kind }) => {
+      // Perhaps of another account; if not, one prompt finds out.
+      if (kind === 'valid') gate.forget(commonLogin);
+      admission.review();
+    },
+    onEvent: (event) => metrics.credentials(event),
   });
   const metrics = createMetrics({
     workers: () => Object.fromEntries(workerStates.map((state) => [state, pool.count(state)])),
@@ -199,6 +210,6 @@ function lower(one: number | undefined, other: number | undefined): number | und
 }
 
 /** Seconds since 1970. */
-function expiryOf({ state }: CredentialsWatch): number | undefined {
+function expiryOf({ state }: Login): number | undefined {
   return state.kind === 'valid' ? state.credentials.expiresAt / 1_000 : undefined;
 }

@@ -13,6 +13,7 @@ import { openStateDirectory } from '../shared/state-directory.ts';
 import { checkVersion } from './claude/command.ts';
 import { cliEnvironment } from './claude/environment.ts';
 import type { SupervisorConfig } from './config.ts';
+import { loginStateParts } from './credentials/login.ts';
 import { Idempotency } from './http/idempotency.ts';
 import { closeServer, listen, originOf } from './http/listen.ts';
 import { createProbesServer } from './http/probes.ts';
@@ -101,7 +102,7 @@ export class Supervisor {
     const config = this.#config;
     const { credentials, pause, ledger, disk, guard } = this.#parts;
     await makeWritable(config.workspaceDirectory, 'BERTH_WORKSPACE_DIR');
-    await openStateDirectory(config.stateDirectory, this.#log);
+    await openStateDirectory(config.stateDirectory, this.#log, loginStateParts);
     this.#lease = await acquireLease({
       directory: config.stateDirectory,
       program: 'serve',
