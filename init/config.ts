@@ -5,6 +5,8 @@
 import { z } from 'zod';
 import {
   configDirectory,
+  credentialsPolicy,
+  credentialsSource,
   logLevel,
   logPretty,
   stateDirectory,
@@ -103,26 +105,14 @@ export const initDefinitions = {
     description:
       "GitHub's API, asked for the cause when access fails; the default is `https://api.github.com` for github.com and none for other hosts. For Enterprise `https://HOST/api/v3`.",
   }),
-  credentialsSource: setting({
-    name: 'BERTH_CREDENTIALS_SOURCE',
-    schema: path,
-    default: '/secrets/credentials.json',
-    description:
-      "The CLI's OAuth credentials as a person provides them, usually a mounted Secret; the file may be missing. It wins whenever it changes; unchanged, it never replaces what the CLI refreshed. On a first run over other credentials the later expiry wins.",
-  }),
+  credentialsSource,
   credentialsLiveSource: setting({
     name: 'BERTH_CREDENTIALS_LIVE_SOURCE',
     schema: path,
     optional: true,
     description: 'The credentials that berth wrote back after a refresh, a Secret of its own.',
   }),
-  credentialsPolicy: setting({
-    name: 'BERTH_CREDENTIALS_POLICY',
-    schema: choice('fresher', 'source', 'volume'),
-    default: 'fresher',
-    description:
-      'Which credentials win. `fresher`: a source that a person changed, otherwise those that end later. `source`: the source at every start, even if the CLI has refreshed its login since (a refresh token works once, so this loses logins). `volume`: those on the volume as long as they can be used. Blank, torn and just refused ones never win.',
-  }),
+  credentialsPolicy,
   configDirectory: configDirectory('/claude-config'),
   stateDirectory,
   workspaceDirectory,

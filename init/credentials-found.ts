@@ -3,7 +3,6 @@
  * Always holds: their tokens are never shown from then on; on the volume no symlink is followed; a
  * file that is not there is nothing to warn of, for an API key or a setup-token needs none.
  */
-import { realpath } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import {
   type Credentials,
@@ -11,13 +10,14 @@ import {
   credentialsLimit,
   type Judgement,
   judgeCredentials,
+  othersIn,
   tokensIn,
 } from '../shared/credentials.ts';
+import type { CredentialsName, Known } from '../shared/credentials-choice.ts';
 import { messageOf, systemCode } from '../shared/errors.ts';
-import { readFileBounded } from '../shared/files.ts';
+import { readFileBounded, readProvided } from '../shared/files.ts';
 import type { Log } from '../shared/log.ts';
 import { neverShow } from '../shared/redact.ts';
-import type { CredentialsName, Known } from './credentials-choice.ts';
 import { lastGoodFile } from './record.ts';
 
 /** The digest of the source that the live one came from, beside the live one if it is known. */
@@ -104,26 +104,4 @@ async function look(name: CredentialsName, path: string, log: Log): Promise<Plac
     log.warn('credentials_unreadable', `credentials cannot be used: ${why}`, { from: name, path });
   }
   return { judgement, others };
-}
-
-/** Whatever the file holds beside the login. */
-function othersIn(content: Buffer): Record<string, unknown> {
-  try {
-    const json: unknown = JSON.parse(content.toString('utf8'));
-    if (typeof json !== 'object' || json === null || Array.isArray(json)) return {};
-    const { claudeAiOauth: _, ...others } = json as Record<string, unknown>;
-    return others;
-  } catch {
-    return {};
-  }
-}
-
-/** What an operator mounts: a key of a Secret is a symlink, so here links are followed. */
-async function readProvided(path: string, limit: number): Promise<Buffer | undefined> {
-  try {
-    return await readFileBounded(await realpath(path), limit);
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return undefined;
-    throw error;
-  }
 }

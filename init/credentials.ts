@@ -8,21 +8,19 @@
 import { constants } from 'node:fs';
 import { lstat, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
-import { type Credentials, credentialsFileName } from '../shared/credentials.ts';
-import { writeFileAtomic } from '../shared/files.ts';
+import { type Credentials, credentialsFileName, withOthers } from '../shared/credentials.ts';
+import {
+  type CredentialsName,
+  type CredentialsPolicy,
+  choose,
+} from '../shared/credentials-choice.ts';
+import { readAppliedSource, writeAppliedSource } from '../shared/credentials-memory.ts';
+import { type WriteOptions, writeFileAtomic } from '../shared/files.ts';
 import type { Lease } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
 import type { Aside } from '../shared/set-aside.ts';
-import { type CredentialsName, type CredentialsPolicy, choose } from './credentials-choice.ts';
 import { type CredentialsPlaces, type Found, findCredentials } from './credentials-found.ts';
-import { credentialsMemoryFile, lastGoodFile, readVersioned } from './record.ts';
-
-const memory = z.object({
-  version: z.literal(1),
-  /** SHA-256 of the source that was last given its chance. */
-  source_digest: z.string().regex(/^[0-9a-f]{64}$/),
-});
+import { lastGoodFile } from './record.ts';
 
 export interface CredentialsOptions extends CredentialsPlaces {
   policy: CredentialsPolicy;
@@ -58,9 +56,7 @@ export interface Chosen {
 export async function chooseCredentials(
   places: CredentialsPlaces & { policy: CredentialsPolicy },
 ): Promise<Chosen> {
-  const path = join(places.stateDirectory, credentialsMemoryFile);
-  const remembered = await readVersioned(path, memory, 4096);
-  const appliedSource = remembered.kind === 'valid' ? remembered.value.source_digest : undefined;
+  const appliedSource = await readAppliedSource(places.stateDirectory);
   const found = await findCredentials(places);
   const circumstances = { ...found, policy: places.policy, appliedSource };
   return { found, appliedSource, from: choose(found.known, circumstances) };
@@ -83,19 +79,11 @@ export async function applyCredentials(options: CredentialsOptions): Promise<Cre
     await write(options, path, known.volume.text);
   }
   if (known.source && known.source.digest !== appliedSource) {
-    const value = { version: 1, source_digest: known.source.digest };
-    await write(options, join(stateDirectory, credentialsMemoryFile), JSON.stringify(value));
+    await writeAppliedSource(stateDirectory, known.source.digest, manner(options));
   }
   const outcome = describe(from, chosen, found, changed);
   tell(log, outcome, found);
   return outcome;
-}
-
-/** The new login, and what the CLI kept beside the old one that the new file does not bring. */
-function withOthers(text: string, others: Record<string, unknown>): string {
-  const fresh = JSON.parse(text);
-  const missing = Object.keys(others).filter((key) => !Object.hasOwn(fresh, key));
-  return missing.length === 0 ? text : JSON.stringify({ ...others, ...fresh });
 }
 
 /** A directory cannot be replaced by a rename; anything else can. */
@@ -122,11 +110,15 @@ async function closeToOthers(path: string): Promise<boolean> {
 }
 
 async function write(options: CredentialsOptions, path: string, text: string): Promise<void> {
-  await writeFileAtomic(path, text, {
+  await writeFileAtomic(path, text, manner(options));
+}
+
+function manner({ owner, lease }: CredentialsOptions): WriteOptions {
+  return {
     mode: 0o600,
-    ...(options.owner ? { owner: options.owner } : {}),
-    beforeRename: () => options.lease.assertHeld(),
-  });
+    ...(owner ? { owner } : {}),
+    beforeRename: () => lease.assertHeld(),
+  };
 }
 
 function describe(

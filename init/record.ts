@@ -5,8 +5,8 @@
  */
 import { join } from 'node:path';
 import { z } from 'zod';
-import { BerthError, messageOf } from '../shared/errors.ts';
-import { readFileBounded, type WriteOptions, writeFileAtomic } from '../shared/files.ts';
+import { type WriteOptions, writeFileAtomic } from '../shared/files.ts';
+import { type Read, readVersioned } from '../shared/versioned-file.ts';
 
 const idPattern = /^[0-9a-f]{40}$/;
 const oid = z.string().regex(idPattern);
@@ -99,18 +99,13 @@ const record = z.object({
 });
 export type TreeRecord = z.infer<typeof record>;
 
-export type Read<T> =
-  | { kind: 'absent' }
-  | { kind: 'valid'; value: T }
-  | { kind: 'damaged'; reason: string };
-
 const limit = 64 * 1024 * 1024;
 
 export const appliedFile = 'applied.json';
 export const pendingFile = 'pending.json';
-export const credentialsMemoryFile = 'credentials.json';
 export const githubFile = 'github.json';
 export { lastGoodFile, reportFile } from '../shared/state-directory.ts';
+export { type Read, readVersioned } from '../shared/versioned-file.ts';
 
 export function readTreeRecord(directory: string, name: string): Promise<Read<TreeRecord>> {
   return readVersioned(join(directory, name), record, limit);
@@ -123,34 +118,4 @@ export function writeTreeRecord(
   options: WriteOptions = {},
 ): Promise<void> {
   return writeFileAtomic(join(directory, name), JSON.stringify(value), { mode: 0o600, ...options });
-}
-
-/**
- * A JSON file of berth's state, checked against `schema` (of version 1).
- * @throws BerthError `volume_damaged` if its version is newer
- */
-export async function readVersioned<T>(
-  path: string,
-  schema: z.ZodType<T>,
-  limit: number,
-): Promise<Read<T>> {
-  let json: unknown;
-  try {
-    const content = await readFileBounded(path, limit);
-    if (content === undefined) return { kind: 'absent' };
-    json = JSON.parse(content.toString('utf8'));
-  } catch (error) {
-    return { kind: 'damaged', reason: messageOf(error) };
-  }
-  const version = (json as { version?: unknown } | null)?.version;
-  if (typeof version === 'number' && version > 1) {
-    throw new BerthError(
-      'volume_damaged',
-      `cannot use the volume: ${path} has the format version ${version}, which this berth does not know; run the newer berth that wrote it`,
-    );
-  }
-  const parsed = schema.safeParse(json);
-  if (parsed.success) return { kind: 'valid', value: parsed.data };
-  const [issue] = parsed.error.issues;
-  return { kind: 'damaged', reason: `${issue?.path.join('.')}: ${issue?.message}` };
 }

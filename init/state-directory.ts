@@ -1,9 +1,10 @@
 /** The state directory as init needs it: on a volume that is mounted, with all parts that init writes. */
 import { lstatSync } from 'node:fs';
+import { credentialsMemoryFile } from '../shared/credentials-memory.ts';
 import { BerthError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import { openStateDirectory } from '../shared/state-directory.ts';
-import { credentialsMemoryFile, githubFile, reportFile } from './record.ts';
+import { githubFile, reportFile } from './record.ts';
 
 /** What init writes into or replaces by name. */
 const parts = {

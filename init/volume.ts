@@ -6,13 +6,13 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { credentialsMemoryFile } from '../shared/credentials-memory.ts';
 import type { Aside } from '../shared/set-aside.ts';
 import { findGitDamage } from './git-damage.ts';
 import { saveGitDirectory } from './left-behind.ts';
 import { lostAnnouncement } from './lost-announcement.ts';
 import {
   appliedFile,
-  credentialsMemoryFile,
   pendingFile,
   type Read,
   readTreeRecord,

@@ -39,6 +39,22 @@ export const workspaceDirectory = setting({
     "The CLI's working directory as the runtime container sees it; the supervisor makes it if it is not there, and init marks it as trusted. Give both the same.",
 });
 
+export const credentialsSource = setting({
+  name: 'BERTH_CREDENTIALS_SOURCE',
+  schema: path,
+  default: '/secrets/credentials.json',
+  description:
+    "The CLI's OAuth credentials as a person provides them, usually a mounted Secret; the file may be missing. It wins whenever it changes; unchanged, it never replaces what the CLI refreshed. On a first run over other credentials the later expiry wins.",
+});
+
+export const credentialsPolicy = setting({
+  name: 'BERTH_CREDENTIALS_POLICY',
+  schema: choice('fresher', 'source', 'volume'),
+  default: 'fresher',
+  description:
+    'Which credentials win. `fresher`: a source that a person changed, otherwise those that end later. `source`: the source at every start, even if the CLI has refreshed its login since (a refresh token works once, so this loses logins). `volume`: those on the volume as long as they can be used. Blank, torn and just refused ones never win.',
+});
+
 /** The configuration directory; each program mounts the volume somewhere else. */
 export const configDirectory = (mountedAt: string) =>
   setting({

@@ -92,3 +92,31 @@ export function tokensIn(credentials: Credentials): string[] {
   const { claudeAiOauth } = file.parse(JSON.parse(credentials.text));
   return [claudeAiOauth.accessToken, claudeAiOauth.refreshToken ?? ''].filter(Boolean);
 }
+
+/** Whatever the file holds beside the login. */
+export function othersIn(content: Uint8Array): Record<string, unknown> {
+  try {
+    const json: unknown = JSON.parse(Buffer.from(content).toString('utf8'));
+    if (typeof json !== 'object' || json === null || Array.isArray(json)) return {};
+    const { claudeAiOauth: _, ...others } = json as Record<string, unknown>;
+    return others;
+  } catch {
+    return {};
+  }
+}
+
+/** The new login, and what the CLI kept beside the old one that the new file does not bring. */
+export function withOthers(text: string, others: Record<string, unknown>): string {
+  const fresh = JSON.parse(text);
+  const missing = Object.keys(others).filter((key) => !Object.hasOwn(fresh, key));
+  return missing.length === 0 ? text : JSON.stringify({ ...others, ...fresh });
+}
+
+/** Names a login in what is remembered of it: by its refresh token, or else by all of it. */
+export function loginId({ refreshTokenId, digest }: Credentials): string {
+  return refreshTokenId ?? digest.slice(0, 12);
+}
+
+/** What a person can do about a login that is lost. */
+export const loginRemedy =
+  'log in again: put a fresh `claude setup-token` or credentials file into the Secret';

@@ -77,4 +77,8 @@ export type EventName =
   | 'memory_oom_kill'
   | 'memory_unreadable'
   | 'credentials_seen'
-  | 'credentials_unreadable';
+  | 'credentials_unreadable'
+  | 'credentials_unkept'
+  | 'credentials_put_back'
+  | 'credentials_lost'
+  | 'credentials_mounted';

@@ -5,7 +5,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { lstat, mkdir, open, rename, rm } from 'node:fs/promises';
+import { lstat, mkdir, open, realpath, rename, rm } from 'node:fs/promises';
 import { dirname, join, sep } from 'node:path';
 import { BerthError, messageOf, systemCode } from './errors.ts';
 
@@ -109,6 +109,16 @@ export async function readFileBounded(path: string, limit: number): Promise<Buff
     }
   } finally {
     await file.close();
+  }
+}
+
+/** What an operator mounts: a key of a Secret is a symlink, so here links are followed. */
+export async function readProvided(path: string, limit: number): Promise<Buffer | undefined> {
+  try {
+    return await readFileBounded(await realpath(path), limit);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return undefined;
+    throw error;
   }
 }
 

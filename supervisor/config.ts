@@ -4,6 +4,8 @@
  */
 import {
   configDirectory,
+  credentialsPolicy,
+  credentialsSource,
   logLevel,
   logPretty,
   stateDirectory,
@@ -34,6 +36,8 @@ export const supervisorDefinitions = {
   configDirectory: configDirectory('/home/node/.claude'),
   stateDirectory,
   workspaceDirectory,
+  credentialsSource,
+  credentialsPolicy,
   claudePath: setting({
     name: 'BERTH_CLAUDE_PATH',
     schema: path,

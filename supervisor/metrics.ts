@@ -1,5 +1,6 @@
 /** The metrics of the supervisor that count events. Names and units follow Prometheus' conventions. */
 import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client';
+import type { CredentialsEvent } from './credentials/watch.ts';
 import { type MetricSources, registerGauges } from './gauges.ts';
 import type { Answer } from './sessions/answer.ts';
 
@@ -19,6 +20,8 @@ export interface Metrics {
   lost: (reason: string, carriedOn: boolean) => void;
   /** Counts a request without a valid token. */
   authFailure: (reason: 'missing' | 'unknown') => void;
+  /** Counts what has happened to the login file. */
+  credentials: (event: CredentialsEvent) => void;
   /** Counts a session that nobody asked to remove. */
   sessionRemoved: (reason: string) => void;
 }
@@ -90,6 +93,11 @@ export function createMetrics(sources: MetricSources): Metrics {
     'Sessions removed for their age or for the disk budget',
     'reason',
   );
+  const credentials = counter(
+    'berth_credentials_events_total',
+    'What was seen of the login file, by its state, and refreshed, put_back, adopted',
+    'event',
+  );
   return {
     registry,
     prompt: (profile, outcome, milliseconds, answer) => {
@@ -109,6 +117,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     recycled: (reason) => recycles.inc({ reason }),
     lost: (reason, goesOn) => (goesOn ? carriedOn : lost).inc({ reason }),
     authFailure: (reason) => authFailures.inc({ reason }),
+    credentials: (event) => credentials.inc({ event }),
     sessionRemoved: (reason) => removals.inc({ reason }),
   };
 }

@@ -2,7 +2,8 @@
 import type { Log } from '../shared/log.ts';
 import { AppliedCommit } from './applied-commit.ts';
 import type { SupervisorConfig } from './config.ts';
-import { CredentialsWatch } from './credentials/watch.ts';
+import { Login } from './credentials/login.ts';
+import { loginVariables } from './credentials/other-login.ts';
 import { Authentication } from './http/authentication.ts';
 import type { Tokens } from './http/tokens.ts';
 import { treeCpu } from './memory/process-tree.ts';
@@ -56,7 +57,7 @@ export interface Parts {
   admission: Admission;
   authentication: Authentication;
   guard: PoolMemory;
-  credentials: CredentialsWatch;
+  credentials: Login;
   metrics: Metrics;
   /** The daily budgets that count for a token and a profile. */
   budgetsOf: (names: { token?: string; profile?: string }) => BudgetLimits;
@@ -164,6 +165,10 @@ export function createParts(options: PartsOptions): Parts {
       limits: budgetsOf({ token, profile }),
     }),
     knowsToken: (id) => tokens.knows(id),
+    lostLogin: ({ profile }) =>
+      loginVariables.some((name) => config.inherited[name]) || loginOf(profile) !== commonLogin
+        ? undefined
+        : credentials.refusal,
   });
   tokens.onRevoked(() => admission.review());
   const shared = { store, transcripts, workspaces, log };
@@ -178,12 +183,18 @@ export function createParts(options: PartsOptions): Parts {
     onRemoved: (reason) => metrics.sessionRemoved(reason),
   });
   const guard: PoolMemory = new PoolMemory({ config, pool, log });
-  const credentials = new CredentialsWatch({
+  const credentials = new Login({
     configDirectory,
     stateDirectory,
+    source: config.credentialsSource,
+    policy: config.credentialsPolicy,
     log,
-    // Perhaps of another account; if not, one prompt finds out.
-    onChange: ({ kind }) => kind === 'valid' && gate.forget(commonLogin),
+    onChange: ({ kind }) => {
+      // Perhaps of another account; if not, one prompt finds out.
+      if (kind === 'valid') gate.forget(commonLogin);
+      admission.review();
+    },
+    onEvent: (event) => metrics.credentials(event),
   });
   const metrics = createMetrics({
     workers: () => Object.fromEntries(workerStates.map((state) => [state, pool.count(state)])),
@@ -217,6 +228,6 @@ function lower(one: number | undefined, other: number | undefined): number | und
 }
 
 /** Seconds since 1970. */
-function expiryOf({ state }: CredentialsWatch): number | undefined {
+function expiryOf({ state }: Login): number | undefined {
   return state.kind === 'valid' ? state.credentials.expiresAt / 1_000 : undefined;
 }

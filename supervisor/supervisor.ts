@@ -14,6 +14,7 @@ import { goodCommitsFile } from './applied-commit.ts';
 import { checkVersion } from './claude/command.ts';
 import { cliEnvironment } from './claude/environment.ts';
 import type { SupervisorConfig } from './config.ts';
+import { loginStateParts } from './credentials/login.ts';
 import { Idempotency } from './http/idempotency.ts';
 import { closeServer, listen, originOf } from './http/listen.ts';
 import { createProbesServer } from './http/probes.ts';
@@ -112,8 +113,8 @@ export class Supervisor {
     const { credentials, pause, ledger, disk, guard, applied } = this.#parts;
     await makeWritable(config.workspaceDirectory, 'BERTH_WORKSPACE_DIR');
     await openStateDirectory(config.stateDirectory, this.#log, {
-      directories: [],
-      files: [goodCommitsFile],
+      directories: [...loginStateParts.directories],
+      files: [...loginStateParts.files, goodCommitsFile],
     });
     this.#lease = await acquireLease({
       directory: config.stateDirectory,

@@ -99,7 +99,7 @@ export const statusSchema = z
     }),
     credentials: z.object({
       source: z.enum(['environment', 'file', 'none']),
-      state: z.enum(['valid', 'blank', 'torn', 'missing']),
+      state: z.enum(['valid', 'blank', 'torn', 'older', 'missing']),
       expires_at: z.string().nullable(),
       login_expires_at: z.string().nullable(),
     }),

@@ -21,6 +21,8 @@ export interface AdmissionOptions {
   ledger: SpendingLedger;
   /** Whose budgets a prompt counts for, besides its token's. */
   budgetsOf: (prompt: Prompt) => { profile: string; limits: BudgetLimits };
+  /** Why the login that a prompt needs cannot be used, if it is lost. */
+  lostLogin?: (prompt: Prompt) => BerthError | undefined;
   /** Whether the token of that id still lets its bearer in. */
   knowsToken: (id: string) => boolean;
 }
@@ -28,13 +30,15 @@ export interface AdmissionOptions {
 export class Admission implements RunsPrompts {
   readonly #options: AdmissionOptions;
   readonly #taken = new Map<AbortController, Prompt>();
+  /** Those of the taken whose turn has begun. */
+  readonly #begun = new Set<AbortController>();
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
   }
 
   /**
-   * @throws BerthError `paused`, `token_revoked`, `daily_budget_exceeded`, or what the prompt itself ends
+   * @throws BerthError `paused`, `token_revoked`, `login_required`, `daily_budget_exceeded`, or what the prompt itself ends
    *   with
    */
   async run(
@@ -42,7 +46,7 @@ export class Admission implements RunsPrompts {
     caller: AbortSignal,
     tell: (event: TurnEvent) => void,
   ): Promise<Answer> {
-    const refusal = this.#refusalOf(prompt);
+    const refusal = this.#refusalOf(prompt) ?? this.#options.lostLogin?.(prompt);
     if (refusal) throw refusal;
     const { profile, limits } = this.#options.budgetsOf(prompt);
     this.#options.ledger.check(prompt.token, profile, limits);
@@ -52,17 +56,26 @@ export class Admission implements RunsPrompts {
       return await this.#options.sessions.run(
         prompt,
         AbortSignal.any([caller, ending.signal]),
-        tell,
+        (event) => {
+          if (event.event === 'session') this.#begun.add(ending);
+          tell(event);
+        },
       );
     } finally {
+      this.#begun.delete(ending);
       this.#taken.delete(ending);
     }
   }
 
-  /** Interrupts what may not run any more: call it when the server was paused or tokens revoked. */
+  /**
+   * Interrupts what may not run any more: call it when the server was paused, tokens revoked or a login
+   * lost. For a lost login those alone that still wait: a turn that runs may come to its end.
+   */
   review(): void {
     for (const [ending, prompt] of this.#taken) {
-      const refusal = this.#refusalOf(prompt);
+      const waits = !this.#begun.has(ending);
+      const lost = waits ? this.#options.lostLogin?.(prompt) : undefined;
+      const refusal = this.#refusalOf(prompt) ?? lost;
       if (refusal) ending.abort(refusal);
     }
   }

@@ -4,14 +4,14 @@
  * `subtype: "success"` with `is_error`, so only that flag counts. The fields and texts that decide are
  * those of the CLI 2.1.330 against a stand-in API; an unknown one falls to a more general code.
  */
+import { loginRemedy } from '../../shared/credentials.ts';
 import { BerthError, type ErrorCode } from '../../shared/errors.ts';
 import type { TurnResult } from '../claude/turn-result.ts';
 import { closesAccount } from './limit-account.ts';
 import type { TurnEnd, TurnStalled } from './turn.ts';
 
 const remedies = {
-  login_required:
-    'log in again: put a fresh `claude setup-token` or credentials file into the Secret',
+  login_required: loginRemedy,
   permission_denied: 'ask the owner of the organisation for access, or use another login',
   billing_required: "check the account's billing at claude.ai or platform.claude.com",
   usage_limit: 'try again when it resets',

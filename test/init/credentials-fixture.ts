@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { applyCredentials, type CredentialsOutcome } from '../../init/credentials.ts';
-import type { CredentialsPolicy } from '../../init/credentials-choice.ts';
+import type { CredentialsPolicy } from '../../shared/credentials-choice.ts';
 import { openAside } from '../../shared/set-aside.ts';
 import { captureLog } from './fixture.ts';
 

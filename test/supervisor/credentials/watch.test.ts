@@ -9,49 +9,46 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { judgeCredentials } from '../../../shared/credentials.ts';
 import { lastGoodFile } from '../../../shared/state-directory.ts';
 import { type CredentialsState, CredentialsWatch } from '../../../supervisor/credentials/watch.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { until } from '../../support/until.ts';
+import { blank, credentials } from './login-files.ts';
 
 t.jobs = 4;
 
 const expiresAt = Date.parse('2030-01-01T00:00:00Z');
 
-function credentials(id: string, rest: object = {}): string {
-  return JSON.stringify({
-    claudeAiOauth: {
-      accessToken: `sk-ant-oat01-access-${id}`,
-      refreshToken: `sk-ant-ort01-refresh-${id}`,
-      expiresAt,
-      scopes: ['user:inference'],
-      ...rest,
-    },
-  });
-}
-
-const blank = credentials('x', { accessToken: '', refreshToken: '', expiresAt: 0 });
-
-async function watch(t: Test, files: Record<string, string> = {}) {
+async function watch(t: Test, files: Record<string, string> = {}, patience = 30) {
   t.teardown(() => {});
-  const config = t.testdir(files);
+  const config = t.testdir({ '.berth': {} });
+  for (const [name, content] of Object.entries(files)) writeFileSync(join(config, name), content);
   const path = join(config, '.credentials.json');
   const kept = join(config, '.berth', lastGoodFile);
   const states: CredentialsState['kind'][] = [];
+  const events: string[] = [];
   const log = captureLog();
-  const watching = new CredentialsWatch({
-    configDirectory: config,
-    stateDirectory: join(config, '.berth'),
-    log: log.log,
-    onChange: ({ kind }) => states.push(kind),
-    stable: 5,
-  });
+  const make = (): CredentialsWatch =>
+    new CredentialsWatch({
+      configDirectory: config,
+      stateDirectory: join(config, '.berth'),
+      log: log.log,
+      onChange: ({ kind }) => states.push(kind),
+      onEvent: (event) => events.push(event),
+      stable: 5,
+      patience,
+    });
+  const watching = make();
   t.teardown(() => watching.stop());
   await watching.start();
   return {
     watching,
+    /** Another on the same files. */
+    again: make,
     path,
     states,
+    events,
     log,
     lastGood: () => (existsSync(kept) ? readFileSync(kept, 'utf8') : undefined),
     kept,
@@ -102,30 +99,129 @@ t.test('each replacement by a rename is seen, also the second and the third', as
   }
 });
 
-t.test('blank and torn ones are told as errors and never replace the last good one', async (t) => {
-  const { path, becomes, replace, lastGood, log, states } = await watch(t, {
-    '.credentials.json': credentials('one'),
+t.test('a blank one is told as an error and never replaces the last good one', async (t) => {
+  const old = credentials('one', { expiresAt: Date.now() + 60_000 });
+  const { watching, path, becomes, replace, lastGood, log, states } = await watch(t, {
+    '.credentials.json': old,
   });
   replace(blank);
   await becomes('blank');
-  t.equal(lastGood(), credentials('one'));
-  writeFileSync(path, credentials('two').slice(0, 30));
-  await becomes('torn');
-  writeFileSync(path, '');
-  await until('it is empty', () => log.text.includes('it is empty'));
+  t.equal(watching.lost, true);
+  t.equal(lastGood(), old);
   rmSync(path);
   await becomes('missing');
-  t.equal(lastGood(), credentials('one'));
+  t.equal(watching.lost, false);
   replace(credentials('two'));
   await becomes('valid');
   await until('they are kept', () => lastGood() === credentials('two'));
-  t.same(states, ['valid', 'blank', 'torn', 'torn', 'missing', 'valid']);
+  t.same(states, ['valid', 'blank', 'missing', 'valid']);
   const errors = log.lines.filter(({ level }) => level === 'error').map(({ msg }) => msg);
-  t.match(errors, [
-    /has blanked its credentials: log in again/,
-    /is no good: it is not valid JSON/,
-    /is no good: it is empty/,
-  ]);
+  t.match(errors, [/has blanked its credentials: log in again/]);
+});
+
+t.test('what was refused is not put back: it was due when the CLI blanked it', async (t) => {
+  const due = credentials('one', { expiresAt: Date.now() + 4 * 60_000 });
+  const { becomes, replace, path, events } = await watch(t, { '.credentials.json': due });
+  replace(blank);
+  await becomes('blank');
+  t.equal(readFileSync(path, 'utf8'), blank);
+  t.notOk(events.includes('put_back'));
+});
+
+t.test('a login that was refreshed just before the blank is put back, once', async (t) => {
+  const { becomes, replace, path, events, watching, log } = await watch(t, {
+    '.credentials.json': credentials('one', { expiresAt: Date.now() + 60_000 }),
+  });
+  replace(credentials('two'));
+  await until('it is seen', () => events.includes('refreshed'));
+  // Another process was refused the first one.
+  replace(blank);
+  await until('it is put back', () => readFileSync(path, 'utf8') === credentials('two'));
+  await log.logged('credentials_put_back');
+  t.equal(watching.state.kind, 'valid');
+  replace(blank);
+  await becomes('blank');
+  t.equal(watching.lost, true);
+  t.equal(readFileSync(path, 'utf8'), blank);
+  t.equal(events.filter((event) => event === 'put_back').length, 1);
+});
+
+t.test('once is once, over a restart too', async (t) => {
+  const first = await watch(t, { '.credentials.json': credentials('one') });
+  writeFileSync(first.path, '{');
+  await first.log.logged('credentials_put_back');
+  await first.watching.stop();
+  const again = first.again();
+  await again.start();
+  t.equal(again.state.kind, 'valid');
+  writeFileSync(first.path, '{');
+  await until('it is given up', () => again.lost);
+  t.equal(readFileSync(first.path, 'utf8'), '{');
+  await again.stop();
+});
+
+t.test('a torn file gets time to be finished, then the last good one is put back', async (t) => {
+  const { path, becomes, events, log } = await watch(
+    t,
+    { '.credentials.json': credentials('one') },
+    2_000,
+  );
+  writeFileSync(path, credentials('two').slice(0, 30));
+  await becomes('torn');
+  writeFileSync(path, credentials('two'));
+  await becomes('valid');
+  t.notOk(events.includes('put_back'));
+  writeFileSync(path, '');
+  await log.logged('credentials_put_back', ({ state }) => state === 'torn');
+  t.equal(readFileSync(path, 'utf8'), credentials('two'));
+  t.match(log.text, /is no good: it is not valid JSON/);
+  t.match(log.text, /is no good: it is empty/);
+});
+
+t.test('an old copy over a refreshed login is replaced before its use loses both', async (t) => {
+  const { replace, path, events, log } = await watch(t, {
+    '.credentials.json': credentials('one'),
+  });
+  replace(credentials('two'));
+  await until('it is seen', () => events.includes('refreshed'));
+  replace(credentials('one'));
+  await log.logged('credentials_put_back', ({ state }) => state === 'older');
+  t.equal(readFileSync(path, 'utf8'), credentials('two'));
+  t.ok(events.includes('older'));
+});
+
+t.test('what the CLI keeps beside the login stays when the login is put back', async (t) => {
+  const { replace, path, log } = await watch(t, { '.credentials.json': credentials('one') });
+  replace(JSON.stringify({ ...JSON.parse(blank), mcpOAuth: { server: { accessToken: 'x' } } }));
+  await log.logged('credentials_put_back');
+  t.match(JSON.parse(readFileSync(path, 'utf8')), {
+    mcpOAuth: { server: { accessToken: 'x' } },
+    claudeAiOauth: JSON.parse(credentials('one')).claudeAiOauth,
+  });
+});
+
+t.test('a new login that is refused at once gives way to the one that it replaced', async (t) => {
+  const { watching, replace, path, log, events } = await watch(t, {
+    '.credentials.json': credentials('one'),
+  });
+  const due = credentials('two', { expiresAt: Date.now() + 60_000 });
+  const judged = judgeCredentials(due);
+  if (judged.kind !== 'valid') throw new Error('it is valid');
+  await watching.adopt(judged.credentials);
+  t.equal(readFileSync(path, 'utf8'), due);
+  t.same(events, ['valid', 'adopted', 'valid']);
+  replace(blank);
+  await log.logged('credentials_put_back');
+  t.equal(readFileSync(path, 'utf8'), credentials('one'));
+});
+
+t.test('a history that somebody has damaged costs a warning alone', async (t) => {
+  const { watching, log } = await watch(t, {
+    '.credentials.json': credentials('one'),
+    '.berth/login-history.json': '{"version":1,"refused":["../../etc"]}',
+  });
+  t.equal(watching.state.kind, 'valid');
+  t.equal(log.count('credentials_unreadable'), 1);
 });
 
 t.test('an empty file is not the same as none', async (t) => {
@@ -153,11 +249,10 @@ t.test(
 );
 
 t.test('the same content written again is not told again', async (t) => {
-  const { replace, becomes, states, log } = await watch(t, {
-    '.credentials.json': credentials('one'),
-  });
-  replace(credentials('one'));
-  replace(credentials('one'));
+  const due = credentials('one', { expiresAt: Date.now() });
+  const { replace, becomes, states, log } = await watch(t, { '.credentials.json': due });
+  replace(due);
+  replace(due);
   replace(blank);
   await becomes('blank');
   t.same(states, ['valid', 'blank']);
@@ -165,7 +260,8 @@ t.test('the same content written again is not told again', async (t) => {
 });
 
 t.test('other files beside it are not its business', async (t) => {
-  const { path, states, becomes } = await watch(t, { '.credentials.json': credentials('one') });
+  const due = credentials('one', { expiresAt: Date.now() });
+  const { path, states, becomes } = await watch(t, { '.credentials.json': due });
   writeFileSync(join(path, '..', '.claude.json'), '{}');
   writeFileSync(`${path}.tmp.9999`, blank);
   writeFileSync(path, blank);
@@ -174,9 +270,13 @@ t.test('other files beside it are not its business', async (t) => {
 });
 
 t.test('a token is never in the log, whatever happens to it', async (t) => {
-  const { path, replace, becomes, log, watching } = await watch(t, {
-    '.credentials.json': credentials('one', { accessToken: 'an-access-token-of-another-shape' }),
-  });
+  const { path, replace, becomes, log, watching } = await watch(
+    t,
+    {
+      '.credentials.json': credentials('one', { accessToken: 'an-access-token-of-another-shape' }),
+    },
+    60_000,
+  );
   log.log.info('failed', 'it was an-access-token-of-another-shape', {
     error: new Error(credentials('one')),
   });

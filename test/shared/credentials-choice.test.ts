@@ -1,8 +1,8 @@
 /** The three-way rule, over every combination of what can be there. */
 import fc from 'fast-check';
 import t from 'tap';
-import { type Circumstances, choose, type Known } from '../../init/credentials-choice.ts';
 import type { Credentials } from '../../shared/credentials.ts';
+import { type Circumstances, choose, type Known } from '../../shared/credentials-choice.ts';
 
 const names = ['source', 'live', 'volume', 'last_good'] as const;
 

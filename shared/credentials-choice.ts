@@ -4,7 +4,7 @@
  * the refreshed one is the worst failure: where nothing is known about the source (a first run over a
  * volume that somebody else filled), the later expiry wins.
  */
-import { type Credentials, fresher } from '../shared/credentials.ts';
+import { type Credentials, fresher } from './credentials.ts';
 
 export type CredentialsName = 'source' | 'live' | 'volume' | 'last_good';
 export type CredentialsPolicy = 'fresher' | 'source' | 'volume';

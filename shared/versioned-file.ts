@@ -1,0 +1,39 @@
+/** A JSON file of berth's state on the volume: bounded, versioned, checked; a newer one is never used. */
+import type { z } from 'zod';
+import { BerthError, messageOf } from './errors.ts';
+import { readFileBounded } from './files.ts';
+
+export type Read<T> =
+  | { kind: 'absent' }
+  | { kind: 'valid'; value: T }
+  | { kind: 'damaged'; reason: string };
+
+/**
+ * A JSON file of berth's state, checked against `schema` (of version 1).
+ * @throws BerthError `volume_damaged` if its version is newer
+ */
+export async function readVersioned<T>(
+  path: string,
+  schema: z.ZodType<T>,
+  limit: number,
+): Promise<Read<T>> {
+  let json: unknown;
+  try {
+    const content = await readFileBounded(path, limit);
+    if (content === undefined) return { kind: 'absent' };
+    json = JSON.parse(content.toString('utf8'));
+  } catch (error) {
+    return { kind: 'damaged', reason: messageOf(error) };
+  }
+  const version = (json as { version?: unknown } | null)?.version;
+  if (typeof version === 'number' && version > 1) {
+    throw new BerthError(
+      'volume_damaged',
+      `cannot use the volume: ${path} has the format version ${version}, which this berth does not know; run the newer berth that wrote it`,
+    );
+  }
+  const parsed = schema.safeParse(json);
+  if (parsed.success) return { kind: 'valid', value: parsed.data };
+  const [issue] = parsed.error.issues;
+  return { kind: 'damaged', reason: `${issue?.path.join('.')}: ${issue?.message}` };
+}

@@ -1,0 +1,81 @@
+/**
+ * What has become of earlier refresh tokens, by the first digits of their hashes: used up by a
+ * refresh, refused by the login server, put back once. Kept on the volume over restarts.
+ * Always holds: bounded; what the CLI may have written into it can cost a second try, never a login;
+ * a note that cannot be stored still counts until the restart.
+ */
+import { join } from 'node:path';
+import { z } from 'zod';
+import { writeFileAtomic } from '../../shared/files.ts';
+import type { Log } from '../../shared/log.ts';
+import { readVersioned } from '../../shared/versioned-file.ts';
+
+export const historyFile = 'login-history.json';
+
+export type Fate = 'superseded' | 'refused' | 'put_back';
+
+/** So many of the newest of each are remembered: weeks of refreshes. */
+const remembered = 200;
+
+const ids = z
+  .array(z.string().regex(/^[0-9a-f]{12}$/))
+  .max(remembered)
+  .default([]);
+
+const schema = z.object({
+  version: z.literal(1),
+  superseded: ids,
+  refused: ids,
+  put_back: ids,
+});
+
+export class LoginHistory {
+  readonly #path: string;
+  readonly #log: Log;
+  readonly #fates: Record<Fate, Set<string>> = {
+    superseded: new Set(),
+    refused: new Set(),
+    put_back: new Set(),
+  };
+
+  constructor(stateDirectory: string, log: Log) {
+    this.#path = join(stateDirectory, historyFile);
+    this.#log = log;
+  }
+
+  async load(): Promise<void> {
+    const read = await readVersioned(this.#path, schema, 64 * 1024);
+    if (read.kind === 'damaged') {
+      this.#log.warn('credentials_unreadable', 'the history of the login is lost', {
+        path: this.#path,
+      });
+    }
+    if (read.kind !== 'valid') return;
+    for (const fate of ['superseded', 'refused', 'put_back'] as const) {
+      for (const id of read.value[fate]) this.#fates[fate].add(id);
+    }
+  }
+
+  is(fate: Fate, id: string): boolean {
+    return this.#fates[fate].has(id);
+  }
+
+  /** Durable when it returns, if the volume can be written at all. */
+  async note(fate: Fate, id: string): Promise<void> {
+    const known = this.#fates[fate];
+    if (known.has(id)) return;
+    known.add(id);
+    for (const oldest of known) {
+      if (known.size <= remembered) break;
+      known.delete(oldest);
+    }
+    const { superseded, refused, put_back } = this.#fates;
+    const lists = { superseded: [...superseded], refused: [...refused], put_back: [...put_back] };
+    const text = JSON.stringify({ version: 1, ...lists });
+    try {
+      await writeFileAtomic(this.#path, text, { mode: 0o600 });
+    } catch (error) {
+      this.#log.error('credentials_unkept', 'cannot store the history of the login', { error });
+    }
+  }
+}

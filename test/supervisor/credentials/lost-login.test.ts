@@ -1,0 +1,78 @@
+/** A supervisor whose login is lost and comes back, with the real CLI and the stand-in login server. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { judgeCredentials } from '../../../shared/credentials.ts';
+import { type LoggedIn, loggedIn } from '../../support/logged-in.ts';
+import type { LoginOptions } from '../../support/login-server.ts';
+import { startSupervisor } from '../../support/supervisor.ts';
+import { until } from '../../support/until.ts';
+
+t.jobs = 3;
+
+const minute = 60_000;
+
+async function start(t: Test, login: LoginOptions, settings: Record<string, string> = {}) {
+  const { surroundings, server }: LoggedIn = await loggedIn(t, login);
+  const path = join(surroundings.config, '.credentials.json');
+  const source = join(surroundings.workspace, '..', 'source.json');
+  const running = await startSupervisor(t, {
+    surroundings,
+    settings: { BERTH_CREDENTIALS_SOURCE: source, ...settings },
+  });
+  return { ...running, server, path, source };
+}
+
+t.test('a refresh is seen, counted and told with its expiry', async (t) => {
+  const { prompt, log, metricsUrl, call, server } = await start(t, {
+    lifetime: minute,
+    refreshed: 8 * 60 * minute,
+  });
+  t.match(await prompt('[[say hello]]'), { status: 200, body: { result: 'hello' } });
+  await until('it is seen', () => log.count('credentials_seen') === 2);
+  const metrics = await (await fetch(`${metricsUrl}/metrics`)).text();
+  t.match(metrics, /berth_credentials_events_total\{event="refreshed"\} 1/);
+  const { body } = await call('GET', '/v1/status');
+  t.match(body.credentials, { state: 'valid', source: 'file' });
+  t.equal(server.requests.length, 1);
+  const all = `${log.text} ${metrics} ${JSON.stringify(body)}`;
+  t.notMatch(all, /oat01|ort01/);
+});
+
+t.test('a login that is refused answers all who wait at once, until a new one comes', async (t) => {
+  const { prompt, log, server, path, source, surroundings } = await start(
+    t,
+    { lifetime: 2_000, refreshed: 60 * minute },
+    { BERTH_MAX_WORKERS: '1' },
+  );
+  t.match(await prompt('[[say hello]]'), { status: 200 });
+  const json = JSON.parse(readFileSync(path, 'utf8'));
+  json.claudeAiOauth.expiresAt = Date.now() + minute;
+  writeFileSync(path, JSON.stringify(json));
+  for (const login of server.logins.all) login.revoked = 'by hand';
+  const answers = await Promise.all([1, 2, 3, 4].map(() => prompt('[[say hello]]')));
+  for (const { status, body } of answers) {
+    t.match({ status, body }, { status: 503, body: { code: 'login_required', retryable: false } });
+  }
+  await log.logged('credentials_lost');
+  t.equal(judgeCredentials(readFileSync(path, 'utf8')).kind, 'blank');
+  // One of them has found out; the others were not sent.
+  t.equal(server.requests.filter(({ outcome }) => outcome === 'invalid_grant').length, 1);
+  const asked = surroundings.api.requests.length;
+  const refused = await prompt('[[say hello]]');
+  t.match(refused.body, { code: 'login_required', detail: /log in again/ });
+  t.equal(surroundings.api.requests.length, asked);
+  writeFileSync(source, server.login());
+  await log.logged('credentials_applied');
+  await until('it is valid', () => judgeCredentials(readFileSync(path, 'utf8')).kind === 'valid');
+  t.match(await prompt('[[say again]]'), { status: 200, body: { result: 'again' } });
+});
+
+t.test('a torn file heals by itself, and the running process goes on with it', async (t) => {
+  const { prompt, log, path } = await start(t, {});
+  const first = await prompt('[[say one]]');
+  writeFileSync(path, '{"claudeAiOauth":');
+  await log.logged('credentials_put_back');
+  const { session_id } = first.body;
+  t.match(await prompt('[[say two]]', { session_id }), { status: 200, body: { result: 'two' } });
+});

@@ -1,0 +1,147 @@
+import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { digestOf } from '../../../shared/credentials.ts';
+import type { CredentialsPolicy } from '../../../shared/credentials-choice.ts';
+import { readAppliedSource } from '../../../shared/credentials-memory.ts';
+import { Login } from '../../../supervisor/credentials/login.ts';
+import { captureLog } from '../../support/captured-log.ts';
+import { until } from '../../support/until.ts';
+import { blank, credentials } from './login-files.ts';
+
+t.jobs = 4;
+
+interface Situation {
+  volume?: string;
+  source?: string;
+  applied?: string;
+  policy?: CredentialsPolicy;
+}
+
+/** A login with its source mounted as Kubernetes mounts a Secret. */
+async function start(t: Test, { volume, source, applied, policy = 'fresher' }: Situation) {
+  t.teardown(() => {});
+  const directory = t.testdir({ config: { '.berth': {} }, secret: {} });
+  const config = join(directory, 'config');
+  const stateDirectory = join(config, '.berth');
+  const path = join(config, '.credentials.json');
+  const secret = join(directory, 'secret');
+  if (volume !== undefined) writeFileSync(path, volume);
+  if (applied !== undefined) {
+    const memory = { version: 1, source_digest: digestOf(applied) };
+    writeFileSync(join(stateDirectory, 'credentials.json'), JSON.stringify(memory));
+  }
+  let serial = 0;
+  const provide = (text: string): void => {
+    const version = `..${++serial}`;
+    mkdirSync(join(secret, version));
+    writeFileSync(join(secret, version, 'credentials.json'), text);
+    symlinkSync(version, join(secret, '..data_tmp'));
+    renameSync(join(secret, '..data_tmp'), join(secret, '..data'));
+    if (serial === 1) symlinkSync('..data/credentials.json', join(secret, 'credentials.json'));
+  };
+  if (source !== undefined) provide(source);
+  const log = captureLog();
+  const login = new Login({
+    ...{ configDirectory: config, stateDirectory, policy, log: log.log, interval: 5 },
+    source: join(secret, 'credentials.json'),
+    onChange: () => {},
+  });
+  t.teardown(() => login.stop());
+  await login.start();
+  return {
+    ...{ login, log, provide, path, secret },
+    volume: () => readFileSync(path, 'utf8'),
+    applied: () => readAppliedSource(stateDirectory),
+    becomes: (text: string) =>
+      until('the volume has it', () => readFileSync(path, 'utf8') === text),
+  };
+}
+
+t.test('a new login in the Secret reaches the CLI without a restart', async (t) => {
+  const { provide, becomes, applied, login, log } = await start(t, {
+    volume: credentials('refreshed'),
+    source: credentials('one'),
+    applied: credentials('one'),
+  });
+  const sooner = credentials('two', { expiresAt: Date.now() + 3_600_000 });
+  provide(sooner);
+  await becomes(sooner);
+  await until('it is noted', async () => (await applied()) === digestOf(sooner));
+  t.equal(login.state.kind, 'valid');
+  await log.logged('credentials_applied');
+  t.notMatch(log.text, /oat01|ort01/);
+});
+
+t.test('an unchanged one never replaces what the CLI has refreshed', async (t) => {
+  const { volume, provide, log } = await start(t, {
+    volume: credentials('refreshed', { expiresAt: Date.now() }),
+    source: credentials('one'),
+    applied: credentials('one'),
+  });
+  // Mounted anew, as after a change of another key.
+  provide(credentials('one'));
+  provide('{');
+  await log.logged('credentials_unreadable');
+  t.match(volume(), /refreshed/);
+});
+
+t.test('it brings a login back that was lost', async (t) => {
+  const { provide, becomes, login } = await start(t, { volume: blank });
+  t.equal(login.watch.lost, true);
+  t.match(login.refusal, { code: 'login_required', message: /log in again: put a fresh/ });
+  provide(credentials('new'));
+  await becomes(credentials('new'));
+  await until('it is good', () => login.refusal === undefined && !login.watch.lost);
+});
+
+t.test('what can be used up or refused never comes back by way of the Secret', async (t) => {
+  const { provide, login, volume, log, path } = await start(t, { volume: credentials('one') });
+  writeFileSync(path, credentials('two'));
+  await until('it is refreshed', () => login.watch.refreshedAt !== undefined);
+  provide(credentials('one'));
+  await log.logged('credentials_unreadable', ({ from }) => from === 'source');
+  t.match(volume(), /access-two/);
+});
+
+t.test('where nothing is known of the source, the later expiry wins', async (t) => {
+  const soon = credentials('two', { expiresAt: Date.now() + 1_000 });
+  const { volume, applied } = await start(t, { volume: credentials('one'), source: soon });
+  t.equal(volume(), credentials('one'));
+  t.equal(await applied(), digestOf(soon));
+});
+
+t.test('the policy `volume` keeps what is there as long as it is good', async (t) => {
+  const { volume, provide, applied } = await start(t, {
+    volume: credentials('one'),
+    policy: 'volume',
+  });
+  provide(credentials('two'));
+  await until('it is noted', async () => (await applied()) === digestOf(credentials('two')));
+  t.equal(volume(), credentials('one'));
+});
+
+t.test('a Secret that is malformed or goes away is told once, and changes nothing', async (t) => {
+  const { volume, provide, log, secret, becomes } = await start(t, { volume: credentials('one') });
+  provide('not a login');
+  await log.logged('credentials_unreadable', ({ msg }) => msg.includes('correct the Secret'));
+  rmSync(join(secret, 'credentials.json'));
+  rmSync(join(secret, '..data'));
+  t.equal(volume(), credentials('one'));
+  t.equal(log.count('credentials_unreadable'), 1);
+  symlinkSync('..3', join(secret, '..data'));
+  mkdirSync(join(secret, '..3'));
+  writeFileSync(join(secret, '..3', 'credentials.json'), credentials('two'));
+  symlinkSync('..data/credentials.json', join(secret, 'credentials.json'));
+  // Its expiry is the same: the volume stays, for nothing was applied before.
+  provide(credentials('three', { expiresAt: Date.parse('2031-01-01T00:00:00Z') }));
+  await becomes(credentials('three', { expiresAt: Date.parse('2031-01-01T00:00:00Z') }));
+});
+
+t.test('where settings.json brings another login, a blank file refuses nobody', async (t) => {
+  const { path, login } = await start(t, { volume: credentials('one', { expiresAt: 1 }) });
+  writeFileSync(join(path, '..', 'settings.json'), '{"apiKeyHelper":"/bin/key"}');
+  writeFileSync(path, blank);
+  await until('it is lost', () => login.watch.lost);
+  t.equal(login.refusal, undefined);
+});

@@ -1,0 +1,98 @@
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { judgeCredentials } from '../../shared/credentials.ts';
+import { bashAllowed, type Surroundings, startProcess } from './claude.ts';
+import { loggedIn } from './logged-in.ts';
+import type { LoginServer } from './login-server.ts';
+import { until } from './until.ts';
+
+t.jobs = 3;
+
+const minute = 60_000;
+
+/** One prompt in a process of its own, with the CLI's own words for what went wrong. */
+async function ask(t: Test, surroundings: Surroundings, text = '[[say hello]]') {
+  const result = await startProcess(t, surroundings).run(text);
+  return { error: result.isError, said: result.result };
+}
+
+function credentialsOf({ config }: Surroundings) {
+  return readFileSync(join(config, '.credentials.json'), 'utf8');
+}
+
+const outcomes = ({ requests }: LoginServer) => requests.map(({ outcome }) => outcome);
+
+t.test('the CLI uses a login as it is while its access token lives', async (t) => {
+  const { surroundings, server } = await loggedIn(t, {});
+  t.match(await ask(t, surroundings), { error: false, said: 'hello' });
+  t.same(server.requests, []);
+});
+
+t.test('the CLI refreshes what is about to expire, with a new token each time', async (t) => {
+  const { surroundings, server } = await loggedIn(t, { lifetime: minute, refreshed: 60 * minute });
+  t.match(await ask(t, surroundings), { error: false, said: 'hello' });
+  t.same(outcomes(server), ['refreshed']);
+  const path = join(surroundings.config, '.credentials.json');
+  t.equal(judgeCredentials(credentialsOf(surroundings)).kind, 'valid');
+  t.equal(statSync(path).mode & 0o777, 0o600);
+  const json = JSON.parse(credentialsOf(surroundings));
+  t.ok(json.claudeAiOauth.expiresAt > Date.now() + 50 * minute);
+  json.claudeAiOauth.expiresAt = Date.now() + minute;
+  writeFileSync(path, JSON.stringify(json));
+  t.match(await ask(t, surroundings), { error: false, said: 'hello' });
+  t.same(outcomes(server), ['refreshed', 'refreshed']);
+  t.not(server.requests[0]?.refreshToken, server.requests[1]?.refreshToken);
+});
+
+t.test('a token that was used before loses the login, and the CLI blanks its file', async (t) => {
+  const { surroundings, server } = await loggedIn(t, { lifetime: minute });
+  const stale = credentialsOf(surroundings);
+  await ask(t, surroundings);
+  writeFileSync(join(surroundings.config, '.credentials.json'), stale);
+  t.match(await ask(t, surroundings), { error: true });
+  t.equal(server.logins.all[0]?.revoked, 'reuse');
+  t.equal(judgeCredentials(credentialsOf(surroundings)).kind, 'blank');
+});
+
+t.test('three processes that meet an expired token refresh it once', async (t) => {
+  const { surroundings, server } = await loggedIn(t, { lifetime: -minute, refreshed: 60 * minute });
+  const answers = await Promise.all([1, 2, 3].map(() => ask(t, surroundings)));
+  for (const answer of answers) t.match(answer, { error: false, said: 'hello' });
+  t.same(outcomes(server), ['refreshed']);
+});
+
+t.test('after a failure the file is as it was, and the next try refreshes it', async (t) => {
+  const { surroundings, server } = await loggedIn(t, { lifetime: 4 * minute });
+  const before = credentialsOf(surroundings);
+  server.fault({ kind: 'status', status: 500 });
+  // Its access token is still good.
+  t.match(await ask(t, surroundings), { error: false });
+  t.equal(credentialsOf(surroundings), before);
+  server.fault(undefined);
+  t.match(await ask(t, surroundings), { error: false });
+  t.not(credentialsOf(surroundings), before);
+  t.equal(outcomes(server).at(-1), 'refreshed');
+});
+
+t.test('an answer that is lost has used its token up: the next try loses the login', async (t) => {
+  const { surroundings, server } = await loggedIn(t, { lifetime: -minute });
+  server.fault({ kind: 'lose answer', times: 1 });
+  await ask(t, surroundings);
+  await until('it is revoked', () => server.logins.all[0]?.revoked === 'reuse');
+  t.equal(judgeCredentials(credentialsOf(surroundings)).kind, 'blank');
+});
+
+t.test('a login ends at its deadline, whatever was refreshed', async (t) => {
+  const { surroundings, server } = await loggedIn(t, { lifetime: minute, deadline: -1 });
+  await ask(t, surroundings);
+  t.same(outcomes(server), ['invalid_grant']);
+  t.equal(server.logins.all[0]?.revoked, 'ended');
+});
+
+t.test('the proxy leads nowhere else', async (t) => {
+  const { surroundings } = await loggedIn(t, {}, { 'settings.json': bashAllowed });
+  const input = JSON.stringify({ command: 'curl -sS https://example.org 2>&1 || true' });
+  const { said } = await ask(t, surroundings, `[[tool Bash ${input}]]`);
+  t.match(said, /403|not found/);
+});

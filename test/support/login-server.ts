@@ -1,0 +1,161 @@
+/**
+ * A stand-in for the OAuth token endpoint of claude.ai, where the real CLI finds it: behind a CONNECT
+ * proxy on loopback that plays `platform.claude.com` and the other hosts of a login with a
+ * certificate of a test CA. It owns the sockets, the record of what was asked and the faults; what a
+ * token is worth, logins.ts decides. Nothing leaves the machine: other hosts are refused.
+ */
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import { text as readText } from 'node:stream/consumers';
+import { type LoginOptions, Logins } from './login-server/logins.ts';
+
+export type { LoginOptions } from './login-server/logins.ts';
+
+/** `times`: how many requests it hits before the server heals; without it, all of them. */
+export type LoginFault = { times?: number } & (
+  | { kind: 'status'; status: number }
+  /** Accepts the request and never answers; no token is used up. */
+  | { kind: 'hang' }
+  /** Refuses the refresh token without having seen it before. */
+  | { kind: 'invalid_grant' }
+  /** Uses the token up and breaks the connection: the window that nobody can close. */
+  | { kind: 'lose answer' }
+);
+
+export interface TokenRequest {
+  readonly refreshToken: string;
+  /** By Date.now(). */
+  readonly received: number;
+  outcome: 'pending' | 'refreshed' | 'invalid_grant' | 'fault' | 'unsupported';
+}
+
+export interface LoginServer {
+  /** What a process needs to find it: HTTPS_PROXY, NODE_EXTRA_CA_CERTS, NO_PROXY. */
+  readonly environment: Record<string, string>;
+  readonly logins: Logins;
+  /** Every refresh that was asked for, oldest first. */
+  readonly requests: readonly TokenRequest[];
+  /** A person logs in. @returns the text of a credentials file */
+  login(options?: LoginOptions): string;
+  /** Sets the fault that refreshes meet from now on; undefined heals the server. */
+  fault(fault: LoginFault | undefined): void;
+  /** Breaks all connections, also hanging ones, and returns when the port is free. */
+  close(): Promise<void>;
+}
+
+const fixtures = join(import.meta.dirname, 'fixtures/tls/login-server');
+const hosts = ['platform.claude.com', 'console.anthropic.com', 'api.anthropic.com', 'claude.ai'];
+
+/** @param options.now milliseconds since 1970: another clock than this machine's */
+export async function startLoginServer(options: { now?: () => number } = {}): Promise<LoginServer> {
+  const logins = new Logins(options.now ?? Date.now);
+  const requests: TokenRequest[] = [];
+  let fault: { spec: LoginFault; left: number } | undefined;
+
+  const takeFault = (): LoginFault | undefined => {
+    if (!fault || fault.left <= 0) return undefined;
+    fault.left -= 1;
+    return fault.spec;
+  };
+
+  async function serve(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (incoming.method !== 'POST' || incoming.url !== '/v1/oauth/token') {
+      return sendJson(response, 404, { error: 'not_found' });
+    }
+    const body = readJson(await readText(incoming));
+    const refreshToken = String(body.refresh_token ?? '');
+    const request: TokenRequest = { refreshToken, received: Date.now(), outcome: 'pending' };
+    requests.push(request);
+    if (body.grant_type !== 'refresh_token' || refreshToken === '' || !body.client_id) {
+      request.outcome = 'unsupported';
+      return sendJson(response, 400, { error: 'invalid_request' });
+    }
+    const current = takeFault();
+    if (current) request.outcome = 'fault';
+    if (current?.kind === 'hang') return;
+    if (current?.kind === 'status') {
+      return sendJson(response, current.status, { error: 'scripted' });
+    }
+    const answer = current?.kind === 'invalid_grant' ? undefined : logins.refresh(refreshToken);
+    if (current?.kind === 'lose answer') {
+      response.destroy();
+      return;
+    }
+    if (!answer) {
+      request.outcome = 'invalid_grant';
+      const description = 'Refresh token not found or invalid';
+      return sendJson(response, 400, { error: 'invalid_grant', error_description: description });
+    }
+    request.outcome = 'refreshed';
+    sendJson(response, 200, answer);
+  }
+
+  const endpoint = createTlsServer({
+    key: readFileSync(join(fixtures, 'server.key')),
+    cert: readFileSync(join(fixtures, 'server.pem')),
+  });
+  endpoint.on('request', (incoming, response) => {
+    serve(incoming, response).catch((error: unknown) => {
+      if (!response.destroyed) sendJson(response, 500, { error: `stand-in: ${error}` });
+    });
+  });
+  const sockets = new Set<Duplex>();
+  const proxy = createServer((_, response) => sendJson(response, 405, { error: 'only CONNECT' }));
+  proxy.on('connect', (request: IncomingMessage, socket: Duplex) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+    socket.on('error', () => socket.destroy());
+    const [host = '', port] = (request.url ?? '').split(':');
+    if (!hosts.includes(host) || port !== '443') {
+      socket.end('HTTP/1.1 403 Forbidden\r\n\r\n');
+      return;
+    }
+    socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
+    endpoint.emit('connection', socket);
+  });
+  proxy.listen(0, '127.0.0.1');
+  await once(proxy, 'listening');
+  const url = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+
+  let closing: Promise<void> | undefined;
+  return {
+    environment: {
+      HTTPS_PROXY: url,
+      NO_PROXY: '127.0.0.1,localhost',
+      NODE_EXTRA_CA_CERTS: join(fixtures, 'ca.pem'),
+    },
+    logins,
+    requests,
+    login: (loginOptions) => logins.begin(loginOptions),
+    fault(spec) {
+      fault = spec && { spec, left: spec.times ?? Number.POSITIVE_INFINITY };
+    },
+    close() {
+      closing ??= new Promise((resolve) => {
+        proxy.close(() => resolve());
+        for (const socket of sockets) socket.destroy();
+        proxy.closeAllConnections();
+      });
+      return closing;
+    },
+  };
+}
+
+function sendJson(response: ServerResponse, status: number, body: object): void {
+  response.writeHead(status, { 'content-type': 'application/json' });
+  response.end(JSON.stringify(body));
+}
+
+function readJson(text: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+  } catch {
+    return {};
+  }
+}
