@@ -7,15 +7,11 @@
  */
 import type { Stats } from 'node:fs';
 import { lchown, lstat } from 'node:fs/promises';
-import { BerthError, messageOf, systemCode } from '../shared/errors.ts';
+import { systemCode } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
+import { type Owner, ownerRefused, refusal } from '../shared/owner.ts';
 import { findBelow, mayWrite, tellForeign } from './foreign-files.ts';
 import { forEachParallel } from './parallel.ts';
-
-export interface Owner {
-  uid: number;
-  gid: number;
-}
 
 export interface OwnershipOptions {
   signal: AbortSignal;
@@ -51,7 +47,7 @@ export async function takeOwnership(
   const { files, directories } = await findBelow(roots, isForeign, {
     ...options,
     refused: (directory, error) => {
-      throw refused(directory, owner, error);
+      throw refusal(directory, owner, error);
     },
   });
   const levels = [files, ...directories.reverse()];
@@ -89,18 +85,6 @@ async function give(path: string, owner: Owner): Promise<void> {
   try {
     await lchown(path, owner.uid, owner.gid);
   } catch (error) {
-    if (systemCode(error) !== 'ENOENT') throw refused(path, owner, error);
+    if (systemCode(error) !== 'ENOENT') throw await ownerRefused(path, owner, error);
   }
-}
-
-function refused(path: string, owner: Owner, cause: unknown): BerthError {
-  const remedy =
-    systemCode(cause) === 'EINVAL'
-      ? 'the user namespace does not know that user; set BERTH_UID and BERTH_GID to ones it maps'
-      : 'run init with the capabilities CHOWN, DAC_OVERRIDE and FOWNER, or, where the file system takes no orders from root (NFS with root_squash), as that user (runAsUser and fsGroup)';
-  return new BerthError(
-    'volume_unwritable',
-    `cannot give ${path} to ${owner.uid}:${owner.gid}: ${messageOf(cause)}; ${remedy}`,
-    { cause },
-  );
 }

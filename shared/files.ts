@@ -5,14 +5,15 @@
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { lstat, mkdir, open, realpath, rename, rm } from 'node:fs/promises';
+import { type FileHandle, lstat, mkdir, open, realpath, rename, rm } from 'node:fs/promises';
 import { dirname, join, sep } from 'node:path';
 import { BerthError, messageOf, systemCode } from './errors.ts';
+import { type Owner, ownerRefused } from './owner.ts';
 
 export interface WriteOptions {
   /** Permission bits of the new file, regardless of the umask. */
   mode?: number;
-  owner?: { uid: number; gid: number };
+  owner?: Owner;
   /** False: the caller syncs the directory itself, once for many files. */
   syncDirectory?: boolean;
   /** Called when the file is durable under its temporary name, just before it takes its place. */
@@ -36,7 +37,7 @@ export async function writeFileAtomic(
     try {
       await file.writeFile(content);
       await file.chmod(options.mode ?? 0o644);
-      if (options.owner) await file.chown(options.owner.uid, options.owner.gid);
+      if (options.owner) await give(file, path, options.owner);
       await file.sync();
     } finally {
       await file.close();
@@ -48,6 +49,14 @@ export async function writeFileAtomic(
     // Where this fails too, the first failure is the one to tell.
     await rm(temporary, { force: true }).catch(() => undefined);
     throw error instanceof BerthError ? error : unwritable(path, error);
+  }
+}
+
+async function give(file: FileHandle, path: string, owner: Owner): Promise<void> {
+  try {
+    await file.chown(owner.uid, owner.gid);
+  } catch (error) {
+    throw await ownerRefused(path, owner, error);
   }
 }
 

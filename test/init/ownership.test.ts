@@ -2,6 +2,7 @@ import { chmodSync, chownSync, lstatSync, mkdirSync, symlinkSync, writeFileSync 
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { handOver, takeOwnership } from '../../init/ownership.ts';
+import { refusal } from '../../shared/owner.ts';
 import { captureLog, type Harbour, openHarbour, walk } from './fixture.ts';
 import { canChangeUser, runProgram } from './process.ts';
 
@@ -70,6 +71,14 @@ t.test('without CHOWN root is told which capabilities it needs', { skip }, async
   const { code, lines } = await runProgram(harbour.environment(), { as: { root: [] } });
   t.equal(code, 73);
   t.match(lines.at(-1), { event: 'failed', msg: /CHOWN, DAC_OVERRIDE and FOWNER/ });
+});
+
+t.test('where all files have one owner, the options of the mount are named', async (t) => {
+  const cause = Object.assign(new Error('EPERM'), { code: 'EPERM' });
+  const message = (type?: number) => refusal('/claude-config/x', owner, cause, type).message;
+  t.match(message(0x2011bab0), /a volume of exFAT .* mount it with the options uid=1000,gid=1000$/);
+  t.match(message(0x65735546), /a volume of FUSE /);
+  t.match(message(0xef53), /capabilities CHOWN, DAC_OVERRIDE and FOWNER/);
 });
 
 t.test('as the user, a run needs no rights but its own', { skip }, async (t) => {
