@@ -147,11 +147,10 @@ export class Launches {
       // A request that asks for what the CLI does not take says nothing about the others.
       if (order.own) this.#options.onOwnFailed(order.key, error);
       else this.#slowDown(order.profile, error, stderr);
-    }
-    // The kernel took it, or a person: nothing is wrong with the session, and who waits still does.
-    else if (wasKilled(error) && !this.#killed.delete(sessionId)) this.#killed.add(sessionId);
-    else {
-      this.#killed.delete(sessionId);
+    } else if (wasKilled(error) && !this.#killed.delete(sessionId)) {
+      // The kernel took it, or a person: nothing is wrong with the session, and who waits still does.
+      this.#killed.add(sessionId);
+    } else {
       // One session that cannot be resumed says nothing about the others.
       this.#options.onSessionFailed(sessionId, error);
     }
