@@ -18,6 +18,12 @@ export interface MetricSources {
   limits: () => readonly { login: string; closed: boolean; utilization: Record<string, number> }[];
   /** Seconds since 1970 at which the access token ends; undefined if unknown. */
   credentialsExpiry: () => number | undefined;
+  /** Times in ms since 1970; undefined if unknown. */
+  login: () => {
+    lost: boolean;
+    refreshedAt: number | undefined;
+    deadline: { at: number; estimated: boolean } | undefined;
+  };
   disks: () => readonly { path: string; total: number; free: number }[];
   sessions: () => number;
 }
@@ -108,10 +114,33 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
     'When the access token ends; the CLI refreshes it by itself',
     sources.credentialsExpiry,
   );
+  gauge('berth_login_lost', 'Whether prompts are refused until a person logs in', () =>
+    Number(sources.login().lost),
+  );
+  gauge(
+    'berth_credentials_refreshed_timestamp_seconds',
+    'When a refresh was seen last; NaN if none was since the start',
+    () => seconds(sources.login().refreshedAt),
+  );
+  new Gauge({
+    name: 'berth_login_expiry_timestamp_seconds',
+    help: 'By when a person must log in again; estimated: from when the login was seen first',
+    labelNames: ['estimated'],
+    registers,
+    collect() {
+      this.reset();
+      const { deadline } = sources.login();
+      if (deadline) this.set({ estimated: String(deadline.estimated) }, deadline.at / 1_000);
+    },
+  });
   labelled('berth_disk_size_bytes', 'Of the file system at that path', 'path', () =>
     sources.disks().map(({ path, total }) => [path, total] as const),
   );
   labelled('berth_disk_free_bytes', 'What may still be written at that path', 'path', () =>
     sources.disks().map(({ path, free }) => [path, free] as const),
   );
+}
+
+function seconds(milliseconds: number | undefined): number | undefined {
+  return milliseconds === undefined ? undefined : milliseconds / 1_000;
 }

@@ -3,7 +3,7 @@ import type { Log } from '../shared/log.ts';
 import { AppliedCommit } from './applied-commit.ts';
 import type { SupervisorConfig } from './config.ts';
 import { Login } from './credentials/login.ts';
-import { loginVariables } from './credentials/other-login.ts';
+import { loginVariables, setupTokenIn } from './credentials/other-login.ts';
 import { Authentication } from './http/authentication.ts';
 import type { Tokens } from './http/tokens.ts';
 import { treeCpu } from './memory/process-tree.ts';
@@ -156,6 +156,7 @@ export function createParts(options: PartsOptions): Parts {
     onFinished: ({ profile }, outcome, milliseconds, answer) =>
       metrics.prompt(profile.name, outcome, milliseconds, answer),
   });
+  const loginElsewhere = loginVariables.some((name) => config.inherited[name]);
   const admission = new Admission({
     sessions,
     pause,
@@ -166,9 +167,7 @@ export function createParts(options: PartsOptions): Parts {
     }),
     knowsToken: (id) => tokens.knows(id),
     lostLogin: ({ profile }) =>
-      loginVariables.some((name) => config.inherited[name]) || loginOf(profile) !== commonLogin
-        ? undefined
-        : credentials.refusal,
+      loginElsewhere || loginOf(profile) !== commonLogin ? undefined : credentials.refusal,
   });
   tokens.onRevoked(() => admission.review());
   const shared = { store, transcripts, workspaces, log };
@@ -188,6 +187,8 @@ export function createParts(options: PartsOptions): Parts {
     stateDirectory,
     source: config.credentialsSource,
     policy: config.credentialsPolicy,
+    elsewhere: loginElsewhere,
+    setupToken: setupTokenIn(config.inherited),
     log,
     onChange: ({ kind }) => {
       // Perhaps of another account; if not, one prompt finds out.
@@ -206,6 +207,11 @@ export function createParts(options: PartsOptions): Parts {
     paused: () => pause.state !== undefined,
     limits: () => gate.states,
     credentialsExpiry: () => expiryOf(credentials),
+    login: () => ({
+      lost: credentials.refusal !== undefined,
+      refreshedAt: credentials.watch.refreshedAt,
+      deadline: credentials.deadline,
+    }),
     disks: () => disk.readings,
     sessions: () => store.size,
   });

@@ -2,7 +2,7 @@
 import { redact } from '../shared/redact.ts';
 import { version } from '../shared/version.ts';
 import type { SupervisorConfig } from './config.ts';
-import type { CredentialsState } from './credentials/watch.ts';
+import type { Login } from './credentials/login.ts';
 import type { Status } from './http/status.ts';
 import type { MemoryReport } from './memory/guard.ts';
 import type { Parts } from './parts.ts';
@@ -54,7 +54,7 @@ export function describeStatus(parts: StatusParts): Status {
         level,
       })),
     },
-    credentials: describeCredentials(parts.credentials.state, config),
+    credentials: describeCredentials(parts.credentials, config),
     paused: parts.pause.state ?? null,
     tokens: parts.authentication.uses(),
     spending: describeSpending(parts),
@@ -117,20 +117,21 @@ function rounded(value: number | undefined): number | null {
   return value === undefined || !Number.isFinite(value) ? null : Math.round(value);
 }
 
-function describeCredentials(
-  state: CredentialsState,
-  { inherited }: SupervisorConfig,
-): Status['credentials'] {
+function describeCredentials(login: Login, { inherited }: SupervisorConfig): Status['credentials'] {
   const variables = ['ANTHROPIC_API_KEY', 'ANTHROPIC_AUTH_TOKEN', 'CLAUDE_CODE_OAUTH_TOKEN'];
   // Each of these beats the file.
   const fromEnvironment = variables.some((name) => inherited[name]);
+  const { state, deadline } = login;
   const fromFile = state.kind === 'missing' ? 'none' : 'file';
   const credentials = state.kind === 'valid' ? state.credentials : undefined;
   return {
     source: fromEnvironment ? 'environment' : fromFile,
     state: state.kind,
     expires_at: isoTime(credentials?.expiresAt),
-    login_expires_at: isoTime(credentials?.refreshTokenExpiresAt),
+    login_expires_at: isoTime(deadline?.at),
+    login_expiry_estimated: deadline?.estimated ?? false,
+    refreshed_at: isoTime(login.watch.refreshedAt),
+    advice: login.advice ?? null,
   };
 }
 

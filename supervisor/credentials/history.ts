@@ -27,6 +27,8 @@ const schema = z.object({
   superseded: ids,
   refused: ids,
   put_back: ids,
+  /** When each login was seen first, ms since 1970; a refresh hands it on. */
+  since: z.record(z.string().regex(/^[0-9a-f]{12}$/), z.number().min(0).max(8.64e15)).default({}),
 });
 
 export class LoginHistory {
@@ -37,6 +39,8 @@ export class LoginHistory {
     refused: new Set(),
     put_back: new Set(),
   };
+
+  readonly #since = new Map<string, number>();
 
   constructor(stateDirectory: string, log: Log) {
     this.#path = join(stateDirectory, historyFile);
@@ -54,6 +58,7 @@ export class LoginHistory {
     for (const fate of ['superseded', 'refused', 'put_back'] as const) {
       for (const id of read.value[fate]) this.#fates[fate].add(id);
     }
+    for (const [id, since] of Object.entries(read.value.since)) this.#since.set(id, since);
   }
 
   is(fate: Fate, id: string): boolean {
@@ -65,17 +70,39 @@ export class LoginHistory {
     const known = this.#fates[fate];
     if (known.has(id)) return;
     known.add(id);
-    for (const oldest of known) {
-      if (known.size <= remembered) break;
-      known.delete(oldest);
-    }
+    forgetOldest(known);
+    await this.#store();
+  }
+
+  /** When a login was seen first, ms since 1970. */
+  since(id: string): number | undefined {
+    return this.#since.get(id);
+  }
+
+  /** Counts from now, or from when the login was seen that it was refreshed from. */
+  async noteFirst(id: string, from?: string): Promise<void> {
+    if (this.#since.has(id)) return;
+    this.#since.set(id, (from && this.#since.get(from)) || Date.now());
+    forgetOldest(this.#since);
+    await this.#store();
+  }
+
+  async #store(): Promise<void> {
     const { superseded, refused, put_back } = this.#fates;
     const lists = { superseded: [...superseded], refused: [...refused], put_back: [...put_back] };
-    const text = JSON.stringify({ version: 1, ...lists });
+    const since = Object.fromEntries(this.#since);
+    const text = JSON.stringify({ version: 1, ...lists, since });
     try {
       await writeFileAtomic(this.#path, text, { mode: 0o600 });
     } catch (error) {
       this.#log.error('credentials_unkept', 'cannot store the history of the login', { error });
     }
+  }
+}
+
+function forgetOldest(known: Set<string> | Map<string, unknown>): void {
+  for (const oldest of known.keys()) {
+    if (known.size <= remembered) break;
+    known.delete(oldest);
   }
 }

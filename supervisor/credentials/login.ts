@@ -4,10 +4,12 @@
  * Always holds: prompts are refused only where the login is lost for certain and nothing else, such as
  * an apiKeyHelper in settings.json, could take its place.
  */
+import { digestOf, loginId } from '../../shared/credentials.ts';
 import type { CredentialsPolicy } from '../../shared/credentials-choice.ts';
 import { credentialsMemoryFile } from '../../shared/credentials-memory.ts';
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import { adviceOn, type Deadline, loginDeadline, setupTokenDeadline } from './deadline.ts';
 import { historyFile } from './history.ts';
 import { replacedFile } from './last-good.ts';
 import { tellMounts } from './mounts.ts';
@@ -28,6 +30,10 @@ export interface LoginOptions {
   /** Where a person's login is mounted. */
   source: string;
   policy: CredentialsPolicy;
+  /** True if a variable brings another login, so that the file's does not count. */
+  elsewhere?: boolean;
+  /** CLAUDE_CODE_OAUTH_TOKEN, if that is what the CLI uses: only its hash is kept. */
+  setupToken?: string | undefined;
   log: Log;
   /** Told each time that the file has changed, and when it is known whether the login is lost. */
   onChange: (state: CredentialsState) => void;
@@ -61,6 +67,25 @@ export class Login {
     });
   }
 
+  /** By when a person must log in again; undefined if nothing tells. */
+  get deadline(): Deadline | undefined {
+    const { setupToken, elsewhere } = this.#options;
+    if (setupToken !== undefined) {
+      const since = this.watch.history.since(setupTokenId(setupToken));
+      return since === undefined ? undefined : setupTokenDeadline(since);
+    }
+    const { state } = this.watch;
+    if (elsewhere || state.kind !== 'valid') return undefined;
+    return loginDeadline(state.credentials, this.watch.history.since(loginId(state.credentials)));
+  }
+
+  /** What a person should do about the login now; undefined if nothing. */
+  get advice(): string | undefined {
+    if (this.#refusal && !this.#options.elsewhere) return describeLoss(this.state);
+    const { deadline } = this;
+    return deadline && adviceOn(deadline, Date.now());
+  }
+
   get state(): CredentialsState {
     return this.watch.state;
   }
@@ -75,6 +100,8 @@ export class Login {
     const { configDirectory, source, log } = this.#options;
     await tellMounts(configDirectory, source, log);
     await this.watch.start();
+    const { setupToken } = this.#options;
+    if (setupToken !== undefined) await this.watch.history.noteFirst(setupTokenId(setupToken));
     await this.#source.start();
   }
 
@@ -93,4 +120,8 @@ export class Login {
     this.#refusal = new BerthError('login_required', `cannot answer the prompt: ${loss}`);
     onChange(state);
   }
+}
+
+function setupTokenId(token: string): string {
+  return digestOf(token).slice(0, 12);
 }

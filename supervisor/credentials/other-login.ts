@@ -12,6 +12,14 @@ export const loginVariables = [
   'CLAUDE_CODE_USE_FOUNDRY',
 ];
 
+/** The token of `claude setup-token`, if nothing goes before it. */
+export function setupTokenIn(environment: Readonly<Record<string, string | undefined>>) {
+  const { ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN, CLAUDE_CODE_OAUTH_TOKEN } = environment;
+  return ANTHROPIC_API_KEY || ANTHROPIC_AUTH_TOKEN
+    ? undefined
+    : CLAUDE_CODE_OAUTH_TOKEN || undefined;
+}
+
 /** False if the file is missing or unreadable: then it brings nothing. */
 export async function settingsBringLogin(configDirectory: string): Promise<boolean> {
   try {

@@ -227,7 +227,9 @@ export class CredentialsWatch {
     const brought = this.#bringing === credentials.digest;
     this.#bringing = undefined;
     this.#current = { credentials, since: Date.now() };
-    if (!before || loginId(before) === id || brought) return;
+    const refreshed = before !== undefined && loginId(before) !== id && !brought;
+    await this.history.noteFirst(id, refreshed ? loginId(before) : undefined);
+    if (!refreshed) return;
     this.#refreshedAt = Date.now();
     this.#options.onEvent?.('refreshed');
     await this.history.note('superseded', loginId(before));

@@ -101,7 +101,10 @@ export const statusSchema = z
       source: z.enum(['environment', 'file', 'none']),
       state: z.enum(['valid', 'blank', 'torn', 'older', 'missing']),
       expires_at: z.string().nullable(),
-      login_expires_at: z.string().nullable(),
+      login_expires_at: z.string().nullable().describe('By when a person must log in again'),
+      login_expiry_estimated: z.boolean().describe('Counted from when the login was seen first'),
+      refreshed_at: z.string().nullable().describe('The last refresh since the start'),
+      advice: z.string().nullable().describe('What a person should do now'),
     }),
     paused: z
       .object({

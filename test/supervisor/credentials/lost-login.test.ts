@@ -33,14 +33,19 @@ t.test('a refresh is seen, counted and told with its expiry', async (t) => {
   const metrics = await (await fetch(`${metricsUrl}/metrics`)).text();
   t.match(metrics, /berth_credentials_events_total\{event="refreshed"\} 1/);
   const { body } = await call('GET', '/v1/status');
-  t.match(body.credentials, { state: 'valid', source: 'file' });
+  t.match(body.credentials, {
+    ...{ state: 'valid', source: 'file', advice: null, login_expiry_estimated: false },
+    refreshed_at: String,
+  });
+  t.match(metrics, /berth_login_lost 0/);
+  t.match(metrics, /berth_login_expiry_timestamp_seconds\{estimated="false"\} \d+/);
   t.equal(server.requests.length, 1);
   const all = `${log.text} ${metrics} ${JSON.stringify(body)}`;
   t.notMatch(all, /oat01|ort01/);
 });
 
 t.test('a login that is refused answers all who wait at once, until a new one comes', async (t) => {
-  const { prompt, log, server, path, source, surroundings } = await start(
+  const { prompt, log, server, path, source, surroundings, call } = await start(
     t,
     { lifetime: 2_000, refreshed: 60 * minute },
     { BERTH_MAX_WORKERS: '1' },
@@ -58,6 +63,8 @@ t.test('a login that is refused answers all who wait at once, until a new one co
   t.equal(judgeCredentials(readFileSync(path, 'utf8')).kind, 'blank');
   // One of them has found out; the others were not sent.
   t.equal(server.requests.filter(({ outcome }) => outcome === 'invalid_grant').length, 1);
+  const { body } = await call('GET', '/v1/status');
+  t.match(body.credentials, { state: 'blank', advice: /login is lost.*log in again/ });
   const asked = surroundings.api.requests.length;
   const refused = await prompt('[[say hello]]');
   t.match(refused.body, { code: 'login_required', detail: /log in again/ });
