@@ -136,9 +136,12 @@ function endWithin(milliseconds: number, code: number, tell = async () => code):
  * container's first process, which no signal of its own ends.
  */
 function end(code: number): void {
-  const waits = process.getActiveResourcesInfo().some((one) => /^(FSReq|GetAddrInfo)/.test(one));
-  if (!waits) process.exit(code);
-  process.execve?.(process.execPath, [process.execPath, '-e', `process.exit(${code})`], {});
+  // A request counts as under way until its own callback has returned, which may be this one.
+  setImmediate(() => {
+    const waits = process.getActiveResourcesInfo().some((one) => /^(FSReq|GetAddrInfo)/.test(one));
+    if (!waits) process.exit(code);
+    process.execve?.(process.execPath, [process.execPath, '-e', `process.exit(${code})`], {});
+  });
 }
 
 async function fail(thrown: unknown, terminationLog: string, log: Log): Promise<number> {
