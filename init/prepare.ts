@@ -22,6 +22,7 @@ import { reportUntracked } from './untracked.ts';
 import { inspectVolume, repairVolume, type Volume } from './volume.ts';
 import { assertUsable } from './volume-access.ts';
 import { volumeStates } from './volume-states.ts';
+import { ageOf } from './without-server.ts';
 import { reconcile } from './worktree.ts';
 
 /** How many things that were set aside and can be fetched again are kept. */
@@ -199,7 +200,7 @@ function describe(
     remote: failure ? 'failed' : 'current',
     ...(failure ? { remote_error: { code: failure.code, message: failure.message } } : {}),
     confirmed_at: confirmedAt.toISOString(),
-    age_ms: failure ? Date.now() - confirmedAt.getTime() : 0,
+    age_ms: failure ? ageOf({ confirmedAt }) : 0,
     ...counts,
     untracked_executable: untracked,
     credentials,

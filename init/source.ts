@@ -19,7 +19,7 @@ import { assertDirectory, volumeEntries } from './subdirectory.ts';
 import type { Transport } from './transport.ts';
 import { Upstream } from './upstream.ts';
 import { inspectVolume, type Volume } from './volume.ts';
-import { type Found, fromVolume, goingOn } from './without-server.ts';
+import { ageOf, type Found, fromVolume, goingOn } from './without-server.ts';
 
 export interface Source extends Found {
   /** What the records say that is to be reconciled with it. */
@@ -85,7 +85,7 @@ export async function wantedCommit(options: SourceOptions): Promise<Source> {
     log.error('remote_failed', goingOn(kept), {
       error: failure,
       commit: kept.commit.id,
-      age_ms: Date.now() - kept.confirmedAt.getTime(),
+      age_ms: ageOf(kept),
       volume: volume.state,
     });
     const finish = async () => undefined;

@@ -22,9 +22,11 @@ export async function openState(
   log: Log,
 ): Promise<void> {
   if (!isDirectory(configDirectory)) {
+    const found = lstatSync(configDirectory, { throwIfNoEntry: false });
+    const cause = found?.isSymbolicLink() ? 'it is a symlink' : 'there is no such directory';
     throw new BerthError(
       'volume_unwritable',
-      `cannot use ${configDirectory}: there is no such directory; mount the volume there, or set BERTH_CONFIG_DIR`,
+      `cannot use ${configDirectory}: ${cause}; mount the volume there, or set BERTH_CONFIG_DIR`,
     );
   }
   await openStateDirectory(stateDirectory, log, parts);

@@ -111,7 +111,12 @@ async function canFinish(
 
 /** For a person, in one sentence. */
 export function goingOn({ commit, confirmedAt }: Found): string {
-  const minutes = Math.max(1, Math.round((Date.now() - confirmedAt.getTime()) / 60_000));
+  const minutes = Math.max(1, Math.round(ageOf({ confirmedAt }) / 60_000));
   const age = formatDuration(minutes * 60_000);
   return `the git server failed; going on with ${commit.id.slice(0, 7)}, confirmed ${age} ago`;
+}
+
+/** Milliseconds since the server confirmed it; none where the clock was set back since. */
+export function ageOf({ confirmedAt }: Pick<Found, 'confirmedAt'>): number {
+  return Math.max(0, Date.now() - confirmedAt.getTime());
 }

@@ -79,7 +79,7 @@ export function unwritable(path: string, cause: unknown): BerthError {
     EDQUOT: 'the quota is used up, enlarge it or delete old files',
     EROFS: 'it is mounted read-only, mount it writable',
     EACCES: ownership,
-    EPERM: ownership,
+    EPERM: `${ownership}; root with these may have to lift the immutable attribute (chattr -i)`,
   };
   const remedy = remedies[systemCode(cause) ?? ''] ?? 'see the cause';
   return new BerthError(

@@ -5,6 +5,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
@@ -100,6 +101,9 @@ t.test('a volume that is not there, and a lease that is held, are told apart', a
     code: 'volume_unwritable',
     message: /mount the volume there/,
   });
+  const link = join(harbour.directory, 'link');
+  symlinkSync(harbour.volume, link);
+  await t.rejects(harbour.run({ BERTH_CONFIG_DIR: link }), { message: /it is a symlink/ });
   mkdirSync(join(harbour.volume, '.berth'));
   const lease = { version: 1, owner: 'x', holder: 'serve on pod-1', beat: 1 };
   writeFileSync(join(harbour.volume, '.berth/lease.json'), JSON.stringify(lease));

@@ -19,6 +19,18 @@ t.test('without the git server a complete volume is gone on with, and that is sa
   await t.rejects(harbour.run({ BERTH_ON_REMOTE_FAILURE: 'fail' }), { code: 'remote_refused' });
 });
 
+t.test('a clock that was set back makes no age below 0', async (t) => {
+  const harbour = await openHarbour(t);
+  await harbour.run();
+  const path = join(harbour.volume, '.berth/report.json');
+  const report = JSON.parse(readFileSync(path, 'utf8'));
+  const tomorrow = new Date(Date.now() + 86_400_000).toISOString();
+  writeFileSync(path, JSON.stringify({ ...report, confirmed_at: tomorrow }));
+  harbour.server.fault({ kind: 'status', status: 404 });
+  t.match(await harbour.run(), { remote: 'failed', age_ms: 0 });
+  t.match(harbour.events('remote_failed'), [{ age_ms: 0, msg: /confirmed 1m ago/ }]);
+});
+
 t.test('without the git server damage is repaired from what was fetched before', async (t) => {
   const harbour = await openHarbour(t);
   await harbour.run();
