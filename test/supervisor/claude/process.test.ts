@@ -28,7 +28,7 @@ t.test('one turn gives its messages in order and its result', async (t) => {
   });
   t.ok(result.costUsd > 0 && result.usage.output_tokens > 0, 'it says what it cost');
   const kinds = messages.map(({ kind }) => kind);
-  t.same([...new Set(kinds)], ['session', 'tools', 'tool_results', 'text']);
+  t.same([...new Set(kinds)], ['session', 'usage', 'tools', 'tool_results', 'text']);
   t.match(messages[0], { kind: 'session', sessionId: result.sessionId });
   const text = messages.map((message) => (message.kind === 'text' ? message.text : '')).join('');
   t.equal(text, result.result);

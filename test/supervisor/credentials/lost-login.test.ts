@@ -29,9 +29,12 @@ t.test('a refresh is seen, counted and told with its expiry', async (t) => {
     refreshed: 8 * 60 * minute,
   });
   t.match(await prompt('[[say hello]]'), { status: 200, body: { result: 'hello' } });
-  await until('it is seen', () => log.count('credentials_seen') === 2);
-  const metrics = await (await fetch(`${metricsUrl}/metrics`)).text();
-  t.match(metrics, /berth_credentials_events_total\{event="refreshed"\} 1/);
+  let metrics = '';
+  await until('it is counted', async () => {
+    metrics = await (await fetch(`${metricsUrl}/metrics`)).text();
+    return /berth_credentials_events_total\{event="refreshed"\} 1/.test(metrics);
+  });
+  t.equal(log.count('credentials_seen'), 2);
   const { body } = await call('GET', '/v1/status');
   t.match(body.credentials, {
     ...{ state: 'valid', source: 'file', advice: null, login_expiry_estimated: false },
