@@ -170,12 +170,15 @@ t.test('who wants no turn to be carried on is told to try again', async (t) => {
   await upTo(events, 'text');
   killWorkers(running);
   const rest = await collect(events);
-  t.match(rest, [
-    {
-      event: 'error',
-      data: { code: 'worker_recycled', retryable: true, session_id: data.session_id },
-    },
-  ]);
+  t.match(rest.at(-1), {
+    event: 'error',
+    data: { code: 'worker_recycled', retryable: true, session_id: data.session_id },
+  });
+  // More of its text may have been on the way.
+  t.same(
+    rest.slice(0, -1).filter(({ event }) => event !== 'text'),
+    [],
+  );
   t.equal(asked(running, carryOn), 0);
 });
 
