@@ -46,6 +46,9 @@ export async function runClaude(
   return { code, output };
 }
 
+/** Milliseconds until a process that goes on after the end of its input is told to end. */
+const longestEnd = 5_000;
+
 /** A process with berth's flags, and nothing between it and the caller: the lower bound. */
 export class BareProcess {
   readonly #child;
@@ -75,9 +78,12 @@ export class BareProcess {
   }
 
   async stop(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const ended = once(this.#child, 'close');
     this.#child.stdin.end();
+    const timer = setTimeout(() => this.#child.kill('SIGTERM'), longestEnd);
     await ended;
+    clearTimeout(timer);
   }
 
   #ask(line: string): Promise<void> {
