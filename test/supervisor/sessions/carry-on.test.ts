@@ -170,10 +170,10 @@ t.test('who wants no turn to be carried on is told to try again', async (t) => {
   await upTo(events, 'text');
   killWorkers(running);
   const rest = await collect(events);
-  t.match(rest.at(-1), {
-    event: 'error',
-    data: { code: 'worker_recycled', retryable: true, session_id: data.session_id },
-  });
+  const last = rest.at(-1);
+  t.match(last, { event: 'error', data: { code: 'worker_recycled', retryable: true } });
+  // Killed before the CLI had noted the prompt, there is no session that could be continued.
+  t.ok([data.session_id, undefined].includes(last?.data.session_id));
   // More of its text may have been on the way.
   t.same(
     rest.slice(0, -1).filter(({ event }) => event !== 'text'),
