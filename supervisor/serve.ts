@@ -1,0 +1,118 @@
+/** `berth serve`: from the settings to the end of the last turn, and what the exit code says of it. */
+import { asBerthError, type BerthError } from '../shared/errors.ts';
+import { createLog, type Log } from '../shared/log.ts';
+import { neverShow } from '../shared/redact.ts';
+import { leaveTerminationMessage, readReporting } from '../shared/reporting.ts';
+import { version } from '../shared/version.ts';
+import { readSupervisorConfig, type SupervisorConfig } from './config.ts';
+import { TokenFile } from './http/token-file.ts';
+import { digestToken, fixedTokens, makeToken, type Tokens } from './http/tokens.ts';
+import { Profiles } from './profiles/profiles.ts';
+import { Supervisor } from './supervisor.ts';
+
+/**
+ * @param environment as in process.env
+ * @param exit ends this process with a code, when it can no longer be trusted
+ * @returns the exit code; its error is told already
+ */
+export async function serve(
+  environment: NodeJS.ProcessEnv,
+  exit: (code: number) => void,
+): Promise<number> {
+  const reporting = readReporting(environment);
+  const log = createLog({ service: 'berth', version, together: 20, ...reporting });
+  // Running turns are lost then, but the log says why, and the exit code that it is a bug.
+  for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
+    process.once(event, (thrown: unknown) => {
+      const error = asBerthError(thrown);
+      log.error('failed', error.message, { code: error.code, error });
+      exit(error.exitCode);
+    });
+  }
+  try {
+    const { config, warnings } = readSupervisorConfig(environment);
+    for (const warning of warnings) log.warn('unknown_setting', warning);
+    for (const name of ['ANTHROPIC_API_KEY', 'ANTHROPIC_AUTH_TOKEN', 'CLAUDE_CODE_OAUTH_TOKEN']) {
+      neverShow(config.inherited[name]);
+    }
+    log.info('started', `berth ${version}`, { pid: process.pid });
+    await serveUntilStopped(config, log);
+    log.info('stopped', 'stopped');
+    return 0;
+  } catch (thrown) {
+    const error = asBerthError(thrown);
+    const why = error.code === 'internal' ? { error } : {};
+    log.error('failed', error.message, { code: error.code, exit_code: error.exitCode, ...why });
+    await leaveTerminationMessage(reporting.terminationLog, error.message);
+    return error.exitCode;
+  }
+}
+
+async function serveUntilStopped(config: SupervisorConfig, log: Log): Promise<void> {
+  const stop = new AbortController();
+  const now = new AbortController();
+  let fatal: BerthError | undefined;
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (stop.signal.aborted) now.abort();
+    else stop.abort(signal);
+  };
+  process.on('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal);
+  const { tokens, close } = await openTokens(config, log);
+  const profiles = await openProfiles(config, log).catch(async (error: unknown) => {
+    await close();
+    throw error;
+  });
+  const supervisor = new Supervisor({
+    config,
+    log,
+    tokens,
+    profiles,
+    onFatal: (error) => {
+      fatal = error;
+      now.abort();
+      stop.abort(error);
+    },
+  });
+  try {
+    await supervisor.start(stop.signal);
+    await aborted(stop.signal);
+  } catch (error) {
+    // Told to stop while it was still waiting for the volume: that is no failure.
+    if (!stop.signal.aborted) throw error;
+  } finally {
+    await supervisor.stop(now.signal);
+    await profiles.close();
+    await close();
+  }
+  if (fatal) throw fatal;
+}
+
+function openProfiles(config: SupervisorConfig, log: Log): Promise<Profiles> {
+  const { profilesFile: path, warmWorkers, maxWorkers, workingDirectory } = config;
+  return Profiles.open({ path, warmWorkers, maxWorkers, workingDirectory, log });
+}
+
+/** The tokens from the file, or one that is made now and shown once. */
+async function openTokens(
+  config: SupervisorConfig,
+  log: Log,
+): Promise<{ tokens: Tokens; close: () => Promise<void> }> {
+  if (config.apiTokensFile !== undefined) {
+    const file = await TokenFile.open(config.apiTokensFile, log);
+    return { tokens: file, close: () => file.close() };
+  }
+  const token = makeToken();
+  process.stderr.write(
+    `BERTH_API_TOKENS_FILE is not set; this run takes prompts with the token\n  ${token}\n`,
+  );
+  const tokens = fixedTokens([{ name: 'default', digest: digestToken(token) }]);
+  return { tokens, close: async () => {} };
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
