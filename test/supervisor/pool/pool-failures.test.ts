@@ -79,10 +79,8 @@ t.test('a CLI that cannot start is tried less and less often, and recovers', asy
   await t.rejects(acquire(), { code: 'cli_unavailable', message: /cannot open the moon/ });
   t.equal(launches(), 3, 'it has waited for three attempts, each after a pause');
   t.equal(log.count('worker_failed'), 3);
-  const started = performance.now();
   await t.rejects(acquire(), { code: 'cli_unavailable', message: /cannot open the moon/ });
-  t.ok(performance.now() - started < 50, 'now the answer comes at once');
-  t.equal(launches(), 3);
+  t.equal(launches(), 3, 'now the answer comes at once, without another attempt');
   t.match(pool.launchFailures.get('default')?.error.message, /cannot open the moon/);
 
   path = realClaude;
