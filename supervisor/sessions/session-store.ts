@@ -168,8 +168,8 @@ export class SessionStore {
     const key = keyOf(record.id);
     if (key === undefined || this.#removed.has(key)) return;
     this.#put(key, record);
-    this.#changed.add(key);
     if (this.#stopped) return;
+    this.#changed.add(key);
     this.#timer ??= setTimeout(() => void this.#writeChanged(), this.#writeDelay).unref();
   }
 

@@ -238,7 +238,7 @@ t.test('stopping brings the last figures to the volume, and is the end of writin
   await store.stop();
   t.equal(JSON.parse(readFileSync(path, 'utf8')).turns, 2);
   store.note({ ...record, turns: 3 });
-  await store.flush();
+  await store.stop();
   t.equal(
     JSON.parse(readFileSync(path, 'utf8')).turns,
     2,
