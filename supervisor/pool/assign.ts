@@ -15,6 +15,8 @@ export interface Situation {
   waiting: readonly Ticket[];
   /** The more important first. */
   warm: readonly WarmTarget[];
+  /** False while starting another process to be kept ready would disturb a turn. */
+  refill: boolean;
   maxWorkers: number;
   /** False while starting a process of that profile has just failed. */
   mayLaunch: (profile: string) => boolean;
@@ -31,7 +33,9 @@ export function assign(situation: Situation): Action[] {
   const round = new Round(situation);
   for (const ticket of situation.waiting) round.serve(ticket);
   round.endUnwanted();
-  for (const target of situation.warm) round.keepWarm(target);
+  if (situation.refill && !round.beginsFresh) {
+    for (const target of situation.warm) round.keepWarm(target);
+  }
   return round.actions;
 }
 
@@ -80,6 +84,11 @@ class Round {
       if (coming) add(this.#coming, key, 1);
       if (coming || worker.state === 'warm') add(this.#fresh, key, 1);
     }
+  }
+
+  /** Whether a fresh process gets its first turn: a moment in which no other is to be started. */
+  get beginsFresh(): boolean {
+    return this.actions.some((action) => action.do === 'hand' && action.worker.state === 'warm');
   }
 
   serve(ticket: Ticket): void {

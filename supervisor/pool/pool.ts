@@ -5,17 +5,18 @@
  * for one session are served in order; what a worker left is gone before its place is free.
  */
 import { BerthError } from '../../shared/errors.ts';
-import type { Log } from '../../shared/log.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
 import { type Action, assign, withoutWorker } from './assign.ts';
 import type { LaunchFailure } from './backoff.ts';
+import { type EndOptions, endWorker } from './end-worker.ts';
 import { Launches } from './launches.ts';
 import type { Order, WarmTarget } from './order.ts';
 import { Pace } from './pace.ts';
+import { RefillPause } from './refill-pause.ts';
 import { WaitingLine } from './waiting-line.ts';
 import type { RecycleReason, Worker, WorkerState } from './worker.ts';
 
-export interface PoolOptions {
+export interface PoolOptions extends EndOptions {
   /** The processes that are kept ready, the more important first. */
   warm: () => readonly WarmTarget[];
   maxWorkers: number;
@@ -30,10 +31,6 @@ export interface PoolOptions {
   clear: (process: ClaudeProcess) => Promise<void>;
   /** Ends what the worker of that name has left outside its process group; never rejects. */
   clearAway: (name: string, pid: number | undefined) => Promise<void>;
-  /** Waits until that CLI writes nothing that an end would tear; never rejects. */
-  beforeEnd?: (pid: number | undefined, atMost: number) => Promise<void>;
-  log: Log;
-  onRecycle?: (reason: RecycleReason) => void;
   /** The error with what else is known about why a profile's workers do not start. */
   explain?: (profile: string, error: BerthError) => BerthError;
   /** Told when a worker of the profile has become ready, or could not be started. */
@@ -60,8 +57,7 @@ export class Pool {
   readonly #launches: Launches;
   readonly #line: WaitingLine;
   readonly #pace = new Pace();
-  /** Sessions of which a turn goes on elsewhere: their other prompts wait for its end. */
-  readonly #held = new Set<string>();
+  readonly #refill = new RefillPause(() => this.#reconcile());
   #stopping: BerthError | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
 
@@ -73,8 +69,8 @@ export class Pool {
       clearAway: options.clearAway,
       log: options.log,
       onChange: () => this.#reconcile(),
-      onSessionFailed: (sessionId, error) => this.#line.rejectSession(sessionId, error),
-      onOwnFailed: (key, error) => this.#line.rejectKey(key, error),
+      onSessionFailed: (sessionId, error) => this.#rejectSession(sessionId, error),
+      onOwnFailed: (key, error) => this.#line.rejectWhere((order) => order.key === key, error),
       explain: (profile, error) => options.explain?.(profile, error) ?? error,
       onStart: (profile, ready) => options.onStart?.(profile, ready),
       onHopeless: (profile, error) => this.#rejectAllOf(profile, error),
@@ -142,6 +138,7 @@ export class Pool {
     // One that has ended by itself is on its way out already.
     if (worker.state !== 'busy' || !worker.process.alive) return;
     this.#pace.ended(worker);
+    this.#refill.end(worker);
     worker.become('idle');
     // Without a session nobody could ever go on with it, and it has served somebody.
     if (!usable || worker.sessionId === undefined) void this.recycle(worker, 'unresponsive');
@@ -155,9 +152,9 @@ export class Pool {
    * another prompt of the session could come between. Call what it returns to end that.
    */
   hold(sessionId: string): () => void {
-    this.#held.add(sessionId);
+    this.#line.hold(sessionId);
     return () => {
-      if (this.#held.delete(sessionId)) this.#reconcile();
+      if (this.#line.letGo(sessionId)) this.#reconcile();
     };
   }
 
@@ -166,6 +163,7 @@ export class Pool {
     if (worker.state !== 'busy' || !worker.process.alive) return;
     worker.become(worker.sessionId === undefined ? 'warm' : 'idle');
     worker.turns -= 1;
+    this.#refill.end(worker);
     this.#reconcile();
   }
 
@@ -174,30 +172,13 @@ export class Pool {
    * marked, unless `now`.
    * @param grace milliseconds after which what does not end by itself is killed
    */
-  async recycle(
-    worker: Worker,
-    reason: RecycleReason,
-    now = false,
-    grace = usualGrace,
-  ): Promise<void> {
+  async recycle(worker: Worker, reason: RecycleReason, now = false, grace = usualGrace) {
     if (worker.state === 'recycling') return worker.gone;
     if (worker.state === 'busy' && !now) {
       worker.recycleAfterTurn = reason;
       return;
     }
-    worker.become('recycling');
-    worker.recycledFor = reason;
-    this.#options.log.info('worker_recycled', `recycling ${worker.name}: ${reason}`, {
-      worker: worker.name,
-      reason,
-      profile: worker.order.profile,
-      session_id: worker.sessionId,
-      age_ms: Math.round(performance.now() - worker.startedAt),
-    });
-    this.#options.onRecycle?.(reason);
-    await this.#options.beforeEnd?.(worker.process.pid, grace);
-    await worker.process.stop(grace);
-    await worker.gone;
+    await endWorker(worker, reason, grace, this.#options);
   }
 
   /** A busy worker that was to be recycled for that reason may stay. */
@@ -224,7 +205,7 @@ export class Pool {
 
   /** Answers those who wait for a session with `reason` and ends its worker, unless that is busy. */
   async endSession(sessionId: string, reason: BerthError): Promise<void> {
-    this.#line.rejectSession(sessionId, reason);
+    this.#rejectSession(sessionId, reason);
     const worker = this.ownerOf(sessionId);
     if (!worker || worker.state === 'busy') return;
     await this.recycle(worker, 'removed');
@@ -244,6 +225,7 @@ export class Pool {
   async stop(): Promise<void> {
     this.#stopping ??= new BerthError('draining', 'cannot take a prompt: the server is stopping');
     clearInterval(this.#idleTimer);
+    this.#refill.stop();
     this.#launches.stop();
     this.#line.rejectAll(this.#stopping);
     await Promise.all(this.workers.map((worker) => this.recycle(worker, 'stopping', true)));
@@ -260,9 +242,10 @@ export class Pool {
     const { workers } = this.#launches;
     const actions = assign({
       workers,
-      waiting: this.#line.waiting.filter(({ order, goesOn }) => goesOn || !this.#isHeld(order)),
+      waiting: this.#line.servable,
       warm: stopping ? [] : this.#options.warm(),
       maxWorkers: Math.min(this.#options.maxWorkers, this.#options.ceiling?.() ?? Infinity),
+      refill: !this.#refill.paused,
       mayLaunch: (profile) => !stopping && this.#launches.mayLaunch(profile),
     });
     for (const action of actions) if (!stopping || action.do === 'hand') this.#carryOut(action);
@@ -272,13 +255,10 @@ export class Pool {
     }
   }
 
-  #isHeld({ sessionId }: Order): boolean {
-    return sessionId !== undefined && this.#held.has(sessionId);
-  }
-
   #carryOut(action: Action): void {
     switch (action.do) {
       case 'hand':
+        if (action.worker.state === 'warm') this.#refill.begin(action.worker);
         action.worker.become('busy');
         this.#launches.proved(action.worker.order.profile);
         this.#pace.began(action.worker);
@@ -309,12 +289,16 @@ export class Pool {
     }
   }
 
+  #rejectSession(sessionId: string, error: BerthError): void {
+    this.#line.rejectWhere((order) => order.sessionId === sessionId, error);
+  }
+
+  /** Those who have no worker yet. */
   #rejectAllOf(profile: string, error: BerthError): void {
-    for (const ticket of this.#line.waiting) {
-      const { order } = ticket;
-      const own = order.sessionId !== undefined && this.ownerOf(order.sessionId);
-      if (order.profile === profile && !own) this.#line.reject(ticket, error);
-    }
+    this.#line.rejectWhere(
+      (order) => order.profile === profile && !(order.sessionId && this.ownerOf(order.sessionId)),
+      error,
+    );
   }
 
   #recycleIdle(): void {

@@ -42,6 +42,8 @@ export class WaitingLine {
   readonly #entries = new Map<Ticket, Entry>();
   /** When each token, and each of its sessions, was served last, by count. */
   readonly #lastServed = new Map<string, number>();
+  /** Sessions of which a turn goes on elsewhere: their other prompts wait for its end. */
+  readonly #held = new Set<string>();
   #served = 0;
   #ordered: Ticket[] | undefined;
 
@@ -53,6 +55,25 @@ export class WaitingLine {
   get waiting(): readonly Ticket[] {
     this.#ordered ??= this.#inOrder();
     return this.#ordered;
+  }
+
+  /** Those of them who may be given a worker now, in the same order. */
+  get servable(): readonly Ticket[] {
+    if (this.#held.size === 0) return this.waiting;
+    return this.waiting.filter(
+      ({ order: { sessionId }, goesOn }) =>
+        goesOn || sessionId === undefined || !this.#held.has(sessionId),
+    );
+  }
+
+  /** From now on only who goes on with a turn may be served for that session. */
+  hold(sessionId: string): void {
+    this.#held.add(sessionId);
+  }
+
+  /** Ends `hold`. False if it was not held. */
+  letGo(sessionId: string): boolean {
+    return this.#held.delete(sessionId);
   }
 
   get length(): number {
@@ -123,15 +144,8 @@ export class WaitingLine {
     this.#settle(ticket, (entry) => entry.reject(error));
   }
 
-  rejectSession(sessionId: string, error: BerthError): void {
-    for (const ticket of this.waiting) {
-      if (ticket.order.sessionId === sessionId) this.reject(ticket, error);
-    }
-  }
-
-  /** Those that wait for a process of that key, whatever their session. */
-  rejectKey(key: string, error: BerthError): void {
-    for (const ticket of this.waiting) if (ticket.order.key === key) this.reject(ticket, error);
+  rejectWhere(fits: (order: Order) => boolean, error: BerthError): void {
+    for (const ticket of this.waiting) if (fits(ticket.order)) this.reject(ticket, error);
   }
 
   rejectAll(error: BerthError): void {

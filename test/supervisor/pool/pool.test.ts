@@ -208,3 +208,13 @@ t.test('a process that may serve one turn is ended after it', async (t) => {
   t.not(second.worker, first.worker);
   t.same(recycled, ['renewed', 'renewed']);
 });
+
+t.test('the next warm process does not start in the first moment of a turn', async (t) => {
+  const { pool, launches, acquire } = await startPool(t, { warmWorkers: 1 });
+  await until('one is warm', () => pool.count('warm') === 1);
+  const worker = await acquire();
+  t.equal(launches(), 1);
+  await until('another starts while the turn runs', () => launches() === 2);
+  await until('it is warm', () => pool.count('warm') === 1);
+  pool.release(worker, false);
+});

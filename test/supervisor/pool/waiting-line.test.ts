@@ -100,7 +100,8 @@ t.test('who goes on with a turn comes first, and is not sent away', async (t) =>
   line.enforceLimit(0, 1);
   t.equal(order(), 'lost a1');
   line.enforceLimit(0, 1);
-  line.rejectSession('session', new BerthError('interrupted', 'cannot go on: it was removed'));
+  const removed = new BerthError('interrupted', 'cannot go on: it was removed');
+  line.rejectWhere(({ sessionId }) => sessionId === 'session', removed);
   await t.rejects(lost.worker, { code: 'interrupted' });
   t.equal(order(), 'a1');
 });
