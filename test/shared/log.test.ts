@@ -193,26 +193,32 @@ t.test('for people a line is short and without secrets', async (t) => {
   t.notMatch(raw.join(''), /service/);
 });
 
+/** What a process of its own has logged in the end, whose lines may wait for a minute. */
+function loggedBy(statements: string): { msg: string; count: number }[] {
+  const program = `
+    import { createLog } from './shared/log.ts';
+    const log = createLog({ service: 's', version: '1', level: 'info', pretty: false, together: 60_000 });
+    ${statements}`;
+  const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
+    encoding: 'utf8',
+    cwd: join(import.meta.dirname, '../..'),
+  });
+  return stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+}
+
 t.test(
   'lines that wait for each other are all written, in order, however the process ends',
   async (t) => {
     const ends = { exit: 'process.exit(3)', itself: '', thrown: "throw new Error('x')" };
     for (const [how, end] of Object.entries(ends)) {
-      const program = `
-      import { createLog } from './shared/log.ts';
-      const log = createLog({ service: 's', version: '1', level: 'info', pretty: false, together: 60_000 });
-      for (let count = 1; count <= 500; count++) log.info('report', 'x', { count });
-      ${end}`;
-      const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
-        encoding: 'utf8',
-        cwd: join(import.meta.dirname, '../..'),
-      });
-      const counts = stdout
-        .trimEnd()
-        .split('\n')
-        .map((line) => JSON.parse(line).count);
+      const lines = loggedBy(`
+        for (let count = 1; count <= 500; count++) log.info('report', 'x', { count });
+        ${end}`);
       t.strictSame(
-        counts,
+        lines.map(({ count }) => count),
         Array.from({ length: 500 }, (_, index) => index + 1),
         how,
       );
@@ -221,20 +227,13 @@ t.test(
 );
 
 t.test('a warning waits for nothing, and takes along what waited', async (t) => {
-  const program = `
-    import { createLog } from './shared/log.ts';
-    const log = createLog({ service: 's', version: '1', level: 'info', pretty: false, together: 60_000 });
+  const lines = loggedBy(`
     for (const text of ['one', 'two']) log.info('report', text);
     log.warn('report', 'three');
     log.info('report', 'four');
-    process.kill(process.pid, 'SIGKILL');`;
-  const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
-    encoding: 'utf8',
-    cwd: join(import.meta.dirname, '../..'),
-  });
-  const messages = stdout
-    .trimEnd()
-    .split('\n')
-    .map((line) => JSON.parse(line).msg);
-  t.strictSame(messages, ['one', 'two', 'three']);
+    process.kill(process.pid, 'SIGKILL');`);
+  t.strictSame(
+    lines.map(({ msg }) => msg),
+    ['one', 'two', 'three'],
+  );
 });

@@ -5,7 +5,8 @@ import { TokenFile } from '../../../supervisor/http/token-file.ts';
 import { tokenLine } from '../../../supervisor/http/tokens.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { promptText } from '../../support/messages-api.ts';
-import { collect, readEvents, upTo } from '../../support/read-events.ts';
+import { streamPrompt } from '../../support/prompt.ts';
+import { collect, upTo } from '../../support/read-events.ts';
 import { type RunningSupervisor, startSupervisor } from '../../support/supervisor.ts';
 
 t.jobs = 2;
@@ -24,18 +25,8 @@ async function start(t: Test, lines: string[], settings: Record<string, string> 
   return { ...running, write: (next: string[]) => writeFileSync(path, next.join('\n')) };
 }
 
-async function stream({ url }: { url: string }, token: string, prompt: string) {
-  const response = await fetch(`${url}/v1/prompts`, {
-    method: 'POST',
-    headers: {
-      authorization: `Bearer ${token}`,
-      'content-type': 'application/json',
-      accept: 'text/event-stream',
-    },
-    body: JSON.stringify({ prompt }),
-  });
-  return readEvents(response);
-}
+const stream = ({ url }: { url: string }, token: string, prompt: string) =>
+  streamPrompt({ url, token }, { prompt });
 
 async function hanging({ surroundings }: Pick<RunningSupervisor, 'surroundings'>, text: string) {
   await surroundings.api.waitForRequest((request) => promptText(request) === text);
@@ -46,11 +37,11 @@ t.test("a revoked token's turns end, also those that wait; another's do not", as
   const running = await start(t, lines);
   const mine = '[[hang stream]] mine';
   const theirs = '[[slow 400]] [[say still here]] theirs';
-  const ended = stream(running, old, mine).then(collect);
-  const kept = stream(running, home, theirs).then(collect);
+  const ended = collect(stream(running, old, mine));
+  const kept = collect(stream(running, home, theirs));
   await Promise.all([hanging(running, mine), hanging(running, theirs)]);
   const waiting = running.call('POST', '/v1/prompts', { token: old, body: { prompt: 'x' } });
-  const place = await stream(running, old, 'y');
+  const place = stream(running, old, 'y');
   await upTo(place, 'queued');
   running.write([tokenLine('home', home)]);
   t.match((await ended).at(-1), {
@@ -70,8 +61,8 @@ t.test('with two tokens of one name, only the turns of the one that goes end', a
   const running = await start(t, lines);
   const before = '[[hang stream]] old';
   const after = '[[slow 400]] [[say goes on]] fresh';
-  const ended = stream(running, old, before).then(collect);
-  const kept = stream(running, fresh, after).then(collect);
+  const ended = collect(stream(running, old, before));
+  const kept = collect(stream(running, fresh, after));
   await Promise.all([hanging(running, before), hanging(running, after)]);
   running.write([tokenLine('n8n', fresh)]);
   const last = (await ended).at(-1);
@@ -89,12 +80,12 @@ t.test('with two tokens of one name, only the turns of the one that goes end', a
 t.test('a token that goes to another name, and the last one, end what they had too', async (t) => {
   const running = await start(t, [tokenLine('n8n', old), tokenLine('home', home)]);
   const mine = '[[hang stream]] renamed';
-  const ended = stream(running, old, mine).then(collect);
+  const ended = collect(stream(running, old, mine));
   await hanging(running, mine);
   running.write([tokenLine('other', old), tokenLine('home', home)]);
   t.match((await ended).at(-1), { event: 'error', data: { code: 'token_revoked' } });
   const last = '[[hang stream]] last';
-  const gone = stream(running, home, last).then(collect);
+  const gone = collect(stream(running, home, last));
   await hanging(running, last);
   running.write(['# nobody']);
   t.match((await gone).at(-1), { event: 'error', data: { code: 'token_revoked' } });
