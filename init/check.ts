@@ -3,7 +3,7 @@
  * Always holds: nothing is written, no lease is taken and no server is asked, so it may be run at any
  * time; while a pod works on the volume the answer is of that moment.
  */
-import { readdir, stat } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BerthError } from '../shared/errors.ts';
 import { readFileBounded } from '../shared/files.ts';
@@ -18,6 +18,7 @@ import { tellsAll } from './names.ts';
 import { plan, remember, type Step } from './plan.ts';
 import { lastConfirmed } from './report.ts';
 import { selectFiles } from './select.ts';
+import { assertVolume } from './state-directory.ts';
 import { reportUntracked } from './untracked.ts';
 import { treeOf } from './upstream.ts';
 import { inspectVolume, type Volume } from './volume.ts';
@@ -35,13 +36,7 @@ const mostNamed = 20;
 /** @throws BerthError `volume_unwritable` if there is no volume to look at */
 export async function checkVolume(config: InitConfig): Promise<Check> {
   const { configDirectory, stateDirectory, repository, ref, directory } = config;
-  const found = await stat(configDirectory).catch(() => undefined);
-  if (!found?.isDirectory()) {
-    throw new BerthError(
-      'volume_unwritable',
-      `cannot use ${configDirectory}: there is no such directory; mount the volume there, or set BERTH_CONFIG_DIR`,
-    );
-  }
+  assertVolume(configDirectory);
   const wanted = { configDirectory, stateDirectory, repository: repository.url, ref, directory };
   let volume: Volume;
   try {

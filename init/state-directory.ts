@@ -21,15 +21,19 @@ export async function openState(
   stateDirectory: string,
   log: Log,
 ): Promise<void> {
-  if (!isDirectory(configDirectory)) {
-    const found = lstatSync(configDirectory, { throwIfNoEntry: false });
-    const cause = found?.isSymbolicLink() ? 'it is a symlink' : 'there is no such directory';
-    throw new BerthError(
-      'volume_unwritable',
-      `cannot use ${configDirectory}: ${cause}; mount the volume there, or set BERTH_CONFIG_DIR`,
-    );
-  }
+  assertVolume(configDirectory);
   await openStateDirectory(stateDirectory, log, parts);
+}
+
+/** @throws BerthError `volume_unwritable` if nothing that could be the volume is there */
+export function assertVolume(configDirectory: string): void {
+  if (isDirectory(configDirectory)) return;
+  const found = lstatSync(configDirectory, { throwIfNoEntry: false });
+  const cause = found?.isSymbolicLink() ? 'it is a symlink' : 'there is no such directory';
+  throw new BerthError(
+    'volume_unwritable',
+    `cannot use ${configDirectory}: ${cause}; mount the volume there, or set BERTH_CONFIG_DIR`,
+  );
 }
 
 /** Answers at once: a round through the thread pool costs ten times as much as the call. */

@@ -5,6 +5,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -141,6 +142,12 @@ t.test('--check of what is no volume, or with wrong settings, ends as a run woul
   const harbour = await openHarbour(t);
   t.match(await check(harbour, { BERTH_CONFIG_DIR: join(import.meta.dirname, 'missing') }), {
     code: 73,
+  });
+  const link = join(harbour.directory, 'a-symlink');
+  symlinkSync(harbour.volume, link);
+  t.match(await check(harbour, { BERTH_CONFIG_DIR: link }), {
+    code: 73,
+    output: /it is a symlink/,
   });
   t.match(await check(harbour, { BERTH_UID: 'x' }), { code: 64 });
   t.strictSame(readdirSync(harbour.volume), []);
