@@ -8,9 +8,12 @@ import { type Credentials, judgeCredentials } from '../../shared/credentials.ts'
 
 const word = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]{1,256}$/);
 
-/** What the CLI can do without goes where it is not as it should be. */
-const beside = {
+const fields: Record<string, z.ZodType> = {
+  accessToken: z.string(),
+  refreshToken: z.string().nullable(),
+  expiresAt: z.number(),
   refreshTokenExpiresAt: z.number(),
+  scopes: z.array(word).min(1).max(64),
   subscriptionType: word.nullable(),
   subscriptionTypeSource: word,
   subscriptionTypeVerifiedAt: z.number(),
@@ -20,26 +23,16 @@ const beside = {
   organizationUuid: word,
 };
 
-const needed = z.object({
-  accessToken: z.string(),
-  refreshToken: z.string().nullish(),
-  expiresAt: z.number(),
-  scopes: z.array(word).min(1).max(64),
-});
-
 /**
- * The login as it may be written back; its text is made anew, so its digest is another.
- * @returns undefined if its scopes are no scopes
+ * The login as it may be written back, in the order of the file; what is not in its shape goes.
+ * @returns undefined if what is left is no login
  */
 export function knownFields({ text }: Credentials): Credentials | undefined {
-  const { claudeAiOauth: given } = JSON.parse(text) as { claudeAiOauth: Record<string, unknown> };
-  const parsed = needed.safeParse(given);
-  if (!parsed.success) return undefined;
-  const more = Object.entries(beside).flatMap(([name, schema]) => {
-    const field = Object.hasOwn(given, name) ? schema.safeParse(given[name]) : undefined;
-    return field?.success ? [[name, field.data]] : [];
-  });
-  const login = { ...parsed.data, ...Object.fromEntries(more) };
-  const judgement = judgeCredentials(JSON.stringify({ claudeAiOauth: login }));
+  const { claudeAiOauth } = JSON.parse(text) as { claudeAiOauth: Record<string, unknown> };
+  const known = Object.entries(claudeAiOauth).filter(
+    ([name, value]) => Object.hasOwn(fields, name) && fields[name]?.safeParse(value).success,
+  );
+  const login = { claudeAiOauth: Object.fromEntries(known) };
+  const judgement = judgeCredentials(JSON.stringify(login));
   return judgement.kind === 'valid' ? judgement.credentials : undefined;
 }

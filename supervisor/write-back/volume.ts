@@ -59,7 +59,7 @@ export async function readVolumeLogin(places: VolumePlaces): Promise<VolumeLogin
       if (token.length >= shortestToken) neverShow(token);
     }
     const credentials = knownFields(judgement.credentials);
-    if (!credentials) throw new Error(`${path} has scopes that are none`);
+    if (!credentials) throw new Error(`${path} has scopes that are not in their shape`);
     return { credentials, id: loginId(judgement.credentials), source };
   }
   return undefined;
