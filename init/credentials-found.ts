@@ -14,14 +14,12 @@ import {
   tokensIn,
 } from '../shared/credentials.ts';
 import type { CredentialsName, Known } from '../shared/credentials-choice.ts';
+import { liveKeys } from '../shared/credentials-memory.ts';
 import { messageOf, systemCode } from '../shared/errors.ts';
 import { readFileBounded, readProvided } from '../shared/files.ts';
 import type { Log } from '../shared/log.ts';
 import { neverShow } from '../shared/redact.ts';
 import { lastGoodFile } from './record.ts';
-
-/** The digest of the source that the live one came from, beside the live one if it is known. */
-const lineageFile = 'source-digest';
 
 export interface CredentialsPlaces {
   configDirectory: string;
@@ -74,7 +72,8 @@ export async function findCredentials(places: CredentialsPlaces): Promise<Found>
 }
 
 async function isOfAnotherSource(path: string, source: Credentials | undefined): Promise<boolean> {
-  const lineage = await readProvided(join(dirname(path), lineageFile), 256).catch(() => undefined);
+  const lineageFile = join(dirname(path), liveKeys.sourceDigest);
+  const lineage = await readProvided(lineageFile, 256).catch(() => undefined);
   const digest = lineage?.toString('utf8').trim();
   return digest !== undefined && source !== undefined && digest !== source.digest;
 }

@@ -6,7 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { BuildOptions } from 'esbuild';
-import { leanModules } from './lean.ts';
+import { leanSupervisor } from './lean.ts';
 
 const root = join(import.meta.dirname, '..');
 
@@ -18,7 +18,7 @@ export const supervisorBundle: BuildOptions = {
   absWorkingDir: root,
   entryPoints: { berth: 'supervisor/main.ts' },
   outExtension: { '.js': '.mjs' },
-  plugins: leanModules,
+  plugins: leanSupervisor,
   bundle: true,
   platform: 'node',
   target: 'node24',

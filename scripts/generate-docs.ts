@@ -6,14 +6,18 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { initDefinitions } from '../init/config.ts';
 import type { Definitions, Setting } from '../shared/config.ts';
 import { errorTable } from '../shared/errors.ts';
-import { commandDefinitions, supervisorDefinitions } from '../supervisor/config.ts';
+import {
+  commandDefinitions,
+  supervisorDefinitions,
+  writeBackDefinitions,
+} from '../supervisor/config.ts';
 import { createApiServer } from '../supervisor/http/server.ts';
 import { jsonSchema } from '../supervisor/profiles/schema.ts';
 
 const root = new URL('../', import.meta.url);
 
 function knownSettings(): string {
-  const names = [initDefinitions, supervisorDefinitions, commandDefinitions]
+  const names = [initDefinitions, supervisorDefinitions, writeBackDefinitions, commandDefinitions]
     .flatMap((definitions: Definitions) => Object.values(definitions))
     .flatMap(({ name, aliases = [] }) => [name, ...aliases])
     .filter((name) => name.startsWith('BERTH_'));
@@ -39,6 +43,10 @@ ${table(initDefinitions)}
 The CLI's own variables (\`ANTHROPIC_*\`, \`CLAUDE_CODE_*\`) and the proxy variables are handed to it.
 
 ${table(supervisorDefinitions)}
+## write-back (\`berth write-back\`)
+A container of its own beside the supervisor ([credentials.md](credentials.md)).
+
+${table(writeBackDefinitions)}
 ## commands (\`berth pause\`, \`berth resume\`)
 ${table(commandDefinitions)}
 ## Exit codes

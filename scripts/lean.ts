@@ -39,12 +39,20 @@ const undiciParts = `
   }
 `;
 
-const leanUndici: Plugin = {
+/** The one that write-back uses. */
+const undiciClient = `
+  import Client from './lib/dispatcher/client.js';
+  import requestOf from './lib/api/api-request.js';
+  Client.prototype.request = requestOf;
+  export { Client };
+`;
+
+const leanUndici = (parts: string): Plugin => ({
   name: 'undici',
   setup(build) {
     build.onResolve({ filter: /^undici$/ }, () => ({ path: 'undici', namespace: 'undici-parts' }));
     build.onLoad({ filter: /.*/, namespace: 'undici-parts' }, () => ({
-      contents: undiciParts,
+      contents: parts,
       resolveDir: undici,
     }));
     // Two names of it are used, a class and a number: loading it for them costs 8 ms.
@@ -60,12 +68,12 @@ const leanUndici: Plugin = {
     build.onLoad({ filter: /undici\/lib\/(milo\/.*|llhttp\/llhttp-wasm)\.js$/ }, () => ({
       contents: "throw new Error('this parser is not in the bundle');",
     }));
-    // berth-init asks for HTTP/1.1 only; node:http2 costs 10 ms and 4 MB.
+    // berth asks for HTTP/1.1 only; node:http2 costs 10 ms and 4 MB.
     build.onLoad({ filter: /undici\/lib\/dispatcher\/client-h2\.js$/ }, () => ({
       contents: 'module.exports = undefined;',
     }));
   },
-};
+});
 
 /** Modules of which only a part is used, or only seldom, by what takes their place. */
 const lazily: Plugin = {
@@ -123,6 +131,8 @@ const nativeArithmetic: Plugin = {
 };
 
 /** What every program can do without. */
-export const leanModules: Plugin[] = [builtins, lazily];
+const leanModules: Plugin[] = [builtins, lazily];
 
-export const lean: Plugin[] = [leanUndici, ...leanModules, nativeArithmetic];
+export const lean: Plugin[] = [leanUndici(undiciParts), ...leanModules, nativeArithmetic];
+
+export const leanSupervisor: Plugin[] = [leanUndici(undiciClient), ...leanModules];

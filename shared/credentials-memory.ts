@@ -9,6 +9,13 @@ import { readVersioned } from './versioned-file.ts';
 
 export const credentialsMemoryFile = 'credentials.json';
 
+/** The keys of the live Secret, which are files where init has it mounted. */
+export const liveKeys = {
+  login: 'credentials.json',
+  /** SHA-256 of the source that the login descends from, hex; absent if there never was one. */
+  sourceDigest: 'source-digest',
+} as const;
+
 const memory = z.object({
   version: z.literal(1),
   /** SHA-256 of the source that was last given its chance. */

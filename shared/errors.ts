@@ -28,6 +28,7 @@ export const errorTable = {
   volume_damaged: kind(65, 500, false, 'The volume cannot be repaired'),
   remote_unavailable: kind(69, 502, true, 'The git server cannot be reached'),
   internal: kind(70, 500, false, 'A bug in berth'),
+  write_back_failed: kind(69, 502, true, 'The login could not be written back to its Secret'),
   volume_unwritable: kind(73, 507, true, 'The volume cannot be written'),
   lease_held: kind(75, 503, true, 'Another program holds the volume'),
   remote_refused: kind(77, 502, false, 'The git server refused'),

@@ -81,4 +81,9 @@ export type EventName =
   | 'credentials_unkept'
   | 'credentials_put_back'
   | 'credentials_lost'
-  | 'credentials_mounted';
+  | 'credentials_mounted'
+  // write-back
+  | 'credentials_written_back'
+  | 'write_back_kept'
+  | 'write_back_failed'
+  | 'write_back_recovered';

@@ -23,6 +23,7 @@ export const knownSettings: readonly string[] = [
   'BERTH_HANG_TIMEOUT',
   'BERTH_HTTP_LISTEN',
   'BERTH_IDEMPOTENCY_WINDOW',
+  'BERTH_KUBERNETES_ACCOUNT_DIR',
   'BERTH_LEASE_EXPIRY',
   'BERTH_LOCAL_CHANGES',
   'BERTH_LOG_LEVEL',
@@ -51,4 +52,6 @@ export const knownSettings: readonly string[] = [
   'BERTH_WORKER_MEMORY_SOFT',
   'BERTH_WORKING_DIRECTORY',
   'BERTH_WORKSPACE_DIR',
+  'BERTH_WRITE_BACK_LISTEN',
+  'BERTH_WRITE_BACK_SECRET',
 ];

@@ -98,3 +98,22 @@ export const listen = z.string().transform((value, context): Listen => {
   context.addIssue({ code: 'custom', message: 'an address such as :8080 or 127.0.0.1:8080' });
   return z.NEVER;
 });
+
+export interface SecretName {
+  /** Absent: the namespace of the pod. */
+  namespace?: string;
+  name: string;
+}
+
+/** `name` or `namespace/name`, as Kubernetes lets Secrets and namespaces be called. */
+export const secretName = z.string().transform((value, context): SecretName => {
+  const label = '[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?';
+  const match = new RegExp(`^(?:(${label})/)?(${label}(?:\\.${label})*)$`).exec(value);
+  const [, namespace, name] = match ?? [];
+  if (name !== undefined && name.length <= 253) return namespace ? { namespace, name } : { name };
+  context.addIssue({
+    code: 'custom',
+    message: 'the name of a Secret such as berth-live or berth/berth-live',
+  });
+  return z.NEVER;
+});

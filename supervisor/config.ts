@@ -24,6 +24,7 @@ import {
   integer,
   listen,
   path,
+  secretName,
   size,
   text,
 } from '../shared/setting-types.ts';
@@ -225,6 +226,62 @@ export const commandDefinitions = {
       'The API token with which `berth pause` and `berth resume` call the server; without it they ask for it on standard input. `berth serve` does not read it, and it does not belong into the environment of the pod, where the tools of the CLI could find it.',
   }),
 };
+
+/** What `berth write-back` reads. */
+export const writeBackDefinitions = {
+  secret: setting({
+    name: 'BERTH_WRITE_BACK_SECRET',
+    schema: secretName,
+    description:
+      "The live Secret, as `name` or `namespace/name`: there the newest login goes after each refresh. It is berth's own, never the one in which a person provides a login, and must exist; manifests/components/write-back brings an empty one.",
+  }),
+  listen: setting({
+    name: 'BERTH_WRITE_BACK_LISTEN',
+    schema: listen,
+    default: ':9091',
+    description: 'Where /livez and /metrics of `berth write-back` are served, without a token.',
+  }),
+  configDirectory: supervisorDefinitions.configDirectory,
+  stateDirectory,
+  apiHost: setting({
+    name: 'KUBERNETES_SERVICE_HOST',
+    schema: text,
+    internal: true,
+    description:
+      'the API server, which Kubernetes tells every container; `berth write-back` runs in a pod only',
+  }),
+  apiPort: setting({
+    name: 'KUBERNETES_SERVICE_PORT',
+    schema: integer(1, 65_535),
+    default: '443',
+    internal: true,
+    description: 'Its port.',
+  }),
+  accountDirectory: setting({
+    name: 'BERTH_KUBERNETES_ACCOUNT_DIR',
+    schema: path,
+    default: '/var/run/secrets/kubernetes.io/serviceaccount',
+    internal: true,
+    description: 'Where the token of the service account, ca.crt and namespace are mounted.',
+  }),
+  logLevel,
+  logPretty,
+  terminationLog,
+};
+
+export interface WriteBackConfig
+  extends Omit<Settings<typeof writeBackDefinitions>, 'stateDirectory'> {
+  stateDirectory: string;
+}
+
+/** @throws BerthError `config_invalid` that lists every problem */
+export function readWriteBackConfig(environment: Environment): {
+  config: WriteBackConfig;
+  warnings: string[];
+} {
+  const { settings, warnings } = readSettings(writeBackDefinitions, environment);
+  return { config: { ...settings, stateDirectory: stateDirectoryOf(settings) }, warnings };
+}
 
 /** @throws BerthError `config_invalid` */
 export function readCommandConfig(environment: Environment): Settings<typeof commandDefinitions> {

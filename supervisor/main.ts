@@ -1,4 +1,4 @@
-/** The entry: `berth serve`, `token`, `pause` and `resume`. Reads the environment and exits; nothing else does. */
+/** The entry: `berth serve`, `write-back`, `token`, `pause` and `resume`. Reads the environment and exits; nothing else does. */
 import { parseArgs } from 'node:util';
 import { asBerthError, BerthError, messageOf } from '../shared/errors.ts';
 import { neverShow, redact } from '../shared/redact.ts';
@@ -11,6 +11,7 @@ import { serve } from './serve.ts';
 const help = `berth ${version}: the Claude Code CLI as a service
 
   berth serve         take prompts over HTTP; settings come from the environment
+  berth write-back    keep a Secret as new as the CLI's login; runs beside the supervisor
   berth token NAME    make an API token: prints it, and its line for BERTH_API_TOKENS_FILE
   berth pause [--reason TEXT]
                       take no prompts and interrupt those that run; needs an API token, from
@@ -31,6 +32,10 @@ interface Command {
 
 const commands: Record<string, Command> = {
   serve: { run: () => serve(process.env, (code) => process.exit(code)) },
+  'write-back': {
+    run: async () =>
+      (await import('./write-back.ts')).writeBack(process.env, (code) => process.exit(code)),
+  },
   token: { argument: 'NAME', run: async (_options, name) => printToken(name) },
   pause: { run: ({ reason }) => pauseOrResume('pause', reason) },
   resume: { run: () => pauseOrResume('resume') },

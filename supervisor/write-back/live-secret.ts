@@ -1,0 +1,67 @@
+/** The live Secret as the API gives it, and the patch that puts a login into it. */
+import { z } from 'zod';
+import {
+  type Credentials,
+  credentialsLimit,
+  digestOf,
+  judgeCredentials,
+} from '../../shared/credentials.ts';
+import { liveKeys } from '../../shared/credentials-memory.ts';
+import type { LiveLogin } from './decide.ts';
+import type { VolumeLogin } from './volume.ts';
+
+/** What of a Secret is read; the rest is nobody's business here. */
+export const secretObject = z.object({
+  metadata: z.object({ resourceVersion: z.string().min(1).max(256) }),
+  data: z.record(z.string(), z.string()).nullish(),
+});
+
+export type SecretObject = z.infer<typeof secretObject>;
+
+/** Whatever it holds that is no login counts as none. */
+export function readLive({ data }: SecretObject): LiveLogin {
+  const source = textAt(data, liveKeys.sourceDigest)?.trim();
+  return {
+    credentials: loginIn(data),
+    source: source && /^[0-9a-f]{64}$/.test(source) ? source : undefined,
+  };
+}
+
+/** Whether something is there that is no login. */
+export function isMalformed({ data }: SecretObject): boolean {
+  return (data?.[liveKeys.login] ?? '') !== '' && loginIn(data) === undefined;
+}
+
+/**
+ * Whether it is the Secret of a person, from which the volume's login comes: berth never writes its
+ * own without saying what the login descends from.
+ */
+export function isSource({ data }: SecretObject, source: string | undefined): boolean {
+  const text = textAt(data, liveKeys.login);
+  if (text === undefined || source === undefined) return false;
+  return data?.[liveKeys.sourceDigest] === undefined && digestOf(text) === source;
+}
+
+/** A JSON merge patch that is refused if anybody has changed the Secret since it was read. */
+export function patchFor({ credentials, source }: VolumeLogin, found: SecretObject): object {
+  const data: Record<string, string> = { [liveKeys.login]: base64(credentials.text) };
+  // One that is not known is not taken away: the login is most likely still of that source.
+  if (source !== undefined) data[liveKeys.sourceDigest] = base64(source);
+  return { metadata: { resourceVersion: found.metadata.resourceVersion }, data };
+}
+
+function loginIn(data: SecretObject['data']): Credentials | undefined {
+  const text = textAt(data, liveKeys.login);
+  if (text === undefined || text.length > credentialsLimit) return undefined;
+  const judgement = judgeCredentials(text);
+  return judgement.kind === 'valid' ? judgement.credentials : undefined;
+}
+
+function textAt(data: SecretObject['data'], key: string): string | undefined {
+  const value = data?.[key];
+  return value === undefined ? undefined : Buffer.from(value, 'base64').toString('utf8');
+}
+
+function base64(text: string): string {
+  return Buffer.from(text).toString('base64');
+}

@@ -1,0 +1,231 @@
+/**
+ * Keeps the live Secret as new as the volume: looks when the directory changes, and every few seconds
+ * all the same, since not every file system tells; looks at the Secret now and then too.
+ * Always holds: one call at a time; only the newest login is written, however many came meanwhile; a
+ * failure is tried again for ever, ever more seldom; a login that came to be known and is not in the
+ * Secret yet stays wanted, also when the volume loses it.
+ */
+import { join } from 'node:path';
+import chokidar, { type FSWatcher } from 'chokidar';
+import { credentialsFileName } from '../../shared/credentials.ts';
+import { messageOf } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { type FailureReason, WriteBackFailure } from './api-failure.ts';
+import type { Decision } from './decide.ts';
+import { Telling } from './telling.ts';
+import { readHistory, readVolumeLogin, type VolumeLogin } from './volume.ts';
+import { Writer, type WriterOptions } from './writer.ts';
+
+/** What is counted. */
+export interface Observer {
+  /** The Secret is known to hold the newest login. */
+  succeeded(): void;
+  failed(reason: FailureReason): void;
+  /** @param milliseconds since the login was seen */
+  written(milliseconds: number): void;
+}
+
+/** Milliseconds. */
+export interface Timing {
+  /** Between two looks at the volume. */
+  look: number;
+  /** From a change of the directory to a look: changes come in bursts. */
+  settle: number;
+  /** Between two looks at a Secret that nothing was written to. */
+  check: number;
+  /** Between two writes, whatever the volume does. */
+  spacing: number;
+  /** The first pause after a failure, and the longest. */
+  pause: number;
+  longestPause: number;
+  /** For the last write when it stops. */
+  flush: number;
+}
+
+export interface WriteBackOptions extends WriterOptions {
+  log: Log;
+  observer: Observer;
+  timing?: Partial<Timing>;
+}
+
+const usual: Timing = {
+  look: 2_000,
+  settle: 50,
+  check: 5 * 60_000,
+  spacing: 1_000,
+  pause: 500,
+  longestPause: 30_000,
+  flush: 10_000,
+};
+
+export class WriteBack {
+  readonly #options: WriteBackOptions;
+  readonly #timing: Timing;
+  readonly #writer: Writer;
+  readonly #telling: Telling;
+  readonly #stopping = new AbortController();
+  /** Ends the calls that are under way, too. */
+  readonly #ending = new AbortController();
+  #watcher: FSWatcher | undefined;
+  #running: Promise<void> = Promise.resolve();
+  #stopped: Promise<boolean> | undefined;
+  #wake: (() => void) | undefined;
+  #stirred = false;
+  #settling: NodeJS.Timeout | undefined;
+  /** The newest good login that the volume has had, and since when by performance.now(). */
+  #wanted: { login: VolumeLogin; since: number } | undefined;
+  /** Names the login that was last decided about. */
+  #settled: string | undefined;
+  #failures = 0;
+  /** By performance.now(). */
+  #notBefore = 0;
+  #nextCheck = 0;
+
+  constructor(options: WriteBackOptions) {
+    this.#options = options;
+    this.#timing = { ...usual, ...options.timing };
+    this.#writer = new Writer(options);
+    this.#telling = new Telling(options.log);
+  }
+
+  /** Whether the volume has, or had, a login that the Secret may not have yet. */
+  get pending(): boolean {
+    return this.#wanted !== undefined && nameOf(this.#wanted.login) !== this.#settled;
+  }
+
+  /** Goes on until it is stopped. @throws whatever is a bug */
+  run(): Promise<void> {
+    this.#watch();
+    this.#running = this.#goOn();
+    return this.#running;
+  }
+
+  /**
+   * Writes what is still to be written, within a bound.
+   * @param now skips that too
+   * @returns whether nothing is left to be written
+   */
+  stop(now?: AbortSignal): Promise<boolean> {
+    this.#stopped ??= this.#stop(now);
+    return this.#stopped;
+  }
+
+  async #stop(now?: AbortSignal): Promise<boolean> {
+    const end = (): void => this.#ending.abort();
+    now?.addEventListener('abort', end, { once: true });
+    if (now?.aborted) end();
+    const timer = setTimeout(end, this.#timing.flush);
+    this.#stopping.abort();
+    this.#wake?.();
+    try {
+      await this.#running.catch(() => undefined);
+      clearTimeout(this.#settling);
+      await this.#watcher?.close();
+      await this.#look();
+      for (let pause = 100; this.pending && !this.#ending.signal.aborted; pause *= 2) {
+        await this.#attempt();
+        if (this.pending) await this.#rest(Math.min(pause, 1_000), this.#ending.signal);
+      }
+    } finally {
+      clearTimeout(timer);
+    }
+    return !this.pending;
+  }
+
+  #watch(): void {
+    const { configDirectory, log } = this.#options;
+    const path = join(configDirectory, credentialsFileName);
+    this.#watcher = chokidar.watch(configDirectory, {
+      depth: 0,
+      ignoreInitial: true,
+      followSymlinks: false,
+      ignored: (each) => each !== configDirectory && each !== path,
+    });
+    this.#watcher.on('all', () => {
+      clearTimeout(this.#settling);
+      this.#settling = setTimeout(() => {
+        this.#stirred = true;
+        this.#wake?.();
+      }, this.#timing.settle);
+    });
+    this.#watcher.on('error', (error) => {
+      const sentence = 'cannot watch the credentials; they are looked at every few seconds';
+      log.warn('credentials_unreadable', sentence, { error });
+    });
+  }
+
+  async #goOn(): Promise<void> {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      this.#stirred = false;
+      await this.#look();
+      const now = performance.now();
+      const due = this.pending || now >= this.#nextCheck;
+      if (due && now >= this.#notBefore && !signal.aborted) await this.#attempt();
+      const wait = this.pending ? this.#notBefore - performance.now() : this.#timing.look;
+      if (!this.#stirred) await this.#rest(Math.min(Math.max(wait, 1), this.#timing.look), signal);
+    }
+  }
+
+  /** Until the time is over, the directory has changed, or `signal`. */
+  async #rest(milliseconds: number, signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, milliseconds);
+    this.#wake = resolve;
+    signal.addEventListener('abort', () => resolve(), { once: true });
+    await promise;
+    clearTimeout(timer);
+    this.#wake = undefined;
+  }
+
+  async #look(): Promise<void> {
+    try {
+      const login = await readVolumeLogin(this.#options);
+      this.#telling.volumeIsFine();
+      if (!login || (this.#wanted && nameOf(login) === nameOf(this.#wanted.login))) return;
+      const history = await readHistory(this.#options);
+      // An old copy; the supervisor puts the good one back.
+      if (history.is('superseded', login.id) || history.is('refused', login.id)) return;
+      this.#wanted = { login, since: performance.now() };
+    } catch (error) {
+      const isTold = this.#telling.volumeIsNot(messageOf(error));
+      if (isTold) this.#options.observer.failed('volume');
+    }
+  }
+
+  async #attempt(): Promise<void> {
+    const { observer } = this.#options;
+    const wanted = this.#wanted;
+    try {
+      const decision = await this.#writer.settle(wanted?.login, this.#ending.signal);
+      if (wanted) this.#conclude(decision, wanted);
+      this.#telling.recovered(this.#failures);
+      this.#failures = 0;
+      this.#notBefore = performance.now() + this.#timing.spacing;
+      this.#nextCheck = performance.now() + this.#timing.check;
+      observer.succeeded();
+    } catch (error) {
+      if (!(error instanceof WriteBackFailure)) throw error;
+      this.#failures += 1;
+      observer.failed(error.reason);
+      const { pause, longestPause } = this.#timing;
+      const longer = Math.min(longestPause, pause * 2 ** Math.min(this.#failures - 1, 20));
+      const wait = Math.max(longer * (0.5 + Math.random() / 2), error.retryAfter ?? 0);
+      this.#notBefore = performance.now() + wait;
+      this.#telling.failed(error, { failures: this.#failures, pending: this.pending });
+    }
+  }
+
+  #conclude(decision: Decision, { login, since }: { login: VolumeLogin; since: number }): void {
+    const wasPending = nameOf(login) !== this.#settled;
+    this.#settled = nameOf(login);
+    const milliseconds = performance.now() - (wasPending ? since : performance.now());
+    if (decision === 'write') this.#options.observer.written(milliseconds);
+    if (decision === 'write' || wasPending) this.#telling.decided(decision, login, milliseconds);
+  }
+}
+
+function nameOf({ credentials, source }: VolumeLogin): string {
+  return `${credentials.digest} ${source ?? ''}`;
+}

@@ -1,0 +1,115 @@
+/**
+ * Brings one login into the live Secret: read it, decide, patch it; a conflict begins anew.
+ * Always holds: every patch names the version that the decision was made on; what this process has
+ * put there or decided about is told apart from what others have put there since.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { messageOf } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { WriteBackFailure } from './api-failure.ts';
+import { type Decision, decide, type LiveLogin } from './decide.ts';
+import { isMalformed, isSource, patchFor, readLive, type SecretObject } from './live-secret.ts';
+import type { SecretApi } from './secret-api.ts';
+import { readHistory, type VolumeLogin, type VolumePlaces } from './volume.ts';
+
+export interface WriterOptions extends VolumePlaces {
+  api: Pick<SecretApi, 'get' | 'patch'>;
+  log: Log;
+}
+
+/** Conflicts in a row after which somebody else seems to write all the time. */
+const patience = 4;
+/** Of the logins and contents that were dealt with, so many of the newest are remembered. */
+const remembered = 64;
+
+export class Writer {
+  readonly #options: WriterOptions;
+  /** What the Secret held when it was last decided about, and what was sent to it. */
+  readonly #ours = new Set<string>();
+  /** Ids of the logins that were decided about. */
+  readonly #seen = new Set<string>();
+
+  constructor(options: WriterOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * @param login without one the Secret is only looked at
+   * @throws WriteBackFailure
+   */
+  async settle(login: VolumeLogin | undefined, signal: AbortSignal): Promise<Decision> {
+    for (let conflicts = 0; ; conflicts++) {
+      try {
+        return await this.#once(login, signal);
+      } catch (error) {
+        const isConflict = error instanceof WriteBackFailure && error.reason === 'conflict';
+        if (!isConflict || conflicts === patience || signal.aborted) throw error;
+        // So that two that met do not meet again.
+        await delay(Math.random() * 100 * 2 ** conflicts, undefined, { signal }).catch(() => {});
+      }
+    }
+  }
+
+  async #once(login: VolumeLogin | undefined, signal: AbortSignal): Promise<Decision> {
+    const { api, log } = this.#options;
+    const found = await api.get(signal);
+    if (!login) return 'same';
+    if (isSource(found, login.source)) {
+      throw new WriteBackFailure(
+        'own_source',
+        'BERTH_WRITE_BACK_SECRET names the Secret in which a person provides the login; name another one that is only for this',
+      );
+    }
+    const decision = await this.#decide(login, readLive(found));
+    if (decision === 'write') {
+      if (isMalformed(found)) {
+        log.warn(
+          'credentials_unreadable',
+          'what the live Secret holds is no login: it is replaced',
+          {
+            from: 'live',
+          },
+        );
+      }
+      await this.#write(login, found, signal);
+    } else {
+      remember(this.#ours, print(readLive(found)));
+    }
+    remember(this.#seen, login.id);
+    return decision;
+  }
+
+  async #decide(login: VolumeLogin, live: LiveLogin): Promise<Decision> {
+    const history = await readHistory(this.#options).catch((error: unknown) => {
+      throw new WriteBackFailure('volume', messageOf(error), { cause: error });
+    });
+    const known = this.#ours.size > 0;
+    return decide(login, live, {
+      isSpent: (id) => history.is('superseded', id) || history.is('refused', id),
+      liveBy: !known ? 'unknown' : this.#ours.has(print(live)) ? 'us' : 'others',
+      isNew: !this.#seen.has(login.id),
+      now: Date.now(),
+    });
+  }
+
+  async #write(login: VolumeLogin, found: SecretObject, signal: AbortSignal): Promise<void> {
+    const patch = patchFor(login, found);
+    const { source = readLive(found).source } = login;
+    // Noted first: a patch whose answer is lost may have been carried out.
+    remember(this.#ours, print({ credentials: login.credentials, source }));
+    await this.#options.api.patch(patch, signal);
+  }
+}
+
+function print({ credentials, source }: LiveLogin): string {
+  return `${credentials?.digest ?? ''} ${source ?? ''}`;
+}
+
+function remember(known: Set<string>, value: string): void {
+  known.delete(value);
+  known.add(value);
+  for (const oldest of known) {
+    if (known.size <= remembered) break;
+    known.delete(oldest);
+  }
+}

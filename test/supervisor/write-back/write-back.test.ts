@@ -1,0 +1,242 @@
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { judgeCredentials } from '../../../shared/credentials.ts';
+import { until } from '../../support/until.ts';
+import { blank, hour, idOf, login, openShore, sourceOf } from './fixture.ts';
+
+t.jobs = 4;
+
+t.test('the login goes into the empty Secret, with the source it descends from', async (t) => {
+  const shore = await openShore(t);
+  shore.note(sourceOf('the file of a person'));
+  shore.write(login('one'));
+  shore.begin();
+  await shore.arrives(login('one'));
+  t.equal(shore.live('source-digest'), sourceOf('the file of a person'));
+  const line = await shore.log.logged('credentials_written_back');
+  t.match(line, { refresh_token_id: idOf('one'), expires_at: /Z$/, duration_ms: Number });
+  const [get, patch] = shore.api.requests;
+  t.match([get?.method, patch?.method], ['GET', 'PATCH']);
+  t.equal(get?.path, '/api/v1/namespaces/berth/secrets/berth-live');
+  t.equal(patch?.contentType, 'application/merge-patch+json');
+  t.match(JSON.parse(patch?.body ?? ''), { metadata: { resourceVersion: /^\d+$/ } });
+  t.notMatch(shore.log.text, /made-up/);
+  t.notMatch(shore.log.text, shore.api.token);
+});
+
+t.test('each refresh follows, and nothing is written without one', async (t) => {
+  const shore = await openShore(t);
+  shore.begin({ check: 30 });
+  for (const [id, hours] of [
+    ['one', 8],
+    ['two', 16],
+    ['three', 24],
+  ] as const) {
+    shore.write(login(id, hours));
+    await shore.arrives(login(id, hours));
+  }
+  const asked = shore.api.requests.length;
+  await until('it has looked at the Secret again', () => shore.api.requests.length > asked + 3);
+  t.equal(shore.patches(), 3);
+  t.equal(await shore.metric('berth_write_back_pending'), 0);
+  t.equal(await shore.metric('berth_write_back_delay_seconds_count'), 3);
+  const success = await shore.metric('berth_write_back_success_timestamp_seconds');
+  t.ok(Math.abs(success - Date.now() / 1_000) < 600);
+});
+
+t.test('it is seen without a watcher too', async (t) => {
+  const shore = await openShore(t);
+  shore.begin({ settle: 600_000 });
+  shore.write(login('one'));
+  await shore.arrives(login('one'));
+});
+
+t.test('only the known fields go into the Secret', async (t) => {
+  const shore = await openShore(t);
+  const known = {
+    refreshTokenExpiresAt: Date.now() + 600 * hour,
+    rateLimitTier: 'default_claude_max_5x',
+    clientId: '9d1c250a-e61b-44d9-88ed-5944d1962f5e',
+  };
+  const { claudeAiOauth } = JSON.parse(
+    login('one', 8, { ...known, planted: 'x', accountUuid: {} }),
+  );
+  shore.write(
+    JSON.stringify({ mcpOAuth: { a: { accessToken: 'secret' } }, claudeAiOauth, more: 1 }),
+  );
+  shore.begin();
+  const text = await until('it is written', () => shore.live());
+  const { accountUuid: _, planted: __, ...expected } = claudeAiOauth;
+  t.strictSame(JSON.parse(text), { claudeAiOauth: expected });
+  t.equal(judgeCredentials(text).kind, 'valid');
+});
+
+t.test('blank, torn, used up and refused ones are never written', async (t) => {
+  const shore = await openShore(t);
+  shore.write(login('two', 16));
+  shore.begin({ check: 10 });
+  await shore.arrives(login('two', 16));
+  shore.note(undefined, { superseded: [idOf('one')], refused: [idOf('bad')] });
+  for (const text of [blank, login('one', 32), login('bad', 24), '', '{"claudeAiOauth":{"acc']) {
+    shore.write(text);
+    const { length } = shore.api.requests;
+    // Before the second of these it has looked at the volume.
+    await until('it has looked', () => shore.api.requests.length > length + 1);
+    t.equal(shore.live(), login('two', 16));
+  }
+  shore.write(login('three', 24));
+  await shore.arrives(login('three', 24));
+  t.equal(shore.patches(), 2);
+});
+
+t.test('a new login of a person takes the place of a later one, with its source', async (t) => {
+  const shore = await openShore(t);
+  shore.note(sourceOf('first'));
+  shore.write(login('refreshed', 16));
+  shore.begin();
+  await shore.arrives(login('refreshed', 16));
+  // As the supervisor applies it: the login first.
+  shore.write(login('anew', 2));
+  shore.note(sourceOf('second'));
+  await shore.arrives(login('anew', 2));
+  await until('its source follows', () => shore.live('source-digest') === sourceOf('second'));
+});
+
+t.test('what comes while the API is away is written once, the newest alone', async (t) => {
+  const shore = await openShore(t);
+  shore.api.fault({ kind: 'status', status: 503 });
+  shore.write(login('one', 8));
+  shore.begin();
+  await shore.log.logged('write_back_failed');
+  for (const hours of [9, 10, 11]) shore.write(login(`at ${hours}`.replace(' ', '-'), hours));
+  t.equal(await shore.metric('berth_write_back_pending'), 1);
+  await until('the last is seen', () => shore.api.requests.length > 6);
+  shore.api.fault(undefined);
+  await shore.arrives(login('at-11', 11));
+  await shore.log.logged('write_back_recovered');
+  t.equal(shore.patches(), 1);
+});
+
+t.test('a login that the volume loses before it is written is written all the same', async (t) => {
+  const shore = await openShore(t);
+  shore.api.fault({ kind: 'status', status: 500 });
+  shore.write(login('one'));
+  shore.begin();
+  await shore.log.logged('write_back_failed');
+  rmSync(join(shore.config, '.credentials.json'));
+  shore.api.fault(undefined);
+  await shore.arrives(login('one'));
+});
+
+t.test('of two that write at once the later login stays', async (t) => {
+  const shore = await openShore(t);
+  shore.write(login('here', 8));
+  shore.begin({ check: 20 });
+  await shore.arrives(login('here', 8));
+  const other = (text: string) => {
+    const data = { 'credentials.json': Buffer.from(text).toString('base64') };
+    shore.api.secrets.patch('berth', 'berth-live', { data });
+  };
+  other(login('there', 16));
+  const kept = shore.api.requests.length;
+  await until('it has looked again', () => shore.api.requests.length > kept + 2);
+  t.equal(shore.live(), login('there', 16));
+  shore.write(login('here-again', 12));
+  await shore.log.logged('write_back_kept', ({ level }) => level === 'warn');
+  t.equal(shore.live(), login('there', 16));
+  shore.write(login('here-at-last', 24));
+  await shore.arrives(login('here-at-last', 24));
+});
+
+t.test('a Secret that is emptied, or deleted and made again, is filled again', async (t) => {
+  const shore = await openShore(t);
+  shore.write(login('one'));
+  shore.begin({ check: 20 });
+  await shore.arrives(login('one'));
+  shore.api.secrets.put('berth', 'berth-live', {});
+  await shore.arrives(login('one'));
+  shore.api.secrets.delete('berth', 'berth-live');
+  const { msg } = await shore.log.logged('write_back_failed');
+  t.match(msg, /kubectl -n berth create secret generic berth-live/);
+  shore.api.secrets.put('berth', 'berth-live', {});
+  await shore.arrives(login('one'));
+  t.notOk((await shore.metric('berth_write_back_failures_total{reason="not_found"}')) < 1);
+});
+
+t.test(
+  'where its clock was set back by ten minutes, a refresh is still the newer one',
+  async (t) => {
+    const shore = await openShore(t);
+    shore.write(login('one', 8));
+    shore.begin();
+    await shore.arrives(login('one', 8));
+    shore.write(login('two', 8 - 10 / 60));
+    await shore.arrives(login('two', 8 - 10 / 60));
+  },
+);
+
+t.test('the same after a restart, for the supervisor has noted what is used up', async (t) => {
+  const shore = await openShore(t, { 'credentials.json': login('one', 8) });
+  shore.write(login('two', 8 - 10 / 60));
+  shore.note(undefined, { superseded: [idOf('one')] });
+  shore.begin();
+  await shore.arrives(login('two', 8 - 10 / 60));
+});
+
+t.test('the Secret of a person is never written, and the log says so', async (t) => {
+  const own = login('person').replace('{', '{ ');
+  const shore = await openShore(t, { 'credentials.json': own });
+  shore.note(sourceOf(own));
+  shore.write(own);
+  shore.begin();
+  const { msg, level, reason } = await shore.log.logged('write_back_failed');
+  t.match([msg, level, reason], [/name another one/, 'error', 'own_source']);
+  shore.write(login('two', 16));
+  await until('it has tried again', () => shore.api.requests.length > 3);
+  t.equal(shore.live(), own);
+});
+
+t.test('when it stops it writes what is left, and ends in time when it cannot', async (t) => {
+  const shore = await openShore(t);
+  const writing = shore.begin({ look: 600_000, settle: 600_000 });
+  await until('it has looked', () => shore.api.requests.length > 0);
+  shore.write(login('last'));
+  t.equal(await writing.stop(), true);
+  t.equal(shore.live(), login('last'));
+  t.equal(await writing.stop(), true);
+
+  shore.api.fault({ kind: 'hang' });
+  const another = shore.begin({ flush: 50 });
+  shore.write(login('lost', 16));
+  await until('it tries', () => another.pending);
+  t.equal(await another.stop(), false);
+  t.equal(shore.live(), login('last'));
+});
+
+t.test('a failure passes while it stops, and the login is written', async (t) => {
+  const shore = await openShore(t);
+  shore.api.fault({ kind: 'status', status: 500, times: 3 });
+  shore.write(login('one'));
+  const writing = shore.begin({ pause: 600_000, longestPause: 600_000 });
+  await shore.log.logged('write_back_failed');
+  t.equal(await writing.stop(), true);
+  t.equal(shore.live(), login('one'));
+});
+
+t.test('who comes again after a kill finds everything as it was', async (t) => {
+  const shore = await openShore(t);
+  shore.write(login('one'));
+  // The answer is lost: whether it was carried out nobody knows.
+  shore.api.fault({ kind: 'drop', method: 'PATCH', carriedOut: true, times: 1 });
+  shore.begin();
+  await shore.arrives(login('one'));
+  await until('it is sure', async () => (await shore.metric('berth_write_back_pending')) === 0);
+  const { length } = shore.api.requests;
+  shore.begin();
+  await until('the next has looked', () => shore.api.requests.length > length);
+  t.equal(shore.patches(), 1);
+  writeFileSync(join(shore.config, '.credentials.json.tmp.killed'), '{"clau');
+  shore.write(login('two', 16));
+  await shore.arrives(login('two', 16));
+});
