@@ -67,7 +67,7 @@ async function main(): Promise<number> {
     log.debug('started', 'berth-init started', {
       repository: repository.url,
       ref,
-      configDirectory,
+      directory: configDirectory,
     });
     const report = await prepare(config, log, withDeadline(stop.signal, config, reporting, log));
     if (report.remote_error) {

@@ -66,7 +66,9 @@ export async function prepare(
     });
     await lease.release();
     await handOver([configDirectory, stateDirectory], config.owner, log);
-    log.info('report', summary(report), { ...report });
+    // A line's `version` is that of the program.
+    const { version: report_version, ...rest } = report;
+    log.info('report', summary(report), { report_version, ...rest });
     return report;
   } catch (error) {
     throw signal.aborted ? stopped(signal, error) : error;

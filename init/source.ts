@@ -151,7 +151,10 @@ async function fromServer(
   };
   const upstream = new Upstream({ directory, remote, setAside, log });
   const target: Target = await remote.resolve(config.ref);
-  log.debug('remote_resolved', 'the server says which commit is wanted', { ...target });
+  log.debug('remote_resolved', 'the server says which commit is wanted', {
+    commit: target.commit,
+    remote_ref: target.remoteRef,
+  });
   await keepEditedBases(config, volume, target, directory);
   // Only now, for a mistyped BERTH_REPO shall cost nothing.
   if (volume.state === 'other_repository' || volume.state === 'other_ref') await directory.remove();

@@ -1,89 +1,277 @@
 /**
- * The names of all log events. A line's `event` is one of these, so that a query in Loki can rely
- * on it; a new event is added here first.
+ * All log events: their names, the levels at which they come, what they mean and what fields a line of
+ * theirs may have beside those that every line has. A line's `event` is one of these, so that a query in
+ * Loki can rely on it; a new event is added here first. docs/logs.md is generated from this list, which
+ * the programs know as types alone.
  */
 
+/** @param fields by their names; of an event within a prompt also those of `promptFields` */
+const event = (levels: string, means: string, fields = '') => ({
+  levels: levels.split(' '),
+  means,
+  fields: fields.split(' ').filter(Boolean),
+});
+
+/** What every line has. */
+export const commonFields = {
+  level: '`debug`, `info`, `warn` or `error`',
+  time: 'ISO 8601, UTC',
+  service: '`berth-init` or `berth`',
+  version: "the program's",
+  event: 'one of the list below',
+  msg: 'for a person',
+};
+
+/** What any line may have. */
+export const optionalFields = {
+  error: '`type`, `code`, `message`, `cause` (again these) and `stack`',
+  truncated: 'true where texts were cut so that the line stays under 12 KiB',
+};
+
+/** What lines have that belong to a prompt. */
+export const promptFields = {
+  prompt_id: 'the `id` of the answer',
+  token: 'the name of the API token',
+  profile: 'the name of the profile',
+  trace_id: 'of the `traceparent`, if the request had one',
+};
+
+export const eventsOfBoth = {
+  started: event('debug info', 'the program runs', 'pid repository ref directory'),
+  stopped: event('info warn', 'it ends as it was told to'),
+  failed: event(
+    'error',
+    'it ends with an error, or a part of its work failed',
+    'code exit_code url',
+  ),
+  unknown_setting: event('warn', 'a `BERTH_` variable is no setting'),
+  lease_waiting: event('info', 'another program holds the volume'),
+  lease_acquired: event('debug', 'the volume is held', 'owner'),
+  lease_lost: event('error', 'another program took the volume: this one ends'),
+  lease_released: event('debug', 'the volume is free', 'owner'),
+  lease_left: event('warn', 'the volume could not be given back; the next program waits a while'),
+  volume_repaired: event('warn', 'something damaged was mended or set aside', 'path saved why'),
+  credentials_applied: event(
+    'info',
+    'a login was put on the volume',
+    'from changed expires_at login_expires_at refresh_token_id path',
+  ),
+  credentials_unreadable: event(
+    'warn error',
+    'a login, or what is known of it, is no good',
+    'from path',
+  ),
+};
+
+export const eventsOfInit = {
+  setting_advice: event('warn', 'a setting is right, but probably not what is meant'),
+  preflight: event(
+    'debug',
+    'GitHub lets the token read the repository',
+    'default_branch token_expires_at duration_ms',
+  ),
+  preflight_warning: event(
+    'warn',
+    "GitHub's API says something that git does not mind",
+    'renamed_to',
+  ),
+  token_expiring: event('warn', 'the git token ends soon', 'token_expires_at'),
+  remote_resolved: event(
+    'debug',
+    'the git server says which commit is wanted',
+    'commit remote_ref',
+  ),
+  remote_retry: event('warn', 'the git server failed and is asked again', 'attempt wait_ms'),
+  remote_failed: event(
+    'error',
+    'init goes on without the git server, with what is on the volume',
+    'commit age_ms volume',
+  ),
+  fetched: event('debug', 'the commit was got from the server', 'commit duration_ms'),
+  volume_inspected: event('debug', 'how the volume was found', 'state'),
+  config_drift: event(
+    'warn',
+    'executable configuration was edited on the volume (replaced), or is there although upstream does not have it',
+    'path count paths',
+  ),
+  local_change: event(
+    'info warn',
+    'an edit stays, is merged (info), or is saved in `conflicts/` because upstream took its place (warn)',
+    'path saved',
+  ),
+  path_skipped: event('warn', 'a path of the repository is not written', 'path why'),
+  lfs_pointer: event('warn', 'of an LFS file the pointer is written', 'path'),
+  reconciled: event(
+    'debug',
+    'the tracked files are what the commit has',
+    'written restored merged removed kept conflicts drift skipped',
+  ),
+  credentials_kept: event(
+    'debug',
+    'the login on the volume stays',
+    'from changed expires_at login_expires_at refresh_token_id',
+  ),
+  credentials_missing: event('info warn', 'there is no login that can be used', 'from changed'),
+  onboarding_answered: event(
+    'debug warn',
+    'what the CLI would ask a person at its first start is answered',
+    'workspace size saved',
+  ),
+  ownership_changed: event('info', 'files were given to the user of the CLI', 'changed uid gid'),
+  ownership_foreign: event('warn', 'files are not, and cannot be made, those of the CLI', 'count'),
+  report: event(
+    'info',
+    'the last line of a run that ended well; [init.md](init.md#the-report) has its fields',
+    [
+      'report_version repository ref commit previous_commit volume repairs remote remote_error',
+      'confirmed_at age_ms written restored merged removed kept conflicts drift skipped',
+      'untracked_executable credentials owned bytes finished_at duration_ms steps',
+    ].join(' '),
+  ),
+};
+
+export const eventsOfSupervisor = {
+  listening: event('info', 'prompts are taken', 'address metrics_address cli_version'),
+  draining: event('info', 'it was told to stop and finishes what runs', 'prompts'),
+  tokens_loaded: event('info error', 'the API tokens were read, or could not be', 'names'),
+  token_plain: event('warn', 'an API token is stored as it is, not as its SHA-256'),
+  profiles_loaded: event(
+    'info error',
+    'the profiles were read, or could not be and stay as they were',
+    'names revision added removed changed',
+  ),
+  auth_failed: event(
+    'warn',
+    'requests without a valid token, at most one line a minute',
+    'missing unknown address',
+  ),
+  audit: event(
+    'info',
+    'an act of administration, also one that was refused',
+    'token action reason session_id refused',
+  ),
+  paused: event('warn', 'no prompts are taken, since before this start', 'by since'),
+  pause_unreadable: event('error', 'whether it is paused cannot be read: it is', 'reason'),
+  spending_unreadable: event('error', "the record of today's spending is damaged", 'reason saved'),
+  spending_unrecorded: event('error', 'a restart would forget what was spent today'),
+  cli_tested: event(
+    'info warn',
+    "the CLI's self-test, or why there is none",
+    'cli_version by duration_ms',
+  ),
+  commit_unrecorded: event('warn', 'the commit that works would not be known after a restart'),
+  secrets_changed: event('info', 'Secrets that profiles name were rotated', 'profiles'),
+  worker_starting: event('debug', 'a CLI process is started', 'worker profile session_id'),
+  worker_ready: event('info', 'it takes prompts', 'worker pid profile session_id duration_ms'),
+  worker_failed: event('error', 'it could not be started', 'worker profile session_id stderr'),
+  worker_stray_output: event('warn', 'it wrote what berth does not know', 'worker'),
+  worker_ended: event(
+    'debug warn',
+    'it is gone; a warning if nobody had ended it',
+    'worker profile session_id exit_code signal',
+  ),
+  worker_recycled: event('info', 'it is ended', 'worker reason profile session_id age_ms'),
+  turn_started: event('debug', 'a worker has the prompt', 'worker'),
+  turn_finished: event(
+    'info warn error',
+    'a prompt was answered (info) or failed with a `code` (warn; error if that is `internal`)',
+    [
+      'code session_id num_turns duration_ms queued_ms ttft_ms recycled cost_usd',
+      'input_tokens output_tokens cache_creation_input_tokens cache_read_input_tokens',
+    ].join(' '),
+  ),
+  turn_carried_on: event(
+    'warn',
+    'its worker was lost, and the turn goes on in another',
+    'worker reason session_id',
+  ),
+  reader_cut: event(
+    'warn',
+    'a client was cut off that does not read its stream',
+    'token backlog_bytes',
+  ),
+  limit_reached: event(
+    'warn',
+    "no prompt of a login is sent: its account's limit is reached",
+    'login reason resets_at guessed utilization warnings',
+  ),
+  limit_lifted: event(
+    'info',
+    'prompts of the login are sent again',
+    'login reason resets_at guessed utilization warnings',
+  ),
+  session_unrecorded: event(
+    'warn error',
+    "a session's record could not be written or removed",
+    'session_id',
+  ),
+  session_removed: event('info', 'a session was removed', 'session_id reason'),
+  sessions_loaded: event(
+    'info warn error',
+    'what sessions there are was read',
+    'sessions unreadable directories_removed',
+  ),
+  retention_round: event(
+    'debug info',
+    'old sessions were cleared away',
+    'expired over_budget leftovers failed bytes duration_ms',
+  ),
+  retention_failed: event('warn error', 'something could not be cleared away', 'session_id'),
+  disk_low: event('warn', 'there is little room', 'path total free'),
+  disk_full: event('error', 'no session begins for want of room', 'path total free'),
+  disk_recovered: event('info', 'there is room again', 'path total free'),
+  memory_limit: event(
+    'warn',
+    'memory has a worker recycled; with the numbers that led to it',
+    [
+      'worker action cause grace_ms pressure worker_bytes worker_growth_bytes_per_second',
+      'worker_processes working_set_bytes growth_bytes_per_second limit_bytes soft_bytes hard_bytes',
+      'worker_soft_bytes worker_hard_bytes stalled_percent oom_kills',
+    ].join(' '),
+  ),
+  memory_pressure: event(
+    'info',
+    'memory is short, or not any more',
+    'pressure before working_set_bytes limit_bytes soft_bytes hard_bytes growth_bytes_per_second',
+  ),
+  memory_oom_kill: event('error', 'the kernel has killed processes', 'oom_kills limit_bytes'),
+  memory_unreadable: event('info', 'memory bounds that do not apply, and why'),
+  credentials_seen: event(
+    'info error',
+    "the CLI's login is another than before; an error if it is no good",
+    'state expires_at login_expires_at refresh_token_id',
+  ),
+  credentials_unkept: event('error', 'what is known of the login could not be written'),
+  credentials_put_back: event('warn', 'the last good login was put back', 'state refresh_token_id'),
+  credentials_lost: event('error', 'a person must log in', 'state'),
+  credentials_mounted: event(
+    'warn error',
+    'a login file is mounted so that it cannot change',
+    'path',
+  ),
+};
+
+export const eventsOfWriteBack = {
+  credentials_written_back: event(
+    'info',
+    'the login is in the live Secret',
+    'refresh_token_id expires_at source_digest duration_ms',
+  ),
+  write_back_kept: event(
+    'debug warn',
+    'the live Secret has this login already (debug), or a better one that stays (warn)',
+    'refresh_token_id expires_at source_digest duration_ms',
+  ),
+  write_back_failed: event(
+    'debug warn error',
+    'the live Secret could not be written; a failure that lasts is told again every ten minutes',
+    'reason status failures pending',
+  ),
+  write_back_recovered: event('info', 'the live Secret can be written again', 'failures'),
+};
+
 export type EventName =
-  // both programs
-  | 'started'
-  | 'stopped'
-  | 'failed'
-  | 'unknown_setting'
-  | 'setting_advice'
-  | 'lease_waiting'
-  | 'lease_acquired'
-  | 'lease_lost'
-  | 'lease_released'
-  | 'lease_left'
-  | 'volume_repaired'
-  // init
-  | 'preflight'
-  | 'preflight_warning'
-  | 'token_expiring'
-  | 'remote_resolved'
-  | 'remote_retry'
-  | 'remote_failed'
-  | 'fetched'
-  | 'volume_inspected'
-  | 'config_drift'
-  | 'local_change'
-  | 'path_skipped'
-  | 'lfs_pointer'
-  | 'reconciled'
-  | 'credentials_applied'
-  | 'credentials_kept'
-  | 'credentials_missing'
-  | 'onboarding_answered'
-  | 'ownership_changed'
-  | 'ownership_foreign'
-  | 'report'
-  // supervisor
-  | 'listening'
-  | 'draining'
-  | 'tokens_loaded'
-  | 'token_plain'
-  | 'profiles_loaded'
-  | 'auth_failed'
-  | 'audit'
-  | 'paused'
-  | 'pause_unreadable'
-  | 'spending_unreadable'
-  | 'spending_unrecorded'
-  | 'cli_tested'
-  | 'commit_unrecorded'
-  | 'secrets_changed'
-  | 'worker_starting'
-  | 'worker_ready'
-  | 'worker_failed'
-  | 'worker_stray_output'
-  | 'worker_ended'
-  | 'worker_recycled'
-  | 'turn_started'
-  | 'turn_finished'
-  | 'turn_carried_on'
-  | 'reader_cut'
-  | 'limit_reached'
-  | 'limit_lifted'
-  | 'session_unrecorded'
-  | 'session_removed'
-  | 'sessions_loaded'
-  | 'retention_round'
-  | 'retention_failed'
-  | 'disk_low'
-  | 'disk_full'
-  | 'disk_recovered'
-  | 'memory_limit'
-  | 'memory_pressure'
-  | 'memory_oom_kill'
-  | 'memory_unreadable'
-  | 'credentials_seen'
-  | 'credentials_unreadable'
-  | 'credentials_unkept'
-  | 'credentials_put_back'
-  | 'credentials_lost'
-  | 'credentials_mounted'
-  // write-back
-  | 'credentials_written_back'
-  | 'write_back_kept'
-  | 'write_back_failed'
-  | 'write_back_recovered';
+  | keyof typeof eventsOfBoth
+  | keyof typeof eventsOfInit
+  | keyof typeof eventsOfSupervisor
+  | keyof typeof eventsOfWriteBack;

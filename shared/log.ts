@@ -16,7 +16,9 @@ export type Fields = Record<string, unknown> & {
   level?: never;
   time?: never;
   service?: never;
+  version?: never;
   event?: never;
+  msg?: never;
 };
 
 export interface Log {

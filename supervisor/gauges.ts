@@ -2,6 +2,7 @@
 import { Gauge, type Registry } from 'prom-client';
 import { version } from '../shared/version.ts';
 import type { MemoryReport } from './memory/guard.ts';
+import { type InitSource, registerInit } from './metrics-init.ts';
 import { registerMemory } from './metrics-memory.ts';
 
 export interface MetricSources {
@@ -11,6 +12,7 @@ export interface MetricSources {
   launchFailing: () => readonly (readonly [profile: string, failing: boolean])[];
   queued: () => number;
   memory: () => MemoryReport;
+  init: InitSource;
   /** US dollars of today (UTC), and the deployment's budget if there is one. */
   spending: () => { spent: number; limit: number | undefined };
   paused: () => boolean;
@@ -77,6 +79,7 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
   gauge('berth_queue_length', 'Prompts that wait for a worker', sources.queued);
   gauge('berth_sessions', 'Sessions that can be continued', sources.sessions);
   registerMemory(sources.memory, registers);
+  registerInit(sources.init, registers);
   gauge('berth_paused', 'Whether prompts are refused until /v1/resume', () =>
     Number(sources.paused()),
   );

@@ -44,6 +44,29 @@ export function registerMemory(report: () => MemoryReport, registers: Registry[]
   gauge('berth_worker_memory_bytes_max', 'Memory of the largest process tree of a worker', (now) =>
     now.reading.workers.reduce((most, { bytes }) => Math.max(most, bytes), 0),
   );
+  gauge(
+    'berth_worker_memory_soft_bytes',
+    'BERTH_WORKER_MEMORY_SOFT: above it a worker is recycled after its turn',
+    ({ bounds }) => bounds.workerSoft,
+  );
+  gauge(
+    'berth_worker_memory_hard_bytes',
+    'BERTH_WORKER_MEMORY_HARD: above it a worker is ended at once',
+    ({ bounds }) => bounds.workerHard,
+  );
+  const slots = new Slots();
+  new Gauge({
+    name: 'berth_worker_memory_bytes',
+    help: 'Memory of the process tree of each worker; a slot is taken again once its worker is gone',
+    labelNames: ['slot'],
+    registers,
+    collect() {
+      this.reset();
+      const { workers } = report().reading;
+      slots.give(workers.map(({ name }) => name));
+      for (const { name, bytes } of workers) this.set({ slot: slots.of(name) }, bytes);
+    },
+  });
   new Counter({
     name: 'berth_memory_oom_kills_total',
     help: 'Processes that the kernel has killed in the container',
@@ -63,4 +86,26 @@ export function registerMemory(report: () => MemoryReport, registers: Registry[]
       for (const [cause, count] of report().decisions) this.inc({ cause }, count);
     },
   });
+}
+
+/** Small numbers for names that never come again, so that there are as many series as workers at once. */
+class Slots {
+  readonly #numbers = new Map<string, number>();
+
+  give(names: readonly string[]): void {
+    for (const name of this.#numbers.keys()) {
+      if (!names.includes(name)) this.#numbers.delete(name);
+    }
+    for (const name of names) {
+      if (this.#numbers.has(name)) continue;
+      const taken = new Set(this.#numbers.values());
+      let free = 1;
+      while (taken.has(free)) free += 1;
+      this.#numbers.set(name, free);
+    }
+  }
+
+  of(name: string): string {
+    return String(this.#numbers.get(name));
+  }
 }

@@ -6,6 +6,7 @@ import { Login } from './credentials/login.ts';
 import { loginVariables, setupTokenIn } from './credentials/other-login.ts';
 import { Authentication } from './http/authentication.ts';
 import type { Tokens } from './http/tokens.ts';
+import { InitOutcome } from './init-outcome.ts';
 import { treeCpu } from './memory/process-tree.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { Orders } from './orders.ts';
@@ -42,6 +43,7 @@ export interface PartsOptions {
 export interface Parts {
   pool: Pool;
   applied: AppliedCommit;
+  initOutcome: InitOutcome;
   /** Whether the first worker has become ready; undefined if none is kept warm. */
   firstWorker: () => Promise<boolean> | undefined;
   store: SessionStore;
@@ -91,6 +93,7 @@ export function createParts(options: PartsOptions): Parts {
     },
   });
   const applied = new AppliedCommit(stateDirectory, log);
+  const initOutcome = new InitOutcome(stateDirectory);
   const firstWorker = Promise.withResolvers<boolean>();
   const pool = new Pool({
     explain: (profile, error) => applied.explain(profile, error),
@@ -203,6 +206,7 @@ export function createParts(options: PartsOptions): Parts {
       profiles.all().map(({ name }) => [name, pool.launchFailures.has(name)] as const),
     queued: () => pool.queued,
     memory: () => guard.report,
+    init: initOutcome,
     spending: () => ({ spent: ledger.spent.total_usd, limit: budgetsOf({}).deployment }),
     paused: () => pause.state !== undefined,
     limits: () => gate.states,
@@ -216,7 +220,7 @@ export function createParts(options: PartsOptions): Parts {
     sessions: () => store.size,
   });
   return {
-    ...{ pool, applied },
+    ...{ pool, applied, initOutcome },
     firstWorker: () => (orders.warm().length > 0 ? firstWorker.promise : undefined),
     ...{ store, workspaces, disk, gate, sessions, catalog, retention },
     intake: new Intake({ store, profiles, promptTimeout: config.promptTimeout }),

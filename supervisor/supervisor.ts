@@ -110,7 +110,7 @@ export class Supervisor {
 
   async #open(signal: AbortSignal): Promise<void> {
     const config = this.#config;
-    const { credentials, pause, ledger, disk, guard, applied } = this.#parts;
+    const { credentials, pause, ledger, disk, guard, applied, initOutcome } = this.#parts;
     await makeWritable(config.workspaceDirectory, 'BERTH_WORKSPACE_DIR');
     await openStateDirectory(config.stateDirectory, this.#log, {
       directories: [...loginStateParts.directories],
@@ -126,6 +126,7 @@ export class Supervisor {
       this.#options.onFatal(this.#lease?.lost.reason as BerthError);
     });
     await applied.load();
+    await initOutcome.load();
     await credentials.start();
     const directories = await this.#parts.workspaces.names();
     this.#loading = this.#loadSessions(directories);

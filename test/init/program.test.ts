@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { version } from '../../shared/version.ts';
 import { type Harbour, openHarbour, token, walk } from './fixture.ts';
 import { runProgram, startProgram } from './process.ts';
 
@@ -20,7 +21,9 @@ t.test('one run prepares the volume and says so in one line', async (t) => {
   t.equal(code, 0);
   t.equal(harbour.read('CLAUDE.md'), '# one\n');
   const report = JSON.parse(harbour.read('.berth/report.json') ?? '');
-  t.match(lines.at(-1), { level: 'info', event: 'report', service: 'berth-init', ...report });
+  const { version: report_version, ...rest } = report;
+  const heading = { level: 'info', event: 'report', service: 'berth-init', version };
+  t.match(lines.at(-1), { ...heading, report_version, ...rest });
   t.match(report, {
     version: 1,
     repository: harbour.url,

@@ -1,0 +1,146 @@
+/** The Grafana dashboard against the metrics that the supervisor registers, and Prometheus' own parser. */
+import { spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import t, { type Test } from 'tap';
+import { parseAllDocuments, stringify } from 'yaml';
+import { queries } from '../scripts/dashboard.ts';
+import { rows } from '../scripts/dashboard-panels.ts';
+import { createMetrics } from '../supervisor/metrics.ts';
+import { kustomizeVersion } from './support/manifests.ts';
+
+const root = join(import.meta.dirname, '..');
+const isCi = process.env.CI === 'true';
+
+/** The labels of each metric by the names under which it is asked for. */
+function registered(): Map<string, string[]> {
+  const { registry } = createMetrics({} as never);
+  const known = new Map<string, string[]>();
+  for (const metric of registry.getMetricsAsArray()) {
+    const { name, type, labelNames = [] } = metric as unknown as RegisteredMetric;
+    if (type !== 'histogram') known.set(name, labelNames);
+    else for (const end of ['bucket', 'sum', 'count']) known.set(`${name}_${end}`, labelNames);
+  }
+  return known;
+}
+
+interface RegisteredMetric {
+  name: string;
+  type: string;
+  labelNames?: string[];
+}
+
+/** Those that Prometheus gives to what it scrapes, and those of buckets. */
+const everywhere = ['namespace', 'job', 'pod', 'le'];
+
+/** What is wrong with the names in a query. */
+function problemsIn(query: string, known = registered()): string[] {
+  const selectors = [...query.matchAll(/\b([a-z]\w*)\{([^}]*)\}/g)];
+  const metrics = selectors.map(([, name = '']) => name);
+  const mentioned = [...query.matchAll(/\b(?:berth|process|nodejs)_\w+/g)].map(([name]) => name);
+  const unknown = mentioned.filter((name) => !known.has(name) || !metrics.includes(name));
+  const has = (label: string) => (name: string) =>
+    everywhere.includes(label) || known.get(name)?.includes(label);
+  const matched = selectors.flatMap(([, name = '', matchers = '']) =>
+    [...matchers.matchAll(/(\w+)\s*(?:=~|!~|!=|=)/g)]
+      .map(([, label = '']) => label)
+      .filter((label) => !has(label)(name)),
+  );
+  const grouped = [...query.matchAll(/\bby \(([^)]*)\)/g)]
+    .flatMap(([, labels = '']) => labels.split(/,\s*/))
+    .filter((label) => !metrics.some(has(label)));
+  return [...unknown, ...matched, ...grouped];
+}
+
+t.test('every metric and label that the dashboard asks for is one of the supervisor', (t) => {
+  const known = registered();
+  t.ok(queries().length > 40);
+  for (const query of queries()) t.same(problemsIn(query, known), [], query);
+  for (const panel of Object.values(rows).flat()) {
+    for (const [legend, query] of Object.entries(panel.queries)) {
+      const named = [...legend.matchAll(/\{\{(\w+)\}\}/g)].map(([, label = '']) => label);
+      const grouped = /\bby \(([^)]*)\)/.exec(query)?.[1]?.split(/,\s*/) ?? [];
+      t.same(
+        named.filter((label) => !grouped.includes(label)),
+        [],
+        `${panel.title}: ${legend}`,
+      );
+    }
+  }
+  t.same(problemsIn('sum by (cause) (berth_prompts_totl{outcom="ok"})'), [
+    'berth_prompts_totl',
+    'outcom',
+    'cause',
+  ]);
+  t.same(problemsIn('max by (kind) (berth_workers{job="a",reason=~"b"}) + berth_paused'), [
+    'berth_paused',
+    'reason',
+    'kind',
+  ]);
+  t.end();
+});
+
+t.test('Prometheus can read every query', { skip: missing('promtool') }, (t) => {
+  const check = (all: readonly string[]) => {
+    const rules = all.map((query, index) => ({
+      record: `query${index}`,
+      expr: query.replace(/\$__(rate_interval|range)/g, '5m').replace(/\$\w+/g, '.*'),
+    }));
+    const file = join(t.testdir({}), 'rules.yaml');
+    writeFileSync(file, stringify({ groups: [{ name: 'dashboard', rules }] }));
+    return spawnSync('promtool', ['check', 'rules', file], { encoding: 'utf8' });
+  };
+  t.match(check(queries()), { status: 0, stdout: `${queries().length} rules found` });
+  t.equal(check(['sum(berth_workers{) by']).status, 1, 'what it cannot read it refuses');
+  t.end();
+});
+
+t.test(
+  'the component scrapes the metrics port of the Service, and brings the dashboard',
+  { skip: kustomizeVersion() || isCi ? false : 'kubectl is not installed' },
+  (t) => {
+    const manifests = render(t);
+    const only = (kind: string, name: string) =>
+      manifests.find((each) => each.kind === kind && each.metadata.name === name);
+    const service = only('Service', 'berth');
+    const monitor = only('ServiceMonitor', 'berth');
+    t.match(service?.metadata.labels, monitor?.spec.selector.matchLabels);
+    const ports = service?.spec.ports.map(({ name }: { name: string }) => name);
+    for (const { port } of monitor?.spec.endpoints ?? []) t.ok(ports.includes(port), port);
+    const dashboard = only('ConfigMap', 'berth-dashboard');
+    t.equal(dashboard?.metadata.labels.grafana_dashboard, '1');
+    const { uid, panels } = JSON.parse(dashboard?.data['berth.json']);
+    t.equal(uid, 'berth');
+    const titles = Object.entries(rows).flatMap(([row, panels]) => [
+      row,
+      ...panels.map(({ title }) => title),
+    ]);
+    t.same(
+      panels.map(({ title }: { title: string }) => title),
+      titles,
+    );
+    t.end();
+  },
+);
+
+/** biome-ignore lint/suspicious/noExplicitAny: manifests are matched, not computed with. */
+function render(t: Test): any[] {
+  const overlay = t.testdir({});
+  const from = (path: string) => relative(overlay, join(root, 'manifests', path));
+  const kustomization = {
+    apiVersion: 'kustomize.config.k8s.io/v1beta1',
+    kind: 'Kustomization',
+    resources: [from('base')],
+    components: [from('components/monitoring')],
+  };
+  writeFileSync(join(overlay, 'kustomization.yaml'), stringify(kustomization));
+  const { stdout, stderr } = spawnSync('kubectl', ['kustomize', overlay], { encoding: 'utf8' });
+  if (!stdout) throw new Error(stderr);
+  return parseAllDocuments(stdout).map((document) => document.toJS());
+}
+
+/** Why a test is skipped; in CI a missing tool is a failure. */
+function missing(tool: string): string | false {
+  const { error } = spawnSync(tool, ['--version']);
+  return error && !isCi ? `${tool} is not installed` : false;
+}
