@@ -1,7 +1,7 @@
 /**
  * Writes what is derived from the sources: shared/known-settings.ts, docs/configuration.md,
- * docs/openapi.json, docs/profiles.schema.json, the dashboard of Grafana, and the tables of docs/logs.md
- * and docs/dashboard.md. With --check it writes nothing and fails if one of them is out of date.
+ * docs/openapi.json, docs/profiles.schema.json, the dashboard of Grafana, parts of manifests/, and the
+ * tables of docs/logs.md and docs/dashboard.md. With --check it writes nothing and fails if one is stale.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { initDefinitions } from '../init/config.ts';
@@ -25,6 +25,7 @@ import { createApiServer } from '../supervisor/http/server.ts';
 import { createMetrics } from '../supervisor/metrics.ts';
 import { jsonSchema } from '../supervisor/profiles/schema.ts';
 import { dashboard } from './dashboard.ts';
+import { generatedManifests } from './generate-manifests.ts';
 
 const root = new URL('../', import.meta.url);
 
@@ -170,6 +171,7 @@ const documents: Record<string, string> = {
   'docs/dashboard.md': withSection('docs/dashboard.md', 'metrics', await metrics()),
   'manifests/components/monitoring/dashboard.json': `${JSON.stringify(dashboard(), null, 2)}\n`,
   'docs/profiles.schema.json': `${JSON.stringify(jsonSchema(), null, 2)}\n`,
+  ...Object.fromEntries(generatedManifests()),
 };
 const check = process.argv.includes('--check');
 const stale = Object.entries(documents).filter(

@@ -7,7 +7,7 @@ import { parseAllDocuments, stringify } from 'yaml';
 import { queries } from '../scripts/dashboard.ts';
 import { rows } from '../scripts/dashboard-panels.ts';
 import { createMetrics } from '../supervisor/metrics.ts';
-import { kustomizeVersion } from './support/manifests.ts';
+import { cannotRender } from './support/manifests.ts';
 
 const root = join(import.meta.dirname, '..');
 const isCi = process.env.CI === 'true';
@@ -97,7 +97,7 @@ t.test('Prometheus can read every query', { skip: missing('promtool') }, (t) => 
 
 t.test(
   'the component scrapes the metrics port of the Service, and brings the dashboard',
-  { skip: kustomizeVersion() || isCi ? false : 'kubectl is not installed' },
+  { skip: cannotRender() },
   (t) => {
     const manifests = render(t);
     const only = (kind: string, name: string) =>
