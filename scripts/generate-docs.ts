@@ -1,6 +1,6 @@
 /**
  * Writes what is derived from the sources: shared/known-settings.ts, docs/configuration.md,
- * docs/openapi.json and docs/profiles.schema.json. With --check it writes nothing and fails if one of them is out of date.
+ * docs/openapi.json, docs/profiles.schema.json and parts of manifests/. With --check it writes nothing and fails if one of them is out of date.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { initDefinitions } from '../init/config.ts';
@@ -9,6 +9,7 @@ import { errorTable } from '../shared/errors.ts';
 import { commandDefinitions, supervisorDefinitions } from '../supervisor/config.ts';
 import { createApiServer } from '../supervisor/http/server.ts';
 import { jsonSchema } from '../supervisor/profiles/schema.ts';
+import { generatedManifests } from './generate-manifests.ts';
 
 const root = new URL('../', import.meta.url);
 
@@ -102,6 +103,7 @@ const documents: Record<string, string> = {
   'docs/configuration.md': configuration(),
   'docs/openapi.json': await openapi(),
   'docs/profiles.schema.json': `${JSON.stringify(jsonSchema(), null, 2)}\n`,
+  ...Object.fromEntries(generatedManifests()),
 };
 const check = process.argv.includes('--check');
 const stale = Object.entries(documents).filter(
