@@ -181,7 +181,10 @@ export function createParts(options: PartsOptions): Parts {
     temporaryDirectory,
     onRemoved: (reason) => metrics.sessionRemoved(reason),
   });
-  const guard: PoolMemory = new PoolMemory({ config, pool, log });
+  const guard: PoolMemory = new PoolMemory({
+    ...{ config, pool, log },
+    limitOf: (profile) => profiles.get(profile)?.limits.memory,
+  });
   const credentials = new Login({
     configDirectory,
     stateDirectory,

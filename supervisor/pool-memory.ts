@@ -17,6 +17,8 @@ import type { Worker, WorkerState } from './pool/worker.ts';
 export interface PoolMemoryOptions {
   config: SupervisorConfig;
   pool: Pool;
+  /** What a profile allows its workers, in bytes. */
+  limitOf?: (profile: string) => number | undefined;
   log: Log;
   cgroupRoot?: string;
 }
@@ -38,7 +40,7 @@ export class PoolMemory {
   readonly #pool: Pool;
   readonly #guard: MemoryGuard;
 
-  constructor({ config, pool, log, cgroupRoot }: PoolMemoryOptions) {
+  constructor({ config, pool, limitOf, log, cgroupRoot }: PoolMemoryOptions) {
     this.#config = config;
     this.#pool = pool;
     this.#guard = new MemoryGuard({
@@ -46,7 +48,7 @@ export class PoolMemory {
       containerHard: config.memoryHard,
       workerSoft: config.workerMemorySoft,
       workerHard: config.workerMemoryHard,
-      workers: () => pool.workers.flatMap(guarded),
+      workers: () => pool.workers.flatMap((worker) => guarded(worker, limitOf)),
       marksOf: (name) => marksOf(config.configDirectory, name),
       act: (action) => this.#act(action),
       onCeiling: () => pool.reconsider(),
@@ -108,6 +110,10 @@ export class PoolMemory {
   }
 }
 
-function guarded({ name, state, startedAt, process: { pid } }: Worker): GuardedWorker[] {
-  return pid === undefined ? [] : [{ name, pid, stage: stages[state], startedAt }];
+function guarded(
+  { name, state, startedAt, order, process: { pid } }: Worker,
+  limitOf: PoolMemoryOptions['limitOf'],
+): GuardedWorker[] {
+  const limit = limitOf?.(order.profile);
+  return pid === undefined ? [] : [{ name, pid, stage: stages[state], startedAt, limit }];
 }

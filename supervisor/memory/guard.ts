@@ -23,6 +23,8 @@ export interface GuardedWorker {
   stage: Stage;
   /** By performance.now(). */
   startedAt: number;
+  /** The hard bound that its profile gives it, in the place of the one for all; bytes. */
+  limit?: number | undefined;
 }
 
 export interface GuardOptions extends BoundSettings {
@@ -155,13 +157,13 @@ export class MemoryGuard {
     return {
       now,
       container: container && { ...container, ...this.#grown(now, container.workingSet) },
-      workers: workers.map(({ name, stage, startedAt }) => {
+      workers: workers.map(({ name, stage, startedAt, limit }) => {
         const { bytes = 0, resident = 0, processes = 0 } = trees.get(name) ?? {};
         const growth = this.#growths.get(name) ?? new Growth();
         this.#growths.set(name, growth);
         growth.add(now, resident);
         const warmedUp = now - startedAt >= warmUp;
-        return { name, stage, bytes, processes, growth: growth.rate, warmedUp };
+        return { name, stage, bytes, processes, growth: growth.rate, warmedUp, limit };
       }),
     };
   }

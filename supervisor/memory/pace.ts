@@ -1,6 +1,6 @@
 /** How soon to look again: the less memory is left, the sooner. */
 import type { State } from './policy.ts';
-import type { Bounds, Reading } from './reading.ts';
+import { type Bounds, boundsOfWorker, type Reading } from './reading.ts';
 
 /** Milliseconds. */
 const soonest = 250;
@@ -12,9 +12,13 @@ export function untilNextLook(reading: Reading, bounds: Bounds, state: State): n
   const { container, workers } = reading;
   const urgent =
     state.level !== 'none' ||
-    workers.some(({ stage, bytes }) => stage === 'leaving' || bytes > bounds.workerSoft);
+    workers.some(
+      (worker) => worker.stage === 'leaving' || worker.bytes > boundsOfWorker(worker, bounds).soft,
+    );
   if (urgent) return soonest;
-  const rooms = workers.map(({ bytes, growth }) => timeFor(bounds.workerHard - bytes, growth ?? 0));
+  const rooms = workers.map((worker) =>
+    timeFor(boundsOfWorker(worker, bounds).hard - worker.bytes, worker.growth ?? 0),
+  );
   if (container) {
     const room = bounds.hard - container.workingSet;
     rooms.push(timeFor(room, Math.max(feared, 2 * (container.growth ?? 0))));

@@ -6,7 +6,7 @@
  * pressure there are never more workers than when it began.
  */
 import { follow, type PressureState } from './pressure.ts';
-import type { Bounds, Reading, WorkerReading } from './reading.ts';
+import { type Bounds, boundsOfWorker, type Reading, type WorkerReading } from './reading.ts';
 
 export type Cause =
   /** The container's working set is above a bound. */
@@ -140,9 +140,8 @@ class Round {
   }
 
   #forItself() {
-    const worker = this.#largest(
-      this.#staying.filter(({ bytes, warmedUp }) => bytes > this.#bounds.workerHard && warmedUp),
-    );
+    const above = (worker: WorkerReading) => worker.bytes > this.#boundsOf(worker).hard;
+    const worker = this.#largest(this.#staying.filter((each) => each.warmedUp && above(each)));
     return worker && { worker, cause: 'worker_hard' as const };
   }
 
@@ -171,7 +170,7 @@ class Round {
   /** Workers above their own soft bound: at once who is idle, the largest first. */
   easeWorkers(): void {
     const above = this.#staying
-      .filter(({ bytes, stage }) => bytes > this.#bounds.workerSoft && stage !== 'fresh')
+      .filter((worker) => worker.stage !== 'fresh' && worker.bytes > this.#boundsOf(worker).soft)
       .sort((a, b) => b.bytes - a.bytes);
     for (const worker of above.filter(({ stage }) => stage === 'idle')) {
       if (this.#isLast(worker)) break;
@@ -205,9 +204,9 @@ class Round {
 
   /** The pressure is over, and they are small again. */
   unmark(): void {
-    for (const { name, bytes } of this.#staying) {
-      const small = bytes < this.#bounds.workerSoft * lowerShare;
-      if (small && this.state.level === 'none') this.#unmark(name);
+    for (const worker of this.#staying) {
+      const small = worker.bytes < this.#boundsOf(worker).soft * lowerShare;
+      if (small && this.state.level === 'none') this.#unmark(worker.name);
     }
   }
 
@@ -235,6 +234,10 @@ class Round {
   #decide(action: Extract<Action, { do: 'recycle' | 'end' }>): void {
     this.#staying = this.#staying.filter(({ name }) => name !== action.worker);
     this.actions.push(action);
+  }
+
+  #boundsOf(worker: WorkerReading): { soft: number; hard: number } {
+    return boundsOfWorker(worker, this.#bounds);
   }
 
   /** Whether nobody would be there without it, when those that are marked have gone. */

@@ -121,6 +121,30 @@ t.test('a limit below what one worker needs is refused, with the number', async 
   });
 });
 
+t.test(
+  'the memory that a profile gives its workers bounds them, and the log says so',
+  async (t) => {
+    const { pool, ask, surroundings } = await startPool(t, { maxWorkers: 2, warmWorkers: 1 });
+    const log = captureLog();
+    const { config } = readSupervisorConfig({ BERTH_CONFIG_DIR: surroundings.config });
+    const memory = new PoolMemory({
+      ...{ config, pool, log: log.log, cgroupRoot: '/nowhere' },
+      limitOf: (profile) => (profile === 'default' ? 64 * mebibyte : undefined),
+    });
+    t.teardown(() => memory.stop());
+    const { sessionId, worker } = await ask('[[say one]]');
+    // One that has just started is not ended for what it takes.
+    await memory.start();
+    await worker.gone;
+    t.match(await log.logged('memory_limit'), {
+      cause: /^worker_(soft|hard)$/,
+      worker_hard_bytes: 64 * mebibyte,
+      msg: /above its profile's (soft bound of 42\.7Mi|hard bound of 64Mi)/,
+    });
+    t.match(await ask('[[say two]]', sessionId), { result: { result: 'two' }, sessionId });
+  },
+);
+
 t.test('a worker above its bound goes when it is idle, and its session goes on', async (t) => {
   const { pool, ask, surroundings } = await startPool(t, { maxWorkers: 2, warmWorkers: 1 });
   const { config } = readSupervisorConfig({
