@@ -66,8 +66,8 @@ export class PoolMemory {
   }
 
   /** @throws BerthError `config_invalid` if the container is too small for one worker */
-  start(): Promise<void> {
-    return this.#guard.start();
+  start(): void {
+    this.#guard.start();
   }
 
   stop(): Promise<void> {

@@ -39,7 +39,11 @@ const reading = (
   const { now = 0, growthAboveSoft, tasks } = rest;
   const growth = growthAboveSoft;
   const container = { limit: 1_000, workingSet, growth, growthAboveSoft, tasks };
-  return { now, workers, container: { ...container, oomKills: undefined, stalled: undefined } };
+  return {
+    now,
+    workers,
+    container: { ...container, oomKills: undefined, stalled: undefined, reclaimable: 0 },
+  };
 };
 
 const actions = (read: Reading, state: State = initialState): Action[] =>
