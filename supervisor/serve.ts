@@ -11,7 +11,7 @@ import { Profiles } from './profiles/profiles.ts';
 import { Supervisor } from './supervisor.ts';
 
 /**
- * @param environment as in process.env
+ * @param environment as Node.js gives it
  * @param exit ends this process with a code, when it can no longer be trusted
  * @returns the exit code; its error is told already
  */

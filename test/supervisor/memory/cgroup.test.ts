@@ -53,6 +53,7 @@ t.test('what the kernel does not tell is unknown, and nothing else is the less k
   t.same(read(root), {
     limit: 512,
     workingSet: 200,
+    reclaimable: 100,
     stalled: undefined,
     oomKills: undefined,
     tasks: undefined,
