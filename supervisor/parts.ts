@@ -102,7 +102,10 @@ export function createParts(options: PartsOptions): Parts {
     maxWorkers: config.maxWorkers,
     queueLimit: config.queueLimit,
     idleTimeout: config.workerIdleTimeout,
-    prepare: prepareWorker,
+    prepare: (process, order) =>
+      prepareWorker(process, order).catch((error: unknown) => {
+        throw guard.explain(error);
+      }),
     clear: clearContext,
     ceiling: () => guard.ceiling,
     beforeEnd: (pid, atMost) => guard.beforeEnd(pid, atMost),

@@ -46,6 +46,8 @@ export function describeDecision(
       worker_hard_bytes: whole(own.hard),
       stalled_percent: container?.stalled?.some,
       oom_kills: container?.oomKills,
+      tasks: container?.tasks?.current,
+      tasks_limit: container?.tasks?.limit,
     },
   };
 }
@@ -68,7 +70,7 @@ function reasonOf(cause: Cause, { reading, bounds }: Sights, name: string): stri
     case 'worker_hard':
       return `that is above ${whose} hard bound of ${size(own.hard)}`;
     case 'processes':
-      return `it has ${worker?.processes} processes`;
+      return `it has ${worker?.processes} processes${container?.tasks ? `, and the container ${container.tasks.current} of the ${container.tasks.limit} tasks that its pids limit allows` : ''}`;
   }
 }
 

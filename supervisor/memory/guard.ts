@@ -91,6 +91,11 @@ export class MemoryGuard {
     return { reading, bounds, level: state.level, decisions, roundMs: this.#roundMs };
   }
 
+  /** Now; undefined if the container's tasks are not bounded. */
+  get tasks(): ContainerMemory['tasks'] {
+    return this.#cgroup && readContainerMemory(this.#cgroup)?.tasks;
+  }
+
   /** So many workers there may be. */
   get ceiling(): number {
     const { level, ceiling } = this.#state;

@@ -133,7 +133,7 @@ class Round {
     const worker = sorted[0];
     if (!worker) return undefined;
     // Threads count as tasks too, of which a CLI has some; so many processes no worker needs.
-    const full = tasks !== undefined && tasks.current > tasks.limit * 0.9 && worker.processes > 50;
+    const full = tasks !== undefined && isNearLimit(tasks) && worker.processes > 50;
     return full || worker.processes > this.#bounds.workerProcesses
       ? { worker, cause: 'processes' as const }
       : undefined;
@@ -252,6 +252,11 @@ class Round {
 
 /** A bound counts as passed until so much of it is left: else it would come and go. */
 const lowerShare = 0.93;
+
+/** Whether the container has nearly all processes and threads that it may have. */
+export function isNearLimit({ current, limit }: { current: number; limit: number }): boolean {
+  return current > limit * 0.9;
+}
 
 function isEasing(action: Action): boolean {
   return action.do === 'recycle' || action.do === 'end';
