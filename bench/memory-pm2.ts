@@ -14,6 +14,7 @@ import { layOut } from '../test/soak/berth-in-cgroup.ts';
 import { container, type Leak, type LeakSeries, leakPrompt } from '../test/soak/memory-leaks.ts';
 import { makeMemoryCgroup } from '../test/support/memory-cgroup.ts';
 import { startMessagesApi } from '../test/support/messages-api.ts';
+import { enterAndRun } from '../test/support/programs.ts';
 import type { JsonReply } from '../test/support/prompt.ts';
 import { until } from '../test/support/until.ts';
 
@@ -57,7 +58,7 @@ export async function leakUnderPm2(options: {
   const limit = `${Math.round((0.85 * container) / 2 ** 20)}M`;
   writeFileSync(environment.PORT_FILE, '');
   const inCgroup = async (...command: string[]): Promise<void> => {
-    const shell = spawn('sh', ['-c', 'echo $$ > "$0" && exec "$@"', cgroup.procs, ...command], {
+    const shell = spawn('sh', ['-c', enterAndRun, cgroup.procs.join(' '), ...command], {
       env: environment,
       cwd: join(directory, 'workspace'),
       stdio: 'ignore',
@@ -87,7 +88,9 @@ export async function leakUnderPm2(options: {
     return { leaks, others, kernelKills: cgroup.kills() };
   } finally {
     await inCgroup(pm2, 'kill');
-    for (const pid of readFileSync(cgroup.procs, 'utf8').split('\n').filter(Boolean)) {
+    for (const pid of readFileSync(cgroup.procs[0] ?? '', 'utf8')
+      .split('\n')
+      .filter(Boolean)) {
       try {
         process.kill(Number(pid), 'SIGKILL');
       } catch {

@@ -38,6 +38,12 @@ export function registerMemory(report: () => MemoryReport, registers: Registry[]
     'Share of the last 10 s in which some process waited for memory (cgroup v2)',
     (now) => (container(now)?.stalled?.some ?? Number.NaN) / 100,
   );
+  gauge(
+    'berth_tasks',
+    'Processes and threads of the container; NaN without a pids limit',
+    (now) => container(now)?.tasks?.current,
+  );
+  gauge('berth_tasks_limit', "The container's pids limit", (now) => container(now)?.tasks?.limit);
   gauge('berth_workers_memory_bytes', 'Memory of all process trees of the workers', (now) =>
     now.reading.workers.reduce((sum, { bytes }) => sum + bytes, 0),
   );

@@ -105,7 +105,10 @@ export function createParts(options: PartsOptions): Parts {
     maxWorkers: config.maxWorkers,
     queueLimit: config.queueLimit,
     idleTimeout: config.workerIdleTimeout,
-    prepare: prepareWorker,
+    prepare: (process, order) =>
+      prepareWorker(process, order).catch((error: unknown) => {
+        throw guard.explain(error);
+      }),
     clear: clearContext,
     ceiling: () => guard.ceiling,
     beforeEnd: (pid, atMost) => guard.beforeEnd(pid, atMost),
@@ -184,7 +187,10 @@ export function createParts(options: PartsOptions): Parts {
     temporaryDirectory,
     onRemoved: (reason) => metrics.sessionRemoved(reason),
   });
-  const guard: PoolMemory = new PoolMemory({ config, pool, log });
+  const guard: PoolMemory = new PoolMemory({
+    ...{ config, pool, log },
+    limitOf: (profile) => profiles.get(profile)?.limits.memory,
+  });
   const credentials = new Login({
     configDirectory,
     stateDirectory,

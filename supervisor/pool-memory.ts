@@ -3,13 +3,14 @@
  * there are and has the other do what was decided; and clears away what a worker leaves.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { BerthError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import { marksOf } from './claude/environment.ts';
 import type { SupervisorConfig } from './config.ts';
 import { refreshOver, removeTraces } from './memory/cli-traces.ts';
 import { type GuardedWorker, MemoryGuard, type MemoryReport } from './memory/guard.ts';
 import { killMarked } from './memory/leftovers.ts';
-import type { Action } from './memory/policy.ts';
+import { type Action, isNearLimit } from './memory/policy.ts';
 import type { Stage } from './memory/reading.ts';
 import type { Pool } from './pool/pool.ts';
 import type { Worker, WorkerState } from './pool/worker.ts';
@@ -17,6 +18,8 @@ import type { Worker, WorkerState } from './pool/worker.ts';
 export interface PoolMemoryOptions {
   config: SupervisorConfig;
   pool: Pool;
+  /** What a profile allows its workers, in bytes. */
+  limitOf?: (profile: string) => number | undefined;
   log: Log;
   cgroupRoot?: string;
 }
@@ -38,7 +41,7 @@ export class PoolMemory {
   readonly #pool: Pool;
   readonly #guard: MemoryGuard;
 
-  constructor({ config, pool, log, cgroupRoot }: PoolMemoryOptions) {
+  constructor({ config, pool, limitOf, log, cgroupRoot }: PoolMemoryOptions) {
     this.#config = config;
     this.#pool = pool;
     this.#guard = new MemoryGuard({
@@ -46,7 +49,7 @@ export class PoolMemory {
       containerHard: config.memoryHard,
       workerSoft: config.workerMemorySoft,
       workerHard: config.workerMemoryHard,
-      workers: () => pool.workers.flatMap(guarded),
+      workers: () => pool.workers.flatMap((worker) => guarded(worker, limitOf)),
       marksOf: (name) => marksOf(config.configDirectory, name),
       act: (action) => this.#act(action),
       onCeiling: () => pool.reconsider(),
@@ -63,9 +66,23 @@ export class PoolMemory {
     return this.#guard.ceiling;
   }
 
+  /** The error of a start that failed, with what the container has to do with it. */
+  explain(thrown: unknown): unknown {
+    const { tasks } = this.#guard;
+    if (!(thrown instanceof BerthError) || !tasks || !isNearLimit(tasks)) return thrown;
+    // Whoever has taken them is found now, and not in two seconds.
+    this.#guard.look();
+    const { code, message, details } = thrown;
+    return new BerthError(
+      code,
+      `${message}; the container has ${tasks.current} of the ${tasks.limit} tasks that its pids limit allows, see docs/memory.md`,
+      { cause: thrown, details },
+    );
+  }
+
   /** @throws BerthError `config_invalid` if the container is too small for one worker */
-  start(): Promise<void> {
-    return this.#guard.start();
+  start(): void {
+    this.#guard.start();
   }
 
   stop(): Promise<void> {
@@ -93,14 +110,17 @@ export class PoolMemory {
   #act(action: Action): void {
     const worker = this.#pool.workers.find(({ name }) => name === action.worker);
     if (!worker) return;
-    if (action.do === 'end') void this.#end(worker, action.grace);
+    if (action.do === 'end') void this.#end(worker, action);
     else if (action.do === 'unmark') this.#pool.spare(worker, 'memory');
     else void this.#pool.recycle(worker, 'memory');
   }
 
   /** What has left the CLI's process group does not outlive the grace either. */
-  async #end(worker: Worker, grace: number): Promise<void> {
-    void this.#pool.recycle(worker, 'memory', true, grace);
+  async #end(worker: Worker, { cause, grace }: Extract<Action, { do: 'end' }>): Promise<void> {
+    const reason = cause === 'processes' ? 'processes' : 'memory';
+    const gone = this.#pool.recycle(worker, reason, true, grace);
+    // What could not be started for want of processes can be now.
+    if (reason === 'processes') void gone.then(() => this.#pool.renew());
     await delay(grace);
     if (this.#pool.workers.includes(worker)) {
       await killMarked(marksOf(this.#config.configDirectory, worker.name));
@@ -108,6 +128,10 @@ export class PoolMemory {
   }
 }
 
-function guarded({ name, state, startedAt, process: { pid } }: Worker): GuardedWorker[] {
-  return pid === undefined ? [] : [{ name, pid, stage: stages[state], startedAt }];
+function guarded(
+  { name, state, startedAt, order, process: { pid } }: Worker,
+  limitOf: PoolMemoryOptions['limitOf'],
+): GuardedWorker[] {
+  const limit = limitOf?.(order.profile);
+  return pid === undefined ? [] : [{ name, pid, stage: stages[state], startedAt, limit }];
 }

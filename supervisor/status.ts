@@ -108,6 +108,7 @@ function describeMemory({ reading, bounds, level, decisions }: MemoryReport): St
     pressure: level,
     stalled: container?.stalled ?? null,
     oom_kills: container?.oomKills ?? null,
+    tasks: container?.tasks ?? null,
     decisions: Object.fromEntries(decisions),
   };
 }

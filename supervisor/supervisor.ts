@@ -134,7 +134,7 @@ export class Supervisor {
     await ledger.load();
     await disk.start();
     signal.throwIfAborted();
-    await guard.start();
+    guard.start();
     this.#api = await createApiServer({
       ...this.#parts,
       sessions: this.#parts.admission,

@@ -15,6 +15,7 @@ import {
   readMessage,
   userLine,
 } from './protocol.ts';
+import { causeOfStartError } from './start-error.ts';
 import { StderrTail } from './stderr-tail.ts';
 import type { TurnResult } from './turn-result.ts';
 
@@ -66,6 +67,8 @@ export class ClaudeProcess {
   #lastOutput = performance.now();
   #turn: Turn | undefined;
   #end: ProcessEnd | undefined;
+  /** Why there was never a process. */
+  #refused: string | undefined;
   #stopping: Promise<ProcessEnd> | undefined;
 
   constructor(options: ProcessOptions) {
@@ -91,6 +94,7 @@ export class ClaudeProcess {
     };
     this.#child.once('error', (error) => {
       this.#stderr.add(messageOf(error));
+      this.#refused = causeOfStartError(error);
       settle(null, null);
     });
     this.#child.once('close', settle);
@@ -282,7 +286,9 @@ export class ClaudeProcess {
   #endedError(): BerthError {
     return new BerthError(
       'cli_unavailable',
-      `cannot use the CLI: it ${this.#howItEnded()}; try again`,
+      this.#refused === undefined
+        ? `cannot use the CLI: it ${this.#howItEnded()}; try again`
+        : `cannot start the CLI: ${this.#refused}`,
       { details: this.#endDetails() },
     );
   }

@@ -85,7 +85,10 @@ export const answerSchema = z
     permission_denials: z.array(z.object({ tool_name: z.string(), tool_use_id: z.string() })),
     warnings: z.array(z.string()).describe('Such as tools that were denied, and what allows them'),
     recycled: count.describe('How often the turn was carried on in a new process'),
-    recycle_reason: z.enum(['memory', 'crashed', 'hung']).nullable(),
+    recycle_reason: z
+      .enum(['memory', 'processes', 'crashed', 'hung'])
+      .nullable()
+      .describe('`processes`: it had nearly all that the pids limit of the container allows'),
     metadata: z.record(z.string(), z.string()).optional(),
   })
   .describe('An answer');

@@ -82,6 +82,10 @@ export const statusSchema = z
         .nullable()
         .describe('Percent of the last 10 s in which some, or all, waited for memory (cgroup v2)'),
       oom_kills: z.number().nullable().describe('Processes that the kernel has killed'),
+      tasks: z
+        .object({ current: z.number(), limit: z.number() })
+        .nullable()
+        .describe('Processes and threads, where the container has a pids limit'),
       decisions: z
         .record(z.string(), z.number())
         .describe('How often memory had a worker recycled, by cause'),

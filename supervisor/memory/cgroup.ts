@@ -1,9 +1,11 @@
 /**
  * Where the container's memory is accounted: finds the cgroup that binds, v2 or v1, and what it says.
  * Working set = usage less inactive file pages: what the kubelet evicts by. All figures in bytes.
+ * Read at once and synchronously, as process-table.ts does: the kernel answers from memory, and a
+ * promise would wait for its turn behind the files of others.
  * Always holds: a file that is missing or unreadable is an unknown figure, never an error.
  */
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 export interface MemoryCgroup {
@@ -18,6 +20,8 @@ export interface ContainerMemory {
   /** Undefined if there is no limit. */
   limit: number | undefined;
   workingSet: number;
+  /** What is used besides, until the kernel wants it back. */
+  reclaimable: number;
   /** Processes that the kernel has killed here for want of memory; undefined if it does not tell. */
   oomKills: number | undefined;
   /** v2 alone: percent of the last ten seconds in which some, or all, had to wait for memory. */
@@ -50,49 +54,50 @@ const unlimited = 2 ** 60;
  * @param proc where procfs is mounted
  * @returns undefined if there is no memory cgroup
  */
-export async function findMemoryCgroup(
-  root: string,
-  proc = '/proc',
-): Promise<MemoryCgroup | undefined> {
-  const own = (await textOf(join(proc, 'self/cgroup'))) ?? '';
+export function findMemoryCgroup(root: string, proc = '/proc'): MemoryCgroup | undefined {
+  const own = textOf(join(proc, 'self/cgroup')) ?? '';
   for (const version of [2, 1] as const) {
     const mount = (controller: string) => (version === 2 ? root : join(root, controller));
     const directories = upwards(mount('memory'), pathIn(own, version, 'memory'));
-    const directory = await binding(directories, version);
+    const directory = binding(directories, version);
     if (directory === undefined) continue;
     const counted = upwards(mount('pids'), pathIn(own, version, 'pids'));
-    return { version, directory, pids: await firstBounded(counted) };
+    return { version, directory, pids: firstBounded(counted) };
   }
   return undefined;
 }
 
 /** Undefined if it is gone, or says nothing of use. */
-export async function readContainerMemory({
+export function readContainerMemory({
   version,
   directory,
   pids,
-}: MemoryCgroup): Promise<ContainerMemory | undefined> {
-  const { usage, inactive, events } = files[version];
-  const [used, limit, statistics, happened, pressure, tasks] = await Promise.all([
-    numberIn(join(directory, usage)),
-    limitOf(directory, version),
-    textOf(join(directory, 'memory.stat')),
-    textOf(join(directory, events)),
-    version === 2 ? textOf(join(directory, 'memory.pressure')) : undefined,
-    pids === undefined ? undefined : readTasks(pids),
-  ]);
+}: MemoryCgroup): ContainerMemory | undefined {
+  const { inactive, events } = files[version];
+  const used = readUsage({ version, directory });
+  const statistics = textOf(join(directory, 'memory.stat'));
   if (used === undefined || statistics === undefined) return undefined;
   const reclaimable = Number(inactive.exec(statistics)?.[1] ?? 0);
   // v1 tells here of limits above that cannot be seen from inside.
   const above = Number(/^hierarchical_memory_limit (\d+)$/m.exec(statistics)?.[1] ?? unlimited);
-  const lowest = Math.min(limit ?? unlimited, above);
+  const lowest = Math.min(limitOf(directory, version) ?? unlimited, above);
+  const pressure = version === 2 ? textOf(join(directory, 'memory.pressure')) : undefined;
   return {
     limit: lowest < unlimited ? lowest : undefined,
     workingSet: Math.max(0, used - reclaimable),
-    oomKills: figure(happened, /^oom_kill (\d+)$/m),
+    reclaimable,
+    oomKills: figure(textOf(join(directory, events)), /^oom_kill (\d+)$/m),
     stalled: stallsIn(pressure),
-    tasks,
+    tasks: pids === undefined ? undefined : readTasks(pids),
   };
+}
+
+/** All that is used, what the kernel can take back included: a single small file. */
+export function readUsage({
+  version,
+  directory,
+}: Pick<MemoryCgroup, 'version' | 'directory'>): number | undefined {
+  return numberIn(join(directory, files[version].usage));
 }
 
 function stallsIn(pressure: string | undefined): ContainerMemory['stalled'] {
@@ -101,35 +106,30 @@ function stallsIn(pressure: string | undefined): ContainerMemory['stalled'] {
   return some === undefined || full === undefined ? undefined : { some, full };
 }
 
-async function readTasks(directory: string): Promise<ContainerMemory['tasks']> {
-  const [current, limit] = await Promise.all([
-    numberIn(join(directory, 'pids.current')),
-    numberIn(join(directory, 'pids.max')),
-  ]);
+function readTasks(directory: string): ContainerMemory['tasks'] {
+  const current = numberIn(join(directory, 'pids.current'));
+  const limit = numberIn(join(directory, 'pids.max'));
   return current === undefined || limit === undefined ? undefined : { current, limit };
 }
 
 /** Of those that exist the one with the lowest limit, the nearest among equals. */
-async function binding(
-  directories: readonly string[],
-  version: 1 | 2,
-): Promise<string | undefined> {
+function binding(directories: readonly string[], version: 1 | 2): string | undefined {
   let chosen: { directory: string; limit: number } | undefined;
   for (const directory of directories) {
-    if ((await numberIn(join(directory, files[version].usage))) === undefined) continue;
-    const limit = (await limitOf(directory, version)) ?? Number.POSITIVE_INFINITY;
+    if (readUsage({ version, directory }) === undefined) continue;
+    const limit = limitOf(directory, version) ?? Number.POSITIVE_INFINITY;
     if (!chosen || limit < chosen.limit) chosen = { directory, limit };
   }
   return chosen?.directory;
 }
 
-async function firstBounded(directories: readonly string[]): Promise<string | undefined> {
-  for (const directory of directories) if (await readTasks(directory)) return directory;
+function firstBounded(directories: readonly string[]): string | undefined {
+  for (const directory of directories) if (readTasks(directory)) return directory;
   return undefined;
 }
 
-async function limitOf(directory: string, version: 1 | 2): Promise<number | undefined> {
-  const limit = await numberIn(join(directory, files[version].limit));
+function limitOf(directory: string, version: 1 | 2): number | undefined {
+  const limit = numberIn(join(directory, files[version].limit));
   return limit !== undefined && limit < unlimited ? limit : undefined;
 }
 
@@ -154,8 +154,8 @@ function upwards(mount: string, path: string): string[] {
 }
 
 /** `max` and what is no number are no figure. */
-async function numberIn(path: string): Promise<number | undefined> {
-  return figure(await textOf(path), /^(\d+)\s*$/);
+function numberIn(path: string): number | undefined {
+  return figure(textOf(path), /^(\d+)\s*$/);
 }
 
 function figure(text: string | undefined, pattern: RegExp): number | undefined {
@@ -163,9 +163,9 @@ function figure(text: string | undefined, pattern: RegExp): number | undefined {
   return found === undefined ? undefined : Number(found);
 }
 
-async function textOf(path: string): Promise<string | undefined> {
+function textOf(path: string): string | undefined {
   try {
-    return await readFile(path, 'utf8');
+    return readFileSync(path, 'utf8');
   } catch {
     return undefined;
   }

@@ -2,7 +2,7 @@
 import { formatSize } from '../../shared/units.ts';
 import type { Action, Cause } from './policy.ts';
 import type { Level } from './pressure.ts';
-import type { Bounds, Reading } from './reading.ts';
+import { type Bounds, boundsOfWorker, type Reading } from './reading.ts';
 
 export interface Sights {
   reading: Reading;
@@ -25,6 +25,7 @@ export function describeDecision(
   const { reading, bounds, level } = sights;
   const { container, workers } = reading;
   const worker = workers.find(({ name }) => name === action.worker);
+  const own = boundsOfWorker(worker ?? {}, bounds);
   return {
     message: `${action.worker} (${size(worker?.bytes)}) ${doings[action.do]}: ${reasonOf(action.cause, sights, action.worker)}`,
     fields: {
@@ -41,16 +42,21 @@ export function describeDecision(
       limit_bytes: container?.limit,
       soft_bytes: whole(bounds.soft),
       hard_bytes: whole(bounds.hard),
-      worker_soft_bytes: whole(bounds.workerSoft),
-      worker_hard_bytes: whole(bounds.workerHard),
+      worker_soft_bytes: whole(own.soft),
+      worker_hard_bytes: whole(own.hard),
       stalled_percent: container?.stalled?.some,
       oom_kills: container?.oomKills,
+      tasks: container?.tasks?.current,
+      tasks_limit: container?.tasks?.limit,
     },
   };
 }
 
 function reasonOf(cause: Cause, { reading, bounds }: Sights, name: string): string {
   const { container, workers } = reading;
+  const worker = workers.find((each) => each.name === name);
+  const own = boundsOfWorker(worker ?? {}, bounds);
+  const whose = worker?.limit === undefined ? "a worker's" : "its profile's";
   const used = `the container uses ${size(container?.workingSet)}`;
   switch (cause) {
     case 'container_soft':
@@ -60,11 +66,11 @@ function reasonOf(cause: Cause, { reading, bounds }: Sights, name: string): stri
     case 'container_predicted':
       return `${used}, and grows by ${size(container?.growth)} a second towards its limit of ${size(container?.limit)}`;
     case 'worker_soft':
-      return `that is above a worker's soft bound of ${size(bounds.workerSoft)}`;
+      return `that is above ${whose} soft bound of ${size(own.soft)}`;
     case 'worker_hard':
-      return `that is above a worker's hard bound of ${size(bounds.workerHard)}`;
+      return `that is above ${whose} hard bound of ${size(own.hard)}`;
     case 'processes':
-      return `it has ${workers.find((worker) => worker.name === name)?.processes} processes`;
+      return `it has ${worker?.processes} processes${container?.tasks ? `, and the container ${container.tasks.current} of the ${container.tasks.limit} tasks that its pids limit allows` : ''}`;
   }
 }
 

@@ -8,10 +8,16 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { formatSize } from '../../shared/units.ts';
-import { findMemoryCgroup, type MemoryCgroup, readContainerMemory } from './cgroup.ts';
+import {
+  type ContainerMemory,
+  findMemoryCgroup,
+  type MemoryCgroup,
+  readContainerMemory,
+  readUsage,
+} from './cgroup.ts';
 import { describeDecision, type Sights } from './describe.ts';
 import { Growth } from './growth.ts';
-import { untilNextLook } from './pace.ts';
+import { nextBound, untilNextGlance, untilNextLook } from './pace.ts';
 import { type Action, type Cause, decide, initialState, type State } from './policy.ts';
 import { workersThatFit } from './pressure.ts';
 import { ProcessTrees } from './process-trees.ts';
@@ -23,6 +29,8 @@ export interface GuardedWorker {
   stage: Stage;
   /** By performance.now(). */
   startedAt: number;
+  /** The hard bound that its profile gives it, in the place of the one for all; bytes. */
+  limit?: number | undefined;
 }
 
 export interface GuardOptions extends BoundSettings {
@@ -64,7 +72,7 @@ export class MemoryGuard {
   readonly #decisions = new Map<Cause, number>();
   #cgroup: MemoryCgroup | undefined;
   #looping: Promise<void> = Promise.resolve();
-  #measuring: Promise<void> = Promise.resolve();
+  #measuring: Promise<void> | undefined;
   #state: State = initialState;
   #reading: Reading = { now: 0, container: undefined, workers: [] };
   #bounds: Bounds;
@@ -83,6 +91,11 @@ export class MemoryGuard {
     return { reading, bounds, level: state.level, decisions, roundMs: this.#roundMs };
   }
 
+  /** Now; undefined if the container's tasks are not bounded. */
+  get tasks(): ContainerMemory['tasks'] {
+    return this.#cgroup && readContainerMemory(this.#cgroup)?.tasks;
+  }
+
   /** So many workers there may be. */
   get ceiling(): number {
     const { level, ceiling } = this.#state;
@@ -94,10 +107,10 @@ export class MemoryGuard {
   }
 
   /** @throws BerthError `config_invalid` if the container is too small for one worker */
-  async start(): Promise<void> {
+  start(): void {
     const { cgroupRoot = '/sys/fs/cgroup', procRoot, log } = this.#options;
-    this.#cgroup = await findMemoryCgroup(cgroupRoot, procRoot);
-    await this.look();
+    this.#cgroup = findMemoryCgroup(cgroupRoot, procRoot);
+    this.look();
     const limit = this.#reading.container?.limit;
     if (limit === undefined) {
       log.info(
@@ -117,9 +130,9 @@ export class MemoryGuard {
   }
 
   /** One round. */
-  async look(): Promise<void> {
-    const container = this.#cgroup && (await readContainerMemory(this.#cgroup));
+  look(): void {
     const began = performance.now();
+    const container = this.#cgroup && readContainerMemory(this.#cgroup);
     const before = this.#reading.container;
     this.#bounds = boundsOf(this.#options, container?.limit);
     this.#reading = this.#read(began, container);
@@ -137,17 +150,39 @@ export class MemoryGuard {
   async #loop(): Promise<void> {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
-      const pause = untilNextLook(this.#reading, this.#bounds, this.#state);
-      await delay(pause, undefined, { signal, ref: false }).catch(() => undefined);
+      await this.#untilNextLook(signal);
       if (signal.aborted) return;
-      await this.look();
+      this.look();
       // Not in a hurry: it takes the kernel some milliseconds.
-      if (this.#state.level === 'none') this.#measuring = this.#trees.measure(performance.now());
-      await this.#measuring;
+      if (this.#state.level !== 'none' || this.#measuring) continue;
+      this.#measuring = this.#trees.measure(performance.now()).finally(() => {
+        this.#measuring = undefined;
+      });
     }
   }
 
-  #read(now: number, container: Awaited<ReturnType<typeof readContainerMemory>>): Reading {
+  /** Returns when it is time, or when the container is above its next bound. */
+  async #untilNextLook(signal: AbortSignal): Promise<void> {
+    const due = performance.now() + untilNextLook(this.#reading, this.#bounds, this.#state);
+    for (let left = due - performance.now(); left > 0; left = due - performance.now()) {
+      const pause = untilNextGlance(this.#reading, this.#bounds, this.#state.level);
+      const options = { signal, ref: false };
+      await delay(Math.min(left, pause), undefined, options).catch(() => undefined);
+      if (signal.aborted || this.#hasPassedBound()) return;
+    }
+  }
+
+  /** Reads one file, and the rest only if more may be in use than before. */
+  #hasPassedBound(): boolean {
+    const before = this.#reading.container;
+    const bound = nextBound(this.#bounds, this.#state.level);
+    if (!this.#cgroup || !before || bound === Number.POSITIVE_INFINITY) return false;
+    const used = readUsage(this.#cgroup);
+    if (used === undefined || used - before.reclaimable <= bound) return false;
+    return (readContainerMemory(this.#cgroup)?.workingSet ?? 0) > bound;
+  }
+
+  #read(now: number, container: ContainerMemory | undefined): Reading {
     const workers = this.#options.workers();
     const trees = this.#trees.read(workers);
     const names = new Set(workers.map(({ name }) => name));
@@ -155,13 +190,13 @@ export class MemoryGuard {
     return {
       now,
       container: container && { ...container, ...this.#grown(now, container.workingSet) },
-      workers: workers.map(({ name, stage, startedAt }) => {
+      workers: workers.map(({ name, stage, startedAt, limit }) => {
         const { bytes = 0, resident = 0, processes = 0 } = trees.get(name) ?? {};
         const growth = this.#growths.get(name) ?? new Growth();
         this.#growths.set(name, growth);
         growth.add(now, resident);
         const warmedUp = now - startedAt >= warmUp;
-        return { name, stage, bytes, processes, growth: growth.rate, warmedUp };
+        return { name, stage, bytes, processes, growth: growth.rate, warmedUp, limit };
       }),
     };
   }

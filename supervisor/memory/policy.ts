@@ -6,7 +6,7 @@
  * pressure there are never more workers than when it began.
  */
 import { follow, type PressureState } from './pressure.ts';
-import type { Bounds, Reading, WorkerReading } from './reading.ts';
+import { type Bounds, boundsOfWorker, type Reading, type WorkerReading } from './reading.ts';
 
 export type Cause =
   /** The container's working set is above a bound. */
@@ -133,16 +133,15 @@ class Round {
     const worker = sorted[0];
     if (!worker) return undefined;
     // Threads count as tasks too, of which a CLI has some; so many processes no worker needs.
-    const full = tasks !== undefined && tasks.current > tasks.limit * 0.9 && worker.processes > 50;
+    const full = tasks !== undefined && isNearLimit(tasks) && worker.processes > 50;
     return full || worker.processes > this.#bounds.workerProcesses
       ? { worker, cause: 'processes' as const }
       : undefined;
   }
 
   #forItself() {
-    const worker = this.#largest(
-      this.#staying.filter(({ bytes, warmedUp }) => bytes > this.#bounds.workerHard && warmedUp),
-    );
+    const above = (worker: WorkerReading) => worker.bytes > this.#boundsOf(worker).hard;
+    const worker = this.#largest(this.#staying.filter((each) => each.warmedUp && above(each)));
     return worker && { worker, cause: 'worker_hard' as const };
   }
 
@@ -171,7 +170,7 @@ class Round {
   /** Workers above their own soft bound: at once who is idle, the largest first. */
   easeWorkers(): void {
     const above = this.#staying
-      .filter(({ bytes, stage }) => bytes > this.#bounds.workerSoft && stage !== 'fresh')
+      .filter((worker) => worker.stage !== 'fresh' && worker.bytes > this.#boundsOf(worker).soft)
       .sort((a, b) => b.bytes - a.bytes);
     for (const worker of above.filter(({ stage }) => stage === 'idle')) {
       if (this.#isLast(worker)) break;
@@ -205,9 +204,9 @@ class Round {
 
   /** The pressure is over, and they are small again. */
   unmark(): void {
-    for (const { name, bytes } of this.#staying) {
-      const small = bytes < this.#bounds.workerSoft * lowerShare;
-      if (small && this.state.level === 'none') this.#unmark(name);
+    for (const worker of this.#staying) {
+      const small = worker.bytes < this.#boundsOf(worker).soft * lowerShare;
+      if (small && this.state.level === 'none') this.#unmark(worker.name);
     }
   }
 
@@ -237,6 +236,10 @@ class Round {
     this.actions.push(action);
   }
 
+  #boundsOf(worker: WorkerReading): { soft: number; hard: number } {
+    return boundsOfWorker(worker, this.#bounds);
+  }
+
   /** Whether nobody would be there without it, when those that are marked have gone. */
   #isLast(worker: WorkerReading): boolean {
     return !this.#staying.some(({ name }) => name !== worker.name && !this.state.marked.has(name));
@@ -249,6 +252,11 @@ class Round {
 
 /** A bound counts as passed until so much of it is left: else it would come and go. */
 const lowerShare = 0.93;
+
+/** Whether the container has nearly all processes and threads that it may have. */
+export function isNearLimit({ current, limit }: { current: number; limit: number }): boolean {
+  return current > limit * 0.9;
+}
 
 function isEasing(action: Action): boolean {
   return action.do === 'recycle' || action.do === 'end';

@@ -53,7 +53,14 @@ export function readPageSize(root: string): number {
   }
 }
 
-function listProcesses(root: string): string[] {
+/** The process group; 0 if it is gone. */
+export function groupOf(root: string, pid: number): number {
+  const stat = readSmall(`${root}/${pid}/stat`);
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[2]) || 0;
+}
+
+/** Their ids. */
+export function listProcesses(root: string): string[] {
   try {
     return readdirSync(root).filter((name) => /^\d+$/.test(name));
   } catch {

@@ -15,6 +15,8 @@ export interface WorkerReading {
   processes: number;
   /** False while it grows because it starts. */
   warmedUp: boolean;
+  /** The hard bound that its profile gives it, in the place of the one for all. */
+  limit?: number | undefined;
 }
 
 export interface ContainerReading extends ContainerMemory {
@@ -63,6 +65,18 @@ export function boundsOf(settings: BoundSettings, limit: number | undefined): Bo
     workerHard,
     workerProcesses: mostOfOneWorker,
   };
+}
+
+/** Of a worker that has a limit of its own: soft is the share of it that the defaults are. */
+const softShare = 2 / 3;
+
+/** Those that count for one worker. */
+export function boundsOfWorker(
+  { limit }: Pick<WorkerReading, 'limit'>,
+  { workerSoft, workerHard }: Bounds,
+): { soft: number; hard: number } {
+  if (limit === undefined) return { soft: workerSoft, hard: workerHard };
+  return { soft: limit * softShare, hard: limit };
 }
 
 function bytesOf(amount: Amount, limit: number | undefined): number {

@@ -5,6 +5,7 @@
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { ClaudeProcess, ProcessEnd } from '../claude/process.ts';
+import { causeOfStartError } from '../claude/start-error.ts';
 import { LaunchBackoff, type LaunchFailure } from './backoff.ts';
 import type { Order } from './order.ts';
 import { Worker } from './worker.ts';
@@ -160,7 +161,11 @@ export class Launches {
     const error =
       thrown instanceof BerthError
         ? thrown
-        : new BerthError('cli_unavailable', `cannot start a worker: ${String(thrown)}`);
+        : new BerthError(
+            'cli_unavailable',
+            `cannot start a worker: ${causeOfStartError(thrown) ?? String(thrown)}`,
+            { cause: thrown },
+          );
     if (order.sessionId !== undefined) return error;
     return order.own ? ofRequest(error) : this.#options.explain(order.profile, error);
   }

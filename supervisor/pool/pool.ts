@@ -164,6 +164,7 @@ export class Pool {
     worker.become(worker.sessionId === undefined ? 'warm' : 'idle');
     worker.turns -= 1;
     this.#refill.end(worker);
+    if (worker.recycleAfterTurn) void this.recycle(worker, worker.recycleAfterTurn);
     this.#reconcile();
   }
 

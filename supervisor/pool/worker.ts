@@ -28,8 +28,10 @@ export type WorkerState = keyof typeof transitions;
 export const workerStates = Object.keys(transitions) as WorkerState[];
 
 export type RecycleReason =
-  /** It, or the container, has grown too large, or it has too many processes. */
+  /** It, or the container, has grown too large. */
   | 'memory'
+  /** It has too many processes. */
+  | 'processes'
   | 'idle'
   | 'place'
   /** Its flags are not those that are wanted now. */

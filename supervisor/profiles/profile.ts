@@ -37,7 +37,7 @@ export interface Limits {
   dailyBudgetUsd: number | undefined;
   /** Milliseconds from acceptance to the answer. */
   timeout: number | undefined;
-  /** Bytes of a worker's process tree above which it is recycled. */
+  /** Bytes of a worker's process tree above which it is ended at once. */
   memory: number | undefined;
 }
 

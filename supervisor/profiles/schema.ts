@@ -143,9 +143,11 @@ const limits = section({
     .describe('The longest that a prompt may take, waiting included, such as 5m'),
   memory: z
     .string({ error: 'a size, such as 512Mi or 2Gi' })
-    .pipe(size(64 * 2 ** 20, 2 ** 50))
+    .pipe(size(256 * 2 ** 20, 2 ** 50))
     .optional()
-    .describe('Memory above which a worker is recycled when its turn is over, such as 2Gi'),
+    .describe(
+      'Memory above which a worker is ended at once; above two thirds of it, when its turn is over. Such as 2Gi',
+    ),
 });
 
 const profile = section({

@@ -11,7 +11,8 @@ import type { Prompt } from './prompt.ts';
 import { addUsage, noUsage } from './session-record.ts';
 import { TurnStalled } from './turn.ts';
 
-export type LossReason = 'memory' | 'crashed' | 'hung';
+/** `processes`: what its tools started took nearly all that the container's pids limit allows. */
+export type LossReason = 'memory' | 'processes' | 'crashed' | 'hung';
 
 /** Not for callers. */
 export class TurnLost extends Error {
@@ -82,14 +83,20 @@ export function lossOf(thrown: unknown, worker: Worker): LossReason | undefined 
   if (thrown instanceof TurnStalled) return 'hung';
   if (!(thrown instanceof BerthError)) return undefined;
   if (thrown.code !== 'worker_lost' && thrown.code !== 'cli_unavailable') return undefined;
-  return worker.recycledFor === 'memory' ? 'memory' : 'crashed';
+  const { recycledFor } = worker;
+  return recycledFor === 'memory' || recycledFor === 'processes' ? recycledFor : 'crashed';
+}
+
+/** With what an operator would look for. */
+function inWords(reason: LossReason): string {
+  return reason === 'processes' ? "processes: near the container's pids limit" : reason;
 }
 
 /** For a caller who does not want the turn to be carried on. */
 export function optedOut({ details, cause }: BerthError, reason: LossReason): BerthError {
   return new BerthError(
     'worker_recycled',
-    `cannot finish the turn: its process was ended (${reason}), and "on_recycle" is "fail"; its tools may have done their work, so look before you go on with the session`,
+    `cannot finish the turn: its process was ended (${inWords(reason)}), and "on_recycle" is "fail"; its tools may have done their work, so look before you go on with the session`,
     { details, cause },
   );
 }

@@ -1,4 +1,4 @@
-/** A sample of `npm run soak:prompts`. */
+/** Samples of `npm run soak:prompts` and `npm run soak:kills`. */
 import t from 'tap';
 import { runPrompts } from '../soak/prompts-run.ts';
 
@@ -8,7 +8,7 @@ t.setTimeout(300_000);
 t.test('mixed prompts and killed workers: one answer each, and nothing is left', async (t) => {
   const { outcomes, kills, looked, problems } = await runPrompts({
     directory: t.testdir({}),
-    prompts: 60,
+    until: { prompts: 60 },
     seed: 7,
   });
   t.strictSame(problems, []);
@@ -16,3 +16,17 @@ t.test('mixed prompts and killed workers: one answer each, and nothing is left',
   t.ok(kills > 0);
   t.ok(looked > 30);
 });
+
+t.test(
+  'ten workers killed at any moment: an answer or a typed error each, nothing left',
+  async (t) => {
+    const { outcomes, kills, problems } = await runPrompts({
+      directory: t.testdir({}),
+      until: { kills: 10 },
+      seed: 3,
+    });
+    t.strictSame(problems, []);
+    t.equal(kills, 10);
+    t.ok(outcomes.length > 10);
+  },
+);

@@ -21,6 +21,8 @@ export interface BerthInCgroupOptions {
   /** Bytes. */
   limit: number;
   mcpServers: number;
+  /** So many processes and threads. */
+  tasks?: number;
   settings?: Record<string, string>;
 }
 
@@ -29,10 +31,11 @@ let serial = 0;
 /** @param directory an empty one of its own */
 export async function startBerthIn(
   directory: string,
-  { limit, mcpServers, settings = {} }: BerthInCgroupOptions,
+  { limit, mcpServers, tasks, settings = {} }: BerthInCgroupOptions,
 ): Promise<BerthInCgroup> {
   const api = await startMessagesApi();
   const cgroup = makeMemoryCgroup(`berth-${process.pid}-${++serial}`, limit);
+  if (tasks !== undefined) cgroup.allowTasks(tasks);
   const token = layOut(directory, mcpServers);
   const program = startProgram('serve', {
     form: 'bundles',

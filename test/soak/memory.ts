@@ -7,7 +7,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { countAnswers, leakInTurn } from './memory-leaks.ts';
+import { countAnswers, type Leak, leakInTurn } from './memory-leaks.ts';
 
 const { values } = parseArgs({
   options: {
@@ -30,7 +30,11 @@ const emptyDirectory = (name: string): string => {
 
 try {
   const all = Array.from({ length: Number(values.leaks) }, (_, index) => rates[index % 10] ?? 60);
-  const leaks = await leakInTurn({ directory: emptyDirectory('leaks'), rates: all });
+  const onLeak = ({ rate, reply, detection }: Leak): void => {
+    const answer = `${reply.status}, recycled ${String(reply.body.recycled)}`;
+    process.stdout.write(`${rate} MB/s: ${answer}, seen ${Math.round(detection)} ms after hard\n`);
+  };
+  const leaks = await leakInTurn({ directory: emptyDirectory('leaks'), rates: all, onLeak });
   const replies = [...leaks.leaks.map(({ reply }) => reply), ...leaks.others];
   const late = leaks.leaks.filter(({ detection }) => detection > 500).length;
   process.stdout.write(`leaking turns: ${countAnswers(leaks.leaks.map(({ reply }) => reply))}\n`);

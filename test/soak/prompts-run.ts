@@ -63,13 +63,19 @@ const promptsOfKill = 15;
 /** Milliseconds after which a prompt has surely been taken. */
 const surelyTaken = 1_500;
 
-export async function runPrompts(options: {
+/** Milliseconds between two kills at random, at most: workers are killed while they start, too. */
+const longestBetweenKills = 3_000;
+
+export interface RunOptions {
   /** An empty one, for everything that is made. */
   directory: string;
-  prompts: number;
   seed: number;
+  /** So many; or as many as come while so many workers are killed, at any moment and in any state. */
+  until: { prompts: number } | { kills: number };
   onOutcome?: (outcome: Outcome, problem: string | undefined) => void;
-}): Promise<Summary> {
+}
+
+export async function runPrompts(options: RunOptions): Promise<Summary> {
   const finished = new Map<string, LogLine[]>();
   const scene = await startScene(options.directory, (line) => {
     if (line.event !== 'turn_finished') return;
@@ -78,7 +84,7 @@ export async function runPrompts(options: {
   });
   const soak = new Soak(scene, new Random(options.seed), finished, options.onOutcome);
   try {
-    return await soak.run(options.prompts);
+    return await soak.run(options.until, new Random(options.seed + 1));
   } finally {
     scene.program.kill('SIGKILL');
     await scene.program.ended;
@@ -96,6 +102,8 @@ class Soak {
   readonly #sessions: Session[] = [];
   readonly #outcomes: Outcome[] = [];
   readonly #problems: string[] = [];
+  /** Codes with which any prompt may end. */
+  #allowed: ReadonlySet<string> = lossCodes;
   #sent = 0;
   #kills = 0;
   #busyKills = 0;
@@ -116,19 +124,12 @@ class Soak {
     });
   }
 
-  async run(prompts: number): Promise<Summary> {
+  async run(until: RunOptions['until'], moments: Random): Promise<Summary> {
     const { rest, program, volume } = this.#scene;
     await this.#warmUp();
     const before = await rest();
-    const lane = async (): Promise<void> => {
-      while (this.#sent < prompts) {
-        this.#sent += 1;
-        const serial = this.#sent;
-        if (serial % promptsOfKill === 0) await this.#kill();
-        await this.#prompt(serial);
-      }
-    };
-    await Promise.all(Array.from({ length: lanes }, lane));
+    if ('prompts' in until) await this.#sendAll(until.prompts);
+    else await this.#sendWhileKilling(until.kills, moments);
     const after = await this.#settled(before);
     this.#problems.push(...this.#canaries.leaks);
     if (after.descriptors > before.descriptors) {
@@ -149,6 +150,34 @@ class Soak {
       after,
       problems: this.#problems,
     };
+  }
+
+  async #sendAll(prompts: number): Promise<void> {
+    const lane = async (): Promise<void> => {
+      while (this.#sent < prompts) {
+        this.#sent += 1;
+        const serial = this.#sent;
+        if (serial % promptsOfKill === 0) await this.#kill(this.#random.below(4) > 0);
+        await this.#prompt(serial);
+      }
+    };
+    await Promise.all(Array.from({ length: lanes }, lane));
+  }
+
+  async #sendWhileKilling(kills: number, moments: Random): Promise<void> {
+    // Three that were killed before their first prompt count as a CLI that does not start.
+    this.#allowed = new Set([...lossCodes, 'cli_unavailable']);
+    let over = false;
+    const lane = async (): Promise<void> => {
+      while (!over) await this.#prompt(++this.#sent);
+    };
+    const sending = Promise.all(Array.from({ length: lanes }, lane));
+    while (this.#kills < kills) {
+      await delay(moments.below(longestBetweenKills));
+      await this.#kill(false);
+    }
+    over = true;
+    await sending;
   }
 
   /** What is opened once is open before anything is counted. */
@@ -184,12 +213,11 @@ class Soak {
   }
 
   /** The kernel, when memory is short, takes any of them; here rather one that works. */
-  async #kill(): Promise<void> {
+  async #kill(busy: boolean): Promise<void> {
     let victim: WorkerStatus | undefined;
-    const wanted = this.#random.below(4) > 0 ? 'busy' : undefined;
     await until('there is one to kill', async () => {
       const workers = await this.#scene.workers();
-      const fitting = workers.filter(({ state }) => wanted === undefined || state === wanted);
+      const fitting = workers.filter(({ state }) => !busy || state === 'busy');
       victim = this.#random.pick(fitting);
       return fitting.length > 0;
     }).catch(() => undefined);
@@ -291,7 +319,7 @@ class Soak {
     const [final] = finals;
     const { code } = final;
     if (kind === 'bad') return code === bad ? undefined : `${code} in the place of ${bad}`;
-    if (lossCodes.has(code)) return undefined;
+    if (this.#allowed.has(code)) return undefined;
     const wanted = wantedCode[kind];
     if (wanted !== undefined) {
       // Carried on it is another prompt for the stand-in, which is answered.

@@ -1,7 +1,8 @@
 /**
- * `npm run soak:prompts`: 1,000 mixed prompts against four real workers, some of which are killed, and
- * prints how each kind came through. Ends with 1 if anything is wrong. Options: --prompts N, --seed N
- * (the same seed makes the same prompts), --json.
+ * Mixed prompts against four real workers, some of which are killed, and how each kind came through:
+ * `npm run soak:prompts` sends 1,000; `npm run soak:kills` sends them until 200 workers were killed, at
+ * any moment. Ends with 1 if anything is wrong. Options: --prompts N or --kills N, --seed N (the same
+ * seed makes the same prompts), --json.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,11 +14,13 @@ import { runPrompts } from './prompts-run.ts';
 const { values } = parseArgs({
   options: {
     prompts: { type: 'string', default: '1000' },
+    kills: { type: 'string' },
     seed: { type: 'string', default: '1' },
     json: { type: 'boolean', default: false },
   },
 });
 const prompts = Number(values.prompts);
+const wantedKills = values.kills === undefined ? undefined : Number(values.kills);
 const seed = Number(values.seed);
 const directory = mkdtempSync(join(tmpdir(), 'berth-soak-prompts-'));
 const started = performance.now();
@@ -27,8 +30,8 @@ const say = (line: string): void => void process.stdout.write(`${line}\n`);
 try {
   const { outcomes, kills, busyKills, looked, before, after, problems } = await runPrompts({
     directory,
-    prompts,
     seed,
+    until: wantedKills === undefined ? { prompts } : { kills: wantedKills },
     onOutcome(outcome, problem) {
       done += 1;
       if (problem) say(`prompt ${done} (${outcome.kind}): ${problem}`);
@@ -36,7 +39,7 @@ try {
     },
   });
   for (const problem of problems) say(`wrong: ${problem}`);
-  say(`${prompts} prompts, seed ${seed}, ${seconds()} s`);
+  say(`${outcomes.length} prompts, seed ${seed}, ${seconds()} s`);
   say('| kind | prompts | carried on | ended as |');
   say('| --- | --- | --- | --- |');
   for (const kind of [...kinds, undefined]) {
@@ -51,6 +54,7 @@ try {
   say(
     `${kills} workers killed (${busyKills} busy), ${looked} requests searched for canaries, ${before.descriptors} descriptors before and ${after.descriptors} after, ${after.strays} strays, ${problems.length} problems`,
   );
+  const complete = wantedKills === undefined ? outcomes.length === prompts : kills === wantedKills;
   if (values.json) {
     const unit = 'prompts';
     const figures = [
@@ -58,9 +62,10 @@ try {
         name: 'prompts',
         value: outcomes.length,
         unit,
-        target: prompts,
-        ok: outcomes.length === prompts,
+        ...(wantedKills === undefined ? { target: prompts } : {}),
+        ok: complete,
       },
+      { name: 'workers killed', value: kills, unit: 'workers', ok: complete },
       {
         name: 'problems',
         value: problems.length,
@@ -71,7 +76,7 @@ try {
     ];
     say(JSON.stringify({ figures, seed, node: process.version }));
   }
-  process.exitCode = problems.length > 0 || outcomes.length !== prompts ? 1 : 0;
+  process.exitCode = problems.length > 0 || !complete ? 1 : 0;
 } finally {
   rmSync(directory, { recursive: true, force: true, maxRetries: 3 });
 }

@@ -41,9 +41,12 @@ export interface ProgramOptions {
   start?: readonly string[];
   environment: Record<string, string | undefined>;
   onLine?: (line: LogLine) => void;
-  /** The `cgroup.procs` of a cgroup to run in. */
-  cgroup?: string;
+  /** The `cgroup.procs` of the cgroups to run in. */
+  cgroup?: readonly string[];
 }
+
+/** `$0` are the `cgroup.procs`. */
+export const enterAndRun = 'for file in $0; do echo $$ > "$file" || exit; done; exec "$@"';
 
 export function startProgram(name: keyof typeof entries, options: ProgramOptions): Program {
   const entry = join(root, entries[name][options.form ?? 'sources']);
@@ -52,7 +55,7 @@ export function startProgram(name: keyof typeof entries, options: ProgramOptions
   const wrapped =
     options.cgroup === undefined
       ? command
-      : ['sh', '-c', 'echo $$ > "$0" && exec "$@"', options.cgroup, ...command];
+      : ['sh', '-c', enterAndRun, options.cgroup.join(' '), ...command];
   const child = spawn(wrapped[0] ?? '', wrapped.slice(1), {
     env: { PATH: process.env.PATH, ...options.environment },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -3,9 +3,9 @@ import { findMemoryCgroup, readContainerMemory } from '../../../supervisor/memor
 
 const mebibyte = 2 ** 20;
 
-async function read(root: string, proc = '/nowhere') {
-  const cgroup = await findMemoryCgroup(root, proc);
-  return cgroup && (await readContainerMemory(cgroup));
+function read(root: string, proc = '/nowhere') {
+  const cgroup = findMemoryCgroup(root, proc);
+  return cgroup && readContainerMemory(cgroup);
 }
 
 const version2 = (used: number, limit: string) => ({
@@ -14,16 +14,18 @@ const version2 = (used: number, limit: string) => ({
   'memory.stat': 'anon 1\nfile 2\ninactive_file 100\nactive_file 3\n',
 });
 
-t.test('version 2: usage without what the kernel can take back at once', async (t) => {
+t.test('version 2: usage without what the kernel can take back at once', (t) => {
   const root = t.testdir(version2(300, '512'));
-  t.match(await read(root), { limit: 512, workingSet: 200 });
+  t.match(read(root), { limit: 512, workingSet: 200 });
+  t.end();
 });
 
-t.test('version 2 without a limit', async (t) => {
-  t.match(await read(t.testdir(version2(4196, 'max'))), { limit: undefined, workingSet: 4096 });
+t.test('version 2 without a limit', (t) => {
+  t.match(read(t.testdir(version2(4196, 'max'))), { limit: undefined, workingSet: 4096 });
+  t.end();
 });
 
-t.test('version 2 tells of stalls, of kills and of tasks', async (t) => {
+t.test('version 2 tells of stalls, of kills and of tasks', (t) => {
   const root = t.testdir({
     ...version2(300, '512'),
     'memory.pressure':
@@ -32,32 +34,32 @@ t.test('version 2 tells of stalls, of kills and of tasks', async (t) => {
     'pids.current': '41\n',
     'pids.max': '100\n',
   });
-  t.match(await read(root), {
+  t.match(read(root), {
     stalled: { some: 12.5, full: 3.25 },
     oomKills: 2,
     tasks: { current: 41, limit: 100 },
   });
+  t.end();
 });
 
-t.test(
-  'what the kernel does not tell is unknown, and nothing else is the less known',
-  async (t) => {
-    const root = t.testdir({
-      ...version2(300, '512'),
-      'memory.pressure': 'nonsense',
-      'memory.events': {},
-      'pids.current': '41\n',
-      'pids.max': 'max\n',
-    });
-    t.same(await read(root), {
-      limit: 512,
-      workingSet: 200,
-      stalled: undefined,
-      oomKills: undefined,
-      tasks: undefined,
-    });
-  },
-);
+t.test('what the kernel does not tell is unknown, and nothing else is the less known', (t) => {
+  const root = t.testdir({
+    ...version2(300, '512'),
+    'memory.pressure': 'nonsense',
+    'memory.events': {},
+    'pids.current': '41\n',
+    'pids.max': 'max\n',
+  });
+  t.same(read(root), {
+    limit: 512,
+    workingSet: 200,
+    reclaimable: 100,
+    stalled: undefined,
+    oomKills: undefined,
+    tasks: undefined,
+  });
+  t.end();
+});
 
 const version1 = (limit: string, used = 300 * mebibyte) => ({
   'memory.usage_in_bytes': `${used}\n`,
@@ -65,7 +67,7 @@ const version1 = (limit: string, used = 300 * mebibyte) => ({
   'memory.stat': `inactive_file 7\ntotal_inactive_file ${50 * mebibyte}\n`,
 });
 
-t.test('version 1: the figures of the whole hierarchy', async (t) => {
+t.test('version 1: the figures of the whole hierarchy', (t) => {
   const root = t.testdir({
     memory: {
       ...version1(String(512 * mebibyte)),
@@ -73,28 +75,32 @@ t.test('version 1: the figures of the whole hierarchy', async (t) => {
     },
     pids: { 'pids.current': '5\n', 'pids.max': '50\n' },
   });
-  t.same(await read(root), {
+  t.same(read(root), {
     limit: 512 * mebibyte,
     workingSet: 250 * mebibyte,
+    reclaimable: 50 * mebibyte,
     oomKills: 4,
     stalled: undefined,
     tasks: { current: 5, limit: 50 },
   });
+  t.end();
 });
 
-t.test('version 1 writes no limit as a number near 2^63', async (t) => {
+t.test('version 1 writes no limit as a number near 2^63', (t) => {
   const root = t.testdir({ memory: version1('9223372036854771712') });
-  t.match(await read(root), { limit: undefined, workingSet: 250 * mebibyte });
+  t.match(read(root), { limit: undefined, workingSet: 250 * mebibyte });
+  t.end();
 });
 
-t.test('version 1 tells of a limit above that cannot be seen from inside', async (t) => {
+t.test('version 1 tells of a limit above that cannot be seen from inside', (t) => {
   const memory = version1('9223372036854771712');
   const statistics = `hierarchical_memory_limit ${400 * mebibyte}\n${memory['memory.stat']}`;
   const root = t.testdir({ memory: { ...memory, 'memory.stat': statistics } });
-  t.match(await read(root), { limit: 400 * mebibyte });
+  t.match(read(root), { limit: 400 * mebibyte });
+  t.end();
 });
 
-t.test('a process below the mount has the lowest of the limits on its way', async (t) => {
+t.test('a process below the mount has the lowest of the limits on its way', (t) => {
   const root = t.testdir({
     '2': {
       ...version2(900, 'max'),
@@ -103,35 +109,36 @@ t.test('a process below the mount has the lowest of the limits on its way', asyn
     '1': { memory: { ...version1('1000', 900), a: { b: version1('600', 700) } } },
     proc: { self: { cgroup: '4:memory:/a/b\n2:cpu,cpuacct:/x\n0::/kubepods/pod\n' } },
   });
-  t.match(await read(`${root}/2`, `${root}/proc`), { limit: 600, workingSet: 700 });
-  t.match(await findMemoryCgroup(`${root}/1`, `${root}/proc`), {
+  t.match(read(`${root}/2`, `${root}/proc`), { limit: 600, workingSet: 700 });
+  t.match(findMemoryCgroup(`${root}/1`, `${root}/proc`), {
     version: 1,
     directory: `${root}/1/memory/a/b`,
   });
+  t.end();
 });
 
-t.test('a path that is not below the mount, as in a container, stands for the mount', async (t) => {
+t.test('a path that is not below the mount, as in a container, stands for the mount', (t) => {
   const root = t.testdir({
     cgroup: version2(300, '512'),
     proc: { self: { cgroup: '0::/../../elsewhere\n' } },
     other: { self: { cgroup: '0::/kubepods/of/the/host\n' } },
   });
   for (const proc of ['proc', 'other']) {
-    t.match(await findMemoryCgroup(`${root}/cgroup`, `${root}/${proc}`), {
+    t.match(findMemoryCgroup(`${root}/cgroup`, `${root}/${proc}`), {
       directory: `${root}/cgroup`,
     });
   }
+  t.end();
 });
 
-t.test('more reclaimable than used is a working set of nothing', async (t) => {
-  t.match(await read(t.testdir(version2(10, 'max'))), { workingSet: 0 });
+t.test('more reclaimable than used is a working set of nothing', (t) => {
+  t.match(read(t.testdir(version2(10, 'max'))), { workingSet: 0 });
+  t.end();
 });
 
-t.test('no memory cgroup, half of one, or one that goes, is no reading', async (t) => {
-  t.equal(await read('/nowhere'), undefined);
-  t.equal(await read(t.testdir({ 'memory.max': '10' })), undefined);
-  t.equal(
-    await readContainerMemory({ version: 2, directory: '/nowhere', pids: undefined }),
-    undefined,
-  );
+t.test('no memory cgroup, half of one, or one that goes, is no reading', (t) => {
+  t.equal(read('/nowhere'), undefined);
+  t.equal(read(t.testdir({ 'memory.max': '10' })), undefined);
+  t.equal(readContainerMemory({ version: 2, directory: '/nowhere', pids: undefined }), undefined);
+  t.end();
 });

@@ -53,7 +53,7 @@ function startGuard(t: Test, used: number, limit: number | 'max') {
 
 t.test('it looks by itself, has done what was decided, and tells with which numbers', async (t) => {
   const { guard, actions, log, use } = startGuard(t, 400, 1_000);
-  await guard.start();
+  guard.start();
   t.same(actions, []);
   t.match(guard.report, {
     level: 'none',
@@ -86,7 +86,7 @@ t.test('it looks by itself, has done what was decided, and tells with which numb
 t.test('what the kernel kills is told', async (t) => {
   const { guard, log, write } = startGuard(t, 400, 1_000);
   write('memory.events', 'oom 1\noom_kill 1\n');
-  await guard.start();
+  guard.start();
   t.equal(log.count('memory_oom_kill'), 0, 'nobody knows when that was');
   write('memory.events', 'oom 3\noom_kill 3\n');
   t.match(await log.logged('memory_oom_kill'), { level: 'error', oom_kills: 3 });
@@ -94,7 +94,7 @@ t.test('what the kernel kills is told', async (t) => {
 
 t.test('without a limit of the container, or without a cgroup, it says so, once', async (t) => {
   const { guard, log } = startGuard(t, 400, 'max');
-  await guard.start();
+  guard.start();
   t.equal(log.count('memory_unreadable'), 1);
   t.match(log.text, /has no memory limit.*set resources\.limits\.memory/);
   t.equal(guard.ceiling, Number.POSITIVE_INFINITY);
@@ -107,19 +107,44 @@ t.test('without a limit of the container, or without a cgroup, it says so, once'
     log: none.log,
     cgroupRoot: '/nowhere',
   });
-  await without.start();
+  without.start();
   await without.stop();
   t.match(none.text, /there is no memory cgroup/);
 });
 
-t.test('a limit below what one worker needs is refused, with the number', async (t) => {
+t.test('a limit below what one worker needs is refused, with the number', (t) => {
   const { guard } = startGuard(t, 100, 256);
-  await t.rejects(guard.start(), {
+  t.throws(() => guard.start(), {
     code: 'config_invalid',
     exitCode: 64,
     message: /cannot serve within 256Mi of memory: .* set resources\.limits\.memory to 320Mi/,
   });
+  t.end();
 });
+
+t.test(
+  'the memory that a profile gives its workers bounds them, and the log says so',
+  async (t) => {
+    const { pool, ask, surroundings } = await startPool(t, { maxWorkers: 2, warmWorkers: 1 });
+    const log = captureLog();
+    const { config } = readSupervisorConfig({ BERTH_CONFIG_DIR: surroundings.config });
+    const memory = new PoolMemory({
+      ...{ config, pool, log: log.log, cgroupRoot: '/nowhere' },
+      limitOf: (profile) => (profile === 'default' ? 64 * mebibyte : undefined),
+    });
+    t.teardown(() => memory.stop());
+    const { sessionId, worker } = await ask('[[say one]]');
+    // One that has just started is not ended for what it takes.
+    memory.start();
+    await worker.gone;
+    t.match(await log.logged('memory_limit'), {
+      cause: /^worker_(soft|hard)$/,
+      worker_hard_bytes: 64 * mebibyte,
+      msg: /above its profile's (soft bound of 42\.7Mi|hard bound of 64Mi)/,
+    });
+    t.match(await ask('[[say two]]', sessionId), { result: { result: 'two' }, sessionId });
+  },
+);
 
 t.test('a worker above its bound goes when it is idle, and its session goes on', async (t) => {
   const { pool, ask, surroundings } = await startPool(t, { maxWorkers: 2, warmWorkers: 1 });
@@ -138,7 +163,7 @@ t.test('a worker above its bound goes when it is idle, and its session goes on',
   t.teardown(() => memory.stop());
 
   const { sessionId, worker: first } = await ask('[[say one]]');
-  await memory.start();
+  memory.start();
   await first.gone;
   t.equal(first.process.alive, false, 'it was idle and has gone');
 

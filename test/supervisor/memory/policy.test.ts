@@ -6,7 +6,12 @@ import {
   initialState,
   type State,
 } from '../../../supervisor/memory/policy.ts';
-import type { Bounds, Reading, WorkerReading } from '../../../supervisor/memory/reading.ts';
+import {
+  type Bounds,
+  boundsOfWorker,
+  type Reading,
+  type WorkerReading,
+} from '../../../supervisor/memory/reading.ts';
 
 const bounds: Bounds = {
   soft: 700,
@@ -34,7 +39,11 @@ const reading = (
   const { now = 0, growthAboveSoft, tasks } = rest;
   const growth = growthAboveSoft;
   const container = { limit: 1_000, workingSet, growth, growthAboveSoft, tasks };
-  return { now, workers, container: { ...container, oomKills: undefined, stalled: undefined } };
+  return {
+    now,
+    workers,
+    container: { ...container, oomKills: undefined, stalled: undefined, reclaimable: 0 },
+  };
 };
 
 const actions = (read: Reading, state: State = initialState): Action[] =>
@@ -120,6 +129,16 @@ t.test('a worker above its own hard bound goes now', (t) => {
   t.end();
 });
 
+t.test('the memory of its profile is in the place of the bounds for all', (t) => {
+  const all = [worker('a', { ...busy, bytes: 301, limit: 300 }), worker('b')];
+  t.match(actions(reading(600, all)), [{ do: 'end', worker: 'a', cause: 'worker_hard' }]);
+  const half = [worker('a', { bytes: 201, limit: 300 }), worker('b', { bytes: 201 })];
+  t.same(actions(reading(600, half)), [{ do: 'recycle', worker: 'a', cause: 'worker_soft' }]);
+  const generous = [worker('a', { ...busy, bytes: 801, limit: 1_300 }), worker('b')];
+  t.same(actions(reading(600, generous)), [], 'it may also allow more');
+  t.end();
+});
+
 t.test('a fork bomb is ended', (t) => {
   const all = [worker('a', { ...busy, processes: 80 }), worker('b')];
   const full = reading(100, all, { tasks: { current: 91, limit: 100 } });
@@ -153,6 +172,7 @@ const someWorkers = fc.uniqueArray(
     growth: fc.option(fc.integer({ min: -100, max: 300 }), { nil: undefined }),
     processes: fc.nat({ max: 2_500 }),
     warmedUp: fc.boolean(),
+    limit: fc.option(fc.integer({ min: 100, max: 1_000 }), { nil: undefined }),
   }),
   { selector: ({ name }) => name },
 );
@@ -205,7 +225,7 @@ function check(read: Reading, done: Action[], before: State, state: State): void
   }
   const workingSet = read.container?.workingSet ?? 0;
   const small = read.workers.every(
-    (each) => each.bytes <= bounds.workerHard && each.processes <= 2_000,
+    (each) => each.bytes <= boundsOfWorker(each, bounds).hard && each.processes <= 2_000,
   );
   if (ends && workingSet <= bounds.soft && small) fail('ended without need');
   if ((state.ceiling ?? 1) < 1) fail('nobody may start');

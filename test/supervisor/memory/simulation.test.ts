@@ -125,6 +125,7 @@ function play({ limit, base, turns, leaks, rate, seed }: Course) {
       container: {
         limit: limit * mebibyte,
         workingSet,
+        reclaimable: 0,
         oomKills: 0,
         stalled: undefined,
         tasks: undefined,

@@ -92,10 +92,13 @@ t.test('a CLI that cannot start is tried less and less often, and recovers', asy
 t.test('a process that the system refuses at once is a start that failed, like any', async (t) => {
   const { pool, log, acquire } = await startPool(t, {
     path: () => {
-      throw new Error('spawn ENOMEM');
+      throw Object.assign(new Error('spawn ENOMEM'), { code: 'ENOMEM', syscall: 'spawn claude' });
     },
   });
-  const refused = { code: 'cli_unavailable', message: /cannot start a worker: .*ENOMEM/ };
+  const refused = {
+    code: 'cli_unavailable',
+    message: /cannot start a worker: there is no memory for another process.*ENOMEM/,
+  };
   await t.rejects(acquire({ sessionId: 'e2ff1d0a-90ab-4a35-9ad7-4a7a1be1e9d1' }), refused);
   await t.rejects(acquire(), refused);
   t.equal(log.count('worker_failed'), 4, 'one for the session, three for the other');

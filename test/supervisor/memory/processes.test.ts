@@ -1,0 +1,61 @@
+/** What happens when a container has all the processes that its pids limit allows: really, in a cgroup. */
+import t from 'tap';
+import { startBerthIn } from '../../soak/berth-in-cgroup.ts';
+import { processesOf } from '../../support/processes.ts';
+import { sendPrompt } from '../../support/prompt.ts';
+import { until } from '../../support/until.ts';
+
+const memory = 4 * 2 ** 30;
+
+t.test('a fork bomb in a tool costs its worker, and the turn goes on without it', async (t) => {
+  const directory = t.testdir();
+  const { program, cgroup, target, stop } = await startBerthIn(directory, {
+    limit: memory,
+    mcpServers: 0,
+    tasks: 300,
+  });
+  t.teardown(stop);
+  // Each starts two, eleven times: 4,095, if nobody did anything about it.
+  const bomb = 'b() { [ $1 -gt 0 ] && { b $(($1-1)) & b $(($1-1)) & }; sleep 600; }; b 11';
+  const tool = `[[tool Bash ${JSON.stringify({ command: bomb })}]] [[say carried on]]`;
+  const reply = await sendPrompt(target, { prompt: tool });
+  t.match(reply, { status: 200, body: { recycled: 1, recycle_reason: 'processes' } });
+  const decision = program.lines.find(({ event }) => event === 'memory_limit');
+  t.match(decision, {
+    action: 'end',
+    cause: 'processes',
+    tasks_limit: 300,
+    msg: /has \d+ processes, and the container \d+ of the 300 tasks that its pids limit allows/,
+  });
+  await until('nothing of it is left', () =>
+    processesOf(directory).every(({ command }) => !command.startsWith('sleep')),
+  );
+  await until('its tasks are free again', () => cgroup.tasks() < 200);
+  const next = await sendPrompt(target, { prompt: '[[say alive]]' });
+  t.match(next, { status: 200, body: { result: 'alive', recycled: 0 } });
+});
+
+t.test(
+  'a process that the pids limit forbids is an error that names it, until it is raised',
+  async (t) => {
+    const { program, cgroup, target, stop } = await startBerthIn(t.testdir(), {
+      limit: memory,
+      mcpServers: 0,
+      tasks: 2_000,
+      settings: { BERTH_WARM_WORKERS: '0' },
+    });
+    t.teardown(stop);
+    t.match(await sendPrompt(target, { prompt: '[[say one]]' }), { status: 200 });
+    // A CLI that cannot be tested at the start would end the supervisor.
+    await program.logged('cli_tested');
+    // Those that are there stay.
+    cgroup.allowTasks(1);
+    const refused = await sendPrompt(target, { prompt: '[[say two]]' });
+    t.match(refused, { status: 503, body: { code: 'cli_unavailable', retryable: true } });
+    t.match(refused.body.detail, /no further process \(EAGAIN\); raise its pids limit/);
+    t.match(refused.body.detail, /has \d+ of the \d+ tasks that its pids limit allows/);
+    cgroup.allowTasks(2_000);
+    const answered = () => sendPrompt(target, { prompt: '[[say three]]' });
+    await until('it can start one', async () => (await answered()).status === 200, 60_000);
+  },
+);
