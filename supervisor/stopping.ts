@@ -11,12 +11,19 @@ export async function pauseFor(milliseconds: number, now: AbortSignal | undefine
   await delay(milliseconds, undefined, now ? { signal: now } : {}).catch(() => undefined);
 }
 
-/** Runs one step; never rejects, and returns after the deadline at the latest. */
-export async function attempt(step: () => unknown, log: Log): Promise<void> {
+/**
+ * Runs one step; never rejects, and returns after the deadline at the latest.
+ * @param deadline milliseconds
+ */
+export async function attempt(
+  step: () => unknown,
+  log: Log,
+  deadline = stepDeadline,
+): Promise<void> {
   const over = new AbortController();
-  const late = delay(stepDeadline, undefined, { signal: over.signal }).then(
+  const late = delay(deadline, undefined, { signal: over.signal }).then(
     () => {
-      throw new Error(`it takes longer than ${stepDeadline / 1_000} s`);
+      throw new Error(`it takes longer than ${deadline / 1_000} s`);
     },
     () => undefined,
   );

@@ -85,6 +85,52 @@ test('a turn that outlasts the drain is interrupted, and its stream ends with th
   t.strictSame(processesOf(volume), []);
 });
 
+test('a second SIGTERM ends the drain at once, and the stream with its reason', async (t) => {
+  const { volume, token, serve } = await prepare(t, {
+    BERTH_DRAIN: '1h',
+    BERTH_DRAIN_DELAY: '10m',
+  });
+  const program = serve();
+  const { address } = await program.logged('listening');
+  const events: StreamEvent[] = [];
+  const stream = streamPrompt({ url: String(address), token }, { prompt: '[[hang stream]]' });
+  const streaming = Array.fromAsync(stream, (event) => events.push(event));
+  await until('text arrives', () => events.some(({ event }) => event === 'text'));
+  program.kill('SIGTERM');
+  await program.logged('draining');
+  program.kill('SIGTERM');
+  await streaming;
+  t.match(events.at(-1), { event: 'error', data: { code: 'draining', retryable: true } });
+  t.equal(await program.ended, 0);
+  t.strictSame(processesOf(volume), []);
+});
+
+test('SIGTERM while it starts ends it at once: it waits for the volume no longer', async (t) => {
+  const { volume, serve } = await prepare(t);
+  const holder = serve();
+  await holder.logged('listening');
+  const waiting = serve();
+  await waiting.logged('lease_waiting');
+  waiting.kill('SIGTERM');
+  t.equal(await waiting.ended, 0);
+  t.equal(waiting.lines.at(-1)?.event, 'stopped');
+  t.notOk(waiting.lines.some(({ event }) => event === 'failed'));
+  holder.kill('SIGTERM');
+  t.equal(await holder.ended, 0, 'whoever holds it has not noticed');
+  t.strictSame(processesOf(volume), []);
+});
+
+test('SIGTERM right after the start leaves nothing, wherever it strikes', async (t) => {
+  const { volume, serve } = await prepare(t);
+  for (const event of ['tokens_loaded', 'sessions_loaded', 'listening']) {
+    const program = serve();
+    await program.logged(event);
+    program.kill('SIGTERM');
+    t.equal(await program.ended, 0, event);
+    t.strictSame(processesOf(volume), []);
+  }
+});
+
 test('a killed supervisor leaves no CLI, and the next one takes the volume over', async (t) => {
   const { volume, serve } = await prepare(t);
   const first = serve();

@@ -14,6 +14,18 @@ t.test('a step that fails is told and keeps none from its turn', async (t) => {
   ]);
 });
 
+t.test('a step that hangs is told, and the next has its turn all the same', async (t) => {
+  const log = captureLog();
+  await attempt(() => new Promise(() => {}), log.log, 20);
+  t.match(log.lines, [{ event: 'failed', error: { message: 'it takes longer than 0.02 s' } }]);
+  let reached = false;
+  await attempt(() => {
+    reached = true;
+  }, log.log);
+  t.ok(reached);
+  t.equal(log.lines.length, 1);
+});
+
 t.test('the drain delay ends early when there is no time', async (t) => {
   const now = new AbortController();
   const paused = pauseFor(3_600_000, now.signal);
