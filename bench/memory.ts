@@ -1,7 +1,8 @@
 /**
  * `npm run bench:memory`: leaks of 10, 60 and 200 MB/s in a memory cgroup of 1 GiB, under berth and
  * under pm2; what a round of the guard costs; and how much memory workers take, for sizing a pod.
- * Needs root, for the cgroup. Options: --leaks N (of each rate), --json.
+ * Needs root, for the cgroup. Options: --leaks N (of each rate), --only round|table|berth|podman|pm2,
+ * --json.
  */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,12 +10,17 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { countAnswers, type LeakSeries, leakInTurn } from '../test/soak/memory-leaks.ts';
 import { leakUnderPm2 } from './memory-pm2.ts';
+import { hasPodman, startBerthInPodman } from './memory-podman.ts';
 import { measureRound } from './memory-round.ts';
 import { printTable } from './memory-table.ts';
 import { type Figure, quantile, report } from './report.ts';
 
 const { values } = parseArgs({
-  options: { leaks: { type: 'string', default: '2' }, json: { type: 'boolean', default: false } },
+  options: {
+    leaks: { type: 'string', default: '2' },
+    only: { type: 'string' },
+    json: { type: 'boolean', default: false },
+  },
 });
 const leaksOfEach = Number(values.leaks);
 const rates = [200, 60, 10];
@@ -33,44 +39,64 @@ function lost(series: LeakSeries): number {
   ).length;
 }
 
-async function main(): Promise<void> {
-  const figures: Figure[] = [];
-  const roundMs = await measureRound(emptyDirectory('round'));
-  figures.push({
-    name: 'a round, 8 workers of 5 processes, CPU',
-    value: roundMs,
-    unit: 'ms',
-    target: 5,
-  });
-  await printTable(emptyDirectory('table'));
-  const all = rates.flatMap((rate) => Array<number>(leaksOfEach).fill(rate));
+const figures: Figure[] = [];
+const all = rates.flatMap((rate) => Array<number>(leaksOfEach).fill(rate));
+
+async function leaksUnder(name: string, start?: typeof startBerthInPodman): Promise<void> {
   const berth = await leakInTurn({
-    directory: emptyDirectory('berth'),
+    directory: emptyDirectory(name),
     rates: all,
+    ...(start ? { start } : {}),
     onLeak: ({ rate, reply, decision, detection }) =>
       process.stdout.write(
         `  ${rate} MB/s: ${decision?.cause ?? 'no decision'}, detection ${detection} ms, answer ${reply.status} ${reply.body.code ?? ''}\n`,
       ),
   });
-  process.stdout.write(`  prompts meanwhile: ${countAnswers(berth.others)}\n`);
-  const pm2 = await leakUnderPm2({ directory: emptyDirectory('pm2'), rates });
-  process.stdout.write(`  pm2, prompts meanwhile: ${countAnswers(pm2.others)}\n`);
+  process.stdout.write(`  ${name}, prompts meanwhile: ${countAnswers(berth.others)}\n`);
   const detections = berth.leaks.map(({ detection }) => detection);
   figures.push(
-    { name: 'leaks under berth', value: berth.leaks.length, unit: '' },
-    { name: 'berth: kernel kills', value: berth.kernelKills, unit: '', target: 0 },
-    { name: 'berth: lost turns', value: lost(berth), unit: '', target: 0 },
-    { name: 'berth: detection, p99', value: quantile(detections, 0.99), unit: 'ms', target: 500 },
-    { name: 'berth: detection, median', value: quantile(detections, 0.5), unit: 'ms' },
-    { name: 'leaks under pm2', value: pm2.leaks.length, unit: '' },
-    { name: 'pm2: kernel kills', value: pm2.kernelKills, unit: '' },
-    { name: 'pm2: lost prompts', value: lost(pm2), unit: '' },
+    { name: `leaks under ${name}`, value: berth.leaks.length, unit: '' },
+    { name: `${name}: kernel kills`, value: berth.kernelKills, unit: '', target: 0 },
+    { name: `${name}: lost turns`, value: lost(berth), unit: '', target: 0 },
+    { name: `${name}: detection, p99`, value: quantile(detections, 0.99), unit: 'ms', target: 500 },
+    { name: `${name}: detection, median`, value: quantile(detections, 0.5), unit: 'ms' },
   );
-  report('Memory: leaks in a cgroup of 1 GiB', figures);
 }
 
+const parts: Record<string, () => Promise<void>> = {
+  async round() {
+    const value = await measureRound(emptyDirectory('round'));
+    const name = 'a round, 8 workers of 5 processes, CPU';
+    figures.push({ name, value, unit: 'ms', target: 5 });
+  },
+  table: () => printTable(emptyDirectory('table')),
+  berth: () => leaksUnder('berth'),
+  /** The same in a real container. */
+  async podman() {
+    if (hasPodman()) return leaksUnder('podman', startBerthInPodman);
+    process.stdout.write('\nThere is no podman, or no tini: berth in a container was left out\n');
+  },
+  /** The same ramp. */
+  async pm2() {
+    const pm2 = await leakUnderPm2({ directory: emptyDirectory('pm2'), rates: all });
+    process.stdout.write(`  pm2, prompts meanwhile: ${countAnswers(pm2.others)}\n`);
+    figures.push(
+      { name: 'leaks under pm2', value: pm2.leaks.length, unit: '' },
+      { name: 'pm2: kernel kills', value: pm2.kernelKills, unit: '' },
+      { name: 'pm2: lost prompts', value: lost(pm2), unit: '' },
+      { name: 'pm2: lost prompts that leaked', value: lost({ ...pm2, others: [] }), unit: '' },
+    );
+  },
+};
+
 try {
-  await main();
+  const wanted = values.only === undefined ? Object.keys(parts) : [values.only];
+  for (const name of wanted) {
+    const part = parts[name];
+    if (!part) throw new Error(`there is no part ${name}: ${Object.keys(parts).join(', ')}`);
+    await part();
+  }
+  report('Memory: leaks in a cgroup of 1 GiB', figures);
 } finally {
   rmSync(directory, { recursive: true, force: true });
 }

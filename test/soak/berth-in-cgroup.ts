@@ -77,7 +77,7 @@ export function layOut(directory: string, servers: number): string {
   return token;
 }
 
-function environmentFor(directory: string, apiUrl: string): Record<string, string> {
+export function environmentFor(directory: string, apiUrl: string): Record<string, string> {
   return {
     HOME: join(directory, 'home'),
     TMPDIR: join(directory, 'tmp'),

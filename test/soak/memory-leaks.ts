@@ -35,11 +35,14 @@ export interface LeakOptions {
   directory: string;
   /** One leak each, in turn. */
   rates: readonly number[];
+  /** How it is started, in a container of that size; absent: in a cgroup alone. */
+  start?: typeof startBerthIn;
   onLeak?: (leak: Leak) => void;
 }
 
-export async function leakInTurn({ directory, rates, onLeak }: LeakOptions): Promise<LeakSeries> {
-  const berth = await startBerthIn(directory, { limit: container, mcpServers: 1 });
+export async function leakInTurn(options: LeakOptions): Promise<LeakSeries> {
+  const { directory, rates, start = startBerthIn, onLeak } = options;
+  const berth = await start(directory, { limit: container, mcpServers: 1 });
   const { cgroup, program, target } = berth;
   const others: JsonReply[] = [];
   const leaks: Leak[] = [];

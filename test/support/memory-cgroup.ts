@@ -28,30 +28,46 @@ export interface MadeCgroup {
  * @throws Error if the machine has none, or does not let us
  */
 export function makeMemoryCgroup(name: string, limit: number): MadeCgroup {
-  const own = readFileSync('/proc/self/cgroup', 'utf8');
-  const path = /^\d+:memory:(.*)$/m.exec(own)?.[1];
-  const first = path === undefined;
-  const parent = join(mount, first ? (/^0::(.*)$/m.exec(own)?.[1] ?? '/') : join('memory', path));
-  const directory = join(existsSync(parent) ? parent : join(mount, first ? '' : 'memory'), name);
-  mkdirSync(directory, { recursive: true });
-  const files = first
-    ? ['memory.max', 'memory.current', 'inactive_file', 'memory.events']
-    : [
-        'memory.limit_in_bytes',
-        'memory.usage_in_bytes',
-        'total_inactive_file',
-        'memory.oom_control',
-      ];
-  const [limitFile = '', usage = '', inactive = '', events = ''] = files;
+  const { second, memory: parent, pids: parentOfTasks } = directoriesOf('self');
+  const directory = join(existsSync(parent) ? parent : join(mount, second ? '' : 'memory'), name);
+  const pids = second ? directory : join(parentOfTasks, name);
+  for (const path of [directory, pids]) mkdirSync(path, { recursive: true });
+  const limitFile = second ? 'memory.max' : 'memory.limit_in_bytes';
   writeFileSync(join(directory, limitFile), String(limit));
+  return open({ second, memory: directory, pids });
+}
+
+/** That of a process, which somebody else has made and will remove. */
+export function memoryCgroupOf(pid: number): MadeCgroup {
+  return { ...open(directoriesOf(pid)), remove: async () => {} };
+}
+
+interface Directories {
+  /** cgroup v2. */
+  second: boolean;
+  memory: string;
+  /** Where tasks are counted: v1 has a tree of its own for them. */
+  pids: string;
+}
+
+function directoriesOf(pid: number | 'self'): Directories {
+  const own = readFileSync(`/proc/${pid}/cgroup`, 'utf8');
+  const first = (controller: string) => new RegExp(`^\\d+:${controller}:(.*)$`, 'm').exec(own)?.[1];
+  const memory = first('memory');
+  const unified = join(mount, /^0::(.*)$/m.exec(own)?.[1] ?? '/');
+  if (memory === undefined) return { second: true, memory: unified, pids: unified };
+  const pids = join(mount, 'pids', first('pids') ?? '/');
+  return { second: false, memory: join(mount, 'memory', memory), pids };
+}
+
+function open({ second, memory: directory, pids }: Directories): MadeCgroup {
+  const files = second
+    ? ['memory.current', 'inactive_file', 'memory.events']
+    : ['memory.usage_in_bytes', 'total_inactive_file', 'memory.oom_control'];
+  const [usage = '', inactive = '', events = ''] = files;
   const read = (file: string) => readFileSync(join(directory, file), 'utf8');
   const figure = (file: string, key: string) =>
     Number(new RegExp(`^${key} (\\d+)$`, 'm').exec(read(file))?.[1] ?? 0);
-  // v1 counts tasks in a tree of its own.
-  const pids = first
-    ? directory
-    : join(mount, 'pids', /^\d+:pids:(.*)$/m.exec(own)?.[1] ?? '/', name);
-  mkdirSync(pids, { recursive: true });
   const directories = [...new Set([directory, pids])];
   return {
     procs: directories.map((path) => join(path, 'cgroup.procs')),

@@ -41,6 +41,8 @@ export interface ProgramOptions {
   start?: readonly string[];
   environment: Record<string, string | undefined>;
   onLine?: (line: LogLine) => void;
+  /** A command that runs the one which is put after it, such as `podman run`. */
+  within?: readonly string[];
   /** The `cgroup.procs` of the cgroups to run in. */
   cgroup?: readonly string[];
 }
@@ -51,7 +53,8 @@ export const enterAndRun = 'for file in $0; do echo $$ > "$file" || exit; done; 
 export function startProgram(name: keyof typeof entries, options: ProgramOptions): Program {
   const entry = join(root, entries[name][options.form ?? 'sources']);
   const start = options.start ?? [entry];
-  const command = [process.execPath, ...start, ...(options.arguments ?? [])];
+  const own = [process.execPath, ...start, ...(options.arguments ?? [])];
+  const command = [...(options.within ?? []), ...own];
   const wrapped =
     options.cgroup === undefined
       ? command
