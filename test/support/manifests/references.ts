@@ -16,6 +16,8 @@ export function referenceProblems(
 ): string[] {
   const everything = [...manifests, ...provided];
   const keys: Keys = new Map([
+    // Every namespace has it from Kubernetes itself.
+    ['ConfigMap/kube-root-ca.crt', ['ca.crt']],
     ...all(everything, 'Secret').map(({ metadata, data, stringData }): [string, string[]] => [
       `Secret/${metadata?.name}`,
       Object.keys({ ...data, ...stringData }),
