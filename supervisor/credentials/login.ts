@@ -14,6 +14,7 @@ import { historyFile } from './history.ts';
 import { replacedFile } from './last-good.ts';
 import { tellMounts } from './mounts.ts';
 import { settingsBringLogin } from './other-login.ts';
+import { type RefreshFailure, RefreshTurns } from './refresh-turns.ts';
 import { CredentialsSource } from './source.ts';
 import { describeLoss } from './tell.ts';
 import { type CredentialsEvent, type CredentialsState, CredentialsWatch } from './watch.ts';
@@ -38,12 +39,15 @@ export interface LoginOptions {
   /** Told each time that the file has changed, and when it is known whether the login is lost. */
   onChange: (state: CredentialsState) => void;
   onEvent?: (event: CredentialsEvent) => void;
+  /** Told of each refresh that was due and has not come about. */
+  onRefreshFailure?: (reason: RefreshFailure) => void;
   /** Milliseconds between two looks at the source. */
   interval?: number;
 }
 
 export class Login {
   readonly watch: CredentialsWatch;
+  readonly turns: RefreshTurns;
   readonly #options: LoginOptions;
   readonly #source: CredentialsSource;
   #refusal: BerthError | undefined;
@@ -51,14 +55,29 @@ export class Login {
   constructor(options: LoginOptions) {
     this.#options = options;
     const { configDirectory, stateDirectory, log, onEvent } = options;
+    const { onRefreshFailure = () => {} } = options;
     this.watch = new CredentialsWatch({
       ...{ configDirectory, stateDirectory, log },
       ...(onEvent ? { onEvent } : {}),
+      onRefused: () => {
+        log.error('credentials_refresh_failed', 'the login server has refused the refresh token', {
+          reason: 'refused',
+        });
+        onRefreshFailure('refused');
+      },
       onChange: (state) => {
         if (!this.watch.lost) this.#refusal = undefined;
+        this.turns.changed();
         options.onChange(state);
         if (this.watch.lost) void this.#lose(state);
       },
+    });
+    this.turns = new RefreshTurns({
+      watch: this.watch,
+      elsewhere: () => settingsBringLogin(configDirectory),
+      refusal: () => this.#refusal,
+      log,
+      onFailure: onRefreshFailure,
     });
     const { source: path, policy, interval } = options;
     this.#source = new CredentialsSource({
@@ -119,6 +138,7 @@ export class Login {
     log.error('credentials_lost', loss, { state: state.kind });
     this.#refusal = new BerthError('login_required', `cannot answer the prompt: ${loss}`);
     onChange(state);
+    this.turns.changed();
   }
 }
 
