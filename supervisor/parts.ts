@@ -14,7 +14,7 @@ import { Pool } from './pool/pool.ts';
 import { clearContext, prepareWorker } from './pool/prepare.ts';
 import { workerStates } from './pool/worker.ts';
 import { PoolMemory } from './pool-memory.ts';
-import { commonLogin, loginOf, usesLoginFile } from './profiles/login.ts';
+import { commonLogin, loginOf, setupTokensOf, usesLoginFile } from './profiles/login.ts';
 import type { Profile } from './profiles/profile.ts';
 import type { Profiles } from './profiles/profiles.ts';
 import { Admission } from './sessions/admission.ts';
@@ -126,7 +126,10 @@ export function createParts(options: PartsOptions): Parts {
     onRecycle: (reason) => metrics.recycled(reason),
     log,
   });
-  profiles.onChange(() => pool.renew());
+  profiles.onChange(() => {
+    pool.renew();
+    void credentials.noteSetupTokens();
+  });
   const gate = new LimitGate({
     onChange: ({ closed, ...state }) => {
       if (closed) log.warn('limit_reached', 'no prompt of this login is sent until it ends', state);
@@ -205,6 +208,7 @@ export function createParts(options: PartsOptions): Parts {
     policy: config.credentialsPolicy,
     elsewhere: bringsLogin(config.inherited),
     setupToken: setupTokenIn(config.inherited),
+    setupTokens: () => setupTokensOf(profiles.all()),
     log,
     onChange: ({ kind }) => {
       // Perhaps of another account; if not, one prompt finds out.
@@ -231,6 +235,7 @@ export function createParts(options: PartsOptions): Parts {
       lost: credentials.refusal !== undefined,
       refreshedAt: credentials.watch.refreshedAt,
       deadline: credentials.deadline,
+      setupTokens: credentials.setupTokens,
     }),
     disks: () => disk.readings,
     sessions: () => store.size,

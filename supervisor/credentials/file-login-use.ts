@@ -59,7 +59,7 @@ export class FileLoginUse {
   explain(error: BerthError): BerthError {
     const lost = this.#options.refusal();
     if (lost) return new BerthError(lost.code, lost.message, { details: error.details });
-    if (!this.#refused || this.#accessToken === undefined || !this.#renewable) return error;
+    if (!this.#refused || !this.#turns.renewable) return error;
     return new BerthError(
       'login_unavailable',
       `cannot answer the prompt: the login could not be refreshed, for the login server gave no answer that counts; try again later, the login is kept; if that goes on for hours, ${loginRemedy}`,
@@ -84,14 +84,9 @@ export class FileLoginUse {
 
   #tell(reason: RefreshFailure, text: string): void {
     // One that is lost is told as such.
-    if (this.#accessToken === undefined || !this.#renewable) return;
+    if (!this.#turns.renewable) return;
     this.#options.onFailure(reason);
     this.#options.log.warn('credentials_refresh_failed', text, { reason });
-  }
-
-  get #renewable(): boolean {
-    const { state } = this.#options.watch;
-    return state.kind === 'valid' && state.credentials.refreshTokenId !== undefined;
   }
 
   get #accessToken(): string | undefined {

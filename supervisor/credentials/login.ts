@@ -35,6 +35,8 @@ export interface LoginOptions {
   elsewhere?: boolean;
   /** CLAUDE_CODE_OAUTH_TOKEN, if that is what the CLI uses: only its hash is kept. */
   setupToken?: string | undefined;
+  /** The same of profiles that have one of their own, by their names. */
+  setupTokens?: () => ReadonlyMap<string, string>;
   log: Log;
   /** Told each time that the file has changed, and when it is known whether the login is lost. */
   onChange: (state: CredentialsState) => void;
@@ -50,6 +52,9 @@ export class Login {
   readonly turns: RefreshTurns;
   readonly #options: LoginOptions;
   readonly #source: CredentialsSource;
+  /** Of the setup-tokens of profiles, by profile. */
+  #deadlines: ReadonlyMap<string, Deadline> = new Map();
+  #noting: Promise<void> = Promise.resolve();
   #refusal: BerthError | undefined;
 
   constructor(options: LoginOptions) {
@@ -98,11 +103,38 @@ export class Login {
     return loginDeadline(state.credentials, this.watch.history.since(loginId(state.credentials)));
   }
 
+  /** By when the setup-tokens of profiles end, by profile. */
+  get setupTokens(): ReadonlyMap<string, Deadline> {
+    return this.#deadlines;
+  }
+
+  /** To be called when profiles have changed; never rejects. */
+  noteSetupTokens(): Promise<void> {
+    this.#noting = this.#noting.then(async () => {
+      const { history } = this.watch;
+      const deadlines = new Map<string, Deadline>();
+      for (const [profile, token] of this.#options.setupTokens?.() ?? []) {
+        const id = setupTokenId(token);
+        await history.noteFirst(id);
+        deadlines.set(profile, setupTokenDeadline(history.since(id) ?? Date.now()));
+      }
+      this.#deadlines = deadlines;
+    });
+    return this.#noting;
+  }
+
   /** What a person should do about the login now; undefined if nothing. */
   get advice(): string | undefined {
     if (this.#refusal && !this.#options.elsewhere) return describeLoss(this.state);
+    const now = Date.now();
     const { deadline } = this;
-    return deadline && adviceOn(deadline, Date.now());
+    const own = deadline && adviceOn(deadline, now);
+    if (own !== undefined) return own;
+    for (const [profile, each] of this.#deadlines) {
+      const advice = adviceOn(each, now);
+      if (advice !== undefined) return `profile ${profile}: ${advice}`;
+    }
+    return undefined;
   }
 
   get state(): CredentialsState {
@@ -121,12 +153,24 @@ export class Login {
     await this.watch.start();
     const { setupToken } = this.#options;
     if (setupToken !== undefined) await this.watch.history.noteFirst(setupTokenId(setupToken));
+    await this.noteSetupTokens();
     await this.#source.start();
+    await this.#tellScope();
   }
 
   async stop(): Promise<void> {
     await this.#source.stop();
+    await this.#noting;
     await this.watch.stop();
+  }
+
+  /** How many replicas there are nobody tells a pod; so it is said to all. */
+  async #tellScope(): Promise<void> {
+    const { elsewhere, configDirectory, log } = this.#options;
+    if (elsewhere || !this.turns.renewable || (await settingsBringLogin(configDirectory))) return;
+    const sentence =
+      'this login belongs to one pod: each of its refresh tokens works once, so a second replica or another machine with a copy of it would lose it; several replicas need a setup-token or an API key';
+    log.info('credentials_of_one_pod', sentence);
   }
 
   async #lose(state: CredentialsState): Promise<void> {

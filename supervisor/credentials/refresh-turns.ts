@@ -62,10 +62,16 @@ export class RefreshTurns {
     return this.due && performance.now() >= this.#openUntil;
   }
 
+  /** Whether the login is one that the CLI refreshes. */
+  get renewable(): boolean {
+    const { state } = this.#options.watch;
+    return state.kind === 'valid' && state.credentials.refreshTokenId !== undefined;
+  }
+
   /** Whether the CLI would refresh the login now. */
   get due(): boolean {
     const { state } = this.#options.watch;
-    if (state.kind !== 'valid' || state.credentials.refreshTokenId === undefined) return false;
+    if (state.kind !== 'valid' || !this.renewable) return false;
     return state.credentials.expiresAt - refreshMargin <= Date.now();
   }
 

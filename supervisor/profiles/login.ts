@@ -20,8 +20,18 @@ export function usesLoginFile(
   return !bringsLogin({ ...inherited, ...environment });
 }
 
+/** The own setup-tokens of profiles, by their names. */
+export function setupTokensOf(profiles: readonly Profile[]): Map<string, string> {
+  const tokens = new Map<string, string>();
+  for (const profile of profiles) {
+    const token = setupTokenOf(profile);
+    if (token !== undefined) tokens.set(profile.name, token);
+  }
+  return tokens;
+}
+
 /** The profile's own token of `claude setup-token`; undefined if it uses none, or it cannot be read. */
-export function setupTokenOf(profile: Profile): string | undefined {
+function setupTokenOf(profile: Profile): string | undefined {
   if (setupTokenIn(profile.environment) === undefined) return undefined;
   try {
     return readVariable(profile, 'CLAUDE_CODE_OAUTH_TOKEN') || undefined;
