@@ -39,6 +39,8 @@ export interface Credentials {
   expiresAt: number;
   /** When a person must log in again, ms since 1970, if the file says so. */
   refreshTokenExpiresAt: number | undefined;
+  /** First 12 hex digits of the access token's SHA-256. */
+  accessTokenId: string;
   /** First 12 hex digits of the refresh token's SHA-256: names the token in logs. */
   refreshTokenId: string | undefined;
 }
@@ -72,6 +74,7 @@ export function judgeCredentials(content: string | Uint8Array): Judgement {
       digest: digestOf(text),
       expiresAt,
       refreshTokenExpiresAt: refreshTokenExpiresAt ?? undefined,
+      accessTokenId: digestOf(accessToken).slice(0, 12),
       refreshTokenId: refreshToken ? digestOf(refreshToken).slice(0, 12) : undefined,
     },
   };

@@ -64,6 +64,7 @@ export const errorTable = {
   billing_required: kind(70, 503, false, 'The account has to be paid for'),
   cli_unavailable: kind(69, 503, true, 'The Claude Code CLI cannot be started'),
   worker_recycled: kind(70, 503, true, 'The process of the turn was ended'),
+  login_unavailable: kind(70, 503, true, 'The login cannot be refreshed now'),
   login_required: kind(70, 503, false, 'The CLI is not logged in'),
   overloaded: kind(70, 503, true, 'The model API is overloaded'),
   paused: kind(70, 503, true, 'The server is paused'),

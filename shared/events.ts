@@ -182,7 +182,7 @@ export const eventsOfSupervisor = {
   ),
   turn_carried_on: event(
     'warn',
-    'its worker was lost, and the turn goes on in another',
+    'its worker was lost, and the turn goes on in another; with the reason `login`: a new login came just in time, and it goes on in the same',
     'worker reason session_id',
   ),
   reader_cut: event(
@@ -244,6 +244,15 @@ export const eventsOfSupervisor = {
   credentials_unkept: event('error', 'what is known of the login could not be written'),
   credentials_put_back: event('warn', 'the last good login was put back', 'state refresh_token_id'),
   credentials_lost: event('error', 'a person must log in', 'state'),
+  credentials_refresh_failed: event(
+    'warn error',
+    'a refresh of the login was due and has not come about: `refused` by the login server (error), `failed` with a turn, `postponed` while the old access token is good',
+    'reason',
+  ),
+  credentials_of_one_pod: event(
+    'info',
+    'the login is a file that just one pod can use; several replicas need a setup-token or an API key',
+  ),
   credentials_mounted: event(
     'warn error',
     'a login file is mounted so that it cannot change',

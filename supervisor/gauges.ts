@@ -25,6 +25,8 @@ export interface MetricSources {
     lost: boolean;
     refreshedAt: number | undefined;
     deadline: { at: number; estimated: boolean } | undefined;
+    /** Of profiles with a setup-token of their own. */
+    setupTokens: ReadonlyMap<string, { at: number; estimated: boolean }>;
   };
   disks: () => readonly { path: string; total: number; free: number }[];
   sessions: () => number;
@@ -127,13 +129,16 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
   );
   new Gauge({
     name: 'berth_login_expiry_timestamp_seconds',
-    help: 'By when a person must log in again; estimated: from when the login was seen first',
-    labelNames: ['estimated'],
+    help: 'By when a person must log in again; estimated: from when the login was seen first; with a profile: its own setup-token',
+    labelNames: ['estimated', 'profile'],
     registers,
     collect() {
       this.reset();
-      const { deadline } = sources.login();
+      const { deadline, setupTokens } = sources.login();
       if (deadline) this.set({ estimated: String(deadline.estimated) }, deadline.at / 1_000);
+      for (const [profile, { at, estimated }] of setupTokens) {
+        this.set({ estimated: String(estimated), profile }, at / 1_000);
+      }
     },
   });
   labelled('berth_disk_size_bytes', 'Of the file system at that path', 'path', () =>

@@ -1,5 +1,6 @@
 /** The metrics of the supervisor that count events. Names and units follow Prometheus' conventions. */
 import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client';
+import type { RefreshFailure } from './credentials/refresh-turns.ts';
 import type { CredentialsEvent } from './credentials/watch.ts';
 import { type MetricSources, registerGauges } from './gauges.ts';
 import type { Answer } from './sessions/answer.ts';
@@ -22,6 +23,8 @@ export interface Metrics {
   authFailure: (reason: 'missing' | 'unknown') => void;
   /** Counts what has happened to the login file. */
   credentials: (event: CredentialsEvent) => void;
+  /** Counts a refresh of the login that was due and has not come about. */
+  refreshFailed: (reason: RefreshFailure) => void;
   /** Counts a session that nobody asked to remove. */
   sessionRemoved: (reason: string) => void;
 }
@@ -98,6 +101,14 @@ export function createMetrics(sources: MetricSources): Metrics {
     'What was seen of the login file, by its state, and refreshed, put_back, adopted',
     'event',
   );
+  const refreshFailures = counter(
+    'berth_credentials_refresh_failures_total',
+    'Refreshes that were due and have not come about: refused by the login server, failed with a turn, or postponed while the old access token is good',
+    'reason',
+  );
+  for (const reason of ['refused', 'failed', 'postponed'] as const) {
+    refreshFailures.inc({ reason }, 0);
+  }
   return {
     registry,
     prompt: (profile, outcome, milliseconds, answer) => {
@@ -118,6 +129,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     lost: (reason, goesOn) => (goesOn ? carriedOn : lost).inc({ reason }),
     authFailure: (reason) => authFailures.inc({ reason }),
     credentials: (event) => credentials.inc({ event }),
+    refreshFailed: (reason) => refreshFailures.inc({ reason }),
     sessionRemoved: (reason) => removals.inc({ reason }),
   };
 }

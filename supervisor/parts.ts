@@ -1,9 +1,9 @@
 /** The composition: makes the parts of a supervisor and joins them; starts nothing. */
 import type { Log } from '../shared/log.ts';
+import { bringsLogin, setupTokenIn } from '../shared/login-variables.ts';
 import { AppliedCommit } from './applied-commit.ts';
 import type { SupervisorConfig } from './config.ts';
 import { Login } from './credentials/login.ts';
-import { loginVariables, setupTokenIn } from './credentials/other-login.ts';
 import { Authentication } from './http/authentication.ts';
 import type { Tokens } from './http/tokens.ts';
 import { InitOutcome } from './init-outcome.ts';
@@ -14,12 +14,14 @@ import { Pool } from './pool/pool.ts';
 import { clearContext, prepareWorker } from './pool/prepare.ts';
 import { workerStates } from './pool/worker.ts';
 import { PoolMemory } from './pool-memory.ts';
-import { commonLogin, loginOf } from './profiles/login.ts';
+import { commonLogin, loginOf, setupTokensOf, usesLoginFile } from './profiles/login.ts';
+import type { Profile } from './profiles/profile.ts';
 import type { Profiles } from './profiles/profiles.ts';
 import { Admission } from './sessions/admission.ts';
 import { SessionCatalog } from './sessions/catalog.ts';
 import { DiskWatch } from './sessions/disk.ts';
 import { LimitGate } from './sessions/limit-gate.ts';
+import { fixedLogin } from './sessions/login-use.ts';
 import { Pause } from './sessions/pause.ts';
 import { Intake } from './sessions/prompt.ts';
 import { Rates } from './sessions/rates.ts';
@@ -79,6 +81,7 @@ export function createParts(options: PartsOptions): Parts {
     full: config.diskFull,
     log,
   });
+  const usesFile = (profile: Profile): boolean => usesLoginFile(profile, config.inherited);
   const orders = new Orders({
     config,
     profiles,
@@ -116,10 +119,17 @@ export function createParts(options: PartsOptions): Parts {
       await guard.clearAway(name, pid);
       await workspaces.ended(name);
     },
+    startsAlone: (name) => {
+      const profile = profiles.get(name);
+      return profile !== undefined && usesFile(profile) && credentials.turns.pending;
+    },
     onRecycle: (reason) => metrics.recycled(reason),
     log,
   });
-  profiles.onChange(() => pool.renew());
+  profiles.onChange(() => {
+    pool.renew();
+    void credentials.noteSetupTokens();
+  });
   const gate = new LimitGate({
     onChange: ({ closed, ...state }) => {
       if (closed) log.warn('limit_reached', 'no prompt of this login is sent until it ends', state);
@@ -150,6 +160,8 @@ export function createParts(options: PartsOptions): Parts {
     assertRoom: () => disk.assertRoom(),
     gate,
     loginOf: ({ profile }) => loginOf(profile),
+    useLogin: async ({ profile }, signal) =>
+      usesFile(profile) ? credentials.turns.begin(signal) : fixedLogin,
     hang: { bound: config.hangTimeout, cpuOf: treeCpu },
     rates: new Rates(),
     cliVersion,
@@ -162,7 +174,6 @@ export function createParts(options: PartsOptions): Parts {
     onFinished: ({ profile }, outcome, milliseconds, answer) =>
       metrics.prompt(profile.name, outcome, milliseconds, answer),
   });
-  const loginElsewhere = loginVariables.some((name) => config.inherited[name]);
   const admission = new Admission({
     sessions,
     pause,
@@ -172,8 +183,7 @@ export function createParts(options: PartsOptions): Parts {
       limits: budgetsOf({ token, profile }),
     }),
     knowsToken: (id) => tokens.knows(id),
-    lostLogin: ({ profile }) =>
-      loginElsewhere || loginOf(profile) !== commonLogin ? undefined : credentials.refusal,
+    lostLogin: ({ profile }) => (usesFile(profile) ? credentials.refusal : undefined),
   });
   tokens.onRevoked(() => admission.review());
   const shared = { store, transcripts, workspaces, log };
@@ -196,15 +206,19 @@ export function createParts(options: PartsOptions): Parts {
     stateDirectory,
     source: config.credentialsSource,
     policy: config.credentialsPolicy,
-    elsewhere: loginElsewhere,
+    elsewhere: bringsLogin(config.inherited),
     setupToken: setupTokenIn(config.inherited),
+    setupTokens: () => setupTokensOf(profiles.all()),
     log,
     onChange: ({ kind }) => {
       // Perhaps of another account; if not, one prompt finds out.
       if (kind === 'valid') gate.forget(commonLogin);
       admission.review();
+      // Processes whose start waits for a refresh.
+      pool.reconsider();
     },
     onEvent: (event) => metrics.credentials(event),
+    onRefreshFailure: (reason) => metrics.refreshFailed(reason),
   });
   const metrics = createMetrics({
     workers: () => Object.fromEntries(workerStates.map((state) => [state, pool.count(state)])),
@@ -221,6 +235,7 @@ export function createParts(options: PartsOptions): Parts {
       lost: credentials.refusal !== undefined,
       refreshedAt: credentials.watch.refreshedAt,
       deadline: credentials.deadline,
+      setupTokens: credentials.setupTokens,
     }),
     disks: () => disk.readings,
     sessions: () => store.size,

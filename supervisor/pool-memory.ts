@@ -34,7 +34,7 @@ const stages: Record<WorkerState, Stage> = {
 };
 
 /** Milliseconds for a token refresh to end, where there is no hurry. */
-const refreshPatience = 5_000;
+const refreshPatience = 8_000;
 
 export class PoolMemory {
   readonly #config: SupervisorConfig;

@@ -1,6 +1,7 @@
 /** `berth serve`: from the settings to the end of the last turn, and what the exit code says of it. */
 import { asBerthError, type BerthError } from '../shared/errors.ts';
 import { createLog, type Log } from '../shared/log.ts';
+import { loginSecrets, providerSecrets } from '../shared/login-variables.ts';
 import { neverShow } from '../shared/redact.ts';
 import { leaveTerminationMessage, readReporting } from '../shared/reporting.ts';
 import { version } from '../shared/version.ts';
@@ -32,9 +33,7 @@ export async function serve(
   try {
     const { config, warnings } = readSupervisorConfig(environment);
     for (const warning of warnings) log.warn('unknown_setting', warning);
-    for (const name of ['ANTHROPIC_API_KEY', 'ANTHROPIC_AUTH_TOKEN', 'CLAUDE_CODE_OAUTH_TOKEN']) {
-      neverShow(config.inherited[name]);
-    }
+    for (const name of [...loginSecrets, ...providerSecrets]) neverShow(config.inherited[name]);
     log.info('started', `berth ${version}`, { pid: process.pid });
     await serveUntilStopped(config, log);
     log.info('stopped', 'stopped');

@@ -1,4 +1,5 @@
 /** What `GET /v1/status` tells, put together from what the parts know. */
+import { bringsLogin } from '../shared/login-variables.ts';
 import { redact } from '../shared/redact.ts';
 import { version } from '../shared/version.ts';
 import type { SupervisorConfig } from './config.ts';
@@ -119,9 +120,8 @@ function rounded(value: number | undefined): number | null {
 }
 
 function describeCredentials(login: Login, { inherited }: SupervisorConfig): Status['credentials'] {
-  const variables = ['ANTHROPIC_API_KEY', 'ANTHROPIC_AUTH_TOKEN', 'CLAUDE_CODE_OAUTH_TOKEN'];
-  // Each of these beats the file.
-  const fromEnvironment = variables.some((name) => inherited[name]);
+  // It beats the file.
+  const fromEnvironment = bringsLogin(inherited);
   const { state, deadline } = login;
   const fromFile = state.kind === 'missing' ? 'none' : 'file';
   const credentials = state.kind === 'valid' ? state.credentials : undefined;
@@ -132,6 +132,10 @@ function describeCredentials(login: Login, { inherited }: SupervisorConfig): Sta
     login_expires_at: isoTime(deadline?.at),
     login_expiry_estimated: deadline?.estimated ?? false,
     refreshed_at: isoTime(login.watch.refreshedAt),
+    setup_tokens: [...login.setupTokens].map(([profile, { at }]) => ({
+      profile,
+      expires_at: isoTime(at),
+    })),
     advice: login.advice ?? null,
   };
 }

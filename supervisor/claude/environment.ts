@@ -1,9 +1,10 @@
 /**
  * The environment of a CLI process: what it needs, and its own settings, by name and by prefix.
- * Always holds: no setting of berth and no secret of the supervisor is in it. The CLI runs tools
- * that a model chose, and they can read all of it.
+ * Always holds: no setting of berth and no secret of the supervisor is in it, and of logins just the
+ * one that it uses. The CLI runs tools that a model chose, and they can read all of it.
  */
 import type { Environment } from '../../shared/config.ts';
+import { inheritedLogin } from './inherited-login.ts';
 
 /** Taken over as they are. */
 const names = [
@@ -25,7 +26,10 @@ const names = [
   'SSL_CERT_DIR',
 ];
 
-/** The CLI's own settings, its login among them, and those of OpenTelemetry, which it exports by. */
+/**
+ * The CLI's own settings, and those of OpenTelemetry, which it exports by. What of it is a login,
+ * inherited-login.ts decides.
+ */
 const prefixes = ['ANTHROPIC_', 'CLAUDE_CODE_', 'OTEL_'];
 
 /**
@@ -65,9 +69,10 @@ export function cliEnvironment(
   profile: Readonly<Record<string, string>> = {},
 ): Record<string, string> {
   const environment: Record<string, string> = {};
+  const isLogin = inheritedLogin(inherited, profile);
   for (const [name, value] of Object.entries(inherited)) {
     const wanted = names.includes(name) || prefixes.some((prefix) => name.startsWith(prefix));
-    if (wanted && value !== undefined) environment[name] = value;
+    if ((isLogin(name) ?? wanted) && value !== undefined) environment[name] = value;
   }
   // Without HOME and without a passwd entry the CLI crashes; a HOME that does not exist is fine.
   environment.HOME ??= '/nonexistent';

@@ -14,6 +14,7 @@ import { historyFile } from './history.ts';
 import { replacedFile } from './last-good.ts';
 import { tellMounts } from './mounts.ts';
 import { settingsBringLogin } from './other-login.ts';
+import { type RefreshFailure, RefreshTurns } from './refresh-turns.ts';
 import { CredentialsSource } from './source.ts';
 import { describeLoss } from './tell.ts';
 import { type CredentialsEvent, type CredentialsState, CredentialsWatch } from './watch.ts';
@@ -34,31 +35,54 @@ export interface LoginOptions {
   elsewhere?: boolean;
   /** CLAUDE_CODE_OAUTH_TOKEN, if that is what the CLI uses: only its hash is kept. */
   setupToken?: string | undefined;
+  /** The same of profiles that have one of their own, by their names. */
+  setupTokens?: () => ReadonlyMap<string, string>;
   log: Log;
   /** Told each time that the file has changed, and when it is known whether the login is lost. */
   onChange: (state: CredentialsState) => void;
   onEvent?: (event: CredentialsEvent) => void;
+  /** Told of each refresh that was due and has not come about. */
+  onRefreshFailure?: (reason: RefreshFailure) => void;
   /** Milliseconds between two looks at the source. */
   interval?: number;
 }
 
 export class Login {
   readonly watch: CredentialsWatch;
+  readonly turns: RefreshTurns;
   readonly #options: LoginOptions;
   readonly #source: CredentialsSource;
+  /** Of the setup-tokens of profiles, by profile. */
+  #deadlines: ReadonlyMap<string, Deadline> = new Map();
+  #noting: Promise<void> = Promise.resolve();
   #refusal: BerthError | undefined;
 
   constructor(options: LoginOptions) {
     this.#options = options;
     const { configDirectory, stateDirectory, log, onEvent } = options;
+    const { onRefreshFailure = () => {} } = options;
     this.watch = new CredentialsWatch({
       ...{ configDirectory, stateDirectory, log },
       ...(onEvent ? { onEvent } : {}),
+      onRefused: () => {
+        log.error('credentials_refresh_failed', 'the login server has refused the refresh token', {
+          reason: 'refused',
+        });
+        onRefreshFailure('refused');
+      },
       onChange: (state) => {
         if (!this.watch.lost) this.#refusal = undefined;
+        this.turns.changed();
         options.onChange(state);
         if (this.watch.lost) void this.#lose(state);
       },
+    });
+    this.turns = new RefreshTurns({
+      watch: this.watch,
+      elsewhere: () => settingsBringLogin(configDirectory),
+      refusal: () => this.#refusal,
+      log,
+      onFailure: onRefreshFailure,
     });
     const { source: path, policy, interval } = options;
     this.#source = new CredentialsSource({
@@ -79,11 +103,38 @@ export class Login {
     return loginDeadline(state.credentials, this.watch.history.since(loginId(state.credentials)));
   }
 
+  /** By when the setup-tokens of profiles end, by profile. */
+  get setupTokens(): ReadonlyMap<string, Deadline> {
+    return this.#deadlines;
+  }
+
+  /** To be called when profiles have changed; never rejects. */
+  noteSetupTokens(): Promise<void> {
+    this.#noting = this.#noting.then(async () => {
+      const { history } = this.watch;
+      const deadlines = new Map<string, Deadline>();
+      for (const [profile, token] of this.#options.setupTokens?.() ?? []) {
+        const id = setupTokenId(token);
+        await history.noteFirst(id);
+        deadlines.set(profile, setupTokenDeadline(history.since(id) ?? Date.now()));
+      }
+      this.#deadlines = deadlines;
+    });
+    return this.#noting;
+  }
+
   /** What a person should do about the login now; undefined if nothing. */
   get advice(): string | undefined {
     if (this.#refusal && !this.#options.elsewhere) return describeLoss(this.state);
+    const now = Date.now();
     const { deadline } = this;
-    return deadline && adviceOn(deadline, Date.now());
+    const own = deadline && adviceOn(deadline, now);
+    if (own !== undefined) return own;
+    for (const [profile, each] of this.#deadlines) {
+      const advice = adviceOn(each, now);
+      if (advice !== undefined) return `profile ${profile}: ${advice}`;
+    }
+    return undefined;
   }
 
   get state(): CredentialsState {
@@ -102,12 +153,24 @@ export class Login {
     await this.watch.start();
     const { setupToken } = this.#options;
     if (setupToken !== undefined) await this.watch.history.noteFirst(setupTokenId(setupToken));
+    await this.noteSetupTokens();
     await this.#source.start();
+    await this.#tellScope();
   }
 
   async stop(): Promise<void> {
     await this.#source.stop();
+    await this.#noting;
     await this.watch.stop();
+  }
+
+  /** How many replicas there are nobody tells a pod; so it is said to all. */
+  async #tellScope(): Promise<void> {
+    const { elsewhere, configDirectory, log } = this.#options;
+    if (elsewhere || !this.turns.renewable || (await settingsBringLogin(configDirectory))) return;
+    const sentence =
+      'this login belongs to one pod: each of its refresh tokens works once, so a second replica or another machine with a copy of it would lose it; several replicas need a setup-token or an API key';
+    log.info('credentials_of_one_pod', sentence);
   }
 
   async #lose(state: CredentialsState): Promise<void> {
@@ -119,6 +182,7 @@ export class Login {
     log.error('credentials_lost', loss, { state: state.kind });
     this.#refusal = new BerthError('login_required', `cannot answer the prompt: ${loss}`);
     onChange(state);
+    this.turns.changed();
   }
 }
 

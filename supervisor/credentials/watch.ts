@@ -42,6 +42,8 @@ export interface CredentialsWatchOptions {
   log: Log;
   onChange?: (state: CredentialsState) => void;
   onEvent?: (event: CredentialsEvent) => void;
+  /** Told when the CLI has blanked its file: the login server has refused a refresh. */
+  onRefused?: () => void;
   /** Milliseconds without a change after which a write counts as finished. */
   stable?: number;
   /** Milliseconds after which a torn file that nobody finishes is given up. */
@@ -212,6 +214,8 @@ export class CredentialsWatch {
         }, this.#options.patience ?? 1_000);
         break;
       case 'blank':
+        // One that was blank at the start was refused before.
+        if (this.#current) this.#options.onRefused?.();
         await this.#noteRefusal();
         if (!(await this.#putBack(state))) this.#become(state, true);
         break;

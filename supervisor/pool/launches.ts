@@ -13,6 +13,8 @@ import { Worker } from './worker.ts';
 export interface LaunchesOptions {
   prepare: (process: ClaudeProcess, order: Order) => Promise<void>;
   clearAway: (name: string, pid: number | undefined) => Promise<void>;
+  /** Waits until that CLI writes nothing that an end would tear; never rejects. */
+  beforeEnd: (pid: number | undefined) => Promise<void>;
   log: Log;
   /** Something has come or gone. */
   onChange: () => void;
@@ -128,7 +130,7 @@ export class Launches {
   #failed(worker: Worker, thrown: unknown): void {
     if (worker.state === 'recycling') return;
     worker.become('recycling');
-    void worker.process.stop();
+    void this.#options.beforeEnd(worker.process.pid).then(() => worker.process.stop());
     this.#notStarted(worker.name, worker.order, thrown, worker.process.stderr);
   }
 

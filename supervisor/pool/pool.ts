@@ -10,6 +10,7 @@ import { type Action, assign, withoutWorker } from './assign.ts';
 import type { LaunchFailure } from './backoff.ts';
 import { type EndOptions, endWorker } from './end-worker.ts';
 import { Launches } from './launches.ts';
+import { OneStart } from './one-start.ts';
 import type { Order, WarmTarget } from './order.ts';
 import { Pace } from './pace.ts';
 import { RefillPause } from './refill-pause.ts';
@@ -31,6 +32,8 @@ export interface PoolOptions extends EndOptions {
   clear: (process: ClaudeProcess) => Promise<void>;
   /** Ends what the worker of that name has left outside its process group; never rejects. */
   clearAway: (name: string, pid: number | undefined) => Promise<void>;
+  /** Whether no other process may start beside one of that profile just now. */
+  startsAlone?: (profile: string) => boolean;
   /** The error with what else is known about why a profile's workers do not start. */
   explain?: (profile: string, error: BerthError) => BerthError;
   /** Told when a worker of the profile has become ready, or could not be started. */
@@ -58,15 +61,21 @@ export class Pool {
   readonly #line: WaitingLine;
   readonly #pace = new Pace();
   readonly #refill = new RefillPause(() => this.#reconcile());
+  readonly #oneStart: OneStart;
   #stopping: BerthError | undefined;
   #idleTimer: NodeJS.Timeout | undefined;
 
   constructor(options: PoolOptions) {
     this.#options = options;
     this.#line = new WaitingLine(options.queueLimit);
+    this.#oneStart = new OneStart(
+      (profile) => options.startsAlone?.(profile) ?? false,
+      () => this.#reconcile(),
+    );
     this.#launches = new Launches({
       prepare: options.prepare,
       clearAway: options.clearAway,
+      beforeEnd: async (pid) => options.beforeEnd?.(pid, usualGrace),
       log: options.log,
       onChange: () => this.#reconcile(),
       onSessionFailed: (sessionId, error) => this.#rejectSession(sessionId, error),
@@ -189,7 +198,8 @@ export class Pool {
 
   /** What decides how many workers there may be has changed. */
   reconsider(): void {
-    this.#reconcile();
+    // Before the start nothing is kept ready.
+    if (this.#idleTimer) this.#reconcile();
   }
 
   /** What is kept ready has changed. */
@@ -227,6 +237,7 @@ export class Pool {
     this.#stopping ??= new BerthError('draining', 'cannot take a prompt: the server is stopping');
     clearInterval(this.#idleTimer);
     this.#refill.stop();
+    this.#oneStart.stop();
     this.#launches.stop();
     this.#line.rejectAll(this.#stopping);
     await Promise.all(this.workers.map((worker) => this.recycle(worker, 'stopping', true)));
@@ -266,6 +277,7 @@ export class Pool {
         this.#line.serve(action.ticket, action.worker);
         break;
       case 'launch':
+        if (!this.#oneStart.mayStart(action.order.profile, this.workers)) break;
         this.#launches.launch(action.order);
         break;
       case 'clear':

@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { BerthError, messageOf } from '../../shared/errors.ts';
+import { neverShow } from '../../shared/redact.ts';
 import type { CliOptions } from '../claude/command.ts';
 import type { Overrides } from './overrides.ts';
 import { isMcpTool, type Profile, toolOf } from './profile.ts';
@@ -107,11 +108,28 @@ function sortKeys(_: string, value: unknown): unknown {
  * The variables of the profile, those in files read now. A newline at the end is not part of it.
  * @throws BerthError `cli_unavailable` that names the variable
  */
-function readEnvironment({ name: profile, environment }: Profile): Record<string, string> {
+function readEnvironment(profile: Profile): Record<string, string> {
   const read: Record<string, string> = {};
-  for (const [name, value] of Object.entries(environment)) {
-    read[name] = typeof value === 'string' ? value : readSecret(value.file, name, profile);
+  for (const name of Object.keys(profile.environment)) {
+    read[name] = readVariable(profile, name) ?? '';
   }
+  return read;
+}
+
+/** Literal values of such variables are secrets too. */
+const secretName = /KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL/;
+
+/**
+ * One variable of the profile; a secret is never shown from now on.
+ * @throws BerthError `cli_unavailable` that names the variable
+ */
+export function readVariable(profile: Profile, name: string): string | undefined {
+  const value = profile.environment[name];
+  if (value === undefined) return undefined;
+  const literal = typeof value === 'string';
+  const read = literal ? value : readSecret(value.file, name, profile.name);
+  // A path to a secret is none.
+  if (!literal || (secretName.test(name) && !value.startsWith('/'))) neverShow(read);
   return read;
 }
 

@@ -1,21 +1,41 @@
-/** Which login a profile's processes use, for what is counted by login: an account's limits. */
+/** Which login a profile's processes use: for an account's limits, and for who needs the login file. */
+import { bringsLogin, setupTokenIn } from '../../shared/login-variables.ts';
+import { readVariable } from './launch.ts';
 import type { Profile } from './profile.ts';
-
-/** Each of these beats the credentials file, or leads to another service. */
-const variables = [
-  'ANTHROPIC_API_KEY',
-  'ANTHROPIC_AUTH_TOKEN',
-  'ANTHROPIC_BASE_URL',
-  'CLAUDE_CODE_OAUTH_TOKEN',
-  'CLAUDE_CODE_USE_BEDROCK',
-  'CLAUDE_CODE_USE_VERTEX',
-];
 
 /** The login of all profiles without one of their own. */
 export const commonLogin = 'default';
 
-/** The name of a profile with a login of its own; `default` for all others. */
+/** The name of a profile with a login of its own, or with another API; `default` for all others. */
 export function loginOf({ name, environment }: Profile): string {
-  const own = variables.some((variable) => Object.hasOwn(environment, variable));
+  const own = bringsLogin(environment) || Boolean(environment.ANTHROPIC_BASE_URL);
   return own ? `profile ${name}` : commonLogin;
+}
+
+/** Whether its processes use the login file. @param inherited what they get from the container */
+export function usesLoginFile(
+  { environment }: Profile,
+  inherited: Readonly<Record<string, string | undefined>>,
+): boolean {
+  return !bringsLogin({ ...inherited, ...environment });
+}
+
+/** The own setup-tokens of profiles, by their names. */
+export function setupTokensOf(profiles: readonly Profile[]): Map<string, string> {
+  const tokens = new Map<string, string>();
+  for (const profile of profiles) {
+    const token = setupTokenOf(profile);
+    if (token !== undefined) tokens.set(profile.name, token);
+  }
+  return tokens;
+}
+
+/** The profile's own token of `claude setup-token`; undefined if it uses none, or it cannot be read. */
+function setupTokenOf(profile: Profile): string | undefined {
+  if (setupTokenIn(profile.environment) === undefined) return undefined;
+  try {
+    return readVariable(profile, 'CLAUDE_CODE_OAUTH_TOKEN') || undefined;
+  } catch {
+    return undefined;
+  }
 }

@@ -6,6 +6,9 @@ import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import type { Profile } from './profile.ts';
 
+/** Variables that name a file with a login, which a process reads once. */
+const readOnce = new Set(['GOOGLE_APPLICATION_CREDENTIALS', 'AWS_SHARED_CREDENTIALS_FILE']);
+
 /** Bytes of a file that count; more than a variable may have. */
 const most = 256 * 1024;
 
@@ -17,9 +20,10 @@ export async function secretDigest(
   { environment }: Profile,
   known: string | undefined,
 ): Promise<string | undefined> {
-  const files = Object.values(environment).flatMap((value) =>
-    typeof value === 'string' ? [] : [value.file],
-  );
+  const files = Object.entries(environment).flatMap(([name, value]) => {
+    if (typeof value !== 'string') return [value.file];
+    return readOnce.has(name) && value.startsWith('/') ? [value] : [];
+  });
   if (files.length === 0) return undefined;
   const digest = createHash('sha256');
   try {

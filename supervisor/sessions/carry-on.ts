@@ -9,6 +9,9 @@ import { open } from 'node:fs/promises';
 /** What a process is told that resumes a session in whose transcript the prompt stands. */
 export const carryOn = 'Your process was replaced. Carry on where you stopped.';
 
+/** What a process is told whose turn ended because its login had to be renewed first. */
+export const carryOnLoggedIn = 'The login was renewed. Carry on where you stopped.';
+
 /** Bytes of a transcript that are searched, from its end. */
 const searched = 64 * 1024 * 1024;
 const piece = 1024 * 1024;

@@ -12,6 +12,7 @@ import type { TurnEnd, TurnStalled } from './turn.ts';
 
 const remedies = {
   login_required: loginRemedy,
+  login_unavailable: 'try again in a minute',
   permission_denied: 'ask the owner of the organisation for access, or use another login',
   billing_required: "check the account's billing at claude.ai or platform.claude.com",
   usage_limit: 'try again when it resets',
@@ -89,6 +90,10 @@ function apiCodeOf({ result, failure: named }: TurnEnd): FailureCode {
     return /log in again/i.test(result.result) ? 'login_required' : 'permission_denied';
   }
   if (named === 'authentication_failed' || status === 401) return 'login_required';
+  // Another process holds the lock of the refresh; one that was killed does so for 90 s.
+  if (status === undefined && /refresh OAuth token/i.test(result.result)) {
+    return 'login_unavailable';
+  }
   if (status === 404) return 'model_not_found';
   if (status === 529 || type === 'overloaded_error') return 'overloaded';
   return status === undefined || status >= 500 ? 'model_unavailable' : 'turn_failed';

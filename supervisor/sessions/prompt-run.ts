@@ -1,6 +1,7 @@
 /**
  * One prompt on its way to an answer: leave to send it, a worker, the turn, and if the worker is lost
- * in the middle of it, once more in another process that resumes the session.
+ * in the middle of it, once more in another process that resumes the session; if its login was renewed
+ * too late for it, once more in the same one.
  * Always holds: a worker that was acquired is given back, whatever happens; a turn is carried on once
  * at most, and its session serves nobody else meanwhile; a session can be continued as soon as its id
  * was told.
@@ -8,14 +9,15 @@
 import { randomUUID } from 'node:crypto';
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import type { TurnResult } from '../claude/turn-result.ts';
+import type { TurnResult, Usage } from '../claude/turn-result.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { Order } from '../pool/order.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Worker } from '../pool/worker.ts';
 import { type Answer, toAnswer } from './answer.ts';
-import { carryOn, stands } from './carry-on.ts';
+import { carryOn, carryOnLoggedIn, stands } from './carry-on.ts';
 import type { LimitGate } from './limit-gate.ts';
+import type { LoginUse } from './login-use.ts';
 import {
   addSpent,
   CallsMade,
@@ -56,6 +58,8 @@ export interface AttemptOptions {
   gate: LimitGate;
   /** Whose limits count for a prompt. */
   loginOf: (prompt: Prompt) => string;
+  /** Resolves when the turn may begin, as far as its login is concerned. */
+  useLogin: (prompt: Prompt, signal: AbortSignal) => Promise<LoginUse>;
   hang: HangWatch;
   rates: Rates;
   cliVersion: () => string;
@@ -148,27 +152,40 @@ export class PromptRun {
   ): Promise<Answer> {
     const { log, pool } = this.#options;
     const wanted = { prompt: this.#prompt, order, goesOn, progress: this.progress };
-    const { pass, worker } = await workerFor(this.#options, wanted, turn.signal, tell);
+    const { pass, worker, use } = await workerFor(this.#options, wanted, turn.signal, tell);
     this.#letGo();
     log.debug('turn_started', `running on ${worker.name}`, { worker: worker.name });
     this.#worker = worker;
     if (worker.sessionId !== undefined) turn.belongsTo(worker.sessionId);
     let failed: unknown;
     try {
-      const end = await this.#run(worker, text, turn.signal, (event) => {
-        if (event.event === 'session') {
-          worker.sessionId = event.data.session_id;
-          this.#model = event.data.model;
-          turn.belongsTo(worker.sessionId);
-          this.#keeper.begin(worker.sessionId);
-        }
-        tell(event);
-      });
-      return await this.#judge(end, turn.signal);
+      let again = false;
+      const run = (what: string) =>
+        this.#run(worker, what, use, turn.signal, (event) => {
+          if (event.event === 'session') {
+            // It is told at the begin of each turn of the CLI.
+            if (again && worker.sessionId === event.data.session_id) return;
+            worker.sessionId = event.data.session_id;
+            this.#model = event.data.model;
+            turn.belongsTo(worker.sessionId);
+            this.#keeper.begin(worker.sessionId);
+          }
+          tell(event);
+        });
+      let end = await run(text);
+      if (isRefused(end) && (await use.refused(turn.signal))) {
+        this.#countRefused(end, tell);
+        again = true;
+        // The process still has the prompt, and what came of it so far.
+        end = await run(carryOnLoggedIn);
+        if (isRefused(end)) await use.refused(turn.signal);
+      }
+      return await this.#judge(end, use, turn.signal);
     } catch (thrown) {
       failed = thrown;
       throw thrown;
     } finally {
+      void use.over();
       if (failed instanceof TurnLost) {
         // The end of a process says nothing of the account.
         pass.withdraw();
@@ -185,6 +202,7 @@ export class PromptRun {
   async #run(
     worker: Worker,
     text: string,
+    use: LoginUse,
     signal: AbortSignal,
     tell: (event: TurnEvent) => void,
   ): Promise<TurnEnd> {
@@ -193,7 +211,10 @@ export class PromptRun {
     const onLimit = (limit: UsageLimit): void => gate.heard(login, limit);
     const promptId = randomUUID();
     const calls = new CallsMade();
-    const onUsage = calls.note.bind(calls);
+    const onUsage = (usage: Usage, begins: boolean): void => {
+      use.answered();
+      calls.note(usage, begins);
+    };
     const told = { signal, tell, onLimit, onUsage };
     try {
       return await runTurn(worker, text, { promptId, watch: hang, ...told });
@@ -204,7 +225,7 @@ export class PromptRun {
     }
   }
 
-  async #judge(end: TurnEnd, signal: AbortSignal): Promise<Answer> {
+  async #judge(end: TurnEnd, use: LoginUse, signal: AbortSignal): Promise<Answer> {
     const { overrides } = this.#prompt;
     const { gate, loginOf, rates, onSpent } = this.#options;
     rates.learn(this.#model, end.result);
@@ -213,7 +234,7 @@ export class PromptRun {
     const whole = { ...end, result: addSpent(this.#spent, end.result) };
     if (signal.aborted) throw withTurn(asBerthError(signal.reason), whole);
     const error = failureOf(whole, overrides.outputSchema !== undefined);
-    if (error) throw error;
+    if (error) throw isOfLogin(error) ? use.explain(error) : error;
     const warnings = [...this.#keeper.warnings, ...gate.warningsOf(loginOf(this.#prompt))];
     return toAnswer(this.#id, whole, this.progress, this.#prompt, warnings);
   }
@@ -277,6 +298,21 @@ export class PromptRun {
     return false;
   }
 
+  /** What a turn has used that the API has not let come to its end. */
+  #countRefused({ result }: TurnEnd, tell: (event: TurnEvent) => void): void {
+    const { log, onSpent } = this.#options;
+    const { usage, costUsd } = result;
+    // The CLI counts its own words for the failure as an answer.
+    const numTurns = Math.max(0, result.numTurns - 1);
+    this.#spent = addSpent(this.#spent, { usage, costUsd, numTurns });
+    onSpent(this.#prompt, result);
+    const worker = this.#worker?.name;
+    const text = 'the login was renewed; the turn goes on';
+    log.warn('turn_carried_on', text, { worker, reason: 'login', session_id: result.sessionId });
+    const status = result.apiErrorStatus ?? null;
+    tell({ event: 'retry', data: { attempt: 1, max_retries: 1, delay_ms: 0, status } });
+  }
+
   #count({ calls: { usage, count }, result }: TurnLost): void {
     const { rates, onSpent } = this.#options;
     const spent: Spent = result ?? {
@@ -310,4 +346,14 @@ export class PromptRun {
       details: { session_id: sessionId, ...error.details },
     });
   }
+}
+
+/** Whether the API has not accepted the login, or the CLI itself has none. */
+function isRefused(end: TurnEnd): boolean {
+  const error = failureOf(end);
+  return error !== undefined && isOfLogin(error);
+}
+
+function isOfLogin({ code }: BerthError): boolean {
+  return code === 'login_required' || code === 'login_unavailable';
 }

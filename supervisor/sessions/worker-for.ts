@@ -1,11 +1,14 @@
 /**
  * Leave to send a prompt, and a worker for it.
  * Always holds: leave that is not used is withdrawn, and a worker that came too late is given back.
+ * Where the login is about to be refreshed, that happens with the worker in hand: who is served next is
+ * decided already, and nobody loses his place.
  */
 import type { Order } from '../pool/order.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Worker } from '../pool/worker.ts';
 import type { LimitGate, Pass, PassOptions } from './limit-gate.ts';
+import type { LoginUse } from './login-use.ts';
 import type { Progress } from './progress.ts';
 import type { Prompt } from './prompt.ts';
 import type { TurnEvent } from './turn.ts';
@@ -14,6 +17,8 @@ interface WorkerForOptions {
   pool: Pool;
   gate: LimitGate;
   loginOf: (prompt: Prompt) => string;
+  /** Resolves when the turn may begin, as far as its login is concerned. */
+  useLogin: (prompt: Prompt, signal: AbortSignal) => Promise<LoginUse>;
 }
 
 export interface Wanted {
@@ -25,13 +30,19 @@ export interface Wanted {
   progress: Progress;
 }
 
+export interface Found {
+  pass: Pass;
+  worker: Worker;
+  use: LoginUse;
+}
+
 /** @throws BerthError of the gate or the pool; the signal's reason */
 export async function workerFor(
-  { pool, gate, loginOf }: WorkerForOptions,
+  { pool, gate, loginOf, useLogin }: WorkerForOptions,
   { prompt, order, goesOn, progress }: Wanted,
   signal: AbortSignal,
   tell: (event: TurnEvent) => void,
-): Promise<{ pass: Pass; worker: Worker }> {
+): Promise<Found> {
   const { token, timeout, onLimit } = prompt;
   const login = loginOf(prompt);
   const began = performance.now();
@@ -52,8 +63,13 @@ export async function workerFor(
     });
     try {
       const worker = await pool.acquire({ order, token, goesOn, signal, onQueued });
+      const use = await useLogin(prompt, signal).catch((error: unknown) => {
+        pool.giveBack(worker);
+        throw error;
+      });
       progress.queuedMs = waited + performance.now() - began;
-      if (isGood(pass, worker, pool, onLimit)) return { pass, worker };
+      const found = { pass, worker, use };
+      if (isGood(found, pool, onLimit)) return found;
     } catch (error) {
       pass.withdraw();
       throw error;
@@ -62,12 +78,13 @@ export async function workerFor(
 }
 
 /** False if it is worth waiting for another pass; the worker is given back then. */
-function isGood(pass: Pass, worker: Worker, pool: Pool, onLimit: Prompt['onLimit']): boolean {
+function isGood({ pass, worker, use }: Found, pool: Pool, onLimit: Prompt['onLimit']): boolean {
   try {
     pass.check();
     return true;
   } catch (error) {
     pool.giveBack(worker);
+    void use.over();
     if (onLimit === 'fail') throw error;
     pass.withdraw();
     return false;

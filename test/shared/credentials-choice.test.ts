@@ -14,6 +14,7 @@ const credentials: fc.Arbitrary<Credentials> = fc
     digest: `${login} ${hours}`,
     expiresAt: hours,
     refreshTokenExpiresAt: undefined,
+    accessTokenId: '000000000000',
     refreshTokenId: login === 4 ? undefined : String(login),
   }));
 

@@ -1,4 +1,4 @@
-/** Where secrets have leaked to: files, and the command lines of running processes. */
+/** Where secrets have leaked to: files, and the command lines and environments of running processes. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join, relative } from 'node:path';
 
@@ -25,6 +25,14 @@ export function commandLinesWith(secrets: readonly string[]): string[] {
     .filter((name) => /^\d+$/.test(name))
     .map((pid) => readProcess(pid, 'cmdline'))
     .filter((line) => secrets.some((secret) => line.includes(secret)));
+}
+
+/** The environments, with the process that has it, in which that variable stands: `NAME=value`. */
+export function environmentsWith(variable: string): { pid: number; variables: string[] }[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map((pid) => ({ pid: Number(pid), variables: readProcess(pid, 'environ').split('\0') }))
+    .filter(({ variables }) => variables.includes(variable));
 }
 
 function readProcess(pid: string, file: string): string {

@@ -12,6 +12,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { text as readText } from 'node:stream/consumers';
+import { setTimeout as delay } from 'node:timers/promises';
 import { type LoginOptions, Logins } from './login-server/logins.ts';
 
 export type { LoginOptions } from './login-server/logins.ts';
@@ -25,6 +26,8 @@ export type LoginFault = { times?: number } & (
   | { kind: 'invalid_grant' }
   /** Uses the token up and breaks the connection: the window that nobody can close. */
   | { kind: 'lose answer' }
+  /** Uses the token up at once, and answers after so many milliseconds. */
+  | { kind: 'slow'; milliseconds: number }
 );
 
 export interface TokenRequest {
@@ -91,6 +94,7 @@ export async function startLoginServer(options: { now?: () => number } = {}): Pr
       const description = 'Refresh token not found or invalid';
       return sendJson(response, 400, { error: 'invalid_grant', error_description: description });
     }
+    if (current?.kind === 'slow') await delay(current.milliseconds, undefined, { ref: false });
     request.outcome = 'refreshed';
     sendJson(response, 200, answer);
   }

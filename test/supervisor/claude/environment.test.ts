@@ -42,6 +42,31 @@ t.test('only what the CLI needs reaches it, whatever the container holds', (t) =
   t.end();
 });
 
+t.test('a process whose profile has a login gets none of the container', (t) => {
+  const inherited = {
+    ANTHROPIC_API_KEY: 'sk-ant-key',
+    CLAUDE_CODE_USE_BEDROCK: '1',
+    AWS_REGION: 'eu-central-1',
+    AWS_SECRET_ACCESS_KEY: 'a-cloud-key',
+    ANTHROPIC_BASE_URL: 'https://gateway.example.org',
+  };
+  const given = (profile: Record<string, string>) => {
+    const environment = cliEnvironment(inherited, '/volume', 'w', profile);
+    return Object.keys(inherited).filter((name) => name in environment);
+  };
+  t.same(given({}), Object.keys(inherited), 'those of its cloud too');
+  t.same(given({ CLAUDE_CODE_OAUTH_TOKEN: 'x' }), ['ANTHROPIC_BASE_URL']);
+  const own = { CLAUDE_CODE_USE_BEDROCK: '1', AWS_SECRET_ACCESS_KEY: 'its-own', AWS_REGION: 'x' };
+  const environment = cliEnvironment(inherited, '/volume', 'w', own);
+  t.match(environment, { ...own, ANTHROPIC_API_KEY: undefined });
+  t.same(
+    given({ CLAUDE_CODE_USE_BEDROCK: '1' }),
+    Object.keys(inherited).slice(1),
+    'the role of the pod, where the profile names none',
+  );
+  t.end();
+});
+
 t.test('what keeps the CLI quiet cannot be switched off by the container', (t) => {
   const inherited = { CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: '0', DISABLE_TELEMETRY: '' };
   t.match(cliEnvironment(inherited, '/volume', 'w'), {

@@ -1,0 +1,36 @@
+/**
+ * Which variables of the container's own login a CLI process gets.
+ * Always holds: one whose profile has a login gets none of the container's: it would go before the
+ * profile's, and its tools could read it. The variables of a cloud are passed on only to those that use
+ * that cloud.
+ */
+import type { Environment } from '../../shared/config.ts';
+import { asksFor, bringsLogin, loginSecrets, providers } from '../../shared/login-variables.ts';
+
+/** By which variables the CLI, and the libraries in it, reach each service. */
+const clouds = [
+  { provider: 'CLAUDE_CODE_USE_BEDROCK', own: /^AWS_/ },
+  { provider: 'CLAUDE_CODE_USE_VERTEX', own: /^(GOOGLE_|GCLOUD_|CLOUD_ML_|VERTEX_)/ },
+  { provider: 'CLAUDE_CODE_USE_FOUNDRY', own: /^(AZURE_|ANTHROPIC_FOUNDRY_API_KEY$)/ },
+] as const;
+
+/** Where the cloud is, not who calls. */
+const place = /REGION|LOCATION|PROJECT/;
+
+/** @returns tells of a variable whether it is passed on; undefined if it is no part of a login */
+export function inheritedLogin(
+  inherited: Environment,
+  profile: Readonly<Record<string, string>>,
+): (name: string) => boolean | undefined {
+  const own = bringsLogin(profile);
+  const used = { ...(own ? {} : inherited), ...profile };
+  const passed = clouds.map(({ provider, own: pattern }) => {
+    const named = Object.keys(profile).some((name) => pattern.test(name) && !place.test(name));
+    return { pattern, pass: asksFor(used, provider) && !named };
+  });
+  return (name) => {
+    if ([...loginSecrets, ...providers].includes(name)) return !own;
+    const cloud = passed.find(({ pattern }) => pattern.test(name));
+    return cloud?.pass;
+  };
+}
