@@ -288,6 +288,26 @@ export function readCommandConfig(environment: Environment): Settings<typeof com
   return readSettings(commandDefinitions, environment).settings;
 }
 
+/** What `berth login` reads. */
+export const loginDefinitions = {
+  configDirectory: supervisorDefinitions.configDirectory,
+  stateDirectory,
+  credentialsSource,
+  credentialsPolicy,
+  claudePath: supervisorDefinitions.claudePath,
+};
+
+export interface LoginConfig extends Omit<Settings<typeof loginDefinitions>, 'stateDirectory'> {
+  stateDirectory: string;
+  inherited: Environment;
+}
+
+/** @throws BerthError `config_invalid` */
+export function readLoginConfig(environment: Environment): LoginConfig {
+  const { settings } = readSettings(loginDefinitions, environment);
+  return { ...settings, stateDirectory: stateDirectoryOf(settings), inherited: environment };
+}
+
 export interface SupervisorConfig
   extends Omit<Settings<typeof supervisorDefinitions>, 'stateDirectory'> {
   stateDirectory: string;

@@ -1,17 +1,19 @@
-/** The entry: `berth serve`, `write-back`, `token`, `pause` and `resume`. Reads the environment and exits; nothing else does. */
+/** The entry: `berth serve` and the commands beside it. Reads the environment and exits; nothing else does. */
 import { parseArgs } from 'node:util';
 import { asBerthError, BerthError, messageOf } from '../shared/errors.ts';
 import { neverShow, redact } from '../shared/redact.ts';
 import { version } from '../shared/version.ts';
-import { readCommandConfig } from './config.ts';
+import { readCommandConfig, readLoginConfig } from './config.ts';
 import { callAdmin, readToken } from './http/call-admin.ts';
 import { makeToken, tokenLine } from './http/tokens.ts';
+import { logIn } from './login/log-in.ts';
 import { serve } from './serve.ts';
 
 const help = `berth ${version}: the Claude Code CLI as a service
 
   berth serve         take prompts over HTTP; settings come from the environment
   berth write-back    keep a Secret as new as the CLI's login; runs beside the supervisor
+  berth login         log the CLI in, at a terminal (kubectl exec -it), straight to the volume
   berth token NAME    make an API token: prints it, and its line for BERTH_API_TOKENS_FILE
   berth pause [--reason TEXT]
                       take no prompts and interrupt those that run; needs an API token, from
@@ -36,6 +38,7 @@ const commands: Record<string, Command> = {
     run: async () =>
       (await import('./write-back.ts')).writeBack(process.env, (code) => process.exit(code)),
   },
+  login: { run: async () => print(await logIn(readLoginConfig(process.env), process)) },
   token: { argument: 'NAME', run: async (_options, name) => printToken(name) },
   pause: { run: ({ reason }) => pauseOrResume('pause', reason) },
   resume: { run: () => pauseOrResume('resume') },
