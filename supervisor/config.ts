@@ -21,6 +21,7 @@ import {
   dollars,
   duration,
   durationOrNever,
+  hostAndPort,
   integer,
   listen,
   path,
@@ -208,6 +209,13 @@ export const supervisorDefinitions = {
     default: '64Mi',
     description:
       'The free room below which no session begins (507 `disk_full`); those that exist go on. A size counts for a tenth of a file system at most.',
+  }),
+  doctorProbe: setting({
+    name: 'BERTH_DOCTOR_PROBE',
+    schema: hostAndPort,
+    default: 'example.com:443',
+    description:
+      'A host and port that the pod should not reach: `berth doctor` warns if it can, for then nothing bounds its egress.',
   }),
   logLevel,
   logPretty,

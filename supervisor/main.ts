@@ -14,6 +14,8 @@ const help = `berth ${version}: the Claude Code CLI as a service
   berth serve         take prompts over HTTP; settings come from the environment
   berth write-back    keep a Secret as new as the CLI's login; runs beside the supervisor
   berth login         log the CLI in, at a terminal (kubectl exec -it), straight to the volume
+  berth doctor [--json]
+                      look at everything that berth needs, and say what is wrong and what helps
   berth token NAME    make an API token: prints it, and its line for BERTH_API_TOKENS_FILE
   berth pause [--reason TEXT]
                       take no prompts and interrupt those that run; needs an API token, from
@@ -39,6 +41,7 @@ const commands: Record<string, Command> = {
       (await import('./write-back.ts')).writeBack(process.env, (code) => process.exit(code)),
   },
   login: { run: async () => print(await logIn(readLoginConfig(process.env), process)) },
+  doctor: { run: ({ json }) => doctor(json) },
   token: { argument: 'NAME', run: async (_options, name) => printToken(name) },
   pause: { run: ({ reason }) => pauseOrResume('pause', reason) },
   resume: { run: () => pauseOrResume('resume') },
@@ -63,6 +66,7 @@ function readArguments() {
       allowPositionals: true,
       options: {
         reason: { type: 'string' },
+        json: { type: 'boolean' },
         version: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
@@ -83,6 +87,16 @@ function printToken(name: string): number {
   return print(
     `Give this token to the caller; it is not shown again:\n${token}\n\nAdd this line to the file or Secret that BERTH_API_TOKENS_FILE names:\n${line}\n`,
   );
+}
+
+async function doctor(json = false): Promise<number> {
+  // Nobody else needs it, and the server starts sooner without.
+  const { diagnose } = await import('./doctor/doctor.ts');
+  const { tableOf } = await import('./doctor/table.ts');
+  const { diagnosis, exitCode } = await diagnose(process.env);
+  const coloured = process.stdout.isTTY === true && !process.env.NO_COLOR;
+  print(json ? `${JSON.stringify(diagnosis, undefined, 2)}\n` : tableOf(diagnosis, coloured));
+  return exitCode;
 }
 
 async function pauseOrResume(command: 'pause' | 'resume', reason?: string): Promise<number> {
