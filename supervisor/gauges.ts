@@ -6,11 +6,14 @@ import { type InitSource, registerInit } from './metrics-init.ts';
 import { registerMemory } from './metrics-memory.ts';
 
 export interface MetricSources {
+  /** Whether /readyz says yes. */
+  ready: () => boolean;
   /** Workers by state. */
   workers: () => Record<string, number>;
   /** By profile: whether the last start of a worker has failed. */
   launchFailing: () => readonly (readonly [profile: string, failing: boolean])[];
   queued: () => number;
+  queueLimit: () => number;
   memory: () => MemoryReport;
   init: InitSource;
   /** US dollars of today (UTC), and the deployment's budget if there is one. */
@@ -24,7 +27,7 @@ export interface MetricSources {
   login: () => {
     lost: boolean;
     refreshedAt: number | undefined;
-    deadline: { at: number; estimated: boolean } | undefined;
+    deadline: { at: number; estimated: boolean; of: 'login' | 'setup-token' } | undefined;
   };
   disks: () => readonly { path: string; total: number; free: number }[];
   sessions: () => number;
@@ -77,6 +80,8 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
     },
   });
   gauge('berth_queue_length', 'Prompts that wait for a worker', sources.queued);
+  gauge('berth_queue_limit', 'BERTH_QUEUE_LIMIT', () => sources.queueLimit());
+  gauge('berth_ready', 'Whether /readyz says yes', () => Number(sources.ready()));
   gauge('berth_sessions', 'Sessions that can be continued', sources.sessions);
   registerMemory(sources.memory, registers);
   registerInit(sources.init, registers);
@@ -127,13 +132,15 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
   );
   new Gauge({
     name: 'berth_login_expiry_timestamp_seconds',
-    help: 'By when a person must log in again; estimated: from when the login was seen first',
-    labelNames: ['estimated'],
+    help: 'By when a person must log in again; of: login or setup-token; estimated: from when it was seen first',
+    labelNames: ['estimated', 'of'],
     registers,
     collect() {
       this.reset();
       const { deadline } = sources.login();
-      if (deadline) this.set({ estimated: String(deadline.estimated) }, deadline.at / 1_000);
+      if (!deadline) return;
+      const { at, estimated, of } = deadline;
+      this.set({ estimated: String(estimated), of }, at / 1_000);
     },
   });
   labelled('berth_disk_size_bytes', 'Of the file system at that path', 'path', () =>
