@@ -25,6 +25,22 @@ const allowed: Record<string, readonly string[]> = {
   'supervisor/memory': ['supervisor/memory', 'shared'],
   'supervisor/credentials': ['supervisor/credentials', 'shared'],
   'supervisor/write-back': ['supervisor/write-back', 'supervisor/credentials', 'shared'],
+  'supervisor/doctor': [
+    'supervisor/doctor',
+    'supervisor/credentials',
+    'supervisor/profiles',
+    'supervisor/claude',
+    'supervisor/memory/limit.ts',
+    'supervisor/config.ts',
+    'shared',
+  ],
+  'supervisor/login': [
+    'supervisor/login',
+    'supervisor/credentials',
+    'supervisor/claude',
+    'supervisor/config.ts',
+    'shared',
+  ],
 };
 
 /** What only some files may do. */

@@ -120,6 +120,6 @@ export function loginId({ refreshTokenId, digest }: Credentials): string {
   return refreshTokenId ?? digest.slice(0, 12);
 }
 
-/** What a person can do about a login that is lost. */
+/** What a person can do about a login that is lost, the simplest first. */
 export const loginRemedy =
-  'log in again: put a fresh `claude setup-token` or credentials file into the Secret';
+  'log in again: put the token of a new `claude setup-token` into the Secret, or run `berth login` in the pod (kubectl exec -it), or put a fresh credentials file into the Secret';

@@ -32,6 +32,7 @@ export const errorTable = {
   volume_unwritable: kind(73, 507, true, 'The volume cannot be written'),
   lease_held: kind(75, 503, true, 'Another program holds the volume'),
   remote_refused: kind(77, 502, false, 'The git server refused'),
+  login_failed: kind(77, 500, true, 'The login was not completed'),
 
   invalid_request: kind(70, 400, false, 'The request is not valid'),
   unauthorized: kind(70, 401, false, 'The request carries no valid token'),

@@ -11,6 +11,7 @@ export const knownSettings: readonly string[] = [
   'BERTH_DISK_BUDGET',
   'BERTH_DISK_FULL',
   'BERTH_DISK_LOW',
+  'BERTH_DOCTOR_PROBE',
   'BERTH_DRAIN',
   'BERTH_DRAIN_DELAY',
   'BERTH_GID',

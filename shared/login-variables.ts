@@ -27,12 +27,17 @@ export const providerSecrets = [
 
 type Values = Readonly<Record<string, unknown>>;
 
-/** Whether one of these brings a login. A value that stands elsewhere counts, whatever it will be. */
-export function bringsLogin(values: Values): boolean {
+/** The first that brings a login. A value that stands elsewhere counts, whatever it will be. */
+export function loginVariable(values: Values): string | undefined {
   return (
-    loginSecrets.some((name) => Boolean(values[name])) ||
-    providers.some((name) => asksFor(values, name))
+    loginSecrets.find((name) => Boolean(values[name])) ??
+    providers.find((name) => asksFor(values, name))
   );
+}
+
+/** Whether one of them brings a login. */
+export function bringsLogin(values: Values): boolean {
+  return loginVariable(values) !== undefined;
 }
 
 /** Whether the CLI is told to use that service. */

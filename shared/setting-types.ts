@@ -117,3 +117,8 @@ export const secretName = z.string().transform((value, context): SecretName => {
   });
   return z.NEVER;
 });
+
+/** A host and a port, both given. */
+export const hostAndPort = listen.refine(({ host, port }) => host !== '::' && port > 0, {
+  error: 'a host and a port such as example.com:443',
+});

@@ -21,6 +21,7 @@ import {
   dollars,
   duration,
   durationOrNever,
+  hostAndPort,
   integer,
   listen,
   path,
@@ -209,6 +210,13 @@ export const supervisorDefinitions = {
     description:
       'The free room below which no session begins (507 `disk_full`); those that exist go on. A size counts for a tenth of a file system at most.',
   }),
+  doctorProbe: setting({
+    name: 'BERTH_DOCTOR_PROBE',
+    schema: hostAndPort,
+    default: 'example.com:443',
+    description:
+      'A host and port that the pod should not reach: `berth doctor` warns if it can, for then nothing bounds its egress.',
+  }),
   logLevel,
   logPretty,
   terminationLog,
@@ -286,6 +294,26 @@ export function readWriteBackConfig(environment: Environment): {
 /** @throws BerthError `config_invalid` */
 export function readCommandConfig(environment: Environment): Settings<typeof commandDefinitions> {
   return readSettings(commandDefinitions, environment).settings;
+}
+
+/** What `berth login` reads. */
+export const loginDefinitions = {
+  configDirectory: supervisorDefinitions.configDirectory,
+  stateDirectory,
+  credentialsSource,
+  credentialsPolicy,
+  claudePath: supervisorDefinitions.claudePath,
+};
+
+export interface LoginConfig extends Omit<Settings<typeof loginDefinitions>, 'stateDirectory'> {
+  stateDirectory: string;
+  inherited: Environment;
+}
+
+/** @throws BerthError `config_invalid` */
+export function readLoginConfig(environment: Environment): LoginConfig {
+  const { settings } = readSettings(loginDefinitions, environment);
+  return { ...settings, stateDirectory: stateDirectoryOf(settings), inherited: environment };
 }
 
 export interface SupervisorConfig

@@ -6,11 +6,14 @@ import { type InitSource, registerInit } from './metrics-init.ts';
 import { registerMemory } from './metrics-memory.ts';
 
 export interface MetricSources {
+  /** Whether /readyz says yes. */
+  ready: () => boolean;
   /** Workers by state. */
   workers: () => Record<string, number>;
   /** By profile: whether the last start of a worker has failed. */
   launchFailing: () => readonly (readonly [profile: string, failing: boolean])[];
   queued: () => number;
+  queueLimit: () => number;
   memory: () => MemoryReport;
   init: InitSource;
   /** US dollars of today (UTC), and the deployment's budget if there is one. */
@@ -24,7 +27,7 @@ export interface MetricSources {
   login: () => {
     lost: boolean;
     refreshedAt: number | undefined;
-    deadline: { at: number; estimated: boolean } | undefined;
+    deadline: { at: number; estimated: boolean; of: 'login' | 'setup-token' } | undefined;
     /** Of profiles with a setup-token of their own. */
     setupTokens: ReadonlyMap<string, { at: number; estimated: boolean }>;
   };
@@ -79,6 +82,8 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
     },
   });
   gauge('berth_queue_length', 'Prompts that wait for a worker', sources.queued);
+  gauge('berth_queue_limit', 'BERTH_QUEUE_LIMIT', () => sources.queueLimit());
+  gauge('berth_ready', 'Whether /readyz says yes', () => Number(sources.ready()));
   gauge('berth_sessions', 'Sessions that can be continued', sources.sessions);
   registerMemory(sources.memory, registers);
   registerInit(sources.init, registers);
@@ -129,15 +134,17 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
   );
   new Gauge({
     name: 'berth_login_expiry_timestamp_seconds',
-    help: 'By when a person must log in again; estimated: from when the login was seen first; with a profile: its own setup-token',
-    labelNames: ['estimated', 'profile'],
+    help: 'By when a person must log in again; of: login or setup-token, with a profile: its own; estimated: from when it was seen first',
+    labelNames: ['estimated', 'of', 'profile'],
     registers,
     collect() {
       this.reset();
       const { deadline, setupTokens } = sources.login();
-      if (deadline) this.set({ estimated: String(deadline.estimated) }, deadline.at / 1_000);
+      const set = (of: string, estimated: boolean, at: number, profile = '') =>
+        this.set({ estimated: String(estimated), of, profile }, at / 1_000);
+      if (deadline) set(deadline.of, deadline.estimated, deadline.at);
       for (const [profile, { at, estimated }] of setupTokens) {
-        this.set({ estimated: String(estimated), profile }, at / 1_000);
+        set('setup-token', estimated, at, profile);
       }
     },
   });

@@ -1,17 +1,21 @@
-/** The entry: `berth serve`, `write-back`, `token`, `pause` and `resume`. Reads the environment and exits; nothing else does. */
+/** The entry: `berth serve` and the commands beside it. Reads the environment and exits; nothing else does. */
 import { parseArgs } from 'node:util';
 import { asBerthError, BerthError, messageOf } from '../shared/errors.ts';
 import { neverShow, redact } from '../shared/redact.ts';
 import { version } from '../shared/version.ts';
-import { readCommandConfig } from './config.ts';
+import { readCommandConfig, readLoginConfig } from './config.ts';
 import { callAdmin, readToken } from './http/call-admin.ts';
 import { makeToken, tokenLine } from './http/tokens.ts';
+import { logIn } from './login/log-in.ts';
 import { serve } from './serve.ts';
 
 const help = `berth ${version}: the Claude Code CLI as a service
 
   berth serve         take prompts over HTTP; settings come from the environment
   berth write-back    keep a Secret as new as the CLI's login; runs beside the supervisor
+  berth login         log the CLI in, at a terminal (kubectl exec -it), straight to the volume
+  berth doctor [--json]
+                      look at everything that berth needs, and say what is wrong and what helps
   berth token NAME    make an API token: prints it, and its line for BERTH_API_TOKENS_FILE
   berth pause [--reason TEXT]
                       take no prompts and interrupt those that run; needs an API token, from
@@ -36,6 +40,8 @@ const commands: Record<string, Command> = {
     run: async () =>
       (await import('./write-back.ts')).writeBack(process.env, (code) => process.exit(code)),
   },
+  login: { run: async () => print(await logIn(readLoginConfig(process.env), process)) },
+  doctor: { run: ({ json }) => doctor(json) },
   token: { argument: 'NAME', run: async (_options, name) => printToken(name) },
   pause: { run: ({ reason }) => pauseOrResume('pause', reason) },
   resume: { run: () => pauseOrResume('resume') },
@@ -60,6 +66,7 @@ function readArguments() {
       allowPositionals: true,
       options: {
         reason: { type: 'string' },
+        json: { type: 'boolean' },
         version: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
@@ -80,6 +87,16 @@ function printToken(name: string): number {
   return print(
     `Give this token to the caller; it is not shown again:\n${token}\n\nAdd this line to the file or Secret that BERTH_API_TOKENS_FILE names:\n${line}\n`,
   );
+}
+
+async function doctor(json = false): Promise<number> {
+  // Nobody else needs it, and the server starts sooner without.
+  const { diagnose } = await import('./doctor/doctor.ts');
+  const { tableOf } = await import('./doctor/table.ts');
+  const { diagnosis, exitCode } = await diagnose(process.env);
+  const coloured = process.stdout.isTTY === true && !process.env.NO_COLOR;
+  print(json ? `${JSON.stringify(diagnosis, undefined, 2)}\n` : tableOf(diagnosis, coloured));
+  return exitCode;
 }
 
 async function pauseOrResume(command: 'pause' | 'resume', reason?: string): Promise<number> {

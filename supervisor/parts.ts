@@ -40,6 +40,8 @@ export interface PartsOptions {
   tokens: Tokens;
   profiles: Profiles;
   cliVersion: () => string;
+  /** Whether /readyz says yes. */
+  ready: () => boolean;
 }
 
 export interface Parts {
@@ -68,7 +70,7 @@ export interface Parts {
 }
 
 export function createParts(options: PartsOptions): Parts {
-  const { config, log, tokens, profiles, cliVersion } = options;
+  const { config, log, tokens, profiles, cliVersion, ready } = options;
   const { configDirectory, stateDirectory, workspaceDirectory } = config;
   const temporaryDirectory = config.inherited.TMPDIR ?? '/tmp';
 
@@ -224,7 +226,9 @@ export function createParts(options: PartsOptions): Parts {
     workers: () => Object.fromEntries(workerStates.map((state) => [state, pool.count(state)])),
     launchFailing: () =>
       profiles.all().map(({ name }) => [name, pool.launchFailures.has(name)] as const),
+    ready,
     queued: () => pool.queued,
+    queueLimit: () => config.queueLimit,
     memory: () => guard.report,
     init: initOutcome,
     spending: () => ({ spent: ledger.spent.total_usd, limit: budgetsOf({}).deployment }),

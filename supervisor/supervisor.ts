@@ -61,7 +61,16 @@ export class Supervisor {
     this.#options = options;
     this.#config = options.config;
     this.#log = options.log;
-    this.#parts = createParts({ ...options, cliVersion: () => this.#cliVersion });
+    this.#parts = createParts({
+      ...options,
+      ready: () => this.ready,
+      cliVersion: () => this.#cliVersion,
+    });
+  }
+
+  /** Whether prompts are taken, and the CLI has passed its test. */
+  get ready(): boolean {
+    return this.#state === 'serving' && this.#tested;
   }
 
   /**
@@ -73,7 +82,7 @@ export class Supervisor {
     const config = this.#config;
     const { metrics, pool, retention } = this.#parts;
     this.#probes = createProbesServer({
-      ready: () => this.#state === 'serving' && this.#tested,
+      ready: () => this.ready,
       registry: metrics.registry,
     });
     await listen(this.#probes, config.metricsListen, 'BERTH_METRICS_LISTEN');

@@ -13,6 +13,7 @@ import { adviceOn, type Deadline, loginDeadline, setupTokenDeadline } from './de
 import { historyFile } from './history.ts';
 import { replacedFile } from './last-good.ts';
 import { tellMounts } from './mounts.ts';
+import { newLoginFile } from './new-login.ts';
 import { settingsBringLogin } from './other-login.ts';
 import { type RefreshFailure, RefreshTurns } from './refresh-turns.ts';
 import { CredentialsSource } from './source.ts';
@@ -22,7 +23,7 @@ import { type CredentialsEvent, type CredentialsState, CredentialsWatch } from '
 /** What is kept of the login in the state directory, besides the last good one. */
 export const loginStateParts = {
   directories: [],
-  files: [historyFile, replacedFile, credentialsMemoryFile],
+  files: [historyFile, replacedFile, newLoginFile, credentialsMemoryFile],
 };
 
 export interface LoginOptions {

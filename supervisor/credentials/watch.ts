@@ -24,6 +24,7 @@ import type { Log } from '../../shared/log.ts';
 import { neverShow } from '../../shared/redact.ts';
 import { LoginHistory } from './history.ts';
 import { LastGood } from './last-good.ts';
+import { isNewLogin } from './new-login.ts';
 import { tell } from './tell.ts';
 
 export type CredentialsState =
@@ -231,8 +232,16 @@ export class CredentialsWatch {
     const brought = this.#bringing === credentials.digest;
     this.#bringing = undefined;
     this.#current = { credentials, since: Date.now() };
-    const refreshed = before !== undefined && loginId(before) !== id && !brought;
+    const another = before !== undefined && loginId(before) !== id && !brought;
+    const anew = another && (await isNewLogin(this.#options.stateDirectory, credentials));
+    const refreshed = another && !anew;
     await this.history.noteFirst(id, refreshed ? loginId(before) : undefined);
+    if (anew) {
+      this.#options.onEvent?.('adopted');
+      this.#options.log.info('credentials_applied', 'took the login made by `berth login`', {
+        refresh_token_id: credentials.refreshTokenId,
+      });
+    }
     if (!refreshed) return;
     this.#refreshedAt = Date.now();
     this.#options.onEvent?.('refreshed');

@@ -31,20 +31,23 @@ export type LoginFault = { times?: number } & (
 );
 
 export interface TokenRequest {
+  /** Empty where a code was shown instead. */
   readonly refreshToken: string;
   /** By Date.now(). */
   readonly received: number;
-  outcome: 'pending' | 'refreshed' | 'invalid_grant' | 'fault' | 'unsupported';
+  outcome: 'pending' | 'refreshed' | 'logged_in' | 'invalid_grant' | 'fault' | 'unsupported';
 }
 
 export interface LoginServer {
   /** What a process needs to find it: HTTPS_PROXY, NODE_EXTRA_CA_CERTS, NO_PROXY. */
   readonly environment: Record<string, string>;
   readonly logins: Logins;
-  /** Every refresh that was asked for, oldest first. */
+  /** Every token that was asked for, oldest first. */
   readonly requests: readonly TokenRequest[];
   /** A person logs in. @returns the text of a credentials file */
   login(options?: LoginOptions): string;
+  /** A person opens the page that the CLI shows, and agrees. @returns what it has them paste */
+  agree(url: string, options?: LoginOptions): string;
   /** Sets the fault that refreshes meet from now on; undefined heals the server. */
   fault(fault: LoginFault | undefined): void;
   /** Breaks all connections, also hanging ones, and returns when the port is free. */
@@ -74,7 +77,8 @@ export async function startLoginServer(options: { now?: () => number } = {}): Pr
     const refreshToken = String(body.refresh_token ?? '');
     const request: TokenRequest = { refreshToken, received: Date.now(), outcome: 'pending' };
     requests.push(request);
-    if (body.grant_type !== 'refresh_token' || refreshToken === '' || !body.client_id) {
+    const refresh = body.grant_type === 'refresh_token' && refreshToken !== '';
+    if (!(refresh || body.grant_type === 'authorization_code') || !body.client_id) {
       request.outcome = 'unsupported';
       return sendJson(response, 400, { error: 'invalid_request' });
     }
@@ -84,18 +88,23 @@ export async function startLoginServer(options: { now?: () => number } = {}): Pr
     if (current?.kind === 'status') {
       return sendJson(response, current.status, { error: 'scripted' });
     }
-    const answer = current?.kind === 'invalid_grant' ? undefined : logins.refresh(refreshToken);
+    const answer =
+      current?.kind === 'invalid_grant'
+        ? undefined
+        : refresh
+          ? logins.refresh(refreshToken)
+          : logins.exchange(String(body.code), String(body.code_verifier));
     if (current?.kind === 'lose answer') {
       response.destroy();
       return;
     }
     if (!answer) {
       request.outcome = 'invalid_grant';
-      const description = 'Refresh token not found or invalid';
+      const description = `${refresh ? 'Refresh token' : 'Code'} not found or invalid`;
       return sendJson(response, 400, { error: 'invalid_grant', error_description: description });
     }
     if (current?.kind === 'slow') await delay(current.milliseconds, undefined, { ref: false });
-    request.outcome = 'refreshed';
+    request.outcome = refresh ? 'refreshed' : 'logged_in';
     sendJson(response, 200, answer);
   }
 
@@ -136,6 +145,7 @@ export async function startLoginServer(options: { now?: () => number } = {}): Pr
     logins,
     requests,
     login: (loginOptions) => logins.begin(loginOptions),
+    agree: (page, loginOptions) => `${logins.agree(challengeIn(page), loginOptions)}#state`,
     fault(spec) {
       fault = spec && { spec, left: spec.times ?? Number.POSITIVE_INFINITY };
     },
@@ -148,6 +158,12 @@ export async function startLoginServer(options: { now?: () => number } = {}): Pr
       return closing;
     },
   };
+}
+
+/** The CLI 2.1.330 shows a short page, `?z-CHALLENGE`; others name all that OAuth asks for. */
+function challengeIn(page: string): string {
+  const { search, searchParams } = new URL(page);
+  return searchParams.get('code_challenge') ?? search.replace(/^\?z-/, '');
 }
 
 function sendJson(response: ServerResponse, status: number, body: object): void {

@@ -3,7 +3,7 @@
  * Always holds: a refresh token works once; using one that was used revokes its login for good, as
  * the real server does. A setup that loses or repeats a token is found out by this.
  */
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 
 export interface LoginOptions {
   /** Milliseconds that access tokens live; 8 hours, as the real ones do. */
@@ -48,6 +48,8 @@ export class Logins {
   /** Whose each refresh token is or was. */
   readonly #owners = new Map<string, Login>();
   readonly #accessTokens = new Map<string, { login: Login; endsAt: number }>();
+  /** Codes that nobody has used yet, each with what its user must prove to have begun with (PKCE). */
+  readonly #codes = new Map<string, { challenge: string; options: LoginOptions }>();
 
   constructor(now: () => number) {
     this.#now = now;
@@ -55,29 +57,46 @@ export class Logins {
 
   /** A person logs in. @returns the text of a credentials file, as the CLI writes it */
   begin(options: LoginOptions = {}): string {
-    const now = this.#now();
-    const { lifetime = 8 * hour, refreshed = lifetime, deadline = 28 * day } = options;
-    const scopes = options.scopes ?? ['user:inference', 'user:profile'];
-    const id = this.all.length + 1;
-    const login: Login = {
-      ...{
-        id,
-        lifetime: refreshed,
-        scopes,
-        endsAt: now + deadline,
-        revoked: undefined,
-        refreshes: 0,
+    const { login, lifetime, answer } = this.#open(options);
+    const { access_token: accessToken, refresh_token: refreshToken } = answer;
+    return JSON.stringify({
+      claudeAiOauth: {
+        ...{ accessToken, refreshToken, expiresAt: this.#now() + lifetime },
+        refreshTokenExpiresAt: login.endsAt,
+        ...{ scopes: login.scopes, subscriptionType: 'max' },
       },
+    });
+  }
+
+  /** A person agrees in the browser. @returns the code that the page shows */
+  agree(challenge: string, options: LoginOptions = {}): string {
+    const code = randomBytes(12).toString('hex');
+    this.#codes.set(code, { challenge, options });
+    return code;
+  }
+
+  /** The tokens of a new login for a code, or undefined: it is wrong, used, or somebody else's. */
+  exchange(code: string, verifier: string): TokenAnswer | undefined {
+    const agreed = this.#codes.get(code);
+    this.#codes.delete(code);
+    const challenge = createHash('sha256').update(verifier).digest('base64url');
+    if (!agreed || agreed.challenge !== challenge) return undefined;
+    return this.#open(agreed.options).answer;
+  }
+
+  #open(options: LoginOptions): { login: Login; lifetime: number; answer: TokenAnswer } {
+    const { lifetime = 8 * hour, refreshed = lifetime, deadline = 28 * day } = options;
+    const login: Login = {
+      id: this.all.length + 1,
+      lifetime: refreshed,
+      scopes: options.scopes ?? ['user:inference', 'user:profile'],
+      endsAt: this.#now() + deadline,
+      revoked: undefined,
+      refreshes: 0,
       refreshToken: '',
     };
     this.all.push(login);
-    const { access_token: accessToken, refresh_token: refreshToken } = this.#issue(login, lifetime);
-    return JSON.stringify({
-      claudeAiOauth: {
-        ...{ accessToken, refreshToken, expiresAt: now + lifetime },
-        ...{ refreshTokenExpiresAt: login.endsAt, scopes, subscriptionType: 'max' },
-      },
-    });
+    return { login, lifetime, answer: this.#issue(login, lifetime) };
   }
 
   /** New tokens for a refresh token, or undefined: `invalid_grant`. */

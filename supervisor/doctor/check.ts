@@ -1,0 +1,89 @@
+/**
+ * What a check is, and how all of them are run.
+ * Always holds: they run side by side, each until a deadline; one that fails, throws or hangs is a
+ * finding among the others; no text of a finding shows a secret.
+ */
+import { BerthError, messageOf } from '../../shared/errors.ts';
+import { printable } from '../../shared/printable.ts';
+import { redact } from '../../shared/redact.ts';
+
+export type FindingStatus = 'ok' | 'warning' | 'failed' | 'n/a';
+
+export interface Finding {
+  status: FindingStatus;
+  /** What was looked at: a host, a file, a command. */
+  subject: string;
+  /** What was seen, in words. */
+  detail: string;
+  /** What a person can do about it; with every warning and failure. */
+  remedy?: string;
+}
+
+export interface Check {
+  name: string;
+  /** The exit code if it fails (sysexits.h). */
+  exit: number;
+  run(signal: AbortSignal): Promise<Finding[]>;
+}
+
+export interface Checked extends Finding {
+  check: string;
+}
+
+export const ok = (subject: string, detail: string): Finding => ({ status: 'ok', subject, detail });
+export const absent = (subject: string, detail: string): Finding => ({
+  status: 'n/a',
+  subject,
+  detail,
+});
+export const warning = (subject: string, detail: string, remedy: string): Finding => ({
+  ...{ status: 'warning', subject, detail, remedy },
+});
+export const failed = (subject: string, detail: string, remedy: string): Finding => ({
+  ...{ status: 'failed', subject, detail, remedy },
+});
+
+/** The finding of an error that reads "cannot ...: <cause>; <remedy>". */
+export function failedBy(subject: string, error: unknown): Finding {
+  const text = messageOf(error);
+  const cut = error instanceof BerthError ? text.indexOf('; ') : -1;
+  return cut < 0
+    ? failed(subject, text, 'see the cause')
+    : failed(subject, text.slice(0, cut), text.slice(cut + 2));
+}
+
+/** @param deadline milliseconds for each of them */
+export async function runChecks(checks: readonly Check[], deadline: number): Promise<Checked[]> {
+  const all = await Promise.all(checks.map((check) => runOne(check, deadline)));
+  return all.flat();
+}
+
+async function runOne(check: Check, deadline: number): Promise<Checked[]> {
+  const late = new AbortController();
+  const { promise, resolve } = Promise.withResolvers<Finding[]>();
+  const timer = setTimeout(() => {
+    const remedy = 'look whether the volume, the name server or the network hangs';
+    resolve([failed(check.name, `no answer within ${deadline / 1_000} s`, remedy)]);
+    late.abort();
+  }, deadline);
+  const found = await Promise.race([
+    promise,
+    // Called within a promise, so that what it throws at once counts too.
+    Promise.resolve()
+      .then(() => check.run(late.signal))
+      .catch((error: unknown) => [failedBy(check.name, error)]),
+  ]);
+  clearTimeout(timer);
+  return found.map((finding) => ({ check: check.name, ...clean(finding) }));
+}
+
+/** For a person's terminal: what is read from the volume could hold anything. */
+function clean({ status, subject, detail, remedy }: Finding): Finding {
+  const text = (value: string): string => printable(redact(value)).slice(0, 1_000);
+  return {
+    status,
+    subject: text(subject),
+    detail: text(detail),
+    ...(remedy === undefined ? {} : { remedy: text(remedy) }),
+  };
+}

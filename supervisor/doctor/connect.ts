@@ -1,0 +1,139 @@
+/**
+ * Whether a host can be reached, as the CLI would reach it: by HTTPS_PROXY where that is set, with a
+ * certificate that this container trusts. Nothing is asked of the host.
+ */
+import { lookup } from 'node:dns/promises';
+import { once } from 'node:events';
+import { request } from 'node:http';
+import { connect as connectTcp, isIP, type Socket } from 'node:net';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
+import type { Environment } from '../../shared/config.ts';
+import { messageOf, systemCode } from '../../shared/errors.ts';
+
+export interface Target {
+  host: string;
+  port: number;
+  /** False: what is not encrypted is only connected to. */
+  tls?: boolean;
+  /** The CA that is trusted here, as PEM, in the place of all others. */
+  ca?: Buffer;
+}
+
+export type Reached =
+  | { by: 'connection' | 'proxy' }
+  | { failed: 'dns' | 'connection' | 'proxy' | 'certificate'; cause: string };
+
+/** Milliseconds. */
+const deadline = 5_000;
+
+/** What `read` makes of the open connection. */
+export async function withConnection<T>(
+  target: Target,
+  environment: Environment,
+  signal: AbortSignal,
+  read: (socket: Socket) => Promise<T>,
+): Promise<T> {
+  const within = AbortSignal.any([signal, AbortSignal.timeout(deadline)]);
+  const proxy = proxyFor(target.host, environment);
+  const plain = proxy
+    ? await throughProxy(proxy, target, within)
+    : await opened(connectTcp(target.port, target.host), 'connect', within);
+  if (target.tls === false) return read(plain).finally(() => plain.destroy());
+  const servername = isIP(target.host) ? '' : target.host;
+  const socket: TLSSocket = connectTls({
+    ...{ socket: plain, host: target.host, servername },
+    ...(target.ca ? { ca: target.ca } : {}),
+  });
+  try {
+    await opened(socket, 'secureConnect', within).catch((error: unknown) => {
+      throw Object.assign(new Error(messageOf(error)), { step: stepOfTls(error) });
+    });
+    return await read(socket);
+  } finally {
+    socket.destroy();
+    plain.destroy();
+  }
+}
+
+/** Never rejects. */
+export async function reach(
+  target: Target,
+  environment: Environment,
+  signal: AbortSignal,
+): Promise<Reached> {
+  const proxied = proxyFor(target.host, environment) !== undefined;
+  if (!proxied && !isIP(target.host)) {
+    const late = AbortSignal.any([signal, AbortSignal.timeout(deadline)]);
+    const named = await Promise.race([
+      lookup(target.host).then(
+        () => undefined,
+        (error: unknown) => systemCode(error) ?? messageOf(error),
+      ),
+      aborted(late).then(() => 'no answer'),
+    ]);
+    if (named !== undefined) return { failed: 'dns', cause: named };
+  }
+  try {
+    await withConnection(target, environment, signal, async () => undefined);
+    return { by: proxied ? 'proxy' : 'connection' };
+  } catch (error) {
+    const step = (error as { step?: 'certificate' | 'connection' }).step;
+    const late = (error as Error).name === 'TimeoutError' || systemCode(error) === 'ABORT_ERR';
+    const cause = late ? `no answer within ${deadline / 1_000} s` : messageOf(error);
+    return { failed: step ?? (proxied ? 'proxy' : 'connection'), cause };
+  }
+}
+
+function stepOfTls(error: unknown): 'certificate' | 'connection' {
+  return /CERT|SIGNATURE|ALTNAME/.test(systemCode(error) ?? '') ? 'certificate' : 'connection';
+}
+
+async function throughProxy(proxy: URL, target: Target, signal: AbortSignal): Promise<Socket> {
+  const credentials = decodeURIComponent(`${proxy.username}:${proxy.password}`);
+  const asked = request({
+    host: proxy.hostname.replace(/^\[|\]$/g, ''),
+    port: proxy.port || 80,
+    method: 'CONNECT',
+    path: `${target.host}:${target.port}`,
+    headers: proxy.username
+      ? { 'proxy-authorization': `Basic ${Buffer.from(credentials).toString('base64')}` }
+      : {},
+    signal,
+  });
+  asked.end();
+  const [response, socket] = (await once(asked, 'connect')) as [{ statusCode: number }, Socket];
+  if (response.statusCode === 200) return socket;
+  socket.destroy();
+  throw new Error(`the proxy ${proxy.host} answered ${response.statusCode}`);
+}
+
+async function opened<S extends Socket>(socket: S, event: string, signal: AbortSignal): Promise<S> {
+  try {
+    await once(socket, event, { signal });
+    socket.on('error', () => {});
+    return socket;
+  } catch (error) {
+    socket.on('error', () => {});
+    socket.destroy();
+    throw signal.aborted ? signal.reason : error;
+  }
+}
+
+function proxyFor(host: string, environment: Environment): URL | undefined {
+  const { HTTPS_PROXY, https_proxy: lower, NO_PROXY, no_proxy: none } = environment;
+  const given = HTTPS_PROXY || lower;
+  if (!given || !URL.canParse(given)) return undefined;
+  const excepted = (NO_PROXY || none || '').split(',').map((name) => name.trim());
+  const matches = excepted.some(
+    (name) =>
+      name === '*' || name === host || (name && host.endsWith(`.${name.replace(/^\./, '')}`)),
+  );
+  return matches ? undefined : new URL(given);
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

@@ -1,0 +1,98 @@
+/**
+ * `berth doctor`: looks at everything that berth needs, and says what is wrong and what helps. Works
+ * beside a running supervisor and without one.
+ * Always holds: it changes nothing, takes no lease, and shows no secret.
+ */
+import type { Environment } from '../../shared/config.ts';
+import { formatSize } from '../../shared/units.ts';
+import { version } from '../../shared/version.ts';
+import { checkVersion } from '../claude/command.ts';
+import { cliEnvironment } from '../claude/environment.ts';
+import type { SupervisorConfig } from '../config.ts';
+import { lookAtMemory } from '../memory/limit.ts';
+import {
+  type Check,
+  type Checked,
+  type Finding,
+  failedBy,
+  ok,
+  runChecks,
+  warning,
+} from './check.ts';
+import { checkCommands } from './commands.ts';
+import { checkCredentials } from './credentials.ts';
+import { checkEgress } from './egress.ts';
+import { checkGithub } from './github.ts';
+import { readLeniently } from './settings.ts';
+import { checkVolume } from './volume.ts';
+import { checkWriteBack } from './write-back.ts';
+
+/** Milliseconds for each check. */
+const deadline = 15_000;
+
+export interface Diagnosis {
+  version: string;
+  /** True if nothing has failed; warnings are none. */
+  ok: boolean;
+  findings: Checked[];
+}
+
+/** @returns what was found, and the exit code: 0, or that of the first check that has failed */
+export async function diagnose(
+  environment: Environment,
+): Promise<{ diagnosis: Diagnosis; exitCode: number }> {
+  const checks = checksOf(environment);
+  const findings = await runChecks(checks, deadline);
+  const bad = findings.find(({ status }) => status === 'failed');
+  const exitCode = checks.find(({ name }) => name === bad?.check)?.exit ?? 0;
+  return { diagnosis: { version, ok: exitCode === 0, findings }, exitCode };
+}
+
+function checksOf(environment: Environment): Check[] {
+  const { config, findings } = readLeniently(environment);
+  const { configDirectory, stateDirectory, inherited, doctorProbe } = config;
+  return [
+    { name: 'settings', exit: 64, run: async () => findings },
+    { name: 'volume', exit: 73, run: () => checkVolume(configDirectory, stateDirectory) },
+    { name: 'login', exit: 77, run: () => checkCredentials(config) },
+    { name: 'cli', exit: 69, run: (signal) => checkCli(config, signal) },
+    { name: 'memory', exit: 64, run: () => checkMemory() },
+    { name: 'egress', exit: 69, run: (signal) => checkEgress(inherited, doctorProbe, signal) },
+    { name: 'github', exit: 77, run: (signal) => checkGithub(inherited, signal) },
+    { name: 'write-back', exit: 77, run: (signal) => checkWriteBack(inherited, signal) },
+    { name: 'commands', exit: 69, run: (signal) => checkCommands(config, signal) },
+  ];
+}
+
+async function checkCli(config: SupervisorConfig, signal: AbortSignal): Promise<Finding[]> {
+  const { claudePath = 'claude', configDirectory, inherited } = config;
+  try {
+    const environment = cliEnvironment(inherited, configDirectory, 'doctor');
+    return [ok(claudePath, `version ${await checkVersion(claudePath, environment, signal)}`)];
+  } catch (error) {
+    return [failedBy(claudePath, error)];
+  }
+}
+
+async function checkMemory(): Promise<Finding[]> {
+  const memory = await lookAtMemory();
+  const remedy = 'set resources.limits.memory of the container, 4Gi for 4 workers';
+  if (!memory?.limit) {
+    const detail = 'the container has no memory limit: workers could fill the node';
+    return [warning('limit', detail, remedy)];
+  }
+  const { limit, workingSet, oomKills } = memory;
+  const text = `${formatSize(workingSet)} of ${formatSize(limit)} are used`;
+  const findings = [
+    limit < 1024 ** 3
+      ? warning('limit', `${text}: room for one worker or two`, remedy)
+      : ok('limit', text),
+  ];
+  if (oomKills) {
+    const help = 'raise the limit, or lower BERTH_MAX_WORKERS or BERTH_WORKER_MEMORY_HARD';
+    findings.push(
+      warning('kernel', `it has killed ${oomKills} processes for want of memory`, help),
+    );
+  }
+  return findings;
+}

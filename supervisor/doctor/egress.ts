@@ -1,0 +1,112 @@
+/**
+ * The network: what init and the CLI need must be reachable, and something else must not be. Egress is
+ * bounded per pod, so what is seen from this container holds for init too.
+ */
+import type { Environment } from '../../shared/config.ts';
+import { hosts, type WantedHost } from '../../shared/hosts.ts';
+import { absent, type Finding, failed, ok, warning } from './check.ts';
+import { reach, type Target } from './connect.ts';
+import { usesFile } from './credentials.ts';
+
+export interface Wanted extends Target {
+  why: string;
+  /** Why it may as well not be reachable. */
+  spare?: string | undefined;
+}
+
+const remedies = {
+  dns: 'see whether the name is right, and let the pod ask the name server: UDP and TCP 53 in its egress policy',
+  connection: 'allow it in the egress policy of the pod (manifests/components), or set HTTPS_PROXY',
+  proxy: 'allow the host and port in the proxy that HTTPS_PROXY names, or add it to NO_PROXY',
+  certificate:
+    'something in between opens TLS: put its CA into a file and name that by NODE_EXTRA_CA_CERTS',
+} as const;
+
+/** What is wanted here: with another server, or another login, some hosts are not. */
+export function wantedHosts(environment: Environment): Wanted[] {
+  const server = environment.BERTH_REPO?.startsWith('https://')
+    ? hostOf(environment.BERTH_REPO)
+    : undefined;
+  const model = environment.ANTHROPIC_BASE_URL ? hostOf(environment.ANTHROPIC_BASE_URL) : undefined;
+  const others = [
+    server && { ...server, why: 'the repository is fetched from there' },
+    model && { ...model, why: 'ANTHROPIC_BASE_URL' },
+  ].filter((each) => each !== undefined);
+  const wanted = hosts.map((each) => ({
+    ...{ host: each.host, port: each.port, why: each.why },
+    spare: spareIn(environment, each, { server: server?.host, model: model?.host }),
+  }));
+  const known = new Set(wanted.map(({ host }) => host));
+  return [...wanted, ...others.filter(({ host }) => !known.has(host))];
+}
+
+function spareIn(
+  environment: Environment,
+  { host, optional }: WantedHost,
+  { server, model }: { server: string | undefined; model: string | undefined },
+): string | undefined {
+  if (optional !== undefined) return `needed only ${optional}`;
+  const git = host === 'github.com' || host === 'api.github.com';
+  if (git && server !== undefined && server !== 'github.com')
+    return `the repository is on ${server}`;
+  if (git) return undefined;
+  const cloud = ['BEDROCK', 'VERTEX', 'FOUNDRY'].find(
+    (name) => environment[`CLAUDE_CODE_USE_${name}`],
+  );
+  if (cloud) return `CLAUDE_CODE_USE_${cloud} is set`;
+  if (host === 'api.anthropic.com') return model && `the model is on ${model}`;
+  return usesFile(environment) ? undefined : 'a login by a variable is not refreshed';
+}
+
+/** Undefined if it is no URL. */
+export function hostOf(url: string): Target | undefined {
+  if (!URL.canParse(url)) return undefined;
+  const { hostname, port, protocol } = new URL(url);
+  const tls = protocol === 'https:';
+  return { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port) || (tls ? 443 : 80), tls };
+}
+
+export async function checkReachable(
+  wanted: Wanted,
+  environment: Environment,
+  signal: AbortSignal,
+): Promise<Finding> {
+  const { host, port, why, spare } = wanted;
+  const subject = `${host}:${port}`;
+  const reached = await reach(wanted, environment, signal);
+  if ('by' in reached) return ok(subject, `it can be reached; ${why}`);
+  if (spare) return absent(subject, `it cannot be reached, which does no harm: ${spare}`);
+  const step = { dns: 'its name', connection: 'it', proxy: 'it', certificate: 'its certificate' };
+  const detail =
+    reached.failed === 'certificate'
+      ? `its certificate is not trusted (${reached.cause}); ${why}`
+      : `${step[reached.failed]} cannot be reached (${reached.cause}); ${why}`;
+  return failed(subject, detail, remedies[reached.failed]);
+}
+
+/** Something that nobody needs: it shows whether egress is bounded at all. */
+export async function checkUnreachable(
+  { host, port }: Target,
+  environment: Environment,
+  signal: AbortSignal,
+): Promise<Finding> {
+  const subject = `${host}:${port}`;
+  const reached = await reach({ host, port, tls: false }, environment, signal);
+  if (!('by' in reached)) return ok(subject, 'it cannot be reached, as it should be');
+  return warning(
+    subject,
+    'it can be reached: nothing bounds where the tools of the CLI send what they read',
+    'add an egress policy (manifests/components/cilium-egress or network-policy); docs/security.md says what it bounds',
+  );
+}
+
+export async function checkEgress(
+  environment: Environment,
+  probe: Target,
+  signal: AbortSignal,
+): Promise<Finding[]> {
+  return Promise.all([
+    ...wantedHosts(environment).map((each) => checkReachable(each, environment, signal)),
+    checkUnreachable(probe, environment, signal),
+  ]);
+}

@@ -1,0 +1,44 @@
+/** GitHub's token. The runtime container should have none: then there is nothing to look at. */
+import { readFile } from 'node:fs/promises';
+import type { Environment } from '../../shared/config.ts';
+import { messageOf } from '../../shared/errors.ts';
+import { neverShow } from '../../shared/redact.ts';
+import { ask } from './ask.ts';
+import { absent, type Finding, failed, ok, warning } from './check.ts';
+import { hostOf } from './egress.ts';
+
+const names = ['BERTH_GIT_TOKEN', 'GITHUB_PAT', 'GITHUB_TOKEN', 'GH_TOKEN'];
+
+export async function checkGithub(
+  environment: Environment,
+  signal: AbortSignal,
+): Promise<Finding[]> {
+  const name = names.find((each) => environment[each] || environment[`${each}_FILE`]);
+  if (name === undefined) {
+    return [absent('token', 'this container has none, as it should be: init alone needs it')];
+  }
+  const file = environment[`${name}_FILE`];
+  const token = environment[name] || (file ? (await readFile(file, 'utf8')).trim() : '');
+  neverShow(token);
+  const place = hostOf(environment.BERTH_GITHUB_API_URL ?? 'https://api.github.com');
+  const path = `${URL.parse(environment.BERTH_GITHUB_API_URL ?? '')?.pathname.replace(/\/$/, '') ?? ''}/rate_limit`;
+  const near = warning(
+    name,
+    'it lies in this container, where the tools of the CLI can read it',
+    'give it to the init container alone',
+  );
+  if (!place) return [near];
+  try {
+    const status = await ask({ ...place, path, token }, environment, signal);
+    const renew = 'make a new token and put it into the Secret';
+    return [
+      near,
+      status < 400
+        ? ok(name, `${place.host} accepts it`)
+        : failed(name, `${place.host} answers ${status}: it is wrong, expired or revoked`, renew),
+    ];
+  } catch (error) {
+    const detail = `${place.host} gives no answer: ${messageOf(error)}`;
+    return [near, warning(name, detail, 'see what is said of egress')];
+  }
+}

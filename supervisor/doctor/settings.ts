@@ -1,0 +1,44 @@
+/** The settings: what is wrong with them, and what the other checks go on with in spite of that. */
+import type { Environment } from '../../shared/config.ts';
+import { BerthError } from '../../shared/errors.ts';
+import { readSupervisorConfig, type SupervisorConfig } from '../config.ts';
+import { type Finding, failed, ok, warning } from './check.ts';
+
+const remedy = 'correct the environment of the container (docs/configuration.md)';
+
+export interface ReadLeniently {
+  /** Those that are wrong have their defaults. */
+  config: SupervisorConfig;
+  findings: Finding[];
+}
+
+export function readLeniently(environment: Environment): ReadLeniently {
+  try {
+    const { config, warnings } = readSupervisorConfig(environment);
+    const findings = warnings.map((sentence) => warning('environment', sentence, remedy));
+    const set = Object.keys(environment).filter((name) => name.startsWith('BERTH_')).length;
+    return {
+      config,
+      findings: findings.length > 0 ? findings : [ok('environment', `${set} set, none is wrong`)],
+    };
+  } catch (error) {
+    if (!(error instanceof BerthError)) throw error;
+    const problems = error.details.problems as string[];
+    const findings = problems.map((problem) => failed('environment', problem, remedy));
+    return { config: readWithout(environment, problems), findings };
+  }
+}
+
+/** The names that problems begin with, and that nothing is asked only under Kubernetes. */
+function readWithout(environment: Environment, problems: readonly string[]): SupervisorConfig {
+  const left: Record<string, string | undefined> = { ...environment };
+  delete left.KUBERNETES_SERVICE_HOST;
+  for (const problem of problems) {
+    for (const [name] of problem.matchAll(/\bBERTH_[A-Z_]+/g)) {
+      delete left[name];
+      delete left[name.replace(/_FILE$/, '')];
+      delete left[`${name}_FILE`];
+    }
+  }
+  return { ...readSupervisorConfig(left).config, inherited: environment };
+}

@@ -1,0 +1,129 @@
+/** The volume: whether it is there, whose it is, whether it has room, and what init did to it. */
+import { access, constants, lstat, readdir, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { messageOf, systemCode } from '../../shared/errors.ts';
+import { readFileBounded } from '../../shared/files.ts';
+import { reportFile } from '../../shared/state-directory.ts';
+import { formatDuration, formatSize } from '../../shared/units.ts';
+import { type Finding, failed, ok, warning } from './check.ts';
+
+const own = (uid: number): string =>
+  `run the pod with fsGroup ${uid} and runAsUser ${uid}, or let init give it away (docs/containers.md, "A volume that ignores fsGroup")`;
+
+export async function checkVolume(
+  configDirectory: string,
+  stateDirectory: string,
+): Promise<Finding[]> {
+  const uid = process.getuid?.() ?? 0;
+  const found = await lstat(configDirectory).catch((error: unknown) => error as Error);
+  if (found instanceof Error || !found.isDirectory()) {
+    const why = found instanceof Error ? found.message : 'it is no directory';
+    return [failed(configDirectory, why, 'mount the volume there, or set BERTH_CONFIG_DIR')];
+  }
+  const findings = await Promise.all([
+    checkWritable(configDirectory, uid),
+    checkOwners(configDirectory, uid),
+    checkRoom(configDirectory),
+    checkState(stateDirectory, uid),
+    checkReport(stateDirectory),
+    checkConflicts(stateDirectory),
+  ]);
+  return findings.flat();
+}
+
+async function checkWritable(path: string, uid: number): Promise<Finding> {
+  try {
+    await access(path, constants.R_OK | constants.W_OK | constants.X_OK);
+    return ok(path, 'it can be written');
+  } catch (error) {
+    const why = systemCode(error) === 'EROFS' ? 'it is mounted read-only' : `uid ${uid} may not`;
+    return failed(path, `it cannot be written: ${why}`, own(uid));
+  }
+}
+
+/** At the top alone: there the CLI and berth write. */
+async function checkOwners(path: string, uid: number): Promise<Finding> {
+  const names = (await readdir(path)).slice(0, 1_000);
+  const foreign: string[] = [];
+  for (const name of names) {
+    const { uid: owner } = await lstat(join(path, name)).catch(() => ({ uid }));
+    if (owner !== uid && name !== 'lost+found') foreign.push(name);
+  }
+  if (foreign.length === 0 || uid === 0) return ok(path, `all of it belongs to uid ${uid}`);
+  const some = foreign.slice(0, 3).join(', ');
+  return warning(path, `${foreign.length} of its entries belong to others: ${some}`, own(uid));
+}
+
+async function checkRoom(path: string): Promise<Finding> {
+  const { bavail, blocks, bsize } = await statfs(path);
+  const free = bavail * bsize;
+  const text = `${formatSize(free)} of ${formatSize(blocks * bsize)} are free`;
+  return free < 64 * 1024 ** 2
+    ? failed(
+        path,
+        text,
+        'enlarge the volume, or lower BERTH_DISK_BUDGET or BERTH_SESSION_RETENTION',
+      )
+    : ok(path, text);
+}
+
+async function checkState(path: string, uid: number): Promise<Finding> {
+  const found = await lstat(path).catch(() => undefined);
+  if (!found) {
+    const remedy = 'see the log of the init container; berth serve makes it too';
+    return warning(path, 'there is none yet: neither init nor berth serve has run here', remedy);
+  }
+  if (!found.isDirectory()) {
+    return failed(path, 'it is no directory', 'restart the pod: init sets aside what stands there');
+  }
+  if (uid !== 0 && found.uid !== uid) {
+    return failed(path, `it belongs to uid ${found.uid}, and this is uid ${uid}`, own(uid));
+  }
+  return (found.mode & 0o077) === 0
+    ? ok(path, "it is its owner's alone")
+    : warning(path, 'others may enter it', `chmod 700 ${path}`);
+}
+
+const report = z.object({
+  version: z.literal(1),
+  repository: z.string(),
+  commit: z.string().regex(/^[0-9a-f]{40,64}$/),
+  remote: z.enum(['current', 'failed']),
+  confirmed_at: z.iso.datetime(),
+});
+
+async function checkReport(stateDirectory: string): Promise<Finding> {
+  const path = join(stateDirectory, reportFile);
+  let read: z.infer<typeof report>;
+  try {
+    const content = await readFileBounded(path, 256 * 1024);
+    if (content === undefined) {
+      const remedy = 'see the log of the init container; without init there is no configuration';
+      return warning(path, 'init has left no report', remedy);
+    }
+    read = report.parse(JSON.parse(content.toString('utf8')));
+  } catch (error) {
+    return warning(path, messageOf(error), 'restart the pod, so that init writes it anew');
+  }
+  const age = formatDuration(Math.max(0, Date.now() - Date.parse(read.confirmed_at)));
+  const what = `${read.repository} at ${read.commit.slice(0, 7)}, confirmed ${age} ago`;
+  return read.remote === 'current'
+    ? ok('configuration', what)
+    : warning(
+        'configuration',
+        `init could not reach the server and went on with ${what}`,
+        'see the log of the init container for the cause, and restart the pod when it is mended',
+      );
+}
+
+async function checkConflicts(stateDirectory: string): Promise<Finding> {
+  const path = join(stateDirectory, 'conflicts');
+  const names = await readdir(path).catch(() => []);
+  if (names.length === 0) return ok(path, 'nothing was set aside');
+  return warning(
+    path,
+    `${names.length} times something was set aside and kept, last ${names.sort().at(-1)}`,
+    'look what it is, put it into the repository or remove it: it is kept for ever',
+  );
+}

@@ -1,0 +1,56 @@
+/** The live Secret: whether whoever has a Kubernetes token here may read it. Its content is not read. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Environment } from '../../shared/config.ts';
+import { messageOf } from '../../shared/errors.ts';
+import { readProvided } from '../../shared/files.ts';
+import { neverShow } from '../../shared/redact.ts';
+import { ask } from './ask.ts';
+import { absent, type Finding, failed, ok } from './check.ts';
+
+const account = '/var/run/secrets/kubernetes.io/serviceaccount';
+
+/** @param directory where a service account is mounted */
+export async function checkWriteBack(
+  environment: Environment,
+  signal: AbortSignal,
+  directory = account,
+): Promise<Finding[]> {
+  const secret = environment.BERTH_WRITE_BACK_SECRET;
+  if (!secret) return [absent('Secret', 'BERTH_WRITE_BACK_SECRET is not set: nothing is written')];
+  const token = (await readProvided(join(directory, 'token'), 64 * 1024))?.toString('utf8').trim();
+  const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = environment;
+  if (!token || !host) {
+    const where = 'ask where `berth write-back` runs: kubectl exec -c write-back';
+    return [absent('Secret', `this container has no Kubernetes token, as it should be; ${where}`)];
+  }
+  neverShow(token);
+  const own = await readFile(join(directory, 'namespace'), 'utf8').catch(() => 'default');
+  const [name = '', namespace = own.trim()] = secret.split('/').reverse();
+  const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/secrets/${encodeURIComponent(name)}`;
+  const subject = `${namespace}/${name}`;
+  const ca = await readProvided(join(directory, 'ca.crt'), 1024 ** 2).catch(() => undefined);
+  const target = { host, port: Number(port) || 443, path, token, ...(ca ? { ca } : {}) };
+  try {
+    return [judge(subject, await ask(target, withoutProxy(environment), signal))];
+  } catch (error) {
+    const remedy = 'let the pod reach the API server: its address and port in the egress policy';
+    return [failed(subject, `the API server gives no answer: ${messageOf(error)}`, remedy)];
+  }
+}
+
+function judge(subject: string, status: number): Finding {
+  if (status < 300) return ok(subject, 'it is there and can be read');
+  const remedies: Record<number, string> = {
+    401: 'mount a token of the service account that write-back has',
+    403: 'give its service account get and patch of this one Secret (manifests/components/write-back)',
+    404: 'create it: manifests/components/write-back brings an empty one',
+  };
+  const remedy = remedies[status] ?? 'see what the API server says in its own log';
+  return failed(subject, `the API server answers ${status}`, remedy);
+}
+
+/** The API server is in the cluster. */
+function withoutProxy({ HTTPS_PROXY: _, https_proxy: _lower, ...rest }: Environment): Environment {
+  return rest;
+}

@@ -1,0 +1,187 @@
+/**
+ * `berth login`: a person at a terminal logs the CLI in, by the CLI's own login, and the volume gets it.
+ * So no other machine shares the refresh tokens, which work once. Works beside a running supervisor.
+ * Always holds: until the new login is there and judged, nothing on the volume changes.
+ */
+import { lstat, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Environment } from '../../shared/config.ts';
+import {
+  type Credentials,
+  credentialsFileName,
+  credentialsLimit,
+  judgeCredentials,
+  tokensIn,
+} from '../../shared/credentials.ts';
+import { BerthError } from '../../shared/errors.ts';
+import { readFileBounded, readProvided, unwritable } from '../../shared/files.ts';
+import { loginSecrets, loginVariable, providers } from '../../shared/login-variables.ts';
+import type { Owner } from '../../shared/owner.ts';
+import { neverShow } from '../../shared/redact.ts';
+import { runAtTerminal } from '../claude/at-terminal.ts';
+import { checkVersion } from '../claude/command.ts';
+import { cliEnvironment } from '../claude/environment.ts';
+import type { LoginConfig } from '../config.ts';
+import { bringNewLogin } from '../credentials/new-login.ts';
+import { settingsBringLogin } from '../credentials/other-login.ts';
+import { takeTurn } from './one-at-a-time.ts';
+import { inPrivate } from './private-directory.ts';
+
+/** Milliseconds in all; a code of the login page is good for less. */
+const deadline = 15 * 60_000;
+
+/** What this needs of the process. */
+export interface Surroundings {
+  stdin: { isTTY?: boolean };
+  stdout: { isTTY?: boolean };
+  stderr: { write(text: string): unknown };
+  on(signal: NodeJS.Signals, listener: () => void): unknown;
+  off(signal: NodeJS.Signals, listener: () => void): unknown;
+  getuid?(): number;
+}
+
+/**
+ * @returns what to tell the person
+ * @throws BerthError `config_invalid`, `login_failed`, `lease_held`, `cli_unavailable`, `volume_unwritable`
+ */
+export async function logIn(config: LoginConfig, process: Surroundings): Promise<string> {
+  if (!process.stdin.isTTY || !process.stdout.isTTY) {
+    throw refused(
+      'there is no terminal to ask at',
+      'run it with both -i and -t: `kubectl exec -it deploy/berth -c runtime -- node /app/berth.mjs login`',
+    );
+  }
+  await checkSource(config);
+  const owner = await checkVolume(config, process.getuid?.() === 0);
+  const giveUp = await takeTurn(config.configDirectory);
+  const interrupted = new AbortController();
+  const interrupt = (): void => interrupted.abort(failed('it was interrupted'));
+  // Ctrl-C reaches the CLI too, which ends by it.
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  for (const signal of signals) process.on(signal, interrupt);
+  const late = setTimeout(() => {
+    interrupted.abort(failed('nobody has finished it within 15 minutes'));
+  }, deadline);
+  try {
+    const { signal } = interrupted;
+    await checkVersion(
+      config.claudePath ?? 'claude',
+      environmentIn(config, '/nonexistent'),
+      signal,
+    );
+    process.stderr.write(
+      `This logs the CLI on ${config.configDirectory} in, with a login of its own. Until it is done, and with Ctrl-C, all stays as it is.\n\n`,
+    );
+    const credentials = await inPrivate(config.configDirectory, async (directory) => {
+      await runLogin(config, directory, signal);
+      return readLogin(directory);
+    });
+    signal.throwIfAborted();
+    const onWait = () =>
+      void process.stderr.write('Waiting for a worker that refreshes the old login ...\n');
+    await bringNewLogin(placeOf(config), credentials, { owner, signal, onWait });
+    return await describe(config, credentials);
+  } finally {
+    clearTimeout(late);
+    for (const signal of signals) process.off(signal, interrupt);
+    giveUp();
+  }
+}
+
+async function runLogin(config: LoginConfig, directory: string, signal: AbortSignal) {
+  const exitCode = await runAtTerminal({
+    path: config.claudePath ?? 'claude',
+    arguments: ['auth', 'login', '--claudeai'],
+    environment: environmentIn(config, directory),
+    workingDirectory: directory,
+    signal,
+  });
+  signal.throwIfAborted();
+  if (exitCode === 0) return;
+  throw failed(
+    exitCode === 130
+      ? 'it was interrupted'
+      : `the CLI ended with ${exitCode === null ? 'a signal' : `exit code ${exitCode}`}`,
+  );
+}
+
+/** @throws BerthError `login_failed` if the CLI has left none that can be used */
+async function readLogin(directory: string): Promise<Credentials> {
+  const path = join(directory, credentialsFileName);
+  const content = await readFileBounded(path, credentialsLimit).catch(() => undefined);
+  const judgement = content && judgeCredentials(content);
+  if (judgement?.kind !== 'valid') throw failed('the CLI has left no login that can be used');
+  const { credentials } = judgement;
+  for (const token of tokensIn(credentials)) neverShow(token);
+  if (credentials.refreshTokenId === undefined) throw failed('it cannot be refreshed');
+  if (credentials.expiresAt <= Date.now()) throw failed("it has ended already by this pod's clock");
+  return credentials;
+}
+
+/** No variable brings another login, in whose place the CLI would refuse to log in. */
+function environmentIn({ inherited }: LoginConfig, directory: string): Record<string, string> {
+  const without: Record<string, string | undefined> = { ...inherited };
+  for (const name of [...loginSecrets, ...providers]) delete without[name];
+  const { TERM: terminal = 'xterm' } = inherited;
+  return { ...cliEnvironment(without, directory, 'login'), TERM: terminal };
+}
+
+/** @throws BerthError `config_invalid` if the login would be undone at the next start */
+async function checkSource({ credentialsSource, credentialsPolicy }: LoginConfig): Promise<void> {
+  if (credentialsPolicy !== 'source') return;
+  const content = await readProvided(credentialsSource, credentialsLimit).catch(() => undefined);
+  if (!content || judgeCredentials(content).kind !== 'valid') return;
+  throw refused(
+    `BERTH_CREDENTIALS_POLICY=source has init put the login of ${credentialsSource} in its place at the next start`,
+    'set it to `fresher`, or take that login out of the Secret',
+  );
+}
+
+/** @returns whose its files shall be, where this runs as root. @throws BerthError `volume_unwritable` */
+async function checkVolume(
+  { configDirectory, stateDirectory }: LoginConfig,
+  asRoot: boolean,
+): Promise<Owner | undefined> {
+  const { uid, gid } = await lstat(configDirectory).catch((error: unknown) => {
+    throw unwritable(configDirectory, error);
+  });
+  await mkdir(stateDirectory, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+    throw unwritable(stateDirectory, error);
+  });
+  if (!(await lstat(stateDirectory)).isDirectory()) {
+    throw unwritable(stateDirectory, new Error('it is no directory'));
+  }
+  return asRoot && uid !== 0 ? { uid, gid } : undefined;
+}
+
+async function describe(config: LoginConfig, { refreshTokenExpiresAt }: Credentials) {
+  const until = refreshTokenExpiresAt ? new Date(refreshTokenExpiresAt).toISOString() : undefined;
+  const other = await otherLogin(config.inherited, config.configDirectory);
+  return [
+    '\nThe volume has the new login; the CLI uses it from its next turn on, without a restart.',
+    until && `Log in again before ${until}: no refresh extends it.`,
+    other && `But ${other} goes before it: as long as that is set, the new login is not used.`,
+    '',
+  ]
+    .filter((line) => line !== undefined)
+    .join('\n');
+}
+
+async function otherLogin(environment: Environment, configDirectory: string) {
+  const variable = loginVariable(environment);
+  if (variable !== undefined) return variable;
+  return (await settingsBringLogin(configDirectory)) ? 'the login in settings.json' : undefined;
+}
+
+function placeOf({ configDirectory, stateDirectory, credentialsSource: source }: LoginConfig) {
+  return { configDirectory, stateDirectory, source };
+}
+
+function failed(cause: string): BerthError {
+  const message = `cannot log in: ${cause}; nothing has changed, start it again`;
+  return new BerthError('login_failed', message);
+}
+
+function refused(cause: string, remedy: string): BerthError {
+  return new BerthError('config_invalid', `cannot log in: ${cause}; ${remedy}`);
+}

@@ -1,0 +1,131 @@
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { digestOf, judgeCredentials, loginId } from '../../../shared/credentials.ts';
+import { readSupervisorConfig } from '../../../supervisor/config.ts';
+import { checkCommands, firstWord } from '../../../supervisor/doctor/commands.ts';
+import { checkCredentials } from '../../../supervisor/doctor/credentials.ts';
+import { checkGithub } from '../../../supervisor/doctor/github.ts';
+import { checkWriteBack } from '../../../supervisor/doctor/write-back.ts';
+import { startKubernetesApi } from '../../support/kubernetes-api.ts';
+import { startLoginServer } from '../../support/login-server.ts';
+
+const never = new AbortController().signal;
+const day = 24 * 3_600_000;
+
+t.test('what a hook runs first is found without a shell', (t) => {
+  const lines: [line: string, word: string | undefined][] = [
+    ['jq -r .a', 'jq'],
+    ['A=1 B="x y" /usr/bin/env node x', '/usr/bin/env'],
+    ['"/opt/my hooks/a.sh" --b', '/opt/my hooks/a.sh'],
+    ["'/opt/a b'", '/opt/a b'],
+    ['if jq -e .x; then exit 2; fi', 'jq'],
+    ['( cd /x && make )', 'cd'],
+    ['$HOME/.claude/hooks/a.sh', '$HOME/.claude/hooks/a.sh'],
+    ['cat|jq', 'cat'],
+    ['', undefined],
+    ['`which x` y', undefined],
+  ];
+  for (const [line, word] of lines) t.equal(firstWord(line), word, line);
+  t.end();
+});
+
+t.test('commands of settings, servers and profiles are looked for as the CLI would', async (t) => {
+  const hooks = ['[ -f x ]', '$CLAUDE_CONFIG_DIR/hooks/own.sh', '~/none.sh', '$OTHER/x', 'sh -c x'];
+  const group = { hooks: hooks.map((command) => ({ type: 'command', command })) };
+  const directory = t.testdir({
+    config: { 'settings.json': JSON.stringify({ hooks: { Stop: [group] } }), hooks: {} },
+    'profiles.yaml':
+      'profiles:\n  reviewer:\n    mcp:\n      servers:\n        files: {command: no-such-server}\n',
+  });
+  copyFileSync('/bin/true', join(directory, 'config/hooks/own.sh'));
+  const { config } = readSupervisorConfig({
+    PATH: process.env.PATH,
+    HOME: directory,
+    BERTH_CONFIG_DIR: join(directory, 'config'),
+    BERTH_PROFILES_FILE: join(directory, 'profiles.yaml'),
+  });
+  const found = await checkCommands(config, never);
+  t.match(found, [
+    { status: 'ok', detail: "[ is the shell's own" },
+    { status: 'ok', detail: /hooks\/own\.sh is there/ },
+    { status: 'failed', detail: /none\.sh is not there/ },
+    { status: 'warning', detail: /depends on a variable/ },
+    { status: 'ok', detail: 'sh is there' },
+    { status: 'failed', subject: 'profile reviewer: MCP server files', detail: /no-such-server/ },
+  ]);
+  t.equal(found.length, 6);
+});
+
+t.test('a login that ends, is used up or was seen a year ago is told in time', async (t) => {
+  t.teardown(() => {});
+  const directory = t.testdir({ config: { '.berth': {} } });
+  const config = join(directory, 'config');
+  const server = await startLoginServer();
+  t.teardown(() => server.close());
+  const look = async (environment: Record<string, string> = {}) => {
+    const read = readSupervisorConfig({ BERTH_CONFIG_DIR: config, ...environment });
+    const [first] = await checkCredentials(read.config);
+    return first;
+  };
+  const put = (text: string) => writeFileSync(join(config, '.credentials.json'), text);
+  put(server.login());
+  t.match(await look(), { status: 'ok', detail: /a person must log in again by/ });
+  put(server.login({ deadline: 5 * day }));
+  t.match(await look(), { status: 'warning', remedy: /setup-token.*berth login/ });
+  put(server.login({ deadline: -1 }));
+  t.match(await look(), { status: 'failed' });
+  const old = server.login();
+  put(old);
+  const judged = judgeCredentials(old);
+  const id = judged.kind === 'valid' ? loginId(judged.credentials) : '';
+  const token = 'sk-ant-oat01-a-setup-token-of-the-tests';
+  const since = { [digestOf(token).slice(0, 12)]: Date.now() - 340 * day };
+  const history = { version: 1, superseded: [id], since };
+  writeFileSync(join(config, '.berth/login-history.json'), JSON.stringify(history));
+  t.match(await look(), { status: 'failed', detail: /used up: the file is an old copy/ });
+  t.match(await look({ CLAUDE_CODE_OAUTH_TOKEN: token }), {
+    status: 'warning',
+    detail: /an estimate/,
+  });
+  t.match(await look({ ANTHROPIC_API_KEY: 'sk-ant-x' }), { status: 'ok' });
+});
+
+t.test('the live Secret is asked for where there is a token, and never read', async (t) => {
+  t.teardown(() => {});
+  const directory = t.testdir({});
+  const api = await startKubernetesApi();
+  t.teardown(() => api.close());
+  const { hostname, port } = new URL(api.url);
+  const environment = {
+    BERTH_WRITE_BACK_SECRET: 'berth-live',
+    KUBERNETES_SERVICE_HOST: hostname,
+    KUBERNETES_SERVICE_PORT: port,
+    // Not for the API server, which is in the cluster.
+    HTTPS_PROXY: 'http://127.0.0.1:9',
+  };
+  const look = async (more = {}) =>
+    (await checkWriteBack({ ...environment, ...more }, never, directory))[0];
+  t.match(await look({ BERTH_WRITE_BACK_SECRET: undefined }), { status: 'n/a' });
+  t.match(await look(), { status: 'n/a', detail: /no Kubernetes token, as it should be/ });
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(join(directory, 'token'), `${api.token}\n`);
+  writeFileSync(join(directory, 'namespace'), 'home');
+  copyFileSync(api.ca, join(directory, 'ca.crt'));
+  t.match(await look(), { status: 'failed', detail: /answers 403/, remedy: /get and patch/ });
+  api.allow('home/berth-live', ['get']);
+  t.match(await look(), { status: 'failed', detail: /answers 404/, remedy: /create it/ });
+  api.secrets.put('home', 'berth-live', { 'credentials.json': 'never shown' });
+  t.match(await look(), { status: 'ok', subject: 'home/berth-live' });
+  api.renewToken('another');
+  t.match(await look(), { status: 'failed', detail: /answers 401/ });
+});
+
+t.test('a GitHub token does not belong here', async (t) => {
+  t.match(await checkGithub({}, never), [{ status: 'n/a' }]);
+  const environment = { GH_TOKEN: 'ghp_of_the_tests', HTTPS_PROXY: 'http://127.0.0.1:9' };
+  t.match(await checkGithub(environment, never), [
+    { status: 'warning', detail: /can read it/, remedy: /init container alone/ },
+    { status: 'warning', detail: /gives no answer/ },
+  ]);
+});
