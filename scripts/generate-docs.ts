@@ -24,6 +24,7 @@ import {
 import { createApiServer } from '../supervisor/http/server.ts';
 import { createMetrics } from '../supervisor/metrics.ts';
 import { jsonSchema } from '../supervisor/profiles/schema.ts';
+import { createWriteBackMetrics } from '../supervisor/write-back/metrics.ts';
 import { dashboard } from './dashboard.ts';
 import { generatedManifests } from './generate-manifests.ts';
 
@@ -144,10 +145,11 @@ ${about.join('')}${list('Both programs', eventsOfBoth)}${list('init', eventsOfIn
 
 type LogEvent = (typeof eventsOfBoth)['started'];
 
-/** Of the registry that the supervisor makes; nothing is read from its sources. */
+/** Of the registries that the programs make; nothing is read from their sources. */
 async function metrics(): Promise<string> {
-  const { registry } = createMetrics({} as never);
-  const lines = registry.getMetricsAsArray().flatMap((metric) => {
+  const registries = [createMetrics({} as never), createWriteBackMetrics(() => false)];
+  const all = registries.flatMap(({ registry }) => registry.getMetricsAsArray());
+  const lines = all.flatMap((metric) => {
     const { name, help, type, labelNames } = metric as unknown as RegisteredMetric;
     if (!name.startsWith('berth_')) return [];
     const labels = labelNames.map((label) => `\`${label}\``).join(' ');

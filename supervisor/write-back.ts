@@ -61,7 +61,7 @@ async function writeBackUntilStopped(config: WriteBackConfig, log: Log): Promise
   const server = createProbesServer({ ready: () => true, registry });
   try {
     const origin = await listen(server, config.listen, 'BERTH_WRITE_BACK_LISTEN');
-    log.info('listening', 'serving /livez and /metrics', { origin });
+    log.info('listening', 'serving /livez and /metrics', { metrics_address: origin });
     const running = writing.run();
     const stopped = new Promise<void>((resolve) => {
       if (stop.signal.aborted) resolve();

@@ -1,15 +1,14 @@
 /** The Grafana dashboard against the metrics that the supervisor registers, and Prometheus' own parser. */
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import { join, relative } from 'node:path';
-import t, { type Test } from 'tap';
-import { parseAllDocuments, stringify } from 'yaml';
+import { join } from 'node:path';
+import t from 'tap';
+import { stringify } from 'yaml';
 import { queries } from '../scripts/dashboard.ts';
 import { rows } from '../scripts/dashboard-panels.ts';
 import { createMetrics } from '../supervisor/metrics.ts';
-import { cannotRender } from './support/manifests.ts';
+import { cannotRender, renderOverlay } from './support/manifests.ts';
 
-const root = join(import.meta.dirname, '..');
 const isCi = process.env.CI === 'true';
 
 /** The labels of each metric by the names under which it is asked for. */
@@ -99,7 +98,9 @@ t.test(
   'the component scrapes the metrics port of the Service, and brings the dashboard',
   { skip: cannotRender() },
   (t) => {
-    const manifests = render(t);
+    const overlay = { resources: ['base'], components: ['monitoring'] };
+    // biome-ignore lint/suspicious/noExplicitAny: manifests are matched, not computed with.
+    const manifests: any[] = renderOverlay(t.testdir({}), overlay);
     const only = (kind: string, name: string) =>
       manifests.find((each) => each.kind === kind && each.metadata.name === name);
     const service = only('Service', 'berth');
@@ -122,22 +123,6 @@ t.test(
     t.end();
   },
 );
-
-/** biome-ignore lint/suspicious/noExplicitAny: manifests are matched, not computed with. */
-function render(t: Test): any[] {
-  const overlay = t.testdir({});
-  const from = (path: string) => relative(overlay, join(root, 'manifests', path));
-  const kustomization = {
-    apiVersion: 'kustomize.config.k8s.io/v1beta1',
-    kind: 'Kustomization',
-    resources: [from('base')],
-    components: [from('components/monitoring')],
-  };
-  writeFileSync(join(overlay, 'kustomization.yaml'), stringify(kustomization));
-  const { stdout, stderr } = spawnSync('kubectl', ['kustomize', overlay], { encoding: 'utf8' });
-  if (!stdout) throw new Error(stderr);
-  return parseAllDocuments(stdout).map((document) => document.toJS());
-}
 
 /** Why a test is skipped; in CI a missing tool is a failure. */
 function missing(tool: string): string | false {

@@ -156,7 +156,7 @@ t.test('killed in the middle of a write, it is as good as never started', async 
   cluster.api.fault(undefined);
   const again = cluster.writeBack(volume);
   await until('it is written', () => cluster.live() === login('one'));
-  const { origin } = await again.logged('listening');
+  const { metrics_address: origin } = await again.logged('listening');
   t.equal(await (await fetch(`${origin}/livez`)).text(), 'ok\n');
   const metrics = await (await fetch(`${origin}/metrics`)).text();
   for (const name of [

@@ -29,7 +29,7 @@ export interface MessageBody {
   stream?: boolean;
   system?: string | ContentBlock[];
   messages?: Message[];
-  tools?: { name: string; description?: string }[];
+  tools?: { name: string; description?: string; input_schema?: unknown }[];
   output_config?: { format?: { type: string; schema?: unknown } };
 }
 

@@ -1,0 +1,57 @@
+/** A stand-in for the few calls of GitHub's API that the workflows make: one repository, one token. */
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
+
+export const githubToken = 'github-token-of-the-test';
+export const diff =
+  '--- a/lamp.ts\n+++ b/lamp.ts\n@@ -1 +1 @@\n-export const on = false;\n+export const on = true;\n';
+export const source = 'export const lighthouse = "by the sea";\n';
+
+export interface CommentedGitHub {
+  url: string;
+  /** Bodies of the comments on pull request 1. */
+  comments: string[];
+  issues: { title: string; body: string }[];
+  close(): Promise<void>;
+}
+
+export async function startGitHub(): Promise<CommentedGitHub> {
+  const comments: string[] = [];
+  const issues: { title: string; body: string }[] = [];
+  const repository = '/repos/your-name/your-repository';
+  const server = createServer(async (request, response) => {
+    const body = await text(request);
+    const reply = (status: number, content: string, type = 'application/json') =>
+      response.writeHead(status, { 'content-type': type }).end(content);
+    if (request.headers.authorization !== `Bearer ${githubToken}`) return reply(401, '{}');
+    const accept = request.headers.accept;
+    switch (`${request.method} ${request.url}`) {
+      case `GET ${repository}/pulls/1`:
+        if (accept !== 'application/vnd.github.diff') return reply(200, '{}');
+        return reply(200, diff, 'application/vnd.github.diff; charset=utf-8');
+      case `GET ${repository}/contents/src/index.ts`:
+        if (accept !== 'application/vnd.github.raw+json') return reply(200, '{}');
+        return reply(200, source, 'application/vnd.github.raw+json; charset=utf-8');
+      case `POST ${repository}/issues/1/comments`:
+        comments.push(JSON.parse(body).body);
+        return reply(201, '{"id":1}');
+      case `POST ${repository}/issues`:
+        issues.push(JSON.parse(body));
+        return reply(201, '{"number":2}');
+      default:
+        return reply(404, '{}');
+    }
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    comments,
+    issues,
+    close: async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
