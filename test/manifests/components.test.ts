@@ -96,10 +96,12 @@ t.test('root-ownership alone needs more than Pod Security "restricted"', { skip 
 
 t.test('every folder of components is a component', (t) => {
   const components = join(manifestsDirectory, 'components');
+  const install = readFileSync(join(manifestsDirectory, '../docs/install.md'), 'utf8');
   for (const name of readdirSync(components)) {
     const text = readFileSync(join(components, name, 'kustomization.yaml'), 'utf8');
     t.match(text, /^kind: Component$/m, name);
     t.match(text, /^# /, `${name} says what it is for`);
+    t.match(install, `\n| \`${name}\` |`, `${name} is in docs/install.md`);
   }
   t.end();
 });

@@ -118,6 +118,17 @@ const mistakes: Mistake[] = [
     found: /^no ServiceAccount berth-runtime$/,
   },
   {
+    mistake: 'a Role for an account of another name',
+    change: add({
+      apiVersion: 'rbac.authorization.k8s.io/v1',
+      kind: 'RoleBinding',
+      metadata: { name: 'berth' },
+      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: 'berth' },
+      subjects: [{ kind: 'ServiceAccount', name: 'berth-runtime' }],
+    }),
+    found: /^RoleBinding berth: no ServiceAccount berth-runtime$/,
+  },
+  {
     mistake: 'a mount without a volume',
     change: [
       '"mountPath":"/workspace","name":"workspace"',

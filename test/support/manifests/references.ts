@@ -2,6 +2,7 @@
  * Names that manifests use of each other: every Secret key, ConfigMap, claim, account, volume and port
  * that is referred to must be there, for Kubernetes says so only when the pod does not start.
  */
+import type { IRoleBinding } from 'kubernetes-models/rbac.authorization.k8s.io/v1/RoleBinding';
 import type { IContainer } from 'kubernetes-models/v1/Container';
 import type { IVolume } from 'kubernetes-models/v1/Volume';
 import { all, containersOf, type Manifest, type Pod, podsOf } from '../manifests.ts';
@@ -16,8 +17,8 @@ export function referenceProblems(
 ): string[] {
   const everything = [...manifests, ...provided];
   const keys: Keys = new Map([
-    // Every namespace has it from Kubernetes itself.
-    ['ConfigMap/kube-root-ca.crt', ['ca.crt']],
+    // Kubernetes puts it into every namespace.
+    ['ConfigMap/kube-root-ca.crt', ['ca.crt']] as [string, string[]],
     ...all(everything, 'Secret').map(({ metadata, data, stringData }): [string, string[]] => [
       `Secret/${metadata?.name}`,
       Object.keys({ ...data, ...stringData }),
@@ -27,7 +28,23 @@ export function referenceProblems(
       Object.keys({ ...data, ...binaryData }),
     ]),
   ]);
-  return podsOf(manifests).flatMap((pod) => podProblems(pod, everything, keys));
+  return [
+    ...podsOf(manifests).flatMap((pod) => podProblems(pod, everything, keys)),
+    ...bindingProblems(everything),
+  ];
+}
+
+function isThere(everything: readonly Manifest[], kind: string, name: string): boolean {
+  return everything.some((each) => each.kind === kind && each.metadata.name === name);
+}
+
+function bindingProblems(everything: readonly Manifest[]): string[] {
+  const bindings = everything.filter(({ kind }) => kind === 'RoleBinding');
+  return (bindings as unknown as IRoleBinding[]).flatMap(({ metadata, roleRef, subjects = [] }) =>
+    [roleRef, ...subjects]
+      .filter(({ kind, name }) => !isThere(everything, kind, name))
+      .map(({ kind, name }) => `RoleBinding ${metadata?.name}: no ${kind} ${name}`),
+  );
 }
 
 function podProblems(pod: Pod, everything: readonly Manifest[], keys: Keys): string[] {
@@ -36,12 +53,12 @@ function podProblems(pod: Pod, everything: readonly Manifest[], keys: Keys): str
   const mounted = containers.flatMap(({ volumeMounts = [] }) =>
     volumeMounts.map(({ name }) => name),
   );
-  const isThere = (kind: string, name: string) =>
-    everything.some((each) => each.kind === kind && each.metadata.name === name);
   return [
-    ...(account && !isThere('ServiceAccount', account) ? [`no ServiceAccount ${account}`] : []),
+    ...(account && !isThere(everything, 'ServiceAccount', account)
+      ? [`no ServiceAccount ${account}`]
+      : []),
     ...volumes.flatMap(({ persistentVolumeClaim: claim }) =>
-      claim && !isThere('PersistentVolumeClaim', claim.claimName)
+      claim && !isThere(everything, 'PersistentVolumeClaim', claim.claimName)
         ? [`no PersistentVolumeClaim ${claim.claimName}`]
         : [],
     ),

@@ -1,0 +1,82 @@
+/**
+ * The hosts that the policies let out to are enough and none too many: init and the real CLI run in a
+ * network namespace where nothing else can be reached (test/e2e/egress/network.ts).
+ */
+import { execFile, spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import t, { type Test } from 'tap';
+import { hosts } from '../../shared/hosts.ts';
+import { cannotRender, renderOverlay } from '../support/manifests.ts';
+import type { Outcome, Step } from './egress/pod.ts';
+
+const skip = cannotRun();
+const listed = skip ? [] : openedByCilium();
+
+function cannotRun(): string | false {
+  if (process.env.CI === 'true') return false;
+  if (cannotRender()) return cannotRender();
+  const tried = spawnSync('unshare', ['--net', '--mount', 'nft', 'list', 'ruleset']);
+  return tried.status === 0 ? false : 'no namespaces, or no nft: run as root, with nftables';
+}
+
+/** What a cluster would get: the names in the rendered component. */
+function openedByCilium(): string[] {
+  const overlay = { resources: ['base'], components: ['cilium-egress'] };
+  const manifests = JSON.stringify(renderOverlay(t.testdir({}), overlay));
+  return manifests.match(/(?<="matchName":")[^"]+/g) ?? [];
+}
+
+const all: readonly Step[] = ['init', 'wrongToken', 'prompt', 'olderTokenHost', 'tool'];
+
+async function runPod(t: Test, open: readonly string[], steps = all): Promise<Outcome> {
+  const directory = join(t.testdir({ pod: {} }), 'pod');
+  const script = join(import.meta.dirname, 'egress/pod.ts');
+  const args = [directory, open.join(), steps.join()];
+  const command = ['--net', '--mount', process.execPath, script, ...args];
+  const { stdout } = await promisify(execFile)('unshare', command, { timeout: 100_000 });
+  return JSON.parse(stdout);
+}
+
+t.test('with the listed hosts all works, and another one is refused', { skip }, async (t) => {
+  const { init, wrongToken, prompt, tool, refused, olderTokenHost } = await runPod(t, listed);
+  t.match(init, { code: 0 });
+  t.match(wrongToken, { code: 77 });
+  t.match(wrongToken?.output, /GitHub does not accept the token/);
+  t.match(prompt, { is_error: false, result: /You said: Good morning/ });
+  t.equal(olderTokenHost, true);
+  t.equal(refused.before, 0, 'nothing but the listed hosts is asked for');
+  t.match(tool, { is_error: false, result: /Connection refused/ });
+  t.notMatch(tool?.result, /connected/);
+  t.ok(refused.after > 0, 'and that is counted');
+});
+
+/** Which step each host is for, and how it ends without. */
+const withoutIt: Record<string, [Step, (t: Test, outcome: Outcome) => void]> = {
+  'github.com': ['init', (t, { init }) => t.match(init, { code: 69 })],
+  'api.github.com': [
+    'wrongToken',
+    (t, { wrongToken }) => {
+      t.match(wrongToken?.output, 'cannot ask https://api.github.com');
+      t.notMatch(wrongToken?.output, 'GitHub does not accept the token');
+    },
+  ],
+  'api.anthropic.com': ['prompt', (t, { prompt }) => t.match(prompt, { is_error: true })],
+  'platform.claude.com': ['prompt', (t, { prompt }) => t.match(prompt, { is_error: true })],
+  'console.anthropic.com': [
+    'olderTokenHost',
+    (t, { olderTokenHost }) => t.equal(olderTokenHost, false),
+  ],
+};
+
+for (const { host } of hosts.filter(({ optional }) => !optional)) {
+  t.test(`without ${host} something fails`, { skip }, async (t) => {
+    const [step, fails] = withoutIt[host] ?? [];
+    if (!step || !fails) throw new Error('say here what it is for');
+    t.ok(listed.includes(host), 'it is open otherwise');
+    const rest = listed.filter((name) => name !== host);
+    const outcome = await runPod(t, rest, [step]);
+    fails(t, outcome);
+    t.ok(outcome.refused.before > 0, 'it was asked for');
+  });
+}

@@ -1,0 +1,118 @@
+/**
+ * Run inside of the namespace: init and the real CLI one after the other, as the pod has them, with the
+ * hosts open that the arguments name, and as many of the steps. Its output is one JSON object: what came of each step.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { hosts } from '../../../shared/hosts.ts';
+import { cliEnvironment } from '../../../supervisor/claude/environment.ts';
+import { openNetwork } from './network.ts';
+import { certificateAuthority, gitToken, repository, startStandIns } from './stand-ins.ts';
+
+interface Ended {
+  code: number | null;
+  output: string;
+}
+
+interface Answer {
+  is_error: boolean;
+  result: string;
+}
+
+export interface Outcome {
+  init?: Ended;
+  /** The same with a token that GitHub does not know. */
+  wrongToken?: Ended;
+  /** A prompt with a login whose access token is over. */
+  prompt?: Answer;
+  /** Whether the token host of older CLIs can be reached. */
+  olderTokenHost?: boolean;
+  /** What a tool got that tried a host that is not on the list. */
+  tool?: Answer;
+  /** How many connections were refused before that, and in the end. */
+  refused: { before: number; after: number };
+}
+
+export type Step = Exclude<keyof Outcome, 'refused'>;
+
+const elsewhere = 'elsewhere.example';
+const [directory = '', open = '', steps = ''] = process.argv.slice(2);
+const program = (path: string) => join(import.meta.dirname, '../../..', path);
+
+const network = await openNetwork(
+  [...hosts.map(({ host }) => host), elsewhere],
+  open.split(','),
+  directory,
+);
+const standIns = await startStandIns(network.addresses, directory);
+const config = join(directory, 'config');
+const home = join(directory, 'home');
+const other = join(directory, 'other');
+for (const path of [config, home, other]) mkdirSync(path, { recursive: true });
+writeFileSync(join(directory, 'credentials.json'), standIns.expiredLogin);
+
+const environment = {
+  PATH: process.env.PATH ?? '',
+  HOME: home,
+  NODE_EXTRA_CA_CERTS: certificateAuthority,
+};
+
+async function run(command: string, args: string[], env: Record<string, string>): Promise<Ended> {
+  const child = spawn(command, args, { env, cwd: home, stdio: ['ignore', 'pipe', 'pipe'] });
+  const timer = setTimeout(() => child.kill('SIGKILL'), 60_000);
+  const [[code], output, errors] = await Promise.all([
+    once(child, 'exit'),
+    text(child.stdout),
+    text(child.stderr),
+  ]);
+  clearTimeout(timer);
+  return { code, output: output + errors };
+}
+
+function init(token: string, volume: string) {
+  return run(process.execPath, [program('init/main.ts')], {
+    ...environment,
+    BERTH_REPO: repository,
+    BERTH_GIT_TOKEN: token,
+    BERTH_CONFIG_DIR: volume,
+    BERTH_CREDENTIALS_SOURCE: join(directory, 'credentials.json'),
+    BERTH_TIMEOUT: '5s',
+    BERTH_UID: String(process.getuid?.()),
+    BERTH_GID: String(process.getgid?.()),
+  });
+}
+
+async function ask(prompt: string): Promise<Answer> {
+  const args = ['-p', '--output-format', 'json', '--allowedTools', 'Bash', '--', prompt];
+  const inherited = { ...environment, CLAUDE_CODE_MAX_RETRIES: '0' };
+  const env = cliEnvironment(inherited, config, 'egress');
+  const { output } = await run(program('node_modules/.bin/claude'), args, env);
+  const last = output.split('\n').find((line) => line.startsWith('{'));
+  return last ? JSON.parse(last) : { is_error: true, result: output };
+}
+
+/** In this process, which resolves as all in the namespace do. */
+async function reaches(host: string): Promise<boolean> {
+  const script = `fetch('https://${host}').then(() => process.exit(0), () => process.exit(1))`;
+  return (await run(process.execPath, ['-e', script], environment)).code === 0;
+}
+
+writeFileSync(join(config, '.credentials.json'), standIns.expiredLogin, { mode: 0o600 });
+const outcome: Outcome = { refused: { before: 0, after: 0 } };
+const wanted = (step: Step) => steps.split(',').includes(step);
+if (wanted('init')) outcome.init = await init(gitToken, config);
+if (wanted('wrongToken')) outcome.wrongToken = await init('another-token', other);
+if (wanted('prompt')) outcome.prompt = await ask('Good morning');
+if (wanted('olderTokenHost')) outcome.olderTokenHost = await reaches('console.anthropic.com');
+outcome.refused.before = network.refused();
+if (wanted('tool')) {
+  const command = `timeout 10 bash -c 'exec 3<>/dev/tcp/${elsewhere}/443 && echo connected' 2>&1; true`;
+  outcome.tool = await ask(`[[tool Bash ${JSON.stringify({ command })}]]`);
+}
+outcome.refused.after = network.refused();
+process.stdout.write(`${JSON.stringify(outcome)}\n`);
+await standIns.close();
+network.close();
