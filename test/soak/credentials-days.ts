@@ -98,10 +98,10 @@ class Life {
   }
 
   async end(): Promise<Days> {
-    const last = this.ledger.refreshes.at(-1)?.token;
+    const last = this.ledger.lookAtFile();
     if (this.#pod.followsSource) {
       const isThere = () => refreshTokenIn(liveSecret(this.#world)[secret.key]) === last;
-      await until('the last refresh is in the Secret', isThere, 10_000).catch((error: Error) =>
+      await until('the last login is in the Secret', isThere, 10_000).catch((error: Error) =>
         this.#problem(error.message),
       );
     }
@@ -144,11 +144,12 @@ class Life {
   async #lookAround(): Promise<void> {
     let outcome = '';
     const isAnswered = async (): Promise<boolean> => {
+      if (outcome) await delay(200);
       outcome = await this.#pod.prompt();
-      this.#count(outcome);
       return outcome === 'ok' || this.#newest?.revoked !== undefined;
     };
     const answered = await until('a prompt is answered', isAnswered, 5_000).catch(() => false);
+    this.#count(outcome);
     if (this.#newest?.revoked) return this.#mourn();
     if (!answered) {
       if (outcome !== 'login_required' && this.#pod.followsSource) {

@@ -110,6 +110,8 @@ export class Disturbing {
           kubernetes.secrets.delete(secret.namespace, secret.name);
           await this.#refreshesFor(spell);
           kubernetes.secrets.put(secret.namespace, secret.name, {});
+          // It is filled at the next refresh, or at a look every five minutes, which is half a day here.
+          await this.#refreshesFor(spell);
         });
       case 'Secrets malformed':
         return this.#trouble(async () => {

@@ -11,7 +11,7 @@ import { realClaude } from '../support/claude.ts';
 import { lives, processesOf } from '../support/processes.ts';
 import { type LogLine, type Program, startProgram } from '../support/programs.ts';
 import { until } from '../support/until.ts';
-import type { World } from './credentials-world.ts';
+import { secret, type World } from './credentials-world.ts';
 
 /** What the days are spent with: berth, or what was there before it. */
 export interface Pod {
@@ -65,6 +65,12 @@ export class BerthPod implements Pod {
   }
 
   async restart(): Promise<void> {
+    this.#writeBack ??= startProgram('serve', {
+      form: 'bundles',
+      arguments: ['write-back'],
+      onLine: this.#onLine,
+      environment: this.#sidecarEnvironment(),
+    });
     if (!this.#supervisor) {
       // It lies in the container's own file system, which is new with each container.
       rmSync(`${this.volume}.lock`, { recursive: true, force: true });
@@ -138,6 +144,19 @@ export class BerthPod implements Pod {
         BERTH_LEASE_EXPIRY: '200ms',
       },
     });
+  }
+
+  #sidecarEnvironment(): Record<string, string> {
+    const { kubernetes, account } = this.#world;
+    const { hostname, port } = new URL(kubernetes.url);
+    return {
+      BERTH_CONFIG_DIR: this.volume,
+      BERTH_WRITE_BACK_SECRET: secret.name,
+      BERTH_WRITE_BACK_LISTEN: '127.0.0.1:0',
+      BERTH_KUBERNETES_ACCOUNT_DIR: account,
+      KUBERNETES_SERVICE_HOST: hostname,
+      KUBERNETES_SERVICE_PORT: port,
+    };
   }
 
   #environment(): Record<string, string> {

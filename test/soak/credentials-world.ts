@@ -5,6 +5,7 @@
  */
 import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { mountAccount } from '../supervisor/write-back/fixture.ts';
 import { startGitServer } from '../support/git-server.ts';
 import { type KubernetesApi, startKubernetesApi } from '../support/kubernetes-api.ts';
 import { type LoginServer, startLoginServer, type TokenRequest } from '../support/login-server.ts';
@@ -23,6 +24,8 @@ export interface World {
   login: LoginServer;
   messages: MessagesApi;
   kubernetes: KubernetesApi;
+  /** The directory of the service account that may write berth's Secret. */
+  account: string;
   /** Of the repository, without `.git`. */
   repositoryUrl: string;
   /** Milliseconds that the login server's clock goes before this machine's. */
@@ -57,12 +60,14 @@ export async function openWorld(directory: string): Promise<World> {
     const shown = String(headers.authorization ?? '').replace(/^Bearer /, '');
     return login.logins.admits(shown) ? undefined : { status: 401, text: 'Invalid bearer token' };
   });
+  const account = join(directory, 'account');
+  mountAccount(account, kubernetes);
   const mounted = join(directory, 'source');
   mkdirSync(mounted);
   let serial = 0;
   let provided = '';
   const world: World = {
-    ...{ directory, login, messages, kubernetes, skew: 0, onRequest: () => {} },
+    ...{ account, directory, login, messages, kubernetes, skew: 0, onRequest: () => {} },
     repositoryUrl: git.repositoryUrl('me/claude').replace(/\.git$/, ''),
     source: join(mounted, secret.key),
     logIn() {
