@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -41,10 +41,12 @@ export class OldPod implements Pod {
     const child = this.#prepare();
     const [code] = await once(child, 'exit');
     if (code !== 0) throw new Error(`the old script ended with ${code}`);
-    this.#serves = true;
+    await this.restart();
   }
 
   async restart(): Promise<void> {
+    // It lies in the container's own file system, which is new with each container.
+    rmSync(`${this.volume}.lock`, { recursive: true, force: true });
     this.#serves = true;
   }
 
