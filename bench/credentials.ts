@@ -91,11 +91,12 @@ function figuresOfBerth({ losses, ledger, outcomes, problems }: Days): Figure[] 
   ];
 }
 
-function figuresOfOld({ losses }: Days): Figure[] {
+function figuresOfOld({ losses }: Days, cleared: number): Figure[] {
   const own = losses.filter(({ cause }) => cause !== 'refused');
   const figures = [
     { name: 'old script: logins lost', value: own.length },
     { name: 'old script: first lost on day', value: own[0]?.day ?? Number.NaN },
+    { name: 'old script: starts that needed a person', value: cleared },
   ];
   return figures.map((figure) => ({ ...figure, unit: '' }));
 }
@@ -110,7 +111,12 @@ if (both || given.includes('berth')) {
   figures.push(...figuresOfBerth(await spend('berth', pod)));
 }
 if (both || given.includes('old')) {
-  figures.push(...figuresOfOld(await spend('old script', (world) => new OldPod(world))));
+  let pod: OldPod | undefined;
+  const spent = await spend('old script', (world) => {
+    pod = new OldPod(world);
+    return pod;
+  });
+  figures.push(...figuresOfOld(spent, pod?.cleared ?? 0));
 }
 report(`A login in ${days} simulated days, seed ${seed}`, figures);
 const missed = figures.filter(({ value, target }) => target !== undefined && !(value <= target));

@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -18,6 +18,8 @@ const script = join(import.meta.dirname, '../support/old-script.sh');
 export class OldPod implements Pod {
   readonly followsSource = false;
   readonly volume: string;
+  /** Starts at which a person had to empty the volume. */
+  cleared = 0;
   readonly #world: World;
   readonly #running = new Set<ChildProcess>();
   #serves = false;
@@ -38,9 +40,16 @@ export class OldPod implements Pod {
       killGroup(first);
       await over;
     }
-    const child = this.#prepare();
-    const [code] = await once(child, 'exit');
-    if (code !== 0) throw new Error(`the old script ended with ${code}`);
+    const [code] = await once(this.#prepare(), 'exit');
+    if (code !== 0) {
+      // What is left of an interrupted clone fails for ever, until somebody takes it away.
+      this.cleared += 1;
+      for (const name of readdirSync(this.volume)) {
+        rmSync(join(this.volume, name), { recursive: true });
+      }
+      const [again] = await once(this.#prepare(), 'exit');
+      if (again !== 0) throw new Error(`the old script ended with ${again}`);
+    }
     await this.restart();
   }
 
