@@ -140,7 +140,8 @@ export class Disturbing {
   async #kill(...parts: Part[]): Promise<void> {
     const since = Date.now();
     await this.#pod.kill(...parts);
-    this.#ledger.afterKill(since);
+    // The sidecar stores no refresh: its end excuses none that is missing.
+    if (parts.join() !== 'write-back') this.#ledger.afterKill(since);
     if (parts.length > 0) await this.#pod.restart();
   }
 
