@@ -10,11 +10,12 @@ import {
   credentialsLimit,
   type Judgement,
   judgeCredentials,
+  loginId,
   othersIn,
   tokensIn,
 } from '../shared/credentials.ts';
-import type { CredentialsName, Known } from '../shared/credentials-choice.ts';
-import { liveKeys } from '../shared/credentials-memory.ts';
+import type { CredentialsName, CredentialsPolicy, Known } from '../shared/credentials-choice.ts';
+import { liveKeys, readLoginHistory } from '../shared/credentials-memory.ts';
 import { messageOf, systemCode } from '../shared/errors.ts';
 import { readFileBounded, readProvided } from '../shared/files.ts';
 import type { Log } from '../shared/log.ts';
@@ -22,6 +23,7 @@ import { neverShow } from '../shared/redact.ts';
 import { lastGoodFile } from './record.ts';
 
 export interface CredentialsPlaces {
+  policy: CredentialsPolicy;
   configDirectory: string;
   stateDirectory: string;
   source: string;
@@ -65,10 +67,31 @@ export async function findCredentials(places: CredentialsPlaces): Promise<Found>
   if (known.live && liveSource && (await isOfAnotherSource(liveSource, known.source))) {
     delete known.live;
   }
+  const provided = given.judgement !== undefined;
+  await dropUsedUp(known, stateDirectory, places.policy);
   const blanked = volume.judgement?.kind === 'blank';
-  const unusable = given.judgement !== undefined && given.judgement.kind !== 'valid';
+  const unusable = provided && !known.source;
   const rejected = blanked ? known.last_good : undefined;
   return { known, blanked, rejected, unusable, others: volume.others };
+}
+
+/**
+ * Where clocks differ, a login may end later than the one that it was refreshed to; and a person may
+ * bring an old file. What the supervisor saw used up does not count, whenever it says that it ends:
+ * to use it again would revoke the login.
+ */
+async function dropUsedUp(
+  known: Known,
+  stateDirectory: string,
+  policy: CredentialsPolicy,
+): Promise<void> {
+  const read = await readLoginHistory(stateDirectory);
+  if (read.kind !== 'valid') return;
+  for (const name of ['source', 'live', 'last_good'] as const) {
+    const found = known[name];
+    if (name === 'source' && policy === 'source') continue;
+    if (found && read.value.superseded.includes(loginId(found))) delete known[name];
+  }
 }
 
 async function isOfAnotherSource(path: string, source: Credentials | undefined): Promise<boolean> {

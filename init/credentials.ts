@@ -9,11 +9,7 @@ import { constants } from 'node:fs';
 import { lstat, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Credentials, credentialsFileName, withOthers } from '../shared/credentials.ts';
-import {
-  type CredentialsName,
-  type CredentialsPolicy,
-  choose,
-} from '../shared/credentials-choice.ts';
+import { type CredentialsName, choose } from '../shared/credentials-choice.ts';
 import { readAppliedSource, writeAppliedSource } from '../shared/credentials-memory.ts';
 import { type WriteOptions, writeFileAtomic } from '../shared/files.ts';
 import type { Lease } from '../shared/lease.ts';
@@ -23,7 +19,6 @@ import { type CredentialsPlaces, type Found, findCredentials } from './credentia
 import { lastGoodFile } from './record.ts';
 
 export interface CredentialsOptions extends CredentialsPlaces {
-  policy: CredentialsPolicy;
   /** Given to what is written, where this process may. */
   owner: { uid: number; gid: number } | undefined;
   conflicts: Aside;
@@ -53,9 +48,7 @@ export interface Chosen {
 }
 
 /** Which credentials the volume shall have; nothing is changed. @throws BerthError `volume_damaged` */
-export async function chooseCredentials(
-  places: CredentialsPlaces & { policy: CredentialsPolicy },
-): Promise<Chosen> {
+export async function chooseCredentials(places: CredentialsPlaces): Promise<Chosen> {
   const appliedSource = await readAppliedSource(places.stateDirectory);
   const found = await findCredentials(places);
   const circumstances = { ...found, policy: places.policy, appliedSource };

@@ -1,11 +1,11 @@
 /**
- * What is remembered of the source: which one was given its chance last. Both programs keep to it, so
- * that a source is applied once, whoever of them meets it first.
+ * What is remembered of logins, for both programs to keep to it: which source was given its chance last,
+ * so that a source is applied once, whoever of them meets it first; and what has become of refresh tokens.
  */
 import { join } from 'node:path';
 import { z } from 'zod';
 import { type WriteOptions, writeFileAtomic } from './files.ts';
-import { readVersioned } from './versioned-file.ts';
+import { type Read, readVersioned } from './versioned-file.ts';
 
 export const credentialsMemoryFile = 'credentials.json';
 
@@ -21,6 +21,30 @@ const memory = z.object({
   /** SHA-256 of the source that was last given its chance. */
   source_digest: z.string().regex(/^[0-9a-f]{64}$/),
 });
+
+export const historyFile = 'login-history.json';
+
+/** So many of the newest of each are remembered: weeks of refreshes. */
+export const rememberedLogins = 200;
+
+const ids = z
+  .array(z.string().regex(/^[0-9a-f]{12}$/))
+  .max(rememberedLogins)
+  .default([]);
+
+const history = z.object({
+  version: z.literal(1),
+  superseded: ids,
+  refused: ids,
+  put_back: ids,
+  /** When each login was seen first, ms since 1970; a refresh hands it on. */
+  since: z.record(z.string().regex(/^[0-9a-f]{12}$/), z.number().min(0).max(8.64e15)).default({}),
+});
+
+/** What the supervisor has seen of refresh tokens. @throws BerthError `volume_damaged` */
+export function readLoginHistory(stateDirectory: string): Promise<Read<z.infer<typeof history>>> {
+  return readVersioned(join(stateDirectory, historyFile), history, 64 * 1024);
+}
 
 /** Digest of the source that was applied last, if any was. @throws BerthError `volume_damaged` */
 export async function readAppliedSource(stateDirectory: string): Promise<string | undefined> {

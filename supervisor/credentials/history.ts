@@ -5,33 +5,18 @@
  * a note that cannot be stored still counts until the restart.
  */
 import { join } from 'node:path';
-import { z } from 'zod';
+import {
+  historyFile,
+  readLoginHistory,
+  rememberedLogins,
+} from '../../shared/credentials-memory.ts';
 import { writeFileAtomic } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
-import { readVersioned } from '../../shared/versioned-file.ts';
-
-export const historyFile = 'login-history.json';
 
 export type Fate = 'superseded' | 'refused' | 'put_back';
 
-/** So many of the newest of each are remembered: weeks of refreshes. */
-const remembered = 200;
-
-const ids = z
-  .array(z.string().regex(/^[0-9a-f]{12}$/))
-  .max(remembered)
-  .default([]);
-
-const schema = z.object({
-  version: z.literal(1),
-  superseded: ids,
-  refused: ids,
-  put_back: ids,
-  /** When each login was seen first, ms since 1970; a refresh hands it on. */
-  since: z.record(z.string().regex(/^[0-9a-f]{12}$/), z.number().min(0).max(8.64e15)).default({}),
-});
-
 export class LoginHistory {
+  readonly #stateDirectory: string;
   readonly #path: string;
   readonly #log: Log;
   readonly #fates: Record<Fate, Set<string>> = {
@@ -43,12 +28,13 @@ export class LoginHistory {
   readonly #since = new Map<string, number>();
 
   constructor(stateDirectory: string, log: Log) {
+    this.#stateDirectory = stateDirectory;
     this.#path = join(stateDirectory, historyFile);
     this.#log = log;
   }
 
   async load(): Promise<void> {
-    const read = await readVersioned(this.#path, schema, 64 * 1024);
+    const read = await readLoginHistory(this.#stateDirectory);
     if (read.kind === 'damaged') {
       this.#log.warn('credentials_unreadable', 'the history of the login is lost', {
         path: this.#path,
@@ -102,7 +88,7 @@ export class LoginHistory {
 
 function forgetOldest(known: Set<string> | Map<string, unknown>): void {
   for (const oldest of known.keys()) {
-    if (known.size <= remembered) break;
+    if (known.size <= rememberedLogins) break;
     known.delete(oldest);
   }
 }

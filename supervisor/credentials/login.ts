@@ -6,11 +6,10 @@
  */
 import { digestOf, loginId } from '../../shared/credentials.ts';
 import type { CredentialsPolicy } from '../../shared/credentials-choice.ts';
-import { credentialsMemoryFile } from '../../shared/credentials-memory.ts';
+import { credentialsMemoryFile, historyFile } from '../../shared/credentials-memory.ts';
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { adviceOn, type Deadline, loginDeadline, setupTokenDeadline } from './deadline.ts';
-import { historyFile } from './history.ts';
 import { replacedFile } from './last-good.ts';
 import { tellMounts } from './mounts.ts';
 import { newLoginFile } from './new-login.ts';

@@ -1,5 +1,6 @@
 /** Which credentials win; every combination is in credentials-choice.test.ts. */
-import { statSync } from 'node:fs';
+import { rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { digestOf } from '../../shared/credentials.ts';
 import { blank, login, prepareVolume } from './credentials-fixture.ts';
@@ -60,6 +61,27 @@ t.test('of the volume and the live source the later expiry wins', async (t) => {
   t.match(await place.apply(), { from: 'live', changed: true });
   place.put('volume', login('refreshed', 24));
   t.match(await place.apply(), { from: 'volume', changed: false });
+});
+
+t.test('what is known to be used up never wins, whenever it says that it ends', async (t) => {
+  const place = prepareVolume(t);
+  place.put('source', login('person', 8));
+  await place.apply();
+  const idOf = (text: string) => digestOf(JSON.parse(text).claudeAiOauth.refreshToken).slice(0, 12);
+  // Written where the clock was ahead, and refreshed since where it was right.
+  const superseded = [login('written-back', 16), login('old-person', 24)].map(idOf);
+  const history = join(place.directory, 'volume/.berth/login-history.json');
+  writeFileSync(history, JSON.stringify({ version: 1, superseded }));
+  place.put('volume', login('refreshed', 15));
+  place.put('live', login('written-back', 16));
+  t.match(await place.apply(), { from: 'volume', changed: false });
+  place.put('source', login('old-person', 24));
+  t.match(await place.apply(), { from: 'volume', changed: false }, 'an old file of a person');
+  t.match(await place.apply('source'), { from: 'source' }, 'unless the policy says so');
+  rmSync(place.paths.volume);
+  rmSync(place.paths.lastGood);
+  t.match(await place.apply(), { from: 'none' });
+  t.match(place.lines.at(-1), { msg: /the credentials provided cannot be used; log in/ });
 });
 
 t.test('a live source that came from another source does not count', async (t) => {

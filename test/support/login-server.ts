@@ -20,7 +20,7 @@ export type { LoginOptions } from './login-server/logins.ts';
 /** `times`: how many requests it hits before the server heals; without it, all of them. */
 export type LoginFault = { times?: number } & (
   | { kind: 'status'; status: number }
-  /** Accepts the request and never answers; no token is used up. */
+  /** Accepts the request and does not answer until it is healed; no token is used up. */
   | { kind: 'hang' }
   /** Refuses the refresh token without having seen it before. */
   | { kind: 'invalid_grant' }
@@ -36,6 +36,8 @@ export interface TokenRequest {
   /** By Date.now(). */
   readonly received: number;
   outcome: 'pending' | 'refreshed' | 'logged_in' | 'invalid_grant' | 'fault' | 'unsupported';
+  /** The refresh token that this one was used up for, if it was. */
+  granted?: string;
 }
 
 export interface LoginServer {
@@ -57,8 +59,15 @@ export interface LoginServer {
 const fixtures = join(import.meta.dirname, 'fixtures/tls/login-server');
 const hosts = ['platform.claude.com', 'console.anthropic.com', 'api.anthropic.com', 'claude.ai'];
 
-/** @param options.now milliseconds since 1970: another clock than this machine's */
-export async function startLoginServer(options: { now?: () => number } = {}): Promise<LoginServer> {
+/**
+ * @param options.now milliseconds since 1970: another clock than this machine's
+ * @param options.onRequest told of each refresh, and again just before it is answered
+ */
+export async function startLoginServer(
+  options: { now?: () => number; onRequest?: (request: TokenRequest) => void } = {},
+): Promise<LoginServer> {
+  const { onRequest = () => {} } = options;
+  const hanging = new Set<ServerResponse>();
   const logins = new Logins(options.now ?? Date.now);
   const requests: TokenRequest[] = [];
   let fault: { spec: LoginFault; left: number } | undefined;
@@ -77,6 +86,7 @@ export async function startLoginServer(options: { now?: () => number } = {}): Pr
     const refreshToken = String(body.refresh_token ?? '');
     const request: TokenRequest = { refreshToken, received: Date.now(), outcome: 'pending' };
     requests.push(request);
+    onRequest(request);
     const refresh = body.grant_type === 'refresh_token' && refreshToken !== '';
     if (!(refresh || body.grant_type === 'authorization_code') || !body.client_id) {
       request.outcome = 'unsupported';
@@ -84,7 +94,7 @@ export async function startLoginServer(options: { now?: () => number } = {}): Pr
     }
     const current = takeFault();
     if (current) request.outcome = 'fault';
-    if (current?.kind === 'hang') return;
+    if (current?.kind === 'hang') return void hanging.add(response);
     if (current?.kind === 'status') {
       return sendJson(response, current.status, { error: 'scripted' });
     }
@@ -94,17 +104,21 @@ export async function startLoginServer(options: { now?: () => number } = {}): Pr
         : refresh
           ? logins.refresh(refreshToken)
           : logins.exchange(String(body.code), String(body.code_verifier));
+    if (answer) request.granted = answer.refresh_token;
     if (current?.kind === 'lose answer') {
+      onRequest(request);
       response.destroy();
       return;
     }
     if (!answer) {
       request.outcome = 'invalid_grant';
+      onRequest(request);
       const description = `${refresh ? 'Refresh token' : 'Code'} not found or invalid`;
       return sendJson(response, 400, { error: 'invalid_grant', error_description: description });
     }
     if (current?.kind === 'slow') await delay(current.milliseconds, undefined, { ref: false });
     request.outcome = refresh ? 'refreshed' : 'logged_in';
+    onRequest(request);
     sendJson(response, 200, answer);
   }
 
@@ -148,6 +162,8 @@ export async function startLoginServer(options: { now?: () => number } = {}): Pr
     agree: (page, loginOptions) => `${logins.agree(challengeIn(page), loginOptions)}#state`,
     fault(spec) {
       fault = spec && { spec, left: spec.times ?? Number.POSITIVE_INFINITY };
+      for (const response of hanging) response.destroy();
+      hanging.clear();
     },
     close() {
       closing ??= new Promise((resolve) => {

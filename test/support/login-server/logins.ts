@@ -110,6 +110,11 @@ export class Logins {
     return this.#issue(login);
   }
 
+  /** Whose a refresh token is or was; undefined if nobody's. */
+  ownerOf(refreshToken: string): Login | undefined {
+    return this.#owners.get(refreshToken);
+  }
+
   /** Whether the model API lets in who shows it. */
   admits(accessToken: string): boolean {
     const known = this.#accessTokens.get(accessToken);
