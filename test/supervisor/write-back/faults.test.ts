@@ -31,6 +31,8 @@ interface Fault {
   /** What the log says of cause and remedy. */
   says: RegExp;
   level?: string;
+  /** Milliseconds for one call. */
+  timeout?: number;
 }
 
 const answers = (status: number) => ({
@@ -57,7 +59,8 @@ const faults: Record<string, Fault> = {
     begin: ({ api }) => api.fault({ kind: 'hang' }),
     end: ({ api }) => api.fault(undefined),
     reason: 'timeout',
-    says: /did not answer within 0.2 s/,
+    says: /did not answer within 0.5 s/,
+    timeout: 500,
   },
   'a Role without patch': {
     begin: ({ api }) => api.allow('berth/berth-live', ['get']),
@@ -108,12 +111,13 @@ const faults: Record<string, Fault> = {
   },
 };
 
-for (const [name, { begin, end, reason, says, level = 'warn' }] of Object.entries(faults)) {
+for (const [name, fault] of Object.entries(faults)) {
+  const { begin, end, reason, says, level = 'warn', timeout } = fault;
   t.test(`${name}: it is told, counted and tried again until it passes`, async (t) => {
     const shore = await openShore(t);
     begin(shore);
     shore.write(login('one'));
-    shore.begin({}, 200);
+    shore.begin({}, timeout);
     const line = await shore.log.logged('write_back_failed');
     t.match(line, { reason, msg: says, level });
     const counted = `berth_write_back_failures_total{reason="${reason}"}`;
@@ -177,7 +181,7 @@ t.test('no base64 in the Secret, and no data at all, are no login either', async
 });
 
 /** One answer of something that is no API server. */
-async function answering(t: Test, reply: (write: (text: string) => void) => void) {
+async function answering(t: Test, timeout: number, reply: (write: (text: string) => void) => void) {
   const shore = await openShore(t);
   const file = (name: string) => readFileSync(join(tls, name));
   const server = createServer(
@@ -194,7 +198,7 @@ async function answering(t: Test, reply: (write: (text: string) => void) => void
   });
   const { port } = server.address() as AddressInfo;
   const api = new SecretApi({
-    ...{ host: '127.0.0.1', port, accountDirectory: shore.account, timeout: 300 },
+    ...{ host: '127.0.0.1', port, accountDirectory: shore.account, timeout },
     secret: secretName,
   });
   return api.get(new AbortController().signal).then(
@@ -208,8 +212,8 @@ t.test('an answer that trickles, one without end, and one that is no Secret', as
     const timer = setInterval(() => write(text), every);
     t.teardown(() => clearInterval(timer));
   };
-  t.equal(await answering(t, (write) => forever(write, ' ', 20)), 'timeout');
-  t.equal(await answering(t, (write) => write(' '.repeat(5 * 1024 ** 2))), 'malformed');
+  t.equal(await answering(t, 300, (write) => forever(write, ' ', 20)), 'timeout');
+  t.equal(await answering(t, 30_000, (write) => write(' '.repeat(5 * 1024 ** 2))), 'malformed');
   const shore = await openShore(t);
   shore.api.fault({ kind: 'status', status: 200 });
   shore.begin();
