@@ -37,7 +37,8 @@ export interface PartsOptions {
   /** Who may call. */
   tokens: Tokens;
   profiles: Profiles;
-  cliVersion: () => string;
+  /** The one that is run; known once the supervisor has started. */
+  cli: () => { path: string; version: string };
 }
 
 export interface Parts {
@@ -66,7 +67,7 @@ export interface Parts {
 }
 
 export function createParts(options: PartsOptions): Parts {
-  const { config, log, tokens, profiles, cliVersion } = options;
+  const { config, log, tokens, profiles, cli } = options;
   const { configDirectory, stateDirectory, workspaceDirectory } = config;
   const temporaryDirectory = config.inherited.TMPDIR ?? '/tmp';
 
@@ -81,6 +82,7 @@ export function createParts(options: PartsOptions): Parts {
   });
   const orders = new Orders({
     config,
+    claudePath: () => cli().path,
     profiles,
     workspaces,
     store,
@@ -152,7 +154,7 @@ export function createParts(options: PartsOptions): Parts {
     loginOf: ({ profile }) => loginOf(profile),
     hang: { bound: config.hangTimeout, cpuOf: treeCpu },
     rates: new Rates(),
-    cliVersion,
+    cliVersion: () => cli().version,
     log,
     onSpent: ({ token, profile }, turn) => {
       ledger.add(token, profile.name, turn.costUsd);
