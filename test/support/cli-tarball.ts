@@ -15,7 +15,7 @@ export interface Entry extends Omit<HeaderData, 'path'> {
 }
 
 /** A gzipped tarball of these entries, whatever they say of themselves. */
-export function tarball(entries: readonly Entry[], end = Buffer.alloc(1024)): Buffer {
+export function tarball(entries: readonly Entry[], end = Buffer.alloc(1024), level = 6): Buffer {
   const parts = entries.flatMap(({ content = '', ...data }) => {
     const body = Buffer.from(content);
     const block = Buffer.alloc(512);
@@ -23,7 +23,7 @@ export function tarball(entries: readonly Entry[], end = Buffer.alloc(1024)): Bu
     new Header({ mode: 0o644, mtime: new Date(0), size: body.length, ...data, type }).encode(block);
     return [block, body, Buffer.alloc((512 - (body.length % 512)) % 512)];
   });
-  return gzipSync(Buffer.concat([...parts, end]));
+  return gzipSync(Buffer.concat([...parts, end]), { level });
 }
 
 /** What the script says when it is asked for its version. */
