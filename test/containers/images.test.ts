@@ -22,17 +22,27 @@ t.test('both run as uid 1000 and say what they are', { skip }, async (t) => {
     });
     // A CA or a proxy of the machine that built it has no place in it.
     t.notMatch(Config.Env.join('\n'), /PROXY|CERT|TOKEN/i, name);
-    t.equal(await podmanOk('run', '--rm', image, '--version'), packageJson.version);
+    t.equal(
+      await podmanOk('run', '--rm', '--network=none', image, '--version'),
+      packageJson.version,
+    );
   }
 });
 
 t.test('init holds no shell and nothing else to run', { skip }, async (t) => {
   for (const command of ['sh', 'npm', 'git', 'apt']) {
-    const { code } = await podman('run', '--rm', '--entrypoint', command, images.init);
+    const { code } = await podman(
+      'run',
+      '--rm',
+      '--network=none',
+      '--entrypoint',
+      command,
+      images.init,
+    );
     t.ok(code === 126 || code === 127, `${command} ended with ${code}`);
   }
   const list = 'require("fs").readdirSync("/").sort().join(" ")';
-  const given = ['run', '--rm', '--entrypoint', 'node', images.init, '-p', list];
+  const given = ['run', '--rm', '--network=none', '--entrypoint', 'node', images.init, '-p', list];
   t.notMatch(await podmanOk(...given), /\b(bin|home|root|build)\b/);
 });
 
@@ -51,7 +61,16 @@ t.test(
   async (t) => {
     const found =
       'for c in git rg jq tini bash npm npx corepack gcc make claude; do command -v $c; done; true';
-    const given = ['run', '--rm', '--entrypoint', 'bash', images.runtime, '-c', found];
+    const given = [
+      'run',
+      '--rm',
+      '--network=none',
+      '--entrypoint',
+      'bash',
+      images.runtime,
+      '-c',
+      found,
+    ];
     t.strictSame((await podmanOk(...given)).split('\n'), [
       '/usr/bin/git',
       '/usr/bin/rg',
@@ -60,7 +79,7 @@ t.test(
       '/usr/bin/bash',
     ]);
     t.match(
-      await podmanOk('run', '--rm', images.runtime, 'token', 'n8n'),
+      await podmanOk('run', '--rm', '--network=none', images.runtime, 'token', 'n8n'),
       /n8n:sha256:[0-9a-f]{64}/,
     );
     const ended = await podman('run', '--rm', '--network=none', images.runtime);
