@@ -17,6 +17,7 @@ import {
 import { type Environment, readSettings, setting } from '../shared/config.ts';
 import { neverShow } from '../shared/redact.ts';
 import { choice, duration, integer, path, size, text } from '../shared/setting-types.ts';
+import { type CliTarball, cliDefinitions, cliOf, halfCli } from './cli-settings.ts';
 import {
   type GitHubApp,
   githubAppDefinitions,
@@ -113,6 +114,7 @@ export const initDefinitions = {
     description: 'The credentials that berth wrote back after a refresh, a Secret of its own.',
   }),
   credentialsPolicy,
+  ...cliDefinitions,
   configDirectory: configDirectory('/claude-config'),
   stateDirectory,
   workspaceDirectory,
@@ -171,6 +173,8 @@ export interface InitConfig {
   credentialsSource: string;
   credentialsLiveSource: string | undefined;
   credentialsPolicy: 'fresher' | 'source' | 'volume';
+  /** The CLI that the volume shall have; undefined: none. */
+  cli: CliTarball | undefined;
   /** Where the CLI works, in the runtime container. */
   workspaceDirectory: string;
   configDirectory: string;
@@ -195,7 +199,10 @@ export interface InitSettings {
 
 /** @throws BerthError `config_invalid` that lists every problem */
 export function readInitConfig(environment: Environment): InitSettings {
-  const { settings, warnings } = readSettings(initDefinitions, environment, wrongLogin);
+  const { settings, warnings } = readSettings(initDefinitions, environment, (read) => [
+    ...wrongLogin(read),
+    ...halfCli(read),
+  ]);
   const { repository, gitToken } = settings;
   neverShow(gitToken);
   const advice: string[] = [];
@@ -228,6 +235,7 @@ export function readInitConfig(environment: Environment): InitSettings {
       credentialsSource: settings.credentialsSource,
       credentialsLiveSource: settings.credentialsLiveSource,
       credentialsPolicy: settings.credentialsPolicy,
+      cli: cliOf(settings),
       workspaceDirectory: settings.workspaceDirectory,
       configDirectory: settings.configDirectory,
       stateDirectory: stateDirectoryOf(settings),

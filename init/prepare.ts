@@ -5,9 +5,11 @@
  */
 import { join } from 'node:path';
 import { BerthError } from '../shared/errors.ts';
+import { installedDirectory } from '../shared/installed-cli.ts';
 import { acquireLease, type Lease, leaseFileName } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
 import { boundQuarantine, openAside } from '../shared/set-aside.ts';
+import type { CliOutcome } from './cli.ts';
 import type { InitConfig } from './config.ts';
 import { applyCredentials, type CredentialsOutcome } from './credentials.ts';
 import { connectEarly, type Early } from './early.ts';
@@ -16,7 +18,7 @@ import { handOver, isRoot, takeOwnership } from './ownership.ts';
 import type { ReconcileCounts } from './plan.ts';
 import { type InitReport, writeReport } from './report.ts';
 import { type Source, wantedCommit } from './source.ts';
-import { openState } from './state-directory.ts';
+import { isDirectory, openState } from './state-directory.ts';
 import { Steps } from './steps.ts';
 import { reportUntracked } from './untracked.ts';
 import { inspectVolume, repairVolume, type Volume } from './volume.ts';
@@ -156,6 +158,16 @@ async function run({
     const { workspaceDirectory } = config;
     const cli = { configDirectory, workspaceDirectory, owner, conflicts, lease, log };
     await answerOnboarding(cli);
+    const provided =
+      config.cli || isDirectory(join(stateDirectory, installedDirectory))
+        ? await steps.run('cli', async () => {
+            const { provideCli } = await import('./cli.ts');
+            // What is left, with time to go on without it.
+            const patience = Math.ceil((config.timeout - (performance.now() - started)) * 0.9);
+            const wanted = config.cli;
+            return provideCli({ stateDirectory, wanted, lease, signal, patience, log });
+          })
+        : undefined;
     await boundQuarantine(join(stateDirectory, 'quarantine'), quarantineSize);
     const owned = await steps.run('ownership', () =>
       takeOwnership([configDirectory, stateDirectory], config.owner, {
@@ -165,7 +177,7 @@ async function run({
       }),
     );
 
-    const facts = { counts, untracked, credentials, owned, repairs, steps: steps.times };
+    const facts = { counts, untracked, credentials, provided, owned, repairs, steps: steps.times };
     const report = describe(config, volume, source, facts, started);
     await writeReport(stateDirectory, report, owner ? { owner } : {});
     return report;
@@ -178,6 +190,7 @@ interface Facts {
   counts: ReconcileCounts;
   untracked: number;
   credentials: CredentialsOutcome;
+  provided: CliOutcome | undefined;
   owned: number;
   repairs: string[];
   steps: Record<string, number>;
@@ -187,7 +200,7 @@ function describe(
   { repository }: InitConfig,
   { state, applied }: Volume,
   { commit, ref, confirmedAt, failure, bytes }: Source,
-  { counts, untracked, credentials, owned, repairs, steps }: Facts,
+  { counts, untracked, credentials, provided, owned, repairs, steps }: Facts,
   started: number,
 ): InitReport {
   const previous = applied?.commit;
@@ -206,6 +219,7 @@ function describe(
     ...counts,
     untracked_executable: untracked,
     credentials,
+    ...(provided ? { cli: provided.from } : {}),
     owned,
     bytes: bytes(),
     finished_at: new Date().toISOString(),

@@ -13,13 +13,13 @@ export interface RemoteContext {
 
 /** What the network does, by the codes of Node.js and undici, and its remedy. */
 const network: Record<string, string> = {
-  ECONNREFUSED: 'nothing listens there; check BERTH_REPO and the egress policy',
+  ECONNREFUSED: 'nothing listens there; check {setting} and the egress policy',
   ECONNRESET: 'the connection broke; check the network',
   EPIPE: 'the connection broke; check the network',
   ETIMEDOUT: 'it does not answer; check the egress policy and the proxy variables',
   EHOSTUNREACH: 'there is no way to it; check the network and the egress policy',
   ENETUNREACH: 'there is no way to it; check the network and the egress policy',
-  ENOTFOUND: 'its name is not known; check BERTH_REPO and DNS',
+  ENOTFOUND: 'its name is not known; check {setting} and DNS',
   EAI_AGAIN: 'DNS does not answer; check DNS and its egress policy',
   UND_ERR_CONNECT_TIMEOUT: 'it does not answer; check the egress policy and the proxy variables',
   UND_ERR_HEADERS_TIMEOUT: 'it took the request and fell silent; try again later',
@@ -28,7 +28,7 @@ const network: Record<string, string> = {
   UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'the answer was cut short; check the network',
   UND_ERR_ABORTED: 'the proxy did not connect; check the proxy variables',
   UND_ERR_PRX_TLS: 'the proxy did not connect; check the proxy variables',
-  HPE_INVALID_CONSTANT: 'it does not speak HTTP; check BERTH_REPO and the proxy variables',
+  HPE_INVALID_CONSTANT: 'it does not speak HTTP; check {setting} and the proxy variables',
 };
 
 const certificate =
@@ -72,12 +72,34 @@ function failed(
   { url }: RemoteContext,
   error: unknown,
 ): BerthError | undefined {
+  const problem = networkProblem(error, 'BERTH_REPO', code);
+  if (!problem) return undefined;
+  return new BerthError('remote_unavailable', `cannot reach ${url}: ${problem.text}`, {
+    cause: problem.cause,
+    ...(problem.permanent ? { details: { permanent: true } } : {}),
+  });
+}
+
+export interface NetworkProblem {
+  /** "<cause>; <remedy>" */
+  text: string;
+  /** Trying again is for nothing. */
+  permanent: boolean;
+  cause: unknown;
+}
+
+/**
+ * What the network did, or undefined if that is not it.
+ * @param setting which names the host
+ */
+export function networkProblem(
+  error: unknown,
+  setting: string,
+  code = systemCode(error),
+): NetworkProblem | undefined {
   if (code !== undefined && certificate.test(code)) {
-    return new BerthError(
-      'remote_unavailable',
-      `cannot reach ${url}: its certificate is not trusted (${code}); give the CA's file in NODE_EXTRA_CA_CERTS`,
-      { cause: error, details: { permanent: true } },
-    );
+    const text = `its certificate is not trusted (${code}); give the CA's file in NODE_EXTRA_CA_CERTS`;
+    return { text, permanent: true, cause: error };
   }
   const name = (error as { name?: unknown } | undefined)?.name;
   const text =
@@ -86,14 +108,12 @@ function failed(
     (/proxy/i.test(messageOf(error)) ? 'the proxy did not connect' : undefined);
   if (text !== undefined) {
     const remedy = text.includes(';') ? text : `${text}; check the network`;
-    return new BerthError('remote_unavailable', `cannot reach ${url}: ${remedy}`, { cause: error });
+    return { text: remedy.replace('{setting}', setting), permanent: false, cause: error };
   }
   // The cause of a wrapped one, such as an AggregateError of several addresses.
-  const { cause, errors } = error as { cause?: unknown; errors?: unknown[] };
+  const { cause, errors } = (error ?? {}) as { cause?: unknown; errors?: unknown[] };
   const inner = cause ?? errors?.[0];
-  return inner === undefined || inner === null
-    ? undefined
-    : failed(systemCode(inner), { url, authenticated: false }, inner);
+  return inner === undefined || inner === null ? undefined : networkProblem(inner, setting);
 }
 
 function answered(status: number, context: RemoteContext, cause: unknown): BerthError {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { ErrorCode } from '../shared/errors.ts';
 import { type WriteOptions, writeFileAtomic } from '../shared/files.ts';
+import type { CliOutcome } from './cli.ts';
 import type { CredentialsOutcome } from './credentials.ts';
 import type { ReconcileCounts } from './plan.ts';
 import { readVersioned, reportFile } from './record.ts';
@@ -32,6 +33,8 @@ export interface InitReport extends ReconcileCounts {
   /** Untracked executable configuration on the volume. */
   untracked_executable: number;
   credentials: CredentialsOutcome;
+  /** How the wanted CLI came to be on the volume; absent if none is wanted. */
+  cli?: CliOutcome['from'];
   /** Files given to the user of the CLI. */
   owned: number;
   /** Received from the git server. */

@@ -2,14 +2,15 @@
 import { lstatSync } from 'node:fs';
 import { credentialsMemoryFile } from '../shared/credentials-memory.ts';
 import { BerthError } from '../shared/errors.ts';
+import { installedDirectory, installedFile } from '../shared/installed-cli.ts';
 import type { Log } from '../shared/log.ts';
 import { openStateDirectory } from '../shared/state-directory.ts';
 import { githubFile, reportFile } from './record.ts';
 
 /** What init writes into or replaces by name. */
 const parts = {
-  directories: ['base', 'quarantine', 'git'],
-  files: [reportFile, credentialsMemoryFile, githubFile],
+  directories: ['base', 'quarantine', 'git', installedDirectory],
+  files: [reportFile, credentialsMemoryFile, githubFile, installedFile],
 };
 
 /**

@@ -13,16 +13,19 @@ import { version } from '../shared/version.ts';
 import { Body, collect } from './body.ts';
 import { askForThinPack, withoutPack } from './side-band.ts';
 
-export interface TransportOptions {
+export interface Patience {
+  /** Milliseconds until a connection must stand. */
+  connectTimeout?: number | undefined;
+  /** Milliseconds without a byte after which a connection is dead. */
+  idleTimeout?: number | undefined;
+}
+
+export interface TransportOptions extends Patience {
   /** The repository's URL, without a login. */
   url: string;
   login?: { username: string; token: string };
   /** The total deadline, or the wish to stop. */
   signal: AbortSignal;
-  /** Milliseconds until a connection must stand. */
-  connectTimeout?: number;
-  /** Milliseconds without a byte after which a connection is dead. */
-  idleTimeout?: number;
   /** More bytes than this are refused. */
   mostBytes?: number;
 }
@@ -67,15 +70,20 @@ interface Advertisement {
 
 type Answer = { kind: 'refs'; refs: Advertisement } | { kind: 'other'; response: GitHttpResponse };
 
-export function createTransport(options: TransportOptions): Transport {
-  const { signal, connectTimeout = 10_000, idleTimeout = 30_000 } = options;
-  const { mostBytes = Number.POSITIVE_INFINITY } = options;
-  const dispatcher = new EnvHttpProxyAgent({
+/** Connections that follow the proxy variables, each step within its time. */
+export function openDispatcher({ connectTimeout = 10_000, idleTimeout = 30_000 }: Patience = {}) {
+  return new EnvHttpProxyAgent({
     connect: { timeout: connectTimeout },
     headersTimeout: idleTimeout,
     bodyTimeout: idleTimeout,
     allowH2: false,
   });
+}
+
+export function createTransport(options: TransportOptions): Transport {
+  const { signal, connectTimeout, idleTimeout } = options;
+  const { mostBytes = Number.POSITIVE_INFINITY } = options;
+  const dispatcher = openDispatcher({ connectTimeout, idleTimeout });
   const authorization =
     options.login &&
     `Basic ${Buffer.from(`${options.login.username}:${options.login.token}`).toString('base64')}`;

@@ -33,6 +33,8 @@ export const errorTable = {
   lease_held: kind(75, 503, true, 'Another program holds the volume'),
   remote_refused: kind(77, 502, false, 'The git server refused'),
   login_failed: kind(77, 500, true, 'The login was not completed'),
+  cli_undelivered: kind(69, 502, true, "The CLI's tarball cannot be had"),
+  cli_refused: kind(77, 502, false, "The CLI's tarball is not the one that is wanted"),
 
   invalid_request: kind(70, 400, false, 'The request is not valid'),
   unauthorized: kind(70, 401, false, 'The request carries no valid token'),

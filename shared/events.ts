@@ -117,6 +117,10 @@ export const eventsOfInit = {
     'what the CLI would ask a person at its first start is answered',
     'workspace size saved',
   ),
+  cli_installed: event('info', 'the CLI was put on the volume', 'url bytes duration_ms'),
+  cli_damaged: event('warn', 'the CLI on the volume was not what was installed, and is made anew'),
+  cli_not_installed: event('error', 'the wanted CLI cannot be had; the one before it is used'),
+  cli_removed: event('info', 'the CLI was removed from the volume, for no setting asks for it'),
   ownership_changed: event('info', 'files were given to the user of the CLI', 'changed uid gid'),
   ownership_foreign: event('warn', 'files are not, and cannot be made, those of the CLI', 'count'),
   report: event(
@@ -159,6 +163,7 @@ export const eventsOfSupervisor = {
     "the CLI's self-test, or why there is none",
     'cli_version by duration_ms',
   ),
+  cli_set_back: event('error', 'the CLI that init installed fails; the one before it is used'),
   commit_unrecorded: event('warn', 'the commit that works would not be known after a restart'),
   secrets_changed: event('info', 'Secrets that profiles name were rotated', 'profiles'),
   worker_starting: event('debug', 'a CLI process is started', 'worker profile session_id'),

@@ -44,7 +44,8 @@ export const supervisorDefinitions = {
     name: 'BERTH_CLAUDE_PATH',
     schema: path,
     optional: true,
-    description: 'The Claude Code CLI; the default is `claude` on the PATH.',
+    description:
+      'The Claude Code CLI; the default is `claude` on the PATH, or else what init has put on the volume (`BERTH_CLAUDE_TARBALL`).',
   }),
   httpListen: setting({
     name: 'BERTH_HTTP_LISTEN',

@@ -21,6 +21,7 @@ import type { WorkingDirectory, Workspaces } from './sessions/workspaces.ts';
 
 export interface OrdersOptions {
   config: SupervisorConfig;
+  claudePath: () => string;
   profiles: { all: () => readonly Profile[] };
   workspaces: Workspaces;
   store: SessionStore;
@@ -106,11 +107,11 @@ export class Orders {
     { overrides, traceparent }: Asked,
     session: Session | undefined,
   ): ClaudeProcess {
-    const { config, workspaces, log, onUnprompted } = this.#options;
+    const { config, claudePath, workspaces, log, onUnprompted } = this.#options;
     const { options, environment } = launchOf(profile, overrides, config.configDirectory);
     const directory = workspaces.make(name, profile.workingDirectory, session?.directory);
     const process = new ClaudeProcess({
-      path: config.claudePath ?? 'claude',
+      path: claudePath(),
       arguments: cliArguments({
         ...options,
         resume: session?.resume,

@@ -39,7 +39,8 @@ export interface PartsOptions {
   /** Who may call. */
   tokens: Tokens;
   profiles: Profiles;
-  cliVersion: () => string;
+  /** The one that is run; known once the supervisor has started. */
+  cli: () => { path: string; version: string };
   /** Whether /readyz says yes. */
   ready: () => boolean;
 }
@@ -70,7 +71,7 @@ export interface Parts {
 }
 
 export function createParts(options: PartsOptions): Parts {
-  const { config, log, tokens, profiles, cliVersion, ready } = options;
+  const { config, log, tokens, profiles, cli, ready } = options;
   const { configDirectory, stateDirectory, workspaceDirectory } = config;
   const temporaryDirectory = config.inherited.TMPDIR ?? '/tmp';
 
@@ -86,6 +87,7 @@ export function createParts(options: PartsOptions): Parts {
   const usesFile = (profile: Profile): boolean => usesLoginFile(profile, config.inherited);
   const orders = new Orders({
     config,
+    claudePath: () => cli().path,
     profiles,
     workspaces,
     store,
@@ -166,7 +168,7 @@ export function createParts(options: PartsOptions): Parts {
       usesFile(profile) ? credentials.turns.begin(signal) : fixedLogin,
     hang: { bound: config.hangTimeout, cpuOf: treeCpu },
     rates: new Rates(),
-    cliVersion,
+    cliVersion: () => cli().version,
     log,
     onSpent: ({ token, profile }, turn) => {
       ledger.add(token, profile.name, turn.costUsd);

@@ -14,15 +14,20 @@ import { ClaudeProcess } from './claude/process.ts';
 import type { SupervisorConfig } from './config.ts';
 import { killMarked } from './memory/leftovers.ts';
 
-export interface SelfTestOptions {
+export interface CliTestOptions {
   config: SupervisorConfig;
   version: string;
-  /** Whether the first worker has become ready; undefined if none is kept warm. */
-  firstWorker: Promise<boolean> | undefined;
+  /** Where it is. */
+  path: string;
   log: Log;
   signal: AbortSignal;
   /** Milliseconds for the process on an empty configuration. */
   patience?: number;
+}
+
+export interface SelfTestOptions extends CliTestOptions {
+  /** Whether the first worker has become ready; undefined if none is kept warm. */
+  firstWorker: Promise<boolean> | undefined;
 }
 
 const name = 'self-test';
@@ -39,7 +44,7 @@ export async function selfTest(options: SelfTestOptions): Promise<void> {
     });
   const ready = await unlessAborted(firstWorker ?? Promise.resolve(undefined), signal);
   if (ready) return passed('worker', 'info', `Claude Code ${version} works`);
-  await onEmptyConfiguration(options);
+  await testOnEmptyConfiguration(options);
   if (ready === undefined) passed('process', 'info', `Claude Code ${version} works`);
   else {
     const text = `Claude Code ${version} works with an empty configuration: what keeps the workers from starting is in the .claude repository, the profiles or the login`;
@@ -47,9 +52,10 @@ export async function selfTest(options: SelfTestOptions): Promise<void> {
   }
 }
 
-async function onEmptyConfiguration(options: SelfTestOptions): Promise<void> {
-  const { config, log, signal } = options;
-  const { claudePath: path = 'claude', inherited } = config;
+/** @throws BerthError `cli_unavailable` with the version; the signal's reason */
+export async function testOnEmptyConfiguration(options: CliTestOptions): Promise<void> {
+  const { path, log, signal } = options;
+  const { inherited } = options.config;
   let directory: string;
   try {
     directory = await mkdtemp(join(inherited.TMPDIR ?? '/tmp', 'berth-self-test-'));
@@ -95,12 +101,12 @@ async function answers(process: ClaudeProcess, patience: number): Promise<void> 
   }
 }
 
-function failed({ version, config }: SelfTestOptions, error: unknown, stderr: string): BerthError {
+function failed({ version, path }: CliTestOptions, error: unknown, stderr: string): BerthError {
   const cause = messageOf(error);
   const said = stderr && !cause.includes(stderr) ? ` (${stderr})` : '';
   return new BerthError(
     'cli_unavailable',
-    `cannot use Claude Code ${version} at ${config.claudePath ?? 'claude'}: it fails its self-test on an empty configuration: ${cause}${said}; build the image with a version that is known to work, see docs/containers.md`,
+    `cannot use Claude Code ${version} at ${path}: it fails its self-test on an empty configuration: ${cause}${said}; use a version that is known to work, see docs/containers.md`,
     { cause: error },
   );
 }

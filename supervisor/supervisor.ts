@@ -11,8 +11,6 @@ import { acquireLease, type Lease } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
 import { openStateDirectory } from '../shared/state-directory.ts';
 import { goodCommitsFile } from './applied-commit.ts';
-import { checkVersion } from './claude/command.ts';
-import { cliEnvironment } from './claude/environment.ts';
 import type { SupervisorConfig } from './config.ts';
 import { loginStateParts } from './credentials/login.ts';
 import { Idempotency } from './http/idempotency.ts';
@@ -21,6 +19,7 @@ import { createProbesServer } from './http/probes.ts';
 import { createApiServer } from './http/server.ts';
 import type { Status } from './http/status.ts';
 import type { Tokens } from './http/tokens.ts';
+import { type Cli, findCli, noteTested } from './installed-cli.ts';
 import { createParts, type Parts } from './parts.ts';
 import type { Profiles } from './profiles/profiles.ts';
 import { selfTest } from './self-test.ts';
@@ -47,7 +46,7 @@ export class Supervisor {
   readonly #parts: Parts;
   readonly #started = performance.now();
   #state: Status['state'] = 'starting';
-  #cliVersion = '';
+  #cli: Cli = { path: 'claude', version: '' };
   #lease: Lease | undefined;
   #api: FastifyInstance | undefined;
   #probes: FastifyInstance | undefined;
@@ -64,7 +63,7 @@ export class Supervisor {
     this.#parts = createParts({
       ...options,
       ready: () => this.ready,
-      cliVersion: () => this.#cliVersion,
+      cli: () => this.#cli,
     });
   }
 
@@ -101,7 +100,7 @@ export class Supervisor {
     this.#log.info('listening', `taking prompts at ${address}`, {
       address,
       metrics_address: originOf(this.#probes),
-      cli_version: this.#cliVersion,
+      cli_version: this.#cli.version,
     });
   }
 
@@ -218,17 +217,17 @@ export class Supervisor {
     const { testCli = selfTest, log, config } = this.#options;
     const firstWorker = this.#parts.firstWorker();
     try {
-      await testCli({ config, version: this.#cliVersion, firstWorker, log, signal });
+      await testCli({ config, ...this.#cli, firstWorker, log, signal });
       this.#tested = true;
+      const { id } = this.#cli;
+      if (id !== undefined) await noteTested(config.stateDirectory, id, log);
     } catch (error) {
       if (!signal.aborted) this.#options.onFatal(asBerthError(error));
     }
   }
 
   async #checkCli(signal: AbortSignal): Promise<void> {
-    const { claudePath = 'claude', inherited, configDirectory } = this.#config;
-    const environment = cliEnvironment(inherited, configDirectory, 'version');
-    this.#cliVersion = await checkVersion(claudePath, environment, signal);
+    this.#cli = await findCli({ config: this.#config, log: this.#log, signal });
   }
 
   /**
@@ -287,7 +286,7 @@ export class Supervisor {
       ...this.#parts,
       state: this.#state,
       started: this.#started,
-      cliVersion: this.#cliVersion,
+      cliVersion: this.#cli.version,
       config: this.#config,
       profiles: this.#options.profiles,
     });

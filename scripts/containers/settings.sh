@@ -22,9 +22,12 @@ lock_type = "file"
 [network]
 network_backend = "netavark"
 END
+# Within a container an overlay would lie on another, which the kernel refuses: there layers are copied.
+driver=overlay
+[[ $(stat --file-system --format %T "$work") != overlayfs ]] || driver=vfs
 cat > "$work/storage.conf" <<END
 [storage]
-driver = "overlay"
+driver = "$driver"
 graphroot = "$work/store"
 runroot = "$work/run"
 END

@@ -1,5 +1,6 @@
 /** The CLI as a command: where it is, whether its version will do, and with which flags it runs. */
 import { execFile } from 'node:child_process';
+import { closeSync, existsSync, openSync, readSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { BerthError, messageOf, systemCode } from '../../shared/errors.ts';
 
@@ -9,7 +10,7 @@ const run = promisify(execFile);
 const oldestSupported = [2, 1, 212] as const;
 
 const install =
-  'npm install -g @anthropic-ai/claude-code@2.1.330; for an image see docs/containers.md';
+  'npm install -g @anthropic-ai/claude-code@2.1.330, or let init do it (BERTH_CLAUDE_TARBALL); see docs/containers.md';
 
 /**
  * The version that the executable at `path` reports.
@@ -29,7 +30,7 @@ export async function checkVersion(
     }));
   } catch (error) {
     signal?.throwIfAborted();
-    const cause = systemCode(error) === 'ENOENT' ? 'there is no such program' : messageOf(error);
+    const cause = whyNot(path, error);
     throw new BerthError(
       'cli_unavailable',
       `cannot run the Claude Code CLI at ${path}: ${cause}; install it (${install}) or set BERTH_CLAUDE_PATH`,
@@ -45,6 +46,34 @@ export async function checkVersion(
     );
   }
   return version.join('.');
+}
+
+function whyNot(path: string, error: unknown): string {
+  const code = systemCode(error);
+  if (code === 'ENOENT' && existsSync(path)) {
+    return 'what it is linked with is not here; the binary of glibc does not run on musl, nor that of musl on glibc (Debian)';
+  }
+  if (code === 'ENOENT') return 'there is no such program';
+  if (isOfAnotherMachine(path)) return `it is no program for this machine (${process.arch})`;
+  return messageOf(error);
+}
+
+/** What the header of a program (ELF) says of itself; the C library gives such a one to a shell. */
+function isOfAnotherMachine(path: string): boolean {
+  const own = { x64: 0x3e, arm64: 0xb7 }[process.arch as string];
+  const header = Buffer.alloc(20);
+  try {
+    const file = openSync(path, 'r');
+    try {
+      readSync(file, header);
+    } finally {
+      closeSync(file);
+    }
+  } catch {
+    return false;
+  }
+  const isProgram = header.subarray(0, 4).toString('latin1') === '\x7fELF';
+  return isProgram && own !== undefined && header.readUInt16LE(18) !== own;
 }
 
 function atLeast(version: readonly number[], minimum: readonly number[]): boolean {

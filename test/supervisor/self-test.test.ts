@@ -23,7 +23,7 @@ async function prepare(t: Parameters<typeof makeSurroundings>[0], path: string) 
   const log = captureLog();
   const { signal } = new AbortController();
   return {
-    options: { config, version: '2.1.330', firstWorker: undefined, log: log.log, signal },
+    options: { config, version: '2.1.330', path, firstWorker: undefined, log: log.log, signal },
     surroundings,
     temporary,
     log,

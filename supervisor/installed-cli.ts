@@ -1,0 +1,93 @@
+/**
+ * Which CLI is run: the one that BERTH_CLAUDE_PATH names, else `claude` on the PATH, else what init
+ * has put on the volume. Always holds: a new one of init's is tested before it is used, if there is
+ * one to go back to; one that fails is left for the one before it, and said so at every start.
+ */
+import { join } from 'node:path';
+import { BerthError, messageOf, systemCode } from '../shared/errors.ts';
+import { writeFileAtomic } from '../shared/files.ts';
+import {
+  installedPlace,
+  isInstalled,
+  mostTested,
+  readInstalled,
+  readTested,
+  testedFile,
+} from '../shared/installed-cli.ts';
+import type { Log } from '../shared/log.ts';
+import { checkVersion } from './claude/command.ts';
+import { cliEnvironment } from './claude/environment.ts';
+import type { SupervisorConfig } from './config.ts';
+import { testOnEmptyConfiguration } from './self-test.ts';
+
+export interface Cli {
+  path: string;
+  version: string;
+  /** Which of init's it is, if it is one; for `noteTested`. */
+  id?: string;
+}
+
+export interface FindCliOptions {
+  config: SupervisorConfig;
+  log: Log;
+  signal: AbortSignal;
+}
+
+/** @throws BerthError `cli_unavailable` if none can be used; the signal's reason */
+export async function findCli(options: FindCliOptions): Promise<Cli> {
+  const { config, log, signal } = options;
+  const { claudePath, inherited, configDirectory, stateDirectory } = config;
+  const environment = cliEnvironment(inherited, configDirectory, 'version');
+  const check = async (path: string): Promise<Cli> => ({
+    path,
+    version: await checkVersion(path, environment, signal),
+  });
+  if (claudePath !== undefined) return check(claudePath);
+  const onPath = await check('claude').catch((error: unknown) => error);
+  if (!(onPath instanceof Error)) return onPath as Cli;
+  const installed = await readInstalled(stateDirectory);
+  // One that is there and cannot be used is not passed over in silence.
+  if (!installed || !isAbsent(onPath)) throw onPath;
+  const use = async (id: string): Promise<Cli> => {
+    const { binary } = installedPlace(stateDirectory, id);
+    if (await isInstalled(stateDirectory, id)) return { ...(await check(binary)), id };
+    const text = `cannot run Claude Code at ${binary}: it is gone; delete the pod, so that init installs it anew`;
+    throw new BerthError('cli_unavailable', text);
+  };
+  const { current, previous } = installed;
+  // With nothing behind it, the first worker is its test, as for any CLI.
+  if (previous === undefined) return use(current);
+  try {
+    const cli = await use(current);
+    const isTested = (await readTested(stateDirectory)).includes(current);
+    if (!isTested) await testOnEmptyConfiguration({ ...options, ...cli });
+    return cli;
+  } catch (error) {
+    signal.throwIfAborted();
+    const before = await use(previous).catch(() => {
+      throw error;
+    });
+    const text = `the Claude Code that init installed fails, and ${before.version}, the one before it, is used`;
+    log.error('cli_set_back', `${text}: ${messageOf(error)}`, { error });
+    return before;
+  }
+}
+
+/** Whoever has passed its test is not tested so again, and is what a later one is set back to. Never rejects. */
+export async function noteTested(stateDirectory: string, id: string, log: Log): Promise<void> {
+  try {
+    const before = await readTested(stateDirectory);
+    if (before.includes(id)) return;
+    const ids = [...before, id].slice(-mostTested);
+    const text = `${JSON.stringify({ version: 1, ids })}\n`;
+    await writeFileAtomic(join(stateDirectory, testedFile), text, { mode: 0o600 });
+  } catch (error) {
+    log.warn('cli_tested', `cannot note that the CLI passed its test: ${messageOf(error)}`, {
+      error,
+    });
+  }
+}
+
+function isAbsent(error: Error): boolean {
+  return systemCode(error.cause) === 'ENOENT';
+}

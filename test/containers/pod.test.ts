@@ -1,0 +1,197 @@
+/**
+ * The pod of manifests/base in containers: the real images and CLI, confined as the manifests say. The
+ * tests follow one another on one volume, as the pods of a deployment do.
+ */
+import { readFileSync, realpathSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import t from 'tap';
+import { realClaude } from '../support/claude.ts';
+import { settingsFor, startTarballServer, tarball } from '../support/cli-tarball.ts';
+import { until } from '../support/until.ts';
+import { type Pod, Surroundings } from './pod.ts';
+import { buildImage, cannotRun, images, podman } from './podman.ts';
+
+const skip = cannotRun();
+/** How many processes of the CLI come and go; a soak takes more. */
+const endings = Number(process.env.BERTH_TEST_ENDINGS ?? 6);
+const withClaude = `localhost/berth-runtime-with-claude:test-${process.pid}`;
+const busy = '[[slow 400]] [[say done all the same]]';
+
+t.setTimeout(900_000);
+
+const zombies = async (pod: Pod) =>
+  (await pod.processes()).filter(({ state }) => state.startsWith('Z'));
+
+t.test('the pod', { skip }, async (t) => {
+  const around = await Surroundings.open(t);
+  const volume = join(around.directory, 'claim-berth');
+  // The Dockerfile of docs/containers.md in short: the binary of this machine, copied.
+  const binary = realpathSync(realClaude);
+  await buildImage(
+    `FROM ${images.runtime}\nCOPY ${basename(binary)} /usr/local/bin/claude\n`,
+    withClaude,
+    dirname(binary),
+  );
+  t.teardown(() => podman('rmi', '--force', withClaude));
+  const pod = around.pod(t, { runtimeImage: withClaude });
+
+  await t.test('init as uid 1000 prepares a volume of fsGroup 1000', async (t) => {
+    const { code, lines } = await pod.init();
+    t.equal(code, 0, JSON.stringify(lines.at(-1)));
+    t.match(lines.at(-1), { event: 'report', volume: 'empty', written: 2 });
+    t.match(statSync(join(volume, 'CLAUDE.md')), { uid: 1000, gid: 1000 });
+    t.match((await pod.init()).lines.at(-1), { event: 'report', written: 0, cli: undefined });
+  });
+
+  await t.test('init with a wrong token ends with 77 and a termination message', async (t) => {
+    const other = around.pod(t, { secrets: { 'berth-git': { token: 'wrong-token-0123' } } });
+    const settings = { BERTH_ON_REMOTE_FAILURE: 'fail' };
+    const { code } = await other.init(settings);
+    t.equal(code, 77);
+    t.match(other.terminationMessage(), /^cannot read .*401.*BERTH_GIT_TOKEN/);
+  });
+
+  let session = '';
+  await t.test('the runtime answers, and is confined', async (t) => {
+    await pod.start();
+    await pod.answers('readyz');
+    const look =
+      "grep -E '^(Uid|CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status; touch /x /usr/x; touch ~/.a ~/a /tmp/a /workspace/a && echo written";
+    const { status, body } = await pod.prompt(`[[tool Bash ${JSON.stringify({ command: look })}]]`);
+    t.equal(status, 200, JSON.stringify(body));
+    for (const expected of [
+      /Uid:\s+1000\s+1000/,
+      /CapEff:\s+0000000000000000/,
+      /CapBnd:\s+0000000000000000/,
+      /NoNewPrivs:\s+1/,
+      /Seccomp:\s+2/,
+      /'\/x': Read-only file system/,
+      /'\/usr\/x': Read-only file system/,
+      /written/,
+    ]) {
+      t.match(body.result, expected);
+    }
+    session = body.session_id;
+    t.match((await pod.processes())[0], { pid: 1, command: /^tini -- node .*berth\.mjs serve/ });
+    // Place for `berth doctor` inside: pod.exec('node', '/app/berth.mjs', 'doctor').
+  });
+
+  await t.test('a second pod on the volume waits until the first has gone', async (t) => {
+    const second = around.pod(t, { runtimeImage: withClaude });
+    await second.start();
+    await until('it waits', async () => (await second.lines('lease_waiting')).length > 0);
+    t.notOk(await second.probe('readyz'));
+    t.equal((await pod.prompt('hello')).status, 200, 'the first goes on');
+    t.equal(await pod.stop(), 0);
+    await second.answers('readyz');
+    const { status, body } = await second.prompt('do you remember?', { session_id: session });
+    t.match({ status, session: body.session_id }, { status: 200, session }, 'the same volume');
+    t.equal(await second.stop(), 0);
+    await pod.restart();
+  });
+
+  await t.test('the CLI is killed in the middle of a turn: the prompt is answered', async (t) => {
+    const asked = pod.prompt(busy);
+    await around.model.waitForRequest(isBusy, 30_000);
+    const workers = (await pod.processes()).filter(({ command }) => command.startsWith('claude '));
+    for (const { hostPid } of workers) process.kill(hostPid, 'SIGKILL');
+    t.ok(workers.length > 0);
+    t.match(await asked, { status: 200, body: { recycled: true } });
+  });
+
+  await t.test('a leak is recycled below the limit, and the container lives on', async (t) => {
+    const leak = 'node -e "const a = []; setInterval(() => a.push(Buffer.alloc(2e7, 1)), 50)"';
+    const before = (await pod.lines('worker_recycled')).length;
+    await pod.prompt(`[[tool Bash ${JSON.stringify({ command: leak })}]]`, { timeout: '120s' });
+    const recycled = (await pod.lines('worker_recycled')).slice(before);
+    t.ok(
+      recycled.some(({ reason }) => /memory/.test(String(reason))),
+      JSON.stringify(recycled),
+    );
+    t.equal(await pod.kernelKills(), 0);
+    t.match(await pod.prompt('and now?'), { status: 200 });
+  });
+
+  await t.test(`${endings} processes of the CLI end and leave no zombie`, async (t) => {
+    const before = (await pod.lines('worker_recycled')).length;
+    const orphan = '(setsid sleep 0.1 &); (sleep 0.1 &); true';
+    for (let ending = 0; ending < endings; ending++) {
+      const { body } = await pod.prompt(`[[tool Bash ${JSON.stringify({ command: orphan })}]]`);
+      t.equal((await pod.call('DELETE', `/v1/sessions/${body.session_id}`)).status, 204);
+    }
+    await until('there is none', async () => (await zombies(pod)).length === 0);
+    const ended = (await pod.lines('worker_recycled')).length - before;
+    t.ok(ended >= endings, `${ended} have ended`);
+  });
+
+  await t.test(
+    'the supervisor is killed: the container ends, and goes on where it was',
+    async (t) => {
+      const supervisor = (await pod.processes()).find(({ command }) =>
+        /^node .*serve/.test(command),
+      );
+      process.kill(supervisor?.hostPid ?? 0, 'SIGKILL');
+      t.equal(await pod.exitCode(), 137);
+      await pod.restart();
+      const answered = await pod.prompt('still there?', { session_id: session });
+      t.match(answered, { status: 200, body: { session_id: session } });
+      t.same(await zombies(pod), []);
+    },
+  );
+
+  await t.test('stop lets a turn finish', async (t) => {
+    const before = around.model.requests.length;
+    const asked = pod.prompt(busy);
+    await around.model.waitForRequest(
+      (request) => isBusy(request) && around.model.requests.indexOf(request) >= before,
+      30_000,
+    );
+    t.equal(await pod.stop(), 0);
+    t.match(await asked, { status: 200, body: { result: 'done all the same' } });
+  });
+
+  await t.test('init as root gives a volume of root away, with three capabilities', async (t) => {
+    const path = around.claim('berth', 0o755, 0);
+    const asRoot =
+      (add: string[]) => (pod: { initContainers?: { securityContext?: object }[] }) => {
+        const security = pod.initContainers?.[0]?.securityContext ?? {};
+        const capabilities = { drop: ['ALL'], add };
+        Object.assign(security, { runAsUser: 0, runAsNonRoot: false, capabilities });
+      };
+    const helpless = around.pod(t, { patch: asRoot([]) });
+    t.equal((await helpless.init()).code, 73);
+    t.match(helpless.terminationMessage(), /CHOWN, DAC_OVERRIDE and FOWNER/);
+    const able = around.pod(t, { patch: asRoot(['CHOWN', 'DAC_OVERRIDE', 'FOWNER']) });
+    for (const owned of [/./, /^0$/]) {
+      const { code, lines } = await able.init();
+      t.equal(code, 0, JSON.stringify(lines.at(-1)));
+      t.match(String(lines.at(-1)?.owned), owned);
+    }
+    for (const name of ['', 'CLAUDE.md', '.berth', 'lost+found']) {
+      t.match(statSync(join(path, name)), { uid: 1000, gid: 1000 }, name);
+    }
+  });
+
+  await t.test('the published runtime runs the CLI that init puts on the volume', async (t) => {
+    around.claim('berth', 0o2775, 1000);
+    const server = await startTarballServer(t);
+    // As it is: to compress 381 MB takes longer than all else here.
+    const entry = { path: 'package/claude', mode: 0o755, content: readFileSync(binary) };
+    const content = tarball([entry], undefined, 0);
+    server.files.set('/claude.tgz', content);
+    const settings = settingsFor(`${server.url}/claude.tgz`, content);
+    const plain = around.pod(t, { settings });
+    const { code, lines } = await plain.init();
+    t.equal(code, 0, JSON.stringify(lines.at(-1)));
+    t.match(lines.at(-1), { event: 'report', cli: 'installed' });
+    await plain.start();
+    await plain.answers('readyz');
+    t.match(await plain.prompt('hello'), { status: 200 });
+    t.equal(await plain.stop(), 0);
+    t.match((await plain.init()).lines.at(-1), { cli: 'present' });
+  });
+});
+
+function isBusy({ body }: { body?: unknown }): boolean {
+  return JSON.stringify(body ?? '').includes('done all the same');
+}
