@@ -48,7 +48,7 @@ export async function logIn(config: LoginConfig, process: Surroundings): Promise
   if (!process.stdin.isTTY || !process.stdout.isTTY) {
     throw refused(
       'there is no terminal to ask at',
-      'run it with both -i and -t: `kubectl exec -it deploy/berth -c runtime -- node /app/berth.mjs login`',
+      'run it with both -i and -t: `kubectl exec -it deploy/berth -c runtime -- berth login`',
     );
   }
   await checkSource(config);

@@ -5,6 +5,8 @@
 import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import t from 'tap';
+import { version as berthVersion } from '../../shared/version.ts';
+import type { Diagnosis } from '../../supervisor/doctor/doctor.ts';
 import { realClaude } from '../support/claude.ts';
 import { settingsFor, startTarballServer, tarball } from '../support/cli-tarball.ts';
 import { until } from '../support/until.ts';
@@ -73,7 +75,24 @@ t.test('the pod', { skip }, async (t) => {
     }
     session = body.session_id;
     t.match((await pod.processes())[0], { pid: 1, command: /^tini -- node .*berth\.mjs serve/ });
-    // Place for `berth doctor` inside: pod.exec('node', '/app/berth.mjs', 'doctor').
+  });
+
+  await t.test('berth doctor finds nothing wrong inside but what the network is', async (t) => {
+    const { code, stdout } = await pod.exec('berth', 'doctor', '--json');
+    const { version, findings } = JSON.parse(stdout) as Diagnosis;
+    t.equal(version, berthVersion);
+    const failures = findings.filter(({ status }) => status === 'failed');
+    t.strictSame(
+      failures.filter(({ check }) => check !== 'egress'),
+      [],
+    );
+    t.equal(code, failures.length > 0 ? 69 : 0, 'no name of the internet may be known here');
+    for (const check of ['settings', 'volume', 'cli', 'memory']) {
+      t.ok(
+        findings.some((finding) => finding.check === check && finding.status === 'ok'),
+        check,
+      );
+    }
   });
 
   await t.test('a second pod on the volume waits until the first has gone', async (t) => {
