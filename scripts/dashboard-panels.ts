@@ -183,6 +183,22 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
       queries: { '{{event}}': counted('berth_credentials_events_total', 'event') },
     },
     {
+      ...{ title: 'Refreshes that failed', unit: 'short', stacked: true },
+      means:
+        'Refused by the login server, failed with a turn, or postponed while the old token is good.',
+      queries: { '{{reason}}': counted('berth_credentials_refresh_failures_total', 'reason') },
+    },
+    {
+      ...{ title: 'Since the live Secret was as new as the volume', stat: true, unit: 's' },
+      means: 'Only with write-back; some five minutes are usual.',
+      queries: { ago: since('berth_write_back_success_timestamp_seconds') },
+    },
+    {
+      ...{ title: 'Write-back that failed', unit: 'short', stacked: true },
+      means: 'By reason; docs/credentials.md says what to do about each.',
+      queries: { '{{reason}}': counted('berth_write_back_failures_total', 'reason') },
+    },
+    {
       ...{ title: "Used of the account's limits", unit: 'percentunit' },
       means: 'By window, as the API told it last.',
       queries: { '{{window}}': 'max by (window) (berth_limit_utilization_ratio{@})' },

@@ -16,7 +16,7 @@ const event = (levels: string, means: string, fields = '') => ({
 export const commonFields = {
   level: '`debug`, `info`, `warn` or `error`',
   time: 'ISO 8601, UTC',
-  service: '`berth-init` or `berth`',
+  service: '`berth-init`, `berth` or `berth-write-back`',
   version: "the program's",
   event: 'one of the list below',
   msg: 'for a person',

@@ -7,15 +7,19 @@ import { stringify } from 'yaml';
 import { queries } from '../scripts/dashboard.ts';
 import { rows } from '../scripts/dashboard-panels.ts';
 import { createMetrics } from '../supervisor/metrics.ts';
+import { createWriteBackMetrics } from '../supervisor/write-back/metrics.ts';
 import { cannotRender, renderOverlay } from './support/manifests.ts';
 
 const isCi = process.env.CI === 'true';
 
 /** The labels of each metric by the names under which it is asked for. */
 function registered(): Map<string, string[]> {
-  const { registry } = createMetrics({} as never);
+  const registries = [
+    createMetrics({} as never).registry,
+    createWriteBackMetrics(() => false).registry,
+  ];
   const known = new Map<string, string[]>();
-  for (const metric of registry.getMetricsAsArray()) {
+  for (const metric of registries.flatMap((registry) => registry.getMetricsAsArray())) {
     const { name, type, labelNames = [] } = metric as unknown as RegisteredMetric;
     if (type !== 'histogram') known.set(name, labelNames);
     else for (const end of ['bucket', 'sum', 'count']) known.set(`${name}_${end}`, labelNames);
@@ -51,7 +55,7 @@ function problemsIn(query: string, known = registered()): string[] {
   return [...unknown, ...matched, ...grouped];
 }
 
-t.test('every metric and label that the dashboard asks for is one of the supervisor', (t) => {
+t.test('every metric and label that the dashboard asks for is one of the programs', (t) => {
   const known = registered();
   t.ok(queries().length > 40);
   for (const query of queries()) t.same(problemsIn(query, known), [], query);
