@@ -54,9 +54,11 @@ export class Disturbing {
   /** A person sees that the login is lost, and brings another. */
   async logInAfterLoss(): Promise<void> {
     if (this.#pod.followsSource) {
-      const isTold = async () => (await this.#pod.prompt()) === 'login_required';
-      await until('the loss is told', isTold, 10_000).catch((error: Error) =>
-        this.#surroundings.problem(error.message),
+      const outcomes: string[] = [];
+      const isTold = async () =>
+        outcomes[outcomes.push(await this.#pod.prompt()) - 1] === 'login_required';
+      await until('the loss is told', isTold, 30_000).catch((error: Error) =>
+        this.#surroundings.problem(`${error.message}; prompts end as ${outcomes.join()}`),
       );
     }
     await this.#logIn();
