@@ -178,10 +178,19 @@ export class Disturbing {
   /** Returns when the access token is to be refreshed, or when that is not to be expected. */
   async #due(): Promise<void> {
     const isDue = (): boolean => {
-      const file = JSON.parse(readIfThere(this.#path) ?? '{}');
+      const file = this.#file();
       return Number(file.claudeAiOauth?.expiresAt ?? 0) - refreshMargin <= Date.now();
     };
     await until('the token is due', isDue, spell).catch(() => {});
+  }
+
+  /** The old script copies a malformed one to the volume. */
+  #file() {
+    try {
+      return JSON.parse(readIfThere(this.#path) ?? '{}');
+    } catch {
+      return {};
+    }
   }
 
   get #path(): string {
@@ -234,7 +243,7 @@ export class Disturbing {
 
   /** As if the file had been written where the clock is wrong by that much. */
   #shiftExpiry(by: number): void {
-    const file = JSON.parse(readIfThere(this.#path) ?? '{}');
+    const file = this.#file();
     if (!file.claudeAiOauth?.accessToken) return;
     file.claudeAiOauth.expiresAt += by;
     writeFileSync(this.#path, JSON.stringify(file), { mode: 0o600 });
