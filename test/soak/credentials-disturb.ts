@@ -54,9 +54,11 @@ export class Disturbing {
   /** A person sees that the login is lost, and brings another. */
   async logInAfterLoss(): Promise<void> {
     if (this.#pod.followsSource) {
-      const isTold = async () => (await this.#pod.prompt()) === 'login_required';
-      await until('the loss is told', isTold, 10_000).catch((error: Error) =>
-        this.#surroundings.problem(error.message),
+      const outcomes: string[] = [];
+      const isTold = async () =>
+        outcomes[outcomes.push(await this.#pod.prompt()) - 1] === 'login_required';
+      await until('the loss is told', isTold, 30_000).catch((error: Error) =>
+        this.#surroundings.problem(`${error.message}; prompts end as ${outcomes.join()}`),
       );
     }
     await this.#logIn();
@@ -176,10 +178,19 @@ export class Disturbing {
   /** Returns when the access token is to be refreshed, or when that is not to be expected. */
   async #due(): Promise<void> {
     const isDue = (): boolean => {
-      const file = JSON.parse(readIfThere(this.#path) ?? '{}');
+      const file = this.#file();
       return Number(file.claudeAiOauth?.expiresAt ?? 0) - refreshMargin <= Date.now();
     };
     await until('the token is due', isDue, spell).catch(() => {});
+  }
+
+  /** The old script copies a malformed one to the volume. */
+  #file() {
+    try {
+      return JSON.parse(readIfThere(this.#path) ?? '{}');
+    } catch {
+      return {};
+    }
   }
 
   get #path(): string {
@@ -232,7 +243,7 @@ export class Disturbing {
 
   /** As if the file had been written where the clock is wrong by that much. */
   #shiftExpiry(by: number): void {
-    const file = JSON.parse(readIfThere(this.#path) ?? '{}');
+    const file = this.#file();
     if (!file.claudeAiOauth?.accessToken) return;
     file.claudeAiOauth.expiresAt += by;
     writeFileSync(this.#path, JSON.stringify(file), { mode: 0o600 });
