@@ -133,6 +133,9 @@ t.test('no token of a login, nor of a caller, is found anywhere but with its own
       `none in the ${place}`,
     );
   }
-  t.match(metrics, /berth_login_expiry_timestamp_seconds\{estimated="true",profile="setup"\} \d+/);
+  t.match(
+    metrics,
+    /berth_login_expiry_timestamp_seconds\{estimated="true",of="setup-token",profile="setup"\} \d+/,
+  );
   t.match(after.credentials.setup_tokens, [{ profile: 'setup', expires_at: String }]);
 });

@@ -41,7 +41,10 @@ t.test('a refresh is seen, counted and told with its expiry', async (t) => {
     refreshed_at: String,
   });
   t.match(metrics, /berth_login_lost 0/);
-  t.match(metrics, /berth_login_expiry_timestamp_seconds\{estimated="false"\} \d+/);
+  t.match(
+    metrics,
+    /berth_login_expiry_timestamp_seconds\{estimated="false",of="login",profile=""\} \d+/,
+  );
   t.equal(server.requests.length, 1);
   const all = `${log.text} ${metrics} ${JSON.stringify(body)}`;
   t.notMatch(all, /oat01|ort01/);

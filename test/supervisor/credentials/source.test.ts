@@ -89,7 +89,10 @@ t.test('an unchanged one never replaces what the CLI has refreshed', async (t) =
 t.test('it brings a login back that was lost', async (t) => {
   const { provide, becomes, login } = await start(t, { volume: blank });
   t.equal(login.watch.lost, true);
-  t.match(login.refusal, { code: 'login_required', message: /log in again: put a fresh/ });
+  t.match(login.refusal, {
+    code: 'login_required',
+    message: /log in again: put the token of a new/,
+  });
   provide(credentials('new'));
   await becomes(credentials('new'));
   await until('it is good', () => login.refusal === undefined && !login.watch.lost);
