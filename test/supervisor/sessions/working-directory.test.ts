@@ -44,8 +44,8 @@ t.test(
     t.strictSame(readdirSync(sessions), []);
     mkdirSync(join(sessions, 'a'.repeat(24)));
     const two = await startSupervisor(t, { settings: own, surroundings: one.surroundings });
-    t.strictSame(readdirSync(sessions), []);
     await two.log.logged('sessions_loaded', (line) => line.directories_removed === 1);
+    t.strictSame(readdirSync(sessions), []);
   },
 );
 
