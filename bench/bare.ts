@@ -79,9 +79,11 @@ export class BareProcess {
 
   async stop(): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    const ended = once(this.#child, 'close');
+    const ended = once(this.#child, 'exit');
+    // Nobody reads any more: a full pipe would keep it from ending.
+    this.#lines.resume();
     this.#child.stdin.end();
-    const timer = setTimeout(() => this.#child.kill('SIGTERM'), longestEnd);
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), longestEnd);
     await ended;
     clearTimeout(timer);
   }
