@@ -35,6 +35,8 @@ export interface Found {
   known: Known;
   /** The CLI has blanked the volume's file. */
   blanked: boolean;
+  /** Digest of the source that the live login descends from, if it can be used and says so. */
+  liveSource: string | undefined;
   /** What the login server refused then. */
   rejected: Credentials | undefined;
   /** Somebody provides credentials that cannot be used. */
@@ -64,15 +66,16 @@ export async function findCredentials(places: CredentialsPlaces): Promise<Found>
     if (place?.judgement?.kind !== 'valid') continue;
     known[name as CredentialsName] = place.judgement.credentials;
   }
-  if (known.live && liveSource && (await isOfAnotherSource(liveSource, known.source))) {
-    delete known.live;
-  }
+  const lineage = known.live && liveSource ? await lineageOf(liveSource) : undefined;
+  const isOfAnother = lineage !== undefined && known.source && lineage !== known.source.digest;
+  if (isOfAnother) delete known.live;
   const provided = given.judgement !== undefined;
   await dropUsedUp(known, stateDirectory, places.policy);
   const blanked = volume.judgement?.kind === 'blank';
   const unusable = provided && !known.source;
   const rejected = blanked ? known.last_good : undefined;
-  return { known, blanked, rejected, unusable, others: volume.others };
+  const digest = /^[0-9a-f]{64}$/.test(lineage ?? '') ? lineage : undefined;
+  return { known, blanked, liveSource: digest, rejected, unusable, others: volume.others };
 }
 
 /**
@@ -94,11 +97,11 @@ async function dropUsedUp(
   }
 }
 
-async function isOfAnotherSource(path: string, source: Credentials | undefined): Promise<boolean> {
-  const lineageFile = join(dirname(path), liveKeys.sourceDigest);
-  const lineage = await readProvided(lineageFile, 256).catch(() => undefined);
-  const digest = lineage?.toString('utf8').trim();
-  return digest !== undefined && source !== undefined && digest !== source.digest;
+/** Digest of the source that the live login descends from, or whatever stands in its place. */
+async function lineageOf(path: string): Promise<string | undefined> {
+  const file = join(dirname(path), liveKeys.sourceDigest);
+  const content = await readProvided(file, 256).catch(() => undefined);
+  return content?.toString('utf8').trim();
 }
 
 /** Reads and judges; what cannot be used is told unless it is simply not there. */

@@ -71,8 +71,10 @@ export async function applyCredentials(options: CredentialsOptions): Promise<Cre
   } else if ((await isOpenToOthers(path)) && !(await closeToOthers(path)) && known.volume) {
     await write(options, path, known.volume.text);
   }
-  if (known.source && known.source.digest !== appliedSource) {
-    await writeAppliedSource(stateDirectory, known.source.digest, manner(options));
+  // What is written back later names it as well: it must be the one that the login descends from.
+  const applied = known.source?.digest ?? (from === 'live' ? found.liveSource : undefined);
+  if (applied !== undefined && applied !== appliedSource) {
+    await writeAppliedSource(stateDirectory, applied, manner(options));
   }
   const outcome = describe(from, chosen, found, changed);
   tell(log, outcome, found);

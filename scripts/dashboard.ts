@@ -35,9 +35,22 @@ export function dashboard(): grafana.Dashboard {
     }
   }
   const built = builder.build();
+  layOut(built.panels ?? []);
   // Links to a panel name its number.
   for (const [index, panel] of (built.panels ?? []).entries()) panel.id = index + 1;
   return built;
+}
+
+/** From left to right; a panel that would reach beyond the last column begins a line. */
+function layOut(panels: readonly (grafana.Panel | grafana.RowPanel)[]): void {
+  let [x, y, height] = [0, 0, 0];
+  for (const { gridPos } of panels) {
+    if (!gridPos) continue;
+    if (x + gridPos.w > columns) [x, y, height] = [0, y + height, 0];
+    Object.assign(gridPos, { x, y });
+    x += gridPos.w;
+    height = Math.max(height, gridPos.h);
+  }
 }
 
 /** Every query, as the dashboard asks it. */

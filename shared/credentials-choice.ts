@@ -1,6 +1,7 @@
 /**
  * The three-way rule: which of the credentials that can be used the CLI gets.
- * Always holds: what the login server just refused never wins. Refresh tokens are single-use, so losing
+ * Always holds: what the login server just refused never wins; nor does a source that the live login
+ * descends from, unless the policy says so, for it was applied and is used up. Refresh tokens are single-use, so losing
  * the refreshed one is the worst failure: where nothing is known about the source (a first run over a
  * volume that somebody else filled), the later expiry wins.
  */
@@ -16,6 +17,8 @@ export interface Circumstances {
   policy: CredentialsPolicy;
   /** Digest of the source that was applied last, if any was. */
   appliedSource: string | undefined;
+  /** Digest of the source that the live login descends from, if it can be used and says so. */
+  liveSource: string | undefined;
   /** The CLI has blanked its file: the login server refused what was there. */
   blanked: boolean;
   /** What was refused, if that is known. */
@@ -23,14 +26,21 @@ export interface Circumstances {
 }
 
 export function choose(known: Known, circumstances: Circumstances): CredentialsName | undefined {
-  const { policy, appliedSource, blanked, rejected } = circumstances;
+  const { policy, appliedSource, liveSource, blanked, rejected } = circumstances;
   const usable = withoutRejected(known, rejected);
-  const { source, volume } = usable;
+  const { source, volume, live } = usable;
   if (policy === 'source' && source) return 'source';
   if (policy === 'volume' && volume) return 'volume';
-  // A person changed it.
-  if (source && appliedSource !== undefined && source.digest !== appliedSource) return 'source';
-  const first = appliedSource === undefined ? (['source'] as const) : [];
+  const wasAppliedElsewhere = source !== undefined && source.digest === liveSource;
+  if (wasAppliedElsewhere && source.digest !== appliedSource) {
+    // The volume is new, or older than the source, whatever the clocks said.
+    if (live && !(volume && isSameLogin(volume, live))) return 'live';
+  } else if (source && appliedSource !== undefined && source.digest !== appliedSource) {
+    // A person changed it.
+    return 'source';
+  }
+  const isUnknown = appliedSource === undefined && !wasAppliedElsewhere;
+  const first = isUnknown ? (['source'] as const) : [];
   const best = latest(usable, ['volume', 'live', ...first]);
   // Older tokens than those that were refused cannot do better.
   if (best || blanked) return best;

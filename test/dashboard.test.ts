@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { stringify } from 'yaml';
-import { queries } from '../scripts/dashboard.ts';
+import { dashboard, queries } from '../scripts/dashboard.ts';
 import { rows } from '../scripts/dashboard-panels.ts';
 import { createMetrics } from '../supervisor/metrics.ts';
 import { createWriteBackMetrics } from '../supervisor/write-back/metrics.ts';
@@ -80,6 +80,25 @@ t.test('every metric and label that the dashboard asks for is one of the program
     'reason',
     'kind',
   ]);
+  t.end();
+});
+
+t.test('no panel reaches beyond the last column, none lies on another', (t) => {
+  const places = (dashboard().panels ?? []).map(({ title, gridPos }) => {
+    const { x, y, w, h } = gridPos ?? { x: -1, y: -1, w: 0, h: 0 };
+    return { title, x, y, right: x + w, bottom: y + h };
+  });
+  t.equal(places.length, Object.values(rows).flat().length + Object.keys(rows).length);
+  for (const [index, { title, x, y, right, bottom }] of places.entries()) {
+    t.ok([x, y, right, bottom].every(Number.isInteger), `${title} has a place`);
+    t.ok(x >= 0 && y >= 0 && x < right && y < bottom && right <= 24, `${title} is within`);
+    const under = places
+      .slice(index + 1)
+      .filter(
+        (other) => x < other.right && other.x < right && y < other.bottom && other.y < bottom,
+      );
+    t.same(under, [], `${title} lies alone`);
+  }
   t.end();
 });
 

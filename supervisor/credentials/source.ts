@@ -119,6 +119,8 @@ export class CredentialsSource {
         // At its start init gives an unchanged source precedence; here only a change counts.
         policy: policy === 'source' ? 'fresher' : policy,
         appliedSource,
+        // Init has noted what the live login descends from.
+        liveSource: undefined,
         blanked: state.kind === 'blank',
         rejected: undefined,
       },

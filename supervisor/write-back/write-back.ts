@@ -12,6 +12,7 @@ import { messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { type FailureReason, WriteBackFailure } from './api-failure.ts';
 import type { Decision } from './decide.ts';
+import { Rest } from './rest.ts';
 import { Telling } from './telling.ts';
 import { readHistory, readVolumeLogin, type VolumeLogin } from './volume.ts';
 import { Writer, type WriterOptions } from './writer.ts';
@@ -66,10 +67,10 @@ export class WriteBack {
   readonly #stopping = new AbortController();
   /** Ends the calls that are under way, too. */
   readonly #ending = new AbortController();
+  readonly #rest = new Rest();
   #watcher: FSWatcher | undefined;
   #running: Promise<void> = Promise.resolve();
   #stopped: Promise<boolean> | undefined;
-  #wake: (() => void) | undefined;
   #stirred = false;
   #settling: NodeJS.Timeout | undefined;
   /** The newest good login that the volume has had, and since when by performance.now(). */
@@ -116,7 +117,7 @@ export class WriteBack {
     if (now?.aborted) end();
     const timer = setTimeout(end, this.#timing.flush);
     this.#stopping.abort();
-    this.#wake?.();
+    this.#rest.wake();
     try {
       await this.#running.catch(() => undefined);
       clearTimeout(this.#settling);
@@ -124,7 +125,7 @@ export class WriteBack {
       await this.#look();
       for (let pause = 100; this.pending && !this.#ending.signal.aborted; pause *= 2) {
         await this.#attempt();
-        if (this.pending) await this.#rest(Math.min(pause, 1_000), this.#ending.signal);
+        if (this.pending) await this.#rest.take(Math.min(pause, 1_000), this.#ending.signal);
       }
     } finally {
       clearTimeout(timer);
@@ -145,7 +146,7 @@ export class WriteBack {
       clearTimeout(this.#settling);
       this.#settling = setTimeout(() => {
         this.#stirred = true;
-        this.#wake?.();
+        this.#rest.wake();
       }, this.#timing.settle);
     });
     this.#watcher.on('error', (error) => {
@@ -163,20 +164,9 @@ export class WriteBack {
       const due = this.pending || now >= this.#nextCheck;
       if (due && now >= this.#notBefore && !signal.aborted) await this.#attempt();
       const wait = this.pending ? this.#notBefore - performance.now() : this.#timing.look;
-      if (!this.#stirred) await this.#rest(Math.min(Math.max(wait, 1), this.#timing.look), signal);
+      if (!this.#stirred)
+        await this.#rest.take(Math.min(Math.max(wait, 1), this.#timing.look), signal);
     }
-  }
-
-  /** Until the time is over, the directory has changed, or `signal`. */
-  async #rest(milliseconds: number, signal: AbortSignal): Promise<void> {
-    if (signal.aborted) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, milliseconds);
-    this.#wake = resolve;
-    signal.addEventListener('abort', () => resolve(), { once: true });
-    await promise;
-    clearTimeout(timer);
-    this.#wake = undefined;
   }
 
   async #look(): Promise<void> {

@@ -95,6 +95,54 @@ t.test('a live source that came from another source does not count', async (t) =
   t.match(await place.apply(), { from: 'live', changed: true });
 });
 
+t.test('a source that the live login descends from was applied, wherever that was', async (t) => {
+  const second = login('second', 8);
+  for (const { what, first, volume, hours } of [
+    { what: 'a new volume', hours: 16 },
+    { what: 'a new volume, and a source made where the clock was ahead', hours: 7 },
+    { what: 'a restored backup', first: login('first', 4), volume: login('old', 5), hours: 16 },
+    { what: 'one that says to end later', first: login('first', 4), volume: login('old', 48) },
+    { what: 'a volume that nothing is known of', volume: login('unknown', 48) },
+    { what: 'a volume whose login was refused', first: login('first', 4), volume: blank },
+  ]) {
+    const place = prepareVolume(t);
+    if (first) {
+      place.put('source', first);
+      await place.apply();
+    }
+    if (volume) place.put('volume', volume);
+    const live = login('refreshed-second', hours ?? 7);
+    place.put('source', second);
+    place.put('live', live);
+    place.put('lineage', digestOf(second));
+    t.match(await place.apply(), { from: 'live', changed: true }, what);
+    t.equal(place.read('volume'), live, what);
+    t.match(JSON.parse(place.read('record') ?? ''), { source_digest: digestOf(second) });
+    place.put('volume', login('refreshed-again', 6));
+    place.put('live', login('refreshed-again', 6));
+    t.match(await place.apply(), { from: 'volume', changed: false }, `${what}, seen again`);
+    t.match(await place.apply('source'), { from: 'source' }, 'unless the policy says so');
+  }
+});
+
+t.test('the source of the live login is noted where no source can be read', async (t) => {
+  const place = prepareVolume(t);
+  place.put('source', login('first', 4));
+  await place.apply();
+  rmSync(place.paths.source);
+  place.put('live', login('refreshed-second', 7));
+  place.put('lineage', `${digestOf(login('second', 8))}\n`);
+  t.match(await place.apply(), { from: 'live', changed: true });
+  place.put('source', login('second', 8));
+  t.match(await place.apply(), { from: 'volume', changed: false });
+  rmSync(place.paths.source);
+  place.put('live', login('other', 9));
+  place.put('lineage', 'no digest');
+  t.match(await place.apply(), { from: 'live', changed: true });
+  const record = JSON.parse(place.read('record') ?? '');
+  t.match(record, { source_digest: digestOf(login('second', 8)) }, 'what is no digest is not');
+});
+
 t.test('blank and torn credentials never win', async (t) => {
   for (const bad of [blank, '', '{"claudeAiOauth":{"acc', '[]', 'null']) {
     const place = prepareVolume(t);

@@ -31,14 +31,18 @@ const situation = fc
     policy: fc.constantFrom('fresher', 'source', 'volume'),
     blanked: fc.boolean(),
     applied: fc.constantFrom('none', 'this', 'another'),
+    lineage: fc.constantFrom('none', 'this', 'another'),
   })
-  .map(({ known: all, policy, blanked, applied }) => {
+  .map(({ known: all, policy, blanked, applied, lineage }) => {
     const { volume, ...others } = all;
-    const usable: Known = blanked || !volume ? others : all;
+    const usable: Known = { ...(blanked || !volume ? others : all) };
+    // A live login of another source is dropped before.
+    if (lineage === 'another' && all.source) delete usable.live;
+    const liveSource = all.live && lineage === 'this' ? all.source?.digest : undefined;
     const appliedSource =
       applied === 'none' ? undefined : applied === 'this' ? all.source?.digest : 'another';
     const rejected = blanked ? all.last_good : undefined;
-    const circumstances = { policy, blanked, appliedSource, rejected } as Circumstances;
+    const circumstances = { policy, blanked, appliedSource, liveSource, rejected } as Circumstances;
     return { known: usable, circumstances };
   });
 
@@ -65,11 +69,12 @@ t.test('what was just refused never wins', async () => {
 });
 
 t.test(
-  'a source that a person changed wins, unless it was refused or the policy is volume',
+  'a source that a person changed wins, unless it was applied elsewhere or refused, or the policy is volume',
   async () => {
     always(({ known: { source, volume }, circumstances }, chosen) => {
-      const { appliedSource, policy } = circumstances;
+      const { appliedSource, liveSource, policy } = circumstances;
       if (!source || appliedSource === undefined || source.digest === appliedSource) return true;
+      if (source.digest === liveSource && policy !== 'source') return true;
       if (isRejected(source, circumstances) || (policy === 'volume' && volume)) return true;
       return chosen === source;
     });
@@ -82,6 +87,32 @@ t.test('an unchanged source never wins over what is on the volume', async () => 
     if (policy === 'source' || !volume || source?.digest !== appliedSource) return true;
     return chosen !== source || source === undefined;
   });
+});
+
+t.test('a source never wins over the live login that descends from it', async (t) => {
+  let met = 0;
+  always(({ known: { source, live }, circumstances }, chosen) => {
+    const { liveSource, policy } = circumstances;
+    const applies = source && live && source.digest === liveSource && policy !== 'source';
+    if (!applies || isRejected(live, circumstances)) return true;
+    met += 1;
+    return chosen !== undefined && chosen !== source;
+  });
+  t.ok(met > 50, 'the situation was met');
+});
+
+t.test('a volume that has not seen the source gets the live login of it', async (t) => {
+  let met = 0;
+  always(({ known: { source, live, volume }, circumstances }, chosen) => {
+    const { liveSource, appliedSource, policy } = circumstances;
+    const isBehind = source && source.digest === liveSource && source.digest !== appliedSource;
+    if (!live || !isBehind || policy === 'source' || (policy === 'volume' && volume)) return true;
+    if (isRejected(live, circumstances)) return true;
+    met += 1;
+    const isSame = volume && isRejected(volume, { ...circumstances, rejected: live });
+    return isSame ? chosen === volume || chosen === live : chosen === live;
+  });
+  t.ok(met > 50, 'the situation was met');
 });
 
 t.test('of the volume and the live source the later expiry wins', async () => {
