@@ -47,7 +47,10 @@ export interface CredentialsWatchOptions {
   onRefused?: () => void;
   /** Milliseconds without a change after which a write counts as finished. */
   stable?: number;
-  /** Milliseconds after which a torn file that nobody finishes is given up. */
+  /**
+   * Milliseconds after which a torn file that nobody finishes is given up, and between two tries to
+   * read one that cannot be read.
+   */
   patience?: number;
 }
 
@@ -57,6 +60,9 @@ const shortestToken = 20;
 export const refreshMargin = 5 * 60_000;
 /** Milliseconds after a refresh in which a refusal is meant for the token before it. */
 const raceWindow = 60_000;
+
+/** So often in a row a read may fail, for want of descriptors for example, until the login is lost. */
+const mostUnread = 5;
 
 /** Thrown inside: the file changed while it was about to be replaced. */
 class Overtaken extends Error {}
@@ -73,6 +79,8 @@ export class CredentialsWatch {
   #state: CredentialsState = { kind: 'missing' };
   #lost = false;
   #seen: string | undefined;
+  /** Reads in a row that have failed. */
+  #unread = 0;
   /** The valid one that was there last, and since when by Date.now(). */
   #current: { credentials: Credentials; since: number } | undefined;
   #refreshedAt: number | undefined;
@@ -171,11 +179,18 @@ export class CredentialsWatch {
     try {
       content = await readFileBounded(this.#path, credentialsLimit);
     } catch (error) {
-      log.error('credentials_unreadable', 'cannot read the credentials', { error });
       this.#seen = undefined;
-      this.#become({ kind: 'torn', reason: 'it cannot be read' }, true);
+      this.#unread += 1;
+      if (this.#unread === 1) {
+        log.error('credentials_unreadable', 'cannot read the credentials', { error });
+      }
+      if (this.#unread < mostUnread) this.#waitThen(() => this.#read());
+      else if (this.#unread === mostUnread) {
+        this.#become({ kind: 'torn', reason: 'it cannot be read' }, true);
+      }
       return;
     }
+    this.#unread = 0;
     const seen = content?.toString('base64') ?? 'missing';
     if (seen === this.#seen) return;
     this.#seen = seen;
@@ -210,9 +225,7 @@ export class CredentialsWatch {
       case 'torn':
         // Somebody may be writing it.
         this.#become(state, false);
-        this.#patience = setTimeout(() => {
-          this.#queue(() => this.#giveUp()).catch(() => undefined);
-        }, this.#options.patience ?? 1_000);
+        this.#waitThen(() => this.#giveUp());
         break;
       case 'blank':
         // One that was blank at the start was refused before.
@@ -259,6 +272,17 @@ export class CredentialsWatch {
     if (due || Date.now() - since > raceWindow) {
       await this.history.note('refused', loginId(credentials));
     }
+  }
+
+  /** One at a time: what is read anew in between counts in its place. */
+  #waitThen(work: () => Promise<void>): void {
+    clearTimeout(this.#patience);
+    this.#patience = setTimeout(() => {
+      this.#queue(work).catch((error: unknown) => {
+        const { log } = this.#options;
+        log.error('credentials_unreadable', 'cannot judge the credentials', { error });
+      });
+    }, this.#options.patience ?? 1_000);
   }
 
   async #giveUp(): Promise<void> {

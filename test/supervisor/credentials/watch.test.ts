@@ -178,6 +178,31 @@ t.test('a torn file gets time to be finished, then the last good one is put back
   t.match(log.text, /is no good: it is empty/);
 });
 
+t.test('a read that fails loses no login: it is read again, several times', async (t) => {
+  const { watching, path, becomes, events, states, log } = await watch(
+    t,
+    { '.credentials.json': credentials('one') },
+    500,
+  );
+  const linkInPlace = (): void => {
+    symlinkSync('elsewhere.json', `${path}.link`);
+    renameSync(`${path}.link`, path);
+  };
+  linkInPlace();
+  await watching.look();
+  t.equal(log.count('credentials_unreadable'), 1);
+  t.match([watching.state.kind, watching.lost], ['valid', false]);
+  writeFileSync(`${path}.tmp`, credentials('one'));
+  renameSync(`${path}.tmp`, path);
+  await until('it is read again', () => states.length === 2);
+  t.same(states, ['valid', 'valid']);
+  linkInPlace();
+  for (let tries = 0; tries < 5; tries++) await watching.look();
+  await becomes('torn');
+  t.equal(watching.lost, true);
+  t.notOk(events.includes('put_back'));
+});
+
 t.test('an old copy over a refreshed login is replaced before its use loses both', async (t) => {
   const { replace, path, events, log } = await watch(t, {
     '.credentials.json': credentials('one'),
