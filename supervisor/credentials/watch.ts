@@ -48,7 +48,7 @@ export interface CredentialsWatchOptions {
   /** Milliseconds without a change after which a write counts as finished. */
   stable?: number;
   /**
-   * Milliseconds after which a torn file that nobody finishes is given up, and between two tries to
+   * Milliseconds after which a torn or vanished file that nobody writes is given up, and between two tries to
    * read one that cannot be read.
    */
   patience?: number;
@@ -98,7 +98,7 @@ export class CredentialsWatch {
     return this.#state;
   }
 
-  /** Whether there was a login that cannot be used any more: a person must log in. */
+  /** Whether there was a login that is gone or cannot be used any more: a person must log in. */
   get lost(): boolean {
     return this.#lost;
   }
@@ -220,7 +220,11 @@ export class CredentialsWatch {
         await this.#lastGood.keep(state.credentials);
         break;
       case 'missing':
-        this.#become(state, false);
+        // One that was lost is no better for it. A pod that never had one waits for the first.
+        this.#become(state, this.#lost);
+        if (this.#current || (await this.#lastGood.all()).length > 0) {
+          this.#waitThen(() => this.#giveUp());
+        }
         break;
       case 'torn':
         // Somebody may be writing it.
@@ -287,7 +291,9 @@ export class CredentialsWatch {
 
   async #giveUp(): Promise<void> {
     const state = this.#state;
-    if (state.kind !== 'torn') return;
+    // It may have been written just now.
+    await this.#read();
+    if (this.#state !== state || this.#seen === undefined) return;
     if (!(await this.#putBack(state))) this.#become(state, true);
   }
 
