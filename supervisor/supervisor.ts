@@ -20,6 +20,7 @@ import { createApiServer } from './http/server.ts';
 import type { Status } from './http/status.ts';
 import type { Tokens } from './http/tokens.ts';
 import { type Cli, findCli, noteTested } from './installed-cli.ts';
+import { removeLeftLocks } from './memory/cli-traces.ts';
 import { createParts, type Parts } from './parts.ts';
 import type { Profiles } from './profiles/profiles.ts';
 import { selfTest } from './self-test.ts';
@@ -86,6 +87,9 @@ export class Supervisor {
     });
     await listen(this.#probes, config.metricsListen, 'BERTH_METRICS_LISTEN');
     await this.#prepare(signal);
+    signal.throwIfAborted();
+    // The lease is held, and the CLI that was asked for its version has ended.
+    await removeLeftLocks(config.configDirectory);
     signal.throwIfAborted();
     pool.start();
     this.#testing = this.#testCli();

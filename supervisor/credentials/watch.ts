@@ -47,7 +47,10 @@ export interface CredentialsWatchOptions {
   onRefused?: () => void;
   /** Milliseconds without a change after which a write counts as finished. */
   stable?: number;
-  /** Milliseconds after which a torn file that nobody finishes is given up. */
+  /**
+   * Milliseconds after which a torn or vanished file that nobody writes is given up, and between two tries to
+   * read one that cannot be read.
+   */
   patience?: number;
 }
 
@@ -57,6 +60,9 @@ const shortestToken = 20;
 export const refreshMargin = 5 * 60_000;
 /** Milliseconds after a refresh in which a refusal is meant for the token before it. */
 const raceWindow = 60_000;
+
+/** So often in a row a read may fail, for want of descriptors for example, until the login is lost. */
+const mostUnread = 5;
 
 /** Thrown inside: the file changed while it was about to be replaced. */
 class Overtaken extends Error {}
@@ -73,6 +79,8 @@ export class CredentialsWatch {
   #state: CredentialsState = { kind: 'missing' };
   #lost = false;
   #seen: string | undefined;
+  /** Reads in a row that have failed. */
+  #unread = 0;
   /** The valid one that was there last, and since when by Date.now(). */
   #current: { credentials: Credentials; since: number } | undefined;
   #refreshedAt: number | undefined;
@@ -90,7 +98,7 @@ export class CredentialsWatch {
     return this.#state;
   }
 
-  /** Whether there was a login that cannot be used any more: a person must log in. */
+  /** Whether there was a login that is gone or cannot be used any more: a person must log in. */
   get lost(): boolean {
     return this.#lost;
   }
@@ -171,11 +179,18 @@ export class CredentialsWatch {
     try {
       content = await readFileBounded(this.#path, credentialsLimit);
     } catch (error) {
-      log.error('credentials_unreadable', 'cannot read the credentials', { error });
       this.#seen = undefined;
-      this.#become({ kind: 'torn', reason: 'it cannot be read' }, true);
+      this.#unread += 1;
+      if (this.#unread === 1) {
+        log.error('credentials_unreadable', 'cannot read the credentials', { error });
+      }
+      if (this.#unread < mostUnread) this.#waitThen(() => this.#read());
+      else if (this.#unread === mostUnread) {
+        this.#become({ kind: 'torn', reason: 'it cannot be read' }, true);
+      }
       return;
     }
+    this.#unread = 0;
     const seen = content?.toString('base64') ?? 'missing';
     if (seen === this.#seen) return;
     this.#seen = seen;
@@ -205,14 +220,16 @@ export class CredentialsWatch {
         await this.#lastGood.keep(state.credentials);
         break;
       case 'missing':
-        this.#become(state, false);
+        // One that was lost is no better for it. A pod that never had one waits for the first.
+        this.#become(state, this.#lost);
+        if (this.#current || (await this.#lastGood.all()).length > 0) {
+          this.#waitThen(() => this.#giveUp());
+        }
         break;
       case 'torn':
         // Somebody may be writing it.
         this.#become(state, false);
-        this.#patience = setTimeout(() => {
-          this.#queue(() => this.#giveUp()).catch(() => undefined);
-        }, this.#options.patience ?? 1_000);
+        this.#waitThen(() => this.#giveUp());
         break;
       case 'blank':
         // One that was blank at the start was refused before.
@@ -261,9 +278,22 @@ export class CredentialsWatch {
     }
   }
 
+  /** One at a time: what is read anew in between counts in its place. */
+  #waitThen(work: () => Promise<void>): void {
+    clearTimeout(this.#patience);
+    this.#patience = setTimeout(() => {
+      this.#queue(work).catch((error: unknown) => {
+        const { log } = this.#options;
+        log.error('credentials_unreadable', 'cannot judge the credentials', { error });
+      });
+    }, this.#options.patience ?? 1_000);
+  }
+
   async #giveUp(): Promise<void> {
     const state = this.#state;
-    if (state.kind !== 'torn') return;
+    // It may have been written just now.
+    await this.#read();
+    if (this.#state !== state || this.#seen === undefined) return;
     if (!(await this.#putBack(state))) this.#become(state, true);
   }
 

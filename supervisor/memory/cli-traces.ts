@@ -68,6 +68,29 @@ export async function removeTraces(dead: DeadCli, root = '/proc'): Promise<void>
   await removeSocket(join('/tmp', `cc-socks-${process.getuid?.() ?? 0}`, `${pid}.sock`));
 }
 
+/**
+ * The same for the CLIs of a container that has died, in the middle of a refresh for example. Call it
+ * with the lease held, which says that nobody else works on the volume, and while this program runs no
+ * CLI; never rejects. Nothing goes while another CLI lives here. `berth login` takes the lock of a refresh
+ * too, without the lease, without a record and for less than a second: so a fresh one without a
+ * record of its own stays. @param root of procfs
+ */
+export async function removeLeftLocks(configDirectory: string, root = '/proc'): Promise<void> {
+  if (await othersLive({ pid: process.pid, configDirectory }, root)) return;
+  const directory = await realpath(configDirectory).catch(() => configDirectory);
+  const path = join(directory, refreshLock);
+  const found = await lstat(path).catch(() => undefined);
+  const owner = await ownerOf(directory);
+  const ofCli = found !== undefined && owner?.lockBirthtimeMs === found.birthtimeMs;
+  const fresh = found !== undefined && Date.now() - found.mtimeMs < abandonedAfter;
+  if (!fresh || ofCli) {
+    await removeLock(path);
+    if (owner) await unlink(join(directory, ownerFile)).catch(() => undefined);
+  }
+  await removeLock(`${directory}.lock`);
+  await removeLock(join(directory, '.storage-write.lock'));
+}
+
 /** Who refreshes, by the record beside the lock; undefined if that is not told. */
 async function ownerOf(directory: string): Promise<Owner | undefined> {
   try {
@@ -79,19 +102,37 @@ async function ownerOf(directory: string): Promise<Owner | undefined> {
 }
 
 /** Whether any other CLI is there: one of ours, or one that a person has started in the container. */
-async function othersLive({ pid, configDirectory }: DeadCli, root: string): Promise<boolean> {
+async function othersLive(
+  { pid, configDirectory }: Pick<DeadCli, 'pid' | 'configDirectory'>,
+  root: string,
+): Promise<boolean> {
   const names = (await readdir(root).catch(() => [])).filter((name) => /^\d+$/.test(name));
   const own = `CLAUDE_CONFIG_DIR=${configDirectory}`;
+  // The container's init has the same environment.
+  const above = await ancestors(root);
   for (const name of names) {
     if (Number(name) === pid || Number(name) === process.pid) continue;
     const read = (file: string) =>
       readFile(join(root, name, file), 'utf8')
         .then((text) => text.split('\0'))
         .catch((): string[] => []);
-    if ((await read('environ')).includes(own)) return true;
+    if (!above.has(name) && (await read('environ')).includes(own)) return true;
     if (/^claude/.test(basename((await read('cmdline'))[0] ?? ''))) return true;
   }
   return false;
+}
+
+/** The processes that have started this one, by their ids. */
+async function ancestors(root: string): Promise<Set<string>> {
+  const found = new Set<string>();
+  for (let pid = String(process.pid); ; ) {
+    const stat = await readFile(join(root, pid, 'stat'), 'utf8').catch(() => '');
+    // After the name, which may hold anything, come the state and the parent.
+    const parent = stat.slice(stat.lastIndexOf(')') + 1).split(' ')[2];
+    if (!parent || parent === '0' || found.has(parent)) return found;
+    found.add(parent);
+    pid = parent;
+  }
 }
 
 /** Names a lock: one of the same path that was made later is another one. */

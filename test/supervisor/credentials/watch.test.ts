@@ -110,11 +110,12 @@ t.test('a blank one is told as an error and never replaces the last good one', a
   t.equal(lastGood(), old);
   rmSync(path);
   await becomes('missing');
-  t.equal(watching.lost, false);
+  t.equal(watching.lost, true, 'what was refused is still lost');
   replace(credentials('two'));
   await becomes('valid');
+  t.equal(watching.lost, false);
   await until('they are kept', () => lastGood() === credentials('two'));
-  t.same(states, ['valid', 'blank', 'missing', 'valid']);
+  t.same([...new Set(states)], ['valid', 'blank', 'missing']);
   const errors = log.lines.filter(({ level }) => level === 'error').map(({ msg }) => msg);
   t.match(errors, [/has blanked its credentials: log in again/]);
 });
@@ -176,6 +177,52 @@ t.test('a torn file gets time to be finished, then the last good one is put back
   t.equal(readFileSync(path, 'utf8'), credentials('two'));
   t.match(log.text, /is no good: it is not valid JSON/);
   t.match(log.text, /is no good: it is empty/);
+});
+
+t.test('a read that fails loses no login: it is read again, several times', async (t) => {
+  const { watching, path, becomes, events, states, log } = await watch(
+    t,
+    { '.credentials.json': credentials('one') },
+    500,
+  );
+  const linkInPlace = (): void => {
+    symlinkSync('elsewhere.json', `${path}.link`);
+    renameSync(`${path}.link`, path);
+  };
+  linkInPlace();
+  await watching.look();
+  t.equal(log.count('credentials_unreadable'), 1);
+  t.match([watching.state.kind, watching.lost], ['valid', false]);
+  writeFileSync(`${path}.tmp`, credentials('one'));
+  renameSync(`${path}.tmp`, path);
+  await until('it is read again', () => states.length === 2);
+  t.same(states, ['valid', 'valid']);
+  linkInPlace();
+  for (let tries = 0; tries < 5; tries++) await watching.look();
+  await becomes('torn');
+  t.equal(watching.lost, true);
+  t.notOk(events.includes('put_back'));
+});
+
+t.test('a login file that vanishes is put back once, then the login is lost', async (t) => {
+  const { watching, path, log, events } = await watch(t, {
+    '.credentials.json': credentials('one'),
+  });
+  rmSync(path);
+  await log.logged('credentials_put_back', ({ state }) => state === 'missing');
+  t.equal(readFileSync(path, 'utf8'), credentials('one'));
+  t.match([watching.state.kind, watching.lost], ['valid', false]);
+  rmSync(path);
+  await until('it is lost', () => watching.lost);
+  t.equal(watching.state.kind, 'missing');
+  t.notOk(existsSync(path));
+  t.equal(events.filter((event) => event === 'put_back').length, 1);
+});
+
+t.test('one that vanished while nobody watched is put back from the last good one', async (t) => {
+  const { path, log } = await watch(t, { [`.berth/${lastGoodFile}`]: credentials('one') });
+  await log.logged('credentials_put_back', ({ state }) => state === 'missing');
+  t.equal(readFileSync(path, 'utf8'), credentials('one'));
 });
 
 t.test('an old copy over a refreshed login is replaced before its use loses both', async (t) => {

@@ -12,7 +12,11 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { refreshOver, removeTraces } from '../../../supervisor/memory/cli-traces.ts';
+import {
+  refreshOver,
+  removeLeftLocks,
+  removeTraces,
+} from '../../../supervisor/memory/cli-traces.ts';
 import { offerToKernel } from '../../../supervisor/memory/oom-score.ts';
 
 const pid = 4_000_001;
@@ -78,6 +82,50 @@ t.test('its socket goes, and no other file of that name', async (t) => {
   writeFileSync(socket, '');
   await removeTraces(dead, proc);
   t.ok(existsSync(socket));
+});
+
+/** This process below the container's init, which has the same environment. */
+function belowInit(proc: string, config: string): void {
+  for (const [id, parent] of [
+    [process.pid, 1],
+    [1, 0],
+  ]) {
+    mkdirSync(join(proc, String(id)));
+    writeFileSync(join(proc, `${id}/stat`), `${id} (a (b) c) S ${parent} 1 1 0`);
+    writeFileSync(join(proc, `${id}/environ`), `CLAUDE_CONFIG_DIR=${config}\0`);
+  }
+}
+
+t.test('at the start the locks of a dead container go, fresh ones of a CLI too', async (t) => {
+  const { config, locks, proc } = layOut(t, 77);
+  belowInit(proc, config);
+  mkdirSync(join(config, '.storage-write.lock'));
+  await removeLeftLocks(config, proc);
+  t.same(locks.filter(existsSync), []);
+  t.notOk(existsSync(`${locks[0]}.owner`));
+  t.notOk(existsSync(join(config, '.storage-write.lock')));
+});
+
+t.test('at the start they stay while a CLI lives in the container', async (t) => {
+  const { config, locks, proc } = layOut(t, 77);
+  belowInit(proc, config);
+  other(proc, config);
+  await removeLeftLocks(config, proc);
+  t.same(locks.filter(existsSync), locks);
+});
+
+t.test('at the start a lock that `berth login` may hold stays until it is old', async (t) => {
+  const { config, locks, proc } = layOut(t, undefined);
+  const [lock = '', beside = ''] = locks;
+  // Of a CLI that was killed before; the lock there now is another one.
+  writeFileSync(`${lock}.owner`, JSON.stringify({ pid: 77, lockBirthtimeMs: 1 }));
+  await removeLeftLocks(config, proc);
+  t.ok(existsSync(lock));
+  t.notOk(existsSync(beside), '`berth login` does not take this one');
+  const touched = Date.now() / 1_000 - 60;
+  utimesSync(lock, touched, touched);
+  await removeLeftLocks(config, proc);
+  t.notOk(existsSync(lock));
 });
 
 t.test('its own refresh is waited for, bounded; an abandoned one or another is not', async (t) => {
