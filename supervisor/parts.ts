@@ -118,7 +118,7 @@ export function createParts(options: PartsOptions): Parts {
       }),
     clear: clearContext,
     ceiling: () => guard.ceiling,
-    beforeEnd: (pid, atMost) => guard.beforeEnd(pid, atMost),
+    beforeEnd: (pid) => guard.beforeEnd(pid),
     clearAway: async (name, pid) => {
       await guard.clearAway(name, pid);
       await workspaces.ended(name);

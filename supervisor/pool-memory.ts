@@ -40,6 +40,10 @@ export class PoolMemory {
   readonly #config: SupervisorConfig;
   readonly #pool: Pool;
   readonly #guard: MemoryGuard;
+  /** Of those that memory ends now, by pid: milliseconds that their refresh is waited for. */
+  readonly #patience = new Map<number, number>();
+  /** The same waits, while they last. */
+  readonly #refreshes = new Map<number, Promise<void>>();
 
   constructor({ config, pool, limitOf, log, cgroupRoot }: PoolMemoryOptions) {
     this.#config = config;
@@ -89,13 +93,15 @@ export class PoolMemory {
     return this.#guard.stop();
   }
 
-  /** @param grace milliseconds that ending it may take */
-  async beforeEnd(pid: number | undefined, grace: number): Promise<void> {
+  /** Waits for a token refresh of that CLI, for a while; never rejects. */
+  async beforeEnd(pid: number | undefined): Promise<void> {
     if (pid === undefined) return;
     const { configDirectory } = this.#config;
-    // Less grace than usual means that memory runs out.
-    const atMost = grace < 2_000 ? grace / 2 : refreshPatience;
-    await refreshOver({ pid, configDirectory }, atMost);
+    const atMost = this.#patience.get(pid) ?? refreshPatience;
+    const over = refreshOver({ pid, configDirectory }, atMost);
+    this.#refreshes.set(pid, over);
+    await over;
+    if (this.#refreshes.get(pid) === over) this.#refreshes.delete(pid);
   }
 
   /** Ends what a worker has left, and removes its locks and sockets. */
@@ -115,12 +121,22 @@ export class PoolMemory {
     else void this.#pool.recycle(worker, 'memory');
   }
 
-  /** What has left the CLI's process group does not outlive the grace either. */
-  async #end(worker: Worker, { cause, grace }: Extract<Action, { do: 'end' }>): Promise<void> {
+  /**
+   * What has left the CLI's process group does not outlive the grace either, which begins when a
+   * refresh is over: killed in it, the login would be lost.
+   */
+  async #end(worker: Worker, action: Extract<Action, { do: 'end' }>): Promise<void> {
+    const { cause, grace, patience } = action;
+    const { pid } = worker.process;
+    if (pid !== undefined) {
+      this.#patience.set(pid, patience);
+      void worker.gone.then(() => this.#patience.delete(pid));
+    }
     const reason = cause === 'processes' ? 'processes' : 'memory';
     const gone = this.#pool.recycle(worker, reason, true, grace);
     // What could not be started for want of processes can be now.
     if (reason === 'processes') void gone.then(() => this.#pool.renew());
+    if (pid !== undefined) await this.#refreshes.get(pid);
     await delay(grace);
     if (this.#pool.workers.includes(worker)) {
       await killMarked(marksOf(this.#config.configDirectory, worker.name));

@@ -27,8 +27,11 @@ export type Action =
   | { do: 'mark'; worker: string; cause: Cause }
   /** It may stay after its turn. */
   | { do: 'unmark'; worker: string }
-  /** It goes in the middle of its turn; milliseconds that it has for that. */
-  | { do: 'end'; worker: string; cause: Cause; grace: number };
+  /**
+   * It goes in the middle of its turn; milliseconds that it has for that, and that what an end would
+   * tear is waited for before.
+   */
+  | { do: 'end'; worker: string; cause: Cause; grace: number; patience: number };
 
 export interface State extends PressureState {
   /** Workers that go when their turn is over. */
@@ -63,6 +66,7 @@ const horizon = 10;
 /** Bytes a second: who grows like this is the cause, and is not spared by a pause. */
 const leaking = 5 * 2 ** 20;
 const graces = { least: 100, most: 2 * second };
+const patiences = { least: 50, most: 8 * second };
 
 export function decide(
   reading: Reading,
@@ -123,7 +127,7 @@ class Round {
     const pause =
       again && !relieved ? Math.min(pauses.longest, Math.max(ended.pause, pauses.first) * 2) : 0;
     this.state = { ...this.state, ended: { at: now, cause, pause: Math.max(pause, pauses.first) } };
-    this.#decide({ do: 'end', worker: worker.name, cause, grace: this.#grace() });
+    this.#decide({ do: 'end', worker: worker.name, cause, ...this.#haste() });
     return true;
   }
 
@@ -154,17 +158,18 @@ class Round {
     return worker && { worker, cause };
   }
 
-  /** Half of the time that is left until the limit. */
-  #grace(): number {
+  /** Of the time that is left until the limit a quarter to wait in, and half to end in. */
+  #haste(): { grace: number; patience: number } {
     const { container, workers } = this.#reading;
-    if (container?.limit === undefined) return graces.most;
     const rate = Math.max(
-      container.growth ?? 0,
+      container?.growth ?? 0,
       workers.reduce((sum, { growth = 0 }) => sum + Math.max(0, growth), 0),
     );
     const left =
-      rate > 0 ? ((container.limit - container.workingSet) / rate) * second : graces.most;
-    return Math.round(Math.max(graces.least, Math.min(graces.most, left / 2)));
+      container?.limit !== undefined && rate > 0
+        ? ((container.limit - container.workingSet) / rate) * second
+        : Number.POSITIVE_INFINITY;
+    return { grace: within(graces, left / 2), patience: within(patiences, left / 4) };
   }
 
   /** Workers above their own soft bound: at once who is idle, the largest first. */
@@ -256,6 +261,10 @@ const lowerShare = 0.93;
 /** Whether the container has nearly all processes and threads that it may have. */
 export function isNearLimit({ current, limit }: { current: number; limit: number }): boolean {
   return current > limit * 0.9;
+}
+
+function within({ least, most }: { least: number; most: number }, milliseconds: number): number {
+  return Math.round(Math.max(least, Math.min(most, milliseconds)));
 }
 
 function isEasing(action: Action): boolean {

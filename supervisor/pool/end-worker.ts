@@ -6,7 +6,7 @@ export interface EndOptions {
   log: Log;
   onRecycle?: (reason: RecycleReason) => void;
   /** Waits until that CLI writes nothing that an end would tear; never rejects. */
-  beforeEnd?: (pid: number | undefined, atMost: number) => Promise<void>;
+  beforeEnd?: (pid: number | undefined) => Promise<void>;
 }
 
 /**
@@ -29,7 +29,7 @@ export async function endWorker(
     age_ms: Math.round(performance.now() - worker.startedAt),
   });
   onRecycle?.(reason);
-  await beforeEnd?.(worker.process.pid, grace);
+  await beforeEnd?.(worker.process.pid);
   await worker.process.stop(grace);
   await worker.gone;
 }

@@ -75,7 +75,7 @@ export class Pool {
     this.#launches = new Launches({
       prepare: options.prepare,
       clearAway: options.clearAway,
-      beforeEnd: async (pid) => options.beforeEnd?.(pid, usualGrace),
+      beforeEnd: async (pid) => options.beforeEnd?.(pid),
       log: options.log,
       onChange: () => this.#reconcile(),
       onSessionFailed: (sessionId, error) => this.#rejectSession(sessionId, error),

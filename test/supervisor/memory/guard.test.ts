@@ -1,4 +1,6 @@
-import { writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { marksOf } from '../../../supervisor/claude/environment.ts';
@@ -145,6 +147,33 @@ t.test(
     t.match(await ask('[[say two]]', sessionId), { result: { result: 'two' }, sessionId });
   },
 );
+
+t.test('what refreshes the login is not killed in it, though the grace is shorter', async (t) => {
+  const { pool, acquire, surroundings } = await startPool(t, {
+    beforeEnd: async (pid) => memory.beforeEnd(pid),
+  });
+  const { config } = readSupervisorConfig({ BERTH_CONFIG_DIR: surroundings.config });
+  const cgroupRoot = join(surroundings.workspace, 'cgroup');
+  mkdirSync(cgroupRoot);
+  for (const [name, text] of Object.entries(version2(900, 1_000))) {
+    writeFileSync(join(cgroupRoot, name), text);
+  }
+  const memory = new PoolMemory({ config, pool, log: captureLog().log, cgroupRoot });
+  t.teardown(() => memory.stop());
+  const lock = join(surroundings.config, '.oauth_refresh.lock');
+  const stored = join(surroundings.workspace, 'stored');
+  // Longer than the grace of 2 s, shorter than a refresh may take.
+  const refresh = `mkdir '${lock}'; sleep 3; touch '${stored}'; rmdir '${lock}'; sleep 60`;
+  const worker = await acquire();
+  const marks = marksOf(surroundings.config, worker.name);
+  const child = spawn('sh', ['-c', refresh], { env: { ...process.env, ...marks }, detached: true });
+  const ended = once(child, 'exit');
+  await until('it refreshes', () => existsSync(lock));
+  memory.start();
+  await worker.gone;
+  t.ok(existsSync(stored), 'what it was about to store is there');
+  t.same(await ended, [null, 'SIGKILL'], 'then it went all the same');
+});
 
 t.test('a worker above its bound goes when it is idle, and its session goes on', async (t) => {
   const { pool, ask, surroundings } = await startPool(t, { maxWorkers: 2, warmWorkers: 1 });

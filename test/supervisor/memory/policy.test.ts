@@ -110,14 +110,19 @@ t.test('above the hard bound the fattest goes now, busy or the last', (t) => {
 t.test('the limit foreseen is as good as the bound, if it is above soft', (t) => {
   const all = [worker('a', { ...busy, bytes: 400, growth: 30 }), worker('b')];
   t.match(actions(reading(750, all, { growthAboveSoft: 30 })), [
-    { do: 'end', worker: 'a', cause: 'container_predicted', grace: 2_000 },
+    { do: 'end', worker: 'a', cause: 'container_predicted', grace: 2_000, patience: 2_083 },
   ]);
   t.match(actions(reading(750, all, { growthAboveSoft: 20 })), [{ do: 'recycle', worker: 'b' }]);
   t.same(actions(reading(690, all, { growthAboveSoft: 300 })), []);
   const starting = [...all, worker('c', { stage: 'fresh', growth: 25, warmedUp: false })];
   t.match(actions(reading(750, starting, { growthAboveSoft: 30 })), [{ do: 'recycle' }]);
   const fast = reading(900, all, { growthAboveSoft: 200 });
-  t.match(actions(fast), [{ grace: 250 }], 'half of what is left');
+  t.match(actions(fast), [{ grace: 250, patience: 125 }], 'parts of what is left');
+  const steady = reading(
+    900,
+    all.map((each) => ({ ...each, growth: 0 })),
+  );
+  t.match(actions(steady), [{ grace: 2_000, patience: 8_000 }], 'nothing hurries');
   t.end();
 });
 
