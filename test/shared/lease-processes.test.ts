@@ -21,6 +21,12 @@ interface HolderOptions {
   elsewhere?: boolean;
 }
 
+/** Goes after the processes that work in it: tap removes it before, unless a teardown was there first. */
+function directoryFor(t: Test, content: Parameters<Test['testdir']>[0] = {}): string {
+  t.teardown(() => {});
+  return t.testdir(content);
+}
+
 /** A process that wants the lease. */
 function startHolder(t: Test, directory: string, options: HolderOptions) {
   const { expiry, clock = 0, alone, elsewhere } = options;
@@ -63,7 +69,7 @@ t.test(
   'a holder that was killed in the same pod is not waited for',
   { skip: !isLinux },
   async (t) => {
-    const directory = t.testdir();
+    const directory = directoryFor(t);
     const dead = startHolder(t, directory, { expiry: 60_000 });
     await dead.held();
     dead.signal('SIGKILL');
@@ -75,7 +81,7 @@ t.test(
 );
 
 t.test('one that is only suspended is waited for', { skip: !isLinux }, async (t) => {
-  const directory = t.testdir();
+  const directory = directoryFor(t);
   const holder = startHolder(t, directory, { expiry: 60_000 });
   const held = await holder.held();
   holder.signal('SIGSTOP');
@@ -88,7 +94,7 @@ t.test('one that is only suspended is waited for', { skip: !isLinux }, async (t)
 });
 
 t.test('one that lives in another pod is not taken for dead', { skip: !canUnshare }, async (t) => {
-  const directory = t.testdir();
+  const directory = directoryFor(t);
   const holder = startHolder(t, directory, { expiry: 60_000, elsewhere: true });
   await holder.held();
   const other = startHolder(t, directory, { expiry: 60_000 });
@@ -100,7 +106,7 @@ t.test('one that lives in another pod is not taken for dead', { skip: !canUnshar
 });
 
 t.test('on another node a dead one is waited for until its heartbeat is old', async (t) => {
-  const directory = t.testdir();
+  const directory = directoryFor(t);
   const dead = startHolder(t, directory, { expiry: 1_000, alone: true });
   await dead.held();
   dead.signal('SIGKILL');
@@ -112,7 +118,7 @@ t.test('on another node a dead one is waited for until its heartbeat is old', as
 });
 
 t.test('a holder that wakes after its lease has gone publishes nothing', async (t) => {
-  const directory = t.testdir();
+  const directory = directoryFor(t);
   const sleeper = startHolder(t, directory, { expiry: 500, alone: true });
   await sleeper.held();
   sleeper.signal('SIGSTOP');
@@ -129,7 +135,7 @@ t.test('a holder that wakes after its lease has gone publishes nothing', async (
 });
 
 t.test('of many who wait for a dead one exactly one wins', async (t) => {
-  const directory = t.testdir();
+  const directory = directoryFor(t);
   const path = join(directory, 'lease.json');
   writeFileSync(path, '{"version":1,"owner":"dead","holder":"init on gone","beat":3}');
   const waiting = Array.from({ length: 4 }, () => startHolder(t, directory, { expiry: 5_000 }));
@@ -144,7 +150,7 @@ t.test('of many who wait for a dead one exactly one wins', async (t) => {
 const year = 365 * 24 * 3_600_000;
 
 t.test('neither clocks nor the times of files mean anything', async (t) => {
-  const directory = t.testdir({ back: {}, ahead: {} });
+  const directory = directoryFor(t, { back: {}, ahead: {} });
   const expiry = 4_000;
   const compete = async (name: string, clock: number) => {
     const place = join(directory, name);
