@@ -1,6 +1,6 @@
 /**
  * Each disturbance of the plan, done to a pod and its world. Returns when it is over: the pod runs again
- * and the servers are well. Always holds: the ledger hears of each kill and of each volume that goes.
+ * and the servers are well. Always holds: the ledger hears of each kill and of each node that is lost.
  */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -76,6 +76,7 @@ export class Disturbing {
         return this.#pod.start();
       case 'node lost':
         await this.#kill();
+        this.#ledger.afterNodeLoss();
         this.#loseVolume();
         return this.#pod.start();
       case 'supervisor killed':
@@ -148,7 +149,7 @@ export class Disturbing {
   }
 
   #loseVolume(): void {
-    this.#ledger.beforeVolumeLoss();
+    this.#ledger.lookAtFile();
     rmSync(this.#pod.volume, { recursive: true });
     mkdirSync(this.#pod.volume);
     this.#ledger.watch();

@@ -2,7 +2,7 @@
  * What became of each refresh token: when the login server gave it out, when the file had it, when
  * berth's Secret had it; and from that, why a login was lost.
  * Always holds: a loss counts as one that nobody can prevent only if it was seen, at the moment of a kill
- * or of the volume's end, that the token was nowhere else.
+ * or of a node's end, that the token was nowhere else. Whoever was told to stop had the time to keep it.
  */
 import { type FSWatcher, watch } from 'node:fs';
 import { join } from 'node:path';
@@ -19,7 +19,7 @@ import {
 export type Cause =
   /** The answer was on its way to the file when its process was killed. */
   | 'killed before it was stored'
-  /** The volume went before its last refresh was in the Secret. */
+  /** The volume went with its node before its last refresh was in the Secret. */
   | 'volume lost before write-back'
   /** The login server refused it of its own accord. */
   | 'refused'
@@ -35,7 +35,7 @@ export interface Refresh {
   inSecret?: number;
   /** A process that could have been storing it was killed, and the file did not have it then. */
   killed?: boolean;
-  /** The volume ended with it, when the Secret did not have it. */
+  /** The node was lost with it, when the Secret did not have it. */
   gone?: boolean;
 }
 
@@ -110,8 +110,8 @@ export class Ledger {
     }
   }
 
-  /** Call it when all processes are gone, before the volume goes. */
-  beforeVolumeLoss(): void {
+  /** Call it when a node's processes were all killed, before its volume goes. */
+  afterNodeLoss(): void {
     const refresh = this.#known.get(this.lookAtFile() ?? '');
     if (refresh && refreshTokenIn(liveSecret(this.#world)[secret.key]) !== refresh.token) {
       refresh.gone = true;
