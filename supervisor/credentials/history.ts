@@ -60,6 +60,11 @@ export class LoginHistory {
     await this.#store();
   }
 
+  /** For what was noted beforehand, and has not come about. */
+  async takeBack(fate: Fate, id: string): Promise<void> {
+    if (this.#fates[fate].delete(id)) await this.#store();
+  }
+
   /** When a login was seen first, ms since 1970. */
   since(id: string): number | undefined {
     return this.#since.get(id);

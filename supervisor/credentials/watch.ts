@@ -309,6 +309,8 @@ export class CredentialsWatch {
     try {
       await this.#bring(good);
     } catch (error) {
+      // It was not tried: it may be the next time.
+      await this.history.takeBack('put_back', loginId(good));
       if (error instanceof Overtaken) {
         this.#settle();
         return true;
@@ -341,6 +343,7 @@ export class CredentialsWatch {
         });
       },
     }).catch((error: unknown) => {
+      this.#bringing = undefined;
       throw (error as { cause?: unknown }).cause instanceof Overtaken ? new Overtaken() : error;
     });
   }
