@@ -27,10 +27,17 @@ export const historyFile = 'login-history.json';
 /** So many of the newest of each are remembered: weeks of refreshes. */
 export const rememberedLogins = 200;
 
+/** Of setup-tokens, which last a year each; those in use are the newest. */
+export const rememberedSetupTokens = 1_000;
+
 const ids = z
   .array(z.string().regex(/^[0-9a-f]{12}$/))
   .max(rememberedLogins)
   .default([]);
+
+const times = z
+  .record(z.string().regex(/^[0-9a-f]{12}$/), z.number().min(0).max(8.64e15))
+  .default({});
 
 const history = z.object({
   version: z.literal(1),
@@ -38,7 +45,9 @@ const history = z.object({
   refused: ids,
   put_back: ids,
   /** When each login was seen first, ms since 1970; a refresh hands it on. */
-  since: z.record(z.string().regex(/^[0-9a-f]{12}$/), z.number().min(0).max(8.64e15)).default({}),
+  since: times,
+  /** The same of setup-tokens; older files have theirs among the others. */
+  setup_tokens: times,
 });
 
 /** What the supervisor has seen of refresh tokens. @throws BerthError `volume_damaged` */

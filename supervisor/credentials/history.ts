@@ -9,6 +9,7 @@ import {
   historyFile,
   readLoginHistory,
   rememberedLogins,
+  rememberedSetupTokens,
 } from '../../shared/credentials-memory.ts';
 import { writeFileAtomic } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
@@ -26,6 +27,8 @@ export class LoginHistory {
   };
 
   readonly #since = new Map<string, number>();
+  /** Apart from those of logins, of which each refresh brings another. */
+  readonly #setupTokens = new Map<string, number>();
 
   constructor(stateDirectory: string, log: Log) {
     this.#stateDirectory = stateDirectory;
@@ -45,6 +48,9 @@ export class LoginHistory {
       for (const id of read.value[fate]) this.#fates[fate].add(id);
     }
     for (const [id, since] of Object.entries(read.value.since)) this.#since.set(id, since);
+    for (const [id, since] of Object.entries(read.value.setup_tokens)) {
+      this.#setupTokens.set(id, since);
+    }
   }
 
   is(fate: Fate, id: string): boolean {
@@ -60,9 +66,14 @@ export class LoginHistory {
     await this.#store();
   }
 
-  /** When a login was seen first, ms since 1970. */
+  /** For what was noted beforehand, and has not come about. */
+  async takeBack(fate: Fate, id: string): Promise<void> {
+    if (this.#fates[fate].delete(id)) await this.#store();
+  }
+
+  /** When a login or a setup-token was seen first, ms since 1970. */
   since(id: string): number | undefined {
-    return this.#since.get(id);
+    return this.#setupTokens.get(id) ?? this.#since.get(id);
   }
 
   /** Counts from now, or from when the login was seen that it was refreshed from. */
@@ -73,11 +84,22 @@ export class LoginHistory {
     await this.#store();
   }
 
+  /** The first sight of a setup-token, from now on; none that is in use is ever forgotten. */
+  async noteSetupToken(id: string): Promise<void> {
+    const since = this.since(id) ?? Date.now();
+    const known = this.#setupTokens.delete(id);
+    this.#setupTokens.set(id, since);
+    if (known) return;
+    forgetOldest(this.#setupTokens, rememberedSetupTokens);
+    await this.#store();
+  }
+
   async #store(): Promise<void> {
     const { superseded, refused, put_back } = this.#fates;
     const lists = { superseded: [...superseded], refused: [...refused], put_back: [...put_back] };
     const since = Object.fromEntries(this.#since);
-    const text = JSON.stringify({ version: 1, ...lists, since });
+    const setup_tokens = Object.fromEntries(this.#setupTokens);
+    const text = JSON.stringify({ version: 1, ...lists, since, setup_tokens });
     try {
       await writeFileAtomic(this.#path, text, { mode: 0o600 });
     } catch (error) {
@@ -86,9 +108,12 @@ export class LoginHistory {
   }
 }
 
-function forgetOldest(known: Set<string> | Map<string, unknown>): void {
+function forgetOldest(
+  known: Set<string> | Map<string, unknown>,
+  remembered = rememberedLogins,
+): void {
   for (const oldest of known.keys()) {
-    if (known.size <= rememberedLogins) break;
+    if (known.size <= remembered) break;
     known.delete(oldest);
   }
 }

@@ -115,7 +115,7 @@ export class Login {
       const deadlines = new Map<string, Deadline>();
       for (const [profile, token] of this.#options.setupTokens?.() ?? []) {
         const id = setupTokenId(token);
-        await history.noteFirst(id);
+        await history.noteSetupToken(id);
         deadlines.set(profile, setupTokenDeadline(history.since(id) ?? Date.now()));
       }
       this.#deadlines = deadlines;
@@ -152,7 +152,9 @@ export class Login {
     await tellMounts(configDirectory, source, log);
     await this.watch.start();
     const { setupToken } = this.#options;
-    if (setupToken !== undefined) await this.watch.history.noteFirst(setupTokenId(setupToken));
+    if (setupToken !== undefined) {
+      await this.watch.history.noteSetupToken(setupTokenId(setupToken));
+    }
     await this.noteSetupTokens();
     await this.#source.start();
     await this.#tellScope();

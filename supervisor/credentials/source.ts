@@ -19,7 +19,7 @@ import { messageOf } from '../../shared/errors.ts';
 import { readProvided } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
 import { neverShow } from '../../shared/redact.ts';
-import type { CredentialsWatch } from './watch.ts';
+import { type CredentialsWatch, Overtaken } from './watch.ts';
 
 export interface CredentialsSourceOptions {
   /** The mounted file; it may be missing. */
@@ -74,7 +74,8 @@ export class CredentialsSource {
       this.#seen = seen;
       this.#problem = undefined;
     } catch (error) {
-      this.#complain(messageOf(error));
+      if (error instanceof Overtaken) this.#postpone();
+      else this.#complain(messageOf(error));
     }
   }
 
@@ -126,6 +127,14 @@ export class CredentialsSource {
       },
     );
     return chosen === 'source' && source.digest !== volume.volume?.digest;
+  }
+
+  /** Tried again at the next look. */
+  #postpone(): void {
+    const { log, path } = this.#options;
+    const sentence =
+      "the login in the source is not taken yet: the CLI's login has just changed; it is tried again";
+    log.info('credentials_seen', sentence, { from: 'source', path });
   }
 
   /** Once for each problem. */

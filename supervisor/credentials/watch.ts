@@ -64,8 +64,8 @@ const raceWindow = 60_000;
 /** So often in a row a read may fail, for want of descriptors for example, until the login is lost. */
 const mostUnread = 5;
 
-/** Thrown inside: the file changed while it was about to be replaced. */
-class Overtaken extends Error {}
+/** The file changed while it was about to be replaced: it is to be judged anew. */
+export class Overtaken extends Error {}
 
 export class CredentialsWatch {
   readonly history: LoginHistory;
@@ -143,6 +143,7 @@ export class CredentialsWatch {
   /**
    * Gives the CLI another login; what it had is kept, in case that the new one is no good.
    * @throws BerthError `volume_unwritable`
+   * @throws Overtaken if another has just come: nothing has changed, and it may be tried again
    */
   async adopt(credentials: Credentials): Promise<void> {
     await this.#queue(async () => {
@@ -309,6 +310,8 @@ export class CredentialsWatch {
     try {
       await this.#bring(good);
     } catch (error) {
+      // It was not tried: it may be the next time.
+      await this.history.takeBack('put_back', loginId(good));
       if (error instanceof Overtaken) {
         this.#settle();
         return true;
@@ -341,6 +344,7 @@ export class CredentialsWatch {
         });
       },
     }).catch((error: unknown) => {
+      this.#bringing = undefined;
       throw (error as { cause?: unknown }).cause instanceof Overtaken ? new Overtaken() : error;
     });
   }

@@ -5,6 +5,7 @@ import { digestOf } from '../../../shared/credentials.ts';
 import type { CredentialsPolicy } from '../../../shared/credentials-choice.ts';
 import { readAppliedSource } from '../../../shared/credentials-memory.ts';
 import { Login } from '../../../supervisor/credentials/login.ts';
+import { Overtaken } from '../../../supervisor/credentials/watch.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { until } from '../../support/until.ts';
 import { blank, credentials } from './login-files.ts';
@@ -139,6 +140,25 @@ t.test('a Secret that is malformed or goes away is told once, and changes nothin
   // Its expiry is the same: the volume stays, for nothing was applied before.
   provide(credentials('three', { expiresAt: Date.parse('2031-01-01T00:00:00Z') }));
   await becomes(credentials('three', { expiresAt: Date.parse('2031-01-01T00:00:00Z') }));
+});
+
+t.test('a source that is overtaken by another login is tried again, and said so', async (t) => {
+  const { login, log, provide, becomes } = await start(t, {
+    volume: credentials('one'),
+    applied: credentials('zero'),
+  });
+  const { watch } = login;
+  const adopt = watch.adopt.bind(watch);
+  watch.adopt = () => {
+    watch.adopt = adopt;
+    return Promise.reject(new Overtaken());
+  };
+  provide(credentials('two'));
+  await becomes(credentials('two'));
+  await log.logged('credentials_applied');
+  const told = log.lines.filter(({ from }) => from === 'source').map(({ msg }) => msg);
+  t.match(told, [/has just changed; it is tried again/]);
+  t.notMatch(log.text, /correct the Secret/);
 });
 
 t.test('where settings.json brings another login, a blank file refuses nobody', async (t) => {

@@ -1,5 +1,6 @@
 import {
   existsSync,
+  mkdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -222,6 +223,27 @@ t.test('a login file that vanishes is put back once, then the login is lost', as
 t.test('one that vanished while nobody watched is put back from the last good one', async (t) => {
   const { path, log } = await watch(t, { [`.berth/${lastGoodFile}`]: credentials('one') });
   await log.logged('credentials_put_back', ({ state }) => state === 'missing');
+  t.equal(readFileSync(path, 'utf8'), credentials('one'));
+});
+
+t.test('a login that could not be put back may be put back later', async (t) => {
+  const { watching, path, log, replace } = await watch(t, {
+    '.credentials.json': credentials('one'),
+  });
+  const { history } = watching;
+  const note = history.note.bind(history);
+  history.note = async (fate, id) => {
+    await note(fate, id);
+    if (fate !== 'put_back') return;
+    history.note = note;
+    // A directory cannot be replaced by a file, whoever this runs as.
+    rmSync(path);
+    mkdirSync(path);
+  };
+  replace('{');
+  await log.logged('credentials_unkept');
+  rmSync(path, { recursive: true });
+  await log.logged('credentials_put_back');
   t.equal(readFileSync(path, 'utf8'), credentials('one'));
 });
 
