@@ -5,7 +5,8 @@
  * who holds it; of the others nobody can tell, and they are void after 15 s.
  * Always holds: a lock that somebody alive may hold stays.
  */
-import { lstat, readdir, readFile, realpath, rmdir, unlink } from 'node:fs/promises';
+import { lstatSync, rmdirSync, rmSync, type Stats } from 'node:fs';
+import { lstat, readdir, readFile, realpath, unlink } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
@@ -53,17 +54,19 @@ export async function refreshOver(
 export async function removeTraces(dead: DeadCli, root = '/proc'): Promise<void> {
   const { pid, configDirectory } = dead;
   const directory = await realpath(configDirectory).catch(() => configDirectory);
+  const refresh = join(directory, refreshLock);
+  const paths = [refresh, `${directory}.lock`, join(directory, '.storage-write.lock')];
+  // One that is taken while we look round is somebody's who was not there yet.
+  const seen = paths.map((path) => ({ path, lock: lookAt(path) }));
   const owner = await ownerOf(directory);
+  const births = [owner?.lockBirthtimeMs, owner?.legacyLockBirthtimeMs];
   const nobody = !(await othersLive(dead, root));
-  const removes = async (path: string, birth: number | undefined): Promise<boolean> => {
-    const mine = owner?.pid === pid && birth !== undefined && (await birthOf(path)) === birth;
+  for (const [index, { path, lock }] of seen.entries()) {
+    const mine = owner?.pid === pid && lock !== undefined && births[index] === lock.birthtimeMs;
     // Without an owner's name it is left to those who may hold it.
-    return mine || nobody ? removeLock(path) : false;
-  };
-  const removed = await removes(join(directory, refreshLock), owner?.lockBirthtimeMs);
-  if (removed) await unlink(join(directory, ownerFile)).catch(() => undefined);
-  await removes(`${directory}.lock`, owner?.legacyLockBirthtimeMs);
-  if (nobody) await removeLock(join(directory, '.storage-write.lock'));
+    if (!lock || !(mine || nobody)) continue;
+    removeLock(path, lock, path === refresh ? join(directory, ownerFile) : undefined);
+  }
   await removeSocket(join(dead.temporaryDirectory, 'cc-socks', `${pid}.sock`));
   await removeSocket(join('/tmp', `cc-socks-${process.getuid?.() ?? 0}`, `${pid}.sock`));
 }
@@ -78,17 +81,18 @@ export async function removeTraces(dead: DeadCli, root = '/proc'): Promise<void>
 export async function removeLeftLocks(configDirectory: string, root = '/proc'): Promise<void> {
   if (await othersLive({ pid: process.pid, configDirectory }, root)) return;
   const directory = await realpath(configDirectory).catch(() => configDirectory);
-  const path = join(directory, refreshLock);
-  const found = await lstat(path).catch(() => undefined);
+  const refresh = join(directory, refreshLock);
+  const record = join(directory, ownerFile);
+  const lock = lookAt(refresh);
   const owner = await ownerOf(directory);
-  const ofCli = found !== undefined && owner?.lockBirthtimeMs === found.birthtimeMs;
-  const fresh = found !== undefined && Date.now() - found.mtimeMs < abandonedAfter;
-  if (!fresh || ofCli) {
-    await removeLock(path);
-    if (owner) await unlink(join(directory, ownerFile)).catch(() => undefined);
+  const fresh = lock !== undefined && Date.now() - lock.mtimeMs < abandonedAfter;
+  if (lock && (!fresh || owner?.lockBirthtimeMs === lock.birthtimeMs)) {
+    removeLock(refresh, lock, record);
+  } else if (!lock && owner) await unlink(record).catch(() => undefined);
+  for (const path of [`${directory}.lock`, join(directory, '.storage-write.lock')]) {
+    const left = lookAt(path);
+    if (left) removeLock(path, left, undefined);
   }
-  await removeLock(`${directory}.lock`);
-  await removeLock(join(directory, '.storage-write.lock'));
 }
 
 /** Who refreshes, by the record beside the lock; undefined if that is not told. */
@@ -135,17 +139,27 @@ async function ancestors(root: string): Promise<Set<string>> {
   }
 }
 
-/** Names a lock: one of the same path that was made later is another one. */
-async function birthOf(path: string): Promise<number | undefined> {
-  return (await lstat(path).catch(() => undefined))?.birthtimeMs;
+function lookAt(path: string): Stats | undefined {
+  try {
+    return lstatSync(path);
+  } catch {
+    return undefined;
+  }
 }
 
-/** One with anything in it is no lock. */
-function removeLock(path: string): Promise<boolean> {
-  return rmdir(path).then(
-    () => true,
-    () => false,
-  );
+/**
+ * One with anything in it is no lock, and one of the same path that was made later is another one.
+ * Nothing is awaited between the look and the end.
+ */
+function removeLock(path: string, seen: Stats, record: string | undefined): void {
+  try {
+    const { ino, birthtimeMs } = lstatSync(path);
+    if (ino !== seen.ino || birthtimeMs !== seen.birthtimeMs) return;
+    rmdirSync(path);
+    if (record !== undefined) rmSync(record, { force: true });
+  } catch {
+    // Somebody has removed it, or it is no lock.
+  }
 }
 
 async function removeSocket(path: string): Promise<void> {

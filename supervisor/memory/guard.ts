@@ -21,7 +21,14 @@ import { nextBound, untilNextGlance, untilNextLook } from './pace.ts';
 import { type Action, type Cause, decide, initialState, type State } from './policy.ts';
 import { workersThatFit } from './pressure.ts';
 import { ProcessTrees } from './process-trees.ts';
-import { type BoundSettings, type Bounds, boundsOf, type Reading, type Stage } from './reading.ts';
+import {
+  type BoundSettings,
+  type Bounds,
+  boundsOf,
+  highestShare,
+  type Reading,
+  type Stage,
+} from './reading.ts';
 
 export interface GuardedWorker {
   name: string;
@@ -246,10 +253,20 @@ export class MemoryGuard {
   #refuseTooSmall(limit: number): void {
     const { hard } = this.#bounds;
     if (hard >= leastHardBound) return;
-    const needed = Math.ceil((leastHardBound * (limit / hard)) / 2 ** 20);
     throw new BerthError(
       'config_invalid',
-      `cannot serve within ${formatSize(limit)} of memory: BERTH_MEMORY_HARD is ${formatSize(hard)}, and berth with one worker needs ${formatSize(leastHardBound)}; set resources.limits.memory to ${needed}Mi or more, or see docs/memory.md`,
+      `cannot serve within ${formatSize(limit)} of memory: the hard bound (BERTH_MEMORY_HARD) is ${formatSize(hard)}, and berth with one worker needs ${formatSize(leastHardBound)}; ${this.#remedyOf(limit)}, or see docs/memory.md`,
     );
+  }
+
+  /** With which limit, or which bound, one worker would fit. */
+  #remedyOf(limit: number): string {
+    const { containerHard } = this.#options;
+    const whole = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)}Mi`;
+    const share = Math.min(highestShare, 'share' in containerHard ? containerHard.share : 1);
+    const enough = `set resources.limits.memory to ${whole(leastHardBound / share)} or more`;
+    if ('share' in containerHard || containerHard.bytes >= leastHardBound) return enough;
+    const raise = `set BERTH_MEMORY_HARD to ${whole(leastHardBound)} or more`;
+    return limit * highestShare >= leastHardBound ? raise : `${raise} and ${enough.slice(4)}`;
   }
 }

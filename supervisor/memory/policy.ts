@@ -41,6 +41,8 @@ export interface State extends PressureState {
    * brought no relief.
    */
   ended: { at: number; pause: number; cause?: Cause };
+  /** Since when the container's pressure is not hard; undefined while it is. */
+  belowHard: number | undefined;
   /** When the last worker went for the container's soft bound. */
   eased: number;
 }
@@ -52,6 +54,7 @@ export const initialState: State = {
   calm: 0,
   marked: new Set(),
   ended: { at: Number.NEGATIVE_INFINITY, pause: 0 },
+  belowHard: Number.NEGATIVE_INFINITY,
   eased: Number.NEGATIVE_INFINITY,
 };
 
@@ -59,6 +62,8 @@ const second = 1_000;
 /** A worker that is leaving is waited for so long before the next one goes. */
 const leavingTime = 3 * second;
 const pauses = { first: second, longest: 60 * second, forgottenAfter: 120 * second };
+/** So long the pressure is not hard if it was relieved: the replacement has started by then. */
+const reliefTime = 10 * second;
 /** Between two that go for the container's soft bound: the effect is to be seen first. */
 const settling = second;
 /** How far ahead the fattest is sought, in seconds. */
@@ -76,13 +81,15 @@ export function decide(
   const names = new Set(reading.workers.map(({ name }) => name));
   const pressure = follow(reading, bounds, before);
   const forContainer = before.ended.cause?.startsWith('container') ?? false;
-  const relieved = forContainer && before.level !== 'hard';
+  const below = before.belowHard ?? reading.now;
+  const relief = forContainer ? reading.now - below : Number.NEGATIVE_INFINITY;
   const state = {
     ...before,
     ...pressure.state,
+    belowHard: pressure.state.level === 'hard' ? undefined : below,
     marked: new Set([...before.marked].filter((name) => names.has(name))),
   };
-  const round = new Round(reading, bounds, state, relieved);
+  const round = new Round(reading, bounds, state, relief);
   const cause = pressure.cause;
   if (!round.endOne(cause) && cause !== 'container_hard' && cause !== 'container_predicted') {
     round.easeWorkers();
@@ -98,16 +105,16 @@ class Round {
   state: State;
   readonly #reading: Reading;
   readonly #bounds: Bounds;
-  /** Whether the container's pressure was not hard after the last hard decision. */
-  readonly #relieved: boolean;
+  /** Milliseconds for which the last hard decision, if it was for the container, has helped. */
+  readonly #relief: number;
   /** Those that are not on their way out. */
   #staying: readonly WorkerReading[];
 
-  constructor(reading: Reading, bounds: Bounds, state: State, relieved: boolean) {
+  constructor(reading: Reading, bounds: Bounds, state: State, relief: number) {
     this.#reading = reading;
     this.#bounds = bounds;
     this.state = state;
-    this.#relieved = relieved;
+    this.#relief = relief;
     this.#staying = reading.workers.filter(({ stage }) => stage !== 'leaving');
   }
 
@@ -121,9 +128,11 @@ class Round {
     if (!choice) return false;
     const { worker, cause } = choice;
     const again = now - ended.at < pauses.forgottenAfter;
-    const relieved = this.#relieved || choice.cause === 'processes';
+    const leaks = worker.warmedUp && (worker.growth ?? 0) >= leaking;
+    const relieved =
+      choice.cause === 'processes' || this.#relief >= reliefTime || (leaks && this.#relief > 0);
     const paused = !relieved && now - ended.at < ended.pause;
-    if (paused && !(worker.warmedUp && (worker.growth ?? 0) >= leaking)) return false;
+    if (paused && !leaks) return false;
     const pause =
       again && !relieved ? Math.min(pauses.longest, Math.max(ended.pause, pauses.first) * 2) : 0;
     this.state = { ...this.state, ended: { at: now, cause, pause: Math.max(pause, pauses.first) } };

@@ -54,9 +54,16 @@ export interface BoundSettings {
 /** So many processes of one worker are a fork bomb. */
 const mostOfOneWorker = 2_000;
 
-/** A share of no limit is no bound. A soft bound is never above its hard one. */
+/** Of the limit, for the container's bounds: at the limit itself the kernel comes first. */
+export const highestShare = 0.95;
+
+/**
+ * A share of no limit is no bound. A soft bound is never above its hard one, and neither of the
+ * container's too near to its limit to be of use.
+ */
 export function boundsOf(settings: BoundSettings, limit: number | undefined): Bounds {
-  const hard = bytesOf(settings.containerHard, limit);
+  const highest = limit === undefined ? Number.POSITIVE_INFINITY : limit * highestShare;
+  const hard = Math.min(highest, bytesOf(settings.containerHard, limit));
   const workerHard = bytesOf(settings.workerHard, limit);
   return {
     soft: Math.min(hard, bytesOf(settings.containerSoft, limit)),

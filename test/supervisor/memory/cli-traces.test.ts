@@ -1,13 +1,16 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import {
   existsSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  renameSync,
+  rmdirSync,
   rmSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -65,6 +68,27 @@ t.test('when nobody else is there, all locks are void; what is no lock stays', a
   mkdirSync(join(config, '.storage-write.lock/full'), { recursive: true });
   await removeTraces(dead, proc);
   t.ok(existsSync(join(config, '.storage-write.lock/full')));
+});
+
+t.test('a lock that is taken while it looks who lives stays', async (t) => {
+  const { config, locks, dead, proc, directory } = layOut(t, undefined);
+  // Its look at this process waits until somebody writes.
+  mkdirSync(join(proc, '77'));
+  const environ = join(proc, '77/environ');
+  execFileSync('mkfifo', [environ]);
+  const removing = removeTraces(dead, proc);
+  const looked = await open(environ, 'w');
+  for (const lock of locks) {
+    mkdirSync(join(directory, 'next'));
+    rmdirSync(lock);
+    renameSync(join(directory, 'next'), lock);
+  }
+  const record = join(config, '.oauth_refresh.lock.owner');
+  writeFileSync(record, '{"pid":78}');
+  await looked.close();
+  await removing;
+  t.same(locks.filter(existsSync), locks);
+  t.ok(existsSync(record));
 });
 
 t.test('its socket goes, and no other file of that name', async (t) => {

@@ -7,6 +7,7 @@ import { marksOf } from '../../../supervisor/claude/environment.ts';
 import { readSupervisorConfig } from '../../../supervisor/config.ts';
 import { MemoryGuard } from '../../../supervisor/memory/guard.ts';
 import type { Action } from '../../../supervisor/memory/policy.ts';
+import type { BoundSettings } from '../../../supervisor/memory/reading.ts';
 import { PoolMemory } from '../../../supervisor/pool-memory.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { promptText } from '../../support/messages-api.ts';
@@ -28,13 +29,19 @@ const version2 = (used: number, limit: number | 'max') => ({
 });
 
 /** A guard over this very process, in a container that is made of files. */
-function startGuard(t: Test, used: number, limit: number | 'max') {
+function startGuard(
+  t: Test,
+  used: number,
+  limit: number | 'max',
+  bounds: Partial<BoundSettings> = {},
+) {
   const cgroupRoot = t.testdir(version2(used, limit));
   const actions: Action[] = [];
   const log = captureLog();
   const me = { name: 'me', pid: process.pid, stage: 'idle' as const, startedAt: -60_000 };
   const guard = new MemoryGuard({
     ...settings,
+    ...bounds,
     workers: () => [me, { ...me, name: 'other', pid: 2 ** 22 }],
     marksOf: (name) => marksOf('/made/up', name),
     act: (action) => actions.push(action),
@@ -121,6 +128,42 @@ t.test('a limit below what one worker needs is refused, with the number', (t) =>
     exitCode: 64,
     message: /cannot serve within 256Mi of memory: .* set resources\.limits\.memory to 320Mi/,
   });
+  t.end();
+});
+
+t.test('a bound in bytes is held against the limit, and the remedy is one that helps', (t) => {
+  const refused = (limit: number, hard: number) => {
+    const { guard } = startGuard(t, 100, limit, { containerHard: { bytes: hard * mebibyte } });
+    try {
+      guard.start();
+      return 'started';
+    } catch (thrown) {
+      return thrown instanceof Error ? thrown.message : '';
+    }
+  };
+  const tooSmall = refused(128, 1_024);
+  t.match(tooSmall, /cannot serve within 128Mi of memory: .* is 121\.6Mi/);
+  t.match(tooSmall, /; set resources\.limits\.memory to 270Mi or more, or see/);
+  t.equal(refused(270, 1_024), 'started');
+  const tooLow = refused(4_096, 200);
+  t.match(tooLow, /is 200Mi.*; set BERTH_MEMORY_HARD to 256Mi or more, or see/);
+  t.equal(refused(4_096, 256), 'started');
+  t.match(
+    refused(128, 100),
+    /; set BERTH_MEMORY_HARD to 256Mi or more and resources\.limits\.memory to 270Mi or more, or see/,
+  );
+  t.end();
+});
+
+t.test('a bound above the limit is one below it, where it can act', (t) => {
+  const above = { bytes: 2_000 * mebibyte };
+  const bounds = { containerSoft: above, containerHard: above };
+  const { guard, actions, use } = startGuard(t, 400, 1_000, bounds);
+  guard.start();
+  t.match(guard.report.bounds, { soft: 950 * mebibyte, hard: 950 * mebibyte });
+  use(960);
+  guard.look();
+  t.match(actions, [{ do: 'end', cause: 'container_hard' }]);
   t.end();
 });
 

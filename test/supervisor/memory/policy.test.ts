@@ -166,6 +166,36 @@ t.test('if ending one brings no relief, others are not ended in a row', (t) => {
   t.end();
 });
 
+t.test('a replacement that crosses the bound again is no relief', (t) => {
+  let state = initialState;
+  let startedAt = -60_000;
+  let serial = 0;
+  const ended: number[] = [];
+  for (let now = 0; now < 600_000; now += 250) {
+    // Something else leaves less room than one worker takes, and the next starts in half a second.
+    const there = now >= startedAt;
+    const started = worker(`worker-${serial}`, { warmedUp: now - startedAt >= 5_000 });
+    const step = decide(reading(there ? 900 : 800, there ? [started] : [], { now }), bounds, state);
+    state = step.state;
+    if (!step.actions.some((action) => action.do === 'end')) continue;
+    ended.push(now);
+    startedAt = now + 500;
+    serial += 1;
+  }
+  t.ok(ended.length > 1 && ended.length < 20, `${ended.length} times in ten minutes`);
+  t.end();
+});
+
+t.test('when a bound is crossed long after, the next goes at once', (t) => {
+  const first = decide(reading(900, [worker('a'), worker('b')]), bounds, initialState);
+  let { state } = decide(reading(900, [worker('b')], { now: 1_250 }), bounds, first.state);
+  t.equal(state.ended.pause, 2_000);
+  for (const now of [2_000, 11_000]) ({ state } = decide(reading(800, [], { now }), bounds, state));
+  const again = decide(reading(900, [worker('c')], { now: 12_000 }), bounds, state);
+  t.match(again, { actions: [{ do: 'end', worker: 'c' }], state: { ended: { pause: 1_000 } } });
+  t.end();
+});
+
 const stages = fc.constantFrom('fresh', 'idle', 'busy', 'leaving') as fc.Arbitrary<
   WorkerReading['stage']
 >;

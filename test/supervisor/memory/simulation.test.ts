@@ -76,6 +76,10 @@ function play({ limit, base, turns, leaks, rate, seed }: Course) {
 
   for (let now = 0; now < end; now += tick) {
     for (const worker of workers) {
+      if (worker.stage === 'fresh') {
+        // What it takes comes while it starts: until then the last one's end looks like relief.
+        worker.bytes = fresh * Math.min(1, (now - worker.startedAt) / startTime);
+      }
       if (worker.stage === 'busy') worker.bytes += (worker.leak * tick) / 1_000;
       if (now < worker.until) continue;
       if (worker.stage === 'busy') {
@@ -104,7 +108,7 @@ function play({ limit, base, turns, leaks, rate, seed }: Course) {
     if (workers.length < ceiling && (waiting.length > starting || workers.length === 0)) {
       workers.push({
         name: `worker-${++serial}`,
-        bytes: fresh,
+        bytes: 0,
         startedAt: now,
         until: now + startTime,
         stage: 'fresh',
@@ -178,21 +182,34 @@ t.test('a healthy container is left alone for eight hours', (t) => {
 t.test('whatever leaks, memory never runs out, nobody waits for ever, nothing flaps', (t) => {
   const course = fc.record({
     limit: fc.constantFrom(768, 1_024, 2_048, 4_096),
+    // Mostly berth alone; now and then somebody else takes what is below the hard bound, or nearly.
     base: fc.integer({ min: 100, max: 180 }),
+    filled: fc.constantFrom(0, 0, 0, 0.6, 0.9, 0.97),
     turns: fc.integer({ min: 20, max: 300 }),
     leaks: fc.integer({ min: 0, max: 30 }),
     rate: fc.constantFrom(10, 60, 200),
     seed: fc.nat(),
   });
-  const property = fc.property(course, (given) => {
+  const property = fc.property(course, ({ filled, ...rest }) => {
+    const hard = 0.85 * rest.limit;
+    const given = { ...rest, base: Math.max(rest.base, filled * hard) };
+    // Two workers do not fit: hardly anybody is served, but that is no reason to end one upon another.
+    const crowded = given.base + 2 * fresh > hard;
     const { decisions, overLimit, longestWait, served, left } = play(given);
     const acts = decisions.filter(({ action }) => action.do === 'recycle' || action.do === 'end');
     const fail = (why: string): never => {
       throw new Error(`${why} (${acts.length} recycles, ${served} turns)`);
     };
+    if (crowded) {
+      if (acts.length > hours * 75 + 3 * served * (given.leaks / 100)) fail('it flaps in a crowd');
+      return;
+    }
     if (overLimit > 0) fail(`above the limit for ${overLimit * tick} ms`);
-    if (left > 100) fail(`${left} prompts wait at the end`);
-    if (longestWait > 280_000 && given.turns < 60) fail(`somebody waited ${longestWait} ms`);
+    // Where others leave little room, so few workers fit that prompts wait for turns, not for memory.
+    const roomy = filled === 0;
+    if (roomy && left > 100) fail(`${left} prompts wait at the end`);
+    if (roomy && longestWait > 280_000 && given.turns < 60)
+      fail(`somebody waited ${longestWait} ms`);
     // A worker that leaks goes, and then there may be one more to make room.
     if (acts.length > 10 + 3 * served * (given.leaks / 100) + served * 0.1) fail('it flaps');
   });
