@@ -122,4 +122,4 @@ export function loginId({ refreshTokenId, digest }: Credentials): string {
 
 /** What a person can do about a login that is lost, the simplest first. */
 export const loginRemedy =
-  'log in again: put the token of a new `claude setup-token` into the Secret, or run `berth login` in the pod (kubectl exec -it), or put a fresh credentials file into the Secret';
+  'log in again: put the token of a new `claude setup-token` into the Secret as CLAUDE_CODE_OAUTH_TOKEN and restart the pod, or run `berth login` in the pod (kubectl exec -it), or put a fresh credentials file into the Secret';

@@ -9,7 +9,7 @@ import { formatDuration, formatSize } from '../../shared/units.ts';
 import { type Finding, failed, ok, warning } from './check.ts';
 
 const own = (uid: number): string =>
-  `run the pod with fsGroup ${uid} and runAsUser ${uid}, or let init give it away (docs/containers.md, "A volume that ignores fsGroup")`;
+  `run the pod with fsGroup ${uid} and runAsUser ${uid}, or let init give it away (docs/install.md, "The volume": the component root-ownership)`;
 
 export async function checkVolume(
   configDirectory: string,
