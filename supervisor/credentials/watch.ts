@@ -3,7 +3,7 @@
  * and puts that back where the CLI was left with none.
  * Always holds: a token is never logged; a blank or torn file never replaces the last good one; one
  * login is put back once for each refresh token, and never one that was just refused or used up; the
- * directory is watched, not the file (the CLI renames a new one into place).
+ * directory is watched, not the file (the CLI renames a new one into place), and looked at all the same.
  */
 import { join } from 'node:path';
 import chokidar, { type FSWatcher } from 'chokidar';
@@ -52,6 +52,12 @@ export interface CredentialsWatchOptions {
    * read one that cannot be read.
    */
   patience?: number;
+  /** Milliseconds between two looks, whatever the watcher tells or misses. */
+  look?: number;
+  /** Milliseconds at most until the watcher is ready; afterwards the looks do alone. */
+  ready?: number;
+  /** Watches a directory; chokidar's, if none is given. */
+  watcher?: typeof chokidar.watch;
 }
 
 /** Characters; real ones have a hundred. */
@@ -74,6 +80,7 @@ export class CredentialsWatch {
   readonly #lastGood: LastGood;
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #looks: NodeJS.Timeout | undefined;
   #patience: NodeJS.Timeout | undefined;
   #working: Promise<unknown> = Promise.resolve();
   #state: CredentialsState = { kind: 'missing' };
@@ -113,7 +120,8 @@ export class CredentialsWatch {
     await this.history.load();
     await this.#queue(() => this.#read());
     const { promise: ready, resolve } = Promise.withResolvers<void>();
-    this.#watcher = chokidar.watch(this.#options.configDirectory, {
+    const { watcher = chokidar.watch, ready: atMost = 5_000, look = 2_000 } = this.#options;
+    this.#watcher = watcher(this.#options.configDirectory, {
       depth: 0,
       ignoreInitial: true,
       followSymlinks: false,
@@ -124,10 +132,19 @@ export class CredentialsWatch {
       this.#options.log.error('credentials_unreadable', 'cannot watch the credentials', { error });
     });
     this.#watcher.once('ready', resolve);
+    // A write that is just being told is read when it has paused.
+    this.#looks = setInterval(() => this.#timer ?? this.#lookSoon(), look);
+    const late = setTimeout(() => {
+      const sentence = 'the watcher of the credentials is not ready: the file is looked at instead';
+      this.#options.log.warn('credentials_unreadable', sentence, { interval_ms: look });
+      resolve();
+    }, atMost);
     await ready;
+    clearTimeout(late);
   }
 
   async stop(): Promise<void> {
+    clearInterval(this.#looks);
     clearTimeout(this.#timer);
     clearTimeout(this.#patience);
     await this.#watcher?.close();
@@ -164,7 +181,10 @@ export class CredentialsWatch {
   /** Writes come in bursts: the file is read once they have paused. */
   #settle(): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#lookSoon(), this.#options.stable ?? 100);
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#lookSoon();
+    }, this.#options.stable ?? 100);
   }
 
   #lookSoon(): void {

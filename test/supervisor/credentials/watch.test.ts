@@ -9,10 +9,15 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { FSWatcher } from 'chokidar';
 import t, { type Test } from 'tap';
 import { judgeCredentials } from '../../../shared/credentials.ts';
 import { lastGoodFile } from '../../../shared/state-directory.ts';
-import { type CredentialsState, CredentialsWatch } from '../../../supervisor/credentials/watch.ts';
+import {
+  type CredentialsState,
+  CredentialsWatch,
+  type CredentialsWatchOptions,
+} from '../../../supervisor/credentials/watch.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { until } from '../../support/until.ts';
 import { blank, credentials } from './login-files.ts';
@@ -21,7 +26,12 @@ t.jobs = 4;
 
 const expiresAt = Date.parse('2030-01-01T00:00:00Z');
 
-async function watch(t: Test, files: Record<string, string> = {}, patience = 30) {
+async function watch(
+  t: Test,
+  files: Record<string, string> = {},
+  patience = 30,
+  options: Partial<CredentialsWatchOptions> = {},
+) {
   t.teardown(() => {});
   const config = t.testdir({ '.berth': {} });
   for (const [name, content] of Object.entries(files)) writeFileSync(join(config, name), content);
@@ -39,6 +49,7 @@ async function watch(t: Test, files: Record<string, string> = {}, patience = 30)
       onEvent: (event) => events.push(event),
       stable: 5,
       patience,
+      ...options,
     });
   const watching = make();
   t.teardown(() => watching.stop());
@@ -206,13 +217,14 @@ t.test('a read that fails loses no login: it is read again, several times', asyn
 });
 
 t.test('a login file that vanishes is put back once, then the login is lost', async (t) => {
-  const { watching, path, log, events } = await watch(t, {
+  const { watching, path, log, events, becomes } = await watch(t, {
     '.credentials.json': credentials('one'),
   });
   rmSync(path);
   await log.logged('credentials_put_back', ({ state }) => state === 'missing');
   t.equal(readFileSync(path, 'utf8'), credentials('one'));
-  t.match([watching.state.kind, watching.lost], ['valid', false]);
+  await becomes('valid');
+  t.equal(watching.lost, false);
   rmSync(path);
   await until('it is lost', () => watching.lost);
   t.equal(watching.state.kind, 'missing');
@@ -245,6 +257,18 @@ t.test('a login that could not be put back may be put back later', async (t) => 
   rmSync(path, { recursive: true });
   await log.logged('credentials_put_back');
   t.equal(readFileSync(path, 'utf8'), credentials('one'));
+});
+
+t.test('a watcher that is never ready and tells nothing is done without', async (t) => {
+  const { replace, becomes, log, watching } = await watch(t, {}, 30, {
+    watcher: () => new FSWatcher(),
+    ready: 10,
+    look: 10,
+  });
+  t.match(log.text, /is not ready: the file is looked at instead/);
+  t.equal(watching.state.kind, 'missing');
+  replace(credentials('one'));
+  await becomes('valid');
 });
 
 t.test('an old copy over a refreshed login is replaced before its use loses both', async (t) => {
