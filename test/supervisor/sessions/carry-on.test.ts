@@ -160,6 +160,9 @@ t.test('a second loss ends the turn, and says so', async (t) => {
   const metrics = await (await fetch(new URL('/metrics', metricsUrl))).text();
   t.match(metrics, /berth_turns_carried_on_total\{reason="crashed"\} 1/);
   t.match(metrics, /berth_turns_lost_total\{reason="crashed"\} 1/);
+  const status = (await running.call('GET', '/v1/status')).body;
+  t.match(status, { turns_carried_on: { crashed: 1 }, turns_lost: { crashed: 1 } });
+  t.ok(status.recycles.crashed >= 2, 'both workers count');
   surroundings.api.reply(undefined);
   const { session_id } = last?.data ?? {};
   t.match(await running.prompt('[[say on]]', { session_id }), { status: 200 });
