@@ -11,8 +11,17 @@ export interface Spent {
   usage: Answer['usage'];
 }
 
+/** What was lost and ended since the start, by reason. */
+export interface Losses {
+  recycles: Record<string, number>;
+  carriedOn: Record<string, number>;
+  lost: Record<string, number>;
+}
+
 export interface Metrics {
   registry: Registry;
+  /** What the counters of the same names say, for the status. */
+  losses: Readonly<Losses>;
   /** Counts a prompt by its outcome, `ok` or an error's code. */
   prompt: (profile: string, outcome: string, milliseconds: number, answer?: Answer) => void;
   spent: (profile: string, turn: Spent) => void;
@@ -109,8 +118,14 @@ export function createMetrics(sources: MetricSources): Metrics {
   for (const reason of ['refused', 'failed', 'postponed'] as const) {
     refreshFailures.inc({ reason }, 0);
   }
+  const losses: Losses = { recycles: {}, carriedOn: {}, lost: {} };
+  const count = (name: keyof Losses, reason: string): void => {
+    losses[name][reason] = (losses[name][reason] ?? 0) + 1;
+    ({ recycles, carriedOn, lost })[name].inc({ reason });
+  };
   return {
     registry,
+    losses,
     prompt: (profile, outcome, milliseconds, answer) => {
       prompts.inc({ outcome, profile });
       duration.observe({ outcome, profile }, milliseconds / second);
@@ -125,8 +140,8 @@ export function createMetrics(sources: MetricSources): Metrics {
       tokens.inc({ kind: 'cache_write', profile }, usage.cache_creation_input_tokens);
       tokens.inc({ kind: 'cache_read', profile }, usage.cache_read_input_tokens);
     },
-    recycled: (reason) => recycles.inc({ reason }),
-    lost: (reason, goesOn) => (goesOn ? carriedOn : lost).inc({ reason }),
+    recycled: (reason) => count('recycles', reason),
+    lost: (reason, goesOn) => count(goesOn ? 'carriedOn' : 'lost', reason),
     authFailure: (reason) => authFailures.inc({ reason }),
     credentials: (event) => credentials.inc({ event }),
     refreshFailed: (reason) => refreshFailures.inc({ reason }),

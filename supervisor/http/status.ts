@@ -7,6 +7,7 @@ import { problemSchema } from './problems.ts';
 const bytes = z.number().nullable().describe('bytes');
 const rate = z.number().nullable().describe('bytes a second');
 
+const counts = z.record(z.string(), z.number());
 const dollars = z.number().nonnegative();
 const budget = z.object({
   spent_usd: dollars,
@@ -90,6 +91,9 @@ export const statusSchema = z
         .record(z.string(), z.number())
         .describe('How often memory had a worker recycled, by cause'),
     }),
+    recycles: counts.describe('Workers ended since the start, by reason'),
+    turns_carried_on: counts.describe('Turns that went on in another process, by reason'),
+    turns_lost: counts.describe('Turns whose process was lost and that ended so, by reason'),
     sessions: z.number().describe('How many there are'),
     profiles: z.object({
       names: z.array(z.string()),

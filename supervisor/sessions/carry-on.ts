@@ -18,10 +18,18 @@ const piece = 1024 * 1024;
 
 /**
  * Whether a prompt stands in the transcript: then a process that resumes the session can carry on, else
- * the prompt must be sent again.
+ * the prompt must be sent again. One that cannot be read has nothing to carry on with; never rejects.
  * @param promptId the id with which the prompt was handed over, which the CLI writes beside it
  */
 export async function stands(transcript: string, promptId: string): Promise<boolean> {
+  try {
+    return await isWritten(transcript, promptId);
+  } catch {
+    return false;
+  }
+}
+
+async function isWritten(transcript: string, promptId: string): Promise<boolean> {
   const wanted = Buffer.from(`"uuid":"${promptId}"`);
   const file = await open(transcript, constants.O_RDONLY | constants.O_NOFOLLOW);
   try {

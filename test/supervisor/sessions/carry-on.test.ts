@@ -2,6 +2,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { Pool } from '../../../supervisor/pool/pool.ts';
+import { stands } from '../../../supervisor/sessions/carry-on.ts';
 import { bashAllowed } from '../../support/claude.ts';
 import { promptText, type RecordedRequest } from '../../support/messages-api.ts';
 import { type FoundProcess, processesOf, tailsOf } from '../../support/processes.ts';
@@ -25,6 +26,19 @@ function killWorkers(running: RunningSupervisor): void {
   if (found.length === 0) throw new Error('no worker is there');
   for (const { pid } of found) process.kill(pid, 'SIGKILL');
 }
+
+t.test('a prompt does not stand in a transcript that cannot be read', async (t) => {
+  const directory = t.testdir({
+    good: '{"uuid":"one"}\n',
+    link: t.fixture('symlink', 'good'),
+    directory: {},
+  });
+  t.equal(await stands(join(directory, 'good'), 'one'), true);
+  t.equal(await stands(join(directory, 'good'), 'two'), false);
+  for (const name of ['link', 'directory', 'nowhere']) {
+    t.equal(await stands(join(directory, name), 'one'), false, name);
+  }
+});
 
 const askedFor = (text: string) => (request: RecordedRequest) => promptText(request) === text;
 
@@ -146,6 +160,9 @@ t.test('a second loss ends the turn, and says so', async (t) => {
   const metrics = await (await fetch(new URL('/metrics', metricsUrl))).text();
   t.match(metrics, /berth_turns_carried_on_total\{reason="crashed"\} 1/);
   t.match(metrics, /berth_turns_lost_total\{reason="crashed"\} 1/);
+  const status = (await running.call('GET', '/v1/status')).body;
+  t.match(status, { turns_carried_on: { crashed: 1 }, turns_lost: { crashed: 1 } });
+  t.ok(status.recycles.crashed >= 2, 'both workers count');
   surroundings.api.reply(undefined);
   const { session_id } = last?.data ?? {};
   t.match(await running.prompt('[[say on]]', { session_id }), { status: 200 });
