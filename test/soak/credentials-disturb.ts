@@ -55,8 +55,14 @@ export class Disturbing {
   async logInAfterLoss(): Promise<void> {
     if (this.#pod.followsSource) {
       const outcomes: string[] = [];
-      const isTold = async () =>
-        outcomes[outcomes.push(await this.#pod.prompt()) - 1] === 'login_required';
+      const isTold = async (): Promise<boolean> => {
+        const outcome = await this.#pod.prompt();
+        outcomes.push(outcome);
+        // Where a new login is refused the one before it is put back, and that may still be good.
+        const inUse = this.#world.login.logins.ownerOf(this.#ledger.lookAtFile() ?? '');
+        const goesOn = outcome === 'ok' && inUse !== undefined && !inUse.revoked;
+        return outcome === 'login_required' || goesOn;
+      };
       await until('the loss is told', isTold, 30_000).catch((error: Error) =>
         this.#surroundings.problem(`${error.message}; prompts end as ${outcomes.join()}`),
       );
