@@ -59,7 +59,7 @@ export const eventsOfBoth = {
   credentials_unreadable: event(
     'warn error',
     'a login, or what is known of it, is no good',
-    'from path',
+    'from path interval_ms',
   ),
 };
 
@@ -244,7 +244,7 @@ export const eventsOfSupervisor = {
   credentials_seen: event(
     'info error',
     "the CLI's login is another than before; an error if it is no good",
-    'state expires_at login_expires_at refresh_token_id',
+    'state expires_at login_expires_at refresh_token_id from path',
   ),
   credentials_unkept: event('error', 'what is known of the login could not be written'),
   credentials_put_back: event('warn', 'the last good login was put back', 'state refresh_token_id'),

@@ -17,6 +17,10 @@ function open(t: Test, port: number): Socket {
   return socket;
 }
 
+/** Also where what was written last met a closed door. */
+const closed = (socket: Socket): Promise<void> =>
+  new Promise((resolve) => socket.once('close', () => resolve()));
+
 const head = (more: string, token_ = token): string =>
   `POST /v1/prompts HTTP/1.1\r\nhost: berth\r\nauthorization: Bearer ${token_}\r\ncontent-type: application/json\r\n${more}\r\n`;
 
@@ -44,7 +48,7 @@ t.test('a head that trickles is cut off, though something always comes', async (
   socket.on('data', (chunk) => {
     answer += chunk;
   });
-  await once(socket, 'close');
+  await closed(socket);
   t.match(answer, /^HTTP\/1\.1 408 /);
 });
 
@@ -62,7 +66,7 @@ t.test('a body that trickles is cut off, and the prompt is never run', async (t)
   const trickle = setInterval(() => socket.write('x'), 20);
   t.teardown(() => clearInterval(trickle));
   socket.resume();
-  await once(socket, 'close');
+  await closed(socket);
   t.equal(ran, 0);
 });
 
@@ -133,7 +137,7 @@ t.test('connections above the bound are closed, and a place that is free is used
   const idle = [open(t, port), open(t, port), open(t, port)];
   await Promise.all(idle.map((socket) => once(socket, 'connect')));
   const one = open(t, port);
-  await once(one, 'close');
+  await closed(one);
   t.pass('the fourth is closed');
   idle[0]?.destroy();
   await until('there is a place', () =>
@@ -172,6 +176,6 @@ t.test('what follows a stream on its connection cannot write into it', async (t)
   socket.write(`${head(`accept: text/event-stream\r\ncontent-length: ${body.length}\r\n`)}${body}`);
   await until('the stream has begun', () => got.includes('event: text'));
   socket.write('no HTTP at all\r\n\r\n');
-  await once(socket, 'close');
+  await closed(socket);
   t.notMatch(got, 'HTTP/1.1 400');
 });
