@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { Pool } from '../../../supervisor/pool/pool.ts';
@@ -19,6 +19,12 @@ const workersOf = ({ surroundings }: RunningSupervisor): FoundProcess[] =>
   processesOf(surroundings.config).filter(
     ({ leader, command }) => leader && /claude/.test(command),
   );
+
+/** What the CLI has written down of a session so far; that comes a moment after it happens. */
+function transcriptOf({ surroundings }: RunningSupervisor, sessionId: string): string {
+  const [path] = globSync(`projects/*/${sessionId}.jsonl`, { cwd: surroundings.config });
+  return path === undefined ? '' : readFileSync(join(surroundings.config, path), 'utf8');
+}
 
 /** As the kernel does when memory is short. */
 function killWorkers(running: RunningSupervisor): void {
@@ -81,6 +87,8 @@ t.test(
     const command = 'tail -f /dev/null';
     const answer = prompt(`[[tool Bash ${JSON.stringify({ command })}]]`, { session_id });
     await until('the tool runs', () => tailsOf(surroundings.config).length > 0);
+    const calls = () => transcriptOf(running, session_id).includes('"type":"tool_use"');
+    await until('its call is written down', calls);
     const used = before.body.usage.input_tokens + before.body.usage.cache_creation_input_tokens;
     t.ok(used > 0);
     killWorkers(running);
