@@ -19,14 +19,18 @@ t.test('a fork bomb in a tool costs its worker, and the turn goes on without it'
   const bomb = 'b() { [ $1 -gt 0 ] && { b $(($1-1)) & b $(($1-1)) & }; sleep 600; }; b 11';
   const tool = `[[tool Bash ${JSON.stringify({ command: bomb })}]] [[say carried on]]`;
   const reply = await sendPrompt(target, { prompt: tool });
-  t.match(reply, { status: 200, body: { recycled: 1, recycle_reason: 'processes' } });
-  const decision = program.lines.find(({ event }) => event === 'memory_limit');
-  t.match(decision, {
-    action: 'end',
-    cause: 'processes',
-    tasks_limit: 300,
-    msg: /has \d+ processes, and the container \d+ of the 300 tasks that its pids limit allows/,
-  });
+  // At the limit the CLI cannot make threads: it may abort before berth has looked.
+  const recycled = { recycled: 1, recycle_reason: /^(processes|crashed)$/ };
+  t.match(reply, { status: 200, body: recycled });
+  if (reply.body.recycle_reason === 'processes') {
+    const decision = program.lines.find(({ event }) => event === 'memory_limit');
+    t.match(decision, {
+      action: 'end',
+      cause: 'processes',
+      tasks_limit: 300,
+      msg: /has \d+ processes, and the container \d+ of the 300 tasks that its pids limit allows/,
+    });
+  }
   await until('nothing of it is left', () =>
     processesOf(directory).every(({ command }) => !command.startsWith('sleep')),
   );
