@@ -84,20 +84,36 @@ export async function checkReachable(
   return failed(subject, detail, remedies[reached.failed]);
 }
 
-/** Something that nobody needs: it shows whether egress is bounded at all. */
+/**
+ * Something that nobody needs: it shows whether egress is bounded at all. It is tried without the proxy
+ * too, for a tool that means harm does not ask the proxy.
+ */
 export async function checkUnreachable(
   { host, port }: Target,
   environment: Environment,
   signal: AbortSignal,
 ): Promise<Finding> {
   const subject = `${host}:${port}`;
-  const reached = await reach({ host, port, tls: false }, environment, signal);
-  if (!('by' in reached)) return ok(subject, 'it cannot be reached, as it should be');
-  return warning(
-    subject,
-    'it can be reached: nothing bounds where the tools of the CLI send what they read',
-    'add an egress policy (manifests/components/cilium-egress or network-policy); docs/security.md says what it bounds',
-  );
+  const target = { host, port, tls: false };
+  const [direct, asked] = await Promise.all([
+    reach(target, {}, signal),
+    reach(target, environment, signal),
+  ]);
+  if ('by' in direct) {
+    return warning(
+      subject,
+      'it can be reached: nothing bounds where the tools of the CLI send what they read',
+      'add an egress policy (manifests/components/cilium-egress or network-policy), and see that the network of the cluster enforces policies; docs/security.md says what it bounds',
+    );
+  }
+  if ('by' in asked) {
+    return warning(
+      subject,
+      'the proxy of HTTPS_PROXY lets it be reached: tools of the CLI can send there what they read',
+      'let the proxy allow only the hosts that are wanted, as manifests/components/network-policy/squid.conf does',
+    );
+  }
+  return ok(subject, 'it cannot be reached, as it should be');
 }
 
 export async function checkEgress(

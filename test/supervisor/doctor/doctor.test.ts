@@ -158,17 +158,22 @@ t.test('egress that nothing bounds is a warning', async (t) => {
   t.teardown(() => open.close());
   await once(open, 'listening');
   const { port } = open.address() as AddressInfo;
-  const { of } = await diagnosed(
-    t,
-    {},
-    { NO_PROXY: '127.0.0.1', BERTH_DOCTOR_PROBE: `127.0.0.1:${port}` },
-  );
+  // The proxy refuses it, which a tool need not ask.
+  const { of } = await diagnosed(t, {}, { BERTH_DOCTOR_PROBE: `127.0.0.1:${port}` });
   t.match(of('egress', /^127\.0\.0\.1:/), [
-    { status: 'warning', detail: /it can be reached/, remedy: /egress policy/ },
+    { status: 'warning', detail: /it can be reached: nothing bounds/, remedy: /egress policy/ },
   ]);
   // The certificate is of a CA that this process does not know.
   t.match(of('egress', /api\.anthropic/), [
     { status: 'failed', detail: /not trusted/, remedy: /NODE_EXTRA_CA_CERTS/ },
+  ]);
+});
+
+t.test('a proxy that lets through what nobody needs is a warning', async (t) => {
+  const { of } = await diagnosed(t, {}, { BERTH_DOCTOR_PROBE: 'api.anthropic.com:443' });
+  t.match(of('egress', /^api\.anthropic\.com:443/), [
+    { detail: /certificate is not trusted/ },
+    { status: 'warning', detail: /the proxy of HTTPS_PROXY lets it/, remedy: /only the hosts/ },
   ]);
 });
 
