@@ -1,9 +1,15 @@
-/** The metrics of the supervisor that count events. Names and units follow Prometheus' conventions. */
+/**
+ * The metrics of the supervisor that count events. Names and units follow Prometheus' conventions.
+ * Always holds: a counter whose labels are known beforehand is 0 before its first event, for Prometheus
+ * takes no increase of a series that begins with 1.
+ */
 import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client';
 import type { RefreshFailure } from './credentials/refresh-turns.ts';
 import type { CredentialsEvent } from './credentials/watch.ts';
 import { type MetricSources, registerGauges } from './gauges.ts';
+import { type RecycleReason, recycleReasons } from './pool/worker.ts';
 import type { Answer } from './sessions/answer.ts';
+import { type LossReason, lossReasons } from './sessions/lost-turn.ts';
 
 /** What a turn has used, whatever its outcome. */
 export interface Spent {
@@ -25,19 +31,26 @@ export interface Metrics {
   /** Counts a prompt by its outcome, `ok` or an error's code. */
   prompt: (profile: string, outcome: string, milliseconds: number, answer?: Answer) => void;
   spent: (profile: string, turn: Spent) => void;
-  recycled: (reason: string) => void;
+  recycled: (reason: RecycleReason) => void;
   /** Counts a turn whose process was lost. */
-  lost: (reason: string, carriedOn: boolean) => void;
+  lost: (reason: LossReason, carriedOn: boolean) => void;
   /** Counts a request without a valid token. */
-  authFailure: (reason: 'missing' | 'unknown') => void;
+  authFailure: (reason: (typeof authFailureReasons)[number]) => void;
   /** Counts what has happened to the login file. */
   credentials: (event: CredentialsEvent) => void;
   /** Counts a refresh of the login that was due and has not come about. */
   refreshFailed: (reason: RefreshFailure) => void;
   /** Counts a session that nobody asked to remove. */
-  sessionRemoved: (reason: string) => void;
+  sessionRemoved: (reason: (typeof removalReasons)[number]) => void;
 }
 
+const removalReasons = ['retention', 'budget'] as const;
+const refreshFailureReasons = [
+  'refused',
+  'failed',
+  'postponed',
+] as const satisfies RefreshFailure[];
+const authFailureReasons = ['missing', 'unknown'] as const;
 const second = 1_000;
 const buckets = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800];
 
@@ -83,41 +96,46 @@ export function createMetrics(sources: MetricSources): Metrics {
     'kind',
     'profile',
   );
-  const recycles = counter('berth_worker_recycles_total', 'Workers ended, by reason', 'reason');
-  const carriedOn = counter(
+  const byReason = (name: string, help: string, reasons: readonly string[]) => {
+    const made = counter(name, help, 'reason');
+    for (const reason of reasons) made.inc({ reason }, 0);
+    return made;
+  };
+  const recycles = byReason(
+    'berth_worker_recycles_total',
+    'Workers ended, by reason',
+    recycleReasons,
+  );
+  const carriedOn = byReason(
     'berth_turns_carried_on_total',
     'Turns that went on in another process, by why they lost theirs',
-    'reason',
+    lossReasons,
   );
-  const lost = counter(
+  const lost = byReason(
     'berth_turns_lost_total',
     'Turns that were not carried on when their process was lost',
-    'reason',
+    lossReasons,
   );
-  const authFailures = counter(
+  const authFailures = byReason(
     'berth_auth_failures_total',
     'Requests without a token (missing) or with one that nobody has (unknown)',
-    'reason',
+    authFailureReasons,
   );
-  for (const reason of ['missing', 'unknown'] as const) authFailures.inc({ reason }, 0);
-  const removals = counter(
+  const removals = byReason(
     'berth_sessions_removed_total',
     'Sessions removed for their age or for the disk budget',
-    'reason',
+    removalReasons,
   );
   const credentials = counter(
     'berth_credentials_events_total',
     'What was seen of the login file, by its state, and refreshed, put_back, adopted',
     'event',
   );
-  const refreshFailures = counter(
+  const refreshFailures = byReason(
     'berth_credentials_refresh_failures_total',
     'Refreshes that were due and have not come about: refused by the login server, failed with a turn, or postponed while the old access token is good',
-    'reason',
+    refreshFailureReasons,
   );
-  for (const reason of ['refused', 'failed', 'postponed'] as const) {
-    refreshFailures.inc({ reason }, 0);
-  }
   const losses: Losses = { recycles: {}, carriedOn: {}, lost: {} };
   const count = (name: keyof Losses, reason: string): void => {
     losses[name][reason] = (losses[name][reason] ?? 0) + 1;

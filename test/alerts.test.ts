@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { parse, stringify } from 'yaml';
+import type { MemoryReport } from '../supervisor/memory/guard.ts';
 import { createMetrics } from '../supervisor/metrics.ts';
 import { createWriteBackMetrics } from '../supervisor/write-back/metrics.ts';
 
@@ -212,6 +213,36 @@ t.test('every metric and label that a rule asks for is one of the program', (t) 
     'c',
   ]);
   t.end();
+});
+
+t.test('each counter of which a rule takes the increase is 0 before its first event', async (t) => {
+  const memory = (): MemoryReport => ({
+    reading: { now: 0, container: undefined, workers: [] },
+    bounds: { soft: 1, hard: 2, workerSoft: 3, workerHard: 4, workerProcesses: 5 },
+    level: 'none',
+    decisions: new Map(),
+    roundMs: 0,
+  });
+  const registries = [
+    createMetrics({ memory } as never).registry,
+    createWriteBackMetrics(() => false).registry,
+  ];
+  const names = rules.flatMap(({ expr }) =>
+    [...expr.matchAll(/\b(?:increase|rate)\(\s*(\w+)/g)].map(([, name = '']) => name),
+  );
+  t.ok(names.includes('berth_turns_lost_total'));
+  for (const name of new Set(names)) {
+    const samples = await Promise.all(
+      registries.map(
+        async (registry) => (await registry.getSingleMetric(name)?.get())?.values ?? [],
+      ),
+    );
+    t.ok(samples.flat().length > 0, name);
+    t.ok(
+      samples.flat().every(({ value }) => value === 0),
+      name,
+    );
+  }
 });
 
 t.test('each alert says how grave it is, what helps, and where that is explained', (t) => {

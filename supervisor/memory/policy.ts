@@ -8,17 +8,20 @@
 import { follow, type PressureState } from './pressure.ts';
 import { type Bounds, boundsOfWorker, type Reading, type WorkerReading } from './reading.ts';
 
-export type Cause =
+export const causes = [
   /** The container's working set is above a bound. */
-  | 'container_hard'
-  | 'container_soft'
+  'container_hard',
+  'container_soft',
   /** At its rate of growth the container will be at its limit in seconds. */
-  | 'container_predicted'
+  'container_predicted',
   /** A worker's tree is above a bound of its own. */
-  | 'worker_hard'
-  | 'worker_soft'
+  'worker_hard',
+  'worker_soft',
   /** A worker's tree has taken nearly all processes that the container may have. */
-  | 'processes';
+  'processes',
+] as const;
+
+export type Cause = (typeof causes)[number];
 
 export type Action =
   /** It serves nobody: it goes now. */

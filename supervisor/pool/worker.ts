@@ -27,20 +27,23 @@ export type WorkerState = keyof typeof transitions;
 
 export const workerStates = Object.keys(transitions) as WorkerState[];
 
-export type RecycleReason =
+export const recycleReasons = [
   /** It, or the container, has grown too large. */
-  | 'memory'
+  'memory',
   /** It has too many processes. */
-  | 'processes'
-  | 'idle'
-  | 'place'
+  'processes',
+  'idle',
+  'place',
   /** Its flags are not those that are wanted now. */
-  | 'renewed'
-  | 'unresponsive'
-  | 'crashed'
+  'renewed',
+  'unresponsive',
+  'crashed',
   /** Its session was removed. */
-  | 'removed'
-  | 'stopping';
+  'removed',
+  'stopping',
+] as const;
+
+export type RecycleReason = (typeof recycleReasons)[number];
 
 export class Worker {
   readonly name: string;

@@ -12,7 +12,9 @@ import { addUsage, noUsage } from './session-record.ts';
 import { TurnStalled } from './turn.ts';
 
 /** `processes`: what its tools started took nearly all that the container's pids limit allows. */
-export type LossReason = 'memory' | 'processes' | 'crashed' | 'hung';
+export const lossReasons = ['memory', 'processes', 'crashed', 'hung'] as const;
+
+export type LossReason = (typeof lossReasons)[number];
 
 /** Not for callers. */
 export class TurnLost extends Error {
