@@ -12,6 +12,7 @@ export const knownSettings: readonly string[] = [
   'BERTH_DAILY_BUDGET_USD',
   'BERTH_DISK_BUDGET',
   'BERTH_DISK_FULL',
+  'BERTH_DISK_LIMITS',
   'BERTH_DISK_LOW',
   'BERTH_DOCTOR_PROBE',
   'BERTH_DRAIN',

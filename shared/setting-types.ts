@@ -54,6 +54,22 @@ export function size(minimum: number, maximum: number) {
   });
 }
 
+/** Bytes by absolute path, from `/tmp=1Gi,/workspace=10Gi`. */
+export const sizes = z.string().transform((value, context): ReadonlyMap<string, number> => {
+  const given = value.split(',').map((each) => {
+    const [, where = '', much = ''] = /^([^=]+)=(.+)$/.exec(each.trim()) ?? [];
+    return [where, parseSize(much) ?? 0] as const;
+  });
+  if (given.every(([where, bytes]) => isAbsolute(where) && bytes > 0)) {
+    return new Map(given.map(([where, bytes]) => [normalize(where), bytes]));
+  }
+  context.addIssue({
+    code: 'custom',
+    message: 'paths with sizes such as /tmp=1Gi,/workspace=10Gi',
+  });
+  return z.NEVER;
+});
+
 /** US dollars, from `5` or `2.50`. */
 export const dollars = z
   .string()

@@ -27,6 +27,7 @@ import {
   path,
   secretName,
   size,
+  sizes,
   text,
 } from '../shared/setting-types.ts';
 
@@ -202,7 +203,7 @@ export const supervisorDefinitions = {
     schema: amount,
     default: '10%',
     description:
-      'The free room on the volume or the workspace below which there is a warning, as a share or a size.',
+      'The free room on the volume, the workspace or in a directory of `BERTH_DISK_LIMITS` below which there is a warning, as a share or a size.',
   }),
   diskFull: setting({
     name: 'BERTH_DISK_FULL',
@@ -210,6 +211,13 @@ export const supervisorDefinitions = {
     default: '64Mi',
     description:
       'The free room below which no session begins (507 `disk_full`); those that exist go on. A size counts for a tenth of a file system at most.',
+  }),
+  diskLimits: setting({
+    name: 'BERTH_DISK_LIMITS',
+    schema: sizes,
+    optional: true,
+    description:
+      'Directories that have less room than their file system, each with its size: what an emptyDir has as `sizeLimit`, such as `/tmp=4Gi,/workspace=10Gi`. A pod that goes over one is evicted at once, so their room counts for `BERTH_DISK_LOW` and `BERTH_DISK_FULL` too.',
   }),
   doctorProbe: setting({
     name: 'BERTH_DOCTOR_PROBE',

@@ -82,6 +82,7 @@ export function createParts(options: PartsOptions): Parts {
     paths: [...new Set([configDirectory, workspaceDirectory])],
     low: config.diskLow,
     full: config.diskFull,
+    limits: config.diskLimits ?? new Map(),
     log,
   });
   const usesFile = (profile: Profile): boolean => usesLoginFile(profile, config.inherited);

@@ -2,19 +2,21 @@
  * How much room is left where the CLI writes: looked at regularly, warned about when it gets low, and
  * when it is used up no new session begins, so that those which exist can go on.
  * Always holds: a file system that cannot be asked is neither low nor full; a change of the level is
- * logged once. A file system without free inodes is as full as one without free bytes.
+ * logged once. A file system without free inodes is as full as one without free bytes, and so is a
+ * directory that has reached its limit.
  */
 import { statfs } from 'node:fs/promises';
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { Amount } from '../../shared/setting-types.ts';
 import { formatSize } from '../../shared/units.ts';
+import { DiskUsage } from './disk-usage.ts';
 
 export type DiskLevel = 'ok' | 'low' | 'full';
 
 export interface DiskReading {
   path: string;
-  /** Bytes of the file system. */
+  /** Bytes of the file system, or of the limit if that is less. */
   total: number;
   /** Bytes that may still be written. */
   free: number;
@@ -26,6 +28,8 @@ export interface DiskReading {
 export interface DiskWatchOptions {
   /** Looked at by itself: two of one file system are told twice. */
   paths: readonly string[];
+  /** Bytes that what is below a directory may take, though its file system has more. */
+  limits?: ReadonlyMap<string, number>;
   /** Free room below which there is a warning. */
   low: Amount;
   /** Free room below which no session begins. */
@@ -35,16 +39,27 @@ export interface DiskWatchOptions {
   log: Log;
 }
 
+interface Limited {
+  /** Bytes. */
+  limit: number;
+  usage: DiskUsage;
+}
+
 /** A size is meant for usual volumes: of a small one it is this share at most. */
 const mostOfSmall = 0.1;
 
 export class DiskWatch {
   readonly #options: DiskWatchOptions;
+  readonly #limited: ReadonlyMap<string, Limited>;
   #readings: DiskReading[] = [];
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: DiskWatchOptions) {
     this.#options = options;
+    const limits = [...(options.limits ?? [])];
+    this.#limited = new Map(
+      limits.map(([path, limit]) => [path, { limit, usage: new DiskUsage(path) }]),
+    );
   }
 
   async start(): Promise<void> {
@@ -79,8 +94,11 @@ export class DiskWatch {
   /** Takes new readings; never rejects. */
   async look(): Promise<void> {
     const before = this.level;
-    const { paths, low, full } = this.#options;
-    const readings = await Promise.all(paths.map((path) => readDisk(path, low, full)));
+    const { low, full } = this.#options;
+    const paths = [...new Set([...this.#options.paths, ...this.#limited.keys()])];
+    const readings = await Promise.all(
+      paths.map((path) => readDisk(path, low, full, this.#limited.get(path))),
+    );
     this.#readings = readings.filter((reading) => reading !== undefined);
     if (this.level !== before) this.#tell(this.level);
   }
@@ -96,7 +114,7 @@ export class DiskWatch {
     else if (level === 'low') {
       log.warn(
         'disk_low',
-        `${left}; enlarge the volume or shorten BERTH_SESSION_RETENTION`,
+        `${left}; enlarge it, make room there or shorten BERTH_SESSION_RETENTION`,
         details,
       );
     } else {
@@ -105,11 +123,18 @@ export class DiskWatch {
   }
 }
 
-async function readDisk(path: string, low: Amount, full: Amount): Promise<DiskReading | undefined> {
+async function readDisk(
+  path: string,
+  low: Amount,
+  full: Amount,
+  limited?: Limited,
+): Promise<DiskReading | undefined> {
   try {
     const { bsize, blocks, bavail, files, ffree } = await statfs(path);
-    const total = blocks * bsize;
-    const free = bavail * bsize;
+    const { limit = Number.POSITIVE_INFINITY, usage } = limited ?? {};
+    const total = Math.min(blocks * bsize, limit);
+    const used = (await usage?.bytes()) ?? 0;
+    const free = Math.min(bavail * bsize, Math.max(0, limit - used));
     // btrfs, and others that make inodes as they need them, say 0.
     const freeFiles = files > 0 ? ffree / files : 1;
     const below = (amount: Amount, share: number): boolean =>
@@ -133,7 +158,7 @@ function noRoom({ path, free, freeFiles }: DiskReading): BerthError {
   const left = freeFiles < 0.005 ? 'hardly any inodes' : `only ${formatSize(free)}`;
   return new BerthError(
     'disk_full',
-    `cannot begin a session: ${left} are free at ${path}; enlarge the volume, remove sessions (DELETE /v1/sessions/{id}) or lower BERTH_DISK_FULL. Sessions that exist can go on`,
+    `cannot begin a session: ${left} are free at ${path}; enlarge it, make room there, remove sessions (DELETE /v1/sessions/{id}) or lower BERTH_DISK_FULL. Sessions that exist can go on`,
     { details: { path } },
   );
 }

@@ -195,6 +195,11 @@ const mistakes: Mistake[] = [
     found: /^runtime: BERTH_GIT_TOKEN_FILE is no setting of it$/,
   },
   {
+    mistake: 'a size limit that berth does not know',
+    change: ['"sizeLimit":"4Gi"', '"sizeLimit":"1Gi"'],
+    found: /^runtime: BERTH_DISK_LIMITS is .*\/tmp=4Gi.*, the volumes have .*\/tmp=1Gi/,
+  },
+  {
     mistake: 'a value that the program refuses',
     change: ['"BERTH_REPO":""', '"BERTH_DRAIN":"soon"'],
     found: /^runtime: cannot use the configuration.*\n.*BERTH_DRAIN: "soon" is not valid/,

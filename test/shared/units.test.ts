@@ -8,6 +8,7 @@ import {
   integer,
   listen,
   path,
+  sizes,
 } from '../../shared/setting-types.ts';
 import { formatDuration, formatSize, parseDuration, parseSize } from '../../shared/units.ts';
 
@@ -81,4 +82,18 @@ t.test('each kind of setting takes what it should and says what it expected', as
   t.strictSame(read(listen, '[::1]:80'), { host: '::1', port: 80 });
   for (const text of ['8080', ':99999', '::1:80', 'x'])
     t.equal(read(listen, text), undefined, text);
+});
+
+t.test('sizes by path are read as they stand in a setting, or refused whole', (t) => {
+  t.same(
+    sizes.parse('/tmp=1Gi, /a/../b=2M'),
+    new Map([
+      ['/tmp', 1024 ** 3],
+      ['/b', 2_000_000],
+    ]),
+  );
+  for (const wrong of ['', '/tmp', 'tmp=1Gi', '/tmp=', '/tmp=much', '/tmp=0', '/tmp=1Gi,']) {
+    t.notOk(sizes.safeParse(wrong).success, wrong);
+  }
+  t.end();
 });

@@ -1,4 +1,4 @@
-import { rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { linkSync, rmSync, statfsSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { DiskWatch } from '../../../supervisor/sessions/disk.ts';
@@ -6,6 +6,7 @@ import { captureLog } from '../../support/captured-log.ts';
 import { makeSurroundings } from '../../support/claude.ts';
 import { canMount, mountSmall } from '../../support/small-volume.ts';
 import { startSupervisor } from '../../support/supervisor.ts';
+import { until } from '../../support/until.ts';
 
 const mib = 1024 ** 2;
 
@@ -34,7 +35,8 @@ t.test('a disk that fills is warned about, then full, and both are told once', a
   t.equal(log.count('disk_full'), 1);
   await t.rejects(watch.assertRoom(), {
     code: 'disk_full',
-    message: /^cannot begin a session: only .* are free at .*; enlarge the volume, remove sessions/,
+    message:
+      /^cannot begin a session: only .* are free at .*; enlarge it, make room there, remove sessions/,
   });
   rmSync(join(volume, 'two'));
   await watch.assertRoom();
@@ -53,6 +55,43 @@ t.test('a disk without inodes is full as well', async (t) => {
   const watch = new DiskWatch({ paths: [volume], low: { bytes: 1 }, full: { bytes: 1 }, log });
   await watch.look();
   await t.rejects(watch.assertRoom(), { code: 'disk_full', message: /hardly any inodes/ });
+});
+
+t.test('what lies in a directory counts against its own limit', async (t) => {
+  const directory = t.testdir({ tmp: { deep: { er: {} } }, elsewhere: {} });
+  const tmp = join(directory, 'tmp');
+  symlinkSync(join(directory, 'elsewhere'), join(tmp, 'link'));
+  writeFileSync(join(directory, 'elsewhere/large'), Buffer.alloc(6 * mib));
+  const { log, count } = captureLog();
+  const watch = new DiskWatch({
+    paths: [],
+    limits: new Map([
+      [tmp, 4 * mib],
+      [join(directory, 'nowhere'), mib],
+    ]),
+    low: { share: 0.3 },
+    full: { bytes: 64 * mib },
+    log,
+  });
+  await watch.look();
+  t.match(watch.readings, [{ path: tmp, total: 4 * mib, level: 'ok' }]);
+  t.equal(watch.readings.length, 1);
+  const file = join(tmp, 'deep/er/file');
+  writeFileSync(file, Buffer.alloc(3 * mib));
+  linkSync(file, join(tmp, 'again'));
+  await until('it is low', async () => {
+    await watch.look();
+    return watch.level === 'low';
+  });
+  const [{ free } = { free: 0 }] = watch.readings;
+  t.ok(free > 0.9 * mib && free < mib, 'a file with two names is counted once');
+  t.equal(count('disk_low'), 1);
+  writeFileSync(join(tmp, 'deep/more'), Buffer.alloc(mib));
+  await until('it is full', async () => {
+    await watch.look();
+    return watch.level === 'full';
+  });
+  await t.rejects(watch.assertRoom(), { code: 'disk_full', details: { path: tmp } });
 });
 
 t.test('on a full disk no session begins, and those that exist go on', async (t) => {

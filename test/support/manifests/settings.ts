@@ -1,7 +1,7 @@
 /**
  * The settings that manifests give to berth's containers, read by the very functions that the programs
  * read them with: each name exists for that program, each value is valid, and the files that are named
- * are mounted.
+ * are mounted, and the size limits of volumes are known to who writes there.
  */
 import type { IContainer } from 'kubernetes-models/v1/Container';
 import type { IPodSpec } from 'kubernetes-models/v1/PodSpec';
@@ -31,6 +31,7 @@ export function settingProblems(manifests: readonly Manifest[]): string[] {
         ...nameProblems(container, program, manifests),
         ...valueProblems(container, program, manifests),
         ...fileProblems(container, spec, manifests),
+        ...(program === 'serve' ? limitProblems(container, spec) : []),
       ];
     }),
   );
@@ -111,6 +112,16 @@ function fileProblems(
       ? []
       : [`${name}: there is no ${file} at ${mount.mountPath} for ${setting}`];
   });
+}
+
+function limitProblems({ name, env = [], volumeMounts = [] }: IContainer, pod: IPodSpec) {
+  const limits = volumeMounts.flatMap(({ name: volume, mountPath }) => {
+    const limit = pod.volumes?.find((each) => each.name === volume)?.emptyDir?.sizeLimit;
+    return limit === undefined ? [] : `${mountPath}=${limit}`;
+  });
+  const said = env.find((each) => each.name === 'BERTH_DISK_LIMITS')?.value?.split(',') ?? [];
+  const [are, says] = [limits, said].map((each) => each.toSorted().join(','));
+  return are === says ? [] : [`${name}: BERTH_DISK_LIMITS is ${says}, the volumes have ${are}`];
 }
 
 /** The files of a projected volume; undefined where a Secret is mounted whole. */
