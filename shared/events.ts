@@ -138,6 +138,12 @@ export const eventsOfSupervisor = {
   listening: event('info', 'prompts are taken', 'address metrics_address cli_version'),
   draining: event('info', 'it was told to stop and finishes what runs', 'prompts'),
   tokens_loaded: event('info error', 'the API tokens were read, or could not be', 'names'),
+  unclean_end: event(
+    'warn',
+    'the run before did not stop: it was killed (for its memory, or by the kubelet), or its node died',
+    'since',
+  ),
+  run_mark_failed: event('warn', 'an end that nobody orders will not be told by the next run'),
   token_plain: event('warn', 'an API token is stored as it is, not as its SHA-256'),
   profiles_loaded: event(
     'info error',

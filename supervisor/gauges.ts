@@ -8,6 +8,8 @@ import { registerMemory } from './metrics-memory.ts';
 export interface MetricSources {
   /** Whether /readyz says yes. */
   ready: () => boolean;
+  /** When it was found that the run before was ended in the middle: ms since 1970; else undefined. */
+  uncleanEnd: () => number | undefined;
   /** Workers by state. */
   workers: () => Record<string, number>;
   /** By profile: whether the last start of a worker has failed. */
@@ -84,6 +86,11 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
   gauge('berth_queue_length', 'Prompts that wait for a worker', sources.queued);
   gauge('berth_queue_limit', 'BERTH_QUEUE_LIMIT', () => sources.queueLimit());
   gauge('berth_ready', 'Whether /readyz says yes', () => Number(sources.ready()));
+  gauge(
+    'berth_unclean_end_timestamp_seconds',
+    'When this run began, if the one before did not stop but was killed or lost its node',
+    () => seconds(sources.uncleanEnd()),
+  );
   gauge('berth_sessions', 'Sessions that can be continued', sources.sessions);
   registerMemory(sources.memory, registers);
   registerInit(sources.init, registers);

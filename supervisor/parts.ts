@@ -17,6 +17,7 @@ import { PoolMemory } from './pool-memory.ts';
 import { commonLogin, loginOf, setupTokensOf, usesLoginFile } from './profiles/login.ts';
 import type { Profile } from './profiles/profile.ts';
 import type { Profiles } from './profiles/profiles.ts';
+import { RunMark } from './run-mark.ts';
 import { Admission } from './sessions/admission.ts';
 import { SessionCatalog } from './sessions/catalog.ts';
 import { DiskWatch } from './sessions/disk.ts';
@@ -49,6 +50,7 @@ export interface Parts {
   pool: Pool;
   applied: AppliedCommit;
   initOutcome: InitOutcome;
+  runMark: RunMark;
   /** Whether the first worker has become ready; undefined if none is kept warm. */
   firstWorker: () => Promise<boolean> | undefined;
   store: SessionStore;
@@ -102,6 +104,7 @@ export function createParts(options: PartsOptions): Parts {
   });
   const applied = new AppliedCommit(stateDirectory, log);
   const initOutcome = new InitOutcome(stateDirectory);
+  const runMark = new RunMark(stateDirectory, log);
   const firstWorker = Promise.withResolvers<boolean>();
   const pool = new Pool({
     explain: (profile, error) => applied.explain(profile, error),
@@ -230,6 +233,7 @@ export function createParts(options: PartsOptions): Parts {
     launchFailing: () =>
       profiles.all().map(({ name }) => [name, pool.launchFailures.has(name)] as const),
     ready,
+    uncleanEnd: () => runMark.uncleanEnd,
     queued: () => pool.queued,
     queueLimit: () => config.queueLimit,
     memory: () => guard.report,
@@ -248,7 +252,7 @@ export function createParts(options: PartsOptions): Parts {
     sessions: () => store.size,
   });
   return {
-    ...{ pool, applied, initOutcome },
+    ...{ pool, applied, initOutcome, runMark },
     firstWorker: () => (orders.warm().length > 0 ? firstWorker.promise : undefined),
     ...{ store, workspaces, disk, gate, sessions, catalog, retention },
     intake: new Intake({ store, profiles, promptTimeout: config.promptTimeout }),

@@ -23,6 +23,7 @@ import { type Cli, findCli, noteTested } from './installed-cli.ts';
 import { removeLeftLocks } from './memory/cli-traces.ts';
 import { createParts, type Parts } from './parts.ts';
 import type { Profiles } from './profiles/profiles.ts';
+import { runMarkFile } from './run-mark.ts';
 import { selfTest } from './self-test.ts';
 import type { WorkingDirectory } from './sessions/workspaces.ts';
 import { describeStatus } from './status.ts';
@@ -126,7 +127,7 @@ export class Supervisor {
     await makeWritable(config.workspaceDirectory, 'BERTH_WORKSPACE_DIR');
     await openStateDirectory(config.stateDirectory, this.#log, {
       directories: [...loginStateParts.directories],
-      files: [...loginStateParts.files, goodCommitsFile],
+      files: [...loginStateParts.files, goodCommitsFile, runMarkFile],
     });
     this.#lease = await acquireLease({
       directory: config.stateDirectory,
@@ -137,6 +138,7 @@ export class Supervisor {
     this.#lease.lost.addEventListener('abort', () => {
       this.#options.onFatal(this.#lease?.lost.reason as BerthError);
     });
+    await this.#parts.runMark.set();
     await applied.load();
     await initOutcome.load();
     await credentials.start();
@@ -209,6 +211,7 @@ export class Supervisor {
       () => store.stop(),
       () => ledger.flush(),
       () => applied.flush(),
+      () => this.#lease?.lost.aborted === false && this.#parts.runMark.clear(),
       () => this.#lease?.release(),
       () => this.#probes?.close(),
     ];

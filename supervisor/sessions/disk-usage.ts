@@ -7,6 +7,7 @@
 import type { Stats } from 'node:fs';
 import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 
 /** Files asked for at once. */
 const atOnce = 32;
@@ -22,14 +23,15 @@ export class DiskUsage {
     this.#path = path;
   }
 
-  /** Bytes, by the last look; undefined if the directory cannot be read. Never rejects. */
+  /** Bytes, by the last look; undefined if there was none, or the directory cannot be read. Never rejects. */
   async bytes(): Promise<number | undefined> {
     if (performance.now() >= this.#notBefore) {
       this.#look ??= this.#measure().finally(() => {
         this.#look = undefined;
       });
     }
-    await this.#look;
+    // A look at very many files is not waited for: the one before counts until it is done.
+    await Promise.race([this.#look, delay(1_000, undefined, { ref: false })]);
     return this.#used;
   }
 
