@@ -25,6 +25,8 @@ export interface Cli {
   version: string;
   /** Which of init's it is, if it is one; for `noteTested`. */
   id?: string;
+  /** Whether it is the one before that which init installed last, for that one fails. */
+  setBack?: boolean;
 }
 
 export interface FindCliOptions {
@@ -69,7 +71,7 @@ export async function findCli(options: FindCliOptions): Promise<Cli> {
     });
     const text = `the Claude Code that init installed fails, and ${before.version}, the one before it, is used`;
     log.error('cli_set_back', `${text}: ${messageOf(error)}`, { error });
-    return before;
+    return { ...before, setBack: true };
   }
 }
 
