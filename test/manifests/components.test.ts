@@ -26,10 +26,13 @@ const directory = t.testdir({});
 /** One of these says where the pod may connect to; the others come on top of one of them. */
 const egress = ['cilium-egress', 'cilium-egress-anthropic-only', 'network-policy'];
 const besideCilium = ['cilium-egress-kubernetes-api', 'cilium-egress-optional'];
+const besidePlain = ['network-policy-kubernetes-api'];
 /** Not over the base but over a Deployment that is there. */
 const attached = 'any-deployment';
 const names = listComponents();
-const others = names.filter((name) => ![...egress, ...besideCilium, attached].includes(name));
+const others = names.filter(
+  (name) => ![...egress, ...besideCilium, ...besidePlain, attached].includes(name),
+);
 
 function combine(...components: string[]): Manifest[] {
   return renderOverlay(join(directory, components.join('+')), { resources: ['base'], components });
@@ -49,12 +52,16 @@ const combinations: [string, () => Manifest[]][] = [
     `cilium-egress and ${name}`,
     () => combine('cilium-egress', name),
   ]),
+  ...besidePlain.map((name): [string, () => Manifest[]] => [
+    `network-policy and ${name}`,
+    () => combine('network-policy', name),
+  ]),
   ['all that goes with Cilium', () => combine('cilium-egress', ...besideCilium, ...others)],
   [
     'all that goes with Cilium and Anthropic alone',
     () => combine('cilium-egress-anthropic-only', 'cilium-egress-kubernetes-api', ...others),
   ],
-  ['all that goes with plain policies', () => combine('network-policy', ...others)],
+  ['all that goes with plain policies', () => combine('network-policy', ...besidePlain, ...others)],
   ['no claim and plain policies', () => combine('network-policy', 'ephemeral')],
   ['a Deployment that exists', () => attach()],
   [

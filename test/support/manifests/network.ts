@@ -38,7 +38,30 @@ export function networkProblems(manifests: readonly Manifest[]): string[] {
         : [`CiliumNetworkPolicy ${metadata.name} selects no pod`],
     ),
     ...hostProblems(manifests),
+    ...apiServerProblems(manifests, pods),
   ];
+}
+
+/** Whoever bears a Kubernetes token must reach the API server, where a policy bounds its egress. */
+function apiServerProblems(manifests: readonly Manifest[], pods: readonly Pod[]): string[] {
+  const bearers = pods.filter(({ spec }) =>
+    spec.volumes?.some(({ projected }) =>
+      projected?.sources?.some(({ serviceAccountToken }) => serviceAccountToken),
+    ),
+  );
+  const rules = ({ labels }: Pod) => [
+    ...every(manifests, 'CiliumNetworkPolicy')
+      .filter(({ spec }) => matches(labels, spec?.endpointSelector?.matchLabels))
+      .flatMap(({ spec }) => spec?.egress ?? [])
+      .map(({ toEntities }) => toEntities?.includes('kube-apiserver')),
+    ...every(manifests, 'NetworkPolicy')
+      .filter(({ spec }) => matches(labels, spec?.podSelector?.matchLabels))
+      .flatMap(({ spec }) => spec?.egress ?? [])
+      .map(({ to }) => to?.some(({ ipBlock }) => ipBlock)),
+  ];
+  return bearers
+    .filter((pod) => rules(pod).length > 0 && !rules(pod).includes(true))
+    .map(({ name }) => `${name} has a Kubernetes token and cannot reach the API server`);
 }
 
 function select(pods: readonly Pod[], wanted: Labels): Pod[] {
@@ -107,8 +130,8 @@ function policyProblems({ metadata, spec }: INetworkPolicy, pods: readonly Pod[]
     }
   }
   for (const { to = [], ports = [] } of spec?.egress ?? []) {
-    for (const { podSelector, namespaceSelector } of to) {
-      if (namespaceSelector) continue;
+    for (const { podSelector, namespaceSelector, ipBlock } of to) {
+      if (namespaceSelector || ipBlock) continue;
       const target = select(pods, podSelector?.matchLabels).flatMap(portsOf);
       const reached = ports.every(({ port }) => target.some((each) => each.containerPort === port));
       if (target.length === 0 || !reached) problems.push(`${name} lets out to no pod and port`);
