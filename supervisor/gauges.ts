@@ -8,6 +8,8 @@ import { registerMemory } from './metrics-memory.ts';
 export interface MetricSources {
   /** Whether /readyz says yes. */
   ready: () => boolean;
+  /** Their names. */
+  profiles: () => readonly string[];
   /** Workers by state. */
   workers: () => Record<string, number>;
   /** By profile: whether the last start of a worker has failed. */

@@ -1,6 +1,7 @@
 /** The metrics of memory, read when they are scraped. */
 import { Counter, Gauge, type Registry } from 'prom-client';
 import type { MemoryReport } from './memory/guard.ts';
+import { memoryCauses } from './metric-values.ts';
 
 export function registerMemory(report: () => MemoryReport, registers: Registry[]): void {
   const gauge = (name: string, help: string, value: (report: MemoryReport) => unknown): void => {
@@ -89,7 +90,8 @@ export function registerMemory(report: () => MemoryReport, registers: Registry[]
     registers,
     collect() {
       this.reset();
-      for (const [cause, count] of report().decisions) this.inc({ cause }, count);
+      const { decisions } = report();
+      for (const cause of memoryCauses) this.inc({ cause }, decisions.get(cause) ?? 0);
     },
   });
 }

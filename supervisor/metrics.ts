@@ -1,8 +1,10 @@
 /** The metrics of the supervisor that count events. Names and units follow Prometheus' conventions. */
-import { Counter, collectDefaultMetrics, Histogram, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Registry } from 'prom-client';
 import type { RefreshFailure } from './credentials/refresh-turns.ts';
 import type { CredentialsEvent } from './credentials/watch.ts';
 import { type MetricSources, registerGauges } from './gauges.ts';
+import { credentialsEvents, lossReasons, recycleReasons, removalReasons } from './metric-values.ts';
+import { registerTurns } from './metrics-turns.ts';
 import type { Answer } from './sessions/answer.ts';
 
 /** What a turn has used, whatever its outcome. */
@@ -39,85 +41,66 @@ export interface Metrics {
 }
 
 const second = 1_000;
-const buckets = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800];
 
 export function createMetrics(sources: MetricSources): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   registerGauges(sources, registry);
-  const counter = <L extends string>(name: string, help: string, ...labelNames: L[]) =>
-    new Counter({ name, help, labelNames, registers: [registry] });
-  const histogram = <L extends string>(name: string, help: string, ...labelNames: L[]) =>
-    new Histogram({ name, help, labelNames, buckets, registers: [registry] });
-
-  const prompts = counter(
-    'berth_prompts_total',
-    'Prompts by outcome: ok, or the code of the error',
-    'outcome',
-    'profile',
+  /** Told from 0 on, of each of these values of its label. */
+  const counter = <L extends string>(
+    name: string,
+    help: string,
+    label: L,
+    values: readonly string[],
+  ) => {
+    const made = new Counter({ name, help, labelNames: [label], registers: [registry] });
+    for (const value of values) made.inc({ [label]: value } as Record<L, string>, 0);
+    return made;
+  };
+  const turns = registerTurns(sources, registry);
+  const { prompts, duration, queued, firstToken, cost, tokens } = turns;
+  const recycles = counter(
+    'berth_worker_recycles_total',
+    'Workers ended, by reason',
+    'reason',
+    recycleReasons,
   );
-  const duration = histogram(
-    'berth_prompt_duration_seconds',
-    'From acceptance to the answer',
-    'outcome',
-    'profile',
-  );
-  const queued = histogram(
-    'berth_queue_wait_seconds',
-    'From acceptance until a worker is there, of prompts that were answered',
-    'profile',
-  );
-  const firstToken = histogram(
-    'berth_time_to_first_token_seconds',
-    'From the begin of the turn to the first token of the model',
-    'profile',
-  );
-  const cost = counter(
-    'berth_cost_usd_total',
-    'US dollars at list prices, as the CLI reports them, of failed turns too',
-    'profile',
-  );
-  const tokens = counter(
-    'berth_tokens_total',
-    'Tokens by kind: input, output, cache_write, cache_read',
-    'kind',
-    'profile',
-  );
-  const recycles = counter('berth_worker_recycles_total', 'Workers ended, by reason', 'reason');
   const carriedOn = counter(
     'berth_turns_carried_on_total',
     'Turns that went on in another process, by why they lost theirs',
     'reason',
+    lossReasons,
   );
   const lost = counter(
     'berth_turns_lost_total',
     'Turns that were not carried on when their process was lost',
     'reason',
+    lossReasons,
   );
   const authFailures = counter(
     'berth_auth_failures_total',
     'Requests without a token (missing) or with one that nobody has (unknown)',
     'reason',
+    ['missing', 'unknown'],
   );
-  for (const reason of ['missing', 'unknown'] as const) authFailures.inc({ reason }, 0);
   const removals = counter(
     'berth_sessions_removed_total',
     'Sessions removed for their age or for the disk budget',
     'reason',
+    removalReasons,
   );
   const credentials = counter(
     'berth_credentials_events_total',
     'What was seen of the login file, by its state, and refreshed, put_back, adopted',
     'event',
+    credentialsEvents,
   );
   const refreshFailures = counter(
     'berth_credentials_refresh_failures_total',
     'Refreshes that were due and have not come about: refused by the login server, failed with a turn, or postponed while the old access token is good',
     'reason',
+    ['refused', 'failed', 'postponed'],
   );
-  for (const reason of ['refused', 'failed', 'postponed'] as const) {
-    refreshFailures.inc({ reason }, 0);
-  }
   const losses: Losses = { recycles: {}, carriedOn: {}, lost: {} };
   const count = (name: keyof Losses, reason: string): void => {
     losses[name][reason] = (losses[name][reason] ?? 0) + 1;
@@ -127,6 +110,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     registry,
     losses,
     prompt: (profile, outcome, milliseconds, answer) => {
+      turns.begin(profile);
       prompts.inc({ outcome, profile });
       duration.observe({ outcome, profile }, milliseconds / second);
       if (!answer) return;
@@ -134,6 +118,7 @@ export function createMetrics(sources: MetricSources): Metrics {
       if (answer.ttft_ms !== null) firstToken.observe({ profile }, answer.ttft_ms / second);
     },
     spent: (profile, { costUsd, usage }) => {
+      turns.begin(profile);
       cost.inc({ profile }, costUsd);
       tokens.inc({ kind: 'input', profile }, usage.input_tokens);
       tokens.inc({ kind: 'output', profile }, usage.output_tokens);
