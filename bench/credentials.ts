@@ -105,8 +105,10 @@ const figures: Figure[] = [];
 if (both || given.includes('berth')) {
   const warnings = given.includes('tell');
   const pod = (world: World): Pod =>
-    new BerthPod(world, ({ level, event, msg }) => {
-      if (warnings && level !== 'info') say(`  ${level} ${event}: ${msg}`);
+    new BerthPod(world, {
+      onLine: ({ level, event, msg }) => {
+        if (warnings && level !== 'info') say(`  ${level} ${event}: ${msg}`);
+      },
     });
   figures.push(...figuresOfBerth(await spend('berth', pod)));
 }

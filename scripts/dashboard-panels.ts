@@ -1,42 +1,32 @@
 /**
  * What the Grafana dashboard shows, in rows: each panel with its queries. `@` in a query stands for the
- * labels of the deployment that is looked at. Every metric and label here is one of the supervisor's
- * (test/dashboard.test.ts).
+ * labels of the deployment that is looked at. Every metric and label here is one of the programs'
+ * (test/dashboard.test.ts), and every panel shows what a pod has done (test/e2e/dashboard.test.ts).
  */
+import { counted, type Panel, perMinute, quantiles, since, until } from './dashboard-panel.ts';
 
-export interface Panel {
-  title: string;
-  /** What a person makes of it. */
-  means: string;
-  /** One value instead of a curve. */
-  stat?: true;
-  /** Of Grafana's units. */
-  unit: string;
-  /** Areas on top of each other instead of lines. */
-  stacked?: true;
-  /** From this value on it is told in orange, and in red. */
-  warn?: readonly [orange: number, red: number];
-  /** By legend: PromQL. */
-  queries: Readonly<Record<string, string>>;
-}
+const minute = 60;
+const day = 86_400;
 
-/** The time to or since a timestamp; no value where that is NaN. */
-const until = (metric: string): string => `min(${metric}{@} > 0) - time()`;
-const since = (metric: string): string => `time() - max(${metric}{@} > 0)`;
-const quantiles = (metric: string, more = ''): Record<string, string> =>
-  Object.fromEntries(
-    [0.5, 0.95].map((share) => [
-      `p${share * 100}`,
-      `histogram_quantile(${share}, sum by (le) (rate(${metric}_bucket{@${more}}[$__rate_interval])))`,
-    ]),
-  );
-const perMinute = (metric: string, by: string, more = ''): string =>
-  `60 * sum by (${by}) (rate(${metric}{@${more}}[$__rate_interval]))`;
-const counted = (metric: string, by: string): string =>
-  `sum by (${by}) (increase(${metric}{@}[$__rate_interval]))`;
+/** `3 weeks, 6 days` */
+const ago = { stat: true, unit: 'dtdurations', decimals: 1 } as const;
 
 export const rows: Readonly<Record<string, readonly Panel[]>> = {
   Now: [
+    {
+      ...{ title: 'Ready', stat: true, unit: 'none', warnBelow: [1, 1], words: ['no', 'yes'] },
+      means:
+        '/readyz: it holds the volume, the CLI has passed its self-test, and it does not drain.',
+      queries: { ready: 'min(berth_ready{@})' },
+    },
+    {
+      ...{ title: 'Prompts refused', stat: true, unit: 'none', warn: [1, 1], words: ['no', 'yes'] },
+      means: 'No login, paused, the account is at a limit, or workers of a profile do not start.',
+      queries: {
+        refused:
+          'max(berth_login_lost{@}) + max(berth_paused{@}) + max(berth_limit_closed{@}) + max(berth_launch_failing{@}) > bool 0',
+      },
+    },
     {
       ...{ title: 'Running prompts', stat: true, unit: 'short' },
       means: 'Workers that are in a turn.',
@@ -48,7 +38,7 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
       queries: { waiting: 'sum(berth_queue_length{@})' },
     },
     {
-      ...{ title: 'Not answered', stat: true, unit: 'percentunit', warn: [0.05, 0.2] },
+      ...{ title: 'Not answered', stat: true, unit: 'percentunit', decimals: 1, warn: [0.05, 0.2] },
       means: 'Share of the prompts of the shown time that ended with an error.',
       queries: {
         failed:
@@ -56,37 +46,50 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
       },
     },
     {
-      ...{ title: 'Refused', stat: true, unit: 'short', warn: [1, 1] },
-      means:
-        'Reasons for which all prompts are refused now: no login, paused, at a limit, workers that do not start.',
-      queries: {
-        'no login': 'max(berth_login_lost{@})',
-        paused: 'max(berth_paused{@})',
-        limit: 'max(berth_limit_closed{@})',
-        'no worker': 'max(berth_launch_failing{@})',
-      },
-    },
-    {
-      ...{ title: 'Spent today', stat: true, unit: 'currencyUSD' },
-      means: 'At list prices, whatever the login pays; UTC day.',
+      ...{ title: 'Spent today', stat: true, unit: 'currencyUSD', decimals: 2 },
+      means: 'At list prices, whatever the login pays, since midnight in UTC.',
       queries: { spent: 'sum(berth_spent_today_usd{@})' },
     },
     {
+      ...{ title: 'Login ends in', ...ago, warnBelow: [7 * day, 3 * day] },
+      means:
+        'A person must log in again by then: `berth login`, see docs/credentials.md. Empty where berth cannot know it.',
+      queries: { left: until('berth_login_expiry_timestamp_seconds') },
+    },
+    {
       ...{ title: 'Version', stat: true, unit: 'none' },
-      means: 'Of berth, by pod.',
+      means: 'Of berth.',
       queries: { '{{version}}': 'sum by (version) (berth_build_info{@})' },
     },
   ],
   Prompts: [
     {
       ...{ title: 'Prompts a minute', unit: 'short', stacked: true },
-      means: 'By outcome: ok, or the code of the error.',
-      queries: { '{{outcome}}': perMinute('berth_prompts_total', 'outcome') },
+      means: 'Those that were answered, and those that ended with an error.',
+      colors: { answered: 'green', 'not answered': 'red' },
+      queries: {
+        'not answered': '60 * sum(rate(berth_prompts_total{@,outcome!="ok"}[$__rate_interval]))',
+        answered: '60 * sum(rate(berth_prompts_total{@,outcome="ok"}[$__rate_interval]))',
+      },
     },
     {
-      ...{ title: 'Errors a minute', unit: 'short', stacked: true },
-      means: 'The same without those that were answered; docs/openapi.json has the codes.',
-      queries: { '{{outcome}}': perMinute('berth_prompts_total', 'outcome', ',outcome!="ok"') },
+      ...{ title: 'Errors', unit: 'short', events: true },
+      means:
+        'Prompts that were not answered, by the code of the error; docs/openapi.json has them.',
+      queries: { '{{outcome}}': counted('berth_prompts_total', 'outcome', ',outcome!="ok"') },
+    },
+    {
+      ...{ title: 'Queue and workers', unit: 'short', stacked: true },
+      means: 'Prompts that wait, and CLI processes by state.',
+      colors: {
+        ...{ waiting: 'red', busy: 'blue', warm: 'green', idle: 'yellow' },
+        ...{ starting: 'purple', clearing: 'dark-purple', recycling: 'dark-orange' },
+      },
+      apart: ['waiting'],
+      queries: {
+        waiting: 'sum(berth_queue_length{@})',
+        '{{state}}': 'sum by (state) (berth_workers{@})',
+      },
     },
     {
       ...{ title: 'Latency', unit: 's' },
@@ -103,22 +106,16 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
       means: 'If it is long, raise BERTH_MAX_WORKERS (and memory), or BERTH_WARM_WORKERS.',
       queries: quantiles('berth_queue_wait_seconds'),
     },
-    {
-      ...{ title: 'Queue and workers', unit: 'short' },
-      means: 'Prompts that wait, and CLI processes by state.',
-      queries: {
-        waiting: 'sum(berth_queue_length{@})',
-        '{{state}}': 'sum by (state) (berth_workers{@})',
-      },
-    },
   ],
   Memory: [
     {
       ...{ title: 'Container', unit: 'bytes' },
       means: "The container's working set against its limit and BERTH_MEMORY_SOFT and _HARD.",
+      colors: { 'working set': 'blue', workers: 'green' },
+      bounds: { soft: 'yellow', hard: 'orange', limit: 'red' },
       queries: {
-        'working set': 'sum by (pod) (berth_memory_working_set_bytes{@})',
-        workers: 'sum by (pod) (berth_workers_memory_bytes{@})',
+        'working set': 'max(berth_memory_working_set_bytes{@})',
+        workers: 'max(berth_workers_memory_bytes{@})',
         soft: 'max(berth_memory_soft_bytes{@})',
         hard: 'max(berth_memory_hard_bytes{@})',
         limit: 'max(berth_memory_limit_bytes{@})',
@@ -127,7 +124,8 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
     {
       ...{ title: 'Each worker', unit: 'bytes' },
       means:
-        'The process tree of each worker against BERTH_WORKER_MEMORY_SOFT and _HARD; a slot is taken again.',
+        'The process tree of each worker against BERTH_WORKER_MEMORY_SOFT and _HARD; the number of one that is gone is given again.',
+      bounds: { soft: 'yellow', hard: 'orange' },
       queries: {
         'worker {{slot}}': 'max by (pod, slot) (berth_worker_memory_bytes{@})',
         soft: 'max(berth_worker_memory_soft_bytes{@})',
@@ -135,20 +133,17 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
       },
     },
     {
-      ...{ title: 'Recycles', unit: 'short', stacked: true },
-      means: 'Workers ended, by reason.',
-      queries: { '{{reason}}': counted('berth_worker_recycles_total', 'reason') },
-    },
-    {
-      ...{ title: 'For memory', unit: 'short', stacked: true },
-      means: 'By which bound memory had a worker recycled, and processes that the kernel killed.',
+      ...{ title: 'Recycles', unit: 'short', events: true },
+      means:
+        'Workers ended, by reason; for memory by the bound that was reached; and processes that the kernel killed.',
       queries: {
-        '{{cause}}': counted('berth_memory_decisions_total', 'cause'),
-        'kernel kills': 'sum(increase(berth_memory_oom_kills_total{@}[$__rate_interval]))',
+        '{{reason}}': counted('berth_worker_recycles_total', 'reason', ',reason!="memory"'),
+        'memory: {{cause}}': counted('berth_memory_decisions_total', 'cause'),
+        'killed by the kernel': `round(sum(increase(berth_memory_oom_kills_total{@}[$__rate_interval]))) > 0`,
       },
     },
     {
-      ...{ title: 'Turns whose worker was lost', unit: 'short', stacked: true },
+      ...{ title: 'Turns whose worker was lost', unit: 'short', events: true },
       means: 'Carried on in another worker, or lost, by reason.',
       queries: {
         'carried on: {{reason}}': counted('berth_turns_carried_on_total', 'reason'),
@@ -156,57 +151,19 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
       },
     },
     {
-      ...{ title: 'Pressure', unit: 'percentunit' },
-      means: 'Share of the time in which some process waited for memory (cgroup v2).',
-      queries: { stalled: 'max by (pod) (berth_memory_stalled_ratio{@})' },
-    },
-  ],
-  Login: [
-    {
-      ...{ title: 'A person must log in within', stat: true, unit: 's' },
-      means: 'Empty where berth cannot know it. Then `berth login`, see docs/credentials.md.',
-      queries: { left: until('berth_login_expiry_timestamp_seconds') },
+      ...{ title: 'Processes and threads', unit: 'short' },
+      means: 'Of the container, against its pids limit; empty without one.',
+      bounds: { limit: 'red' },
+      queries: {
+        tasks: 'max(berth_tasks{@}) >= 0',
+        limit: 'max(berth_tasks_limit{@}) >= 0',
+      },
     },
     {
-      ...{ title: 'Access token ends in', stat: true, unit: 's' },
-      means: 'The CLI refreshes it by itself when it is near.',
-      queries: { left: until('berth_credentials_expiry_timestamp_seconds') },
-    },
-    {
-      ...{ title: 'Since the last refresh', stat: true, unit: 's' },
-      means: 'That berth has seen since its start.',
-      queries: { ago: since('berth_credentials_refreshed_timestamp_seconds') },
-    },
-    {
-      ...{ title: 'What happened to the login', unit: 'short', stacked: true },
-      means: 'What was seen of the login file, and what berth did about it.',
-      queries: { '{{event}}': counted('berth_credentials_events_total', 'event') },
-    },
-    {
-      ...{ title: 'Refreshes that failed', unit: 'short', stacked: true },
+      ...{ title: 'Waiting for memory', unit: 'percentunit' },
       means:
-        'Refused by the login server, failed with a turn, or postponed while the old token is good.',
-      queries: { '{{reason}}': counted('berth_credentials_refresh_failures_total', 'reason') },
-    },
-    {
-      ...{ title: 'Since the live Secret was as new as the volume', stat: true, unit: 's' },
-      means: 'Only with write-back; some five minutes are usual.',
-      queries: { ago: since('berth_write_back_success_timestamp_seconds') },
-    },
-    {
-      ...{ title: 'Write-back that failed', unit: 'short', stacked: true },
-      means: 'By reason; docs/credentials.md says what to do about each.',
-      queries: { '{{reason}}': counted('berth_write_back_failures_total', 'reason') },
-    },
-    {
-      ...{ title: "Used of the account's limits", unit: 'percentunit' },
-      means: 'By window, as the API told it last.',
-      queries: { '{{window}}': 'max by (window) (berth_limit_utilization_ratio{@})' },
-    },
-    {
-      ...{ title: 'Requests without a valid token', unit: 'short', stacked: true },
-      means: 'To berth: without a token (missing) or with one that nobody has (unknown).',
-      queries: { '{{reason}}': counted('berth_auth_failures_total', 'reason') },
+        'Share of the time in which some process waited for memory: pressure before anything is killed. Empty without cgroup v2.',
+      queries: { stalled: 'max(berth_memory_stalled_ratio{@}) >= 0' },
     },
   ],
   'Tokens and cost': [
@@ -216,17 +173,58 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
       queries: { '{{kind}}': perMinute('berth_tokens_total', 'kind') },
     },
     {
-      ...{ title: 'Cost', unit: 'currencyUSD', stacked: true },
+      ...{ title: 'Cost an hour', unit: 'currencyUSD', stacked: true },
       means: 'By profile, at list prices.',
-      queries: { '{{profile}}': counted('berth_cost_usd_total', 'profile') },
+      queries: {
+        '{{profile}}': '3600 * sum by (profile) (rate(berth_cost_usd_total{@}[$__rate_interval]))',
+      },
     },
     {
       ...{ title: 'Spent today', unit: 'currencyUSD' },
-      means: 'Against BERTH_DAILY_BUDGET, if there is one.',
+      means: 'Since midnight in UTC, against BERTH_DAILY_BUDGET_USD, if there is one.',
+      bounds: { budget: 'red' },
       queries: {
         spent: 'sum(berth_spent_today_usd{@})',
-        budget: 'max(berth_daily_budget_usd{@})',
+        budget: 'max(berth_daily_budget_usd{@}) >= 0',
       },
+    },
+  ],
+  Login: [
+    {
+      ...{ title: 'Access token ends in', ...ago, warnBelow: [0, -5 * minute] },
+      means: 'The CLI refreshes it by itself when it is near.',
+      queries: { left: until('berth_credentials_expiry_timestamp_seconds') },
+    },
+    {
+      ...{ title: 'Since the last refresh', ...ago },
+      means: 'That berth has seen since its start.',
+      queries: { ago: since('berth_credentials_refreshed_timestamp_seconds') },
+    },
+    {
+      ...{ title: 'Since the live Secret had the login', ...ago },
+      warn: [15 * minute, 30 * minute],
+      means: 'Only with write-back; up to five minutes are usual.',
+      queries: { ago: since('berth_write_back_success_timestamp_seconds') },
+    },
+    {
+      ...{ title: 'What happened to the login', unit: 'short', events: true },
+      means:
+        'What was seen of the login file, what berth did about it, and refreshes and write-backs that failed.',
+      queries: {
+        '{{event}}': counted('berth_credentials_events_total', 'event'),
+        'refresh {{reason}}': counted('berth_credentials_refresh_failures_total', 'reason'),
+        'write-back: {{reason}}': counted('berth_write_back_failures_total', 'reason'),
+      },
+    },
+    {
+      ...{ title: "Used of the account's limits", unit: 'percentunit', most: 1 },
+      means: 'By window, as the API told it last: it does when much of it is used.',
+      queries: { '{{window}}': 'max by (window) (berth_limit_utilization_ratio{@})' },
+    },
+    {
+      ...{ title: 'Requests without a valid token', unit: 'short', events: true },
+      means: 'To berth: without a token (missing) or with one that nobody has (unknown).',
+      queries: { '{{reason}}': counted('berth_auth_failures_total', 'reason') },
     },
   ],
   'Configuration and volume': [
@@ -234,20 +232,31 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
       ...{ title: 'The last init', stat: true, unit: 'none' },
       means:
         'current: as the git server has it; without_server: went on with what was there; unknown: no report.',
+      colors: { current: 'green', without_server: 'red', unknown: 'orange' },
       queries: { '{{result}}': 'sum by (result) (berth_init_result{@})' },
     },
     {
       ...{ title: 'Commit', stat: true, unit: 'none' },
-      means: 'Of the .claude repository, and how init found the volume (docs/init.md).',
-      queries: { '{{commit}} ({{volume}})': 'sum by (commit, volume) (berth_init_info{@})' },
+      means: 'Of the .claude repository.',
+      queries: {
+        '{{commit}}':
+          'sum by (commit) (label_replace(berth_init_info{@}, "commit", "$1", "commit", "(.{10}).*"))',
+      },
     },
     {
-      ...{ title: 'Age of the configuration', stat: true, unit: 's' },
-      means: 'Since init ran, and since the git server last confirmed the commit.',
-      queries: {
-        'init ran': since('berth_init_last_run_timestamp_seconds'),
-        confirmed: since('berth_init_confirmed_timestamp_seconds'),
-      },
+      ...{ title: 'Duration of init', stat: true, unit: 's' },
+      means: 'docs/performance.md has what to expect.',
+      queries: { init: 'max(berth_init_duration_seconds{@})' },
+    },
+    {
+      ...{ title: 'Configuration confirmed', ...ago },
+      means: 'How long ago the git server last confirmed that commit.',
+      queries: { ago: since('berth_init_confirmed_timestamp_seconds') },
+    },
+    {
+      ...{ title: 'What init did', stat: true, unit: 'short' },
+      means: 'Files, by what became of them (docs/init.md).',
+      queries: { '{{change}}': 'max by (change) (berth_init_files{@}) > 0' },
     },
     {
       ...{ title: 'Local copies that wait', stat: true, unit: 'short', warn: [1, 100] },
@@ -255,37 +264,24 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
       queries: { files: 'sum(berth_conflicts{@})' },
     },
     {
-      ...{ title: 'What init did', unit: 'short' },
-      means: 'Files by what became of them, and whether it went on without the git server.',
+      ...{ title: 'Disk used', unit: 'percentunit', most: 1 },
+      means: 'Of the file systems on which the CLI writes.',
       queries: {
-        '{{change}}': 'max by (change) (berth_init_files{@}) > 0',
-        'without the server': 'max(berth_init_continued_on_old_state{@})',
-      },
-    },
-    {
-      ...{ title: 'Duration of init', unit: 's' },
-      means: 'docs/performance.md has what to expect.',
-      queries: { init: 'max(berth_init_duration_seconds{@})' },
-    },
-    {
-      ...{ title: 'Disk', unit: 'percentunit' },
-      means: 'Free share of the file systems on which the CLI writes.',
-      queries: {
-        '{{path}}': 'min by (path) (berth_disk_free_bytes{@} / berth_disk_size_bytes{@})',
+        '{{path}}': '1 - min by (path) (berth_disk_free_bytes{@} / berth_disk_size_bytes{@})',
       },
     },
     {
       ...{ title: 'Sessions', unit: 'short' },
-      means: 'That can be continued, and those that were removed, by reason.',
-      queries: {
-        sessions: 'sum(berth_sessions{@})',
-        'removed: {{reason}}': counted('berth_sessions_removed_total', 'reason'),
-      },
+      means: 'That can be continued. They go by BERTH_SESSION_RETENTION and BERTH_DISK_BUDGET.',
+      queries: { sessions: 'sum(berth_sessions{@})' },
     },
     {
       ...{ title: 'The supervisor itself', unit: 'bytes' },
       means: 'Its own memory; it should stay level.',
-      queries: { resident: 'max by (pod) (process_resident_memory_bytes{@})' },
+      queries: {
+        supervisor:
+          'max(process_resident_memory_bytes{@} and on (pod, instance) berth_build_info{@})',
+      },
     },
   ],
 };

@@ -5,7 +5,8 @@ import * as grafana from '@grafana/grafana-foundation-sdk/dashboard';
 import * as prometheus from '@grafana/grafana-foundation-sdk/prometheus';
 import * as stat from '@grafana/grafana-foundation-sdk/stat';
 import * as timeseries from '@grafana/grafana-foundation-sdk/timeseries';
-import { type Panel, rows } from './dashboard-panels.ts';
+import type { Panel } from './dashboard-panel.ts';
+import { rows } from './dashboard-panels.ts';
 
 /** What `@` stands for; with `.*` a Prometheus that knows no such labels is shown too. */
 const deployment = 'namespace=~"$namespace",job=~"$job"';
@@ -13,6 +14,15 @@ const source = { type: 'prometheus', uid: '$datasource' };
 
 /** Grafana's columns. */
 const columns = 24;
+
+/**
+ * Of the ServiceMonitors. Grafana believes in 15 s unless it was told; a rate over four of those would have two
+ * samples at best.
+ */
+export const scrapeInterval = '30s';
+
+/** What a bar counts at least: short enough to tell when, long enough to be seen. */
+const eventsInterval = '5m';
 
 export function dashboard(): grafana.Dashboard {
   const builder = new grafana.DashboardBuilder('berth')
@@ -74,14 +84,11 @@ function chosen(label: string, among: string): grafana.QueryVariableBuilder {
 function number(panel: Panel, width: number): Builder<grafana.Panel> {
   const legends = Object.keys(panel.queries);
   const { Name, ValueAndName, Auto } = common.BigValueTextMode;
-  const mode = legends.some((legend) => legend.includes('{{')) ? Name : ValueAndName;
-  const [orange, red] = panel.warn ?? [];
-  const steps = [
-    { value: null, color: 'green' },
-    ...(orange === undefined ? [] : [{ value: orange, color: 'orange' }]),
-    ...(red === undefined ? [] : [{ value: red, color: 'red' }]),
-  ];
-  return new stat.PanelBuilder()
+  const [legend = ''] = legends;
+  // A label that is the whole legend is what there is to say: its value is always 1.
+  const mode = /^\{\{(?!change)\w+\}\}$/.test(legend) ? Name : ValueAndName;
+  const many = legends.length > 1 || legend.includes('{{');
+  const built = new stat.PanelBuilder()
     .title(panel.title)
     .description(panel.means)
     .datasource(source)
@@ -89,17 +96,45 @@ function number(panel: Panel, width: number): Builder<grafana.Panel> {
     .span(width)
     .height(4)
     .targets(targets(panel))
-    .textMode(legends.length > 1 || mode === Name ? mode : Auto)
-    .colorMode(common.BigValueColorMode[panel.warn ? 'Background' : 'Value'])
+    .textMode(many ? mode : Auto)
+    .graphMode(common.BigValueGraphMode.None)
+    .colorMode(common.BigValueColorMode[panel.warn || panel.warnBelow ? 'Background' : 'Value'])
     .reduceOptions(new common.ReduceDataOptionsBuilder().calcs(['lastNotNull']))
     .thresholds(
-      new grafana.ThresholdsConfigBuilder().mode(grafana.ThresholdsMode.Absolute).steps(steps),
+      new grafana.ThresholdsConfigBuilder()
+        .mode(grafana.ThresholdsMode.Absolute)
+        .steps(stepsOf(panel)),
     );
+  if (panel.decimals !== undefined) built.decimals(panel.decimals);
+  for (const [name, color] of Object.entries(panel.colors ?? {})) {
+    built.overrideByName(name, [fixedColor(color)]);
+  }
+  if (!panel.words) return built;
+  const options = Object.fromEntries(panel.words.map((text, index) => [index, { text, index }]));
+  return built.mappings([{ type: grafana.MappingType.ValueToText, options }]);
+}
+
+function stepsOf({ warn, warnBelow }: Panel): grafana.Threshold[] {
+  if (warnBelow) {
+    const [orange, red] = warnBelow;
+    const steps = [
+      { value: null, color: 'red' },
+      ...(red < orange ? [{ value: red, color: 'orange' }] : []),
+    ];
+    return [...steps, { value: orange, color: 'green' }];
+  }
+  const [orange, red] = warn ?? [];
+  return [
+    { value: null, color: warn ? 'green' : 'text' },
+    ...(orange !== undefined && orange !== red ? [{ value: orange, color: 'orange' }] : []),
+    ...(red !== undefined ? [{ value: red, color: 'red' }] : []),
+  ];
 }
 
 function curve(panel: Panel): Builder<grafana.Panel> {
   const { Normal, None } = common.StackingMode;
-  return new timeseries.PanelBuilder()
+  const stacked = panel.stacked || panel.events;
+  const built = new timeseries.PanelBuilder()
     .title(panel.title)
     .description(panel.means)
     .datasource(source)
@@ -108,8 +143,32 @@ function curve(panel: Panel): Builder<grafana.Panel> {
     .height(8)
     .targets(targets(panel))
     .min(0)
-    .fillOpacity(panel.stacked ? 40 : 5)
-    .stacking(new common.StackingConfigBuilder().mode(panel.stacked ? Normal : None));
+    .fillOpacity(panel.events ? 80 : panel.stacked ? 40 : 5)
+    .stacking(new common.StackingConfigBuilder().mode(stacked ? Normal : None));
+  // Curves have so many decimals as their axis needs; there is no half of an event.
+  if (panel.events) {
+    built.drawStyle(common.GraphDrawStyle.Bars).interval(eventsInterval).decimals(0);
+  }
+  if (panel.most !== undefined) built.max(panel.most);
+  for (const [name, color] of Object.entries(panel.colors ?? {})) {
+    built.overrideByName(name, [fixedColor(color)]);
+  }
+  const own = [
+    { id: 'custom.stacking', value: { mode: None } },
+    { id: 'custom.fillOpacity', value: 0 },
+    { id: 'custom.lineWidth', value: 2 },
+  ];
+  for (const name of panel.apart ?? []) built.overrideByName(name, own);
+  const dashed = { id: 'custom.lineStyle', value: { fill: 'dash', dash: [10, 10] } };
+  const bare = { id: 'custom.fillOpacity', value: 0 };
+  for (const [name, color] of Object.entries(panel.bounds ?? {})) {
+    built.overrideByName(name, [fixedColor(color), dashed, bare]);
+  }
+  return built;
+}
+
+function fixedColor(fixedColor: string): grafana.DynamicConfigValue {
+  return { id: 'color', value: { mode: 'fixed', fixedColor } };
 }
 
 function targets({ queries }: Panel): Builder<prometheus.Dataquery>[] {
@@ -117,6 +176,7 @@ function targets({ queries }: Panel): Builder<prometheus.Dataquery>[] {
     new prometheus.DataqueryBuilder()
       .refId(String.fromCharCode('A'.charCodeAt(0) + index))
       .expr(expanded(query))
+      .interval(scrapeInterval)
       .legendFormat(legend),
   );
 }

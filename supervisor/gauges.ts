@@ -10,6 +10,8 @@ export interface MetricSources {
   ready: () => boolean;
   /** When it was found that the run before was ended in the middle: ms since 1970; else undefined. */
   uncleanEnd: () => number | undefined;
+  /** Their names. */
+  profiles: () => readonly string[];
   /** Workers by state. */
   workers: () => Record<string, number>;
   /** By profile: whether the last start of a worker has failed. */

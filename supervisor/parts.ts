@@ -231,6 +231,7 @@ export function createParts(options: PartsOptions): Parts {
   });
   const metrics = createMetrics({
     workers: () => Object.fromEntries(workerStates.map((state) => [state, pool.count(state)])),
+    profiles: () => profiles.all().map(({ name }) => name),
     launchFailing: () =>
       profiles.all().map(({ name }) => [name, pool.launchFailures.has(name)] as const),
     ready,

@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { stringify } from 'yaml';
-import { dashboard, queries } from '../scripts/dashboard.ts';
+import { dashboard, queries, scrapeInterval } from '../scripts/dashboard.ts';
 import { rows } from '../scripts/dashboard-panels.ts';
 import { createMetrics } from '../supervisor/metrics.ts';
 import { createWriteBackMetrics } from '../supervisor/write-back/metrics.ts';
@@ -130,7 +130,10 @@ t.test(
     const monitor = only('ServiceMonitor', 'berth');
     t.match(service?.metadata.labels, monitor?.spec.selector.matchLabels);
     const ports = service?.spec.ports.map(({ name }: { name: string }) => name);
-    for (const { port } of monitor?.spec.endpoints ?? []) t.ok(ports.includes(port), port);
+    for (const { port, interval } of monitor?.spec.endpoints ?? []) {
+      t.ok(ports.includes(port), port);
+      t.equal(interval, scrapeInterval);
+    }
     const dashboard = only('ConfigMap', 'berth-dashboard');
     t.equal(dashboard?.metadata.labels.grafana_dashboard, '1');
     const { uid, panels } = JSON.parse(dashboard?.data['berth.json']);

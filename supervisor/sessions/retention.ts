@@ -15,6 +15,9 @@ import { compareUse, type SessionStore } from './session-store.ts';
 import type { Transcripts } from './transcripts.ts';
 import type { Workspaces } from './workspaces.ts';
 
+/** Why a session goes that nobody asked to remove. */
+export type RemovalReason = 'retention' | 'budget';
+
 export interface RetentionOptions {
   /** Milliseconds without use after which a session goes; 0 keeps them for ever. */
   retention: number;
@@ -29,7 +32,7 @@ export interface RetentionOptions {
   log: Log;
   /** Milliseconds since 1970. */
   now?: () => number;
-  onRemoved?: (reason: 'retention' | 'budget') => void;
+  onRemoved?: (reason: RemovalReason) => void;
 }
 
 export interface Round {
@@ -157,11 +160,7 @@ export class Retention {
   }
 
   /** @returns whether it is gone */
-  async #remove(
-    record: SessionRecord,
-    reason: 'retention' | 'budget',
-    round: Round,
-  ): Promise<boolean> {
+  async #remove(record: SessionRecord, reason: RemovalReason, round: Round): Promise<boolean> {
     const { catalog, store, log, onRemoved } = this.#options;
     // It may have been used since it was read.
     const current = store.peek(record.id) ?? record;

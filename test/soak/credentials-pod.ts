@@ -10,6 +10,7 @@ import { makeToken, tokenLine } from '../../supervisor/http/tokens.ts';
 import { realClaude } from '../support/claude.ts';
 import { lives, processesOf } from '../support/processes.ts';
 import { type LogLine, type Program, startProgram } from '../support/programs.ts';
+import type { PromptTarget } from '../support/prompt.ts';
 import { until } from '../support/until.ts';
 import { secret, type World } from './credentials-world.ts';
 
@@ -32,19 +33,27 @@ export interface Pod {
 
 export type Part = 'supervisor' | 'workers' | 'one worker' | 'write-back';
 
+export interface BerthPodOptions {
+  onLine?: (line: LogLine) => void;
+  /** More of the supervisor's environment. */
+  settings?: Record<string, string>;
+  /** The `cgroup.procs` of the supervisor's cgroups. */
+  cgroup?: readonly string[];
+}
+
 export class BerthPod implements Pod {
   readonly followsSource = true;
   readonly volume: string;
   readonly #world: World;
   readonly #token = makeToken();
-  readonly #onLine: (line: LogLine) => void;
+  readonly #options: BerthPodOptions;
   #supervisor: Program | undefined;
   #writeBack: Program | undefined;
   #url = '';
 
-  constructor(world: World, onLine: (line: LogLine) => void = () => {}) {
+  constructor(world: World, options: BerthPodOptions = {}) {
     this.#world = world;
-    this.#onLine = onLine;
+    this.#options = options;
     this.volume = join(world.directory, 'volume');
     for (const name of ['volume', 'home', 'tmp']) mkdirSync(join(world.directory, name));
     writeFileSync(join(world.directory, 'tokens'), `${tokenLine('days', this.#token)}\n`);
@@ -64,11 +73,25 @@ export class BerthPod implements Pod {
     await this.restart();
   }
 
+  /** Where prompts are taken. */
+  get target(): PromptTarget {
+    return { url: this.#url, token: this.#token };
+  }
+
+  /** Where the supervisor and the sidecar tell their metrics, as `http://127.0.0.1:1234`. */
+  async metrics(): Promise<string[]> {
+    const parts = [this.#supervisor, this.#writeBack];
+    const lines = await Promise.all(parts.map((program) => program?.logged('listening')));
+    return lines.map((line) => String(line?.metrics_address));
+  }
+
   async restart(): Promise<void> {
+    const { onLine, cgroup } = this.#options;
+    const observed = onLine ? { onLine } : {};
     this.#writeBack ??= startProgram('serve', {
       form: 'bundles',
       arguments: ['write-back'],
-      onLine: this.#onLine,
+      ...observed,
       environment: this.#sidecarEnvironment(),
     });
     if (!this.#supervisor) {
@@ -77,7 +100,8 @@ export class BerthPod implements Pod {
       const supervisor = startProgram('serve', {
         form: 'bundles',
         arguments: ['serve'],
-        onLine: this.#onLine,
+        ...observed,
+        ...(cgroup ? { cgroup } : {}),
         environment: this.#environment(),
       });
       this.#supervisor = supervisor;
@@ -88,7 +112,7 @@ export class BerthPod implements Pod {
   async stop(): Promise<void> {
     for (const program of [this.#supervisor, this.#writeBack]) {
       program?.kill('SIGTERM');
-      await Promise.race([program?.ended, delay(30_000)]);
+      await Promise.race([program?.ended, delay(30_000, undefined, { ref: false })]);
     }
     await this.kill();
   }
@@ -177,6 +201,7 @@ export class BerthPod implements Pod {
       BERTH_MAX_WORKERS: '3',
       BERTH_DRAIN: '5s',
       BERTH_DRAIN_DELAY: '0s',
+      ...this.#options.settings,
     };
   }
 }

@@ -14,7 +14,6 @@ import { createRepository } from '../support/repository.ts';
 
 /** The CLI refreshes a token five minutes before it ends: so it is due after this time, in ms. */
 export const dueAfter = 2_000;
-const lifetime = 5 * 60_000 + dueAfter;
 
 /** berth's own Secret, and the namespace that it is in. */
 export const secret = { namespace: 'berth', name: 'berth-live', key: 'credentials.json' };
@@ -43,10 +42,19 @@ export interface World {
   close(): Promise<void>;
 }
 
-/** @param directory an empty one, for everything that is made */
-export async function openWorld(directory: string): Promise<World> {
+/**
+ * @param directory an empty one, for everything that is made
+ * @param options.settings what the repository's settings.json has
+ * @param options.lifetime milliseconds that a login's first access token lives
+ * @param options.refreshed the same of those that it is refreshed to
+ */
+export async function openWorld(
+  directory: string,
+  options: { settings?: string; lifetime?: number; refreshed?: number } = {},
+): Promise<World> {
+  const { settings = '{}\n', lifetime = 5 * 60_000 + dueAfter, refreshed = lifetime } = options;
   const root = join(directory, 'repositories');
-  createRepository(root, 'me/claude', { 'CLAUDE.md': '# me\n', 'settings.json': '{}\n' });
+  createRepository(root, 'me/claude', { 'CLAUDE.md': '# me\n', 'settings.json': settings });
   const git = await startGitServer({ root });
   const messages = await startMessagesApi();
   const kubernetes = await startKubernetesApi();
@@ -71,7 +79,7 @@ export async function openWorld(directory: string): Promise<World> {
     repositoryUrl: git.repositoryUrl('me/claude').replace(/\.git$/, ''),
     source: join(mounted, secret.key),
     logIn() {
-      const file = JSON.parse(login.login({ lifetime }));
+      const file = JSON.parse(login.login({ lifetime, refreshed }));
       // Whoever logs in has the clock of this machine.
       file.claudeAiOauth.expiresAt -= world.skew;
       provided = JSON.stringify(file);
