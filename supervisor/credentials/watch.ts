@@ -1,30 +1,24 @@
 /**
  * Watches the CLI's login file: judges each write, tells it with its expiry, keeps the last good one,
- * and puts that back where the CLI was left with none.
- * Always holds: a token is never logged; a blank or torn file never replaces the last good one; one
- * login is put back once for each refresh token, and never one that was just refused or used up; the
- * directory is watched, not the file (the CLI renames a new one into place), and looked at all the same.
+ * and has that put back (put-back.ts) where the CLI was left with none.
+ * Always holds: a token is never logged; a blank or torn file never replaces the last good one; it
+ * is looked at when it changes, and all the same (looks.ts).
  */
-import { join } from 'node:path';
-import chokidar, { type FSWatcher } from 'chokidar';
 import {
   type Credentials,
-  credentialsFileName,
-  credentialsLimit,
   type Judgement,
   judgeCredentials,
   loginId,
-  othersIn,
   tokensIn,
-  withOthers,
 } from '../../shared/credentials.ts';
-import { BerthError } from '../../shared/errors.ts';
-import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
 import { neverShow } from '../../shared/redact.ts';
 import { LoginHistory } from './history.ts';
 import { LastGood } from './last-good.ts';
+import { LoginFile } from './login-file.ts';
+import { Looks, type LooksOptions } from './looks.ts';
 import { isNewLogin } from './new-login.ts';
+import { putBack } from './put-back.ts';
 import { tell } from './tell.ts';
 
 export type CredentialsState =
@@ -36,7 +30,8 @@ export type CredentialsState =
 /** What is counted. */
 export type CredentialsEvent = CredentialsState['kind'] | 'refreshed' | 'put_back' | 'adopted';
 
-export interface CredentialsWatchOptions {
+export interface CredentialsWatchOptions
+  extends Pick<LooksOptions, 'stable' | 'look' | 'ready' | 'watcher'> {
   configDirectory: string;
   /** Where the last good credentials are kept. */
   stateDirectory: string;
@@ -45,19 +40,11 @@ export interface CredentialsWatchOptions {
   onEvent?: (event: CredentialsEvent) => void;
   /** Told when the CLI has blanked its file: the login server has refused a refresh. */
   onRefused?: () => void;
-  /** Milliseconds without a change after which a write counts as finished. */
-  stable?: number;
   /**
    * Milliseconds after which a torn or vanished file that nobody writes is given up, and between two tries to
    * read one that cannot be read.
    */
   patience?: number;
-  /** Milliseconds between two looks, whatever the watcher tells or misses. */
-  look?: number;
-  /** Milliseconds at most until the watcher is ready; afterwards the looks do alone. */
-  ready?: number;
-  /** Watches a directory; chokidar's, if none is given. */
-  watcher?: typeof chokidar.watch;
 }
 
 /** Characters; real ones have a hundred. */
@@ -70,17 +57,12 @@ const raceWindow = 60_000;
 /** So often in a row a read may fail, for want of descriptors for example, until the login is lost. */
 const mostUnread = 5;
 
-/** The file changed while it was about to be replaced: it is to be judged anew. */
-export class Overtaken extends Error {}
-
 export class CredentialsWatch {
   readonly history: LoginHistory;
   readonly #options: CredentialsWatchOptions;
-  readonly #path: string;
+  readonly #file: LoginFile;
   readonly #lastGood: LastGood;
-  #watcher: FSWatcher | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  #looks: NodeJS.Timeout | undefined;
+  readonly #looks: Looks;
   #patience: NodeJS.Timeout | undefined;
   #working: Promise<unknown> = Promise.resolve();
   #state: CredentialsState = { kind: 'missing' };
@@ -91,14 +73,18 @@ export class CredentialsWatch {
   /** The valid one that was there last, and since when by Date.now(). */
   #current: { credentials: Credentials; since: number } | undefined;
   #refreshedAt: number | undefined;
-  /** Digest of what is about to be put there by berth. */
-  #bringing: string | undefined;
 
   constructor(options: CredentialsWatchOptions) {
     this.#options = options;
-    this.#path = join(options.configDirectory, credentialsFileName);
+    this.#file = new LoginFile(options.configDirectory);
     this.#lastGood = new LastGood(options.stateDirectory, options.log);
     this.history = new LoginHistory(options.stateDirectory, options.log);
+    this.#looks = new Looks({
+      ...options,
+      directory: options.configDirectory,
+      path: this.#file.path,
+      onDue: () => this.#lookSoon(),
+    });
   }
 
   get state(): CredentialsState {
@@ -119,35 +105,12 @@ export class CredentialsWatch {
   async start(): Promise<void> {
     await this.history.load();
     await this.#queue(() => this.#read());
-    const { promise: ready, resolve } = Promise.withResolvers<void>();
-    const { watcher = chokidar.watch, ready: atMost = 5_000, look = 2_000 } = this.#options;
-    this.#watcher = watcher(this.#options.configDirectory, {
-      depth: 0,
-      ignoreInitial: true,
-      followSymlinks: false,
-      ignored: (path) => path !== this.#options.configDirectory && path !== this.#path,
-    });
-    this.#watcher.on('all', () => this.#settle());
-    this.#watcher.on('error', (error) => {
-      this.#options.log.error('credentials_unreadable', 'cannot watch the credentials', { error });
-    });
-    this.#watcher.once('ready', resolve);
-    // A write that is just being told is read when it has paused.
-    this.#looks = setInterval(() => this.#timer ?? this.#lookSoon(), look);
-    const late = setTimeout(() => {
-      const sentence = 'the watcher of the credentials is not ready: the file is looked at instead';
-      this.#options.log.warn('credentials_unreadable', sentence, { interval_ms: look });
-      resolve();
-    }, atMost);
-    await ready;
-    clearTimeout(late);
+    await this.#looks.start();
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#looks);
-    clearTimeout(this.#timer);
     clearTimeout(this.#patience);
-    await this.#watcher?.close();
+    await this.#looks.stop();
     await this.#working;
     clearTimeout(this.#patience);
   }
@@ -165,7 +128,7 @@ export class CredentialsWatch {
   async adopt(credentials: Credentials): Promise<void> {
     await this.#queue(async () => {
       if (this.#state.kind === 'valid') await this.#lastGood.keepReplaced(this.#state.credentials);
-      await this.#bring(credentials);
+      await this.#file.replace(credentials);
       this.#options.onEvent?.('adopted');
       await this.#read();
     });
@@ -176,15 +139,6 @@ export class CredentialsWatch {
     const done = this.#working.then(work);
     this.#working = done.catch(() => undefined);
     return done;
-  }
-
-  /** Writes come in bursts: the file is read once they have paused. */
-  #settle(): void {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      this.#lookSoon();
-    }, this.#options.stable ?? 100);
   }
 
   #lookSoon(): void {
@@ -198,7 +152,7 @@ export class CredentialsWatch {
     const { log } = this.#options;
     let content: Buffer | undefined;
     try {
-      content = await readFileBounded(this.#path, credentialsLimit);
+      content = await this.#file.read();
     } catch (error) {
       this.#seen = undefined;
       this.#unread += 1;
@@ -267,8 +221,7 @@ export class CredentialsWatch {
   async #follow(credentials: Credentials): Promise<void> {
     const before = this.#current?.credentials;
     const id = loginId(credentials);
-    const brought = this.#bringing === credentials.digest;
-    this.#bringing = undefined;
+    const brought = this.#file.wasBrought(credentials);
     this.#current = { credentials, since: Date.now() };
     const another = before !== undefined && loginId(before) !== id && !brought;
     const anew = another && (await isNewLogin(this.#options.stateDirectory, credentials));
@@ -321,52 +274,14 @@ export class CredentialsWatch {
   /** True if the CLI has a login again, or somebody has just written another one. */
   async #putBack({ kind }: CredentialsState): Promise<boolean> {
     const { log, onEvent } = this.#options;
-    const kept = await this.#lastGood.all();
-    const fates = ['refused', 'superseded', 'put_back'] as const;
-    const good = kept.find((each) => !fates.some((fate) => this.history.is(fate, loginId(each))));
-    if (!good) return false;
-    // Noted first: killed in between, it is not tried for ever.
-    await this.history.note('put_back', loginId(good));
-    try {
-      await this.#bring(good);
-    } catch (error) {
-      // It was not tried: it may be the next time.
-      await this.history.takeBack('put_back', loginId(good));
-      if (error instanceof Overtaken) {
-        this.#settle();
-        return true;
-      }
-      log.error('credentials_unkept', 'cannot put the last good credentials back', { error });
-      return false;
+    const parts = { file: this.#file, history: this.history, lastGood: this.#lastGood, log };
+    const outcome = await putBack(parts, kind);
+    if (outcome === 'overtaken') this.#looks.soon();
+    if (outcome === 'put_back') {
+      onEvent?.('put_back');
+      await this.#read();
     }
-    onEvent?.('put_back');
-    log.warn('credentials_put_back', `put the last good login back: the file was ${kind}`, {
-      state: kind,
-      refresh_token_id: good.refreshTokenId,
-    });
-    await this.#read();
-    return true;
-  }
-
-  /** Writes the login file, if it is still as it was seen. */
-  async #bring({ text }: Credentials): Promise<void> {
-    const before = await readFileBounded(this.#path, credentialsLimit).catch(() => undefined);
-    const whole = withOthers(text, before ? othersIn(before) : {});
-    const judgement = judgeCredentials(whole);
-    this.#bringing = judgement.kind === 'valid' ? judgement.credentials.digest : undefined;
-    await writeFileAtomic(this.#path, whole, {
-      mode: 0o600,
-      beforeRename: async () => {
-        const now = await readFileBounded(this.#path, credentialsLimit).catch(() => undefined);
-        if (now?.toString('base64') === before?.toString('base64')) return;
-        throw new BerthError('volume_unwritable', 'cannot replace the login: it has just changed', {
-          cause: new Overtaken(),
-        });
-      },
-    }).catch((error: unknown) => {
-      this.#bringing = undefined;
-      throw (error as { cause?: unknown }).cause instanceof Overtaken ? new Overtaken() : error;
-    });
+    return outcome === 'put_back' || outcome === 'overtaken';
   }
 
   #become(state: CredentialsState, lost: boolean): void {
