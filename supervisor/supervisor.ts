@@ -24,7 +24,7 @@ import { removeLeftLocks } from './memory/cli-traces.ts';
 import { createParts, type Parts } from './parts.ts';
 import type { Profiles } from './profiles/profiles.ts';
 import { selfTest } from './self-test.ts';
-import type { WorkingDirectory } from './sessions/workspaces.ts';
+import { loadSessions } from './sessions/load-sessions.ts';
 import { describeStatus } from './status.ts';
 import { attempt, pauseFor } from './stopping.ts';
 
@@ -141,7 +141,8 @@ export class Supervisor {
     await initOutcome.load();
     await credentials.start();
     const directories = await this.#parts.workspaces.names();
-    this.#loading = this.#loadSessions(directories);
+    const loading = { ...this.#parts, log: this.#log, signal: this.#ending.signal };
+    this.#loading = loadSessions(loading, directories);
     await pause.load();
     await ledger.load();
     await disk.start();
@@ -232,57 +233,6 @@ export class Supervisor {
 
   async #checkCli(signal: AbortSignal): Promise<void> {
     this.#cli = await findCli({ config: this.#config, log: this.#log, signal });
-  }
-
-  /**
-   * Behind all else: thousands of records take seconds, and one that is asked for is read by itself.
-   * Never rejects.
-   * @param directories those of sessions, as they were before there was a worker
-   */
-  async #loadSessions(directories: readonly string[]): Promise<void> {
-    const { store } = this.#parts;
-    const { signal } = this.#ending;
-    try {
-      await this.#load(directories, signal);
-    } catch (error) {
-      if (signal.aborted) return;
-      const text = `found ${store.size} sessions, but could not read them all`;
-      this.#log.error('sessions_loaded', text, { sessions: store.size, error });
-    }
-  }
-
-  async #load(directories: readonly string[], signal: AbortSignal): Promise<void> {
-    const { store } = this.#parts;
-    const unreadable = await store.open(signal);
-    const known: WorkingDirectory[] = [];
-    if (directories.length > 0) {
-      for await (const { working_directory } of store.all()) {
-        signal.throwIfAborted();
-        known.push(working_directory);
-      }
-    }
-    // What cannot be read may name a directory: then none counts as nobody's.
-    const orphans = unreadable > 0 ? 0 : await this.#sweep(directories, known);
-    const level = unreadable > 0 ? 'warn' : 'info';
-    this.#log[level]('sessions_loaded', `found ${store.size} sessions`, {
-      sessions: store.size,
-      unreadable,
-      directories_removed: orphans,
-    });
-  }
-
-  async #sweep(
-    directories: readonly string[],
-    known: readonly WorkingDirectory[],
-  ): Promise<number> {
-    try {
-      return await this.#parts.workspaces.sweep(directories, known);
-    } catch (error) {
-      this.#log.warn('retention_failed', "cannot remove a directory that is no session's", {
-        error,
-      });
-      return 0;
-    }
   }
 
   #status(): Status {
