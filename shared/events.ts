@@ -246,8 +246,16 @@ export const eventsOfSupervisor = {
     "the CLI's login is another than before; an error if it is no good",
     'state expires_at login_expires_at refresh_token_id from path',
   ),
-  credentials_unkept: event('error', 'what is known of the login could not be written'),
-  credentials_put_back: event('warn', 'the last good login was put back', 'state refresh_token_id'),
+  credentials_unkept: event(
+    'error',
+    'what is known of the login could not be written; with `retry_ms`, the last good one could not be put back, which is tried again',
+    'attempts retry_ms',
+  ),
+  credentials_put_back: event(
+    'warn',
+    'the last good login was put back; with `waited_ms`, after tries that failed',
+    'state refresh_token_id attempts waited_ms',
+  ),
   credentials_lost: event('error', 'a person must log in', 'state'),
   credentials_refresh_failed: event(
     'warn error',

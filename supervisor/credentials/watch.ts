@@ -18,7 +18,7 @@ import { LastGood } from './last-good.ts';
 import { LoginFile } from './login-file.ts';
 import { Looks, type LooksOptions } from './looks.ts';
 import { isNewLogin } from './new-login.ts';
-import { putBack } from './put-back.ts';
+import { PutBack, type Waiting } from './put-back.ts';
 import { tell } from './tell.ts';
 
 export type CredentialsState =
@@ -45,6 +45,8 @@ export interface CredentialsWatchOptions
    * read one that cannot be read.
    */
   patience?: number;
+  /** Milliseconds until a put-back that failed is tried again; the next pauses are longer. */
+  pause?: number;
 }
 
 /** Characters; real ones have a hundred. */
@@ -63,6 +65,7 @@ export class CredentialsWatch {
   readonly #file: LoginFile;
   readonly #lastGood: LastGood;
   readonly #looks: Looks;
+  readonly #putBack: PutBack;
   #patience: NodeJS.Timeout | undefined;
   #working: Promise<unknown> = Promise.resolve();
   #state: CredentialsState = { kind: 'missing' };
@@ -85,6 +88,11 @@ export class CredentialsWatch {
       path: this.#file.path,
       onDue: () => this.#lookSoon(),
     });
+    this.#putBack = new PutBack({
+      ...{ file: this.#file, history: this.history, lastGood: this.#lastGood, log: options.log },
+      onDue: () => this.#soon(() => this.#giveUp()),
+      pause: options.pause,
+    });
   }
 
   get state(): CredentialsState {
@@ -101,6 +109,11 @@ export class CredentialsWatch {
     return this.#refreshedAt;
   }
 
+  /** Of a good login that cannot be put back yet, for the volume cannot be written. */
+  get waiting(): Waiting | undefined {
+    return this.#putBack.waiting;
+  }
+
   /** Reads the file once and goes on watching. @throws BerthError `volume_damaged` */
   async start(): Promise<void> {
     await this.history.load();
@@ -113,6 +126,7 @@ export class CredentialsWatch {
     await this.#looks.stop();
     await this.#working;
     clearTimeout(this.#patience);
+    this.#putBack.forget();
   }
 
   /** Reads the file now. Returns when what it holds is the state. */
@@ -142,7 +156,11 @@ export class CredentialsWatch {
   }
 
   #lookSoon(): void {
-    this.look().catch((error: unknown) => {
+    this.#soon(() => this.#read());
+  }
+
+  #soon(work: () => Promise<void>): void {
+    this.#queue(work).catch((error: unknown) => {
       const { log } = this.#options;
       log.error('credentials_unreadable', 'cannot judge the credentials', { error });
     });
@@ -170,6 +188,7 @@ export class CredentialsWatch {
     if (seen === this.#seen) return;
     this.#seen = seen;
     clearTimeout(this.#patience);
+    this.#putBack.forget();
     const state = this.#judge(content);
     this.#options.onEvent?.(state.kind);
     tell(log, state);
@@ -210,10 +229,10 @@ export class CredentialsWatch {
         // One that was blank at the start was refused before.
         if (this.#current) this.#options.onRefused?.();
         await this.#noteRefusal();
-        if (!(await this.#putBack(state))) this.#become(state, true);
+        await this.#restore(state);
         break;
       case 'older':
-        if (!(await this.#putBack(state))) this.#become(state, true);
+        await this.#restore(state);
     }
   }
 
@@ -255,12 +274,7 @@ export class CredentialsWatch {
   /** One at a time: what is read anew in between counts in its place. */
   #waitThen(work: () => Promise<void>): void {
     clearTimeout(this.#patience);
-    this.#patience = setTimeout(() => {
-      this.#queue(work).catch((error: unknown) => {
-        const { log } = this.#options;
-        log.error('credentials_unreadable', 'cannot judge the credentials', { error });
-      });
-    }, this.#options.patience ?? 1_000);
+    this.#patience = setTimeout(() => this.#soon(work), this.#options.patience ?? 1_000);
   }
 
   async #giveUp(): Promise<void> {
@@ -268,20 +282,18 @@ export class CredentialsWatch {
     // It may have been written just now.
     await this.#read();
     if (this.#state !== state || this.#seen === undefined) return;
-    if (!(await this.#putBack(state))) this.#become(state, true);
+    await this.#restore(state);
   }
 
-  /** True if the CLI has a login again, or somebody has just written another one. */
-  async #putBack({ kind }: CredentialsState): Promise<boolean> {
-    const { log, onEvent } = this.#options;
-    const parts = { file: this.#file, history: this.history, lastGood: this.#lastGood, log };
-    const outcome = await putBack(parts, kind);
+  /** The login is lost, unless another can be put back, or has just come from somebody else. */
+  async #restore(state: CredentialsState): Promise<void> {
+    const told = this.#putBack.waiting !== undefined;
+    const outcome = await this.#putBack.try(state.kind);
     if (outcome === 'overtaken') this.#looks.soon();
-    if (outcome === 'put_back') {
-      onEvent?.('put_back');
+    else if (outcome === 'put_back') {
+      this.#options.onEvent?.('put_back');
       await this.#read();
-    }
-    return outcome === 'put_back' || outcome === 'overtaken';
+    } else if (outcome === 'none' || !told) this.#become(state, true);
   }
 
   #become(state: CredentialsState, lost: boolean): void {
