@@ -160,8 +160,8 @@ export const eventsOfSupervisor = {
   spending_unrecorded: event('error', 'a restart would forget what was spent today'),
   cli_tested: event(
     'info warn',
-    "the CLI's self-test, or why there is none",
-    'cli_version by duration_ms',
+    "the CLI's self-test, or why there is none; with `retry_ms`, why it is tried again",
+    'cli_version by duration_ms retry_ms',
   ),
   cli_set_back: event('error', 'the CLI that init installed fails; the one before it is used'),
   commit_unrecorded: event('warn', 'the commit that works would not be known after a restart'),
