@@ -19,7 +19,14 @@ import { nextBound, untilNextGlance, untilNextLook } from './pace.ts';
 import { type Action, type Cause, decide, initialState, type State } from './policy.ts';
 import { workersThatFit } from './pressure.ts';
 import { ProcessTrees } from './process-trees.ts';
-import { type BoundSettings, type Bounds, boundsOf, type Reading, type Stage } from './reading.ts';
+import {
+  type BoundSettings,
+  type Bounds,
+  boundsOf,
+  hasWarmedUp,
+  type Reading,
+  type Stage,
+} from './reading.ts';
 import { refuseTooSmall } from './too-small.ts';
 
 export interface GuardedWorker {
@@ -51,9 +58,6 @@ export interface MemoryReport extends Sights {
   /** Milliseconds of processor time that the last round took, as far as it blocked others. */
   roundMs: number;
 }
-
-/** Milliseconds in which a process grows because it starts. */
-const warmUp = 5_000;
 
 export class MemoryGuard {
   readonly #options: GuardOptions;
@@ -188,7 +192,7 @@ export class MemoryGuard {
         const growth = this.#growths.get(name) ?? new Growth();
         this.#growths.set(name, growth);
         growth.add(now, resident);
-        const warmedUp = now - startedAt >= warmUp;
+        const warmedUp = hasWarmedUp(now - startedAt, resident);
         return { name, stage, bytes, processes, growth: growth.rate, warmedUp, limit };
       }),
     };
