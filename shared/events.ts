@@ -166,8 +166,8 @@ export const eventsOfSupervisor = {
   spending_unrecorded: event('error', 'a restart would forget what was spent today'),
   cli_tested: event(
     'info warn',
-    "the CLI's self-test, or why there is none",
-    'cli_version by duration_ms',
+    "the CLI's self-test, or why there is none; with `retry_ms`, why it is tried again",
+    'cli_version by duration_ms retry_ms',
   ),
   cli_set_back: event('error', 'the CLI that init installed fails; the one before it is used'),
   commit_unrecorded: event('warn', 'the commit that works would not be known after a restart'),
@@ -222,6 +222,11 @@ export const eventsOfSupervisor = {
     'what sessions there are was read',
     'sessions unreadable directories_removed',
   ),
+  directories_forgotten: event(
+    'info',
+    'the CLI kept notes of working directories that are gone; they were removed from .claude.json',
+    'directories',
+  ),
   retention_round: event(
     'debug info',
     'old sessions were cleared away',
@@ -252,8 +257,16 @@ export const eventsOfSupervisor = {
     "the CLI's login is another than before; an error if it is no good",
     'state expires_at login_expires_at refresh_token_id from path',
   ),
-  credentials_unkept: event('error', 'what is known of the login could not be written'),
-  credentials_put_back: event('warn', 'the last good login was put back', 'state refresh_token_id'),
+  credentials_unkept: event(
+    'error',
+    'what is known of the login could not be written; with `retry_ms`, the last good one could not be put back, which is tried again',
+    'attempts retry_ms',
+  ),
+  credentials_put_back: event(
+    'warn',
+    'the last good login was put back; with `waited_ms`, after tries that failed',
+    'state refresh_token_id attempts waited_ms',
+  ),
   credentials_lost: event('error', 'a person must log in', 'state'),
   credentials_refresh_failed: event(
     'warn error',

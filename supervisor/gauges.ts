@@ -34,6 +34,8 @@ export interface MetricSources {
   /** Times in ms since 1970; undefined if unknown. */
   login: () => {
     lost: boolean;
+    /** Whether a good one waits to be put back. */
+    waits: boolean;
     refreshedAt: number | undefined;
     deadline: { at: number; estimated: boolean; of: 'login' | 'setup-token' } | undefined;
     /** Of profiles with a setup-token of their own. */
@@ -151,6 +153,11 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
   );
   gauge('berth_login_lost', 'Whether prompts are refused until a person logs in', () =>
     Number(sources.login().lost),
+  );
+  gauge(
+    'berth_login_put_back_waiting',
+    'Whether a good login waits for the volume to be writable again, to be put back',
+    () => Number(sources.login().waits),
   );
   gauge(
     'berth_credentials_refreshed_timestamp_seconds',

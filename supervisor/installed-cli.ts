@@ -17,7 +17,9 @@ import {
 import type { Log } from '../shared/log.ts';
 import { checkVersion, isAbsent } from './claude/command.ts';
 import { cliEnvironment } from './claude/environment.ts';
+import { isPassing } from './claude/start-error.ts';
 import type { SupervisorConfig } from './config.ts';
+import { whileItPasses } from './passing-failure.ts';
 import { testOnEmptyConfiguration } from './self-test.ts';
 
 export interface Cli {
@@ -42,7 +44,7 @@ export async function findCli(options: FindCliOptions): Promise<Cli> {
   const environment = cliEnvironment(inherited, configDirectory, 'version');
   const check = async (path: string): Promise<Cli> => ({
     path,
-    version: await checkVersion(path, environment, signal),
+    version: await whileItPasses({ log, signal }, () => checkVersion(path, environment, signal)),
   });
   if (claudePath !== undefined) return check(claudePath);
   const onPath = await check('claude').catch((error: unknown) => error);
@@ -66,6 +68,8 @@ export async function findCli(options: FindCliOptions): Promise<Cli> {
     return cli;
   } catch (error) {
     signal.throwIfAborted();
+    // It says nothing of that version, and the one before would meet the same.
+    if (isPassing(error)) throw error;
     const before = await use(previous).catch(() => {
       throw error;
     });

@@ -248,6 +248,7 @@ export function createParts(options: PartsOptions): Parts {
     credentialsExpiry: () => expiryOf(credentials),
     login: () => ({
       lost: credentials.refusal !== undefined,
+      waits: credentials.watch.waiting !== undefined,
       refreshedAt: credentials.watch.refreshedAt,
       deadline: credentials.deadline,
       setupTokens: credentials.setupTokens,

@@ -11,8 +11,10 @@ import type { Log } from '../shared/log.ts';
 import { cliArguments } from './claude/command.ts';
 import { cliEnvironment, marksOf } from './claude/environment.ts';
 import { ClaudeProcess } from './claude/process.ts';
+import { causeOfSignal, causeOfStartError, isPassing } from './claude/start-error.ts';
 import type { SupervisorConfig } from './config.ts';
 import { killMarked } from './memory/leftovers.ts';
+import { whileItPasses } from './passing-failure.ts';
 
 export interface CliTestOptions {
   config: SupervisorConfig;
@@ -23,6 +25,8 @@ export interface CliTestOptions {
   signal: AbortSignal;
   /** Milliseconds for the process on an empty configuration. */
   patience?: number;
+  /** Milliseconds in which a try that failed for what passes is followed by another. */
+  retryFor?: number;
 }
 
 export interface SelfTestOptions extends CliTestOptions {
@@ -53,8 +57,13 @@ export async function selfTest(options: SelfTestOptions): Promise<void> {
 }
 
 /** @throws BerthError `cli_unavailable` with the version; the signal's reason */
-export async function testOnEmptyConfiguration(options: CliTestOptions): Promise<void> {
-  const { path, log, signal } = options;
+export function testOnEmptyConfiguration(options: CliTestOptions): Promise<void> {
+  const { log, signal, retryFor } = options;
+  return whileItPasses({ log, signal, patience: retryFor }, () => testOnce(options));
+}
+
+async function testOnce(options: CliTestOptions): Promise<void> {
+  const { log, signal } = options;
   const { inherited } = options.config;
   let directory: string;
   try {
@@ -66,13 +75,7 @@ export async function testOnEmptyConfiguration(options: CliTestOptions): Promise
     return;
   }
   try {
-    const process = new ClaudeProcess({
-      path,
-      arguments: cliArguments(),
-      environment: cliEnvironment(inherited, directory, name),
-      workingDirectory: directory,
-      onStray: () => undefined,
-    });
+    const process = start(options, inherited, directory);
     try {
       await unlessAborted(answers(process, options.patience ?? 30_000), signal);
     } catch (error) {
@@ -84,6 +87,25 @@ export async function testOnEmptyConfiguration(options: CliTestOptions): Promise
     }
   } finally {
     await rm(directory, { recursive: true, force: true }).catch(() => undefined);
+  }
+}
+
+/** @throws BerthError `cli_unavailable` if the system refuses at once */
+function start(
+  options: CliTestOptions,
+  inherited: SupervisorConfig['inherited'],
+  directory: string,
+): ClaudeProcess {
+  try {
+    return new ClaudeProcess({
+      path: options.path,
+      arguments: cliArguments(),
+      environment: cliEnvironment(inherited, directory, name),
+      workingDirectory: directory,
+      onStray: () => undefined,
+    });
+  } catch (error) {
+    throw failed(options, error, '');
   }
 }
 
@@ -102,13 +124,13 @@ async function answers(process: ClaudeProcess, patience: number): Promise<void> 
 }
 
 function failed({ version, path }: CliTestOptions, error: unknown, stderr: string): BerthError {
-  const cause = messageOf(error);
+  const cause = causeOfStartError(error) ?? messageOf(error);
   const said = stderr && !cause.includes(stderr) ? ` (${stderr})` : '';
-  return new BerthError(
-    'cli_unavailable',
-    `cannot use Claude Code ${version} at ${path}: it fails its self-test on an empty configuration: ${cause}${said}; use a version that is known to work, see docs/containers.md`,
-    { cause: error },
-  );
+  const { signal } = (error as BerthError).details ?? {};
+  const text = isPassing(error)
+    ? `cannot test Claude Code ${version} at ${path}: ${signal ? `it ${causeOfSignal(String(signal))}` : cause}`
+    : `cannot use Claude Code ${version} at ${path}: it fails its self-test on an empty configuration: ${cause}${said}; use a version that is known to work, see docs/containers.md`;
+  return new BerthError('cli_unavailable', text, { cause: error });
 }
 
 /** @throws the signal's reason; whatever is waited for goes on */

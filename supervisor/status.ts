@@ -151,6 +151,7 @@ function describeCredentials(login: Login, { inherited }: SupervisorConfig): Sta
     login_expires_at: isoTime(deadline?.at),
     login_expiry_estimated: deadline?.estimated ?? false,
     refreshed_at: isoTime(login.watch.refreshedAt),
+    put_back_waits_since: isoTime(login.watch.waiting?.since),
     setup_tokens: [...login.setupTokens].map(([profile, { at }]) => ({
       profile,
       expires_at: isoTime(at),

@@ -25,7 +25,8 @@ import { createParts, type Parts } from './parts.ts';
 import type { Profiles } from './profiles/profiles.ts';
 import { runMarkFile } from './run-mark.ts';
 import { selfTest } from './self-test.ts';
-import type { WorkingDirectory } from './sessions/workspaces.ts';
+import { forgetDirectories } from './sessions/forget-directories.ts';
+import { loadSessions } from './sessions/load-sessions.ts';
 import { describeStatus } from './status.ts';
 import { attempt, pauseFor } from './stopping.ts';
 
@@ -56,6 +57,8 @@ export class Supervisor {
   #testing: Promise<void> = Promise.resolve();
   #tested = false;
   #loading: Promise<void> = Promise.resolve();
+  /** Of sessions, as they were before there was a worker. */
+  #directories: readonly string[] = [];
   #stopping: Promise<void> | undefined;
 
   constructor(options: SupervisorOptions) {
@@ -89,8 +92,7 @@ export class Supervisor {
     await listen(this.#probes, config.metricsListen, 'BERTH_METRICS_LISTEN');
     await this.#prepare(signal);
     signal.throwIfAborted();
-    // The lease is held, and the CLI that was asked for its version has ended.
-    await removeLeftLocks(config.configDirectory);
+    await this.#clearAway();
     signal.throwIfAborted();
     pool.start();
     this.#testing = this.#testCli();
@@ -142,8 +144,9 @@ export class Supervisor {
     await applied.load();
     await initOutcome.load();
     await credentials.start();
-    const directories = await this.#parts.workspaces.names();
-    this.#loading = this.#loadSessions(directories);
+    this.#directories = await this.#parts.workspaces.names();
+    const loading = { ...this.#parts, log: this.#log, signal: this.#ending.signal };
+    this.#loading = loadSessions(loading, this.#directories);
     await pause.load();
     await ledger.load();
     await disk.start();
@@ -160,6 +163,21 @@ export class Supervisor {
       log: this.#log,
     });
     await this.#api.ready();
+  }
+
+  /** The lease is held, the CLI that was asked for its version has ended, and there is no worker yet. */
+  async #clearAway(): Promise<void> {
+    const { configDirectory, workspaceDirectory } = this.#config;
+    const alone = await removeLeftLocks(configDirectory);
+    // Any CLI writes the file at will.
+    if (!alone) return;
+    const forgotten = await forgetDirectories({
+      ...{ configDirectory, workspaceDirectory, log: this.#log },
+      present: this.#directories,
+      assertHeld: async () => this.#lease?.assertHeld(),
+    });
+    const text = `took ${forgotten} directories of sessions that are gone out of .claude.json`;
+    if (forgotten > 0) this.#log.info('directories_forgotten', text, { directories: forgotten });
   }
 
   /** Where prompts are taken and where metrics are served, for callers that let the system choose. */
@@ -235,57 +253,6 @@ export class Supervisor {
 
   async #checkCli(signal: AbortSignal): Promise<void> {
     this.#cli = await findCli({ config: this.#config, log: this.#log, signal });
-  }
-
-  /**
-   * Behind all else: thousands of records take seconds, and one that is asked for is read by itself.
-   * Never rejects.
-   * @param directories those of sessions, as they were before there was a worker
-   */
-  async #loadSessions(directories: readonly string[]): Promise<void> {
-    const { store } = this.#parts;
-    const { signal } = this.#ending;
-    try {
-      await this.#load(directories, signal);
-    } catch (error) {
-      if (signal.aborted) return;
-      const text = `found ${store.size} sessions, but could not read them all`;
-      this.#log.error('sessions_loaded', text, { sessions: store.size, error });
-    }
-  }
-
-  async #load(directories: readonly string[], signal: AbortSignal): Promise<void> {
-    const { store } = this.#parts;
-    const unreadable = await store.open(signal);
-    const known: WorkingDirectory[] = [];
-    if (directories.length > 0) {
-      for await (const { working_directory } of store.all()) {
-        signal.throwIfAborted();
-        known.push(working_directory);
-      }
-    }
-    // What cannot be read may name a directory: then none counts as nobody's.
-    const orphans = unreadable > 0 ? 0 : await this.#sweep(directories, known);
-    const level = unreadable > 0 ? 'warn' : 'info';
-    this.#log[level]('sessions_loaded', `found ${store.size} sessions`, {
-      sessions: store.size,
-      unreadable,
-      directories_removed: orphans,
-    });
-  }
-
-  async #sweep(
-    directories: readonly string[],
-    known: readonly WorkingDirectory[],
-  ): Promise<number> {
-    try {
-      return await this.#parts.workspaces.sweep(directories, known);
-    } catch (error) {
-      this.#log.warn('retention_failed', "cannot remove a directory that is no session's", {
-        error,
-      });
-      return 0;
-    }
   }
 
   #status(): Status {

@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { closeSync, existsSync, openSync, readSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { BerthError, messageOf, systemCode } from '../../shared/errors.ts';
+import { causeOfSignal, causeOfStartError, isPassing } from './start-error.ts';
 
 const run = promisify(execFile);
 
@@ -31,9 +32,10 @@ export async function checkVersion(
   } catch (error) {
     signal?.throwIfAborted();
     const cause = whyNot(path, error);
+    const remedy = isPassing(error) ? '' : `; install it (${install}) or set BERTH_CLAUDE_PATH`;
     throw new BerthError(
       'cli_unavailable',
-      `cannot run the Claude Code CLI at ${path}: ${cause}; install it (${install}) or set BERTH_CLAUDE_PATH`,
+      `cannot run the Claude Code CLI at ${path}: ${cause}${remedy}`,
       { cause: error },
     );
   }
@@ -60,7 +62,9 @@ function whyNot(path: string, error: unknown): string {
   }
   if (code === 'ENOENT') return 'there is no such program';
   if (isOfAnotherMachine(path)) return `it is no program for this machine (${process.arch})`;
-  return messageOf(error);
+  if (!isPassing(error)) return messageOf(error);
+  const { signal } = error as { signal?: string };
+  return causeOfStartError(error) ?? `it ${causeOfSignal(signal)}`;
 }
 
 /** What the header of a program (ELF) says of itself; the C library gives such a one to a shell. */

@@ -68,7 +68,7 @@ export class ClaudeProcess {
   #turn: Turn | undefined;
   #end: ProcessEnd | undefined;
   /** Why there was never a process. */
-  #refused: string | undefined;
+  #refused: Error | undefined;
   #stopping: Promise<ProcessEnd> | undefined;
 
   constructor(options: ProcessOptions) {
@@ -94,7 +94,7 @@ export class ClaudeProcess {
     };
     this.#child.once('error', (error) => {
       this.#stderr.add(messageOf(error));
-      this.#refused = causeOfStartError(error);
+      if (causeOfStartError(error) !== undefined) this.#refused = error;
       settle(null, null);
     });
     this.#child.once('close', settle);
@@ -288,8 +288,8 @@ export class ClaudeProcess {
       'cli_unavailable',
       this.#refused === undefined
         ? `cannot use the CLI: it ${this.#howItEnded()}; try again`
-        : `cannot start the CLI: ${this.#refused}`,
-      { details: this.#endDetails() },
+        : `cannot start the CLI: ${causeOfStartError(this.#refused)}`,
+      { cause: this.#refused, details: this.#endDetails() },
     );
   }
 

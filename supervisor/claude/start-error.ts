@@ -1,4 +1,4 @@
-/** Why the system refuses to start a process, in words, with what can be done about it. */
+/** Why the system refuses to start a process, in words, with what can be done about it, and whether that passes. */
 
 /** By the code of the system call's error; of others its message says enough. */
 const causes: Readonly<Record<string, string>> = {
@@ -16,4 +16,34 @@ const causes: Readonly<Record<string, string>> = {
 export function causeOfStartError(error: unknown): string | undefined {
   const { code, syscall } = error as NodeJS.ErrnoException;
   return syscall?.startsWith('spawn') && code !== undefined ? causes[code] : undefined;
+}
+
+/** By which a process ends that gets no memory, or no thread: the kernel's killer, an abort, a trap. */
+const signalsOfWant = new Set(['SIGKILL', 'SIGABRT', 'SIGTRAP']);
+const codesOfWant = new Set(['EAGAIN', 'ENOMEM', 'EMFILE', 'ENFILE']);
+
+/** What a process has most likely died of that was ended by one of these signals. */
+export function causeOfSignal(signal: string | undefined): string {
+  return `was ended by ${signal}, for want of memory or of processes; raise resources.limits.memory, or the pids limit of the container (podPidsLimit of the kubelet)`;
+}
+
+/**
+ * Whether an error, or one that it was caused by, comes of what is short at the moment alone, and says
+ * nothing of the CLI.
+ */
+export function isPassing(thrown: unknown): boolean {
+  for (let error = thrown; error instanceof Error; error = error.cause) {
+    const { code, syscall, signal, killed, details } = error as Failure;
+    if (syscall?.startsWith('spawn') && codesOfWant.has(code ?? '')) return true;
+    // One that was killed for its time has been waited for long enough.
+    if (!killed && signalsOfWant.has(signal ?? details?.signal ?? '')) return true;
+  }
+  return false;
+}
+
+/** What errors of the system, of execFile and of a ClaudeProcess have. */
+interface Failure extends NodeJS.ErrnoException {
+  signal?: string | null;
+  killed?: boolean;
+  details?: { signal?: string | null };
 }

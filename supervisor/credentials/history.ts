@@ -26,6 +26,7 @@ export class LoginHistory {
     put_back: new Set(),
   };
 
+  #failing = false;
   readonly #since = new Map<string, number>();
   /** Apart from those of logins, of which each refresh brings another. */
   readonly #setupTokens = new Map<string, number>();
@@ -102,7 +103,10 @@ export class LoginHistory {
     const text = JSON.stringify({ version: 1, ...lists, since, setup_tokens });
     try {
       await writeFileAtomic(this.#path, text, { mode: 0o600 });
+      this.#failing = false;
     } catch (error) {
+      if (this.#failing) return;
+      this.#failing = true;
       this.#log.error('credentials_unkept', 'cannot store the history of the login', { error });
     }
   }

@@ -1,7 +1,8 @@
 /**
  * The logins that were good, kept beside the one that is in use: the last one, and the one that a new
  * login replaced. Always holds: for the owner alone (0600); what is read back is judged again, for
- * the CLI can write there; one that is blank or torn is never kept.
+ * the CLI can write there; one that is blank or torn is never kept; one that cannot be written counts
+ * until the restart.
  */
 import { join } from 'node:path';
 import { type Credentials, credentialsLimit, judgeCredentials } from '../../shared/credentials.ts';
@@ -14,6 +15,7 @@ export const replacedFile = 'replaced-credentials.json';
 export class LastGood {
   readonly #directory: string;
   readonly #log: Log;
+  readonly #unwritten = new Map<string, Credentials>();
 
   constructor(stateDirectory: string, log: Log) {
     this.#directory = stateDirectory;
@@ -36,15 +38,19 @@ export class LastGood {
     return kept.filter((credentials) => credentials !== undefined);
   }
 
-  async #write(name: string, { text }: Credentials): Promise<void> {
+  async #write(name: string, credentials: Credentials): Promise<void> {
     try {
-      await writeFileAtomic(join(this.#directory, name), text, { mode: 0o600 });
+      await writeFileAtomic(join(this.#directory, name), credentials.text, { mode: 0o600 });
+      this.#unwritten.delete(name);
     } catch (error) {
+      this.#unwritten.set(name, credentials);
       this.#log.error('credentials_unkept', 'cannot keep the last good credentials', { error });
     }
   }
 
   async #read(name: string): Promise<Credentials | undefined> {
+    const unwritten = this.#unwritten.get(name);
+    if (unwritten) return unwritten;
     try {
       const content = await readFileBounded(join(this.#directory, name), credentialsLimit);
       const judgement = content && judgeCredentials(content);

@@ -125,7 +125,9 @@ export class Login {
 
   /** What a person should do about the login now; undefined if nothing. */
   get advice(): string | undefined {
-    if (this.#refusal && !this.#options.elsewhere) return describeLoss(this.state);
+    if (this.#refusal && !this.#options.elsewhere) {
+      return describeLoss(this.state, this.watch.waiting);
+    }
     const now = Date.now();
     const { deadline } = this;
     const own = deadline && adviceOn(deadline, now);
@@ -180,9 +182,12 @@ export class Login {
     if (await settingsBringLogin(configDirectory)) return;
     // A good one came in the meantime.
     if (!this.watch.lost || this.watch.state !== state) return;
-    const loss = describeLoss(state);
+    const { waiting } = this.watch;
+    const loss = describeLoss(state, waiting);
     log.error('credentials_lost', loss, { state: state.kind });
-    this.#refusal = new BerthError('login_required', `cannot answer the prompt: ${loss}`);
+    const code = waiting ? 'login_unavailable' : 'login_required';
+    const details = waiting ? { details: { retry_after: 30 } } : {};
+    this.#refusal = new BerthError(code, `cannot answer the prompt: ${loss}`, details);
     onChange(state);
     this.turns.changed();
   }

@@ -19,7 +19,8 @@ import { messageOf } from '../../shared/errors.ts';
 import { readProvided } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
 import { neverShow } from '../../shared/redact.ts';
-import { type CredentialsWatch, Overtaken } from './watch.ts';
+import { Overtaken } from './login-file.ts';
+import type { CredentialsWatch } from './watch.ts';
 
 export interface CredentialsSourceOptions {
   /** The mounted file; it may be missing. */

@@ -1,6 +1,8 @@
 /** What is said of the login file in the log: its state and expiry, and a token's hash, never a token. */
 import { loginRemedy } from '../../shared/credentials.ts';
+import { messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import type { Waiting } from './put-back.ts';
 import type { CredentialsState } from './watch.ts';
 
 export function tell(log: Log, state: CredentialsState): void {
@@ -27,14 +29,21 @@ export function tell(log: Log, state: CredentialsState): void {
   }
 }
 
-/** Why the login cannot be used, and what helps; for an error, a log line or the status. */
-export function describeLoss(state: CredentialsState): string {
+/**
+ * Why the login cannot be used, and what helps; for an error, a log line or the status.
+ * @param waiting for the volume, of one that could be put back
+ */
+export function describeLoss(state: CredentialsState, waiting?: Waiting): string {
   const causes: Partial<Record<CredentialsState['kind'], string>> = {
     blank: 'the login server has refused it',
     torn: 'its file is damaged',
     older: 'its file is an old copy, whose refresh token is used up',
   };
-  return `the CLI's login is lost, for ${causes[state.kind] ?? 'there is none'}; ${loginRemedy}`;
+  const cause = causes[state.kind] ?? 'there is none';
+  if (waiting) {
+    return `the CLI's login is gone, for ${cause}, and the last good one cannot be put back yet: ${messageOf(waiting.error)}; berth tries again by itself`;
+  }
+  return `the CLI's login is lost, for ${cause}; ${loginRemedy}`;
 }
 
 function factsOf(state: CredentialsState): Record<string, unknown> {

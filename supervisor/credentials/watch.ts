@@ -1,30 +1,24 @@
 /**
  * Watches the CLI's login file: judges each write, tells it with its expiry, keeps the last good one,
- * and puts that back where the CLI was left with none.
- * Always holds: a token is never logged; a blank or torn file never replaces the last good one; one
- * login is put back once for each refresh token, and never one that was just refused or used up; the
- * directory is watched, not the file (the CLI renames a new one into place), and looked at all the same.
+ * and has that put back (put-back.ts) where the CLI was left with none.
+ * Always holds: a token is never logged; a blank or torn file never replaces the last good one; it
+ * is looked at when it changes, and all the same (looks.ts).
  */
-import { join } from 'node:path';
-import chokidar, { type FSWatcher } from 'chokidar';
 import {
   type Credentials,
-  credentialsFileName,
-  credentialsLimit,
   type Judgement,
   judgeCredentials,
   loginId,
-  othersIn,
   tokensIn,
-  withOthers,
 } from '../../shared/credentials.ts';
-import { BerthError } from '../../shared/errors.ts';
-import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
 import { neverShow } from '../../shared/redact.ts';
 import { LoginHistory } from './history.ts';
 import { LastGood } from './last-good.ts';
+import { LoginFile } from './login-file.ts';
+import { Looks, type LooksOptions } from './looks.ts';
 import { isNewLogin } from './new-login.ts';
+import { PutBack, type Waiting } from './put-back.ts';
 import { tell } from './tell.ts';
 
 export type CredentialsState =
@@ -36,7 +30,8 @@ export type CredentialsState =
 /** What is counted. */
 export type CredentialsEvent = CredentialsState['kind'] | 'refreshed' | 'put_back' | 'adopted';
 
-export interface CredentialsWatchOptions {
+export interface CredentialsWatchOptions
+  extends Pick<LooksOptions, 'stable' | 'look' | 'ready' | 'watcher'> {
   configDirectory: string;
   /** Where the last good credentials are kept. */
   stateDirectory: string;
@@ -45,19 +40,13 @@ export interface CredentialsWatchOptions {
   onEvent?: (event: CredentialsEvent) => void;
   /** Told when the CLI has blanked its file: the login server has refused a refresh. */
   onRefused?: () => void;
-  /** Milliseconds without a change after which a write counts as finished. */
-  stable?: number;
   /**
    * Milliseconds after which a torn or vanished file that nobody writes is given up, and between two tries to
    * read one that cannot be read.
    */
   patience?: number;
-  /** Milliseconds between two looks, whatever the watcher tells or misses. */
-  look?: number;
-  /** Milliseconds at most until the watcher is ready; afterwards the looks do alone. */
-  ready?: number;
-  /** Watches a directory; chokidar's, if none is given. */
-  watcher?: typeof chokidar.watch;
+  /** Milliseconds until a put-back that failed is tried again; the next pauses are longer. */
+  pause?: number;
 }
 
 /** Characters; real ones have a hundred. */
@@ -70,17 +59,13 @@ const raceWindow = 60_000;
 /** So often in a row a read may fail, for want of descriptors for example, until the login is lost. */
 const mostUnread = 5;
 
-/** The file changed while it was about to be replaced: it is to be judged anew. */
-export class Overtaken extends Error {}
-
 export class CredentialsWatch {
   readonly history: LoginHistory;
   readonly #options: CredentialsWatchOptions;
-  readonly #path: string;
+  readonly #file: LoginFile;
   readonly #lastGood: LastGood;
-  #watcher: FSWatcher | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  #looks: NodeJS.Timeout | undefined;
+  readonly #looks: Looks;
+  readonly #putBack: PutBack;
   #patience: NodeJS.Timeout | undefined;
   #working: Promise<unknown> = Promise.resolve();
   #state: CredentialsState = { kind: 'missing' };
@@ -91,14 +76,23 @@ export class CredentialsWatch {
   /** The valid one that was there last, and since when by Date.now(). */
   #current: { credentials: Credentials; since: number } | undefined;
   #refreshedAt: number | undefined;
-  /** Digest of what is about to be put there by berth. */
-  #bringing: string | undefined;
 
   constructor(options: CredentialsWatchOptions) {
     this.#options = options;
-    this.#path = join(options.configDirectory, credentialsFileName);
+    this.#file = new LoginFile(options.configDirectory);
     this.#lastGood = new LastGood(options.stateDirectory, options.log);
     this.history = new LoginHistory(options.stateDirectory, options.log);
+    this.#looks = new Looks({
+      ...options,
+      directory: options.configDirectory,
+      path: this.#file.path,
+      onDue: () => this.#lookSoon(),
+    });
+    this.#putBack = new PutBack({
+      ...{ file: this.#file, history: this.history, lastGood: this.#lastGood, log: options.log },
+      onDue: () => this.#soon(() => this.#giveUp()),
+      pause: options.pause,
+    });
   }
 
   get state(): CredentialsState {
@@ -115,41 +109,24 @@ export class CredentialsWatch {
     return this.#refreshedAt;
   }
 
+  /** Of a good login that cannot be put back yet, for the volume cannot be written. */
+  get waiting(): Waiting | undefined {
+    return this.#putBack.waiting;
+  }
+
   /** Reads the file once and goes on watching. @throws BerthError `volume_damaged` */
   async start(): Promise<void> {
     await this.history.load();
     await this.#queue(() => this.#read());
-    const { promise: ready, resolve } = Promise.withResolvers<void>();
-    const { watcher = chokidar.watch, ready: atMost = 5_000, look = 2_000 } = this.#options;
-    this.#watcher = watcher(this.#options.configDirectory, {
-      depth: 0,
-      ignoreInitial: true,
-      followSymlinks: false,
-      ignored: (path) => path !== this.#options.configDirectory && path !== this.#path,
-    });
-    this.#watcher.on('all', () => this.#settle());
-    this.#watcher.on('error', (error) => {
-      this.#options.log.error('credentials_unreadable', 'cannot watch the credentials', { error });
-    });
-    this.#watcher.once('ready', resolve);
-    // A write that is just being told is read when it has paused.
-    this.#looks = setInterval(() => this.#timer ?? this.#lookSoon(), look);
-    const late = setTimeout(() => {
-      const sentence = 'the watcher of the credentials is not ready: the file is looked at instead';
-      this.#options.log.warn('credentials_unreadable', sentence, { interval_ms: look });
-      resolve();
-    }, atMost);
-    await ready;
-    clearTimeout(late);
+    await this.#looks.start();
   }
 
   async stop(): Promise<void> {
-    clearInterval(this.#looks);
-    clearTimeout(this.#timer);
     clearTimeout(this.#patience);
-    await this.#watcher?.close();
+    await this.#looks.stop();
     await this.#working;
     clearTimeout(this.#patience);
+    this.#putBack.forget();
   }
 
   /** Reads the file now. Returns when what it holds is the state. */
@@ -165,7 +142,7 @@ export class CredentialsWatch {
   async adopt(credentials: Credentials): Promise<void> {
     await this.#queue(async () => {
       if (this.#state.kind === 'valid') await this.#lastGood.keepReplaced(this.#state.credentials);
-      await this.#bring(credentials);
+      await this.#file.replace(credentials);
       this.#options.onEvent?.('adopted');
       await this.#read();
     });
@@ -178,17 +155,12 @@ export class CredentialsWatch {
     return done;
   }
 
-  /** Writes come in bursts: the file is read once they have paused. */
-  #settle(): void {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      this.#lookSoon();
-    }, this.#options.stable ?? 100);
+  #lookSoon(): void {
+    this.#soon(() => this.#read());
   }
 
-  #lookSoon(): void {
-    this.look().catch((error: unknown) => {
+  #soon(work: () => Promise<void>): void {
+    this.#queue(work).catch((error: unknown) => {
       const { log } = this.#options;
       log.error('credentials_unreadable', 'cannot judge the credentials', { error });
     });
@@ -198,7 +170,7 @@ export class CredentialsWatch {
     const { log } = this.#options;
     let content: Buffer | undefined;
     try {
-      content = await readFileBounded(this.#path, credentialsLimit);
+      content = await this.#file.read();
     } catch (error) {
       this.#seen = undefined;
       this.#unread += 1;
@@ -216,6 +188,7 @@ export class CredentialsWatch {
     if (seen === this.#seen) return;
     this.#seen = seen;
     clearTimeout(this.#patience);
+    this.#putBack.forget();
     const state = this.#judge(content);
     this.#options.onEvent?.(state.kind);
     tell(log, state);
@@ -256,10 +229,10 @@ export class CredentialsWatch {
         // One that was blank at the start was refused before.
         if (this.#current) this.#options.onRefused?.();
         await this.#noteRefusal();
-        if (!(await this.#putBack(state))) this.#become(state, true);
+        await this.#restore(state);
         break;
       case 'older':
-        if (!(await this.#putBack(state))) this.#become(state, true);
+        await this.#restore(state);
     }
   }
 
@@ -267,8 +240,7 @@ export class CredentialsWatch {
   async #follow(credentials: Credentials): Promise<void> {
     const before = this.#current?.credentials;
     const id = loginId(credentials);
-    const brought = this.#bringing === credentials.digest;
-    this.#bringing = undefined;
+    const brought = this.#file.wasBrought(credentials);
     this.#current = { credentials, since: Date.now() };
     const another = before !== undefined && loginId(before) !== id && !brought;
     const anew = another && (await isNewLogin(this.#options.stateDirectory, credentials));
@@ -302,12 +274,7 @@ export class CredentialsWatch {
   /** One at a time: what is read anew in between counts in its place. */
   #waitThen(work: () => Promise<void>): void {
     clearTimeout(this.#patience);
-    this.#patience = setTimeout(() => {
-      this.#queue(work).catch((error: unknown) => {
-        const { log } = this.#options;
-        log.error('credentials_unreadable', 'cannot judge the credentials', { error });
-      });
-    }, this.#options.patience ?? 1_000);
+    this.#patience = setTimeout(() => this.#soon(work), this.#options.patience ?? 1_000);
   }
 
   async #giveUp(): Promise<void> {
@@ -315,58 +282,18 @@ export class CredentialsWatch {
     // It may have been written just now.
     await this.#read();
     if (this.#state !== state || this.#seen === undefined) return;
-    if (!(await this.#putBack(state))) this.#become(state, true);
+    await this.#restore(state);
   }
 
-  /** True if the CLI has a login again, or somebody has just written another one. */
-  async #putBack({ kind }: CredentialsState): Promise<boolean> {
-    const { log, onEvent } = this.#options;
-    const kept = await this.#lastGood.all();
-    const fates = ['refused', 'superseded', 'put_back'] as const;
-    const good = kept.find((each) => !fates.some((fate) => this.history.is(fate, loginId(each))));
-    if (!good) return false;
-    // Noted first: killed in between, it is not tried for ever.
-    await this.history.note('put_back', loginId(good));
-    try {
-      await this.#bring(good);
-    } catch (error) {
-      // It was not tried: it may be the next time.
-      await this.history.takeBack('put_back', loginId(good));
-      if (error instanceof Overtaken) {
-        this.#settle();
-        return true;
-      }
-      log.error('credentials_unkept', 'cannot put the last good credentials back', { error });
-      return false;
-    }
-    onEvent?.('put_back');
-    log.warn('credentials_put_back', `put the last good login back: the file was ${kind}`, {
-      state: kind,
-      refresh_token_id: good.refreshTokenId,
-    });
-    await this.#read();
-    return true;
-  }
-
-  /** Writes the login file, if it is still as it was seen. */
-  async #bring({ text }: Credentials): Promise<void> {
-    const before = await readFileBounded(this.#path, credentialsLimit).catch(() => undefined);
-    const whole = withOthers(text, before ? othersIn(before) : {});
-    const judgement = judgeCredentials(whole);
-    this.#bringing = judgement.kind === 'valid' ? judgement.credentials.digest : undefined;
-    await writeFileAtomic(this.#path, whole, {
-      mode: 0o600,
-      beforeRename: async () => {
-        const now = await readFileBounded(this.#path, credentialsLimit).catch(() => undefined);
-        if (now?.toString('base64') === before?.toString('base64')) return;
-        throw new BerthError('volume_unwritable', 'cannot replace the login: it has just changed', {
-          cause: new Overtaken(),
-        });
-      },
-    }).catch((error: unknown) => {
-      this.#bringing = undefined;
-      throw (error as { cause?: unknown }).cause instanceof Overtaken ? new Overtaken() : error;
-    });
+  /** The login is lost, unless another can be put back, or has just come from somebody else. */
+  async #restore(state: CredentialsState): Promise<void> {
+    const told = this.#putBack.waiting !== undefined;
+    const outcome = await this.#putBack.try(state.kind);
+    if (outcome === 'overtaken') this.#looks.soon();
+    else if (outcome === 'put_back') {
+      this.#options.onEvent?.('put_back');
+      await this.#read();
+    } else if (outcome === 'none' || !told) this.#become(state, true);
   }
 
   #become(state: CredentialsState, lost: boolean): void {

@@ -127,6 +127,10 @@ export const statusSchema = z
       login_expires_at: z.string().nullable().describe('By when a person must log in again'),
       login_expiry_estimated: z.boolean().describe('Counted from when the login was seen first'),
       refreshed_at: z.string().nullable().describe('The last refresh since the start'),
+      put_back_waits_since: z
+        .string()
+        .nullable()
+        .describe('Since when a good login waits for the volume to be writable again'),
       setup_tokens: z
         .array(z.object({ profile: z.string(), expires_at: z.string().nullable() }))
         .describe('Of profiles with one of their own; a year from when each was seen first'),

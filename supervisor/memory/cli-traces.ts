@@ -76,10 +76,12 @@ export async function removeTraces(dead: DeadCli, root = '/proc'): Promise<void>
  * with the lease held, which says that nobody else works on the volume, and while this program runs no
  * CLI; never rejects. Nothing goes while another CLI lives here. `berth login` takes the lock of a refresh
  * too, without the lease, without a record and for less than a second: so a fresh one without a
- * record of its own stays. @param root of procfs
+ * record of its own stays.
+ * @param root of procfs
+ * @returns whether no other CLI lives here
  */
-export async function removeLeftLocks(configDirectory: string, root = '/proc'): Promise<void> {
-  if (await othersLive({ pid: process.pid, configDirectory }, root)) return;
+export async function removeLeftLocks(configDirectory: string, root = '/proc'): Promise<boolean> {
+  if (await othersLive({ pid: process.pid, configDirectory }, root)) return false;
   const directory = await realpath(configDirectory).catch(() => configDirectory);
   const refresh = join(directory, refreshLock);
   const record = join(directory, ownerFile);
@@ -93,6 +95,7 @@ export async function removeLeftLocks(configDirectory: string, root = '/proc'): 
     const left = lookAt(path);
     if (left) removeLock(path, left, undefined);
   }
+  return true;
 }
 
 /** Who refreshes, by the record beside the lock; undefined if that is not told. */

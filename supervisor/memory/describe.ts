@@ -1,5 +1,7 @@
-/** A decision of the guard, told in a sentence and in the numbers that led to it. */
+/** What the guard sees and decides, told in a sentence and in the numbers that led to it. */
+import type { Log } from '../../shared/log.ts';
 import { formatSize } from '../../shared/units.ts';
+import type { ContainerMemory } from './cgroup.ts';
 import type { Action, Cause } from './policy.ts';
 import type { Level } from './pressure.ts';
 import { type Bounds, boundsOfWorker, type Reading } from './reading.ts';
@@ -72,6 +74,37 @@ function reasonOf(cause: Cause, { reading, bounds }: Sights, name: string): stri
     case 'processes':
       return `it has ${worker?.processes} processes${container?.tasks ? `, and the container ${container.tasks.current} of the ${container.tasks.limit} tasks that its pids limit allows` : ''}`;
   }
+}
+
+/** Tells if the level is another one than before. */
+export function tellLevel(log: Log, before: Level, { reading, bounds, level }: Sights): void {
+  if (level === before) return;
+  const { container } = reading;
+  const text = level === 'none' ? 'memory is not short any more' : `memory pressure is ${level}`;
+  log.info('memory_pressure', text, {
+    pressure: level,
+    before,
+    working_set_bytes: container?.workingSet,
+    limit_bytes: container?.limit,
+    soft_bytes: bounds.soft,
+    hard_bytes: bounds.hard,
+    growth_bytes_per_second: container?.growth && Math.round(container.growth),
+  });
+}
+
+/** Tells if the kernel has killed processes between the two readings. */
+export function tellOomKills(
+  log: Log,
+  before: ContainerMemory | undefined,
+  now: ContainerMemory | undefined,
+): void {
+  const killed = (now?.oomKills ?? 0) - (before?.oomKills ?? now?.oomKills ?? 0);
+  if (killed <= 0) return;
+  log.error(
+    'memory_oom_kill',
+    `the kernel has killed ${killed} processes of the container for want of memory; raise resources.limits.memory or lower BERTH_MEMORY_HARD`,
+    { oom_kills: now?.oomKills, limit_bytes: now?.limit },
+  );
 }
 
 function size(bytes: number | undefined): string {

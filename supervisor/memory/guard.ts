@@ -5,9 +5,7 @@
  * is logged with the numbers that led to it.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import { formatSize } from '../../shared/units.ts';
 import {
   type ContainerMemory,
   findMemoryCgroup,
@@ -15,7 +13,7 @@ import {
   readContainerMemory,
   readUsage,
 } from './cgroup.ts';
-import { describeDecision, type Sights } from './describe.ts';
+import { describeDecision, type Sights, tellLevel, tellOomKills } from './describe.ts';
 import { Growth } from './growth.ts';
 import { nextBound, untilNextGlance, untilNextLook } from './pace.ts';
 import { type Action, type Cause, decide, initialState, type State } from './policy.ts';
@@ -25,10 +23,11 @@ import {
   type BoundSettings,
   type Bounds,
   boundsOf,
-  highestShare,
+  hasWarmedUp,
   type Reading,
   type Stage,
 } from './reading.ts';
+import { refuseTooSmall } from './too-small.ts';
 
 export interface GuardedWorker {
   name: string;
@@ -59,15 +58,6 @@ export interface MemoryReport extends Sights {
   /** Milliseconds of processor time that the last round took, as far as it blocked others. */
   roundMs: number;
 }
-
-/** Milliseconds in which a process grows because it starts. */
-const warmUp = 5_000;
-
-/**
- * What the container must have at least: the supervisor and one worker take 165 to 200 MiB of working
- * set (docs/memory.md), and above the hard bound no worker could stay.
- */
-export const leastHardBound = 256 * 2 ** 20;
 
 export class MemoryGuard {
   readonly #options: GuardOptions;
@@ -126,7 +116,7 @@ export class MemoryGuard {
           ? 'the container has no memory limit: shares of it do not apply; set resources.limits.memory'
           : 'there is no memory cgroup: only the bounds of each worker apply; set resources.limits.memory',
       );
-    } else this.#refuseTooSmall(limit);
+    } else refuseTooSmall(limit, this.#bounds.hard, this.#options.containerHard);
     this.#looping = this.#loop();
   }
 
@@ -143,12 +133,12 @@ export class MemoryGuard {
     const before = this.#reading.container;
     this.#bounds = boundsOf(this.#options, container?.limit);
     this.#reading = this.#read(began, container);
-    this.#tellOomKills(before?.oomKills, container?.oomKills);
+    tellOomKills(this.#options.log, before, container);
     const { level } = this.#state;
     const ceiling = this.ceiling;
     const { actions, state } = decide(this.#reading, this.#bounds, this.#state);
     this.#state = state;
-    this.#tellLevel(level);
+    tellLevel(this.#options.log, level, this.report);
     for (const action of actions) this.#carryOut(action);
     if (this.ceiling !== ceiling) this.#options.onCeiling?.();
     this.#roundMs = performance.now() - began;
@@ -202,7 +192,7 @@ export class MemoryGuard {
         const growth = this.#growths.get(name) ?? new Growth();
         this.#growths.set(name, growth);
         growth.add(now, resident);
-        const warmedUp = now - startedAt >= warmUp;
+        const warmedUp = hasWarmedUp(now - startedAt, resident);
         return { name, stage, bytes, processes, growth: growth.rate, warmedUp, limit };
       }),
     };
@@ -222,51 +212,5 @@ export class MemoryGuard {
       this.#options.log.warn('memory_limit', message, fields);
     }
     this.#options.act(action);
-  }
-
-  #tellLevel(before: State['level']): void {
-    const { level } = this.#state;
-    if (level === before) return;
-    const { container } = this.#reading;
-    const { soft, hard } = this.#bounds;
-    const text = level === 'none' ? 'memory is not short any more' : `memory pressure is ${level}`;
-    this.#options.log.info('memory_pressure', text, {
-      pressure: level,
-      before,
-      working_set_bytes: container?.workingSet,
-      limit_bytes: container?.limit,
-      soft_bytes: soft,
-      hard_bytes: hard,
-      growth_bytes_per_second: container?.growth && Math.round(container.growth),
-    });
-  }
-
-  #tellOomKills(before: number | undefined, now: number | undefined): void {
-    if (before === undefined || now === undefined || now <= before) return;
-    this.#options.log.error(
-      'memory_oom_kill',
-      `the kernel has killed ${now - before} processes of the container for want of memory; raise resources.limits.memory or lower BERTH_MEMORY_HARD`,
-      { oom_kills: now, limit_bytes: this.#reading.container?.limit },
-    );
-  }
-
-  #refuseTooSmall(limit: number): void {
-    const { hard } = this.#bounds;
-    if (hard >= leastHardBound) return;
-    throw new BerthError(
-      'config_invalid',
-      `cannot serve within ${formatSize(limit)} of memory: the hard bound (BERTH_MEMORY_HARD) is ${formatSize(hard)}, and berth with one worker needs ${formatSize(leastHardBound)}; ${this.#remedyOf(limit)}, or see docs/memory.md`,
-    );
-  }
-
-  /** With which limit, or which bound, one worker would fit. */
-  #remedyOf(limit: number): string {
-    const { containerHard } = this.#options;
-    const whole = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)}Mi`;
-    const share = Math.min(highestShare, 'share' in containerHard ? containerHard.share : 1);
-    const enough = `set resources.limits.memory to ${whole(leastHardBound / share)} or more`;
-    if ('share' in containerHard || containerHard.bytes >= leastHardBound) return enough;
-    const raise = `set BERTH_MEMORY_HARD to ${whole(leastHardBound)} or more`;
-    return limit * highestShare >= leastHardBound ? raise : `${raise} and ${enough.slice(4)}`;
   }
 }

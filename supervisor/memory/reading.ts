@@ -90,3 +90,17 @@ function bytesOf(amount: Amount, limit: number | undefined): number {
   if ('bytes' in amount) return amount.bytes;
   return limit === undefined ? Number.POSITIVE_INFINITY : amount.share * limit;
 }
+
+/** Milliseconds in which a process grows because it starts. */
+const warmUp = 5_000;
+/** Bytes that a start takes at most, with some MCP servers; who has more by then does not only start. */
+const mostOfStart = 384 * 2 ** 20;
+
+/**
+ * Whether what a worker grows by is more than its start: else its growth counts for nothing.
+ * @param age milliseconds
+ * @param resident bytes of all its processes
+ */
+export function hasWarmedUp(age: number, resident: number): boolean {
+  return age >= warmUp || resident > mostOfStart;
+}

@@ -25,7 +25,8 @@ export interface WorkingDirectory {
 /** Holds the directories of sessions. */
 export const ownDirectories = 'sessions';
 
-const ownName = /^[0-9a-f]{24}$/;
+/** Of one of them. */
+export const ownName = /^[0-9a-f]{24}$/;
 
 export class Workspaces {
   readonly #root: string;

@@ -67,6 +67,43 @@ t.test('one that hangs is given up, and ended', async (t) => {
   });
 });
 
+/** A CLI that is ended by SIGABRT so many times, as for want of memory, and then works. */
+function abortsAtFirst(directory: string, times: number): string {
+  const path = join(directory, 'claude-that-aborts');
+  const count = join(directory, 'count');
+  const script = `#!/bin/sh
+echo >> ${count}
+if [ $(wc -l < ${count}) -le ${times} ]; then kill -ABRT $$; fi
+exec ${realClaude} "$@"
+`;
+  writeFileSync(path, script);
+  chmodSync(path, 0o755);
+  return path;
+}
+
+t.test('one that dies for want of memory or processes is tried again, and passes', async (t) => {
+  const { options, surroundings, log } = await prepare(t, realClaude);
+  await selfTest({ ...options, path: abortsAtFirst(surroundings.workspace, 2) });
+  t.match(log.lines, [
+    { level: 'warn', event: 'cli_tested', retry_ms: 500, msg: /SIGABRT.*memory/ },
+    { level: 'warn', event: 'cli_tested', retry_ms: 1_000 },
+    { level: 'info', event: 'cli_tested', by: 'process' },
+  ]);
+});
+
+t.test(
+  'if that goes on it is told with what to raise, and not blamed on the version',
+  async (t) => {
+    const { options, surroundings } = await prepare(t, realClaude);
+    const path = abortsAtFirst(surroundings.workspace, 1_000);
+    await t.rejects(selfTest({ ...options, path, retryFor: 600 }), {
+      code: 'cli_unavailable',
+      exitCode: 69,
+      message: /^cannot test Claude Code .*raise resources\.limits\.memory, or the pids limit/,
+    });
+  },
+);
+
 t.test('a stop ends the test at once', async (t) => {
   const { options } = await prepare(t, scripted('claude-that-is-silent'));
   const stop = new AbortController();

@@ -1,10 +1,11 @@
 /** A supervisor whose login is lost and comes back, with the real CLI and the stand-in login server. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { judgeCredentials } from '../../../shared/credentials.ts';
 import { type LoggedIn, loggedIn } from '../../support/logged-in.ts';
 import type { LoginOptions } from '../../support/login-server.ts';
+import { canMount, mountSmall } from '../../support/small-volume.ts';
 import { startSupervisor } from '../../support/supervisor.ts';
 import { until } from '../../support/until.ts';
 
@@ -12,8 +13,14 @@ t.jobs = 3;
 
 const minute = 60_000;
 
-async function start(t: Test, login: LoginOptions, settings: Record<string, string> = {}) {
+async function start(
+  t: Test,
+  login: LoginOptions,
+  settings: Record<string, string> = {},
+  prepare: (surroundings: LoggedIn['surroundings']) => void = () => {},
+) {
   const { surroundings, server }: LoggedIn = await loggedIn(t, login);
+  prepare(surroundings);
   const path = join(surroundings.config, '.credentials.json');
   const source = join(surroundings.workspace, '..', 'source.json');
   const running = await startSupervisor(t, {
@@ -89,3 +96,60 @@ t.test('a torn file heals by itself, and the running process goes on with it', a
   const { session_id } = first.body;
   t.match(await prompt('[[say two]]', { session_id }), { status: 200, body: { result: 'two' } });
 });
+
+t.test(
+  'on a full disk a good login waits to be put back, and is as soon as there is room',
+  async (t) => {
+    t.ok(canMount, 'this test needs a file system of its own');
+    const { prompt, log, path, call, metricsUrl, surroundings } = await start(
+      t,
+      { lifetime: 60 * minute },
+      { BERTH_DISK_FULL: '1Ki', BERTH_DISK_LOW: '1Ki' },
+      ({ config }) => {
+        const login = readFileSync(join(config, '.credentials.json'));
+        const volume = mountSmall(config, 'size=16m');
+        t.teardown(() => volume[Symbol.dispose]());
+        writeFileSync(join(config, '.credentials.json'), login, { mode: 0o600 });
+      },
+    );
+    const good = readFileSync(path, 'utf8');
+    const ballast = join(surroundings.config, 'ballast');
+    fill(ballast);
+    // No new file fits, but what is there can be written over.
+    writeFileSync(path, JSON.stringify({ claudeAiOauth: { accessToken: '', refreshToken: '' } }));
+    t.match(await log.logged('credentials_unkept', ({ retry_ms }) => retry_ms !== undefined), {
+      msg: /put the last good login back: .*ENOSPC.*tried again/,
+    });
+    await log.logged('credentials_lost');
+    t.match(await prompt('[[say hello]]'), {
+      status: 503,
+      body: {
+        code: 'login_unavailable',
+        retryable: true,
+        detail: /cannot be put back yet.*ENOSPC/,
+      },
+    });
+    const { body } = await call('GET', '/v1/status');
+    t.match(body.credentials, { put_back_waits_since: String, advice: /ENOSPC/ });
+    const metrics = () => fetch(`${metricsUrl}/metrics`).then((answer) => answer.text());
+    t.match(await metrics(), /^berth_login_put_back_waiting 1$/m);
+    rmSync(ballast);
+    await log.logged('credentials_put_back', ({ waited_ms }) => waited_ms !== undefined);
+    t.equal(readFileSync(path, 'utf8'), good);
+    t.match(await prompt('[[say hello]]'), { status: 200, body: { result: 'hello' } });
+    t.match(await metrics(), /^berth_login_put_back_waiting 0$/m);
+  },
+);
+
+/** Writes until not one more page fits. */
+function fill(path: string): void {
+  const page = Buffer.alloc(4_096);
+  const file = openSync(path, 'w');
+  try {
+    for (;;) writeSync(file, page);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+  } finally {
+    closeSync(file);
+  }
+}

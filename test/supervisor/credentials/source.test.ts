@@ -5,7 +5,7 @@ import { digestOf } from '../../../shared/credentials.ts';
 import type { CredentialsPolicy } from '../../../shared/credentials-choice.ts';
 import { readAppliedSource } from '../../../shared/credentials-memory.ts';
 import { Login } from '../../../supervisor/credentials/login.ts';
-import { Overtaken } from '../../../supervisor/credentials/watch.ts';
+import { Overtaken } from '../../../supervisor/credentials/login-file.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { until } from '../../support/until.ts';
 import { blank, credentials } from './login-files.ts';

@@ -238,25 +238,70 @@ t.test('one that vanished while nobody watched is put back from the last good on
   t.equal(readFileSync(path, 'utf8'), credentials('one'));
 });
 
-t.test('a login that could not be put back may be put back later', async (t) => {
-  const { watching, path, log, replace } = await watch(t, {
-    '.credentials.json': credentials('one'),
-  });
+t.test(
+  'a login that cannot be put back is put back when it can be, without another change',
+  async (t) => {
+    const { watching, path, log, replace, events } = await watch(
+      t,
+      { '.credentials.json': credentials('one') },
+      30,
+      { pause: 20, look: 3_600_000 },
+    );
+    const before = readFileSync(path, 'utf8');
+    const { history } = watching;
+    const note = history.note.bind(history);
+    history.note = async (fate, id) => {
+      await note(fate, id);
+      if (fate !== 'put_back' || events.includes('put_back')) return;
+      // A directory cannot be replaced by a file, whoever this runs as.
+      rmSync(path, { recursive: true });
+      mkdirSync(path);
+    };
+    const takeBack = history.takeBack.bind(history);
+    let failed = 0;
+    history.takeBack = async (fate, id) => {
+      await takeBack(fate, id);
+      failed += 1;
+      rmSync(path, { recursive: true });
+      writeFileSync(path, '{');
+      if (failed === 3) history.note = note;
+    };
+    replace('{');
+    t.match(await log.logged('credentials_unkept'), { level: 'error', attempts: 1, retry_ms: 20 });
+    t.equal(watching.lost, true);
+    t.match(watching.waiting, { attempts: Number, since: Number });
+    t.match(await log.logged('credentials_put_back'), { attempts: 4, waited_ms: Number });
+    t.equal(readFileSync(path, 'utf8'), before);
+    t.same([watching.lost, watching.waiting], [false, undefined]);
+    const errors = log.lines.filter(
+      ({ event, level }) => event === 'credentials_unkept' && level === 'error',
+    );
+    t.equal(errors.length, 1, 'said once, not with each try');
+  },
+);
+
+t.test('another login ends the tries to put the last good one back', async (t) => {
+  const { watching, path, log, replace, becomes } = await watch(
+    t,
+    { '.credentials.json': credentials('one') },
+    30,
+    { pause: 300 },
+  );
   const { history } = watching;
   const note = history.note.bind(history);
   history.note = async (fate, id) => {
     await note(fate, id);
     if (fate !== 'put_back') return;
-    history.note = note;
-    // A directory cannot be replaced by a file, whoever this runs as.
     rmSync(path);
     mkdirSync(path);
   };
   replace('{');
   await log.logged('credentials_unkept');
   rmSync(path, { recursive: true });
-  await log.logged('credentials_put_back');
-  t.equal(readFileSync(path, 'utf8'), credentials('one'));
+  replace(credentials('two'));
+  await becomes('valid');
+  t.same([watching.lost, watching.waiting], [false, undefined]);
+  t.equal(log.count('credentials_put_back'), 0);
 });
 
 t.test('a watcher that is never ready and tells nothing is done without', async (t) => {

@@ -1,5 +1,7 @@
 import t from 'tap';
-import { leakInTurn } from '../../soak/memory-leaks.ts';
+import { startBerthIn } from '../../soak/berth-in-cgroup.ts';
+import { container, leakInTurn, leakPrompt } from '../../soak/memory-leaks.ts';
+import { sendPrompt } from '../../support/prompt.ts';
 
 t.test(
   'five leaks in a cgroup of 1 GiB: the kernel kills nobody, and each turn has its answer',
@@ -22,3 +24,19 @@ t.test(
     );
   },
 );
+
+t.test('a process that leaks as soon as it has started is the one that is ended', async (t) => {
+  const settings = { BERTH_MAX_WORKERS: '4', BERTH_WARM_WORKERS: '0' };
+  const berth = await startBerthIn(t.testdir(), { limit: container, mcpServers: 1, settings });
+  t.teardown(berth.stop);
+  const { program, target, cgroup } = berth;
+  const beside = [1, 2, 3].map(() => sendPrompt(target, { prompt: '[[say one]]' }));
+  await Promise.all(beside);
+  const reply = await sendPrompt(target, { prompt: leakPrompt(400) });
+  t.match(reply, { status: 200, body: { recycled: 1, recycle_reason: 'memory' } });
+  t.equal(cgroup.kills(), 0);
+  const [ended, ...more] = program.lines.filter(({ action }) => action === 'end');
+  const leaker = program.lines.filter(({ event }) => event === 'worker_ready')[beside.length];
+  t.equal(ended?.worker, leaker?.worker);
+  t.same(more, []);
+});

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
+import { Growth } from '../../../supervisor/memory/growth.ts';
 import {
   type Action,
   decide,
@@ -8,7 +9,9 @@ import {
 } from '../../../supervisor/memory/policy.ts';
 import {
   type Bounds,
+  boundsOf,
   boundsOfWorker,
+  hasWarmedUp,
   type Reading,
   type WorkerReading,
 } from '../../../supervisor/memory/reading.ts';
@@ -104,6 +107,57 @@ t.test('above the hard bound the fattest goes now, busy or the last', (t) => {
   t.match(actions(reading(851, leaks)), [{ do: 'end', worker: 'b' }], 'soon it will be');
   const starts = [worker('a'), worker('b', { bytes: 50, growth: 90, warmedUp: false })];
   t.match(actions(reading(851, starts)), [{ do: 'end', worker: 'a' }], 'one that starts will not');
+  t.end();
+});
+
+t.test('who leaks as soon as it has started is ended before the container is full', (t) => {
+  const mebibyte = 2 ** 20;
+  const [limit, rate, step] = [2_048, 600, 100];
+  const sizes = boundsOf(
+    {
+      containerSoft: { share: 0.7 },
+      containerHard: { share: 0.85 },
+      workerSoft: { bytes: 2 ** 30 },
+      workerHard: { bytes: 1.5 * 2 ** 30 },
+    },
+    limit * mebibyte,
+  );
+  // All are larger for now, and steady.
+  let others = Array.from({ length: 6 }, (_, index) =>
+    worker(`old-${index}`, { ...busy, bytes: 240 }),
+  );
+  const growth = new Growth();
+  const above = new Growth();
+  let state: State = initialState;
+  let leaving: { name: string; until: number } | undefined;
+  for (let now = 0; now <= 5_000; now += step) {
+    const bytes = 120 + Math.max(0, now - 1_000) * (rate / 1_000);
+    if (leaving && now >= leaving.until)
+      others = others.filter(({ name }) => name !== leaving?.name);
+    const used = 150 + bytes + others.reduce((sum, each) => sum + each.bytes, 0);
+    t.ok(used < limit, `${Math.round(used)} MiB at ${now} ms`);
+    growth.add(now, bytes * mebibyte);
+    if (used * mebibyte > sizes.soft) above.add(now, used * mebibyte);
+    const young = {
+      ...worker('young', { ...busy, bytes: bytes * mebibyte, growth: growth.rate }),
+      warmedUp: hasWarmedUp(now, bytes * mebibyte),
+    };
+    const workers = [young, ...others.map((each) => ({ ...each, bytes: each.bytes * mebibyte }))];
+    const rates = { now, growthAboveSoft: above.rate };
+    const seen = reading(used * mebibyte, workers, rates);
+    const container = seen.container && { ...seen.container, limit: limit * mebibyte };
+    const next = decide({ ...seen, container }, sizes, state);
+    state = next.state;
+    const end = next.actions.find((action) => action.do === 'end');
+    if (end?.worker === 'young') return t.end();
+    if (end) {
+      leaving = { name: end.worker, until: now + 300 };
+      others = others.map((each) =>
+        each.name === end.worker ? { ...each, stage: 'leaving' } : each,
+      );
+    }
+  }
+  t.fail('it has leaked on');
   t.end();
 });
 

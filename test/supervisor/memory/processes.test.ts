@@ -1,6 +1,10 @@
 /** What happens when a container has all the processes that its pids limit allows: really, in a cgroup. */
+import { execFileSync } from 'node:child_process';
+import { chmodSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { startBerthIn } from '../../soak/berth-in-cgroup.ts';
+import { realClaude } from '../../support/claude.ts';
 import { processesOf } from '../../support/processes.ts';
 import { sendPrompt } from '../../support/prompt.ts';
 import { until } from '../../support/until.ts';
@@ -63,3 +67,40 @@ t.test(
     await until('it can start one', async () => (await answered()).status === 200, 60_000);
   },
 );
+
+t.test('a pids limit that is reached when the CLI is to be tested ends nothing', async (t) => {
+  t.teardown(() => {});
+  const directory = t.testdir();
+  const gate = join(directory, 'gate');
+  const fifo = join(directory, 'fifo');
+  const path = join(directory, 'claude-that-waits');
+  execFileSync('mkfifo', [fifo]);
+  // Without a process of its own: by then it could start none.
+  const script = `#!/bin/sh
+[ "$1" = --version ] || [ -e ${gate} ] || read line < ${fifo}
+exec ${realClaude} "$@"
+`;
+  writeFileSync(path, script);
+  chmodSync(path, 0o755);
+  const { program, cgroup, target, stop } = await startBerthIn(directory, {
+    limit: memory,
+    mcpServers: 0,
+    tasks: 2_000,
+    settings: { BERTH_CLAUDE_PATH: path },
+  });
+  t.teardown(stop);
+  cgroup.allowTasks(1);
+  writeFileSync(gate, '');
+  writeFileSync(fifo, '\n');
+  // The first worker has failed, and the process for the test cannot be started.
+  t.match(await program.logged('cli_tested'), {
+    level: 'warn',
+    retry_ms: 500,
+    msg: /tried again: .*no further process \(EAGAIN\); raise its pids limit/,
+  });
+  cgroup.allowTasks(2_000);
+  const passed = () => program.lines.some(({ event, by }) => event === 'cli_tested' && by);
+  await until('it has passed the test', passed, 60_000);
+  const answered = () => sendPrompt(target, { prompt: '[[say three]]' });
+  await until('it answers', async () => (await answered()).status === 200, 60_000);
+});

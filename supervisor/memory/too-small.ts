@@ -1,0 +1,34 @@
+/** Whether the container has enough memory for berth at all, and what to set if not. */
+import { BerthError } from '../../shared/errors.ts';
+import { formatSize } from '../../shared/units.ts';
+import { type BoundSettings, highestShare } from './reading.ts';
+
+/**
+ * What the container must have at least: the supervisor and one worker take 165 to 200 MiB of working
+ * set (docs/memory.md), and above the hard bound no worker could stay.
+ */
+const leastHardBound = 256 * 2 ** 20;
+
+type HardSetting = BoundSettings['containerHard'];
+
+/**
+ * @param hard the bound in bytes that the setting comes to with that limit
+ * @throws BerthError `config_invalid`
+ */
+export function refuseTooSmall(limit: number, hard: number, setting: HardSetting): void {
+  if (hard >= leastHardBound) return;
+  throw new BerthError(
+    'config_invalid',
+    `cannot serve within ${formatSize(limit)} of memory: the hard bound (BERTH_MEMORY_HARD) is ${formatSize(hard)}, and berth with one worker needs ${formatSize(leastHardBound)}; ${remedyOf(limit, setting)}, or see docs/memory.md`,
+  );
+}
+
+/** With which limit, or which bound, one worker would fit. */
+function remedyOf(limit: number, setting: HardSetting): string {
+  const whole = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)}Mi`;
+  const share = Math.min(highestShare, 'share' in setting ? setting.share : 1);
+  const enough = `set resources.limits.memory to ${whole(leastHardBound / share)} or more`;
+  if ('share' in setting || setting.bytes >= leastHardBound) return enough;
+  const raise = `set BERTH_MEMORY_HARD to ${whole(leastHardBound)} or more`;
+  return limit * highestShare >= leastHardBound ? raise : `${raise} and ${enough.slice(4)}`;
+}
