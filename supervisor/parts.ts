@@ -14,8 +14,7 @@ import { Pool } from './pool/pool.ts';
 import { clearContext, prepareWorker } from './pool/prepare.ts';
 import { workerStates } from './pool/worker.ts';
 import { PoolMemory } from './pool-memory.ts';
-import { commonLogin, loginOf, setupTokensOf, usesLoginFile } from './profiles/login.ts';
-import type { Profile } from './profiles/profile.ts';
+import { commonLogin, loginFileUse, loginOf, setupTokensOf } from './profiles/login.ts';
 import type { Profiles } from './profiles/profiles.ts';
 import { Admission } from './sessions/admission.ts';
 import { SessionCatalog } from './sessions/catalog.ts';
@@ -84,7 +83,7 @@ export function createParts(options: PartsOptions): Parts {
     full: config.diskFull,
     log,
   });
-  const usesFile = (profile: Profile): boolean => usesLoginFile(profile, config.inherited);
+  const usesFile = loginFileUse(config.inherited);
   const orders = new Orders({
     config,
     claudePath: () => cli().path,
