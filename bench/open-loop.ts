@@ -23,14 +23,9 @@ export async function offer(
   const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
   const send = async (body: object, due: number): Promise<void> => {
     try {
-      const reply = await pool.request({
-        method: 'POST',
-        path: '/v1/prompts',
-        headers,
-        body: JSON.stringify(body),
-      });
-      const answer = (await reply.body.json()) as { result?: string };
-      if (reply.statusCode !== 200 || answer.result !== 'ok') throw new Error('no answer');
+      const { status, text } = await post(pool, headers, JSON.stringify(body));
+      const { result } = JSON.parse(text) as { result?: string };
+      if (status !== 200 || result !== 'ok') throw new Error('no answer');
       load.times.push(performance.now() - due);
     } catch {
       load.lost += 1;
@@ -46,4 +41,30 @@ export async function offer(
   }
   await Promise.all(sent);
   return load;
+}
+
+/** Without the stream that a body usually is: the processor is for the server that is measured. */
+function post(
+  pool: Pool,
+  headers: Record<string, string>,
+  body: string,
+): Promise<{ status: number; text: string }> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let status = 0;
+    pool.dispatch(
+      { method: 'POST', path: '/v1/prompts', headers, body },
+      {
+        onRequestStart: () => undefined,
+        onResponseStart: (_controller, code) => {
+          status = code;
+        },
+        onResponseData: (_controller, chunk) => {
+          chunks.push(chunk);
+        },
+        onResponseEnd: () => resolve({ status, text: Buffer.concat(chunks).toString('utf8') }),
+        onResponseError: (_controller, error) => reject(error),
+      },
+    );
+  });
 }

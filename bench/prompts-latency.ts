@@ -30,13 +30,17 @@ export async function compareLatency(
   const berth = await startBerth(join(directory, 'berth'), settings, cleanup);
   const spawning = await startSpawnServer(await place('spawning'), cleanup);
   const cold = await place('cold');
+  const { body } = await sendPrompt(berth, { prompt });
+  const session = String(body.session_id);
   const rivals = [
     { name: 'claude -p', run: () => runCold(cold) },
     { name: 'spawning server', run: () => askSpawnServer(spawning, prompt) },
     bareNewContext(await place('bare-new')),
     await bareFollowUp(await place('bare'), cleanup),
     newContext(berth),
-    await followUp(berth),
+    // Right after a new context: the next warm worker starts meanwhile.
+    { ...followUp(berth, session), name: 'berth, follow-up beside a start' },
+    { ...followUp(berth, session), ready: () => warmWorker(berth) },
   ];
   return figuresOf(await compete(rivals, rounds));
 }
@@ -103,10 +107,9 @@ function newContext(berth: Berth): Rival {
   };
 }
 
-async function followUp(berth: Berth): Promise<Rival> {
-  const { body } = await sendPrompt(berth, { prompt });
+function followUp(berth: Berth, session_id: string): Rival {
   return {
     name: 'berth, follow-up',
-    run: async () => expectAnswer(await sendPrompt(berth, { prompt, session_id: body.session_id })),
+    run: async () => expectAnswer(await sendPrompt(berth, { prompt, session_id })),
   };
 }

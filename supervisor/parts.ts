@@ -15,8 +15,7 @@ import { Pool } from './pool/pool.ts';
 import { clearContext, prepareWorker } from './pool/prepare.ts';
 import { workerStates } from './pool/worker.ts';
 import { PoolMemory } from './pool-memory.ts';
-import { commonLogin, loginOf, setupTokensOf, usesLoginFile } from './profiles/login.ts';
-import type { Profile } from './profiles/profile.ts';
+import { commonLogin, loginFileUse, loginOf, setupTokensOf } from './profiles/login.ts';
 import type { Profiles } from './profiles/profiles.ts';
 import { RunMark } from './run-mark.ts';
 import { Admission } from './sessions/admission.ts';
@@ -88,7 +87,7 @@ export function createParts(options: PartsOptions): Parts {
     limits: config.diskLimits ?? new Map(),
     log,
   });
-  const usesFile = (profile: Profile): boolean => usesLoginFile(profile, config.inherited);
+  const usesFile = loginFileUse(config.inherited);
   const orders = new Orders({
     config,
     claudePath: () => cli().path,

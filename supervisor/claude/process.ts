@@ -106,8 +106,8 @@ export class ClaudeProcess {
     this.#child.stdin?.on('error', () => {});
     this.#child.stderr?.on('data', (chunk: Buffer) => this.#stderr.add(chunk.toString('utf8')));
     this.#child.stdout
-      ?.pipe(split2({ maxLength: longestLine }))
-      .on('data', (line: string) => this.#read(line))
+      ?.pipe(split2((line: string) => this.#messageIn(line), { maxLength: longestLine }))
+      .on('data', (message: CliMessage) => this.#take(message))
       .on('error', () => {
         this.#stray('a line that is too long');
         this.#signal('SIGKILL');
@@ -231,11 +231,11 @@ export class ClaudeProcess {
     }
   }
 
-  #read(line: string): void {
+  /** Undefined for a line that says nothing: most do, and go no further than this. */
+  #messageIn(line: string): CliMessage | undefined {
     this.#lastOutput = performance.now();
-    let message: CliMessage | undefined;
     try {
-      message = readMessage(line);
+      return readMessage(line);
     } catch (error) {
       // Text between the messages does no harm; a message of another shape could be the result that
       // somebody waits for.
@@ -245,9 +245,11 @@ export class ClaudeProcess {
         this.#stderr.add('berth: the CLI speaks another protocol than the one that was tested\n');
         this.#signal('SIGKILL');
       }
-      return;
+      return undefined;
     }
-    if (!message) return;
+  }
+
+  #take(message: CliMessage): void {
     const turn = this.#turn;
     switch (message.kind) {
       case 'control':

@@ -84,17 +84,19 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
     if (allowed.length > 0) reply.header('allow', allowed.join(', '));
     return sendProblem(reply, notFound(request, allowed));
   });
-  server.addHook('onRequest', async (request, reply) => {
+  server.addHook('onRequest', (request, reply, next) => {
     setSecurityHeaders(reply.raw);
     if (options.draining?.()) reply.raw.setHeader('connection', 'close');
-    if (open.has(request.routeOptions.url ?? '')) return;
+    if (open.has(request.routeOptions.url ?? '')) return next();
     const { name, id } = options.authentication.bearerOf(request);
     request.token = name;
     request.tokenId = id;
+    next();
   });
   // The drain may have begun since.
-  server.addHook('onSend', async (_request, reply) => {
+  server.addHook('onSend', (_request, reply, _payload, next) => {
     if (options.draining?.()) reply.header('connection', 'close');
+    next();
   });
   const routes: RouteOptions[] = [];
   server.addHook('onRoute', (route) => {

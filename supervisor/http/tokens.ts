@@ -3,7 +3,7 @@
  * A line is `name:sha256:<64 hex>` or, with one warning, `name:token` or just `token`. Empty lines
  * and lines that begin with # say nothing.
  */
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BerthError, messageOf } from '../../shared/errors.ts';
@@ -42,7 +42,7 @@ const nameShape = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const shortestToken = 16;
 
 export function digestToken(token: string): Buffer {
-  return createHash('sha256').update(token).digest();
+  return hash('sha256', token, 'buffer');
 }
 
 /** A new token for people or machines: 256 random bits, recognisable by its prefix. */

@@ -141,10 +141,12 @@ class Round {
 
   /** Fresh processes that were started for prompts which went away, or by flags of yesterday. */
   endUnwanted(): void {
+    const warm = this.#in('warm');
+    if (warm.length === 0) return;
     const wanted = new Set(
       [...this.#situation.warm, ...this.#situation.waiting].map(({ order }) => order.key),
     );
-    for (const worker of this.#in('warm')) {
+    for (const worker of warm) {
       if (this.#taken.has(worker) || wanted.has(worker.order.key)) continue;
       add(this.#fresh, worker.order.key, -1);
       this.#decide({ do: 'recycle', worker, reason: 'renewed' });

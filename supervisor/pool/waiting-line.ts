@@ -28,8 +28,9 @@ export interface JoinOptions {
   onPlace: (place: number) => void;
 }
 
-interface Entry {
-  ticket: Ticket;
+interface Entry extends Ticket {
+  /** Its session's turns among its token's; those that begin a session have one name. */
+  readonly flow: string;
   resolve: (worker: Worker) => void;
   reject: (reason: unknown) => void;
   unwatch: () => void;
@@ -45,7 +46,7 @@ export class WaitingLine {
   /** Sessions of which a turn goes on elsewhere: their other prompts wait for its end. */
   readonly #held = new Set<string>();
   #served = 0;
-  #ordered: Ticket[] | undefined;
+  #ordered: readonly Entry[] | undefined;
 
   constructor(limit: number) {
     this.#limit = limit;
@@ -53,8 +54,7 @@ export class WaitingLine {
 
   /** Those who wait, who is next first; serving one does not disturb the walk. */
   get waiting(): readonly Ticket[] {
-    this.#ordered ??= this.#inOrder();
-    return this.#ordered;
+    return this.#inOrder();
   }
 
   /** Those of them who may be given a worker now, in the same order. */
@@ -80,24 +80,27 @@ export class WaitingLine {
     return this.#entries.size;
   }
 
-  #inOrder(): Ticket[] {
-    const tickets = [...this.#entries.keys()];
-    const others = tickets.filter(({ goesOn }) => !goesOn);
-    return [
-      ...tickets.filter(({ goesOn }) => goesOn),
-      ...fairOrder(others, this.#lastServed, this.#served),
-    ];
+  #inOrder(): readonly Entry[] {
+    if (this.#ordered) return this.#ordered;
+    const entries = [...this.#entries.values()];
+    const first = entries.filter(({ goesOn }) => goesOn);
+    const others = first.length === 0 ? entries : entries.filter(({ goesOn }) => !goesOn);
+    this.#ordered = [...first, ...fairOrder(others, this.#lastServed, this.#served)];
+    return this.#ordered;
   }
 
   join({ order, token, goesOn = false, signal, onPlace }: JoinOptions): Ticket {
     const { promise, resolve, reject } = Promise.withResolvers<Worker>();
-    const ticket: Ticket = { order, token, goesOn, worker: promise };
-    const leave = (): void => this.#settle(ticket, (entry) => entry.reject(signal.reason));
+    const leave = (): void => this.#settle(entry, () => reject(signal.reason));
     signal.addEventListener('abort', leave, { once: true });
-    const unwatch = () => signal.removeEventListener('abort', leave);
-    this.#entries.set(ticket, { ticket, resolve, reject, unwatch, onPlace, place: 0 });
+    const entry: Entry = {
+      ...{ order, token, goesOn, worker: promise, resolve, reject, onPlace, place: 0 },
+      flow: `${token} ${order.sessionId ?? ''}`,
+      unwatch: () => signal.removeEventListener('abort', leave),
+    };
+    this.#entries.set(entry, entry);
     this.#ordered = undefined;
-    return ticket;
+    return entry;
   }
 
   /**
@@ -122,22 +125,25 @@ export class WaitingLine {
 
   /** Tells those whose place has changed. */
   tellPlaces(): void {
-    for (const [index, ticket] of this.waiting.entries()) {
-      const entry = this.#entries.get(ticket);
-      if (!entry || entry.place === index + 1) continue;
-      entry.place = index + 1;
-      entry.onPlace(entry.place);
+    let place = 0;
+    for (const entry of this.#inOrder()) {
+      place += 1;
+      if (entry.place === place) continue;
+      entry.place = place;
+      entry.onPlace(place);
     }
   }
 
   serve(ticket: Ticket, worker: Worker): void {
-    this.#served += 1;
-    for (const name of flowsOf(ticket)) {
-      this.#lastServed.delete(name);
-      this.#lastServed.set(name, this.#served);
-    }
-    this.#forgetOld();
-    this.#settle(ticket, (entry) => entry.resolve(worker));
+    this.#settle(ticket, ({ token, flow, resolve }) => {
+      this.#served += 1;
+      for (const name of [token, flow]) {
+        this.#lastServed.delete(name);
+        this.#lastServed.set(name, this.#served);
+      }
+      this.#forgetOld();
+      resolve(worker);
+    });
   }
 
   reject(ticket: Ticket, error: BerthError): void {
@@ -180,49 +186,75 @@ export class WaitingLine {
 
 const mostRemembered = 10_000;
 
-function flowsOf({ token, order }: Ticket): [token: string, session: string] {
-  return [token, `${token} ${order.sessionId ?? ''}`];
+/** A token, or one of its sessions, while the turns that it will take are played. */
+interface Flow {
+  /** When it took its last turn, by count; never again has it a turn once all of it is served. */
+  last: number;
+  left: number;
+}
+
+interface SessionFlow extends Flow {
+  entries: Entry[];
+}
+
+interface TokenFlow extends Flow {
+  sessions: Map<string, SessionFlow>;
 }
 
 /** Plays the turns that the tokens, and their sessions, will take. */
 function fairOrder(
-  tickets: readonly Ticket[],
+  entries: readonly Entry[],
   lastServed: ReadonlyMap<string, number>,
   served: number,
-): Ticket[] {
-  if (tickets.length < 2) return [...tickets];
-  const tokens = new Map<string, Map<string, Ticket[]>>();
-  for (const ticket of tickets) {
-    const [token, session] = flowsOf(ticket);
-    const sessions = tokens.get(token) ?? new Map<string, Ticket[]>();
-    tokens.set(token, sessions);
-    const own = sessions.get(session);
-    if (own) own.push(ticket);
-    else sessions.set(session, [ticket]);
+): readonly Entry[] {
+  if (entries.length < 2) return entries;
+  const tokens = new Map<string, TokenFlow>();
+  for (const entry of entries) {
+    const token = flowOf(tokens, entry.token, lastServed, newToken);
+    const session = flowOf(token.sessions, entry.flow, lastServed, newSession);
+    session.entries.push(entry);
+    session.left += 1;
+    token.left += 1;
   }
-  const last = new Map(lastServed);
-  const ordered: Ticket[] = [];
-  for (let turn = served + 1; tokens.size > 0; turn++) {
-    const token = longestWithout(tokens, last);
-    const sessions = tokens.get(token) ?? new Map<string, Ticket[]>();
-    const session = longestWithout(sessions, last);
-    const own = sessions.get(session) ?? [];
-    ordered.push(...own.splice(0, 1));
-    if (own.length === 0) sessions.delete(session);
-    if (sessions.size === 0) tokens.delete(token);
-    last.set(token, turn);
-    last.set(session, turn);
+  const ordered: Entry[] = [];
+  for (let turn = served + 1; ordered.length < entries.length; turn++) {
+    const token = longestWithout(tokens);
+    const session = token && longestWithout(token.sessions);
+    const entry = session?.entries[session.entries.length - session.left];
+    if (!token || !session || !entry) break;
+    ordered.push(entry);
+    takeTurn(token, turn);
+    takeTurn(session, turn);
   }
   return ordered;
 }
 
+const newToken = (last: number): TokenFlow => ({ last, left: 0, sessions: new Map() });
+const newSession = (last: number): SessionFlow => ({ last, left: 0, entries: [] });
+
+function flowOf<F extends Flow>(
+  flows: Map<string, F>,
+  name: string,
+  lastServed: ReadonlyMap<string, number>,
+  make: (last: number) => F,
+): F {
+  const known = flows.get(name);
+  if (known) return known;
+  const flow = make(lastServed.get(name) ?? 0);
+  flows.set(name, flow);
+  return flow;
+}
+
+function takeTurn(flow: Flow, turn: number): void {
+  flow.left -= 1;
+  flow.last = flow.left === 0 ? Number.POSITIVE_INFINITY : turn;
+}
+
 /** Who of them was served the longest time ago; among equals the one who came first. */
-function longestWithout(flows: ReadonlyMap<string, unknown>, last: ReadonlyMap<string, number>) {
-  let chosen = '';
-  let least = Number.POSITIVE_INFINITY;
-  for (const name of flows.keys()) {
-    const when = last.get(name) ?? 0;
-    if (when < least) [chosen, least] = [name, when];
+function longestWithout<F extends Flow>(flows: ReadonlyMap<string, F>): F | undefined {
+  let chosen: F | undefined;
+  for (const flow of flows.values()) {
+    if (flow.last < (chosen?.last ?? Number.POSITIVE_INFINITY)) chosen = flow;
   }
   return chosen;
 }

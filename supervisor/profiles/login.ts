@@ -12,12 +12,20 @@ export function loginOf({ name, environment }: Profile): string {
   return own ? `profile ${name}` : commonLogin;
 }
 
-/** Whether its processes use the login file. @param inherited what they get from the container */
-export function usesLoginFile(
-  { environment }: Profile,
+/**
+ * Whether a profile's processes use the login file. Each prompt asks, and a profile is never changed
+ * itself, so what is found is kept with it.
+ * @param inherited what they get from the container
+ */
+export function loginFileUse(
   inherited: Readonly<Record<string, string | undefined>>,
-): boolean {
-  return !bringsLogin({ ...inherited, ...environment });
+): (profile: Profile) => boolean {
+  const known = new WeakMap<Profile, boolean>();
+  return (profile) => {
+    const uses = known.get(profile) ?? !bringsLogin({ ...inherited, ...profile.environment });
+    known.set(profile, uses);
+    return uses;
+  };
 }
 
 /** The own setup-tokens of profiles, by their names. */

@@ -5,6 +5,7 @@
  */
 import { BerthError } from '../../shared/errors.ts';
 import type { Answer } from './answer.ts';
+import { follow } from './follow.ts';
 import type { Pause } from './pause.ts';
 import type { Prompt } from './prompt.ts';
 import type { BudgetLimits, SpendingLedger } from './spending.ts';
@@ -51,17 +52,15 @@ export class Admission implements RunsPrompts {
     const { profile, limits } = this.#options.budgetsOf(prompt);
     this.#options.ledger.check(prompt.token, profile, limits);
     const ending = new AbortController();
+    const unfollow = follow(caller, ending);
     this.#taken.set(ending, prompt);
     try {
-      return await this.#options.sessions.run(
-        prompt,
-        AbortSignal.any([caller, ending.signal]),
-        (event) => {
-          if (event.event === 'session') this.#begun.add(ending);
-          tell(event);
-        },
-      );
+      return await this.#options.sessions.run(prompt, ending.signal, (event) => {
+        if (event.event === 'session') this.#begun.add(ending);
+        tell(event);
+      });
     } finally {
+      unfollow();
       this.#begun.delete(ending);
       this.#taken.delete(ending);
     }

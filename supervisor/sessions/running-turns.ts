@@ -1,4 +1,5 @@
 /** The turns that run, by their session: a session has one at most. */
+import { follow } from './follow.ts';
 
 export interface RunningTurn {
   /** Aborts when the turn is to be interrupted, for whatever reason. */
@@ -17,10 +18,11 @@ export class RunningTurns {
   /** @param signal of the prompt */
   begin(signal: AbortSignal): RunningTurn {
     const own = new AbortController();
+    const unfollow = follow(signal, own);
     const { promise: over, resolve } = Promise.withResolvers<void>();
     const ids = new Set<string>();
     const turn: RunningTurn = {
-      signal: AbortSignal.any([signal, own.signal]),
+      signal: own.signal,
       interrupt: (reason) => own.abort(reason),
       over,
       belongsTo: (sessionId) => {
@@ -28,6 +30,7 @@ export class RunningTurns {
         this.#turns.set(sessionId, turn);
       },
       end: () => {
+        unfollow();
         for (const id of ids) if (this.#turns.get(id) === turn) this.#turns.delete(id);
         resolve();
       },
