@@ -29,9 +29,8 @@ const rules = spec.groups.flatMap((group) => group.rules);
 /** Samples, one a minute, as promtool writes them; times are seconds since the test's begin. */
 type Series = Record<string, string>;
 const day = 86_400;
-const login = (of: string) =>
-  `berth_login_expiry_timestamp_seconds{namespace="n",pod="p",estimated="false",of="${of}"}`;
-const lost = 'berth_login_lost{namespace="n",pod="p"}';
+const login = (of: string) => `berth_login_expiry_timestamp_seconds{estimated="false",of="${of}"}`;
+const lost = 'berth_login_lost';
 const constant = (value: number): string => `${value}+0x180`;
 
 /** Of each alert: when it must fire within two hours, and when not. */
@@ -44,7 +43,10 @@ const cases: Record<string, { fires: Series; quiet: Series }> = {
     fires: { [login('login')]: constant(2 * day), [lost]: constant(0) },
     quiet: { [login('login')]: constant(4 * day), [lost]: constant(0) },
   },
-  BerthLoginLost: { fires: { [lost]: constant(1) }, quiet: { [lost]: constant(0) } },
+  BerthLoginLost: {
+    fires: { [lost]: constant(1), berth_login_put_back_waiting: constant(0) },
+    quiet: { [lost]: constant(1), berth_login_put_back_waiting: constant(1) },
+  },
   BerthSetupTokenEndsIn30Days: {
     fires: { [login('setup-token')]: constant(29 * day) },
     quiet: { [login('setup-token')]: constant(31 * day), [login('login')]: constant(9 * day) },
@@ -105,6 +107,10 @@ const cases: Record<string, { fires: Series; quiet: Series }> = {
     fires: { berth_memory_oom_kills_total: '0+0x110 1+0x70' },
     quiet: { berth_memory_oom_kills_total: constant(4) },
   },
+  BerthKilled: {
+    fires: { berth_unclean_end_timestamp_seconds: constant(7_200 - 600) },
+    quiet: { berth_unclean_end_timestamp_seconds: constant(7_200 - 1_800) },
+  },
   BerthDiskLow: {
     fires: {
       'berth_disk_free_bytes{path="/w"}': constant(5),
@@ -139,17 +145,41 @@ const cases: Record<string, { fires: Series; quiet: Series }> = {
     fires: { 'berth_write_back_failures_total{reason="forbidden"}': '0+1x180' },
     quiet: { 'berth_write_back_failures_total{reason="forbidden"}': '0+0x100 1+0x80' },
   },
+  BerthWriteBackGone: {
+    fires: { berth_write_back_pending: '0+0x60 _x120' },
+    // Of a pod that was replaced.
+    quiet: {
+      'berth_write_back_pending{pod="before"}': '0+0x60 _x120',
+      berth_write_back_pending: '_x62 0+0x120',
+    },
+  },
   BerthWriteBackStale: {
     fires: { berth_write_back_success_timestamp_seconds: constant(0) },
     quiet: { berth_write_back_success_timestamp_seconds: '0+60x180' },
   },
 };
 
+/** With the labels that a ServiceMonitor gives: the same pod, but a port and container each. */
+function scraped(series: string): string {
+  const [, name = '', own = ''] = /^(\w+)(?:\{(.*)\})?$/.exec(series) ?? [];
+  const container = name.startsWith('berth_write_back_') ? 'write-back' : 'runtime';
+  const labels: Record<string, string> = {
+    ...{ namespace: 'n', pod: 'p', container, endpoint: container, job: 'berth' },
+    instance: `10.0.0.1:${container === 'runtime' ? 9090 : 9091}`,
+  };
+  for (const [, label = '', value = ''] of own.matchAll(/(\w+)="([^"]*)"/g)) labels[label] = value;
+  const all = Object.entries(labels).map(([label, value]) => `${label}="${value}"`);
+  return `${name}{${all}}`;
+}
+
 /** One test for promtool: whether `alert` fires two hours after the begin. */
 function testOf(alert: string, series: Series, fires: boolean) {
   return {
     interval: '1m',
-    input_series: Object.entries(series).map(([name, values]) => ({ series: name, values })),
+    input_series: Object.entries(series).map(([name, values]) => ({
+      series: scraped(name),
+      values,
+    })),
     promql_expr_test: [
       {
         expr: `count(ALERTS{alertname="${alert}",alertstate="firing"}) or vector(0)`,
