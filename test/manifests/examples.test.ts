@@ -196,7 +196,11 @@ t.test('the overlay of docs/install.md, and each of its patches', { skip }, asyn
   for (const [index, name] of ['no patch', ...patches].entries()) t.same(problems[index], [], name);
   const [plain = [], withHost = [], withWorkspace = []] = sets;
   t.match(only(plain, 'ConfigMap').data, { BERTH_REPO: 'you/dot-claude' });
-  t.match(find(withHost, 'Ingress').spec, { rules: [{ host: 'claude.example.org' }] });
+  t.match(find(withHost, 'Ingress').spec, {
+    // That of ingress-nginx, which its chart does not make the default.
+    ingressClassName: 'nginx',
+    rules: [{ host: 'claude.example.org' }],
+  });
   t.equal(all(withWorkspace, 'PersistentVolumeClaim').length, 2);
 });
 
