@@ -1,7 +1,8 @@
 /** Each component over the base, and the combinations that people use: nothing can be said against them. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { parse as parseYaml, stringify } from 'yaml';
 import packageJson from '../../package.json' with { type: 'json' };
 import { hosts } from '../../shared/hosts.ts';
 import { podSecurityProblems } from '../support/manifests/pod-security.ts';
@@ -15,6 +16,7 @@ import {
   type Manifest,
   manifestsDirectory,
   only,
+  parse,
   podsOf,
   render,
   renderOverlay,
@@ -175,6 +177,42 @@ t.test('a Deployment that exists keeps what is its own', { skip }, (t) => {
     t.same(pod.volumes?.find((volume) => volume.name === mount?.name)?.emptyDir, {});
   }
   t.end();
+});
+
+t.test('what an application has comes first and keeps its time to stop', { skip }, async (t) => {
+  const overlay = join(directory, 'application');
+  const app = parse(
+    readFileSync(join(manifestsDirectory, 'examples/any-deployment/deployment.yaml'), 'utf8'),
+  );
+  const { spec } = only(app, 'Deployment').spec?.template ?? {};
+  const [notes] = spec?.containers ?? [];
+  if (!spec || !notes) throw new Error('there is no container');
+  const named = (name: string) => ({ ...notes, name, ports: [] });
+  Object.assign(spec, {
+    terminationGracePeriodSeconds: 600,
+    initContainers: [named('wait'), named('migrate')],
+    containers: [notes, named('cache')],
+  });
+  mkdirSync(overlay, { recursive: true });
+  writeFileSync(join(overlay, 'deployment.yaml'), stringify(app[0]));
+  const install = readFileSync(join(manifestsDirectory, '../docs/install.md'), 'utf8');
+  const [, documented = ''] =
+    /^ {2}```yaml\n( {2}patches:\n[\s\S]*?)^ {2}```$/m.exec(install) ?? [];
+  const manifests = renderOverlay(overlay, {
+    resources: [],
+    components: [attached],
+    more: {
+      resources: ['deployment.yaml'],
+      configMapGenerator: [{ name: 'berth-settings', literals: ['BERTH_REPO=you/dot-claude'] }],
+      ...parseYaml(documented),
+    },
+  });
+  t.same(await problemsOf([manifests]), [[]]);
+  const pod = podsOf(manifests)[0]?.spec;
+  const names = (containers: { name: string }[] = []) => containers.map(({ name }) => name);
+  t.same(names(pod?.initContainers), ['wait', 'migrate', 'berth-init']);
+  t.same(names(pod?.containers), ['notes', 'cache', 'berth-runtime']);
+  t.equal(pod?.terminationGracePeriodSeconds, 600);
 });
 
 t.test('all images of berth are those of this version', { skip }, (t) => {
