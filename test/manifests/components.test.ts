@@ -27,11 +27,18 @@ const directory = t.testdir({});
 
 /** One of these says where the pod may connect to; the others come on top of one of them. */
 const egress = ['cilium-egress', 'cilium-egress-anthropic-only', 'network-policy'];
-const besideCilium = ['cilium-egress-kubernetes-api', 'cilium-egress-optional'];
+const besideCilium = [
+  'cilium-egress-kubernetes-api',
+  'cilium-egress-node-local-dns',
+  'cilium-egress-optional',
+];
+const besidePlain = ['network-policy-node-local-dns'];
 /** Not over the base but over a Deployment that is there. */
 const attached = 'any-deployment';
 const names = listComponents();
-const others = names.filter((name) => ![...egress, ...besideCilium, attached].includes(name));
+const others = names.filter(
+  (name) => ![...egress, ...besideCilium, ...besidePlain, attached].includes(name),
+);
 
 function combine(...components: string[]): Manifest[] {
   return renderOverlay(join(directory, components.join('+')), { resources: ['base'], components });
@@ -56,7 +63,7 @@ const combinations: [string, () => Manifest[]][] = [
     'all that goes with Cilium and Anthropic alone',
     () => combine('cilium-egress-anthropic-only', 'cilium-egress-kubernetes-api', ...others),
   ],
-  ['all that goes with plain policies', () => combine('network-policy', ...others)],
+  ['all that goes with plain policies', () => combine('network-policy', ...besidePlain, ...others)],
   ['no claim and plain policies', () => combine('network-policy', 'ephemeral')],
   ['a Deployment that exists', () => attach()],
   [
@@ -122,6 +129,26 @@ t.test('Cilium lets out to the wanted hosts at port 443, and to DNS', { skip }, 
     hosts.map(({ host }) => host).sort(),
   );
   t.match(JSON.stringify(manifestsOf('cilium-egress')), '"dns":[{"matchPattern":"*"}]');
+  t.end();
+});
+
+t.test('the cache of NodeLocal DNSCache is open to each pod that asks for names', { skip }, (t) => {
+  const asking = (name: string) => {
+    const pods = podsOf(manifestsOf(name)).map(({ labels }) => labels);
+    const policies = manifestsOf(name).filter(({ spec }) =>
+      JSON.stringify(spec ?? '').includes('"169.254.20.10/32"'),
+    );
+    const selectors = policies.map(({ spec }) => {
+      const { podSelector, endpointSelector } = spec as Record<string, { matchLabels: object }>;
+      return Object.entries((podSelector ?? endpointSelector)?.matchLabels ?? {});
+    });
+    return pods.map((labels) =>
+      selectors.some((wanted) => wanted.every(([key, value]) => labels[key] === value)),
+    );
+  };
+  t.same(asking('cilium-egress and cilium-egress-node-local-dns'), [true]);
+  t.same(asking('all that goes with plain policies'), [true, true]);
+  t.same(asking('network-policy'), [false, false]);
   t.end();
 });
 
