@@ -171,6 +171,15 @@ t.test('memory is limited, and nothing else that would be throttled', { skip }, 
   t.end();
 });
 
+t.test(
+  'the limit is the one of the cgroup, not of a variable that may be another',
+  { skip },
+  (t) => {
+    t.notMatch(JSON.stringify(manifests), 'resourceFieldRef');
+    t.end();
+  },
+);
+
 t.test('one pod at a time has the volume', { skip }, (t) => {
   const { spec } = only(manifests, 'Deployment');
   t.match(spec, { replicas: 1, strategy: { type: 'Recreate', rollingUpdate: undefined } });
