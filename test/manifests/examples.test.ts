@@ -8,8 +8,10 @@ import t, { type Test } from 'tap';
 import { parse as parseYaml, stringify } from 'yaml';
 import packageJson from '../../package.json' with { type: 'json' };
 import { fromAppTemplate } from '../support/manifests/app-template.ts';
+import { podSecurityProblems } from '../support/manifests/pod-security.ts';
 import { exampleSecrets, problemsOf } from '../support/manifests/problems.ts';
 import { schemaProblems } from '../support/manifests/schemas.ts';
+import { settingProblems } from '../support/manifests/settings.ts';
 import {
   all,
   cannotRender,
@@ -210,6 +212,41 @@ t.test('the policy of docs/security.md is one', async (t) => {
   t.match(parse(block), [{ kind: 'CiliumNetworkPolicy' }]);
   t.same(await schemaProblems([parse(block)]), [[]]);
 });
+
+t.test(
+  'the init container of docs/init.md is that of the base, and restricted',
+  { skip },
+  async (t) => {
+    const text = readFileSync(join(root, 'docs/init.md'), 'utf8');
+    const [, block = ''] = /^```yaml\n([\s\S]*?)^```$/m.exec(text) ?? [];
+    const { strategy, template } = parseYaml(block).spec;
+    const [init] = template.spec.initContainers;
+    const volumes = init.volumeMounts.map(({ name }: { name: string }) => ({ name, emptyDir: {} }));
+    const labels = { app: 'yours' };
+    // What the Deployment has already, in short.
+    const whole = {
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata: { name: 'yours' },
+      spec: {
+        strategy,
+        selector: { matchLabels: labels },
+        template: { metadata: { labels }, spec: { containers: [init], ...template.spec, volumes } },
+      },
+    };
+    t.same(await schemaProblems([[whole]]), [[]]);
+    t.same(
+      podsOf([whole]).flatMap(({ spec }) => podSecurityProblems(spec, 'restricted')),
+      [],
+    );
+    t.same(settingProblems([whole]), []);
+    const base = containerOf(
+      podsOf(render(join(manifestsDirectory, 'base')))[0]?.spec ?? template,
+      'init',
+    );
+    t.same(init.resources, base.resources);
+  },
+);
 
 /** The YAML blocks of a document whose first line is a comment with a file's name. */
 function blocksOf(markdown: string): Record<string, string> {
