@@ -7,6 +7,7 @@ import type { IKustomization } from '@kubernetes-models/flux-cd/kustomize.toolki
 import t, { type Test } from 'tap';
 import { parse as parseYaml, stringify } from 'yaml';
 import packageJson from '../../package.json' with { type: 'json' };
+import { hosts } from '../../shared/hosts.ts';
 import { fromAppTemplate } from '../support/manifests/app-template.ts';
 import { podSecurityProblems } from '../support/manifests/pod-security.ts';
 import { exampleSecrets, problemsOf } from '../support/manifests/problems.ts';
@@ -204,6 +205,26 @@ t.test('the overlay of docs/install.md, and each of its patches', { skip }, asyn
     rules: [{ host: 'claude.example.org' }],
   });
   t.equal(all(withWorkspace, 'PersistentVolumeClaim').length, 2);
+});
+
+t.test('the overlay of docs/install.md with a CLI that init fetches', { skip }, async (t) => {
+  const text = readFileSync(join(root, 'docs/install.md'), 'utf8');
+  const [, fragment = ''] = /^```yaml\n(components:\n[\s\S]*?)^```$/m.exec(text) ?? [];
+  const registry = hosts.find(({ optional }) => optional?.includes('BERTH_CLAUDE_TARBALL'))?.host;
+  t.match(fragment, `BERTH_CLAUDE_TARBALL=https://${registry}/...\n`);
+  const answered = fragment
+    .replace(/(?<=https:\/\/[\w.]+\/)\.\.\./, 'claude-code-linux-x64-2.1.330.tgz')
+    .replace('sha512-...', `sha512-${Buffer.alloc(64, 7).toString('base64')}`);
+  const overlay = t.testdir({});
+  const from = relative(overlay, manifestsDirectory);
+  const whole = parseYaml(blocksOf(text)['kustomization.yaml'] ?? '');
+  const kustomization = stringify({ ...whole, ...parseYaml(answered) });
+  const file = join(overlay, 'kustomization.yaml');
+  writeFileSync(file, kustomization.replaceAll('../berth/manifests', from));
+  const manifests = render(overlay);
+  t.same(await problemsOf([manifests]), [[]]);
+  const policies = manifests.filter(({ kind }) => kind === 'CiliumNetworkPolicy');
+  t.match(JSON.stringify(policies), `{"matchName":"${registry}"}`);
 });
 
 t.test('the policy of docs/security.md is one', async (t) => {
