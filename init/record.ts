@@ -103,8 +103,7 @@ const limit = 64 * 1024 * 1024;
 
 export const appliedFile = 'applied.json';
 export const pendingFile = 'pending.json';
-export const githubFile = 'github.json';
-export { lastGoodFile, reportFile } from '../shared/state-directory.ts';
+export { githubFile, lastGoodFile, reportFile } from '../shared/state-directory.ts';
 export { type Read, readVersioned } from '../shared/versioned-file.ts';
 
 export function readTreeRecord(directory: string, name: string): Promise<Read<TreeRecord>> {

@@ -129,7 +129,7 @@ export const eventsOfInit = {
     [
       'report_version repository ref commit previous_commit volume repairs remote remote_error',
       'confirmed_at age_ms written restored merged removed kept conflicts drift skipped',
-      'untracked_executable credentials owned bytes finished_at duration_ms steps',
+      'untracked_executable credentials cli owned bytes finished_at duration_ms steps',
     ].join(' '),
   ),
 };

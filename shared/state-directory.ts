@@ -28,6 +28,9 @@ export const lastGoodFile = 'last-good-credentials.json';
 /** What init did last, for the supervisor to read. */
 export const reportFile = 'report.json';
 
+/** What init remembers of its last look at GitHub, and when the token ends. */
+export const githubFile = 'github.json';
+
 /** What both programs need to find right. */
 const common: StateParts = {
   directories: ['conflicts', sessionsDirectory],

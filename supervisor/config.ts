@@ -195,7 +195,7 @@ export const supervisorDefinitions = {
     schema: size(1024 ** 2, 1024 ** 5),
     optional: true,
     description:
-      'What transcripts and own directories of sessions may take; above it those sessions go that were not used for longest. Looked at once an hour.',
+      'What transcripts and own directories of sessions may take; above it those sessions go that were not used for longest. Looked at once an hour. Without it sessions go by their age alone (BERTH_SESSION_RETENTION), and a volume that is nearly full takes no new ones (BERTH_DISK_FULL).',
   }),
   diskLow: setting({
     name: 'BERTH_DISK_LOW',

@@ -16,6 +16,10 @@ export interface MetricSources {
   queueLimit: () => number;
   memory: () => MemoryReport;
   init: InitSource;
+  /** Whether the file of profiles as it is now is not in effect. */
+  profilesRefused: () => boolean;
+  /** Whether the CLI that init installed fails, so that the one before it runs. */
+  cliSetBack: () => boolean;
   /** US dollars of today (UTC), and the deployment's budget if there is one. */
   spending: () => { spent: number; limit: number | undefined };
   paused: () => boolean;
@@ -84,9 +88,21 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
   gauge('berth_queue_length', 'Prompts that wait for a worker', sources.queued);
   gauge('berth_queue_limit', 'BERTH_QUEUE_LIMIT', () => sources.queueLimit());
   gauge('berth_ready', 'Whether /readyz says yes', () => Number(sources.ready()));
+  gauge('berth_profiles_refused', 'Whether BERTH_PROFILES_FILE cannot be used as it is now', () =>
+    Number(sources.profilesRefused()),
+  );
   gauge('berth_sessions', 'Sessions that can be continued', sources.sessions);
   registerMemory(sources.memory, registers);
   registerInit(sources.init, registers);
+  labelled(
+    'berth_cli_fallback',
+    'Whether another CLI is used than the one that is set: not_installed (init could not have it), set_back (it fails)',
+    'reason',
+    () => [
+      ['not_installed', Number(sources.init.report?.cli === 'previous')],
+      ['set_back', Number(sources.cliSetBack())],
+    ],
+  );
   gauge('berth_paused', 'Whether prompts are refused until /v1/resume', () =>
     Number(sources.paused()),
   );

@@ -9,13 +9,18 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { systemCode } from '../shared/errors.ts';
 import { readFileBounded } from '../shared/files.ts';
-import { reportFile } from '../shared/state-directory.ts';
+import { githubFile, reportFile } from '../shared/state-directory.ts';
 
 const count = z.number().int().nonnegative();
 
 const report = z
   .looseObject({
     version: z.literal(1),
+    repository: z
+      .string()
+      .regex(/^[\w.:/-]{1,300}$/)
+      .optional()
+      .catch(undefined),
     commit: z.string().regex(/^[0-9a-f]{40}$/),
     /** How the volume was found. */
     volume: z.string().regex(/^[a-z_]{1,40}$/),
@@ -25,6 +30,8 @@ const report = z
     confirmed_at: z.iso.datetime(),
     finished_at: z.iso.datetime(),
     duration_ms: z.number().nonnegative(),
+    /** How the wanted CLI came to be there; `previous`: it did not, and the one before it is used. */
+    cli: z.enum(['present', 'installed', 'previous']).optional().catch(undefined),
     ...{ written: count, restored: count, merged: count, removed: count },
     ...{ kept: count, conflicts: count, drift: count, skipped: count },
   })
@@ -32,12 +39,23 @@ const report = z
 
 export type ReportOfInit = z.infer<typeof report>;
 
+/** What init remembers of its last look at GitHub. */
+const githubLook = z.looseObject({
+  version: z.literal(1),
+  looked_at: z.iso.datetime(),
+  token_expires_at: z.iso.datetime().optional(),
+});
+
+/** Milliseconds: where the repository is on GitHub, init looks at its token once a day at least. */
+const oldestLook = 25 * 3_600_000;
+
 const largestReport = 256 * 1024;
 
 export class InitOutcome {
   readonly #stateDirectory: string;
   readonly #mostEntries: number;
   #report: ReportOfInit | undefined;
+  #gitTokenExpiry: number | undefined;
   #conflicts: number | undefined;
   #looking: Promise<void> | undefined;
 
@@ -52,6 +70,11 @@ export class InitOutcome {
     return this.#report;
   }
 
+  /** When init's git token ends, milliseconds since 1970; undefined where GitHub did not tell. */
+  get gitTokenExpiry(): number | undefined {
+    return this.#gitTokenExpiry;
+  }
+
   /** Files in `conflicts/` at the last look; undefined before the first one and if it failed. */
   get conflicts(): number | undefined {
     return this.#conflicts;
@@ -59,14 +82,19 @@ export class InitOutcome {
 
   /** Reads what is there; never rejects. */
   async load(): Promise<void> {
-    const path = join(this.#stateDirectory, reportFile);
-    try {
-      const content = await readFileBounded(path, largestReport);
-      this.#report = content && report.parse(JSON.parse(content.toString('utf8')));
-    } catch {
-      this.#report = undefined;
-    }
+    this.#report = await this.#read(reportFile, report);
+    const look = await this.#read(githubFile, githubLook);
+    this.#gitTokenExpiry = this.#report && look && expiryOf(look, this.#report);
     await this.look();
+  }
+
+  async #read<T>(name: string, schema: z.ZodType<T>): Promise<T | undefined> {
+    try {
+      const content = await readFileBounded(join(this.#stateDirectory, name), largestReport);
+      return content && schema.parse(JSON.parse(content.toString('utf8')));
+    } catch {
+      return undefined;
+    }
   }
 
   /** Counts the files in `conflicts/` again, one look at a time; never rejects. */
@@ -79,6 +107,16 @@ export class InitOutcome {
       });
     return this.#looking;
   }
+}
+
+/** Not of a look that is left from another repository. */
+function expiryOf(
+  { looked_at, token_expires_at }: z.infer<typeof githubLook>,
+  { finished_at }: ReportOfInit,
+): number | undefined {
+  if (token_expires_at === undefined) return undefined;
+  const isOfThatRun = Date.parse(finished_at) - Date.parse(looked_at) <= oldestLook;
+  return isOfThatRun ? Date.parse(token_expires_at) : undefined;
 }
 
 /** Whatever is no directory counts as a file; undefined if `root` is something else than a directory. */

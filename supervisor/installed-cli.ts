@@ -4,7 +4,7 @@
  * one to go back to; one that fails is left for the one before it, and said so at every start.
  */
 import { join } from 'node:path';
-import { BerthError, messageOf, systemCode } from '../shared/errors.ts';
+import { BerthError, messageOf } from '../shared/errors.ts';
 import { writeFileAtomic } from '../shared/files.ts';
 import {
   installedPlace,
@@ -15,7 +15,7 @@ import {
   testedFile,
 } from '../shared/installed-cli.ts';
 import type { Log } from '../shared/log.ts';
-import { checkVersion } from './claude/command.ts';
+import { checkVersion, isAbsent } from './claude/command.ts';
 import { cliEnvironment } from './claude/environment.ts';
 import type { SupervisorConfig } from './config.ts';
 import { testOnEmptyConfiguration } from './self-test.ts';
@@ -25,6 +25,8 @@ export interface Cli {
   version: string;
   /** Which of init's it is, if it is one; for `noteTested`. */
   id?: string;
+  /** Whether it is the one before that which init installed last, for that one fails. */
+  setBack?: boolean;
 }
 
 export interface FindCliOptions {
@@ -69,7 +71,7 @@ export async function findCli(options: FindCliOptions): Promise<Cli> {
     });
     const text = `the Claude Code that init installed fails, and ${before.version}, the one before it, is used`;
     log.error('cli_set_back', `${text}: ${messageOf(error)}`, { error });
-    return before;
+    return { ...before, setBack: true };
   }
 }
 
@@ -86,8 +88,4 @@ export async function noteTested(stateDirectory: string, id: string, log: Log): 
       error,
     });
   }
-}
-
-function isAbsent(error: Error): boolean {
-  return systemCode(error.cause) === 'ENOENT';
 }

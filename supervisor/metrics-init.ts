@@ -7,7 +7,7 @@ const changes = [
   ...(['kept', 'conflicts', 'drift', 'skipped'] as const),
 ];
 
-export type InitSource = Pick<InitOutcome, 'report' | 'conflicts' | 'look'>;
+export type InitSource = Pick<InitOutcome, 'report' | 'gitTokenExpiry' | 'conflicts' | 'look'>;
 
 export function registerInit(source: InitSource, registers: Registry[]): void {
   const gauge = (name: string, help: string, value: () => number | undefined): void => {
@@ -79,6 +79,11 @@ export function registerInit(source: InitSource, registers: Registry[]): void {
       }
     },
   });
+  gauge(
+    'berth_git_token_expiry_timestamp_seconds',
+    "When init's git token ends, as GitHub has told it; NaN if it has not",
+    () => source.gitTokenExpiry && source.gitTokenExpiry / 1_000,
+  );
   gauge(
     'berth_conflicts',
     'Local copies in conflicts/ that nobody has taken or removed, at the scrape before',

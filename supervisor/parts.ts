@@ -7,6 +7,7 @@ import { Login } from './credentials/login.ts';
 import { Authentication } from './http/authentication.ts';
 import type { Tokens } from './http/tokens.ts';
 import { InitOutcome } from './init-outcome.ts';
+import type { Cli } from './installed-cli.ts';
 import { treeCpu } from './memory/process-tree.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { Orders } from './orders.ts';
@@ -40,7 +41,7 @@ export interface PartsOptions {
   tokens: Tokens;
   profiles: Profiles;
   /** The one that is run; known once the supervisor has started. */
-  cli: () => { path: string; version: string };
+  cli: () => Pick<Cli, 'path' | 'version' | 'setBack'>;
   /** Whether /readyz says yes. */
   ready: () => boolean;
 }
@@ -233,6 +234,8 @@ export function createParts(options: PartsOptions): Parts {
     queueLimit: () => config.queueLimit,
     memory: () => guard.report,
     init: initOutcome,
+    profilesRefused: () => profiles.status.problem !== null,
+    cliSetBack: () => cli().setBack === true,
     spending: () => ({ spent: ledger.spent.total_usd, limit: budgetsOf({}).deployment }),
     paused: () => pause.state !== undefined,
     limits: () => gate.states,

@@ -5,6 +5,7 @@ import { version } from '../shared/version.ts';
 import type { SupervisorConfig } from './config.ts';
 import type { Login } from './credentials/login.ts';
 import type { Status } from './http/status.ts';
+import type { InitOutcome } from './init-outcome.ts';
 import type { MemoryReport } from './memory/guard.ts';
 import type { Parts } from './parts.ts';
 import type { Profiles } from './profiles/profiles.ts';
@@ -40,6 +41,7 @@ export function describeStatus(parts: StatusParts): Status {
       processes: sizes.get(worker.name)?.processes ?? null,
       age_s: seconds(worker.startedAt),
     })),
+    configuration: describeConfiguration(parts.initOutcome),
     launch_failures: describeFailures(parts),
     queue: { length: pool.queued, limit: config.queueLimit },
     memory: describeMemory(parts.guard.report),
@@ -62,6 +64,20 @@ export function describeStatus(parts: StatusParts): Status {
     paused: parts.pause.state ?? null,
     tokens: parts.authentication.uses(),
     spending: describeSpending(parts),
+  };
+}
+
+function describeConfiguration({ report }: InitOutcome): Status['configuration'] {
+  if (!report) return null;
+  const { repository, commit, remote, confirmed_at, finished_at: applied_at } = report;
+  return {
+    repository: repository ?? null,
+    commit,
+    state: remote === 'current' ? 'current' : 'stale',
+    confirmed_at,
+    // A clock that was set back makes it no younger than new.
+    age_s: Math.max(0, Math.round((Date.now() - Date.parse(confirmed_at)) / 1_000)),
+    applied_at,
   };
 }
 

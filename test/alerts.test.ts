@@ -73,6 +73,17 @@ const cases: Record<string, { fires: Series; quiet: Series }> = {
     fires: { 'berth_launch_failing{profile="default"}': constant(1) },
     quiet: { 'berth_launch_failing{profile="default"}': '1+0x5 0+0x170' },
   },
+  BerthCliNotAsSet: {
+    fires: { 'berth_cli_fallback{reason="set_back"}': constant(1) },
+    quiet: {
+      'berth_cli_fallback{reason="set_back"}': constant(0),
+      'berth_cli_fallback{reason="not_installed"}': '1+0x3 0+0x170',
+    },
+  },
+  BerthProfilesRefused: {
+    fires: { berth_profiles_refused: constant(1) },
+    quiet: { berth_profiles_refused: '1+0x3 0+0x170' },
+  },
   BerthTurnsLost: {
     fires: { 'berth_turns_lost_total{reason="crash"}': '0+0x60 1+0x100' },
     quiet: { 'berth_turns_lost_total{reason="crash"}': constant(1) },
@@ -114,6 +125,10 @@ const cases: Record<string, { fires: Series; quiet: Series }> = {
   BerthConfigStale: {
     fires: { berth_init_continued_on_old_state: constant(1) },
     quiet: { berth_init_continued_on_old_state: constant(0) },
+  },
+  BerthGitTokenEnds: {
+    fires: { berth_git_token_expiry_timestamp_seconds: constant(13 * day) },
+    quiet: { berth_git_token_expiry_timestamp_seconds: constant(15 * day) },
   },
   BerthWriteBackPending: {
     fires: { berth_write_back_pending: constant(1) },

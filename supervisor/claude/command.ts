@@ -48,6 +48,11 @@ export async function checkVersion(
   return version.join('.');
 }
 
+/** Whether what `checkVersion` has thrown says that there is no such program. */
+export function isAbsent(error: Error): boolean {
+  return systemCode(error.cause) === 'ENOENT';
+}
+
 function whyNot(path: string, error: unknown): string {
   const code = systemCode(error);
   if (code === 'ENOENT' && existsSync(path)) {

@@ -6,24 +6,15 @@
 import type { Environment } from '../../shared/config.ts';
 import { formatSize } from '../../shared/units.ts';
 import { version } from '../../shared/version.ts';
-import { checkVersion } from '../claude/command.ts';
-import { cliEnvironment } from '../claude/environment.ts';
-import type { SupervisorConfig } from '../config.ts';
 import { lookAtMemory } from '../memory/limit.ts';
-import {
-  type Check,
-  type Checked,
-  type Finding,
-  failedBy,
-  ok,
-  runChecks,
-  warning,
-} from './check.ts';
+import { type Check, type Checked, type Finding, ok, runChecks, warning } from './check.ts';
+import { checkCli } from './cli.ts';
 import { checkCommands } from './commands.ts';
 import { checkCredentials } from './credentials.ts';
 import { checkEgress } from './egress.ts';
 import { checkGithub } from './github.ts';
 import { readLeniently } from './settings.ts';
+import { isWriteBackContainer, writeBackChecks } from './sidecar.ts';
 import { checkVolume } from './volume.ts';
 import { checkWriteBack } from './write-back.ts';
 
@@ -49,6 +40,7 @@ export async function diagnose(
 }
 
 function checksOf(environment: Environment): Check[] {
+  if (isWriteBackContainer(environment)) return writeBackChecks(environment);
   const { config, findings } = readLeniently(environment);
   const { configDirectory, stateDirectory, inherited, doctorProbe } = config;
   return [
@@ -62,16 +54,6 @@ function checksOf(environment: Environment): Check[] {
     { name: 'write-back', exit: 77, run: (signal) => checkWriteBack(inherited, signal) },
     { name: 'commands', exit: 69, run: (signal) => checkCommands(config, signal) },
   ];
-}
-
-async function checkCli(config: SupervisorConfig, signal: AbortSignal): Promise<Finding[]> {
-  const { claudePath = 'claude', configDirectory, inherited } = config;
-  try {
-    const environment = cliEnvironment(inherited, configDirectory, 'doctor');
-    return [ok(claudePath, `version ${await checkVersion(claudePath, environment, signal)}`)];
-  } catch (error) {
-    return [failedBy(claudePath, error)];
-  }
 }
 
 async function checkMemory(): Promise<Finding[]> {

@@ -13,19 +13,31 @@ export interface ReadLeniently {
 }
 
 export function readLeniently(environment: Environment): ReadLeniently {
+  const read = settingsFindings(environment, () => readSupervisorConfig(environment));
+  return {
+    config: read.config ?? readWithout(environment, read.problems),
+    findings: read.findings,
+  };
+}
+
+/** @param read throws `config_invalid`: then there is no `config`, but the problems */
+export function settingsFindings<T>(
+  environment: Environment,
+  read: () => { config: T; warnings: string[] },
+): { config?: T; findings: Finding[]; problems: string[] } {
   try {
-    const { config, warnings } = readSupervisorConfig(environment);
+    const { config, warnings } = read();
     const findings = warnings.map((sentence) => warning('environment', sentence, remedy));
     const set = Object.keys(environment).filter((name) => name.startsWith('BERTH_')).length;
-    return {
-      config,
-      findings: findings.length > 0 ? findings : [ok('environment', `${set} set, none is wrong`)],
-    };
+    if (findings.length === 0) findings.push(ok('environment', `${set} set, none is wrong`));
+    return { config, findings, problems: [] };
   } catch (error) {
     if (!(error instanceof BerthError)) throw error;
     const problems = error.details.problems as string[];
-    const findings = problems.map((problem) => failed('environment', problem, remedy));
-    return { config: readWithout(environment, problems), findings };
+    return {
+      findings: problems.map((problem) => failed('environment', problem, remedy)),
+      problems,
+    };
   }
 }
 

@@ -10,15 +10,26 @@ import { absent, type Finding, failed, ok } from './check.ts';
 
 const account = '/var/run/secrets/kubernetes.io/serviceaccount';
 
-/** @param directory where a service account is mounted */
+export interface WriteBackPlace {
+  /** Where a service account is mounted. */
+  directory?: string | undefined;
+  /** Whether this is the container that writes: then there must be a token. */
+  needed?: boolean;
+}
+
 export async function checkWriteBack(
   environment: Environment,
   signal: AbortSignal,
-  directory = account,
+  { directory = account, needed = false }: WriteBackPlace = {},
 ): Promise<Finding[]> {
   const secret = environment.BERTH_WRITE_BACK_SECRET;
   if (!secret) return [absent('Secret', 'BERTH_WRITE_BACK_SECRET is not set: nothing is written')];
   const token = (await readProvided(join(directory, 'token'), 64 * 1024))?.toString('utf8').trim();
+  if (!token && needed) {
+    const remedy =
+      'mount the token of its service account, as manifests/components/write-back does';
+    return [failed('Secret', `there is no Kubernetes token in ${directory}`, remedy)];
+  }
   const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = environment;
   if (!token || !host) {
     const where = 'ask where `berth write-back` runs: kubectl exec -c write-back';
@@ -34,7 +45,8 @@ export async function checkWriteBack(
   try {
     return [judge(subject, await ask(target, withoutProxy(environment), signal))];
   } catch (error) {
-    const remedy = 'let the pod reach the API server: its address and port in the egress policy';
+    const remedy =
+      'let the pod reach the API server: the component cilium-egress-kubernetes-api or network-policy-kubernetes-api';
     return [failed(subject, `the API server gives no answer: ${messageOf(error)}`, remedy)];
   }
 }

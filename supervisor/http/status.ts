@@ -39,6 +39,21 @@ export const statusSchema = z
         age_s: z.number(),
       }),
     ),
+    configuration: z
+      .object({
+        repository: z.string().nullable(),
+        commit: z.string(),
+        state: z
+          .enum(['current', 'stale'])
+          .describe('Stale: init could not ask the git server and went on with what was there'),
+        confirmed_at: z.string().describe('When the git server last confirmed the commit'),
+        age_s: z
+          .number()
+          .describe('Seconds since then: berth looks for a newer commit at its start'),
+        applied_at: z.string().describe('When init last ended'),
+      })
+      .nullable()
+      .describe('What init has reported before this start; null without a report'),
     launch_failures: z
       .array(
         z.object({

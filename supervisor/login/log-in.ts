@@ -19,8 +19,8 @@ import { loginSecrets, loginVariable, providers } from '../../shared/login-varia
 import type { Owner } from '../../shared/owner.ts';
 import { neverShow } from '../../shared/redact.ts';
 import { runAtTerminal } from '../claude/at-terminal.ts';
-import { checkVersion } from '../claude/command.ts';
 import { cliEnvironment } from '../claude/environment.ts';
+import { findUsable } from '../claude/usable.ts';
 import type { LoginConfig } from '../config.ts';
 import { bringNewLogin } from '../credentials/new-login.ts';
 import { settingsBringLogin } from '../credentials/other-login.ts';
@@ -64,16 +64,12 @@ export async function logIn(config: LoginConfig, process: Surroundings): Promise
   }, deadline);
   try {
     const { signal } = interrupted;
-    await checkVersion(
-      config.claudePath ?? 'claude',
-      environmentIn(config, '/nonexistent'),
-      signal,
-    );
+    const path = await findUsable(config, environmentIn(config, '/nonexistent'), signal);
     process.stderr.write(
       `This logs the CLI on ${config.configDirectory} in, with a login of its own. Until it is done, and with Ctrl-C, all stays as it is.\n\n`,
     );
     const credentials = await inPrivate(config.configDirectory, async (directory) => {
-      await runLogin(config, directory, signal);
+      await runLogin(path, config, directory, signal);
       return readLogin(directory);
     });
     signal.throwIfAborted();
@@ -88,9 +84,9 @@ export async function logIn(config: LoginConfig, process: Surroundings): Promise
   }
 }
 
-async function runLogin(config: LoginConfig, directory: string, signal: AbortSignal) {
+async function runLogin(path: string, config: LoginConfig, directory: string, signal: AbortSignal) {
   const exitCode = await runAtTerminal({
-    path: config.claudePath ?? 'claude',
+    path,
     arguments: ['auth', 'login', '--claudeai'],
     environment: environmentIn(config, directory),
     workingDirectory: directory,

@@ -211,6 +211,11 @@ t.test('the pod', { skip }, async (t) => {
     await plain.start();
     await plain.answers('readyz');
     t.match(await plain.prompt('hello'), { status: 200 });
+    const { findings } = JSON.parse((await plain.exec('berth', 'doctor', '--json')).stdout);
+    t.match(
+      (findings as Diagnosis['findings']).filter(({ check }) => check === 'cli'),
+      [{ status: 'ok', subject: /\.berth\/claude\// }],
+    );
     t.equal(await plain.stop(), 0);
     t.match((await plain.init()).lines.at(-1), { cli: 'present' });
   });

@@ -32,7 +32,7 @@ const besideCilium = [
   'cilium-egress-node-local-dns',
   'cilium-egress-optional',
 ];
-const besidePlain = ['network-policy-node-local-dns'];
+const besidePlain = ['network-policy-kubernetes-api', 'network-policy-node-local-dns'];
 /** Not over the base but over a Deployment that is there. */
 const attached = 'any-deployment';
 const names = listComponents();
@@ -57,6 +57,10 @@ const combinations: [string, () => Manifest[]][] = [
   ...besideCilium.map((name): [string, () => Manifest[]] => [
     `cilium-egress and ${name}`,
     () => combine('cilium-egress', name),
+  ]),
+  ...besidePlain.map((name): [string, () => Manifest[]] => [
+    `network-policy and ${name}`,
+    () => combine('network-policy', name),
   ]),
   ['all that goes with Cilium', () => combine('cilium-egress', ...besideCilium, ...others)],
   [

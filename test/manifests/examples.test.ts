@@ -25,6 +25,8 @@ import {
   render,
 } from '../support/manifests.ts';
 
+type IImages = NonNullable<NonNullable<IKustomization['spec']>['images']>;
+
 const skip = cannotRender();
 const examples = join(manifestsDirectory, 'examples');
 const root = join(manifestsDirectory, '..');
@@ -37,6 +39,18 @@ function find(manifests: Manifest[], kind: string, name = 'berth'): Manifest {
   const found = manifests.find((each) => each.kind === kind && each.metadata.name === name);
   if (!found) throw new Error(`there is no ${kind} ${name}`);
   return found;
+}
+
+/** What Flux does with the images of its Kustomization: each takes the whole place of the one of its name. */
+function imagesOfFlux(path: string, images: IImages): IImages {
+  const base = parseYaml(readFileSync(join(root, path, 'kustomization.yaml'), 'utf8'));
+  const kept = (base.images as IImages).filter(
+    ({ name }) => !images.some((image) => image.name === name),
+  );
+  return [
+    ...kept,
+    ...images.map(({ name, newName, newTag, digest }) => ({ name, newName, newTag, digest })),
+  ];
 }
 
 /** What Flux and Argo CD do: they add what they were told to the kustomization of that path. */
@@ -65,13 +79,10 @@ t.test('by Flux', { skip }, async (t) => {
   const flux = readExample('flux/berth.yaml');
   t.same(await schemaProblems([flux]), [[]]);
   const { spec } = find(flux, 'Kustomization') as unknown as IKustomization;
-  const { path = '', components, images, patches, targetNamespace: namespace } = spec ?? {};
-  const base = parseYaml(readFileSync(join(root, path, 'kustomization.yaml'), 'utf8'));
-  const merged = images?.map((image) => ({
-    ...base.images.find(({ name }: { name: string }) => name === image.name),
-    ...image,
-  }));
-  const manifests = renderWith(t, path, { components, images: merged, patches, namespace });
+  const { path = '', components, images = [], patches, targetNamespace: namespace } = spec ?? {};
+  const renderImages = (own: IImages) =>
+    renderWith(t, path, { components, images: imagesOfFlux(path, own), patches, namespace });
+  const manifests = renderImages(images);
   t.same(await problemsOf([manifests]), [[]]);
   isInstalled(t, manifests, /"kustomize.toolkit.fluxcd.io\/prune":"disabled"/);
   t.ok(manifests.some(({ kind }) => kind === 'CiliumNetworkPolicy'));
@@ -80,6 +91,9 @@ t.test('by Flux', { skip }, async (t) => {
   const source = find(flux, 'GitRepository');
   t.equal(source.metadata.name, spec?.sourceRef.name);
   t.match(source.spec, { ref: { tag: `v${packageJson.version}` } });
+  // The tag of the base does not come through, so the example has its own.
+  const untagged = renderImages(images.map(({ name, newName }) => ({ name, newName })));
+  t.match(JSON.stringify(untagged), '"image":"registry.example/you/berth-init"');
 });
 
 t.test('by Argo CD', { skip }, async (t) => {
@@ -177,10 +191,13 @@ t.test('SOPS is told to encrypt what a Secret holds, and its names not', (t) => 
 t.test('the overlay of docs/install.md, and each of its patches', { skip }, async (t) => {
   const documented = blocksOf(readFileSync(join(root, 'docs/install.md'), 'utf8'));
   const files = Object.keys(documented).filter((name) => name !== 'kustomization.yaml');
-  const components: Record<string, string> = { 'host.yaml': 'ingress' };
+  const components: Record<string, string[]> = {
+    'host.yaml': ['ingress'],
+    'api-server.yaml': ['network-policy', 'network-policy-kubernetes-api', 'write-back'],
+  };
   const resources: Record<string, string> = { 'workspace.yaml': 'workspace-claim.yaml' };
   const patches = files.filter((name) => !Object.values(resources).includes(name));
-  t.same(patches, ['host.yaml', 'workspace.yaml']);
+  t.same(patches, ['host.yaml', 'api-server.yaml', 'workspace.yaml']);
   const sets = ['', ...patches].map((patch) => {
     const overlay = t.testdir({});
     const from = (path: string) => relative(overlay, join(manifestsDirectory, path));
@@ -188,8 +205,9 @@ t.test('the overlay of docs/install.md, and each of its patches', { skip }, asyn
     const kustomization = parseYaml(
       (documented['kustomization.yaml'] ?? '').replaceAll('../berth/manifests/', `${from('.')}/`),
     );
-    const component = components[patch];
-    if (component) kustomization.components.push(from(`components/${component}`));
+    const added = components[patch] ?? [];
+    if (added.includes('network-policy')) kustomization.components = [];
+    kustomization.components.push(...added.map((name) => from(`components/${name}`)));
     if (resources[patch]) kustomization.resources.push(resources[patch]);
     if (patch) kustomization.patches = [{ path: patch }];
     writeFileSync(join(overlay, 'kustomization.yaml'), stringify(kustomization));
@@ -197,8 +215,11 @@ t.test('the overlay of docs/install.md, and each of its patches', { skip }, asyn
   });
   const problems = await problemsOf(sets);
   for (const [index, name] of ['no patch', ...patches].entries()) t.same(problems[index], [], name);
-  const [plain = [], withHost = [], withWorkspace = []] = sets;
+  const [plain = [], withHost = [], withApiServer = [], withWorkspace = []] = sets;
   t.match(only(plain, 'ConfigMap').data, { BERTH_REPO: 'you/dot-claude' });
+  const open = JSON.stringify(find(withApiServer, 'NetworkPolicy', 'berth-egress-kubernetes-api'));
+  t.match(open, '192.168.1.10/32');
+  t.notMatch(open, '192.0.2.1', 'what was there for documentation is gone');
   t.match(find(withHost, 'Ingress').spec, {
     // That of ingress-nginx, which its chart does not make the default.
     ingressClassName: 'nginx',
@@ -268,6 +289,23 @@ t.test(
     t.same(init.resources, base.resources);
   },
 );
+
+t.test('the label of docs/alerts.md goes to the rules and the monitor', { skip }, async (t) => {
+  const text = readFileSync(join(root, 'docs/alerts.md'), 'utf8');
+  const [, entry = ''] = /^```yaml\n(- target:[\s\S]*?)^```$/m.exec(text) ?? [];
+  const directory = t.testdir(blocksOf(text));
+  const from = (path: string) => relative(directory, join(manifestsDirectory, path));
+  const kustomization = {
+    resources: [from('base')],
+    components: [from('components/monitoring')],
+    patches: parseYaml(entry),
+  };
+  writeFileSync(join(directory, 'kustomization.yaml'), stringify(kustomization));
+  const manifests = render(directory);
+  t.same(await problemsOf([manifests]), [[]]);
+  const labelled = manifests.filter(({ metadata }) => metadata.labels?.release);
+  t.same(labelled.map(({ kind }) => kind).sort(), ['PrometheusRule', 'ServiceMonitor']);
+});
 
 /** The YAML blocks of a document whose first line is a comment with a file's name. */
 function blocksOf(markdown: string): Record<string, string> {

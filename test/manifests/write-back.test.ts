@@ -9,6 +9,7 @@ import { readInitConfig } from '../../init/config.ts';
 import packageJson from '../../package.json' with { type: 'json' };
 import { liveKeys } from '../../shared/credentials-memory.ts';
 import { readWriteBackConfig } from '../../supervisor/config.ts';
+import { isWriteBackContainer } from '../../supervisor/doctor/sidecar.ts';
 import {
   cannotRender,
   containerOf,
@@ -62,6 +63,11 @@ t.test('the component write-back', { skip: cannotRender() }, async (t) => {
       ...[...(configMap?.items ?? []), ...(downwardAPI?.items ?? [])].map(({ path }) => path),
     ]);
     t.same(files.sort(), ['ca.crt', 'namespace', 'token']);
+  });
+
+  t.test('berth doctor knows which container it is in', async (t) => {
+    t.ok(isWriteBackContainer({ ...environmentOf(sidecar), ...cluster }));
+    t.notOk(isWriteBackContainer({ ...environmentOf(container('runtime')), ...cluster }));
   });
 
   t.test('it may get and patch the live Secret, and nothing else', async (t) => {

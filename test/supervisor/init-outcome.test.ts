@@ -1,10 +1,13 @@
-import { symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Registry } from 'prom-client';
 import t from 'tap';
 import type { InitReport } from '../../init/report.ts';
+import type { Status } from '../../supervisor/http/status.ts';
 import { InitOutcome } from '../../supervisor/init-outcome.ts';
 import { registerInit } from '../../supervisor/metrics-init.ts';
+import { makeSurroundings } from '../support/claude.ts';
+import { startSupervisor } from '../support/supervisor.ts';
 import { until } from '../support/until.ts';
 
 const report: InitReport = {
@@ -93,11 +96,42 @@ t.test('what no init has written is told as unknown, and nothing of it is shown'
         berth_init_continued_on_old_state: 'Nan',
         berth_init_duration_seconds: 'Nan',
         'berth_init_result{result="unknown"}': '1',
+        berth_git_token_expiry_timestamp_seconds: 'Nan',
         berth_conflicts: '0',
       },
       name,
     );
   }
+});
+
+t.test('what a status needs of the report is there, and nothing that no init writes', async (t) => {
+  const read = async (more: object) => {
+    const text = JSON.stringify({ ...report, ...more });
+    const outcome = new InitOutcome(t.testdir({ 'report.json': text }));
+    await outcome.load();
+    return outcome.report;
+  };
+  t.match(await read({ cli: 'previous' }), { cli: 'previous', repository: report.repository });
+  const planted = await read({ cli: 'evil', repository: 'https://me:secret@host/x' });
+  t.match(planted, { commit: report.commit });
+  t.same([planted?.cli, planted?.repository], [undefined, undefined]);
+});
+
+t.test("the end of init's git token is that of its last look at GitHub", async (t) => {
+  const end = '2026-02-01T00:00:00.000Z';
+  const read = async (look: object) => {
+    const files = { 'report.json': JSON.stringify(report), 'github.json': JSON.stringify(look) };
+    return (await scrape(t.testdir(files))).metrics.berth_git_token_expiry_timestamp_seconds;
+  };
+  const look = { version: 1, subject: 'a', cut_short: 0, token_expires_at: end };
+  t.equal(await read({ ...look, looked_at: '2026-01-01T12:00:00.000Z' }), '1769904000');
+  const wrong: Record<string, object> = {
+    'left from another repository': { ...look, looked_at: '2025-12-01T00:00:00.000Z' },
+    'without an end': { ...look, looked_at: report.finished_at, token_expires_at: undefined },
+    'no date': { ...look, looked_at: report.finished_at, token_expires_at: 'soon' },
+    'of a newer version': { ...look, looked_at: report.finished_at, version: 2 },
+  };
+  for (const [name, content] of Object.entries(wrong)) t.equal(await read(content), 'Nan', name);
 });
 
 t.test('each local copy that waits is counted until a person has taken it', async (t) => {
@@ -131,3 +165,25 @@ t.test(
     t.equal(bounded.conflicts, 3);
   },
 );
+
+t.test('status and metrics of a server tell it, and of an older CLI', async (t) => {
+  const surroundings = await makeSurroundings(t);
+  mkdirSync(join(surroundings.config, '.berth'));
+  const text = JSON.stringify({ ...report, cli: 'previous' });
+  writeFileSync(join(surroundings.config, '.berth/report.json'), text);
+  const { call, metricsUrl } = await startSupervisor(t, { surroundings });
+  const { body } = (await call('GET', '/v1/status')) as { body: Status };
+  t.match(body.configuration, {
+    repository: report.repository,
+    commit: report.commit,
+    state: 'stale',
+    confirmed_at: report.confirmed_at,
+    applied_at: report.finished_at,
+  });
+  const age = Math.round((Date.now() - Date.parse(report.confirmed_at)) / 1_000);
+  t.ok(Math.abs((body.configuration?.age_s ?? 0) - age) < 60);
+  const metrics = await (await fetch(`${metricsUrl}/metrics`)).text();
+  t.match(metrics, /^berth_cli_fallback\{reason="not_installed"\} 1$/m);
+  t.match(metrics, /^berth_cli_fallback\{reason="set_back"\} 0$/m);
+  t.match(metrics, /^berth_profiles_refused 0$/m);
+});

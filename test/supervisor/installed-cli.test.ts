@@ -99,7 +99,7 @@ t.test('one that fails is left for the one before it', async (t) => {
   };
   for (const [name, [content, message]] of Object.entries(failing)) {
     put(second, content);
-    t.match(await find(), { id: first, version: '2.1.301' }, name);
+    t.match(await find(), { id: first, version: '2.1.301', setBack: true }, name);
     t.match(log.lines.at(-1), { level: 'error', event: 'cli_set_back', msg: message }, name);
   }
   rmSync(place(second).directory, { recursive: true });

@@ -1,8 +1,10 @@
-import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { digestOf, judgeCredentials, loginId } from '../../../shared/credentials.ts';
+import { idOf, installedPlace } from '../../../shared/installed-cli.ts';
 import { readSupervisorConfig } from '../../../supervisor/config.ts';
+import { checkCli } from '../../../supervisor/doctor/cli.ts';
 import { checkCommands, firstWord } from '../../../supervisor/doctor/commands.ts';
 import { checkCredentials } from '../../../supervisor/doctor/credentials.ts';
 import { checkGithub } from '../../../supervisor/doctor/github.ts';
@@ -105,7 +107,7 @@ t.test('the live Secret is asked for where there is a token, and never read', as
     HTTPS_PROXY: 'http://127.0.0.1:9',
   };
   const look = async (more = {}) =>
-    (await checkWriteBack({ ...environment, ...more }, never, directory))[0];
+    (await checkWriteBack({ ...environment, ...more }, never, { directory }))[0];
   t.match(await look({ BERTH_WRITE_BACK_SECRET: undefined }), { status: 'n/a' });
   t.match(await look(), { status: 'n/a', detail: /no Kubernetes token, as it should be/ });
   mkdirSync(directory, { recursive: true });
@@ -128,4 +130,54 @@ t.test('a GitHub token does not belong here', async (t) => {
     { status: 'warning', detail: /can read it/, remedy: /init container alone/ },
     { status: 'warning', detail: /gives no answer/ },
   ]);
+});
+
+t.test('without a CLI on the PATH it is the one that init installed', async (t) => {
+  t.teardown(() => {});
+  const directory = t.testdir({ config: { '.berth': {} }, bin: {} });
+  const stateDirectory = join(directory, 'config/.berth');
+  const integrity = `sha512-${Buffer.alloc(64).toString('base64')}`;
+  const [current, previous] = [idOf(integrity), '1'.repeat(32)];
+  const look = async (more: Record<string, string> = {}) => {
+    const { config } = readSupervisorConfig({
+      PATH: `${join(directory, 'bin')}:/usr/bin:/bin`,
+      BERTH_CONFIG_DIR: join(directory, 'config'),
+      BERTH_CLAUDE_INTEGRITY: integrity,
+      ...more,
+    });
+    return checkCli(config, never);
+  };
+  const put = (path: string, version: string) =>
+    writeFileSync(path, `#!/bin/sh\necho '${version} (Claude Code)'\n`, { mode: 0o755 });
+  const install = (id: string, version: string): string => {
+    const { directory: place, binary } = installedPlace(stateDirectory, id);
+    mkdirSync(place, { recursive: true });
+    put(binary, version);
+    return binary;
+  };
+  const record = (content: object) =>
+    writeFileSync(join(stateDirectory, 'cli.json'), JSON.stringify({ version: 1, ...content }));
+  t.match(await look(), [{ status: 'failed', subject: 'claude', remedy: /BERTH_CLAUDE_TARBALL/ }]);
+  record({ current, previous });
+  const binary = install(current, '2.1.330');
+  t.strictSame(await look(), [{ status: 'ok', subject: binary, detail: 'version 2.1.330' }]);
+  put(binary, '2.1.100');
+  t.match(await look(), [{ status: 'failed', subject: binary, detail: /2\.1\.100/ }]);
+  install(previous, '2.1.300');
+  t.match(await look(), [
+    { status: 'warning', detail: /the one before it is used/, remedy: /BERTH_CLAUDE_TARBALL/ },
+    { status: 'ok', detail: 'version 2.1.300' },
+  ]);
+  rmSync(binary);
+  t.match(await look(), [{ status: 'warning', detail: /it is gone/ }, { status: 'ok' }]);
+  record({ current: previous });
+  t.match(await look(), [
+    { status: 'ok', detail: 'version 2.1.300' },
+    { status: 'warning', subject: 'BERTH_CLAUDE_INTEGRITY', remedy: /cli_not_installed/ },
+  ]);
+  t.match(await look({ BERTH_CLAUDE_PATH: '/nowhere/claude' }), [
+    { status: 'failed', subject: '/nowhere/claude' },
+  ]);
+  put(join(directory, 'bin/claude'), '2.1.100');
+  t.match(await look(), [{ status: 'failed', subject: 'claude', detail: /2\.1\.100/ }]);
 });

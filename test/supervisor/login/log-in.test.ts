@@ -1,11 +1,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { text as readText } from 'node:stream/consumers';
 import t, { type Test } from 'tap';
 import { judgeCredentials, loginId } from '../../../shared/credentials.ts';
 import { readAppliedSource, writeAppliedSource } from '../../../shared/credentials-memory.ts';
+import { installedPlace } from '../../../shared/installed-cli.ts';
 import { realClaude } from '../../support/claude.ts';
 import { loggedIn } from '../../support/logged-in.ts';
 import { lives, processesOf } from '../../support/processes.ts';
@@ -58,6 +59,25 @@ async function codeFor(terminal: ReturnType<Prepared['start']>, { server }: Prep
   await terminal.shows(/Paste code here/);
   return server.agree(url);
 }
+
+t.test('without a CLI in the image it is by the one that init installed', async (t) => {
+  const prepared = await prepare(t, {
+    BERTH_CLAUDE_PATH: '',
+    PATH: [dirname(process.execPath), '/usr/bin', '/bin'].join(':'),
+  });
+  const { surroundings, path } = prepared;
+  const stateDirectory = join(surroundings.config, '.berth');
+  const id = '1'.repeat(32);
+  const { directory, binary } = installedPlace(stateDirectory, id);
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(binary, `#!/bin/sh\nexec ${realClaude} "$@"\n`, { mode: 0o755 });
+  const record = { version: 1, current: '2'.repeat(32), previous: id };
+  writeFileSync(join(stateDirectory, 'cli.json'), JSON.stringify(record));
+  const terminal = prepared.start();
+  terminal.type(`${await codeFor(terminal, prepared)}\r`);
+  t.equal(await terminal.exited, 0, terminal.screen());
+  t.not(readFileSync(path, 'utf8'), prepared.before);
+});
 
 t.test('a login of its own, while the supervisor runs: no restart, and no refresh', async (t) => {
   const prepared = await prepare(t);

@@ -137,6 +137,21 @@ export const networkMistakes: readonly Mistake[] = [
     found: /^port 80 is open and nothing needs it$/,
   },
   {
+    mistake: 'write-back behind a policy that knows nothing of the API server',
+    in: 'write-back',
+    change: add({
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'NetworkPolicy',
+      metadata: { name: 'tight' },
+      spec: {
+        podSelector: { matchLabels: { berth: 'server' } },
+        policyTypes: ['Egress'],
+        egress: [{ to: [{ namespaceSelector: {} }], ports: [{ port: 53, protocol: 'UDP' }] }],
+      },
+    }),
+    found: /^berth has a Kubernetes token and cannot reach the API server$/,
+  },
+  {
     mistake: 'a host that was dropped from the list of the proxy',
     in: 'network-policy',
     change: ['\\napi.anthropic.com', ''],

@@ -3,6 +3,7 @@
  * there, by ports that are there, and an Ingress must let through what berth takes. What is let out is
  * the concern of egress.ts and cilium.ts.
  */
+import type { ICiliumNetworkPolicy } from '@kubernetes-models/cilium/cilium.io/v2/CiliumNetworkPolicy';
 import type { IServiceMonitor } from '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/ServiceMonitor';
 import type { IIngress } from 'kubernetes-models/networking.k8s.io/v1/Ingress';
 import type { INetworkPolicy } from 'kubernetes-models/networking.k8s.io/v1/NetworkPolicy';
@@ -16,6 +17,7 @@ import { matches, portsOf, select } from './selection.ts';
 import { environmentOf } from './settings.ts';
 
 interface Kinds {
+  CiliumNetworkPolicy: ICiliumNetworkPolicy;
   Ingress: IIngress;
   NetworkPolicy: INetworkPolicy;
   ServiceMonitor: IServiceMonitor;
@@ -39,7 +41,30 @@ export function networkProblems(manifests: readonly Manifest[]): string[] {
     ...egressProblems(every(manifests, 'NetworkPolicy'), pods),
     ...ciliumProblems(manifests, pods),
     ...hostProblems(manifests),
+    ...apiServerProblems(manifests, pods),
   ];
+}
+
+/** Whoever bears a Kubernetes token must reach the API server, where a policy bounds its egress. */
+function apiServerProblems(manifests: readonly Manifest[], pods: readonly Pod[]): string[] {
+  const bearers = pods.filter(({ spec }) =>
+    spec.volumes?.some(({ projected }) =>
+      projected?.sources?.some(({ serviceAccountToken }) => serviceAccountToken),
+    ),
+  );
+  const rules = ({ labels }: Pod) => [
+    ...every(manifests, 'CiliumNetworkPolicy')
+      .filter(({ spec }) => matches(labels, spec?.endpointSelector?.matchLabels))
+      .flatMap(({ spec }) => spec?.egress ?? [])
+      .map(({ toEntities }) => toEntities?.includes('kube-apiserver')),
+    ...every(manifests, 'NetworkPolicy')
+      .filter(({ spec }) => matches(labels, spec?.podSelector?.matchLabels))
+      .flatMap(({ spec }) => spec?.egress ?? [])
+      .map(({ to }) => to?.some(({ ipBlock }) => ipBlock)),
+  ];
+  return bearers
+    .filter((pod) => rules(pod).length > 0 && !rules(pod).includes(true))
+    .map(({ name }) => `${name} has a Kubernetes token and cannot reach the API server`);
 }
 
 function serviceProblems({ metadata, spec }: IService, pods: readonly Pod[]): string[] {
