@@ -5,10 +5,12 @@
 import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import t from 'tap';
+import type { PodSpec } from '../../scripts/containers/pod.ts';
 import { version as berthVersion } from '../../shared/version.ts';
 import type { Diagnosis } from '../../supervisor/doctor/doctor.ts';
 import { realClaude } from '../support/claude.ts';
 import { settingsFor, startTarballServer, tarball } from '../support/cli-tarball.ts';
+import { containerOf, podsOf, renderOverlay } from '../support/manifests.ts';
 import { until } from '../support/until.ts';
 import { type Pod, Surroundings } from './pod.ts';
 import { buildImage, cannotRun, images, podman } from './podman.ts';
@@ -171,16 +173,19 @@ t.test('the pod', { skip }, async (t) => {
 
   await t.test('init as root gives a volume of root away, with three capabilities', async (t) => {
     const path = around.claim('berth', 0o755, 0);
+    const overlay = { resources: ['base'], components: ['root-ownership'] };
+    const rendered = renderOverlay(join(around.directory, 'root-ownership'), overlay);
+    const [security] = podsOf(rendered).map(
+      ({ spec }) => containerOf(spec, 'init').securityContext,
+    );
     const asRoot =
-      (add: string[]) => (pod: { initContainers?: { securityContext?: object }[] }) => {
-        const security = pod.initContainers?.[0]?.securityContext ?? {};
-        const capabilities = { drop: ['ALL'], add };
-        Object.assign(security, { runAsUser: 0, runAsNonRoot: false, capabilities });
-      };
-    const helpless = around.pod(t, { patch: asRoot([]) });
+      (capabilities = security?.capabilities) =>
+      ({ initContainers: [init] = [] }: PodSpec) =>
+        Object.assign(init ?? {}, { securityContext: { ...security, capabilities } });
+    const helpless = around.pod(t, { patch: asRoot({ drop: ['ALL'] }) });
     t.equal((await helpless.init()).code, 73);
     t.match(helpless.terminationMessage(), /CHOWN, DAC_OVERRIDE and FOWNER/);
-    const able = around.pod(t, { patch: asRoot(['CHOWN', 'DAC_OVERRIDE', 'FOWNER']) });
+    const able = around.pod(t, { patch: asRoot() });
     for (const owned of [/./, /^0$/]) {
       const { code, lines } = await able.init();
       t.equal(code, 0, JSON.stringify(lines.at(-1)));

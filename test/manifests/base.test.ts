@@ -150,6 +150,8 @@ t.test('probes and the Service reach the ports that are listened on', { skip }, 
   t.match(startupProbe?.httpGet, { path: '/livez', port: 'metrics' });
   t.match(livenessProbe?.httpGet, { path: '/livez', port: 'metrics' });
   t.match(readinessProbe?.httpGet, { path: '/readyz', port: 'metrics' });
+  // One answer that is late takes nothing away: there is but one pod.
+  for (const probe of [livenessProbe, readinessProbe]) t.ok((probe?.failureThreshold ?? 3) > 1);
   const { spec } = only(manifests, 'Service');
   t.same(
     spec?.ports?.map(({ name, port, targetPort }) => [name, port, targetPort]),
@@ -168,6 +170,15 @@ t.test('memory is limited, and nothing else that would be throttled', { skip }, 
   }
   t.end();
 });
+
+t.test(
+  'the limit is the one of the cgroup, not of a variable that may be another',
+  { skip },
+  (t) => {
+    t.notMatch(JSON.stringify(manifests), 'resourceFieldRef');
+    t.end();
+  },
+);
 
 t.test('one pod at a time has the volume', { skip }, (t) => {
   const { spec } = only(manifests, 'Deployment');

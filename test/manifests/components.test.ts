@@ -1,7 +1,8 @@
 /** Each component over the base, and the combinations that people use: nothing can be said against them. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { parse as parseYaml, stringify } from 'yaml';
 import packageJson from '../../package.json' with { type: 'json' };
 import { hosts } from '../../shared/hosts.ts';
 import { podSecurityProblems } from '../support/manifests/pod-security.ts';
@@ -15,6 +16,7 @@ import {
   type Manifest,
   manifestsDirectory,
   only,
+  parse,
   podsOf,
   render,
   renderOverlay,
@@ -25,8 +27,12 @@ const directory = t.testdir({});
 
 /** One of these says where the pod may connect to; the others come on top of one of them. */
 const egress = ['cilium-egress', 'cilium-egress-anthropic-only', 'network-policy'];
-const besideCilium = ['cilium-egress-kubernetes-api', 'cilium-egress-optional'];
-const besidePlain = ['network-policy-kubernetes-api'];
+const besideCilium = [
+  'cilium-egress-kubernetes-api',
+  'cilium-egress-node-local-dns',
+  'cilium-egress-optional',
+];
+const besidePlain = ['network-policy-kubernetes-api', 'network-policy-node-local-dns'];
 /** Not over the base but over a Deployment that is there. */
 const attached = 'any-deployment';
 const names = listComponents();
@@ -130,6 +136,26 @@ t.test('Cilium lets out to the wanted hosts at port 443, and to DNS', { skip }, 
   t.end();
 });
 
+t.test('the cache of NodeLocal DNSCache is open to each pod that asks for names', { skip }, (t) => {
+  const asking = (name: string) => {
+    const pods = podsOf(manifestsOf(name)).map(({ labels }) => labels);
+    const policies = manifestsOf(name).filter(({ spec }) =>
+      JSON.stringify(spec ?? '').includes('"169.254.20.10/32"'),
+    );
+    const selectors = policies.map(({ spec }) => {
+      const { podSelector, endpointSelector } = spec as Record<string, { matchLabels: object }>;
+      return Object.entries((podSelector ?? endpointSelector)?.matchLabels ?? {});
+    });
+    return pods.map((labels) =>
+      selectors.some((wanted) => wanted.every(([key, value]) => labels[key] === value)),
+    );
+  };
+  t.same(asking('cilium-egress and cilium-egress-node-local-dns'), [true]);
+  t.same(asking('all that goes with plain policies'), [true, true]);
+  t.same(asking('network-policy'), [false, false]);
+  t.end();
+});
+
 t.test('with plain policies both containers are told of the proxy', { skip }, (t) => {
   const manifests = manifestsOf('network-policy');
   const pod = podsOf(manifests).find(({ name }) => name === 'berth')?.spec;
@@ -182,6 +208,42 @@ t.test('a Deployment that exists keeps what is its own', { skip }, (t) => {
     t.same(pod.volumes?.find((volume) => volume.name === mount?.name)?.emptyDir, {});
   }
   t.end();
+});
+
+t.test('what an application has comes first and keeps its time to stop', { skip }, async (t) => {
+  const overlay = join(directory, 'application');
+  const app = parse(
+    readFileSync(join(manifestsDirectory, 'examples/any-deployment/deployment.yaml'), 'utf8'),
+  );
+  const { spec } = only(app, 'Deployment').spec?.template ?? {};
+  const [notes] = spec?.containers ?? [];
+  if (!spec || !notes) throw new Error('there is no container');
+  const named = (name: string) => ({ ...notes, name, ports: [] });
+  Object.assign(spec, {
+    terminationGracePeriodSeconds: 600,
+    initContainers: [named('wait'), named('migrate')],
+    containers: [notes, named('cache')],
+  });
+  mkdirSync(overlay, { recursive: true });
+  writeFileSync(join(overlay, 'deployment.yaml'), stringify(app[0]));
+  const install = readFileSync(join(manifestsDirectory, '../docs/install.md'), 'utf8');
+  const [, documented = ''] =
+    /^ {2}```yaml\n( {2}patches:\n[\s\S]*?)^ {2}```$/m.exec(install) ?? [];
+  const manifests = renderOverlay(overlay, {
+    resources: [],
+    components: [attached],
+    more: {
+      resources: ['deployment.yaml'],
+      configMapGenerator: [{ name: 'berth-settings', literals: ['BERTH_REPO=you/dot-claude'] }],
+      ...parseYaml(documented),
+    },
+  });
+  t.same(await problemsOf([manifests]), [[]]);
+  const pod = podsOf(manifests)[0]?.spec;
+  const names = (containers: { name: string }[] = []) => containers.map(({ name }) => name);
+  t.same(names(pod?.initContainers), ['wait', 'migrate', 'berth-init']);
+  t.same(names(pod?.containers), ['notes', 'cache', 'berth-runtime']);
+  t.equal(pod?.terminationGracePeriodSeconds, 600);
 });
 
 t.test('all images of berth are those of this version', { skip }, (t) => {

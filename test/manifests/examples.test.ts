@@ -7,9 +7,12 @@ import type { IKustomization } from '@kubernetes-models/flux-cd/kustomize.toolki
 import t, { type Test } from 'tap';
 import { parse as parseYaml, stringify } from 'yaml';
 import packageJson from '../../package.json' with { type: 'json' };
+import { hosts } from '../../shared/hosts.ts';
 import { fromAppTemplate } from '../support/manifests/app-template.ts';
+import { podSecurityProblems } from '../support/manifests/pod-security.ts';
 import { exampleSecrets, problemsOf } from '../support/manifests/problems.ts';
 import { schemaProblems } from '../support/manifests/schemas.ts';
+import { settingProblems } from '../support/manifests/settings.ts';
 import {
   all,
   cannotRender,
@@ -217,8 +220,32 @@ t.test('the overlay of docs/install.md, and each of its patches', { skip }, asyn
   const open = JSON.stringify(find(withApiServer, 'NetworkPolicy', 'berth-egress-kubernetes-api'));
   t.match(open, '192.168.1.10/32');
   t.notMatch(open, '192.0.2.1', 'what was there for documentation is gone');
-  t.match(find(withHost, 'Ingress').spec, { rules: [{ host: 'claude.example.org' }] });
+  t.match(find(withHost, 'Ingress').spec, {
+    // That of ingress-nginx, which its chart does not make the default.
+    ingressClassName: 'nginx',
+    rules: [{ host: 'claude.example.org' }],
+  });
   t.equal(all(withWorkspace, 'PersistentVolumeClaim').length, 2);
+});
+
+t.test('the overlay of docs/install.md with a CLI that init fetches', { skip }, async (t) => {
+  const text = readFileSync(join(root, 'docs/install.md'), 'utf8');
+  const [, fragment = ''] = /^```yaml\n(components:\n[\s\S]*?)^```$/m.exec(text) ?? [];
+  const registry = hosts.find(({ optional }) => optional?.includes('BERTH_CLAUDE_TARBALL'))?.host;
+  t.match(fragment, `BERTH_CLAUDE_TARBALL=https://${registry}/...\n`);
+  const answered = fragment
+    .replace(/(?<=https:\/\/[\w.]+\/)\.\.\./, 'claude-code-linux-x64-2.1.330.tgz')
+    .replace('sha512-...', `sha512-${Buffer.alloc(64, 7).toString('base64')}`);
+  const overlay = t.testdir({});
+  const from = relative(overlay, manifestsDirectory);
+  const whole = parseYaml(blocksOf(text)['kustomization.yaml'] ?? '');
+  const kustomization = stringify({ ...whole, ...parseYaml(answered) });
+  const file = join(overlay, 'kustomization.yaml');
+  writeFileSync(file, kustomization.replaceAll('../berth/manifests', from));
+  const manifests = render(overlay);
+  t.same(await problemsOf([manifests]), [[]]);
+  const policies = manifests.filter(({ kind }) => kind === 'CiliumNetworkPolicy');
+  t.match(JSON.stringify(policies), `{"matchName":"${registry}"}`);
 });
 
 t.test('the policy of docs/security.md is one', async (t) => {
@@ -227,6 +254,41 @@ t.test('the policy of docs/security.md is one', async (t) => {
   t.match(parse(block), [{ kind: 'CiliumNetworkPolicy' }]);
   t.same(await schemaProblems([parse(block)]), [[]]);
 });
+
+t.test(
+  'the init container of docs/init.md is that of the base, and restricted',
+  { skip },
+  async (t) => {
+    const text = readFileSync(join(root, 'docs/init.md'), 'utf8');
+    const [, block = ''] = /^```yaml\n([\s\S]*?)^```$/m.exec(text) ?? [];
+    const { strategy, template } = parseYaml(block).spec;
+    const [init] = template.spec.initContainers;
+    const volumes = init.volumeMounts.map(({ name }: { name: string }) => ({ name, emptyDir: {} }));
+    const labels = { app: 'yours' };
+    // What the Deployment has already, in short.
+    const whole = {
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata: { name: 'yours' },
+      spec: {
+        strategy,
+        selector: { matchLabels: labels },
+        template: { metadata: { labels }, spec: { containers: [init], ...template.spec, volumes } },
+      },
+    };
+    t.same(await schemaProblems([[whole]]), [[]]);
+    t.same(
+      podsOf([whole]).flatMap(({ spec }) => podSecurityProblems(spec, 'restricted')),
+      [],
+    );
+    t.same(settingProblems([whole]), []);
+    const base = containerOf(
+      podsOf(render(join(manifestsDirectory, 'base')))[0]?.spec ?? template,
+      'init',
+    );
+    t.same(init.resources, base.resources);
+  },
+);
 
 t.test('the label of docs/alerts.md goes to the rules and the monitor', { skip }, async (t) => {
   const text = readFileSync(join(root, 'docs/alerts.md'), 'utf8');

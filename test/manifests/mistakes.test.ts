@@ -1,37 +1,18 @@
 /** Mistakes that people make in manifests, one a row: each is found, and said in words that name it. */
 import { join } from 'node:path';
 import t from 'tap';
+import {
+  add,
+  endpoint,
+  type Mistake,
+  networkMistakes,
+  rule,
+} from '../support/manifests/mistakes.ts';
 import { problemsOf } from '../support/manifests/problems.ts';
 import { cannotRender, type Manifest, renderOverlay } from '../support/manifests.ts';
 
-interface Mistake {
-  mistake: string;
-  /** The component that has it; the base by default. */
-  in?: string;
-  /** What stands in the manifests as JSON, and what it is by mistake; every occurrence. */
-  change: [from: string | RegExp, to: string];
-  found: RegExp;
-}
-
-const endpoint = (fields: object) => ({
-  apiVersion: 'monitoring.coreos.com/v1',
-  kind: 'ServiceMonitor',
-  metadata: { name: 'berth' },
-  spec: {
-    selector: { matchLabels: { 'app.kubernetes.io/name': 'berth' } },
-    endpoints: [{ port: 'metrics', ...fields }],
-  },
-});
-const rule = (fields: object) => ({
-  apiVersion: 'monitoring.coreos.com/v1',
-  kind: 'PrometheusRule',
-  metadata: { name: 'berth' },
-  spec: { groups: [{ name: 'berth', rules: [{ alert: 'BerthDown', ...fields }] }] },
-});
-/** Puts one more manifest at the front. */
-const add = (manifest: object): [RegExp, string] => [/^\[/, `[${JSON.stringify(manifest)},`];
-
 const mistakes: Mistake[] = [
+  ...networkMistakes,
   // What the API server would drop or refuse.
   {
     mistake: 'a misspelt field',
@@ -141,48 +122,6 @@ const mistakes: Mistake[] = [
     change: ['"mountPath":"/tmp"', '"mountPath":"/workspace"'],
     found: /^runtime has two mounts at \/workspace$/,
   },
-  // Ports and labels.
-  {
-    mistake: 'a probe of a port that has another name',
-    change: ['"path":"/readyz","port":"metrics"', '"path":"/readyz","port":"probes"'],
-    found: /^a probe of runtime asks port probes, which it does not have$/,
-  },
-  {
-    mistake: 'a Service that leads to another port',
-    change: ['"targetPort":"http"', '"targetPort":"web"'],
-    found: /^Service berth leads to port web, which no container has$/,
-  },
-  {
-    mistake: 'a Service that selects nothing',
-    change: ['"selector":{"berth":"server"}', '"selector":{"app":"berth"}'],
-    found: /^Service berth selects 0 pods$/,
-  },
-  {
-    mistake: 'an Ingress that shows the metrics',
-    in: 'ingress',
-    change: ['"port":{"name":"http"}', '"port":{"name":"metrics"}'],
-    found: /^Ingress: leads to the metrics$/,
-  },
-  {
-    mistake: 'an Ingress whose TLS is for another host',
-    in: 'ingress',
-    change: ['"hosts":["berth.example.com"]', '"hosts":["example.com"]'],
-    found: /^Ingress: berth.example.com has no TLS$/,
-  },
-  {
-    mistake: 'a policy that selects nothing',
-    in: 'network-policy',
-    change: [
-      '"podSelector":{"matchLabels":{"berth":"server"}},"policyTypes"',
-      '"podSelector":{"matchLabels":{"app":"berth"}},"policyTypes"',
-    ],
-    found: /^NetworkPolicy berth-egress selects no pod$/,
-  },
-  {
-    mistake: 'a ServiceMonitor of a port that the Service does not have',
-    change: add(endpoint({ port: 'prometheus' })),
-    found: /^ServiceMonitor: its Services have no port prometheus$/,
-  },
   // Settings.
   {
     mistake: 'a misspelt setting',
@@ -214,55 +153,6 @@ const mistakes: Mistake[] = [
     change: ['"mountPath":"/secrets/login"', '"mountPath":"/secrets/claude"'],
     found: /^runtime: nothing is mounted at \/secrets\/login\/credentials.json/,
   },
-  // Egress.
-  {
-    mistake: 'a host that was dropped',
-    in: 'cilium-egress',
-    change: ['{"matchName":"platform.claude.com"},', ''],
-    found: /^platform.claude.com cannot be reached/,
-  },
-  {
-    mistake: 'a host that nothing needs',
-    in: 'cilium-egress',
-    change: ['"matchName":"github.com"', '"matchName":"gitlab.com"'],
-    found: /^gitlab.com is open and nothing needs it$/,
-  },
-  {
-    mistake: 'a pattern for all of GitHub',
-    in: 'cilium-egress',
-    change: ['"matchName":"github.com"', '"matchPattern":"*.github.com"'],
-    found: /^a pattern is open and nothing needs it$/,
-  },
-  {
-    mistake: 'an open port 80',
-    in: 'cilium-egress',
-    change: [
-      '{"port":"443","protocol":"TCP"}',
-      '{"port":"443","protocol":"TCP"},{"port":"80","protocol":"TCP"}',
-    ],
-    found: /^port 80 is open and nothing needs it$/,
-  },
-  {
-    mistake: 'write-back behind a policy that knows nothing of the API server',
-    in: 'write-back',
-    change: add({
-      apiVersion: 'networking.k8s.io/v1',
-      kind: 'NetworkPolicy',
-      metadata: { name: 'tight' },
-      spec: {
-        podSelector: { matchLabels: { berth: 'server' } },
-        policyTypes: ['Egress'],
-        egress: [{ to: [{ namespaceSelector: {} }], ports: [{ port: 53, protocol: 'UDP' }] }],
-      },
-    }),
-    found: /^berth has a Kubernetes token and cannot reach the API server$/,
-  },
-  {
-    mistake: 'a host that was dropped from the list of the proxy',
-    in: 'network-policy',
-    change: ['\\napi.anthropic.com', ''],
-    found: /^api.anthropic.com cannot be reached/,
-  },
   // Pod Security.
   {
     mistake: 'capabilities that are kept',
@@ -291,11 +181,14 @@ const mistakes: Mistake[] = [
   },
 ];
 
+/** Components that come on top of another. */
+const besides: Record<string, string[]> = { 'cilium-egress-kubernetes-api': ['cilium-egress'] };
+
 t.test('every mistake is found', { skip: cannotRender() }, async (t) => {
   const directory = t.testdir({});
   const overlays = new Map<string, string>();
   for (const name of new Set(mistakes.map((each) => each.in ?? ''))) {
-    const components = name ? [name] : [];
+    const components = name ? [...(besides[name] ?? []), name] : [];
     const overlay = { resources: ['base'], components };
     overlays.set(name, JSON.stringify(renderOverlay(join(directory, `over-${name}`), overlay)));
   }

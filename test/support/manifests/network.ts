@@ -1,17 +1,20 @@
 /**
- * Who reaches whom: each Service, Ingress, ServiceMonitor and policy must select something that is
- * there, by ports that are there, and the policies must let out to the hosts of shared/hosts.ts, all
- * of them and no others.
+ * Who reaches berth: each Service, Ingress, ServiceMonitor and policy must select something that is
+ * there, by ports that are there, and an Ingress must let through what berth takes. What is let out is
+ * the concern of egress.ts and cilium.ts.
  */
 import type { ICiliumNetworkPolicy } from '@kubernetes-models/cilium/cilium.io/v2/CiliumNetworkPolicy';
 import type { IServiceMonitor } from '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/ServiceMonitor';
 import type { IIngress } from 'kubernetes-models/networking.k8s.io/v1/Ingress';
 import type { INetworkPolicy } from 'kubernetes-models/networking.k8s.io/v1/NetworkPolicy';
 import type { IService } from 'kubernetes-models/v1/Service';
-import { hosts } from '../../../shared/hosts.ts';
-import { all, containersOf, type Manifest, type Pod, podsOf } from '../manifests.ts';
-
-type Labels = Record<string, string> | undefined;
+import { readSupervisorConfig } from '../../../supervisor/config.ts';
+import { all, type Manifest, type Pod, podsOf } from '../manifests.ts';
+import { ciliumProblems } from './cilium.ts';
+import { egressProblems } from './egress.ts';
+import { hostProblems } from './hosts.ts';
+import { matches, portsOf, select } from './selection.ts';
+import { environmentOf } from './settings.ts';
 
 interface Kinds {
   CiliumNetworkPolicy: ICiliumNetworkPolicy;
@@ -29,14 +32,14 @@ export function networkProblems(manifests: readonly Manifest[]): string[] {
   const services = all(manifests, 'Service');
   return [
     ...services.flatMap((service) => serviceProblems(service, pods)),
-    ...every(manifests, 'Ingress').flatMap((ingress) => ingressProblems(ingress, services)),
+    ...every(manifests, 'Ingress').flatMap((ingress) => [
+      ...ingressProblems(ingress, services),
+      ...proxyingProblems(ingress, manifests),
+    ]),
     ...every(manifests, 'ServiceMonitor').flatMap((each) => monitorProblems(each, services)),
     ...every(manifests, 'NetworkPolicy').flatMap((policy) => policyProblems(policy, pods)),
-    ...every(manifests, 'CiliumNetworkPolicy').flatMap(({ metadata, spec }) =>
-      select(pods, spec?.endpointSelector?.matchLabels).length > 0
-        ? []
-        : [`CiliumNetworkPolicy ${metadata.name} selects no pod`],
-    ),
+    ...egressProblems(every(manifests, 'NetworkPolicy'), pods),
+    ...ciliumProblems(manifests, pods),
     ...hostProblems(manifests),
     ...apiServerProblems(manifests, pods),
   ];
@@ -62,18 +65,6 @@ function apiServerProblems(manifests: readonly Manifest[], pods: readonly Pod[])
   return bearers
     .filter((pod) => rules(pod).length > 0 && !rules(pod).includes(true))
     .map(({ name }) => `${name} has a Kubernetes token and cannot reach the API server`);
-}
-
-function select(pods: readonly Pod[], wanted: Labels): Pod[] {
-  return pods.filter(({ labels }) => matches(labels, wanted));
-}
-
-function matches(labels: Labels = {}, wanted: Labels = {}): boolean {
-  return Object.entries(wanted).every(([name, value]) => labels[name] === value);
-}
-
-function portsOf({ spec }: Pod) {
-  return containersOf(spec).flatMap(({ ports = [] }) => ports);
 }
 
 function serviceProblems({ metadata, spec }: IService, pods: readonly Pod[]): string[] {
@@ -102,15 +93,45 @@ function ingressProblems({ spec }: IIngress, services: readonly IService[]): str
   ]);
 }
 
+/** ingress-nginx lets 60 s and 1 MiB through, and gathers what is streamed. */
+function proxyingProblems({ metadata }: IIngress, manifests: readonly Manifest[]): string[] {
+  const annotation = (name: string) =>
+    metadata?.annotations?.[`nginx.ingress.kubernetes.io/proxy-${name}`] ?? '';
+  const runtime = podsOf(manifests)
+    .flatMap(({ spec }) => spec.containers)
+    .find(({ name }) => /^(berth-)?runtime$/.test(name));
+  if (!runtime) return ['Ingress: there is no runtime'];
+  const { config } = readSupervisorConfig({
+    ...environmentOf(runtime, manifests),
+    BERTH_REPO: 'you/dot-claude',
+  });
+  const [, number = 0, unit = ''] = /^(\d+)([kmg]?)$/.exec(annotation('body-size')) ?? [];
+  const bytes = Number(number) * 1024 ** ['', 'k', 'm', 'g'].indexOf(unit);
+  return [
+    ...(Number(annotation('read-timeout')) * 1_000 > config.promptTimeout
+      ? []
+      : ['Ingress: gives up before BERTH_PROMPT_TIMEOUT']),
+    ...(bytes >= config.maxPromptBytes
+      ? []
+      : ['Ingress: refuses less than BERTH_MAX_PROMPT_BYTES']),
+    ...(annotation('buffering') === 'off' ? [] : ['Ingress: gathers what is streamed']),
+  ];
+}
+
 function monitorProblems({ spec }: IServiceMonitor, services: readonly IService[]): string[] {
   const found = services.filter(({ metadata }) =>
     matches(metadata?.labels, spec.selector.matchLabels),
   );
   if (found.length === 0) return ['ServiceMonitor: selects no Service'];
   const names = found.flatMap((service) => service.spec?.ports?.map(({ name }) => name) ?? []);
-  return spec.endpoints
-    .filter(({ port }) => !names.includes(port))
-    .map(({ port }) => `ServiceMonitor: its Services have no port ${port}`);
+  return [
+    ...spec.endpoints
+      .filter(({ port }) => !names.includes(port))
+      .map(({ port }) => `ServiceMonitor: its Services have no port ${port}`),
+    ...spec.endpoints
+      .filter(({ port, path = '/metrics' }) => port === 'http' || path !== '/metrics')
+      .map(({ port, path }) => `ServiceMonitor: there are no metrics at ${port}${path}`),
+  ];
 }
 
 function policyProblems({ metadata, spec }: INetworkPolicy, pods: readonly Pod[]): string[] {
@@ -120,6 +141,7 @@ function policyProblems({ metadata, spec }: INetworkPolicy, pods: readonly Pod[]
   if (selected.length === 0) problems.push(`${name} selects no pod`);
   const own = selected.flatMap(portsOf);
   for (const { from = [], ports = [] } of spec?.ingress ?? []) {
+    if (from.length === 0) problems.push(`${name} lets everybody in`);
     for (const { podSelector, namespaceSelector } of from) {
       const there = namespaceSelector || select(pods, podSelector?.matchLabels).length > 0;
       if (!there) problems.push(`${name} lets in from no pod`);
@@ -129,41 +151,5 @@ function policyProblems({ metadata, spec }: INetworkPolicy, pods: readonly Pod[]
       if (!known) problems.push(`${name} lets in to port ${port}, which no container has`);
     }
   }
-  for (const { to = [], ports = [] } of spec?.egress ?? []) {
-    for (const { podSelector, namespaceSelector, ipBlock } of to) {
-      if (namespaceSelector || ipBlock) continue;
-      const target = select(pods, podSelector?.matchLabels).flatMap(portsOf);
-      const reached = ports.every(({ port }) => target.some((each) => each.containerPort === port));
-      if (target.length === 0 || !reached) problems.push(`${name} lets out to no pod and port`);
-    }
-  }
   return problems;
-}
-
-/** Without a policy there is no list to be right. */
-function hostProblems(manifests: readonly Manifest[]): string[] {
-  const policies = every(manifests, 'CiliumNetworkPolicy');
-  const rules = policies.flatMap(({ spec }) => spec?.egress ?? []);
-  const byName = rules.filter(({ toFQDNs }) => toFQDNs);
-  const lists = all(manifests, 'ConfigMap').flatMap(({ data }) => data?.['hosts.txt'] ?? []);
-  if (policies.length === 0 && lists.length === 0) return [];
-  const open = [
-    ...byName.flatMap(({ toFQDNs = [] }) => toFQDNs.map((each) => each.matchName ?? 'a pattern')),
-    ...lists.flatMap((list) => list.split('\n').filter((line) => /^[^#]/.test(line))),
-  ];
-  const tight = policies.some(({ metadata }) => /anthropic-only$/.test(metadata.name ?? ''));
-  const wanted = hosts.filter(({ optional, who }) => !optional && (!tight || who === 'runtime'));
-  const ports = byName.flatMap(({ toPorts = [] }) => toPorts.flatMap((each) => each.ports ?? []));
-  return [
-    ...wanted
-      .filter(({ host }) => !open.includes(host))
-      .map(({ host, why }) => `${host} cannot be reached (${why})`),
-    ...open
-      .filter((name) => !hosts.some(({ host }) => host === name))
-      .map((name) => `${name} is open and nothing needs it`),
-    ...(byName.some(({ toPorts = [] }) => toPorts.length === 0) ? ['all ports are open'] : []),
-    ...ports
-      .filter(({ port, protocol }) => port !== '443' || protocol !== 'TCP')
-      .map(({ port }) => `port ${port} is open and nothing needs it`),
-  ];
 }
