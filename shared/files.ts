@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, realpath, rename, rm } from 'node:fs/promises';
-import { dirname, join, sep } from 'node:path';
+import { dirname, join } from 'node:path';
 import { BerthError, messageOf, systemCode } from './errors.ts';
 import { type Owner, ownerRefused } from './owner.ts';
 
@@ -136,14 +136,14 @@ export async function readProvided(path: string, limit: number): Promise<Buffer 
  * @throws Error that names the path
  */
 export function inside(root: string, relative: string): string {
-  const full = join(root, relative);
-  const parts = relative.split('/');
-  const bad = parts.some((part) => part === '' || part === '.' || part === '..');
-  if (bad || relative.includes('\0') || relative.includes('\\') || !full.startsWith(root + sep)) {
+  if (outside.test(relative)) {
     throw new Error(`the path ${JSON.stringify(relative)} is not inside ${root}`);
   }
-  return full;
+  return `${root}/${relative}`;
 }
+
+/** An empty part, `.` or `..`, or what some system takes for a separator or an end. */
+const outside = /(^|\/)\.{0,2}(\/|$)|[\0\\]/;
 
 /**
  * The first parent of `relative` below `root` that is not a directory (a symlink counts as not one),
