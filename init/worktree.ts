@@ -9,7 +9,7 @@ import { lstatSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BerthError, systemCode } from '../shared/errors.ts';
-import { inside, syncDirectory, unwritable } from '../shared/files.ts';
+import { inside, unwritable } from '../shared/files.ts';
 import type { Lease } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
 import type { Owner } from '../shared/owner.ts';
@@ -111,8 +111,8 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciled> 
       await apply(options, changes);
       const found = statuses(options, steps);
       await publish(options, appliedFile, recordOf({ ...facts, steps: [] }, found));
+      // Should a power cut bring it back, the next run finds its work done.
       await rm(join(stateDirectory, pendingFile), { force: true });
-      await syncDirectory(stateDirectory);
     }
     await edits.bases.prune(needed);
     return {
