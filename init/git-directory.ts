@@ -83,7 +83,7 @@ export class GitDirectory {
     this.#cache = {};
     const stored = await this.#stored?.catch(() => []);
     this.#stored = undefined;
-    for (const pack of stored ?? []) await pack.close();
+    for (const pack of stored ?? []) pack.close();
     await this.#fresh?.close();
     this.#fresh = undefined;
   }
@@ -222,7 +222,7 @@ export class GitDirectory {
       }
       return packs;
     } catch (error) {
-      for (const pack of packs) await pack.close();
+      for (const pack of packs) pack.close();
       throw error;
     }
   }
