@@ -15,8 +15,8 @@ export interface Found {
 
 export interface FindOptions {
   signal: AbortSignal;
-  /** One path that is left out. */
-  except?: string | undefined;
+  /** Whether a path is left out, without a look at it. */
+  except?(path: string): boolean;
   /** Told of a directory that cannot be read; it may throw. */
   refused(directory: string, error: unknown): void;
 }
@@ -46,7 +46,7 @@ export async function findBelow(
           signal.throwIfAborted();
         }
         const path = `${directory}/${name}`;
-        if (path === except || seen.has(path)) continue;
+        if (seen.has(path) || except?.(path)) continue;
         const status = lstatSync(path, { throwIfNoEntry: false });
         // The CLI's sockets and temporary files may go at any moment.
         if (!status) continue;

@@ -8,7 +8,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import nodeFs from 'node:fs';
 import { lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readFileBounded, syncDirectory, writeFileAtomic } from '../shared/files.ts';
+import { readFileBounded, writeFileAtomic } from '../shared/files.ts';
 import type { LaidOut } from './large-object.ts';
 import { Pack } from './pack.ts';
 import { buildIndex } from './pack-format.ts';
@@ -29,6 +29,8 @@ const settings = `[core]
 
 /** The one ref: the commit fetched last, which the next fetch offers as known. */
 const head = 'refs/heads/berth';
+/** What a power cut takes of it is seen when it is read, set aside and fetched again. */
+const refetchable = { durable: false };
 const mostFiles = 2_000;
 const temporary = /\/objects\/pack\/tmp-[0-9a-f]{12}$/;
 /** Nothing collects packs, so from this many on, or this many bytes, one fresh fetch replaces them. */
@@ -72,8 +74,8 @@ export class GitDirectory {
     for (const directory of ['objects/pack', 'refs/heads', 'refs/tags']) {
       await mkdir(join(this.path, directory), { recursive: true });
     }
-    await writeFileAtomic(join(this.path, 'config'), settings);
-    await writeFileAtomic(join(this.path, 'HEAD'), `ref: ${head}\n`);
+    await writeFileAtomic(join(this.path, 'config'), settings, refetchable);
+    await writeFileAtomic(join(this.path, 'HEAD'), `ref: ${head}\n`, refetchable);
   }
 
   /** Lets go of files and memory; it can be used again. */
@@ -81,7 +83,7 @@ export class GitDirectory {
     this.#cache = {};
     const stored = await this.#stored?.catch(() => []);
     this.#stored = undefined;
-    for (const pack of stored ?? []) await pack.close();
+    for (const pack of stored ?? []) pack.close();
     await this.#fresh?.close();
     this.#fresh = undefined;
   }
@@ -162,9 +164,8 @@ export class GitDirectory {
   async #keep(pack: Pack, path: string): Promise<void> {
     const trailer = await pack.finish();
     const name = join(this.path, 'objects/pack', `pack-${trailer.toString('hex')}`);
-    await writeFileAtomic(`${name}.idx`, buildIndex(pack.rows, trailer), { syncDirectory: false });
+    await writeFileAtomic(`${name}.idx`, buildIndex(pack.rows, trailer), refetchable);
     await rename(path, `${name}.pack`);
-    await syncDirectory(join(this.path, 'objects/pack'));
     // Objects read before may have been missing; the library remembers the packs it saw.
     this.#cache = {};
   }
@@ -179,7 +180,7 @@ export class GitDirectory {
 
   /** Makes `commit` the one that the next fetch offers as known. */
   async remember(commit: string): Promise<void> {
-    await writeFileAtomic(join(this.path, head), `${commit}\n`);
+    await writeFileAtomic(join(this.path, head), `${commit}\n`, refetchable);
   }
 
   /**
@@ -221,7 +222,7 @@ export class GitDirectory {
       }
       return packs;
     } catch (error) {
-      for (const pack of packs) await pack.close();
+      for (const pack of packs) pack.close();
       throw error;
     }
   }

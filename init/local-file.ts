@@ -15,6 +15,7 @@ import {
 } from 'node:fs';
 import { systemCode } from '../shared/errors.ts';
 import { inside } from '../shared/files.ts';
+import type { Owner } from '../shared/owner.ts';
 import { objectId } from './git-directory.ts';
 import type { RecordedEntry } from './record.ts';
 
@@ -25,6 +26,7 @@ export interface LocalFile {
   /** Empty, or nothing but NUL: what a crash of a node leaves. */
   damaged: boolean;
   status: Status;
+  owner?: Owner;
 }
 
 export type Local =
@@ -74,11 +76,10 @@ export function lookAt(
   if (!found.isFile()) return { kind: 'special' };
   const status = statusOf(found);
   const executable = (found.mode & 0o100) !== 0;
-  if (recorded && isUntouched(status, recorded)) {
-    return { kind: 'file', oid: recorded.oid, executable, damaged: false, status };
-  }
-  const content = read(full);
-  return content ? { kind: 'file', executable, status, ...content } : { kind: 'special' };
+  const owner = { uid: found.uid, gid: found.gid };
+  const content =
+    recorded && isUntouched(status, recorded) ? { oid: recorded.oid, damaged: false } : read(full);
+  return content ? { kind: 'file', executable, status, owner, ...content } : { kind: 'special' };
 }
 
 /** Whether `directory`, below `root`, and all that it lies in are directories and no symlinks. */

@@ -18,8 +18,12 @@ const reserved = [
 const longestName = 255;
 const longestPath = 3_072;
 
+/** Short, in ASCII, and no name begins with a dot: such a path is none of what is looked for below. */
+const plain = /^[\w-][\w .-]*(\/[\w-][\w .-]*)*$/;
+
 /** Why `path` must not be written, or undefined if it may. */
 export function unsafePath(path: string): string | undefined {
+  if (path.length <= longestName && plain.test(path)) return undefined;
   if (path.includes('\0') || path.includes('\\')) return 'it has a backslash or a NUL';
   if (path.includes('\ufffd')) return 'its name is not UTF-8';
   if (Buffer.byteLength(path) > longestPath) return 'it is too long';
@@ -77,9 +81,10 @@ export const executableDirectories = [
 
 const executableFile = /^(settings[^/]*\.json|\.mcp\.json)$/i;
 
+const directoryNames: ReadonlySet<string> = new Set(executableDirectories);
+
 export function isExecutableConfiguration(path: string): boolean {
-  const first = path.split('/')[0] ?? '';
-  return (
-    executableFile.test(path) || executableDirectories.some((name) => name === first.toLowerCase())
-  );
+  const slash = path.indexOf('/');
+  const first = slash < 0 ? path : path.slice(0, slash);
+  return directoryNames.has(first.toLowerCase()) || (slash < 0 && executableFile.test(path));
 }

@@ -133,7 +133,7 @@ async function run({
       }),
     );
   try {
-    const { counts, tracked } = await reconcileWith(source).catch(async (error) => {
+    const { counts, tracked, owners } = await reconcileWith(source).catch(async (error) => {
       source = await source.instead(error);
       return reconcileWith(source);
     });
@@ -174,6 +174,7 @@ async function run({
         signal,
         log,
         except: join(stateDirectory, leaseFileName),
+        known: owners,
       }),
     );
 

@@ -4,7 +4,7 @@
  * for each round through the thread pool costs ten times as much; only the fsync, which waits for the
  * disk, and large writes go there, several side by side.
  */
-import { randomBytes } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import {
   closeSync,
   constants,
@@ -34,7 +34,8 @@ const large = 1024 * 1024;
  * @throws BerthError `volume_unwritable`
  */
 export async function replaceFile(path: string, content: Buffer, mode: number): Promise<void> {
-  const temporary = join(dirname(path), `.berth-${randomBytes(6).toString('hex')}.tmp`);
+  // Of an id its last 12 digits are random, and Node makes ids by the hundred.
+  const temporary = join(dirname(path), `.berth-${randomUUID().slice(-12)}.tmp`);
   try {
     const file = openSync(temporary, 'wx', mode);
     try {

@@ -64,11 +64,12 @@ export async function lastConfirmed(
   return same ? new Date(value.confirmed_at) : undefined;
 }
 
+/** Not durably: the volume is right without it, and the next run writes it anew. */
 export function writeReport(
   stateDirectory: string,
   report: InitReport,
   options: WriteOptions,
 ): Promise<void> {
   const text = `${JSON.stringify(report, undefined, 2)}\n`;
-  return writeFileAtomic(join(stateDirectory, reportFile), text, options);
+  return writeFileAtomic(join(stateDirectory, reportFile), text, { durable: false, ...options });
 }

@@ -48,10 +48,11 @@ export async function selectFiles(options: SelectOptions): Promise<Selection> {
     if (target !== undefined) there.set(target, entry);
   }
   const lost = fold === tellsAll ? undefined : losers(there.keys(), fold);
+  const real = new Set<string>();
   for (const [path, entry] of there) {
     let why = entry.mode === '160000' ? 'it is a submodule' : unsafePath(path);
     // A tree made by hand can have a file in the place of a directory.
-    why ??= parentsOf(path).some((parent) => there.has(parent))
+    why ??= liesInFile(path, there, real)
       ? 'the repository has a file in the place of its directory'
       : undefined;
     const winner = lost?.get(path);
@@ -88,7 +89,13 @@ async function symlinkProblem(
   return unsafeTarget(path, (await readBlob(oid)).toString('utf8'));
 }
 
-function parentsOf(path: string): string[] {
-  const parts = path.split('/').slice(0, -1);
-  return parts.map((_, depth) => parts.slice(0, depth + 1).join('/'));
+/** Whether `there` has a file above `path`. @param real directories that were found to have none */
+function liesInFile(path: string, there: Tree, real: Set<string>): boolean {
+  const slash = path.lastIndexOf('/');
+  if (slash < 0) return false;
+  const parent = path.slice(0, slash);
+  if (real.has(parent)) return false;
+  if (there.has(parent) || liesInFile(parent, there, real)) return true;
+  real.add(parent);
+  return false;
 }

@@ -9,9 +9,10 @@ import { lstatSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BerthError, systemCode } from '../shared/errors.ts';
-import { inside, syncDirectory, unwritable } from '../shared/files.ts';
+import { inside, unwritable } from '../shared/files.ts';
 import type { Lease } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
+import type { Owner } from '../shared/owner.ts';
 import type { Aside } from '../shared/set-aside.ts';
 import { Bases } from './bases.ts';
 import type { Action } from './decide.ts';
@@ -71,6 +72,8 @@ export interface Reconciled {
   counts: ReconcileCounts;
   /** What upstream has, by path on the volume. */
   tracked: Tree;
+  /** Who owned the files that are as they were, by full path. */
+  owners: ReadonlyMap<string, Owner>;
 }
 
 const width = 16;
@@ -108,8 +111,8 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciled> 
       await apply(options, changes);
       const found = statuses(options, steps);
       await publish(options, appliedFile, recordOf({ ...facts, steps: [] }, found));
+      // Should a power cut bring it back, the next run finds its work done.
       await rm(join(stateDirectory, pendingFile), { force: true });
-      await syncDirectory(stateDirectory);
     }
     await edits.bases.prune(needed);
     return {
@@ -119,6 +122,7 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciled> 
         skipped: selection.skipped,
       },
       tracked: selection.wanted,
+      owners: ownersOf(configDirectory, steps),
     };
   } catch (error) {
     if (error instanceof BerthError || systemCode(error) === undefined) throw error;
@@ -167,6 +171,15 @@ async function apply(options: ReconcileOptions, changes: readonly Step[]): Promi
 
 function isChange(action: Action): boolean {
   return action.kind === 'keep' ? action.mode === true : action.kind !== 'nothing';
+}
+
+function ownersOf(root: string, steps: readonly Step[]): Map<string, Owner> {
+  const owners = new Map<string, Owner>();
+  for (const { path, local, action } of steps) {
+    const stays = action.kind === 'nothing' || action.kind === 'keep';
+    if (stays && local.kind === 'file' && local.owner) owners.set(inside(root, path), local.owner);
+  }
+  return owners;
 }
 
 /** Whether `applied.json` says all this already, so that it need not be written again. */

@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, realpath, rename, rm } from 'node:fs/promises';
-import { dirname, join, sep } from 'node:path';
+import { dirname, join } from 'node:path';
 import { BerthError, messageOf, systemCode } from './errors.ts';
 import { type Owner, ownerRefused } from './owner.ts';
 
@@ -14,14 +14,14 @@ export interface WriteOptions {
   /** Permission bits of the new file, regardless of the umask. */
   mode?: number;
   owner?: Owner;
-  /** False: the caller syncs the directory itself, once for many files. */
-  syncDirectory?: boolean;
+  /** False: it may be lost or torn by a power cut, for it can be had again; never by a killed process. */
+  durable?: boolean;
   /** Called when the file is durable under its temporary name, just before it takes its place. */
   beforeRename?: () => Promise<void>;
 }
 
 /**
- * Replaces `path` by a file with `content`: all of it or nothing, durable when it returns. A symlink
+ * Replaces `path` by a file with `content`: all of it or nothing, durable when it returns unless that is not wanted. A symlink
  * at `path` is replaced, never followed (which is why this is not the write-file-atomic package).
  * @throws BerthError `volume_unwritable`
  */
@@ -30,6 +30,7 @@ export async function writeFileAtomic(
   content: string | Uint8Array,
   options: WriteOptions = {},
 ): Promise<void> {
+  const { durable = true } = options;
   const temporary = join(dirname(path), `.berth-${randomBytes(6).toString('hex')}.tmp`);
   try {
     await mkdir(dirname(path), { recursive: true });
@@ -38,13 +39,13 @@ export async function writeFileAtomic(
       await file.writeFile(content);
       await file.chmod(options.mode ?? 0o644);
       if (options.owner) await give(file, path, options.owner);
-      await file.sync();
+      if (durable) await file.sync();
     } finally {
       await file.close();
     }
     await options.beforeRename?.();
     await rename(temporary, path);
-    if (options.syncDirectory ?? true) await syncDirectory(dirname(path));
+    if (durable) await syncDirectory(dirname(path));
   } catch (error) {
     // Where this fails too, the first failure is the one to tell.
     await rm(temporary, { force: true }).catch(() => undefined);
@@ -136,14 +137,14 @@ export async function readProvided(path: string, limit: number): Promise<Buffer 
  * @throws Error that names the path
  */
 export function inside(root: string, relative: string): string {
-  const full = join(root, relative);
-  const parts = relative.split('/');
-  const bad = parts.some((part) => part === '' || part === '.' || part === '..');
-  if (bad || relative.includes('\0') || relative.includes('\\') || !full.startsWith(root + sep)) {
+  if (outside.test(relative)) {
     throw new Error(`the path ${JSON.stringify(relative)} is not inside ${root}`);
   }
-  return full;
+  return `${root}/${relative}`;
 }
+
+/** An empty part, `.` or `..`, or what some system takes for a separator or an end. */
+const outside = /(^|\/)\.{0,2}(\/|$)|[\0\\]/;
 
 /**
  * The first parent of `relative` below `root` that is not a directory (a symlink counts as not one),

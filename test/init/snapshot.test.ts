@@ -1,11 +1,11 @@
 /** berth-init as its image starts it: from a snapshot, made with the commands of Dockerfile.init. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import t from 'tap';
 import packageJson from '../../package.json' with { type: 'json' };
-import { imageArguments, initBundle, takeSnapshot } from '../../scripts/bundle-init.ts';
+import { bundleName, imageArguments, initBundle, takeSnapshot } from '../../scripts/bundle-init.ts';
 import { startGitHubApi } from '../support/github-api.ts';
 import { openHarbour, token } from './fixture.ts';
 import { runProgram } from './process.ts';
@@ -23,6 +23,10 @@ async function makeSnapshot(): Promise<readonly string[]> {
 }
 
 const program = await makeSnapshot();
+
+t.test('V8 can keep the whole bundle in one byte a character', async (t) => {
+  t.notMatch(readFileSync(join(directory, bundleName), 'utf8'), /[^\0-\x7f]/);
+});
 
 t.test('it tells its version and refuses unknown arguments', async (t) => {
   const told = await runProgram({}, { program, arguments: ['--version'] });
