@@ -19,7 +19,7 @@ import() { # name, then more arguments of podman import
 }
 
 rm -rf "$root"
-debootstrap --variant=minbase bookworm "$root"
+debootstrap --variant=minbase bookworm "$root" "$("$repository/scripts/debian-mirror.sh")"
 
 # What makes an image "slim": no manuals and no translations, now or later.
 rm -rf "$root"/usr/share/{doc,man,info,locale}/* "$root"/var/lib/apt/lists/* \
