@@ -99,6 +99,21 @@ t.test('volumes are claims, empty, or files of Secrets with their mode', async (
   ]);
 });
 
+t.test('an image volume is a mount of the image, and nothing to make', async (t) => {
+  const withImage = (image: { reference: string }) => (pod: PodSpec) => {
+    pod.volumes = [{ name: 'cli', image }];
+    const [runtime] = pod.containers;
+    if (runtime) runtime.volumeMounts = [{ name: 'cli', mountPath: '/cli', readOnly: true }];
+  };
+  const patch = withImage({ reference: 'local/claude' });
+  const given = runArguments({ ...options, patch });
+  t.ok(given.includes('type=image,source=local/claude,destination=/cli'));
+  const volumes = [{ name: 'cli', image: { reference: 'local/claude' } }];
+  t.strictSame(volumesOf({ containers: [], volumes }, {}), []);
+  const writable = Object.assign({ reference: 'x' }, { writable: true });
+  t.throws(() => runArguments({ ...options, patch: withImage(writable) }), /cli has writable/);
+});
+
 t.test('what it does not know, or what is missing, is an error', async (t) => {
   const changed = (change: object) => () => {
     const patch = (pod: PodSpec) => void Object.assign(pod.containers[0] as object, change);

@@ -9,7 +9,7 @@ revision=$(git rev-parse HEAD)
 version=$(node -p 'require("./package.json").version')
 for image in init runtime; do
   # --network host: the machine's own way to npm and Debian; no registry of images is asked.
-  podman build --pull=never --network host --file "Dockerfile.$image" --tag "berth-$image" \
+  podman build --pull=never --network host --platform "linux/$architecture" --file "Dockerfile.$image" --tag "berth-$image" \
     --build-arg "INSTALL_CLAUDE=${INSTALL_CLAUDE:-}" \
     --build-arg "VERSION=$version" --build-arg "REVISION=$revision" \
     --build-arg "CREATED=$(git show -s --format=%cI HEAD)" .

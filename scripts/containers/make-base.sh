@@ -7,6 +7,12 @@ source "$(dirname "$0")/settings.sh"
 
 root=$work/rootfs
 node=$repository/node_modules/node/bin/node
+if [[ $architecture != $(dpkg --print-architecture) ]]; then
+  # Named as npm names them, which is dpkg's name for all but x64.
+  npm install --prefix "$work/node" --no-save --no-audit --ignore-scripts --force \
+    "node-linux-${architecture/amd64/x64}@$(node -p 'process.versions.node')"
+  node=$(echo "$work"/node/node_modules/node-linux-*/bin/node)
+fi
 # Where a proxy opens TLS, only the machine's own bundle knows its certificate.
 authorities=${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt}
 path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -15,11 +21,11 @@ import() { # name, then more arguments of podman import
   local name=$1
   shift
   tar -C "$root" --numeric-owner -c . |
-    podman import --quiet --change "ENV PATH=$path" "$@" - "localhost/$name"
+    podman import --quiet --arch "$architecture" --change "ENV PATH=$path" "$@" - "localhost/$name"
 }
 
 rm -rf "$root"
-debootstrap --variant=minbase bookworm "$root"
+debootstrap --arch="$architecture" --variant=minbase bookworm "$root" "$("$repository/scripts/debian-mirror.sh")"
 
 # What makes an image "slim": no manuals and no translations, now or later.
 rm -rf "$root"/usr/share/{doc,man,info,locale}/* "$root"/var/lib/apt/lists/* \

@@ -65,6 +65,7 @@ interface Item {
 interface Volume {
   name: string;
   emptyDir?: unknown;
+  image?: { reference: string };
   persistentVolumeClaim?: { claimName: string };
   secret?: { secretName: string; optional?: boolean; defaultMode?: number };
   projected?: {
@@ -117,7 +118,8 @@ export function podOf(manifests: readonly Manifest[]): PodSpec {
 
 /** @throws Error if a volume is of a kind that is not known here, or its Secret is missing */
 export function volumesOf({ volumes = [] }: PodSpec, secrets: Secrets): VolumeToMake[] {
-  return volumes.map((volume): VolumeToMake => {
+  const own = volumes.filter(({ image }) => !image);
+  return own.map((volume): VolumeToMake => {
     const { name, emptyDir, persistentVolumeClaim: claim, secret, projected, ...more } = volume;
     nothingElse(`volume ${name}`, more, []);
     if (claim) return { name, kind: 'claim', claim: claim.claimName };
@@ -168,7 +170,13 @@ export interface RunOptions {
 export function runArguments(options: RunOptions): string[] {
   const pod = structuredClone(podOf(options.manifests));
   options.patch?.(pod);
-  const { securityContext: common = {}, initContainers = [], containers, volumes, ...more } = pod;
+  const {
+    securityContext: common = {},
+    initContainers = [],
+    containers,
+    volumes = [],
+    ...more
+  } = pod;
   nothingElse('pod', more, left.pod);
   const { runAsUser, runAsGroup, fsGroup, ...moreSecurity } = common;
   nothingElse("pod's securityContext", moreSecurity, left.podSecurity);
@@ -183,8 +191,14 @@ export function runArguments(options: RunOptions): string[] {
   nothingElse(`limits of ${name}`, otherLimits, []);
   const mounts = volumeMounts.map(({ name, mountPath, subPath, readOnly, ...more }) => {
     nothingElse(`volumeMount ${name}`, more, []);
+    const { image } = volumes.find((volume) => volume.name === name) ?? {};
+    if (image) {
+      const { reference, ...unknown } = image;
+      nothingElse(`image of ${name}`, unknown, ['pullPolicy']);
+      return ['--mount', `type=image,source=${reference},destination=${mountPath}`];
+    }
     const path = join(options.directory, name, subPath ?? '');
-    return `${path}:${mountPath}${readOnly ? ':ro' : ''}`;
+    return ['--volume', `${path}:${mountPath}${readOnly ? ':ro' : ''}`];
   });
   return [
     ['--name', options.name],
@@ -200,7 +214,7 @@ export function runArguments(options: RunOptions): string[] {
       KUBERNETES_SERVICE_HOST: '192.0.2.1',
       ...options.settings,
     }).map(([name, value]) => ['--env', `${name}=${value}`]),
-    ...mounts.map((mount) => ['--volume', mount]),
+    ...mounts,
     ['--volume', `${join(options.directory, 'termination-log')}:/dev/termination-log`],
     [options.image, ...args],
   ].flat();

@@ -4,6 +4,8 @@
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 work=${BERTH_CONTAINERS_DIR:-/var/tmp/berth-containers}
+# Of the images; another than the machine's own needs what emulated.sh prepares.
+architecture=${BERTH_ARCHITECTURE:-$(dpkg --print-architecture)}
 mkdir -p "$work"
 # Node 24, whatever the machine has.
 export PATH=$repository/node_modules/.bin:$PATH
@@ -34,4 +36,4 @@ END
 
 export CONTAINERS_CONF=$work/containers.conf
 export CONTAINERS_STORAGE_CONF=$work/storage.conf
-export BUILDAH_ISOLATION=oci
+export BUILDAH_ISOLATION=${BUILDAH_ISOLATION:-oci}

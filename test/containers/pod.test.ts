@@ -5,7 +5,7 @@
 import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import t from 'tap';
-import type { PodSpec } from '../../scripts/containers/pod.ts';
+import type { Container, PodSpec } from '../../scripts/containers/pod.ts';
 import { version as berthVersion } from '../../shared/version.ts';
 import type { Diagnosis } from '../../supervisor/doctor/doctor.ts';
 import { realClaude } from '../support/claude.ts';
@@ -194,6 +194,29 @@ t.test('the pod', { skip }, async (t) => {
     for (const name of ['', 'CLAUDE.md', '.berth', 'lost+found']) {
       t.match(statSync(join(path, name)), { uid: 1000, gid: 1000 }, name);
     }
+  });
+
+  await t.test('the published runtime runs the CLI of an image volume', async (t) => {
+    const reference = `${withClaude}-alone`;
+    const alone = `FROM scratch\nCOPY ${basename(binary)} /claude\n`;
+    await buildImage(alone, reference, dirname(binary));
+    t.teardown(() => podman('rmi', '--force', reference));
+    const mounted = around.pod(t, {
+      settings: { BERTH_CLAUDE_PATH: '/opt/claude/claude' },
+      patch({ volumes = [], containers: [runtime] }) {
+        volumes.push({ name: 'cli', image: { reference } });
+        const mount = { name: 'cli', mountPath: '/opt/claude', readOnly: true };
+        (runtime as Container).volumeMounts?.push(mount);
+      },
+    });
+    t.equal((await mounted.init()).code, 0);
+    await mounted.start();
+    await mounted.answers('readyz');
+    const command = 'touch /opt/claude/claude; readlink /proc/$PPID/exe';
+    const tool = await mounted.prompt(`[[tool Bash ${JSON.stringify({ command })}]]`);
+    t.match(tool.body.result, /\/opt\/claude\/claude': Read-only file system/);
+    t.match(tool.body.result, /^\/opt\/claude\/claude$/m);
+    t.equal(await mounted.stop(), 0);
   });
 
   await t.test('the published runtime runs the CLI that init puts on the volume', async (t) => {

@@ -38,18 +38,26 @@ async function runPod(t: Test, open: readonly string[], steps = all): Promise<Ou
   return JSON.parse(stdout);
 }
 
-t.test('with the listed hosts all works, and another one is refused', { skip }, async (t) => {
-  const { init, wrongToken, prompt, tool, refused, olderTokenHost } = await runPod(t, listed);
-  t.match(init, { code: 0 });
-  t.match(wrongToken, { code: 77 });
-  t.match(wrongToken?.output, /GitHub does not accept the token/);
-  t.match(prompt, { is_error: false, result: /You said: Good morning/ });
-  t.equal(olderTokenHost, true);
-  t.equal(refused.before, 0, 'nothing but the listed hosts is asked for');
-  t.match(tool, { is_error: false, result: /Connection refused/ });
-  t.notMatch(tool?.result, /connected/);
-  t.ok(refused.after > 0, 'and that is counted');
-});
+t.test(
+  'with the listed hosts all works, and whatever else is tried is refused and logged',
+  { skip },
+  async (t) => {
+    const { init, wrongToken, prompt, tool, refused, olderTokenHost } = await runPod(t, listed);
+    t.match(init, { code: 0 });
+    t.match(wrongToken, { code: 77 });
+    t.match(wrongToken?.output, /GitHub does not accept the token/);
+    t.match(prompt, { is_error: false, result: /You said: Good morning/ });
+    t.equal(olderTokenHost, true);
+    t.strictSame(refused.before, [], 'nothing but the listed hosts is asked for');
+    t.match(tool, { is_error: false, result: /(Connection refused.*){3}not known/s });
+    t.notMatch(tool?.result, /connected/);
+    const logged = refused.byTool.join('\n');
+    t.match(logged, /^refused tcp to elsewhere\.example \(10\.99\.0\.\d+\) port 443$/m);
+    t.match(logged, /^refused tcp to 203\.0\.113\.7 port 8443$/m);
+    t.match(logged, /^refused tcp to github\.com \(10\.99\.0\.\d+\) port 22$/m);
+    t.match(logged, /^asked for nowhere\.example, which there is not$/m);
+  },
+);
 
 /** Which step each host is for, and how it ends without. */
 const withoutIt: Record<string, [Step, (t: Test, outcome: Outcome) => void]> = {
@@ -77,6 +85,8 @@ for (const { host } of hosts.filter(({ optional }) => !optional)) {
     const rest = listed.filter((name) => name !== host);
     const outcome = await runPod(t, rest, [step]);
     fails(t, outcome);
-    t.ok(outcome.refused.before > 0, 'it was asked for');
+    const [line = ''] = outcome.refused.before;
+    t.match(line, `refused tcp to ${host} (`, 'it was asked for, and the log says so');
+    t.match(line, / port 443$/);
   });
 }

@@ -248,6 +248,23 @@ t.test('the overlay of docs/install.md with a CLI that init fetches', { skip }, 
   t.match(JSON.stringify(policies), `{"matchName":"${registry}"}`);
 });
 
+t.test('the image volume of docs/containers.md gives the runtime a CLI', { skip }, async (t) => {
+  const documented = blocksOf(readFileSync(join(root, 'docs/containers.md'), 'utf8'));
+  const overlay = t.testdir({ 'claude-cli.yaml': documented['claude-cli.yaml'] ?? '' });
+  const kustomization = {
+    resources: [relative(overlay, join(manifestsDirectory, 'base'))],
+    patches: [{ path: 'claude-cli.yaml' }],
+  };
+  writeFileSync(join(overlay, 'kustomization.yaml'), stringify(kustomization));
+  const rendered = render(overlay);
+  t.same(await problemsOf([rendered]), [[]]);
+  t.match(find(rendered, 'Deployment').spec, {
+    template: {
+      spec: { volumes: [{ name: 'claude-cli', image: { reference: /claude-cli:\d/ } }] },
+    },
+  });
+});
+
 t.test('the policy of docs/security.md is one', async (t) => {
   const text = readFileSync(join(root, 'docs/security.md'), 'utf8');
   const [, block = ''] = /^```yaml\n([\s\S]*?)^```$/m.exec(text) ?? [];

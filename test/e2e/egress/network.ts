@@ -1,24 +1,28 @@
 /**
  * A network namespace in which names lead to stand-ins, and a policy lets out to some of them, as
  * Cilium's policies by name do: DNS answers for every name, and the address of a name that the policy
- * has becomes open when it is asked for; whatever else is tried is refused and counted. It is a model
- * of such a policy, with nftables, and not Cilium. Runs inside of `unshare --net --mount`.
+ * has becomes open when it is asked for; whatever else is tried is refused, counted and logged. It is a
+ * model of such a policy, with nftables, and not Cilium. Runs inside of `unshare --net --mount`.
  */
 import { execFileSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { followRefusals, refuse } from './refusals.ts';
 
 const nameServer = '10.99.0.53';
 
 export interface Network {
   /** The address of each name. */
   readonly addresses: ReadonlyMap<string, string>;
-  /** How many connections were refused. */
-  refused(): number;
-  close(): void;
+  /** Each connection that was refused, and each name that was asked for and cannot be resolved. */
+  log(): Promise<readonly string[]>;
+  close(): Promise<void>;
 }
+
+/** An address that no name leads to, with something that would answer there. */
+export const bareAddress = '203.0.113.7';
 
 /**
  * @param names all that can be resolved
@@ -32,7 +36,7 @@ export async function openNetwork(
 ): Promise<Network> {
   const addresses = new Map(names.map((name, index) => [name, `10.99.0.${index + 1}`]));
   run('ip', 'link', 'set', 'lo', 'up');
-  for (const address of [nameServer, ...addresses.values()]) {
+  for (const address of [nameServer, bareAddress, ...addresses.values()]) {
     run('ip', 'address', 'add', `${address}/32`, 'dev', 'lo');
   }
   execFileSync('nft', ['-f', '-'], { input: rules });
@@ -40,34 +44,33 @@ export async function openNetwork(
   writeFileSync(resolver, `nameserver ${nameServer}\n`);
   run('mount', '--bind', resolver, '/etc/resolv.conf');
 
+  const given = new Map<string, string>();
+  const unknown: string[] = [];
   const server = createSocket('udp4', (question, from) => {
     const name = nameIn(question);
     const address = addresses.get(name);
+    if (address) given.set(address, name);
+    else unknown.push(`asked for ${name}, which there is not`);
     if (address && open.includes(name))
       run('nft', 'add', 'element', 'inet', 'egress', 'open', `{ ${address} . 443 }`);
     server.send(answer(question, address), from.port, from.address);
   });
   server.bind(53, nameServer);
   await once(server, 'listening');
+  const refusals = await followRefusals(given, nameServer);
   return {
     addresses,
-    refused() {
-      const listed = execFileSync('nft', [
-        '--json',
-        'list',
-        'counter',
-        'inet',
-        'egress',
-        'refused',
-      ]);
-      const { nftables } = JSON.parse(listed.toString());
-      return nftables.find((each: { counter?: object }) => each.counter).counter.packets;
+    async log() {
+      return [...unknown, ...(await refusals.lines())];
     },
-    close: () => void server.close(),
+    async close() {
+      server.close();
+      await refusals.close();
+    },
   };
 }
 
-/** Loopback is the pod's own; what the stand-ins answer comes from their port. */
+/** Loopback is the pod's own; what the stand-ins answer comes from their port, and refusals are resets. */
 const rules = `
 table inet egress {
   set open { type ipv4_addr . inet_service; }
@@ -79,8 +82,9 @@ table inet egress {
     ip daddr ${nameServer} udp dport 53 accept
     ip saddr ${nameServer} udp sport 53 accept
     tcp sport 443 accept
+    tcp flags & rst == rst accept
     ip daddr . tcp dport @open accept
-    counter name refused reject with tcp reset
+    ${refuse}
   }
 }
 `;

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { hosts } from '../../../shared/hosts.ts';
 import { cliEnvironment } from '../../../supervisor/claude/environment.ts';
-import { openNetwork } from './network.ts';
+import { bareAddress, openNetwork } from './network.ts';
 import { certificateAuthority, gitToken, repository, startStandIns } from './stand-ins.ts';
 
 interface Ended {
@@ -30,15 +30,22 @@ export interface Outcome {
   prompt?: Answer;
   /** Whether the token host of older CLIs can be reached. */
   olderTokenHost?: boolean;
-  /** What a tool got that tried a host that is not on the list. */
+  /** What a tool got that tried what is not on the list. */
   tool?: Answer;
-  /** How many connections were refused before that, and in the end. */
-  refused: { before: number; after: number };
+  /** What was refused before that, and by it. */
+  refused: { before: readonly string[]; byTool: readonly string[] };
 }
 
 export type Step = Exclude<keyof Outcome, 'refused'>;
 
 const elsewhere = 'elsewhere.example';
+/** Another host, an address without a name, another port of a host of the list, a name that there is not. */
+const unlisted = [
+  `${elsewhere}/443`,
+  `${bareAddress}/8443`,
+  'github.com/22',
+  'nowhere.example/443',
+];
 const [directory = '', open = '', steps = ''] = process.argv.slice(2);
 const program = (path: string) => join(import.meta.dirname, '../../..', path);
 
@@ -101,18 +108,20 @@ async function reaches(host: string): Promise<boolean> {
 }
 
 writeFileSync(join(config, '.credentials.json'), standIns.expiredLogin, { mode: 0o600 });
-const outcome: Outcome = { refused: { before: 0, after: 0 } };
+const outcome: Outcome = { refused: { before: [], byTool: [] } };
 const wanted = (step: Step) => steps.split(',').includes(step);
 if (wanted('init')) outcome.init = await init(gitToken, config);
 if (wanted('wrongToken')) outcome.wrongToken = await init('another-token', other);
 if (wanted('prompt')) outcome.prompt = await ask('Good morning');
 if (wanted('olderTokenHost')) outcome.olderTokenHost = await reaches('console.anthropic.com');
-outcome.refused.before = network.refused();
+outcome.refused.before = await network.log();
 if (wanted('tool')) {
-  const command = `timeout 10 bash -c 'exec 3<>/dev/tcp/${elsewhere}/443 && echo connected' 2>&1; true`;
+  const connect = `timeout 10 bash -c "exec 3<>/dev/tcp/$to && echo connected"`;
+  const command = `for to in ${unlisted.join(' ')}; do ${connect}; done 2>&1; true`;
   outcome.tool = await ask(`[[tool Bash ${JSON.stringify({ command })}]]`);
 }
-outcome.refused.after = network.refused();
+const { before } = outcome.refused;
+outcome.refused.byTool = (await network.log()).filter((line) => !before.includes(line));
 process.stdout.write(`${JSON.stringify(outcome)}\n`);
 await standIns.close();
-network.close();
+await network.close();
