@@ -1,7 +1,7 @@
 #!/bin/bash
 # emulated.sh [arm64 | amd64]: builds both images for another architecture than this machine's, and runs
-# the pod on them (test/containers/emulated.ts), with every program of theirs under qemu. Takes some ten
-# minutes, half of it when the bases are there; so nothing else runs it.
+# the pod on them (test/containers/emulated.ts), with every program of theirs under qemu. Takes ten to 25
+# minutes, less when the bases are there; so nothing else runs it.
 # Needs root, `npm ci` done, what test.sh needs, and: apt-get install --no-install-recommends qemu-user-static
 # The kernel keeps what is emulated by which program for each user namespace: all is done within one made
 # for it, and the machine's own settings stay as they are.
