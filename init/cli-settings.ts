@@ -49,7 +49,7 @@ export const cliDefinitions = {
     schema: integrity,
     optional: true,
     description:
-      'What the tarball must be: `sha512-...` of `npm view @anthropic-ai/claude-code-linux-x64@2.1.330 dist.integrity`. Anything else is refused.',
+      'What the tarball must be: `sha512-...` of `npm view @anthropic-ai/claude-code-linux-x64@2.1.330 dist.integrity` (linux-arm64 on ARM). Anything else is refused.',
   }),
 };
 
