@@ -5,12 +5,13 @@
  */
 import { execFile, spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
 import { all, cannotRender, containerOf, podsOf, renderOverlay } from '../support/manifests.ts';
 import type { Outcome } from '../support/squid-client.ts';
 
+const checkout = join(import.meta.dirname, '../..');
 const skip = cannotRun();
 
 function cannotRun(): string | false {
@@ -54,7 +55,10 @@ t.test(
     const { runAsUser, runAsGroup } = pod.securityContext ?? {};
     const writable = volumeMounts.filter(({ readOnly }) => !readOnly).map((each) => each.mountPath);
     t.same(writable.sort(), ['/dev/shm', '/tmp']);
-    const program = [process.execPath, join(import.meta.dirname, '../support/squid-client.ts')];
+    // Where this checkout is found though it may lie below /tmp.
+    const seen = '/mnt';
+    const client = join(import.meta.dirname, '../support/squid-client.ts');
+    const program = [process.execPath, client].map((path) => join(seen, relative(checkout, path)));
     const confined = [
       ...['setpriv', `--reuid=${runAsUser}`, `--regid=${runAsGroup}`, '--clear-groups'],
       ...['--bounding-set=-all', '--no-new-privs', ...command],
@@ -63,6 +67,7 @@ t.test(
     const surroundings = [
       'ip link set lo up',
       `mount --bind ${etc} /etc`,
+      `mount --bind ${checkout} ${seen}`,
       ...writable.map((path) => `mount -t tmpfs -o mode=1777 tmpfs ${path}`),
       'mount -o remount,bind,ro /',
       'exec "$@"',
