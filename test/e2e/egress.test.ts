@@ -82,13 +82,13 @@ const withoutIt: Record<string, [Step, (t: Test, outcome: Outcome) => void]> = {
   ],
   'api.anthropic.com': ['prompt', (t, { prompt }) => t.match(prompt, { is_error: true })],
   'platform.claude.com': ['prompt', (t, { prompt }) => t.match(prompt, { is_error: true })],
-  'console.anthropic.com': [
-    'olderTokenHost',
-    (t, { olderTokenHost }) => t.equal(olderTokenHost, false),
-  ],
 };
 
-for (const { host } of hosts.filter(({ optional }) => !optional)) {
+/** CLIs of 2.0 refresh there, which berth does not take: nothing of today fails without it. */
+const forOlderClis = 'console.anthropic.com';
+
+const needed = hosts.filter(({ host, optional }) => !optional && host !== forOlderClis);
+for (const { host } of needed) {
   t.test(`without ${host} something fails`, { skip }, async (t) => {
     const [step, fails] = withoutIt[host] ?? [];
     if (!step || !fails) throw new Error('say here what it is for');
@@ -101,6 +101,22 @@ for (const { host } of hosts.filter(({ optional }) => !optional)) {
     t.match(line, / port 443$/);
   });
 }
+
+t.test(
+  `without ${forOlderClis} init and this CLI work, and only a CLI of 2.0 would miss it`,
+  { skip },
+  async (t) => {
+    const rest = listed.filter((name) => name !== forOlderClis);
+    const steps: Step[] = ['init', 'prompt', 'olderTokenHost'];
+    const { init, prompt, olderTokenHost, refused } = await runPod(t, rest, steps);
+    t.match(init, { code: 0 });
+    t.match(prompt, { is_error: false, result: /You said: Good morning/ });
+    t.equal(olderTokenHost, false);
+    const [line, ...others] = refused.before;
+    t.match(line, `refused tcp to ${forOlderClis} (`, 'by what stands for such a CLI');
+    t.strictSame(others, []);
+  },
+);
 
 const registry = 'registry.npmjs.org';
 
