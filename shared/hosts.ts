@@ -2,7 +2,8 @@
  * The hosts that init and the CLI need: the one list that `berth doctor` tries and that the egress
  * policies in manifests/ are held against. All of them are reached at port 443.
  * Measured with the CLI 2.1.330 and what berth sets for it (nothing but what the model needs leaves it),
- * a login of claude.ai, and a repository on github.com.
+ * a login of claude.ai, and a repository on github.com. The hosts of the login were measured with 2.0.77
+ * and 2.1.212 too.
  */
 
 export interface WantedHost {
@@ -52,6 +53,6 @@ export const hosts: readonly WantedHost[] = [
     host: 'console.anthropic.com',
     port: 443,
     who: 'runtime',
-    why: "refreshes the CLI's login in older versions of the CLI",
+    why: "refreshed the CLI's login in CLIs of 2.0; neither 2.1.212, the oldest that berth takes, nor 2.1.330 asks it",
   },
 ];

@@ -65,7 +65,7 @@ export interface TarballServer {
   close(): void;
 }
 
-export async function startTarballServer(t: Test): Promise<TarballServer> {
+export async function startTarballServer(t: Pick<Test, 'teardown'>): Promise<TarballServer> {
   const server = createServer((request, response) => {
     const path = request.url ?? '';
     made.requests.push({ url: path, headers: request.headers });

@@ -9,7 +9,7 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { followRefusals, refuse } from './refusals.ts';
+import { countRefused, followRefusals, refuse } from './refusals.ts';
 
 const nameServer = '10.99.0.53';
 
@@ -18,6 +18,8 @@ export interface Network {
   readonly addresses: ReadonlyMap<string, string>;
   /** Each connection that was refused, and each name that was asked for and cannot be resolved. */
   log(): Promise<readonly string[]>;
+  /** How many of them the kernel has refused. */
+  refused(): number;
   close(): Promise<void>;
 }
 
@@ -63,6 +65,7 @@ export async function openNetwork(
     async log() {
       return [...unknown, ...(await refusals.lines())];
     },
+    refused: countRefused,
     async close() {
       server.close();
       await refusals.close();

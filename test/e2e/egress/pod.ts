@@ -26,14 +26,18 @@ export interface Outcome {
   init?: Ended;
   /** The same with a token that GitHub does not know. */
   wrongToken?: Ended;
+  /** With a CLI to fetch from npm's registry, onto an empty volume. */
+  firstCli?: Ended;
+  /** The same where an earlier one is on the volume, from a host on loopback. */
+  nextCli?: Ended;
   /** A prompt with a login whose access token is over. */
   prompt?: Answer;
-  /** Whether the token host of older CLIs can be reached. */
+  /** Whether the token host of CLIs of 2.0 can be reached, by a request of Node in place of such a CLI. */
   olderTokenHost?: boolean;
   /** What a tool got that tried what is not on the list. */
   tool?: Answer;
-  /** What was refused before that, and by it. */
-  refused: { before: readonly string[]; byTool: readonly string[] };
+  /** What was refused before that, and by it; and how many connections in all, by the kernel's count. */
+  refused: { before: readonly string[]; byTool: readonly string[]; counted: number };
 }
 
 export type Step = Exclude<keyof Outcome, 'refused'>;
@@ -55,10 +59,8 @@ const network = await openNetwork(
   directory,
 );
 const standIns = await startStandIns(network.addresses, directory);
-const config = join(directory, 'config');
-const home = join(directory, 'home');
-const other = join(directory, 'other');
-for (const path of [config, home, other]) mkdirSync(path, { recursive: true });
+const config = makeDirectory('config');
+const home = makeDirectory('home');
 writeFileSync(join(directory, 'credentials.json'), standIns.expiredLogin);
 
 const environment = {
@@ -66,6 +68,12 @@ const environment = {
   HOME: home,
   NODE_EXTRA_CA_CERTS: certificateAuthority,
 };
+
+function makeDirectory(name: string): string {
+  const path = join(directory, name);
+  mkdirSync(path, { recursive: true });
+  return path;
+}
 
 async function run(command: string, args: string[], env: Record<string, string>): Promise<Ended> {
   const child = spawn(command, args, { env, cwd: home, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -79,7 +87,7 @@ async function run(command: string, args: string[], env: Record<string, string>)
   return { code, output: output + errors };
 }
 
-function init(token: string, volume: string) {
+function init(token: string, volume: string, more: Record<string, string> = {}) {
   return run(process.execPath, [program('init/main.ts')], {
     ...environment,
     BERTH_REPO: repository,
@@ -89,7 +97,19 @@ function init(token: string, volume: string) {
     BERTH_TIMEOUT: '5s',
     BERTH_UID: String(process.getuid?.()),
     BERTH_GID: String(process.getgid?.()),
+    ...more,
   });
+}
+
+/** With time enough for all its attempts. */
+function initWithCli(volume: string, cli: Record<string, string>) {
+  return init(gitToken, volume, { ...cli, BERTH_TIMEOUT: '30s' });
+}
+
+async function replaceCli(volume: string): Promise<Ended> {
+  const { code, output } = await initWithCli(volume, standIns.cli.earlier);
+  if (code !== 0) throw new Error(`the earlier CLI is not on the volume: ${output}`);
+  return initWithCli(volume, standIns.cli.wanted);
 }
 
 async function ask(prompt: string): Promise<Answer> {
@@ -108,10 +128,16 @@ async function reaches(host: string): Promise<boolean> {
 }
 
 writeFileSync(join(config, '.credentials.json'), standIns.expiredLogin, { mode: 0o600 });
-const outcome: Outcome = { refused: { before: [], byTool: [] } };
+const outcome: Outcome = { refused: { before: [], byTool: [], counted: 0 } };
 const wanted = (step: Step) => steps.split(',').includes(step);
 if (wanted('init')) outcome.init = await init(gitToken, config);
-if (wanted('wrongToken')) outcome.wrongToken = await init('another-token', other);
+if (wanted('wrongToken')) outcome.wrongToken = await init('another-token', makeDirectory('other'));
+// Side by side, for each waits some seconds before it gives up.
+const [firstCli, nextCli] = await Promise.all([
+  wanted('firstCli') ? initWithCli(makeDirectory('first'), standIns.cli.wanted) : undefined,
+  wanted('nextCli') ? replaceCli(makeDirectory('next')) : undefined,
+]);
+Object.assign(outcome, { firstCli, nextCli });
 if (wanted('prompt')) outcome.prompt = await ask('Good morning');
 if (wanted('olderTokenHost')) outcome.olderTokenHost = await reaches('console.anthropic.com');
 outcome.refused.before = await network.log();
@@ -121,6 +147,7 @@ if (wanted('tool')) {
   outcome.tool = await ask(`[[tool Bash ${JSON.stringify({ command })}]]`);
 }
 const { before } = outcome.refused;
+outcome.refused.counted = network.refused();
 outcome.refused.byTool = (await network.log()).filter((line) => !before.includes(line));
 process.stdout.write(`${JSON.stringify(outcome)}\n`);
 await standIns.close();

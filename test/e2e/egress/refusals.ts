@@ -54,7 +54,7 @@ export async function followRefusals(
   socket.close();
   return {
     async lines() {
-      await until('all that is counted is logged', () => lines.length >= counted());
+      await until('all that is counted is logged', () => lines.length >= countRefused());
       return [...lines];
     },
     async close() {
@@ -64,7 +64,8 @@ export async function followRefusals(
   };
 }
 
-function counted(): number {
+/** How many packets the kernel has refused so far. */
+export function countRefused(): number {
   const command = ['--json', 'list', 'counter', 'inet', 'egress', 'refused'];
   const { nftables } = JSON.parse(execFileSync('nft', command).toString());
   return nftables.find((each: { counter?: object }) => each.counter).counter.packets;

@@ -1,10 +1,11 @@
-/** GitHub, its API, the model's API and both token hosts, at port 443 of their names, with a test CA. */
+/** GitHub, its API, npm's registry, the model's API and both token hosts, at port 443 of their names, with a test CA. */
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { type IncomingMessage, request, type ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
 import { join } from 'node:path';
 import { text as readText } from 'node:stream/consumers';
+import { cliTarball, settingsFor, startTarballServer } from '../../support/cli-tarball.ts';
 import { startGitServer } from '../../support/git-server.ts';
 import { startGitHubApi } from '../../support/github-api.ts';
 import { Logins } from '../../support/login-server/logins.ts';
@@ -17,9 +18,13 @@ export const certificateAuthority = join(fixtures, 'ca.pem');
 export const repository = 'you/dot-claude';
 export const gitToken = 'made-up-token';
 
+const tarballPath = '/@anthropic-ai/claude-code-linux-x64/-/claude-code-linux-x64-2.1.302.tgz';
+
 export interface StandIns {
   /** A login whose access token is over. */
   expiredLogin: string;
+  /** Settings of a CLI that the registry has, and of one before it that a loopback server has. */
+  cli: Record<'wanted' | 'earlier', Record<string, string>>;
   close(): Promise<void>;
 }
 
@@ -32,6 +37,9 @@ export async function startStandIns(
   const git = await startGitServer({ root, token: gitToken });
   const github = await startGitHubApi({ repository, token: gitToken });
   const model = await startMessagesApi();
+  const tarballs = await startTarballServer({ teardown() {} });
+  const [wanted, earlier] = [cliTarball('2.1.302'), cliTarball('2.1.301')];
+  tarballs.files.set(tarballPath, wanted).set('/earlier.tgz', earlier);
   const logins = new Logins(Date.now);
   model.reply(({ headers }) => {
     const shown = String(headers.authorization ?? '').replace(/^Bearer /, '');
@@ -47,6 +55,7 @@ export async function startStandIns(
   const serves: Record<string, typeof token | string> = {
     'github.com': git.url,
     'api.github.com': github.url,
+    'registry.npmjs.org': tarballs.url,
     'api.anthropic.com': model.url,
     'platform.claude.com': token,
     'console.anthropic.com': token,
@@ -70,11 +79,16 @@ export async function startStandIns(
   );
   return {
     expiredLogin: logins.begin({ lifetime: -60_000, refreshed: 3_600_000 }),
+    cli: {
+      wanted: settingsFor(`https://registry.npmjs.org${tarballPath}`, wanted),
+      earlier: settingsFor(`${tarballs.url}/earlier.tgz`, earlier),
+    },
     async close() {
       for (const server of servers) {
         server.close();
         server.closeAllConnections();
       }
+      tarballs.close();
       await Promise.all([git.close(), github.close(), model.close()]);
     },
   };
