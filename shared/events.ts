@@ -222,11 +222,6 @@ export const eventsOfSupervisor = {
     'what sessions there are was read',
     'sessions unreadable directories_removed',
   ),
-  directories_forgotten: event(
-    'info',
-    'the CLI kept notes of working directories that are gone; they were removed from .claude.json',
-    'directories',
-  ),
   retention_round: event(
     'debug info',
     'old sessions were cleared away',

@@ -25,7 +25,6 @@ import { createParts, type Parts } from './parts.ts';
 import type { Profiles } from './profiles/profiles.ts';
 import { runMarkFile } from './run-mark.ts';
 import { selfTest } from './self-test.ts';
-import { forgetDirectories } from './sessions/forget-directories.ts';
 import { loadSessions } from './sessions/load-sessions.ts';
 import { describeStatus } from './status.ts';
 import { attempt, pauseFor } from './stopping.ts';
@@ -57,8 +56,6 @@ export class Supervisor {
   #testing: Promise<void> = Promise.resolve();
   #tested = false;
   #loading: Promise<void> = Promise.resolve();
-  /** Of sessions, as they were before there was a worker. */
-  #directories: readonly string[] = [];
   #stopping: Promise<void> | undefined;
 
   constructor(options: SupervisorOptions) {
@@ -92,7 +89,8 @@ export class Supervisor {
     await listen(this.#probes, config.metricsListen, 'BERTH_METRICS_LISTEN');
     await this.#prepare(signal);
     signal.throwIfAborted();
-    await this.#clearAway();
+    // The lease is held, and the CLI that was asked for its version has ended.
+    await removeLeftLocks(config.configDirectory);
     signal.throwIfAborted();
     pool.start();
     this.#testing = this.#testCli();
@@ -144,9 +142,9 @@ export class Supervisor {
     await applied.load();
     await initOutcome.load();
     await credentials.start();
-    this.#directories = await this.#parts.workspaces.names();
+    const directories = await this.#parts.workspaces.names();
     const loading = { ...this.#parts, log: this.#log, signal: this.#ending.signal };
-    this.#loading = loadSessions(loading, this.#directories);
+    this.#loading = loadSessions(loading, directories);
     await pause.load();
     await ledger.load();
     await disk.start();
@@ -163,21 +161,6 @@ export class Supervisor {
       log: this.#log,
     });
     await this.#api.ready();
-  }
-
-  /** The lease is held, the CLI that was asked for its version has ended, and there is no worker yet. */
-  async #clearAway(): Promise<void> {
-    const { configDirectory, workspaceDirectory } = this.#config;
-    const alone = await removeLeftLocks(configDirectory);
-    // Any CLI writes the file at will.
-    if (!alone) return;
-    const forgotten = await forgetDirectories({
-      ...{ configDirectory, workspaceDirectory, log: this.#log },
-      present: this.#directories,
-      assertHeld: async () => this.#lease?.assertHeld(),
-    });
-    const text = `took ${forgotten} directories of sessions that are gone out of .claude.json`;
-    if (forgotten > 0) this.#log.info('directories_forgotten', text, { directories: forgotten });
   }
 
   /** Where prompts are taken and where metrics are served, for callers that let the system choose. */

@@ -76,12 +76,10 @@ export async function removeTraces(dead: DeadCli, root = '/proc'): Promise<void>
  * with the lease held, which says that nobody else works on the volume, and while this program runs no
  * CLI; never rejects. Nothing goes while another CLI lives here. `berth login` takes the lock of a refresh
  * too, without the lease, without a record and for less than a second: so a fresh one without a
- * record of its own stays.
- * @param root of procfs
- * @returns whether no other CLI lives here
+ * record of its own stays. @param root of procfs
  */
-export async function removeLeftLocks(configDirectory: string, root = '/proc'): Promise<boolean> {
-  if (await othersLive({ pid: process.pid, configDirectory }, root)) return false;
+export async function removeLeftLocks(configDirectory: string, root = '/proc'): Promise<void> {
+  if (await othersLive({ pid: process.pid, configDirectory }, root)) return;
   const directory = await realpath(configDirectory).catch(() => configDirectory);
   const refresh = join(directory, refreshLock);
   const record = join(directory, ownerFile);
@@ -95,7 +93,6 @@ export async function removeLeftLocks(configDirectory: string, root = '/proc'): 
     const left = lookAt(path);
     if (left) removeLock(path, left, undefined);
   }
-  return true;
 }
 
 /** Who refreshes, by the record beside the lock; undefined if that is not told. */

@@ -25,8 +25,7 @@ export interface WorkingDirectory {
 /** Holds the directories of sessions. */
 export const ownDirectories = 'sessions';
 
-/** Of one of them. */
-export const ownName = /^[0-9a-f]{24}$/;
+const ownName = /^[0-9a-f]{24}$/;
 
 export class Workspaces {
   readonly #root: string;
