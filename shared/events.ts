@@ -140,7 +140,7 @@ export const eventsOfSupervisor = {
   tokens_loaded: event('info error', 'the API tokens were read, or could not be', 'names'),
   unclean_end: event(
     'warn',
-    'the run before did not stop: it was killed (for its memory, or by the kubelet), or its node died',
+    'the run before did not stop: it was killed (for its memory, or by the kubelet), its node died, or it ended by an error of its own',
     'since',
   ),
   run_mark_failed: event('warn', 'an end that nobody orders will not be told by the next run'),

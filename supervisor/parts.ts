@@ -8,6 +8,7 @@ import { Authentication } from './http/authentication.ts';
 import type { Tokens } from './http/tokens.ts';
 import { InitOutcome } from './init-outcome.ts';
 import type { Cli } from './installed-cli.ts';
+import { mountPoints } from './memory/mounts.ts';
 import { treeCpu } from './memory/process-tree.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { Orders } from './orders.ts';
@@ -85,6 +86,7 @@ export function createParts(options: PartsOptions): Parts {
     low: config.diskLow,
     full: config.diskFull,
     limits: config.diskLimits ?? new Map(),
+    mountPoints,
     log,
   });
   const usesFile = loginFileUse(config.inherited);

@@ -35,12 +35,12 @@ export class RunMark {
   /** Looks for the mark of the run before, and leaves one. The lease is held. */
   async set(): Promise<void> {
     const now = new Date();
+    this.#set = true;
     try {
       const before = await readFileBounded(this.#path, 4 * 1024);
       if (before !== undefined) this.#tell(now, before.toString('utf8'));
       const text = JSON.stringify({ version: 1, since: now.toISOString() });
       await writeFileAtomic(this.#path, text, { mode: 0o600 });
-      this.#set = true;
     } catch (error) {
       const text = 'cannot leave a mark on the volume: an end that nobody ordered will not be told';
       this.#log.warn('run_mark_failed', text, { error });
@@ -57,7 +57,7 @@ export class RunMark {
     const since = sinceOf(text);
     this.#log.warn(
       'unclean_end',
-      'the run before did not stop: it was killed, for its memory or by the kubelet, or its node died; `kubectl describe pod` may say which',
+      'the run before did not stop: it was killed, for its memory or by the kubelet, its node died, or it ended by an error of its own (`failed` in its log); `kubectl describe pod` may say which',
       { since },
     );
   }

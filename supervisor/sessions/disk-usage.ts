@@ -2,30 +2,42 @@
  * What the files below a directory take on its file system, as the kubelet counts an emptyDir: to know
  * of a `sizeLimit` before the pod is evicted for it. `statfs` tells of the whole disk only.
  * Always holds: one look at a time; looking takes at most a twentieth of the time, however many files
- * there are; no symbolic link is followed and no other file system entered.
+ * there are, and a bounded memory; no symbolic link is followed, and what is mounted below is not entered.
  */
 import type { Stats } from 'node:fs';
-import { lstat, readdir } from 'node:fs/promises';
+import { lstat, opendir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
+export interface DiskUsageOptions {
+  path: string;
+  /** Absolute paths at which something is mounted; for a bind mount the device tells nothing. */
+  mountPoints: () => Promise<ReadonlySet<string>>;
+  /** Ends a look for good. */
+  signal: AbortSignal;
+}
+
 /** Files asked for at once. */
 const atOnce = 32;
+/** Of so many files at most; what more there are take is not known. */
+const mostFiles = 1_000_000;
+/** Of files with several names, those that are remembered; others count once for each name. */
+const mostLinked = 10_000;
 
 export class DiskUsage {
-  readonly #path: string;
+  readonly #options: DiskUsageOptions;
   #used: number | undefined;
   #look: Promise<void> | undefined;
   /** By performance.now(). */
   #notBefore = 0;
 
-  constructor(path: string) {
-    this.#path = path;
+  constructor(options: DiskUsageOptions) {
+    this.#options = options;
   }
 
   /** Bytes, by the last look; undefined if there was none, or the directory cannot be read. Never rejects. */
   async bytes(): Promise<number | undefined> {
-    if (performance.now() >= this.#notBefore) {
+    if (performance.now() >= this.#notBefore && !this.#options.signal.aborted) {
       this.#look ??= this.#measure().finally(() => {
         this.#look = undefined;
       });
@@ -37,33 +49,59 @@ export class DiskUsage {
 
   async #measure(): Promise<void> {
     const began = performance.now();
-    this.#used = await takenBelow(this.#path);
+    this.#used = await takenBelow(this.#options);
     const ended = performance.now();
     this.#notBefore = ended + 19 * (ended - began);
   }
 }
 
-async function takenBelow(root: string): Promise<number | undefined> {
+async function takenBelow({
+  path: root,
+  mountPoints,
+  signal,
+}: DiskUsageOptions): Promise<number | undefined> {
   const top = await look(root);
   if (!top) return undefined;
-  let total = bytesOf(top);
+  const mounted = await mountPoints();
   const linked = new Set<number>();
+  let total = bytesOf(top);
   const directories = [root];
-  for (let directory = directories.pop(); directory !== undefined; directory = directories.pop()) {
-    const names = await readdir(directory).catch(() => []);
-    for (let index = 0; index < names.length; index += atOnce) {
-      const paths = names.slice(index, index + atOnce).map((name) => join(directory, name));
-      const found = await Promise.all(paths.map(look));
-      found.forEach((stats, at) => {
-        if (!stats || stats.dev !== top.dev) return;
-        if (stats.isDirectory()) directories.push(paths[at] as string);
-        else if (stats.nlink > 1 && linked.has(stats.ino)) return;
-        else if (stats.nlink > 1) linked.add(stats.ino);
-        total += bytesOf(stats);
-      });
+  for await (const paths of batchesBelow(directories, signal)) {
+    const found = await Promise.all(paths.map(look));
+    for (const [index, stats] of found.entries()) {
+      const path = paths[index] as string;
+      if (!stats || stats.dev !== top.dev || mounted.has(path)) continue;
+      if (stats.isDirectory()) directories.push(path);
+      else if (linked.has(stats.ino)) continue;
+      else if (stats.nlink > 1 && linked.size < mostLinked) linked.add(stats.ino);
+      total += bytesOf(stats);
     }
   }
   return total;
+}
+
+/** Everything that is in `directories`, to which what is found may be added meanwhile. */
+async function* batchesBelow(directories: string[], signal: AbortSignal) {
+  let files = 0;
+  let batch: string[] = [];
+  for (let at = directories.pop(); at !== undefined; at = directories.pop()) {
+    try {
+      for await (const { name } of await opendir(at, { bufferSize: atOnce })) {
+        if (signal.aborted || files === mostFiles) return;
+        files += 1;
+        batch.push(join(at, name));
+        if (batch.length < atOnce) continue;
+        yield batch;
+        batch = [];
+      }
+    } catch {
+      // It has gone, or is not to be read: nor can it be counted.
+    }
+    if (directories.length === 0 && batch.length > 0) {
+      yield batch;
+      batch = [];
+    }
+  }
 }
 
 function look(path: string): Promise<Stats | undefined> {

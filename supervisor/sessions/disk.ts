@@ -30,6 +30,8 @@ export interface DiskWatchOptions {
   paths: readonly string[];
   /** Bytes that what is below a directory may take, though its file system has more. */
   limits?: ReadonlyMap<string, number>;
+  /** Paths at which something is mounted: it counts for itself. */
+  mountPoints?: () => Promise<ReadonlySet<string>>;
   /** Free room below which there is a warning. */
   low: Amount;
   /** Free room below which no session begins. */
@@ -51,14 +53,18 @@ const mostOfSmall = 0.1;
 export class DiskWatch {
   readonly #options: DiskWatchOptions;
   readonly #limited: ReadonlyMap<string, Limited>;
+  readonly #stopping = new AbortController();
   #readings: DiskReading[] = [];
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: DiskWatchOptions) {
     this.#options = options;
-    const limits = [...(options.limits ?? [])];
+    const { limits = new Map(), mountPoints = async () => new Set() } = options;
+    const { signal } = this.#stopping;
     this.#limited = new Map(
-      limits.map(([path, limit]) => [path, { limit, usage: new DiskUsage(path) }]),
+      [...limits].map(([path, limit]) => {
+        return [path, { limit, usage: new DiskUsage({ path, mountPoints, signal }) }];
+      }),
     );
   }
 
@@ -69,6 +75,7 @@ export class DiskWatch {
 
   stop(): void {
     clearInterval(this.#timer);
+    this.#stopping.abort();
   }
 
   get readings(): readonly DiskReading[] {

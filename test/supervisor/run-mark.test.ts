@@ -1,7 +1,10 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { RunMark, runMarkFile } from '../../supervisor/run-mark.ts';
+import { captureLog } from '../support/captured-log.ts';
 import { makeSurroundings } from '../support/claude.ts';
+import { canMount, mountSmall } from '../support/small-volume.ts';
 import { startSupervisor } from '../support/supervisor.ts';
 
 t.test('a run tells whether the one before was ended in the middle', async (t) => {
@@ -29,4 +32,22 @@ t.test('a run tells whether the one before was ended in the middle', async (t) =
 
   writeFileSync(mark, '\u001b[31m not ours');
   t.match(await run(), { told: 1 }, 'whatever is in it');
+});
+
+t.test('a mark of the run before goes with a run on a full disk too', async (t) => {
+  t.ok(canMount, 'this test needs a file system of its own');
+  const directory = t.testdir({});
+  using _ = mountSmall(directory, 'size=16k');
+  const path = join(directory, runMarkFile);
+  writeFileSync(path, 'left');
+  try {
+    for (;;) writeFileSync(join(directory, 'ballast'), Buffer.alloc(4096), { flag: 'a' });
+  } catch {}
+  const log = captureLog();
+  const mark = new RunMark(directory, log.log);
+  await mark.set();
+  t.equal(log.count('run_mark_failed'), 1);
+  t.equal(readFileSync(path, 'utf8'), 'left');
+  await mark.clear();
+  t.notOk(existsSync(path));
 });

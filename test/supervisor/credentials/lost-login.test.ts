@@ -136,8 +136,10 @@ t.test(
     rmSync(ballast);
     await log.logged('credentials_put_back', ({ waited_ms }) => waited_ms !== undefined);
     t.equal(readFileSync(path, 'utf8'), good);
+    await until('nothing waits', async () =>
+      /^berth_login_put_back_waiting 0$/m.test(await metrics()),
+    );
     t.match(await prompt('[[say hello]]'), { status: 200, body: { result: 'hello' } });
-    t.match(await metrics(), /^berth_login_put_back_waiting 0$/m);
   },
 );
 

@@ -27,6 +27,7 @@ t.test(
 
 t.test('a process that leaks as soon as it has started is the one that is ended', async (t) => {
   const settings = { BERTH_MAX_WORKERS: '4', BERTH_WARM_WORKERS: '0' };
+  t.teardown(() => {});
   const berth = await startBerthIn(t.testdir(), { limit: container, mcpServers: 1, settings });
   t.teardown(berth.stop);
   const { program, target, cgroup } = berth;

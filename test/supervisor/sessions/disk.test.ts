@@ -1,7 +1,10 @@
+import { execFileSync } from 'node:child_process';
 import { linkSync, rmSync, statfsSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { mountPoints } from '../../../supervisor/memory/mounts.ts';
 import { DiskWatch } from '../../../supervisor/sessions/disk.ts';
+import { DiskUsage } from '../../../supervisor/sessions/disk-usage.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { makeSurroundings } from '../../support/claude.ts';
 import { canMount, mountSmall } from '../../support/small-volume.ts';
@@ -9,6 +12,11 @@ import { startSupervisor } from '../../support/supervisor.ts';
 import { until } from '../../support/until.ts';
 
 const mib = 1024 ** 2;
+
+function bind(from: string, to: string): Disposable {
+  execFileSync('mount', ['--bind', from, to]);
+  return { [Symbol.dispose]: () => void execFileSync('umount', ['--lazy', to]) };
+}
 
 t.test('a disk that fills is warned about, then full, and both are told once', async (t) => {
   t.ok(canMount, 'this test needs a file system of its own');
@@ -58,10 +66,13 @@ t.test('a disk without inodes is full as well', async (t) => {
 });
 
 t.test('what lies in a directory counts against its own limit', async (t) => {
-  const directory = t.testdir({ tmp: { deep: { er: {} } }, elsewhere: {} });
+  t.ok(canMount, 'this test needs mounts');
+  const directory = t.testdir({ tmp: { deep: { er: {} }, inner: {} }, elsewhere: {} });
   const tmp = join(directory, 'tmp');
   symlinkSync(join(directory, 'elsewhere'), join(tmp, 'link'));
   writeFileSync(join(directory, 'elsewhere/large'), Buffer.alloc(6 * mib));
+  // The device of a bind mount is the same: as the volume is mounted within the home.
+  using _ = bind(join(directory, 'elsewhere'), join(tmp, 'inner'));
   const { log, count } = captureLog();
   const watch = new DiskWatch({
     paths: [],
@@ -69,6 +80,7 @@ t.test('what lies in a directory counts against its own limit', async (t) => {
       [tmp, 4 * mib],
       [join(directory, 'nowhere'), mib],
     ]),
+    mountPoints,
     low: { share: 0.3 },
     full: { bytes: 64 * mib },
     log,
@@ -92,6 +104,13 @@ t.test('what lies in a directory counts against its own limit', async (t) => {
     return watch.level === 'full';
   });
   await t.rejects(watch.assertRoom(), { code: 'disk_full', details: { path: tmp } });
+});
+
+t.test('a run that ends does not go on counting', async (t) => {
+  const directory = t.testdir({ file: 'x' });
+  const options = { path: directory, mountPoints: async () => new Set<string>() };
+  t.equal(await new DiskUsage({ ...options, signal: AbortSignal.abort() }).bytes(), undefined);
+  t.ok(await new DiskUsage({ ...options, signal: new AbortController().signal }).bytes());
 });
 
 t.test('on a full disk no session begins, and those that exist go on', async (t) => {
