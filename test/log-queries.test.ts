@@ -40,7 +40,7 @@ const events: Record<string, LogEvent> = {
   ...eventsOfWriteBack,
 };
 /** What a query may name of any line; Loki's json parser makes one label of a path. */
-const anywhere = [...Object.keys(commonFields), ...Object.keys(promptFields)];
+const anywhere = [...Object.keys(commonFields), ...Object.keys(promptFields), '__error__'];
 const ofErrors = /^error_(?:cause_)*(?:type|code|message)$/;
 const services = ['berth', 'berth-init', 'berth-write-back'];
 

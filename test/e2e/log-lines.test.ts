@@ -1,6 +1,6 @@
 /**
- * Every line that both bundles write in full runs, at the level debug, against docs/logs.md's list:
- * with the real CLI, a real git server, failures of both, and a drain.
+ * Every line that the bundles write in full runs, at the level debug, against docs/logs.md's list: with
+ * the real CLI, a real git server, failures of both, a CLI that prints a megabyte, a drain, and write-back.
  */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,12 +10,15 @@ import {
   eventsOfBoth,
   eventsOfInit,
   eventsOfSupervisor,
+  eventsOfWriteBack,
   optionalFields,
   promptFields,
 } from '../../shared/events.ts';
 import { version } from '../../shared/version.ts';
 import { makeToken, tokenLine } from '../../supervisor/http/tokens.ts';
+import { mountAccount } from '../supervisor/write-back/fixture.ts';
 import { startGitServer } from '../support/git-server.ts';
+import { startKubernetesApi } from '../support/kubernetes-api.ts';
 import { startMessagesApi } from '../support/messages-api.ts';
 import { type Program, startProgram } from '../support/programs.ts';
 import { sendPrompt } from '../support/prompt.ts';
@@ -29,7 +32,15 @@ type LogEvent = (typeof eventsOfBoth)['started'];
 const lists: Record<string, Record<string, LogEvent>> = {
   'berth-init': { ...eventsOfBoth, ...eventsOfInit },
   berth: { ...eventsOfBoth, ...eventsOfSupervisor },
+  'berth-write-back': {
+    ...eventsOfBoth,
+    ...eventsOfWriteBack,
+    listening: eventsOfSupervisor.listening,
+  },
 };
+/** The name of a file with what JSON escapes and what takes several bytes. */
+const foreign = `${'"ü\\€😀'.repeat(16)}.md`;
+
 const anywhere = [...Object.keys(commonFields), ...Object.keys(optionalFields)];
 
 /** What is wrong with a line, in words; nothing if it is as documented. */
@@ -98,6 +109,7 @@ test('every line of init is as the documentation says', async (t) => {
   const repository = createRepository(join(root, 'git'), 'me/claude', {
     'CLAUDE.md': '# one\n',
     'notes.md': 'one\n',
+    [foreign]: 'one\n',
     'settings.json': '{}',
     'CON.md': 'a name that is no name everywhere',
     'large.bin':
@@ -129,6 +141,7 @@ test('every line of init is as the documentation says', async (t) => {
 
   const edit = (path: string, text: string) => writeFileSync(join(volume, path), text);
   edit('notes.md', 'mine\n');
+  edit(foreign, 'mine\n');
   edit('settings.json', '{"hooks":{}}');
   edit('CLAUDE.md', '');
   const planted = Array.from({ length: 80 }, (_, index) => `${'long-name-'.repeat(18)}${index}`);
@@ -136,7 +149,7 @@ test('every line of init is as the documentation says', async (t) => {
     mkdirSync(join(volume, 'skills', name), { recursive: true });
     edit(`skills/${name}/SKILL.md`, 'a skill of nobody');
   }
-  repository.commit({ 'notes.md': 'theirs\n' });
+  repository.commit({ 'notes.md': 'theirs\n', [foreign]: 'theirs\n' });
   await init(0, { BERTH_REPOO: 'a typing error' });
 
   await git.close();
@@ -231,10 +244,14 @@ test('every line of the supervisor is as the documentation says', async (t) => {
 
   const path = `/v1/sessions/${answered.body.session_id}`;
   t.equal((await call('DELETE', path)).status, 204);
-  writeFileSync(join(root, 'tokens'), `${tokenLine('n8n', token)}\n`);
-  await until('the tokens are read again', () =>
+  const many = Array.from({ length: 700 }, (_, index) =>
+    tokenLine(`caller-of-many-${index}`, makeToken()),
+  );
+  writeFileSync(join(root, 'tokens'), `${[tokenLine('n8n', token), ...many].join('\n')}\n`);
+  const reloaded = await until('the tokens are read again', () =>
     program.lines.filter(({ event }) => event === 'tokens_loaded').at(1),
   );
+  t.equal(reloaded.truncated, true, 'their names are more than a line takes');
   const last = sendPrompt(target, { prompt: '[[slow 60]] [[say at last]]' });
   await api.waitForRequest(({ body }) => JSON.stringify(body).includes('at last'));
   program.kill('SIGTERM');
@@ -246,6 +263,13 @@ test('every line of the supervisor is as the documentation says', async (t) => {
   const wrong = serve({ BERTH_DRAIN: 'later' });
   t.equal(await wrong.ended, 64);
   for (const event of hold(t, wrong, 'berth')) seen.add(event);
+
+  const chatty = join(root, 'chatty');
+  const printed = `yes 'é "quoted" \\ 😀' | head -c 1000000 >&2`;
+  writeFileSync(chatty, `#!/bin/sh\n${printed}\nexit 1\n`, { mode: 0o755 });
+  const without = serve({ BERTH_CLAUDE_PATH: chatty });
+  t.equal(await without.ended, 69, 'it fails its self-test');
+  for (const event of hold(t, without, 'berth')) seen.add(event);
   assertSeen(t, seen, [
     ...[
       'unknown_setting',
@@ -260,4 +284,36 @@ test('every line of the supervisor is as the documentation says', async (t) => {
     ...['auth_failed', 'audit', 'turn_carried_on', 'worker_ended', 'worker_recycled'],
     ...['session_removed', 'draining', 'lease_released', 'stopped', 'failed'],
   ]);
+});
+
+test('every line of write-back is as the documentation says', async (t) => {
+  const root = t.testdir({ volume: { '.credentials.json': credentials('four') } });
+  const api = await startKubernetesApi();
+  t.teardown(() => api.close());
+  mountAccount(join(root, 'account'), api);
+  api.secrets.put('berth', 'berth-live', {});
+  api.allow('berth/berth-live', ['get', 'patch']);
+  api.fault({ kind: 'status', status: 500 });
+  const { hostname, port } = new URL(api.url);
+  const program = startProgram('serve', {
+    form: 'bundles',
+    arguments: ['write-back'],
+    environment: {
+      BERTH_WRITE_BACK_SECRET: 'berth-live',
+      BERTH_WRITE_BACK_LISTEN: '127.0.0.1:0',
+      BERTH_CONFIG_DIR: join(root, 'volume'),
+      BERTH_KUBERNETES_ACCOUNT_DIR: join(root, 'account'),
+      BERTH_LOG_LEVEL: 'debug',
+      KUBERNETES_SERVICE_HOST: hostname,
+      KUBERNETES_SERVICE_PORT: port,
+    },
+  });
+  t.teardown(() => program.kill('SIGKILL'));
+  await program.logged('write_back_failed');
+  api.fault(undefined);
+  await program.logged('credentials_written_back');
+  program.kill('SIGTERM');
+  t.equal(await program.ended, 0, program.output);
+  const wanted = ['started', 'listening', 'write_back_failed', 'write_back_recovered', 'stopped'];
+  assertSeen(t, hold(t, program, 'berth-write-back'), wanted);
 });
