@@ -90,6 +90,7 @@ const report = z.object({
   repository: z.string(),
   commit: z.string().regex(/^[0-9a-f]{40,64}$/),
   remote: z.enum(['current', 'failed']),
+  remote_error: z.object({ code: z.string() }).optional().catch(undefined),
   confirmed_at: z.iso.datetime(),
 });
 
@@ -108,13 +109,13 @@ async function checkReport(stateDirectory: string): Promise<Finding> {
   }
   const age = formatDuration(Math.max(0, Date.now() - Date.parse(read.confirmed_at)));
   const what = `${read.repository} at ${read.commit.slice(0, 7)}, confirmed ${age} ago`;
-  return read.remote === 'current'
-    ? ok('configuration', what)
-    : warning(
-        'configuration',
-        `init could not reach the server and went on with ${what}`,
-        'see the log of the init container for the cause, and restart the pod when it is mended',
-      );
+  if (read.remote === 'current') return ok('configuration', what);
+  const refused = read.remote_error?.code === 'remote_refused';
+  return warning(
+    'configuration',
+    `${refused ? 'the git server refused init, which' : 'init could not reach the git server and'} went on with ${what}`,
+    `see the log of the init container for the cause${refused ? ' (the git token, its access or the repository)' : ''}, and restart the pod when it is mended`,
+  );
 }
 
 async function checkConflicts(stateDirectory: string): Promise<Finding> {

@@ -8,6 +8,7 @@ import { checkCli } from '../../../supervisor/doctor/cli.ts';
 import { checkCommands, firstWord } from '../../../supervisor/doctor/commands.ts';
 import { checkCredentials } from '../../../supervisor/doctor/credentials.ts';
 import { checkGithub } from '../../../supervisor/doctor/github.ts';
+import { checkVolume } from '../../../supervisor/doctor/volume.ts';
 import { checkWriteBack } from '../../../supervisor/doctor/write-back.ts';
 import { startKubernetesApi } from '../../support/kubernetes-api.ts';
 import { startLoginServer } from '../../support/login-server.ts';
@@ -130,6 +131,32 @@ t.test('a GitHub token does not belong here', async (t) => {
     { status: 'warning', detail: /can read it/, remedy: /init container alone/ },
     { status: 'warning', detail: /gives no answer/ },
   ]);
+});
+
+t.test('where init went on without the git server it is told whether that refused', async (t) => {
+  const directory = t.testdir({ '.berth': {} });
+  const state = join(directory, '.berth');
+  const look = async (remoteError: unknown) => {
+    const report = {
+      ...{ version: 1, repository: 'https://github.com/you/dot-claude', commit: 'a'.repeat(40) },
+      ...{ remote: 'failed', remote_error: remoteError, confirmed_at: new Date().toISOString() },
+    };
+    writeFileSync(join(state, 'report.json'), JSON.stringify(report));
+    const found = await checkVolume(directory, state);
+    return found.find(({ subject }) => subject === 'configuration');
+  };
+  t.match(await look({ code: 'remote_refused', message: 'the token has ended' }), {
+    status: 'warning',
+    detail: /^the git server refused init, which went on with .*dot-claude at aaaaaaa/,
+    remedy: /log of the init container .*git token/,
+  });
+  for (const other of [{ code: 'remote_unavailable', message: 'nothing listens' }, undefined, 7]) {
+    t.match(await look(other), {
+      status: 'warning',
+      detail: /^init could not reach the git server and went on/,
+      remedy: /log of the init container/,
+    });
+  }
 });
 
 t.test('without a CLI on the PATH it is the one that init installed', async (t) => {
