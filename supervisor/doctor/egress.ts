@@ -46,6 +46,7 @@ function spareIn(
   { server, model }: { server: string | undefined; model: string | undefined },
 ): string | undefined {
   if (optional !== undefined) return `needed only ${optional}`;
+  if (host === 'console.anthropic.com') return 'only CLIs older than berth takes ask it';
   const git = host === 'github.com' || host === 'api.github.com';
   if (git && server !== undefined && server !== 'github.com')
     return `the repository is on ${server}`;
