@@ -17,7 +17,7 @@ import {
 import type { Log } from '../shared/log.ts';
 import { checkVersion, isAbsent } from './claude/command.ts';
 import { cliEnvironment } from './claude/environment.ts';
-import { isPassing } from './claude/start-error.ts';
+import { wantOf } from './claude/start-error.ts';
 import type { SupervisorConfig } from './config.ts';
 import { whileItPasses } from './passing-failure.ts';
 import { testOnEmptyConfiguration } from './self-test.ts';
@@ -35,16 +35,20 @@ export interface FindCliOptions {
   config: SupervisorConfig;
   log: Log;
   signal: AbortSignal;
+  /** Milliseconds in which a try that failed for what passes is followed by another. */
+  retryFor?: number;
 }
 
 /** @throws BerthError `cli_unavailable` if none can be used; the signal's reason */
 export async function findCli(options: FindCliOptions): Promise<Cli> {
-  const { config, log, signal } = options;
+  const { config, log, signal, retryFor } = options;
   const { claudePath, inherited, configDirectory, stateDirectory } = config;
   const environment = cliEnvironment(inherited, configDirectory, 'version');
-  const check = async (path: string): Promise<Cli> => ({
+  const check = async (path: string, patience = retryFor): Promise<Cli> => ({
     path,
-    version: await whileItPasses({ log, signal }, () => checkVersion(path, environment, signal)),
+    version: await whileItPasses({ log, signal, patience }, () =>
+      checkVersion(path, environment, signal),
+    ),
   });
   if (claudePath !== undefined) return check(claudePath);
   const onPath = await check('claude').catch((error: unknown) => error);
@@ -52,9 +56,9 @@ export async function findCli(options: FindCliOptions): Promise<Cli> {
   const installed = await readInstalled(stateDirectory);
   // One that is there and cannot be used is not passed over in silence.
   if (!installed || !isAbsent(onPath)) throw onPath;
-  const use = async (id: string): Promise<Cli> => {
+  const use = async (id: string, patience?: number): Promise<Cli> => {
     const { binary } = installedPlace(stateDirectory, id);
-    if (await isInstalled(stateDirectory, id)) return { ...(await check(binary)), id };
+    if (await isInstalled(stateDirectory, id)) return { ...(await check(binary, patience)), id };
     const text = `cannot run Claude Code at ${binary}: it is gone; delete the pod, so that init installs it anew`;
     throw new BerthError('cli_unavailable', text);
   };
@@ -68,9 +72,18 @@ export async function findCli(options: FindCliOptions): Promise<Cli> {
     return cli;
   } catch (error) {
     signal.throwIfAborted();
+    const want = wantOf(error);
     // It says nothing of that version, and the one before would meet the same.
-    if (isPassing(error)) throw error;
-    const before = await use(previous).catch(() => {
+    if (want === 'not_begun') throw error;
+    const goBack = async (): Promise<Cli> => {
+      if (want === undefined) return use(previous);
+      // Of a crash and of a shortage the signal is the same; in a shortage this one fails as well.
+      const cli = await use(previous, 0);
+      await testOnEmptyConfiguration({ ...options, ...cli, retryFor: 0 });
+      return cli;
+    };
+    const before = await goBack().catch(() => {
+      signal.throwIfAborted();
       throw error;
     });
     const text = `the Claude Code that init installed fails, and ${before.version}, the one before it, is used`;

@@ -125,10 +125,12 @@ async function answers(process: ClaudeProcess, patience: number): Promise<void> 
 
 function failed({ version, path }: CliTestOptions, error: unknown, stderr: string): BerthError {
   const cause = causeOfStartError(error) ?? messageOf(error);
-  const said = stderr && !cause.includes(stderr) ? ` (${stderr})` : '';
   const { signal } = (error as BerthError).details ?? {};
-  const text = isPassing(error)
-    ? `cannot test Claude Code ${version} at ${path}: ${signal ? `it ${causeOfSignal(String(signal))}` : cause}`
+  const shortage = signal ? `it ${causeOfSignal(String(signal))}` : cause;
+  const passing = isPassing(error);
+  const said = stderr && !(passing ? shortage : cause).includes(stderr) ? ` (${stderr})` : '';
+  const text = passing
+    ? `cannot test Claude Code ${version} at ${path}: ${shortage}${said}`
     : `cannot use Claude Code ${version} at ${path}: it fails its self-test on an empty configuration: ${cause}${said}; use a version that is known to work, see docs/containers.md`;
   return new BerthError('cli_unavailable', text, { cause: error });
 }

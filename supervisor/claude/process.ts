@@ -64,6 +64,7 @@ export class ClaudeProcess {
   readonly #onStray: (what: string) => void;
   readonly #onUnprompted: ProcessOptions['onUnprompted'];
   #strayed = false;
+  #givenUp = false;
   #lastOutput = performance.now();
   #turn: Turn | undefined;
   #end: ProcessEnd | undefined;
@@ -110,7 +111,7 @@ export class ClaudeProcess {
       .on('data', (message: CliMessage) => this.#take(message))
       .on('error', () => {
         this.#stray('a line that is too long');
-        this.#signal('SIGKILL');
+        this.#giveUp('the CLI wrote a line that is too long');
       });
   }
 
@@ -242,8 +243,7 @@ export class ClaudeProcess {
       const foreign = !(error instanceof SyntaxError);
       this.#stray(foreign ? 'a message of another shape' : 'a line that is no JSON');
       if (foreign) {
-        this.#stderr.add('berth: the CLI speaks another protocol than the one that was tested\n');
-        this.#signal('SIGKILL');
+        this.#giveUp('the CLI speaks another protocol than the one that was tested');
       }
       return undefined;
     }
@@ -270,6 +270,13 @@ export class ClaudeProcess {
       default:
         if (turn?.begun) turn.onMessage(message);
     }
+  }
+
+  /** It cannot be talked to: no more is to be had of it. */
+  #giveUp(why: string): void {
+    this.#stderr.add(`berth: ${why}\n`);
+    this.#givenUp = true;
+    this.#signal('SIGKILL');
   }
 
   #stray(what: string): void {
@@ -310,7 +317,8 @@ export class ClaudeProcess {
   }
 
   #endDetails(): Record<string, unknown> {
-    return { exit_code: this.#end?.exitCode ?? null, signal: this.#end?.signal ?? null };
+    const { exitCode = null, signal = null } = this.#end ?? {};
+    return { exit_code: exitCode, signal, ...(this.#givenUp ? { killed: true } : {}) };
   }
 }
 

@@ -32,18 +32,27 @@ export function causeOfSignal(signal: string | undefined): string {
  * nothing of the CLI.
  */
 export function isPassing(thrown: unknown): boolean {
+  return wantOf(thrown) !== undefined;
+}
+
+/**
+ * How what is short has shown itself: no process was begun, which no CLI brings about, or one was ended by
+ * a signal, with which a CLI that is broken may end as well.
+ */
+export function wantOf(thrown: unknown): 'not_begun' | 'ended' | undefined {
   for (let error = thrown; error instanceof Error; error = error.cause) {
     const { code, syscall, signal, killed, details } = error as Failure;
-    if (syscall?.startsWith('spawn') && codesOfWant.has(code ?? '')) return true;
-    // One that was killed for its time has been waited for long enough.
-    if (!killed && signalsOfWant.has(signal ?? details?.signal ?? '')) return true;
+    if (syscall?.startsWith('spawn') && codesOfWant.has(code ?? '')) return 'not_begun';
+    // Whom berth has killed, for its time or for what it wrote, has not ended for want of anything.
+    if (killed || details?.killed) continue;
+    if (signalsOfWant.has(signal ?? details?.signal ?? '')) return 'ended';
   }
-  return false;
+  return undefined;
 }
 
 /** What errors of the system, of execFile and of a ClaudeProcess have. */
 interface Failure extends NodeJS.ErrnoException {
   signal?: string | null;
   killed?: boolean;
-  details?: { signal?: string | null };
+  details?: { signal?: string | null; killed?: boolean };
 }

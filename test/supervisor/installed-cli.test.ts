@@ -50,7 +50,7 @@ async function prepare(t: Test, more: Record<string, string> = {}) {
   record({ version: 1, current: second, previous: first });
   put(first, good);
   const { signal } = new AbortController();
-  const find = () => findCli({ config, log: log.log, signal });
+  const find = () => findCli({ config, log: log.log, signal, retryFor: 600 });
   return { surroundings, state, log, place, put, record, find };
 }
 
@@ -90,6 +90,10 @@ t.test('one that fails is left for the one before it', async (t) => {
       good.replace('exec', 'echo no moon >&2; exit 3; exec'),
       /self-test.*no moon/,
     ],
+    'it speaks another protocol': [
+      good.replace('exec', `echo '{"type":"result","subtype":42}'; exec sleep 60; exec`),
+      /fails its self-test.*was ended by SIGKILL.*another protocol/s,
+    ],
     'it is no program': [
       Buffer.concat([Buffer.from('\x7fELF'), Buffer.alloc(60, 0xf3)]),
       /no program for this machine/,
@@ -109,6 +113,19 @@ t.test('one that fails is left for the one before it', async (t) => {
   await t.rejects(find(), { code: 'cli_unavailable', message: /Command failed/ });
   record({ version: 1, current: second });
   await t.rejects(find(), { code: 'cli_unavailable', message: /Command failed/ });
+});
+
+t.test('one that crashes is tried again, and left only if the one before works', async (t) => {
+  const { find, put, log } = await prepare(t);
+  const crashing = good.replace('exec', () => 'echo panic >&2; kill -ABRT $$; exec');
+  put(second, crashing);
+  t.match(await find(), { id: first, setBack: true });
+  t.match(log.lines, [
+    { level: 'warn', event: 'cli_tested', retry_ms: 500 },
+    { level: 'error', event: 'cli_set_back', msg: /SIGABRT.*memory.*\(panic\)/ },
+  ]);
+  put(first, crashing);
+  await t.rejects(find(), { code: 'cli_unavailable', message: /^cannot test .*2{32}.*SIGABRT/ });
 });
 
 t.test('what stands on the volume leads nowhere else', async (t) => {
