@@ -188,11 +188,11 @@ export class MemoryGuard {
       now,
       container: container && { ...container, ...this.#grown(now, container.workingSet) },
       workers: workers.map(({ name, stage, startedAt, limit }) => {
-        const { bytes = 0, resident = 0, processes = 0 } = trees.get(name) ?? {};
+        const { bytes = 0, resident = 0, largest = 0, processes = 0 } = trees.get(name) ?? {};
         const growth = this.#growths.get(name) ?? new Growth();
         this.#growths.set(name, growth);
         growth.add(now, resident);
-        const warmedUp = hasWarmedUp(now - startedAt, resident);
+        const warmedUp = hasWarmedUp(now - startedAt, largest);
         return { name, stage, bytes, processes, growth: growth.rate, warmedUp, limit };
       }),
     };

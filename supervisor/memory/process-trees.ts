@@ -20,6 +20,8 @@ export interface Tree {
   bytes: number;
   /** All that its processes have resident: jumps less than `bytes`, so growth is measured by it. */
   resident: number;
+  /** What the largest of its processes has resident. */
+  largest: number;
   processes: number;
 }
 
@@ -66,12 +68,14 @@ export class ProcessTrees {
   read(roots: readonly TreeRoot[]): Map<string, Tree> {
     const processes = readProcesses(this.#root, this.#pageSize, this.#most);
     const trees = new Map<string, Tree>();
-    for (const { name } of roots) trees.set(name, { bytes: 0, resident: 0, processes: 0 });
+    for (const { name } of roots)
+      trees.set(name, { bytes: 0, resident: 0, largest: 0, processes: 0 });
     for (const [entry, known] of this.#attribute(processes, roots)) {
       const tree = known.owner === undefined ? undefined : trees.get(known.owner);
       if (!tree) continue;
       tree.resident += entry.resident;
       tree.bytes += Math.max(0, entry.resident - known.shared);
+      tree.largest = Math.max(tree.largest, entry.resident);
       tree.processes += 1;
     }
     return trees;

@@ -93,14 +93,15 @@ function bytesOf(amount: Amount, limit: number | undefined): number {
 
 /** Milliseconds in which a process grows because it starts. */
 const warmUp = 5_000;
-/** Bytes that a start takes at most, with some MCP servers; who has more by then does not only start. */
+/** Bytes that one process takes for its start at most; one that has more by then does not only start. */
 const mostOfStart = 384 * 2 ** 20;
 
 /**
- * Whether what a worker grows by is more than its start: else its growth counts for nothing.
+ * Whether what a worker grows by is more than its start: else its growth counts for nothing. Told by its
+ * largest process: a start with MCP servers is many small ones, whose sum has what they share many times.
  * @param age milliseconds
- * @param resident bytes of all its processes
+ * @param largest resident bytes of it
  */
-export function hasWarmedUp(age: number, resident: number): boolean {
-  return age >= warmUp || resident > mostOfStart;
+export function hasWarmedUp(age: number, largest: number): boolean {
+  return age >= warmUp || largest > mostOfStart;
 }

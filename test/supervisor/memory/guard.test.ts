@@ -92,6 +92,34 @@ t.test('it looks by itself, has done what was decided, and tells with which numb
   await guard.stop();
 });
 
+t.test('a start with MCP servers is told from a leak by its largest process', (t) => {
+  const line = (pid: number, parent: number, size: number) => ({
+    stat: `${pid} (a) S ${parent} 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 7 9 ${(size * mebibyte) / 4_096} 0\n`,
+  });
+  // As the real CLI was measured 3.6 s after its start with three servers through npx, in MiB.
+  const [cli, others] = [170, [73, 73, 73, 47, 47, 47]];
+  const servers = others.map((size, index) => [index + 2, line(index + 2, 1, size)] as const);
+  const procRoot = t.testdir({ 1: line(1, 0, cli), ...Object.fromEntries(servers) });
+  const young = { name: 'young', pid: 1, stage: 'busy' as const };
+  const guard = new MemoryGuard({
+    ...settings,
+    workers: () => [{ ...young, startedAt: performance.now() - 3_600 }],
+    marksOf: () => ({ A: 'mark' }),
+    act: () => {},
+    log: captureLog().log,
+    cgroupRoot: '/nowhere',
+    procRoot,
+  });
+  const look = () => {
+    guard.look();
+    return guard.report.reading.workers;
+  };
+  t.match(look(), [{ bytes: 530 * mebibyte, processes: 7, warmedUp: false }]);
+  writeFileSync(join(procRoot, '7/stat'), line(7, 1, 400).stat);
+  t.match(look(), [{ processes: 7, warmedUp: true }]);
+  t.end();
+});
+
 t.test('what the kernel kills is told', async (t) => {
   const { guard, log, write } = startGuard(t, 400, 1_000);
   write('memory.events', 'oom 1\noom_kill 1\n');

@@ -161,6 +161,26 @@ t.test('who leaks as soon as it has started is ended before the container is ful
   t.end();
 });
 
+t.test('a start with many MCP servers is no leak, though its processes sum up', (t) => {
+  const mebibyte = 2 ** 20;
+  const [cli, npm, node] = [150, 66, 44];
+  const sizes = [cli, npm, npm, npm, node, node, node].map((size) => size * mebibyte);
+  const bytes = sizes.reduce((sum, size) => sum + size, 0);
+  const rate = 250;
+  const starting = worker('starting', {
+    ...busy,
+    bytes: bytes / mebibyte,
+    growth: rate,
+    processes: sizes.length,
+    warmedUp: hasWarmedUp(3_600, Math.max(...sizes)),
+  });
+  const all = [worker('old-idle', { bytes: 110 }), starting];
+  t.same(actions(reading(720, all, { growthAboveSoft: rate })), [
+    { do: 'recycle', worker: 'old-idle', cause: 'container_soft' },
+  ]);
+  t.end();
+});
+
 t.test('the limit foreseen is as good as the bound, if it is above soft', (t) => {
   const all = [worker('a', { ...busy, bytes: 400, growth: 30 }), worker('b')];
   t.match(actions(reading(750, all, { growthAboveSoft: 30 })), [

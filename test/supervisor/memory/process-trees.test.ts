@@ -87,7 +87,7 @@ t.test('one that has ended has none', async (t) => {
   await once(child, 'exit');
   const trees = new ProcessTrees({ marksOf });
   const gone = trees.read([{ name: 'worker-1', pid: child.pid ?? 0 }]);
-  t.same(gone.get('worker-1'), { bytes: 0, resident: 0, processes: 0 });
+  t.same(gone.get('worker-1'), { bytes: 0, resident: 0, largest: 0, processes: 0 });
   t.equal(await treeCpu(child.pid ?? 0), 0);
 });
 
