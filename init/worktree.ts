@@ -175,8 +175,9 @@ function isChange(action: Action): boolean {
 
 function ownersOf(root: string, steps: readonly Step[]): Map<string, Owner> {
   const owners = new Map<string, Owner>();
-  for (const { path, local, action } of steps) {
-    const stays = action.kind === 'nothing' || action.kind === 'keep';
+  for (const { path, want, local, action } of steps) {
+    // What is not wanted may have been moved away for a path below it.
+    const stays = want !== undefined && (action.kind === 'nothing' || action.kind === 'keep');
     if (stays && local.kind === 'file' && local.owner) owners.set(inside(root, path), local.owner);
   }
   return owners;

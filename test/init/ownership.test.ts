@@ -66,6 +66,20 @@ t.test('later runs need DAC_OVERRIDE and FOWNER as well', { skip }, async (t) =>
   t.match(again.lines.at(-1), { event: 'report', owned: 0 });
 });
 
+t.test('a directory made where a file of the user stood changes hands', { skip }, async (t) => {
+  const oid = '1234567890123456789012345678901234567890';
+  const harbour = await openHarbour(t, { 'a.md': 'a', module: { submodule: oid } });
+  await harbour.run();
+  writeFileSync(join(harbour.volume, 'module'), 'of the user');
+  chownSync(join(harbour.volume, 'module'), 1000, 1000);
+  harbour.repository.commit({ module: null, 'module/b.md': 'b' });
+  await harbour.run();
+  t.same(harbour.conflicts(), ['module']);
+  for (const path of ['module', 'module/b.md']) {
+    t.match(lstatSync(join(harbour.volume, path)), owner, path);
+  }
+});
+
 t.test('without CHOWN root is told which capabilities it needs', { skip }, async (t) => {
   const harbour = await openHarbour(t);
   const { code, lines } = await runProgram(harbour.environment(), { as: { root: [] } });
