@@ -218,7 +218,10 @@ export class GitDirectory {
     const packs: StoredPack[] = [];
     try {
       for (const file of await filesIn(this.path)) {
-        if (file.endsWith('.pack')) packs.push(await StoredPack.open(file.slice(0, -5)));
+        if (!file.endsWith('.pack')) continue;
+        const pack = await StoredPack.open(file.slice(0, -5));
+        // What is in it counts as missing; what others have is of use all the same.
+        if (pack) packs.push(pack);
       }
       return packs;
     } catch (error) {

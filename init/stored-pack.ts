@@ -28,12 +28,12 @@ export class StoredPack {
     this.#starts = starts;
   }
 
-  /** @param name the path without `.pack`. @throws Error if its index is damaged */
-  static async open(name: string): Promise<StoredPack> {
+  /** @param name the path without `.pack`. @returns undefined if its index is missing or damaged */
+  static async open(name: string): Promise<StoredPack | undefined> {
     const index = await readFileBounded(`${name}.idx`, largestIndex);
     const count = index && index.length >= 1072 ? index.readUInt32BE(8 + 255 * 4) : -1;
     if (!index || index.toString('hex', 0, 8) !== magic || index.length !== 1072 + count * 28) {
-      throw new Error(`the index of ${name} is damaged`);
+      return undefined;
     }
     const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
     const file = openSync(`${name}.pack`, flags);

@@ -1,5 +1,5 @@
 /** Edits on the volume over many updates: they stay, are merged, or give way and are saved. */
-import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { type Harbour, openHarbour } from './fixture.ts';
@@ -60,6 +60,22 @@ t.test('an edit made since the last run is merged too', async (t) => {
   harbour.repository.rewrite({ 'notes.md': lines({ 8: 'theirs' }) });
   t.match(await harbour.run(), { merged: 1, conflicts: 0 });
   t.equal(harbour.read('notes.md'), lines({ 0: 'mine', 8: 'theirs' }));
+});
+
+t.test('and though a power cut has left the index of a later update empty', async (t) => {
+  const harbour = await openHarbour(t, { 'notes.md': lines(), 'CLAUDE.md': 'one\n' });
+  const packs = join(harbour.volume, '.berth/git/objects/pack');
+  await harbour.run();
+  const before = readdirSync(packs);
+  harbour.repository.commit({ 'CLAUDE.md': 'two\n' });
+  await harbour.run();
+  const index = readdirSync(packs).find((name) => name.endsWith('.idx') && !before.includes(name));
+  truncateSync(join(packs, index ?? ''));
+  edit(harbour, lines({ 0: 'mine' }));
+  harbour.repository.commit({ 'notes.md': lines({ 8: 'theirs' }) });
+  t.match(await harbour.run(), { merged: 1, conflicts: 0 });
+  t.equal(harbour.read('notes.md'), lines({ 0: 'mine', 8: 'theirs' }));
+  t.equal(harbour.read('CLAUDE.md'), 'two\n');
 });
 
 t.test('edits that contradict upstream, or are no text, give way and are saved', async (t) => {

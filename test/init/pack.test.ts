@@ -106,14 +106,16 @@ t.test('the index is such that git and the next run find everything', async (t) 
   writeFileSync(`${name}.idx`, buildIndex(pack.rows, trailer));
   git(repository, ['verify-pack', `${name}.idx`]);
   const stored = await StoredPack.open(name);
-  t.teardown(() => stored.close());
+  t.teardown(() => stored?.close());
   const wrong: string[] = [];
   for (const oid of ids) {
-    const found = await stored.read(oid, none);
+    const found = await stored?.read(oid, none);
     if (!found || objectId(found.type, found.content) !== oid) wrong.push(oid);
   }
   t.strictSame(wrong, []);
-  t.equal(await stored.read('0'.repeat(40), none), undefined);
+  t.equal(await stored?.read('0'.repeat(40), none), undefined);
+  writeFileSync(`${name}.idx`, '');
+  t.equal(await StoredPack.open(name), undefined, 'torn by a power cut');
 });
 
 t.test('deltas against objects that are not in the pack take them from outside', async (t) => {
