@@ -14,8 +14,15 @@ import {
 import { BerthError } from '../../shared/errors.ts';
 import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
 
-/** The file changed while it was about to be replaced: it is to be judged anew. */
+/** The file is no more what was judged: it is to be judged anew, before it is replaced. */
 export class Overtaken extends Error {}
+
+/** What the file was found to be, to tell whether it still is; undefined if it could not be read. */
+export type Seen = string | undefined;
+
+export function seenOf(content: Buffer | undefined): string {
+  return content?.toString('base64') ?? 'missing';
+}
 
 export class LoginFile {
   readonly path: string;
@@ -32,12 +39,17 @@ export class LoginFile {
   }
 
   /**
-   * Writes the login into it, if it is still as it was seen.
+   * Writes the login into it, if it still is what was judged.
    * @throws BerthError `volume_unwritable`
-   * @throws Overtaken if another has just come: nothing has changed
+   * @throws Error if it could be read when it was judged, and cannot now
+   * @throws Overtaken if another has come since: nothing has changed
    */
-  async replace({ text }: Credentials): Promise<void> {
-    const before = await this.read().catch(() => undefined);
+  async replace({ text }: Credentials, judged: Seen): Promise<void> {
+    const before = await this.read().catch((error: unknown) => {
+      if (judged !== undefined) throw error;
+      return undefined;
+    });
+    if (seenOf(before) !== (judged ?? 'missing')) throw new Overtaken();
     const whole = withOthers(text, before ? othersIn(before) : {});
     const judgement = judgeCredentials(whole);
     this.#bringing = judgement.kind === 'valid' ? judgement.credentials.digest : undefined;
@@ -45,7 +57,7 @@ export class LoginFile {
       mode: 0o600,
       beforeRename: async () => {
         const now = await this.read().catch(() => undefined);
-        if (now?.toString('base64') === before?.toString('base64')) return;
+        if (seenOf(now) === seenOf(before)) return;
         throw new BerthError('volume_unwritable', 'cannot replace the login: it has just changed', {
           cause: new Overtaken(),
         });

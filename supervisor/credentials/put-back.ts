@@ -9,7 +9,7 @@ import { messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { LoginHistory } from './history.ts';
 import type { LastGood } from './last-good.ts';
-import { type LoginFile, Overtaken } from './login-file.ts';
+import { type LoginFile, Overtaken, type Seen } from './login-file.ts';
 
 export interface PutBackOptions {
   file: LoginFile;
@@ -50,8 +50,11 @@ export class PutBack {
     return this.#waiting;
   }
 
-  /** @param kind what the file was found to be, for the log */
-  async try(kind: string): Promise<PutBackOutcome> {
+  /**
+   * @param kind what the file was judged to be, for the log
+   * @param judged what was judged: nothing else is replaced
+   */
+  async try(kind: string, judged: Seen): Promise<PutBackOutcome> {
     const { file, history, lastGood } = this.#options;
     clearTimeout(this.#timer);
     const kept = await lastGood.all();
@@ -61,7 +64,7 @@ export class PutBack {
     // Noted first: killed in between, it is not tried for ever.
     await history.note('put_back', loginId(good));
     try {
-      await file.replace(good);
+      await file.replace(good, judged);
     } catch (error) {
       // It was not tried: it may be the next time.
       await history.takeBack('put_back', loginId(good));

@@ -15,7 +15,7 @@ import type { Log } from '../../shared/log.ts';
 import { neverShow } from '../../shared/redact.ts';
 import { LoginHistory } from './history.ts';
 import { LastGood } from './last-good.ts';
-import { LoginFile } from './login-file.ts';
+import { LoginFile, Overtaken, type Seen, seenOf } from './login-file.ts';
 import { Looks, type LooksOptions } from './looks.ts';
 import { isNewLogin } from './new-login.ts';
 import { PutBack, type Waiting } from './put-back.ts';
@@ -70,7 +70,8 @@ export class CredentialsWatch {
   #working: Promise<unknown> = Promise.resolve();
   #state: CredentialsState = { kind: 'missing' };
   #lost = false;
-  #seen: string | undefined;
+  /** What was judged last. */
+  #seen: Seen;
   /** Reads in a row that have failed. */
   #unread = 0;
   /** The valid one that was there last, and since when by Date.now(). */
@@ -140,9 +141,12 @@ export class CredentialsWatch {
    * @throws Overtaken if another has just come: nothing has changed, and it may be tried again
    */
   async adopt(credentials: Credentials): Promise<void> {
+    // The caller has chosen between the new one and this.
+    const judged = this.#seen;
     await this.#queue(async () => {
+      if (this.#seen !== judged) throw new Overtaken();
       if (this.#state.kind === 'valid') await this.#lastGood.keepReplaced(this.#state.credentials);
-      await this.#file.replace(credentials);
+      await this.#file.replace(credentials, judged);
       this.#options.onEvent?.('adopted');
       await this.#read();
     });
@@ -184,7 +188,7 @@ export class CredentialsWatch {
       return;
     }
     this.#unread = 0;
-    const seen = content?.toString('base64') ?? 'missing';
+    const seen = seenOf(content);
     if (seen === this.#seen) return;
     this.#seen = seen;
     clearTimeout(this.#patience);
@@ -288,9 +292,12 @@ export class CredentialsWatch {
   /** The login is lost, unless another can be put back, or has just come from somebody else. */
   async #restore(state: CredentialsState): Promise<void> {
     const told = this.#putBack.waiting !== undefined;
-    const outcome = await this.#putBack.try(state.kind);
-    if (outcome === 'overtaken') this.#looks.soon();
-    else if (outcome === 'put_back') {
+    const outcome = await this.#putBack.try(state.kind, this.#seen);
+    if (outcome === 'overtaken') {
+      // Judged anew also if it has changed back by then.
+      this.#seen = undefined;
+      this.#looks.soon();
+    } else if (outcome === 'put_back') {
       this.#options.onEvent?.('put_back');
       await this.#read();
     } else if (outcome === 'none' || !told) this.#become(state, true);

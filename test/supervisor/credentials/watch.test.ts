@@ -11,8 +11,9 @@ import {
 import { join } from 'node:path';
 import { FSWatcher } from 'chokidar';
 import t, { type Test } from 'tap';
-import { judgeCredentials } from '../../../shared/credentials.ts';
+import { judgeCredentials, loginId } from '../../../shared/credentials.ts';
 import { lastGoodFile } from '../../../shared/state-directory.ts';
+import { Overtaken } from '../../../supervisor/credentials/login-file.ts';
 import {
   type CredentialsState,
   CredentialsWatch,
@@ -25,6 +26,12 @@ import { blank, credentials } from './login-files.ts';
 t.jobs = 4;
 
 const expiresAt = Date.parse('2030-01-01T00:00:00Z');
+
+/** Names the login `credentials(id)`. */
+function idOf(id: string): string {
+  const judged = judgeCredentials(credentials(id));
+  return judged.kind === 'valid' ? loginId(judged.credentials) : '';
+}
 
 async function watch(
   t: Test,
@@ -302,6 +309,69 @@ t.test('another login ends the tries to put the last good one back', async (t) =
   await becomes('valid');
   t.same([watching.lost, watching.waiting], [false, undefined]);
   t.equal(log.count('credentials_put_back'), 0);
+});
+
+t.test('a login that comes while the last good one is put back stays', async (t) => {
+  const { watching, path, log, replace, events } = await watch(t, {
+    '.credentials.json': credentials('one'),
+  });
+  const { history } = watching;
+  const note = history.note.bind(history);
+  history.note = async (fate, id) => {
+    await note(fate, id);
+    if (fate === 'put_back') replace(credentials('two'));
+  };
+  replace('{');
+  await log.logged(
+    'credentials_seen',
+    ({ state, refresh_token_id }) => state === 'valid' && refresh_token_id === idOf('two'),
+  );
+  t.equal(readFileSync(path, 'utf8'), credentials('two'));
+  t.notOk(events.includes('put_back'));
+  t.notOk(history.is('put_back', idOf('one')), 'what was not put back may be later');
+});
+
+t.test('a file that changes under the put-back, and back again, is not forgotten', async (t) => {
+  const { watching, path, log, replace } = await watch(t, {
+    '.credentials.json': credentials('one'),
+  });
+  const { history } = watching;
+  const note = history.note.bind(history);
+  history.note = async (fate, id) => {
+    await note(fate, id);
+    if (fate === 'put_back') writeFileSync(path, '[');
+  };
+  const takeBack = history.takeBack.bind(history);
+  history.takeBack = async (fate, id) => {
+    history.note = note;
+    await takeBack(fate, id);
+    writeFileSync(path, '{');
+  };
+  replace('{');
+  await log.logged('credentials_put_back');
+  t.equal(readFileSync(path, 'utf8'), credentials('one'));
+});
+
+t.test('a login that nobody has judged yet is not replaced by one from the source', async (t) => {
+  const { watching, path, replace, lastGood } = await watch(
+    t,
+    { '.credentials.json': credentials('one') },
+    30,
+    { stable: 3_600_000, look: 3_600_000 },
+  );
+  const judged = judgeCredentials(credentials('three'));
+  if (judged.kind !== 'valid') throw new Error('it is valid');
+  replace(credentials('two'));
+  t.type(await watching.adopt(judged.credentials).catch((error) => error), Overtaken);
+  t.equal(readFileSync(path, 'utf8'), credentials('two'));
+  // It was chosen when `one` was there, and comes to its turn after `two` was judged.
+  const looked = watching.look();
+  t.type(await watching.adopt(judged.credentials).catch((error) => error), Overtaken);
+  await looked;
+  t.equal(readFileSync(path, 'utf8'), credentials('two'));
+  await watching.adopt(judged.credentials);
+  t.equal(readFileSync(path, 'utf8'), credentials('three'));
+  t.equal(lastGood(), credentials('three'));
 });
 
 t.test('a watcher that is never ready and tells nothing is done without', async (t) => {
