@@ -1,8 +1,8 @@
 /**
  * The CLI's login file, as it is read and replaced. Always holds: it is replaced whole, only as it was
- * seen, and what the CLI keeps beside the login stays.
+ * judged and while nobody refreshes it, and what the CLI keeps beside the login stays.
  */
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import {
   type Credentials,
   credentialsFileName,
@@ -13,9 +13,20 @@ import {
 } from '../../shared/credentials.ts';
 import { BerthError } from '../../shared/errors.ts';
 import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
+import { whileNobodyRefreshes } from './refresh-lock.ts';
 
 /** The file is no more what was judged: it is to be judged anew, before it is replaced. */
 export class Overtaken extends Error {}
+
+/** A process is refreshing the login: it is not replaced now. */
+export class Refreshing extends Error {
+  constructor() {
+    super('a process is refreshing the login');
+  }
+}
+
+/** Milliseconds at most that a refresh is waited for; whoever replaces a login tries again. */
+const refreshPatience = 1_000;
 
 /** What the file was found to be, to tell whether it still is; undefined if it could not be read. */
 export type Seen = string | undefined;
@@ -43,8 +54,17 @@ export class LoginFile {
    * @throws BerthError `volume_unwritable`
    * @throws Error if it could be read when it was judged, and cannot now
    * @throws Overtaken if another has come since: nothing has changed
+   * @throws Refreshing if another is about to come: nothing has changed
    */
-  async replace({ text }: Credentials, judged: Seen): Promise<void> {
+  async replace(credentials: Credentials, judged: Seen): Promise<void> {
+    const late = AbortSignal.timeout(refreshPatience);
+    const work = () => this.#replace(credentials, judged);
+    await whileNobodyRefreshes(dirname(this.path), late, () => {}, work).catch((error: unknown) => {
+      throw error === late.reason ? new Refreshing() : error;
+    });
+  }
+
+  async #replace({ text }: Credentials, judged: Seen): Promise<void> {
     const before = await this.read().catch((error: unknown) => {
       if (judged !== undefined) throw error;
       return undefined;

@@ -19,7 +19,7 @@ import { messageOf } from '../../shared/errors.ts';
 import { readProvided } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
 import { neverShow } from '../../shared/redact.ts';
-import { Overtaken } from './login-file.ts';
+import { Overtaken, Refreshing } from './login-file.ts';
 import type { CredentialsWatch } from './watch.ts';
 
 export interface CredentialsSourceOptions {
@@ -75,7 +75,7 @@ export class CredentialsSource {
       this.#seen = seen;
       this.#problem = undefined;
     } catch (error) {
-      if (error instanceof Overtaken) this.#postpone();
+      if (error instanceof Overtaken || error instanceof Refreshing) this.#postpone();
       else this.#complain(messageOf(error));
     }
   }
@@ -133,9 +133,12 @@ export class CredentialsSource {
   /** Tried again at the next look. */
   #postpone(): void {
     const { log, path } = this.#options;
+    // Once while a process holds the lock of a refresh, which it may have been killed with.
     const sentence =
-      "the login in the source is not taken yet: the CLI's login has just changed; it is tried again";
-    log.info('credentials_seen', sentence, { from: 'source', path });
+      "the login in the source is not taken yet: the CLI's login is just changing; it is tried again";
+    if (sentence !== this.#problem)
+      log.info('credentials_seen', sentence, { from: 'source', path });
+    this.#problem = sentence;
   }
 
   /** Once for each problem. */

@@ -139,6 +139,7 @@ export class CredentialsWatch {
    * Gives the CLI another login; what it had is kept, in case that the new one is no good.
    * @throws BerthError `volume_unwritable`
    * @throws Overtaken if another has just come: nothing has changed, and it may be tried again
+   * @throws Refreshing if another is about to come: the same
    */
   async adopt(credentials: Credentials): Promise<void> {
     // The caller has chosen between the new one and this.

@@ -6,6 +6,7 @@ import type { CredentialsPolicy } from '../../../shared/credentials-choice.ts';
 import { readAppliedSource } from '../../../shared/credentials-memory.ts';
 import { Login } from '../../../supervisor/credentials/login.ts';
 import { Overtaken } from '../../../supervisor/credentials/login-file.ts';
+import { refreshLock } from '../../../supervisor/credentials/refresh-lock.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { until } from '../../support/until.ts';
 import { blank, credentials } from './login-files.ts';
@@ -157,8 +158,26 @@ t.test('a source that is overtaken by another login is tried again, and said so'
   await becomes(credentials('two'));
   await log.logged('credentials_applied');
   const told = log.lines.filter(({ from }) => from === 'source').map(({ msg }) => msg);
-  t.match(told, [/has just changed; it is tried again/]);
+  t.match(told, [/is just changing; it is tried again/]);
   t.notMatch(log.text, /correct the Secret/);
+});
+
+t.test('a source is not taken in the middle of a refresh, which would undo it', async (t) => {
+  const { login, log, provide, becomes, volume, path } = await start(t, {
+    volume: credentials('one'),
+    applied: credentials('zero'),
+  });
+  const lock = join(path, '..', refreshLock);
+  mkdirSync(lock);
+  provide(credentials('three'));
+  await log.logged('credentials_seen', ({ from }) => from === 'source');
+  t.equal(volume(), credentials('one'));
+  writeFileSync(path, credentials('two'));
+  rmSync(lock, { recursive: true });
+  await becomes(credentials('three'));
+  await log.logged('credentials_applied');
+  t.ok(login.watch.refreshedAt, 'what the refresh brought was seen before it was replaced');
+  t.equal(log.lines.filter(({ from }) => from === 'source').length, 1);
 });
 
 t.test('where settings.json brings another login, a blank file refuses nobody', async (t) => {

@@ -14,6 +14,7 @@ import t, { type Test } from 'tap';
 import { judgeCredentials, loginId } from '../../../shared/credentials.ts';
 import { lastGoodFile } from '../../../shared/state-directory.ts';
 import { Overtaken } from '../../../supervisor/credentials/login-file.ts';
+import { refreshLock } from '../../../supervisor/credentials/refresh-lock.ts';
 import {
   type CredentialsState,
   CredentialsWatch,
@@ -329,6 +330,25 @@ t.test('a login that comes while the last good one is put back stays', async (t)
   t.equal(readFileSync(path, 'utf8'), credentials('two'));
   t.notOk(events.includes('put_back'));
   t.notOk(history.is('put_back', idOf('one')), 'what was not put back may be later');
+});
+
+t.test('nothing is put back in the middle of a refresh', async (t) => {
+  const { watching, path, log, replace } = await watch(
+    t,
+    { '.credentials.json': credentials('one') },
+    30,
+    { pause: 20 },
+  );
+  const lock = join(path, '..', refreshLock);
+  mkdirSync(lock);
+  replace('{');
+  t.match(await log.logged('credentials_unkept'), { msg: /a process is refreshing the login/ });
+  t.ok(watching.waiting);
+  t.equal(readFileSync(path, 'utf8'), '{');
+  rmSync(lock, { recursive: true });
+  await log.logged('credentials_put_back');
+  t.equal(readFileSync(path, 'utf8'), credentials('one'));
+  t.notOk(existsSync(lock));
 });
 
 t.test('a file that changes under the put-back, and back again, is not forgotten', async (t) => {
