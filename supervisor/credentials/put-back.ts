@@ -1,6 +1,6 @@
 /**
  * Puts the last good login back where the CLI was left with none, and tries again for as long as the
- * volume cannot be written (it is full, or read-only).
+ * volume cannot be written (it is full, or read-only), or a refresh is under way.
  * Always holds: once for each refresh token, and never one that was just refused or used up; one whose
  * putting back has failed counts as not tried.
  */
@@ -45,7 +45,7 @@ export class PutBack {
     this.#options = options;
   }
 
-  /** Of a login that waits for the volume; undefined if none does. */
+  /** Of a login that waits for the volume or for a refresh; undefined if none does. */
   get waiting(): Waiting | undefined {
     return this.#waiting;
   }

@@ -45,6 +45,8 @@ export interface CredentialsWatchOptions
    * read one that cannot be read.
    */
   patience?: number;
+  /** The clock, ms since 1970: Date.now(), if none is given. */
+  now?: () => number;
   /** Milliseconds until a put-back that failed is tried again; the next pauses are longer. */
   pause?: number;
 }
@@ -74,12 +76,16 @@ export class CredentialsWatch {
   #seen: Seen;
   /** Reads in a row that have failed. */
   #unread = 0;
-  /** The valid one that was there last, and since when by Date.now(). */
+  readonly #now: () => number;
+  /** The valid one that was there last, and since when. */
   #current: { credentials: Credentials; since: number } | undefined;
+  /** Whether a refusal was told since then: what the file becomes afterwards tells nothing of it. */
+  #refusalJudged = false;
   #refreshedAt: number | undefined;
 
   constructor(options: CredentialsWatchOptions) {
     this.#options = options;
+    this.#now = options.now ?? Date.now;
     this.#file = new LoginFile(options.configDirectory);
     this.#lastGood = new LastGood(options.stateDirectory, options.log);
     this.history = new LoginHistory(options.stateDirectory, options.log);
@@ -110,7 +116,7 @@ export class CredentialsWatch {
     return this.#refreshedAt;
   }
 
-  /** Of a good login that cannot be put back yet, for the volume cannot be written. */
+  /** Of a good login that cannot be put back yet: the volume cannot be written, or a refresh is under way. */
   get waiting(): Waiting | undefined {
     return this.#putBack.waiting;
   }
@@ -193,6 +199,7 @@ export class CredentialsWatch {
     if (seen === this.#seen) return;
     this.#seen = seen;
     clearTimeout(this.#patience);
+    if (this.waiting) this.#refusalJudged = true;
     this.#putBack.forget();
     const state = this.#judge(content);
     this.#options.onEvent?.(state.kind);
@@ -231,9 +238,7 @@ export class CredentialsWatch {
         this.#waitThen(() => this.#giveUp());
         break;
       case 'blank':
-        // One that was blank at the start was refused before.
-        if (this.#current) this.#options.onRefused?.();
-        await this.#noteRefusal();
+        await this.#judgeRefusal();
         await this.#restore(state);
         break;
       case 'older':
@@ -246,7 +251,8 @@ export class CredentialsWatch {
     const before = this.#current?.credentials;
     const id = loginId(credentials);
     const brought = this.#file.wasBrought(credentials);
-    this.#current = { credentials, since: Date.now() };
+    this.#current = { credentials, since: this.#now() };
+    this.#refusalJudged = false;
     const another = before !== undefined && loginId(before) !== id && !brought;
     const anew = another && (await isNewLogin(this.#options.stateDirectory, credentials));
     const refreshed = another && !anew;
@@ -258,20 +264,27 @@ export class CredentialsWatch {
       });
     }
     if (!refreshed) return;
-    this.#refreshedAt = Date.now();
+    this.#refreshedAt = this.#now();
     this.#options.onEvent?.('refreshed');
     await this.history.note('superseded', loginId(before));
   }
 
-  /** The CLI blanks its file when the login server refuses its refresh token. Which one was it? */
-  async #noteRefusal(): Promise<void> {
+  /**
+   * The CLI blanks its file when the login server refuses its refresh token. Which one was it?
+   * Once for each valid login: one that waits to be put back is asked for by nobody.
+   */
+  async #judgeRefusal(): Promise<void> {
+    if (this.#refusalJudged) return;
+    this.#refusalJudged = true;
+    // One that was blank at the start was refused before.
+    if (this.#current) this.#options.onRefused?.();
     // After a start nobody knows how it came: init's rule, the last good one was refused.
     const credentials = this.#current?.credentials ?? (await this.#lastGood.all())[0];
     if (!credentials) return;
     const since = this.#current?.since ?? 0;
-    const due = credentials.expiresAt - refreshMargin <= Date.now();
+    const due = credentials.expiresAt - refreshMargin <= this.#now();
     // One that is fresh was not asked for again: another process was refused its forerunner.
-    if (due || Date.now() - since > raceWindow) {
+    if (due || this.#now() - since > raceWindow) {
       await this.history.note('refused', loginId(credentials));
     }
   }

@@ -351,6 +351,49 @@ t.test('nothing is put back in the middle of a refresh', async (t) => {
   t.notOk(existsSync(lock));
 });
 
+t.test('a login that waits to be put back is not condemned by a second look', async (t) => {
+  let now = Date.now();
+  let refusals = 0;
+  const { watching, path, log, replace, events, becomes } = await watch(
+    t,
+    { '.credentials.json': credentials('one') },
+    3_600_000,
+    { pause: 3_600_000, now: () => now, onRefused: () => (refusals += 1) },
+  );
+  const lock = join(path, '..', refreshLock);
+  mkdirSync(lock);
+  replace(blank);
+  await becomes('blank');
+  t.ok(watching.waiting);
+  now += 61_000;
+  // The CLI writes what it keeps beside the login.
+  replace(JSON.stringify({ ...JSON.parse(blank), mcpOAuth: { server: {} } }));
+  await watching.look();
+  t.equal(events.filter((event) => event === 'blank').length, 2);
+  t.ok(watching.waiting);
+  // A read that fails, and the same again.
+  rmSync(path);
+  mkdirSync(path);
+  await watching.look();
+  t.equal(log.count('credentials_unreadable'), 1);
+  rmSync(path, { recursive: true });
+  replace(blank);
+  await watching.look();
+  t.equal(events.filter((event) => event === 'blank').length, 3);
+  t.ok(watching.waiting);
+  t.equal(refusals, 1);
+  t.notOk(watching.history.is('refused', idOf('one')));
+  rmSync(lock, { recursive: true });
+  replace(JSON.stringify({ ...JSON.parse(blank), mcpOAuth: { server: {} } }));
+  await log.logged('credentials_put_back');
+  // The next refusal is one of this login.
+  now += 61_000;
+  replace(blank);
+  await becomes('blank');
+  t.equal(refusals, 2);
+  t.ok(watching.history.is('refused', idOf('one')));
+});
+
 t.test('a file that changes under the put-back, and back again, is not forgotten', async (t) => {
   const { watching, path, log, replace } = await watch(t, {
     '.credentials.json': credentials('one'),
