@@ -1,7 +1,7 @@
 /**
  * When the login file is to be looked at: once its writes have paused, and every two seconds all the same.
  * Always holds: the directory is watched, not the file (the CLI renames a new one into place); a watcher
- * that fails, is never ready or tells nothing costs seconds, never a change.
+ * that fails, is never ready or tells nothing costs seconds, never a change; nothing is due after the stop.
  */
 import chokidar, { type FSWatcher } from 'chokidar';
 import type { Log } from '../../shared/log.ts';
@@ -26,6 +26,7 @@ export class Looks {
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
   #looks: NodeJS.Timeout | undefined;
+  #stopped = false;
 
   constructor(options: LooksOptions) {
     this.#options = options;
@@ -60,6 +61,7 @@ export class Looks {
 
   /** Writes come in bursts: the file is read once they have paused. */
   soon(): void {
+    if (this.#stopped) return;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
@@ -68,6 +70,7 @@ export class Looks {
   }
 
   async stop(): Promise<void> {
+    this.#stopped = true;
     clearInterval(this.#looks);
     clearTimeout(this.#timer);
     await this.#watcher?.close();

@@ -2,7 +2,7 @@
  * Watches the CLI's login file: judges each write, tells it with its expiry, keeps the last good one,
  * and has that put back (put-back.ts) where the CLI was left with none.
  * Always holds: a token is never logged; a blank or torn file never replaces the last good one; it
- * is looked at when it changes, and all the same (looks.ts).
+ * is looked at when it changes, and all the same (looks.ts); after the stop nothing is judged or written.
  */
 import {
   type Credentials,
@@ -72,6 +72,7 @@ export class CredentialsWatch {
   #working: Promise<unknown> = Promise.resolve();
   #state: CredentialsState = { kind: 'missing' };
   #lost = false;
+  #stopped = false;
   /** What was judged last. */
   #seen: Seen;
   /** Reads in a row that have failed. */
@@ -128,7 +129,9 @@ export class CredentialsWatch {
     await this.#looks.start();
   }
 
+  /** What has begun comes to its end first. */
   async stop(): Promise<void> {
+    this.#stopped = true;
     clearTimeout(this.#patience);
     await this.#looks.stop();
     await this.#working;
@@ -136,9 +139,9 @@ export class CredentialsWatch {
     this.#putBack.forget();
   }
 
-  /** Reads the file now. Returns when what it holds is the state. */
+  /** Reads the file now. Returns when what it holds is the state; at once after the stop. */
   look(): Promise<void> {
-    return this.#queue(() => this.#read());
+    return this.#queue(() => this.#unlessStopped(() => this.#read()));
   }
 
   /**
@@ -151,7 +154,7 @@ export class CredentialsWatch {
     // The caller has chosen between the new one and this.
     const judged = this.#seen;
     await this.#queue(async () => {
-      if (this.#seen !== judged) throw new Overtaken();
+      if (this.#stopped || this.#seen !== judged) throw new Overtaken();
       if (this.#state.kind === 'valid') await this.#lastGood.keepReplaced(this.#state.credentials);
       await this.#file.replace(credentials, judged);
       this.#options.onEvent?.('adopted');
@@ -170,8 +173,12 @@ export class CredentialsWatch {
     this.#soon(() => this.#read());
   }
 
+  async #unlessStopped(work: () => Promise<void>): Promise<void> {
+    if (!this.#stopped) await work();
+  }
+
   #soon(work: () => Promise<void>): void {
-    this.#queue(work).catch((error: unknown) => {
+    this.#queue(() => this.#unlessStopped(work)).catch((error: unknown) => {
       const { log } = this.#options;
       log.error('credentials_unreadable', 'cannot judge the credentials', { error });
     });

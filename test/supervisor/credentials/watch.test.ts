@@ -9,6 +9,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { FSWatcher } from 'chokidar';
 import t, { type Test } from 'tap';
 import { judgeCredentials, loginId } from '../../../shared/credentials.ts';
@@ -249,7 +250,7 @@ t.test('one that vanished while nobody watched is put back from the last good on
 t.test(
   'a login that cannot be put back is put back when it can be, without another change',
   async (t) => {
-    const { watching, path, log, replace, events } = await watch(
+    const { watching, path, log, replace, events, becomes } = await watch(
       t,
       { '.credentials.json': credentials('one') },
       30,
@@ -280,6 +281,7 @@ t.test(
     t.match(watching.waiting, { attempts: Number, since: Number });
     t.match(await log.logged('credentials_put_back'), { attempts: 4, waited_ms: Number });
     t.equal(readFileSync(path, 'utf8'), before);
+    await becomes('valid');
     t.same([watching.lost, watching.waiting], [false, undefined]);
     const errors = log.lines.filter(
       ({ event, level }) => event === 'credentials_unkept' && level === 'error',
@@ -385,7 +387,7 @@ t.test('a login that waits to be put back is not condemned by a second look', as
   t.notOk(watching.history.is('refused', idOf('one')));
   rmSync(lock, { recursive: true });
   replace(JSON.stringify({ ...JSON.parse(blank), mcpOAuth: { server: {} } }));
-  await log.logged('credentials_put_back');
+  await becomes('valid');
   // The next refusal is one of this login.
   now += 61_000;
   replace(blank);
@@ -567,3 +569,30 @@ t.test('it is watched no more after the stop', async (t) => {
   t.same(states, ['valid']);
   t.equal(watching.state.kind, 'valid');
 });
+
+t.test(
+  'nothing is judged or put back after the stop, though it fell into a put-back',
+  async (t) => {
+    const { watching, path, replace, events } = await watch(t, {
+      '.credentials.json': credentials('one'),
+    });
+    const { history } = watching;
+    const note = history.note.bind(history);
+    const { promise: stopped, resolve } = Promise.withResolvers<void>();
+    history.note = async (fate, id) => {
+      history.note = note;
+      await note(fate, id);
+      void watching.stop().then(resolve);
+      // The stop has ended the looks by then, and waits for this put-back, which is overtaken.
+      await delay(100);
+      replace('[');
+    };
+    replace('{');
+    await stopped;
+    // Longer than the pause of a write, and than a torn file is waited for.
+    await delay(200);
+    await watching.look();
+    t.same(events, ['valid', 'torn']);
+    t.equal(readFileSync(path, 'utf8'), '[');
+  },
+);
