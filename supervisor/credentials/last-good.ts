@@ -2,8 +2,9 @@
  * The logins that were good, kept beside the one that is in use: the last one, and the one that a new
  * login replaced. Always holds: for the owner alone (0600); what is read back is judged again, for
  * the CLI can write there; one that is blank or torn is never kept; one that cannot be written counts
- * until the restart.
+ * all the same, until it can be or somebody else has put another there.
  */
+import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Credentials, credentialsLimit, judgeCredentials } from '../../shared/credentials.ts';
 import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
@@ -12,10 +13,16 @@ import { lastGoodFile } from '../../shared/state-directory.ts';
 
 export const replacedFile = 'replaced-credentials.json';
 
+interface Unwritten {
+  credentials: Credentials;
+  /** Of the file as the failure left it. */
+  version: string | undefined;
+}
+
 export class LastGood {
   readonly #directory: string;
   readonly #log: Log;
-  readonly #unwritten = new Map<string, Credentials>();
+  readonly #unwritten = new Map<string, Unwritten>();
 
   constructor(stateDirectory: string, log: Log) {
     this.#directory = stateDirectory;
@@ -32,6 +39,14 @@ export class LastGood {
     return this.#write(replacedFile, credentials);
   }
 
+  /** Tries anew what could not be written. Never rejects. */
+  async writeAgain(): Promise<void> {
+    for (const [name, unwritten] of this.#unwritten) {
+      if (await this.#newer(name, unwritten)) this.#unwritten.delete(name);
+      else await this.#write(name, unwritten.credentials);
+    }
+  }
+
   /** Those that can be used, the better one first. */
   async all(): Promise<Credentials[]> {
     const kept = [await this.#read(lastGoodFile), await this.#read(replacedFile)];
@@ -39,18 +54,31 @@ export class LastGood {
   }
 
   async #write(name: string, credentials: Credentials): Promise<void> {
+    const path = join(this.#directory, name);
     try {
-      await writeFileAtomic(join(this.#directory, name), credentials.text, { mode: 0o600 });
+      await writeFileAtomic(path, credentials.text, { mode: 0o600 });
       this.#unwritten.delete(name);
     } catch (error) {
-      this.#unwritten.set(name, credentials);
+      const again = this.#unwritten.get(name)?.credentials === credentials;
+      this.#unwritten.set(name, { credentials, version: await versionOf(path) });
+      if (again) return;
       this.#log.error('credentials_unkept', 'cannot keep the last good credentials', { error });
     }
   }
 
   async #read(name: string): Promise<Credentials | undefined> {
     const unwritten = this.#unwritten.get(name);
-    if (unwritten) return unwritten;
+    if (unwritten) return (await this.#newer(name, unwritten)) ?? unwritten.credentials;
+    return this.#stored(name);
+  }
+
+  /** What somebody else, such as `berth login`, has put there since. */
+  async #newer(name: string, { version }: Unwritten): Promise<Credentials | undefined> {
+    const found = await versionOf(join(this.#directory, name));
+    return found === undefined || found === version ? undefined : this.#stored(name);
+  }
+
+  async #stored(name: string): Promise<Credentials | undefined> {
     try {
       const content = await readFileBounded(join(this.#directory, name), credentialsLimit);
       const judgement = content && judgeCredentials(content);
@@ -60,4 +88,10 @@ export class LastGood {
       return undefined;
     }
   }
+}
+
+/** Another one after each replacement; undefined if no file is there. */
+async function versionOf(path: string): Promise<string | undefined> {
+  const found = await lstat(path, { bigint: true }).catch(() => undefined);
+  return found?.isFile() ? `${found.ino} ${found.mtimeNs}` : undefined;
 }

@@ -203,7 +203,7 @@ export class CredentialsWatch {
     }
     this.#unread = 0;
     const seen = seenOf(content);
-    if (seen === this.#seen) return;
+    if (seen === this.#seen) return this.#lastGood.writeAgain();
     this.#seen = seen;
     clearTimeout(this.#patience);
     if (this.waiting) this.#refusalJudged = true;

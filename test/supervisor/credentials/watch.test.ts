@@ -14,6 +14,7 @@ import { FSWatcher } from 'chokidar';
 import t, { type Test } from 'tap';
 import { judgeCredentials, loginId } from '../../../shared/credentials.ts';
 import { lastGoodFile } from '../../../shared/state-directory.ts';
+import { replacedFile } from '../../../supervisor/credentials/last-good.ts';
 import { Overtaken } from '../../../supervisor/credentials/login-file.ts';
 import { refreshLock } from '../../../supervisor/credentials/refresh-lock.ts';
 import {
@@ -486,6 +487,38 @@ t.test('a new login that is refused at once gives way to the one that it replace
   replace(blank);
   await log.logged('credentials_put_back');
   t.equal(readFileSync(path, 'utf8'), credentials('one'));
+});
+
+t.test('a last good login that could not be kept is kept when it can be', async (t) => {
+  const { watching, replace, kept, lastGood, log, becomes } = await watch(t, {}, 30, { look: 20 });
+  mkdirSync(kept);
+  replace(credentials('one'));
+  await becomes('valid');
+  await log.logged('credentials_unkept');
+  for (let tries = 0; tries < 3; tries++) await watching.look();
+  t.equal(log.count('credentials_unkept'), 1, 'said once, not with each try');
+  rmSync(kept, { recursive: true });
+  await until('it is kept', () => lastGood() === credentials('one'));
+});
+
+t.test('what `berth login` has kept goes before what could not be kept earlier', async (t) => {
+  const { watching, replace, path, log } = await watch(t, {
+    '.credentials.json': credentials('one'),
+  });
+  const replaced = join(path, '..', '.berth', replacedFile);
+  mkdirSync(replaced);
+  const due = credentials('two', { expiresAt: Date.now() + 60_000 });
+  const judged = judgeCredentials(due);
+  if (judged.kind !== 'valid') throw new Error('it is valid');
+  await watching.adopt(judged.credentials);
+  t.equal(log.count('credentials_unkept'), 1);
+  rmSync(replaced, { recursive: true });
+  writeFileSync(replaced, credentials('three'));
+  replace(blank);
+  await log.logged('credentials_put_back');
+  t.equal(readFileSync(path, 'utf8'), credentials('three'));
+  await watching.look();
+  t.equal(readFileSync(replaced, 'utf8'), credentials('three'));
 });
 
 t.test('a history that somebody has damaged costs a warning alone', async (t) => {
