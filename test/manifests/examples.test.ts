@@ -319,7 +319,9 @@ t.test(
     const [, block = ''] = /^```yaml\n([\s\S]*?)^```$/m.exec(text) ?? [];
     const { strategy, template } = parseYaml(block).spec;
     const [init] = template.spec.initContainers;
-    const volumes = init.volumeMounts.map(({ name }: { name: string }) => ({ name, emptyDir: {} }));
+    const namesOf = (all: { name: string }[]) => all.map(({ name }) => name).sort();
+    t.same(namesOf(init.volumeMounts), namesOf(template.spec.volumes), 'what it mounts is there');
+    t.ok(namesOf(init.env).includes('GITHUB_PAT'), 'the token is where the script had it');
     const labels = { app: 'yours' };
     // What the Deployment has already, in short.
     const whole = {
@@ -329,7 +331,7 @@ t.test(
       spec: {
         strategy,
         selector: { matchLabels: labels },
-        template: { metadata: { labels }, spec: { containers: [init], ...template.spec, volumes } },
+        template: { metadata: { labels }, spec: { containers: [init], ...template.spec } },
       },
     };
     t.same(await schemaProblems([[whole]]), [[]]);
