@@ -1,5 +1,4 @@
 /** Who answers the prompts: Anthropic, if there is an account, else the stand-in Messages API. */
-import { access, constants } from 'node:fs/promises';
 import { startMessagesApi } from '../../test/support/messages-api.ts';
 import type { StartOptions } from './options.ts';
 
@@ -21,7 +20,6 @@ export async function prepareModel(
     ...Object.fromEntries(own),
     CLAUDE_CODE_OAUTH_TOKEN: process.env.CLAUDE_CODE_OAUTH_TOKEN,
   };
-  if (options.credentials !== undefined) await access(options.credentials, constants.R_OK);
   const account = accountNames.find((name) => process.env[name]);
   const login = options.credentials ?? account;
   if (login !== undefined) {

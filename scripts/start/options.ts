@@ -1,4 +1,5 @@
 /** What the person at the terminal asked `npm start` for. */
+import { accessSync, constants, statSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 
 export interface StartOptions {
@@ -25,18 +26,12 @@ With ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN in the environment, or --crede
 to Anthropic. Without any of them a stand-in on this machine answers in the model's place.
 `;
 
-/** @throws TypeError that names an option it does not know */
+const remedy = 'see npm start -- --help';
+
+/** @throws Error that names an option it does not know, or a file that cannot be read, and the remedy */
 export function readOptions(argumentsGiven: readonly string[]): StartOptions {
-  const { values } = parseArgs({
-    args: [...argumentsGiven],
-    options: {
-      ask: { type: 'string' },
-      repo: { type: 'string' },
-      ref: { type: 'string' },
-      credentials: { type: 'string' },
-      help: { type: 'boolean', short: 'h' },
-    },
-  });
+  const values = parse(argumentsGiven);
+  if (values.credentials !== undefined && !values.help) requireReadable(values.credentials);
   return {
     repository: values.repo,
     ref: values.ref,
@@ -44,4 +39,37 @@ export function readOptions(argumentsGiven: readonly string[]): StartOptions {
     ask: values.ask,
     help: values.help ?? false,
   };
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      options: {
+        ask: { type: 'string' },
+        repo: { type: 'string' },
+        ref: { type: 'string' },
+        credentials: { type: 'string' },
+        help: { type: 'boolean', short: 'h' },
+      },
+    }).values;
+  } catch (error) {
+    const cause = error instanceof Error ? error.message : String(error);
+    throw new Error(`${cause.replace(/\.$/, '')}; ${remedy}`, { cause: error });
+  }
+}
+
+function requireReadable(path: string): void {
+  const problem = problemOf(path);
+  if (problem) throw new Error(`cannot read --credentials ${path}: ${problem}; ${remedy}`);
+}
+
+function problemOf(path: string): string | undefined {
+  try {
+    accessSync(path, constants.R_OK);
+    return statSync(path).isFile() ? undefined : 'it is no file';
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return code === 'ENOENT' ? 'there is no such file' : code;
+  }
 }

@@ -18,6 +18,7 @@ export function tableOf({ version, findings }: Diagnosis, coloured: boolean): st
   ]);
   const count = (wanted: FindingStatus): number =>
     findings.filter(({ status }) => status === wanted).length;
-  const sum = `berth ${version}: ${count('failed')} failed, ${count('warning')} warnings, ${count('ok')} ok`;
+  const warnings = count('warning') === 1 ? '1 warning' : `${count('warning')} warnings`;
+  const sum = `berth ${version}: ${count('failed')} failed, ${warnings}, ${count('ok')} ok`;
   return `${[...lines, '', sum].join('\n')}\n`;
 }

@@ -75,7 +75,8 @@ export class Authentication {
     const { missing, unknown } = this.#refused;
     if (missing + unknown === 0) return false;
     Object.assign(this.#refused, { missing: 0, unknown: 0 });
-    this.#options.log.warn('auth_failed', `${missing + unknown} requests without a valid token`, {
+    const requests = missing + unknown === 1 ? '1 request' : `${missing + unknown} requests`;
+    this.#options.log.warn('auth_failed', `${requests} without a valid token`, {
       missing,
       unknown,
       ...(address === undefined ? {} : { address }),

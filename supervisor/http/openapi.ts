@@ -27,6 +27,10 @@ const ofPrograms: readonly ErrorCode[] = [
   'remote_unavailable',
   'remote_refused',
   'lease_held',
+  'cli_undelivered',
+  'cli_refused',
+  'login_failed',
+  'write_back_failed',
 ];
 const ofEveryRoute: readonly ErrorCode[] = [
   'invalid_request',

@@ -50,7 +50,7 @@ export interface ApiServerOptions extends PromptRoutesOptions, AdminOptions {
 const bodyLimit = 64 * 1024;
 
 /** Routes that need no token: they describe the API and know nothing else. */
-const open = new Set(['/openapi.json', '/docs']);
+const open = new Set(['/', '/openapi.json', '/docs']);
 
 export async function createApiServer(options: ApiServerOptions): Promise<FastifyInstance> {
   const limits = options.limits ?? httpLimits;
@@ -138,6 +138,8 @@ function describedRoutes(server: FastifyInstance, routes: readonly RouteOptions[
     ));
   const policy = pagePolicy(docsStyle);
   let page: string | undefined;
+  // Relative, for a proxy that serves berth below a path of its own.
+  server.get('/', { schema: { hide: true } }, (_request, reply) => reply.redirect('docs'));
   server.get('/openapi.json', { schema: { hide: true } }, describe);
   server.get('/docs', { schema: { hide: true } }, (_request, reply) => {
     page ??= docsPage(describe());

@@ -51,11 +51,22 @@ test('the curl line that it prints works when pasted, and Ctrl-C stops all', asy
   t.strictSame(processesOf(temporary), []);
 });
 
-test('an option that it does not know ends it with the reason', async (t) => {
-  const { child, ended } = start(t, '--aks', 'x');
-  const [progress, [code]] = await Promise.all([text(child.stderr), ended]);
-  t.equal(code, 1);
-  t.match(progress, /cannot start: .*--aks/);
+test('an option that it cannot follow ends it with the reason and the remedy', async (t) => {
+  const wrong = [
+    ['--aks', 'x'],
+    ['--ask'],
+    ['--credentials', '/nonexistent'],
+    ['--credentials', import.meta.dirname],
+  ];
+  for (const options of wrong) {
+    const { child, temporary, ended } = start(t, ...options);
+    const [progress, [code]] = await Promise.all([text(child.stderr), ended]);
+    t.equal(code, 1);
+    t.match(progress, `cannot start: `);
+    t.match(progress, options.at(-1) === 'x' ? '--aks' : options.at(-1));
+    t.match(progress, /; see npm start -- --help\n$/);
+    t.strictSame(readdirSync(temporary), [], 'nothing was begun');
+  }
 });
 
 test('a repository that cannot be reached ends it with the cause, and nothing is left', async (t) => {

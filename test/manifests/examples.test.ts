@@ -160,6 +160,12 @@ t.test('the Secrets hold no secret, and are the ones that the pod names', { skip
     t.match(value, /<.*>/, name);
     if (name !== 'n8n') t.match(base, `"${name}"`);
   }
+  const login = '{"claudeAiOauth":{}}';
+  const filled = parse(text.replace(/<the whole file[^>]*>/, login));
+  const [{ stringData } = {}] = all(filled, 'Secret').filter(
+    ({ metadata }) => metadata?.name === 'berth-credentials',
+  );
+  t.match(stringData, { 'credentials.json': `${login}\n` }, 'JSON that is pasted stays text');
   t.notMatch(text, /gh[a-z]_|github_pat_|sk-ant|berth_|[0-9a-f]{32}/);
 });
 
@@ -190,7 +196,7 @@ t.test('SOPS is told to encrypt what a Secret holds, and its names not', (t) => 
 
 t.test('the overlay of docs/install.md, and each of its patches', { skip }, async (t) => {
   const documented = blocksOf(readFileSync(join(root, 'docs/install.md'), 'utf8'));
-  const files = Object.keys(documented).filter((name) => name !== 'kustomization.yaml');
+  const files = Object.keys(documented).filter((name) => !name.endsWith('kustomization.yaml'));
   const components: Record<string, string[]> = {
     'host.yaml': ['ingress'],
     'api-server.yaml': ['network-policy', 'network-policy-kubernetes-api', 'write-back'],
@@ -225,6 +231,8 @@ t.test('the overlay of docs/install.md, and each of its patches', { skip }, asyn
     ingressClassName: 'nginx',
     rules: [{ host: 'claude.example.org' }],
   });
+  const issuer = { 'cert-manager.io/cluster-issuer': 'your-issuer' };
+  t.match(find(withHost, 'Ingress').metadata.annotations, issuer);
   t.equal(all(withWorkspace, 'PersistentVolumeClaim').length, 2);
 });
 
@@ -246,6 +254,37 @@ t.test('the overlay of docs/install.md with a CLI that init fetches', { skip }, 
   t.same(await problemsOf([manifests]), [[]]);
   const policies = manifests.filter(({ kind }) => kind === 'CiliumNetworkPolicy');
   t.match(JSON.stringify(policies), `{"matchName":"${registry}"}`);
+});
+
+t.test('the hosts of docs/install.md take the place of the proxy’s list', { skip }, async (t) => {
+  const text = readFileSync(join(root, 'docs/install.md'), 'utf8');
+  const documented = blocksOf(text);
+  const [, listed = ''] =
+    /^```yaml\n(components:\n(?: {2}- .*\n)* {2}- hosts\n)^```$/m.exec(text) ?? [];
+  const list = readFileSync(
+    join(manifestsDirectory, 'components/network-policy/hosts.txt'),
+    'utf8',
+  );
+  const overlay = t.testdir({
+    hosts: {
+      'kustomization.yaml': documented['hosts/kustomization.yaml'] ?? '',
+      'hosts.txt': list.replace('# registry.npmjs.org', 'registry.npmjs.org'),
+    },
+  });
+  const whole = { ...parseYaml(documented['kustomization.yaml'] ?? ''), ...parseYaml(listed) };
+  const from = relative(overlay, manifestsDirectory);
+  const kustomization = stringify(whole).replaceAll('../berth/manifests', from);
+  writeFileSync(join(overlay, 'kustomization.yaml'), kustomization);
+  const manifests = render(overlay);
+  t.same(await problemsOf([manifests]), [[]]);
+  const [proxy] = all(manifests, 'ConfigMap').filter(({ data }) => data?.['squid.conf']);
+  t.match(proxy?.data?.['hosts.txt'], /^api\.anthropic\.com$/m);
+  t.match(proxy?.data?.['hosts.txt'], /^registry\.npmjs\.org$/m);
+  const mounted = podsOf(manifests).flatMap(({ spec }) => spec.volumes ?? []);
+  t.ok(
+    mounted.some(({ configMap }) => configMap?.name === proxy?.metadata?.name),
+    'a change of it rolls the proxy',
+  );
 });
 
 t.test('the image volume of docs/containers.md gives the runtime a CLI', { skip }, async (t) => {
@@ -280,7 +319,9 @@ t.test(
     const [, block = ''] = /^```yaml\n([\s\S]*?)^```$/m.exec(text) ?? [];
     const { strategy, template } = parseYaml(block).spec;
     const [init] = template.spec.initContainers;
-    const volumes = init.volumeMounts.map(({ name }: { name: string }) => ({ name, emptyDir: {} }));
+    const namesOf = (all: { name: string }[]) => all.map(({ name }) => name).sort();
+    t.same(namesOf(init.volumeMounts), namesOf(template.spec.volumes), 'what it mounts is there');
+    t.ok(namesOf(init.env).includes('GITHUB_PAT'), 'the token is where the script had it');
     const labels = { app: 'yours' };
     // What the Deployment has already, in short.
     const whole = {
@@ -290,7 +331,7 @@ t.test(
       spec: {
         strategy,
         selector: { matchLabels: labels },
-        template: { metadata: { labels }, spec: { containers: [init], ...template.spec, volumes } },
+        template: { metadata: { labels }, spec: { containers: [init], ...template.spec } },
       },
     };
     t.same(await schemaProblems([[whole]]), [[]]);

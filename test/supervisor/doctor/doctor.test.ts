@@ -136,6 +136,22 @@ t.test('each thing that is wrong is told with its remedy, and none hides another
   t.match(table, /^ +-> log in again/m);
 });
 
+t.test('the table ends with the sum', (t) => {
+  const finding = (status: Checked['status']): Checked => ({
+    check: 'memory',
+    status,
+    subject: 'limit',
+    detail: 'x',
+  });
+  const sumOf = (...statuses: Checked['status'][]) =>
+    tableOf({ version: '1', ok: true, findings: statuses.map(finding) }, false)
+      .split('\n')
+      .at(-2);
+  t.equal(sumOf('warning', 'ok', 'n/a'), 'berth 1: 0 failed, 1 warning, 1 ok');
+  t.equal(sumOf('warning', 'failed', 'warning'), 'berth 1: 1 failed, 2 warnings, 0 ok');
+  t.end();
+});
+
 t.test('without the volume the rest is still looked at', async (t) => {
   const { code, output } = await runDoctor({
     PATH: process.env.PATH ?? '',

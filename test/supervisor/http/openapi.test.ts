@@ -49,6 +49,10 @@ t.test('every code that a request can meet is described, with its status', async
       `${code} ${status}`,
     );
   }
+  const described = JSON.stringify(operations);
+  for (const code of ['config_invalid', 'login_failed', 'write_back_failed', 'cli_undelivered']) {
+    t.notOk(described.includes(`\`${code}\``), `only programs end with ${code}`);
+  }
   t.match(components.securitySchemes, { token: { type: 'http', scheme: 'bearer' } });
   for (const { responses } of operations) {
     for (const [status, { content }] of Object.entries(responses)) {
@@ -178,6 +182,16 @@ t.test('/docs is one page that needs nothing else, under the strictest policy', 
   t.equal(open, page.match(/<\/(table|section|details|ul|pre)>/g)?.length, 'every part is closed');
 });
 
+t.test('who opens the address of the server is led to /docs', async (t) => {
+  const { url } = await startApiServer(t);
+  const response = await fetch(`${url}/`);
+  t.equal(response.url, `${url}/docs`, 'without a token');
+  t.equal(response.status, 200);
+  const first = await fetch(`${url}/`, { redirect: 'manual' });
+  t.equal(first.headers.get('location'), 'docs', 'below a path of a proxy too');
+  t.equal((await fetch(`${url}/`, { method: 'POST' })).status, 401);
+});
+
 t.test('every answer tells a browser to do nothing with it', async (t) => {
   const { url } = await startApiServer(t);
   const authorization = 'Bearer a-token-of-the-tests';
@@ -187,6 +201,7 @@ t.test('every answer tells a browser to do nothing with it', async (t) => {
     body: '{"prompt":"x"}',
   };
   const all: [string, RequestInit][] = [
+    ['/', { redirect: 'manual' }],
     ['/docs', {}],
     ['/openapi.json', {}],
     ['/v1/status', {}],
