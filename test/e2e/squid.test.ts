@@ -70,7 +70,8 @@ t.test(
       `mount --bind ${checkout} ${seen}`,
       ...writable.map((path) => `mount -t tmpfs -o mode=1777 tmpfs ${path}`),
       'mount -o remount,bind,ro /',
-      'exec "$@"',
+      // Those of the test run name files by where they are outside.
+      'exec env --unset=NODE_OPTIONS "$@"',
     ].join(' && ');
     const inside = ['--net', '--mount', 'sh', '-c', surroundings, 'sh', ...program, ...confined];
     const { stdout } = await promisify(execFile)('unshare', inside, { timeout: 60_000 });
