@@ -1,13 +1,22 @@
 /**
  * The metrics of prompts and their turns, by profile. Always holds: those of a profile are told from 0 on,
- * from the first scrape after the profile is there (metric-values.ts says why).
+ * from the first scrape after the profile is there (metrics.ts says why).
  */
 import { Counter, Histogram, type Registry } from 'prom-client';
+import type { ErrorCode } from '../shared/errors.ts';
 import type { MetricSources } from './gauges.ts';
-import { outcomes } from './metric-values.ts';
 
 const buckets = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800];
 const tokenKinds = ['input', 'output', 'cache_write', 'cache_read'];
+/** How a prompt that was taken may end; what is refused before is no prompt yet. */
+const outcomes: readonly ('ok' | ErrorCode)[] = [
+  ...(['ok', 'interrupted', 'turn_failed', 'prompt_timeout', 'internal', 'draining'] as const),
+  ...(['worker_lost', 'worker_recycled', 'cli_unavailable', 'queue_full', 'disk_full'] as const),
+  ...(['model_unavailable', 'overloaded', 'rate_limited', 'usage_limit'] as const),
+  ...(['model_not_found', 'permission_denied', 'billing_required', 'prompt_too_large'] as const),
+  ...(['login_required', 'login_unavailable', 'budget_exceeded', 'turns_exceeded'] as const),
+  ...(['output_mismatch', 'daily_budget_exceeded', 'paused', 'session_not_found'] as const),
+];
 
 export function registerTurns(source: Pick<MetricSources, 'profiles'>, registry: Registry) {
   const begun = new Set<string>();

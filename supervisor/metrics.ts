@@ -1,13 +1,17 @@
-/** The metrics of the supervisor that count events. Names and units follow Prometheus' conventions. */
+/**
+ * The metrics of the supervisor that count events. Names and units follow Prometheus' conventions.
+ * Always holds: a counter is told as 0 of each value of its label before anything happens. Prometheus sees
+ * a rise between two scrapes only: what it first hears of as 1 has not risen, and raises no alert.
+ */
 import { Counter, collectDefaultMetrics, Registry } from 'prom-client';
 import type { RefreshFailure } from './credentials/refresh-turns.ts';
-import type { CredentialsEvent } from './credentials/watch.ts';
+import { type CredentialsEvent, credentialsEvents } from './credentials/watch.ts';
 import { type MetricSources, registerGauges } from './gauges.ts';
-import { credentialsEvents, removalReasons } from './metric-values.ts';
 import { registerTurns } from './metrics-turns.ts';
 import { recycleReasons } from './pool/worker.ts';
 import type { Answer } from './sessions/answer.ts';
 import { lossReasons } from './sessions/lost-turn.ts';
+import { removalReasons } from './sessions/retention.ts';
 
 /** What a turn has used, whatever its outcome. */
 export interface Spent {

@@ -27,8 +27,13 @@ export type CredentialsState =
   /** Their refresh token was used up by a later one: using it again would revoke the login. */
   | { kind: 'older'; credentials: Credentials };
 
-/** What is counted. */
-export type CredentialsEvent = CredentialsState['kind'] | 'refreshed' | 'put_back' | 'adopted';
+/** What is counted: what the file has become, and what was done with it. */
+export const credentialsEvents = [
+  ...(['valid', 'blank', 'torn', 'missing', 'older'] as const satisfies CredentialsState['kind'][]),
+  ...(['refreshed', 'put_back', 'adopted'] as const),
+] as const;
+
+export type CredentialsEvent = (typeof credentialsEvents)[number];
 
 export interface CredentialsWatchOptions
   extends Pick<LooksOptions, 'stable' | 'look' | 'ready' | 'watcher'> {

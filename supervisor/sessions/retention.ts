@@ -16,7 +16,9 @@ import type { Transcripts } from './transcripts.ts';
 import type { Workspaces } from './workspaces.ts';
 
 /** Why a session goes that nobody asked to remove. */
-export type RemovalReason = 'retention' | 'budget';
+export const removalReasons = ['retention', 'budget'] as const;
+
+export type RemovalReason = (typeof removalReasons)[number];
 
 export interface RetentionOptions {
   /** Milliseconds without use after which a session goes; 0 keeps them for ever. */
