@@ -9,7 +9,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { FileLoginUse } from './file-login-use.ts';
-import { type CredentialsState, refreshMargin } from './watch.ts';
+import { refreshMargin } from './succession.ts';
+import type { CredentialsState } from './watch.ts';
 
 /** Why a refresh that was due has not come about, as far as can be seen from outside. */
 export type RefreshFailure =

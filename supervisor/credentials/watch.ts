@@ -1,6 +1,7 @@
 /**
- * Watches the CLI's login file: judges each write, tells it with its expiry, keeps the last good one,
- * and has that put back (put-back.ts) where the CLI was left with none.
+ * Watches the CLI's login file: judges each write, tells it with its expiry, keeps the last good one, has
+ * noted which follows which (succession.ts), and has the last good one put back (put-back.ts) where the CLI
+ * was left with none.
  * Always holds: a token is never logged; a blank or torn file never replaces the last good one; it
  * is looked at when it changes, and all the same (looks.ts); after the stop nothing is judged or written.
  */
@@ -17,8 +18,8 @@ import { LoginHistory } from './history.ts';
 import { LastGood } from './last-good.ts';
 import { LoginFile, Overtaken, type Seen, seenOf } from './login-file.ts';
 import { Looks, type LooksOptions } from './looks.ts';
-import { isNewLogin } from './new-login.ts';
 import { PutBack, type Waiting } from './put-back.ts';
+import { Succession } from './succession.ts';
 import { tell } from './tell.ts';
 
 export type CredentialsState =
@@ -58,11 +59,6 @@ export interface CredentialsWatchOptions
 
 /** Characters; real ones have a hundred. */
 const shortestToken = 20;
-/** The CLI refreshes when less than this is left of an access token, in milliseconds. */
-export const refreshMargin = 5 * 60_000;
-/** Milliseconds after a refresh in which a refusal is meant for the token before it. */
-const raceWindow = 60_000;
-
 /** So often in a row a read may fail, for want of descriptors for example, until the login is lost. */
 const mostUnread = 5;
 
@@ -73,6 +69,7 @@ export class CredentialsWatch {
   readonly #lastGood: LastGood;
   readonly #looks: Looks;
   readonly #putBack: PutBack;
+  readonly #succession: Succession;
   #patience: NodeJS.Timeout | undefined;
   #working: Promise<unknown> = Promise.resolve();
   #state: CredentialsState = { kind: 'missing' };
@@ -82,16 +79,9 @@ export class CredentialsWatch {
   #seen: Seen;
   /** Reads in a row that have failed. */
   #unread = 0;
-  readonly #now: () => number;
-  /** The valid one that was there last, and since when. */
-  #current: { credentials: Credentials; since: number } | undefined;
-  /** Whether a refusal was told since then: what the file becomes afterwards tells nothing of it. */
-  #refusalJudged = false;
-  #refreshedAt: number | undefined;
 
   constructor(options: CredentialsWatchOptions) {
     this.#options = options;
-    this.#now = options.now ?? Date.now;
     this.#file = new LoginFile(options.configDirectory);
     this.#lastGood = new LastGood(options.stateDirectory, options.log);
     this.history = new LoginHistory(options.stateDirectory, options.log);
@@ -100,6 +90,11 @@ export class CredentialsWatch {
       directory: options.configDirectory,
       path: this.#file.path,
       onDue: () => this.#lookSoon(),
+    });
+    this.#succession = new Succession({
+      ...{ stateDirectory: options.stateDirectory, file: this.#file, history: this.history },
+      ...{ lastGood: this.#lastGood, log: options.log, now: options.now ?? Date.now },
+      ...{ onEvent: options.onEvent, onRefused: options.onRefused },
     });
     this.#putBack = new PutBack({
       ...{ file: this.#file, history: this.history, lastGood: this.#lastGood, log: options.log },
@@ -119,7 +114,7 @@ export class CredentialsWatch {
 
   /** When a refresh was seen last, ms since 1970; undefined if none was since the start. */
   get refreshedAt(): number | undefined {
-    return this.#refreshedAt;
+    return this.#succession.refreshedAt;
   }
 
   /** Of a good login that cannot be put back yet: the volume cannot be written, or a refresh is under way. */
@@ -211,7 +206,7 @@ export class CredentialsWatch {
     if (seen === this.#seen) return this.#lastGood.writeAgain();
     this.#seen = seen;
     clearTimeout(this.#patience);
-    if (this.waiting) this.#refusalJudged = true;
+    if (this.waiting) this.#succession.suspend();
     this.#putBack.forget();
     const state = this.#judge(content);
     this.#options.onEvent?.(state.kind);
@@ -233,14 +228,14 @@ export class CredentialsWatch {
   async #take(state: CredentialsState): Promise<void> {
     switch (state.kind) {
       case 'valid':
-        await this.#follow(state.credentials);
+        await this.#succession.follow(state.credentials);
         this.#become(state, false);
         await this.#lastGood.keep(state.credentials);
         break;
       case 'missing':
         // One that was lost is no better for it. A pod that never had one waits for the first.
         this.#become(state, this.#lost);
-        if (this.#current || (await this.#lastGood.all()).length > 0) {
+        if (this.#succession.hasBegun || (await this.#lastGood.all()).length > 0) {
           this.#waitThen(() => this.#giveUp());
         }
         break;
@@ -250,54 +245,11 @@ export class CredentialsWatch {
         this.#waitThen(() => this.#giveUp());
         break;
       case 'blank':
-        await this.#judgeRefusal();
+        await this.#succession.refused();
         await this.#restore(state);
         break;
       case 'older':
         await this.#restore(state);
-    }
-  }
-
-  /** Valid ones follow others: what they replace is used up, unless berth itself replaced it. */
-  async #follow(credentials: Credentials): Promise<void> {
-    const before = this.#current?.credentials;
-    const id = loginId(credentials);
-    const brought = this.#file.wasBrought(credentials);
-    this.#current = { credentials, since: this.#now() };
-    this.#refusalJudged = false;
-    const another = before !== undefined && loginId(before) !== id && !brought;
-    const anew = another && (await isNewLogin(this.#options.stateDirectory, credentials));
-    const refreshed = another && !anew;
-    await this.history.noteFirst(id, refreshed ? loginId(before) : undefined);
-    if (anew) {
-      this.#options.onEvent?.('adopted');
-      this.#options.log.info('credentials_applied', 'took the login made by `berth login`', {
-        refresh_token_id: credentials.refreshTokenId,
-      });
-    }
-    if (!refreshed) return;
-    this.#refreshedAt = this.#now();
-    this.#options.onEvent?.('refreshed');
-    await this.history.note('superseded', loginId(before));
-  }
-
-  /**
-   * The CLI blanks its file when the login server refuses its refresh token. Which one was it?
-   * Once for each valid login: one that waits to be put back is asked for by nobody.
-   */
-  async #judgeRefusal(): Promise<void> {
-    if (this.#refusalJudged) return;
-    this.#refusalJudged = true;
-    // One that was blank at the start was refused before.
-    if (this.#current) this.#options.onRefused?.();
-    // After a start nobody knows how it came: init's rule, the last good one was refused.
-    const credentials = this.#current?.credentials ?? (await this.#lastGood.all())[0];
-    if (!credentials) return;
-    const since = this.#current?.since ?? 0;
-    const due = credentials.expiresAt - refreshMargin <= this.#now();
-    // One that is fresh was not asked for again: another process was refused its forerunner.
-    if (due || this.#now() - since > raceWindow) {
-      await this.history.note('refused', loginId(credentials));
     }
   }
 
