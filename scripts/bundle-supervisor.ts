@@ -16,7 +16,10 @@ const root = join(import.meta.dirname, '..');
  */
 export const supervisorBundle: BuildOptions = {
   absWorkingDir: root,
-  entryPoints: { berth: 'supervisor/main.ts' },
+  entryPoints: {
+    berth: 'supervisor/main.ts',
+    'schema-thread': 'supervisor/profiles/schema-thread.ts',
+  },
   outExtension: { '.js': '.mjs' },
   plugins: leanSupervisor,
   bundle: true,

@@ -3,11 +3,11 @@
  * Always holds: nothing is changed that the profile does not list in `overrides`, and what is changed
  * is narrower than the profile: fewer tools, fewer turns, less money, less time.
  */
-import { Ajv } from 'ajv';
-import { BerthError, messageOf } from '../../shared/errors.ts';
+import { BerthError } from '../../shared/errors.ts';
 import { formatDuration, parseDuration } from '../../shared/units.ts';
 import { isMcpTool, type Overridable, overridable, type Profile, toolOf } from './profile.ts';
 import { modelShape, toolRule } from './schema.ts';
+import { tooCostly } from './schema-cost.ts';
 
 /** The fields of a request, as the API takes them. */
 export interface OverrideFields {
@@ -68,7 +68,8 @@ export function readOverrides(
   };
 }
 
-function refused(field: Overridable, cause: string, remedy: string): BerthError {
+/** The error for a field of a request. */
+export function refused(field: Overridable, cause: string, remedy: string): BerthError {
   return new BerthError('invalid_request', `cannot use "${field}": ${cause}; ${remedy}`, {
     details: { field },
   });
@@ -132,21 +133,17 @@ function covers(wider: string, rule: string): boolean {
   return wide === tool || (isMcpTool(wide) && !wide.includes('*') && tool.startsWith(`${wide}__`));
 }
 
-/** As the CLI checks it, which would not start with one that it does not like. */
+/** Whether it is a JSON Schema at all is found by schema-check.ts. */
 function checkSchema(given: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
   // The CLI knows no dialect but draft 7, whose words the later ones share.
   const { $schema: _, ...schema } = given;
   if (schema.type !== 'object') {
     throw refused('output_schema', 'its type is not "object"', 'describe an object');
   }
+  const problem = tooCostly(schema);
+  if (problem) throw refused('output_schema', problem.cause, problem.remedy);
   if (Buffer.byteLength(JSON.stringify(schema)) > largestSchema) {
     throw refused('output_schema', `it has more than ${largestSchema} bytes`, 'use a smaller one');
-  }
-  try {
-    new Ajv({ validateFormats: false, logger: false }).compile(schema);
-  } catch (error) {
-    const cause = `it is no JSON Schema (${messageOf(error).slice(0, 300)})`;
-    throw refused('output_schema', cause, 'correct it');
   }
   return schema;
 }

@@ -6,8 +6,14 @@
  */
 import { z } from 'zod';
 import { BerthError } from '../../shared/errors.ts';
-import { type OverrideFields, type Overrides, readOverrides } from '../profiles/overrides.ts';
+import {
+  type OverrideFields,
+  type Overrides,
+  readOverrides,
+  refused,
+} from '../profiles/overrides.ts';
 import type { Profile } from '../profiles/profile.ts';
+import { SchemaCheck } from '../profiles/schema-check.ts';
 import type { SessionRecord } from './session-record.ts';
 
 /** As it came. */
@@ -67,6 +73,7 @@ export interface IntakeOptions {
 
 export class Intake {
   readonly #options: IntakeOptions;
+  readonly #schemas = new SchemaCheck();
 
   constructor(options: IntakeOptions) {
     this.#options = options;
@@ -83,6 +90,7 @@ export class Intake {
     const fields = { ...kept, ...withoutAbsent(request.fields) };
     const { promptTimeout } = this.#options;
     const overrides = readOverrides(fields, profile, promptTimeout);
+    if (overrides.outputSchema) await this.#checkSchema(overrides.outputSchema);
     const { text, fork, onLimit, onRecycle, token, tokenId, traceparent } = request;
     return {
       ...{ text, fork, onLimit, onRecycle, token, tokenId, traceparent },
@@ -108,6 +116,13 @@ export class Intake {
     const record = await this.#options.store.read(sessionId);
     if (record?.token === token) return record;
     throw unknownSession(sessionId);
+  }
+
+  /** @throws BerthError `invalid_request` */
+  async #checkSchema(schema: object): Promise<void> {
+    const verdict = await this.#schemas.check(schema);
+    if (verdict.kind !== 'wrong') return;
+    throw refused('output_schema', `it is no JSON Schema (${verdict.cause})`, 'correct it');
   }
 
   #profileOf(

@@ -187,10 +187,15 @@ const refused: [what: string, profile: string, request: OverrideFields, message:
     /at most 1m; change it, or raise profiles\.review\.limits\.timeout/,
   ],
   [
-    'a schema that is none',
+    'a schema that is nested without measure',
     'overrides: [output_schema]',
-    { output_schema: { type: 'object', properties: { a: { type: 'txt' } } } },
-    /no JSON Schema/,
+    {
+      output_schema: {
+        type: 'object',
+        ...JSON.parse('{"not":'.repeat(6_000) + '{}' + '}'.repeat(6_000)),
+      },
+    },
+    /nested more than 100 deep/,
   ],
   [
     'a schema of something else than an object',

@@ -1,0 +1,107 @@
+/**
+ * Whether a caller's JSON Schema is one that the CLI takes: it does not start with one that it does not
+ * like. To compile one can take a second, so a thread does it. Always holds: there is one thread at
+ * most, and none when nothing was asked for a while; a check has ended at its deadline, which counts
+ * the wait for earlier checks too; a schema that was not compiled in time is left to the CLI, which
+ * checks it again.
+ */
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
+
+export type Verdict = { kind: 'right' | 'unknown' } | { kind: 'wrong'; cause: string };
+
+export interface SchemaCheckOptions {
+  /** Milliseconds from the request to the verdict at most. */
+  deadline?: number;
+  /** Milliseconds without a check after which the thread ends. */
+  idle?: number;
+}
+
+/** Schemas that were right, by digest: callers send the same one with each prompt. */
+const mostKnown = 1_000;
+
+const limits = {
+  maxOldGenerationSizeMb: 128,
+  maxYoungGenerationSizeMb: 16,
+  // A schema with thousands of properties becomes code that is nested as deep.
+  stackSizeMb: 16,
+};
+
+/** Beside this file, in the sources and in the bundle. */
+const file = `./schema-thread${import.meta.url.endsWith('.ts') ? '.ts' : '.mjs'}`;
+
+export class SchemaCheck {
+  readonly #deadline: number;
+  readonly #idle: number;
+  readonly #known = new Set<string>();
+  #thread: Worker | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  /** The last check in line. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor({ deadline = 3_000, idle = 10_000 }: SchemaCheckOptions = {}) {
+    this.#deadline = deadline;
+    this.#idle = idle;
+  }
+
+  /** Never rejects. The schema's cost must be bounded already: see schema-cost.ts. */
+  async check(schema: object): Promise<Verdict> {
+    const digest = createHash('sha256').update(JSON.stringify(schema)).digest('base64');
+    if (this.#known.delete(digest)) return this.#right(digest);
+    const end = performance.now() + this.#deadline;
+    const turn = this.#last.then(() => this.#compile(schema, end));
+    this.#last = turn;
+    const verdict = await turn;
+    return verdict.kind === 'right' ? this.#right(digest) : verdict;
+  }
+
+  #right(digest: string): Verdict {
+    this.#known.add(digest);
+    for (const oldest of this.#known) {
+      if (this.#known.size <= mostKnown) break;
+      this.#known.delete(oldest);
+    }
+    return { kind: 'right' };
+  }
+
+  /** @param end by performance.now() */
+  async #compile(schema: object, end: number): Promise<Verdict> {
+    const left = end - performance.now();
+    if (left <= 0) return { kind: 'unknown' };
+    const signal = AbortSignal.timeout(Math.ceil(left));
+    clearTimeout(this.#timer);
+    try {
+      this.#thread ??= this.#start();
+      const thread = this.#thread;
+      thread.ref();
+      const answered = once(thread, 'message', { signal });
+      thread.postMessage(schema);
+      const [verdict] = await answered;
+      thread.unref();
+      this.#timer = setTimeout(() => void this.#end(), this.#idle).unref();
+      return verdict as Verdict;
+    } catch {
+      // Too slow, out of memory, or the system has no thread to give.
+      await this.#end();
+      return { kind: 'unknown' };
+    }
+  }
+
+  #start(): Worker {
+    const started = new Worker(new URL(file, import.meta.url), { resourceLimits: limits, env: {} });
+    // Of a thread that ends between two checks nobody else hears.
+    started.on('error', () => {});
+    started.once('exit', () => {
+      if (this.#thread === started) this.#thread = undefined;
+    });
+    return started;
+  }
+
+  async #end(): Promise<void> {
+    clearTimeout(this.#timer);
+    const ended = this.#thread;
+    this.#thread = undefined;
+    await ended?.terminate();
+  }
+}

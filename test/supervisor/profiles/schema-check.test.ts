@@ -1,0 +1,47 @@
+/** Schemas of callers, compiled in a thread. */
+import t from 'tap';
+import { SchemaCheck } from '../../../supervisor/profiles/schema-check.ts';
+
+const patient = { deadline: 60_000 };
+
+/** Its compilation takes the longest for its size. */
+const large = (count: number) => ({
+  type: 'object',
+  anyOf: Array.from({ length: count }, (_, index) => ({ required: [`k${index}`] })),
+});
+
+t.test('a schema that the CLI would not take is told from one that it takes', async (t) => {
+  const schemas = new SchemaCheck(patient);
+  const a = (schema: object) => ({ type: 'object', properties: { a: schema } });
+  t.same(await schemas.check(a({ type: 'string' })), { kind: 'right' });
+  t.match(await schemas.check(a({ type: 'txt' })), { kind: 'wrong', cause: /allowed values/ });
+  t.match(await schemas.check(a({ kind: 1 })), { kind: 'wrong', cause: /unknown keyword/ });
+  t.match(await schemas.check(a({ pattern: '(' })), { kind: 'wrong', cause: /regular expression/ });
+});
+
+t.test('requests are answered while a schema is compiled', async (t) => {
+  let turns = 0;
+  const timer = setInterval(() => turns++, 1);
+  t.teardown(() => clearInterval(timer));
+  t.same(await new SchemaCheck(patient).check(large(500)), { kind: 'right' });
+  t.ok(turns > 20, `the event loop went round ${turns} times`);
+});
+
+t.test(
+  'what cannot be found in time is left open, also for those that wait behind it',
+  async (t) => {
+    const schemas = new SchemaCheck({ deadline: 30 });
+    const verdicts = [large(1_500), large(1_501), { type: 'object' }].map((each) =>
+      schemas.check(each),
+    );
+    t.same(await Promise.all(verdicts), Array(3).fill({ kind: 'unknown' }));
+  },
+);
+
+t.test('a schema that was right is not compiled again', async (t) => {
+  const schemas = new SchemaCheck({ deadline: 60_000, idle: 0 });
+  t.same(await schemas.check({ type: 'object' }), { kind: 'right' });
+  const before = performance.now();
+  for (let count = 0; count < 200; count++) await schemas.check({ type: 'object' });
+  t.ok(performance.now() - before < 1_000);
+});
