@@ -16,6 +16,7 @@ import {
   optionalFields,
   promptFields,
 } from '../shared/events.ts';
+import { handedNames, handedPrefixes } from '../supervisor/claude/environment.ts';
 import {
   commandDefinitions,
   supervisorDefinitions,
@@ -54,7 +55,7 @@ once; a \`BERTH_\` name that is no setting is warned about with the nearest one 
 ## init (\`berth-init\`)
 ${table(initDefinitions)}
 ## supervisor (\`berth serve\`)
-The CLI's own variables (\`ANTHROPIC_*\`, \`CLAUDE_CODE_*\`) and the proxy variables are handed to it.
+${cliVariableDocs()}
 
 ${table(supervisorDefinitions)}
 ## write-back (\`berth write-back\`)
@@ -71,6 +72,19 @@ Both programs write one line of cause and remedy to the termination message file
 | 0 | done, or stopped as asked |
 ${exitCodes()}
 `;
+}
+
+function cliVariableDocs(): string {
+  const list = (names: readonly string[]): string => names.map((name) => `\`${name}\``).join(', ');
+  return `Of the container's variables the CLI gets its own and those of the network, and no others: what tools
+need is for [profiles](profiles.md) to set (\`environment\`), which can also set each of these, for their
+processes alone. One that looks like a variable of the CLI's and is not handed over is logged at the start
+(\`cli_variable_ignored\`). Where the CLI's time-outs are raised, berth waits as long: for a tool
+(\`BASH_MAX_TIMEOUT_MS\`, \`MCP_TOOL_TIMEOUT\`), for the model (\`API_TIMEOUT_MS\`) and for a worker's start
+(\`MCP_TIMEOUT\`); the time of a whole prompt is BERTH_PROMPT_TIMEOUT, whatever they say.
+
+All that begin with ${list(handedPrefixes)}; and
+${list([...handedNames].sort())}.`;
 }
 
 function table(definitions: Definitions): string {

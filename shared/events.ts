@@ -137,6 +137,11 @@ export const eventsOfInit = {
 export const eventsOfSupervisor = {
   listening: event('info', 'prompts are taken', 'address metrics_address cli_version'),
   draining: event('info', 'it was told to stop and finishes what runs', 'prompts'),
+  cli_variable_ignored: event(
+    'warn',
+    "a variable of the container looks like one of the CLI's, and is not handed to it",
+    'name',
+  ),
   tokens_loaded: event('info error', 'the API tokens were read, or could not be', 'names'),
   unclean_end: event(
     'warn',

@@ -175,7 +175,7 @@ export const supervisorDefinitions = {
     schema: duration(second, 24 * hour),
     default: '3m',
     description:
-      'A turn whose process writes nothing and uses no CPU for so long, while no tool runs, is ended and carried on in another process. While a tool runs it is 11 minutes, a little more than the CLI gives a command.',
+      'A turn whose process writes nothing and uses no CPU for so long, while no tool runs, is ended and carried on in another process. While a tool runs it is 11 minutes, a little more than the CLI gives a command. Longer time-outs of the CLI (`BASH_MAX_TIMEOUT_MS`, `MCP_TOOL_TIMEOUT`, `API_TIMEOUT_MS` ...) lengthen both.',
   }),
   workingDirectory: setting({
     name: 'BERTH_WORKING_DIRECTORY',

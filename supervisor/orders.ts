@@ -7,6 +7,7 @@ import type { Log } from '../shared/log.ts';
 import { cliArguments } from './claude/command.ts';
 import { cliEnvironment } from './claude/environment.ts';
 import { ClaudeProcess } from './claude/process.ts';
+import { timeoutsOf } from './claude/timeouts.ts';
 import type { TurnResult } from './claude/turn-result.ts';
 import type { SupervisorConfig } from './config.ts';
 import { offerToKernel } from './memory/oom-score.ts';
@@ -110,6 +111,10 @@ export class Orders {
     const { config, claudePath, workspaces, log, onUnprompted } = this.#options;
     const { options, environment } = launchOf(profile, overrides, config.configDirectory);
     const directory = workspaces.make(name, profile.workingDirectory, session?.directory);
+    const whole = cliEnvironment(config.inherited, config.configDirectory, name, {
+      ...environment,
+      ...(traceparent === undefined ? {} : { TRACEPARENT: traceparent }),
+    });
     const process = new ClaudeProcess({
       path: claudePath(),
       arguments: cliArguments({
@@ -118,10 +123,8 @@ export class Orders {
         fork: session?.fork ?? false,
         cleanupPeriodDays: cleanupPeriodDays(config.sessionRetention),
       }),
-      environment: cliEnvironment(config.inherited, config.configDirectory, name, {
-        ...environment,
-        ...(traceparent === undefined ? {} : { TRACEPARENT: traceparent }),
-      }),
+      environment: whole,
+      timeouts: timeoutsOf(whole, options.mcpServers),
       workingDirectory: directory.path,
       onUnprompted: (turn) => onUnprompted(profile.name, turn),
       onStray: (what) => log.warn('worker_stray_output', `${name} wrote ${what}`, { worker: name }),

@@ -5,6 +5,7 @@ import { loginSecrets, providerSecrets } from '../shared/login-variables.ts';
 import { neverShow } from '../shared/redact.ts';
 import { leaveTerminationMessage, readReporting } from '../shared/reporting.ts';
 import { version } from '../shared/version.ts';
+import { ignoredByCli } from './claude/environment.ts';
 import { readSupervisorConfig, type SupervisorConfig } from './config.ts';
 import { TokenFile } from './http/token-file.ts';
 import { digestToken, fixedTokens, makeToken, type Tokens } from './http/tokens.ts';
@@ -33,6 +34,9 @@ export async function serve(
   try {
     const { config, warnings } = readSupervisorConfig(environment);
     for (const warning of warnings) log.warn('unknown_setting', warning);
+    for (const { name, reason } of ignoredByCli(config.inherited)) {
+      log.warn('cli_variable_ignored', `${name} is not handed to the CLI: ${reason}`, { name });
+    }
     for (const name of [...loginSecrets, ...providerSecrets]) neverShow(config.inherited[name]);
     log.info('started', `berth ${version}`, { pid: process.pid });
     await serveUntilStopped(config, log);

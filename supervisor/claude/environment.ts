@@ -1,13 +1,15 @@
 /**
- * The environment of a CLI process: what it needs, and its own settings, by name and by prefix.
+ * The environment of a CLI process: what it needs, and its own settings, by name
+ * (cli-variables.ts) and by prefix.
  * Always holds: no setting of berth and no secret of the supervisor is in it, and of logins just the
  * one that it uses. The CLI runs tools that a model chose, and they can read all of it.
  */
 import type { Environment } from '../../shared/config.ts';
+import { cliVariables, type IgnoredVariable, ignoredVariables } from './cli-variables.ts';
 import { inheritedLogin } from './inherited-login.ts';
 
 /** Taken over as they are. */
-const names = [
+export const handedNames: readonly string[] = [
   'PATH',
   'HOME',
   'USER',
@@ -24,13 +26,14 @@ const names = [
   'NODE_EXTRA_CA_CERTS',
   'SSL_CERT_FILE',
   'SSL_CERT_DIR',
+  ...cliVariables,
 ];
 
 /**
  * The CLI's own settings, and those of OpenTelemetry, which it exports by. What of it is a login,
  * inherited-login.ts decides.
  */
-const prefixes = ['ANTHROPIC_', 'CLAUDE_CODE_', 'OTEL_'];
+export const handedPrefixes: readonly string[] = ['ANTHROPIC_', 'CLAUDE_CODE_', 'OTEL_'];
 
 /**
  * Set whatever the container says: nothing leaves it but what the model needs. None of these keeps the
@@ -71,8 +74,7 @@ export function cliEnvironment(
   const environment: Record<string, string> = {};
   const isLogin = inheritedLogin(inherited, profile);
   for (const [name, value] of Object.entries(inherited)) {
-    const wanted = names.includes(name) || prefixes.some((prefix) => name.startsWith(prefix));
-    if ((isLogin(name) ?? wanted) && value !== undefined) environment[name] = value;
+    if ((isLogin(name) ?? isHandedOver(name)) && value !== undefined) environment[name] = value;
   }
   // Without HOME and without a passwd entry the CLI crashes; a HOME that does not exist is fine.
   environment.HOME ??= '/nonexistent';
@@ -82,6 +84,15 @@ export function cliEnvironment(
     ...fixed,
     ...marksOf(configDirectory, worker),
   };
+}
+
+function isHandedOver(name: string): boolean {
+  return handedNames.includes(name) || handedPrefixes.some((prefix) => name.startsWith(prefix));
+}
+
+/** The variables of the container that look like settings of the CLI and do not reach it. */
+export function ignoredByCli(inherited: Environment): IgnoredVariable[] {
+  return ignoredVariables(inherited, (name) => isHandedOver(name) && !Object.hasOwn(fixed, name));
 }
 
 /** What every process that descends from a worker has in its environment, unless it cleans it. */

@@ -9,9 +9,19 @@ import { asksFor, bringsLogin, loginSecrets, providers } from '../../shared/logi
 
 /** By which variables the CLI, and the libraries in it, reach each service. */
 const clouds = [
-  { provider: 'CLAUDE_CODE_USE_BEDROCK', own: /^AWS_/ },
-  { provider: 'CLAUDE_CODE_USE_VERTEX', own: /^(GOOGLE_|GCLOUD_|CLOUD_ML_|VERTEX_)/ },
-  { provider: 'CLAUDE_CODE_USE_FOUNDRY', own: /^(AZURE_|ANTHROPIC_FOUNDRY_API_KEY$)/ },
+  {
+    providers: [
+      'CLAUDE_CODE_USE_BEDROCK',
+      'CLAUDE_CODE_USE_MANTLE',
+      'CLAUDE_CODE_USE_ANTHROPIC_AWS',
+    ],
+    own: /^(AWS_|ANTHROPIC_AWS_API_KEY$)/,
+  },
+  { providers: ['CLAUDE_CODE_USE_VERTEX'], own: /^(GOOGLE_|GCLOUD_|CLOUD_ML_|VERTEX_)/ },
+  {
+    providers: ['CLAUDE_CODE_USE_FOUNDRY'],
+    own: /^(AZURE_|ANTHROPIC_FOUNDRY_(API_KEY|AUTH_TOKEN)$)/,
+  },
 ] as const;
 
 /** Where the cloud is, not who calls. */
@@ -24,9 +34,9 @@ export function inheritedLogin(
 ): (name: string) => boolean | undefined {
   const own = bringsLogin(profile);
   const used = { ...(own ? {} : inherited), ...profile };
-  const passed = clouds.map(({ provider, own: pattern }) => {
+  const passed = clouds.map(({ providers: any, own: pattern }) => {
     const named = Object.keys(profile).some((name) => pattern.test(name) && !place.test(name));
-    return { pattern, pass: asksFor(used, provider) && !named };
+    return { pattern, pass: any.some((provider) => asksFor(used, provider)) && !named };
   });
   return (name) => {
     if ([...loginSecrets, ...providers].includes(name)) return !own;

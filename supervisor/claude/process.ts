@@ -17,6 +17,7 @@ import {
 } from './protocol.ts';
 import { causeOfStartError } from './start-error.ts';
 import { StderrTail } from './stderr-tail.ts';
+import { type CliTimeouts, timeoutsOf } from './timeouts.ts';
 import type { TurnResult } from './turn-result.ts';
 
 export interface ProcessOptions {
@@ -25,6 +26,8 @@ export interface ProcessOptions {
   arguments: readonly string[];
   environment: Record<string, string>;
   workingDirectory: string;
+  /** How long it may be silent; by default as its environment says. */
+  timeouts?: CliTimeouts;
   /** Called once if standard output has what is no message; says what, and quotes nothing of it. */
   onStray: (what: string) => void;
   /** Called with the result of each turn that nobody prompted for: it has cost something too. */
@@ -58,6 +61,8 @@ interface Turn {
 export class ClaudeProcess {
   /** Settles when the process has ended and its output is read; never rejects. */
   readonly ended: Promise<ProcessEnd>;
+  /** How long it may be silent. */
+  readonly timeouts: CliTimeouts;
   readonly #child: ChildProcess;
   readonly #stderr = new StderrTail();
   readonly #controls = new Map<string, (error: BerthError | undefined) => void>();
@@ -73,6 +78,7 @@ export class ClaudeProcess {
   #stopping: Promise<ProcessEnd> | undefined;
 
   constructor(options: ProcessOptions) {
+    this.timeouts = options.timeouts ?? timeoutsOf(options.environment);
     this.#onStray = options.onStray;
     this.#onUnprompted = options.onUnprompted;
     this.#child = spawn(options.path, options.arguments, {

@@ -4,6 +4,7 @@
  */
 import type { Environment } from '../../shared/config.ts';
 import { hosts, type WantedHost } from '../../shared/hosts.ts';
+import { asksFor, providers } from '../../shared/login-variables.ts';
 import { absent, type Finding, failed, ok, warning } from './check.ts';
 import { reach, type Target } from './connect.ts';
 import { usesFile } from './credentials.ts';
@@ -51,10 +52,8 @@ function spareIn(
   if (git && server !== undefined && server !== 'github.com')
     return `the repository is on ${server}`;
   if (git) return undefined;
-  const cloud = ['BEDROCK', 'VERTEX', 'FOUNDRY'].find(
-    (name) => environment[`CLAUDE_CODE_USE_${name}`],
-  );
-  if (cloud) return `CLAUDE_CODE_USE_${cloud} is set`;
+  const cloud = providers.find((name) => asksFor(environment, name));
+  if (cloud) return `${cloud} is set`;
   if (host === 'api.anthropic.com') return model && `the model is on ${model}`;
   return usesFile(environment) ? undefined : 'a login by a variable is not refreshed';
 }

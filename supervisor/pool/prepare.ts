@@ -3,8 +3,14 @@ import { BerthError } from '../../shared/errors.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
 import type { Order } from './order.ts';
 
-/** Milliseconds in which a process must answer: MCP servers may be slow to start. */
+/** Milliseconds in which a process must answer, its MCP servers within their default of 30 s included. */
 const patience = 60_000;
+/** Milliseconds for all but the MCP servers. */
+const own = 30_000;
+
+/** The first turn waits for MCP servers as long as MCP_TIMEOUT says. */
+const withServers = (patience: number, { timeouts }: ClaudeProcess): number =>
+  timeouts.start === undefined ? patience : Math.max(patience, timeouts.start + own);
 
 /** The CLI answers it by itself: "Blank prompt — the message was only whitespace". */
 const blankPrompt = ' ';
@@ -13,15 +19,17 @@ const blankPrompt = ' ';
  * Waits until the process answers, and has it do once what its first turn would otherwise have to
  * do: a blank prompt is a turn without a model, and makes the first real one faster. Unlike a command
  * such as `/clear` it leaves nothing in the conversation that the model would be shown.
+ * @param bound milliseconds in which it must answer; more where MCP servers may take longer to start
  * @throws BerthError `session_not_found` if the session to resume is unknown to the CLI,
  *   `cli_unavailable` if the process ends or says nothing
  */
 export async function prepareWorker(
   process: ClaudeProcess,
   { sessionId, resumes }: Pick<Order, 'sessionId' | 'resumes'>,
+  bound = patience,
 ): Promise<void> {
   try {
-    await within(patience, prime(process, resumes));
+    await within(withServers(bound, process), prime(process, resumes));
   } catch (error) {
     throw (resumes && unknownToCli(error, sessionId)) || error;
   }

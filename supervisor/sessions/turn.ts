@@ -8,7 +8,7 @@ import type { CliMessage } from '../claude/protocol.ts';
 import type { TurnResult, Usage } from '../claude/turn-result.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { LimitReason } from './limit-account.ts';
-import { longestToolCall, Watchdog } from './watchdog.ts';
+import { boundsFor, Watchdog } from './watchdog.ts';
 
 /** What the caller can be told while the turn runs. */
 export type TurnEvent =
@@ -50,9 +50,9 @@ export interface TurnOptions {
 }
 
 export interface HangWatch {
-  /** Milliseconds without output and CPU after which a turn hangs while no tool runs. */
+  /** Milliseconds without output and CPU after which a turn hangs while no tool runs, at least. */
   bound: number;
-  /** The same while a tool runs; by default a little more than the CLI gives its longest tool. */
+  /** The same while a tool runs; by default a little more than the CLI gives a command. */
   toolBound?: number;
   /** CPU time in milliseconds that the tree of a process has used. */
   cpuOf: (pid: number) => Promise<number>;
@@ -160,12 +160,11 @@ export function afterTurn({ process }: Runner, release: (usable: boolean) => voi
 
 function startWatchdog(
   worker: Runner,
-  { bound, toolBound = longestToolCall, cpuOf }: HangWatch,
+  { cpuOf, ...own }: HangWatch,
   onStall: (quiet: number) => void,
 ): Watchdog {
   return new Watchdog({
-    bound,
-    toolBound,
+    ...boundsFor(own, worker.process.timeouts),
     onStall,
     lastOutput: () => worker.process.lastOutput,
     cpu: () => cpuOf(worker.process.pid ?? 0),

@@ -3,6 +3,7 @@
  * Always holds: it only watches; it calls `onStall` once at most, and never after `stop`. What spins
  * without an end is left to the turn's deadline.
  */
+import type { CliTimeouts } from '../claude/timeouts.ts';
 
 export interface WatchdogOptions {
   /** Milliseconds of silence while the model is waited for. */
@@ -18,11 +19,28 @@ export interface WatchdogOptions {
   now?: () => number;
 }
 
+/** The longest tool call of the CLI by default: Bash is ended then (BASH_MAX_TIMEOUT_MS). */
+const longestToolCall = 10 * 60_000;
+
+/** Milliseconds in which the CLI notices that one of its own time-outs has passed. */
+const notice = 60_000;
+
 /**
- * A longest tool call of the CLI by default: Bash is ended after 10 minutes (BASH_MAX_TIMEOUT_MS),
- * and a minute is for the CLI to notice.
+ * The bounds for a process: the CLI is never called hung before its own time-out has passed.
+ * @param own what berth is set to
  */
-export const longestToolCall = 11 * 60_000;
+export function boundsFor(
+  { bound, toolBound = longestToolCall + notice }: { bound: number; toolBound?: number },
+  timeouts: CliTimeouts,
+): Pick<WatchdogOptions, 'bound' | 'toolBound'> {
+  const follow = (least: number, ...times: (number | undefined)[]): number =>
+    Math.max(least, ...times.flatMap((time) => (time === undefined ? [] : time + notice)));
+  return {
+    // A process that resumes a session waits for its MCP servers in its first turn.
+    bound: follow(bound, timeouts.model, timeouts.start),
+    toolBound: follow(toolBound, timeouts.tool),
+  };
+}
 
 /** Looks in one bound: a hang is noticed at most that part of the bound late. */
 const looks = 12;

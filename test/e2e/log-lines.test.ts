@@ -215,7 +215,7 @@ test('every line of the supervisor is as the documentation says', async (t) => {
     t.teardown(() => program.kill('SIGKILL'));
     return program;
   };
-  const program = serve({ BERTH_REPOO: 'a typing error' });
+  const program = serve({ BERTH_REPOO: 'a typing error', BASH_MAX_TIMEOUT: 'another' });
   const { address } = await program.logged('listening');
   const target = { url: String(address), token };
   const call = (method: string, path: string, bearer: string | undefined = token) =>
@@ -273,6 +273,7 @@ test('every line of the supervisor is as the documentation says', async (t) => {
   assertSeen(t, seen, [
     ...[
       'unknown_setting',
+      'cli_variable_ignored',
       'started',
       'tokens_loaded',
       'token_plain',

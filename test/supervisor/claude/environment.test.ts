@@ -1,7 +1,10 @@
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import t from 'tap';
-import { cliEnvironment } from '../../../supervisor/claude/environment.ts';
-import { makeSurroundings, startProcess } from '../../support/claude.ts';
+import { cliVariables } from '../../../supervisor/claude/cli-variables.ts';
+import { cliEnvironment, ignoredByCli } from '../../../supervisor/claude/environment.ts';
+import { bashAllowed, makeSurroundings, realClaude, startProcess } from '../../support/claude.ts';
+import { promptText } from '../../support/messages-api.ts';
 
 const secrets = {
   BERTH_API_TOKENS_FILE: '/secrets/tokens',
@@ -40,6 +43,94 @@ t.test('only what the CLI needs reaches it, whatever the container holds', (t) =
     BERTH_WORKER: 'worker-7',
   });
   t.end();
+});
+
+t.test('what Anthropic documents for the CLI reaches it, and the real one has each name', (t) => {
+  const inherited = Object.fromEntries(cliVariables.map((name) => [name, '7']));
+  t.match(cliEnvironment(inherited, '/volume', 'w'), inherited);
+  t.same(ignoredByCli(inherited), []);
+  const suspect = cliVariables.filter((name) => /KEY|SECRET|PASSWORD|_FILE|^LD_|^NODE/.test(name));
+  t.same(suspect, [], 'none is a secret, a file that is run, or loads code');
+  const found = execFileSync('grep', ['-aowF', '-f', '-', realClaude], {
+    input: cliVariables.join('\n'),
+    env: { PATH: process.env.PATH, LC_ALL: 'C' },
+    maxBuffer: 64 * 2 ** 20,
+  });
+  const known = new Set(found.toString('latin1').split('\n'));
+  t.same(
+    cliVariables.filter((name) => !known.has(name)),
+    [],
+  );
+  t.end();
+});
+
+t.test('variables that look like those of the CLI and do not reach it are told', (t) => {
+  const inherited = {
+    BASH_MAX_TIMEOUT: '7',
+    CLAUDE_ENV_FILE: '/workspace/env.sh',
+    MCP_CLIENT_SECRET: 'a-secret',
+    CLAUDE_AX_SCREEN_READER: '1',
+    DISABLE_TELEMETRY: '0',
+  };
+  const quiet = {
+    DISABLE_ERROR_REPORTING: '1',
+    CLAUDECODE: '1',
+    CLAUDE_CONFIG_DIR: '/home/node/.claude',
+    CLAUDE_SERVICE_HOST: '10.0.0.1',
+    MCP_GITHUB_PORT_80_TCP_ADDR: '10.0.0.1',
+    BASH_VERSION: '5.2',
+    MAX_CONNECTIONS: '5',
+    ENABLE_METRICS: '1',
+    MCP_TIMEOUT: '',
+    ANTHROPIC_MODEL: 'opus',
+    CLAUDE_CODE_USE_BEDROCK: '1',
+    AWS_REGION: 'eu-central-1',
+  };
+  const told = ignoredByCli({ ...inherited, ...quiet });
+  t.same(
+    told.map(({ name }) => name),
+    Object.keys(inherited),
+  );
+  t.match(told[0]?.reason, 'did you mean BASH_MAX_TIMEOUT_MS?');
+  const environment = cliEnvironment(inherited, '/volume', 'w');
+  t.equal(environment.DISABLE_TELEMETRY, '1');
+  t.same(
+    Object.keys(inherited).filter((name) => name in environment),
+    ['DISABLE_TELEMETRY'],
+  );
+  t.end();
+});
+
+t.test('the credentials of AWS reach the CLI with each of the services that it has there', (t) => {
+  const aws = {
+    AWS_REGION: 'eu-central-1',
+    AWS_SECRET_ACCESS_KEY: 'x',
+    ANTHROPIC_AWS_API_KEY: 'y',
+  };
+  for (const service of ['BEDROCK', 'MANTLE', 'ANTHROPIC_AWS']) {
+    const inherited = { ...aws, [`CLAUDE_CODE_USE_${service}`]: '1' };
+    t.match(cliEnvironment(inherited, '/volume', 'w'), inherited, service);
+    const own = cliEnvironment(inherited, '/volume', 'w', { ANTHROPIC_API_KEY: 'its-own' });
+    t.notMatch(own, { ANTHROPIC_AWS_API_KEY: 'y' }, 'but not a profile with a login of its own');
+  }
+  t.end();
+});
+
+t.test('the real CLI does as they say', async (t) => {
+  const surroundings = await makeSurroundings(t, { 'settings.json': bashAllowed });
+  const asked = async (text: string, variables: Record<string, string>) => {
+    const inherited = { ...surroundings.inherited, ...variables };
+    const { result } = await startProcess(t, { ...surroundings, inherited }).run(text);
+    const request = surroundings.api.requests.findLast((each) => promptText(each) === text);
+    return { result, body: JSON.stringify(request?.body) };
+  };
+  const usual = await asked('[[say usual]]', {});
+  t.match(usual.body, 'cache_control');
+  const hangs = '[[tool Bash {"command":"tail -f /dev/null"}]]';
+  const told = { DISABLE_PROMPT_CACHING: '1', BASH_DEFAULT_TIMEOUT_MS: '1000' };
+  const { body, result } = await asked(hangs, told);
+  t.notMatch(body, 'cache_control');
+  t.match(result, /timed? ?out|timeout|background/i, 'its command was cut after a second');
 });
 
 t.test('a process whose profile has a login gets none of the container', (t) => {

@@ -1,5 +1,6 @@
 /** What priming a real CLI process leaves behind: nothing that the model is shown or asked. */
 import t from 'tap';
+import { cliArguments } from '../../../supervisor/claude/command.ts';
 import { prepareWorker } from '../../../supervisor/pool/prepare.ts';
 import { makeSurroundings, startProcess } from '../../support/claude.ts';
 
@@ -18,4 +19,16 @@ t.test('the model is asked nothing, and shown no trace, when a worker is primed'
   const [first, second] = asked.map(({ body }) => JSON.stringify(body?.messages));
   t.equal(asked.length, 2);
   t.equal(first, second, 'as a process that was not primed');
+});
+
+t.test('a start waits for MCP servers as long as the CLI itself, by MCP_TIMEOUT', async (t) => {
+  const surroundings = await makeSurroundings(t);
+  const mute = { mute: { command: 'sleep', args: ['1000'] } };
+  const start = () =>
+    startProcess(t, surroundings, { arguments: cliArguments({ mcpServers: mute }) });
+  const order = { sessionId: undefined, resumes: false };
+  surroundings.inherited.MCP_TIMEOUT = '3000';
+  await prepareWorker(start(), order, 100);
+  delete surroundings.inherited.MCP_TIMEOUT;
+  await t.rejects(prepareWorker(start(), order, 100), { code: 'cli_unavailable' });
 });

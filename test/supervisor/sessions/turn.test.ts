@@ -78,6 +78,13 @@ t.test('a tool that sleeps is no hang, and neither is a long wait before a retry
   t.equal(later.result.result, 'later');
 });
 
+t.test('a tool that may run long by BASH_MAX_TIMEOUT_MS is no hang before that', async (t) => {
+  const { run } = await makeWorker(t, { environment: { BASH_MAX_TIMEOUT_MS: '1000' } });
+  const watch = { bound: 1_000, toolBound: 1_000, cpuOf };
+  const { result } = await run('[[tool Bash {"command":"sleep 4"}]] [[say slept]]', { watch });
+  t.equal(result.result, 'slept');
+});
+
 t.test('a caller whose time is up waits no longer than a second for a stuck process', async (t) => {
   const { run, worker, api } = await makeWorker(t);
   const ending = new AbortController();

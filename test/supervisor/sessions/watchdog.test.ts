@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap';
-import { Watchdog } from '../../../supervisor/sessions/watchdog.ts';
+import { timeoutsOf } from '../../../supervisor/claude/timeouts.ts';
+import { boundsFor, Watchdog } from '../../../supervisor/sessions/watchdog.ts';
 
 /** A watchdog whose time, output and CPU the test decides; it looks when it is told to. */
 function watch(t: Test) {
@@ -102,4 +103,23 @@ t.test('what cannot be read is no hang, and after the stop nothing is told', asy
   watchdog.stop();
   await pass(300);
   t.same(turn.stalls, []);
+});
+
+t.test("no turn is called hung before the CLI's own time-outs have passed", (t) => {
+  const own = { bound: 180_000 };
+  const boundsIn = (environment: Record<string, string>, servers = {}) =>
+    boundsFor(own, timeoutsOf(environment, servers));
+  const usual = { bound: 180_000, toolBound: 660_000 };
+  t.same(boundsIn({}), usual);
+  t.same(boundsIn({ BASH_MAX_TIMEOUT_MS: '3_600_000' }), { ...usual, toolBound: 3_660_000 });
+  t.same(boundsIn({ BASH_DEFAULT_TIMEOUT_MS: '9e5' }), { ...usual, toolBound: 960_000 });
+  t.same(boundsIn({ MCP_TOOL_TIMEOUT: '1200000' }), { ...usual, toolBound: 1_260_000 });
+  t.same(boundsIn({}, { slow: { timeout: 1_200_000 } }), { ...usual, toolBound: 1_260_000 });
+  t.same(boundsIn({ API_TIMEOUT_MS: '1200000' }), { ...usual, bound: 1_260_000 });
+  t.same(boundsIn({ MCP_TIMEOUT: '300000' }), { ...usual, bound: 360_000 });
+  t.same(boundsIn({ BASH_MAX_TIMEOUT_MS: '1000', API_TIMEOUT_MS: '1' }), usual, 'never less');
+  const senseless = { BASH_MAX_TIMEOUT_MS: 'soon', API_TIMEOUT_MS: '-1', MCP_TIMEOUT: '' };
+  t.same(boundsIn(senseless), usual);
+  t.ok(boundsIn({ MCP_TIMEOUT: '1e99' }).bound < 2 ** 31, 'and a timer can wait for each');
+  t.end();
 });
