@@ -13,8 +13,9 @@ import { openStateDirectory } from '../shared/state-directory.ts';
 import { goodCommitsFile } from './applied-commit.ts';
 import type { SupervisorConfig } from './config.ts';
 import { loginStateParts } from './credentials/login.ts';
+import { Door } from './http/door.ts';
 import { Idempotency } from './http/idempotency.ts';
-import { closeServer, listen, originOf } from './http/listen.ts';
+import { listen, originOf } from './http/listen.ts';
 import { createProbesServer } from './http/probes.ts';
 import { createApiServer } from './http/server.ts';
 import type { Status } from './http/status.ts';
@@ -51,6 +52,7 @@ export class Supervisor {
   #cli: Cli = { path: 'claude', version: '' };
   #lease: Lease | undefined;
   #api: FastifyInstance | undefined;
+  readonly #door = new Door();
   #probes: FastifyInstance | undefined;
   readonly #ending = new AbortController();
   #testing: Promise<void> = Promise.resolve();
@@ -154,6 +156,7 @@ export class Supervisor {
       ...this.#parts,
       sessions: this.#parts.admission,
       draining: () => this.#state === 'draining',
+      door: this.#door,
       mayAdminister: (token) => this.#options.profiles.mayAdminister(token),
       idempotency: new Idempotency({ window: config.idempotencyWindow }),
       maxPromptBytes: config.maxPromptBytes,
@@ -197,10 +200,10 @@ export class Supervisor {
     sessions.refuseWaiting(reason);
     await sessions.idle(this.#config.drain, now);
     sessions.interruptAll(reason);
-    // Every stream has had its last event before the server closes.
     await sessions.idle(10_000);
+    // From here on each request is refused, so that no request needs the parts that stop.
     const steps: (() => unknown)[] = [
-      () => this.#api && closeServer(this.#api),
+      () => this.#door.refuse(),
       () => this.#testing,
       () => this.#loading,
       () => disk.stop(),
@@ -214,6 +217,9 @@ export class Supervisor {
       () => applied.flush(),
       () => this.#lease?.lost.aborted === false && this.#parts.runMark.clear(),
       () => this.#lease?.release(),
+      // As late as possible: a request is answered as long as somebody listens.
+      () => this.#door.close(),
+      () => this.#api?.close(),
       () => this.#probes?.close(),
     ];
     for (const step of steps) await attempt(step, this.#log);

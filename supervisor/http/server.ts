@@ -19,6 +19,7 @@ import type { SessionCatalog } from '../sessions/catalog.ts';
 import { type AdminOptions, adminRoutes } from './admin.ts';
 import type { Authentication } from './authentication.ts';
 import { docsPage, docsStyle } from './docs-page.ts';
+import type { Door } from './door.ts';
 import { boundConnections, type HttpLimits, httpLimits, serverOptions } from './limits.ts';
 import { apiInfo, describeApi } from './openapi.ts';
 import { fromThrown, sendProblem, toProblem } from './problems.ts';
@@ -41,6 +42,8 @@ export interface ApiServerOptions extends PromptRoutesOptions, AdminOptions {
   status: StatusSource;
   /** True when the server is about to stop: who has a connection should open it elsewhere. */
   draining?: () => boolean;
+  /** Refuses requests when the program stops. */
+  door?: Door;
   catalog: SessionCatalog;
   log: Log;
   limits?: HttpLimits;
@@ -93,6 +96,9 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
     request.tokenId = id;
     next();
   });
+  const { door } = options;
+  door?.watch(server.server);
+  if (door) server.addHook('preValidation', () => door.pass());
   // The drain may have begun since.
   server.addHook('onSend', (_request, reply, _payload, next) => {
     if (options.draining?.()) reply.header('connection', 'close');

@@ -3,6 +3,7 @@ import { chmodSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
 import { makeToken, tokenLine } from '../../supervisor/http/tokens.ts';
+import { hammer } from '../support/hammer.ts';
 import { startMessagesApi } from '../support/messages-api.ts';
 import { processesOf } from '../support/processes.ts';
 import { startProgram } from '../support/programs.ts';
@@ -103,6 +104,31 @@ test('a second SIGTERM ends the drain at once, and the stream with its reason', 
   t.match(events.at(-1), { event: 'error', data: { code: 'draining', retryable: true } });
   t.equal(await program.ended, 0);
   t.strictSame(processesOf(volume), []);
+});
+
+test('callers that hammer it through the stop are answered or refused, never cut off', async (t) => {
+  const { token, serve } = await prepare(t, { BERTH_DRAIN_DELAY: '100ms' });
+  const program = serve();
+  const { address } = await program.logged('listening');
+  const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+  const body = JSON.stringify({ prompt: '[[say hi]]' });
+  const callers = [
+    hammer({ url: `${address}/v1/prompts`, method: 'POST', headers, body, fresh: 3, kept: 3 }),
+    hammer({ url: `${address}/v1/status`, method: 'GET', headers, fresh: 1, kept: 1 }),
+  ];
+  const [prompts, looks] = callers.map(({ outcomes }) => outcomes);
+  await until('prompts are answered', () => (prompts?.get('200') ?? 0) > 2, 30_000);
+  program.kill('SIGTERM');
+  t.equal(await program.ended, 0);
+  for (const caller of callers) await caller.stop();
+  // Refused is who connects when the program has gone: each caller once, for it ends then.
+  for (const [outcomes, count] of [
+    [prompts, 6],
+    [looks, 2],
+  ] as const) {
+    t.strictSame([...(outcomes?.keys() ?? [])].sort(), ['200', '503 draining', 'ECONNREFUSED']);
+    t.equal(outcomes?.get('ECONNREFUSED'), count);
+  }
 });
 
 test('SIGTERM while it starts ends it at once: it waits for the volume no longer', async (t) => {

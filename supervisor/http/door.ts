@@ -1,0 +1,103 @@
+/**
+ * The end of the API server, without a reset for any client: requests that run are answered, new ones
+ * are refused, and the listener closes last.
+ * Always holds: after `refuse` no request reaches a route.
+ *
+ * The kernel accepts connections by itself. When a listener closes, the kernel resets each connection
+ * that it has accepted and the program has not. Clients connect again as soon as they have an answer,
+ * so answers are held back until the listener has closed: then no client is about to connect.
+ */
+import type { Server, ServerResponse } from 'node:http';
+import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises';
+import { BerthError } from '../../shared/errors.ts';
+
+/** Milliseconds in which a client must have read its answer. */
+const readTime = 3_000;
+
+/** Milliseconds without a new connection after which no client is about to connect. */
+const quiet = 50;
+
+/** Milliseconds after which the listener closes, though clients still connect. */
+const quietDeadline = 500;
+
+export class Door {
+  readonly #open = new Set<ServerResponse>();
+  readonly #answers = Promise.withResolvers<void>();
+  #server: Server | undefined;
+  #lastConnection = -Infinity;
+  #refuses = false;
+  #holds = false;
+
+  /** Call it before the server listens. */
+  watch(server: Server): void {
+    this.#server = server;
+    server.on('connection', () => {
+      this.#lastConnection = performance.now();
+    });
+    server.on('request', (_request, response: ServerResponse) => {
+      this.#open.add(response);
+      response.once('close', () => this.#open.delete(response));
+    });
+  }
+
+  /**
+   * For each request, once its body has been read: a connection that closes with unread bytes is reset.
+   * @throws BerthError `draining` after `refuse`
+   */
+  async pass(): Promise<void> {
+    if (!this.#refuses) return;
+    if (this.#holds) await this.#answers.promise;
+    throw new BerthError(
+      'draining',
+      'cannot take the request: the server is stopping; try again in a moment',
+      { details: { retry_after: 5 } },
+    );
+  }
+
+  /** Refuses new requests, and returns when those before have their answers. */
+  async refuse(): Promise<void> {
+    this.#refuses = true;
+    await this.#answered();
+  }
+
+  /** Closes the listener and then every connection, each with its answer. */
+  async close(): Promise<void> {
+    const server = this.#server;
+    if (!server?.listening) return;
+    this.#refuses = true;
+    this.#holds = true;
+    server.keepAliveTimeout = 1;
+    await this.#quiet();
+    const closed = new Promise((resolve) => server.close(resolve));
+    this.#answers.resolve();
+    // A connection without a request has no answer to wait for.
+    const timer = setTimeout(() => server.closeAllConnections(), readTime);
+    await closed;
+    clearTimeout(timer);
+  }
+
+  /** Returns right after the program has accepted and read what there was. */
+  async #quiet(): Promise<void> {
+    const deadline = performance.now() + quietDeadline;
+    for (;;) {
+      const now = performance.now();
+      const left = Math.min(this.#lastConnection + quiet, deadline) - now;
+      if (left > 0) await wait(left);
+      const before = this.#lastConnection;
+      await turn();
+      if (this.#lastConnection === before || now > deadline) return;
+    }
+  }
+
+  /** The connection of a client that does not read, or does not send, is cut off. */
+  async #answered(): Promise<void> {
+    const open = [...this.#open];
+    const timer = setTimeout(() => {
+      for (const response of open) response.destroy();
+    }, readTime);
+    await Promise.all(
+      open.map((response) => new Promise<void>((resolve) => response.once('close', resolve))),
+    );
+    clearTimeout(timer);
+  }
+}
