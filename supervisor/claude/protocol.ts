@@ -194,7 +194,9 @@ function readSystem(line: Line): CliMessage | undefined {
 }
 
 /**
- * A prompt, as the line that hands it to the CLI.
+ * A prompt, as the line that hands it to the CLI. The CLI takes the text as it is: a leading
+ * `/command` is not run, and the file of an `@mention` is not read. `client_composed` does that: the
+ * Agent SDK's types describe it, and 2.1.257 and later know it.
  * @param id a UUID that was not used before in this process; the CLI names it when it starts
  */
 export function userLine(text: string, id: string): string {
@@ -202,6 +204,7 @@ export function userLine(text: string, id: string): string {
     type: 'user',
     message: { role: 'user', content: text },
     parent_tool_use_id: null,
+    client_composed: true,
     uuid: id,
   })}\n`;
 }

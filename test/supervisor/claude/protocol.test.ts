@@ -281,6 +281,7 @@ t.test('what is written is one line of JSON, whatever the prompt holds', (t) => 
     type: 'user',
     message: { role: 'user', content: /^two\nlines/ },
     parent_tool_use_id: null,
+    client_composed: true,
     uuid: 'an-id',
   });
   const control = controlLineOf('r', { subtype: 'interrupt', cancel_queued: true });

@@ -129,18 +129,6 @@ t.test('each turn is counted, also of prompts that wait for one another', async 
   t.ok(record().cost_usd > body.cost_usd);
 });
 
-t.test('/clear as a prompt begins another session, which can be continued', async (t) => {
-  const { prompt } = await startSupervisor(t);
-  const first = await prompt('[[say one]]');
-  const cleared = await prompt('/clear', { session_id: first.body.session_id });
-  t.equal(cleared.status, 200);
-  t.not(cleared.body.session_id, first.body.session_id);
-  const fresh = await prompt('[[say fresh]]', { session_id: cleared.body.session_id });
-  t.match(fresh, { status: 200, body: { result: 'fresh', session_id: cleared.body.session_id } });
-  const old = await prompt('[[say old]]', { session_id: first.body.session_id });
-  t.match(old, { status: 200, body: { result: 'old', session_id: first.body.session_id } });
-});
-
 t.test('prompts and answers are never in the log', async (t) => {
   const { prompt, log } = await startSupervisor(t);
   await prompt('A prompt about Rosebud [[say Rosebud was the sledge]]');

@@ -50,23 +50,6 @@ t.test(
 );
 
 t.test(
-  '`/clear` as a prompt goes on in the directory, which goes with the last of the two',
-  async (t) => {
-    const { prompt, call } = await startSupervisor(t, { settings: own });
-    const { session_id } = (await prompt('[[say one]]')).body;
-    const cleared = (await prompt('/clear', { session_id })).body.session_id;
-    const show = async (id: string) => (await call('GET', `/v1/sessions/${id}`)).body;
-    const { path } = (await show(session_id)).working_directory;
-    t.equal((await show(cleared)).working_directory.path, path);
-    t.equal((await call('DELETE', `/v1/sessions/${session_id}`)).status, 204);
-    t.ok(existsSync(path));
-    t.match(await prompt('[[say on]]', { session_id: cleared }), { status: 200 });
-    t.equal((await call('DELETE', `/v1/sessions/${cleared}`)).status, 204);
-    t.notOk(existsSync(path));
-  },
-);
-
-t.test(
   'what lies in the working directory has no say; the settings of the user have',
   async (t) => {
     const first = await startSupervisor(t, {
