@@ -53,6 +53,6 @@ export const hosts: readonly WantedHost[] = [
     host: 'console.anthropic.com',
     port: 443,
     who: 'runtime',
-    why: "refreshed the CLI's login in CLIs of 2.0; neither 2.1.212, the oldest that berth takes, nor 2.1.330 asks it",
+    why: "refreshed the CLI's login in CLIs of 2.0; neither 2.1.212 nor 2.1.330 asks it, and berth takes no older one",
   },
 ];

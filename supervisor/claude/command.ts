@@ -7,8 +7,11 @@ import { causeOfSignal, causeOfStartError, isPassing } from './start-error.ts';
 
 const run = promisify(execFile);
 
-/** Earlier ones race on credentials and leave the Bash tool's processes behind on SIGTERM. */
-const oldestSupported = [2, 1, 212] as const;
+/**
+ * Earlier ones do not report what a turn alone has cost (`model_usage_since_last_result`); those before
+ * 2.1.257 run a prompt's leading `/command` and read the files that it mentions.
+ */
+const oldestSupported = [2, 1, 309] as const;
 
 const install =
   'npm install -g @anthropic-ai/claude-code@2.1.330, or let init do it (BERTH_CLAUDE_TARBALL); see docs/containers.md';

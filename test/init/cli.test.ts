@@ -28,7 +28,7 @@ import { openHarbour } from './fixture.ts';
 
 t.jobs = 4;
 
-const [one, two, three] = ['2.1.301', '2.1.302', '2.1.303'].map((version) =>
+const [one, two, three] = ['2.1.321', '2.1.322', '2.1.323'].map((version) =>
   cliTarball(version),
 ) as [Buffer, Buffer, Buffer];
 
@@ -61,7 +61,7 @@ t.test(
     const { harbour, server, first, place, record, installed } = await prepare(t);
     t.match(await harbour.run(first), { cli: 'installed' });
     const { binary } = place(one);
-    t.match(readFileSync(binary, 'utf8'), /2\.1\.301/);
+    t.match(readFileSync(binary, 'utf8'), /2\.1\.321/);
     t.equal(lstatSync(binary).mode & 0o777, 0o755);
     t.strictSame(
       readdirSync(place(one).directory).sort(),
@@ -172,7 +172,7 @@ t.test(
     writeFileSync(place(one).tarball, evil);
     writeFileSync(place(one).binary, '#!/bin/sh\necho 6.6.6\n');
     await harbour.run(first);
-    t.match(readFileSync(place(one).binary, 'utf8'), /2\.1\.301/);
+    t.match(readFileSync(place(one).binary, 'utf8'), /2\.1\.321/);
     t.equal(server.requests.length, 2);
   },
 );

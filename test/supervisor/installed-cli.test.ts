@@ -22,7 +22,7 @@ t.jobs = 2;
 
 const [first, second] = ['1'.repeat(32), '2'.repeat(32)] as [string, string];
 /** Answers as the real one, and says so by its version. */
-const good = `#!/bin/sh\n[ "$1" = --version ] && echo "2.1.301 (Claude Code)" && exit 0\nexec ${realClaude} "$@"\n`;
+const good = `#!/bin/sh\n[ "$1" = --version ] && echo "2.1.321 (Claude Code)" && exit 0\nexec ${realClaude} "$@"\n`;
 
 /** A PATH without a CLI: tests are started with that of node_modules. */
 const path = [dirname(process.execPath), '/usr/bin', '/bin'].join(':');
@@ -75,7 +75,7 @@ t.test(
     const { find, put, place, state, log } = await prepare(t);
     put(second, good);
     const found = await find();
-    t.match(found, { path: place(second).binary, id: second, version: '2.1.301' });
+    t.match(found, { path: place(second).binary, id: second, version: '2.1.321' });
     await noteTested(state, second, log.log);
     put(second, good.replace('exec', 'exit 3; exec'));
     t.match(await find(), { id: second }, 'not again when it has passed');
@@ -103,7 +103,7 @@ t.test('one that fails is left for the one before it', async (t) => {
   };
   for (const [name, [content, message]] of Object.entries(failing)) {
     put(second, content);
-    t.match(await find(), { id: first, version: '2.1.301', setBack: true }, name);
+    t.match(await find(), { id: first, version: '2.1.321', setBack: true }, name);
     t.match(log.lines.at(-1), { level: 'error', event: 'cli_set_back', msg: message }, name);
   }
   rmSync(place(second).directory, { recursive: true });
@@ -157,7 +157,7 @@ t.test('prompts are answered by it, and that it works is noted', async (t) => {
   });
   await made.supervisor.start(new AbortController().signal);
   t.match(await made.prompt('hello'), { status: 200 });
-  t.match((await made.call('GET', '/v1/status')).body, { cli_version: '2.1.301' });
+  t.match((await made.call('GET', '/v1/status')).body, { cli_version: '2.1.321' });
   await until('it is noted', () => existsSync(join(state, 'cli-tested.json')));
   t.same(JSON.parse(readFileSync(join(state, 'cli-tested.json'), 'utf8')), {
     version: 1,

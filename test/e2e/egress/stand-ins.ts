@@ -18,7 +18,7 @@ export const certificateAuthority = join(fixtures, 'ca.pem');
 export const repository = 'you/dot-claude';
 export const gitToken = 'made-up-token';
 
-const tarballPath = '/@anthropic-ai/claude-code-linux-x64/-/claude-code-linux-x64-2.1.302.tgz';
+const tarballPath = '/@anthropic-ai/claude-code-linux-x64/-/claude-code-linux-x64-2.1.322.tgz';
 
 export interface StandIns {
   /** A login whose access token is over. */
@@ -38,7 +38,7 @@ export async function startStandIns(
   const github = await startGitHubApi({ repository, token: gitToken });
   const model = await startMessagesApi();
   const tarballs = await startTarballServer({ teardown() {} });
-  const [wanted, earlier] = [cliTarball('2.1.302'), cliTarball('2.1.301')];
+  const [wanted, earlier] = [cliTarball('2.1.322'), cliTarball('2.1.321')];
   tarballs.files.set(tarballPath, wanted).set('/earlier.tgz', earlier);
   const logins = new Logins(Date.now);
   model.reply(({ headers }) => {

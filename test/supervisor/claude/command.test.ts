@@ -35,7 +35,7 @@ t.test('a CLI that is too old is an error that names both versions', async (t) =
   await t.rejects(checkVersion(scripted('claude-that-is-old'), environment), {
     code: 'cli_unavailable',
     message:
-      /it is "2\.1\.197 \(Claude Code\)", and 2\.1\.212 or later is needed; install one \(npm/,
+      /it is "2\.1\.197 \(Claude Code\)", and 2\.1\.309 or later is needed; install one \(npm/,
   });
 });
 

@@ -190,16 +190,16 @@ t.test('without a CLI on the PATH it is the one that init installed', async (t) 
   t.strictSame(await look(), [{ status: 'ok', subject: binary, detail: 'version 2.1.330' }]);
   put(binary, '2.1.100');
   t.match(await look(), [{ status: 'failed', subject: binary, detail: /2\.1\.100/ }]);
-  install(previous, '2.1.300');
+  install(previous, '2.1.320');
   t.match(await look(), [
     { status: 'warning', detail: /the one before it is used/, remedy: /BERTH_CLAUDE_TARBALL/ },
-    { status: 'ok', detail: 'version 2.1.300' },
+    { status: 'ok', detail: 'version 2.1.320' },
   ]);
   rmSync(binary);
   t.match(await look(), [{ status: 'warning', detail: /it is gone/ }, { status: 'ok' }]);
   record({ current: previous });
   t.match(await look(), [
-    { status: 'ok', detail: 'version 2.1.300' },
+    { status: 'ok', detail: 'version 2.1.320' },
     { status: 'warning', subject: 'BERTH_CLAUDE_INTEGRITY', remedy: /cli_not_installed/ },
   ]);
   t.match(await look({ BERTH_CLAUDE_PATH: '/nowhere/claude' }), [
