@@ -83,7 +83,7 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
       means: 'Prompts that wait, and CLI processes by state.',
       colors: {
         ...{ waiting: 'red', busy: 'blue', warm: 'green', idle: 'yellow' },
-        ...{ starting: 'purple', clearing: 'dark-purple', recycling: 'dark-orange' },
+        ...{ starting: 'purple', recycling: 'dark-orange' },
       },
       apart: ['waiting'],
       queries: {

@@ -151,8 +151,8 @@ export const eventsOfSupervisor = {
   run_mark_failed: event('warn', 'an end that nobody orders will not be told by the next run'),
   token_plain: event('warn', 'an API token is stored as it is, not as its SHA-256'),
   profiles_loaded: event(
-    'info error',
-    'the profiles were read, or could not be and stay as they were',
+    'info warn error',
+    'the profiles were read, could not be and stay as they were, or hold a setting without effect',
     'names revision added removed changed',
   ),
   auth_failed: event(

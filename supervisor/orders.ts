@@ -88,7 +88,6 @@ export class Orders {
       key: isFork ? `${key}:fork-${++this.#forks}` : key,
       sessionId: isFork ? undefined : session?.resume,
       resumes: session !== undefined,
-      reuse: profile.isolation === 'conversation' && profile.workingDirectory === 'shared',
       // The CLI counts the budget over the life of its process.
       own: isFork || key !== this.#plainKey(profile),
       once: (overrides.maxBudgetUsd ?? profile.limits.maxBudgetUsd) !== undefined,

@@ -13,7 +13,7 @@ import { treeCpu } from './memory/process-tree.ts';
 import { createMetrics, type Metrics } from './metrics.ts';
 import { Orders } from './orders.ts';
 import { Pool } from './pool/pool.ts';
-import { clearContext, prepareWorker } from './pool/prepare.ts';
+import { prepareWorker } from './pool/prepare.ts';
 import { workerStates } from './pool/worker.ts';
 import { PoolMemory } from './pool-memory.ts';
 import { commonLogin, loginFileUse, loginOf, setupTokensOf } from './profiles/login.ts';
@@ -122,7 +122,6 @@ export function createParts(options: PartsOptions): Parts {
       prepareWorker(process, order).catch((error: unknown) => {
         throw guard.explain(error);
       }),
-    clear: clearContext,
     ceiling: () => guard.ceiling,
     beforeEnd: (pid) => guard.beforeEnd(pid),
     clearAway: async (name, pid) => {

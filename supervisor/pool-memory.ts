@@ -27,7 +27,6 @@ export interface PoolMemoryOptions {
 const stages: Record<WorkerState, Stage> = {
   starting: 'fresh',
   warm: 'fresh',
-  clearing: 'busy',
   busy: 'busy',
   idle: 'idle',
   recycling: 'leaving',

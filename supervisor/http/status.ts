@@ -29,7 +29,7 @@ export const statusSchema = z
     workers: z.array(
       z.object({
         name: z.string(),
-        state: z.enum(['starting', 'warm', 'busy', 'idle', 'clearing', 'recycling']),
+        state: z.enum(['starting', 'warm', 'busy', 'idle', 'recycling']),
         profile: z.string(),
         session_id: z.string().nullable(),
         pid: z.number().nullable(),

@@ -3,7 +3,7 @@
  * kept ready, to what is to be done now. Nothing here changes anything; the pool does it and asks
  * again after each event.
  * Always holds: no more processes than allowed; at most one for a session; a process that has served
- * somebody is not given to another session, unless that allows it and the context was cleared.
+ * somebody is not given to another session.
  */
 import type { Order, WarmTarget } from './order.ts';
 import type { Ticket } from './waiting-line.ts';
@@ -25,8 +25,6 @@ export interface Situation {
 export type Action =
   | { do: 'hand'; worker: Worker; ticket: Ticket }
   | { do: 'launch'; order: Order }
-  /** Makes it forget its session. */
-  | { do: 'clear'; worker: Worker }
   | { do: 'recycle'; worker: Worker; reason: RecycleReason };
 
 export function assign(situation: Situation): Action[] {
@@ -44,9 +42,7 @@ export function withoutWorker(
   workers: Iterable<Worker>,
   waiting: readonly Ticket[],
 ): readonly Ticket[] {
-  const coming = [...workers].filter(({ state }) =>
-    ['starting', 'clearing', 'warm'].includes(state),
-  );
+  const coming = [...workers].filter(({ state }) => state === 'starting' || state === 'warm');
   return waiting.filter(({ order }) => {
     const index = coming.findIndex(({ order: { key }, sessionId }) =>
       order.sessionId === undefined
@@ -122,15 +118,10 @@ class Round {
     );
   }
 
-  /** For who has nobody to serve him: a process is cleared or started, or another ended for it. */
+  /** For who has nobody to serve him: a process is started, or another ended for it. */
   #makePlace(order: Order): void {
-    const cleared =
-      order.reuse &&
-      order.sessionId === undefined &&
-      this.#oldest('idle', (worker) => worker.order.key === order.key && !worker.order.once);
-    if (cleared) this.#decide({ do: 'clear', worker: cleared });
     // Nobody gives way to one that may not be started.
-    else if (!this.#situation.mayLaunch(order.profile)) return;
+    if (!this.#situation.mayLaunch(order.profile)) return;
     else if (this.#places > 0) this.#launch(order);
     else if (this.#leaving > 0) this.#leaving -= 1;
     else {
@@ -204,7 +195,7 @@ class Round {
 
 /** Whether it will be fresh. */
 function isComing({ state, sessionId }: Worker): boolean {
-  return state === 'clearing' || (state === 'starting' && sessionId === undefined);
+  return state === 'starting' && sessionId === undefined;
 }
 
 function add(counts: Map<string, number>, key: string, by: number): void {

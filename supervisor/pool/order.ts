@@ -10,11 +10,6 @@ export interface Order {
   sessionId: string | undefined;
   /** True if the process begins with a conversation, its own or one that it copies. */
   resumes: boolean;
-  /**
-   * True if a process that has served another session may serve this one, after `/clear`: faster than
-   * a new one, but it keeps what the other's background tasks and permissions left in it.
-   */
-  reuse: boolean;
   /** True if the process may serve one turn only: its flags count over its whole life. */
   once: boolean;
   /**

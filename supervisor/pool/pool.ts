@@ -28,8 +28,6 @@ export interface PoolOptions extends EndOptions {
   idleTimeout: number;
   /** Resolves when the process can take a prompt. */
   prepare: (process: ClaudeProcess, order: Order) => Promise<void>;
-  /** Resolves when the process has forgotten its session. */
-  clear: (process: ClaudeProcess) => Promise<void>;
   /** Ends what the worker of that name has left outside its process group; never rejects. */
   clearAway: (name: string, pid: number | undefined) => Promise<void>;
   /** Whether no other process may start beside one of that profile just now. */
@@ -137,7 +135,7 @@ export class Pool {
     this.#assign();
     const { maxWorkers } = this.#options;
     const retryAfter = this.#pace.secondsFor(this.#line.length, maxWorkers);
-    this.#line.enforceLimit(this.count('starting') + this.count('clearing'), retryAfter);
+    this.#line.enforceLimit(this.count('starting'), retryAfter);
     this.#line.tellPlaces();
     return ticket.worker;
   }
@@ -280,25 +278,8 @@ export class Pool {
         if (!this.#oneStart.mayStart(action.order.profile, this.workers)) break;
         this.#launches.launch(action.order);
         break;
-      case 'clear':
-        void this.#clear(action.worker);
-        break;
       case 'recycle':
         void this.recycle(action.worker, action.reason);
-    }
-  }
-
-  /** Its session can be resumed; it itself has forgotten it. */
-  async #clear(worker: Worker): Promise<void> {
-    worker.become('clearing');
-    worker.sessionId = undefined;
-    try {
-      await this.#options.clear(worker.process);
-      if (worker.state !== 'clearing') return;
-      worker.become('warm');
-      this.#reconcile();
-    } catch {
-      await this.recycle(worker, 'unresponsive');
     }
   }
 

@@ -17,8 +17,8 @@ const blankPrompt = ' ';
 
 /**
  * Waits until the process answers, and has it do once what its first turn would otherwise have to
- * do: a blank prompt is a turn without a model, and makes the first real one faster. Unlike a command
- * such as `/clear` it leaves nothing in the conversation that the model would be shown.
+ * do: a blank prompt is a turn without a model, and makes the first real one faster. It leaves nothing
+ * in the conversation that the model would be shown.
  * @param bound milliseconds in which it must answer; more where MCP servers may take longer to start
  * @throws BerthError `session_not_found` if the session to resume is unknown to the CLI,
  *   `cli_unavailable` if the process ends or says nothing
@@ -33,14 +33,6 @@ export async function prepareWorker(
   } catch (error) {
     throw (resumes && unknownToCli(error, sessionId)) || error;
   }
-}
-
-/**
- * Makes the process forget its session.
- * @throws BerthError `cli_unavailable` if the process ends or says nothing
- */
-export async function clearContext(process: ClaudeProcess): Promise<void> {
-  await within(patience, process.run('/clear'));
 }
 
 async function within<T>(milliseconds: number, work: Promise<T>): Promise<T> {

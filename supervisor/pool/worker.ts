@@ -16,9 +16,7 @@ export const transitions = {
   /** A turn runs. */
   busy: ['idle', 'warm', 'recycling'],
   /** It keeps its session and waits for its next prompt. */
-  idle: ['busy', 'clearing', 'recycling'],
-  /** It forgets its session, to serve another. */
-  clearing: ['warm', 'recycling'],
+  idle: ['busy', 'recycling'],
   /** It is being ended. */
   recycling: [],
 } as const satisfies Record<string, readonly string[]>;

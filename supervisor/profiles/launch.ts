@@ -92,7 +92,6 @@ function digestOf(profile: Profile, overrides: Overrides): string {
     options: cliOptionsOf(profile, overrides),
     environment: profile.environment,
     secrets: profile.secretDigest,
-    isolation: profile.isolation,
     workingDirectory: profile.workingDirectory,
   };
   const digest = createHash('sha256').update(JSON.stringify(parts, sortKeys)).digest('base64url');

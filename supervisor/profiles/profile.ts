@@ -66,7 +66,6 @@ export interface Profile {
   limits: Limits;
   /** Processes kept ready. */
   warm: number;
-  isolation: 'process' | 'conversation';
   workingDirectory: 'shared' | 'session';
   /** Names of the tokens that may use it; undefined: all. */
   tokens: readonly string[] | undefined;
@@ -98,7 +97,6 @@ export function builtInProfile(
       memory: undefined,
     },
     warm,
-    isolation: 'process',
     workingDirectory,
     tokens: undefined,
     overrides: overridable,

@@ -172,6 +172,7 @@ export class Profiles {
       revision,
       ...changes,
     });
+    for (const warning of set.warnings) this.#options.log.warn('profiles_loaded', warning);
     for (const listener of this.#listeners) listener();
   }
 

@@ -27,6 +27,8 @@ export interface ProfileSet {
   tokens: ReadonlyMap<string, TokenSettings>;
   /** US dollars for all prompts. */
   dailyBudgetUsd: number | undefined;
+  /** What the file says that has no effect any more, in sentences. */
+  warnings: readonly string[];
 }
 
 /** What stands around the file. */
@@ -44,6 +46,7 @@ export function withoutFile({ warmWorkers, workingDirectory }: Bounds): ProfileS
     defaultProfile: 'default',
     tokens: new Map(),
     dailyBudgetUsd: undefined,
+    warnings: [],
   };
 }
 
@@ -123,7 +126,19 @@ function toSet(document: ProfilesDocument, bounds: Bounds): ProfileSet {
     defaultProfile,
     tokens: new Map(tokens),
     dailyBudgetUsd: document.daily_budget_usd,
+    warnings: retiredIn(document),
   };
+}
+
+/** A file that was right once goes on being taken. */
+function retiredIn({ profiles }: ProfilesDocument): string[] {
+  return Object.entries(profiles).flatMap(([name, { isolation }]) =>
+    isolation === 'conversation'
+      ? [
+          `profiles.${name}.isolation: conversation is retired, and read as process: each session has a process of its own; remove the line (docs/profiles.md)`,
+        ]
+      : [],
+  );
 }
 
 function toProfile(name: string, document: ProfileDocument): Profile {
@@ -148,7 +163,6 @@ function toProfile(name: string, document: ProfileDocument): Profile {
       memory: limits?.memory,
     },
     warm: document.warm ?? 0,
-    isolation: document.isolation ?? 'process',
     workingDirectory: document.working_directory ?? 'shared',
     tokens: document.tokens,
     overrides: document.overrides ?? [],

@@ -173,7 +173,7 @@ const profile = section({
   isolation: oneOf(['process', 'conversation'])
     .optional()
     .describe(
-      'Whether a new session gets a process of its own (process, the default) or one that served others and was cleared',
+      'Without effect: each session has a process of its own (process); conversation is retired, and read as process',
     ),
   working_directory: oneOf(['shared', 'session'])
     .optional()

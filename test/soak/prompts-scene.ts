@@ -38,19 +38,13 @@ export interface AtRest {
   strays: number;
 }
 
-/** As often as they stand here: processes of the second serve many sessions, one after the other. */
-export const profiles = [
-  'default',
-  'conversation',
-  'conversation',
-  'conversation',
-  'budget',
-] as const;
+/** As often as they stand here. */
+export const profiles = ['default', 'default', 'directory', 'directory', 'budget'] as const;
 
 const profilesFile = `
 profiles:
   default: { warm: 1, overrides: [timeout] }
-  conversation: { warm: 1, isolation: conversation, overrides: [timeout] }
+  directory: { warm: 1, working_directory: session, overrides: [timeout] }
   budget: { limits: { max_budget_usd: 5 }, overrides: [timeout] }
 `;
 

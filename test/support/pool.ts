@@ -6,7 +6,7 @@ import { ClaudeProcess } from '../../supervisor/claude/process.ts';
 import { killMarked } from '../../supervisor/memory/leftovers.ts';
 import type { Order } from '../../supervisor/pool/order.ts';
 import { Pool, type PoolOptions } from '../../supervisor/pool/pool.ts';
-import { clearContext, prepareWorker } from '../../supervisor/pool/prepare.ts';
+import { prepareWorker } from '../../supervisor/pool/prepare.ts';
 import type { Worker } from '../../supervisor/pool/worker.ts';
 import { captureLog } from './captured-log.ts';
 import { makeSurroundings, realClaude, type Surroundings } from './claude.ts';
@@ -48,7 +48,6 @@ export async function startPool(t: Test, options: StartPoolOptions = {}) {
       key: 'default',
       sessionId,
       resumes: sessionId !== undefined,
-      reuse: false,
       once: false,
       own: false,
       launch: (name) => {
@@ -70,7 +69,6 @@ export async function startPool(t: Test, options: StartPoolOptions = {}) {
     queueLimit: 10,
     idleTimeout: 600_000,
     prepare: prepareWorker,
-    clear: clearContext,
     clearAway: (name) => killMarked(marksOf(surroundings.config, name)),
     onRecycle: (reason) => recycled.push(reason),
     log: log.log,

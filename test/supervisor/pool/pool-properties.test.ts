@@ -17,18 +17,15 @@ interface FakeProcess {
   alive: boolean;
   stopping: boolean;
   prepared: PromiseWithResolvers<void>;
-  /** Set while it forgets its session. */
-  clearing: PromiseWithResolvers<void> | undefined;
   end: () => void;
 }
 
 /** Ways in which a profile may want its processes. */
 const profiles = {
-  plain: { reuse: false, once: false, own: false },
+  plain: { once: false, own: false },
   /** Of the profile `plain` too, but with flags of a request. */
-  changed: { reuse: false, once: false, own: true },
-  conversation: { reuse: true, once: false, own: false },
-  budget: { reuse: false, once: true, own: false },
+  changed: { once: false, own: true },
+  budget: { once: true, own: false },
 };
 type Profile = keyof typeof profiles;
 
@@ -70,7 +67,6 @@ class Model {
       ceiling: () => this.ceiling,
       idleTimeout: 60_000,
       prepare: (process) => (process as unknown as { prepared: Promise<void> }).prepared,
-      clear: (process) => (process as unknown as { clear: () => Promise<void> }).clear(),
       clearAway: async () => {},
       log: captureLog().log,
     });
@@ -96,12 +92,10 @@ class Model {
       alive: true,
       stopping: false,
       prepared,
-      clearing: undefined,
       end: () => {
         fake.alive = false;
         const error = new BerthError('cli_unavailable', 'cannot: it has ended');
         prepared.reject(error);
-        fake.clearing?.reject(error);
         ended.resolve({ exitCode: 1, signal: null, stderr: '' });
       },
     };
@@ -113,12 +107,6 @@ class Model {
       },
       ended: ended.promise,
       prepared: prepared.promise,
-      clear: () => {
-        fake.clearing = Promise.withResolvers<void>();
-        const worker = this.pool.workers.find((candidate) => candidate.name === name);
-        if (worker) this.served.delete(worker);
-        return fake.clearing.promise;
-      },
       stop: () => {
         fake.stopping = true;
         return ended.promise;
@@ -232,10 +220,7 @@ class Model {
       if (round > 500) throw new Error(`${this.waiting.length} wait for ever`);
       for (const process of this.living) {
         if (process.stopping) process.end();
-        else {
-          process.prepared.resolve();
-          process.clearing?.resolve();
-        }
+        else process.prepared.resolve();
       }
       for (const caller of this.running) this.finish(caller, true);
       mock.timers.tick(1_000);
@@ -259,7 +244,6 @@ const choose = <T>(items: readonly T[], pick: number): T | undefined => items[pi
 const steps: Record<string, Step> = {
   promptNew: (model, pick) => model.prompt(undefined, 'plain', pick % 2 ? 'one' : 'two'),
   promptChanged: (model) => model.prompt(undefined, 'changed'),
-  promptConversation: (model) => model.prompt(undefined, 'conversation'),
   promptBudget: (model) => model.prompt(undefined, 'budget'),
   promptSession: (model, pick) => {
     const session = choose(model.sessions, pick);
@@ -275,10 +259,6 @@ const steps: Record<string, Step> = {
     if (caller) model.finish(caller, false);
   },
   ready: (model, pick) => choose(model.living, pick)?.prepared.resolve(),
-  cleared: (model, pick) => {
-    const clearing = model.living.filter((process) => process.clearing);
-    choose(clearing, pick)?.clearing?.resolve();
-  },
   refuse: (model, pick) =>
     choose(model.living, pick)?.prepared.reject(new BerthError('cli_unavailable', 'cannot: no')),
   die: (model, pick) => choose(model.living, pick)?.end(),
@@ -315,9 +295,7 @@ const script = fc.array(
     fc.constantFrom(
       ...Object.keys(steps),
       'promptNew',
-      'promptConversation',
       'promptSession',
-      'cleared',
       'ready',
       'ready',
       'ready',

@@ -186,26 +186,6 @@ t.test('stop ends everything, whatever its state, and can be called twice', asyn
   await t.rejects(acquire(), { code: 'draining' });
 });
 
-t.test(
-  'where that is allowed a process serves another session after it forgot the first',
-  async (t) => {
-    const { ask, pool, surroundings, launches } = await startPool(t, { maxWorkers: 1 });
-    const first = await ask('[[say the blue door]]', undefined, { reuse: true });
-    const second = await ask('[[say something else]]', undefined, { reuse: true });
-    t.equal(second.worker, first.worker);
-    t.not(second.sessionId, first.sessionId);
-    const sent = JSON.stringify(surroundings.api.requests.at(-1)?.body?.messages);
-    t.notMatch(sent, /blue door/, 'the model is not told of the first');
-    t.equal(launches(), 1);
-
-    const again = await ask('[[say back]]', first.sessionId, { reuse: true });
-    t.not(again.worker, first.worker, 'the first goes on in a process of its own');
-    t.equal(pool.workers.length, 1);
-    const resumed = JSON.stringify(surroundings.api.requests.at(-1)?.body?.messages);
-    t.match(resumed, /blue door/);
-  },
-);
-
 t.test('a process whose flags are not those that are wanted now is replaced', async (t) => {
   const { ask, recycled } = await startPool(t, { maxWorkers: 1 });
   const first = await ask('[[say one]]');

@@ -96,6 +96,21 @@ t.test('a file that is broken or gone keeps the profiles, and that is said once'
   t.equal(log.count('profiles_loaded'), 3, 'what did not change is not announced');
 });
 
+t.test('a file with a setting that is retired is taken, with a warning', async (t) => {
+  const path = join(place(t), 'profiles.yaml');
+  put(path, 'profiles: {a: {isolation: conversation}, b: {isolation: process}, c: {}}');
+  const { profiles, log } = await open(t, path);
+  t.equal(
+    keyOf(profiles.forToken('n8n', 'a')).split(':')[1],
+    keyOf(profiles.forToken('n8n', 'c')).split(':')[1],
+  );
+  const warned = log.lines.filter(({ level }) => level === 'warn');
+  t.match(warned, [
+    { event: 'profiles_loaded', msg: /^profiles\.a\.isolation: conversation is retired/ },
+  ]);
+  t.equal(warned.length, 1);
+});
+
 t.test('the same problem is said once however often it is looked at', async (t) => {
   const path = join(place(t), 'profiles.yaml');
   put(path, 'profiles: {}');

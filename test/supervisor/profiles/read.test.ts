@@ -34,7 +34,6 @@ t.test('the example file is right, and what it leaves out has its default', (t) 
     builtIn: false,
     limits: { memory: 2 * 2 ** 30, timeout: 240_000, dailyBudgetUsd: 10 },
     warm: 0,
-    isolation: 'process',
     workingDirectory: 'session',
     tokens: undefined,
     overrides: ['timeout'],
