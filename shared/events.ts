@@ -292,8 +292,8 @@ export const eventsOfWriteBack = {
   ),
   write_back_kept: event(
     'debug warn',
-    'the live Secret has this login already (debug), or a better one that stays (warn)',
-    'refresh_token_id expires_at source_digest duration_ms',
+    'the live Secret has this login already (debug), or keeps another one (warn); `outcome` says why',
+    'refresh_token_id expires_at source_digest duration_ms outcome',
   ),
   write_back_failed: event(
     'debug warn error',

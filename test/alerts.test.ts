@@ -154,8 +154,19 @@ const cases: Record<string, { fires: Series; quiet: Series }> = {
     },
   },
   BerthWriteBackStale: {
-    fires: { berth_write_back_success_timestamp_seconds: constant(0) },
-    quiet: { berth_write_back_success_timestamp_seconds: '0+60x180' },
+    fires: {
+      berth_write_back_success_timestamp_seconds: constant(0),
+      berth_write_back_kept: constant(0),
+    },
+    // Of a Secret that is read each time, and keeps another login.
+    quiet: {
+      berth_write_back_success_timestamp_seconds: constant(0),
+      berth_write_back_kept: constant(1),
+    },
+  },
+  BerthWriteBackKept: {
+    fires: { berth_write_back_kept: constant(1) },
+    quiet: { berth_write_back_kept: '0+0x105 1+0x5 0+0x70' },
   },
 };
 

@@ -28,8 +28,11 @@ export interface Circumstances {
   now: number;
 }
 
-/** `same`: there is nothing to do. `keep`: the Secret has the better one. */
-export type Decision = 'write' | 'same' | 'keep';
+/**
+ * `same`: the Secret has this login. The others say why the Secret keeps another login: that one
+ * expires later, or the volume's login is used up or refused.
+ */
+export type Decision = 'write' | 'same' | 'expires_later' | 'used_up';
 
 /** Milliseconds by which clocks of two nodes may differ: a refresh here may then seem the earlier. */
 const skew = 15 * 60_000;
@@ -43,7 +46,7 @@ export function decide(
 ): Decision {
   const { isSpent, liveBy, isNew, now } = circumstances;
   const { credentials, source } = volume;
-  if (isSpent(volume.id)) return 'keep';
+  if (isSpent(volume.id)) return 'used_up';
   if (!live.credentials) return 'write';
   const isOfAnother = source !== undefined && source !== live.source;
   if (live.credentials.text === credentials.text) return isOfAnother ? 'write' : 'same';
@@ -51,9 +54,9 @@ export function decide(
   if (refreshTokenId !== undefined && isSpent(refreshTokenId)) return 'write';
   if (expiresAt > now + longest) return 'write';
   const isLater = credentials.expiresAt > expiresAt;
-  if (liveBy === 'others') return isLater ? 'write' : 'keep';
+  if (liveBy === 'others') return isLater ? 'write' : 'expires_later';
   // A person has brought another login, whenever that one ends.
   if (isOfAnother && live.source !== undefined) return 'write';
   const follows = liveBy === 'us' && isNew && credentials.expiresAt > expiresAt - skew;
-  return isLater || follows ? 'write' : 'keep';
+  return isLater || follows ? 'write' : 'expires_later';
 }

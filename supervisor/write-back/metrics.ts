@@ -13,7 +13,12 @@ export function createWriteBackMetrics(isPending: () => boolean): {
   collectDefaultMetrics({ register: registry });
   const success = new Gauge({
     name: 'berth_write_back_success_timestamp_seconds',
-    help: 'When the live Secret was last known to hold the newest login; 0 before',
+    help: "When the live Secret was last known to hold the volume's login; 0 before",
+    registers,
+  });
+  const kept = new Gauge({
+    name: 'berth_write_back_kept',
+    help: "1 while the live Secret keeps another login than the volume's",
     registers,
   });
   const failures = new Counter({
@@ -38,7 +43,11 @@ export function createWriteBackMetrics(isPending: () => boolean): {
     },
   });
   const observer: Observer = {
-    succeeded: () => success.setToCurrentTime(),
+    succeeded: () => {
+      kept.set(0);
+      success.setToCurrentTime();
+    },
+    kept: () => kept.set(1),
     failed: (reason) => failures.inc({ reason }),
     written: (milliseconds) => delay.observe(milliseconds / 1_000),
   };

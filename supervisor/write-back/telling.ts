@@ -12,6 +12,15 @@ const tellAgain = 10 * 60_000;
 /** A file that is being written is no good for a moment. */
 const patience = 1_000;
 
+/** Why nothing was written. */
+const kept: Record<Exclude<Decision, 'write'>, string> = {
+  same: 'the live Secret has this login already',
+  expires_later:
+    "did not write the volume's login: the live Secret has another login, which expires later; if it is an old one, empty the live Secret",
+  used_up:
+    "did not write the volume's login: it is used up or was refused; the live Secret keeps what it has",
+};
+
 export class Telling {
   readonly #log: Log;
   #told: { reason: string; at: number } | undefined;
@@ -30,11 +39,10 @@ export class Telling {
     };
     if (decision === 'write') {
       this.#log.info('credentials_written_back', 'wrote the login to the live Secret', facts);
-    } else if (decision === 'same') {
-      this.#log.debug('write_back_kept', 'the live Secret has this login already', facts);
-    } else {
-      this.#log.warn('write_back_kept', 'the live Secret has a better login, which stays', facts);
+      return;
     }
+    const level = decision === 'same' ? 'debug' : 'warn';
+    this.#log[level]('write_back_kept', kept[decision], { ...facts, outcome: decision });
   }
 
   failed(failure: WriteBackFailure, facts: { failures: number; pending: boolean }): void {

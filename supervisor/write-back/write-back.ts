@@ -19,8 +19,10 @@ import { Writer, type WriterOptions } from './writer.ts';
 
 /** What is counted. */
 export interface Observer {
-  /** The Secret is known to hold the newest login. */
+  /** The Secret was read, and holds the volume's login; or the volume has no login. */
   succeeded(): void;
+  /** The Secret was read, and keeps another login than the volume's. */
+  kept(): void;
   failed(reason: FailureReason): void;
   /** @param milliseconds since the login was seen */
   written(milliseconds: number): void;
@@ -194,7 +196,8 @@ export class WriteBack {
       this.#failures = 0;
       this.#notBefore = performance.now() + this.#timing.spacing;
       this.#nextCheck = performance.now() + this.#timing.check;
-      observer.succeeded();
+      if (decision === 'write' || decision === 'same') observer.succeeded();
+      else observer.kept();
     } catch (error) {
       if (!(error instanceof WriteBackFailure)) throw error;
       this.#failures += 1;

@@ -72,6 +72,24 @@ const mistakes: Mistake[] = [
     change: add(rule({ labels: { severity: 'warning' } })),
     found: /'"expr"' is missing|required property 'expr'/,
   },
+  // What is written back otherwise, so that each apply changes something.
+  {
+    mistake: 'a default that is left out in a list which is compared as a whole',
+    in: 'write-back',
+    change: ['"fieldRef":{"apiVersion":"v1",', '"fieldRef":{'],
+    found: /downwardAPI.items.fieldRef leaves out apiVersion: write the default, v1$/,
+  },
+  {
+    mistake: 'a port without its protocol in a policy',
+    in: 'network-policy',
+    change: ['{"port":53,"protocol":"TCP"}', '{"port":53}'],
+    found: /^NetworkPolicy.spec.egress.ports leaves out protocol: write the default, TCP$/,
+  },
+  {
+    mistake: 'a quantity in another form',
+    change: ['"memory":"4Gi"', '"memory":"4096Mi"'],
+    found: /resources.limits.memory is 4096Mi, which the API server writes in another form$/,
+  },
   // Names that nothing has.
   {
     mistake: 'a Secret key that is missing',

@@ -122,5 +122,10 @@ t.test('the component write-back', { skip: cannotRender() }, async (t) => {
     t.same(sidecar.ports, [{ name: 'write-back', containerPort: config.listen.port }]);
     t.ok(ports.some(({ targetPort }) => targetPort === 'write-back'));
     t.match(sidecar.livenessProbe?.httpGet, { path: '/livez', port: 'write-back' });
+    // The runtime starts after it has succeeded.
+    t.match(sidecar.startupProbe, {
+      httpGet: { path: '/livez', port: 'write-back' },
+      periodSeconds: 1,
+    });
   });
 });

@@ -52,12 +52,12 @@ const cases: [
   ['the same login is there already', 'same', ['a', 8, one], ['a', 8, one]],
   ['a source that is not known any more is no news', 'same', ['a', 8], ['a', 8, one]],
   ['the same login of a source that is known now', 'write', ['a', 8, one], ['a', 8]],
-  ['an older login stays out', 'keep', ['a', 8, one], ['b', 16, one]],
-  ['an older one stays out, whatever came between', 'keep', ['a', 8], ['b', 16], us],
-  ['one that is used up stays out', 'keep', ['a', 16], ['b', 8], { spent: ['a'] }],
+  ['an older login stays out', 'expires_later', ['a', 8, one], ['b', 16, one]],
+  ['an older one stays out, whatever came between', 'expires_later', ['a', 8], ['b', 16], us],
+  ['one that is used up stays out', 'used_up', ['a', 16], ['b', 8], { spent: ['a'] }],
   [
     'one that is used up does not fill an empty Secret',
-    'keep',
+    'used_up',
     ['a', 8],
     undefined,
     { spent: ['a'] },
@@ -66,17 +66,17 @@ const cases: [
   ['a clock that is set back: a refresh under our eyes', 'write', ['b', 7.84], ['a', 8], us],
   [
     'one that was there before is no refresh',
-    'keep',
+    'expires_later',
     ['b', 7.84],
     ['a', 8],
     { ...us, isNew: false },
   ],
-  ['a copy of this morning is no skew', 'keep', ['b', 7], ['a', 8], us],
-  ["another pod's later login stays", 'keep', ['a', 7.84], ['b', 8], others],
+  ['a copy of this morning is no skew', 'expires_later', ['b', 7], ['a', 8], us],
+  ["another pod's later login stays", 'expires_later', ['a', 7.84], ['b', 8], others],
   ["another pod's earlier login goes", 'write', ['a', 8], ['b', 7.84], others],
   ['a new login of a person counts, whenever it ends', 'write', ['p', 1, two], ['b', 16, one]],
   ['also under our eyes', 'write', ['p', 1, two], ['b', 16, one], us],
-  ['not against what another pod wrote', 'keep', ['p', 1, two], ['b', 16, one], others],
+  ['not against what another pod wrote', 'expires_later', ['p', 1, two], ['b', 16, one], others],
   ['no end that far away holds the Secret for ever', 'write', ['a', 8, one], ['x', 24 * 800, one]],
 ];
 
@@ -97,7 +97,7 @@ t.test('whatever is told of it, an older login of the same source never wins by 
         const [older, newer] = a < b ? [a, b] : [b, a];
         const circumstances = { liveBy, isNew, now: Date.now() } as Circumstances;
         return (
-          decided(['old', older, one], ['new', newer, one], circumstances) === 'keep' &&
+          decided(['old', older, one], ['new', newer, one], circumstances) === 'expires_later' &&
           decided(['new', newer, one], ['old', older, one], circumstances) === 'write'
         );
       },

@@ -143,10 +143,35 @@ t.test('of two that write at once the later login stays', async (t) => {
   await until('it has looked again', () => shore.api.requests.length > kept + 2);
   t.equal(shore.live(), login('there', 16));
   shore.write(login('here-again', 12));
-  await shore.log.logged('write_back_kept', ({ level }) => level === 'warn');
+  const line = await shore.log.logged('write_back_kept', ({ level }) => level === 'warn');
+  t.match(line, { outcome: 'expires_later', msg: /another login, which expires later/ });
+  t.notMatch(line.msg, /better/);
   t.equal(shore.live(), login('there', 16));
+
+  // The Secret does not hold the volume's login: that is no success, and is told.
+  await until('it is counted', async () => (await shore.metric('berth_write_back_kept')) === 1);
+  const success = () => shore.metric('berth_write_back_success_timestamp_seconds');
+  const before = await success();
+  const looks = shore.api.requests.length;
+  await until('it has looked again', () => shore.api.requests.length > looks + 2);
+  t.equal(await success(), before);
+
   shore.write(login('here-at-last', 24));
   await shore.arrives(login('here-at-last', 24));
+  await until('it is over', async () => (await shore.metric('berth_write_back_kept')) === 0);
+});
+
+t.test('a login that is used up before it is written is told as that', async (t) => {
+  const shore = await openShore(t, { 'credentials.json': login('older', 4) });
+  shore.api.fault({ kind: 'status', status: 503 });
+  shore.write(login('one'));
+  shore.begin();
+  await shore.log.logged('write_back_failed');
+  shore.note(undefined, { superseded: [idOf('one')] });
+  shore.api.fault(undefined);
+  const line = await shore.log.logged('write_back_kept');
+  t.match(line, { outcome: 'used_up', level: 'warn', msg: /it is used up or was refused/ });
+  t.equal(shore.live(), login('older', 4));
 });
 
 t.test('a Secret that is emptied, or deleted and made again, is filled again', async (t) => {

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Manifest, manifestsDirectory, parse, podsOf } from '../manifests.ts';
+import { defaultProblems } from './defaults.ts';
 import { networkProblems } from './network.ts';
 import { podSecurityProblems } from './pod-security.ts';
 import { referenceProblems } from './references.ts';
@@ -30,5 +31,6 @@ export async function problemsOf(
     ...referenceProblems(manifests, secrets),
     ...settingProblems(manifests),
     ...networkProblems(manifests),
+    ...defaultProblems(manifests),
   ]);
 }
