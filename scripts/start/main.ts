@@ -11,6 +11,7 @@ import { prepareModel } from './model.ts';
 import { help, readOptions, type StartOptions } from './options.ts';
 import { initVolume, prepareRepository, startSupervisor } from './parts.ts';
 import { ask, curlLine } from './prompt.ts';
+import { shellVariables } from './shell.ts';
 
 const say = (text: string): void => void process.stderr.write(`${text}\n`);
 
@@ -25,15 +26,33 @@ async function main(options: StartOptions): Promise<void> {
 
   const repository = await prepareRepository(options, directory, cleanup);
   say(`repository  ${repository.description}`);
-  const model = await prepareModel(options, cleanup);
+  const model = await prepareModel(options, process.env, cleanup);
   say(`model       ${model.description}`);
+  const shell = shellVariables(process.env, options.repository !== undefined);
+  for (const { name, reason } of shell.notTaken) say(`not taken   ${name}: ${reason}`);
+  const taken = Object.keys(shell.settings).sort();
+  if (taken.length > 0) say(`settings    ${taken.join(', ')}`);
   if (stop.signal.aborted) return;
 
-  const report = await initVolume(options, repository, directory, say);
+  const report = await initVolume(
+    options,
+    { ...shell.settings, ...repository.environment },
+    directory,
+    say,
+  );
   say(`volume      ${report}`);
   if (stop.signal.aborted) return;
 
-  const server = await startSupervisor(directory, model.environment, say);
+  const server = await startSupervisor(
+    directory,
+    {
+      ...shell.settings,
+      ...shell.cli,
+      ...model.environment,
+      BERTH_CREDENTIALS_SOURCE: options.credentials,
+    },
+    say,
+  );
   cleanup.defer(server.stop);
   say(`supervisor  ${server.url} with Claude Code ${server.cliVersion}`);
   say(`metrics     ${server.metricsUrl}/metrics`);
@@ -64,7 +83,7 @@ function aborted(signal: AbortSignal): Promise<undefined> {
 }
 
 try {
-  const options = readOptions(process.argv.slice(2));
+  const options = readOptions(process.argv.slice(2), process.env);
   if (options.help) process.stdout.write(help);
   else await main(options);
 } catch (error) {

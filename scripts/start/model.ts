@@ -1,29 +1,24 @@
 /** Who answers the prompts: Anthropic, if there is an account, else the stand-in Messages API. */
+import type { Environment } from '../../shared/config.ts';
+import { loginVariable } from '../../shared/login-variables.ts';
 import { startMessagesApi } from '../../test/support/messages-api.ts';
 import type { StartOptions } from './options.ts';
 
 export interface Model {
   description: string;
   standIn: boolean;
-  /** For the supervisor, which hands it to the CLI. */
+  /** For the supervisor, which hands it to the CLI; before what the shell says. */
   environment: Record<string, string | undefined>;
 }
 
-const accountNames = ['ANTHROPIC_API_KEY', 'ANTHROPIC_AUTH_TOKEN', 'CLAUDE_CODE_OAUTH_TOKEN'];
-
 export async function prepareModel(
-  options: StartOptions,
+  { credentials }: Pick<StartOptions, 'credentials'>,
+  shell: Environment,
   cleanup: AsyncDisposableStack,
 ): Promise<Model> {
-  const own = Object.entries(process.env).filter(([name]) => name.startsWith('ANTHROPIC_'));
-  const environment = {
-    ...Object.fromEntries(own),
-    CLAUDE_CODE_OAUTH_TOKEN: process.env.CLAUDE_CODE_OAUTH_TOKEN,
-  };
-  const account = accountNames.find((name) => process.env[name]);
-  const login = options.credentials ?? account;
+  const login = credentials ?? loginVariable(shell);
   if (login !== undefined) {
-    return { description: `Anthropic, logged in by ${login}`, standIn: false, environment };
+    return { description: `Anthropic, logged in by ${login}`, standIn: false, environment: {} };
   }
   const api = await startMessagesApi();
   cleanup.defer(() => api.close());

@@ -1,6 +1,7 @@
 /** What the person at the terminal asked `npm start` for. */
 import { accessSync, constants, statSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import type { Environment } from '../../shared/config.ts';
 
 export interface StartOptions {
   /** The person's own repository; absent means the sample one. */
@@ -24,18 +25,26 @@ export const help = `npm start -- [options]
 
 With ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN in the environment, or --credentials, the prompts go
 to Anthropic. Without any of them a stand-in on this machine answers in the model's place.
+Settings of berth (BERTH_*, docs/configuration.md) and of the CLI in the environment count too, and
+what is not taken is named with the reason.
 `;
 
 const remedy = 'see npm start -- --help';
 
-/** @throws Error that names an option it does not know, or a file that cannot be read, and the remedy */
-export function readOptions(argumentsGiven: readonly string[]): StartOptions {
+/**
+ * An option goes before the setting of berth that says the same.
+ * @throws Error that names an option it does not know, or a file that cannot be read, and the remedy
+ */
+export function readOptions(argumentsGiven: readonly string[], shell: Environment): StartOptions {
   const values = parse(argumentsGiven);
-  if (values.credentials !== undefined && !values.help) requireReadable(values.credentials);
+  const repository = values.repo ?? (shell.BERTH_REPO || undefined);
+  const credentials = values.credentials ?? (shell.BERTH_CREDENTIALS_SOURCE || undefined);
+  if (credentials !== undefined && !values.help) requireReadable(credentials);
   return {
-    repository: values.repo,
-    ref: values.ref,
-    credentials: values.credentials,
+    repository,
+    // A ref of one's own repository is none of the sample.
+    ref: values.ref ?? (repository && shell.BERTH_REF ? shell.BERTH_REF : undefined),
+    credentials,
     ask: values.ask,
     help: values.help ?? false,
   };
@@ -61,7 +70,7 @@ function parse(args: readonly string[]) {
 
 function requireReadable(path: string): void {
   const problem = problemOf(path);
-  if (problem) throw new Error(`cannot read --credentials ${path}: ${problem}; ${remedy}`);
+  if (problem) throw new Error(`cannot read the credentials ${path}: ${problem}; ${remedy}`);
 }
 
 function problemOf(path: string): string | undefined {

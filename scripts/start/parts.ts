@@ -28,7 +28,11 @@ export async function prepareRepository(
     const token = process.env.BERTH_GIT_TOKEN ?? process.env.GITHUB_PAT ?? process.env.GITHUB_TOKEN;
     return {
       description: repository,
-      environment: { BERTH_REPO: repository, BERTH_REF: ref, BERTH_GIT_TOKEN: token },
+      environment: {
+        BERTH_REPO: repository,
+        BERTH_REF: ref,
+        ...(token === undefined ? {} : { BERTH_GIT_TOKEN: token }),
+      },
     };
   }
   const token = randomBytes(16).toString('hex');
@@ -48,14 +52,14 @@ const volume = (directory: string): string => join(directory, 'claude');
 /** Runs berth-init; returns what it did in a few words. */
 export async function initVolume(
   { credentials }: StartOptions,
-  repository: PreparedRepository,
+  environment: Record<string, string | undefined>,
   directory: string,
   say: Say,
 ): Promise<string> {
   await mkdir(volume(directory));
   const init = startProgram('init', {
     environment: {
-      ...repository.environment,
+      ...environment,
       ...proxies(),
       BERTH_CONFIG_DIR: volume(directory),
       BERTH_UID: String(process.getuid?.() ?? 1000),
@@ -81,29 +85,33 @@ export interface RunningServer {
 
 export async function startSupervisor(
   directory: string,
-  modelEnvironment: Record<string, string | undefined>,
+  environment: Record<string, string | undefined>,
   say: Say,
 ): Promise<RunningServer> {
   const token = makeToken();
   const tokensFile = join(directory, 'tokens');
   await writeFile(tokensFile, `${tokenLine('start', token)}\n`, { mode: 0o600 });
-  const workspace = join(directory, 'workspace');
-  await mkdir(workspace);
+  const temporary = join(directory, 'tmp');
+  await mkdir(temporary);
+  const defaults = {
+    BERTH_WORKSPACE_DIR: join(directory, 'workspace'),
+    BERTH_HTTP_LISTEN: `127.0.0.1:${await freePort(8080)}`,
+    BERTH_METRICS_LISTEN: `127.0.0.1:${await freePort(9090)}`,
+    BERTH_CLAUDE_PATH: join(import.meta.dirname, '../../node_modules/.bin/claude'),
+    BERTH_DRAIN: '5s',
+    // Nobody stands before it who would have to learn that it stops.
+    BERTH_DRAIN_DELAY: '0s',
+  };
   const program = startProgram('serve', {
     arguments: ['serve'],
     environment: {
-      ...modelEnvironment,
-      ...proxies(),
       HOME: process.env.HOME,
+      ...defaults,
+      ...environment,
+      // What the CLI leaves in it is removed with the rest.
+      TMPDIR: temporary,
       BERTH_CONFIG_DIR: volume(directory),
-      BERTH_WORKSPACE_DIR: workspace,
       BERTH_API_TOKENS_FILE: tokensFile,
-      BERTH_HTTP_LISTEN: `127.0.0.1:${await freePort(8080)}`,
-      BERTH_METRICS_LISTEN: `127.0.0.1:${await freePort(9090)}`,
-      BERTH_CLAUDE_PATH: join(import.meta.dirname, '../../node_modules/.bin/claude'),
-      BERTH_DRAIN: '5s',
-      // Nobody stands before it who would have to learn that it stops.
-      BERTH_DRAIN_DELAY: '0s',
     },
     onLine: (line) => sayProblem('supervisor', line, say),
   });

@@ -131,6 +131,6 @@ function reasonOf(name: string, value: string): string | undefined {
   if (interactive.test(name)) return 'it is for a person at a terminal';
   const near = nearest(name, cliVariables);
   if (!own.test(name) && !(family.test(name) && near)) return undefined;
-  const meant = near ? `; did you mean ${near}?` : '';
-  return `berth does not know it as one of the CLI's${meant} A profile can set it all the same (environment)`;
+  const meant = near ? `did you mean ${near}? A` : 'a';
+  return `berth does not know it; ${meant} profile can set it all the same (environment)`;
 }

@@ -11,9 +11,13 @@ import { until } from '../support/until.ts';
 const script = join(import.meta.dirname, '../../scripts/start/main.ts');
 
 function start(t: Test, ...options: string[]) {
+  return startIn(t, {}, ...options);
+}
+
+function startIn(t: Test, shell: Record<string, string>, ...options: string[]) {
   const temporary = t.testdir({});
   const child = spawn(process.execPath, [script, ...options], {
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, TMPDIR: temporary },
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, TMPDIR: temporary, ...shell },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   t.teardown(() => child.kill('SIGKILL'));
@@ -36,17 +40,29 @@ test('one question is answered on standard output, and nothing is left behind', 
 });
 
 test('the curl line that it prints works when pasted, and Ctrl-C stops all', async (t) => {
-  const { child, temporary, ended } = start(t);
+  const { child, temporary, ended } = startIn(t, {
+    BERTH_HTTP_LISTEN: '127.0.0.1:0',
+    BERTH_CONFIG_DIR: '/nowhere',
+    BERTH_REF: 'of-another-repository',
+    BERTH_MAX_WORKER: '3',
+    BASH_MAX_TIMEOUT: '3',
+  });
   let progress = '';
   child.stderr.on('data', (chunk: Buffer) => {
     progress += chunk.toString('utf8');
   });
-  await until('it is ready', () => progress.includes('Ctrl-C stops it.'));
+  await until('it is ready', () => progress.includes('Ctrl-C stops it.'), 60_000);
   const [command = ''] = /^curl .*?'$(?=\n\n)/ms.exec(progress) ?? [];
   const shell = spawn('sh', ['-c', command], { stdio: ['ignore', 'pipe', 'inherit'] });
   t.match(JSON.parse(await text(shell.stdout)), { is_error: false, result: /changelog/ });
   child.kill('SIGINT');
   t.strictSame(await ended, [0, null]);
+  t.match(progress, /^settings {4}BERTH_HTTP_LISTEN, BERTH_MAX_WORKER$/m);
+  t.notMatch(command, /:8080\b/, 'the setting of the shell counts');
+  t.match(progress, /^not taken {3}BERTH_CONFIG_DIR: the volume is/m);
+  t.match(progress, /^not taken {3}BERTH_REF: the sample/m);
+  t.match(progress, /BERTH_MAX_WORKER is not a setting; did you mean BERTH_MAX_WORKERS\?/);
+  t.match(progress, /^not taken {3}BASH_MAX_TIMEOUT: .*did you mean BASH_MAX_TIMEOUT_MS\?/m);
   t.strictSame(readdirSync(temporary), []);
   t.strictSame(processesOf(temporary), []);
 });
