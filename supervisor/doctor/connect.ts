@@ -15,6 +15,8 @@ export interface Target {
   port: number;
   /** False: what is not encrypted is only connected to. */
   tls?: boolean;
+  /** True for an http URL, which init reaches by HTTP_PROXY and not by HTTPS_PROXY. */
+  http?: boolean;
   /** The CA that is trusted here, as PEM, in the place of all others. */
   ca?: Buffer;
 }
@@ -34,7 +36,7 @@ export async function withConnection<T>(
   read: (socket: Socket) => Promise<T>,
 ): Promise<T> {
   const within = AbortSignal.any([signal, AbortSignal.timeout(deadline)]);
-  const proxy = proxyFor(target.host, environment);
+  const proxy = proxyFor(target, environment);
   const plain = proxy
     ? await throughProxy(proxy, target, within)
     : await opened(connectTcp(target.port, target.host), 'connect', within);
@@ -61,7 +63,7 @@ export async function reach(
   environment: Environment,
   signal: AbortSignal,
 ): Promise<Reached> {
-  const proxied = proxyFor(target.host, environment) !== undefined;
+  const proxied = proxyFor(target, environment) !== undefined;
   if (!proxied && !isIP(target.host)) {
     const late = AbortSignal.any([signal, AbortSignal.timeout(deadline)]);
     const named = await Promise.race([
@@ -119,9 +121,11 @@ async function opened<S extends Socket>(socket: S, event: string, signal: AbortS
   }
 }
 
-function proxyFor(host: string, environment: Environment): URL | undefined {
-  const { HTTPS_PROXY, https_proxy: lower, NO_PROXY, no_proxy: none } = environment;
-  const given = HTTPS_PROXY || lower;
+function proxyFor({ host, http }: Target, environment: Environment): URL | undefined {
+  const { NO_PROXY, no_proxy: none } = environment;
+  const given = http
+    ? environment.HTTP_PROXY || environment.http_proxy
+    : environment.HTTPS_PROXY || environment.https_proxy;
   if (!given || !URL.canParse(given)) return undefined;
   const excepted = (NO_PROXY || none || '').split(',').map((name) => name.trim());
   const matches = excepted.some(

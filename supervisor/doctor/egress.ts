@@ -23,47 +23,83 @@ const remedies = {
     'something in between opens TLS: put its CA into a file and name that by NODE_EXTRA_CA_CERTS',
 } as const;
 
+/** Hosts that settings name in the place of those of the list. */
+interface Named {
+  server: Target | undefined;
+  githubApi: Target | undefined;
+  model: Target | undefined;
+  tarball: Target | undefined;
+}
+
 /** What is wanted here: with another server, or another login, some hosts are not. */
 export function wantedHosts(environment: Environment): Wanted[] {
-  const server = environment.BERTH_REPO?.startsWith('https://')
-    ? hostOf(environment.BERTH_REPO)
-    : undefined;
-  const model = environment.ANTHROPIC_BASE_URL ? hostOf(environment.ANTHROPIC_BASE_URL) : undefined;
+  const { BERTH_REPO, BERTH_GITHUB_API_URL, ANTHROPIC_BASE_URL, BERTH_CLAUDE_TARBALL } =
+    environment;
+  const named: Named = {
+    // `owner/name` is no URL: it is at github.com.
+    server: hostOf(BERTH_REPO ?? ''),
+    githubApi: hostOf(BERTH_GITHUB_API_URL ?? ''),
+    model: hostOf(ANTHROPIC_BASE_URL ?? ''),
+    tarball: hostOf(BERTH_CLAUDE_TARBALL ?? ''),
+  };
   const others = [
-    server && { ...server, why: 'the repository is fetched from there' },
-    model && { ...model, why: 'ANTHROPIC_BASE_URL' },
+    named.server && { ...named.server, why: 'the repository is fetched from there' },
+    named.githubApi && { ...named.githubApi, why: 'BERTH_GITHUB_API_URL' },
+    named.model && { ...named.model, why: 'ANTHROPIC_BASE_URL' },
+    named.tarball && { ...named.tarball, why: 'BERTH_CLAUDE_TARBALL' },
   ].filter((each) => each !== undefined);
-  const wanted = hosts.map((each) => ({
-    ...{ host: each.host, port: each.port, why: each.why },
-    spare: spareIn(environment, each, { server: server?.host, model: model?.host }),
-  }));
-  const known = new Set(wanted.map(({ host }) => host));
-  return [...wanted, ...others.filter(({ host }) => !known.has(host))];
+  const wanted = hosts
+    // The address that a setting names is wanted itself.
+    .filter((each) => !others.some((other) => isSame(each, other)))
+    .map((each) => ({
+      ...{ host: each.host, port: each.port, why: each.why },
+      spare: spareIn(environment, each, named),
+    }));
+  const firsts = others.filter(
+    (each, index) => others.findIndex((other) => isSame(each, other)) === index,
+  );
+  return [...firsts, ...wanted];
+}
+
+function isSame(one: Target, other: Target): boolean {
+  return one.host === other.host && one.port === other.port;
 }
 
 function spareIn(
   environment: Environment,
   { host, optional }: WantedHost,
-  { server, model }: { server: string | undefined; model: string | undefined },
+  { server, githubApi, model }: Named,
 ): string | undefined {
   if (optional !== undefined) return `needed only ${optional}`;
   if (host === 'console.anthropic.com') return 'only CLIs older than berth takes ask it';
-  const git = host === 'github.com' || host === 'api.github.com';
-  if (git && server !== undefined && server !== 'github.com')
-    return `the repository is on ${server}`;
-  if (git) return undefined;
+  if (host === 'github.com') return server && `the repository is on ${nameOf(server)}`;
+  if (host === 'api.github.com') {
+    if (githubApi) return `GitHub's API is at ${nameOf(githubApi)}`;
+    return onGitHub(environment) ? undefined : `the repository is on ${server && nameOf(server)}`;
+  }
   const cloud = providers.find((name) => asksFor(environment, name));
   if (cloud) return `${cloud} is set`;
-  if (host === 'api.anthropic.com') return model && `the model is on ${model}`;
+  if (host === 'api.anthropic.com') return model && `the model is on ${nameOf(model)}`;
   return usesFile(environment) ? undefined : 'a login by a variable is not refreshed';
 }
 
-/** Undefined if it is no URL. */
+/** Whether GitHub itself hosts the repository. */
+export function onGitHub({ BERTH_REPO }: Environment): boolean {
+  const server = hostOf(BERTH_REPO ?? '');
+  return server === undefined || /^(www\.)?github\.com$/.test(server.host);
+}
+
+function nameOf({ host, port }: Target): string {
+  return `${host}:${port}`;
+}
+
+/** Undefined if it is no URL of HTTP. */
 export function hostOf(url: string): Target | undefined {
-  if (!URL.canParse(url)) return undefined;
+  if (!/^https?:/i.test(url) || !URL.canParse(url)) return undefined;
   const { hostname, port, protocol } = new URL(url);
   const tls = protocol === 'https:';
-  return { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port) || (tls ? 443 : 80), tls };
+  const host = hostname.replace(/^\[|\]$/g, '');
+  return { host, port: Number(port) || (tls ? 443 : 80), ...(tls ? { tls } : { tls, http: true }) };
 }
 
 export async function checkReachable(

@@ -5,7 +5,7 @@ import { messageOf } from '../../shared/errors.ts';
 import { neverShow } from '../../shared/redact.ts';
 import { ask } from './ask.ts';
 import { absent, type Finding, failed, ok, warning } from './check.ts';
-import { hostOf } from './egress.ts';
+import { hostOf, onGitHub } from './egress.ts';
 
 const names = ['BERTH_GIT_TOKEN', 'GITHUB_PAT', 'GITHUB_TOKEN', 'GH_TOKEN'];
 
@@ -20,7 +20,9 @@ export async function checkGithub(
   const file = environment[`${name}_FILE`];
   const token = environment[name] || (file ? (await readFile(file, 'utf8')).trim() : '');
   neverShow(token);
-  const place = hostOf(environment.BERTH_GITHUB_API_URL ?? 'https://api.github.com');
+  // A token for another server is not shown to GitHub.
+  const api = onGitHub(environment) ? 'https://api.github.com' : '';
+  const place = hostOf(environment.BERTH_GITHUB_API_URL || api);
   const path = `${URL.parse(environment.BERTH_GITHUB_API_URL ?? '')?.pathname.replace(/\/$/, '') ?? ''}/rate_limit`;
   const near = warning(
     name,
