@@ -136,6 +136,11 @@ export const eventsOfInit = {
 
 export const eventsOfSupervisor = {
   listening: event('info', 'prompts are taken', 'address metrics_address cli_version'),
+  descriptors_few: event(
+    'warn',
+    'few connections are taken, for few files may be open',
+    'descriptors connections',
+  ),
   draining: event('info', 'it was told to stop and finishes what runs', 'prompts'),
   cli_variable_ignored: event(
     'warn',

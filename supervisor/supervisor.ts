@@ -15,6 +15,7 @@ import type { SupervisorConfig } from './config.ts';
 import { loginStateParts } from './credentials/login.ts';
 import { Door } from './http/door.ts';
 import { Idempotency } from './http/idempotency.ts';
+import { type HttpLimits, limitsWithin } from './http/limits.ts';
 import { listen, originOf } from './http/listen.ts';
 import { createProbesServer } from './http/probes.ts';
 import { createApiServer } from './http/server.ts';
@@ -22,6 +23,7 @@ import type { Status } from './http/status.ts';
 import type { Tokens } from './http/tokens.ts';
 import { type Cli, findCli, noteTested } from './installed-cli.ts';
 import { removeLeftLocks } from './memory/cli-traces.ts';
+import { descriptorLimit } from './memory/descriptors.ts';
 import { createParts, type Parts } from './parts.ts';
 import type { Profiles } from './profiles/profiles.ts';
 import { runMarkFile } from './run-mark.ts';
@@ -41,6 +43,9 @@ export interface SupervisorOptions {
   /** Rejects if the CLI of this version does not work at all. */
   testCli?: typeof selfTest;
 }
+
+/** Connections below which somebody should know. */
+const few = 256;
 
 export class Supervisor {
   readonly #config: SupervisorConfig;
@@ -154,6 +159,7 @@ export class Supervisor {
     guard.start();
     this.#api = await createApiServer({
       ...this.#parts,
+      limits: this.#httpLimits(),
       sessions: this.#parts.admission,
       draining: () => this.#state === 'draining',
       door: this.#door,
@@ -164,6 +170,16 @@ export class Supervisor {
       log: this.#log,
     });
     await this.#api.ready();
+  }
+
+  #httpLimits(): HttpLimits {
+    const descriptors = descriptorLimit();
+    const limits = limitsWithin(descriptors, this.#config.maxWorkers);
+    if (limits.connections < few) {
+      const text = `${limits.connections} connections at most are taken, for ${descriptors} files may be open (nofile): raise that limit of the container to 4096`;
+      this.#log.warn('descriptors_few', text, { descriptors, connections: limits.connections });
+    }
+    return limits;
   }
 
   /** Where prompts are taken and where metrics are served, for callers that let the system choose. */

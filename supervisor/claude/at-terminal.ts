@@ -3,7 +3,7 @@
  * Always holds: it stands in the terminal's own process group, so that Ctrl-C reaches it as well; it has
  * ended when the promise settles, by SIGKILL at the latest.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { BerthError, messageOf } from '../../shared/errors.ts';
 
 /** Milliseconds between SIGTERM and SIGKILL. */
@@ -25,8 +25,18 @@ export interface AtTerminal {
  */
 export function runAtTerminal(options: AtTerminal): Promise<number | null> {
   const { path, environment: env, workingDirectory: cwd, signal } = options;
+  const refused = (error: unknown): BerthError => {
+    const remedy = 'install it, or set BERTH_CLAUDE_PATH';
+    const message = `cannot run the Claude Code CLI at ${path}: ${messageOf(error)}; ${remedy}`;
+    return new BerthError('cli_unavailable', message, { cause: error });
+  };
   return new Promise((resolve, reject) => {
-    const child = spawn(path, options.arguments, { cwd, env, stdio: 'inherit' });
+    let child: ChildProcess;
+    try {
+      child = spawn(path, options.arguments, { cwd, env, stdio: 'inherit' });
+    } catch (error) {
+      return reject(refused(error));
+    }
     let late: NodeJS.Timeout | undefined;
     const end = (): void => {
       child.kill('SIGTERM');
@@ -38,12 +48,10 @@ export function runAtTerminal(options: AtTerminal): Promise<number | null> {
       clearTimeout(late);
       signal.removeEventListener('abort', end);
     };
-    child.once('error', (error) => {
+    child.on('error', (error) => {
       if (child.pid !== undefined) return;
       settle();
-      const remedy = 'install it, or set BERTH_CLAUDE_PATH';
-      const message = `cannot run the Claude Code CLI at ${path}: ${messageOf(error)}; ${remedy}`;
-      reject(new BerthError('cli_unavailable', message, { cause: error }));
+      reject(refused(error));
     });
     child.once('exit', (exitCode) => {
       settle();

@@ -5,6 +5,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import type { Readable, Writable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import split2 from 'split2';
 import { BerthError, messageOf } from '../../shared/errors.ts';
@@ -95,7 +96,7 @@ export class ClaudeProcess {
       if (this.#end) return;
       this.#end = { exitCode, signal, stderr: this.#stderr.text };
       // Whoever else still holds the other ends keeps nothing open here.
-      for (const pipe of this.#child.stdio) pipe?.destroy();
+      for (const pipe of pipesOf(this.#child)) pipe?.destroy();
       this.#failAll();
       resolve(this.#end);
     };
@@ -109,8 +110,8 @@ export class ClaudeProcess {
     this.#child.once('exit', (exitCode, signal) => {
       setTimeout(() => settle(exitCode, signal), outputGrace).unref();
     });
-    // A write to a process that has just ended; its end says all there is to say.
-    this.#child.stdin?.on('error', () => {});
+    // A write to a process that has just ended, say; its end says all there is to say.
+    for (const pipe of pipesOf(this.#child)) pipe?.on('error', () => {});
     this.#child.stderr?.on('data', (chunk: Buffer) => this.#stderr.add(chunk.toString('utf8')));
     this.#child.stdout
       ?.pipe(split2((line: string) => this.#messageIn(line), { maxLength: longestLine }))
@@ -326,6 +327,11 @@ export class ClaudeProcess {
     const { exitCode = null, signal = null } = this.#end ?? {};
     return { exit_code: exitCode, signal, ...(this.#givenUp ? { killed: true } : {}) };
   }
+}
+
+/** None without descriptors for them (EMFILE), whatever the type says. */
+function pipesOf({ stdio }: ChildProcess): readonly (Readable | Writable | null | undefined)[] {
+  return (stdio as ChildProcess['stdio'] | undefined) ?? [];
 }
 
 function refusal(error: string | undefined): BerthError | undefined {

@@ -8,6 +8,8 @@ const causes: Readonly<Record<string, string>> = {
     'there is no memory for another process (ENOMEM); raise resources.limits.memory or lower BERTH_MAX_WORKERS',
   EMFILE: 'too many files are open (EMFILE); raise the nofile limit of the container',
   ENFILE: 'too many files are open on the machine (ENFILE)',
+  E2BIG:
+    'what it is started with is too long (E2BIG); shorten the lists of tools and the instructions of the profile and of the request',
   ENOENT: 'there is no such program, or its working directory is gone (ENOENT)',
   EACCES: 'it may not be executed (EACCES)',
 };

@@ -4,6 +4,7 @@
  * by the queue.
  */
 import type { Server } from 'node:http';
+import type { Socket } from 'node:net';
 
 export interface HttpLimits {
   /** Bytes of a request line and its headers together: longer URLs and headers are 431. */
@@ -17,6 +18,8 @@ export interface HttpLimits {
   /** Milliseconds between two looks for connections that are over their time. */
   lookEvery: number;
   connections: number;
+  /** Connections without a valid token yet; above this the oldest of them is closed. */
+  strangers: number;
 }
 
 export const httpLimits: HttpLimits = {
@@ -26,7 +29,24 @@ export const httpLimits: HttpLimits = {
   keepAlive: 72_000,
   lookEvery: 5_000,
   connections: 1_024,
+  strangers: 64,
 };
+
+/** Descriptors of the server itself, of its files and probes, and of one worker while it starts. */
+const ownDescriptors = 128;
+const workerDescriptors = 8;
+const fewestConnections = 16;
+
+/** The bounds where the process may have so many files open: workers come before connections. */
+export function limitsWithin(descriptors: number, workers: number): HttpLimits {
+  const left = descriptors - ownDescriptors - workerDescriptors * workers;
+  const connections = Math.min(httpLimits.connections, Math.max(fewestConnections, left));
+  return {
+    ...httpLimits,
+    connections,
+    strangers: Math.min(httpLimits.strangers, Math.floor(connections / 2)),
+  };
+}
 
 /** For fastify's `http` option: what only the constructor of a server takes. */
 export function serverOptions({ head, headTimeout, requestTimeout, lookEvery }: HttpLimits) {
@@ -38,6 +58,36 @@ export function serverOptions({ head, headTimeout, requestTimeout, lookEvery }: 
   };
 }
 
-export function boundConnections(server: Server, limits: HttpLimits): void {
-  server.maxConnections = limits.connections;
+/**
+ * Bounds the connections of a server. When all are taken, those go that wait for nothing: a client that
+ * keeps many is not to keep others out.
+ */
+export function boundConnections(server: Server, { connections, strangers }: BoundOptions) {
+  server.maxConnections = connections;
+  server.on('drop', () => server.closeIdleConnections());
+  return new Strangers(server, strangers);
+}
+
+type BoundOptions = Pick<HttpLimits, 'connections' | 'strangers'>;
+
+/** The connections on which no valid token has come. */
+export class Strangers {
+  /** Oldest first. */
+  readonly #sockets = new Set<Socket>();
+
+  constructor(server: Server, most: number) {
+    server.on('connection', (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+      if (this.#sockets.size <= most) return;
+      const [oldest] = this.#sockets;
+      if (oldest) this.#sockets.delete(oldest);
+      oldest?.destroy();
+    });
+  }
+
+  /** A valid token has come on this connection. */
+  trust(socket: Socket): void {
+    this.#sockets.delete(socket);
+  }
 }

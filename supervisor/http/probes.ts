@@ -1,6 +1,7 @@
 /** The metrics port: probes and metrics, without a token, for the kubelet and Prometheus only. */
 import { type FastifyInstance, fastify } from 'fastify';
 import type { Registry } from 'prom-client';
+import { boundConnections } from './limits.ts';
 
 export interface ProbesOptions {
   /** False while starting and draining only: a lost login is a typed answer, not an unready pod. */
@@ -8,8 +9,12 @@ export interface ProbesOptions {
   registry: Registry;
 }
 
+/** Connections: nobody there has a token, so that those go first that came first. */
+const most = 32;
+
 export function createProbesServer({ ready, registry }: ProbesOptions): FastifyInstance {
   const server = fastify({ forceCloseConnections: true });
+  boundConnections(server.server, { connections: 2 * most, strangers: most });
   server.get('/livez', () => 'ok\n');
   server.get('/readyz', (_request, reply) =>
     ready() ? 'ok\n' : reply.code(503).send('starting or draining\n'),

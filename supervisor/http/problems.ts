@@ -105,7 +105,9 @@ function fromFramework(error: FastifyError, bodyLimit?: number): BerthError | un
 }
 
 export function sendProblem(reply: FastifyReply, error: BerthError): FastifyReply {
-  if (error.code === 'unauthorized') reply.header('www-authenticate', 'Bearer realm="berth"');
+  if (error.code === 'unauthorized') {
+    reply.header('www-authenticate', 'Bearer realm="berth"').header('connection', 'close');
+  }
   const seconds = error.details.retry_after ?? retryAfter[error.code];
   if (typeof seconds === 'number') reply.header('retry-after', String(Math.ceil(seconds)));
   return reply

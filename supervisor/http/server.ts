@@ -70,7 +70,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
     clientErrorHandler: answerNoRequest,
     routerOptions: { ignoreTrailingSlash: true },
   });
-  boundConnections(server.server, limits);
+  const strangers = boundConnections(server.server, limits);
   server.setValidatorCompiler(validatorCompiler);
   server.setSerializerCompiler(serializerCompiler);
   server.decorateRequest('token', '');
@@ -92,6 +92,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
     if (options.draining?.()) reply.raw.setHeader('connection', 'close');
     if (open.has(request.routeOptions.url ?? '')) return next();
     const { name, id } = options.authentication.bearerOf(request);
+    strangers.trust(request.raw.socket);
     request.token = name;
     request.tokenId = id;
     next();

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import t, { type Test } from 'tap';
-import { httpLimits } from '../../../supervisor/http/limits.ts';
+import { httpLimits, limitsWithin } from '../../../supervisor/http/limits.ts';
 import { startApiServer, token } from '../../support/api-server.ts';
 import { until } from '../../support/until.ts';
 
@@ -141,6 +141,46 @@ t.test('connections above the bound are closed, and a place that is free is used
   t.pass('the fourth is closed');
   idle[0]?.destroy();
   await until('there is a place', () =>
+    fetch(`${url}/docs`).then(
+      ({ status }) => status === 200,
+      () => false,
+    ),
+  );
+});
+
+t.test('what workers need is kept from connections, few as the descriptors may be', async (t) => {
+  t.same(limitsWithin(Number.POSITIVE_INFINITY, 64), httpLimits);
+  t.match(limitsWithin(1_024, 4), { connections: 864, strangers: 64 });
+  t.match(limitsWithin(64, 4), { connections: 16, strangers: 8 });
+});
+
+t.test('of connections without a token the oldest goes, none with one', async (t) => {
+  const { port } = await startApiServer(t, { limits: { strangers: 2 } });
+  const known = open(t, port);
+  known.write(whole);
+  await once(known, 'data');
+  const [first, second] = [open(t, port), open(t, port)];
+  await Promise.all([once(first, 'connect'), once(second, 'connect')]);
+  const third = open(t, port);
+  await closed(first);
+  third.write(whole);
+  t.match(String((await once(third, 'data'))[0]), /^HTTP\/1\.1 200 /);
+  t.notOk(known.destroyed || second.destroyed);
+});
+
+t.test('who has sent no valid token gets no second request on the connection', async (t) => {
+  const { port } = await startApiServer(t);
+  const socket = open(t, port);
+  socket.write(`GET /v1/status HTTP/1.1\r\nhost: berth\r\n\r\n`);
+  t.match(await text(socket), /^HTTP\/1\.1 401 .*connection: close/is);
+});
+
+t.test('when all connections are taken, those that wait for nothing go', async (t) => {
+  const { port, url } = await startApiServer(t, { limits: { connections: 3 } });
+  const idle = [open(t, port), open(t, port), open(t, port)];
+  for (const socket of idle) socket.write(whole);
+  await Promise.all(idle.map((socket) => once(socket, 'data')));
+  await until('a newcomer is answered', () =>
     fetch(`${url}/docs`).then(
       ({ status }) => status === 200,
       () => false,

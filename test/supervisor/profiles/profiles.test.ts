@@ -207,7 +207,7 @@ const refused: [what: string, profile: string, request: OverrideFields, message:
     {
       output_schema: {
         type: 'object',
-        ...JSON.parse('{"not":'.repeat(6_000) + '{}' + '}'.repeat(6_000)),
+        ...JSON.parse(`${'{"not":'.repeat(6_000)}{}${'}'.repeat(6_000)}`),
       },
     },
     /nested more than 100 deep/,
