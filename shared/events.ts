@@ -197,7 +197,7 @@ export const eventsOfSupervisor = {
     'info warn error',
     'a prompt was answered (info) or failed with a `code` (warn; error if that is `internal`)',
     [
-      'code session_id num_turns duration_ms queued_ms ttft_ms recycled cost_usd',
+      'code session_id num_turns duration_ms queued_ms ttft_ms recycled cost_usd hook',
       'input_tokens output_tokens cache_creation_input_tokens cache_read_input_tokens',
     ].join(' '),
   ),

@@ -143,6 +143,7 @@ export function cliArguments(options: CliOptions = {}): string[] {
     '--output-format=stream-json',
     '--verbose',
     '--include-partial-messages',
+    '--include-hook-events',
     // Settings, hooks and MCP servers found in a working directory are not trusted.
     '--setting-sources=user',
     ...(resume === undefined ? [] : ['--resume', resume]),

@@ -4,6 +4,7 @@
  * and what is read is checked here and nowhere else.
  */
 import { z } from 'zod';
+import { type HookRun, type HookStop, isOverruled, readHookRun, readPromptStop } from './hooks.ts';
 import { readResult, readUsage, type TurnResult, type Usage } from './turn-result.ts';
 import { type UsageLimit, usageLimitIn } from './usage-limit.ts';
 
@@ -20,6 +21,12 @@ export type CliMessage =
   | { kind: 'limit'; limit: UsageLimit }
   /** The CLI speaks for itself about a failure: `authentication_failed`, `rate_limit` ... */
   | { kind: 'failure'; error: string; limit?: UsageLimit }
+  /** A hook has ended. */
+  | { kind: 'hook'; hook: HookRun }
+  /** A hook keeps the prompt from the model: the turn ends without an answer. */
+  | { kind: 'prompt_stopped'; by: HookStop }
+  /** Hooks object to the end of the turn, and the CLI ends it all the same. */
+  | { kind: 'hook_overruled' }
   | { kind: 'result'; result: TurnResult }
   /** The prompt of that id is being worked on; what came before belongs to an unprompted turn. */
   | { kind: 'started'; promptId: string }
@@ -176,21 +183,37 @@ function readLimit(line: Line): CliMessage | undefined {
 }
 
 function readSystem(line: Line): CliMessage | undefined {
-  if (line.subtype === 'init') {
-    const { session_id, model, skills } = initLine.parse(line);
-    return { kind: 'session', sessionId: session_id, model, skills };
+  switch (line.subtype) {
+    case 'init': {
+      const { session_id, model, skills } = initLine.parse(line);
+      return { kind: 'session', sessionId: session_id, model, skills };
+    }
+    case 'api_retry':
+      return readRetry(line);
+    case 'hook_response': {
+      const hook = readHookRun(line);
+      return hook && { kind: 'hook', hook };
+    }
+    case 'informational': {
+      const by = readPromptStop(line);
+      return by && { kind: 'prompt_stopped', by };
+    }
+    case 'notification':
+      return isOverruled(line) ? { kind: 'hook_overruled' } : undefined;
+    default:
+      return undefined;
   }
-  if (line.subtype === 'api_retry') {
-    const { attempt, max_retries, retry_delay_ms, error_status } = retryLine.parse(line);
-    return {
-      kind: 'retry',
-      attempt,
-      maxRetries: max_retries,
-      delayMs: retry_delay_ms,
-      status: error_status,
-    };
-  }
-  return undefined;
+}
+
+function readRetry(line: Line): CliMessage {
+  const { attempt, max_retries, retry_delay_ms, error_status } = retryLine.parse(line);
+  return {
+    kind: 'retry',
+    attempt,
+    maxRetries: max_retries,
+    delayMs: retry_delay_ms,
+    status: error_status,
+  };
 }
 
 /**

@@ -26,7 +26,8 @@ export interface TurnResult {
   stopReason: string | null;
   /**
    * `completed`, `api_error`, `prompt_too_long`, `aborted_streaming`, `aborted_tools`, `max_turns`,
-   * `budget_exhausted`, `structured_output_retry_exhausted` ...
+   * `budget_exhausted`, `structured_output_retry_exhausted`; of a turn that a hook ended, which is no
+   * error to the CLI, `hook_stopped` or `stop_hook_prevented` ...
    */
   terminalReason: string | undefined;
   apiErrorStatus: number | undefined;
@@ -36,6 +37,8 @@ export interface TurnResult {
   apiError: string | undefined;
   /** What the model gave for `--json-schema`, which the CLI has validated; undefined if nothing. */
   structuredOutput: unknown;
+  /** The CLI answered by itself, as a command such as `/clear` asks for. */
+  byCommand: boolean;
   usage: Usage;
   /** US dollars of this turn alone. */
   costUsd: number;
@@ -84,6 +87,7 @@ const resultLine = z.object({
   api_error_type: z.string().optional().catch(undefined),
   api_error: z.string().optional().catch(undefined),
   structured_output: z.unknown().optional(),
+  local_command: z.unknown().optional(),
   usage: usageShape,
   model_usage_since_last_result: z.record(z.string(), z.object({ costUSD: count })).catch({}),
   num_turns: whole,
@@ -116,6 +120,7 @@ export function readResult(line: unknown): TurnResult {
     apiErrorType: parsed.api_error_type,
     apiError: parsed.api_error,
     structuredOutput: parsed.structured_output,
+    byCommand: parsed.local_command !== undefined,
     usage: parsed.usage,
     costUsd: costs.reduce((sum, { costUSD }) => sum + costUSD, 0),
     numTurns: parsed.num_turns,

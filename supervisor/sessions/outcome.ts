@@ -1,11 +1,13 @@
 /**
  * What a turn's result means: an answer, or an error with its remedy.
- * Always holds: whatever the CLI calls an error is one here. API and login failures arrive as
- * `subtype: "success"` with `is_error`, so only that flag counts. The fields and texts that decide are
+ * Always holds: whatever the CLI calls an error is one here, and so is what it calls a success without
+ * an answer. API and login failures arrive as `subtype: "success"` with `is_error`, so only that flag
+ * counts; a turn that a hook ended arrives without it. The fields and texts that decide are
  * those of the CLI 2.1.330 against a stand-in API; an unknown one falls to a more general code.
  */
 import { loginRemedy } from '../../shared/credentials.ts';
 import { BerthError, type ErrorCode } from '../../shared/errors.ts';
+import type { HookStop } from '../claude/hooks.ts';
 import type { TurnResult } from '../claude/turn-result.ts';
 import { closesAccount } from './limit-account.ts';
 import type { TurnEnd, TurnStalled } from './turn.ts';
@@ -25,6 +27,10 @@ const remedies = {
   turns_exceeded: 'raise the limit of turns, or go on with the session',
   budget_exceeded: 'raise the budget, or begin a new session',
   output_mismatch: 'see what it gave in "result", and make the prompt or the schema clearer',
+  blocked_by_hook:
+    'change the prompt, or the hook in the .claude repository; "result" has what the model wrote by then',
+  empty_answer:
+    'ask for an answer in words, or for one of an output_schema; "result" has what the model wrote last, and its tools may have done their work',
   interrupted: 'send it again if it is still wanted',
   turn_failed: 'change the prompt or the model',
 } as const satisfies Partial<Record<ErrorCode, string>>;
@@ -37,29 +43,74 @@ type FailureCode = keyof typeof remedies;
  */
 export function failureOf(end: TurnEnd, schema = false): BerthError | undefined {
   const { result } = end;
-  if (!result.isError) {
-    // The CLI reminds the model once to give its output, and then calls it a success without one.
-    if (!schema || result.structuredOutput !== undefined) return undefined;
+  if (result.isError) return failure(codeOf(end), result.result.slice(0, 500), end);
+  const hook = stoppingHook(end);
+  if (hook) return failure('blocked_by_hook', inWords(hook), end, hook);
+  // The CLI reminds the model once to give its output, and then calls it a success without one.
+  if (schema && result.structuredOutput === undefined) {
     return failure('output_mismatch', 'the model gave no output of the schema', end);
   }
-  return failure(codeOf(end), result.result.slice(0, 500), end);
+  return isEmpty(result) ? failure('empty_answer', whyEmpty(result), end) : undefined;
 }
 
-function failure(code: FailureCode, said: string, end: TurnEnd): BerthError {
+/** The hook because of which the turn has no answer that the hooks let pass. */
+function stoppingHook({ result, hooks }: TurnEnd): HookStop | undefined {
+  const { refused, stopped, overruled } = hooks;
+  if (refused) return refused;
+  if (byHook.has(result.terminalReason)) return stopped ?? unknownHook;
+  return overruled;
+}
+
+const byHook = new Set<string | undefined>(['hook_stopped', 'stop_hook_prevented']);
+const unknownHook: HookStop = { event: undefined, name: undefined, command: undefined, said: '' };
+
+function inWords({ name, said }: HookStop): string {
+  const which = name === undefined ? 'a hook' : `the hook ${name}`;
+  return `${which} stopped it${said ? ` (${said})` : ''}`;
+}
+
+/** Neither the model nor a command has answered. */
+function isEmpty({ result, structuredOutput, byCommand, numTurns }: TurnResult): boolean {
+  if (structuredOutput !== undefined || byCommand) return false;
+  return result.trim() === '' || numTurns === 0;
+}
+
+function whyEmpty({ result, numTurns }: TurnResult): string {
+  if (numTurns > 0) return 'the model ended its turn without a word';
+  return `the CLI did not send it to the model${result ? ` (${result.slice(0, 200)})` : ''}`;
+}
+
+function failure(code: FailureCode, said: string, end: TurnEnd, hook?: HookStop): BerthError {
   const { result, limit, text } = end;
   const kept = code === 'output_mismatch' && !result.isError ? result.result : text;
   return new BerthError(code, `cannot answer the prompt: ${said}; ${remedies[code]}`, {
     details: {
       ...turnDetails(result),
       ...(result.apiErrorStatus === undefined ? {} : { api_status: result.apiErrorStatus }),
+      ...(hook ? { hook: hookDetails(hook) } : {}),
       ...(code === 'usage_limit' ? resetDetails(limit) : {}),
       ...(withText.has(code) && kept ? { result: kept } : {}),
     },
   });
 }
 
-/** Limits of the caller's own: what there is so far was paid for and is handed out. */
-const withText = new Set<FailureCode>(['turns_exceeded', 'budget_exceeded', 'output_mismatch']);
+function hookDetails({ event, name, command, said }: HookStop): Record<string, string> {
+  return {
+    ...(event === undefined ? {} : { event }),
+    ...(name === undefined ? {} : { name }),
+    ...(command === undefined ? {} : { command }),
+    ...(said === '' ? {} : { reason: said }),
+  };
+}
+
+/** What there is so far was paid for, and is handed out. */
+const withText = new Set<FailureCode>([
+  'turns_exceeded',
+  'budget_exceeded',
+  'output_mismatch',
+  'blocked_by_hook',
+  'empty_answer',
+]);
 
 /** By `terminal_reason`, which is set whoever found the failure. */
 const byReason: Readonly<Record<string, FailureCode>> = {

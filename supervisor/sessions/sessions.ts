@@ -135,12 +135,14 @@ export class Sessions implements RunningSessions {
     if (outcome instanceof BerthError) {
       this.#options.onFinished(prompt, outcome.code, duration);
       const level = outcome.code === 'internal' ? 'error' : 'warn';
-      const { session_id, cost_usd, usage } = outcome.details;
+      const { session_id, cost_usd, usage, hook } = outcome.details;
       log[level]('turn_finished', `not answered: ${outcome.code}`, {
         code: outcome.code,
         session_id,
         ...figures,
         cost_usd,
+        // Its reason may quote the prompt.
+        hook: (hook as { name?: string } | undefined)?.name,
         ...(usage as object | undefined),
         ...(level === 'error' ? { error: outcome } : {}),
       });

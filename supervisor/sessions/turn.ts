@@ -3,6 +3,8 @@
  * result. Always holds: when the signal aborts or the turn hangs the CLI is told to interrupt, and its
  * result is waited for, bounded; what comes later is left to `afterTurn`.
  */
+
+import type { HookStop } from '../claude/hooks.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
 import type { CliMessage } from '../claude/protocol.ts';
 import type { TurnResult, Usage } from '../claude/turn-result.ts';
@@ -34,6 +36,17 @@ export interface TurnEnd {
   toolErrors: string[];
   /** What the model has written last, before or after a tool call, bounded. */
   text: string;
+  /** What hooks have done to it. */
+  hooks: HooksOfTurn;
+}
+
+export interface HooksOfTurn {
+  /** The hook that kept the prompt from the model. */
+  refused?: HookStop;
+  /** The last hook that said `continue: false`; whether that has ended the turn, its result tells. */
+  stopped?: HookStop;
+  /** The last hook that objected to the end of the turn, if the CLI has overruled it. */
+  overruled?: HookStop;
 }
 
 export interface TurnOptions {
@@ -105,6 +118,7 @@ export async function runTurn(
     limit: undefined,
     toolErrors: [],
     text: '',
+    hooks: {},
   };
   const overdue = Promise.withResolvers<never>();
   let stalled: number | undefined;
@@ -174,8 +188,11 @@ function startWatchdog(
 /** The tool by which the model gives an output of a schema; its input is what the model said. */
 const outputTool = 'StructuredOutput';
 
+const unknownHook: HookStop = { event: 'Stop', name: 'Stop', command: undefined, said: '' };
+
 function gatherInto(seen: Omit<TurnEnd, 'result'>): (message: CliMessage) => void {
   let fresh = true;
+  let objecting: HookStop | undefined;
   return (message) => {
     switch (message.kind) {
       case 'failure':
@@ -184,6 +201,9 @@ function gatherInto(seen: Omit<TurnEnd, 'result'>): (message: CliMessage) => voi
         break;
       case 'limit':
         seen.limit = message.limit;
+        break;
+      case 'usage':
+        if (message.begins) fresh = true;
         break;
       case 'tools': {
         fresh = true;
@@ -197,6 +217,19 @@ function gatherInto(seen: Omit<TurnEnd, 'result'>): (message: CliMessage) => voi
             seen.toolErrors.push(error);
           }
         }
+        break;
+      case 'hook': {
+        const { event, name, said, stops, blocks } = message.hook;
+        const by = { event, name, command: undefined, said };
+        if (stops) seen.hooks.stopped = by;
+        if (blocks) objecting = by;
+        break;
+      }
+      case 'prompt_stopped':
+        seen.hooks.refused = message.by;
+        break;
+      case 'hook_overruled':
+        seen.hooks.overruled = objecting ?? unknownHook;
         break;
       case 'text': {
         const before = fresh ? '' : seen.text;

@@ -186,6 +186,7 @@ t.test('a result is read whole, with the cost of this turn and not of the proces
       apiErrorType: undefined,
       apiError: undefined,
       structuredOutput: undefined,
+      byCommand: false,
       usage: {
         input_tokens: 1,
         output_tokens: 2,

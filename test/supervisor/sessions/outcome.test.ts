@@ -107,6 +107,7 @@ const end = (result: Partial<TurnResult>, failure?: string): TurnEnd => ({
   limit: undefined,
   toolErrors: [],
   text: '',
+  hooks: {},
 });
 
 t.test('an end that nobody has seen yet is an error all the same', (t) => {
