@@ -6,11 +6,12 @@
  */
 import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isExecutableConfiguration } from '../shared/executable-configuration.ts';
 import { readFileBounded, writeFileAtomic } from '../shared/files.ts';
 import { objectId } from './git-directory.ts';
 import { lookAt } from './local-file.ts';
 import { isText, largestText } from './merge-text.ts';
-import { isExecutableConfiguration, unsafePath } from './paths.ts';
+import { unsafePath } from './paths.ts';
 import type { RecordedEntry } from './record.ts';
 
 /** Bytes of all of them. */

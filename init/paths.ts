@@ -1,6 +1,5 @@
 /**
- * Which paths of an upstream tree may be written to the volume, and which are executable
- * configuration. The upstream repository is not trusted with the volume: a path that git itself,
+ * Which paths of an upstream tree may be written to the volume. The upstream repository is not trusted with the volume: a path that git itself,
  * the CLI's login or berth's state would be hit by is skipped.
  */
 
@@ -67,24 +66,4 @@ function canonical(name: string): string {
 function isGitDirectory(name: string): boolean {
   const plain = canonical(name);
   return plain === '.git' || /^git~\d+$/.test(plain);
-}
-
-/** What makes the CLI run something: always as upstream has it. */
-export const executableDirectories = [
-  'hooks',
-  'skills',
-  'agents',
-  'commands',
-  'plugins',
-  'output-styles',
-] as const;
-
-const executableFile = /^(settings[^/]*\.json|\.mcp\.json)$/i;
-
-const directoryNames: ReadonlySet<string> = new Set(executableDirectories);
-
-export function isExecutableConfiguration(path: string): boolean {
-  const slash = path.indexOf('/');
-  const first = slash < 0 ? path : path.slice(0, slash);
-  return directoryNames.has(first.toLowerCase()) || (slash < 0 && executableFile.test(path));
 }

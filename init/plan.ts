@@ -3,11 +3,13 @@
  * Nothing is changed here. Always holds: a path that paths.ts calls unsafe is neither looked at nor
  * named, whatever a record says.
  */
+
 import { setImmediate } from 'node:timers/promises';
+import { isExecutableConfiguration } from '../shared/executable-configuration.ts';
 import { type Action, decide } from './decide.ts';
 import { type Local, lookAt } from './local-file.ts';
 import { type Fold, mayCollide, tellsAll, underWantedNames } from './names.ts';
-import { isExecutableConfiguration, unsafePath } from './paths.ts';
+import { unsafePath } from './paths.ts';
 import type { FoundEntry, RecordedEntry, TreeRecord } from './record.ts';
 import { volumeEntries, volumePath } from './subdirectory.ts';
 import type { Tree, TreeEntry } from './tree.ts';

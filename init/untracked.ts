@@ -4,8 +4,11 @@
  */
 import { type Dirent, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import {
+  executableDirectories,
+  isExecutableConfiguration,
+} from '../shared/executable-configuration.ts';
 import type { Log } from '../shared/log.ts';
-import { executableDirectories, isExecutableConfiguration } from './paths.ts';
 import type { Tree } from './tree.ts';
 
 /** More than these are not looked at: the plugins' caches can be large. */

@@ -24,6 +24,7 @@ const allowed: Record<string, readonly string[]> = {
   'supervisor/claude': ['supervisor/claude', 'shared'],
   'supervisor/memory': ['supervisor/memory', 'shared'],
   'supervisor/credentials': ['supervisor/credentials', 'shared'],
+  'supervisor/configuration': ['supervisor/configuration', 'shared'],
   'supervisor/write-back': ['supervisor/write-back', 'supervisor/credentials', 'shared'],
   'supervisor/doctor': [
     'supervisor/doctor',

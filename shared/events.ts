@@ -238,6 +238,20 @@ export const eventsOfSupervisor = {
     'expired over_budget leftovers failed bytes duration_ms',
   ),
   retention_failed: event('warn error', 'something could not be cleared away', 'session_id'),
+  configuration_changed: event(
+    'error',
+    'executable configuration was changed on the volume while CLIs run: it was put back (`restored`), a file that was not there is `set_aside`, or that has `failed`; [security.md](security.md#executable-configuration)',
+    'path action saved why',
+  ),
+  configuration_distrusted: event(
+    'error',
+    'all processes are ended: they may have read configuration that a tool had changed',
+  ),
+  configuration_unkept: event(
+    'warn',
+    'an edit of executable configuration could not be put back',
+    'count paths',
+  ),
   disk_low: event('warn', 'there is little room', 'path total free'),
   disk_full: event('error', 'no session begins for want of room', 'path total free'),
   disk_recovered: event('info', 'there is room again', 'path total free'),

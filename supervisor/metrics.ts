@@ -4,6 +4,7 @@
  * a rise between two scrapes only: what it first hears of as 1 has not risen, and raises no alert.
  */
 import { Counter, collectDefaultMetrics, Registry } from 'prom-client';
+import { type GuardAction, guardActions } from './configuration/guard.ts';
 import type { RefreshFailure } from './credentials/refresh-turns.ts';
 import { type CredentialsEvent, credentialsEvents } from './credentials/watch.ts';
 import { type MetricSources, registerGauges } from './gauges.ts';
@@ -42,6 +43,8 @@ export interface Metrics {
   credentials: (event: CredentialsEvent) => void;
   /** Counts a refresh of the login that was due and has not come about. */
   refreshFailed: (reason: RefreshFailure) => void;
+  /** Counts what was done about a change of executable configuration. */
+  configurationChanged: (action: GuardAction) => void;
   /** Counts a session that nobody asked to remove. */
   sessionRemoved: (reason: string) => void;
 }
@@ -107,6 +110,12 @@ export function createMetrics(sources: MetricSources): Metrics {
     'reason',
     ['refused', 'failed', 'postponed'],
   );
+  const configuration = counter(
+    'berth_configuration_changes_total',
+    'Changes of executable configuration while CLIs ran: put back (restored), set aside, or neither (failed)',
+    'action',
+    guardActions,
+  );
   const losses: Losses = { recycles: {}, carriedOn: {}, lost: {} };
   const count = (name: keyof Losses, reason: string): void => {
     losses[name][reason] = (losses[name][reason] ?? 0) + 1;
@@ -136,6 +145,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     authFailure: (reason) => authFailures.inc({ reason }),
     credentials: (event) => credentials.inc({ event }),
     refreshFailed: (reason) => refreshFailures.inc({ reason }),
+    configurationChanged: (action) => configuration.inc({ action }),
     sessionRemoved: (reason) => removals.inc({ reason }),
   };
 }

@@ -10,6 +10,7 @@ import { ClaudeProcess } from './claude/process.ts';
 import { timeoutsOf } from './claude/timeouts.ts';
 import type { TurnResult } from './claude/turn-result.ts';
 import type { SupervisorConfig } from './config.ts';
+import type { ConfigurationGuard } from './configuration/guard.ts';
 import { offerToKernel } from './memory/oom-score.ts';
 import type { Order, WarmTarget } from './pool/order.ts';
 import { keyOf, launchOf } from './profiles/launch.ts';
@@ -27,6 +28,8 @@ export interface OrdersOptions {
   workspaces: Workspaces;
   store: SessionStore;
   log: Log;
+  /** Throws if executable configuration is not as it has to be; says whether that may have hooks. */
+  configuration: Pick<ConfigurationGuard, 'assertRight' | 'mayHaveHooks'>;
   /** Told what the CLI has used in a turn that nobody prompted for. */
   onUnprompted: (profile: string, turn: TurnResult) => void;
 }
@@ -107,7 +110,8 @@ export class Orders {
     { overrides, traceparent }: Asked,
     session: Session | undefined,
   ): ClaudeProcess {
-    const { config, claudePath, workspaces, log, onUnprompted } = this.#options;
+    const { config, claudePath, configuration, workspaces, log, onUnprompted } = this.#options;
+    configuration.assertRight();
     const { options, environment } = launchOf(profile, overrides, config.configDirectory);
     const directory = workspaces.make(name, profile.workingDirectory, session?.directory);
     const whole = cliEnvironment(config.inherited, config.configDirectory, name, {
@@ -120,6 +124,7 @@ export class Orders {
         ...options,
         resume: session?.resume,
         fork: session?.fork ?? false,
+        noHooks: !configuration.mayHaveHooks,
         cleanupPeriodDays: cleanupPeriodDays(config.sessionRetention),
       }),
       environment: whole,

@@ -3,6 +3,7 @@ import type { Log } from '../shared/log.ts';
 import { bringsLogin, setupTokenIn } from '../shared/login-variables.ts';
 import { AppliedCommit } from './applied-commit.ts';
 import type { SupervisorConfig } from './config.ts';
+import { ConfigurationGuard } from './configuration/guard.ts';
 import { Login } from './credentials/login.ts';
 import { Authentication } from './http/authentication.ts';
 import type { Tokens } from './http/tokens.ts';
@@ -49,6 +50,7 @@ export interface PartsOptions {
 
 export interface Parts {
   pool: Pool;
+  configuration: ConfigurationGuard;
   applied: AppliedCommit;
   initOutcome: InitOutcome;
   runMark: RunMark;
@@ -89,6 +91,17 @@ export function createParts(options: PartsOptions): Parts {
     mountPoints,
     log,
   });
+  const configuration = new ConfigurationGuard({
+    configDirectory,
+    stateDirectory,
+    log,
+    onAction: (action) => metrics.configurationChanged(action),
+    onDistrust: () => {
+      const text = 'processes may have read what a tool had changed; all are ended';
+      log.error('configuration_distrusted', text);
+      for (const worker of pool.workers) void pool.recycle(worker, 'configuration', true);
+    },
+  });
   const usesFile = loginFileUse(config.inherited);
   const orders = new Orders({
     config,
@@ -96,6 +109,7 @@ export function createParts(options: PartsOptions): Parts {
     profiles,
     workspaces,
     store,
+    configuration,
     log,
     onUnprompted: (profile, turn) => {
       store.spend(turn.sessionId, turn.costUsd, turn.usage);
@@ -118,10 +132,13 @@ export function createParts(options: PartsOptions): Parts {
     maxWorkers: config.maxWorkers,
     queueLimit: config.queueLimit,
     idleTimeout: config.workerIdleTimeout,
-    prepare: (process, order) =>
-      prepareWorker(process, order).catch((error: unknown) => {
+    prepare: async (process, order) => {
+      const { changes } = configuration;
+      await prepareWorker(process, order).catch((error: unknown) => {
         throw guard.explain(error);
-      }),
+      });
+      configuration.assertUnchanged(changes);
+    },
     ceiling: () => guard.ceiling,
     beforeEnd: (pid) => guard.beforeEnd(pid),
     clearAway: async (name, pid) => {
@@ -257,7 +274,7 @@ export function createParts(options: PartsOptions): Parts {
     sessions: () => store.size,
   });
   return {
-    ...{ pool, applied, initOutcome, runMark },
+    ...{ pool, configuration, applied, initOutcome, runMark },
     firstWorker: () => (orders.warm().length > 0 ? firstWorker.promise : undefined),
     ...{ store, workspaces, disk, gate, sessions, catalog, retention },
     intake: new Intake({ store, profiles, promptTimeout: config.promptTimeout }),

@@ -130,7 +130,8 @@ export class Supervisor {
 
   async #open(signal: AbortSignal): Promise<void> {
     const config = this.#config;
-    const { credentials, pause, ledger, disk, guard, applied, initOutcome } = this.#parts;
+    const { credentials, pause, ledger, disk, guard, configuration, applied, initOutcome } =
+      this.#parts;
     await makeWritable(config.workspaceDirectory, 'BERTH_WORKSPACE_DIR');
     await openStateDirectory(config.stateDirectory, this.#log, {
       directories: [...loginStateParts.directories],
@@ -146,6 +147,7 @@ export class Supervisor {
       this.#options.onFatal(this.#lease?.lost.reason as BerthError);
     });
     await this.#parts.runMark.set();
+    await configuration.start();
     await applied.load();
     await initOutcome.load();
     await credentials.start();
@@ -226,6 +228,7 @@ export class Supervisor {
       () => retention.stop(),
       () => guard.stop(),
       () => pool.stop(),
+      () => this.#parts.configuration.stop(),
       () => credentials.stop(),
       () => this.#parts.authentication.close(),
       () => store.stop(),

@@ -129,6 +129,10 @@ const cases: Record<string, { fires: Series; quiet: Series }> = {
     fires: { berth_conflicts: constant(1) },
     quiet: { berth_conflicts: constant(0) },
   },
+  BerthConfigurationChanged: {
+    fires: { 'berth_configuration_changes_total{action="restored"}': '0+1x180' },
+    quiet: { 'berth_configuration_changes_total{action="restored"}': constant(3) },
+  },
   BerthConfigStale: {
     fires: { berth_init_continued_on_old_state: constant(1) },
     quiet: { berth_init_continued_on_old_state: constant(0) },

@@ -115,6 +115,8 @@ export interface CliOptions {
   availableTools?: readonly string[] | undefined;
   /** The only rules that allow tools: those of settings.json count no more; absent leaves them. */
   allowRules?: readonly string[] | undefined;
+  /** No hook of the configuration directory runs, of settings, skills, agents or plugins. */
+  noHooks?: boolean;
   /** Rules that deny, besides those of settings.json. */
   denyRules?: readonly string[];
   mcpServers?: Readonly<Record<string, unknown>>;
@@ -134,7 +136,7 @@ export interface CliOptions {
  * taken for a flag.
  */
 export function cliArguments(options: CliOptions = {}): string[] {
-  const { resume, fork, availableTools, allowRules, denyRules = [], mcpServers = {} } = options;
+  const { resume, fork, availableTools, denyRules = [], mcpServers = {} } = options;
   const flag = (name: string, value: string | number | undefined): string[] =>
     value === undefined ? [] : [`--${name}=${value}`];
   return [
@@ -156,7 +158,7 @@ export function cliArguments(options: CliOptions = {}): string[] {
     // The CLI keeps the instructions of a session's first turn, and leaves out others that come later.
     ...(resume !== undefined && options.freshInstructions ? ['--system-prompt-snapshot=off'] : []),
     ...flag('tools', availableTools?.join(',')),
-    ...flag('managed-settings', allowRules && onlyRules(allowRules)),
+    ...flag('managed-settings', managedSettings(options)),
     ...denyRules.map((rule) => `--disallowedTools=${rule}`),
     ...(Object.keys(mcpServers).length > 0
       ? [`--mcp-config=${JSON.stringify({ mcpServers })}`]
@@ -172,7 +174,14 @@ function settingsOf({ cleanupPeriodDays }: CliOptions): string | undefined {
   return cleanupPeriodDays === undefined ? undefined : JSON.stringify({ cleanupPeriodDays });
 }
 
-/** `--allowedTools` would only add to what settings.json allows. */
-function onlyRules(allow: readonly string[]): string {
-  return JSON.stringify({ allowManagedPermissionRulesOnly: true, permissions: { allow } });
+/**
+ * What files on the volume cannot undo. `--allowedTools` would only add to what settings.json allows. Of
+ * managed settings that come by a flag the CLI (2.1.330) takes rules, and no hooks.
+ */
+function managedSettings({ allowRules: allow, noHooks }: CliOptions): string | undefined {
+  const settings = {
+    ...(allow && { allowManagedPermissionRulesOnly: true, permissions: { allow } }),
+    ...(noHooks && { allowManagedHooksOnly: true }),
+  };
+  return Object.keys(settings).length > 0 ? JSON.stringify(settings) : undefined;
 }

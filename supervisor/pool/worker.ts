@@ -36,6 +36,8 @@ export const recycleReasons = [
   'renewed',
   'unresponsive',
   'crashed',
+  /** It may have read settings that a tool had changed. */
+  'configuration',
   /** Its session was removed. */
   'removed',
   'stopping',

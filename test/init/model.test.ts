@@ -10,12 +10,12 @@ import t, { type Test } from 'tap';
 import { Bases, secureBases } from '../../init/bases.ts';
 import { objectId } from '../../init/git-directory.ts';
 import { mergeText } from '../../init/merge-text.ts';
-import { isExecutableConfiguration } from '../../init/paths.ts';
 import { volumeEntries } from '../../init/subdirectory.ts';
 import type { Tree } from '../../init/tree.ts';
 import { inspectVolume, repairVolume } from '../../init/volume.ts';
 import { reconcile } from '../../init/worktree.ts';
 import { BerthError } from '../../shared/errors.ts';
+import { isExecutableConfiguration } from '../../shared/executable-configuration.ts';
 import { openAside } from '../../shared/set-aside.ts';
 import { captureLog, treeOf, walk } from './fixture.ts';
 

@@ -1,5 +1,6 @@
 import t from 'tap';
-import { isExecutableConfiguration, unsafePath, unsafeTarget } from '../../init/paths.ts';
+import { unsafePath, unsafeTarget } from '../../init/paths.ts';
+import { isExecutableConfiguration } from '../../shared/executable-configuration.ts';
 
 t.test('paths that leave the volume or hit what is not upstream’s are unsafe', async (t) => {
   const unsafe = [
@@ -79,6 +80,8 @@ t.test('what makes the CLI run something is executable configuration', async (t)
     'commands/a/b.md',
     'plugins/x',
     'output-styles/a.md',
+    'workflows/a.js',
+    '.config.json',
   ]) {
     t.ok(isExecutableConfiguration(path), path);
   }

@@ -1,0 +1,63 @@
+/**
+ * What executable configuration has to be while the supervisor runs: as init has recorded it, and where
+ * it has recorded nothing, as it is at the start.
+ */
+import type { Log } from '../../shared/log.ts';
+import { readCopy, writeCopies } from './copies.ts';
+import { type Content, contentAt, findExecutable, isOfTheCli } from './entries.ts';
+import { type RecordedFile, readRecorded } from './recorded.ts';
+
+export interface Baseline {
+  /** By path on the volume. */
+  files: Map<string, Content>;
+  /** What is there at the start, and too large or too much to be kept: it is not guarded. */
+  unguarded: Set<string>;
+  /** What is not as it was recorded, and of which there is no copy. */
+  lost: string[];
+}
+
+/** Bytes of all files together that are kept in memory. */
+const mostBytes = 64 * 1024 * 1024;
+
+/** Call it while no CLI runs. */
+export async function takeBaseline(
+  configDirectory: string,
+  stateDirectory: string,
+  log: Log,
+): Promise<Baseline> {
+  const recorded = (await readRecorded(stateDirectory)) ?? new Map<string, RecordedFile>();
+  const baseline: Baseline = { files: new Map(), unguarded: new Set(), lost: [] };
+  const copies = new Map<string, Buffer>();
+  let bytes = 0;
+  const paths = new Set([...findExecutable(configDirectory).files.keys(), ...recorded.keys()]);
+  for (const path of paths) {
+    const wanted = recorded.get(path);
+    if (!wanted && isOfTheCli(path)) continue;
+    const there = contentAt(`${configDirectory}/${path}`);
+    const content = wanted ? await upstreams(stateDirectory, wanted, there) : there;
+    if (!content && wanted && there) baseline.lost.push(path);
+    if (!content || bytes + content.bytes.length > mostBytes) {
+      baseline.unguarded.add(path);
+      continue;
+    }
+    bytes += content.bytes.length;
+    baseline.files.set(path, content);
+    if (wanted && content.kind === 'file') copies.set(content.oid, content.bytes);
+  }
+  await writeCopies(stateDirectory, copies).catch((error: unknown) => {
+    const text = 'an edit made while no supervisor runs could not be put back without init';
+    log.warn('configuration_unkept', text, { error });
+  });
+  return baseline;
+}
+
+/** What was recorded: it is there, or there is a copy. */
+async function upstreams(
+  stateDirectory: string,
+  { oid, symlink }: RecordedFile,
+  there: Content | undefined,
+): Promise<Content | undefined> {
+  if (there?.oid === oid && (there.kind === 'symlink') === symlink) return there;
+  const bytes = symlink ? undefined : await readCopy(stateDirectory, oid);
+  return bytes && { kind: 'file', bytes, executable: there?.executable ?? false, oid };
+}

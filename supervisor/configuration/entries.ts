@@ -1,0 +1,123 @@
+/**
+ * What lies on the volume as executable configuration, told without following a symlink.
+ * Always holds: looking is synchronous, so that nothing of this process changes it meanwhile, and bounded.
+ */
+import { createHash } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  type Dirent,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  type Stats,
+} from 'node:fs';
+import {
+  executableDirectories,
+  isExecutableConfiguration,
+} from '../../shared/executable-configuration.ts';
+
+/** More than these are not looked at. */
+const mostEntries = 5_000;
+
+/**
+ * What the CLI itself keeps there: the state and the downloads of plugins, and skills of a claude.ai
+ * account. Of these only what upstream has is guarded.
+ */
+const ofTheCli = /^(plugins|skills\/synced)(\/|$)/i;
+
+export function isOfTheCli(path: string): boolean {
+  return ofTheCli.test(path);
+}
+
+export interface Found {
+  /** Everything that is no directory, by its path below the root. */
+  files: Map<string, Stats>;
+  /** The directories that were looked into, '' for the root. */
+  directories: string[];
+}
+
+/** All executable configuration but what the CLI keeps itself. */
+export function findExecutable(root: string): Found {
+  const found: Found = { files: new Map(), directories: [''] };
+  const names: ReadonlySet<string> = new Set(executableDirectories);
+  const pending: string[] = [''];
+  let looked = 0;
+  for (let at = pending.pop(); at !== undefined; at = pending.pop()) {
+    for (const entry of list(at === '' ? root : `${root}/${at}`)) {
+      const path = at === '' ? entry.name : `${at}/${entry.name}`;
+      if (at === '' && !isExecutableConfiguration(path)) continue;
+      if (isOfTheCli(path)) continue;
+      if (++looked > mostEntries) return found;
+      const isPlace = entry.isDirectory() && (at !== '' || names.has(path.toLowerCase()));
+      if (isPlace) {
+        found.directories.push(path);
+        pending.push(path);
+        continue;
+      }
+      const status = statusAt(`${root}/${path}`);
+      if (status) found.files.set(path, status);
+    }
+  }
+  return found;
+}
+
+function list(directory: string): Dirent[] {
+  try {
+    return readdirSync(directory, { withFileTypes: true });
+  } catch {
+    return [];
+  }
+}
+
+export function statusAt(path: string): Stats | undefined {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false });
+  } catch {
+    return undefined;
+  }
+}
+
+export interface Content {
+  kind: 'file' | 'symlink';
+  /** A symlink's target. */
+  bytes: Buffer;
+  executable: boolean;
+  /** What git calls it. */
+  oid: string;
+}
+
+/** Larger files are not read: they are not guarded. */
+export const largestFile = 4 * 1024 * 1024;
+
+/** Undefined for what is no file and no symlink, too large, or unreadable. */
+export function contentAt(path: string): Content | undefined {
+  try {
+    const found = lstatSync(path);
+    if (found.isSymbolicLink()) {
+      const bytes = readlinkSync(path, { encoding: 'buffer' });
+      return { kind: 'symlink', bytes, executable: false, oid: blobId(bytes) };
+    }
+    // O_NONBLOCK: a planted FIFO must not hang the reader.
+    const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+    const file = openSync(path, flags);
+    try {
+      const status = fstatSync(file);
+      if (!status.isFile() || status.size > largestFile) return undefined;
+      const bytes = readFileSync(file);
+      const executable = (status.mode & 0o100) !== 0;
+      return { kind: 'file', bytes, executable, oid: blobId(bytes) };
+    } finally {
+      closeSync(file);
+    }
+  } catch {
+    return undefined;
+  }
+}
+
+export function blobId(content: Buffer): string {
+  return createHash('sha1').update(`blob ${content.length}\0`).update(content).digest('hex');
+}

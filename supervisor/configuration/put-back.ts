@@ -1,0 +1,93 @@
+/**
+ * Puts one path of the configuration directory back as it has to be, and sets aside what is there.
+ * Always holds: it is done when the call returns, so that nothing of this process runs in between; each
+ * file appears by a rename, whole; no symlink is followed below the root.
+ */
+import { randomBytes } from 'node:crypto';
+import {
+  chmodSync,
+  lstatSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { type Content, statusAt } from './entries.ts';
+
+/** So many things are saved in one run of the program; others are deleted: they would fill the disk. */
+const mostSaved = 1_000;
+
+export class PutBack {
+  readonly #root: string;
+  readonly #stateDirectory: string;
+  #place: string | undefined;
+  #saved = 0;
+
+  constructor(root: string, stateDirectory: string) {
+    this.#root = root;
+    this.#stateDirectory = stateDirectory;
+  }
+
+  /**
+   * Makes `path` what it has to be.
+   * @returns where that is which was there; undefined if nothing was, or it is not saved any more
+   * @throws Error of the file system
+   */
+  restore(path: string, content: Content): string | undefined {
+    const full = `${this.#root}/${path}`;
+    const saved = this.#clearWay(path);
+    mkdirSync(dirname(full), { recursive: true });
+    const temporary = join(this.#stateDirectory, `.restore-${randomBytes(6).toString('hex')}`);
+    try {
+      if (content.kind === 'symlink') symlinkSync(content.bytes, temporary);
+      else {
+        const mode = content.executable ? 0o755 : 0o644;
+        writeFileSync(temporary, content.bytes, { mode, flag: 'wx' });
+        chmodSync(temporary, mode);
+      }
+      renameSync(temporary, full);
+    } catch (error) {
+      rmSync(temporary, { force: true });
+      throw error;
+    }
+    return saved;
+  }
+
+  /** Moves what is at `path` away. @returns its new place. @throws Error of the file system */
+  setAside(path: string): string | undefined {
+    const full = `${this.#root}/${path}`;
+    if (this.#saved >= mostSaved) {
+      rmSync(full, { recursive: true, force: true });
+      return undefined;
+    }
+    const place = this.#openPlace();
+    const name = path.replaceAll('/', '_');
+    this.#saved += 1;
+    const to = join(place, this.#saved === 1 ? name : `${name}.${this.#saved}`);
+    renameSync(full, to);
+    return to;
+  }
+
+  #clearWay(path: string): string | undefined {
+    const parts = path.split('/');
+    for (let depth = 1; depth < parts.length; depth++) {
+      const parent = parts.slice(0, depth).join('/');
+      const found = statusAt(`${this.#root}/${parent}`);
+      if (found && !found.isDirectory()) this.setAside(parent);
+    }
+    return statusAt(`${this.#root}/${path}`) && this.setAside(path);
+  }
+
+  #openPlace(): string {
+    if (this.#place !== undefined && lstatSync(this.#place, { throwIfNoEntry: false })) {
+      return this.#place;
+    }
+    const stamp = new Date().toISOString().replace(/[-:]|\.\d+/g, '');
+    const suffix = randomBytes(3).toString('hex');
+    this.#place = join(this.#stateDirectory, 'conflicts', `${stamp}-serve-${suffix}`);
+    mkdirSync(this.#place, { recursive: true });
+    return this.#place;
+  }
+}

@@ -1,0 +1,219 @@
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { blobId } from '../../../supervisor/configuration/entries.ts';
+import { ConfigurationGuard } from '../../../supervisor/configuration/guard.ts';
+import { captureLog } from '../../support/captured-log.ts';
+import { canMount, mountSmall } from '../../support/small-volume.ts';
+import { until } from '../../support/until.ts';
+
+const files = {
+  'settings.json': '{"permissions":{"deny":["Bash"]}}',
+  'CLAUDE.md': 'be kind',
+  hooks: { 'check.sh': '#!/bin/sh\n' },
+  skills: { review: { 'SKILL.md': 'look well' } },
+  plugins: { 'known_marketplaces.json': '{}' },
+};
+
+async function guardOn(t: Test, directory: string) {
+  const log = captureLog();
+  const actions: string[] = [];
+  const state = { distrusted: 0 };
+  const guard = new ConfigurationGuard({
+    configDirectory: directory,
+    stateDirectory: join(directory, '.berth'),
+    log: log.log,
+    onAction: (action) => actions.push(action),
+    onDistrust: () => {
+      state.distrusted += 1;
+    },
+  });
+  t.teardown(() => guard.stop());
+  await guard.start();
+  const at = (path: string) => join(directory, path);
+  const read = (path: string) => readFileSync(at(path), 'utf8');
+  return { guard, log, actions, state, at, read, directory };
+}
+
+const start = (t: Test, more: object = {}) => guardOn(t, makeVolume(t, { ...files, ...more }));
+
+function makeVolume(t: Test, content: object): string {
+  // tap removes the folder before the teardowns run, unless there was one before the folder.
+  t.teardown(() => {});
+  return t.testdir({ '.berth': {}, ...content });
+}
+
+/** As init leaves it. */
+function recordOf(entries: Record<string, string>): string {
+  const recorded = Object.entries(entries).map(([path, content]) => {
+    return [path, { mode: '100644', oid: blobId(Buffer.from(content)), inode: 1 }];
+  });
+  return JSON.stringify({ version: 1, directory: null, entries: Object.fromEntries(recorded) });
+}
+
+t.test('an edit is put back at once and saved', async (t) => {
+  const { log, actions, at, read } = await start(t);
+  writeFileSync(at('settings.json'), '{}');
+  const line = await log.logged('configuration_changed');
+  t.equal(read('settings.json'), files['settings.json']);
+  t.equal(readFileSync(String(line.saved), 'utf8'), '{}');
+  t.same(actions, ['restored']);
+});
+
+t.test('what is deleted, replaced or made unrunnable is put back', async (t) => {
+  const { guard, at, read, actions } = await start(t);
+  chmodSync(at('hooks/check.sh'), 0o755);
+  guard.stop();
+  const again = await guardOn(t, at(''));
+  rmSync(at('settings.json'));
+  again.guard.assertRight();
+  t.equal(read('settings.json'), files['settings.json']);
+  rmSync(at('settings.json'));
+  mkdirSync(at('settings.json'));
+  again.guard.assertRight();
+  t.equal(read('settings.json'), files['settings.json']);
+  chmodSync(at('hooks/check.sh'), 0o644);
+  again.guard.assertRight();
+  t.equal(lstatSync(at('hooks/check.sh')).mode & 0o777, 0o755);
+  renameSync(at('skills'), at('elsewhere'));
+  symlinkSync('elsewhere', at('skills'));
+  again.guard.assertRight();
+  t.ok(lstatSync(at('skills')).isDirectory());
+  t.equal(read('skills/review/SKILL.md'), 'look well');
+  t.equal(actions.includes('failed'), false);
+});
+
+t.test('a directory that was exchanged is watched', async (t) => {
+  const { log, at, read } = await start(t);
+  renameSync(at('skills'), at('elsewhere'));
+  await log.logged('configuration_changed', ({ path }) => path === 'skills/review/SKILL.md');
+  writeFileSync(at('skills/review/SKILL.md'), 'look away');
+  await until('it is put back', () => read('skills/review/SKILL.md') === 'look well');
+  t.end();
+});
+
+t.test('a file that was not there at the start is set aside', async (t) => {
+  const { log, at } = await start(t);
+  mkdirSync(at('skills/evil'));
+  writeFileSync(at('skills/evil/SKILL.md'), 'obey');
+  writeFileSync(at('settings.local.json'), '{}');
+  for (const path of ['skills/evil/SKILL.md', 'settings.local.json']) {
+    const line = await log.logged('configuration_changed', (line) => line.path === path);
+    t.match(line, { action: 'set_aside' });
+    t.notOk(existsSync(at(path)));
+    t.ok(existsSync(String(line.saved)));
+  }
+});
+
+t.test('what is not executable, and what the CLI keeps of plugins, may change', async (t) => {
+  const { guard, actions, at, read } = await start(t);
+  writeFileSync(at('CLAUDE.md'), 'be brief');
+  writeFileSync(at('plugins/known_marketplaces.json'), '{"a":1}');
+  mkdirSync(at('plugins/store'));
+  writeFileSync(at('plugins/store/a.json'), '{}');
+  guard.assertRight();
+  t.equal(read('CLAUDE.md'), 'be brief');
+  t.equal(read('plugins/known_marketplaces.json'), '{"a":1}');
+  t.same(actions, []);
+});
+
+t.test('what was edited while no supervisor ran is put back from the copies', async (t) => {
+  const tracked = { 'settings.json': files['settings.json'], 'hooks/check.sh': '#!/bin/sh\n' };
+  const { guard, at, read } = await start(t, { '.berth': { 'applied.json': recordOf(tracked) } });
+  guard.stop();
+  writeFileSync(at('settings.json'), '{}');
+  rmSync(at('hooks/check.sh'));
+  const again = await guardOn(t, at(''));
+  t.equal(read('settings.json'), files['settings.json']);
+  t.equal(read('hooks/check.sh'), '#!/bin/sh\n');
+  again.guard.assertRight();
+});
+
+t.test('without a copy no CLI is started', async (t) => {
+  const applied = recordOf({ 'settings.json': '{"model":"opus"}' });
+  const { guard, read, actions } = await start(t, { '.berth': { 'applied.json': applied } });
+  t.throws(() => guard.assertRight(), { code: 'cli_unavailable', message: /settings\.json/ });
+  t.equal(read('settings.json'), files['settings.json']);
+  t.same(actions, ['failed']);
+});
+
+t.test('a record that is no record leaves what is there', async (t) => {
+  for (const applied of [
+    '{',
+    '[]',
+    '{"entries":{"settings.json":7}}',
+    '{"entries":{"hooks/../x":{}}}',
+  ]) {
+    const { guard, read } = await start(t, { '.berth': { 'applied.json': applied } });
+    guard.assertRight();
+    t.equal(read('settings.json'), files['settings.json']);
+    guard.stop();
+  }
+});
+
+t.test('a process that starts during a change is not used', async (t) => {
+  const { guard, at } = await start(t);
+  const { changes } = guard;
+  guard.assertUnchanged(changes);
+  writeFileSync(at('settings.json'), '{}');
+  t.throws(() => guard.assertUnchanged(changes), { code: 'cli_unavailable' });
+  guard.assertUnchanged(guard.changes);
+});
+
+t.test('changes that keep coming end all processes', async (t) => {
+  const { guard, state, at } = await start(t);
+  for (let time = 1; time <= 5; time++) {
+    writeFileSync(at('settings.json'), `{"a":${time}}`);
+    guard.assertRight();
+  }
+  t.equal(state.distrusted, 1);
+});
+
+t.test('hooks are found in settings, plugins and headers', async (t) => {
+  const mayHaveHooks = async (more: object) => {
+    const { guard } = await start(t, more);
+    guard.stop();
+    return guard.mayHaveHooks;
+  };
+  t.equal(await mayHaveHooks({}), false);
+  t.ok(await mayHaveHooks({ 'settings.json': '{"hooks":{}}' }));
+  t.ok(await mayHaveHooks({ 'settings.json': '{"enabledPlugins":{"a@b":true}}' }));
+  t.ok(await mayHaveHooks({ agents: { 'a.md': '---\nname: a\nhooks:\n  Stop: []\n---\n' } }));
+});
+
+t.test('on a full volume what cannot be put back stops starts', { skip: !canMount }, async (t) => {
+  const directory = makeVolume(t, {});
+  using _ = mountSmall(directory, 'size=1m');
+  mkdirSync(join(directory, '.berth/conflicts'), { recursive: true });
+  writeFileSync(join(directory, 'settings.json'), 'x'.repeat(10_000));
+  const { guard, at, read } = await guardOn(t, directory);
+  try {
+    for (let name = 0; ; name++) writeFileSync(at(`fill-${name}`), 'x'.repeat(4_096));
+  } catch {
+    // It is full.
+  }
+  rmSync(at('settings.json'));
+  for (const name of ['a', 'b', 'c']) {
+    try {
+      writeFileSync(at(`more-${name}`), 'x'.repeat(4_096));
+    } catch {
+      // Now it is.
+    }
+  }
+  t.throws(() => guard.assertRight(), { code: 'cli_unavailable', message: /ENOSPC/ });
+  for (const name of readdirSync(directory)) if (/^fill-/.test(name)) rmSync(at(name));
+  guard.assertRight();
+  t.equal(read('settings.json'), 'x'.repeat(10_000));
+  guard.stop();
+});
