@@ -9,6 +9,7 @@ import type { Readable, Writable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import split2 from 'split2';
 import { BerthError, messageOf } from '../../shared/errors.ts';
+import { Attribution } from './attribution.ts';
 import {
   type CliMessage,
   type ControlRequest,
@@ -49,14 +50,25 @@ const longestLine = 64 * 1024 * 1024;
 const outputGrace = 500;
 
 interface Turn {
-  promptId: string;
-  /** False while the CLI still works on something that nobody prompted for. */
-  begun: boolean;
   onMessage: (message: CliMessage) => void;
   resolve: (result: TurnResult) => void;
   reject: (error: BerthError) => void;
   /** Resolves when the turn has ended, however. */
   over: Promise<void>;
+}
+
+/** A result that may answer the prompt, or something else, or both. Its process is ended. */
+export class UnclearResult extends BerthError {
+  /** For what it has cost alone. */
+  readonly result: TurnResult;
+
+  constructor(result: TurnResult) {
+    super(
+      'worker_lost',
+      'cannot finish the turn: the CLI mixed the prompt with a turn of its own; its tools may have done their work, so look before you go on with the session',
+    );
+    this.result = result;
+  }
 }
 
 export class ClaudeProcess {
@@ -69,6 +81,7 @@ export class ClaudeProcess {
   readonly #controls = new Map<string, (error: BerthError | undefined) => void>();
   readonly #onStray: (what: string) => void;
   readonly #onUnprompted: ProcessOptions['onUnprompted'];
+  readonly #attribution = new Attribution();
   #strayed = false;
   #givenUp = false;
   #lastOutput = performance.now();
@@ -136,9 +149,9 @@ export class ClaudeProcess {
     return this.#end === undefined;
   }
 
-  /** True if it lives and no turn runs. */
+  /** True if it lives, can be talked to, and no turn of a prompt runs. */
   get idle(): boolean {
-    return this.alive && this.#turn === undefined;
+    return this.alive && !this.#givenUp && this.#turn === undefined;
   }
 
   /** When it last wrote a line of output, by performance.now(). */
@@ -188,7 +201,8 @@ export class ClaudeProcess {
     const { promise, resolve, reject } = Promise.withResolvers<TurnResult>();
     const settled = (): undefined => undefined;
     const over = promise.then(settled, settled);
-    this.#turn = { promptId, begun: false, onMessage, resolve, reject, over };
+    this.#attribution.expect(promptId);
+    this.#turn = { onMessage, resolve, reject, over };
     this.#child.stdin?.write(userLine(prompt, promptId));
     return promise;
   }
@@ -264,19 +278,43 @@ export class ClaudeProcess {
         this.#controls.delete(message.requestId);
         break;
       case 'started':
-        if (turn?.promptId === message.promptId) turn.begun = true;
+        this.#attribution.started(message.promptId);
+        break;
+      case 'over':
+        if (this.#attribution.ended(message.promptId) && turn) this.#drop(turn);
         break;
       case 'result':
-        if (message.result.unprompted) {
-          this.#onUnprompted?.(message.result);
-          break;
-        }
-        this.#turn = undefined;
-        turn?.resolve(message.result);
+        this.#takeResult(message.result);
         break;
       default:
-        if (turn?.begun) turn.onMessage(message);
+        if (this.#attribution.begun) turn?.onMessage(message);
     }
+  }
+
+  #takeResult(result: TurnResult): void {
+    const turn = this.#turn;
+    switch (this.#attribution.ownerOf(result)) {
+      case 'prompt':
+        this.#turn = undefined;
+        turn?.resolve(result);
+        break;
+      case 'nobody':
+        this.#onUnprompted?.(result);
+        break;
+      case 'unknown':
+        this.#turn = undefined;
+        turn?.reject(new UnclearResult(result));
+        this.#stray('a result that does not say for sure which prompt it answers');
+        this.#giveUp('a result of the CLI could not be attributed to its prompt');
+    }
+  }
+
+  /** The prompt was taken out of the CLI's queue before it began, by an interrupt for example. */
+  #drop(turn: Turn): void {
+    this.#turn = undefined;
+    turn.reject(
+      new BerthError('cli_unavailable', 'cannot run the prompt: the CLI dropped it; try again'),
+    );
   }
 
   /** It cannot be talked to: no more is to be had of it. */
@@ -293,7 +331,7 @@ export class ClaudeProcess {
 
   #failAll(): void {
     const error = this.#endedError();
-    this.#turn?.reject(this.#turn.begun ? this.#lostError() : error);
+    this.#turn?.reject(this.#attribution.begun ? this.#lostError() : error);
     this.#turn = undefined;
     for (const settle of this.#controls.values()) settle(error);
     this.#controls.clear();

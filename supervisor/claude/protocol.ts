@@ -28,8 +28,10 @@ export type CliMessage =
   /** Hooks object to the end of the turn, and the CLI ends it all the same. */
   | { kind: 'hook_overruled' }
   | { kind: 'result'; result: TurnResult }
-  /** The prompt of that id is being worked on; what came before belongs to an unprompted turn. */
+  /** A turn has taken in the prompt of that id; a scheduled wake-up of the CLI has an id too. */
   | { kind: 'started'; promptId: string }
+  /** The prompt of that id is over. Without a start before, it was dropped and has no result. */
+  | { kind: 'over'; promptId: string }
   | { kind: 'control'; requestId: string; error: string | undefined };
 
 const count = z.number().nonnegative().catch(0);
@@ -114,9 +116,7 @@ export function readMessage(text: string): CliMessage | undefined {
     case 'result':
       return { kind: 'result', result: readResult(line) };
     case 'command_lifecycle':
-      return line.state === 'started' && typeof line.command_uuid === 'string'
-        ? { kind: 'started', promptId: line.command_uuid }
-        : undefined;
+      return readLifecycle(line);
     case 'control_response': {
       const { response } = controlLine.parse(line);
       return { kind: 'control', requestId: response.request_id, error: response.error };
@@ -182,6 +182,11 @@ function readLimit(line: Line): CliMessage | undefined {
   return limit && { kind: 'limit', limit };
 }
 
+function readLifecycle({ state, command_uuid: promptId }: Line): CliMessage | undefined {
+  if (typeof promptId !== 'string' || state === 'queued') return undefined;
+  return { kind: state === 'started' ? 'started' : 'over', promptId };
+}
+
 function readSystem(line: Line): CliMessage | undefined {
   switch (line.subtype) {
     case 'init': {
@@ -217,9 +222,14 @@ function readRetry(line: Line): CliMessage {
 }
 
 /**
+<<<<<<< HEAD
  * A prompt, as the line that hands it to the CLI. The CLI takes the text as it is: a leading
  * `/command` is not run, and the file of an `@mention` is not read. `client_composed` does that: the
  * Agent SDK's types describe it, and 2.1.257 and later know it.
+=======
+ * A prompt, as the line that hands it to the CLI. Without the priority, a turn that the CLI has begun
+ * by itself takes the prompt in after its next tool call, and one result answers both.
+>>>>>>> c5de71c (claude: attribute a result by the id of its prompt alone)
  * @param id a UUID that was not used before in this process; the CLI names it when it starts
  */
 export function userLine(text: string, id: string): string {
@@ -229,6 +239,7 @@ export function userLine(text: string, id: string): string {
     parent_tool_use_id: null,
     client_composed: true,
     uuid: id,
+    priority: 'later',
   })}\n`;
 }
 

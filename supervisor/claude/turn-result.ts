@@ -46,11 +46,10 @@ export interface TurnResult {
   durationMs: number;
   ttftMs: number | undefined;
   permissionDenials: PermissionDenial[];
-  /**
-   * True if nobody prompted for this turn: when a background task ends, the CLI runs a turn of its
-   * own, at any time between prompts.
-   */
-  unprompted: boolean;
+  /** The ids of the prompts that the turn has taken in; none for a turn that the CLI began by itself. */
+  promptIds: readonly string[];
+  /** True if the CLI names another origin than a prompt: the end of a background task, for example. */
+  otherOrigin: boolean;
 }
 
 const count = z.number().nonnegative().catch(0);
@@ -102,6 +101,7 @@ const resultLine = z.object({
       }),
     )
     .catch([]),
+  user_message_uuids: z.array(z.string()).catch([]),
   origin: z.unknown().optional(),
 });
 
@@ -127,6 +127,7 @@ export function readResult(line: unknown): TurnResult {
     durationMs: parsed.duration_ms,
     ttftMs: parsed.ttft_ms,
     permissionDenials: parsed.permission_denials,
-    unprompted: parsed.origin !== undefined,
+    promptIds: parsed.user_message_uuids,
+    otherOrigin: parsed.origin !== undefined,
   };
 }

@@ -3,6 +3,7 @@
  * for a caller if the turn is not carried on, and what was used by then.
  */
 import { asBerthError, BerthError } from '../../shared/errors.ts';
+import { UnclearResult } from '../claude/process.ts';
 import type { TurnResult, Usage } from '../claude/turn-result.ts';
 import type { Worker } from '../pool/worker.ts';
 import type { Overrides } from '../profiles/overrides.ts';
@@ -25,7 +26,7 @@ export class TurnLost extends Error {
   readonly error: BerthError;
   /** What it has used, but for the cost. */
   readonly calls: CallsMade;
-  /** The result of a process that hung and obeyed the interrupt all the same. */
+  /** Of a process that hung and obeyed the interrupt all the same, or that mixed two turns. */
   readonly result: TurnResult | undefined;
 
   constructor(
@@ -42,8 +43,13 @@ export class TurnLost extends Error {
     this.calls = calls;
     this.reason = reason;
     this.error = asBerthError(error);
-    this.result = thrown instanceof TurnStalled ? thrown.end?.result : undefined;
+    this.result = resultOf(thrown);
   }
+}
+
+function resultOf(thrown: unknown): TurnResult | undefined {
+  if (thrown instanceof TurnStalled) return thrown.end?.result;
+  return thrown instanceof UnclearResult ? thrown.result : undefined;
 }
 
 /** The calls of the model in one attempt, as they are told while it runs; those of subagents are not. */

@@ -156,6 +156,12 @@ export async function runTurn(
       throw new TurnStalled(stalled, end);
     }
     return end;
+  } catch (thrown) {
+    // Interrupted while it waited behind a turn of the CLI's own, the prompt never began.
+    const dropped = worker.process.idle;
+    if (dropped && signal.aborted) throw signal.reason;
+    if (dropped && stalled !== undefined) throw new TurnStalled(stalled, undefined);
+    throw thrown;
   } finally {
     watchdog?.stop();
     clearTimeout(timer);

@@ -23,7 +23,7 @@ t.test('one turn gives its messages in order and its result', async (t) => {
     result: '[stand-in] The tool answered: from-a-tool',
     numTurns: 2,
     stopReason: 'end_turn',
-    unprompted: false,
+    otherOrigin: false,
     permissionDenials: [],
   });
   t.ok(result.costUsd > 0 && result.usage.output_tokens > 0, 'it says what it cost');

@@ -170,6 +170,7 @@ const result = {
   duration_ms: 300,
   ttft_ms: 40,
   permission_denials: [{ tool_name: 'Bash', tool_use_id: 't', tool_input: { command: 'rm' } }],
+  user_message_uuids: ['p'],
 };
 
 t.test('a result is read whole, with the cost of this turn and not of the process', (t) => {
@@ -198,7 +199,8 @@ t.test('a result is read whole, with the cost of this turn and not of the proces
       durationMs: 300,
       ttftMs: 40,
       permissionDenials: [{ tool_name: 'Bash', tool_use_id: 't', tool_input: { command: 'rm' } }],
-      unprompted: false,
+      promptIds: ['p'],
+      otherOrigin: false,
     },
   });
   t.end();
@@ -238,16 +240,21 @@ t.test('a result of odd shape is read as far as it goes', (t) => {
   t.end();
 });
 
-t.test('a result of a turn that nobody prompted for says so', (t) => {
+t.test('a result without prompts, and one of another origin, say so', (t) => {
+  const { user_message_uuids: _, ...rest } = result;
+  t.match(read(rest), { result: { promptIds: [], otherOrigin: false } });
   t.match(read({ ...result, origin: { kind: 'task-notification' } }), {
-    result: { unprompted: true },
+    result: { promptIds: ['p'], otherOrigin: true },
   });
   t.end();
 });
 
-t.test('only the start of a prompt is told of its life', (t) => {
+t.test('of a prompt it is told that it began and that it is over', (t) => {
   const line = { type: 'command_lifecycle', state: 'started', command_uuid: 'u' };
   t.same(read(line), { kind: 'started', promptId: 'u' });
+  for (const state of ['completed', 'cancelled', 'discarded', 'refused']) {
+    t.same(read({ ...line, state }), { kind: 'over', promptId: 'u' });
+  }
   t.equal(read({ ...line, state: 'queued' }), undefined);
   t.equal(read({ ...line, command_uuid: undefined }), undefined);
   t.end();

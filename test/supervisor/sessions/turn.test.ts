@@ -45,6 +45,7 @@ async function makeWorker(t: Test, { flags = [], environment = {} }: Setting = {
 
 t.test('a turn whose model says nothing more hangs: it is interrupted and told', async (t) => {
   const { run, worker } = await makeWorker(t);
+  await run('[[say started]]');
   const error = await run('[[hang stream]]', { watch: { bound: 1_500, cpuOf } }).catch(
     (error) => error,
   );

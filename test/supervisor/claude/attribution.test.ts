@@ -1,0 +1,129 @@
+import t, { type Test } from 'tap';
+import { Attribution } from '../../../supervisor/claude/attribution.ts';
+import type { TurnResult } from '../../../supervisor/claude/turn-result.ts';
+import { bashAllowed, makeSurroundings, scripted, startProcess } from '../../support/claude.ts';
+import { promptText } from '../../support/messages-api.ts';
+import { leaveScheduledTask } from '../../support/scheduled-task.ts';
+import { until } from '../../support/until.ts';
+
+// Each test has a process of its own, and waits for it most of the time.
+t.jobs = 3;
+
+const result = (...promptIds: string[]) => ({ promptIds, otherOrigin: false });
+
+/** A process that keeps what its unprompted turns said. */
+async function startNoting(t: Test) {
+  const surroundings = await makeSurroundings(t, { 'settings.json': bashAllowed });
+  const unprompted: TurnResult[] = [];
+  const child = startProcess(t, surroundings, {
+    onUnprompted: (result) => unprompted.push(result),
+  });
+  return { ...surroundings, child, unprompted };
+}
+
+t.test('a result is of the prompt that it names, once that has begun', (t) => {
+  const whose = new Attribution();
+  t.equal(whose.ownerOf(result()), 'nobody', 'no prompt was handed over');
+  whose.expect('one');
+  t.equal(whose.ownerOf(result()), 'nobody', 'the prompt waits behind another turn');
+  t.equal(whose.begun, false);
+  whose.started('one');
+  t.equal(whose.begun, true);
+  t.equal(whose.ownerOf(result('one')), 'prompt');
+  t.equal(whose.begun, false);
+  t.equal(whose.ownerOf(result()), 'nobody', 'the prompt has its result');
+  t.end();
+});
+
+t.test('a wake-up between two prompts takes the result of neither', (t) => {
+  const whose = new Attribution();
+  whose.started('wake-up');
+  whose.expect('one');
+  t.equal(whose.ownerOf(result()), 'nobody');
+  whose.ended('wake-up');
+  whose.started('one');
+  t.equal(whose.ownerOf(result('one')), 'prompt');
+  t.end();
+});
+
+t.test('a result that may answer something else too is of no known owner', (t) => {
+  const begun = (): Attribution => {
+    const whose = new Attribution();
+    whose.expect('one');
+    whose.started('one');
+    return whose;
+  };
+  t.equal(begun().ownerOf(result()), 'unknown', 'it does not name the prompt');
+  t.equal(begun().ownerOf(result('another')), 'unknown');
+  t.equal(begun().ownerOf(result('one', 'another')), 'unknown');
+  t.equal(begun().ownerOf({ promptIds: ['one'], otherOrigin: true }), 'unknown');
+  const mixed = begun();
+  mixed.started('wake-up');
+  t.equal(mixed.ownerOf(result('one')), 'unknown', 'a wake-up was merged into the turn');
+  const early = new Attribution();
+  early.expect('one');
+  t.equal(early.ownerOf(result('one')), 'unknown', 'it never began');
+  t.end();
+});
+
+t.test('a prompt that is over before it began was dropped', (t) => {
+  const whose = new Attribution();
+  whose.expect('one');
+  t.equal(whose.ended('another'), false);
+  t.equal(whose.ended('one'), true);
+  whose.started('one');
+  t.equal(whose.ended('one'), false, 'its result comes, or came');
+  t.end();
+});
+
+t.test('a prompt sent while a scheduled turn runs is answered by its own result', async (t) => {
+  const { api, workspace, child, unprompted } = await startNoting(t);
+  leaveScheduledTask(workspace, 'WAKE [[slow 200]] [[say woken]]');
+  t.equal((await child.run('[[say one]]')).result, 'one');
+  await api.waitForRequest((request) => promptText(request).startsWith('WAKE'), 60_000);
+  t.equal((await child.run('[[say two]]')).result, 'two');
+  t.match(unprompted, [{ result: 'woken' }]);
+  t.ok(unprompted.every(({ costUsd }) => costUsd > 0));
+  t.equal((await child.run('[[say three]]')).result, 'three', 'nor is a later answer shifted');
+});
+
+t.test('a prompt sent while a report calls tools is not merged into that turn', async (t) => {
+  const { api, child, unprompted } = await startNoting(t);
+  const isReport = (text: string): boolean => text.includes('<task-notification>');
+  let reports = 0;
+  api.reply(({ body }) => {
+    const last = JSON.stringify(body?.messages?.at(-1));
+    if (!isReport(last) || reports++ > 0) return undefined;
+    return { tool: { name: 'Bash', input: { command: 'sleep 1' } } };
+  });
+  const task = JSON.stringify({ command: 'sleep 0.3', run_in_background: true });
+  t.equal((await child.run(`[[tool Bash ${task}]] [[say begun]]`)).result, 'begun');
+  await until('the report calls its tool', () => reports > 0);
+  t.equal((await child.run('[[say its own]]')).result, 'its own');
+  t.equal(unprompted.length, 1);
+});
+
+t.test('an interrupt drops a prompt that waits behind an unprompted turn', async (t) => {
+  const { api, workspace, child } = await startNoting(t);
+  leaveScheduledTask(workspace, 'WAKE [[hang stream]]');
+  await child.run('[[say one]]');
+  await api.waitForRequest((request) => promptText(request).startsWith('WAKE'), 60_000);
+  const waiting = child.run('[[say never]]');
+  waiting.catch(() => {});
+  await child.interrupt();
+  await t.rejects(waiting, { code: 'cli_unavailable', message: /the CLI dropped it/ });
+  t.equal(child.idle, true);
+  t.equal((await child.run('[[say next]]')).result, 'next');
+});
+
+t.test('a result that cannot be attributed ends the process, and is no answer', async (t) => {
+  const strays: string[] = [];
+  const child = startProcess(t, await makeSurroundings(t), {
+    path: scripted('claude-that-names-no-prompt'),
+    onStray: (what) => strays.push(what),
+  });
+  await t.rejects(child.run('one'), { code: 'worker_lost', result: { result: 'whose?' } });
+  t.equal(child.idle, false);
+  t.match(await child.ended, { signal: 'SIGKILL' });
+  t.match(strays, [/which prompt it answers/]);
+});
