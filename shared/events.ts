@@ -221,6 +221,11 @@ export const eventsOfSupervisor = {
     'prompts of the login are sent again',
     'login reason resets_at guessed utilization warnings',
   ),
+  session_unreadable: event(
+    'warn',
+    'a file that is no record of a session was set aside',
+    'session_id saved reason',
+  ),
   session_unrecorded: event(
     'warn error',
     "a session's record could not be written or removed",

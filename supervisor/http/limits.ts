@@ -91,3 +91,21 @@ export class Strangers {
     this.#sockets.delete(socket);
   }
 }
+
+/** JSON values that a body may have: the largest `output_schema`, and as many again for all else. */
+export const mostValues = 12_000;
+
+/** Whether a body has more values than `most`; found without a look at all of them. */
+export function hasMoreValues(body: unknown, most = mostValues): boolean {
+  const rest = [body];
+  for (let seen = 0; rest.length > 0; seen++) {
+    if (seen + rest.length > most) return true;
+    const value = rest.pop();
+    if (typeof value !== 'object' || value === null) continue;
+    if (Array.isArray(value) && value.length > most) return true;
+    for (const key in value) {
+      if (rest.push((value as Record<string, unknown>)[key]) > most) return true;
+    }
+  }
+  return false;
+}

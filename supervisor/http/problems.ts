@@ -57,6 +57,11 @@ function redactTexts(details: Record<string, unknown>): Record<string, unknown> 
   );
 }
 
+/** Of a request that is wrong in many ways the first say enough. */
+const mostIssues = 10;
+/** Characters. */
+const longestIssue = 300;
+
 /**
  * Whatever a handler or the framework threw, as the BerthError that it is to the client.
  * @param bodyLimit bytes that the request's body could have
@@ -64,9 +69,10 @@ function redactTexts(details: Record<string, unknown>): Record<string, unknown> 
 export function fromThrown(thrown: unknown, bodyLimit?: number): BerthError {
   if (thrown instanceof BerthError) return thrown;
   if (hasZodFastifySchemaValidationErrors(thrown)) {
-    const issues = thrown.validation.map(({ instancePath, message }) => {
+    const issues = thrown.validation.slice(0, mostIssues).map(({ instancePath, message }) => {
       const field = instancePath.slice(1).replaceAll('/', '.');
-      return field ? `${field}: ${message}` : `${message}`;
+      // Keys of the caller stand in it.
+      return (field ? `${field}: ${message}` : `${message}`).slice(0, longestIssue);
     });
     return new BerthError(
       'invalid_request',
@@ -88,12 +94,11 @@ function fromFramework(error: FastifyError, bodyLimit?: number): BerthError | un
         'unsupported_media_type',
         'cannot read the request: its content type is not JSON; send content-type: application/json',
       );
-    case 'FST_ERR_CTP_EMPTY_JSON_BODY':
     case 'FST_ERR_CTP_INVALID_JSON_BODY':
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
       return new BerthError(
         'invalid_request',
-        `cannot read the request: its body is not valid JSON (${error.message}); send a JSON object such as {"prompt": "..."}`,
+        `cannot read the request: its body is not valid JSON (${error.message}); correct it, see /openapi.json`,
       );
     default:
       if (!error.statusCode || error.statusCode >= 500) return undefined;

@@ -20,7 +20,14 @@ import { type AdminOptions, adminRoutes } from './admin.ts';
 import type { Authentication } from './authentication.ts';
 import { docsPage, docsStyle } from './docs-page.ts';
 import type { Door } from './door.ts';
-import { boundConnections, type HttpLimits, httpLimits, serverOptions } from './limits.ts';
+import {
+  boundConnections,
+  type HttpLimits,
+  hasMoreValues,
+  httpLimits,
+  mostValues,
+  serverOptions,
+} from './limits.ts';
 import { apiInfo, describeApi } from './openapi.ts';
 import { fromThrown, sendProblem, toProblem } from './problems.ts';
 import { type PromptRoutesOptions, promptRoutes } from './prompts.ts';
@@ -73,6 +80,12 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
   const strangers = boundConnections(server.server, limits);
   server.setValidatorCompiler(validatorCompiler);
   server.setSerializerCompiler(serializerCompiler);
+  // Clients name the type of a body that they do not send: whether one is needed, its schema says.
+  const parse = server.getDefaultJsonParser('error', 'error');
+  server.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    if (body === '') done(null, undefined);
+    else parse(request, body as string, done);
+  });
   server.decorateRequest('token', '');
   server.decorateRequest('tokenId', '');
   server.setErrorHandler((thrown, request, reply) => {
@@ -100,6 +113,14 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
   const { door } = options;
   door?.watch(server.server);
   if (door) server.addHook('preValidation', () => door.pass());
+  // Validation makes a message of each value that is wrong.
+  server.addHook('preValidation', ({ body }, _reply, next) => {
+    if (!hasMoreValues(body)) return next();
+    throw new BerthError(
+      'payload_too_large',
+      `cannot read the request: its body has more than ${mostValues} values; put large input into the prompt, or into files of the workspace`,
+    );
+  });
   // The drain may have begun since.
   server.addHook('onSend', (_request, reply, _payload, next) => {
     if (options.draining?.()) reply.header('connection', 'close');

@@ -35,6 +35,7 @@ export interface Overrides {
 /** Bytes; together with the profile's it stays under what one flag may have. */
 const longestAppended = 32 * 1024;
 const largestSchema = 64 * 1024;
+const mostTools = 500;
 
 /**
  * @param longest milliseconds that any prompt may take
@@ -100,6 +101,9 @@ function checkAppended(text: string): string {
 
 function checkTools(rules: readonly string[], profile: Profile): readonly string[] {
   const { allow } = profile.tools;
+  if (rules.length > mostTools) {
+    throw refused('allowed_tools', `it has more than ${mostTools} entries`, 'name fewer tools');
+  }
   for (const rule of rules) {
     if (!toolRule.safeParse(rule).success) {
       throw refused('allowed_tools', 'an entry is no tool', 'name tools such as "Read"');

@@ -17,7 +17,8 @@ export const modelShape = /^[A-Za-z0-9][A-Za-z0-9._:/@[\]-]{0,127}$/;
 export const toolRule = z
   .string({ error: 'a tool, such as Read or "Bash(git diff:*)"' })
   .max(500, { error: 'at most 500 characters' })
-  .regex(ruleShape, { error: 'a tool, such as Read or "Bash(git diff:*)"' });
+  .regex(ruleShape, { error: 'a tool, such as Read or "Bash(git diff:*)"' })
+  .refine((rule) => !/\p{Cc}/u.test(rule), { error: 'a tool without control characters' });
 
 /** Such a rule is accepted by the CLI and matches nothing. */
 const idle = /^(Write|NotebookEdit|MultiEdit)\(/;

@@ -4,7 +4,6 @@
  * with the profile that it began with; what a record on the volume says of flags is checked like what
  * a caller says, for the CLI can write there.
  */
-import { z } from 'zod';
 import { BerthError } from '../../shared/errors.ts';
 import {
   type OverrideFields,
@@ -14,7 +13,12 @@ import {
 } from '../profiles/overrides.ts';
 import type { Profile } from '../profiles/profile.ts';
 import { SchemaCheck } from '../profiles/schema-check.ts';
-import type { SessionRecord } from './session-record.ts';
+import {
+  longestFlags,
+  type SessionFlags,
+  type SessionRecord,
+  sessionFlags,
+} from './session-record.ts';
 
 /** As it came. */
 export interface PromptRequest {
@@ -52,15 +56,6 @@ export interface Prompt
   timeout: number;
 }
 
-/** What is asked for at a session's beginning goes for its later prompts too, unless they say otherwise. */
-const sessionFlags = z.object({
-  model: z.string().max(200).optional(),
-  append_system_prompt: z.string().max(65_536).optional(),
-  allowed_tools: z.array(z.string().max(500)).max(500).optional(),
-});
-
-export type SessionFlags = z.infer<typeof sessionFlags>;
-
 export interface IntakeOptions {
   store: { read: (id: string) => Promise<SessionRecord | undefined> };
   profiles: {
@@ -86,18 +81,19 @@ export class Intake {
   async resolve(request: PromptRequest): Promise<Prompt> {
     const record = await this.#recordOf(request);
     const profile = this.#profileOf(request, record);
-    const kept = sessionFlags.safeParse(record?.flags ?? {}).data ?? {};
-    const fields = { ...kept, ...withoutAbsent(request.fields) };
+    const fields = { ...record?.flags, ...withoutAbsent(request.fields) };
     const { promptTimeout } = this.#options;
     const overrides = readOverrides(fields, profile, promptTimeout);
     if (overrides.outputSchema) await this.#checkSchema(overrides.outputSchema);
+    const flags = sessionFlags.parse(fields);
+    checkLength(flags);
     const { text, fork, onLimit, onRecycle, token, tokenId, traceparent } = request;
     return {
       ...{ text, fork, onLimit, onRecycle, token, tokenId, traceparent },
       record,
       profile,
       overrides,
-      flags: sessionFlags.parse(fields),
+      flags,
       timeout:
         overrides.timeout ?? Math.min(profile.limits.timeout ?? promptTimeout, promptTimeout),
     };
@@ -140,6 +136,13 @@ export class Intake {
     }
     return profiles.forToken(token, record.profile);
   }
+}
+
+/** @throws BerthError `invalid_request` for more than a session's record may hold */
+function checkLength(flags: SessionFlags): void {
+  if (Buffer.byteLength(JSON.stringify(flags)) <= longestFlags) return;
+  const what = `with "allowed_tools" it has more than ${longestFlags} bytes as JSON, and a session keeps both`;
+  throw refused('append_system_prompt', what, 'put long instructions into the prompt');
 }
 
 function withoutAbsent(fields: OverrideFields): OverrideFields {

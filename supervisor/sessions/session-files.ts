@@ -2,12 +2,12 @@
  * The files of the session records: one small file each in berth's state on the volume.
  * Always holds: the files are untrusted (the CLI can write them), so they are parsed and bounded, and
  * what is no UUID never becomes a path; what is no real directory is never read from or written to; a
- * file of a newer version is never replaced.
+ * file of a newer version is never replaced, and one that is no record is set aside, not lost.
  */
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { BerthError } from '../../shared/errors.ts';
+import { BerthError, messageOf, systemCode } from '../../shared/errors.ts';
 import {
   obstructedParent,
   readFileBounded,
@@ -15,11 +15,13 @@ import {
   unwritable,
   writeFileAtomic,
 } from '../../shared/files.ts';
+import type { Log } from '../../shared/log.ts';
+import { type Aside, openAside } from '../../shared/set-aside.ts';
 import { sessionsDirectory } from '../../shared/state-directory.ts';
-import { isNewer, parseRecord, type SessionRecord } from './session-record.ts';
+import { isNewer, longestFlags, parseRecord, type SessionRecord } from './session-record.ts';
 
-/** Bytes. */
-const limit = 16 * 1024;
+/** Bytes: its flags, and as much for all else. */
+const limit = longestFlags + 16 * 1024;
 
 /** Made once: making a schema costs a hundred times what asking it does. */
 const uuid = z.uuid();
@@ -32,10 +34,14 @@ export function keyOf(id: string): string | undefined {
 export class SessionFiles {
   readonly #stateDirectory: string;
   readonly #sharedDirectory: string;
+  readonly #log: Log;
+  readonly #aside: Aside;
 
-  constructor(stateDirectory: string, sharedDirectory: string) {
+  constructor(stateDirectory: string, sharedDirectory: string, log: Log) {
     this.#stateDirectory = stateDirectory;
     this.#sharedDirectory = sharedDirectory;
+    this.#log = log;
+    this.#aside = openAside(join(stateDirectory, 'conflicts'), 'state');
   }
 
   /** The keys of all files that may be records; none if the directory is not there. */
@@ -49,15 +55,38 @@ export class SessionFiles {
     });
   }
 
-  /** Undefined if there is none, or none that can be read. */
+  /** Undefined if there is none, or none that can be read. What is no record is set aside. */
   async read(key: string): Promise<SessionRecord | undefined> {
+    let text: string | undefined;
     try {
-      const content = await readFileBounded(await this.#path(key), limit);
-      if (!content) return undefined;
-      const record = parseRecord(content.toString('utf8'), this.#sharedDirectory);
-      return keyOf(record.id) === key ? record : undefined;
-    } catch {
+      text = (await readFileBounded(await this.#path(key), limit))?.toString('utf8');
+      if (text === undefined) return undefined;
+      const record = parseRecord(text, this.#sharedDirectory);
+      if (keyOf(record.id) !== key) throw new Error('it is of another session');
+      return record;
+    } catch (error) {
+      // What the system refuses to read, or a newer berth has written, may be right.
+      const passes = error instanceof BerthError || systemCode(error) !== undefined;
+      if (!passes && !isNewer(text ?? '')) await this.#setAside(key, error);
       return undefined;
+    }
+  }
+
+  async #setAside(key: string, reason: unknown): Promise<void> {
+    const relative = `${sessionsDirectory}/${key}.json`;
+    try {
+      const saved = await this.#aside.save(join(this.#stateDirectory, relative), relative);
+      this.#log.warn('session_unreadable', 'a file that is no record of a session was set aside', {
+        session_id: key,
+        saved,
+        reason: messageOf(reason).slice(0, 500),
+      });
+    } catch (error) {
+      // Another reader was faster, or the volume cannot be written: it is no session all the same.
+      if (systemCode(error) !== 'ENOENT') {
+        const text = 'a file that is no record of a session cannot be set aside';
+        this.#log.warn('session_unreadable', text, { session_id: key, error });
+      }
     }
   }
 

@@ -1,11 +1,14 @@
 /**
  * What berth notes of a session, and its form on the volume.
  * Always holds: a record of version 1 is read as one of version 2; one of a newer version, or of any
- * other shape, is no record, and its file is left as it is.
+ * other shape, is no record; what is read here can be summed up and shown by the API.
  */
 import { z } from 'zod';
 
-const count = z.number().nonnegative();
+/** Far below what a number holds exactly, so that sums stay whole numbers. */
+const count = z.int().nonnegative().max(1e12);
+const dollars = z.number().nonnegative().max(1e9);
+const time = z.iso.datetime();
 
 const usage = z.object({
   input_tokens: count,
@@ -21,14 +24,26 @@ const common = {
   id: z.uuid(),
   /** The name of the token that began the session: nobody else may continue it. */
   token: name,
-  created_at: z.string().max(64),
-  last_used_at: z.string().max(64),
+  created_at: time,
+  last_used_at: time,
   turns: count,
   /** US dollars at list prices, of all its turns. */
-  cost_usd: count,
+  cost_usd: dollars,
 };
 
 const first = z.object({ version: z.literal(1), ...common });
+
+/** What is asked for at a session's beginning goes for its later prompts too, unless they say otherwise. */
+export const sessionFlags = z.object({
+  model: z.string().max(200).optional(),
+  append_system_prompt: z.string().max(65_536).optional(),
+  allowed_tools: z.array(z.string().max(500)).max(500).optional(),
+});
+
+/** Bytes of them as JSON: a record is a small file. */
+export const longestFlags = 48 * 1024;
+
+export type SessionFlags = z.infer<typeof sessionFlags>;
 
 const second = z.object({
   version: z.literal(2),
@@ -41,7 +56,7 @@ const second = z.object({
   working_directory: z.object({ path, mode: z.enum(['shared', 'session']) }),
   forked_from: z.uuid().nullable(),
   /** What was asked for at its beginning and must be the same on each resume. */
-  flags: z.record(z.string().max(64), z.unknown()),
+  flags: sessionFlags,
   /** The CLI that last served it; null if that was not noted. */
   cli_version: name.nullable(),
 });

@@ -49,7 +49,7 @@ export class SessionStore {
   #stopped = false;
 
   constructor(options: StoreOptions) {
-    this.#files = new SessionFiles(options.stateDirectory, options.sharedDirectory);
+    this.#files = new SessionFiles(options.stateDirectory, options.sharedDirectory, options.log);
     this.#log = options.log;
     this.#writeDelay = options.writeDelay ?? 1_000;
     this.#most = options.most ?? mostInMemory;
@@ -57,7 +57,7 @@ export class SessionStore {
 
   /**
    * Reads what is on the volume into memory; meanwhile the store can be used. Call it once.
-   * @returns how many files could not be read as records; they stay
+   * @returns how many files could not be read as records
    * @throws the signal's reason
    */
   open(signal?: AbortSignal): Promise<number> {

@@ -53,14 +53,14 @@ const cases: Case[] = [
     request: ['POST', '/v1/prompts', prompts('{"prompt": ')],
     status: 400,
     code: 'invalid_request',
-    detail: /its body is not valid JSON .*; send a JSON object such as \{"prompt"/,
+    detail: /its body is not valid JSON .*; correct it, see \/openapi\.json/,
   },
   {
     what: 'an empty body',
     request: ['POST', '/v1/prompts', prompts('')],
     status: 400,
     code: 'invalid_request',
-    detail: /not valid JSON/,
+    detail: /expected object/,
   },
   {
     what: 'JSON that is no object',

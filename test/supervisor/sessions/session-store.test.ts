@@ -1,5 +1,4 @@
 import {
-  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -61,23 +60,47 @@ const hostile: Record<string, string | Buffer> = {
   'one full of NUL': Buffer.alloc(100),
   'one of another session': JSON.stringify({ ...record, id: id.replace('6', '7') }),
   'one of a newer version': JSON.stringify({ ...record, version: recordVersion + 1 }),
+  'one with half a turn': JSON.stringify({ ...record, turns: 0.5 }),
+  'one with more turns than can be counted': JSON.stringify({ ...record, turns: 1e300 }),
+  'one with fewer turns than none': JSON.stringify({ ...record, turns: -1 }),
+  'one with half a token': JSON.stringify({
+    ...record,
+    usage: { ...record.usage, input_tokens: 0.5 },
+  }),
+  'one that has cost more than there is': JSON.stringify({ ...record, cost_usd: 1e300 }),
+  'one of a time that is none': JSON.stringify({ ...record, last_used_at: 'yesterday' }),
+  'one with flags of another type': JSON.stringify({ ...record, flags: { model: 1 } }),
   'one with figures of another type': JSON.stringify({ ...record, turns: '1' }),
   'one with a name that is too long': JSON.stringify({ ...record, token: 'x'.repeat(300) }),
   'one without an owner': JSON.stringify({ ...record, token: undefined }),
   'one with an owner of another type': JSON.stringify({ ...record, token: ['n8n'] }),
   'one that is a list': '[]',
   'one that is null': 'null',
-  'one that is too large': JSON.stringify({ ...record, more: 'x'.repeat(20_000) }),
+  'one that is too large': JSON.stringify({ ...record, more: 'x'.repeat(70_000) }),
+  'one that is nested without end': `${'['.repeat(30_000)}${']'.repeat(30_000)}`,
 };
 
 for (const [what, content] of Object.entries(hostile)) {
-  t.test(`of the files that somebody planted, ${what} is no session, and stays`, async (t) => {
-    const { path, store } = open(t);
+  t.test(`of the files that somebody planted, ${what} is no session, and is kept`, async (t) => {
+    const { state, path, store } = open(t);
     writeFileSync(path, content);
     t.equal(await store.read(id), undefined);
-    t.ok(existsSync(path));
+    t.equal(await store.read(id), undefined);
+    const isNewer = what.includes('newer');
+    const found = readdirSync(state, { recursive: true }).map(String);
+    const kept = found.filter((name) => name.endsWith(`${id}.json`));
+    t.equal(kept.length, 1);
+    t.equal(kept[0] === join('sessions', `${id}.json`), isNewer);
+    t.same(readFileSync(join(state, kept[0] ?? '')), Buffer.from(content));
   });
 }
+
+t.test('a session is read again with all that a request may have it keep', async (t) => {
+  const { state, store } = open(t);
+  const flags = { append_system_prompt: 'x'.repeat(32 * 1024), allowed_tools: ['Read'] };
+  await store.write({ ...record, flags });
+  t.same((await storeIn(state).read(id))?.flags, flags);
+});
 
 t.test('a symlink is not followed when it is read, and replaced when it is written', async (t) => {
   const { state, path, store } = open(t);
@@ -128,16 +151,20 @@ t.test('a symlink in the place of the directory is never followed', async (t) =>
   t.strictSame(readdirSync(join(state, 'elsewhere')), [basename(path)]);
 });
 
-t.test('a directory in its place is no session, and a write says why it failed', async (t) => {
-  const { path, store } = open(t);
-  mkdirSync(join(path, 'full'), { recursive: true });
-  t.equal(await store.read(id), undefined);
-  await t.rejects(store.write(record), {
-    code: 'volume_unwritable',
-    message: /^cannot write .*6f1c3b0e/,
-  });
-  t.equal(await store.read(id), undefined, 'what could not be written is not there');
-});
+t.test(
+  'a directory in its place is no session; a write says why it failed, or takes its place',
+  async (t) => {
+    const { path, store } = open(t);
+    mkdirSync(join(path, 'full'), { recursive: true });
+    await t.rejects(store.write(record), {
+      code: 'volume_unwritable',
+      message: /^cannot write .*6f1c3b0e/,
+    });
+    t.equal(await store.read(id), undefined, 'what could not be written is not there');
+    await store.write(record);
+    t.same(await store.read(id), record);
+  },
+);
 
 const { version: _, token, created_at, last_used_at, turns, cost_usd } = record;
 const first = { version: 1, id, token, created_at, last_used_at, turns, cost_usd };
