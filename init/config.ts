@@ -25,6 +25,7 @@ import {
   wrongLogin,
 } from './github-app-settings.ts';
 import { type Repository, repositorySchema, usernameOf } from './repository.ts';
+import { tokenPlaceOf } from './token-place.ts';
 
 const largestId = 2 ** 31 - 1;
 
@@ -165,6 +166,8 @@ export interface InitConfig {
   maxRepositoryBytes: number;
   localChanges: 'merge' | 'discard';
   token: string | undefined;
+  /** Completes "put a token into ...". */
+  tokenPlace: string;
   username: string;
   /** Makes the token where there is none. */
   githubApp: GitHubApp | undefined;
@@ -228,6 +231,7 @@ export function readInitConfig(environment: Environment): InitSettings {
       maxRepositoryBytes: settings.maxRepositoryBytes,
       localChanges: settings.localChanges,
       token,
+      tokenPlace: tokenPlaceOf(initDefinitions.gitToken, environment),
       username:
         settings.gitUsername ?? urlUsername ?? usernameOf(repository, githubApiUrl !== undefined),
       githubApp: githubAppOf(settings),

@@ -9,6 +9,7 @@ import type { Log } from '../shared/log.ts';
 import { type Preflight, type PreflightOptions, preflight } from './github.ts';
 import type { GitHubApp } from './github-app-settings.ts';
 import { remembered } from './github-memory.ts';
+import { usualTokenPlace } from './token-place.ts';
 
 const day = 24 * 3_600_000;
 /** Milliseconds before its end from which a token is warned about. */
@@ -69,7 +70,7 @@ export async function lookAtGitHub(options: LookOptions): Promise<Look> {
           token_expires_at: expiry,
         });
       }
-      if (expiry !== undefined) warnOfEnd(Date.parse(expiry), now(), log);
+      if (expiry !== undefined) warnOfEnd(Date.parse(expiry), now(), log, options.tokenPlace);
     },
     async close() {
       end.abort();
@@ -102,7 +103,7 @@ async function within(
   }
 }
 
-function warnOfEnd(end: number, now: number, log: Log): void {
+function warnOfEnd(end: number, now: number, log: Log, place = usualTokenPlace): void {
   const left = end - now;
   if (left >= soon) return;
   const days = Math.floor(left / day);
@@ -112,11 +113,7 @@ function warnOfEnd(end: number, now: number, log: Log): void {
       : days < 1
         ? 'ends within a day'
         : `ends in ${days} day${days > 1 ? 's' : ''}`;
-  log.warn(
-    'token_expiring',
-    `the git token ${when}; make a new one and put it into BERTH_GIT_TOKEN`,
-    {
-      token_expires_at: new Date(end).toISOString(),
-    },
-  );
+  log.warn('token_expiring', `the git token ${when}; make a new one and put it into ${place}`, {
+    token_expires_at: new Date(end).toISOString(),
+  });
 }

@@ -5,12 +5,15 @@
  */
 import { answerOf, type Headers, limitOf } from './github-api.ts';
 import { singleSignOnOf } from './github-sso.ts';
+import { usualTokenPlace } from './token-place.ts';
 
 export interface Asked {
   path: string;
   token: string | undefined;
   /** The login is an App's installation token. */
   isApp?: boolean;
+  /** Completes "put a token into ...". */
+  tokenPlace?: string | undefined;
 }
 
 /** "<cause>; <remedy>" if the API's answer means that git must fail too, undefined if it may not. */
@@ -19,7 +22,7 @@ export function problemOf(error: unknown, asked: Asked): string | undefined {
   if (!answer || limitOf(error)) return undefined;
   const { status, headers, text } = answer;
   if (status === 401) {
-    return 'GitHub does not accept the token: it is wrong, expired or revoked; make a new one and put it into BERTH_GIT_TOKEN';
+    return `GitHub does not accept the token: it is wrong, expired or revoked; make a new one and put it into ${placeOf(asked)}`;
   }
   if (status === 403) return singleSignOn(headers, asked) ?? forbidden(headers, text, asked);
   if (status === 451)
@@ -34,9 +37,14 @@ function singleSignOn(headers: Headers, { path }: Asked): string | undefined {
   return `the organisation ${path.split('/')[0]} asks for single sign-on; authorise the token for it${page ? ` at ${page}` : ''}`;
 }
 
-function forbidden(headers: Headers, text: string, { path, token, isApp }: Asked): string {
+function placeOf({ tokenPlace = usualTokenPlace }: Asked): string {
+  return tokenPlace;
+}
+
+function forbidden(headers: Headers, text: string, asked: Asked): string {
+  const { path, token, isApp } = asked;
   if (token === undefined)
-    return `GitHub refuses ${path} without a login; put a token into BERTH_GIT_TOKEN`;
+    return `GitHub refuses ${path} without a login; put a token into ${placeOf(asked)}`;
   if (/ip (address )?(is not|allow)|allow list/i.test(text)) {
     return `the organisation of ${path} lets in only addresses of its IP allow list; add the address of this cluster's egress`;
   }
@@ -48,9 +56,10 @@ function forbidden(headers: Headers, text: string, { path, token, isApp }: Asked
   return `${whose} may not read ${path}; give it the repository permission ${lacking}${accept}`;
 }
 
-function notSeen(headers: Headers, { path, token, isApp }: Asked): string {
+function notSeen(headers: Headers, asked: Asked): string {
+  const { path, token, isApp } = asked;
   if (token === undefined) {
-    return `${path} does not exist, or is private (GitHub answers 404 to both); check BERTH_REPO, and put a token into BERTH_GIT_TOKEN`;
+    return `${path} does not exist, or is private (GitHub answers 404 to both); check BERTH_REPO, and put a token into ${placeOf(asked)}`;
   }
   if (isApp) {
     return `${path} does not exist, or the App is not installed for it (GitHub answers 404 to both); check BERTH_REPO, and add the repository to the App's installation`;

@@ -15,6 +15,8 @@ export interface PreflightOptions extends GitHub {
   ref: string | undefined;
   /** The token is of a GitHub App's installation. */
   isApp?: boolean;
+  /** Completes "put a token into ...". */
+  tokenPlace?: string | undefined;
   log: Log;
   /** Milliseconds for all of it. */
   timeout?: number;

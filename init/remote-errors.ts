@@ -4,11 +4,14 @@
  * for it is the git directory's and has another repair.
  */
 import { BerthError, messageOf, systemCode } from '../shared/errors.ts';
+import { usualTokenPlace } from './token-place.ts';
 
 export interface RemoteContext {
   url: string;
   /** Whether a token was sent. */
   authenticated: boolean;
+  /** Completes "put a token into ...". */
+  tokenPlace?: string;
 }
 
 /** What the network does, by the codes of Node.js and undici, and its remedy. */
@@ -117,7 +120,7 @@ export function networkProblem(
 }
 
 function answered(status: number, context: RemoteContext, cause: unknown): BerthError {
-  const { url, authenticated } = context;
+  const { url, authenticated, tokenPlace = usualTokenPlace } = context;
   const refused = (text: string) =>
     new BerthError('remote_refused', `cannot read ${url}: ${text}`, {
       cause,
@@ -126,22 +129,22 @@ function answered(status: number, context: RemoteContext, cause: unknown): Berth
   if (status === 401) {
     return authenticated
       ? refused(
-          'the server does not accept the token (401): it is wrong, expired or revoked; make a new one and put it into BERTH_GIT_TOKEN',
+          `the server does not accept the token (401): it is wrong, expired or revoked; make a new one and put it into ${tokenPlace}`,
         )
-      : refused('the server asks for a login (401); put a token into BERTH_GIT_TOKEN');
+      : refused(`the server asks for a login (401); put a token into ${tokenPlace}`);
   }
   if (status === 403) {
     return refused(
       authenticated
         ? 'the token may not read it (403); give it "Contents: read" on this repository, and authorise it for single sign-on if the organisation asks for that'
-        : 'the server refuses without a login (403); put a token into BERTH_GIT_TOKEN',
+        : `the server refuses without a login (403); put a token into ${tokenPlace}`,
     );
   }
   if (status === 404) {
     return refused(
       authenticated
         ? 'there is no such repository, or the token has no access to it (404 means either); check BERTH_REPO and which repositories the token may read'
-        : 'there is no such repository, or it is private (404 means either); check BERTH_REPO, and put a token into BERTH_GIT_TOKEN',
+        : `there is no such repository, or it is private (404 means either); check BERTH_REPO, and put a token into ${tokenPlace}`,
     );
   }
   if (status === 407) return refused('the proxy asks for a login (407); put it into HTTPS_PROXY');

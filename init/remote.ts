@@ -17,6 +17,8 @@ export interface RemoteOptions {
   url: string;
   /** Whether `transport` sends a token. */
   authenticated: boolean;
+  /** Completes "put a token into ...". */
+  tokenPlace?: string;
   transport: Transport;
   signal: AbortSignal;
   log: Log;
@@ -51,7 +53,8 @@ const shortId = /^[0-9a-f]{7,39}$/;
 const safeRef = /^refs\/(?!.*(\.\.|\/\/|\/\.|\.lock))[^\s~^:?*[\\\p{Cc}]+$/u;
 
 export function createRemote(options: RemoteOptions): Remote {
-  const { url, authenticated, transport, signal, log, retryDelays = [500, 2_000] } = options;
+  const { transport, signal, log, retryDelays = [500, 2_000], ...context } = options;
+  const { url } = context;
 
   const assertWhole = (): void => {
     const failure = transport.failure();
@@ -70,7 +73,7 @@ export function createRemote(options: RemoteOptions): Remote {
         return result;
       } catch (thrown) {
         const error = transport.failure() ?? thrown;
-        const known = asRemoteError(error, { url, authenticated });
+        const known = asRemoteError(error, context);
         const least = retryDelays[attempt];
         const wait = least && Math.max(least, Math.min(transport.retryAfter ?? 0, longestWait));
         const useless = !known?.retryable || known.details.permanent === true || signal.aborted;

@@ -103,6 +103,7 @@ export async function wantedCommit(options: SourceOptions): Promise<Source> {
       createRemote({
         url: to,
         authenticated: token !== undefined,
+        tokenPlace: config.tokenPlace,
         transport,
         signal,
         log,
@@ -221,11 +222,13 @@ async function lookBeside(
   signal: AbortSignal,
   log: Log,
 ): Promise<Look | undefined> {
-  const { githubApiUrl: apiUrl, repository, ref, stateDirectory, githubApp: app } = config;
+  const { githubApiUrl: apiUrl, repository, ref, stateDirectory, tokenPlace } = config;
+  const { githubApp: app } = config;
   if (apiUrl === undefined) return undefined;
   const { lookAtGitHub } = await import('./github-look.ts');
   const { path } = repository;
-  return lookAtGitHub({ apiUrl, path, ref, token, app, dispatcher, signal, log, stateDirectory });
+  const login = { token, tokenPlace, app };
+  return lookAtGitHub({ apiUrl, path, ref, ...login, dispatcher, signal, log, stateDirectory });
 }
 
 async function tokenOf(

@@ -104,6 +104,14 @@ function readOne(definition: Setting<unknown>, environment: Environment): unknow
   throw new Error(`${found?.name ?? definition.name}: ${shown} is not valid, expected ${expected}`);
 }
 
+/** The variable that gives a setting its value: its name, an alias, or one of them with `_FILE`. */
+export function nameInUse(
+  definition: Setting<unknown>,
+  environment: Environment,
+): string | undefined {
+  return findText(definition, environment)?.name;
+}
+
 /** The first name that is set wins; an empty value counts as not set, as in a Pod's env. */
 function findText(
   definition: Setting<unknown>,
