@@ -1,7 +1,7 @@
 /**
  * What manifests/ has from elsewhere: the hosts of shared/hosts.ts as policies of Cilium and as the list
- * of the egress proxy, and the base's containers as a patch for any Deployment. So that each is said
- * once; `npm run docs` writes them.
+ * of the egress proxy, the base's containers as a patch for any Deployment, and the example profiles as a
+ * component. So that each is said once; `npm run docs` writes them.
  */
 import { readFileSync } from 'node:fs';
 import type { IDeployment } from 'kubernetes-models/apps/v1/Deployment';
@@ -30,6 +30,7 @@ export function generatedManifests(): [string, string][] {
     [`${components}/network-policy/hosts.txt`, proxyList()],
     [`${attached}/pod.yaml`, header(from) + write(attach(readBase('deployment.yaml')))],
     [`${attached}/service.yaml`, header(from) + write(serve(readBase('service.yaml')))],
+    [`${components}/profiles/profiles.yaml`, closedProfiles()],
     [`${attached}/volume.yaml`, header('manifests/base/volume.yaml') + readText('volume.yaml')],
   ];
 }
@@ -70,6 +71,14 @@ function ciliumPolicy(component: string, wanted: readonly WantedHost[]) {
     },
     spec: { endpointSelector: { matchLabels: { berth: 'server' } }, egress: [dns, ...byPort] },
   };
+}
+
+/** The example, but requests that name no profile get one that changes nothing. */
+function closedProfiles(): string {
+  const path = 'manifests/examples/profiles.yaml';
+  const text = readFileSync(new URL(`../${path}`, import.meta.url), 'utf8');
+  const schema = '# yaml-language-server: $schema=../../../docs/profiles.schema.json\n';
+  return `${schema}${header(path)}\ndefault: read-only\n${text.slice(text.indexOf('\nprofiles:'))}`;
 }
 
 function proxyList(): string {

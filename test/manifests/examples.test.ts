@@ -203,7 +203,7 @@ t.test('the overlay of docs/install.md, and each of its patches', { skip }, asyn
   };
   const resources: Record<string, string> = { 'workspace.yaml': 'workspace-claim.yaml' };
   const patches = files.filter((name) => !Object.values(resources).includes(name));
-  t.same(patches, ['host.yaml', 'api-server.yaml', 'workspace.yaml']);
+  t.same(patches, ['host.yaml', 'api-server.yaml', 'workspace.yaml', 'storage-class.yaml']);
   const sets = ['', ...patches].map((patch) => {
     const overlay = t.testdir({});
     const from = (path: string) => relative(overlay, join(manifestsDirectory, path));
@@ -221,7 +221,8 @@ t.test('the overlay of docs/install.md, and each of its patches', { skip }, asyn
   });
   const problems = await problemsOf(sets);
   for (const [index, name] of ['no patch', ...patches].entries()) t.same(problems[index], [], name);
-  const [plain = [], withHost = [], withApiServer = [], withWorkspace = []] = sets;
+  const [plain = [], withHost = [], withApiServer = [], withWorkspace = [], withClass = []] = sets;
+  t.match(only(withClass, 'PersistentVolumeClaim').spec, { storageClassName: 'your-class' });
   t.match(only(plain, 'ConfigMap').data, { BERTH_REPO: 'you/dot-claude' });
   const open = JSON.stringify(find(withApiServer, 'NetworkPolicy', 'berth-egress-kubernetes-api'));
   t.match(open, '192.168.1.10/32');

@@ -118,7 +118,7 @@ t.test('documentation writes where documents are, and not elsewhere', async (t) 
   t.notOk(existsSync(join(around.workspace, 'docs/adr')));
 });
 
-t.test('maintenance changes, tests and commits, and does not push', async (t) => {
+t.test('maintenance changes and commits, and does not push', async (t) => {
   const around = await makeSurroundings(t);
   makeRepository(around.workspace);
   const { use } = await start(t, around, profileOf('maintenance'));

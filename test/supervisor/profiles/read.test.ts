@@ -41,6 +41,32 @@ t.test('the example file is right, and what it leaves out has its default', (t) 
   t.end();
 });
 
+t.test('the component has the same profiles, and requests that name none may only read', (t) => {
+  const component = readFileSync(join(root, 'manifests/components/profiles/profiles.yaml'), 'utf8');
+  const set = read(component);
+  t.equal(set.defaultProfile, 'read-only');
+  const names = (text: string) => [...read(text).profiles.keys()];
+  t.same(
+    names(component),
+    names(example).filter((name) => name !== 'default'),
+  );
+  t.end();
+});
+
+t.test('what the example lets Bash run is in the image', (t) => {
+  const image = readFileSync(join(root, 'Dockerfile.runtime'), 'utf8');
+  const [, packages = ''] =
+    /apt-get install -y --no-install-recommends (.*?) &&/s.exec(image) ?? [];
+  const programs = [...packages.split(/\s+/), 'node', 'rg'];
+  const rules = [...example.matchAll(/^ +- Bash\((\w+)/gm)].map(([, program]) => program ?? '');
+  t.ok(rules.includes('git'));
+  t.same(
+    rules.filter((program) => !programs.includes(program)),
+    [],
+  );
+  t.end();
+});
+
 t.test('editors are told the same as the program', (t) => {
   const schema = jsonSchema();
   t.same(JSON.parse(readFileSync(join(root, 'docs/profiles.schema.json'), 'utf8')), schema);
