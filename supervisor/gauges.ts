@@ -4,6 +4,7 @@ import { version } from '../shared/version.ts';
 import type { MemoryReport } from './memory/guard.ts';
 import { type InitSource, registerInit } from './metrics-init.ts';
 import { registerMemory } from './metrics-memory.ts';
+import type { AccountState } from './sessions/limit-account.ts';
 
 export interface MetricSources {
   /** Whether /readyz says yes. */
@@ -12,6 +13,8 @@ export interface MetricSources {
   uncleanEnd: () => number | undefined;
   /** Their names. */
   profiles: () => readonly string[];
+  /** Names of those who may call. */
+  tokens: () => readonly string[];
   /** Workers by state. */
   workers: () => Record<string, number>;
   /** By profile: whether the last start of a worker has failed. */
@@ -25,10 +28,13 @@ export interface MetricSources {
   /** Whether the CLI that init installed fails, so that the one before it runs. */
   cliSetBack: () => boolean;
   /** US dollars of today (UTC), and the deployment's budget if there is one. */
-  spending: () => { spent: number; limit: number | undefined };
+  spending: () => { spent: number; limit: number | undefined; tokens: Record<string, number> };
   paused: () => boolean;
-  /** Of each login: whether its account is at a limit, and the used share of each window. */
-  limits: () => readonly { login: string; closed: boolean; utilization: Record<string, number> }[];
+  /** Of each login: whether its account is at a limit, and the used share and the end of each window. */
+  limits: () => readonly Pick<
+    AccountState,
+    'login' | 'closed' | 'utilization' | 'window_resets_at'
+  >[];
   /** Seconds since 1970 at which the access token ends; undefined if unknown. */
   credentialsExpiry: () => number | undefined;
   /** Times in ms since 1970; undefined if unknown. */
@@ -134,6 +140,32 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
       for (const { login, utilization } of sources.limits()) {
         for (const [window, used] of Object.entries(utilization)) this.set({ login, window }, used);
       }
+    },
+  });
+  new Gauge({
+    name: 'berth_limit_reset_timestamp_seconds',
+    help: "When a window of the account's limits ends, as the API told it last",
+    labelNames: ['login', 'window'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { login, window_resets_at } of sources.limits()) {
+        for (const [window, at] of Object.entries(window_resets_at)) {
+          this.set({ login, window }, Date.parse(at) / 1_000);
+        }
+      }
+    },
+  });
+  new Gauge({
+    name: 'berth_token_spent_today_usd',
+    help: 'US dollars of this day in UTC by API token, at list prices',
+    labelNames: ['token'],
+    registers,
+    collect() {
+      // A new day begins without them.
+      this.reset();
+      for (const [token, usd] of Object.entries(sources.spending().tokens))
+        this.set({ token }, usd);
     },
   });
   gauge(

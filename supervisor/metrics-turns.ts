@@ -19,7 +19,10 @@ const outcomes: readonly ('ok' | ErrorCode)[] = [
   ...(['blocked_by_hook', 'empty_answer'] as const),
 ];
 
-export function registerTurns(source: Pick<MetricSources, 'profiles'>, registry: Registry) {
+export function registerTurns(
+  source: Pick<MetricSources, 'profiles' | 'tokens'>,
+  registry: Registry,
+) {
   const begun = new Set<string>();
   /** Call it before anything of the profile is counted. */
   const begin = (profile: string): void => {
@@ -68,11 +71,20 @@ export function registerTurns(source: Pick<MetricSources, 'profiles'>, registry:
     labelNames: ['profile'],
     ...shared,
   });
+  const costByToken = new Counter({
+    name: 'berth_token_cost_usd_total',
+    help: 'US dollars at list prices by API token, of failed turns too',
+    labelNames: ['token'],
+    registers: [registry],
+    collect() {
+      for (const token of source.tokens()) this.inc({ token }, 0);
+    },
+  });
   const tokens = new Counter({
     name: 'berth_tokens_total',
     help: 'Tokens by kind: input, output, cache_write, cache_read',
     labelNames: ['kind', 'profile'],
     ...shared,
   });
-  return { begin, prompts, duration, queued, firstToken, cost, tokens };
+  return { begin, prompts, duration, queued, firstToken, cost, costByToken, tokens };
 }

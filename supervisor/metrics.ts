@@ -33,7 +33,8 @@ export interface Metrics {
   losses: Readonly<Losses>;
   /** Counts a prompt by its outcome, `ok` or an error's code. */
   prompt: (profile: string, outcome: string, milliseconds: number, answer?: Answer) => void;
-  spent: (profile: string, turn: Spent) => void;
+  /** @param token whose turn it was, if that is known */
+  spent: (profile: string, turn: Spent, token?: string) => void;
   recycled: (reason: string) => void;
   /** Counts a turn whose process was lost. */
   lost: (reason: string, carriedOn: boolean) => void;
@@ -67,7 +68,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     return made;
   };
   const turns = registerTurns(sources, registry);
-  const { prompts, duration, queued, firstToken, cost, tokens } = turns;
+  const { prompts, duration, queued, firstToken, cost, costByToken, tokens } = turns;
   const recycles = counter(
     'berth_worker_recycles_total',
     'Workers ended, by reason',
@@ -132,9 +133,10 @@ export function createMetrics(sources: MetricSources): Metrics {
       queued.observe({ profile }, answer.queued_ms / second);
       if (answer.ttft_ms !== null) firstToken.observe({ profile }, answer.ttft_ms / second);
     },
-    spent: (profile, { costUsd, usage }) => {
+    spent: (profile, { costUsd, usage }, token) => {
       turns.begin(profile);
       cost.inc({ profile }, costUsd);
+      if (token !== undefined) costByToken.inc({ token }, costUsd);
       tokens.inc({ kind: 'input', profile }, usage.input_tokens);
       tokens.inc({ kind: 'output', profile }, usage.output_tokens);
       tokens.inc({ kind: 'cache_write', profile }, usage.cache_creation_input_tokens);

@@ -115,7 +115,7 @@ export function createParts(options: PartsOptions): Parts {
       store.spend(turn.sessionId, turn.costUsd, turn.usage);
       const owner = store.peek(turn.sessionId)?.token;
       if (owner !== undefined) ledger.add(owner, profile, turn.costUsd);
-      metrics.spent(profile, turn);
+      metrics.spent(profile, turn, owner);
     },
   });
   const applied = new AppliedCommit(stateDirectory, log);
@@ -194,7 +194,7 @@ export function createParts(options: PartsOptions): Parts {
     log,
     onSpent: ({ token, profile }, turn) => {
       ledger.add(token, profile.name, turn.costUsd);
-      metrics.spent(profile.name, turn);
+      metrics.spent(profile.name, turn, token);
     },
     onLost: (reason, carriedOn) => metrics.lost(reason, carriedOn),
     onFinished: ({ profile }, outcome, milliseconds, answer) =>
@@ -249,6 +249,7 @@ export function createParts(options: PartsOptions): Parts {
   const metrics = createMetrics({
     workers: () => Object.fromEntries(workerStates.map((state) => [state, pool.count(state)])),
     profiles: () => profiles.all().map(({ name }) => name),
+    tokens: () => tokens.names(),
     launchFailing: () =>
       profiles.all().map(({ name }) => [name, pool.launchFailures.has(name)] as const),
     ready,
@@ -259,7 +260,10 @@ export function createParts(options: PartsOptions): Parts {
     init: initOutcome,
     profilesRefused: () => profiles.status.problem !== null,
     cliSetBack: () => cli().setBack === true,
-    spending: () => ({ spent: ledger.spent.total_usd, limit: budgetsOf({}).deployment }),
+    spending: () => {
+      const { total_usd: spent, tokens } = ledger.spent;
+      return { spent, tokens, limit: budgetsOf({}).deployment };
+    },
     paused: () => pause.state !== undefined,
     limits: () => gate.states,
     credentialsExpiry: () => expiryOf(credentials),

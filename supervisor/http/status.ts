@@ -80,6 +80,9 @@ export const statusSchema = z
           resets_at: z.string().nullable(),
           guessed: z.boolean().describe('Nobody told when it ends: prompts try one at a time'),
           utilization: z.record(z.string(), z.number()).describe('The used share of each window'),
+          window_resets_at: z
+            .record(z.string(), z.string())
+            .describe('When each window ends, where the API has told it'),
           warnings: z.array(z.string()),
         }),
       )

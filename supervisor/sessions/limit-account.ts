@@ -19,6 +19,8 @@ export interface AccountState {
   guessed: boolean;
   /** The used share of each window, 0 to 1, as last told. */
   utilization: Record<string, number>;
+  /** When each window ends, ISO 8601; of those of which that was told. */
+  window_resets_at: Record<string, string>;
   /** One sentence for each window that is nearly used up. */
   warnings: string[];
 }
@@ -122,6 +124,14 @@ export class Account {
       guessed: closed && closing.guessed,
       utilization: Object.fromEntries(
         current.map(([name, { utilization }]) => [name, utilization]),
+      ),
+      window_resets_at: Object.fromEntries(
+        current.flatMap(([name, { resetsAt }]) =>
+          // What lies further away is no time of a window, and perhaps no date.
+          resetsAt === undefined || resetsAt > now + longestClosed
+            ? []
+            : [[name, new Date(resetsAt).toISOString()]],
+        ),
       ),
       warnings: this.#limit ? warningsOfLimit(this.#limit, now) : [],
     };

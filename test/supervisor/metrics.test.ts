@@ -4,7 +4,10 @@ import { createMetrics } from '../../supervisor/metrics.ts';
 
 t.test('what has not happened yet is told as 0, and what has is not taken back', async (t) => {
   let profiles = ['default'];
-  const metrics = createMetrics({ profiles: () => profiles } as unknown as MetricSources);
+  const metrics = createMetrics({
+    profiles: () => profiles,
+    tokens: () => ['n8n', 'ops'],
+  } as unknown as MetricSources);
   const told = async (name: string) => {
     const text = await metrics.registry.getSingleMetricAsString(name);
     return text.split('\n').filter((line) => line.startsWith(name));
@@ -38,6 +41,13 @@ t.test('what has not happened yet is told as 0, and what has is not taken back',
   t.ok(
     (await told('berth_tokens_total')).includes('berth_tokens_total{kind="input",profile="new"} 0'),
   );
+  const usage = { input_tokens: 1, output_tokens: 1 } as never;
+  metrics.spent('default', { costUsd: 0, usage }, 'ops');
+  metrics.spent('default', { costUsd: 0, usage });
+  t.same(await told('berth_token_cost_usd_total'), [
+    'berth_token_cost_usd_total{token="ops"} 0',
+    'berth_token_cost_usd_total{token="n8n"} 0',
+  ]);
   t.same(await told('berth_cost_usd_total'), [
     'berth_cost_usd_total{profile="early"} 0',
     'berth_cost_usd_total{profile="default"} 0',

@@ -26,6 +26,9 @@ t.test("when the day's budget is used up prompts are refused, also after a resta
   });
   const metrics = await (await fetch(`${first.metricsUrl}/metrics`)).text();
   t.match(metrics, new RegExp(`^berth_spent_today_usd ${body.cost_usd}$`, 'm'));
+  for (const name of ['berth_token_spent_today_usd', 'berth_token_cost_usd_total']) {
+    t.match(metrics, new RegExp(`^${name}\\{token="tests"\\} ${body.cost_usd}$`, 'm'));
+  }
   await first.supervisor.stop();
   const second = await startSupervisor(t, { settings, surroundings: first.surroundings });
   t.match(await second.prompt('[[say no]]'), { status: 429, body: { code: 'budget_exceeded' } });

@@ -235,6 +235,7 @@ t.test('a limit that is nearly reached is a warning until it resets', async (t) 
     {
       closed: false,
       utilization: { seven_day: 0.92 },
+      window_resets_at: { seven_day: '2026-01-01T00:10:00.000Z' },
       warnings: [
         "92 % of the account's seven day usage limit is used; it resets at 2026-01-01T00:10:00.000Z",
       ],
@@ -248,6 +249,8 @@ t.test('a limit that is nearly reached is a warning until it resets', async (t) 
 t.test('nonsense from a peer locks nobody out for ever', async (t) => {
   const { gate, pass } = makeGate();
   gate.heard('a', limit({ resetsAt: start + 1e15 }));
+  gate.heard('b', limit({ windows: { five_hour: { utilization: 1, resetsAt: 1e300 } } }));
+  t.same(gate.states[1]?.window_resets_at, {});
   t.ok(Date.parse(gate.states[0]?.resets_at ?? '') <= start + 8 * 24 * 60 * minute);
   gate.forget('a');
   (await pass()).done(hit({ resets_at: 'yesterday' }));

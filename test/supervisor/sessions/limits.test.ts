@@ -47,6 +47,10 @@ t.test('at the usage limit nothing more is sent, and everybody hears when it end
   const metrics = await (await fetch(`${metricsUrl}/metrics`)).text();
   t.match(metrics, 'berth_limit_closed{login="default"} 1');
   t.match(metrics, 'berth_limit_utilization_ratio{login="default",window="five_hour"} 1');
+  t.match(
+    metrics,
+    /^berth_limit_reset_timestamp_seconds\{login="default",window="five_hour"\} \d{10}$/m,
+  );
 });
 
 t.test('a prompt that waits is sent when the limit ends', async (t) => {
