@@ -89,7 +89,7 @@ export class PutBack {
 
   #wait(error: unknown): void {
     const { log, onDue, pause = 1_000 } = this.#options;
-    const { since, attempts } = this.#waiting ?? { since: Date.now(), attempts: 0 };
+    const { since, attempts } = this.#waiting ?? { since: performance.now(), attempts: 0 };
     this.#waiting = { since, attempts: attempts + 1, error };
     const wait = Math.min(longestPause, pause * 2 ** attempts);
     const text = `cannot put the last good login back: ${messageOf(error)}; it is tried again`;
@@ -102,7 +102,7 @@ export class PutBack {
   #tell(kind: string, { refreshTokenId }: Credentials): void {
     const waited = this.#waiting && {
       attempts: this.#waiting.attempts + 1,
-      waited_ms: Date.now() - this.#waiting.since,
+      waited_ms: Math.round(performance.now() - this.#waiting.since),
     };
     const text = `put the last good login back: the file was ${kind}`;
     const facts = { state: kind, refresh_token_id: refreshTokenId, ...waited };

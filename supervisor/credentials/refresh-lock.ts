@@ -47,8 +47,10 @@ async function take(path: string): Promise<boolean> {
   } catch (error) {
     if (systemCode(error) !== 'EEXIST') throw unwritable(path, error);
     const found = await lstat(path).catch(() => undefined);
-    // What is empty and old is a lock that was left; anything else stays.
-    if (found && Date.now() - found.mtimeMs > stale) await rmdir(path).catch(() => undefined);
+    // What is empty and old is a lock that was left, or of a time to come, where the clock was set back;
+    // anything else stays.
+    if (found && Math.abs(Date.now() - found.mtimeMs) > stale)
+      await rmdir(path).catch(() => undefined);
     return false;
   }
 }

@@ -43,7 +43,7 @@ export async function refreshOver(
   const began = performance.now();
   while (performance.now() - began < atMost) {
     const held = await lstat(join(configDirectory, refreshLock)).catch(() => undefined);
-    if (!held?.isDirectory() || Date.now() - held.mtimeMs > abandonedAfter) return;
+    if (!held?.isDirectory() || isAbandoned(held)) return;
     const owner = await ownerOf(configDirectory);
     if (owner?.lockBirthtimeMs === held.birthtimeMs && owner.pid !== pid) return;
     await delay(pollEvery);
@@ -85,8 +85,7 @@ export async function removeLeftLocks(configDirectory: string, root = '/proc'): 
   const record = join(directory, ownerFile);
   const lock = lookAt(refresh);
   const owner = await ownerOf(directory);
-  const fresh = lock !== undefined && Date.now() - lock.mtimeMs < abandonedAfter;
-  if (lock && (!fresh || owner?.lockBirthtimeMs === lock.birthtimeMs)) {
+  if (lock && (isAbandoned(lock) || owner?.lockBirthtimeMs === lock.birthtimeMs)) {
     removeLock(refresh, lock, record);
   } else if (!lock && owner) await unlink(record).catch(() => undefined);
   for (const path of [`${directory}.lock`, join(directory, '.storage-write.lock')]) {
@@ -165,4 +164,9 @@ function removeLock(path: string, seen: Stats, record: string | undefined): void
 async function removeSocket(path: string): Promise<void> {
   const found = await lstat(path).catch(() => undefined);
   if (found?.isSocket()) await unlink(path).catch(() => undefined);
+}
+
+/** Who holds a lock touches it: it is neither old nor, where the clock was set back, of a time to come. */
+function isAbandoned({ mtimeMs }: { mtimeMs: number }): boolean {
+  return Math.abs(Date.now() - mtimeMs) >= abandonedAfter;
 }

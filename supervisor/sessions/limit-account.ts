@@ -60,7 +60,7 @@ export class Account {
 
   /** Undefined if nothing may be sent now, else whether this prompt is the one that tries. */
   enter(now: number): boolean | undefined {
-    const closing = this.#closing;
+    const closing = this.#closingAt(now);
     if (!closing) return false;
     if (closing.until > now || this.#probing) return undefined;
     if (!closing.guessed) {
@@ -73,7 +73,7 @@ export class Account {
 
   /** When it is worth asking again, if it lets nobody in now. */
   opensAt(now: number): number {
-    const until = this.#closing?.until ?? now;
+    const until = this.#closingAt(now)?.until ?? now;
     return until > now ? until : now + trialPause;
   }
 
@@ -90,7 +90,7 @@ export class Account {
       return;
     }
     if (error) return;
-    const closing = this.#closing;
+    const closing = this.#closingAt(now);
     // The answer to a prompt that was on its way before says nothing, nor does one against a time.
     if (closing && (begun < closing.since || closing.until > now)) return;
     this.#closing = undefined;
@@ -111,7 +111,7 @@ export class Account {
   }
 
   stateAt(now: number): AccountState {
-    const closing = this.#closing;
+    const closing = this.#closingAt(now);
     const closed = closing !== undefined && (closing.until > now || closing.guessed);
     const current = Object.entries(this.#windows).filter(
       ([, { resetsAt }]) => resetsAt === undefined || resetsAt > now,
@@ -137,9 +137,19 @@ export class Account {
     };
   }
 
+  /** As it is after the clock was set back: a guess takes as long as before, a time that was told stays. */
+  #closingAt(now: number): Closing | undefined {
+    const closing = this.#closing;
+    if (!closing || now >= closing.since) return closing;
+    const { since, until, guessed } = closing;
+    const latest = guessed ? now + (until - since) : now + longestClosed;
+    this.#closing = { ...closing, since: now, until: Math.min(until, latest) };
+    return this.#closing;
+  }
+
   #close(reason: LimitReason, told: number | undefined, now: number): void {
     const guessed = told === undefined || told <= now;
-    const current = this.#closing;
+    const current = this.#closingAt(now);
     // A closed one stays so against a guess and against what ends earlier, unless it is a guess itself.
     if (current && current.until > now) {
       const corrected = current.guessed && current.reason === reason;

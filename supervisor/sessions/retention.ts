@@ -34,6 +34,8 @@ export interface RetentionOptions {
   log: Log;
   /** Milliseconds since 1970. */
   now?: () => number;
+  /** Milliseconds of a clock that nobody sets. */
+  elapsed?: () => number;
   onRemoved?: (reason: RemovalReason) => void;
 }
 
@@ -62,6 +64,10 @@ export class Retention {
   readonly #options: RetentionOptions;
   readonly #over = new AbortController();
   #timer: NodeJS.Timeout | undefined;
+  /** Between the clock and one that nobody sets, at the last look. */
+  #difference: number | undefined;
+  /** Until when, by the clock that nobody sets. */
+  #distrusted = Number.NEGATIVE_INFINITY;
   #running: Promise<void> = Promise.resolve();
 
   constructor(options: RetentionOptions) {
@@ -93,12 +99,27 @@ export class Retention {
     }
   }
 
+  /** False for a day after the clock was set: by one that is wrong, every session could be a year old. */
+  #isClockTrusted(): boolean {
+    const { now = Date.now, elapsed = () => performance.now(), log } = this.#options;
+    const difference = now() - elapsed();
+    const step = Math.abs(difference - (this.#difference ?? difference));
+    this.#difference = difference;
+    if (step > hour) {
+      this.#distrusted = elapsed() + day;
+      const text = 'the clock was set: nothing is removed for its age for a day';
+      log.warn('retention_failed', text, { step_ms: Math.round(step) });
+    }
+    return elapsed() >= this.#distrusted;
+  }
+
   /** @throws the signal's reason */
   async round(signal: AbortSignal): Promise<Round> {
     const { log, transcripts, now = Date.now } = this.#options;
     const started = now();
     const round: Round = { expired: 0, overBudget: 0, leftovers: 0, failed: 0, bytes: undefined };
-    const rest = await this.#expire(started, round, signal);
+    const trusted = this.#isClockTrusted();
+    const rest = await this.#expire(trusted ? started : 0, round, signal);
     const sizes = await transcripts.sizes(signal);
     await this.#keepToBudget(rest, sizes, round, signal);
     const { configDirectory, temporaryDirectory } = this.#options;
@@ -106,7 +127,7 @@ export class Retention {
       configDirectory,
       temporaryDirectory,
       hasTranscript: (id) => sizes.has(id),
-      now: started,
+      now: trusted ? started : 0,
       signal,
     });
     const { expired, overBudget, leftovers, failed } = round;
@@ -122,7 +143,10 @@ export class Retention {
     return round;
   }
 
-  /** @returns what stays, those first that were used last */
+  /**
+   * @param now 0 if it is not known: nothing is old then
+   * @returns what stays, those first that were used last
+   */
   async #expire(now: number, round: Round, signal: AbortSignal): Promise<SessionRecord[]> {
     const { store, retention } = this.#options;
     const rest: SessionRecord[] = [];

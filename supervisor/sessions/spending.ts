@@ -1,7 +1,7 @@
 /**
  * What was spent today, by token, by profile and in all, and whether that is within the budgets.
- * A day is one in UTC. Always holds: within a day sums only grow, also when the clock goes back, and
- * survive a restart but for the last second before a crash; the volume is written at most once in a
+ * A day is one in UTC. Always holds: within a day sums only grow, also when the clock goes back and is
+ * set right again; they survive a restart but for the last second before a crash; the volume is written at most once in a
  * second, however many turns end.
  */
 import { BerthError } from '../../shared/errors.ts';
@@ -22,19 +22,28 @@ export interface SpendingLedgerOptions {
   recover: (day: string) => Promise<{ token: string; usd: number }[]>;
   /** Milliseconds since 1970. */
   now?: () => number;
+  /** Milliseconds of a clock that nobody sets. */
+  elapsed?: () => number;
   /** Milliseconds between two writes. */
   writeEvery?: number;
 }
 
 const dayLength = 86_400_000;
+/** Milliseconds by which a clock that nobody sets may differ from one that is kept right. */
+const drift = 600_000;
 
 export class SpendingLedger {
   readonly #options: SpendingLedgerOptions;
   readonly #now: () => number;
+  readonly #elapsed: () => number;
   readonly #tokens = new Map<string, number>();
   readonly #profiles = new Map<string, number>();
   #total = 0;
+  /** The day of the sums. */
   #day: string;
+  /** The day of the clock at the last look, which is an earlier one where the clock was set back. */
+  #seen: string;
+  #looked: { now: number; elapsed: number } | undefined;
   /** The day of the clock, as milliseconds since 1970 and as a name: each prompt asks for it. */
   #dayStart = Number.NEGATIVE_INFINITY;
   #dayName = '';
@@ -50,7 +59,9 @@ export class SpendingLedger {
   constructor(options: SpendingLedgerOptions) {
     this.#options = options;
     this.#now = options.now ?? Date.now;
+    this.#elapsed = options.elapsed ?? (() => performance.now());
     this.#day = this.#today();
+    this.#seen = this.#day;
   }
 
   /** Reads what an earlier run has spent today. Never rejects: what is wrong is logged. */
@@ -129,7 +140,7 @@ export class SpendingLedger {
 
   /** When the next day begins, as an ISO time. */
   get resetsAt(): string {
-    return new Date(Date.parse(this.#day) + dayLength).toISOString();
+    return new Date(Date.parse(this.#seen) + dayLength).toISOString();
   }
 
   /** Resolves when all that was added is on the volume, or could not be written. */
@@ -149,11 +160,25 @@ export class SpendingLedger {
     return this.#dayName;
   }
 
-  /** A clock that was set back takes its sums along: else it would give the budgets again. */
+  /**
+   * A day after all others begins anew. One that was there already does so only if time has passed to
+   * it: a clock that was set back and is set right again gives no budget twice.
+   */
   #turnDay(): void {
     const today = this.#today();
-    if (today > this.#day) this.#clear();
-    this.#day = today;
+    if (today > this.#day || (today > this.#seen && this.#timeHasPassed())) {
+      this.#clear();
+      this.#day = today;
+    }
+    this.#seen = today;
+    this.#looked = { now: this.#now(), elapsed: this.#elapsed() };
+  }
+
+  /** Whether the clock has gone on by itself since the last look. */
+  #timeHasPassed(): boolean {
+    if (!this.#looked) return false;
+    const { now, elapsed } = this.#looked;
+    return Math.abs(this.#now() - now - (this.#elapsed() - elapsed)) < drift;
   }
 
   #clear(): void {

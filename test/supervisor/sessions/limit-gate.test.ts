@@ -266,6 +266,17 @@ t.test('another login opens the gate', async (t) => {
   t.match(changes.at(-1), { closed: false });
 });
 
+t.test('a clock that is set back makes no guess longer', async (t) => {
+  const { gate, pass, advance } = makeGate();
+  (await pass()).done(tooFast());
+  await advance(-3 * 24 * 60 * minute);
+  t.match(gate.states, [{ closed: true, guessed: true }]);
+  await t.rejects(pass(), { code: 'rate_limited' });
+  await advance(minute);
+  (await pass()).done(undefined);
+  t.match(gate.states, [{ closed: false }]);
+});
+
 t.test('whatever happens, nothing passes a known limit and one at a time a guess', async (t) => {
   const step = fc.oneof(
     fc.record({ do: fc.constant('pass' as const) }),

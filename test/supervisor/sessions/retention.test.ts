@@ -134,6 +134,25 @@ t.test('above the budget those go that were not used for longest, until it fits'
   t.equal(log.count('session_removed'), 2);
 });
 
+t.test('after the clock was set nothing goes for its age for a day', async (t) => {
+  let [clock, elapsed] = [now, 0];
+  const { add, round, left } = await open(t, { now: () => clock, elapsed: () => elapsed });
+  await add(1, 0);
+  t.match(await round(), { expired: 0 });
+  const later = (milliseconds: number): void => {
+    clock += milliseconds;
+    elapsed += milliseconds;
+  };
+  later(day / 24);
+  clock += 365 * day;
+  t.match(await round(), { expired: 0, failed: 0 });
+  later(day / 2);
+  t.match(await round(), { expired: 0 });
+  t.same(left(), [1]);
+  later(day);
+  t.match(await round(), { expired: 1 });
+});
+
 t.test('one that cannot be removed keeps no other from going, and stays as it was', async (t) => {
   const { add, round, store, config } = await open(t);
   const bad = await add(1, 40);

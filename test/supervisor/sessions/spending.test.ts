@@ -15,12 +15,13 @@ async function open(
   more: { recover?: { token: string; usd: number }[]; writeEvery?: number; at?: number } = {},
 ) {
   const log = captureLog();
-  const clock = { now: more.at ?? noon };
+  const clock = { now: more.at ?? noon, elapsed: 0 };
   const ledger = new SpendingLedger({
     stateDirectory: directory,
     log: log.log,
     recover: async () => more.recover ?? [],
     now: () => clock.now,
+    elapsed: () => clock.elapsed,
     writeEvery: more.writeEvery ?? 1,
   });
   await ledger.load();
@@ -110,9 +111,31 @@ t.test(
     const { ledger: again, clock: right } = await open(t, directory);
     t.equal(again.spent.total_usd, 3);
     right.now += 12 * hour;
+    right.elapsed += 12 * hour;
     t.equal(again.spent.total_usd, 0, 'the next day comes');
   },
 );
+
+t.test('a clock that is set back and then right again gives no budget again', async (t) => {
+  const directory = place(t);
+  const { ledger, clock } = await open(t, directory);
+  const usedUp = { code: 'budget_exceeded' };
+  ledger.add('n8n', 'x', 2);
+  clock.now -= 72 * hour;
+  clock.elapsed += 60_000;
+  t.throws(() => ledger.check('n8n', 'x', { token: 2 }), usedUp);
+  await ledger.flush();
+  const after = await open(t, directory, { at: clock.now });
+  for (const each of [{ ledger, clock }, after]) {
+    t.throws(() => each.ledger.check('n8n', 'x', { token: 2 }), usedUp);
+    each.clock.now = noon + 60_000;
+    each.clock.elapsed += 60_000;
+    t.throws(() => each.ledger.check('n8n', 'x', { token: 2 }), usedUp, 'it is the same day');
+    each.clock.now += 24 * hour;
+    each.clock.elapsed += 24 * hour;
+    each.ledger.check('n8n', 'x', { token: 2 });
+  }
+});
 
 t.test('what is no amount is not counted', async (t) => {
   const { ledger } = await open(t, place(t));
