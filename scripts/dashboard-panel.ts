@@ -6,8 +6,12 @@ export interface Panel {
   means: string;
   /** One value instead of a curve. */
   stat?: true;
+  /** What its label says, in place of its value. */
+  named?: true;
   /** Bars of whole numbers: how often it happened. */
   events?: true;
+  /** Of Grafana's 24 columns; a curve has 6 by default. */
+  width?: number;
   /** Of Grafana's units. */
   unit: string;
   decimals?: number;
@@ -33,15 +37,8 @@ export interface Panel {
 /** The time to or since a timestamp; no value where that is NaN. */
 export const until = (metric: string): string => `min(${metric}{@} > 0) - time()`;
 export const since = (metric: string): string => `time() - max(${metric}{@} > 0)`;
-export const quantiles = (metric: string, more = ''): Record<string, string> =>
-  Object.fromEntries(
-    [0.5, 0.95].map((share) => [
-      `p${share * 100}`,
-      `histogram_quantile(${share}, sum by (le) (rate(${metric}_bucket{@${more}}[$__rate_interval])))`,
-    ]),
-  );
-export const perMinute = (metric: string, by: string): string =>
-  `60 * sum by (${by}) (rate(${metric}{@}[$__rate_interval]))`;
+export const p95 = (metric: string, more = ''): string =>
+  `histogram_quantile(0.95, sum by (le) (rate(${metric}_bucket{@${more}}[$__rate_interval])))`;
 
 /** How often, of what happened at all: a legend of twenty zeros says nothing. */
 export const counted = (metric: string, by: string, more = ''): string =>

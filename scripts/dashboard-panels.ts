@@ -2,25 +2,28 @@
  * What the Grafana dashboard shows, in rows: each panel with its queries. `@` in a query stands for the
  * labels of the deployment that is looked at. Every metric and label here is one of the programs'
  * (test/dashboard.test.ts), and every panel shows what a pod has done (test/e2e/dashboard.test.ts).
+ * What a person wants at a glance is in the first row; the rest is for finding a cause.
  */
-import { counted, type Panel, perMinute, quantiles, since, until } from './dashboard-panel.ts';
+import { counted, type Panel, p95, since, until } from './dashboard-panel.ts';
 
 const minute = 60;
+const hour = 3_600;
 const day = 86_400;
 
 /** `3 weeks, 6 days` */
 const ago = { stat: true, unit: 'dtdurations', decimals: 1 } as const;
+const yesNo = { stat: true, unit: 'none', width: 3 } as const;
 
 export const rows: Readonly<Record<string, readonly Panel[]>> = {
-  Now: [
+  'At a glance': [
     {
-      ...{ title: 'Ready', stat: true, unit: 'none', warnBelow: [1, 1], words: ['no', 'yes'] },
+      ...{ title: 'Ready', ...yesNo, warnBelow: [1, 1], words: ['no', 'yes'] },
       means:
         '/readyz: it holds the volume, the CLI has passed its self-test, and it does not drain.',
       queries: { ready: 'min(berth_ready{@})' },
     },
     {
-      ...{ title: 'Prompts refused', stat: true, unit: 'none', warn: [1, 1], words: ['no', 'yes'] },
+      ...{ title: 'Prompts refused', ...yesNo, warn: [1, 1], words: ['no', 'yes'] },
       means: 'No login, paused, the account is at a limit, or workers of a profile do not start.',
       queries: {
         refused:
@@ -28,17 +31,8 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
       },
     },
     {
-      ...{ title: 'Running prompts', stat: true, unit: 'short' },
-      means: 'Workers that are in a turn.',
-      queries: { busy: 'sum(berth_workers{@,state="busy"})' },
-    },
-    {
-      ...{ title: 'Queue', stat: true, unit: 'short', warn: [1, 20] },
-      means: 'Prompts that wait for a worker.',
-      queries: { waiting: 'sum(berth_queue_length{@})' },
-    },
-    {
-      ...{ title: 'Not answered', stat: true, unit: 'percentunit', decimals: 1, warn: [0.05, 0.2] },
+      ...{ title: 'Not answered', stat: true, width: 3, unit: 'percentunit', decimals: 1 },
+      warn: [0.05, 0.2],
       means: 'Share of the prompts of the shown time that ended with an error.',
       queries: {
         failed:
@@ -46,20 +40,65 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
       },
     },
     {
-      ...{ title: 'Spent today', stat: true, unit: 'currencyUSD', decimals: 2 },
-      means: 'At list prices, whatever the login pays, since midnight in UTC.',
-      queries: { spent: 'sum(berth_spent_today_usd{@})' },
+      ...{ title: 'Queue', stat: true, width: 3, unit: 'short', warn: [1, 20] },
+      means: 'Prompts that wait for a worker.',
+      queries: { waiting: 'sum(berth_queue_length{@})' },
     },
     {
-      ...{ title: 'Login ends in', ...ago, warnBelow: [7 * day, 3 * day] },
+      ...{ title: 'Login ends in', ...ago, width: 3, warnBelow: [7 * day, 3 * day] },
       means:
         'A person must log in again by then: `berth login`, see docs/credentials.md. Empty where berth cannot know it.',
       queries: { left: until('berth_login_expiry_timestamp_seconds') },
     },
     {
-      ...{ title: 'Version', stat: true, unit: 'none' },
+      ...{ title: 'Restarts, 24 h', stat: true, width: 3, unit: 'short', warn: [2, 5] },
+      means:
+        'Starts of the runtime after the first of these 24 hours, in the same pod or in a new one.',
+      queries: {
+        restarts:
+          'sum(changes(process_start_time_seconds{@}[24h]) and on (pod, instance) berth_ready{@}) + count(count_over_time(berth_ready{@}[24h])) - count(berth_ready{@})',
+      },
+    },
+    {
+      ...{ title: 'Killed, 24 h', stat: true, width: 3, unit: 'short', decimals: 0, warn: [1, 5] },
+      means:
+        'Processes that the kernel killed for memory, and turns that were lost with their worker. berth is there to prevent both.',
+      queries: {
+        kills:
+          '(sum(increase(berth_memory_oom_kills_total{@}[24h])) or vector(0)) + sum(increase(berth_turns_lost_total{@}[24h]))',
+      },
+    },
+    {
+      ...{ title: 'Version', stat: true, named: true, width: 3, unit: 'none' },
       means: 'Of berth.',
       queries: { '{{version}}': 'sum by (version) (berth_build_info{@})' },
+    },
+    {
+      ...{ title: 'Used of the account', stat: true, width: 6, unit: 'percentunit', decimals: 0 },
+      warn: [0.75, 0.95],
+      means:
+        'By window, as the API told it last: it does when much of a window is used. Empty before that.',
+      queries: { '{{window}}': 'max by (window) (berth_limit_utilization_ratio{@})' },
+    },
+    {
+      ...{ title: 'The window ends in', ...ago, width: 6 },
+      means: 'What is used of that window is free again then.',
+      queries: {
+        '{{window}}': 'max by (window) (berth_limit_reset_timestamp_seconds{@}) - time() > 0',
+      },
+    },
+    {
+      ...{ title: 'Spent today', stat: true, width: 6, unit: 'currencyUSD', decimals: 2 },
+      means: 'By API token, at list prices, whatever the login pays, since midnight in UTC.',
+      queries: { '{{token}}': 'sum by (token) (berth_token_spent_today_usd{@}) > 0' },
+    },
+    {
+      ...{ title: 'Spent in 30 days', stat: true, width: 6, unit: 'currencyUSD', decimals: 2 },
+      means:
+        'By API token, at list prices; as far back as Prometheus keeps it (kube-prometheus-stack: 10 days).',
+      queries: {
+        '{{token}}': 'sum by (token) (increase(berth_token_cost_usd_total{@}[30d])) > 0',
+      },
     },
   ],
   Prompts: [
@@ -79,135 +118,112 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
       queries: { '{{outcome}}': counted('berth_prompts_total', 'outcome', ',outcome!="ok"') },
     },
     {
-      ...{ title: 'Queue and workers', unit: 'short', stacked: true },
-      means: 'Prompts that wait, and CLI processes by state.',
-      colors: {
-        ...{ waiting: 'red', busy: 'blue', warm: 'green', idle: 'yellow' },
-        ...{ starting: 'purple', recycling: 'dark-orange' },
-      },
-      apart: ['waiting'],
+      ...{ title: 'How long, p95', unit: 's' },
+      means:
+        'Of prompts that were answered: all of it, the wait for a worker (raise BERTH_MAX_WORKERS and memory), and from the begin of the turn to the first token (the model API and the network).',
+      colors: { answer: 'blue', 'wait for a worker': 'red', 'first token': 'green' },
       queries: {
-        waiting: 'sum(berth_queue_length{@})',
-        '{{state}}': 'sum by (state) (berth_workers{@})',
+        answer: p95('berth_prompt_duration_seconds', ',outcome="ok"'),
+        'wait for a worker': p95('berth_queue_wait_seconds'),
+        'first token': p95('berth_time_to_first_token_seconds'),
       },
     },
     {
-      ...{ title: 'Latency', unit: 's' },
-      means: 'From acceptance to the answer, of prompts that were answered.',
-      queries: quantiles('berth_prompt_duration_seconds', ',outcome="ok"'),
-    },
-    {
-      ...{ title: 'Time to the first token', unit: 's' },
-      means: 'From the begin of the turn: the model API and the network.',
-      queries: quantiles('berth_time_to_first_token_seconds'),
-    },
-    {
-      ...{ title: 'Wait for a worker', unit: 's' },
-      means: 'If it is long, raise BERTH_MAX_WORKERS (and memory), or BERTH_WARM_WORKERS.',
-      queries: quantiles('berth_queue_wait_seconds'),
+      ...{ title: 'Cost an hour', unit: 'currencyUSD', stacked: true },
+      means: 'By API token, at list prices.',
+      queries: {
+        '{{token}}': `${hour} * sum by (token) (rate(berth_token_cost_usd_total{@}[$__rate_interval]))`,
+      },
     },
   ],
-  Memory: [
+  'Workers and memory': [
+    {
+      ...{ title: 'Busy and waiting', unit: 'short' },
+      means: 'Prompts that wait, workers that are in a turn, and all CLI processes there are.',
+      colors: { waiting: 'red', busy: 'blue', workers: 'green' },
+      queries: {
+        waiting: 'sum(berth_queue_length{@})',
+        busy: 'sum(berth_workers{@,state="busy"})',
+        workers: 'sum(berth_workers{@})',
+      },
+    },
     {
       ...{ title: 'Container', unit: 'bytes' },
       means: "The container's working set against its limit and BERTH_MEMORY_SOFT and _HARD.",
-      colors: { 'working set': 'blue', workers: 'green' },
+      colors: { 'working set': 'blue' },
       bounds: { soft: 'yellow', hard: 'orange', limit: 'red' },
       queries: {
         'working set': 'max(berth_memory_working_set_bytes{@})',
-        workers: 'max(berth_workers_memory_bytes{@})',
         soft: 'max(berth_memory_soft_bytes{@})',
         hard: 'max(berth_memory_hard_bytes{@})',
         limit: 'max(berth_memory_limit_bytes{@})',
       },
     },
     {
-      ...{ title: 'Each worker', unit: 'bytes' },
+      ...{ title: 'The largest worker', unit: 'bytes' },
       means:
-        'The process tree of each worker against BERTH_WORKER_MEMORY_SOFT and _HARD; the number of one that is gone is given again.',
+        'The process tree of the worker that has most, against BERTH_WORKER_MEMORY_SOFT and _HARD. `berth_worker_memory_bytes` has each.',
+      colors: { largest: 'blue' },
       bounds: { soft: 'yellow', hard: 'orange' },
       queries: {
-        'worker {{slot}}': 'max by (pod, slot) (berth_worker_memory_bytes{@})',
+        largest: 'max(berth_worker_memory_bytes_max{@})',
         soft: 'max(berth_worker_memory_soft_bytes{@})',
         hard: 'max(berth_worker_memory_hard_bytes{@})',
       },
     },
     {
-      ...{ title: 'Recycles', unit: 'short', events: true },
+      ...{ title: 'Recycles and kills', unit: 'short', events: true },
       means:
-        'Workers ended, by reason; for memory by the bound that was reached; and processes that the kernel killed.',
+        'Workers ended, by reason; for memory by the bound that was reached; turns that lost their worker; and processes that the kernel killed.',
       queries: {
         '{{reason}}': counted('berth_worker_recycles_total', 'reason', ',reason!="memory"'),
         'memory: {{cause}}': counted('berth_memory_decisions_total', 'cause'),
+        'turn carried on: {{reason}}': counted('berth_turns_carried_on_total', 'reason'),
+        'turn lost: {{reason}}': counted('berth_turns_lost_total', 'reason'),
         'killed by the kernel': `round(sum(increase(berth_memory_oom_kills_total{@}[$__rate_interval]))) > 0`,
       },
     },
-    {
-      ...{ title: 'Turns whose worker was lost', unit: 'short', events: true },
-      means: 'Carried on in another worker, or lost, by reason.',
-      queries: {
-        'carried on: {{reason}}': counted('berth_turns_carried_on_total', 'reason'),
-        'lost: {{reason}}': counted('berth_turns_lost_total', 'reason'),
-      },
-    },
-    {
-      ...{ title: 'Processes and threads', unit: 'short' },
-      means: 'Of the container, against its pids limit; empty without one.',
-      bounds: { limit: 'red' },
-      queries: {
-        tasks: 'max(berth_tasks{@}) >= 0',
-        limit: 'max(berth_tasks_limit{@}) >= 0',
-      },
-    },
-    {
-      ...{ title: 'Waiting for memory', unit: 'percentunit' },
-      means:
-        'Share of the time in which some process waited for memory: pressure before anything is killed. Empty without cgroup v2.',
-      queries: { stalled: 'max(berth_memory_stalled_ratio{@}) >= 0' },
-    },
   ],
-  'Tokens and cost': [
+  'Login, configuration, volume': [
     {
-      ...{ title: 'Tokens a minute', unit: 'short', stacked: true },
-      means: 'By kind.',
-      queries: { '{{kind}}': perMinute('berth_tokens_total', 'kind') },
-    },
-    {
-      ...{ title: 'Cost an hour', unit: 'currencyUSD', stacked: true },
-      means: 'By profile, at list prices.',
-      queries: {
-        '{{profile}}': '3600 * sum by (profile) (rate(berth_cost_usd_total{@}[$__rate_interval]))',
-      },
-    },
-    {
-      ...{ title: 'Spent today', unit: 'currencyUSD' },
-      means: 'Since midnight in UTC, against BERTH_DAILY_BUDGET_USD, if there is one.',
-      bounds: { budget: 'red' },
-      queries: {
-        spent: 'sum(berth_spent_today_usd{@})',
-        budget: 'max(berth_daily_budget_usd{@}) >= 0',
-      },
-    },
-  ],
-  Login: [
-    {
-      ...{ title: 'Access token ends in', ...ago, warnBelow: [0, -5 * minute] },
+      ...{ title: 'Access token ends in', ...ago, width: 5, warnBelow: [0, -5 * minute] },
       means: 'The CLI refreshes it by itself when it is near.',
       queries: { left: until('berth_credentials_expiry_timestamp_seconds') },
     },
     {
-      ...{ title: 'Since the last refresh', ...ago },
-      means: 'That berth has seen since its start.',
-      queries: { ago: since('berth_credentials_refreshed_timestamp_seconds') },
-    },
-    {
-      ...{ title: 'Since the live Secret had the login', ...ago },
+      ...{ title: 'Since the live Secret had it', ...ago, width: 5 },
       warn: [15 * minute, 30 * minute],
-      means: 'Only with write-back; up to five minutes are usual.',
+      means: "Only with write-back: since it had the volume's login; up to five minutes are usual.",
       queries: { ago: since('berth_write_back_success_timestamp_seconds') },
     },
     {
-      ...{ title: 'What happened to the login', unit: 'short', events: true },
+      ...{ title: 'The last init', stat: true, named: true, width: 4, unit: 'none' },
+      means:
+        'current: as the git server has it; without_server: went on with what was there; unknown: no report.',
+      colors: { current: 'green', without_server: 'red', unknown: 'orange' },
+      queries: { '{{result}}': 'sum by (result) (berth_init_result{@})' },
+    },
+    {
+      ...{ title: 'Commit', stat: true, named: true, width: 4, unit: 'none' },
+      means: 'Of the .claude repository.',
+      queries: {
+        '{{commit}}':
+          'sum by (commit) (label_replace(berth_init_info{@}, "commit", "$1", "commit", "(.{10}).*"))',
+      },
+    },
+    {
+      ...{ title: 'Local copies', stat: true, width: 3, unit: 'short', warn: [1, 100] },
+      means: 'Files in .berth/conflicts/: take what you want to keep, and remove them.',
+      queries: { files: 'sum(berth_conflicts{@})' },
+    },
+    {
+      ...{ title: 'Fullest disk', stat: true, width: 3, unit: 'percentunit', decimals: 0 },
+      warn: [0.8, 0.95],
+      means: 'Used of the file systems on which the CLI writes: of the one that has least room.',
+      queries: { used: '1 - min(berth_disk_free_bytes{@} / berth_disk_size_bytes{@})' },
+    },
+    {
+      ...{ title: 'What happened to the login', unit: 'short', events: true, width: 12 },
       means:
         'What was seen of the login file, what berth did about it, and refreshes and write-backs that failed.',
       queries: {
@@ -217,71 +233,9 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
       },
     },
     {
-      ...{ title: "Used of the account's limits", unit: 'percentunit', most: 1 },
-      means: 'By window, as the API told it last: it does when much of it is used.',
-      queries: { '{{window}}': 'max by (window) (berth_limit_utilization_ratio{@})' },
-    },
-    {
-      ...{ title: 'Requests without a valid token', unit: 'short', events: true },
+      ...{ title: 'Requests without a valid token', unit: 'short', events: true, width: 12 },
       means: 'To berth: without a token (missing) or with one that nobody has (unknown).',
       queries: { '{{reason}}': counted('berth_auth_failures_total', 'reason') },
-    },
-  ],
-  'Configuration and volume': [
-    {
-      ...{ title: 'The last init', stat: true, unit: 'none' },
-      means:
-        'current: as the git server has it; without_server: went on with what was there; unknown: no report.',
-      colors: { current: 'green', without_server: 'red', unknown: 'orange' },
-      queries: { '{{result}}': 'sum by (result) (berth_init_result{@})' },
-    },
-    {
-      ...{ title: 'Commit', stat: true, unit: 'none' },
-      means: 'Of the .claude repository.',
-      queries: {
-        '{{commit}}':
-          'sum by (commit) (label_replace(berth_init_info{@}, "commit", "$1", "commit", "(.{10}).*"))',
-      },
-    },
-    {
-      ...{ title: 'Duration of init', stat: true, unit: 's' },
-      means: 'docs/performance.md has what to expect.',
-      queries: { init: 'max(berth_init_duration_seconds{@})' },
-    },
-    {
-      ...{ title: 'Configuration confirmed', ...ago },
-      means: 'How long ago the git server last confirmed that commit.',
-      queries: { ago: since('berth_init_confirmed_timestamp_seconds') },
-    },
-    {
-      ...{ title: 'What init did', stat: true, unit: 'short' },
-      means: 'Files, by what became of them (docs/init.md).',
-      queries: { '{{change}}': 'max by (change) (berth_init_files{@}) > 0' },
-    },
-    {
-      ...{ title: 'Local copies that wait', stat: true, unit: 'short', warn: [1, 100] },
-      means: 'Files in .berth/conflicts/: take what you want to keep, and remove them.',
-      queries: { files: 'sum(berth_conflicts{@})' },
-    },
-    {
-      ...{ title: 'Disk used', unit: 'percentunit', most: 1 },
-      means: 'Of the file systems on which the CLI writes.',
-      queries: {
-        '{{path}}': '1 - min by (path) (berth_disk_free_bytes{@} / berth_disk_size_bytes{@})',
-      },
-    },
-    {
-      ...{ title: 'Sessions', unit: 'short' },
-      means: 'That can be continued. They go by BERTH_SESSION_RETENTION and BERTH_DISK_BUDGET.',
-      queries: { sessions: 'sum(berth_sessions{@})' },
-    },
-    {
-      ...{ title: 'The supervisor itself', unit: 'bytes' },
-      means: 'Its own memory; it should stay level.',
-      queries: {
-        supervisor:
-          'max(process_resident_memory_bytes{@} and on (pod, instance) berth_build_info{@})',
-      },
     },
   ],
 };

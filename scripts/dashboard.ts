@@ -39,10 +39,7 @@ export function dashboard(): grafana.Dashboard {
     ]);
   for (const [title, panels] of Object.entries(rows)) {
     builder.withRow(new grafana.RowBuilder(title));
-    const numbers = panels.filter((panel) => panel.stat).length;
-    for (const panel of panels) {
-      builder.withPanel(panel.stat ? number(panel, columns / numbers) : curve(panel));
-    }
+    for (const panel of panels) builder.withPanel(panel.stat ? number(panel) : curve(panel));
   }
   const built = builder.build();
   layOut(built.panels ?? []);
@@ -81,19 +78,18 @@ function chosen(label: string, among: string): grafana.QueryVariableBuilder {
     .current({ selected: true, text: 'All', value: '$__all' });
 }
 
-function number(panel: Panel, width: number): Builder<grafana.Panel> {
+function number(panel: Panel): Builder<grafana.Panel> {
   const legends = Object.keys(panel.queries);
   const { Name, ValueAndName, Auto } = common.BigValueTextMode;
   const [legend = ''] = legends;
-  // A label that is the whole legend is what there is to say: its value is always 1.
-  const mode = /^\{\{(?!change)\w+\}\}$/.test(legend) ? Name : ValueAndName;
+  const mode = panel.named ? Name : ValueAndName;
   const many = legends.length > 1 || legend.includes('{{');
   const built = new stat.PanelBuilder()
     .title(panel.title)
     .description(panel.means)
     .datasource(source)
     .unit(panel.unit)
-    .span(width)
+    .span(panel.width ?? columns / 4)
     .height(4)
     .targets(targets(panel))
     .textMode(many ? mode : Auto)
@@ -139,8 +135,8 @@ function curve(panel: Panel): Builder<grafana.Panel> {
     .description(panel.means)
     .datasource(source)
     .unit(panel.unit)
-    .span(columns / 3)
-    .height(8)
+    .span(panel.width ?? columns / 4)
+    .height(6)
     .targets(targets(panel))
     .min(0)
     .fillOpacity(panel.events ? 80 : panel.stacked ? 40 : 5)

@@ -57,7 +57,7 @@ function problemsIn(query: string, known = registered()): string[] {
 
 t.test('every metric and label that the dashboard asks for is one of the programs', (t) => {
   const known = registered();
-  t.ok(queries().length > 40);
+  t.ok(queries().length > 35);
   for (const query of queries()) t.same(problemsIn(query, known), [], query);
   for (const panel of Object.values(rows).flat()) {
     for (const [legend, query] of Object.entries(panel.queries)) {
@@ -98,6 +98,43 @@ t.test('no panel reaches beyond the last column, none lies on another', (t) => {
         (other) => x < other.right && other.x < right && y < other.bottom && other.y < bottom,
       );
     t.same(under, [], `${title} lies alone`);
+  }
+  t.end();
+});
+
+t.test('what a person wants at a glance is on top, and the whole is two screens', (t) => {
+  const titles = rows['At a glance']?.map(({ title }) => title) ?? [];
+  for (const wanted of [
+    ...['Ready', 'Prompts refused', 'Used of the account', 'The window ends in', 'Spent today'],
+    ...['Spent in 30 days', 'Login ends in', 'Restarts, 24 h', 'Killed, 24 h'],
+  ]) {
+    t.ok(titles.includes(wanted), wanted);
+  }
+  t.equal(Object.keys(rows)[0], 'At a glance');
+  t.ok(
+    (rows['At a glance'] ?? []).every(({ stat }) => stat),
+    'numbers alone',
+  );
+  const bottom = Math.max(
+    ...(dashboard().panels ?? []).map(({ gridPos }) => (gridPos?.y ?? 0) + (gridPos?.h ?? 0)),
+  );
+  t.ok(bottom <= 36, `${bottom} units; a screen has some 20`);
+  t.end();
+});
+
+t.test('the curves of a panel can be told apart', (t) => {
+  for (const panel of Object.values(rows)
+    .flat()
+    .filter(({ stat }) => !stat)) {
+    const { title, queries: asked, colors = {}, bounds = {}, events, stacked } = panel;
+    // Bars and areas lie on each other; lines over lines need colours of their own.
+    const fixed = Object.keys(asked).map((legend) => colors[legend] ?? bounds[legend]);
+    const lines = !events && !stacked;
+    if (lines) t.ok(fixed.every(Boolean), `${title}: each line has a colour`);
+    const given = fixed.filter(Boolean);
+    t.equal(new Set(given).size, given.length, `${title}: no colour twice`);
+    if (lines) t.ok(Object.keys(asked).length <= 4, `${title}: four lines at most`);
+    if (lines) t.notMatch(Object.keys(asked).join(), '{{', `${title}: as many lines as are listed`);
   }
   t.end();
 });

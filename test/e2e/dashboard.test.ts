@@ -30,9 +30,9 @@ const skip = !hasPrometheus() && process.env.CI !== 'true' && 'Prometheus is not
 /** Of each query that may show nothing, or only zeros: why. By panel and legend. */
 const quiet: Readonly<Record<string, string>> = {
   'Prompts refused: refused': 'nobody pauses it, and no limit is reached',
-  'Recycles: killed by the kernel': 'berth is there to prevent that',
+  'Recycles and kills: killed by the kernel': 'berth is there to prevent that',
+  'Restarts, 24 h: restarts': 'nobody restarts it',
   'What happened to the login: refresh {{reason}}': 'the login server answers',
-  'Waiting for memory: stalled': 'needs cgroup v2, and a shortage',
 };
 
 t.setTimeout(300_000);
@@ -86,7 +86,7 @@ function legends({ target, series }: AskedTarget): string[] {
 
 /** Each query shows something that is not 0, in a series that has what its legend names. */
 function assertShown(t: Test, asked: readonly AskedTarget[]): void {
-  t.ok(asked.length > 50);
+  t.ok(asked.length > 35);
   const nothing = asked.filter(({ series }) => {
     const numbers = series.flatMap(({ values }) => values.map(([, value]) => Number(value)));
     return !numbers.some((number) => Number.isFinite(number) && number !== 0);
