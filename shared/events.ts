@@ -186,6 +186,11 @@ export const eventsOfSupervisor = {
   worker_ready: event('info', 'it takes prompts', 'worker pid profile session_id duration_ms'),
   worker_failed: event('error', 'it could not be started', 'worker profile session_id stderr'),
   worker_stray_output: event('warn', 'it wrote what berth does not know', 'worker'),
+  session_claimed: event(
+    'error',
+    'its output claimed a session that is not its own: forged by a tool; it was ended',
+    'worker session_id claimed',
+  ),
   worker_ended: event(
     'debug warn',
     'it is gone; a warning if nobody had ended it',

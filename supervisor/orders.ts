@@ -3,6 +3,7 @@
  * as a process to be started. Always holds: an order is made anew for each prompt, so it is of the
  * profile as it is now.
  */
+import { randomUUID } from 'node:crypto';
 import type { Log } from '../shared/log.ts';
 import { cliArguments } from './claude/command.ts';
 import { cliEnvironment } from './claude/environment.ts';
@@ -118,18 +119,28 @@ export class Orders {
       ...environment,
       ...(traceparent === undefined ? {} : { TRACEPARENT: traceparent }),
     });
+    const kept = session && !session.fork ? session.resume : undefined;
+    const sessionId = kept ?? randomUUID();
     const process = new ClaudeProcess({
       path: claudePath(),
       arguments: cliArguments({
         ...options,
         resume: session?.resume,
         fork: session?.fork ?? false,
+        sessionId: kept === undefined ? sessionId : undefined,
         noHooks: !configuration.mayHaveHooks,
         cleanupPeriodDays: cleanupPeriodDays(config.sessionRetention),
       }),
       environment: whole,
       timeouts: timeoutsOf(whole, options.mcpServers),
       workingDirectory: directory.path,
+      sessionId,
+      onForeignSession: (claimed) =>
+        log.error('session_claimed', `${name} claimed a session that is not its own: it is ended`, {
+          worker: name,
+          session_id: sessionId,
+          claimed,
+        }),
       onUnprompted: (turn) => onUnprompted(profile.name, turn),
       onStray: (what) => log.warn('worker_stray_output', `${name} wrote ${what}`, { worker: name }),
     });

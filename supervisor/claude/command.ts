@@ -102,6 +102,8 @@ export interface CliOptions {
   resume?: string | undefined;
   /** With `resume`: begin a new session with the history of that one. */
   fork?: boolean;
+  /** The id of the session that begins, with this process or with the fork. */
+  sessionId?: string | undefined;
   /** Days after which the CLI removes transcripts that nobody used. */
   cleanupPeriodDays?: number | undefined;
   model?: string | undefined;
@@ -150,6 +152,7 @@ export function cliArguments(options: CliOptions = {}): string[] {
     '--setting-sources=user',
     ...(resume === undefined ? [] : ['--resume', resume]),
     ...(resume !== undefined && fork ? ['--fork-session'] : []),
+    ...flag('session-id', options.sessionId),
     ...flag('settings', settingsOf(options)),
     ...flag('model', options.model),
     ...flag('permission-mode', options.permissionMode),

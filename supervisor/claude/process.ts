@@ -30,6 +30,13 @@ export interface ProcessOptions {
   workingDirectory: string;
   /** How long it may be silent; by default as its environment says. */
   timeouts?: CliTimeouts;
+  /**
+   * The session that it was started for. A process that claims another is ended: whoever runs under the
+   * same uid can write to its output.
+   */
+  sessionId?: string;
+  /** Called if it claims another session, with that one's id. */
+  onForeignSession?: (claimed: string) => void;
   /** Called once if standard output has what is no message; says what, and quotes nothing of it. */
   onStray: (what: string) => void;
   /** Called with the result of each turn that nobody prompted for: it has cost something too. */
@@ -81,6 +88,8 @@ export class ClaudeProcess {
   readonly #controls = new Map<string, (error: BerthError | undefined) => void>();
   readonly #onStray: (what: string) => void;
   readonly #onUnprompted: ProcessOptions['onUnprompted'];
+  readonly #sessionId: string | undefined;
+  readonly #onForeignSession: ProcessOptions['onForeignSession'];
   readonly #attribution = new Attribution();
   #strayed = false;
   #givenUp = false;
@@ -95,6 +104,8 @@ export class ClaudeProcess {
     this.timeouts = options.timeouts ?? timeoutsOf(options.environment);
     this.#onStray = options.onStray;
     this.#onUnprompted = options.onUnprompted;
+    this.#sessionId = options.sessionId?.toLowerCase();
+    this.#onForeignSession = options.onForeignSession;
     this.#child = spawn(options.path, options.arguments, {
       cwd: options.workingDirectory,
       env: options.environment,
@@ -271,6 +282,8 @@ export class ClaudeProcess {
   }
 
   #take(message: CliMessage): void {
+    // What comes after that is not believed.
+    if (this.#givenUp || this.#claimsOther(message)) return;
     const turn = this.#turn;
     switch (message.kind) {
       case 'control':
@@ -289,6 +302,20 @@ export class ClaudeProcess {
       default:
         if (this.#attribution.begun) turn?.onMessage(message);
     }
+  }
+
+  #claimsOther(message: CliMessage): boolean {
+    const claimed =
+      message.kind === 'session'
+        ? message.sessionId
+        : message.kind === 'result'
+          ? message.result.sessionId
+          : undefined;
+    if (claimed === undefined || this.#sessionId === undefined) return false;
+    if (claimed.toLowerCase() === this.#sessionId) return false;
+    this.#onForeignSession?.(claimed);
+    this.#giveUp('the output of the CLI claimed a session that is not its own');
+    return true;
   }
 
   #takeResult(result: TurnResult): void {

@@ -222,14 +222,10 @@ function readRetry(line: Line): CliMessage {
 }
 
 /**
-<<<<<<< HEAD
  * A prompt, as the line that hands it to the CLI. The CLI takes the text as it is: a leading
  * `/command` is not run, and the file of an `@mention` is not read. `client_composed` does that: the
- * Agent SDK's types describe it, and 2.1.257 and later know it.
-=======
- * A prompt, as the line that hands it to the CLI. Without the priority, a turn that the CLI has begun
- * by itself takes the prompt in after its next tool call, and one result answers both.
->>>>>>> c5de71c (claude: attribute a result by the id of its prompt alone)
+ * Agent SDK's types describe it, and 2.1.257 and later know it. Without the priority, a turn that the
+ * CLI has begun by itself takes the prompt in after its next tool call, and one result answers both.
  * @param id a UUID that was not used before in this process; the CLI names it when it starts
  */
 export function userLine(text: string, id: string): string {

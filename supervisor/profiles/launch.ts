@@ -10,6 +10,7 @@ import type { CliOptions } from '../claude/command.ts';
 import type { Overrides } from './overrides.ts';
 import { isMcpTool, type Profile, toolOf } from './profile.ts';
 import { readForbidding } from './settings-rules.ts';
+import { noSchedule, schedulingTools } from './unprompted.ts';
 
 /** Characters of a variable that is read from a file. */
 const longestValue = 65_536;
@@ -32,7 +33,11 @@ export function cliOptionsOf(profile: Profile, overrides: Overrides = {}): CliOp
     freshInstructions: overrides.appendSystemPrompt !== undefined,
     availableTools: named && builtInTools(named),
     allowRules: allow,
-    denyRules: [...tools.deny, ...(noMcp ? ['mcp__*'] : [])],
+    denyRules: [
+      ...tools.deny,
+      ...(noMcp ? ['mcp__*'] : []),
+      ...(profile.unprompted === 'deny' ? schedulingTools : []),
+    ],
     mcpServers: mcp.servers,
     strictMcp: mcp.strict,
     maxTurns: overrides.maxTurns ?? limits.maxTurns,
@@ -64,7 +69,10 @@ export function launchOf(
   configDirectory: string,
 ): { options: CliOptions; environment: Record<string, string> } {
   const options = cliOptionsOf(profile, overrides);
-  const environment = readEnvironment(profile);
+  const environment = {
+    ...readEnvironment(profile),
+    ...(profile.unprompted === 'deny' ? noSchedule : {}),
+  };
   // With rules of its own a profile sets all of settings.json aside, these too.
   const forbidding = options.allowRules ? readForbidding(configDirectory) : [];
   const denyRules = [...new Set([...(options.denyRules ?? []), ...forbidding])];

@@ -37,6 +37,8 @@ export interface Limits {
   dailyBudgetUsd: number | undefined;
   /** Milliseconds from acceptance to the answer. */
   timeout: number | undefined;
+  /** Milliseconds without a prompt in which background work keeps its process. */
+  background: number;
   /** Bytes of a worker's process tree above which it is ended at once. */
   memory: number | undefined;
 }
@@ -64,6 +66,8 @@ export interface Profile {
   /** Of what the files of `environment` held when they were looked at last. */
   secretDigest?: string | undefined;
   limits: Limits;
+  /** Whether the CLI may begin turns that nobody prompted for, but for reports of background work. */
+  unprompted: 'deny' | 'allow';
   /** Processes kept ready. */
   warm: number;
   workingDirectory: 'shared' | 'session';
@@ -71,6 +75,9 @@ export interface Profile {
   tokens: readonly string[] | undefined;
   overrides: readonly Overridable[];
 }
+
+/** Milliseconds: the CLI gives a command in the background 30 minutes, so this bound comes first. */
+export const usualBackground = 600_000;
 
 /** The profile that is there without a file: it adds nothing to what settings.json allows. */
 export function builtInProfile(
@@ -94,8 +101,10 @@ export function builtInProfile(
       maxBudgetUsd: undefined,
       dailyBudgetUsd: undefined,
       timeout: undefined,
+      background: usualBackground,
       memory: undefined,
     },
+    unprompted: 'deny',
     warm,
     workingDirectory,
     tokens: undefined,

@@ -6,7 +6,7 @@ import { type Document, LineCounter, parseDocument } from 'yaml';
 import { BerthError, messageOf } from '../../shared/errors.ts';
 import { nearest } from '../../shared/nearest.ts';
 import { type Path, type Problem, problemsOf, sentencesOf } from './problems.ts';
-import { builtInProfile, type Profile } from './profile.ts';
+import { builtInProfile, type Profile, usualBackground } from './profile.ts';
 import { fileSchema, type ProfileDocument, type ProfilesDocument } from './schema.ts';
 
 /** Bytes; a ConfigMap holds 1 MiB at most. */
@@ -160,8 +160,10 @@ function toProfile(name: string, document: ProfileDocument): Profile {
       maxBudgetUsd: limits?.max_budget_usd,
       dailyBudgetUsd: limits?.daily_budget_usd,
       timeout: limits?.timeout,
+      background: limits?.background ?? usualBackground,
       memory: limits?.memory,
     },
+    unprompted: document.unprompted ?? 'deny',
     warm: document.warm ?? 0,
     workingDirectory: document.working_directory ?? 'shared',
     tokens: document.tokens,

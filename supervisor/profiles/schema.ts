@@ -142,6 +142,13 @@ const limits = section({
     .pipe(duration(1_000, 86_400_000))
     .optional()
     .describe('The longest that a prompt may take, waiting included, such as 5m'),
+  background: z
+    .string({ error: 'a duration, such as 30s or 10m' })
+    .pipe(duration(0, 86_400_000))
+    .optional()
+    .describe(
+      'How long work in the background keeps its process after an answer; 10m by default, 0s: not at all',
+    ),
   memory: z
     .string({ error: 'a size, such as 512Mi or 2Gi' })
     .pipe(size(256 * 2 ** 20, 2 ** 50))
@@ -170,6 +177,11 @@ const profile = section({
     .optional()
     .describe('Environment variables of the CLI, and so of its tools and MCP servers'),
   limits: limits.optional(),
+  unprompted: oneOf(['deny', 'allow'])
+    .optional()
+    .describe(
+      'Whether the model may schedule turns that nobody prompts for (allow); deny, the default, hides the tools for it',
+    ),
   warm: whole(0, 64).optional().describe('Processes kept ready; 0 by default'),
   isolation: oneOf(['process', 'conversation'])
     .optional()
