@@ -248,6 +248,11 @@ export const eventsOfSupervisor = {
     'expired over_budget leftovers failed bytes duration_ms',
   ),
   retention_failed: event('warn error', 'something could not be cleared away', 'session_id'),
+  turn_unkept: event(
+    'error',
+    "a turn was answered and is not in its session's transcript: the volume is full",
+    'session_id',
+  ),
   configuration_changed: event(
     'error',
     'executable configuration was changed on the volume while CLIs run: it was put back (`restored`), a file that was not there is `set_aside`, or that has `failed`; [security.md](security.md#executable-configuration)',

@@ -9,6 +9,7 @@ import { type FileHandle, lstat, mkdir, open, realpath, rename, rm } from 'node:
 import { dirname, join } from 'node:path';
 import { BerthError, messageOf, systemCode } from './errors.ts';
 import { type Owner, ownerRefused } from './owner.ts';
+import { releaseReserve } from './reserve.ts';
 
 export interface WriteOptions {
   /** Permission bits of the new file, regardless of the umask. */
@@ -22,13 +23,32 @@ export interface WriteOptions {
 
 /**
  * Replaces `path` by a file with `content`: all of it or nothing, durable when it returns unless that is not wanted. A symlink
- * at `path` is replaced, never followed (which is why this is not the write-file-atomic package).
+ * at `path` is replaced, never followed (which is why this is not the write-file-atomic package). If the
+ * volume is full, berth's reserve on it is given up for this.
  * @throws BerthError `volume_unwritable`
  */
 export async function writeFileAtomic(
   path: string,
   content: string | Uint8Array,
   options: WriteOptions = {},
+): Promise<void> {
+  try {
+    await writeOnce(path, content, options);
+  } catch (error) {
+    if (!isNoRoom(error) || !releaseReserve()) throw error;
+    await writeOnce(path, content, options);
+  }
+}
+
+function isNoRoom(error: unknown): boolean {
+  const code = systemCode((error as Error).cause) ?? '';
+  return code === 'ENOSPC' || code === 'EDQUOT';
+}
+
+async function writeOnce(
+  path: string,
+  content: string | Uint8Array,
+  options: WriteOptions,
 ): Promise<void> {
   const { durable = true } = options;
   const temporary = join(dirname(path), `.berth-${randomBytes(6).toString('hex')}.tmp`);

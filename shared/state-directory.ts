@@ -11,6 +11,7 @@ import { BerthError, systemCode } from './errors.ts';
 import { unwritable } from './files.ts';
 import { leaseFileName } from './lease.ts';
 import type { Log } from './log.ts';
+import { openReserve } from './reserve.ts';
 import { openAside } from './set-aside.ts';
 
 /** Parts by name; each is repaired where it is there and of another type. */
@@ -48,6 +49,7 @@ export async function openStateDirectory(
   more: StateParts = { directories: [], files: [] },
 ): Promise<void> {
   try {
+    openReserve(stateDirectory);
     const displaced = [await displace(stateDirectory, 'directories')];
     await mkdir(stateDirectory, { recursive: true, mode: 0o700 });
     await chmod(stateDirectory, 0o700).catch(() => undefined);

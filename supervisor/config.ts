@@ -212,6 +212,13 @@ export const supervisorDefinitions = {
     description:
       'The free room below which no session begins (507 `disk_full`); those that exist go on. A size counts for a tenth of a file system at most.',
   }),
+  diskReserve: setting({
+    name: 'BERTH_DISK_RESERVE',
+    schema: size(0, 1024 ** 3),
+    default: '4Mi',
+    description:
+      'Room that berth keeps for itself on the volume and gives up when that is full, so that sessions can be removed, a pause recorded and a login stored; at most a tenth of the volume. `0` keeps none.',
+  }),
   diskLimits: setting({
     name: 'BERTH_DISK_LIMITS',
     schema: sizes,

@@ -44,6 +44,8 @@ export interface Metrics {
   credentials: (event: CredentialsEvent) => void;
   /** Counts a refresh of the login that was due and has not come about. */
   refreshFailed: (reason: RefreshFailure) => void;
+  /** Counts an answered turn that a full volume did not take. */
+  turnUnkept: () => void;
   /** Counts what was done about a change of executable configuration. */
   configurationChanged: (action: GuardAction) => void;
   /** Counts a session that nobody asked to remove. */
@@ -117,6 +119,11 @@ export function createMetrics(sources: MetricSources): Metrics {
     'action',
     guardActions,
   );
+  const unkept = new Counter({
+    name: 'berth_turns_unkept_total',
+    help: "Answered turns that are not in their session's transcript, for the volume is full",
+    registers: [registry],
+  });
   const losses: Losses = { recycles: {}, carriedOn: {}, lost: {} };
   const count = (name: keyof Losses, reason: string): void => {
     losses[name][reason] = (losses[name][reason] ?? 0) + 1;
@@ -147,6 +154,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     authFailure: (reason) => authFailures.inc({ reason }),
     credentials: (event) => credentials.inc({ event }),
     refreshFailed: (reason) => refreshFailures.inc({ reason }),
+    turnUnkept: () => unkept.inc(),
     configurationChanged: (action) => configuration.inc({ action }),
     sessionRemoved: (reason) => removals.inc({ reason }),
   };

@@ -87,6 +87,7 @@ export function createParts(options: PartsOptions): Parts {
     paths: [...new Set([configDirectory, workspaceDirectory])],
     low: config.diskLow,
     full: config.diskFull,
+    reserve: config.diskReserve,
     limits: config.diskLimits ?? new Map(),
     mountPoints,
     log,
@@ -183,7 +184,9 @@ export function createParts(options: PartsOptions): Parts {
     transcriptOf: (id) => transcripts.find(id),
     discard: (id) => catalog.discard(id),
     directoryOf: ({ name }) => workspaces.bind(name),
-    assertRoom: () => disk.assertRoom(),
+    assertRoom: (begins) => disk.assertRoom(begins),
+    mayLose: () => disk.mayLose,
+    onUnkept: () => metrics.turnUnkept(),
     gate,
     loginOf: ({ profile }) => loginOf(profile),
     useLogin: async ({ profile }, signal) =>

@@ -14,10 +14,27 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { systemCode } from '../../shared/errors.ts';
+import { releaseReserve } from '../../shared/reserve.ts';
 import { type Content, statusAt } from './entries.ts';
 
 /** So many things are saved in one run of the program; others are deleted: they would fill the disk. */
 const mostSaved = 1_000;
+
+function make(path: string, { kind, bytes, executable }: Content): void {
+  if (kind === 'symlink') {
+    symlinkSync(bytes, path);
+    return;
+  }
+  const mode = executable ? 0o755 : 0o644;
+  try {
+    writeFileSync(path, bytes, { mode });
+  } catch (error) {
+    if (systemCode(error) !== 'ENOSPC' || !releaseReserve()) throw error;
+    writeFileSync(path, bytes, { mode });
+  }
+  chmodSync(path, mode);
+}
 
 export class PutBack {
   readonly #root: string;
@@ -41,12 +58,7 @@ export class PutBack {
     mkdirSync(dirname(full), { recursive: true });
     const temporary = join(this.#stateDirectory, `.restore-${randomBytes(6).toString('hex')}`);
     try {
-      if (content.kind === 'symlink') symlinkSync(content.bytes, temporary);
-      else {
-        const mode = content.executable ? 0o755 : 0o644;
-        writeFileSync(temporary, content.bytes, { mode, flag: 'wx' });
-        chmodSync(temporary, mode);
-      }
+      make(temporary, content);
       renameSync(temporary, full);
     } catch (error) {
       rmSync(temporary, { force: true });

@@ -8,6 +8,7 @@
 import { statfs } from 'node:fs/promises';
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import { hasReserve, isUsedUp, makeReserve, releaseReserve } from '../../shared/reserve.ts';
 import type { Amount } from '../../shared/setting-types.ts';
 import { formatSize } from '../../shared/units.ts';
 import { DiskUsage } from './disk-usage.ts';
@@ -36,6 +37,8 @@ export interface DiskWatchOptions {
   low: Amount;
   /** Free room below which no session begins. */
   full: Amount;
+  /** Bytes that are kept free for berth itself on the first of the paths; 0 for none. */
+  reserve?: number;
   /** Milliseconds between looks. */
   interval?: number;
   log: Log;
@@ -89,13 +92,37 @@ export class DiskWatch {
 
   /**
    * Looks again first if there was no room: it may have been made meanwhile.
+   * @param begins false for a session that exists: it goes on until the volume is used up
    * @throws BerthError `disk_full`
    */
-  async assertRoom(): Promise<void> {
+  async assertRoom(begins = true): Promise<void> {
     if (this.level !== 'full') return;
     await this.look();
     const full = this.#readings.find(({ level }) => level === 'full');
-    if (full) throw noRoom(full);
+    if (full && (begins || this.#isUsedUp)) throw noRoom(full, begins);
+  }
+
+  /** Whether what is written now may be lost: there is hardly any room, or nearly none by the last look. */
+  get mayLose(): boolean {
+    const [first] = this.#options.paths;
+    return this.level === 'full' || (first !== undefined && isUsedUp(first));
+  }
+
+  /** The reserve was given up, and there is no room for another one. */
+  get #isUsedUp(): boolean {
+    const { paths, reserve = 0 } = this.#options;
+    const [first] = this.#readings.filter(({ path }) => path === paths[0]);
+    if (!first || hasReserve()) return false;
+    return first.free < leastRoom + roomFor(reserve, first.total) || first.freeFiles < 0.002;
+  }
+
+  /** Gives the reserve up when nothing else is left, and makes it again when there is room. */
+  #keepReserve(): void {
+    const { paths, reserve = 0 } = this.#options;
+    const first = this.#readings.find(({ path }) => path === paths[0]);
+    if (!first) return;
+    if (isUsedUp(first.path)) releaseReserve();
+    else if (first.level !== 'full') makeReserve(roomFor(reserve, first.total));
   }
 
   /** Takes new readings; never rejects. */
@@ -107,6 +134,7 @@ export class DiskWatch {
       paths.map((path) => readDisk(path, low, full, this.#limited.get(path))),
     );
     this.#readings = readings.filter((reading) => reading !== undefined);
+    this.#keepReserve();
     if (this.level !== before) this.#tell(this.level);
   }
 
@@ -161,11 +189,21 @@ function worst(levels: readonly DiskLevel[]): DiskLevel {
   return levels.includes('full') ? 'full' : levels.includes('low') ? 'low' : 'ok';
 }
 
-function noRoom({ path, free, freeFiles }: DiskReading): BerthError {
+/** Bytes below which nothing of a session can be kept. */
+const leastRoom = 1024 * 1024;
+
+/** A small volume is not halved for it. */
+function roomFor(reserve: number, total: number): number {
+  return reserve <= mostOfSmall * total ? reserve : 0;
+}
+
+function noRoom({ path, free, freeFiles }: DiskReading, begins: boolean): BerthError {
   const left = freeFiles < 0.005 ? 'hardly any inodes' : `only ${formatSize(free)}`;
   return new BerthError(
     'disk_full',
-    `cannot begin a session: ${left} are free at ${path}; enlarge it, make room there, remove sessions (DELETE /v1/sessions/{id}) or lower BERTH_DISK_FULL. Sessions that exist can go on`,
+    begins
+      ? `cannot begin a session: ${left} are free at ${path}; enlarge it, make room there, remove sessions (DELETE /v1/sessions/{id}) or lower BERTH_DISK_FULL. Sessions that exist can go on`
+      : `cannot go on with the session: ${left} are free at ${path}, so its turn could not be kept; enlarge it, make room there or remove sessions (DELETE /v1/sessions/{id})`,
     { details: { path } },
   );
 }

@@ -16,6 +16,7 @@ import type { Pool } from '../pool/pool.ts';
 import type { Worker } from '../pool/worker.ts';
 import { type Answer, toAnswer } from './answer.ts';
 import { carryOn, carryOnLoggedIn, stands } from './carry-on.ts';
+import { isKept } from './kept-turn.ts';
 import type { LimitGate } from './limit-gate.ts';
 import type { LoginUse } from './login-use.ts';
 import {
@@ -53,8 +54,12 @@ export interface AttemptOptions {
   discard: (sessionId: string) => Promise<void>;
   /** The directory of a worker, which belongs to the session that it serves from now on. */
   directoryOf: (worker: Worker) => WorkingDirectory;
-  /** Rejects with `disk_full` if no session may begin. */
-  assertRoom: () => Promise<void>;
+  /** Rejects with `disk_full` if no session may begin, or go on. */
+  assertRoom: (begins: boolean) => Promise<void>;
+  /** Whether the volume may be so full that a turn is not kept. */
+  mayLose: () => boolean;
+  /** Told of an answered turn that is not in its session's transcript. */
+  onUnkept: () => void;
   gate: LimitGate;
   /** Whose limits count for a prompt. */
   loginOf: (prompt: Prompt) => string;
@@ -93,6 +98,8 @@ export class PromptRun {
   readonly #keeper: RecordKeeper;
   #worker: Worker | undefined;
   #model = '';
+  /** The id with which the CLI was given what it answers. */
+  #promptId = '';
   /** By the attempt that was lost. */
   #spent: Spent = nothing;
   /** Ends the reservation of the session whose turn goes on. */
@@ -127,7 +134,7 @@ export class PromptRun {
   async toAnswer(signal: AbortSignal, tell: (event: TurnEvent) => void): Promise<Answer> {
     const { orderOf, assertRoom, turns } = this.#options;
     const { record, fork, text } = this.#prompt;
-    if (record === undefined || fork) await assertRoom();
+    await assertRoom(record === undefined || fork);
     const turn = turns.begin(signal);
     try {
       const first = { order: orderOf(this.#prompt), text, goesOn: false };
@@ -210,6 +217,7 @@ export class PromptRun {
     const login = loginOf(this.#prompt);
     const onLimit = (limit: UsageLimit): void => gate.heard(login, limit);
     const promptId = randomUUID();
+    this.#promptId = promptId;
     const calls = new CallsMade();
     const onUsage = (usage: Usage, begins: boolean): void => {
       use.answered();
@@ -235,8 +243,22 @@ export class PromptRun {
     if (signal.aborted) throw withTurn(asBerthError(signal.reason), whole);
     const error = failureOf(whole, overrides.outputSchema !== undefined);
     if (error) throw isOfLogin(error) ? use.explain(error) : error;
-    const warnings = [...this.#keeper.warnings, ...gate.warningsOf(loginOf(this.#prompt))];
+    const warnings = [
+      ...this.#keeper.warnings,
+      ...(await this.#unkept(end)),
+      ...gate.warningsOf(loginOf(this.#prompt)),
+    ];
     return toAnswer(this.#id, whole, this.progress, this.#prompt, warnings);
+  }
+
+  /** What the caller has to know of a turn that a full volume did not take. */
+  async #unkept({ result: { sessionId } }: TurnEnd): Promise<string[]> {
+    const { mayLose, transcriptOf, onUnkept, log } = this.#options;
+    if (!mayLose() || (await isKept(await transcriptOf(sessionId), this.#promptId))) return [];
+    onUnkept();
+    const text = "this turn is not in the session's transcript: the volume is full";
+    log.error('turn_unkept', text, { session_id: sessionId });
+    return [`${text}; the session will not know it after a restart`];
   }
 
   /** What is tried next when a process was lost. @throws TurnLost if the turn is not carried on */

@@ -1,6 +1,6 @@
 /** Volumes that are full, out of inodes or read-only: a clear error, nothing lost, and no half. */
 import { randomBytes } from 'node:crypto';
-import { rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { canMount, mountSmall } from '../support/small-volume.ts';
@@ -54,6 +54,31 @@ t.test('an update that does not fit leaves the earlier state', { skip }, async (
   t.strictSame(harbour.tree(), { ...before, 'CLAUDE.md': 'two\n', 'large.bin': large });
   t.strictSame(harbour.conflicts(), []);
 });
+
+t.test(
+  'a volume that is used up gives its reserve up, and a run without news ends well',
+  { skip },
+  async (t) => {
+    using disk = await open(t, 'size=4m');
+    const { harbour, run } = disk;
+    t.equal((await run()).code, 0);
+    const reserve = join(harbour.volume, '.berth/reserve');
+    mkdirSync(reserve);
+    writeFileSync(join(reserve, 'room'), noise(300_000));
+    for (const bytes of [65_536, 4_096, 1]) {
+      try {
+        for (let file = 0; ; file++) {
+          writeFileSync(join(harbour.volume, `fill-${bytes}-${file}`), Buffer.alloc(bytes, 1));
+        }
+      } catch {
+        // No more of that size.
+      }
+    }
+    t.equal((await run()).code, 0);
+    t.notOk(existsSync(reserve));
+    t.ok(harbour.tree()['CLAUDE.md']);
+  },
+);
 
 t.test('the files may not fit even where the download does', { skip }, async (t) => {
   using disk = await open(t, 'size=1m');
