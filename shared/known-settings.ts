@@ -14,6 +14,7 @@ export const knownSettings: readonly string[] = [
   'BERTH_DISK_FULL',
   'BERTH_DISK_LIMITS',
   'BERTH_DISK_LOW',
+  'BERTH_DISK_RESERVE',
   'BERTH_DOCTOR_PROBE',
   'BERTH_DRAIN',
   'BERTH_DRAIN_DELAY',
