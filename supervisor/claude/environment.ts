@@ -42,6 +42,10 @@ export const handedPrefixes: readonly string[] = ['ANTHROPIC_', 'CLAUDE_CODE_', 
  */
 const fixed = {
   CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: '1',
+  // The files that a text mentions (`@/etc/passwd`) are not read. Those in a prompt are not anyway
+  // (protocol.ts), but those in the arguments of a command would be, and of a skill that the model
+  // calls, whatever tools are allowed. CLAUDE.md may still import files.
+  CLAUDE_CODE_DISABLE_FILE_MENTIONS: '1',
   DISABLE_AUTOUPDATER: '1',
   DISABLE_TELEMETRY: '1',
   DISABLE_ERROR_REPORTING: '1',

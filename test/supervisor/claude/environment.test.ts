@@ -36,6 +36,7 @@ t.test('only what the CLI needs reaches it, whatever the container holds', (t) =
     ANTHROPIC_API_KEY: 'sk-ant-key',
     CLAUDE_CODE_MAX_RETRIES: '2',
     CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: '1',
+    CLAUDE_CODE_DISABLE_FILE_MENTIONS: '1',
     DISABLE_AUTOUPDATER: '1',
     DISABLE_TELEMETRY: '1',
     DISABLE_ERROR_REPORTING: '1',
@@ -162,6 +163,7 @@ t.test('what keeps the CLI quiet cannot be switched off by the container', (t) =
   const inherited = { CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: '0', DISABLE_TELEMETRY: '' };
   t.match(cliEnvironment(inherited, '/volume', 'w'), {
     CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: '1',
+    CLAUDE_CODE_DISABLE_FILE_MENTIONS: '1',
     DISABLE_TELEMETRY: '1',
   });
   t.end();
