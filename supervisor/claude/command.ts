@@ -9,7 +9,7 @@ const run = promisify(execFile);
 
 /**
  * Earlier ones do not report what a turn alone has cost (`model_usage_since_last_result`); those before
- * 2.1.257 run a prompt's leading `/command` and read the files that it mentions.
+ * 2.1.248 run a prompt's leading `/command` and read the files that it mentions.
  */
 const oldestSupported = [2, 1, 309] as const;
 

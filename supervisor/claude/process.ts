@@ -91,6 +91,7 @@ export class ClaudeProcess {
   readonly #sessionId: string | undefined;
   readonly #onForeignSession: ProcessOptions['onForeignSession'];
   readonly #attribution = new Attribution();
+  #ownCommands: ReadonlySet<string> = new Set();
   #strayed = false;
   #givenUp = false;
   #lastOutput = performance.now();
@@ -160,6 +161,11 @@ export class ClaudeProcess {
     return this.#end === undefined;
   }
 
+  /** Commands and skills of the user, as `initialize` has told them; none of the CLI's own. */
+  get ownCommands(): ReadonlySet<string> {
+    return this.#ownCommands;
+  }
+
   /** True if it lives, can be talked to, and no turn of a prompt runs. */
   get idle(): boolean {
     return this.alive && !this.#givenUp && this.#turn === undefined;
@@ -196,12 +202,14 @@ export class ClaudeProcess {
    * Runs one prompt to its result. `onMessage` sees everything before the result, as it arrives;
    * nothing of a turn that the CLI runs unprompted.
    * @param promptId a UUID that was not used before; the CLI writes it into the transcript
+   * @param asCommand the prompt begins with a command that is to be run; else it is nothing but text
    * @throws BerthError `worker_lost` if the process ends in the middle of it, `cli_unavailable` before
    */
   run(
     prompt: string,
     onMessage: (message: CliMessage) => void = () => {},
     promptId: string = randomUUID(),
+    asCommand = false,
   ): Promise<TurnResult> {
     if (this.#end) return Promise.reject(this.#endedError());
     if (this.#turn) {
@@ -214,7 +222,7 @@ export class ClaudeProcess {
     const over = promise.then(settled, settled);
     this.#attribution.expect(promptId);
     this.#turn = { onMessage, resolve, reject, over };
-    this.#child.stdin?.write(userLine(prompt, promptId));
+    this.#child.stdin?.write(userLine(prompt, promptId, asCommand));
     return promise;
   }
 
@@ -287,6 +295,7 @@ export class ClaudeProcess {
     const turn = this.#turn;
     switch (message.kind) {
       case 'control':
+        if (message.commands) this.#ownCommands = new Set(message.commands);
         this.#controls.get(message.requestId)?.(refusal(message.error));
         this.#controls.delete(message.requestId);
         break;

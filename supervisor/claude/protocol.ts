@@ -32,7 +32,7 @@ export type CliMessage =
   | { kind: 'started'; promptId: string }
   /** The prompt of that id is over. Without a start before, it was dropped and has no result. */
   | { kind: 'over'; promptId: string }
-  | { kind: 'control'; requestId: string; error: string | undefined };
+  | { kind: 'control'; requestId: string; error: string | undefined; commands?: string[] };
 
 const count = z.number().nonnegative().catch(0);
 const whole = z.int().nonnegative().catch(0);
@@ -50,8 +50,22 @@ const retryLine = z.object({
   error_status: z.number().nullable().catch(null),
 });
 
+/** The answer to `initialize` lists the commands; those of the CLI itself are marked. */
+const command = z.object({
+  name: z.string(),
+  aliases: z.array(z.string()).catch([]),
+  builtin: z.boolean().optional(),
+});
+
 const controlLine = z.object({
-  response: z.object({ request_id: z.string(), error: z.string().optional() }),
+  response: z.object({
+    request_id: z.string(),
+    error: z.string().optional(),
+    response: z
+      .object({ commands: z.array(command).optional().catch(undefined) })
+      .optional()
+      .catch(undefined),
+  }),
 });
 
 const assistantLine = z.object({
@@ -118,12 +132,20 @@ export function readMessage(text: string): CliMessage | undefined {
     case 'command_lifecycle':
       return readLifecycle(line);
     case 'control_response': {
-      const { response } = controlLine.parse(line);
-      return { kind: 'control', requestId: response.request_id, error: response.error };
+      const { request_id: requestId, error, response } = controlLine.parse(line).response;
+      const commands = response?.commands && ownCommands(response.commands);
+      return { kind: 'control', requestId, error, ...(commands ? { commands } : {}) };
     }
     default:
       return undefined;
   }
+}
+
+/** What can be called by these names is of the user: commands, skills, plugins. */
+function ownCommands(all: z.infer<typeof command>[]): string[] {
+  return all
+    .filter(({ builtin }) => builtin !== true)
+    .flatMap(({ name, aliases }) => [name, ...aliases]);
 }
 
 /** Most of a turn's lines: a stream event without text for the answer or usage is not even parsed. */
@@ -224,16 +246,17 @@ function readRetry(line: Line): CliMessage {
 /**
  * A prompt, as the line that hands it to the CLI. The CLI takes the text as it is: a leading
  * `/command` is not run, and the file of an `@mention` is not read. `client_composed` does that: the
- * Agent SDK's types describe it, and 2.1.257 and later know it. Without the priority, a turn that the
+ * Agent SDK's types describe it, and 2.1.248 and later know it. Without the priority, a turn that the
  * CLI has begun by itself takes the prompt in after its next tool call, and one result answers both.
  * @param id a UUID that was not used before in this process; the CLI names it when it starts
+ * @param asCommand the text is what a person has typed: the command that it begins with is run
  */
-export function userLine(text: string, id: string): string {
+export function userLine(text: string, id: string, asCommand = false): string {
   return `${JSON.stringify({
     type: 'user',
     message: { role: 'user', content: text },
     parent_tool_use_id: null,
-    client_composed: true,
+    ...(asCommand ? {} : { client_composed: true }),
     uuid: id,
     priority: 'later',
   })}\n`;

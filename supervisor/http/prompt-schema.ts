@@ -8,7 +8,9 @@ export const promptSchema = z
     prompt: z
       .string({ error: 'expected a text' })
       .refine((text) => text.trim() !== '', { error: 'it is empty' })
-      .describe('What to do or answer'),
+      .describe(
+        'What to do or answer: text, unless it begins with a command that the profile allows',
+      ),
     session_id: z
       .uuid({ error: 'expected the session_id of an earlier answer' })
       .optional()

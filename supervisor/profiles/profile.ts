@@ -58,6 +58,8 @@ export interface Profile {
     /** Rules that deny, besides those of settings.json. */
     deny: readonly string[];
   };
+  /** Commands and skills of the user that a prompt may begin with. */
+  commands: readonly string[];
   permissionMode: (typeof permissionModes)[number] | undefined;
   systemPrompt: string | undefined;
   appendSystemPrompt: string | undefined;
@@ -91,6 +93,7 @@ export function builtInProfile(
     model: undefined,
     models: undefined,
     tools: { allow: undefined, deny: [] },
+    commands: [],
     permissionMode: undefined,
     systemPrompt: undefined,
     appendSystemPrompt: undefined,

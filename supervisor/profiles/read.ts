@@ -150,6 +150,7 @@ function toProfile(name: string, document: ProfileDocument): Profile {
     model: document.model,
     models: document.models,
     tools: { allow: tools?.allow, deny: tools?.deny ?? [] },
+    commands: document.commands ?? [],
     permissionMode: document.permission_mode,
     systemPrompt: document.system_prompt,
     appendSystemPrompt: document.append_system_prompt,

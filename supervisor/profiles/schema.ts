@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { duration, size } from '../../shared/setting-types.ts';
 import { isReserved } from '../claude/environment.ts';
+import { reservedCommands } from '../claude/reserved-commands.ts';
 import { overridable, permissionModes } from './profile.ts';
 
 /** Bytes: a flag may have 128 KiB on Linux, and a request may add to what the profile says. */
@@ -25,6 +26,15 @@ const idle = /^(Write|NotebookEdit|MultiEdit)\(/;
 const profileRule = toolRule.refine((rule) => !idle.test(rule), {
   error: 'Edit(path): rules for Edit count for all tools that write files, and only those do',
 });
+
+const commandError = 'the name of a command or skill, such as review, without the slash';
+const command = z
+  .string({ error: commandError })
+  .regex(/^[^\s/\0]{1,100}$/, { error: commandError })
+  .refine((name) => !reservedCommands.has(name.toLowerCase()), {
+    error:
+      "a command or skill of the .claude repository: this one is the CLI's own, and can never be allowed",
+  });
 
 const nameShape = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const nameError =
@@ -165,6 +175,11 @@ const profile = section({
     .optional()
     .describe('Models that a request may choose, if model is in overrides; absent: any'),
   tools: tools.optional(),
+  commands: list(command)
+    .optional()
+    .describe(
+      'Commands and skills of the .claude repository that a prompt may begin with, such as /review; absent: none, what begins with a slash is text',
+    ),
   permission_mode: oneOf(permissionModes)
     .optional()
     .describe(

@@ -16,6 +16,7 @@ import type { Pool } from '../pool/pool.ts';
 import type { Worker } from '../pool/worker.ts';
 import { type Answer, toAnswer } from './answer.ts';
 import { carryOn, carryOnLoggedIn, stands } from './carry-on.ts';
+import { allowedCommand, commandFailure, unknownCommand } from './command.ts';
 import { isKept } from './kept-turn.ts';
 import type { LimitGate } from './limit-gate.ts';
 import type { LoginUse } from './login-use.ts';
@@ -100,6 +101,9 @@ export class PromptRun {
   #model = '';
   /** The id with which the CLI was given what it answers. */
   #promptId = '';
+  /** The command that was run. */
+  #command: string | undefined;
+  readonly #warnings: string[] = [];
   /** By the attempt that was lost. */
   #spent: Spent = nothing;
   /** Ends the reservation of the session whose turn goes on. */
@@ -223,7 +227,9 @@ export class PromptRun {
       use.answered();
       calls.note(usage, begins);
     };
-    const told = { signal, tell, onLimit, onUsage };
+    this.#command = this.#commandFor(worker, text);
+    const asCommand = this.#command !== undefined;
+    const told = { asCommand, signal, tell, onLimit, onUsage };
     try {
       return await runTurn(worker, text, { promptId, watch: hang, ...told });
     } catch (thrown) {
@@ -233,17 +239,28 @@ export class PromptRun {
     }
   }
 
+  /** The command that the text begins with, if it is the caller's, allowed, and there. */
+  #commandFor({ process }: Worker, text: string): string | undefined {
+    if (text !== this.#prompt.text) return undefined;
+    const name = allowedCommand(text, this.#prompt.profile);
+    if (name === undefined || process.ownCommands.has(name)) return name;
+    this.#warnings.push(unknownCommand(name));
+    return undefined;
+  }
+
   async #judge(end: TurnEnd, use: LoginUse, signal: AbortSignal): Promise<Answer> {
-    const { overrides } = this.#prompt;
+    const { overrides, profile } = this.#prompt;
     const { gate, loginOf, rates, onSpent } = this.#options;
     rates.learn(this.#model, end.result);
     onSpent(this.#prompt, end.result);
     await this.#keeper.end(end);
     const whole = { ...end, result: addSpent(this.#spent, end.result) };
     if (signal.aborted) throw withTurn(asBerthError(signal.reason), whole);
-    const error = failureOf(whole, overrides.outputSchema !== undefined);
+    const failed = this.#command && commandFailure(this.#command, profile, end);
+    const error = failed ?? failureOf(whole, overrides.outputSchema !== undefined);
     if (error) throw isOfLogin(error) ? use.explain(error) : error;
     const warnings = [
+      ...this.#warnings,
       ...this.#keeper.warnings,
       ...(await this.#unkept(end)),
       ...gate.warningsOf(loginOf(this.#prompt)),

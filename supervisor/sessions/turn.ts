@@ -52,6 +52,8 @@ export interface HooksOfTurn {
 export interface TurnOptions {
   /** A UUID with which the prompt is handed over, which was not used before. */
   promptId?: string;
+  /** The prompt begins with a command that is to be run. */
+  asCommand?: boolean;
   signal: AbortSignal;
   tell: (event: TurnEvent) => void;
   /** Told what the API says of the account's usage limit, as it comes. */
@@ -111,7 +113,7 @@ export async function runTurn(
   text: string,
   options: TurnOptions,
 ): Promise<TurnEnd> {
-  const { promptId, signal, tell, onLimit, onUsage, watch } = options;
+  const { promptId, asCommand, signal, tell, onLimit, onUsage, watch } = options;
   signal.throwIfAborted();
   const seen: Omit<TurnEnd, 'result'> = {
     failure: undefined,
@@ -149,7 +151,7 @@ export async function runTurn(
     if (message.kind === 'retry') watchdog?.excuse(message.delayMs);
     for (const event of eventsOf(message)) tell(event);
   };
-  const turn = worker.process.run(text, onMessage, promptId);
+  const turn = worker.process.run(text, onMessage, promptId, asCommand);
   try {
     const end = { result: await Promise.race([turn, overdue.promise]), ...seen };
     if (stalled !== undefined && end.result.isError && !signal.aborted) {

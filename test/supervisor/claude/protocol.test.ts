@@ -282,6 +282,24 @@ t.test('what is of no use to berth is ignored, what is no JSON is an error', (t)
   t.end();
 });
 
+t.test('of the commands that initialize lists, those of the user are told', (t) => {
+  const commands = [
+    { name: 'review', description: 'Reviews (user)', argumentHint: '' },
+    { name: 'tea', aliases: ['brew'] },
+    { name: 'model', aliases: ['m'], builtin: true },
+  ];
+  const answer = (response: unknown) =>
+    read({
+      type: 'control_response',
+      response: { subtype: 'success', request_id: 'r', response },
+    });
+  t.match(answer({ commands, pid: 7 }), { kind: 'control', commands: ['review', 'tea', 'brew'] });
+  for (const other of [undefined, null, 7, {}, { commands: 'none' }, { commands: [7] }]) {
+    t.strictSame(answer(other), { kind: 'control', requestId: 'r', error: undefined });
+  }
+  t.end();
+});
+
 t.test('what is written is one line of JSON, whatever the prompt holds', (t) => {
   const line = userLine('two\nlines\u2028 and "quotes" \ud800', 'an-id');
   t.equal(line.indexOf('\n'), line.length - 1);
@@ -292,6 +310,7 @@ t.test('what is written is one line of JSON, whatever the prompt holds', (t) => 
     client_composed: true,
     uuid: 'an-id',
   });
+  t.notOk('client_composed' in JSON.parse(userLine('/review', 'an-id', true)));
   const control = controlLineOf('r', { subtype: 'interrupt', cancel_queued: true });
   t.same(JSON.parse(control), {
     type: 'control_request',

@@ -115,6 +115,22 @@ t.test('all problems are said at once, each with its path and its line', (t) => 
   t.end();
 });
 
+t.test('commands of the user can be allowed, those of the CLI that change it never', (t) => {
+  const allow = (commands: string) => `profiles: {review: {commands: [${commands}]}}`;
+  const { profiles } = read(allow('review, my-skill, "team:deploy", größe'));
+  t.same(profiles.get('review')?.commands, ['review', 'my-skill', 'team:deploy', 'größe']);
+  t.same(profiles.get('default')?.commands, []);
+  for (const name of ['config', 'Model', 'effort', 'login', 'exit', 'clear', 'mcp', 'plugin']) {
+    t.match(problemsIn(allow(name)), [
+      /^profiles\.review\.commands\[0\], line 1: expected a command or skill of the \.claude repository: this one is the CLI's own, and can never be allowed$/,
+    ]);
+  }
+  for (const name of ['/review', '"a b"', '""', '7']) {
+    t.match(problemsIn(allow(name)), [/expected the name of a command or skill, such as review/]);
+  }
+  t.end();
+});
+
 const wrong: [what: string, text: string, problem: RegExp][] = [
   ['a key that stands there twice', 'profiles:\n  a: {}\n  a: {}', /^line 3: .*unique/],
   ['no YAML', 'profiles: [', /^line 1: /],
