@@ -71,6 +71,7 @@ export const errorTable = {
   worker_recycled: kind(70, 503, true, 'The process of the turn was ended'),
   login_unavailable: kind(70, 503, true, 'The login cannot be refreshed now'),
   login_required: kind(70, 503, false, 'The CLI is not logged in'),
+  configuration_invalid: kind(65, 503, false, 'The CLI ignores settings that guard'),
   overloaded: kind(70, 503, true, 'The model API is overloaded'),
   paused: kind(70, 503, true, 'The server is paused'),
   disk_full: kind(73, 507, true, 'The disk is full'),

@@ -142,6 +142,12 @@ export const eventsOfSupervisor = {
     'descriptors connections',
   ),
   draining: event('info', 'it was told to stop and finishes what runs', 'prompts'),
+  settings_ignored: event(
+    'error',
+    'the CLI ignores settings.json, or a rule or a hook in it: prompts are refused (`BERTH_SETTINGS_CHECK`)',
+    'problems',
+  ),
+  settings_in_force: event('info', 'what the CLI ignored of settings.json is in force again'),
   cli_variable_ignored: event(
     'warn',
     "a variable of the container looks like one of the CLI's, and is not handed to it",

@@ -177,6 +177,13 @@ export const supervisorDefinitions = {
     description:
       'A turn whose process writes nothing and uses no CPU for so long, while no tool runs, is ended and carried on in another process. While a tool runs it is 11 minutes, a little more than the CLI gives a command. Longer time-outs of the CLI (`BASH_MAX_TIMEOUT_MS`, `MCP_TOOL_TIMEOUT`, `API_TIMEOUT_MS` ...) lengthen both.',
   }),
+  settingsCheck: setting({
+    name: 'BERTH_SETTINGS_CHECK',
+    schema: choice('refuse', 'warn'),
+    default: 'refuse',
+    description:
+      'What happens when the CLI ignores settings.json, or a denial or a hook in it. `refuse`: prompts are answered `configuration_invalid` until it is mended. `warn`: they run without it; the log, /v1/status and a metric say so.',
+  }),
   workingDirectory: setting({
     name: 'BERTH_WORKING_DIRECTORY',
     schema: choice('shared', 'session'),

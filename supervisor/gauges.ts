@@ -25,6 +25,8 @@ export interface MetricSources {
   init: InitSource;
   /** Whether the file of profiles as it is now is not in effect. */
   profilesRefused: () => boolean;
+  /** What the CLI ignores of its settings. */
+  settingsIgnored: () => readonly unknown[];
   /** Whether the CLI that init installed fails, so that the one before it runs. */
   cliSetBack: () => boolean;
   /** US dollars of today (UTC), and the deployment's budget if there is one. */
@@ -107,6 +109,11 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
   );
   gauge('berth_profiles_refused', 'Whether BERTH_PROFILES_FILE cannot be used as it is now', () =>
     Number(sources.profilesRefused()),
+  );
+  gauge(
+    'berth_settings_ignored',
+    'Settings that the CLI ignores: settings.json as a whole, or denials and hooks in it',
+    () => sources.settingsIgnored().length,
   );
   gauge('berth_sessions', 'Sessions that can be continued', sources.sessions);
   registerMemory(sources.memory, registers);

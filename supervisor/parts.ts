@@ -35,6 +35,7 @@ import { type BudgetLimits, SpendingLedger } from './sessions/spending.ts';
 import { spentBySessions } from './sessions/spent-by-sessions.ts';
 import { Transcripts } from './sessions/transcripts.ts';
 import { Workspaces } from './sessions/workspaces.ts';
+import { SettingsGuard } from './settings-guard.ts';
 
 export interface PartsOptions {
   config: SupervisorConfig;
@@ -54,6 +55,7 @@ export interface Parts {
   applied: AppliedCommit;
   initOutcome: InitOutcome;
   runMark: RunMark;
+  settings: SettingsGuard;
   /** Whether the first worker has become ready; undefined if none is kept warm. */
   firstWorker: () => Promise<boolean> | undefined;
   store: SessionStore;
@@ -123,6 +125,7 @@ export function createParts(options: PartsOptions): Parts {
   const initOutcome = new InitOutcome(stateDirectory);
   const runMark = new RunMark(stateDirectory, log);
   const firstWorker = Promise.withResolvers<boolean>();
+  const settings = new SettingsGuard({ configDirectory, policy: config.settingsCheck, log });
   const pool = new Pool({
     explain: (profile, error) => applied.explain(profile, error),
     onStart: (profile, ready) => {
@@ -138,6 +141,7 @@ export function createParts(options: PartsOptions): Parts {
       await prepareWorker(process, order).catch((error: unknown) => {
         throw guard.explain(error);
       });
+      await settings.note(process);
       configuration.assertUnchanged(changes);
     },
     ceiling: () => guard.ceiling,
@@ -179,6 +183,7 @@ export function createParts(options: PartsOptions): Parts {
   });
   const sessions: Sessions = new Sessions({
     pool,
+    settings,
     orderOf: (prompt, resume) => orders.of(prompt, resume),
     store,
     transcriptOf: (id) => transcripts.find(id),
@@ -262,6 +267,7 @@ export function createParts(options: PartsOptions): Parts {
     memory: () => guard.report,
     init: initOutcome,
     profilesRefused: () => profiles.status.problem !== null,
+    settingsIgnored: () => settings.ignored,
     cliSetBack: () => cli().setBack === true,
     spending: () => {
       const { total_usd: spent, tokens } = ledger.spent;
@@ -281,7 +287,7 @@ export function createParts(options: PartsOptions): Parts {
     sessions: () => store.size,
   });
   return {
-    ...{ pool, configuration, applied, initOutcome, runMark },
+    ...{ pool, configuration, applied, initOutcome, runMark, settings },
     firstWorker: () => (orders.warm().length > 0 ? firstWorker.promise : undefined),
     ...{ store, workspaces, disk, gate, sessions, catalog, retention },
     intake: new Intake({ store, profiles, promptTimeout: config.promptTimeout }),

@@ -51,6 +51,9 @@ export function describeStatus(parts: StatusParts): Status {
     sessions: parts.store.size,
     profiles: parts.profiles.status,
     limits: parts.gate.states,
+    settings: {
+      ignored: parts.settings.ignored.map(({ file, path, message }) => ({ file, path, message })),
+    },
     disk: {
       level: parts.disk.level,
       volumes: parts.disk.readings.map(({ path, total, free, level }) => ({

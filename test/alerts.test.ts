@@ -87,6 +87,10 @@ const cases: Record<string, { fires: Series; quiet: Series }> = {
     fires: { berth_profiles_refused: constant(1) },
     quiet: { berth_profiles_refused: '1+0x3 0+0x170' },
   },
+  BerthSettingsIgnored: {
+    fires: { berth_settings_ignored: constant(1) },
+    quiet: { berth_settings_ignored: '2+0x1 0+0x170' },
+  },
   BerthTurnsLost: {
     fires: { 'berth_turns_lost_total{reason="crash"}': '0+0x60 1+0x100' },
     quiet: { 'berth_turns_lost_total{reason="crash"}': constant(1) },

@@ -85,7 +85,10 @@ export class ClaudeProcess {
   readonly timeouts: CliTimeouts;
   readonly #child: ChildProcess;
   readonly #stderr = new StderrTail();
-  readonly #controls = new Map<string, (error: BerthError | undefined) => void>();
+  readonly #controls = new Map<
+    string,
+    (error: BerthError | undefined, response?: unknown) => void
+  >();
   readonly #onStray: (what: string) => void;
   readonly #onUnprompted: ProcessOptions['onUnprompted'];
   readonly #sessionId: string | undefined;
@@ -187,13 +190,14 @@ export class ClaudeProcess {
 
   /**
    * Asks for something beside the turn, and waits for the acknowledgement.
+   * @returns what the CLI answers
    * @throws BerthError `cli_unavailable` if the process ends first or refuses
    */
-  control(request: ControlRequest): Promise<void> {
+  control(request: ControlRequest): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (this.#end) return reject(this.#endedError());
       const id = randomUUID();
-      this.#controls.set(id, (error) => (error ? reject(error) : resolve()));
+      this.#controls.set(id, (error, response) => (error ? reject(error) : resolve(response)));
       this.#child.stdin?.write(controlLineOf(id, request));
     });
   }
@@ -227,8 +231,8 @@ export class ClaudeProcess {
   }
 
   /** Ends the running turn; its `run` resolves with an error result soon after. */
-  interrupt(): Promise<void> {
-    return this.control({ subtype: 'interrupt', cancel_queued: true });
+  async interrupt(): Promise<void> {
+    await this.control({ subtype: 'interrupt', cancel_queued: true });
   }
 
   /**
@@ -296,7 +300,7 @@ export class ClaudeProcess {
     switch (message.kind) {
       case 'control':
         if (message.commands) this.#ownCommands = new Set(message.commands);
-        this.#controls.get(message.requestId)?.(refusal(message.error));
+        this.#controls.get(message.requestId)?.(refusal(message.error), message.response);
         this.#controls.delete(message.requestId);
         break;
       case 'started':

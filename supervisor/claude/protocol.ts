@@ -32,7 +32,13 @@ export type CliMessage =
   | { kind: 'started'; promptId: string }
   /** The prompt of that id is over. Without a start before, it was dropped and has no result. */
   | { kind: 'over'; promptId: string }
-  | { kind: 'control'; requestId: string; error: string | undefined; commands?: string[] };
+  | {
+      kind: 'control';
+      requestId: string;
+      error: string | undefined;
+      response: unknown;
+      commands?: string[];
+    };
 
 const count = z.number().nonnegative().catch(0);
 const whole = z.int().nonnegative().catch(0);
@@ -57,14 +63,16 @@ const command = z.object({
   builtin: z.boolean().optional(),
 });
 
+const commandsIn = z
+  .object({ commands: z.array(command).optional().catch(undefined) })
+  .optional()
+  .catch(undefined);
+
 const controlLine = z.object({
   response: z.object({
     request_id: z.string(),
     error: z.string().optional(),
-    response: z
-      .object({ commands: z.array(command).optional().catch(undefined) })
-      .optional()
-      .catch(undefined),
+    response: z.unknown(),
   }),
 });
 
@@ -133,8 +141,9 @@ export function readMessage(text: string): CliMessage | undefined {
       return readLifecycle(line);
     case 'control_response': {
       const { request_id: requestId, error, response } = controlLine.parse(line).response;
-      const commands = response?.commands && ownCommands(response.commands);
-      return { kind: 'control', requestId, error, ...(commands ? { commands } : {}) };
+      const answered = commandsIn.parse(response);
+      const commands = answered?.commands && ownCommands(answered.commands);
+      return { kind: 'control', requestId, error, response, ...(commands ? { commands } : {}) };
     }
     default:
       return undefined;
@@ -264,6 +273,7 @@ export function userLine(text: string, id: string, asCommand = false): string {
 
 export type ControlRequest =
   | { subtype: 'initialize' }
+  | { subtype: 'get_settings' }
   | { subtype: 'interrupt'; cancel_queued: true };
 
 /** A control request; its answer carries the same id. */

@@ -119,6 +119,11 @@ export const statusSchema = z
       loaded_at: z.string(),
       problem: z.string().nullable().describe('Why the file as it is now is not in effect'),
     }),
+    settings: z
+      .object({
+        ignored: z.array(z.object({ file: z.string(), path: z.string(), message: z.string() })),
+      })
+      .describe('What the CLI ignores of settings.json; prompts are refused then'),
     disk: z.object({
       level,
       volumes: z.array(z.object({ path: z.string(), size: z.number(), free: z.number(), level })),

@@ -3,11 +3,10 @@
  * rules of settings.json aside as a whole; those that forbid are handed over beside it.
  * Always holds: what is on the volume can only forbid more, never allow.
  */
-import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { readSettingsFile } from '../claude/settings-in-force.ts';
 
-const largestFile = 1024 * 1024;
 const most = 500;
 
 const rules = z
@@ -33,22 +32,11 @@ const settings = z.object({
  */
 export function readForbidding(configDirectory: string): string[] {
   try {
-    const { permissions } = settings.parse(JSON.parse(readText(configDirectory)));
+    const { permissions } = settings.parse(
+      JSON.parse(readSettingsFile(join(configDirectory, 'settings.json')) ?? '{}'),
+    );
     return [...new Set([...(permissions?.deny ?? []), ...(permissions?.ask ?? [])])];
   } catch {
     return [];
-  }
-}
-
-/** At once, for so is a process started. A planted FIFO or symlink is no settings.json. */
-function readText(configDirectory: string): string {
-  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  const file = openSync(join(configDirectory, 'settings.json'), flags);
-  try {
-    const status = fstatSync(file);
-    if (!status.isFile() || status.size > largestFile) throw new Error('it is no settings.json');
-    return readFileSync(file, 'utf8');
-  } finally {
-    closeSync(file);
   }
 }

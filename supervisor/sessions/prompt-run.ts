@@ -9,6 +9,7 @@
 import { randomUUID } from 'node:crypto';
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import type { ClaudeProcess } from '../claude/process.ts';
 import type { TurnResult, Usage } from '../claude/turn-result.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { Order } from '../pool/order.ts';
@@ -67,6 +68,8 @@ export interface AttemptOptions {
   /** Resolves when the turn may begin, as far as its login is concerned. */
   useLogin: (prompt: Prompt, signal: AbortSignal) => Promise<LoginUse>;
   hang: HangWatch;
+  /** Both throw `configuration_invalid` if the CLI ignores settings that guard. */
+  settings: { assertInForce: () => void; check: (process: ClaudeProcess) => Promise<void> };
   rates: Rates;
   cliVersion: () => string;
   turns: RunningTurns;
@@ -138,6 +141,7 @@ export class PromptRun {
   async toAnswer(signal: AbortSignal, tell: (event: TurnEvent) => void): Promise<Answer> {
     const { orderOf, assertRoom, turns } = this.#options;
     const { record, fork, text } = this.#prompt;
+    this.#options.settings.assertInForce();
     await assertRoom(record === undefined || fork);
     const turn = turns.begin(signal);
     try {
@@ -230,6 +234,7 @@ export class PromptRun {
     this.#command = this.#commandFor(worker, text);
     const asCommand = this.#command !== undefined;
     const told = { asCommand, signal, tell, onLimit, onUsage };
+    await this.#options.settings.check(worker.process);
     try {
       return await runTurn(worker, text, { promptId, watch: hang, ...told });
     } catch (thrown) {

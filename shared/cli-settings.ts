@@ -1,0 +1,162 @@
+/**
+ * What the CLI ignores of a settings.json without a word: all of it, or a rule or a hook of it.
+ * Always holds: it is the CLI's rule as of 2.1.330, which a test compares with the real CLI; berth knows
+ * less than the CLI does, so a file without a problem here may still have one there, and the supervisor
+ * asks the CLI itself (supervisor/claude/settings-in-force.ts).
+ */
+import { hookProblems } from './cli-hooks.ts';
+
+export interface SettingsProblem {
+  /** `permissions.deny.1`; empty for the file as a whole. */
+  path: string;
+  /** What is wrong with it. */
+  message: string;
+  /** What the CLI ignores for it: the whole file, a guard in it, or something that guards nothing. */
+  loses: 'all' | 'guard' | 'part';
+}
+
+/** Types of the keys that the CLI checks: with one of another type it ignores the whole file. */
+const types: Readonly<Record<string, readonly string[]>> = {
+  string: [
+    ...['agent', 'apiKeyHelper', 'awsAuthRefresh', 'awsCredentialExport', 'defaultShell'],
+    ...['forceLoginOrgUUID', 'gcpAuthRefresh', 'language', 'model', 'otelHeadersHelper'],
+    ...['outputStyle', 'plansDirectory', 'processWrapper'],
+  ],
+  boolean: [
+    ...['allowManagedHooksOnly', 'allowManagedMcpServersOnly', 'allowManagedPermissionRulesOnly'],
+    ...['alwaysThinkingEnabled', 'autoCompactEnabled', 'autoMemoryEnabled', 'disableAllHooks'],
+    ...['disableBundledSkills', 'disableClaudeAiConnectors', 'disableSkillShellExecution'],
+    ...['disableWorkflows', 'enableAllProjectMcpServers', 'enforceAvailableModels', 'fastMode'],
+    ...['fileCheckpointingEnabled', 'includeCoAuthoredBy', 'includeGitInstructions'],
+    ...['respectGitignore', 'skipDangerousModePermissionPrompt', 'skipWebFetchPreflight'],
+  ],
+  number: ['cleanupPeriodDays', 'skillListingBudgetFraction', 'skillListingMaxDescChars'],
+  object: [
+    ...['attribution', 'autoMode', 'enabledPlugins', 'env', 'modelOverrides', 'permissions'],
+    ...['pluginConfigs', 'sandbox', 'skillOverrides', 'statusLine', 'worktree'],
+  ],
+  array: [
+    ...['allowedHttpHookUrls', 'availableModels', 'blockedMarketplaces', 'claudeMdExcludes'],
+    ...['fallbackModel', 'httpHookAllowedEnvVars', 'strictKnownMarketplaces'],
+  ],
+};
+
+export const typeOfKey: ReadonlyMap<string, string> = new Map(
+  Object.entries(types).flatMap(([type, keys]) => keys.map((key) => [key, type] as const)),
+);
+
+const modes = ['acceptEdits', 'auto', 'bypassPermissions', 'default', 'dontAsk', 'manual', 'plan'];
+
+type Json = Record<string, unknown>;
+
+/** The text as the CLI reads it: UTF-8 or UTF-16LE, and a byte order mark is no part of it. */
+export function textOfSettings(content: Buffer): string {
+  const wide = content[0] === 0xff && content[1] === 0xfe;
+  return content.toString(wide ? 'utf16le' : 'utf8').replace(/^\ufeff/, '');
+}
+
+/** @param content of a settings.json */
+export function settingsProblems(content: Buffer): SettingsProblem[] {
+  const text = textOfSettings(content);
+  if (text.trim() === '') return [whole('it is empty')];
+  let settings: unknown;
+  try {
+    settings = JSON.parse(text);
+  } catch (error) {
+    return [whole(`it is no JSON${whereIn(text, error)}`)];
+  }
+  if (!isObject(settings)) return [whole(`it must be an object, and is ${typeOf(settings)}`)];
+  return [...typeProblems(settings), ...ruleProblems(settings), ...hookProblems(settings.hooks)];
+}
+
+/** Those for which the file is not put in the place of a good one, and no prompt is run with it. */
+export function disarming(problems: readonly SettingsProblem[]): SettingsProblem[] {
+  return problems.filter(({ loses }) => loses !== 'part');
+}
+
+/** "permissions.deny must be an array, and is a string". */
+export function sayProblem({ path, message }: Pick<SettingsProblem, 'path' | 'message'>): string {
+  return path === '' ? message : `${path}: ${message}`;
+}
+
+function whole(message: string, path = ''): SettingsProblem {
+  return { path, message, loses: 'all' };
+}
+
+/** Marks of a merge and comments are named; else the line, for the engine's words differ. */
+function whereIn(text: string, error: unknown): string {
+  if (/^(<{7}|={7}|>{7})( |$)/m.test(text)) return ' (it has the conflict markers of a merge)';
+  const said = error instanceof Error ? error.message : '';
+  const line =
+    /line (\d+)/.exec(said)?.[1] ??
+    (/position (\d+)/.exec(said)?.[1] === undefined
+      ? undefined
+      : text.slice(0, Number(/position (\d+)/.exec(said)?.[1])).split('\n').length);
+  const comment = /^\s*(\/\/|\/\*)/m.test(text) ? ', and JSON has no comments' : '';
+  return line === undefined ? ` (it ends too early${comment})` : ` (line ${line}${comment})`;
+}
+
+function typeProblems(settings: Json): SettingsProblem[] {
+  const problems = Object.entries(settings).flatMap(([key, value]) => {
+    const wanted = typeOfKey.get(key);
+    return wanted === undefined || typeOf(value) === wanted ? [] : [mismatch(key, wanted, value)];
+  });
+  const { permissions } = settings;
+  if (!isObject(permissions)) return problems;
+  for (const key of ['allow', 'ask', 'deny', 'additionalDirectories']) {
+    const value = permissions[key];
+    if (value !== undefined && !Array.isArray(value)) {
+      problems.push(mismatch(`permissions.${key}`, 'array', value));
+    }
+  }
+  const { defaultMode } = permissions;
+  if (defaultMode !== undefined && !modes.includes(String(defaultMode))) {
+    problems.push(whole(`it must be one of ${modes.join(', ')}`, 'permissions.defaultMode'));
+  }
+  return problems;
+}
+
+function mismatch(path: string, wanted: string, value: unknown): SettingsProblem {
+  return whole(`it must be ${withArticle(wanted)}, and is ${withArticle(typeOf(value))}`, path);
+}
+
+/** A rule that the CLI cannot read is left out by itself, without a word. */
+function ruleProblems({ permissions }: Json): SettingsProblem[] {
+  if (!isObject(permissions)) return [];
+  return ['deny', 'ask', 'allow'].flatMap((key): SettingsProblem[] => {
+    const rules = permissions[key];
+    if (!Array.isArray(rules)) return [];
+    const loses = key === 'allow' ? 'part' : 'guard';
+    return rules.flatMap((rule, index) => {
+      const message = ruleProblem(rule);
+      return message === undefined ? [] : [{ path: `permissions.${key}.${index}`, message, loses }];
+    });
+  });
+}
+
+function ruleProblem(rule: unknown): string | undefined {
+  if (typeof rule !== 'string') return 'a rule must be a string';
+  const [, tool = '', , content] = /^([^()]*)(\((.*)\))?$/s.exec(rule.trim()) ?? [];
+  if (tool === '') return 'a rule is a tool, such as Read or "Bash(git push:*)"';
+  if (!tool.includes('_') && tool[0] !== tool[0]?.toUpperCase()) {
+    return 'the name of a tool begins with a capital letter';
+  }
+  if (content?.trim() === '') return 'its parentheses are empty';
+  if (content !== undefined && tool.startsWith('mcp__')) return 'no parentheses follow an MCP tool';
+  if (tool === 'Bash' && content === ':*') return 'no command stands before :*';
+  return undefined;
+}
+
+export function isObject(value: unknown): value is Json {
+  return typeOf(value) === 'object';
+}
+
+function typeOf(value: unknown): string {
+  if (value === null) return 'null';
+  return Array.isArray(value) ? 'array' : typeof value;
+}
+
+function withArticle(type: string): string {
+  if (type === 'null') return type;
+  return `${/^[ao]/.test(type) ? 'an' : 'a'} ${type}`;
+}
