@@ -72,7 +72,7 @@ const controlLine = z.object({
   response: z.object({
     request_id: z.string(),
     error: z.string().optional(),
-    response: z.unknown(),
+    response: z.unknown().optional(),
   }),
 });
 

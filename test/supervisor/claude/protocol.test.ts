@@ -295,7 +295,7 @@ t.test('of the commands that initialize lists, those of the user are told', (t) 
     });
   t.match(answer({ commands, pid: 7 }), { kind: 'control', commands: ['review', 'tea', 'brew'] });
   for (const other of [undefined, null, 7, {}, { commands: 'none' }, { commands: [7] }]) {
-    t.strictSame(answer(other), { kind: 'control', requestId: 'r', error: undefined });
+    t.equal((answer(other) as { commands?: unknown }).commands, undefined);
   }
   t.end();
 });
