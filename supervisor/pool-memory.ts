@@ -9,9 +9,10 @@ import { marksOf } from './claude/environment.ts';
 import type { SupervisorConfig } from './config.ts';
 import { refreshOver, removeTraces } from './memory/cli-traces.ts';
 import { type GuardedWorker, MemoryGuard, type MemoryReport } from './memory/guard.ts';
-import { killMarked } from './memory/leftovers.ts';
+import { killMarked, killSeen } from './memory/leftovers.ts';
 import { type Action, isNearLimit } from './memory/policy.ts';
 import type { Stage } from './memory/reading.ts';
+import { killStrays } from './memory/strays.ts';
 import type { Pool } from './pool/pool.ts';
 import type { Worker, WorkerState } from './pool/worker.ts';
 
@@ -106,7 +107,11 @@ export class PoolMemory {
   /** Ends what a worker has left, and removes its locks and sockets. */
   async clearAway(name: string, pid: number | undefined): Promise<void> {
     const { configDirectory, inherited } = this.#config;
+    // Those that have left the tree with a clean environment: as long as they live, as they were seen.
+    killSeen(this.#guard.pidsOf(name));
     await killMarked(marksOf(configDirectory, name));
+    const others = this.#pool.workers.filter((worker) => worker.name !== name);
+    await killStrays(others.flatMap(({ process }) => (process.alive ? (process.pid ?? []) : [])));
     if (pid === undefined) return;
     const temporaryDirectory = inherited.CLAUDE_CODE_TMPDIR ?? inherited.TMPDIR ?? '/tmp';
     await removeTraces({ pid, configDirectory, temporaryDirectory });

@@ -82,6 +82,11 @@ export class MemoryGuard {
     this.#trees = new ProcessTrees({ marksOf, ...(procRoot ? { root: procRoot } : {}) });
   }
 
+  /** The processes of a worker that live, as far as they were ever seen in its tree. */
+  pidsOf(worker: string): number[] {
+    return this.#trees.pidsOf(worker);
+  }
+
   get report(): MemoryReport {
     const decisions = this.#decisions;
     const [reading, bounds, state] = [this.#reading, this.#bounds, this.#state];

@@ -12,6 +12,17 @@ import { environmentOf, groupOf, listProcesses } from './process-table.ts';
 const mostRounds = 100;
 const pause = 10;
 
+/** Kills processes that were seen below a worker, whatever their environment is by now. */
+export function killSeen(pids: readonly number[], root = '/proc'): void {
+  const own = groupOf(root, process.pid);
+  for (const pid of pids) {
+    if (pid === process.pid) continue;
+    const group = groupOf(root, pid);
+    if (group > 1 && group !== own) kill(-group);
+    kill(pid);
+  }
+}
+
 /**
  * Kills every process whose environment has all of `marks`; returns when none is left, not even as a
  * zombie, which still counts for a pids limit, or after a hundred looks, a second and more.

@@ -10,6 +10,8 @@ export interface ProcessEntry {
   parent: number;
   /** With the pid it names a process for as long as the system runs. */
   started: string;
+  /** It has ended, and nobody has reaped it. */
+  zombie: boolean;
   /** Resident memory in bytes. */
   resident: number;
 }
@@ -85,10 +87,11 @@ function readSmall(path: string): string {
   }
 }
 
-/** Fields 4, 22 and 24 of proc(5); the name before them may have blanks and brackets. */
+/** Fields 3, 4, 22 and 24 of proc(5); the name before them may have blanks and brackets. */
 function parseStat(pid: number, stat: string, pageSize: number): ProcessEntry | undefined {
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const started = fields[19];
   if (started === undefined) return undefined;
-  return { pid, parent: Number(fields[1]), started, resident: Number(fields[21]) * pageSize };
+  const resident = Number(fields[21]) * pageSize;
+  return { pid, parent: Number(fields[1]), started, zombie: fields[0] === 'Z', resident };
 }

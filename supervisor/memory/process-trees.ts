@@ -81,6 +81,16 @@ export class ProcessTrees {
     return trees;
   }
 
+  /** What was once seen in the tree of a worker and lives: also what has left it since. */
+  pidsOf(worker: string): number[] {
+    const processes = readProcesses(this.#root, this.#pageSize, this.#most);
+    return [...this.#known].flatMap(([pid, { owner, started }]) => {
+      const now = processes.get(pid);
+      const isSame = now?.started === started && !now.zombie;
+      return owner === worker && isSame ? [pid] : [];
+    });
+  }
+
   /** Measures what one process shares: the one for which that is longest ago, if any is due. */
   async measure(now: number): Promise<void> {
     const due = [...this.#known]
