@@ -1,0 +1,14 @@
+import t from 'tap';
+import { runBoundary } from '../soak/boundary-run.ts';
+
+t.test('hostile prompts reach the model byte for byte, and change nothing', async (t) => {
+  t.teardown(() => {});
+  const report = await runBoundary({
+    directory: t.testdir({}),
+    prompts: 45,
+    seed: 12,
+    disturbEvery: 7,
+  });
+  t.strictSame(report.problems, []);
+  t.match(report, { prompts: 45, delivered: 45 });
+});
