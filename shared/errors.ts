@@ -68,6 +68,7 @@ export const errorTable = {
   model_unavailable: kind(70, 502, true, 'The model API failed'),
   billing_required: kind(70, 503, false, 'The account has to be paid for'),
   cli_unavailable: kind(69, 503, true, 'The Claude Code CLI cannot be started'),
+  mcp_unavailable: kind(70, 503, true, 'An MCP server that the profile requires is not there'),
   worker_recycled: kind(70, 503, true, 'The process of the turn was ended'),
   login_unavailable: kind(70, 503, true, 'The login cannot be refreshed now'),
   login_required: kind(70, 503, false, 'The CLI is not logged in'),

@@ -191,6 +191,12 @@ export const eventsOfSupervisor = {
   worker_starting: event('debug', 'a CLI process is started', 'worker profile session_id'),
   worker_ready: event('info', 'it takes prompts', 'worker pid profile session_id duration_ms'),
   worker_failed: event('error', 'it could not be started', 'worker profile session_id stderr'),
+  cli_problem: event(
+    'warn',
+    'the CLI reports that an MCP server has no connection, a plugin was not loaded or a hook failed; once for each `problem`',
+    'profile kind name problem',
+  ),
+  cli_problem_over: event('info', 'it works again', 'profile kind name'),
   worker_stray_output: event('warn', 'it wrote what berth does not know', 'worker'),
   session_claimed: event(
     'error',

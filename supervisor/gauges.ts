@@ -1,6 +1,7 @@
 /** The metrics of the supervisor that tell how things are; read when they are scraped. */
 import { Gauge, type Registry } from 'prom-client';
 import { version } from '../shared/version.ts';
+import { type HealthKind, healthKinds } from './claude/cli-health.ts';
 import type { MemoryReport } from './memory/guard.ts';
 import { type InitSource, registerInit } from './metrics-init.ts';
 import { registerMemory } from './metrics-memory.ts';
@@ -19,6 +20,8 @@ export interface MetricSources {
   workers: () => Record<string, number>;
   /** By profile: whether the last start of a worker has failed. */
   launchFailing: () => readonly (readonly [profile: string, failing: boolean])[];
+  /** What CLI processes could not load or run. */
+  cliProblems: () => readonly { profile: string; kind: HealthKind }[];
   queued: () => number;
   queueLimit: () => number;
   memory: () => MemoryReport;
@@ -97,6 +100,19 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
       this.reset();
       for (const [profile, failing] of sources.launchFailing())
         this.set({ profile }, Number(failing));
+    },
+  });
+  new Gauge({
+    name: 'berth_cli_problems',
+    help: 'What the CLI reports as not working, by kind: mcp_server (no connection), plugin (not loaded), hook (failed)',
+    labelNames: ['profile', 'kind'],
+    registers,
+    collect() {
+      this.reset();
+      for (const profile of sources.profiles()) {
+        for (const kind of healthKinds) this.set({ profile, kind }, 0);
+      }
+      for (const { profile, kind } of sources.cliProblems()) this.inc({ profile, kind });
     },
   });
   gauge('berth_queue_length', 'Prompts that wait for a worker', sources.queued);

@@ -16,7 +16,7 @@ const outcomes: readonly ('ok' | ErrorCode)[] = [
   ...(['model_not_found', 'permission_denied', 'billing_required', 'prompt_too_large'] as const),
   ...(['login_required', 'login_unavailable', 'budget_exceeded', 'turns_exceeded'] as const),
   ...(['output_mismatch', 'daily_budget_exceeded', 'paused', 'session_not_found'] as const),
-  ...(['blocked_by_hook', 'empty_answer'] as const),
+  ...(['blocked_by_hook', 'empty_answer', 'mcp_unavailable'] as const),
 ];
 
 export function registerTurns(

@@ -22,6 +22,7 @@ import type { Profiles } from './profiles/profiles.ts';
 import { RunMark } from './run-mark.ts';
 import { Admission } from './sessions/admission.ts';
 import { SessionCatalog } from './sessions/catalog.ts';
+import { CliProblems } from './sessions/cli-problems.ts';
 import { DiskWatch } from './sessions/disk.ts';
 import { LimitGate } from './sessions/limit-gate.ts';
 import { fixedLogin } from './sessions/login-use.ts';
@@ -52,6 +53,7 @@ export interface PartsOptions {
 export interface Parts {
   pool: Pool;
   configuration: ConfigurationGuard;
+  cliProblems: CliProblems;
   applied: AppliedCommit;
   initOutcome: InitOutcome;
   runMark: RunMark;
@@ -126,6 +128,7 @@ export function createParts(options: PartsOptions): Parts {
   const runMark = new RunMark(stateDirectory, log);
   const firstWorker = Promise.withResolvers<boolean>();
   const settings = new SettingsGuard({ configDirectory, policy: config.settingsCheck, log });
+  const cliProblems = new CliProblems(log);
   const pool = new Pool({
     explain: (profile, error) => applied.explain(profile, error),
     onStart: (profile, ready) => {
@@ -138,9 +141,13 @@ export function createParts(options: PartsOptions): Parts {
     idleTimeout: config.workerIdleTimeout,
     prepare: async (process, order) => {
       const { changes } = configuration;
-      await prepareWorker(process, order).catch((error: unknown) => {
+      try {
+        await prepareWorker(process, order);
+      } catch (error) {
         throw guard.explain(error);
-      });
+      } finally {
+        cliProblems.note(order.profile, process.health.reports);
+      }
       await settings.note(process);
       configuration.assertUnchanged(changes);
     },
@@ -158,6 +165,7 @@ export function createParts(options: PartsOptions): Parts {
     log,
   });
   profiles.onChange(() => {
+    cliProblems.forget();
     pool.renew();
     void credentials.noteSetupTokens();
   });
@@ -196,6 +204,7 @@ export function createParts(options: PartsOptions): Parts {
     loginOf: ({ profile }) => loginOf(profile),
     useLogin: async ({ profile }, signal) =>
       usesFile(profile) ? credentials.turns.begin(signal) : fixedLogin,
+    onHealth: ({ process, order }) => cliProblems.note(order.profile, process.health.reports),
     hang: { bound: config.hangTimeout, cpuOf: treeCpu },
     rates: new Rates(),
     cliVersion: () => cli().version,
@@ -260,6 +269,7 @@ export function createParts(options: PartsOptions): Parts {
     tokens: () => tokens.names(),
     launchFailing: () =>
       profiles.all().map(({ name }) => [name, pool.launchFailures.has(name)] as const),
+    cliProblems: () => cliProblems.all,
     ready,
     uncleanEnd: () => runMark.uncleanEnd,
     queued: () => pool.queued,
@@ -287,7 +297,7 @@ export function createParts(options: PartsOptions): Parts {
     sessions: () => store.size,
   });
   return {
-    ...{ pool, configuration, applied, initOutcome, runMark, settings },
+    ...{ pool, configuration, cliProblems, applied, initOutcome, runMark, settings },
     firstWorker: () => (orders.warm().length > 0 ? firstWorker.promise : undefined),
     ...{ store, workspaces, disk, gate, sessions, catalog, retention },
     intake: new Intake({ store, profiles, promptTimeout: config.promptTimeout }),

@@ -43,6 +43,11 @@ export function describeStatus(parts: StatusParts): Status {
     })),
     configuration: describeConfiguration(parts.initOutcome),
     launch_failures: describeFailures(parts),
+    cli_problems: parts.cliProblems.all.map(({ profile, kind, name, problem, since }) => ({
+      ...{ profile, kind, name },
+      problem: redact(problem),
+      since: new Date(since).toISOString(),
+    })),
     queue: { length: pool.queued, limit: config.queueLimit },
     memory: describeMemory(parts.guard.report),
     recycles: { ...parts.metrics.losses.recycles },

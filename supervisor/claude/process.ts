@@ -10,6 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import split2 from 'split2';
 import { BerthError, messageOf } from '../../shared/errors.ts';
 import { Attribution } from './attribution.ts';
+import { CliHealth } from './cli-health.ts';
 import {
   type CliMessage,
   type ControlRequest,
@@ -81,6 +82,8 @@ export class UnclearResult extends BerthError {
 export class ClaudeProcess {
   /** Settles when the process has ended and its output is read; never rejects. */
   readonly ended: Promise<ProcessEnd>;
+  /** What it reports of the things that it loads and runs. */
+  readonly health = new CliHealth();
   /** How long it may be silent. */
   readonly timeouts: CliTimeouts;
   readonly #child: ChildProcess;
@@ -297,6 +300,7 @@ export class ClaudeProcess {
     // What comes after that is not believed.
     if (this.#givenUp || this.#claimsOther(message)) return;
     const turn = this.#turn;
+    this.#noteHealth(message);
     switch (message.kind) {
       case 'control':
         if (message.commands) this.#ownCommands = new Set(message.commands);
@@ -355,6 +359,13 @@ export class ClaudeProcess {
     turn.reject(
       new BerthError('cli_unavailable', 'cannot run the prompt: the CLI dropped it; try again'),
     );
+  }
+
+  /** Also outside of turns: hooks run at the start, and before a prompt. */
+  #noteHealth(message: CliMessage): void {
+    if (message.kind === 'started') this.health.turnBegins();
+    if (message.kind === 'session') this.health.loaded(message.loaded);
+    if (message.kind === 'hook') this.health.hookEnded(message.hook);
   }
 
   /** It cannot be talked to: no more is to be had of it. */

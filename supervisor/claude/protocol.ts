@@ -4,12 +4,13 @@
  * and what is read is checked here and nowhere else.
  */
 import { z } from 'zod';
+import { type Loaded, loadedShape } from './cli-health.ts';
 import { type HookRun, type HookStop, isOverruled, readHookRun, readPromptStop } from './hooks.ts';
 import { readResult, readUsage, type TurnResult, type Usage } from './turn-result.ts';
 import { type UsageLimit, usageLimitIn } from './usage-limit.ts';
 
 export type CliMessage =
-  | { kind: 'session'; sessionId: string; model: string; skills: string[] }
+  | { kind: 'session'; sessionId: string; model: string; skills: string[]; loaded: Loaded }
   | { kind: 'text'; text: string }
   /** What a call of the model has used so far; `begins` with the first that is said of a call. */
   | { kind: 'usage'; begins: boolean; usage: Usage }
@@ -222,7 +223,8 @@ function readSystem(line: Line): CliMessage | undefined {
   switch (line.subtype) {
     case 'init': {
       const { session_id, model, skills } = initLine.parse(line);
-      return { kind: 'session', sessionId: session_id, model, skills };
+      const loaded = loadedShape.parse(line);
+      return { kind: 'session', sessionId: session_id, model, skills, loaded };
     }
     case 'api_retry':
       return readRetry(line);
@@ -274,6 +276,8 @@ export function userLine(text: string, id: string, asCommand = false): string {
 export type ControlRequest =
   | { subtype: 'initialize' }
   | { subtype: 'get_settings' }
+  | { subtype: 'mcp_status' }
+  | { subtype: 'mcp_reconnect'; serverName: string }
   | { subtype: 'interrupt'; cancel_queued: true };
 
 /** A control request; its answer carries the same id. */

@@ -70,6 +70,17 @@ export const statusSchema = z
         }),
       )
       .describe('Why no worker of these profiles can be started'),
+    cli_problems: z
+      .array(
+        z.object({
+          profile: z.string(),
+          kind: z.enum(['mcp_server', 'plugin', 'hook']),
+          name: z.string(),
+          problem: z.string().describe('As the CLI says it'),
+          since: z.string(),
+        }),
+      )
+      .describe('MCP servers without a connection, plugins that were not loaded, hooks that fail'),
     queue: z.object({ length: z.number(), limit: z.number() }),
     limits: z
       .array(

@@ -1,5 +1,6 @@
 /** Makes a new CLI process ready for its first prompt. */
 import { BerthError } from '../../shared/errors.ts';
+import { askServers } from '../claude/mcp-servers.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
 import type { Order } from './order.ts';
 
@@ -55,6 +56,7 @@ async function within<T>(milliseconds: number, work: Promise<T>): Promise<T> {
 async function prime(process: ClaudeProcess, resumes: boolean): Promise<void> {
   await process.control({ subtype: 'initialize' });
   if (!resumes) await process.run(blankPrompt);
+  if (process.health.unexplained) await askServers(process);
 }
 
 function unknownToCli(error: unknown, sessionId: string | undefined): BerthError | undefined {

@@ -63,7 +63,12 @@ export interface Profile {
   permissionMode: (typeof permissionModes)[number] | undefined;
   systemPrompt: string | undefined;
   appendSystemPrompt: string | undefined;
-  mcp: { servers: Readonly<Record<string, unknown>>; strict: boolean };
+  mcp: {
+    servers: Readonly<Record<string, unknown>>;
+    strict: boolean;
+    /** Names of the servers without which no prompt is sent to the model. */
+    required: readonly string[];
+  };
   environment: Readonly<Record<string, EnvironmentValue>>;
   /** Of what the files of `environment` held when they were looked at last. */
   secretDigest?: string | undefined;
@@ -97,7 +102,7 @@ export function builtInProfile(
     permissionMode: undefined,
     systemPrompt: undefined,
     appendSystemPrompt: undefined,
-    mcp: { servers: {}, strict: false },
+    mcp: { servers: {}, strict: false, required: [] },
     environment: {},
     limits: {
       maxTurns: undefined,

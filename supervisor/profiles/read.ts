@@ -154,7 +154,11 @@ function toProfile(name: string, document: ProfileDocument): Profile {
     permissionMode: document.permission_mode,
     systemPrompt: document.system_prompt,
     appendSystemPrompt: document.append_system_prompt,
-    mcp: { servers: mcp?.servers ?? {}, strict: mcp?.strict ?? false },
+    mcp: {
+      servers: mcp?.servers ?? {},
+      strict: mcp?.strict ?? false,
+      required: mcp?.required ?? [],
+    },
     environment: document.environment ?? {},
     limits: {
       maxTurns: limits?.max_turns,

@@ -139,6 +139,11 @@ const mcp = section({
   strict: flag
     .optional()
     .describe("True: no other MCP server is started; false adds to the user's own (the default)"),
+  required: list(text(200))
+    .optional()
+    .describe(
+      'Names of MCP servers, of the profile or of the user: without a connection to each of them a prompt is refused with mcp_unavailable',
+    ),
 });
 
 const limits = section({

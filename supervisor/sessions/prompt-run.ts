@@ -9,6 +9,7 @@
 import { randomUUID } from 'node:crypto';
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import { askServers } from '../claude/mcp-servers.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
 import type { TurnResult, Usage } from '../claude/turn-result.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
@@ -18,6 +19,7 @@ import type { Worker } from '../pool/worker.ts';
 import { type Answer, toAnswer } from './answer.ts';
 import { carryOn, carryOnLoggedIn, stands } from './carry-on.ts';
 import { allowedCommand, commandFailure, unknownCommand } from './command.ts';
+import { healthWarnings } from './health-warnings.ts';
 import { isKept } from './kept-turn.ts';
 import type { LimitGate } from './limit-gate.ts';
 import type { LoginUse } from './login-use.ts';
@@ -67,6 +69,8 @@ export interface AttemptOptions {
   loginOf: (prompt: Prompt) => string;
   /** Resolves when the turn may begin, as far as its login is concerned. */
   useLogin: (prompt: Prompt, signal: AbortSignal) => Promise<LoginUse>;
+  /** Told how a worker's process is, when it has been asked and when a turn has ended. */
+  onHealth: (worker: Worker) => void;
   hang: HangWatch;
   /** Both throw `configuration_invalid` if the CLI ignores settings that guard. */
   settings: { assertInForce: () => void; check: (process: ClaudeProcess) => Promise<void> };
@@ -195,7 +199,7 @@ export class PromptRun {
         end = await run(carryOnLoggedIn);
         if (isRefused(end)) await use.refused(turn.signal);
       }
-      return await this.#judge(end, use, turn.signal);
+      return await this.#judge(end, worker, use, turn.signal);
     } catch (thrown) {
       failed = thrown;
       throw thrown;
@@ -253,12 +257,14 @@ export class PromptRun {
     return undefined;
   }
 
-  async #judge(end: TurnEnd, use: LoginUse, signal: AbortSignal): Promise<Answer> {
+  async #judge(end: TurnEnd, worker: Worker, use: LoginUse, signal: AbortSignal): Promise<Answer> {
     const { overrides, profile } = this.#prompt;
-    const { gate, loginOf, rates, onSpent } = this.#options;
+    const { gate, loginOf, rates, onSpent, onHealth } = this.#options;
     rates.learn(this.#model, end.result);
     onSpent(this.#prompt, end.result);
     await this.#keeper.end(end);
+    if (worker.process.health.unexplained) await askServers(worker.process);
+    onHealth(worker);
     const whole = { ...end, result: addSpent(this.#spent, end.result) };
     if (signal.aborted) throw withTurn(asBerthError(signal.reason), whole);
     const failed = this.#command && commandFailure(this.#command, profile, end);
@@ -266,6 +272,7 @@ export class PromptRun {
     if (error) throw isOfLogin(error) ? use.explain(error) : error;
     const warnings = [
       ...this.#warnings,
+      ...healthWarnings(worker.process.health.reports, profile),
       ...this.#keeper.warnings,
       ...(await this.#unkept(end)),
       ...gate.warningsOf(loginOf(this.#prompt)),

@@ -4,6 +4,7 @@
  * Where the login is about to be refreshed, that happens with the worker in hand: who is served next is
  * decided already, and nobody loses his place.
  */
+import { requireServers } from '../claude/mcp-servers.ts';
 import type { Order } from '../pool/order.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Worker } from '../pool/worker.ts';
@@ -19,6 +20,8 @@ interface WorkerForOptions {
   loginOf: (prompt: Prompt) => string;
   /** Resolves when the turn may begin, as far as its login is concerned. */
   useLogin: (prompt: Prompt, signal: AbortSignal) => Promise<LoginUse>;
+  /** Told how a worker's process is. */
+  onHealth: (worker: Worker) => void;
 }
 
 export interface Wanted {
@@ -38,7 +41,7 @@ export interface Found {
 
 /** @throws BerthError of the gate or the pool; the signal's reason */
 export async function workerFor(
-  { pool, gate, loginOf, useLogin }: WorkerForOptions,
+  { pool, gate, loginOf, useLogin, onHealth }: WorkerForOptions,
   { prompt, order, goesOn, progress }: Wanted,
   signal: AbortSignal,
   tell: (event: TurnEvent) => void,
@@ -63,10 +66,15 @@ export async function workerFor(
     });
     try {
       const worker = await pool.acquire({ order, token, goesOn, signal, onQueued });
-      const use = await useLogin(prompt, signal).catch((error: unknown) => {
+      const giveBack = (error: unknown): never => {
         pool.giveBack(worker);
         throw error;
-      });
+      };
+      const { required } = prompt.profile.mcp;
+      await requireServers(worker.process, required, signal)
+        .finally(() => onHealth(worker))
+        .catch(giveBack);
+      const use = await useLogin(prompt, signal).catch(giveBack);
       progress.queuedMs = waited + performance.now() - began;
       const found = { pass, worker, use };
       if (isGood(found, pool, onLimit)) return found;

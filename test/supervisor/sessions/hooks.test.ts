@@ -10,6 +10,7 @@ says UserPromptSubmit json-entry && echo '{"decision":"block","reason":"not on S
 says UserPromptSubmit no-further && echo '{"continue":false,"stopReason":"closed"}'
 says PreToolUse pre-stop && echo '{"continue":false,"stopReason":"before it"}'
 says PostToolUse post-stop && echo '{"continue":false,"stopReason":"after it"}'
+says PostToolUse post-fail && { echo 'no such file' >&2; exit 1; }
 says Stop stop-stop && echo '{"continue":false,"stopReason":"at the end"}'
 says Stop stop-block && echo '{"decision":"block","reason":"stop-block once more"}'
 exit 0
@@ -57,7 +58,14 @@ t.test('what a hook stops is an error that names the hook', async (t) => {
     session_id = body.session_id;
   }
   const passed = await prompt('[[say well]]', { session_id });
-  t.match(passed, { status: 200, body: { result: 'well' } }, 'the session goes on');
+  t.match(passed, { status: 200, body: { result: 'well', warnings: [] } }, 'the session goes on');
+  const failed = await prompt(bash('post-fail'), { session_id });
+  t.match(failed, {
+    status: 200,
+    body: { warnings: [/hook PostToolUse:Bash failed.*: exit code 1: no such file/] },
+  });
+  t.match(await log.logged('cli_problem'), { kind: 'hook', name: 'PostToolUse:Bash' });
+  t.same((await prompt('[[say well]]', { session_id })).body.warnings, []);
   t.match(await log.logged('turn_finished'), { code: 'blocked_by_hook', hook: 'UserPromptSubmit' });
   t.notMatch(log.text, /not at night|once more/, 'a reason may quote the prompt');
   const metrics = await (await fetch(new URL('/metrics', metricsUrl))).text();

@@ -1,0 +1,93 @@
+/**
+ * The MCP servers of a CLI process: why they have no connection, and whether those are there without which
+ * no prompt is to be sent. Always holds: no wait is longer than its bound.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { BerthError } from '../../shared/errors.ts';
+import { type McpServer, readMcpStatus } from './cli-health.ts';
+import type { ClaudeProcess } from './process.ts';
+
+/** Milliseconds for the answer to a control request. */
+const patience = 2_000;
+/** Milliseconds for servers that are not connected yet; the CLI itself gives them 30 s. */
+const connecting = 15_000;
+const pause = 200;
+
+/** Has the process say how its servers are, into its health. Never rejects. */
+export async function askServers(process: ClaudeProcess): Promise<void> {
+  try {
+    const answer = await within(patience, process.control({ subtype: 'mcp_status' }));
+    if (answer !== undefined) process.health.serversAre(readMcpStatus(answer));
+  } catch {
+    // One that has ended, or that does not answer: what is known stays.
+  }
+}
+
+/**
+ * Resolves when the process has a connection to each of these servers. One that has lost it, or never had
+ * it, is connected anew, once.
+ * @throws BerthError `mcp_unavailable`; the signal's reason
+ */
+export async function requireServers(
+  process: ClaudeProcess,
+  required: readonly string[],
+  signal: AbortSignal,
+): Promise<void> {
+  if (required.length === 0) return;
+  const deadline = performance.now() + connecting;
+  const tried = new Set<string>();
+  for (;;) {
+    await askServers(process);
+    signal.throwIfAborted();
+    const missing = required
+      .map((name) => process.health.server(name) ?? unknown(name))
+      .filter(({ status }) => status !== 'connected');
+    if (missing.length === 0) return;
+    const hopeless = missing.filter(({ name, status }) => status !== 'pending' && tried.has(name));
+    const left = deadline - performance.now();
+    if (hopeless.length > 0 || left <= 0) throw unavailable(missing);
+    const again = missing.filter(({ status }) => status !== 'pending');
+    for (const { name } of again) tried.add(name);
+    await Promise.all(again.map(({ name }) => reconnect(process, name, left)));
+    await delay(pause, undefined, { signal });
+  }
+}
+
+function unknown(name: string): McpServer {
+  return { name, status: 'not configured', error: undefined };
+}
+
+/** Never rejects. */
+async function reconnect(process: ClaudeProcess, name: string, left: number): Promise<void> {
+  const asked = process.control({ subtype: 'mcp_reconnect', serverName: name });
+  await within(left, asked).catch(() => undefined);
+}
+
+function unavailable(missing: readonly McpServer[]): BerthError {
+  const which = missing.map(({ name, status, error }) => `${name} (${error ?? status})`);
+  return new BerthError(
+    'mcp_unavailable',
+    `cannot answer the prompt: the profile requires MCP servers that have no connection: ${which.join(', ')}; see mcp.required of the profile, and try again when they are there`,
+    {
+      details: {
+        mcp_servers: missing.map(({ name, status, error }) => ({
+          name,
+          status,
+          ...(error === undefined ? {} : { error }),
+        })),
+        retry_after: 10,
+      },
+    },
+  );
+}
+
+/** Undefined if it takes longer. */
+async function within<T>(milliseconds: number, work: Promise<T>): Promise<T | undefined> {
+  const over = new AbortController();
+  const late = delay(milliseconds, undefined, { signal: over.signal }).catch(() => undefined);
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    over.abort();
+  }
+}
