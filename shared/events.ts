@@ -259,7 +259,11 @@ export const eventsOfSupervisor = {
     'old sessions were cleared away',
     'expired over_budget leftovers failed bytes duration_ms',
   ),
-  retention_failed: event('warn error', 'something could not be cleared away', 'session_id'),
+  retention_failed: event(
+    'warn error',
+    'something could not be cleared away',
+    'session_id step_ms',
+  ),
   turn_unkept: event(
     'error',
     "a turn was answered and is not in its session's transcript: the volume is full",
