@@ -198,6 +198,11 @@ export const eventsOfSupervisor = {
   ),
   cli_problem_over: event('info', 'it works again', 'profile kind name'),
   worker_stray_output: event('warn', 'it wrote what berth does not know', 'worker'),
+  unprompted_ended: event(
+    'warn',
+    'it worked without a prompt while nothing may run, and was ended',
+    'worker session_id reason',
+  ),
   session_claimed: event(
     'error',
     'its output claimed a session that is not its own: forged by a tool; it was ended',

@@ -10,6 +10,7 @@ import { cliEnvironment } from './claude/environment.ts';
 import { ClaudeProcess } from './claude/process.ts';
 import { timeoutsOf } from './claude/timeouts.ts';
 import type { TurnResult } from './claude/turn-result.ts';
+import type { UsageLimit } from './claude/usage-limit.ts';
 import type { SupervisorConfig } from './config.ts';
 import type { ConfigurationGuard } from './configuration/guard.ts';
 import { offerToKernel } from './memory/oom-score.ts';
@@ -33,6 +34,8 @@ export interface OrdersOptions {
   configuration: Pick<ConfigurationGuard, 'assertRight' | 'mayHaveHooks'>;
   /** Told what the CLI has used in a turn that nobody prompted for. */
   onUnprompted: (profile: string, turn: TurnResult) => void;
+  /** Told what the API says of the account in such a turn. */
+  onLimit: (profile: Profile, limit: UsageLimit) => void;
 }
 
 /** What a process is started for. */
@@ -95,6 +98,7 @@ export class Orders {
       // The CLI counts the budget over the life of its process.
       own: isFork || key !== this.#plainKey(profile),
       once: (overrides.maxBudgetUsd ?? profile.limits.maxBudgetUsd) !== undefined,
+      background: profile.limits.background,
       launch: (name) => this.#launch(name, profile, asked, session),
     };
   }
@@ -111,7 +115,8 @@ export class Orders {
     { overrides, traceparent }: Asked,
     session: Session | undefined,
   ): ClaudeProcess {
-    const { config, claudePath, configuration, workspaces, log, onUnprompted } = this.#options;
+    const { config, claudePath, configuration, workspaces, log, onUnprompted, onLimit } =
+      this.#options;
     configuration.assertRight();
     const { options, environment } = launchOf(profile, overrides, config.configDirectory);
     const directory = workspaces.make(name, profile.workingDirectory, session?.directory);
@@ -141,6 +146,8 @@ export class Orders {
           session_id: sessionId,
           claimed,
         }),
+      deniesWakeUps: profile.unprompted === 'deny',
+      onLimit: (limit) => onLimit(profile, limit),
       onUnprompted: (turn) => onUnprompted(profile.name, turn),
       onStray: (what) => log.warn('worker_stray_output', `${name} wrote ${what}`, { worker: name }),
     });

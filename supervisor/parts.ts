@@ -1,4 +1,5 @@
 /** The composition: makes the parts of a supervisor and joins them; starts nothing. */
+import { BerthError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import { bringsLogin, setupTokenIn } from '../shared/login-variables.ts';
 import { AppliedCommit } from './applied-commit.ts';
@@ -21,6 +22,7 @@ import { commonLogin, loginFileUse, loginOf, setupTokensOf } from './profiles/lo
 import type { Profiles } from './profiles/profiles.ts';
 import { RunMark } from './run-mark.ts';
 import { Admission } from './sessions/admission.ts';
+import { keepReport } from './sessions/background-reports.ts';
 import { SessionCatalog } from './sessions/catalog.ts';
 import { CliProblems } from './sessions/cli-problems.ts';
 import { DiskWatch } from './sessions/disk.ts';
@@ -35,6 +37,7 @@ import { Sessions } from './sessions/sessions.ts';
 import { type BudgetLimits, SpendingLedger } from './sessions/spending.ts';
 import { spentBySessions } from './sessions/spent-by-sessions.ts';
 import { Transcripts } from './sessions/transcripts.ts';
+import { UnpromptedWork } from './sessions/unprompted-work.ts';
 import { Workspaces } from './sessions/workspaces.ts';
 import { SettingsGuard } from './settings-guard.ts';
 
@@ -71,6 +74,8 @@ export interface Parts {
   pause: Pause;
   ledger: SpendingLedger;
   admission: Admission;
+  /** What goes on without a prompt. */
+  unprompted: UnpromptedWork;
   authentication: Authentication;
   guard: PoolMemory;
   credentials: Login;
@@ -121,7 +126,11 @@ export function createParts(options: PartsOptions): Parts {
       const owner = store.peek(turn.sessionId)?.token;
       if (owner !== undefined) ledger.add(owner, profile, turn.costUsd);
       metrics.spent(profile, turn, owner);
+      keepReport(store, turn);
+      // The worker may be idle from now on.
+      pool.reconsider();
     },
+    onLimit: (profile, limit) => gate.heard(loginOf(profile), limit),
   });
   const applied = new AppliedCommit(stateDirectory, log);
   const initOutcome = new InitOutcome(stateDirectory);
@@ -229,6 +238,21 @@ export function createParts(options: PartsOptions): Parts {
     lostLogin: ({ profile }) => (usesFile(profile) ? credentials.refusal : undefined),
   });
   tokens.onRevoked(() => admission.review());
+  const unprompted = new UnpromptedWork({
+    pool,
+    recordOf: (id) => store.peek(id),
+    refusalOf: ({ token, profile: name }) => {
+      const profile = profiles.get(name);
+      const login = profile && loginOf(profile);
+      return (
+        pause.refusal ??
+        revokedName(tokens, token) ??
+        ledger.refusalOf(token, name, budgetsOf({ token, profile: name })) ??
+        (login === undefined ? undefined : gate.refusalOf(login))
+      );
+    },
+    log,
+  });
   const shared = { store, transcripts, workspaces, log };
   const catalog = new SessionCatalog({ ...shared, running: sessions });
   const retention = new Retention({
@@ -301,7 +325,7 @@ export function createParts(options: PartsOptions): Parts {
     firstWorker: () => (orders.warm().length > 0 ? firstWorker.promise : undefined),
     ...{ store, workspaces, disk, gate, sessions, catalog, retention },
     intake: new Intake({ store, profiles, promptTimeout: config.promptTimeout }),
-    ...{ pause, ledger, admission, guard, credentials, metrics, budgetsOf },
+    ...{ pause, ledger, admission, unprompted, guard, credentials, metrics, budgetsOf },
     authentication: new Authentication({
       tokens,
       log,
@@ -317,4 +341,10 @@ function lower(one: number | undefined, other: number | undefined): number | und
 /** Seconds since 1970. */
 function expiryOf({ state }: Login): number | undefined {
   return state.kind === 'valid' ? state.credentials.expiresAt / 1_000 : undefined;
+}
+
+/** The refusal for sessions of a name that no token has any more. */
+function revokedName(tokens: Tokens, name: string): BerthError | undefined {
+  if (tokens.names().includes(name)) return undefined;
+  return new BerthError('token_revoked', `cannot go on: no token of ${name} is valid any more`);
 }

@@ -100,6 +100,7 @@ export class Supervisor {
     await removeLeftLocks(config.configDirectory);
     signal.throwIfAborted();
     pool.start();
+    this.#parts.unprompted.start();
     this.#testing = this.#testCli();
     const address = await listen(
       this.#api as FastifyInstance,
@@ -215,6 +216,7 @@ export class Supervisor {
     // Who sends prompts learns only by and by that it is not ready any more.
     if (served) await pauseFor(this.#config.drainDelay, now);
     pool.drain(reason);
+    this.#parts.unprompted.drain(reason);
     sessions.refuseWaiting(reason);
     await sessions.idle(this.#config.drain, now);
     sessions.interruptAll(reason);
@@ -227,6 +229,7 @@ export class Supervisor {
       () => disk.stop(),
       () => retention.stop(),
       () => guard.stop(),
+      () => this.#parts.unprompted.stop(),
       () => pool.stop(),
       () => this.#parts.configuration.stop(),
       () => credentials.stop(),

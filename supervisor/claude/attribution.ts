@@ -28,10 +28,13 @@ export class Attribution {
     this.#mixed = false;
   }
 
-  started(id: string): void {
-    if (id === this.#promptId) this.#begun = true;
+  /** @returns false if that is a wake-up, no prompt */
+  started(id: string): boolean {
+    const ofPrompt = id === this.#promptId;
+    if (ofPrompt) this.#begun = true;
     else this.#wakeUps.add(id);
     if (this.#begun && this.#wakeUps.size > 0) this.#mixed = true;
+    return ofPrompt;
   }
 
   /** @returns true if the prompt was dropped: it never began, and no result will come */

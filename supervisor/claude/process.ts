@@ -10,6 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import split2 from 'split2';
 import { BerthError, messageOf } from '../../shared/errors.ts';
 import { Attribution } from './attribution.ts';
+import type { BackgroundTask } from './background.ts';
 import { CliHealth } from './cli-health.ts';
 import {
   type CliMessage,
@@ -22,6 +23,7 @@ import { causeOfStartError } from './start-error.ts';
 import { StderrTail } from './stderr-tail.ts';
 import { type CliTimeouts, timeoutsOf } from './timeouts.ts';
 import type { TurnResult } from './turn-result.ts';
+import type { UsageLimit } from './usage-limit.ts';
 
 export interface ProcessOptions {
   /** The CLI's executable. */
@@ -40,6 +42,10 @@ export interface ProcessOptions {
   onForeignSession?: (claimed: string) => void;
   /** Called once if standard output has what is no message; says what, and quotes nothing of it. */
   onStray: (what: string) => void;
+  /** True if scheduled turns are not wanted: one that begins all the same is interrupted. */
+  deniesWakeUps?: boolean;
+  /** Called with what the API says of the account's limit in a turn that nobody prompted for. */
+  onLimit?: (limit: UsageLimit) => void;
   /** Called with the result of each turn that nobody prompted for: it has cost something too. */
   onUnprompted?: (result: TurnResult) => void;
 }
@@ -56,6 +62,9 @@ const longestLine = 64 * 1024 * 1024;
 
 /** Milliseconds after the exit in which what is left of the output may still arrive. */
 const outputGrace = 500;
+
+/** Milliseconds after the end of work in the background in which the CLI begins its report. */
+const reportGrace = 10_000;
 
 interface Turn {
   onMessage: (message: CliMessage) => void;
@@ -94,6 +103,13 @@ export class ClaudeProcess {
   >();
   readonly #onStray: (what: string) => void;
   readonly #onUnprompted: ProcessOptions['onUnprompted'];
+  readonly #onLimit: ProcessOptions['onLimit'];
+  readonly #deniesWakeUps: boolean;
+  #background: readonly BackgroundTask[] = [];
+  /** Until when, by performance.now(), the report of work that has ended may begin. */
+  #reportDue = 0;
+  /** A turn runs that nobody prompted for. */
+  #ownTurn = false;
   readonly #sessionId: string | undefined;
   readonly #onForeignSession: ProcessOptions['onForeignSession'];
   readonly #attribution = new Attribution();
@@ -111,6 +127,8 @@ export class ClaudeProcess {
     this.timeouts = options.timeouts ?? timeoutsOf(options.environment);
     this.#onStray = options.onStray;
     this.#onUnprompted = options.onUnprompted;
+    this.#onLimit = options.onLimit;
+    this.#deniesWakeUps = options.deniesWakeUps ?? false;
     this.#sessionId = options.sessionId?.toLowerCase();
     this.#onForeignSession = options.onForeignSession;
     this.#child = spawn(options.path, options.arguments, {
@@ -175,6 +193,17 @@ export class ClaudeProcess {
   /** True if it lives, can be talked to, and no turn of a prompt runs. */
   get idle(): boolean {
     return this.alive && !this.#givenUp && this.#turn === undefined;
+  }
+
+  /** What it has running in the background. */
+  get background(): readonly BackgroundTask[] {
+    return this.#background;
+  }
+
+  /** True if it works without a prompt: in the background, or in a turn of its own. */
+  get works(): boolean {
+    if (!this.alive) return false;
+    return this.#ownTurn || this.#background.length > 0 || performance.now() < this.#reportDue;
   }
 
   /** When it last wrote a line of output, by performance.now(). */
@@ -249,6 +278,8 @@ export class ClaudeProcess {
 
   async #stop(grace: number): Promise<ProcessEnd> {
     if (!this.#turn) {
+      // The end of input alone would let a turn of its own go on; its result tells what it has cost.
+      if (this.#ownTurn) await this.#interruptOwnTurn(grace);
       this.#child.stdin?.end();
       await this.#endsWithin(grace);
     }
@@ -259,6 +290,15 @@ export class ClaudeProcess {
     // Also after a clean end: children that stayed in the group.
     this.#signal('SIGKILL');
     return this.ended;
+  }
+
+  async #interruptOwnTurn(grace: number): Promise<void> {
+    const waiting = new AbortController();
+    await Promise.race([
+      this.control({ subtype: 'interrupt' }).catch(() => undefined),
+      delay(grace, undefined, { signal: waiting.signal }).catch(() => undefined),
+    ]);
+    waiting.abort();
   }
 
   async #endsWithin(milliseconds: number): Promise<void> {
@@ -308,7 +348,9 @@ export class ClaudeProcess {
         this.#controls.delete(message.requestId);
         break;
       case 'started':
-        this.#attribution.started(message.promptId);
+        if (this.#attribution.started(message.promptId)) break;
+        this.#ownTurn = true;
+        if (this.#deniesWakeUps) void this.control({ subtype: 'interrupt' }).catch(() => undefined);
         break;
       case 'over':
         if (this.#attribution.ended(message.promptId) && turn) this.#drop(turn);
@@ -316,9 +358,21 @@ export class ClaudeProcess {
       case 'result':
         this.#takeResult(message.result);
         break;
+      case 'background':
+        if (message.tasks.length < this.#background.length) {
+          this.#reportDue = performance.now() + reportGrace;
+        }
+        this.#background = message.tasks;
+        break;
       default:
+        if (!this.#attribution.begun) this.#hearOwnTurn(message);
         if (this.#attribution.begun) turn?.onMessage(message);
     }
+  }
+
+  #hearOwnTurn(message: CliMessage): void {
+    if (message.kind === 'session') this.#ownTurn = true;
+    if (message.kind === 'limit') this.#onLimit?.(message.limit);
   }
 
   #claimsOther(message: CliMessage): boolean {
@@ -337,6 +391,8 @@ export class ClaudeProcess {
 
   #takeResult(result: TurnResult): void {
     const turn = this.#turn;
+    this.#ownTurn = false;
+    this.#reportDue = 0;
     switch (this.#attribution.ownerOf(result)) {
       case 'prompt':
         this.#turn = undefined;

@@ -4,6 +4,7 @@
  * and what is read is checked here and nowhere else.
  */
 import { z } from 'zod';
+import { type BackgroundTask, readBackground } from './background.ts';
 import { type Loaded, loadedShape } from './cli-health.ts';
 import { type HookRun, type HookStop, isOverruled, readHookRun, readPromptStop } from './hooks.ts';
 import { readResult, readUsage, type TurnResult, type Usage } from './turn-result.ts';
@@ -33,6 +34,8 @@ export type CliMessage =
   | { kind: 'started'; promptId: string }
   /** The prompt of that id is over. Without a start before, it was dropped and has no result. */
   | { kind: 'over'; promptId: string }
+  /** All work that runs in the background now. */
+  | { kind: 'background'; tasks: BackgroundTask[] }
   | {
       kind: 'control';
       requestId: string;
@@ -228,6 +231,10 @@ function readSystem(line: Line): CliMessage | undefined {
     }
     case 'api_retry':
       return readRetry(line);
+    case 'background_tasks_changed': {
+      const tasks = readBackground(line);
+      return tasks && { kind: 'background', tasks };
+    }
     case 'hook_response': {
       const hook = readHookRun(line);
       return hook && { kind: 'hook', hook };
@@ -278,7 +285,8 @@ export type ControlRequest =
   | { subtype: 'get_settings' }
   | { subtype: 'mcp_status' }
   | { subtype: 'mcp_reconnect'; serverName: string }
-  | { subtype: 'interrupt'; cancel_queued: true };
+  /** Without `cancel_queued` a prompt that waits behind the turn begins then. */
+  | { subtype: 'interrupt'; cancel_queued?: true };
 
 /** A control request; its answer carries the same id. */
 export function controlLineOf(requestId: string, request: ControlRequest): string {

@@ -86,6 +86,10 @@ export const answerSchema = z
     ttft_ms: z.number().nullable().describe('Time to the first token'),
     permission_denials: z.array(z.object({ tool_name: z.string(), tool_use_id: z.string() })),
     warnings: z.array(z.string()).describe('Such as tools that were denied, and what allows them'),
+    background: z
+      .array(z.object({ at: z.string(), result: z.string(), is_error: z.boolean() }))
+      .optional()
+      .describe('What work in the background has reported since the last answer of the session'),
     recycled: count.describe('How often the turn was carried on in a new process'),
     recycle_reason: z
       .enum(['memory', 'processes', 'crashed', 'hung'])

@@ -188,7 +188,7 @@ class Round {
     fits: (worker: Worker) => boolean = () => true,
   ): Worker | undefined {
     return this.#in(state)
-      .filter((worker) => !this.#taken.has(worker) && fits(worker))
+      .filter((worker) => !this.#taken.has(worker) && !worker.works && fits(worker))
       .sort((a, b) => a.idleSince - b.idleSince)[0];
   }
 }

@@ -17,6 +17,8 @@ export interface Order {
    * it does not start says nothing about them.
    */
   own: boolean;
+  /** Milliseconds without a prompt in which work in the background keeps the process. */
+  background?: number;
   /** Starts a process. @throws whatever the system refuses it with */
   launch: (name: string) => ClaudeProcess;
 }

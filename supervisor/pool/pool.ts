@@ -298,7 +298,10 @@ export class Pool {
   #recycleIdle(): void {
     const before = performance.now() - this.#options.idleTimeout;
     for (const worker of this.workers) {
-      if (worker.state === 'idle' && worker.idleSince < before) void this.recycle(worker, 'idle');
+      const idle = worker.state === 'idle' && worker.idleSince < before;
+      if (idle && !worker.works) void this.recycle(worker, 'idle');
     }
+    // Work in the background may have kept its place for long enough.
+    if (this.#line.length > 0) this.#reconcile();
   }
 }

@@ -40,6 +40,8 @@ export const recycleReasons = [
   'configuration',
   /** Its session was removed. */
   'removed',
+  /** It worked without a prompt while nothing may run. */
+  'unprompted',
   'stopping',
 ] as const;
 
@@ -69,6 +71,12 @@ export class Worker {
     this.process = process;
     this.order = order;
     this.sessionId = order.sessionId;
+  }
+
+  /** True while it works without a prompt: it is not to be ended to save memory or to give place. */
+  get works(): boolean {
+    const { background = 0 } = this.order;
+    return this.process.works && performance.now() - this.idleSince < background;
   }
 
   get state(): WorkerState {

@@ -4,6 +4,7 @@ import { hiddenTools, warningsOf } from '../profiles/warnings.ts';
 import type { LossReason } from './lost-turn.ts';
 import type { Progress } from './progress.ts';
 import type { Prompt } from './prompt.ts';
+import type { BackgroundReport } from './session-record.ts';
 import type { TurnEnd } from './turn.ts';
 
 export interface Answer {
@@ -26,6 +27,8 @@ export interface Answer {
   /** What a tool was called with is not told. */
   permission_denials: { tool_name: string; tool_use_id: string }[];
   warnings: string[];
+  /** What work in the background reported since the last answer; absent if nothing. */
+  background?: BackgroundReport[];
   /** How often the turn was carried on in a new process, and why. */
   recycled: number;
   recycle_reason: LossReason | null;
@@ -37,6 +40,7 @@ export function toAnswer(
   progress: Progress,
   { profile, overrides }: Pick<Prompt, 'profile' | 'overrides'>,
   warnings: readonly string[],
+  background: BackgroundReport[] = [],
 ): Answer {
   return {
     id,
@@ -63,6 +67,7 @@ export function toAnswer(
       ...hiddenTools(toolErrors, profile, overrides.allowedTools),
       ...warnings,
     ],
+    ...(background.length > 0 ? { background } : {}),
     recycled: progress.recycled,
     recycle_reason: progress.recycleReason,
   };

@@ -69,6 +69,14 @@ export class LimitGate {
     return [...this.#accounts.values()].map((account) => account.stateAt(now));
   }
 
+  /** Why nothing may be sent with that login now; undefined while it may. */
+  refusalOf(login: string): BerthError | undefined {
+    const account = this.#accounts.get(login);
+    const now = this.#now();
+    const state = account?.stateAt(now);
+    return account && state?.closed ? closed(state, account.opensAt(now), now) : undefined;
+  }
+
   /** What an answer of that login should warn of. */
   warningsOf(login: string): string[] {
     return this.#accounts.get(login)?.stateAt(this.#now()).warnings ?? [];

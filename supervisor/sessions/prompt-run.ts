@@ -17,6 +17,7 @@ import type { Order } from '../pool/order.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Worker } from '../pool/worker.ts';
 import { type Answer, toAnswer } from './answer.ts';
+import { runningWarning, takeReports } from './background-reports.ts';
 import { carryOn, carryOnLoggedIn, stands } from './carry-on.ts';
 import { allowedCommand, commandFailure, unknownCommand } from './command.ts';
 import { healthWarnings } from './health-warnings.ts';
@@ -276,8 +277,10 @@ export class PromptRun {
       ...this.#keeper.warnings,
       ...(await this.#unkept(end)),
       ...gate.warningsOf(loginOf(this.#prompt)),
+      ...runningWarning(this.#worker?.process.background ?? [], profile.limits.background),
     ];
-    return toAnswer(this.#id, whole, this.progress, this.#prompt, warnings);
+    const reports = takeReports(this.#options.store, end.result.sessionId);
+    return toAnswer(this.#id, whole, this.progress, this.#prompt, warnings, reports);
   }
 
   /** What the caller has to know of a turn that a full volume did not take. */

@@ -45,6 +45,13 @@ export const longestFlags = 48 * 1024;
 
 export type SessionFlags = z.infer<typeof sessionFlags>;
 
+/** What the CLI said when work in the background had ended. */
+const report = z.object({
+  at: z.string().max(64),
+  result: z.string().max(64 * 1024),
+  is_error: z.boolean(),
+});
+
 const second = z.object({
   version: z.literal(2),
   ...common,
@@ -59,9 +66,13 @@ const second = z.object({
   flags: sessionFlags,
   /** The CLI that last served it; null if that was not noted. */
   cli_version: name.nullable(),
+  /** Reports that no answer has given yet. */
+  background: z.array(report).max(100).optional(),
 });
 
 export type SessionRecord = z.infer<typeof second>;
+
+export type BackgroundReport = z.infer<typeof report>;
 
 const versioned = z.looseObject({ version: z.int() });
 

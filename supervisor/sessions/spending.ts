@@ -4,7 +4,7 @@
  * set right again; they survive a restart but for the last second before a crash; the volume is written at most once in a
  * second, however many turns end.
  */
-import { BerthError } from '../../shared/errors.ts';
+import { asBerthError, BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { readSpending, type Spending, writeSpending } from './spending-file.ts';
 
@@ -115,6 +115,16 @@ export class SpendingLedger {
           },
         },
       );
+    }
+  }
+
+  /** The error that `check` would throw. */
+  refusalOf(token: string, profile: string, limits: BudgetLimits): BerthError | undefined {
+    try {
+      this.check(token, profile, limits);
+      return undefined;
+    } catch (error) {
+      return asBerthError(error);
     }
   }
 
