@@ -30,6 +30,8 @@ export interface Loaded {
   /** As `name@marketplace`. */
   plugins: string[];
   pluginErrors: { plugin: string; message: string }[];
+  /** Where the API key comes from: `ANTHROPIC_API_KEY`, `apiKeyHelper` ...; `none` with another login. */
+  keySource: string;
 }
 
 const longestText = 300;
@@ -50,12 +52,14 @@ export const loadedShape = z
     mcp_servers: list(server),
     plugins: list(z.object({ source: text })),
     plugin_errors: list(z.object({ plugin: text, message: text })),
+    apiKeySource: text.catch('none'),
   })
   .transform(
-    ({ mcp_servers, plugins, plugin_errors }): Loaded => ({
+    ({ mcp_servers, plugins, plugin_errors, apiKeySource }): Loaded => ({
       mcpServers: mcp_servers,
       plugins: plugins.map(({ source }) => source),
       pluginErrors: plugin_errors,
+      keySource: apiKeySource,
     }),
   );
 

@@ -43,6 +43,9 @@ type FailureCode = keyof typeof remedies;
  */
 export function failureOf(end: TurnEnd, schema = false): BerthError | undefined {
   const { result } = end;
+  if (result.isError && end.refused) {
+    return failure('login_required', 'the API refuses the login (401)', end);
+  }
   if (result.isError) return failure(codeOf(end), result.result.slice(0, 500), end);
   const hook = stoppingHook(end);
   if (hook) return failure('blocked_by_hook', inWords(hook), end, hook);
@@ -83,7 +86,8 @@ function whyEmpty({ result, numTurns }: TurnResult): string {
 function failure(code: FailureCode, said: string, end: TurnEnd, hook?: HookStop): BerthError {
   const { result, limit, text } = end;
   const kept = code === 'output_mismatch' && !result.isError ? result.result : text;
-  return new BerthError(code, `cannot answer the prompt: ${said}; ${remedies[code]}`, {
+  const remedy = code === 'login_required' ? remedyOf(end) : remedies[code];
+  return new BerthError(code, `cannot answer the prompt: ${said}; ${remedy}`, {
     details: {
       ...turnDetails(result),
       ...(result.apiErrorStatus === undefined ? {} : { api_status: result.apiErrorStatus }),
@@ -92,6 +96,16 @@ function failure(code: FailureCode, said: string, end: TurnEnd, hook?: HookStop)
       ...(withText.has(code) && kept ? { result: kept } : {}),
     },
   });
+}
+
+/** By the login that is in use: who has an API key has nowhere to log in. */
+function remedyOf({ keySource = 'none', helperError }: TurnEnd): string {
+  if (keySource === 'none' && helperError === undefined) return loginRemedy;
+  if (helperError !== undefined || keySource === 'apiKeyHelper') {
+    const cause = helperError === undefined ? '' : ` (${helperError})`;
+    return `mend the apiKeyHelper of settings.json${cause}: run its command in the pod, and see what it prints`;
+  }
+  return `put a valid API key into the Secret, as ${keySource}, and restart the pod`;
 }
 
 function hookDetails({ event, name, command, said }: HookStop): Record<string, string> {

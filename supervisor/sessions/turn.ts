@@ -36,6 +36,12 @@ export interface TurnEnd {
   toolErrors: string[];
   /** What the model has written last, before or after a tool call, bounded. */
   text: string;
+  /** Where the CLI has its API key from, as its init message says. */
+  keySource?: string;
+  /** What the CLI wrote of an `apiKeyHelper` that failed. */
+  helperError?: string;
+  /** The API refused the login again and again: berth ended the turn. */
+  refused?: boolean;
   /** What hooks have done to it. */
   hooks: HooksOfTurn;
 }
@@ -98,6 +104,8 @@ export class TurnStalled extends Error {
 const interruptGrace = 1_000;
 /** Milliseconds in which the turn must have ended after that for its process to be used again. */
 const clearingGrace = 4_000;
+/** A login that the API has refused so often stays refused; the CLI alone would try for three minutes. */
+const mostRefusals = 3;
 /** Characters of text kept for a turn that fails. */
 const longestText = 1024 * 1024;
 const mostToolErrors = 50;
@@ -149,11 +157,17 @@ export async function runTurn(
     if (message.kind === 'tool_results') watchdog?.toolsEnded(message.results.map(({ id }) => id));
     // The CLI is silent until it tries again: up to 38 s by itself, or what the API asked for.
     if (message.kind === 'retry') watchdog?.excuse(message.delayMs);
+    if (message.kind === 'retry' && message.status === 401 && message.attempt >= mostRefusals) {
+      if (!seen.refused) worker.process.interrupt().catch(() => undefined);
+      seen.refused = true;
+    }
     for (const event of eventsOf(message)) tell(event);
   };
   const turn = worker.process.run(text, onMessage, promptId, asCommand);
   try {
-    const end = { result: await Promise.race([turn, overdue.promise]), ...seen };
+    const result = await Promise.race([turn, overdue.promise]);
+    const helperError = /apiKeyHelper failed: .*/.exec(worker.process.stderr)?.[0].slice(0, 300);
+    const end = { result, ...seen, ...(helperError === undefined ? {} : { helperError }) };
     if (stalled !== undefined && end.result.isError && !signal.aborted) {
       throw new TurnStalled(stalled, end);
     }
@@ -206,6 +220,9 @@ function gatherInto(seen: Omit<TurnEnd, 'result'>): (message: CliMessage) => voi
       case 'failure':
         seen.failure = message.error;
         seen.limit = message.limit ?? seen.limit;
+        break;
+      case 'session':
+        seen.keySource = message.loaded.keySource;
         break;
       case 'limit':
         seen.limit = message.limit;

@@ -11,7 +11,7 @@ const read = (line: unknown): CliMessage | undefined => readMessage(JSON.stringi
 
 t.test('system/init tells the session', (t) => {
   const line = { type: 'system', subtype: 'init', session_id: id, model: 'm', skills: ['tea'] };
-  const loaded = { mcpServers: [], plugins: [], pluginErrors: [] };
+  const loaded = { mcpServers: [], plugins: [], pluginErrors: [], keySource: 'none' };
   t.same(read(line), { kind: 'session', sessionId: id, model: 'm', skills: ['tea'], loaded });
   const bare = { subtype: 'init', session_id: id, type: 'system', skills: 'none' };
   t.same(read(bare), { kind: 'session', sessionId: id, model: '', skills: [], loaded });

@@ -10,7 +10,14 @@ t.jobs = 3;
 t.test('what the API refuses is an error with a code and a remedy', async (t) => {
   const { prompt, log } = await startSupervisor(t);
   const cases = [
-    ['401', 401, 503, 'login_required', false, /log in again: .*setup-token.* into the Secret$/],
+    [
+      '401',
+      401,
+      503,
+      'login_required',
+      false,
+      /valid API key into the Secret, as ANTHROPIC_API_KEY/,
+    ],
     ['403', 403, 502, 'permission_denied', false, /ask the owner of the organisation/],
     ['402', 402, 503, 'billing_required', false, /billing/],
     ['400 say Your credit balance is too low', 400, 503, 'billing_required', false, /billing/],
@@ -50,6 +57,30 @@ t.test('what the API refuses is an error with a code and a remedy', async (t) =>
   const limited = await prompt('[[status 429]]', { session_id });
   t.match(limited, { status: 429, body: { code: 'rate_limited', retryable: true, session_id } });
   t.equal(log.count('worker_recycled'), 0, 'it was always the same process');
+});
+
+t.test('a wrong API key is told of within seconds, with advice for a key', async (t) => {
+  const { prompt, surroundings } = await startSupervisor(t, {
+    environment: { CLAUDE_CODE_MAX_RETRIES: '10' },
+  });
+  const { status, body } = await prompt('[[status 401]]');
+  t.equal(status, 503);
+  t.match(body, { code: 'login_required', detail: /refuses the login.*as ANTHROPIC_API_KEY/ });
+  t.equal(surroundings.api.requests.filter(({ method }) => method === 'POST').length, 3);
+  const { session_id } = body;
+  t.match(await prompt('[[say well]]', { session_id }), { status: 200, body: { result: 'well' } });
+});
+
+t.test('an apiKeyHelper that fails is named, with what it wrote', async (t) => {
+  const { prompt } = await startSupervisor(t, {
+    environment: { ANTHROPIC_API_KEY: undefined },
+    config: {
+      'settings.json': JSON.stringify({ apiKeyHelper: 'echo vault is sealed >&2; exit 3' }),
+    },
+  });
+  const { body } = await prompt('[[status 401]]');
+  t.equal(body.code, 'login_required');
+  t.match(body.detail, /apiKeyHelper of settings\.json \(.*exited 3: vault is sealed\)/);
 });
 
 t.test('without any login every prompt says so', async (t) => {
