@@ -228,6 +228,11 @@ export const eventsOfSupervisor = {
     'its worker was lost, and the turn goes on in another; with the reason `login`: a new login came just in time, and it goes on in the same',
     'worker reason session_id',
   ),
+  cost_unseen: event(
+    'error',
+    'the CLI reports no cost of a turn: budgets count an estimate; use a CLI that was tested',
+    'session_id cost_usd',
+  ),
   reader_cut: event(
     'warn',
     'a client was cut off that does not read its stream',

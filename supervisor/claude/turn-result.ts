@@ -42,6 +42,8 @@ export interface TurnResult {
   usage: Usage;
   /** US dollars of this turn alone. */
   costUsd: number;
+  /** False if the CLI reports tokens and no cost: then `costUsd` is 0 and says nothing. */
+  costSeen: boolean;
   numTurns: number;
   durationMs: number;
   ttftMs: number | undefined;
@@ -88,7 +90,10 @@ const resultLine = z.object({
   structured_output: z.unknown().optional(),
   local_command: z.unknown().optional(),
   usage: usageShape,
-  model_usage_since_last_result: z.record(z.string(), z.object({ costUSD: count })).catch({}),
+  model_usage_since_last_result: z
+    .record(z.string(), z.object({ costUSD: count }))
+    .optional()
+    .catch(undefined),
   num_turns: whole,
   duration_ms: whole,
   ttft_ms: z.number().optional().catch(undefined),
@@ -108,7 +113,8 @@ const resultLine = z.object({
 /** @throws Error if what decides is missing: whether it failed, and of which session it is */
 export function readResult(line: unknown): TurnResult {
   const parsed = resultLine.parse(line);
-  const costs = Object.values(parsed.model_usage_since_last_result);
+  const costs = Object.values(parsed.model_usage_since_last_result ?? {});
+  const used = Object.values(parsed.usage).some((tokens) => tokens > 0);
   return {
     subtype: parsed.subtype,
     isError: parsed.is_error,
@@ -123,6 +129,7 @@ export function readResult(line: unknown): TurnResult {
     byCommand: parsed.local_command !== undefined,
     usage: parsed.usage,
     costUsd: costs.reduce((sum, { costUSD }) => sum + costUSD, 0),
+    costSeen: !used || parsed.model_usage_since_last_result !== undefined,
     numTurns: parsed.num_turns,
     durationMs: parsed.duration_ms,
     ttftMs: parsed.ttft_ms,

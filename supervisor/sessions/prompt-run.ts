@@ -258,10 +258,17 @@ export class PromptRun {
     return undefined;
   }
 
-  async #judge(end: TurnEnd, worker: Worker, use: LoginUse, signal: AbortSignal): Promise<Answer> {
+  async #judge(
+    reported: TurnEnd,
+    worker: Worker,
+    use: LoginUse,
+    signal: AbortSignal,
+  ): Promise<Answer> {
     const { overrides, profile } = this.#prompt;
     const { gate, loginOf, rates, onSpent, onHealth } = this.#options;
-    rates.learn(this.#model, end.result);
+    const end = { ...reported, result: rates.priced(this.#model, reported.result) };
+    if (end.result.costSeen) rates.learn(this.#model, end.result);
+    else this.#warnings.push(this.#tellUnseen(end));
     onSpent(this.#prompt, end.result);
     await this.#keeper.end(end);
     if (worker.process.health.unexplained) await askServers(worker.process);
@@ -281,6 +288,12 @@ export class PromptRun {
     ];
     const reports = takeReports(this.#options.store, end.result.sessionId);
     return toAnswer(this.#id, whole, this.progress, this.#prompt, warnings, reports);
+  }
+
+  #tellUnseen({ result: { sessionId, costUsd } }: TurnEnd): string {
+    const text = 'the CLI reported tokens and no cost: the cost is estimated';
+    this.#options.log.error('cost_unseen', text, { session_id: sessionId, cost_usd: costUsd });
+    return text;
   }
 
   /** What the caller has to know of a turn that a full volume did not take. */

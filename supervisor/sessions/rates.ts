@@ -14,6 +14,9 @@ const weights: Readonly<Record<keyof Usage, number>> = {
   cache_read_input_tokens: 0.1,
 };
 
+/** US dollars for a token of input where nothing is known: rather too much than too little. */
+const unknownRate = 15 / 1_000_000;
+
 const mostModels = 100;
 
 export class Rates {
@@ -29,6 +32,16 @@ export class Rates {
       if (this.#rates.size <= mostModels) break;
       this.#rates.delete(oldest);
     }
+  }
+
+  /** The result with an estimated cost, if the CLI reports none: no budget goes off by that. */
+  priced<T extends Pick<TurnResult, 'usage' | 'costUsd' | 'costSeen'>>(
+    model: string,
+    result: T,
+  ): T {
+    if (result.costSeen) return result;
+    const { usage } = result;
+    return { ...result, costUsd: this.costOf(model, usage) ?? unknownRate * weightOf(usage) };
   }
 
   /** US dollars; undefined if no turn of that model has ended yet. */

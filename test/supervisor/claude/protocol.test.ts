@@ -196,6 +196,7 @@ t.test('a result is read whole, with the cost of this turn and not of the proces
         cache_read_input_tokens: 4,
       },
       costUsd: 0.75,
+      costSeen: true,
       numTurns: 2,
       durationMs: 300,
       ttftMs: 40,
