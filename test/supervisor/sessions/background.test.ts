@@ -7,7 +7,8 @@ import { leaveScheduledTask } from '../../support/scheduled-task.ts';
 import { type RunningSupervisor, startSupervisor } from '../../support/supervisor.ts';
 import { until } from '../../support/until.ts';
 
-t.jobs = 2;
+// A scheduled turn may begin as late as the next minute, and each test waits most of the time.
+t.jobs = 5;
 
 const inBackground = (command: string): string =>
   `[[tool Bash ${JSON.stringify({ command, run_in_background: true })}]]`;
