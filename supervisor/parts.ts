@@ -124,7 +124,7 @@ export function createParts(options: PartsOptions): Parts {
     onUnprompted: (profile, turn) => {
       store.spend(turn.sessionId, turn.costUsd, turn.usage);
       const owner = store.peek(turn.sessionId)?.token;
-      if (owner !== undefined) ledger.add(owner, profile, turn.costUsd);
+      ledger.add(owner, profile, turn.costUsd);
       metrics.spent(profile, turn, owner);
       keepReport(store, turn);
       // The worker may be idle from now on.

@@ -42,7 +42,10 @@ export interface ProcessOptions {
   onForeignSession?: (claimed: string) => void;
   /** Called once if standard output has what is no message; says what, and quotes nothing of it. */
   onStray: (what: string) => void;
-  /** True if scheduled turns are not wanted: one that begins all the same is interrupted. */
+  /**
+   * True if scheduled turns are not wanted: one that begins all the same is interrupted. Before its
+   * first prompt a process has none at all.
+   */
   deniesWakeUps?: boolean;
   /** Called with what the API says of the account's limit in a turn that nobody prompted for. */
   onLimit?: (limit: UsageLimit) => void;
@@ -105,6 +108,8 @@ export class ClaudeProcess {
   readonly #onUnprompted: ProcessOptions['onUnprompted'];
   readonly #onLimit: ProcessOptions['onLimit'];
   readonly #deniesWakeUps: boolean;
+  /** It has had a prompt that is not blank: until then its turns are nobody's. */
+  #prompted = false;
   #background: readonly BackgroundTask[] = [];
   /** Until when, by performance.now(), the report of work that has ended may begin. */
   #reportDue = 0;
@@ -257,6 +262,7 @@ export class ClaudeProcess {
     const settled = (): undefined => undefined;
     const over = promise.then(settled, settled);
     this.#attribution.expect(promptId);
+    this.#prompted ||= prompt.trim() !== '';
     this.#turn = { onMessage, resolve, reject, over };
     this.#child.stdin?.write(userLine(prompt, promptId, asCommand));
     return promise;
@@ -350,7 +356,9 @@ export class ClaudeProcess {
       case 'started':
         if (this.#attribution.started(message.promptId)) break;
         this.#ownTurn = true;
-        if (this.#deniesWakeUps) void this.control({ subtype: 'interrupt' }).catch(() => undefined);
+        if (this.#deniesWakeUps || !this.#prompted) {
+          void this.control({ subtype: 'interrupt' }).catch(() => undefined);
+        }
         break;
       case 'over':
         if (this.#attribution.ended(message.promptId) && turn) this.#drop(turn);

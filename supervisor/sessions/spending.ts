@@ -128,8 +128,8 @@ export class SpendingLedger {
     }
   }
 
-  /** Counts what a turn has cost, answered or not. */
-  add(token: string, profile: string, usd: number): void {
+  /** Counts what a turn has cost, answered or not. @param token undefined if it was nobody's */
+  add(token: string | undefined, profile: string, usd: number): void {
     if (!(usd > 0 && usd < Number.POSITIVE_INFINITY)) return;
     this.#turnDay();
     this.#count(profile, token, usd);
@@ -205,9 +205,9 @@ export class SpendingLedger {
     this.#turnDay();
   }
 
-  #count(profile: string | undefined, token: string, usd: number): void {
+  #count(profile: string | undefined, token: string | undefined, usd: number): void {
     this.#total += usd;
-    this.#tokens.set(token, (this.#tokens.get(token) ?? 0) + usd);
+    if (token !== undefined) this.#tokens.set(token, (this.#tokens.get(token) ?? 0) + usd);
     if (profile !== undefined) {
       this.#profiles.set(profile, (this.#profiles.get(profile) ?? 0) + usd);
     }

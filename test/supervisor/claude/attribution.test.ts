@@ -7,16 +7,17 @@ import { leaveScheduledTask } from '../../support/scheduled-task.ts';
 import { until } from '../../support/until.ts';
 
 // Each test has a process of its own, and waits for it most of the time.
-t.jobs = 3;
+t.jobs = 5;
 
 const result = (...promptIds: string[]) => ({ promptIds, otherOrigin: false });
 
 /** A process that keeps what its unprompted turns said. */
-async function startNoting(t: Test) {
+async function startNoting(t: Test, options: { deniesWakeUps?: boolean } = {}) {
   const surroundings = await makeSurroundings(t, { 'settings.json': bashAllowed });
   const unprompted: TurnResult[] = [];
   const child = startProcess(t, surroundings, {
     onUnprompted: (result) => unprompted.push(result),
+    ...options,
   });
   return { ...surroundings, child, unprompted };
 }
@@ -114,6 +115,16 @@ t.test('an interrupt drops a prompt that waits behind an unprompted turn', async
   await t.rejects(waiting, { code: 'cli_unavailable', message: /the CLI dropped it/ });
   t.equal(child.idle, true);
   t.equal((await child.run('[[say next]]')).result, 'next');
+});
+
+t.test('a scheduled turn that is not wanted is interrupted, and counted', async (t) => {
+  const { api, workspace, child, unprompted } = await startNoting(t, { deniesWakeUps: true });
+  leaveScheduledTask(workspace, 'WAKE [[hang stream]]');
+  await child.run('[[say one]]');
+  await until('the turn is over', () => unprompted.length > 0, 90_000);
+  t.match(unprompted, [{ isError: true, terminalReason: /^aborted/ }]);
+  t.ok(api.requests.every(({ outcome }) => outcome !== 'pending'));
+  t.equal((await child.run('[[say two]]')).result, 'two');
 });
 
 t.test('a result that cannot be attributed ends the process, and is no answer', async (t) => {

@@ -1,10 +1,11 @@
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { digestToken, fixedTokens } from '../../../supervisor/http/tokens.ts';
 import { bashAllowed } from '../../support/claude.ts';
 import { promptText } from '../../support/messages-api.ts';
 import { tailsOf } from '../../support/processes.ts';
 import { leaveScheduledTask } from '../../support/scheduled-task.ts';
-import { type RunningSupervisor, startSupervisor } from '../../support/supervisor.ts';
+import { type RunningSupervisor, startSupervisor, token } from '../../support/supervisor.ts';
 import { until } from '../../support/until.ts';
 
 // A scheduled turn may begin as late as the next minute, and each test waits most of the time.
@@ -13,8 +14,15 @@ t.jobs = 5;
 const inBackground = (command: string): string =>
   `[[tool Bash ${JSON.stringify({ command, run_in_background: true })}]]`;
 
-async function start(t: Test, profile = '{}', idle = '1s'): Promise<RunningSupervisor> {
+async function start(
+  t: Test,
+  profile = '{}',
+  idle = '1s',
+  names?: () => string[],
+): Promise<RunningSupervisor> {
+  const tokens = fixedTokens([{ name: 'tests', digest: digestToken(token) }]);
   return startSupervisor(t, {
+    ...(names ? { tokens: { ...tokens, names } } : {}),
     config: { 'settings.json': bashAllowed, 'profiles.yaml': `profiles: {default: ${profile}}\n` },
     settings: {
       BERTH_PROFILES_FILE: join(t.testdirName, 'config', 'profiles.yaml'),
@@ -58,6 +66,16 @@ t.test('a pause ends work that goes on without a prompt', async (t) => {
   await prompt(`${inBackground('tail -f /dev/null')} [[say begun]]`);
   t.equal((await call('POST', '/v1/pause')).status, 200);
   t.match(await log.logged('unprompted_ended'), { reason: 'paused' });
+  await until('it is gone', () => tailsOf(surroundings.config).length === 0);
+});
+
+t.test('work in the background ends when no token of its name is left', async (t) => {
+  const names: string[] = ['tests'];
+  const { prompt, log, surroundings } = await start(t, '{}', '1s', () => names);
+  await prompt(`${inBackground('tail -f /dev/null')} [[say begun]]`);
+  t.ok(tailsOf(surroundings.config).length > 0);
+  names.pop();
+  t.match(await log.logged('unprompted_ended'), { reason: 'token_revoked' });
   await until('it is gone', () => tailsOf(surroundings.config).length === 0);
 });
 
