@@ -8,6 +8,7 @@ import type { Log } from '../shared/log.ts';
 import { cliArguments } from './claude/command.ts';
 import { cliEnvironment } from './claude/environment.ts';
 import { ClaudeProcess } from './claude/process.ts';
+import { sessionEndTime } from './claude/session-end.ts';
 import { timeoutsOf } from './claude/timeouts.ts';
 import type { TurnResult } from './claude/turn-result.ts';
 import type { UsageLimit } from './claude/usage-limit.ts';
@@ -138,6 +139,7 @@ export class Orders {
       }),
       environment: whole,
       timeouts: timeoutsOf(whole, options.mcpServers),
+      sessionEnd: sessionEndTime(config.configDirectory, whole),
       workingDirectory: directory.path,
       sessionId,
       onForeignSession: (claimed) =>

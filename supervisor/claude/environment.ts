@@ -7,6 +7,7 @@
 import type { Environment } from '../../shared/config.ts';
 import { cliVariables, type IgnoredVariable, ignoredVariables } from './cli-variables.ts';
 import { inheritedLogin } from './inherited-login.ts';
+import { longestSessionEnd, sessionEndVariable } from './session-end.ts';
 
 /** Taken over as they are. */
 export const handedNames: readonly string[] = [
@@ -82,6 +83,7 @@ export function cliEnvironment(
   }
   // Without HOME and without a passwd entry the CLI crashes; a HOME that does not exist is fine.
   environment.HOME ??= '/nonexistent';
+  environment[sessionEndVariable] ??= String(longestSessionEnd);
   return {
     ...environment,
     ...profile,

@@ -40,6 +40,8 @@ export interface ProcessOptions {
   sessionId?: string;
   /** Called if it claims another session, with that one's id. */
   onForeignSession?: (claimed: string) => void;
+  /** Milliseconds that its SessionEnd hooks may take; 0, the default, without any. */
+  sessionEnd?: number;
   /** Called once if standard output has what is no message; says what, and quotes nothing of it. */
   onStray: (what: string) => void;
   /**
@@ -96,6 +98,8 @@ export class ClaudeProcess {
   readonly ended: Promise<ProcessEnd>;
   /** What it reports of the things that it loads and runs. */
   readonly health = new CliHealth();
+  /** Milliseconds that its SessionEnd hooks may take. */
+  readonly sessionEnd: number;
   /** How long it may be silent. */
   readonly timeouts: CliTimeouts;
   readonly #child: ChildProcess;
@@ -131,6 +135,7 @@ export class ClaudeProcess {
   constructor(options: ProcessOptions) {
     this.timeouts = options.timeouts ?? timeoutsOf(options.environment);
     this.#onStray = options.onStray;
+    this.sessionEnd = options.sessionEnd ?? 0;
     this.#onUnprompted = options.onUnprompted;
     this.#onLimit = options.onLimit;
     this.#deniesWakeUps = options.deniesWakeUps ?? false;
@@ -276,18 +281,19 @@ export class ClaudeProcess {
   /**
    * Ends the process and its group: end of input, then SIGTERM, then SIGKILL, each after `grace`
    * milliseconds. End of input alone would let a running turn go on, so then SIGTERM comes at once.
+   * @param hooks milliseconds that its SessionEnd hooks may take after the end of input
    */
-  stop(grace = 2_000): Promise<ProcessEnd> {
-    this.#stopping ??= this.#stop(grace);
+  stop(grace = 2_000, hooks = 0): Promise<ProcessEnd> {
+    this.#stopping ??= this.#stop(grace, hooks);
     return this.#stopping;
   }
 
-  async #stop(grace: number): Promise<ProcessEnd> {
+  async #stop(grace: number, hooks: number): Promise<ProcessEnd> {
     if (!this.#turn) {
       // The end of input alone would let a turn of its own go on; its result tells what it has cost.
       if (this.#ownTurn) await this.#interruptOwnTurn(grace);
       this.#child.stdin?.end();
-      await this.#endsWithin(grace);
+      await this.#endsWithin(Math.max(grace, hooks));
     }
     if (this.alive) {
       this.#signal('SIGTERM');

@@ -9,6 +9,12 @@ export interface EndOptions {
   beforeEnd?: (pid: number | undefined) => Promise<void>;
 }
 
+/** Those of a worker that is needed no more, and whose SessionEnd hooks have all their time. */
+const unhurried = new Set<RecycleReason>(['idle', 'place', 'renewed', 'removed']);
+
+/** Milliseconds for SessionEnd hooks while the server stops: the drain is over by then. */
+const whileStopping = 8_000;
+
 /**
  * Resolves when nothing of it is left.
  * @param grace milliseconds for each step, after which what does not end by itself is killed
@@ -30,6 +36,12 @@ export async function endWorker(
   });
   onRecycle?.(reason);
   await beforeEnd?.(worker.process.pid);
-  await worker.process.stop(grace);
+  await worker.process.stop(grace, hookTime(worker, reason));
   await worker.gone;
+}
+
+/** None for one that has to go for its memory, or that hangs. */
+function hookTime({ process: { sessionEnd } }: Worker, reason: RecycleReason): number {
+  if (unhurried.has(reason)) return sessionEnd;
+  return reason === 'stopping' ? Math.min(whileStopping, sessionEnd) : 0;
 }

@@ -32,6 +32,7 @@ t.test('only what the CLI needs reaches it, whatever the container holds', (t) =
   t.strictSame(cliEnvironment(inherited, '/volume', 'worker-7'), {
     PATH: '/bin',
     HOME: '/home/node',
+    CLAUDE_CODE_SESSIONEND_HOOKS_TIMEOUT_MS: '30000',
     HTTPS_PROXY: 'http://proxy:3128',
     ANTHROPIC_API_KEY: 'sk-ant-key',
     CLAUDE_CODE_MAX_RETRIES: '2',
