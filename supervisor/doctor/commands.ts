@@ -8,6 +8,7 @@ import { access, constants, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { delimiter, isAbsolute, join } from 'node:path';
 import { z } from 'zod';
+import { textOfSettings } from '../../shared/cli-settings.ts';
 import type { Environment } from '../../shared/config.ts';
 import { messageOf } from '../../shared/errors.ts';
 import { readFileBounded, readProvided } from '../../shared/files.ts';
@@ -61,7 +62,7 @@ export async function checkCommands(
     const content = await readFileBounded(join(configDirectory, name), 8 * 1024 ** 2);
     if (content === undefined) return {};
     try {
-      return JSON.parse(content.toString('utf8'));
+      return JSON.parse(textOfSettings(content));
     } catch {
       throw new Error('it is not valid JSON');
     }

@@ -8,6 +8,7 @@ import { formatSize } from '../../shared/units.ts';
 import { version } from '../../shared/version.ts';
 import { lookAtMemory } from '../memory/limit.ts';
 import { type Check, type Checked, type Finding, ok, runChecks, warning } from './check.ts';
+import { checkClaudeSettings } from './claude-settings.ts';
 import { checkCli } from './cli.ts';
 import { checkCommands } from './commands.ts';
 import { checkCredentials } from './credentials.ts';
@@ -52,6 +53,7 @@ function checksOf(environment: Environment): Check[] {
     { name: 'egress', exit: 69, run: (signal) => checkEgress(inherited, doctorProbe, signal) },
     { name: 'github', exit: 77, run: (signal) => checkGithub(inherited, signal) },
     { name: 'write-back', exit: 77, run: (signal) => checkWriteBack(inherited, signal) },
+    { name: 'claude-settings', exit: 65, run: () => checkClaudeSettings(configDirectory) },
     { name: 'commands', exit: 69, run: (signal) => checkCommands(config, signal) },
   ];
 }

@@ -48,7 +48,7 @@ export function writeBackChecks(environment: Environment): Check[] {
       ...{ name: 'write-back', exit: 77 },
       run: (signal) => checkWriteBack(environment, signal, { directory, needed: true }),
     },
-    notHere('commands'),
+    ...['claude-settings', 'commands'].map(notHere),
   ];
 }
 

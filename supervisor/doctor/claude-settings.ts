@@ -1,0 +1,35 @@
+/**
+ * What the CLI ignores of the volume's settings.json, by berth's own rule: no CLI is started for it. The
+ * supervisor asks the CLI itself, and may know more (settings-guard.ts).
+ */
+import { join } from 'node:path';
+import { sayProblem, settingsProblems } from '../../shared/cli-settings.ts';
+import { messageOf } from '../../shared/errors.ts';
+import { readFileBounded } from '../../shared/files.ts';
+import { absent, type Finding, failed, ok, warning } from './check.ts';
+
+const largestFile = 1024 * 1024;
+const mostTold = 20;
+
+const remedy = 'correct it in the .claude repository, and restart the pod';
+
+export async function checkClaudeSettings(configDirectory: string): Promise<Finding[]> {
+  const path = join(configDirectory, 'settings.json');
+  let content: Buffer | undefined;
+  try {
+    content = await readFileBounded(path, largestFile);
+  } catch (error) {
+    return [warning(path, `it cannot be checked: ${messageOf(error)}`, remedy)];
+  }
+  if (content === undefined) return [absent(path, 'there is none: the CLI has its defaults')];
+  const problems = settingsProblems(content);
+  if (problems.length === 0) return [ok(path, 'the CLI ignores nothing of it')];
+  const findings = problems.slice(0, mostTold).map((problem) => {
+    const said = sayProblem(problem);
+    if (problem.loses === 'part') return warning(path, `${said}: the CLI ignores it`, remedy);
+    const what = problem.loses === 'all' ? 'all of the file' : 'it, so that it forbids nothing';
+    return failed(path, `${said}: the CLI ignores ${what}`, remedy);
+  });
+  const rest = problems.length - findings.length;
+  return rest > 0 ? [...findings, warning(path, `and ${rest} more`, remedy)] : findings;
+}
