@@ -14,6 +14,7 @@ import { redact } from '../shared/redact.ts';
 import { formatDuration } from '../shared/units.ts';
 import { credentialsRows, ownershipRows, type Row } from './check-access.ts';
 import type { InitConfig } from './config.ts';
+import { findMisplaced } from './misplaced.ts';
 import { tellsAll } from './names.ts';
 import { plan, remember, type Step } from './plan.ts';
 import { lastConfirmed } from './report.ts';
@@ -50,6 +51,7 @@ export async function checkVolume(config: InitConfig): Promise<Check> {
   return describe(config, state, [
     ...(await holding(stateDirectory, volume)),
     ...files(steps),
+    ...unread(config, volume),
     ...(volume.gitDamage === undefined ? [] : [['git', volume.gitDamage] as Row]),
     ...volume.damaged.map((name): Row => ['record', `${name} cannot be read`]),
     ...(await untracked(configDirectory, volume)),
@@ -121,6 +123,14 @@ function files(steps: readonly Step[]): Row[] {
     if (all.length > 0) rows.push([name, ...shortened(all.map(({ path }) => path))]);
   }
   return rows;
+}
+
+/** Of the repository as it was when it was last fetched, with BERTH_REPO_PATH as it is now. */
+function unread({ repository, directory }: InitConfig, volume: Volume): Row[] {
+  const record = volume.pending ?? volume.applied;
+  if (record?.repository !== repository.url) return [];
+  const misplaced = findMisplaced(treeOf(record), directory ?? null);
+  return misplaced ? [['unread', misplaced.message]] : [];
 }
 
 async function untracked(configDirectory: string, { applied, pending }: Volume): Promise<Row[]> {

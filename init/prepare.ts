@@ -13,6 +13,7 @@ import type { CliOutcome } from './cli.ts';
 import type { InitConfig } from './config.ts';
 import { applyCredentials, type CredentialsOutcome } from './credentials.ts';
 import { connectEarly, type Early } from './early.ts';
+import { findMisplaced, type Misplaced } from './misplaced.ts';
 import { answerOnboarding } from './onboarding.ts';
 import { handOver, isRoot, takeOwnership } from './ownership.ts';
 import type { ReconcileCounts } from './plan.ts';
@@ -139,6 +140,11 @@ async function run({
     });
     log.debug('reconciled', 'the tracked files are what the commit has', { ...counts });
     const untracked = reportUntracked(configDirectory, tracked, log);
+    const misplaced = findMisplaced(source.commit.tree, directory ?? null);
+    if (misplaced) {
+      const { directories, message } = misplaced;
+      log.warn('repository_unread', message, { directories });
+    }
     await source.finish();
 
     const owner = isRoot() ? config.owner : undefined;
@@ -178,7 +184,16 @@ async function run({
       }),
     );
 
-    const facts = { counts, untracked, credentials, provided, owned, repairs, steps: steps.times };
+    const facts = {
+      counts,
+      misplaced,
+      untracked,
+      credentials,
+      provided,
+      owned,
+      repairs,
+      steps: steps.times,
+    };
     const report = describe(config, volume, source, facts, started);
     await writeReport(stateDirectory, report, owner ? { owner } : {});
     return report;
@@ -189,6 +204,7 @@ async function run({
 
 interface Facts {
   counts: ReconcileCounts;
+  misplaced: Misplaced | undefined;
   untracked: number;
   credentials: CredentialsOutcome;
   provided: CliOutcome | undefined;
@@ -201,7 +217,7 @@ function describe(
   { repository }: InitConfig,
   { state, applied }: Volume,
   { commit, ref, confirmedAt, failure, bytes }: Source,
-  { counts, untracked, credentials, provided, owned, repairs, steps }: Facts,
+  { counts, misplaced, untracked, credentials, provided, owned, repairs, steps }: Facts,
   started: number,
 ): InitReport {
   const previous = applied?.commit;
@@ -215,6 +231,7 @@ function describe(
     repairs,
     remote: failure ? 'failed' : 'current',
     ...(failure ? { remote_error: { code: failure.code, message: failure.message } } : {}),
+    ...(misplaced ? { problem: misplaced.message } : {}),
     confirmed_at: confirmedAt.toISOString(),
     age_ms: failure ? ageOf({ confirmedAt }) : 0,
     ...counts,

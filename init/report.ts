@@ -27,6 +27,8 @@ export interface InitReport extends ReconcileCounts {
   remote: 'current' | 'failed';
   /** Why the server failed. */
   remote_error?: { code: ErrorCode; message: string };
+  /** Why nothing of the commit takes effect: the CLI reads none of it (misplaced.ts). */
+  problem?: string;
   /** When the server last confirmed the commit, ISO 8601, and how long ago that is. */
   confirmed_at: string;
   age_ms: number;

@@ -100,6 +100,11 @@ export const eventsOfInit = {
     'path saved',
   ),
   path_skipped: event('warn', 'a path of the repository is not written', 'path why'),
+  repository_unread: event(
+    'warn',
+    'the CLI reads nothing of the repository: what it would read is not at the root, but in `directories`, or nowhere',
+    'directories',
+  ),
   lfs_pointer: event('warn', 'of an LFS file the pointer is written', 'path'),
   reconciled: event(
     'debug',
@@ -128,7 +133,7 @@ export const eventsOfInit = {
     'the last line of a run that ended well; [init.md](init.md#the-report) has its fields',
     [
       'report_version repository ref commit previous_commit volume repairs remote remote_error',
-      'confirmed_at age_ms written restored merged removed kept conflicts drift skipped',
+      'problem confirmed_at age_ms written restored merged removed kept conflicts drift skipped',
       'untracked_executable credentials cli owned bytes finished_at duration_ms steps',
     ].join(' '),
   ),

@@ -26,6 +26,8 @@ const report = z
     volume: z.string().regex(/^[a-z_]{1,40}$/),
     /** `failed`: the run went on with what was on the volume, without the git server. */
     remote: z.enum(['current', 'failed']),
+    /** Why nothing of the commit takes effect, for a person: a stranger's text. */
+    problem: z.string().max(4_096).optional().catch(undefined),
     /** When the git server last confirmed the commit. */
     confirmed_at: z.iso.datetime(),
     finished_at: z.iso.datetime(),

@@ -1,5 +1,6 @@
 /** What `GET /v1/status` tells, put together from what the parts know. */
 import { bringsLogin } from '../shared/login-variables.ts';
+import { printable } from '../shared/printable.ts';
 import { redact } from '../shared/redact.ts';
 import { version } from '../shared/version.ts';
 import type { SupervisorConfig } from './config.ts';
@@ -77,11 +78,12 @@ export function describeStatus(parts: StatusParts): Status {
 
 function describeConfiguration({ report }: InitOutcome): Status['configuration'] {
   if (!report) return null;
-  const { repository, commit, remote, confirmed_at, finished_at: applied_at } = report;
+  const { repository, commit, remote, problem, confirmed_at, finished_at: applied_at } = report;
   return {
     repository: repository ?? null,
     commit,
     state: remote === 'current' ? 'current' : 'stale',
+    problem: problem === undefined ? null : printable(redact(problem)),
     confirmed_at,
     // A clock that was set back makes it no younger than new.
     age_s: Math.max(0, Math.round((Date.now() - Date.parse(confirmed_at)) / 1_000)),

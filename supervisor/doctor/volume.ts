@@ -90,23 +90,37 @@ const report = z.object({
   repository: z.string(),
   commit: z.string().regex(/^[0-9a-f]{40,64}$/),
   remote: z.enum(['current', 'failed']),
+  problem: z.string().optional().catch(undefined),
   remote_error: z.object({ code: z.string() }).optional().catch(undefined),
   confirmed_at: z.iso.datetime(),
 });
 
-async function checkReport(stateDirectory: string): Promise<Finding> {
+async function checkReport(stateDirectory: string): Promise<Finding[]> {
   const path = join(stateDirectory, reportFile);
   let read: z.infer<typeof report>;
   try {
     const content = await readFileBounded(path, 256 * 1024);
     if (content === undefined) {
       const remedy = 'see the log of the init container; without init there is no configuration';
-      return warning(path, 'init has left no report', remedy);
+      return [warning(path, 'init has left no report', remedy)];
     }
     read = report.parse(JSON.parse(content.toString('utf8')));
   } catch (error) {
-    return warning(path, messageOf(error), 'restart the pod, so that init writes it anew');
+    return [warning(path, messageOf(error), 'restart the pod, so that init writes it anew')];
   }
+  return [checkConfirmed(read), ...checkProblem(read)];
+}
+
+/** "<cause>; <remedy>". */
+function checkProblem({ problem }: z.infer<typeof report>): Finding[] {
+  if (problem === undefined) return [];
+  const cut = problem.lastIndexOf('; ');
+  const [detail, remedy] =
+    cut < 0 ? [problem, 'see the log of init'] : [problem.slice(0, cut), problem.slice(cut + 2)];
+  return [warning('configuration', detail, `${remedy}, and restart the pod`)];
+}
+
+function checkConfirmed(read: z.infer<typeof report>): Finding {
   const age = formatDuration(Math.max(0, Date.now() - Date.parse(read.confirmed_at)));
   const what = `${read.repository} at ${read.commit.slice(0, 7)}, confirmed ${age} ago`;
   if (read.remote === 'current') return ok('configuration', what);

@@ -46,6 +46,10 @@ export const statusSchema = z
         state: z
           .enum(['current', 'stale'])
           .describe('Stale: init could not ask the git server and went on with what was there'),
+        problem: z
+          .string()
+          .nullable()
+          .describe('Why nothing of the repository takes effect, and what helps'),
         confirmed_at: z.string().describe('When the git server last confirmed the commit'),
         age_s: z
           .number()

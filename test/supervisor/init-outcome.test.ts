@@ -112,9 +112,9 @@ t.test('what a status needs of the report is there, and nothing that no init wri
     return outcome.report;
   };
   t.match(await read({ cli: 'previous' }), { cli: 'previous', repository: report.repository });
-  const planted = await read({ cli: 'evil', repository: 'https://me:secret@host/x' });
+  const planted = await read({ cli: 'evil', problem: 7, repository: 'https://me:secret@host/x' });
   t.match(planted, { commit: report.commit });
-  t.same([planted?.cli, planted?.repository], [undefined, undefined]);
+  t.same([planted?.cli, planted?.problem, planted?.repository], [undefined, undefined, undefined]);
 });
 
 t.test("the end of init's git token is that of its last look at GitHub", async (t) => {
@@ -169,7 +169,8 @@ t.test(
 t.test('status and metrics of a server tell it, and of an older CLI', async (t) => {
   const surroundings = await makeSurroundings(t);
   mkdirSync(join(surroundings.config, '.berth'));
-  const text = JSON.stringify({ ...report, cli: 'previous' });
+  const problem = 'the CLI reads nothing\u001b[2J; set BERTH_REPO_PATH=.claude';
+  const text = JSON.stringify({ ...report, cli: 'previous', problem });
   writeFileSync(join(surroundings.config, '.berth/report.json'), text);
   const { call, metricsUrl } = await startSupervisor(t, { surroundings });
   const { body } = (await call('GET', '/v1/status')) as { body: Status };
@@ -177,6 +178,7 @@ t.test('status and metrics of a server tell it, and of an older CLI', async (t) 
     repository: report.repository,
     commit: report.commit,
     state: 'stale',
+    problem: 'the CLI reads nothing\\u001b[2J; set BERTH_REPO_PATH=.claude',
     confirmed_at: report.confirmed_at,
     applied_at: report.finished_at,
   });

@@ -1,9 +1,10 @@
-import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { digestOf, judgeCredentials, loginId } from '../../../shared/credentials.ts';
 import { idOf, installedPlace } from '../../../shared/installed-cli.ts';
 import { readSupervisorConfig } from '../../../supervisor/config.ts';
+import { checkClaudeSettings } from '../../../supervisor/doctor/claude-settings.ts';
 import { checkCli } from '../../../supervisor/doctor/cli.ts';
 import { checkCommands, firstWord } from '../../../supervisor/doctor/commands.ts';
 import { checkCredentials } from '../../../supervisor/doctor/credentials.ts';
@@ -207,4 +208,53 @@ t.test('without a CLI on the PATH it is the one that init installed', async (t) 
   ]);
   put(join(directory, 'bin/claude'), '2.1.100');
   t.match(await look(), [{ status: 'failed', subject: 'claude', detail: /2\.1\.100/ }]);
+});
+
+t.test('what the CLI ignores of settings.json is named with its place and remedy', async (t) => {
+  const directory = t.testdir({});
+  const file = join(directory, 'settings.json');
+  const look = (content: string) => {
+    writeFileSync(file, content);
+    return checkClaudeSettings(directory);
+  };
+  const remedy = /in the \.claude repository, and restart the pod/;
+  t.match(await checkClaudeSettings(directory), [{ status: 'n/a', subject: file }]);
+  t.match(await look('\ufeff{"model": "sonnet"}'), [{ status: 'ok', subject: file }]);
+  t.match(await look('{"model": "sonnet",}'), [
+    { status: 'failed', subject: file, detail: /no JSON \(line 1\).* all of the file$/, remedy },
+  ]);
+  t.match(await look('{"model": 7}'), [{ status: 'failed', detail: /^model: .* all of the/ }]);
+  const permissions = { deny: ['Read', 'bash'], allow: ['Read()'] };
+  t.match(await look(JSON.stringify({ permissions })), [
+    { status: 'failed', detail: /^permissions\.deny\.1: .*: the CLI ignores it, so/, remedy },
+    { status: 'warning', detail: /^permissions\.allow\.0: .*: the CLI ignores it$/, remedy },
+  ]);
+  const many = await look(JSON.stringify({ permissions: { deny: Array(50).fill('bash') } }));
+  t.match([many.length, many.at(-1)], [21, { status: 'warning', detail: 'and 30 more' }]);
+  rmSync(file);
+  symlinkSync('/dev/zero', file);
+  t.match(await checkClaudeSettings(directory), [{ status: 'warning', detail: /is a symlink/ }]);
+});
+
+t.test('a repository of which nothing takes effect is a warning with its remedy', async (t) => {
+  const directory = t.testdir({ '.berth': {} });
+  const state = join(directory, '.berth');
+  const look = async (problem: unknown) => {
+    const report = {
+      ...{ version: 1, repository: 'https://github.com/you/dotfiles', commit: 'a'.repeat(40) },
+      ...{ remote: 'current', problem, confirmed_at: new Date().toISOString() },
+    };
+    writeFileSync(join(state, 'report.json'), JSON.stringify(report));
+    const found = await checkVolume(directory, state);
+    return found.filter(({ subject }) => subject === 'configuration');
+  };
+  t.match(await look('nothing is read; set BERTH_REPO_PATH=.claude'), [
+    { status: 'ok' },
+    {
+      status: 'warning',
+      detail: 'nothing is read',
+      remedy: 'set BERTH_REPO_PATH=.claude, and restart the pod',
+    },
+  ]);
+  for (const none of [undefined, 7]) t.match(await look(none), [{ status: 'ok' }]);
 });
