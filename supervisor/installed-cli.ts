@@ -29,6 +29,8 @@ export interface Cli {
   id?: string;
   /** Whether it is the one before that which init installed last, for that one fails. */
   setBack?: boolean;
+  /** Whether it has just passed the self-test on an empty configuration. */
+  passed?: boolean;
 }
 
 export interface FindCliOptions {
@@ -63,13 +65,13 @@ export async function findCli(options: FindCliOptions): Promise<Cli> {
     throw new BerthError('cli_unavailable', text);
   };
   const { current, previous } = installed;
-  // With nothing behind it, the first worker is its test, as for any CLI.
+  // With nothing behind it, it is tested beside the first worker, as any CLI.
   if (previous === undefined) return use(current);
   try {
     const cli = await use(current);
     const isTested = (await readTested(stateDirectory)).includes(current);
     if (!isTested) await testOnEmptyConfiguration({ ...options, ...cli });
-    return cli;
+    return isTested ? cli : { ...cli, passed: true };
   } catch (error) {
     signal.throwIfAborted();
     const want = wantOf(error);
@@ -80,7 +82,7 @@ export async function findCli(options: FindCliOptions): Promise<Cli> {
       // Of a crash and of a shortage the signal is the same; in a shortage this one fails as well.
       const cli = await use(previous, 0);
       await testOnEmptyConfiguration({ ...options, ...cli, retryFor: 0 });
-      return cli;
+      return { ...cli, passed: true };
     };
     const before = await goBack().catch(() => {
       signal.throwIfAborted();

@@ -1,14 +1,15 @@
 /**
- * Whether a CLI of this version works at all: a process is started, and does its first two things
- * there are, `initialize` and a turn without a model. A worker that becomes ready has done just that,
- * so the first one is the test; where none is kept warm, or it fails, a process on an empty
- * configuration tells the CLI's own failure from that of the user's configuration.
+ * Whether a CLI of this version can be used: a process on an empty configuration answers `initialize`,
+ * takes a prompt as data, and reports what the turn has cost (claude/composed-probe.ts). It runs beside
+ * the first warm worker, so that it delays nothing. Where it passes and the worker fails, the cause is
+ * the user's configuration.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BerthError, messageOf } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import { cliArguments } from './claude/command.ts';
+import { type Probe, startProbe } from './claude/composed-probe.ts';
 import { cliEnvironment, marksOf } from './claude/environment.ts';
 import { ClaudeProcess } from './claude/process.ts';
 import { causeOfSignal, causeOfStartError, isPassing } from './claude/start-error.ts';
@@ -32,28 +33,31 @@ export interface CliTestOptions {
 export interface SelfTestOptions extends CliTestOptions {
   /** Whether the first worker has become ready; undefined if none is kept warm. */
   firstWorker: Promise<boolean> | undefined;
+  /** Whether this very CLI has passed on an empty configuration, at this start. */
+  passed?: boolean;
 }
 
 const name = 'self-test';
 
 /** @throws BerthError `cli_unavailable` with the version; the signal's reason */
 export async function selfTest(options: SelfTestOptions): Promise<void> {
-  const { log, version, firstWorker, signal } = options;
+  const { log, version, firstWorker = Promise.resolve(undefined), signal } = options;
   const started = performance.now();
-  const passed = (by: 'worker' | 'process', level: 'info' | 'warn', text: string): void =>
+  const told = (by: 'worker' | 'process', level: 'info' | 'warn', text: string): void =>
     log[level]('cli_tested', text, {
       cli_version: version,
       by,
       duration_ms: Math.round(performance.now() - started),
     });
-  const ready = await unlessAborted(firstWorker ?? Promise.resolve(undefined), signal);
-  if (ready) return passed('worker', 'info', `Claude Code ${version} works`);
-  await testOnEmptyConfiguration(options);
-  if (ready === undefined) passed('process', 'info', `Claude Code ${version} works`);
-  else {
-    const text = `Claude Code ${version} works with an empty configuration: what keeps the workers from starting is in the .claude repository, the profiles or the login`;
-    passed('process', 'warn', text);
+  const [ready] = await Promise.all([
+    unlessAborted(firstWorker, signal),
+    options.passed ? undefined : testOnEmptyConfiguration(options),
+  ]);
+  if (ready !== false) {
+    return told(ready ? 'worker' : 'process', 'info', `Claude Code ${version} works`);
   }
+  const text = `Claude Code ${version} works with an empty configuration: what keeps the workers from starting is in the .claude repository, the profiles or the login`;
+  told('process', 'warn', text);
 }
 
 /** @throws BerthError `cli_unavailable` with the version; the signal's reason */
@@ -65,19 +69,29 @@ export function testOnEmptyConfiguration(options: CliTestOptions): Promise<void>
 async function testOnce(options: CliTestOptions): Promise<void> {
   const { log, signal } = options;
   const { inherited } = options.config;
+  let probe: Probe | undefined;
   let directory: string;
   try {
+    probe = await startProbe(inherited);
     directory = await mkdtemp(join(inherited.TMPDIR ?? '/tmp', 'berth-self-test-'));
   } catch (error) {
-    log.warn('cli_tested', 'the CLI is not tested: there is no room for temporary files', {
-      error,
-    });
+    probe?.close();
+    const text = 'the CLI is not tested: there is no room for temporary files, or no port is free';
+    log.warn('cli_tested', text, { error });
     return;
   }
   try {
-    const process = start(options, inherited, directory);
+    const process = start(options, probe.environment, directory);
     try {
-      await unlessAborted(answers(process, options.patience ?? 30_000), signal);
+      const proven = await unlessAborted(
+        answers(process, probe, options.patience ?? 60_000),
+        signal,
+      );
+      if (!proven) {
+        const text =
+          'the CLI asked another API than that of its self-test, as managed settings may say: it is not proven that a prompt is data and that costs are reported';
+        log.warn('cli_tested', text, { cli_version: options.version });
+      }
     } catch (error) {
       signal.throwIfAborted();
       throw failed(options, error, process.stderr);
@@ -86,6 +100,7 @@ async function testOnce(options: CliTestOptions): Promise<void> {
       await killMarked(marksOf(directory, name));
     }
   } finally {
+    probe.close();
     await rm(directory, { recursive: true, force: true }).catch(() => undefined);
   }
 }
@@ -109,15 +124,14 @@ function start(
   }
 }
 
-/** @throws Error if it does not do both in time */
-async function answers(process: ClaudeProcess, patience: number): Promise<void> {
+/** @throws Error if it does not pass in time */
+async function answers(process: ClaudeProcess, probe: Probe, patience: number): Promise<boolean> {
   const { promise: late, reject } = Promise.withResolvers<never>();
   const overdue = new Error(`it did not answer within ${patience / 1_000} s`);
   const timer = setTimeout(() => reject(overdue), patience);
   try {
-    // What the CLI answers by itself: a prompt of white space.
-    const both = process.control({ subtype: 'initialize' }).then(() => process.run(' '));
-    await Promise.race([both, late]);
+    const both = process.control({ subtype: 'initialize' }).then(() => probe.ask(process));
+    return await Promise.race([both, late]);
   } finally {
     clearTimeout(timer);
   }

@@ -50,7 +50,7 @@ async function prepare(t: Test, more: Record<string, string> = {}) {
   record({ version: 1, current: second, previous: first });
   put(first, good);
   const { signal } = new AbortController();
-  const find = () => findCli({ config, log: log.log, signal, retryFor: 600 });
+  const find = () => findCli({ config, log: log.log, signal, retryFor: 1_400 });
   return { surroundings, state, log, place, put, record, find };
 }
 

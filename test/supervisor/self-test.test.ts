@@ -1,4 +1,11 @@
-import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { readSupervisorConfig } from '../../supervisor/config.ts';
@@ -44,10 +51,70 @@ t.test('the real CLI passes, without a login and without a trace', async (t) => 
   t.same(surroundings.api.requests, [], 'no model was asked');
 });
 
-t.test('a first worker that becomes ready is the test', async (t) => {
+t.test('one that has passed is not tested again', async (t) => {
   const { options, log } = await prepare(t, '/nowhere/claude');
-  await selfTest({ ...options, firstWorker: Promise.resolve(true) });
+  await selfTest({ ...options, passed: true, firstWorker: Promise.resolve(true) });
   t.match(log.lines, [{ event: 'cli_tested', by: 'worker' }]);
+});
+
+/** The real CLI, with a filter before its input or behind its output. */
+function filtered(directory: string, pipeline: string): string {
+  const path = join(directory, 'claude-that-is-filtered');
+  writeFileSync(path, `#!/bin/sh\n${pipeline}\n`);
+  chmodSync(path, 0o755);
+  return path;
+}
+
+t.test('one that runs a command in a prompt is refused, though its workers start', async (t) => {
+  const { options, surroundings } = await prepare(t, realClaude);
+  const withoutMark = `sed -u 's/"client_composed":true,//' | ${realClaude} "$@"`;
+  const path = filtered(surroundings.workspace, withoutMark);
+  await t.rejects(selfTest({ ...options, path, firstWorker: Promise.resolve(true) }), {
+    code: 'cli_unavailable',
+    exitCode: 69,
+    message:
+      /^cannot use Claude Code .*: it runs commands that stand in a prompt; use a version that is known to work/,
+  });
+});
+
+t.test('one that does not report what a turn has cost is refused', async (t) => {
+  const { options, surroundings } = await prepare(t, realClaude);
+  const withoutCost = `${realClaude} "$@" | sed -u 's/model_usage_since_last_result/left_out/'`;
+  const path = filtered(surroundings.workspace, withoutCost);
+  await t.rejects(selfTest({ ...options, path }), {
+    code: 'cli_unavailable',
+    message: /it does not report what a turn has cost/,
+  });
+});
+
+t.test('the test uses neither the login nor the API of the container', async (t) => {
+  const { options, surroundings, log } = await prepare(t, realClaude);
+  const seen = join(surroundings.workspace, 'environment');
+  const path = filtered(surroundings.workspace, `env > ${seen}; exec ${realClaude} "$@"`);
+  const inherited = {
+    ...options.config.inherited,
+    HTTPS_PROXY: 'http://proxy.example',
+    HTTP_PROXY: 'http://proxy.example',
+    CLAUDE_CODE_OAUTH_TOKEN: 'sk-ant-oat01-no-such-token',
+    CLAUDE_CODE_USE_BEDROCK: '1',
+    OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector.example',
+  };
+  await selfTest({ ...options, path, config: { ...options.config, inherited } });
+  t.match(log.lines, [{ level: 'info', event: 'cli_tested' }]);
+  const environment = readFileSync(seen, 'utf8');
+  t.notMatch(environment, /proxy|no-such-token|BEDROCK|OTEL/i);
+  t.match(environment, /^ANTHROPIC_BASE_URL=http:\/\/127\.0\.0\.1:/m);
+  t.same(surroundings.api.requests, []);
+});
+
+t.test('one that managed settings send to another API passes with a warning', async (t) => {
+  const { options, surroundings, log } = await prepare(t, realClaude);
+  const other = `ANTHROPIC_BASE_URL=${surroundings.api.url} exec ${realClaude} "$@"`;
+  await selfTest({ ...options, path: filtered(surroundings.workspace, other) });
+  t.match(log.lines, [
+    { level: 'warn', event: 'cli_tested', msg: /it is not proven that a prompt is data/ },
+    { level: 'info', event: 'cli_tested' },
+  ]);
 });
 
 t.test('a CLI that fails is told with its version and its last lines', async (t) => {
