@@ -198,7 +198,7 @@ export const eventsOfSupervisor = {
   worker_failed: event('error', 'it could not be started', 'worker profile session_id stderr'),
   cli_problem: event(
     'warn',
-    'the CLI reports that an MCP server has no connection, a plugin was not loaded or a hook failed; once for each `problem`',
+    'the CLI reports that an MCP server has no connection, a plugin or a skill was not loaded or a hook failed; once for each `problem`',
     'profile kind name problem',
   ),
   cli_problem_over: event('info', 'it works again', 'profile kind name'),

@@ -104,7 +104,7 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
   });
   new Gauge({
     name: 'berth_cli_problems',
-    help: 'What the CLI reports as not working, by kind: mcp_server (no connection), plugin (not loaded), hook (failed)',
+    help: 'What the CLI reports as not working, by kind: mcp_server (no connection), plugin and skill (not loaded), hook (failed)',
     labelNames: ['profile', 'kind'],
     registers,
     collect() {

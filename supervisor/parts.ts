@@ -3,6 +3,7 @@ import { BerthError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import { bringsLogin, setupTokenIn } from '../shared/login-variables.ts';
 import { AppliedCommit } from './applied-commit.ts';
+import { expectedIn } from './claude/expected.ts';
 import type { SupervisorConfig } from './config.ts';
 import { ConfigurationGuard } from './configuration/guard.ts';
 import { Login } from './credentials/login.ts';
@@ -155,6 +156,7 @@ export function createParts(options: PartsOptions): Parts {
       } catch (error) {
         throw guard.explain(error);
       } finally {
+        process.health.expect(await expectedIn(configDirectory));
         cliProblems.note(order.profile, process.health.reports);
       }
       await settings.note(process);

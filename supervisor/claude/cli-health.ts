@@ -4,9 +4,10 @@
  * Always holds: the configuration of a server is never kept, for it holds secrets; each text is bounded.
  */
 import { z } from 'zod';
+import type { Expected } from './expected.ts';
 import type { HookRun } from './hooks.ts';
 
-export const healthKinds = ['mcp_server', 'plugin', 'hook'] as const;
+export const healthKinds = ['mcp_server', 'plugin', 'skill', 'hook'] as const;
 
 export type HealthKind = (typeof healthKinds)[number];
 
@@ -29,6 +30,7 @@ export interface Loaded {
   mcpServers: McpServer[];
   /** As `name@marketplace`. */
   plugins: string[];
+  skills: string[];
   pluginErrors: { plugin: string; message: string }[];
   /** Where the API key comes from: `ANTHROPIC_API_KEY`, `apiKeyHelper` ...; `none` with another login. */
   keySource: string;
@@ -51,13 +53,15 @@ export const loadedShape = z
   .object({
     mcp_servers: list(server),
     plugins: list(z.object({ source: text })),
+    skills: z.array(z.string()).catch([]),
     plugin_errors: list(z.object({ plugin: text, message: text })),
     apiKeySource: text.catch('none'),
   })
   .transform(
-    ({ mcp_servers, plugins, plugin_errors, apiKeySource }): Loaded => ({
+    ({ mcp_servers, plugins, skills, plugin_errors, apiKeySource }): Loaded => ({
       mcpServers: mcp_servers,
       plugins: plugins.map(({ source }) => source),
+      skills,
       pluginErrors: plugin_errors,
       keySource: apiKeySource,
     }),
@@ -75,7 +79,8 @@ const beforeTurns = /^(SessionStart|Setup)\b/;
 
 export class CliHealth {
   readonly #servers = new Map<string, McpServer>();
-  #plugins: Loaded['pluginErrors'] = [];
+  #loaded: Loaded | undefined;
+  #expected: Expected = { plugins: [], skills: [] };
   readonly #hooks = new Map<string, string | undefined>();
 
   /** A turn begins. */
@@ -83,9 +88,14 @@ export class CliHealth {
     for (const name of this.#hooks.keys()) if (!beforeTurns.test(name)) this.#hooks.delete(name);
   }
 
-  loaded({ mcpServers, pluginErrors }: Loaded): void {
-    this.serversAre(mcpServers);
-    this.#plugins = pluginErrors;
+  /** What it must have loaded, as its configuration was at its start. */
+  expect(expected: Expected): void {
+    this.#expected = expected;
+  }
+
+  loaded(loaded: Loaded): void {
+    this.serversAre(loaded.mcpServers);
+    this.#loaded = loaded;
   }
 
   /** The init message has no errors: what `mcp_status` said of one that is no better stays. */
@@ -123,19 +133,38 @@ export class CliHealth {
       name: each.name,
       problem: problemOf(each),
     }));
-    const plugins = this.#plugins.map(({ plugin, message }) => ({
-      kind: 'plugin' as const,
-      name: plugin,
-      problem: message || 'it was not loaded',
-    }));
     const hooks = [...this.#hooks].map(([name, problem]) => ({
       kind: 'hook' as const,
       name,
       problem,
     }));
-    return [...servers, ...plugins, ...hooks];
+    return [...servers, ...this.#missing(), ...hooks];
+  }
+
+  /** Nothing before the first init message. */
+  #missing(): HealthReport[] {
+    if (!this.#loaded) return [];
+    const { plugins, skills, pluginErrors } = this.#loaded;
+    const said = new Map(pluginErrors.map(({ plugin, message }) => [plugin, message]));
+    const expected = [...new Set([...this.#expected.plugins, ...said.keys()])];
+    return [
+      ...expected.map((name) => ({
+        kind: 'plugin' as const,
+        name,
+        problem: said.get(name) ?? (plugins.includes(name) ? undefined : unreachable),
+      })),
+      ...this.#expected.skills.map((name) => ({
+        kind: 'skill' as const,
+        name,
+        problem: skills.includes(name) ? undefined : unreadable,
+      })),
+    ];
   }
 }
+
+const unreachable =
+  'settings.json enables it, and the CLI did not load it: its marketplace cannot be reached or does not have it';
+const unreadable = 'the CLI left it out: its SKILL.md needs a front matter with a description';
 
 /** One that a person has switched off is as it should be. */
 function problemOf({ status, error }: McpServer): string | undefined {

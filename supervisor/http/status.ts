@@ -78,13 +78,15 @@ export const statusSchema = z
       .array(
         z.object({
           profile: z.string(),
-          kind: z.enum(['mcp_server', 'plugin', 'hook']),
+          kind: z.enum(['mcp_server', 'plugin', 'skill', 'hook']),
           name: z.string(),
           problem: z.string().describe('As the CLI says it'),
           since: z.string(),
         }),
       )
-      .describe('MCP servers without a connection, plugins that were not loaded, hooks that fail'),
+      .describe(
+        'MCP servers without a connection, plugins and skills that were not loaded, hooks that fail',
+      ),
     queue: z.object({ length: z.number(), limit: z.number() }),
     limits: z
       .array(

@@ -68,6 +68,7 @@ export class CliProblems {
 const words: Readonly<Record<HealthKind, string>> = {
   mcp_server: 'MCP server',
   plugin: 'plugin',
+  skill: 'skill',
   hook: 'hook',
 };
 

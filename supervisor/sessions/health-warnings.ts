@@ -16,6 +16,7 @@ export function healthWarnings(
 
 const sentences: Readonly<Record<HealthKind, (name: string) => string>> = {
   mcp_server: (name) => `the MCP server ${name} has no connection, and its tools were not there`,
+  skill: (name) => `the skill ${name} was not loaded`,
   plugin: (name) => `the plugin ${name} was not loaded`,
   hook: (name) => `the hook ${name} failed, and what it was to check was not checked`,
 };

@@ -11,10 +11,22 @@ const read = (line: unknown): CliMessage | undefined => readMessage(JSON.stringi
 
 t.test('system/init tells the session', (t) => {
   const line = { type: 'system', subtype: 'init', session_id: id, model: 'm', skills: ['tea'] };
-  const loaded = { mcpServers: [], plugins: [], pluginErrors: [], keySource: 'none' };
+  const loaded = {
+    mcpServers: [],
+    plugins: [],
+    pluginErrors: [],
+    keySource: 'none',
+    skills: ['tea'],
+  };
   t.same(read(line), { kind: 'session', sessionId: id, model: 'm', skills: ['tea'], loaded });
   const bare = { subtype: 'init', session_id: id, type: 'system', skills: 'none' };
-  t.same(read(bare), { kind: 'session', sessionId: id, model: '', skills: [], loaded });
+  t.same(read(bare), {
+    kind: 'session',
+    sessionId: id,
+    model: '',
+    skills: [],
+    loaded: { ...loaded, skills: [] },
+  });
   t.throws(() => read({ ...line, session_id: '../../evil' }), 'an id becomes the name of a file');
   t.end();
 });
