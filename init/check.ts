@@ -14,6 +14,7 @@ import { redact } from '../shared/redact.ts';
 import { formatDuration } from '../shared/units.ts';
 import { credentialsRows, ownershipRows, type Row } from './check-access.ts';
 import type { InitConfig } from './config.ts';
+import { settingsPath } from './keep-settings.ts';
 import { findMisplaced } from './misplaced.ts';
 import { tellsAll } from './names.ts';
 import { plan, remember, type Step } from './plan.ts';
@@ -82,6 +83,8 @@ async function look(config: InitConfig, { applied, pending }: Volume): Promise<S
   for (const path of absent) {
     for (const one of [wanted, memory.applied, memory.pending]) one.delete(path);
   }
+  const kept = known.get(settingsPath);
+  if (kept?.kept !== undefined && wanted.has(settingsPath)) wanted.set(settingsPath, kept);
   const { configDirectory, localChanges } = config;
   const { signal } = new AbortController();
   return plan({ configDirectory, localChanges, fold: tellsAll, signal }, memory, wanted);

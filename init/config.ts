@@ -84,6 +84,13 @@ export const initDefinitions = {
     description:
       'What becomes of tracked files that were edited on the volume. `merge`: an edit stays, and is merged with what upstream changes. `discard`: upstream takes its place at the next start, and a copy goes to `.berth/conflicts/`. Executable configuration (settings, hooks, skills ...) is always as with `discard`.',
   }),
+  invalidSettings: setting({
+    name: 'BERTH_INVALID_SETTINGS',
+    schema: choice('keep', 'fail'),
+    default: 'keep',
+    description:
+      'What init does with a `settings.json` of the repository that the CLI would ignore, as a whole or with a denial or a hook in it. `keep`: the last good one stays on the volume, with an error in the log; without one it is written, and the supervisor refuses prompts. `fail`: init fails, and the volume stays as it is.',
+  }),
   gitToken: setting({
     name: 'BERTH_GIT_TOKEN',
     aliases: ['GITHUB_PAT', 'GITHUB_TOKEN'],
@@ -165,6 +172,7 @@ export interface InitConfig {
   directory: string | undefined;
   maxRepositoryBytes: number;
   localChanges: 'merge' | 'discard';
+  invalidSettings: 'keep' | 'fail';
   token: string | undefined;
   /** Completes "put a token into ...". */
   tokenPlace: string;
@@ -230,6 +238,7 @@ export function readInitConfig(environment: Environment): InitSettings {
       directory: settings.directory,
       maxRepositoryBytes: settings.maxRepositoryBytes,
       localChanges: settings.localChanges,
+      invalidSettings: settings.invalidSettings,
       token,
       tokenPlace: tokenPlaceOf(initDefinitions.gitToken, environment),
       username:

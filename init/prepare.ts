@@ -13,6 +13,7 @@ import type { CliOutcome } from './cli.ts';
 import type { InitConfig } from './config.ts';
 import { applyCredentials, type CredentialsOutcome } from './credentials.ts';
 import { connectEarly, type Early } from './early.ts';
+import type { SettingsOutcome } from './keep-settings.ts';
 import { findMisplaced, type Misplaced } from './misplaced.ts';
 import { answerOnboarding } from './onboarding.ts';
 import { handOver, isRoot, takeOwnership } from './ownership.ts';
@@ -100,6 +101,7 @@ async function run({
   early,
 }: Run): Promise<InitReport> {
   const { configDirectory, stateDirectory, repository, ref, directory, localChanges } = config;
+  const { invalidSettings } = config;
   const wanted = { configDirectory, stateDirectory, repository: repository.url, ref, directory };
   const conflicts = openAside(join(stateDirectory, 'conflicts'), 'init', (path, saved) => {
     log.warn('local_change', 'a local copy is saved; upstream takes its place', { path, saved });
@@ -122,6 +124,7 @@ async function run({
       reconcile({
         ...wanted,
         localChanges,
+        invalidSettings,
         ...source.volume,
         commit: source.commit,
         fetchedAt: source.confirmedAt,
@@ -134,10 +137,12 @@ async function run({
       }),
     );
   try {
-    const { counts, tracked, owners } = await reconcileWith(source).catch(async (error) => {
-      source = await source.instead(error);
-      return reconcileWith(source);
-    });
+    const { counts, tracked, owners, settings } = await reconcileWith(source).catch(
+      async (error) => {
+        source = await source.instead(error);
+        return reconcileWith(source);
+      },
+    );
     log.debug('reconciled', 'the tracked files are what the commit has', { ...counts });
     const untracked = reportUntracked(configDirectory, tracked, log);
     const misplaced = findMisplaced(source.commit.tree, directory ?? null);
@@ -184,16 +189,8 @@ async function run({
       }),
     );
 
-    const facts = {
-      counts,
-      misplaced,
-      untracked,
-      credentials,
-      provided,
-      owned,
-      repairs,
-      steps: steps.times,
-    };
+    const reported = { counts, misplaced, untracked, settings, credentials };
+    const facts = { ...reported, provided, owned, repairs, steps: steps.times };
     const report = describe(config, volume, source, facts, started);
     await writeReport(stateDirectory, report, owner ? { owner } : {});
     return report;
@@ -206,6 +203,7 @@ interface Facts {
   counts: ReconcileCounts;
   misplaced: Misplaced | undefined;
   untracked: number;
+  settings: SettingsOutcome | undefined;
   credentials: CredentialsOutcome;
   provided: CliOutcome | undefined;
   owned: number;
@@ -217,9 +215,10 @@ function describe(
   { repository }: InitConfig,
   { state, applied }: Volume,
   { commit, ref, confirmedAt, failure, bytes }: Source,
-  { counts, misplaced, untracked, credentials, provided, owned, repairs, steps }: Facts,
+  facts: Facts,
   started: number,
 ): InitReport {
+  const { counts, misplaced, untracked, settings, credentials, provided, owned, repairs } = facts;
   const previous = applied?.commit;
   return {
     version: 1,
@@ -236,13 +235,14 @@ function describe(
     age_ms: failure ? ageOf({ confirmedAt }) : 0,
     ...counts,
     untracked_executable: untracked,
+    ...(settings ? { settings } : {}),
     credentials,
     ...(provided ? { cli: provided.from } : {}),
     owned,
     bytes: bytes(),
     finished_at: new Date().toISOString(),
     duration_ms: Math.round(performance.now() - started),
-    steps,
+    steps: facts.steps,
   };
 }
 
@@ -254,7 +254,12 @@ function summary(report: InitReport): string {
     .filter(([, count]) => count > 0)
     .map(([name, count]) => `${count} ${name}`);
   const done = counts.length > 0 ? counts.join(', ') : 'nothing to do';
-  return `the volume is ready: ${at}, ${done}${report.remote === 'failed' ? '; WITHOUT the git server' : ''}`;
+  const but = [
+    ...(report.remote === 'failed' ? ['; WITHOUT the git server'] : []),
+    ...(report.settings === 'kept' ? ['; with an EARLIER settings.json'] : []),
+    ...(report.settings === 'invalid' ? ['; with an INVALID settings.json'] : []),
+  ];
+  return `the volume is ready: ${at}, ${done}${but.join('')}`;
 }
 
 /** Why a run ended early: what the one who stopped it said, or the failure this brought to light. */

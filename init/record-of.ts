@@ -5,6 +5,7 @@
  */
 import { baseOf, holds, isOurs } from './decide.ts';
 import { objectId } from './git-directory.ts';
+import { settingsPath } from './keep-settings.ts';
 import type { Status } from './local-file.ts';
 import { file, type Memory, type Step } from './plan.ts';
 import type { FoundEntry, TreeRecord } from './record.ts';
@@ -23,11 +24,13 @@ interface Facts {
   absent: ReadonlySet<string>;
   /** Whose merged texts are about to be written. */
   steps: readonly Step[];
+  /** The blob id of the settings.json that stays in place of upstream's. */
+  kept: string | undefined;
 }
 
 /** @param statuses what lstat says of the files that are as the commit has them */
 export function recordOf(facts: Facts, statuses: ReadonlyMap<string, Status>): TreeRecord {
-  const { commit, repository, ref, directory, fetchedAt, unsafe, absent, steps } = facts;
+  const { commit, repository, ref, directory, fetchedAt, unsafe, absent, steps, kept } = facts;
   const merged = new Map(
     steps.flatMap(({ path, content }) =>
       content ? [[path, { merged: objectId('blob', content) }]] : [],
@@ -38,6 +41,7 @@ export function recordOf(facts: Facts, statuses: ReadonlyMap<string, Status>): T
     const left = {
       ...(unsafe.has(there) && { unsafe: true }),
       ...(absent.has(there) && { absent: true }),
+      ...(there === settingsPath && kept !== undefined && { kept }),
     };
     return [path, { ...entry, ...statuses.get(there), ...merged.get(there), ...left }];
   });

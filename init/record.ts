@@ -24,6 +24,8 @@ export interface RecordedEntry {
   absent?: boolean | undefined;
   /** In `pending.json`: what is written in place of `oid`, a local edit merged into it. */
   merged?: string | undefined;
+  /** The last good settings.json, which is there in place of `oid`, one that the CLI would ignore. */
+  kept?: string | undefined;
 }
 
 const entryModes = new Set<unknown>(['100644', '100755', '120000', '160000']);
@@ -31,10 +33,8 @@ const entryModes = new Set<unknown>(['100644', '100755', '120000', '160000']);
 /** By hand, since there may be 100,000 of them: a schema takes ten times as long. */
 function isRecordedEntry(value: unknown): value is RecordedEntry {
   if (typeof value !== 'object' || value === null) return false;
-  const { mode, oid, size, mtime, inode, unsafe, absent, merged } = value as Record<
-    string,
-    unknown
-  >;
+  const entry = value as Record<string, unknown>;
+  const { mode, oid, size, mtime, inode, unsafe, absent, merged, kept } = entry;
   return (
     entryModes.has(mode) &&
     isId(oid) &&
@@ -43,7 +43,8 @@ function isRecordedEntry(value: unknown): value is RecordedEntry {
     isNumberIfAny(inode) &&
     (unsafe === undefined || typeof unsafe === 'boolean') &&
     (absent === undefined || typeof absent === 'boolean') &&
-    (merged === undefined || isId(merged))
+    (merged === undefined || isId(merged)) &&
+    (kept === undefined || isId(kept))
   );
 }
 

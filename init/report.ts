@@ -7,6 +7,7 @@ import type { ErrorCode } from '../shared/errors.ts';
 import { type WriteOptions, writeFileAtomic } from '../shared/files.ts';
 import type { CliOutcome } from './cli.ts';
 import type { CredentialsOutcome } from './credentials.ts';
+import type { SettingsOutcome } from './keep-settings.ts';
 import type { ReconcileCounts } from './plan.ts';
 import { readVersioned, reportFile } from './record.ts';
 import type { VolumeState } from './volume-states.ts';
@@ -34,6 +35,11 @@ export interface InitReport extends ReconcileCounts {
   age_ms: number;
   /** Untracked executable configuration on the volume. */
   untracked_executable: number;
+  /**
+   * The CLI would ignore the settings.json of the commit: `kept`, the last good one is on the volume in
+   * its place; `invalid`, there is none. Absent if it is good.
+   */
+  settings?: SettingsOutcome;
   credentials: CredentialsOutcome;
   /** How the wanted CLI came to be on the volume; absent if none is wanted. */
   cli?: CliOutcome['from'];

@@ -12,14 +12,15 @@ export function volumePath(path: string, directory: string | null): string | und
   return path.startsWith(`${directory}/`) ? path.slice(directory.length + 1) : undefined;
 }
 
-/** The entries of a record by their paths on the volume. */
+/** The entries of a record by their paths on the volume, with the content that berth has put there. */
 export function volumeEntries(
   record: Pick<TreeRecord, 'entries' | 'directory'> | undefined,
 ): Map<string, RecordedEntry> {
   const entries = new Map<string, RecordedEntry>();
   for (const [path, entry] of Object.entries(record?.entries ?? {})) {
     const there = volumePath(path, record?.directory ?? null);
-    if (there !== undefined) entries.set(there, entry);
+    if (there === undefined) continue;
+    entries.set(there, entry.kept === undefined ? entry : { ...entry, oid: entry.kept });
   }
   return entries;
 }

@@ -8,6 +8,7 @@ import { silent } from '../shared/log.ts';
 import { formatDuration } from '../shared/units.ts';
 import type { InitConfig } from './config.ts';
 import type { GitDirectory } from './git-directory.ts';
+import { keepGoodSettings } from './keep-settings.ts';
 import type { LaidOut } from './large-object.ts';
 import { foldOf, tellsAll } from './names.ts';
 import { namesMatter, plan, remember } from './plan.ts';
@@ -93,18 +94,23 @@ async function canFinish(
   { commit, readBlob }: Found,
   { config, volume, signal }: Place,
 ): Promise<boolean> {
-  const { configDirectory, localChanges, directory = null } = config;
+  const { configDirectory, stateDirectory, localChanges, directory = null } = config;
   const memory = remember(volume);
   const matter = namesMatter(memory, commit.tree, directory);
   const fold = matter ? await foldOf(configDirectory) : tellsAll;
   const select = { commit, directory, applied: memory.applied, fold, symlinks: true };
   const { wanted } = await selectFiles({ ...select, readBlob, log: silent });
+  const { invalidSettings, repository } = config;
+  const records = { ...volume, repository: repository.url };
+  const judge = { configDirectory, stateDirectory, invalidSettings, ...records };
+  const settings = await keepGoodSettings({ ...judge, readBlob, log: silent }, memory, wanted);
   const steps = await plan({ configDirectory, localChanges, fold, signal }, memory, wanted);
   // A record that is lost may have named what now looks like an edit.
   const unsure = volume.damaged.length > 0 && volume.pending === undefined;
   if (unsure && steps.some(({ action }) => action.kind !== 'nothing')) return false;
   for (const { want, action } of steps) {
-    if (want && (action.kind === 'write' || action.kind === 'merge')) await readBlob(want.oid);
+    if (!want || want.oid === settings?.good?.oid) continue;
+    if (action.kind === 'write' || action.kind === 'merge') await readBlob(want.oid);
   }
   return true;
 }

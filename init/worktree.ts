@@ -17,6 +17,7 @@ import type { Aside } from '../shared/set-aside.ts';
 import { Bases } from './bases.ts';
 import type { Action } from './decide.ts';
 import { keepBases, mergeEdits } from './edits.ts';
+import { keepGoodSettings, type SettingsOutcome } from './keep-settings.ts';
 import type { LaidOut } from './large-object.ts';
 import { type Status, statusOf } from './local-file.ts';
 import { foldOf, knowsSymlinks, tellsAll } from './names.ts';
@@ -54,6 +55,8 @@ export interface ReconcileOptions {
   /** BERTH_REPO_PATH */
   directory: string | undefined;
   localChanges: 'merge' | 'discard';
+  /** BERTH_INVALID_SETTINGS */
+  invalidSettings: 'keep' | 'fail';
   /** When the commit was got from the server. */
   fetchedAt: Date;
   commit: Commit;
@@ -72,13 +75,15 @@ export interface Reconciled {
   counts: ReconcileCounts;
   /** What upstream has, by path on the volume. */
   tracked: Tree;
+  /** Undefined if settings.json is good, or there is none. */
+  settings: SettingsOutcome | undefined;
   /** Who owned the files that are as they were, by full path. */
   owners: ReadonlyMap<string, Owner>;
 }
 
 const width = 16;
 
-/** @throws BerthError `volume_unwritable`, `lease_held`, or what `readBlob` throws */
+/** @throws BerthError `volume_unwritable`, `lease_held`, `configuration_invalid`, or what `readBlob` throws */
 export async function reconcile(options: ReconcileOptions): Promise<Reconciled> {
   const { configDirectory, stateDirectory, conflicts, commit, directory = null } = options;
   const savedBefore = conflicts.count;
@@ -90,6 +95,8 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciled> 
     const symlinks = hasSymlinks ? await knowsSymlinks(configDirectory) : true;
     const select = { ...options, ...memory, directory, fold, symlinks };
     const selection = await selectFiles(select);
+    const settings = await keepGoodSettings(options, memory, selection.wanted);
+    const good = settings?.good;
     const steps = await plan({ ...options, fold }, memory, selection.wanted);
     const edits = { ...options, bases: new Bases(stateDirectory) };
     await mergeEdits(edits, steps);
@@ -103,12 +110,15 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciled> 
         unsafe: selection.unsafe,
         absent: selection.absent,
         steps,
+        kept: good?.oid,
       };
       await publish(options, pendingFile, {
         ...recordOf(facts, new Map()),
         found: foundBy(memory, steps),
       });
-      await apply(options, changes);
+      const readBlob = async (oid: string) =>
+        good?.oid === oid ? good.content : options.readBlob(oid);
+      await apply({ ...options, readBlob }, changes);
       const found = statuses(options, steps);
       await publish(options, appliedFile, recordOf({ ...facts, steps: [] }, found));
       // Should a power cut bring it back, the next run finds its work done.
@@ -122,6 +132,7 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciled> 
         skipped: selection.skipped,
       },
       tracked: selection.wanted,
+      settings: settings?.outcome,
       owners: ownersOf(configDirectory, steps),
     };
   } catch (error) {

@@ -89,6 +89,11 @@ export const eventsOfInit = {
   ),
   fetched: event('debug', 'the commit was got from the server', 'commit duration_ms'),
   volume_inspected: event('debug', 'how the volume was found', 'state'),
+  settings_invalid: event(
+    'error',
+    'the CLI would ignore settings.json of the repository, or a denial or a hook in it (`BERTH_INVALID_SETTINGS`)',
+    'path kept problems',
+  ),
   config_drift: event(
     'warn',
     'executable configuration was edited on the volume (replaced), or is there although upstream does not have it',

@@ -32,6 +32,9 @@ export const reportFile = 'report.json';
 /** What init remembers of its last look at GitHub, and when the token ends. */
 export const githubFile = 'github.json';
 
+/** Copies of upstream's executable configuration by their blob ids, which the supervisor keeps. */
+export const copiesDirectory = 'executable';
+
 /** What both programs need to find right. */
 const common: StateParts = {
   directories: ['conflicts', sessionsDirectory],

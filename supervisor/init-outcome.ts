@@ -34,6 +34,8 @@ const report = z
     duration_ms: z.number().nonnegative(),
     /** How the wanted CLI came to be there; `previous`: it did not, and the one before it is used. */
     cli: z.enum(['present', 'installed', 'previous']).optional().catch(undefined),
+    /** Of the commit's settings.json, if the CLI would ignore it; `kept`: the last good one is used. */
+    settings: z.enum(['kept', 'invalid']).optional().catch(undefined),
     ...{ written: count, restored: count, merged: count, removed: count },
     ...{ kept: count, conflicts: count, drift: count, skipped: count },
   })

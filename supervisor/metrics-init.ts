@@ -38,6 +38,11 @@ export function registerInit(source: InitSource, registers: Registry[]): void {
     ({ remote }) => Number(remote === 'failed'),
   );
   ofReport(
+    'berth_init_settings_invalid',
+    "Whether the CLI would ignore the repository's settings.json, or guards in it: an earlier one is used, or none",
+    ({ settings }) => Number(settings !== undefined),
+  );
+  ofReport(
     'berth_init_duration_seconds',
     'How long init took',
     ({ duration_ms }) => duration_ms / 1_000,

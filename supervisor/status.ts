@@ -78,7 +78,8 @@ export function describeStatus(parts: StatusParts): Status {
 
 function describeConfiguration({ report }: InitOutcome): Status['configuration'] {
   if (!report) return null;
-  const { repository, commit, remote, problem, confirmed_at, finished_at: applied_at } = report;
+  const { repository, commit, remote, problem, settings } = report;
+  const { confirmed_at, finished_at: applied_at } = report;
   return {
     repository: repository ?? null,
     commit,
@@ -88,6 +89,7 @@ function describeConfiguration({ report }: InitOutcome): Status['configuration']
     // A clock that was set back makes it no younger than new.
     age_s: Math.max(0, Math.round((Date.now() - Date.parse(confirmed_at)) / 1_000)),
     applied_at,
+    settings: settings ?? 'current',
   };
 }
 

@@ -91,6 +91,10 @@ const cases: Record<string, { fires: Series; quiet: Series }> = {
     fires: { berth_settings_ignored: constant(1) },
     quiet: { berth_settings_ignored: '2+0x1 0+0x170' },
   },
+  BerthSettingsKept: {
+    fires: { berth_init_settings_invalid: constant(1) },
+    quiet: { berth_init_settings_invalid: constant(0) },
+  },
   BerthTurnsLost: {
     fires: { 'berth_turns_lost_total{reason="crash"}': '0+0x60 1+0x100' },
     quiet: { 'berth_turns_lost_total{reason="crash"}': constant(1) },

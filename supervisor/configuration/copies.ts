@@ -7,10 +7,8 @@
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
+import { copiesDirectory } from '../../shared/state-directory.ts';
 import { blobId, largestFile } from './entries.ts';
-
-/** In berth's state. */
-export const copiesDirectory = 'executable';
 
 export async function readCopy(stateDirectory: string, oid: string): Promise<Buffer | undefined> {
   try {

@@ -8,7 +8,7 @@ import { isExecutableConfiguration } from '../../shared/executable-configuration
 import { inside, readFileBounded } from '../../shared/files.ts';
 
 export interface RecordedFile {
-  /** The git blob id of its content, or of a symlink's target. */
+  /** The git blob id of its content, or of a symlink's target; of a kept settings.json its own. */
   oid: string;
   symlink: boolean;
 }
@@ -43,7 +43,8 @@ export async function readRecorded(
 
 /** Undefined for what init has not written: a submodule, an unsafe path, a name that clashes. */
 function fileOf(entry: unknown): RecordedFile | undefined {
-  const { mode, oid, inode, unsafe, absent } = entry as Record<string, unknown>;
+  const { mode, oid: upstreams, kept, inode, unsafe, absent } = entry as Record<string, unknown>;
+  const oid = kept ?? upstreams;
   if (typeof oid !== 'string' || !/^[0-9a-f]{40}$/.test(oid)) return undefined;
   const symlink = mode === '120000';
   const written = symlink ? unsafe !== true : typeof inode === 'number';

@@ -92,6 +92,7 @@ const report = z.object({
   remote: z.enum(['current', 'failed']),
   problem: z.string().optional().catch(undefined),
   remote_error: z.object({ code: z.string() }).optional().catch(undefined),
+  settings: z.enum(['kept', 'invalid']).optional().catch(undefined),
   confirmed_at: z.iso.datetime(),
 });
 
@@ -123,7 +124,14 @@ function checkProblem({ problem }: z.infer<typeof report>): Finding[] {
 function checkConfirmed(read: z.infer<typeof report>): Finding {
   const age = formatDuration(Math.max(0, Date.now() - Date.parse(read.confirmed_at)));
   const what = `${read.repository} at ${read.commit.slice(0, 7)}, confirmed ${age} ago`;
-  if (read.remote === 'current') return ok('configuration', what);
+  if (read.remote === 'current') {
+    if (read.settings !== 'kept') return ok('configuration', what);
+    return warning(
+      'configuration',
+      `${what}, but with an earlier settings.json, for the CLI would ignore the one of this commit`,
+      'see `settings_invalid` in the log of the init container, correct settings.json in the repository, and restart the pod',
+    );
+  }
   const refused = read.remote_error?.code === 'remote_refused';
   return warning(
     'configuration',

@@ -55,6 +55,11 @@ export const statusSchema = z
           .number()
           .describe('Seconds since then: berth looks for a newer commit at its start'),
         applied_at: z.string().describe('When init last ended'),
+        settings: z
+          .enum(['current', 'kept', 'invalid'])
+          .describe(
+            'Kept: the CLI would ignore the settings.json of this commit, so the last good one stays; invalid: there was none',
+          ),
       })
       .nullable()
       .describe('What init has reported before this start; null without a report'),

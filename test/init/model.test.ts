@@ -192,6 +192,7 @@ class History {
       ...wanted,
       ...inspected,
       localChanges: 'merge',
+      invalidSettings: 'keep',
       fetchedAt: new Date(),
       commit: { id, text: Buffer.from('text'), tree },
       readBlob: async (oid) => {

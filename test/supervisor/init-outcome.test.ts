@@ -33,6 +33,7 @@ const report: InitReport = {
     skipped: 8,
   },
   untracked_executable: 0,
+  settings: 'kept',
   credentials: { from: 'volume', changed: false },
   owned: 0,
   bytes: 0,
@@ -60,6 +61,7 @@ t.test('the metrics tell what init has reported', async (t) => {
     berth_init_last_run_timestamp_seconds: '1767312000',
     berth_init_confirmed_timestamp_seconds: '1767225600',
     berth_init_continued_on_old_state: '1',
+    berth_init_settings_invalid: '1',
     berth_init_duration_seconds: '1.5',
     'berth_init_result{result="without_server"}': '1',
     [`berth_init_info{commit="${report.commit}",volume="damaged_tree"}`]: '1',
@@ -67,10 +69,11 @@ t.test('the metrics tell what init has reported', async (t) => {
     'berth_init_files{change="skipped"}': '8',
     berth_conflicts: '0',
   });
-  const current = JSON.stringify({ ...report, remote: 'current' });
+  const current = JSON.stringify({ ...report, remote: 'current', settings: undefined });
   const after = await scrape(t.testdir({ 'report.json': current }));
   t.match(after.metrics, {
     berth_init_continued_on_old_state: '0',
+    berth_init_settings_invalid: '0',
     'berth_init_result{result="current"}': '1',
   });
 });
@@ -94,6 +97,7 @@ t.test('what no init has written is told as unknown, and nothing of it is shown'
         berth_init_last_run_timestamp_seconds: 'Nan',
         berth_init_confirmed_timestamp_seconds: 'Nan',
         berth_init_continued_on_old_state: 'Nan',
+        berth_init_settings_invalid: 'Nan',
         berth_init_duration_seconds: 'Nan',
         'berth_init_result{result="unknown"}': '1',
         berth_git_token_expiry_timestamp_seconds: 'Nan',
@@ -181,6 +185,7 @@ t.test('status and metrics of a server tell it, and of an older CLI', async (t) 
     problem: 'the CLI reads nothing\\u001b[2J; set BERTH_REPO_PATH=.claude',
     confirmed_at: report.confirmed_at,
     applied_at: report.finished_at,
+    settings: 'kept',
   });
   const age = Math.round((Date.now() - Date.parse(report.confirmed_at)) / 1_000);
   t.ok(Math.abs((body.configuration?.age_s ?? 0) - age) < 60);

@@ -134,31 +134,44 @@ t.test('a GitHub token does not belong here', async (t) => {
   ]);
 });
 
-t.test('where init went on without the git server it is told whether that refused', async (t) => {
-  const directory = t.testdir({ '.berth': {} });
-  const state = join(directory, '.berth');
-  const look = async (remoteError: unknown) => {
-    const report = {
-      ...{ version: 1, repository: 'https://github.com/you/dot-claude', commit: 'a'.repeat(40) },
-      ...{ remote: 'failed', remote_error: remoteError, confirmed_at: new Date().toISOString() },
+t.test(
+  'where init went on without the git server, or with earlier settings, it is told why',
+  async (t) => {
+    const directory = t.testdir({ '.berth': {} });
+    const state = join(directory, '.berth');
+    const look = async (remoteError: unknown, more = {}) => {
+      const report = {
+        ...{ version: 1, repository: 'https://github.com/you/dot-claude', commit: 'a'.repeat(40) },
+        ...{ remote: 'failed', remote_error: remoteError, confirmed_at: new Date().toISOString() },
+        ...more,
+      };
+      writeFileSync(join(state, 'report.json'), JSON.stringify(report));
+      const found = await checkVolume(directory, state);
+      return found.find(({ subject }) => subject === 'configuration');
     };
-    writeFileSync(join(state, 'report.json'), JSON.stringify(report));
-    const found = await checkVolume(directory, state);
-    return found.find(({ subject }) => subject === 'configuration');
-  };
-  t.match(await look({ code: 'remote_refused', message: 'the token has ended' }), {
-    status: 'warning',
-    detail: /^the git server refused init, which went on with .*dot-claude at aaaaaaa/,
-    remedy: /log of the init container .*git token/,
-  });
-  for (const other of [{ code: 'remote_unavailable', message: 'nothing listens' }, undefined, 7]) {
-    t.match(await look(other), {
+    t.match(await look({ code: 'remote_refused', message: 'the token has ended' }), {
       status: 'warning',
-      detail: /^init could not reach the git server and went on/,
-      remedy: /log of the init container/,
+      detail: /^the git server refused init, which went on with .*dot-claude at aaaaaaa/,
+      remedy: /log of the init container .*git token/,
     });
-  }
-});
+    for (const other of [
+      { code: 'remote_unavailable', message: 'nothing listens' },
+      undefined,
+      7,
+    ]) {
+      t.match(await look(other), {
+        status: 'warning',
+        detail: /^init could not reach the git server and went on/,
+        remedy: /log of the init container/,
+      });
+    }
+    t.match(await look(undefined, { remote: 'current', settings: 'kept' }), {
+      status: 'warning',
+      detail: /with an earlier settings\.json/,
+      remedy: /settings_invalid/,
+    });
+  },
+);
 
 t.test('without a CLI on the PATH it is the one that init installed', async (t) => {
   t.teardown(() => {});
