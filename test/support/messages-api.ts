@@ -124,7 +124,7 @@ export async function startMessagesApi(options: { port?: number } = {}): Promise
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests: log.requests,
-    waitForRequest: (predicate, until = 10_000) => log.wait(predicate, until),
+    waitForRequest: (predicate, until = 30_000) => log.wait(predicate, until),
     reply(replacement) {
       handler = replacement;
     },
