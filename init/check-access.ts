@@ -8,9 +8,9 @@ import type { Credentials } from '../shared/credentials.ts';
 import { type Log, silent } from '../shared/log.ts';
 import { formatDuration } from '../shared/units.ts';
 import type { InitConfig } from './config.ts';
-import { chooseCredentials } from './credentials.ts';
-import { findBelow, mayWrite } from './foreign-files.ts';
-import { isRoot } from './ownership.ts';
+import { chooseCredentials } from './login/credentials.ts';
+import { findBelow, mayWrite } from './volume/foreign-files.ts';
+import { isRoot } from './volume/ownership.ts';
 
 export type Row = [name: string, ...lines: string[]];
 

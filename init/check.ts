@@ -14,17 +14,17 @@ import { redact } from '../shared/redact.ts';
 import { formatDuration } from '../shared/units.ts';
 import { credentialsRows, ownershipRows, type Row } from './check-access.ts';
 import type { InitConfig } from './config.ts';
-import { settingsPath } from './keep-settings.ts';
-import { findMisplaced } from './misplaced.ts';
-import { tellsAll } from './names.ts';
-import { plan, remember, type Step } from './plan.ts';
+import { settingsPath } from './reconcile/keep-settings.ts';
+import { plan, remember, type Step } from './reconcile/plan.ts';
+import { selectFiles } from './reconcile/select.ts';
 import { lastConfirmed } from './report.ts';
-import { selectFiles } from './select.ts';
-import { assertVolume } from './state-directory.ts';
-import { reportUntracked } from './untracked.ts';
-import { treeOf } from './upstream.ts';
-import { inspectVolume, type Volume } from './volume.ts';
-import { type VolumeState, volumeStates } from './volume-states.ts';
+import { treeOf } from './source/upstream.ts';
+import { findMisplaced } from './volume/misplaced.ts';
+import { tellsAll } from './volume/names.ts';
+import { assertVolume } from './volume/state-directory.ts';
+import { reportUntracked } from './volume/untracked.ts';
+import { inspectVolume, type Volume } from './volume/volume.ts';
+import { type VolumeState, volumeStates } from './volume/volume-states.ts';
 
 export interface Check {
   state: VolumeState;

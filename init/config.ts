@@ -17,15 +17,15 @@ import {
 import { type Environment, readSettings, setting } from '../shared/config.ts';
 import { neverShow } from '../shared/redact.ts';
 import { choice, duration, integer, path, size, text } from '../shared/setting-types.ts';
-import { type CliTarball, cliDefinitions, cliOf, halfCli } from './cli-settings.ts';
+import { type CliTarball, cliDefinitions, cliOf, halfCli } from './cli/cli-settings.ts';
+import { type Repository, repositorySchema, usernameOf } from './git/repository.ts';
+import { tokenPlaceOf } from './git/token-setting.ts';
 import {
   type GitHubApp,
   githubAppDefinitions,
   githubAppOf,
   wrongLogin,
-} from './github-app-settings.ts';
-import { type Repository, repositorySchema, usernameOf } from './repository.ts';
-import { tokenPlaceOf } from './token-place.ts';
+} from './github/github-app-settings.ts';
 
 const largestId = 2 ** 31 - 1;
 

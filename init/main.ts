@@ -13,9 +13,9 @@ import { leaveTerminationMessage, type Reporting, readReporting } from '../share
 import { formatDuration } from '../shared/units.ts';
 import { version } from '../shared/version.ts';
 import { type InitConfig, initDefinitions, readInitConfig } from './config.ts';
-import { loadGit } from './git-directory.ts';
+import { loadGit } from './git/git-directory.ts';
 import { prepare } from './prepare.ts';
-import { volumeStates } from './volume-states.ts';
+import { volumeStates } from './volume/volume-states.ts';
 
 const usage = `berth-init ${version}: puts a private .claude repository and credentials on a volume.
 

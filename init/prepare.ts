@@ -9,25 +9,24 @@ import { installedDirectory } from '../shared/installed-cli.ts';
 import { acquireLease, type Lease, leaseFileName } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
 import { boundQuarantine, openAside } from '../shared/set-aside.ts';
-import type { CliOutcome } from './cli.ts';
+import type { CliOutcome } from './cli/cli.ts';
 import type { InitConfig } from './config.ts';
-import { applyCredentials, type CredentialsOutcome } from './credentials.ts';
-import { connectEarly, type Early } from './early.ts';
-import type { SettingsOutcome } from './keep-settings.ts';
-import { findMisplaced, type Misplaced } from './misplaced.ts';
-import { answerOnboarding } from './onboarding.ts';
-import { handOver, isRoot, takeOwnership } from './ownership.ts';
-import type { ReconcileCounts } from './plan.ts';
-import { type InitReport, writeReport } from './report.ts';
-import { type Source, wantedCommit } from './source.ts';
-import { isDirectory, openState } from './state-directory.ts';
-import { Steps } from './steps.ts';
-import { reportUntracked } from './untracked.ts';
-import { inspectVolume, repairVolume, type Volume } from './volume.ts';
-import { assertUsable } from './volume-access.ts';
-import { volumeStates } from './volume-states.ts';
-import { ageOf } from './without-server.ts';
-import { reconcile } from './worktree.ts';
+import { applyCredentials, type CredentialsOutcome } from './login/credentials.ts';
+import { answerOnboarding } from './login/onboarding.ts';
+import type { SettingsOutcome } from './reconcile/keep-settings.ts';
+import type { ReconcileCounts } from './reconcile/plan.ts';
+import { reconcile } from './reconcile/worktree.ts';
+import { type InitReport, Steps, writeReport } from './report.ts';
+import { connectEarly, type Early } from './source/prefetch-refs.ts';
+import { type Source, wantedCommit } from './source/source.ts';
+import { ageOf } from './source/without-server.ts';
+import { findMisplaced, type Misplaced } from './volume/misplaced.ts';
+import { handOver, isRoot, takeOwnership } from './volume/ownership.ts';
+import { isDirectory, openState } from './volume/state-directory.ts';
+import { reportUntracked } from './volume/untracked.ts';
+import { inspectVolume, repairVolume, type Volume } from './volume/volume.ts';
+import { assertUsable } from './volume/volume-access.ts';
+import { volumeStates } from './volume/volume-states.ts';
 
 /** How many things that were set aside and can be fetched again are kept. */
 const quarantineSize = 3;
@@ -172,7 +171,7 @@ async function run({
     const provided =
       config.cli || isDirectory(join(stateDirectory, installedDirectory))
         ? await steps.run('cli', async () => {
-            const { provideCli } = await import('./cli.ts');
+            const { provideCli } = await import('./cli/cli.ts');
             // What is left, with time to go on without it.
             const patience = Math.ceil((config.timeout - (performance.now() - started)) * 0.9);
             const wanted = config.cli;

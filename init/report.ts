@@ -5,12 +5,12 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { ErrorCode } from '../shared/errors.ts';
 import { type WriteOptions, writeFileAtomic } from '../shared/files.ts';
-import type { CliOutcome } from './cli.ts';
-import type { CredentialsOutcome } from './credentials.ts';
-import type { SettingsOutcome } from './keep-settings.ts';
-import type { ReconcileCounts } from './plan.ts';
-import { readVersioned, reportFile } from './record.ts';
-import type { VolumeState } from './volume-states.ts';
+import type { CliOutcome } from './cli/cli.ts';
+import type { CredentialsOutcome } from './login/credentials.ts';
+import type { SettingsOutcome } from './reconcile/keep-settings.ts';
+import type { ReconcileCounts } from './reconcile/plan.ts';
+import { readVersioned, reportFile } from './volume/record.ts';
+import type { VolumeState } from './volume/volume-states.ts';
 
 export interface InitReport extends ReconcileCounts {
   version: 1;
@@ -80,4 +80,19 @@ export function writeReport(
 ): Promise<void> {
   const text = `${JSON.stringify(report, undefined, 2)}\n`;
   return writeFileAtomic(join(stateDirectory, reportFile), text, { durable: false, ...options });
+}
+
+/** How long each step of a run takes, for its report. */
+export class Steps {
+  /** Milliseconds by the step's name, in the order in which they ended. */
+  readonly times: Record<string, number> = {};
+
+  async run<T>(name: string, action: () => Promise<T>): Promise<T> {
+    const started = performance.now();
+    try {
+      return await action();
+    } finally {
+      this.times[name] = Math.round((performance.now() - started) * 10) / 10;
+    }
+  }
 }

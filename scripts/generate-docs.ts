@@ -23,7 +23,7 @@ import {
   writeBackDefinitions,
 } from '../supervisor/config.ts';
 import { createApiServer } from '../supervisor/http/server.ts';
-import { createMetrics } from '../supervisor/metrics.ts';
+import { createMetrics } from '../supervisor/metrics/counters.ts';
 import { jsonSchema } from '../supervisor/profiles/schema.ts';
 import { createWriteBackMetrics } from '../supervisor/write-back/metrics.ts';
 import { dashboard } from './dashboard.ts';

@@ -3,45 +3,77 @@
  * `npm run check` and by a test. Prints each violation and fails if there is one.
  */
 import { globSync, readFileSync } from 'node:fs';
-import { dirname, join, normalize } from 'node:path';
+import { basename, dirname, join, normalize } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
-/** Which folder may import from which; within the supervisor, only downwards. */
+/**
+ * Which folder may import from which besides itself and shared/. A folder stands for its files, not for
+ * the folders in it.
+ */
 const allowed: Record<string, readonly string[]> = {
-  shared: ['shared', 'package.json'],
-  init: ['init', 'shared'],
-  supervisor: ['supervisor', 'shared'],
-  'supervisor/http': ['supervisor/http', 'supervisor/sessions', 'supervisor/profiles', 'shared'],
-  'supervisor/sessions': [
+  shared: ['package.json'],
+  init: [
+    ...['init/cli', 'init/git', 'init/github', 'init/login', 'init/reconcile', 'init/source'],
+    'init/volume',
+  ],
+  'init/git': [],
+  'init/cli': ['init/git'],
+  'init/volume': ['init/git'],
+  'init/github': ['init/git', 'init/volume'],
+  'init/login': ['init/volume'],
+  'init/reconcile': ['init/git', 'init/volume'],
+  'init/source': [
+    ...['init/git', 'init/github', 'init/reconcile', 'init/volume'],
+    ...['init/config.ts', 'init/report.ts'],
+  ],
+  supervisor: [
+    ...['supervisor/boot', 'supervisor/claude', 'supervisor/cli', 'supervisor/credentials'],
+    ...['supervisor/doctor', 'supervisor/http', 'supervisor/login', 'supervisor/memory'],
+    ...['supervisor/profiles', 'supervisor/sessions', 'supervisor/wiring', 'supervisor/write-back'],
+  ],
+  'supervisor/wiring': [
+    ...['supervisor/boot', 'supervisor/claude', 'supervisor/cli', 'supervisor/configuration'],
+    ...['supervisor/credentials', 'supervisor/http', 'supervisor/memory', 'supervisor/metrics'],
+    ...['supervisor/pool', 'supervisor/profiles', 'supervisor/prompts', 'supervisor/sessions'],
+    ...['supervisor/spending', 'supervisor/config.ts'],
+  ],
+  'supervisor/http': ['supervisor/prompts', 'supervisor/sessions', 'supervisor/profiles'],
+  'supervisor/metrics': [
+    ...['supervisor/boot', 'supervisor/claude', 'supervisor/configuration'],
+    ...['supervisor/credentials', 'supervisor/memory', 'supervisor/pool', 'supervisor/prompts'],
     'supervisor/sessions',
-    'supervisor/profiles',
-    'supervisor/pool',
-    'supervisor/claude',
-    'shared',
   ],
-  'supervisor/profiles': ['supervisor/profiles', 'supervisor/claude', 'shared'],
-  'supervisor/pool': ['supervisor/pool', 'supervisor/claude', 'shared'],
-  'supervisor/claude': ['supervisor/claude', 'shared'],
-  'supervisor/memory': ['supervisor/memory', 'shared'],
-  'supervisor/credentials': ['supervisor/credentials', 'shared'],
-  'supervisor/configuration': ['supervisor/configuration', 'shared'],
-  'supervisor/write-back': ['supervisor/write-back', 'supervisor/credentials', 'shared'],
+  'supervisor/prompts': [
+    ...['supervisor/claude', 'supervisor/pool', 'supervisor/profiles', 'supervisor/sessions'],
+    'supervisor/spending',
+  ],
+  'supervisor/spending': ['supervisor/sessions'],
+  'supervisor/sessions': ['supervisor/claude'],
+  'supervisor/pool': ['supervisor/claude'],
+  'supervisor/profiles': ['supervisor/claude'],
+  'supervisor/claude': [],
+  'supervisor/memory': [],
+  'supervisor/credentials': [],
+  'supervisor/configuration': [],
+  'supervisor/boot': [],
+  'supervisor/cli': [
+    ...['supervisor/claude', 'supervisor/memory/kill-marked.ts', 'supervisor/config.ts'],
+  ],
+  'supervisor/write-back': [
+    ...['supervisor/credentials', 'supervisor/config.ts'],
+    ...['supervisor/http/listen.ts', 'supervisor/http/probes.ts'],
+  ],
   'supervisor/doctor': [
-    'supervisor/doctor',
-    'supervisor/credentials',
-    'supervisor/profiles',
-    'supervisor/claude',
-    'supervisor/memory/limit.ts',
-    'supervisor/config.ts',
-    'shared',
+    ...['supervisor/credentials', 'supervisor/profiles', 'supervisor/claude'],
+    ...['supervisor/memory/limit.ts', 'supervisor/config.ts'],
   ],
-  'supervisor/login': [
-    'supervisor/login',
-    'supervisor/credentials',
-    'supervisor/claude',
-    'supervisor/config.ts',
-    'shared',
-  ],
+  'supervisor/login': ['supervisor/credentials', 'supervisor/claude', 'supervisor/config.ts'],
+};
+
+/** What may lie in these folders themselves, beside their folders. */
+const loose: Record<string, readonly string[]> = {
+  init: ['main', 'config', 'prepare', 'check', 'check-access', 'report'],
+  supervisor: ['main', 'serve', 'supervisor', 'config'],
 };
 
 /** What only some files may do. */
@@ -70,28 +102,52 @@ const reserved: readonly { what: string; pattern: RegExp; only: RegExp }[] = [
 
 /** Every violation in the sources below `root`, as a sentence. */
 export function findViolations(root: string): string[] {
-  return globSync('{shared,init,supervisor}/**/*.ts', { cwd: root })
+  const sources = globSync('{shared,init,supervisor}/**/*.ts', { cwd: root })
     .sort()
-    .flatMap((file) => violationsIn(file, readFileSync(join(root, file), 'utf8')));
+    .map((file): Source => [file, readFileSync(join(root, file), 'utf8')]);
+  return [
+    ...sources.flatMap(([file, source]) => violationsIn(file, source)),
+    ...circlesIn(sources),
+  ];
 }
 
+type Source = [file: string, text: string];
+
 export function violationsIn(file: string, source: string): string[] {
-  const folders = allowed[dirname(file)] ?? [];
-  const imports = [...source.matchAll(/(?:from|import)\s*\(?\s*'(\.[^']+)'/g)]
-    .map(([, path = '']) => normalize(join(dirname(file), path)))
-    .filter((target) => !folders.some((folder) => isWithin(target, folder)))
+  const folder = dirname(file);
+  const folders = [folder, 'shared', ...(allowed[folder] ?? [])];
+  const placed = !loose[folder] || loose[folder].includes(basename(file, '.ts'));
+  const place = placed && allowed[folder] ? [] : [`${file} has no place in the house`];
+  const imports = importsOf(file, source)
+    .filter((target) => !folders.some((one) => dirname(target) === one || target === one))
     .map((target) => `${file} may not import ${target}`);
   const doings = reserved
     .filter(({ pattern, only }) => pattern.test(source) && !only.test(file))
     .map(({ what }) => `${file} ${what}, which is not its place`);
-  return [...imports, ...doings];
+  return [...place, ...imports, ...doings];
 }
 
-/** `supervisor` stands for its own files and its folders; others for their files alone. */
-function isWithin(target: string, folder: string): boolean {
-  return folder === 'supervisor'
-    ? target.startsWith('supervisor/')
-    : dirname(target) === folder || target === folder;
+/** Each file that imports itself through others, with the way there. */
+export function circlesIn(sources: readonly Source[]): string[] {
+  const imports = new Map(sources.map(([file, source]) => [file, importsOf(file, source)]));
+  const done = new Set<string>();
+  const circles: string[] = [];
+  const follow = (file: string, way: readonly string[]): void => {
+    if (way.includes(file)) {
+      circles.push(`${[...way.slice(way.indexOf(file)), file].join(' -> ')} is a circle`);
+    } else if (!done.has(file)) {
+      for (const target of imports.get(file) ?? []) follow(target, [...way, file]);
+      done.add(file);
+    }
+  };
+  for (const file of imports.keys()) follow(file, []);
+  return circles;
+}
+
+function importsOf(file: string, source: string): string[] {
+  return [...source.matchAll(/(?:from|import)\s*\(?\s*'(\.[^']+)'/g)].map(([, path = '']) =>
+    normalize(join(dirname(file), path)),
+  );
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {

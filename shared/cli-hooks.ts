@@ -2,7 +2,7 @@
  * What the CLI ignores of `hooks` in a settings.json: with a PreToolUse or PermissionRequest hook that
  * it cannot read, the whole file; else the hooks of that event, without a word.
  */
-import type { SettingsProblem } from './cli-settings.ts';
+import type { SettingsProblem } from './settings-problem.ts';
 
 /** As of 2.1.330. */
 const events = [

@@ -5,15 +5,7 @@
  * asks the CLI itself (supervisor/claude/settings-in-force.ts).
  */
 import { hookProblems } from './cli-hooks.ts';
-
-export interface SettingsProblem {
-  /** `permissions.deny.1`; empty for the file as a whole. */
-  path: string;
-  /** What is wrong with it. */
-  message: string;
-  /** What the CLI ignores for it: the whole file, a guard in it, or something that guards nothing. */
-  loses: 'all' | 'guard' | 'part';
-}
+import type { SettingsProblem } from './settings-problem.ts';
 
 /** Types of the keys that the CLI checks: with one of another type it ignores the whole file. */
 const types: Readonly<Record<string, readonly string[]>> = {

@@ -38,7 +38,9 @@ const commands: Record<string, Command> = {
   serve: { run: () => serve(process.env, (code) => process.exit(code)) },
   'write-back': {
     run: async () =>
-      (await import('./write-back.ts')).writeBack(process.env, (code) => process.exit(code)),
+      (await import('./write-back/command.ts')).writeBack(process.env, (code) =>
+        process.exit(code),
+      ),
   },
   login: { run: async () => print(await logIn(readLoginConfig(process.env), process)) },
   doctor: { run: ({ json }) => doctor(json) },

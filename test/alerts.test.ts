@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { parse, stringify } from 'yaml';
 import type { MemoryReport } from '../supervisor/memory/guard.ts';
-import { createMetrics } from '../supervisor/metrics.ts';
+import { createMetrics } from '../supervisor/metrics/counters.ts';
 import { createWriteBackMetrics } from '../supervisor/write-back/metrics.ts';
 
 const root = join(import.meta.dirname, '..');

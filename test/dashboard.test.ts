@@ -6,7 +6,7 @@ import t from 'tap';
 import { stringify } from 'yaml';
 import { dashboard, queries, scrapeInterval } from '../scripts/dashboard.ts';
 import { rows } from '../scripts/dashboard-panels.ts';
-import { createMetrics } from '../supervisor/metrics.ts';
+import { createMetrics } from '../supervisor/metrics/counters.ts';
 import { createWriteBackMetrics } from '../supervisor/write-back/metrics.ts';
 import { cannotRender, renderOverlay } from './support/manifests.ts';
 

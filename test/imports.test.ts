@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import t from 'tap';
-import { findViolations, violationsIn } from '../scripts/imports.ts';
+import { circlesIn, findViolations, violationsIn } from '../scripts/imports.ts';
 
 t.test('the sources keep to the direction of imports', (t) => {
   t.same(findViolations(join(import.meta.dirname, '..')), []);
@@ -11,7 +11,7 @@ const forbidden: [file: string, source: string, violation: RegExp][] = [
   ['shared/log.ts', "import { a } from '../init/main.ts';", /may not import init\/main\.ts/],
   ['init/main.ts', "import '../supervisor/config.ts';", /may not import supervisor\/config\.ts/],
   ['supervisor/main.ts', "import { a } from '../init/config.ts';", /may not import init\/config/],
-  ['supervisor/pool/pool.ts', "import type { A } from '../sessions/turn.ts';", /sessions\/turn/],
+  ['supervisor/pool/pool.ts', "import type { A } from '../prompts/turn.ts';", /prompts\/turn/],
   [
     'supervisor/http/server.ts',
     "import { a } from '../pool/pool.ts';",
@@ -19,7 +19,10 @@ const forbidden: [file: string, source: string, violation: RegExp][] = [
   ],
   ['supervisor/memory/guard.ts', "import { a } from '../pool/pool.ts';", /may not import/],
   ['supervisor/claude/process.ts', "import { a } from '../config.ts';", /may not import/],
-  ['supervisor/new/thing.ts', "const a = await import('../pool/pool.ts');", /may not import/],
+  ['supervisor/boot/a.ts', "const a = await import('../pool/pool.ts');", /may not import/],
+  ['init/git/tree.ts', "import { a } from '../volume/record.ts';", /may not import/],
+  ['supervisor/new/thing.ts', '', /no place in the house/],
+  ['supervisor/thing.ts', '', /no place in the house/],
   ['supervisor/pool/pool.ts', "import { spawn } from 'node:child_process';", /starts processes/],
   ['supervisor/pool/pool.ts', "readFile('/proc/self/status')", /reads cgroup or \/proc/],
   ['supervisor/http/status.ts', 'const root = `/sys/fs/cgroup/memory`;', /reads cgroup or \/proc/],
@@ -37,8 +40,8 @@ for (const [file, source, violation] of forbidden) {
 }
 
 const allowed: [file: string, source: string][] = [
-  ['supervisor/supervisor.ts', "import { Pool } from './pool/pool.ts';"],
-  ['supervisor/http/prompts.ts', "import { Sessions } from '../sessions/sessions.ts';"],
+  ['supervisor/wiring/compose.ts', "import { Pool } from '../pool/pool.ts';"],
+  ['supervisor/http/prompts.ts', "import { Sessions } from '../prompts/sessions.ts';"],
   ['supervisor/pool/pool.ts', "import { BerthError } from '../../shared/errors.ts';"],
   ['supervisor/claude/process.ts', "import { spawn } from 'node:child_process';"],
   ['supervisor/memory/cgroup.ts', "const root = '/sys/fs/cgroup';"],
@@ -53,3 +56,16 @@ for (const [file, source] of allowed) {
     t.end();
   });
 }
+
+t.test('files that import each other are a circle, through whatever else', (t) => {
+  const sources: [string, string][] = [
+    ['shared/a.ts', "import { b } from './b.ts';"],
+    ['shared/b.ts', "import type { c } from './c.ts';"],
+    ['shared/c.ts', "import { a } from './a.ts';"],
+  ];
+  t.same(circlesIn(sources), [
+    'shared/a.ts -> shared/b.ts -> shared/c.ts -> shared/a.ts is a circle',
+  ]);
+  t.same(circlesIn(sources.slice(0, 2)), []);
+  t.end();
+});

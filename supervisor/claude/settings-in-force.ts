@@ -8,13 +8,9 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import {
-  isObject,
-  type SettingsProblem,
-  settingsProblems,
-  textOfSettings,
-} from '../../shared/cli-settings.ts';
+import { isObject, settingsProblems, textOfSettings } from '../../shared/cli-settings.ts';
 import { systemCode } from '../../shared/errors.ts';
+import type { SettingsProblem } from '../../shared/settings-problem.ts';
 import type { ClaudeProcess } from './process.ts';
 
 export interface IgnoredSettings extends SettingsProblem {

@@ -7,6 +7,7 @@ import {
   type Credentials,
   credentialsFileName,
   credentialsLimit,
+  type Judgement,
   judgeCredentials,
   othersIn,
   withOthers,
@@ -14,6 +15,13 @@ import {
 import { BerthError } from '../../shared/errors.ts';
 import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
 import { whileNobodyRefreshes } from './refresh-lock.ts';
+
+/** What the login file is. */
+export type CredentialsState =
+  | Judgement
+  | { kind: 'missing' }
+  /** Their refresh token was used up by a later one: using it again would revoke the login. */
+  | { kind: 'older'; credentials: Credentials };
 
 /** The file is no more what was judged: it is to be judged anew, before it is replaced. */
 export class Overtaken extends Error {}

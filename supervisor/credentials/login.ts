@@ -11,13 +11,15 @@ import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { adviceOn, type Deadline, loginDeadline, setupTokenDeadline } from './deadline.ts';
 import { replacedFile } from './last-good.ts';
+import type { CredentialsState } from './login-file.ts';
+import { describeLoss } from './login-messages.ts';
 import { tellMounts } from './mounts.ts';
 import { newLoginFile } from './new-login.ts';
-import { settingsBringLogin } from './other-login.ts';
-import { type RefreshFailure, RefreshTurns } from './refresh-turns.ts';
+import { RefreshTurns } from './refresh-coordinator.ts';
+import { settingsBringLogin } from './settings-login.ts';
 import { CredentialsSource } from './source.ts';
-import { describeLoss } from './tell.ts';
-import { type CredentialsEvent, type CredentialsState, CredentialsWatch } from './watch.ts';
+import type { RefreshFailure } from './turn-login.ts';
+import { type CredentialsEvent, CredentialsWatch } from './watch.ts';
 
 /** What is kept of the login in the state directory, besides the last good one. */
 export const loginStateParts = {

@@ -5,28 +5,16 @@
  * Always holds: a token is never logged; a blank or torn file never replaces the last good one; it
  * is looked at when it changes, and all the same (looks.ts); after the stop nothing is judged or written.
  */
-import {
-  type Credentials,
-  type Judgement,
-  judgeCredentials,
-  loginId,
-  tokensIn,
-} from '../../shared/credentials.ts';
+import { type Credentials, judgeCredentials, loginId, tokensIn } from '../../shared/credentials.ts';
 import type { Log } from '../../shared/log.ts';
 import { neverShow } from '../../shared/redact.ts';
+import { Looks, type LooksOptions } from './file-watcher.ts';
 import { LoginHistory } from './history.ts';
 import { LastGood } from './last-good.ts';
-import { LoginFile, Overtaken, type Seen, seenOf } from './login-file.ts';
-import { Looks, type LooksOptions } from './looks.ts';
+import { type CredentialsState, LoginFile, Overtaken, type Seen, seenOf } from './login-file.ts';
+import { tell } from './login-messages.ts';
 import { PutBack, type Waiting } from './put-back.ts';
-import { Succession } from './succession.ts';
-import { tell } from './tell.ts';
-
-export type CredentialsState =
-  | Judgement
-  | { kind: 'missing' }
-  /** Their refresh token was used up by a later one: using it again would revoke the login. */
-  | { kind: 'older'; credentials: Credentials };
+import { Succession } from './refresh-lineage.ts';
 
 /** What is counted: what the file has become, and what was done with it. */
 export const credentialsEvents = [

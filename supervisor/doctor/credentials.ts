@@ -23,7 +23,7 @@ import {
   setupTokenDeadline,
 } from '../credentials/deadline.ts';
 import { LoginHistory } from '../credentials/history.ts';
-import { settingsBringLogin } from '../credentials/other-login.ts';
+import { settingsBringLogin } from '../credentials/settings-login.ts';
 import { absent, type Finding, failed, ok, warning } from './check.ts';
 
 const silent: Log = {

@@ -7,8 +7,8 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import type { Admission } from '../sessions/admission.ts';
-import type { Pause } from '../sessions/pause.ts';
+import type { Admission } from '../prompts/admission.ts';
+import type { Pause } from '../prompts/pause.ts';
 import { problemSchema } from './problems.ts';
 
 /** Acts that only some tokens may do, and that are remembered. */

@@ -2,9 +2,9 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { Log } from '../../shared/log.ts';
-import type { RunsPrompts } from '../sessions/admission.ts';
-import type { Intake, Prompt, PromptRequest } from '../sessions/prompt.ts';
-import { validTraceparent } from '../sessions/traceparent.ts';
+import type { RunsPrompts } from '../prompts/admission.ts';
+import type { Intake, Prompt, PromptRequest } from '../prompts/prompt.ts';
+import { validTraceparent } from '../prompts/traceparent.ts';
 import { readHeartbeat, withHeartbeat } from './heartbeat.ts';
 import { type Idempotency, readKey } from './idempotency.ts';
 import { promptProblems } from './openapi.ts';

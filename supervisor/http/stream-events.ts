@@ -3,7 +3,7 @@
  * what is really sent.
  */
 import { z } from 'zod';
-import type { TurnEvent } from '../sessions/turn.ts';
+import type { TurnEvent } from '../prompts/turn.ts';
 
 type Data<E extends TurnEvent['event']> = Extract<TurnEvent, { event: E }>['data'];
 

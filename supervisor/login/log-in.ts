@@ -23,7 +23,7 @@ import { cliEnvironment } from '../claude/environment.ts';
 import { findUsable } from '../claude/usable.ts';
 import type { LoginConfig } from '../config.ts';
 import { bringNewLogin } from '../credentials/new-login.ts';
-import { settingsBringLogin } from '../credentials/other-login.ts';
+import { settingsBringLogin } from '../credentials/settings-login.ts';
 import { takeTurn } from './one-at-a-time.ts';
 import { inPrivate } from './private-directory.ts';
 

@@ -15,7 +15,6 @@ import {
 } from './cgroup.ts';
 import { describeDecision, type Sights, tellLevel, tellOomKills } from './describe.ts';
 import { Growth } from './growth.ts';
-import { nextBound, untilNextGlance, untilNextLook } from './pace.ts';
 import { type Action, type Cause, decide, initialState, type State } from './policy.ts';
 import { workersThatFit } from './pressure.ts';
 import { ProcessTrees } from './process-trees.ts';
@@ -27,6 +26,7 @@ import {
   type Reading,
   type Stage,
 } from './reading.ts';
+import { nextBound, untilNextGlance, untilNextLook } from './sampling-interval.ts';
 import { refuseTooSmall } from './too-small.ts';
 
 export interface GuardedWorker {

@@ -5,7 +5,7 @@
  * Always holds: no more processes than allowed; at most one for a session; a process that has served
  * somebody is not given to another session.
  */
-import type { Order, WarmTarget } from './order.ts';
+import type { Order, WarmTarget } from './process-spec.ts';
 import type { Ticket } from './waiting-line.ts';
 import type { RecycleReason, Worker } from './worker.ts';
 

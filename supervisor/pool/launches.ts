@@ -7,7 +7,7 @@ import type { Log } from '../../shared/log.ts';
 import type { ClaudeProcess, ProcessEnd } from '../claude/process.ts';
 import { causeOfStartError } from '../claude/start-error.ts';
 import { LaunchBackoff, type LaunchFailure } from './backoff.ts';
-import type { Order } from './order.ts';
+import type { Order } from './process-spec.ts';
 import { Worker } from './worker.ts';
 
 export interface LaunchesOptions {

@@ -10,10 +10,10 @@ import { type Action, assign, withoutWorker } from './assign.ts';
 import type { LaunchFailure } from './backoff.ts';
 import { type EndOptions, endWorker } from './end-worker.ts';
 import { Launches } from './launches.ts';
-import { OneStart } from './one-start.ts';
-import type { Order, WarmTarget } from './order.ts';
-import { Pace } from './pace.ts';
+import type { Order, WarmTarget } from './process-spec.ts';
 import { RefillPause } from './refill-pause.ts';
+import { Pace } from './retry-after.ts';
+import { OneStart } from './serialized-start.ts';
 import { WaitingLine } from './waiting-line.ts';
 import type { RecycleReason, Worker, WorkerState } from './worker.ts';
 

@@ -2,7 +2,7 @@
 import { BerthError } from '../../shared/errors.ts';
 import { askServers } from '../claude/mcp-servers.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
-import type { Order } from './order.ts';
+import type { Order } from './process-spec.ts';
 
 /** Milliseconds in which a process must answer, its MCP servers within their default of 30 s included. */
 const patience = 60_000;

@@ -5,7 +5,7 @@
  * full line the token with most of it gives way.
  */
 import { BerthError } from '../../shared/errors.ts';
-import type { Order } from './order.ts';
+import type { Order } from './process-spec.ts';
 import type { Worker } from './worker.ts';
 
 export interface Ticket {

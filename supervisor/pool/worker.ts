@@ -5,7 +5,7 @@
  */
 import { BerthError } from '../../shared/errors.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
-import type { Order } from './order.ts';
+import type { Order } from './process-spec.ts';
 
 /** Which states may follow which. A worker is forgotten after `recycling`. */
 export const transitions = {

@@ -12,9 +12,9 @@ import { messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { type FailureReason, WriteBackFailure } from './api-failure.ts';
 import type { Decision } from './decide.ts';
-import { Rest } from './rest.ts';
 import { Telling } from './telling.ts';
 import { readHistory, readVolumeLogin, type VolumeLogin } from './volume.ts';
+import { Rest } from './wakeable-sleep.ts';
 import { Writer, type WriterOptions } from './writer.ts';
 
 /** What is counted. */

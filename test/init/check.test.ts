@@ -10,7 +10,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { volumeStates } from '../../init/volume-states.ts';
+import { volumeStates } from '../../init/volume/volume-states.ts';
 import { type Harbour, openHarbour, walk } from './fixture.ts';
 import { canChangeUser, runProgram } from './process.ts';
 

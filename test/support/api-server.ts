@@ -7,10 +7,10 @@ import { type HttpLimits, httpLimits } from '../../supervisor/http/limits.ts';
 import { createApiServer } from '../../supervisor/http/server.ts';
 import { digestToken, fixedTokens } from '../../supervisor/http/tokens.ts';
 import { builtInProfile } from '../../supervisor/profiles/profile.ts';
-import type { RunsPrompts } from '../../supervisor/sessions/admission.ts';
-import type { Answer } from '../../supervisor/sessions/answer.ts';
-import { Pause } from '../../supervisor/sessions/pause.ts';
-import { Intake } from '../../supervisor/sessions/prompt.ts';
+import type { RunsPrompts } from '../../supervisor/prompts/admission.ts';
+import type { Answer } from '../../supervisor/prompts/answer.ts';
+import { Pause } from '../../supervisor/prompts/pause.ts';
+import { Intake } from '../../supervisor/prompts/prompt.ts';
 import { captureLog } from './captured-log.ts';
 
 export const token = 'a-token-of-the-tests';

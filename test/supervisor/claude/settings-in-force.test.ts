@@ -2,12 +2,8 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import {
-  disarming,
-  type SettingsProblem,
-  settingsProblems,
-  typeOfKey,
-} from '../../../shared/cli-settings.ts';
+import { disarming, settingsProblems, typeOfKey } from '../../../shared/cli-settings.ts';
+import type { SettingsProblem } from '../../../shared/settings-problem.ts';
 import { ignoredSettings } from '../../../supervisor/claude/settings-in-force.ts';
 import { readForbidding } from '../../../supervisor/profiles/settings-rules.ts';
 import { makeSurroundings, startProcess } from '../../support/claude.ts';

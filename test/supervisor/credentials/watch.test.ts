@@ -15,10 +15,9 @@ import t, { type Test } from 'tap';
 import { judgeCredentials, loginId } from '../../../shared/credentials.ts';
 import { lastGoodFile } from '../../../shared/state-directory.ts';
 import { replacedFile } from '../../../supervisor/credentials/last-good.ts';
-import { Overtaken } from '../../../supervisor/credentials/login-file.ts';
+import { type CredentialsState, Overtaken } from '../../../supervisor/credentials/login-file.ts';
 import { refreshLock } from '../../../supervisor/credentials/refresh-lock.ts';
 import {
-  type CredentialsState,
   CredentialsWatch,
   type CredentialsWatchOptions,
 } from '../../../supervisor/credentials/watch.ts';

@@ -8,7 +8,7 @@ import { readSupervisorConfig } from '../../../supervisor/config.ts';
 import { MemoryGuard } from '../../../supervisor/memory/guard.ts';
 import type { Action } from '../../../supervisor/memory/policy.ts';
 import type { BoundSettings } from '../../../supervisor/memory/reading.ts';
-import { PoolMemory } from '../../../supervisor/pool-memory.ts';
+import { PoolMemory } from '../../../supervisor/wiring/pool-memory.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { promptText } from '../../support/messages-api.ts';
 import { startPool } from '../../support/pool.ts';

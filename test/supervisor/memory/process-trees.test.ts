@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
-import { killMarked } from '../../../supervisor/memory/leftovers.ts';
+import { killMarked } from '../../../supervisor/memory/kill-marked.ts';
 import { treeCpu } from '../../../supervisor/memory/process-tree.ts';
 import { ProcessTrees } from '../../../supervisor/memory/process-trees.ts';
 import { lives } from '../../support/processes.ts';

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import t from 'tap';
-import { killSeen } from '../../../supervisor/memory/leftovers.ts';
+import { killSeen } from '../../../supervisor/memory/kill-marked.ts';
 import { ProcessTrees } from '../../../supervisor/memory/process-trees.ts';
 import { lives } from '../../support/processes.ts';
 import { until } from '../../support/until.ts';

@@ -5,7 +5,6 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { Growth } from '../../../supervisor/memory/growth.ts';
-import { untilNextLook } from '../../../supervisor/memory/pace.ts';
 import {
   type Action,
   decide,
@@ -14,6 +13,7 @@ import {
 } from '../../../supervisor/memory/policy.ts';
 import { workersThatFit } from '../../../supervisor/memory/pressure.ts';
 import { boundsOf, type Reading, type Stage } from '../../../supervisor/memory/reading.ts';
+import { untilNextLook } from '../../../supervisor/memory/sampling-interval.ts';
 import { Random } from '../../soak/random.ts';
 
 const mebibyte = 2 ** 20;

@@ -7,8 +7,8 @@ import fc from 'fast-check';
 import t from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
 import type { ClaudeProcess, ProcessEnd } from '../../../supervisor/claude/process.ts';
-import type { Order } from '../../../supervisor/pool/order.ts';
 import { Pool } from '../../../supervisor/pool/pool.ts';
+import type { Order } from '../../../supervisor/pool/process-spec.ts';
 import type { Worker } from '../../../supervisor/pool/worker.ts';
 import { captureLog } from '../../support/captured-log.ts';
 

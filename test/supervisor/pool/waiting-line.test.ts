@@ -1,6 +1,6 @@
 import t from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
-import type { Order } from '../../../supervisor/pool/order.ts';
+import type { Order } from '../../../supervisor/pool/process-spec.ts';
 import { type Ticket, WaitingLine } from '../../../supervisor/pool/waiting-line.ts';
 import type { Worker } from '../../../supervisor/pool/worker.ts';
 

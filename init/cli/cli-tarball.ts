@@ -1,0 +1,89 @@
+/**
+ * The one file of the CLI's tarball that is wanted, `package/claude`, as a stream of its bytes.
+ * Always holds: nothing else of the tarball is written anywhere, whatever paths, links and sizes it
+ * names; memory does not grow with it, and it has no more than its bound.
+ */
+import { createReadStream } from 'node:fs';
+import { Parser } from 'tar/parse';
+import type { ReadEntry } from 'tar/read-entry';
+import { messageOf } from '../../shared/errors.ts';
+import { formatSize } from '../../shared/units.ts';
+
+/** That of 2.1.330 has 381 MB. */
+export const mostBinaryBytes = 2 * 1024 ** 3;
+
+const wanted = 'package/claude';
+/** npm's packages of the CLI have four. */
+const mostEntries = 10_000;
+/** Of the unpacked to the packed: program code comes to two or three, zeros to a thousand. */
+const mostRatio = 500;
+
+export interface UnpackOptions {
+  signal: AbortSignal;
+  mostBytes?: number;
+}
+
+/**
+ * @param take gets the parts in their order; the next one comes when it has returned
+ * @throws Error that says what is wrong with the tarball, Unpackable; what `take` throws; the signal's
+ * reason
+ */
+export async function readBinary(
+  path: string,
+  take: (part: Buffer) => Promise<void>,
+  { signal, mostBytes = mostBinaryBytes }: UnpackOptions,
+): Promise<void> {
+  let entries = 0;
+  let reading: Promise<void> | undefined;
+  const parser = new Parser({
+    strict: true,
+    maxDecompressionRatio: mostRatio,
+    filter: (name) => {
+      entries += 1;
+      if (entries > mostEntries) fail(new Unpackable(`it has more than ${mostEntries} entries`));
+      return name === wanted;
+    },
+    onReadEntry: (entry) => {
+      const problem = reading ? `it has ${wanted} twice` : problemOf(entry, mostBytes);
+      if (problem) fail(new Unpackable(problem));
+      else {
+        reading = handOn(entry, take);
+        reading.catch(fail);
+      }
+    },
+  });
+  const { promise: ended, resolve, reject } = Promise.withResolvers<void>();
+  const input = createReadStream(path, { highWaterMark: 1024 * 1024 });
+  const fail = (error: unknown): void => {
+    reject(error);
+    input.destroy();
+  };
+  const stop = (): void => fail(signal.reason);
+  signal.addEventListener('abort', stop, { once: true });
+  try {
+    signal.throwIfAborted();
+    input.on('error', fail);
+    parser.on('error', (error) => fail(new Unpackable(messageOf(error), { cause: error })));
+    parser.on('end', resolve);
+    input.pipe(parser as unknown as NodeJS.WritableStream);
+    await ended;
+    if (!reading) throw new Unpackable(`it has no file ${wanted}`);
+    await reading;
+  } finally {
+    signal.removeEventListener('abort', stop);
+    input.destroy();
+  }
+}
+
+/** The tarball is whole, and yet not what can be unpacked. */
+export class Unpackable extends Error {}
+
+function problemOf({ type, size }: ReadEntry, mostBytes: number): string | undefined {
+  if (type !== 'File' && type !== 'OldFile') return `its ${wanted} is no file but a ${type}`;
+  if (size > mostBytes) return `its ${wanted} is larger than ${formatSize(mostBytes)}`;
+  return undefined;
+}
+
+async function handOn(entry: ReadEntry, take: (part: Buffer) => Promise<void>): Promise<void> {
+  for await (const part of entry) await take(part);
+}

@@ -1,0 +1,63 @@
+/**
+ * Whether the git directory looks whole: what is cheap to see, without reading the objects. Flipped
+ * bits show only when an object is read and has another id than it should.
+ */
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { lstat, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { systemCode } from '../../shared/errors.ts';
+import { readFileBounded } from '../../shared/files.ts';
+
+const idLength = 20;
+
+/** What is wrong with it, or undefined; one that is not there is not damaged. */
+export async function findGitDamage(directory: string): Promise<string | undefined> {
+  try {
+    const head = await readFileBounded(join(directory, 'refs/heads/berth'), 64);
+    if (head && !/^[0-9a-f]{40}\n?$/.test(head.toString())) return 'its ref is garbage';
+    const shallow = await readFileBounded(join(directory, 'shallow'), 1024 * 1024);
+    if (shallow && !/^([0-9a-f]{40}\n)*$/.test(shallow.toString())) return 'shallow is garbage';
+    return await packDamage(join(directory, 'objects/pack'), head !== undefined);
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+async function packDamage(directory: string, fetched: boolean): Promise<string | undefined> {
+  if ((await lstat(directory).catch(absent))?.isSymbolicLink()) return 'a symlink is planted in it';
+  const names = await readdir(directory).catch(absent);
+  const packs = (names ?? []).filter((name) => name.endsWith('.pack'));
+  if (fetched && packs.length === 0) return 'its pack is missing';
+  for (const name of packs) {
+    const index = name.replace(/pack$/, 'idx');
+    // The library makes an index anew where there is none.
+    if (!names?.includes(index)) continue;
+    const trailer = tail(join(directory, name), idLength);
+    const expected = tail(join(directory, index), 2 * idLength);
+    if (expected.length === 0) continue;
+    if (!trailer.equals(expected.subarray(0, idLength))) return `${name} is torn`;
+  }
+  return undefined;
+}
+
+/** The last bytes of a file; none if it has not so many. @throws Error if it is no regular file */
+function tail(path: string, length: number): Buffer {
+  // O_NONBLOCK: a planted FIFO must not hang the reader.
+  const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    const status = fstatSync(file);
+    if (!status.isFile()) throw new Error(`${path} is not a regular file`);
+    const { size } = status;
+    if (size < length) return Buffer.alloc(0);
+    const bytes = Buffer.alloc(length);
+    readSync(file, bytes, 0, length, size - length);
+    return bytes;
+  } finally {
+    closeSync(file);
+  }
+}
+
+function absent(error: unknown): undefined {
+  if (systemCode(error) === 'ENOENT') return undefined;
+  throw error;
+}

@@ -1,0 +1,160 @@
+/**
+ * What went wrong with the git server, and what a person can do about it.
+ * Always holds: an error that is neither the network's nor the server's answer stays unnamed here,
+ * for it is the git directory's and has another repair.
+ */
+import { BerthError, messageOf, systemCode } from '../../shared/errors.ts';
+import { usualTokenPlace } from './token-setting.ts';
+
+export interface RemoteContext {
+  url: string;
+  /** Whether a token was sent. */
+  authenticated: boolean;
+  /** Completes "put a token into ...". */
+  tokenPlace?: string;
+}
+
+/** What the network does, by the codes of Node.js and undici, and its remedy. */
+const network: Record<string, string> = {
+  ECONNREFUSED: 'nothing listens there; check {setting} and the egress policy',
+  ECONNRESET: 'the connection broke; check the network',
+  EPIPE: 'the connection broke; check the network',
+  ETIMEDOUT: 'it does not answer; check the egress policy and the proxy variables',
+  EHOSTUNREACH: 'there is no way to it; check the network and the egress policy',
+  ENETUNREACH: 'there is no way to it; check the network and the egress policy',
+  ENOTFOUND: 'its name is not known; check {setting} and DNS',
+  EAI_AGAIN: 'DNS does not answer; check DNS and its egress policy',
+  UND_ERR_CONNECT_TIMEOUT: 'it does not answer; check the egress policy and the proxy variables',
+  UND_ERR_HEADERS_TIMEOUT: 'it took the request and fell silent; try again later',
+  UND_ERR_BODY_TIMEOUT: 'it fell silent in the middle of its answer; try again later',
+  UND_ERR_SOCKET: 'the connection broke in the middle; check the network',
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'the answer was cut short; check the network',
+  UND_ERR_ABORTED: 'the proxy did not connect; check the proxy variables',
+  UND_ERR_PRX_TLS: 'the proxy did not connect; check the proxy variables',
+  HPE_INVALID_CONSTANT: 'it does not speak HTTP; check {setting} and the proxy variables',
+};
+
+const certificate =
+  /^(CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|ERR_TLS|ERR_SSL|EPROTO|HOSTNAME_MISMATCH)/;
+
+/** The error as BerthError, or undefined if it is not about the git server. */
+export function asRemoteError(error: unknown, context: RemoteContext): BerthError | undefined {
+  if (error instanceof BerthError) return error;
+  const { url } = context;
+  const code = systemCode(error);
+  if (code === 'HttpError') {
+    const { statusCode } = (error as { data: { statusCode: number } }).data;
+    return answered(statusCode, context, error);
+  }
+  if (code === 'SmartHttpError' || code === 'ParseError' || code === 'EmptyServerResponseError') {
+    return new BerthError(
+      'remote_refused',
+      `cannot use ${url}: it answers with something else than git (a web page?); check BERTH_REPO, and whether a proxy or login page is in the way`,
+      { cause: error },
+    );
+  }
+  if (code === 'RemoteCapabilityError') {
+    return new BerthError(
+      'remote_refused',
+      `cannot fetch ${url}: the server does not offer shallow clones; use a git server that does`,
+      { cause: error },
+    );
+  }
+  if (/not our ref|upload-pack/.test(messageOf(error))) {
+    return new BerthError(
+      'remote_refused',
+      `cannot fetch ${url}: the server answers "${messageOf(error).trim()}"; check that BERTH_REF still exists there`,
+      { cause: error },
+    );
+  }
+  return failed(code, context, error);
+}
+
+function failed(
+  code: string | undefined,
+  { url }: RemoteContext,
+  error: unknown,
+): BerthError | undefined {
+  const problem = networkProblem(error, 'BERTH_REPO', code);
+  if (!problem) return undefined;
+  return new BerthError('remote_unavailable', `cannot reach ${url}: ${problem.text}`, {
+    cause: problem.cause,
+    ...(problem.permanent ? { details: { permanent: true } } : {}),
+  });
+}
+
+export interface NetworkProblem {
+  /** "<cause>; <remedy>" */
+  text: string;
+  /** Trying again is for nothing. */
+  permanent: boolean;
+  cause: unknown;
+}
+
+/**
+ * What the network did, or undefined if that is not it.
+ * @param setting which names the host
+ */
+export function networkProblem(
+  error: unknown,
+  setting: string,
+  code = systemCode(error),
+): NetworkProblem | undefined {
+  if (code !== undefined && certificate.test(code)) {
+    const text = `its certificate is not trusted (${code}); give the CA's file in NODE_EXTRA_CA_CERTS`;
+    return { text, permanent: true, cause: error };
+  }
+  const name = (error as { name?: unknown } | undefined)?.name;
+  const text =
+    (code && network[code]) ??
+    (name === 'AbortError' || name === 'TimeoutError' ? 'it took too long' : undefined) ??
+    (/proxy/i.test(messageOf(error)) ? 'the proxy did not connect' : undefined);
+  if (text !== undefined) {
+    const remedy = text.includes(';') ? text : `${text}; check the network`;
+    return { text: remedy.replace('{setting}', setting), permanent: false, cause: error };
+  }
+  // The cause of a wrapped one, such as an AggregateError of several addresses.
+  const { cause, errors } = (error ?? {}) as { cause?: unknown; errors?: unknown[] };
+  const inner = cause ?? errors?.[0];
+  return inner === undefined || inner === null ? undefined : networkProblem(inner, setting);
+}
+
+function answered(status: number, context: RemoteContext, cause: unknown): BerthError {
+  const { url, authenticated, tokenPlace = usualTokenPlace } = context;
+  const refused = (text: string) =>
+    new BerthError('remote_refused', `cannot read ${url}: ${text}`, {
+      cause,
+      details: { http_status: status },
+    });
+  if (status === 401) {
+    return authenticated
+      ? refused(
+          `the server does not accept the token (401): it is wrong, expired or revoked; make a new one and put it into ${tokenPlace}`,
+        )
+      : refused(`the server asks for a login (401); put a token into ${tokenPlace}`);
+  }
+  if (status === 403) {
+    return refused(
+      authenticated
+        ? 'the token may not read it (403); give it "Contents: read" on this repository, and authorise it for single sign-on if the organisation asks for that'
+        : `the server refuses without a login (403); put a token into ${tokenPlace}`,
+    );
+  }
+  if (status === 404) {
+    return refused(
+      authenticated
+        ? 'there is no such repository, or the token has no access to it (404 means either); check BERTH_REPO and which repositories the token may read'
+        : `there is no such repository, or it is private (404 means either); check BERTH_REPO, and put a token into ${tokenPlace}`,
+    );
+  }
+  if (status === 407) return refused('the proxy asks for a login (407); put it into HTTPS_PROXY');
+  if (status === 408 || status === 429 || status >= 500) {
+    const why = status === 429 ? 'the server limits the rate' : 'the server is in trouble';
+    return new BerthError(
+      'remote_unavailable',
+      `cannot reach ${url}: ${why} (${status}); try again later`,
+      { cause, details: { http_status: status } },
+    );
+  }
+  return refused(`the server answers with status ${status}; check BERTH_REPO`);
+}

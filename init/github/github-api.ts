@@ -1,0 +1,75 @@
+/**
+ * GitHub's REST API through Octokit, over undici with the proxies and deadlines of the git transport.
+ * Always holds: nothing is retried or logged here, and the login is sent to the API's host alone.
+ */
+import { RequestError } from '@octokit/request-error';
+import { type Dispatcher, fetch as undiciFetch } from 'undici';
+import { messageOf } from '../../shared/errors.ts';
+import { version } from '../../shared/version.ts';
+
+export interface GitHub {
+  /** `https://api.github.com` */
+  apiUrl: string;
+  /** `owner/name` */
+  path: string;
+  token: string | undefined;
+  dispatcher: Dispatcher;
+  signal: AbortSignal;
+}
+
+/** An Octokit for `github`; loaded only now, for most runs need none. */
+export async function connect(
+  { apiUrl, token, dispatcher }: Omit<GitHub, 'path'>,
+  signal: AbortSignal,
+  options: Record<string, unknown> = token === undefined ? {} : { auth: token },
+) {
+  const { Octokit } = await import('@octokit/rest');
+  const fetch: typeof undiciFetch = (url, init) => undiciFetch(url, { ...init, dispatcher });
+  const silent = () => undefined;
+  return new Octokit({
+    baseUrl: apiUrl,
+    userAgent: `berth/${version}`,
+    request: { fetch, signal },
+    log: { debug: silent, info: silent, warn: silent, error: silent },
+    ...options,
+  });
+}
+
+export type Headers = Readonly<Record<string, string | number | undefined>>;
+
+/** What GitHub answered with an error, undefined if it did not answer. */
+export function answerOf(
+  error: unknown,
+): { status: number; headers: Headers; text: string } | undefined {
+  if (!(error instanceof RequestError) || !error.response) return undefined;
+  return { status: error.status, headers: error.response.headers, text: messageOf(error) };
+}
+
+/**
+ * Until when GitHub lets nobody with this login ask, if that is why it refused.
+ * Primary: the hour's calls are used up. Secondary: too many at once; it may not say until when.
+ */
+export function limitOf(error: unknown): { kind: string; until: Date | undefined } | undefined {
+  const answer = answerOf(error);
+  if (!answer || (answer.status !== 403 && answer.status !== 429)) return undefined;
+  const { headers, text } = answer;
+  if (headers['retry-after'] !== undefined) {
+    return { kind: 'secondary', until: new Date(Date.now() + seconds(headers['retry-after'])) };
+  }
+  if (headers['x-ratelimit-remaining'] === '0') {
+    const reset = seconds(headers['x-ratelimit-reset']);
+    return { kind: 'primary', until: reset > 0 ? new Date(reset) : undefined };
+  }
+  if (/secondary rate limit|abuse detection/i.test(text)) {
+    return { kind: 'secondary', until: undefined };
+  }
+  return answer.status === 429 || /rate limit/i.test(text)
+    ? { kind: 'primary', until: undefined }
+    : undefined;
+}
+
+/** Seconds in a header as milliseconds; 0 if it holds none that a date can bear. */
+function seconds(header: string | number | undefined): number {
+  const value = Number(header);
+  return value > 0 && value < 1e11 ? value * 1_000 : 0;
+}

@@ -1,0 +1,129 @@
+/**
+ * The token of a GitHub App's installation: made for this run, for reading the contents of the one
+ * repository and nothing else.
+ * Always holds: neither the private key nor the token leaves the memory of this process or is shown.
+ */
+import type { Dispatcher } from 'undici';
+import { BerthError, messageOf } from '../../shared/errors.ts';
+import { neverShow } from '../../shared/redact.ts';
+import { answerOf, connect, limitOf } from './github-api.ts';
+import type { GitHubApp } from './github-app-settings.ts';
+
+export interface AppOptions {
+  app: GitHubApp;
+  apiUrl: string;
+  /** `owner/name`: what the token is for. */
+  path: string;
+  dispatcher: Dispatcher;
+  signal: AbortSignal;
+  /** Milliseconds. */
+  timeout?: number;
+}
+
+/**
+ * A token that GitHub lets live for an hour.
+ * @throws BerthError `remote_refused`, `remote_unavailable`
+ */
+export async function installationToken(options: AppOptions): Promise<string> {
+  const { app, apiUrl, path, timeout = 15_000 } = options;
+  const signal = AbortSignal.any([options.signal, AbortSignal.timeout(timeout)]);
+  try {
+    const { createAppAuth } = await import('@octokit/auth-app');
+    const silent = () => undefined;
+    const octokit = await connect({ ...options, token: undefined }, signal, {
+      authStrategy: createAppAuth,
+      auth: {
+        appId: app.id,
+        privateKey: app.privateKey,
+        installationId: app.installationId,
+        log: { warn: silent },
+      },
+    });
+    const make: Make = async (request) => {
+      const { token } = (await octokit.auth({ type: 'installation', ...request })) as Made;
+      neverShow(token);
+      return token;
+    };
+    const readOnly = (repository: string) =>
+      make({ permissions, repositoryNames: [nameOf(repository)] });
+    return await readOnly(path).catch(async (error) => {
+      const renamed = isNotInstalled(error) ? await presentName(make, options, signal) : undefined;
+      if (renamed === undefined) throw error;
+      return readOnly(renamed);
+    });
+  } catch (error) {
+    throw refusal(error, app, apiUrl, path);
+  }
+}
+
+const permissions = { contents: 'read', metadata: 'read' };
+
+type Made = { token: string };
+type Make = (request: Record<string, unknown>) => Promise<string>;
+
+const nameOf = (path: string): string => path.split('/')[1] ?? '';
+
+/** GitHub's answer to a name that the installation does not cover. */
+function isNotInstalled(error: unknown): boolean {
+  const answer = answerOf(error);
+  return answer?.status === 422 && /repositor(y|ies)/i.test(answer.text);
+}
+
+/** What the repository is called by now, if it was renamed: a former name gets no token. */
+async function presentName(
+  make: Make,
+  options: AppOptions,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const [owner = '', repo = ''] = options.path.split('/');
+  const token = await make({ permissions: { metadata: 'read' } });
+  const octokit = await connect({ ...options, token }, signal);
+  const found = await octokit.rest.repos.get({ owner, repo }).catch(() => undefined);
+  const name = found?.data.full_name;
+  return name === undefined || nameOf(name) === repo ? undefined : name;
+}
+
+function refusal(error: unknown, app: GitHubApp, apiUrl: string, path: string): BerthError {
+  const why = limitOf(error) ? undefined : causeOf(error, app, path);
+  const what = `cannot get a token for the GitHub App ${app.id}`;
+  return why === undefined
+    ? new BerthError(
+        'remote_unavailable',
+        `${what} at ${apiUrl}: ${messageOf(error)}; try again later, and check the egress policy`,
+        { cause: error },
+      )
+    : new BerthError('remote_refused', `${what}: ${why}`, { cause: error });
+}
+
+/** Cause and remedy if GitHub refuses for good. */
+function causeOf(
+  error: unknown,
+  { id, installationId }: GitHubApp,
+  path: string,
+): string | undefined {
+  const answer = answerOf(error);
+  if (!answer) return undefined;
+  const { status, text } = answer;
+  if (status === 401 && /expiration|issued at|'iat'|'exp'/i.test(text)) {
+    return "this node's clock differs from GitHub's; set the clock (NTP)";
+  }
+  if (status === 401) {
+    return "GitHub does not accept the key's signature; put a private key of this very App into BERTH_GITHUB_APP_PRIVATE_KEY, and check BERTH_GITHUB_APP_ID";
+  }
+  if (status === 404 && /integration/i.test(text)) {
+    return `there is no App ${id}; check BERTH_GITHUB_APP_ID, and BERTH_GITHUB_API_URL for Enterprise`;
+  }
+  if (status === 404) {
+    return `the App has no installation ${installationId}; take the number at the end of the installation's address for BERTH_GITHUB_APP_INSTALLATION_ID`;
+  }
+  if (status === 403 && /suspended/i.test(text)) {
+    return 'its installation is suspended; let the owner of the organisation resume it';
+  }
+  if (isNotInstalled(error)) {
+    return `its installation ${installationId} does not cover ${path}; check BERTH_REPO, and add the repository to the App's installation`;
+  }
+  if (status === 422) {
+    return 'it has not the repository permission "Contents: read"; give it that, and accept the change in the installation';
+  }
+  return status === 403 ? 'GitHub forbids it; see the App and its installation there' : undefined;
+}

@@ -1,0 +1,162 @@
+/**
+ * Puts the right credentials on the volume: those of the source (a person's Secret), of the live source
+ * (written back by berth) or those that are there (refreshed by the CLI).
+ * Always holds: a source that a person changed since it was last applied wins; an unchanged one never
+ * replaces what the CLI refreshed, unless the policy says so; what is replaced is kept as last good;
+ * the file is whole, and its owner's alone.
+ */
+import { constants } from 'node:fs';
+import { lstat, open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Credentials, credentialsFileName, withOthers } from '../../shared/credentials.ts';
+import { type CredentialsName, choose } from '../../shared/credentials-choice.ts';
+import { readAppliedSource, writeAppliedSource } from '../../shared/credentials-memory.ts';
+import { type WriteOptions, writeFileAtomic } from '../../shared/files.ts';
+import type { Lease } from '../../shared/lease.ts';
+import type { Log } from '../../shared/log.ts';
+import type { Aside } from '../../shared/set-aside.ts';
+import { lastGoodFile } from '../volume/record.ts';
+import { type CredentialsPlaces, type Found, findCredentials } from './credentials-found.ts';
+
+export interface CredentialsOptions extends CredentialsPlaces {
+  /** Given to what is written, where this process may. */
+  owner: { uid: number; gid: number } | undefined;
+  conflicts: Aside;
+  lease: Pick<Lease, 'assertHeld'>;
+}
+
+export interface CredentialsOutcome {
+  /**
+   * Whose credentials the volume has now; `rejected`: the login server refused the ones that were
+   * there and nobody brought others; `none`: there are none, and without an API key or a setup-token
+   * in the runtime container a person must log in.
+   */
+  from: CredentialsName | 'rejected' | 'none';
+  changed: boolean;
+  /** ISO 8601; when the access token ends (the CLI refreshes it) and when a person must log in. */
+  expires_at?: string;
+  login_expires_at?: string;
+  refresh_token_id?: string;
+}
+
+export interface Chosen {
+  found: Found;
+  /** Digest of the source that was applied last, if any was. */
+  appliedSource: string | undefined;
+  /** Undefined if there are none that can be used. */
+  from: CredentialsName | undefined;
+}
+
+/** Which credentials the volume shall have; nothing is changed. @throws BerthError `volume_damaged` */
+export async function chooseCredentials(places: CredentialsPlaces): Promise<Chosen> {
+  const appliedSource = await readAppliedSource(places.stateDirectory);
+  const found = await findCredentials(places);
+  const circumstances = { ...found, policy: places.policy, appliedSource };
+  return { found, appliedSource, from: choose(found.known, circumstances) };
+}
+
+/** @throws BerthError `volume_unwritable`, `volume_damaged`, `lease_held` */
+export async function applyCredentials(options: CredentialsOptions): Promise<CredentialsOutcome> {
+  const { configDirectory, stateDirectory, log } = options;
+  const path = join(configDirectory, credentialsFileName);
+  const { found, appliedSource, from } = await chooseCredentials(options);
+  const { known } = found;
+  const chosen = from && known[from];
+
+  const changed = chosen !== undefined && chosen.digest !== known.volume?.digest;
+  if (changed) {
+    if (known.volume) await write(options, join(stateDirectory, lastGoodFile), known.volume.text);
+    await makeWay(path, options.conflicts);
+    await write(options, path, withOthers(chosen.text, found.others));
+  } else if ((await isOpenToOthers(path)) && !(await closeToOthers(path)) && known.volume) {
+    await write(options, path, known.volume.text);
+  }
+  // What is written back later names it as well: it must be the one that the login descends from.
+  const applied = known.source?.digest ?? (from === 'live' ? found.liveSource : undefined);
+  if (applied !== undefined && applied !== appliedSource) {
+    await writeAppliedSource(stateDirectory, applied, manner(options));
+  }
+  const outcome = describe(from, chosen, found, changed);
+  tell(log, outcome, found);
+  return outcome;
+}
+
+/** A directory cannot be replaced by a rename; anything else can. */
+async function makeWay(path: string, conflicts: Aside): Promise<void> {
+  const found = await lstat(path).catch(() => undefined);
+  if (found?.isDirectory()) await conflicts.save(path, credentialsFileName);
+}
+
+async function isOpenToOthers(path: string): Promise<boolean> {
+  const found = await lstat(path).catch(() => undefined);
+  return found?.isFile() === true && (found.mode & 0o077) !== 0;
+}
+
+/** In place, since a volume that ignores modes would have the file replaced at every start. */
+async function closeToOthers(path: string): Promise<boolean> {
+  try {
+    const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+    const file = await open(path, flags);
+    await file.chmod(0o600).finally(() => file.close());
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function write(options: CredentialsOptions, path: string, text: string): Promise<void> {
+  await writeFileAtomic(path, text, manner(options));
+}
+
+function manner({ owner, lease }: CredentialsOptions): WriteOptions {
+  return {
+    mode: 0o600,
+    ...(owner ? { owner } : {}),
+    beforeRename: () => lease.assertHeld(),
+  };
+}
+
+function describe(
+  from: CredentialsName | undefined,
+  chosen: Credentials | undefined,
+  { blanked }: Found,
+  changed: boolean,
+): CredentialsOutcome {
+  if (!from || !chosen) return { from: blanked ? 'rejected' : 'none', changed: false };
+  const { expiresAt, refreshTokenExpiresAt, refreshTokenId } = chosen;
+  return {
+    from,
+    changed,
+    ...timeOf('expires_at', expiresAt),
+    ...timeOf('login_expires_at', refreshTokenExpiresAt),
+    ...(refreshTokenId ? { refresh_token_id: refreshTokenId } : {}),
+  };
+}
+
+/** The time as a field, unless it is no date at all: the file is anybody's text. */
+function timeOf(name: string, time: number | undefined): Record<string, string> {
+  const date = new Date(time ?? Number.NaN);
+  return Number.isNaN(date.getTime()) ? {} : { [name]: date.toISOString() };
+}
+
+const logIn = 'log in with the CLI and put its .credentials.json into the Secret';
+
+function tell(log: Log, outcome: CredentialsOutcome, { unusable }: Found): void {
+  if (outcome.from === 'rejected') {
+    log.warn('credentials_missing', `the login server refused the CLI's login; ${logIn}`, {
+      ...outcome,
+    });
+  } else if (outcome.from === 'none' && unusable) {
+    log.warn('credentials_missing', `the credentials provided cannot be used; ${logIn}`, {
+      ...outcome,
+    });
+  } else if (outcome.from === 'none') {
+    const sentence =
+      'there is no credentials file, which is fine where the runtime container has ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN';
+    log.info('credentials_missing', `${sentence}; otherwise ${logIn}`, { ...outcome });
+  } else if (outcome.changed) {
+    log.info('credentials_applied', 'put credentials on the volume', { ...outcome });
+  } else {
+    log.debug('credentials_kept', 'the credentials on the volume stay', { ...outcome });
+  }
+}

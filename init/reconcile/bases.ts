@@ -1,0 +1,80 @@
+/**
+ * `base/` in berth's state: upstream's content of the files that are edited on the volume, from which
+ * the edits were made. A later merge needs it, and the git directory may be renewed in between.
+ * Always holds: a file is named by its blob id and is only believed if its content has that id; there
+ * is one for each text that is edited and no other once a run is over.
+ */
+import { mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isExecutableConfiguration } from '../../shared/executable-configuration.ts';
+import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
+import { objectId } from '../git/git-directory.ts';
+import { unsafePath } from '../volume/paths.ts';
+import type { RecordedEntry } from '../volume/record.ts';
+import { lookAt } from './local-file.ts';
+import { isText, largestText } from './merge-text.ts';
+
+/** Bytes of all of them. */
+const mostBytes = 64 * 1024 * 1024;
+const blobId = /^[0-9a-f]{40}$/;
+
+export class Bases {
+  readonly directory: string;
+
+  constructor(stateDirectory: string) {
+    this.directory = join(stateDirectory, 'base');
+  }
+
+  /** Undefined if it is not kept, or is not what its name says. */
+  async read(oid: string): Promise<Buffer | undefined> {
+    const content = await readFileBounded(join(this.directory, oid), largestText).catch(() => {});
+    return content && objectId('blob', content) === oid ? content : undefined;
+  }
+
+  /** Keeps `content` unless it is no text that could be merged, or there is too much already. */
+  async keep(oid: string, content: Buffer): Promise<void> {
+    if (!isText(content) || (await this.#size()) + content.length > mostBytes) return;
+    await mkdir(this.directory, { recursive: true, mode: 0o700 });
+    await writeFileAtomic(join(this.directory, oid), content, { mode: 0o600 });
+  }
+
+  /** Deletes all but those in `wanted`. */
+  async prune(wanted: ReadonlySet<string>): Promise<void> {
+    for (const name of await this.#names()) {
+      if (!wanted.has(name)) await rm(join(this.directory, name), { recursive: true, force: true });
+    }
+  }
+
+  async #names(): Promise<string[]> {
+    return readdir(this.directory).catch(() => []);
+  }
+
+  async #size(): Promise<number> {
+    const names = (await this.#names()).filter((name) => blobId.test(name));
+    const sizes = names.map(async (name) => (await stat(join(this.directory, name))).size);
+    return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
+  }
+}
+
+/**
+ * Keeps the base of each file that was edited since the last run, while the git directory still has
+ * it: fetching may renew that. One stat a file; only what differs is read.
+ * @param read an object of the git directory; a failure means that it is lost
+ */
+export async function secureBases(
+  bases: Bases,
+  entries: ReadonlyMap<string, RecordedEntry>,
+  { root, read }: { root: string; read: (oid: string) => Promise<{ content: Buffer }> },
+): Promise<void> {
+  const real = new Set<string>();
+  for (const [path, entry] of entries) {
+    if (!entry.mode.startsWith('100') || isExecutableConfiguration(path) || unsafePath(path)) {
+      continue;
+    }
+    const local = lookAt(root, path, entry, real);
+    if (local.kind !== 'file' || local.damaged || local.oid === entry.oid) continue;
+    if (local.status.size > largestText || (await bases.read(entry.oid))) continue;
+    const object = await read(entry.oid).catch(() => undefined);
+    if (object) await bases.keep(entry.oid, object.content);
+  }
+}

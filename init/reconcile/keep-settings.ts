@@ -1,0 +1,111 @@
+/**
+ * Keeps the last good settings.json where upstream's is one that the CLI would ignore, as a whole or
+ * with a denial or a hook in it: else nothing would be forbidden any more.
+ * Always holds: upstream's own content is judged at each run, so a good one is always taken; what is
+ * kept is what the records name as berth's, never an edit, and has their blob id. Nothing is changed here.
+ */
+import { join } from 'node:path';
+import { disarming, sayProblem, settingsProblems } from '../../shared/cli-settings.ts';
+import { BerthError } from '../../shared/errors.ts';
+import { inside, readFileBounded } from '../../shared/files.ts';
+import type { Log } from '../../shared/log.ts';
+import { copiesDirectory } from '../../shared/state-directory.ts';
+import { objectId } from '../git/git-directory.ts';
+import type { Tree } from '../git/tree.ts';
+import type { TreeRecord } from '../volume/record.ts';
+import type { Memory } from './plan.ts';
+
+/** On the volume. */
+export const settingsPath = 'settings.json';
+
+export interface KeepOptions {
+  configDirectory: string;
+  stateDirectory: string;
+  /** BERTH_REPO without a login. */
+  repository: string;
+  /** BERTH_INVALID_SETTINGS */
+  invalidSettings: 'keep' | 'fail';
+  applied: TreeRecord | undefined;
+  pending: TreeRecord | undefined;
+  readBlob: (oid: string) => Promise<Buffer>;
+  log: Log;
+}
+
+export type SettingsOutcome = 'kept' | 'invalid';
+
+interface Blob {
+  oid: string;
+  content: Buffer;
+}
+
+const largest = 4 * 1024 * 1024;
+const mostTold = 20;
+
+/**
+ * Puts the last good settings.json into `wanted` in the place of one that is not.
+ * @returns undefined if there is nothing to object to; `good` is what is kept
+ * @throws BerthError `configuration_invalid` if that is to end the run, or what `readBlob` throws
+ */
+export async function keepGoodSettings(
+  options: KeepOptions,
+  memory: Memory,
+  wanted: Tree,
+): Promise<{ outcome: SettingsOutcome; good?: Blob } | undefined> {
+  const { configDirectory, readBlob, log } = options;
+  const want = wanted.get(settingsPath);
+  if (!want?.mode.startsWith('100')) return undefined;
+  const local = await readIfAny(inside(configDirectory, settingsPath));
+  const content = local?.oid === want.oid ? local.content : await readBlob(want.oid);
+  const problems = disarming(settingsProblems(content)).map(sayProblem);
+  if (problems.length === 0) return undefined;
+  const why = `${settingsPath} of the repository: ${problems[0]}`;
+  if (options.invalidSettings === 'fail') {
+    throw new BerthError(
+      'configuration_invalid',
+      `cannot use ${why}, so the CLI would ignore it; correct it, or set BERTH_INVALID_SETTINGS=keep`,
+    );
+  }
+  const good = await lastGood(options, memory, local);
+  if (good) wanted.set(settingsPath, { mode: want.mode, oid: good.oid });
+  const then = good
+    ? 'the last good one stays on the volume'
+    : 'there is no good one to keep, so the supervisor refuses prompts';
+  log.error('settings_invalid', `the CLI would ignore ${why}; ${then}; correct it, and restart`, {
+    path: settingsPath,
+    kept: good !== undefined,
+    problems: problems.slice(0, mostTold),
+  });
+  return good ? { outcome: 'kept', good } : { outcome: 'invalid' };
+}
+
+/** What is there if that is berth's own, or else what was there before, if there is a copy of it. */
+async function lastGood(
+  { stateDirectory, repository, applied, pending }: KeepOptions,
+  memory: Memory,
+  local: Blob | undefined,
+): Promise<Blob | undefined> {
+  // Another repository's denials name other files and hooks than this one's.
+  if ([applied, pending].some((record) => record && record.repository !== repository)) {
+    return undefined;
+  }
+  const found = memory.found.get(settingsPath);
+  const entries = [memory.applied.get(settingsPath), memory.pending.get(settingsPath)];
+  if (found?.base === found?.oid) entries.push(found);
+  const own = entries.flatMap((one) => (one?.mode.startsWith('100') ? [one.oid] : []));
+  if (local && own.includes(local.oid) && isGood(local)) return local;
+  for (const oid of own) {
+    const copy = await readIfAny(join(stateDirectory, copiesDirectory, oid));
+    if (copy?.oid === oid && isGood(copy)) return copy;
+  }
+  return undefined;
+}
+
+function isGood({ content }: Blob): boolean {
+  return disarming(settingsProblems(content)).length === 0;
+}
+
+/** No symlink is followed; what cannot be read is as if it were not there. */
+async function readIfAny(path: string): Promise<Blob | undefined> {
+  const content = await readFileBounded(path, largest).catch(() => undefined);
+  return content && { oid: objectId('blob', content), content };
+}

@@ -1,0 +1,154 @@
+/**
+ * What reconciling will do: every path that the commit or a record names is looked at and decided on.
+ * Nothing is changed here. Always holds: a path that paths.ts calls unsafe is neither looked at nor
+ * named, whatever a record says.
+ */
+
+import { setImmediate } from 'node:timers/promises';
+import { isExecutableConfiguration } from '../../shared/executable-configuration.ts';
+import type { Tree, TreeEntry } from '../git/tree.ts';
+import { type Fold, mayCollide, tellsAll, underWantedNames } from '../volume/names.ts';
+import { unsafePath } from '../volume/paths.ts';
+import type { FoundEntry, RecordedEntry, TreeRecord } from '../volume/record.ts';
+import { volumeEntries, volumePath } from '../volume/subdirectory.ts';
+import { type Action, decide } from './decide.ts';
+import { type Local, lookAt } from './local-file.ts';
+
+/** What the records say of each path of the volume. */
+export interface Memory {
+  applied: Map<string, RecordedEntry>;
+  pending: Map<string, RecordedEntry>;
+  found: Map<string, FoundEntry>;
+  /** A run was cut short: what lstat said of a file proves nothing. */
+  interrupted: boolean;
+}
+
+export interface PlanOptions {
+  configDirectory: string;
+  localChanges: 'merge' | 'discard';
+  fold: Fold;
+  signal: AbortSignal;
+}
+
+export interface ReconcileCounts {
+  /** Files written, for whatever reason. */
+  written: number;
+  /** Of these: files that were missing or damaged. */
+  restored: number;
+  /** Of these: local edits that upstream's change went into. */
+  merged: number;
+  removed: number;
+  /** Local edits that stay. */
+  kept: number;
+  /** Local copies saved in conflicts/ because upstream took their place. */
+  conflicts: number;
+  /** Edits of executable configuration that upstream took the place of. */
+  drift: number;
+  /** Paths of the commit that are not written. */
+  skipped: number;
+}
+
+export interface Step {
+  path: string;
+  want: TreeEntry | undefined;
+  local: Local;
+  action: Action;
+  /** What is written instead of upstream's content. */
+  content?: Buffer;
+}
+
+export function remember({
+  applied,
+  pending,
+}: {
+  applied: TreeRecord | undefined;
+  pending: TreeRecord | undefined;
+}): Memory {
+  return {
+    applied: volumeEntries(applied),
+    pending: volumeEntries(pending),
+    found: new Map(Object.entries(pending?.found ?? {})),
+    interrupted: pending !== undefined,
+  };
+}
+
+function recordedPaths({ applied, pending, found }: Memory): Set<string> {
+  return new Set([...applied.keys(), ...pending.keys(), ...found.keys()]);
+}
+
+/** Whether it matters how the volume compares names. */
+export function namesMatter(memory: Memory, tree: Tree, directory: string | null): boolean {
+  const paths = recordedPaths(memory);
+  for (const path of tree.keys()) paths.add(volumePath(path, directory) ?? '');
+  return mayCollide(paths);
+}
+
+/** Looks at every path that the commit or a record names, and decides. */
+export async function plan(options: PlanOptions, memory: Memory, wanted: Tree): Promise<Step[]> {
+  const { configDirectory, localChanges, fold, signal } = options;
+  const { applied, pending, found, interrupted } = underNames(memory, wanted, fold);
+  // What the volume takes for a path that is wanted must not go as if it were another.
+  const same = fold === tellsAll ? undefined : new Set([...wanted.keys()].map(fold));
+  const others = [...recordedPaths(memory)].filter(
+    (path) => !wanted.has(path) && unsafePath(path) === undefined && !same?.has(fold(path)),
+  );
+  signal.throwIfAborted();
+  const steps: Step[] = [];
+  const real = new Set<string>();
+  for (const path of [...wanted.keys(), ...others]) {
+    // A volume with very many files must not keep the lease's heartbeat waiting.
+    if (steps.length % 256 === 255) {
+      await setImmediate();
+      signal.throwIfAborted();
+    }
+    const executable = isExecutableConfiguration(path);
+    // The record could be forged by what the CLI ran, so executable configuration is always read.
+    const trusted = executable || interrupted ? undefined : file(applied.get(path));
+    const local = lookAt(configDirectory, path, trusted, real);
+    const want = wanted.get(path);
+    const situation = {
+      local,
+      want,
+      applied: file(applied.get(path)),
+      pending: file(pending.get(path)),
+      found: found.get(path),
+      executable,
+      localChanges,
+    };
+    steps.push({ path, want, local, action: decide(situation) });
+  }
+  return steps;
+}
+
+/** Upstream may write a name another way that the volume takes for the same. */
+function underNames(memory: Memory, wanted: Tree, fold: Fold): Memory {
+  if (fold === tellsAll) return memory;
+  const { applied, pending, found } = memory;
+  return {
+    ...memory,
+    applied: underWantedNames(applied, wanted, fold),
+    pending: underWantedNames(pending, wanted, fold),
+    found: underWantedNames(found, wanted, fold),
+  };
+}
+
+/** Submodules are nothing that berth ever put there. */
+export function file(entry: RecordedEntry | undefined): RecordedEntry | undefined {
+  return entry?.mode === '160000' ? undefined : entry;
+}
+
+/** What the steps come to; what is saved or skipped, others count. */
+export function count(steps: readonly Step[]): Omit<ReconcileCounts, 'conflicts' | 'skipped'> {
+  const of = (test: (action: Action) => boolean) =>
+    steps.filter(({ action }) => test(action)).length;
+  const because = (reason: string) => (action: Action) =>
+    'reason' in action && action.reason === reason;
+  return {
+    written: of(({ kind }) => kind === 'write'),
+    restored: of(because('restored')),
+    merged: of(because('merged')),
+    removed: of(({ kind }) => kind === 'remove'),
+    kept: of(({ kind }) => kind === 'keep'),
+    drift: of(because('drift')),
+  };
+}

@@ -1,0 +1,237 @@
+/**
+ * Reconciling: makes the tracked paths of the volume what the commit has, by the rules of decide.ts,
+ * and leaves everything else alone.
+ * Always holds: `pending.json` stands before the first change and `applied.json` is replaced after the
+ * last one; each path changes by a rename; so, killed anywhere, the next run ends in the same state.
+ * No symlink is followed, and no path is written that paths.ts calls unsafe.
+ */
+import { lstatSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { BerthError, systemCode } from '../../shared/errors.ts';
+import { inside, unwritable } from '../../shared/files.ts';
+import type { Lease } from '../../shared/lease.ts';
+import type { Log } from '../../shared/log.ts';
+import type { Owner } from '../../shared/owner.ts';
+import { forEachParallel } from '../../shared/parallel.ts';
+import type { Aside } from '../../shared/set-aside.ts';
+import type { LaidOut } from '../git/large-object.ts';
+import type { Commit, Tree } from '../git/tree.ts';
+import { foldOf, knowsSymlinks, tellsAll } from '../volume/names.ts';
+import { appliedFile, pendingFile, type TreeRecord, writeTreeRecord } from '../volume/record.ts';
+import { Bases } from './bases.ts';
+import type { Action } from './decide.ts';
+import { keepBases, mergeEdits } from './edits.ts';
+import { keepGoodSettings, type SettingsOutcome } from './keep-settings.ts';
+import { type Status, statusOf } from './local-file.ts';
+import {
+  count,
+  type Memory,
+  namesMatter,
+  plan,
+  type ReconcileCounts,
+  remember,
+  type Step,
+} from './plan.ts';
+import { foundBy, recordOf } from './record-of.ts';
+import { selectFiles } from './select.ts';
+import {
+  clearWay,
+  isPointer,
+  makeDirectories,
+  moveEntry,
+  removeFile,
+  setMode,
+  syncDirectories,
+  writeEntry,
+} from './write-entry.ts';
+
+export interface ReconcileOptions {
+  configDirectory: string;
+  stateDirectory: string;
+  repository: string;
+  ref: string | undefined;
+  /** BERTH_REPO_PATH */
+  directory: string | undefined;
+  localChanges: 'merge' | 'discard';
+  /** BERTH_INVALID_SETTINGS */
+  invalidSettings: 'keep' | 'fail';
+  /** When the commit was got from the server. */
+  fetchedAt: Date;
+  commit: Commit;
+  applied: TreeRecord | undefined;
+  pending: TreeRecord | undefined;
+  readBlob: (oid: string) => Promise<Buffer>;
+  /** A large blob as a file that may be moved to its place, where there is one. */
+  takeFile?: (oid: string) => LaidOut | undefined;
+  conflicts: Aside;
+  lease: Pick<Lease, 'assertHeld'>;
+  signal: AbortSignal;
+  log: Log;
+}
+
+export interface Reconciled {
+  counts: ReconcileCounts;
+  /** What upstream has, by path on the volume. */
+  tracked: Tree;
+  /** Undefined if settings.json is good, or there is none. */
+  settings: SettingsOutcome | undefined;
+  /** Who owned the files that are as they were, by full path. */
+  owners: ReadonlyMap<string, Owner>;
+}
+
+const width = 16;
+
+/** @throws BerthError `volume_unwritable`, `lease_held`, `configuration_invalid`, or what `readBlob` throws */
+export async function reconcile(options: ReconcileOptions): Promise<Reconciled> {
+  const { configDirectory, stateDirectory, conflicts, commit, directory = null } = options;
+  const savedBefore = conflicts.count;
+  try {
+    const memory = remember(options);
+    const matter = namesMatter(memory, commit.tree, directory);
+    const fold = matter ? await foldOf(configDirectory) : tellsAll;
+    const hasSymlinks = [...commit.tree.values()].some(({ mode }) => mode === '120000');
+    const symlinks = hasSymlinks ? await knowsSymlinks(configDirectory) : true;
+    const select = { ...options, ...memory, directory, fold, symlinks };
+    const selection = await selectFiles(select);
+    const settings = await keepGoodSettings(options, memory, selection.wanted);
+    const good = settings?.good;
+    const steps = await plan({ ...options, fold }, memory, selection.wanted);
+    const edits = { ...options, bases: new Bases(stateDirectory) };
+    await mergeEdits(edits, steps);
+    for (const step of steps) report(step, options.log);
+    const needed = await keepBases(edits, steps);
+    const changes = steps.filter(({ action }) => isChange(action));
+    if (changes.length > 0 || !isRecorded(options, memory, steps)) {
+      const facts = {
+        ...options,
+        directory,
+        unsafe: selection.unsafe,
+        absent: selection.absent,
+        steps,
+        kept: good?.oid,
+      };
+      await publish(options, pendingFile, {
+        ...recordOf(facts, new Map()),
+        found: foundBy(memory, steps),
+      });
+      const readBlob = async (oid: string) =>
+        good?.oid === oid ? good.content : options.readBlob(oid);
+      await apply({ ...options, readBlob }, changes);
+      const found = statuses(options, steps);
+      await publish(options, appliedFile, recordOf({ ...facts, steps: [] }, found));
+      // Should a power cut bring it back, the next run finds its work done.
+      await rm(join(stateDirectory, pendingFile), { force: true });
+    }
+    await edits.bases.prune(needed);
+    return {
+      counts: {
+        ...count(steps),
+        conflicts: conflicts.count - savedBefore,
+        skipped: selection.skipped,
+      },
+      tracked: selection.wanted,
+      settings: settings?.outcome,
+      owners: ownersOf(configDirectory, steps),
+    };
+  } catch (error) {
+    if (error instanceof BerthError || systemCode(error) === undefined) throw error;
+    throw unwritable(configDirectory, error);
+  }
+}
+
+/** Removals first, the deepest ahead, so that a directory can become a file and the reverse. */
+async function apply(options: ReconcileOptions, changes: readonly Step[]): Promise<void> {
+  const { configDirectory: root, conflicts, signal, readBlob, takeFile, log } = options;
+  const removals = changes.filter(({ action }) => action.kind === 'remove');
+  for (const { path, action } of removals.sort((a, b) => b.path.length - a.path.length)) {
+    signal.throwIfAborted();
+    await removeFile(root, path, action.kind === 'remove' && action.save ? conflicts : undefined);
+  }
+  const writes = changes.filter(({ action }) => action.kind === 'write');
+  for (const { path, action } of writes) {
+    const save = action.kind === 'write' && action.save;
+    await clearWay(root, path, save, conflicts);
+  }
+  await makeDirectories(
+    root,
+    writes.map(({ path }) => path),
+  );
+  await forEachParallel(writes, width, signal, async ({ path, want, content: merged }) => {
+    if (!want) return;
+    const file = merged || want.mode === '120000' ? undefined : takeFile?.(want.oid);
+    if (file && (await moveEntry(root, path, want, file))) return;
+    const content = merged ?? (await readBlob(want.oid));
+    await writeEntry(root, path, want, content);
+    if (isPointer(content)) {
+      log.warn('lfs_pointer', 'only the pointer of an LFS file is written; berth fetches no LFS', {
+        path,
+      });
+    }
+  });
+  await syncDirectories(
+    root,
+    writes.map(({ path }) => path),
+  );
+  for (const { path, want, action } of changes) {
+    const isMode = action.kind === 'mode' || action.kind === 'keep';
+    if (isMode && want) await setMode(inside(root, path), want);
+  }
+}
+
+function isChange(action: Action): boolean {
+  return action.kind === 'keep' ? action.mode === true : action.kind !== 'nothing';
+}
+
+function ownersOf(root: string, steps: readonly Step[]): Map<string, Owner> {
+  const owners = new Map<string, Owner>();
+  for (const { path, want, local, action } of steps) {
+    // What is not wanted may have been moved away for a path below it.
+    const stays = want !== undefined && (action.kind === 'nothing' || action.kind === 'keep');
+    if (stays && local.kind === 'file' && local.owner) owners.set(inside(root, path), local.owner);
+  }
+  return owners;
+}
+
+/** Whether `applied.json` says all this already, so that it need not be written again. */
+function isRecorded(
+  { applied, pending, commit, repository, ref, directory }: ReconcileOptions,
+  memory: Memory,
+  steps: readonly Step[],
+): boolean {
+  if (pending || applied?.commit !== commit.id) return false;
+  if (applied.repository !== repository || applied.ref !== (ref ?? null)) return false;
+  if (applied.directory !== (directory ?? null)) return false;
+  return steps.every(({ path, local, action }) => {
+    const entry = memory.applied.get(path);
+    if (local.kind !== 'file' || action.kind === 'keep') return true;
+    const { size, mtime, inode } = local.status;
+    return entry?.size === size && entry.mtime === mtime && entry.inode === inode;
+  });
+}
+
+async function publish(options: ReconcileOptions, name: string, value: TreeRecord): Promise<void> {
+  await writeTreeRecord(options.stateDirectory, name, value, {
+    beforeRename: () => options.lease.assertHeld(),
+  });
+}
+
+/** What lstat says of each file that is as upstream has it, now. */
+function statuses({ configDirectory }: ReconcileOptions, steps: readonly Step[]) {
+  const found = new Map<string, Status>();
+  for (const { path, want, action, content } of steps) {
+    if (!want || want.mode === '120000' || action.kind === 'keep' || content) continue;
+    found.set(path, statusOf(lstatSync(inside(configDirectory, path))));
+  }
+  return found;
+}
+
+function report({ path, action }: Step, log: Log): void {
+  if (action.kind === 'keep') {
+    log.info('local_change', 'a local edit stays; upstream has not changed the file', { path });
+  } else if ('reason' in action && action.reason === 'drift') {
+    log.warn('config_drift', 'executable configuration was edited; upstream replaces it', { path });
+  } else if ('reason' in action && action.reason === 'restored') {
+    log.warn('volume_repaired', 'a tracked file was missing or damaged; it is restored', { path });
+  }
+}

@@ -1,0 +1,145 @@
+/**
+ * Putting one path of the tree on the volume, or taking it away. Always holds: no symlink is
+ * followed; a file is whole or absent; what is in the way is moved to conflicts/ unless it is berth's.
+ */
+import { randomBytes } from 'node:crypto';
+import { constants, lstatSync } from 'node:fs';
+import { lstat, mkdir, open, rename, rm, rmdir, symlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { systemCode } from '../../shared/errors.ts';
+import { inside, obstructedParent, syncDirectory } from '../../shared/files.ts';
+import { forEachParallel } from '../../shared/parallel.ts';
+import type { Aside } from '../../shared/set-aside.ts';
+import type { LaidOut } from '../git/large-object.ts';
+import type { TreeEntry } from '../git/tree.ts';
+import { unsafeTarget } from '../volume/paths.ts';
+import { moveFile, replaceFile } from './replace-file.ts';
+
+/**
+ * Writes one file or symlink whose way is clear; a symlink only if its target is safe. The rename is
+ * durable only after `syncDirectories`.
+ */
+export async function writeEntry(
+  root: string,
+  path: string,
+  entry: TreeEntry,
+  content: Buffer,
+): Promise<void> {
+  const full = inside(root, path);
+  if (entry.mode !== '120000') {
+    return replaceFile(full, content, permissions(entry));
+  }
+  if (unsafeTarget(path, content.toString('utf8')) !== undefined) return;
+  const temporary = join(dirname(full), `.berth-${randomBytes(6).toString('hex')}.tmp`);
+  await symlink(content, temporary);
+  await rename(temporary, full);
+}
+
+/**
+ * The same with a file that has the content already.
+ * @returns false if it has to be written after all; the file is gone either way
+ */
+export function moveEntry(
+  root: string,
+  path: string,
+  entry: TreeEntry,
+  file: LaidOut,
+): Promise<boolean> {
+  return moveFile(file, inside(root, path), permissions(entry));
+}
+
+/** Gives a regular file the permission bits of `entry`. */
+export async function setMode(full: string, entry: TreeEntry): Promise<void> {
+  const file = await open(full, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  await file.chmod(permissions(entry)).finally(() => file.close());
+}
+
+function permissions({ mode }: TreeEntry): number {
+  return mode === '100755' ? 0o755 : 0o644;
+}
+
+/** Removes the file at `path`, into `aside` if given, and the directories that are empty then. */
+export async function removeFile(
+  root: string,
+  path: string,
+  aside: Aside | undefined,
+): Promise<void> {
+  const full = inside(root, path);
+  if (aside) await aside.save(full, path);
+  else await rm(full, { force: true });
+  for (let parent = dirname(path); parent !== '.'; parent = dirname(parent)) {
+    const gone = await rmdir(inside(root, parent)).then(
+      () => true,
+      () => false,
+    );
+    if (!gone) return;
+  }
+}
+
+/**
+ * Takes out of the way what keeps `path` from being written: a parent that is no directory, a
+ * directory at its place, and with `save` a file or anything else at its place.
+ */
+export async function clearWay(
+  root: string,
+  path: string,
+  save: boolean,
+  aside: Aside,
+): Promise<void> {
+  if (isClear(root, path, save)) return;
+  for (;;) {
+    const obstruction = await obstructedParent(root, path);
+    if (obstruction === undefined) break;
+    await aside.save(inside(root, obstruction), obstruction);
+  }
+  const full = inside(root, path);
+  const found = await lstat(full).catch((error) => {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (
+    found?.isDirectory() &&
+    (await rmdir(full).then(
+      () => true,
+      () => false,
+    ))
+  )
+    return;
+  if (found && (save || found.isDirectory())) await aside.save(full, path);
+}
+
+/** The usual case, told at once: see `lookAt` for why not with a promise. */
+function isClear(root: string, path: string, save: boolean): boolean {
+  const parts = path.split('/');
+  for (let depth = 1; depth < parts.length; depth++) {
+    const parent = lstatSync(inside(root, parts.slice(0, depth).join('/')), ifThere);
+    if (!parent) return true;
+    if (!parent.isDirectory()) return false;
+  }
+  const found = lstatSync(inside(root, path), ifThere);
+  return !found || (!save && !found.isDirectory());
+}
+
+const ifThere = { throwIfNoEntry: false } as const;
+
+/** Makes the parents of all paths, whose ways are clear. */
+export async function makeDirectories(root: string, paths: readonly string[]): Promise<void> {
+  for (const parent of new Set(paths.map((path) => dirname(path)))) {
+    if (parent !== '.') await mkdir(inside(root, parent), { recursive: true });
+  }
+}
+
+/** Makes what was renamed in the parents of all paths survive a power cut. */
+export async function syncDirectories(root: string, paths: readonly string[]): Promise<void> {
+  const parents = [...new Set(paths.map((path) => dirname(path)))];
+  await forEachParallel(parents, 16, new AbortController().signal, (parent) =>
+    syncDirectory(join(root, parent)),
+  );
+}
+
+/** Whether the content is what git LFS leaves in place of a large file. */
+export function isPointer(content: Buffer): boolean {
+  return content.length < 1_024 && content.toString('latin1').startsWith(lfs);
+}
+
+const lfs = 'version https://git-lfs.github.com/spec/v1\n';

@@ -1,0 +1,259 @@
+/**
+ * Where the wanted commit comes from: the git server, or, where that fails, what the volume has of
+ * the same repository and ref (without-server.ts). Always holds: the server gets three quarters of the deadline, so that
+ * there is time to go on without it; another repository's or ref's state is never gone on with.
+ */
+import { join } from 'node:path';
+import { BerthError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import type { Aside } from '../../shared/set-aside.ts';
+import type { InitConfig } from '../config.ts';
+import { GitDirectory } from '../git/git-directory.ts';
+import { createRemote, type Remote, type Target } from '../git/remote.ts';
+import type { Transport } from '../git/transport.ts';
+import type { Preflight } from '../github/github.ts';
+import type { GitHubApp } from '../github/github-app-settings.ts';
+import type { Look } from '../github/github-look.ts';
+import { Bases, secureBases } from '../reconcile/bases.ts';
+import { assertDirectory, volumeEntries } from '../volume/subdirectory.ts';
+import { inspectVolume, type Volume } from '../volume/volume.ts';
+import { connectTo, type Early, fresh, serverDeadline } from './prefetch-refs.ts';
+import { Upstream } from './upstream.ts';
+import { ageOf, type Found, fromVolume, goingOn } from './without-server.ts';
+
+export interface Source extends Found {
+  /** What the records say that is to be reconciled with it. */
+  volume: Pick<Volume, 'applied' | 'pending'>;
+  /**
+   * What can be gone on with when reading from this one has failed.
+   * @throws BerthError `error` itself, if it is not the git server's or the volume has nothing
+   */
+  instead(error: unknown): Promise<Source>;
+  /** Received from the git server so far. */
+  bytes(): number;
+  /** Waits for what only informs. */
+  finish(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface SourceOptions {
+  config: InitConfig;
+  volume: Volume;
+  quarantine: Aside;
+  /** Gets what is repaired on the way. */
+  repairs: string[];
+  log: Log;
+  signal: AbortSignal;
+  /** To the repository; its refs are on their way. */
+  early?: Early | undefined;
+}
+
+/** @throws BerthError `remote_unavailable`, `remote_refused` */
+export async function wantedCommit(options: SourceOptions): Promise<Source> {
+  const { config, volume, log } = options;
+  const signal = AbortSignal.any([options.signal, serverDeadline(config)]);
+  const early = fresh(options.early);
+  const { remoteUrl: url } = config.repository;
+  let { token } = config;
+  const transports: Transport[] = early ? [early] : [];
+  const directory = new GitDirectory(join(config.stateDirectory, 'git'), config.maxRepositoryBytes);
+  const connect = (to: string): Transport => {
+    const transport = connectTo(to, config, token, signal);
+    transports.push(transport);
+    return transport;
+  };
+  let look: Promise<Look | undefined> = Promise.resolve(undefined);
+  const close = async () => {
+    await (await look)?.close();
+    await Promise.all(transports.map((transport) => transport.close()));
+    await directory.close();
+  };
+  const common = {
+    bytes: () => transports.reduce((sum, { bytes }) => sum + bytes, 0),
+    finish: async () => (await look)?.finish(),
+    close,
+  };
+  const fail = async (error: unknown): Promise<never> => {
+    throw error;
+  };
+  const withoutServer = async (failure: BerthError, found: Volume): Promise<Source> => {
+    const kept =
+      config.onRemoteFailure === 'continue'
+        ? await fromVolume({ ...options, volume: found }, directory)
+        : undefined;
+    if (!kept) throw failure;
+    log.error('remote_failed', goingOn(kept), {
+      error: failure,
+      commit: kept.commit.id,
+      age_ms: ageOf(kept),
+      volume: volume.state,
+    });
+    const finish = async () => undefined;
+    return { ...common, ...kept, volume: found, failure, finish, instead: fail };
+  };
+  /** The server failed when objects that were damaged here were asked for again. */
+  const instead = async (error: unknown): Promise<Source> => {
+    if (!isRemote(error) || options.signal.aborted) throw error;
+    return withoutServer(error, await inspectVolume(wantedOf(config)));
+  };
+  const use = (to: string, transport: Transport) =>
+    fromServer(
+      options,
+      directory,
+      createRemote({
+        url: to,
+        authenticated: token !== undefined,
+        tokenPlace: config.tokenPlace,
+        transport,
+        signal,
+        log,
+        expand: expander(config, token, transport, signal),
+      }),
+    );
+  try {
+    if (config.githubApp) token = await tokenOf(config.githubApp, config, connect(url), signal);
+    const transport = early ?? connect(url);
+    look = lookBeside(config, token, transport, signal, log);
+    return { ...common, volume, instead, ...(await use(url, transport)) };
+  } catch (error) {
+    if (!isRemote(error) || options.signal.aborted) {
+      await close();
+      throw error;
+    }
+    const found: Preflight = (await (await look)?.answer()) ?? { answered: false };
+    const moved = error.code === 'remote_refused' && found.renamedTo;
+    let failure = explained(error, found, url);
+    if (moved) {
+      const to = `${new URL(url).origin}/${found.renamedTo}`;
+      try {
+        return { ...common, volume, instead, ...(await use(to, connect(to))) };
+      } catch (again) {
+        failure = isRemote(again) ? again : failure;
+      }
+    }
+    try {
+      return await withoutServer(failure, volume);
+    } catch (without) {
+      await close();
+      throw without;
+    }
+  }
+}
+
+async function fromServer(
+  { config, volume, quarantine, repairs, log }: SourceOptions,
+  directory: GitDirectory,
+  remote: Remote,
+): Promise<Found> {
+  const started = performance.now();
+  const setAside = async () => {
+    await quarantine.save(directory.path, 'git');
+    repairs.push('the git directory was damaged, is in quarantine and was fetched again');
+  };
+  const upstream = new Upstream({ directory, remote, setAside, log });
+  const target: Target = await remote.resolve(config.ref);
+  log.debug('remote_resolved', 'the server says which commit is wanted', {
+    commit: target.commit,
+    remote_ref: target.remoteRef,
+  });
+  await keepEditedBases(config, volume, target, directory);
+  // Only now, for a mistyped BERTH_REPO shall cost nothing.
+  if (volume.state === 'other_repository' || volume.state === 'other_ref') await directory.remove();
+  else if (volume.gitDamage !== undefined) {
+    const { gitDamage: why } = volume;
+    log.warn('volume_repaired', 'the git directory is damaged and goes to quarantine', { why });
+    await setAside();
+  }
+  const commit = await upstream.commit(target, volume.applied);
+  assertDirectory(commit, config.directory);
+  if (commit.id !== volume.applied?.commit) {
+    log.debug('fetched', 'the commit is in the git directory', {
+      commit: commit.id,
+      duration_ms: Math.round(performance.now() - started),
+    });
+  }
+  const branch = /^refs\/heads\/(.+)$/.exec(target.remoteRef)?.[1];
+  return {
+    commit,
+    confirmedAt: new Date(),
+    ref: config.ref ?? branch,
+    failure: undefined,
+    readBlob: (oid) => upstream.blob(oid, commit.id),
+    takeFile: (oid) => upstream.takeFile(oid),
+  };
+}
+
+/** Before the objects of the applied commit may go: what edits of its files were made from. */
+async function keepEditedBases(
+  { stateDirectory, configDirectory: root, localChanges }: InitConfig,
+  { applied, state }: Volume,
+  { commit }: Target,
+  directory: GitDirectory,
+): Promise<void> {
+  if (!applied || applied.commit === commit || state === 'other_repository') return;
+  if (localChanges === 'discard') return;
+  const read = (oid: string) => directory.read(oid);
+  await secureBases(new Bases(stateDirectory), volumeEntries(applied), { root, read });
+}
+
+function wantedOf({ repository, ...config }: InitConfig) {
+  return { ...config, repository: repository.url };
+}
+
+/** Asks GitHub what an abbreviated commit id means, where there is a GitHub to ask. */
+function expander(
+  { githubApiUrl: apiUrl, repository: { path } }: InitConfig,
+  token: string | undefined,
+  { dispatcher }: Transport,
+  signal: AbortSignal,
+): ((short: string) => Promise<string | undefined>) | undefined {
+  if (apiUrl === undefined) return undefined;
+  return async (short) => {
+    const { resolveCommit } = await import('../github/github.ts');
+    return resolveCommit({ apiUrl, path, token, dispatcher, signal }, short);
+  };
+}
+
+/** Asks GitHub beside the git server, so that a run that goes well waits for neither. */
+async function lookBeside(
+  config: InitConfig,
+  token: string | undefined,
+  { dispatcher }: Transport,
+  signal: AbortSignal,
+  log: Log,
+): Promise<Look | undefined> {
+  const { githubApiUrl: apiUrl, repository, ref, stateDirectory, tokenPlace } = config;
+  const { githubApp: app } = config;
+  if (apiUrl === undefined) return undefined;
+  const { lookAtGitHub } = await import('../github/github-look.ts');
+  const { path } = repository;
+  const login = { token, tokenPlace, app };
+  return lookAtGitHub({ apiUrl, path, ref, ...login, dispatcher, signal, log, stateDirectory });
+}
+
+async function tokenOf(
+  app: GitHubApp,
+  { githubApiUrl: apiUrl = '', repository: { path } }: InitConfig,
+  { dispatcher }: Transport,
+  signal: AbortSignal,
+): Promise<string> {
+  const { installationToken } = await import('../github/github-app.ts');
+  return installationToken({ app, apiUrl, path, dispatcher, signal });
+}
+
+function isRemote(error: unknown): error is BerthError {
+  return (
+    error instanceof BerthError &&
+    (error.code === 'remote_refused' || error.code === 'remote_unavailable')
+  );
+}
+
+/** git's refusal with the cause and remedy that GitHub knows. */
+function explained(error: BerthError, { problem }: Preflight, url: string): BerthError {
+  const bare = error.code === 'remote_refused' && error.details.http_status !== undefined;
+  if (!bare || problem === undefined) return error;
+  return new BerthError('remote_refused', `cannot read ${url}: ${problem}`, {
+    cause: error,
+    details: error.details,
+  });
+}

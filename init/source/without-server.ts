@@ -1,0 +1,129 @@
+/**
+ * Going on without the git server, with what the volume has of the same repository, ref and directory.
+ * Always holds: it is known beforehand that every object which that takes is there, so nothing is
+ * changed that could not be finished.
+ */
+import type { BerthError } from '../../shared/errors.ts';
+import { silent } from '../../shared/log.ts';
+import { formatDuration } from '../../shared/units.ts';
+import type { InitConfig } from '../config.ts';
+import type { GitDirectory } from '../git/git-directory.ts';
+import type { LaidOut } from '../git/large-object.ts';
+import type { Commit } from '../git/tree.ts';
+import { keepGoodSettings } from '../reconcile/keep-settings.ts';
+import { namesMatter, plan, remember } from '../reconcile/plan.ts';
+import { selectFiles } from '../reconcile/select.ts';
+import { lastConfirmed } from '../report.ts';
+import { foldOf, tellsAll } from '../volume/names.ts';
+import type { TreeRecord } from '../volume/record.ts';
+import type { Volume } from '../volume/volume.ts';
+import { treeOf, Upstream } from './upstream.ts';
+
+export interface Found {
+  commit: Commit;
+  /** When the server last said that this is the commit. */
+  confirmedAt: Date;
+  /** BERTH_REF, or the name of the default branch if it is known. */
+  ref: string | undefined;
+  /** Why the server could not be used, if so. */
+  failure: BerthError | undefined;
+  /** @throws BerthError */
+  readBlob(oid: string): Promise<Buffer>;
+  /** The same as a file that may be moved, where there is one; only once for each. */
+  takeFile(oid: string): LaidOut | undefined;
+}
+
+interface Place {
+  config: InitConfig;
+  volume: Volume;
+  signal: AbortSignal;
+}
+
+/**
+ * What was about to be there, or else what was: the first that can be made whole.
+ * @returns undefined if there is none of this repository, ref and directory
+ * @throws BerthError `remote_unavailable` if objects are missing
+ */
+export async function fromVolume(
+  place: Place,
+  directory: GitDirectory,
+): Promise<Found | undefined> {
+  const { config, volume } = place;
+  const records = [volume.pending, volume.applied].filter((record) => record !== undefined);
+  let lacking: unknown;
+  for (const record of records.filter((one) => isWanted(one, config))) {
+    const found = await foundIn(record, config, directory);
+    try {
+      if (await canFinish(found, place)) return found;
+    } catch (error) {
+      lacking ??= error;
+    }
+  }
+  if (lacking !== undefined) throw lacking;
+  return undefined;
+}
+
+function isWanted(record: TreeRecord, { repository, ref, directory }: InitConfig): boolean {
+  return (
+    record.repository === repository.url &&
+    record.ref === (ref ?? null) &&
+    record.directory === (directory ?? null)
+  );
+}
+
+async function foundIn(
+  record: TreeRecord,
+  { stateDirectory, ref }: InitConfig,
+  directory: GitDirectory,
+): Promise<Found> {
+  const setAside = async () => undefined;
+  const upstream = new Upstream({ directory, remote: undefined, setAside, log: silent });
+  const text = Buffer.from(record.commit_text, 'base64');
+  const confirmed = await lastConfirmed(stateDirectory, record);
+  return {
+    commit: { id: record.commit, text, tree: treeOf(record) },
+    confirmedAt: confirmed ?? new Date(record.fetched_at),
+    ref,
+    failure: undefined,
+    readBlob: (oid) => upstream.blob(oid, record.commit),
+    takeFile: () => undefined,
+  };
+}
+
+/** Whether all that reconciling would write can be read. @throws BerthError that names what cannot */
+async function canFinish(
+  { commit, readBlob }: Found,
+  { config, volume, signal }: Place,
+): Promise<boolean> {
+  const { configDirectory, stateDirectory, localChanges, directory = null } = config;
+  const memory = remember(volume);
+  const matter = namesMatter(memory, commit.tree, directory);
+  const fold = matter ? await foldOf(configDirectory) : tellsAll;
+  const select = { commit, directory, applied: memory.applied, fold, symlinks: true };
+  const { wanted } = await selectFiles({ ...select, readBlob, log: silent });
+  const { invalidSettings, repository } = config;
+  const records = { ...volume, repository: repository.url };
+  const judge = { configDirectory, stateDirectory, invalidSettings, ...records };
+  const settings = await keepGoodSettings({ ...judge, readBlob, log: silent }, memory, wanted);
+  const steps = await plan({ configDirectory, localChanges, fold, signal }, memory, wanted);
+  // A record that is lost may have named what now looks like an edit.
+  const unsure = volume.damaged.length > 0 && volume.pending === undefined;
+  if (unsure && steps.some(({ action }) => action.kind !== 'nothing')) return false;
+  for (const { want, action } of steps) {
+    if (!want || want.oid === settings?.good?.oid) continue;
+    if (action.kind === 'write' || action.kind === 'merge') await readBlob(want.oid);
+  }
+  return true;
+}
+
+/** For a person, in one sentence. */
+export function goingOn({ commit, confirmedAt }: Found): string {
+  const minutes = Math.max(1, Math.round(ageOf({ confirmedAt }) / 60_000));
+  const age = formatDuration(minutes * 60_000);
+  return `the git server failed; going on with ${commit.id.slice(0, 7)}, confirmed ${age} ago`;
+}
+
+/** Milliseconds since the server confirmed it; none where the clock was set back since. */
+export function ageOf({ confirmedAt }: Pick<Found, 'confirmedAt'>): number {
+  return Math.max(0, Date.now() - confirmedAt.getTime());
+}

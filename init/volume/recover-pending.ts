@@ -1,0 +1,41 @@
+/**
+ * What a run that was cut short was about to write, where its `pending.json` cannot be read: the git
+ * directory still names the commit that was fetched last, and each file that has at its path the blob
+ * of that commit is berth's, not an edit.
+ * Always holds: the commit and its trees are checked against their ids; where they are not all there,
+ * nothing is known, and what looks like an edit is kept as one.
+ */
+import { join } from 'node:path';
+import { GitDirectory } from '../git/git-directory.ts';
+import { readTree } from '../git/tree.ts';
+import type { TreeRecord } from './record.ts';
+
+/** @param applied what was there before that run */
+export async function lostAnnouncement(
+  stateDirectory: string,
+  applied: TreeRecord,
+): Promise<TreeRecord | undefined> {
+  const directory = new GitDirectory(join(stateDirectory, 'git'));
+  try {
+    const commit = await directory.fetched();
+    if (commit === undefined || commit === applied.commit) return undefined;
+    const { type, content } = await directory.read(commit);
+    if (type !== 'commit') return undefined;
+    const tree = await readTree(content, (oid) => directory.read(oid));
+    const { repository, ref, directory: part } = applied;
+    return {
+      version: 1,
+      repository,
+      ref,
+      directory: part,
+      commit,
+      commit_text: content.toString('base64'),
+      fetched_at: applied.fetched_at,
+      entries: Object.fromEntries(tree),
+    };
+  } catch {
+    return undefined;
+  } finally {
+    await directory.close();
+  }
+}

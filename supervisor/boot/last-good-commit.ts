@@ -1,0 +1,131 @@
+/**
+ * Which commit of the configuration the workers run with, as init has reported it, and with which one
+ * workers of each profile last became ready: when they do not start any more, that is the first to ask.
+ * Always holds: both files are untrusted (the CLI can write them), so they are parsed and bounded, and
+ * nothing of them is shown but what has the shape of a commit or of a repository's name.
+ */
+import { join } from 'node:path';
+import { z } from 'zod';
+import { BerthError } from '../../shared/errors.ts';
+import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
+import type { Log } from '../../shared/log.ts';
+import { reportFile } from '../../shared/state-directory.ts';
+
+const commitOf = z.object({
+  repository: z.string().regex(/^[\w.:/-]{1,300}$/),
+  commit: z.string().regex(/^[0-9a-f]{40}$/),
+});
+
+type Commit = z.infer<typeof commitOf>;
+
+const report = z.looseObject({ version: z.literal(1), ...commitOf.shape });
+
+const goodCommits = z.object({
+  version: z.literal(1),
+  /** By the name of the profile. */
+  profiles: z.record(z.string().max(128), commitOf),
+});
+
+/** In berth's state. */
+export const goodCommitsFile = 'good-commits.json';
+const largestReport = 256 * 1024;
+const largestRecord = 64 * 1024;
+const mostProfiles = 128;
+
+export class AppliedCommit {
+  readonly #stateDirectory: string;
+  readonly #log: Log;
+  #current: Commit | undefined;
+  readonly #good = new Map<string, Commit>();
+  #writing: Promise<void> = Promise.resolve();
+
+  constructor(stateDirectory: string, log: Log) {
+    this.#stateDirectory = stateDirectory;
+    this.#log = log;
+  }
+
+  /** Reads what init and earlier runs have left; without the one or the other nothing is known. */
+  async load(): Promise<void> {
+    this.#current = commitOf.safeParse(await this.#read(reportFile, largestReport, report)).data;
+    const known = await this.#read(goodCommitsFile, largestRecord, goodCommits);
+    for (const [profile, commit] of Object.entries(known?.profiles ?? {})) {
+      this.#good.set(profile, commit);
+    }
+  }
+
+  /** A worker of the profile is ready: the commit is a good one for it. */
+  ready(profile: string): void {
+    const good = this.#good.get(profile);
+    if (!this.#current || (good && isSame(good, this.#current))) return;
+    this.#good.delete(profile);
+    this.#good.set(profile, this.#current);
+    for (const oldest of this.#good.keys()) {
+      if (this.#good.size <= mostProfiles) break;
+      this.#good.delete(oldest);
+    }
+    this.#writing = this.#writing.then(() => this.#write());
+  }
+
+  /** The error of a start, with the commit since which they fail if it is another than the last good one. */
+  explain(profile: string, error: BerthError): BerthError {
+    const since = this.since(profile);
+    if (!since) return error;
+    const { commit, lastGood } = since;
+    return new BerthError(
+      error.code,
+      `${error.message}; so it is since commit ${nameOf(commit, lastGood)} (last good ${nameOf(lastGood, commit)}) of the .claude repository: see what it changed, or revert it`,
+      {
+        cause: error.cause,
+        details: { ...error.details, commit: commit.commit, last_good_commit: lastGood.commit },
+      },
+    );
+  }
+
+  /** Undefined if no worker of the profile was ever ready, or if one was with the commit of today. */
+  since(profile: string): { commit: Commit; lastGood: Commit } | undefined {
+    const lastGood = this.#good.get(profile);
+    if (!this.#current || !lastGood || isSame(lastGood, this.#current)) return undefined;
+    return { commit: this.#current, lastGood };
+  }
+
+  /** Resolves when what is known is on the volume, or could not be brought there. */
+  flush(): Promise<void> {
+    return this.#writing;
+  }
+
+  async #read<T>(name: string, limit: number, schema: z.ZodType<T>): Promise<T | undefined> {
+    try {
+      const content = await readFileBounded(join(this.#stateDirectory, name), limit);
+      return content && schema.parse(JSON.parse(content.toString('utf8')));
+    } catch {
+      // An advice: without it a failure is told without a commit.
+      return undefined;
+    }
+  }
+
+  async #write(): Promise<void> {
+    const text = JSON.stringify({ version: 1, profiles: Object.fromEntries(this.#good) });
+    const path = join(this.#stateDirectory, goodCommitsFile);
+    try {
+      await writeFileAtomic(path, text, { mode: 0o600 });
+    } catch (error) {
+      this.#log.warn(
+        'commit_unrecorded',
+        'the commit that works would not be known after a restart',
+        {
+          error,
+        },
+      );
+    }
+  }
+}
+
+function isSame(one: Commit, other: Commit): boolean {
+  return one.commit === other.commit && one.repository === other.repository;
+}
+
+/** Short, and with its repository where the two differ in it. */
+function nameOf({ commit, repository }: Commit, other: Commit): string {
+  const short = commit.slice(0, 7);
+  return repository === other.repository ? short : `${short} of ${repository}`;
+}

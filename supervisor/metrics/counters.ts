@@ -1,0 +1,161 @@
+/**
+ * The metrics of the supervisor that count events. Names and units follow Prometheus' conventions.
+ * Always holds: a counter is told as 0 of each value of its label before anything happens. Prometheus sees
+ * a rise between two scrapes only: what it first hears of as 1 has not risen, and raises no alert.
+ */
+import { Counter, collectDefaultMetrics, Registry } from 'prom-client';
+import { type GuardAction, guardActions } from '../configuration/guard.ts';
+import type { RefreshFailure } from '../credentials/turn-login.ts';
+import { type CredentialsEvent, credentialsEvents } from '../credentials/watch.ts';
+import { recycleReasons } from '../pool/worker.ts';
+import type { Answer } from '../prompts/answer.ts';
+import { lossReasons } from '../prompts/lost-turn.ts';
+import { removalReasons } from '../sessions/retention.ts';
+import { type MetricSources, registerGauges } from './gauges.ts';
+import { registerTurns } from './turns.ts';
+
+/** What a turn has used, whatever its outcome. */
+export interface Spent {
+  costUsd: number;
+  usage: Answer['usage'];
+}
+
+/** What was lost and ended since the start, by reason. */
+export interface Losses {
+  recycles: Record<string, number>;
+  carriedOn: Record<string, number>;
+  lost: Record<string, number>;
+}
+
+export interface Metrics {
+  registry: Registry;
+  /** What the counters of the same names say, for the status. */
+  losses: Readonly<Losses>;
+  /** Counts a prompt by its outcome, `ok` or an error's code. */
+  prompt: (profile: string, outcome: string, milliseconds: number, answer?: Answer) => void;
+  /** @param token whose turn it was, if that is known */
+  spent: (profile: string, turn: Spent, token?: string) => void;
+  recycled: (reason: string) => void;
+  /** Counts a turn whose process was lost. */
+  lost: (reason: string, carriedOn: boolean) => void;
+  /** Counts a request without a valid token. */
+  authFailure: (reason: 'missing' | 'unknown') => void;
+  /** Counts what has happened to the login file. */
+  credentials: (event: CredentialsEvent) => void;
+  /** Counts a refresh of the login that was due and has not come about. */
+  refreshFailed: (reason: RefreshFailure) => void;
+  /** Counts an answered turn that a full volume did not take. */
+  turnUnkept: () => void;
+  /** Counts what was done about a change of executable configuration. */
+  configurationChanged: (action: GuardAction) => void;
+  /** Counts a session that nobody asked to remove. */
+  sessionRemoved: (reason: string) => void;
+}
+
+const second = 1_000;
+
+export function createMetrics(sources: MetricSources): Metrics {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  registerGauges(sources, registry);
+  /** Told from 0 on, of each of these values of its label. */
+  const counter = <L extends string>(
+    name: string,
+    help: string,
+    label: L,
+    values: readonly string[],
+  ) => {
+    const made = new Counter({ name, help, labelNames: [label], registers: [registry] });
+    for (const value of values) made.inc({ [label]: value } as Record<L, string>, 0);
+    return made;
+  };
+  const turns = registerTurns(sources, registry);
+  const { prompts, duration, queued, firstToken, cost, costByToken, tokens } = turns;
+  const recycles = counter(
+    'berth_worker_recycles_total',
+    'Workers ended, by reason',
+    'reason',
+    recycleReasons,
+  );
+  const carriedOn = counter(
+    'berth_turns_carried_on_total',
+    'Turns that went on in another process, by why they lost theirs',
+    'reason',
+    lossReasons,
+  );
+  const lost = counter(
+    'berth_turns_lost_total',
+    'Turns that were not carried on when their process was lost',
+    'reason',
+    lossReasons,
+  );
+  const authFailures = counter(
+    'berth_auth_failures_total',
+    'Requests without a token (missing) or with one that nobody has (unknown)',
+    'reason',
+    ['missing', 'unknown'],
+  );
+  const removals = counter(
+    'berth_sessions_removed_total',
+    'Sessions removed for their age or for the disk budget',
+    'reason',
+    removalReasons,
+  );
+  const credentials = counter(
+    'berth_credentials_events_total',
+    'What was seen of the login file, by its state, and refreshed, put_back, adopted',
+    'event',
+    credentialsEvents,
+  );
+  const refreshFailures = counter(
+    'berth_credentials_refresh_failures_total',
+    'Refreshes that were due and have not come about: refused by the login server, failed with a turn, or postponed while the old access token is good',
+    'reason',
+    ['refused', 'failed', 'postponed'],
+  );
+  const configuration = counter(
+    'berth_configuration_changes_total',
+    'Changes of executable configuration while CLIs ran: put back (restored), set aside, or neither (failed)',
+    'action',
+    guardActions,
+  );
+  const unkept = new Counter({
+    name: 'berth_turns_unkept_total',
+    help: "Answered turns that are not in their session's transcript, for the volume is full",
+    registers: [registry],
+  });
+  const losses: Losses = { recycles: {}, carriedOn: {}, lost: {} };
+  const count = (name: keyof Losses, reason: string): void => {
+    losses[name][reason] = (losses[name][reason] ?? 0) + 1;
+    ({ recycles, carriedOn, lost })[name].inc({ reason });
+  };
+  return {
+    registry,
+    losses,
+    prompt: (profile, outcome, milliseconds, answer) => {
+      turns.begin(profile);
+      prompts.inc({ outcome, profile });
+      duration.observe({ outcome, profile }, milliseconds / second);
+      if (!answer) return;
+      queued.observe({ profile }, answer.queued_ms / second);
+      if (answer.ttft_ms !== null) firstToken.observe({ profile }, answer.ttft_ms / second);
+    },
+    spent: (profile, { costUsd, usage }, token) => {
+      turns.begin(profile);
+      cost.inc({ profile }, costUsd);
+      if (token !== undefined) costByToken.inc({ token }, costUsd);
+      tokens.inc({ kind: 'input', profile }, usage.input_tokens);
+      tokens.inc({ kind: 'output', profile }, usage.output_tokens);
+      tokens.inc({ kind: 'cache_write', profile }, usage.cache_creation_input_tokens);
+      tokens.inc({ kind: 'cache_read', profile }, usage.cache_read_input_tokens);
+    },
+    recycled: (reason) => count('recycles', reason),
+    lost: (reason, goesOn) => count(goesOn ? 'carriedOn' : 'lost', reason),
+    authFailure: (reason) => authFailures.inc({ reason }),
+    credentials: (event) => credentials.inc({ event }),
+    refreshFailed: (reason) => refreshFailures.inc({ reason }),
+    turnUnkept: () => unkept.inc(),
+    configurationChanged: (action) => configuration.inc({ action }),
+    sessionRemoved: (reason) => removals.inc({ reason }),
+  };
+}

@@ -1,0 +1,248 @@
+/** The metrics of the supervisor that tell how things are; read when they are scraped. */
+import { Gauge, type Registry } from 'prom-client';
+import { version } from '../../shared/version.ts';
+import { type HealthKind, healthKinds } from '../claude/cli-health.ts';
+import type { MemoryReport } from '../memory/guard.ts';
+import type { AccountState } from '../prompts/limit-account.ts';
+import { type InitSource, registerInit } from './init.ts';
+import { registerMemory } from './memory.ts';
+
+export interface MetricSources {
+  /** Whether /readyz says yes. */
+  ready: () => boolean;
+  /** When it was found that the run before was ended in the middle: ms since 1970; else undefined. */
+  uncleanEnd: () => number | undefined;
+  /** Their names. */
+  profiles: () => readonly string[];
+  /** Names of those who may call. */
+  tokens: () => readonly string[];
+  /** Workers by state. */
+  workers: () => Record<string, number>;
+  /** By profile: whether the last start of a worker has failed. */
+  launchFailing: () => readonly (readonly [profile: string, failing: boolean])[];
+  /** What CLI processes could not load or run. */
+  cliProblems: () => readonly { profile: string; kind: HealthKind }[];
+  queued: () => number;
+  queueLimit: () => number;
+  memory: () => MemoryReport;
+  init: InitSource;
+  /** Whether the file of profiles as it is now is not in effect. */
+  profilesRefused: () => boolean;
+  /** What the CLI ignores of its settings. */
+  settingsIgnored: () => readonly unknown[];
+  /** Whether the CLI that init installed fails, so that the one before it runs. */
+  cliSetBack: () => boolean;
+  /** US dollars of today (UTC), and the deployment's budget if there is one. */
+  spending: () => { spent: number; limit: number | undefined; tokens: Record<string, number> };
+  paused: () => boolean;
+  /** Of each login: whether its account is at a limit, and the used share and the end of each window. */
+  limits: () => readonly Pick<
+    AccountState,
+    'login' | 'closed' | 'utilization' | 'window_resets_at'
+  >[];
+  /** Seconds since 1970 at which the access token ends; undefined if unknown. */
+  credentialsExpiry: () => number | undefined;
+  /** Times in ms since 1970; undefined if unknown. */
+  login: () => {
+    lost: boolean;
+    /** Whether a good one waits to be put back. */
+    waits: boolean;
+    refreshedAt: number | undefined;
+    deadline: { at: number; estimated: boolean; of: 'login' | 'setup-token' } | undefined;
+    /** Of profiles with a setup-token of their own. */
+    setupTokens: ReadonlyMap<string, { at: number; estimated: boolean }>;
+  };
+  disks: () => readonly { path: string; total: number; free: number }[];
+  sessions: () => number;
+}
+
+export function registerGauges(sources: MetricSources, registry: Registry): void {
+  const registers = [registry];
+  const labelled = <L extends string>(
+    name: string,
+    help: string,
+    label: L,
+    values: () => Iterable<readonly [string, number]>,
+  ): void => {
+    new Gauge({
+      name,
+      help,
+      labelNames: [label],
+      registers,
+      collect() {
+        for (const [key, value] of values()) this.set({ [label]: key } as Record<L, string>, value);
+      },
+    });
+  };
+  const gauge = (name: string, help: string, value: () => number | undefined): void => {
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(value() ?? Number.NaN);
+      },
+    });
+  };
+  labelled('berth_build_info', 'Always 1; the version is in the label', 'version', () => [
+    [version, 1],
+  ]);
+  labelled('berth_workers', 'CLI processes by state', 'state', () =>
+    Object.entries(sources.workers()),
+  );
+  new Gauge({
+    name: 'berth_launch_failing',
+    help: 'Whether the last start of a worker has failed; where it stays 1, prompts are answered cli_unavailable',
+    labelNames: ['profile'],
+    registers,
+    collect() {
+      // A profile that was removed is not told any more.
+      this.reset();
+      for (const [profile, failing] of sources.launchFailing())
+        this.set({ profile }, Number(failing));
+    },
+  });
+  new Gauge({
+    name: 'berth_cli_problems',
+    help: 'What the CLI reports as not working, by kind: mcp_server (no connection), plugin and skill (not loaded), hook (failed)',
+    labelNames: ['profile', 'kind'],
+    registers,
+    collect() {
+      this.reset();
+      for (const profile of sources.profiles()) {
+        for (const kind of healthKinds) this.set({ profile, kind }, 0);
+      }
+      for (const { profile, kind } of sources.cliProblems()) this.inc({ profile, kind });
+    },
+  });
+  gauge('berth_queue_length', 'Prompts that wait for a worker', sources.queued);
+  gauge('berth_queue_limit', 'BERTH_QUEUE_LIMIT', () => sources.queueLimit());
+  gauge('berth_ready', 'Whether /readyz says yes', () => Number(sources.ready()));
+  gauge(
+    'berth_unclean_end_timestamp_seconds',
+    'When this run began, if the one before did not stop but was killed or lost its node',
+    () => seconds(sources.uncleanEnd()),
+  );
+  gauge('berth_profiles_refused', 'Whether BERTH_PROFILES_FILE cannot be used as it is now', () =>
+    Number(sources.profilesRefused()),
+  );
+  gauge(
+    'berth_settings_ignored',
+    'Settings that the CLI ignores: settings.json as a whole, or denials and hooks in it',
+    () => sources.settingsIgnored().length,
+  );
+  gauge('berth_sessions', 'Sessions that can be continued', sources.sessions);
+  registerMemory(sources.memory, registers);
+  registerInit(sources.init, registers);
+  labelled(
+    'berth_cli_fallback',
+    'Whether another CLI is used than the one that is set: not_installed (init could not have it), set_back (it fails)',
+    'reason',
+    () => [
+      ['not_installed', Number(sources.init.report?.cli === 'previous')],
+      ['set_back', Number(sources.cliSetBack())],
+    ],
+  );
+  gauge('berth_paused', 'Whether prompts are refused until /v1/resume', () =>
+    Number(sources.paused()),
+  );
+  labelled(
+    'berth_limit_closed',
+    'Whether no prompt is sent because the account is at a limit',
+    'login',
+    () => sources.limits().map(({ login, closed }) => [login, Number(closed)] as const),
+  );
+  new Gauge({
+    name: 'berth_limit_utilization_ratio',
+    help: "Used share of a window of the account's limits, as the API told it last",
+    labelNames: ['login', 'window'],
+    registers,
+    collect() {
+      // A window that has been reset is not told any more.
+      this.reset();
+      for (const { login, utilization } of sources.limits()) {
+        for (const [window, used] of Object.entries(utilization)) this.set({ login, window }, used);
+      }
+    },
+  });
+  new Gauge({
+    name: 'berth_limit_reset_timestamp_seconds',
+    help: "When a window of the account's limits ends, as the API told it last",
+    labelNames: ['login', 'window'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { login, window_resets_at } of sources.limits()) {
+        for (const [window, at] of Object.entries(window_resets_at)) {
+          this.set({ login, window }, Date.parse(at) / 1_000);
+        }
+      }
+    },
+  });
+  new Gauge({
+    name: 'berth_token_spent_today_usd',
+    help: 'US dollars of this day in UTC by API token, at list prices',
+    labelNames: ['token'],
+    registers,
+    collect() {
+      // A new day begins without them.
+      this.reset();
+      for (const [token, usd] of Object.entries(sources.spending().tokens))
+        this.set({ token }, usd);
+    },
+  });
+  gauge(
+    'berth_spent_today_usd',
+    'US dollars of this day in UTC, at list prices',
+    () => sources.spending().spent,
+  );
+  gauge(
+    'berth_daily_budget_usd',
+    "The deployment's budget for a day; NaN without one",
+    () => sources.spending().limit,
+  );
+  gauge(
+    'berth_credentials_expiry_timestamp_seconds',
+    'When the access token ends; the CLI refreshes it by itself',
+    sources.credentialsExpiry,
+  );
+  gauge('berth_login_lost', 'Whether prompts are refused until a person logs in', () =>
+    Number(sources.login().lost),
+  );
+  gauge(
+    'berth_login_put_back_waiting',
+    'Whether a good login waits for the volume to be writable again, to be put back',
+    () => Number(sources.login().waits),
+  );
+  gauge(
+    'berth_credentials_refreshed_timestamp_seconds',
+    'When a refresh was seen last; NaN if none was since the start',
+    () => seconds(sources.login().refreshedAt),
+  );
+  new Gauge({
+    name: 'berth_login_expiry_timestamp_seconds',
+    help: 'By when a person must log in again; of: login or setup-token, with a profile: its own; estimated: from when it was seen first',
+    labelNames: ['estimated', 'of', 'profile'],
+    registers,
+    collect() {
+      this.reset();
+      const { deadline, setupTokens } = sources.login();
+      const set = (of: string, estimated: boolean, at: number, profile = '') =>
+        this.set({ estimated: String(estimated), of, profile }, at / 1_000);
+      if (deadline) set(deadline.of, deadline.estimated, deadline.at);
+      for (const [profile, { at, estimated }] of setupTokens) {
+        set('setup-token', estimated, at, profile);
+      }
+    },
+  });
+  labelled('berth_disk_size_bytes', 'Of the file system at that path', 'path', () =>
+    sources.disks().map(({ path, total }) => [path, total] as const),
+  );
+  labelled('berth_disk_free_bytes', 'What may still be written at that path', 'path', () =>
+    sources.disks().map(({ path, free }) => [path, free] as const),
+  );
+}
+
+function seconds(milliseconds: number | undefined): number | undefined {
+  return milliseconds === undefined ? undefined : milliseconds / 1_000;
+}

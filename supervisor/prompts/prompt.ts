@@ -1,0 +1,158 @@
+/**
+ * A prompt, from what a caller asked for to what is run: with the session that it continues and the
+ * profile that it runs with. Always holds: a session is continued only by the token that began it and
+ * with the profile that it began with; what a record on the volume says of flags is checked like what
+ * a caller says, for the CLI can write there.
+ */
+import { BerthError } from '../../shared/errors.ts';
+import {
+  type OverrideFields,
+  type Overrides,
+  readOverrides,
+  refused,
+} from '../profiles/overrides.ts';
+import type { Profile } from '../profiles/profile.ts';
+import { SchemaCheck } from '../profiles/schema-check.ts';
+import {
+  longestFlags,
+  type SessionFlags,
+  type SessionRecord,
+  sessionFlags,
+} from '../sessions/session-record.ts';
+
+/** As it came. */
+export interface PromptRequest {
+  text: string;
+  /** The session to continue; absent begins one. */
+  sessionId: string | undefined;
+  /** Begin a new session with the history of that one. */
+  fork: boolean;
+  /** The name of a profile; absent: the session's, or the token's, or the default. */
+  profile: string | undefined;
+  fields: OverrideFields;
+  onLimit: 'fail' | 'wait';
+  onRecycle: 'continue' | 'fail';
+  /** The name of the caller's token. */
+  token: string;
+  /** Which of the tokens of that name; undefined where it cannot be revoked. */
+  tokenId: string | undefined;
+  /** The caller's W3C trace context, if it sent a valid one. */
+  traceparent: string | undefined;
+}
+
+/** Checked: may be run. */
+export interface Prompt
+  extends Pick<
+    PromptRequest,
+    'text' | 'fork' | 'onLimit' | 'onRecycle' | 'token' | 'tokenId' | 'traceparent'
+  > {
+  /** The session that it continues or copies. */
+  record: SessionRecord | undefined;
+  profile: Profile;
+  overrides: Overrides;
+  /** What a session that begins with it keeps to. */
+  flags: SessionFlags;
+  /** Milliseconds from acceptance to the answer at most. */
+  timeout: number;
+}
+
+export interface IntakeOptions {
+  store: { read: (id: string) => Promise<SessionRecord | undefined> };
+  profiles: {
+    get: (name: string) => Profile | undefined;
+    forToken: (token: string, requested: string | undefined) => Profile;
+  };
+  /** Milliseconds that a prompt may take at most, and takes at most if it does not say. */
+  promptTimeout: number;
+}
+
+export class Intake {
+  readonly #options: IntakeOptions;
+  readonly #schemas = new SchemaCheck();
+
+  constructor(options: IntakeOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * @throws BerthError `session_not_found`, `profile_not_found`, `invalid_request` with the field and
+   *   what would allow it
+   */
+  async resolve(request: PromptRequest): Promise<Prompt> {
+    const record = await this.#recordOf(request);
+    const profile = this.#profileOf(request, record);
+    const fields = { ...record?.flags, ...withoutAbsent(request.fields) };
+    const { promptTimeout } = this.#options;
+    const overrides = readOverrides(fields, profile, promptTimeout);
+    if (overrides.outputSchema) await this.#checkSchema(overrides.outputSchema);
+    const flags = sessionFlags.parse(fields);
+    checkLength(flags);
+    const { text, fork, onLimit, onRecycle, token, tokenId, traceparent } = request;
+    return {
+      ...{ text, fork, onLimit, onRecycle, token, tokenId, traceparent },
+      record,
+      profile,
+      overrides,
+      flags,
+      timeout:
+        overrides.timeout ?? Math.min(profile.limits.timeout ?? promptTimeout, promptTimeout),
+    };
+  }
+
+  /** @throws BerthError `session_not_found` if the session is unknown or another token's */
+  async #recordOf(request: PromptRequest): Promise<SessionRecord | undefined> {
+    const { sessionId, fork, token } = request;
+    if (sessionId === undefined) {
+      if (!fork) return undefined;
+      throw new BerthError(
+        'invalid_request',
+        'cannot fork: the prompt names no session; send the session_id of the one to copy',
+      );
+    }
+    const record = await this.#options.store.read(sessionId);
+    if (record?.token === token) return record;
+    throw unknownSession(sessionId);
+  }
+
+  /** @throws BerthError `invalid_request` */
+  async #checkSchema(schema: object): Promise<void> {
+    const verdict = await this.#schemas.check(schema);
+    if (verdict.kind !== 'wrong') return;
+    throw refused('output_schema', `it is no JSON Schema (${verdict.cause})`, 'correct it');
+  }
+
+  #profileOf(
+    { profile: requested, token }: PromptRequest,
+    record: SessionRecord | undefined,
+  ): Profile {
+    const { profiles } = this.#options;
+    if (!record) return profiles.forToken(token, requested);
+    if (requested !== undefined && requested !== record.profile) {
+      throw new BerthError(
+        'invalid_request',
+        `cannot continue the session ${record.id} with the profile ${JSON.stringify(requested)}: it began with ${record.profile}, and a session keeps its profile; leave "profile" out, or begin a new session`,
+        { details: { field: 'profile', session_id: record.id } },
+      );
+    }
+    return profiles.forToken(token, record.profile);
+  }
+}
+
+/** @throws BerthError `invalid_request` for more than a session's record may hold */
+function checkLength(flags: SessionFlags): void {
+  if (Buffer.byteLength(JSON.stringify(flags)) <= longestFlags) return;
+  const what = `with "allowed_tools" it has more than ${longestFlags} bytes as JSON, and a session keeps both`;
+  throw refused('append_system_prompt', what, 'put long instructions into the prompt');
+}
+
+function withoutAbsent(fields: OverrideFields): OverrideFields {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
+}
+
+/** The error for a session that is not there, or not the caller's: they are not told apart. */
+export function unknownSession(id: string): BerthError {
+  return new BerthError(
+    'session_not_found',
+    `cannot continue the session ${id}: there is none of this id that belongs to this token; leave session_id out to begin one`,
+  );
+}

@@ -1,0 +1,98 @@
+/**
+ * Keeps a session's record while one turn runs: a new one is durable before the answer is told, and
+ * its figures are brought up to date behind the answer.
+ */
+import type { Log } from '../../shared/log.ts';
+import {
+  addUsage,
+  noUsage,
+  recordVersion,
+  type SessionRecord,
+} from '../sessions/session-record.ts';
+import type { SessionStore } from '../sessions/session-store.ts';
+import type { TurnEnd } from './turn.ts';
+
+/** Of what a session is that begins with this turn. */
+export interface Origin {
+  token: string;
+  profile: string;
+  /** The directory of the worker; asked when the session has its id. */
+  workingDirectory: () => SessionRecord['working_directory'];
+  forkedFrom: string | null;
+  flags: SessionRecord['flags'];
+  cliVersion: string | null;
+}
+
+export class RecordKeeper {
+  readonly warnings: string[] = [];
+  readonly #store: SessionStore;
+  readonly #log: Log;
+  readonly #origin: Origin;
+  #record: SessionRecord | undefined;
+  #begun: Promise<void> | undefined;
+
+  /** @param record of the session that the turn continues; a fork continues none */
+  constructor(store: SessionStore, log: Log, origin: Origin, record: SessionRecord | undefined) {
+    this.#store = store;
+    this.#log = log;
+    this.#origin = origin;
+    this.#record = record;
+  }
+
+  /** Called with each id that the CLI gives the session: `/clear` as a prompt begins another. */
+  begin(id: string): void {
+    if (this.#record?.id === id) return;
+    const now = new Date().toISOString();
+    const { token, profile, workingDirectory, forkedFrom, flags, cliVersion } = this.#origin;
+    this.#record = {
+      version: recordVersion,
+      id,
+      token,
+      profile,
+      created_at: now,
+      last_used_at: now,
+      turns: 0,
+      cost_usd: 0,
+      usage: noUsage,
+      working_directory: workingDirectory(),
+      forked_from: forkedFrom,
+      flags,
+      cli_version: cliVersion,
+    };
+    this.#begun = this.#write(this.#record);
+  }
+
+  /** The session that this turn has begun has come to nothing: another is begun in its place. */
+  async forget(id: string): Promise<void> {
+    await this.#begun;
+    this.#begun = undefined;
+    if (this.#record?.id === id) this.#record = undefined;
+  }
+
+  async end({ result }: TurnEnd): Promise<void> {
+    this.begin(result.sessionId);
+    await this.#begun;
+    // Another turn of the session may have ended since this one was accepted.
+    const record = this.#store.peek(result.sessionId) ?? this.#record;
+    if (!record) return;
+    this.#store.note({
+      ...record,
+      last_used_at: new Date().toISOString(),
+      turns: record.turns + 1,
+      cost_usd: record.cost_usd + result.costUsd,
+      usage: addUsage(record.usage, result.usage),
+      working_directory: this.#origin.workingDirectory(),
+      cli_version: this.#origin.cliVersion ?? record.cli_version,
+    });
+  }
+
+  /** An answer that was paid for is not lost because its session could not be noted. */
+  async #write(record: SessionRecord): Promise<void> {
+    try {
+      await this.#store.write(record);
+    } catch (error) {
+      this.#log.error('session_unrecorded', 'cannot record the session', { error });
+      this.warnings.push('the session could not be recorded and may not be continued; see the log');
+    }
+  }
+}

@@ -1,0 +1,141 @@
+/**
+ * Holds back prompts while the CLI ignores settings that guard: a denial or a hook that is written down
+ * and not in force.
+ * Always holds: a process is asked when it has started and again when settings.json has changed since,
+ * for a running one reads it anew; what cannot be asked holds nothing back.
+ */
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { disarming, sayProblem, settingsProblems } from '../../shared/cli-settings.ts';
+import { BerthError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import type { ClaudeProcess } from '../claude/process.ts';
+import {
+  type IgnoredSettings,
+  ignoredSettings,
+  readSettingsFile,
+} from '../claude/settings-in-force.ts';
+
+export interface SettingsGuardOptions {
+  configDirectory: string;
+  policy: 'refuse' | 'warn';
+  log: Log;
+}
+
+/** Milliseconds in which a process says what it ignores: usually a few. */
+const patience = 10_000;
+const mostTold = 20;
+
+type Process = Pick<ClaudeProcess, 'control'>;
+
+interface Judgement {
+  /** Of settings.json as it was judged. */
+  version: string;
+  ignored: readonly IgnoredSettings[];
+}
+
+export class SettingsGuard {
+  readonly #options: SettingsGuardOptions;
+  readonly #file: string;
+  readonly #judged = new WeakMap<Process, Judgement>();
+  #last: Judgement | undefined;
+  #told = '';
+
+  constructor(options: SettingsGuardOptions) {
+    this.#options = options;
+    this.#file = join(options.configDirectory, 'settings.json');
+  }
+
+  /** What is ignored of the files as they are now; by berth's own rule until a process was asked. */
+  get ignored(): readonly IgnoredSettings[] {
+    const version = this.#version();
+    if (this.#last?.version === version) return this.#last.ignored;
+    const ignored = this.#byOwnRule();
+    this.#last = { version, ignored };
+    this.#tell(ignored);
+    return ignored;
+  }
+
+  /** Asks a process that has just started; never rejects. */
+  async note(process: Process): Promise<void> {
+    await this.#judge(process);
+  }
+
+  /**
+   * Before a worker is taken for a prompt.
+   * @throws BerthError `configuration_invalid` if settings that guard are known to be ignored
+   */
+  assertInForce(): void {
+    this.#refuse(this.ignored);
+  }
+
+  /** @throws BerthError `configuration_invalid` if the process ignores settings that guard */
+  async check(process: Process): Promise<void> {
+    this.#refuse(await this.#judge(process));
+  }
+
+  #refuse(ignored: readonly IgnoredSettings[]): void {
+    const [first] = ignored;
+    if (first === undefined || this.#options.policy === 'warn') return;
+    const more = ignored.length > 1 ? ` (and ${ignored.length - 1} more)` : '';
+    const what = first.loses === 'all' ? `all of ${first.file}` : `a part of ${first.file}`;
+    throw new BerthError(
+      'configuration_invalid',
+      `cannot run the prompt: the CLI ignores ${what}, so that what it forbids would be allowed: ${sayProblem(first)}${more}; correct it in the .claude repository and restart, or set BERTH_SETTINGS_CHECK=warn`,
+    );
+  }
+
+  async #judge(process: Process): Promise<readonly IgnoredSettings[]> {
+    const version = this.#version();
+    const known = this.#judged.get(process);
+    if (known?.version === version) return known.ignored;
+    const ignored = await this.#ask(process);
+    if (ignored === undefined) return [];
+    const judgement = { version, ignored };
+    this.#judged.set(process, judgement);
+    this.#last = judgement;
+    this.#tell(ignored);
+    return ignored;
+  }
+
+  async #ask(process: Process): Promise<IgnoredSettings[] | undefined> {
+    const late = delay(patience, undefined, { ref: false });
+    const asked = ignoredSettings(process, this.#options.configDirectory);
+    // A process that ends, or is stuck, fails the turn by itself.
+    return Promise.race([asked.catch(() => undefined), late]);
+  }
+
+  #tell(ignored: readonly IgnoredSettings[]): void {
+    const { log, policy } = this.#options;
+    const problems = ignored.slice(0, mostTold).map(({ file, ...rest }) => {
+      return `${file}: ${sayProblem(rest)}`;
+    });
+    // berth's own rule and the CLI say the same in other words.
+    const where = ignored.map(({ file, path }) => `${file}: ${path}`).join('\n');
+    if (where === this.#told) return;
+    this.#told = where;
+    if (where === '') {
+      log.info('settings_in_force', 'the CLI ignores nothing of settings.json any more');
+      return;
+    }
+    const then = policy === 'refuse' ? 'prompts are refused' : 'prompts run without it';
+    log.error('settings_ignored', `the CLI ignores ${problems[0]}; ${then}`, { problems });
+  }
+
+  #byOwnRule(): IgnoredSettings[] {
+    try {
+      const text = readSettingsFile(this.#file);
+      if (text === undefined) return [];
+      const problems = disarming(settingsProblems(Buffer.from(text)));
+      return problems.map((problem) => ({ ...problem, file: this.#file }));
+    } catch {
+      return [];
+    }
+  }
+
+  #version(): string {
+    const { ino, size, mtimeMs, ctimeMs } = statSync(this.#file, { throwIfNoEntry: false }) ?? {};
+    return `${ino}:${size}:${mtimeMs}:${ctimeMs}`;
+  }
+}

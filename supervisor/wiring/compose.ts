@@ -1,0 +1,352 @@
+/** The composition: makes the parts of a supervisor and joins them; starts nothing. */
+import { BerthError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { bringsLogin, setupTokenIn } from '../../shared/login-variables.ts';
+import { InitOutcome } from '../boot/init-report.ts';
+import { AppliedCommit } from '../boot/last-good-commit.ts';
+import { RunMark } from '../boot/unclean-shutdown.ts';
+import { expectedIn } from '../claude/expected.ts';
+import type { Cli } from '../cli/select.ts';
+import type { SupervisorConfig } from '../config.ts';
+import { ConfigurationGuard } from '../configuration/guard.ts';
+import { Login } from '../credentials/login.ts';
+import { Authentication } from '../http/authentication.ts';
+import type { Tokens } from '../http/tokens.ts';
+import { mountPoints } from '../memory/mounts.ts';
+import { treeCpu } from '../memory/process-tree.ts';
+import { createMetrics, type Metrics } from '../metrics/counters.ts';
+import { Pool } from '../pool/pool.ts';
+import { prepareWorker } from '../pool/prepare.ts';
+import { workerStates } from '../pool/worker.ts';
+import { commonLogin, loginFileUse, loginOf, setupTokensOf } from '../profiles/login.ts';
+import type { Profiles } from '../profiles/profiles.ts';
+import { Admission } from '../prompts/admission.ts';
+import { CliProblems } from '../prompts/cli-problems.ts';
+import { Rates } from '../prompts/cost-estimate.ts';
+import { LimitGate } from '../prompts/limit-gate.ts';
+import { fixedLogin } from '../prompts/login-use.ts';
+import { Pause } from '../prompts/pause.ts';
+import { Intake } from '../prompts/prompt.ts';
+import { Sessions } from '../prompts/sessions.ts';
+import { SettingsGuard } from '../prompts/settings-guard.ts';
+import { UnpromptedWork } from '../prompts/unprompted-work.ts';
+import { keepReport } from '../sessions/background-reports.ts';
+import { SessionCatalog } from '../sessions/catalog.ts';
+import { DiskWatch } from '../sessions/disk.ts';
+import { Retention } from '../sessions/retention.ts';
+import { SessionStore } from '../sessions/session-store.ts';
+import { Transcripts } from '../sessions/transcripts.ts';
+import { Workspaces } from '../sessions/workspaces.ts';
+import { type BudgetLimits, SpendingLedger } from '../spending/spending.ts';
+import { spentBySessions } from '../spending/spent-by-sessions.ts';
+import { PoolMemory } from './pool-memory.ts';
+import { Orders } from './process-specs.ts';
+
+export interface PartsOptions {
+  config: SupervisorConfig;
+  log: Log;
+  /** Who may call. */
+  tokens: Tokens;
+  profiles: Profiles;
+  /** The one that is run; known once the supervisor has started. */
+  cli: () => Pick<Cli, 'path' | 'version' | 'setBack'>;
+  /** Whether /readyz says yes. */
+  ready: () => boolean;
+}
+
+export interface Parts {
+  pool: Pool;
+  configuration: ConfigurationGuard;
+  cliProblems: CliProblems;
+  applied: AppliedCommit;
+  initOutcome: InitOutcome;
+  runMark: RunMark;
+  settings: SettingsGuard;
+  /** Whether the first worker has become ready; undefined if none is kept warm. */
+  firstWorker: () => Promise<boolean> | undefined;
+  store: SessionStore;
+  workspaces: Workspaces;
+  disk: DiskWatch;
+  gate: LimitGate;
+  sessions: Sessions;
+  catalog: SessionCatalog;
+  retention: Retention;
+  intake: Intake;
+  pause: Pause;
+  ledger: SpendingLedger;
+  admission: Admission;
+  /** What goes on without a prompt. */
+  unprompted: UnpromptedWork;
+  authentication: Authentication;
+  guard: PoolMemory;
+  credentials: Login;
+  metrics: Metrics;
+  /** The daily budgets that count for a token and a profile. */
+  budgetsOf: (names: { token?: string; profile?: string }) => BudgetLimits;
+}
+
+export function createParts(options: PartsOptions): Parts {
+  const { config, log, tokens, profiles, cli, ready } = options;
+  const { configDirectory, stateDirectory, workspaceDirectory } = config;
+  const temporaryDirectory = config.inherited.TMPDIR ?? '/tmp';
+
+  const store = new SessionStore({ stateDirectory, sharedDirectory: workspaceDirectory, log });
+  const workspaces = new Workspaces(workspaceDirectory);
+  const transcripts = new Transcripts({ configDirectory, temporaryDirectory });
+  const disk = new DiskWatch({
+    paths: [...new Set([configDirectory, workspaceDirectory])],
+    low: config.diskLow,
+    full: config.diskFull,
+    reserve: config.diskReserve,
+    limits: config.diskLimits ?? new Map(),
+    mountPoints,
+    log,
+  });
+  const configuration = new ConfigurationGuard({
+    configDirectory,
+    stateDirectory,
+    log,
+    onAction: (action) => metrics.configurationChanged(action),
+    onDistrust: () => {
+      const text = 'processes may have read what a tool had changed; all are ended';
+      log.error('configuration_distrusted', text);
+      for (const worker of pool.workers) void pool.recycle(worker, 'configuration', true);
+    },
+  });
+  const usesFile = loginFileUse(config.inherited);
+  const orders = new Orders({
+    config,
+    claudePath: () => cli().path,
+    profiles,
+    workspaces,
+    store,
+    configuration,
+    log,
+    onUnprompted: (profile, turn) => {
+      store.spend(turn.sessionId, turn.costUsd, turn.usage);
+      const owner = store.peek(turn.sessionId)?.token;
+      ledger.add(owner, profile, turn.costUsd);
+      metrics.spent(profile, turn, owner);
+      keepReport(store, turn);
+      // The worker may be idle from now on.
+      pool.reconsider();
+    },
+    onLimit: (profile, limit) => gate.heard(loginOf(profile), limit),
+  });
+  const applied = new AppliedCommit(stateDirectory, log);
+  const initOutcome = new InitOutcome(stateDirectory);
+  const runMark = new RunMark(stateDirectory, log);
+  const firstWorker = Promise.withResolvers<boolean>();
+  const settings = new SettingsGuard({ configDirectory, policy: config.settingsCheck, log });
+  const cliProblems = new CliProblems(log);
+  const pool = new Pool({
+    explain: (profile, error) => applied.explain(profile, error),
+    onStart: (profile, ready) => {
+      firstWorker.resolve(ready);
+      if (ready) applied.ready(profile);
+    },
+    warm: () => orders.warm(),
+    maxWorkers: config.maxWorkers,
+    queueLimit: config.queueLimit,
+    idleTimeout: config.workerIdleTimeout,
+    prepare: async (process, order) => {
+      const { changes } = configuration;
+      try {
+        await prepareWorker(process, order);
+      } catch (error) {
+        throw guard.explain(error);
+      } finally {
+        process.health.expect(await expectedIn(configDirectory));
+        cliProblems.note(order.profile, process.health.reports);
+      }
+      await settings.note(process);
+      configuration.assertUnchanged(changes);
+    },
+    ceiling: () => guard.ceiling,
+    beforeEnd: (pid) => guard.beforeEnd(pid),
+    clearAway: async (name, pid) => {
+      await guard.clearAway(name, pid);
+      await workspaces.ended(name);
+    },
+    startsAlone: (name) => {
+      const profile = profiles.get(name);
+      return profile !== undefined && usesFile(profile) && credentials.turns.pending;
+    },
+    onRecycle: (reason) => metrics.recycled(reason),
+    log,
+  });
+  profiles.onChange(() => {
+    cliProblems.forget();
+    pool.renew();
+    void credentials.noteSetupTokens();
+  });
+  const gate = new LimitGate({
+    onChange: ({ closed, ...state }) => {
+      if (closed) log.warn('limit_reached', 'no prompt of this login is sent until it ends', state);
+      else log.info('limit_lifted', 'prompts of this login are sent again', state);
+    },
+  });
+  const pause = new Pause(stateDirectory, log);
+  const ledger = new SpendingLedger({
+    stateDirectory,
+    log,
+    recover: async (day) => {
+      await store.loaded;
+      return spentBySessions(store.records, day);
+    },
+  });
+  const budgetsOf: Parts['budgetsOf'] = ({ token, profile }) => ({
+    token: token === undefined ? undefined : profiles.token(token).dailyBudgetUsd,
+    profile: profile === undefined ? undefined : profiles.get(profile)?.limits.dailyBudgetUsd,
+    deployment: lower(config.dailyBudget, profiles.dailyBudgetUsd),
+  });
+  const sessions: Sessions = new Sessions({
+    pool,
+    settings,
+    orderOf: (prompt, resume) => orders.of(prompt, resume),
+    store,
+    transcriptOf: (id) => transcripts.find(id),
+    discard: (id) => catalog.discard(id),
+    directoryOf: ({ name }) => workspaces.bind(name),
+    assertRoom: (begins) => disk.assertRoom(begins),
+    mayLose: () => disk.mayLose,
+    onUnkept: () => metrics.turnUnkept(),
+    gate,
+    loginOf: ({ profile }) => loginOf(profile),
+    useLogin: async ({ profile }, signal) =>
+      usesFile(profile) ? credentials.turns.begin(signal) : fixedLogin,
+    onHealth: ({ process, order }) => cliProblems.note(order.profile, process.health.reports),
+    hang: { bound: config.hangTimeout, cpuOf: treeCpu },
+    rates: new Rates(),
+    cliVersion: () => cli().version,
+    log,
+    onSpent: ({ token, profile }, turn) => {
+      ledger.add(token, profile.name, turn.costUsd);
+      metrics.spent(profile.name, turn, token);
+    },
+    onLost: (reason, carriedOn) => metrics.lost(reason, carriedOn),
+    onFinished: ({ profile }, outcome, milliseconds, answer) =>
+      metrics.prompt(profile.name, outcome, milliseconds, answer),
+  });
+  const admission = new Admission({
+    sessions,
+    pause,
+    ledger,
+    budgetsOf: ({ token, profile: { name: profile } }) => ({
+      profile,
+      limits: budgetsOf({ token, profile }),
+    }),
+    knowsToken: (id) => tokens.knows(id),
+    lostLogin: ({ profile }) => (usesFile(profile) ? credentials.refusal : undefined),
+  });
+  tokens.onRevoked(() => admission.review());
+  const unprompted = new UnpromptedWork({
+    pool,
+    recordOf: (id) => store.peek(id),
+    refusalOf: ({ token, profile: name }) => {
+      const profile = profiles.get(name);
+      const login = profile && loginOf(profile);
+      return (
+        pause.refusal ??
+        revokedName(tokens, token) ??
+        ledger.refusalOf(token, name, budgetsOf({ token, profile: name })) ??
+        (login === undefined ? undefined : gate.refusalOf(login))
+      );
+    },
+    log,
+  });
+  const shared = { store, transcripts, workspaces, log };
+  const catalog = new SessionCatalog({ ...shared, running: sessions });
+  const retention = new Retention({
+    ...shared,
+    retention: config.sessionRetention,
+    budget: config.diskBudget,
+    catalog,
+    configDirectory,
+    temporaryDirectory,
+    onRemoved: (reason) => metrics.sessionRemoved(reason),
+  });
+  const guard: PoolMemory = new PoolMemory({
+    ...{ config, pool, log },
+    limitOf: (profile) => profiles.get(profile)?.limits.memory,
+  });
+  const credentials = new Login({
+    configDirectory,
+    stateDirectory,
+    source: config.credentialsSource,
+    policy: config.credentialsPolicy,
+    elsewhere: bringsLogin(config.inherited),
+    setupToken: setupTokenIn(config.inherited),
+    setupTokens: () => setupTokensOf(profiles.all()),
+    log,
+    onChange: ({ kind }) => {
+      // Perhaps of another account; if not, one prompt finds out.
+      if (kind === 'valid') gate.forget(commonLogin);
+      admission.review();
+      // Processes whose start waits for a refresh.
+      pool.reconsider();
+    },
+    onEvent: (event) => metrics.credentials(event),
+    onRefreshFailure: (reason) => metrics.refreshFailed(reason),
+  });
+  const metrics = createMetrics({
+    workers: () => Object.fromEntries(workerStates.map((state) => [state, pool.count(state)])),
+    profiles: () => profiles.all().map(({ name }) => name),
+    tokens: () => tokens.names(),
+    launchFailing: () =>
+      profiles.all().map(({ name }) => [name, pool.launchFailures.has(name)] as const),
+    cliProblems: () => cliProblems.all,
+    ready,
+    uncleanEnd: () => runMark.uncleanEnd,
+    queued: () => pool.queued,
+    queueLimit: () => config.queueLimit,
+    memory: () => guard.report,
+    init: initOutcome,
+    profilesRefused: () => profiles.status.problem !== null,
+    settingsIgnored: () => settings.ignored,
+    cliSetBack: () => cli().setBack === true,
+    spending: () => {
+      const { total_usd: spent, tokens } = ledger.spent;
+      return { spent, tokens, limit: budgetsOf({}).deployment };
+    },
+    paused: () => pause.state !== undefined,
+    limits: () => gate.states,
+    credentialsExpiry: () => expiryOf(credentials),
+    login: () => ({
+      lost: credentials.refusal !== undefined,
+      waits: credentials.watch.waiting !== undefined,
+      refreshedAt: credentials.watch.refreshedAt,
+      deadline: credentials.deadline,
+      setupTokens: credentials.setupTokens,
+    }),
+    disks: () => disk.readings,
+    sessions: () => store.size,
+  });
+  return {
+    ...{ pool, configuration, cliProblems, applied, initOutcome, runMark, settings },
+    firstWorker: () => (orders.warm().length > 0 ? firstWorker.promise : undefined),
+    ...{ store, workspaces, disk, gate, sessions, catalog, retention },
+    intake: new Intake({ store, profiles, promptTimeout: config.promptTimeout }),
+    ...{ pause, ledger, admission, unprompted, guard, credentials, metrics, budgetsOf },
+    authentication: new Authentication({
+      tokens,
+      log,
+      onFailure: (reason) => metrics.authFailure(reason),
+    }),
+  };
+}
+
+function lower(one: number | undefined, other: number | undefined): number | undefined {
+  return one === undefined || other === undefined ? (one ?? other) : Math.min(one, other);
+}
+
+/** Seconds since 1970. */
+function expiryOf({ state }: Login): number | undefined {
+  return state.kind === 'valid' ? state.credentials.expiresAt / 1_000 : undefined;
+}
+
+/** The refusal for sessions of a name that no token has any more. */
+function revokedName(tokens: Tokens, name: string): BerthError | undefined {
+  if (tokens.names().includes(name)) return undefined;
+  return new BerthError('token_revoked', `cannot go on: no token of ${name} is valid any more`);
+}

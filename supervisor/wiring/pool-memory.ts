@@ -1,0 +1,157 @@
+/**
+ * Between the memory guard and the pool, which do not know each other: tells the one what workers
+ * there are and has the other do what was decided; and clears away what a worker leaves.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { BerthError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { marksOf } from '../claude/environment.ts';
+import type { SupervisorConfig } from '../config.ts';
+import { refreshOver, removeTraces } from '../memory/cli-traces.ts';
+import { type GuardedWorker, MemoryGuard, type MemoryReport } from '../memory/guard.ts';
+import { killMarked, killSeen } from '../memory/kill-marked.ts';
+import { type Action, isNearLimit } from '../memory/policy.ts';
+import type { Stage } from '../memory/reading.ts';
+import { killStrays } from '../memory/strays.ts';
+import type { Pool } from '../pool/pool.ts';
+import type { Worker, WorkerState } from '../pool/worker.ts';
+
+export interface PoolMemoryOptions {
+  config: SupervisorConfig;
+  pool: Pool;
+  /** What a profile allows its workers, in bytes. */
+  limitOf?: (profile: string) => number | undefined;
+  log: Log;
+  cgroupRoot?: string;
+}
+
+const stages: Record<WorkerState, Stage> = {
+  starting: 'fresh',
+  warm: 'fresh',
+  busy: 'busy',
+  idle: 'idle',
+  recycling: 'leaving',
+};
+
+/** Milliseconds for a token refresh to end, where there is no hurry. */
+const refreshPatience = 8_000;
+
+export class PoolMemory {
+  readonly #config: SupervisorConfig;
+  readonly #pool: Pool;
+  readonly #guard: MemoryGuard;
+  /** Of those that memory ends now, by pid: milliseconds that their refresh is waited for. */
+  readonly #patience = new Map<number, number>();
+  /** The same waits, while they last. */
+  readonly #refreshes = new Map<number, Promise<void>>();
+
+  constructor({ config, pool, limitOf, log, cgroupRoot }: PoolMemoryOptions) {
+    this.#config = config;
+    this.#pool = pool;
+    this.#guard = new MemoryGuard({
+      containerSoft: config.memorySoft,
+      containerHard: config.memoryHard,
+      workerSoft: config.workerMemorySoft,
+      workerHard: config.workerMemoryHard,
+      workers: () => pool.workers.flatMap((worker) => guarded(worker, limitOf)),
+      marksOf: (name) => marksOf(config.configDirectory, name),
+      act: (action) => this.#act(action),
+      onCeiling: () => pool.reconsider(),
+      log,
+      ...(cgroupRoot === undefined ? {} : { cgroupRoot }),
+    });
+  }
+
+  get report(): MemoryReport {
+    return this.#guard.report;
+  }
+
+  get ceiling(): number {
+    return this.#guard.ceiling;
+  }
+
+  /** The error of a start that failed, with what the container has to do with it. */
+  explain(thrown: unknown): unknown {
+    const { tasks } = this.#guard;
+    if (!(thrown instanceof BerthError) || !tasks || !isNearLimit(tasks)) return thrown;
+    // Whoever has taken them is found now, and not in two seconds.
+    this.#guard.look();
+    const { code, message, details } = thrown;
+    return new BerthError(
+      code,
+      `${message}; the container has ${tasks.current} of the ${tasks.limit} tasks that its pids limit allows, see docs/memory.md`,
+      { cause: thrown, details },
+    );
+  }
+
+  /** @throws BerthError `config_invalid` if the container is too small for one worker */
+  start(): void {
+    this.#guard.start();
+  }
+
+  stop(): Promise<void> {
+    return this.#guard.stop();
+  }
+
+  /** Waits for a token refresh of that CLI, for a while; never rejects. */
+  async beforeEnd(pid: number | undefined): Promise<void> {
+    if (pid === undefined) return;
+    const { configDirectory } = this.#config;
+    const atMost = this.#patience.get(pid) ?? refreshPatience;
+    const over = refreshOver({ pid, configDirectory }, atMost);
+    this.#refreshes.set(pid, over);
+    await over;
+    if (this.#refreshes.get(pid) === over) this.#refreshes.delete(pid);
+  }
+
+  /** Ends what a worker has left, and removes its locks and sockets. */
+  async clearAway(name: string, pid: number | undefined): Promise<void> {
+    const { configDirectory, inherited } = this.#config;
+    // Those that have left the tree with a clean environment: as long as they live, as they were seen.
+    killSeen(this.#guard.pidsOf(name));
+    await killMarked(marksOf(configDirectory, name));
+    const others = this.#pool.workers.filter((worker) => worker.name !== name);
+    await killStrays(others.flatMap(({ process }) => (process.alive ? (process.pid ?? []) : [])));
+    if (pid === undefined) return;
+    const temporaryDirectory = inherited.CLAUDE_CODE_TMPDIR ?? inherited.TMPDIR ?? '/tmp';
+    await removeTraces({ pid, configDirectory, temporaryDirectory });
+  }
+
+  #act(action: Action): void {
+    const worker = this.#pool.workers.find(({ name }) => name === action.worker);
+    if (!worker) return;
+    if (action.do === 'end') void this.#end(worker, action);
+    else if (action.do === 'unmark') this.#pool.spare(worker, 'memory');
+    else void this.#pool.recycle(worker, 'memory');
+  }
+
+  /**
+   * What has left the CLI's process group does not outlive the grace either, which begins when a
+   * refresh is over: killed in it, the login would be lost.
+   */
+  async #end(worker: Worker, action: Extract<Action, { do: 'end' }>): Promise<void> {
+    const { cause, grace, patience } = action;
+    const { pid } = worker.process;
+    if (pid !== undefined) {
+      this.#patience.set(pid, patience);
+      void worker.gone.then(() => this.#patience.delete(pid));
+    }
+    const reason = cause === 'processes' ? 'processes' : 'memory';
+    const gone = this.#pool.recycle(worker, reason, true, grace);
+    // What could not be started for want of processes can be now.
+    if (reason === 'processes') void gone.then(() => this.#pool.renew());
+    if (pid !== undefined) await this.#refreshes.get(pid);
+    await delay(grace);
+    if (this.#pool.workers.includes(worker)) {
+      await killMarked(marksOf(this.#config.configDirectory, worker.name));
+    }
+  }
+}
+
+function guarded(
+  { name, state, startedAt, order, process: { pid } }: Worker,
+  limitOf: PoolMemoryOptions['limitOf'],
+): GuardedWorker[] {
+  const limit = limitOf?.(order.profile);
+  return pid === undefined ? [] : [{ name, pid, stage: stages[state], startedAt, limit }];
+}

@@ -1,0 +1,80 @@
+/**
+ * `berth write-back`: the sidecar that alone bears a Kubernetes token. From the settings to the last
+ * write, and what the exit code says of it.
+ */
+import { asBerthError, BerthError } from '../../shared/errors.ts';
+import { createLog, type Log } from '../../shared/log.ts';
+import { leaveTerminationMessage, readReporting } from '../../shared/reporting.ts';
+import { version } from '../../shared/version.ts';
+import { readWriteBackConfig, type WriteBackConfig } from '../config.ts';
+import { closeServer, listen } from '../http/listen.ts';
+import { createProbesServer } from '../http/probes.ts';
+import { createWriteBackMetrics } from './metrics.ts';
+import { SecretApi } from './secret-api.ts';
+import { WriteBack } from './write-back.ts';
+
+/**
+ * @param environment of the process
+ * @param exit ends this process with a code, when it can no longer be trusted
+ * @returns the exit code; its error is told already
+ */
+export async function writeBack(
+  environment: NodeJS.ProcessEnv,
+  exit: (code: number) => void,
+): Promise<number> {
+  const reporting = readReporting(environment);
+  const log = createLog({ service: 'berth-write-back', version, ...reporting });
+  for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
+    process.once(event, (thrown: unknown) => {
+      const error = asBerthError(thrown);
+      log.error('failed', error.message, { code: error.code, error });
+      exit(error.exitCode);
+    });
+  }
+  try {
+    const { config, warnings } = readWriteBackConfig(environment);
+    for (const warning of warnings) log.warn('unknown_setting', warning);
+    log.info('started', `berth write-back ${version}`, { pid: process.pid });
+    await writeBackUntilStopped(config, log);
+    log.info('stopped', 'stopped');
+    return 0;
+  } catch (thrown) {
+    const error = asBerthError(thrown);
+    const why = error.code === 'internal' ? { error } : {};
+    log.error('failed', error.message, { code: error.code, exit_code: error.exitCode, ...why });
+    await leaveTerminationMessage(reporting.terminationLog, error.message);
+    return error.exitCode;
+  }
+}
+
+/** @throws BerthError `write_back_failed` if a login is left unwritten */
+async function writeBackUntilStopped(config: WriteBackConfig, log: Log): Promise<void> {
+  const stop = new AbortController();
+  const now = new AbortController();
+  const onSignal = (): void => (stop.signal.aborted ? now : stop).abort();
+  process.on('SIGTERM', onSignal);
+  process.on('SIGINT', onSignal);
+  const { configDirectory, stateDirectory, apiHost, apiPort, accountDirectory, secret } = config;
+  const api = new SecretApi({ host: apiHost, port: apiPort, accountDirectory, secret });
+  const { registry, observer } = createWriteBackMetrics(() => writing.pending);
+  const writing = new WriteBack({ configDirectory, stateDirectory, api, log, observer });
+  const server = createProbesServer({ ready: () => true, registry });
+  try {
+    const origin = await listen(server, config.listen, 'BERTH_WRITE_BACK_LISTEN');
+    log.info('listening', 'serving /livez and /metrics', { metrics_address: origin });
+    const running = writing.run();
+    const stopped = new Promise<void>((resolve) => {
+      if (stop.signal.aborted) resolve();
+      stop.signal.addEventListener('abort', () => resolve());
+    });
+    await Promise.race([stopped, running]);
+    if (await writing.stop(now.signal)) return;
+    throw new BerthError(
+      'write_back_failed',
+      'cannot write the last login back: there was no time left; if the volume goes as well, log in again',
+    );
+  } finally {
+    await writing.stop(now.signal);
+    await closeServer(server);
+  }
+}

@@ -1,0 +1,150 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { Agent } from 'undici';
+import { type LookOptions, lookAtGitHub } from '../../../init/github/github-look.ts';
+import { type GitHubApiOptions, startGitHubApi } from '../../support/github-api.ts';
+import { until } from '../../support/until.ts';
+import { captureLog, token } from '../fixture.ts';
+
+const day = 24 * 3_600_000;
+const noon = Date.UTC(2026, 5, 1, 12);
+
+/** A volume and a stand-in API; each `run` looks at it as one run of init does. */
+async function prepare(t: Test, options: Partial<GitHubApiOptions> = {}) {
+  const stateDirectory = t.testdir();
+  const api = await startGitHubApi({ repository: 'me/claude', token, ...options });
+  const dispatcher = new Agent();
+  t.teardown(() => Promise.all([api.close(), dispatcher.destroy()]));
+  const { log, lines } = captureLog();
+  const { signal } = new AbortController();
+  const look = (at: number, overrides: Partial<LookOptions> = {}) => {
+    const asked = { apiUrl: api.url, path: 'me/claude', ref: undefined, token };
+    const common = { dispatcher, signal, log, stateDirectory, now: () => at };
+    return lookAtGitHub({ ...asked, ...common, ...overrides });
+  };
+  return {
+    api,
+    lines,
+    look,
+    file: join(stateDirectory, 'github.json'),
+    warnings: () => lines.filter(({ level }) => level === 'warn').map(({ msg }) => msg),
+  };
+}
+
+/** Waits until the look that runs in the background has its answer. */
+const answered = (lines: readonly { event: string }[], times: number) =>
+  until(
+    'GitHub has answered',
+    () => lines.filter(({ event }) => event === 'preflight').length >= times,
+  );
+
+t.test('GitHub is asked once a day, and again for another token', async (t) => {
+  const { api, look, lines } = await prepare(t);
+  const first = await look(noon);
+  await answered(lines, 1);
+  await first.finish();
+  const asked = api.requests.length;
+  await (await look(noon + day - 1)).finish();
+  t.equal(api.requests.length, asked, 'not twice a day');
+  const next = await look(noon + day);
+  await answered(lines, 2);
+  await next.finish();
+  t.equal(api.requests.length, 2 * asked);
+  const other = await look(noon + day, { token: 'another-token' });
+  await until('it is asked', () => api.requests.length > 2 * asked);
+  await other.close();
+});
+
+t.test('a clock that was set back does not put the look off', async (t) => {
+  const { look, lines } = await prepare(t);
+  const first = await look(noon);
+  await answered(lines, 1);
+  await first.finish();
+  const second = await look(noon - 400 * day);
+  await answered(lines, 2);
+  await second.finish();
+});
+
+t.test('where git is refused GitHub is asked whenever that was last', async (t) => {
+  const { look, lines } = await prepare(t, { defaultBranch: 'trunk' });
+  const first = await look(noon);
+  await answered(lines, 1);
+  await first.finish();
+  const second = await look(noon + 1);
+  t.match(await second.answer(), { answered: true, defaultBranch: 'trunk' });
+});
+
+t.test('where git works, what GitHub says against it is only a warning', async (t) => {
+  const { look, warnings } = await prepare(t, { access: 'metadata' });
+  const one = await look(noon);
+  await one.answer();
+  await one.finish();
+  t.match(warnings(), [/git works, but GitHub's API says: .*Contents: read/]);
+});
+
+t.test('a token is warned about from 14 days before its end, at every run', async (t) => {
+  const { look, lines, warnings } = await prepare(t, { tokenExpires: '2026-06-20 12:00:00 UTC' });
+  const first = await look(noon);
+  await answered(lines, 1);
+  await first.finish();
+  t.strictSame(warnings(), [], '19 days before');
+  const sentences: [number, RegExp][] = [
+    [5.5, /ends in 13 days; make a new one and put it into BERTH_GIT_TOKEN/],
+    [17.9, /ends in 1 day;/],
+    [18.5, /ends within a day/],
+    [19.5, /has ended/],
+  ];
+  for (const [days, sentence] of sentences) {
+    const one = await look(noon + days * day);
+    await one.answer();
+    await one.finish();
+    t.match(warnings().at(-1), sentence);
+  }
+  const count = warnings().length;
+  await (await look(noon + 19.6 * day)).finish();
+  t.equal(warnings().length, count + 1, 'also when GitHub is not asked');
+});
+
+t.test(
+  'a run that goes well does not wait, but for two seconds after seven cut looks',
+  async (t) => {
+    const { api, look, file } = await prepare(t, { hang: true });
+    for (let run = 0; run < 7; run++) {
+      const one = await look(noon + run * day);
+      const started = performance.now();
+      await one.finish();
+      await one.close();
+      t.ok(performance.now() - started < 1_900, `run ${run} does not wait`);
+    }
+    t.match(JSON.parse(readFileSync(file, 'utf8')), { cut_short: 7 });
+    const patient = await look(noon + 7 * day);
+    const asked = api.requests.length;
+    const started = performance.now();
+    await patient.finish();
+    t.ok(performance.now() - started >= 1_900);
+    t.ok(api.requests.length > asked, 'and has really asked');
+    await patient.close();
+  },
+);
+
+t.test('the volume has neither the token nor anything that must be believed', async (t) => {
+  const { look, lines, file, warnings } = await prepare(t);
+  const first = await look(noon);
+  await answered(lines, 1);
+  await first.finish();
+  t.notOk(readFileSync(file, 'utf8').includes(token));
+  for (const text of ['garbage', '[]', '{"version":1,"subject":5}']) {
+    writeFileSync(file, text);
+    const one = await look(noon);
+    t.match(await one.answer(), { answered: true });
+    await one.finish();
+    t.match(JSON.parse(readFileSync(file, 'utf8')), { version: 1, cut_short: 0 }, text);
+  }
+  writeFileSync(file, '{"version":2}');
+  const one = await look(noon);
+  await one.answer();
+  await one.finish();
+  t.equal(readFileSync(file, 'utf8'), '{"version":2}', 'a newer one is left as it is');
+  t.strictSame(warnings(), []);
+});

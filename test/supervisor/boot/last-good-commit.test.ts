@@ -1,0 +1,89 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { BerthError } from '../../../shared/errors.ts';
+import { AppliedCommit, goodCommitsFile } from '../../../supervisor/boot/last-good-commit.ts';
+import { captureLog } from '../../support/captured-log.ts';
+
+const one = '1'.repeat(40);
+const two = '2'.repeat(40);
+const failure = new BerthError('cli_unavailable', 'cannot start: it ended', { details: { a: 1 } });
+
+async function load(directory: string, commit?: string, repository = 'somebody/dot-claude') {
+  if (commit !== undefined) {
+    const report = { version: 1, repository, commit, volume: 'complete' };
+    writeFileSync(join(directory, 'report.json'), JSON.stringify(report));
+  }
+  const log = captureLog();
+  const applied = new AppliedCommit(directory, log.log);
+  await applied.load();
+  return { applied, log };
+}
+
+t.test('starts that fail since another commit was applied are told with both', async (t) => {
+  const directory = t.testdir({});
+  const before = await load(directory, one);
+  before.applied.ready('default');
+  t.equal(before.applied.explain('default', failure), failure, 'it is a good one');
+  await before.applied.flush();
+
+  const { applied } = await load(directory, two);
+  t.match(applied.explain('default', failure), {
+    code: 'cli_unavailable',
+    message:
+      /^cannot start: it ended; so it is since commit 2222222 \(last good 1111111\) of the \.claude repository: /,
+    details: { a: 1, commit: two, last_good_commit: one },
+  });
+  t.equal(applied.explain('never-started', failure), failure, 'of it no good commit is known');
+  applied.ready('other');
+  t.not(applied.explain('default', failure), failure, "another profile's success is its own");
+  applied.ready('default');
+  t.equal(applied.explain('default', failure), failure);
+});
+
+t.test('a repository that was changed is named', async (t) => {
+  const directory = t.testdir({});
+  const before = await load(directory, one);
+  before.applied.ready('default');
+  await before.applied.flush();
+  const { applied } = await load(directory, one, 'somebody/another');
+  t.match(
+    applied.explain('default', failure).message,
+    /1111111 of somebody\/another \(last good 1111111 of somebody\/dot-claude\)/,
+  );
+});
+
+t.test('what the CLI may have written there is never believed or shown', async (t) => {
+  const good = { version: 1, profiles: { default: { repository: 'a/b', commit: one } } };
+  const text = JSON.stringify(good);
+  for (const [name, content] of Object.entries({
+    'half a file': text.slice(0, -20),
+    'of a newer version': JSON.stringify({ ...good, version: 2 }),
+    'no commit': text.replace(one, 'see https://evil.example'),
+    'no repository': text.replace('a/b', 'a b; run this'),
+    'too large': `${text}${' '.repeat(100_000)}`,
+  })) {
+    const directory = t.testdir({ [goodCommitsFile]: content });
+    const { applied } = await load(directory, two);
+    t.equal(applied.explain('default', failure), failure, name);
+  }
+  const { applied } = await load(t.testdir({ [goodCommitsFile]: text }), 'none');
+  t.equal(applied.explain('default', failure), failure, 'a report that names no commit');
+});
+
+t.test('without a report nothing is said, and nothing is written', async (t) => {
+  const directory = t.testdir({});
+  const { applied } = await load(directory);
+  applied.ready('default');
+  await applied.flush();
+  t.throws(() => readFileSync(join(directory, goodCommitsFile)));
+});
+
+t.test('a file that cannot be written costs a warning alone', async (t) => {
+  const directory = t.testdir({});
+  mkdirSync(join(directory, goodCommitsFile));
+  const { applied, log } = await load(directory, one);
+  applied.ready('default');
+  await applied.flush();
+  t.match(log.lines, [{ event: 'commit_unrecorded', level: 'warn' }]);
+});
