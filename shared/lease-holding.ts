@@ -7,12 +7,13 @@
  */
 import { mkdir, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { BerthError, messageOf } from './errors.ts';
 import { unwritable } from './files.ts';
 import { createLease, type LeaseFile, lookAtLease, replaceLease } from './lease-file.ts';
 import type { Witness } from './lease-witness.ts';
 import type { Log } from './log.ts';
+import { SerialQueue } from './serial-queue.ts';
+import { pause } from './waiting.ts';
 
 export interface Lease {
   /**
@@ -78,8 +79,7 @@ export function holdLease(options: HoldingOptions): Lease {
           `${cause}, and the lease has not been renewed for ${expiry} ms; see why, then start again`,
         );
       }
-      const pause = Math.min(250, heartbeat);
-      await delay(pause, undefined, { signal: over.signal }).catch(() => undefined);
+      await pause(Math.min(250, heartbeat), over.signal);
     }
   };
 
@@ -98,16 +98,14 @@ export function holdLease(options: HoldingOptions): Lease {
       lost.abort(error);
     }
   };
-  let beating = Promise.resolve();
-  const timer = setInterval(() => {
-    beating = beating.then(beat);
-  }, heartbeat);
+  const beats = new SerialQueue();
+  const timer = setInterval(() => void beats.add(beat), heartbeat);
   timer.unref();
 
   const release = async (): Promise<void> => {
     clearInterval(timer);
     over.abort();
-    await beating;
+    await beats.idle();
     try {
       const found = await lookAtLease(path, mine.owner);
       if (found.kind === 'unreadable') throw new Error(found.reason);

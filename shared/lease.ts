@@ -10,13 +10,13 @@ import { randomUUID } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { BerthError } from './errors.ts';
 import { unwritable } from './files.ts';
 import { createLease, type LeaseFile, parseLease, readLease, takeOver } from './lease-file.ts';
 import { holdLease, type Lease } from './lease-holding.ts';
 import { isCertainlyDead, openWitness } from './lease-witness.ts';
 import type { Log } from './log.ts';
+import { pause } from './waiting.ts';
 
 export type { Lease };
 
@@ -103,7 +103,7 @@ async function claim(path: string, mine: LeaseFile, options: ClaimOptions): Prom
       const who = current?.holder ?? 'another program';
       log.info('lease_waiting', `waiting for the volume: ${who} holds it`);
     }
-    await delay(Math.min(250, heartbeat), undefined, { signal }).catch(() => undefined);
+    await pause(Math.min(250, heartbeat), signal);
   }
 }
 

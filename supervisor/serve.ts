@@ -1,10 +1,12 @@
 /** `berth serve`: from the settings to the end of the last turn, and what the exit code says of it. */
+
 import { asBerthError, type BerthError } from '../shared/errors.ts';
 import { createLog, type Log } from '../shared/log.ts';
 import { loginSecrets, providerSecrets } from '../shared/login-variables.ts';
 import { neverShow } from '../shared/redact.ts';
 import { leaveTerminationMessage, readReporting } from '../shared/reporting.ts';
 import { version } from '../shared/version.ts';
+import { aborted } from '../shared/waiting.ts';
 import { ignoredByCli } from './claude/environment.ts';
 import { readSupervisorConfig, type SupervisorConfig } from './config.ts';
 import { TokenFile } from './http/token-file.ts';
@@ -111,11 +113,4 @@ async function openTokens(
   );
   const tokens = fixedTokens([{ name: 'default', digest: digestToken(token) }]);
   return { tokens, close: async () => {} };
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 }

@@ -10,8 +10,9 @@ import { unwritable } from '../shared/files.ts';
 import { acquireLease, type Lease } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
 import { openStateDirectory } from '../shared/state-directory.ts';
+import { pause } from '../shared/waiting.ts';
 import { goodCommitsFile } from './boot/last-good-commit.ts';
-import { attempt, pauseFor } from './boot/shutdown-step.ts';
+import { attempt } from './boot/shutdown-step.ts';
 import { runMarkFile } from './boot/unclean-shutdown.ts';
 import { type Cli, findCli, noteTested } from './cli/select.ts';
 import { selfTest } from './cli/self-test.ts';
@@ -214,7 +215,7 @@ export class Supervisor {
     });
     this.#ending.abort(reason);
     // Who sends prompts learns only by and by that it is not ready any more.
-    if (served) await pauseFor(this.#config.drainDelay, now);
+    if (served) await pause(this.#config.drainDelay, now);
     pool.drain(reason);
     this.#parts.unprompted.drain(reason);
     sessions.refuseWaiting(reason);

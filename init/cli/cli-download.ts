@@ -5,11 +5,12 @@
  */
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
-import { setTimeout as pause } from 'node:timers/promises';
 import { type Dispatcher, request } from 'undici';
+import { backoff } from '../../shared/backoff.ts';
 import { BerthError } from '../../shared/errors.ts';
 import { formatSize } from '../../shared/units.ts';
 import { version } from '../../shared/version.ts';
+import { sleep } from '../../shared/waiting.ts';
 import { networkProblem } from '../git/remote-errors.ts';
 import type { CliTarball } from './cli-settings.ts';
 
@@ -47,7 +48,7 @@ export async function download(
       const again = failure.code === 'cli_undelivered' && !failure.details.permanent;
       if (!again || attempt === mostAttempts) throw failure;
       await file.truncate(0);
-      await pause(patience * attempt, undefined, { signal }).catch(() => signal.throwIfAborted());
+      await sleep(backoff(attempt, { first: patience, longest: patience * 2 }), signal);
     }
   }
 }

@@ -8,6 +8,7 @@ import { Parser } from 'tar/parse';
 import type { ReadEntry } from 'tar/read-entry';
 import { messageOf } from '../../shared/errors.ts';
 import { formatSize } from '../../shared/units.ts';
+import { abortable } from '../../shared/waiting.ts';
 
 /** That of 2.1.330 has 381 MB. */
 export const mostBinaryBytes = 2 * 1024 ** 3;
@@ -58,19 +59,16 @@ export async function readBinary(
     reject(error);
     input.destroy();
   };
-  const stop = (): void => fail(signal.reason);
-  signal.addEventListener('abort', stop, { once: true });
   try {
     signal.throwIfAborted();
     input.on('error', fail);
     parser.on('error', (error) => fail(new Unpackable(messageOf(error), { cause: error })));
     parser.on('end', resolve);
     input.pipe(parser as unknown as NodeJS.WritableStream);
-    await ended;
+    await abortable(ended, signal);
     if (!reading) throw new Unpackable(`it has no file ${wanted}`);
     await reading;
   } finally {
-    signal.removeEventListener('abort', stop);
     input.destroy();
   }
 }

@@ -4,8 +4,9 @@
  * Always holds: a run that goes well does not wait for it, but for two seconds once seven looks in a
  * row were cut short.
  */
-import { setTimeout as delay } from 'node:timers/promises';
+
 import type { Log } from '../../shared/log.ts';
+import { within } from '../../shared/waiting.ts';
 import { usualTokenPlace } from '../git/token-setting.ts';
 import { type Preflight, type PreflightOptions, preflight } from './github.ts';
 import type { GitHubApp } from './github-app-settings.ts';
@@ -77,30 +78,6 @@ export async function lookAtGitHub(options: LookOptions): Promise<Look> {
       await asked;
     },
   };
-}
-
-/** What was found if it is found within `wait` milliseconds. */
-async function within(
-  asked: Promise<Preflight>,
-  wait: number,
-  signal: AbortSignal,
-): Promise<Preflight | undefined> {
-  const late = new AbortController();
-  const over =
-    wait > 0
-      ? delay(wait, undefined, { signal: AbortSignal.any([signal, late.signal]) })
-      : new Promise(setImmediate);
-  try {
-    return await Promise.race([
-      asked,
-      over.then(
-        () => undefined,
-        () => undefined,
-      ),
-    ]);
-  } finally {
-    late.abort();
-  }
 }
 
 function warnOfEnd(end: number, now: number, log: Log, place = usualTokenPlace): void {

@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { BerthError } from '../../shared/errors.ts';
 import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
+import { SerialQueue } from '../../shared/serial-queue.ts';
 import { reportFile } from '../../shared/state-directory.ts';
 
 const commitOf = z.object({
@@ -37,7 +38,7 @@ export class AppliedCommit {
   readonly #log: Log;
   #current: Commit | undefined;
   readonly #good = new Map<string, Commit>();
-  #writing: Promise<void> = Promise.resolve();
+  readonly #writes = new SerialQueue();
 
   constructor(stateDirectory: string, log: Log) {
     this.#stateDirectory = stateDirectory;
@@ -63,7 +64,7 @@ export class AppliedCommit {
       if (this.#good.size <= mostProfiles) break;
       this.#good.delete(oldest);
     }
-    this.#writing = this.#writing.then(() => this.#write());
+    void this.#writes.add(() => this.#write());
   }
 
   /** The error of a start, with the commit since which they fail if it is another than the last good one. */
@@ -90,7 +91,7 @@ export class AppliedCommit {
 
   /** Resolves when what is known is on the volume, or could not be brought there. */
   flush(): Promise<void> {
-    return this.#writing;
+    return this.#writes.idle();
   }
 
   async #read<T>(name: string, limit: number, schema: z.ZodType<T>): Promise<T | undefined> {

@@ -1,15 +1,9 @@
-/** Steps of stopping: neither the failure of one nor its slowness keeps the next from its turn. */
-import { setTimeout as delay } from 'node:timers/promises';
+/** Steps of the shutdown. A step that fails, or takes too long, does not keep the next step from starting. */
 import type { Log } from '../../shared/log.ts';
+import { withDeadline } from '../../shared/waiting.ts';
 
 /** Milliseconds for each step; ending a stubborn CLI takes some seconds. */
 const stepDeadline = 15_000;
-
-/** Resolves after so many milliseconds, or when `now` aborts. */
-export async function pauseFor(milliseconds: number, now: AbortSignal | undefined): Promise<void> {
-  if (milliseconds === 0) return;
-  await delay(milliseconds, undefined, now ? { signal: now } : {}).catch(() => undefined);
-}
 
 /**
  * Runs one step; never rejects, and returns after the deadline at the latest.
@@ -20,18 +14,10 @@ export async function attempt(
   log: Log,
   deadline = stepDeadline,
 ): Promise<void> {
-  const over = new AbortController();
-  const late = delay(deadline, undefined, { signal: over.signal }).then(
-    () => {
-      throw new Error(`it takes longer than ${deadline / 1_000} s`);
-    },
-    () => undefined,
-  );
+  const late = (): Error => new Error(`the step takes longer than ${deadline / 1_000} s`);
   try {
-    await Promise.race([step(), late]);
+    await withDeadline(Promise.resolve(step()), deadline, late);
   } catch (error) {
-    log.error('failed', 'cannot finish a step of stopping', { error });
-  } finally {
-    over.abort();
+    log.error('failed', 'cannot finish a step of the shutdown', { error });
   }
 }

@@ -2,8 +2,9 @@
  * The MCP servers of a CLI process: why they have no connection, and whether those are there without which
  * no prompt is to be sent. Always holds: no wait is longer than its bound.
  */
-import { setTimeout as delay } from 'node:timers/promises';
+
 import { BerthError } from '../../shared/errors.ts';
+import { sleep, within } from '../../shared/waiting.ts';
 import { type McpServer, readMcpStatus } from './cli-health.ts';
 import type { ClaudeProcess } from './process.ts';
 
@@ -16,7 +17,7 @@ const pause = 200;
 /** Has the process say how its servers are, into its health. Never rejects. */
 export async function askServers(process: ClaudeProcess): Promise<void> {
   try {
-    const answer = await within(patience, process.control({ subtype: 'mcp_status' }));
+    const answer = await within(process.control({ subtype: 'mcp_status' }), patience);
     if (answer !== undefined) process.health.serversAre(readMcpStatus(answer));
   } catch {
     // One that has ended, or that does not answer: what is known stays.
@@ -49,7 +50,7 @@ export async function requireServers(
     const again = missing.filter(({ status }) => status !== 'pending');
     for (const { name } of again) tried.add(name);
     await Promise.all(again.map(({ name }) => reconnect(process, name, left)));
-    await delay(pause, undefined, { signal });
+    await sleep(pause, signal);
   }
 }
 
@@ -60,7 +61,7 @@ function unknown(name: string): McpServer {
 /** Never rejects. */
 async function reconnect(process: ClaudeProcess, name: string, left: number): Promise<void> {
   const asked = process.control({ subtype: 'mcp_reconnect', serverName: name });
-  await within(left, asked).catch(() => undefined);
+  await within(asked, left).catch(() => undefined);
 }
 
 function unavailable(missing: readonly McpServer[]): BerthError {
@@ -79,15 +80,4 @@ function unavailable(missing: readonly McpServer[]): BerthError {
       },
     },
   );
-}
-
-/** Undefined if it takes longer. */
-async function within<T>(milliseconds: number, work: Promise<T>): Promise<T | undefined> {
-  const over = new AbortController();
-  const late = delay(milliseconds, undefined, { signal: over.signal }).catch(() => undefined);
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    over.abort();
-  }
 }

@@ -6,9 +6,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import type { Readable, Writable } from 'node:stream';
-import { setTimeout as delay } from 'node:timers/promises';
 import split2 from 'split2';
 import { BerthError, messageOf } from '../../shared/errors.ts';
+import { within } from '../../shared/waiting.ts';
 import { Attribution } from './attribution.ts';
 import type { BackgroundTask } from './background.ts';
 import { CliHealth } from './cli-health.ts';
@@ -223,10 +223,7 @@ export class ClaudeProcess {
 
   /** Resolves when no turn runs, or after `milliseconds`; true if it then lives and is idle. */
   async idleWithin(milliseconds: number): Promise<boolean> {
-    const waiting = new AbortController();
-    const late = delay(milliseconds, undefined, { signal: waiting.signal });
-    await Promise.race([this.#turn?.over, late.catch(() => undefined)]);
-    waiting.abort();
+    if (this.#turn) await within(this.#turn.over, milliseconds);
     return this.idle;
   }
 
@@ -291,35 +288,19 @@ export class ClaudeProcess {
   async #stop(grace: number, hooks: number): Promise<ProcessEnd> {
     if (!this.#turn) {
       // The end of input alone would let a turn of its own go on; its result tells what it has cost.
-      if (this.#ownTurn) await this.#interruptOwnTurn(grace);
+      if (this.#ownTurn) {
+        await within(this.control({ subtype: 'interrupt' }), grace).catch(() => undefined);
+      }
       this.#child.stdin?.end();
-      await this.#endsWithin(Math.max(grace, hooks));
+      await within(this.ended, Math.max(grace, hooks));
     }
     if (this.alive) {
       this.#signal('SIGTERM');
-      await this.#endsWithin(grace);
+      await within(this.ended, grace);
     }
     // Also after a clean end: children that stayed in the group.
     this.#signal('SIGKILL');
     return this.ended;
-  }
-
-  async #interruptOwnTurn(grace: number): Promise<void> {
-    const waiting = new AbortController();
-    await Promise.race([
-      this.control({ subtype: 'interrupt' }).catch(() => undefined),
-      delay(grace, undefined, { signal: waiting.signal }).catch(() => undefined),
-    ]);
-    waiting.abort();
-  }
-
-  async #endsWithin(milliseconds: number): Promise<void> {
-    const waiting = new AbortController();
-    await Promise.race([
-      this.ended,
-      delay(milliseconds, undefined, { signal: waiting.signal }).catch(() => undefined),
-    ]);
-    waiting.abort();
   }
 
   #signal(signal: NodeJS.Signals): void {

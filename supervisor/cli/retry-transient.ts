@@ -2,9 +2,10 @@
  * Failures of starting a CLI that pass by themselves: all processes or all memory are taken at the moment.
  * They say nothing of the CLI, so what failed for them is tried again for a while.
  */
-import { setTimeout as delay } from 'node:timers/promises';
+import { backoff } from '../../shared/backoff.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import { sleep } from '../../shared/waiting.ts';
 import { isPassing } from '../claude/start-error.ts';
 
 export interface PatienceOptions {
@@ -26,7 +27,8 @@ export async function whileItPasses<T>(
   work: () => Promise<T>,
 ): Promise<T> {
   const end = performance.now() + patience;
-  for (let pause = pauses.first; ; pause = Math.min(pauses.longest, pause * 2)) {
+  for (let failures = 1; ; failures++) {
+    const pause = backoff(failures, pauses);
     try {
       return await work();
     } catch (error) {
@@ -35,6 +37,6 @@ export async function whileItPasses<T>(
       const text = `the CLI cannot be tested yet, and is tried again: ${messageOf(error)}`;
       log.warn('cli_tested', text, { retry_ms: pause });
     }
-    await delay(pause, undefined, { signal }).catch(() => signal.throwIfAborted());
+    await sleep(pause, signal);
   }
 }

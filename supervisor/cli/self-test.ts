@@ -8,6 +8,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BerthError, messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import { abortable, withDeadline } from '../../shared/waiting.ts';
 import { cliArguments } from '../claude/command.ts';
 import { type Probe, startProbe } from '../claude/composed-probe.ts';
 import { cliEnvironment, marksOf } from '../claude/environment.ts';
@@ -50,7 +51,7 @@ export async function selfTest(options: SelfTestOptions): Promise<void> {
       duration_ms: Math.round(performance.now() - started),
     });
   const [ready] = await Promise.all([
-    unlessAborted(firstWorker, signal),
+    abortable(firstWorker, signal),
     options.passed ? undefined : testOnEmptyConfiguration(options),
   ]);
   if (ready !== false) {
@@ -83,10 +84,7 @@ async function testOnce(options: CliTestOptions): Promise<void> {
   try {
     const process = start(options, probe.environment, directory);
     try {
-      const proven = await unlessAborted(
-        answers(process, probe, options.patience ?? 60_000),
-        signal,
-      );
+      const proven = await abortable(answers(process, probe, options.patience ?? 60_000), signal);
       if (!proven) {
         const text =
           'the CLI asked another API than that of its self-test, as managed settings may say: it is not proven that a prompt is data and that costs are reported';
@@ -125,16 +123,13 @@ function start(
 }
 
 /** @throws Error if it does not pass in time */
-async function answers(process: ClaudeProcess, probe: Probe, patience: number): Promise<boolean> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const overdue = new Error(`it did not answer within ${patience / 1_000} s`);
-  const timer = setTimeout(() => reject(overdue), patience);
-  try {
-    const both = process.control({ subtype: 'initialize' }).then(() => probe.ask(process));
-    return await Promise.race([both, late]);
-  } finally {
-    clearTimeout(timer);
-  }
+function answers(process: ClaudeProcess, probe: Probe, patience: number): Promise<boolean> {
+  const both = process.control({ subtype: 'initialize' }).then(() => probe.ask(process));
+  return withDeadline(
+    both,
+    patience,
+    () => new Error(`it did not answer within ${patience / 1_000} s`),
+  );
 }
 
 function failed({ version, path }: CliTestOptions, error: unknown, stderr: string): BerthError {
@@ -147,13 +142,4 @@ function failed({ version, path }: CliTestOptions, error: unknown, stderr: strin
     ? `cannot test Claude Code ${version} at ${path}: ${shortage}${said}`
     : `cannot use Claude Code ${version} at ${path}: it fails its self-test on an empty configuration: ${cause}${said}; use a version that is known to work, see docs/containers.md`;
   return new BerthError('cli_unavailable', text, { cause: error });
-}
-
-/** @throws the signal's reason; whatever is waited for goes on */
-function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const leave = (): void => reject(signal.reason);
-  if (signal.aborted) leave();
-  signal.addEventListener('abort', leave, { once: true });
-  return Promise.race([work, aborted]).finally(() => signal.removeEventListener('abort', leave));
 }

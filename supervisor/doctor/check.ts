@@ -3,9 +3,11 @@
  * Always holds: they run side by side, each until a deadline; one that fails, throws or hangs is a
  * finding among the others; no text of a finding shows a secret.
  */
+
 import { BerthError, messageOf } from '../../shared/errors.ts';
 import { printable } from '../../shared/printable.ts';
 import { redact } from '../../shared/redact.ts';
+import { within } from '../../shared/waiting.ts';
 
 export type FindingStatus = 'ok' | 'warning' | 'failed' | 'n/a';
 
@@ -60,20 +62,16 @@ export async function runChecks(checks: readonly Check[], deadline: number): Pro
 
 async function runOne(check: Check, deadline: number): Promise<Checked[]> {
   const late = new AbortController();
-  const { promise, resolve } = Promise.withResolvers<Finding[]>();
-  const timer = setTimeout(() => {
+  // The check runs within a promise, so that an error that it throws synchronously counts too.
+  const running = Promise.resolve()
+    .then(() => check.run(late.signal))
+    .catch((error: unknown) => [failedBy(check.name, error)]);
+  let found = await within(running, deadline);
+  if (!found) {
     const remedy = 'look whether the volume, the name server or the network hangs';
-    resolve([failed(check.name, `no answer within ${deadline / 1_000} s`, remedy)]);
+    found = [failed(check.name, `no answer within ${deadline / 1_000} s`, remedy)];
     late.abort();
-  }, deadline);
-  const found = await Promise.race([
-    promise,
-    // Called within a promise, so that what it throws at once counts too.
-    Promise.resolve()
-      .then(() => check.run(late.signal))
-      .catch((error: unknown) => [failedBy(check.name, error)]),
-  ]);
-  clearTimeout(timer);
+  }
   return found.map((finding) => ({ check: check.name, ...clean(finding) }));
 }
 

@@ -9,6 +9,7 @@ import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import type { Environment } from '../../shared/config.ts';
 import { messageOf, systemCode } from '../../shared/errors.ts';
+import { abortable } from '../../shared/waiting.ts';
 
 export interface Target {
   host: string;
@@ -66,13 +67,10 @@ export async function reach(
   const proxied = proxyFor(target, environment) !== undefined;
   if (!proxied && !isIP(target.host)) {
     const late = AbortSignal.any([signal, AbortSignal.timeout(deadline)]);
-    const named = await Promise.race([
-      lookup(target.host).then(
-        () => undefined,
-        (error: unknown) => systemCode(error) ?? messageOf(error),
-      ),
-      aborted(late).then(() => 'no answer'),
-    ]);
+    const named = await abortable(lookup(target.host), late).then(
+      () => undefined,
+      (error: unknown) => (late.aborted ? 'no answer' : (systemCode(error) ?? messageOf(error))),
+    );
     if (named !== undefined) return { failed: 'dns', cause: named };
   }
   try {
@@ -133,11 +131,4 @@ function proxyFor({ host, http }: Target, environment: Environment): URL | undef
       name === '*' || name === host || (name && host.endsWith(`.${name.replace(/^\./, '')}`)),
   );
   return matches ? undefined : new URL(given);
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 }

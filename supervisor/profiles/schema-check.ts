@@ -5,9 +5,11 @@
  * the wait for earlier checks too; a schema that was not compiled in time is left to the CLI, which
  * checks it again.
  */
+
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
+import { SerialQueue } from '../../shared/serial-queue.ts';
 
 export type Verdict = { kind: 'right' | 'unknown' } | { kind: 'wrong'; cause: string };
 
@@ -37,8 +39,8 @@ export class SchemaCheck {
   readonly #known = new Set<string>();
   #thread: Worker | undefined;
   #timer: NodeJS.Timeout | undefined;
-  /** The last check in line. */
-  #last: Promise<unknown> = Promise.resolve();
+  /** The thread compiles one schema at a time. */
+  readonly #queue = new SerialQueue();
 
   constructor({ deadline = 3_000, idle = 10_000 }: SchemaCheckOptions = {}) {
     this.#deadline = deadline;
@@ -50,9 +52,7 @@ export class SchemaCheck {
     const digest = createHash('sha256').update(JSON.stringify(schema)).digest('base64');
     if (this.#known.delete(digest)) return this.#right(digest);
     const end = performance.now() + this.#deadline;
-    const turn = this.#last.then(() => this.#compile(schema, end));
-    this.#last = turn;
-    const verdict = await turn;
+    const verdict = await this.#queue.add(() => this.#compile(schema, end));
     return verdict.kind === 'right' ? this.#right(digest) : verdict;
   }
 

@@ -4,10 +4,11 @@
  * Always holds: one look at a time; looking takes at most a twentieth of the time, however many files
  * there are, and a bounded memory; no symbolic link is followed, and what is mounted below is not entered.
  */
+
 import type { Stats } from 'node:fs';
 import { lstat, opendir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
+import { within } from '../../shared/waiting.ts';
 
 export interface DiskUsageOptions {
   path: string;
@@ -43,7 +44,7 @@ export class DiskUsage {
       });
     }
     // A look at very many files is not waited for: the one before counts until it is done.
-    await Promise.race([this.#look, delay(1_000, undefined, { ref: false })]);
+    if (this.#look) await within(this.#look, 1_000);
     return this.#used;
   }
 

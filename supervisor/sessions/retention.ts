@@ -5,9 +5,11 @@
  * Always holds: a session with a process or a waiting prompt is never touched; a round does a bounded
  * amount of work and ends soon after the signal; one session that cannot be removed keeps no other.
  */
+
 import { messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { sizeOfTree } from '../../shared/remove-tree.ts';
+import { SerialQueue } from '../../shared/serial-queue.ts';
 import type { SessionCatalog } from './catalog.ts';
 import { removeLeftovers } from './cli-leftovers.ts';
 import type { SessionRecord } from './session-record.ts';
@@ -68,7 +70,7 @@ export class Retention {
   #difference: number | undefined;
   /** Until when, by the clock that nobody sets. */
   #distrusted = Number.NEGATIVE_INFINITY;
-  #running: Promise<void> = Promise.resolve();
+  readonly #rounds = new SerialQueue();
 
   constructor(options: RetentionOptions) {
     this.#options = options;
@@ -76,9 +78,7 @@ export class Retention {
 
   /** A round now, behind whatever else starts, and one each hour. */
   start(): void {
-    const next = (): void => {
-      this.#running = this.#running.then(() => this.#attempt());
-    };
+    const next = (): void => void this.#rounds.add(() => this.#attempt());
     next();
     this.#timer = setInterval(next, hour);
   }
@@ -86,7 +86,7 @@ export class Retention {
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     this.#over.abort();
-    await this.#running;
+    await this.#rounds.idle();
   }
 
   async #attempt(): Promise<void> {

@@ -2,10 +2,12 @@
  * `berth write-back`: the sidecar that alone bears a Kubernetes token. From the settings to the last
  * write, and what the exit code says of it.
  */
+
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import { createLog, type Log } from '../../shared/log.ts';
 import { leaveTerminationMessage, readReporting } from '../../shared/reporting.ts';
 import { version } from '../../shared/version.ts';
+import { aborted } from '../../shared/waiting.ts';
 import { readWriteBackConfig, type WriteBackConfig } from '../config.ts';
 import { closeServer, listen } from '../http/listen.ts';
 import { createProbesServer } from '../http/probes.ts';
@@ -63,11 +65,7 @@ async function writeBackUntilStopped(config: WriteBackConfig, log: Log): Promise
     const origin = await listen(server, config.listen, 'BERTH_WRITE_BACK_LISTEN');
     log.info('listening', 'serving /livez and /metrics', { metrics_address: origin });
     const running = writing.run();
-    const stopped = new Promise<void>((resolve) => {
-      if (stop.signal.aborted) resolve();
-      stop.signal.addEventListener('abort', () => resolve());
-    });
-    await Promise.race([stopped, running]);
+    await Promise.race([aborted(stop.signal), running]);
     if (await writing.stop(now.signal)) return;
     throw new BerthError(
       'write_back_failed',

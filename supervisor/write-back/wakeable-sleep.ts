@@ -1,27 +1,19 @@
-/**
- * A pause that can be ended early.
- * Always holds: a rest that is over has left nothing behind, neither a timer nor a listener: the signals
- * that end one live as long as the program.
- */
-export class Rest {
-  #end: (() => void) | undefined;
+/** A pause that can be ended early. */
+import { within } from '../../shared/waiting.ts';
 
-  /** Ends the rest that is under way, if there is one. */
+export class WakeableSleep {
+  #wake: (() => void) | undefined;
+
+  /** Ends the pause that is under way, if there is one. */
   wake(): void {
-    this.#end?.();
+    this.#wake?.();
   }
 
-  /** Until so many milliseconds are over, it is woken, or `signal`. One at a time. */
+  /** Resolves after so many milliseconds, at `wake`, or when the signal aborts. One call at a time. */
   async take(milliseconds: number, signal: AbortSignal): Promise<void> {
-    if (signal.aborted) return;
     const { promise, resolve } = Promise.withResolvers<void>();
-    const end = (): void => resolve();
-    const timer = setTimeout(end, milliseconds);
-    signal.addEventListener('abort', end, { once: true });
-    this.#end = end;
-    await promise;
-    this.#end = undefined;
-    signal.removeEventListener('abort', end);
-    clearTimeout(timer);
+    this.#wake = resolve;
+    await within(promise, milliseconds, signal);
+    this.#wake = undefined;
   }
 }

@@ -7,14 +7,16 @@
  */
 import { join } from 'node:path';
 import chokidar, { type FSWatcher } from 'chokidar';
+import { type Backoff, backoff } from '../../shared/backoff.ts';
 import { credentialsFileName } from '../../shared/credentials.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import { pause } from '../../shared/waiting.ts';
 import { type FailureReason, WriteBackFailure } from './api-failure.ts';
 import type { Decision } from './decide.ts';
 import { Telling } from './telling.ts';
 import { readHistory, readVolumeLogin, type VolumeLogin } from './volume.ts';
-import { Rest } from './wakeable-sleep.ts';
+import { WakeableSleep } from './wakeable-sleep.ts';
 import { Writer, type WriterOptions } from './writer.ts';
 
 /** What is counted. */
@@ -38,9 +40,8 @@ export interface Timing {
   check: number;
   /** Between two writes, whatever the volume does. */
   spacing: number;
-  /** The first pause after a failure, and the longest. */
-  pause: number;
-  longestPause: number;
+  /** After a failure. */
+  retry: Backoff;
   /** For the last write when it stops. */
   flush: number;
 }
@@ -56,10 +57,12 @@ const usual: Timing = {
   settle: 50,
   check: 5 * 60_000,
   spacing: 1_000,
-  pause: 500,
-  longestPause: 30_000,
+  retry: { first: 500, longest: 30_000, jitter: 0.5 },
   flush: 10_000,
 };
+
+/** Between two tries to write the last login when it stops. */
+const lastRetries: Backoff = { first: 100, longest: 1_000 };
 
 export class WriteBack {
   readonly #options: WriteBackOptions;
@@ -69,7 +72,7 @@ export class WriteBack {
   readonly #stopping = new AbortController();
   /** Ends the calls that are under way, too. */
   readonly #ending = new AbortController();
-  readonly #rest = new Rest();
+  readonly #sleep = new WakeableSleep();
   #watcher: FSWatcher | undefined;
   #running: Promise<void> = Promise.resolve();
   #stopped: Promise<boolean> | undefined;
@@ -119,15 +122,16 @@ export class WriteBack {
     if (now?.aborted) end();
     const timer = setTimeout(end, this.#timing.flush);
     this.#stopping.abort();
-    this.#rest.wake();
+    this.#sleep.wake();
     try {
       await this.#running.catch(() => undefined);
       clearTimeout(this.#settling);
       await this.#watcher?.close();
       await this.#look();
-      for (let pause = 100; this.pending && !this.#ending.signal.aborted; pause *= 2) {
+      const { signal } = this.#ending;
+      for (let tries = 1; this.pending && !signal.aborted; tries++) {
         await this.#attempt();
-        if (this.pending) await this.#rest.take(Math.min(pause, 1_000), this.#ending.signal);
+        if (this.pending) await pause(backoff(tries, lastRetries), signal);
       }
     } finally {
       clearTimeout(timer);
@@ -148,7 +152,7 @@ export class WriteBack {
       clearTimeout(this.#settling);
       this.#settling = setTimeout(() => {
         this.#stirred = true;
-        this.#rest.wake();
+        this.#sleep.wake();
       }, this.#timing.settle);
     });
     this.#watcher.on('error', (error) => {
@@ -167,7 +171,7 @@ export class WriteBack {
       if (due && now >= this.#notBefore && !signal.aborted) await this.#attempt();
       const wait = this.pending ? this.#notBefore - performance.now() : this.#timing.look;
       if (!this.#stirred)
-        await this.#rest.take(Math.min(Math.max(wait, 1), this.#timing.look), signal);
+        await this.#sleep.take(Math.min(Math.max(wait, 1), this.#timing.look), signal);
     }
   }
 
@@ -202,10 +206,8 @@ export class WriteBack {
       if (!(error instanceof WriteBackFailure)) throw error;
       this.#failures += 1;
       observer.failed(error.reason);
-      const { pause, longestPause } = this.#timing;
-      const longer = Math.min(longestPause, pause * 2 ** Math.min(this.#failures - 1, 20));
-      const wait = Math.max(longer * (0.5 + Math.random() / 2), error.retryAfter ?? 0);
-      this.#notBefore = performance.now() + wait;
+      const wait = backoff(this.#failures, this.#timing.retry);
+      this.#notBefore = performance.now() + Math.max(wait, error.retryAfter ?? 0);
       this.#telling.failed(error, { failures: this.#failures, pending: this.pending });
     }
   }

@@ -3,9 +3,10 @@
  * Always holds: every patch names the version that the decision was made on; what this process has
  * put there or decided about is told apart from what others have put there since.
  */
-import { setTimeout as delay } from 'node:timers/promises';
+import { type Backoff, backoff } from '../../shared/backoff.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import { pause } from '../../shared/waiting.ts';
 import { WriteBackFailure } from './api-failure.ts';
 import { type Decision, decide, type LiveLogin } from './decide.ts';
 import { isMalformed, isSource, patchFor, readLive, type SecretObject } from './live-secret.ts';
@@ -19,6 +20,8 @@ export interface WriterOptions extends VolumePlaces {
 
 /** Conflicts in a row after which somebody else seems to write all the time. */
 const patience = 4;
+/** Between two tries after a conflict. */
+const spread: Backoff = { first: 100, longest: 1_600, jitter: 1 };
 /** Of the logins and contents that were dealt with, so many of the newest are remembered. */
 const remembered = 64;
 
@@ -45,7 +48,7 @@ export class Writer {
         const isConflict = error instanceof WriteBackFailure && error.reason === 'conflict';
         if (!isConflict || conflicts === patience || signal.aborted) throw error;
         // So that two that met do not meet again.
-        await delay(Math.random() * 100 * 2 ** conflicts, undefined, { signal }).catch(() => {});
+        await pause(backoff(conflicts + 1, spread), signal);
       }
     }
   }

@@ -94,7 +94,13 @@ export async function openShore(t: Test, values: Record<string, string> = {}): P
           ...{ host: hostname, port: Number(port), accountDirectory: account, timeout },
           secret: secretName,
         }),
-        timing: { look: 50, settle: 5, spacing: 5, pause: 5, longestPause: 40, ...timing },
+        timing: {
+          look: 50,
+          settle: 5,
+          spacing: 5,
+          retry: { first: 5, longest: 40, jitter: 0.5 },
+          ...timing,
+        },
       });
       const running = writing.run();
       t.teardown(async () => {

@@ -243,7 +243,7 @@ t.test('a failure passes while it stops, and the login is written', async (t) =>
   const shore = await openShore(t);
   shore.api.fault({ kind: 'status', status: 500, times: 3 });
   shore.write(login('one'));
-  const writing = shore.begin({ pause: 600_000, longestPause: 600_000 });
+  const writing = shore.begin({ retry: { first: 600_000, longest: 600_000 } });
   await shore.log.logged('write_back_failed');
   t.equal(await writing.stop(), true);
   t.equal(shore.live(), login('one'));
