@@ -45,7 +45,6 @@ export async function startBerthInPodman(
     ...['--rootfs', '/:O', 'tini', '--'],
   ];
   const program = startProgram('serve', {
-    form: 'bundles',
     arguments: ['serve'],
     within,
     environment: { ...process.env, ...environment },

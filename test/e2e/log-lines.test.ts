@@ -121,7 +121,6 @@ test('every line of init is as the documentation says', async (t) => {
   const seen = new Set<unknown>();
   const init = async (code: number, settings: Record<string, string> = {}) => {
     const program = startProgram('init', {
-      form: 'bundles',
       environment: {
         BERTH_REPO: url,
         GITHUB_PAT: 'a-token',
@@ -193,7 +192,6 @@ test('every line of the supervisor is as the documentation says', async (t) => {
   const seen = new Set<unknown>();
   const serve = (settings: Record<string, string> = {}) => {
     const program = startProgram('serve', {
-      form: 'bundles',
       arguments: ['serve'],
       environment: {
         HOME: join(root, 'home'),
@@ -297,7 +295,6 @@ test('every line of write-back is as the documentation says', async (t) => {
   api.fault({ kind: 'status', status: 500 });
   const { hostname, port } = new URL(api.url);
   const program = startProgram('serve', {
-    form: 'bundles',
     arguments: ['write-back'],
     environment: {
       BERTH_WRITE_BACK_SECRET: 'berth-live',

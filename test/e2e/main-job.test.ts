@@ -59,7 +59,6 @@ async function prepare(t: Test) {
   const volume = join(root, 'volume');
   const init = (): Program => {
     const program = startProgram('init', {
-      form: 'bundles',
       environment: {
         BERTH_REPO: git.repositoryUrl('me/claude'),
         GITHUB_PAT: secrets.pat,
@@ -75,7 +74,6 @@ async function prepare(t: Test) {
   };
   const serve = async () => {
     const program = startProgram('serve', {
-      form: 'bundles',
       arguments: ['serve'],
       environment: {
         HOME: join(root, 'home'),

@@ -26,7 +26,6 @@ async function prepare(t: Test, settings: Record<string, string | undefined> = {
   const volume = join(root, 'volume');
   const serve = () => {
     const program = startProgram('serve', {
-      form: 'bundles',
       arguments: ['serve'],
       environment: {
         HOME: join(root, 'home'),

@@ -46,7 +46,6 @@ async function openCluster(t: Test, directory: string) {
       Buffer.from(api.secrets.get('berth', 'berth-live').data?.[key] ?? '', 'base64').toString(),
     writeBack(volume: string, more: Record<string, string> = {}): Program {
       const program = startProgram('serve', {
-        form: 'bundles',
         arguments: ['write-back'],
         environment: { ...environment, BERTH_CONFIG_DIR: volume, ...more },
       });
@@ -205,7 +204,6 @@ t.test('a second signal ends it at once, and it says what is lost', async (t) =>
 
 t.test('without its settings it says all that is missing', async (t) => {
   const program = startProgram('serve', {
-    form: 'bundles',
     arguments: ['write-back'],
     environment: { BERTH_WRITE_BACK_SECRET: 'Not/A/Name' },
   });

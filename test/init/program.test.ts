@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { version } from '../../shared/version.ts';
 import { type Harbour, openHarbour, token, walk } from './fixture.ts';
-import { runProgram, startProgram } from './process.ts';
+import { initBundle, runProgram, startProgram } from './process.ts';
 
 const termination = (harbour: Harbour) =>
   readFileSync(join(harbour.directory, 'termination-log'), 'utf8');
@@ -185,14 +185,14 @@ t.test('SIGTERM ends the run at once and gives the lease back', async (t) => {
   t.notOk(existsSync(join(harbour.volume, '.berth/lease.json')));
 });
 
-/** Starts init/main.ts with so many of its 4 threads waiting, as for a dead NFS server, for ever. */
+/** Starts init with so many of its 4 threads waiting, as for a dead NFS server, for ever. */
 function withHangingThreads(harbour: Harbour, count: number): { program: string[] } {
   const fifo = join(harbour.directory, 'fifo');
   const hang = join(harbour.directory, `hang-${count}.mjs`);
   if (!existsSync(fifo)) execFileSync('mkfifo', [fifo]);
   const open = `open('${fifo}', () => {});`.repeat(count);
   writeFileSync(hang, `import { open } from 'node:fs';\n${open}`);
-  return { program: ['--import', hang, join(import.meta.dirname, '../../init/main.ts')] };
+  return { program: ['--import', hang, initBundle] };
 }
 
 t.test('a thread that hangs keeps no run from ending', async (t) => {

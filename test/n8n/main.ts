@@ -81,7 +81,6 @@ async function open(): Promise<Scene> {
   for (const name of ['volume', 'home', 'n8n', 'workflows']) mkdirSync(join(root, name));
   writeFileSync(join(root, 'tokens'), `${tokenLine('n8n', token)}\n`);
   const berth = startProgram('serve', {
-    form: 'bundles',
     arguments: ['serve'],
     environment: {
       HOME: join(root, 'home'),

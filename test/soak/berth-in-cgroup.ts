@@ -38,7 +38,6 @@ export async function startBerthIn(
   if (tasks !== undefined) cgroup.allowTasks(tasks);
   const token = layOut(directory, mcpServers);
   const program = startProgram('serve', {
-    form: 'bundles',
     arguments: ['serve'],
     cgroup: cgroup.procs,
     environment: { ...environmentFor(directory, api.url), ...settings },

@@ -89,7 +89,6 @@ export class BerthPod implements Pod {
     const { onLine, cgroup } = this.#options;
     const observed = onLine ? { onLine } : {};
     this.#writeBack ??= startProgram('serve', {
-      form: 'bundles',
       arguments: ['write-back'],
       ...observed,
       environment: this.#sidecarEnvironment(),
@@ -98,7 +97,6 @@ export class BerthPod implements Pod {
       // It lies in the container's own file system, which is new with each container.
       rmSync(`${this.volume}.lock`, { recursive: true, force: true });
       const supervisor = startProgram('serve', {
-        form: 'bundles',
         arguments: ['serve'],
         ...observed,
         ...(cgroup ? { cgroup } : {}),
@@ -156,7 +154,6 @@ export class BerthPod implements Pod {
 
   #init(live: string): Program {
     return startProgram('init', {
-      form: 'bundles',
       environment: {
         BERTH_REPO: this.#world.repositoryUrl,
         BERTH_CONFIG_DIR: this.volume,

@@ -86,7 +86,6 @@ function start({ directory, claude, environment }: HostileOptions): Program {
   writeFileSync(at('tokens'), `n8n:${token}\n`);
   writeFileSync(at('profiles'), `default: wide\nprofiles: {wide: {overrides: [${fields}]}}\n`);
   return startProgram('serve', {
-    form: 'bundles',
     arguments: ['serve'],
     environment: {
       HOME: at('home'),

@@ -62,7 +62,6 @@ export async function startScene(
   writeFileSync(join(volume as string, 'settings.json'), bashAllowed);
   const api = await startMessagesApi();
   const program = startProgram('serve', {
-    form: 'bundles',
     arguments: ['serve'],
     onLine,
     environment: {

@@ -1,5 +1,5 @@
 /**
- * Runs berth's two programs as real processes, from the sources or from the bundles.
+ * Runs berth's two programs as real processes, from the bundles in dist/.
  * Owns the processes and what they print; the environment is the caller's, nothing is inherited.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -9,13 +9,8 @@ import split2 from 'split2';
 
 const root = join(import.meta.dirname, '../..');
 
-/** What is run: `.ts` sources as they are, or the bundles in dist/ as the images have them. */
-export type Form = 'sources' | 'bundles';
-
-const entries = {
-  init: { sources: 'init/main.ts', bundles: 'dist/berth-init.cjs' },
-  serve: { sources: 'supervisor/main.ts', bundles: 'dist/berth.mjs' },
-} as const;
+/** The bundles, as the images have them. */
+const entries = { init: 'dist/berth-init.cjs', serve: 'dist/berth.mjs' } as const;
 
 export type LogLine = Record<string, unknown> & { level: string; event: string; msg: string };
 
@@ -35,7 +30,6 @@ export interface Program {
 }
 
 export interface ProgramOptions {
-  form?: Form;
   arguments?: readonly string[];
   /** How Node.js is started, the program last; absent: with the program alone. */
   start?: readonly string[];
@@ -51,7 +45,7 @@ export interface ProgramOptions {
 export const enterAndRun = 'for file in $0; do echo $$ > "$file" || exit; done; exec "$@"';
 
 export function startProgram(name: keyof typeof entries, options: ProgramOptions): Program {
-  const entry = join(root, entries[name][options.form ?? 'sources']);
+  const entry = join(root, entries[name]);
   const start = options.start ?? [entry];
   const own = [process.execPath, ...start, ...(options.arguments ?? [])];
   const command = [...(options.within ?? []), ...own];

@@ -88,7 +88,7 @@ async function run(command: string, args: string[], env: Record<string, string>)
 }
 
 function init(token: string, volume: string, more: Record<string, string> = {}) {
-  return run(process.execPath, [program('init/main.ts')], {
+  return run(process.execPath, [program('dist/berth-init.cjs')], {
     ...environment,
     BERTH_REPO: repository,
     BERTH_GIT_TOKEN: token,

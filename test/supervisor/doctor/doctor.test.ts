@@ -15,7 +15,7 @@ import { startSupervisor } from '../../support/supervisor.ts';
 
 t.jobs = 3;
 
-const program = join(import.meta.dirname, '../../../supervisor/main.ts');
+const program = join(import.meta.dirname, '../../../dist/berth.mjs');
 
 async function runDoctor(environment: Record<string, string>, ...options: string[]) {
   const child = spawn(process.execPath, [program, 'doctor', ...options], { env: environment });

@@ -73,7 +73,7 @@ t.test('a volume that it may only read is right', { skip: !canChangeUser }, asyn
   // What tap has every Node.js write at its exit is root's.
   const clean = ['env', '-u', 'NODE_OPTIONS', process.execPath];
   const command = ['--reuid=1000', '--regid=1000', '--clear-groups', ...clean];
-  const program = join(import.meta.dirname, '../../../supervisor/main.ts');
+  const program = join(import.meta.dirname, '../../../dist/berth.mjs');
   const child = spawn('setpriv', [...command, program, 'doctor', '--json'], { env: environment });
   const [[code], output, error] = await Promise.all([
     once(child, 'exit'),

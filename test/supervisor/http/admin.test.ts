@@ -83,7 +83,7 @@ t.test('a token that may not is refused, and that is told too', async (t) => {
   );
 });
 
-const entry = join(import.meta.dirname, '../../../supervisor/main.ts');
+const entry = join(import.meta.dirname, '../../../dist/berth.mjs');
 
 /** Runs `berth ...` as a person does. */
 async function berth(words: string[], environment: Record<string, string>, input = '') {

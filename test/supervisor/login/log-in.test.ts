@@ -16,7 +16,7 @@ import { until } from '../../support/until.ts';
 
 t.jobs = 3;
 
-const program = join(import.meta.dirname, '../../../supervisor/main.ts');
+const program = join(import.meta.dirname, '../../../dist/berth.mjs');
 
 /** A volume with a login, and `berth login` beside it. */
 async function prepare(t: Test, settings: Record<string, string> = {}) {

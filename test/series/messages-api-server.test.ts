@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap';
-import { startMessagesApi } from '../messages-api.ts';
+import { startMessagesApi } from '../support/messages-api.ts';
 
 async function start(t: Test) {
   const api = await startMessagesApi();

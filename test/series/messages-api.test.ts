@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import t, { type Test } from 'tap';
-import { startClaude } from './messages-api/run-claude.ts';
-import { promptText, startMessagesApi, systemText } from './messages-api.ts';
+import { startClaude } from '../support/messages-api/run-claude.ts';
+import { promptText, startMessagesApi, systemText } from '../support/messages-api.ts';
 
 const skill = '---\nname: tea\ndescription: Brews a tea.\n---\nBrew it.\n';
 const config = {

@@ -32,7 +32,6 @@ async function run(harbour: Harbour, overrides: Record<string, string> = {}) {
   const tell = `import { readFileSync, writeFileSync } from 'node:fs';
     process.on('exit', () => writeFileSync(${JSON.stringify(told)}, readFileSync('/proc/self/status')));`;
   const program = startProgram('init', {
-    form: 'bundles',
     environment: {
       ...harbour.environment(overrides),
       NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(tell)}`,

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { CoreV1Api, KubeConfig, PatchStrategy, setHeaderOptions } from '@kubernetes/client-node';
 import t, { type Test } from 'tap';
-import { type KubernetesApi, startKubernetesApi } from './kubernetes-api.ts';
+import { type KubernetesApi, startKubernetesApi } from '../support/kubernetes-api.ts';
 
 t.jobs = 4;
 

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import t from 'tap';
-import { createRepository, gitEnvironment } from './repository.ts';
-import { readSampleFiles } from './sample-repository.ts';
+import { createRepository, gitEnvironment } from '../support/repository.ts';
+import { readSampleFiles } from '../support/sample-repository.ts';
 
 function git(path: string, ...args: string[]): string {
   const options = { env: gitEnvironment(), encoding: 'utf8' } as const;

@@ -2,10 +2,10 @@ import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { judgeCredentials } from '../../shared/credentials.ts';
-import { bashAllowed, type Surroundings, startProcess } from './claude.ts';
-import { loggedIn } from './logged-in.ts';
-import type { LoginServer } from './login-server.ts';
-import { until } from './until.ts';
+import { bashAllowed, type Surroundings, startProcess } from '../support/claude.ts';
+import { loggedIn } from '../support/logged-in.ts';
+import type { LoginServer } from '../support/login-server.ts';
+import { until } from '../support/until.ts';
 
 t.jobs = 3;
 

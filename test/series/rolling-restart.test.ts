@@ -76,7 +76,6 @@ test('no prompt fails while two instances are restarted one after the other', as
   t.teardown(() => api.close());
   const start = async (volume: string): Promise<Instance> => {
     const program = startProgram('serve', {
-      form: 'bundles',
       arguments: ['serve'],
       environment: {
         HOME: join(root, 'home'),

@@ -7,8 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import t, { type Test } from 'tap';
-import { startGitServer } from './git-server.ts';
-import { createRepository, gitEnvironment } from './repository.ts';
+import { startGitServer } from '../support/git-server.ts';
+import { createRepository, gitEnvironment } from '../support/repository.ts';
 
 const token = 'ghp_a@b/c';
 const run = promisify(execFile);

@@ -8,11 +8,11 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import t, { type Test } from 'tap';
+import { openHarbour, token, treeOf } from '../init/fixture.ts';
+import { runProgram, startProgram } from '../init/process.ts';
 import { startGitServer } from '../support/git-server.ts';
 import { gitEnvironment } from '../support/repository.ts';
 import { until } from '../support/until.ts';
-import { openHarbour, token, treeOf } from './fixture.ts';
-import { runProgram, startProgram } from './process.ts';
 
 const script = join(import.meta.dirname, '../support/old-script.sh');
 

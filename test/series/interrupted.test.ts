@@ -2,8 +2,8 @@
 import { copyFileSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { openHarbour } from './fixture.ts';
-import { runProgram } from './process.ts';
+import { openHarbour } from '../init/fixture.ts';
+import { runProgram } from '../init/process.ts';
 
 const preload = join(import.meta.dirname, '../support/kill-at-change.ts');
 const one = { 'a.md': 'a one\n', 'b.md': 'b one\n', 'settings.json': '{"one":1}\n' };

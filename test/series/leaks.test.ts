@@ -1,7 +1,7 @@
 import t from 'tap';
-import { startBerthIn } from '../../soak/berth-in-cgroup.ts';
-import { container, leakInTurn, leakPrompt } from '../../soak/memory-leaks.ts';
-import { sendPrompt } from '../../support/prompt.ts';
+import { startBerthIn } from '../soak/berth-in-cgroup.ts';
+import { container, leakInTurn, leakPrompt } from '../soak/memory-leaks.ts';
+import { sendPrompt } from '../support/prompt.ts';
 
 t.test(
   'five leaks in a cgroup of 1 GiB: the kernel kills nobody, and each turn has its answer',

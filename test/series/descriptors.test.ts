@@ -11,7 +11,6 @@ const token = 'a-token-of-the-tests';
 async function serve(t: Test, nofile: number) {
   const root = t.testdir({ volume: {}, home: {}, tokens: `n8n:${token}\n` });
   const program = startProgram('serve', {
-    form: 'bundles',
     arguments: ['serve'],
     within: ['sh', '-c', `ulimit -n ${nofile}; exec "$0" "$@"`],
     environment: {
