@@ -7,6 +7,7 @@ import { parse, stringify } from 'yaml';
 import type { MemoryReport } from '../supervisor/memory/guard.ts';
 import { createMetrics } from '../supervisor/metrics/counters.ts';
 import { createWriteBackMetrics } from '../supervisor/write-back/metrics.ts';
+import { testDirectory } from './support/directory.ts';
 
 const root = join(import.meta.dirname, '..');
 const file = join(root, 'manifests/components/monitoring/prometheus-rule.yaml');
@@ -232,7 +233,7 @@ t.test('each alert fires when it should, and not when it should not', { skip }, 
     testOf(alert, fires, true),
     testOf(alert, quiet, false),
   ]);
-  const { status, output } = runPromtool(t.testdir({}), spec.groups, tests);
+  const { status, output } = runPromtool(testDirectory(t, {}), spec.groups, tests);
   t.equal(status, 0, output);
   t.end();
 });
@@ -242,7 +243,7 @@ t.test('promtool finds a rule that was bent', { skip }, (t) => {
   for (const rule of bent.flatMap((group) => group.rules)) {
     if (rule.alert === 'BerthLoginLost') rule.expr = 'berth_login_lost == 2';
   }
-  const { status, output } = runPromtool(t.testdir({}), bent, [
+  const { status, output } = runPromtool(testDirectory(t, {}), bent, [
     testOf('BerthLoginLost', cases.BerthLoginLost?.fires ?? {}, true),
   ]);
   t.not(status, 0);

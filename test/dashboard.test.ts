@@ -8,6 +8,7 @@ import { dashboard, queries, scrapeInterval } from '../scripts/dashboard.ts';
 import { rows } from '../scripts/dashboard-panels.ts';
 import { createMetrics } from '../supervisor/metrics/counters.ts';
 import { createWriteBackMetrics } from '../supervisor/write-back/metrics.ts';
+import { testDirectory } from './support/directory.ts';
 import { cannotRender, renderOverlay } from './support/manifests.ts';
 
 const isCi = process.env.CI === 'true';
@@ -145,7 +146,7 @@ t.test('Prometheus can read every query', { skip: missing('promtool') }, (t) => 
       record: `query${index}`,
       expr: query.replace(/\$__(rate_interval|range)/g, '5m').replace(/\$\w+/g, '.*'),
     }));
-    const file = join(t.testdir({}), 'rules.yaml');
+    const file = join(testDirectory(t, {}), 'rules.yaml');
     writeFileSync(file, stringify({ groups: [{ name: 'dashboard', rules }] }));
     return spawnSync('promtool', ['check', 'rules', file], { encoding: 'utf8' });
   };
@@ -160,7 +161,7 @@ t.test(
   (t) => {
     const overlay = { resources: ['base'], components: ['monitoring'] };
     // biome-ignore lint/suspicious/noExplicitAny: manifests are matched, not computed with.
-    const manifests: any[] = renderOverlay(t.testdir({}), overlay);
+    const manifests: any[] = renderOverlay(testDirectory(t, {}), overlay);
     const only = (kind: string, name: string) =>
       manifests.find((each) => each.kind === kind && each.metadata.name === name);
     const service = only('Service', 'berth');

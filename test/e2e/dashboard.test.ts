@@ -4,6 +4,7 @@
  */
 import t, { type Test } from 'tap';
 import { dashboard } from '../../scripts/dashboard.ts';
+import { testDirectory } from '../support/directory.ts';
 import {
   type AskedTarget,
   allChosen,
@@ -38,8 +39,7 @@ const quiet: Readonly<Record<string, string>> = {
 t.setTimeout(300_000);
 
 t.test('every panel shows what a pod has done', { skip }, async (t) => {
-  t.teardown(() => {});
-  const observed = await startObservedPod(t.testdir({}), {
+  const observed = await startObservedPod(testDirectory(t, {}), {
     interval,
     memory: 2_048 * mebibyte,
     // The CLI refreshes it five minutes before: with the first prompts of each login.

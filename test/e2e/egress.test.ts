@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import { hosts } from '../../shared/hosts.ts';
+import { testDirectory } from '../support/directory.ts';
 import { cannotRender, type Manifest, renderOverlay } from '../support/manifests.ts';
 import type { Outcome, Step } from './egress/pod.ts';
 
@@ -27,7 +28,7 @@ function cannotRun(): string | false {
 /** What a cluster would get: the names in each policy of the two rendered components. */
 function openedByCilium(): Map<string, string[]> {
   const components = ['cilium-egress', 'cilium-egress-optional'];
-  const manifests = renderOverlay(t.testdir({}), { resources: ['base'], components });
+  const manifests = renderOverlay(testDirectory(t, {}), { resources: ['base'], components });
   const policies = manifests.filter(({ kind }) => kind === 'CiliumNetworkPolicy');
   const namesIn = (policy: Manifest) =>
     JSON.stringify(policy).match(/(?<="matchName":")[^"]+/g) ?? [];
@@ -41,7 +42,7 @@ async function runPod(
   open: readonly string[],
   steps: readonly Step[] = all,
 ): Promise<Outcome> {
-  const directory = join(t.testdir({ pod: {} }), 'pod');
+  const directory = join(testDirectory(t, { pod: {} }), 'pod');
   const script = join(import.meta.dirname, 'egress/pod.ts');
   const args = [directory, open.join(), steps.join()];
   const command = ['--net', '--mount', process.execPath, script, ...args];

@@ -17,6 +17,7 @@ import {
 import { version } from '../../shared/version.ts';
 import { makeToken, tokenLine } from '../../supervisor/http/tokens.ts';
 import { mountAccount } from '../supervisor/write-back/fixture.ts';
+import { testDirectory } from '../support/directory.ts';
 import { startGitServer } from '../support/git-server.ts';
 import { startKubernetesApi } from '../support/kubernetes-api.ts';
 import { startMessagesApi } from '../support/messages-api.ts';
@@ -105,7 +106,7 @@ function credentials(token: string): string {
 }
 
 test('every line of init is as the documentation says', async (t) => {
-  const root = t.testdir({ git: {}, volume: {}, 'credentials.json': credentials('one') });
+  const root = testDirectory(t, { git: {}, volume: {}, 'credentials.json': credentials('one') });
   const repository = createRepository(join(root, 'git'), 'me/claude', {
     'CLAUDE.md': '# one\n',
     'notes.md': 'one\n',
@@ -179,7 +180,7 @@ test('every line of init is as the documentation says', async (t) => {
 
 test('every line of the supervisor is as the documentation says', async (t) => {
   const token = makeToken();
-  const root = t.testdir({
+  const root = testDirectory(t, {
     volume: {},
     home: {},
     'credentials.json': credentials('two'),
@@ -286,7 +287,7 @@ test('every line of the supervisor is as the documentation says', async (t) => {
 });
 
 test('every line of write-back is as the documentation says', async (t) => {
-  const root = t.testdir({ volume: { '.credentials.json': credentials('four') } });
+  const root = testDirectory(t, { volume: { '.credentials.json': credentials('four') } });
   const api = await startKubernetesApi();
   t.teardown(() => api.close());
   mountAccount(join(root, 'account'), api);

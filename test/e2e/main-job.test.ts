@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
 import { makeToken, tokenLine } from '../../supervisor/http/tokens.ts';
+import { testDirectory } from '../support/directory.ts';
 import { commandLinesWith, filesWith } from '../support/find-secret.ts';
 import { startGitServer } from '../support/git-server.ts';
 import { startMessagesApi, systemText } from '../support/messages-api.ts';
@@ -38,7 +39,7 @@ const credentials = JSON.stringify({
 });
 
 async function prepare(t: Test) {
-  const root = t.testdir({
+  const root = testDirectory(t, {
     git: {},
     volume: {},
     home: {},

@@ -8,6 +8,7 @@ import { chmodSync, copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
+import { testDirectory } from '../support/directory.ts';
 import { all, cannotRender, containerOf, podsOf, renderOverlay } from '../support/manifests.ts';
 import type { Outcome } from '../support/squid-client.ts';
 
@@ -25,8 +26,7 @@ t.test(
   'the egress proxy tunnels to the listed hosts, and does nothing else',
   { skip },
   async (t) => {
-    t.teardown(() => {});
-    const directory = t.testdir({});
+    const directory = testDirectory(t, {});
     const overlay = { resources: ['base'], components: ['network-policy'] };
     const manifests = renderOverlay(join(directory, 'overlay'), overlay);
     const pod = podsOf(manifests).find(({ name }) => name === 'berth-egress-proxy')?.spec;

@@ -5,6 +5,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { type Test, test } from 'tap';
+import { testDirectory } from '../support/directory.ts';
 import { processesOf } from '../support/processes.ts';
 import { until } from '../support/until.ts';
 
@@ -15,7 +16,7 @@ function start(t: Test, ...options: string[]) {
 }
 
 function startIn(t: Test, shell: Record<string, string>, ...options: string[]) {
-  const temporary = t.testdir({});
+  const temporary = testDirectory(t, {});
   const child = spawn(process.execPath, [script, ...options], {
     env: { PATH: process.env.PATH, HOME: process.env.HOME, TMPDIR: temporary, ...shell },
     stdio: ['ignore', 'pipe', 'pipe'],

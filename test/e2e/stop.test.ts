@@ -3,6 +3,7 @@ import { chmodSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
 import { makeToken, tokenLine } from '../../supervisor/http/tokens.ts';
+import { testDirectory } from '../support/directory.ts';
 import { hammer } from '../support/hammer.ts';
 import { startMessagesApi } from '../support/messages-api.ts';
 import { processesOf } from '../support/processes.ts';
@@ -15,7 +16,7 @@ const claude = join(import.meta.dirname, '../../node_modules/.bin/claude');
 
 async function prepare(t: Test, settings: Record<string, string | undefined> = {}) {
   const token = makeToken();
-  const root = t.testdir({
+  const root = testDirectory(t, {
     volume: {},
     home: {},
     tokens: `${tokenLine('n8n', token)}\n`,

@@ -12,6 +12,7 @@ import { cliEnvironment } from '../../supervisor/claude/environment.ts';
 import { openHarbour } from '../init/fixture.ts';
 import { login, mountAccount } from '../supervisor/write-back/fixture.ts';
 import { realClaude, surroundingsIn } from '../support/claude.ts';
+import { testDirectory } from '../support/directory.ts';
 import { startKubernetesApi } from '../support/kubernetes-api.ts';
 import { useLogin } from '../support/logged-in.ts';
 import { startLoginServer } from '../support/login-server.ts';
@@ -82,7 +83,7 @@ t.test('a login outlives its volume, until a person brings another', async (t) =
     const environment = harbour.environment({
       BERTH_CREDENTIALS_LIVE_SOURCE: join(mounted, 'credentials.json'),
     });
-    const program = startProgram('init', { form: 'bundles', environment });
+    const program = startProgram('init', { environment });
     t.equal(await program.ended, 0, program.output);
     output += program.output;
     return program.lines.find(({ event }) => /^credentials_(applied|kept)$/.test(event));
@@ -143,7 +144,7 @@ t.test('a login outlives its volume, until a person brings another', async (t) =
 });
 
 t.test('killed in the middle of a write, it is as good as never started', async (t) => {
-  const directory = t.testdir({ volume: {} });
+  const directory = testDirectory(t, { volume: {} });
   const volume = join(directory, 'volume');
   const cluster = await openCluster(t, directory);
   writeFileSync(join(volume, '.credentials.json'), login('one'));
@@ -169,7 +170,7 @@ t.test('killed in the middle of a write, it is as good as never started', async 
 });
 
 t.test('told to stop with a login to write, it writes it first', async (t) => {
-  const directory = t.testdir({ volume: {} });
+  const directory = testDirectory(t, { volume: {} });
   const volume = join(directory, 'volume');
   const cluster = await openCluster(t, directory);
   writeFileSync(join(volume, '.credentials.json'), login('one'));
@@ -185,7 +186,7 @@ t.test('told to stop with a login to write, it writes it first', async (t) => {
 });
 
 t.test('a second signal ends it at once, and it says what is lost', async (t) => {
-  const directory = t.testdir({ volume: {}, 'termination-log': '' });
+  const directory = testDirectory(t, { volume: {}, 'termination-log': '' });
   const volume = join(directory, 'volume');
   const cluster = await openCluster(t, directory);
   writeFileSync(join(volume, '.credentials.json'), login('one'));

@@ -4,6 +4,7 @@ import t from 'tap';
 import { readInitConfig } from '../../init/config.ts';
 import { redact } from '../../shared/redact.ts';
 import { readReporting } from '../../shared/reporting.ts';
+import { testDirectory } from '../support/directory.ts';
 
 const read = (environment: Record<string, string>) =>
   readInitConfig({ BERTH_REPO: 'me/claude', ...environment });
@@ -118,7 +119,7 @@ t.test('what is no repository is said', async (t) => {
 t.test('the token has aliases, a file form, and is never shown', async (t) => {
   t.equal(read({ GITHUB_TOKEN: 'from-github-token' }).config.token, 'from-github-token');
   t.equal(read({ GITHUB_PAT: 'a-pat', GITHUB_TOKEN: 'other' }).config.token, 'a-pat');
-  const file = join(t.testdir(), 'token');
+  const file = join(testDirectory(t), 'token');
   writeFileSync(file, 'token-from-a-file\n');
   t.equal(read({ BERTH_GIT_TOKEN_FILE: file }).config.token, 'token-from-a-file');
   t.equal(redact('token-from-a-file'), '[redacted]');

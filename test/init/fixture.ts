@@ -9,6 +9,7 @@ import { type InitConfig, readInitConfig } from '../../init/config.ts';
 import { prepare } from '../../init/prepare.ts';
 import type { InitReport } from '../../init/report.ts';
 import { createLog, type Log } from '../../shared/log.ts';
+import { testDirectory } from '../support/directory.ts';
 import { type GitServer, startGitServer } from '../support/git-server.ts';
 import { createRepository, type FileSpec, type Repository } from '../support/repository.ts';
 
@@ -46,7 +47,7 @@ export async function openHarbour(
   t: Test,
   files: Record<string, FileSpec> = { 'CLAUDE.md': '# one\n', 'settings.json': '{}\n' },
 ): Promise<Harbour> {
-  const directory = t.testdir({ volume: {}, repositories: {}, secrets: {} });
+  const directory = testDirectory(t, { volume: {}, repositories: {}, secrets: {} });
   const volume = join(directory, 'volume');
   const root = join(directory, 'repositories');
   const repository = createRepository(root, 'me/claude', files);

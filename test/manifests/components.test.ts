@@ -5,6 +5,7 @@ import t from 'tap';
 import { parse as parseYaml, stringify } from 'yaml';
 import packageJson from '../../package.json' with { type: 'json' };
 import { hosts } from '../../shared/hosts.ts';
+import { testDirectory } from '../support/directory.ts';
 import { podSecurityProblems } from '../support/manifests/pod-security.ts';
 import { problemsOf } from '../support/manifests/problems.ts';
 import { environmentOf } from '../support/manifests/settings.ts';
@@ -23,7 +24,7 @@ import {
 } from '../support/manifests.ts';
 
 const skip = cannotRender();
-const directory = t.testdir({});
+const directory = testDirectory(t, {});
 
 /** One of these says where the pod may connect to; the others come on top of one of them. */
 const egress = ['cilium-egress', 'cilium-egress-anthropic-only', 'network-policy'];

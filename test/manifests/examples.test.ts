@@ -8,6 +8,7 @@ import t, { type Test } from 'tap';
 import { parse as parseYaml, stringify } from 'yaml';
 import packageJson from '../../package.json' with { type: 'json' };
 import { hosts } from '../../shared/hosts.ts';
+import { testDirectory } from '../support/directory.ts';
 import { fromAppTemplate } from '../support/manifests/app-template.ts';
 import { podSecurityProblems } from '../support/manifests/pod-security.ts';
 import { exampleSecrets, problemsOf } from '../support/manifests/problems.ts';
@@ -55,7 +56,7 @@ function imagesOfFlux(path: string, images: IImages): IImages {
 
 /** What Flux and Argo CD do: they add what they were told to the kustomization of that path. */
 function renderWith(t: Test, path: string, more: Record<string, unknown>): Manifest[] {
-  const directory = t.testdir({});
+  const directory = testDirectory(t, {});
   cpSync(manifestsDirectory, join(directory, 'manifests'), { recursive: true });
   const file = join(directory, path, 'kustomization.yaml');
   writeFileSync(file, stringify({ ...parseYaml(readFileSync(file, 'utf8')), ...more }));
@@ -205,7 +206,7 @@ t.test('the overlay of docs/install.md, and each of its patches', { skip }, asyn
   const patches = files.filter((name) => !Object.values(resources).includes(name));
   t.same(patches, ['host.yaml', 'api-server.yaml', 'workspace.yaml', 'storage-class.yaml']);
   const sets = ['', ...patches].map((patch) => {
-    const overlay = t.testdir({});
+    const overlay = testDirectory(t, {});
     const from = (path: string) => relative(overlay, join(manifestsDirectory, path));
     for (const name of files) writeFileSync(join(overlay, name), documented[name] ?? '');
     const kustomization = parseYaml(
@@ -245,7 +246,7 @@ t.test('the overlay of docs/install.md with a CLI that init fetches', { skip }, 
   const answered = fragment
     .replace(/(?<=https:\/\/[\w.]+\/)\.\.\./, 'claude-code-linux-x64-2.1.330.tgz')
     .replace('sha512-...', `sha512-${Buffer.alloc(64, 7).toString('base64')}`);
-  const overlay = t.testdir({});
+  const overlay = testDirectory(t, {});
   const from = relative(overlay, manifestsDirectory);
   const whole = parseYaml(blocksOf(text)['kustomization.yaml'] ?? '');
   const kustomization = stringify({ ...whole, ...parseYaml(answered) });
@@ -266,7 +267,7 @@ t.test('the hosts of docs/install.md take the place of the proxy’s list', { sk
     join(manifestsDirectory, 'components/network-policy/hosts.txt'),
     'utf8',
   );
-  const overlay = t.testdir({
+  const overlay = testDirectory(t, {
     hosts: {
       'kustomization.yaml': documented['hosts/kustomization.yaml'] ?? '',
       'hosts.txt': list.replace('# registry.npmjs.org', 'registry.npmjs.org'),
@@ -290,7 +291,7 @@ t.test('the hosts of docs/install.md take the place of the proxy’s list', { sk
 
 t.test('the image volume of docs/containers.md gives the runtime a CLI', { skip }, async (t) => {
   const documented = blocksOf(readFileSync(join(root, 'docs/containers.md'), 'utf8'));
-  const overlay = t.testdir({ 'claude-cli.yaml': documented['claude-cli.yaml'] ?? '' });
+  const overlay = testDirectory(t, { 'claude-cli.yaml': documented['claude-cli.yaml'] ?? '' });
   const kustomization = {
     resources: [relative(overlay, join(manifestsDirectory, 'base'))],
     patches: [{ path: 'claude-cli.yaml' }],
@@ -352,7 +353,7 @@ t.test(
 t.test('the label of docs/alerts.md goes to the rules and the monitor', { skip }, async (t) => {
   const text = readFileSync(join(root, 'docs/alerts.md'), 'utf8');
   const [, entry = ''] = /^```yaml\n(- target:[\s\S]*?)^```$/m.exec(text) ?? [];
-  const directory = t.testdir(blocksOf(text));
+  const directory = testDirectory(t, blocksOf(text));
   const from = (path: string) => relative(directory, join(manifestsDirectory, path));
   const kustomization = {
     resources: [from('base')],

@@ -1,6 +1,7 @@
 /** Mistakes that people make in manifests, one a row: each is found, and said in words that name it. */
 import { join } from 'node:path';
 import t from 'tap';
+import { testDirectory } from '../support/directory.ts';
 import {
   add,
   endpoint,
@@ -203,7 +204,7 @@ const mistakes: Mistake[] = [
 const besides: Record<string, string[]> = { 'cilium-egress-kubernetes-api': ['cilium-egress'] };
 
 t.test('every mistake is found', { skip: cannotRender() }, async (t) => {
-  const directory = t.testdir({});
+  const directory = testDirectory(t, {});
   const overlays = new Map<string, string>();
   for (const name of new Set(mistakes.map((each) => each.in ?? ''))) {
     const components = name ? [...(besides[name] ?? []), name] : [];

@@ -10,6 +10,7 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { liveKeys } from '../../shared/credentials-memory.ts';
 import { readWriteBackConfig } from '../../supervisor/config.ts';
 import { isWriteBackContainer } from '../../supervisor/doctor/sidecar.ts';
+import { testDirectory } from '../support/directory.ts';
 import {
   cannotRender,
   containerOf,
@@ -19,7 +20,7 @@ import {
 } from '../support/manifests.ts';
 
 function renderWriteBack(t: Test) {
-  const manifests = renderOverlay(t.testdir({}), {
+  const manifests = renderOverlay(testDirectory(t, {}), {
     ...{ resources: ['base'], components: ['write-back'] },
     more: { namespace: 'claude' },
   });

@@ -1,10 +1,10 @@
 import t from 'tap';
 import { runBoundary } from '../soak/boundary-run.ts';
+import { testDirectory } from '../support/directory.ts';
 
 t.test('hostile prompts reach the model byte for byte, and change nothing', async (t) => {
-  t.teardown(() => {});
   const report = await runBoundary({
-    directory: t.testdir({}),
+    directory: testDirectory(t, {}),
     prompts: 45,
     seed: 12,
     disturbEvery: 7,

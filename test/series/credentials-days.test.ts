@@ -8,13 +8,13 @@ import { Ledger } from '../soak/credentials-ledger.ts';
 import { drawPlan } from '../soak/credentials-plan.ts';
 import { BerthPod, type Pod } from '../soak/credentials-pod.ts';
 import { openWorld } from '../soak/credentials-world.ts';
+import { testDirectory } from '../support/directory.ts';
 
 // 40 s of a quiet machine; of a busy one, more.
 t.setTimeout(300_000);
 
 t.test('two days of restarts, kills and faults lose no login that could be kept', async (t) => {
-  t.teardown(() => {});
-  const world = await openWorld(t.testdir({}));
+  const world = await openWorld(testDirectory(t, {}));
   t.teardown(() => world.close());
   // Among others: another login, a killed pod, a wrong clock, a volume that is lost.
   const plan = drawPlan(2, 7);
@@ -56,7 +56,7 @@ class Forgetful implements Pod {
 }
 
 t.test('a login that goes with a volume is excused by a lost node, not by a stop', async (t) => {
-  const root = t.testdir({});
+  const root = testDirectory(t, {});
   for (const [what, cause] of [
     ['node lost', 'volume lost before write-back'],
     ['restart, volume lost', 'unexplained'],

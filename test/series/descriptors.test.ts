@@ -4,12 +4,13 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
 import { scripted } from '../support/claude.ts';
+import { testDirectory } from '../support/directory.ts';
 import { startProgram } from '../support/programs.ts';
 
 const token = 'a-token-of-the-tests';
 
 async function serve(t: Test, nofile: number) {
-  const root = t.testdir({ volume: {}, home: {}, tokens: `n8n:${token}\n` });
+  const root = testDirectory(t, { volume: {}, home: {}, tokens: `n8n:${token}\n` });
   const program = startProgram('serve', {
     arguments: ['serve'],
     within: ['sh', '-c', `ulimit -n ${nofile}; exec "$0" "$@"`],

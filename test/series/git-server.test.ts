@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import t, { type Test } from 'tap';
+import { testDirectory } from '../support/directory.ts';
 import { startGitServer } from '../support/git-server.ts';
 import { createRepository, gitEnvironment } from '../support/repository.ts';
 
@@ -14,7 +15,7 @@ const token = 'ghp_a@b/c';
 const run = promisify(execFile);
 
 async function serve(t: Test, options: { token?: string; username?: string } = {}) {
-  const root = t.testdir({ served: {}, cloned: {} });
+  const root = testDirectory(t, { served: {}, cloned: {} });
   const served = join(root, 'served');
   const repository = createRepository(served, 'owner/settings', { 'CLAUDE.md': 'Be brief.\n' });
   const server = await startGitServer({ root: served, ...options });

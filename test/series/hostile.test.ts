@@ -2,10 +2,11 @@
 import t from 'tap';
 import { runHostile } from '../soak/hostile-run.ts';
 import { scripted } from '../support/claude.ts';
+import { testDirectory } from '../support/directory.ts';
 
 t.test('hostile requests end no server, fill no memory and show no bug', async (t) => {
   const figures = await runHostile({
-    directory: t.testdir({}),
+    directory: testDirectory(t, {}),
     claude: scripted('claude-that-answers'),
     milliseconds: 6_000,
     seed: 12,

@@ -6,6 +6,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { killRepeatedly } from '../soak/init-kills.ts';
+import { testDirectory } from '../support/directory.ts';
 
 const kills = Number(process.env.BERTH_TEST_KILLS ?? 60);
 /** Two volumes at a time. */
@@ -13,7 +14,7 @@ const seeds = [1, 2];
 
 t.setTimeout(300_000);
 t.test('killed anywhere, the next run ends in the same state', async (t) => {
-  const root = t.testdir();
+  const root = testDirectory(t);
   const found = new Set<string>();
   let struck = 0;
   const series = seeds.map((seed) => {

@@ -1,13 +1,14 @@
 import t from 'tap';
 import { startBerthIn } from '../soak/berth-in-cgroup.ts';
 import { container, leakInTurn, leakPrompt } from '../soak/memory-leaks.ts';
+import { testDirectory } from '../support/directory.ts';
 import { sendPrompt } from '../support/prompt.ts';
 
 t.test(
   'five leaks in a cgroup of 1 GiB: the kernel kills nobody, and each turn has its answer',
   async (t) => {
     const { leaks, others, kernelKills } = await leakInTurn({
-      directory: t.testdir(),
+      directory: testDirectory(t),
       rates: [200, 60, 200, 60, 200],
     });
     t.equal(kernelKills, 0);
@@ -27,8 +28,7 @@ t.test(
 
 t.test('a process that leaks as soon as it has started is the one that is ended', async (t) => {
   const settings = { BERTH_MAX_WORKERS: '4', BERTH_WARM_WORKERS: '0' };
-  t.teardown(() => {});
-  const berth = await startBerthIn(t.testdir(), { limit: container, mcpServers: 1, settings });
+  const berth = await startBerthIn(testDirectory(t), { limit: container, mcpServers: 1, settings });
   t.teardown(berth.stop);
   const { program, target, cgroup } = berth;
   const beside = [1, 2, 3].map(() => sendPrompt(target, { prompt: '[[say one]]' }));

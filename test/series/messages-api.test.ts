@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import t, { type Test } from 'tap';
+import { testDirectory } from '../support/directory.ts';
 import { startClaude } from '../support/messages-api/run-claude.ts';
 import { promptText, startMessagesApi, systemText } from '../support/messages-api.ts';
 
@@ -16,7 +17,7 @@ async function ask(
   options: { args?: string[]; maxRetries?: number } = {},
 ) {
   const api = await startApi(t);
-  const folder = t.testdir({ config });
+  const folder = testDirectory(t, { config });
   const claude = startClaude(t, api.url, { folder, prompt, ...options });
   return { api, result: await claude.result() };
 }
@@ -113,7 +114,7 @@ for (const where of ['headers', 'stream']) {
   t.test(`hang ${where} holds the call until the CLI goes away`, async (t) => {
     const api = await startApi(t);
     const prompt = `[[hang ${where}]]`;
-    const claude = startClaude(t, api.url, { folder: t.testdir(), prompt });
+    const claude = startClaude(t, api.url, { folder: testDirectory(t), prompt });
     const request = await api.waitForRequest((request) => promptText(request) === prompt);
     if (where === 'stream') {
       await claude.next((line) => line.event?.type === 'content_block_delta');
@@ -128,7 +129,7 @@ for (const where of ['headers', 'stream']) {
 t.test('in one process each prompt is answered by its own directives', async (t) => {
   const api = await startApi(t);
   const claude = startClaude(t, api.url, {
-    folder: t.testdir(),
+    folder: testDirectory(t),
     args: ['--allowedTools', 'Bash'],
   });
   const answers: (string | undefined)[] = [];
@@ -150,7 +151,7 @@ t.test('in one process each prompt is answered by its own directives', async (t)
 t.test('a handler answers before the directives do', async (t) => {
   const api = await startApi(t);
   api.reply((request) => (promptText(request) === 'ping' ? { text: 'pong' } : undefined));
-  const claude = startClaude(t, api.url, { folder: t.testdir() });
+  const claude = startClaude(t, api.url, { folder: testDirectory(t) });
   claude.prompt('ping');
   t.equal((await claude.result()).result, 'pong');
   claude.prompt('[[say else]]');

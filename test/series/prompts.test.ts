@@ -1,13 +1,14 @@
 /** Samples of `npm run soak:prompts` and `npm run soak:kills`. */
 import t from 'tap';
 import { runPrompts } from '../soak/prompts-run.ts';
+import { testDirectory } from '../support/directory.ts';
 
 // 30 s of a quiet machine; of a busy one, more.
 t.setTimeout(300_000);
 
 t.test('mixed prompts and killed workers: one answer each, and nothing is left', async (t) => {
   const { outcomes, kills, looked, problems } = await runPrompts({
-    directory: t.testdir({}),
+    directory: testDirectory(t, {}),
     until: { prompts: 60 },
     seed: 7,
   });
@@ -21,7 +22,7 @@ t.test(
   'ten workers killed at any moment: an answer or a typed error each, nothing left',
   async (t) => {
     const { outcomes, kills, problems } = await runPrompts({
-      directory: t.testdir({}),
+      directory: testDirectory(t, {}),
       until: { kills: 10 },
       seed: 3,
     });

@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import t from 'tap';
+import { testDirectory } from '../support/directory.ts';
 import { createRepository, gitEnvironment } from '../support/repository.ts';
 import { readSampleFiles } from '../support/sample-repository.ts';
 
@@ -13,13 +14,13 @@ t.test('the same calls make the same commits', async (t) => {
     const repository = createRepository(t.testdirName, name, { 'CLAUDE.md': 'Be brief.\n' });
     return [repository.head(), repository.commit({ 'CLAUDE.md': 'Be brief and kind.\n' })];
   };
-  t.testdir({});
+  testDirectory(t, {});
   t.same(make('one'), make('two'));
 });
 
 t.test('modes, symlinks, submodules and odd names are stored as they are given', async (t) => {
   const submodule = '1234567890123456789012345678901234567890';
-  const { path } = createRepository(t.testdir({}), 'odd', {
+  const { path } = createRepository(testDirectory(t, {}), 'odd', {
     'hooks/run': { content: Buffer.from([0, 255]), mode: '100755' },
     link: { symlink: '../outside' },
     module: { submodule },
@@ -31,7 +32,11 @@ t.test('modes, symlinks, submodules and odd names are stored as they are given',
 });
 
 t.test('a commit changes, adds and deletes just what it names', async (t) => {
-  const repository = createRepository(t.testdir({}), 'r', { keep: '1', change: '1', go: '1' });
+  const repository = createRepository(testDirectory(t, {}), 'r', {
+    keep: '1',
+    change: '1',
+    go: '1',
+  });
   const first = repository.head();
   const second = repository.commit({ change: '2', add: '2', go: null }, 'Second');
   t.equal(repository.head(), second);
@@ -41,7 +46,7 @@ t.test('a commit changes, adds and deletes just what it names', async (t) => {
 });
 
 t.test('branches and tags stand where main stood, and HEAD can name another branch', async (t) => {
-  const repository = createRepository(t.testdir({}), 'r', { file: '1' });
+  const repository = createRepository(testDirectory(t, {}), 'r', { file: '1' });
   const first = repository.head();
   repository.branch('release/1');
   t.equal(repository.tag('v1'), first);
@@ -55,7 +60,7 @@ t.test('branches and tags stand where main stood, and HEAD can name another bran
 });
 
 t.test('a rewritten history has one commit of just the given files', async (t) => {
-  const repository = createRepository(t.testdir({}), 'r', { old: '1' });
+  const repository = createRepository(testDirectory(t, {}), 'r', { old: '1' });
   repository.commit({ old: '2' });
   const commit = repository.rewrite({ new: '1' });
   t.equal(git(repository.path, 'rev-list', 'main'), commit);

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { type Test, test } from 'tap';
 import { makeToken, tokenLine } from '../../supervisor/http/tokens.ts';
 import { realClaude } from '../support/claude.ts';
+import { testDirectory } from '../support/directory.ts';
 import { startMessagesApi } from '../support/messages-api.ts';
 import { processesOf } from '../support/processes.ts';
 import { type Program, startProgram } from '../support/programs.ts';
@@ -70,8 +71,7 @@ async function startProxy(t: Test, backends: readonly Backend[]) {
 
 test('no prompt fails while two instances are restarted one after the other', async (t) => {
   const token = makeToken();
-  t.teardown(() => {});
-  const root = t.testdir({ a: {}, b: {}, home: {}, tokens: `${tokenLine('n8n', token)}\n` });
+  const root = testDirectory(t, { a: {}, b: {}, home: {}, tokens: `${tokenLine('n8n', token)}\n` });
   const api = await startMessagesApi();
   t.teardown(() => api.close());
   const start = async (volume: string): Promise<Instance> => {

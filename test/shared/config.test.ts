@@ -4,6 +4,7 @@ import t from 'tap';
 import { readSettings, setting } from '../../shared/config.ts';
 import { knownSettings } from '../../shared/known-settings.ts';
 import { duration, flag, integer, text } from '../../shared/setting-types.ts';
+import { testDirectory } from '../support/directory.ts';
 
 const definitions = {
   timeout: setting({
@@ -57,7 +58,7 @@ t.test('an alias counts after the name, and an empty value not at all', async (t
 });
 
 t.test('a value can lie in a file', async (t) => {
-  const directory = t.testdir();
+  const directory = testDirectory(t);
   const path = join(directory, 'uid');
   writeFileSync(path, ' 7\n');
   t.equal(readSettings(definitions, { BERTH_UID_FILE: path }).settings.count, 7);

@@ -17,9 +17,10 @@ import {
   unwritable,
   writeFileAtomic,
 } from '../../shared/files.ts';
+import { testDirectory } from '../support/directory.ts';
 
 t.test('a file is replaced whole, with its mode whatever the umask', async (t) => {
-  const directory = t.testdir({ file: 'old' });
+  const directory = testDirectory(t, { file: 'old' });
   const path = join(directory, 'file');
   const umask = process.umask(0o077);
   await writeFileAtomic(path, 'new', { mode: 0o755 });
@@ -30,13 +31,13 @@ t.test('a file is replaced whole, with its mode whatever the umask', async (t) =
 });
 
 t.test('missing parents are made', async (t) => {
-  const path = join(t.testdir(), 'a/b/file');
+  const path = join(testDirectory(t), 'a/b/file');
   await writeFileAtomic(path, Buffer.from('x'));
   t.equal(readFileSync(path, 'utf8'), 'x');
 });
 
 t.test('until the last moment the old file is there, and if that fails, it stays', async (t) => {
-  const directory = t.testdir({ file: 'old' });
+  const directory = testDirectory(t, { file: 'old' });
   const path = join(directory, 'file');
   await t.rejects(
     writeFileAtomic(path, 'new', {
@@ -52,7 +53,7 @@ t.test('until the last moment the old file is there, and if that fails, it stays
 });
 
 t.test('where not even the cleaning up succeeds, the first failure is told', async (t) => {
-  const path = join(t.testdir({ parent: 'a file' }), 'parent/file');
+  const path = join(testDirectory(t, { parent: 'a file' }), 'parent/file');
   await t.rejects(writeFileAtomic(path, 'new'), {
     code: 'volume_unwritable',
     message: /^cannot write .*parent\/file: /,
@@ -61,7 +62,7 @@ t.test('where not even the cleaning up succeeds, the first failure is told', asy
 });
 
 t.test('a symlink is replaced, not followed', async (t) => {
-  const directory = t.testdir({ victim: 'victim' });
+  const directory = testDirectory(t, { victim: 'victim' });
   symlinkSync('victim', join(directory, 'link'));
   await writeFileAtomic(join(directory, 'link'), 'new');
   t.equal(readFileSync(join(directory, 'victim'), 'utf8'), 'victim');
@@ -79,7 +80,7 @@ t.test('each cause of a failed write has its remedy', async (t) => {
 });
 
 t.test('reading is bounded, and takes only regular files', async (t) => {
-  const directory = t.testdir({ file: 'content', directory: {} });
+  const directory = testDirectory(t, { file: 'content', directory: {} });
   const path = (name: string) => join(directory, name);
   t.equal((await readFileBounded(path('file'), 7))?.toString(), 'content');
   t.equal(await readFileBounded(path('none'), 7), undefined);
@@ -111,7 +112,7 @@ t.test('a path that leaves its root is refused', async (t) => {
 });
 
 t.test('the first parent that is no directory is found', async (t) => {
-  const root = t.testdir({ real: { deep: {} }, file: 'x' });
+  const root = testDirectory(t, { real: { deep: {} }, file: 'x' });
   symlinkSync('real', join(root, 'link'));
   t.equal(await obstructedParent(root, 'real/deep/x'), undefined);
   t.equal(await obstructedParent(root, 'none/at/all'), undefined);
@@ -121,7 +122,7 @@ t.test('the first parent that is no directory is found', async (t) => {
 });
 
 t.test('a write that is killed leaves the old file', async (t) => {
-  const directory = t.testdir({ file: 'old' });
+  const directory = testDirectory(t, { file: 'old' });
   const path = join(directory, 'file');
   const script = `
     import { writeFileAtomic } from ${JSON.stringify(join(import.meta.dirname, '../../shared/files.ts'))};

@@ -11,12 +11,13 @@ import {
   takeOver,
 } from '../../shared/lease-file.ts';
 import { captureLog } from '../init/fixture.ts';
+import { testDirectory } from '../support/directory.ts';
 
 const lease = (owner: string): LeaseFile => ({ version: 1, owner, holder: 'a test', beat: 0 });
 const dead = JSON.stringify(lease('dead'));
 
 t.test('a lease is created only where none is', async (t) => {
-  const path = join(t.testdir(), 'lease.json');
+  const path = join(testDirectory(t), 'lease.json');
   const created = await Promise.all(
     ['a', 'b', 'c'].map((owner) => createLease(path, lease(owner))),
   );
@@ -25,7 +26,7 @@ t.test('a lease is created only where none is', async (t) => {
 
 t.test('of all who take a dead one over at once exactly one does', async (t) => {
   for (let time = 0; time < 20; time++) {
-    const directory = t.testdir({ 'lease.json': dead });
+    const directory = testDirectory(t, { 'lease.json': dead });
     const path = join(directory, 'lease.json');
     const owners = Array.from({ length: 6 }, (_, index) => `owner-${index}`);
     const outcomes = await Promise.all(owners.map((one) => takeOver(path, dead, 1, lease(one))));
@@ -38,7 +39,7 @@ t.test('of all who take a dead one over at once exactly one does', async (t) => 
 
 t.test('one that has beaten or changed hands meanwhile is not taken over', async (t) => {
   const alive = JSON.stringify({ ...lease('dead'), beat: 1 });
-  const directory = t.testdir({ 'lease.json': alive });
+  const directory = testDirectory(t, { 'lease.json': alive });
   const path = join(directory, 'lease.json');
   t.equal(await takeOver(path, dead, 1, lease('other')), 'changed');
   t.equal(readFileSync(path, 'utf8'), alive);
@@ -46,7 +47,7 @@ t.test('one that has beaten or changed hands meanwhile is not taken over', async
 });
 
 t.test('whoever died between the claim and the lease is outlived too', async (t) => {
-  const directory = t.testdir({ 'lease.json': dead });
+  const directory = testDirectory(t, { 'lease.json': dead });
   writeFileSync(join(directory, `lease.json.${claimName(dead, 1)}`), 'left by a killed one');
   const { log } = captureLog();
   const { signal } = new AbortController();
@@ -58,7 +59,7 @@ t.test('whoever died between the claim and the lease is outlived too', async (t)
 });
 
 t.test('a renewal that comes too late does not happen', async (t) => {
-  const directory = t.testdir({ 'lease.json': dead });
+  const directory = testDirectory(t, { 'lease.json': dead });
   const path = join(directory, 'lease.json');
   t.equal(await replaceLease(path, lease('late'), () => false), false);
   t.equal(readFileSync(path, 'utf8'), dead);

@@ -11,11 +11,12 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { acquireLease, type LeaseOptions } from '../../shared/lease.ts';
 import { captureLog } from '../init/fixture.ts';
+import { testDirectory } from '../support/directory.ts';
 import { until } from '../support/until.ts';
 
 /** A lease that is held; each test gives it back before its directory goes. */
 async function hold(t: Test, options: Partial<LeaseOptions> = {}) {
-  const directory = join(t.testdir(), 'state');
+  const directory = join(testDirectory(t), 'state');
   const path = join(directory, 'lease.json');
   const { log, lines } = captureLog();
   const { signal } = new AbortController();

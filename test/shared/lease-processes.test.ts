@@ -4,6 +4,7 @@ import { readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import t, { type Test } from 'tap';
+import { testDirectory } from '../support/directory.ts';
 import { until } from '../support/until.ts';
 
 const program = join(import.meta.dirname, '../support/lease-holder.ts');
@@ -23,8 +24,7 @@ interface HolderOptions {
 
 /** Goes after the processes that work in it: tap removes it before, unless a teardown was there first. */
 function directoryFor(t: Test, content: Parameters<Test['testdir']>[0] = {}): string {
-  t.teardown(() => {});
-  return t.testdir(content);
+  return testDirectory(t, content);
 }
 
 /** A process that wants the lease. */

@@ -3,10 +3,11 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { acquireLease, type LeaseOptions } from '../../shared/lease.ts';
 import { captureLog } from '../init/fixture.ts';
+import { testDirectory } from '../support/directory.ts';
 import { until } from '../support/until.ts';
 
 function volume(t: Test) {
-  const directory = t.testdir();
+  const directory = testDirectory(t);
   const { log, lines } = captureLog();
   const signal = new AbortController().signal;
   const times = { heartbeat: 20, expiry: 200 };

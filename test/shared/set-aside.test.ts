@@ -12,13 +12,14 @@ import {
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { openAside } from '../../shared/set-aside.ts';
+import { testDirectory } from '../support/directory.ts';
 import { canMount, mountSmall } from '../support/small-volume.ts';
 
 const skip = canMount ? false : 'needs root';
 
 /** A directory, and one on another file system, to which nothing can be renamed. */
 function twoFileSystems(t: Test, options: string) {
-  const root = t.testdir({ volume: {}, state: {} });
+  const root = testDirectory(t, { volume: {}, state: {} });
   const state = join(root, 'state');
   const small = mountSmall(state, options);
   const volume = join(root, 'volume');

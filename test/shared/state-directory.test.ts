@@ -13,9 +13,10 @@ import t from 'tap';
 import { acquireLease } from '../../shared/lease.ts';
 import { openStateDirectory } from '../../shared/state-directory.ts';
 import { captureLog } from '../init/fixture.ts';
+import { testDirectory } from '../support/directory.ts';
 
 t.test('the state directory is made, and closed to others', async (t) => {
-  const state = join(t.testdir(), '.berth');
+  const state = join(testDirectory(t), '.berth');
   const { log, lines } = captureLog();
   await openStateDirectory(state, log);
   await openStateDirectory(state, log);
@@ -28,7 +29,7 @@ t.test('a file or a symlink in its place is set aside, not followed', async (t) 
     (path: string) => writeFileSync(path, 'planted'),
     (path: string) => symlinkSync('outside', path),
   ]) {
-    const directory = t.testdir({ outside: {} });
+    const directory = testDirectory(t, { outside: {} });
     const state = join(directory, '.berth');
     plant(state);
     const { log, lines } = captureLog();
@@ -41,7 +42,7 @@ t.test('a file or a symlink in its place is set aside, not followed', async (t) 
 });
 
 t.test('so is what stands in the place of its parts, and the lease can be taken', async (t) => {
-  const state = t.testdir({ outside: {}, conflicts: 'planted', base: 'planted' });
+  const state = testDirectory(t, { outside: {}, conflicts: 'planted', base: 'planted' });
   mkdirSync(join(state, 'lease.json/full'), { recursive: true });
   symlinkSync('outside', join(state, 'sessions'));
   symlinkSync('outside/x', join(state, 'last-good-credentials.json'));
@@ -60,7 +61,7 @@ t.test('so is what stands in the place of its parts, and the lease can be taken'
 });
 
 t.test("several programs that repair it at once are not in each other's way", async (t) => {
-  const state = t.testdir({ conflicts: {} });
+  const state = testDirectory(t, { conflicts: {} });
   symlinkSync('outside', join(state, 'sessions'));
   const { log, lines } = captureLog();
   await Promise.all(Array.from({ length: 8 }, () => openStateDirectory(state, log)));
@@ -69,6 +70,6 @@ t.test("several programs that repair it at once are not in each other's way", as
 
 t.test('where it cannot be made, the error says so', async (t) => {
   const { log } = captureLog();
-  const state = join(t.testdir({ file: 'x' }), 'file/.berth');
+  const state = join(testDirectory(t, { file: 'x' }), 'file/.berth');
   await t.rejects(openStateDirectory(state, log), { code: 'volume_unwritable' });
 });

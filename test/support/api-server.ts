@@ -12,6 +12,7 @@ import type { Answer } from '../../supervisor/prompts/answer.ts';
 import { Pause } from '../../supervisor/prompts/pause.ts';
 import { Intake } from '../../supervisor/prompts/prompt.ts';
 import { captureLog } from './captured-log.ts';
+import { testDirectory } from './directory.ts';
 
 export const token = 'a-token-of-the-tests';
 export const otherToken = 'a-token-of-somebody-else';
@@ -38,7 +39,7 @@ export async function startApiServer(t: Test, options: ApiServerTestOptions = {}
   const server = await createApiServer({
     sessions: { run: options.run ?? (async () => answerOf('hello')) },
     admission: { review: () => {} },
-    pause: new Pause(t.testdir({}), log.log),
+    pause: new Pause(testDirectory(t, {}), log.log),
     mayAdminister: options.mayAdminister ?? (() => true),
     idempotency: new Idempotency({ window: 60_000, ...options.idempotency }),
     authentication,

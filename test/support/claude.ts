@@ -8,6 +8,7 @@ import type { Test } from 'tap';
 import { cliArguments } from '../../supervisor/claude/command.ts';
 import { cliEnvironment } from '../../supervisor/claude/environment.ts';
 import { ClaudeProcess, type ProcessOptions } from '../../supervisor/claude/process.ts';
+import { testDirectory } from './directory.ts';
 import { type MessagesApi, startMessagesApi } from './messages-api.ts';
 
 export const realClaude = join(import.meta.dirname, '../../node_modules/.bin/claude');
@@ -15,6 +16,9 @@ export const realClaude = join(import.meta.dirname, '../../node_modules/.bin/cla
 /** A scripted process, named for what it does: `claude-that-exits` ... */
 export const scripted = (name: string): string =>
   join(import.meta.dirname, 'fixtures', `${name}.mjs`);
+
+/** Says and stores what the real CLI does, as far as the supervisor's own logic needs it. */
+export const scriptedClaude = scripted('claude-scripted');
 
 /** settings.json with which the Bash tool may run anything. */
 export const bashAllowed = JSON.stringify({ permissions: { allow: ['Bash'] } });
@@ -33,9 +37,7 @@ export async function makeSurroundings(
   t: Test,
   config: Record<string, string> = {},
 ): Promise<Surroundings> {
-  // tap removes the folders before the teardowns run, unless there was one before the folders.
-  t.teardown(() => {});
-  const directory = t.testdir({ config, home: {}, workspace: {} });
+  const directory = testDirectory(t, { config, home: {}, workspace: {} });
   const api = await startMessagesApi();
   t.teardown(() => api.close());
   return surroundingsIn(directory, api);

@@ -1,5 +1,5 @@
 /**
- * A Supervisor in this process, on folders and ports of its own, with the real CLI and the stand-in
+ * A Supervisor in this process, on folders and ports of its own, with a CLI and the stand-in
  * Messages API; and a caller who talks to it over HTTP. Everything ends with the test.
  */
 import type { Test } from 'tap';
@@ -10,7 +10,7 @@ import { Profiles } from '../../supervisor/profiles/profiles.ts';
 import { type SupervisorOptions as Parts, Supervisor } from '../../supervisor/supervisor.ts';
 
 import { type CapturedLog, captureLog } from './captured-log.ts';
-import { makeSurroundings, realClaude, type Surroundings } from './claude.ts';
+import { makeSurroundings, realClaude, type Surroundings, scriptedClaude } from './claude.ts';
 import { readEvents, type StreamEvent } from './read-events.ts';
 
 export const token = 'a-token-of-the-tests';
@@ -20,6 +20,8 @@ const tokens = fixedTokens([
 ]);
 
 export interface SupervisorOptions {
+  /** The CLI; by default the real one. Most of what the supervisor does itself needs no more than `scripted`. */
+  cli?: 'real' | 'scripted';
   /** BERTH_ settings by their names. */
   settings?: Record<string, string>;
   /** More of the environment, or less where undefined. */
@@ -87,7 +89,8 @@ export async function makeSupervisor(
     ...surroundings.inherited,
     BERTH_CONFIG_DIR: surroundings.config,
     BERTH_WORKSPACE_DIR: surroundings.workspace,
-    BERTH_CLAUDE_PATH: realClaude,
+    BERTH_CLAUDE_PATH:
+      options.cli === 'scripted' ? scriptedClaude : realClaude,
     BERTH_HTTP_LISTEN: '127.0.0.1:0',
     BERTH_METRICS_LISTEN: '127.0.0.1:0',
     BERTH_DRAIN: '0s',

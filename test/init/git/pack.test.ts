@@ -10,6 +10,7 @@ import { objectId } from '../../../init/git/git-directory.ts';
 import { Pack } from '../../../init/git/pack.ts';
 import { buildIndex } from '../../../init/git/pack-format.ts';
 import { StoredPack } from '../../../init/git/stored-pack.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { createRepository, gitEnvironment, type Repository } from '../../support/repository.ts';
 
 const none = async (oid: string): Promise<never> => {
@@ -19,7 +20,7 @@ const none = async (oid: string): Promise<never> => {
 /** A history with deltas, an empty file and a file that is read piece by piece. */
 function makeRepository(t: Test): Repository {
   const text = Array.from({ length: 400 }, (_, line) => `line ${line} ${line * 7919}`);
-  const repository = createRepository(t.testdir(), 'repository', {
+  const repository = createRepository(testDirectory(t), 'repository', {
     'text.md': text.join('\n'),
     'empty.md': '',
     'large.bin': randomBytes(300_000),
@@ -155,7 +156,9 @@ t.test('a pack with any bit changed, or cut anywhere, is refused', async (t) => 
 });
 
 t.test('what a pack inflates to is bounded before it is allocated', async (t) => {
-  const repository = createRepository(t.testdir(), 'bomb', { zeros: Buffer.alloc(50_000_000) });
+  const repository = createRepository(testDirectory(t), 'bomb', {
+    zeros: Buffer.alloc(50_000_000),
+  });
   const ids = `${idsOf(repository).join('\n')}\n`;
   const bytes = git(repository, ['pack-objects', '--stdout', '-q'], ids);
   t.ok(bytes.length < 100_000, 'it is small as it travels');

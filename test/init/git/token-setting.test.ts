@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { readInitConfig } from '../../../init/config.ts';
 import { asRemoteError } from '../../../init/git/remote-errors.ts';
+import { testDirectory } from '../../support/directory.ts';
 
 const url = 'https://git.example.org/me/claude';
 const refused = Object.assign(new Error('401'), { code: 'HttpError', data: { statusCode: 401 } });
@@ -15,7 +16,7 @@ function said(environment: Record<string, string>): string {
 }
 
 t.test('a refused token is to be put where it came from', (t) => {
-  const file = join(t.testdir(), 'token');
+  const file = join(testDirectory(t), 'token');
   writeFileSync(file, 'a-token-in-a-file\n');
   const kubernetes = { KUBERNETES_SERVICE_HOST: '10.0.0.1' };
   const cases: [environment: Record<string, string>, place: string][] = [

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { Agent } from 'undici';
 import { type LookOptions, lookAtGitHub } from '../../../init/github/github-look.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { type GitHubApiOptions, startGitHubApi } from '../../support/github-api.ts';
 import { until } from '../../support/until.ts';
 import { captureLog, token } from '../fixture.ts';
@@ -12,7 +13,7 @@ const noon = Date.UTC(2026, 5, 1, 12);
 
 /** A volume and a stand-in API; each `run` looks at it as one run of init does. */
 async function prepare(t: Test, options: Partial<GitHubApiOptions> = {}) {
-  const stateDirectory = t.testdir();
+  const stateDirectory = testDirectory(t);
   const api = await startGitHubApi({ repository: 'me/claude', token, ...options });
   const dispatcher = new Agent();
   t.teardown(() => Promise.all([api.close(), dispatcher.destroy()]));

@@ -5,6 +5,7 @@ import type { Test } from 'tap';
 import { applyCredentials, type CredentialsOutcome } from '../../../init/login/credentials.ts';
 import type { CredentialsPolicy } from '../../../shared/credentials-choice.ts';
 import { openAside } from '../../../shared/set-aside.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { captureLog } from '../fixture.ts';
 
 const hour = 3_600_000;
@@ -27,7 +28,7 @@ export const blank = JSON.stringify({
 });
 
 export function prepareVolume(t: Test) {
-  const directory = t.testdir({ volume: { '.berth': {} }, source: {}, live: {} });
+  const directory = testDirectory(t, { volume: { '.berth': {} }, source: {}, live: {} });
   const paths = {
     volume: join(directory, 'volume/.credentials.json'),
     source: join(directory, 'source/credentials.json'),

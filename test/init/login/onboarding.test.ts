@@ -12,11 +12,12 @@ import t, { type Test } from 'tap';
 import { answerOnboarding } from '../../../init/login/onboarding.ts';
 import { openAside } from '../../../shared/set-aside.ts';
 import { startClaudeInTerminal } from '../../support/claude-in-terminal.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { startMessagesApi } from '../../support/messages-api.ts';
 import { captureLog, conflictsIn } from '../fixture.ts';
 
 function prepareVolume(t: Test, files: Record<string, string> = {}) {
-  const directory = t.testdir({ volume: files, home: {}, workspace: {} });
+  const directory = testDirectory(t, { volume: files, home: {}, workspace: {} });
   const volume = join(directory, 'volume');
   const workspace = join(directory, 'workspace');
   const { log, lines } = captureLog();

@@ -17,6 +17,7 @@ import { inspectVolume, repairVolume } from '../../../init/volume/volume.ts';
 import { BerthError } from '../../../shared/errors.ts';
 import { isExecutableConfiguration } from '../../../shared/executable-configuration.ts';
 import { openAside } from '../../../shared/set-aside.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { captureLog, treeOf, walk } from '../fixture.ts';
 
 const numRuns = Number(process.env.BERTH_TEST_HISTORIES ?? 60);
@@ -55,7 +56,7 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
 t.setTimeout(300_000);
 
 t.test('nothing is lost, and nothing of berth’s is taken for an edit', async (t) => {
-  t.testdir();
+  testDirectory(t);
   let count = 0;
   await fc.assert(
     fc.asyncProperty(

@@ -9,9 +9,10 @@ import {
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { moveFile } from '../../../init/reconcile/replace-file.ts';
+import { testDirectory } from '../../support/directory.ts';
 
 function layOut(t: Test) {
-  const directory = t.testdir({ there: 'before' });
+  const directory = testDirectory(t, { there: 'before' });
   const path = join(directory, 'tmp-0123456789ab');
   writeFileSync(path, 'content', { mode: 0o600 });
   const { ino: inode, size } = lstatSync(path);

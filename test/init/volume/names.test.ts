@@ -6,6 +6,7 @@ import type { Tree } from '../../../init/git/tree.ts';
 import { plan, remember } from '../../../init/reconcile/plan.ts';
 import { selectFiles } from '../../../init/reconcile/select.ts';
 import { type Fold, foldOf, losers, mayCollide, tellsAll } from '../../../init/volume/names.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { mountCareless } from '../../support/small-volume.ts';
 import { captureLog, treeOf as filesOf, openHarbour, walk } from '../fixture.ts';
 
@@ -65,7 +66,7 @@ t.test('there, a file that was renamed in case alone is not taken for two', asyn
     entries: { 'README.md': entry, 'gone.md': entry },
   };
   const memory = remember({ applied: record, pending: undefined });
-  const options = { configDirectory: join(t.testdir(), '.'), localChanges: 'merge' as const };
+  const options = { configDirectory: join(testDirectory(t), '.'), localChanges: 'merge' as const };
   const { signal } = new AbortController();
   const steps = await plan({ ...options, fold: careless, signal }, memory, treeOf('readme.md'));
   t.strictSame(

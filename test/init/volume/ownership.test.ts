@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { handOver, takeOwnership } from '../../../init/volume/ownership.ts';
 import { refusal } from '../../../shared/owner.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { captureLog, type Harbour, openHarbour, walk } from '../fixture.ts';
 import { canChangeUser, runProgram } from '../process.ts';
 
@@ -21,7 +22,7 @@ function isOwned(t: Test, harbour: Harbour) {
 }
 
 t.test('as root, everything that others own is given to the user', { skip }, async (t) => {
-  const directory = t.testdir({ volume: { a: { 'b.md': 'b' } }, outside: { c: 'c' } });
+  const directory = testDirectory(t, { volume: { a: { 'b.md': 'b' } }, outside: { c: 'c' } });
   const volume = join(directory, 'volume');
   symlinkSync(join(directory, 'outside'), join(volume, 'link'));
   chownSync(join(volume, 'a'), 1000, 1000);

@@ -7,6 +7,7 @@ import { InitOutcome } from '../../../supervisor/boot/init-report.ts';
 import type { Status } from '../../../supervisor/http/status.ts';
 import { registerInit } from '../../../supervisor/metrics/init.ts';
 import { makeSurroundings } from '../../support/claude.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { startSupervisor } from '../../support/supervisor.ts';
 import { until } from '../../support/until.ts';
 
@@ -56,7 +57,7 @@ async function scrape(directory: string) {
 }
 
 t.test('the metrics tell what init has reported', async (t) => {
-  const { metrics } = await scrape(t.testdir({ 'report.json': JSON.stringify(report) }));
+  const { metrics } = await scrape(testDirectory(t, { 'report.json': JSON.stringify(report) }));
   t.match(metrics, {
     berth_init_last_run_timestamp_seconds: '1767312000',
     berth_init_confirmed_timestamp_seconds: '1767225600',
@@ -70,7 +71,7 @@ t.test('the metrics tell what init has reported', async (t) => {
     berth_conflicts: '0',
   });
   const current = JSON.stringify({ ...report, remote: 'current', settings: undefined });
-  const after = await scrape(t.testdir({ 'report.json': current }));
+  const after = await scrape(testDirectory(t, { 'report.json': current }));
   t.match(after.metrics, {
     berth_init_continued_on_old_state: '0',
     berth_init_settings_invalid: '0',
@@ -90,7 +91,7 @@ t.test('what no init has written is told as unknown, and nothing of it is shown'
     'too large': `${JSON.stringify(report)}${' '.repeat(300_000)}`,
   };
   for (const [name, content] of Object.entries(files)) {
-    const { metrics } = await scrape(t.testdir(content ? { 'report.json': content } : {}));
+    const { metrics } = await scrape(testDirectory(t, content ? { 'report.json': content } : {}));
     t.same(
       metrics,
       {
@@ -111,7 +112,7 @@ t.test('what no init has written is told as unknown, and nothing of it is shown'
 t.test('what a status needs of the report is there, and nothing that no init writes', async (t) => {
   const read = async (more: object) => {
     const text = JSON.stringify({ ...report, ...more });
-    const outcome = new InitOutcome(t.testdir({ 'report.json': text }));
+    const outcome = new InitOutcome(testDirectory(t, { 'report.json': text }));
     await outcome.load();
     return outcome.report;
   };
@@ -125,7 +126,7 @@ t.test("the end of init's git token is that of its last look at GitHub", async (
   const end = '2026-02-01T00:00:00.000Z';
   const read = async (look: object) => {
     const files = { 'report.json': JSON.stringify(report), 'github.json': JSON.stringify(look) };
-    return (await scrape(t.testdir(files))).metrics.berth_git_token_expiry_timestamp_seconds;
+    return (await scrape(testDirectory(t, files))).metrics.berth_git_token_expiry_timestamp_seconds;
   };
   const look = { version: 1, subject: 'a', cut_short: 0, token_expires_at: end };
   t.equal(await read({ ...look, looked_at: '2026-01-01T12:00:00.000Z' }), '1769904000');
@@ -140,7 +141,7 @@ t.test("the end of init's git token is that of its last look at GitHub", async (
 
 t.test('each local copy that waits is counted until a person has taken it', async (t) => {
   const conflicts = { '20260101T000000Z-init': { 'CLAUDE.md': 'mine', skills: { 'a.md': '' } } };
-  const directory = t.testdir({ conflicts });
+  const directory = testDirectory(t, { conflicts });
   const { metrics, read } = await scrape(directory);
   t.equal(metrics.berth_conflicts, '2');
   writeFileSync(join(directory, 'conflicts/another'), '');
@@ -150,7 +151,7 @@ t.test('each local copy that waits is counted until a person has taken it', asyn
 t.test(
   'nothing that is planted in conflicts/ leads the count out of it, or is endless',
   async (t) => {
-    const directory = t.testdir({
+    const directory = testDirectory(t, {
       outside: { a: '', b: '' },
       state: { conflicts: {} },
       linked: {},

@@ -4,6 +4,7 @@ import t from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
 import { AppliedCommit, goodCommitsFile } from '../../../supervisor/boot/last-good-commit.ts';
 import { captureLog } from '../../support/captured-log.ts';
+import { testDirectory } from '../../support/directory.ts';
 
 const one = '1'.repeat(40);
 const two = '2'.repeat(40);
@@ -21,7 +22,7 @@ async function load(directory: string, commit?: string, repository = 'somebody/d
 }
 
 t.test('starts that fail since another commit was applied are told with both', async (t) => {
-  const directory = t.testdir({});
+  const directory = testDirectory(t, {});
   const before = await load(directory, one);
   before.applied.ready('default');
   t.equal(before.applied.explain('default', failure), failure, 'it is a good one');
@@ -42,7 +43,7 @@ t.test('starts that fail since another commit was applied are told with both', a
 });
 
 t.test('a repository that was changed is named', async (t) => {
-  const directory = t.testdir({});
+  const directory = testDirectory(t, {});
   const before = await load(directory, one);
   before.applied.ready('default');
   await before.applied.flush();
@@ -63,16 +64,16 @@ t.test('what the CLI may have written there is never believed or shown', async (
     'no repository': text.replace('a/b', 'a b; run this'),
     'too large': `${text}${' '.repeat(100_000)}`,
   })) {
-    const directory = t.testdir({ [goodCommitsFile]: content });
+    const directory = testDirectory(t, { [goodCommitsFile]: content });
     const { applied } = await load(directory, two);
     t.equal(applied.explain('default', failure), failure, name);
   }
-  const { applied } = await load(t.testdir({ [goodCommitsFile]: text }), 'none');
+  const { applied } = await load(testDirectory(t, { [goodCommitsFile]: text }), 'none');
   t.equal(applied.explain('default', failure), failure, 'a report that names no commit');
 });
 
 t.test('without a report nothing is said, and nothing is written', async (t) => {
-  const directory = t.testdir({});
+  const directory = testDirectory(t, {});
   const { applied } = await load(directory);
   applied.ready('default');
   await applied.flush();
@@ -80,7 +81,7 @@ t.test('without a report nothing is said, and nothing is written', async (t) => 
 });
 
 t.test('a file that cannot be written costs a warning alone', async (t) => {
-  const directory = t.testdir({});
+  const directory = testDirectory(t, {});
   mkdirSync(join(directory, goodCommitsFile));
   const { applied, log } = await load(directory, one);
   applied.ready('default');

@@ -3,6 +3,7 @@ import { existsSync, lstatSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { environmentFor, layOut } from '../../soak/berth-in-cgroup.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { startMessagesApi } from '../../support/messages-api.ts';
 import { startProgram } from '../../support/programs.ts';
 
@@ -10,8 +11,7 @@ import { startProgram } from '../../support/programs.ts';
 const container = ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child=SIGTERM'];
 
 async function prepare(t: Test) {
-  t.teardown(() => {});
-  const directory = t.testdir();
+  const directory = testDirectory(t);
   const api = await startMessagesApi();
   t.teardown(() => api.close());
   layOut(directory, 0);

@@ -4,6 +4,7 @@ import t from 'tap';
 import { RunMark, runMarkFile } from '../../../supervisor/boot/unclean-shutdown.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { makeSurroundings } from '../../support/claude.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { canMount, mountSmall } from '../../support/small-volume.ts';
 import { startSupervisor } from '../../support/supervisor.ts';
 
@@ -36,7 +37,7 @@ t.test('a run tells whether the one before was ended in the middle', async (t) =
 
 t.test('a mark of the run before goes with a run on a full disk too', async (t) => {
   t.ok(canMount, 'this test needs a file system of its own');
-  const directory = t.testdir({});
+  const directory = testDirectory(t, {});
   using _ = mountSmall(directory, 'size=16k');
   const path = join(directory, runMarkFile);
   writeFileSync(path, 'left');

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { checkVersion, cliArguments } from '../../../supervisor/claude/command.ts';
 import { realClaude, scripted } from '../../support/claude.ts';
+import { testDirectory } from '../../support/directory.ts';
 
 const environment = { PATH: process.env.PATH ?? '', HOME: '/nonexistent' };
 
@@ -23,7 +24,10 @@ t.test('a CLI that is not there is an error that says how to install it', async 
 });
 
 t.test('a CLI that fails is an error that says what it said', async (t) => {
-  const broken = join(t.testdir({ claude: '#!/bin/sh\necho no libc >&2; exit 1\n' }), 'claude');
+  const broken = join(
+    testDirectory(t, { claude: '#!/bin/sh\necho no libc >&2; exit 1\n' }),
+    'claude',
+  );
   await t.rejects(checkVersion(broken, environment), { message: /EACCES.*; install it/ });
   await t.rejects(checkVersion('/bin/false', environment), {
     code: 'cli_unavailable',

@@ -7,6 +7,7 @@ import type { SettingsProblem } from '../../../shared/settings-problem.ts';
 import { ignoredSettings } from '../../../supervisor/claude/settings-in-force.ts';
 import { readForbidding } from '../../../supervisor/profiles/settings-rules.ts';
 import { makeSurroundings, startProcess } from '../../support/claude.ts';
+import { testDirectory } from '../../support/directory.ts';
 
 const hook = { type: 'command', command: 'true' };
 const good = {
@@ -131,7 +132,7 @@ t.test('a hook event that the CLI does not know is named by it alone', async (t)
 });
 
 t.test('a byte order mark loses no denial for a profile with tools of its own', (t) => {
-  const bom = t.testdir({ 'settings.json': `\ufeff${text}` });
+  const bom = testDirectory(t, { 'settings.json': `\ufeff${text}` });
   t.same(readForbidding(bom), ['WebFetch', 'Bash(git push:*)']);
   t.end();
 });

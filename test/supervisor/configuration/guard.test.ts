@@ -15,6 +15,7 @@ import t, { type Test } from 'tap';
 import { blobId } from '../../../supervisor/configuration/entries.ts';
 import { ConfigurationGuard } from '../../../supervisor/configuration/guard.ts';
 import { captureLog } from '../../support/captured-log.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { canMount, mountSmall } from '../../support/small-volume.ts';
 import { until } from '../../support/until.ts';
 
@@ -49,9 +50,7 @@ async function guardOn(t: Test, directory: string) {
 const start = (t: Test, more: object = {}) => guardOn(t, makeVolume(t, { ...files, ...more }));
 
 function makeVolume(t: Test, content: object): string {
-  // tap removes the folder before the teardowns run, unless there was one before the folder.
-  t.teardown(() => {});
-  return t.testdir({ '.berth': {}, ...content });
+  return testDirectory(t, { '.berth': {}, ...content });
 }
 
 /** As init leaves it. */

@@ -9,6 +9,7 @@ import {
 } from '../../../supervisor/credentials/deadline.ts';
 import { Login } from '../../../supervisor/credentials/login.ts';
 import { captureLog } from '../../support/captured-log.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { until } from '../../support/until.ts';
 import { credentials } from './login-files.ts';
 
@@ -68,8 +69,7 @@ async function start(t: Test, directory: string, setupToken?: string): Promise<L
 }
 
 t.test('a refresh and a restart leave the estimate where it was', async (t) => {
-  t.teardown(() => {});
-  const directory = t.testdir({ '.credentials.json': credentials('one') });
+  const directory = testDirectory(t, { '.credentials.json': credentials('one') });
   const login = await start(t, directory);
   const first = login.deadline;
   t.match(first, { estimated: true });
@@ -82,8 +82,7 @@ t.test('a refresh and a restart leave the estimate where it was', async (t) => {
 });
 
 t.test('a setup-token is known again by its hash alone', async (t) => {
-  t.teardown(() => {});
-  const directory = t.testdir({});
+  const directory = testDirectory(t, {});
   const first = (await start(t, directory, 'a-setup-token')).deadline;
   t.match(first, { of: 'setup-token', estimated: true });
   t.same((await start(t, directory, 'a-setup-token')).deadline, first);

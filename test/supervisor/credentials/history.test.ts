@@ -4,11 +4,12 @@ import t from 'tap';
 import { historyFile } from '../../../shared/credentials-memory.ts';
 import { LoginHistory } from '../../../supervisor/credentials/history.ts';
 import { captureLog } from '../../support/captured-log.ts';
+import { testDirectory } from '../../support/directory.ts';
 
 const id = (serial: number): string => serial.toString(16).padStart(12, '0');
 
 t.test('the first sight of a setup-token outlives any number of refreshes', async (t) => {
-  const directory = t.testdir();
+  const directory = testDirectory(t);
   const path = join(directory, historyFile);
   // As an older version wrote it.
   const old = { version: 1, superseded: [], refused: [], put_back: [], since: { [id(0)]: 1_000 } };

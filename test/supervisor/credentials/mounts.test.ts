@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import type { LogLine } from '../../support/captured-log.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { credentials } from './login-files.ts';
 
 const login = join(import.meta.dirname, '../../../supervisor/credentials/login.ts');
@@ -15,7 +16,7 @@ const skip = mayMount ? false : 'needs a mount namespace';
 
 /** What is said of mounts when the login is started after these shell commands. */
 async function startAfter(t: Test, mounting: string): Promise<LogLine[]> {
-  const directory = t.testdir({
+  const directory = testDirectory(t, {
     config: { '.berth': {} },
     secret: {},
     tmpfs: {},

@@ -8,6 +8,7 @@ import { Login } from '../../../supervisor/credentials/login.ts';
 import { Overtaken } from '../../../supervisor/credentials/login-file.ts';
 import { refreshLock } from '../../../supervisor/credentials/refresh-lock.ts';
 import { captureLog } from '../../support/captured-log.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { until } from '../../support/until.ts';
 import { blank, credentials } from './login-files.ts';
 
@@ -22,8 +23,7 @@ interface Situation {
 
 /** A login with its source mounted as Kubernetes mounts a Secret. */
 async function start(t: Test, { volume, source, applied, policy = 'fresher' }: Situation) {
-  t.teardown(() => {});
-  const directory = t.testdir({ config: { '.berth': {} }, secret: {} });
+  const directory = testDirectory(t, { config: { '.berth': {} }, secret: {} });
   const config = join(directory, 'config');
   const stateDirectory = join(config, '.berth');
   const path = join(config, '.credentials.json');

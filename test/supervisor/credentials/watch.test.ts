@@ -22,6 +22,7 @@ import {
   type CredentialsWatchOptions,
 } from '../../../supervisor/credentials/watch.ts';
 import { captureLog } from '../../support/captured-log.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { until } from '../../support/until.ts';
 import { blank, credentials } from './login-files.ts';
 
@@ -41,8 +42,7 @@ async function watch(
   patience = 30,
   options: Partial<CredentialsWatchOptions> = {},
 ) {
-  t.teardown(() => {});
-  const config = t.testdir({ '.berth': {} });
+  const config = testDirectory(t, { '.berth': {} });
   for (const [name, content] of Object.entries(files)) writeFileSync(join(config, name), content);
   const path = join(config, '.credentials.json');
   const kept = join(config, '.berth', lastGoodFile);

@@ -9,6 +9,7 @@ import { type Checked, failed, ok, runChecks } from '../../../supervisor/doctor/
 import { type Diagnosis, diagnose } from '../../../supervisor/doctor/doctor.ts';
 import { tableOf } from '../../../supervisor/doctor/table.ts';
 import { realClaude } from '../../support/claude.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { loggedIn } from '../../support/logged-in.ts';
 import { startLoginServer } from '../../support/login-server.ts';
 import { startSupervisor } from '../../support/supervisor.ts';
@@ -29,8 +30,7 @@ async function runDoctor(environment: Record<string, string>, ...options: string
 
 /** In this process, with the hosts of the stand-in login server alone; its repository is there too. */
 async function diagnosed(t: Test, config: Record<string, string>, more: Record<string, string>) {
-  t.teardown(() => {});
-  const directory = t.testdir({ config, workspace: {} });
+  const directory = testDirectory(t, { config, workspace: {} });
   const server = await startLoginServer();
   t.teardown(() => server.close());
   const { HTTPS_PROXY = '' } = server.environment;
@@ -194,8 +194,7 @@ t.test('a proxy that lets through what nobody needs is a warning', async (t) => 
 });
 
 t.test('a hostile volume is told, not followed', { timeout: 60_000 }, async (t) => {
-  t.teardown(() => {});
-  const directory = t.testdir({
+  const directory = testDirectory(t, {
     config: { '.berth': {} },
     secret: 'sk-ant-oat01-of-somebody-else',
   });

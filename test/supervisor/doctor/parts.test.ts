@@ -11,6 +11,7 @@ import { checkCredentials } from '../../../supervisor/doctor/credentials.ts';
 import { checkGithub } from '../../../supervisor/doctor/github.ts';
 import { checkVolume } from '../../../supervisor/doctor/volume.ts';
 import { checkWriteBack } from '../../../supervisor/doctor/write-back.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { startKubernetesApi } from '../../support/kubernetes-api.ts';
 import { startLoginServer } from '../../support/login-server.ts';
 
@@ -37,7 +38,7 @@ t.test('what a hook runs first is found without a shell', (t) => {
 t.test('commands of settings, servers and profiles are looked for as the CLI would', async (t) => {
   const hooks = ['[ -f x ]', '$CLAUDE_CONFIG_DIR/hooks/own.sh', '~/none.sh', '$OTHER/x', 'sh -c x'];
   const group = { hooks: hooks.map((command) => ({ type: 'command', command })) };
-  const directory = t.testdir({
+  const directory = testDirectory(t, {
     config: { 'settings.json': JSON.stringify({ hooks: { Stop: [group] } }), hooks: {} },
     'profiles.yaml':
       'profiles:\n  reviewer:\n    mcp:\n      servers:\n        files: {command: no-such-server}\n',
@@ -62,8 +63,7 @@ t.test('commands of settings, servers and profiles are looked for as the CLI wou
 });
 
 t.test('a login that ends, is used up or was seen a year ago is told in time', async (t) => {
-  t.teardown(() => {});
-  const directory = t.testdir({ config: { '.berth': {} } });
+  const directory = testDirectory(t, { config: { '.berth': {} } });
   const config = join(directory, 'config');
   const server = await startLoginServer();
   t.teardown(() => server.close());
@@ -96,8 +96,7 @@ t.test('a login that ends, is used up or was seen a year ago is told in time', a
 });
 
 t.test('the live Secret is asked for where there is a token, and never read', async (t) => {
-  t.teardown(() => {});
-  const directory = t.testdir({});
+  const directory = testDirectory(t, {});
   const api = await startKubernetesApi();
   t.teardown(() => api.close());
   const { hostname, port } = new URL(api.url);
@@ -137,7 +136,7 @@ t.test('a GitHub token does not belong here', async (t) => {
 t.test(
   'where init went on without the git server, or with earlier settings, it is told why',
   async (t) => {
-    const directory = t.testdir({ '.berth': {} });
+    const directory = testDirectory(t, { '.berth': {} });
     const state = join(directory, '.berth');
     const look = async (remoteError: unknown, more = {}) => {
       const report = {
@@ -174,8 +173,7 @@ t.test(
 );
 
 t.test('without a CLI on the PATH it is the one that init installed', async (t) => {
-  t.teardown(() => {});
-  const directory = t.testdir({ config: { '.berth': {} }, bin: {} });
+  const directory = testDirectory(t, { config: { '.berth': {} }, bin: {} });
   const stateDirectory = join(directory, 'config/.berth');
   const integrity = `sha512-${Buffer.alloc(64).toString('base64')}`;
   const [current, previous] = [idOf(integrity), '1'.repeat(32)];
@@ -224,7 +222,7 @@ t.test('without a CLI on the PATH it is the one that init installed', async (t) 
 });
 
 t.test('what the CLI ignores of settings.json is named with its place and remedy', async (t) => {
-  const directory = t.testdir({});
+  const directory = testDirectory(t, {});
   const file = join(directory, 'settings.json');
   const look = (content: string) => {
     writeFileSync(file, content);
@@ -250,7 +248,7 @@ t.test('what the CLI ignores of settings.json is named with its place and remedy
 });
 
 t.test('a repository of which nothing takes effect is a warning with its remedy', async (t) => {
-  const directory = t.testdir({ '.berth': {} });
+  const directory = testDirectory(t, { '.berth': {} });
   const state = join(directory, '.berth');
   const look = async (problem: unknown) => {
     const report = {

@@ -8,6 +8,7 @@ import t, { type Test } from 'tap';
 import { type Diagnosis, diagnose } from '../../../supervisor/doctor/doctor.ts';
 import { isWriteBackContainer } from '../../../supervisor/doctor/sidecar.ts';
 import { canChangeUser } from '../../init/process.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { startKubernetesApi } from '../../support/kubernetes-api.ts';
 import { startLoginServer } from '../../support/login-server.ts';
 
@@ -15,8 +16,7 @@ t.jobs = 2;
 
 /** As the component has it: the ConfigMap of all containers, the Secret's name, the volume, a token. */
 async function prepare(t: Test) {
-  t.teardown(() => {});
-  const directory = t.testdir({ config: { '.berth': {} }, account: { namespace: 'home' } });
+  const directory = testDirectory(t, { config: { '.berth': {} }, account: { namespace: 'home' } });
   const api = await startKubernetesApi();
   t.teardown(() => api.close());
   api.allow('home/berth-live', ['get', 'patch']);

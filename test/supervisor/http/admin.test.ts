@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import t from 'tap';
 import { startApiServer } from '../../support/api-server.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { promptText } from '../../support/messages-api.ts';
 import { collect, upTo } from '../../support/read-events.ts';
 import { startSupervisor, token } from '../../support/supervisor.ts';
@@ -104,7 +105,7 @@ t.test(
   async (t) => {
     const { url, call } = await startSupervisor(t);
     const at = { BERTH_HTTP_LISTEN: `:${new URL(url).port}` };
-    const file = join(t.testdir({}), 'token');
+    const file = join(testDirectory(t, {}), 'token');
     writeFileSync(file, `${token}\n`);
     const paused = await berth(['pause', '--reason', 'a look'], {
       ...at,

@@ -4,6 +4,7 @@ import t, { type Test } from 'tap';
 import { TokenFile } from '../../../supervisor/http/token-file.ts';
 import { tokenLine } from '../../../supervisor/http/tokens.ts';
 import { captureLog } from '../../support/captured-log.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { promptText } from '../../support/messages-api.ts';
 import { streamPrompt } from '../../support/prompt.ts';
 import { collect, upTo } from '../../support/read-events.ts';
@@ -17,8 +18,7 @@ const home = 'a-token-of-somebody-at-home';
 
 /** A supervisor whose tokens are in a file, as lines; `write` replaces them. */
 async function start(t: Test, lines: string[], settings: Record<string, string> = {}) {
-  t.teardown(() => {});
-  const path = join(t.testdir({ tokens: lines.join('\n') }), 'tokens');
+  const path = join(testDirectory(t, { tokens: lines.join('\n') }), 'tokens');
   const tokens = await TokenFile.open(path, captureLog().log, 20);
   t.teardown(() => tokens.close());
   const running = await startSupervisor(t, { tokens, settings });

@@ -10,6 +10,7 @@ import {
   tokenLine,
 } from '../../../supervisor/http/tokens.ts';
 import { captureLog } from '../../support/captured-log.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { until } from '../../support/until.ts';
 
 const [one, two, three] = [makeToken(), makeToken(), makeToken()];
@@ -23,8 +24,7 @@ async function open(t: Test, path: string) {
 
 /** A file or directory for the test; torn down after what the test opens. */
 function place(t: Test, content: Parameters<Test['testdir']>[0]): string {
-  t.teardown(() => {});
-  return t.testdir(content);
+  return testDirectory(t, content);
 }
 
 t.test('a token that was made is long, and known by its line alone', async (t) => {
@@ -32,7 +32,7 @@ t.test('a token that was made is long, and known by its line alone', async (t) =
   t.not(one, two);
   const line = tokenLine('n8n', one);
   t.match(line, /^n8n:sha256:[0-9a-f]{64}$/);
-  const { tokens, plain } = await readTokens(join(t.testdir({ tokens: line }), 'tokens'));
+  const { tokens, plain } = await readTokens(join(testDirectory(t, { tokens: line }), 'tokens'));
   t.equal(bearerOf(tokens, one)?.name, 'n8n');
   t.equal(bearerOf(tokens, two)?.name, undefined);
   t.equal(bearerOf(tokens, digestToken(one).toString('hex'))?.name, undefined, 'not by its digest');
@@ -49,7 +49,9 @@ t.test('a name that could not be read back is refused when the line is made', (t
 
 t.test('several names, comments, empty lines and line ends of Windows', async (t) => {
   const lines = ['# who may call', '', tokenLine('n8n', one), tokenLine('grafana', two), ''];
-  const { tokens } = await readTokens(join(t.testdir({ tokens: lines.join('\r\n') }), 'tokens'));
+  const { tokens } = await readTokens(
+    join(testDirectory(t, { tokens: lines.join('\r\n') }), 'tokens'),
+  );
   t.equal(bearerOf(tokens, one)?.name, 'n8n');
   t.equal(bearerOf(tokens, two)?.name, 'grafana');
 });
@@ -82,7 +84,7 @@ const wrong: [string, string, RegExp][] = [
 
 for (const [what, content, message] of wrong) {
   t.test(`a file with ${what} is a configuration error that says what to do`, async (t) => {
-    const path = join(t.testdir({ tokens: content }), 'tokens');
+    const path = join(testDirectory(t, { tokens: content }), 'tokens');
     await t.rejects(readTokens(path), { code: 'config_invalid', exitCode: 64, message });
   });
 }

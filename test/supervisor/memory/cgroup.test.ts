@@ -1,5 +1,6 @@
 import t from 'tap';
 import { findMemoryCgroup, readContainerMemory } from '../../../supervisor/memory/cgroup.ts';
+import { testDirectory } from '../../support/directory.ts';
 
 const mebibyte = 2 ** 20;
 
@@ -15,18 +16,18 @@ const version2 = (used: number, limit: string) => ({
 });
 
 t.test('version 2: usage without what the kernel can take back at once', (t) => {
-  const root = t.testdir(version2(300, '512'));
+  const root = testDirectory(t, version2(300, '512'));
   t.match(read(root), { limit: 512, workingSet: 200 });
   t.end();
 });
 
 t.test('version 2 without a limit', (t) => {
-  t.match(read(t.testdir(version2(4196, 'max'))), { limit: undefined, workingSet: 4096 });
+  t.match(read(testDirectory(t, version2(4196, 'max'))), { limit: undefined, workingSet: 4096 });
   t.end();
 });
 
 t.test('version 2 tells of stalls, of kills and of tasks', (t) => {
-  const root = t.testdir({
+  const root = testDirectory(t, {
     ...version2(300, '512'),
     'memory.pressure':
       'some avg10=12.50 avg60=1.00 avg300=0.10 total=123\nfull avg10=3.25 avg60=0.50 avg300=0.00 total=45\n',
@@ -43,7 +44,7 @@ t.test('version 2 tells of stalls, of kills and of tasks', (t) => {
 });
 
 t.test('what the kernel does not tell is unknown, and nothing else is the less known', (t) => {
-  const root = t.testdir({
+  const root = testDirectory(t, {
     ...version2(300, '512'),
     'memory.pressure': 'nonsense',
     'memory.events': {},
@@ -68,7 +69,7 @@ const version1 = (limit: string, used = 300 * mebibyte) => ({
 });
 
 t.test('version 1: the figures of the whole hierarchy', (t) => {
-  const root = t.testdir({
+  const root = testDirectory(t, {
     memory: {
       ...version1(String(512 * mebibyte)),
       'memory.oom_control': 'oom_kill_disable 0\nunder_oom 0\noom_kill 4\n',
@@ -87,7 +88,7 @@ t.test('version 1: the figures of the whole hierarchy', (t) => {
 });
 
 t.test('version 1 writes no limit as a number near 2^63', (t) => {
-  const root = t.testdir({ memory: version1('9223372036854771712') });
+  const root = testDirectory(t, { memory: version1('9223372036854771712') });
   t.match(read(root), { limit: undefined, workingSet: 250 * mebibyte });
   t.end();
 });
@@ -95,13 +96,13 @@ t.test('version 1 writes no limit as a number near 2^63', (t) => {
 t.test('version 1 tells of a limit above that cannot be seen from inside', (t) => {
   const memory = version1('9223372036854771712');
   const statistics = `hierarchical_memory_limit ${400 * mebibyte}\n${memory['memory.stat']}`;
-  const root = t.testdir({ memory: { ...memory, 'memory.stat': statistics } });
+  const root = testDirectory(t, { memory: { ...memory, 'memory.stat': statistics } });
   t.match(read(root), { limit: 400 * mebibyte });
   t.end();
 });
 
 t.test('a process below the mount has the lowest of the limits on its way', (t) => {
-  const root = t.testdir({
+  const root = testDirectory(t, {
     '2': {
       ...version2(900, 'max'),
       kubepods: { ...version2(800, '600'), pod: { ...version2(700, 'max') } },
@@ -118,7 +119,7 @@ t.test('a process below the mount has the lowest of the limits on its way', (t) 
 });
 
 t.test('a path that is not below the mount, as in a container, stands for the mount', (t) => {
-  const root = t.testdir({
+  const root = testDirectory(t, {
     cgroup: version2(300, '512'),
     proc: { self: { cgroup: '0::/../../elsewhere\n' } },
     other: { self: { cgroup: '0::/kubepods/of/the/host\n' } },
@@ -132,13 +133,13 @@ t.test('a path that is not below the mount, as in a container, stands for the mo
 });
 
 t.test('more reclaimable than used is a working set of nothing', (t) => {
-  t.match(read(t.testdir(version2(10, 'max'))), { workingSet: 0 });
+  t.match(read(testDirectory(t, version2(10, 'max'))), { workingSet: 0 });
   t.end();
 });
 
 t.test('no memory cgroup, half of one, or one that goes, is no reading', (t) => {
   t.equal(read('/nowhere'), undefined);
-  t.equal(read(t.testdir({ 'memory.max': '10' })), undefined);
+  t.equal(read(testDirectory(t, { 'memory.max': '10' })), undefined);
   t.equal(readContainerMemory({ version: 2, directory: '/nowhere', pids: undefined }), undefined);
   t.end();
 });

@@ -21,11 +21,12 @@ import {
   removeTraces,
 } from '../../../supervisor/memory/cli-traces.ts';
 import { offerToKernel } from '../../../supervisor/memory/oom-score.ts';
+import { testDirectory } from '../../support/directory.ts';
 
 const pid = 4_000_001;
 
 function layOut(t: Test, owner: number | undefined) {
-  const directory = t.testdir({ config: {}, tmp: { 'cc-socks': {} }, proc: {} });
+  const directory = testDirectory(t, { config: {}, tmp: { 'cc-socks': {} }, proc: {} });
   const config = join(directory, 'config');
   const locks = [join(config, '.oauth_refresh.lock'), `${config}.lock`];
   for (const lock of locks) mkdirSync(lock);

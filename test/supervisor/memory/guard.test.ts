@@ -10,6 +10,7 @@ import type { Action } from '../../../supervisor/memory/policy.ts';
 import type { BoundSettings } from '../../../supervisor/memory/reading.ts';
 import { PoolMemory } from '../../../supervisor/wiring/pool-memory.ts';
 import { captureLog } from '../../support/captured-log.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { promptText } from '../../support/messages-api.ts';
 import { startPool } from '../../support/pool.ts';
 import { until } from '../../support/until.ts';
@@ -35,7 +36,7 @@ function startGuard(
   limit: number | 'max',
   bounds: Partial<BoundSettings> = {},
 ) {
-  const cgroupRoot = t.testdir(version2(used, limit));
+  const cgroupRoot = testDirectory(t, version2(used, limit));
   const actions: Action[] = [];
   const log = captureLog();
   const me = { name: 'me', pid: process.pid, stage: 'idle' as const, startedAt: -60_000 };
@@ -99,7 +100,7 @@ t.test('a start with MCP servers is told from a leak by its largest process', (t
   // As the real CLI was measured 3.6 s after its start with three servers through npx, in MiB.
   const [cli, others] = [170, [73, 73, 73, 47, 47, 47]];
   const servers = others.map((size, index) => [index + 2, line(index + 2, 1, size)] as const);
-  const procRoot = t.testdir({ 1: line(1, 0, cli), ...Object.fromEntries(servers) });
+  const procRoot = testDirectory(t, { 1: line(1, 0, cli), ...Object.fromEntries(servers) });
   const young = { name: 'young', pid: 1, stage: 'busy' as const };
   const guard = new MemoryGuard({
     ...settings,

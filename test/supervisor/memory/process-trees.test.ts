@@ -5,6 +5,7 @@ import t, { type Test } from 'tap';
 import { killMarked } from '../../../supervisor/memory/kill-marked.ts';
 import { treeCpu } from '../../../supervisor/memory/process-tree.ts';
 import { ProcessTrees } from '../../../supervisor/memory/process-trees.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { lives } from '../../support/processes.ts';
 import { until } from '../../support/until.ts';
 
@@ -72,7 +73,7 @@ t.test('the CPU time of a tree is that of all its processes and of reaped childr
   const idle = await treeCpu(pids[0] ?? 0);
   t.ok(idle < 1_000, 'a shell that waits uses next to none');
   const stat = (name: string, ticks: string) => `7 (${name}) S 1 ${'0 '.repeat(9)}${ticks} 20 0 1`;
-  const root = t.testdir({
+  const root = testDirectory(t, {
     1: { stat: stat('node', '1 2 3 4'), task: { 1: { children: '2' } } },
     2: { stat: stat('a) R 9 (b', '10 20 0 0'), task: { 2: { children: '' } } },
   });
@@ -116,7 +117,7 @@ const stat = (pid: number, parent: number, pages: number) => ({
 });
 
 t.test('a tree that is cyclic or endless, as no kernel would tell it, is survived', async (t) => {
-  const root = t.testdir({
+  const root = testDirectory(t, {
     1: stat(1, 3, 1),
     2: stat(2, 1, 1),
     3: stat(3, 2, 1),
@@ -127,14 +128,14 @@ t.test('a tree that is cyclic or endless, as no kernel would tell it, is survive
   const many = Array.from({ length: 50 }, (_, index) => [index + 1, stat(index + 1, 1, 1)]);
   const bomb = new ProcessTrees({
     marksOf,
-    root: t.testdir(Object.fromEntries(many)),
+    root: testDirectory(t, Object.fromEntries(many)),
     most: 40,
   });
   t.equal(bomb.read([{ name: 'w', pid: 1 }]).get('w')?.processes, 40);
 });
 
 t.test('entries that cannot be read are left out', async (t) => {
-  const root = t.testdir({
+  const root = testDirectory(t, {
     1: stat(1, 0, 5),
     2: {},
     3: { stat: 'torn (' },

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { startBerthIn } from '../../soak/berth-in-cgroup.ts';
 import { realClaude } from '../../support/claude.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { processesOf } from '../../support/processes.ts';
 import { sendPrompt } from '../../support/prompt.ts';
 import { until } from '../../support/until.ts';
@@ -12,7 +13,7 @@ import { until } from '../../support/until.ts';
 const memory = 4 * 2 ** 30;
 
 t.test('a fork bomb in a tool costs its worker, and the turn goes on without it', async (t) => {
-  const directory = t.testdir();
+  const directory = testDirectory(t);
   const { program, cgroup, target, stop } = await startBerthIn(directory, {
     limit: memory,
     mcpServers: 0,
@@ -46,7 +47,7 @@ t.test('a fork bomb in a tool costs its worker, and the turn goes on without it'
 t.test(
   'a process that the pids limit forbids is an error that names it, until it is raised',
   async (t) => {
-    const { program, cgroup, target, stop } = await startBerthIn(t.testdir(), {
+    const { program, cgroup, target, stop } = await startBerthIn(testDirectory(t), {
       limit: memory,
       mcpServers: 0,
       tasks: 2_000,
@@ -69,8 +70,7 @@ t.test(
 );
 
 t.test('a pids limit that is reached when the CLI is to be tested ends nothing', async (t) => {
-  t.teardown(() => {});
-  const directory = t.testdir();
+  const directory = testDirectory(t);
   const gate = join(directory, 'gate');
   const fifo = join(directory, 'fifo');
   const path = join(directory, 'claude-that-waits');

@@ -4,6 +4,7 @@ import { chmodSync, copyFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { killStrays } from '../../../supervisor/memory/strays.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { canMount } from '../../support/small-volume.ts';
 
 const sources = join(import.meta.dirname, '../../../supervisor/memory');
@@ -32,7 +33,7 @@ process.exit(0);
 
 /** @param init the name of process 1, which starts the program */
 function inContainer(t: Test, init: string, body: string): string {
-  const directory = t.testdir({});
+  const directory = testDirectory(t, {});
   const script = join(directory, 'program.mjs');
   writeFileSync(script, program(body));
   const shell = join(directory, init);

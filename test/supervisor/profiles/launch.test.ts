@@ -9,6 +9,7 @@ import type { Overrides } from '../../../supervisor/profiles/overrides.ts';
 import type { Profile } from '../../../supervisor/profiles/profile.ts';
 import { readProfiles } from '../../../supervisor/profiles/read.ts';
 import { makeSurroundings, type Surroundings, startProcess } from '../../support/claude.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { promptText, systemText } from '../../support/messages-api.ts';
 
 t.jobs = 2;
@@ -194,7 +195,7 @@ t.test('a secret that is not there is said with the line that names it', async (
 
 t.test('a settings.json that is a link or no JSON forbids nothing', async (t) => {
   const { readForbidding } = await import('../../../supervisor/profiles/settings-rules.ts');
-  const folder = t.testdir({
+  const folder = testDirectory(t, {
     broken: { 'settings.json': '{"permissions":' },
     link: { 'settings.json': t.fixture('symlink', '../broken/settings.json') },
     odd: { 'settings.json': '{"permissions":{"deny":["A",3,"B\\n"],"ask":7}}' },

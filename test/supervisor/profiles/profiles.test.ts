@@ -8,6 +8,7 @@ import { Profiles } from '../../../supervisor/profiles/profiles.ts';
 import { readProfiles } from '../../../supervisor/profiles/read.ts';
 import { hiddenTool, hiddenTools, warningsOf } from '../../../supervisor/profiles/warnings.ts';
 import { captureLog } from '../../support/captured-log.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { until } from '../../support/until.ts';
 
 const bounds = { warmWorkers: 1, maxWorkers: 4 };
@@ -21,8 +22,7 @@ async function open(t: Test, path: string | undefined) {
 
 /** A directory that is emptied after what looks at it has been closed. */
 function place(t: Test): string {
-  t.teardown(() => {});
-  return t.testdir({});
+  return testDirectory(t, {});
 }
 
 /** Writes it whole: half a file would be a problem more. */

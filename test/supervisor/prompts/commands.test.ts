@@ -27,7 +27,6 @@ const files = {
   'skills/tea/SKILL.md': '---\nname: tea\ndescription: Brews.\n---\nBrew it with $ARGUMENTS.\n',
 };
 
-t.teardown(() => {});
 const surroundings = await makeSurroundings(t);
 for (const [name, text] of Object.entries(files)) {
   const path = join(surroundings.config, name);

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { Pause } from '../../../supervisor/prompts/pause.ts';
 import { captureLog } from '../../support/captured-log.ts';
+import { testDirectory } from '../../support/directory.ts';
 
 async function open(directory: string) {
   const log = captureLog();
@@ -12,7 +13,7 @@ async function open(directory: string) {
 }
 
 t.test('a pause and its end survive restarts, and tell who and why', async (t) => {
-  const directory = t.testdir({});
+  const directory = testDirectory(t, {});
   const { pause } = await open(directory);
   t.equal(pause.refusal, undefined);
   t.equal(await pause.pause('n8n', 'the bill'), true);
@@ -31,7 +32,7 @@ t.test('a pause and its end survive restarts, and tell who and why', async (t) =
 });
 
 t.test('who paused first stays known', async (t) => {
-  const { pause } = await open(t.testdir({}));
+  const { pause } = await open(testDirectory(t, {}));
   await pause.pause('n8n', null);
   await pause.pause('home', 'me too');
   t.match(pause.state, { by: 'n8n', reason: null });
@@ -40,7 +41,7 @@ t.test('who paused first stays known', async (t) => {
 t.test(
   'it takes effect before it is durable, and calls that cross end as the last one',
   async (t) => {
-    const directory = t.testdir({});
+    const directory = testDirectory(t, {});
     const { pause } = await open(directory);
     const first = pause.pause('n8n', null);
     t.ok(pause.refusal, 'at once');
@@ -53,7 +54,7 @@ t.test(
 
 for (const content of ['', '{"version":1,"by":', '{"version":9}', 'x'.repeat(70_000)]) {
   t.test(`a file that cannot be read means paused: ${content.slice(0, 12)}`, async (t) => {
-    const directory = t.testdir({ 'pause.json': content });
+    const directory = testDirectory(t, { 'pause.json': content });
     const { pause, log } = await open(directory);
     t.match(pause.refusal, { code: 'paused', message: /somebody paused the server/ });
     t.equal(log.count('pause_unreadable'), 1);
@@ -64,7 +65,7 @@ for (const content of ['', '{"version":1,"by":', '{"version":9}', 'x'.repeat(70_
 }
 
 t.test('where it cannot be written it still takes effect, and says so', async (t) => {
-  const directory = t.testdir({});
+  const directory = testDirectory(t, {});
   mkdirSync(join(directory, 'pause.json'));
   writeFileSync(join(directory, 'pause.json', 'x'), '');
   const log = captureLog();

@@ -4,6 +4,7 @@ import t from 'tap';
 import { Pool } from '../../../supervisor/pool/pool.ts';
 import { stands } from '../../../supervisor/prompts/resume-prompt.ts';
 import { bashAllowed } from '../../support/claude.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { promptText, type RecordedRequest } from '../../support/messages-api.ts';
 import { type FoundProcess, processesOf, tailsOf } from '../../support/processes.ts';
 import { collect, upTo } from '../../support/read-events.ts';
@@ -34,7 +35,7 @@ function killWorkers(running: RunningSupervisor): void {
 }
 
 t.test('a prompt does not stand in a transcript that cannot be read', async (t) => {
-  const directory = t.testdir({
+  const directory = testDirectory(t, {
     good: '{"uuid":"one"}\n',
     link: t.fixture('symlink', 'good'),
     directory: {},

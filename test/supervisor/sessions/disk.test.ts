@@ -7,6 +7,7 @@ import { DiskWatch } from '../../../supervisor/sessions/disk.ts';
 import { DiskUsage } from '../../../supervisor/sessions/disk-usage.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { makeSurroundings } from '../../support/claude.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { canMount, mountSmall } from '../../support/small-volume.ts';
 import { startSupervisor } from '../../support/supervisor.ts';
 import { until } from '../../support/until.ts';
@@ -20,7 +21,7 @@ function bind(from: string, to: string): Disposable {
 
 t.test('a disk that fills is warned about, then full, and both are told once', async (t) => {
   t.ok(canMount, 'this test needs a file system of its own');
-  const directory = t.testdir({ volume: {} });
+  const directory = testDirectory(t, { volume: {} });
   const volume = join(directory, 'volume');
   using _ = mountSmall(volume, 'size=10m');
   const log = captureLog();
@@ -56,7 +57,7 @@ t.test('a disk that fills is warned about, then full, and both are told once', a
 
 t.test('a disk without inodes is full as well', async (t) => {
   t.ok(canMount, 'this test needs a file system of its own');
-  const volume = join(t.testdir({ volume: {} }), 'volume');
+  const volume = join(testDirectory(t, { volume: {} }), 'volume');
   using _ = mountSmall(volume, 'size=10m,nr_inodes=20');
   for (let file = 0; file < 19; file++) writeFileSync(join(volume, `${file}`), '');
   const { log } = captureLog();
@@ -67,7 +68,7 @@ t.test('a disk without inodes is full as well', async (t) => {
 
 t.test('what lies in a directory counts against its own limit', async (t) => {
   t.ok(canMount, 'this test needs mounts');
-  const directory = t.testdir({ tmp: { deep: { er: {} }, inner: {} }, elsewhere: {} });
+  const directory = testDirectory(t, { tmp: { deep: { er: {} }, inner: {} }, elsewhere: {} });
   const tmp = join(directory, 'tmp');
   symlinkSync(join(directory, 'elsewhere'), join(tmp, 'link'));
   writeFileSync(join(directory, 'elsewhere/large'), Buffer.alloc(6 * mib));
@@ -107,7 +108,7 @@ t.test('what lies in a directory counts against its own limit', async (t) => {
 });
 
 t.test('a run that ends does not go on counting', async (t) => {
-  const directory = t.testdir({ file: 'x' });
+  const directory = testDirectory(t, { file: 'x' });
   const options = { path: directory, mountPoints: async () => new Set<string>() };
   t.equal(await new DiskUsage({ ...options, signal: AbortSignal.abort() }).bytes(), undefined);
   t.ok(await new DiskUsage({ ...options, signal: new AbortController().signal }).bytes());

@@ -10,6 +10,7 @@ import {
 import { Transcripts } from '../../../supervisor/sessions/transcripts.ts';
 import { Workspaces } from '../../../supervisor/sessions/workspaces.ts';
 import { captureLog } from '../../support/captured-log.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { idOf, sessionRecord, storeIn } from '../../support/session-record.ts';
 
 const day = 86_400_000;
@@ -17,7 +18,7 @@ const now = Date.parse('2026-06-01T00:00:00Z');
 
 /** Real files of sessions, and a clock that stands still. */
 async function open(t: Test, options: Partial<RetentionOptions> = {}) {
-  const directory = t.testdir({ config: {}, work: {}, tmp: {} });
+  const directory = testDirectory(t, { config: {}, work: {}, tmp: {} });
   const config = join(directory, 'config');
   const temporary = join(directory, 'tmp');
   const store = storeIn(join(config, '.berth'));

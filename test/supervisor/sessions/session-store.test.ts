@@ -12,13 +12,14 @@ import t, { type Test } from 'tap';
 import { recordVersion } from '../../../supervisor/sessions/session-record.ts';
 import { SessionStore } from '../../../supervisor/sessions/session-store.ts';
 import { captureLog } from '../../support/captured-log.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { sessionId as id, idOf, sessionRecord, storeIn } from '../../support/session-record.ts';
 import { until } from '../../support/until.ts';
 
 const record = sessionRecord();
 
 function open(t: Test) {
-  const state = t.testdir({ sessions: {} });
+  const state = testDirectory(t, { sessions: {} });
   const path = join(state, 'sessions', `${id}.json`);
   return { state, path, store: storeIn(state) };
 }
@@ -236,7 +237,7 @@ t.test(
 );
 
 t.test('figures that cannot be written are told once and written when they can be', async (t) => {
-  const state = t.testdir({ sessions: {} });
+  const state = testDirectory(t, { sessions: {} });
   const log = captureLog();
   const store = new SessionStore({
     stateDirectory: state,

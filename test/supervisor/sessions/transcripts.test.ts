@@ -10,6 +10,7 @@ import { dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
 import { Transcripts } from '../../../supervisor/sessions/transcripts.ts';
 import { makeSurroundings } from '../../support/claude.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { idOf } from '../../support/session-record.ts';
 import { startSupervisor } from '../../support/supervisor.ts';
 import { until } from '../../support/until.ts';
@@ -18,7 +19,7 @@ const one = idOf(1);
 const two = idOf(2);
 
 function open(t: Test) {
-  const directory = t.testdir({ config: {}, tmp: {}, elsewhere: {} });
+  const directory = testDirectory(t, { config: {}, tmp: {}, elsewhere: {} });
   const write = (path: string, bytes = 1): void => {
     mkdirSync(dirname(join(directory, path)), { recursive: true });
     writeFileSync(join(directory, path), Buffer.alloc(bytes, 'x'));

@@ -10,9 +10,10 @@ import {
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { Workspaces } from '../../../supervisor/sessions/workspaces.ts';
+import { testDirectory } from '../../support/directory.ts';
 
 function open(t: Test) {
-  const root = join(t.testdir({ work: {}, elsewhere: { 'keep.txt': 'kept' } }), 'work');
+  const root = join(testDirectory(t, { work: {}, elsewhere: { 'keep.txt': 'kept' } }), 'work');
   return { root, elsewhere: join(root, '../elsewhere'), workspaces: new Workspaces(root) };
 }
 

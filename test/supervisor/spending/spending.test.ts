@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { SpendingLedger } from '../../../supervisor/spending/spending.ts';
 import { captureLog } from '../../support/captured-log.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { until } from '../../support/until.ts';
 
 const noon = Date.parse('2026-03-01T12:00:00Z');
@@ -31,8 +32,7 @@ async function open(
 
 /** Torn down after what the test opens on it. */
 function place(t: Test, files: Record<string, string> = {}): string {
-  t.teardown(() => {});
-  return t.testdir(files);
+  return testDirectory(t, files);
 }
 
 const contentOf = (directory: string) =>

@@ -7,6 +7,7 @@ import { createWriteBackMetrics } from '../../../supervisor/write-back/metrics.t
 import { SecretApi } from '../../../supervisor/write-back/secret-api.ts';
 import { type Timing, WriteBack } from '../../../supervisor/write-back/write-back.ts';
 import { captureLog } from '../../support/captured-log.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { type KubernetesApi, startKubernetesApi } from '../../support/kubernetes-api.ts';
 import { until } from '../../support/until.ts';
 
@@ -69,7 +70,7 @@ export interface Shore {
 }
 
 export async function openShore(t: Test, values: Record<string, string> = {}): Promise<Shore> {
-  const directory = t.testdir({ volume: { '.berth': {} }, account: {} });
+  const directory = testDirectory(t, { volume: { '.berth': {} }, account: {} });
   const config = join(directory, 'volume');
   const account = join(directory, 'account');
   const api = await startKubernetesApi();
