@@ -89,8 +89,7 @@ export async function makeSupervisor(
     ...surroundings.inherited,
     BERTH_CONFIG_DIR: surroundings.config,
     BERTH_WORKSPACE_DIR: surroundings.workspace,
-    BERTH_CLAUDE_PATH:
-      options.cli === 'scripted' ? scriptedClaude : realClaude,
+    BERTH_CLAUDE_PATH: options.cli === 'scripted' ? scriptedClaude : realClaude,
     BERTH_HTTP_LISTEN: '127.0.0.1:0',
     BERTH_METRICS_LISTEN: '127.0.0.1:0',
     BERTH_DRAIN: '0s',
