@@ -164,7 +164,7 @@ export class Supervisor {
     this.#api = await createApiServer({
       ...this.#parts,
       limits: this.#httpLimits(),
-      sessions: this.#parts.admission,
+      sessions: this.#parts.prompts,
       draining: () => this.#state === 'draining',
       door: this.#door,
       mayAdminister: (token) => this.#options.profiles.mayAdminister(token),
@@ -206,22 +206,21 @@ export class Supervisor {
       'cannot finish the prompt: the server is stopping; try again in a moment',
       { details: { retry_after: 5 } },
     );
-    const { sessions, pool, disk, retention, guard, credentials, store, ledger, applied } =
-      this.#parts;
+    const { live, pool, disk, retention, guard, credentials, store, ledger, applied } = this.#parts;
     const served = this.#state === 'serving';
     this.#state = 'draining';
-    this.#log.info('draining', `finishing ${sessions.running} prompts`, {
-      prompts: sessions.running,
+    this.#log.info('draining', `finishing ${live.size} prompts`, {
+      prompts: live.size,
     });
     this.#ending.abort(reason);
     // Who sends prompts learns only by and by that it is not ready any more.
     if (served) await pause(this.#config.drainDelay, now);
     pool.drain(reason);
     this.#parts.unprompted.drain(reason);
-    sessions.refuseWaiting(reason);
-    await sessions.idle(this.#config.drain, now);
-    sessions.interruptAll(reason);
-    await sessions.idle(10_000);
+    live.interrupt(({ state }) => (state === 'limited' ? reason : undefined));
+    await live.idle(this.#config.drain, now);
+    live.interrupt(() => reason);
+    await live.idle(10_000);
     // From here on each request is refused, so that no request needs the parts that stop.
     const steps: (() => unknown)[] = [
       () => this.#door.refuse(),

@@ -41,7 +41,7 @@ for (const [file, source, violation] of forbidden) {
 
 const allowed: [file: string, source: string][] = [
   ['supervisor/wiring/compose.ts', "import { Pool } from '../pool/pool.ts';"],
-  ['supervisor/http/prompts.ts', "import { Sessions } from '../prompts/sessions.ts';"],
+  ['supervisor/http/prompts.ts', "import { Prompts } from '../prompts/prompts.ts';"],
   ['supervisor/pool/pool.ts', "import { BerthError } from '../../shared/errors.ts';"],
   ['supervisor/claude/process.ts', "import { spawn } from 'node:child_process';"],
   ['supervisor/memory/cgroup.ts', "const root = '/sys/fs/cgroup';"],

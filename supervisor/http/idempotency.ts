@@ -6,8 +6,8 @@
  */
 import { createHash } from 'node:crypto';
 import { asBerthError, BerthError } from '../../shared/errors.ts';
-import type { RunsPrompts } from '../prompts/admission.ts';
 import type { Answer } from '../prompts/answer.ts';
+import type { RunsPrompts } from '../prompts/prompts.ts';
 
 interface Kept {
   /** SHA-256 of the payload. */

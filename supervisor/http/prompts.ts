@@ -2,8 +2,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { Log } from '../../shared/log.ts';
-import type { RunsPrompts } from '../prompts/admission.ts';
 import type { Intake, Prompt, PromptRequest } from '../prompts/prompt.ts';
+import type { RunsPrompts } from '../prompts/prompts.ts';
 import { validTraceparent } from '../prompts/traceparent.ts';
 import { readHeartbeat, withHeartbeat } from './heartbeat.ts';
 import { type Idempotency, readKey } from './idempotency.ts';

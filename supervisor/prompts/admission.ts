@@ -1,82 +1,54 @@
 /**
- * Before a prompt is taken, and while it runs: may it? Asks the pause, the caller's token and the
- * budgets. Always holds: from the moment that the server is paused or a token is revoked, no prompt
- * of it is taken, and those that run or wait are interrupted.
+ * Decides whether a prompt may run: by the pause, the caller's token, the login and the budgets.
+ * Invariant: from the moment that the server is paused, a token is revoked or a login is lost, no prompt that
+ * needs it is accepted, and `review` interrupts those that are under way.
  */
 import { BerthError } from '../../shared/errors.ts';
 import type { BudgetLimits, SpendingLedger } from '../spending/spending.ts';
-import type { Answer } from './answer.ts';
-import { follow } from './link-abort.ts';
+import type { LivePrompts } from './live-prompts.ts';
 import type { Pause } from './pause.ts';
 import type { Prompt } from './prompt.ts';
-import type { TurnEvent } from './turn.ts';
-
-/** Runs a prompt to its answer; when `caller` aborts it is interrupted (sessions.ts). */
-export interface RunsPrompts {
-  run(prompt: Prompt, caller: AbortSignal, tell: (event: TurnEvent) => void): Promise<Answer>;
-}
 
 export interface AdmissionOptions {
-  sessions: RunsPrompts;
+  live: LivePrompts;
   pause: Pause;
   ledger: SpendingLedger;
-  /** Whose budgets a prompt counts for, besides its token's. */
+  /** The budgets that a prompt counts for, besides the budget of its token. */
   budgetsOf: (prompt: Prompt) => { profile: string; limits: BudgetLimits };
-  /** Why the login that a prompt needs cannot be used, if it is lost. */
-  lostLogin?: (prompt: Prompt) => BerthError | undefined;
-  /** Whether the token of that id still lets its bearer in. */
+  /** The error for a prompt whose login is lost; undefined while the login can be used. */
+  lostLogin: (prompt: Prompt) => BerthError | undefined;
+  /** Whether the token of that id is still valid. */
   knowsToken: (id: string) => boolean;
 }
 
-export class Admission implements RunsPrompts {
+export class Admission {
   readonly #options: AdmissionOptions;
-  readonly #taken = new Map<AbortController, Prompt>();
-  /** Those of the taken whose turn has begun. */
-  readonly #begun = new Set<AbortController>();
 
   constructor(options: AdmissionOptions) {
     this.#options = options;
   }
 
   /**
-   * @throws BerthError `paused`, `token_revoked`, `login_required`, `daily_budget_exceeded`, or what the prompt itself ends
-   *   with
+   * @throws BerthError `paused`, `token_revoked`, `login_required`, `daily_budget_exceeded` if the prompt may
+   *   not run
    */
-  async run(
-    prompt: Prompt,
-    caller: AbortSignal,
-    tell: (event: TurnEvent) => void,
-  ): Promise<Answer> {
-    const refusal = this.#refusalOf(prompt) ?? this.#options.lostLogin?.(prompt);
+  check(prompt: Prompt): void {
+    const { ledger, lostLogin, budgetsOf } = this.#options;
+    const refusal = this.#refusalOf(prompt) ?? lostLogin(prompt);
     if (refusal) throw refusal;
-    const { profile, limits } = this.#options.budgetsOf(prompt);
-    this.#options.ledger.check(prompt.token, profile, limits);
-    const ending = new AbortController();
-    const unfollow = follow(caller, ending);
-    this.#taken.set(ending, prompt);
-    try {
-      return await this.#options.sessions.run(prompt, ending.signal, (event) => {
-        if (event.event === 'session') this.#begun.add(ending);
-        tell(event);
-      });
-    } finally {
-      unfollow();
-      this.#begun.delete(ending);
-      this.#taken.delete(ending);
-    }
+    const { profile, limits } = budgetsOf(prompt);
+    ledger.check(prompt.token, profile, limits);
   }
 
   /**
-   * Interrupts what may not run any more: call it when the server was paused, tokens revoked or a login
-   * lost. For a lost login those alone that still wait: a turn that runs may come to its end.
+   * Interrupts each prompt that may not run any more. Call it when the server was paused, a token was
+   * revoked or a login was lost. A lost login interrupts only prompts that wait: a turn that has begun may
+   * still come to its end.
    */
   review(): void {
-    for (const [ending, prompt] of this.#taken) {
-      const waits = !this.#begun.has(ending);
-      const lost = waits ? this.#options.lostLogin?.(prompt) : undefined;
-      const refusal = this.#refusalOf(prompt) ?? lost;
-      if (refusal) ending.abort(refusal);
-    }
+    this.#options.live.interrupt(({ prompt, begun }) => {
+      return this.#refusalOf(prompt) ?? (begun ? undefined : this.#options.lostLogin(prompt));
+    });
   }
 
   #refusalOf({ token, tokenId }: Prompt): BerthError | undefined {

@@ -2,9 +2,8 @@
 import type { TurnResult } from '../claude/turn-result.ts';
 import { hiddenTools, warningsOf } from '../profiles/warnings.ts';
 import type { BackgroundReport } from '../sessions/session-record.ts';
+import type { LivePrompt } from './live-prompt.ts';
 import type { LossReason } from './lost-turn.ts';
-import type { Progress } from './progress.ts';
-import type { Prompt } from './prompt.ts';
 import type { TurnEnd } from './turn.ts';
 
 export interface Answer {
@@ -35,15 +34,14 @@ export interface Answer {
 }
 
 export function toAnswer(
-  id: string,
+  live: LivePrompt,
   { result, toolErrors }: TurnEnd,
-  progress: Progress,
-  { profile, overrides }: Pick<Prompt, 'profile' | 'overrides'>,
   warnings: readonly string[],
   background: BackgroundReport[] = [],
 ): Answer {
+  const { profile, overrides } = live.prompt;
   return {
-    id,
+    id: live.id,
     session_id: result.sessionId,
     profile: profile.name,
     result: result.result,
@@ -55,8 +53,8 @@ export function toAnswer(
     usage: result.usage,
     cost_usd: result.costUsd,
     num_turns: result.numTurns,
-    duration_ms: Math.round(performance.now() - progress.accepted),
-    queued_ms: Math.round(progress.queuedMs),
+    duration_ms: Math.round(performance.now() - live.acceptedAt),
+    queued_ms: Math.round(live.queuedMs),
     ttft_ms: result.ttftMs ?? null,
     permission_denials: result.permissionDenials.map(({ tool_name, tool_use_id }) => ({
       tool_name,
@@ -68,7 +66,7 @@ export function toAnswer(
       ...warnings,
     ],
     ...(background.length > 0 ? { background } : {}),
-    recycled: progress.recycled,
-    recycle_reason: progress.recycleReason,
+    recycled: live.recycled,
+    recycle_reason: live.recycleReason,
   };
 }

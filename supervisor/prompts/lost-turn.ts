@@ -158,16 +158,3 @@ export function withWhatIsLeft(prompt: Prompt, { costUsd, numTurns }: Spent): Pr
   };
   return { ...prompt, overrides };
 }
-
-/** Waits for the work. @throws the signal's reason as soon as it aborts */
-export async function unlessAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const leave = (): void => reject(signal.reason);
-  signal.addEventListener('abort', leave, { once: true });
-  try {
-    signal.throwIfAborted();
-    await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener('abort', leave);
-  }
-}

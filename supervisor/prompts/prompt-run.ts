@@ -9,6 +9,7 @@
 import { randomUUID } from 'node:crypto';
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import { abortable } from '../../shared/waiting.ts';
 import { askServers } from '../claude/mcp-servers.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
 import type { TurnResult, Usage } from '../claude/turn-result.ts';
@@ -25,6 +26,7 @@ import type { Rates } from './cost-estimate.ts';
 import { healthWarnings } from './health-warnings.ts';
 import { isKept } from './kept-turn.ts';
 import type { LimitGate } from './limit-gate.ts';
+import type { LivePrompt } from './live-prompt.ts';
 import type { LoginUse } from './login-use.ts';
 import {
   addSpent,
@@ -35,20 +37,17 @@ import {
   optedOut,
   type Spent,
   TurnLost,
-  unlessAborted,
   withSpent,
   withWhatIsLeft,
 } from './lost-turn.ts';
 import { failureOf, withTurn } from './outcome.ts';
-import type { Progress } from './progress.ts';
 import type { Prompt } from './prompt.ts';
 import { RecordKeeper } from './record-keeper.ts';
 import { carryOn, carryOnLoggedIn, stands } from './resume-prompt.ts';
-import type { RunningTurn, RunningTurns } from './running-turns.ts';
 import { afterTurn, type HangWatch, runTurn, type TurnEnd, type TurnEvent } from './turn.ts';
 import { workerFor } from './worker-for.ts';
 
-export interface AttemptOptions {
+export interface PromptRunOptions {
   pool: Pool;
   /** What is asked of the pool. @param resume the session whose process was lost */
   orderOf: (prompt: Prompt, resume?: string) => Order;
@@ -77,7 +76,6 @@ export interface AttemptOptions {
   settings: { assertInForce: () => void; check: (process: ClaudeProcess) => Promise<void> };
   rates: Rates;
   cliVersion: () => string;
-  turns: RunningTurns;
   log: Log;
   /** Told what each turn has used, also one that failed or was interrupted. */
   onSpent: (prompt: Prompt, turn: Pick<TurnResult, 'costUsd' | 'usage'>) => void;
@@ -94,15 +92,8 @@ interface Attempt {
 }
 
 export class PromptRun {
-  readonly progress: Progress = {
-    accepted: performance.now(),
-    queuedMs: 0,
-    limited: false,
-    recycled: 0,
-    recycleReason: null,
-  };
-  readonly #options: AttemptOptions;
-  readonly #id: string;
+  readonly #options: PromptRunOptions;
+  readonly #live: LivePrompt;
   readonly #prompt: Prompt;
   readonly #keeper: RecordKeeper;
   #worker: Worker | undefined;
@@ -117,11 +108,11 @@ export class PromptRun {
   /** Ends the reservation of the session whose turn goes on. */
   #letGo: () => void = () => {};
 
-  constructor(options: AttemptOptions, id: string, prompt: Prompt) {
+  constructor(options: PromptRunOptions, live: LivePrompt) {
     this.#options = options;
-    this.#id = id;
-    this.#prompt = prompt;
-    const { token, profile, record, fork, flags } = prompt;
+    this.#live = live;
+    this.#prompt = live.prompt;
+    const { token, profile, record, fork, flags } = live.prompt;
     this.#keeper = new RecordKeeper(
       options.store,
       options.log,
@@ -137,70 +128,65 @@ export class PromptRun {
     );
   }
 
-  /** Whether it waits for the end of a limit. */
-  get waits(): boolean {
-    return this.progress.limited;
-  }
-
   /** @throws BerthError with the session id in its details, if it got that far */
-  async toAnswer(signal: AbortSignal, tell: (event: TurnEvent) => void): Promise<Answer> {
-    const { orderOf, assertRoom, turns } = this.#options;
+  async toAnswer(tell: (event: TurnEvent) => void): Promise<Answer> {
+    const { orderOf, assertRoom } = this.#options;
     const { record, fork, text } = this.#prompt;
     this.#options.settings.assertInForce();
     await assertRoom(record === undefined || fork);
-    const turn = turns.begin(signal);
     try {
       const first = { order: orderOf(this.#prompt), text, goesOn: false };
-      return await this.#attempt(first, turn, tell).catch(async (thrown) => {
+      return await this.#attempt(first, tell).catch(async (thrown) => {
         if (!(thrown instanceof TurnLost)) throw thrown;
-        return this.#attempt(await this.#goOn(thrown, turn.signal, tell), turn, tell);
+        return this.#attempt(await this.#goOn(thrown, tell), tell);
       });
     } catch (thrown) {
-      const error = thrown instanceof TurnLost ? await this.#giveUp(thrown, signal) : thrown;
+      const error = thrown instanceof TurnLost ? await this.#giveUp(thrown) : thrown;
       throw withSpent(this.#withSession(error), this.#spent);
     } finally {
       if (this.#spent !== nothing) this.#record();
       this.#letGo();
-      turn.end();
     }
   }
 
   async #attempt(
     { order, text, goesOn }: Attempt,
-    turn: RunningTurn,
     tell: (event: TurnEvent) => void,
   ): Promise<Answer> {
     const { log, pool } = this.#options;
-    const wanted = { prompt: this.#prompt, order, goesOn, progress: this.progress };
-    const { pass, worker, use } = await workerFor(this.#options, wanted, turn.signal, tell);
+    const { signal } = this.#live;
+    const wanted = { live: this.#live, order, goesOn };
+    const { pass, worker, use } = await workerFor(this.#options, wanted, tell);
+    this.#live.become('sent');
     this.#letGo();
     log.debug('turn_started', `running on ${worker.name}`, { worker: worker.name });
     this.#worker = worker;
-    if (worker.sessionId !== undefined) turn.belongsTo(worker.sessionId);
+    if (worker.sessionId !== undefined) this.#live.serve(worker.sessionId);
     let failed: unknown;
     try {
       let again = false;
       const run = (what: string) =>
-        this.#run(worker, what, use, turn.signal, (event) => {
+        this.#run(worker, what, use, (event) => {
           if (event.event === 'session') {
             // It is told at the begin of each turn of the CLI.
             if (again && worker.sessionId === event.data.session_id) return;
             worker.sessionId = event.data.session_id;
             this.#model = event.data.model;
-            turn.belongsTo(worker.sessionId);
+            this.#live.become('running');
+            this.#live.serve(worker.sessionId);
             this.#keeper.begin(worker.sessionId);
           }
           tell(event);
         });
       let end = await run(text);
-      if (isRefused(end) && (await use.refused(turn.signal))) {
+      if (isRefused(end) && (await use.refused(signal))) {
         this.#countRefused(end, tell);
         again = true;
         // The process still has the prompt, and what came of it so far.
         end = await run(carryOnLoggedIn);
-        if (isRefused(end)) await use.refused(turn.signal);
+        if (isRefused(end)) await use.refused(signal);
       }
-      return await this.#judge(end, worker, use, turn.signal);
+      return await this.#judge(end, worker, use);
     } catch (thrown) {
       failed = thrown;
       throw thrown;
@@ -223,9 +209,9 @@ export class PromptRun {
     worker: Worker,
     text: string,
     use: LoginUse,
-    signal: AbortSignal,
     tell: (event: TurnEvent) => void,
   ): Promise<TurnEnd> {
+    const { signal } = this.#live;
     const { gate, loginOf, hang } = this.#options;
     const login = loginOf(this.#prompt);
     const onLimit = (limit: UsageLimit): void => gate.heard(login, limit);
@@ -258,12 +244,8 @@ export class PromptRun {
     return undefined;
   }
 
-  async #judge(
-    reported: TurnEnd,
-    worker: Worker,
-    use: LoginUse,
-    signal: AbortSignal,
-  ): Promise<Answer> {
+  async #judge(reported: TurnEnd, worker: Worker, use: LoginUse): Promise<Answer> {
+    const { signal } = this.#live;
     const { overrides, profile } = this.#prompt;
     const { gate, loginOf, rates, onSpent, onHealth } = this.#options;
     const end = { ...reported, result: rates.priced(this.#model, reported.result) };
@@ -287,7 +269,7 @@ export class PromptRun {
       ...runningWarning(this.#worker?.process.background ?? [], profile.limits.background),
     ];
     const reports = takeReports(this.#options.store, end.result.sessionId);
-    return toAnswer(this.#id, whole, this.progress, this.#prompt, warnings, reports);
+    return toAnswer(this.#live, whole, warnings, reports);
   }
 
   #tellUnseen({ result: { sessionId, costUsd } }: TurnEnd): string {
@@ -307,36 +289,32 @@ export class PromptRun {
   }
 
   /** What is tried next when a process was lost. @throws TurnLost if the turn is not carried on */
-  async #goOn(
-    lost: TurnLost,
-    signal: AbortSignal,
-    tell: (event: TurnEvent) => void,
-  ): Promise<Attempt> {
+  async #goOn(lost: TurnLost, tell: (event: TurnEvent) => void): Promise<Attempt> {
     const { log, orderOf, onLost } = this.#options;
     const { worker, reason } = lost;
     const { sessionId } = worker;
     if (this.#prompt.onRecycle === 'fail') throw lost;
     onLost(reason, true);
-    this.progress.recycled += 1;
-    this.progress.recycleReason = reason;
+    this.#live.recycled += 1;
+    this.#live.recycleReason = reason;
     log.warn('turn_carried_on', `${worker.name} was lost (${reason}); the turn goes on elsewhere`, {
       worker: worker.name,
       reason,
       session_id: sessionId,
     });
     tell({ event: 'recycled', data: { reason, session_id: sessionId ?? null } });
-    const resumable = await this.#settle(lost, signal);
+    const resumable = await this.#settle(lost);
     const prompt = withWhatIsLeft(this.#prompt, this.#spent);
     const order = orderOf(prompt, resumable ? sessionId : undefined);
     return { order, text: resumable ? carryOn : prompt.text, goesOn: true };
   }
 
   /** What a turn is that is not carried on, or not once more. */
-  async #giveUp(lost: TurnLost, signal: AbortSignal): Promise<unknown> {
+  async #giveUp(lost: TurnLost): Promise<unknown> {
     const { reason, error } = lost;
     this.#options.onLost(reason, false);
     try {
-      await this.#settle(lost, signal);
+      await this.#settle(lost);
     } catch (thrown) {
       return thrown;
     }
@@ -348,12 +326,13 @@ export class PromptRun {
    * @returns whether the session can be resumed and has the prompt; one that has begun with this turn
    *   and cannot is gone then
    */
-  async #settle(lost: TurnLost, signal: AbortSignal): Promise<boolean> {
+  async #settle(lost: TurnLost): Promise<boolean> {
     const { transcriptOf, discard } = this.#options;
     const { worker, promptId } = lost;
     const { sessionId } = worker;
     this.#count(lost);
-    await unlessAborted(worker.gone, signal);
+    this.#live.become('recovering');
+    await abortable(worker.gone, this.#live.signal);
     if (sessionId === undefined) return false;
     const transcript = await transcriptOf(sessionId);
     if (transcript !== undefined && (await stands(transcript, promptId))) return true;

@@ -9,8 +9,8 @@ import type { Pool } from '../pool/pool.ts';
 import type { Order } from '../pool/process-spec.ts';
 import type { Worker } from '../pool/worker.ts';
 import type { LimitGate, Pass, PassOptions } from './limit-gate.ts';
+import type { LivePrompt } from './live-prompt.ts';
 import type { LoginUse } from './login-use.ts';
-import type { Progress } from './progress.ts';
 import type { Prompt } from './prompt.ts';
 import type { TurnEvent } from './turn.ts';
 
@@ -25,12 +25,10 @@ interface WorkerForOptions {
 }
 
 export interface Wanted {
-  prompt: Prompt;
+  live: LivePrompt;
   order: Order;
   /** It goes on with a turn that had begun. */
   goesOn: boolean;
-  /** Is told how long it waited. */
-  progress: Progress;
 }
 
 export interface Found {
@@ -42,29 +40,28 @@ export interface Found {
 /** @throws BerthError of the gate or the pool; the signal's reason */
 export async function workerFor(
   { pool, gate, loginOf, useLogin, onHealth }: WorkerForOptions,
-  { prompt, order, goesOn, progress }: Wanted,
-  signal: AbortSignal,
+  { live, order, goesOn }: Wanted,
   tell: (event: TurnEvent) => void,
 ): Promise<Found> {
+  const { prompt, signal } = live;
   const { token, timeout, onLimit } = prompt;
   const login = loginOf(prompt);
   const began = performance.now();
-  const waited = progress.queuedMs;
+  const waited = live.queuedMs;
   const passing: PassOptions = {
     wait: onLimit === 'wait',
-    deadline: Date.now() + timeout - (began - progress.accepted),
+    deadline: Date.now() + timeout - (began - live.acceptedAt),
     signal,
     onWait: ({ reason, resets_at }) => {
+      live.become('limited');
       if (reason) tell({ event: 'limited', data: { reason, resets_at } });
     },
   };
   const onQueued = (position: number): void => tell({ event: 'queued', data: { position } });
   for (;;) {
-    progress.limited = true;
-    const pass = await gate.pass(login, passing).finally(() => {
-      progress.limited = false;
-    });
+    const pass = await gate.pass(login, passing);
     try {
+      live.become('queued');
       const worker = await pool.acquire({ order, token, goesOn, signal, onQueued });
       const giveBack = (error: unknown): never => {
         pool.giveBack(worker);
@@ -75,7 +72,7 @@ export async function workerFor(
         .finally(() => onHealth(worker))
         .catch(giveBack);
       const use = await useLogin(prompt, signal).catch(giveBack);
-      progress.queuedMs = waited + performance.now() - began;
+      live.queuedMs = waited + performance.now() - began;
       const found = { pass, worker, use };
       if (isGood(found, pool, onLimit)) return found;
     } catch (error) {

@@ -24,10 +24,12 @@ import { Admission } from '../prompts/admission.ts';
 import { CliProblems } from '../prompts/cli-problems.ts';
 import { Rates } from '../prompts/cost-estimate.ts';
 import { LimitGate } from '../prompts/limit-gate.ts';
+import { LivePrompts } from '../prompts/live-prompts.ts';
+import { LiveSessions } from '../prompts/live-sessions.ts';
 import { fixedLogin } from '../prompts/login-use.ts';
 import { Pause } from '../prompts/pause.ts';
 import { Intake } from '../prompts/prompt.ts';
-import { Sessions } from '../prompts/sessions.ts';
+import { Prompts } from '../prompts/prompts.ts';
 import { SettingsGuard } from '../prompts/settings-guard.ts';
 import { UnpromptedWork } from '../prompts/unprompted-work.ts';
 import { keepReport } from '../sessions/background-reports.ts';
@@ -68,7 +70,9 @@ export interface Parts {
   workspaces: Workspaces;
   disk: DiskWatch;
   gate: LimitGate;
-  sessions: Sessions;
+  /** The prompts under way. */
+  live: LivePrompts;
+  prompts: Prompts;
   catalog: SessionCatalog;
   retention: Retention;
   intake: Intake;
@@ -200,7 +204,21 @@ export function createParts(options: PartsOptions): Parts {
     profile: profile === undefined ? undefined : profiles.get(profile)?.limits.dailyBudgetUsd,
     deployment: lower(config.dailyBudget, profiles.dailyBudgetUsd),
   });
-  const sessions: Sessions = new Sessions({
+  const live = new LivePrompts();
+  const admission = new Admission({
+    live,
+    pause,
+    ledger,
+    budgetsOf: ({ token, profile: { name: profile } }) => ({
+      profile,
+      limits: budgetsOf({ token, profile }),
+    }),
+    knowsToken: (id) => tokens.knows(id),
+    lostLogin: ({ profile }) => (usesFile(profile) ? credentials.refusal : undefined),
+  });
+  const prompts = new Prompts({
+    admission,
+    live,
     pool,
     settings,
     orderOf: (prompt, resume) => orders.of(prompt, resume),
@@ -228,17 +246,6 @@ export function createParts(options: PartsOptions): Parts {
     onFinished: ({ profile }, outcome, milliseconds, answer) =>
       metrics.prompt(profile.name, outcome, milliseconds, answer),
   });
-  const admission = new Admission({
-    sessions,
-    pause,
-    ledger,
-    budgetsOf: ({ token, profile: { name: profile } }) => ({
-      profile,
-      limits: budgetsOf({ token, profile }),
-    }),
-    knowsToken: (id) => tokens.knows(id),
-    lostLogin: ({ profile }) => (usesFile(profile) ? credentials.refusal : undefined),
-  });
   tokens.onRevoked(() => admission.review());
   const unprompted = new UnpromptedWork({
     pool,
@@ -256,7 +263,7 @@ export function createParts(options: PartsOptions): Parts {
     log,
   });
   const shared = { store, transcripts, workspaces, log };
-  const catalog = new SessionCatalog({ ...shared, running: sessions });
+  const catalog = new SessionCatalog({ ...shared, running: new LiveSessions(live, pool) });
   const retention = new Retention({
     ...shared,
     retention: config.sessionRetention,
@@ -325,7 +332,7 @@ export function createParts(options: PartsOptions): Parts {
   return {
     ...{ pool, configuration, cliProblems, applied, initOutcome, runMark, settings },
     firstWorker: () => (orders.warm().length > 0 ? firstWorker.promise : undefined),
-    ...{ store, workspaces, disk, gate, sessions, catalog, retention },
+    ...{ store, workspaces, disk, gate, live, prompts, catalog, retention },
     intake: new Intake({ store, profiles, promptTimeout: config.promptTimeout }),
     ...{ pause, ledger, admission, unprompted, guard, credentials, metrics, budgetsOf },
     authentication: new Authentication({

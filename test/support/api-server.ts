@@ -7,10 +7,10 @@ import { type HttpLimits, httpLimits } from '../../supervisor/http/limits.ts';
 import { createApiServer } from '../../supervisor/http/server.ts';
 import { digestToken, fixedTokens } from '../../supervisor/http/tokens.ts';
 import { builtInProfile } from '../../supervisor/profiles/profile.ts';
-import type { RunsPrompts } from '../../supervisor/prompts/admission.ts';
 import type { Answer } from '../../supervisor/prompts/answer.ts';
 import { Pause } from '../../supervisor/prompts/pause.ts';
 import { Intake } from '../../supervisor/prompts/prompt.ts';
+import type { RunsPrompts } from '../../supervisor/prompts/prompts.ts';
 import { captureLog } from './captured-log.ts';
 import { testDirectory } from './directory.ts';
 

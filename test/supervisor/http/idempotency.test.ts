@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap';
 import { BerthError, type ErrorCode } from '../../../shared/errors.ts';
 import { readKey } from '../../../supervisor/http/idempotency.ts';
-import type { RunsPrompts } from '../../../supervisor/prompts/admission.ts';
+import type { RunsPrompts } from '../../../supervisor/prompts/prompts.ts';
 import {
   type ApiServerTestOptions,
   answerOf,

@@ -1,0 +1,38 @@
+/** The sessions that are in use: their state, and their end. Asks the registry of prompts and the pool. */
+import type { BerthError } from '../../shared/errors.ts';
+import type { Pool } from '../pool/pool.ts';
+import type { RunningSessions, SessionState } from '../sessions/catalog.ts';
+import type { LivePrompts } from './live-prompts.ts';
+
+export class LiveSessions implements RunningSessions {
+  readonly #live: LivePrompts;
+  readonly #pool: Pool;
+
+  constructor(live: LivePrompts, pool: Pool) {
+    this.#live = live;
+    this.#pool = pool;
+  }
+
+  stateOf(id: string): SessionState {
+    // A turn that is continued in a new process has no worker for a while.
+    if (this.#live.of(id)) return 'busy';
+    const state = this.#pool.stateOf(id);
+    if (state === undefined) return 'stored';
+    return state === 'busy' || state === 'starting' ? 'busy' : 'idle';
+  }
+
+  interrupt(id: string, reason: BerthError): boolean {
+    const live = this.#live.of(id);
+    live?.interrupt(reason);
+    return live !== undefined;
+  }
+
+  async endSession(id: string, reason: BerthError): Promise<void> {
+    do {
+      const live = this.#live.of(id);
+      live?.interrupt(reason);
+      await this.#pool.endSession(id, reason);
+      await live?.over;
+    } while (this.#live.of(id) || this.#pool.stateOf(id) !== undefined);
+  }
+}

@@ -1,0 +1,119 @@
+/**
+ * Runs a prompt from its acceptance to its answer or its error.
+ * Invariants: each prompt ends within its deadline; a prompt whose caller has gone is interrupted; the end of
+ * each prompt is counted and logged once.
+ */
+import { asBerthError, BerthError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { formatDuration } from '../../shared/units.ts';
+import type { Admission } from './admission.ts';
+import type { Answer } from './answer.ts';
+import type { LivePrompt } from './live-prompt.ts';
+import type { LivePrompts } from './live-prompts.ts';
+import type { Prompt } from './prompt.ts';
+import { PromptRun, type PromptRunOptions } from './prompt-run.ts';
+import { traceIdOf } from './traceparent.ts';
+import type { TurnEvent } from './turn.ts';
+
+export interface RunsPrompts {
+  /**
+   * Runs one prompt to its answer.
+   * @param caller aborts when the caller has gone, or with a BerthError that says why the prompt is to end
+   * @throws BerthError with the session id in its details, if the prompt got that far
+   */
+  run(prompt: Prompt, caller: AbortSignal, tell: (event: TurnEvent) => void): Promise<Answer>;
+}
+
+export interface PromptsOptions extends PromptRunOptions {
+  admission: Pick<Admission, 'check'>;
+  live: LivePrompts;
+  /**
+   * Called for each prompt that has ended.
+   * @param outcome `ok`, or the code of the error
+   */
+  onFinished: (prompt: Prompt, outcome: string, milliseconds: number, answer?: Answer) => void;
+}
+
+export class Prompts implements RunsPrompts {
+  readonly #options: PromptsOptions;
+
+  constructor(options: PromptsOptions) {
+    this.#options = options;
+  }
+
+  async run(
+    prompt: Prompt,
+    caller: AbortSignal,
+    tell: (event: TurnEvent) => void,
+  ): Promise<Answer> {
+    this.#options.admission.check(prompt);
+    const live = this.#options.live.accept(prompt);
+    const log = this.#options.log.child(logFields(live));
+    const timer = setTimeout(() => live.interrupt(timedOut(prompt.timeout)), prompt.timeout);
+    const leave = (): void => live.interrupt(reasonOf(caller));
+    caller.addEventListener('abort', leave, { once: true });
+    if (caller.aborted) leave();
+    try {
+      const answer = await new PromptRun({ ...this.#options, log }, live).toAnswer(tell);
+      this.#answered(log, live, answer);
+      return answer;
+    } catch (thrown) {
+      const error = asBerthError(thrown);
+      this.#failed(log, live, error);
+      throw error;
+    } finally {
+      clearTimeout(timer);
+      caller.removeEventListener('abort', leave);
+      this.#options.live.end(live);
+    }
+  }
+
+  #answered(log: Log, live: LivePrompt, answer: Answer): void {
+    const duration = performance.now() - live.acceptedAt;
+    this.#options.onFinished(live.prompt, 'ok', duration, answer);
+    const { session_id, num_turns, cost_usd, ttft_ms, usage } = answer;
+    const result = { session_id, num_turns, cost_usd, ttft_ms, ...usage };
+    log.info('turn_finished', 'answered', { ...figuresOf(live, duration), ...result });
+  }
+
+  #failed(log: Log, live: LivePrompt, error: BerthError): void {
+    const duration = performance.now() - live.acceptedAt;
+    this.#options.onFinished(live.prompt, error.code, duration);
+    const level = error.code === 'internal' ? 'error' : 'warn';
+    const { session_id, cost_usd, usage, hook } = error.details;
+    log[level]('turn_finished', `not answered: ${error.code}`, {
+      code: error.code,
+      session_id,
+      ...figuresOf(live, duration),
+      cost_usd,
+      // The reason that the hook gave may quote the prompt.
+      hook: (hook as { name?: string } | undefined)?.name,
+      ...(usage as object | undefined),
+      ...(level === 'error' ? { error } : {}),
+    });
+  }
+}
+
+function logFields({ id, prompt: { token, profile, traceparent } }: LivePrompt) {
+  const trace = traceparent === undefined ? {} : { trace_id: traceIdOf(traceparent) };
+  return { prompt_id: id, token, profile: profile.name, ...trace };
+}
+
+function figuresOf({ queuedMs, recycled }: LivePrompt, duration: number) {
+  return { duration_ms: Math.round(duration), queued_ms: Math.round(queuedMs), recycled };
+}
+
+function timedOut(timeout: number): BerthError {
+  return new BerthError(
+    'prompt_timeout',
+    `cannot answer the prompt within ${formatDuration(timeout)}: its time is up; give it more with "timeout", or raise BERTH_PROMPT_TIMEOUT`,
+  );
+}
+
+function reasonOf({ reason }: AbortSignal): BerthError {
+  if (reason instanceof BerthError) return reason;
+  return new BerthError(
+    'interrupted',
+    'cannot answer the prompt: the caller closed the connection',
+  );
+}

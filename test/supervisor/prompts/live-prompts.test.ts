@@ -1,0 +1,191 @@
+import t from 'tap';
+import { BerthError } from '../../../shared/errors.ts';
+import type { Pool } from '../../../supervisor/pool/pool.ts';
+import { Admission } from '../../../supervisor/prompts/admission.ts';
+import { LivePrompts } from '../../../supervisor/prompts/live-prompts.ts';
+import { LiveSessions } from '../../../supervisor/prompts/live-sessions.ts';
+import type { Pause } from '../../../supervisor/prompts/pause.ts';
+import type { Prompt } from '../../../supervisor/prompts/prompt.ts';
+import type { SpendingLedger } from '../../../supervisor/spending/spending.ts';
+
+const reason = new BerthError('draining', 'cannot finish the prompt: the server is stopping');
+
+function accept(prompts: LivePrompts, { token = 'tests', tokenId = 'id-1' } = {}) {
+  return prompts.accept({ token, tokenId } as Prompt);
+}
+
+t.test('a prompt is registered from its acceptance until it has ended', async (t) => {
+  const prompts = new LivePrompts();
+  const live = accept(prompts);
+  t.equal(prompts.size, 1);
+  t.equal(live.state, 'accepted');
+  prompts.end(live);
+  t.equal(prompts.size, 0);
+  t.equal(live.state, 'ended');
+});
+
+t.test('the prompts that wait for a limit can be interrupted alone', async (t) => {
+  const prompts = new LivePrompts();
+  const [waits, runs] = [accept(prompts), accept(prompts)];
+  waits.become('limited');
+  runs.become('queued');
+  prompts.interrupt(({ state }) => (state === 'limited' ? reason : undefined));
+  t.equal(waits.signal.reason, reason);
+  t.equal(runs.signal.aborted, false);
+});
+
+t.test('a session is served by the prompt that has taken it last', async (t) => {
+  const prompts = new LivePrompts();
+  const first = accept(prompts);
+  t.equal(prompts.of('one'), undefined);
+  first.serve('one');
+  first.serve('another');
+  t.equal(prompts.of('one'), first);
+  t.equal(prompts.of('another'), first);
+  const next = accept(prompts);
+  next.serve('one');
+  t.equal(prompts.of('one'), next);
+  prompts.end(first);
+  t.equal(prompts.of('one'), next);
+  t.equal(prompts.of('another'), undefined);
+  prompts.end(next);
+  t.equal(prompts.of('one'), undefined);
+});
+
+t.test('the registry is idle when the prompts of that moment have ended', async (t) => {
+  const prompts = new LivePrompts();
+  await prompts.idle(60_000);
+  const live = accept(prompts);
+  let idle = false;
+  const waiting = prompts.idle(60_000).then(() => {
+    idle = true;
+  });
+  accept(prompts);
+  await new Promise(setImmediate);
+  t.equal(idle, false);
+  prompts.end(live);
+  await waiting;
+  t.equal(idle, true);
+});
+
+t.test('the wait for the prompts ends at its deadline, and when it is skipped', async (t) => {
+  const prompts = new LivePrompts();
+  accept(prompts);
+  await prompts.idle(1);
+  await prompts.idle(60_000, AbortSignal.abort());
+  t.equal(prompts.size, 1);
+});
+
+function makeAdmission() {
+  const live = new LivePrompts();
+  const state = { paused: false, revoked: new Set<string>(), lost: false, broke: false };
+  const pause = {
+    get refusal() {
+      return state.paused ? new BerthError('paused', 'cannot answer: paused') : undefined;
+    },
+  } as Pause;
+  const ledger = {
+    check: () => {
+      if (state.broke) throw new BerthError('daily_budget_exceeded', 'cannot answer: budget');
+    },
+  } as unknown as SpendingLedger;
+  const admission = new Admission({
+    live,
+    pause,
+    ledger,
+    budgetsOf: () => ({ profile: 'default', limits: {} as never }),
+    lostLogin: () => (state.lost ? new BerthError('login_required', 'cannot answer') : undefined),
+    knowsToken: (id) => !state.revoked.has(id),
+  });
+  return { live, state, admission };
+}
+
+t.test('a prompt is not accepted while one of its conditions is not met', async (t) => {
+  const { admission, state } = makeAdmission();
+  const prompt = { token: 'tests', tokenId: 'id-1' } as Prompt;
+  admission.check(prompt);
+  state.broke = true;
+  t.throws(() => admission.check(prompt), { code: 'daily_budget_exceeded' });
+  state.lost = true;
+  t.throws(() => admission.check(prompt), { code: 'login_required' });
+  state.paused = true;
+  t.throws(() => admission.check(prompt), { code: 'paused' });
+  state.revoked.add('id-1');
+  t.throws(() => admission.check(prompt), { code: 'token_revoked', message: /token of tests/ });
+});
+
+t.test('a pause interrupts all prompts, a revoked token its own', async (t) => {
+  const { admission, live, state } = makeAdmission();
+  const [one, two] = [accept(live), accept(live, { token: 'n8n', tokenId: 'id-2' })];
+  admission.review();
+  t.equal(one.signal.aborted || two.signal.aborted, false);
+  state.revoked.add('id-2');
+  admission.review();
+  t.equal(one.signal.aborted, false);
+  t.match(two.signal.reason, { code: 'token_revoked' });
+  state.paused = true;
+  admission.review();
+  t.match(one.signal.reason, { code: 'paused' });
+  t.match(two.signal.reason, { code: 'token_revoked' }, 'the first reason stays');
+});
+
+t.test(
+  'a lost login interrupts the prompts that wait, and lets those that run go on',
+  async (t) => {
+    const { admission, live, state } = makeAdmission();
+    const [waits, runs] = [accept(live), accept(live)];
+    for (const each of ['queued', 'sent', 'running'] as const) runs.become(each);
+    state.lost = true;
+    admission.review();
+    t.match(waits.signal.reason, { code: 'login_required' });
+    t.equal(runs.signal.aborted, false);
+  },
+);
+
+/** A pool that has one worker in that state for the session `one`. */
+const poolWith = (state: string | undefined, ended: string[] = []) =>
+  ({
+    stateOf: (id: string) => (id === 'one' && ended.length === 0 ? state : undefined),
+    endSession: async (id: string) => void ended.push(id),
+  }) as unknown as Pool;
+
+t.test('a session is busy while a prompt serves it, else as its worker is', async (t) => {
+  const live = new LivePrompts();
+  t.equal(new LiveSessions(live, poolWith(undefined)).stateOf('one'), 'stored');
+  t.equal(new LiveSessions(live, poolWith('idle')).stateOf('one'), 'idle');
+  t.equal(new LiveSessions(live, poolWith('starting')).stateOf('one'), 'busy');
+  const prompt = accept(live);
+  prompt.serve('one');
+  t.equal(new LiveSessions(live, poolWith(undefined)).stateOf('one'), 'busy', 'without a worker');
+});
+
+t.test(
+  'an interrupted session ends its prompt; without a prompt nothing is interrupted',
+  async (t) => {
+    const live = new LivePrompts();
+    const sessions = new LiveSessions(live, poolWith('idle'));
+    t.equal(sessions.interrupt('one', reason), false);
+    const prompt = accept(live);
+    prompt.serve('one');
+    t.equal(sessions.interrupt('one', reason), true);
+    t.equal(prompt.signal.reason, reason);
+  },
+);
+
+t.test('the end of a session waits for the prompt that it has interrupted', async (t) => {
+  const live = new LivePrompts();
+  const ended: string[] = [];
+  const sessions = new LiveSessions(live, poolWith('busy', ended));
+  const prompt = accept(live);
+  prompt.serve('one');
+  let over = false;
+  const ending = sessions.endSession('one', reason).then(() => {
+    over = true;
+  });
+  await new Promise(setImmediate);
+  t.equal(prompt.signal.reason, reason);
+  t.equal(over, false);
+  live.end(prompt);
+  await ending;
+  t.same(ended, ['one']);
+});
