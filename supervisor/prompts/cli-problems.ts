@@ -1,18 +1,19 @@
 /**
- * What does not work of the things that CLI processes load and run (MCP servers, plugins, hooks), by
- * profile: for the log, the status and the metrics.
- * Always holds: a problem is logged when it begins, when it changes and when it ends, not at each turn;
- * there are never more than a bound of them.
+ * The MCP servers, plugins, skills and hooks that CLI processes could not load or run, by profile: for the
+ * log, the status, the metrics and the warnings of an answer.
+ * Invariants: a problem is logged when it begins, when it changes and when it ends, not with each turn. The
+ * list is bounded.
  */
 import type { Log } from '../../shared/log.ts';
 import type { HealthKind, HealthReport } from '../claude/cli-health.ts';
+import type { Profile } from '../profiles/profile.ts';
 
 export interface CliProblem {
   profile: string;
   kind: HealthKind;
   name: string;
   problem: string;
-  /** Milliseconds since 1970: when it was seen first. */
+  /** Milliseconds since 1970: when the problem was seen first. */
   since: number;
 }
 
@@ -30,18 +31,18 @@ export class CliProblems {
     return [...this.#problems.values()];
   }
 
-  /** Takes what one process of the profile reports. */
+  /** Takes the reports of one process of the profile. */
   note(profile: string, reports: readonly HealthReport[]): void {
     const reported = new Set(reports.map(({ kind, name }) => keyOf(profile, kind, name)));
     for (const report of reports) this.#noteOne(profile, report);
-    // Servers are listed in full; a hook that another process has run is not known to this one.
+    // A process reports all its servers, but only the hooks that it has run itself.
     for (const [key, { profile: of, kind }] of this.#problems) {
       const gone = of === profile && kind !== 'hook' && !reported.has(key);
       if (gone && reports.some((each) => each.kind === kind)) this.#problems.delete(key);
     }
   }
 
-  /** Of profiles that are no more, or that have changed. */
+  /** Call it when the profiles have changed. */
   forget(): void {
     this.#problems.clear();
   }
@@ -74,4 +75,30 @@ const words: Readonly<Record<HealthKind, string>> = {
 
 function keyOf(profile: string, kind: HealthKind, name: string): string {
   return `${profile}\n${kind}\n${name}`;
+}
+
+/** One warning for each problem of the process that answered; none for a server that the profile forbids. */
+export function healthWarnings(
+  reports: readonly HealthReport[],
+  { tools }: Pick<Profile, 'tools'>,
+): string[] {
+  return reports.flatMap(({ kind, name, problem }) => {
+    if (problem === undefined) return [];
+    if (kind === 'mcp_server' && !mayUse(name, tools.allow)) return [];
+    return [`${sentences[kind](name)}: ${problem}`];
+  });
+}
+
+const sentences: Readonly<Record<HealthKind, (name: string) => string>> = {
+  mcp_server: (name) => `the MCP server ${name} has no connection, and its tools were not there`,
+  skill: (name) => `the skill ${name} was not loaded`,
+  plugin: (name) => `the plugin ${name} was not loaded`,
+  hook: (name) => `the hook ${name} failed, and what it was to check was not checked`,
+};
+
+function mayUse(server: string, allow: readonly string[] | undefined): boolean {
+  if (allow === undefined) return true;
+  // The CLI replaces other characters of a server's name in the names of its tools.
+  const prefix = `mcp__${server.replaceAll(/[^A-Za-z0-9_-]/g, '_')}`;
+  return allow.some((rule) => rule.startsWith(prefix) || rule === 'mcp__*');
 }

@@ -1,12 +1,13 @@
 /**
- * What a model's tokens cost, learned from what the CLI says its turns cost: for turns of which only
- * the usage is known, because their process was lost before it said so. An estimate: calls on the side,
- * of other models, are in the cost and not in the usage, and what kinds of tokens cost in relation to
- * each other differs a little between models.
+ * Estimates what a turn has used that was lost before the CLI reported it: `CallsMade` sums the tokens of its
+ * calls, `Rates` has the price of a token. The price is learned from the costs that the CLI reports.
+ * It is an estimate: the reported cost includes calls of other models, which the usage leaves out, and the
+ * relative prices of the kinds of tokens differ a little between models.
  */
 import type { TurnResult, Usage } from '../claude/turn-result.ts';
+import { addUsage, noUsage } from '../sessions/session-record.ts';
 
-/** In relation to a token of input, as list prices usually are. */
+/** Prices relative to a token of input, as in most price lists. */
 const weights: Readonly<Record<keyof Usage, number>> = {
   input_tokens: 1,
   output_tokens: 5,
@@ -14,13 +15,15 @@ const weights: Readonly<Record<keyof Usage, number>> = {
   cache_read_input_tokens: 0.1,
 };
 
-/** US dollars for a token of input where nothing is known: rather too much than too little. */
+const kinds = Object.keys(weights) as (keyof Usage)[];
+
+/** US dollars for a token of input of an unknown model: rather too much than too little. */
 const unknownRate = 15 / 1_000_000;
 
 const mostModels = 100;
 
 export class Rates {
-  /** US dollars for a token of input. */
+  /** US dollars for a token of input, by model. */
   readonly #rates = new Map<string, number>();
 
   learn(model: string, { usage, costUsd }: Pick<TurnResult, 'usage' | 'costUsd'>): void {
@@ -34,7 +37,7 @@ export class Rates {
     }
   }
 
-  /** The result with an estimated cost, if the CLI reports none: no budget goes off by that. */
+  /** The result with an estimated cost, if the CLI reports none: budgets must count it. */
   priced<T extends Pick<TurnResult, 'usage' | 'costUsd' | 'costSeen'>>(
     model: string,
     result: T,
@@ -51,7 +54,31 @@ export class Rates {
   }
 }
 
+/** The calls of the model in one turn, as the CLI reports them while the turn runs; not those of subagents. */
+export class CallsMade {
+  readonly #usages: Usage[] = [];
+
+  /** @param begins whether this is the first report of a call; later reports have the sums of the call */
+  note(usage: Usage, begins: boolean): void {
+    const known = begins ? undefined : this.#usages.pop();
+    this.#usages.push(known ? larger(known, usage) : usage);
+  }
+
+  get count(): number {
+    return this.#usages.length;
+  }
+
+  get usage(): Usage {
+    return this.#usages.reduce(addUsage, noUsage);
+  }
+}
+
+/** The last report of a call has its whole output, and may leave the other figures out. */
+function larger(one: Usage, other: Usage): Usage {
+  const entries = kinds.map((kind) => [kind, Math.max(one[kind], other[kind])]);
+  return Object.fromEntries(entries) as Usage;
+}
+
 function weightOf(usage: Usage): number {
-  const kinds = Object.keys(weights) as (keyof Usage)[];
   return kinds.reduce((sum, kind) => sum + usage[kind] * weights[kind], 0);
 }

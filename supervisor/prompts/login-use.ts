@@ -1,22 +1,30 @@
-/** What a turn knows of its login: when it may begin, and what to do when the API did not accept it. */
+/** The login of a turn: when the turn may begin, and what to do when the API refuses the login. */
 import type { BerthError } from '../../shared/errors.ts';
+import type { Prompt } from './prompt.ts';
+
+export interface Logins {
+  /** The key of the login that a prompt uses: prompts with the same key share their limits. */
+  keyOf(prompt: Prompt): string;
+  /** Resolves when a turn may begin with the login of the prompt. @throws the signal's reason */
+  use(prompt: Prompt, signal: AbortSignal): Promise<LoginUse>;
+}
 
 export interface LoginUse {
   /** The API has begun to answer. */
   answered(): void;
   /**
-   * The API has not accepted the login. Waits, bounded.
-   * @returns true if there is another login now, with which to try once more
+   * The API has refused the login. Waits for a new login, bounded.
+   * @returns true if there is a new login, with which the turn can be tried once more
    * @throws the signal's reason
    */
   refused(signal: AbortSignal): Promise<boolean>;
-  /** What the turn is told as that has failed for its login. */
+  /** The error with what is known about the login that caused it. */
   explain(error: BerthError): BerthError;
-  /** To be called when the turn has ended, however. */
+  /** Call it when the turn has ended, with an answer or an error. */
   over(): Promise<void>;
 }
 
-/** Of a login that nobody renews: an API key, a setup-token. */
+/** For a login that berth does not renew: an API key, a setup-token. */
 export const fixedLogin: LoginUse = {
   answered: () => {},
   refused: async () => false,

@@ -198,6 +198,17 @@ export function turnDetails(result: TurnResult): Record<string, unknown> {
   };
 }
 
+/** Whether a turn has failed because of its login. */
+export function isLoginFailure({ code }: BerthError): boolean {
+  return code === 'login_required' || code === 'login_unavailable';
+}
+
+/** Whether the API has refused the login of the turn, or the CLI has none. */
+export function isLoginRefused(end: TurnEnd): boolean {
+  const error = failureOf(end);
+  return error !== undefined && isLoginFailure(error);
+}
+
 /** The error with what is known of the turn that it ended. */
 export function withTurn(error: BerthError, { result }: TurnEnd): BerthError {
   return new BerthError(error.code, error.message, {

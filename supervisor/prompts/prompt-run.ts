@@ -1,117 +1,63 @@
 /**
- * One prompt on its way to an answer: leave to send it, a worker, the turn, and if the worker is lost
- * in the middle of it, once more in another process that resumes the session; if its login was renewed
- * too late for it, once more in the same one.
- * Always holds: a worker that was acquired is given back, whatever happens; a turn is carried on once
- * at most, and its session serves nobody else meanwhile; a session can be continued as soon as its id
- * was told.
+ * The attempts to answer one prompt. An attempt gets a worker and runs a turn. If the API refuses the login,
+ * the same process continues the turn with a new login. If the worker is lost, another process continues it.
+ * Invariants: a worker is always given back; a turn is continued once at most after a loss, and its session
+ * serves no other prompt meanwhile; a session can be continued as soon as its id was reported to the caller.
  */
-import { randomUUID } from 'node:crypto';
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import { abortable } from '../../shared/waiting.ts';
-import { askServers } from '../claude/mcp-servers.ts';
-import type { ClaudeProcess } from '../claude/process.ts';
-import type { TurnResult, Usage } from '../claude/turn-result.ts';
-import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { Pool } from '../pool/pool.ts';
-import type { Order } from '../pool/process-spec.ts';
 import type { Worker } from '../pool/worker.ts';
-import { runningWarning, takeReports } from '../sessions/background-reports.ts';
-import type { SessionStore } from '../sessions/session-store.ts';
 import type { WorkingDirectory } from '../sessions/workspaces.ts';
-import { type Answer, toAnswer } from './answer.ts';
-import { allowedCommand, commandFailure, unknownCommand } from './command.ts';
-import type { Rates } from './cost-estimate.ts';
-import { healthWarnings } from './health-warnings.ts';
-import { isKept } from './kept-turn.ts';
-import type { LimitGate } from './limit-gate.ts';
+import type { Answer } from './answer.ts';
+import { type ConcludeOptions, concludeTurn } from './conclude-turn.ts';
 import type { LivePrompt } from './live-prompt.ts';
-import type { LoginUse } from './login-use.ts';
-import {
-  addSpent,
-  CallsMade,
-  type LossReason,
-  lossOf,
-  nothing,
-  optedOut,
-  type Spent,
-  TurnLost,
-  withSpent,
-  withWhatIsLeft,
-} from './lost-turn.ts';
-import { failureOf, withTurn } from './outcome.ts';
-import type { Prompt } from './prompt.ts';
+import { TurnLost } from './lost-turn.ts';
+import { isLoginRefused } from './outcome.ts';
+import { PromptCost, type PromptCostOptions } from './prompt-cost.ts';
 import { RecordKeeper } from './record-keeper.ts';
-import { carryOn, carryOnLoggedIn, stands } from './resume-prompt.ts';
-import { afterTurn, type HangWatch, runTurn, type TurnEnd, type TurnEvent } from './turn.ts';
-import { workerFor } from './worker-for.ts';
+import { type Attempt, Recovery, type RecoveryOptions } from './recovery.ts';
+import { carryOnLoggedIn } from './resume-prompt.ts';
+import { type SendOptions, type SentTurn, sendPrompt } from './send-prompt.ts';
+import { afterTurn, type TurnEnd, type TurnEvent } from './turn.ts';
+import { type Found, type WorkerForOptions, workerFor } from './worker-for.ts';
 
-export interface PromptRunOptions {
+export interface PromptRunOptions
+  extends WorkerForOptions,
+    SendOptions,
+    ConcludeOptions,
+    RecoveryOptions,
+    PromptCostOptions {
   pool: Pool;
-  /** What is asked of the pool. @param resume the session whose process was lost */
-  orderOf: (prompt: Prompt, resume?: string) => Order;
-  store: SessionStore;
-  /** Where the CLI keeps a session's conversation; undefined if it does not. */
-  transcriptOf: (sessionId: string) => Promise<string | undefined>;
-  /** Removes what there is of a session that came to nothing; never rejects. */
-  discard: (sessionId: string) => Promise<void>;
-  /** The directory of a worker, which belongs to the session that it serves from now on. */
-  directoryOf: (worker: Worker) => WorkingDirectory;
-  /** Rejects with `disk_full` if no session may begin, or go on. */
-  assertRoom: (begins: boolean) => Promise<void>;
-  /** Whether the volume may be so full that a turn is not kept. */
-  mayLose: () => boolean;
-  /** Told of an answered turn that is not in its session's transcript. */
-  onUnkept: () => void;
-  gate: LimitGate;
-  /** Whose limits count for a prompt. */
-  loginOf: (prompt: Prompt) => string;
-  /** Resolves when the turn may begin, as far as its login is concerned. */
-  useLogin: (prompt: Prompt, signal: AbortSignal) => Promise<LoginUse>;
-  /** Told how a worker's process is, when it has been asked and when a turn has ended. */
-  onHealth: (worker: Worker) => void;
-  hang: HangWatch;
-  /** Both throw `configuration_invalid` if the CLI ignores settings that guard. */
-  settings: { assertInForce: () => void; check: (process: ClaudeProcess) => Promise<void> };
-  rates: Rates;
+  store: ConcludeOptions['store'];
+  gate: WorkerForOptions['gate'];
+  logins: WorkerForOptions['logins'];
+  /** `assertInForce` throws `configuration_invalid` if the CLI ignores settings that protect. */
+  settings: SendOptions['settings'] & { assertInForce: () => void };
+  /** `assertRoom` rejects with `disk_full` if no session may begin, or none may continue. */
+  disk: ConcludeOptions['disk'] & { assertRoom: (begins: boolean) => Promise<void> };
+  /** `bind`: the directory of a worker, which belongs to its session from then on. */
+  workspaces: { bind: (worker: string) => WorkingDirectory };
   cliVersion: () => string;
   log: Log;
-  /** Told what each turn has used, also one that failed or was interrupted. */
-  onSpent: (prompt: Prompt, turn: Pick<TurnResult, 'costUsd' | 'usage'>) => void;
-  /** Told of a turn whose process was lost, and whether it is carried on. */
-  onLost: (reason: LossReason, carriedOn: boolean) => void;
-}
-
-/** One try of a prompt. */
-interface Attempt {
-  order: Order;
-  text: string;
-  /** It goes on with a turn that had begun. */
-  goesOn: boolean;
 }
 
 export class PromptRun {
   readonly #options: PromptRunOptions;
   readonly #live: LivePrompt;
-  readonly #prompt: Prompt;
+  readonly #tell: (event: TurnEvent) => void;
   readonly #keeper: RecordKeeper;
+  readonly #cost: PromptCost;
+  /** The worker of the last attempt. */
   #worker: Worker | undefined;
-  #model = '';
-  /** The id with which the CLI was given what it answers. */
-  #promptId = '';
-  /** The command that was run. */
-  #command: string | undefined;
-  readonly #warnings: string[] = [];
-  /** By the attempt that was lost. */
-  #spent: Spent = nothing;
-  /** Ends the reservation of the session whose turn goes on. */
+  /** Ends the reservation of the session whose turn is continued. */
   #letGo: () => void = () => {};
 
-  constructor(options: PromptRunOptions, live: LivePrompt) {
+  constructor(options: PromptRunOptions, live: LivePrompt, tell: (event: TurnEvent) => void) {
     this.#options = options;
     this.#live = live;
-    this.#prompt = live.prompt;
+    this.#tell = tell;
+    this.#cost = new PromptCost(options, live.prompt);
     const { token, profile, record, fork, flags } = live.prompt;
     this.#keeper = new RecordKeeper(
       options.store,
@@ -119,7 +65,7 @@ export class PromptRun {
       {
         token,
         profile: profile.name,
-        workingDirectory: () => options.directoryOf(this.#worker as Worker),
+        workingDirectory: () => options.workspaces.bind((this.#worker as Worker).name),
         forkedFrom: fork ? (record?.id ?? null) : null,
         flags,
         cliVersion: options.cliVersion(),
@@ -128,259 +74,118 @@ export class PromptRun {
     );
   }
 
-  /** @throws BerthError with the session id in its details, if it got that far */
-  async toAnswer(tell: (event: TurnEvent) => void): Promise<Answer> {
-    const { orderOf, assertRoom } = this.#options;
-    const { record, fork, text } = this.#prompt;
-    this.#options.settings.assertInForce();
-    await assertRoom(record === undefined || fork);
+  /** @throws BerthError with the session id in its details, if the prompt got that far */
+  async toAnswer(): Promise<Answer> {
+    const { settings, disk } = this.#options;
+    const { record, fork } = this.#live.prompt;
+    settings.assertInForce();
+    await disk.assertRoom(record === undefined || fork);
     try {
-      const first = { order: orderOf(this.#prompt), text, goesOn: false };
-      return await this.#attempt(first, tell).catch(async (thrown) => {
-        if (!(thrown instanceof TurnLost)) throw thrown;
-        return this.#attempt(await this.#goOn(thrown, tell), tell);
-      });
+      return await this.#attempts();
     } catch (thrown) {
-      const error = thrown instanceof TurnLost ? await this.#giveUp(thrown) : thrown;
-      throw withSpent(this.#withSession(error), this.#spent);
+      throw this.#cost.inError(this.#withSession(thrown));
     } finally {
-      if (this.#spent !== nothing) this.#record();
+      const sessionId = this.#worker?.sessionId;
+      if (sessionId !== undefined) this.#cost.record(sessionId);
       this.#letGo();
     }
   }
 
-  async #attempt(
-    { order, text, goesOn }: Attempt,
-    tell: (event: TurnEvent) => void,
-  ): Promise<Answer> {
-    const { log, pool } = this.#options;
-    const { signal } = this.#live;
-    const wanted = { live: this.#live, order, goesOn };
-    const { pass, worker, use } = await workerFor(this.#options, wanted, tell);
-    this.#live.become('sent');
+  async #attempts(): Promise<Answer> {
+    const { prompt } = this.#live;
+    const spec = this.#options.specs.of(prompt);
+    const first = await this.#attempt({ spec, text: prompt.text, goesOn: false });
+    if (!(first instanceof TurnLost)) return first;
+    const recovery = new Recovery(this.#options, this.#live, this.#cost, this.#keeper);
+    if (prompt.onRecycle === 'fail') throw await recovery.giveUp(first);
+    const second = await this.#attempt(await recovery.next(first, this.#tell));
+    if (!(second instanceof TurnLost)) return second;
+    throw await recovery.giveUp(second);
+  }
+
+  async #attempt({ spec, text, goesOn }: Attempt): Promise<Answer | TurnLost> {
+    const wanted = { live: this.#live, order: spec, goesOn };
+    const found = await workerFor(this.#options, wanted, this.#tell);
     this.#letGo();
-    log.debug('turn_started', `running on ${worker.name}`, { worker: worker.name });
-    this.#worker = worker;
-    if (worker.sessionId !== undefined) this.#live.serve(worker.sessionId);
-    let failed: unknown;
+    this.#take(found.worker);
+    let failure: unknown;
     try {
-      let again = false;
-      const run = (what: string) =>
-        this.#run(worker, what, use, (event) => {
-          if (event.event === 'session') {
-            // It is told at the begin of each turn of the CLI.
-            if (again && worker.sessionId === event.data.session_id) return;
-            worker.sessionId = event.data.session_id;
-            this.#model = event.data.model;
-            this.#live.become('running');
-            this.#live.serve(worker.sessionId);
-            this.#keeper.begin(worker.sessionId);
-          }
-          tell(event);
-        });
-      let end = await run(text);
-      if (isRefused(end) && (await use.refused(signal))) {
-        this.#countRefused(end, tell);
-        again = true;
-        // The process still has the prompt, and what came of it so far.
-        end = await run(carryOnLoggedIn);
-        if (isRefused(end)) await use.refused(signal);
-      }
-      return await this.#judge(end, worker, use);
+      const turn = await this.#turn(found, text);
+      const about = { live: this.#live, turn, cost: this.#cost, keeper: this.#keeper };
+      return await concludeTurn(this.#options, { ...found, ...about });
     } catch (thrown) {
-      failed = thrown;
+      failure = thrown;
+      if (thrown instanceof TurnLost) return thrown;
       throw thrown;
     } finally {
-      void use.over();
-      if (failed instanceof TurnLost) {
-        // The end of a process says nothing of the account.
-        pass.withdraw();
-        if (worker.sessionId !== undefined) this.#letGo = pool.hold(worker.sessionId);
-        // One that hung lives, and must serve nobody any more.
-        if (worker.process.alive) void pool.recycle(worker, 'unresponsive', true);
-      } else {
-        pass.done(failed === undefined ? undefined : asBerthError(failed));
-        afterTurn(worker, (usable) => pool.release(worker, usable));
+      this.#giveBack(found, failure);
+    }
+  }
+
+  #take(worker: Worker): void {
+    const { name, sessionId } = worker;
+    this.#live.become('sent');
+    this.#options.log.debug('turn_started', `running on ${name}`, { worker: name });
+    this.#worker = worker;
+    if (sessionId !== undefined) this.#live.serve(sessionId);
+  }
+
+  #giveBack({ pass, worker, use }: Found, failure: unknown): void {
+    const { pool } = this.#options;
+    void use.over();
+    if (failure instanceof TurnLost) {
+      // The end of a process says nothing about the account.
+      pass.withdraw();
+      if (worker.sessionId !== undefined) this.#letGo = pool.hold(worker.sessionId);
+      // A process that hung is still alive, and must not serve another prompt.
+      if (worker.process.alive) void pool.recycle(worker, 'unresponsive', true);
+    } else {
+      pass.done(failure === undefined ? undefined : asBerthError(failure));
+      afterTurn(worker, (usable) => pool.release(worker, usable));
+    }
+  }
+
+  /** Runs the turn, and continues it once if the API refused the login and there is a new one. */
+  async #turn({ worker, use }: Found, text: string): Promise<SentTurn> {
+    const { signal } = this.#live;
+    const first = await this.#send(worker, use, text);
+    if (!isLoginRefused(first.end) || !(await use.refused(signal))) return first;
+    this.#loginRenewed(worker, first.end);
+    // The process still has the prompt, and what the turn has done so far.
+    const second = await this.#send(worker, use, carryOnLoggedIn, worker.sessionId);
+    if (isLoginRefused(second.end)) await use.refused(signal);
+    return second;
+  }
+
+  /** @param known the session that the caller knows already: the CLI reports it with each of its turns */
+  #send(worker: Worker, use: Found['use'], text: string, known?: string): Promise<SentTurn> {
+    const tell = (event: TurnEvent): void => {
+      if (event.event === 'session') {
+        if (known !== undefined && event.data.session_id === worker.sessionId) return;
+        this.#begin(worker, event.data.session_id, event.data.model);
       }
-    }
-  }
-
-  async #run(
-    worker: Worker,
-    text: string,
-    use: LoginUse,
-    tell: (event: TurnEvent) => void,
-  ): Promise<TurnEnd> {
-    const { signal } = this.#live;
-    const { gate, loginOf, hang } = this.#options;
-    const login = loginOf(this.#prompt);
-    const onLimit = (limit: UsageLimit): void => gate.heard(login, limit);
-    const promptId = randomUUID();
-    this.#promptId = promptId;
-    const calls = new CallsMade();
-    const onUsage = (usage: Usage, begins: boolean): void => {
-      use.answered();
-      calls.note(usage, begins);
+      this.#tell(event);
     };
-    this.#command = this.#commandFor(worker, text);
-    const asCommand = this.#command !== undefined;
-    const told = { asCommand, signal, tell, onLimit, onUsage };
-    await this.#options.settings.check(worker.process);
-    try {
-      return await runTurn(worker, text, { promptId, watch: hang, ...told });
-    } catch (thrown) {
-      const reason = signal.aborted ? undefined : lossOf(thrown, worker);
-      if (reason === undefined) throw thrown;
-      throw new TurnLost(worker, promptId, calls, reason, thrown);
-    }
+    return sendPrompt(this.#options, { live: this.#live, worker, use, text, tell });
   }
 
-  /** The command that the text begins with, if it is the caller's, allowed, and there. */
-  #commandFor({ process }: Worker, text: string): string | undefined {
-    if (text !== this.#prompt.text) return undefined;
-    const name = allowedCommand(text, this.#prompt.profile);
-    if (name === undefined || process.ownCommands.has(name)) return name;
-    this.#warnings.push(unknownCommand(name));
-    return undefined;
+  /** The CLI has reported the session of the turn. */
+  #begin(worker: Worker, sessionId: string, model: string): void {
+    worker.sessionId = sessionId;
+    this.#cost.model = model;
+    this.#live.become('running');
+    this.#live.serve(sessionId);
+    this.#keeper.begin(sessionId);
   }
 
-  async #judge(reported: TurnEnd, worker: Worker, use: LoginUse): Promise<Answer> {
-    const { signal } = this.#live;
-    const { overrides, profile } = this.#prompt;
-    const { gate, loginOf, rates, onSpent, onHealth } = this.#options;
-    const end = { ...reported, result: rates.priced(this.#model, reported.result) };
-    if (end.result.costSeen) rates.learn(this.#model, end.result);
-    else this.#warnings.push(this.#tellUnseen(end));
-    onSpent(this.#prompt, end.result);
-    await this.#keeper.end(end);
-    if (worker.process.health.unexplained) await askServers(worker.process);
-    onHealth(worker);
-    const whole = { ...end, result: addSpent(this.#spent, end.result) };
-    if (signal.aborted) throw withTurn(asBerthError(signal.reason), whole);
-    const failed = this.#command && commandFailure(this.#command, profile, end);
-    const error = failed ?? failureOf(whole, overrides.outputSchema !== undefined);
-    if (error) throw isOfLogin(error) ? use.explain(error) : error;
-    const warnings = [
-      ...this.#warnings,
-      ...healthWarnings(worker.process.health.reports, profile),
-      ...this.#keeper.warnings,
-      ...(await this.#unkept(end)),
-      ...gate.warningsOf(loginOf(this.#prompt)),
-      ...runningWarning(this.#worker?.process.background ?? [], profile.limits.background),
-    ];
-    const reports = takeReports(this.#options.store, end.result.sessionId);
-    return toAnswer(this.#live, whole, warnings, reports);
-  }
-
-  #tellUnseen({ result: { sessionId, costUsd } }: TurnEnd): string {
-    const text = 'the CLI reported tokens and no cost: the cost is estimated';
-    this.#options.log.error('cost_unseen', text, { session_id: sessionId, cost_usd: costUsd });
-    return text;
-  }
-
-  /** What the caller has to know of a turn that a full volume did not take. */
-  async #unkept({ result: { sessionId } }: TurnEnd): Promise<string[]> {
-    const { mayLose, transcriptOf, onUnkept, log } = this.#options;
-    if (!mayLose() || (await isKept(await transcriptOf(sessionId), this.#promptId))) return [];
-    onUnkept();
-    const text = "this turn is not in the session's transcript: the volume is full";
-    log.error('turn_unkept', text, { session_id: sessionId });
-    return [`${text}; the session will not know it after a restart`];
-  }
-
-  /** What is tried next when a process was lost. @throws TurnLost if the turn is not carried on */
-  async #goOn(lost: TurnLost, tell: (event: TurnEvent) => void): Promise<Attempt> {
-    const { log, orderOf, onLost } = this.#options;
-    const { worker, reason } = lost;
-    const { sessionId } = worker;
-    if (this.#prompt.onRecycle === 'fail') throw lost;
-    onLost(reason, true);
-    this.#live.recycled += 1;
-    this.#live.recycleReason = reason;
-    log.warn('turn_carried_on', `${worker.name} was lost (${reason}); the turn goes on elsewhere`, {
-      worker: worker.name,
-      reason,
-      session_id: sessionId,
-    });
-    tell({ event: 'recycled', data: { reason, session_id: sessionId ?? null } });
-    const resumable = await this.#settle(lost);
-    const prompt = withWhatIsLeft(this.#prompt, this.#spent);
-    const order = orderOf(prompt, resumable ? sessionId : undefined);
-    return { order, text: resumable ? carryOn : prompt.text, goesOn: true };
-  }
-
-  /** What a turn is that is not carried on, or not once more. */
-  async #giveUp(lost: TurnLost): Promise<unknown> {
-    const { reason, error } = lost;
-    this.#options.onLost(reason, false);
-    try {
-      await this.#settle(lost);
-    } catch (thrown) {
-      return thrown;
-    }
-    return this.#prompt.onRecycle === 'fail' ? optedOut(error, reason) : error;
-  }
-
-  /**
-   * Waits for the end of all that the lost process had started, and counts what it has used.
-   * @returns whether the session can be resumed and has the prompt; one that has begun with this turn
-   *   and cannot is gone then
-   */
-  async #settle(lost: TurnLost): Promise<boolean> {
-    const { transcriptOf, discard } = this.#options;
-    const { worker, promptId } = lost;
-    const { sessionId } = worker;
-    this.#count(lost);
-    this.#live.become('recovering');
-    await abortable(worker.gone, this.#live.signal);
-    if (sessionId === undefined) return false;
-    const transcript = await transcriptOf(sessionId);
-    if (transcript !== undefined && (await stands(transcript, promptId))) return true;
-    if (this.#isNew(sessionId)) {
-      await this.#keeper.forget(sessionId);
-      await discard(sessionId);
-      worker.sessionId = undefined;
-    }
-    return false;
-  }
-
-  /** What a turn has used that the API has not let come to its end. */
-  #countRefused({ result }: TurnEnd, tell: (event: TurnEvent) => void): void {
-    const { log, onSpent } = this.#options;
-    const { usage, costUsd } = result;
-    // The CLI counts its own words for the failure as an answer.
-    const numTurns = Math.max(0, result.numTurns - 1);
-    this.#spent = addSpent(this.#spent, { usage, costUsd, numTurns });
-    onSpent(this.#prompt, result);
-    const worker = this.#worker?.name;
+  #loginRenewed({ name }: Worker, end: TurnEnd): void {
+    const { sessionId, apiErrorStatus } = end.result;
+    this.#cost.refused(end);
     const text = 'the login was renewed; the turn goes on';
-    log.warn('turn_carried_on', text, { worker, reason: 'login', session_id: result.sessionId });
-    const status = result.apiErrorStatus ?? null;
-    tell({ event: 'retry', data: { attempt: 1, max_retries: 1, delay_ms: 0, status } });
-  }
-
-  #count({ calls: { usage, count }, result }: TurnLost): void {
-    const { rates, onSpent } = this.#options;
-    const spent: Spent = result ?? {
-      usage,
-      costUsd: rates.costOf(this.#model, usage) ?? 0,
-      numTurns: count,
-    };
-    const { costUsd, numTurns } = spent;
-    this.#spent = addSpent(this.#spent, { usage: spent.usage, costUsd, numTurns });
-    onSpent(this.#prompt, spent);
-  }
-
-  /** Brings what lost attempts have used to the record of the session in which the turn has ended. */
-  #record(): void {
-    const { costUsd, usage } = this.#spent;
-    const sessionId = this.#worker?.sessionId;
-    if (sessionId !== undefined) this.#options.store.spend(sessionId, costUsd, usage);
-  }
-
-  #isNew(sessionId: string): boolean {
-    const { record, fork } = this.#prompt;
-    return fork || record?.id !== sessionId;
+    const fields = { worker: name, reason: 'login', session_id: sessionId };
+    this.#options.log.warn('turn_carried_on', text, fields);
+    const status = apiErrorStatus ?? null;
+    this.#tell({ event: 'retry', data: { attempt: 1, max_retries: 1, delay_ms: 0, status } });
   }
 
   #withSession(thrown: unknown): BerthError {
@@ -392,14 +197,4 @@ export class PromptRun {
       details: { session_id: sessionId, ...error.details },
     });
   }
-}
-
-/** Whether the API has not accepted the login, or the CLI itself has none. */
-function isRefused(end: TurnEnd): boolean {
-  const error = failureOf(end);
-  return error !== undefined && isOfLogin(error);
-}
-
-function isOfLogin({ code }: BerthError): boolean {
-  return code === 'login_required' || code === 'login_unavailable';
 }

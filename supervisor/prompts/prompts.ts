@@ -27,11 +27,6 @@ export interface RunsPrompts {
 export interface PromptsOptions extends PromptRunOptions {
   admission: Pick<Admission, 'check'>;
   live: LivePrompts;
-  /**
-   * Called for each prompt that has ended.
-   * @param outcome `ok`, or the code of the error
-   */
-  onFinished: (prompt: Prompt, outcome: string, milliseconds: number, answer?: Answer) => void;
 }
 
 export class Prompts implements RunsPrompts {
@@ -54,7 +49,7 @@ export class Prompts implements RunsPrompts {
     caller.addEventListener('abort', leave, { once: true });
     if (caller.aborted) leave();
     try {
-      const answer = await new PromptRun({ ...this.#options, log }, live).toAnswer(tell);
+      const answer = await new PromptRun({ ...this.#options, log }, live, tell).toAnswer();
       this.#answered(log, live, answer);
       return answer;
     } catch (thrown) {
@@ -70,7 +65,7 @@ export class Prompts implements RunsPrompts {
 
   #answered(log: Log, live: LivePrompt, answer: Answer): void {
     const duration = performance.now() - live.acceptedAt;
-    this.#options.onFinished(live.prompt, 'ok', duration, answer);
+    this.#options.meters.finished(live.prompt, 'ok', duration, answer);
     const { session_id, num_turns, cost_usd, ttft_ms, usage } = answer;
     const result = { session_id, num_turns, cost_usd, ttft_ms, ...usage };
     log.info('turn_finished', 'answered', { ...figuresOf(live, duration), ...result });
@@ -78,7 +73,7 @@ export class Prompts implements RunsPrompts {
 
   #failed(log: Log, live: LivePrompt, error: BerthError): void {
     const duration = performance.now() - live.acceptedAt;
-    this.#options.onFinished(live.prompt, error.code, duration);
+    this.#options.meters.finished(live.prompt, error.code, duration);
     const level = error.code === 'internal' ? 'error' : 'warn';
     const { session_id, cost_usd, usage, hook } = error.details;
     log[level]('turn_finished', `not answered: ${error.code}`, {

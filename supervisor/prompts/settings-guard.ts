@@ -1,15 +1,15 @@
 /**
- * Holds back prompts while the CLI ignores settings that guard: a denial or a hook that is written down
- * and not in force.
- * Always holds: a process is asked when it has started and again when settings.json has changed since,
- * for a running one reads it anew; what cannot be asked holds nothing back.
+ * Refuses prompts while the CLI ignores settings that protect: a denial or a hook that stands in settings.json
+ * and is not in force.
+ * Invariants: a process is queried after its start, and again when settings.json has changed, since a running
+ * process reads the file again. A process that does not reply causes no refusal.
  */
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { disarming, sayProblem, settingsProblems } from '../../shared/cli-settings.ts';
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import { within } from '../../shared/waiting.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
 import {
   type IgnoredSettings,
@@ -23,14 +23,14 @@ export interface SettingsGuardOptions {
   log: Log;
 }
 
-/** Milliseconds in which a process says what it ignores: usually a few. */
+/** Milliseconds that a process has to report what it ignores; it usually needs a few. */
 const patience = 10_000;
 const mostTold = 20;
 
 type Process = Pick<ClaudeProcess, 'control'>;
 
 interface Judgement {
-  /** Of settings.json as it was judged. */
+  /** The version of settings.json that was judged. */
   version: string;
   ignored: readonly IgnoredSettings[];
 }
@@ -47,7 +47,7 @@ export class SettingsGuard {
     this.#file = join(options.configDirectory, 'settings.json');
   }
 
-  /** What is ignored of the files as they are now; by berth's own rule until a process was asked. */
+  /** The settings that are ignored now; by berth's own rule until a process has reported them. */
   get ignored(): readonly IgnoredSettings[] {
     const version = this.#version();
     if (this.#last?.version === version) return this.#last.ignored;
@@ -57,20 +57,20 @@ export class SettingsGuard {
     return ignored;
   }
 
-  /** Asks a process that has just started; never rejects. */
+  /** Queries a process that has just started; never rejects. */
   async note(process: Process): Promise<void> {
     await this.#judge(process);
   }
 
   /**
-   * Before a worker is taken for a prompt.
-   * @throws BerthError `configuration_invalid` if settings that guard are known to be ignored
+   * Call it before a prompt waits for a worker.
+   * @throws BerthError `configuration_invalid` if settings that protect are known to be ignored
    */
   assertInForce(): void {
     this.#refuse(this.ignored);
   }
 
-  /** @throws BerthError `configuration_invalid` if the process ignores settings that guard */
+  /** @throws BerthError `configuration_invalid` if the process ignores settings that protect */
   async check(process: Process): Promise<void> {
     this.#refuse(await this.#judge(process));
   }
@@ -100,10 +100,12 @@ export class SettingsGuard {
   }
 
   async #ask(process: Process): Promise<IgnoredSettings[] | undefined> {
-    const late = delay(patience, undefined, { ref: false });
     const asked = ignoredSettings(process, this.#options.configDirectory);
     // A process that ends, or is stuck, fails the turn by itself.
-    return Promise.race([asked.catch(() => undefined), late]);
+    return within(
+      asked.catch(() => undefined),
+      patience,
+    );
   }
 
   #tell(ignored: readonly IgnoredSettings[]): void {
@@ -111,7 +113,7 @@ export class SettingsGuard {
     const problems = ignored.slice(0, mostTold).map(({ file, ...rest }) => {
       return `${file}: ${sayProblem(rest)}`;
     });
-    // berth's own rule and the CLI say the same in other words.
+    // berth's own rule and the CLI report the same problem with different texts.
     const where = ignored.map(({ file, path }) => `${file}: ${path}`).join('\n');
     if (where === this.#told) return;
     this.#told = where;

@@ -1,33 +1,31 @@
 /**
- * Leave to send a prompt, and a worker for it.
- * Always holds: leave that is not used is withdrawn, and a worker that came too late is given back.
- * Where the login is about to be refreshed, that happens with the worker in hand: who is served next is
- * decided already, and nobody loses his place.
+ * Waits until a prompt may be sent, and for a worker that can take it.
+ * Invariants: a pass that is not used is withdrawn, and a worker that came too late is given back. A login
+ * that is about to expire is refreshed when the prompt has its worker: waiting for the refresh costs no place
+ * in the queue.
  */
 import { requireServers } from '../claude/mcp-servers.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Order } from '../pool/process-spec.ts';
 import type { Worker } from '../pool/worker.ts';
+import type { CliProblems } from './cli-problems.ts';
 import type { LimitGate, Pass, PassOptions } from './limit-gate.ts';
 import type { LivePrompt } from './live-prompt.ts';
-import type { LoginUse } from './login-use.ts';
+import type { Logins, LoginUse } from './login-use.ts';
 import type { Prompt } from './prompt.ts';
 import type { TurnEvent } from './turn.ts';
 
-interface WorkerForOptions {
+export interface WorkerForOptions {
   pool: Pool;
   gate: LimitGate;
-  loginOf: (prompt: Prompt) => string;
-  /** Resolves when the turn may begin, as far as its login is concerned. */
-  useLogin: (prompt: Prompt, signal: AbortSignal) => Promise<LoginUse>;
-  /** Told how a worker's process is. */
-  onHealth: (worker: Worker) => void;
+  logins: Logins;
+  cliProblems: Pick<CliProblems, 'note'>;
 }
 
 export interface Wanted {
   live: LivePrompt;
   order: Order;
-  /** It goes on with a turn that had begun. */
+  /** Whether the prompt continues a turn that had begun. */
   goesOn: boolean;
 }
 
@@ -37,15 +35,15 @@ export interface Found {
   use: LoginUse;
 }
 
-/** @throws BerthError of the gate or the pool; the signal's reason */
+/** @throws BerthError of the gate or of the pool; the reason of an interrupt */
 export async function workerFor(
-  { pool, gate, loginOf, useLogin, onHealth }: WorkerForOptions,
+  options: WorkerForOptions,
   { live, order, goesOn }: Wanted,
   tell: (event: TurnEvent) => void,
 ): Promise<Found> {
+  const { pool, gate, logins } = options;
   const { prompt, signal } = live;
   const { token, timeout, onLimit } = prompt;
-  const login = loginOf(prompt);
   const began = performance.now();
   const waited = live.queuedMs;
   const passing: PassOptions = {
@@ -59,19 +57,11 @@ export async function workerFor(
   };
   const onQueued = (position: number): void => tell({ event: 'queued', data: { position } });
   for (;;) {
-    const pass = await gate.pass(login, passing);
+    const pass = await gate.pass(logins.keyOf(prompt), passing);
     try {
       live.become('queued');
       const worker = await pool.acquire({ order, token, goesOn, signal, onQueued });
-      const giveBack = (error: unknown): never => {
-        pool.giveBack(worker);
-        throw error;
-      };
-      const { required } = prompt.profile.mcp;
-      await requireServers(worker.process, required, signal)
-        .finally(() => onHealth(worker))
-        .catch(giveBack);
-      const use = await useLogin(prompt, signal).catch(giveBack);
+      const use = await prepare(worker, live, options);
       live.queuedMs = waited + performance.now() - began;
       const found = { pass, worker, use };
       if (isGood(found, pool, onLimit)) return found;
@@ -82,7 +72,25 @@ export async function workerFor(
   }
 }
 
-/** False if it is worth waiting for another pass; the worker is given back then. */
+/** Waits for the MCP servers and the login. A worker that does not become ready is given back. */
+async function prepare(
+  worker: Worker,
+  { prompt, signal }: LivePrompt,
+  { pool, logins, cliProblems }: WorkerForOptions,
+): Promise<LoginUse> {
+  const { process, order } = worker;
+  try {
+    await requireServers(process, prompt.profile.mcp.required, signal).finally(() =>
+      cliProblems.note(order.profile, process.health.reports),
+    );
+    return await logins.use(prompt, signal);
+  } catch (error) {
+    pool.giveBack(worker);
+    throw error;
+  }
+}
+
+/** False if a limit has closed the gate meanwhile and the prompt waits for the next pass. */
 function isGood({ pass, worker, use }: Found, pool: Pool, onLimit: Prompt['onLimit']): boolean {
   try {
     pass.check();

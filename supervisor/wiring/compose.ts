@@ -204,6 +204,7 @@ export function createParts(options: PartsOptions): Parts {
     profile: profile === undefined ? undefined : profiles.get(profile)?.limits.dailyBudgetUsd,
     deployment: lower(config.dailyBudget, profiles.dailyBudgetUsd),
   });
+  const kept = { store, transcripts, workspaces, log };
   const live = new LivePrompts();
   const admission = new Admission({
     live,
@@ -216,35 +217,29 @@ export function createParts(options: PartsOptions): Parts {
     knowsToken: (id) => tokens.knows(id),
     lostLogin: ({ profile }) => (usesFile(profile) ? credentials.refusal : undefined),
   });
+  const catalog = new SessionCatalog({ ...kept, running: new LiveSessions(live, pool) });
   const prompts = new Prompts({
-    admission,
-    live,
-    pool,
-    settings,
-    orderOf: (prompt, resume) => orders.of(prompt, resume),
-    store,
-    transcriptOf: (id) => transcripts.find(id),
-    discard: (id) => catalog.discard(id),
-    directoryOf: ({ name }) => workspaces.bind(name),
-    assertRoom: (begins) => disk.assertRoom(begins),
-    mayLose: () => disk.mayLose,
-    onUnkept: () => metrics.turnUnkept(),
-    gate,
-    loginOf: ({ profile }) => loginOf(profile),
-    useLogin: async ({ profile }, signal) =>
-      usesFile(profile) ? credentials.turns.begin(signal) : fixedLogin,
-    onHealth: ({ process, order }) => cliProblems.note(order.profile, process.health.reports),
+    ...{ admission, live, pool, settings, cliProblems, store, transcripts, catalog, workspaces },
+    ...{ disk, gate, log },
+    specs: orders,
+    logins: {
+      keyOf: ({ profile }) => loginOf(profile),
+      use: async ({ profile }, signal) =>
+        usesFile(profile) ? credentials.turns.begin(signal) : fixedLogin,
+    },
     hang: { bound: config.hangTimeout, cpuOf: treeCpu },
     rates: new Rates(),
     cliVersion: () => cli().version,
-    log,
-    onSpent: ({ token, profile }, turn) => {
-      ledger.add(token, profile.name, turn.costUsd);
-      metrics.spent(profile.name, turn, token);
+    meters: {
+      spent: ({ token, profile }, turn) => {
+        ledger.add(token, profile.name, turn.costUsd);
+        metrics.spent(profile.name, turn, token);
+      },
+      lost: (reason, carriedOn) => metrics.lost(reason, carriedOn),
+      unkept: () => metrics.turnUnkept(),
+      finished: ({ profile }, outcome, milliseconds, answer) =>
+        metrics.prompt(profile.name, outcome, milliseconds, answer),
     },
-    onLost: (reason, carriedOn) => metrics.lost(reason, carriedOn),
-    onFinished: ({ profile }, outcome, milliseconds, answer) =>
-      metrics.prompt(profile.name, outcome, milliseconds, answer),
   });
   tokens.onRevoked(() => admission.review());
   const unprompted = new UnpromptedWork({
@@ -262,10 +257,8 @@ export function createParts(options: PartsOptions): Parts {
     },
     log,
   });
-  const shared = { store, transcripts, workspaces, log };
-  const catalog = new SessionCatalog({ ...shared, running: new LiveSessions(live, pool) });
   const retention = new Retention({
-    ...shared,
+    ...kept,
     retention: config.sessionRetention,
     budget: config.diskBudget,
     catalog,

@@ -1,0 +1,105 @@
+/**
+ * What follows the loss of a worker in the middle of a turn: the turn is continued in another process that
+ * resumes the session, or the prompt ends with an error.
+ * Invariant: nothing is tried before all processes of the lost worker have ended.
+ */
+import type { BerthError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { abortable } from '../../shared/waiting.ts';
+import type { Order } from '../pool/process-spec.ts';
+import type { LivePrompt } from './live-prompt.ts';
+import { optedOut, type TurnLost } from './lost-turn.ts';
+import type { PromptMeters } from './meters.ts';
+import type { Prompt } from './prompt.ts';
+import type { PromptCost } from './prompt-cost.ts';
+import type { RecordKeeper } from './record-keeper.ts';
+import { carryOn, stands } from './resume-prompt.ts';
+import type { TurnEvent } from './turn.ts';
+
+/** One attempt to answer a prompt. */
+export interface Attempt {
+  spec: Order;
+  text: string;
+  /** Whether this attempt continues a turn that had begun. */
+  goesOn: boolean;
+}
+
+export interface RecoveryOptions {
+  /** `of`: the process that a prompt needs. @param resume the session whose process was lost */
+  specs: { of: (prompt: Prompt, resume?: string) => Order };
+  transcripts: { find: (sessionId: string) => Promise<string | undefined> };
+  /** `discard` removes what is left of a session that came to nothing; it never rejects. */
+  catalog: { discard: (sessionId: string) => Promise<void> };
+  meters: PromptMeters;
+  log: Log;
+}
+
+export class Recovery {
+  readonly #options: RecoveryOptions;
+  readonly #live: LivePrompt;
+  readonly #cost: PromptCost;
+  readonly #keeper: RecordKeeper;
+
+  constructor(options: RecoveryOptions, live: LivePrompt, cost: PromptCost, keeper: RecordKeeper) {
+    this.#options = options;
+    this.#live = live;
+    this.#cost = cost;
+    this.#keeper = keeper;
+  }
+
+  /** @returns the attempt that continues the turn. @throws the reason of an interrupt */
+  async next(lost: TurnLost, tell: (event: TurnEvent) => void): Promise<Attempt> {
+    const { log, specs, meters } = this.#options;
+    const { worker, reason } = lost;
+    const { sessionId } = worker;
+    meters.lost(reason, true);
+    this.#live.recycled += 1;
+    this.#live.recycleReason = reason;
+    log.warn('turn_carried_on', `${worker.name} was lost (${reason}); the turn goes on elsewhere`, {
+      worker: worker.name,
+      reason,
+      session_id: sessionId,
+    });
+    tell({ event: 'recycled', data: { reason, session_id: sessionId ?? null } });
+    const resumable = await this.#settle(lost);
+    const prompt = this.#cost.left();
+    const spec = specs.of(prompt, resumable ? sessionId : undefined);
+    return { spec, text: resumable ? carryOn : prompt.text, goesOn: true };
+  }
+
+  /** @returns the error of a prompt whose turn is not continued. @throws the reason of an interrupt */
+  async giveUp(lost: TurnLost): Promise<BerthError> {
+    const { reason, error } = lost;
+    this.#options.meters.lost(reason, false);
+    await this.#settle(lost);
+    return this.#live.prompt.onRecycle === 'fail' ? optedOut(error, reason) : error;
+  }
+
+  /**
+   * Counts what the lost turn has used, and waits until all that its worker had started has ended.
+   * @returns whether the session can be resumed and has the prompt. A session that began with this turn and
+   *   cannot be resumed is removed.
+   */
+  async #settle(lost: TurnLost): Promise<boolean> {
+    const { transcripts, catalog } = this.#options;
+    const { worker, promptId } = lost;
+    const { sessionId } = worker;
+    this.#cost.lost(lost);
+    this.#live.become('recovering');
+    await abortable(worker.gone, this.#live.signal);
+    if (sessionId === undefined) return false;
+    const transcript = await transcripts.find(sessionId);
+    if (transcript !== undefined && (await stands(transcript, promptId))) return true;
+    if (this.#isNew(sessionId)) {
+      await this.#keeper.forget(sessionId);
+      await catalog.discard(sessionId);
+      worker.sessionId = undefined;
+    }
+    return false;
+  }
+
+  #isNew(sessionId: string): boolean {
+    const { record, fork } = this.#live.prompt;
+    return fork || record?.id !== sessionId;
+  }
+}

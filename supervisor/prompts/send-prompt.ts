@@ -1,0 +1,73 @@
+/** Hands a prompt to a worker and runs the turn; recognises a turn whose process was lost. */
+import { randomUUID } from 'node:crypto';
+import type { ClaudeProcess } from '../claude/process.ts';
+import type { UsageLimit } from '../claude/usage-limit.ts';
+import type { Worker } from '../pool/worker.ts';
+import { allowedCommand } from './command.ts';
+import { CallsMade } from './cost-estimate.ts';
+import type { LimitGate } from './limit-gate.ts';
+import type { LivePrompt } from './live-prompt.ts';
+import type { Logins, LoginUse } from './login-use.ts';
+import { lossOf, TurnLost } from './lost-turn.ts';
+import { type HangWatch, runTurn, type TurnEnd, type TurnEvent } from './turn.ts';
+
+export interface SendOptions {
+  gate: Pick<LimitGate, 'heard'>;
+  logins: Pick<Logins, 'keyOf'>;
+  hang: HangWatch;
+  /** `check` throws `configuration_invalid` if the CLI ignores settings that protect. */
+  settings: { check: (process: ClaudeProcess) => Promise<void> };
+}
+
+export interface SendRequest {
+  live: LivePrompt;
+  worker: Worker;
+  use: LoginUse;
+  /** The text of the prompt, or the text that continues its turn. */
+  text: string;
+  tell: (event: TurnEvent) => void;
+}
+
+export interface SentTurn {
+  end: TurnEnd;
+  /** The id that the CLI writes beside the prompt in the transcript. */
+  promptId: string;
+  /** The command that was run; undefined if the CLI got plain text. */
+  command: string | undefined;
+}
+
+/**
+ * @throws TurnLost if the process was lost; the signal's reason if the turn was interrupted before its end;
+ *   BerthError `configuration_invalid`
+ */
+export async function sendPrompt(
+  { gate, logins, hang, settings }: SendOptions,
+  { live, worker, use, text, tell }: SendRequest,
+): Promise<SentTurn> {
+  const { prompt, signal } = live;
+  const login = logins.keyOf(prompt);
+  const promptId = randomUUID();
+  const calls = new CallsMade();
+  const name = text === prompt.text ? allowedCommand(text, prompt.profile) : undefined;
+  const command = name !== undefined && worker.process.ownCommands.has(name) ? name : undefined;
+  await settings.check(worker.process);
+  try {
+    const end = await runTurn(worker, text, {
+      promptId,
+      asCommand: command !== undefined,
+      signal,
+      tell,
+      onLimit: (limit: UsageLimit) => gate.heard(login, limit),
+      onUsage: (usage, begins) => {
+        use.answered();
+        calls.note(usage, begins);
+      },
+      watch: hang,
+    });
+    return { end, promptId, command };
+  } catch (thrown) {
+    const reason = signal.aborted ? undefined : lossOf(thrown, worker);
+    if (reason === undefined) throw thrown;
+    throw new TurnLost(worker, promptId, calls, reason, thrown);
+  }
+}
