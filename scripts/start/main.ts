@@ -63,15 +63,16 @@ async function main(options: StartOptions): Promise<void> {
     if (answer.status !== 200) process.exitCode = 1;
     return;
   }
-  say(`\nReady. Ask it something:\n\n${curlLine(server)}\n`);
+  say(`\nReady. Send a prompt:\n\n${curlLine(server)}\n`);
   if (model.standIn) {
-    say(`No account was found, so a stand-in answers in the model's place: every answer says
+    say(`There is no account in the environment, so a stand-in answers instead of the model.
+Every answer starts with
 [stand-in]. Everything else is real. To talk to Claude, stop with Ctrl-C and start again with
 ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN set, or with -- --credentials FILE.`);
   }
   say('Ctrl-C stops it.');
   const how = await Promise.race([aborted(stop.signal), server.ended]);
-  if (how !== undefined) throw new Error(`the supervisor ended by itself (${how})`);
+  if (how !== undefined) throw new Error(`the supervisor ended unexpectedly (${how})`);
   say('\nstopping');
 }
 

@@ -42,7 +42,7 @@ export async function prepareRepository(
   cleanup.defer(() => server.close());
   const url = server.repositoryUrl('sample');
   return {
-    description: `the sample, served at ${url} to whoever has its token`,
+    description: `the sample, served at ${url} with a token`,
     environment: { BERTH_REPO: url, BERTH_REF: ref, BERTH_GIT_TOKEN: token },
   };
 }
