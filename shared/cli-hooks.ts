@@ -1,10 +1,12 @@
 /**
- * What the CLI ignores of `hooks` in a settings.json: with a PreToolUse or PermissionRequest hook that
- * it cannot read, the whole file; else the hooks of that event, without a word.
+ * Checks `hooks` of a settings.json for problems that the CLI does not report.
+ * Invariant: these are the rules of the CLI 2.1.330. If the CLI cannot read a PreToolUse or
+ * PermissionRequest hook, it ignores the whole file. If it cannot read another hook, it ignores the
+ * hooks of that event. In both cases the CLI prints nothing.
  */
 import type { SettingsProblem } from './settings-problem.ts';
 
-/** As of 2.1.330. */
+/** The events of the CLI 2.1.330. */
 const events = [
   ...['PreToolUse', 'PostToolUse', 'PostToolUseFailure', 'PostToolBatch', 'Notification'],
   ...['UserPromptSubmit', 'UserPromptExpansion', 'SessionStart', 'SessionEnd', 'Stop'],
@@ -19,17 +21,23 @@ const hookTypes = ['command', 'prompt', 'agent', 'http', 'mcp_tool'];
 
 type Json = Record<string, unknown>;
 
-/** @param hooks the value of that key; undefined if there is none */
+/** @param hooks the value of the key `hooks`; undefined if the key is absent */
 export function hookProblems(hooks: unknown): SettingsProblem[] {
   if (hooks === undefined) return [];
   if (!isRecord(hooks)) {
-    return [{ path: 'hooks', message: 'it must be an object by event', loses: 'guard' }];
+    return [
+      {
+        path: 'hooks',
+        message: 'it must be an object with one key for each event',
+        loses: 'guard',
+      },
+    ];
   }
   return Object.entries(hooks).flatMap(([event, matchers]): SettingsProblem[] => {
     const path = `hooks.${event}`;
-    // A CLI newer than this list may know it, so that it is no reason to refuse the file.
+    // A newer CLI may know this event, so the event is no reason to refuse the file.
     if (!events.includes(event)) {
-      return [{ path, message: 'berth knows no such event', loses: 'part' }];
+      return [{ path, message: 'berth does not know this event', loses: 'part' }];
     }
     const loses = event === 'PreToolUse' || event === 'PermissionRequest' ? 'all' : 'guard';
     return problemsOf(matchers, path).map((problem) => ({ ...problem, loses }));

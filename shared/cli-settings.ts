@@ -1,13 +1,16 @@
 /**
- * What the CLI ignores of a settings.json without a word: all of it, or a rule or a hook of it.
- * Always holds: it is the CLI's rule as of 2.1.330, which a test compares with the real CLI; berth knows
- * less than the CLI does, so a file without a problem here may still have one there, and the supervisor
- * asks the CLI itself (supervisor/claude/settings-in-force.ts).
+ * Checks a settings.json for problems that the CLI does not report: it ignores the whole file, one
+ * rule or one hook.
+ * Invariants: these are the rules of the CLI 2.1.330; a test compares them with the real CLI. The
+ * CLI checks more than berth, so a file without a problem here may still have one. Therefore the
+ * supervisor also queries the CLI (supervisor/claude/settings-in-force.ts).
  */
 import { hookProblems } from './cli-hooks.ts';
 import type { SettingsProblem } from './settings-problem.ts';
 
-/** Types of the keys that the CLI checks: with one of another type it ignores the whole file. */
+/**
+ * Types of the keys that the CLI checks. The CLI ignores the whole file if a key has another type.
+ */
 const types: Readonly<Record<string, readonly string[]>> = {
   string: [
     ...['agent', 'apiKeyHelper', 'awsAuthRefresh', 'awsCredentialExport', 'defaultShell'],
@@ -41,7 +44,7 @@ const modes = ['acceptEdits', 'auto', 'bypassPermissions', 'default', 'dontAsk',
 
 type Json = Record<string, unknown>;
 
-/** The text as the CLI reads it: UTF-8 or UTF-16LE, and a byte order mark is no part of it. */
+/** Decodes the text as the CLI does: UTF-8 or UTF-16LE, without the byte order mark. */
 export function textOfSettings(content: Buffer): string {
   const wide = content[0] === 0xff && content[1] === 0xfe;
   return content.toString(wide ? 'utf16le' : 'utf8').replace(/^\ufeff/, '');
@@ -55,18 +58,21 @@ export function settingsProblems(content: Buffer): SettingsProblem[] {
   try {
     settings = JSON.parse(text);
   } catch (error) {
-    return [whole(`it is no JSON${whereIn(text, error)}`)];
+    return [whole(`it is not valid JSON${whereIn(text, error)}`)];
   }
   if (!isObject(settings)) return [whole(`it must be an object, and is ${typeOf(settings)}`)];
   return [...typeProblems(settings), ...ruleProblems(settings), ...hookProblems(settings.hooks)];
 }
 
-/** Those for which the file is not put in the place of a good one, and no prompt is run with it. */
+/**
+ * The problems that disable a guard. A file with such a problem does not replace a good file, and
+ * prompts do not run with it.
+ */
 export function disarming(problems: readonly SettingsProblem[]): SettingsProblem[] {
   return problems.filter(({ loses }) => loses !== 'part');
 }
 
-/** "permissions.deny must be an array, and is a string". */
+/** Formats a problem: "permissions.deny must be an array, and is a string". */
 export function sayProblem({ path, message }: Pick<SettingsProblem, 'path' | 'message'>): string {
   return path === '' ? message : `${path}: ${message}`;
 }
@@ -75,7 +81,10 @@ function whole(message: string, path = ''): SettingsProblem {
   return { path, message, loses: 'all' };
 }
 
-/** Marks of a merge and comments are named; else the line, for the engine's words differ. */
+/**
+ * Where the JSON is wrong: conflict markers or a comment, if there are any; otherwise the line. The
+ * wording of the JavaScript engine varies.
+ */
 function whereIn(text: string, error: unknown): string {
   if (/^(<{7}|={7}|>{7})( |$)/m.test(text)) return ' (it has the conflict markers of a merge)';
   const said = error instanceof Error ? error.message : '';
@@ -84,7 +93,7 @@ function whereIn(text: string, error: unknown): string {
     (/position (\d+)/.exec(said)?.[1] === undefined
       ? undefined
       : text.slice(0, Number(/position (\d+)/.exec(said)?.[1])).split('\n').length);
-  const comment = /^\s*(\/\/|\/\*)/m.test(text) ? ', and JSON has no comments' : '';
+  const comment = /^\s*(\/\/|\/\*)/m.test(text) ? ', and JSON does not allow comments' : '';
   return line === undefined ? ` (it ends too early${comment})` : ` (line ${line}${comment})`;
 }
 
@@ -112,7 +121,7 @@ function mismatch(path: string, wanted: string, value: unknown): SettingsProblem
   return whole(`it must be ${withArticle(wanted)}, and is ${withArticle(typeOf(value))}`, path);
 }
 
-/** A rule that the CLI cannot read is left out by itself, without a word. */
+/** The CLI silently ignores a single rule that it cannot read. */
 function ruleProblems({ permissions }: Json): SettingsProblem[] {
   if (!isObject(permissions)) return [];
   return ['deny', 'ask', 'allow'].flatMap((key): SettingsProblem[] => {
@@ -129,13 +138,14 @@ function ruleProblems({ permissions }: Json): SettingsProblem[] {
 function ruleProblem(rule: unknown): string | undefined {
   if (typeof rule !== 'string') return 'a rule must be a string';
   const [, tool = '', , content] = /^([^()]*)(\((.*)\))?$/s.exec(rule.trim()) ?? [];
-  if (tool === '') return 'a rule is a tool, such as Read or "Bash(git push:*)"';
+  if (tool === '') return 'a rule names a tool, such as Read or "Bash(git push:*)"';
   if (!tool.includes('_') && tool[0] !== tool[0]?.toUpperCase()) {
     return 'the name of a tool begins with a capital letter';
   }
   if (content?.trim() === '') return 'its parentheses are empty';
-  if (content !== undefined && tool.startsWith('mcp__')) return 'no parentheses follow an MCP tool';
-  if (tool === 'Bash' && content === ':*') return 'no command stands before :*';
+  if (content !== undefined && tool.startsWith('mcp__'))
+    return 'parentheses may not follow an MCP tool';
+  if (tool === 'Bash' && content === ':*') return 'a command must precede :*';
   return undefined;
 }
 

@@ -1,4 +1,4 @@
-/** The settings that both programs have, with the same meaning in each. */
+/** Settings that both programs have, with the same meaning. */
 import { join } from 'node:path';
 import { setting } from './config.ts';
 import { choice, flag, path } from './setting-types.ts';
@@ -7,28 +7,29 @@ export const stateDirectory = setting({
   name: 'BERTH_STATE_DIR',
   schema: path,
   optional: true,
-  description: "berth's own state; the default is `.berth` in BERTH_CONFIG_DIR.",
+  description: "The directory of berth's own state; the default is `.berth` in BERTH_CONFIG_DIR.",
 });
 
 export const logLevel = setting({
   name: 'BERTH_LOG_LEVEL',
   schema: choice('debug', 'info', 'warn', 'error'),
   default: 'info',
-  description: 'The least severe level that is logged.',
+  description: 'The lowest level that is logged.',
 });
 
 export const logPretty = setting({
   name: 'BERTH_LOG_PRETTY',
   schema: flag,
   default: 'false',
-  description: 'Log short lines for a person at a terminal instead of JSON.',
+  description: 'Log short lines for a person at a terminal, not JSON.',
 });
 
 export const terminationLog = setting({
   name: 'BERTH_TERMINATION_LOG',
   schema: path,
   default: '/dev/termination-log',
-  description: 'Where one line of cause and remedy goes on failure, if that file exists.',
+  description:
+    'The file that receives one line with cause and remedy on failure, if the file exists.',
 });
 
 export const workspaceDirectory = setting({
@@ -36,7 +37,7 @@ export const workspaceDirectory = setting({
   schema: path,
   default: '/workspace',
   description:
-    "The CLI's working directory as the runtime container sees it; the supervisor makes it if it is not there, and init marks it as trusted. Give both the same.",
+    "The CLI's working directory, as the runtime container sees it. The supervisor creates the directory if it is absent, and init marks it as trusted. Both containers need the same value.",
 });
 
 export const credentialsSource = setting({
@@ -44,7 +45,7 @@ export const credentialsSource = setting({
   schema: path,
   default: '/secrets/credentials.json',
   description:
-    "The CLI's OAuth credentials as a person provides them, usually a mounted Secret; the file may be missing. It wins whenever it changes; unchanged, it never replaces what the CLI refreshed. On a first run over other credentials the later expiry wins.",
+    "The file with the CLI's OAuth credentials from a person, usually a mounted Secret. The file may be absent. A changed file always wins. An unchanged file never replaces credentials that the CLI refreshed. On a first run with other credentials on the volume, the later expiry wins.",
 });
 
 export const credentialsPolicy = setting({
@@ -52,10 +53,10 @@ export const credentialsPolicy = setting({
   schema: choice('fresher', 'source', 'volume'),
   default: 'fresher',
   description:
-    'Which credentials win. `fresher`: a source that a person changed, otherwise those that end later. `source`: the source at every start, even if the CLI has refreshed its login since (a refresh token works once, so this loses logins). `volume`: those on the volume as long as they can be used. Blank, torn and just refused ones never win.',
+    'Which credentials win. `fresher`: a source that a person changed, otherwise the credentials with the later expiry. `source`: the source at every start, even if the CLI has refreshed its login since (a refresh token works once, so this loses logins). `volume`: the credentials on the volume, as long as they are usable. Blank, torn and recently refused credentials never win.',
 });
 
-/** The configuration directory; each program mounts the volume somewhere else. */
+/** The setting of the configuration directory. Each program mounts the volume at another path. */
 export const configDirectory = (mountedAt: string) =>
   setting({
     name: 'BERTH_CONFIG_DIR',
@@ -64,7 +65,7 @@ export const configDirectory = (mountedAt: string) =>
     description: "The volume: the CLI's configuration directory (its CLAUDE_CONFIG_DIR).",
   });
 
-/** Where berth's own state lies, given the two settings. */
+/** The directory of berth's own state, for the values of the two settings. */
 export function stateDirectoryOf(settings: {
   configDirectory: string;
   stateDirectory: string | undefined;

@@ -1,8 +1,8 @@
 /**
- * Settings: a table of definitions is read from the environment into one typed object.
- * Every setting can also be given as NAME_FILE (the path of a file that holds the value). All
- * problems are reported at once, each with what was expected; a name that nothing knows is warned
- * about with the nearest known one. Nothing outside the two config.ts files calls this.
+ * Reads settings from the environment into one typed object, by a table of definitions.
+ * Invariants: every setting also exists as NAME_FILE, the path of a file with the value. All
+ * problems are reported at once, each with the expected value. An unknown name gets a warning with
+ * the nearest known name. Only the two config.ts files use this module.
  */
 import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
@@ -13,17 +13,20 @@ import { nearest } from './nearest.ts';
 export interface Setting<T> {
   /** The environment variable: `BERTH_REPO`. */
   name: string;
-  /** Other names that give the same setting, in order of precedence after `name`. */
+  /** Other names of the setting, in order of precedence after `name`. */
   aliases?: readonly string[];
-  /** Text in, value out; a failure's message says what was expected. */
+  /** Maps text to a value. An error message of the schema states the expected value. */
   schema: z.ZodType<T, string>;
-  /** The value if nothing is set, written as a person would write it; absent means required. */
+  /**
+   * The value if nothing is set, in the notation of a user; absent means that the setting is
+   * required.
+   */
   default?: string;
-  /** True if the setting may be left out without a default: its value is then undefined. */
+  /** True if the setting may be absent without a default: the value is then undefined. */
   optional?: boolean;
-  /** True if the value must never be shown. */
+  /** True if the value must never be logged or shown. */
   secret?: boolean;
-  /** True if only tests set it: it works, but is neither documented nor suggested. */
+  /** True if only tests use the setting: it works, but is neither documented nor suggested. */
   internal?: boolean;
   /** One or two sentences for docs/configuration.md. */
   description: string;
@@ -33,7 +36,9 @@ export interface OptionalSetting<T> extends Setting<T> {
   optional: true;
 }
 
-/** Only for its type: gives each definition its value type, and `T | undefined` where optional. */
+/**
+ * Exists for its type only: gives each definition its value type, and `T | undefined` if optional.
+ */
 export function setting<T>(definition: OptionalSetting<T>): OptionalSetting<T>;
 export function setting<T>(definition: Setting<T>): Setting<T>;
 export function setting<T>(definition: Setting<T>): Setting<T> {
@@ -54,14 +59,14 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface ReadResult<D extends Definitions> {
   settings: Settings<D>;
-  /** One sentence for each name that looks like a setting and is none. */
+  /** One sentence for each name that looks like a setting but is unknown. */
   warnings: string[];
 }
 
 /**
  * Reads all settings of `definitions` from `environment`.
- * @param check finds what is wrong between settings, among those that could be read
- * @throws BerthError `config_invalid` that lists every problem, one to a line
+ * @param check finds problems between settings; it receives the settings that could be read
+ * @throws BerthError `config_invalid` that lists every problem, one on each line
  */
 export function readSettings<const D extends Definitions>(
   definitions: D,
@@ -104,7 +109,10 @@ function readOne(definition: Setting<unknown>, environment: Environment): unknow
   throw new Error(`${found?.name ?? definition.name}: ${shown} is not valid, expected ${expected}`);
 }
 
-/** The variable that gives a setting its value: its name, an alias, or one of them with `_FILE`. */
+/**
+ * The variable that provides the value of a setting: its name, an alias, or one of them with
+ * `_FILE`.
+ */
 export function nameInUse(
   definition: Setting<unknown>,
   environment: Environment,
@@ -112,7 +120,7 @@ export function nameInUse(
   return findText(definition, environment)?.name;
 }
 
-/** The first name that is set wins; an empty value counts as not set, as in a Pod's env. */
+/** The first name with a value wins; an empty value counts as not set, as in a Pod's env. */
 function findText(
   definition: Setting<unknown>,
   environment: Environment,
@@ -121,7 +129,8 @@ function findText(
     const text = environment[name];
     if (text) return { name, text };
     const path = environment[`${name}_FILE`];
-    // BERTH_API_TOKENS_FILE and its like are settings of their own, not files of another setting.
+    // A name such as BERTH_API_TOKENS_FILE is a setting of its own, not the file of another
+    // setting.
     if (!path || knownSettings.includes(`${name}_FILE`)) continue;
     try {
       return { name: `${name}_FILE`, text: readFileSync(path, 'utf8').trim() };
@@ -132,7 +141,7 @@ function findText(
   return undefined;
 }
 
-/** Names that Kubernetes injects for a Service called berth are not misspelt settings. */
+/** Kubernetes injects these names for a Service called berth; they are not misspelt settings. */
 const injected = /^BERTH_(PORT|SERVICE_|[A-Z0-9_]*_(PORT|SERVICE)(_|$))/;
 
 function unknownNames(environment: Environment): string[] {

@@ -1,27 +1,30 @@
 /**
- * The three-way rule: which of the credentials that can be used the CLI gets.
- * Always holds: what the login server just refused never wins; nor does a source that the live login
- * descends from, unless the policy says so, for it was applied and is used up. Refresh tokens are single-use, so losing
- * the refreshed one is the worst failure: where nothing is known about the source (a first run over a
- * volume that somebody else filled), the later expiry wins.
+ * Selects which of the usable credentials the CLI gets, by the three-way rule.
+ * Invariants: credentials that the login server just refused never win. A source from which the
+ * live login descends never wins, because it was already applied and is used up; the policy can
+ * override this. A refresh token works once, so losing a refreshed token is the worst failure. If
+ * nothing is known about the source (a first run with a volume that something else filled), the
+ * later expiry wins.
  */
 import { type Credentials, fresher } from './credentials.ts';
 
 export type CredentialsName = 'source' | 'live' | 'volume' | 'last_good';
 export type CredentialsPolicy = 'fresher' | 'source' | 'volume';
 
-/** Those that can be used, by where they are. */
+/** The usable credentials by their location. */
 export type Known = Partial<Record<CredentialsName, Credentials>>;
 
 export interface Circumstances {
   policy: CredentialsPolicy;
-  /** Digest of the source that was applied last, if any was. */
+  /** Digest of the source that was applied last, if there is one. */
   appliedSource: string | undefined;
-  /** Digest of the source that the live login descends from, if it can be used and says so. */
+  /**
+   * Digest of the source from which the live login descends, if the login is usable and names it.
+   */
   liveSource: string | undefined;
-  /** The CLI has blanked its file: the login server refused what was there. */
+  /** The CLI has blanked its file, because the login server refused the login. */
   blanked: boolean;
-  /** What was refused, if that is known. */
+  /** The refused credentials, if they are known. */
   rejected: Credentials | undefined;
 }
 
@@ -33,16 +36,16 @@ export function choose(known: Known, circumstances: Circumstances): CredentialsN
   if (policy === 'volume' && volume) return 'volume';
   const wasAppliedElsewhere = source !== undefined && source.digest === liveSource;
   if (wasAppliedElsewhere && source.digest !== appliedSource) {
-    // The volume is new, or older than the source, whatever the clocks said.
+    // The volume is new, or older than the source, whatever its timestamps are.
     if (live && !(volume && isSameLogin(volume, live))) return 'live';
   } else if (source && appliedSource !== undefined && source.digest !== appliedSource) {
-    // A person changed it.
+    // A person changed the source.
     return 'source';
   }
   const isUnknown = appliedSource === undefined && !wasAppliedElsewhere;
   const first = isUnknown ? (['source'] as const) : [];
   const best = latest(usable, ['volume', 'live', ...first]);
-  // Older tokens than those that were refused cannot do better.
+  // Tokens that are older than the refused tokens cannot be better.
   if (best || blanked) return best;
   return latest(usable, ['last_good', 'source']);
 }
@@ -59,7 +62,7 @@ function isSameLogin(a: Credentials, b: Credentials): boolean {
     : a.refreshTokenId === b.refreshTokenId;
 }
 
-/** The one that ends last; of those that end together the one named first. */
+/** The name of the credentials that expire last; of equal ones the first in `names`. */
 function latest(known: Known, names: readonly CredentialsName[]): CredentialsName | undefined {
   let best: CredentialsName | undefined;
   for (const name of names) {

@@ -1,6 +1,7 @@
 /**
- * What is remembered of logins, for both programs to keep to it: which source was given its chance last,
- * so that a source is applied once, whoever of them meets it first; and what has become of refresh tokens.
+ * Records about logins, used by both programs: which source was applied last, and the history of
+ * refresh tokens.
+ * Invariant: a source is applied once, by whichever program sees it first.
  */
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -9,25 +10,25 @@ import { type Read, readVersioned } from './versioned-file.ts';
 
 export const credentialsMemoryFile = 'credentials.json';
 
-/** The keys of the live Secret, which are files where init has it mounted. */
+/** The keys of the live Secret, which are files where init mounts the Secret. */
 export const liveKeys = {
   login: 'credentials.json',
-  /** SHA-256 of the source that the login descends from, hex; absent if there never was one. */
+  /** SHA-256 (hex) of the source from which the login descends; absent if there was no source. */
   sourceDigest: 'source-digest',
 } as const;
 
 const memory = z.object({
   version: z.literal(1),
-  /** SHA-256 of the source that was last given its chance. */
+  /** SHA-256 of the source that was applied last. */
   source_digest: z.string().regex(/^[0-9a-f]{64}$/),
 });
 
 export const historyFile = 'login-history.json';
 
-/** So many of the newest of each are remembered: weeks of refreshes. */
+/** The number of newest logins that are remembered: weeks of refreshes. */
 export const rememberedLogins = 200;
 
-/** Of setup-tokens, which last a year each; those in use are the newest. */
+/** The number of newest setup-tokens that are remembered. A setup-token lasts a year. */
 export const rememberedSetupTokens = 1_000;
 
 const ids = z
@@ -44,18 +45,20 @@ const history = z.object({
   superseded: ids,
   refused: ids,
   put_back: ids,
-  /** When each login was seen first, ms since 1970; a refresh hands it on. */
+  /** When each login was first seen, in ms since 1970; a refresh passes the time on. */
   since: times,
-  /** The same of setup-tokens; older files have theirs among the others. */
+  /** The same for setup-tokens; older files have setup-tokens in `since`. */
   setup_tokens: times,
 });
 
-/** What the supervisor has seen of refresh tokens. @throws BerthError `volume_damaged` */
+/** The supervisor's history of refresh tokens. @throws BerthError `volume_damaged` */
 export function readLoginHistory(stateDirectory: string): Promise<Read<z.infer<typeof history>>> {
   return readVersioned(join(stateDirectory, historyFile), history, 64 * 1024);
 }
 
-/** Digest of the source that was applied last, if any was. @throws BerthError `volume_damaged` */
+/**
+ * Digest of the source that was applied last, if there is one. @throws BerthError `volume_damaged`
+ */
 export async function readAppliedSource(stateDirectory: string): Promise<string | undefined> {
   const read = await readVersioned(join(stateDirectory, credentialsMemoryFile), memory, 4096);
   return read.kind === 'valid' ? read.value.source_digest : undefined;

@@ -1,18 +1,21 @@
 /**
- * The CLI's OAuth credentials file: parse it, judge it, compare two.
- * Always holds: what is judged `valid` can log the CLI in at least until its refresh token is used;
- * blank ones (which the CLI writes itself after `invalid_grant`) and torn ones never count as
- * credentials. Shape as the CLI 2.1.330 writes it:
- * `{"claudeAiOauth":{accessToken,refreshToken,expiresAt,refreshTokenExpiresAt?,scopes,...}}`, times in
- * milliseconds since 1970.
+ * Parses, judges and compares the CLI's OAuth credentials files.
+ * Invariants: a file that is judged `valid` can log the CLI in at least until its refresh token is
+ * used. Blank files (which the CLI writes after `invalid_grant`) and torn files never count as
+ * credentials. The shape is that of the CLI 2.1.330:
+ * `{"claudeAiOauth":{accessToken,refreshToken,expiresAt,refreshTokenExpiresAt?,scopes,...}}`, times
+ * in milliseconds since 1970.
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 
-/** What a Date can hold: anything else would be no time. */
+/** The range of Date; another number is not a time. */
 const time = z.number().min(0).max(8.64e15);
 
-/** Printable, without space, quote and backslash: a token, not a text that is made to be redacted. */
+/**
+ * Printable characters without space, quote and backslash: a token, not a text that was written to
+ * be redacted.
+ */
 const token = z.string().regex(/^[\x21\x23-\x5b\x5d-\x7e]{0,4096}$/, { error: 'not a token' });
 
 const oauth = z.looseObject({
@@ -31,13 +34,13 @@ export const credentialsLimit = 64 * 1024;
 export const credentialsFileName = '.credentials.json';
 
 export interface Credentials {
-  /** The file's text, exactly. */
+  /** The exact text of the file. */
   text: string;
   /** SHA-256 of the text, hex. */
   digest: string;
-  /** When the access token ends, ms since 1970. The CLI refreshes it by itself. */
+  /** When the access token expires, in ms since 1970. The CLI refreshes the token. */
   expiresAt: number;
-  /** When a person must log in again, ms since 1970, if the file says so. */
+  /** When a person must log in again, in ms since 1970, if the file states it. */
   refreshTokenExpiresAt: number | undefined;
   /** First 12 hex digits of the access token's SHA-256. */
   accessTokenId: string;
@@ -49,7 +52,7 @@ export type Judgement =
   | { kind: 'valid'; credentials: Credentials }
   /** Well-formed but without tokens. */
   | { kind: 'blank' }
-  /** Not (yet) the JSON it should be. */
+  /** Not valid JSON, or not yet complete. */
   | { kind: 'torn'; reason: string };
 
 export function judgeCredentials(content: string | Uint8Array): Judgement {
@@ -85,18 +88,18 @@ export function digestOf(text: string): string {
   return createHash('sha256').update(text).digest('hex');
 }
 
-/** The one whose access token ends later; the first if they end together. */
+/** The credentials whose access token expires later; the first if they expire together. */
 export function fresher(a: Credentials, b: Credentials): Credentials {
   return b.expiresAt > a.expiresAt ? b : a;
 }
 
-/** Every token that a credentials file holds, so that none is ever shown. */
+/** Every token in a credentials file, so that no token is ever shown. */
 export function tokensIn(credentials: Credentials): string[] {
   const { claudeAiOauth } = file.parse(JSON.parse(credentials.text));
   return [claudeAiOauth.accessToken, claudeAiOauth.refreshToken ?? ''].filter(Boolean);
 }
 
-/** Whatever the file holds beside the login. */
+/** The content of the file beside the login. */
 export function othersIn(content: Uint8Array): Record<string, unknown> {
   try {
     const json: unknown = JSON.parse(Buffer.from(content).toString('utf8'));
@@ -108,18 +111,21 @@ export function othersIn(content: Uint8Array): Record<string, unknown> {
   }
 }
 
-/** The new login, and what the CLI kept beside the old one that the new file does not bring. */
+/**
+ * The new login, with the entries that the CLI kept beside the old login and that the new file
+ * lacks.
+ */
 export function withOthers(text: string, others: Record<string, unknown>): string {
   const fresh = JSON.parse(text);
   const missing = Object.keys(others).filter((key) => !Object.hasOwn(fresh, key));
   return missing.length === 0 ? text : JSON.stringify({ ...others, ...fresh });
 }
 
-/** Names a login in what is remembered of it: by its refresh token, or else by all of it. */
+/** The id of a login in berth's records: its refresh token, or otherwise the whole file. */
 export function loginId({ refreshTokenId, digest }: Credentials): string {
   return refreshTokenId ?? digest.slice(0, 12);
 }
 
-/** What a person can do about a login that is lost, the simplest first. */
+/** The remedies for a lost login, the simplest first. */
 export const loginRemedy =
   'log in again: put the token of a new `claude setup-token` into the Secret as CLAUDE_CODE_OAUTH_TOKEN and restart the pod, or run `berth login` in the pod (kubectl exec -it), or put a fresh credentials file into the Secret';

@@ -1,16 +1,16 @@
 /**
- * The one error class and the one table of its codes.
- * Every failure that a person or a client can meet has a code here; the table maps it to the exit
- * code of a program, the HTTP status of an answer, and whether trying again can help.
- * Messages read "cannot <do> <what>: <cause>; <remedy>".
+ * The error class of berth and the table of its codes.
+ * Invariants: every failure that a person or a client can meet has a code in this table. The table
+ * maps the code to the exit code of a program, the HTTP status of a response, and whether a retry
+ * can succeed. Messages read "cannot <do> <what>: <cause>; <remedy>".
  */
 
 interface ErrorKind {
   /** Exit code of a program that ends with this error (sysexits.h). */
   exit: number;
-  /** HTTP status of an answer that reports this error. */
+  /** HTTP status of a response that reports this error. */
   status: number;
-  /** Whether the same request can succeed later without anybody changing it. */
+  /** Whether the same request can succeed later without any change. */
   retryable: boolean;
   /** The short, unchanging title of the problem (RFC 9457). */
   title: string;
@@ -33,8 +33,8 @@ export const errorTable = {
   lease_held: kind(75, 503, true, 'Another program holds the volume'),
   remote_refused: kind(77, 502, false, 'The git server refused'),
   login_failed: kind(77, 500, true, 'The login was not completed'),
-  cli_undelivered: kind(69, 502, true, "The CLI's tarball cannot be had"),
-  cli_refused: kind(77, 502, false, "The CLI's tarball is not the one that is wanted"),
+  cli_undelivered: kind(69, 502, true, "The CLI's tarball cannot be downloaded"),
+  cli_refused: kind(77, 502, false, "The CLI's tarball is not the expected file"),
 
   invalid_request: kind(70, 400, false, 'The request is not valid'),
   unauthorized: kind(70, 401, false, 'The request carries no valid token'),

@@ -1,34 +1,34 @@
 /**
- * All log events: their names, the levels at which they come, what they mean and what fields a line of
- * theirs may have beside those that every line has. A line's `event` is one of these, so that a query in
- * Loki can rely on it; a new event is added here first. docs/logs.md is generated from this list, which
- * the programs know as types alone.
+ * The list of all log events: names, levels, meanings and fields.
+ * Invariants: the `event` of every line is a name of this list, so that Loki queries can rely on
+ * it. A line has no fields beside those listed here and those that every line has. docs/logs.md is
+ * generated from this list. The programs import only its types.
  */
 
-/** @param fields by their names; of an event within a prompt also those of `promptFields` */
+/** @param fields names of the fields; an event within a prompt also has those of `promptFields` */
 const event = (levels: string, means: string, fields = '') => ({
   levels: levels.split(' '),
   means,
   fields: fields.split(' ').filter(Boolean),
 });
 
-/** What every line has. */
+/** Fields of every line. */
 export const commonFields = {
   level: '`debug`, `info`, `warn` or `error`',
   time: 'ISO 8601, UTC',
   service: '`berth-init`, `berth` or `berth-write-back`',
   version: "the program's",
-  event: 'one of the list below',
-  msg: 'for a person',
+  event: 'a name of the list below',
+  msg: 'the message, for a person',
 };
 
-/** What any line may have. */
+/** Fields that any line may have. */
 export const optionalFields = {
   error: '`type`, `code`, `message`, `cause` (again these) and `stack`',
-  truncated: 'true where texts were cut so that the line stays under 12 KiB',
+  truncated: 'true if texts were shortened to keep the line under 12 KiB',
 };
 
-/** What lines have that belong to a prompt. */
+/** Fields of lines that belong to a prompt. */
 export const promptFields = {
   prompt_id: 'the `id` of the answer',
   token: 'the name of the API token',
@@ -37,105 +37,122 @@ export const promptFields = {
 };
 
 export const eventsOfBoth = {
-  started: event('debug info', 'the program runs', 'pid repository ref directory'),
-  stopped: event('info warn', 'it ends as it was told to'),
+  started: event('debug info', 'the program has started', 'pid repository ref directory'),
+  stopped: event('info warn', 'the program ends because it was asked to stop'),
   failed: event(
     'error',
-    'it ends with an error, or a part of its work failed',
+    'the program ends with an error, or a part of its work failed',
     'code exit_code url',
   ),
-  unknown_setting: event('warn', 'a `BERTH_` variable is no setting'),
-  lease_waiting: event('info', 'another program holds the volume'),
-  lease_acquired: event('debug', 'the volume is held', 'owner'),
-  lease_lost: event('error', 'another program took the volume: this one ends'),
-  lease_released: event('debug', 'the volume is free', 'owner'),
-  lease_left: event('warn', 'the volume could not be given back; the next program waits a while'),
-  volume_repaired: event('warn', 'something damaged was mended or set aside', 'path saved why'),
+  unknown_setting: event('warn', 'a `BERTH_` variable has a name that is not a setting'),
+  lease_waiting: event('info', 'waiting for the lease: another program holds the volume'),
+  lease_acquired: event('debug', 'this program holds the lease on the volume', 'owner'),
+  lease_lost: event('error', 'another program took the lease on the volume; this program ends'),
+  lease_released: event('debug', 'this program released the lease on the volume', 'owner'),
+  lease_left: event(
+    'warn',
+    'the lease could not be released; the next program waits until the lease expires',
+  ),
+  volume_repaired: event('warn', 'something damaged was repaired or set aside', 'path saved why'),
   credentials_applied: event(
     'info',
-    'a login was put on the volume',
+    'a login was written to the volume',
     'from changed expires_at login_expires_at refresh_token_id path',
   ),
   credentials_unreadable: event(
     'warn error',
-    'a login, or what is known of it, is no good',
+    'a login file, or the record about a login, cannot be used',
     'from path interval_ms',
   ),
 };
 
 export const eventsOfInit = {
-  setting_advice: event('warn', 'a setting is right, but probably not what is meant'),
+  setting_advice: event('warn', 'a setting is valid, but probably not what you intended'),
   preflight: event(
     'debug',
-    'GitHub lets the token read the repository',
+    'GitHub confirmed that the token can read the repository',
     'default_branch token_expires_at duration_ms',
   ),
   preflight_warning: event(
     'warn',
-    "GitHub's API says something that git does not mind",
+    "GitHub's API reported a problem that does not stop git",
     'renamed_to',
   ),
-  token_expiring: event('warn', 'the git token ends soon', 'token_expires_at'),
+  token_expiring: event('warn', 'the git token expires soon', 'token_expires_at'),
   remote_resolved: event(
     'debug',
-    'the git server says which commit is wanted',
+    'the git server returned the commit of the ref',
     'commit remote_ref',
   ),
-  remote_retry: event('warn', 'the git server failed and is asked again', 'attempt wait_ms'),
+  remote_retry: event('warn', 'the git server failed; the request is retried', 'attempt wait_ms'),
   remote_failed: event(
     'error',
-    'init goes on without the git server, with what is on the volume',
+    'init continues without the git server, with the state on the volume',
     'commit age_ms volume',
   ),
-  fetched: event('debug', 'the commit was got from the server', 'commit duration_ms'),
-  volume_inspected: event('debug', 'how the volume was found', 'state'),
+  fetched: event('debug', 'the commit was fetched from the git server', 'commit duration_ms'),
+  volume_inspected: event('debug', 'the state of the volume was determined', 'state'),
   settings_invalid: event(
     'error',
-    'the CLI would ignore settings.json of the repository, or a denial or a hook in it (`BERTH_INVALID_SETTINGS`)',
+    "the CLI would ignore the repository's settings.json, or a deny rule or a hook in settings.json (`BERTH_INVALID_SETTINGS`)",
     'path kept problems',
   ),
   config_drift: event(
     'warn',
-    'executable configuration was edited on the volume (replaced), or is there although upstream does not have it',
+    'executable configuration was edited on the volume (and replaced), or exists on the volume but not upstream',
     'path count paths',
   ),
   local_change: event(
     'info warn',
-    'an edit stays, is merged (info), or is saved in `conflicts/` because upstream took its place (warn)',
+    "a local edit was kept or merged (info), or was saved in `conflicts/` and replaced by upstream's version (warn)",
     'path saved',
   ),
-  path_skipped: event('warn', 'a path of the repository is not written', 'path why'),
+  path_skipped: event('warn', 'a path of the repository was not written', 'path why'),
   repository_unread: event(
     'warn',
-    'the CLI reads nothing of the repository: what it would read is not at the root, but in `directories`, or nowhere',
+    'the CLI reads no file of the repository: the files that the CLI reads are in `directories` instead of the root, or do not exist',
     'directories',
   ),
-  lfs_pointer: event('warn', 'of an LFS file the pointer is written', 'path'),
+  lfs_pointer: event('warn', 'the pointer of an LFS file was written, not its content', 'path'),
   reconciled: event(
     'debug',
-    'the tracked files are what the commit has',
+    'the tracked files equal the commit',
     'written restored merged removed kept conflicts drift skipped',
   ),
   credentials_kept: event(
     'debug',
-    'the login on the volume stays',
+    'the login on the volume was kept',
     'from changed expires_at login_expires_at refresh_token_id',
   ),
-  credentials_missing: event('info warn', 'there is no login that can be used', 'from changed'),
+  credentials_missing: event('info warn', 'there is no usable login', 'from changed'),
   onboarding_answered: event(
     'debug warn',
-    'what the CLI would ask a person at its first start is answered',
+    "the CLI's first-start questions were answered (onboarding)",
     'workspace size saved',
   ),
-  cli_installed: event('info', 'the CLI was put on the volume', 'url bytes duration_ms'),
-  cli_damaged: event('warn', 'the CLI on the volume was not what was installed, and is made anew'),
-  cli_not_installed: event('error', 'the wanted CLI cannot be had; the one before it is used'),
-  cli_removed: event('info', 'the CLI was removed from the volume, for no setting asks for it'),
-  ownership_changed: event('info', 'files were given to the user of the CLI', 'changed uid gid'),
-  ownership_foreign: event('warn', 'files are not, and cannot be made, those of the CLI', 'count'),
+  cli_installed: event('info', 'the CLI was installed on the volume', 'url bytes duration_ms'),
+  cli_damaged: event(
+    'warn',
+    'the CLI on the volume differed from the installed version and is installed again',
+  ),
+  cli_not_installed: event(
+    'error',
+    'the requested CLI could not be installed; the previous version is used',
+  ),
+  cli_removed: event('info', 'the CLI was removed from the volume, because no setting requests it'),
+  ownership_changed: event(
+    'info',
+    "the owner of files was changed to the CLI's user",
+    'changed uid gid',
+  ),
+  ownership_foreign: event(
+    'warn',
+    "files do not belong to the CLI's user, and their owner cannot be changed",
+    'count',
+  ),
   report: event(
     'info',
-    'the last line of a run that ended well; [init.md](init.md#the-report) has its fields',
+    'the last line of a successful run; [init.md](init.md#the-report) describes the fields',
     [
       'report_version repository ref commit previous_commit volume repairs remote remote_error',
       'problem confirmed_at age_ms written restored merged removed kept conflicts drift skipped',
@@ -145,86 +162,114 @@ export const eventsOfInit = {
 };
 
 export const eventsOfSupervisor = {
-  listening: event('info', 'prompts are taken', 'address metrics_address cli_version'),
+  listening: event('info', 'the server accepts prompts', 'address metrics_address cli_version'),
   descriptors_few: event(
     'warn',
-    'few connections are taken, for few files may be open',
+    'the limit of open files allows only few connections',
     'descriptors connections',
   ),
-  draining: event('info', 'it was told to stop and finishes what runs', 'prompts'),
+  draining: event('info', 'the server is stopping and finishes running prompts', 'prompts'),
   settings_ignored: event(
     'error',
-    'the CLI ignores settings.json, or a rule or a hook in it: prompts are refused (`BERTH_SETTINGS_CHECK`)',
+    'the CLI ignores settings.json, or a rule or a hook in settings.json; prompts are refused (`BERTH_SETTINGS_CHECK`)',
     'problems',
   ),
-  settings_in_force: event('info', 'what the CLI ignored of settings.json is in force again'),
+  settings_in_force: event('info', 'settings that the CLI ignored apply again'),
   cli_variable_ignored: event(
     'warn',
-    "a variable of the container looks like one of the CLI's, and is not handed to it",
+    'a variable of the container looks like a variable of the CLI, but is not passed to the CLI',
     'name',
   ),
-  tokens_loaded: event('info error', 'the API tokens were read, or could not be', 'names'),
+  tokens_loaded: event('info error', 'the API tokens were read, or could not be read', 'names'),
   unclean_end: event(
     'warn',
-    'the run before did not stop: it was killed (for its memory, or by the kubelet), its node died, or it ended by an error of its own',
+    'the previous run did not shut down: it was killed (out of memory, or by the kubelet), its node failed, or an error ended it',
     'since',
   ),
-  run_mark_failed: event('warn', 'an end that nobody orders will not be told by the next run'),
-  token_plain: event('warn', 'an API token is stored as it is, not as its SHA-256'),
+  run_mark_failed: event(
+    'warn',
+    'the marker file could not be written; the next run cannot detect an unclean shutdown',
+  ),
+  token_plain: event('warn', 'an API token is stored in plain text, not as SHA-256'),
   profiles_loaded: event(
     'info warn error',
-    'the profiles were read, could not be and stay as they were, or hold a setting without effect',
+    'the profiles were read; or could not be read, so the previous profiles stay; or contain a setting without effect',
     'names revision added removed changed',
   ),
   auth_failed: event(
     'warn',
-    'requests without a valid token, at most one line a minute',
+    'requests without a valid token; at most one line a minute',
     'missing unknown address',
   ),
   audit: event(
     'info',
-    'an act of administration, also one that was refused',
+    'an administrative action, allowed or refused',
     'token action reason session_id refused',
   ),
-  paused: event('warn', 'no prompts are taken, since before this start', 'by since'),
-  pause_unreadable: event('error', 'whether it is paused cannot be read: it is', 'reason'),
+  paused: event('warn', 'the server is paused since before this start', 'by since'),
+  pause_unreadable: event(
+    'error',
+    'the file of the pause cannot be read; the server stays paused',
+    'reason',
+  ),
   spending_unreadable: event('error', "the record of today's spending is damaged", 'reason saved'),
-  spending_unrecorded: event('error', 'a restart would forget what was spent today'),
+  spending_unrecorded: event(
+    'error',
+    "today's spending could not be recorded; a restart would lose it",
+  ),
   cli_tested: event(
     'info warn',
-    "the CLI's self-test, or why there is none; with `retry_ms`, why it is tried again",
+    "the result of the CLI's self-test, or why it did not run; with `retry_ms`, why it is retried",
     'cli_version by duration_ms retry_ms',
   ),
-  cli_set_back: event('error', 'the CLI that init installed fails; the one before it is used'),
-  commit_unrecorded: event('warn', 'the commit that works would not be known after a restart'),
-  secrets_changed: event('info', 'Secrets that profiles name were rotated', 'profiles'),
-  worker_starting: event('debug', 'a CLI process is started', 'worker profile session_id'),
-  worker_ready: event('info', 'it takes prompts', 'worker pid profile session_id duration_ms'),
-  worker_failed: event('error', 'it could not be started', 'worker profile session_id stderr'),
+  cli_set_back: event(
+    'error',
+    'the CLI version that init installed fails; the previous version is used',
+  ),
+  commit_unrecorded: event(
+    'warn',
+    'the last good commit could not be recorded; it is unknown after a restart',
+  ),
+  secrets_changed: event('info', 'Secrets that profiles refer to were rotated', 'profiles'),
+  worker_starting: event('debug', 'a CLI process is starting', 'worker profile session_id'),
+  worker_ready: event(
+    'info',
+    'a worker is ready for prompts',
+    'worker pid profile session_id duration_ms',
+  ),
+  worker_failed: event(
+    'error',
+    'a worker could not be started',
+    'worker profile session_id stderr',
+  ),
   cli_problem: event(
     'warn',
-    'the CLI reports that an MCP server has no connection, a plugin or a skill was not loaded or a hook failed; once for each `problem`',
+    'the CLI reported that an MCP server is not connected, a plugin or skill was not loaded, or a hook failed; once for each `problem`',
     'profile kind name problem',
   ),
-  cli_problem_over: event('info', 'it works again', 'profile kind name'),
-  worker_stray_output: event('warn', 'it wrote what berth does not know', 'worker'),
+  cli_problem_over: event('info', 'a problem that the CLI reported is over', 'profile kind name'),
+  worker_stray_output: event('warn', 'a worker wrote output that berth cannot interpret', 'worker'),
   unprompted_ended: event(
     'warn',
-    'it worked without a prompt while nothing may run, and was ended',
+    'a worker that worked without a prompt was ended, because no work may run now',
     'worker session_id reason',
   ),
   session_claimed: event(
     'error',
-    'its output claimed a session that is not its own: forged by a tool; it was ended',
+    "a worker's output claimed the session of another worker (forged by a tool); the worker was ended",
     'worker session_id claimed',
   ),
   worker_ended: event(
     'debug warn',
-    'it is gone; a warning if nobody had ended it',
+    'a worker process ended; a warning if berth did not end it',
     'worker profile session_id exit_code signal',
   ),
-  worker_recycled: event('info', 'it is ended', 'worker reason profile session_id age_ms'),
-  turn_started: event('debug', 'a worker has the prompt', 'worker'),
+  worker_recycled: event(
+    'info',
+    'a worker is being ended',
+    'worker reason profile session_id age_ms',
+  ),
+  turn_started: event('debug', 'a prompt was sent to a worker', 'worker'),
   turn_finished: event(
     'info warn error',
     'a prompt was answered (info) or failed with a `code` (warn; error if that is `internal`)',
@@ -235,32 +280,32 @@ export const eventsOfSupervisor = {
   ),
   turn_carried_on: event(
     'warn',
-    'its worker was lost, and the turn goes on in another; with the reason `login`: a new login came just in time, and it goes on in the same',
+    'the worker of a turn was lost and the turn continues in another worker; with the reason `login`: a new login arrived in time and the turn continues in the same worker',
     'worker reason session_id',
   ),
   cost_unseen: event(
     'error',
-    'the CLI reports no cost of a turn: budgets count an estimate; use a CLI that was tested',
+    'the CLI reported no cost for a turn; budgets count an estimate; use a tested CLI version',
     'session_id cost_usd',
   ),
   reader_cut: event(
     'warn',
-    'a client was cut off that does not read its stream',
+    'a client that does not read its stream was disconnected',
     'token backlog_bytes',
   ),
   limit_reached: event(
     'warn',
-    "no prompt of a login is sent: its account's limit is reached",
+    'the account of a login reached a usage limit; prompts of the login are not sent',
     'login reason resets_at guessed utilization warnings',
   ),
   limit_lifted: event(
     'info',
-    'prompts of the login are sent again',
+    'a usage limit ended; prompts of the login are sent again',
     'login reason resets_at guessed utilization warnings',
   ),
   session_unreadable: event(
     'warn',
-    'a file that is no record of a session was set aside',
+    'a file that is not a valid session record was set aside',
     'session_id saved reason',
   ),
   session_unrecorded: event(
@@ -271,44 +316,44 @@ export const eventsOfSupervisor = {
   session_removed: event('info', 'a session was removed', 'session_id reason'),
   sessions_loaded: event(
     'info warn error',
-    'what sessions there are was read',
+    'the records of sessions were read',
     'sessions unreadable directories_removed',
   ),
   retention_round: event(
     'debug info',
-    'old sessions were cleared away',
+    'a retention round removed old sessions',
     'expired over_budget leftovers failed bytes duration_ms',
   ),
   retention_failed: event(
     'warn error',
-    'something could not be cleared away',
+    'a retention round could not remove something',
     'session_id step_ms',
   ),
   turn_unkept: event(
     'error',
-    "a turn was answered and is not in its session's transcript: the volume is full",
+    "a turn was answered, but is missing in the session's transcript, because the volume is full",
     'session_id',
   ),
   configuration_changed: event(
     'error',
-    'executable configuration was changed on the volume while CLIs run: it was put back (`restored`), a file that was not there is `set_aside`, or that has `failed`; [security.md](security.md#executable-configuration)',
+    'executable configuration was changed on the volume while CLIs run: the change was reverted (`restored`), a new file was moved away (`set_aside`), or reverting `failed`; [security.md](security.md#executable-configuration)',
     'path action saved why',
   ),
   configuration_distrusted: event(
     'error',
-    'all processes are ended: they may have read configuration that a tool had changed',
+    'all worker processes are ended, because they may have read configuration that a tool changed',
   ),
   configuration_unkept: event(
     'warn',
-    'an edit of executable configuration could not be put back',
+    'an edit of executable configuration could not be reverted',
     'count paths',
   ),
-  disk_low: event('warn', 'there is little room', 'path total free'),
-  disk_full: event('error', 'no session begins for want of room', 'path total free'),
-  disk_recovered: event('info', 'there is room again', 'path total free'),
+  disk_low: event('warn', 'free disk space is low', 'path total free'),
+  disk_full: event('error', 'the disk is full; no new session starts', 'path total free'),
+  disk_recovered: event('info', 'there is enough disk space again', 'path total free'),
   memory_limit: event(
     'warn',
-    'memory has a worker recycled; with the numbers that led to it',
+    'a worker is recycled because of its memory; the fields are the readings of that decision',
     [
       'worker action cause grace_ms pressure worker_bytes worker_growth_bytes_per_second',
       'worker_processes working_set_bytes growth_bytes_per_second limit_bytes soft_bytes hard_bytes',
@@ -317,39 +362,39 @@ export const eventsOfSupervisor = {
   ),
   memory_pressure: event(
     'info',
-    'memory is short, or not any more',
+    'the level of memory pressure changed',
     'pressure before working_set_bytes limit_bytes soft_bytes hard_bytes growth_bytes_per_second',
   ),
-  memory_oom_kill: event('error', 'the kernel has killed processes', 'oom_kills limit_bytes'),
-  memory_unreadable: event('info', 'memory bounds that do not apply, and why'),
+  memory_oom_kill: event('error', 'the kernel killed processes', 'oom_kills limit_bytes'),
+  memory_unreadable: event('info', 'memory limits that do not apply, with the reason'),
   credentials_seen: event(
     'info error',
-    "the CLI's login is another than before; an error if it is no good",
+    "the CLI's login changed; an error if the login cannot be used",
     'state expires_at login_expires_at refresh_token_id from path',
   ),
   credentials_unkept: event(
     'error',
-    'what is known of the login could not be written; with `retry_ms`, the last good one could not be put back, which is tried again',
+    'the record about the login could not be written; with `retry_ms`, the last good login could not be restored and will be retried',
     'attempts retry_ms',
   ),
   credentials_put_back: event(
     'warn',
-    'the last good login was put back; with `waited_ms`, after tries that failed',
+    'the last good login was restored; with `waited_ms`, after failed attempts',
     'state refresh_token_id attempts waited_ms',
   ),
   credentials_lost: event('error', 'a person must log in', 'state'),
   credentials_refresh_failed: event(
     'warn error',
-    'a refresh of the login was due and has not come about: `refused` by the login server (error), `failed` with a turn, `postponed` while the old access token is good',
+    'a due refresh of the login did not happen: `refused` by the login server (error), `failed` with a turn, `postponed` while the old access token is valid',
     'reason',
   ),
   credentials_of_one_pod: event(
     'info',
-    'the login is a file that just one pod can use; several replicas need a setup-token or an API key',
+    'the login is a file that only one pod can use; several replicas need a setup-token or an API key',
   ),
   credentials_mounted: event(
     'warn error',
-    'a login file is mounted so that it cannot change',
+    'a login file is mounted in a way that hides changes',
     'path',
   ),
 };
@@ -357,20 +402,20 @@ export const eventsOfSupervisor = {
 export const eventsOfWriteBack = {
   credentials_written_back: event(
     'info',
-    'the login is in the live Secret',
+    'the login was written to the live Secret',
     'refresh_token_id expires_at source_digest duration_ms',
   ),
   write_back_kept: event(
     'debug warn',
-    'the live Secret has this login already (debug), or keeps another one (warn); `outcome` says why',
+    'the live Secret already has this login (debug), or keeps a different login (warn); `outcome` is the reason',
     'refresh_token_id expires_at source_digest duration_ms outcome',
   ),
   write_back_failed: event(
     'debug warn error',
-    'the live Secret could not be written; a failure that lasts is told again every ten minutes',
+    'the live Secret could not be written; a lasting failure is logged again every ten minutes',
     'reason status failures pending',
   ),
-  write_back_recovered: event('info', 'the live Secret can be written again', 'failures'),
+  write_back_recovered: event('info', 'the live Secret could be written again', 'failures'),
 };
 
 export type EventName =

@@ -1,6 +1,7 @@
 /**
- * Which paths of the CLI's configuration directory make the CLI run something. They are always as
- * upstream has them: init replaces an edit at its next run, the supervisor while it runs.
+ * Lists the paths of the CLI's configuration directory that make the CLI run something.
+ * Invariant: these paths always equal upstream. init reverts an edit at its next run, and the
+ * supervisor reverts it while it runs.
  */
 
 export const executableDirectories = [
@@ -13,7 +14,10 @@ export const executableDirectories = [
   'workflows',
 ] as const;
 
-/** `.config.json`: the old name of `.claude.json`, which 2.1.330 prefers where it is there (MCP servers). */
+/**
+ * `.config.json` is the old name of `.claude.json`; the CLI 2.1.330 prefers it if it exists (MCP
+ * servers).
+ */
 const executableFile = /^(settings[^/]*\.json|\.mcp\.json|\.config\.json)$/i;
 
 const directoryNames: ReadonlySet<string> = new Set(executableDirectories);

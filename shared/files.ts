@@ -1,7 +1,7 @@
 /**
- * Reading and writing files on a volume that somebody else can write too.
- * Always holds: a write is whole or absent (temporary file, fsync, rename), no symlink is followed
- * at the last step, and a path that would leave its root is refused.
+ * Reads and writes files on a volume that another program can write too.
+ * Invariants: a write is complete or absent (temporary file, fsync, rename). No symlink is followed
+ * at the last step. A path that would leave its root is refused.
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
@@ -15,16 +15,20 @@ export interface WriteOptions {
   /** Permission bits of the new file, regardless of the umask. */
   mode?: number;
   owner?: Owner;
-  /** False: it may be lost or torn by a power cut, for it can be had again; never by a killed process. */
+  /**
+   * False if a power cut may lose or tear the file, because the content can be obtained again. A
+   * killed process never does.
+   */
   durable?: boolean;
-  /** Called when the file is durable under its temporary name, just before it takes its place. */
+  /** Called when the file is durable under its temporary name, just before the rename. */
   beforeRename?: () => Promise<void>;
 }
 
 /**
- * Replaces `path` by a file with `content`: all of it or nothing, durable when it returns unless that is not wanted. A symlink
- * at `path` is replaced, never followed (which is why this is not the write-file-atomic package). If the
- * volume is full, berth's reserve on it is given up for this.
+ * Replaces `path` by a file with `content`, completely or not at all. The file is durable when the
+ * function returns, unless `durable` is false. A symlink at `path` is replaced, never followed
+ * (therefore not the package write-file-atomic). If the volume is full, berth's reserve on the
+ * volume is released for this write.
  * @throws BerthError `volume_unwritable`
  */
 export async function writeFileAtomic(
@@ -67,7 +71,7 @@ async function writeOnce(
     await rename(temporary, path);
     if (durable) await syncDirectory(dirname(path));
   } catch (error) {
-    // Where this fails too, the first failure is the one to tell.
+    // If this fails too, the first failure is the one to report.
     await rm(temporary, { force: true }).catch(() => undefined);
     throw error instanceof BerthError ? error : unwritable(path, error);
   }
@@ -111,9 +115,9 @@ export function unwritable(path: string, cause: unknown): BerthError {
 }
 
 /**
- * Reads a regular file of at most `limit` bytes, not following a symlink at `path` itself.
- * @returns undefined if nothing is there
- * @throws Error if it is no regular file, too large or unreadable
+ * Reads a regular file of at most `limit` bytes. A symlink at `path` itself is not followed.
+ * @returns undefined if nothing exists at `path`
+ * @throws Error if the file is not regular, too large or unreadable
  */
 export async function readFileBounded(path: string, limit: number): Promise<Buffer | undefined> {
   let file: Awaited<ReturnType<typeof open>>;
@@ -142,7 +146,9 @@ export async function readFileBounded(path: string, limit: number): Promise<Buff
   }
 }
 
-/** What an operator mounts: a key of a Secret is a symlink, so here links are followed. */
+/**
+ * Reads a file that an operator mounts. A key of a Secret is a symlink, so links are followed here.
+ */
 export async function readProvided(path: string, limit: number): Promise<Buffer | undefined> {
   try {
     return await readFileBounded(await realpath(path), limit);
@@ -153,7 +159,7 @@ export async function readProvided(path: string, limit: number): Promise<Buffer 
 }
 
 /**
- * `relative` joined to `root`, refused if it would leave it by its words.
+ * `relative` joined to `root`; refused if the text of the path would leave `root`.
  * @throws Error that names the path
  */
 export function inside(root: string, relative: string): string {
@@ -163,12 +169,12 @@ export function inside(root: string, relative: string): string {
   return `${root}/${relative}`;
 }
 
-/** An empty part, `.` or `..`, or what some system takes for a separator or an end. */
+/** An empty part, `.` or `..`, or a character that some system treats as a separator or an end. */
 const outside = /(^|\/)\.{0,2}(\/|$)|[\0\\]/;
 
 /**
- * The first parent of `relative` below `root` that is not a directory (a symlink counts as not one),
- * or undefined if every parent that exists is a real directory.
+ * The first parent of `relative` below `root` that is not a directory, or undefined. A symlink is
+ * not a directory here.
  */
 export async function obstructedParent(
   root: string,

@@ -1,19 +1,20 @@
 /**
- * The hosts that init and the CLI need: the one list that `berth doctor` tries and that the egress
- * policies in manifests/ are held against. All of them are reached at port 443.
- * Measured with the CLI 2.1.330 and what berth sets for it (nothing but what the model needs leaves it),
- * a login of claude.ai, and a repository on github.com. The hosts of the login were measured with 2.0.77
- * and 2.1.212 too.
+ * The hosts that init and the CLI need, all at port 443. `berth doctor` tries these hosts, and
+ * tests compare the egress policies in manifests/ with this list. Measured with the CLI 2.1.330 and
+ * the variables that berth sets (no traffic except the model's), a login of claude.ai, and a
+ * repository on github.com. The hosts of the login were also measured with 2.0.77 and 2.1.212.
  */
 
 export interface WantedHost {
-  /** A name; never a wildcard. */
+  /** A host name, never a wildcard. */
   readonly host: string;
   readonly port: 443;
-  /** Which of the two programs asks for it; egress is per pod, so both reach it. */
+  /**
+   * The program that connects to the host. Egress is per pod, so both programs can reach the host.
+   */
   readonly who: 'init' | 'runtime';
   readonly why: string;
-  /** Needed only where a setting asks for it. */
+  /** The setting that needs the host; absent if the host is always needed. */
   readonly optional?: string;
 }
 
@@ -22,20 +23,20 @@ export const hosts: readonly WantedHost[] = [
     host: 'github.com',
     port: 443,
     who: 'init',
-    why: 'the repository is fetched from there',
+    why: 'serves the repository',
   },
   {
     host: 'api.github.com',
     port: 443,
     who: 'init',
-    why: 'asked for the cause when access fails, and for the tokens of a GitHub App',
+    why: 'returns the cause when access fails, and the tokens of a GitHub App',
   },
   {
     host: 'registry.npmjs.org',
     port: 443,
     who: 'init',
-    why: 'the CLI is fetched from there',
-    optional: 'where BERTH_CLAUDE_TARBALL has init put the CLI on the volume',
+    why: 'serves the tarball of the CLI',
+    optional: 'if BERTH_CLAUDE_TARBALL is set, so that init installs the CLI on the volume',
   },
   {
     host: 'api.anthropic.com',
@@ -53,6 +54,6 @@ export const hosts: readonly WantedHost[] = [
     host: 'console.anthropic.com',
     port: 443,
     who: 'runtime',
-    why: "refreshed the CLI's login in CLIs of 2.0; neither 2.1.212 nor 2.1.330 asks it, and berth takes no older one",
+    why: 'refreshed the login of CLIs 2.0; neither 2.1.212 nor 2.1.330 connects to it, and berth accepts no older CLI',
   },
 ];

@@ -1,8 +1,9 @@
 /**
- * What init has put on the volume of the CLI, and the supervisor may run: a directory for each tarball,
- * named by its sha512, with the binary and the tarball it was taken from; and a record of which counts.
- * Always holds: what the record says is an id and no path, so it leads nowhere else; who reads it
- * believes it no further, for all of this can be written by what the CLI runs.
+ * The CLI that init installed on the volume and that the supervisor may run. Each tarball has a
+ * directory, named by its sha512, with the binary and the tarball. A record names the current
+ * installation.
+ * Invariant: the record holds an id and not a path, so it cannot point elsewhere. Readers must not
+ * trust these files further, because programs that the CLI runs can write them.
  */
 import { createHash } from 'node:crypto';
 import { lstat } from 'node:fs/promises';
@@ -14,42 +15,42 @@ import { readVersioned } from './versioned-file.ts';
 /** Below the state directory. */
 export const installedDirectory = 'claude';
 export const installedFile = 'cli.json';
-/** Which of them have passed their self-test here; the supervisor's own note. */
+/** The installations that passed their self-test here; the supervisor writes this file. */
 export const testedFile = 'cli-tested.json';
 
-/** How many ids of tested ones are kept. */
+/** The number of tested ids that are kept. */
 export const mostTested = 8;
 
 const id = z.string().regex(/^[0-9a-f]{32}$/);
 const installed = z.object({
   version: z.literal(1),
   current: id,
-  /** What was used before, if it is still there. */
+  /** The installation before, if it still exists. */
   previous: id.optional(),
 });
 const tested = z.object({ version: z.literal(1), ids: z.array(id).max(mostTested) });
 
 export type Installed = Omit<z.infer<typeof installed>, 'version'>;
 
-/** Names an installation. @param integrity `sha512-<base64>` of the tarball */
+/** The id of an installation. @param integrity `sha512-<base64>` of the tarball */
 export function idOf(integrity: string): string {
   return createHash('sha256').update(integrity).digest('hex').slice(0, 32);
 }
 
-/** Where the files of one lie. */
+/** The paths of the files of an installation. */
 export function installedPlace(stateDirectory: string, id: string) {
   const directory = join(stateDirectory, installedDirectory, id);
   return { directory, binary: join(directory, 'claude'), tarball: join(directory, 'claude.tgz') };
 }
 
-/** Whether there is a binary of that id at all. */
+/** Whether a binary with this id exists. */
 export async function isInstalled(stateDirectory: string, id: string): Promise<boolean> {
   const { directory, binary } = installedPlace(stateDirectory, id);
   const found = await Promise.all([directory, binary].map((path) => lstat(path).catch(() => null)));
   return found[0]?.isDirectory() === true && found[1]?.isFile() === true;
 }
 
-/** Undefined if there is none, or none of use. */
+/** Undefined if there is no record or no usable record. */
 export async function readInstalled(stateDirectory: string): Promise<Installed | undefined> {
   const read = await readOrNothing(join(stateDirectory, installedFile), installed);
   return read && { current: read.current, ...(read.previous ? { previous: read.previous } : {}) };
@@ -59,7 +60,7 @@ export async function readTested(stateDirectory: string): Promise<string[]> {
   return (await readOrNothing(join(stateDirectory, testedFile), tested))?.ids ?? [];
 }
 
-/** A newer berth's is none of use either: what it installed can be installed again. */
+/** A record of a newer berth is unusable too: its CLI can be installed again. */
 async function readOrNothing<T>(path: string, schema: z.ZodType<T>): Promise<T | undefined> {
   try {
     const read = await readVersioned(path, schema, 4_096);

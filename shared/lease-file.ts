@@ -1,6 +1,8 @@
 /**
- * The lease as a file. Always holds: it is whole or absent; it is created only where none is; and of
- * all who want to replace the same dead one only one may, who has made the claim on just that text.
+ * Reads and writes the lease file.
+ * Invariants: the file is complete or absent. It is created only if there is none. If several
+ * programs want to replace the same dead lease, only one succeeds: the one that created the claim
+ * for exactly that text.
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { renameSync } from 'node:fs';
@@ -11,9 +13,9 @@ import { readFileBounded } from './files.ts';
 
 const leaseFile = z.object({
   version: z.literal(1),
-  /** A random name, which is also that of the holder's witness. */
+  /** A random name, also the name of the holder's witness. */
   owner: z.string().max(64),
-  /** For people: which program on which host. */
+  /** For people: which program, on which host. */
   holder: z.string(),
   beat: z.number(),
   /** Where the holder's witness listens (lease-witness.ts). */
@@ -21,7 +23,10 @@ const leaseFile = z.object({
 });
 export type LeaseFile = z.infer<typeof leaseFile>;
 
-/** The lease's text; empty if it is gone or cannot be read (then it can only expire). */
+/**
+ * The text of the lease; empty if the file is absent or unreadable (then the lease can only
+ * expire).
+ */
 export async function readLease(path: string): Promise<string> {
   try {
     return (await readFileBounded(path, 4096))?.toString('utf8') ?? '';
@@ -30,14 +35,17 @@ export async function readLease(path: string): Promise<string> {
   }
 }
 
-/** What there is of the lease that `owner` holds; only another's record says that it was lost. */
+/**
+ * The state of the lease that `owner` holds. Only a record of another owner proves that the lease
+ * is lost.
+ */
 export type Look =
   | { kind: 'mine' }
   | { kind: 'other'; holder: string | undefined }
   | { kind: 'absent' }
   | { kind: 'unreadable'; reason: string };
 
-/** An owner is told in every version. */
+/** Every format version names the owner. */
 const anyVersion = z.object({ owner: z.string(), holder: z.string().optional() });
 
 export async function lookAtLease(path: string, owner: string): Promise<Look> {
@@ -53,7 +61,10 @@ export async function lookAtLease(path: string, owner: string): Promise<Look> {
   }
 }
 
-/** What the text says, if it is a lease of this version; a newer one still shows its heartbeats. */
+/**
+ * The content of the text, if it is a lease of this version. A newer version still shows its
+ * heartbeats.
+ */
 export function parseLease(text: string): LeaseFile | undefined {
   try {
     return leaseFile.parse(JSON.parse(text));
@@ -69,8 +80,8 @@ export function createLease(path: string, mine: LeaseFile): Promise<boolean> {
 
 /**
  * Replaces the lease.
- * @param stillMay asked at the very last moment: nothing happens between its yes and the rename
- * @returns whether it was replaced
+ * @param stillMay called at the last moment: nothing happens between its true and the rename
+ * @returns whether the lease was replaced
  */
 export async function replaceLease(
   path: string,
@@ -89,10 +100,11 @@ export async function replaceLease(
 }
 
 /**
- * Puts `mine` in the place of a dead lease.
- * @param text what the dead one says
- * @param round from 1; one more if whoever made the claim of the round before has died of it
- * @returns `taken`; `changed` if it is not that lease any more; `claimed` if another has the claim
+ * Replaces a dead lease by `mine`.
+ * @param text the content of the dead lease
+ * @param round from 1; one more if the claimant of the previous round has died with its claim
+ * @returns `taken`; `changed` if the file holds another lease by now; `claimed` if another program
+ * has the claim
  */
 export async function takeOver(
   path: string,
@@ -107,12 +119,14 @@ export async function takeOver(
     await replaceLease(path, mine);
     return 'taken';
   } finally {
-    // Only now: whoever claims the same text from here on finds another one in the file.
+    // Only now: a program that claims the same text from here on finds another text in the file.
     await rm(claim, { force: true }).catch(() => undefined);
   }
 }
 
-/** Of the same shape as an owner's name: what is left of a killed one is swept up the same way. */
+/**
+ * The shape of an owner's name, so that leftovers of a killed program are swept up in the same way.
+ */
 export function claimName(text: string, round: number): string {
   const digest = createHash('sha256').update(`${round} ${text}`).digest('hex');
   return [0, 8, 12, 16, 20]
@@ -120,15 +134,18 @@ export function claimName(text: string, round: number): string {
     .join('-');
 }
 
-/** Of the same shape too; a new one each time, so that nothing is done twice under one name. */
+/** The same shape too. A new name each time, so that nothing is done twice under one name. */
 function temporaryName(path: string): string {
   return `${path}.${randomUUID()}`;
 }
 
-/** What link fails with on file systems that know no second name of a file: exFAT, SMB, some of FUSE. */
+/** Errors of link on file systems without hard links: exFAT, SMB, some of FUSE. */
 const withoutLinks = ['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'];
 
-/** link fails where the name exists, on every file system that has it, and makes a file that is whole. */
+/**
+ * On every file system that supports link, link fails if the name exists, and creates a complete
+ * file.
+ */
 async function createOnce(path: string, temporary: string, content: LeaseFile): Promise<boolean> {
   const text = JSON.stringify(content);
   const options = { flag: 'wx', mode: 0o644 };
@@ -136,12 +153,13 @@ async function createOnce(path: string, temporary: string, content: LeaseFile): 
     await writeFile(temporary, text, options);
     await link(temporary, path).catch(async (error) => {
       if (!withoutLinks.includes(systemCode(error) ?? '')) throw error;
-      // One creates it all the same; whoever reads it before it has its text waits.
+      // Without link the file is created first and written then; a reader of an empty file waits.
       await writeFile(path, text, options);
     });
     return true;
   } catch (error) {
-    // ENOENT: the holder has swept up what looked left behind. The next try makes it again.
+    // ENOENT: the holder has swept up the temporary file as a leftover. The next attempt creates it
+    // again.
     if (['EEXIST', 'ENOENT'].includes(systemCode(error) ?? '')) return false;
     throw error;
   } finally {

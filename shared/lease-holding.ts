@@ -1,9 +1,10 @@
 /**
- * Holding the lease on the volume: renewing it, knowing whether it is still held, giving it back.
- * Always holds: it is lost only to another owner's record, or when this process could not renew it for
- * as long as a lease lives, for then another may have had the volume. The holder re-checks before each
- * publish (`assertHeld`), since a process that was suspended for longer than `expiry` has lost the
- * lease without knowing; for the same reason it renews only what it has looked at just before.
+ * Holds the lease on the volume: renews it, checks whether it is still held, releases it.
+ * Invariants: the lease is lost only to a record of another owner, or if this process could not
+ * renew it for the lifetime of a lease, because another program may have held the volume in
+ * between. A process that was suspended for longer than `expiry` has lost the lease without
+ * noticing; therefore the holder checks before each publish (`assertHeld`), and renews only a lease
+ * that it has just read.
  */
 import { mkdir, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -17,22 +18,22 @@ import { pause } from './waiting.ts';
 
 export interface Lease {
   /**
-   * A lease file that has vanished is made again; one that cannot be read is tried again until it
-   * would have expired.
-   * @throws BerthError `lease_held` if the lease is lost or was given back
+   * A vanished lease file is created again. An unreadable file is retried until the lease would
+   * have expired.
+   * @throws BerthError `lease_held` if the lease is lost or was released
    */
   assertHeld(): Promise<void>;
   /** Aborted, with a BerthError as reason, once a heartbeat finds the lease lost. */
   readonly lost: AbortSignal;
-  /** Gives the lease back; may be called twice. Never rejects: what fails is logged. */
+  /** Releases the lease; may be called twice. Never rejects: a failure is logged. */
   release(): Promise<void>;
 }
 
 export interface HoldingOptions {
   path: string;
-  /** What is in the file at `path`. */
+  /** The content of the file at `path`. */
   mine: LeaseFile;
-  /** When it was written there, or just before: of `performance.now()`. */
+  /** When the content was written, or just before: a time of `performance.now()`. */
   renewed: number;
   witness: Witness;
   log: Log;
@@ -40,20 +41,20 @@ export interface HoldingOptions {
   expiry: number;
 }
 
-/** Keeps the lease alive until it is given back or lost. */
+/** Keeps the lease alive until it is released or lost. */
 export function holdLease(options: HoldingOptions): Lease {
   const { path, mine, witness, log, heartbeat, expiry } = options;
   let { renewed } = options;
   const lost = new AbortController();
   const over = new AbortController();
 
-  /** Whether another can have had the lease since it was last renewed. */
+  /** Whether another program can have held the lease since the last renewal. */
   const isLate = () => performance.now() - renewed >= expiry;
 
-  /** Returns when the lease was last seen to be held, of `performance.now()`. */
+  /** Returns when the lease was last seen to be held: a time of `performance.now()`. */
   const confirm = async (): Promise<number> => {
     for (;;) {
-      if (over.signal.aborted) throw notHeld('it was given back; start again');
+      if (over.signal.aborted) throw notHeld('it was released; start again');
       const looked = performance.now();
       const found = await lookAtLease(path, mine.owner);
       if (found.kind === 'mine') return looked;
@@ -67,7 +68,7 @@ export function holdLease(options: HoldingOptions): Lease {
           await mkdir(dirname(path), { recursive: true, mode: 0o700 });
           if (await createLease(path, mine)) {
             if (!isLate()) return looked;
-            // Suspended meanwhile: another may have come and gone.
+            // Suspended meanwhile: another program may have held the volume in between.
             await rm(path, { force: true });
           }
         } catch (error) {
@@ -76,7 +77,7 @@ export function holdLease(options: HoldingOptions): Lease {
       }
       if (isLate()) {
         throw notHeld(
-          `${cause}, and the lease has not been renewed for ${expiry} ms; see why, then start again`,
+          `${cause}, and the lease has not been renewed for ${expiry} ms; find the cause, then start again`,
         );
       }
       await pause(Math.min(250, heartbeat), over.signal);
@@ -88,13 +89,14 @@ export function holdLease(options: HoldingOptions): Lease {
     try {
       const looked = await confirm();
       mine.beat += 1;
-      // Suspended since the look: somebody may hold it by now. The next beat looks again.
+      // Suspended since the read: another program may hold the lease by now. The next heartbeat
+      // reads again.
       const inTime = () => performance.now() - looked < expiry / 2;
       if (await replaceLease(path, mine, inTime)) renewed = looked;
     } catch (error) {
-      // A disk that is full or slow is no loss: the next beat tries again.
+      // A full or slow disk is no loss of the lease: the next heartbeat retries.
       if (!(error instanceof BerthError) || over.signal.aborted) return;
-      log.error('lease_lost', 'the volume is lost to this program', { error });
+      log.error('lease_lost', 'this program has lost the lease on the volume', { error });
       lost.abort(error);
     }
   };
@@ -111,13 +113,14 @@ export function holdLease(options: HoldingOptions): Lease {
       if (found.kind === 'unreadable') throw new Error(found.reason);
       if (found.kind === 'mine') {
         await rm(path, { force: true });
-        log.debug('lease_released', 'gave the volume back', { owner: mine.owner });
+        log.debug('lease_released', 'released the lease on the volume', { owner: mine.owner });
       }
     } catch (error) {
-      const message = 'cannot give the volume back; the next program waits until the lease expires';
+      const message =
+        'cannot release the lease on the volume; the next program waits until the lease expires';
       log.warn('lease_left', message, { error: unwritable(path, error) });
     } finally {
-      // Last: as long as the lease is there its holder counts as alive.
+      // Last: while the lease file exists, its holder counts as alive.
       witness.close();
     }
   };
@@ -134,5 +137,5 @@ export function holdLease(options: HoldingOptions): Lease {
 }
 
 function notHeld(cause: string): BerthError {
-  return new BerthError('lease_held', `cannot go on with the volume: ${cause}`);
+  return new BerthError('lease_held', `cannot continue with the volume: ${cause}`);
 }

@@ -1,23 +1,23 @@
 /**
- * A proof that the holder of a lease is dead, for those who share its network namespace: in a pod that
- * is every container, also one that was started again. The holder listens on an abstract socket named
- * after its lease; the kernel closes it with the process, however that ends.
+ * Proves that the holder of a lease is dead, for programs in the same network namespace: all
+ * containers of a pod, also after a restart. The holder listens on an abstract socket named after
+ * its lease. The kernel closes the socket with the process, in every case.
  *
- * Why "nobody listens" proves death: it counts only where this kernel (boot id) and this network
- * namespace (its inode number) are those that the lease names. The number is given to another
- * namespace only when no process is left in the one that had it; so either this is the holder's
- * namespace, and the kernel's answer is about the holder, or the holder's namespace has ended and the
- * holder with it. The socket is there before the lease is, and a process that is merely suspended still
- * listens. Pids would prove less: each start of a container has other ones, which mean nothing in the
- * next. Whatever is in doubt (another node, no /proc, a connection refused for another reason) proves
- * nothing, and the lease ends by the age of its heartbeat.
+ * Why "nobody listens" proves death: the proof counts only if this kernel (boot id) and this
+ * network namespace (inode number) are those that the lease names. The number is reused only when
+ * no process is left in the namespace that had it. So either this is the holder's namespace, and
+ * the answer of the kernel is about the holder, or the holder's namespace has ended, and the holder
+ * with it. The socket exists before the lease, and a suspended process still listens. Process ids
+ * would prove less: each start of a container has different ids. Every doubt (another node, no
+ * /proc, a connection refused for another reason) proves nothing; then the lease expires by the age
+ * of its heartbeat.
  */
 import { readFile, readlink } from 'node:fs/promises';
 import { connect, createServer, type Server } from 'node:net';
 import { systemCode } from './errors.ts';
 
 export interface Witness {
-  /** What the lease says of where its holder can be looked for; undefined if it cannot. */
+  /** The address of the witness for the lease file; undefined if there is no witness. */
   readonly place: string | undefined;
   close(): void;
 }
@@ -25,7 +25,7 @@ export interface Witness {
 /** Milliseconds: the kernel answers at once. */
 const timeout = 1_000;
 
-/** Listens for the lease of `owner` for as long as this process lives. */
+/** Listens for the lease of `owner` as long as this process lives. */
 export async function openWitness(owner: string): Promise<Witness> {
   const place = await placeOfThisProcess();
   const server = place === undefined ? undefined : await listen(owner);
@@ -50,7 +50,7 @@ export async function isCertainlyDead(owner: string, place: string | undefined):
   });
 }
 
-/** Undefined where there is no such kernel, or it does not say. */
+/** Undefined if the kernel has no such information. */
 async function placeOfThisProcess(): Promise<string | undefined> {
   if (process.platform !== 'linux') return undefined;
   try {
@@ -73,7 +73,7 @@ function listen(owner: string): Promise<Server | undefined> {
   });
 }
 
-/** In the abstract namespace, which needs no file and ends with its listener. */
+/** In the abstract namespace: needs no file and ends with its listener. */
 function nameOf(owner: string): string {
   return `\0berth-lease/${owner}`;
 }

@@ -1,10 +1,10 @@
 /**
- * The lease on the volume: at most one program works on it at a time, across pods and nodes.
- * A file names a random owner and counts heartbeats. Whoever sees a lease whose file has not changed
- * for `expiry`, by its own monotonic clock, may take it over; so neither the clocks of different nodes
- * nor the times of files nor pids are ever compared. A holder that can be proved dead (lease-witness.ts)
- * is not waited for. Waiting makes and removes a file at each look, which also keeps NFS from answering
- * out of its cache. What the holder does is in lease-holding.ts.
+ * The lease on the volume: at most one program works on the volume at a time, across pods and
+ * nodes. A file names a random owner and counts heartbeats. A program may take over a lease whose
+ * file has not changed for `expiry`, by its own monotonic clock. So clocks of different nodes, file
+ * times and process ids are never compared. A holder that is provably dead (lease-witness.ts) is
+ * replaced immediately. While it waits, a program creates and removes a file before each read, so
+ * that NFS does not answer from its cache. lease-holding.ts has the work of the holder.
  */
 import { randomUUID } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
@@ -20,16 +20,16 @@ import { pause } from './waiting.ts';
 
 export type { Lease };
 
-/** In berth's state directory. It is gone while nobody holds the volume. */
+/** In berth's state directory. Absent while no program holds the volume. */
 export const leaseFileName = 'lease.json';
 
 export interface LeaseOptions {
-  /** berth's state directory; the lease is `lease.json` in it. */
+  /** berth's state directory; it contains the lease file `lease.json`. */
   directory: string;
   /** `init` or `serve`. */
   program: string;
   log: Log;
-  /** Stops waiting for a lease that another holds; the rejection is `lease_held`. */
+  /** Stops waiting for a lease that another program holds; the rejection is `lease_held`. */
   signal: AbortSignal;
   /** Milliseconds between two heartbeats. */
   heartbeat?: number;
@@ -39,8 +39,8 @@ export interface LeaseOptions {
 
 /**
  * Waits until this process holds the lease.
- * @throws BerthError `lease_held` when `signal` aborts, also if it has before, even where the lease is
- * free; `volume_unwritable` if it cannot be written
+ * @throws BerthError `lease_held` when `signal` aborts, or has aborted already, even if the lease
+ * is free; `volume_unwritable` if the lease cannot be written
  */
 export async function acquireLease(options: LeaseOptions): Promise<Lease> {
   const { directory, log, signal, heartbeat = 2_000, expiry = 10_000 } = options;
@@ -62,14 +62,14 @@ export async function acquireLease(options: LeaseOptions): Promise<Lease> {
     witness.close();
     throw error instanceof BerthError ? error : unwritable(path, error);
   }
-  log.debug('lease_acquired', 'holding the volume', { owner });
+  log.debug('lease_acquired', 'holding the lease on the volume', { owner });
   return holdLease({ path, mine, renewed, witness, log, heartbeat, expiry });
 }
 
 type ClaimOptions = Required<Pick<LeaseOptions, 'log' | 'signal' | 'heartbeat' | 'expiry'>>;
 
 /**
- * Returns when the file at `path` is `mine`: created where none was, or put in place of a dead one.
+ * Returns when the file at `path` is `mine`: created, or in place of a dead lease.
  * @returns a time just before that, of `performance.now()`
  */
 async function claim(path: string, mine: LeaseFile, options: ClaimOptions): Promise<number> {
@@ -80,7 +80,7 @@ async function claim(path: string, mine: LeaseFile, options: ClaimOptions): Prom
   let claimedSince: number | undefined;
   let waiting = false;
   for (;;) {
-    // Before each try: who was told to stop must not find himself with a lease.
+    // Before each attempt: a program that was asked to stop must not end up with a lease.
     if (signal.aborted) throw seen === undefined ? toldToStop() : heldBy(parseLease(seen));
     const started = performance.now();
     if (await createLease(path, mine)) return started;
@@ -94,7 +94,7 @@ async function claim(path: string, mine: LeaseFile, options: ClaimOptions): Prom
       const outcome = await takeOver(path, text, round, mine);
       if (outcome === 'taken') return started;
       claimedSince = outcome === 'claimed' ? (claimedSince ?? performance.now()) : undefined;
-      // Whoever made that claim has died of it.
+      // The program that created this claim has died with it.
       if (claimedSince !== undefined && performance.now() - claimedSince >= expiry) {
         [round, claimedSince] = [round + 1, undefined];
       }
@@ -110,13 +110,13 @@ async function claim(path: string, mine: LeaseFile, options: ClaimOptions): Prom
 function toldToStop(): BerthError {
   return new BerthError(
     'lease_held',
-    'cannot use the volume: this program was told to stop before it held it; start it again',
+    'cannot use the volume: this program was stopped before it held the lease; start it again',
   );
 }
 
 function heldBy(current: LeaseFile | undefined): BerthError {
   return new BerthError(
     'lease_held',
-    `cannot use the volume: ${current?.holder ?? 'another program'} holds it; let only one pod use it (strategy Recreate), or wait until the other has ended`,
+    `cannot use the volume: ${current?.holder ?? 'another program'} holds it; let only one pod use the volume (strategy Recreate), or wait until the other program has ended`,
   );
 }

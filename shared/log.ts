@@ -1,8 +1,9 @@
 /**
- * The log: one JSON line an event, as Loki wants it, or short lines for a person.
- * Always holds: each line is JSON with a string level and an `event` from the one list, none is over
- * 12 KiB, and none shows a secret: every text of a line, key or value, is redacted by itself, so that
- * no secret can be one that breaks the line; and none holds what a terminal obeys. Prompts and answers are never given to it.
+ * The log: one JSON line for each event, for Loki, or short lines for a person.
+ * Invariants: each line is JSON with a string level and an `event` of the list in events.ts, and
+ * shorter than 12 KiB. No line shows a secret: each text of a line, key or value, is redacted
+ * separately, so a secret cannot break the line. No line contains control characters. Prompts and
+ * answers are never logged.
  */
 import { type DestinationStream, pino, stdTimeFunctions } from 'pino';
 import pretty from 'pino-pretty';
@@ -10,7 +11,7 @@ import type { EventName } from './events.ts';
 import { printable } from './printable.ts';
 import { redact, redactValue } from './redact.ts';
 
-/** Anything but what the log itself says of a line. */
+/** Any field except those that the log itself sets. */
 export type Fields = Record<string, unknown> & {
   error?: unknown;
   level?: never;
@@ -26,7 +27,7 @@ export interface Log {
   info(event: EventName, message: string, fields?: Fields): void;
   warn(event: EventName, message: string, fields?: Fields): void;
   error(event: EventName, message: string, fields?: Fields): void;
-  /** A log whose every line carries `fields` as well. */
+  /** A log that adds `fields` to each line. */
   child(fields: Fields): Log;
 }
 
@@ -38,11 +39,12 @@ export interface LogOptions {
   level: Level;
   pretty: boolean;
   /**
-   * Milliseconds after a line for which the next ones, if none is a warning, may wait to be written
-   * together; absent writes each at once. All are written when the process exits, however it does.
+   * Milliseconds after a line during which further lines wait and are written together, unless one
+   * is a warning; absent writes each line immediately. All lines are written when the process
+   * exits.
    */
   together?: number;
-  /** Where lines go; standard output if absent. */
+  /** The destination of the lines; standard output if absent. */
   destination?: DestinationStream;
 }
 
@@ -73,12 +75,12 @@ export function createLog(options: LogOptions): Log {
   return wrap(logger);
 }
 
-/** Characters: so many are written without waiting for more. */
+/** The number of waiting characters that are written without further delay. */
 const longestWait = 16 * 1024;
 
 /**
- * Writes a line at once, and those that come right after it together: only a kill that nobody can see
- * coming loses what waits, and a warning takes it along.
+ * Writes a line immediately, and the lines shortly after it together. Only SIGKILL loses waiting
+ * lines, and a warning flushes them.
  */
 function standardOutput(together = 0): DestinationStream {
   const output = pino.destination({ fd: 1, sync: true });
@@ -104,7 +106,7 @@ function standardOutput(together = 0): DestinationStream {
   };
 }
 
-/** Of a line of this log: its level comes first. */
+/** A warning or an error: the level comes first in a line of this log. */
 const urgent = /^\{"level":"(?:warn|error)"/;
 
 function wrap(logger: pino.Logger): Log {
@@ -121,10 +123,10 @@ function wrap(logger: pino.Logger): Log {
   };
 }
 
-/** How many causes of causes are told: an error may be its own. */
+/** The depth of causes that are logged: an error may be its own cause. */
 const deepestCause = 8;
 
-/** An error as fields: its class, code, message and the messages of its causes; the stack last. */
+/** An error as fields: class, code, message and the messages of its causes; the stack last. */
 function describeError(error: unknown, depth = 0): unknown {
   if (!(error instanceof Error)) return error;
   const { code } = error as { code?: unknown };
@@ -139,25 +141,25 @@ function describeError(error: unknown, depth = 0): unknown {
   };
 }
 
-/** A line as it may be written: without secrets, and bounded. Never throws. */
+/** A line in its final form: redacted and bounded. Never throws. */
 function shown(line: string, { service, version }: LogOptions): string {
   let fields: Record<string, unknown>;
   try {
     fields = JSON.parse(line) as Record<string, unknown>;
   } catch {
-    // What cannot be read cannot be redacted either.
+    // A line that cannot be parsed cannot be redacted either.
     const time = new Date().toISOString();
     const msg = 'cannot log an event: its line is not JSON; this is a bug in berth';
     return JSON.stringify({ level: 'error', time, service, version, event: 'failed', msg });
   }
-  // berth's own words: not even a secret that is one of them may hide which line this is.
+  // Words of berth's own: a secret that equals one of them must not hide which line this is.
   const { level, time, event } = fields;
   if (hidesNothing(line)) return bounded(fields);
   const clean = redactValue(fields) as Record<string, unknown>;
   return bounded({ ...clean, level, time, service, event });
 }
 
-/** So that a person sees an escape of JSON where it is not one of spacing or quoting. */
+/** Shows a person the escapes of JSON, except those for spaces and quotes. */
 function escapesShown(line: string): string {
   return line.replace(/\\(?:u[0-9a-f]{4}|[\s\S])/g, (one) =>
     /^\\[ubfr]/.test(one) ? `\\${one}` : one,
@@ -167,14 +169,16 @@ function escapesShown(line: string): string {
 const stringify = (value: unknown): string => printable(JSON.stringify(value));
 
 /**
- * Whether no text of the line has a secret, seen with one look instead of one for each text. Without
- * escapes every text stands in the line as it is, between quotes that no secret goes on beyond.
+ * Whether no text of the line contains a secret, checked with one search. Without escapes every
+ * text stands in the line as it is, between quotes, and no secret extends beyond a quote.
  */
 function hidesNothing(line: string): boolean {
   return !line.includes('\\') && redact(line) === line;
 }
 
-/** The line, with its longest texts cut and `truncated: true` where it would be too long. */
+/**
+ * The line, with its longest texts shortened and `truncated: true` if the line would be too long.
+ */
 function bounded(fields: Record<string, unknown>): string {
   const line = stringify(fields);
   if (Buffer.byteLength(line) <= longestLine) return line;
@@ -213,7 +217,7 @@ function forPeople(destination: DestinationStream | undefined): DestinationStrea
 
 const nothing = (): void => undefined;
 
-/** For what only looks. */
+/** A log that drops every line, for read-only checks. */
 export const silent: Log = {
   debug: nothing,
   info: nothing,

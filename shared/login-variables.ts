@@ -1,16 +1,16 @@
 /**
- * The variables by which the CLI gets a login of its own, so that its file does not count. Where the CLI
- * finds several, the ones that are named first go before the others.
+ * The variables that give the CLI a login of its own, so that its credentials file does not count.
+ * If several are set, the CLI uses the one that comes first in these lists.
  */
 
-/** Secrets themselves. */
+/** Variables that are secrets. */
 export const loginSecrets = [
   'ANTHROPIC_API_KEY',
   'ANTHROPIC_AUTH_TOKEN',
   'CLAUDE_CODE_OAUTH_TOKEN',
 ];
 
-/** Lead to another service, which has variables of its own. */
+/** Variables that select another service, which has credentials of its own. */
 export const providers = [
   'CLAUDE_CODE_USE_BEDROCK',
   'CLAUDE_CODE_USE_VERTEX',
@@ -19,7 +19,7 @@ export const providers = [
   'CLAUDE_CODE_USE_ANTHROPIC_AWS',
 ] as const;
 
-/** What these services take for a secret. */
+/** Secrets of these services. */
 export const providerSecrets = [
   'ANTHROPIC_AWS_API_KEY',
   'ANTHROPIC_FOUNDRY_API_KEY',
@@ -31,7 +31,10 @@ export const providerSecrets = [
 
 type Values = Readonly<Record<string, unknown>>;
 
-/** The first that brings a login. A value that stands elsewhere counts, whatever it will be. */
+/**
+ * The first variable that provides a login. A value that is read from elsewhere counts, whatever it
+ * is.
+ */
 export function loginVariable(values: Values): string | undefined {
   return (
     loginSecrets.find((name) => Boolean(values[name])) ??
@@ -39,18 +42,18 @@ export function loginVariable(values: Values): string | undefined {
   );
 }
 
-/** Whether one of them brings a login. */
+/** Whether one of the variables provides a login. */
 export function bringsLogin(values: Values): boolean {
   return loginVariable(values) !== undefined;
 }
 
-/** Whether the CLI is told to use that service. */
+/** Whether the variables make the CLI use this service. */
 export function asksFor(values: Values, provider: (typeof providers)[number]): boolean {
   const value = values[provider];
   return typeof value === 'string' ? /^(1|true|yes|on)$/i.test(value.trim()) : Boolean(value);
 }
 
-/** The token of `claude setup-token`, or whatever stands for it, if nothing goes before it. */
+/** The token of `claude setup-token`, or its reference, unless another login has precedence. */
 export function setupTokenIn<T>(values: Readonly<Record<string, T>>): T | undefined {
   const { ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN, CLAUDE_CODE_OAUTH_TOKEN } = values;
   if (ANTHROPIC_API_KEY || ANTHROPIC_AUTH_TOKEN) return undefined;

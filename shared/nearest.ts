@@ -1,7 +1,10 @@
-/** The nearest known name to a misspelt one, by edit distance. */
+/** The known name that is nearest to a misspelt name, by edit distance. */
 import { closest, distance } from 'fastest-levenshtein';
 
-/** The nearest candidate if it is within a third of the name's length in edits, else undefined. */
+/**
+ * The nearest candidate if its distance is within a third of the name's length, otherwise
+ * undefined.
+ */
 export function nearest(name: string, candidates: readonly string[]): string | undefined {
   if (candidates.length === 0) return undefined;
   const candidate = closest(name, candidates);

@@ -1,4 +1,4 @@
-/** Giving a file to another user: why that can fail, each cause with its remedy. */
+/** Explains why the owner of a file cannot be changed: each cause with its remedy. */
 import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { BerthError, messageOf, systemCode } from './errors.ts';
@@ -8,7 +8,9 @@ export interface Owner {
   gid: number;
 }
 
-/** File systems on which everything belongs to whom the mount says, by the number of statfs(2). */
+/**
+ * File systems on which the mount options set the owner of all files, by their number in statfs(2).
+ */
 const oneOwner: Readonly<Record<number, string>> = {
   19780: 'FAT',
   538032816: 'exFAT',
@@ -25,7 +27,7 @@ export async function ownerRefused(path: string, owner: Owner, cause: unknown) {
   return refusal(path, owner, cause, found?.type);
 }
 
-/** The same where the number that statfs gives for the file system is known. */
+/** The same for a known file system number of statfs. */
 export function refusal(path: string, owner: Owner, cause: unknown, type = 0): BerthError {
   return new BerthError(
     'volume_unwritable',
@@ -42,5 +44,5 @@ function remedy({ uid, gid }: Owner, cause: unknown, type: number): string {
   if (kind) {
     return `on a volume of ${kind} all files have the owner that its mount says: mount it with the options uid=${uid},gid=${gid}`;
   }
-  return 'run init with the capabilities CHOWN, DAC_OVERRIDE and FOWNER, or, where the file system takes no orders from root (NFS with root_squash), as that user (runAsUser and fsGroup)';
+  return 'run init with the capabilities CHOWN, DAC_OVERRIDE and FOWNER, or, if the file system restricts root (NFS with root_squash), as that user (runAsUser and fsGroup)';
 }

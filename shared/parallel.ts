@@ -1,4 +1,7 @@
-/** Runs `action` for each item, at most `width` at a time; stops at the first failure or at `signal`. */
+/**
+ * Runs `action` for each item, at most `width` at a time. Stops at the first failure or when
+ * `signal` aborts.
+ */
 export async function forEachParallel<T>(
   items: readonly T[],
   width: number,
@@ -19,7 +22,7 @@ export async function forEachParallel<T>(
       }
     }
   };
-  // All lanes end before this returns, so nothing writes after a failure was reported.
+  // All lanes end before the function returns, so nothing is written after a failure was reported.
   const lanes = await Promise.allSettled(Array.from({ length: width }, lane));
   for (const ended of lanes) if (ended.status === 'rejected') throw ended.reason;
 }

@@ -1,9 +1,15 @@
-/** Text of strangers, such as names of files, where a terminal will show it. */
+/** Makes untrusted text, such as file names, safe for a terminal. */
 
-/** What a terminal obeys instead of showing it: control characters, and what turns lines about. */
+/**
+ * Characters that a terminal interprets instead of showing: control characters, and changes of the
+ * text direction.
+ */
 const control = /[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu;
 
-/** The text with `\u001b` in the place of such a character. Within JSON it means the same as before. */
+/**
+ * The text with escapes such as `\u001b` instead of these characters. In JSON the meaning stays the
+ * same.
+ */
 export function printable(text: string): string {
   return text.replace(control, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }

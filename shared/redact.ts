@@ -1,24 +1,28 @@
 /**
- * Removes secrets from text that is about to be shown: those that this process was given, and
- * whatever has the shape of a token. Always holds: what is found is found in the text as it was, so
- * that no secret, also one that somebody planted in a file, can take a piece out of another and
- * leave the rest; and what is remembered is bounded.
+ * Removes secrets from text before it is shown: known secrets, and everything with the shape of a
+ * token.
+ * Invariants: secrets are searched in the original text. So a secret that somebody planted in a
+ * file cannot remove a part of another secret and reveal the rest. The number of remembered secrets
+ * is bounded.
  */
 
-/** Secrets, oldest first, with the forms in which each may be shown. */
+/** Secrets, oldest first, with the forms in which each may appear. */
 const known = new Map<string, Set<string>>();
 
-/** The settings come first: so many stay for ever (a GitHub App's key is a hundred lines). */
+/**
+ * The number of oldest secrets that are kept for ever: the settings (a GitHub App's key has a
+ * hundred lines).
+ */
 const oldest = 256;
-/** Of those that come later, such as the tokens of each login, so many of the newest stay. */
+/** The number of newest secrets that are kept, such as the tokens of each login. */
 const newest = 64;
-/** Characters. Shorter ones would match by accident. */
+/** In characters. Shorter secrets would match by accident. */
 const shortest = 8;
 
 /** From now on `secret` is replaced wherever it would be shown. */
 export function neverShow(secret: string | undefined): void {
   if (secret === undefined || secret.length < shortest) return;
-  // A secret that comes again is a new one: it stays as long as if it had come just now.
+  // A repeated secret counts as new: it is kept as long as a secret that was just added.
   if ([...known.keys()].indexOf(secret) >= oldest) known.delete(secret);
   const inUrl = encodeURIComponent(secret.toWellFormed());
   const inJson = JSON.stringify(secret).slice(1, -1);
@@ -28,7 +32,7 @@ export function neverShow(secret: string | undefined): void {
   if (dropped !== undefined) known.delete(dropped);
 }
 
-/** Tokens by shape: Anthropic's, GitHub's, GitLab's, bearer and basic headers, logins in URLs. */
+/** Shapes of tokens: Anthropic's, GitHub's, GitLab's, bearer and basic headers, logins in URLs. */
 const shapes: readonly RegExp[] = [
   /sk-ant-[A-Za-z0-9_-]{8,}/g,
   /\b(?:gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}|glpat-[A-Za-z0-9_-]{16,})/g,
@@ -36,7 +40,7 @@ const shapes: readonly RegExp[] = [
   /(?<=https?:\/\/)[^/@\s"]+(?=@)/g,
 ];
 
-/** The text with `[redacted]` in the place of every secret. */
+/** The text with `[redacted]` instead of every secret. */
 export function redact(text: string): string {
   if (text.length < shortest) return text;
   const found: [start: number, end: number][] = [];
@@ -48,7 +52,7 @@ export function redact(text: string): string {
     }
   }
   for (const shape of shapes) {
-    // Most texts have none, and to search for all of them takes a copy of the expression.
+    // Most texts match no shape, and a search for all matches copies the expression.
     if (text.search(shape) < 0) continue;
     for (const { index, 0: token } of text.matchAll(shape))
       found.push([index, index + token.length]);
@@ -56,7 +60,7 @@ export function redact(text: string): string {
   return found.length === 0 ? text : without(text, found);
 }
 
-/** Those that overlap are replaced as one. */
+/** Overlapping matches are replaced together. */
 function without(text: string, found: [start: number, end: number][]): string {
   let shown = '';
   let from = 0;
@@ -72,7 +76,7 @@ function without(text: string, found: [start: number, end: number][]): string {
   return shown + text.slice(from);
 }
 
-/** Every text in a value of JSON redacted, keys too; what is not text stays as it is. */
+/** Redacts every text in a JSON value, keys too; other values stay unchanged. */
 export function redactValue(value: unknown): unknown {
   if (typeof value === 'string') return redact(value);
   if (Array.isArray(value)) return value.map(redactValue);

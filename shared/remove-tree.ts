@@ -1,12 +1,12 @@
 /**
- * Removes a file or a directory with all that is in it, also what its writer made read-only.
- * Always holds: no symlink is followed, it is removed itself; what is not there is no error.
+ * Removes a file or a directory with its content, including read-only content.
+ * Invariants: a symlink is removed, never followed. An absent path is no error.
  */
 import { chmod, lstat, opendir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from './errors.ts';
 
-/** @throws Error of the system if something of it cannot be removed */
+/** @throws Error of the system if a part of the tree cannot be removed */
 export async function removeTree(path: string): Promise<void> {
   try {
     await rm(path, { recursive: true, force: true });
@@ -17,7 +17,10 @@ export async function removeTree(path: string): Promise<void> {
   }
 }
 
-/** Lets their owner empty the directories of the tree: a file goes by its directory's permission. */
+/**
+ * Makes the directories of the tree writable for their owner: a file is removed with the permission
+ * of its directory.
+ */
 async function open(path: string): Promise<void> {
   const found = await lstat(path).catch(() => undefined);
   if (!found?.isDirectory()) return;
@@ -28,8 +31,8 @@ async function open(path: string): Promise<void> {
 }
 
 /**
- * Bytes on disk of a file or of a tree, symlinks not followed; 0 if nothing is there. What cannot be
- * read counts nothing. A tree that is removed meanwhile is no error.
+ * Bytes on disk of a file or of a tree, without following symlinks; 0 if nothing exists. Unreadable
+ * parts count as 0. A tree that is removed meanwhile is no error.
  */
 export async function sizeOfTree(path: string, signal?: AbortSignal): Promise<number> {
   signal?.throwIfAborted();

@@ -1,6 +1,7 @@
 /**
- * How a program reports, known even when another setting is wrong: its log, and the container's
- * termination message, which Kubernetes shows as the reason why the container ended.
+ * The settings of a program's reporting, which work even if another setting is wrong: its log, and
+ * the container's termination message, which Kubernetes shows as the reason why the container
+ * ended.
  */
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -16,7 +17,7 @@ export interface Reporting {
   terminationLog: string;
 }
 
-/** The settings of reporting alone; their defaults where they are wrong themselves. */
+/** The settings of reporting only; the defaults if these settings are wrong. */
 export function readReporting(environment: Environment): Reporting {
   const read = <T>(read: () => T, otherwise: T): T => {
     try {
@@ -40,11 +41,11 @@ export async function leaveTerminationMessage(path: string, message: string): Pr
   const flat = message.replace(/:\n +- /, ': ').replace(/\n +- /g, '; ');
   const line = printable(redact(flat));
   try {
-    // Not created: outside Kubernetes nobody reads it.
+    // The file is not created: outside Kubernetes no program reads it.
     const { O_WRONLY, O_TRUNC, O_NOFOLLOW, O_NONBLOCK } = constants;
     const file = await open(path, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_NONBLOCK);
     await file.writeFile(`${line.slice(0, 2_000)}\n`).finally(() => file.close());
   } catch {
-    // Only a message: the log and the exit code say the same.
+    // Only a message: the log and the exit code report the same.
   }
 }

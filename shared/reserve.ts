@@ -1,24 +1,29 @@
 /**
- * Room on the volume that is kept for berth itself: files in `.berth/reserve/`, deleted when the volume
- * is full, so that a lease, a pause, a record or a refreshed login can still be written.
- * Always holds: it is of one piece, there or not; deleting it needs no room; nothing in it is ever read.
+ * Disk space on the volume that is reserved for berth: files in `.berth/reserve/`. The reserve is
+ * deleted when the volume is full, so that a lease, a pause, a record or a refreshed login can
+ * still be written.
+ * Invariants: the reserve exists completely or not at all. Deleting it needs no space. Its content
+ * is never read.
  */
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, renameSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 const name = 'reserve';
-/** Files beside the large one: a volume can be out of inodes as well. */
+/** The number of files beside the large file: a volume can also run out of inodes. */
 const files = 32;
-/** Below this a volume is used up: bytes, and inodes where it has a number of them. */
+/**
+ * Below these values a volume counts as full: bytes, and inodes if the file system has a limit of
+ * inodes.
+ */
 const leastBytes = 1024 * 1024;
 const leastFiles = 16;
 const piece = 1024 * 1024;
 
-/** Of this process: what writes on the volume asks for it when there is no room. */
+/** The reserve of this process: writers on the volume release it when there is no space. */
 let current: string | undefined;
 
-/** Whether nearly nothing can be written at `path`; false where that cannot be known. */
+/** Whether nearly nothing can be written at `path`; false if that is unknown. */
 export function isUsedUp(path: string): boolean {
   try {
     const { bsize, bavail, files, ffree } = statfsSync(path);
@@ -29,8 +34,8 @@ export function isUsedUp(path: string): boolean {
 }
 
 /**
- * Says where the reserve of this process is. If the volume is used up, deletes it, and where there is none
- * the quarantine, whose content can be fetched again: without any room not even a lease can be written.
+ * Sets the reserve of this process. If the volume is full, the reserve is deleted, or, without a
+ * reserve, the quarantine, whose content can be fetched again: a lease needs some space.
  */
 export function openReserve(stateDirectory: string): void {
   current = join(stateDirectory, name);
@@ -42,14 +47,16 @@ export function hasReserve(): boolean {
   return current !== undefined && existsSync(current);
 }
 
-/** @returns whether there was one: then what failed for want of room may be tried again */
+/**
+ * @returns whether there was a reserve: then a write that failed for lack of space may be retried
+ */
 export function releaseReserve(): boolean {
   if (current === undefined || !existsSync(current)) return false;
   rmSync(current, { recursive: true, force: true });
   return true;
 }
 
-/** Makes it if it is not there; leaves nothing if there is no room after all. */
+/** Creates the reserve if it is absent; leaves nothing behind if there is not enough space. */
 export function makeReserve(bytes: number): void {
   if (current === undefined || bytes === 0 || existsSync(current)) return;
   const temporary = `${current}.tmp`;
@@ -58,7 +65,7 @@ export function makeReserve(bytes: number): void {
     mkdirSync(temporary, { mode: 0o700 });
     for (let file = 0; file < files; file++) writeFileSync(join(temporary, `${file}`), '');
     for (let at = 0; at < bytes; at += piece) {
-      // No zeros: a file system may compress them to nothing.
+      // Not zeros: a file system may compress zeros to nothing.
       const content = randomBytes(Math.min(piece, bytes - at));
       writeFileSync(join(temporary, 'room'), content, { flag: 'a' });
     }

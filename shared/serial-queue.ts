@@ -1,6 +1,6 @@
 /**
  * Runs asynchronous work one piece at a time, in the order in which the pieces were added.
- * Invariant: a piece that fails rejects its own promise only; the next piece runs all the same.
+ * Invariant: a piece that fails rejects its own promise only; the next piece still runs.
  */
 export class SerialQueue {
   #last: Promise<unknown> = Promise.resolve();

@@ -1,7 +1,8 @@
 /**
- * Moving things out of the way without losing them: into `conflicts/`, which never expires, or into
- * `quarantine/`, which is bounded. Always holds: what is moved keeps its content and its type (a
- * symlink is moved, not followed), and nothing that was set aside before is replaced.
+ * Moves files away without losing them: into `conflicts/`, which never expires, or into
+ * `quarantine/`, which is bounded.
+ * Invariants: a moved file keeps its content and its type (a symlink is moved, not followed).
+ * Nothing that was moved before is replaced.
  */
 import { constants } from 'node:fs';
 import { cp, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
@@ -10,14 +11,14 @@ import { systemCode } from './errors.ts';
 import { inside } from './files.ts';
 
 export interface Aside {
-  /** Moves `from` away under the name `relative`; returns where it is now. */
+  /** Moves `from` away under the name `relative`; returns the new path. */
   save(from: string, relative: string): Promise<string>;
-  /** How many things were moved. */
+  /** The number of files that were moved. */
   readonly count: number;
 }
 
 /**
- * A directory of its own below `directory`, named for the time and `label`; made when needed.
+ * A new directory below `directory`, named by the time and `label`, created at the first move.
  * @param tell called after each move
  */
 export function openAside(
@@ -39,7 +40,7 @@ export function openAside(
         await mkdir(dirname(to), { recursive: true });
       } catch (error) {
         if (systemCode(error) !== 'EEXIST' && systemCode(error) !== 'ENOTDIR') throw error;
-        // What was a file when it was saved is a directory by now.
+        // A path that was saved as a file before is a directory now.
         place = await makePlace(directory, `${stamp}-${label}`);
         to = inside(place, relative);
         await mkdir(dirname(to), { recursive: true });
@@ -54,7 +55,7 @@ export function openAside(
   };
 }
 
-/** A directory that was not there before. */
+/** Creates a directory that did not exist. */
 async function makePlace(directory: string, name: string): Promise<string> {
   await mkdir(directory, { recursive: true });
   for (let copy = 1; ; copy++) {
@@ -72,7 +73,7 @@ async function exists(path: string): Promise<boolean> {
   return (await lstat(path).catch(() => undefined)) !== undefined;
 }
 
-/** Renames, or copies and deletes where the state lies on another file system. */
+/** Renames, or copies and deletes if the state is on another file system. */
 async function move(from: string, to: string): Promise<void> {
   try {
     await rename(from, to);
@@ -83,7 +84,7 @@ async function move(from: string, to: string): Promise<void> {
       await cp(from, to, { ...options, filter: hasContent });
       await syncAll(to);
     } catch (failure) {
-      // Half a copy, made anew at every start, would fill the disk.
+      // An incomplete copy, made again at every start, would fill the disk.
       await rm(to, { recursive: true, force: true }).catch(() => undefined);
       throw failure;
     }
@@ -91,13 +92,13 @@ async function move(from: string, to: string): Promise<void> {
   }
 }
 
-/** FIFOs, sockets and devices have nothing that could be lost, and cannot be copied. */
+/** FIFOs, sockets and devices have no content to lose, and cannot be copied. */
 async function hasContent(path: string): Promise<boolean> {
   const status = await lstat(path);
   return status.isFile() || status.isDirectory() || status.isSymbolicLink();
 }
 
-/** Makes a copy survive a power cut, before what it was made from goes. */
+/** Makes a copy survive a power cut, before its original is removed. */
 async function syncAll(path: string): Promise<void> {
   const status = await lstat(path).catch(() => undefined);
   if (status?.isDirectory()) {

@@ -1,6 +1,6 @@
 /**
- * The kinds of value a setting can have: zod schemas from text, whose messages complete the
- * sentence "expected ...".
+ * The types of values that a setting can have: zod schemas from text. Their error messages complete
+ * the sentence "expected ...".
  */
 import { isAbsolute, normalize } from 'node:path';
 import { z } from 'zod';
@@ -36,7 +36,7 @@ export function duration(minimum: number, maximum: number) {
   });
 }
 
-/** As `duration`, and `0` for what never happens. */
+/** As `duration`, or `0` for never. */
 export function durationOrNever(minimum: number, maximum: number) {
   return z.union([z.literal('0').transform(() => 0), duration(minimum, maximum)], {
     error: `0 or a duration from ${formatDuration(minimum)} to ${formatDuration(maximum)}, such as 7d`,
@@ -101,7 +101,7 @@ export function choice<const T extends readonly [string, ...string[]]>(...values
 
 export interface Listen {
   host: string;
-  /** 0 lets the system choose. */
+  /** With 0 the system selects a port. */
   port: number;
 }
 
@@ -121,7 +121,7 @@ export interface SecretName {
   name: string;
 }
 
-/** `name` or `namespace/name`, as Kubernetes lets Secrets and namespaces be called. */
+/** `name` or `namespace/name`, with the rules of Kubernetes for names of Secrets and namespaces. */
 export const secretName = z.string().transform((value, context): SecretName => {
   const label = '[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?';
   const match = new RegExp(`^(?:(${label})/)?(${label}(?:\\.${label})*)$`).exec(value);
@@ -134,7 +134,7 @@ export const secretName = z.string().transform((value, context): SecretName => {
   return z.NEVER;
 });
 
-/** A host and a port, both given. */
+/** A host and a port, both required. */
 export const hostAndPort = listen.refine(({ host, port }) => host !== '::' && port > 0, {
   error: 'a host and a port such as example.com:443',
 });

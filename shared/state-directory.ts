@@ -1,7 +1,8 @@
 /**
- * The directory of berth's own state on the volume, made usable before the lease, which lies in it.
- * Always holds: it is a real directory that only the volume's owner may enter, and so are its parts;
- * what stands in the place of one is set aside, never followed or lost.
+ * Prepares the directory of berth's own state on the volume. This happens before the lease, which
+ * is in this directory.
+ * Invariants: the directory and its parts are real directories that only the owner of the volume
+ * may enter. Something else at one of these paths is set aside, never followed or lost.
  */
 import { randomBytes } from 'node:crypto';
 import { lstatSync } from 'node:fs';
@@ -14,36 +15,36 @@ import type { Log } from './log.ts';
 import { openReserve } from './reserve.ts';
 import { openAside } from './set-aside.ts';
 
-/** Parts by name; each is repaired where it is there and of another type. */
+/** Parts by name; a part of another type is repaired. */
 export interface StateParts {
   directories: readonly string[];
   files: readonly string[];
 }
 
-/** Where the supervisor notes who owns which session. */
+/** The supervisor records the owner of each session here. */
 export const sessionsDirectory = 'sessions';
 
-/** The last login that was good, which the supervisor keeps and init can put back. */
+/** The last good login, which the supervisor keeps and init can restore. */
 export const lastGoodFile = 'last-good-credentials.json';
 
-/** What init did last, for the supervisor to read. */
+/** init's last report, for the supervisor. */
 export const reportFile = 'report.json';
 
-/** What init remembers of its last look at GitHub, and when the token ends. */
+/** init's record of its last check of GitHub, and when the token expires. */
 export const githubFile = 'github.json';
 
-/** Copies of upstream's executable configuration by their blob ids, which the supervisor keeps. */
+/** Copies of upstream's executable configuration by blob id, which the supervisor keeps. */
 export const copiesDirectory = 'executable';
 
-/** What both programs need to find right. */
+/** Parts that both programs need. */
 const common: StateParts = {
   directories: ['conflicts', sessionsDirectory],
   files: [leaseFileName, lastGoodFile],
 };
 
 /**
- * Makes the state directory real, closed to others, and its parts what they should be. Needs no lease.
- * @param more what the program has there besides the lease, the sessions and the last good login
+ * Makes the state directory a real, private directory and repairs its parts. Needs no lease.
+ * @param more the program's parts besides the lease, the sessions and the last good login
  * @throws BerthError `volume_unwritable`
  */
 export async function openStateDirectory(
@@ -65,7 +66,7 @@ export async function openStateDirectory(
       if (path === undefined) continue;
       const aside = openAside(join(stateDirectory, 'conflicts'), 'state');
       const saved = await aside.save(path, basename(path));
-      log.warn('volume_repaired', 'something stood in the place of a part of the state', {
+      log.warn('volume_repaired', 'a file of another type was at the path of a part of the state', {
         path,
         saved,
       });
@@ -75,18 +76,18 @@ export async function openStateDirectory(
   }
 }
 
-/** Renames what is at `path` if it is there and of another type; returns its new place. */
+/** Renames a file of another type at `path`; returns its new path. */
 async function displace(path: string, type: keyof StateParts): Promise<string | undefined> {
   const away = join(dirname(path), `${basename(path)}.aside-${randomBytes(4).toString('hex')}`);
   try {
-    // At once: for a dozen names a round through the thread pool costs ten times as much.
+    // Synchronous: for a dozen names, the thread pool would cost ten times as much.
     const found = lstatSync(path, { throwIfNoEntry: false });
     if (!found) return undefined;
     if (type === 'files' ? found.isFile() : found.isDirectory()) return undefined;
     await rename(path, away);
     return away;
   } catch (error) {
-    // It is not there, or another program has just set it aside.
+    // Absent, or another program has just set it aside.
     if (systemCode(error) === 'ENOENT') return undefined;
     throw error;
   }

@@ -1,6 +1,4 @@
-/**
- * Durations and sizes as people write them, read into milliseconds and bytes and back.
- */
+/** Converts durations and sizes between human notation and milliseconds or bytes. */
 
 const millisecondsPer = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 const bytesPer = {
@@ -15,7 +13,10 @@ const bytesPer = {
   Ti: 2 ** 40,
 } as const;
 
-/** Reads `250ms`, `30s`, `5m`, `1h30m`, `7d` into milliseconds; undefined if it is not a duration. */
+/**
+ * Parses `250ms`, `30s`, `5m`, `1h30m`, `7d` to milliseconds; undefined if the text is not a
+ * duration.
+ */
 export function parseDuration(text: string): number | undefined {
   if (!/^(\d+(\.\d+)?(ms|s|m|h|d))+$/.test(text)) return undefined;
   let total = 0;
@@ -25,14 +26,17 @@ export function parseDuration(text: string): number | undefined {
   return total;
 }
 
-/** Reads `512Mi`, `2Gi`, `100M`, `4096` (as Kubernetes does) into bytes; undefined if it is no size. */
+/**
+ * Parses `512Mi`, `2Gi`, `100M`, `4096` (as Kubernetes does) to bytes; undefined if the text is not
+ * a size.
+ */
 export function parseSize(text: string): number | undefined {
   const match = /^(\d+(?:\.\d+)?)(Ki|Mi|Gi|Ti|k|M|G|T|)$/.exec(text);
   if (!match) return undefined;
   return Math.round(Number(match[1]) * bytesPer[match[2] as keyof typeof bytesPer]);
 }
 
-/** Milliseconds in the largest unit that gives a whole or a short number: `90s`, `2m`, `1.5h`. */
+/** Milliseconds in the largest unit with a whole or short number: `90s`, `2m`, `1.5h`. */
 export function formatDuration(milliseconds: number): string {
   for (const unit of ['d', 'h', 'm', 's'] as const) {
     const amount = milliseconds / millisecondsPer[unit];

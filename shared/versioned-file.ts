@@ -1,4 +1,7 @@
-/** A JSON file of berth's state on the volume: bounded, versioned, checked; a newer one is never used. */
+/**
+ * Reads a JSON file of berth's state on the volume: bounded, versioned, validated. A newer version
+ * is never used.
+ */
 import type { z } from 'zod';
 import { BerthError, messageOf } from './errors.ts';
 import { readFileBounded } from './files.ts';
@@ -9,7 +12,7 @@ export type Read<T> =
   | { kind: 'damaged'; reason: string };
 
 /**
- * A JSON file of berth's state, checked against `schema` (of version 1).
+ * Reads a JSON file of berth's state, validated against `schema` (version 1).
  * @throws BerthError `volume_damaged` if its version is newer
  */
 export async function readVersioned<T>(

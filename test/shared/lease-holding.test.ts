@@ -94,7 +94,7 @@ t.test('one that cannot be read until it has expired is lost, and said truthfull
     t.notMatch(lease.lost.reason.message, /took it over/);
     t.match(
       lines.filter(({ event }) => event === 'lease_lost'),
-      [{ msg: 'the volume is lost to this program' }],
+      [{ msg: 'this program has lost the lease on the volume' }],
     );
     await lease.release();
     rmSync(path, { recursive: true, force: true });
@@ -121,7 +121,7 @@ t.test('giving back a lease that cannot be read fails nobody, and is logged', as
     lines.filter(({ event }) => event === 'lease_left'),
     [{ level: 'warn', error: { code: 'volume_unwritable', message: /not a regular file/ } }],
   );
-  await t.rejects(lease.assertHeld(), { code: 'lease_held', message: /was given back/ });
+  await t.rejects(lease.assertHeld(), { code: 'lease_held', message: /was released/ });
 });
 
 function readsAsFile(path: string): boolean {

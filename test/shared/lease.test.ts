@@ -63,7 +63,7 @@ t.test('who has been told to stop gets none, also where it is free', async (t) =
   const { acquire, path } = volume(t);
   await t.rejects(acquire('init', { signal: AbortSignal.abort() }), {
     code: 'lease_held',
-    message: /was told to stop/,
+    message: /was stopped before/,
   });
   t.notOk(existsSync(path));
 });

@@ -39,7 +39,7 @@ t.test('the last good settings.json stays, run after run, until upstream is mend
   t.match(harbour.events('settings_invalid').at(-1), {
     level: 'error',
     kept: true,
-    problems: [/it is no JSON/],
+    problems: [/it is not valid JSON/],
   });
   const recorded = await readRecorded(state(harbour, '.'));
   t.equal(recorded?.get('settings.json')?.oid, idOf(good), 'the supervisor guards what is kept');
@@ -92,7 +92,7 @@ t.test('with BERTH_INVALID_SETTINGS=fail the run fails, and the volume stays', a
   const { commit } = await harbour.run();
   harbour.repository.commit({ 'CLAUDE.md': 'two\n', 'settings.json': broken });
   const record = readFileSync(state(harbour, 'applied.json'), 'utf8');
-  const message = /settings\.json of the repository: it is no JSON \(line 1\)/;
+  const message = /settings\.json of the repository: it is not valid JSON \(line 1\)/;
   const failure = { code: 'configuration_invalid', exitCode: 65, message };
   await t.rejects(harbour.run({ BERTH_INVALID_SETTINGS: 'fail' }), failure);
   t.strictSame(harbour.tree(), files);
