@@ -37,7 +37,7 @@ for (const [url, needed, rest] of servers) {
     t.match(found.spare['github.com:443'], `the repository is on ${needed}`);
     t.match(found.spare['api.github.com:443'], `the repository is on ${needed}`);
     t.match(
-      found.all.find(({ why }) => /serves the repository/.test(why)),
+      found.all.find(({ why }) => /repository is fetched/.test(why)),
       rest,
     );
     t.end();

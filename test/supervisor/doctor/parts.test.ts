@@ -232,7 +232,12 @@ t.test('what the CLI ignores of settings.json is named with its place and remedy
   t.match(await checkClaudeSettings(directory), [{ status: 'n/a', subject: file }]);
   t.match(await look('\ufeff{"model": "sonnet"}'), [{ status: 'ok', subject: file }]);
   t.match(await look('{"model": "sonnet",}'), [
-    { status: 'failed', subject: file, detail: /not valid JSON \(line 1\).* all of the file$/, remedy },
+    {
+      status: 'failed',
+      subject: file,
+      detail: /not valid JSON \(line 1\).* all of the file$/,
+      remedy,
+    },
   ]);
   t.match(await look('{"model": 7}'), [{ status: 'failed', detail: /^model: .* all of the/ }]);
   const permissions = { deny: ['Read', 'bash'], allow: ['Read()'] };

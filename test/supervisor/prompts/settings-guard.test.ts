@@ -16,7 +16,11 @@ t.test('no prompt runs while the CLI ignores settings.json, and all say so', asy
   const file = join(surroundings.config, 'settings.json');
   t.match(await prompt('[[say unguarded]]'), {
     status: 503,
-    body: { code: 'configuration_invalid', retryable: false, detail: /settings\.json, .* not valid JSON/ },
+    body: {
+      code: 'configuration_invalid',
+      retryable: false,
+      detail: /settings\.json, .* not valid JSON/,
+    },
   });
   t.equal(surroundings.api.requests.filter(({ method }) => method === 'POST').length, 0);
   const { body } = await call('GET', '/v1/status');
