@@ -5,10 +5,25 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { BuildOptions } from 'esbuild';
+import type { BuildOptions, Plugin } from 'esbuild';
 import { leanSupervisor } from './lean.ts';
 
 const root = join(import.meta.dirname, '..');
+
+/** Puts the text of the documents that the server sends into the bundle. */
+const documents: Plugin = {
+  name: 'documents',
+  setup(build) {
+    build.onLoad({ filter: /supervisor\/http\/read-document\.ts$/ }, () => {
+      const read = (name: string) => readFileSync(join(root, 'docs', name), 'utf8');
+      const openapi = JSON.stringify(JSON.parse(read('openapi.json')));
+      const texts = JSON.stringify({ 'openapi.json': openapi, 'api.html': read('api.html') });
+      return {
+        contents: `const texts = ${texts}; export const readDocument = (name) => texts[name];`,
+      };
+    });
+  },
+};
 
 /**
  * Names stay whole: giving them back to functions (`keepNames`) costs a call for each closure that is
@@ -21,7 +36,7 @@ export const supervisorBundle: BuildOptions = {
     'schema-thread': 'supervisor/profiles/schema-thread.ts',
   },
   outExtension: { '.js': '.mjs' },
-  plugins: leanSupervisor,
+  plugins: [documents, ...leanSupervisor],
   bundle: true,
   platform: 'node',
   target: 'node24',

@@ -1,7 +1,8 @@
 /**
  * Writes what is derived from the sources: shared/known-settings.ts, docs/configuration.md,
- * docs/openapi.json, docs/profiles.schema.json, the dashboard of Grafana, parts of manifests/, and the
- * tables of docs/logs.md and docs/dashboard.md. With --check it writes nothing and fails if one is stale.
+ * docs/openapi.json, docs/api.html, docs/profiles.schema.json, the dashboard of Grafana, parts of
+ * manifests/, and the tables of docs/logs.md and docs/dashboard.md. With --check it writes nothing and
+ * fails if one is stale.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { initDefinitions } from '../init/config.ts';
@@ -22,12 +23,13 @@ import {
   supervisorDefinitions,
   writeBackDefinitions,
 } from '../supervisor/config.ts';
-import { createApiServer } from '../supervisor/http/server.ts';
 import { createMetrics } from '../supervisor/metrics/counters.ts';
 import { jsonSchema } from '../supervisor/profiles/schema.ts';
 import { createWriteBackMetrics } from '../supervisor/write-back/metrics.ts';
+import { apiPage } from './api-page.ts';
 import { dashboard } from './dashboard.ts';
 import { generatedManifests } from './generate-manifests.ts';
+import { openApiDocument } from './openapi.ts';
 
 const root = new URL('../', import.meta.url);
 
@@ -112,27 +114,6 @@ function exitCodes(): string {
     .join('\n');
 }
 
-async function openapi(): Promise<string> {
-  const nothing = () => {
-    throw new Error('only the description is made here');
-  };
-  const server = await createApiServer({
-    sessions: { run: nothing },
-    catalog: {} as never,
-    admission: { review: nothing },
-    pause: {} as never,
-    idempotency: {} as never,
-    authentication: {} as never,
-    mayAdminister: nothing,
-    maxPromptBytes: 1,
-    intake: {} as never,
-    status: nothing,
-    log: {} as never,
-  });
-  const { body } = await server.inject('/openapi.json');
-  return `${JSON.stringify(JSON.parse(body), null, 2)}\n`;
-}
-
 /** The document with what stands between the marks of that name replaced. */
 function withSection(path: string, name: string, content: string): string {
   const text = readText(new URL(path, root)) ?? '';
@@ -179,10 +160,12 @@ interface RegisteredMetric {
   labelNames: string[];
 }
 
+const description = await openApiDocument();
 const documents: Record<string, string> = {
   'shared/known-settings.ts': knownSettings(),
   'docs/configuration.md': configuration(),
-  'docs/openapi.json': await openapi(),
+  'docs/openapi.json': `${JSON.stringify(description, null, 2)}\n`,
+  'docs/api.html': apiPage(description),
   'docs/logs.md': withSection('docs/logs.md', 'events', events()),
   'docs/dashboard.md': withSection('docs/dashboard.md', 'metrics', await metrics()),
   'manifests/components/monitoring/dashboard.json': `${JSON.stringify(dashboard(), null, 2)}\n`,

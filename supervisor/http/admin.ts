@@ -1,20 +1,18 @@
 /**
- * `POST /v1/pause` and `/v1/resume`, and what tells of such acts in the log. Always holds: an act of
- * administration leaves one line with the name of the token, also one that was refused.
+ * The handlers and schemas of `POST /v1/pause` and `/v1/resume`, and the audit lines of the log.
+ * Always holds: each administrative action leaves one log line with the name of the token, also if the
+ * action was refused.
  */
-import type { FastifyInstance } from 'fastify';
-import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { Admission } from '../prompts/admission.ts';
 import type { Pause } from '../prompts/pause.ts';
-import { problemSchema } from './problems.ts';
 
-/** Acts that only some tokens may do, and that are remembered. */
+/** Actions that are written to the log as `audit`. */
 export type AdminAction = 'pause' | 'resume' | 'session_delete';
 
-export interface AdminOptions {
+export interface AdminParts {
   pause: Pause;
   admission: Pick<Admission, 'review'>;
   /** Whether a token of that name may pause and resume. */
@@ -22,7 +20,7 @@ export interface AdminOptions {
   log: Log;
 }
 
-const pauseSchema = z
+export const pauseSchema = z
   .strictObject({
     reason: z
       .string()
@@ -33,7 +31,7 @@ const pauseSchema = z
   .nullish()
   .describe('Why the server is paused');
 
-const switchedSchema = z
+export const switchedSchema = z
   .object({
     paused: z.boolean(),
     by: z
@@ -46,54 +44,35 @@ const switchedSchema = z
   })
   .describe('Whether prompts are taken');
 
-export function adminRoutes(server: FastifyInstance, options: AdminOptions): void {
-  const { pause, admission, log } = options;
-  const routes = server.withTypeProvider<ZodTypeProvider>();
-  const answer = (durable: boolean) => ({
-    paused: pause.state !== undefined,
-    by: pause.state?.by ?? null,
-    since: pause.state?.since ?? null,
-    reason: pause.state?.reason ?? null,
-    durable,
-  });
-  routes.route({
-    method: 'POST',
-    url: '/v1/pause',
-    config: { problems: ['forbidden'] },
-    schema: {
-      summary: 'Take no prompts, and interrupt those that run',
-      description:
-        'Prompts are answered `paused` until `/v1/resume`, also after a restart. The server stays ready.',
-      body: pauseSchema,
-      response: { 200: switchedSchema, default: problemSchema },
-    },
-    handler: async (request) => {
-      const reason = request.body?.reason ?? null;
-      allow(request.token, 'pause', options);
-      const written = pause.pause(request.token, reason);
-      admission.review();
-      audit(log, request.token, 'pause', { reason });
-      return answer(await written);
-    },
-  });
-  routes.route({
-    method: 'POST',
-    url: '/v1/resume',
-    config: { problems: ['forbidden'] },
-    schema: {
-      summary: 'Take prompts again',
-      response: { 200: switchedSchema, default: problemSchema },
-    },
-    handler: async (request) => {
-      allow(request.token, 'resume', options);
-      const written = pause.resume();
-      audit(log, request.token, 'resume');
-      return answer(await written);
-    },
-  });
+type Switched = z.output<typeof switchedSchema>;
+
+/** Pauses the server. The pause counts at once; the answer waits until it is on the volume. */
+export async function pauseServer(
+  { pause, admission, log }: AdminParts,
+  { token, body }: { token: string; body: z.output<typeof pauseSchema> },
+): Promise<Switched> {
+  const reason = body?.reason ?? null;
+  const written = pause.pause(token, reason);
+  admission.review();
+  audit(log, token, 'pause', { reason });
+  return answer(pause, await written);
 }
 
-/** One line for an act of administration: who did what, when. */
+export async function resumeServer(
+  { pause, log }: AdminParts,
+  { token }: { token: string },
+): Promise<Switched> {
+  const written = pause.resume();
+  audit(log, token, 'resume');
+  return answer(pause, await written);
+}
+
+function answer({ state }: Pause, durable: boolean): Switched {
+  const { by = null, since = null, reason = null } = state ?? {};
+  return { paused: state !== undefined, by, since, reason, durable };
+}
+
+/** Logs an administrative action: which token, which action, and whether it was refused. */
 export function audit(
   log: Log,
   tokenName: string,
@@ -104,10 +83,14 @@ export function audit(
   log.info('audit', `${tokenName} ${what}: ${action}`, { ...fields, token: tokenName, action });
 }
 
-/** @throws BerthError `forbidden` */
-function allow(tokenName: string, action: AdminAction, options: AdminOptions): void {
-  if (options.mayAdminister(tokenName)) return;
-  audit(options.log, tokenName, action, { refused: true });
+/** @throws BerthError `forbidden` if the token may not administer the server */
+export function assertAdmin(
+  { mayAdminister, log }: Pick<AdminParts, 'mayAdminister' | 'log'>,
+  tokenName: string,
+  action: AdminAction,
+): void {
+  if (mayAdminister(tokenName)) return;
+  audit(log, tokenName, action, { refused: true });
   throw new BerthError(
     'forbidden',
     `cannot ${action} the server: the token ${tokenName} may not; use one that the profiles file allows to`,

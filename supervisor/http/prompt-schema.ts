@@ -1,5 +1,6 @@
-/** The shapes of a prompt and its answer: what is validated, and what the description of the API says. */
+/** The schemas of `POST /v1/prompts`: its body, its answer, and what the OpenAPI document adds to them. */
 import { z } from 'zod';
+import { streamEvents, streamExample } from './stream-events.ts';
 
 const count = z.number().int();
 
@@ -98,3 +99,48 @@ export const answerSchema = z
     metadata: z.record(z.string(), z.string()).optional(),
   })
   .describe('An answer');
+
+function header(name: string, description: string, schema: object = {}): object {
+  return {
+    name,
+    in: 'header',
+    required: false,
+    description,
+    schema: { type: 'string', ...schema },
+  };
+}
+
+/** What the OpenAPI document says of the route besides its schemas. */
+export const promptDocumentation = {
+  parameters: [
+    header(
+      'Idempotency-Key',
+      'Quoted or bare. Within BERTH_IDEMPOTENCY_WINDOW the same key and body are answered as before, without running the prompt again; a restart forgets. For workflows that repeat requests.',
+      { maxLength: 1024 },
+    ),
+    header(
+      'traceparent',
+      'W3C trace context; its trace id is in the log. A wrong one is ignored.',
+      { examples: ['00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'] },
+    ),
+    header('Accept', '`text/event-stream` for a stream of events'),
+  ],
+  examples: {
+    question: { value: { prompt: 'Which skills do you have?' } },
+    workflow: {
+      value: {
+        prompt: 'Review the change in /workspace/shop',
+        timeout: '90s',
+        metadata: { execution: '42' },
+      },
+    },
+  },
+  answerHeaders: {
+    'idempotency-replayed': {
+      description: 'Present, and true, if this is the answer of an earlier request',
+      schema: { const: 'true' },
+    },
+  },
+  events: streamEvents,
+  streamExample,
+};

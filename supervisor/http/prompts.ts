@@ -1,18 +1,17 @@
-/** `POST /v1/prompts`: one prompt, answered as JSON or as a stream of events. */
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+/** The handler of `POST /v1/prompts`: runs one prompt and answers with JSON or with a stream of events. */
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Log } from '../../shared/log.ts';
+import type { Answer } from '../prompts/answer.ts';
 import type { Intake, Prompt, PromptRequest } from '../prompts/prompt.ts';
 import type { RunsPrompts } from '../prompts/prompts.ts';
 import { validTraceparent } from '../prompts/traceparent.ts';
 import { readHeartbeat, withHeartbeat } from './heartbeat.ts';
 import { type Idempotency, readKey } from './idempotency.ts';
-import { promptProblems } from './openapi.ts';
-import { fromThrown, problemSchema, toProblem } from './problems.ts';
-import { answerSchema, type PromptBody, promptSchema } from './prompt-schema.ts';
+import { fromThrown, toProblem } from './problems.ts';
+import type { PromptBody } from './prompt-schema.ts';
 import { EventStream } from './sse.ts';
 
-export interface PromptRoutesOptions {
+export interface PromptParts {
   intake: Intake;
   sessions: RunsPrompts;
   idempotency: Idempotency;
@@ -21,38 +20,30 @@ export interface PromptRoutesOptions {
   log: Log;
 }
 
-export function promptRoutes(server: FastifyInstance, options: PromptRoutesOptions): void {
-  server.withTypeProvider<ZodTypeProvider>().route({
-    method: 'POST',
-    url: '/v1/prompts',
-    bodyLimit: options.maxPromptBytes,
-    config: { problems: promptProblems, events: true },
-    schema: {
-      summary: 'Run one prompt',
-      description:
-        'With `Accept: text/event-stream` the answer is a stream of events, of which the last is `result` or `error`. A prompt whose client goes away is interrupted.',
-      body: promptSchema,
-      response: { 200: answerSchema, default: problemSchema },
-    },
-    handler: async (request, reply) => {
-      const { metadata } = request.body;
-      const gone = callerGone(reply);
-      const heartbeat = readHeartbeat(request.body.heartbeat);
-      const prompt = await options.intake.resolve(requestOf(request, request.body));
-      const runs = onceOnly(request, reply, options);
-      if (wantsEvents(request)) {
-        await stream(runs, prompt, metadata, gone, reply, options.log);
-        return reply;
-      }
-      const answer = runs
-        .run(prompt, gone, () => {})
-        .then((body) => (metadata ? { ...body, metadata } : body));
-      return heartbeat === undefined ? answer : withHeartbeat(reply, heartbeat, answer);
-    },
-  });
+type PromptHttpRequest = FastifyRequest<{ Body: PromptBody }>;
+
+/** @returns the reply if the answer was sent as a stream or after white space */
+export async function runPrompt(
+  parts: PromptParts,
+  request: PromptHttpRequest,
+  reply: FastifyReply,
+): Promise<Answer | FastifyReply> {
+  const { metadata } = request.body;
+  const gone = callerGone(reply);
+  const heartbeat = readHeartbeat(request.body.heartbeat);
+  const prompt = await parts.intake.resolve(requestOf(request));
+  const runs = onceOnly(request, reply, parts);
+  if (wantsEvents(request)) {
+    await stream(runs, prompt, metadata, gone, reply, parts.log);
+    return reply;
+  }
+  const answer = runs
+    .run(prompt, gone, () => {})
+    .then((body) => (metadata ? { ...body, metadata } : body));
+  return heartbeat === undefined ? answer : withHeartbeat(reply, heartbeat, answer);
 }
 
-function requestOf({ token, tokenId, headers }: FastifyRequest, body: PromptBody): PromptRequest {
+function requestOf({ token, tokenId, headers, body }: PromptHttpRequest): PromptRequest {
   const { prompt: text, session_id, fork, profile, on_limit, on_recycle } = body;
   const { model, append_system_prompt, allowed_tools, max_turns, max_budget_usd } = body;
   const { output_schema, timeout } = body;
@@ -114,7 +105,7 @@ async function stream(
 function onceOnly(
   request: FastifyRequest,
   reply: FastifyReply,
-  { sessions, idempotency }: PromptRoutesOptions,
+  { sessions, idempotency }: PromptParts,
 ): RunsPrompts {
   const header = request.headers['idempotency-key'];
   const key = readKey(header === undefined ? undefined : String(header));

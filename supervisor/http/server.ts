@@ -1,24 +1,15 @@
 /**
- * The API server: authentication, errors and the routes.
- * Always holds: no route but the description of the API answers without a valid token, and every
- * error is a problem with a code.
+ * The API server: serves the table of routes, with authentication, limits and errors.
+ * Always holds: without a valid token only the rows of the table that `anyone` may call are answered,
+ * and every error is a problem with a code.
  */
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import swagger from '@fastify/swagger';
-import { type FastifyInstance, type FastifyRequest, fastify, type RouteOptions } from 'fastify';
-import {
-  createJsonSchemaTransform,
-  serializerCompiler,
-  validatorCompiler,
-} from 'fastify-type-provider-zod';
+import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
+import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import { BerthError } from '../../shared/errors.ts';
-import type { Log } from '../../shared/log.ts';
-import { version } from '../../shared/version.ts';
-import type { SessionCatalog } from '../sessions/catalog.ts';
-import { type AdminOptions, adminRoutes } from './admin.ts';
+import { assertAdmin } from './admin.ts';
 import type { Authentication } from './authentication.ts';
-import { docsPage, docsStyle } from './docs-page.ts';
 import type { Door } from './door.ts';
 import {
   boundConnections,
@@ -28,12 +19,9 @@ import {
   mostValues,
   serverOptions,
 } from './limits.ts';
-import { apiInfo, describeApi } from './openapi.ts';
 import { fromThrown, sendProblem, toProblem } from './problems.ts';
-import { type PromptRoutesOptions, promptRoutes } from './prompts.ts';
-import { pagePolicy, setSecurityHeaders } from './security-headers.ts';
-import { sessionRoutes } from './sessions.ts';
-import { type StatusSource, statusRoutes } from './status.ts';
+import { type ApiParts, type Route, routes } from './routes.ts';
+import { setSecurityHeaders } from './security-headers.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -42,25 +30,24 @@ declare module 'fastify' {
     /** Which of the tokens of that name. */
     tokenId: string;
   }
+
+  interface FastifyContextConfig {
+    /** The row of the table; undefined if the request matches no row. */
+    route?: Route;
+  }
 }
 
-export interface ApiServerOptions extends PromptRoutesOptions, AdminOptions {
+export interface ApiServerOptions extends ApiParts {
   authentication: Authentication;
-  status: StatusSource;
-  /** True when the server is about to stop: who has a connection should open it elsewhere. */
+  /** True while the server shuts down: each answer then closes its connection. */
   draining?: () => boolean;
   /** Refuses requests when the program stops. */
   door?: Door;
-  catalog: SessionCatalog;
-  log: Log;
   limits?: HttpLimits;
 }
 
-/** Bytes of a body that carries no prompt. */
+/** Bytes of a body where the route has no limit of its own. */
 const bodyLimit = 64 * 1024;
-
-/** Routes that need no token: they describe the API and know nothing else. */
-const open = new Set(['/', '/openapi.json', '/docs']);
 
 export async function createApiServer(options: ApiServerOptions): Promise<FastifyInstance> {
   const limits = options.limits ?? httpLimits;
@@ -103,7 +90,8 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
   server.addHook('onRequest', (request, reply, next) => {
     setSecurityHeaders(reply.raw);
     if (options.draining?.()) reply.raw.setHeader('connection', 'close');
-    if (open.has(request.routeOptions.url ?? '')) return next();
+    // A path that is not in the table needs a token too.
+    if (request.routeOptions.config.route?.callers === 'anyone') return next();
     const { name, id } = options.authentication.bearerOf(request);
     strangers.trust(request.raw.socket);
     request.token = name;
@@ -121,61 +109,37 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
       `cannot read the request: its body has more than ${mostValues} values; put large input into the prompt, or into files of the workspace`,
     );
   });
+  server.addHook('preHandler', ({ token, routeOptions }, _reply, next) => {
+    const { route } = routeOptions.config;
+    if (route?.callers === 'admin') assertAdmin(options, token, route.action);
+    next();
+  });
   // The drain may have begun since.
   server.addHook('onSend', (_request, reply, _payload, next) => {
     if (options.draining?.()) reply.header('connection', 'close');
     next();
   });
-  const routes: RouteOptions[] = [];
-  server.addHook('onRoute', (route) => {
-    routes.push(route);
-  });
-  await server.register(swagger, {
-    openapi: {
-      openapi: '3.1.0',
-      info: { title: 'berth', version, description: apiInfo },
-      components: {
-        securitySchemes: {
-          token: {
-            type: 'http',
-            scheme: 'bearer',
-            description:
-              'A token that `berth token NAME` made; the server knows its SHA-256 alone.',
-          },
-        },
-      },
-      security: [{ token: [] }],
-    },
-    transform: createJsonSchemaTransform({ skipList: [] }),
-  });
-  promptRoutes(server, options);
-  adminRoutes(server, options);
-  sessionRoutes(server, options.catalog, options.log);
-  statusRoutes(server, options.status);
-  describedRoutes(server, routes);
+  for (const route of routes) addRoute(server, route, options);
   return server;
 }
 
-/** The description of the API, made once: it says nothing about what runs. */
-function describedRoutes(server: FastifyInstance, routes: readonly RouteOptions[]): void {
-  let description: Record<string, unknown> | undefined;
-  const describe = () =>
-    (description ??= describeApi(
-      structuredClone(server.swagger()) as unknown as Record<string, unknown>,
-      routes,
-    ));
-  const policy = pagePolicy(docsStyle);
-  let page: string | undefined;
-  // Relative, for a proxy that serves berth below a path of its own.
-  server.get('/', { schema: { hide: true } }, (_request, reply) => reply.redirect('docs'));
-  server.get('/openapi.json', { schema: { hide: true } }, describe);
-  server.get('/docs', { schema: { hide: true } }, (_request, reply) => {
-    page ??= docsPage(describe());
-    return reply
-      .type('text/html; charset=utf-8')
-      .header('content-security-policy', policy)
-      .serializer((html: unknown) => String(html))
-      .send(page);
+function addRoute(server: FastifyInstance, route: Route, parts: ApiParts): void {
+  const { method, path, status, answer, handler } = route;
+  server.route({
+    method,
+    url: path,
+    config: { route },
+    ...(route.bodyLimit ? { bodyLimit: route.bodyLimit(parts) } : {}),
+    schema: {
+      ...(route.params ? { params: route.params } : {}),
+      ...(route.query ? { querystring: route.query } : {}),
+      ...(route.body ? { body: route.body } : {}),
+      ...(answer ? { response: { [status ?? 200]: answer } } : {}),
+    },
+    handler: (request, reply) => {
+      if (status !== undefined) reply.code(status);
+      return handler(parts, request as never, reply);
+    },
   });
 }
 

@@ -1,8 +1,5 @@
-/** `GET /v1/status`: what is going on, for a person or a script. */
-import type { FastifyInstance } from 'fastify';
-import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+/** The schema of the answer of `GET /v1/status`: the state of the server, for a person or a script. */
 import { z } from 'zod';
-import { problemSchema } from './problems.ts';
 
 const bytes = z.number().nullable().describe('bytes');
 const rate = z.number().nullable().describe('bytes a second');
@@ -191,15 +188,3 @@ export const statusSchema = z
 export type Status = z.infer<typeof statusSchema>;
 
 export type StatusSource = () => Status;
-
-export function statusRoutes(server: FastifyInstance, status: StatusSource): void {
-  server.withTypeProvider<ZodTypeProvider>().route({
-    method: 'GET',
-    url: '/v1/status',
-    schema: {
-      summary: 'What is going on',
-      response: { 200: statusSchema, default: problemSchema },
-    },
-    handler: async () => status(),
-  });
-}

@@ -1,5 +1,9 @@
-/** The API server alone, on loopback, with prompts answered by a function: for what needs no CLI. */
+/**
+ * The API server alone, on loopback: a function answers the prompts, and sessions are records without a
+ * CLI. For tests that need no CLI.
+ */
 import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
 import type { Test } from 'tap';
 import { Authentication } from '../../supervisor/http/authentication.ts';
 import { Idempotency, type IdempotencyOptions } from '../../supervisor/http/idempotency.ts';
@@ -11,8 +15,13 @@ import type { Answer } from '../../supervisor/prompts/answer.ts';
 import { Pause } from '../../supervisor/prompts/pause.ts';
 import { Intake } from '../../supervisor/prompts/prompt.ts';
 import type { RunsPrompts } from '../../supervisor/prompts/prompts.ts';
+import { SessionCatalog } from '../../supervisor/sessions/catalog.ts';
+import type { SessionRecord } from '../../supervisor/sessions/session-record.ts';
+import { Transcripts } from '../../supervisor/sessions/transcripts.ts';
+import { Workspaces } from '../../supervisor/sessions/workspaces.ts';
 import { captureLog } from './captured-log.ts';
 import { testDirectory } from './directory.ts';
+import { storeIn } from './session-record.ts';
 
 export const token = 'a-token-of-the-tests';
 export const otherToken = 'a-token-of-somebody-else';
@@ -23,6 +32,7 @@ export interface ApiServerTestOptions {
   idempotency?: Partial<IdempotencyOptions>;
   maxPromptBytes?: number;
   mayAdminister?: (name: string) => boolean;
+  sessions?: readonly SessionRecord[];
 }
 
 export async function startApiServer(t: Test, options: ApiServerTestOptions = {}) {
@@ -36,20 +46,36 @@ export async function startApiServer(t: Test, options: ApiServerTestOptions = {}
     log: log.log,
     onFailure: (reason) => failures.push(reason),
   });
+  const directory = testDirectory(t, { state: {}, work: {}, tmp: {} });
+  const store = storeIn(join(directory, 'state'));
+  for (const record of options.sessions ?? []) await store.write(record);
   const server = await createApiServer({
     sessions: { run: options.run ?? (async () => answerOf('hello')) },
     admission: { review: () => {} },
-    pause: new Pause(testDirectory(t, {}), log.log),
+    pause: new Pause(join(directory, 'state'), log.log),
     mayAdminister: options.mayAdminister ?? (() => true),
     idempotency: new Idempotency({ window: 60_000, ...options.idempotency }),
     authentication,
     maxPromptBytes: options.maxPromptBytes ?? 1024 ** 2,
     intake: new Intake({
-      store: { read: async () => undefined },
+      store,
       profiles: { get: () => profile, forToken: () => profile },
       promptTimeout: 60_000,
     }),
-    catalog: {} as never,
+    catalog: new SessionCatalog({
+      store,
+      transcripts: new Transcripts({
+        configDirectory: directory,
+        temporaryDirectory: join(directory, 'tmp'),
+      }),
+      workspaces: new Workspaces(join(directory, 'work')),
+      running: {
+        stateOf: () => 'stored',
+        interrupt: () => false,
+        endSession: async () => {},
+      },
+      log: log.log,
+    }),
     status: () => {
       throw new Error('not asked here');
     },

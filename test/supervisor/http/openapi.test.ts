@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import t from 'tap';
 import { errorTable } from '../../../shared/errors.ts';
-import { describedCodes } from '../../../supervisor/http/openapi.ts';
+import { apiProblems } from '../../../supervisor/http/problem-codes.ts';
 import { startApiServer } from '../../support/api-server.ts';
 import { bashAllowed } from '../../support/claude.ts';
 import { collect, readEvents } from '../../support/read-events.ts';
@@ -41,7 +41,7 @@ t.test('every code that a request can meet is described, with its status', async
   const { paths, components } = await describedBy(url);
   const operations = Object.values(paths).flatMap((item) => Object.values(item));
   const ofAnyRequest = ['route_not_found', 'method_not_allowed'];
-  for (const code of describedCodes.filter((code) => !ofAnyRequest.includes(code))) {
+  for (const code of apiProblems.filter((code) => !ofAnyRequest.includes(code))) {
     const { status, retryable } = errorTable[code];
     const sentence = `\`${code}\`${retryable ? ' (retryable)' : ''}: `;
     t.ok(

@@ -1,7 +1,7 @@
 /**
- * `/docs`: the description of the API as one page of HTML, made from openapi.json. Always holds: it
- * has no script and refers to nothing elsewhere, so it works without the internet and under the
- * strictest policy; every text is escaped.
+ * Makes the page that the server sends for `/docs` (docs/api.html) from the OpenAPI document.
+ * Always holds: the page has no script and loads nothing from elsewhere, so it works without the
+ * internet and under the strictest policy; every text is escaped.
  */
 
 /** The parts of a description that the page shows. */
@@ -39,7 +39,7 @@ interface Description {
   components?: { schemas?: Record<string, Schema> };
 }
 
-export const docsStyle = `
+const style = `
 :root { color-scheme: light dark; --line: light-dark(#ddd, #444); --soft: light-dark(#f5f5f3, #222); --accent: light-dark(#0a5c8a, #7cc4ec) }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1rem 1.5rem 4rem }
 h1 { font-size: 1.7rem } h1 small { font-weight: normal; opacity: .65; font-size: 1rem }
@@ -52,7 +52,7 @@ td:first-child { white-space: nowrap } a { color: var(--accent) } .type { opacit
 nav ul { list-style: none; padding: 0 }
 `;
 
-export function docsPage(document: object): string {
+export function apiPage(document: object): string {
   const { info, paths, components } = document as Description;
   const operations = Object.entries(paths).flatMap(([path, item]) =>
     Object.entries(item).map(([method, operation]) => ({
@@ -70,7 +70,7 @@ export function docsPage(document: object): string {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${escaped(info.title)} API</title>
-<style>${docsStyle}</style>
+<style>${style}</style>
 </head>
 <body>
 <h1>${escaped(info.title)} <small>${escaped(info.version)}</small></h1>

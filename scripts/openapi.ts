@@ -1,0 +1,166 @@
+/**
+ * Makes the OpenAPI document from the table of routes (supervisor/http/routes.ts).
+ * Always holds: each route names every error code that it can answer, also a code that is new in the
+ * error table.
+ */
+import swagger from '@fastify/swagger';
+import { fastify } from 'fastify';
+import { createJsonSchemaTransform, validatorCompiler } from 'fastify-type-provider-zod';
+import { z } from 'zod';
+import { BerthError, type ErrorCode, errorTable } from '../shared/errors.ts';
+import { version } from '../shared/version.ts';
+import { bodyProblems, commonProblems } from '../supervisor/http/problem-codes.ts';
+import { problemSchema, toProblem } from '../supervisor/http/problems.ts';
+import { type Route, type RouteDocumentation, routes } from '../supervisor/http/routes.ts';
+
+type Json = Record<string, unknown>;
+
+interface Operation {
+  parameters?: readonly object[];
+  requestBody?: { content: Record<string, Json> };
+  responses: Record<
+    string,
+    { description: string; content?: Record<string, Json>; headers?: Readonly<Json> }
+  >;
+}
+
+export interface OpenApiDocument {
+  paths: Record<string, Record<string, Operation>>;
+  components: { schemas?: Json };
+}
+
+const about = `Runs prompts with the Claude Code CLI.
+
+Every call needs \`Authorization: Bearer <token>\`. Errors are \`application/problem+json\` (RFC 9457): decide by \`code\`, and try again only where \`retryable\` is true, after \`Retry-After\` seconds if the header is there. Answers have no CORS headers: call from servers, not from web pages.`;
+
+const tokenScheme = {
+  type: 'http',
+  scheme: 'bearer',
+  description: 'A token that `berth token NAME` made; the server knows its SHA-256 alone.',
+} as const;
+
+export async function openApiDocument(): Promise<OpenApiDocument> {
+  const document = await describeSchemas();
+  const { $schema: _, ...problem } = z.toJSONSchema(problemSchema, { io: 'output' });
+  document.components.schemas = { Problem: { ...problem, examples: [example] } };
+  for (const route of described()) {
+    const path = route.path.replace(/:(\w+)/g, '{$1}');
+    const operation = document.paths[path]?.[route.method.toLowerCase()];
+    if (operation) describeRoute(operation, route);
+  }
+  return document;
+}
+
+function described(): Route[] {
+  return routes.filter(({ summary }) => summary !== undefined);
+}
+
+/** The document as the schemas alone describe the API. No handler is called for it. */
+async function describeSchemas(): Promise<OpenApiDocument> {
+  const server = fastify();
+  server.setValidatorCompiler(validatorCompiler);
+  server.setSerializerCompiler(() => JSON.stringify);
+  await server.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: { title: 'berth', version, description: about },
+      components: { securitySchemes: { token: tokenScheme } },
+      security: [{ token: [] }],
+    },
+    transform: createJsonSchemaTransform({ skipList: [] }),
+  });
+  for (const { method, path, summary, description, ...route } of described()) {
+    server.route({
+      method,
+      url: path,
+      schema: {
+        summary,
+        description,
+        ...(route.params ? { params: route.params } : {}),
+        ...(route.query ? { querystring: route.query } : {}),
+        ...(route.body ? { body: route.body } : {}),
+        response: { [route.status ?? 200]: route.answer },
+      },
+      handler: async () => undefined,
+    });
+  }
+  await server.ready();
+  return structuredClone(server.swagger()) as unknown as OpenApiDocument;
+}
+
+/** Codes that follow from who may call. */
+const callerProblems: Partial<Record<Route['callers'], ErrorCode[]>> = {
+  admin: ['forbidden'],
+  owner: ['session_not_found'],
+};
+
+function describeRoute(operation: Operation, { callers, body, problems, documentation }: Route) {
+  describeProblems(operation, [
+    ...commonProblems,
+    ...(body ? bodyProblems : []),
+    ...(callerProblems[callers] ?? []),
+    ...(problems ?? []),
+  ]);
+  if (documentation) describeFurther(operation, documentation);
+}
+
+const example = toProblem(
+  new BerthError('queue_full', 'cannot take the prompt: 100 wait already; try again in a moment'),
+);
+
+function describeProblems(operation: Operation, codes: readonly ErrorCode[]): void {
+  const byStatus = Map.groupBy(new Set(codes), (code) => errorTable[code].status);
+  for (const [status, group] of [...byStatus].sort(([a], [b]) => a - b)) {
+    const lines = group.map((code) => {
+      const { title, retryable } = errorTable[code];
+      return `\`${code}\`${retryable ? ' (retryable)' : ''}: ${title}.`;
+    });
+    const headers = {
+      'Retry-After': { description: 'Seconds, where they are known', schema: { type: 'integer' } },
+    };
+    operation.responses[status] = {
+      description: lines.join(' '),
+      ...(group.some((code) => errorTable[code].retryable) ? { headers } : {}),
+      content: {
+        'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } },
+      },
+    };
+  }
+}
+
+function describeFurther(operation: Operation, documentation: RouteDocumentation): void {
+  const { parameters, examples, answerHeaders } = documentation;
+  const answered = operation.responses[200];
+  const answer = answered?.content?.['application/json']?.schema;
+  const body = operation.requestBody?.content['application/json'];
+  if (!answered?.content || !answer || !body) return;
+  answered.content['text/event-stream'] = eventStream(answer, documentation);
+  operation.parameters = parameters;
+  body.examples = examples;
+  answered.headers = answerHeaders;
+}
+
+function eventStream(answer: unknown, { events, streamExample }: RouteDocumentation): Json {
+  const event = (name: string, data: unknown, description?: string) => ({
+    type: 'object',
+    ...(description === undefined ? {} : { description }),
+    properties: { event: { const: name }, data },
+    required: ['event', 'data'],
+  });
+  const running = Object.entries(events).map(([name, schema]) => {
+    const { $schema: _, description, ...data } = z.toJSONSchema(schema, { io: 'output' });
+    return event(name, data, description);
+  });
+  return {
+    schema: {
+      description:
+        'Server-sent events: each has a name and JSON as its data. A comment comes every 15 s. An error before the first event is answered with its own status instead.',
+      oneOf: [
+        ...running,
+        event('result', answer, 'The answer; the last event'),
+        event('error', { $ref: '#/components/schemas/Problem' }, 'The failure; the last event'),
+      ],
+    },
+    example: streamExample,
+  };
+}

@@ -1,0 +1,26 @@
+/**
+ * The description of the API for programs (`/openapi.json`) and for people (`/docs`). Both are made by
+ * `npm run docs` and lie in docs/. The bundle contains their text (scripts/bundle-supervisor.ts).
+ * Always holds: the page runs no script, and the browser may load nothing from elsewhere.
+ */
+import type { FastifyReply } from 'fastify';
+import { readDocument } from './read-document.ts';
+import { pagePolicy } from './security-headers.ts';
+
+/** The address is relative: a proxy may serve berth below a path of its own. */
+export function redirectToDocs(_parts: unknown, _request: unknown, reply: FastifyReply) {
+  return reply.redirect('docs');
+}
+
+export function sendOpenApi(_parts: unknown, _request: unknown, reply: FastifyReply) {
+  return reply.type('application/json; charset=utf-8').send(readDocument('openapi.json'));
+}
+
+export function sendDocsPage(_parts: unknown, _request: unknown, reply: FastifyReply) {
+  const page = readDocument('api.html');
+  const [, style = ''] = /<style>(.*?)<\/style>/s.exec(page) ?? [];
+  return reply
+    .type('text/html; charset=utf-8')
+    .header('content-security-policy', pagePolicy(style))
+    .send(page);
+}

@@ -1,0 +1,46 @@
+/**
+ * Which error codes the HTTP API answers, and where.
+ * Always holds: a code that is added to the error table and to no list below counts as a code that a
+ * prompt can end with, so the OpenAPI document never lacks one.
+ */
+import { type ErrorCode, errorTable } from '../../shared/errors.ts';
+
+/** Codes with which programs end; no request is answered with them. */
+const ofPrograms: readonly ErrorCode[] = [
+  'config_invalid',
+  'volume_damaged',
+  'remote_unavailable',
+  'remote_refused',
+  'lease_held',
+  'cli_undelivered',
+  'cli_refused',
+  'login_failed',
+  'write_back_failed',
+];
+
+/** Codes of requests that match no route, and of callers who are no administrators. */
+const ofOtherRoutes: readonly ErrorCode[] = ['route_not_found', 'method_not_allowed', 'forbidden'];
+
+/** Codes that each route can answer. */
+export const commonProblems: readonly ErrorCode[] = [
+  'invalid_request',
+  'unauthorized',
+  'request_timeout',
+  'headers_too_large',
+  'internal',
+];
+
+/** Codes that each route with a body can answer. */
+export const bodyProblems: readonly ErrorCode[] = ['payload_too_large', 'unsupported_media_type'];
+
+const allCodes = Object.keys(errorTable) as ErrorCode[];
+
+/** Every code that the HTTP API can answer. */
+export const apiProblems: readonly ErrorCode[] = allCodes.filter(
+  (code) => !ofPrograms.includes(code),
+);
+
+/** Codes that a prompt can end with. */
+export const promptProblems: readonly ErrorCode[] = apiProblems.filter(
+  (code) => !ofOtherRoutes.includes(code),
+);

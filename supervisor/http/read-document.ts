@@ -1,0 +1,6 @@
+/** Reads a document of docs/ that the server sends. In the bundle the texts take the place of this file. */
+import { readFileSync } from 'node:fs';
+
+export function readDocument(name: 'openapi.json' | 'api.html'): string {
+  return readFileSync(new URL(`../../docs/${name}`, import.meta.url), 'utf8');
+}

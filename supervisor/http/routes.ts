@@ -1,0 +1,190 @@
+/**
+ * The API as one table: a row for each method and path, with its schemas, its handler, and who may
+ * call it. The server's routes, docs/openapi.json, docs/api.html and the test of who may call
+ * (test/supervisor/http/routes.test.ts) are all made from this table.
+ * Always holds: a path that is not in the table is not served.
+ */
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { z } from 'zod';
+import type { ErrorCode } from '../../shared/errors.ts';
+import {
+  type AdminAction,
+  type AdminParts,
+  pauseSchema,
+  pauseServer,
+  resumeServer,
+  switchedSchema,
+} from './admin.ts';
+import { redirectToDocs, sendDocsPage, sendOpenApi } from './documents.ts';
+import { promptProblems } from './problem-codes.ts';
+import { answerSchema, promptDocumentation, promptSchema } from './prompt-schema.ts';
+import { type PromptParts, runPrompt } from './prompts.ts';
+import {
+  deleteSession,
+  goneSchema,
+  idSchema,
+  interruptedSchema,
+  interruptSession,
+  listSessions,
+  pageQuerySchema,
+  pageSchema,
+  type SessionParts,
+  sessionSchema,
+  showSession,
+} from './sessions.ts';
+import { type StatusSource, statusSchema } from './status.ts';
+
+/** What the handlers use. */
+export interface ApiParts extends PromptParts, AdminParts, SessionParts {
+  status: StatusSource;
+}
+
+/**
+ * Who may call a route:
+ * - `anyone`: no token is needed;
+ * - `token`: every valid token;
+ * - `owner`: the token that the session in the path belongs to; every other token gets
+ *   `session_not_found`;
+ * - `admin`: a token that the profiles file lets pause the server; every other token gets `forbidden`,
+ *   and the log names the action.
+ */
+type Access = { callers: 'anyone' | 'token' | 'owner' } | { callers: 'admin'; action: AdminAction };
+
+/** Parts of the OpenAPI document that the schemas do not contain. */
+export interface RouteDocumentation {
+  parameters: readonly object[];
+  examples: Readonly<Record<string, { value: unknown }>>;
+  answerHeaders: Readonly<Record<string, object>>;
+  /** The events of the answer as a stream, by name, without the last one. */
+  events: Readonly<Record<string, z.ZodType>>;
+  streamExample: string;
+}
+
+interface Row<Params = unknown, Query = unknown, Body = unknown, Answer = unknown> {
+  method: 'GET' | 'POST' | 'DELETE';
+  path: string;
+  /** A route without a summary is not in the OpenAPI document. */
+  summary?: string;
+  description?: string;
+  params?: z.ZodType<Params>;
+  query?: z.ZodType<Query>;
+  body?: z.ZodType<Body>;
+  /** Bytes that the body may have, if the route has a limit of its own. */
+  bodyLimit?: (parts: ApiParts) => number;
+  answer?: z.ZodType<Answer>;
+  /** HTTP status of `answer`; 200 unless given. */
+  status?: number;
+  /** Error codes that this route answers, besides those that follow from `callers` and `body`. */
+  problems?: readonly ErrorCode[];
+  documentation?: RouteDocumentation;
+}
+
+type Handler<Params, Query, Body, Answer> = (
+  parts: ApiParts,
+  request: FastifyRequest<{ Params: Params; Querystring: Query; Body: Body }>,
+  reply: FastifyReply,
+) => Answer | FastifyReply | Promise<Answer | FastifyReply>;
+
+/** A row whose handler fits its schemas, which `route` has checked. */
+export type Route = Row &
+  Access & { handler: (parts: ApiParts, request: never, reply: FastifyReply) => unknown };
+
+/** Lets the compiler check the handler of one row against the schemas of the row. */
+function route<Params, Query, Body, Answer>(
+  row: Row<Params, Query, Body, Answer> &
+    Access & { handler: Handler<Params, Query, Body, Answer> },
+): Route {
+  return row;
+}
+
+/** In the order of the OpenAPI document. */
+export const routes: readonly Route[] = [
+  route({
+    method: 'POST',
+    path: '/v1/prompts',
+    callers: 'token',
+    summary: 'Run one prompt',
+    description:
+      'With `Accept: text/event-stream` the answer is a stream of events, of which the last is `result` or `error`. A prompt whose client goes away is interrupted.',
+    body: promptSchema,
+    bodyLimit: ({ maxPromptBytes }) => maxPromptBytes,
+    answer: answerSchema,
+    problems: promptProblems,
+    documentation: promptDocumentation,
+    handler: runPrompt,
+  }),
+  route({
+    method: 'POST',
+    path: '/v1/pause',
+    callers: 'admin',
+    action: 'pause',
+    summary: 'Take no prompts, and interrupt those that run',
+    description:
+      'Prompts are answered `paused` until `/v1/resume`, also after a restart. The server stays ready.',
+    body: pauseSchema,
+    answer: switchedSchema,
+    handler: pauseServer,
+  }),
+  route({
+    method: 'POST',
+    path: '/v1/resume',
+    callers: 'admin',
+    action: 'resume',
+    summary: 'Take prompts again',
+    answer: switchedSchema,
+    handler: resumeServer,
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/sessions',
+    callers: 'token',
+    summary: 'The sessions of this token',
+    query: pageQuerySchema,
+    answer: pageSchema,
+    handler: listSessions,
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/sessions/:id',
+    callers: 'owner',
+    summary: 'One session',
+    params: idSchema,
+    answer: sessionSchema,
+    handler: showSession,
+  }),
+  route({
+    method: 'DELETE',
+    path: '/v1/sessions/:id',
+    callers: 'owner',
+    summary: 'Remove a session',
+    description:
+      'Its running turn is interrupted; its process, its transcript and its own working directory go with it.',
+    params: idSchema,
+    answer: goneSchema,
+    status: 204,
+    problems: ['volume_unwritable'],
+    handler: deleteSession,
+  }),
+  route({
+    method: 'POST',
+    path: '/v1/sessions/:id/interrupt',
+    callers: 'owner',
+    summary: 'Interrupt the running turn of a session',
+    description:
+      'Its prompt is answered with the error `interrupted`; the session can be continued. Prompts that wait for the session stay.',
+    params: idSchema,
+    answer: interruptedSchema,
+    handler: interruptSession,
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/status',
+    callers: 'token',
+    summary: 'What is going on',
+    answer: statusSchema,
+    handler: ({ status }) => status(),
+  }),
+  route({ method: 'GET', path: '/', callers: 'anyone', handler: redirectToDocs }),
+  route({ method: 'GET', path: '/openapi.json', callers: 'anyone', handler: sendOpenApi }),
+  route({ method: 'GET', path: '/docs', callers: 'anyone', handler: sendDocsPage }),
+];
