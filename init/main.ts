@@ -13,7 +13,6 @@ import { leaveTerminationMessage, type Reporting, readReporting } from '../share
 import { formatDuration } from '../shared/units.ts';
 import { version } from '../shared/version.ts';
 import { type InitConfig, initDefinitions, readInitConfig } from './config.ts';
-import { loadGit } from './git/git-directory.ts';
 import { prepare } from './prepare.ts';
 import { volumeStates } from './volume/volume-states.ts';
 
@@ -173,7 +172,6 @@ async function start(): Promise<void> {
 // While the image is built: what is loaded now is in the snapshot that every start goes on from.
 if (startupSnapshot.isBuildingSnapshot()) {
   startupSnapshot.setDeserializeMainFunction(() => void start());
-  void loadGit();
   // Node itself loads these at the first socket that listens and the first answer.
   void import('node:cluster');
   void import('node:perf_hooks');

@@ -17,7 +17,6 @@ import type { SettingsOutcome } from './reconcile/keep-settings.ts';
 import type { ReconcileCounts } from './reconcile/plan.ts';
 import { reconcile } from './reconcile/worktree.ts';
 import { type InitReport, Steps, writeReport } from './report.ts';
-import { connectEarly, type Early } from './source/prefetch-refs.ts';
 import { type Source, wantedCommit } from './source/source.ts';
 import { ageOf } from './source/without-server.ts';
 import { findMisplaced, type Misplaced } from './volume/misplaced.ts';
@@ -50,23 +49,12 @@ export async function prepare(
   const steps = new Steps();
   const over = new AbortController();
   const held = AbortSignal.any([signal, over.signal]);
-  await using cleanup = new AsyncDisposableStack();
-  const early = connectEarly(config, held);
-  cleanup.defer(async () => early?.transport.close());
   const lease = await steps.run('lease', () =>
     acquireLease({ directory: stateDirectory, program, log, signal, ...times }),
   );
   lease.lost.addEventListener('abort', () => over.abort(lease.lost.reason), { once: true });
   try {
-    const report = await run({
-      config,
-      log,
-      lease,
-      signal: held,
-      started,
-      steps,
-      early,
-    });
+    const report = await run({ config, log, lease, signal: held, started, steps });
     await lease.release();
     await handOver([configDirectory, stateDirectory], config.owner, log);
     // A line's `version` is that of the program.
@@ -87,18 +75,9 @@ interface Run {
   signal: AbortSignal;
   started: number;
   steps: Steps;
-  early: Early | undefined;
 }
 
-async function run({
-  config,
-  log,
-  lease,
-  signal,
-  started,
-  steps,
-  early,
-}: Run): Promise<InitReport> {
+async function run({ config, log, lease, signal, started, steps }: Run): Promise<InitReport> {
   const { configDirectory, stateDirectory, repository, ref, directory, localChanges } = config;
   const { invalidSettings } = config;
   const wanted = { configDirectory, stateDirectory, repository: repository.url, ref, directory };
@@ -116,7 +95,7 @@ async function run({
   );
 
   let source = await steps.run('fetch', () =>
-    wantedCommit({ config, volume, quarantine, repairs, log, signal, early }),
+    wantedCommit({ config, volume, quarantine, repairs, log, signal }),
   );
   const reconcileWith = (source: Source) =>
     steps.run('reconcile', () =>
@@ -128,7 +107,7 @@ async function run({
         commit: source.commit,
         fetchedAt: source.confirmedAt,
         readBlob: source.readBlob,
-        takeFile: source.takeFile,
+        largeFiles: source.largeFiles,
         conflicts,
         lease,
         signal,

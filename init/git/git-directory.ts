@@ -4,19 +4,15 @@
  * special files make it unusable, and every object is checked against its id when it is read. All
  * of it can be fetched again, so what is wrong with it is never worth an error to a person.
  */
-import { createHash, randomBytes } from 'node:crypto';
-import nodeFs from 'node:fs';
+import { randomBytes } from 'node:crypto';
 import { lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
-import type { LaidOut } from './large-object.ts';
+import { LargeFiles } from './large-object.ts';
 import { Pack } from './pack.ts';
-import { buildIndex } from './pack-format.ts';
+import { buildIndex, objectId } from './pack-format.ts';
+import { tooLarge } from './remote-errors.ts';
 import { StoredPack } from './stored-pack.ts';
-import { type Transport, tooLarge } from './transport.ts';
-
-/** The library is loaded only when there is something to talk to: it costs 20 to 40 ms. */
-export const loadGit = () => import('./git-library.ts');
 
 /** The refspec matches nothing: the library shall write no refs of its own. */
 const settings = `[core]
@@ -37,11 +33,15 @@ const temporary = /\/objects\/pack\/tmp-[0-9a-f]{12}$/;
 const mostPacks = 12;
 const growth = { factor: 2, bytes: 16 * 1024 * 1024 };
 
-export interface FetchRequest {
-  transport: Transport;
-  url: string;
-  /** A full ref name, `HEAD`, or a full object id. */
-  remoteRef: string;
+/** What a fetch into the git directory needs. */
+export interface Receiving {
+  gitdir: string;
+  /** isomorphic-git's cache of this directory. */
+  cache: object;
+  /** Whether the server may send deltas against objects that are here. */
+  thin: boolean;
+  /** Takes the next bytes of the pack; more may come when the promise resolves. */
+  take: (part: Buffer) => Promise<void>;
 }
 
 export class GitDirectory {
@@ -53,12 +53,17 @@ export class GitDirectory {
   /** What was fetched in this run, read from memory where it can be. */
   #fresh: Pack | undefined;
   #mostBytes: number;
+  #largeFiles: LargeFiles;
   #url = '';
 
-  /** @param mostBytes that a fetch may inflate to */
-  constructor(path: string, mostBytes = Number.POSITIVE_INFINITY) {
+  /**
+   * @param mostBytes that a fetch may inflate to
+   * @param largeFiles gets the large blobs of a fetch, as files
+   */
+  constructor(path: string, mostBytes = Number.POSITIVE_INFINITY, largeFiles = new LargeFiles()) {
     this.path = path;
     this.#mostBytes = mostBytes;
+    this.#largeFiles = largeFiles;
   }
 
   /** Makes it usable, empty if it was not there. @throws Error if it is not safe to use. */
@@ -86,6 +91,7 @@ export class GitDirectory {
     for (const pack of stored ?? []) pack.close();
     await this.#fresh?.close();
     this.#fresh = undefined;
+    this.#largeFiles.clear();
   }
 
   async remove(): Promise<void> {
@@ -100,13 +106,12 @@ export class GitDirectory {
   }
 
   /**
-   * Fetches `remoteRef`, one commit deep: what of it is not here already. The library negotiates; the
-   * pack goes past it into a reader of our own, which is several times as fast.
-   * @returns the id of the commit or annotated tag
+   * Keeps the pack that `fetch` receives, if it receives one.
+   * @param fetch fetches from the server at `url`, and returns the id of what was wanted
+   * @returns that id
    */
-  async fetch({ transport, url, remoteRef }: FetchRequest): Promise<string> {
+  async receive(url: string, fetch: (place: Receiving) => Promise<string>): Promise<string> {
     this.#url = url;
-    const git = await loadGit();
     if (this.#isOutgrown()) {
       await this.remove();
       await this.open();
@@ -116,6 +121,7 @@ export class GitDirectory {
     const path = join(this.path, 'objects/pack', `tmp-${randomBytes(6).toString('hex')}`);
     const pack = Pack.create({
       path,
+      largeFiles: this.#largeFiles,
       allow: (bytes) => {
         if (bytes > this.#mostBytes) throw tooLarge(url, this.#mostBytes);
       },
@@ -123,39 +129,18 @@ export class GitDirectory {
     });
     this.#fresh = pack;
     let received = false;
+    const take = (part: Buffer): Promise<void> => {
+      received = true;
+      return pack.write(part);
+    };
     try {
-      transport.divert({
-        thin,
-        take: (part) => {
-          received = true;
-          return pack.write(part);
-        },
-      });
-      const { fetchHead } = await git.fetch({
-        fs: nodeFs,
-        gitdir: this.path,
-        cache: this.#cache,
-        http: transport.http,
-        url,
-        remote: 'origin',
-        ref: 'berth',
-        remoteRef,
-        singleBranch: true,
-        tags: false,
-        depth: 1,
-        // Not to be asked from the settings in the directory.
-        corsProxy: '',
-      });
-      const failure = transport.failure();
-      if (failure !== undefined) throw failure;
-      if (fetchHead === null) throw new Error('the server sent no commit');
+      const oid = await fetch({ gitdir: this.path, cache: this.#cache, thin, take });
       if (received) await this.#keep(pack, path);
-      return fetchHead;
+      return oid;
     } catch (error) {
       await this.close();
       throw error;
     } finally {
-      transport.divert(undefined);
       await rm(path, { force: true });
     }
   }
@@ -198,11 +183,6 @@ export class GitDirectory {
     return this.#fresh?.has(oid) ? this.#fresh.read(oid) : this.#readStored(oid);
   }
 
-  /** The content of a large blob that was fetched in this run, as a file that may be moved; once. */
-  takeFile(oid: string): LaidOut | undefined {
-    return this.#fresh?.take(oid);
-  }
-
   async #readStored(oid: string): Promise<{ type: string; content: Buffer }> {
     this.#stored ??= this.#openStored();
     for (const pack of await this.#stored) {
@@ -229,11 +209,6 @@ export class GitDirectory {
       throw error;
     }
   }
-}
-
-/** The id that git gives to an object. */
-export function objectId(type: string, content: Uint8Array): string {
-  return createHash('sha1').update(`${type} ${content.length}\0`).update(content).digest('hex');
 }
 
 /** Every regular file below `directory`. @throws Error at anything that git would not put there */

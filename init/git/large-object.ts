@@ -14,6 +14,31 @@ export interface LaidOut {
   size: number;
 }
 
+/** The large blobs that this run has received, each as a file until somebody takes it. */
+export class LargeFiles {
+  readonly #files = new Map<string, LaidOut>();
+
+  /** Replaces the file of an object that came twice. */
+  add(oid: string, file: LaidOut): void {
+    const twin = this.#files.get(oid);
+    if (twin) rmSync(twin.path, { force: true });
+    this.#files.set(oid, file);
+  }
+
+  /** The file with the content of a blob, once: the caller moves or removes it. */
+  take(oid: string): LaidOut | undefined {
+    const file = this.#files.get(oid);
+    this.#files.delete(oid);
+    return file;
+  }
+
+  /** Removes the files that nobody took. */
+  clear(): void {
+    for (const { path } of this.#files.values()) rmSync(path, { force: true });
+    this.#files.clear();
+  }
+}
+
 export class LargeObject {
   #inflate = createInflate({ chunkSize: 256 * 1024 });
   #hash;

@@ -22,6 +22,11 @@ export interface ObjectHeader {
 const none = undefined;
 const kinds = [none, 'commit', 'tree', 'blob', 'tag', none, 'ofs-delta', 'ref-delta'] as const;
 
+/** The id that git gives to an object. */
+export function objectId(type: string, content: Uint8Array): string {
+  return createHash('sha1').update(`${type} ${content.length}\0`).update(content).digest('hex');
+}
+
 /** The longest header: a size of 10 bytes and an id. */
 export const longestHeader = 30;
 

@@ -4,7 +4,6 @@
  * Always holds: an object's id is computed from its content; what is inflated altogether is bounded,
  * before it is allocated.
  */
-import { createHash } from 'node:crypto';
 import { readSync } from 'node:fs';
 import { inflateObject } from './inflate-object.ts';
 import {
@@ -12,6 +11,7 @@ import {
   type IndexRow,
   type ObjectHeader,
   type ObjectType,
+  objectId,
   resultSize,
 } from './pack-format.ts';
 
@@ -97,7 +97,7 @@ export class PackObjects {
     if (kept) return { type: entry.type, content: kept };
     const content = await this.#content(entry);
     // The file lies where the CLI can write.
-    if (idOf(entry.type, content) !== oid) throw new Error(`the object ${oid} is damaged`);
+    if (objectId(entry.type, content) !== oid) throw new Error(`the object ${oid} is damaged`);
     return { type: entry.type, content };
   }
 
@@ -155,7 +155,7 @@ export class PackObjects {
 
   #settle(entry: Entry, type: ObjectType, content: Buffer): void {
     entry.type = type;
-    entry.oid = idOf(type, content);
+    entry.oid = objectId(type, content);
     entry.size = content.length;
     this.#byId.set(entry.oid, entry);
     if (content.length >= large) return;
@@ -218,9 +218,4 @@ export class PackObjects {
     if (length !== bytes.length) throw new Error('the pack was cut short');
     return inflateObject(bytes, header.size).content;
   }
-}
-
-/** The id that git gives to an object. */
-function idOf(type: ObjectType, content: Uint8Array): string {
-  return createHash('sha1').update(`${type} ${content.length}\0`).update(content).digest('hex');
 }

@@ -4,11 +4,11 @@
  * Always holds: an object's id is computed from its content and never taken from the server; what
  * is inflated altogether is bounded, before it is allocated.
  */
-import { closeSync, constants, openSync, rmSync } from 'node:fs';
+import { closeSync, constants, openSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { inflateObject } from './inflate-object.ts';
-import { type LaidOut, LargeObject } from './large-object.ts';
+import { type LargeFiles, LargeObject } from './large-object.ts';
 import { type IndexRow, longestHeader, type ObjectHeader, readHeader } from './pack-format.ts';
 import { PackInput } from './pack-input.ts';
 import { large, type ObjectsOptions, type PackObject, PackObjects } from './pack-objects.ts';
@@ -22,6 +22,8 @@ interface Growing {
 export interface PackOptions extends ObjectsOptions {
   /** A file that is not there yet. */
   path: string;
+  /** Gets the large blobs. */
+  largeFiles: LargeFiles;
 }
 
 const mostObjects = 1_000_000;
@@ -38,12 +40,13 @@ export class Pack {
   #needed = 12;
   #left: number | undefined;
   #growing: Growing | undefined;
-  #laidOut = new Map<string, LaidOut>();
+  #largeFiles: LargeFiles;
   #reading: Promise<void> | undefined;
 
   private constructor(options: PackOptions, file: number) {
     this.#file = file;
     this.#prefix = join(dirname(options.path), 'tmp-');
+    this.#largeFiles = options.largeFiles;
     this.#input = new PackInput(file);
     this.#objects = new PackObjects(options, file);
   }
@@ -83,13 +86,11 @@ export class Pack {
     return trailer;
   }
 
-  /** Lets go of the file, and of what nobody took. */
+  /** Closes the file and frees the memory. */
   async close(): Promise<void> {
     await this.#reading?.catch(() => undefined);
     this.#objects.clear();
     this.#growing?.object.discard();
-    for (const { path } of this.#laidOut.values()) rmSync(path, { force: true });
-    this.#laidOut.clear();
     if (this.#file >= 0) closeSync(this.#file);
     this.#file = -1;
   }
@@ -106,13 +107,6 @@ export class Pack {
   /** One object; what was kept of a blob is given away. @throws Error if it is not in the pack */
   read(oid: string): Promise<PackObject> {
     return this.#objects.read(oid);
-  }
-
-  /** The file of a large object, once: it is the caller's to move or remove. */
-  take(oid: string): LaidOut | undefined {
-    const file = this.#laidOut.get(oid);
-    this.#laidOut.delete(oid);
-    return file;
   }
 
   /** Reads what waits. @param final whether no more will come */
@@ -175,9 +169,7 @@ export class Pack {
     const offset = end - object.used - header.length;
     const { oid, file } = object.finish();
     this.#growing = undefined;
-    const twin = this.#laidOut.get(oid);
-    if (twin) rmSync(twin.path, { force: true });
-    this.#laidOut.set(oid, file);
+    this.#largeFiles.add(oid, file);
     const { size } = header;
     this.#objects.addNamed({ header, offset, end, crc: growing.crc, oid, type: 'blob', size });
     this.#left = (this.#left ?? 0) - 1;

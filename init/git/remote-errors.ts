@@ -1,9 +1,10 @@
 /**
- * What went wrong with the git server, and what a person can do about it.
- * Always holds: an error that is neither the network's nor the server's answer stays unnamed here,
- * for it is the git directory's and has another repair.
+ * Turns failures of the git server and of the network into errors with a cause and a remedy.
+ * Always holds: an error that comes neither from the network nor from the server is returned as
+ * undefined: such an error means that the git directory is damaged, which has a repair of its own.
  */
 import { BerthError, messageOf, systemCode } from '../../shared/errors.ts';
+import { formatSize } from '../../shared/units.ts';
 import { usualTokenPlace } from './token-setting.ts';
 
 export interface RemoteContext {
@@ -157,4 +158,12 @@ function answered(status: number, context: RemoteContext, cause: unknown): Berth
     );
   }
   return refused(`the server answers with status ${status}; check BERTH_REPO`);
+}
+
+/** @param mostBytes BERTH_MAX_REPO_BYTES */
+export function tooLarge(url: string, mostBytes: number): BerthError {
+  return new BerthError(
+    'remote_refused',
+    `cannot fetch ${url}: it is larger than ${formatSize(mostBytes)}; make it smaller, or raise BERTH_MAX_REPO_BYTES if the volume and the memory have room`,
+  );
 }

@@ -1,15 +1,18 @@
 /**
- * The git server: which commit is wanted, and getting it into the git directory.
- * Always holds: the refs are asked first, so a commit that is here already costs no fetch; what can
- * succeed later is tried a few times within the deadline; every failure of the network or the
- * server comes out as a BerthError with its remedy.
+ * The git server: resolves BERTH_REF to a commit, and fetches that commit into the git directory. This
+ * is the only file that calls isomorphic-git (README.md).
+ * Always holds: the refs are listed first, so a commit that the volume has already costs no fetch; what
+ * can succeed later is tried a few times within the deadline; every failure of the network or the
+ * server is thrown as a BerthError with its remedy.
  */
+import nodeFs from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { ServerRef } from 'isomorphic-git';
+import { fetch as gitFetch, listServerRefs, type ServerRef } from 'isomorphic-git';
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { nearest } from '../../shared/nearest.ts';
-import { type GitDirectory, loadGit } from './git-directory.ts';
+import { Conversation, type Refs } from './conversation.ts';
+import type { GitDirectory } from './git-directory.ts';
 import { asRemoteError } from './remote-errors.ts';
 import type { Transport } from './transport.ts';
 
@@ -56,64 +59,61 @@ export function createRemote(options: RemoteOptions): Remote {
   const { transport, signal, log, retryDelays = [500, 2_000], ...context } = options;
   const { url } = context;
 
-  const assertWhole = (): void => {
-    const failure = transport.failure();
-    if (failure !== undefined) throw failure;
-  };
+  /** What the server advertised last: for the fetch that follows a listing. */
+  let refs: Refs | undefined;
 
   /** Runs `action` until it succeeds, cannot succeed, or the delays are used up. */
-  const retrying = async <T>(action: () => Promise<T>): Promise<T> => {
+  const retrying = async <T>(
+    known: Refs | undefined,
+    action: (conversation: Conversation) => Promise<T>,
+  ): Promise<T> => {
     for (let attempt = 0; ; attempt++) {
+      // What the server advertised before it failed may be out of date.
+      const conversation = new Conversation(transport, attempt === 0 ? known : undefined);
       try {
-        transport.forget();
-        // What the server said before it failed may be out of date by now.
-        if (attempt > 0) transport.forgetRefs();
-        const result = await action();
-        assertWhole();
+        const result = await action(conversation);
+        conversation.assertWhole();
+        refs = conversation.refs;
         return result;
       } catch (thrown) {
-        const error = transport.failure() ?? thrown;
-        const known = asRemoteError(error, context);
+        const error = conversation.failure ?? thrown;
+        const remoteError = asRemoteError(error, context);
         const least = retryDelays[attempt];
-        const wait = least && Math.max(least, Math.min(transport.retryAfter ?? 0, longestWait));
-        const useless = !known?.retryable || known.details.permanent === true || signal.aborted;
-        if (useless || wait === undefined) throw known ?? error;
+        const wait = least && Math.max(least, Math.min(conversation.retryAfter ?? 0, longestWait));
+        const useless =
+          !remoteError?.retryable || remoteError.details.permanent === true || signal.aborted;
+        if (useless || wait === undefined) throw remoteError ?? error;
         log.warn('remote_retry', 'the git server failed; trying again', {
           attempt: attempt + 1,
           wait_ms: wait,
-          error: known,
+          error: remoteError,
         });
         await delay(wait, undefined, { signal }).catch(() => {
-          throw known;
+          throw remoteError;
         });
       }
     }
   };
 
-  const list = async (prefix: string): Promise<ServerRef[]> => {
-    const git = await loadGit();
-    const { http } = transport;
-    return retrying(() =>
-      git.listServerRefs({
-        http,
+  const list = (): Promise<ServerRef[]> =>
+    retrying(undefined, (conversation) =>
+      listServerRefs({
+        http: conversation.client(),
         url,
-        prefix,
         symrefs: true,
         peelTags: true,
         headers: {},
-        // All refs in one answer, which the library then takes for its fetch too (transport.ts).
+        // Protocol version 1 lists all refs in the answer that a fetch begins with too.
         protocolVersion: 1,
       }),
     );
-  };
 
   return {
     async resolve(ref) {
       if (ref !== undefined && fullId.test(ref)) return { commit: ref, remoteRef: ref };
-      transport.forgetRefs();
-      const candidates = ref === undefined ? ['HEAD'] : possibleNames(ref);
-      for (const name of candidates) {
-        const found = (await list(name)).find((one) => one.ref === name);
+      const all = await list();
+      for (const name of ref === undefined ? ['HEAD'] : possibleNames(ref)) {
+        const found = all.find((one) => one.ref === name);
         if (!found) continue;
         const { target } = found as { target?: string };
         if (!fullId.test(found.oid)) throw notSha1(url);
@@ -124,12 +124,31 @@ export function createRemote(options: RemoteOptions): Remote {
       }
       const commit = ref !== undefined && shortId.test(ref) && (await options.expand?.(ref));
       if (commit) return { commit, remoteRef: commit };
-      throw notThere(url, ref, await list('refs/'));
+      throw notThere(url, ref, all);
     },
 
-    fetch(target, directory) {
-      return retrying(async () => {
-        const fetched = await directory.fetch({ transport, url, remoteRef: target.remoteRef });
+    fetch({ remoteRef }, directory) {
+      return retrying(refs, async (conversation) => {
+        const fetched = await directory.receive(url, async ({ gitdir, cache, thin, take }) => {
+          const { fetchHead } = await gitFetch({
+            fs: nodeFs,
+            gitdir,
+            cache,
+            http: conversation.client({ thin, take }),
+            url,
+            remote: 'origin',
+            ref: 'berth',
+            remoteRef,
+            singleBranch: true,
+            tags: false,
+            depth: 1,
+            // Else the library takes it from the settings in the git directory.
+            corsProxy: '',
+          });
+          conversation.assertWhole();
+          if (fetchHead === null) throw new Error('the server sent no commit');
+          return fetchHead;
+        });
         const commit = await peel(directory, fetched, url);
         await directory.remember(commit);
         return commit;

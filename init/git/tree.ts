@@ -4,7 +4,7 @@
  * on the volume, which the CLI can write, cannot make a file pass that the commit does not have.
  */
 import { BerthError } from '../../shared/errors.ts';
-import { objectId } from './git-directory.ts';
+import { objectId } from './pack-format.ts';
 
 export type Mode = '100644' | '100755' | '120000' | '160000';
 

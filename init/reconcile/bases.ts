@@ -8,7 +8,7 @@ import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isExecutableConfiguration } from '../../shared/executable-configuration.ts';
 import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
-import { objectId } from '../git/git-directory.ts';
+import { objectId } from '../git/pack-format.ts';
 import { unsafePath } from '../volume/paths.ts';
 import type { RecordedEntry } from '../volume/record.ts';
 import { lookAt } from './local-file.ts';

@@ -6,7 +6,7 @@
 import { BerthError } from '../../shared/errors.ts';
 import { inside, readFileBounded } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
-import { objectId } from '../git/git-directory.ts';
+import { objectId } from '../git/pack-format.ts';
 import type { Bases } from './bases.ts';
 import { conflict } from './decide.ts';
 import { isText, largestText, mergeText } from './merge-text.ts';

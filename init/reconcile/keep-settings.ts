@@ -10,7 +10,7 @@ import { BerthError } from '../../shared/errors.ts';
 import { inside, readFileBounded } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
 import { copiesDirectory } from '../../shared/state-directory.ts';
-import { objectId } from '../git/git-directory.ts';
+import { objectId } from '../git/pack-format.ts';
 import type { Tree } from '../git/tree.ts';
 import type { TreeRecord } from '../volume/record.ts';
 import type { Memory } from './plan.ts';

@@ -16,7 +16,7 @@ import {
 import { systemCode } from '../../shared/errors.ts';
 import { inside } from '../../shared/files.ts';
 import type { Owner } from '../../shared/owner.ts';
-import { objectId } from '../git/git-directory.ts';
+import { objectId } from '../git/pack-format.ts';
 import type { RecordedEntry } from '../volume/record.ts';
 
 export interface LocalFile {

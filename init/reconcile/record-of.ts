@@ -4,7 +4,7 @@
  * by one of its two records.
  */
 
-import { objectId } from '../git/git-directory.ts';
+import { objectId } from '../git/pack-format.ts';
 import type { Commit } from '../git/tree.ts';
 import type { FoundEntry, TreeRecord } from '../volume/record.ts';
 import { volumePath } from '../volume/subdirectory.ts';

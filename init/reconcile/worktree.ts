@@ -15,7 +15,7 @@ import type { Log } from '../../shared/log.ts';
 import type { Owner } from '../../shared/owner.ts';
 import { forEachParallel } from '../../shared/parallel.ts';
 import type { Aside } from '../../shared/set-aside.ts';
-import type { LaidOut } from '../git/large-object.ts';
+import type { LargeFiles } from '../git/large-object.ts';
 import type { Commit, Tree } from '../git/tree.ts';
 import { foldOf, knowsSymlinks, tellsAll } from '../volume/names.ts';
 import { appliedFile, pendingFile, type TreeRecord, writeTreeRecord } from '../volume/record.ts';
@@ -62,8 +62,8 @@ export interface ReconcileOptions {
   applied: TreeRecord | undefined;
   pending: TreeRecord | undefined;
   readBlob: (oid: string) => Promise<Buffer>;
-  /** A large blob as a file that may be moved to its place, where there is one. */
-  takeFile?: (oid: string) => LaidOut | undefined;
+  /** The large blobs that were received, to be moved to their places. */
+  largeFiles?: LargeFiles;
   conflicts: Aside;
   lease: Pick<Lease, 'assertHeld'>;
   signal: AbortSignal;
@@ -142,7 +142,7 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciled> 
 
 /** Removals first, the deepest ahead, so that a directory can become a file and the reverse. */
 async function apply(options: ReconcileOptions, changes: readonly Step[]): Promise<void> {
-  const { configDirectory: root, conflicts, signal, readBlob, takeFile, log } = options;
+  const { configDirectory: root, conflicts, signal, readBlob, largeFiles, log } = options;
   const removals = changes.filter(({ action }) => action.kind === 'remove');
   for (const { path, action } of removals.sort((a, b) => b.path.length - a.path.length)) {
     signal.throwIfAborted();
@@ -159,7 +159,7 @@ async function apply(options: ReconcileOptions, changes: readonly Step[]): Promi
   );
   await forEachParallel(writes, width, signal, async ({ path, want, content: merged }) => {
     if (!want) return;
-    const file = merged || want.mode === '120000' ? undefined : takeFile?.(want.oid);
+    const file = merged || want.mode === '120000' ? undefined : largeFiles?.take(want.oid);
     if (file && (await moveEntry(root, path, want, file))) return;
     const content = merged ?? (await readBlob(want.oid));
     await writeEntry(root, path, want, content);

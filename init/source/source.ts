@@ -9,15 +9,15 @@ import type { Log } from '../../shared/log.ts';
 import type { Aside } from '../../shared/set-aside.ts';
 import type { InitConfig } from '../config.ts';
 import { GitDirectory } from '../git/git-directory.ts';
+import { LargeFiles } from '../git/large-object.ts';
 import { createRemote, type Remote, type Target } from '../git/remote.ts';
-import type { Transport } from '../git/transport.ts';
+import { createTransport, type Transport } from '../git/transport.ts';
 import type { Preflight } from '../github/github.ts';
 import type { GitHubApp } from '../github/github-app-settings.ts';
 import type { Look } from '../github/github-look.ts';
 import { Bases, secureBases } from '../reconcile/bases.ts';
 import { assertDirectory, volumeEntries } from '../volume/subdirectory.ts';
 import { inspectVolume, type Volume } from '../volume/volume.ts';
-import { connectTo, type Early, fresh, serverDeadline } from './prefetch-refs.ts';
 import { Upstream } from './upstream.ts';
 import { ageOf, type Found, fromVolume, goingOn } from './without-server.ts';
 
@@ -29,6 +29,8 @@ export interface Source extends Found {
    * @throws BerthError `error` itself, if it is not the git server's or the volume has nothing
    */
   instead(error: unknown): Promise<Source>;
+  /** The large blobs that were received, to be moved to their places. */
+  largeFiles: LargeFiles;
   /** Received from the git server so far. */
   bytes(): number;
   /** Waits for what only informs. */
@@ -44,21 +46,25 @@ export interface SourceOptions {
   repairs: string[];
   log: Log;
   signal: AbortSignal;
-  /** To the repository; its refs are on their way. */
-  early?: Early | undefined;
 }
+
+/** The git server's share of BERTH_TIMEOUT: the rest is for going on without the server. */
+const serverShare = 0.75;
 
 /** @throws BerthError `remote_unavailable`, `remote_refused` */
 export async function wantedCommit(options: SourceOptions): Promise<Source> {
   const { config, volume, log } = options;
-  const signal = AbortSignal.any([options.signal, serverDeadline(config)]);
-  const early = fresh(options.early);
+  const { username, maxRepositoryBytes: mostBytes } = config;
+  const deadline = AbortSignal.timeout(Math.ceil(config.timeout * serverShare));
+  const signal = AbortSignal.any([options.signal, deadline]);
   const { remoteUrl: url } = config.repository;
   let { token } = config;
-  const transports: Transport[] = early ? [early] : [];
-  const directory = new GitDirectory(join(config.stateDirectory, 'git'), config.maxRepositoryBytes);
+  const transports: Transport[] = [];
+  const largeFiles = new LargeFiles();
+  const directory = new GitDirectory(join(config.stateDirectory, 'git'), mostBytes, largeFiles);
   const connect = (to: string): Transport => {
-    const transport = connectTo(to, config, token, signal);
+    const login = token === undefined ? {} : { login: { username, token } };
+    const transport = createTransport({ url: to, signal, mostBytes, ...login });
     transports.push(transport);
     return transport;
   };
@@ -69,6 +75,7 @@ export async function wantedCommit(options: SourceOptions): Promise<Source> {
     await directory.close();
   };
   const common = {
+    largeFiles,
     bytes: () => transports.reduce((sum, { bytes }) => sum + bytes, 0),
     finish: async () => (await look)?.finish(),
     close,
@@ -112,7 +119,7 @@ export async function wantedCommit(options: SourceOptions): Promise<Source> {
     );
   try {
     if (config.githubApp) token = await tokenOf(config.githubApp, config, connect(url), signal);
-    const transport = early ?? connect(url);
+    const transport = connect(url);
     look = lookBeside(config, token, transport, signal, log);
     return { ...common, volume, instead, ...(await use(url, transport)) };
   } catch (error) {
@@ -179,7 +186,6 @@ async function fromServer(
     ref: config.ref ?? branch,
     failure: undefined,
     readBlob: (oid) => upstream.blob(oid, commit.id),
-    takeFile: (oid) => upstream.takeFile(oid),
   };
 }
 

@@ -7,7 +7,6 @@ import { BerthError, messageOf, systemCode } from '../../shared/errors.ts';
 import { unwritable } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
 import type { GitDirectory } from '../git/git-directory.ts';
-import type { LaidOut } from '../git/large-object.ts';
 import type { Remote, Target } from '../git/remote.ts';
 import { type Commit, proves, readTree, type Tree, type TreeEntry } from '../git/tree.ts';
 import type { TreeRecord } from '../volume/record.ts';
@@ -60,11 +59,6 @@ export class Upstream {
       if (type !== 'blob') throw new Error(`the object ${oid} is a ${type} instead of a blob`);
       return content;
     });
-  }
-
-  /** As `blob`, but as a file that the caller may move; undefined if there is none (any more). */
-  takeFile(oid: string): LaidOut | undefined {
-    return this.#options.directory.takeFile(oid);
   }
 
   /** Once, however many ask at the same time. */

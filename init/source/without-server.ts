@@ -8,7 +8,6 @@ import { silent } from '../../shared/log.ts';
 import { formatDuration } from '../../shared/units.ts';
 import type { InitConfig } from '../config.ts';
 import type { GitDirectory } from '../git/git-directory.ts';
-import type { LaidOut } from '../git/large-object.ts';
 import type { Commit } from '../git/tree.ts';
 import { keepGoodSettings } from '../reconcile/keep-settings.ts';
 import { namesMatter, plan, remember } from '../reconcile/plan.ts';
@@ -29,8 +28,6 @@ export interface Found {
   failure: BerthError | undefined;
   /** @throws BerthError */
   readBlob(oid: string): Promise<Buffer>;
-  /** The same as a file that may be moved, where there is one; only once for each. */
-  takeFile(oid: string): LaidOut | undefined;
 }
 
 interface Place {
@@ -86,7 +83,6 @@ async function foundIn(
     ref,
     failure: undefined,
     readBlob: (oid) => upstream.blob(oid, record.commit),
-    takeFile: () => undefined,
   };
 }
 

@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { deflateSync } from 'node:zlib';
 import t, { type Test } from 'tap';
-import { objectId } from '../../../init/git/git-directory.ts';
+import { LargeFiles } from '../../../init/git/large-object.ts';
 import { Pack } from '../../../init/git/pack.ts';
-import { buildIndex } from '../../../init/git/pack-format.ts';
+import { buildIndex, objectId } from '../../../init/git/pack-format.ts';
 import { StoredPack } from '../../../init/git/stored-pack.ts';
 import { testDirectory } from '../../support/directory.ts';
 import { createRepository, gitEnvironment, type Repository } from '../../support/repository.ts';
@@ -63,13 +63,18 @@ async function read(
   const allow = (inflated: number) => {
     if (inflated > most) throw new Error('too large');
   };
-  const pack = Pack.create({ path, allow, external });
-  t.teardown(() => pack.close());
+  const largeFiles = new LargeFiles();
+  const pack = Pack.create({ path, allow, external, largeFiles });
+  t.teardown(async () => {
+    await pack.close();
+    largeFiles.clear();
+  });
   try {
     for (let at = 0; at < bytes.length; at += size) await pack.write(bytes.subarray(at, at + size));
-    return { pack, directory, trailer: await pack.finish() };
+    return { pack, directory, largeFiles, trailer: await pack.finish() };
   } catch (error) {
     await pack.close();
+    largeFiles.clear();
     throw error;
   }
 }
@@ -182,14 +187,18 @@ t.test('a large object can be taken as a file, once; what nobody takes goes', as
   repository.commit({ 'larger.bin': content });
   const ids = `${idsOf(repository).join('\n')}\n`;
   const bytes = git(repository, ['pack-objects', '--stdout', '-q', '--delta-base-offset'], ids);
-  const { pack, directory } = await read(t, bytes);
-  const file = pack.take(objectId('blob', content));
+  const { pack, directory, largeFiles } = await read(t, bytes);
+  const file = largeFiles.take(objectId('blob', content));
   t.ok(file && readFileSync(file.path).equals(content));
-  t.equal(pack.take(objectId('blob', content)), undefined);
-  t.equal(pack.take(git(repository, ['rev-parse', 'main:empty.md']).toString().trim()), undefined);
+  t.equal(largeFiles.take(objectId('blob', content)), undefined);
+  t.equal(
+    largeFiles.take(git(repository, ['rev-parse', 'main:empty.md']).toString().trim()),
+    undefined,
+  );
   t.equal((await pack.read(objectId('blob', content))).content.equals(content), true);
   t.equal(readdirSync(directory).length, 3, 'the pack, and the file of the other large one');
   await pack.close();
+  largeFiles.clear();
   t.strictSame(readdirSync(directory).sort(), ['pack', basename(file?.path ?? '')].sort());
 });
 

@@ -8,7 +8,6 @@ import t, { type Test } from 'tap';
 import { GitDirectory } from '../../../init/git/git-directory.ts';
 import { createRemote, type RemoteOptions } from '../../../init/git/remote.ts';
 import { createTransport, type TransportOptions } from '../../../init/git/transport.ts';
-import { fresh } from '../../../init/source/prefetch-refs.ts';
 import { type Harbour, openHarbour, token } from '../fixture.ts';
 
 type Limits = Partial<RemoteOptions & TransportOptions>;
@@ -159,28 +158,6 @@ t.test('refusals are told apart, and are not tried again', async (t) => {
   harbour.server.fault({ kind: 'status', status: 401 });
   await t.rejects(anonymous.resolve('main'), { message: /asks for a login/ });
 });
-
-t.test(
-  'refs that are asked for early are asked for once, and a failure counts as a try',
-  async (t) => {
-    const harbour = await openHarbour(t);
-    const { server, repository } = harbour;
-    const { transport, remote } = connect(t, harbour);
-    transport.askRefs();
-    t.equal((await remote.resolve('main')).commit, repository.head());
-    t.equal(server.requests.length, 1);
-    const second = repository.commit({ 'a.md': 'a' });
-    t.equal((await remote.resolve('main')).commit, second, 'the early answer is used once');
-    server.fault({ kind: 'status', status: 503 });
-    const before = server.requests.length;
-    transport.askRefs();
-    await t.rejects(remote.resolve('main'), { code: 'remote_unavailable' });
-    t.equal(server.requests.length - before, 3, 'the early one and two further tries');
-    t.equal(fresh({ transport, since: performance.now() }), transport);
-    const longAgo = performance.now() - 5_000;
-    t.equal(fresh({ transport, since: longAgo }), undefined, 'not after a long wait for the lease');
-  },
-);
 
 t.test('a server in trouble is tried again, a few times', async (t) => {
   const harbour = await openHarbour(t);

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { objectId } from '../../../init/git/git-directory.ts';
+import { objectId } from '../../../init/git/pack-format.ts';
 import { proves, readTree, type Tree, type TreeEntry } from '../../../init/git/tree.ts';
 
 const blob = (text: string) => objectId('blob', Buffer.from(text));

@@ -2,7 +2,7 @@
 import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { objectId } from '../../../init/git/git-directory.ts';
+import { objectId } from '../../../init/git/pack-format.ts';
 import { readRecorded } from '../../../supervisor/configuration/recorded.ts';
 import { type Harbour, openHarbour } from '../fixture.ts';
 

@@ -7,7 +7,7 @@ import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:f
 import { dirname, join } from 'node:path';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
-import { objectId } from '../../../init/git/git-directory.ts';
+import { objectId } from '../../../init/git/pack-format.ts';
 import type { Tree } from '../../../init/git/tree.ts';
 import { Bases, secureBases } from '../../../init/reconcile/bases.ts';
 import { mergeText } from '../../../init/reconcile/merge-text.ts';
