@@ -9,7 +9,8 @@ import type { AddressInfo } from 'node:net';
 import { json } from 'node:stream/consumers';
 import { z } from 'zod';
 import type { Environment } from '../../shared/config.ts';
-import { type ClaudeProcess, UnclearResult } from './process.ts';
+import type { ClaudeProcess } from './process.ts';
+import { UnclearResult } from './process-errors.ts';
 import type { TurnResult } from './turn-result.ts';
 
 /** A command that every version of the CLI has, and that does no harm where it is run. */

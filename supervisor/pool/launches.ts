@@ -4,7 +4,8 @@
  */
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import type { ClaudeProcess, ProcessEnd } from '../claude/process.ts';
+import type { ProcessEnd } from '../claude/child.ts';
+import type { ClaudeProcess } from '../claude/process.ts';
 import { causeOfStartError } from '../claude/start-error.ts';
 import { LaunchBackoff, type LaunchFailure } from './backoff.ts';
 import type { Order } from './process-spec.ts';

@@ -3,7 +3,7 @@
  * caller gets if the turn is not continued.
  */
 import { asBerthError, BerthError } from '../../shared/errors.ts';
-import { UnclearResult } from '../claude/process.ts';
+import { UnclearResult } from '../claude/process-errors.ts';
 import type { TurnResult } from '../claude/turn-result.ts';
 import type { Worker } from '../pool/worker.ts';
 import type { CallsMade } from './cost-estimate.ts';
