@@ -5,6 +5,7 @@
  * nothing of them is shown but what has the shape of a commit or of a repository's name.
  */
 import { join } from 'node:path';
+import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
 import { BerthError } from '../../shared/errors.ts';
 import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
@@ -37,7 +38,8 @@ export class AppliedCommit {
   readonly #stateDirectory: string;
   readonly #log: Log;
   #current: Commit | undefined;
-  readonly #good = new Map<string, Commit>();
+  /** By the name of the profile. */
+  readonly #good = new LRUCache<string, Commit>({ max: mostProfiles });
   readonly #writes = new SerialQueue();
 
   constructor(stateDirectory: string, log: Log) {
@@ -58,12 +60,7 @@ export class AppliedCommit {
   ready(profile: string): void {
     const good = this.#good.get(profile);
     if (!this.#current || (good && isSame(good, this.#current))) return;
-    this.#good.delete(profile);
     this.#good.set(profile, this.#current);
-    for (const oldest of this.#good.keys()) {
-      if (this.#good.size <= mostProfiles) break;
-      this.#good.delete(oldest);
-    }
     void this.#writes.add(() => this.#write());
   }
 
@@ -105,7 +102,10 @@ export class AppliedCommit {
   }
 
   async #write(): Promise<void> {
-    const text = JSON.stringify({ version: 1, profiles: Object.fromEntries(this.#good) });
+    const text = JSON.stringify({
+      version: 1,
+      profiles: Object.fromEntries(this.#good.rentries()),
+    });
     const path = join(this.#stateDirectory, goodCommitsFile);
     try {
       await writeFileAtomic(path, text, { mode: 0o600 });

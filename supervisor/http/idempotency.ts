@@ -5,6 +5,7 @@
  * size, the oldest going first; what can be tried again is not kept, so that it can be.
  */
 import { createHash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import type { Answer } from '../prompts/answer.ts';
 import type { RunsPrompts } from '../prompts/prompts.ts';
@@ -14,16 +15,12 @@ interface Kept {
   payload: string;
   /** Undefined while the first one runs. */
   outcome: Answer | BerthError | undefined;
-  bytes: number;
-  /** By performance.now(). */
-  expires: number;
 }
 
-/** Those of one token's name. */
+/** The keys of one token's name. */
 interface Shelf {
-  /** In the order in which they were answered. */
-  kept: Map<string, Kept>;
-  bytes: number;
+  running: Map<string, Kept>;
+  answered: LRUCache<string, Kept>;
 }
 
 export interface IdempotencyOptions {
@@ -67,9 +64,9 @@ export class Idempotency {
 
   /** @throws BerthError `idempotency_conflict`, `idempotency_mismatch`, or the outcome itself */
   async #once({ token, key, payload, onReplay }: Once, run: () => Promise<Answer>) {
-    const shelf = this.#shelfOf(token);
+    const { running, answered } = this.#shelfOf(token);
     const digest = createHash('sha256').update(canonical(payload)).digest('base64');
-    const earlier = shelf.kept.get(key);
+    const earlier = running.get(key) ?? answered.peek(key);
     if (earlier) {
       if (earlier.payload !== digest) throw mismatch(key);
       if (earlier.outcome === undefined) throw conflict(key);
@@ -77,42 +74,29 @@ export class Idempotency {
       if (earlier.outcome instanceof BerthError) throw earlier.outcome;
       return earlier.outcome;
     }
-    const first: Kept = { payload: digest, outcome: undefined, bytes: 0, expires: Infinity };
-    shelf.kept.set(key, first);
+    running.set(key, { payload: digest, outcome: undefined });
     const outcome = await run().catch(asBerthError);
-    shelf.kept.delete(key);
-    if (isFinal(outcome)) this.#keep(shelf, key, first, outcome);
+    running.delete(key);
+    if (this.#options.window > 0 && isFinal(outcome)) {
+      answered.set(key, { payload: digest, outcome });
+    }
     if (outcome instanceof BerthError) throw outcome;
     return outcome;
   }
 
-  #keep(shelf: Shelf, key: string, entry: Kept, outcome: Answer | BerthError): void {
-    const { window, now } = this.#options;
-    const text = outcome instanceof BerthError ? outcome.message : JSON.stringify(outcome);
-    // A text may take two bytes for each of its characters.
-    const bytes = 2 * text.length + 1_024;
-    shelf.kept.set(key, { ...entry, outcome, bytes, expires: now() + window });
-    shelf.bytes += bytes;
-    this.#clear(shelf);
-  }
-
   #shelfOf(token: string): Shelf {
-    const shelf = this.#shelves.get(token) ?? { kept: new Map(), bytes: 0 };
-    this.#shelves.set(token, shelf);
-    this.#clear(shelf);
-    return shelf;
-  }
-
-  /** Lets go of what is over its time and, oldest first, of what is too much. */
-  #clear(shelf: Shelf): void {
-    const { mostKeys, mostBytes, now } = this.#options;
-    for (const [key, { outcome, bytes, expires }] of shelf.kept) {
-      if (outcome === undefined) continue;
-      const tooMuch = shelf.kept.size > mostKeys || shelf.bytes > mostBytes;
-      if (!tooMuch && expires > now()) return;
-      shelf.kept.delete(key);
-      shelf.bytes -= bytes;
+    let shelf = this.#shelves.get(token);
+    if (!shelf) {
+      const { window, mostKeys, mostBytes, now } = this.#options;
+      const answered = new LRUCache<string, Kept>({
+        ...{ max: mostKeys, maxSize: mostBytes, sizeCalculation: bytesOf },
+        ...{ ttl: window, ttlResolution: 0, perf: { now } },
+      });
+      shelf = { running: new Map(), answered };
+      this.#shelves.set(token, shelf);
     }
+    shelf.answered.purgeStale();
+    return shelf;
   }
 }
 
@@ -141,6 +125,12 @@ function isFinal(outcome: Answer | BerthError): boolean {
   return (
     !outcome.retryable && outcome.status !== 401 && outcome.status !== 500 && outcome.status !== 503
   );
+}
+
+/** A text may take two bytes for each of its characters. */
+function bytesOf({ outcome }: Kept): number {
+  const text = outcome instanceof BerthError ? outcome.message : JSON.stringify(outcome);
+  return 2 * text.length + 1_024;
 }
 
 /** JSON whose text does not depend on the order of its keys. */

@@ -9,6 +9,7 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
+import { LRUCache } from 'lru-cache';
 import { SerialQueue } from '../../shared/serial-queue.ts';
 
 export type Verdict = { kind: 'right' | 'unknown' } | { kind: 'wrong'; cause: string };
@@ -36,7 +37,7 @@ const file = `./schema-thread${import.meta.url.endsWith('.ts') ? '.ts' : '.mjs'}
 export class SchemaCheck {
   readonly #deadline: number;
   readonly #idle: number;
-  readonly #known = new Set<string>();
+  readonly #known = new LRUCache<string, true>({ max: mostKnown });
   #thread: Worker | undefined;
   #timer: NodeJS.Timeout | undefined;
   /** The thread compiles one schema at a time. */
@@ -50,19 +51,11 @@ export class SchemaCheck {
   /** Never rejects. The schema's cost must be bounded already: see schema-cost.ts. */
   async check(schema: object): Promise<Verdict> {
     const digest = createHash('sha256').update(JSON.stringify(schema)).digest('base64');
-    if (this.#known.delete(digest)) return this.#right(digest);
+    if (this.#known.get(digest)) return { kind: 'right' };
     const end = performance.now() + this.#deadline;
     const verdict = await this.#queue.add(() => this.#compile(schema, end));
-    return verdict.kind === 'right' ? this.#right(digest) : verdict;
-  }
-
-  #right(digest: string): Verdict {
-    this.#known.add(digest);
-    for (const oldest of this.#known) {
-      if (this.#known.size <= mostKnown) break;
-      this.#known.delete(oldest);
-    }
-    return { kind: 'right' };
+    if (verdict.kind === 'right') this.#known.set(digest, true);
+    return verdict;
   }
 
   /** @param end by performance.now() */

@@ -4,6 +4,7 @@
  * It is an estimate: the reported cost includes calls of other models, which the usage leaves out, and the
  * relative prices of the kinds of tokens differ a little between models.
  */
+import { LRUCache } from 'lru-cache';
 import type { TurnResult, Usage } from '../claude/turn-result.ts';
 import { addUsage, noUsage } from '../sessions/session-record.ts';
 
@@ -24,17 +25,12 @@ const mostModels = 100;
 
 export class Rates {
   /** US dollars for a token of input, by model. */
-  readonly #rates = new Map<string, number>();
+  readonly #rates = new LRUCache<string, number>({ max: mostModels });
 
   learn(model: string, { usage, costUsd }: Pick<TurnResult, 'usage' | 'costUsd'>): void {
     const weight = weightOf(usage);
     if (!(weight > 0 && costUsd > 0)) return;
-    this.#rates.delete(model);
     this.#rates.set(model, costUsd / weight);
-    for (const oldest of this.#rates.keys()) {
-      if (this.#rates.size <= mostModels) break;
-      this.#rates.delete(oldest);
-    }
   }
 
   /** The result with an estimated cost, if the CLI reports none: budgets must count it. */

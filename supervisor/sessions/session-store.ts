@@ -5,6 +5,7 @@
  * not yet; a session has one write under way at most, and what changes meanwhile is one more write;
  * what was removed does not come back by a late write.
  */
+import { LRUCache } from 'lru-cache';
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { keyOf, SessionFiles } from './session-files.ts';
@@ -31,9 +32,8 @@ export class SessionStore {
   readonly #files: SessionFiles;
   readonly #log: Log;
   readonly #writeDelay: number;
-  readonly #most: number;
-  /** By key; those used last are at the end. */
-  readonly #index = new Map<string, SessionRecord>();
+  /** By key: the records that were used last. */
+  readonly #index: LRUCache<string, SessionRecord>;
   /** Those whose newest figures are not on the volume. */
   readonly #changed = new Set<string>();
   /** Those that this program has not written yet: somebody else's file may be there. */
@@ -41,7 +41,7 @@ export class SessionStore {
   /** Writes under way. */
   readonly #writes = new Map<string, Promise<void>>();
   /** The last that were removed, or are being removed. */
-  readonly #removed = new Set<string>();
+  readonly #removed = new LRUCache<string, true>({ max: mostRemoved });
   #timer: NodeJS.Timeout | undefined;
   #draining: Promise<void> | undefined;
   #failing = false;
@@ -52,7 +52,12 @@ export class SessionStore {
     this.#files = new SessionFiles(options.stateDirectory, options.sharedDirectory, options.log);
     this.#log = options.log;
     this.#writeDelay = options.writeDelay ?? 1_000;
-    this.#most = options.most ?? mostInMemory;
+    this.#index = new LRUCache({
+      max: options.most ?? mostInMemory,
+      dispose: (_record, key, reason) => {
+        if (reason === 'evict') this.#forgetChange(key);
+      },
+    });
   }
 
   /**
@@ -90,13 +95,13 @@ export class SessionStore {
     await Promise.all(Array.from({ length: lanes }, readNext));
     records.sort((one, other) => compareUse(other, one));
     // What was used since is newer than what was read, and was used last.
-    const used = [...this.#index];
+    const used = this.#index.dump();
     this.#index.clear();
-    for (const record of records.slice(-this.#most)) {
+    for (const record of records.slice(-this.#index.max)) {
       const key = record.id.toLowerCase();
       if (!this.#removed.has(key)) this.#index.set(key, record);
     }
-    for (const [key, record] of used) this.#put(key, record);
+    for (const [key, { value }] of used) this.#index.set(key, value);
     return unreadable;
   }
 
@@ -114,7 +119,7 @@ export class SessionStore {
   async *all(): AsyncGenerator<SessionRecord> {
     for (const key of await this.#files.keys()) {
       if (this.#removed.has(key)) continue;
-      const record = this.#index.get(key) ?? (await this.#files.read(key));
+      const record = this.#index.peek(key) ?? (await this.#files.read(key));
       if (record) yield record;
     }
   }
@@ -122,7 +127,7 @@ export class SessionStore {
   /** Of those in memory; undefined too for one that is being removed. */
   peek(id: string): SessionRecord | undefined {
     const key = keyOf(id);
-    return key === undefined ? undefined : this.#index.get(key);
+    return key === undefined ? undefined : this.#index.peek(key);
   }
 
   /** Undefined if there is none, or none that can be read. Its `id` is written as the CLI wrote it. */
@@ -134,7 +139,7 @@ export class SessionStore {
     const record = await this.#files.read(key);
     // It may have been written or removed meanwhile.
     if (this.#removed.has(key)) return undefined;
-    if (record && !this.#index.has(key)) this.#put(key, record);
+    if (record && !this.#index.has(key)) this.#index.set(key, record);
     return this.#index.get(key);
   }
 
@@ -152,7 +157,7 @@ export class SessionStore {
     }
     if (this.#removed.has(key)) return;
     const isNew = !this.#index.has(key);
-    this.#put(key, record);
+    this.#index.set(key, record);
     this.#changed.add(key);
     if (isNew) this.#unwritten.add(key);
     try {
@@ -167,7 +172,7 @@ export class SessionStore {
   note(record: SessionRecord): void {
     const key = keyOf(record.id);
     if (key === undefined || this.#removed.has(key)) return;
-    this.#put(key, record);
+    this.#index.set(key, record);
     if (this.#stopped) return;
     this.#changed.add(key);
     this.#timer ??= setTimeout(() => void this.#writeChanged(), this.#writeDelay).unref();
@@ -186,11 +191,7 @@ export class SessionStore {
     const key = keyOf(id);
     if (key === undefined) return;
     this.#drop(key);
-    this.#removed.add(key);
-    for (const oldest of this.#removed) {
-      if (this.#removed.size <= mostRemoved) break;
-      this.#removed.delete(oldest);
-    }
+    this.#removed.set(key, true);
   }
 
   /** Undoes `hide`, for a removal that failed. */
@@ -198,7 +199,7 @@ export class SessionStore {
     const key = keyOf(record.id);
     if (key === undefined) return;
     this.#removed.delete(key);
-    this.#put(key, record);
+    this.#index.set(key, record);
   }
 
   /** @throws BerthError `volume_unwritable` */
@@ -224,17 +225,12 @@ export class SessionStore {
     clearTimeout(this.#timer);
   }
 
-  #put(key: string, record: SessionRecord): void {
-    this.#index.delete(key);
-    this.#index.set(key, record);
-    for (const oldest of this.#index.keys()) {
-      if (this.#index.size <= this.#most) break;
-      this.#drop(oldest);
-    }
-  }
-
   #drop(key: string): void {
     this.#index.delete(key);
+    this.#forgetChange(key);
+  }
+
+  #forgetChange(key: string): void {
     this.#changed.delete(key);
     this.#unwritten.delete(key);
   }

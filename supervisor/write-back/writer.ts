@@ -3,6 +3,7 @@
  * Always holds: every patch names the version that the decision was made on; what this process has
  * put there or decided about is told apart from what others have put there since.
  */
+import { LRUCache } from 'lru-cache';
 import { type Backoff, backoff } from '../../shared/backoff.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
@@ -28,9 +29,9 @@ const remembered = 64;
 export class Writer {
   readonly #options: WriterOptions;
   /** What the Secret held when it was last decided about, and what was sent to it. */
-  readonly #ours = new Set<string>();
+  readonly #ours = new LRUCache<string, true>({ max: remembered });
   /** Ids of the logins that were decided about. */
-  readonly #seen = new Set<string>();
+  readonly #seen = new LRUCache<string, true>({ max: remembered });
 
   constructor(options: WriterOptions) {
     this.#options = options;
@@ -76,9 +77,9 @@ export class Writer {
       }
       await this.#write(login, found, signal);
     } else {
-      remember(this.#ours, print(readLive(found)));
+      this.#ours.set(print(readLive(found)), true);
     }
-    remember(this.#seen, login.id);
+    this.#seen.set(login.id, true);
     return decision;
   }
 
@@ -99,20 +100,11 @@ export class Writer {
     const patch = patchFor(login, found);
     const { source = readLive(found).source } = login;
     // Noted first: a patch whose answer is lost may have been carried out.
-    remember(this.#ours, print({ credentials: login.credentials, source }));
+    this.#ours.set(print({ credentials: login.credentials, source }), true);
     await this.#options.api.patch(patch, signal);
   }
 }
 
 function print({ credentials, source }: LiveLogin): string {
   return `${credentials?.digest ?? ''} ${source ?? ''}`;
-}
-
-function remember(known: Set<string>, value: string): void {
-  known.delete(value);
-  known.add(value);
-  for (const oldest of known) {
-    if (known.size <= remembered) break;
-    known.delete(oldest);
-  }
 }
