@@ -52,8 +52,8 @@ const allowed: Record<string, readonly string[]> = {
   'supervisor/pool': ['supervisor/claude'],
   'supervisor/profiles': ['supervisor/claude'],
   'supervisor/claude': [],
-  'supervisor/memory': [],
-  'supervisor/credentials': [],
+  'supervisor/memory': ['supervisor/claude/locks.ts'],
+  'supervisor/credentials': ['supervisor/claude/locks.ts'],
   'supervisor/configuration': [],
   'supervisor/boot': [],
   'supervisor/cli': [

@@ -14,7 +14,7 @@ import {
 } from '../../shared/credentials.ts';
 import { BerthError } from '../../shared/errors.ts';
 import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
-import { whileNobodyRefreshes } from './refresh-lock.ts';
+import { withRefreshLock } from '../claude/locks.ts';
 
 /** What the login file is. */
 export type CredentialsState =
@@ -67,7 +67,7 @@ export class LoginFile {
   async replace(credentials: Credentials, judged: Seen): Promise<void> {
     const late = AbortSignal.timeout(refreshPatience);
     const work = () => this.#replace(credentials, judged);
-    await whileNobodyRefreshes(dirname(this.path), late, () => {}, work).catch((error: unknown) => {
+    await withRefreshLock(dirname(this.path), late, () => {}, work).catch((error: unknown) => {
       throw error === late.reason ? new Refreshing() : error;
     });
   }

@@ -20,8 +20,8 @@ import { BerthError, systemCode } from '../../shared/errors.ts';
 import { readFileBounded, readProvided, writeFileAtomic } from '../../shared/files.ts';
 import type { Owner } from '../../shared/owner.ts';
 import { readVersioned } from '../../shared/versioned-file.ts';
+import { withRefreshLock } from '../claude/locks.ts';
 import { replacedFile } from './last-good.ts';
-import { whileNobodyRefreshes } from './refresh-lock.ts';
 
 export const newLoginFile = 'new-login.json';
 
@@ -66,7 +66,7 @@ export async function bringNewLogin(
   const options = { mode: 0o600, ...(owner ? { owner } : {}) };
   const path = join(configDirectory, credentialsFileName);
   const given = judge(await readProvided(source, credentialsLimit).catch(() => undefined));
-  await whileNobodyRefreshes(configDirectory, signal, onWait, async () => {
+  await withRefreshLock(configDirectory, signal, onWait, async () => {
     const before = await readFileBounded(path, credentialsLimit).catch(notThere);
     const replaced = judge(before);
     if (replaced) {

@@ -14,9 +14,9 @@ import { FSWatcher } from 'chokidar';
 import t, { type Test } from 'tap';
 import { judgeCredentials, loginId } from '../../../shared/credentials.ts';
 import { lastGoodFile } from '../../../shared/state-directory.ts';
+import { refreshLock } from '../../../supervisor/claude/locks.ts';
 import { replacedFile } from '../../../supervisor/credentials/last-good.ts';
 import { type CredentialsState, Overtaken } from '../../../supervisor/credentials/login-file.ts';
-import { refreshLock } from '../../../supervisor/credentials/refresh-lock.ts';
 import {
   CredentialsWatch,
   type CredentialsWatchOptions,

@@ -15,11 +15,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import {
-  refreshOver,
-  removeLeftLocks,
-  removeTraces,
-} from '../../../supervisor/memory/cli-traces.ts';
+import { removeLeftLocks, removeTraces } from '../../../supervisor/memory/cli-traces.ts';
 import { offerToKernel } from '../../../supervisor/memory/oom-score.ts';
 import { testDirectory } from '../../support/directory.ts';
 
@@ -151,21 +147,6 @@ t.test('at the start a lock that `berth login` may hold stays until it is old', 
   utimesSync(lock, touched, touched);
   await removeLeftLocks(config, proc);
   t.notOk(existsSync(lock));
-});
-
-t.test('its own refresh is waited for, bounded; an abandoned one or another is not', async (t) => {
-  const wait = async (owner: number | undefined, age = 0): Promise<number> => {
-    const { config, locks } = layOut(t, owner);
-    const touched = Date.now() / 1_000 - age;
-    utimesSync(locks[0] ?? '', touched, touched);
-    const began = performance.now();
-    await refreshOver({ pid, configDirectory: config }, 200);
-    return performance.now() - began;
-  };
-  t.ok((await wait(pid)) >= 199);
-  t.ok((await wait(undefined)) >= 199);
-  t.ok((await wait(77)) < 150);
-  t.ok((await wait(pid, 60)) < 150);
 });
 
 t.test('the kernel is offered the child before the supervisor', (t) => {
