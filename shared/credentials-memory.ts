@@ -1,10 +1,10 @@
 /**
- * Records about logins, used by both programs: which source was applied last, and the history of
- * refresh tokens.
- * Invariant: a source is applied once, by whichever program sees it first.
+ * What is remembered of logins on the volume, for all programs: which source was applied last, so that each
+ * source is applied once; which login a person has made with `berth login`; what became of refresh tokens.
  */
 import { join } from 'node:path';
 import { z } from 'zod';
+import { type Credentials, loginId } from './credentials.ts';
 import { type WriteOptions, writeFileAtomic } from './files.ts';
 import { type Read, readVersioned } from './versioned-file.ts';
 
@@ -73,4 +73,32 @@ export async function writeAppliedSource(
   const value = { version: 1, source_digest: digest };
   const path = join(stateDirectory, credentialsMemoryFile);
   await writeFileAtomic(path, JSON.stringify(value), { mode: 0o600, ...options });
+}
+
+export const newLoginFile = 'new-login.json';
+
+const newLogin = z.object({
+  version: z.literal(1),
+  /** The id of the login that a person has made last. */
+  login: z.string().regex(/^[0-9a-f]{12}$/),
+});
+
+/** Whether a person has made this login with `berth login`, so that it is no refresh of the one before. */
+export async function isNewLogin(
+  stateDirectory: string,
+  credentials: Credentials,
+): Promise<boolean> {
+  const path = join(stateDirectory, newLoginFile);
+  const read = await readVersioned(path, newLogin, 1024).catch(() => undefined);
+  return read?.kind === 'valid' && read.value.login === loginId(credentials);
+}
+
+/** @throws BerthError `volume_unwritable` */
+export async function writeNewLogin(
+  stateDirectory: string,
+  credentials: Credentials,
+  options: WriteOptions,
+): Promise<void> {
+  const text = JSON.stringify({ version: 1, login: loginId(credentials) });
+  await writeFileAtomic(join(stateDirectory, newLoginFile), text, options);
 }

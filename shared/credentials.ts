@@ -8,6 +8,7 @@
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { neverShow } from './redact.ts';
 
 /** The range of Date; another number is not a time. */
 const time = z.number().min(0).max(8.64e15);
@@ -93,10 +94,15 @@ export function fresher(a: Credentials, b: Credentials): Credentials {
   return b.expiresAt > a.expiresAt ? b : a;
 }
 
-/** Every token in a credentials file, so that no token is ever shown. */
-export function tokensIn(credentials: Credentials): string[] {
-  const { claudeAiOauth } = file.parse(JSON.parse(credentials.text));
-  return [claudeAiOauth.accessToken, claudeAiOauth.refreshToken ?? ''].filter(Boolean);
+/** Characters. Real tokens have a hundred; a shorter, made-up one could be any word of the log. */
+const shortestToken = 20;
+
+/** From now on the tokens of the credentials are redacted wherever they would be shown. */
+export function hideTokens(credentials: Credentials): void {
+  const { accessToken, refreshToken } = file.parse(JSON.parse(credentials.text)).claudeAiOauth;
+  for (const token of [accessToken, refreshToken ?? '']) {
+    if (token.length >= shortestToken) neverShow(token);
+  }
 }
 
 /** The content of the file beside the login. */

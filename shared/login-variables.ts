@@ -1,7 +1,9 @@
 /**
- * The variables that give the CLI a login of its own, so that its credentials file does not count.
- * If several are set, the CLI uses the one that comes first in these lists.
+ * The variables that bring the CLI a login, in the environment or in settings.json, so that its login file
+ * does not count. Where the CLI finds several, those that are listed first win.
  */
+import { join } from 'node:path';
+import { readFileBounded } from './files.ts';
 
 /** Variables that are secrets. */
 export const loginSecrets = [
@@ -59,4 +61,17 @@ export function setupTokenIn<T>(values: Readonly<Record<string, T>>): T | undefi
   if (ANTHROPIC_API_KEY || ANTHROPIC_AUTH_TOKEN) return undefined;
   if (providers.some((name) => asksFor(values, name))) return undefined;
   return CLAUDE_CODE_OAUTH_TOKEN || undefined;
+}
+
+/** Whether settings.json brings a login of its own. False if it is missing or cannot be read. */
+export async function settingsBringLogin(configDirectory: string): Promise<boolean> {
+  try {
+    const content = await readFileBounded(join(configDirectory, 'settings.json'), 1024 ** 2);
+    if (content === undefined) return false;
+    const { apiKeyHelper, env } = JSON.parse(content.toString('utf8')) as Record<string, unknown>;
+    if (typeof apiKeyHelper === 'string' && apiKeyHelper !== '') return true;
+    return typeof env === 'object' && env !== null && bringsLogin(env as Record<string, unknown>);
+  } catch {
+    return false;
+  }
 }

@@ -8,18 +8,17 @@ import {
   type Credentials,
   credentialsFileName,
   credentialsLimit,
+  hideTokens,
   type Judgement,
   judgeCredentials,
   loginId,
   othersIn,
-  tokensIn,
 } from '../../shared/credentials.ts';
 import type { CredentialsName, CredentialsPolicy, Known } from '../../shared/credentials-choice.ts';
 import { liveKeys, readLoginHistory } from '../../shared/credentials-memory.ts';
 import { messageOf, systemCode } from '../../shared/errors.ts';
 import { readFileBounded, readProvided } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
-import { neverShow } from '../../shared/redact.ts';
 import { lastGoodFile } from '../volume/record.ts';
 
 export interface CredentialsPlaces {
@@ -123,7 +122,7 @@ async function look(name: CredentialsName, path: string, log: Log): Promise<Plac
     }
   }
   if (judgement.kind === 'valid') {
-    for (const token of tokensIn(judgement.credentials)) neverShow(token);
+    hideTokens(judgement.credentials);
   } else {
     const why = judgement.kind === 'blank' ? 'it holds no token' : judgement.reason;
     log.warn('credentials_unreadable', `credentials cannot be used: ${why}`, { from: name, path });

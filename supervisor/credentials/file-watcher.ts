@@ -1,78 +1,79 @@
 /**
- * When the login file is to be looked at: once its writes have paused, and every two seconds all the same.
- * Always holds: the directory is watched, not the file (the CLI renames a new one into place); a watcher
- * that fails, is never ready or tells nothing costs seconds, never a change; nothing is due after the stop.
+ * Reports when the login file may have changed: once its writes have paused, and every few seconds anyway.
+ * Invariants: the directory is watched, not the file, since the CLI renames a new file into place; a watcher
+ * that fails, or never becomes ready, delays a report by seconds and loses none; nothing is reported after
+ * the stop.
  */
 import chokidar, { type FSWatcher } from 'chokidar';
 import type { Log } from '../../shared/log.ts';
+import { withDeadline } from '../../shared/waiting.ts';
 
-export interface LooksOptions {
+export interface FileWatcherOptions {
   directory: string;
+  /** Of the file in that directory. */
   path: string;
   log: Log;
-  onDue: () => void;
+  onChange: () => void;
   /** Milliseconds without a change after which a write counts as finished. */
-  stable?: number | undefined;
-  /** Milliseconds between two looks, whatever the watcher tells or misses. */
-  look?: number | undefined;
-  /** Milliseconds at most until the watcher is ready; afterwards the looks do alone. */
-  ready?: number | undefined;
+  settle?: number | undefined;
+  /** Milliseconds between two reports, whatever the watcher sees or misses. */
+  interval?: number | undefined;
+  /** Milliseconds until the watcher must be ready; after that the intervals alone do. */
+  readyWithin?: number | undefined;
   /** Watches a directory; chokidar's, if none is given. */
   watcher?: typeof chokidar.watch | undefined;
 }
 
-export class Looks {
-  readonly #options: LooksOptions;
+export class FileWatcher {
+  readonly #options: FileWatcherOptions;
   #watcher: FSWatcher | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  #looks: NodeJS.Timeout | undefined;
+  #settling: NodeJS.Timeout | undefined;
+  #interval: NodeJS.Timeout | undefined;
   #stopped = false;
 
-  constructor(options: LooksOptions) {
+  constructor(options: FileWatcherOptions) {
     this.#options = options;
   }
 
-  /** Returns when the watcher is ready, or late. */
+  /** Resolves when the watcher is ready, or late. */
   async start(): Promise<void> {
+    const { directory, path, log, onChange } = this.#options;
+    const { watcher = chokidar.watch, readyWithin = 5_000, interval = 2_000 } = this.#options;
     const { promise: ready, resolve } = Promise.withResolvers<void>();
-    const { directory, path, log, onDue } = this.#options;
-    const { watcher = chokidar.watch, ready: atMost = 5_000, look = 2_000 } = this.#options;
     this.#watcher = watcher(directory, {
       depth: 0,
       ignoreInitial: true,
       followSymlinks: false,
       ignored: (each) => each !== directory && each !== path,
     });
-    this.#watcher.on('all', () => this.soon());
+    this.#watcher.on('all', () => this.reportSoon());
     this.#watcher.on('error', (error) => {
-      log.error('credentials_unreadable', 'cannot watch the credentials', { error });
+      const text = 'cannot watch the credentials; the file is read every few seconds instead';
+      log.warn('credentials_unreadable', text, { error, interval_ms: interval });
     });
     this.#watcher.once('ready', resolve);
-    // A write that is just being told is read when it has paused.
-    this.#looks = setInterval(() => this.#timer ?? onDue(), look);
-    const late = setTimeout(() => {
-      const sentence = 'the watcher of the credentials is not ready: the file is looked at instead';
-      log.warn('credentials_unreadable', sentence, { interval_ms: look });
-      resolve();
-    }, atMost);
-    await ready;
-    clearTimeout(late);
+    // A write that is under way is reported when it has paused.
+    this.#interval = setInterval(() => this.#settling ?? onChange(), interval);
+    await withDeadline(ready, readyWithin, () => 'late').catch(() => {
+      const text = 'the watcher of the credentials is not ready; the file is read at intervals';
+      log.warn('credentials_unreadable', text, { interval_ms: interval });
+    });
   }
 
-  /** Writes come in bursts: the file is read once they have paused. */
-  soon(): void {
+  /** Writes come in bursts: reports once they have paused. */
+  reportSoon(): void {
     if (this.#stopped) return;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      this.#options.onDue();
-    }, this.#options.stable ?? 100);
+    clearTimeout(this.#settling);
+    this.#settling = setTimeout(() => {
+      this.#settling = undefined;
+      this.#options.onChange();
+    }, this.#options.settle ?? 100);
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
-    clearInterval(this.#looks);
-    clearTimeout(this.#timer);
+    clearInterval(this.#interval);
+    clearTimeout(this.#settling);
     await this.#watcher?.close();
   }
 }

@@ -1,10 +1,11 @@
 /**
- * What has become of earlier refresh tokens, by the first digits of their hashes: used up by a
- * refresh, refused by the login server, put back once. Kept on the volume over restarts.
- * Always holds: bounded; what the CLI may have written into it can cost a second try, never a login;
- * a note that cannot be stored still counts until the restart.
+ * What became of earlier refresh tokens, by the first digits of their hashes: used up by a refresh, refused
+ * by the login server, or put back once; and when each login was seen first. Kept on the volume.
+ * Invariants: bounded; a false entry, which the CLI could write, costs a second try, never a login; an
+ * entry that cannot be stored counts until the restart.
  */
 import { join } from 'node:path';
+import { LRUCache } from 'lru-cache';
 import {
   historyFile,
   readLoginHistory,
@@ -20,16 +21,15 @@ export class LoginHistory {
   readonly #stateDirectory: string;
   readonly #path: string;
   readonly #log: Log;
-  readonly #fates: Record<Fate, Set<string>> = {
-    superseded: new Set(),
-    refused: new Set(),
-    put_back: new Set(),
+  readonly #fates: Record<Fate, LRUCache<string, true>> = {
+    superseded: new LRUCache({ max: rememberedLogins }),
+    refused: new LRUCache({ max: rememberedLogins }),
+    put_back: new LRUCache({ max: rememberedLogins }),
   };
-
+  readonly #since = new LRUCache<string, number>({ max: rememberedLogins });
+  /** Not among the logins: each refresh brings another login, and would push a setup-token out. */
+  readonly #setupTokens = new LRUCache<string, number>({ max: rememberedSetupTokens });
   #failing = false;
-  readonly #since = new Map<string, number>();
-  /** Apart from those of logins, of which each refresh brings another. */
-  readonly #setupTokens = new Map<string, number>();
 
   constructor(stateDirectory: string, log: Log) {
     this.#stateDirectory = stateDirectory;
@@ -37,6 +37,7 @@ export class LoginHistory {
     this.#log = log;
   }
 
+  /** @throws BerthError `volume_damaged` if a newer berth has written the file */
   async load(): Promise<void> {
     const read = await readLoginHistory(this.#stateDirectory);
     if (read.kind === 'damaged') {
@@ -46,7 +47,7 @@ export class LoginHistory {
     }
     if (read.kind !== 'valid') return;
     for (const fate of ['superseded', 'refused', 'put_back'] as const) {
-      for (const id of read.value[fate]) this.#fates[fate].add(id);
+      for (const id of read.value[fate]) this.#fates[fate].set(id, true);
     }
     for (const [id, since] of Object.entries(read.value.since)) this.#since.set(id, since);
     for (const [id, since] of Object.entries(read.value.setup_tokens)) {
@@ -58,49 +59,47 @@ export class LoginHistory {
     return this.#fates[fate].has(id);
   }
 
-  /** Durable when it returns, if the volume can be written at all. */
-  async note(fate: Fate, id: string): Promise<void> {
-    const known = this.#fates[fate];
-    if (known.has(id)) return;
-    known.add(id);
-    forgetOldest(known);
+  /** The entry is durable when this resolves, if the volume can be written. */
+  async record(fate: Fate, id: string): Promise<void> {
+    if (this.is(fate, id)) return;
+    this.#fates[fate].set(id, true);
     await this.#store();
   }
 
-  /** For what was noted beforehand, and has not come about. */
-  async takeBack(fate: Fate, id: string): Promise<void> {
+  /** Removes an entry that was recorded beforehand and did not come true. */
+  async withdraw(fate: Fate, id: string): Promise<void> {
     if (this.#fates[fate].delete(id)) await this.#store();
   }
 
-  /** When a login or a setup-token was seen first, ms since 1970. */
+  /** When a login or a setup-token was seen first, in ms since 1970. */
   since(id: string): number | undefined {
-    return this.#setupTokens.get(id) ?? this.#since.get(id);
+    return this.#setupTokens.peek(id) ?? this.#since.peek(id);
   }
 
-  /** Counts from now, or from when the login was seen that it was refreshed from. */
-  async noteFirst(id: string, from?: string): Promise<void> {
+  /** @param from the login that this one was refreshed from: the time counts from that login */
+  async recordLogin(id: string, from?: string): Promise<void> {
     if (this.#since.has(id)) return;
-    this.#since.set(id, (from && this.#since.get(from)) || Date.now());
-    forgetOldest(this.#since);
+    this.#since.set(id, (from && this.#since.peek(from)) || Date.now());
     await this.#store();
   }
 
-  /** The first sight of a setup-token, from now on; none that is in use is ever forgotten. */
-  async noteSetupToken(id: string): Promise<void> {
-    const since = this.since(id) ?? Date.now();
-    const known = this.#setupTokens.delete(id);
-    this.#setupTokens.set(id, since);
-    if (known) return;
-    forgetOldest(this.#setupTokens, rememberedSetupTokens);
-    await this.#store();
+  /** A setup-token that is in use is never forgotten: each call makes it the newest. */
+  async recordSetupToken(id: string): Promise<void> {
+    const isKnown = this.#setupTokens.has(id);
+    this.#setupTokens.set(id, this.since(id) ?? Date.now());
+    if (!isKnown) await this.#store();
   }
 
   async #store(): Promise<void> {
     const { superseded, refused, put_back } = this.#fates;
-    const lists = { superseded: [...superseded], refused: [...refused], put_back: [...put_back] };
-    const since = Object.fromEntries(this.#since);
-    const setup_tokens = Object.fromEntries(this.#setupTokens);
-    const text = JSON.stringify({ version: 1, ...lists, since, setup_tokens });
+    const text = JSON.stringify({
+      version: 1,
+      superseded: oldestFirst(superseded),
+      refused: oldestFirst(refused),
+      put_back: oldestFirst(put_back),
+      since: Object.fromEntries(this.#since.rentries()),
+      setup_tokens: Object.fromEntries(this.#setupTokens.rentries()),
+    });
     try {
       await writeFileAtomic(this.#path, text, { mode: 0o600 });
       this.#failing = false;
@@ -112,12 +111,6 @@ export class LoginHistory {
   }
 }
 
-function forgetOldest(
-  known: Set<string> | Map<string, unknown>,
-  remembered = rememberedLogins,
-): void {
-  for (const oldest of known.keys()) {
-    if (known.size <= remembered) break;
-    known.delete(oldest);
-  }
+function oldestFirst(known: LRUCache<string, true>): string[] {
+  return [...known.rkeys()];
 }

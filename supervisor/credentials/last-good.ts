@@ -1,21 +1,32 @@
 /**
- * The logins that were good, kept beside the one that is in use: the last one, and the one that a new
- * login replaced. Always holds: for the owner alone (0600); what is read back is judged again, for
- * the CLI can write there; one that is blank or torn is never kept; one that cannot be written counts
- * all the same, until it can be or somebody else has put another there.
+ * The last good logins: kept beside the login in use, and put back where the CLI was left with none.
+ * Invariants: the copies are for the owner alone (0600); a copy is judged again when it is read, since the
+ * CLI can write there; a blank or torn login is never kept; a login that cannot be written counts until the
+ * volume takes it, or another program has put a newer one there. A login is put back once for each refresh
+ * token, and never if its token was refused or used up.
  */
 import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Credentials, credentialsLimit, judgeCredentials } from '../../shared/credentials.ts';
+import { backoff } from '../../shared/backoff.ts';
+import {
+  type Credentials,
+  credentialsLimit,
+  judgeCredentials,
+  loginId,
+} from '../../shared/credentials.ts';
+import { messageOf } from '../../shared/errors.ts';
 import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
 import { lastGoodFile } from '../../shared/state-directory.ts';
+import type { LoginHistory } from './history.ts';
+import { type LoginFile, LoginFileChanged, type Snapshot } from './login-file.ts';
 
+/** The login that a new one has replaced. */
 export const replacedFile = 'replaced-credentials.json';
 
 interface Unwritten {
   credentials: Credentials;
-  /** Of the file as the failure left it. */
+  /** Names the file as the failed write left it. */
   version: string | undefined;
 }
 
@@ -29,25 +40,25 @@ export class LastGood {
     this.#log = log;
   }
 
-  /** Says so if it cannot be kept; never rejects. */
+  /** Logs if the login cannot be kept; never rejects. */
   keep(credentials: Credentials): Promise<void> {
     return this.#write(lastGoodFile, credentials);
   }
 
-  /** Keeps what another login replaces, which may turn out to be no good. Never rejects. */
+  /** Keeps the login that another one replaces, in case that the new one is no good. Never rejects. */
   keepReplaced(credentials: Credentials): Promise<void> {
     return this.#write(replacedFile, credentials);
   }
 
-  /** Tries anew what could not be written. Never rejects. */
-  async writeAgain(): Promise<void> {
+  /** Writes again what could not be written. Never rejects. */
+  async retry(): Promise<void> {
     for (const [name, unwritten] of this.#unwritten) {
       if (await this.#newer(name, unwritten)) this.#unwritten.delete(name);
       else await this.#write(name, unwritten.credentials);
     }
   }
 
-  /** Those that can be used, the better one first. */
+  /** The logins that can be used, the better one first. */
   async all(): Promise<Credentials[]> {
     const kept = [await this.#read(lastGoodFile), await this.#read(replacedFile)];
     return kept.filter((credentials) => credentials !== undefined);
@@ -59,9 +70,9 @@ export class LastGood {
       await writeFileAtomic(path, credentials.text, { mode: 0o600 });
       this.#unwritten.delete(name);
     } catch (error) {
-      const again = this.#unwritten.get(name)?.credentials === credentials;
+      const isLogged = this.#unwritten.get(name)?.credentials === credentials;
       this.#unwritten.set(name, { credentials, version: await versionOf(path) });
-      if (again) return;
+      if (isLogged) return;
       this.#log.error('credentials_unkept', 'cannot keep the last good credentials', { error });
     }
   }
@@ -72,7 +83,7 @@ export class LastGood {
     return this.#stored(name);
   }
 
-  /** What somebody else, such as `berth login`, has put there since. */
+  /** What another program, such as `berth login`, has put there since the failed write. */
   async #newer(name: string, { version }: Unwritten): Promise<Credentials | undefined> {
     const found = await versionOf(join(this.#directory, name));
     return found === undefined || found === version ? undefined : this.#stored(name);
@@ -90,8 +101,103 @@ export class LastGood {
   }
 }
 
-/** Another one after each replacement; undefined if no file is there. */
+/** Changes with each replacement; undefined if there is no file. */
 async function versionOf(path: string): Promise<string | undefined> {
   const found = await lstat(path, { bigint: true }).catch(() => undefined);
   return found?.isFile() ? `${found.ino} ${found.mtimeNs}` : undefined;
+}
+
+export interface PutBackOptions {
+  file: LoginFile;
+  history: LoginHistory;
+  lastGood: LastGood;
+  log: Log;
+  /** Called when it is time for another try. */
+  onDue: () => void;
+  /** Milliseconds until the second try; later tries wait longer. */
+  pause?: number | undefined;
+}
+
+/** `none`: no login is left that could be put back. */
+export type PutBackOutcome = 'put_back' | 'file_changed' | 'failed' | 'none';
+
+/** A good login that cannot be put back yet: the volume cannot be written, or a refresh is under way. */
+export interface Waiting {
+  /** When the first try failed, by performance.now(). */
+  since: number;
+  attempts: number;
+  /** Of the last try. */
+  error: unknown;
+}
+
+export class PutBack {
+  readonly #options: PutBackOptions;
+  #waiting: Waiting | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: PutBackOptions) {
+    this.#options = options;
+  }
+
+  get waiting(): Waiting | undefined {
+    return this.#waiting;
+  }
+
+  /**
+   * @param kind what the login file was judged to be, for the log
+   * @param judged the content that was judged: no other content is replaced
+   */
+  async try(kind: string, judged: Snapshot): Promise<PutBackOutcome> {
+    const { file, history, lastGood } = this.#options;
+    clearTimeout(this.#timer);
+    const kept = await lastGood.all();
+    const fates = ['refused', 'superseded', 'put_back'] as const;
+    const good = kept.find((each) => !fates.some((fate) => history.is(fate, loginId(each))));
+    if (!good) return this.#end('none');
+    // Recorded first: if berth is killed in between, the login is not put back again and again.
+    await history.record('put_back', loginId(good));
+    try {
+      await file.replace(good, judged);
+    } catch (error) {
+      await history.withdraw('put_back', loginId(good));
+      if (error instanceof LoginFileChanged) return this.#end('file_changed');
+      this.#wait(error);
+      return 'failed';
+    }
+    this.#log(kind, good);
+    return this.#end('put_back');
+  }
+
+  /** Gives up further tries: the login file holds something else by now. */
+  cancel(): void {
+    clearTimeout(this.#timer);
+    this.#waiting = undefined;
+  }
+
+  #end(outcome: PutBackOutcome): PutBackOutcome {
+    this.cancel();
+    return outcome;
+  }
+
+  #wait(error: unknown): void {
+    const { log, onDue, pause: first = 1_000 } = this.#options;
+    const { since, attempts } = this.#waiting ?? { since: performance.now(), attempts: 0 };
+    this.#waiting = { since, attempts: attempts + 1, error };
+    const wait = backoff(attempts + 1, { first, longest: 30_000 });
+    const text = `cannot put the last good login back: ${messageOf(error)}; berth tries again`;
+    const facts = { attempts: attempts + 1, retry_ms: wait, error };
+    // Later failures say the same.
+    log[attempts === 0 ? 'error' : 'debug']('credentials_unkept', text, facts);
+    this.#timer = setTimeout(onDue, wait);
+  }
+
+  #log(kind: string, { refreshTokenId }: Credentials): void {
+    const waited = this.#waiting && {
+      attempts: this.#waiting.attempts + 1,
+      waited_ms: Math.round(performance.now() - this.#waiting.since),
+    };
+    const text = `put the last good login back: the file was ${kind}`;
+    const facts = { state: kind, refresh_token_id: refreshTokenId, ...waited };
+    this.#options.log.warn('credentials_put_back', text, facts);
+  }
 }

@@ -1,7 +1,10 @@
 /**
- * The CLI's login file, as it is read and replaced. Always holds: it is replaced whole, only as it was
- * judged and while nobody refreshes it, and what the CLI keeps beside the login stays.
+ * The CLI's login file: reads, replaces and describes it.
+ * Invariants: the file is replaced whole, only if it still is what was judged, and not in the middle of a
+ * refresh; what the CLI keeps beside the login stays; a token is never logged, only the first digits of its
+ * hash.
  */
+import { lstat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import {
   type Credentials,
@@ -9,97 +12,177 @@ import {
   credentialsLimit,
   type Judgement,
   judgeCredentials,
+  loginRemedy,
   othersIn,
   withOthers,
 } from '../../shared/credentials.ts';
 import { BerthError } from '../../shared/errors.ts';
 import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
+import type { Log } from '../../shared/log.ts';
 import { withRefreshLock } from '../claude/locks.ts';
 
-/** What the login file is. */
+/** What the login file holds. */
 export type CredentialsState =
   | Judgement
   | { kind: 'missing' }
-  /** Their refresh token was used up by a later one: using it again would revoke the login. */
+  /** A later login has used up its refresh token: using that again would revoke the login. */
   | { kind: 'older'; credentials: Credentials };
 
-/** The file is no more what was judged: it is to be judged anew, before it is replaced. */
-export class Overtaken extends Error {}
+/** The file is not what was judged any more: it must be judged again before it is replaced. */
+export class LoginFileChanged extends Error {}
 
-/** A process is refreshing the login: it is not replaced now. */
-export class Refreshing extends Error {
+/** A process refreshes the login, so the file cannot be replaced now. */
+export class RefreshUnderWay extends Error {
   constructor() {
     super('a process is refreshing the login');
   }
 }
 
-/** Milliseconds at most that a refresh is waited for; whoever replaces a login tries again. */
+/** Milliseconds to wait for the end of a refresh; callers try again later. */
 const refreshPatience = 1_000;
 
-/** What the file was found to be, to tell whether it still is; undefined if it could not be read. */
-export type Seen = string | undefined;
+/** The content of the file at one time; undefined if it could not be read. */
+export type Snapshot = string | undefined;
 
-export function seenOf(content: Buffer | undefined): string {
+/** @param content undefined if there is no file, which is another snapshot than that of an empty file */
+export function snapshotOf(content: Buffer | undefined): string {
   return content?.toString('base64') ?? 'missing';
 }
 
 export class LoginFile {
   readonly path: string;
-  /** Digest of what is about to be put there by berth. */
-  #bringing: string | undefined;
+  /** Digest of what berth itself is about to put into the file. */
+  #own: string | undefined;
 
   constructor(configDirectory: string) {
     this.path = join(configDirectory, credentialsFileName);
   }
 
-  /** @returns undefined if nothing is there @throws Error if it cannot be read */
+  /** @returns undefined if there is no file @throws Error if it cannot be read */
   read(): Promise<Buffer | undefined> {
     return readFileBounded(this.path, credentialsLimit);
   }
 
   /**
-   * Writes the login into it, if it still is what was judged.
+   * Writes the login into the file, if the file still is what was judged.
    * @throws BerthError `volume_unwritable`
-   * @throws Error if it could be read when it was judged, and cannot now
-   * @throws Overtaken if another has come since: nothing has changed
-   * @throws Refreshing if another is about to come: nothing has changed
+   * @throws Error if the file could be read when it was judged, and cannot be read now
+   * @throws LoginFileChanged, RefreshUnderWay: nothing has changed
    */
-  async replace(credentials: Credentials, judged: Seen): Promise<void> {
+  async replace(credentials: Credentials, judged: Snapshot): Promise<void> {
     const late = AbortSignal.timeout(refreshPatience);
     const work = () => this.#replace(credentials, judged);
     await withRefreshLock(dirname(this.path), late, () => {}, work).catch((error: unknown) => {
-      throw error === late.reason ? new Refreshing() : error;
+      throw error === late.reason ? new RefreshUnderWay() : error;
     });
   }
 
-  async #replace({ text }: Credentials, judged: Seen): Promise<void> {
+  async #replace({ text }: Credentials, judged: Snapshot): Promise<void> {
     const before = await this.read().catch((error: unknown) => {
       if (judged !== undefined) throw error;
       return undefined;
     });
-    if (seenOf(before) !== (judged ?? 'missing')) throw new Overtaken();
+    if (snapshotOf(before) !== (judged ?? 'missing')) throw new LoginFileChanged();
     const whole = withOthers(text, before ? othersIn(before) : {});
     const judgement = judgeCredentials(whole);
-    this.#bringing = judgement.kind === 'valid' ? judgement.credentials.digest : undefined;
+    this.#own = judgement.kind === 'valid' ? judgement.credentials.digest : undefined;
     await writeFileAtomic(this.path, whole, {
       mode: 0o600,
       beforeRename: async () => {
         const now = await this.read().catch(() => undefined);
-        if (seenOf(now) === seenOf(before)) return;
+        if (snapshotOf(now) === snapshotOf(before)) return;
         throw new BerthError('volume_unwritable', 'cannot replace the login: it has just changed', {
-          cause: new Overtaken(),
+          cause: new LoginFileChanged(),
         });
       },
     }).catch((error: unknown) => {
-      this.#bringing = undefined;
-      throw (error as { cause?: unknown }).cause instanceof Overtaken ? new Overtaken() : error;
+      this.#own = undefined;
+      const { cause } = error as { cause?: unknown };
+      throw cause instanceof LoginFileChanged ? new LoginFileChanged() : error;
     });
   }
 
-  /** Whether it was berth that put these there; told once. */
-  wasBrought({ digest }: Credentials): boolean {
-    const brought = this.#bringing === digest;
-    this.#bringing = undefined;
-    return brought;
+  /** Whether berth itself has put this login into the file; true only once for each `replace`. */
+  takeOwn({ digest }: Credentials): boolean {
+    const isOwn = this.#own === digest;
+    this.#own = undefined;
+    return isOwn;
+  }
+}
+
+export function logState(log: Log, state: CredentialsState): void {
+  const facts = factsOf(state);
+  switch (state.kind) {
+    case 'valid':
+      log.info('credentials_seen', 'the credentials are valid', facts);
+      break;
+    case 'missing':
+      log.info('credentials_seen', 'there is no credentials file', facts);
+      break;
+    case 'blank':
+      log.error('credentials_seen', 'the CLI has blanked its credentials: log in again', facts);
+      break;
+    case 'torn':
+      log.error('credentials_seen', `the credentials file is no good: ${state.reason}`, facts);
+      break;
+    case 'older': {
+      const text = 'the credentials file is an old copy, whose refresh token is used up';
+      log.error('credentials_seen', text, facts);
+    }
+  }
+}
+
+function factsOf(state: CredentialsState): Record<string, unknown> {
+  if (!('credentials' in state)) return { state: state.kind };
+  const { expiresAt, refreshTokenExpiresAt, refreshTokenId } = state.credentials;
+  return {
+    state: state.kind,
+    expires_at: new Date(expiresAt).toISOString(),
+    login_expires_at: refreshTokenExpiresAt && new Date(refreshTokenExpiresAt).toISOString(),
+    refresh_token_id: refreshTokenId,
+  };
+}
+
+/**
+ * Why the login cannot be used and what helps; for an error, a log line or the status.
+ * @param waiting why a good login cannot be put back yet; absent if there is none
+ */
+export function describeLoss(state: CredentialsState, waiting?: string): string {
+  const causes: Partial<Record<CredentialsState['kind'], string>> = {
+    blank: 'the login server has refused it',
+    torn: 'its file is damaged',
+    older: 'its file is an old copy, whose refresh token is used up',
+  };
+  const cause = causes[state.kind] ?? 'there is none';
+  if (waiting !== undefined) {
+    return `the CLI's login is gone, for ${cause}, and the last good one cannot be put back yet: ${waiting}; berth tries again by itself`;
+  }
+  return `the CLI's login is lost, for ${cause}; ${loginRemedy}`;
+}
+
+/**
+ * Warns of mounts that lose logins. Only a mount from another file system can be seen; never rejects.
+ * @param source where a person's login is mounted
+ */
+export async function warnOfMounts(path: string, source: string, log: Log): Promise<void> {
+  if (await isMountedFile(path)) {
+    const text =
+      'the login file itself is mounted: the CLI cannot replace it, so a refreshed login is lost; mount the whole directory, without subPath, and the login as BERTH_CREDENTIALS_SOURCE';
+    log.error('credentials_mounted', text, { path });
+  }
+  if (await isMountedFile(source)) {
+    const text =
+      'the source of the login is mounted by subPath: a new login in the Secret is not seen before a restart; mount the Secret as a directory';
+    log.warn('credentials_mounted', text, { path: source });
+  }
+}
+
+/** A file that is a mount of its own lies on another device than its directory. */
+async function isMountedFile(path: string): Promise<boolean> {
+  try {
+    const [file, directory] = await Promise.all([lstat(path), lstat(dirname(path))]);
+    return file.isFile() && file.dev !== directory.dev;
+  } catch {
+    return false;
   }
 }

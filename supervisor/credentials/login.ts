@@ -1,27 +1,29 @@
 /**
- * The login that the CLI has in its file: watched, kept alive, renewed from the source, and whether
- * prompts that need it can be answered at all.
- * Always holds: prompts are refused only where the login is lost for certain and nothing else, such as
- * an apiKeyHelper in settings.json, could take its place.
+ * The login that the CLI has in its file: watched, kept alive and renewed from the source; and whether
+ * prompts that need the login can be answered.
+ * Invariant: prompts are refused only if the login is certainly lost and nothing else, such as an
+ * apiKeyHelper in settings.json, could take its place.
  */
-import { digestOf, loginId } from '../../shared/credentials.ts';
+import { join } from 'node:path';
+import { credentialsFileName, digestOf, loginId } from '../../shared/credentials.ts';
 import type { CredentialsPolicy } from '../../shared/credentials-choice.ts';
-import { credentialsMemoryFile, historyFile } from '../../shared/credentials-memory.ts';
-import { BerthError } from '../../shared/errors.ts';
+import {
+  credentialsMemoryFile,
+  historyFile,
+  newLoginFile,
+} from '../../shared/credentials-memory.ts';
+import { BerthError, messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import { settingsBringLogin } from '../../shared/login-variables.ts';
+import { SerialQueue } from '../../shared/serial-queue.ts';
 import { adviceOn, type Deadline, loginDeadline, setupTokenDeadline } from './deadline.ts';
 import { replacedFile } from './last-good.ts';
-import type { CredentialsState } from './login-file.ts';
-import { describeLoss } from './login-messages.ts';
-import { tellMounts } from './mounts.ts';
-import { newLoginFile } from './new-login.ts';
-import { RefreshTurns } from './refresh-coordinator.ts';
-import { settingsBringLogin } from './settings-login.ts';
+import { type CredentialsState, describeLoss, warnOfMounts } from './login-file.ts';
+import { RefreshCoordinator, type RefreshFailure } from './refresh-coordinator.ts';
 import { CredentialsSource } from './source.ts';
-import type { RefreshFailure } from './turn-login.ts';
 import { type CredentialsEvent, CredentialsWatch } from './watch.ts';
 
-/** What is kept of the login in the state directory, besides the last good one. */
+/** Files that are kept in the state directory, besides the last good login. */
 export const loginStateParts = {
   directories: [],
   files: [historyFile, replacedFile, newLoginFile, credentialsMemoryFile],
@@ -33,30 +35,30 @@ export interface LoginOptions {
   /** Where a person's login is mounted. */
   source: string;
   policy: CredentialsPolicy;
-  /** True if a variable brings another login, so that the file's does not count. */
+  /** True if a variable brings another login, so that the file does not count. */
   elsewhere?: boolean;
   /** CLAUDE_CODE_OAUTH_TOKEN, if that is what the CLI uses: only its hash is kept. */
   setupToken?: string | undefined;
-  /** The same of profiles that have one of their own, by their names. */
+  /** The same for profiles that have their own, by the names of the profiles. */
   setupTokens?: () => ReadonlyMap<string, string>;
   log: Log;
-  /** Told each time that the file has changed, and when it is known whether the login is lost. */
+  /** Called when the file has changed, and when the login is known to be lost. */
   onChange: (state: CredentialsState) => void;
   onEvent?: (event: CredentialsEvent) => void;
-  /** Told of each refresh that was due and has not come about. */
+  /** Called for each refresh that was due and has not come about. */
   onRefreshFailure?: (reason: RefreshFailure) => void;
-  /** Milliseconds between two looks at the source. */
+  /** Milliseconds between two reads of the source. */
   interval?: number;
 }
 
 export class Login {
   readonly watch: CredentialsWatch;
-  readonly turns: RefreshTurns;
+  readonly turns: RefreshCoordinator;
   readonly #options: LoginOptions;
   readonly #source: CredentialsSource;
-  /** Of the setup-tokens of profiles, by profile. */
+  /** When the setup-tokens of profiles end, by profile. */
   #deadlines: ReadonlyMap<string, Deadline> = new Map();
-  #noting: Promise<void> = Promise.resolve();
+  readonly #recording = new SerialQueue();
   #refusal: BerthError | undefined;
 
   constructor(options: LoginOptions) {
@@ -79,7 +81,7 @@ export class Login {
         if (this.watch.lost) void this.#lose(state);
       },
     });
-    this.turns = new RefreshTurns({
+    this.turns = new RefreshCoordinator({
       watch: this.watch,
       elsewhere: () => settingsBringLogin(configDirectory),
       refusal: () => this.#refusal,
@@ -93,7 +95,7 @@ export class Login {
     });
   }
 
-  /** By when a person must log in again; undefined if nothing tells. */
+  /** When a person must log in again at the latest; undefined if that is not known. */
   get deadline(): Deadline | undefined {
     const { setupToken, elsewhere } = this.#options;
     if (setupToken !== undefined) {
@@ -105,31 +107,28 @@ export class Login {
     return loginDeadline(state.credentials, this.watch.history.since(loginId(state.credentials)));
   }
 
-  /** By when the setup-tokens of profiles end, by profile. */
+  /** When the setup-tokens of profiles end, by profile. */
   get setupTokens(): ReadonlyMap<string, Deadline> {
     return this.#deadlines;
   }
 
   /** To be called when profiles have changed; never rejects. */
-  noteSetupTokens(): Promise<void> {
-    this.#noting = this.#noting.then(async () => {
+  recordSetupTokens(): Promise<void> {
+    return this.#recording.add(async () => {
       const { history } = this.watch;
       const deadlines = new Map<string, Deadline>();
       for (const [profile, token] of this.#options.setupTokens?.() ?? []) {
         const id = setupTokenId(token);
-        await history.noteSetupToken(id);
+        await history.recordSetupToken(id);
         deadlines.set(profile, setupTokenDeadline(history.since(id) ?? Date.now()));
       }
       this.#deadlines = deadlines;
     });
-    return this.#noting;
   }
 
   /** What a person should do about the login now; undefined if nothing. */
   get advice(): string | undefined {
-    if (this.#refusal && !this.#options.elsewhere) {
-      return describeLoss(this.state, this.watch.waiting);
-    }
+    if (this.#refusal && !this.#options.elsewhere) return this.#describeLoss();
     const now = Date.now();
     const { deadline } = this;
     const own = deadline && adviceOn(deadline, now);
@@ -153,25 +152,25 @@ export class Login {
   /** @throws BerthError `volume_damaged` */
   async start(): Promise<void> {
     const { configDirectory, source, log } = this.#options;
-    await tellMounts(configDirectory, source, log);
+    await warnOfMounts(join(configDirectory, credentialsFileName), source, log);
     await this.watch.start();
     const { setupToken } = this.#options;
     if (setupToken !== undefined) {
-      await this.watch.history.noteSetupToken(setupTokenId(setupToken));
+      await this.watch.history.recordSetupToken(setupTokenId(setupToken));
     }
-    await this.noteSetupTokens();
+    await this.recordSetupTokens();
     await this.#source.start();
-    await this.#tellScope();
+    await this.#logScope();
   }
 
   async stop(): Promise<void> {
     await this.#source.stop();
-    await this.#noting;
+    await this.#recording.idle();
     await this.watch.stop();
   }
 
-  /** How many replicas there are nobody tells a pod; so it is said to all. */
-  async #tellScope(): Promise<void> {
+  /** A pod cannot know how many replicas there are, so each pod logs this. */
+  async #logScope(): Promise<void> {
     const { elsewhere, configDirectory, log } = this.#options;
     if (elsewhere || !this.turns.renewable || (await settingsBringLogin(configDirectory))) return;
     const sentence =
@@ -179,13 +178,18 @@ export class Login {
     log.info('credentials_of_one_pod', sentence);
   }
 
+  #describeLoss(): string {
+    const { waiting } = this.watch;
+    return describeLoss(this.state, waiting && messageOf(waiting.error));
+  }
+
   async #lose(state: CredentialsState): Promise<void> {
     const { configDirectory, log, onChange } = this.#options;
     if (await settingsBringLogin(configDirectory)) return;
-    // A good one came in the meantime.
+    // A good login came in the meantime.
     if (!this.watch.lost || this.watch.state !== state) return;
     const { waiting } = this.watch;
-    const loss = describeLoss(state, waiting);
+    const loss = this.#describeLoss();
     log.error('credentials_lost', loss, { state: state.kind });
     const code = waiting ? 'login_unavailable' : 'login_required';
     const details = waiting ? { details: { retry_after: 30 } } : {};

@@ -1,126 +1,230 @@
 /**
- * One refresh at a time. While the access token is about to end, one turn that needs it goes first, and
- * its process refreshes it; others are held until the watch has seen that, the API has answered, or the
- * bound is up.
- * Always holds: nobody is held longer than the bound; after a try that brought no refresh nobody is held
- * for a while; the locks of the CLI itself decide who refreshes, so a mistake here costs a wait.
+ * Lets one turn at a time refresh the login. While the access token is about to end, one turn that needs it
+ * goes first, and its process refreshes it; other turns wait until the login has changed, the API has
+ * answered, or a bound is reached.
+ * Invariants: no turn waits longer than the bound; after a turn that brought no refresh no turn waits for a
+ * while; the locks of the CLI itself decide which process refreshes, so an error here costs a wait.
  */
-import { setTimeout as delay } from 'node:timers/promises';
+import { loginRemedy } from '../../shared/credentials.ts';
+import { BerthError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { abortable, within } from '../../shared/waiting.ts';
+import type { CredentialsState } from './login-file.ts';
 import { refreshMargin } from './refresh-lineage.ts';
-import { FileLoginUse, type Leader, type RefreshTurnsOptions } from './turn-login.ts';
 
-export class RefreshTurns {
-  readonly #options: RefreshTurnsOptions;
-  readonly #pause: number;
+/** Why a refresh that was due has not come about, as far as berth can see. */
+export type RefreshFailure =
+  /** The login server refused the refresh token: the CLI has blanked its file. */
+  | 'refused'
+  /** A turn has failed because of it. */
+  | 'failed'
+  /** A turn was answered with the old access token, which is still good. */
+  | 'postponed';
+
+export interface RefreshCoordinatorOptions {
+  /** What is in the login file; `check` reads the file now. */
+  watch: { readonly state: CredentialsState; check(): Promise<void> };
+  /** Whether settings.json brings another login, so that the file does not count. */
+  elsewhere: () => Promise<boolean>;
+  /** The answer to prompts while the login is lost. */
+  refusal: () => BerthError | undefined;
+  log: Log;
+  onFailure: (reason: RefreshFailure) => void;
+  /** The longest wait of a turn for the turn that goes first, in milliseconds. */
+  bound?: number;
+  /** Milliseconds without any wait after a turn that brought no refresh. */
+  pause?: number;
+  /** Milliseconds in which the refresh of another process may still arrive after a turn has failed. */
+  patience?: number;
+}
+
+/** The turn that goes first. */
+interface Leader {
+  over: Promise<void>;
+  end: () => void;
+}
+
+export class RefreshCoordinator {
+  readonly options: RefreshCoordinatorOptions;
   #leader: Leader | undefined;
-  /** By performance.now(). */
+  /** Until then no turn waits, by performance.now(). */
   #openUntil = 0;
-  readonly #changes = new Set<() => void>();
+  #changed = Promise.withResolvers<void>();
   #generation = 0;
 
-  constructor(options: RefreshTurnsOptions) {
-    this.#options = options;
-    this.#pause = options.pause ?? 60_000;
+  constructor(options: RefreshCoordinatorOptions) {
+    this.options = options;
   }
 
-  /** Whether a refresh is due and none was tried in vain lately. */
+  /** Whether a refresh is due, and none was tried in vain lately. */
   get pending(): boolean {
     return this.due && performance.now() >= this.#openUntil;
   }
 
-  /** Whether the login is one that the CLI refreshes. */
+  /** Whether the CLI can refresh the login. */
   get renewable(): boolean {
-    const { state } = this.#options.watch;
+    const { state } = this.options.watch;
     return state.kind === 'valid' && state.credentials.refreshTokenId !== undefined;
   }
 
   /** Whether the CLI would refresh the login now. */
   get due(): boolean {
-    const { state } = this.#options.watch;
+    const { state } = this.options.watch;
     if (state.kind !== 'valid' || !this.renewable) return false;
     return state.credentials.expiresAt - refreshMargin <= Date.now();
   }
 
-  /** Another number each time that there is another good login, or the same one again. */
+  /** Grows with each good login that is found in the file, also if the same one comes again. */
   get generation(): number {
     return this.#generation;
   }
 
-  /** To be called when the file was read and has changed. */
+  /** To be called when the file has changed, or the login is known to be lost. */
   changed(): void {
-    if (this.#options.watch.state.kind === 'valid') this.#generation += 1;
+    if (this.options.watch.state.kind === 'valid') this.#generation += 1;
     if (!this.due) this.#leader?.end();
-    for (const tell of this.#changes) tell();
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers();
   }
 
   /** Resolves when the turn may begin. @throws the signal's reason */
-  async begin(signal: AbortSignal): Promise<FileLoginUse> {
+  async begin(signal: AbortSignal): Promise<TurnLogin> {
     let leader: Leader | undefined;
     while (leader === undefined && this.pending) {
-      if (await this.#options.elsewhere()) this.#open();
-      else if (this.#leader) await orAborted(this.#leader.over, signal);
+      if (await this.options.elsewhere()) this.#open();
+      else if (this.#leader) await abortable(this.#leader.over, signal);
       else if (this.pending) leader = this.#lead();
     }
-    return new FileLoginUse(this, this.#options, leader);
+    return new TurnLogin(this, leader);
   }
 
-  /** The leader's turn has shown whether there was a refresh. */
+  /** To be called when the leader's turn has shown whether there was a refresh. */
   async settle(leader: Leader): Promise<void> {
     if (leader !== this.#leader) return;
-    await this.#options.watch.look().catch(() => undefined);
+    await this.options.watch.check().catch(() => undefined);
     if (this.due) this.#open();
     leader.end();
   }
 
-  /** Resolves at the next change of the file, and after so many milliseconds. @throws the signal's reason */
+  /** Resolves at the next change of the file, or after so many milliseconds. @throws the signal's reason */
   async change(milliseconds: number, signal: AbortSignal): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, milliseconds);
-    this.#changes.add(resolve);
-    try {
-      await orAborted(promise, signal);
-    } finally {
-      clearTimeout(timer);
-      this.#changes.delete(resolve);
-    }
+    await within(this.#changed.promise, milliseconds, signal);
+    signal.throwIfAborted();
   }
 
   #lead(): Leader {
     const { promise: over, resolve } = Promise.withResolvers<void>();
-    const waiting = new AbortController();
     const leader: Leader = {
       over,
       end: () => {
         if (this.#leader === leader) this.#leader = undefined;
-        waiting.abort();
+        clearTimeout(late);
         resolve();
       },
     };
+    const late = setTimeout(() => {
+      this.#open();
+      leader.end();
+    }, this.options.bound ?? 10_000).unref();
     this.#leader = leader;
-    const { bound = 10_000 } = this.#options;
-    delay(bound, undefined, { signal: waiting.signal }).then(
-      () => {
-        this.#open();
-        leader.end();
-      },
-      () => undefined,
-    );
     return leader;
   }
 
   #open(): void {
-    this.#openUntil = performance.now() + this.#pause;
+    this.#openUntil = performance.now() + (this.options.pause ?? 60_000);
   }
 }
 
-async function orAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const leave = (): void => reject(signal.reason);
-  signal.addEventListener('abort', leave, { once: true });
-  try {
-    signal.throwIfAborted();
-    await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener('abort', leave);
+/**
+ * The login of the file during one turn. Invariants: no method rejects but with the reason of a signal; one
+ * failure is counted for each turn at most.
+ */
+export class TurnLogin {
+  readonly #coordinator: RefreshCoordinator;
+  readonly #leader: Leader | undefined;
+  readonly #before: string | undefined;
+  #generation: number;
+  #answered = false;
+  #refused = false;
+
+  constructor(coordinator: RefreshCoordinator, leader: Leader | undefined) {
+    this.#coordinator = coordinator;
+    this.#leader = leader;
+    this.#before = this.#accessToken;
+    this.#generation = coordinator.generation;
+  }
+
+  /** The API answers: a refresh that was due has come about by now, or could not. */
+  answered(): void {
+    if (this.#answered) return;
+    this.#answered = true;
+    if (this.#leader) void this.#coordinator.settle(this.#leader);
+  }
+
+  /**
+   * To be called when the API has not accepted the login.
+   * @returns true as soon as the file has another login than when the turn began: the turn should be tried
+   *   once more. False if the login is lost, or no other comes in time
+   * @throws the signal's reason
+   */
+  async refused(signal: AbortSignal): Promise<boolean> {
+    const { watch, refusal, elsewhere, patience = 3_000 } = this.#coordinator.options;
+    if (await elsewhere()) return false;
+    const end = performance.now() + patience;
+    await watch.check().catch(() => undefined);
+    for (;;) {
+      const { generation } = this.#coordinator;
+      if (generation !== this.#generation && watch.state.kind === 'valid') {
+        this.#generation = generation;
+        return true;
+      }
+      const left = end - performance.now();
+      if (left <= 0 || refusal()) break;
+      await this.#coordinator.change(left, signal);
+    }
+    this.#refused = true;
+    return false;
+  }
+
+  /** The error for a turn that was not accepted, after `refused` has returned false. */
+  explain(error: BerthError): BerthError {
+    const lost = this.#coordinator.options.refusal();
+    if (lost) return new BerthError(lost.code, lost.message, { details: error.details });
+    if (!this.#refused || !this.#coordinator.renewable) return error;
+    return new BerthError(
+      'login_unavailable',
+      `cannot answer the prompt: the login could not be refreshed, for the login server gave no answer that counts; try again later, the login is kept; if that goes on for hours, ${loginRemedy}`,
+      { details: { ...error.details, retry_after: 30 } },
+    );
+  }
+
+  /** To be called when the turn has ended, in whatever way. */
+  async over(): Promise<void> {
+    if (this.#leader && (this.#answered || this.#refused)) {
+      await this.#coordinator.settle(this.#leader);
+    }
+    this.#leader?.end();
+    if (this.#refused) this.#report('failed', 'a turn has failed: its login was not refreshed');
+    else if (this.#leader && this.#answered && (await this.#isUnchanged())) {
+      this.#report('postponed', 'the access token is about to end and was not refreshed');
+    }
+  }
+
+  async #isUnchanged(): Promise<boolean> {
+    await this.#coordinator.options.watch.check().catch(() => undefined);
+    return this.#coordinator.due && this.#accessToken === this.#before;
+  }
+
+  #report(reason: RefreshFailure, text: string): void {
+    // The loss of a login is reported by itself.
+    if (!this.#coordinator.renewable) return;
+    const { onFailure, log } = this.#coordinator.options;
+    onFailure(reason);
+    log.warn('credentials_refresh_failed', text, { reason });
+  }
+
+  get #accessToken(): string | undefined {
+    const { state } = this.#coordinator.options.watch;
+    return state.kind === 'valid' ? state.credentials.accessTokenId : undefined;
   }
 }

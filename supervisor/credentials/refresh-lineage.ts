@@ -1,23 +1,23 @@
 /**
- * Which login follows which in the CLI's file: what a refresh has replaced is used up, and when the CLI
- * blanks its file the login server has refused one. Both are noted, so that none of them is put back.
- * Always holds: a refusal is judged once for each valid login.
+ * Records which login replaced which in the CLI's file. A refresh uses up the login before it; when the CLI
+ * blanks its file, the login server has refused a login. Neither of these logins may be put back.
+ * Invariant: one refusal is recorded for each valid login.
  */
 import { type Credentials, loginId } from '../../shared/credentials.ts';
+import { isNewLogin } from '../../shared/credentials-memory.ts';
 import type { Log } from '../../shared/log.ts';
 import type { LoginHistory } from './history.ts';
 import type { LastGood } from './last-good.ts';
 import type { LoginFile } from './login-file.ts';
-import { isNewLogin } from './new-login.ts';
 
-export interface SuccessionOptions {
+export interface RefreshLineageOptions {
   stateDirectory: string;
-  file: LoginFile;
+  file: Pick<LoginFile, 'takeOwn'>;
   history: LoginHistory;
-  lastGood: LastGood;
+  lastGood: Pick<LastGood, 'all'>;
   log: Log;
   onEvent?: ((event: 'refreshed' | 'adopted') => void) | undefined;
-  /** Told when the CLI has blanked its file: the login server has refused a refresh. */
+  /** Called when the CLI has blanked its file: the login server has refused a refresh. */
   onRefused?: (() => void) | undefined;
   /** The clock, ms since 1970. */
   now: () => number;
@@ -25,18 +25,18 @@ export interface SuccessionOptions {
 
 /** The CLI refreshes when less than this is left of an access token, in milliseconds. */
 export const refreshMargin = 5 * 60_000;
-/** Milliseconds after a refresh in which a refusal is meant for the token before it. */
+/** Milliseconds after a refresh in which a refusal is one of the token before. */
 const raceWindow = 60_000;
 
-export class Succession {
-  readonly #options: SuccessionOptions;
-  /** The valid one that was there last, and since when. */
+export class RefreshLineage {
+  readonly #options: RefreshLineageOptions;
+  /** The last valid login that was in the file, and since when. */
   #current: { credentials: Credentials; since: number } | undefined;
-  /** Whether a refusal was told since then: what the file becomes afterwards tells nothing of it. */
-  #refusalJudged = false;
+  /** Whether a refusal of the current login was recorded. */
+  #refusalRecorded = false;
   #refreshedAt: number | undefined;
 
-  constructor(options: SuccessionOptions) {
+  constructor(options: RefreshLineageOptions) {
     this.#options = options;
   }
 
@@ -50,24 +50,24 @@ export class Succession {
     return this.#current !== undefined;
   }
 
-  /** A refusal from now on is of no login: the one that was there waits to be put back. */
+  /** Refusals do not count until the next valid login: the last one waits to be put back. */
   suspend(): void {
-    this.#refusalJudged = true;
+    this.#refusalRecorded = true;
   }
 
-  /** Valid ones follow others: what they replace is used up, unless berth itself replaced it. */
+  /** To be called for each valid login that is found in the file. */
   async follow(credentials: Credentials): Promise<void> {
     const { stateDirectory, file, history, log, onEvent, now } = this.#options;
     const before = this.#current?.credentials;
     const id = loginId(credentials);
-    const brought = file.wasBrought(credentials);
+    const isOwn = file.takeOwn(credentials);
     this.#current = { credentials, since: now() };
-    this.#refusalJudged = false;
-    const another = before !== undefined && loginId(before) !== id && !brought;
-    const anew = another && (await isNewLogin(stateDirectory, credentials));
-    const refreshed = another && !anew;
-    await history.noteFirst(id, refreshed ? loginId(before) : undefined);
-    if (anew) {
+    this.#refusalRecorded = false;
+    const isAnother = before !== undefined && loginId(before) !== id && !isOwn;
+    const isNew = isAnother && (await isNewLogin(stateDirectory, credentials));
+    const refreshed = isAnother && !isNew;
+    await history.recordLogin(id, refreshed ? loginId(before) : undefined);
+    if (isNew) {
       onEvent?.('adopted');
       log.info('credentials_applied', 'took the login made by `berth login`', {
         refresh_token_id: credentials.refreshTokenId,
@@ -76,22 +76,22 @@ export class Succession {
     if (!refreshed) return;
     this.#refreshedAt = now();
     onEvent?.('refreshed');
-    await history.note('superseded', loginId(before));
+    await history.record('superseded', loginId(before));
   }
 
-  /** The CLI blanks its file when the login server refuses its refresh token. Which one was it? */
+  /** To be called when the CLI has blanked its file. Records the login that was refused. */
   async refused(): Promise<void> {
-    if (this.#refusalJudged) return;
-    this.#refusalJudged = true;
+    if (this.#refusalRecorded) return;
+    this.#refusalRecorded = true;
     const { history, lastGood, onRefused, now } = this.#options;
-    // One that was blank at the start was refused before.
+    // A file that was blank at the start was refused before.
     if (this.#current) onRefused?.();
-    // After a start nobody knows how it came: init's rule, the last good one was refused.
+    // At the start, as in init: the last good login is the one that was refused.
     const credentials = this.#current?.credentials ?? (await lastGood.all())[0];
     if (!credentials) return;
     const since = this.#current?.since ?? 0;
-    const due = credentials.expiresAt - refreshMargin <= now();
-    // One that is fresh was not asked for again: another process was refused its forerunner.
-    if (due || now() - since > raceWindow) await history.note('refused', loginId(credentials));
+    const isDue = credentials.expiresAt - refreshMargin <= now();
+    // A fresh login is not refreshed: the login server has refused another process the one before it.
+    if (isDue || now() - since > raceWindow) await history.record('refused', loginId(credentials));
   }
 }

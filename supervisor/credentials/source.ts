@@ -1,25 +1,23 @@
 /**
- * A new login in the mounted Secret: given to the CLI without a restart, by the rule that init keeps to
- * as well. The file is looked at every second instead of watched: a Secret is swapped by a link to a
- * directory, on any file system, and watchers miss that.
- * Always holds: a source that a person changed is applied once; an unchanged one never replaces what
- * the CLI refreshed; one whose refresh token is known to be used up or refused never wins.
+ * Gives the CLI a new login from the mounted Secret without a restart, by the same rule as init. The file is
+ * read every second, not watched: the kubelet swaps a link to a directory, which watchers miss.
+ * Invariants: a source that a person changed is applied once; an unchanged source never replaces what the
+ * CLI has refreshed; a source whose refresh token is used up or was refused is never applied.
  */
-import { setInterval as every } from 'node:timers/promises';
 import {
   type Credentials,
   credentialsLimit,
+  hideTokens,
   judgeCredentials,
   loginId,
-  tokensIn,
 } from '../../shared/credentials.ts';
 import { type CredentialsPolicy, choose, type Known } from '../../shared/credentials-choice.ts';
 import { readAppliedSource, writeAppliedSource } from '../../shared/credentials-memory.ts';
 import { messageOf } from '../../shared/errors.ts';
 import { readProvided } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
-import { neverShow } from '../../shared/redact.ts';
-import { Overtaken, Refreshing } from './login-file.ts';
+import { pause } from '../../shared/waiting.ts';
+import { LoginFileChanged, RefreshUnderWay } from './login-file.ts';
 import type { CredentialsWatch } from './watch.ts';
 
 export interface CredentialsSourceOptions {
@@ -29,65 +27,64 @@ export interface CredentialsSourceOptions {
   policy: CredentialsPolicy;
   watch: CredentialsWatch;
   log: Log;
-  /** Milliseconds between two looks. */
+  /** Milliseconds between two reads. */
   interval?: number;
 }
 
 export class CredentialsSource {
   readonly #options: CredentialsSourceOptions;
   readonly #stopping = new AbortController();
-  #looking: Promise<void> = Promise.resolve();
+  #running: Promise<void> = Promise.resolve();
+  /** The content that was dealt with last. */
   #seen: string | undefined;
+  /** The problem that was logged last. */
   #problem: string | undefined;
 
   constructor(options: CredentialsSourceOptions) {
     this.#options = options;
   }
 
-  /** Looks once, and goes on looking. */
+  /** Resolves after the first read. */
   async start(): Promise<void> {
-    await this.#lookOnce();
-    this.#looking = this.#goOn();
+    await this.#read();
+    this.#running = this.#run();
   }
 
   async stop(): Promise<void> {
     this.#stopping.abort();
-    await this.#looking;
+    await this.#running;
   }
 
-  async #goOn(): Promise<void> {
+  async #run(): Promise<void> {
     const { signal } = this.#stopping;
-    try {
-      for await (const _ of every(this.#options.interval ?? 1_000, undefined, { signal })) {
-        await this.#lookOnce();
-      }
-    } catch (error) {
-      if (!signal.aborted) throw error;
+    while (!signal.aborted) {
+      await pause(this.#options.interval ?? 1_000, signal);
+      if (!signal.aborted) await this.#read();
     }
   }
 
-  async #lookOnce(): Promise<void> {
+  async #read(): Promise<void> {
     try {
       const content = await readProvided(this.#options.path, credentialsLimit);
       const seen = content?.toString('base64');
       if (seen === this.#seen) return;
-      if (content) await this.#take(content);
+      if (content) await this.#apply(content);
       this.#seen = seen;
       this.#problem = undefined;
     } catch (error) {
-      if (error instanceof Overtaken || error instanceof Refreshing) this.#postpone();
-      else this.#complain(messageOf(error));
+      if (error instanceof LoginFileChanged || error instanceof RefreshUnderWay) this.#postpone();
+      else this.#warn(messageOf(error));
     }
   }
 
-  async #take(content: Buffer): Promise<void> {
+  async #apply(content: Buffer): Promise<void> {
     const judgement = judgeCredentials(content);
     if (judgement.kind !== 'valid') {
-      this.#complain(judgement.kind === 'blank' ? 'it holds no token' : judgement.reason);
+      this.#warn(judgement.kind === 'blank' ? 'it holds no token' : judgement.reason);
       return;
     }
     const { credentials } = judgement;
-    for (const token of tokensIn(credentials)) neverShow(token);
+    hideTokens(credentials);
     const { stateDirectory, watch, log, path } = this.#options;
     const applied = await readAppliedSource(stateDirectory);
     if (applied === credentials.digest) return;
@@ -118,10 +115,10 @@ export class CredentialsSource {
     const chosen = choose(
       { source, ...volume },
       {
-        // At its start init gives an unchanged source precedence; here only a change counts.
+        // At the start init gives an unchanged source precedence; here only a change counts.
         policy: policy === 'source' ? 'fresher' : policy,
         appliedSource,
-        // Init has noted what the live login descends from.
+        // Init has recorded which source the live login descends from.
         liveSource: undefined,
         blanked: state.kind === 'blank',
         rejected: undefined,
@@ -130,23 +127,21 @@ export class CredentialsSource {
     return chosen === 'source' && source.digest !== volume.volume?.digest;
   }
 
-  /** Tried again at the next look. */
+  /** The source is applied at a later read. Logged once: a process that was killed in a refresh leaves its lock. */
   #postpone(): void {
-    const { log, path } = this.#options;
-    // Once while a process holds the lock of a refresh, which it may have been killed with.
-    const sentence =
-      "the login in the source is not taken yet: the CLI's login is just changing; it is tried again";
-    if (sentence !== this.#problem)
-      log.info('credentials_seen', sentence, { from: 'source', path });
-    this.#problem = sentence;
+    const text =
+      "the login in the source is not applied yet: the CLI's login is just changing; berth tries again";
+    this.#logOnce(text, (facts) => this.#options.log.info('credentials_seen', text, facts));
   }
 
-  /** Once for each problem. */
-  #complain(why: string): void {
-    const { log, path } = this.#options;
-    if (why === this.#problem) return;
-    this.#problem = why;
-    const sentence = `the login in the source cannot be used: ${why}; correct the Secret`;
-    log.warn('credentials_unreadable', sentence, { from: 'source', path });
+  #warn(cause: string): void {
+    const text = `the login in the source cannot be used: ${cause}; correct the Secret`;
+    this.#logOnce(text, (facts) => this.#options.log.warn('credentials_unreadable', text, facts));
+  }
+
+  #logOnce(problem: string, write: (facts: Record<string, unknown>) => void): void {
+    if (problem === this.#problem) return;
+    this.#problem = problem;
+    write({ from: 'source', path: this.#options.path });
   }
 }

@@ -1,20 +1,29 @@
 /**
- * Watches the CLI's login file: judges each write, tells it with its expiry, keeps the last good one, has
- * noted which follows which (succession.ts), and has the last good one put back (put-back.ts) where the CLI
- * was left with none.
- * Always holds: a token is never logged; a blank or torn file never replaces the last good one; it
- * is looked at when it changes, and all the same (looks.ts); after the stop nothing is judged or written.
+ * Watches the CLI's login file: judges each version of it, keeps the last good login, records which login
+ * replaced which (refresh-lineage.ts), and puts the last good one back where the CLI has none (last-good.ts).
+ * Invariants: a token is never logged; a blank or torn file never replaces the last good login; one thing is
+ * done at a time; after the stop nothing is judged or written.
  */
-import { type Credentials, judgeCredentials, loginId, tokensIn } from '../../shared/credentials.ts';
+import {
+  type Credentials,
+  hideTokens,
+  judgeCredentials,
+  loginId,
+} from '../../shared/credentials.ts';
 import type { Log } from '../../shared/log.ts';
-import { neverShow } from '../../shared/redact.ts';
-import { Looks, type LooksOptions } from './file-watcher.ts';
+import { SerialQueue } from '../../shared/serial-queue.ts';
+import { FileWatcher, type FileWatcherOptions } from './file-watcher.ts';
 import { LoginHistory } from './history.ts';
-import { LastGood } from './last-good.ts';
-import { type CredentialsState, LoginFile, Overtaken, type Seen, seenOf } from './login-file.ts';
-import { tell } from './login-messages.ts';
-import { PutBack, type Waiting } from './put-back.ts';
-import { Succession } from './refresh-lineage.ts';
+import { LastGood, PutBack, type Waiting } from './last-good.ts';
+import {
+  type CredentialsState,
+  LoginFile,
+  LoginFileChanged,
+  logState,
+  type Snapshot,
+  snapshotOf,
+} from './login-file.ts';
+import { RefreshLineage } from './refresh-lineage.ts';
 
 /** What is counted: what the file has become, and what was done with it. */
 export const credentialsEvents = [
@@ -25,69 +34,66 @@ export const credentialsEvents = [
 export type CredentialsEvent = (typeof credentialsEvents)[number];
 
 export interface CredentialsWatchOptions
-  extends Pick<LooksOptions, 'stable' | 'look' | 'ready' | 'watcher'> {
+  extends Pick<FileWatcherOptions, 'settle' | 'interval' | 'readyWithin' | 'watcher'> {
   configDirectory: string;
-  /** Where the last good credentials are kept. */
+  /** Where the last good logins and the history are kept. */
   stateDirectory: string;
   log: Log;
   onChange?: (state: CredentialsState) => void;
   onEvent?: (event: CredentialsEvent) => void;
-  /** Told when the CLI has blanked its file: the login server has refused a refresh. */
+  /** Called when the CLI has blanked its file: the login server has refused a refresh. */
   onRefused?: () => void;
   /**
-   * Milliseconds after which a torn or vanished file that nobody writes is given up, and between two tries to
-   * read one that cannot be read.
+   * Milliseconds until a torn or missing file is replaced, in which its writer may still finish it; and
+   * between two tries to read a file that cannot be read.
    */
   patience?: number;
   /** The clock, ms since 1970: Date.now(), if none is given. */
   now?: () => number;
-  /** Milliseconds until a put-back that failed is tried again; the next pauses are longer. */
+  /** Milliseconds until a login that could not be put back is tried again; later tries wait longer. */
   pause?: number;
 }
 
-/** Characters; real ones have a hundred. */
-const shortestToken = 20;
-/** So often in a row a read may fail, for want of descriptors for example, until the login is lost. */
-const mostUnread = 5;
+/** Reads in a row that may fail, for want of descriptors for example, until the login counts as lost. */
+const mostFailedReads = 5;
 
 export class CredentialsWatch {
   readonly history: LoginHistory;
   readonly #options: CredentialsWatchOptions;
   readonly #file: LoginFile;
   readonly #lastGood: LastGood;
-  readonly #looks: Looks;
+  readonly #watcher: FileWatcher;
   readonly #putBack: PutBack;
-  readonly #succession: Succession;
-  #patience: NodeJS.Timeout | undefined;
-  #working: Promise<unknown> = Promise.resolve();
+  readonly #lineage: RefreshLineage;
+  readonly #queue = new SerialQueue();
+  #timer: NodeJS.Timeout | undefined;
   #state: CredentialsState = { kind: 'missing' };
   #lost = false;
   #stopped = false;
   /** What was judged last. */
-  #seen: Seen;
-  /** Reads in a row that have failed. */
-  #unread = 0;
+  #judged: Snapshot;
+  /** In a row. */
+  #failedReads = 0;
 
   constructor(options: CredentialsWatchOptions) {
     this.#options = options;
-    this.#file = new LoginFile(options.configDirectory);
-    this.#lastGood = new LastGood(options.stateDirectory, options.log);
-    this.history = new LoginHistory(options.stateDirectory, options.log);
-    this.#looks = new Looks({
+    const { configDirectory, stateDirectory, log } = options;
+    this.#file = new LoginFile(configDirectory);
+    this.#lastGood = new LastGood(stateDirectory, log);
+    this.history = new LoginHistory(stateDirectory, log);
+    const parts = { log, file: this.#file, history: this.history, lastGood: this.#lastGood };
+    this.#watcher = new FileWatcher({
       ...options,
-      directory: options.configDirectory,
-      path: this.#file.path,
-      onDue: () => this.#lookSoon(),
+      ...{ directory: configDirectory, path: this.#file.path },
+      onChange: () => this.#schedule(() => this.#read()),
     });
-    this.#succession = new Succession({
-      ...{ stateDirectory: options.stateDirectory, file: this.#file, history: this.history },
-      ...{ lastGood: this.#lastGood, log: options.log, now: options.now ?? Date.now },
+    this.#lineage = new RefreshLineage({
+      ...{ ...parts, stateDirectory, now: options.now ?? Date.now },
       ...{ onEvent: options.onEvent, onRefused: options.onRefused },
     });
     this.#putBack = new PutBack({
-      ...{ file: this.#file, history: this.history, lastGood: this.#lastGood, log: options.log },
-      onDue: () => this.#soon(() => this.#giveUp()),
-      pause: options.pause,
+      ...{ ...parts, pause: options.pause },
+      onDue: () => this.#schedule(() => this.#giveUp()),
     });
   }
 
@@ -102,10 +108,10 @@ export class CredentialsWatch {
 
   /** When a refresh was seen last, ms since 1970; undefined if none was since the start. */
   get refreshedAt(): number | undefined {
-    return this.#succession.refreshedAt;
+    return this.#lineage.refreshedAt;
   }
 
-  /** Of a good login that cannot be put back yet: the volume cannot be written, or a refresh is under way. */
+  /** A good login that cannot be put back yet. */
   get waiting(): Waiting | undefined {
     return this.#putBack.waiting;
   }
@@ -113,36 +119,35 @@ export class CredentialsWatch {
   /** Reads the file once and goes on watching. @throws BerthError `volume_damaged` */
   async start(): Promise<void> {
     await this.history.load();
-    await this.#queue(() => this.#read());
-    await this.#looks.start();
+    await this.#queue.add(() => this.#read());
+    await this.#watcher.start();
   }
 
-  /** What has begun comes to its end first. */
+  /** Resolves when what has begun has ended. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    clearTimeout(this.#patience);
-    await this.#looks.stop();
-    await this.#working;
-    clearTimeout(this.#patience);
-    this.#putBack.forget();
+    clearTimeout(this.#timer);
+    await this.#watcher.stop();
+    await this.#queue.idle();
+    clearTimeout(this.#timer);
+    this.#putBack.cancel();
   }
 
-  /** Reads the file now. Returns when what it holds is the state; at once after the stop. */
-  look(): Promise<void> {
-    return this.#queue(() => this.#unlessStopped(() => this.#read()));
+  /** Reads the file now. Resolves when its content is the state; at once after the stop. */
+  check(): Promise<void> {
+    return this.#queue.add(() => this.#unlessStopped(() => this.#read()));
   }
 
   /**
-   * Gives the CLI another login; what it had is kept, in case that the new one is no good.
+   * Gives the CLI another login; the login before is kept, in case that the new one is no good.
    * @throws BerthError `volume_unwritable`
-   * @throws Overtaken if another has just come: nothing has changed, and it may be tried again
-   * @throws Refreshing if another is about to come: the same
+   * @throws LoginFileChanged, RefreshUnderWay: nothing has changed, and the caller may try again
    */
   async adopt(credentials: Credentials): Promise<void> {
-    // The caller has chosen between the new one and this.
-    const judged = this.#seen;
-    await this.#queue(async () => {
-      if (this.#stopped || this.#seen !== judged) throw new Overtaken();
+    // The caller has chosen between the new login and this one.
+    const judged = this.#judged;
+    await this.#queue.add(async () => {
+      if (this.#stopped || this.#judged !== judged) throw new LoginFileChanged();
       if (this.#state.kind === 'valid') await this.#lastGood.keepReplaced(this.#state.credentials);
       await this.#file.replace(credentials, judged);
       this.#options.onEvent?.('adopted');
@@ -150,56 +155,51 @@ export class CredentialsWatch {
     });
   }
 
-  /** One thing after the other. */
-  #queue(work: () => Promise<void>): Promise<void> {
-    const done = this.#working.then(work);
-    this.#working = done.catch(() => undefined);
-    return done;
-  }
-
-  #lookSoon(): void {
-    this.#soon(() => this.#read());
+  #schedule(work: () => Promise<void>): void {
+    this.#queue
+      .add(() => this.#unlessStopped(work))
+      .catch((error: unknown) => {
+        const { log } = this.#options;
+        log.error('credentials_unreadable', 'cannot judge the credentials', { error });
+      });
   }
 
   async #unlessStopped(work: () => Promise<void>): Promise<void> {
     if (!this.#stopped) await work();
   }
 
-  #soon(work: () => Promise<void>): void {
-    this.#queue(() => this.#unlessStopped(work)).catch((error: unknown) => {
-      const { log } = this.#options;
-      log.error('credentials_unreadable', 'cannot judge the credentials', { error });
-    });
-  }
-
   async #read(): Promise<void> {
-    const { log } = this.#options;
     let content: Buffer | undefined;
     try {
       content = await this.#file.read();
     } catch (error) {
-      this.#seen = undefined;
-      this.#unread += 1;
-      if (this.#unread === 1) {
-        log.error('credentials_unreadable', 'cannot read the credentials', { error });
-      }
-      if (this.#unread < mostUnread) this.#waitThen(() => this.#read());
-      else if (this.#unread === mostUnread) {
-        this.#become({ kind: 'torn', reason: 'it cannot be read' }, true);
-      }
+      this.#readFailed(error);
       return;
     }
-    this.#unread = 0;
-    const seen = seenOf(content);
-    if (seen === this.#seen) return this.#lastGood.writeAgain();
-    this.#seen = seen;
-    clearTimeout(this.#patience);
-    if (this.waiting) this.#succession.suspend();
-    this.#putBack.forget();
+    this.#failedReads = 0;
+    const found = snapshotOf(content);
+    if (found === this.#judged) return this.#lastGood.retry();
+    this.#judged = found;
+    clearTimeout(this.#timer);
+    if (this.waiting) this.#lineage.suspend();
+    this.#putBack.cancel();
     const state = this.#judge(content);
     this.#options.onEvent?.(state.kind);
-    tell(log, state);
-    await this.#take(state);
+    logState(this.#options.log, state);
+    await this.#follow(state);
+  }
+
+  #readFailed(error: unknown): void {
+    this.#judged = undefined;
+    this.#failedReads += 1;
+    if (this.#failedReads === 1) {
+      const { log } = this.#options;
+      log.error('credentials_unreadable', 'cannot read the credentials', { error });
+    }
+    if (this.#failedReads < mostFailedReads) this.#later(() => this.#read());
+    else if (this.#failedReads === mostFailedReads) {
+      this.#become({ kind: 'torn', reason: 'it cannot be read' }, true);
+    }
   }
 
   #judge(content: Buffer | undefined): CredentialsState {
@@ -207,33 +207,32 @@ export class CredentialsWatch {
     const judgement = judgeCredentials(content);
     if (judgement.kind !== 'valid') return judgement;
     const { credentials } = judgement;
-    // A short one is made up, and would be hidden wherever it stands as a word.
-    for (const token of tokensIn(credentials)) if (token.length >= shortestToken) neverShow(token);
-    const older = this.history.is('superseded', loginId(credentials));
-    return older ? { kind: 'older', credentials } : judgement;
+    hideTokens(credentials);
+    const isOlder = this.history.is('superseded', loginId(credentials));
+    return isOlder ? { kind: 'older', credentials } : judgement;
   }
 
-  async #take(state: CredentialsState): Promise<void> {
+  async #follow(state: CredentialsState): Promise<void> {
     switch (state.kind) {
       case 'valid':
-        await this.#succession.follow(state.credentials);
+        await this.#lineage.follow(state.credentials);
         this.#become(state, false);
         await this.#lastGood.keep(state.credentials);
         break;
       case 'missing':
-        // One that was lost is no better for it. A pod that never had one waits for the first.
+        // A login that was lost stays lost. A pod that never had a login waits for its first.
         this.#become(state, this.#lost);
-        if (this.#succession.hasBegun || (await this.#lastGood.all()).length > 0) {
-          this.#waitThen(() => this.#giveUp());
+        if (this.#lineage.hasBegun || (await this.#lastGood.all()).length > 0) {
+          this.#later(() => this.#giveUp());
         }
         break;
       case 'torn':
-        // Somebody may be writing it.
+        // A process may be writing it.
         this.#become(state, false);
-        this.#waitThen(() => this.#giveUp());
+        this.#later(() => this.#giveUp());
         break;
       case 'blank':
-        await this.#succession.refused();
+        await this.#lineage.refused();
         await this.#restore(state);
         break;
       case 'older':
@@ -241,32 +240,32 @@ export class CredentialsWatch {
     }
   }
 
-  /** One at a time: what is read anew in between counts in its place. */
-  #waitThen(work: () => Promise<void>): void {
-    clearTimeout(this.#patience);
-    this.#patience = setTimeout(() => this.#soon(work), this.#options.patience ?? 1_000);
+  /** Replaces what was scheduled before. */
+  #later(work: () => Promise<void>): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#schedule(work), this.#options.patience ?? 1_000);
   }
 
   async #giveUp(): Promise<void> {
     const state = this.#state;
-    // It may have been written just now.
+    // The file may have been written just now.
     await this.#read();
-    if (this.#state !== state || this.#seen === undefined) return;
+    if (this.#state !== state || this.#judged === undefined) return;
     await this.#restore(state);
   }
 
-  /** The login is lost, unless another can be put back, or has just come from somebody else. */
+  /** The login is lost, unless a good one can be put back, or another program has just written one. */
   async #restore(state: CredentialsState): Promise<void> {
-    const told = this.#putBack.waiting !== undefined;
-    const outcome = await this.#putBack.try(state.kind, this.#seen);
-    if (outcome === 'overtaken') {
-      // Judged anew also if it has changed back by then.
-      this.#seen = undefined;
-      this.#looks.soon();
+    const wasWaiting = this.waiting !== undefined;
+    const outcome = await this.#putBack.try(state.kind, this.#judged);
+    if (outcome === 'file_changed') {
+      // The file is judged again, also if it has changed back by then.
+      this.#judged = undefined;
+      this.#watcher.reportSoon();
     } else if (outcome === 'put_back') {
       this.#options.onEvent?.('put_back');
       await this.#read();
-    } else if (outcome === 'none' || !told) this.#become(state, true);
+    } else if (outcome === 'none' || !wasWaiting) this.#become(state, true);
   }
 
   #become(state: CredentialsState, lost: boolean): void {

@@ -5,16 +5,20 @@ import {
   credentialsFileName,
   credentialsLimit,
   digestOf,
+  hideTokens,
   judgeCredentials,
   loginId,
   loginRemedy,
-  tokensIn,
 } from '../../shared/credentials.ts';
 import { messageOf } from '../../shared/errors.ts';
 import { readFileBounded, readProvided } from '../../shared/files.ts';
-import type { Log } from '../../shared/log.ts';
-import { bringsLogin, loginVariable, setupTokenIn } from '../../shared/login-variables.ts';
-import { neverShow } from '../../shared/redact.ts';
+import { silent } from '../../shared/log.ts';
+import {
+  bringsLogin,
+  loginVariable,
+  settingsBringLogin,
+  setupTokenIn,
+} from '../../shared/login-variables.ts';
 import type { SupervisorConfig } from '../config.ts';
 import {
   adviceOn,
@@ -23,16 +27,7 @@ import {
   setupTokenDeadline,
 } from '../credentials/deadline.ts';
 import { LoginHistory } from '../credentials/history.ts';
-import { settingsBringLogin } from '../credentials/settings-login.ts';
 import { absent, type Finding, failed, ok, warning } from './check.ts';
-
-const silent: Log = {
-  debug: () => {},
-  info: () => {},
-  warn: () => {},
-  error: () => {},
-  child: () => silent,
-};
 
 /** Whether the CLI uses the login file: nothing goes before it. */
 export function usesFile(environment: SupervisorConfig['inherited']): boolean {
@@ -70,7 +65,7 @@ export async function checkCredentials(config: SupervisorConfig): Promise<Findin
 }
 
 function judgeLogin(credentials: Credentials, history: LoginHistory): Finding {
-  for (const token of tokensIn(credentials)) neverShow(token);
+  hideTokens(credentials);
   const id = loginId(credentials);
   for (const fate of ['superseded', 'refused'] as const) {
     if (!history.is(fate, id)) continue;

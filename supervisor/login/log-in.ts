@@ -10,20 +10,23 @@ import {
   type Credentials,
   credentialsFileName,
   credentialsLimit,
+  hideTokens,
   judgeCredentials,
-  tokensIn,
 } from '../../shared/credentials.ts';
 import { BerthError } from '../../shared/errors.ts';
 import { readFileBounded, readProvided, unwritable } from '../../shared/files.ts';
-import { loginSecrets, loginVariable, providers } from '../../shared/login-variables.ts';
+import {
+  loginSecrets,
+  loginVariable,
+  providers,
+  settingsBringLogin,
+} from '../../shared/login-variables.ts';
 import type { Owner } from '../../shared/owner.ts';
-import { neverShow } from '../../shared/redact.ts';
 import { runAtTerminal } from '../claude/at-terminal.ts';
 import { cliEnvironment } from '../claude/environment.ts';
 import { findUsable } from '../claude/usable.ts';
 import type { LoginConfig } from '../config.ts';
-import { bringNewLogin } from '../credentials/new-login.ts';
-import { settingsBringLogin } from '../credentials/settings-login.ts';
+import { installLogin } from './install-login.ts';
 import { takeTurn } from './one-at-a-time.ts';
 import { inPrivate } from './private-directory.ts';
 
@@ -75,7 +78,7 @@ export async function logIn(config: LoginConfig, process: Surroundings): Promise
     signal.throwIfAborted();
     const onWait = () =>
       void process.stderr.write('Waiting for a worker that refreshes the old login ...\n');
-    await bringNewLogin(placeOf(config), credentials, { owner, signal, onWait });
+    await installLogin(placeOf(config), credentials, { owner, signal, onWait });
     return await describe(config, credentials);
   } finally {
     clearTimeout(late);
@@ -108,7 +111,7 @@ async function readLogin(directory: string): Promise<Credentials> {
   const judgement = content && judgeCredentials(content);
   if (judgement?.kind !== 'valid') throw failed('the CLI has left no login that can be used');
   const { credentials } = judgement;
-  for (const token of tokensIn(credentials)) neverShow(token);
+  hideTokens(credentials);
   if (credentials.refreshTokenId === undefined) throw failed('it cannot be refreshed');
   if (credentials.expiresAt <= Date.now()) throw failed("it has ended already by this pod's clock");
   return credentials;

@@ -5,7 +5,7 @@
  */
 import { Counter, collectDefaultMetrics, Registry } from 'prom-client';
 import { type GuardAction, guardActions } from '../configuration/guard.ts';
-import type { RefreshFailure } from '../credentials/turn-login.ts';
+import type { RefreshFailure } from '../credentials/refresh-coordinator.ts';
 import { type CredentialsEvent, credentialsEvents } from '../credentials/watch.ts';
 import { recycleReasons } from '../pool/worker.ts';
 import type { Answer } from '../prompts/answer.ts';

@@ -182,7 +182,7 @@ export function createParts(options: PartsOptions): Parts {
   profiles.onChange(() => {
     cliProblems.forget();
     pool.renew();
-    void credentials.noteSetupTokens();
+    void credentials.recordSetupTokens();
   });
   const gate = new LimitGate({
     onChange: ({ closed, ...state }) => {

@@ -9,15 +9,14 @@ import {
   type Credentials,
   credentialsFileName,
   credentialsLimit,
+  hideTokens,
   judgeCredentials,
   loginId,
-  tokensIn,
 } from '../../shared/credentials.ts';
 import { readAppliedSource } from '../../shared/credentials-memory.ts';
 import { messageOf, systemCode } from '../../shared/errors.ts';
 import { readFileBounded } from '../../shared/files.ts';
 import { silent } from '../../shared/log.ts';
-import { neverShow } from '../../shared/redact.ts';
 import { LoginHistory } from '../credentials/history.ts';
 import { knownFields } from './login-fields.ts';
 
@@ -35,8 +34,6 @@ export interface VolumePlaces {
   stateDirectory: string;
 }
 
-/** Characters. A shorter token is made up, and would be hidden wherever it stands as a word. */
-const shortestToken = 20;
 /** So often it is tried to read both files without a change in between. */
 const tries = 3;
 
@@ -55,9 +52,7 @@ export async function readVolumeLogin(places: VolumePlaces): Promise<VolumeLogin
     const judgement = judgeCredentials(content);
     if (judgement.kind === 'blank') return undefined;
     if (judgement.kind === 'torn') throw new Error(`${path} is torn: ${judgement.reason}`);
-    for (const token of tokensIn(judgement.credentials)) {
-      if (token.length >= shortestToken) neverShow(token);
-    }
+    hideTokens(judgement.credentials);
     const credentials = knownFields(judgement.credentials);
     if (!credentials) throw new Error(`${path} has scopes that are not in their shape`);
     return { credentials, id: loginId(judgement.credentials), source };

@@ -1,5 +1,6 @@
 import t from 'tap';
-import { fresher, judgeCredentials, tokensIn } from '../../shared/credentials.ts';
+import { fresher, hideTokens, judgeCredentials } from '../../shared/credentials.ts';
+import { redact } from '../../shared/redact.ts';
 
 const file = (fields: object = {}) =>
   JSON.stringify({
@@ -61,7 +62,11 @@ t.test('of two the one that ends later is fresher, the first if both end togethe
   t.not(early.digest, same.digest);
 });
 
-t.test('every token can be found, so that none is shown', async (t) => {
-  t.strictSame(tokensIn(valid(file())), ['access', 'refresh']);
-  t.strictSame(tokensIn(valid(file({ refreshToken: null }))), ['access']);
+t.test('the tokens are redacted from then on, unless they are too short to be real', async (t) => {
+  const accessToken = 'a-made-up-access-token';
+  hideTokens(valid(file({ accessToken, refreshToken: 'refresh-of-a-word' })));
+  hideTokens(valid(file({ accessToken: 'another-access-token-here', refreshToken: null })));
+  t.equal(redact(`x ${accessToken} x`), 'x [redacted] x');
+  t.equal(redact('x another-access-token-here x'), 'x [redacted] x');
+  t.equal(redact('x refresh-of-a-word x'), 'x refresh-of-a-word x');
 });

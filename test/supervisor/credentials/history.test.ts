@@ -16,13 +16,13 @@ t.test('the first sight of a setup-token outlives any number of refreshes', asyn
   writeFileSync(path, JSON.stringify(old));
   const history = new LoginHistory(directory, captureLog().log);
   await history.load();
-  await history.noteSetupToken(id(0));
-  for (let serial = 1; serial <= 210; serial++) await history.noteFirst(id(serial));
+  await history.recordSetupToken(id(0));
+  for (let serial = 1; serial <= 210; serial++) await history.recordLogin(id(serial));
   t.equal(history.since(id(0)), 1_000);
   t.equal(history.since(id(1)), undefined, 'those of old logins are forgotten');
   t.equal(JSON.parse(readFileSync(path, 'utf8')).setup_tokens[id(0)], 1_000);
   const again = new LoginHistory(directory, captureLog().log);
   await again.load();
-  await again.noteSetupToken(id(0));
+  await again.recordSetupToken(id(0));
   t.equal(again.since(id(0)), 1_000, 'over a restart too');
 });

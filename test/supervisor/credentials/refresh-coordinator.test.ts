@@ -2,8 +2,10 @@ import t from 'tap';
 import { judgeCredentials } from '../../../shared/credentials.ts';
 import { BerthError } from '../../../shared/errors.ts';
 import type { CredentialsState } from '../../../supervisor/credentials/login-file.ts';
-import { RefreshTurns } from '../../../supervisor/credentials/refresh-coordinator.ts';
-import type { RefreshTurnsOptions } from '../../../supervisor/credentials/turn-login.ts';
+import {
+  RefreshCoordinator,
+  type RefreshCoordinatorOptions,
+} from '../../../supervisor/credentials/refresh-coordinator.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { credentials } from './login-files.ts';
 
@@ -12,14 +14,14 @@ const never = new AbortController().signal;
 const refused = new BerthError('login_required', 'cannot answer the prompt: 401; log in');
 
 /** A login file as the watch sees it, and what is made of it. */
-function scene(minutes: number, options: Partial<RefreshTurnsOptions> = {}) {
+function scene(minutes: number, options: Partial<RefreshCoordinatorOptions> = {}) {
   let serial = 0;
   const state = (left: number): CredentialsState =>
     judgeCredentials(credentials(String(++serial), { expiresAt: Date.now() + left * minute }));
-  const watch = { state: state(minutes), look: async () => {} };
+  const watch = { state: state(minutes), check: async () => {} };
   const failures: string[] = [];
   const { log, lines } = captureLog();
-  const turns = new RefreshTurns({
+  const turns = new RefreshCoordinator({
     watch,
     elsewhere: async () => false,
     refusal: () => undefined,

@@ -6,7 +6,7 @@ import type { CredentialsPolicy } from '../../../shared/credentials-choice.ts';
 import { readAppliedSource } from '../../../shared/credentials-memory.ts';
 import { refreshLock } from '../../../supervisor/claude/locks.ts';
 import { Login } from '../../../supervisor/credentials/login.ts';
-import { Overtaken } from '../../../supervisor/credentials/login-file.ts';
+import { LoginFileChanged } from '../../../supervisor/credentials/login-file.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { testDirectory } from '../../support/directory.ts';
 import { until } from '../../support/until.ts';
@@ -152,13 +152,13 @@ t.test('a source that is overtaken by another login is tried again, and said so'
   const adopt = watch.adopt.bind(watch);
   watch.adopt = () => {
     watch.adopt = adopt;
-    return Promise.reject(new Overtaken());
+    return Promise.reject(new LoginFileChanged());
   };
   provide(credentials('two'));
   await becomes(credentials('two'));
   await log.logged('credentials_applied');
   const told = log.lines.filter(({ from }) => from === 'source').map(({ msg }) => msg);
-  t.match(told, [/is just changing; it is tried again/]);
+  t.match(told, [/is just changing; berth tries again/]);
   t.notMatch(log.text, /correct the Secret/);
 });
 

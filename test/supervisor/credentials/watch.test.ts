@@ -16,7 +16,10 @@ import { judgeCredentials, loginId } from '../../../shared/credentials.ts';
 import { lastGoodFile } from '../../../shared/state-directory.ts';
 import { refreshLock } from '../../../supervisor/claude/locks.ts';
 import { replacedFile } from '../../../supervisor/credentials/last-good.ts';
-import { type CredentialsState, Overtaken } from '../../../supervisor/credentials/login-file.ts';
+import {
+  type CredentialsState,
+  LoginFileChanged,
+} from '../../../supervisor/credentials/login-file.ts';
 import {
   CredentialsWatch,
   type CredentialsWatchOptions,
@@ -56,7 +59,7 @@ async function watch(
       log: log.log,
       onChange: ({ kind }) => states.push(kind),
       onEvent: (event) => events.push(event),
-      stable: 5,
+      settle: 5,
       patience,
       ...options,
     });
@@ -211,7 +214,7 @@ t.test('a read that fails loses no login: it is read again, several times', asyn
     renameSync(`${path}.link`, path);
   };
   linkInPlace();
-  await watching.look();
+  await watching.check();
   t.equal(log.count('credentials_unreadable'), 1);
   t.match([watching.state.kind, watching.lost], ['valid', false]);
   writeFileSync(`${path}.tmp`, credentials('one'));
@@ -219,7 +222,7 @@ t.test('a read that fails loses no login: it is read again, several times', asyn
   await until('it is read again', () => states.length === 2);
   t.same(states, ['valid', 'valid']);
   linkInPlace();
-  for (let tries = 0; tries < 5; tries++) await watching.look();
+  for (let tries = 0; tries < 5; tries++) await watching.check();
   await becomes('torn');
   t.equal(watching.lost, true);
   t.notOk(events.includes('put_back'));
@@ -254,26 +257,26 @@ t.test(
       t,
       { '.credentials.json': credentials('one') },
       30,
-      { pause: 20, look: 3_600_000 },
+      { pause: 20, interval: 3_600_000 },
     );
     const before = readFileSync(path, 'utf8');
     const { history } = watching;
-    const note = history.note.bind(history);
-    history.note = async (fate, id) => {
-      await note(fate, id);
+    const record = history.record.bind(history);
+    history.record = async (fate, id) => {
+      await record(fate, id);
       if (fate !== 'put_back' || events.includes('put_back')) return;
       // A directory cannot be replaced by a file, whoever this runs as.
       rmSync(path, { recursive: true });
       mkdirSync(path);
     };
-    const takeBack = history.takeBack.bind(history);
+    const withdraw = history.withdraw.bind(history);
     let failed = 0;
-    history.takeBack = async (fate, id) => {
-      await takeBack(fate, id);
+    history.withdraw = async (fate, id) => {
+      await withdraw(fate, id);
       failed += 1;
       rmSync(path, { recursive: true });
       writeFileSync(path, '{');
-      if (failed === 3) history.note = note;
+      if (failed === 3) history.record = record;
     };
     replace('{');
     t.match(await log.logged('credentials_unkept'), { level: 'error', attempts: 1, retry_ms: 20 });
@@ -298,9 +301,9 @@ t.test('another login ends the tries to put the last good one back', async (t) =
     { pause: 300 },
   );
   const { history } = watching;
-  const note = history.note.bind(history);
-  history.note = async (fate, id) => {
-    await note(fate, id);
+  const record = history.record.bind(history);
+  history.record = async (fate, id) => {
+    await record(fate, id);
     if (fate !== 'put_back') return;
     rmSync(path);
     mkdirSync(path);
@@ -319,9 +322,9 @@ t.test('a login that comes while the last good one is put back stays', async (t)
     '.credentials.json': credentials('one'),
   });
   const { history } = watching;
-  const note = history.note.bind(history);
-  history.note = async (fate, id) => {
-    await note(fate, id);
+  const record = history.record.bind(history);
+  history.record = async (fate, id) => {
+    await record(fate, id);
     if (fate === 'put_back') replace(credentials('two'));
   };
   replace('{');
@@ -370,17 +373,17 @@ t.test('a login that waits to be put back is not condemned by a second look', as
   now += 61_000;
   // The CLI writes what it keeps beside the login.
   replace(JSON.stringify({ ...JSON.parse(blank), mcpOAuth: { server: {} } }));
-  await watching.look();
+  await watching.check();
   t.equal(events.filter((event) => event === 'blank').length, 2);
   t.ok(watching.waiting);
   // A read that fails, and the same again.
   rmSync(path);
   mkdirSync(path);
-  await watching.look();
+  await watching.check();
   t.equal(log.count('credentials_unreadable'), 1);
   rmSync(path, { recursive: true });
   replace(blank);
-  await watching.look();
+  await watching.check();
   t.equal(events.filter((event) => event === 'blank').length, 3);
   t.ok(watching.waiting);
   t.equal(refusals, 1);
@@ -401,15 +404,15 @@ t.test('a file that changes under the put-back, and back again, is not forgotten
     '.credentials.json': credentials('one'),
   });
   const { history } = watching;
-  const note = history.note.bind(history);
-  history.note = async (fate, id) => {
-    await note(fate, id);
+  const record = history.record.bind(history);
+  history.record = async (fate, id) => {
+    await record(fate, id);
     if (fate === 'put_back') writeFileSync(path, '[');
   };
-  const takeBack = history.takeBack.bind(history);
-  history.takeBack = async (fate, id) => {
-    history.note = note;
-    await takeBack(fate, id);
+  const withdraw = history.withdraw.bind(history);
+  history.withdraw = async (fate, id) => {
+    history.record = record;
+    await withdraw(fate, id);
     writeFileSync(path, '{');
   };
   replace('{');
@@ -422,16 +425,16 @@ t.test('a login that nobody has judged yet is not replaced by one from the sourc
     t,
     { '.credentials.json': credentials('one') },
     30,
-    { stable: 3_600_000, look: 3_600_000 },
+    { settle: 3_600_000, interval: 3_600_000 },
   );
   const judged = judgeCredentials(credentials('three'));
   if (judged.kind !== 'valid') throw new Error('it is valid');
   replace(credentials('two'));
-  t.type(await watching.adopt(judged.credentials).catch((error) => error), Overtaken);
+  t.type(await watching.adopt(judged.credentials).catch((error) => error), LoginFileChanged);
   t.equal(readFileSync(path, 'utf8'), credentials('two'));
   // It was chosen when `one` was there, and comes to its turn after `two` was judged.
-  const looked = watching.look();
-  t.type(await watching.adopt(judged.credentials).catch((error) => error), Overtaken);
+  const looked = watching.check();
+  t.type(await watching.adopt(judged.credentials).catch((error) => error), LoginFileChanged);
   await looked;
   t.equal(readFileSync(path, 'utf8'), credentials('two'));
   await watching.adopt(judged.credentials);
@@ -442,10 +445,10 @@ t.test('a login that nobody has judged yet is not replaced by one from the sourc
 t.test('a watcher that is never ready and tells nothing is done without', async (t) => {
   const { replace, becomes, log, watching } = await watch(t, {}, 30, {
     watcher: () => new FSWatcher(),
-    ready: 10,
-    look: 10,
+    readyWithin: 10,
+    interval: 10,
   });
-  t.match(log.text, /is not ready: the file is looked at instead/);
+  t.match(log.text, /is not ready; the file is read at intervals/);
   t.equal(watching.state.kind, 'missing');
   replace(credentials('one'));
   await becomes('valid');
@@ -489,12 +492,14 @@ t.test('a new login that is refused at once gives way to the one that it replace
 });
 
 t.test('a last good login that could not be kept is kept when it can be', async (t) => {
-  const { watching, replace, kept, lastGood, log, becomes } = await watch(t, {}, 30, { look: 20 });
+  const { watching, replace, kept, lastGood, log, becomes } = await watch(t, {}, 30, {
+    interval: 20,
+  });
   mkdirSync(kept);
   replace(credentials('one'));
   await becomes('valid');
   await log.logged('credentials_unkept');
-  for (let tries = 0; tries < 3; tries++) await watching.look();
+  for (let tries = 0; tries < 3; tries++) await watching.check();
   t.equal(log.count('credentials_unkept'), 1, 'said once, not with each try');
   rmSync(kept, { recursive: true });
   await until('it is kept', () => lastGood() === credentials('one'));
@@ -516,7 +521,7 @@ t.test('what `berth login` has kept goes before what could not be kept earlier',
   replace(blank);
   await log.logged('credentials_put_back');
   t.equal(readFileSync(path, 'utf8'), credentials('three'));
-  await watching.look();
+  await watching.check();
   t.equal(readFileSync(replaced, 'utf8'), credentials('three'));
 });
 
@@ -609,11 +614,11 @@ t.test(
       '.credentials.json': credentials('one'),
     });
     const { history } = watching;
-    const note = history.note.bind(history);
+    const record = history.record.bind(history);
     const { promise: stopped, resolve } = Promise.withResolvers<void>();
-    history.note = async (fate, id) => {
-      history.note = note;
-      await note(fate, id);
+    history.record = async (fate, id) => {
+      history.record = record;
+      await record(fate, id);
       void watching.stop().then(resolve);
       // The stop has ended the looks by then, and waits for this put-back, which is overtaken.
       await delay(100);
@@ -623,7 +628,7 @@ t.test(
     await stopped;
     // Longer than the pause of a write, and than a torn file is waited for.
     await delay(200);
-    await watching.look();
+    await watching.check();
     t.same(events, ['valid', 'torn']);
     t.equal(readFileSync(path, 'utf8'), '[');
   },
