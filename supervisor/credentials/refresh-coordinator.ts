@@ -125,7 +125,7 @@ export class RefreshCoordinator {
     const late = setTimeout(() => {
       this.#open();
       leader.end();
-    }, this.options.bound ?? 10_000).unref();
+    }, this.options.bound ?? 10_000);
     this.#leader = leader;
     return leader;
   }

@@ -118,7 +118,7 @@ t.test(
     // No new file fits, but what is there can be written over.
     writeFileSync(path, JSON.stringify({ claudeAiOauth: { accessToken: '', refreshToken: '' } }));
     t.match(await log.logged('credentials_unkept', ({ retry_ms }) => retry_ms !== undefined), {
-      msg: /put the last good login back: .*ENOSPC.*tried again/,
+      msg: /put the last good login back: .*ENOSPC.*tries again/,
     });
     await log.logged('credentials_lost');
     t.match(await prompt('[[say hello]]'), {

@@ -27,6 +27,8 @@ function scene(minutes: number, options: Partial<RefreshCoordinatorOptions> = {}
     refusal: () => undefined,
     log,
     onFailure: (reason) => failures.push(reason),
+    // A turn that goes first and never ends keeps the test alive for so long.
+    bound: 2_000,
     patience: 20,
     ...options,
   });
