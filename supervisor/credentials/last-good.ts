@@ -123,7 +123,7 @@ export type PutBackOutcome = 'put_back' | 'file_changed' | 'failed' | 'none';
 
 /** A good login that cannot be put back yet: the volume cannot be written, or a refresh is under way. */
 export interface Waiting {
-  /** When the first try failed, by performance.now(). */
+  /** When the first try failed, in ms since 1970. */
   since: number;
   attempts: number;
   /** Of the last try. */
@@ -133,6 +133,8 @@ export interface Waiting {
 export class PutBack {
   readonly #options: PutBackOptions;
   #waiting: Waiting | undefined;
+  /** When the first try failed, by performance.now(). */
+  #began = 0;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: PutBackOptions) {
@@ -181,7 +183,8 @@ export class PutBack {
 
   #wait(error: unknown): void {
     const { log, onDue, pause: first = 1_000 } = this.#options;
-    const { since, attempts } = this.#waiting ?? { since: performance.now(), attempts: 0 };
+    if (!this.#waiting) this.#began = performance.now();
+    const { since, attempts } = this.#waiting ?? { since: Date.now(), attempts: 0 };
     this.#waiting = { since, attempts: attempts + 1, error };
     const wait = backoff(attempts + 1, { first, longest: 30_000 });
     const text = `cannot put the last good login back: ${messageOf(error)}; berth tries again`;
@@ -194,7 +197,7 @@ export class PutBack {
   #log(kind: string, { refreshTokenId }: Credentials): void {
     const waited = this.#waiting && {
       attempts: this.#waiting.attempts + 1,
-      waited_ms: Math.round(performance.now() - this.#waiting.since),
+      waited_ms: Math.round(performance.now() - this.#began),
     };
     const text = `put the last good login back: the file was ${kind}`;
     const facts = { state: kind, refresh_token_id: refreshTokenId, ...waited };

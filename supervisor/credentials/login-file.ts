@@ -38,9 +38,6 @@ export class RefreshUnderWay extends Error {
   }
 }
 
-/** Milliseconds to wait for the end of a refresh; callers try again later. */
-const refreshPatience = 1_000;
-
 /** The content of the file at one time; undefined if it could not be read. */
 export type Snapshot = string | undefined;
 
@@ -51,10 +48,13 @@ export function snapshotOf(content: Buffer | undefined): string {
 
 export class LoginFile {
   readonly path: string;
+  readonly #refreshPatience: number;
   /** Digest of what berth itself is about to put into the file. */
   #own: string | undefined;
 
-  constructor(configDirectory: string) {
+  /** @param refreshPatience how long to wait for the end of a refresh, in ms; callers try again later */
+  constructor(configDirectory: string, refreshPatience = 1_000) {
+    this.#refreshPatience = refreshPatience;
     this.path = join(configDirectory, credentialsFileName);
   }
 
@@ -70,7 +70,7 @@ export class LoginFile {
    * @throws LoginFileChanged, RefreshUnderWay: nothing has changed
    */
   async replace(credentials: Credentials, judged: Snapshot): Promise<void> {
-    const late = AbortSignal.timeout(refreshPatience);
+    const late = AbortSignal.timeout(this.#refreshPatience);
     const work = () => this.#replace(credentials, judged);
     await withRefreshLock(dirname(this.path), late, () => {}, work).catch((error: unknown) => {
       throw error === late.reason ? new RefreshUnderWay() : error;

@@ -48,6 +48,8 @@ export interface CredentialsWatchOptions
    * between two tries to read a file that cannot be read.
    */
   patience?: number;
+  /** Milliseconds that a login which is to be put back waits for the end of a refresh. */
+  refreshPatience?: number;
   /** The clock, ms since 1970: Date.now(), if none is given. */
   now?: () => number;
   /** Milliseconds until a login that could not be put back is tried again; later tries wait longer. */
@@ -78,7 +80,7 @@ export class CredentialsWatch {
   constructor(options: CredentialsWatchOptions) {
     this.#options = options;
     const { configDirectory, stateDirectory, log } = options;
-    this.#file = new LoginFile(configDirectory);
+    this.#file = new LoginFile(configDirectory, options.refreshPatience);
     this.#lastGood = new LastGood(stateDirectory, log);
     this.history = new LoginHistory(stateDirectory, log);
     const parts = { log, file: this.#file, history: this.history, lastGood: this.#lastGood };
