@@ -20,8 +20,8 @@ const tokens = fixedTokens([
 ]);
 
 export interface SupervisorOptions {
-  /** The CLI; by default the real one. Most of what the supervisor does itself needs no more than `scripted`. */
-  cli?: 'real' | 'scripted';
+  /** The CLI's executable; absent: the scripted one. */
+  cli?: string;
   /** BERTH_ settings by their names. */
   settings?: Record<string, string>;
   /** More of the environment, or less where undefined. */
@@ -68,6 +68,7 @@ export interface CallOptions {
   signal?: AbortSignal;
 }
 
+/** With the scripted CLI, which starts ten times faster than the real one and is held to it by a test. */
 export async function startSupervisor(
   t: Test,
   options: SupervisorOptions = {},
@@ -75,6 +76,14 @@ export async function startSupervisor(
   const made = await makeSupervisor(t, options);
   await made.supervisor.start(new AbortController().signal);
   return made;
+}
+
+/** With the real CLI: for what the CLI itself does with tools, hooks, files, logins and signals. */
+export function startWithRealCli(
+  t: Test,
+  options: SupervisorOptions = {},
+): Promise<RunningSupervisor> {
+  return startSupervisor(t, { cli: realClaude, ...options });
 }
 
 /** One that is not started yet. */
@@ -89,7 +98,7 @@ export async function makeSupervisor(
     ...surroundings.inherited,
     BERTH_CONFIG_DIR: surroundings.config,
     BERTH_WORKSPACE_DIR: surroundings.workspace,
-    BERTH_CLAUDE_PATH: options.cli === 'scripted' ? scriptedClaude : realClaude,
+    BERTH_CLAUDE_PATH: options.cli ?? scriptedClaude,
     BERTH_HTTP_LISTEN: '127.0.0.1:0',
     BERTH_METRICS_LISTEN: '127.0.0.1:0',
     BERTH_DRAIN: '0s',

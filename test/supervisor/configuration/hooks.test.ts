@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { cliArguments } from '../../../supervisor/claude/command.ts';
 import { makeSurroundings, startProcess } from '../../support/claude.ts';
-import { startSupervisor } from '../../support/supervisor.ts';
+import { startWithRealCli } from '../../support/supervisor.ts';
 
 const somebody = { token: 'a-token-of-somebody-else' };
 
@@ -20,7 +20,7 @@ const hookOn = (mark: string) => ({
  * have a prompt each.
  */
 async function plantHook(t: Test, settings: object) {
-  const running = await startSupervisor(t, {
+  const running = await startWithRealCli(t, {
     config: { 'settings.json': JSON.stringify(settings) },
     settings: { BERTH_MAX_WORKERS: '3' },
   });

@@ -9,7 +9,7 @@ import t from 'tap';
 import { bashAllowed } from '../../support/claude.ts';
 import { environmentsWith } from '../../support/find-secret.ts';
 import { loggedIn } from '../../support/logged-in.ts';
-import { startSupervisor, token } from '../../support/supervisor.ts';
+import { startWithRealCli, token } from '../../support/supervisor.ts';
 import { until } from '../../support/until.ts';
 
 const minute = 60_000;
@@ -66,7 +66,7 @@ t.test('no token of a login, nor of a caller, is found anywhere but with its own
     return [accessToken, refreshToken];
   };
   const fileTokens = tokens();
-  const { prompt, call, log, metricsUrl } = await startSupervisor(t, {
+  const { prompt, call, log, metricsUrl } = await startWithRealCli(t, {
     surroundings,
     settings: { BERTH_PROFILES_FILE: path, BERTH_MAX_WORKERS: '4', BERTH_LOG_LEVEL: 'debug' },
   });

@@ -6,7 +6,7 @@ import { judgeCredentials } from '../../../shared/credentials.ts';
 import { type LoggedIn, loggedIn } from '../../support/logged-in.ts';
 import type { LoginOptions } from '../../support/login-server.ts';
 import { canMount, mountSmall } from '../../support/small-volume.ts';
-import { startSupervisor } from '../../support/supervisor.ts';
+import { startWithRealCli } from '../../support/supervisor.ts';
 import { until } from '../../support/until.ts';
 
 t.jobs = 3;
@@ -23,7 +23,7 @@ async function start(
   prepare(surroundings);
   const path = join(surroundings.config, '.credentials.json');
   const source = join(surroundings.workspace, '..', 'source.json');
-  const running = await startSupervisor(t, {
+  const running = await startWithRealCli(t, {
     surroundings,
     settings: { BERTH_CREDENTIALS_SOURCE: source, ...settings },
   });

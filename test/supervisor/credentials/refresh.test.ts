@@ -22,7 +22,7 @@ import {
   type LoginOptions,
   startLoginServer,
 } from '../../support/login-server.ts';
-import { startSupervisor } from '../../support/supervisor.ts';
+import { startWithRealCli } from '../../support/supervisor.ts';
 import { until } from '../../support/until.ts';
 
 t.jobs = 2;
@@ -33,7 +33,7 @@ async function start(t: Test, login: LoginOptions, settings: Record<string, stri
   const files = { 'settings.json': bashAllowed };
   const { surroundings, server } = await loggedIn(t, login, files);
   const path = join(surroundings.config, '.credentials.json');
-  const running = await startSupervisor(t, { surroundings, settings });
+  const running = await startWithRealCli(t, { surroundings, settings });
   return { ...running, server, path };
 }
 
@@ -159,7 +159,7 @@ for (const skew of [10, -10]) {
       server.login({ lifetime: (skew > 0 ? -2 : 8) * minute, refreshed: 60 * minute }),
     );
     useLogin(surroundings, server);
-    const { prompt } = await startSupervisor(t, { surroundings });
+    const { prompt } = await startWithRealCli(t, { surroundings });
     const answers = await Promise.all([prompt('[[say hello]]'), prompt('[[say hello]]')]);
     for (const { body } of answers) t.match(body, { result: 'hello' });
     t.equal(server.requests.length, 1);

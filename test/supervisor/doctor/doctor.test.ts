@@ -12,7 +12,7 @@ import { realClaude } from '../../support/claude.ts';
 import { testDirectory } from '../../support/directory.ts';
 import { loggedIn } from '../../support/logged-in.ts';
 import { startLoginServer } from '../../support/login-server.ts';
-import { startSupervisor } from '../../support/supervisor.ts';
+import { startWithRealCli } from '../../support/supervisor.ts';
 
 t.jobs = 3;
 
@@ -51,7 +51,7 @@ async function diagnosed(t: Test, config: Record<string, string>, more: Record<s
 t.test('beside a running supervisor all is well, and nothing changes', async (t) => {
   const { surroundings, server } = await loggedIn(t, {}, { 'settings.json': '{}' });
   const { config, workspace, inherited } = surroundings;
-  const { prompt } = await startSupervisor(t, {
+  const { prompt } = await startWithRealCli(t, {
     surroundings,
     environment: { ANTHROPIC_API_KEY: undefined },
   });

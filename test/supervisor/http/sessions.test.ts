@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { bashAllowed, makeSurroundings } from '../../support/claude.ts';
 import { tailsOf } from '../../support/processes.ts';
-import { startSupervisor } from '../../support/supervisor.ts';
+import { startSupervisor, startWithRealCli } from '../../support/supervisor.ts';
 import { until } from '../../support/until.ts';
 
 t.jobs = 3;
@@ -101,7 +101,7 @@ t.test('an interrupted turn is answered as such, and its session goes on', async
 
 t.test('a session that is deleted leaves nothing behind', async (t) => {
   const surroundings = await ownSurroundings(t, { 'settings.json': bashAllowed });
-  const { prompt, call } = await startSupervisor(t, {
+  const { prompt, call } = await startWithRealCli(t, {
     surroundings,
     settings: { BERTH_WORKING_DIRECTORY: 'session' },
   });

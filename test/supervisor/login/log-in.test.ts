@@ -10,7 +10,7 @@ import { installedPlace } from '../../../shared/installed-cli.ts';
 import { realClaude } from '../../support/claude.ts';
 import { loggedIn } from '../../support/logged-in.ts';
 import { lives, processesOf } from '../../support/processes.ts';
-import { startSupervisor } from '../../support/supervisor.ts';
+import { startWithRealCli } from '../../support/supervisor.ts';
 import { startInTerminal } from '../../support/terminal.ts';
 import { until } from '../../support/until.ts';
 
@@ -82,7 +82,7 @@ t.test('without a CLI in the image it is by the one that init installed', async 
 t.test('a login of its own, while the supervisor runs: no restart, and no refresh', async (t) => {
   const prepared = await prepare(t);
   const { surroundings, server, environment, path } = prepared;
-  const { log, prompt, metricsUrl, call } = await startSupervisor(t, {
+  const { log, prompt, metricsUrl, call } = await startWithRealCli(t, {
     surroundings,
     settings: { BERTH_CREDENTIALS_SOURCE: environment.BERTH_CREDENTIALS_SOURCE },
     environment: { ANTHROPIC_API_KEY: undefined },

@@ -3,14 +3,14 @@ import t from 'tap';
 import { schedulingTools } from '../../../supervisor/profiles/unprompted.ts';
 import { promptText } from '../../support/messages-api.ts';
 import { leaveScheduledTask } from '../../support/scheduled-task.ts';
-import { startSupervisor } from '../../support/supervisor.ts';
+import { startWithRealCli } from '../../support/supervisor.ts';
 
 const profiles = 'profiles:\n  default: {}\n  waking: {unprompted: allow}\n';
 
 t.test(
   'tools that schedule are offered, and tasks fire, by a profile that allows it',
   async (t) => {
-    const { prompt, surroundings, call } = await startSupervisor(t, {
+    const { prompt, surroundings, call } = await startWithRealCli(t, {
       config: { 'profiles.yaml': profiles },
       settings: { BERTH_PROFILES_FILE: join(t.testdirName, 'config', 'profiles.yaml') },
     });

@@ -5,7 +5,7 @@ import { bashAllowed } from '../../support/claude.ts';
 import { promptText } from '../../support/messages-api.ts';
 import { tailsOf } from '../../support/processes.ts';
 import { leaveScheduledTask } from '../../support/scheduled-task.ts';
-import { type RunningSupervisor, startSupervisor, token } from '../../support/supervisor.ts';
+import { type RunningSupervisor, startWithRealCli, token } from '../../support/supervisor.ts';
 import { until } from '../../support/until.ts';
 
 // A scheduled turn may begin as late as the next minute, and each test waits most of the time.
@@ -21,7 +21,7 @@ async function start(
   names?: () => string[],
 ): Promise<RunningSupervisor> {
   const tokens = fixedTokens([{ name: 'tests', digest: digestToken(token) }]);
-  return startSupervisor(t, {
+  return startWithRealCli(t, {
     ...(names ? { tokens: { ...tokens, names } } : {}),
     config: { 'settings.json': bashAllowed, 'profiles.yaml': `profiles: {default: ${profile}}\n` },
     settings: {

@@ -3,12 +3,12 @@ import { join } from 'node:path';
 import t from 'tap';
 import { cliArguments } from '../../../supervisor/claude/command.ts';
 import { bashAllowed, makeSurroundings, scripted, startProcess } from '../../support/claude.ts';
-import { startSupervisor } from '../../support/supervisor.ts';
+import { startWithRealCli } from '../../support/supervisor.ts';
 
 const somebody = { token: 'a-token-of-somebody-else' };
 
 t.test("a process that claims another token's session is ended, and owns nothing", async (t) => {
-  const { prompt, call, log } = await startSupervisor(t, {
+  const { prompt, call, log } = await startWithRealCli(t, {
     settings: { BERTH_CLAUDE_PATH: scripted('claude-that-answers') },
   });
   const { session_id } = (await prompt('hello', {}, somebody)).body;
@@ -24,13 +24,13 @@ t.test("a process that claims another token's session is ended, and owns nothing
 });
 
 t.test('the real CLI keeps the session that berth chose, also in a fork and resumed', async (t) => {
-  const running = await startSupervisor(t);
+  const running = await startWithRealCli(t);
   const { session_id } = (await running.prompt('[[say one]]')).body;
   const fork = await running.prompt('[[say two]]', { session_id, fork: true });
   t.match(fork, { status: 200, body: { result: 'two' } });
   t.not(fork.body.session_id, session_id);
   await running.supervisor.stop();
-  const again = await startSupervisor(t, { surroundings: running.surroundings });
+  const again = await startWithRealCli(t, { surroundings: running.surroundings });
   const resumed = await again.prompt('[[say three]]', { session_id: fork.body.session_id });
   t.match(resumed, { status: 200, body: { session_id: fork.body.session_id, result: 'three' } });
   t.notOk(running.log.lines.some(({ event }) => event === 'session_claimed'));

@@ -6,7 +6,7 @@ import { reservedCommands } from '../../../supervisor/claude/reserved-commands.t
 import { makeSurroundings, startProcess } from '../../support/claude.ts';
 import { blocksOf } from '../../support/messages-api/request.ts';
 import { type MessagesApi, promptText } from '../../support/messages-api.ts';
-import { startSupervisor } from '../../support/supervisor.ts';
+import { startWithRealCli } from '../../support/supervisor.ts';
 
 const profiles = `
 default: review
@@ -36,7 +36,7 @@ for (const [name, text] of Object.entries(files)) {
 const secret = 'a-secret-in-a-file';
 for (const name of ['notes.txt', 'login.txt'])
   writeFileSync(join(surroundings.workspace, name), secret);
-const running = await startSupervisor(t, {
+const running = await startWithRealCli(t, {
   surroundings,
   settings: { BERTH_PROFILES_FILE: join(surroundings.config, 'profiles.yaml') },
 });

@@ -5,7 +5,7 @@ import t from 'tap';
 import { makeSurroundings } from '../../support/claude.ts';
 import { promptText } from '../../support/messages-api.ts';
 import { canMount, mountSmall } from '../../support/small-volume.ts';
-import { startSupervisor } from '../../support/supervisor.ts';
+import { startWithRealCli } from '../../support/supervisor.ts';
 import { until } from '../../support/until.ts';
 
 const settings = { BERTH_DISK_LOW: '1Mi', BERTH_DISK_FULL: '8Mi' };
@@ -33,13 +33,13 @@ t.test('a server that starts on a full volume can make room', async (t) => {
   t.ok(canMount, 'this test needs a file system of its own');
   const surroundings = await makeSurroundings(t);
   using _ = mountSmall(surroundings.config, 'size=96m');
-  const first = await startSupervisor(t, { surroundings, settings });
+  const first = await startWithRealCli(t, { surroundings, settings });
   const { session_id } = (await first.prompt('[[say one]]')).body;
   const reserve = join(surroundings.config, '.berth/reserve');
   t.ok(existsSync(reserve));
   await first.supervisor.stop();
   fill(surroundings.config);
-  const { prompt, call, supervisor, log } = await startSupervisor(t, { surroundings, settings });
+  const { prompt, call, supervisor, log } = await startWithRealCli(t, { surroundings, settings });
   t.notOk(existsSync(reserve), 'it was given up');
   const full = { status: 507, body: { code: 'disk_full', retryable: true } };
   t.match(await prompt('[[say two]]'), full);
@@ -58,7 +58,7 @@ t.test('a turn that the volume did not take is answered with a warning', async (
   t.ok(canMount, 'this test needs a file system of its own');
   const surroundings = await makeSurroundings(t);
   using _ = mountSmall(surroundings.config, 'size=96m');
-  const { prompt, supervisor, log, metricsUrl } = await startSupervisor(t, {
+  const { prompt, supervisor, log, metricsUrl } = await startWithRealCli(t, {
     surroundings,
     settings: { ...settings, BERTH_DISK_RESERVE: '0' },
   });

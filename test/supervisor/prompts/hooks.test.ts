@@ -1,5 +1,5 @@
 import t from 'tap';
-import { startSupervisor } from '../../support/supervisor.ts';
+import { startWithRealCli } from '../../support/supervisor.ts';
 
 /** Each hook acts on a word that its input has: of the prompt, of the tool's input or of the answer. */
 const hook = `
@@ -25,7 +25,7 @@ const settings = JSON.stringify({
 });
 
 t.test('what a hook stops is an error that names the hook', async (t) => {
-  const { prompt, log, metricsUrl } = await startSupervisor(t, {
+  const { prompt, log, metricsUrl } = await startWithRealCli(t, {
     config: { 'settings.json': settings, 'hook.sh': hook },
   });
   const bash = (echo: string): string => `[[tool Bash {"command":"echo ${echo}"}]]`;
@@ -73,7 +73,7 @@ t.test('what a hook stops is an error that names the hook', async (t) => {
 });
 
 t.test('a turn that ends without a word is an error, with what was written before', async (t) => {
-  const { prompt, surroundings } = await startSupervisor(t, {
+  const { prompt, surroundings } = await startWithRealCli(t, {
     config: { 'settings.json': JSON.stringify({ permissions: { allow: ['Bash'] } }) },
   });
   let calls = 0;
@@ -93,7 +93,7 @@ t.test('a turn that ends without a word is an error, with what was written befor
 });
 
 t.test('an output of a schema is an answer, also without a word', async (t) => {
-  const { prompt, surroundings } = await startSupervisor(t);
+  const { prompt, surroundings } = await startWithRealCli(t);
   const tool = { name: 'StructuredOutput', input: { n: 1 } };
   let calls = 0;
   surroundings.api.reply(() => (++calls === 1 ? { tool } : { text: '' }));

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { makeSurroundings } from '../../support/claude.ts';
-import { startSupervisor } from '../../support/supervisor.ts';
+import { startWithRealCli } from '../../support/supervisor.ts';
 
 const script = join(import.meta.dirname, '../../support/fixtures/mcp-server.mjs');
 const server = (...args: string[]) => ({ command: process.execPath, args: [script, ...args] });
@@ -30,7 +30,7 @@ t.test(
     };
     const file = join(directory, 'profiles.json');
     writeFileSync(file, JSON.stringify({ profiles }));
-    const { prompt, call, log, metricsUrl } = await startSupervisor(t, {
+    const { prompt, call, log, metricsUrl } = await startWithRealCli(t, {
       surroundings,
       settings: { BERTH_PROFILES_FILE: file, BERTH_MAX_WORKERS: '4' },
     });

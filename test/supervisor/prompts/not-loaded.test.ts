@@ -1,5 +1,5 @@
 import t from 'tap';
-import { startSupervisor } from '../../support/supervisor.ts';
+import { startWithRealCli } from '../../support/supervisor.ts';
 
 const skill = (head: string) => ({ 'SKILL.md': `---\n${head}\n---\nBrew it.\n` });
 
@@ -18,7 +18,7 @@ t.test('plugins and skills that the CLI left out are told of', async (t) => {
       folder: { 'notes.md': 'No skill.' },
     },
   };
-  const { prompt, log, call } = await startSupervisor(t, {
+  const { prompt, log, call } = await startWithRealCli(t, {
     config: config as unknown as Record<string, string>,
   });
   const { status, body } = await prompt('[[say hello]]');

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { blocksOf } from '../../support/messages-api/request.ts';
 import type { RecordedRequest } from '../../support/messages-api.ts';
-import { startSupervisor } from '../../support/supervisor.ts';
+import { startWithRealCli } from '../../support/supervisor.ts';
 
 const secret = 'a-secret-in-a-file';
 
@@ -33,7 +33,7 @@ const commands = [
   '\u00a0/effort max',
 ];
 
-const running = await startSupervisor(t, {
+const running = await startWithRealCli(t, {
   settings: { BERTH_PROFILES_FILE: join(t.testdirName, 'config', 'profiles.yaml') },
   config: {
     'profiles.yaml': profiles,

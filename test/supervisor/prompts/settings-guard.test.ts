@@ -5,12 +5,12 @@ import t from 'tap';
 import { SettingsGuard } from '../../../supervisor/prompts/settings-guard.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { makeSurroundings, startProcess } from '../../support/claude.ts';
-import { startSupervisor } from '../../support/supervisor.ts';
+import { startWithRealCli } from '../../support/supervisor.ts';
 
 const good = JSON.stringify({ permissions: { allow: ['Bash'], deny: ['WebFetch'] } });
 
 t.test('no prompt runs while the CLI ignores settings.json, and all say so', async (t) => {
-  const { prompt, call, log, surroundings, metricsUrl } = await startSupervisor(t, {
+  const { prompt, call, log, surroundings, metricsUrl } = await startWithRealCli(t, {
     config: { 'settings.json': good.slice(0, -3) },
   });
   const file = join(surroundings.config, 'settings.json');
@@ -30,7 +30,7 @@ t.test('no prompt runs while the CLI ignores settings.json, and all say so', asy
 });
 
 t.test('by a setting prompts run all the same, and it is said', async (t) => {
-  const { prompt, call, log } = await startSupervisor(t, {
+  const { prompt, call, log } = await startWithRealCli(t, {
     config: { 'settings.json': '{"model": 7}' },
     settings: { BERTH_SETTINGS_CHECK: 'warn' },
   });
