@@ -1,7 +1,7 @@
 /**
  * What the Grafana dashboard shows, in rows: each panel with its queries. `@` in a query stands for the
  * labels of the deployment that is looked at. Every metric and label here is one of the programs'
- * (test/dashboard.test.ts), and every panel shows what a pod has done (test/e2e/dashboard.test.ts).
+ * (test/dashboard.test.ts), and every panel shows what a pod has done (test/series/dashboard-pod.test.ts).
  * What a person wants at a glance is in the first row; the rest is for finding a cause.
  */
 import { counted, type Panel, p95, since, until } from './dashboard-panel.ts';

@@ -15,7 +15,10 @@ export async function* readEvents(response: Response): AsyncGenerator<StreamEven
   }
   let text = '';
   for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) {
+    const from = Math.max(0, text.length - 1);
     text += chunk;
+    // A large event comes in many chunks.
+    if (!text.includes('\n\n', from)) continue;
     const blocks = text.split('\n\n');
     text = blocks.pop() ?? '';
     for (const block of blocks) {

@@ -2,7 +2,11 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { bashAllowed } from '../../support/claude.ts';
-import { type RunningSupervisor, startSupervisor } from '../../support/supervisor.ts';
+import {
+  type RunningSupervisor,
+  startSupervisor,
+  startWithRealCli,
+} from '../../support/supervisor.ts';
 import { until } from '../../support/until.ts';
 
 t.jobs = 2;
@@ -64,7 +68,7 @@ t.test('a turn that was interrupted is counted with what it has cost', async (t)
 });
 
 t.test('a turn that the CLI runs by itself is paid for by its session', async (t) => {
-  const running = await startSupervisor(t, { config: { 'settings.json': bashAllowed } });
+  const running = await startWithRealCli(t, { config: { 'settings.json': bashAllowed } });
   const { surroundings } = running;
   const input = { command: 'sleep 0.3; echo done', run_in_background: true };
   const { body } = await running.prompt(`[[tool Bash ${JSON.stringify(input)}]]`);

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { promptText } from '../../support/messages-api.ts';
-import { startSupervisor } from '../../support/supervisor.ts';
+import { startWithRealCli } from '../../support/supervisor.ts';
 import { until } from '../../support/until.ts';
 
 t.jobs = 2;
@@ -27,7 +27,9 @@ function headers(status: string, resets: number, claim: string, used: string): s
 const inSeconds = (seconds: number) => Math.ceil(Date.now() / 1_000) + seconds;
 
 t.test('at the usage limit nothing more is sent, and everybody hears when it ends', async (t) => {
-  const { prompt, call, log, surroundings, metricsUrl } = await startSupervisor(t, { environment });
+  const { prompt, call, log, surroundings, metricsUrl } = await startWithRealCli(t, {
+    environment,
+  });
   const resets = inSeconds(3_600);
   const resets_at = new Date(resets * 1_000).toISOString();
   const limited = `[[status 429 ${headers('rejected', resets, 'five_hour', '1.0')}]]`;
@@ -54,7 +56,7 @@ t.test('at the usage limit nothing more is sent, and everybody hears when it end
 });
 
 t.test('a prompt that waits is sent when the limit ends', async (t) => {
-  const { prompt, stream, log, surroundings } = await startSupervisor(t, { environment });
+  const { prompt, stream, log, surroundings } = await startWithRealCli(t, { environment });
   const limited = headers('rejected', inSeconds(6), 'five_hour', '1.0');
   t.match(await prompt(`[[status 429 ${limited}]]`), { body: { code: 'usage_limit' } });
   const waiting = stream('[[say after all]]', { on_limit: 'wait' });
@@ -69,7 +71,7 @@ t.test('a prompt that waits is sent when the limit ends', async (t) => {
 });
 
 t.test('an answer warns of a limit that is nearly reached, and so does the status', async (t) => {
-  const { prompt, call } = await startSupervisor(t, { environment });
+  const { prompt, call } = await startWithRealCli(t, { environment });
   const near = headers('allowed_warning', inSeconds(3_600), 'seven_day', '0.92');
   const { status, body } = await prompt(`[[headers ${near}]] [[say hello]]`);
   t.equal(status, 200);
@@ -80,7 +82,7 @@ t.test('an answer warns of a limit that is nearly reached, and so does the statu
 });
 
 t.test('at a rate limit one prompt at a time tries', async (t) => {
-  const { prompt, surroundings } = await startSupervisor(t);
+  const { prompt, surroundings } = await startWithRealCli(t);
   t.match(await prompt('[[status 429]]'), { status: 429, body: { code: 'rate_limited' } });
   const sent = surroundings.api.requests.length;
   const refused = await prompt('[[say never]]');
@@ -90,7 +92,7 @@ t.test('at a rate limit one prompt at a time tries', async (t) => {
 });
 
 t.test('a turn that hangs is ended long before its time is up', async (t) => {
-  const { prompt, call } = await startSupervisor(t, {
+  const { prompt, call } = await startWithRealCli(t, {
     settings: { BERTH_HANG_TIMEOUT: '2s' },
   });
   const hung = await prompt('[[hang stream]]', { on_recycle: 'fail' });

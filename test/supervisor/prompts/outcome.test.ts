@@ -3,12 +3,12 @@ import t from 'tap';
 import type { TurnResult } from '../../../supervisor/claude/turn-result.ts';
 import { failureOf } from '../../../supervisor/prompts/outcome.ts';
 import type { TurnEnd } from '../../../supervisor/prompts/turn.ts';
-import { startSupervisor } from '../../support/supervisor.ts';
+import { startWithRealCli } from '../../support/supervisor.ts';
 
 t.jobs = 3;
 
 t.test('what the API refuses is an error with a code and a remedy', async (t) => {
-  const { prompt, log } = await startSupervisor(t);
+  const { prompt, log } = await startWithRealCli(t);
   const cases = [
     [
       '401',
@@ -60,7 +60,7 @@ t.test('what the API refuses is an error with a code and a remedy', async (t) =>
 });
 
 t.test('a wrong API key is told of within seconds, with advice for a key', async (t) => {
-  const { prompt, surroundings } = await startSupervisor(t, {
+  const { prompt, surroundings } = await startWithRealCli(t, {
     environment: { CLAUDE_CODE_MAX_RETRIES: '10' },
   });
   const { status, body } = await prompt('[[status 401]]');
@@ -72,7 +72,7 @@ t.test('a wrong API key is told of within seconds, with advice for a key', async
 });
 
 t.test('an apiKeyHelper that fails is named, with what it wrote', async (t) => {
-  const { prompt } = await startSupervisor(t, {
+  const { prompt } = await startWithRealCli(t, {
     environment: { ANTHROPIC_API_KEY: undefined },
     config: {
       'settings.json': JSON.stringify({ apiKeyHelper: 'echo vault is sealed >&2; exit 3' }),
@@ -84,7 +84,7 @@ t.test('an apiKeyHelper that fails is named, with what it wrote', async (t) => {
 });
 
 t.test('without any login every prompt says so', async (t) => {
-  const { prompt, call } = await startSupervisor(t, {
+  const { prompt, call } = await startWithRealCli(t, {
     environment: { ANTHROPIC_API_KEY: undefined },
   });
   t.match(await prompt('hello'), {
@@ -96,7 +96,7 @@ t.test('without any login every prompt says so', async (t) => {
 });
 
 t.test('a login that comes later is used by the process that was there', async (t) => {
-  const { prompt, log, surroundings } = await startSupervisor(t, {
+  const { prompt, log, surroundings } = await startWithRealCli(t, {
     environment: { ANTHROPIC_API_KEY: undefined },
   });
   const { body } = await prompt('hello');
@@ -122,7 +122,7 @@ t.test('a login that comes later is used by the process that was there', async (
 });
 
 t.test('a denied tool is an answer with a warning that names it', async (t) => {
-  const { prompt } = await startSupervisor(t);
+  const { prompt } = await startWithRealCli(t);
   const { status, body } = await prompt('[[tool Bash {"command":"touch /tmp/never"}]]');
   t.equal(status, 200);
   t.match(body.permission_denials, [{ tool_name: 'Bash', tool_use_id: String }]);

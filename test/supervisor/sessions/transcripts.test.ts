@@ -12,7 +12,7 @@ import { Transcripts } from '../../../supervisor/sessions/transcripts.ts';
 import { makeSurroundings } from '../../support/claude.ts';
 import { testDirectory } from '../../support/directory.ts';
 import { idOf } from '../../support/session-record.ts';
-import { startSupervisor } from '../../support/supervisor.ts';
+import { startSupervisor, startWithRealCli } from '../../support/supervisor.ts';
 import { until } from '../../support/until.ts';
 
 const one = idOf(1);
@@ -114,7 +114,7 @@ t.test('the CLI does not remove earlier than we do, and what we do not know late
   // By itself it would remove both after 30 days.
   const young = plant(one, 35);
   const old = plant(two, 50);
-  const { prompt } = await startSupervisor(t, {
+  const { prompt } = await startWithRealCli(t, {
     surroundings,
     settings: { BERTH_SESSION_RETENTION: '40d' },
   });
