@@ -12,7 +12,7 @@ import { Transcripts } from '../../../supervisor/sessions/transcripts.ts';
 import { makeSurroundings } from '../../support/claude.ts';
 import { testDirectory } from '../../support/directory.ts';
 import { idOf } from '../../support/session-record.ts';
-import { startSupervisor, startWithRealCli } from '../../support/supervisor.ts';
+import { startWithRealCli } from '../../support/supervisor.ts';
 import { until } from '../../support/until.ts';
 
 const one = idOf(1);
