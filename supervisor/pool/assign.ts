@@ -1,30 +1,30 @@
 /**
- * Who serves whom: from the workers there are, the prompts that wait and the processes that should be
- * kept ready, to what is to be done now. Nothing here changes anything; the pool does it and asks
- * again after each event.
- * Always holds: no more processes than allowed; at most one for a session; a process that has served
- * somebody is not given to another session.
+ * Decides which worker serves which prompt, which processes are started, and which are ended. A pure function
+ * of the workers, the queue and the spares that are wanted; the pool calls it after each event and carries the
+ * actions out.
+ * Invariants: never more processes than allowed; at most one process for a session; a process that has served
+ * a session serves no other one.
  */
-import type { Order, WarmTarget } from './process-spec.ts';
+import type { ProcessSpec, WarmTarget } from './process-spec.ts';
 import type { Ticket } from './waiting-line.ts';
 import type { RecycleReason, Worker } from './worker.ts';
 
 export interface Situation {
   workers: Iterable<Worker>;
-  /** In the order in which they are to be served. */
+  /** The tickets of the queue, the next one first. */
   waiting: readonly Ticket[];
-  /** The more important first. */
+  /** The spares that are wanted, the more important first. */
   warm: readonly WarmTarget[];
-  /** False while starting another process to be kept ready would disturb a turn. */
+  /** False while the start of a spare would slow down a turn. */
   refill: boolean;
   maxWorkers: number;
-  /** False while starting a process of that profile has just failed. */
+  /** False for a while after a start of that profile has failed. */
   mayLaunch: (profile: string) => boolean;
 }
 
 export type Action =
   | { do: 'hand'; worker: Worker; ticket: Ticket }
-  | { do: 'launch'; order: Order }
+  | { do: 'launch'; spec: ProcessSpec }
   | { do: 'recycle'; worker: Worker; reason: RecycleReason };
 
 export function assign(situation: Situation): Action[] {
@@ -37,33 +37,33 @@ export function assign(situation: Situation): Action[] {
   return round.actions;
 }
 
-/** Those who wait and for whom no process is on its way: they would wait for others to be served. */
+/** The tickets for which no process is starting: they would have to wait for other turns to end. */
 export function withoutWorker(
   workers: Iterable<Worker>,
   waiting: readonly Ticket[],
 ): readonly Ticket[] {
   const coming = [...workers].filter(({ state }) => state === 'starting' || state === 'warm');
-  return waiting.filter(({ order }) => {
-    const index = coming.findIndex(({ order: { key }, sessionId }) =>
-      order.sessionId === undefined
-        ? sessionId === undefined && key === order.key
-        : sessionId === order.sessionId,
+  return waiting.filter(({ spec }) => {
+    const index = coming.findIndex(({ spec: { key }, sessionId }) =>
+      spec.sessionId === undefined
+        ? sessionId === undefined && key === spec.key
+        : sessionId === spec.sessionId,
     );
     if (index >= 0) coming.splice(index, 1);
     return index < 0;
   });
 }
 
-/** One round of decisions, each of which the later ones know. */
+/** One round of decisions; each decision takes the earlier ones into account. */
 class Round {
   readonly actions: Action[] = [];
   readonly #situation: Situation;
   readonly #workers: readonly Worker[];
-  /** Those that something was decided for. */
+  /** Workers with an action in this round. */
   readonly #taken = new Set<Worker>();
-  /** Sessions that a process is started for in this round. */
+  /** Sessions for which a process is started in this round. */
   readonly #begun = new Set<string>();
-  /** Fresh processes on their way, by key; those not yet meant for somebody who waits. */
+  /** Starting processes without a session, by key, that are not yet counted for a ticket. */
   readonly #coming = new Map<string, number>();
   readonly #fresh = new Map<string, number>();
   #places: number;
@@ -75,42 +75,42 @@ class Round {
     this.#places = situation.maxWorkers - this.#workers.length;
     this.#leaving = this.#in('recycling').length;
     for (const worker of this.#workers) {
-      const { key } = worker.order;
+      const { key } = worker.spec;
       const coming = isComing(worker);
       if (coming) add(this.#coming, key, 1);
       if (coming || worker.state === 'warm') add(this.#fresh, key, 1);
     }
   }
 
-  /** Whether a fresh process gets its first turn: a moment in which no other is to be started. */
+  /** Whether a new process gets its first turn in this round: then no spare is started beside it. */
   get beginsFresh(): boolean {
     return this.actions.some((action) => action.do === 'hand' && action.worker.state === 'warm');
   }
 
   serve(ticket: Ticket): void {
-    const { order } = ticket;
-    if (order.sessionId === undefined) this.#serveByFresh(ticket);
+    const { spec } = ticket;
+    if (spec.sessionId === undefined) this.#serveByFresh(ticket);
     else {
-      const own = this.#ownerOf(order.sessionId);
+      const own = this.#ownerOf(spec.sessionId);
       if (own) this.#serveBy(own, ticket);
-      else if (!this.#begun.has(order.sessionId)) this.#makePlace(order);
+      else if (!this.#begun.has(spec.sessionId)) this.#makePlace(spec);
     }
   }
 
   #serveByFresh(ticket: Ticket): void {
-    const { key } = ticket.order;
-    const warm = this.#oldest('warm', (worker) => worker.order.key === key);
+    const { key } = ticket.spec;
+    const warm = this.#oldest('warm', (worker) => worker.spec.key === key);
     if (warm) {
       add(this.#fresh, key, -1);
       this.#decide({ do: 'hand', worker: warm, ticket });
     } else if ((this.#coming.get(key) ?? 0) > 0) add(this.#coming, key, -1);
-    else this.#makePlace(ticket.order);
+    else this.#makePlace(ticket.spec);
   }
 
-  /** The session's own process serves it, if it was started as is wanted now. */
+  /** The session's own process serves the ticket, unless its flags are out of date. */
   #serveBy(own: Worker, ticket: Ticket): void {
     if (own.state !== 'idle' || this.#taken.has(own)) return;
-    const right = own.order.key === ticket.order.key;
+    const right = own.spec.key === ticket.spec.key;
     this.#decide(
       right
         ? { do: 'hand', worker: own, ticket }
@@ -118,11 +118,11 @@ class Round {
     );
   }
 
-  /** For who has nobody to serve him: a process is started, or another ended for it. */
-  #makePlace(order: Order): void {
-    // Nobody gives way to one that may not be started.
-    if (!this.#situation.mayLaunch(order.profile)) return;
-    else if (this.#places > 0) this.#launch(order);
+  /** Starts a process for a ticket, or ends another process to make place for it. */
+  #makePlace(spec: ProcessSpec): void {
+    // No process is ended for a start that is not allowed.
+    if (!this.#situation.mayLaunch(spec.profile)) return;
+    else if (this.#places > 0) this.#launch(spec);
     else if (this.#leaving > 0) this.#leaving -= 1;
     else {
       const victim = this.#oldest('idle') ?? this.#oldest('warm');
@@ -130,30 +130,30 @@ class Round {
     }
   }
 
-  /** Fresh processes that were started for prompts which went away, or by flags of yesterday. */
+  /** Ends spares that no ticket and no target wants: their prompt has left, or their flags are out of date. */
   endUnwanted(): void {
     const warm = this.#in('warm');
     if (warm.length === 0) return;
     const wanted = new Set(
-      [...this.#situation.warm, ...this.#situation.waiting].map(({ order }) => order.key),
+      [...this.#situation.warm, ...this.#situation.waiting].map(({ spec }) => spec.key),
     );
     for (const worker of warm) {
-      if (this.#taken.has(worker) || wanted.has(worker.order.key)) continue;
-      add(this.#fresh, worker.order.key, -1);
+      if (this.#taken.has(worker) || wanted.has(worker.spec.key)) continue;
+      add(this.#fresh, worker.spec.key, -1);
       this.#decide({ do: 'recycle', worker, reason: 'renewed' });
     }
   }
 
-  keepWarm({ order, count }: WarmTarget): void {
-    while (this.#situation.mayLaunch(order.profile)) {
-      if ((this.#fresh.get(order.key) ?? 0) >= count) return;
+  keepWarm({ spec, count }: WarmTarget): void {
+    while (this.#situation.mayLaunch(spec.profile)) {
+      if ((this.#fresh.get(spec.key) ?? 0) >= count) return;
       if (this.#places > 0) {
-        this.#launch(order);
+        this.#launch(spec);
         continue;
       }
       const victim = this.#oldest('idle');
       const sessions = [...this.#in('idle'), ...this.#in('busy')];
-      // A lone session keeps its place: with one worker a follow-up matters more than a new context.
+      // The only session keeps its process: a follow-up is more likely than a new session.
       if (victim && sessions.length > 1 && this.#leaving === 0) {
         this.#decide({ do: 'recycle', worker: victim, reason: 'place' });
       }
@@ -161,11 +161,11 @@ class Round {
     }
   }
 
-  #launch(order: Order): void {
+  #launch(spec: ProcessSpec): void {
     this.#places -= 1;
-    if (order.sessionId === undefined) add(this.#fresh, order.key, 1);
-    else this.#begun.add(order.sessionId);
-    this.actions.push({ do: 'launch', order });
+    if (spec.sessionId === undefined) add(this.#fresh, spec.key, 1);
+    else this.#begun.add(spec.sessionId);
+    this.actions.push({ do: 'launch', spec });
   }
 
   #decide(action: Exclude<Action, { do: 'launch' }>): void {
@@ -182,7 +182,7 @@ class Round {
     return this.#workers.find((worker) => worker.sessionId === sessionId);
   }
 
-  /** The one that has been in that state for the longest time. */
+  /** The worker that has been in that state for the longest time. */
   #oldest(
     state: 'warm' | 'idle',
     fits: (worker: Worker) => boolean = () => true,
@@ -193,7 +193,7 @@ class Round {
   }
 }
 
-/** Whether it will be fresh. */
+/** Whether the worker is starting without a session. */
 function isComing({ state, sessionId }: Worker): boolean {
   return state === 'starting' && sessionId === undefined;
 }

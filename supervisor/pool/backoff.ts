@@ -1,25 +1,26 @@
-/** How long the pool waits after a worker could not be started, and when it gives up on who waits. */
+/** Slows down the starts of a profile whose workers do not start, and reports when waiting is hopeless. */
+import { backoff } from '../../shared/backoff.ts';
 import type { BerthError } from '../../shared/errors.ts';
 
-const shortest = 250;
-const longest = 30_000;
-/** Failures in a row after which prompts are answered at once instead of waiting. */
+/** Milliseconds. */
+const pauses = { first: 250, longest: 30_000 };
+/** Failures in a row after which prompts are rejected at once instead of waiting. */
 const patience = 3;
 
 /** Why the workers of a profile do not start. */
 export interface LaunchFailure {
-  /** Of the last start. */
+  /** The error of the last start. */
   error: BerthError;
-  /** The last lines that its process wrote to standard error; they may quote secrets. */
+  /** The last lines that the process wrote to standard error; they may quote secrets. */
   stderr: string;
-  /** Starts that failed since one succeeded. */
+  /** Failed starts since the last successful one. */
   attempts: number;
-  /** Milliseconds since 1970: when the first of them failed. */
+  /** Milliseconds since 1970: when the first of these starts failed. */
   since: number;
 }
 
 export class LaunchBackoff {
-  /** Undefined once a start succeeded. */
+  /** Undefined after a successful start. */
   failure: LaunchFailure | undefined;
   readonly #onOver: () => void;
   #failures = 0;
@@ -29,12 +30,12 @@ export class LaunchBackoff {
     this.#onOver = onOver;
   }
 
-  /** True while no worker may be started. */
+  /** Whether no worker may be started now. */
   get waiting(): boolean {
     return this.#timer !== undefined;
   }
 
-  /** True if starting has failed so often that waiting for it makes no sense. */
+  /** Whether so many starts have failed that a prompt should not wait for the next one. */
   get broken(): boolean {
     return this.failure !== undefined && this.#failures >= patience;
   }
@@ -44,20 +45,22 @@ export class LaunchBackoff {
     this.failure = { error, stderr, attempts: attempts + 1, since };
     this.#failures += 1;
     clearTimeout(this.#timer);
-    const pause = Math.min(longest, shortest * 2 ** (this.#failures - 1));
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      this.#onOver();
-    }, pause);
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined;
+        this.#onOver();
+      },
+      backoff(this.#failures, pauses),
+    );
     this.#timer.unref();
   }
 
-  /** A worker has started; it may still end before it has served anybody. */
+  /** A worker has started. It may still end before its first prompt. */
   started(): void {
     this.failure = undefined;
   }
 
-  /** A worker has lived until a prompt came: the next failure is a first one again. */
+  /** A worker has got a prompt: the next failure counts as the first one. */
   proved(): void {
     this.#failures = 0;
   }

@@ -1,22 +1,22 @@
-/** The end of a worker that the pool has decided on: told, gentle for a while, and complete. */
+/** Ends a worker: logs it, gives the process time to end by itself, and leaves nothing of it. */
 import type { Log } from '../../shared/log.ts';
 import type { RecycleReason, Worker } from './worker.ts';
 
 export interface EndOptions {
   log: Log;
   onRecycle?: (reason: RecycleReason) => void;
-  /** Waits until that CLI writes nothing that an end would tear; never rejects. */
+  /** Waits until that CLI is not refreshing its login, which an end would lose; never rejects. */
   beforeEnd?: (pid: number | undefined) => Promise<void>;
 }
 
-/** Those of a worker that is needed no more, and whose SessionEnd hooks have all their time. */
+/** For these reasons there is no hurry: the SessionEnd hooks get all their time. */
 const unhurried = new Set<RecycleReason>(['idle', 'place', 'renewed', 'removed']);
 
-/** Milliseconds for SessionEnd hooks while the server stops: the drain is over by then. */
+/** Milliseconds for SessionEnd hooks while the server stops, after the drain. */
 const whileStopping = 8_000;
 
 /**
- * Resolves when nothing of it is left.
+ * Resolves when the process, and all processes that it started, have ended.
  * @param grace milliseconds for each step, after which what does not end by itself is killed
  */
 export async function endWorker(
@@ -30,7 +30,7 @@ export async function endWorker(
   log.info('worker_recycled', `recycling ${worker.name}: ${reason}`, {
     worker: worker.name,
     reason,
-    profile: worker.order.profile,
+    profile: worker.spec.profile,
     session_id: worker.sessionId,
     age_ms: Math.round(performance.now() - worker.startedAt),
   });
@@ -40,7 +40,7 @@ export async function endWorker(
   await worker.gone;
 }
 
-/** None for one that has to go for its memory, or that hangs. */
+/** No time for a worker that is ended because of its memory, or that hangs. */
 function hookTime({ process: { sessionEnd } }: Worker, reason: RecycleReason): number {
   if (unhurried.has(reason)) return sessionEnd;
   return reason === 'stopping' ? Math.min(whileStopping, sessionEnd) : 0;

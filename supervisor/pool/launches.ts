@@ -1,6 +1,6 @@
 /**
- * The life of the processes: started, prepared, ended by themselves or by others, and forgotten when
- * nothing of them is left. A profile whose processes fail is slowed down, and given up for a while.
+ * The life of the workers: they are started and prepared, they end, and they are removed from the list when all
+ * their processes have ended. Starts of a profile that fail are slowed down, and after some failures rejected.
  */
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
@@ -8,26 +8,26 @@ import type { ProcessEnd } from '../claude/child.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
 import { causeOfStartError } from '../claude/start-error.ts';
 import { LaunchBackoff, type LaunchFailure } from './backoff.ts';
-import type { Order } from './process-spec.ts';
+import type { ProcessSpec } from './process-spec.ts';
 import { Worker } from './worker.ts';
 
 export interface LaunchesOptions {
-  prepare: (process: ClaudeProcess, order: Order) => Promise<void>;
+  prepare: (process: ClaudeProcess, spec: ProcessSpec) => Promise<void>;
   clearAway: (name: string, pid: number | undefined) => Promise<void>;
-  /** Waits until that CLI writes nothing that an end would tear; never rejects. */
+  /** Waits until that CLI is not refreshing its login, which an end would lose; never rejects. */
   beforeEnd: (pid: number | undefined) => Promise<void>;
   log: Log;
-  /** Something has come or gone. */
+  /** A worker has become ready, has ended, or may be started again. */
   onChange: () => void;
   /** A session cannot be resumed. */
   onSessionFailed: (sessionId: string, error: BerthError) => void;
-  /** A process of that key, as one request alone asks for it, cannot be started. */
+  /** A process with flags of a single request cannot be started. */
   onOwnFailed: (key: string, error: BerthError) => void;
-  /** The error with what else is known about why a profile's workers do not start. */
+  /** Adds to the error what else is known about the failed starts of a profile. */
   explain: (profile: string, error: BerthError) => BerthError;
   /** A worker of the profile has become ready, or could not be started. */
   onStart: (profile: string, ready: boolean) => void;
-  /** Starting has failed so often that waiting for it makes no sense. */
+  /** So many starts have failed that no prompt should wait for the next one. */
   onHopeless: (profile: string, error: BerthError) => void;
   /** A worker has ended by itself. */
   onCrash: () => void;
@@ -37,7 +37,7 @@ export class Launches {
   readonly workers = new Set<Worker>();
   readonly #options: LaunchesOptions;
   readonly #backoffs = new Map<string, LaunchBackoff>();
-  /** Sessions of which a process was killed before it was ready; it is started once more. */
+  /** Sessions whose process was killed before it was ready: it is started once more. */
   readonly #killed = new Set<string>();
   #serial = 0;
   #stopped = false;
@@ -59,24 +59,24 @@ export class Launches {
   }
 
   /**
-   * The error for a prompt that would wait for a start that is bound to fail: starting has failed too
-   * often, and either the pause after that is not over or somebody else is trying already.
+   * The error for a prompt that would wait for a hopeless start: too many starts have failed, and either the
+   * pause after the last failure is not over, or another prompt has caused a start already.
    */
   hopeless(profile: string): BerthError | undefined {
     const backoff = this.#backoffs.get(profile);
     if (!backoff?.broken) return undefined;
     const trying = [...this.workers].some(
-      ({ state, order }) => state === 'starting' && order.profile === profile,
+      ({ state, spec }) => state === 'starting' && spec.profile === profile,
     );
     return backoff.waiting || trying ? backoff.failure?.error : undefined;
   }
 
-  /** A worker has lived until a prompt came. */
+  /** A worker has got a prompt. */
   proved(profile: string): void {
     this.#backoffs.get(profile)?.proved();
   }
 
-  /** What may have been the cause of failures has changed. */
+  /** The profiles have changed, which may be the end of the failures. */
   forgive(): void {
     for (const backoff of this.#backoffs.values()) backoff.stop();
     this.#backoffs.clear();
@@ -87,44 +87,44 @@ export class Launches {
     for (const backoff of this.#backoffs.values()) backoff.stop();
   }
 
-  launch(order: Order): void {
+  launch(spec: ProcessSpec): void {
     const name = `worker-${++this.#serial}`;
     let process: ClaudeProcess;
     try {
-      process = order.launch(name);
+      process = spec.launch(name);
     } catch (thrown) {
-      // The system may refuse at once: no memory for another process.
-      this.#notStarted(name, order, thrown, '');
+      // The system may refuse at once, for example without memory for another process.
+      this.#notStarted(name, spec, thrown, '');
       return;
     }
-    const worker = new Worker(name, process, order);
+    const worker = new Worker(name, process, spec);
     this.workers.add(worker);
     this.#options.log.debug('worker_starting', `starting ${name}`, {
       worker: name,
-      profile: order.profile,
-      session_id: order.sessionId,
+      profile: spec.profile,
+      session_id: spec.sessionId,
     });
-    const prepared = this.#options.prepare(process, order).then(
+    const prepared = this.#options.prepare(process, spec).then(
       () => this.#ready(worker),
       (error: unknown) => this.#failed(worker, error),
     );
-    // A start that failed is known as one before its end makes place for another.
+    // The failure of a start is noted before the end of its process frees a place.
     worker.gone = Promise.all([process.ended, prepared]).then(([end]) => this.#gone(worker, end));
   }
 
   #ready(worker: Worker): void {
     if (worker.state !== 'starting') return;
-    this.#backoffs.get(worker.order.profile)?.started();
+    this.#backoffs.get(worker.spec.profile)?.started();
     worker.become(worker.sessionId === undefined ? 'warm' : 'idle');
     if (worker.sessionId !== undefined) this.#killed.delete(worker.sessionId);
     this.#options.log.info('worker_ready', `${worker.name} is ready`, {
       worker: worker.name,
       pid: worker.process.pid,
-      profile: worker.order.profile,
+      profile: worker.spec.profile,
       session_id: worker.sessionId,
       duration_ms: Math.round(performance.now() - worker.startedAt),
     });
-    if (!worker.order.own) this.#options.onStart(worker.order.profile, true);
+    if (!worker.spec.own) this.#options.onStart(worker.spec.profile, true);
     this.#options.onChange();
   }
 
@@ -132,35 +132,35 @@ export class Launches {
     if (worker.state === 'recycling') return;
     worker.become('recycling');
     void this.#options.beforeEnd(worker.process.pid).then(() => worker.process.stop());
-    this.#notStarted(worker.name, worker.order, thrown, worker.process.stderr);
+    this.#notStarted(worker.name, worker.spec, thrown, worker.process.stderr);
   }
 
-  #notStarted(name: string, order: Order, thrown: unknown, stderr: string): void {
-    const error = this.#errorOf(order, thrown);
+  #notStarted(name: string, spec: ProcessSpec, thrown: unknown, stderr: string): void {
+    const error = this.#errorOf(spec, thrown);
     if (error.code !== 'session_not_found') {
       this.#options.log.error('worker_failed', `${name} could not be started`, {
         worker: name,
-        profile: order.profile,
-        session_id: order.sessionId,
+        profile: spec.profile,
+        session_id: spec.sessionId,
         error,
         stderr,
       });
     }
-    const { sessionId } = order;
+    const { sessionId } = spec;
     if (sessionId === undefined) {
-      // A request that asks for what the CLI does not take says nothing about the others.
-      if (order.own) this.#options.onOwnFailed(order.key, error);
-      else this.#slowDown(order.profile, error, stderr);
+      // Flags of one request that the CLI rejects say nothing about other requests.
+      if (spec.own) this.#options.onOwnFailed(spec.key, error);
+      else this.#slowDown(spec.profile, error, stderr);
     } else if (wasKilled(error) && !this.#killed.delete(sessionId)) {
-      // The kernel took it, or a person: nothing is wrong with the session, and who waits still does.
+      // The kernel or a person killed it. The session is fine, and its prompts wait for the next start.
       this.#killed.add(sessionId);
     } else {
-      // One session that cannot be resumed says nothing about the others.
+      // A session that cannot be resumed says nothing about other sessions.
       this.#options.onSessionFailed(sessionId, error);
     }
   }
 
-  #errorOf(order: Order, thrown: unknown): BerthError {
+  #errorOf(spec: ProcessSpec, thrown: unknown): BerthError {
     const error =
       thrown instanceof BerthError
         ? thrown
@@ -169,8 +169,8 @@ export class Launches {
             `cannot start a worker: ${causeOfStartError(thrown) ?? String(thrown)}`,
             { cause: thrown },
           );
-    if (order.sessionId !== undefined) return error;
-    return order.own ? ofRequest(error) : this.#options.explain(order.profile, error);
+    if (spec.sessionId !== undefined) return error;
+    return spec.own ? ofRequest(error) : this.#options.explain(spec.profile, error);
   }
 
   #slowDown(profile: string, error: BerthError, stderr: string): void {
@@ -183,25 +183,25 @@ export class Launches {
   }
 
   async #gone(worker: Worker, { exitCode, signal, stderr }: ProcessEnd): Promise<void> {
-    const { state, order } = worker;
+    const { state, spec } = worker;
     const expected = state === 'recycling';
     if (!expected) this.#options.onCrash();
-    if (state === 'warm' && !order.own) {
+    if (state === 'warm' && !spec.own) {
       const said = stderr && `, and wrote ${stderr}`;
       const error = new BerthError(
         'cli_unavailable',
         `cannot keep the CLI running: it ended by itself (exit code ${exitCode}, signal ${signal}) before its first prompt${said}; see what the .claude repository has it start`,
       );
-      this.#slowDown(order.profile, this.#options.explain(order.profile, error), stderr);
+      this.#slowDown(spec.profile, this.#options.explain(spec.profile, error), stderr);
     }
     this.#options.log[expected ? 'debug' : 'warn']('worker_ended', `${worker.name} ended`, {
       worker: worker.name,
-      profile: order.profile,
+      profile: spec.profile,
       session_id: worker.sessionId,
       exit_code: exitCode,
       signal,
     });
-    // Its place is free when all that it started is gone too.
+    // The place is free when all processes that the worker started have ended.
     if (!expected) worker.become('recycling');
     await worker.process.stop();
     await this.#options.clearAway(worker.name, worker.process.pid);

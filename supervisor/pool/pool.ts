@@ -1,8 +1,9 @@
 /**
- * The pool: the workers there are, and the prompts that wait for one. After each event `#reconcile`
- * makes what is there equal what should be (assign.ts decides).
- * Always holds: never more than `maxWorkers` processes; at most one process for a session; prompts
- * for one session are served in order; what a worker left is gone before its place is free.
+ * The pool: the workers, and the queue of the prompts that wait for a worker. After each event `#reconcile`
+ * carries out what assign.ts decides.
+ * Invariants: never more than `maxWorkers` processes; at most one process for a session; the prompts of one
+ * session are served one after the other, in the order of their arrival; the place of a worker is free when
+ * all processes that it started have ended.
  */
 import { BerthError } from '../../shared/errors.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
@@ -10,7 +11,7 @@ import { type Action, assign, withoutWorker } from './assign.ts';
 import type { LaunchFailure } from './backoff.ts';
 import { type EndOptions, endWorker } from './end-worker.ts';
 import { Launches } from './launches.ts';
-import type { Order, WarmTarget } from './process-spec.ts';
+import type { ProcessSpec, WarmTarget } from './process-spec.ts';
 import { RefillPause } from './refill-pause.ts';
 import { Pace } from './retry-after.ts';
 import { OneStart } from './serialized-start.ts';
@@ -18,38 +19,38 @@ import { WaitingLine } from './waiting-line.ts';
 import type { RecycleReason, Worker, WorkerState } from './worker.ts';
 
 export interface PoolOptions extends EndOptions {
-  /** The processes that are kept ready, the more important first. */
+  /** The spares that are wanted, the more important first. */
   warm: () => readonly WarmTarget[];
   maxWorkers: number;
-  /** So many workers memory allows at the moment; at least one. Call `reconsider` when it changes. */
+  /** How many workers memory allows now, at least one. Call `reconsider` when it changes. */
   ceiling?: () => number;
   queueLimit: number;
   /** Milliseconds without a prompt after which an idle worker is recycled. */
   idleTimeout: number;
   /** Resolves when the process can take a prompt. */
-  prepare: (process: ClaudeProcess, order: Order) => Promise<void>;
-  /** Ends what the worker of that name has left outside its process group; never rejects. */
+  prepare: (process: ClaudeProcess, spec: ProcessSpec) => Promise<void>;
+  /** Ends the processes that the worker has left outside its process group; never rejects. */
   clearAway: (name: string, pid: number | undefined) => Promise<void>;
-  /** Whether no other process may start beside one of that profile just now. */
+  /** Whether no other process may start beside a process of that profile now. */
   startsAlone?: (profile: string) => boolean;
-  /** The error with what else is known about why a profile's workers do not start. */
+  /** Adds to the error what else is known about the failed starts of a profile. */
   explain?: (profile: string, error: BerthError) => BerthError;
-  /** Told when a worker of the profile has become ready, or could not be started. */
+  /** Called when a worker of the profile has become ready, or could not be started. */
   onStart?: (profile: string, ready: boolean) => void;
 }
 
-/** Milliseconds for each step of ending a process. */
+/** Milliseconds for each step of the end of a process. */
 const usualGrace = 2_000;
 
 export interface AcquireOptions {
-  order: Order;
+  spec: ProcessSpec;
   /** The name of the caller's token. */
   token: string;
   /** Leaves the queue; the rejection is the signal's reason. */
   signal: AbortSignal;
-  /** It goes on with a turn that had begun: it is served before all others, and never sent away. */
+  /** The prompt continues a turn that had begun: it is served first, and never rejected for space. */
   goesOn?: boolean;
-  /** Told its place, from 1, if the prompt has to wait, and whenever that changes. */
+  /** Called with the place in the queue, from 1, if the prompt has to wait, and whenever it changes. */
   onQueued: (place: number) => void;
 }
 
@@ -77,7 +78,7 @@ export class Pool {
       log: options.log,
       onChange: () => this.#reconcile(),
       onSessionFailed: (sessionId, error) => this.#rejectSession(sessionId, error),
-      onOwnFailed: (key, error) => this.#line.rejectWhere((order) => order.key === key, error),
+      onOwnFailed: (key, error) => this.#line.rejectWhere((spec) => spec.key === key, error),
       explain: (profile, error) => options.explain?.(profile, error) ?? error,
       onStart: (profile, ready) => options.onStart?.(profile, ready),
       onHopeless: (profile, error) => this.#rejectAllOf(profile, error),
@@ -85,7 +86,7 @@ export class Pool {
     });
   }
 
-  /** Starts the warm workers. */
+  /** Starts the spares. */
   start(): void {
     const period = Math.max(100, Math.min(10_000, this.#options.idleTimeout / 4));
     this.#idleTimer = setInterval(() => this.#recycleIdle(), period);
@@ -100,7 +101,7 @@ export class Pool {
     return this.#line.length;
   }
 
-  /** Why workers cannot be started, by profile; of those where none could since. */
+  /** Why workers of a profile cannot be started; without the profiles that have had a successful start since. */
   get launchFailures(): ReadonlyMap<string, LaunchFailure> {
     return this.#launches.failures;
   }
@@ -109,7 +110,7 @@ export class Pool {
     return this.workers.filter((worker) => worker.state === state).length;
   }
 
-  /** The process that serves a session, if one does. */
+  /** The worker of a session; undefined if it has none. */
   ownerOf(sessionId: string): Worker | undefined {
     return this.workers.find((worker) => worker.sessionId === sessionId);
   }
@@ -119,14 +120,14 @@ export class Pool {
    * @throws BerthError `queue_full`, `draining`, `cli_unavailable`, `session_not_found`, or the
    *   signal's reason
    */
-  async acquire({ order, token, goesOn, signal, onQueued }: AcquireOptions): Promise<Worker> {
+  async acquire({ spec, token, goesOn, signal, onQueued }: AcquireOptions): Promise<Worker> {
     signal.throwIfAborted();
     if (this.#stopping) throw this.#stopping;
-    const own = order.sessionId !== undefined && this.ownerOf(order.sessionId);
-    const hopeless = own ? undefined : this.#launches.hopeless(order.profile);
+    const own = spec.sessionId !== undefined && this.ownerOf(spec.sessionId);
+    const hopeless = own ? undefined : this.#launches.hopeless(spec.profile);
     if (hopeless) throw hopeless;
     const ticket = this.#line.join({
-      order,
+      spec,
       token,
       goesOn: goesOn ?? false,
       signal,
@@ -140,23 +141,23 @@ export class Pool {
     return ticket.worker;
   }
 
-  /** Gives a worker back after its turn. `usable` is false if its turn has no end. */
+  /** Gives a worker back after its turn. `usable` is false if the turn did not end. */
   release(worker: Worker, usable: boolean): void {
-    // One that has ended by itself is on its way out already.
+    // A worker that has ended by itself is being removed already.
     if (worker.state !== 'busy' || !worker.process.alive) return;
     this.#pace.ended(worker);
     this.#refill.end(worker);
     worker.become('idle');
-    // Without a session nobody could ever go on with it, and it has served somebody.
+    // A worker that has run a turn and has no session cannot serve another prompt.
     if (!usable || worker.sessionId === undefined) void this.recycle(worker, 'unresponsive');
     else if (worker.recycleAfterTurn) void this.recycle(worker, worker.recycleAfterTurn);
-    else if (worker.order.once) void this.recycle(worker, 'renewed');
+    else if (worker.spec.once) void this.recycle(worker, 'renewed');
     this.#reconcile();
   }
 
   /**
-   * Keeps a session for the prompt that goes on with its turn, until that has a worker: without it
-   * another prompt of the session could come between. Call what it returns to end that.
+   * Reserves a session for the prompt that continues its turn, until that prompt has a worker. Otherwise
+   * another prompt of the session could come between. The returned function ends the reservation.
    */
   hold(sessionId: string): () => void {
     this.#line.hold(sessionId);
@@ -176,8 +177,7 @@ export class Pool {
   }
 
   /**
-   * Ends a worker and forgets it once it is gone; its session can be resumed. A busy one is only
-   * marked, unless `now`.
+   * Ends a worker; its session can be resumed. A busy worker is ended after its turn, unless `now` is set.
    * @param grace milliseconds after which what does not end by itself is killed
    */
   async recycle(worker: Worker, reason: RecycleReason, now = false, grace = usualGrace) {
@@ -189,30 +189,30 @@ export class Pool {
     await endWorker(worker, reason, grace, this.#options);
   }
 
-  /** A busy worker that was to be recycled for that reason may stay. */
+  /** Keeps a busy worker that would have been recycled for that reason after its turn. */
   spare(worker: Worker, reason: RecycleReason): void {
     if (worker.recycleAfterTurn === reason) worker.recycleAfterTurn = undefined;
   }
 
-  /** What decides how many workers there may be has changed. */
+  /** Call it when the number of allowed workers, or what a worker may do, has changed. */
   reconsider(): void {
-    // Before the start nothing is kept ready.
+    // Before `start` there are no spares.
     if (this.#idleTimer) this.#reconcile();
   }
 
-  /** What is kept ready has changed. */
+  /** Call it when the wanted spares have changed. */
   renew(): void {
     this.#launches.forgive();
     this.#reconcile();
   }
 
-  /** What the worker of a session does, or `busy` if a prompt waits for it; undefined without one. */
+  /** The state of a session's worker, `busy` if a prompt waits for it; undefined without a worker. */
   stateOf(sessionId: string): WorkerState | undefined {
-    const waits = this.#line.waiting.some(({ order }) => order.sessionId === sessionId);
+    const waits = this.#line.waiting.some(({ spec }) => spec.sessionId === sessionId);
     return waits ? 'busy' : this.ownerOf(sessionId)?.state;
   }
 
-  /** Answers those who wait for a session with `reason` and ends its worker, unless that is busy. */
+  /** Rejects the waiting prompts of a session with `reason`, and ends its worker unless it is busy. */
   async endSession(sessionId: string, reason: BerthError): Promise<void> {
     this.#rejectSession(sessionId, reason);
     const worker = this.ownerOf(sessionId);
@@ -222,15 +222,15 @@ export class Pool {
   }
 
   /**
-   * Takes nothing new: who waits for others is answered with `reason`; running turns go on, and so do
-   * prompts for which a process is starting.
+   * Takes no new prompt, and rejects with `reason` the prompts that would have to wait for the turns of others.
+   * Running turns go on, and so do prompts for which a process is starting.
    */
   drain(reason: BerthError): void {
     this.#stopping = reason;
     this.#reconcile();
   }
 
-  /** Ends all workers, busy ones too; returns when they are gone. */
+  /** Ends all workers, also busy ones; resolves when they have ended. */
   async stop(): Promise<void> {
     this.#stopping ??= new BerthError('draining', 'cannot take a prompt: the server is stopping');
     clearInterval(this.#idleTimer);
@@ -270,13 +270,13 @@ export class Pool {
       case 'hand':
         if (action.worker.state === 'warm') this.#refill.begin(action.worker);
         action.worker.become('busy');
-        this.#launches.proved(action.worker.order.profile);
+        this.#launches.proved(action.worker.spec.profile);
         this.#pace.began(action.worker);
         this.#line.serve(action.ticket, action.worker);
         break;
       case 'launch':
-        if (!this.#oneStart.mayStart(action.order.profile, this.workers)) break;
-        this.#launches.launch(action.order);
+        if (!this.#oneStart.mayStart(action.spec.profile, this.workers)) break;
+        this.#launches.launch(action.spec);
         break;
       case 'recycle':
         void this.recycle(action.worker, action.reason);
@@ -284,13 +284,13 @@ export class Pool {
   }
 
   #rejectSession(sessionId: string, error: BerthError): void {
-    this.#line.rejectWhere((order) => order.sessionId === sessionId, error);
+    this.#line.rejectWhere((spec) => spec.sessionId === sessionId, error);
   }
 
-  /** Those who have no worker yet. */
+  /** Rejects the prompts of a profile whose session has no worker. */
   #rejectAllOf(profile: string, error: BerthError): void {
     this.#line.rejectWhere(
-      (order) => order.profile === profile && !(order.sessionId && this.ownerOf(order.sessionId)),
+      (spec) => spec.profile === profile && !(spec.sessionId && this.ownerOf(spec.sessionId)),
       error,
     );
   }
@@ -301,7 +301,7 @@ export class Pool {
       const idle = worker.state === 'idle' && worker.idleSince < before;
       if (idle && !worker.works) void this.recycle(worker, 'idle');
     }
-    // Work in the background may have kept its place for long enough.
+    // A worker may have used up the time that its background work may take.
     if (this.#line.length > 0) this.#reconcile();
   }
 }

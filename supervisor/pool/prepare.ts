@@ -1,56 +1,47 @@
 /** Makes a new CLI process ready for its first prompt. */
 import { BerthError } from '../../shared/errors.ts';
+import { withDeadline } from '../../shared/waiting.ts';
 import { askServers } from '../claude/mcp-servers.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
-import type { Order } from './process-spec.ts';
+import type { ProcessSpec } from './process-spec.ts';
 
-/** Milliseconds in which a process must answer, its MCP servers within their default of 30 s included. */
+/** Milliseconds in which a process must be ready, including the 30 s that its MCP servers may take. */
 const patience = 60_000;
-/** Milliseconds for all but the MCP servers. */
+/** Milliseconds for everything except the MCP servers. */
 const own = 30_000;
 
-/** The first turn waits for MCP servers as long as MCP_TIMEOUT says. */
+/** The first turn waits for MCP servers for as long as MCP_TIMEOUT allows. */
 const withServers = (patience: number, { timeouts }: ClaudeProcess): number =>
   timeouts.start === undefined ? patience : Math.max(patience, timeouts.start + own);
 
-/** The CLI answers it by itself: "Blank prompt — the message was only whitespace". */
+/** The CLI answers this prompt without a model: "Blank prompt — the message was only whitespace". */
 const blankPrompt = ' ';
 
 /**
- * Waits until the process answers, and has it do once what its first turn would otherwise have to
- * do: a blank prompt is a turn without a model, and makes the first real one faster. It leaves nothing
- * in the conversation that the model would be shown.
- * @param bound milliseconds in which it must answer; more where MCP servers may take longer to start
+ * Waits until the process replies, and runs a blank prompt. That is a turn without a model, which makes the
+ * first real turn faster and adds nothing to the conversation that the model sees.
+ * @param bound milliseconds in which the process must be ready; more if MCP servers may take longer to start
  * @throws BerthError `session_not_found` if the session to resume is unknown to the CLI,
- *   `cli_unavailable` if the process ends or says nothing
+ *   `cli_unavailable` if the process ends or does not reply
  */
 export async function prepareWorker(
   process: ClaudeProcess,
-  { sessionId, resumes }: Pick<Order, 'sessionId' | 'resumes'>,
+  { sessionId, resumes }: Pick<ProcessSpec, 'sessionId' | 'resumes'>,
   bound = patience,
 ): Promise<void> {
   try {
-    await within(withServers(bound, process), prime(process, resumes));
+    const whole = withServers(bound, process);
+    await withDeadline(prime(process, resumes), whole, () => tooSlow(whole));
   } catch (error) {
     throw (resumes && unknownToCli(error, sessionId)) || error;
   }
 }
 
-async function within<T>(milliseconds: number, work: Promise<T>): Promise<T> {
-  const { promise: overdue, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => {
-    reject(
-      new BerthError(
-        'cli_unavailable',
-        `cannot start the CLI: it did not answer within ${milliseconds / 1_000} s; see whether an MCP server or a hook of the .claude repository hangs`,
-      ),
-    );
-  }, milliseconds);
-  try {
-    return await Promise.race([work, overdue]);
-  } finally {
-    clearTimeout(timer);
-  }
+function tooSlow(milliseconds: number): BerthError {
+  return new BerthError(
+    'cli_unavailable',
+    `cannot start the CLI: it did not answer within ${milliseconds / 1_000} s; see whether an MCP server or a hook of the .claude repository hangs`,
+  );
 }
 
 async function prime(process: ClaudeProcess, resumes: boolean): Promise<void> {

@@ -1,30 +1,30 @@
-/** What a prompt asks of the pool: which process may serve it, and how one is started if none is there. */
+/** The process that a prompt needs: which workers fit, and how a new process is started. */
 import type { ClaudeProcess } from '../claude/process.ts';
 
-export interface Order {
-  /** Starts of one profile that fail say nothing about those of another. */
+export interface ProcessSpec {
+  /** The name of the profile. Failed starts count for their profile only. */
   profile: string;
-  /** Processes of one key are started alike, and one can stand in for another. */
+  /** Processes with the same key are started with the same flags, and can replace each other. */
   key: string;
-  /** The session to go on with: served by its own process alone. Absent begins a session. */
+  /** The session to continue, which only its own process can serve; undefined begins a session. */
   sessionId: string | undefined;
-  /** True if the process begins with a conversation, its own or one that it copies. */
+  /** Whether the process resumes a conversation: the session's own one, or one to copy. */
   resumes: boolean;
-  /** True if the process may serve one turn only: its flags count over its whole life. */
+  /** Whether the process may serve one turn only: its budget counts over its whole life. */
   once: boolean;
   /**
-   * True if the process is started as this request alone asks for, unlike others of its profile: that
-   * it does not start says nothing about them.
+   * Whether the flags are those of this request only, unlike other processes of the profile. A failed start
+   * then says nothing about the profile.
    */
   own: boolean;
-  /** Milliseconds without a prompt in which work in the background keeps the process. */
+  /** Milliseconds without a prompt during which background work keeps the process alive. */
   background?: number;
-  /** Starts a process. @throws whatever the system refuses it with */
+  /** Starts a process. @throws the error with which the system refuses the start */
   launch: (name: string) => ClaudeProcess;
 }
 
 /** How many processes are kept ready for new sessions. */
 export interface WarmTarget {
-  order: Order;
+  spec: ProcessSpec;
   count: number;
 }

@@ -1,11 +1,11 @@
 /**
- * A moment without refilling the pool. The CLI's first steps in a turn are what the caller waits for,
- * and they want the processor that the start of the next warm process would take.
- * Always holds: a pause ends by itself; further turns do not lengthen it.
+ * A short pause in which no spare is started: the start would take the processor from the first steps of a new
+ * turn, for which a caller waits.
+ * Invariant: a pause ends by itself; further turns do not lengthen it.
  */
 import type { Worker } from './worker.ts';
 
-/** Milliseconds: by then the turn's first request is on its way. */
+/** Milliseconds, after which the first request of the turn has been sent. */
 const longest = 300;
 
 export class RefillPause {
@@ -21,7 +21,7 @@ export class RefillPause {
     return this.#cause !== undefined;
   }
 
-  /** A fresh process is about to be given its first turn. */
+  /** A new process gets its first turn. */
   begin(worker: Worker): void {
     if (this.#cause) return;
     this.#cause = worker;
@@ -31,7 +31,7 @@ export class RefillPause {
     }, longest);
   }
 
-  /** The turn of that process is over. Whoever calls this looks at the pool next. */
+  /** The turn of that process is over. The caller reconciles the pool next. */
   end(worker: Worker): void {
     if (worker === this.#cause) this.stop();
   }

@@ -1,12 +1,12 @@
-/** How fast turns go lately, for telling who is turned away when to come back. */
+/** Estimates after how many seconds a rejected caller should try again, from the length of recent turns. */
 import type { Worker } from './worker.ts';
 
-/** How much the newest turn counts. */
+/** The weight of the newest turn in the average. */
 const weight = 0.2;
 const longestWait = 300;
 
 export class Pace {
-  /** Milliseconds of a turn, as a moving average. */
+  /** The moving average of the length of a turn, in milliseconds. */
   #average = 5_000;
   readonly #began = new WeakMap<Worker, number>();
 
@@ -20,7 +20,7 @@ export class Pace {
     this.#average += weight * (performance.now() - began - this.#average);
   }
 
-  /** Seconds until so many have been served by so many workers, from 1 to 300. */
+  /** Seconds until so many workers have served so many prompts, from 1 to 300. */
   secondsFor(waiting: number, workers: number): number {
     const seconds = Math.ceil((this.#average * waiting) / workers / 1_000);
     return Math.max(1, Math.min(longestWait, seconds));

@@ -1,10 +1,11 @@
 /**
- * Starts that must come one after the other: a process that starts refreshes the login by itself.
- * Always holds: none waits longer than the bound for another.
+ * Starts processes one after the other while the login is about to be refreshed: each of them would refresh
+ * the login itself.
+ * Invariant: no start waits longer than the bound for another one.
  */
 import type { Worker } from './worker.ts';
 
-/** Milliseconds from the start of the one for which others wait. */
+/** Milliseconds after which the next process may start, although the first one is not ready. */
 const bound = 10_000;
 
 export class OneStart {
@@ -13,8 +14,8 @@ export class OneStart {
   #timer: NodeJS.Timeout | undefined;
 
   /**
-   * @param alone whether no other process may start beside one of that profile just now
-   * @param onOver told when those that had to wait are to be tried again
+   * @param alone whether no other process may start beside a process of that profile now
+   * @param onOver called when the starts that had to wait can be tried again
    */
   constructor(alone: (profile: string) => boolean, onOver: () => void) {
     this.#alone = alone;
@@ -25,7 +26,7 @@ export class OneStart {
     if (!this.#alone(profile)) return true;
     const now = performance.now();
     const ages = [...workers]
-      .filter(({ state, order }) => state === 'starting' && this.#alone(order.profile))
+      .filter(({ state, spec }) => state === 'starting' && this.#alone(spec.profile))
       .map(({ startedAt }) => now - startedAt);
     const youngest = Math.min(...ages);
     if (youngest >= bound) return true;

@@ -5,11 +5,11 @@
  * full line the token with most of it gives way.
  */
 import { BerthError } from '../../shared/errors.ts';
-import type { Order } from './process-spec.ts';
+import type { ProcessSpec } from './process-spec.ts';
 import type { Worker } from './worker.ts';
 
 export interface Ticket {
-  readonly order: Order;
+  readonly spec: ProcessSpec;
   /** The name of the caller's token. */
   readonly token: string;
   /** It goes on with a turn that had begun: before all others, and it is never sent away. */
@@ -19,7 +19,7 @@ export interface Ticket {
 }
 
 export interface JoinOptions {
-  order: Order;
+  spec: ProcessSpec;
   token: string;
   goesOn?: boolean;
   /** Gives the ticket back; its rejection is the signal's reason. */
@@ -61,7 +61,7 @@ export class WaitingLine {
   get servable(): readonly Ticket[] {
     if (this.#held.size === 0) return this.waiting;
     return this.waiting.filter(
-      ({ order: { sessionId }, goesOn }) =>
+      ({ spec: { sessionId }, goesOn }) =>
         goesOn || sessionId === undefined || !this.#held.has(sessionId),
     );
   }
@@ -89,13 +89,13 @@ export class WaitingLine {
     return this.#ordered;
   }
 
-  join({ order, token, goesOn = false, signal, onPlace }: JoinOptions): Ticket {
+  join({ spec, token, goesOn = false, signal, onPlace }: JoinOptions): Ticket {
     const { promise, resolve, reject } = Promise.withResolvers<Worker>();
     const leave = (): void => this.#settle(entry, () => reject(signal.reason));
     signal.addEventListener('abort', leave, { once: true });
     const entry: Entry = {
-      ...{ order, token, goesOn, worker: promise, resolve, reject, onPlace, place: 0 },
-      flow: `${token} ${order.sessionId ?? ''}`,
+      ...{ spec, token, goesOn, worker: promise, resolve, reject, onPlace, place: 0 },
+      flow: `${token} ${spec.sessionId ?? ''}`,
       unwatch: () => signal.removeEventListener('abort', leave),
     };
     this.#entries.set(entry, entry);
@@ -150,8 +150,8 @@ export class WaitingLine {
     this.#settle(ticket, (entry) => entry.reject(error));
   }
 
-  rejectWhere(fits: (order: Order) => boolean, error: BerthError): void {
-    for (const ticket of this.waiting) if (fits(ticket.order)) this.reject(ticket, error);
+  rejectWhere(fits: (spec: ProcessSpec) => boolean, error: BerthError): void {
+    for (const ticket of this.waiting) if (fits(ticket.spec)) this.reject(ticket, error);
   }
 
   rejectAll(error: BerthError): void {

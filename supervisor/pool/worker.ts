@@ -1,19 +1,19 @@
 /**
- * A worker: one warm CLI process and what the pool knows of it.
- * Always holds: it serves one session at a time, never two turns at once, and its state changes only
- * along the table below.
+ * A worker: one CLI process and what the pool knows about the process.
+ * Invariants: a worker serves one session in its life and one turn at a time; its state changes only along the
+ * table below.
  */
 import { BerthError } from '../../shared/errors.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
-import type { Order } from './process-spec.ts';
+import type { ProcessSpec } from './process-spec.ts';
 
-/** Which states may follow which. A worker is forgotten after `recycling`. */
+/** The states of a worker, and which states may follow each of them. `recycling` is the last one. */
 export const transitions = {
-  /** Its process does not answer yet. */
+  /** Its process does not reply yet. */
   starting: ['warm', 'idle', 'recycling'],
-  /** It serves no session, and nobody. */
+  /** It has no session and runs no turn. */
   warm: ['busy', 'recycling'],
-  /** A turn runs. */
+  /** It runs a turn. */
   busy: ['idle', 'warm', 'recycling'],
   /** It keeps its session and waits for its next prompt. */
   idle: ['busy', 'recycling'],
@@ -26,21 +26,21 @@ export type WorkerState = keyof typeof transitions;
 export const workerStates = Object.keys(transitions) as WorkerState[];
 
 export const recycleReasons = [
-  /** It, or the container, has grown too large. */
+  /** The worker, or the container, uses too much memory. */
   'memory',
-  /** It has too many processes. */
+  /** The worker has too many processes. */
   'processes',
   'idle',
   'place',
-  /** Its flags are not those that are wanted now. */
+  /** The worker was started with flags that are out of date. */
   'renewed',
   'unresponsive',
   'crashed',
-  /** It may have read settings that a tool had changed. */
+  /** The worker may have read settings that a tool had changed. */
   'configuration',
   /** Its session was removed. */
   'removed',
-  /** It worked without a prompt while nothing may run. */
+  /** The worker worked without a prompt while nothing may run. */
   'unprompted',
   'stopping',
 ] as const;
@@ -49,33 +49,33 @@ export type RecycleReason = (typeof recycleReasons)[number];
 
 export class Worker {
   readonly name: string;
-  readonly order: Order;
+  readonly spec: ProcessSpec;
   readonly process: ClaudeProcess;
   readonly startedAt = performance.now();
   #state: WorkerState = 'starting';
-  /** The session it serves; a fresh worker has none yet. */
+  /** The session that the worker serves; a new worker has none yet. */
   sessionId: string | undefined;
-  /** When it last became idle, by performance.now(). */
+  /** When the worker last became idle or warm, by performance.now(). */
   idleSince = performance.now();
-  /** Turns that it has served. */
+  /** Turns that the worker has served. */
   turns = 0;
-  /** Set while it is busy if it is to be recycled when its turn is over. */
+  /** Why a busy worker is recycled after its turn; undefined if it is not. */
   recycleAfterTurn: RecycleReason | undefined;
-  /** Why it was ended by the pool; undefined if it was not, or ended by itself. */
+  /** Why the pool has ended the worker; undefined if the worker lives or has ended by itself. */
   recycledFor: RecycleReason | undefined;
-  /** Resolves when its process and all that it started have ended. */
+  /** Resolves when the process, and all processes that it started, have ended. */
   gone: Promise<void> = Promise.resolve();
 
-  constructor(name: string, process: ClaudeProcess, order: Order) {
+  constructor(name: string, process: ClaudeProcess, spec: ProcessSpec) {
     this.name = name;
     this.process = process;
-    this.order = order;
-    this.sessionId = order.sessionId;
+    this.spec = spec;
+    this.sessionId = spec.sessionId;
   }
 
-  /** True while it works without a prompt: it is not to be ended to save memory or to give place. */
+  /** Whether the worker works without a prompt: then it is not ended to free memory or a place. */
   get works(): boolean {
-    const { background = 0 } = this.order;
+    const { background = 0 } = this.spec;
     return this.process.works && performance.now() - this.idleSince < background;
   }
 

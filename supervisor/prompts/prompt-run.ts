@@ -104,7 +104,7 @@ export class PromptRun {
   }
 
   async #attempt({ spec, text, goesOn }: Attempt): Promise<Answer | TurnLost> {
-    const wanted = { live: this.#live, order: spec, goesOn };
+    const wanted = { live: this.#live, spec, goesOn };
     const found = await workerFor(this.#options, wanted, this.#tell);
     this.#letGo();
     this.#take(found.worker);

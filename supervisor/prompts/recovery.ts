@@ -6,7 +6,7 @@
 import type { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { abortable } from '../../shared/waiting.ts';
-import type { Order } from '../pool/process-spec.ts';
+import type { ProcessSpec } from '../pool/process-spec.ts';
 import type { LivePrompt } from './live-prompt.ts';
 import { optedOut, type TurnLost } from './lost-turn.ts';
 import type { PromptMeters } from './meters.ts';
@@ -18,7 +18,7 @@ import type { TurnEvent } from './turn.ts';
 
 /** One attempt to answer a prompt. */
 export interface Attempt {
-  spec: Order;
+  spec: ProcessSpec;
   text: string;
   /** Whether this attempt continues a turn that had begun. */
   goesOn: boolean;
@@ -26,7 +26,7 @@ export interface Attempt {
 
 export interface RecoveryOptions {
   /** `of`: the process that a prompt needs. @param resume the session whose process was lost */
-  specs: { of: (prompt: Prompt, resume?: string) => Order };
+  specs: { of: (prompt: Prompt, resume?: string) => ProcessSpec };
   transcripts: { find: (sessionId: string) => Promise<string | undefined> };
   /** `discard` removes what is left of a session that came to nothing; it never rejects. */
   catalog: { discard: (sessionId: string) => Promise<void> };

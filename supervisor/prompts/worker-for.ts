@@ -6,7 +6,7 @@
  */
 import { requireServers } from '../claude/mcp-servers.ts';
 import type { Pool } from '../pool/pool.ts';
-import type { Order } from '../pool/process-spec.ts';
+import type { ProcessSpec } from '../pool/process-spec.ts';
 import type { Worker } from '../pool/worker.ts';
 import type { CliProblems } from './cli-problems.ts';
 import type { LimitGate, Pass, PassOptions } from './limit-gate.ts';
@@ -24,7 +24,7 @@ export interface WorkerForOptions {
 
 export interface Wanted {
   live: LivePrompt;
-  order: Order;
+  spec: ProcessSpec;
   /** Whether the prompt continues a turn that had begun. */
   goesOn: boolean;
 }
@@ -38,7 +38,7 @@ export interface Found {
 /** @throws BerthError of the gate or of the pool; the reason of an interrupt */
 export async function workerFor(
   options: WorkerForOptions,
-  { live, order, goesOn }: Wanted,
+  { live, spec, goesOn }: Wanted,
   tell: (event: TurnEvent) => void,
 ): Promise<Found> {
   const { pool, gate, logins } = options;
@@ -60,7 +60,7 @@ export async function workerFor(
     const pass = await gate.pass(logins.keyOf(prompt), passing);
     try {
       live.become('queued');
-      const worker = await pool.acquire({ order, token, goesOn, signal, onQueued });
+      const worker = await pool.acquire({ spec, token, goesOn, signal, onQueued });
       const use = await prepare(worker, live, options);
       live.queuedMs = waited + performance.now() - began;
       const found = { pass, worker, use };
@@ -78,10 +78,10 @@ async function prepare(
   { prompt, signal }: LivePrompt,
   { pool, logins, cliProblems }: WorkerForOptions,
 ): Promise<LoginUse> {
-  const { process, order } = worker;
+  const { process, spec } = worker;
   try {
     await requireServers(process, prompt.profile.mcp.required, signal).finally(() =>
-      cliProblems.note(order.profile, process.health.reports),
+      cliProblems.note(spec.profile, process.health.reports),
     );
     return await logins.use(prompt, signal);
   } catch (error) {

@@ -42,7 +42,7 @@ import { Workspaces } from '../sessions/workspaces.ts';
 import { type BudgetLimits, SpendingLedger } from '../spending/spending.ts';
 import { spentBySessions } from '../spending/spent-by-sessions.ts';
 import { PoolMemory } from './pool-memory.ts';
-import { Orders } from './process-specs.ts';
+import { ProcessSpecs } from './process-specs.ts';
 
 export interface PartsOptions {
   config: SupervisorConfig;
@@ -118,7 +118,7 @@ export function createParts(options: PartsOptions): Parts {
     },
   });
   const usesFile = loginFileUse(config.inherited);
-  const orders = new Orders({
+  const specs = new ProcessSpecs({
     config,
     claudePath: () => cli().path,
     profiles,
@@ -149,19 +149,19 @@ export function createParts(options: PartsOptions): Parts {
       firstWorker.resolve(ready);
       if (ready) applied.ready(profile);
     },
-    warm: () => orders.warm(),
+    warm: () => specs.warm(),
     maxWorkers: config.maxWorkers,
     queueLimit: config.queueLimit,
     idleTimeout: config.workerIdleTimeout,
-    prepare: async (process, order) => {
+    prepare: async (process, spec) => {
       const { changes } = configuration;
       try {
-        await prepareWorker(process, order);
+        await prepareWorker(process, spec);
       } catch (error) {
         throw guard.explain(error);
       } finally {
         process.health.expect(await expectedIn(configDirectory));
-        cliProblems.note(order.profile, process.health.reports);
+        cliProblems.note(spec.profile, process.health.reports);
       }
       await settings.note(process);
       configuration.assertUnchanged(changes);
@@ -220,8 +220,7 @@ export function createParts(options: PartsOptions): Parts {
   const catalog = new SessionCatalog({ ...kept, running: new LiveSessions(live, pool) });
   const prompts = new Prompts({
     ...{ admission, live, pool, settings, cliProblems, store, transcripts, catalog, workspaces },
-    ...{ disk, gate, log },
-    specs: orders,
+    ...{ disk, gate, specs, log },
     logins: {
       keyOf: ({ profile }) => loginOf(profile),
       use: async ({ profile }, signal) =>
@@ -324,7 +323,7 @@ export function createParts(options: PartsOptions): Parts {
   });
   return {
     ...{ pool, configuration, cliProblems, applied, initOutcome, runMark, settings },
-    firstWorker: () => (orders.warm().length > 0 ? firstWorker.promise : undefined),
+    firstWorker: () => (specs.warm().length > 0 ? firstWorker.promise : undefined),
     ...{ store, workspaces, disk, gate, live, prompts, catalog, retention },
     intake: new Intake({ store, profiles, promptTimeout: config.promptTimeout }),
     ...{ pause, ledger, admission, unprompted, guard, credentials, metrics, budgetsOf },

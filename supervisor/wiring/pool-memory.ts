@@ -150,9 +150,9 @@ export class PoolMemory {
 }
 
 function guarded(
-  { name, state, startedAt, order, process: { pid } }: Worker,
+  { name, state, startedAt, spec, process: { pid } }: Worker,
   limitOf: PoolMemoryOptions['limitOf'],
 ): GuardedWorker[] {
-  const limit = limitOf?.(order.profile);
+  const limit = limitOf?.(spec.profile);
   return pid === undefined ? [] : [{ name, pid, stage: stages[state], startedAt, limit }];
 }

@@ -15,7 +15,7 @@ import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { SupervisorConfig } from '../config.ts';
 import type { ConfigurationGuard } from '../configuration/guard.ts';
 import { offerToKernel } from '../memory/oom-score.ts';
-import type { Order, WarmTarget } from '../pool/process-spec.ts';
+import type { ProcessSpec, WarmTarget } from '../pool/process-spec.ts';
 import { keyOf, launchOf } from '../profiles/launch.ts';
 import type { Overrides } from '../profiles/overrides.ts';
 import type { Profile } from '../profiles/profile.ts';
@@ -24,7 +24,7 @@ import { cleanupPeriodDays } from '../sessions/retention.ts';
 import type { SessionStore } from '../sessions/session-store.ts';
 import type { WorkingDirectory, Workspaces } from '../sessions/workspaces.ts';
 
-export interface OrdersOptions {
+export interface ProcessSpecsOptions {
   config: SupervisorConfig;
   claudePath: () => string;
   profiles: { all: () => readonly Profile[] };
@@ -53,26 +53,26 @@ interface Session {
   directory: WorkingDirectory | undefined;
 }
 
-export class Orders {
-  readonly #options: OrdersOptions;
+export class ProcessSpecs {
+  readonly #options: ProcessSpecsOptions;
   /** What the processes of a profile are that no request has changed. */
   readonly #plain = new WeakMap<Profile, string>();
   #forks = 0;
 
-  constructor(options: OrdersOptions) {
+  constructor(options: ProcessSpecsOptions) {
     this.#options = options;
   }
 
   /** @param resume the session whose process was lost in the middle of this prompt */
-  of({ profile, overrides, traceparent, record, fork }: Prompt, resume?: string): Order {
+  of({ profile, overrides, traceparent, record, fork }: Prompt, resume?: string): ProcessSpec {
     const asked = { overrides, traceparent };
     if (resume !== undefined) {
       const directory = this.#options.store.peek(resume)?.working_directory;
-      return this.#order(profile, asked, { resume, fork: false, directory });
+      return this.#spec(profile, asked, { resume, fork: false, directory });
     }
-    if (!record) return this.#order(profile, asked, undefined);
+    if (!record) return this.#spec(profile, asked, undefined);
     const directory = fork ? undefined : record.working_directory;
-    return this.#order(profile, asked, { resume: record.id, fork, directory });
+    return this.#spec(profile, asked, { resume: record.id, fork, directory });
   }
 
   /** The processes that are kept ready. */
@@ -81,12 +81,12 @@ export class Orders {
       .all()
       .filter(({ warm }) => warm > 0)
       .map((profile) => ({
-        order: this.#order(profile, { overrides: {} }, undefined),
+        spec: this.#spec(profile, { overrides: {} }, undefined),
         count: profile.warm,
       }));
   }
 
-  #order(profile: Profile, asked: Asked, session: Session | undefined): Order {
+  #spec(profile: Profile, asked: Asked, session: Session | undefined): ProcessSpec {
     const { overrides } = asked;
     const key = keyOf(profile, overrides);
     const isFork = session?.fork === true;

@@ -34,7 +34,7 @@ export function describeStatus(parts: StatusParts): Status {
     workers: pool.workers.map((worker) => ({
       name: worker.name,
       state: worker.state,
-      profile: worker.order.profile,
+      profile: worker.spec.profile,
       session_id: worker.sessionId ?? null,
       pid: worker.process.pid ?? null,
       memory: sizes.get(worker.name)?.bytes ?? null,

@@ -6,7 +6,7 @@ import { ClaudeProcess } from '../../supervisor/claude/process.ts';
 import { killMarked } from '../../supervisor/memory/kill-marked.ts';
 import { Pool, type PoolOptions } from '../../supervisor/pool/pool.ts';
 import { prepareWorker } from '../../supervisor/pool/prepare.ts';
-import type { Order } from '../../supervisor/pool/process-spec.ts';
+import type { ProcessSpec } from '../../supervisor/pool/process-spec.ts';
 import type { Worker } from '../../supervisor/pool/worker.ts';
 import { captureLog } from './captured-log.ts';
 import { makeSurroundings, realClaude, type Surroundings } from './claude.ts';
@@ -20,7 +20,7 @@ export interface StartPoolOptions extends Partial<Omit<PoolOptions, 'warm'>> {
 }
 
 /** What is asked for where it differs from the usual. */
-export type Wanted = Partial<Omit<Order, 'launch'>> & {
+export type Wanted = Partial<Omit<ProcessSpec, 'launch'>> & {
   token?: string;
   goesOn?: boolean;
   signal?: AbortSignal;
@@ -41,7 +41,7 @@ export async function startPool(t: Test, options: StartPoolOptions = {}) {
     most = Math.max(most, own.length);
   };
   const log = captureLog(sample);
-  const orderOf = (wanted: Wanted = {}): Order => {
+  const specOf = (wanted: Wanted = {}): ProcessSpec => {
     const { sessionId } = wanted;
     return {
       profile: 'default',
@@ -64,7 +64,7 @@ export async function startPool(t: Test, options: StartPoolOptions = {}) {
     };
   };
   const pool = new Pool({
-    warm: () => [{ order: orderOf(), count: warmWorkers }],
+    warm: () => [{ spec: specOf(), count: warmWorkers }],
     maxWorkers: 2,
     queueLimit: 10,
     idleTimeout: 600_000,
@@ -78,7 +78,7 @@ export async function startPool(t: Test, options: StartPoolOptions = {}) {
   pool.start();
   const acquire = (wanted: Wanted = {}, onQueued = (_place: number): void => {}): Promise<Worker> =>
     pool.acquire({
-      order: orderOf(wanted),
+      spec: specOf(wanted),
       token: wanted.token ?? 'tests',
       goesOn: wanted.goesOn ?? false,
       signal: wanted.signal ?? new AbortController().signal,

@@ -9,7 +9,7 @@ import { BerthError } from '../../../shared/errors.ts';
 import type { ProcessEnd } from '../../../supervisor/claude/child.ts';
 import type { ClaudeProcess } from '../../../supervisor/claude/process.ts';
 import { Pool } from '../../../supervisor/pool/pool.ts';
-import type { Order } from '../../../supervisor/pool/process-spec.ts';
+import type { ProcessSpec } from '../../../supervisor/pool/process-spec.ts';
 import type { Worker } from '../../../supervisor/pool/worker.ts';
 import { captureLog } from '../../support/captured-log.ts';
 
@@ -59,8 +59,8 @@ class Model {
     this.limits = limits;
     const { warmWorkers } = limits;
     const warm = [
-      { order: this.#orderOf('plain', undefined), count: warmWorkers },
-      { order: this.#orderOf('budget', undefined), count: warmWorkers > 2 ? 1 : 0 },
+      { spec: this.#specOf('plain', undefined), count: warmWorkers },
+      { spec: this.#specOf('budget', undefined), count: warmWorkers > 2 ? 1 : 0 },
     ];
     this.pool = new Pool({
       ...limits,
@@ -74,7 +74,7 @@ class Model {
     this.pool.start();
   }
 
-  #orderOf(profile: Profile, sessionId: string | undefined): Order {
+  #specOf(profile: Profile, sessionId: string | undefined): ProcessSpec {
     return {
       profile: profile === 'changed' ? 'plain' : profile,
       key: profile,
@@ -131,7 +131,7 @@ class Model {
     };
     this.callers.push(caller);
     const acquired = this.pool.acquire({
-      order: this.#orderOf(caller.profile, sessionId),
+      spec: this.#specOf(caller.profile, sessionId),
       token,
       signal: caller.leaving.signal,
       onQueued: () => {},
@@ -148,7 +148,7 @@ class Model {
     caller.settled = true;
     caller.worker = worker;
     this.inOrder.push(caller);
-    const { key, once } = worker.order;
+    const { key, once } = worker.spec;
     if (key !== caller.profile) throw new Error(`a ${key} process serves ${caller.profile}`);
     if (once && worker.turns > 1) throw new Error(`${worker.name} serves a second turn`);
     if (caller.sessionId === undefined) {

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
-import type { Order } from '../../../supervisor/pool/process-spec.ts';
+import type { ProcessSpec } from '../../../supervisor/pool/process-spec.ts';
 import { type Ticket, WaitingLine } from '../../../supervisor/pool/waiting-line.ts';
 import type { Worker } from '../../../supervisor/pool/worker.ts';
 
@@ -16,7 +16,7 @@ function makeLine(limit = 100) {
     join(name: string, token: string, sessionId?: string, goesOn = false) {
       places.set(name, []);
       const ticket = line.join({
-        order: { sessionId } as Order,
+        spec: { sessionId } as ProcessSpec,
         token,
         goesOn,
         signal: new AbortController().signal,
