@@ -1,8 +1,8 @@
 /**
- * Those who wait for a worker: bounded, and fair. Tokens take turns, and within a token its sessions
- * do (all prompts that begin a session count as one), each first come first served.
- * Always holds: a token's hundred prompts keep nobody else's single one waiting behind them, and in a
- * full line the token with most of it gives way.
+ * The queue of the prompts that wait for a worker: bounded and fair. Tokens take turns; within a token it is
+ * first come, first served.
+ * Invariants: a token with a hundred prompts does not delay the single prompt of another token; a full queue
+ * rejects the newest prompt of the token that has most.
  */
 import { BerthError } from '../../shared/errors.ts';
 import type { ProcessSpec } from './process-spec.ts';
@@ -12,7 +12,7 @@ export interface Ticket {
   readonly spec: ProcessSpec;
   /** The name of the caller's token. */
   readonly token: string;
-  /** It goes on with a turn that had begun: before all others, and it is never sent away. */
+  /** The ticket continues a turn that had begun: it is served first, and never rejected for space. */
   readonly goesOn: boolean;
   /** Resolves when the ticket is served. */
   readonly worker: Promise<Worker>;
@@ -22,15 +22,13 @@ export interface JoinOptions {
   spec: ProcessSpec;
   token: string;
   goesOn?: boolean;
-  /** Gives the ticket back; its rejection is the signal's reason. */
+  /** Takes the ticket out of the queue; it then rejects with the signal's reason. */
   signal: AbortSignal;
-  /** Told its place, from 1, whenever that changes. */
+  /** Called with the place of the ticket, from 1, whenever the place changes. */
   onPlace: (place: number) => void;
 }
 
 interface Entry extends Ticket {
-  /** Its session's turns among its token's; those that begin a session have one name. */
-  readonly flow: string;
   resolve: (worker: Worker) => void;
   reject: (reason: unknown) => void;
   unwatch: () => void;
@@ -41,9 +39,9 @@ interface Entry extends Ticket {
 export class WaitingLine {
   readonly #limit: number;
   readonly #entries = new Map<Ticket, Entry>();
-  /** When each token, and each of its sessions, was served last, by count. */
+  /** When each token was served last, as the number of that serving. */
   readonly #lastServed = new Map<string, number>();
-  /** Sessions of which a turn goes on elsewhere: their other prompts wait for its end. */
+  /** Sessions whose turn is continued in another process: their other prompts wait until that has ended. */
   readonly #held = new Set<string>();
   #served = 0;
   #ordered: readonly Entry[] | undefined;
@@ -52,12 +50,12 @@ export class WaitingLine {
     this.#limit = limit;
   }
 
-  /** Those who wait, who is next first; serving one does not disturb the walk. */
+  /** The tickets in the order in which they are served. A later change leaves the returned list as it is. */
   get waiting(): readonly Ticket[] {
     return this.#inOrder();
   }
 
-  /** Those of them who may be given a worker now, in the same order. */
+  /** Those tickets that may be given a worker now, in the same order. */
   get servable(): readonly Ticket[] {
     if (this.#held.size === 0) return this.waiting;
     return this.waiting.filter(
@@ -66,12 +64,12 @@ export class WaitingLine {
     );
   }
 
-  /** From now on only who goes on with a turn may be served for that session. */
+  /** Until `letGo`, only a ticket that continues a turn is served for that session. */
   hold(sessionId: string): void {
     this.#held.add(sessionId);
   }
 
-  /** Ends `hold`. False if it was not held. */
+  /** Ends `hold`. @returns false if the session was not held */
   letGo(sessionId: string): boolean {
     return this.#held.delete(sessionId);
   }
@@ -84,7 +82,7 @@ export class WaitingLine {
     if (this.#ordered) return this.#ordered;
     const entries = [...this.#entries.values()];
     const first = entries.filter(({ goesOn }) => goesOn);
-    const others = first.length === 0 ? entries : entries.filter(({ goesOn }) => !goesOn);
+    const others = entries.filter(({ goesOn }) => !goesOn);
     this.#ordered = [...first, ...fairOrder(others, this.#lastServed, this.#served)];
     return this.#ordered;
   }
@@ -95,7 +93,6 @@ export class WaitingLine {
     signal.addEventListener('abort', leave, { once: true });
     const entry: Entry = {
       ...{ spec, token, goesOn, worker: promise, resolve, reject, onPlace, place: 0 },
-      flow: `${token} ${spec.sessionId ?? ''}`,
       unwatch: () => signal.removeEventListener('abort', leave),
     };
     this.#entries.set(entry, entry);
@@ -104,9 +101,9 @@ export class WaitingLine {
   }
 
   /**
-   * Sends one away if the line is longer than its limit: the newest of the token that has most.
-   * @param coming workers that are starting: so many do not wait for others
-   * @param retryAfter seconds after which trying again may help
+   * Rejects one ticket if the queue is longer than its limit: the newest ticket of the token that has most.
+   * @param coming workers that are starting: so many tickets do not wait for other prompts
+   * @param retryAfter seconds after which another try may succeed
    */
   enforceLimit(coming: number, retryAfter: number): void {
     if (this.#entries.size - coming <= this.#limit) return;
@@ -114,7 +111,7 @@ export class WaitingLine {
     for (const ticket of this.#entries.keys()) {
       if (ticket.goesOn) continue;
       const count = (newest.get(ticket.token)?.count ?? 0) + 1;
-      // Met again it is the newest: then the newcomer gives way among equals.
+      // Inserted again at the end: among tokens with the same count the newest ticket is rejected.
       newest.delete(ticket.token);
       newest.set(ticket.token, { ticket, count });
     }
@@ -123,7 +120,7 @@ export class WaitingLine {
     if (last) this.reject(last.ticket, this.#full(retryAfter));
   }
 
-  /** Tells those whose place has changed. */
+  /** Reports the place of each ticket whose place has changed. */
   tellPlaces(): void {
     let place = 0;
     for (const entry of this.#inOrder()) {
@@ -135,13 +132,9 @@ export class WaitingLine {
   }
 
   serve(ticket: Ticket, worker: Worker): void {
-    this.#settle(ticket, ({ token, flow, resolve }) => {
+    this.#settle(ticket, ({ token, resolve }) => {
       this.#served += 1;
-      for (const name of [token, flow]) {
-        this.#lastServed.delete(name);
-        this.#lastServed.set(name, this.#served);
-      }
-      this.#forgetOld();
+      this.#lastServed.set(token, this.#served);
       resolve(worker);
     });
   }
@@ -167,14 +160,6 @@ export class WaitingLine {
     how(entry);
   }
 
-  /** Who was served long ago counts like who never was. */
-  #forgetOld(): void {
-    for (const [name] of this.#lastServed) {
-      if (this.#lastServed.size <= mostRemembered) return;
-      this.#lastServed.delete(name);
-    }
-  }
-
   #full(retryAfter: number): BerthError {
     return new BerthError(
       'queue_full',
@@ -184,77 +169,22 @@ export class WaitingLine {
   }
 }
 
-const mostRemembered = 10_000;
-
-/** A token, or one of its sessions, while the turns that it will take are played. */
-interface Flow {
-  /** When it took its last turn, by count; never again has it a turn once all of it is served. */
-  last: number;
-  left: number;
-}
-
-interface SessionFlow extends Flow {
-  entries: Entry[];
-}
-
-interface TokenFlow extends Flow {
-  sessions: Map<string, SessionFlow>;
-}
-
-/** Plays the turns that the tokens, and their sessions, will take. */
+/** The entries in the order in which their tokens take turns; the token served longest ago comes first. */
 function fairOrder(
   entries: readonly Entry[],
   lastServed: ReadonlyMap<string, number>,
   served: number,
 ): readonly Entry[] {
-  if (entries.length < 2) return entries;
-  const tokens = new Map<string, TokenFlow>();
-  for (const entry of entries) {
-    const token = flowOf(tokens, entry.token, lastServed, newToken);
-    const session = flowOf(token.sessions, entry.flow, lastServed, newSession);
-    session.entries.push(entry);
-    session.left += 1;
-    token.left += 1;
-  }
+  const tokens = [...Map.groupBy(entries, ({ token }) => token)].map(([token, waiting]) => ({
+    waiting,
+    last: lastServed.get(token) ?? 0,
+  }));
   const ordered: Entry[] = [];
   for (let turn = served + 1; ordered.length < entries.length; turn++) {
-    const token = longestWithout(tokens);
-    const session = token && longestWithout(token.sessions);
-    const entry = session?.entries[session.entries.length - session.left];
-    if (!token || !session || !entry) break;
-    ordered.push(entry);
-    takeTurn(token, turn);
-    takeTurn(session, turn);
+    const left = tokens.filter(({ waiting }) => waiting.length > 0);
+    const next = left.reduce((one, other) => (other.last < one.last ? other : one));
+    ordered.push(...next.waiting.splice(0, 1));
+    next.last = turn;
   }
   return ordered;
-}
-
-const newToken = (last: number): TokenFlow => ({ last, left: 0, sessions: new Map() });
-const newSession = (last: number): SessionFlow => ({ last, left: 0, entries: [] });
-
-function flowOf<F extends Flow>(
-  flows: Map<string, F>,
-  name: string,
-  lastServed: ReadonlyMap<string, number>,
-  make: (last: number) => F,
-): F {
-  const known = flows.get(name);
-  if (known) return known;
-  const flow = make(lastServed.get(name) ?? 0);
-  flows.set(name, flow);
-  return flow;
-}
-
-function takeTurn(flow: Flow, turn: number): void {
-  flow.left -= 1;
-  flow.last = flow.left === 0 ? Number.POSITIVE_INFINITY : turn;
-}
-
-/** Who of them was served the longest time ago; among equals the one who came first. */
-function longestWithout<F extends Flow>(flows: ReadonlyMap<string, F>): F | undefined {
-  let chosen: F | undefined;
-  for (const flow of flows.values()) {
-    if (flow.last < (chosen?.last ?? Number.POSITIVE_INFINITY)) chosen = flow;
-  }
-  return chosen;
 }

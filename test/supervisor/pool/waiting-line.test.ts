@@ -35,7 +35,7 @@ function makeLine(limit = 100) {
   };
 }
 
-t.test('tokens take turns, each first come first served', async (t) => {
+t.test('tokens take turns, first come, first served within each', async (t) => {
   const { join, order } = makeLine();
   for (const name of ['a1', 'a2', 'a3', 'a4']) join(name, 'a');
   for (const name of ['b1', 'b2']) join(name, 'b');
@@ -43,7 +43,7 @@ t.test('tokens take turns, each first come first served', async (t) => {
   t.equal(order(), 'a1 b1 c1 a2 b2 a3 a4');
 });
 
-t.test('who comes again and again does not pass who has not been served yet', async (t) => {
+t.test('a token that was served comes after a token that was not served yet', async (t) => {
   const { join, serveNext } = makeLine();
   join('a1', 'a');
   join('a2', 'a');
@@ -56,16 +56,19 @@ t.test('who comes again and again does not pass who has not been served yet', as
   t.equal(serveNext(), 'b2');
 });
 
-t.test("a token's sessions take turns too, and so do its new ones, together", async (t) => {
-  const { join, order } = makeLine();
-  for (const name of ['x1', 'x2', 'x3']) join(name, 'a', 'x');
-  join('y1', 'a', 'y');
-  join('new1', 'a');
-  join('new2', 'a');
-  t.equal(order(), 'x1 y1 new1 x2 new2 x3');
-});
+t.test(
+  'within a token it is first come, first served, whichever session the prompts are for',
+  async (t) => {
+    const { join, order } = makeLine();
+    for (const name of ['x1', 'x2', 'x3']) join(name, 'a', 'x');
+    join('y1', 'a', 'y');
+    join('b1', 'b', 'z');
+    join('new1', 'a');
+    t.equal(order(), 'x1 b1 x2 x3 y1 new1');
+  },
+);
 
-t.test('everybody is told his place once for each change', async (t) => {
+t.test('a ticket is told its place once for each change', async (t) => {
   const { join, line, places, serveNext } = makeLine();
   join('a1', 'a');
   join('a2', 'a');
@@ -78,7 +81,7 @@ t.test('everybody is told his place once for each change', async (t) => {
   t.same(Object.fromEntries(places), { a1: [1], a2: [2, 3, 2], b1: [2, 1] });
 });
 
-t.test('in a full line the newest of the token with the most gives way', async (t) => {
+t.test('a full queue rejects the newest ticket of the token with the most', async (t) => {
   const { join, line, order } = makeLine(3);
   join('a1', 'a');
   join('a2', 'a');
@@ -89,19 +92,26 @@ t.test('in a full line the newest of the token with the most gives way', async (
   t.equal(order(), 'a1 b1 a2');
   const equal = join('b2', 'b');
   line.enforceLimit(0, 7);
-  await t.rejects(equal.worker, { code: 'queue_full' }, 'among equals it is the newcomer');
+  await t.rejects(
+    equal.worker,
+    { code: 'queue_full' },
+    'among equal tokens it is the newest ticket',
+  );
 });
 
-t.test('who goes on with a turn comes first, and is not sent away', async (t) => {
-  const { line, join, order } = makeLine(2);
-  for (const name of ['a1', 'a2']) join(name, 'a');
-  const lost = join('lost', 'a', 'session', true);
-  t.equal(order(), 'lost a1 a2');
-  line.enforceLimit(0, 1);
-  t.equal(order(), 'lost a1');
-  line.enforceLimit(0, 1);
-  const removed = new BerthError('interrupted', 'cannot go on: it was removed');
-  line.rejectWhere(({ sessionId }) => sessionId === 'session', removed);
-  await t.rejects(lost.worker, { code: 'interrupted' });
-  t.equal(order(), 'a1');
-});
+t.test(
+  'a ticket that continues a turn is served first, and never rejected for space',
+  async (t) => {
+    const { line, join, order } = makeLine(2);
+    for (const name of ['a1', 'a2']) join(name, 'a');
+    const lost = join('lost', 'a', 'session', true);
+    t.equal(order(), 'lost a1 a2');
+    line.enforceLimit(0, 1);
+    t.equal(order(), 'lost a1');
+    line.enforceLimit(0, 1);
+    const removed = new BerthError('interrupted', 'cannot go on: it was removed');
+    line.rejectWhere(({ sessionId }) => sessionId === 'session', removed);
+    await t.rejects(lost.worker, { code: 'interrupted' });
+    t.equal(order(), 'a1');
+  },
+);
