@@ -3,6 +3,7 @@ import { chmodSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
 import { makeToken, tokenLine } from '../../supervisor/http/tokens.ts';
+import { scriptedClaude } from '../support/claude.ts';
 import { testDirectory } from '../support/directory.ts';
 import { hammer } from '../support/hammer.ts';
 import { startMessagesApi } from '../support/messages-api.ts';
@@ -11,8 +12,6 @@ import { startProgram } from '../support/programs.ts';
 import { streamPrompt } from '../support/prompt.ts';
 import type { StreamEvent } from '../support/read-events.ts';
 import { until } from '../support/until.ts';
-
-const claude = join(import.meta.dirname, '../../node_modules/.bin/claude');
 
 async function prepare(t: Test, settings: Record<string, string | undefined> = {}) {
   const token = makeToken();
@@ -36,7 +35,7 @@ async function prepare(t: Test, settings: Record<string, string | undefined> = {
         BERTH_HTTP_LISTEN: '127.0.0.1:0',
         BERTH_DRAIN_DELAY: '0s',
         BERTH_METRICS_LISTEN: '127.0.0.1:0',
-        BERTH_CLAUDE_PATH: claude,
+        BERTH_CLAUDE_PATH: scriptedClaude,
         BERTH_TERMINATION_LOG: join(root, 'termination-log'),
         ANTHROPIC_BASE_URL: api.url,
         ANTHROPIC_API_KEY: 'sk-ant-test-0123456789',
