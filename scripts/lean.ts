@@ -31,9 +31,12 @@ const undiciParts = `
   import EnvHttpProxyAgent from './lib/dispatcher/env-http-proxy-agent.js';
   import Dispatcher from './lib/dispatcher/dispatcher.js';
   import requestOf from './lib/api/api-request.js';
+  import connectOf from './lib/api/api-connect.js';
   export { EnvHttpProxyAgent, Dispatcher };
   export const fetch = (...given) => require('./lib/web/fetch').fetch(...given);
   Dispatcher.prototype.request = requestOf;
+  // The tunnel through a proxy.
+  Dispatcher.prototype.connect = connectOf;
   export function request(url, { dispatcher, ...options }) {
     const { origin, pathname, search } = new URL(url);
     return dispatcher.request({ ...options, origin, path: pathname + search });
