@@ -104,7 +104,7 @@ t.test('a lease that another keeps alive ends the run with 75', async (t) => {
   });
   const { code } = await run(harbour, { BERTH_TIMEOUT: '1s' });
   t.equal(code, 75);
-  t.match(termination(harbour), /serve on .* holds it; let only one pod use it/);
+  t.match(termination(harbour), /serve on .* holds it; let only one pod use the volume/);
   await lease.release();
 });
 
