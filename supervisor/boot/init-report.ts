@@ -1,8 +1,9 @@
 /**
- * What init has reported of its run before this start, and how many local copies wait in `conflicts/`
- * for a person.
- * Always holds: all of it is untrusted (the CLI can write it), so it is parsed, bounded and never
- * followed out of the volume; what cannot be read is told as unknown, and nothing waits for it.
+ * Reads init's report of its run before this start, and counts the local copies in `conflicts/`
+ * that wait for a person.
+ * Invariants: all files are untrusted (the CLI can write them), so they are parsed, bounded and
+ * never followed out of the volume. An unreadable file is an unknown value, and nothing waits for
+ * it.
  */
 import { lstat, opendir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -22,19 +23,21 @@ const report = z
       .optional()
       .catch(undefined),
     commit: z.string().regex(/^[0-9a-f]{40}$/),
-    /** How the volume was found. */
+    /** The state of the volume that init found. */
     volume: z.string().regex(/^[a-z_]{1,40}$/),
-    /** `failed`: the run went on with what was on the volume, without the git server. */
+    /** `failed`: init continued with the state on the volume, without the git server. */
     remote: z.enum(['current', 'failed']),
-    /** Why nothing of the commit takes effect, for a person: a stranger's text. */
+    /** Why nothing of the commit takes effect, for a person: untrusted text. */
     problem: z.string().max(4_096).optional().catch(undefined),
     /** When the git server last confirmed the commit. */
     confirmed_at: z.iso.datetime(),
     finished_at: z.iso.datetime(),
     duration_ms: z.number().nonnegative(),
-    /** How the wanted CLI came to be there; `previous`: it did not, and the one before it is used. */
+    /** How the requested CLI was provided; `previous`: it was not, and its predecessor is used. */
     cli: z.enum(['present', 'installed', 'previous']).optional().catch(undefined),
-    /** Of the commit's settings.json, if the CLI would ignore it; `kept`: the last good one is used. */
+    /**
+     * Set if the CLI would ignore the commit's settings.json; `kept`: the last good file is used.
+     */
     settings: z.enum(['kept', 'invalid']).optional().catch(undefined),
     ...{ written: count, restored: count, merged: count, removed: count },
     ...{ kept: count, conflicts: count, drift: count, skipped: count },
@@ -43,14 +46,14 @@ const report = z
 
 export type ReportOfInit = z.infer<typeof report>;
 
-/** What init remembers of its last look at GitHub. */
+/** init's record of its last check of GitHub. */
 const githubLook = z.looseObject({
   version: z.literal(1),
   looked_at: z.iso.datetime(),
   token_expires_at: z.iso.datetime().optional(),
 });
 
-/** Milliseconds: where the repository is on GitHub, init looks at its token once a day at least. */
+/** Milliseconds: init checks its token at least once a day if the repository is on GitHub. */
 const oldestLook = 25 * 3_600_000;
 
 const largestReport = 256 * 1024;
@@ -63,28 +66,28 @@ export class InitOutcome {
   #conflicts: number | undefined;
   #looking: Promise<void> | undefined;
 
-  /** @param mostEntries of `conflicts/` that are looked at: more are told as so many */
+  /** @param mostEntries of `conflicts/` that are counted at most */
   constructor(stateDirectory: string, mostEntries = 10_000) {
     this.#stateDirectory = stateDirectory;
     this.#mostEntries = mostEntries;
   }
 
-  /** Of the run before this start; undefined if there was none or its report cannot be read. */
+  /** The report of the run before this start; undefined if it is absent or unreadable. */
   get report(): ReportOfInit | undefined {
     return this.#report;
   }
 
-  /** When init's git token ends, milliseconds since 1970; undefined where GitHub did not tell. */
+  /** When init's git token expires, in ms since 1970; undefined if GitHub did not report it. */
   get gitTokenExpiry(): number | undefined {
     return this.#gitTokenExpiry;
   }
 
-  /** Files in `conflicts/` at the last look; undefined before the first one and if it failed. */
+  /** Files in `conflicts/` at the last count; undefined before the first count and if it failed. */
   get conflicts(): number | undefined {
     return this.#conflicts;
   }
 
-  /** Reads what is there; never rejects. */
+  /** Reads the files; never rejects. */
   async load(): Promise<void> {
     this.#report = await this.#read(reportFile, report);
     const look = await this.#read(githubFile, githubLook);
@@ -101,7 +104,7 @@ export class InitOutcome {
     }
   }
 
-  /** Counts the files in `conflicts/` again, one look at a time; never rejects. */
+  /** Counts the files in `conflicts/` again, one count at a time; never rejects. */
   look(): Promise<void> {
     this.#looking ??= countFiles(join(this.#stateDirectory, 'conflicts'), this.#mostEntries)
       .catch(() => undefined)
@@ -113,7 +116,7 @@ export class InitOutcome {
   }
 }
 
-/** Not of a look that is left from another repository. */
+/** Ignores a record that is left from another repository. */
 function expiryOf(
   { looked_at, token_expires_at }: z.infer<typeof githubLook>,
   { finished_at }: ReportOfInit,
@@ -123,7 +126,7 @@ function expiryOf(
   return isOfThatRun ? Date.parse(token_expires_at) : undefined;
 }
 
-/** Whatever is no directory counts as a file; undefined if `root` is something else than a directory. */
+/** Everything that is not a directory counts as a file; undefined if `root` is not a directory. */
 async function countFiles(root: string, mostEntries: number): Promise<number | undefined> {
   try {
     if (!(await lstat(root)).isDirectory()) return undefined;

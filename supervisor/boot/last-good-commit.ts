@@ -1,8 +1,9 @@
 /**
- * Which commit of the configuration the workers run with, as init has reported it, and with which one
- * workers of each profile last became ready: when they do not start any more, that is the first to ask.
- * Always holds: both files are untrusted (the CLI can write them), so they are parsed and bounded, and
- * nothing of them is shown but what has the shape of a commit or of a repository's name.
+ * Knows the commit of the configuration that the workers run with (from init's report), and the
+ * commit with which a worker of each profile last became ready. If workers stop starting, the
+ * difference is the first suspect.
+ * Invariants: both files are untrusted (the CLI can write them), so they are parsed and bounded.
+ * Only text with the shape of a commit or of a repository name is shown.
  */
 import { join } from 'node:path';
 import { LRUCache } from 'lru-cache';
@@ -47,7 +48,7 @@ export class AppliedCommit {
     this.#log = log;
   }
 
-  /** Reads what init and earlier runs have left; without the one or the other nothing is known. */
+  /** Reads the files of init and of earlier runs; an absent file means unknown. */
   async load(): Promise<void> {
     this.#current = commitOf.safeParse(await this.#read(reportFile, largestReport, report)).data;
     const known = await this.#read(goodCommitsFile, largestRecord, goodCommits);
@@ -56,7 +57,7 @@ export class AppliedCommit {
     }
   }
 
-  /** A worker of the profile is ready: the commit is a good one for it. */
+  /** Records that a worker of the profile is ready: the commit is good for the profile. */
   ready(profile: string): void {
     const good = this.#good.get(profile);
     if (!this.#current || (good && isSame(good, this.#current))) return;
@@ -64,14 +65,17 @@ export class AppliedCommit {
     void this.#writes.add(() => this.#write());
   }
 
-  /** The error of a start, with the commit since which they fail if it is another than the last good one. */
+  /**
+   * Adds the commit since which starts fail to an error of a start, if it differs from the last
+   * good commit.
+   */
   explain(profile: string, error: BerthError): BerthError {
     const since = this.since(profile);
     if (!since) return error;
     const { commit, lastGood } = since;
     return new BerthError(
       error.code,
-      `${error.message}; so it is since commit ${nameOf(commit, lastGood)} (last good ${nameOf(lastGood, commit)}) of the .claude repository: see what it changed, or revert it`,
+      `${error.message}; starts fail since commit ${nameOf(commit, lastGood)} (last good ${nameOf(lastGood, commit)}) of the .claude repository: check what this commit changed, or revert it`,
       {
         cause: error.cause,
         details: { ...error.details, commit: commit.commit, last_good_commit: lastGood.commit },
@@ -79,14 +83,16 @@ export class AppliedCommit {
     );
   }
 
-  /** Undefined if no worker of the profile was ever ready, or if one was with the commit of today. */
+  /**
+   * Undefined if no worker of the profile was ever ready, or one was ready with the current commit.
+   */
   since(profile: string): { commit: Commit; lastGood: Commit } | undefined {
     const lastGood = this.#good.get(profile);
     if (!this.#current || !lastGood || isSame(lastGood, this.#current)) return undefined;
     return { commit: this.#current, lastGood };
   }
 
-  /** Resolves when what is known is on the volume, or could not be brought there. */
+  /** Resolves when the record is on the volume, or could not be written. */
   flush(): Promise<void> {
     return this.#writes.idle();
   }
@@ -96,7 +102,7 @@ export class AppliedCommit {
       const content = await readFileBounded(join(this.#stateDirectory, name), limit);
       return content && schema.parse(JSON.parse(content.toString('utf8')));
     } catch {
-      // An advice: without it a failure is told without a commit.
+      // Only a hint: without it an error does not name the commit.
       return undefined;
     }
   }
@@ -112,7 +118,7 @@ export class AppliedCommit {
     } catch (error) {
       this.#log.warn(
         'commit_unrecorded',
-        'the commit that works would not be known after a restart',
+        'cannot record the last good commit; it is unknown after a restart',
         {
           error,
         },
@@ -125,7 +131,7 @@ function isSame(one: Commit, other: Commit): boolean {
   return one.commit === other.commit && one.repository === other.repository;
 }
 
-/** Short, and with its repository where the two differ in it. */
+/** The short commit, with its repository if the two repositories differ. */
 function nameOf({ commit, repository }: Commit, other: Commit): string {
   const short = commit.slice(0, 7);
   return repository === other.repository ? short : `${short} of ${repository}`;

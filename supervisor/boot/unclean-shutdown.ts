@@ -1,9 +1,9 @@
 /**
- * Tells an end that nobody ordered: a mark on the volume while the supervisor runs, taken away when it
- * stops. Where the kernel ends a container as a whole for its memory, this is the one trace that is left
- * inside: its cgroup, with the count of such ends, goes with it.
- * Always holds: the mark never keeps the supervisor from starting or stopping; of what is in the file
- * (the CLI can write it) nothing is believed but a time.
+ * Detects an unclean shutdown. A marker file exists on the volume while the supervisor runs; if the
+ * next start finds it, the previous run was killed. If the kernel kills the whole container for its
+ * memory, the marker is the only trace inside: the cgroup and its counters are gone.
+ * Invariants: the marker never prevents a start or a stop. Only a time is read from the file,
+ * because the CLI can write it.
  */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -27,12 +27,12 @@ export class RunMark {
     this.#log = log;
   }
 
-  /** When this run found that the one before was ended in the middle: ms since 1970. */
+  /** When this run detected that the previous run was killed: ms since 1970. */
   get uncleanEnd(): number | undefined {
     return this.#unclean;
   }
 
-  /** Looks for the mark of the run before, and leaves one. The lease is held. */
+  /** Checks for the marker of the previous run, and creates a marker. The lease is held. */
   async set(): Promise<void> {
     const now = new Date();
     this.#set = true;
@@ -42,12 +42,13 @@ export class RunMark {
       const text = JSON.stringify({ version: 1, since: now.toISOString() });
       await writeFileAtomic(this.#path, text, { mode: 0o600 });
     } catch (error) {
-      const text = 'cannot leave a mark on the volume: an end that nobody ordered will not be told';
+      const text =
+        'cannot write the marker file on the volume: the next run cannot detect an unclean shutdown';
       this.#log.warn('run_mark_failed', text, { error });
     }
   }
 
-  /** It stops, and still has the volume for itself. */
+  /** Removes the marker at a clean stop, while the lease is still held. */
   async clear(): Promise<void> {
     if (this.#set) await rm(this.#path, { force: true });
   }
@@ -57,7 +58,7 @@ export class RunMark {
     const since = sinceOf(text);
     this.#log.warn(
       'unclean_end',
-      'the run before did not stop: it was killed, for its memory or by the kubelet, its node died, or it ended by an error of its own (`failed` in its log); `kubectl describe pod` may say which',
+      'the previous run did not shut down: it was killed (out of memory, or by the kubelet), its node failed, or an error ended it (`failed` in its log); `kubectl describe pod` may show the cause',
       { since },
     );
   }

@@ -1,7 +1,7 @@
 /**
- * The CLI at the terminal of the person who called berth, with their keyboard and their screen.
- * Always holds: it stands in the terminal's own process group, so that Ctrl-C reaches it as well; it has
- * ended when the promise settles, by SIGKILL at the latest.
+ * Runs the CLI at the terminal of the person who called berth, with their keyboard and screen.
+ * Invariants: the CLI is in the terminal's process group, so that Ctrl-C reaches it too. The CLI
+ * has ended when the promise settles, by SIGKILL at the latest.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { BerthError, messageOf } from '../../shared/errors.ts';
@@ -15,13 +15,13 @@ export interface AtTerminal {
   arguments: readonly string[];
   environment: Record<string, string>;
   workingDirectory: string;
-  /** Ends it. */
+  /** Ends the CLI. */
   signal: AbortSignal;
 }
 
 /**
- * @returns its exit code; null if a signal has ended it
- * @throws BerthError `cli_unavailable` if it cannot be started
+ * @returns the exit code; null if a signal ended the CLI
+ * @throws BerthError `cli_unavailable` if the CLI cannot be started
  */
 export function runAtTerminal(options: AtTerminal): Promise<number | null> {
   const { path, environment: env, workingDirectory: cwd, signal } = options;

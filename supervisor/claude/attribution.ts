@@ -1,19 +1,19 @@
 /**
- * Decides whose a result is. Besides prompts the CLI runs turns that nobody prompted for: scheduled
- * wake-ups and reports of background tasks.
- * Always holds: a result is a prompt's only if the CLI has said that it started that prompt, names its
- * id in the result, and has mixed nothing else into the turn. The order of results decides nothing.
+ * Decides to which prompt a result belongs. Besides prompts the CLI runs turns of its own:
+ * scheduled wake-ups and reports of background tasks.
+ * Invariants: a result belongs to a prompt only if the CLI reported the start of that prompt, names
+ * its id in the result, and mixed nothing else into the turn. The order of results decides nothing.
  */
 import type { TurnResult } from './turn-result.ts';
 
-/** `unknown`: it may answer the prompt, or something else, or both. */
+/** `unknown`: the result may belong to the prompt, to something else, or to both. */
 export type Owner = 'prompt' | 'nobody' | 'unknown';
 
 export class Attribution {
   #promptId: string | undefined;
   #begun = false;
   #mixed = false;
-  /** Scheduled wake-ups that have started and are not over. */
+  /** Scheduled wake-ups that have started and not ended. */
   readonly #wakeUps = new Set<string>();
 
   /** True once a turn has taken in the prompt. */
@@ -21,14 +21,14 @@ export class Attribution {
     return this.#begun;
   }
 
-  /** A prompt is handed over. */
+  /** Registers a prompt that is sent to the CLI. */
   expect(promptId: string): void {
     this.#promptId = promptId;
     this.#begun = false;
     this.#mixed = false;
   }
 
-  /** @returns false if that is a wake-up, no prompt */
+  /** @returns false if the id is that of a wake-up, not of a prompt */
   started(id: string): boolean {
     const ofPrompt = id === this.#promptId;
     if (ofPrompt) this.#begun = true;
@@ -43,7 +43,7 @@ export class Attribution {
     return id === this.#promptId && !this.#begun;
   }
 
-  /** Call it once for each result: the turn is over. */
+  /** Call this once for each result: the turn is over. */
   ownerOf({ promptIds, otherOrigin }: Pick<TurnResult, 'promptIds' | 'otherOrigin'>): Owner {
     this.#wakeUps.clear();
     const named = this.#promptId !== undefined && promptIds.includes(this.#promptId);

@@ -1,4 +1,4 @@
-/** Work that a CLI process has running in the background, as its `background_tasks_changed` lists it. */
+/** The background work of a CLI process, as its `background_tasks_changed` lists it. */
 import { z } from 'zod';
 
 export interface BackgroundTask {
@@ -12,13 +12,13 @@ const tasksLine = z.object({
     z.object({
       task_type: z.string(),
       description: z.string().catch(''),
-      /** The CLI's own housekeeping: nobody waits for it. */
+      /** The CLI's own housekeeping, for which no prompt waits. */
       ambient: z.boolean().catch(false),
     }),
   ),
 });
 
-/** Undefined for a line of another shape: that is no reason to end the process. */
+/** Undefined for a line of another shape, which is no reason to end the process. */
 export function readBackground(line: unknown): BackgroundTask[] | undefined {
   const { data } = tasksLine.safeParse(line);
   return data?.tasks

@@ -1,7 +1,8 @@
 /**
- * What a CLI process reports of the things that it was to load or to run: MCP servers and plugins (in the
- * init message of each turn, and in the answer to `mcp_status`), and hooks (when each one has ended).
- * Always holds: the configuration of a server is never kept, for it holds secrets; each text is bounded.
+ * The health of what a CLI process loads and runs: MCP servers and plugins (from the init message
+ * of each turn, and the answer to `mcp_status`), and hooks (when each hook has ended).
+ * Invariants: the configuration of a server is never kept, because it holds secrets. Each text is
+ * bounded.
  */
 import { z } from 'zod';
 import type { Expected } from './expected.ts';
@@ -11,7 +12,7 @@ export const healthKinds = ['mcp_server', 'plugin', 'skill', 'hook'] as const;
 
 export type HealthKind = (typeof healthKinds)[number];
 
-/** One thing, and what is wrong with it; undefined if nothing is. */
+/** One component and its problem; undefined if it has none. */
 export interface HealthReport {
   kind: HealthKind;
   name: string;
@@ -25,14 +26,16 @@ export interface McpServer {
   error: string | undefined;
 }
 
-/** Of the init message. */
+/** The relevant parts of the init message. */
 export interface Loaded {
   mcpServers: McpServer[];
   /** As `name@marketplace`. */
   plugins: string[];
   skills: string[];
   pluginErrors: { plugin: string; message: string }[];
-  /** Where the API key comes from: `ANTHROPIC_API_KEY`, `apiKeyHelper` ...; `none` with another login. */
+  /**
+   * The source of the API key: `ANTHROPIC_API_KEY`, `apiKeyHelper` ...; `none` with another login.
+   */
   keySource: string;
 }
 
@@ -69,12 +72,12 @@ export const loadedShape = z
 
 const statusAnswer = z.object({ mcpServers: list(server) });
 
-/** Of the answer to the control request `mcp_status`. @throws Error if it has another shape */
+/** Parses the answer to the control request `mcp_status`. @throws Error if it has another shape */
 export function readMcpStatus(answer: unknown): McpServer[] {
   return statusAnswer.parse(answer).mcpServers;
 }
 
-/** Of these, a hook runs before the turns: what it has done holds for all of them. */
+/** Hooks of these events run before the turns, so their result applies to all turns. */
 const beforeTurns = /^(SessionStart|Setup)\b/;
 
 export class CliHealth {
@@ -83,12 +86,12 @@ export class CliHealth {
   #expected: Expected = { plugins: [], skills: [] };
   readonly #hooks = new Map<string, string | undefined>();
 
-  /** A turn begins. */
+  /** Notes that a turn begins. */
   turnBegins(): void {
     for (const name of this.#hooks.keys()) if (!beforeTurns.test(name)) this.#hooks.delete(name);
   }
 
-  /** What it must have loaded, as its configuration was at its start. */
+  /** Sets what the process must have loaded, by its configuration at its start. */
   expect(expected: Expected): void {
     this.#expected = expected;
   }
@@ -98,7 +101,10 @@ export class CliHealth {
     this.#loaded = loaded;
   }
 
-  /** The init message has no errors: what `mcp_status` said of one that is no better stays. */
+  /**
+   * The init message has no error texts: the error from `mcp_status` stays for a server that is not
+   * better.
+   */
   serversAre(servers: readonly McpServer[]): void {
     const before = new Map(this.#servers);
     this.#servers.clear();
@@ -115,12 +121,12 @@ export class CliHealth {
     if (this.#hooks.size < most || this.#hooks.has(name)) this.#hooks.set(name, problem);
   }
 
-  /** Undefined if the CLI knows none of that name. */
+  /** Undefined if the CLI knows no server of that name. */
   server(name: string): McpServer | undefined {
     return this.#servers.get(name);
   }
 
-  /** Whether a server has no connection and `mcp_status` could say why. */
+  /** Whether a server is not connected and `mcp_status` could return the reason. */
   get unexplained(): boolean {
     return [...this.#servers.values()].some(
       (each) => each.error === undefined && problemOf(each) !== undefined,
@@ -141,7 +147,7 @@ export class CliHealth {
     return [...servers, ...this.#missing(), ...hooks];
   }
 
-  /** Nothing before the first init message. */
+  /** Empty before the first init message. */
   #missing(): HealthReport[] {
     if (!this.#loaded) return [];
     const { plugins, skills, pluginErrors } = this.#loaded;
@@ -163,13 +169,13 @@ export class CliHealth {
 }
 
 const unreachable =
-  'settings.json enables it, and the CLI did not load it: its marketplace cannot be reached or does not have it';
+  'settings.json enables it, but the CLI did not load it: its marketplace cannot be reached or does not have it';
 const unreadable = 'the CLI left it out: its SKILL.md needs a front matter with a description';
 
-/** One that a person has switched off is as it should be. */
+/** The problem of a server. A server that a person has disabled has no problem. */
 function problemOf({ status, error }: McpServer): string | undefined {
   if (status === 'connected' || status === 'disabled') return undefined;
   if (status === 'pending') return 'it has not answered yet (pending)';
-  if (status === 'needs-auth') return 'it wants a login (needs-auth)';
+  if (status === 'needs-auth') return 'it needs a login (needs-auth)';
   return error ? `${status}: ${error}` : status;
 }

@@ -1,10 +1,12 @@
 /**
- * The CLI's own variables, and which of the container's are not handed to it, with the reason.
- * Always holds: no name of the list holds a secret, names a file that is run, or loads code.
+ * The CLI's own variables, and the variables of the container that the CLI does not get, with the
+ * reason.
+ * Invariant: no name of the list holds a secret, names a file that is executed, or loads code.
  *
- * The list is from Anthropic's pages "Environment variables" and "Monitoring" (code.claude.com/docs/en/
- * env-vars and monitoring-usage, as of August 2026), without the prefixes that environment.ts hands over
- * as a whole; ALL_PROXY is not on these pages, but the CLI reads it. A test looks for each in the CLI.
+ * The list is from Anthropic's pages "Environment variables" and "Monitoring"
+ * (code.claude.com/docs/en/ env-vars and monitoring-usage, as of August 2026), without the prefixes
+ * that environment.ts passes as a whole. ALL_PROXY is not on these pages, but the CLI reads it. A
+ * test searches for each name in the CLI.
  */
 import type { Environment } from '../../shared/config.ts';
 import { nearest } from '../../shared/nearest.ts';
@@ -78,7 +80,7 @@ export const cliVariables: readonly string[] = [
   'all_proxy',
 ];
 
-/** Anthropic documents them, and berth leaves them out on purpose. */
+/** Variables that Anthropic documents and berth leaves out on purpose. */
 const leftOut: Readonly<Record<string, string>> = {
   MCP_CLIENT_SECRET:
     'it is a secret that every tool could read; a profile that needs it can set it (environment)',
@@ -86,21 +88,21 @@ const leftOut: Readonly<Record<string, string>> = {
     'the script that it names would run before each command; a profile can set it (environment)',
   DISABLE_AUTOUPDATER: 'berth always sets it to 1',
   DISABLE_ERROR_REPORTING: 'berth always sets it to 1',
-  DISABLE_TELEMETRY: 'berth always sets it to 1; OpenTelemetry (OTEL_*) works all the same',
+  DISABLE_TELEMETRY: 'berth always sets it to 1; OpenTelemetry (OTEL_*) still works',
   CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: 'berth always sets it to 1',
 };
 
-/** For a person at a terminal, whom a service does not have. */
+/** Only for a person at a terminal; a service has no terminal. */
 const interactive =
   /^(CLAUDE_(AFK|AX|CLIENT_PRESENCE|DISABLE_ADOPT|REMOTE_CONTROL)|CCR_FORCE_BUNDLE$|IS_DEMO$|FORCE_HYPERLINK$|MCP_OAUTH_CALLBACK_PORT$)/;
 
-/** The CLI sets them in what it starts, and the image names its directory. */
+/** The CLI sets these in its child processes, and the image sets its directory. */
 const ofTheCli = ['CLAUDECODE', 'CLAUDE_CONFIG_DIR', 'CLAUDE_EFFORT', 'CLAUDE_PID'];
 
-/** What Kubernetes injects for a Service called `claude` or `mcp-github`. */
+/** Variables that Kubernetes injects for a Service called `claude` or `mcp-github`. */
 const injected = /_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)$/;
 
-/** Names of the CLI, and families of names in which one can be misspelt. */
+/** Names of the CLI, and families of names in which a name can be misspelt. */
 const own = /^(CLAUDE|MCP)_/;
 const family = /^(API|BASH|DISABLE|ENABLE|FORCE|MAX|SLASH|TASK)_/;
 
@@ -112,7 +114,7 @@ export interface IgnoredVariable {
 
 /**
  * The variables that look like settings of the CLI and do not reach it.
- * @param isPassed whether it is handed over
+ * @param isPassed whether a variable is passed to the CLI
  */
 export function ignoredVariables(
   inherited: Environment,
@@ -132,5 +134,5 @@ function reasonOf(name: string, value: string): string | undefined {
   const near = nearest(name, cliVariables);
   if (!own.test(name) && !(family.test(name) && near)) return undefined;
   const meant = near ? `did you mean ${near}? A` : 'a';
-  return `berth does not know it; ${meant} profile can set it all the same (environment)`;
+  return `berth does not know it; ${meant} profile can still set it (environment)`;
 }

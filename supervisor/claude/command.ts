@@ -1,4 +1,4 @@
-/** The CLI as a command: where it is, whether its version will do, and with which flags it runs. */
+/** The CLI as a command: its path, its version check and the flags of a worker. */
 import { execFile } from 'node:child_process';
 import { closeSync, existsSync, openSync, readSync } from 'node:fs';
 import { promisify } from 'node:util';
@@ -8,8 +8,9 @@ import { causeOfSignal, causeOfStartError, isPassing } from './start-error.ts';
 const run = promisify(execFile);
 
 /**
- * Earlier ones do not report what a turn alone has cost (`model_usage_since_last_result`); those before
- * 2.1.248 run a prompt's leading `/command` and read the files that it mentions.
+ * Earlier versions do not report the cost of a single turn (`model_usage_since_last_result`).
+ * Versions before 2.1.248 run a leading `/command` of a prompt and read the files that a prompt
+ * mentions.
  */
 const oldestSupported = [2, 1, 309] as const;
 
@@ -47,13 +48,13 @@ export async function checkVersion(
   if (!version || !atLeast(version, oldestSupported)) {
     throw new BerthError(
       'cli_unavailable',
-      `cannot use the Claude Code CLI at ${path}: it is ${JSON.stringify(output.trim().slice(0, 80))}, and ${oldestSupported.join('.')} or later is needed; install one (${install})`,
+      `cannot use the Claude Code CLI at ${path}: it is ${JSON.stringify(output.trim().slice(0, 80))}, but ${oldestSupported.join('.')} or later is required; install one (${install})`,
     );
   }
   return version.join('.');
 }
 
-/** Whether what `checkVersion` has thrown says that there is no such program. */
+/** Whether the error of `checkVersion` means that the program does not exist. */
 export function isAbsent(error: Error): boolean {
   return systemCode(error.cause) === 'ENOENT';
 }
@@ -61,16 +62,16 @@ export function isAbsent(error: Error): boolean {
 function whyNot(path: string, error: unknown): string {
   const code = systemCode(error);
   if (code === 'ENOENT' && existsSync(path)) {
-    return 'what it is linked with is not here; the binary of glibc does not run on musl, nor that of musl on glibc (Debian)';
+    return 'its libraries are missing; a glibc binary does not run on musl, and a musl binary does not run on glibc (Debian)';
   }
-  if (code === 'ENOENT') return 'there is no such program';
-  if (isOfAnotherMachine(path)) return `it is no program for this machine (${process.arch})`;
+  if (code === 'ENOENT') return 'the program does not exist';
+  if (isOfAnotherMachine(path)) return `it is not a program for this machine (${process.arch})`;
   if (!isPassing(error)) return messageOf(error);
   const { signal } = error as { signal?: string };
   return causeOfStartError(error) ?? `it ${causeOfSignal(signal)}`;
 }
 
-/** What the header of a program (ELF) says of itself; the C library gives such a one to a shell. */
+/** The machine in the header of a program (ELF); the C library passes such a program to a shell. */
 function isOfAnotherMachine(path: string): boolean {
   const own = { x64: 0x3e, arm64: 0xb7 }[process.arch as string];
   const header = Buffer.alloc(20);
@@ -96,46 +97,49 @@ function atLeast(version: readonly number[], minimum: readonly number[]): boolea
   return true;
 }
 
-/** What a process is started with: a profile, what a request changed of it, and its session. */
+/** The parameters of a process: a profile, the overrides of a request, and the session. */
 export interface CliOptions {
-  /** The session to go on with; absent begins one. */
+  /** The session to continue; absent starts a new session. */
   resume?: string | undefined;
-  /** With `resume`: begin a new session with the history of that one. */
+  /** With `resume`: start a new session with the history of the resumed session. */
   fork?: boolean;
-  /** The id of the session that begins, with this process or with the fork. */
+  /** The id of the new session, of this process or of the fork. */
   sessionId?: string | undefined;
-  /** Days after which the CLI removes transcripts that nobody used. */
+  /** Days after which the CLI removes unused transcripts. */
   cleanupPeriodDays?: number | undefined;
   model?: string | undefined;
   permissionMode?: string | undefined;
-  /** Replaces the CLI's own. */
+  /** Replaces the CLI's own system prompt. */
   systemPrompt?: string | undefined;
   appendSystemPrompt?: string | undefined;
-  /** With `resume`: these instructions, not those that the session began with. */
+  /** With `resume`: use these instructions, not those with which the session began. */
   freshInstructions?: boolean;
-  /** The built-in tools that there are; absent leaves all. */
+  /** The available built-in tools; absent means all. */
   availableTools?: readonly string[] | undefined;
-  /** The only rules that allow tools: those of settings.json count no more; absent leaves them. */
+  /**
+   * The only rules that allow tools, instead of those of settings.json; absent keeps those of
+   * settings.json.
+   */
   allowRules?: readonly string[] | undefined;
-  /** No hook of the configuration directory runs, of settings, skills, agents or plugins. */
+  /** No hook of the configuration directory runs: of settings, skills, agents or plugins. */
   noHooks?: boolean;
-  /** Rules that deny, besides those of settings.json. */
+  /** Deny rules in addition to those of settings.json. */
   denyRules?: readonly string[];
   mcpServers?: Readonly<Record<string, unknown>>;
-  /** Only these MCP servers, none that the configuration directory names. */
+  /** Only these MCP servers, and none of the configuration directory. */
   strictMcp?: boolean;
-  /** Calls of the model in one prompt at most. */
+  /** The maximum number of model calls in one prompt. */
   maxTurns?: number | undefined;
-  /** US dollars that the process may spend from its start or its last `/clear`. */
+  /** The US dollars that the process may spend since its start or its last `/clear`. */
   maxBudgetUsd?: number | undefined;
   /** A JSON Schema; each answer then has `structured_output`. */
   outputSchema?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /**
- * The flags of a worker. Everything reaches the CLI by flags and nothing by files, for files on the
- * volume can be written by what the CLI runs. Values follow an equals sign, so that none of them is
- * taken for a flag.
+ * The flags of a worker. All parameters reach the CLI by flags and never by files, because programs
+ * that the CLI runs can write files on the volume. Values follow an equals sign, so that no value
+ * is parsed as a flag.
  */
 export function cliArguments(options: CliOptions = {}): string[] {
   const { resume, fork, availableTools, denyRules = [], mcpServers = {} } = options;
@@ -158,7 +162,7 @@ export function cliArguments(options: CliOptions = {}): string[] {
     ...flag('permission-mode', options.permissionMode),
     ...flag('system-prompt', options.systemPrompt),
     ...flag('append-system-prompt', options.appendSystemPrompt),
-    // The CLI keeps the instructions of a session's first turn, and leaves out others that come later.
+    // The CLI keeps the instructions of a session's first turn and ignores later instructions.
     ...(resume !== undefined && options.freshInstructions ? ['--system-prompt-snapshot=off'] : []),
     ...flag('tools', availableTools?.join(',')),
     ...flag('managed-settings', managedSettings(options)),
@@ -178,8 +182,8 @@ function settingsOf({ cleanupPeriodDays }: CliOptions): string | undefined {
 }
 
 /**
- * What files on the volume cannot undo. `--allowedTools` would only add to what settings.json allows. Of
- * managed settings that come by a flag the CLI (2.1.330) takes rules, and no hooks.
+ * Settings that files on the volume cannot override. `--allowedTools` would only add to the rules
+ * of settings.json. From managed settings in a flag, the CLI (2.1.330) accepts rules and no hooks.
  */
 function managedSettings({ allowRules: allow, noHooks }: CliOptions): string | undefined {
   const settings = {

@@ -1,8 +1,8 @@
 /**
- * Whether a CLI takes a prompt as data and reports what a turn has cost: it is sent `/help` as a prompt,
- * with a Messages API on loopback that answers whatever it is asked. A CLI that runs the command answers
- * by itself, and asks nothing.
- * Always holds: the process has no login and no proxy, so nothing of the test leaves the container.
+ * Tests whether a CLI treats a prompt as data and reports the cost of a turn: the probe sends
+ * `/help` as a prompt, with a Messages API on loopback that answers every request. A CLI that runs
+ * the command answers without a request to the API.
+ * Invariant: the process has no login and no proxy, so nothing of the test leaves the container.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -13,17 +13,20 @@ import type { ClaudeProcess } from './process.ts';
 import { UnclearResult } from './process-errors.ts';
 import type { TurnResult } from './turn-result.ts';
 
-/** A command that every version of the CLI has, and that does no harm where it is run. */
+/** A harmless command that every version of the CLI has. */
 const text = '/help';
 
-/** What the process needs of the container's environment; the rest could send it to another API. */
+/**
+ * The variables that the process needs from the container; others could direct it to another API.
+ */
 const kept = ['PATH', 'HOME', 'USER', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR'];
 
 export interface Probe {
-  /** What the process inherits instead of the container's environment. */
+  /** The environment that the process inherits instead of the container's. */
   environment: Environment;
   /**
-   * @returns false if nothing was proven: the CLI asked another API, as managed settings of an image may say
+   * @returns false if nothing is proven: the CLI called another API, as managed settings of an
+   * image may require
    * @throws Error if the CLI runs commands in prompts, or does not report a cost
    */
   ask(process: ClaudeProcess): Promise<boolean>;
@@ -47,9 +50,9 @@ export async function startProbe(inherited: Environment): Promise<Probe> {
     ask: async (process) => {
       const { isError, costUsd, result } = await process.run(text).catch(resultOf);
       if (requests.length === 0 && (isError || costUsd > 0)) return false;
-      if (!requests.some(hasText)) throw new Error('it runs commands that stand in a prompt');
-      if (isError) throw new Error(`it does not take the answer of a model: ${result}`);
-      if (costUsd === 0) throw new Error('it does not report what a turn has cost');
+      if (!requests.some(hasText)) throw new Error('it runs commands in a prompt');
+      if (isError) throw new Error(`it does not accept the answer of a model: ${result}`);
+      if (costUsd === 0) throw new Error('it does not report the cost of a turn');
       return true;
     },
     close: () => {
@@ -59,7 +62,7 @@ export async function startProbe(inherited: Environment): Promise<Probe> {
   };
 }
 
-/** Earlier CLIs do not name the prompt that a result answers; here there is one prompt alone. */
+/** Earlier CLIs do not name the prompt of a result; here there is only one prompt. */
 function resultOf(error: unknown): TurnResult {
   if (error instanceof UnclearResult) return error.result;
   throw error;
@@ -71,7 +74,7 @@ const body = z.object({
   messages: z.array(z.object({ content: z.union([z.string(), z.array(block)]) })),
 });
 
-/** A command that was run would stand in tags, or not at all. */
+/** The text of an executed command would be inside tags, or absent. */
 function hasText(request: unknown): boolean {
   const { data } = body.safeParse(request);
   const contents = data?.messages.flatMap(({ content }) =>
@@ -80,7 +83,7 @@ function hasText(request: unknown): boolean {
   return contents?.includes(text) ?? false;
 }
 
-/** Answers `ok`, as a stream of events. */
+/** Responds with `ok`, as a stream of events. */
 async function answer(
   request: IncomingMessage,
   response: ServerResponse,

@@ -1,15 +1,16 @@
 /**
- * The environment of a CLI process: what it needs, and its own settings, by name
+ * The environment of a CLI process: the variables that it needs, and its own settings, by name
  * (cli-variables.ts) and by prefix.
- * Always holds: no setting of berth and no secret of the supervisor is in it, and of logins just the
- * one that it uses. The CLI runs tools that a model chose, and they can read all of it.
+ * Invariants: no setting of berth and no secret of the supervisor is in it, and only the login that
+ * the process uses. The CLI runs tools that a model selects, and these tools can read the whole
+ * environment.
  */
 import type { Environment } from '../../shared/config.ts';
 import { cliVariables, type IgnoredVariable, ignoredVariables } from './cli-variables.ts';
 import { inheritedLogin } from './inherited-login.ts';
 import { longestSessionEnd, sessionEndVariable } from './session-end.ts';
 
-/** Taken over as they are. */
+/** Variables that are passed unchanged. */
 export const handedNames: readonly string[] = [
   'PATH',
   'HOME',
@@ -31,31 +32,31 @@ export const handedNames: readonly string[] = [
 ];
 
 /**
- * The CLI's own settings, and those of OpenTelemetry, which it exports by. What of it is a login,
- * inherited-login.ts decides.
+ * The CLI's own settings, and those of OpenTelemetry, through which the CLI exports.
+ * inherited-login.ts decides about logins.
  */
 export const handedPrefixes: readonly string[] = ['ANTHROPIC_', 'CLAUDE_CODE_', 'OTEL_'];
 
 /**
- * Set whatever the container says: nothing leaves it but what the model needs. None of these keeps the
- * CLI (2.1.330) from exporting OpenTelemetry to the operator's own collector, where
- * CLAUDE_CODE_ENABLE_TELEMETRY asks for it.
+ * Always set, whatever the container sets: only the model's traffic leaves the container. With
+ * CLAUDE_CODE_ENABLE_TELEMETRY the CLI (2.1.330) still exports OpenTelemetry to the operator's
+ * collector.
  */
 const fixed = {
   CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: '1',
-  // The files that a text mentions (`@/etc/passwd`) are not read. Those in a prompt are not anyway
-  // (protocol.ts), but those in the arguments of a command would be, and of a skill that the model
-  // calls, whatever tools are allowed. CLAUDE.md may still import files.
+  // Files that a text mentions (`@/etc/passwd`) are not read. Mentions in a prompt are never read
+  // (protocol.ts). Mentions in the arguments of a command, or of a skill that the model calls,
+  // would be read without this, whatever tools are allowed. CLAUDE.md may still import files.
   CLAUDE_CODE_DISABLE_FILE_MENTIONS: '1',
   DISABLE_AUTOUPDATER: '1',
   DISABLE_TELEMETRY: '1',
   DISABLE_ERROR_REPORTING: '1',
 };
 
-/** What a loader or a runtime would execute, in the CLI and in all that it starts. */
+/** Variables that make a loader or a runtime execute code, in the CLI and its children. */
 const loading = /^(LD_|DYLD_|BUN_|NODE_OPTIONS$|BASH_ENV$|ENV$)/;
 
-/** Whether a profile must leave that name alone: berth sets it, or it would change what runs. */
+/** Whether a profile must not set the variable: berth sets it, or it would change what runs. */
 export function isReserved(name: string): boolean {
   return (
     name.startsWith('BERTH_') ||
@@ -66,9 +67,10 @@ export function isReserved(name: string): boolean {
 }
 
 /**
+ * Builds the environment.
  * @param inherited the supervisor's own environment
- * @param worker the worker's name; marks every process that descends from it
- * @param profile what the worker's profile adds
+ * @param worker the worker's name; marks every process that descends from the worker
+ * @param profile the variables of the worker's profile
  */
 export function cliEnvironment(
   inherited: Environment,
@@ -101,7 +103,7 @@ export function ignoredByCli(inherited: Environment): IgnoredVariable[] {
   return ignoredVariables(inherited, (name) => isHandedOver(name) && !Object.hasOwn(fixed, name));
 }
 
-/** What every process that descends from a worker has in its environment, unless it cleans it. */
+/** Variables that every descendant of a worker carries, unless it cleans its environment. */
 export function marksOf(configDirectory: string, worker: string) {
   return { CLAUDE_CONFIG_DIR: configDirectory, BERTH_WORKER: worker };
 }

@@ -1,7 +1,8 @@
 /**
- * What the configuration directory has the CLI load: plugins that settings.json enables, and skills. The CLI
- * (2.1.330) leaves out without a word what it cannot get or read, so it is compared with what it lists.
- * Always holds: what is on the volume is untrusted: reads are bounded, and nothing here throws.
+ * Lists what the CLI should load from the configuration directory: plugins that settings.json
+ * enables, and skills. The CLI (2.1.330) silently ignores what it cannot read, so this list is
+ * compared with the list of the CLI.
+ * Invariant: files on the volume are untrusted: reads are bounded, and nothing here throws.
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -49,7 +50,7 @@ async function readSettings(configDirectory: string): Promise<z.infer<typeof set
   }
 }
 
-/** Whether the CLI lists that skill: not one that a person cannot call. */
+/** Whether the CLI lists the skill; skills that a person cannot call are not listed. */
 async function isListed(path: string): Promise<boolean> {
   const content = await readFileBounded(path, largestFile).catch(() => undefined);
   return content !== undefined && !/^user-invocable:\s*false\b/m.test(content.toString('utf8'));

@@ -1,7 +1,8 @@
 /**
- * What the CLI reports of hooks, as 2.1.330 does: how each one ended (`system/hook_response`, with
- * `--include-hook-events`), and that one kept a prompt from the model or overruled the end of a turn.
- * Always holds: what a hook has written is cut to one bounded line; of a prompt nothing is kept.
+ * Parses the CLI's reports about hooks (2.1.330): how each hook ended (`system/hook_response`, with
+ * `--include-hook-events`), that a hook blocked a prompt, and that a hook's objection was
+ * overruled.
+ * Invariants: the output of a hook is cut to one bounded line. No part of a prompt is kept.
  */
 import { z } from 'zod';
 
@@ -9,24 +10,24 @@ import { z } from 'zod';
 export interface HookRun {
   /** `PreToolUse`, `Stop` ... */
   event: string;
-  /** The event and what it was about: `PreToolUse:Bash`, `SessionStart:startup`. */
+  /** The event and its subject: `PreToolUse:Bash`, `SessionStart:startup`. */
   name: string;
   /** `failed`: neither a success nor exit code 2, which means "no". */
   outcome: 'done' | 'failed' | 'timed_out';
   exitCode: number | undefined;
-  /** It objects to what it was asked about: exit code 2, or `decision: block`. */
+  /** The hook blocks its subject: exit code 2, or `decision: block`. */
   blocks: boolean;
-  /** It ends the turn: `continue: false`. */
+  /** The hook ends the turn: `continue: false`. */
   stops: boolean;
-  /** The reason that it gives, or what it wrote last to standard error; may be empty. */
+  /** The reason that the hook reports, or its last output to standard error; may be empty. */
   said: string;
 }
 
-/** The hook that ended a turn, or kept its prompt from the model. */
+/** The hook that ended a turn or blocked its prompt. */
 export interface HookStop {
   event: string | undefined;
   name: string | undefined;
-  /** The command of the hook, where the CLI names it. */
+  /** The command of the hook, if the CLI names it. */
   command: string | undefined;
   said: string;
 }
@@ -79,7 +80,7 @@ function verdictIn(stdout: string): z.infer<typeof verdict> | undefined {
   try {
     return verdict.safeParse(JSON.parse(stdout)).data;
   } catch {
-    // The CLI takes what is no JSON for a remark.
+    // The CLI treats output that is not JSON as a remark.
     return undefined;
   }
 }
@@ -89,7 +90,7 @@ const submitLine = z.object({
   prompt_submit_outcome: z.object({ reason: z.string().catch('') }),
 });
 
-/** The hook that kept the prompt from the model; undefined if the line says nothing of that kind. */
+/** The hook that blocked the prompt; undefined if the line reports no such hook. */
 export function readPromptStop(line: unknown): HookStop | undefined {
   const parsed = submitLine.safeParse(line);
   if (!parsed.success) return undefined;
@@ -99,14 +100,14 @@ export function readPromptStop(line: unknown): HookStop | undefined {
   return { event, name: event, command: commandIn(content, reason), said: oneLine(reason) };
 }
 
-/** Of `[the command]: the reason`, which the CLI writes of a hook that ended with exit code 2. */
+/** Parses `[the command]: the reason`, the CLI's format for a hook with exit code 2. */
 function commandIn(content: string, reason: string): string | undefined {
   const start = content.indexOf('\n[');
   const end = reason === '' ? -1 : content.indexOf(`]: ${reason}`);
   return start >= 0 && end > start ? oneLine(content.slice(start + 2, end)) : undefined;
 }
 
-/** Whether the CLI says that it ends a turn although hooks object to that again and again. */
+/** Whether the CLI reports that it ends a turn despite repeated objections of hooks. */
 export function isOverruled(line: unknown): boolean {
   return (line as { key?: unknown }).key === 'stop-hook-block-cap';
 }

@@ -1,13 +1,13 @@
 /**
- * Which variables of the container's own login a CLI process gets.
- * Always holds: one whose profile has a login gets none of the container's: it would go before the
- * profile's, and its tools could read it. The variables of a cloud are passed on only to those that use
- * that cloud.
+ * Decides which variables of the container's login a CLI process gets.
+ * Invariants: a process whose profile has a login gets none of the container's login, which would
+ * have precedence and which its tools could read. The variables of a cloud are passed only to
+ * processes that use that cloud.
  */
 import type { Environment } from '../../shared/config.ts';
 import { asksFor, bringsLogin, loginSecrets, providers } from '../../shared/login-variables.ts';
 
-/** By which variables the CLI, and the libraries in it, reach each service. */
+/** The variables with which the CLI and its libraries reach each service. */
 const clouds = [
   {
     providers: [
@@ -24,10 +24,10 @@ const clouds = [
   },
 ] as const;
 
-/** Where the cloud is, not who calls. */
+/** Variables that locate the cloud, and do not identify the caller. */
 const place = /REGION|LOCATION|PROJECT/;
 
-/** @returns tells of a variable whether it is passed on; undefined if it is no part of a login */
+/** @returns whether a variable is passed; undefined if the variable is not part of a login */
 export function inheritedLogin(
   inherited: Environment,
   profile: Readonly<Record<string, string>>,

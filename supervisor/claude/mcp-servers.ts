@@ -1,6 +1,7 @@
 /**
- * The MCP servers of a CLI process: why they have no connection, and whether those are there without which
- * no prompt is to be sent. Always holds: no wait is longer than its bound.
+ * Checks the MCP servers of a CLI process: why a server is not connected, and whether the required
+ * servers are connected.
+ * Invariant: no wait is longer than its bound.
  */
 
 import { BerthError } from '../../shared/errors.ts';
@@ -14,19 +15,19 @@ const patience = 2_000;
 const connecting = 15_000;
 const pause = 200;
 
-/** Has the process say how its servers are, into its health. Never rejects. */
+/** Requests the state of the servers and records it in the health of the process. Never rejects. */
 export async function askServers(process: ClaudeProcess): Promise<void> {
   try {
     const answer = await within(process.control({ subtype: 'mcp_status' }), patience);
     if (answer !== undefined) process.health.serversAre(readMcpStatus(answer));
   } catch {
-    // One that has ended, or that does not answer: what is known stays.
+    // The process has ended or does not answer: the known state stays.
   }
 }
 
 /**
- * Resolves when the process has a connection to each of these servers. One that has lost it, or never had
- * it, is connected anew, once.
+ * Resolves when the process is connected to each of these servers. A server without a connection is
+ * reconnected once.
  * @throws BerthError `mcp_unavailable`; the signal's reason
  */
 export async function requireServers(
@@ -68,7 +69,7 @@ function unavailable(missing: readonly McpServer[]): BerthError {
   const which = missing.map(({ name, status, error }) => `${name} (${error ?? status})`);
   return new BerthError(
     'mcp_unavailable',
-    `cannot answer the prompt: the profile requires MCP servers that have no connection: ${which.join(', ')}; see mcp.required of the profile, and try again when they are there`,
+    `cannot answer the prompt: the profile requires MCP servers that are not connected: ${which.join(', ')}; see mcp.required of the profile, and retry when the servers are available`,
     {
       details: {
         mcp_servers: missing.map(({ name, status, error }) => ({

@@ -71,7 +71,7 @@ interface Turn {
 export class ClaudeProcess {
   /** What the process reports about the things that it loads and runs. */
   readonly health = new CliHealth();
-  /** Milliseconds that its SessionEnd hooks may take. */
+  /** Milliseconds for its SessionEnd hooks. */
   readonly sessionEnd: number;
   /** How long the process may be silent. */
   readonly timeouts: CliTimeouts;
@@ -240,9 +240,9 @@ export class ClaudeProcess {
     } catch (error) {
       // Text between the messages is harmless. A message of another shape could be an awaited result.
       const foreign = !(error instanceof SyntaxError);
-      this.#stray(foreign ? 'a message of another shape' : 'a line that is no JSON');
+      this.#stray(foreign ? 'a message of another shape' : 'a line that is not JSON');
       if (foreign) {
-        this.#giveUp('the CLI speaks another protocol than the one that was tested');
+        this.#giveUp('the protocol of the CLI differs from the tested protocol');
       }
       return undefined;
     }
@@ -317,7 +317,7 @@ export class ClaudeProcess {
       case 'unknown':
         this.#turn = undefined;
         turn?.reject(new UnclearResult(result));
-        this.#stray('a result that does not say for sure which prompt it answers');
+        this.#stray('a result that does not clearly name its prompt');
         this.#giveUp('a result of the CLI could not be attributed to its prompt');
     }
   }

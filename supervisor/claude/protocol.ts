@@ -1,7 +1,7 @@
 /**
- * The stream-json protocol of the CLI, as 2.1.330 speaks it: lines in, lines out, typed.
- * Always holds: a line that is written is valid JSON of a known shape (one bad line ends the CLI),
- * and what is read is checked here and nowhere else.
+ * The stream-json protocol of the CLI 2.1.330: typed input and output lines.
+ * Invariants: a line that berth writes is valid JSON of a known shape (one bad line ends the CLI).
+ * Lines of the CLI are validated in this file only.
  */
 import { z } from 'zod';
 import { type BackgroundTask, readBackground } from './background.ts';
@@ -13,26 +13,29 @@ import { type UsageLimit, usageLimitIn } from './usage-limit.ts';
 export type CliMessage =
   | { kind: 'session'; sessionId: string; model: string; skills: string[]; loaded: Loaded }
   | { kind: 'text'; text: string }
-  /** What a call of the model has used so far; `begins` with the first that is said of a call. */
+  /** The usage of a model call so far; `begins` marks the first report about a call. */
   | { kind: 'usage'; begins: boolean; usage: Usage }
   | { kind: 'tools'; tools: { id: string; name: string; input: unknown }[] }
   /** Tools that have ended. */
   | { kind: 'tool_results'; results: { id: string; isError: boolean; error?: string }[] }
   | { kind: 'retry'; attempt: number; maxRetries: number; delayMs: number; status: number | null }
-  /** Told with OAuth alone, whenever what it says has changed. */
+  /** Sent with OAuth only, whenever its content changes. */
   | { kind: 'limit'; limit: UsageLimit }
-  /** The CLI speaks for itself about a failure: `authentication_failed`, `rate_limit` ... */
+  /** The CLI reports a failure of its own: `authentication_failed`, `rate_limit` ... */
   | { kind: 'failure'; error: string; limit?: UsageLimit }
   /** A hook has ended. */
   | { kind: 'hook'; hook: HookRun }
-  /** A hook keeps the prompt from the model: the turn ends without an answer. */
+  /** A hook blocks the prompt: the turn ends without an answer. */
   | { kind: 'prompt_stopped'; by: HookStop }
-  /** Hooks object to the end of the turn, and the CLI ends it all the same. */
+  /** Hooks object to the end of the turn, and the CLI ends it anyway. */
   | { kind: 'hook_overruled' }
   | { kind: 'result'; result: TurnResult }
   /** A turn has taken in the prompt of that id; a scheduled wake-up of the CLI has an id too. */
   | { kind: 'started'; promptId: string }
-  /** The prompt of that id is over. Without a start before, it was dropped and has no result. */
+  /**
+   * The prompt of that id is over. Without a start before, the prompt was dropped and has no
+   * result.
+   */
   | { kind: 'over'; promptId: string }
   /** All work that runs in the background now. */
   | { kind: 'background'; tasks: BackgroundTask[] }
@@ -60,7 +63,7 @@ const retryLine = z.object({
   error_status: z.number().nullable().catch(null),
 });
 
-/** The answer to `initialize` lists the commands; those of the CLI itself are marked. */
+/** The answer to `initialize` lists the commands and marks the CLI's own. */
 const command = z.object({
   name: z.string(),
   aliases: z.array(z.string()).catch([]),
@@ -95,14 +98,14 @@ const toolResult = z.object({
   content: z.unknown().optional(),
 });
 
-/** Blocks of another kind, and a message that is all text, have no tool results. */
+/** Blocks of another kind, and messages that are only text, have no tool results. */
 const userMessage = z.object({
   message: z.object({ content: z.array(toolResult.nullable().catch(null)).catch([]) }),
 });
 
 const toolBlock = z.object({ id: z.string(), name: z.string(), input: z.unknown() });
 
-/** The parts of a line that decide what it is. */
+/** The fields of a line that decide its kind. */
 interface Line {
   type?: unknown;
   subtype?: unknown;
@@ -118,13 +121,13 @@ interface Line {
 }
 
 /**
- * What one line of output says; undefined for all that berth has no use for.
+ * Parses one line of output; undefined for a line that berth does not use.
  * @throws Error if the line is not JSON, or is a known kind of another shape
  */
 export function readMessage(text: string): CliMessage | undefined {
   if (saysNothing(text)) return undefined;
   const line = JSON.parse(text) as Line | null;
-  // What a subagent says inside a tool call is not the answer.
+  // Output of a subagent inside a tool call is not the answer.
   if (typeof line !== 'object' || line === null || typeof line.parent_tool_use_id === 'string') {
     return undefined;
   }
@@ -154,14 +157,14 @@ export function readMessage(text: string): CliMessage | undefined {
   }
 }
 
-/** What can be called by these names is of the user: commands, skills, plugins. */
+/** Names that belong to the user: commands, skills, plugins. */
 function ownCommands(all: z.infer<typeof command>[]): string[] {
   return all
     .filter(({ builtin }) => builtin !== true)
     .flatMap(({ name, aliases }) => [name, ...aliases]);
 }
 
-/** Most of a turn's lines: a stream event without text for the answer or usage is not even parsed. */
+/** Most lines of a turn: a stream event without text for the answer or usage is not parsed. */
 function saysNothing(text: string): boolean {
   if (!text.startsWith('{"type":"stream_event"')) return false;
   return !text.includes('"text_delta"') && !text.includes('"usage"');
@@ -200,10 +203,10 @@ function readUser(line: Line): CliMessage | undefined {
   return results.length > 0 ? { kind: 'tool_results', results } : undefined;
 }
 
-/** Characters of the text of a failed tool that are kept. */
+/** The number of characters of a failed tool's text that are kept. */
 const longestError = 500;
 
-/** What a tool that failed has said, as far as it is text. */
+/** The text of a failed tool, as far as it is text. */
 function errorIn({ is_error, content }: z.infer<typeof toolResult>): { error?: string } {
   if (!is_error) return {};
   const [first] = Array.isArray(content) ? content : [content];
@@ -211,7 +214,7 @@ function errorIn({ is_error, content }: z.infer<typeof toolResult>): { error?: s
   return typeof text === 'string' ? { error: text.slice(0, longestError) } : {};
 }
 
-/** An advice: one of another shape is no reason to end the process. */
+/** A limit is only a hint: another shape is no reason to end the process. */
 function readLimit(line: Line): CliMessage | undefined {
   const limit = usageLimitIn(line);
   return limit && { kind: 'limit', limit };
@@ -262,12 +265,14 @@ function readRetry(line: Line): CliMessage {
 }
 
 /**
- * A prompt, as the line that hands it to the CLI. The CLI takes the text as it is: a leading
- * `/command` is not run, and the file of an `@mention` is not read. `client_composed` does that: the
- * Agent SDK's types describe it, and 2.1.248 and later know it. Without the priority, a turn that the
- * CLI has begun by itself takes the prompt in after its next tool call, and one result answers both.
- * @param id a UUID that was not used before in this process; the CLI names it when it starts
- * @param asCommand the text is what a person has typed: the command that it begins with is run
+ * The line that sends a prompt to the CLI. The CLI treats the text as data: a leading `/command` is
+ * not run, and the file of an `@mention` is not read. `client_composed` has this effect: the types
+ * of the Agent SDK describe it, and versions since 2.1.248 support it. Without the priority, a turn
+ * of the CLI's own would take in the prompt after its next tool call, and one result would answer
+ * both.
+ * @param id a UUID that was not used before in this process; the CLI names it when it starts the
+ * prompt
+ * @param asCommand the text was typed by a person: its leading command is run
  */
 export function userLine(text: string, id: string, asCommand = false): string {
   return `${JSON.stringify({
@@ -285,7 +290,7 @@ export type ControlRequest =
   | { subtype: 'get_settings' }
   | { subtype: 'mcp_status' }
   | { subtype: 'mcp_reconnect'; serverName: string }
-  /** Without `cancel_queued` a prompt that waits behind the turn begins then. */
+  /** Without `cancel_queued`, a prompt that waits behind the turn begins then. */
   | { subtype: 'interrupt'; cancel_queued?: true };
 
 /** A control request; its answer carries the same id. */

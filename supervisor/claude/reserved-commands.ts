@@ -1,8 +1,8 @@
 /**
- * The CLI's own commands that change its settings, its model, its login, its process or what it has
- * loaded, or that end or swap the conversation: no profile can allow one of these names.
- * Collected from 2.1.212 to 2.1.330, with all other names of a command. A command of a later version
- * that is missing here cannot be run either: a process runs only commands that it does not call its own.
+ * The CLI's own commands that change its settings, model, login, process or loaded components, or
+ * that end or swap the conversation. No profile can allow these names. Collected from versions
+ * 2.1.212 to 2.1.330, with all aliases. A command of a later version that is missing here cannot
+ * run either, because a process never runs a command that it lists as its own.
  */
 const names = [
   ['config', 'settings', 'model', 'effort', 'fast', 'output-style', 'theme', 'tui', 'color', 'vim'],

@@ -1,21 +1,24 @@
 /**
- * Time for the SessionEnd hooks of a CLI process. The CLI itself gives them 1.5 s, unless a variable says
- * more, and ends the hooks with itself.
- * Always holds: a process without such hooks is not waited for any longer than others.
+ * The time for SessionEnd hooks of a CLI process. The CLI itself allows 1.5 s, unless a variable
+ * allows more, and ends the hooks together with itself.
+ * Invariant: a process without such hooks is not waited for any longer than other processes.
  */
 import { join } from 'node:path';
 import { z } from 'zod';
 import { readSettingsFile } from './settings-in-force.ts';
 
-/** By which the CLI takes milliseconds for all of them. */
+/** The variable with the CLI's limit for all SessionEnd hooks, in milliseconds. */
 export const sessionEndVariable = 'CLAUDE_CODE_SESSIONEND_HOOKS_TIMEOUT_MS';
 
-/** Milliseconds at most, and by default. */
+/** Milliseconds: the maximum, and the default. */
 export const longestSessionEnd = 30_000;
 
 const settings = z.object({ hooks: z.object({ SessionEnd: z.array(z.unknown()).min(1) }) });
 
-/** Milliseconds after the end of input in which its hooks may still run; 0 without any in settings.json. */
+/**
+ * Milliseconds after the end of input in which hooks may still run; 0 without SessionEnd hooks in
+ * settings.json.
+ */
 export function sessionEndTime(
   configDirectory: string,
   environment: Readonly<Record<string, string>>,

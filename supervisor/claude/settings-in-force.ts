@@ -1,9 +1,9 @@
 /**
- * What a CLI process ignores of the settings that it was given, as it says itself.
- * Always holds: only files are named, with what is wrong where, and no value of them is quoted.
+ * Reads from a CLI process which of its settings it ignores.
+ * Invariant: only files and locations are named, never a value.
  *
- * `get_settings` reads the files anew: `errors` names those that are ignored as a whole. A rule or hook
- * that is left out by itself is in no error, but it is missing among the settings of its source.
+ * `get_settings` reads the files again. `errors` names the files that are ignored completely. A
+ * single ignored rule or hook has no error, but is missing among the settings of its source.
  */
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -33,7 +33,7 @@ const answer = z.object({
 const largestFile = 1024 * 1024;
 const longestMessage = 300;
 
-/** @throws BerthError `cli_unavailable` if the process ends or does not know the request */
+/** @throws BerthError `cli_unavailable` if the process ends or does not support the request */
 export async function ignoredSettings(
   process: Pick<ClaudeProcess, 'control'>,
   configDirectory: string,
@@ -42,7 +42,7 @@ export async function ignoredSettings(
   const read = readSettingsFile(file);
   const { sources, errors } = answer.parse(await process.control({ subtype: 'get_settings' }));
   if (errors.length > 0) {
-    // Of a file that is no JSON the CLI says no more than that.
+    // For a file that is not JSON the CLI reports no details.
     const own = settingsProblems(Buffer.from(read ?? '')).find(({ path }) => path === '')?.message;
     return errors.map(({ message, ...rest }) => ({
       ...rest,
@@ -61,8 +61,8 @@ export async function ignoredSettings(
   const given: unknown = JSON.parse(read);
   const user = sources.find(({ source }) => source === 'userSettings')?.settings;
   return [
-    ...missingRules(given, user).map((path) => lost(path, 'the CLI leaves out this rule')),
-    ...missingHooks(given, user).map((path) => lost(path, 'the CLI leaves out this hook')),
+    ...missingRules(given, user).map((path) => lost(path, 'the CLI ignores this rule')),
+    ...missingHooks(given, user).map((path) => lost(path, 'the CLI ignores this hook')),
   ];
 }
 
@@ -93,7 +93,7 @@ function countHooks(matchers: unknown): number {
   if (!Array.isArray(matchers)) return 0;
   const counts = matchers.map((entry) => {
     const hooks = at(entry, 'hooks');
-    // A matcher without a list is broken, and still stands for a hook.
+    // A matcher without a list is broken, but still counts as a hook.
     return Array.isArray(hooks) ? hooks.length : 1;
   });
   return counts.reduce((sum, count) => sum + count, 0);
@@ -104,8 +104,9 @@ function at(value: unknown, ...keys: string[]): unknown {
 }
 
 /**
- * The text of a settings.json, at once, for so is a process started. A planted FIFO or symlink is none.
- * @returns undefined if there is no such file, or one that berth does not read
+ * The text of a settings.json, read synchronously like the start of a process. A planted FIFO or
+ * symlink is not read.
+ * @returns undefined if there is no file, or berth cannot read it
  */
 export function readSettingsFile(path: string): string | undefined {
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;

@@ -1,19 +1,19 @@
 /**
- * How long a CLI process may be silent, as its own variables say: berth's patience with it follows them.
- * Always holds: a time that is not set, or that the CLI would not understand either, changes nothing.
+ * How long a CLI process may be silent, by its own variables; berth's timeouts follow them.
+ * Invariant: a value that is not set, or that the CLI would not parse either, changes nothing.
  */
 
 /** Milliseconds. */
 export interface CliTimeouts {
-  /** A tool may run so long; undefined if only the CLI's default bounds it. */
+  /** The longest time of a tool; undefined if only the CLI's default limits it. */
   tool: number | undefined;
-  /** The model may be silent so long. */
+  /** The longest silence of the model. */
   model: number | undefined;
-  /** MCP servers may take so long to start: the first turn waits for them. */
+  /** The longest start of MCP servers: the first turn waits for them. */
   start: number | undefined;
 }
 
-/** The CLI too takes the greater of the two of Bash. */
+/** The CLI also takes the greater of the two values for Bash. */
 const toolNames = ['BASH_MAX_TIMEOUT_MS', 'BASH_DEFAULT_TIMEOUT_MS', 'MCP_TOOL_TIMEOUT'];
 const modelNames = [
   'API_TIMEOUT_MS',
@@ -22,12 +22,12 @@ const modelNames = [
 ];
 const startNames = ['MCP_TIMEOUT', 'MCP_CONNECT_TIMEOUT_MS'];
 
-/** A day: timers overflow at 24 days, and what is added to it must not. */
+/** A day: timers overflow at 24 days, and sums with this value must not overflow. */
 const day = 24 * 3_600_000;
 
 /**
  * @param environment of the process
- * @param mcpServers that it is started with; each may have a `timeout` of its own
+ * @param mcpServers of the process; each may have a `timeout` of its own
  */
 export function timeoutsOf(
   environment: Readonly<Record<string, string>>,
@@ -45,7 +45,7 @@ export function timeoutsOf(
   };
 }
 
-/** The CLI understands `2e3` and `64_000` too. */
+/** The CLI parses `2e3` and `64_000` too. */
 function milliseconds(text: string | undefined): number | undefined {
   const value = Number((text ?? '').trim().replaceAll('_', '') || Number.NaN);
   return value > 0 ? Math.min(value, day) : undefined;

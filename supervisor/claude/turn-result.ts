@@ -1,4 +1,4 @@
-/** What ends a turn, read from the CLI's `result` line as far as it goes. */
+/** The result of a turn, parsed from the CLI's `result` line. */
 import { z } from 'zod';
 
 /** Tokens of one turn. */
@@ -12,13 +12,15 @@ export interface Usage {
 export interface PermissionDenial {
   tool_name: string;
   tool_use_id: string;
-  /** What it was called with; it may quote secrets. */
+  /** The input of the tool; it may quote secrets. */
   tool_input?: unknown;
 }
 
-/** What ends a turn. */
+/** The result of a turn. */
 export interface TurnResult {
-  /** `success`, `error_max_turns`, `error_during_execution` ...; API failures say `success` too. */
+  /**
+   * `success`, `error_max_turns`, `error_during_execution` ...; API failures have `success` too.
+   */
   subtype: string;
   isError: boolean;
   sessionId: string;
@@ -26,31 +28,33 @@ export interface TurnResult {
   stopReason: string | null;
   /**
    * `completed`, `api_error`, `prompt_too_long`, `aborted_streaming`, `aborted_tools`, `max_turns`,
-   * `budget_exhausted`, `structured_output_retry_exhausted`; of a turn that a hook ended, which is no
-   * error to the CLI, `hook_stopped` or `stop_hook_prevented` ...
+   * `budget_exhausted`, `structured_output_retry_exhausted`. For a turn that a hook ended, which is
+   * no error for the CLI: `hook_stopped` or `stop_hook_prevented` ...
    */
   terminalReason: string | undefined;
   apiErrorStatus: number | undefined;
-  /** The API's own word for its error: `overloaded_error`, `billing_error` ... */
+  /** The API's name of its error: `overloaded_error`, `billing_error` ... */
   apiErrorType: string | undefined;
-  /** The CLI's word for an error of the API: `usage_limit_reached`, `connection_failed` ... */
+  /** The CLI's name of an API error: `usage_limit_reached`, `connection_failed` ... */
   apiError: string | undefined;
-  /** What the model gave for `--json-schema`, which the CLI has validated; undefined if nothing. */
+  /** The model's output for `--json-schema`, validated by the CLI; undefined without an output. */
   structuredOutput: unknown;
-  /** The CLI answered by itself, as a command such as `/clear` asks for. */
+  /** The CLI answered without the model, as for a command such as `/clear`. */
   byCommand: boolean;
   usage: Usage;
-  /** US dollars of this turn alone. */
+  /** US dollars of this turn only. */
   costUsd: number;
-  /** False if the CLI reports tokens and no cost: then `costUsd` is 0 and says nothing. */
+  /** False if the CLI reports tokens but no cost: then `costUsd` is 0 and means nothing. */
   costSeen: boolean;
   numTurns: number;
   durationMs: number;
   ttftMs: number | undefined;
   permissionDenials: PermissionDenial[];
-  /** The ids of the prompts that the turn has taken in; none for a turn that the CLI began by itself. */
+  /** The ids of the prompts that the turn has taken in; empty for a turn of the CLI's own. */
   promptIds: readonly string[];
-  /** True if the CLI names another origin than a prompt: the end of a background task, for example. */
+  /**
+   * True if the CLI names another origin than a prompt, for example the end of a background task.
+   */
   otherOrigin: boolean;
 }
 
@@ -71,7 +75,7 @@ const usageShape = z
     cache_read_input_tokens: 0,
   });
 
-/** What is missing or of another shape counts as none. */
+/** Missing values and values of another shape count as 0. */
 export function readUsage(usage: unknown): Usage {
   return usageShape.parse(usage);
 }
@@ -110,7 +114,7 @@ const resultLine = z.object({
   origin: z.unknown().optional(),
 });
 
-/** @throws Error if what decides is missing: whether it failed, and of which session it is */
+/** @throws Error if an essential field is missing: whether the turn failed, and its session */
 export function readResult(line: unknown): TurnResult {
   const parsed = resultLine.parse(line);
   const costs = Object.values(parsed.model_usage_since_last_result ?? {});

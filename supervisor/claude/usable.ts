@@ -1,7 +1,7 @@
 /**
- * The CLI for a command beside the server: the one that is named, else `claude` on the PATH, else what
- * init has put on the volume, else the one before that. Only asked for its version; `berth serve` tests
- * the one that it runs, too.
+ * Finds the CLI for a command beside the server: the configured CLI, otherwise `claude` on the
+ * PATH, otherwise the CLI that init installed on the volume, otherwise its predecessor. Only the
+ * version is checked; `berth serve` also tests the CLI that it runs.
  */
 import { installedPlace, isInstalled, readInstalled } from '../../shared/installed-cli.ts';
 import { checkVersion, isAbsent } from './command.ts';
@@ -14,7 +14,7 @@ export interface Places {
 
 /**
  * @returns its path, or `claude`
- * @throws BerthError `cli_unavailable` of the one that comes first; the signal's reason
+ * @throws BerthError `cli_unavailable` of the first candidate; the signal's reason
  */
 export async function findUsable(
   { claudePath, stateDirectory }: Places,

@@ -1,31 +1,31 @@
-/** What the API says of a subscription's usage limit, as the CLI 2.1.330 passes it on. */
+/** A subscription's usage limit, as the API reports it and the CLI 2.1.330 passes it on. */
 import { z } from 'zod';
 
-/** A share of a window that is used: `five_hour`, `seven_day` ... */
+/** The used share of a window: `five_hour`, `seven_day` ... */
 export interface LimitWindow {
-  /** 0 to 1; the API can tell more than 1. */
+  /** 0 to 1; the API can report more than 1. */
   utilization: number;
   /** Milliseconds since 1970. */
   resetsAt?: number | undefined;
 }
 
-/** What the API says of a subscription's usage limit, as the CLI passes it on. */
+/** A subscription's usage limit, as the API reports it. */
 export interface UsageLimit {
   /** `allowed`, `allowed_warning` or `rejected`. */
   status: string;
-  /** The window that decides: `five_hour`, `seven_day`, `seven_day_opus`, `overage` ... */
+  /** The deciding window: `five_hour`, `seven_day`, `seven_day_opus`, `overage` ... */
   type: string | undefined;
   /** Milliseconds since 1970. */
   resetsAt: number | undefined;
   utilization: number | undefined;
-  /** True while what is over the limit is paid for and allowed. */
+  /** True while usage over the limit is paid for and allowed. */
   usingOverage: boolean;
   windows: Record<string, LimitWindow>;
 }
 
 const count = z.number().nonnegative();
 
-/** Times are seconds since 1970, and none that a Date cannot hold. */
+/** Seconds since 1970, within the range of Date. */
 const time = z
   .number()
   .positive()
@@ -47,7 +47,7 @@ const limitHolder = z.object({
   }),
 });
 
-/** Undefined if there is none, or none that can be read: it is an advice. */
+/** Undefined if there is no limit or it is unreadable: a limit is only a hint. */
 export function usageLimitIn(holder: unknown): UsageLimit | undefined {
   const parsed = limitHolder.safeParse(holder);
   if (!parsed.success) return undefined;

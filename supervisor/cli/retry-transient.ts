@@ -1,6 +1,6 @@
 /**
- * Failures of starting a CLI that pass by themselves: all processes or all memory are taken at the moment.
- * They say nothing of the CLI, so what failed for them is tried again for a while.
+ * Retries the start of a CLI that failed for a transient reason: all processes or all memory are in
+ * use. Such a failure says nothing about the CLI.
  */
 import { backoff } from '../../shared/backoff.ts';
 import { messageOf } from '../../shared/errors.ts';
@@ -11,7 +11,7 @@ import { isPassing } from '../claude/start-error.ts';
 export interface PatienceOptions {
   log: Log;
   signal: AbortSignal;
-  /** Milliseconds from the first try in which another one may begin. */
+  /** Milliseconds from the first attempt in which another attempt may begin. */
   patience?: number | undefined;
 }
 
@@ -19,8 +19,8 @@ const usualPatience = 60_000;
 const pauses = { first: 500, longest: 5_000 };
 
 /**
- * Does it again until it succeeds, fails for good, or time is up.
- * @throws what the last try has thrown; the signal's reason
+ * Repeats the work until it succeeds, fails permanently, or the time is over.
+ * @throws the error of the last attempt; the signal's reason
  */
 export async function whileItPasses<T>(
   { log, signal, patience = usualPatience }: PatienceOptions,
@@ -34,7 +34,7 @@ export async function whileItPasses<T>(
     } catch (error) {
       signal.throwIfAborted();
       if (!isPassing(error) || performance.now() + pause > end) throw error;
-      const text = `the CLI cannot be tested yet, and is tried again: ${messageOf(error)}`;
+      const text = `the CLI cannot be tested yet; retrying: ${messageOf(error)}`;
       log.warn('cli_tested', text, { retry_ms: pause });
     }
     await sleep(pause, signal);

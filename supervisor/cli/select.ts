@@ -1,7 +1,8 @@
 /**
- * Which CLI is run: the one that BERTH_CLAUDE_PATH names, else `claude` on the PATH, else what init
- * has put on the volume. Always holds: a new one of init's is tested before it is used, if there is
- * one to go back to; one that fails is left for the one before it, and said so at every start.
+ * Selects the CLI: BERTH_CLAUDE_PATH, otherwise `claude` on the PATH, otherwise the CLI that init
+ * installed on the volume.
+ * Invariants: a new version from init is tested before it is used, if there is a predecessor. A
+ * version that fails is replaced by its predecessor, and this is logged at every start.
  */
 import { join } from 'node:path';
 import { BerthError, messageOf } from '../../shared/errors.ts';
@@ -25,11 +26,11 @@ import { testOnEmptyConfiguration } from './self-test.ts';
 export interface Cli {
   path: string;
   version: string;
-  /** Which of init's it is, if it is one; for `noteTested`. */
+  /** The id of the installation, if init installed the CLI; for `noteTested`. */
   id?: string;
-  /** Whether it is the one before that which init installed last, for that one fails. */
+  /** Whether this is the predecessor of init's last installation, because that one fails. */
   setBack?: boolean;
-  /** Whether it has just passed the self-test on an empty configuration. */
+  /** Whether the CLI has just passed the self-test with an empty configuration. */
   passed?: boolean;
 }
 
@@ -37,7 +38,7 @@ export interface FindCliOptions {
   config: SupervisorConfig;
   log: Log;
   signal: AbortSignal;
-  /** Milliseconds in which a try that failed for what passes is followed by another. */
+  /** Milliseconds in which an attempt that failed for a transient reason is repeated. */
   retryFor?: number;
 }
 
@@ -56,16 +57,17 @@ export async function findCli(options: FindCliOptions): Promise<Cli> {
   const onPath = await check('claude').catch((error: unknown) => error);
   if (!(onPath instanceof Error)) return onPath as Cli;
   const installed = await readInstalled(stateDirectory);
-  // One that is there and cannot be used is not passed over in silence.
+  // A CLI that exists but cannot be used is reported, not skipped.
   if (!installed || !isAbsent(onPath)) throw onPath;
   const use = async (id: string, patience?: number): Promise<Cli> => {
     const { binary } = installedPlace(stateDirectory, id);
     if (await isInstalled(stateDirectory, id)) return { ...(await check(binary, patience)), id };
-    const text = `cannot run Claude Code at ${binary}: it is gone; delete the pod, so that init installs it anew`;
+    const text = `cannot run Claude Code at ${binary}: it is gone; delete the pod, so that init installs it again`;
     throw new BerthError('cli_unavailable', text);
   };
   const { current, previous } = installed;
-  // With nothing behind it, it is tested beside the first worker, as any CLI.
+  // Without a predecessor, the version is tested at the same time as the first worker, like any
+  // CLI.
   if (previous === undefined) return use(current);
   try {
     const cli = await use(current);
@@ -75,11 +77,11 @@ export async function findCli(options: FindCliOptions): Promise<Cli> {
   } catch (error) {
     signal.throwIfAborted();
     const want = wantOf(error);
-    // It says nothing of that version, and the one before would meet the same.
+    // The failure says nothing about this version, and its predecessor would fail in the same way.
     if (want === 'not_begun') throw error;
     const goBack = async (): Promise<Cli> => {
       if (want === undefined) return use(previous);
-      // Of a crash and of a shortage the signal is the same; in a shortage this one fails as well.
+      // A crash and a shortage cause the same signal; in a shortage the predecessor fails too.
       const cli = await use(previous, 0);
       await testOnEmptyConfiguration({ ...options, ...cli, retryFor: 0 });
       return { ...cli, passed: true };
@@ -88,13 +90,16 @@ export async function findCli(options: FindCliOptions): Promise<Cli> {
       signal.throwIfAborted();
       throw error;
     });
-    const text = `the Claude Code that init installed fails, and ${before.version}, the one before it, is used`;
+    const text = `the Claude Code version that init installed fails; its predecessor ${before.version} is used`;
     log.error('cli_set_back', `${text}: ${messageOf(error)}`, { error });
     return { ...before, setBack: true };
   }
 }
 
-/** Whoever has passed its test is not tested so again, and is what a later one is set back to. Never rejects. */
+/**
+ * Records that an installation passed its test: it is not tested again before its use, and can
+ * replace a later version that fails. Never rejects.
+ */
 export async function noteTested(stateDirectory: string, id: string, log: Log): Promise<void> {
   try {
     const before = await readTested(stateDirectory);
@@ -103,7 +108,7 @@ export async function noteTested(stateDirectory: string, id: string, log: Log): 
     const text = `${JSON.stringify({ version: 1, ids })}\n`;
     await writeFileAtomic(join(stateDirectory, testedFile), text, { mode: 0o600 });
   } catch (error) {
-    log.warn('cli_tested', `cannot note that the CLI passed its test: ${messageOf(error)}`, {
+    log.warn('cli_tested', `cannot record that the CLI passed its test: ${messageOf(error)}`, {
       error,
     });
   }

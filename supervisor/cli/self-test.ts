@@ -1,8 +1,9 @@
 /**
- * Whether a CLI of this version can be used: a process on an empty configuration answers `initialize`,
- * takes a prompt as data, and reports what the turn has cost (claude/composed-probe.ts). It runs beside
- * the first warm worker, so that it delays nothing. Where it passes and the worker fails, the cause is
- * the user's configuration.
+ * Tests whether this CLI version can be used: a process with an empty configuration answers
+ * `initialize`, treats a prompt as data, and reports the cost of the turn
+ * (claude/composed-probe.ts). The test runs at the same time as the start of the first worker, so
+ * it delays nothing. If the test passes and the worker fails, the user's configuration is the
+ * cause.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -21,20 +22,20 @@ import { whileItPasses } from './retry-transient.ts';
 export interface CliTestOptions {
   config: SupervisorConfig;
   version: string;
-  /** Where it is. */
+  /** The path of the executable. */
   path: string;
   log: Log;
   signal: AbortSignal;
-  /** Milliseconds for the process on an empty configuration. */
+  /** Milliseconds for the process with an empty configuration. */
   patience?: number;
-  /** Milliseconds in which a try that failed for what passes is followed by another. */
+  /** Milliseconds in which an attempt that failed for a transient reason is repeated. */
   retryFor?: number;
 }
 
 export interface SelfTestOptions extends CliTestOptions {
-  /** Whether the first worker has become ready; undefined if none is kept warm. */
+  /** Whether the first worker has become ready; undefined if no worker is kept warm. */
   firstWorker: Promise<boolean> | undefined;
-  /** Whether this very CLI has passed on an empty configuration, at this start. */
+  /** Whether this CLI has passed the test with an empty configuration at this start. */
   passed?: boolean;
 }
 
@@ -57,7 +58,7 @@ export async function selfTest(options: SelfTestOptions): Promise<void> {
   if (ready !== false) {
     return told(ready ? 'worker' : 'process', 'info', `Claude Code ${version} works`);
   }
-  const text = `Claude Code ${version} works with an empty configuration: what keeps the workers from starting is in the .claude repository, the profiles or the login`;
+  const text = `Claude Code ${version} works with an empty configuration: the cause of the failing workers is in the .claude repository, the profiles or the login`;
   told('process', 'warn', text);
 }
 
@@ -77,7 +78,7 @@ async function testOnce(options: CliTestOptions): Promise<void> {
     directory = await mkdtemp(join(inherited.TMPDIR ?? '/tmp', 'berth-self-test-'));
   } catch (error) {
     probe?.close();
-    const text = 'the CLI is not tested: there is no room for temporary files, or no port is free';
+    const text = 'the CLI is not tested: there is no space for temporary files, or no port is free';
     log.warn('cli_tested', text, { error });
     return;
   }
@@ -87,7 +88,7 @@ async function testOnce(options: CliTestOptions): Promise<void> {
       const proven = await abortable(answers(process, probe, options.patience ?? 60_000), signal);
       if (!proven) {
         const text =
-          'the CLI asked another API than that of its self-test, as managed settings may say: it is not proven that a prompt is data and that costs are reported';
+          'the CLI called another API than that of its self-test (managed settings can cause this): it is not proven that a prompt is data and that costs are reported';
         log.warn('cli_tested', text, { cli_version: options.version });
       }
     } catch (error) {
@@ -103,7 +104,7 @@ async function testOnce(options: CliTestOptions): Promise<void> {
   }
 }
 
-/** @throws BerthError `cli_unavailable` if the system refuses at once */
+/** @throws BerthError `cli_unavailable` if the system refuses immediately */
 function start(
   options: CliTestOptions,
   inherited: SupervisorConfig['inherited'],
@@ -122,7 +123,7 @@ function start(
   }
 }
 
-/** @throws Error if it does not pass in time */
+/** @throws Error if the CLI does not pass in time */
 function answers(process: ClaudeProcess, probe: Probe, patience: number): Promise<boolean> {
   const both = process.control({ subtype: 'initialize' }).then(() => probe.ask(process));
   return withDeadline(

@@ -1,18 +1,18 @@
 /**
- * Where the container's memory is accounted: finds the cgroup that binds, v2 or v1, and what it says.
- * Working set = usage less inactive file pages: what the kubelet evicts by. All figures in bytes.
- * Read at once and synchronously, as process-table.ts does: the kernel answers from memory, and a
- * promise would wait for its turn behind the files of others.
- * Always holds: a file that is missing or unreadable is an unknown figure, never an error.
+ * Reads the memory accounting of the container: finds the cgroup that limits it (v2 or v1). Working
+ * set = usage less inactive file pages: the figure by which the kubelet evicts. All figures in
+ * bytes. Reads are synchronous, as in process-table.ts: the kernel answers from memory, and a
+ * promise would wait behind the files of others.
+ * Invariant: a missing or unreadable file is an unknown figure, never an error.
  */
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 export interface MemoryCgroup {
   version: 1 | 2;
-  /** The process's own cgroup, or the one above it that has the lowest limit. */
+  /** The cgroup of this process, or the parent with the lowest limit. */
   directory: string;
-  /** Where its processes are counted, if they are. */
+  /** The directory where processes are counted; undefined if they are not counted. */
   pids: string | undefined;
 }
 
@@ -20,13 +20,18 @@ export interface ContainerMemory {
   /** Undefined if there is no limit. */
   limit: number | undefined;
   workingSet: number;
-  /** What is used besides, until the kernel wants it back. */
+  /** Memory in use that the kernel can reclaim. */
   reclaimable: number;
-  /** Processes that the kernel has killed here for want of memory; undefined if it does not tell. */
+  /**
+   * Processes that the kernel killed for lack of memory; undefined if the kernel does not report
+   * it.
+   */
   oomKills: number | undefined;
-  /** v2 alone: percent of the last ten seconds in which some, or all, had to wait for memory. */
+  /**
+   * cgroup v2 only: percent of the last ten seconds in which some, or all, tasks waited for memory.
+   */
   stalled: { some: number; full: number } | undefined;
-  /** Tasks there are, and how many there may be; undefined if they are not counted or not bounded. */
+  /** The number of tasks and its limit; undefined if tasks are not counted or not limited. */
   tasks: { current: number; limit: number } | undefined;
 }
 
@@ -49,7 +54,8 @@ const files = {
 const unlimited = 2 ** 60;
 
 /**
- * In a container the root is the container's own cgroup; elsewhere the process is somewhere below.
+ * Finds the cgroup. In a container the root is the container's own cgroup; elsewhere the process is
+ * in a cgroup below.
  * @param root where cgroups are mounted, `/sys/fs/cgroup`
  * @param proc where procfs is mounted
  * @returns undefined if there is no memory cgroup
@@ -67,7 +73,7 @@ export function findMemoryCgroup(root: string, proc = '/proc'): MemoryCgroup | u
   return undefined;
 }
 
-/** Undefined if it is gone, or says nothing of use. */
+/** Undefined if the cgroup is gone or unreadable. */
 export function readContainerMemory({
   version,
   directory,
@@ -78,7 +84,7 @@ export function readContainerMemory({
   const statistics = textOf(join(directory, 'memory.stat'));
   if (used === undefined || statistics === undefined) return undefined;
   const reclaimable = Number(inactive.exec(statistics)?.[1] ?? 0);
-  // v1 tells here of limits above that cannot be seen from inside.
+  // v1 reports limits of parents here that are not visible from inside.
   const above = Number(/^hierarchical_memory_limit (\d+)$/m.exec(statistics)?.[1] ?? unlimited);
   const lowest = Math.min(limitOf(directory, version) ?? unlimited, above);
   const pressure = version === 2 ? textOf(join(directory, 'memory.pressure')) : undefined;
@@ -92,7 +98,7 @@ export function readContainerMemory({
   };
 }
 
-/** All that is used, what the kernel can take back included: a single small file. */
+/** All memory in use, including reclaimable memory; reads a single small file. */
 export function readUsage({
   version,
   directory,
@@ -112,7 +118,7 @@ function readTasks(directory: string): ContainerMemory['tasks'] {
   return current === undefined || limit === undefined ? undefined : { current, limit };
 }
 
-/** Of those that exist the one with the lowest limit, the nearest among equals. */
+/** The existing directory with the lowest limit; among equals the nearest. */
 function binding(directories: readonly string[], version: 1 | 2): string | undefined {
   let chosen: { directory: string; limit: number } | undefined;
   for (const directory of directories) {
@@ -133,7 +139,10 @@ function limitOf(directory: string, version: 1 | 2): number | undefined {
   return limit !== undefined && limit < unlimited ? limit : undefined;
 }
 
-/** `own` is the text of /proc/self/cgroup: `4:memory:/path`, on v2 `0::/path`. */
+/**
+ * The path of the cgroup. `own` is the text of /proc/self/cgroup: `4:memory:/path`, on v2
+ * `0::/path`.
+ */
 function pathIn(own: string, version: 1 | 2, controller: string): string {
   for (const line of own.split('\n')) {
     const [id, controllers = '', ...path] = line.split(':');
@@ -143,7 +152,7 @@ function pathIn(own: string, version: 1 | 2, controller: string): string {
   return '/';
 }
 
-/** From the deepest up to the mount itself. Above the mount nothing can be seen. */
+/** The directories from the deepest up to the mount. Above the mount nothing is visible. */
 function upwards(mount: string, path: string): string[] {
   const directories: string[] = [];
   const inside = path.startsWith('/') && !path.split('/').includes('..');
@@ -153,7 +162,7 @@ function upwards(mount: string, path: string): string[] {
   return [...directories, mount];
 }
 
-/** `max` and what is no number are no figure. */
+/** The number in a file; undefined for `max` or other text. */
 function numberIn(path: string): number | undefined {
   return figure(textOf(path), /^(\d+)\s*$/);
 }

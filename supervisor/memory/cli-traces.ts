@@ -9,7 +9,7 @@ import { findLocks, removeLock, removeRefreshRecord } from '../claude/locks.ts';
 
 export interface DeadCli {
   pid: number;
-  /** On the volume, and written by the CLI: nothing in it is believed. */
+  /** On the volume, written by the CLI, and therefore untrusted. */
   configDirectory: string;
   temporaryDirectory: string;
 }
@@ -42,7 +42,7 @@ export async function removeLeftLocks(configDirectory: string, root = '/proc'): 
   if (!locks.some(({ isRefresh }) => isRefresh)) await removeRefreshRecord(configDirectory);
 }
 
-/** Whether any other CLI is there: one of ours, or one that a person has started in the container. */
+/** Whether any other CLI lives here: a worker, or a CLI that a person started in the container. */
 async function othersLive(
   { pid, configDirectory }: Pick<DeadCli, 'pid' | 'configDirectory'>,
   root: string,
@@ -63,12 +63,12 @@ async function othersLive(
   return false;
 }
 
-/** The processes that have started this one, by their ids. */
+/** The ids of the ancestors of this process. */
 async function ancestors(root: string): Promise<Set<string>> {
   const found = new Set<string>();
   for (let pid = String(process.pid); ; ) {
     const stat = await readFile(join(root, pid, 'stat'), 'utf8').catch(() => '');
-    // After the name, which may hold anything, come the state and the parent.
+    // The name may contain any character; the state and the parent follow it.
     const parent = stat.slice(stat.lastIndexOf(')') + 1).split(' ')[2];
     if (!parent || parent === '0' || found.has(parent)) return found;
     found.add(parent);

@@ -1,4 +1,4 @@
-/** What the guard sees and decides, told in a sentence and in the numbers that led to it. */
+/** Describes the readings and decisions of the memory guard, in a sentence and in numbers. */
 import type { Log } from '../../shared/log.ts';
 import { formatSize } from '../../shared/units.ts';
 import type { ContainerMemory } from './cgroup.ts';
@@ -14,7 +14,7 @@ export interface Sights {
 
 const doings = {
   recycle: 'is recycled',
-  mark: 'is recycled when its turn is over',
+  mark: 'is recycled when its turn ends',
   end: 'is ended now',
 } as const;
 
@@ -76,11 +76,11 @@ function reasonOf(cause: Cause, { reading, bounds }: Sights, name: string): stri
   }
 }
 
-/** Tells if the level is another one than before. */
+/** Logs a change of the pressure level. */
 export function tellLevel(log: Log, before: Level, { reading, bounds, level }: Sights): void {
   if (level === before) return;
   const { container } = reading;
-  const text = level === 'none' ? 'memory is not short any more' : `memory pressure is ${level}`;
+  const text = level === 'none' ? 'memory pressure is over' : `memory pressure is ${level}`;
   log.info('memory_pressure', text, {
     pressure: level,
     before,
@@ -92,7 +92,7 @@ export function tellLevel(log: Log, before: Level, { reading, bounds, level }: S
   });
 }
 
-/** Tells if the kernel has killed processes between the two readings. */
+/** Logs that the kernel killed processes between the two readings. */
 export function tellOomKills(
   log: Log,
   before: ContainerMemory | undefined,
@@ -102,7 +102,7 @@ export function tellOomKills(
   if (killed <= 0) return;
   log.error(
     'memory_oom_kill',
-    `the kernel has killed ${killed} processes of the container for want of memory; raise resources.limits.memory or lower BERTH_MEMORY_HARD`,
+    `the kernel killed ${killed} processes of the container for lack of memory; raise resources.limits.memory or lower BERTH_MEMORY_HARD`,
     { oom_kills: now?.oomKills, limit_bytes: now?.limit },
   );
 }
@@ -111,7 +111,7 @@ function size(bytes: number | undefined): string {
   return bytes === undefined ? 'unknown' : formatSize(Math.max(0, Math.round(bytes)));
 }
 
-/** JSON knows no infinity. */
+/** JSON has no infinity. */
 function whole(value: number | undefined): number | undefined {
   return value !== undefined && Number.isFinite(value) ? Math.round(value) : undefined;
 }

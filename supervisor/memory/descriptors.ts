@@ -1,7 +1,10 @@
-/** How many files, sockets and pipes this process may have open at once (RLIMIT_NOFILE). */
+/** The limit of open files, sockets and pipes of this process (RLIMIT_NOFILE). */
 import { readFileSync } from 'node:fs';
 
-/** Infinite where there is no bound, or none that can be read. Node.js has raised it to the hard one. */
+/**
+ * Infinite if there is no limit, or it is unreadable. Node.js has raised the soft limit to the hard
+ * limit.
+ */
 export function descriptorLimit(): number {
   try {
     const limits = readFileSync('/proc/self/limits', 'utf8');

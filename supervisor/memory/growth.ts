@@ -1,6 +1,6 @@
 /**
- * How fast something grows: by the first and the last of the samples of some seconds.
- * Always holds: no rate from less than a second, nor across a pause in which nobody looked.
+ * Measures the rate of growth by the first and the last sample of some seconds.
+ * Invariant: no rate from less than a second, and no rate across a pause without samples.
  */
 
 /** Milliseconds. */
@@ -16,16 +16,16 @@ export class Growth {
     const last = this.#samples.at(-1);
     if (last && (at - last.at > longestPause || at < last.at)) this.#samples = [];
     this.#samples.push({ at, bytes });
-    // One beyond the window stays if the rest spans too little.
+    // A sample beyond the window stays if the remaining samples span too little time.
     while ((this.#samples[1]?.at ?? at) < at - window) this.#samples.shift();
   }
 
-  /** What came before does not count. */
+  /** Discards earlier samples. */
   forget(): void {
     this.#samples = [];
   }
 
-  /** Bytes a second; undefined while there is too little to tell. */
+  /** Bytes a second; undefined while there are too few samples. */
   get rate(): number | undefined {
     const first = this.#samples[0];
     const last = this.#samples.at(-1);

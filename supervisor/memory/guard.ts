@@ -1,8 +1,8 @@
 /**
- * The memory guard: reads, decides (policy.ts) and has it done, again and again, the sooner the less
- * memory is left.
- * Always holds: it reaches the pool through two functions, one round runs at a time, and each decision
- * is logged with the numbers that led to it.
+ * The memory guard: reads memory, decides (policy.ts) and acts, in rounds that are more frequent
+ * the less memory is left.
+ * Invariants: the guard reaches the pool through two functions only. One round runs at a time. Each
+ * decision is logged with the readings behind it.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Log } from '../../shared/log.ts';
@@ -33,29 +33,29 @@ export interface GuardedWorker {
   name: string;
   pid: number;
   stage: Stage;
-  /** By performance.now(). */
+  /** A time of performance.now(). */
   startedAt: number;
-  /** The hard bound that its profile gives it, in the place of the one for all; bytes. */
+  /** The hard bound of the profile, instead of the general bound; bytes. */
   limit?: number | undefined;
 }
 
 export interface GuardOptions extends BoundSettings {
   workers: () => readonly GuardedWorker[];
-  /** What every process of that worker has in its environment. */
+  /** The environment variables that every process of the worker carries. */
   marksOf: (worker: string) => Readonly<Record<string, string>>;
   act: (action: Action) => void;
-  /** The ceiling is another one than before. */
+  /** Called when the ceiling changes. */
   onCeiling?: () => void;
   log: Log;
-  /** Where cgroups are mounted, and procfs. */
+  /** Where cgroups and procfs are mounted. */
   cgroupRoot?: string;
   procRoot?: string;
 }
 
 export interface MemoryReport extends Sights {
-  /** Decisions since the start, by cause; marks that were taken back not deducted. */
+  /** Decisions since the start, by cause, including marks that were withdrawn. */
   decisions: ReadonlyMap<Cause, number>;
-  /** Milliseconds of processor time that the last round took, as far as it blocked others. */
+  /** Milliseconds of processor time that the last round blocked the event loop. */
   roundMs: number;
 }
 
@@ -82,7 +82,7 @@ export class MemoryGuard {
     this.#trees = new ProcessTrees({ marksOf, ...(procRoot ? { root: procRoot } : {}) });
   }
 
-  /** The processes of a worker that live, as far as they were ever seen in its tree. */
+  /** The living processes that were ever seen in the worker's tree. */
   pidsOf(worker: string): number[] {
     return this.#trees.pidsOf(worker);
   }
@@ -93,17 +93,17 @@ export class MemoryGuard {
     return { reading, bounds, level: state.level, decisions, roundMs: this.#roundMs };
   }
 
-  /** Now; undefined if the container's tasks are not bounded. */
+  /** The current number of tasks; undefined if the container has no limit of tasks. */
   get tasks(): ContainerMemory['tasks'] {
     return this.#cgroup && readContainerMemory(this.#cgroup)?.tasks;
   }
 
-  /** So many workers there may be. */
+  /** The largest number of workers allowed now. */
   get ceiling(): number {
     const { level, ceiling } = this.#state;
     const fit = workersThatFit(this.#reading, this.#bounds);
     if (level !== 'hard') return Math.min(ceiling ?? Number.POSITIVE_INFINITY, fit);
-    // The place of one that had to go is filled when there is room again.
+    // The slot of an ended worker is filled when there is enough memory again.
     const staying = this.#options.workers().filter(({ stage }) => stage !== 'leaving');
     return Math.max(1, staying.length);
   }
@@ -131,7 +131,7 @@ export class MemoryGuard {
     await this.#measuring;
   }
 
-  /** One round. */
+  /** Runs one round. */
   look(): void {
     const began = performance.now();
     const container = this.#cgroup && readContainerMemory(this.#cgroup);
@@ -155,7 +155,7 @@ export class MemoryGuard {
       await this.#untilNextLook(signal);
       if (signal.aborted) return;
       this.look();
-      // Not in a hurry: it takes the kernel some milliseconds.
+      // Not urgent: measuring takes the kernel some milliseconds.
       if (this.#state.level !== 'none' || this.#measuring) continue;
       this.#measuring = this.#trees.measure(performance.now()).finally(() => {
         this.#measuring = undefined;
@@ -163,7 +163,7 @@ export class MemoryGuard {
     }
   }
 
-  /** Returns when it is time, or when the container is above its next bound. */
+  /** Returns when the next round is due, or when the container is above its next bound. */
   async #untilNextLook(signal: AbortSignal): Promise<void> {
     const due = performance.now() + untilNextLook(this.#reading, this.#bounds, this.#state);
     for (let left = due - performance.now(); left > 0; left = due - performance.now()) {
@@ -174,7 +174,7 @@ export class MemoryGuard {
     }
   }
 
-  /** Reads one file, and the rest only if more may be in use than before. */
+  /** Reads one file, and the others only if more memory than before may be in use. */
   #hasPassedBound(): boolean {
     const before = this.#reading.container;
     const bound = nextBound(this.#bounds, this.#state.level);

@@ -1,18 +1,20 @@
 /**
- * What a worker has left behind. The CLI gives each Bash command a session of its own, so when it is
- * killed they outlive it and its process group, and those in the background outlive even its clean
- * end. They are found by what all of them inherited (claude/environment.ts).
- * Always holds: a process group in which one of them is goes as a whole, for no fork escapes a signal
- * to its group: one by one a fork bomb would be born again faster than it is found.
+ * Kills the processes that a worker left behind. The CLI gives each Bash command a session of its
+ * own. These processes survive a killed CLI and its process group, and background processes even
+ * survive a clean exit. They are found by environment variables that all of them inherit
+ * (claude/environment.ts).
+ * Invariant: a process group with one such process is killed as a whole, because no fork escapes a
+ * signal to its group. Killed one by one, a fork bomb would grow faster than its processes are
+ * found.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { environmentOf, groupOf, listProcesses } from './process-table.ts';
 
-/** Rounds of looking and killing, and milliseconds between them: dying takes a moment. */
+/** The number of rounds, and milliseconds between them: dying takes a moment. */
 const mostRounds = 100;
 const pause = 10;
 
-/** Kills processes that were seen below a worker, whatever their environment is by now. */
+/** Kills processes that were seen below a worker, whatever their environment is now. */
 export function killSeen(pids: readonly number[], root = '/proc'): void {
   const own = groupOf(root, process.pid);
   for (const pid of pids) {
@@ -24,8 +26,8 @@ export function killSeen(pids: readonly number[], root = '/proc'): void {
 }
 
 /**
- * Kills every process whose environment has all of `marks`; returns when none is left, not even as a
- * zombie, which still counts for a pids limit, or after a hundred looks, a second and more.
+ * Kills every process whose environment has all of `marks`. Returns when none is left, not even as
+ * a zombie, which still counts for a pids limit, or after a hundred rounds (over a second).
  * @param root where procfs is mounted
  */
 export async function killMarked(
@@ -40,7 +42,7 @@ export async function killMarked(
     if (found.length === 0 && !pids.some((pid) => killed.has(pid))) return;
     for (const pid of found) killed.add(pid);
     const groups = new Set(found.map((pid) => groupOf(root, pid)));
-    // Ours is no worker's.
+    // The supervisor's own group belongs to no worker.
     for (const group of groups) if (group > 1 && group !== own) kill(-group);
     for (const pid of found) kill(pid);
     await delay(pause);
@@ -55,7 +57,7 @@ function findMarked(
   const wanted = Object.entries(marks).map(([name, value]) => `${name}=${value}`);
   return pids.filter((pid) => {
     if (pid === process.pid) return false;
-    // A zombie's is empty, and that of somebody else's process cannot be read.
+    // The environment of a zombie is empty, and that of another user's process is unreadable.
     const environment = environmentOf(root, pid);
     return wanted.every((entry) => environment.has(entry));
   });
@@ -65,6 +67,6 @@ function kill(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
   } catch {
-    // It has ended by itself.
+    // The process has already ended.
   }
 }

@@ -1,4 +1,4 @@
-/** The container's memory, looked at once: for `berth doctor`. */
+/** Reads the container's memory once, for `berth doctor`. */
 import { type ContainerMemory, findMemoryCgroup, readContainerMemory } from './cgroup.ts';
 
 /** Undefined if there is no memory cgroup. */

@@ -1,13 +1,16 @@
-/** Where something is mounted, as this process sees it. */
+/** Lists the mount points that this process sees. */
 import { readFile } from 'node:fs/promises';
 
-/** Absolute paths; none if they cannot be read. Source: proc(5), the fifth field of mountinfo. @param root of procfs */
+/**
+ * Absolute paths; empty if they are unreadable. Source: proc(5), the fifth field of mountinfo.
+ * @param root of procfs
+ */
 export async function mountPoints(root = '/proc'): Promise<ReadonlySet<string>> {
   const lines = await readFile(`${root}/self/mountinfo`, 'utf8').catch(() => '');
   return new Set(lines.split('\n').flatMap((line) => pathIn(line.split(' ')[4])));
 }
 
-/** Space, tab, newline and backslash stand there as octal numbers. */
+/** Space, tab, newline and backslash are octal numbers in this file. */
 function pathIn(field: string | undefined): string[] {
   if (!field) return [];
   return [

@@ -1,4 +1,7 @@
-/** Whom the kernel takes first when memory is out: the CLI, not the supervisor that can replace it. */
+/**
+ * Makes the kernel kill the CLI first when memory runs out, not the supervisor, which can replace
+ * the CLI.
+ */
 import { readFileSync, writeFileSync } from 'node:fs';
 
 /** Half of the container's memory, in the kernel's thousandths. */
@@ -6,9 +9,9 @@ const above = 500;
 const most = 1_000;
 
 /**
- * Raises the score of a process above the supervisor's own; what it starts inherits it. Raising needs
- * no privilege. Call it right after the start, before the process has children.
- * @returns false if the kernel does not let it
+ * Raises the score of a process above the score of the supervisor; child processes inherit it.
+ * Raising needs no privilege. Call this right after the start, before the process has children.
+ * @returns false if the kernel does not allow it
  * @param root where procfs is mounted
  */
 export function offerToKernel(pid: number, root = '/proc'): boolean {

@@ -1,9 +1,10 @@
 /**
- * What is to be done about memory: from what was read, and what was decided before, to what is done
- * now. Nothing here reads or changes anything.
- * Always holds: soft pressure never takes the last worker; a hard decision takes one worker, and the
- * next only when that one is gone; whoever brings no relief is not followed by others at once; under
- * pressure there are never more workers than when it began.
+ * Decides what to do about memory, from the readings and the earlier decisions. This file reads and
+ * changes nothing else.
+ * Invariants: soft pressure never ends the last worker. A hard decision ends one worker; the next
+ * decision waits until that worker is gone. If ending a worker did not lower the pressure, the
+ * policy waits before it ends the next one. Under pressure there are never more workers than at its
+ * start.
  */
 import { follow, type PressureState } from './pressure.ts';
 import { type Bounds, boundsOfWorker, type Reading, type WorkerReading } from './reading.ts';
@@ -12,41 +13,41 @@ export const causes = [
   /** The container's working set is above a bound. */
   'container_hard',
   'container_soft',
-  /** At its rate of growth the container will be at its limit in seconds. */
+  /** At its rate of growth the container reaches its limit in seconds. */
   'container_predicted',
-  /** A worker's tree is above a bound of its own. */
+  /** A worker's process tree is above its own bound. */
   'worker_hard',
   'worker_soft',
-  /** A worker's tree has taken nearly all processes that the container may have. */
+  /** A worker's process tree uses nearly all processes that the container may have. */
   'processes',
 ] as const;
 
 export type Cause = (typeof causes)[number];
 
 export type Action =
-  /** It serves nobody: it goes now. */
+  /** The worker serves no prompt and is ended now. */
   | { do: 'recycle'; worker: string; cause: Cause }
-  /** It goes when its turn is over. */
+  /** The worker is ended when its turn ends. */
   | { do: 'mark'; worker: string; cause: Cause }
-  /** It may stay after its turn. */
+  /** The worker may stay after its turn. */
   | { do: 'unmark'; worker: string }
   /**
-   * It goes in the middle of its turn; milliseconds that it has for that, and that what an end would
-   * tear is waited for before.
+   * The worker is ended in the middle of its turn. `grace`: milliseconds for the end. `patience`:
+   * milliseconds to wait first for work that must not be torn.
    */
   | { do: 'end'; worker: string; cause: Cause; grace: number; patience: number };
 
 export interface State extends PressureState {
-  /** Workers that go when their turn is over. */
+  /** Workers that are ended when their turn ends. */
   marked: ReadonlySet<string>;
   /**
-   * When the last hard decision was, for which reason, and how long no other is taken if it has
-   * brought no relief.
+   * When and why the last hard decision was made, and how long no other is made if it has brought
+   * no relief.
    */
   ended: { at: number; pause: number; cause?: Cause };
-  /** Since when the container's pressure is not hard; undefined while it is. */
+  /** Since when the container's pressure is not hard; undefined while it is hard. */
   belowHard: number | undefined;
-  /** When the last worker went for the container's soft bound. */
+  /** When the last worker was ended for the container's soft bound. */
   eased: number;
 }
 
@@ -62,16 +63,21 @@ export const initialState: State = {
 };
 
 const second = 1_000;
-/** A worker that is leaving is waited for so long before the next one goes. */
+/** How long the policy waits for a leaving worker before it ends the next one. */
 const leavingTime = 3 * second;
 const pauses = { first: second, longest: 60 * second, forgottenAfter: 120 * second };
-/** So long the pressure is not hard if it was relieved: the replacement has started by then. */
+/**
+ * Pressure that stays below hard for this long is relieved: the replacement has started by then.
+ */
 const reliefTime = 10 * second;
-/** Between two that go for the container's soft bound: the effect is to be seen first. */
+/**
+ * The pause between two workers that are ended for the container's soft bound: the effect must be
+ * visible first.
+ */
 const settling = second;
-/** How far ahead the fattest is sought, in seconds. */
+/** How far ahead growth is extrapolated to find the largest worker, in seconds. */
 const horizon = 10;
-/** Bytes a second: who grows like this is the cause, and is not spared by a pause. */
+/** Bytes a second: a worker that grows this fast is the cause, and no pause protects it. */
 const leaking = 5 * 2 ** 20;
 const graces = { least: 100, most: 2 * second };
 const patiences = { least: 50, most: 8 * second };
@@ -108,9 +114,9 @@ class Round {
   state: State;
   readonly #reading: Reading;
   readonly #bounds: Bounds;
-  /** Milliseconds for which the last hard decision, if it was for the container, has helped. */
+  /** Milliseconds for which the last hard decision for the container has helped. */
   readonly #relief: number;
-  /** Those that are not on their way out. */
+  /** Workers that are not being ended. */
   #staying: readonly WorkerReading[];
 
   constructor(reading: Reading, bounds: Bounds, state: State, relief: number) {
@@ -121,7 +127,7 @@ class Round {
     this.#staying = reading.workers.filter(({ stage }) => stage !== 'leaving');
   }
 
-  /** The hard bounds. */
+  /** Applies the hard bounds. */
   endOne(pressure: Cause | undefined): boolean {
     const { now } = this.#reading;
     const { ended } = this.state;
@@ -148,7 +154,7 @@ class Round {
     const sorted = this.#staying.toSorted((a, b) => b.processes - a.processes);
     const worker = sorted[0];
     if (!worker) return undefined;
-    // Threads count as tasks too, of which a CLI has some; so many processes no worker needs.
+    // Threads count as tasks too, and a CLI has some; no worker needs this many processes.
     const full = tasks !== undefined && isNearLimit(tasks) && worker.processes > 50;
     return full || worker.processes > this.#bounds.workerProcesses
       ? { worker, cause: 'processes' as const }
@@ -161,7 +167,7 @@ class Round {
     return worker && { worker, cause: 'worker_hard' as const };
   }
 
-  /** The fattest, as it will be when the container is full at this rate. */
+  /** The worker that will be the largest when the container is full at this rate. */
   #forContainer(cause: Cause | undefined) {
     if (cause !== 'container_hard' && cause !== 'container_predicted') return undefined;
     const later = ({ bytes, growth = 0, warmedUp }: WorkerReading) =>
@@ -170,7 +176,7 @@ class Round {
     return worker && { worker, cause };
   }
 
-  /** Of the time that is left until the limit a quarter to wait in, and half to end in. */
+  /** Of the time until the limit, a quarter is for waiting and half for ending. */
   #haste(): { grace: number; patience: number } {
     const { container, workers } = this.#reading;
     const rate = Math.max(
@@ -184,7 +190,7 @@ class Round {
     return { grace: within(graces, left / 2), patience: within(patiences, left / 4) };
   }
 
-  /** Workers above their own soft bound: at once who is idle, the largest first. */
+  /** Workers above their own soft bound: idle workers immediately, the largest first. */
   easeWorkers(): void {
     const above = this.#staying
       .filter((worker) => worker.stage !== 'fresh' && worker.bytes > this.#boundsOf(worker).soft)
@@ -198,7 +204,7 @@ class Round {
     }
   }
 
-  /** One that is idle, or one that serves nobody yet; else one that is busy is marked. */
+  /** Ends an idle worker, or a spare worker; otherwise marks a busy worker. */
   easeContainer(): void {
     const { now, workers } = this.#reading;
     if (workers.length > this.#staying.length || this.actions.some(isEasing)) return;
@@ -219,7 +225,7 @@ class Round {
     if (largest) this.#mark(largest, 'container_soft');
   }
 
-  /** The pressure is over, and they are small again. */
+  /** Withdraws marks when the pressure is over and the workers are small again. */
   unmark(): void {
     for (const worker of this.#staying) {
       const small = worker.bytes < this.#boundsOf(worker).soft * lowerShare;
@@ -227,7 +233,7 @@ class Round {
     }
   }
 
-  /** Others have gone since it was marked: now it would be the last. */
+  /** Other workers have ended since the mark: this worker would now be the last. */
   keepOne(): void {
     const { marked } = this.state;
     if (this.#staying.some(({ name }) => !marked.has(name))) return;
@@ -257,7 +263,7 @@ class Round {
     return boundsOfWorker(worker, this.#bounds);
   }
 
-  /** Whether nobody would be there without it, when those that are marked have gone. */
+  /** Whether no worker would be left without this one, after the marked workers have ended. */
   #isLast(worker: WorkerReading): boolean {
     return !this.#staying.some(({ name }) => name !== worker.name && !this.state.marked.has(name));
   }
@@ -267,10 +273,13 @@ class Round {
   }
 }
 
-/** A bound counts as passed until so much of it is left: else it would come and go. */
+/**
+ * A bound counts as passed until the value is below this share of it; otherwise the state would
+ * flap.
+ */
 const lowerShare = 0.93;
 
-/** Whether the container has nearly all processes and threads that it may have. */
+/** Whether the container uses nearly all processes and threads that it may have. */
 export function isNearLimit({ current, limit }: { current: number; limit: number }): boolean {
   return current > limit * 0.9;
 }

@@ -1,7 +1,7 @@
 /**
- * Whether the container is short of memory, and how many workers it may have meanwhile.
- * Always holds: pressure ends below the bound at which it began, and what was closed for it is opened
- * again after a time of calm, which is longer the sooner it came back.
+ * Determines whether the container is short of memory, and how many workers it may have meanwhile.
+ * Invariants: pressure ends below the bound at which it began. Closed slots are opened again after
+ * a calm period, which is longer the sooner the pressure came back.
  */
 import type { Bounds, Reading } from './reading.ts';
 
@@ -9,11 +9,11 @@ export type Level = 'none' | 'soft' | 'hard';
 
 export interface PressureState {
   level: Level;
-  /** So many workers there may be; undefined if memory does not bound them. */
+  /** The largest number of workers; undefined if memory does not limit them. */
   ceiling: number | undefined;
-  /** When the level was last none, or became it. */
+  /** When the level was last none, or became none. */
   since: number;
-  /** Milliseconds of calm after which the ceiling is lifted. */
+  /** Milliseconds of calm after which the ceiling is removed. */
   calm: number;
 }
 
@@ -21,7 +21,7 @@ export type PressureCause = 'container_soft' | 'container_hard' | 'container_pre
 
 /** A bound counts as passed until the working set is below this share of it. */
 const release = 0.93;
-/** Milliseconds until the limit from which on growth counts as hard pressure. */
+/** Growth counts as hard pressure if the limit is reached within this many milliseconds. */
 const foreseen = 10_000;
 const calm = { least: 5_000, most: 60_000, forgottenAfter: 300_000 };
 
@@ -41,7 +41,7 @@ export function follow(
     cause,
     state: {
       level,
-      // Those that are leaving keep their places: the next in them is no additional one.
+      // Leaving workers keep their slots: a replacement is not an additional worker.
       ceiling: before.ceiling ?? Math.max(1, workers.length),
       since: before.since,
       calm: begins ? (soonAgain ? longer : calm.least) : before.calm,
@@ -77,7 +77,10 @@ function levelOf(cause: PressureCause | undefined): Level {
   return cause === 'container_soft' ? 'soft' : 'hard';
 }
 
-/** Until the limit is reached; workers that are just starting will not go on growing. */
+/**
+ * Milliseconds until the limit is reached. The growth of workers that are starting will not
+ * continue.
+ */
 export function millisecondsLeft({ container, workers }: Reading): number {
   if (container?.limit === undefined || container.growthAboveSoft === undefined) {
     return Number.POSITIVE_INFINITY;
@@ -90,10 +93,13 @@ export function millisecondsLeft({ container, workers }: Reading): number {
   return ((container.limit - container.workingSet) / rate) * 1_000;
 }
 
-/** What a worker takes once it has started, at least (docs/memory.md). */
+/** The least memory of a worker after its start (docs/memory.md). */
 const startedWorker = 128 * 2 ** 20;
 
-/** So many workers fit below the hard bound; those that start now have not taken all of theirs yet. */
+/**
+ * The number of workers that fit below the hard bound. Starting workers do not use all of their
+ * memory yet.
+ */
 export function workersThatFit({ container, workers }: Reading, { hard }: Bounds): number {
   if (!container) return Number.POSITIVE_INFINITY;
   const toCome = workers

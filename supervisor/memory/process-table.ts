@@ -1,16 +1,16 @@
 /**
- * All processes, as /proc lists them, at a cost of some ten microseconds each: read at once and
- * synchronously, for a promise a file would cost five times that.
- * Always holds: what cannot be read is left out, and of a fork bomb only so many are read.
+ * Lists all processes from /proc, at a cost of some ten microseconds each. Reads are synchronous:
+ * one promise for each file would cost five times as much.
+ * Invariants: unreadable processes are left out. A fork bomb is read only up to a maximum.
  */
 import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
 
 export interface ProcessEntry {
   pid: number;
   parent: number;
-  /** With the pid it names a process for as long as the system runs. */
+  /** Identifies the process together with the pid, as long as the system runs. */
   started: string;
-  /** It has ended, and nobody has reaped it. */
+  /** The process has ended, and no parent has reaped it. */
   zombie: boolean;
   /** Resident memory in bytes. */
   resident: number;
@@ -20,7 +20,7 @@ const buffer = Buffer.alloc(4_096);
 
 /**
  * @param root where procfs is mounted
- * @param most more are not read: a fork bomb must not stall the supervisor
+ * @param most the maximum number that is read, so that a fork bomb cannot stall the supervisor
  */
 export function readProcesses(
   root: string,
@@ -36,7 +36,7 @@ export function readProcesses(
   return processes;
 }
 
-/** The `NAME=value` of a process's environment; none if it is not to be read. */
+/** The `NAME=value` entries of a process's environment; empty if it is unreadable. */
 export function environmentOf(root: string, pid: number): ReadonlySet<string> {
   try {
     return new Set(readFileSync(`${root}/${pid}/environ`, 'utf8').split('\0'));
@@ -45,7 +45,7 @@ export function environmentOf(root: string, pid: number): ReadonlySet<string> {
   }
 }
 
-/** Bytes of a page of memory: 4 KiB nearly everywhere, up to 64 on some ARM machines. */
+/** Bytes of a memory page: 4 KiB nearly everywhere, up to 64 on some ARM machines. */
 export function readPageSize(root: string): number {
   try {
     const smaps = readFileSync(`${root}/self/smaps`, 'utf8');
@@ -55,13 +55,13 @@ export function readPageSize(root: string): number {
   }
 }
 
-/** The process group; 0 if it is gone. */
+/** The process group; 0 if the process is gone. */
 export function groupOf(root: string, pid: number): number {
   const stat = readSmall(`${root}/${pid}/stat`);
   return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[2]) || 0;
 }
 
-/** Their ids. */
+/** The ids of all processes. */
 export function listProcesses(root: string): string[] {
   try {
     return readdirSync(root).filter((name) => /^\d+$/.test(name));
@@ -80,14 +80,14 @@ function readSmall(path: string): string {
   try {
     return buffer.toString('latin1', 0, readSync(file, buffer, 0, buffer.length, 0));
   } catch {
-    // It has ended since it was opened.
+    // The process has ended since the file was opened.
     return '';
   } finally {
     closeSync(file);
   }
 }
 
-/** Fields 3, 4, 22 and 24 of proc(5); the name before them may have blanks and brackets. */
+/** Fields 3, 4, 22 and 24 of proc(5); the name before them may contain blanks and brackets. */
 function parseStat(pid: number, stat: string, pageSize: number): ProcessEntry | undefined {
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const started = fields[19];

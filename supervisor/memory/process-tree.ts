@@ -1,16 +1,16 @@
 /**
- * The CPU time of a process and all its descendants, from /proc.
- * Reading `children` of each thread costs a tenth of a scan of all of /proc.
+ * The CPU time of a process and all its descendants, from /proc. Reading `children` of each thread
+ * costs a tenth of a scan of /proc.
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** Not followed further than this: a fork bomb must not stall the supervisor. */
+/** The maximum number of processes, so that a fork bomb cannot stall the supervisor. */
 const mostProcesses = 1_000;
 
 /**
- * CPU time in milliseconds that the tree below and with `pid` has used, with what its reaped children
- * have; 0 if it has ended. It can fall when a child ends that nobody reaps.
+ * CPU time in milliseconds of the tree of `pid`, including reaped children; 0 if the process has
+ * ended. The value can fall when a child ends that no parent reaps.
  * @param root where procfs is mounted
  */
 export function treeCpu(pid: number, root = '/proc'): Promise<number> {
@@ -31,14 +31,14 @@ async function sumOfTree(pid: number, root: string): Promise<number> {
   return total;
 }
 
-/** Linux tells it in ticks of 10 ms (USER_HZ), whatever the kernel was built with. */
+/** Linux reports ticks of 10 ms (USER_HZ), for every kernel configuration. */
 const tick = 10;
 
 async function cpuTime(root: string, pid: number): Promise<number> {
   try {
     const stat = await readFile(join(root, String(pid), 'stat'), 'utf8');
-    // The name in parentheses may have any character; utime, stime, cutime and cstime are the 12th
-    // to 15th fields after it.
+    // The name in parentheses may contain any character; utime, stime, cutime and cstime are the
+    // 12th to 15th fields after it.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks) * tick, 0);
   } catch {

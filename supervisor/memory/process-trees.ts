@@ -1,53 +1,58 @@
 /**
- * The memory of each worker's process tree: the CLI, its MCP servers, the children of its tools, and
- * those that left them all, which are found by what they inherited. In bytes.
- * Memory that processes share is counted once, as far as the kernel tells: proportional sizes (PSS)
- * cost a walk of the page tables, so what a process shares is measured now and then, one at a time,
- * and taken off its resident size in each round.
- * Always holds: whoever was once seen in a tree belongs to it until it ends.
+ * Measures the memory of each worker's process tree: the CLI, its MCP servers, the children of its
+ * tools, and processes that left the tree, which are found by their inherited environment. In
+ * bytes. Shared memory counts once, as far as the kernel reports it. Proportional sizes (PSS) cost
+ * a walk of the page tables; so the shared memory of a process is measured rarely, one process at a
+ * time, and subtracted from its resident size in each round.
+ * Invariant: a process that was once seen in a tree belongs to it until the process ends.
  */
 import { readFile } from 'node:fs/promises';
 import { environmentOf, type ProcessEntry, readPageSize, readProcesses } from './process-table.ts';
 
 export interface TreeRoot {
   name: string;
-  /** The CLI's. */
+  /** The pid of the CLI. */
   pid: number;
 }
 
 export interface Tree {
-  /** What it takes from the container: resident memory, less what it shares with others. */
+  /**
+   * The memory that the tree takes from the container: resident memory, less the memory shared with
+   * others.
+   */
   bytes: number;
-  /** All that its processes have resident: jumps less than `bytes`, so growth is measured by it. */
+  /**
+   * The resident memory of all processes. It jumps less than `bytes`, so growth is measured by it.
+   */
   resident: number;
-  /** What the largest of its processes has resident. */
+  /** The resident memory of the largest process. */
   largest: number;
   processes: number;
 }
 
 export interface ProcessTreesOptions {
-  /** What every process of that worker has in its environment. */
+  /** The environment variables that every process of the worker carries. */
   marksOf: (worker: string) => Readonly<Record<string, string>>;
   /** Where procfs is mounted. */
   root?: string;
-  /** Processes that are read in a round, at most. */
+  /** The maximum number of processes that are read in a round. */
   most?: number;
 }
 
 interface Known {
   started: string;
-  /** The worker that it belongs to. */
+  /** The worker to which the process belongs. */
   owner: string | undefined;
-  /** Bytes that others have too, at last measurement. */
+  /** Bytes shared with other processes at the last measurement. */
   shared: number;
-  /** When that was, by performance.now(). */
+  /** The time of that measurement, by performance.now(). */
   measured: number;
 }
 
-/** Smaller ones share little; the page tables of larger ones take too long to walk. */
+/** Smaller processes share little; walking the page tables of larger processes takes long. */
 const leastMeasured = 16 * 2 ** 20;
 const mostMeasured = 2 ** 30;
-/** Milliseconds after which what a process shares is measured again. */
+/** Milliseconds after which the shared memory of a process is measured again. */
 const remeasureAfter = 30_000;
 
 export class ProcessTrees {
@@ -64,7 +69,7 @@ export class ProcessTrees {
     this.#pageSize = readPageSize(root);
   }
 
-  /** One round: a tree for each root; an empty one if it has ended. */
+  /** Runs one round: a tree for each root; an empty tree if the root has ended. */
   read(roots: readonly TreeRoot[]): Map<string, Tree> {
     const processes = readProcesses(this.#root, this.#pageSize, this.#most);
     const trees = new Map<string, Tree>();
@@ -81,7 +86,9 @@ export class ProcessTrees {
     return trees;
   }
 
-  /** What was once seen in the tree of a worker and lives: also what has left it since. */
+  /**
+   * The living processes that were ever seen in the worker's tree, also those that have left it.
+   */
   pidsOf(worker: string): number[] {
     const processes = readProcesses(this.#root, this.#pageSize, this.#most);
     return [...this.#known].flatMap(([pid, { owner, started }]) => {
@@ -91,7 +98,10 @@ export class ProcessTrees {
     });
   }
 
-  /** Measures what one process shares: the one for which that is longest ago, if any is due. */
+  /**
+   * Measures the shared memory of one process: the process with the oldest measurement, if one is
+   * due.
+   */
   async measure(now: number): Promise<void> {
     const due = [...this.#known]
       .filter(([, { owner, measured }]) => owner !== undefined && measured + remeasureAfter <= now)
@@ -123,7 +133,7 @@ export class ProcessTrees {
               shared: 0,
               measured: Number.NEGATIVE_INFINITY,
             };
-      // Set before its parent is looked at: a circle, which no kernel tells, ends here.
+      // Set before its parent is visited, so that a circle, which no kernel reports, ends here.
       this.#known.set(entry.pid, known);
       known.owner ??= owners.get(entry.pid);
       if (known !== seen && known.owner === undefined) {
@@ -145,7 +155,7 @@ function entriesOf(marks: Readonly<Record<string, string>>): string[] {
   return Object.entries(marks).map(([name, value]) => `${name}=${value}`);
 }
 
-/** Undefined if the kernel does not tell, or it is not worth asking. */
+/** Undefined if the kernel does not report it, or the process is too small. */
 async function sharedBytes(
   root: string,
   pid: number,

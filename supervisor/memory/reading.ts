@@ -1,28 +1,31 @@
-/** What the guard knows when it decides, and by which bounds. All sizes in bytes, rates a second. */
+/**
+ * The readings and the bounds behind a decision of the memory guard. All sizes in bytes, rates a
+ * second.
+ */
 import type { Amount } from '../../shared/setting-types.ts';
 import type { ContainerMemory } from './cgroup.ts';
 
-/** `fresh` serves nobody yet; `leaving` is being ended. */
+/** `fresh`: serves no session yet; `leaving`: is being ended. */
 export type Stage = 'fresh' | 'idle' | 'busy' | 'leaving';
 
 export interface WorkerReading {
   name: string;
   stage: Stage;
-  /** Its whole tree. */
+  /** The whole process tree. */
   bytes: number;
-  /** Undefined while that cannot be told. */
+  /** Undefined while the rate is unknown. */
   growth: number | undefined;
   processes: number;
-  /** False while it grows because it starts. */
+  /** False while the worker grows because it starts. */
   warmedUp: boolean;
-  /** The hard bound that its profile gives it, in the place of the one for all. */
+  /** The hard bound of the profile, instead of the general bound. */
   limit?: number | undefined;
 }
 
 export interface ContainerReading extends ContainerMemory {
-  /** Undefined while that cannot be told. */
+  /** Undefined while the rate is unknown. */
   growth: number | undefined;
-  /** The same since it is above its soft bound: one big step up is not yet a leak. */
+  /** The rate since the container is above its soft bound: one big step up is not yet a leak. */
   growthAboveSoft: number | undefined;
 }
 
@@ -34,7 +37,7 @@ export interface Reading {
   workers: readonly WorkerReading[];
 }
 
-/** Infinite where there is none. */
+/** Infinite for a bound that does not exist. */
 export interface Bounds {
   soft: number;
   hard: number;
@@ -51,15 +54,18 @@ export interface BoundSettings {
   workerHard: Amount;
 }
 
-/** So many processes of one worker are a fork bomb. */
+/** A worker with this many processes is a fork bomb. */
 const mostOfOneWorker = 2_000;
 
-/** Of the limit, for the container's bounds: at the limit itself the kernel comes first. */
+/**
+ * The highest share of the limit for the container's bounds: at the limit itself the kernel acts
+ * first.
+ */
 export const highestShare = 0.95;
 
 /**
- * A share of no limit is no bound. A soft bound is never above its hard one, and neither of the
- * container's too near to its limit to be of use.
+ * The bounds for a limit. A share without a limit is no bound. A soft bound is never above its hard
+ * bound, and neither bound of the container is too near to its limit to be of use.
  */
 export function boundsOf(settings: BoundSettings, limit: number | undefined): Bounds {
   const highest = limit === undefined ? Number.POSITIVE_INFINITY : limit * highestShare;
@@ -74,10 +80,10 @@ export function boundsOf(settings: BoundSettings, limit: number | undefined): Bo
   };
 }
 
-/** Of a worker that has a limit of its own: soft is the share of it that the defaults are. */
+/** For a worker with its own limit: the soft bound is this share of it, as in the defaults. */
 const softShare = 2 / 3;
 
-/** Those that count for one worker. */
+/** The bounds that apply to one worker. */
 export function boundsOfWorker(
   { limit }: Pick<WorkerReading, 'limit'>,
   { workerSoft, workerHard }: Bounds,
@@ -93,14 +99,18 @@ function bytesOf(amount: Amount, limit: number | undefined): number {
 
 /** Milliseconds in which a process grows because it starts. */
 const warmUp = 5_000;
-/** Bytes that one process takes for its start at most; one that has more by then does not only start. */
+/**
+ * The maximum number of bytes that a process takes for its start. A process with more is not only
+ * starting.
+ */
 const mostOfStart = 384 * 2 ** 20;
 
 /**
- * Whether what a worker grows by is more than its start: else its growth counts for nothing. Told by its
- * largest process: a start with MCP servers is many small ones, whose sum has what they share many times.
+ * Whether a worker grows for another reason than its start; growth during the start does not count.
+ * Decided by the largest process: a start with MCP servers is many small processes, whose sum
+ * counts shared memory many times.
  * @param age milliseconds
- * @param largest resident bytes of it
+ * @param largest resident bytes of the largest process
  */
 export function hasWarmedUp(age: number, largest: number): boolean {
   return age >= warmUp || largest > mostOfStart;

@@ -1,6 +1,6 @@
 /**
- * How soon to look again: the less memory is left, the sooner. Between two looks, which read every
- * process, there are glances, which read one file: is the container above its next bound?
+ * Determines when to read next: sooner, the less memory is left. Between two rounds, which read
+ * every process, there are cheap checks of one file: is the container above its next bound?
  */
 import type { State } from './policy.ts';
 import type { Level } from './pressure.ts';
@@ -9,19 +9,22 @@ import { type Bounds, boundsOfWorker, type Reading } from './reading.ts';
 /** Milliseconds. */
 const soonest = 250;
 const latest = 2_000;
-/** Bytes a second that a leak may begin with: what is left must not be gone by the next look. */
+/** Bytes a second of a sudden leak: the remaining memory must last until the next round. */
 const feared = 400 * 2 ** 20;
 
 const glance = { soonest: 100, feared: 2 ** 30 };
 
-/** How soon to glance: what is left to the next bound must not be gone by then. */
+/**
+ * Milliseconds until the next check of the file: the memory up to the next bound must last until
+ * then.
+ */
 export function untilNextGlance({ container }: Reading, bounds: Bounds, level: Level): number {
   if (!container) return latest;
   const left = timeFor(nextBound(bounds, level) - container.workingSet, glance.feared);
   return Math.round(Math.max(glance.soonest, Math.min(latest, left)));
 }
 
-/** What the container is not above yet; infinite if there is none. */
+/** The lowest bound above the current level; infinite if there is none. */
 export function nextBound({ soft, hard }: Bounds, level: Level): number {
   return { none: soft, soft: hard, hard: Number.POSITIVE_INFINITY }[level];
 }
@@ -44,7 +47,7 @@ export function untilNextLook(reading: Reading, bounds: Bounds, state: State): n
   return Math.round(Math.max(soonest, Math.min(latest, ...rooms)));
 }
 
-/** Milliseconds until so many bytes are used up. */
+/** Milliseconds until that many bytes are used up. */
 function timeFor(bytes: number, rate: number): number {
   return rate > 0 ? (Math.max(0, bytes) / rate) * 1_000 : Number.POSITIVE_INFINITY;
 }

@@ -1,15 +1,15 @@
 /**
- * What a worker has left behind that hides: it has a clean environment and a session of its own (`env -i
- * setsid`), and when its parents end, the container's init takes it over.
- * Always holds: nothing is killed outside a container of berth's own, on a developer's machine or in a pod
- * that shares its process namespace; there process 1 is no init of a container, or not berth's parent.
- * Nothing is killed that a worker which still lives may have started.
+ * Kills hidden leftovers of a worker: processes with a clean environment and a session of their own
+ * (`env -i setsid`). When their parents end, the container's init adopts them.
+ * Invariants: nothing is killed outside a container of berth's own, such as on a developer's
+ * machine or in a pod with a shared process namespace; there process 1 is not the init of a
+ * container, or not berth's parent. No process is killed that a living worker may have started.
  */
 import { readFileSync, statSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { groupOf, type ProcessEntry, readProcesses } from './process-table.ts';
 
-/** The programs that are process 1 of a container and nothing else. */
+/** Programs that run as process 1 of a container only. */
 const inits: ReadonlySet<string> = new Set([
   'tini',
   'tini-static',
@@ -19,12 +19,12 @@ const inits: ReadonlySet<string> = new Set([
 ]);
 
 const mostProcesses = 4_000;
-/** Rounds of looking and killing, and milliseconds between them: children of what was killed follow. */
+/** The number of rounds, and milliseconds between them: children of killed processes follow. */
 const mostRounds = 50;
 const pause = 20;
 
 /**
- * Kills the orphans of workers that are gone; returns when none is left, or after a second and more.
+ * Kills the orphans of ended workers. Returns when none is left, or after more than a second.
  * @param living the CLIs that live
  */
 export async function killStrays(living: readonly number[], root = '/proc'): Promise<void> {
@@ -42,7 +42,7 @@ export async function killStrays(living: readonly number[], root = '/proc'): Pro
 }
 
 /**
- * Orphans of this user that began after this program, and before none of the living workers' CLIs did.
+ * The orphans of this user that began after this program and before the CLI of every living worker.
  * @param processes by pid
  */
 export function findStrays(
@@ -83,6 +83,6 @@ function kill(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
   } catch {
-    // It has ended by itself.
+    // The process has already ended.
   }
 }

@@ -1,18 +1,20 @@
-/** Whether the container has enough memory for berth at all, and what to set if not. */
+/**
+ * Checks whether the container has enough memory for berth, and names the setting to change if not.
+ */
 import { BerthError } from '../../shared/errors.ts';
 import { formatSize } from '../../shared/units.ts';
 import { type BoundSettings, highestShare } from './reading.ts';
 
 /**
- * What the container must have at least: the supervisor and one worker take 165 to 200 MiB of working
- * set (docs/memory.md), and above the hard bound no worker could stay.
+ * The least hard bound: the supervisor and one worker take 165 to 200 MiB of working set
+ * (docs/memory.md), and no worker can stay above the hard bound.
  */
 const leastHardBound = 256 * 2 ** 20;
 
 type HardSetting = BoundSettings['containerHard'];
 
 /**
- * @param hard the bound in bytes that the setting comes to with that limit
+ * @param hard the hard bound in bytes that follows from the setting and the limit
  * @throws BerthError `config_invalid`
  */
 export function refuseTooSmall(limit: number, hard: number, setting: HardSetting): void {
@@ -23,7 +25,7 @@ export function refuseTooSmall(limit: number, hard: number, setting: HardSetting
   );
 }
 
-/** With which limit, or which bound, one worker would fit. */
+/** The limit, or the bound, with which one worker would fit. */
 function remedyOf(limit: number, setting: HardSetting): string {
   const whole = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)}Mi`;
   const share = Math.min(highestShare, 'share' in setting ? setting.share : 1);

@@ -1,7 +1,7 @@
 /**
- * The metrics of the supervisor that count events. Names and units follow Prometheus' conventions.
- * Always holds: a counter is told as 0 of each value of its label before anything happens. Prometheus sees
- * a rise between two scrapes only: what it first hears of as 1 has not risen, and raises no alert.
+ * The counters of the supervisor. Names and units follow Prometheus' conventions.
+ * Invariant: every counter is initialised to 0 for each label value. Prometheus cannot see an
+ * increase on a series whose first sample is 1, so no alert would fire.
  */
 import { Counter, collectDefaultMetrics, Registry } from 'prom-client';
 import { type GuardAction, guardActions } from '../configuration/guard.ts';
@@ -14,13 +14,13 @@ import { removalReasons } from '../sessions/retention.ts';
 import { type MetricSources, registerGauges } from './gauges.ts';
 import { registerTurns } from './turns.ts';
 
-/** What a turn has used, whatever its outcome. */
+/** The usage of a turn, whatever its outcome. */
 export interface Spent {
   costUsd: number;
   usage: Answer['usage'];
 }
 
-/** What was lost and ended since the start, by reason. */
+/** Lost and recycled workers since the start, by reason. */
 export interface Losses {
   recycles: Record<string, number>;
   carriedOn: Record<string, number>;
@@ -29,26 +29,26 @@ export interface Losses {
 
 export interface Metrics {
   registry: Registry;
-  /** What the counters of the same names say, for the status. */
+  /** The values of the counters with the same names, for the status. */
   losses: Readonly<Losses>;
   /** Counts a prompt by its outcome, `ok` or an error's code. */
   prompt: (profile: string, outcome: string, milliseconds: number, answer?: Answer) => void;
-  /** @param token whose turn it was, if that is known */
+  /** @param token the owner of the turn, if known */
   spent: (profile: string, turn: Spent, token?: string) => void;
   recycled: (reason: string) => void;
   /** Counts a turn whose process was lost. */
   lost: (reason: string, carriedOn: boolean) => void;
   /** Counts a request without a valid token. */
   authFailure: (reason: 'missing' | 'unknown') => void;
-  /** Counts what has happened to the login file. */
+  /** Counts an event of the login file. */
   credentials: (event: CredentialsEvent) => void;
-  /** Counts a refresh of the login that was due and has not come about. */
+  /** Counts a due refresh of the login that did not happen. */
   refreshFailed: (reason: RefreshFailure) => void;
-  /** Counts an answered turn that a full volume did not take. */
+  /** Counts an answered turn that is missing on a full volume. */
   turnUnkept: () => void;
-  /** Counts what was done about a change of executable configuration. */
+  /** Counts the reaction to a change of executable configuration. */
   configurationChanged: (action: GuardAction) => void;
-  /** Counts a session that nobody asked to remove. */
+  /** Counts a session that retention removed. */
   sessionRemoved: (reason: string) => void;
 }
 
@@ -58,7 +58,7 @@ export function createMetrics(sources: MetricSources): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   registerGauges(sources, registry);
-  /** Told from 0 on, of each of these values of its label. */
+  /** Initialised to 0 for each of these label values. */
   const counter = <L extends string>(
     name: string,
     help: string,
@@ -79,19 +79,19 @@ export function createMetrics(sources: MetricSources): Metrics {
   );
   const carriedOn = counter(
     'berth_turns_carried_on_total',
-    'Turns that went on in another process, by why they lost theirs',
+    'Turns that continued in another process, by the reason of the loss of their process',
     'reason',
     lossReasons,
   );
   const lost = counter(
     'berth_turns_lost_total',
-    'Turns that were not carried on when their process was lost',
+    'Turns that did not continue after the loss of their process',
     'reason',
     lossReasons,
   );
   const authFailures = counter(
     'berth_auth_failures_total',
-    'Requests without a token (missing) or with one that nobody has (unknown)',
+    'Requests without a token (missing) or with an invalid token (unknown)',
     'reason',
     ['missing', 'unknown'],
   );
@@ -103,25 +103,25 @@ export function createMetrics(sources: MetricSources): Metrics {
   );
   const credentials = counter(
     'berth_credentials_events_total',
-    'What was seen of the login file, by its state, and refreshed, put_back, adopted',
+    'Events of the login file: its states, and refreshed, put_back, adopted',
     'event',
     credentialsEvents,
   );
   const refreshFailures = counter(
     'berth_credentials_refresh_failures_total',
-    'Refreshes that were due and have not come about: refused by the login server, failed with a turn, or postponed while the old access token is good',
+    'Due refreshes that did not happen: refused by the login server, failed with a turn, or postponed while the old access token is valid',
     'reason',
     ['refused', 'failed', 'postponed'],
   );
   const configuration = counter(
     'berth_configuration_changes_total',
-    'Changes of executable configuration while CLIs ran: put back (restored), set aside, or neither (failed)',
+    'Changes of executable configuration while CLIs ran: reverted (restored), moved away (set_aside), or neither (failed)',
     'action',
     guardActions,
   );
   const unkept = new Counter({
     name: 'berth_turns_unkept_total',
-    help: "Answered turns that are not in their session's transcript, for the volume is full",
+    help: "Answered turns that are missing in their session's transcript, because the volume is full",
     registers: [registry],
   });
   const losses: Losses = { recycles: {}, carriedOn: {}, lost: {} };

@@ -1,4 +1,4 @@
-/** The metrics of the supervisor that tell how things are; read when they are scraped. */
+/** The gauges of the supervisor, read at each scrape. */
 import { Gauge, type Registry } from 'prom-client';
 import { version } from '../../shared/version.ts';
 import { type HealthKind, healthKinds } from '../claude/cli-health.ts';
@@ -8,48 +8,53 @@ import { type InitSource, registerInit } from './init.ts';
 import { registerMemory } from './memory.ts';
 
 export interface MetricSources {
-  /** Whether /readyz says yes. */
+  /** Whether /readyz succeeds. */
   ready: () => boolean;
-  /** When it was found that the run before was ended in the middle: ms since 1970; else undefined. */
+  /**
+   * When an unclean shutdown of the previous run was detected: ms since 1970; otherwise undefined.
+   */
   uncleanEnd: () => number | undefined;
-  /** Their names. */
+  /** The names of the profiles. */
   profiles: () => readonly string[];
-  /** Names of those who may call. */
+  /** The names of the API tokens. */
   tokens: () => readonly string[];
   /** Workers by state. */
   workers: () => Record<string, number>;
-  /** By profile: whether the last start of a worker has failed. */
+  /** By profile: whether the last start of a worker failed. */
   launchFailing: () => readonly (readonly [profile: string, failing: boolean])[];
-  /** What CLI processes could not load or run. */
+  /** Components that CLI processes could not load or run. */
   cliProblems: () => readonly { profile: string; kind: HealthKind }[];
   queued: () => number;
   queueLimit: () => number;
   memory: () => MemoryReport;
   init: InitSource;
-  /** Whether the file of profiles as it is now is not in effect. */
+  /** Whether the current profiles file is not in effect. */
   profilesRefused: () => boolean;
-  /** What the CLI ignores of its settings. */
+  /** The settings that the CLI ignores. */
   settingsIgnored: () => readonly unknown[];
-  /** Whether the CLI that init installed fails, so that the one before it runs. */
+  /** Whether the CLI that init installed fails, so that its predecessor runs. */
   cliSetBack: () => boolean;
   /** US dollars of today (UTC), and the deployment's budget if there is one. */
   spending: () => { spent: number; limit: number | undefined; tokens: Record<string, number> };
   paused: () => boolean;
-  /** Of each login: whether its account is at a limit, and the used share and the end of each window. */
+  /**
+   * For each login: whether its account is at a limit, and the used share and the end of each
+   * window.
+   */
   limits: () => readonly Pick<
     AccountState,
     'login' | 'closed' | 'utilization' | 'window_resets_at'
   >[];
-  /** Seconds since 1970 at which the access token ends; undefined if unknown. */
+  /** Seconds since 1970 at which the access token expires; undefined if unknown. */
   credentialsExpiry: () => number | undefined;
   /** Times in ms since 1970; undefined if unknown. */
   login: () => {
     lost: boolean;
-    /** Whether a good one waits to be put back. */
+    /** Whether a good login waits to be restored. */
     waits: boolean;
     refreshedAt: number | undefined;
     deadline: { at: number; estimated: boolean; of: 'login' | 'setup-token' } | undefined;
-    /** Of profiles with a setup-token of their own. */
+    /** Expiry of the setup-tokens of profiles. */
     setupTokens: ReadonlyMap<string, { at: number; estimated: boolean }>;
   };
   disks: () => readonly { path: string; total: number; free: number }[];
@@ -92,11 +97,11 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
   );
   new Gauge({
     name: 'berth_launch_failing',
-    help: 'Whether the last start of a worker has failed; where it stays 1, prompts are answered cli_unavailable',
+    help: 'Whether the last start of a worker failed; while it stays 1, prompts are answered with cli_unavailable',
     labelNames: ['profile'],
     registers,
     collect() {
-      // A profile that was removed is not told any more.
+      // A removed profile has no value any more.
       this.reset();
       for (const [profile, failing] of sources.launchFailing())
         this.set({ profile }, Number(failing));
@@ -104,7 +109,7 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
   });
   new Gauge({
     name: 'berth_cli_problems',
-    help: 'What the CLI reports as not working, by kind: mcp_server (no connection), plugin and skill (not loaded), hook (failed)',
+    help: 'Components that the CLI reports as not working, by kind: mcp_server (no connection), plugin and skill (not loaded), hook (failed)',
     labelNames: ['profile', 'kind'],
     registers,
     collect() {
@@ -117,18 +122,20 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
   });
   gauge('berth_queue_length', 'Prompts that wait for a worker', sources.queued);
   gauge('berth_queue_limit', 'BERTH_QUEUE_LIMIT', () => sources.queueLimit());
-  gauge('berth_ready', 'Whether /readyz says yes', () => Number(sources.ready()));
+  gauge('berth_ready', 'Whether /readyz succeeds', () => Number(sources.ready()));
   gauge(
     'berth_unclean_end_timestamp_seconds',
-    'When this run began, if the one before did not stop but was killed or lost its node',
+    'When this run began, if the previous run was killed or its node failed',
     () => seconds(sources.uncleanEnd()),
   );
-  gauge('berth_profiles_refused', 'Whether BERTH_PROFILES_FILE cannot be used as it is now', () =>
-    Number(sources.profilesRefused()),
+  gauge(
+    'berth_profiles_refused',
+    'Whether the current BERTH_PROFILES_FILE is invalid and not in effect',
+    () => Number(sources.profilesRefused()),
   );
   gauge(
     'berth_settings_ignored',
-    'Settings that the CLI ignores: settings.json as a whole, or denials and hooks in it',
+    'Settings that the CLI ignores: the whole settings.json, or deny rules and hooks in it',
     () => sources.settingsIgnored().length,
   );
   gauge('berth_sessions', 'Sessions that can be continued', sources.sessions);
@@ -136,7 +143,7 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
   registerInit(sources.init, registers);
   labelled(
     'berth_cli_fallback',
-    'Whether another CLI is used than the one that is set: not_installed (init could not have it), set_back (it fails)',
+    'Whether another CLI than the configured version is used: not_installed (init could not install it), set_back (it fails)',
     'reason',
     () => [
       ['not_installed', Number(sources.init.report?.cli === 'previous')],
@@ -154,11 +161,11 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
   );
   new Gauge({
     name: 'berth_limit_utilization_ratio',
-    help: "Used share of a window of the account's limits, as the API told it last",
+    help: "Used share of a window of the account's limits, as last reported by the API",
     labelNames: ['login', 'window'],
     registers,
     collect() {
-      // A window that has been reset is not told any more.
+      // A window that was reset has no value any more.
       this.reset();
       for (const { login, utilization } of sources.limits()) {
         for (const [window, used] of Object.entries(utilization)) this.set({ login, window }, used);
@@ -167,7 +174,7 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
   });
   new Gauge({
     name: 'berth_limit_reset_timestamp_seconds',
-    help: "When a window of the account's limits ends, as the API told it last",
+    help: "When a window of the account's limits ends, as last reported by the API",
     labelNames: ['login', 'window'],
     registers,
     collect() {
@@ -185,7 +192,7 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
     labelNames: ['token'],
     registers,
     collect() {
-      // A new day begins without them.
+      // A new day starts without values.
       this.reset();
       for (const [token, usd] of Object.entries(sources.spending().tokens))
         this.set({ token }, usd);
@@ -203,7 +210,7 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
   );
   gauge(
     'berth_credentials_expiry_timestamp_seconds',
-    'When the access token ends; the CLI refreshes it by itself',
+    'When the access token expires; the CLI refreshes it',
     sources.credentialsExpiry,
   );
   gauge('berth_login_lost', 'Whether prompts are refused until a person logs in', () =>
@@ -211,17 +218,17 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
   );
   gauge(
     'berth_login_put_back_waiting',
-    'Whether a good login waits for the volume to be writable again, to be put back',
+    'Whether a good login waits to be restored until the volume is writable again',
     () => Number(sources.login().waits),
   );
   gauge(
     'berth_credentials_refreshed_timestamp_seconds',
-    'When a refresh was seen last; NaN if none was since the start',
+    'When the last refresh was seen; NaN without a refresh since the start',
     () => seconds(sources.login().refreshedAt),
   );
   new Gauge({
     name: 'berth_login_expiry_timestamp_seconds',
-    help: 'By when a person must log in again; of: login or setup-token, with a profile: its own; estimated: from when it was seen first',
+    help: 'When a person must log in again; of: login or setup-token, with the profile of a setup-token of its own; estimated: derived from the time of its first use',
     labelNames: ['estimated', 'of', 'profile'],
     registers,
     collect() {
@@ -235,10 +242,10 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
       }
     },
   });
-  labelled('berth_disk_size_bytes', 'Of the file system at that path', 'path', () =>
+  labelled('berth_disk_size_bytes', 'Size of the file system at that path', 'path', () =>
     sources.disks().map(({ path, total }) => [path, total] as const),
   );
-  labelled('berth_disk_free_bytes', 'What may still be written at that path', 'path', () =>
+  labelled('berth_disk_free_bytes', 'Bytes that can still be written at that path', 'path', () =>
     sources.disks().map(({ path, free }) => [path, free] as const),
   );
 }

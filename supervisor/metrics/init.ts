@@ -1,4 +1,6 @@
-/** The metrics of what init did before this start, and of what waits for a person since. */
+/**
+ * The metrics about init's run before this start, and about local copies that wait for a person.
+ */
 import { Gauge, type Registry } from 'prom-client';
 import type { InitOutcome, ReportOfInit } from '../boot/init-report.ts';
 
@@ -24,22 +26,22 @@ export function registerInit(source: InitSource, registers: Registry[]): void {
     gauge(name, help, () => source.report && value(source.report));
   ofReport(
     'berth_init_last_run_timestamp_seconds',
-    'When the run of init before this start ended; NaN if it has left no report',
+    'When the run of init before this start ended; NaN without a report',
     ({ finished_at }) => Date.parse(finished_at) / 1_000,
   );
   ofReport(
     'berth_init_confirmed_timestamp_seconds',
-    'When the git server last confirmed the commit that is on the volume',
+    'When the git server last confirmed the commit on the volume',
     ({ confirmed_at }) => Date.parse(confirmed_at) / 1_000,
   );
   ofReport(
     'berth_init_continued_on_old_state',
-    'Whether init went on without the git server, with what was on the volume',
+    'Whether init continued without the git server, with the state on the volume',
     ({ remote }) => Number(remote === 'failed'),
   );
   ofReport(
     'berth_init_settings_invalid',
-    "Whether the CLI would ignore the repository's settings.json, or guards in it: an earlier one is used, or none",
+    "Whether the CLI would ignore the repository's settings.json, or guards in it: an earlier file is used, or none",
     ({ settings }) => Number(settings !== undefined),
   );
   ofReport(
@@ -49,7 +51,7 @@ export function registerInit(source: InitSource, registers: Registry[]): void {
   );
   new Gauge({
     name: 'berth_init_result',
-    help: '1 for how init ended: current (as the git server has it), without_server, unknown (no report)',
+    help: '1 for the result of init: current (equal to the git server), without_server, unknown (no report)',
     labelNames: ['result'],
     registers,
     collect() {
@@ -61,7 +63,7 @@ export function registerInit(source: InitSource, registers: Registry[]): void {
   });
   new Gauge({
     name: 'berth_init_info',
-    help: 'Always 1; the commit on the volume, and how init has found the volume',
+    help: 'Always 1; the commit on the volume, and the state of the volume that init found',
     labelNames: ['commit', 'volume'],
     registers,
     collect() {
@@ -74,7 +76,7 @@ export function registerInit(source: InitSource, registers: Registry[]): void {
   });
   new Gauge({
     name: 'berth_init_files',
-    help: 'Files of the run of init, by what became of them',
+    help: "Files of init's run, by what init did with them",
     labelNames: ['change'],
     registers,
     collect() {
@@ -86,14 +88,14 @@ export function registerInit(source: InitSource, registers: Registry[]): void {
   });
   gauge(
     'berth_git_token_expiry_timestamp_seconds',
-    "When init's git token ends, as GitHub has told it; NaN if it has not",
+    "When init's git token expires, as reported by GitHub; NaN if unknown",
     () => source.gitTokenExpiry && source.gitTokenExpiry / 1_000,
   );
   gauge(
     'berth_conflicts',
-    'Local copies in conflicts/ that nobody has taken or removed, at the scrape before',
+    'Local copies in conflicts/ that were not removed yet, at the previous scrape',
     () => {
-      // Not waited for: a volume that hangs must not hold up the other metrics.
+      // Not awaited: a volume that hangs must not delay the other metrics.
       void source.look();
       return source.conflicts;
     },

@@ -1,4 +1,4 @@
-/** The metrics of memory, read when they are scraped. */
+/** The metrics of memory, read at each scrape. */
 import { Counter, Gauge, type Registry } from 'prom-client';
 import type { MemoryReport } from '../memory/guard.ts';
 import { causes } from '../memory/policy.ts';
@@ -58,7 +58,7 @@ export function registerMemory(report: () => MemoryReport, registers: Registry[]
   );
   gauge(
     'berth_worker_memory_hard_bytes',
-    'BERTH_WORKER_MEMORY_HARD: above it a worker is ended at once',
+    'BERTH_WORKER_MEMORY_HARD: above it a worker is ended immediately',
     ({ bounds }) => bounds.workerHard,
   );
   const slots = new Slots();
@@ -76,7 +76,7 @@ export function registerMemory(report: () => MemoryReport, registers: Registry[]
   });
   new Counter({
     name: 'berth_memory_oom_kills_total',
-    help: 'Processes that the kernel has killed in the container',
+    help: 'Processes of the container that the kernel killed',
     registers,
     collect() {
       this.reset();
@@ -85,7 +85,7 @@ export function registerMemory(report: () => MemoryReport, registers: Registry[]
   });
   new Counter({
     name: 'berth_memory_decisions_total',
-    help: 'How often memory had a worker recycled, by cause',
+    help: 'Workers recycled because of memory, by cause',
     labelNames: ['cause'],
     registers,
     collect() {
@@ -96,7 +96,10 @@ export function registerMemory(report: () => MemoryReport, registers: Registry[]
   });
 }
 
-/** Small numbers for names that never come again, so that there are as many series as workers at once. */
+/**
+ * Small numbers for worker names that are never reused, so that there are only as many series as
+ * concurrent workers.
+ */
 class Slots {
   readonly #numbers = new Map<string, number>();
 

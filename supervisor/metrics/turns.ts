@@ -1,6 +1,7 @@
 /**
- * The metrics of prompts and their turns, by profile. Always holds: those of a profile are told from 0 on,
- * from the first scrape after the profile is there (metrics.ts says why).
+ * The metrics of prompts and their turns, by profile.
+ * Invariant: the series of a profile are initialised to 0, from the first scrape after the profile
+ * exists (counters.ts explains why).
  */
 import { Counter, Histogram, type Registry } from 'prom-client';
 import type { ErrorCode } from '../../shared/errors.ts';
@@ -8,7 +9,9 @@ import type { MetricSources } from './gauges.ts';
 
 const buckets = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800];
 const tokenKinds = ['input', 'output', 'cache_write', 'cache_read'];
-/** How a prompt that was taken may end; what is refused before is no prompt yet. */
+/**
+ * The outcomes of an accepted prompt; a request that is refused before acceptance is not a prompt.
+ */
 const outcomes: readonly ('ok' | ErrorCode)[] = [
   ...(['ok', 'interrupted', 'turn_failed', 'prompt_timeout', 'internal', 'draining'] as const),
   ...(['worker_lost', 'worker_recycled', 'cli_unavailable', 'queue_full', 'disk_full'] as const),
@@ -24,7 +27,7 @@ export function registerTurns(
   registry: Registry,
 ) {
   const begun = new Set<string>();
-  /** Call it before anything of the profile is counted. */
+  /** Call this before anything of the profile is counted. */
   const begin = (profile: string): void => {
     if (begun.has(profile)) return;
     begun.add(profile);
@@ -53,27 +56,27 @@ export function registerTurns(
   });
   const queued = new Histogram({
     name: 'berth_queue_wait_seconds',
-    help: 'From acceptance until a worker is there, of prompts that were answered',
+    help: 'From acceptance until a worker is available, for answered prompts',
     labelNames: ['profile'],
     buckets,
     ...shared,
   });
   const firstToken = new Histogram({
     name: 'berth_time_to_first_token_seconds',
-    help: 'From the begin of the turn to the first token of the model',
+    help: 'From the start of the turn to the first token of the model',
     labelNames: ['profile'],
     buckets,
     ...shared,
   });
   const cost = new Counter({
     name: 'berth_cost_usd_total',
-    help: 'US dollars at list prices, as the CLI reports them, of failed turns too',
+    help: 'US dollars at list prices, as reported by the CLI, including failed turns',
     labelNames: ['profile'],
     ...shared,
   });
   const costByToken = new Counter({
     name: 'berth_token_cost_usd_total',
-    help: 'US dollars at list prices by API token, of failed turns too',
+    help: 'US dollars at list prices by API token, including failed turns',
     labelNames: ['token'],
     registers: [registry],
     collect() {

@@ -1,6 +1,6 @@
 /**
- * What a process is started with for a profile and a request's overrides.
- * Always holds: processes with the same key are interchangeable, and a secret is in no flag.
+ * Builds the start parameters of a process from a profile and a request's overrides.
+ * Invariants: processes with the same key are interchangeable. No flag contains a secret.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -12,21 +12,21 @@ import { isMcpTool, type Profile, toolOf } from './profile.ts';
 import { readForbidding } from './settings-rules.ts';
 import { noSchedule, schedulingTools } from './unprompted.ts';
 
-/** Characters of a variable that is read from a file. */
+/** The maximum length of a variable that is read from a file, in characters. */
 const longestValue = 65_536;
 
-/** The flags, but for the session and what the deployment sets. */
+/** The flags, without the session and the deployment's settings. */
 export function cliOptionsOf(profile: Profile, overrides: Overrides = {}): CliOptions {
   const { tools, limits, mcp } = profile;
   const { allowedTools } = overrides;
   const allow = tools.allow && (allowedTools ?? tools.allow);
   const named = allow ?? allowedTools;
-  // A profile without a list of its own leaves the MCP tools to settings.json; a request that names
-  // its tools has named all that it wants.
+  // Without a list in the profile, settings.json decides about MCP tools. A request that names its
+  // tools has named all the tools that it needs.
   const noMcp = tools.allow === undefined && allowedTools !== undefined;
   return {
     model: overrides.model ?? profile.model,
-    // What a list of tools bounds, a wide mode in settings.json must not undo.
+    // A permissive mode in settings.json must not widen a list of tools.
     permissionMode: profile.permissionMode ?? (allow ? 'manual' : undefined),
     systemPrompt: profile.systemPrompt,
     appendSystemPrompt: joined(profile.appendSystemPrompt, overrides.appendSystemPrompt),
@@ -51,7 +51,7 @@ function joined(one: string | undefined, other: string | undefined): string | un
   return texts.length > 0 ? texts.join('\n\n') : undefined;
 }
 
-/** Rules for places, `Edit(docs/**)`, count for Write too: then it is there as well. */
+/** Rules with paths, `Edit(docs/**)`, count for Write too, so Write is available as well. */
 function builtInTools(rules: readonly string[]): string[] {
   const named = rules.map(toolOf).filter((tool) => !isMcpTool(tool));
   const writes = rules.some((rule) => rule.startsWith('Edit('));
@@ -59,8 +59,8 @@ function builtInTools(rules: readonly string[]): string[] {
 }
 
 /**
- * All that a process is started with, but for its session: the flags, with what settings.json
- * forbids, and the variables of the profile.
+ * All start parameters except the session: the flags, including the deny rules of settings.json,
+ * and the variables of the profile.
  * @throws BerthError `cli_unavailable` if the file of a variable cannot be read
  */
 export function launchOf(
@@ -73,18 +73,19 @@ export function launchOf(
     ...readEnvironment(profile),
     ...(profile.unprompted === 'deny' ? noSchedule : {}),
   };
-  // With rules of its own a profile sets all of settings.json aside, these too.
+  // A profile with its own rules disables all rules of settings.json, including the deny rules.
   const forbidding = options.allowRules ? readForbidding(configDirectory) : [];
   const denyRules = [...new Set([...(options.denyRules ?? []), ...forbidding])];
   return { options: { ...options, denyRules }, environment };
 }
 
 /**
- * Names all that a process is started with, but for its session. It changes with what the profile
- * says of processes, so that a reload renews those that wait; not with what it says of others.
+ * A key of all start parameters except the session. It changes with the parts of a profile that
+ * concern processes, so that a reload renews the spare processes; it does not change with other
+ * parts.
  */
 export function keyOf(profile: Profile, overrides: Overrides = {}): string {
-  // The timeout is no matter of the process.
+  // The timeout does not concern the process.
   const { timeout: _, ...changed } = overrides;
   if (Object.keys(changed).length > 0) return digestOf(profile, changed);
   const known = keys.get(profile) ?? digestOf(profile, {});
@@ -92,7 +93,10 @@ export function keyOf(profile: Profile, overrides: Overrides = {}): string {
   return known;
 }
 
-/** Of profiles with nothing changed, for each prompt asks: a profile is never changed itself. */
+/**
+ * Keys of profiles without overrides are cached, because each prompt needs one; a profile object
+ * never changes.
+ */
 const keys = new WeakMap<Profile, string>();
 
 function digestOf(profile: Profile, overrides: Overrides): string {
@@ -112,7 +116,7 @@ function sortKeys(_: string, value: unknown): unknown {
 }
 
 /**
- * The variables of the profile, those in files read now. A newline at the end is not part of it.
+ * The variables of the profile; files are read now, without a trailing newline.
  * @throws BerthError `cli_unavailable` that names the variable
  */
 function readEnvironment(profile: Profile): Record<string, string> {
@@ -123,11 +127,11 @@ function readEnvironment(profile: Profile): Record<string, string> {
   return read;
 }
 
-/** Literal values of such variables are secrets too. */
+/** Literal values of variables with such names are secrets too. */
 const secretName = /KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL/;
 
 /**
- * One variable of the profile; a secret is never shown from now on.
+ * One variable of the profile; a secret value is redacted from now on.
  * @throws BerthError `cli_unavailable` that names the variable
  */
 export function readVariable(profile: Profile, name: string): string | undefined {
@@ -135,12 +139,12 @@ export function readVariable(profile: Profile, name: string): string | undefined
   if (value === undefined) return undefined;
   const literal = typeof value === 'string';
   const read = literal ? value : readSecret(value.file, name, profile.name);
-  // A path to a secret is none.
+  // The path of a secret is not a secret.
   if (!literal || (secretName.test(name) && !value.startsWith('/'))) neverShow(read);
   return read;
 }
 
-/** At once, for so is a process started; a mounted Secret lies in memory. */
+/** Synchronous, like the start of a process; a mounted Secret is in memory. */
 function readSecret(file: string, name: string, profile: string): string {
   const failed = (cause: string, error?: unknown): BerthError =>
     new BerthError(

@@ -1,21 +1,24 @@
-/** Which login a profile's processes use: for an account's limits, and for who needs the login file. */
+/**
+ * Determines the login of a profile's processes: for the limits of an account, and for the use of
+ * the login file.
+ */
 import { bringsLogin, setupTokenIn } from '../../shared/login-variables.ts';
 import { readVariable } from './launch.ts';
 import type { Profile } from './profile.ts';
 
-/** The login of all profiles without one of their own. */
+/** The login of all profiles without a login of their own. */
 export const commonLogin = 'default';
 
-/** The name of a profile with a login of its own, or with another API; `default` for all others. */
+/** The name of a profile with its own login or another API; `default` for all others. */
 export function loginOf({ name, environment }: Profile): string {
   const own = bringsLogin(environment) || Boolean(environment.ANTHROPIC_BASE_URL);
   return own ? `profile ${name}` : commonLogin;
 }
 
 /**
- * Whether a profile's processes use the login file. Each prompt asks, and a profile is never changed
- * itself, so what is found is kept with it.
- * @param inherited what they get from the container
+ * Whether a profile's processes use the login file. The result is cached, because each prompt needs
+ * it; a profile object never changes.
+ * @param inherited the variables that the processes get from the container
  */
 export function loginFileUse(
   inherited: Readonly<Record<string, string | undefined>>,
@@ -28,7 +31,7 @@ export function loginFileUse(
   };
 }
 
-/** The own setup-tokens of profiles, by their names. */
+/** The setup-tokens of profiles by profile name. */
 export function setupTokensOf(profiles: readonly Profile[]): Map<string, string> {
   const tokens = new Map<string, string>();
   for (const profile of profiles) {
@@ -38,7 +41,7 @@ export function setupTokensOf(profiles: readonly Profile[]): Map<string, string>
   return tokens;
 }
 
-/** The profile's own token of `claude setup-token`; undefined if it uses none, or it cannot be read. */
+/** The profile's token of `claude setup-token`; undefined if there is none or it cannot be read. */
 function setupTokenOf(profile: Profile): string | undefined {
   if (setupTokenIn(profile.environment) === undefined) return undefined;
   try {

@@ -1,7 +1,7 @@
 /**
- * What a request may change of its profile.
- * Always holds: nothing is changed that the profile does not list in `overrides`, and what is changed
- * is narrower than the profile: fewer tools, fewer turns, less money, less time.
+ * Applies the overrides of a request to its profile.
+ * Invariants: a request changes only fields that the profile lists in `overrides`. Each change is
+ * narrower than the profile: fewer tools, fewer turns, less money, less time.
  */
 import { BerthError } from '../../shared/errors.ts';
 import { formatDuration, parseDuration } from '../../shared/units.ts';
@@ -9,7 +9,7 @@ import { isMcpTool, type Overridable, overridable, type Profile, toolOf } from '
 import { modelShape, toolRule } from './schema.ts';
 import { tooCostly } from './schema-cost.ts';
 
-/** The fields of a request, as the API takes them. */
+/** The fields of a request, as the API receives them. */
 export interface OverrideFields {
   model?: string | undefined;
   append_system_prompt?: string | undefined;
@@ -20,7 +20,7 @@ export interface OverrideFields {
   timeout?: string | undefined;
 }
 
-/** Checked: may be applied to the profile. */
+/** Validated overrides that may be applied to the profile. */
 export interface Overrides {
   model?: string;
   appendSystemPrompt?: string;
@@ -32,7 +32,7 @@ export interface Overrides {
   timeout?: number;
 }
 
-/** Bytes; together with the profile's it stays under what one flag may have. */
+/** In bytes; together with the profile's text it stays below the limit of one flag. */
 const longestAppended = 32 * 1024;
 const largestSchema = 64 * 1024;
 const mostTools = 500;
@@ -51,7 +51,7 @@ export function readOverrides(
     if (request[field] === undefined || profile.overrides.includes(field)) continue;
     throw refused(
       field,
-      `the profile ${profile.name} does not let a request choose it`,
+      `the profile ${profile.name} does not allow a request to set it`,
       `add ${field} to profiles.${profile.name}.overrides in the profiles file, or leave it out`,
     );
   }
@@ -78,7 +78,7 @@ export function refused(field: Overridable, cause: string, remedy: string): Bert
 
 function checkModel(model: string, { name, models, model: own }: Profile): string {
   if (!modelShape.test(model)) {
-    throw refused('model', 'it is no name of a model', 'see docs/profiles.md');
+    throw refused('model', 'it is not the name of a model', 'see docs/profiles.md');
   }
   if (models === undefined || model === own || models.includes(model)) return model;
   throw refused(
@@ -106,14 +106,14 @@ function checkTools(rules: readonly string[], profile: Profile): readonly string
   }
   for (const rule of rules) {
     if (!toolRule.safeParse(rule).success) {
-      throw refused('allowed_tools', 'an entry is no tool', 'name tools such as "Read"');
+      throw refused('allowed_tools', 'an entry is not a tool', 'name tools such as "Read"');
     }
-    // Without a list of its own a profile allows what settings.json does, rule by rule unknown here:
-    // which tools there are can be narrowed, a rule could only add.
+    // Without a list of its own, a profile allows what settings.json allows, and those rules are
+    // unknown here. So a request can limit the available tools; a rule could only add permissions.
     if (allow === undefined && (toolOf(rule) !== rule || isMcpTool(rule))) {
       throw refused(
         'allowed_tools',
-        `with the profile ${profile.name}, which has no tools.allow, only whole built-in tools can be named, and ${JSON.stringify(rule)} is none`,
+        `with the profile ${profile.name}, which has no tools.allow, only whole built-in tools can be named, and ${JSON.stringify(rule)} is not one`,
         'name tools such as "Read", or use a profile with tools.allow',
       );
     }
@@ -128,18 +128,18 @@ function checkTools(rules: readonly string[], profile: Profile): readonly string
   return rules;
 }
 
-/** Whether `rule` allows nothing that `wider` does not. */
+/** Whether `rule` allows nothing that `wider` does not allow. */
 function covers(wider: string, rule: string): boolean {
   if (wider === rule) return true;
   const [wide, tool] = [toolOf(wider), toolOf(rule)];
   if (wider !== wide) return false;
-  // `mcp__github` stands for all tools of that server.
+  // `mcp__github` means all tools of that server.
   return wide === tool || (isMcpTool(wide) && !wide.includes('*') && tool.startsWith(`${wide}__`));
 }
 
-/** Whether it is a JSON Schema at all is found by schema-check.ts. */
+/** schema-check.ts checks whether it is a valid JSON Schema. */
 function checkSchema(given: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
-  // The CLI knows no dialect but draft 7, whose words the later ones share.
+  // The CLI supports only draft 7, whose keywords later drafts share.
   const { $schema: _, ...schema } = given;
   if (schema.type !== 'object') {
     throw refused('output_schema', 'its type is not "object"', 'describe an object');

@@ -1,28 +1,28 @@
 /**
- * What is wrong with the profiles file, in sentences: where, at which line, and what was expected.
- * Always holds: no sentence quotes a value.
+ * Formats the problems of the profiles file as sentences: path, line, expected value.
+ * Invariant: no sentence quotes a value.
  */
 import { type Document, isMap, isNode, isScalar, isSeq, type LineCounter } from 'yaml';
 import type { z } from 'zod';
 import { nearest } from '../../shared/nearest.ts';
 import { fileSchema } from './schema.ts';
 
-/** Where in the file something stands. */
+/** A path in the file. */
 export type Path = readonly (string | number)[];
 
 export interface Problem {
   path: Path;
-  /** The key itself is wrong, not its value. */
+  /** Set if the key itself is wrong, not its value. */
   key?: string;
   text: string;
 }
 
-/** One for each unknown key, and for each value that is not what was expected. */
+/** One problem for each unknown key and for each invalid value. */
 export function problemsOf(error: z.core.$ZodError): Problem[] {
   return error.issues.flatMap(problemsIn);
 }
 
-/** `profiles.review.limits.max_turns, line 12: expected ...`, in the order of the lines. */
+/** `profiles.review.limits.max_turns, line 12: expected ...`, sorted by line. */
 export function sentencesOf(
   problems: readonly Problem[],
   document: Document,
@@ -53,7 +53,7 @@ function problemsIn(issue: z.core.$ZodIssue): Problem[] {
   return [{ path, text: `expected ${issue.message}` }];
 }
 
-/** The keys that the schema knows at that place. */
+/** The known keys at that path. */
 function keysAt(path: Path): string[] {
   let schema: z.core.$ZodType = fileSchema;
   for (const part of path) {
@@ -72,14 +72,14 @@ function unwrap(schema: z.core.$ZodType): z.core.$ZodType {
   return innerType ? unwrap(innerType) : schema;
 }
 
-/** `profiles.review.overrides[0], `; nothing for the file as a whole. */
+/** `profiles.review.overrides[0], `; empty for the file as a whole. */
 function nameOf(path: Path): string {
   if (path.length === 0) return '';
   const parts = path.map((part) => (typeof part === 'number' ? `[${part}]` : `.${part}`));
   return `${parts.join('').replace(/^\./, '')}, `;
 }
 
-/** The line where the value at `path` begins, or its key; of what encloses it if it is not there. */
+/** The line of the value at `path`, or of its key; if absent, the line of its parent. */
 function lineOf(document: Document, { path, key }: Problem, lines: LineCounter): number {
   let node: unknown = document.contents;
   let offset = 0;

@@ -1,9 +1,9 @@
 /**
  * A profile: a named set of what prompts may do and cost. The operator owns it, outside the volume.
- * Always holds: a profile is never changed; a reload makes new ones.
+ * Invariant: a profile object never changes; a reload creates new objects.
  */
 
-/** Fields of a request that a profile can let it choose. */
+/** Fields of a request that a profile can allow a request to set. */
 export const overridable = [
   'model',
   'append_system_prompt',
@@ -37,25 +37,25 @@ export interface Limits {
   dailyBudgetUsd: number | undefined;
   /** Milliseconds from acceptance to the answer. */
   timeout: number | undefined;
-  /** Milliseconds without a prompt in which background work keeps its process. */
+  /** Milliseconds without a prompt for which background work keeps its process. */
   background: number;
-  /** Bytes of a worker's process tree above which it is ended at once. */
+  /** Bytes of a worker's process tree above which the worker is ended immediately. */
   memory: number | undefined;
 }
 
 export interface Profile {
   name: string;
-  /** True for the one that berth brings itself. */
+  /** True for the built-in profile of berth. */
   builtIn: boolean;
   description: string | undefined;
   /** Undefined: the CLI's choice. */
   model: string | undefined;
-  /** Models that a request may choose from; undefined: any. */
+  /** Models that a request may select; undefined: any. */
   models: readonly string[] | undefined;
   tools: {
-    /** Permission rules, all that is allowed; undefined: what settings.json allows. */
+    /** Permission rules, the only allowed tools; undefined: as settings.json allows. */
     allow: readonly string[] | undefined;
-    /** Rules that deny, besides those of settings.json. */
+    /** Deny rules in addition to those of settings.json. */
     deny: readonly string[];
   };
   /** Commands and skills of the user that a prompt may begin with. */
@@ -66,27 +66,27 @@ export interface Profile {
   mcp: {
     servers: Readonly<Record<string, unknown>>;
     strict: boolean;
-    /** Names of the servers without which no prompt is sent to the model. */
+    /** Names of MCP servers that must be connected before a prompt is sent. */
     required: readonly string[];
   };
   environment: Readonly<Record<string, EnvironmentValue>>;
-  /** Of what the files of `environment` held when they were looked at last. */
+  /** The digest of the files of `environment` when they were last read. */
   secretDigest?: string | undefined;
   limits: Limits;
-  /** Whether the CLI may begin turns that nobody prompted for, but for reports of background work. */
+  /** Whether the CLI may begin turns without a prompt, except reports of background work. */
   unprompted: 'deny' | 'allow';
   /** Processes kept ready. */
   warm: number;
   workingDirectory: 'shared' | 'session';
-  /** Names of the tokens that may use it; undefined: all. */
+  /** Names of the tokens that may use the profile; undefined: all. */
   tokens: readonly string[] | undefined;
   overrides: readonly Overridable[];
 }
 
-/** Milliseconds: the CLI gives a command in the background 30 minutes, so this bound comes first. */
+/** Milliseconds: the CLI allows a background command 30 minutes, so this limit is reached first. */
 export const usualBackground = 600_000;
 
-/** The profile that is there without a file: it adds nothing to what settings.json allows. */
+/** The profile that exists without a file: it adds nothing to the permissions of settings.json. */
 export function builtInProfile(
   warm: number,
   workingDirectory: Profile['workingDirectory'] = 'shared',
@@ -125,7 +125,7 @@ export function toolOf(rule: string): string {
   return rule.split('(', 1)[0] ?? rule;
 }
 
-/** MCP servers bring their own tools; the rest is built in. */
+/** MCP servers provide their own tools; all other tools are built in. */
 export function isMcpTool(tool: string): boolean {
   return tool.startsWith('mcp__');
 }

@@ -1,8 +1,8 @@
 /**
- * The profiles of a running server: read at the start, and again when their file changes. It is
- * looked at every second instead of watched: a ConfigMap is swapped by a link to a directory, on any
- * file system, and watchers miss that.
- * Always holds: a file that is broken or gone leaves the profiles as they were, and that is said once.
+ * The profiles of a running server: read at the start, and again when their file changes. The file
+ * is read every second instead of watched: a ConfigMap is swapped by a symlink to a directory,
+ * which watchers miss.
+ * Invariant: a broken or absent file leaves the profiles unchanged, and is logged once.
  */
 import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
@@ -22,10 +22,10 @@ import {
 import { secretDigest } from './secret-digest.ts';
 
 export interface ProfilesOptions extends Bounds {
-  /** The YAML file; undefined: the built-in profile alone. */
+  /** The YAML file; undefined: only the built-in profile. */
   path: string | undefined;
   log: Log;
-  /** Milliseconds between two looks. */
+  /** Milliseconds between two reads. */
   interval?: number;
 }
 
@@ -36,7 +36,7 @@ export interface ProfilesStatus {
   revision: string | null;
   /** ISO 8601. */
   loaded_at: string;
-  /** Why the file as it is now is not in effect. */
+  /** Why the current file is not in effect. */
   problem: string | null;
 }
 
@@ -53,7 +53,7 @@ export class Profiles {
   #set: ProfileSet;
   #revision: string | null = null;
   #loadedAt = new Date();
-  /** The text that was looked at last, right or wrong. */
+  /** The last text that was read, valid or not. */
   #seen: string | undefined;
   #problem: string | null = null;
   #watching: Promise<void> = Promise.resolve();
@@ -81,8 +81,9 @@ export class Profiles {
   }
 
   /**
-   * The profile of a request: the one that it names, or else its token's, or else the default.
-   * @throws BerthError `profile_not_found`, whether it is unknown or not for this token
+   * The profile of a request: the requested profile, otherwise the token's default, otherwise the
+   * default.
+   * @throws BerthError `profile_not_found` if the profile is unknown or not allowed for this token
    */
   forToken(token: string, requested: string | undefined): Profile {
     const name = requested ?? this.token(token).defaultProfile ?? this.#set.defaultProfile;
@@ -91,23 +92,25 @@ export class Profiles {
     throw new BerthError(
       'profile_not_found',
       requested === undefined
-        ? `cannot choose a profile: the token ${token} may not use the default one; name one with "profile", or give the token a default_profile in the profiles file`
-        : `cannot use the profile ${JSON.stringify(name.slice(0, 64))}: there is none of this name that the token ${token} may use; name another, or add it to the profiles file`,
+        ? `cannot select a profile: the token ${token} may not use the default profile; name a profile with "profile", or give the token a default_profile in the profiles file`
+        : `cannot use the profile ${JSON.stringify(name.slice(0, 64))}: the token ${token} may not use a profile of this name, or the profile does not exist; name another profile, or add it to the profiles file`,
     );
   }
 
-  /** What the file says of a token. */
+  /** The settings of a token in the file. */
   token(name: string): TokenSettings {
     return this.#set.tokens.get(name) ?? noToken;
   }
 
-  /** Whether a token may pause and resume: those that say so, or all if none does. */
+  /**
+   * Whether a token may pause and resume: tokens with that setting, or all tokens if none has it.
+   */
   mayAdminister(name: string): boolean {
     const some = [...this.#set.tokens.values()].some(({ admin }) => admin);
     return !some || this.token(name).admin;
   }
 
-  /** US dollars for all prompts of a day. */
+  /** US dollars a day for all prompts. */
   get dailyBudgetUsd(): number | undefined {
     return this.#set.dailyBudgetUsd;
   }
@@ -121,7 +124,7 @@ export class Profiles {
     };
   }
 
-  /** Calls `listener` after each change; returns what ends that. */
+  /** Calls `listener` after each change; returns a function that stops this. */
   onChange(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -151,14 +154,14 @@ export class Profiles {
       const error = asBerthError(thrown);
       if (error.message === this.#problem) return;
       this.#problem = error.message;
-      this.#options.log.error('profiles_loaded', 'the profiles stay as they were', { error });
+      this.#options.log.error('profiles_loaded', 'the profiles stay unchanged', { error });
     }
   }
 
   async #take(text: string, path: string): Promise<void> {
     if (text === this.#seen && this.#problem === null) return this.#renewSecrets();
     const revision = createHash('sha256').update(text).digest('hex').slice(0, 12);
-    // A broken file that has not changed since has the same problem again.
+    // A broken file that has not changed has the same problem again.
     const set = await this.#withDigests(readProfiles(text, path, this.#options));
     this.#seen = text;
     this.#problem = null;
@@ -176,7 +179,7 @@ export class Profiles {
     for (const listener of this.#listeners) listener();
   }
 
-  /** A Secret that was rotated renews the processes that have the old one. */
+  /** A rotated Secret renews the processes that have the old value. */
   async #renewSecrets(): Promise<void> {
     const set = await this.#withDigests(this.#set);
     const names = this.all().flatMap(({ name, secretDigest: before }) =>
@@ -184,8 +187,7 @@ export class Profiles {
     );
     if (names.length === 0) return;
     this.#set = set;
-    const text =
-      'files of the environment have changed: processes that have the old ones are renewed';
+    const text = 'files of the environment have changed: processes with the old values are renewed';
     this.#options.log.info('secrets_changed', text, { profiles: names });
     for (const listener of this.#listeners) listener();
   }
@@ -219,7 +221,8 @@ function changesBetween(before: ProfileSet, after: ProfileSet): Record<string, s
 /** @throws BerthError `config_invalid` */
 async function readText(path: string): Promise<string> {
   try {
-    // Not readFileBounded: a mounted ConfigMap is a link, and the operator's, not the volume's.
+    // Not readFileBounded: a mounted ConfigMap is a symlink, and it belongs to the operator, not to
+    // the volume.
     const file = await open(path);
     try {
       const buffer = Buffer.alloc(largestFile + 1);

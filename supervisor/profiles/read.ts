@@ -1,6 +1,6 @@
 /**
- * Reads the profiles file: text in, profiles or every problem out, each with its path and line.
- * Always holds: a file with a problem gives nothing, and no problem quotes a value of the file.
+ * Parses the profiles file: returns the profiles, or every problem with its path and line.
+ * Invariants: a file with a problem returns no profile. No problem quotes a value of the file.
  */
 import { type Document, LineCounter, parseDocument } from 'yaml';
 import { BerthError, messageOf } from '../../shared/errors.ts';
@@ -19,21 +19,21 @@ export interface TokenSettings {
   admin: boolean;
 }
 
-/** All that a file says. */
+/** The content of a profiles file. */
 export interface ProfileSet {
   profiles: ReadonlyMap<string, Profile>;
-  /** The profile of requests that name none, and whose token has none of its own. */
+  /** The profile for requests that name no profile and whose token has no default. */
   defaultProfile: string;
   tokens: ReadonlyMap<string, TokenSettings>;
   /** US dollars for all prompts. */
   dailyBudgetUsd: number | undefined;
-  /** What the file says that has no effect any more, in sentences. */
+  /** Sentences about parts of the file that have no effect any more. */
   warnings: readonly string[];
 }
 
-/** What stands around the file. */
+/** The limits from the settings. */
 export interface Bounds {
-  /** Warm processes of the built-in profile. */
+  /** Spare processes of the built-in profile. */
   warmWorkers: number;
   /** Of the built-in profile. */
   workingDirectory?: Profile['workingDirectory'];
@@ -52,7 +52,7 @@ export function withoutFile({ warmWorkers, workingDirectory }: Bounds): ProfileS
 
 /**
  * @param path only for the message
- * @throws BerthError `config_invalid` that lists every problem, one to a line
+ * @throws BerthError `config_invalid` that lists every problem, one on each line
  */
 export function readProfiles(text: string, path: string, bounds: Bounds): ProfileSet {
   const lines = new LineCounter();
@@ -76,12 +76,12 @@ function parse(text: string, lineCounter: LineCounter) {
     );
     return problems.length > 0 ? { document: undefined, problems } : { document, problems };
   } catch (error) {
-    // Nested too deeply, for one.
+    // For example a document that is nested too deeply.
     return { document: undefined, problems: [`line 1: ${messageOf(error)}`] };
   }
 }
 
-/** The plain value, or why there is none: aliases that would grow beyond measure, for one. */
+/** The plain value, or why there is none, for example aliases that would expand without limit. */
 function plainValueOf(document: Document): { content: unknown } | string {
   try {
     return { content: document.toJS({ maxAliasCount: 100 }) ?? {} };
@@ -106,7 +106,7 @@ function toSet(document: ProfilesDocument, bounds: Bounds): ProfileSet {
   );
   const profiles = new Map(named);
   const defaultProfile = document.default ?? 'default';
-  // Who names another default has decided what there is.
+  // A file that names another default decides that the built-in profile does not exist.
   if (defaultProfile === 'default' && !profiles.has('default')) {
     profiles.set('default', builtInProfile(bounds.warmWorkers, bounds.workingDirectory));
   }
@@ -130,12 +130,12 @@ function toSet(document: ProfilesDocument, bounds: Bounds): ProfileSet {
   };
 }
 
-/** A file that was right once goes on being taken. */
+/** A file that was valid in the past is still accepted. */
 function retiredIn({ profiles }: ProfilesDocument): string[] {
   return Object.entries(profiles).flatMap(([name, { isolation }]) =>
     isolation === 'conversation'
       ? [
-          `profiles.${name}.isolation: conversation is retired, and read as process: each session has a process of its own; remove the line (docs/profiles.md)`,
+          `profiles.${name}.isolation: the value conversation is retired and treated as process: each session has a process of its own; remove the line (docs/profiles.md)`,
         ]
       : [],
   );
@@ -176,14 +176,14 @@ function toProfile(name: string, document: ProfileDocument): Profile {
   };
 }
 
-/** What is wrong between parts that are right by themselves. */
+/** Problems between parts that are valid separately. */
 function crossChecks(set: ProfileSet, bounds: Bounds): Problem[] {
   const names = [...set.profiles.keys()];
   const unknown = (path: Path, name: string): Problem => {
     const near = nearest(name, names);
     return {
       path,
-      text: `there is no such profile; ${near ? `did you mean ${near}?` : `known are ${names.join(', ')}`}`,
+      text: `the profile does not exist; ${near ? `did you mean ${near}?` : `known are ${names.join(', ')}`}`,
     };
   };
   const problems: Problem[] = [];

@@ -1,9 +1,9 @@
 /**
- * Whether a caller's JSON Schema is one that the CLI takes: it does not start with one that it does not
- * like. To compile one can take a second, so a thread does it. Always holds: there is one thread at
- * most, and none when nothing was asked for a while; a check has ended at its deadline, which counts
- * the wait for earlier checks too; a schema that was not compiled in time is left to the CLI, which
- * checks it again.
+ * Checks whether the CLI accepts a caller's JSON Schema; the CLI does not start with a schema that
+ * it rejects. Compiling a schema can take a second, so a thread does it.
+ * Invariants: at most one thread exists, and none after a while without checks. A check ends at its
+ * deadline, which includes the wait for earlier checks. A schema that was not compiled in time is
+ * passed to the CLI, which checks it again.
  */
 
 import { createHash } from 'node:crypto';
@@ -15,23 +15,23 @@ import { SerialQueue } from '../../shared/serial-queue.ts';
 export type Verdict = { kind: 'right' | 'unknown' } | { kind: 'wrong'; cause: string };
 
 export interface SchemaCheckOptions {
-  /** Milliseconds from the request to the verdict at most. */
+  /** The maximum time from the request to the verdict, in milliseconds. */
   deadline?: number;
   /** Milliseconds without a check after which the thread ends. */
   idle?: number;
 }
 
-/** Schemas that were right, by digest: callers send the same one with each prompt. */
+/** Valid schemas by digest: callers send the same schema with each prompt. */
 const mostKnown = 1_000;
 
 const limits = {
   maxOldGenerationSizeMb: 128,
   maxYoungGenerationSizeMb: 16,
-  // A schema with thousands of properties becomes code that is nested as deep.
+  // A schema with thousands of properties is compiled to code that is nested as deeply.
   stackSizeMb: 16,
 };
 
-/** Beside this file, in the sources and in the bundle. */
+/** Next to this file, in the sources and in the bundle. */
 const file = `./schema-thread${import.meta.url.endsWith('.ts') ? '.ts' : '.mjs'}`;
 
 export class SchemaCheck {
@@ -48,7 +48,7 @@ export class SchemaCheck {
     this.#idle = idle;
   }
 
-  /** Never rejects. The schema's cost must be bounded already: see schema-cost.ts. */
+  /** Never rejects. The schema's cost must be bounded before: see schema-cost.ts. */
   async check(schema: object): Promise<Verdict> {
     const digest = createHash('sha256').update(JSON.stringify(schema)).digest('base64');
     if (this.#known.get(digest)) return { kind: 'right' };
@@ -58,7 +58,7 @@ export class SchemaCheck {
     return verdict;
   }
 
-  /** @param end by performance.now() */
+  /** @param end a time of performance.now() */
   async #compile(schema: object, end: number): Promise<Verdict> {
     const left = end - performance.now();
     if (left <= 0) return { kind: 'unknown' };
@@ -75,7 +75,7 @@ export class SchemaCheck {
       this.#timer = setTimeout(() => void this.#end(), this.#idle).unref();
       return verdict as Verdict;
     } catch {
-      // Too slow, out of memory, or the system has no thread to give.
+      // Too slow, out of memory, or the system cannot start a thread.
       await this.#end();
       return { kind: 'unknown' };
     }
@@ -83,7 +83,7 @@ export class SchemaCheck {
 
   #start(): Worker {
     const started = new Worker(new URL(file, import.meta.url), { resourceLimits: limits, env: {} });
-    // Of a thread that ends between two checks nobody else hears.
+    // A thread that fails between two checks has no other listener.
     started.on('error', () => {});
     started.once('exit', () => {
       if (this.#thread === started) this.#thread = undefined;

@@ -1,11 +1,12 @@
 /**
- * How much work it is to compile a caller's JSON Schema, which its bytes do not show: Ajv, in berth and
- * in the CLI, copies a definition to each `$ref` that points to it, so that 13 KB can become 100 MB of
- * code. Always holds: the cost is found in time linear in the size of the schema, without deep
- * recursion; a schema whose cost cannot be found is refused.
+ * Estimates the work of compiling a caller's JSON Schema, which its size does not show: Ajv, in
+ * berth and in the CLI, copies a definition to each `$ref` that points to it, so 13 KB can become
+ * 100 MB of code.
+ * Invariants: the estimate takes time linear in the size of the schema, without deep recursion. A
+ * schema whose cost cannot be estimated is refused.
  */
 
-/** Levels of objects and lists. */
+/** The maximum number of nested objects and lists. */
 const deepest = 100;
 /** JSON values. */
 const mostValues = 10_000;
@@ -15,20 +16,20 @@ export interface SchemaProblem {
   remedy: string;
 }
 
-/** An object or a list of the schema, with all that is below it. */
+/** An object or a list of the schema, with everything below it. */
 interface Part {
   /** JSON values. */
   values: number;
   refs: string[];
 }
 
-/** Why the schema is too much work; undefined if it is not. */
+/** Why compiling the schema is too much work; undefined if it is not. */
 export function tooCostly(schema: object): SchemaProblem | undefined {
   try {
     const cost = costOf(schema);
     if (cost <= mostValues) return undefined;
     throw new CostError(
-      `it has ${cost} values when each "$ref" is replaced by what it points to, and ${mostValues} are the most`,
+      `it has ${cost} values when each "$ref" is replaced by its target, and the maximum is ${mostValues}`,
       'use a smaller one, or fewer references',
     );
   } catch (error) {
@@ -48,7 +49,7 @@ class CostError extends Error implements SchemaProblem {
   }
 }
 
-/** As Ajv does it: a definition without references is copied, any other is compiled once by itself. */
+/** Like Ajv: a definition without references is copied, any other definition is compiled once. */
 function costOf(schema: object): number {
   const parts = new Map<unknown, Part>();
   const whole = measure(schema, parts);
@@ -58,7 +59,7 @@ function costOf(schema: object): number {
     const target = parts.get(targetOf(ref, schema));
     if (!target) {
       throw new CostError(
-        `its "$ref" ${JSON.stringify(ref.slice(0, 100))} points to no part of it`,
+        `its "$ref" ${JSON.stringify(ref.slice(0, 100))} points to no part of the schema`,
         'point to a definition of the same schema, such as "#/$defs/item"',
       );
     }
@@ -78,7 +79,7 @@ function measure(value: object, parts: Map<unknown, Part>, depth = 1): Part {
   }
   const part: Part = { values: 1, refs: [] };
   for (const [key, item] of Object.entries(value)) {
-    // A second base would give each definition many names.
+    // A second base URI would give each definition many names.
     if (key === '$id' && depth > 1 && typeof item === 'string') {
       throw new CostError('it has an "$id" below its top', 'leave it out');
     }
@@ -95,7 +96,7 @@ function measure(value: object, parts: Map<unknown, Part>, depth = 1): Part {
   return part;
 }
 
-/** Of a JSON pointer; other forms, and other spellings of one, point to nothing. */
+/** The target of a JSON pointer; other forms and spellings have no target. */
 function targetOf(ref: string, schema: object): unknown {
   if (ref === '#') return schema;
   if (!ref.startsWith('#/') || ref.includes('%')) return undefined;

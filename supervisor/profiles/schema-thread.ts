@@ -1,11 +1,11 @@
-/** The thread in which a caller's JSON Schema is compiled, as the CLI does it: see schema-check.ts. */
+/** The thread that compiles a caller's JSON Schema as the CLI does: see schema-check.ts. */
 import { setPriority } from 'node:os';
 import { parentPort } from 'node:worker_threads';
 import { Ajv } from 'ajv';
 import { messageOf } from '../../shared/errors.ts';
 import type { Verdict } from './schema-check.ts';
 
-// Of this thread alone, on Linux: what answers requests comes first.
+// Lowers the priority of this thread only, on Linux: answering requests comes first.
 setPriority(10);
 
 parentPort?.on('message', (schema: object) => parentPort?.postMessage(verdictOn(schema)));
@@ -15,7 +15,8 @@ function verdictOn(schema: object): Verdict {
     new Ajv({ validateFormats: false, logger: false }).compile(schema);
     return { kind: 'right' };
   } catch (error) {
-    // Its depth is bounded, so this says nothing of the schema, and the CLI has a larger stack.
+    // The depth is bounded, so a stack overflow here says nothing about the schema; the CLI has a
+    // larger stack.
     if (error instanceof RangeError) return { kind: 'unknown' };
     return { kind: 'wrong', cause: messageOf(error).slice(0, 300) };
   }

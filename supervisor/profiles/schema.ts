@@ -1,6 +1,6 @@
 /**
- * The shape of the profiles file (docs/profiles.schema.json is made from it).
- * Always holds: a message completes the sentence "expected ...", and none quotes a value.
+ * The schema of the profiles file; docs/profiles.schema.json is generated from it.
+ * Invariants: a message completes the sentence "expected ...". No message quotes a value.
  */
 import { z } from 'zod';
 import { duration, size } from '../../shared/setting-types.ts';
@@ -8,10 +8,10 @@ import { isReserved } from '../claude/environment.ts';
 import { reservedCommands } from '../claude/reserved-commands.ts';
 import { overridable, permissionModes } from './profile.ts';
 
-/** Bytes: a flag may have 128 KiB on Linux, and a request may add to what the profile says. */
+/** Bytes: a flag may have 128 KiB on Linux, and a request may append to the profile's text. */
 const longestPrompt = 64 * 1024;
 
-/** `Bash`, `Bash(git diff:*)`, `mcp__github`, `mcp__github__get_issue`. */
+/** Such as `Bash`, `Bash(git diff:*)`, `mcp__github`, `mcp__github__get_issue`. */
 const ruleShape = /^[A-Za-z][A-Za-z0-9_-]*\*?(\([^\n]+\))?$/;
 /** A model's name or alias, with a provider's prefix and a suffix such as `[1m]`. */
 export const modelShape = /^[A-Za-z0-9][A-Za-z0-9._:/@[\]-]{0,127}$/;
@@ -21,10 +21,11 @@ export const toolRule = z
   .regex(ruleShape, { error: 'a tool, such as Read or "Bash(git diff:*)"' })
   .refine((rule) => !/\p{Cc}/u.test(rule), { error: 'a tool without control characters' });
 
-/** Such a rule is accepted by the CLI and matches nothing. */
+/** The CLI accepts such a rule, but the rule matches nothing. */
 const idle = /^(Write|NotebookEdit|MultiEdit)\(/;
 const profileRule = toolRule.refine((rule) => !idle.test(rule), {
-  error: 'Edit(path): rules for Edit count for all tools that write files, and only those do',
+  error:
+    'Edit(path): rules for Edit apply to all tools that write files, and only rules for Edit do',
 });
 
 const commandError = 'the name of a command or skill, such as review, without the slash';
@@ -33,7 +34,7 @@ const command = z
   .regex(/^[^\s/\0]{1,100}$/, { error: commandError })
   .refine((name) => !reservedCommands.has(name.toLowerCase()), {
     error:
-      "a command or skill of the .claude repository: this one is the CLI's own, and can never be allowed",
+      'a command or skill of the .claude repository: this command belongs to the CLI and can never be allowed',
   });
 
 const nameShape = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
@@ -44,7 +45,7 @@ const name = z.string({ error: nameError }).regex(nameShape, { error: nameError 
 const text = (longest: number) =>
   z
     .string({ error: 'a text' })
-    .min(1, { error: 'a text that is not empty' })
+    .min(1, { error: 'a non-empty text' })
     .refine((value) => Buffer.byteLength(value) <= longest, {
       error: `at most ${longest} bytes`,
     })
@@ -76,14 +77,14 @@ const map = <K extends z.ZodType<string, string>, V extends z.ZodType>(key: K, v
     error: (issue) => (issue.code === 'invalid_key' ? undefined : 'a map'),
   });
 
-/** A map of known keys; an unknown one is named in the problem. */
+/** A map of known keys; a problem names an unknown key. */
 const section = <T extends z.core.$ZodShape>(shape: T) =>
   z.strictObject(shape, {
     error: (issue) => (issue.code === 'unrecognized_keys' ? undefined : 'a map'),
   });
 
 const variableError =
-  'a name such as API_KEY, and none that berth sets itself or that loads code (BERTH_*, CLAUDE_CONFIG_DIR, DISABLE_TELEMETRY ..., LD_*, NODE_OPTIONS)';
+  'a name such as API_KEY, but no name that berth sets or that loads code (BERTH_*, CLAUDE_CONFIG_DIR, DISABLE_TELEMETRY ..., LD_*, NODE_OPTIONS)';
 const variable = z
   .string()
   .regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, { error: variableError })
@@ -123,31 +124,35 @@ const tools = section({
   allow: list(profileRule)
     .optional()
     .describe(
-      'Permission rules: these tools are there, and what the rules name runs without asking. Nothing else does, whatever settings.json allows. Absent: what settings.json allows',
+      'Permission rules: only these tools are available, and calls that match a rule run without confirmation, whatever settings.json allows. Absent: as settings.json allows',
     ),
   deny: list(profileRule)
     .optional()
-    .describe('Permission rules that deny, besides those of settings.json; they win over allow'),
-}).describe('What the CLI may use');
+    .describe('Deny rules in addition to those of settings.json; they win over allow'),
+}).describe('The tools that the CLI may use');
 
 const mcp = section({
   servers: map(name, mcpServer)
     .optional()
     .describe(
-      'MCP servers by name; a variable in braces after a dollar sign is taken from the environment of the profile',
+      'MCP servers by name; a variable in braces after a dollar sign is replaced from the environment of the profile',
     ),
   strict: flag
     .optional()
-    .describe("True: no other MCP server is started; false adds to the user's own (the default)"),
+    .describe(
+      "True: no other MCP server is started; false (the default): in addition to the user's MCP servers",
+    ),
   required: list(text(200))
     .optional()
     .describe(
-      'Names of MCP servers, of the profile or of the user: without a connection to each of them a prompt is refused with mcp_unavailable',
+      'Names of MCP servers of the profile or the user that must be connected; otherwise a prompt is refused with mcp_unavailable',
     ),
 });
 
 const limits = section({
-  max_turns: whole(1, 10_000).optional().describe('Calls of the model in one prompt at most'),
+  max_turns: whole(1, 10_000)
+    .optional()
+    .describe('The maximum number of model calls in one prompt'),
   max_budget_usd: dollars.optional().describe('US dollars that one prompt may cost'),
   daily_budget_usd: dollars
     .optional()
@@ -162,14 +167,14 @@ const limits = section({
     .pipe(duration(0, 86_400_000))
     .optional()
     .describe(
-      'How long work in the background keeps its process after an answer; 10m by default, 0s: not at all',
+      'How long background work keeps its process after an answer; 10m by default, 0s: not at all',
     ),
   memory: z
     .string({ error: 'a size, such as 512Mi or 2Gi' })
     .pipe(size(256 * 2 ** 20, 2 ** 50))
     .optional()
     .describe(
-      'Memory above which a worker is ended at once; above two thirds of it, when its turn is over. Such as 2Gi',
+      'Memory above which a worker is ended immediately; above two thirds of this value, the worker is ended when its turn ends. Such as 2Gi',
     ),
 });
 
@@ -178,42 +183,44 @@ const profile = section({
   model: model.optional().describe("A model or an alias; absent: the CLI's choice"),
   models: list(model)
     .optional()
-    .describe('Models that a request may choose, if model is in overrides; absent: any'),
+    .describe('Models that a request may select, if model is in overrides; absent: any'),
   tools: tools.optional(),
   commands: list(command)
     .optional()
     .describe(
-      'Commands and skills of the .claude repository that a prompt may begin with, such as /review; absent: none, what begins with a slash is text',
+      'Commands and skills of the .claude repository with which a prompt may begin, such as /review; absent: none, a leading slash is text',
     ),
   permission_mode: oneOf(permissionModes)
     .optional()
     .describe(
-      'How the CLI treats what no rule names; absent: manual with tools.allow, else as settings.json says',
+      'How the CLI treats calls that match no rule; absent: manual with tools.allow, otherwise as in settings.json',
     ),
-  system_prompt: text(longestPrompt).optional().describe("Replaces the CLI's own"),
-  append_system_prompt: text(longestPrompt).optional().describe('Is put after the system prompt'),
+  system_prompt: text(longestPrompt).optional().describe("Replaces the CLI's own system prompt"),
+  append_system_prompt: text(longestPrompt).optional().describe('Appended to the system prompt'),
   mcp: mcp.optional().describe('MCP servers'),
   environment: map(variable, environmentValue)
     .optional()
-    .describe('Environment variables of the CLI, and so of its tools and MCP servers'),
+    .describe('Environment variables of the CLI, and therefore of its tools and MCP servers'),
   limits: limits.optional(),
   unprompted: oneOf(['deny', 'allow'])
     .optional()
     .describe(
-      'Whether the model may schedule turns that nobody prompts for (allow); deny, the default, hides the tools for it',
+      'Whether the model may schedule turns without a prompt (allow); deny, the default, hides the tools for scheduling',
     ),
   warm: whole(0, 64).optional().describe('Processes kept ready; 0 by default'),
   isolation: oneOf(['process', 'conversation'])
     .optional()
     .describe(
-      'Without effect: each session has a process of its own (process); conversation is retired, and read as process',
+      'Without effect: each session has a process of its own (process); conversation is retired and treated as process',
     ),
   working_directory: oneOf(['shared', 'session'])
     .optional()
     .describe(
-      'Whether all sessions work in one directory (shared, the default) or each in its own',
+      'Whether all sessions work in one directory (shared, the default) or each session in its own',
     ),
-  tokens: list(name).optional().describe('Names of the tokens that may use it; absent: all'),
+  tokens: list(name)
+    .optional()
+    .describe('Names of the tokens that may use the profile; absent: all'),
   overrides: list(oneOf(overridable))
     .optional()
     .describe('Fields that a request may set; absent: none'),
@@ -221,14 +228,18 @@ const profile = section({
 
 const token = section({
   default_profile: name.optional().describe('The profile if a request names none'),
-  daily_budget_usd: dollars.optional().describe('US dollars that its prompts may cost in a day'),
+  daily_budget_usd: dollars
+    .optional()
+    .describe("US dollars that the token's prompts may cost in a day"),
   admin: flag
     .optional()
-    .describe('Whether it may pause and resume; if no token says true, all may'),
+    .describe('Whether the token may pause and resume; if no token has true, all tokens may'),
 });
 
 export const fileSchema = section({
-  default: name.optional().describe('The profile of requests that name none; default by default'),
+  default: name
+    .optional()
+    .describe('The profile of requests that name no profile; default by default'),
   daily_budget_usd: dollars.optional().describe('US dollars that all prompts may cost in a day'),
   profiles: map(name, profile).describe('Profiles by name'),
   tokens: map(name, token).optional().describe('Settings of tokens by name'),

@@ -1,20 +1,20 @@
 /**
- * What the files of a profile's environment hold, as a digest: when a Secret is rotated, processes that
- * were started with the old one are told from those that should be there.
+ * A digest of the files in a profile's environment: after the rotation of a Secret, it
+ * distinguishes processes with the old value from those with the new value.
  */
 import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import type { Profile } from './profile.ts';
 
-/** Variables that name a file with a login, which a process reads once. */
+/** Variables that name a file with a login, which a process reads only once. */
 const readOnce = new Set(['GOOGLE_APPLICATION_CREDENTIALS', 'AWS_SHARED_CREDENTIALS_FILE']);
 
-/** Bytes of a file that count; more than a variable may have. */
+/** The number of bytes of a file that count; more than a variable may have. */
 const most = 256 * 1024;
 
 /**
  * Undefined for a profile without such files.
- * @param known the digest that stays if a file cannot be read: processes that run are good as they are
+ * @param known the digest that stays if a file cannot be read, so that running processes are kept
  */
 export async function secretDigest(
   { environment }: Profile,
@@ -38,7 +38,8 @@ export async function secretDigest(
 }
 
 async function readStart(path: string): Promise<Buffer> {
-  // Not readFileBounded: a mounted Secret is a link, and the operator's, not the volume's.
+  // Not readFileBounded: a mounted Secret is a symlink, and it belongs to the operator, not to the
+  // volume.
   const file = await open(path);
   try {
     const { buffer, bytesRead } = await file.read(Buffer.alloc(most), 0, most, 0);

@@ -1,7 +1,7 @@
 /**
- * The rules of settings.json that forbid. With a list of allowed tools of its own, a profile sets the
- * rules of settings.json aside as a whole; those that forbid are handed over beside it.
- * Always holds: what is on the volume can only forbid more, never allow.
+ * The restrictive rules of settings.json. A profile with its own list of allowed tools disables all
+ * rules of settings.json; the restrictive rules are passed beside that list.
+ * Invariant: files on the volume can only restrict further, never allow.
  */
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -27,8 +27,8 @@ const settings = z.object({
 });
 
 /**
- * `deny` and `ask` of settings.json: nobody is there to be asked. None if there is no such file, or
- * one that the CLI would ignore too.
+ * `deny` and `ask` of settings.json: a service has no person to confirm. Empty if there is no file,
+ * or the CLI would ignore it too.
  */
 export function readForbidding(configDirectory: string): string[] {
   try {

@@ -1,9 +1,9 @@
 /**
- * What keeps the CLI (2.1.330) from turns that nobody prompted for. The end of work in the background
- * still begins one: that report belongs to the prompt which began the work.
+ * Prevents the CLI (2.1.330) from running turns without a prompt. The end of background work still
+ * begins a turn: its report belongs to the prompt that began the work.
  */
 
-/** The model is not offered these. */
+/** Tools that are hidden from the model. */
 export const schedulingTools: readonly string[] = [
   'CronCreate',
   'CronDelete',
@@ -12,13 +12,13 @@ export const schedulingTools: readonly string[] = [
   'RemoteTrigger',
   // Wakes the model with each line that a command writes.
   'Monitor',
-  // Find and wake other sessions of the same configuration directory, whoever owns them.
+  // These find and wake other sessions of the same configuration directory, whoever owns them.
   'ListAgents',
   'SendMessage',
 ];
 
 /**
- * Turns the scheduler off. Without that, a process also runs what `.claude/scheduled_tasks.json` of its
- * working directory says, which sessions share.
+ * Disables the scheduler. Otherwise a process would also run the tasks in
+ * `.claude/scheduled_tasks.json` of its working directory, which sessions share.
  */
 export const noSchedule = { CLAUDE_CODE_DISABLE_CRON: '1' } as const;

@@ -1,6 +1,6 @@
 /**
- * What the caller is told about tools that were refused: which, and the line that would allow it.
- * Always holds: a sentence quotes of the tool's input what a rule needs, and no more.
+ * Warnings for the caller about refused tools: the tool, and the line that would allow it.
+ * Invariant: a sentence quotes only the part of a tool's input that a rule needs.
  */
 import { isMcpTool, type Profile, toolOf } from './profile.ts';
 
@@ -10,10 +10,10 @@ export interface Denial {
   tool_input?: unknown;
 }
 
-/** Characters of a rule that is proposed. */
+/** The maximum length of a proposed rule, in characters. */
 const longestRule = 120;
 
-/** One sentence for each rule that would have to be added; twice the same is said once. */
+/** One sentence for each rule that would have to be added, without duplicates. */
 export function warningsOf(denials: readonly Denial[], profile: Profile): string[] {
   return [...new Set(denials.map((denial) => warningOf(denial, profile)))];
 }
@@ -32,13 +32,13 @@ function warningOf({ tool_name: tool, tool_input }: Denial, profile: Profile): s
     return `${denied}; to allow it, add ${JSON.stringify(rule)} to permissions.allow in settings.json of the .claude repository, or use a profile with tools.allow${unless}`;
   }
   if (profile.tools.allow.some((each) => each === tool)) {
-    // The rule is there: the mode, a rule of settings.json or the request itself was in its way.
+    // The rule exists: the mode, a rule of settings.json or the request itself prevented the call.
     return `${denied}, though ${line}.allow has it: see permission_mode, permissions.deny in settings.json, and allowed_tools of the request${unless}`;
   }
   return `${denied}; to allow it, add ${JSON.stringify(rule)} to ${line}.allow in the profiles file${unless}`;
 }
 
-/** The narrowest rule that is of use again: a command's first words, a site, a place. */
+/** The narrowest useful rule: the first words of a command, a site, a path. */
 function ruleFor(tool: string, input: unknown): string {
   const read = (key: string): string => {
     const value = (input as Record<string, unknown> | null | undefined)?.[key];
@@ -52,16 +52,16 @@ function ruleFor(tool: string, input: unknown): string {
     const host = URL.parse(read('url'))?.hostname;
     return host && host.length <= longestRule ? `WebFetch(domain:${host})` : tool;
   }
-  // Rules for Edit count for all tools that write files.
+  // Rules for Edit apply to all tools that write files.
   if (tool === 'Write' || tool === 'NotebookEdit') return 'Edit(./**)';
   if (!isMcpTool(tool) && ['Edit', 'Read', 'Grep', 'Glob'].includes(tool)) return `${tool}(./**)`;
   return tool;
 }
 
 /**
- * One sentence for each tool that the model called and that is not there because the profile or the
- * request leaves it out: such calls are no denials in the CLI's result.
- * @param errors what tools that failed have said
+ * One sentence for each tool that the model called although the profile or the request hides it:
+ * the CLI's result does not count such calls as denials.
+ * @param errors the error texts of failed tools
  */
 export function hiddenTools(
   errors: readonly string[],
@@ -74,18 +74,18 @@ export function hiddenTools(
     const has = (rules: readonly string[]): boolean => rules.some((rule) => toolOf(rule) === tool);
     if (allowedTools && !has(allowedTools) && (!allow || has(allow))) {
       return [
-        `the tool ${tool} was not there; to allow it, name it in allowed_tools of the request`,
+        `the tool ${tool} was not available; to allow it, name it in allowed_tools of the request`,
       ];
     }
-    // Whatever else is not there, is none of the CLI's tools.
+    // Other unknown tools are not tools of the CLI.
     return allow || has(deny) ? [warningOf({ tool_name: tool }, profile)] : [];
   });
   return [...new Set(sentences)];
 }
 
 /**
- * The tool that the CLI's answer to a call says is not there, because the profile hides it; such
- * calls are no denials in the CLI's result.
+ * The name of a tool that the CLI reports as unknown because the profile hides it; the CLI's result
+ * does not count such calls as denials.
  * @param text the content of a tool result that is an error
  */
 export function hiddenTool(text: string): string | undefined {

@@ -1,13 +1,13 @@
 /**
- * Reports of work in the background: kept with the session until its next answer, which gives them.
- * Always holds: few and bounded, the newest ones.
+ * Reports of background work: kept with the session until the next answer, which contains them.
+ * Invariant: the reports are few and bounded; the newest are kept.
  */
 import type { BackgroundTask } from '../claude/background.ts';
 import type { TurnResult } from '../claude/turn-result.ts';
 import type { BackgroundReport, SessionRecord } from './session-record.ts';
 
 export const mostReports = 10;
-/** Characters of each. */
+/** The maximum length of a report, in characters. */
 export const longestReport = 16 * 1024;
 
 interface Store {
@@ -15,7 +15,7 @@ interface Store {
   note(record: SessionRecord): void;
 }
 
-/** Keeps what the CLI has said in a turn that nobody prompted for. */
+/** Keeps the output of the CLI in a turn without a prompt. */
 export function keepReport(store: Store, { sessionId, result, isError }: TurnResult): void {
   const record = store.peek(sessionId);
   if (!record || result === '') return;
@@ -25,7 +25,7 @@ export function keepReport(store: Store, { sessionId, result, isError }: TurnRes
   store.note({ ...record, background });
 }
 
-/** Takes the reports of a session out of its record. */
+/** Removes the reports of a session from its record and returns them. */
 export function takeReports(store: Store, sessionId: string): BackgroundReport[] {
   const record = store.peek(sessionId);
   if (!record?.background?.length) return [];
@@ -34,7 +34,10 @@ export function takeReports(store: Store, sessionId: string): BackgroundReport[]
   return background;
 }
 
-/** What an answer warns of that leaves work running. @param kept milliseconds that it may go on */
+/**
+ * The warning of an answer that leaves work running. @param kept milliseconds for which the work
+ * may continue
+ */
 export function runningWarning(tasks: readonly BackgroundTask[], kept: number): string[] {
   if (tasks.length === 0) return [];
   const named = tasks
@@ -42,6 +45,6 @@ export function runningWarning(tasks: readonly BackgroundTask[], kept: number): 
     .map(({ description }) => JSON.stringify(description.slice(0, 80)));
   const more = tasks.length > named.length ? ` and ${tasks.length - named.length} more` : '';
   return [
-    `work goes on in the background: ${named.join(', ')}${more}; its report comes with the next answer of this session, and after ${Math.round(kept / 1_000)} s without a prompt its process may be ended (limits.background of the profile)`,
+    `work continues in the background: ${named.join(', ')}${more}; its report comes with the next answer of this session, and after ${Math.round(kept / 1_000)} s without a prompt its process may be ended (limits.background of the profile)`,
   ];
 }

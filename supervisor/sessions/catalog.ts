@@ -1,7 +1,8 @@
 /**
- * The sessions as those see them who own them: listed, shown, interrupted, removed.
- * Always holds: a session of another token is as good as not there; a removal ends the session's
- * process first and takes its record last, so that one that was cut short is simply done again.
+ * The operations on sessions for their owners: list, show, interrupt, remove.
+ * Invariants: a session of another token does not exist for the caller. A removal ends the
+ * session's process first and removes its record last, so that an interrupted removal can be
+ * repeated.
  */
 import { BerthError, messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
@@ -10,15 +11,19 @@ import { compareUse, type SessionStore } from './session-store.ts';
 import type { Transcripts } from './transcripts.ts';
 import type { WorkingDirectory, Workspaces } from './workspaces.ts';
 
-/** `busy`: a prompt runs or waits; `idle`: a process is there for it; `stored`: a transcript alone. */
+/**
+ * `busy`: a prompt runs or waits; `idle`: the session has a process; `stored`: only a transcript.
+ */
 export type SessionState = 'busy' | 'idle' | 'stored';
 
-/** What the catalog needs of those who run sessions. */
+/** The part of the prompt runner that the catalog needs. */
 export interface RunningSessions {
   stateOf(id: string): SessionState;
-  /** Interrupts the turn that runs, if one does. */
+  /** Interrupts the running turn, if there is one. */
   interrupt(id: string, reason: BerthError): boolean;
-  /** Ends all that runs or waits for the session; its process is gone when it resolves. */
+  /**
+   * Ends all running and waiting prompts of the session; its process has ended when this resolves.
+   */
   endSession(id: string, reason: BerthError): Promise<void>;
 }
 
@@ -32,19 +37,19 @@ export interface CatalogOptions {
 
 export interface ListOptions {
   profile?: string | undefined;
-  /** At most so many. */
+  /** The maximum number of sessions. */
   limit: number;
-  /** Those that come after the one that this names. */
+  /** Returns the sessions after this cursor. */
   cursor?: string | undefined;
 }
 
 export interface SessionPage {
   sessions: SessionRecord[];
-  /** For the next page; absent on the last. */
+  /** The cursor of the next page; absent on the last page. */
   next: string | undefined;
 }
 
-/** Why a session goes: asked by its owner, unused for too long, or for the disk's sake. */
+/** Why a session is removed: by its owner, unused for too long, or because of the disk budget. */
 export type RemovalReason = 'asked' | 'retention' | 'budget';
 
 export class SessionCatalog {
@@ -54,7 +59,7 @@ export class SessionCatalog {
     this.#options = options;
   }
 
-  /** A token's sessions, those first that were used last; waits until all are known. */
+  /** A token's sessions, most recently used first; waits until all records are loaded. */
   async list(token: string, { profile, limit, cursor }: ListOptions): Promise<SessionPage> {
     const after = cursor === undefined ? undefined : readCursor(cursor);
     await this.#options.store.loaded;
@@ -90,7 +95,7 @@ export class SessionCatalog {
       record.id,
       new BerthError(
         'interrupted',
-        'cannot finish the turn: it was interrupted as its owner asked; send the next prompt to go on with the session',
+        'cannot finish the turn: it was interrupted as its owner asked; send the next prompt to continue the session',
       ),
     );
   }
@@ -102,14 +107,14 @@ export class SessionCatalog {
 
   /**
    * Removes a session: its process, transcript, working directory and record.
-   * @throws BerthError `volume_unwritable`; the session is there as before then, or what is left of it
+   * @throws BerthError `volume_unwritable`; then the rest of the session still exists
    */
   async remove(record: SessionRecord, why: RemovalReason): Promise<void> {
     const { store, running, log } = this.#options;
     const { id } = record;
-    // Others may use its directory.
+    // Other sessions may use its directory.
     await store.loaded;
-    // From now on nobody can continue it.
+    // From now on the session cannot be continued.
     store.hide(id);
     try {
       await running.endSession(id, removed(id));
@@ -119,7 +124,7 @@ export class SessionCatalog {
       if (error instanceof BerthError) throw error;
       throw new BerthError(
         'volume_unwritable',
-        `cannot remove the session ${id}: ${messageOf(error)}; see who owns that file`,
+        `cannot remove the session ${id}: ${messageOf(error)}; check the owner of that file`,
         { cause: error, details: { session_id: id } },
       );
     }
@@ -130,8 +135,8 @@ export class SessionCatalog {
   }
 
   /**
-   * Removes a session that came to nothing, because its process was lost before its first prompt was
-   * written down. Never rejects: what stays of it is found by the retention.
+   * Removes a session without content, because its process was lost before its first prompt was
+   * written to the transcript. Never rejects: retention removes leftovers.
    */
   async discard(id: string): Promise<void> {
     const { store, log } = this.#options;
@@ -139,7 +144,7 @@ export class SessionCatalog {
     if (!record) return;
     store.hide(id);
     await this.#removeFiles(record).catch((error: unknown) => {
-      log.warn('session_unrecorded', 'cannot remove a session that came to nothing', {
+      log.warn('session_unrecorded', 'cannot remove a session without content', {
         session_id: id,
         error,
       });
@@ -148,7 +153,7 @@ export class SessionCatalog {
 
   async #removeFiles({ id, working_directory: directory }: SessionRecord): Promise<void> {
     const { store, transcripts, workspaces } = this.#options;
-    // `/clear` as a prompt begins a session that goes on in the directory of the one before.
+    // `/clear` as a prompt begins a session that continues in the directory of the session before.
     const alone = directory.mode === 'session' && !this.#isUsed(directory);
     await transcripts.remove(id, alone);
     if (alone) await workspaces.remove(directory);
@@ -168,7 +173,7 @@ export class SessionCatalog {
     if (record?.token === token) return record;
     throw new BerthError(
       'session_not_found',
-      `cannot ${what} the session ${id}: there is none of this id that belongs to this token; GET /v1/sessions lists those that do`,
+      `cannot ${what} the session ${id}: this token has no session with this id; GET /v1/sessions lists its sessions`,
     );
   }
 }
@@ -176,7 +181,7 @@ export class SessionCatalog {
 function removed(id: string): BerthError {
   return new BerthError(
     'interrupted',
-    `cannot finish the prompt: its session ${id} was removed; leave session_id out to begin one`,
+    `cannot finish the prompt: its session ${id} was removed; omit session_id to start a new session`,
   );
 }
 
@@ -192,6 +197,6 @@ function readCursor(cursor: string): Place {
   if (id !== '' && !Number.isNaN(Date.parse(last_used_at))) return { last_used_at, id };
   throw new BerthError(
     'invalid_request',
-    `cannot list the sessions: ${JSON.stringify(cursor.slice(0, 80))} is no cursor; take "next" of the page before`,
+    `cannot list the sessions: ${JSON.stringify(cursor.slice(0, 80))} is not a cursor; use "next" of the previous page`,
   );
 }

@@ -1,8 +1,9 @@
 /**
- * What the files below a directory take on its file system, as the kubelet counts an emptyDir: to know
- * of a `sizeLimit` before the pod is evicted for it. `statfs` tells of the whole disk only.
- * Always holds: one look at a time; looking takes at most a twentieth of the time, however many files
- * there are, and a bounded memory; no symbolic link is followed, and what is mounted below is not entered.
+ * Measures the disk usage below a directory as the kubelet does for an emptyDir, to detect its
+ * `sizeLimit` before the pod is evicted. `statfs` reports the whole disk only.
+ * Invariants: one measurement at a time. Measuring takes at most a twentieth of the time, however
+ * many files there are, and bounded memory. No symlink is followed, and mounts below are not
+ * entered.
  */
 
 import type { Stats } from 'node:fs';
@@ -12,38 +13,41 @@ import { within } from '../../shared/waiting.ts';
 
 export interface DiskUsageOptions {
   path: string;
-  /** Absolute paths at which something is mounted; for a bind mount the device tells nothing. */
+  /** Absolute paths of mounts; the device number does not reveal a bind mount. */
   mountPoints: () => Promise<ReadonlySet<string>>;
-  /** Ends a look for good. */
+  /** Ends a measurement for good. */
   signal: AbortSignal;
 }
 
-/** Files asked for at once. */
+/** The number of files that are queried concurrently. */
 const atOnce = 32;
-/** Of so many files at most; what more there are take is not known. */
+/** The maximum number of files; the size of further files is unknown. */
 const mostFiles = 1_000_000;
-/** Of files with several names, those that are remembered; others count once for each name. */
+/** The number of hard-linked files that are remembered; others count once for each name. */
 const mostLinked = 10_000;
 
 export class DiskUsage {
   readonly #options: DiskUsageOptions;
   #used: number | undefined;
   #look: Promise<void> | undefined;
-  /** By performance.now(). */
+  /** A time of performance.now(). */
   #notBefore = 0;
 
   constructor(options: DiskUsageOptions) {
     this.#options = options;
   }
 
-  /** Bytes, by the last look; undefined if there was none, or the directory cannot be read. Never rejects. */
+  /**
+   * Bytes of the last measurement; undefined if there was none, or the directory is unreadable.
+   * Never rejects.
+   */
   async bytes(): Promise<number | undefined> {
     if (performance.now() >= this.#notBefore && !this.#options.signal.aborted) {
       this.#look ??= this.#measure().finally(() => {
         this.#look = undefined;
       });
     }
-    // A look at very many files is not waited for: the one before counts until it is done.
+    // A measurement of very many files is not awaited: the previous result counts until it is done.
     if (this.#look) await within(this.#look, 1_000);
     return this.#used;
   }
@@ -81,7 +85,7 @@ async function takenBelow({
   return total;
 }
 
-/** Everything that is in `directories`, to which what is found may be added meanwhile. */
+/** All entries of `directories`; found directories may be added meanwhile. */
 async function* batchesBelow(directories: string[], signal: AbortSignal) {
   let files = 0;
   let batch: string[] = [];
@@ -96,7 +100,7 @@ async function* batchesBelow(directories: string[], signal: AbortSignal) {
         batch = [];
       }
     } catch {
-      // It has gone, or is not to be read: nor can it be counted.
+      // The file is gone or unreadable, and cannot be counted.
     }
     if (directories.length === 0 && batch.length > 0) {
       yield batch;
@@ -109,7 +113,7 @@ function look(path: string): Promise<Stats | undefined> {
   return lstat(path).catch(() => undefined);
 }
 
-/** What it takes, holes not counted; st_blocks is in units of 512 bytes whatever the file system's are. */
+/** The size on disk without holes; st_blocks is in units of 512 bytes on every file system. */
 function bytesOf(stats: Stats): number {
   return stats.blocks * 512;
 }

@@ -1,9 +1,9 @@
 /**
- * How much room is left where the CLI writes: looked at regularly, warned about when it gets low, and
- * when it is used up no new session begins, so that those which exist can go on.
- * Always holds: a file system that cannot be asked is neither low nor full; a change of the level is
- * logged once. A file system without free inodes is as full as one without free bytes, and so is a
- * directory that has reached its limit.
+ * Watches the free disk space where the CLI writes: warns when it is low, and refuses new sessions
+ * when the disk is full, so that existing sessions can continue.
+ * Invariants: a file system that cannot be queried is neither low nor full. A change of the level
+ * is logged once. A file system without free inodes counts as full, and so does a directory that
+ * has reached its limit.
  */
 import { statfs } from 'node:fs/promises';
 import { BerthError } from '../../shared/errors.ts';
@@ -21,25 +21,25 @@ export interface DiskReading {
   total: number;
   /** Bytes that may still be written. */
   free: number;
-  /** Share of the inodes that is free; 1 where the file system has no such limit. */
+  /** The free share of the inodes; 1 if the file system has no limit of inodes. */
   freeFiles: number;
   level: DiskLevel;
 }
 
 export interface DiskWatchOptions {
-  /** Looked at by itself: two of one file system are told twice. */
+  /** Each path is checked separately: two paths of one file system are reported twice. */
   paths: readonly string[];
-  /** Bytes that what is below a directory may take, though its file system has more. */
+  /** The maximum bytes below a directory, although its file system has more. */
   limits?: ReadonlyMap<string, number>;
-  /** Paths at which something is mounted: it counts for itself. */
+  /** Paths of mounts, which are counted separately. */
   mountPoints?: () => Promise<ReadonlySet<string>>;
-  /** Free room below which there is a warning. */
+  /** Free space below which there is a warning. */
   low: Amount;
-  /** Free room below which no session begins. */
+  /** Free space below which no session starts. */
   full: Amount;
-  /** Bytes that are kept free for berth itself on the first of the paths; 0 for none. */
+  /** Bytes on the first of the paths that are reserved for berth; 0 for none. */
   reserve?: number;
-  /** Milliseconds between looks. */
+  /** Milliseconds between checks. */
   interval?: number;
   log: Log;
 }
@@ -50,7 +50,7 @@ interface Limited {
   usage: DiskUsage;
 }
 
-/** A size is meant for usual volumes: of a small one it is this share at most. */
+/** The configured sizes are for usual volumes: on a small volume they are at most this share. */
 const mostOfSmall = 0.1;
 
 export class DiskWatch {
@@ -85,14 +85,14 @@ export class DiskWatch {
     return this.#readings;
   }
 
-  /** The worst of all. */
+  /** The worst level of all paths. */
   get level(): DiskLevel {
     return worst(this.#readings.map(({ level }) => level));
   }
 
   /**
-   * Looks again first if there was no room: it may have been made meanwhile.
-   * @param begins false for a session that exists: it goes on until the volume is used up
+   * Checks again first if there was no space, because space may have been freed.
+   * @param begins false for an existing session: it continues until the volume is full
    * @throws BerthError `disk_full`
    */
   async assertRoom(begins = true): Promise<void> {
@@ -102,13 +102,16 @@ export class DiskWatch {
     if (full && (begins || this.#isUsedUp)) throw noRoom(full, begins);
   }
 
-  /** Whether what is written now may be lost: there is hardly any room, or nearly none by the last look. */
+  /**
+   * Whether a write may be lost now: there is hardly any space, or was nearly none at the last
+   * check.
+   */
   get mayLose(): boolean {
     const [first] = this.#options.paths;
     return this.level === 'full' || (first !== undefined && isUsedUp(first));
   }
 
-  /** The reserve was given up, and there is no room for another one. */
+  /** The reserve was released, and there is no space for a new reserve. */
   get #isUsedUp(): boolean {
     const { paths, reserve = 0 } = this.#options;
     const [first] = this.#readings.filter(({ path }) => path === paths[0]);
@@ -116,7 +119,7 @@ export class DiskWatch {
     return first.free < leastRoom + roomFor(reserve, first.total) || first.freeFiles < 0.002;
   }
 
-  /** Gives the reserve up when nothing else is left, and makes it again when there is room. */
+  /** Releases the reserve when nothing else is left, and creates it again when there is space. */
   #keepReserve(): void {
     const { paths, reserve = 0 } = this.#options;
     const first = this.#readings.find(({ path }) => path === paths[0]);
@@ -149,11 +152,11 @@ export class DiskWatch {
     else if (level === 'low') {
       log.warn(
         'disk_low',
-        `${left}; enlarge it, make room there or shorten BERTH_SESSION_RETENTION`,
+        `${left}; enlarge it, free space there or shorten BERTH_SESSION_RETENTION`,
         details,
       );
     } else {
-      log.error('disk_full', `${left}: no session begins until there is more`, details);
+      log.error('disk_full', `${left}: no new session starts until more is free`, details);
     }
   }
 }
@@ -170,7 +173,7 @@ async function readDisk(
     const total = Math.min(blocks * bsize, limit);
     const used = (await usage?.bytes()) ?? 0;
     const free = Math.min(bavail * bsize, Math.max(0, limit - used));
-    // btrfs, and others that make inodes as they need them, say 0.
+    // btrfs and other file systems that create inodes on demand report 0.
     const freeFiles = files > 0 ? ffree / files : 1;
     const below = (amount: Amount, share: number): boolean =>
       free < bytesOf(amount, total) || freeFiles < share;
@@ -189,10 +192,10 @@ function worst(levels: readonly DiskLevel[]): DiskLevel {
   return levels.includes('full') ? 'full' : levels.includes('low') ? 'low' : 'ok';
 }
 
-/** Bytes below which nothing of a session can be kept. */
+/** Bytes below which no session can be stored. */
 const leastRoom = 1024 * 1024;
 
-/** A small volume is not halved for it. */
+/** The reserve must not take half of a small volume. */
 function roomFor(reserve: number, total: number): number {
   return reserve <= mostOfSmall * total ? reserve : 0;
 }
@@ -202,8 +205,8 @@ function noRoom({ path, free, freeFiles }: DiskReading, begins: boolean): BerthE
   return new BerthError(
     'disk_full',
     begins
-      ? `cannot begin a session: ${left} are free at ${path}; enlarge it, make room there, remove sessions (DELETE /v1/sessions/{id}) or lower BERTH_DISK_FULL. Sessions that exist can go on`
-      : `cannot go on with the session: ${left} are free at ${path}, so its turn could not be kept; enlarge it, make room there or remove sessions (DELETE /v1/sessions/{id})`,
+      ? `cannot start a session: ${left} are free at ${path}; enlarge it, free space there, remove sessions (DELETE /v1/sessions/{id}) or lower BERTH_DISK_FULL. Existing sessions can continue`
+      : `cannot continue the session: ${left} are free at ${path}, so its turn could not be stored; enlarge it, free space there or remove sessions (DELETE /v1/sessions/{id})`,
     { details: { path } },
   );
 }

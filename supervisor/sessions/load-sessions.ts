@@ -1,7 +1,7 @@
 /**
- * What is on the volume of sessions, read behind the start: thousands of records take seconds, and one
- * that is asked for meanwhile is read by itself.
- * Always holds: a directory goes only if every record was read, and none of them names it.
+ * Loads the session records from the volume in the background: thousands of records take seconds,
+ * and a record that a request needs earlier is read immediately.
+ * Invariant: a working directory is removed only if every record was read and no record names it.
  */
 import type { Log } from '../../shared/log.ts';
 import type { SessionStore } from './session-store.ts';
@@ -15,8 +15,8 @@ export interface LoadOptions {
 }
 
 /**
- * Never rejects; says what it has found.
- * @param directories those of sessions, as they were before there was a worker
+ * Never rejects; logs the result.
+ * @param directories the sessions' directories before the first worker started
  */
 export async function loadSessions(
   options: LoadOptions,
@@ -42,7 +42,7 @@ async function load(options: LoadOptions, directories: readonly string[]): Promi
       known.push(working_directory);
     }
   }
-  // What cannot be read may name a directory: then none counts as nobody's.
+  // An unreadable record may name a directory: then no directory counts as unused.
   const orphans = unreadable > 0 ? 0 : await sweep(options, directories, known);
   const level = unreadable > 0 ? 'warn' : 'info';
   log[level]('sessions_loaded', `found ${store.size} sessions`, {
@@ -60,7 +60,7 @@ async function sweep(
   try {
     return await workspaces.sweep(directories, known);
   } catch (error) {
-    log.warn('retention_failed', "cannot remove a directory that is no session's", { error });
+    log.warn('retention_failed', 'cannot remove a directory that belongs to no session', { error });
     return 0;
   }
 }

@@ -1,9 +1,9 @@
 /**
- * Keeps the volume from filling up over the years: sessions that nobody has used for long go, and if
- * they take more than their budget those go first that were not used for longest; so does what the
- * CLI leaves behind.
- * Always holds: a session with a process or a waiting prompt is never touched; a round does a bounded
- * amount of work and ends soon after the signal; one session that cannot be removed keeps no other.
+ * Keeps the volume from filling up: removes sessions that were unused for long, then the least
+ * recently used sessions above the disk budget, and the leftovers of the CLI.
+ * Invariants: a session with a process or a waiting prompt is never removed. A round does a bounded
+ * amount of work and ends soon after the signal. A session that cannot be removed does not block
+ * others.
  */
 
 import { messageOf } from '../../shared/errors.ts';
@@ -17,15 +17,15 @@ import { compareUse, type SessionStore } from './session-store.ts';
 import type { Transcripts } from './transcripts.ts';
 import type { Workspaces } from './workspaces.ts';
 
-/** Why a session goes that nobody asked to remove. */
+/** Why a session is removed without a request of its owner. */
 export const removalReasons = ['retention', 'budget'] as const;
 
 export type RemovalReason = (typeof removalReasons)[number];
 
 export interface RetentionOptions {
-  /** Milliseconds without use after which a session goes; 0 keeps them for ever. */
+  /** Milliseconds without use after which a session is removed; 0 keeps sessions for ever. */
   retention: number;
-  /** Bytes that transcripts and own directories may take; undefined: as many as there are. */
+  /** The maximum bytes of transcripts and own directories; undefined: unlimited. */
   budget: number | undefined;
   store: SessionStore;
   catalog: SessionCatalog;
@@ -36,7 +36,7 @@ export interface RetentionOptions {
   log: Log;
   /** Milliseconds since 1970. */
   now?: () => number;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Milliseconds of a monotonic clock. */
   elapsed?: () => number;
   onRemoved?: (reason: RemovalReason) => void;
 }
@@ -55,8 +55,9 @@ const day = 24 * hour;
 const mostInRound = 2_000;
 
 /**
- * The CLI removes transcripts by itself, by their age in days. It must not be faster than berth, and
- * gets what berth does not know: so one day more. The CLI knows no "never".
+ * The CLI removes transcripts by their age in days. The CLI must not be faster than berth, and
+ * removes transcripts that berth does not know; therefore one day more. The CLI has no value for
+ * "never".
  */
 export function cleanupPeriodDays(retention: number): number {
   return retention === 0 ? 36_500 : Math.ceil(retention / day) + 1;
@@ -66,9 +67,9 @@ export class Retention {
   readonly #options: RetentionOptions;
   readonly #over = new AbortController();
   #timer: NodeJS.Timeout | undefined;
-  /** Between the clock and one that nobody sets, at the last look. */
+  /** The difference between the clock and a monotonic clock at the last check. */
   #difference: number | undefined;
-  /** Until when, by the clock that nobody sets. */
+  /** Until when the clock is distrusted, by the monotonic clock. */
   #distrusted = Number.NEGATIVE_INFINITY;
   readonly #rounds = new SerialQueue();
 
@@ -76,7 +77,7 @@ export class Retention {
     this.#options = options;
   }
 
-  /** A round now, behind whatever else starts, and one each hour. */
+  /** Runs a round now, in the background, and one each hour. */
   start(): void {
     const next = (): void => void this.#rounds.add(() => this.#attempt());
     next();
@@ -95,11 +96,13 @@ export class Retention {
       await this.round(this.#over.signal);
     } catch (error) {
       if (this.#over.signal.aborted) return;
-      this.#options.log.error('retention_failed', 'cannot clear old sessions away', { error });
+      this.#options.log.error('retention_failed', 'cannot remove old sessions', { error });
     }
   }
 
-  /** False for a day after the clock was set: by one that is wrong, every session could be a year old. */
+  /**
+   * False for a day after the clock was set: with a wrong clock, every session could be a year old.
+   */
   #isClockTrusted(): boolean {
     const { now = Date.now, elapsed = () => performance.now(), log } = this.#options;
     const difference = now() - elapsed();
@@ -107,7 +110,7 @@ export class Retention {
     this.#difference = difference;
     if (step > hour) {
       this.#distrusted = elapsed() + day;
-      const text = 'the clock was set: nothing is removed for its age for a day';
+      const text = 'the clock was changed: for a day nothing is removed because of its age';
       log.warn('retention_failed', text, { step_ms: Math.round(step) });
     }
     return elapsed() >= this.#distrusted;
@@ -132,7 +135,7 @@ export class Retention {
     });
     const { expired, overBudget, leftovers, failed } = round;
     const level = expired + overBudget + leftovers + failed > 0 ? 'info' : 'debug';
-    log[level]('retention_round', `cleared away ${expired + overBudget} sessions`, {
+    log[level]('retention_round', `removed ${expired + overBudget} sessions`, {
       expired,
       over_budget: overBudget,
       leftovers,
@@ -144,8 +147,8 @@ export class Retention {
   }
 
   /**
-   * @param now 0 if it is not known: nothing is old then
-   * @returns what stays, those first that were used last
+   * @param now 0 if unknown: then nothing is old
+   * @returns the remaining sessions, most recently used first
    */
   async #expire(now: number, round: Round, signal: AbortSignal): Promise<SessionRecord[]> {
     const { store, retention } = this.#options;
@@ -185,10 +188,10 @@ export class Retention {
     }
   }
 
-  /** @returns whether it is gone */
+  /** @returns whether the session is removed */
   async #remove(record: SessionRecord, reason: RemovalReason, round: Round): Promise<boolean> {
     const { catalog, store, log, onRemoved } = this.#options;
-    // It may have been used since it was read.
+    // The session may have been used since it was read.
     const current = store.peek(record.id) ?? record;
     if (current.last_used_at !== record.last_used_at) return false;
     if (catalog.stateOf(record) !== 'stored') return false;

@@ -1,8 +1,8 @@
 /**
- * The files of the session records: one small file each in berth's state on the volume.
- * Always holds: the files are untrusted (the CLI can write them), so they are parsed and bounded, and
- * what is no UUID never becomes a path; what is no real directory is never read from or written to; a
- * file of a newer version is never replaced, and one that is no record is set aside, not lost.
+ * The files of the session records: one small file for each session in berth's state on the volume.
+ * Invariants: the files are untrusted (the CLI can write them), so they are parsed and bounded. An
+ * id that is not a UUID never becomes a path. Only real directories are read from or written to. A
+ * file of a newer version is never replaced, and an invalid file is set aside, not lost.
  */
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -20,13 +20,13 @@ import { type Aside, openAside } from '../../shared/set-aside.ts';
 import { sessionsDirectory } from '../../shared/state-directory.ts';
 import { isNewer, longestFlags, parseRecord, type SessionRecord } from './session-record.ts';
 
-/** Bytes: its flags, and as much for all else. */
+/** Bytes: the flags, and as much for the rest. */
 const limit = longestFlags + 16 * 1024;
 
-/** Made once: making a schema costs a hundred times what asking it does. */
+/** Created once: creating a schema costs a hundred times as much as using it. */
 const uuid = z.uuid();
 
-/** One name for a session however its id is written; undefined if it is no UUID. */
+/** The key of a session, however its id is written; undefined if it is not a UUID. */
 export function keyOf(id: string): string | undefined {
   return uuid.safeParse(id).success ? id.toLowerCase() : undefined;
 }
@@ -44,28 +44,28 @@ export class SessionFiles {
     this.#aside = openAside(join(stateDirectory, 'conflicts'), 'state');
   }
 
-  /** The keys of all files that may be records; none if the directory is not there. */
+  /** The keys of all files that may be records; empty if there is no directory. */
   async keys(): Promise<string[]> {
     const names = await readdir(join(this.#stateDirectory, sessionsDirectory)).catch(() => []);
     return names.flatMap((name) => {
       if (!name.endsWith('.json')) return [];
       const key = keyOf(name.slice(0, -'.json'.length));
-      // A file whose name berth would have written otherwise is not berth's.
+      // A file with a name that berth would write differently is not berth's.
       return key !== undefined && `${key}.json` === name ? [key] : [];
     });
   }
 
-  /** Undefined if there is none, or none that can be read. What is no record is set aside. */
+  /** Undefined if there is no readable record. An invalid file is set aside. */
   async read(key: string): Promise<SessionRecord | undefined> {
     let text: string | undefined;
     try {
       text = (await readFileBounded(await this.#path(key), limit))?.toString('utf8');
       if (text === undefined) return undefined;
       const record = parseRecord(text, this.#sharedDirectory);
-      if (keyOf(record.id) !== key) throw new Error('it is of another session');
+      if (keyOf(record.id) !== key) throw new Error('it belongs to another session');
       return record;
     } catch (error) {
-      // What the system refuses to read, or a newer berth has written, may be right.
+      // A file that the system refuses to read, or that a newer berth wrote, may be valid.
       const passes = error instanceof BerthError || systemCode(error) !== undefined;
       if (!passes && !isNewer(text ?? '')) await this.#setAside(key, error);
       return undefined;
@@ -76,15 +76,19 @@ export class SessionFiles {
     const relative = `${sessionsDirectory}/${key}.json`;
     try {
       const saved = await this.#aside.save(join(this.#stateDirectory, relative), relative);
-      this.#log.warn('session_unreadable', 'a file that is no record of a session was set aside', {
-        session_id: key,
-        saved,
-        reason: messageOf(reason).slice(0, 500),
-      });
+      this.#log.warn(
+        'session_unreadable',
+        'a file that is not a valid session record was set aside',
+        {
+          session_id: key,
+          saved,
+          reason: messageOf(reason).slice(0, 500),
+        },
+      );
     } catch (error) {
-      // Another reader was faster, or the volume cannot be written: it is no session all the same.
+      // Another reader was faster, or the volume is not writable: it is still not a session.
       if (systemCode(error) !== 'ENOENT') {
-        const text = 'a file that is no record of a session cannot be set aside';
+        const text = 'a file that is not a valid session record cannot be set aside';
         this.#log.warn('session_unreadable', text, { session_id: key, error });
       }
     }
@@ -99,8 +103,8 @@ export class SessionFiles {
   }
 
   /**
-   * To be asked before the first write of a session that was not read.
-   * @throws BerthError `volume_unwritable` if a newer berth has written that file
+   * Call this before the first write of a session that was not read.
+   * @throws BerthError `volume_unwritable` if a newer berth wrote that file
    */
   async assertNotNewer(key: string): Promise<void> {
     const path = await this.#path(key);
@@ -123,7 +127,10 @@ export class SessionFiles {
     }
   }
 
-  /** @throws BerthError `volume_unwritable` if it would lead through what is no real directory */
+  /**
+   * @throws BerthError `volume_unwritable` if the path would lead through something else than a
+   * real directory
+   */
   async #path(key: string): Promise<string> {
     const relative = `${sessionsDirectory}/${key}.json`;
     const path = join(this.#stateDirectory, relative);
@@ -131,7 +138,7 @@ export class SessionFiles {
     if (obstacle === undefined) return path;
     throw new BerthError(
       'volume_unwritable',
-      `cannot write ${path}: ${join(this.#stateDirectory, obstacle)} is no directory; start berth again, which sets it aside`,
+      `cannot write ${path}: ${join(this.#stateDirectory, obstacle)} is not a directory; restart berth, which sets it aside`,
     );
   }
 }

@@ -1,11 +1,11 @@
 /**
- * What berth notes of a session, and its form on the volume.
- * Always holds: a record of version 1 is read as one of version 2; one of a newer version, or of any
- * other shape, is no record; what is read here can be summed up and shown by the API.
+ * The record of a session and its form on the volume.
+ * Invariants: a record of version 1 is read as a record of version 2. A newer version, or another
+ * shape, is not a record. All values can be summed and shown by the API.
  */
 import { z } from 'zod';
 
-/** Far below what a number holds exactly, so that sums stay whole numbers. */
+/** Far below the largest exact integer, so that sums stay exact. */
 const count = z.int().nonnegative().max(1e12);
 const dollars = z.number().nonnegative().max(1e9);
 const time = z.iso.datetime();
@@ -22,7 +22,7 @@ const path = z.string().max(4096);
 
 const common = {
   id: z.uuid(),
-  /** The name of the token that began the session: nobody else may continue it. */
+  /** The name of the token that began the session: no other token may continue it. */
   token: name,
   created_at: time,
   last_used_at: time,
@@ -33,19 +33,21 @@ const common = {
 
 const first = z.object({ version: z.literal(1), ...common });
 
-/** What is asked for at a session's beginning goes for its later prompts too, unless they say otherwise. */
+/**
+ * Options of a session's first prompt apply to its later prompts too, unless they set other values.
+ */
 export const sessionFlags = z.object({
   model: z.string().max(200).optional(),
   append_system_prompt: z.string().max(65_536).optional(),
   allowed_tools: z.array(z.string().max(500)).max(500).optional(),
 });
 
-/** Bytes of them as JSON: a record is a small file. */
+/** The maximum size of the flags as JSON in bytes: a record is a small file. */
 export const longestFlags = 48 * 1024;
 
 export type SessionFlags = z.infer<typeof sessionFlags>;
 
-/** What the CLI said when work in the background had ended. */
+/** The output of the CLI when background work ended. */
 const report = z.object({
   at: z.string().max(64),
   result: z.string().max(64 * 1024),
@@ -55,18 +57,18 @@ const report = z.object({
 const second = z.object({
   version: z.literal(2),
   ...common,
-  /** It is resumed with this profile only. */
+  /** The session is resumed with this profile only. */
   profile: name,
   /** Tokens of all its turns. */
   usage,
-  /** Where its processes ran last. */
+  /** The last working directory of its processes. */
   working_directory: z.object({ path, mode: z.enum(['shared', 'session']) }),
   forked_from: z.uuid().nullable(),
-  /** What was asked for at its beginning and must be the same on each resume. */
+  /** Options of the first prompt that must be the same on each resume. */
   flags: sessionFlags,
-  /** The CLI that last served it; null if that was not noted. */
+  /** The CLI version that last served the session; null if unknown. */
   cli_version: name.nullable(),
-  /** Reports that no answer has given yet. */
+  /** Reports that no answer has contained yet. */
   background: z.array(report).max(100).optional(),
 });
 
@@ -86,9 +88,9 @@ export const noUsage: SessionRecord['usage'] = {
 };
 
 /**
- * The record that a file's text is.
+ * Parses a record.
  * @param sharedDirectory where sessions of version 1 ran
- * @throws Error if it is none of a known version
+ * @throws Error if the text is not a record of a known version
  */
 export function parseRecord(text: string, sharedDirectory: string): SessionRecord {
   const content: unknown = JSON.parse(text);
@@ -105,7 +107,7 @@ export function parseRecord(text: string, sharedDirectory: string): SessionRecor
   };
 }
 
-/** Whether a file's text is a record of a version that this program does not know. */
+/** Whether the text is a record of a version that this program does not support. */
 export function isNewer(text: string): boolean {
   try {
     return versioned.parse(JSON.parse(text)).version > recordVersion;
@@ -114,7 +116,7 @@ export function isNewer(text: string): boolean {
   }
 }
 
-/** The two, token by token. */
+/** The sum of two usages. */
 export function addUsage(
   one: SessionRecord['usage'],
   other: SessionRecord['usage'],

@@ -1,9 +1,10 @@
 /**
- * Who owns which session, and what it has used: an index in memory, brought to the volume behind it, so
- * that a session outlives the process that served it. The conversation itself is the CLI's transcript.
- * Always holds: ids that differ in case alone are the same; a read sees the newest figures, durable or
- * not yet; a session has one write under way at most, and what changes meanwhile is one more write;
- * what was removed does not come back by a late write.
+ * The owner and the figures of each session: an index in memory that is written to the volume in
+ * the background, so that a session outlives its process. The conversation itself is the CLI's
+ * transcript.
+ * Invariants: ids that differ only in case are the same. A read returns the newest figures, durable
+ * or not. A session has at most one running write; changes meanwhile are one more write. A removed
+ * session does not return through a late write.
  */
 import { LRUCache } from 'lru-cache';
 import { BerthError } from '../../shared/errors.ts';
@@ -14,12 +15,12 @@ import { addUsage, type SessionRecord } from './session-record.ts';
 export interface StoreOptions {
   /** berth's state on the volume. */
   stateDirectory: string;
-  /** Where sessions of records without a directory ran. */
+  /** Where the sessions of records without a directory ran. */
   sharedDirectory: string;
   log: Log;
   /** Milliseconds between a change of figures and its write. */
   writeDelay?: number;
-  /** Records in memory at most: those that were used last. Others are read when asked for. */
+  /** The maximum number of records in memory: the most recently used. Others are read on demand. */
   most?: number;
 }
 
@@ -36,9 +37,9 @@ export class SessionStore {
   readonly #index: LRUCache<string, SessionRecord>;
   /** Those whose newest figures are not on the volume. */
   readonly #changed = new Set<string>();
-  /** Those that this program has not written yet: somebody else's file may be there. */
+  /** Keys that this program has not written yet: another program's file may exist. */
   readonly #unwritten = new Set<string>();
-  /** Writes under way. */
+  /** Running writes. */
   readonly #writes = new Map<string, Promise<void>>();
   /** The last that were removed, or are being removed. */
   readonly #removed = new LRUCache<string, true>({ max: mostRemoved });
@@ -61,8 +62,8 @@ export class SessionStore {
   }
 
   /**
-   * Reads what is on the volume into memory; meanwhile the store can be used. Call it once.
-   * @returns how many files could not be read as records
+   * Reads the volume into memory; the store can be used meanwhile. Call this once.
+   * @returns the number of files that could not be read as records
    * @throws the signal's reason
    */
   open(signal?: AbortSignal): Promise<number> {
@@ -74,7 +75,7 @@ export class SessionStore {
     return opening;
   }
 
-  /** Resolves when `open` is over, however: until then not all are in memory. */
+  /** Resolves when `open` has ended in any case: until then some records are not in memory. */
   get loaded(): Promise<void> {
     return this.#loaded;
   }
@@ -91,7 +92,7 @@ export class SessionStore {
         else unreadable += 1;
       }
     };
-    // Few at once: prompts need the threads that read files too.
+    // Few at a time: prompts also need the threads that read files.
     await Promise.all(Array.from({ length: lanes }, readNext));
     records.sort((one, other) => compareUse(other, one));
     // What was used since is newer than what was read, and was used last.
@@ -105,17 +106,17 @@ export class SessionStore {
     return unreadable;
   }
 
-  /** How many are in memory. */
+  /** The number of records in memory. */
   get size(): number {
     return this.#index.size;
   }
 
-  /** Those in memory, in no order that counts. */
+  /** The records in memory, in no particular order. */
   get records(): Iterable<SessionRecord> {
     return this.#index.values();
   }
 
-  /** Every session, those that are not in memory too. */
+  /** Every session, including those that are not in memory. */
   async *all(): AsyncGenerator<SessionRecord> {
     for (const key of await this.#files.keys()) {
       if (this.#removed.has(key)) continue;
@@ -124,35 +125,36 @@ export class SessionStore {
     }
   }
 
-  /** Of those in memory; undefined too for one that is being removed. */
+  /** A record in memory; undefined for a session that is being removed. */
   peek(id: string): SessionRecord | undefined {
     const key = keyOf(id);
     return key === undefined ? undefined : this.#index.peek(key);
   }
 
-  /** Undefined if there is none, or none that can be read. Its `id` is written as the CLI wrote it. */
+  /** Undefined if there is no readable record. Its `id` is written as the CLI wrote it. */
   async read(id: string): Promise<SessionRecord | undefined> {
     const key = keyOf(id);
     if (key === undefined || this.#removed.has(key)) return undefined;
     const known = this.#index.get(key);
     if (known) return known;
     const record = await this.#files.read(key);
-    // It may have been written or removed meanwhile.
+    // The session may have been written or removed meanwhile.
     if (this.#removed.has(key)) return undefined;
     if (record && !this.#index.has(key)) this.#index.set(key, record);
     return this.#index.get(key);
   }
 
   /**
-   * Notes a session, new or not; resolves when this record, or a newer one, is durable.
-   * @throws BerthError `volume_unwritable`, then a new one is not there; `internal` if the id is no UUID
+   * Records a session; resolves when this record or a newer one is durable.
+   * @throws BerthError `volume_unwritable`, then a new session does not exist; `internal` if the id
+   * is not a UUID
    */
   async write(record: SessionRecord): Promise<void> {
     const key = keyOf(record.id);
     if (key === undefined) {
       throw new BerthError(
         'internal',
-        `cannot record the session ${JSON.stringify(record.id.slice(0, 64))}: its id is no UUID; see which version of the CLI runs`,
+        `cannot record the session ${JSON.stringify(record.id.slice(0, 64))}: its id is not a UUID; check the version of the CLI`,
       );
     }
     if (this.#removed.has(key)) return;
@@ -168,7 +170,9 @@ export class SessionStore {
     }
   }
 
-  /** Notes new figures of a session, which are brought to the volume soon, many turns in one write. */
+  /**
+   * Records new figures of a session; they are written to the volume soon, many turns in one write.
+   */
   note(record: SessionRecord): void {
     const key = keyOf(record.id);
     if (key === undefined || this.#removed.has(key)) return;
@@ -178,7 +182,7 @@ export class SessionStore {
     this.#timer ??= setTimeout(() => void this.#writeChanged(), this.#writeDelay).unref();
   }
 
-  /** Adds what a session has used beside its turns, when a background task of it ended. */
+  /** Adds the usage of a turn without a prompt, such as the end of a background task. */
   spend(id: string, costUsd: number, usage: SessionRecord['usage']): void {
     const record = this.peek(id);
     if (!record) return;
@@ -186,7 +190,7 @@ export class SessionStore {
     this.note({ ...record, cost_usd, usage: addUsage(record.usage, usage) });
   }
 
-  /** From now on the session is not there, for whoever reads; its file still is, until `remove`. */
+  /** From now on the session does not exist for readers; its file exists until `remove`. */
   hide(id: string): void {
     const key = keyOf(id);
     if (key === undefined) return;
@@ -211,14 +215,14 @@ export class SessionStore {
     await this.#files.remove(key);
   }
 
-  /** Resolves when all that was noted is durable, or could not be written. */
+  /** Resolves when all recorded figures are durable, or could not be written. */
   async flush(): Promise<void> {
     await this.#draining;
     await this.#writeChanged();
     await Promise.allSettled(this.#writes.values());
   }
 
-  /** Brings everything to the volume, which is not written to afterwards. */
+  /** Writes everything to the volume; nothing is written afterwards. */
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.flush();
@@ -235,7 +239,7 @@ export class SessionStore {
     this.#unwritten.delete(key);
   }
 
-  /** One at a time: at thousands of turns a second the volume has one fsync to do. */
+  /** One at a time: at thousands of turns a second the volume has one fsync at a time. */
   #writeChanged(): Promise<void> {
     clearTimeout(this.#timer);
     this.#draining ??= this.#drain().finally(() => {
@@ -256,7 +260,7 @@ export class SessionStore {
       } catch (error) {
         if (this.#failing) continue;
         this.#failing = true;
-        this.#log.error('session_unrecorded', "cannot bring a session's figures up to date", {
+        this.#log.error('session_unrecorded', "cannot write a session's figures", {
           session_id: key,
           error,
         });
@@ -264,10 +268,10 @@ export class SessionStore {
     }
   }
 
-  /** Resolves when what the index has now, or something newer, is durable. */
+  /** Resolves when the current record of the index, or a newer one, is durable. */
   async #persist(key: string): Promise<void> {
     await this.#writes.get(key)?.catch(() => undefined);
-    // Whoever waited beside may have begun the next, or have ended it.
+    // Another waiter may have begun the next write, or have finished it.
     if (!this.#changed.has(key)) return this.#writes.get(key);
     const writing = this.#writeNewest(key).finally(() => this.#writes.delete(key));
     this.#writes.set(key, writing);
@@ -291,7 +295,7 @@ export class SessionStore {
 
 type Used = Pick<SessionRecord, 'last_used_at' | 'id'>;
 
-/** For sorting: the one that was used last comes first. */
+/** Compares for sorting: the most recently used comes first. */
 export function compareUse(one: Used, other: Used): number {
   const order = Date.parse(other.last_used_at) - Date.parse(one.last_used_at);
   if (Number.isFinite(order) && order !== 0) return order;

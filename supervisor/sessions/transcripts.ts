@@ -12,7 +12,7 @@ import { lstat, readdir, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { removeTree, sizeOfTree } from '../../shared/remove-tree.ts';
 
-/** A directory of the CLI for each working directory: the transcripts and the memory of it. */
+/** A directory of the CLI for each working directory, with its transcripts and its memory. */
 const projects = 'projects';
 const memory = 'memory';
 const byId = ['session-env', 'file-history', 'tasks', 'todos', 'debug'];
@@ -33,7 +33,9 @@ export class Transcripts {
     this.#temporary = join(temporaryDirectory, `claude-${process.getuid?.() ?? 0}`);
   }
 
-  /** Bytes of each session's conversation, by its id in lower case; in one walk over all of them. */
+  /**
+   * Bytes of each session's conversation by its id in lower case, in one walk over all sessions.
+   */
   async sizes(signal?: AbortSignal): Promise<Map<string, number>> {
     const sizes = new Map<string, number>();
     for (const project of await directoriesIn(join(this.#config, projects))) {
@@ -48,7 +50,7 @@ export class Transcripts {
     return sizes;
   }
 
-  /** Where a session's conversation is; undefined if the CLI keeps none. */
+  /** The path of a session's conversation; undefined if the CLI has none. */
   async find(id: string): Promise<string | undefined> {
     for (const project of await directoriesIn(join(this.#config, projects))) {
       const path = join(project, `${id}.jsonl`);
@@ -67,10 +69,10 @@ export class Transcripts {
   }
 
   /**
-   * Removes all that the CLI keeps of a session; what is not there any more is no error.
-   * @param alone the session's working directory is gone with it: so goes what the CLI kept for that
-   *   directory, unless another session's transcript is there
-   * @throws Error of the system if something of it cannot be removed
+   * Removes everything that the CLI keeps of a session; an absent file is no error.
+   * @param alone the session's working directory is removed too; so the CLI's files of that
+   * directory are removed, unless another session has a transcript there
+   * @throws Error of the system if a part cannot be removed
    */
   async remove(id: string, alone: boolean): Promise<void> {
     if (!isId(id.toLowerCase())) return;
@@ -86,7 +88,7 @@ export class Transcripts {
       );
     }
     for (const project of await directoriesIn(this.#temporary)) {
-      // The CLI makes it again; other working directories are none of this session's business.
+      // The CLI creates it again; other working directories do not belong to this session.
       if (await removeAll([join(project, id)])) await rmdir(project).catch(() => undefined);
     }
   }
@@ -117,13 +119,13 @@ async function removeEmptyProject(project: string): Promise<void> {
   if (names.every((name) => name === memory)) await removeTree(project);
 }
 
-/** The real directories in `parent`, which must be one itself. */
+/** The real directories in `parent`, which must be a real directory itself. */
 async function directoriesIn(parent: string): Promise<string[]> {
   const entries = await entriesOf(parent);
   return entries.filter((entry) => entry.isDirectory()).map(({ name }) => join(parent, name));
 }
 
-/** None if it is no real directory. */
+/** Empty if it is not a real directory. */
 async function entriesOf(directory: string) {
   if (!(await isDirectory(directory))) return [];
   return readdir(directory, { withFileTypes: true }).catch(() => []);

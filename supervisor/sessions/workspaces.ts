@@ -1,10 +1,10 @@
 /**
- * The directories that the CLI works in, below BERTH_WORKSPACE_DIR: one that all sessions share, or
- * one of its own for a session.
- * Always holds: a directory of its own has an unguessable name below `sessions/`, is closed to other
- * users, and is there before its process starts; it goes with its session, or with a worker that never
- * served one. A path is never taken from a record, only its last name, and only if berth could have
- * given it; no symlink is followed, and what berth did not name is left alone.
+ * The working directories below BERTH_WORKSPACE_DIR: a shared directory, or an own directory for a
+ * session.
+ * Invariants: an own directory has an unguessable name below `sessions/`, is closed to other users,
+ * and exists before its process starts. It is removed with its session, or with a worker that never
+ * served a session. From a record only the last name of a path is used, and only if berth could
+ * have created it. No symlink is followed, and directories that berth did not name are not touched.
  */
 import { randomBytes } from 'node:crypto';
 import { lstatSync, mkdirSync } from 'node:fs';
@@ -22,14 +22,14 @@ export interface WorkingDirectory {
   mode: DirectoryMode;
 }
 
-/** Holds the directories of sessions. */
+/** Contains the own directories of sessions. */
 export const ownDirectories = 'sessions';
 
 const ownName = /^[0-9a-f]{24}$/;
 
 export class Workspaces {
   readonly #root: string;
-  /** By the name of the worker; `bound` when a session has it. */
+  /** By the name of the worker; `bound` when the directory belongs to a session. */
   readonly #ofWorkers = new Map<string, { directory: WorkingDirectory; bound: boolean }>();
 
   /** @param root BERTH_WORKSPACE_DIR */
@@ -41,7 +41,7 @@ export class Workspaces {
     return { path: this.#root, mode: 'shared' };
   }
 
-  /** The directory in which a session's directory is, whatever root it was made under. */
+  /** The path of a session's directory, whatever root it was created under. */
   pathOf({ path, mode }: WorkingDirectory): string | undefined {
     if (mode === 'shared') return this.#root;
     const name = basename(path);
@@ -49,9 +49,10 @@ export class Workspaces {
   }
 
   /**
-   * The directory for a worker that is about to start, made if it is not there; synchronous, for so
-   * is the start of a process.
-   * @param recorded what the record of the session to resume says; it may be gone with its volume
+   * Returns the directory for a worker that is about to start, and creates it if absent.
+   * Synchronous, like the start of a process.
+   * @param recorded the directory in the record of the session to resume; it may be gone with its
+   * volume
    * @throws BerthError `volume_unwritable`
    */
   make(worker: string, mode: DirectoryMode, recorded?: WorkingDirectory): WorkingDirectory {
@@ -61,7 +62,7 @@ export class Workspaces {
     return directory;
   }
 
-  /** The worker's directory, which belongs to the session that it serves from now on. */
+  /** The worker's directory, which belongs to the session of the worker from now on. */
   bind(worker: string): WorkingDirectory {
     const found = this.#ofWorkers.get(worker);
     if (!found) return this.shared;
@@ -69,24 +70,24 @@ export class Workspaces {
     return found.directory;
   }
 
-  /** Called when the worker and all that it started are gone; never rejects. */
+  /** Called when the worker and all its processes are gone; never rejects. */
   async ended(worker: string): Promise<void> {
     const found = this.#ofWorkers.get(worker);
     this.#ofWorkers.delete(worker);
-    // The next sweep has another try.
+    // The next sweep retries.
     if (found && !found.bound) await this.remove(found.directory).catch(() => undefined);
   }
 
   /**
-   * Removes a session's own directory with all that is in it; a shared one stays.
-   * @throws Error of the system if something of it cannot be removed
+   * Removes a session's own directory with its content; a shared directory stays.
+   * @throws Error of the system if a part cannot be removed
    */
   async remove(directory: WorkingDirectory): Promise<void> {
     const path = directory.mode === 'session' ? this.pathOf(directory) : undefined;
     if (path !== undefined && (await this.#isReal())) await removeTree(path);
   }
 
-  /** The names of the directories of their own that there are now. */
+  /** The names of all own directories. */
   async names(): Promise<string[]> {
     if (!(await this.#isReal())) return [];
     const found = await readdir(join(this.#root, ownDirectories));
@@ -94,9 +95,10 @@ export class Workspaces {
   }
 
   /**
-   * Removes the directories that no session names, which killed supervisors left.
-   * @param found what was there before this program had a worker: later ones may have no record yet
-   * @returns how many
+   * Removes the directories that no session names: leftovers of killed supervisors.
+   * @param found the directories before this program's first worker: later ones may have no record
+   * yet
+   * @returns the number of removed directories
    */
   async sweep(found: readonly string[], known: readonly WorkingDirectory[]): Promise<number> {
     if (!(await this.#isReal())) return 0;
@@ -115,7 +117,7 @@ export class Workspaces {
     return { path: own, mode };
   }
 
-  /** False too if somebody put a symlink in the place of the directory that holds them. */
+  /** Also false if the directory that contains them was replaced by a symlink. */
   async #isReal(): Promise<boolean> {
     const found = await lstat(join(this.#root, ownDirectories)).catch(() => undefined);
     return found?.isDirectory() ?? false;

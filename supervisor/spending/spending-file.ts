@@ -1,7 +1,7 @@
 /**
- * The file in which a day's spending survives a restart. Always holds: what is read is bounded and
- * parsed, for the CLI can write it too; a newer version is neither understood nor replaced; what
- * cannot be read is set aside, not lost.
+ * The file in which a day's spending survives a restart.
+ * Invariants: the content is bounded and parsed, because the CLI can write it too. A newer version
+ * is neither used nor replaced. An unreadable file is set aside, not lost.
  */
 import { join } from 'node:path';
 import { z } from 'zod';

@@ -1,14 +1,15 @@
 /**
- * What was spent today, by token, by profile and in all, and whether that is within the budgets.
- * A day is one in UTC. Always holds: within a day sums only grow, also when the clock goes back and is
- * set right again; they survive a restart but for the last second before a crash; the volume is written at most once in a
+ * Sums today's spending by token, by profile and in total, and checks the budgets. A day is a day
+ * in UTC.
+ * Invariants: within a day sums only grow, also if the clock is set back and corrected again. They
+ * survive a restart, except the last second before a crash. The volume is written at most once a
  * second, however many turns end.
  */
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { readSpending, type Spending, writeSpending } from './spending-file.ts';
 
-/** US dollars that may be spent in a day in UTC; absent means without a bound. */
+/** US dollars that may be spent in a day in UTC; absent means unlimited. */
 export interface BudgetLimits {
   token?: number | undefined;
   profile?: number | undefined;
@@ -18,18 +19,18 @@ export interface BudgetLimits {
 export interface SpendingLedgerOptions {
   stateDirectory: string;
   log: Log;
-  /** What is known otherwise of today's spending, where the file is damaged. */
+  /** Other information about today's spending, if the file is damaged. */
   recover: (day: string) => Promise<{ token: string; usd: number }[]>;
   /** Milliseconds since 1970. */
   now?: () => number;
-  /** Milliseconds of a clock that nobody sets. */
+  /** Milliseconds of a monotonic clock. */
   elapsed?: () => number;
   /** Milliseconds between two writes. */
   writeEvery?: number;
 }
 
 const dayLength = 86_400_000;
-/** Milliseconds by which a clock that nobody sets may differ from one that is kept right. */
+/** Milliseconds by which a monotonic clock may differ from a synchronised clock. */
 const drift = 600_000;
 
 export class SpendingLedger {
@@ -41,17 +42,17 @@ export class SpendingLedger {
   #total = 0;
   /** The day of the sums. */
   #day: string;
-  /** The day of the clock at the last look, which is an earlier one where the clock was set back. */
+  /** The day of the clock at the last check; earlier than `#day` if the clock was set back. */
   #seen: string;
   #looked: { now: number; elapsed: number } | undefined;
-  /** The day of the clock, as milliseconds since 1970 and as a name: each prompt asks for it. */
+  /** The day of the clock, in milliseconds since 1970 and as a name: each prompt needs it. */
   #dayStart = Number.NEGATIVE_INFINITY;
   #dayName = '';
   #dirty = false;
-  /** False where the file is of a newer version, which is left as it is. */
+  /** False if the file has a newer version; it is left unchanged then. */
   #recorded = true;
   #failing = false;
-  /** From the begin of a write until the next may begin. */
+  /** From the start of a write until the next write may start. */
   #resting = false;
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> = Promise.resolve();
@@ -64,7 +65,7 @@ export class SpendingLedger {
     this.#seen = this.#day;
   }
 
-  /** Reads what an earlier run has spent today. Never rejects: what is wrong is logged. */
+  /** Reads today's spending of an earlier run. Never rejects: problems are logged. */
   async load(): Promise<void> {
     const { stateDirectory, log, recover } = this.#options;
     const found = await readSpending(stateDirectory);
@@ -73,7 +74,7 @@ export class SpendingLedger {
       this.#recorded = false;
       log.error(
         'spending_unreadable',
-        "today's spending was recorded by a newer berth: the budgets begin anew, and restarts forget what is spent, until that version runs again",
+        "today's spending was recorded by a newer berth: the budgets start at zero, and restarts lose the sums, until that version runs again",
       );
     }
     if (found.kind !== 'damaged') return;
@@ -83,14 +84,14 @@ export class SpendingLedger {
     const { reason, saved } = found;
     log.error(
       'spending_unreadable',
-      `the record of today's spending is damaged: the budgets go on from the $${show(this.#total)} of the sessions that began today`,
+      `the record of today's spending is damaged: the budgets continue from the $${show(this.#total)} of the sessions that began today`,
       { reason, saved },
     );
   }
 
   /**
-   * Call it before a prompt is taken. What runs at that moment is not counted yet, so a day can end
-   * above its budget by the turns that ran together.
+   * Call this before a prompt is accepted. Running turns are not counted yet, so a day can end
+   * above its budget by the turns that ran concurrently.
    * @throws BerthError `daily_budget_exceeded`, which names the budget
    */
   check(token: string, profile: string, limits: BudgetLimits): void {
@@ -128,7 +129,10 @@ export class SpendingLedger {
     }
   }
 
-  /** Counts what a turn has cost, answered or not. @param token undefined if it was nobody's */
+  /**
+   * Counts the cost of a turn, answered or not. @param token undefined if the turn belongs to no
+   * token
+   */
   add(token: string | undefined, profile: string, usd: number): void {
     if (!(usd > 0 && usd < Number.POSITIVE_INFINITY)) return;
     this.#turnDay();
@@ -153,7 +157,7 @@ export class SpendingLedger {
     return new Date(Date.parse(this.#seen) + dayLength).toISOString();
   }
 
-  /** Resolves when all that was added is on the volume, or could not be written. */
+  /** Resolves when all added costs are on the volume, or could not be written. */
   async flush(): Promise<void> {
     await this.#writing;
     clearTimeout(this.#timer);
@@ -171,8 +175,8 @@ export class SpendingLedger {
   }
 
   /**
-   * A day after all others begins anew. One that was there already does so only if time has passed to
-   * it: a clock that was set back and is set right again gives no budget twice.
+   * A later day starts at zero. An earlier day starts at zero only if time has passed up to it: a
+   * clock that was set back and corrected grants no budget twice.
    */
   #turnDay(): void {
     const today = this.#today();
@@ -184,7 +188,7 @@ export class SpendingLedger {
     this.#looked = { now: this.#now(), elapsed: this.#elapsed() };
   }
 
-  /** Whether the clock has gone on by itself since the last look. */
+  /** Whether the clock has advanced by itself since the last check. */
   #timeHasPassed(): boolean {
     if (!this.#looked) return false;
     const { now, elapsed } = this.#looked;
@@ -213,7 +217,7 @@ export class SpendingLedger {
     }
   }
 
-  /** Writes now, if nothing was written for a while, else when that is over. */
+  /** Writes now if nothing was written for a while; otherwise at the end of that interval. */
   #changed(): void {
     this.#dirty = true;
     if (this.#recorded && !this.#resting) this.#writing = this.#write();
@@ -229,7 +233,11 @@ export class SpendingLedger {
     } catch (error) {
       this.#dirty = true;
       if (!this.#failing) {
-        log.error('spending_unrecorded', 'a restart would forget what was spent today', { error });
+        log.error(
+          'spending_unrecorded',
+          "cannot record today's spending; a restart would lose it",
+          { error },
+        );
       }
       this.#failing = true;
     }

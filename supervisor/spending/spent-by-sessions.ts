@@ -1,8 +1,8 @@
-/** What the records of sessions tell of a day's spending, for when the day's own record is lost. */
+/** Derives a day's spending from the session records, if the day's own record is lost. */
 import type { SessionRecord } from '../sessions/session-record.ts';
 
 /**
- * What the sessions that began on `day` have cost. What older ones cost on that day is not known.
+ * The cost of the sessions that began on `day`. The cost of older sessions on that day is unknown.
  * @param day in UTC, `2026-01-31`
  */
 export function spentBySessions(

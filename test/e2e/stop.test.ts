@@ -184,7 +184,7 @@ test('a CLI of an unsupported version ends it with 69 and names the version it n
   chmodSync(old, 0o755);
   const program = serve();
   t.equal(await program.ended, 69);
-  t.match(program.output, /2\.1\.197.*, and 2\.1\.\d+ or later is needed/);
+  t.match(program.output, /2\.1\.197.*, but 2\.1\.\d+ or later is required/);
 });
 
 test('wrong settings end it with 64, all of them in one message', async (t) => {

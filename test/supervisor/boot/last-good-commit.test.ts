@@ -32,7 +32,7 @@ t.test('starts that fail since another commit was applied are told with both', a
   t.match(applied.explain('default', failure), {
     code: 'cli_unavailable',
     message:
-      /^cannot start: it ended; so it is since commit 2222222 \(last good 1111111\) of the \.claude repository: /,
+      /^cannot start: it ended; starts fail since commit 2222222 \(last good 1111111\) of the \.claude repository: /,
     details: { a: 1, commit: two, last_good_commit: one },
   });
   t.equal(applied.explain('never-started', failure), failure, 'of it no good commit is known');

@@ -136,5 +136,5 @@ t.test('a result that cannot be attributed ends the process, and is no answer', 
   await t.rejects(child.run('one'), { code: 'worker_lost', result: { result: 'whose?' } });
   t.equal(child.idle, false);
   t.match(await child.ended, { signal: 'SIGKILL' });
-  t.match(strays, [/which prompt it answers/]);
+  t.match(strays, [/clearly name its prompt/]);
 });

@@ -19,7 +19,7 @@ t.test('a CLI that is not there is an error that says how to install it', async 
   await t.rejects(checkVersion('/nowhere/claude', environment), {
     code: 'cli_unavailable',
     message:
-      /^cannot run .* \/nowhere\/claude: there is no such program; install it \(npm .*BERTH_CLAUDE_PATH$/,
+      /^cannot run .* \/nowhere\/claude: the program does not exist; install it \(npm .*BERTH_CLAUDE_PATH$/,
   });
 });
 
@@ -39,7 +39,7 @@ t.test('a CLI that is too old is an error that names both versions', async (t) =
   await t.rejects(checkVersion(scripted('claude-that-is-old'), environment), {
     code: 'cli_unavailable',
     message:
-      /it is "2\.1\.197 \(Claude Code\)", and 2\.1\.309 or later is needed; install one \(npm/,
+      /it is "2\.1\.197 \(Claude Code\)", but 2\.1\.309 or later is required; install one \(npm/,
   });
 });
 

@@ -142,14 +142,17 @@ t.test('text between the messages is told and survived', async (t) => {
   await child.control({ subtype: 'initialize' });
   t.equal((await child.run('one')).result, 'still here');
   t.equal((await child.run('two')).result, 'still here');
-  t.strictSame(strays, ['a line that is no JSON'], 'once, and without a word of it');
+  t.strictSame(strays, ['a line that is not JSON'], 'once, and without a word of it');
 });
 
 t.test('a message of another shape ends the process: it could be what is waited for', async (t) => {
   const child = startProcess(t, await makeSurroundings(t), {
     path: scripted('claude-that-speaks-otherwise'),
   });
-  await t.rejects(child.run('one'), { code: 'cli_unavailable', message: /another protocol/ });
+  await t.rejects(child.run('one'), {
+    code: 'cli_unavailable',
+    message: /differs from the tested protocol/,
+  });
   t.match(await child.ended, { signal: 'SIGKILL' });
 });
 

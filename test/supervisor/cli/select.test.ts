@@ -96,7 +96,7 @@ t.test('one that fails is left for the one before it', async (t) => {
     ],
     'it is no program': [
       Buffer.concat([Buffer.from('\x7fELF'), Buffer.alloc(60, 0xf3)]),
-      /no program for this machine/,
+      /not a program for this machine/,
     ],
     'it is linked with what is not here': ['#!/lib/ld-musl-nowhere.so.1\n', /does not run on musl/],
     'it is too old': ['#!/bin/sh\necho 2.1.100\n', /is needed/],
@@ -140,7 +140,7 @@ t.test('what stands on the volume leads nowhere else', async (t) => {
   symlinkSync(outside, place(second).directory);
   record({ version: 1, current: second });
   await t.rejects(find(), { message: /it is gone; delete the pod/ });
-  const missing = /there is no such program; install it .*BERTH_CLAUDE_TARBALL/;
+  const missing = /the program does not exist; install it .*BERTH_CLAUDE_TARBALL/;
   for (const wrong of [{ version: 1, current: '../../../workspace' }, { version: 2 }, [], 'x']) {
     record(wrong);
     await t.rejects(find(), { code: 'cli_unavailable', message: missing });

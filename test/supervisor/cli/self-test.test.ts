@@ -73,7 +73,7 @@ t.test('one that runs a command in a prompt is refused, though its workers start
     code: 'cli_unavailable',
     exitCode: 69,
     message:
-      /^cannot use Claude Code .*: it runs commands that stand in a prompt; use a version that is known to work/,
+      /^cannot use Claude Code .*: it runs commands in a prompt; use a version that is known to work/,
   });
 });
 
@@ -83,7 +83,7 @@ t.test('one that does not report what a turn has cost is refused', async (t) => 
   const path = filtered(surroundings.workspace, withoutCost);
   await t.rejects(selfTest({ ...options, path }), {
     code: 'cli_unavailable',
-    message: /it does not report what a turn has cost/,
+    message: /it does not report the cost of a turn/,
   });
 });
 

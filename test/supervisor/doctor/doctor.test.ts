@@ -120,7 +120,7 @@ t.test('each thing that is wrong is told with its remedy, and none hides another
   t.match(of('login', /^login$/), [
     { status: 'failed', detail: /refused/, remedy: /setup-token.*berth login.*credentials file/ },
   ]);
-  t.match(of('cli'), [{ status: 'failed', detail: /no such program/, remedy: /install/ }]);
+  t.match(of('cli'), [{ status: 'failed', detail: /program does not exist/, remedy: /install/ }]);
   t.match(of('egress', /git\.example/), [
     { status: 'failed', detail: /proxy .* answered 403/, remedy: /HTTPS_PROXY/ },
   ]);

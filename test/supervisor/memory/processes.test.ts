@@ -61,7 +61,7 @@ t.test(
     cgroup.allowTasks(1);
     const refused = await sendPrompt(target, { prompt: '[[say two]]' });
     t.match(refused, { status: 503, body: { code: 'cli_unavailable', retryable: true } });
-    t.match(refused.body.detail, /no further process \(EAGAIN\); raise its pids limit/);
+    t.match(refused.body.detail, /not start another process \(EAGAIN\); raise its pids limit/);
     t.match(refused.body.detail, /has \d+ of the \d+ tasks that its pids limit allows/);
     cgroup.allowTasks(2_000);
     const answered = () => sendPrompt(target, { prompt: '[[say three]]' });

@@ -97,7 +97,7 @@ t.test('a process that the system refuses at once is a start that failed, like a
   });
   const refused = {
     code: 'cli_unavailable',
-    message: /cannot start a worker: there is no memory for another process.*ENOMEM/,
+    message: /cannot start a worker: there is not enough memory for another process.*ENOMEM/,
   };
   await t.rejects(acquire({ sessionId: 'e2ff1d0a-90ab-4a35-9ad7-4a7a1be1e9d1' }), refused);
   await t.rejects(acquire(), refused);

@@ -169,7 +169,12 @@ const refused: [what: string, profile: string, request: OverrideFields, message:
     { model: 'opus' },
     /offers haiku; choose one of them, or add "opus" to profiles\.review\.models/,
   ],
-  ['a model that is a flag', 'overrides: [model]', { model: '--settings=x' }, /no name of a model/],
+  [
+    'a model that is a flag',
+    'overrides: [model]',
+    { model: '--settings=x' },
+    /not the name of a model/,
+  ],
   [
     'a tool beyond those of the profile',
     'tools: {allow: ["Bash(git log:*)"]}, overrides: [allowed_tools]',
@@ -331,7 +336,7 @@ t.test('a tool that the profile hides is recognised in what the CLI answers', (t
   t.equal(hiddenTool('Error: No such file'), undefined);
   t.same(hiddenTools([said], builtInProfile(0), undefined), [], 'nothing hides it: it is no tool');
   t.match(hiddenTools([said, said], builtInProfile(0), ['Read']), [
-    /^the tool Bash was not there; .*allowed_tools of the request$/,
+    /^the tool Bash was not available; .*allowed_tools of the request$/,
   ]);
   t.end();
 });

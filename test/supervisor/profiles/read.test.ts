@@ -122,7 +122,7 @@ t.test('commands of the user can be allowed, those of the CLI that change it nev
   t.same(profiles.get('default')?.commands, []);
   for (const name of ['config', 'Model', 'effort', 'login', 'exit', 'clear', 'mcp', 'plugin']) {
     t.match(problemsIn(allow(name)), [
-      /^profiles\.review\.commands\[0\], line 1: expected a command or skill of the \.claude repository: this one is the CLI's own, and can never be allowed$/,
+      /^profiles\.review\.commands\[0\], line 1: expected a command or skill of the \.claude repository: this command belongs to the CLI and can never be allowed$/,
     ]);
   }
   for (const name of ['/review', '"a b"', '""', '7']) {
@@ -147,7 +147,7 @@ const wrong: [what: string, text: string, problem: RegExp][] = [
   [
     'a default that is not there',
     'profiles: {a: {}}\ndefault: b',
-    /^default, line 2: there is no such profile; did you mean a\?/,
+    /^default, line 2: the profile does not exist; did you mean a\?/,
   ],
   [
     'a profile for a token that is misspelt',

@@ -71,7 +71,7 @@ t.test('a reference has one spelling, so that no definition is compiled under ma
   });
   t.equal(tooCostly(referring('#/$defs/a~1~0')), undefined);
   for (const other of ['#/%24defs/a~1~0', '#/$defs/none', '#a', 'http://x/y#', '']) {
-    t.match(tooCostly(referring(other))?.cause, /points to no part of it/, other);
+    t.match(tooCostly(referring(other))?.cause, /points to no part of the schema/, other);
   }
   t.match(tooCostly({ $defs: { a: { $id: 'http://x/y' } } })?.cause, /"\$id" below its top/);
   t.equal(tooCostly({ $id: 'http://x/y', properties: { $id: { type: 'string' } } }), undefined);

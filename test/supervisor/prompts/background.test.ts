@@ -39,7 +39,7 @@ t.test('work in the background outlives an idle time-out, and its report is give
   const { prompt, log } = running;
   const { body } = await prompt(`${inBackground('sleep 3')} [[say begun]]`);
   t.equal(body.result, 'begun');
-  t.match(body.warnings, [/goes on in the background: "sleep 3"/]);
+  t.match(body.warnings, [/continues in the background: "sleep 3"/]);
   const { session_id } = body;
   // Its own turn is the last thing that the process does before it is idle.
   await until('the report is counted', async () => {

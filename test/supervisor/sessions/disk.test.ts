@@ -45,7 +45,7 @@ t.test('a disk that fills is warned about, then full, and both are told once', a
   await t.rejects(watch.assertRoom(), {
     code: 'disk_full',
     message:
-      /^cannot begin a session: only .* are free at .*; enlarge it, make room there, remove sessions/,
+      /^cannot start a session: only .* are free at .*; enlarge it, free space there, remove sessions/,
   });
   rmSync(join(volume, 'two'));
   await watch.assertRoom();

@@ -131,7 +131,7 @@ t.test('what has an id that is no UUID is not written', async (t) => {
   for (const bad of ['../secret', `../${id}`, '', `${id}\0`]) {
     await t.rejects(store.write({ ...record, id: bad }), {
       code: 'internal',
-      message: /^cannot record the session .*: its id is no UUID/,
+      message: /^cannot record the session .*: its id is not a UUID/,
     });
   }
   t.strictSame(readdirSync(state), ['sessions']);
@@ -146,7 +146,7 @@ t.test('a symlink in the place of the directory is never followed', async (t) =>
   t.equal(await storeIn(state).read(id), undefined);
   await t.rejects(store.write({ ...record, turns: 2 }), {
     code: 'volume_unwritable',
-    message: /sessions is no directory; start berth again/,
+    message: /sessions is not a directory; restart berth/,
   });
   t.equal(JSON.parse(readFileSync(path, 'utf8')).turns, 1);
   t.strictSame(readdirSync(join(state, 'elsewhere')), [basename(path)]);
