@@ -1,4 +1,8 @@
-/** The entry: `berth serve` and the commands beside it. Reads the environment and exits; nothing else does. */
+/**
+ * The entry point: `berth serve` and the other commands.
+ * Invariant: apart from config.ts, only this file of the supervisor reads the environment, and only
+ * this file exits.
+ */
 import { parseArgs } from 'node:util';
 import { asBerthError, BerthError, messageOf } from '../shared/errors.ts';
 import { neverShow, redact } from '../shared/redact.ts';
@@ -28,7 +32,7 @@ const help = `berth ${version}: the Claude Code CLI as a service
 type Options = ReturnType<typeof readArguments>['values'];
 
 interface Command {
-  /** What stands after its name, if anything. */
+  /** The argument after the name, if there is one. */
   argument?: string;
   /** @returns the exit code */
   run(options: Options, argument: string): Promise<number>;
@@ -61,7 +65,7 @@ async function main(): Promise<number> {
   return 64;
 }
 
-/** @throws BerthError `config_invalid` for an option that it does not know */
+/** @throws BerthError `config_invalid` for an unknown option */
 function readArguments() {
   try {
     return parseArgs({
@@ -92,7 +96,7 @@ function printToken(name: string): number {
 }
 
 async function doctor(json = false): Promise<number> {
-  // Nobody else needs it, and the server starts sooner without.
+  // Loaded on demand, so that the server starts sooner.
   const { diagnose } = await import('./doctor/doctor.ts');
   const { tableOf } = await import('./doctor/table.ts');
   const { diagnosis, exitCode } = await diagnose(process.env);

@@ -1,4 +1,4 @@
-/** `berth serve`: from the settings to the end of the last turn, and what the exit code says of it. */
+/** `berth serve`: from the settings to the end of the last turn and the exit code. */
 
 import { asBerthError, type BerthError } from '../shared/errors.ts';
 import { createLog, type Log } from '../shared/log.ts';
@@ -16,8 +16,8 @@ import { Supervisor } from './supervisor.ts';
 
 /**
  * @param environment of the process
- * @param exit ends this process with a code, when it can no longer be trusted
- * @returns the exit code; its error is told already
+ * @param exit ends this process with a code, when the process can no longer be trusted
+ * @returns the exit code; its error is already logged
  */
 export async function serve(
   environment: NodeJS.ProcessEnv,
@@ -25,7 +25,7 @@ export async function serve(
 ): Promise<number> {
   const reporting = readReporting(environment);
   const log = createLog({ service: 'berth', version, together: 20, ...reporting });
-  // Running turns are lost then, but the log says why, and the exit code that it is a bug.
+  // Running turns are lost then, but the log has the reason and the exit code of a bug.
   for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
     process.once(event, (thrown: unknown) => {
       const error = asBerthError(thrown);
@@ -83,7 +83,7 @@ async function serveUntilStopped(config: SupervisorConfig, log: Log): Promise<vo
     await supervisor.start(stop.signal);
     await aborted(stop.signal);
   } catch (error) {
-    // Told to stop while it was still waiting for the volume: that is no failure.
+    // Stopped while it was still waiting for the volume: this is no failure.
     if (!stop.signal.aborted) throw error;
   } finally {
     await supervisor.stop(now.signal);
@@ -98,7 +98,7 @@ function openProfiles(config: SupervisorConfig, log: Log): Promise<Profiles> {
   return Profiles.open({ path, warmWorkers, maxWorkers, workingDirectory, log });
 }
 
-/** The tokens from the file, or one that is made now and shown once. */
+/** The tokens from the file, or a token that is created now and shown once. */
 async function openTokens(
   config: SupervisorConfig,
   log: Log,
@@ -109,7 +109,7 @@ async function openTokens(
   }
   const token = makeToken();
   process.stderr.write(
-    `BERTH_API_TOKENS_FILE is not set; this run takes prompts with the token\n  ${token}\n`,
+    `BERTH_API_TOKENS_FILE is not set; this run accepts prompts with the token\n  ${token}\n`,
   );
   const tokens = fixedTokens([{ name: 'default', digest: digestToken(token) }]);
   return { tokens, close: async () => {} };

@@ -1,7 +1,7 @@
 /**
- * The lifecycle: starts the parts in order and stops them in the reverse one.
- * Always holds: nothing works on the volume before the lease is held or after it is lost, and when
- * `stop` has returned nothing of this program is left.
+ * The lifecycle: starts the parts in order and stops them in reverse order.
+ * Invariants: nothing works on the volume before the lease is held or after it is lost. When `stop`
+ * has returned, nothing of this program is left.
  */
 import { mkdir } from 'node:fs/promises';
 import type { FastifyInstance } from 'fastify';
@@ -36,16 +36,16 @@ import { describeStatus } from './wiring/status-report.ts';
 export interface SupervisorOptions {
   config: SupervisorConfig;
   log: Log;
-  /** Who may call. */
+  /** The API tokens. */
   tokens: Tokens;
   profiles: Profiles;
-  /** Told when the supervisor cannot go on by itself: it must be stopped. */
+  /** Called when the supervisor cannot continue: it must be stopped. */
   onFatal: (error: BerthError) => void;
-  /** Rejects if the CLI of this version does not work at all. */
+  /** Rejects if this CLI version does not work at all. */
   testCli?: typeof selfTest;
 }
 
-/** Connections below which somebody should know. */
+/** A limit of connections below this value is worth a warning. */
 const few = 256;
 
 export class Supervisor {
@@ -77,14 +77,14 @@ export class Supervisor {
     });
   }
 
-  /** Whether prompts are taken, and the CLI has passed its test. */
+  /** Whether prompts are accepted and the CLI has passed its test. */
   get ready(): boolean {
     return this.#state === 'serving' && this.#tested;
   }
 
   /**
-   * Returns when prompts are taken; it is ready when the CLI has passed its test too.
-   * @param signal gives up; the rejection is whatever it interrupted
+   * Returns when prompts are accepted; `ready` is true when the CLI has passed its test too.
+   * @param signal cancels the start; the rejection is the interrupted step's
    * @throws BerthError; then call `stop`
    */
   async start(signal: AbortSignal): Promise<void> {
@@ -97,7 +97,7 @@ export class Supervisor {
     await listen(this.#probes, config.metricsListen, 'BERTH_METRICS_LISTEN');
     await this.#prepare(signal);
     signal.throwIfAborted();
-    // The lease is held, and the CLI that was asked for its version has ended.
+    // The lease is held, and the process that reported the CLI's version has ended.
     await removeLeftLocks(config.configDirectory);
     signal.throwIfAborted();
     pool.start();
@@ -109,21 +109,21 @@ export class Supervisor {
       'BERTH_HTTP_LISTEN',
     );
     this.#state = 'serving';
-    // What is not known yet must not be cleared away.
+    // Sessions whose records are not loaded yet must not be removed.
     void this.#loading.then(() => this.#ending.signal.aborted || retention.start());
-    this.#log.info('listening', `taking prompts at ${address}`, {
+    this.#log.info('listening', `accepting prompts at ${address}`, {
       address,
       metrics_address: originOf(this.#probes),
       cli_version: this.#cli.version,
     });
   }
 
-  /** Asks the CLI for its version, which takes the longest, while all else is made ready. */
+  /** Checks the version of the CLI, which takes the longest, while all other parts are prepared. */
   async #prepare(signal: AbortSignal): Promise<void> {
     const over = new AbortController();
     const both = AbortSignal.any([signal, over.signal]);
     const steps = [this.#checkCli(both), this.#open(both)].map((step) =>
-      // The first failure is the cause, and the other step is for nothing then.
+      // The first failure is the cause, and the other step is useless then.
       step.catch((error: unknown) => over.abort(error)),
     );
     await Promise.all(steps);
@@ -180,13 +180,13 @@ export class Supervisor {
     const descriptors = descriptorLimit();
     const limits = limitsWithin(descriptors, this.#config.maxWorkers);
     if (limits.connections < few) {
-      const text = `${limits.connections} connections at most are taken, for ${descriptors} files may be open (nofile): raise that limit of the container to 4096`;
+      const text = `at most ${limits.connections} connections are accepted, because only ${descriptors} files may be open (nofile): raise that limit of the container to 4096`;
       this.#log.warn('descriptors_few', text, { descriptors, connections: limits.connections });
     }
     return limits;
   }
 
-  /** Where prompts are taken and where metrics are served, for callers that let the system choose. */
+  /** The addresses of prompts and metrics, for callers that let the system select the ports. */
   get addresses(): { http: string | undefined; metrics: string | undefined } {
     return { http: originOf(this.#api), metrics: originOf(this.#probes) };
   }
@@ -213,7 +213,7 @@ export class Supervisor {
       prompts: live.size,
     });
     this.#ending.abort(reason);
-    // Who sends prompts learns only by and by that it is not ready any more.
+    // Clients and proxies notice only after a while that the server is not ready any more.
     if (served) await pause(this.#config.drainDelay, now);
     pool.drain(reason);
     this.#parts.unprompted.drain(reason);
@@ -221,7 +221,7 @@ export class Supervisor {
     await live.idle(this.#config.drain, now);
     live.interrupt(() => reason);
     await live.idle(10_000);
-    // From here on each request is refused, so that no request needs the parts that stop.
+    // From here on each request is refused, so that no request needs a stopped part.
     const steps: (() => unknown)[] = [
       () => this.#door.refuse(),
       () => this.#testing,
@@ -239,7 +239,7 @@ export class Supervisor {
       () => applied.flush(),
       () => this.#lease?.lost.aborted === false && this.#parts.runMark.clear(),
       () => this.#lease?.release(),
-      // As late as possible: a request is answered as long as somebody listens.
+      // As late as possible: while the server listens, each request gets an answer.
       () => this.#door.close(),
       () => this.#api?.close(),
       () => this.#probes?.close(),

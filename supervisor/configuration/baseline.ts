@@ -1,6 +1,6 @@
 /**
- * What executable configuration has to be while the supervisor runs: as init has recorded it, and where
- * it has recorded nothing, as it is at the start.
+ * The required state of executable configuration while the supervisor runs: as init has recorded
+ * it, and without a record, as it is at the start.
  */
 import type { Log } from '../../shared/log.ts';
 import { readCopy, writeCopies } from './copies.ts';
@@ -10,16 +10,16 @@ import { type RecordedFile, readRecorded } from './recorded.ts';
 export interface Baseline {
   /** By path on the volume. */
   files: Map<string, Content>;
-  /** What is there at the start, and too large or too much to be kept: it is not guarded. */
+  /** Files at the start that are too large to be kept: they are not guarded. */
   unguarded: Set<string>;
-  /** What is not as it was recorded, and of which there is no copy. */
+  /** Paths that differ from the record and have no copy. */
   lost: string[];
 }
 
-/** Bytes of all files together that are kept in memory. */
+/** The maximum bytes of all files together that are kept in memory. */
 const mostBytes = 64 * 1024 * 1024;
 
-/** Call it while no CLI runs. */
+/** Call this while no CLI runs. */
 export async function takeBaseline(
   configDirectory: string,
   stateDirectory: string,
@@ -45,13 +45,13 @@ export async function takeBaseline(
     if (wanted && content.kind === 'file') copies.set(content.oid, content.bytes);
   }
   await writeCopies(stateDirectory, copies).catch((error: unknown) => {
-    const text = 'an edit made while no supervisor runs could not be put back without init';
+    const text = 'an edit made while no supervisor was running could not be reverted without init';
     log.warn('configuration_unkept', text, { error });
   });
   return baseline;
 }
 
-/** What was recorded: it is there, or there is a copy. */
+/** The recorded files: the file itself is right, or there is a copy. */
 async function upstreams(
   stateDirectory: string,
   { oid, symlink }: RecordedFile,

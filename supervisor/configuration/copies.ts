@@ -1,8 +1,8 @@
 /**
- * Copies of upstream's executable configuration in berth's state, for a start of the container without
- * one of init: what was edited while no supervisor ran is put back from them.
- * Always holds: a copy is named by its git blob id and believed only if its content has that id; there
- * is one for each file that init has recorded, and no other.
+ * Copies of upstream's executable configuration in berth's state, for a start of the container
+ * without init: edits made while no supervisor ran are reverted from these copies.
+ * Invariants: a copy is named by its git blob id and used only if its content has that id. There is
+ * one copy for each file that init has recorded, and no other.
  */
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -19,7 +19,10 @@ export async function readCopy(stateDirectory: string, oid: string): Promise<Buf
   }
 }
 
-/** @param wanted contents by their ids; all others are deleted. @throws Error of the file system */
+/**
+ * @param wanted contents by their ids; all other copies are deleted. @throws Error of the file
+ * system
+ */
 export async function writeCopies(
   stateDirectory: string,
   wanted: ReadonlyMap<string, Buffer>,

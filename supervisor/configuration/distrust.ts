@@ -1,6 +1,7 @@
 /**
- * When processes that run already may have read a wrong configuration: it lay there for nearly a second,
- * after which the CLI reads it again, or changes keep coming, of which one could be read by chance.
+ * Decides when running processes may have read a wrong configuration: it existed for nearly a
+ * second, after which the CLI reads it again, or changes keep coming, one of which a process could
+ * read by chance.
  */
 
 /** Milliseconds. The CLI (2.1.330) waits until a file has not changed for a second. */
@@ -17,12 +18,12 @@ export class Distrust {
     this.#onDistrust = onDistrust;
   }
 
-  /** @param changed when that was changed which is put back now, in milliseconds since 1970 */
+  /** @param changed when the reverted file was changed, in milliseconds since 1970 */
   since(changed: number): void {
     if (Date.now() - changed > longest) this.#late = true;
   }
 
-  /** A look has found changes. */
+  /** Notes that a check has found changes. */
   changed(): void {
     const now = performance.now();
     this.#recent = [...this.#recent.filter((time) => time > now - window), now];

@@ -1,6 +1,7 @@
 /**
- * What lies on the volume as executable configuration, told without following a symlink.
- * Always holds: looking is synchronous, so that nothing of this process changes it meanwhile, and bounded.
+ * Lists the executable configuration on the volume without following symlinks.
+ * Invariants: the listing is synchronous, so that nothing in this process changes meanwhile. The
+ * listing is bounded.
  */
 import { createHash } from 'node:crypto';
 import {
@@ -20,12 +21,12 @@ import {
   isExecutableConfiguration,
 } from '../../shared/executable-configuration.ts';
 
-/** More than these are not looked at. */
+/** The maximum number of entries. */
 const mostEntries = 5_000;
 
 /**
- * What the CLI itself keeps there: the state and the downloads of plugins, and skills of a claude.ai
- * account. Of these only what upstream has is guarded.
+ * Files of the CLI itself: the state and the downloads of plugins, and skills of a claude.ai
+ * account. Only files that upstream has are guarded there.
  */
 const ofTheCli = /^(plugins|skills\/synced)(\/|$)/i;
 
@@ -34,13 +35,13 @@ export function isOfTheCli(path: string): boolean {
 }
 
 export interface Found {
-  /** Everything that is no directory, by its path below the root. */
+  /** Everything that is not a directory, by its path below the root. */
   files: Map<string, Stats>;
-  /** The directories that were looked into, '' for the root. */
+  /** The directories that were read, '' for the root. */
   directories: string[];
 }
 
-/** All executable configuration but what the CLI keeps itself. */
+/** All executable configuration except the files of the CLI itself. */
 export function findExecutable(root: string): Found {
   const found: Found = { files: new Map(), directories: [''] };
   const names: ReadonlySet<string> = new Set(executableDirectories);
@@ -86,14 +87,14 @@ export interface Content {
   /** A symlink's target. */
   bytes: Buffer;
   executable: boolean;
-  /** What git calls it. */
+  /** The git blob id. */
   oid: string;
 }
 
-/** Larger files are not read: they are not guarded. */
+/** Larger files are not read and not guarded. */
 export const largestFile = 4 * 1024 * 1024;
 
-/** Undefined for what is no file and no symlink, too large, or unreadable. */
+/** Undefined for anything else than a file or symlink, and for too large or unreadable files. */
 export function contentAt(path: string): Content | undefined {
   try {
     const found = lstatSync(path);

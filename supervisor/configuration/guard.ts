@@ -1,11 +1,11 @@
 /**
- * Keeps executable configuration (settings, hooks, skills ...) as it was at the start while CLIs run: what
- * a tool of one session writes there would run in all others. The directories are watched, and a change
- * is put back at once; the edit is saved in `conflicts/`.
- * Always holds: a process is started only while all of it is right, and is not used if any of it was
- * changed until the process was ready, for the CLI reads settings at its start. Later it reads a settings
- * file again only when that has not changed for a second (2.1.330); if a change lasts nearly so long, or
- * changes keep coming, all processes are ended.
+ * Keeps executable configuration (settings, hooks, skills ...) unchanged while CLIs run: a change
+ * by a tool of one session would run in all others. The directories are watched, and a change is
+ * reverted immediately; the edit is saved in `conflicts/`.
+ * Invariants: a process is started only while everything is right. A process is not used if
+ * anything was changed before it became ready, because the CLI reads settings at its start. Later
+ * the CLI (2.1.330) reads a settings file only if the file has not changed for a second. If a
+ * change lasts nearly that long, or changes keep coming, all processes are ended.
  */
 import { type FSWatcher, lstatSync, watch } from 'node:fs';
 import { BerthError, messageOf } from '../../shared/errors.ts';
@@ -24,18 +24,18 @@ export interface GuardOptions {
   stateDirectory: string;
   log: Log;
   onAction: (action: GuardAction) => void;
-  /** Processes may have read what was put back since. */
+  /** Called if processes may have read a configuration that was reverted since. */
   onDistrust: () => void;
 }
 
-/** Milliseconds between looks without an event, where directories can be watched and where not. */
+/** Milliseconds between checks without an event, with and without watches. */
 const usualInterval = 5_000;
 const withoutWatch = 250;
 const mostWatched = 1_000;
 
 interface Watched {
   watcher: FSWatcher;
-  /** Of the directory: another one in its place has to be watched anew. */
+  /** Of the directory: a replaced directory must be watched again. */
   inode: number;
 }
 
@@ -44,9 +44,12 @@ export class ConfigurationGuard {
   readonly #putBack: PutBack;
   readonly #distrust: Distrust;
   readonly #watchers = new Map<string, Watched>();
-  /** What was right at the last look, by the numbers of its inode: it is not read again. */
+  /**
+   * Paths that were right at the last check, with their inode data: unchanged files are not read
+   * again.
+   */
   readonly #right = new Map<string, string>();
-  /** What could not be put back, and why. */
+  /** Paths that could not be reverted, with the reason. */
   readonly #failed = new Map<string, string>();
   #baseline: Baseline = { files: new Map(), unguarded: new Set(), lost: [] };
   #mayHaveHooks = true;
@@ -61,7 +64,7 @@ export class ConfigurationGuard {
     this.#distrust = new Distrust(options.onDistrust);
   }
 
-  /** Call it while no CLI runs: what is there from now on has to stay. */
+  /** Call this while no CLI runs: the current state must stay from now on. */
   async start(): Promise<void> {
     const { configDirectory, stateDirectory, log } = this.#options;
     this.#baseline = await takeBaseline(configDirectory, stateDirectory, log);
@@ -69,10 +72,11 @@ export class ConfigurationGuard {
     this.#mayHaveHooks = unguarded.size > 0 || [...files].some(mayHaveHooks);
     if (unguarded.size > 0) {
       const paths = [...unguarded].slice(0, 20);
-      const text = 'executable configuration is too large to be kept: an edit of it stays';
+      const text =
+        'executable configuration is too large to be guarded: an edit of it is not reverted';
       log.warn('configuration_unkept', text, { count: unguarded.size, paths });
     }
-    for (const path of lost) this.#fail(path, 'it is not as init has left it');
+    for (const path of lost) this.#fail(path, 'it differs from the version that init wrote');
     this.#started = true;
     this.#look();
     this.#again();
@@ -86,22 +90,22 @@ export class ConfigurationGuard {
     this.#watchers.clear();
   }
 
-  /** How often anything was changed: another number than before means that a process may have read it. */
+  /** The number of changes: if the number has increased, a process may have read a change. */
   get changes(): number {
     return this.#changes;
   }
 
   /**
-   * Whether any of it may have hooks: settings with hooks or plugins, or a skill, agent or command whose
-   * header names some.
+   * Whether the configuration may contain hooks: settings with hooks or plugins, or a skill, agent
+   * or command whose header names hooks.
    */
   get mayHaveHooks(): boolean {
     return this.#mayHaveHooks;
   }
 
   /**
-   * Looks now, and puts back what is wrong.
-   * @throws BerthError `cli_unavailable` if something could not be put back
+   * Checks now, and reverts changes.
+   * @throws BerthError `cli_unavailable` if a change could not be reverted
    */
   assertRight(): void {
     this.#look();
@@ -110,20 +114,21 @@ export class ConfigurationGuard {
     const [path, why] = first;
     throw new BerthError(
       'cli_unavailable',
-      `cannot start a worker: ${path} in the configuration directory was changed, and cannot be put back (${why}); restart the pod, so that init does, and see who may write there`,
+      `cannot start a worker: ${path} in the configuration directory was changed and cannot be reverted (${why}); restart the pod, so that init reverts it, and check who can write there`,
     );
   }
 
   /**
-   * @param changes as it was when a process was started
-   * @throws BerthError `cli_unavailable` if something was changed since: the process may have read it
+   * @param changes the value of `changes` when the process was started
+   * @throws BerthError `cli_unavailable` if something was changed since: the process may have read
+   * the change
    */
   assertUnchanged(changes: number): void {
     this.assertRight();
     if (changes === this.#changes) return;
     throw new BerthError(
       'cli_unavailable',
-      'cannot use a worker: executable configuration was changed while it started; it is put back, so try again',
+      'cannot use a worker: executable configuration was changed while it started; the change was reverted, so retry',
     );
   }
 
@@ -145,7 +150,7 @@ export class ConfigurationGuard {
     }
     for (const [path, status] of found.files) {
       if (this.#baseline.files.has(path) || this.#baseline.unguarded.has(path)) continue;
-      // It may have been cleared away for what has to be below it.
+      // The file may have been removed to make room for a path below it.
       if (statusAt(`${root}/${path}`)?.ino === status.ino) {
         this.#act('set_aside', path, status.ctimeMs, () => this.#putBack.setAside(path));
       }
@@ -169,8 +174,8 @@ export class ConfigurationGuard {
       onAction(action);
       const text =
         action === 'restored'
-          ? 'executable configuration was changed while CLIs run; it is put back'
-          : 'executable configuration that was not there at the start is set aside';
+          ? 'executable configuration was changed while CLIs run; the change was reverted'
+          : 'new executable configuration was moved away';
       log.error('configuration_changed', text, { path, action, saved });
     } catch (error) {
       this.#fail(path, messageOf(error));
@@ -181,11 +186,13 @@ export class ConfigurationGuard {
     if (this.#failed.has(path)) return;
     this.#failed.set(path, why);
     this.#options.onAction('failed');
-    const text = 'executable configuration was changed and cannot be put back: no CLI is started';
+    const text = 'executable configuration was changed and cannot be reverted: no CLI is started';
     this.#options.log.error('configuration_changed', text, { path, action: 'failed', why });
   }
 
-  /** Of the root only what concerns executable configuration is heard: the CLI writes there all the time. */
+  /**
+   * In the root only events of executable configuration count: the CLI writes there all the time.
+   */
   #watch(directories: readonly string[]): void {
     const wanted = new Set(directories);
     for (const path of this.#baseline.files.keys()) {
@@ -203,10 +210,10 @@ export class ConfigurationGuard {
         });
         watcher.on('error', () => this.#forget(directory));
         this.#watchers.set(directory, { watcher, inode: lstatSync(this.#full(directory)).ino });
-        // What came between the look and the watch.
+        // For changes between the check and the watch.
         this.#soon();
       } catch {
-        // It has gone, or there are no more watches: it is looked at now and then.
+        // The directory is gone, or there are no more watches: periodic checks remain.
       }
     }
   }

@@ -1,7 +1,7 @@
 /**
- * Puts one path of the configuration directory back as it has to be, and sets aside what is there.
- * Always holds: it is done when the call returns, so that nothing of this process runs in between; each
- * file appears by a rename, whole; no symlink is followed below the root.
+ * Reverts one path of the configuration directory, and sets the changed file aside.
+ * Invariants: the work is done when the call returns, so that nothing in this process runs in
+ * between. Each file appears by a rename, complete. No symlink is followed below the root.
  */
 import { randomBytes } from 'node:crypto';
 import {
@@ -18,7 +18,10 @@ import { systemCode } from '../../shared/errors.ts';
 import { releaseReserve } from '../../shared/reserve.ts';
 import { type Content, statusAt } from './entries.ts';
 
-/** So many things are saved in one run of the program; others are deleted: they would fill the disk. */
+/**
+ * The maximum number of files saved in one run of the program; further files are deleted, because
+ * they would fill the disk.
+ */
 const mostSaved = 1_000;
 
 function make(path: string, { kind, bytes, executable }: Content): void {
@@ -48,8 +51,8 @@ export class PutBack {
   }
 
   /**
-   * Makes `path` what it has to be.
-   * @returns where that is which was there; undefined if nothing was, or it is not saved any more
+   * Makes `path` equal to `content`.
+   * @returns the path of the saved file; undefined if there was none, or the maximum is reached
    * @throws Error of the file system
    */
   restore(path: string, content: Content): string | undefined {
@@ -67,7 +70,7 @@ export class PutBack {
     return saved;
   }
 
-  /** Moves what is at `path` away. @returns its new place. @throws Error of the file system */
+  /** Moves the file at `path` away. @returns its new path. @throws Error of the file system */
   setAside(path: string): string | undefined {
     const full = `${this.#root}/${path}`;
     if (this.#saved >= mostSaved) {

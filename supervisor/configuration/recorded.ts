@@ -1,24 +1,27 @@
 /**
- * What upstream has as executable configuration, by init's record on the volume.
- * Always holds: the record is untrusted (the CLI can write it), so it is bounded and parsed, and an entry
- * of another shape is left out.
+ * Reads upstream's executable configuration from init's record on the volume.
+ * Invariant: the record is untrusted (the CLI can write it), so it is bounded and parsed, and
+ * invalid entries are ignored.
  */
 import { join } from 'node:path';
 import { isExecutableConfiguration } from '../../shared/executable-configuration.ts';
 import { inside, readFileBounded } from '../../shared/files.ts';
 
 export interface RecordedFile {
-  /** The git blob id of its content, or of a symlink's target; of a kept settings.json its own. */
+  /**
+   * The git blob id of the content, or of a symlink's target; for a kept settings.json the id of
+   * the kept file.
+   */
   oid: string;
   symlink: boolean;
 }
 
-/** As init bounds it. */
+/** The same bound as in init. */
 const largest = 64 * 1024 * 1024;
 
 /**
  * The files of executable configuration that init has written, by their paths on the volume.
- * @returns undefined if there is no record that can be read
+ * @returns undefined if there is no readable record
  */
 export async function readRecorded(
   stateDirectory: string,
@@ -41,7 +44,10 @@ export async function readRecorded(
   }
 }
 
-/** Undefined for what init has not written: a submodule, an unsafe path, a name that clashes. */
+/**
+ * Undefined for an entry that init has not written: a submodule, an unsafe path, a name that
+ * clashes.
+ */
 function fileOf(entry: unknown): RecordedFile | undefined {
   const { mode, oid: upstreams, kept, inode, unsafe, absent } = entry as Record<string, unknown>;
   const oid = kept ?? upstreams;

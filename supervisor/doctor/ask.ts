@@ -1,4 +1,6 @@
-/** One GET by HTTPS, answered by its status alone: the body may hold secrets, and is not read. */
+/**
+ * One GET request over HTTPS. Only the status is used: the body may hold secrets and is not read.
+ */
 import { once } from 'node:events';
 import { type IncomingMessage, request } from 'node:http';
 import type { Environment } from '../../shared/config.ts';
@@ -9,7 +11,7 @@ export interface Question extends Target {
   token: string;
 }
 
-/** @returns the status. @throws Error if there is no answer */
+/** @returns the status. @throws Error without a response */
 export function ask(
   { path, token, ...target }: Question,
   environment: Environment,

@@ -1,7 +1,7 @@
 /**
- * What a check is, and how all of them are run.
- * Always holds: they run side by side, each until a deadline; one that fails, throws or hangs is a
- * finding among the others; no text of a finding shows a secret.
+ * The type of a check, and how all checks are run.
+ * Invariants: checks run concurrently, each until a deadline. A check that fails, throws or hangs
+ * is a finding like others. No text of a finding shows a secret.
  */
 
 import { BerthError, messageOf } from '../../shared/errors.ts';
@@ -13,17 +13,17 @@ export type FindingStatus = 'ok' | 'warning' | 'failed' | 'n/a';
 
 export interface Finding {
   status: FindingStatus;
-  /** What was looked at: a host, a file, a command. */
+  /** The subject of the check: a host, a file, a command. */
   subject: string;
-  /** What was seen, in words. */
+  /** What the check found, in words. */
   detail: string;
-  /** What a person can do about it; with every warning and failure. */
+  /** The remedy; present with every warning and failure. */
   remedy?: string;
 }
 
 export interface Check {
   name: string;
-  /** The exit code if it fails (sysexits.h). */
+  /** The exit code if the check fails (sysexits.h). */
   exit: number;
   run(signal: AbortSignal): Promise<Finding[]>;
 }
@@ -54,7 +54,7 @@ export function failedBy(subject: string, error: unknown): Finding {
     : failed(subject, text.slice(0, cut), text.slice(cut + 2));
 }
 
-/** @param deadline milliseconds for each of them */
+/** @param deadline milliseconds for each check */
 export async function runChecks(checks: readonly Check[], deadline: number): Promise<Checked[]> {
   const all = await Promise.all(checks.map((check) => runOne(check, deadline)));
   return all.flat();
@@ -68,14 +68,14 @@ async function runOne(check: Check, deadline: number): Promise<Checked[]> {
     .catch((error: unknown) => [failedBy(check.name, error)]);
   let found = await within(running, deadline);
   if (!found) {
-    const remedy = 'look whether the volume, the name server or the network hangs';
+    const remedy = 'check whether the volume, the name server or the network hangs';
     found = [failed(check.name, `no answer within ${deadline / 1_000} s`, remedy)];
     late.abort();
   }
   return found.map((finding) => ({ check: check.name, ...clean(finding) }));
 }
 
-/** For a person's terminal: what is read from the volume could hold anything. */
+/** Makes texts safe for a terminal: values from the volume may contain anything. */
 function clean({ status, subject, detail, remedy }: Finding): Finding {
   const text = (value: string): string => printable(redact(value)).slice(0, 1_000);
   return {

@@ -1,6 +1,6 @@
 /**
- * What the CLI ignores of the volume's settings.json, by berth's own rule: no CLI is started for it. The
- * supervisor asks the CLI itself, and may know more (settings-guard.ts).
+ * Checks what the CLI ignores of the volume's settings.json, by berth's own rules, without starting
+ * a CLI. The supervisor also queries the CLI, and may know more (settings-guard.ts).
  */
 import { join } from 'node:path';
 import { sayProblem, settingsProblems } from '../../shared/cli-settings.ts';
@@ -21,7 +21,7 @@ export async function checkClaudeSettings(configDirectory: string): Promise<Find
   } catch (error) {
     return [warning(path, `it cannot be checked: ${messageOf(error)}`, remedy)];
   }
-  if (content === undefined) return [absent(path, 'there is none: the CLI has its defaults')];
+  if (content === undefined) return [absent(path, 'there is none: the CLI uses its defaults')];
   const problems = settingsProblems(content);
   if (problems.length === 0) return [ok(path, 'the CLI ignores nothing of it')];
   const findings = problems.slice(0, mostTold).map((problem) => {

@@ -1,4 +1,4 @@
-/** The CLI that berth serve would run: where it is looked for, and whether it can be used. */
+/** Checks the CLI that `berth serve` would run: where it is, and whether it can be used. */
 import { BerthError } from '../../shared/errors.ts';
 import {
   type Installed,
@@ -12,7 +12,7 @@ import { cliEnvironment } from '../claude/environment.ts';
 import type { SupervisorConfig } from '../config.ts';
 import { type Finding, failedBy, ok, warning } from './check.ts';
 
-/** It is asked for its version alone: whether it does more is found out at a start. */
+/** Only the version is checked; the self-test runs at a start of `berth serve`. */
 export async function checkCli(config: SupervisorConfig, signal: AbortSignal): Promise<Finding[]> {
   const { claudePath, configDirectory, stateDirectory, inherited } = config;
   const environment = cliEnvironment(inherited, configDirectory, 'doctor');
@@ -22,7 +22,8 @@ export async function checkCli(config: SupervisorConfig, signal: AbortSignal): P
   try {
     return [await look(named)];
   } catch (error) {
-    // One that is named, or that is there, is not passed over for what init has installed.
+    // A configured CLI, or an existing CLI, is not skipped in favour of the CLI that init
+    // installed.
     const mayPass = claudePath === undefined && isAbsent(error as Error);
     const installed = mayPass ? await readInstalled(stateDirectory) : undefined;
     if (!installed) return [failedBy(named, error)];
@@ -33,7 +34,9 @@ export async function checkCli(config: SupervisorConfig, signal: AbortSignal): P
   }
 }
 
-/** The one that counts; if it fails, the one before it, which keeps berth serve running. */
+/**
+ * The current installation; if it fails, its predecessor, with which `berth serve` keeps running.
+ */
 async function checkInstalled(
   { current, previous }: Installed,
   stateDirectory: string,
@@ -43,7 +46,7 @@ async function checkInstalled(
     const { binary } = installedPlace(stateDirectory, id);
     try {
       if (await isInstalled(stateDirectory, id)) return await look(binary);
-      const text = `cannot run Claude Code at ${binary}: it is gone; delete the pod, so that init installs it anew`;
+      const text = `cannot run Claude Code at ${binary}: it is gone; delete the pod, so that init installs it again`;
       throw new BerthError('cli_unavailable', text);
     } catch (error) {
       return failedBy(binary, error);
@@ -55,11 +58,11 @@ async function checkInstalled(
   if (before.status !== 'ok') return [found];
   const remedy =
     'set BERTH_CLAUDE_TARBALL and BERTH_CLAUDE_INTEGRITY to a version that runs on these nodes';
-  return [warning(found.subject, `${found.detail}; the one before it is used`, remedy), before];
+  return [warning(found.subject, `${found.detail}; its predecessor is used`, remedy), before];
 }
 
 function checkWanted({ current }: Installed, integrity: string | undefined): Finding[] {
   if (!integrity || idOf(integrity) === current) return [];
-  const detail = 'it names another CLI than the one that is used: init could not install it';
+  const detail = 'it names another CLI than the CLI in use: init could not install it';
   return [warning('BERTH_CLAUDE_INTEGRITY', detail, 'see `cli_not_installed` in the log of init')];
 }

@@ -1,8 +1,9 @@
 /**
- * What the configuration has the CLI start: MCP servers, hooks, the status line, the helper for keys.
- * Each program must be there, and each server that is reached by HTTP reachable. Only looked for: nothing
- * is run. Always holds: what stands on the volume is untrusted, bounded, and never shown but for the
- * name of a program or a host.
+ * Checks the programs that the configuration makes the CLI start: MCP servers, hooks, the status
+ * line, the helper for keys. Each program must exist, and each HTTP server must be reachable.
+ * Nothing is run.
+ * Invariant: files on the volume are untrusted, bounded, and never shown, except the name of a
+ * program or a host.
  */
 import { access, constants, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
@@ -17,7 +18,7 @@ import { largestFile, readProfiles } from '../profiles/read.ts';
 import { absent, type Finding, failed, ok, warning } from './check.ts';
 import { checkReachable, hostOf } from './egress.ts';
 
-/** So many are looked at. */
+/** The maximum number of commands. */
 const most = 200;
 
 const server = z.looseObject({ command: z.string().optional(), url: z.string().optional() });
@@ -33,11 +34,11 @@ const settings = z.looseObject({
 const withServers = z.looseObject({ mcpServers: servers.default({}) });
 
 interface Wanted {
-  /** Where it stands: `settings.json: hook PreToolUse`. */
+  /** Where the command is configured: `settings.json: hook PreToolUse`. */
   from: string;
-  /** For a shell. */
+  /** A command line for a shell. */
   line?: string;
-  /** A program, as it is. */
+  /** The path or name of a program. */
   program?: string;
   url?: string;
 }
@@ -113,28 +114,32 @@ async function checkOne(
 ): Promise<Finding> {
   if (url !== undefined) {
     const target = hostOf(url);
-    if (!target) return failed(from, 'its url is none', 'correct it');
+    if (!target) return failed(from, 'its url is not valid', 'correct it');
     const finding = await checkReachable({ ...target, why: 'an MCP server' }, environment, signal);
     return { ...finding, subject: from, detail: `${finding.subject}: ${finding.detail}` };
   }
   if (!program) {
-    return warning(from, 'which program it starts cannot be told', 'see whether it works');
+    return warning(
+      from,
+      'the program that it starts cannot be determined',
+      'check whether it works',
+    );
   }
   const path = expand(program, config, environment);
   if (path === undefined) {
-    return warning(from, `${program}: it depends on a variable`, 'see whether it works');
+    return warning(from, `${program}: it depends on a variable`, 'check whether it works');
   }
-  if (line !== undefined && builtins.has(path)) return ok(from, `${path} is the shell's own`);
+  if (line !== undefined && builtins.has(path)) return ok(from, `${path} is built into the shell`);
   if (await isProgram(path, environment)) return ok(from, `${path} is there`);
   const remedy =
-    'put it into the image (docs/containers.md), or take the command out of the configuration';
-  return failed(from, `${path} is not there, or cannot be run`, remedy);
+    'add it to the image (docs/containers.md), or remove the command from the configuration';
+  return failed(from, `${path} does not exist, or cannot be run`, remedy);
 }
 
-/** Of a line for a shell: what it runs first, if that can be told without a shell. */
+/** The first program of a shell command line, if it can be determined without a shell. */
 export function firstWord(line: string): string | undefined {
   let rest = line.trim();
-  // What comes before a command: values of variables, and the words that open a block.
+  // Skips text before a command: assignments of variables, and keywords that open a block.
   for (;;) {
     const before =
       /^(?:[A-Za-z_]\w*=(?:"[^"]*"|'[^']*'|[^\s"';|&]*)|[({!]|if|while|until|then|time)\s+/.exec(
@@ -147,14 +152,14 @@ export function firstWord(line: string): string | undefined {
   return word?.[1] ?? word?.[2] ?? word?.[3];
 }
 
-/** What every POSIX shell does itself. */
+/** Commands that are built into every POSIX shell. */
 const builtins = new Set(
   '[ . : [[ alias bg case cd command echo eval exec exit export false for function if kill printf pwd read return set shift source test times trap true type ulimit umask unset until wait while'.split(
     ' ',
   ),
 );
 
-/** Undefined if it has other variables than those that are known here. */
+/** Undefined if the text has other variables than those known here. */
 function expand(
   word: string,
   { configDirectory, workspaceDirectory }: SupervisorConfig,
@@ -182,7 +187,7 @@ async function isProgram(path: string, environment: Environment): Promise<boolea
       await access(candidate, constants.X_OK);
       if ((await stat(candidate)).isFile()) return true;
     } catch {
-      // The next directory may have it.
+      // The next directory may contain it.
     }
   }
   return false;

@@ -1,6 +1,6 @@
 /**
- * Whether a host can be reached, as the CLI would reach it: by HTTPS_PROXY where that is set, with a
- * certificate that this container trusts. Nothing is asked of the host.
+ * Checks whether a host is reachable in the same way as the CLI would reach it: through HTTPS_PROXY
+ * if it is set, with a certificate that this container trusts. No request is sent to the host.
  */
 import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
@@ -14,11 +14,11 @@ import { abortable } from '../../shared/waiting.ts';
 export interface Target {
   host: string;
   port: number;
-  /** False: what is not encrypted is only connected to. */
+  /** False: an unencrypted port is only connected to. */
   tls?: boolean;
-  /** True for an http URL, which init reaches by HTTP_PROXY and not by HTTPS_PROXY. */
+  /** True for an http URL, which init reaches through HTTP_PROXY and not through HTTPS_PROXY. */
   http?: boolean;
-  /** The CA that is trusted here, as PEM, in the place of all others. */
+  /** The trusted CA as PEM, instead of all others. */
   ca?: Buffer;
 }
 
@@ -29,7 +29,7 @@ export type Reached =
 /** Milliseconds. */
 const deadline = 5_000;
 
-/** What `read` makes of the open connection. */
+/** The result of `read` for the open connection. */
 export async function withConnection<T>(
   target: Target,
   environment: Environment,

@@ -1,4 +1,6 @@
-/** The logins: which one the CLI uses, whether it is good, and by when a person is needed. */
+/**
+ * Checks the logins: which login the CLI uses, whether it is valid, and when a person is needed.
+ */
 import { join } from 'node:path';
 import {
   type Credentials,
@@ -29,7 +31,7 @@ import {
 import { LoginHistory } from '../credentials/history.ts';
 import { absent, type Finding, failed, ok, warning } from './check.ts';
 
-/** Whether the CLI uses the login file: nothing goes before it. */
+/** Whether the CLI uses the login file: no other login has precedence. */
 export function usesFile(environment: SupervisorConfig['inherited']): boolean {
   return !bringsLogin(environment);
 }
@@ -50,10 +52,10 @@ export async function checkCredentials(config: SupervisorConfig): Promise<Findin
     return [judgeDeadline('CLAUDE_CODE_OAUTH_TOKEN', 'a setup-token is set', deadline), ...source];
   }
   if (variable !== undefined) {
-    return [ok(variable, 'it is set, and goes before a login file'), ...source];
+    return [ok(variable, 'it is set and has precedence over a login file'), ...source];
   }
   if (await settingsBringLogin(configDirectory)) {
-    return [ok('settings.json', 'it brings a login of its own'), ...source];
+    return [ok('settings.json', 'it provides a login of its own'), ...source];
   }
   if (file?.kind === 'valid') return [judgeLogin(file.credentials, history), ...source];
   const causes = {
@@ -73,7 +75,7 @@ function judgeLogin(credentials: Credentials, history: LoginHistory): Finding {
     return failed('login', `its refresh token ${cause}`, loginRemedy);
   }
   const ends = new Date(credentials.expiresAt).toISOString();
-  const detail = `the login file is good, its access token until ${ends} (the CLI refreshes it)`;
+  const detail = `the login file is good, its access token is valid until ${ends} (the CLI refreshes it)`;
   return judgeDeadline('login', detail, loginDeadline(credentials, history.since(id)));
 }
 
@@ -91,7 +93,7 @@ function judgeDeadline(subject: string, detail: string, deadline: Deadline | und
 async function checkSource(path: string): Promise<Finding[]> {
   try {
     const content = await readProvided(path, credentialsLimit);
-    if (content === undefined) return [absent(path, 'no credentials file is provided there')];
+    if (content === undefined) return [absent(path, 'there is no provided credentials file')];
     const judgement = judgeCredentials(content);
     if (judgement.kind === 'valid') return [ok(path, 'the provided credentials can be read')];
     const why = judgement.kind === 'blank' ? 'it holds no token' : judgement.reason;

@@ -1,7 +1,7 @@
 /**
- * `berth doctor`: looks at everything that berth needs, and says what is wrong and what helps. Works
- * beside a running supervisor and without one.
- * Always holds: it changes nothing, takes no lease, and shows no secret.
+ * `berth doctor`: checks everything that berth needs, and reports problems with their remedies. It
+ * works beside a running supervisor and without one.
+ * Invariants: it changes nothing, takes no lease, and shows no secret.
  */
 import type { Environment } from '../../shared/config.ts';
 import { formatSize } from '../../shared/units.ts';
@@ -24,12 +24,12 @@ const deadline = 15_000;
 
 export interface Diagnosis {
   version: string;
-  /** True if nothing has failed; warnings are none. */
+  /** True if nothing has failed; warnings do not count. */
   ok: boolean;
   findings: Checked[];
 }
 
-/** @returns what was found, and the exit code: 0, or that of the first check that has failed */
+/** @returns the findings, and the exit code: 0, or that of the first failed check */
 export async function diagnose(
   environment: Environment,
 ): Promise<{ diagnosis: Diagnosis; exitCode: number }> {
@@ -69,13 +69,13 @@ async function checkMemory(): Promise<Finding[]> {
   const text = `${formatSize(workingSet)} of ${formatSize(limit)} are used`;
   const findings = [
     limit < 1024 ** 3
-      ? warning('limit', `${text}: room for one worker or two`, remedy)
+      ? warning('limit', `${text}: enough for one or two workers`, remedy)
       : ok('limit', text),
   ];
   if (oomKills) {
     const help = 'raise the limit, or lower BERTH_MAX_WORKERS or BERTH_WORKER_MEMORY_HARD';
     findings.push(
-      warning('kernel', `it has killed ${oomKills} processes for want of memory`, help),
+      warning('kernel', `it has killed ${oomKills} processes for lack of memory`, help),
     );
   }
   return findings;

@@ -1,6 +1,6 @@
 /**
- * The network: what init and the CLI need must be reachable, and something else must not be. Egress is
- * bounded per pod, so what is seen from this container holds for init too.
+ * Checks the network: hosts that init and the CLI need must be reachable, and another host must not
+ * be. Egress is limited per pod, so the result for this container holds for init too.
  */
 import type { Environment } from '../../shared/config.ts';
 import { hosts, type WantedHost } from '../../shared/hosts.ts';
@@ -11,19 +11,19 @@ import { usesFile } from './credentials.ts';
 
 export interface Wanted extends Target {
   why: string;
-  /** Why it may as well not be reachable. */
+  /** Why it is harmless if the host is not reachable. */
   spare?: string | undefined;
 }
 
 const remedies = {
-  dns: 'see whether the name is right, and let the pod ask the name server: UDP and TCP 53 in its egress policy',
+  dns: 'check the name, and allow the pod to reach the name server: UDP and TCP 53 in its egress policy',
   connection: 'allow it in the egress policy of the pod (manifests/components), or set HTTPS_PROXY',
   proxy: 'allow the host and port in the proxy that HTTPS_PROXY names, or add it to NO_PROXY',
   certificate:
-    'something in between opens TLS: put its CA into a file and name that by NODE_EXTRA_CA_CERTS',
+    'something in between decrypts TLS: put its CA into a file and set NODE_EXTRA_CA_CERTS to the path',
 } as const;
 
-/** Hosts that settings name in the place of those of the list. */
+/** Hosts in settings that replace hosts of the list. */
 interface Named {
   server: Target | undefined;
   githubApi: Target | undefined;
@@ -31,25 +31,25 @@ interface Named {
   tarball: Target | undefined;
 }
 
-/** What is wanted here: with another server, or another login, some hosts are not. */
+/** The hosts that are needed here: with another server, or another login, some are not. */
 export function wantedHosts(environment: Environment): Wanted[] {
   const { BERTH_REPO, BERTH_GITHUB_API_URL, ANTHROPIC_BASE_URL, BERTH_CLAUDE_TARBALL } =
     environment;
   const named: Named = {
-    // `owner/name` is no URL: it is at github.com.
+    // `owner/name` is not a URL: the repository is on github.com.
     server: hostOf(BERTH_REPO ?? ''),
     githubApi: hostOf(BERTH_GITHUB_API_URL ?? ''),
     model: hostOf(ANTHROPIC_BASE_URL ?? ''),
     tarball: hostOf(BERTH_CLAUDE_TARBALL ?? ''),
   };
   const others = [
-    named.server && { ...named.server, why: 'the repository is fetched from there' },
+    named.server && { ...named.server, why: 'serves the repository' },
     named.githubApi && { ...named.githubApi, why: 'BERTH_GITHUB_API_URL' },
     named.model && { ...named.model, why: 'ANTHROPIC_BASE_URL' },
     named.tarball && { ...named.tarball, why: 'BERTH_CLAUDE_TARBALL' },
   ].filter((each) => each !== undefined);
   const wanted = hosts
-    // The address that a setting names is wanted itself.
+    // An address in a setting is needed itself.
     .filter((each) => !others.some((other) => isSame(each, other)))
     .map((each) => ({
       ...{ host: each.host, port: each.port, why: each.why },
@@ -71,7 +71,7 @@ function spareIn(
   { server, githubApi, model }: Named,
 ): string | undefined {
   if (optional !== undefined) return `needed only ${optional}`;
-  if (host === 'console.anthropic.com') return 'only CLIs older than berth takes ask it';
+  if (host === 'console.anthropic.com') return 'only CLIs that are too old for berth connect to it';
   if (host === 'github.com') return server && `the repository is on ${nameOf(server)}`;
   if (host === 'api.github.com') {
     if (githubApi) return `GitHub's API is at ${nameOf(githubApi)}`;
@@ -93,7 +93,7 @@ function nameOf({ host, port }: Target): string {
   return `${host}:${port}`;
 }
 
-/** Undefined if it is no URL of HTTP. */
+/** Undefined if it is not an HTTP URL. */
 export function hostOf(url: string): Target | undefined {
   if (!/^https?:/i.test(url) || !URL.canParse(url)) return undefined;
   const { hostname, port, protocol } = new URL(url);
@@ -110,7 +110,7 @@ export async function checkReachable(
   const { host, port, why, spare } = wanted;
   const subject = `${host}:${port}`;
   const reached = await reach(wanted, environment, signal);
-  if ('by' in reached) return ok(subject, `it can be reached; ${why}`);
+  if ('by' in reached) return ok(subject, `reachable: ${why}`);
   if (spare) return absent(subject, `it cannot be reached, which does no harm: ${spare}`);
   const step = { dns: 'its name', connection: 'it', proxy: 'it', certificate: 'its certificate' };
   const detail =
@@ -121,8 +121,8 @@ export async function checkReachable(
 }
 
 /**
- * Something that nobody needs: it shows whether egress is bounded at all. It is tried without the proxy
- * too, for a tool that means harm does not ask the proxy.
+ * Tests a host that nothing needs, to show whether egress is limited at all. It is also tested
+ * without the proxy, because a malicious tool does not use the proxy.
  */
 export async function checkUnreachable(
   { host, port }: Target,
@@ -138,15 +138,15 @@ export async function checkUnreachable(
   if ('by' in direct) {
     return warning(
       subject,
-      'it can be reached: nothing bounds where the tools of the CLI send what they read',
-      'add an egress policy (manifests/components/cilium-egress or network-policy), and see that the network of the cluster enforces policies; docs/security.md says what it bounds',
+      'it can be reached: nothing limits where the tools of the CLI can send data',
+      'add an egress policy (manifests/components/cilium-egress or network-policy), and check that the network of the cluster enforces policies; docs/security.md describes the limits',
     );
   }
   if ('by' in asked) {
     return warning(
       subject,
-      'the proxy of HTTPS_PROXY lets it be reached: tools of the CLI can send there what they read',
-      'let the proxy allow only the hosts that are wanted, as manifests/components/network-policy/squid.conf does',
+      'it can be reached through the proxy of HTTPS_PROXY: tools of the CLI can send data there',
+      'let the proxy allow only the required hosts, as manifests/components/network-policy/squid.conf does',
     );
   }
   return ok(subject, 'it cannot be reached, as it should be');

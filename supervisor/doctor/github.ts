@@ -1,4 +1,6 @@
-/** GitHub's token. The runtime container should have none: then there is nothing to look at. */
+/**
+ * Checks GitHub's token. The runtime container should have none; then there is nothing to check.
+ */
 import { readFile } from 'node:fs/promises';
 import type { Environment } from '../../shared/config.ts';
 import { messageOf } from '../../shared/errors.ts';
@@ -20,19 +22,19 @@ export async function checkGithub(
   const file = environment[`${name}_FILE`];
   const token = environment[name] || (file ? (await readFile(file, 'utf8')).trim() : '');
   neverShow(token);
-  // A token for another server is not shown to GitHub.
+  // A token for another server is not sent to GitHub.
   const api = onGitHub(environment) ? 'https://api.github.com' : '';
   const place = hostOf(environment.BERTH_GITHUB_API_URL || api);
   const path = `${URL.parse(environment.BERTH_GITHUB_API_URL ?? '')?.pathname.replace(/\/$/, '') ?? ''}/rate_limit`;
   const near = warning(
     name,
-    'it lies in this container, where the tools of the CLI can read it',
-    'give it to the init container alone',
+    'it is in this container, where the tools of the CLI can read it',
+    'pass it to the init container only',
   );
   if (!place) return [near];
   try {
     const status = await ask({ ...place, path, token }, environment, signal);
-    const renew = 'make a new token and put it into the Secret';
+    const renew = 'create a new token and put it into the Secret';
     return [
       near,
       status < 400
@@ -41,6 +43,6 @@ export async function checkGithub(
     ];
   } catch (error) {
     const detail = `${place.host} gives no answer: ${messageOf(error)}`;
-    return [near, warning(name, detail, 'see what is said of egress')];
+    return [near, warning(name, detail, 'see the findings about egress')];
   }
 }

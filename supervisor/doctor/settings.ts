@@ -1,4 +1,4 @@
-/** The settings: what is wrong with them, and what the other checks go on with in spite of that. */
+/** Checks the settings, and provides the configuration with which the other checks continue. */
 import type { Environment } from '../../shared/config.ts';
 import { BerthError } from '../../shared/errors.ts';
 import { readSupervisorConfig, type SupervisorConfig } from '../config.ts';
@@ -7,7 +7,7 @@ import { type Finding, failed, ok, warning } from './check.ts';
 const remedy = 'correct the environment of the container (docs/configuration.md)';
 
 export interface ReadLeniently {
-  /** Those that are wrong have their defaults. */
+  /** Invalid settings have their defaults. */
   config: SupervisorConfig;
   findings: Finding[];
 }
@@ -20,7 +20,7 @@ export function readLeniently(environment: Environment): ReadLeniently {
   };
 }
 
-/** @param read throws `config_invalid`: then there is no `config`, but the problems */
+/** @param read throws `config_invalid`: then there is no `config`, only the problems */
 export function settingsFindings<T>(
   environment: Environment,
   read: () => { config: T; warnings: string[] },
@@ -41,7 +41,7 @@ export function settingsFindings<T>(
   }
 }
 
-/** The names that problems begin with, and that nothing is asked only under Kubernetes. */
+/** Removes the settings with problems, and the check that exists only under Kubernetes. */
 function readWithout(environment: Environment, problems: readonly string[]): SupervisorConfig {
   const left: Record<string, string | undefined> = { ...environment };
   delete left.KUBERNETES_SERVICE_HOST;

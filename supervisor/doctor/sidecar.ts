@@ -1,6 +1,6 @@
 /**
- * What `berth doctor` looks at in the container of `berth write-back`: it has other settings, another
- * mount of the volume, a Kubernetes token, and nothing that the supervisor needs.
+ * The checks of `berth doctor` in the container of `berth write-back`: it has other settings,
+ * another mount of the volume, a Kubernetes token, and nothing that the supervisor needs.
  */
 import { access, constants, lstat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -19,8 +19,8 @@ import { settingsFindings } from './settings.ts';
 import { checkWriteBack } from './write-back.ts';
 
 /**
- * The Secret is named and nobody could call: then `berth serve`, which may share all other settings,
- * would not even start under Kubernetes.
+ * Whether the Secret is named and no caller could authenticate: then `berth serve`, which may share
+ * all other settings, would not start under Kubernetes.
  */
 export function isWriteBackContainer(environment: Environment): boolean {
   const { BERTH_WRITE_BACK_SECRET: secret, KUBERNETES_SERVICE_HOST: host } = environment;
@@ -36,7 +36,10 @@ export function writeBackChecks(environment: Environment): Check[] {
   const notHere = (name: string): Check => ({
     ...{ name, exit: 0 },
     run: async () => [
-      absent(name, 'not here: this is the write-back container; ask in that of berth serve'),
+      absent(
+        name,
+        'not checked: this is the write-back container; run berth doctor in the container of berth serve',
+      ),
     ],
   });
   return [
@@ -52,7 +55,7 @@ export function writeBackChecks(environment: Environment): Check[] {
   ];
 }
 
-/** It is mounted read-only, so only reading counts. */
+/** The volume is mounted read-only, so only reading is checked. */
 async function checkVolume(path: string): Promise<Finding[]> {
   const mount = 'mount the volume there, or set BERTH_CONFIG_DIR';
   const found = await lstat(path).catch((error: unknown) => error as Error);
@@ -65,17 +68,17 @@ async function checkVolume(path: string): Promise<Finding[]> {
     return [failed(path, `it cannot be read: ${messageOf(error)}`, own)];
   }
   const file = join(path, credentialsFileName);
-  return [ok(path, 'it can be read, and more is not needed here'), await checkLoginFile(file, own)];
+  return [ok(path, 'it can be read, which is enough here'), await checkLoginFile(file, own)];
 }
 
-/** What would be written back. */
+/** Checks the login that would be written back. */
 async function checkLoginFile(path: string, remedy: string): Promise<Finding> {
   try {
     const content = await readFileBounded(path, credentialsLimit);
     if (content === undefined) return absent(path, 'there is no login file: nothing to write back');
     const { kind } = judgeCredentials(content);
     if (kind === 'valid') return ok(path, 'the login file can be read');
-    const help = 'ask `berth doctor` in the container of berth serve what is wrong with the login';
+    const help = 'run `berth doctor` in the container of berth serve to diagnose the login';
     return warning(path, `the login file is ${kind}: it is not written back`, help);
   } catch (error) {
     return failed(path, messageOf(error), remedy);

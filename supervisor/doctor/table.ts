@@ -1,11 +1,11 @@
-/** A diagnosis for people: a line a finding, the remedy below it where one is needed. */
+/** Formats a diagnosis for people: one line for each finding, and its remedy below. */
 import { styleText } from 'node:util';
 import type { FindingStatus } from './check.ts';
 import type { Diagnosis } from './doctor.ts';
 
 const colours = { ok: 'green', warning: 'yellow', failed: 'red', 'n/a': 'gray' } as const;
 
-/** @param coloured where a terminal shows it */
+/** @param coloured if a terminal shows the table */
 export function tableOf({ version, findings }: Diagnosis, coloured: boolean): string {
   const marked = (status: FindingStatus): string => {
     const text = status.padEnd(8);

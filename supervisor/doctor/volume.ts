@@ -1,4 +1,4 @@
-/** The volume: whether it is there, whose it is, whether it has room, and what init did to it. */
+/** Checks the volume: whether it exists, its owner, its free space, and init's report about it. */
 import { access, constants, lstat, readdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -9,7 +9,7 @@ import { formatDuration, formatSize } from '../../shared/units.ts';
 import { type Finding, failed, ok, warning } from './check.ts';
 
 const own = (uid: number): string =>
-  `run the pod with fsGroup ${uid} and runAsUser ${uid}, or let init give it away (docs/install.md, "The volume": the component root-ownership)`;
+  `run the pod with fsGroup ${uid} and runAsUser ${uid}, or let init change the owner (docs/install.md, "The volume": the component root-ownership)`;
 
 export async function checkVolume(
   configDirectory: string,
@@ -18,7 +18,7 @@ export async function checkVolume(
   const uid = process.getuid?.() ?? 0;
   const found = await lstat(configDirectory).catch((error: unknown) => error as Error);
   if (found instanceof Error || !found.isDirectory()) {
-    const why = found instanceof Error ? found.message : 'it is no directory';
+    const why = found instanceof Error ? found.message : 'it is not a directory';
     return [failed(configDirectory, why, 'mount the volume there, or set BERTH_CONFIG_DIR')];
   }
   const findings = await Promise.all([
@@ -42,7 +42,7 @@ async function checkWritable(path: string, uid: number): Promise<Finding> {
   }
 }
 
-/** At the top alone: there the CLI and berth write. */
+/** Checks the top level only: the CLI and berth write there. */
 async function checkOwners(path: string, uid: number): Promise<Finding> {
   const names = (await readdir(path)).slice(0, 1_000);
   const foreign: string[] = [];
@@ -71,17 +71,17 @@ async function checkRoom(path: string): Promise<Finding> {
 async function checkState(path: string, uid: number): Promise<Finding> {
   const found = await lstat(path).catch(() => undefined);
   if (!found) {
-    const remedy = 'see the log of the init container; berth serve makes it too';
+    const remedy = 'see the log of the init container; berth serve creates it too';
     return warning(path, 'there is none yet: neither init nor berth serve has run here', remedy);
   }
   if (!found.isDirectory()) {
-    return failed(path, 'it is no directory', 'restart the pod: init sets aside what stands there');
+    return failed(path, 'it is not a directory', 'restart the pod: init moves the file away');
   }
   if (uid !== 0 && found.uid !== uid) {
     return failed(path, `it belongs to uid ${found.uid}, and this is uid ${uid}`, own(uid));
   }
   return (found.mode & 0o077) === 0
-    ? ok(path, "it is its owner's alone")
+    ? ok(path, 'only its owner may enter it')
     : warning(path, 'others may enter it', `chmod 700 ${path}`);
 }
 
@@ -103,11 +103,11 @@ async function checkReport(stateDirectory: string): Promise<Finding[]> {
     const content = await readFileBounded(path, 256 * 1024);
     if (content === undefined) {
       const remedy = 'see the log of the init container; without init there is no configuration';
-      return [warning(path, 'init has left no report', remedy)];
+      return [warning(path, 'there is no report of init', remedy)];
     }
     read = report.parse(JSON.parse(content.toString('utf8')));
   } catch (error) {
-    return [warning(path, messageOf(error), 'restart the pod, so that init writes it anew')];
+    return [warning(path, messageOf(error), 'restart the pod, so that init writes it again')];
   }
   return [checkConfirmed(read), ...checkProblem(read)];
 }
@@ -128,15 +128,15 @@ function checkConfirmed(read: z.infer<typeof report>): Finding {
     if (read.settings !== 'kept') return ok('configuration', what);
     return warning(
       'configuration',
-      `${what}, but with an earlier settings.json, for the CLI would ignore the one of this commit`,
+      `${what}, but with an earlier settings.json, because the CLI would ignore the file of this commit`,
       'see `settings_invalid` in the log of the init container, correct settings.json in the repository, and restart the pod',
     );
   }
   const refused = read.remote_error?.code === 'remote_refused';
   return warning(
     'configuration',
-    `${refused ? 'the git server refused init, which' : 'init could not reach the git server and'} went on with ${what}`,
-    `see the log of the init container for the cause${refused ? ' (the git token, its access or the repository)' : ''}, and restart the pod when it is mended`,
+    `${refused ? 'the git server refused init, which' : 'init could not reach the git server and'} continued with ${what}`,
+    `see the log of the init container for the cause${refused ? ' (the git token, its access or the repository)' : ''}, fix it and restart the pod`,
   );
 }
 
@@ -146,7 +146,7 @@ async function checkConflicts(stateDirectory: string): Promise<Finding> {
   if (names.length === 0) return ok(path, 'nothing was set aside');
   return warning(
     path,
-    `${names.length} times something was set aside and kept, last ${names.sort().at(-1)}`,
-    'look what it is, put it into the repository or remove it: it is kept for ever',
+    `${names.length} files were set aside, most recently ${names.sort().at(-1)}`,
+    'check the files, put them into the repository or remove them: they are kept for ever',
   );
 }

@@ -1,4 +1,7 @@
-/** The live Secret: whether whoever has a Kubernetes token here may read it. Its content is not read. */
+/**
+ * Checks the live Secret: whether the Kubernetes token in this container may read it. Its content
+ * is not read.
+ */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Environment } from '../../shared/config.ts';
@@ -32,7 +35,7 @@ export async function checkWriteBack(
   }
   const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port } = environment;
   if (!token || !host) {
-    const where = 'ask where `berth write-back` runs: kubectl exec -c write-back';
+    const where = 'check in the container of `berth write-back`: kubectl exec -c write-back';
     return [absent('Secret', `this container has no Kubernetes token, as it should be; ${where}`)];
   }
   neverShow(token);
@@ -52,17 +55,17 @@ export async function checkWriteBack(
 }
 
 function judge(subject: string, status: number): Finding {
-  if (status < 300) return ok(subject, 'it is there and can be read');
+  if (status < 300) return ok(subject, 'it exists and can be read');
   const remedies: Record<number, string> = {
     401: 'mount a token of the service account that write-back has',
     403: 'give its service account get and patch of this one Secret (manifests/components/write-back)',
     404: 'create it: manifests/components/write-back brings an empty one',
   };
-  const remedy = remedies[status] ?? 'see what the API server says in its own log';
+  const remedy = remedies[status] ?? 'see the log of the API server';
   return failed(subject, `the API server answers ${status}`, remedy);
 }
 
-/** The API server is in the cluster. */
+/** The API server is inside the cluster, so the proxy is not used. */
 function withoutProxy({ HTTPS_PROXY: _, https_proxy: _lower, ...rest }: Environment): Environment {
   return rest;
 }

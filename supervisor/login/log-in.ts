@@ -1,7 +1,8 @@
 /**
- * `berth login`: a person at a terminal logs the CLI in, by the CLI's own login, and the volume gets it.
- * So no other machine shares the refresh tokens, which work once. Works beside a running supervisor.
- * Always holds: until the new login is there and judged, nothing on the volume changes.
+ * `berth login`: a person at a terminal logs in with the CLI's own login, and the login is written
+ * to the volume. So no other machine shares the refresh tokens, which work once. It works beside a
+ * running supervisor.
+ * Invariant: nothing on the volume changes until the new login is complete and valid.
  */
 import { lstat, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -30,10 +31,10 @@ import { installLogin } from './install-login.ts';
 import { takeTurn } from './one-at-a-time.ts';
 import { inPrivate } from './private-directory.ts';
 
-/** Milliseconds in all; a code of the login page is good for less. */
+/** Milliseconds for everything; a code of the login page expires sooner. */
 const deadline = 15 * 60_000;
 
-/** What this needs of the process. */
+/** The parts of the process that this needs. */
 export interface Surroundings {
   stdin: { isTTY?: boolean };
   stdout: { isTTY?: boolean };
@@ -44,13 +45,14 @@ export interface Surroundings {
 }
 
 /**
- * @returns what to tell the person
- * @throws BerthError `config_invalid`, `login_failed`, `lease_held`, `cli_unavailable`, `volume_unwritable`
+ * @returns the text for the person
+ * @throws BerthError `config_invalid`, `login_failed`, `lease_held`, `cli_unavailable`,
+ * `volume_unwritable`
  */
 export async function logIn(config: LoginConfig, process: Surroundings): Promise<string> {
   if (!process.stdin.isTTY || !process.stdout.isTTY) {
     throw refused(
-      'there is no terminal to ask at',
+      'there is no terminal',
       'run it with both -i and -t: `kubectl exec -it deploy/berth -c runtime -- berth login`',
     );
   }
@@ -59,17 +61,17 @@ export async function logIn(config: LoginConfig, process: Surroundings): Promise
   const giveUp = await takeTurn(config.configDirectory);
   const interrupted = new AbortController();
   const interrupt = (): void => interrupted.abort(failed('it was interrupted'));
-  // Ctrl-C reaches the CLI too, which ends by it.
+  // Ctrl-C reaches the CLI too, and ends it.
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
   for (const signal of signals) process.on(signal, interrupt);
   const late = setTimeout(() => {
-    interrupted.abort(failed('nobody has finished it within 15 minutes'));
+    interrupted.abort(failed('the login was not finished within 15 minutes'));
   }, deadline);
   try {
     const { signal } = interrupted;
     const path = await findUsable(config, environmentIn(config, '/nonexistent'), signal);
     process.stderr.write(
-      `This logs the CLI on ${config.configDirectory} in, with a login of its own. Until it is done, and with Ctrl-C, all stays as it is.\n\n`,
+      `This gives the CLI on ${config.configDirectory} a login of its own. Nothing changes until the login is complete. Ctrl-C cancels.\n\n`,
     );
     const credentials = await inPrivate(config.configDirectory, async (directory) => {
       await runLogin(path, config, directory, signal);
@@ -104,12 +106,12 @@ async function runLogin(path: string, config: LoginConfig, directory: string, si
   );
 }
 
-/** @throws BerthError `login_failed` if the CLI has left none that can be used */
+/** @throws BerthError `login_failed` if the CLI has left no usable login */
 async function readLogin(directory: string): Promise<Credentials> {
   const path = join(directory, credentialsFileName);
   const content = await readFileBounded(path, credentialsLimit).catch(() => undefined);
   const judgement = content && judgeCredentials(content);
-  if (judgement?.kind !== 'valid') throw failed('the CLI has left no login that can be used');
+  if (judgement?.kind !== 'valid') throw failed('the CLI has left no usable login');
   const { credentials } = judgement;
   hideTokens(credentials);
   if (credentials.refreshTokenId === undefined) throw failed('it cannot be refreshed');
@@ -117,7 +119,7 @@ async function readLogin(directory: string): Promise<Credentials> {
   return credentials;
 }
 
-/** No variable brings another login, in whose place the CLI would refuse to log in. */
+/** Without variables of another login: the CLI would refuse to log in. */
 function environmentIn({ inherited }: LoginConfig, directory: string): Record<string, string> {
   const without: Record<string, string | undefined> = { ...inherited };
   for (const name of [...loginSecrets, ...providers]) delete without[name];
@@ -125,18 +127,18 @@ function environmentIn({ inherited }: LoginConfig, directory: string): Record<st
   return { ...cliEnvironment(without, directory, 'login'), TERM: terminal };
 }
 
-/** @throws BerthError `config_invalid` if the login would be undone at the next start */
+/** @throws BerthError `config_invalid` if the next start would revert the login */
 async function checkSource({ credentialsSource, credentialsPolicy }: LoginConfig): Promise<void> {
   if (credentialsPolicy !== 'source') return;
   const content = await readProvided(credentialsSource, credentialsLimit).catch(() => undefined);
   if (!content || judgeCredentials(content).kind !== 'valid') return;
   throw refused(
-    `BERTH_CREDENTIALS_POLICY=source has init put the login of ${credentialsSource} in its place at the next start`,
-    'set it to `fresher`, or take that login out of the Secret',
+    `BERTH_CREDENTIALS_POLICY=source makes init replace it by the login of ${credentialsSource} at the next start`,
+    'set it to `fresher`, or remove that login from the Secret',
   );
 }
 
-/** @returns whose its files shall be, where this runs as root. @throws BerthError `volume_unwritable` */
+/** @returns the owner of the files, if this runs as root. @throws BerthError `volume_unwritable` */
 async function checkVolume(
   { configDirectory, stateDirectory }: LoginConfig,
   asRoot: boolean,
@@ -148,7 +150,7 @@ async function checkVolume(
     throw unwritable(stateDirectory, error);
   });
   if (!(await lstat(stateDirectory)).isDirectory()) {
-    throw unwritable(stateDirectory, new Error('it is no directory'));
+    throw unwritable(stateDirectory, new Error('it is not a directory'));
   }
   return asRoot && uid !== 0 ? { uid, gid } : undefined;
 }
@@ -158,8 +160,8 @@ async function describe(config: LoginConfig, { refreshTokenExpiresAt }: Credenti
   const other = await otherLogin(config.inherited, config.configDirectory);
   return [
     '\nThe volume has the new login; the CLI uses it from its next turn on, without a restart.',
-    until && `Log in again before ${until}: no refresh extends it.`,
-    other && `But ${other} goes before it: as long as that is set, the new login is not used.`,
+    until && `Log in again before ${until}: a refresh does not extend this time.`,
+    other && `But ${other} has precedence: while it is set, the new login is not used.`,
     '',
   ]
     .filter((line) => line !== undefined)

@@ -1,7 +1,7 @@
 /**
- * A configuration directory of its own for a login that is not judged yet, outside the volume.
- * Always holds: for its owner alone; gone when the work is done, and what a killed `berth login` has left
- * goes with the next one.
+ * A private configuration directory outside the volume, for a login that is not validated yet.
+ * Invariants: only its owner may enter it. It is removed when the work is done; leftovers of a
+ * killed `berth login` are removed by the next one.
  */
 import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -10,8 +10,8 @@ import { digestOf } from '../../shared/credentials.ts';
 import { unwritable } from '../../shared/files.ts';
 
 /**
- * Only one may run at a time for a volume.
- * @param configDirectory the volume that it is for
+ * Only one call may run at a time for a volume.
+ * @param configDirectory the volume of the login
  * @throws BerthError `volume_unwritable`
  */
 export async function inPrivate<T>(

@@ -112,7 +112,7 @@ export function createParts(options: PartsOptions): Parts {
     log,
     onAction: (action) => metrics.configurationChanged(action),
     onDistrust: () => {
-      const text = 'processes may have read what a tool had changed; all are ended';
+      const text = 'workers may have read configuration that a tool changed; all workers are ended';
       log.error('configuration_distrusted', text);
       for (const worker of pool.workers) void pool.recycle(worker, 'configuration', true);
     },
@@ -186,8 +186,18 @@ export function createParts(options: PartsOptions): Parts {
   });
   const gate = new LimitGate({
     onChange: ({ closed, ...state }) => {
-      if (closed) log.warn('limit_reached', 'no prompt of this login is sent until it ends', state);
-      else log.info('limit_lifted', 'prompts of this login are sent again', state);
+      if (closed)
+        log.warn(
+          'limit_reached',
+          'a usage limit is reached: no prompt of this login is sent until the limit ends',
+          state,
+        );
+      else
+        log.info(
+          'limit_lifted',
+          'the usage limit ended: prompts of this login are sent again',
+          state,
+        );
     },
   });
   const pause = new Pause(stateDirectory, log);

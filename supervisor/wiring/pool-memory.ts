@@ -1,6 +1,6 @@
 /**
- * Between the memory guard and the pool, which do not know each other: tells the one what workers
- * there are and has the other do what was decided; and clears away what a worker leaves.
+ * Connects the memory guard and the pool, which do not know each other: lists the workers for the
+ * guard, carries out its decisions, and removes what a worker leaves behind.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { BerthError } from '../../shared/errors.ts';

@@ -1,4 +1,4 @@
-/** What `GET /v1/status` tells, put together from what the parts know. */
+/** Builds the response of `GET /v1/status` from the states of the parts. */
 import { bringsLogin } from '../../shared/login-variables.ts';
 import { printable } from '../../shared/printable.ts';
 import { redact } from '../../shared/redact.ts';

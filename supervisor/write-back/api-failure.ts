@@ -1,4 +1,4 @@
-/** What can go wrong between the sidecar and the API server, by reason, and what helps. */
+/** The failures between the sidecar and the API server, by reason, with their remedies. */
 import { messageOf, systemCode } from '../../shared/errors.ts';
 
 /** The label of the metric, and `reason` in the log. */
@@ -25,7 +25,7 @@ export type FailureReason = (typeof failureReasons)[number];
 export class WriteBackFailure extends Error {
   readonly reason: FailureReason;
   readonly status: number | undefined;
-  /** Milliseconds that the server asks to wait. */
+  /** Milliseconds that the server requests to wait. */
   readonly retryAfter: number | undefined;
 
   constructor(
@@ -39,7 +39,7 @@ export class WriteBackFailure extends Error {
     this.retryAfter = more.retryAfter;
   }
 
-  /** Whether it stays as long as nobody does anything about it. */
+  /** Whether the failure lasts until a person acts. */
   get lasting(): boolean {
     const lasting = ['tls', 'account', 'unauthorized', 'forbidden', 'not_found', 'own_source'];
     return lasting.includes(this.reason);
@@ -52,7 +52,7 @@ export interface Asked {
   name: string;
 }
 
-/** The failure that an answer stands for. @param said the server's own words */
+/** The failure for an HTTP response. @param said the message of the server */
 export function failureOf(
   { verb, namespace, name }: Asked,
   status: number,
@@ -67,7 +67,7 @@ export function failureOf(
     case 401:
       return of(
         'unauthorized',
-        `${answer}: it does not take the token of the service account; mount a projected serviceAccountToken into this container, as manifests/components/write-back does`,
+        `${answer}: it does not accept the token of the service account; mount a projected serviceAccountToken into this container, as manifests/components/write-back does`,
       );
     case 403:
       return of(
@@ -77,19 +77,22 @@ export function failureOf(
     case 404:
       return of(
         'not_found',
-        `there is no Secret ${name} in the namespace ${namespace}, and berth may not create one; make it empty: kubectl -n ${namespace} create secret generic ${name}`,
+        `there is no Secret ${name} in the namespace ${namespace}, and berth may not create one; create an empty Secret: kubectl -n ${namespace} create secret generic ${name}`,
       );
     case 409:
-      return of('conflict', `${secret} is changed by somebody else all the time: ${answer}`);
+      return of('conflict', `another writer keeps changing ${secret}: ${answer}`);
     case 429:
-      return of('throttled', `${answer}; it is tried again`);
+      return of('throttled', `${answer}; retrying`);
     default:
-      if (status >= 500) return of('server_error', `${answer}; it is tried again`);
-      return of('refused', `${answer}; see whether ${secret} is immutable, and make it anew if so`);
+      if (status >= 500) return of('server_error', `${answer}; retrying`);
+      return of(
+        'refused',
+        `${answer}; check whether ${secret} is immutable, and create it again if so`,
+      );
   }
 }
 
-/** The failure that an error on the way stands for. @param within milliseconds of the deadline */
+/** The failure for an error of the connection. @param within milliseconds of the deadline */
 export function failureOnTheWay(error: unknown, at: string, within: number): WriteBackFailure {
   if (error instanceof WriteBackFailure) return error;
   const code = systemCode(error) ?? '';
@@ -103,7 +106,10 @@ export function failureOnTheWay(error: unknown, at: string, within: number): Wri
     );
   }
   if (code === 'UND_ERR_RES_EXCEEDED_MAX_SIZE') {
-    return of('malformed', `the answer of ${at} is larger than any Secret; see what answers there`);
+    return of(
+      'malformed',
+      `the answer of ${at} is larger than any Secret; check which server answers there`,
+    );
   }
   const name = error instanceof Error ? error.name : '';
   if (/TIMEOUT|ETIMEDOUT/.test(code) || /Abort|Timeout/.test(name)) {
@@ -111,6 +117,6 @@ export function failureOnTheWay(error: unknown, at: string, within: number): Wri
   }
   return of(
     'unreachable',
-    `the API server at ${at} cannot be reached (${said}); see whether a NetworkPolicy lets the pod reach it`,
+    `the API server at ${at} cannot be reached (${said}); check whether a NetworkPolicy allows the pod to reach it`,
   );
 }

@@ -1,6 +1,6 @@
 /**
- * `berth write-back`: the sidecar that alone bears a Kubernetes token. From the settings to the last
- * write, and what the exit code says of it.
+ * `berth write-back`: the sidecar, the only container with a Kubernetes token. From the settings to
+ * the last write and the exit code.
  */
 
 import { asBerthError, BerthError } from '../../shared/errors.ts';
@@ -17,8 +17,8 @@ import { WriteBack } from './write-back.ts';
 
 /**
  * @param environment of the process
- * @param exit ends this process with a code, when it can no longer be trusted
- * @returns the exit code; its error is told already
+ * @param exit ends this process with a code, when the process can no longer be trusted
+ * @returns the exit code; its error is already logged
  */
 export async function writeBack(
   environment: NodeJS.ProcessEnv,
@@ -69,7 +69,7 @@ async function writeBackUntilStopped(config: WriteBackConfig, log: Log): Promise
     if (await writing.stop(now.signal)) return;
     throw new BerthError(
       'write_back_failed',
-      'cannot write the last login back: there was no time left; if the volume goes as well, log in again',
+      'cannot write the last login back: there was no time left; if the volume is lost too, log in again',
     );
   } finally {
     await writing.stop(now.signal);

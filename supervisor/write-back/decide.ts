@@ -1,16 +1,17 @@
 /**
- * Whether the volume's login takes the place of the one in the live Secret. Pure: no clock of its own.
- * Always holds: a login that is used up or refused never wins; where another pod has written meanwhile
- * the later expiry wins; an older login never replaces a newer one, also where clocks differ.
+ * Decides whether the volume's login replaces the login in the live Secret. Pure: without a clock
+ * of its own.
+ * Invariants: a used up or refused login never wins. If another pod has written meanwhile, the
+ * later expiry wins. An older login never replaces a newer login, even if clocks differ.
  */
 import type { Credentials } from '../../shared/credentials.ts';
 import type { VolumeLogin } from './volume.ts';
 
-/** What the live Secret holds. */
+/** The content of the live Secret. */
 export interface LiveLogin {
-  /** Undefined if it holds none that can be used. */
+  /** Undefined without a usable login. */
   credentials: Credentials | undefined;
-  /** SHA-256 of the source that it descends from, hex, if it says so. */
+  /** SHA-256 (hex) of the source from which the login descends, if the Secret names it. */
   source: string | undefined;
 }
 
@@ -18,8 +19,8 @@ export interface Circumstances {
   /** Whether a refresh token, by its id, is known to be used up or refused. */
   isSpent: (id: string) => boolean;
   /**
-   * Who put the live one there: `unknown` at the first look, `us` if this process wrote it or has
-   * decided about it before, `others` if it came since.
+   * Who wrote the live login: `unknown` at the first read, `us` if this process wrote it or has
+   * decided about it before, `others` if it changed since.
    */
   liveBy: 'unknown' | 'us' | 'others';
   /** This process has not seen the volume's login before: the CLI has just written it. */
@@ -29,14 +30,16 @@ export interface Circumstances {
 }
 
 /**
- * `same`: the Secret has this login. The others say why the Secret keeps another login: that one
- * expires later, or the volume's login is used up or refused.
+ * `same`: the Secret has this login. The other values are the reason why the Secret keeps its
+ * login: it expires later, or the volume's login is used up or refused.
  */
 export type Decision = 'write' | 'same' | 'expires_later' | 'used_up';
 
-/** Milliseconds by which clocks of two nodes may differ: a refresh here may then seem the earlier. */
+/**
+ * Milliseconds by which clocks of two nodes may differ: a refresh on this node may appear older.
+ */
 const skew = 15 * 60_000;
-/** Nothing lasts longer, so who says so is wrong, and must not win for ever. */
+/** No login lasts longer: a later expiry is wrong, and must not win for ever. */
 const longest = 400 * 24 * 3_600_000;
 
 export function decide(
@@ -55,7 +58,7 @@ export function decide(
   if (expiresAt > now + longest) return 'write';
   const isLater = credentials.expiresAt > expiresAt;
   if (liveBy === 'others') return isLater ? 'write' : 'expires_later';
-  // A person has brought another login, whenever that one ends.
+  // A person has provided another login, whenever it expires.
   if (isOfAnother && live.source !== undefined) return 'write';
   const follows = liveBy === 'us' && isNew && credentials.expiresAt > expiresAt - skew;
   return isLater || follows ? 'write' : 'expires_later';

@@ -1,4 +1,4 @@
-/** The live Secret as the API gives it, and the patch that puts a login into it. */
+/** The live Secret as the API returns it, and the patch that writes a login into it. */
 import { z } from 'zod';
 import {
   type Credentials,
@@ -10,7 +10,7 @@ import { liveKeys } from '../../shared/credentials-memory.ts';
 import type { LiveLogin } from './decide.ts';
 import type { VolumeLogin } from './volume.ts';
 
-/** What of a Secret is read; the rest is nobody's business here. */
+/** The part of a Secret that is read; the rest is not needed. */
 export const secretObject = z.object({
   metadata: z.object({ resourceVersion: z.string().min(1).max(256) }),
   data: z.record(z.string(), z.string()).nullish(),
@@ -18,7 +18,7 @@ export const secretObject = z.object({
 
 export type SecretObject = z.infer<typeof secretObject>;
 
-/** Whatever it holds that is no login counts as none. */
+/** Content that is not a login counts as no login. */
 export function readLive({ data }: SecretObject): LiveLogin {
   const source = textAt(data, liveKeys.sourceDigest)?.trim();
   return {
@@ -27,14 +27,14 @@ export function readLive({ data }: SecretObject): LiveLogin {
   };
 }
 
-/** Whether something is there that is no login. */
+/** Whether the Secret contains something else than a login. */
 export function isMalformed({ data }: SecretObject): boolean {
   return (data?.[liveKeys.login] ?? '') !== '' && loginIn(data) === undefined;
 }
 
 /**
- * Whether it is the Secret of a person, from which the volume's login comes: berth never writes its
- * own without saying what the login descends from.
+ * Whether this is the Secret of a person, from which the volume's login comes: berth always writes
+ * the source digest into its own Secret.
  */
 export function isSource({ data }: SecretObject, source: string | undefined): boolean {
   const text = textAt(data, liveKeys.login);
@@ -42,10 +42,11 @@ export function isSource({ data }: SecretObject, source: string | undefined): bo
   return data?.[liveKeys.sourceDigest] === undefined && digestOf(text) === source;
 }
 
-/** A JSON merge patch that is refused if anybody has changed the Secret since it was read. */
+/** A JSON merge patch that is refused if the Secret has changed since it was read. */
 export function patchFor({ credentials, source }: VolumeLogin, found: SecretObject): object {
   const data: Record<string, string> = { [liveKeys.login]: base64(credentials.text) };
-  // One that is not known is not taken away: the login is most likely still of that source.
+  // An unknown digest does not remove the existing one: the login most likely still descends from
+  // that source.
   if (source !== undefined) data[liveKeys.sourceDigest] = base64(source);
   return { metadata: { resourceVersion: found.metadata.resourceVersion }, data };
 }

@@ -1,7 +1,7 @@
 /**
- * What of a login file may go into the Secret: the fields that the CLI's login consists of, each in
- * its shape, and nothing else, for the file is anybody's text. The logins of MCP servers stay behind.
- * Fields as the CLI 2.1.330 writes them.
+ * Selects the fields of a login file that may go into the Secret: the fields of the CLI's login,
+ * each with a valid shape, and nothing else, because any program can write the file. The logins of
+ * MCP servers are left out. Fields as the CLI 2.1.330 writes them.
  */
 import { z } from 'zod';
 import { type Credentials, judgeCredentials } from '../../shared/credentials.ts';
@@ -24,8 +24,8 @@ const fields: Record<string, z.ZodType> = {
 };
 
 /**
- * The login as it may be written back, in the order of the file; what is not in its shape goes.
- * @returns undefined if what is left is no login
+ * The login that may be written back, in the order of the file, without invalid fields.
+ * @returns undefined if the rest is not a login
  */
 export function knownFields({ text }: Credentials): Credentials | undefined {
   const { claudeAiOauth } = JSON.parse(text) as { claudeAiOauth: Record<string, unknown> };

@@ -18,7 +18,7 @@ export function createWriteBackMetrics(isPending: () => boolean): {
   });
   const kept = new Gauge({
     name: 'berth_write_back_kept',
-    help: "1 while the live Secret keeps another login than the volume's",
+    help: '1 while the live Secret has another login than the volume',
     registers,
   });
   const failures = new Counter({
@@ -30,7 +30,7 @@ export function createWriteBackMetrics(isPending: () => boolean): {
   for (const reason of failureReasons) failures.inc({ reason }, 0);
   const delay = new Histogram({
     name: 'berth_write_back_delay_seconds',
-    help: 'From the sight of a login on the volume until it was in the live Secret',
+    help: 'From the detection of a login on the volume until it was in the live Secret',
     buckets: [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800],
     registers,
   });

@@ -1,7 +1,7 @@
 /**
  * Two calls of the Kubernetes API: get and patch of one Secret, as the pod's service account.
- * Always holds: the token and the CA are read anew for each call, for they are renewed in place; every
- * call has a deadline and a bound on its answer; no proxy is asked; the token is never shown.
+ * Invariants: the token and the CA are read for each call, because they are renewed in place. Every
+ * call has a deadline and a bounded response. No proxy is used. The token is never shown.
  */
 import { join } from 'node:path';
 import { Client } from 'undici';
@@ -22,9 +22,9 @@ export interface SecretApiOptions {
   timeout?: number;
 }
 
-/** A Secret has 1 MiB at most, which is a third more in base64, and its metadata. */
+/** A Secret has at most 1 MiB, a third more in base64, plus its metadata. */
 const longestAnswer = 4 * 1024 ** 2;
-/** Bytes of a token, a CA bundle. */
+/** The maximum bytes of a token or a CA bundle. */
 const longestFile = 1024 ** 2;
 
 export class SecretApi {
@@ -85,7 +85,7 @@ export class SecretApi {
 
   async #provided(name: string): Promise<string> {
     const path = join(this.#options.accountDirectory, name);
-    let cause = 'it is not there';
+    let cause = 'it does not exist';
     try {
       const content = await readProvided(path, longestFile);
       if (content?.length) return content.toString('utf8');
@@ -104,8 +104,11 @@ function parse(text: string, at: string): SecretObject {
   try {
     return secretObject.parse(JSON.parse(text));
   } catch {
-    // What was wrong with it is not told: it may be full of tokens.
-    throw new WriteBackFailure('malformed', `what ${at} answers is no Secret; see what is there`);
+    // The content is not reported: it may be full of tokens.
+    throw new WriteBackFailure(
+      'malformed',
+      `the response of ${at} is not a Secret; check which server answers there`,
+    );
   }
 }
 

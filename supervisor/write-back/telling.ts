@@ -1,6 +1,6 @@
 /**
- * What the log says of writing back: each decision, and a failure once, again only every ten minutes.
- * Always holds: no token; a login is named by the first digits of its refresh token's hash.
+ * The log of write-back: each decision, and a lasting failure once and then every ten minutes.
+ * Invariant: no token is logged; a login is named by the first digits of its refresh token's hash.
  */
 import type { Log } from '../../shared/log.ts';
 import type { WriteBackFailure } from './api-failure.ts';
@@ -9,16 +9,16 @@ import type { VolumeLogin } from './volume.ts';
 
 /** Milliseconds. */
 const tellAgain = 10 * 60_000;
-/** A file that is being written is no good for a moment. */
+/** Milliseconds: a file that is being written is incomplete for a moment. */
 const patience = 1_000;
 
 /** Why nothing was written. */
 const kept: Record<Exclude<Decision, 'write'>, string> = {
-  same: 'the live Secret has this login already',
+  same: 'the live Secret already has this login',
   expires_later:
-    "did not write the volume's login: the live Secret has another login, which expires later; if it is an old one, empty the live Secret",
+    "did not write the volume's login: the live Secret has another login, which expires later; if that login is old, empty the live Secret",
   used_up:
-    "did not write the volume's login: it is used up or was refused; the live Secret keeps what it has",
+    "did not write the volume's login: it is used up or was refused; the live Secret keeps its login",
 };
 
 export class Telling {
@@ -62,14 +62,14 @@ export class Telling {
   recovered(failures: number): void {
     if (!this.#told) return;
     this.#told = undefined;
-    this.#log.info('write_back_recovered', 'the live Secret can be written again', { failures });
+    this.#log.info('write_back_recovered', 'the live Secret could be written again', { failures });
   }
 
   volumeIsFine(): void {
     this.#problem = undefined;
   }
 
-  /** Once for each problem that lasts. @returns whether it is told now */
+  /** Once for each lasting problem. @returns whether it is logged now */
   volumeIsNot(why: string): boolean {
     const now = performance.now();
     if (this.#problem?.why !== why) this.#problem = { why, since: now, told: false };

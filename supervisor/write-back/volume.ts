@@ -1,7 +1,7 @@
 /**
- * The login on the volume, which whoever runs in the runtime container can write: read bounded, no
- * symlink followed, judged, and cut down to what may be written back.
- * Always holds: nothing is written here; a login and the source that it descends from belong together.
+ * Reads the login on the volume, which any program in the runtime container can write: bounded,
+ * without following symlinks, validated, and reduced to the fields that may be written back.
+ * Invariants: nothing is written here. A login and its source digest belong together.
  */
 import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -21,11 +21,11 @@ import { LoginHistory } from '../credentials/history.ts';
 import { knownFields } from './login-fields.ts';
 
 export interface VolumeLogin {
-  /** As it may be written back. */
+  /** The login as it may be written back. */
   credentials: Credentials;
-  /** Names it in the history of logins. */
+  /** The id of the login in the history of logins. */
   id: string;
-  /** SHA-256 of the source that it descends from, hex; undefined if that is not known. */
+  /** SHA-256 (hex) of the source from which the login descends; undefined if unknown. */
   source: string | undefined;
 }
 
@@ -34,17 +34,18 @@ export interface VolumePlaces {
   stateDirectory: string;
 }
 
-/** So often it is tried to read both files without a change in between. */
+/** The number of attempts to read both files without a change in between. */
 const tries = 3;
 
 /**
- * The login that the volume has now; undefined if there is none that can be used.
- * @throws Error that says why its file, or what is remembered beside it, cannot be read
+ * The current login on the volume; undefined without a usable login.
+ * @throws Error with the reason why a file cannot be read
  */
 export async function readVolumeLogin(places: VolumePlaces): Promise<VolumeLogin | undefined> {
   const path = join(places.configDirectory, credentialsFileName);
   for (let attempt = 0; attempt < tries; attempt++) {
-    // Whoever applies a source writes the login first, so one that is read in between is the newer.
+    // A source is applied after the login is written, so a login that is read in between is the
+    // newer one.
     const source = await readSource(places);
     const content = await readFileBounded(path, credentialsLimit);
     if ((await readSource(places)) !== source) continue;
@@ -61,7 +62,7 @@ export async function readVolumeLogin(places: VolumePlaces): Promise<VolumeLogin
 }
 
 /**
- * What has become of earlier logins, as the supervisor has noted it.
+ * The history of earlier logins, as the supervisor recorded it.
  * @throws BerthError `volume_damaged` if a newer berth wrote it
  */
 export async function readHistory({ stateDirectory }: VolumePlaces): Promise<LoginHistory> {

@@ -1,9 +1,10 @@
 /**
- * Keeps the live Secret as new as the volume: looks when the directory changes, and every few seconds
- * all the same, since not every file system tells; looks at the Secret now and then too.
- * Always holds: one call at a time; only the newest login is written, however many came meanwhile; a
- * failure is tried again for ever, ever more seldom; a login that came to be known and is not in the
- * Secret yet stays wanted, also when the volume loses it.
+ * Keeps the live Secret as new as the login on the volume: reads the volume when its directory
+ * changes and every few seconds, because some file systems have no change events, and also reads
+ * the Secret from time to time.
+ * Invariants: one call at a time. Only the newest login is written, however many came meanwhile. A
+ * failed write is retried for ever, with a growing delay. A login that was seen and is not in the
+ * Secret yet stays pending, even if the volume loses it.
  */
 import { join } from 'node:path';
 import chokidar, { type FSWatcher } from 'chokidar';
@@ -19,11 +20,11 @@ import { readHistory, readVolumeLogin, type VolumeLogin } from './volume.ts';
 import { WakeableSleep } from './wakeable-sleep.ts';
 import { Writer, type WriterOptions } from './writer.ts';
 
-/** What is counted. */
+/** Counts events. */
 export interface Observer {
-  /** The Secret was read, and holds the volume's login; or the volume has no login. */
+  /** The Secret was read and has the volume's login; or the volume has no login. */
   succeeded(): void;
-  /** The Secret was read, and keeps another login than the volume's. */
+  /** The Secret was read and has another login than the volume. */
   kept(): void;
   failed(reason: FailureReason): void;
   /** @param milliseconds since the login was seen */
@@ -32,17 +33,17 @@ export interface Observer {
 
 /** Milliseconds. */
 export interface Timing {
-  /** Between two looks at the volume. */
+  /** Between two reads of the volume. */
   look: number;
-  /** From a change of the directory to a look: changes come in bursts. */
+  /** From a change of the directory to the read: changes come in bursts. */
   settle: number;
-  /** Between two looks at a Secret that nothing was written to. */
+  /** Between two reads of a Secret without a write. */
   check: number;
-  /** Between two writes, whatever the volume does. */
+  /** Between two writes, whatever happens on the volume. */
   spacing: number;
   /** After a failure. */
   retry: Backoff;
-  /** For the last write when it stops. */
+  /** For the last write at the stop. */
   flush: number;
 }
 
@@ -61,7 +62,7 @@ const usual: Timing = {
   flush: 10_000,
 };
 
-/** Between two tries to write the last login when it stops. */
+/** Between two attempts to write the last login at the stop. */
 const lastRetries: Backoff = { first: 100, longest: 1_000 };
 
 export class WriteBack {
@@ -70,7 +71,7 @@ export class WriteBack {
   readonly #writer: Writer;
   readonly #telling: Telling;
   readonly #stopping = new AbortController();
-  /** Ends the calls that are under way, too. */
+  /** Also ends running calls. */
   readonly #ending = new AbortController();
   readonly #sleep = new WakeableSleep();
   #watcher: FSWatcher | undefined;
@@ -80,10 +81,10 @@ export class WriteBack {
   #settling: NodeJS.Timeout | undefined;
   /** The newest good login that the volume has had, and since when by performance.now(). */
   #wanted: { login: VolumeLogin; since: number } | undefined;
-  /** Names the login that was last decided about. */
+  /** The id of the login of the last decision. */
   #settled: string | undefined;
   #failures = 0;
-  /** By performance.now(). */
+  /** A time of performance.now(). */
   #notBefore = 0;
   #nextCheck = 0;
 
@@ -99,7 +100,7 @@ export class WriteBack {
     return this.#wanted !== undefined && nameOf(this.#wanted.login) !== this.#settled;
   }
 
-  /** Goes on until it is stopped. @throws whatever is a bug */
+  /** Runs until it is stopped. @throws any error that is a bug */
   run(): Promise<void> {
     this.#watch();
     this.#running = this.#goOn();
@@ -107,9 +108,9 @@ export class WriteBack {
   }
 
   /**
-   * Writes what is still to be written, within a bound.
+   * Writes the pending login within a bound.
    * @param now skips that too
-   * @returns whether nothing is left to be written
+   * @returns whether no login is pending
    */
   stop(now?: AbortSignal): Promise<boolean> {
     this.#stopped ??= this.#stop(now);
@@ -156,7 +157,7 @@ export class WriteBack {
       }, this.#timing.settle);
     });
     this.#watcher.on('error', (error) => {
-      const sentence = 'cannot watch the credentials; they are looked at every few seconds';
+      const sentence = 'cannot watch the credentials; they are read every few seconds';
       log.warn('credentials_unreadable', sentence, { error });
     });
   }
@@ -181,7 +182,7 @@ export class WriteBack {
       this.#telling.volumeIsFine();
       if (!login || (this.#wanted && nameOf(login) === nameOf(this.#wanted.login))) return;
       const history = await readHistory(this.#options);
-      // An old copy; the supervisor puts the good one back.
+      // An old copy; the supervisor restores the good login.
       if (history.is('superseded', login.id) || history.is('refused', login.id)) return;
       this.#wanted = { login, since: performance.now() };
     } catch (error) {

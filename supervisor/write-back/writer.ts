@@ -1,7 +1,7 @@
 /**
- * Brings one login into the live Secret: read it, decide, patch it; a conflict begins anew.
- * Always holds: every patch names the version that the decision was made on; what this process has
- * put there or decided about is told apart from what others have put there since.
+ * Writes one login into the live Secret: read, decide, patch; after a conflict from the start.
+ * Invariants: every patch names the version of the Secret on which the decision was made. Logins
+ * that this process wrote or decided about are distinguished from logins that others wrote since.
  */
 import { LRUCache } from 'lru-cache';
 import { type Backoff, backoff } from '../../shared/backoff.ts';
@@ -19,18 +19,18 @@ export interface WriterOptions extends VolumePlaces {
   log: Log;
 }
 
-/** Conflicts in a row after which somebody else seems to write all the time. */
+/** The number of conflicts in a row after which another writer seems to write all the time. */
 const patience = 4;
-/** Between two tries after a conflict. */
+/** Between two attempts after a conflict. */
 const spread: Backoff = { first: 100, longest: 1_600, jitter: 1 };
-/** Of the logins and contents that were dealt with, so many of the newest are remembered. */
+/** The number of newest logins and contents that are remembered. */
 const remembered = 64;
 
 export class Writer {
   readonly #options: WriterOptions;
-  /** What the Secret held when it was last decided about, and what was sent to it. */
+  /** The content of the Secret at the last decision, and the content that was sent to it. */
   readonly #ours = new LRUCache<string, true>({ max: remembered });
-  /** Ids of the logins that were decided about. */
+  /** Ids of the logins of earlier decisions. */
   readonly #seen = new LRUCache<string, true>({ max: remembered });
 
   constructor(options: WriterOptions) {
@@ -38,7 +38,7 @@ export class Writer {
   }
 
   /**
-   * @param login without one the Secret is only looked at
+   * @param login undefined only reads the Secret
    * @throws WriteBackFailure
    */
   async settle(login: VolumeLogin | undefined, signal: AbortSignal): Promise<Decision> {
@@ -48,7 +48,7 @@ export class Writer {
       } catch (error) {
         const isConflict = error instanceof WriteBackFailure && error.reason === 'conflict';
         if (!isConflict || conflicts === patience || signal.aborted) throw error;
-        // So that two that met do not meet again.
+        // So that two writers that collided do not collide again.
         await pause(backoff(conflicts + 1, spread), signal);
       }
     }
@@ -69,7 +69,7 @@ export class Writer {
       if (isMalformed(found)) {
         log.warn(
           'credentials_unreadable',
-          'what the live Secret holds is no login: it is replaced',
+          'the live Secret does not contain a login; its content is replaced',
           {
             from: 'live',
           },
@@ -99,7 +99,7 @@ export class Writer {
   async #write(login: VolumeLogin, found: SecretObject, signal: AbortSignal): Promise<void> {
     const patch = patchFor(login, found);
     const { source = readLive(found).source } = login;
-    // Noted first: a patch whose answer is lost may have been carried out.
+    // Recorded first: a patch without a response may have been applied.
     this.#ours.set(print({ credentials: login.credentials, source }), true);
     await this.#options.api.patch(patch, signal);
   }

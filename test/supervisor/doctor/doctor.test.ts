@@ -125,7 +125,7 @@ t.test('each thing that is wrong is told with its remedy, and none hides another
     { status: 'failed', detail: /proxy .* answered 403/, remedy: /HTTPS_PROXY/ },
   ]);
   t.match(of('commands', /hook PreToolUse/), [
-    { status: 'failed', detail: 'no-such-program is not there, or cannot be run' },
+    { status: 'failed', detail: 'no-such-program does not exist, or cannot be run' },
   ]);
   t.match(of('commands', /MCP server far/), [{ status: 'failed', detail: /far\.example:443/ }]);
   for (const { status, remedy, subject } of diagnosis.findings) {
@@ -177,7 +177,7 @@ t.test('egress that nothing bounds is a warning', async (t) => {
   // The proxy refuses it, which a tool need not ask.
   const { of } = await diagnosed(t, {}, { BERTH_DOCTOR_PROBE: `127.0.0.1:${port}` });
   t.match(of('egress', /^127\.0\.0\.1:/), [
-    { status: 'warning', detail: /it can be reached: nothing bounds/, remedy: /egress policy/ },
+    { status: 'warning', detail: /it can be reached: nothing limits/, remedy: /egress policy/ },
   ]);
   // The certificate is of a CA that this process does not know.
   t.match(of('egress', /api\.anthropic/), [
@@ -189,7 +189,7 @@ t.test('a proxy that lets through what nobody needs is a warning', async (t) => 
   const { of } = await diagnosed(t, {}, { BERTH_DOCTOR_PROBE: 'api.anthropic.com:443' });
   t.match(of('egress', /^api\.anthropic\.com:443/), [
     { detail: /certificate is not trusted/ },
-    { status: 'warning', detail: /the proxy of HTTPS_PROXY lets it/, remedy: /only the hosts/ },
+    { status: 'warning', detail: /through the proxy of HTTPS_PROXY/, remedy: /only the hosts/ },
   ]);
 });
 

@@ -37,7 +37,7 @@ for (const [url, needed, rest] of servers) {
     t.match(found.spare['github.com:443'], `the repository is on ${needed}`);
     t.match(found.spare['api.github.com:443'], `the repository is on ${needed}`);
     t.match(
-      found.all.find(({ why }) => /repository is fetched/.test(why)),
+      found.all.find(({ why }) => /serves the repository/.test(why)),
       rest,
     );
     t.end();
@@ -72,6 +72,6 @@ t.test('a token for another server is not sent to GitHub', async (t) => {
     HTTPS_PROXY: 'http://127.0.0.1:9',
   };
   const findings = await checkGithub(environment, new AbortController().signal);
-  t.match(findings, [{ status: 'warning', detail: /lies in this container/ }]);
+  t.match(findings, [{ status: 'warning', detail: /is in this container/ }]);
   t.equal(findings.length, 1);
 });

@@ -52,7 +52,7 @@ t.test('commands of settings, servers and profiles are looked for as the CLI wou
   });
   const found = await checkCommands(config, never);
   t.match(found, [
-    { status: 'ok', detail: "[ is the shell's own" },
+    { status: 'ok', detail: '[ is built into the shell' },
     { status: 'ok', detail: /hooks\/own\.sh is there/ },
     { status: 'failed', detail: /none\.sh is not there/ },
     { status: 'warning', detail: /depends on a variable/ },
@@ -128,7 +128,7 @@ t.test('a GitHub token does not belong here', async (t) => {
   t.match(await checkGithub({}, never), [{ status: 'n/a' }]);
   const environment = { GH_TOKEN: 'ghp_of_the_tests', HTTPS_PROXY: 'http://127.0.0.1:9' };
   t.match(await checkGithub(environment, never), [
-    { status: 'warning', detail: /can read it/, remedy: /init container alone/ },
+    { status: 'warning', detail: /can read it/, remedy: /init container only/ },
     { status: 'warning', detail: /gives no answer/ },
   ]);
 });
@@ -204,7 +204,7 @@ t.test('without a CLI on the PATH it is the one that init installed', async (t) 
   t.match(await look(), [{ status: 'failed', subject: binary, detail: /2\.1\.100/ }]);
   install(previous, '2.1.320');
   t.match(await look(), [
-    { status: 'warning', detail: /the one before it is used/, remedy: /BERTH_CLAUDE_TARBALL/ },
+    { status: 'warning', detail: /its predecessor is used/, remedy: /BERTH_CLAUDE_TARBALL/ },
     { status: 'ok', detail: 'version 2.1.320' },
   ]);
   rmSync(binary);

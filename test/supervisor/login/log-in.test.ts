@@ -139,7 +139,7 @@ t.test('a wrong code, Ctrl-C, and a second one at the same time change nothing',
   await codeFor(first, prepared);
   const second = prepared.start();
   t.equal(await second.exited, 75);
-  t.match(second.screen(), /another `berth login` is under way/);
+  t.match(second.screen(), /another `berth login` is running/);
   first.type('\x03');
   t.equal(await first.exited, 77);
   t.match(first.screen(), /cannot log in: it was interrupted; nothing has changed/);
@@ -202,7 +202,10 @@ t.test('what would undo it, or go before it, is told', async (t) => {
   writeFileSync(prepared.environment.BERTH_CREDENTIALS_SOURCE ?? '', prepared.server.login());
   const refused = prepared.start();
   t.equal(await refused.exited, 64);
-  t.match(refused.screen(), /POLICY=source has init put the login of .* set it to `fresher`/);
+  t.match(
+    refused.screen(),
+    /POLICY=source makes init replace it by the login of .* set it to `fresher`/,
+  );
 
   const other = await prepare(t, { CLAUDE_CODE_OAUTH_TOKEN: 'sk-ant-oat01-not-a-token' });
   const terminal = other.start();

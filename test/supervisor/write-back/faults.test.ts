@@ -43,11 +43,11 @@ const answers = (status: number) => ({
 const faults: Record<string, Fault> = {
   'a server that fails': { ...answers(500), reason: 'server_error', says: /answers 500/ },
   'a server that wants peace': { ...answers(429), reason: 'throttled', says: /answers 429/ },
-  'a conflict each time': { ...answers(409), reason: 'conflict', says: /somebody else/ },
+  'a conflict each time': { ...answers(409), reason: 'conflict', says: /another writer/ },
   'an immutable Secret': {
     ...answers(422),
     reason: 'refused',
-    says: /immutable, and make it anew/,
+    says: /immutable, and create it again/,
   },
   'a connection that breaks': {
     begin: ({ api }) => api.fault({ kind: 'drop' }),
