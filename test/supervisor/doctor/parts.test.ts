@@ -54,7 +54,7 @@ t.test('commands of settings, servers and profiles are looked for as the CLI wou
   t.match(found, [
     { status: 'ok', detail: '[ is built into the shell' },
     { status: 'ok', detail: /hooks\/own\.sh is there/ },
-    { status: 'failed', detail: /none\.sh is not there/ },
+    { status: 'failed', detail: /none\.sh does not exist/ },
     { status: 'warning', detail: /depends on a variable/ },
     { status: 'ok', detail: 'sh is there' },
     { status: 'failed', subject: 'profile reviewer: MCP server files', detail: /no-such-server/ },
@@ -150,7 +150,7 @@ t.test(
     };
     t.match(await look({ code: 'remote_refused', message: 'the token has ended' }), {
       status: 'warning',
-      detail: /^the git server refused init, which went on with .*dot-claude at aaaaaaa/,
+      detail: /^the git server refused init, which continued with .*dot-claude at aaaaaaa/,
       remedy: /log of the init container .*git token/,
     });
     for (const other of [
@@ -160,7 +160,7 @@ t.test(
     ]) {
       t.match(await look(other), {
         status: 'warning',
-        detail: /^init could not reach the git server and went on/,
+        detail: /^init could not reach the git server and continued/,
         remedy: /log of the init container/,
       });
     }
