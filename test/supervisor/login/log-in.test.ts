@@ -211,7 +211,7 @@ t.test('what would undo it, or go before it, is told', async (t) => {
   const terminal = other.start();
   terminal.type(`${await codeFor(terminal, other)}\r`);
   t.equal(await terminal.exited, 0);
-  t.match(terminal.screen(), /But CLAUDE_CODE_OAUTH_TOKEN goes before it/);
+  t.match(terminal.screen(), /But CLAUDE_CODE_OAUTH_TOKEN has precedence/);
   const judged = judgeCredentials(other.read());
   t.ok(judged.kind === 'valid' && loginId(judged.credentials).length === 12);
 });

@@ -96,7 +96,7 @@ exec ${realClaude} "$@"
   t.match(await program.logged('cli_tested'), {
     level: 'warn',
     retry_ms: 500,
-    msg: /tried again: .*no further process \(EAGAIN\); raise its pids limit/,
+    msg: /retrying: .*not start another process \(EAGAIN\); raise its pids limit/,
   });
   cgroup.allowTasks(2_000);
   const passed = () => program.lines.some(({ event, by }) => event === 'cli_tested' && by);

@@ -88,7 +88,7 @@ const faults: Record<string, Fault> = {
     begin: ({ account }) => renameSync(join(account, 'token'), join(account, 'away')),
     end: ({ account }) => renameSync(join(account, 'away'), join(account, 'token')),
     reason: 'account',
-    says: /token cannot be read: it is not there; mount/,
+    says: /token cannot be read: it does not exist; mount/,
     level: 'error',
   },
   'another CA': {
