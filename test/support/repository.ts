@@ -3,7 +3,7 @@
  * commit ids on every machine: author and dates are fixed and no configuration of the user is read.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** What stands at a path; a string or Buffer is the content of an ordinary file. */
@@ -101,10 +101,17 @@ export function openRepository(
     return head(branch);
   }
 
-  const head = (branch = 'main') => git(['rev-parse', `refs/heads/${branch}`]);
+  /** Read without a process: a test makes many commits. */
+  const head = (branch = 'main'): string => {
+    try {
+      return readFileSync(join(path, 'refs/heads', branch), 'utf8').trim();
+    } catch {
+      return git(['rev-parse', `refs/heads/${branch}`]);
+    }
+  };
 
   if (first) {
-    git(['init', '--quiet', '--bare', '--initial-branch=main']);
+    makeEmpty(path);
     write(first, { message: 'First commit', branch: 'main', parent: undefined });
   }
 
@@ -127,6 +134,15 @@ export function openRepository(
       git(['symbolic-ref', 'HEAD', `refs/heads/${branchName}`]);
     },
   };
+}
+
+/** As `git init --bare` makes one, without its templates. */
+function makeEmpty(path: string): void {
+  for (const name of ['objects', 'refs/heads', 'refs/tags']) {
+    mkdirSync(join(path, name), { recursive: true });
+  }
+  writeFileSync(join(path, 'HEAD'), 'ref: refs/heads/main\n');
+  writeFileSync(join(path, 'config'), '[core]\n\trepositoryformatversion = 0\n\tbare = true\n');
 }
 
 /** The commit as `git fast-import` reads it. */
