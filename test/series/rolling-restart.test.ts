@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
 import { makeToken, tokenLine } from '../../supervisor/http/tokens.ts';
-import { realClaude } from '../support/claude.ts';
+import { scriptedClaude } from '../support/claude.ts';
 import { testDirectory } from '../support/directory.ts';
 import { startMessagesApi } from '../support/messages-api.ts';
 import { processesOf } from '../support/processes.ts';
@@ -84,7 +84,7 @@ test('no prompt fails while two instances are restarted one after the other', as
         BERTH_API_TOKENS_FILE: join(root, 'tokens'),
         BERTH_HTTP_LISTEN: '127.0.0.1:0',
         BERTH_METRICS_LISTEN: '127.0.0.1:0',
-        BERTH_CLAUDE_PATH: realClaude,
+        BERTH_CLAUDE_PATH: scriptedClaude,
         BERTH_DRAIN_DELAY: '1s',
         BERTH_MAX_WORKERS: '2',
         ANTHROPIC_BASE_URL: api.url,
