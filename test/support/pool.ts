@@ -9,7 +9,7 @@ import { prepareWorker } from '../../supervisor/pool/prepare.ts';
 import type { ProcessSpec } from '../../supervisor/pool/process-spec.ts';
 import type { Worker } from '../../supervisor/pool/worker.ts';
 import { captureLog } from './captured-log.ts';
-import { makeSurroundings, realClaude, type Surroundings } from './claude.ts';
+import { makeSurroundings, type Surroundings, scriptedClaude } from './claude.ts';
 import { processesOf } from './processes.ts';
 import { until } from './until.ts';
 
@@ -28,7 +28,11 @@ export type Wanted = Partial<Omit<ProcessSpec, 'launch'>> & {
 
 /** On every event of the pool it is looked at whether there are too many processes. */
 export async function startPool(t: Test, options: StartPoolOptions = {}) {
-  const { path = () => realClaude, surroundings = await makeSurroundings(t), ...rest } = options;
+  const {
+    path = () => scriptedClaude,
+    surroundings = await makeSurroundings(t),
+    ...rest
+  } = options;
   const { warmWorkers = 0, ...poolOptions } = rest;
   let most = 0;
   let launches = 0;

@@ -4,8 +4,8 @@ import { prepareWorker } from '../../../supervisor/pool/prepare.ts';
 import {
   bashAllowed,
   makeSurroundings,
-  realClaude,
   scripted,
+  scriptedClaude,
   startProcess,
 } from '../../support/claude.ts';
 import { startPool } from '../../support/pool.ts';
@@ -83,7 +83,7 @@ t.test('a CLI that cannot start is tried less and less often, and recovers', asy
   t.equal(launches(), 3, 'now the answer comes at once, without another attempt');
   t.match(pool.launchFailures.get('default')?.error.message, /cannot open the moon/);
 
-  path = realClaude;
+  path = scriptedClaude;
   const worker = await until('it works again', () => acquire().catch(() => undefined));
   t.equal(pool.launchFailures.size, 0);
   pool.release(worker, false);
@@ -109,13 +109,13 @@ t.test('without warm workers too, a CLI that works again is found by a prompt', 
   let path = scripted('claude-that-exits');
   const { pool, acquire } = await startPool(t, { path: () => path });
   await t.rejects(acquire(), { code: 'cli_unavailable' });
-  path = realClaude;
+  path = scriptedClaude;
   const worker = await until('it works again', () => acquire().catch(() => undefined));
   pool.release(worker, false);
 });
 
 t.test('while no worker can start, a session whose process lives is served', async (t) => {
-  let path = realClaude;
+  let path = scriptedClaude;
   const { ask, acquire } = await startPool(t, { path: () => path });
   const { sessionId } = await ask('[[say one]]');
   path = scripted('claude-that-exits');
