@@ -1,7 +1,8 @@
 /**
- * The steps of berth-init in their order: lease, volume, git server, reconcile, credentials,
- * ownership, report. Always holds: nothing of the volume changes without the lease; where the git
- * server fails, a complete state of the same repository and ref is used instead, and said so.
+ * The steps of berth-init: take the lease, inspect and repair the volume, fetch the commit, reconcile,
+ * apply the credentials, provide the CLI, take ownership, write the report.
+ * Always holds: nothing of the volume changes without the lease. If the git server fails, a complete
+ * state of the same repository and ref is used instead, and the report says so.
  */
 import { join } from 'node:path';
 import { BerthError } from '../shared/errors.ts';
@@ -9,29 +10,25 @@ import { installedDirectory } from '../shared/installed-cli.ts';
 import { acquireLease, type Lease, leaseFileName } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
 import { boundQuarantine, openAside } from '../shared/set-aside.ts';
-import type { CliOutcome } from './cli/cli.ts';
 import type { InitConfig } from './config.ts';
-import { applyCredentials, type CredentialsOutcome } from './login/credentials.ts';
+import { applyCredentials } from './login/credentials.ts';
 import { answerOnboarding } from './login/onboarding.ts';
-import type { SettingsOutcome } from './reconcile/keep-settings.ts';
-import type { ReconcileCounts } from './reconcile/plan.ts';
 import { reconcile } from './reconcile/worktree.ts';
-import { type InitReport, Steps, writeReport } from './report.ts';
+import { describeRun, type InitReport, Steps, summarize, writeReport } from './report.ts';
 import { type Source, wantedCommit } from './source/source.ts';
-import { ageOf } from './source/without-server.ts';
-import { findMisplaced, type Misplaced } from './volume/misplaced.ts';
+import { findMisplaced } from './volume/misplaced.ts';
 import { handOver, isRoot, takeOwnership } from './volume/ownership.ts';
 import { isDirectory, openState } from './volume/state-directory.ts';
 import { reportUntracked } from './volume/untracked.ts';
-import { inspectVolume, repairVolume, type Volume } from './volume/volume.ts';
+import { inspectVolume, repairVolume } from './volume/volume.ts';
 import { assertUsable } from './volume/volume-access.ts';
 import { volumeStates } from './volume/volume-states.ts';
 
-/** How many things that were set aside and can be fetched again are kept. */
+/** How many entries the quarantine keeps: all of them can be fetched again. */
 const quarantineSize = 3;
 
 /**
- * @param signal the wish to stop; its reason is thrown
+ * @param signal aborts when the program stops or its deadline is over; the reason is thrown
  * @throws BerthError
  */
 export async function prepare(
@@ -57,9 +54,9 @@ export async function prepare(
     const report = await run({ config, log, lease, signal: held, started, steps });
     await lease.release();
     await handOver([configDirectory, stateDirectory], config.owner, log);
-    // A line's `version` is that of the program.
+    // The field `version` of a log line is the version of the program.
     const { version: report_version, ...rest } = report;
-    log.info('report', summary(report), { report_version, ...rest });
+    log.info('report', summarize(report), { report_version, ...rest });
     return report;
   } catch (error) {
     throw signal.aborted ? stopped(signal, error) : error;
@@ -151,7 +148,7 @@ async function run({ config, log, lease, signal, started, steps }: Run): Promise
       config.cli || isDirectory(join(stateDirectory, installedDirectory))
         ? await steps.run('cli', async () => {
             const { provideCli } = await import('./cli/cli.ts');
-            // What is left, with time to go on without it.
+            // A tenth of the remaining time is for going on with an earlier CLI.
             const patience = Math.ceil((config.timeout - (performance.now() - started)) * 0.9);
             const wanted = config.cli;
             return provideCli({ stateDirectory, wanted, lease, signal, patience, log });
@@ -167,9 +164,9 @@ async function run({ config, log, lease, signal, started, steps }: Run): Promise
       }),
     );
 
-    const reported = { counts, misplaced, untracked, settings, credentials };
-    const facts = { ...reported, provided, owned, repairs, steps: steps.times };
-    const report = describe(config, volume, source, facts, started);
+    const found = { repository, volume, source, misplaced, untracked, repairs };
+    const done = { counts, settings, credentials, provided, owned };
+    const report = describeRun({ ...found, ...done, started, steps });
     await writeReport(stateDirectory, report, owner ? { owner } : {});
     return report;
   } finally {
@@ -177,70 +174,7 @@ async function run({ config, log, lease, signal, started, steps }: Run): Promise
   }
 }
 
-interface Facts {
-  counts: ReconcileCounts;
-  misplaced: Misplaced | undefined;
-  untracked: number;
-  settings: SettingsOutcome | undefined;
-  credentials: CredentialsOutcome;
-  provided: CliOutcome | undefined;
-  owned: number;
-  repairs: string[];
-  steps: Record<string, number>;
-}
-
-function describe(
-  { repository }: InitConfig,
-  { state, applied }: Volume,
-  { commit, ref, confirmedAt, failure, bytes }: Source,
-  facts: Facts,
-  started: number,
-): InitReport {
-  const { counts, misplaced, untracked, settings, credentials, provided, owned, repairs } = facts;
-  const previous = applied?.commit;
-  return {
-    version: 1,
-    repository: repository.url,
-    ref: ref ?? null,
-    commit: commit.id,
-    previous_commit: previous === undefined || previous === commit.id ? null : previous,
-    volume: state === 'complete' && counts.restored + counts.drift > 0 ? 'damaged_tree' : state,
-    repairs,
-    remote: failure ? 'failed' : 'current',
-    ...(failure ? { remote_error: { code: failure.code, message: failure.message } } : {}),
-    ...(misplaced ? { problem: misplaced.message } : {}),
-    confirmed_at: confirmedAt.toISOString(),
-    age_ms: failure ? ageOf({ confirmedAt }) : 0,
-    ...counts,
-    untracked_executable: untracked,
-    ...(settings ? { settings } : {}),
-    credentials,
-    ...(provided ? { cli: provided.from } : {}),
-    owned,
-    bytes: bytes(),
-    finished_at: new Date().toISOString(),
-    duration_ms: Math.round(performance.now() - started),
-    steps: facts.steps,
-  };
-}
-
-/** One line for a person. */
-function summary(report: InitReport): string {
-  const { repository, ref, commit, written, removed, kept, conflicts, drift } = report;
-  const at = `${repository}${ref ? ` (${ref})` : ''} at ${commit.slice(0, 7)}`;
-  const counts = Object.entries({ written, removed, kept, conflicts, drift })
-    .filter(([, count]) => count > 0)
-    .map(([name, count]) => `${count} ${name}`);
-  const done = counts.length > 0 ? counts.join(', ') : 'nothing to do';
-  const but = [
-    ...(report.remote === 'failed' ? ['; WITHOUT the git server'] : []),
-    ...(report.settings === 'kept' ? ['; with an EARLIER settings.json'] : []),
-    ...(report.settings === 'invalid' ? ['; with an INVALID settings.json'] : []),
-  ];
-  return `the volume is ready: ${at}, ${done}${but.join('')}`;
-}
-
-/** Why a run ended early: what the one who stopped it said, or the failure this brought to light. */
+/** Why a run ended early: the failure that the stop revealed, or else the reason of the stop. */
 function stopped(signal: AbortSignal, error: unknown): unknown {
   if (error instanceof BerthError && error.code !== 'internal') return error;
   return signal.reason;

@@ -3,13 +3,17 @@
  */
 import { join } from 'node:path';
 import { z } from 'zod';
-import type { ErrorCode } from '../shared/errors.ts';
+import type { BerthError, ErrorCode } from '../shared/errors.ts';
 import { type WriteOptions, writeFileAtomic } from '../shared/files.ts';
 import type { CliOutcome } from './cli/cli.ts';
+import type { Repository } from './git/repository.ts';
+import type { Commit } from './git/tree.ts';
 import type { CredentialsOutcome } from './login/credentials.ts';
 import type { SettingsOutcome } from './reconcile/keep-settings.ts';
 import type { ReconcileCounts } from './reconcile/plan.ts';
+import type { Misplaced } from './volume/misplaced.ts';
 import { readVersioned, reportFile } from './volume/record.ts';
+import type { Volume } from './volume/volume.ts';
 import type { VolumeState } from './volume/volume-states.ts';
 
 export interface InitReport extends ReconcileCounts {
@@ -80,6 +84,84 @@ export function writeReport(
 ): Promise<void> {
   const text = `${JSON.stringify(report, undefined, 2)}\n`;
   return writeFileAtomic(join(stateDirectory, reportFile), text, { durable: false, ...options });
+}
+
+/** What a run has found and done. */
+interface Run {
+  repository: Repository;
+  volume: Volume;
+  source: {
+    commit: Commit;
+    ref: string | undefined;
+    confirmedAt: Date;
+    failure: BerthError | undefined;
+    bytes(): number;
+  };
+  misplaced: Misplaced | undefined;
+  /** Untracked executable configuration. */
+  untracked: number;
+  repairs: string[];
+  counts: ReconcileCounts;
+  settings: SettingsOutcome | undefined;
+  credentials: CredentialsOutcome;
+  provided: CliOutcome | undefined;
+  /** Files given to the user of the CLI. */
+  owned: number;
+  /** When the run started, by `performance.now()`. */
+  started: number;
+  steps: Steps;
+}
+
+export function describeRun(run: Run): InitReport {
+  const { volume, counts, misplaced, settings } = run;
+  const { commit, ref, confirmedAt, failure, bytes } = run.source;
+  const previous = volume.applied?.commit;
+  const damaged = volume.state === 'complete' && counts.restored + counts.drift > 0;
+  return {
+    version: 1,
+    repository: run.repository.url,
+    ref: ref ?? null,
+    commit: commit.id,
+    previous_commit: previous === undefined || previous === commit.id ? null : previous,
+    volume: damaged ? 'damaged_tree' : volume.state,
+    repairs: run.repairs,
+    remote: failure ? 'failed' : 'current',
+    ...(failure ? { remote_error: { code: failure.code, message: failure.message } } : {}),
+    ...(misplaced ? { problem: misplaced.message } : {}),
+    confirmed_at: confirmedAt.toISOString(),
+    age_ms: failure ? ageOf(confirmedAt) : 0,
+    ...counts,
+    untracked_executable: run.untracked,
+    ...(settings ? { settings } : {}),
+    credentials: run.credentials,
+    ...(run.provided ? { cli: run.provided.from } : {}),
+    owned: run.owned,
+    bytes: bytes(),
+    finished_at: new Date().toISOString(),
+    duration_ms: Math.round(performance.now() - run.started),
+    steps: run.steps.times,
+  };
+}
+
+/** Milliseconds since the server confirmed the commit; 0 if the clock was set back since. */
+export function ageOf(confirmedAt: Date): number {
+  return Math.max(0, Date.now() - confirmedAt.getTime());
+}
+
+/** One line of the log, for a person. */
+export function summarize(report: InitReport): string {
+  const { repository, ref, commit, written, removed, kept, conflicts, drift } = report;
+  const at = `${repository}${ref ? ` (${ref})` : ''} at ${commit.slice(0, 7)}`;
+  const counts = Object.entries({ written, removed, kept, conflicts, drift })
+    .filter(([, count]) => count > 0)
+    .map(([name, count]) => `${count} ${name}`);
+  const done = counts.length > 0 ? counts.join(', ') : 'nothing to do';
+  const but = [
+    ...(report.remote === 'failed' ? ['; WITHOUT the git server'] : []),
+    ...(report.settings === 'kept' ? ['; with an EARLIER settings.json'] : []),
+    ...(report.settings === 'invalid' ? ['; with an INVALID settings.json'] : []),
+  ];
+  return `the volume is ready: ${at}, ${done}${but.join('')}`;
 }
 
 /** How long each step of a run takes, for its report. */

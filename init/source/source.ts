@@ -16,10 +16,11 @@ import type { Preflight } from '../github/github.ts';
 import type { GitHubApp } from '../github/github-app-settings.ts';
 import type { Look } from '../github/github-look.ts';
 import { Bases, secureBases } from '../reconcile/bases.ts';
+import { ageOf } from '../report.ts';
 import { assertDirectory, volumeEntries } from '../volume/subdirectory.ts';
 import { inspectVolume, type Volume } from '../volume/volume.ts';
 import { Upstream } from './upstream.ts';
-import { ageOf, type Found, fromVolume, goingOn } from './without-server.ts';
+import { type Found, fromVolume, goingOn } from './without-server.ts';
 
 export interface Source extends Found {
   /** What the records say that is to be reconciled with it. */
@@ -92,7 +93,7 @@ export async function wantedCommit(options: SourceOptions): Promise<Source> {
     log.error('remote_failed', goingOn(kept), {
       error: failure,
       commit: kept.commit.id,
-      age_ms: ageOf(kept),
+      age_ms: ageOf(kept.confirmedAt),
       volume: volume.state,
     });
     const finish = async () => undefined;

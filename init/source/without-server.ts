@@ -12,7 +12,7 @@ import type { Commit } from '../git/tree.ts';
 import { keepGoodSettings } from '../reconcile/keep-settings.ts';
 import { namesMatter, plan, remember } from '../reconcile/plan.ts';
 import { selectFiles } from '../reconcile/select.ts';
-import { lastConfirmed } from '../report.ts';
+import { ageOf, lastConfirmed } from '../report.ts';
 import { foldOf, tellsAll } from '../volume/names.ts';
 import type { TreeRecord } from '../volume/record.ts';
 import type { Volume } from '../volume/volume.ts';
@@ -114,12 +114,7 @@ async function canFinish(
 
 /** For a person, in one sentence. */
 export function goingOn({ commit, confirmedAt }: Found): string {
-  const minutes = Math.max(1, Math.round(ageOf({ confirmedAt }) / 60_000));
+  const minutes = Math.max(1, Math.round(ageOf(confirmedAt) / 60_000));
   const age = formatDuration(minutes * 60_000);
   return `the git server failed; going on with ${commit.id.slice(0, 7)}, confirmed ${age} ago`;
-}
-
-/** Milliseconds since the server confirmed it; none where the clock was set back since. */
-export function ageOf({ confirmedAt }: Pick<Found, 'confirmedAt'>): number {
-  return Math.max(0, Date.now() - confirmedAt.getTime());
 }
