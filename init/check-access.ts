@@ -1,6 +1,6 @@
 /**
- * What `--check` tells of the login and of who owns what: which credentials are where and until when,
- * which a run would put on the volume, and how many files belong to others than the CLI.
+ * What `--check` shows of the login and of ownership: which credentials are where, and when they end;
+ * which of them a run would put on the volume; how many files the CLI does not own.
  * Always holds: nothing is changed, and no token is shown.
  */
 import type { Stats } from 'node:fs';
@@ -23,7 +23,7 @@ const places = {
 
 const mostOwners = 5;
 
-/** @throws BerthError `volume_damaged` if a newer berth wrote what is remembered of them */
+/** @throws BerthError `volume_damaged` if a newer berth wrote the credentials memory */
 export async function credentialsRows(config: InitConfig): Promise<Row[]> {
   const unusable: string[] = [];
   const log: Log = {

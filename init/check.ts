@@ -1,7 +1,7 @@
 /**
- * `berth-init --check`: what is on the volume and what a run would make of it, told to a person.
- * Always holds: nothing is written, no lease is taken and no server is asked, so it may be run at any
- * time; while a pod works on the volume the answer is of that moment.
+ * `berth-init --check`: shows a person what is on the volume and what a run would do.
+ * Always holds: nothing is written, no lease is taken and no server is called, so it can run at any time.
+ * While a pod uses the volume, the result is a snapshot.
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -35,7 +35,7 @@ export interface Check {
 
 const mostNamed = 20;
 
-/** @throws BerthError `volume_unwritable` if there is no volume to look at */
+/** @throws BerthError `volume_unwritable` if there is no volume */
 export async function checkVolume(config: InitConfig): Promise<Check> {
   const { configDirectory, stateDirectory, repository, ref, directory } = config;
   assertVolume(configDirectory);
@@ -63,7 +63,7 @@ export async function checkVolume(config: InitConfig): Promise<Check> {
   ]);
 }
 
-/** What reconciling would do with upstream as it was when it was last fetched. */
+/** What reconciling would do with the commit that was fetched last. */
 async function look(config: InitConfig, { applied, pending }: Volume): Promise<Step[]> {
   const record = pending ?? applied;
   if (!record) return [];
@@ -79,7 +79,7 @@ async function look(config: InitConfig, { applied, pending }: Volume): Promise<S
     readBlob: async () => Buffer.from('/'),
     log: silent,
   });
-  // What the volume could not hold is neither missing nor another's that is there in its place.
+  // Paths that the volume cannot hold are not missing.
   for (const path of absent) {
     for (const one of [wanted, memory.applied, memory.pending]) one.delete(path);
   }
@@ -128,7 +128,7 @@ function files(steps: readonly Step[]): Row[] {
   return rows;
 }
 
-/** Of the repository as it was when it was last fetched, with BERTH_REPO_PATH as it is now. */
+/** For the commit that was fetched last, with the current BERTH_REPO_PATH. */
 function unread({ repository, directory }: InitConfig, volume: Volume): Row[] {
   const record = volume.pending ?? volume.applied;
   if (record?.repository !== repository.url) return [];
@@ -153,7 +153,7 @@ async function keeping(stateDirectory: string): Promise<Row[]> {
   return rows;
 }
 
-/** A lease is anybody's text: only its name for people is shown. */
+/** Any program can write the lease file, so only the name of the holder is shown. */
 async function holder(stateDirectory: string): Promise<string> {
   const read = readFileBounded(join(stateDirectory, leaseFileName), 4096);
   const text = (await read.catch(() => undefined))?.toString();

@@ -1,6 +1,6 @@
 /**
- * The settings of berth-init: environment -> InitConfig. Nothing else here reads the environment.
- * Always holds: every secret that was read is never shown from then on.
+ * The settings of berth-init: environment -> InitConfig. Besides main.ts, only this file reads the environment.
+ * Always holds: a secret that was read is never shown afterwards.
  */
 import { z } from 'zod';
 import {
@@ -41,7 +41,7 @@ const refName = z.string().regex(/^(?!-)(?!.*(\.\.|@\{|\/\/))[^\s~^:?*[\\\p{Cc}]
   error: 'a branch, a tag or a commit id',
 });
 
-/** With slashes, without one at either end. */
+/** A relative path with slashes, without a slash at either end. */
 const subdirectory = z.string().transform((value, context): string => {
   const parts = value.split('/').filter((part) => part !== '' && part !== '.');
   if (parts.length > 0 && !parts.includes('..') && !value.includes('\\')) return parts.join('/');
@@ -168,7 +168,7 @@ export const initDefinitions = {
 export interface InitConfig {
   repository: Repository;
   ref: string | undefined;
-  /** The part of the repository that is wanted. */
+  /** BERTH_REPO_PATH: the part of the repository that goes to the volume. */
   directory: string | undefined;
   maxRepositoryBytes: number;
   localChanges: 'merge' | 'discard';
@@ -177,24 +177,24 @@ export interface InitConfig {
   /** Completes "put a token into ...". */
   tokenPlace: string;
   username: string;
-  /** Makes the token where there is none. */
+  /** The GitHub App that makes the token, if no token is set. */
   githubApp: GitHubApp | undefined;
-  /** Absent if there is no GitHub API to ask. */
+  /** Undefined if the repository has no GitHub API. */
   githubApiUrl: string | undefined;
   credentialsSource: string;
   credentialsLiveSource: string | undefined;
   credentialsPolicy: 'fresher' | 'source' | 'volume';
-  /** The CLI that the volume shall have; undefined: none. */
+  /** The CLI to install on the volume; undefined for none. */
   cli: CliTarball | undefined;
   /** Where the CLI works, in the runtime container. */
   workspaceDirectory: string;
   configDirectory: string;
   stateDirectory: string;
-  /** Who shall own the volume. */
+  /** The owner of the volume. */
   owner: { uid: number; gid: number };
   /** Milliseconds. */
   leaseExpiry: number;
-  /** Milliseconds for everything. */
+  /** Milliseconds for the whole run. */
   timeout: number;
   onRemoteFailure: 'continue' | 'fail';
   terminationLog: string;
@@ -202,9 +202,9 @@ export interface InitConfig {
 
 export interface InitSettings {
   config: InitConfig;
-  /** One sentence for each name that looks like a setting and is none. */
+  /** One sentence for each unknown BERTH_ variable. */
   warnings: string[];
-  /** One sentence for each setting that works and would better be another. */
+  /** One sentence for each setting that works but should be changed. */
   advice: string[];
 }
 

@@ -1,8 +1,7 @@
 /**
- * berth-init: prepares a volume for the CLI and ends. Reads the settings, runs the steps, and tells
- * how it went: by its exit code, its log and the container's termination message.
- * Always holds: this is the only place of the program that ends the process, and it ends in time,
- * whatever hangs.
+ * berth-init: prepares a volume for the CLI and exits. It reads the settings, runs the steps, and reports
+ * the result by its exit code, its log and the termination message of the container.
+ * Always holds: only this file ends the process, and the process ends in time, even if a call hangs.
  */
 import { startupSnapshot } from 'node:v8';
 import { asBerthError, BerthError } from '../shared/errors.ts';
@@ -34,10 +33,10 @@ Exit codes: 0 done; 64 configuration; 65 volume beyond repair; 69 git server una
 70 a bug; 73 volume cannot be written; 75 lease held by another; 77 refused by the git server.
 `;
 
-/** As a shell reports a process that a signal ended. */
+/** Exit codes by signal, as a shell reports them. */
 const signals = { SIGTERM: 143, SIGINT: 130 } as const;
 
-/** Milliseconds from the deadline, or the signal to stop, to the end of the process, whatever hangs. */
+/** Milliseconds from the deadline, or from a signal, to the forced end of the process. */
 const grace = 5_000;
 
 async function main(): Promise<number> {
@@ -53,7 +52,7 @@ async function main(): Promise<number> {
       endWithin(grace, signals[name]);
     });
   }
-  // What nobody waits for can fail too; a lease that is left is taken over at once.
+  // For failures outside the awaited code. A lease that is left behind is taken over at once.
   const failBeside = async (thrown: unknown) => {
     end(await fail(thrown, reporting.terminationLog, log));
   };
@@ -102,7 +101,7 @@ async function check(): Promise<number> {
   }
 }
 
-/** The wish to stop, or BERTH_TIMEOUT, whichever comes first. */
+/** Aborts at a signal or at BERTH_TIMEOUT, whichever comes first. */
 function withDeadline(
   stop: AbortSignal,
   { timeout }: InitConfig,
@@ -120,22 +119,22 @@ function withDeadline(
   return AbortSignal.any([stop, late.signal]);
 }
 
-/** Ends the process if it has not ended by then. @param tell of it, before */
+/** Ends the process after this time if it still runs. @param tell reports the failure before that */
 function endWithin(milliseconds: number, code: number, tell = async () => code): void {
   setTimeout(() => {
-    // The message may have to wait for the threads that hang.
+    // Writing the message may have to wait for threads that hang.
     setTimeout(() => end(code), 500).unref();
     void tell().finally(() => end(code));
   }, milliseconds).unref();
 }
 
 /**
- * Ends the process now. `process.exit` waits for every thread, and one that asks a volume or a name
- * server which hangs (NFS) may never end; to become another program waits for none, and works for a
- * container's first process, which no signal of its own ends.
+ * Ends the process now. `process.exit` waits for every thread, and a thread may hang in a call to a
+ * volume (NFS) or a name server. `execve` waits for no thread, and works for the first process of a
+ * container too, which cannot end itself by a signal.
  */
 function end(code: number): void {
-  // A request counts as under way until its own callback has returned, which may be this one.
+  // A request counts as active until its callback returns, and this code may be such a callback.
   setImmediate(() => {
     const waits = process.getActiveResourcesInfo().some((one) => /^(FSReq|GetAddrInfo)/.test(one));
     if (!waits) process.exit(code);
@@ -146,7 +145,7 @@ function end(code: number): void {
 async function fail(thrown: unknown, terminationLog: string, log: Log): Promise<number> {
   const error = asBerthError(thrown);
   const { code, exitCode } = error;
-  // Of a bug it is the stack of what was thrown that helps.
+  // For a bug, log the stack of the thrown error.
   const why = error.cause ? { error: error.cause } : code === 'internal' ? { error } : {};
   log.error('failed', error.message, { code, exit_code: exitCode, ...why });
   await leaveTerminationMessage(terminationLog, error.message);
@@ -169,10 +168,10 @@ async function start(): Promise<void> {
   }
 }
 
-// While the image is built: what is loaded now is in the snapshot that every start goes on from.
+// While the image is built: every module that is loaded now is part of the snapshot.
 if (startupSnapshot.isBuildingSnapshot()) {
   startupSnapshot.setDeserializeMainFunction(() => void start());
-  // Node itself loads these at the first socket that listens and the first answer.
+  // Node loads these modules at the first listening socket and at the first answer.
   void import('node:cluster');
   void import('node:perf_hooks');
 } else {

@@ -1,5 +1,5 @@
 /**
- * What a run did, for people and for the supervisor: one log line and `.berth/report.json`.
+ * The report of a run, for people and for the supervisor: one log line and `.berth/report.json`.
  */
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -22,15 +22,15 @@ export interface InitReport extends ReconcileCounts {
   /** BERTH_REF, or the default branch's name if it is known. */
   ref: string | null;
   commit: string;
-  /** What was on the volume before, if it differs. */
+  /** The commit that was on the volume before; null if it is the same. */
   previous_commit: string | null;
-  /** How the volume was found. */
+  /** The state in which the run found the volume. */
   volume: VolumeState;
-  /** What was damaged or left over and is mended, each in a few words. */
+  /** The repairs, each in a few words. */
   repairs: string[];
   /** `current`: the server confirmed the commit; `failed`: the run went on without the server. */
   remote: 'current' | 'failed';
-  /** Why the server failed. */
+  /** Why the server could not be used. */
   remote_error?: { code: ErrorCode; message: string };
   /** Why nothing of the commit takes effect: the CLI reads none of it (misplaced.ts). */
   problem?: string;
@@ -40,8 +40,8 @@ export interface InitReport extends ReconcileCounts {
   /** Untracked executable configuration on the volume. */
   untracked_executable: number;
   /**
-   * The CLI would ignore the settings.json of the commit: `kept`, the last good one is on the volume in
-   * its place; `invalid`, there is none. Absent if it is good.
+   * Set if the CLI would ignore the settings.json of the commit. `kept`: the last good one stays on the
+   * volume; `invalid`: there is no good one.
    */
   settings?: SettingsOutcome;
   credentials: CredentialsOutcome;
@@ -49,11 +49,11 @@ export interface InitReport extends ReconcileCounts {
   cli?: CliOutcome['from'];
   /** Files given to the user of the CLI. */
   owned: number;
-  /** Received from the git server. */
+  /** Bytes received from the git server. */
   bytes: number;
   finished_at: string;
   duration_ms: number;
-  /** Of that, milliseconds in each step. */
+  /** Milliseconds by step. */
   steps: Record<string, number>;
 }
 
@@ -64,7 +64,7 @@ const earlier = z.object({
   confirmed_at: z.iso.datetime(),
 });
 
-/** When the server last confirmed `commit`, as the report of an earlier run has it. */
+/** When the server last confirmed `commit`, by the report of an earlier run. */
 export async function lastConfirmed(
   stateDirectory: string,
   { repository, commit }: { repository: string; commit: string },
@@ -76,7 +76,7 @@ export async function lastConfirmed(
   return same ? new Date(value.confirmed_at) : undefined;
 }
 
-/** Not durably: the volume is right without it, and the next run writes it anew. */
+/** Writes the report without fsync: the volume is complete without it, and the next run writes it again. */
 export function writeReport(
   stateDirectory: string,
   report: InitReport,

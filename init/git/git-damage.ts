@@ -1,6 +1,6 @@
 /**
- * Whether the git directory looks whole: what is cheap to see, without reading the objects. Flipped
- * bits show only when an object is read and has another id than it should.
+ * Cheap checks of the git directory, without reading objects. A flipped bit is found only when an object
+ * is read and its id does not match.
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { lstat, readdir } from 'node:fs/promises';
@@ -10,7 +10,7 @@ import { readFileBounded } from '../../shared/files.ts';
 
 const idLength = 20;
 
-/** What is wrong with it, or undefined; one that is not there is not damaged. */
+/** What is wrong with the git directory; undefined if nothing is, or if there is no git directory. */
 export async function findGitDamage(directory: string): Promise<string | undefined> {
   try {
     const head = await readFileBounded(join(directory, 'refs/heads/berth'), 64);
@@ -30,7 +30,7 @@ async function packDamage(directory: string, fetched: boolean): Promise<string |
   if (fetched && packs.length === 0) return 'its pack is missing';
   for (const name of packs) {
     const index = name.replace(/pack$/, 'idx');
-    // The library makes an index anew where there is none.
+    // A pack without an index counts as missing when its objects are read.
     if (!names?.includes(index)) continue;
     const trailer = tail(join(directory, name), idLength);
     const expected = tail(join(directory, index), 2 * idLength);
@@ -40,7 +40,7 @@ async function packDamage(directory: string, fetched: boolean): Promise<string |
   return undefined;
 }
 
-/** The last bytes of a file; none if it has not so many. @throws Error if it is no regular file */
+/** The last bytes of a file; empty if the file is shorter. @throws Error if it is no regular file */
 function tail(path: string, length: number): Buffer {
   // O_NONBLOCK: a planted FIFO must not hang the reader.
   const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);

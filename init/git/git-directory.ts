@@ -1,8 +1,8 @@
 /**
- * The git directory in berth's state: where fetched objects lie. There is no work tree in it.
- * Always holds: the CLI can write here, so its settings are rewritten before each use, symlinks and
- * special files make it unusable, and every object is checked against its id when it is read. All
- * of it can be fetched again, so what is wrong with it is never worth an error to a person.
+ * The git directory in berth's state: it holds fetched objects, and no work tree.
+ * Always holds: the CLI can write here. So the settings are rewritten before each use, symlinks and
+ * special files make the directory unusable, and every object is checked against its id when it is
+ * read. Everything can be fetched again, so damage is repaired and is not an error for a person.
  */
 import { randomBytes } from 'node:crypto';
 import { lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
@@ -14,7 +14,7 @@ import { buildIndex, objectId } from './pack-format.ts';
 import { tooLarge } from './remote-errors.ts';
 import { StoredPack } from './stored-pack.ts';
 
-/** The refspec matches nothing: the library shall write no refs of its own. */
+/** The refspec matches nothing, so the library writes no refs. */
 const settings = `[core]
 \trepositoryformatversion = 0
 \tbare = true
@@ -23,13 +23,13 @@ const settings = `[core]
 \tfetch = +refs/none/*:refs/remotes/none/*
 `;
 
-/** The one ref: the commit fetched last, which the next fetch offers as known. */
+/** The only ref: the commit fetched last, which the next fetch offers to the server. */
 const head = 'refs/heads/berth';
-/** What a power cut takes of it is seen when it is read, set aside and fetched again. */
+/** Damage by a power cut is found when the file is read; then everything is fetched again. */
 const refetchable = { durable: false };
 const mostFiles = 2_000;
 const temporary = /\/objects\/pack\/tmp-[0-9a-f]{12}$/;
-/** Nothing collects packs, so from this many on, or this many bytes, one fresh fetch replaces them. */
+/** From this number of packs, or this growth, one full fetch replaces all packs. */
 const mostPacks = 12;
 const growth = { factor: 2, bytes: 16 * 1024 * 1024 };
 
@@ -48,9 +48,9 @@ export class GitDirectory {
   readonly path: string;
   #cache: object = {};
   #packs: { bytes: number; time: number }[] = [];
-  /** Those of earlier runs, opened when something is read from them. */
+  /** The packs of earlier runs, opened at the first read. */
   #stored: Promise<StoredPack[]> | undefined;
-  /** What was fetched in this run, read from memory where it can be. */
+  /** The pack of this run; small objects are in memory. */
   #fresh: Pack | undefined;
   #mostBytes: number;
   #largeFiles: LargeFiles;
@@ -66,7 +66,7 @@ export class GitDirectory {
     this.#largeFiles = largeFiles;
   }
 
-  /** Makes it usable, empty if it was not there. @throws Error if it is not safe to use. */
+  /** Prepares the directory for use, and creates it if missing. @throws Error if it is not safe to use */
   async open(): Promise<void> {
     await this.close();
     this.#packs = [];
@@ -83,7 +83,7 @@ export class GitDirectory {
     await writeFileAtomic(join(this.path, 'HEAD'), `ref: ${head}\n`, refetchable);
   }
 
-  /** Lets go of files and memory; it can be used again. */
+  /** Closes files and frees memory. The directory can be used again. */
   async close(): Promise<void> {
     this.#cache = {};
     const stored = await this.#stored?.catch(() => []);
@@ -151,11 +151,11 @@ export class GitDirectory {
     const name = join(this.path, 'objects/pack', `pack-${trailer.toString('hex')}`);
     await writeFileAtomic(`${name}.idx`, buildIndex(pack.rows, trailer), refetchable);
     await rename(path, `${name}.pack`);
-    // Objects read before may have been missing; the library remembers the packs it saw.
+    // The library caches the list of packs.
     this.#cache = {};
   }
 
-  /** Whether the packs have become so many, or so much more than the first, that one is better. */
+  /** Whether the number or the size of the packs is so large that one full fetch is better. */
   #isOutgrown(): boolean {
     const packs = this.#packs.toSorted((a, b) => a.time - b.time);
     const bytes = packs.reduce((sum, pack) => sum + pack.bytes, 0);
@@ -163,14 +163,14 @@ export class GitDirectory {
     return packs.length >= mostPacks || bytes > Math.max(growth.bytes, first * growth.factor);
   }
 
-  /** Makes `commit` the one that the next fetch offers as known. */
+  /** Records `commit` as the one that the next fetch offers to the server. */
   async remember(commit: string): Promise<void> {
     await writeFileAtomic(join(this.path, head), `${commit}\n`, refetchable);
   }
 
   /**
-   * What was fetched in this run may be named at very many paths.
-   * @throws BerthError if all of it together is more than may be
+   * A tree can name one fetched blob at very many paths.
+   * @throws BerthError `remote_refused` if all paths together have more bytes than allowed
    */
   assertFits(tree: ReadonlyMap<string, { oid: string }>): void {
     let bytes = 0;
@@ -200,7 +200,7 @@ export class GitDirectory {
       for (const file of await filesIn(this.path)) {
         if (!file.endsWith('.pack')) continue;
         const pack = await StoredPack.open(file.slice(0, -5));
-        // What is in it counts as missing; what others have is of use all the same.
+        // The objects of a pack without an index count as missing; other packs are still used.
         if (pack) packs.push(pack);
       }
       return packs;

@@ -1,10 +1,10 @@
-/** One zlib stream out of a pack, at once. */
+/** Inflates one zlib stream of a pack in one call. */
 import { inflateSync } from 'node:zlib';
 
 /**
  * @param bytes begin with the stream and may reach beyond it
- * @param size what it inflates to: no more is allocated
- * @throws Error if it is damaged or of another size
+ * @param size bytes of the result: no more is allocated
+ * @throws Error if the stream is damaged or has another size
  */
 export function inflateObject(bytes: Buffer, size: number): { content: Buffer; used: number } {
   const options = { info: true, chunkSize: Math.max(64, size + 1), maxOutputLength: size + 1 };

@@ -1,20 +1,20 @@
 /**
- * An object of a pack that is too large for memory: inflated piece by piece while it arrives, to learn
- * its id and to lay its content into a file, where it is taken from when its place is made.
- * Always holds: no more is inflated or written than the object says that it has.
+ * An object of a pack that is too large for memory: inflated in pieces while it arrives, into a file and
+ * into a hash for its id. The file is moved to its place on the volume later.
+ * Always holds: no more bytes are inflated or written than the header of the object states.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { closeSync, constants, fstatSync, fsync, openSync, rmSync, writeSync } from 'node:fs';
 import { createInflate } from 'node:zlib';
 
-/** A large object's content as a file of its own, not yet sure to survive a power cut. */
+/** The content of a large object as a file, which may not survive a power cut yet. */
 export interface LaidOut {
   path: string;
   inode: number;
   size: number;
 }
 
-/** The large blobs that this run has received, each as a file until somebody takes it. */
+/** The large blobs that this run has received, each as a file until `take` hands it over. */
 export class LargeFiles {
   readonly #files = new Map<string, LaidOut>();
 
@@ -57,7 +57,7 @@ export class LargeObject {
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
     this.#file = openSync(this.#path, flags, 0o600);
     this.#inflate.on('data', (part: Buffer) => this.#add(part));
-    // Seen by whoever waits in `push`.
+    // `push` reports the error.
     this.#inflate.on('error', () => undefined);
   }
 
@@ -68,7 +68,7 @@ export class LargeObject {
       this.#hash.update(part);
       for (let at = 0; at < part.length; ) at += writeSync(this.#file, part, at);
     } catch (error) {
-      // A stream that is destroyed from here calls back as if all were well.
+      // A stream that is destroyed here calls back without an error.
       this.#failure ??= error;
       this.#inflate.destroy();
     }
@@ -105,12 +105,12 @@ export class LargeObject {
     const { ino, size } = fstatSync(this.#file);
     const file = this.#file;
     this.#file = -1;
-    // The disk begins now, while more comes; who takes the file waits for it.
+    // The disk writes while more arrives. The code that moves the file waits for fsync again.
     fsync(file, () => closeSync(file));
     return { oid: this.#hash.digest('hex'), file: { path: this.#path, inode: ino, size } };
   }
 
-  /** Removes what came of it, unless it was finished. */
+  /** Removes the file, unless the object is finished. */
   discard(): void {
     this.#inflate.destroy();
     if (this.#file < 0) return;

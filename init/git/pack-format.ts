@@ -1,7 +1,7 @@
 /**
- * The parts of git's pack format (gitformat-pack) that reading needs: the header of an object, deltas,
- * and the index that says where each object lies. Nothing here trusts its input: what does not fit
- * is an Error, never a read or write beyond a buffer.
+ * The parts of git's pack format (gitformat-pack) that a reader needs: object headers, deltas, and the
+ * index with the offset of each object.
+ * Always holds: no input is trusted. Invalid input causes an Error, never access beyond a buffer.
  */
 import { createHash } from 'node:crypto';
 
@@ -63,7 +63,7 @@ export function readHeader(bytes: Uint8Array): ObjectHeader | undefined {
   return header;
 }
 
-/** How long the result of a delta is, by its own word. */
+/** The length of the result, as the delta states it. */
 export function resultSize(delta: Uint8Array): number {
   return readSize(delta, readSize(delta, 0).next).size;
 }
@@ -78,7 +78,7 @@ function readSize(bytes: Uint8Array, from: number): { size: number; next: number
   throw new Error('a delta in the pack is torn');
 }
 
-/** The object that `delta` makes out of `base`. */
+/** Applies `delta` to `base`. */
 export function applyDelta(base: Buffer, delta: Buffer): Buffer {
   const source = readSize(delta, 0);
   const target = readSize(delta, source.next);

@@ -1,6 +1,6 @@
 /**
- * The bytes of a pack on their way in: kept in a file, and handed out in order to who reads them.
- * Always holds: what was consumed went into the checksum, once.
+ * The incoming bytes of a pack: written to a file, and handed to the reader in order.
+ * Always holds: each consumed byte is in the checksum once.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { writeSync } from 'node:fs';
@@ -27,20 +27,20 @@ export class PackInput {
     return this.#at;
   }
 
-  /** At once: the system takes it into its memory in microseconds. */
+  /** Synchronous: a write into the page cache takes microseconds. */
   add(chunk: Buffer): void {
     for (let at = 0; at < chunk.length; ) at += writeSync(this.#file, chunk, at);
     this.#chunks.push(chunk);
     this.#length += chunk.length;
   }
 
-  /** All that waits, in one piece; it goes on waiting. */
+  /** All unread bytes in one buffer. They stay unread. */
   peek(): Buffer {
     if (this.#chunks.length > 1) this.#chunks = [Buffer.concat(this.#chunks)];
     return this.#chunks[0] ?? Buffer.alloc(0);
   }
 
-  /** Counts the first bytes as read. They must have been seen by `peek`. */
+  /** Marks the first bytes as read. `peek` must have returned them before. */
   consume(length: number): Buffer {
     const [first = Buffer.alloc(0), ...others] = this.#chunks;
     const part = first.subarray(0, length);
@@ -52,7 +52,7 @@ export class PackInput {
     return part;
   }
 
-  /** SHA-1 of all that was consumed; then nothing more may be. */
+  /** SHA-1 of all consumed bytes. Afterwards no byte may be consumed. */
   sum(): Buffer {
     return this.#sum.digest();
   }

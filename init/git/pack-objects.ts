@@ -1,8 +1,8 @@
 /**
- * The objects of one pack as far as they have come: where each lies, its id, and the deltas between
- * them. Small ones stay in memory up to a bound; the others are read from the pack's file again.
- * Always holds: an object's id is computed from its content; what is inflated altogether is bounded,
- * before it is allocated.
+ * The objects of one pack that have arrived: their offsets, ids and deltas. Small objects stay in memory
+ * up to a bound; other objects are read from the file of the pack again.
+ * Always holds: the id of an object is computed from its content. The total of inflated bytes is bounded
+ * before memory is allocated.
  */
 import { readSync } from 'node:fs';
 import { inflateObject } from './inflate-object.ts';
@@ -30,16 +30,16 @@ export interface Entry extends IndexRow {
 }
 
 export interface ObjectsOptions {
-  /** Throws if so many bytes are more than may be inflated. */
+  /** Throws if the total of inflated bytes exceeds the limit. */
   allow: (bytes: number) => void;
-  /** The base of a delta that the server knows to be here already. */
+  /** Reads the base of a delta that is not in this pack, because the server knows that it is here. */
   external: (oid: string) => Promise<{ type: string; content: Buffer }>;
 }
 
 /** Objects from this size on are not kept in memory. */
 export const large = 256 * 1024;
 const keptAtMost = 128 * 1024 * 1024;
-/** When that is full: what came last, for deltas follow their bases. */
+/** If that is full: the objects that came last, because deltas follow their bases. */
 const recentAtMost = 16 * 1024 * 1024;
 const deepest = 4_096;
 
@@ -70,7 +70,7 @@ export class PackObjects {
     return this.#byId.get(oid);
   }
 
-  /** Counts what is about to be inflated. */
+  /** Adds to the total of inflated bytes. Must be called before inflating. */
   count(bytes: number): void {
     this.#inflated += bytes;
     this.#options.allow(this.#inflated);
@@ -82,13 +82,13 @@ export class PackObjects {
     this.#byId.set(entry.oid, entry);
   }
 
-  /** @param content as the pack has it, a delta where it is one */
+  /** @param content the inflated content: of the object, or of the delta */
   add(entry: Entry, content: Buffer): void {
     this.#byOffset.set(entry.offset, entry);
     this.#name(entry, content);
   }
 
-  /** One object; what was kept of a blob is given away. @throws Error if it is not in the pack */
+  /** Reads one object. A blob then leaves the memory. @throws Error if it is not in the pack */
   async read(oid: string): Promise<PackObject> {
     const entry = this.#byId.get(oid);
     if (!entry?.type) throw new Error(`the object ${oid} is not in the pack`);
@@ -96,12 +96,12 @@ export class PackObjects {
     if (kept && entry.type === 'blob') this.#forget(entry);
     if (kept) return { type: entry.type, content: kept };
     const content = await this.#content(entry);
-    // The file lies where the CLI can write.
+    // The CLI can write to the file.
     if (objectId(entry.type, content) !== oid) throw new Error(`the object ${oid} is damaged`);
     return { type: entry.type, content };
   }
 
-  /** Names the deltas whose bases came after them, or were here before. @throws Error */
+  /** Computes the ids of the deltas whose bases came later, or are in another pack. @throws Error */
   async resolve(): Promise<void> {
     for (let before = -1; this.#unresolved.length > 0; ) {
       const waiting = this.#unresolved;
@@ -125,7 +125,7 @@ export class PackObjects {
     this.#recent.clear();
   }
 
-  /** Gives an object its id, a delta only if its base has one already and is in memory. */
+  /** Computes the id of an object; of a delta only if the base has an id and is in memory. */
   #name(entry: Entry, content: Buffer): void {
     const { kind } = entry.header;
     if (kind !== 'ofs-delta' && kind !== 'ref-delta') {
@@ -188,7 +188,7 @@ export class PackObjects {
       : this.#byId.get(header.base);
   }
 
-  /** The object's content, from the file. */
+  /** Reads the content of the object from the file. */
   async #content(entry: Entry): Promise<Buffer> {
     const deltas: Buffer[] = [];
     let content: Buffer | undefined;

@@ -1,8 +1,8 @@
 /**
- * A pack as it comes from the server: written to a file, and read in the same pass, so that every
- * object is inflated and named by its SHA-1 once. Large ones are laid into files of their own.
- * Always holds: an object's id is computed from its content and never taken from the server; what
- * is inflated altogether is bounded, before it is allocated.
+ * A pack that arrives from the server: written to a file and read in the same pass, so that each object
+ * is inflated and hashed once. Large objects are written to files of their own.
+ * Always holds: the id of an object is computed from its content, never taken from the server. The total
+ * of inflated bytes is bounded before memory is allocated.
  */
 import { closeSync, constants, openSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -27,16 +27,16 @@ export interface PackOptions extends ObjectsOptions {
 }
 
 const mostObjects = 1_000_000;
-/** Of a large object so much is inflated at once, in the thread pool, while more comes. */
+/** Bytes of a large object that the thread pool inflates in one call, while more bytes arrive. */
 const batch = 1024 * 1024;
 
 export class Pack {
   #file: number;
-  /** How the paths of the files for large objects begin: as those of packs do that are not whole. */
+  /** The path prefix of the files of large objects; the same as of incomplete packs. */
   #prefix: string;
   #input: PackInput;
   #objects: PackObjects;
-  /** How many bytes must wait until going on reading makes sense. */
+  /** The number of unread bytes from which reading can continue. */
   #needed = 12;
   #left: number | undefined;
   #growing: Growing | undefined;
@@ -60,11 +60,11 @@ export class Pack {
     return this.#objects.rows;
   }
 
-  /** Takes the next bytes. @throws Error also for what came before */
+  /** Takes the next bytes. @throws Error, also for earlier bytes */
   async write(chunk: Buffer): Promise<void> {
     this.#input.add(chunk);
     if (this.#input.length < this.#needed) return;
-    // What is inflated in the thread pool is not waited for until as much again has come.
+    // The next batch arrives while the thread pool inflates this one.
     await this.#reading;
     this.#reading = this.#read(false);
     if (this.#growing) this.#reading.catch(() => undefined);
@@ -72,9 +72,10 @@ export class Pack {
   }
 
   /**
-   * The pack's trailer, when all of it is here and right. There is no fsync: what a power cut takes
-   * is missed when it is read, and fetched again.
-   * @throws Error
+   * Completes the pack. There is no fsync: damage by a power cut is found when an object is read, and
+   * the object is fetched again.
+   * @returns the trailer of the pack
+   * @throws Error if the pack is not complete, or its checksum is wrong
    */
   async finish(): Promise<Buffer> {
     await this.#reading;
@@ -104,12 +105,12 @@ export class Pack {
     return this.#objects.find(oid)?.size ?? 0;
   }
 
-  /** One object; what was kept of a blob is given away. @throws Error if it is not in the pack */
+  /** Reads one object. A blob then leaves the memory. @throws Error if it is not in the pack */
   read(oid: string): Promise<PackObject> {
     return this.#objects.read(oid);
   }
 
-  /** Reads what waits. @param final whether no more will come */
+  /** Reads the unread bytes. @param final true if no more bytes will arrive */
   async #read(final: boolean): Promise<void> {
     const input = this.#input;
     if (this.#left === undefined) {
@@ -136,7 +137,7 @@ export class Pack {
         this.#growing = { object, header, crc: crc32(input.consume(header.length)) };
         continue;
       }
-      // zlib's own bound for what does not compress.
+      // The bound of zlib for incompressible data.
       const most = header.length + header.size + (header.size >> 10) + 64;
       if (bytes.length < most && !final) {
         this.#needed = most;

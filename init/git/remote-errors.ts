@@ -15,7 +15,7 @@ export interface RemoteContext {
   tokenPlace?: string;
 }
 
-/** What the network does, by the codes of Node.js and undici, and its remedy. */
+/** Cause and remedy of network failures, by the codes of Node.js and undici. */
 const network: Record<string, string> = {
   ECONNREFUSED: 'nothing listens there; check {setting} and the egress policy',
   ECONNRESET: 'the connection broke; check the network',
@@ -87,14 +87,14 @@ function failed(
 export interface NetworkProblem {
   /** "<cause>; <remedy>" */
   text: string;
-  /** Trying again is for nothing. */
+  /** True if a retry cannot succeed. */
   permanent: boolean;
   cause: unknown;
 }
 
 /**
- * What the network did, or undefined if that is not it.
- * @param setting which names the host
+ * The cause of a network failure; undefined if the error is not one.
+ * @param setting the name of the setting with the host, for the remedy
  */
 export function networkProblem(
   error: unknown,
@@ -114,7 +114,7 @@ export function networkProblem(
     const remedy = text.includes(';') ? text : `${text}; check the network`;
     return { text: remedy.replace('{setting}', setting), permanent: false, cause: error };
   }
-  // The cause of a wrapped one, such as an AggregateError of several addresses.
+  // The inner error of a wrapper, such as an AggregateError of several addresses.
   const { cause, errors } = (error ?? {}) as { cause?: unknown; errors?: unknown[] };
   const inner = cause ?? errors?.[0];
   return inner === undefined || inner === null ? undefined : networkProblem(inner, setting);

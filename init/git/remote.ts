@@ -25,16 +25,16 @@ export interface RemoteOptions {
   transport: Transport;
   signal: AbortSignal;
   log: Log;
-  /** The full id of the commit that an abbreviated one means: git servers do not tell. */
+  /** Resolves an abbreviated commit id to the full id: git servers cannot do that. */
   expand?: ((short: string) => Promise<string | undefined>) | undefined;
-  /** Milliseconds before each further try. */
+  /** Milliseconds before each retry. */
   retryDelays?: readonly number[];
 }
 
-/** What BERTH_REF stands for at the moment. */
+/** What BERTH_REF means at the moment. */
 export interface Target {
   commit: string;
-  /** What to ask the server for. */
+  /** What the fetch asks the server for. */
   remoteRef: string;
 }
 
@@ -48,7 +48,7 @@ export interface Remote {
   fetch(target: Target, directory: GitDirectory): Promise<string>;
 }
 
-/** Milliseconds that a server may ask for between two tries. */
+/** The longest wait in milliseconds that a server may ask for before a retry. */
 const longestWait = 20_000;
 
 const fullId = /^[0-9a-f]{40}$/;
@@ -161,7 +161,7 @@ function possibleNames(ref: string): string[] {
   return ref.startsWith('refs/') ? [ref] : [`refs/heads/${ref}`, `refs/tags/${ref}`];
 }
 
-/** The commit behind annotated tags, even of tags. */
+/** Follows annotated tags to their commit. */
 async function peel(directory: GitDirectory, oid: string, url: string): Promise<string> {
   let id = oid;
   for (let depth = 0; depth < 10; depth++) {

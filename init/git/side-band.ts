@@ -1,10 +1,10 @@
 /**
- * git's answer to a fetch carries several things in one stream of packets (gitprotocol-pack: pkt-line,
- * side-band-64k). Here the pack is taken out of it, to be read as it comes; all the rest goes on to
- * the library, which negotiates.
+ * The answer of a git server to a fetch is a stream of packets (gitprotocol-pack: pkt-line,
+ * side-band-64k). The packets with the pack are taken out and go to a reader; all other packets go to the
+ * library, which negotiates.
  */
 
-/** @param take gets the bytes of the pack; the next ones come when it has returned */
+/** @param take gets the bytes of the pack; more bytes come when its promise resolves */
 export async function* withoutPack(
   body: AsyncIterable<Uint8Array>,
   take: (part: Buffer) => Promise<void>,
@@ -24,11 +24,11 @@ export async function* withoutPack(
       else yield packet;
     }
   }
-  // What is no packet is the library's to judge.
+  // The library reports bytes that are not a packet.
   if (rest.length > 0) yield rest;
 }
 
-/** Lets the server send deltas against what is here already, which the library does not ask for. */
+/** Adds `thin-pack` to the request: the server may send deltas against objects that are here. */
 export function askForThinPack(request: Buffer): Buffer {
   const length = Number.parseInt(request.toString('latin1', 0, 4), 16);
   const line = request.toString('latin1', 4, length);

@@ -1,7 +1,7 @@
 /**
- * A pack of an earlier run, read by its index, one object at a time: the library would take the whole
- * pack into memory. Always holds: both files lie where the CLI can write, so every offset and size is
- * checked before it is used; whether the object is the one asked for, the caller checks.
+ * A pack of an earlier run, read one object at a time by its index. The library would load the whole pack.
+ * Always holds: the CLI can write to both files, so every offset and size is checked before it is used.
+ * The caller checks the id of the object.
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { readFileBounded } from '../../shared/files.ts';
@@ -18,7 +18,7 @@ export class StoredPack {
   #index: Buffer;
   #count: number;
   #file: number;
-  /** Where objects start, and where the last one ends. */
+  /** The offsets of all objects, and the end of the last one. */
   #starts: number[];
 
   private constructor(index: Buffer, count: number, file: number, starts: number[]) {
@@ -77,7 +77,7 @@ export class StoredPack {
     if (depth > deepest) throw new Error('the pack has too long a chain of deltas');
     const end = this.#starts[this.#starts.indexOf(offset) + 1] ?? 0;
     const bytes = Buffer.allocUnsafe(Math.max(0, end - offset));
-    // At once: for a tree of some hundred bytes a round through the thread pool costs ten times as much.
+    // Synchronous: for some hundred bytes the thread pool costs ten times as much.
     const length = readSync(this.#file, bytes, 0, bytes.length, offset);
     const header = readHeader(bytes.subarray(0, longestHeader));
     if (length !== bytes.length || !header) throw new Error('the pack is damaged');

@@ -1,7 +1,7 @@
-/** Where a person puts the git token, in the words of the remedies: the variable in use, and its Secret. */
+/** Names the place of the git token for remedies: the variable in use, and its Secret. */
 import { type Environment, nameInUse, type Setting } from '../../shared/config.ts';
 
-/** For where nothing is known of the environment. */
+/** If nothing is known of the environment. */
 export const usualTokenPlace = 'BERTH_GIT_TOKEN';
 
 /** The file that manifests/base mounts from the Secret berth-git. */

@@ -24,7 +24,7 @@ export interface TransportOptions extends Patience {
   login?: { username: string; token: string };
   /** Aborts at the total deadline, or when the program stops. */
   signal: AbortSignal;
-  /** More bytes than this are refused. */
+  /** The most bytes to receive. */
   mostBytes?: number;
 }
 
@@ -122,7 +122,7 @@ export function createTransport(options: TransportOptions): Transport {
   };
 }
 
-/** The repository's new URL, if the redirect may be followed. */
+/** The new URL of the repository. @throws BerthError if the redirect must not be followed */
 function follow(from: URL, to: URL, wanted: GitRequest, redirects: number): string {
   const suffix = '/info/refs';
   if (!sameHost(from, to)) {

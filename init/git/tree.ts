@@ -1,7 +1,8 @@
 /**
- * git's trees: read from objects into a flat list, and proved without any object by rebuilding their
- * ids from such a list. Always holds: what comes out was checked against the commit's id, so a record
- * on the volume, which the CLI can write, cannot make a file pass that the commit does not have.
+ * git's trees: read from objects into a flat list. A list can also be proved without any object, by
+ * rebuilding the ids of the trees from the list.
+ * Always holds: each result was checked against the id of the commit. So a forged record on the volume,
+ * where the CLI can write, cannot add a file that the commit does not have.
  */
 import { BerthError } from '../../shared/errors.ts';
 import { objectId } from './pack-format.ts';
@@ -53,7 +54,7 @@ export async function readTree(commit: Buffer, read: ReadObject): Promise<Tree> 
   return tree;
 }
 
-/** No damage, for the objects were checked: fetched again it would be the same. */
+/** Not damage: the objects were checked, so another fetch would bring the same. */
 function beyond(cause: string): BerthError {
   return new BerthError(
     'remote_refused',
@@ -80,7 +81,7 @@ function* parseTree(content: Buffer): Generator<{ mode: string; name: string; oi
   }
 }
 
-/** git writes four modes; old tools wrote others for files, which are read as git does. */
+/** git writes four modes. Old tools wrote other modes for files; they are read as git reads them. */
 function knownMode(mode: string): Mode {
   if (mode === '120000' || mode === '160000') return mode;
   return Number.parseInt(mode, 8) & 0o100 ? '100755' : '100644';
@@ -105,7 +106,7 @@ function rebuild(tree: Tree): string {
   for (const [path, entry] of tree) {
     const slash = path.lastIndexOf('/');
     const parent = slash < 0 ? '' : path.slice(0, slash);
-    // Neighbours mostly lie in one directory.
+    // Neighbouring entries are usually in the same directory.
     if (parent !== current) {
       directory = directoryAt(root, parent);
       current = parent;
@@ -115,7 +116,7 @@ function rebuild(tree: Tree): string {
   return treeId(root);
 }
 
-/** @throws Error where a file has that name */
+/** @throws Error if a file has the name of a directory */
 function directoryAt(root: Directory, path: string): Directory {
   let directory = root;
   if (path === '') return directory;
@@ -138,8 +139,8 @@ function treeId(directory: Directory): string {
     const isDirectory = value instanceof Map;
     const mode = isDirectory ? '40000' : value.mode;
     const oid = isDirectory ? treeId(value) : value.oid;
-    // One code unit a byte, so that texts compare as their bytes do. git sorts directories as if
-    // their names ended in a slash.
+    // One code unit a byte, so that strings compare like their bytes. git sorts a directory as if its
+    // name ended in a slash.
     const bytes = Buffer.from(name).toString('latin1');
     rows.push({ key: isDirectory ? `${bytes}/` : bytes, mode, oid });
     size += mode.length + bytes.length + 22;

@@ -1,7 +1,7 @@
 /**
- * Where the wanted commit comes from: the git server, or, where that fails, what the volume has of
- * the same repository and ref (without-server.ts). Always holds: the server gets three quarters of the deadline, so that
- * there is time to go on without it; another repository's or ref's state is never gone on with.
+ * Provides the wanted commit: from the git server or, if that fails, from the volume (without-server.ts).
+ * Always holds: the server gets three quarters of the deadline, so that there is time to go on without
+ * the server. A state of another repository or ref is never used.
  */
 import { join } from 'node:path';
 import { BerthError } from '../../shared/errors.ts';
@@ -23,18 +23,18 @@ import { Upstream } from './upstream.ts';
 import { type Found, fromVolume, goingOn } from './without-server.ts';
 
 export interface Source extends Found {
-  /** What the records say that is to be reconciled with it. */
+  /** The records of the volume that the commit is reconciled with. */
   volume: Pick<Volume, 'applied' | 'pending'>;
   /**
-   * What can be gone on with when reading from this one has failed.
-   * @throws BerthError `error` itself, if it is not the git server's or the volume has nothing
+   * The source to use after reading from this source has failed.
+   * @throws BerthError `error` itself, if the git server is not its cause or the volume has no state
    */
   instead(error: unknown): Promise<Source>;
   /** The large blobs that were received, to be moved to their places. */
   largeFiles: LargeFiles;
-  /** Received from the git server so far. */
+  /** Bytes received from the git server so far. */
   bytes(): number;
-  /** Waits for what only informs. */
+  /** Waits for checks that only cause warnings. */
   finish(): Promise<void>;
   close(): Promise<void>;
 }
@@ -43,7 +43,7 @@ export interface SourceOptions {
   config: InitConfig;
   volume: Volume;
   quarantine: Aside;
-  /** Gets what is repaired on the way. */
+  /** Repairs are added here. */
   repairs: string[];
   log: Log;
   signal: AbortSignal;
@@ -99,7 +99,7 @@ export async function wantedCommit(options: SourceOptions): Promise<Source> {
     const finish = async () => undefined;
     return { ...common, ...kept, volume: found, failure, finish, instead: fail };
   };
-  /** The server failed when objects that were damaged here were asked for again. */
+  /** For a failure of the server while damaged objects were fetched again. */
   const instead = async (error: unknown): Promise<Source> => {
     if (!isRemote(error) || options.signal.aborted) throw error;
     return withoutServer(error, await inspectVolume(wantedOf(config)));
@@ -165,7 +165,7 @@ async function fromServer(
     remote_ref: target.remoteRef,
   });
   await keepEditedBases(config, volume, target, directory);
-  // Only now, for a mistyped BERTH_REPO shall cost nothing.
+  // Only after `resolve`, so that a mistyped BERTH_REPO loses no objects.
   if (volume.state === 'other_repository' || volume.state === 'other_ref') await directory.remove();
   else if (volume.gitDamage !== undefined) {
     const { gitDamage: why } = volume;
@@ -190,7 +190,7 @@ async function fromServer(
   };
 }
 
-/** Before the objects of the applied commit may go: what edits of its files were made from. */
+/** Saves the bases of local edits before the objects of the applied commit may be removed. */
 async function keepEditedBases(
   { stateDirectory, configDirectory: root, localChanges }: InitConfig,
   { applied, state }: Volume,
@@ -207,7 +207,7 @@ function wantedOf({ repository, ...config }: InitConfig) {
   return { ...config, repository: repository.url };
 }
 
-/** Asks GitHub what an abbreviated commit id means, where there is a GitHub to ask. */
+/** Resolves an abbreviated commit id by the API of GitHub, if the repository is on GitHub. */
 function expander(
   { githubApiUrl: apiUrl, repository: { path } }: InitConfig,
   token: string | undefined,
@@ -221,7 +221,7 @@ function expander(
   };
 }
 
-/** Asks GitHub beside the git server, so that a run that goes well waits for neither. */
+/** Asks GitHub in parallel to the git server, so that a successful run does not wait for GitHub. */
 async function lookBeside(
   config: InitConfig,
   token: string | undefined,
@@ -255,7 +255,7 @@ function isRemote(error: unknown): error is BerthError {
   );
 }
 
-/** git's refusal with the cause and remedy that GitHub knows. */
+/** The refusal of the git server, with the cause and the remedy that GitHub knows. */
 function explained(error: BerthError, { problem }: Preflight, url: string): BerthError {
   const bare = error.code === 'remote_refused' && error.details.http_status !== undefined;
   if (!bare || problem === undefined) return error;

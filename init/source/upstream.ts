@@ -1,7 +1,7 @@
 /**
- * The wanted commit: its tree and its blobs, from the git directory, fetched if they are not there.
- * Always holds: a failure that is neither the network's nor the server's is the git directory's; it
- * is set aside and everything fetched again, once. A full disk is neither and fails at once.
+ * Reads the tree and the blobs of the wanted commit from the git directory, and fetches what is missing.
+ * Always holds: a failure that comes neither from the network nor from the server means that the git
+ * directory is damaged. Then it is set aside and everything is fetched again, once. A full disk fails at once.
  */
 import { BerthError, messageOf, systemCode } from '../../shared/errors.ts';
 import { unwritable } from '../../shared/files.ts';
@@ -13,9 +13,9 @@ import type { TreeRecord } from '../volume/record.ts';
 
 export interface UpstreamOptions {
   directory: GitDirectory;
-  /** Absent if there is only what was fetched before. */
+  /** Undefined if only earlier fetches can be used. */
   remote: Remote | undefined;
-  /** Moves the git directory out of the way. */
+  /** Moves the git directory to quarantine. */
   setAside: () => Promise<void>;
   log: Log;
 }
@@ -32,7 +32,7 @@ export class Upstream {
   }
 
   /**
-   * The target's commit; without its tree being read if `record` proves to hold just that.
+   * The commit of the target. Its tree is not read if `record` proves to hold the same tree.
    * @throws BerthError
    */
   async commit(target: Target, record: TreeRecord | undefined): Promise<Commit> {
@@ -61,7 +61,7 @@ export class Upstream {
     });
   }
 
-  /** Once, however many ask at the same time. */
+  /** Opens the directory once, also for parallel calls. */
   #open(): Promise<void> {
     this.#opened ??= this.#options.directory.open();
     return this.#opened;
@@ -102,14 +102,14 @@ export class Upstream {
   }
 }
 
-/** The commit as the record has it, if the record proves itself against the commit's id. */
+/** The commit of the record, if the record is proved by the id of the commit. */
 function proven(record: TreeRecord): Commit | undefined {
   const text = Buffer.from(record.commit_text, 'base64');
   const tree = treeOf(record);
   return proves(record.commit, text, tree) ? { id: record.commit, text, tree } : undefined;
 }
 
-/** The tree that a record has, proved or not. */
+/** The tree of a record, without proof. */
 export function treeOf(record: TreeRecord): Tree {
   return new Map(
     Object.entries(record.entries).map(([path, { mode, oid }]): [string, TreeEntry] => [
@@ -127,7 +127,7 @@ function missing(cause: unknown): BerthError {
   );
 }
 
-/** Read afresh from what was just fetched, damage does not look like this. */
+/** After a full fetch, damage does not cause such an error. */
 function isBug(error: unknown): boolean {
   const typical = error instanceof TypeError || error instanceof ReferenceError;
   return typical && systemCode(error) === undefined;

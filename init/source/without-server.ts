@@ -1,7 +1,7 @@
 /**
- * Going on without the git server, with what the volume has of the same repository, ref and directory.
- * Always holds: it is known beforehand that every object which that takes is there, so nothing is
- * changed that could not be finished.
+ * Goes on without the git server, with a state on the volume of the same repository, ref and directory.
+ * Always holds: before the first change it is certain that every needed object is on the volume, so each
+ * change can be finished.
  */
 import type { BerthError } from '../../shared/errors.ts';
 import { silent } from '../../shared/log.ts';
@@ -20,11 +20,11 @@ import { treeOf, Upstream } from './upstream.ts';
 
 export interface Found {
   commit: Commit;
-  /** When the server last said that this is the commit. */
+  /** When the server last confirmed this commit. */
   confirmedAt: Date;
   /** BERTH_REF, or the name of the default branch if it is known. */
   ref: string | undefined;
-  /** Why the server could not be used, if so. */
+  /** Why the server could not be used; undefined if it was used. */
   failure: BerthError | undefined;
   /** @throws BerthError */
   readBlob(oid: string): Promise<Buffer>;
@@ -37,8 +37,9 @@ interface Place {
 }
 
 /**
- * What was about to be there, or else what was: the first that can be made whole.
- * @returns undefined if there is none of this repository, ref and directory
+ * Uses the state that an interrupted run was about to write, or else the applied state: the first one
+ * whose objects are all on the volume.
+ * @returns undefined if there is no state of this repository, ref and directory
  * @throws BerthError `remote_unavailable` if objects are missing
  */
 export async function fromVolume(
@@ -86,7 +87,7 @@ async function foundIn(
   };
 }
 
-/** Whether all that reconciling would write can be read. @throws BerthError that names what cannot */
+/** Whether everything that reconciling would write can be read. @throws BerthError otherwise */
 async function canFinish(
   { commit, readBlob }: Found,
   { config, volume, signal }: Place,
@@ -102,7 +103,7 @@ async function canFinish(
   const judge = { configDirectory, stateDirectory, invalidSettings, ...records };
   const settings = await keepGoodSettings({ ...judge, readBlob, log: silent }, memory, wanted);
   const steps = await plan({ configDirectory, localChanges, fold, signal }, memory, wanted);
-  // A record that is lost may have named what now looks like an edit.
+  // A lost record may have named a file that now looks like an edit.
   const unsure = volume.damaged.length > 0 && volume.pending === undefined;
   if (unsure && steps.some(({ action }) => action.kind !== 'nothing')) return false;
   for (const { want, action } of steps) {
@@ -112,7 +113,7 @@ async function canFinish(
   return true;
 }
 
-/** For a person, in one sentence. */
+/** One sentence for the log. */
 export function goingOn({ commit, confirmedAt }: Found): string {
   const minutes = Math.max(1, Math.round(ageOf(confirmedAt) / 60_000));
   const age = formatDuration(minutes * 60_000);

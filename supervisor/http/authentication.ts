@@ -1,7 +1,7 @@
 /**
- * Who calls: reads the bearer of a request, remembers when each name last called, and counts what
- * was refused. Always holds: no token is kept or logged, and however many requests are refused, a
- * line is logged at most once in a minute.
+ * Identifies the caller of a request by its bearer token, records when each name last called, and
+ * counts refused requests.
+ * Always holds: no token is kept or logged. Refused requests cause one log line a minute at most.
  */
 import type { FastifyRequest } from 'fastify';
 import { BerthError } from '../../shared/errors.ts';
@@ -11,11 +11,11 @@ import type { Bearer, Tokens } from './tokens.ts';
 export interface AuthenticationOptions {
   tokens: Tokens;
   log: Log;
-  /** Told of each refusal: the request carried no token, or one that nobody has. */
+  /** Called for each refused request: it had no token, or an unknown token. */
   onFailure: (reason: 'missing' | 'unknown') => void;
 }
 
-/** Milliseconds between two lines about refused requests. */
+/** Milliseconds between two log lines about refused requests. */
 const quiet = 60_000;
 
 export class Authentication {
@@ -44,7 +44,7 @@ export class Authentication {
     );
   }
 
-  /** The names that may call, each with when it last did, since this program started. */
+  /** All names with a token, each with the time of its last call since the start of the program. */
   uses(): { name: string; last_used_at: string | null }[] {
     return this.#options.tokens.names().map((name) => {
       const used = this.#lastUse.get(name);
@@ -52,26 +52,26 @@ export class Authentication {
     });
   }
 
-  /** Says what is still unsaid. */
+  /** Logs the refused requests that are not logged yet. */
   close(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#say();
+    this.#report();
   }
 
-  /** The first is told at once; those that follow are told together, a minute later. */
+  /** Logs the first refused request at once, and those of the next minute together. */
   #refuse(reason: 'missing' | 'unknown', address: string): void {
     this.#options.onFailure(reason);
     this.#refused[reason] += 1;
     if (this.#timer !== undefined) return;
-    this.#say(address);
+    this.#report(address);
     const again = (): void => {
-      this.#timer = this.#say() ? setTimeout(again, quiet).unref() : undefined;
+      this.#timer = this.#report() ? setTimeout(again, quiet).unref() : undefined;
     };
     this.#timer = setTimeout(again, quiet).unref();
   }
 
-  #say(address?: string): boolean {
+  #report(address?: string): boolean {
     const { missing, unknown } = this.#refused;
     if (missing + unknown === 0) return false;
     Object.assign(this.#refused, { missing: 0, unknown: 0 });

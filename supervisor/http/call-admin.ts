@@ -1,4 +1,4 @@
-/** `berth pause` and `berth resume`: calls the server that runs in the same pod, with a token. */
+/** `berth pause` and `berth resume`: call the server in the same pod, with an API token. */
 import { createInterface } from 'node:readline';
 import { type Readable, Writable } from 'node:stream';
 import { BerthError, messageOf } from '../../shared/errors.ts';
@@ -46,7 +46,7 @@ export async function callAdmin({ command, reason, token, at }: AdminCall): Prom
 /** @throws BerthError `config_invalid` if there is none */
 export async function readToken(input: Readable & { isTTY?: boolean }): Promise<string> {
   if (input.isTTY) process.stderr.write('API token: ');
-  // A terminal shows what is typed only through this.
+  // The terminal echoes typed text through this stream only, so the token is not shown.
   const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
   const lines = createInterface({ input, output: nowhere, terminal: input.isTTY === true });
   try {
@@ -61,7 +61,7 @@ export async function readToken(input: Readable & { isTTY?: boolean }): Promise<
   );
 }
 
-/** From here; an address of all interfaces is also that of this machine. */
+/** The address for a call from this machine; an address of all interfaces includes loopback. */
 function loopback({ host, port }: Listen): string {
   if (host === '::' || host === '0.0.0.0') return `127.0.0.1:${port}`;
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;

@@ -1,6 +1,6 @@
 /**
- * The end of the API server, without a reset for any client: requests that run are answered, new ones
- * are refused, and the listener closes last.
+ * Shuts the API server down without a connection reset for any client: running requests are answered,
+ * new requests are refused, and the listener closes last.
  * Always holds: after `refuse` no request reaches a route.
  *
  * The kernel accepts connections by itself. When a listener closes, the kernel resets each connection
@@ -28,7 +28,7 @@ export class Door {
   #refuses = false;
   #holds = false;
 
-  /** Call it before the server listens. */
+  /** Must be called before the server listens. */
   watch(server: Server): void {
     this.#server = server;
     server.on('connection', () => {
@@ -41,7 +41,8 @@ export class Door {
   }
 
   /**
-   * For each request, once its body has been read: a connection that closes with unread bytes is reset.
+   * Must be called for each request after its body has been read: the kernel resets a connection that
+   * closes with unread bytes.
    * @throws BerthError `draining` after `refuse`
    */
   async pass(): Promise<void> {
@@ -54,13 +55,13 @@ export class Door {
     );
   }
 
-  /** Refuses new requests, and returns when those before have their answers. */
+  /** Refuses new requests, and returns when all earlier requests have been answered. */
   async refuse(): Promise<void> {
     this.#refuses = true;
     await this.#answered();
   }
 
-  /** Closes the listener and then every connection, each with its answer. */
+  /** Closes the listener, then sends the held answers, then closes every connection. */
   async close(): Promise<void> {
     const server = this.#server;
     if (!server?.listening) return;
@@ -76,7 +77,7 @@ export class Door {
     clearTimeout(timer);
   }
 
-  /** Returns right after the program has accepted and read what there was. */
+  /** Returns when no new connection has come for a moment, or at a deadline. */
   async #quiet(): Promise<void> {
     const deadline = performance.now() + quietDeadline;
     for (;;) {
@@ -89,7 +90,7 @@ export class Door {
     }
   }
 
-  /** The connection of a client that does not read, or does not send, is cut off. */
+  /** Waits for the running requests. A client that does not read or send is disconnected. */
   async #answered(): Promise<void> {
     const open = [...this.#open];
     const timer = setTimeout(() => {

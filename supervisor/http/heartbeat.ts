@@ -1,7 +1,7 @@
 /**
- * A JSON answer that begins with white space while it is waited for: clients whose time-out counts
- * silence (n8n's HTTP Request node) stay. Always holds: nothing is sent before the first interval is
- * over, so what fails at once has its own status.
+ * Sends white space before a JSON answer while the prompt runs. This keeps clients connected whose
+ * time-out counts silence, such as the HTTP Request node of n8n.
+ * Always holds: nothing is sent before the first interval is over, so an early failure has its own status.
  */
 import type { FastifyReply } from 'fastify';
 import { BerthError } from '../../shared/errors.ts';
@@ -26,9 +26,9 @@ export function readHeartbeat(text: string | undefined): number | undefined {
 }
 
 /**
- * Answers with what `answer` resolves to, or with the problem that it rejects with.
- * @returns what fastify is to answer itself; the reply if it was answered here
- * @throws whatever `answer` rejects with, if nothing was sent yet
+ * Sends the result of `answer`, or the problem that it rejects with.
+ * @returns the body for fastify to send, or the reply if this function has sent the answer
+ * @throws the rejection of `answer`, if nothing was sent yet
  */
 export async function withHeartbeat<T>(
   reply: FastifyReply,

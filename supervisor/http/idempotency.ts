@@ -1,6 +1,6 @@
 /**
- * `Idempotency-Key` on prompts: within a window a repeated prompt gets the answer of the first one
- * instead of being run again. In memory alone: a restart forgets.
+ * `Idempotency-Key` on prompts: within a time window, a repeated prompt gets the answer of the first
+ * prompt and is not run again. The answers are kept in memory only: a restart loses them.
  * Always holds: keys of one token's name never meet another's; each name holds a bounded number and
  * size, the oldest going first; what can be tried again is not kept, so that it can be.
  */
@@ -13,7 +13,7 @@ import type { RunsPrompts } from '../prompts/prompts.ts';
 interface Kept {
   /** SHA-256 of the payload. */
   payload: string;
-  /** Undefined while the first one runs. */
+  /** Undefined while the first prompt runs. */
   outcome: Answer | BerthError | undefined;
 }
 
@@ -32,7 +32,7 @@ export interface IdempotencyOptions {
   now?: () => number;
 }
 
-/** What one request asks for. */
+/** A request with a key. */
 export interface Once {
   /** The name of the caller's token. */
   token: string;
@@ -57,7 +57,7 @@ export class Idempotency {
     };
   }
 
-  /** `sessions`, with prompts of this request run once only. */
+  /** Wraps `sessions` so that the prompt of this request runs once. */
   guard(sessions: RunsPrompts, once: Once): RunsPrompts {
     return { run: (...prompt) => this.#once(once, () => sessions.run(...prompt)) };
   }
@@ -117,8 +117,8 @@ export function readKey(header: string | undefined): string | undefined {
 }
 
 /**
- * An answer, or an error that would come again. What a person must mend first (503: nobody is logged
- * in) or has to look at (500) is not: after that the same prompt may succeed.
+ * Whether the same prompt would end the same way. An error that a person can fix (503: no login) or
+ * must examine (500) is not final: the same prompt may succeed later.
  */
 function isFinal(outcome: Answer | BerthError): boolean {
   if (!(outcome instanceof BerthError)) return true;

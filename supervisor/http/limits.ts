@@ -1,7 +1,6 @@
 /**
- * What one client, or many, may cost the API server before anybody knows who they are: bytes, time
- * and connections. Requests on one connection are not counted: those that carry a prompt are bounded
- * by the queue.
+ * Limits for clients that have not presented a valid token: bytes, time and connections. The number of
+ * requests on a connection has no limit here: the queue bounds requests with a prompt.
  */
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
@@ -11,14 +10,14 @@ export interface HttpLimits {
   head: number;
   /** Milliseconds from the connection, or from the first byte of a later request, to the end of its head. */
   headTimeout: number;
-  /** Milliseconds in which a request must have arrived whole, however slowly its body trickles. */
+  /** Milliseconds within which the whole request must arrive. */
   requestTimeout: number;
   /** Milliseconds that a connection may be idle between requests; above the 60 s of usual proxies. */
   keepAlive: number;
-  /** Milliseconds between two looks for connections that are over their time. */
+  /** Milliseconds between two checks for connections that exceed their time. */
   lookEvery: number;
   connections: number;
-  /** Connections without a valid token yet; above this the oldest of them is closed. */
+  /** Connections without a valid token; above this number the oldest one is closed. */
   strangers: number;
 }
 
@@ -37,7 +36,7 @@ const ownDescriptors = 128;
 const workerDescriptors = 8;
 const fewestConnections = 16;
 
-/** The bounds where the process may have so many files open: workers come before connections. */
+/** The limits for a process with so many file descriptors: workers have priority over connections. */
 export function limitsWithin(descriptors: number, workers: number): HttpLimits {
   const left = descriptors - ownDescriptors - workerDescriptors * workers;
   const connections = Math.min(httpLimits.connections, Math.max(fewestConnections, left));
@@ -48,7 +47,7 @@ export function limitsWithin(descriptors: number, workers: number): HttpLimits {
   };
 }
 
-/** For fastify's `http` option: what only the constructor of a server takes. */
+/** For fastify's `http` option: settings that only the constructor of a server accepts. */
 export function serverOptions({ head, headTimeout, requestTimeout, lookEvery }: HttpLimits) {
   return {
     maxHeaderSize: head,
@@ -59,8 +58,8 @@ export function serverOptions({ head, headTimeout, requestTimeout, lookEvery }: 
 }
 
 /**
- * Bounds the connections of a server. When all are taken, those go that wait for nothing: a client that
- * keeps many is not to keep others out.
+ * Bounds the connections of a server. If all are in use, idle connections are closed: a client with many
+ * idle connections must not keep other clients out.
  */
 export function boundConnections(server: Server, { connections, strangers }: BoundOptions) {
   server.maxConnections = connections;
@@ -70,7 +69,7 @@ export function boundConnections(server: Server, { connections, strangers }: Bou
 
 type BoundOptions = Pick<HttpLimits, 'connections' | 'strangers'>;
 
-/** The connections on which no valid token has come. */
+/** The connections on which no valid token has been received. */
 export class Strangers {
   /** Oldest first. */
   readonly #sockets = new Set<Socket>();
@@ -86,16 +85,16 @@ export class Strangers {
     });
   }
 
-  /** A valid token has come on this connection. */
+  /** Records that a valid token was received on this connection. */
   trust(socket: Socket): void {
     this.#sockets.delete(socket);
   }
 }
 
-/** JSON values that a body may have: the largest `output_schema`, and as many again for all else. */
+/** The most JSON values in a body: the largest `output_schema`, and the same number for the rest. */
 export const mostValues = 12_000;
 
-/** Whether a body has more values than `most`; found without a look at all of them. */
+/** Whether a body has more than `most` values. Stops counting at `most`. */
 export function hasMoreValues(body: unknown, most = mostValues): boolean {
   const rest = [body];
   for (let seen = 0; rest.length > 0; seen++) {

@@ -1,4 +1,4 @@
-/** Opening and closing a server's socket. */
+/** Opens and closes the socket of a server. */
 import type { FastifyInstance } from 'fastify';
 import { BerthError, messageOf, systemCode } from '../../shared/errors.ts';
 import type { Listen } from '../../shared/setting-types.ts';
@@ -18,7 +18,7 @@ export async function listen(
 ): Promise<string> {
   try {
     return await server.listen(at).catch((error: unknown) => {
-      // No IPv6 here: all addresses are those of IPv4.
+      // Without IPv6, all addresses means all addresses of IPv4.
       if (systemCode(error) !== 'EAFNOSUPPORT' || at.host !== '::') throw error;
       return server.listen({ host: '0.0.0.0', port: at.port });
     });
@@ -31,15 +31,14 @@ export async function listen(
   }
 }
 
-/** Where the server listens, if it does. */
+/** The origin at which the server listens; undefined if it does not listen. */
 export function originOf(server: FastifyInstance | undefined): string | undefined {
   return server?.server.listening ? server.listeningOrigin : undefined;
 }
 
 /**
- * Closes the server: who has its answer may still read it, for a moment.
- * The server itself would wait without end for a client that does not read, or not send, and for
- * each connection that becomes idle later until its keep-alive is over.
+ * Closes the server. Clients have a moment to read answers that were sent. Without this deadline the
+ * server would wait forever for a client that does not read or send.
  */
 export async function closeServer(server: FastifyInstance): Promise<void> {
   server.server.keepAliveTimeout = 1;

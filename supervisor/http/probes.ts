@@ -4,12 +4,12 @@ import type { Registry } from 'prom-client';
 import { boundConnections } from './limits.ts';
 
 export interface ProbesOptions {
-  /** False while starting and draining only: a lost login is a typed answer, not an unready pod. */
+  /** False only while starting and draining: a lost login is an error answer, not an unready pod. */
   ready: () => boolean;
   registry: Registry;
 }
 
-/** Connections: nobody there has a token, so that those go first that came first. */
+/** Connections without a token: all of this port. The oldest one is closed first. */
 const most = 32;
 
 export function createProbesServer({ ready, registry }: ProbesOptions): FastifyInstance {

@@ -1,4 +1,4 @@
-/** Errors as `application/problem+json` (RFC 9457), with a stable code and whether to try again. */
+/** Errors as `application/problem+json` (RFC 9457), with a stable code and whether a retry can succeed. */
 import type { FastifyError, FastifyReply } from 'fastify';
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
 import { z } from 'zod';
@@ -22,7 +22,7 @@ export const problemSchema = z
   })
   .describe('An error (RFC 9457)');
 
-/** Seconds to wait where the error does not know better. */
+/** Seconds to wait, by code, if the error has no number of its own. */
 const retryAfter: { [code in ErrorCode]?: number } = { queue_full: 5, draining: 5 };
 
 export interface Problem {
@@ -57,21 +57,21 @@ function redactTexts(details: Record<string, unknown>): Record<string, unknown> 
   );
 }
 
-/** Of a request that is wrong in many ways the first say enough. */
+/** The most issues that an error lists for an invalid request. */
 const mostIssues = 10;
-/** Characters. */
+/** Characters of one issue. */
 const longestIssue = 300;
 
 /**
- * Whatever a handler or the framework threw, as the BerthError that it is to the client.
- * @param bodyLimit bytes that the request's body could have
+ * Converts what a handler or the framework threw to the BerthError that the client gets.
+ * @param bodyLimit the most bytes of the body of this request
  */
 export function fromThrown(thrown: unknown, bodyLimit?: number): BerthError {
   if (thrown instanceof BerthError) return thrown;
   if (hasZodFastifySchemaValidationErrors(thrown)) {
     const issues = thrown.validation.slice(0, mostIssues).map(({ instancePath, message }) => {
       const field = instancePath.slice(1).replaceAll('/', '.');
-      // Keys of the caller stand in it.
+      // The path contains keys of the caller.
       return (field ? `${field}: ${message}` : `${message}`).slice(0, longestIssue);
     });
     return new BerthError(

@@ -1,6 +1,6 @@
 /**
- * Headers that tell a browser to do nothing with an answer but show it. There is no CORS: a page of
- * another origin can neither read an answer nor send a token.
+ * Headers that let a browser only show an answer. There is no CORS: a page of another origin can neither
+ * read an answer nor send a token.
  */
 import { createHash } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
@@ -15,12 +15,12 @@ const headers: Readonly<Record<string, string>> = {
   'x-frame-options': 'DENY',
 };
 
-/** On the response itself, so that streams and errors of the framework carry them too. */
+/** Sets the headers on the raw response, so that streams and errors of the framework have them too. */
 export function setSecurityHeaders(response: ServerResponse): void {
   for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
 }
 
-/** For a page without scripts whose only style is `style`, inline. */
+/** The policy of a page without scripts whose only style is `style`, inline. */
 export function pagePolicy(style: string): string {
   const hash = createHash('sha256').update(style).digest('base64');
   return `default-src 'none'; style-src 'sha256-${hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;

@@ -27,7 +27,7 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** The name of the caller's token. */
     token: string;
-    /** Which of the tokens of that name. */
+    /** Identifies the token among all tokens of that name. */
     tokenId: string;
   }
 
@@ -67,7 +67,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
   const strangers = boundConnections(server.server, limits);
   server.setValidatorCompiler(validatorCompiler);
   server.setSerializerCompiler(serializerCompiler);
-  // Clients name the type of a body that they do not send: whether one is needed, its schema says.
+  // Some clients send the content type without a body. The schema decides whether a body is required.
   const parse = server.getDefaultJsonParser('error', 'error');
   server.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
     if (body === '') done(null, undefined);
@@ -101,7 +101,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
   const { door } = options;
   door?.watch(server.server);
   if (door) server.addHook('preValidation', () => door.pass());
-  // Validation makes a message of each value that is wrong.
+  // Validation would create a message for each invalid value.
   server.addHook('preValidation', ({ body }, _reply, next) => {
     if (!hasMoreValues(body)) return next();
     throw new BerthError(
@@ -114,7 +114,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
     if (route?.callers === 'admin') assertAdmin(options, token, route.action);
     next();
   });
-  // The drain may have begun since.
+  // The drain may have begun while the request ran.
   server.addHook('onSend', (_request, reply, _payload, next) => {
     if (options.draining?.()) reply.header('connection', 'close');
     next();
@@ -143,7 +143,7 @@ function addRoute(server: FastifyInstance, route: Route, parts: ApiParts): void 
   });
 }
 
-/** What a connection is refused for before there is a request. */
+/** The error of a connection whose bytes are not a request. */
 function refusalOf(code: string | undefined, message: string): BerthError {
   if (code === 'HPE_HEADER_OVERFLOW') {
     return new BerthError(
@@ -163,7 +163,7 @@ function refusalOf(code: string | undefined, message: string): BerthError {
   );
 }
 
-/** What is no HTTP request, too slow or too large in its head: nobody else would answer it. */
+/** Answers bytes that are not an HTTP request, or whose head is too slow or too large. */
 function answerNoRequest(error: Error & { code?: string }, socket: Socket): void {
   if (error.code === 'ECONNRESET' || !socket.writable || answering(socket)) {
     return void socket.destroy();
@@ -172,17 +172,17 @@ function answerNoRequest(error: Error & { code?: string }, socket: Socket): void
   const body = JSON.stringify(toProblem(refusal));
   socket.end(
     `HTTP/1.1 ${refusal.status} ${refusal.status === 400 ? 'Bad Request' : 'Refused'}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
-    // Whoever does not read it, or goes on writing, is not waited for.
+    // The server does not wait for a client that does not read, or that continues to write.
     () => socket.destroySoon(),
   );
 }
 
-/** Whether an answer is under way, into which nothing else may be written. */
+/** Whether an answer is being sent, into which nothing else may be written. */
 function answering(socket: Socket & { _httpMessage?: ServerResponse | null }): boolean {
   return socket._httpMessage?.headersSent === true;
 }
 
-/** The methods that the resource at `url` knows; none if there is no such resource. */
+/** The methods of the resource at `url`; empty if there is no such resource. */
 function methodsOf(server: FastifyInstance, url: string): string[] {
   const [path = ''] = url.split('?');
   return server.supportedMethods.filter(

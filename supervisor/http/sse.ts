@@ -1,8 +1,7 @@
 /**
- * Server-sent events on one response: the rules of the format in one place.
- * Always holds: a comment goes out every 15 s so that proxies keep the connection; text for a reader
- * who lags is merged into one event until there is room; and one whose backlog would exceed a bound
- * all the same is cut off.
+ * Server-sent events on one response.
+ * Always holds: a comment is sent every 15 s, so that proxies keep the connection. Text for a slow reader
+ * is merged into one event. A reader whose backlog exceeds a bound is disconnected.
  */
 import type { ServerResponse } from 'node:http';
 
@@ -17,14 +16,14 @@ export class EventStream {
   /** Text that waits for the reader. */
   #merged = '';
 
-  /** @param onCut told when the reader was cut off, with the bytes that waited for it */
+  /** @param onCut called when the reader is disconnected, with the bytes that waited for the reader */
   constructor(response: ServerResponse, onCut: (backlog: number) => void = () => {}) {
     this.#response = response;
     this.#onCut = onCut;
     response.writeHead(200, {
       'content-type': 'text/event-stream; charset=utf-8',
       'cache-control': 'no-store, no-transform',
-      // nginx would collect the events otherwise.
+      // Without this header nginx would buffer the events.
       'x-accel-buffering': 'no',
     });
     response.flushHeaders();
@@ -33,7 +32,7 @@ export class EventStream {
     response.on('drain', () => this.#flush());
   }
 
-  /** Bytes that wait for the reader, nearly: merged text counts as one byte a character. */
+  /** Approximate bytes that wait for the reader: merged text counts as one byte a character. */
   get backlog(): number {
     return this.#response.writableLength + this.#merged.length;
   }
@@ -54,7 +53,7 @@ export class EventStream {
   }
 
   #comment(): void {
-    // Somebody who lags is not idle.
+    // A reader with a backlog has data on the connection already.
     if (!this.#response.writableNeedDrain) this.#write(': still here\n\n');
   }
 
@@ -74,7 +73,7 @@ export class EventStream {
     if (this.#open()) this.#response.write(formatted);
   }
 
-  /** What already waits counts, not what is added: a large answer is no sign of a slow reader. */
+  /** Only earlier data counts, not the new data: a large answer does not mean a slow reader. */
   #open(): boolean {
     if (this.#response.destroyed || this.#response.writableEnded) return false;
     const { backlog } = this;

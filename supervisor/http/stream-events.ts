@@ -1,6 +1,6 @@
 /**
- * The events of a streamed answer, for the description of the API. The compiler holds each against
- * what is really sent.
+ * The events of a streamed answer, for the OpenAPI document. The compiler compares each schema with the
+ * type of the event that is sent.
  */
 import { z } from 'zod';
 import type { TurnEvent } from '../prompts/turn.ts';

@@ -1,9 +1,8 @@
 /**
- * The API tokens of a running server: read at the start, and again every second. They are looked at
- * instead of watched: a Secret is swapped by a link to a directory, on any file system, and watchers
- * miss that.
- * Always holds: a file that is broken or gone leaves the tokens as they were; one that holds none lets
- * nobody in.
+ * The API tokens of a running server: read at the start, and again every second. The file is polled, not
+ * watched: Kubernetes replaces a Secret by changing a link to a directory, and watchers miss that.
+ * Always holds: if the file is invalid or missing, the tokens stay as they were. If the file holds no
+ * token, every request is refused.
  */
 import { setInterval as every } from 'node:timers/promises';
 import { asBerthError } from '../../shared/errors.ts';
@@ -26,7 +25,7 @@ export class TokenFile implements Tokens {
   readonly #listeners = new Set<() => void>();
   #tokens: ApiToken[] = [];
   #ids = new Set<string>();
-  /** Why the file could not be read when it was last looked at: said once, not every second. */
+  /** Why the last read failed: the failure is logged once, not every second. */
   #failure: string | undefined;
   #watching: Promise<void> = Promise.resolve();
 
@@ -36,7 +35,7 @@ export class TokenFile implements Tokens {
   }
 
   /**
-   * @param interval milliseconds between two looks
+   * @param interval milliseconds between two reads
    * @throws BerthError `config_invalid`
    */
   static async open(path: string, log: Log, interval = 1_000): Promise<TokenFile> {
@@ -70,13 +69,14 @@ export class TokenFile implements Tokens {
   async #watch(interval: number): Promise<void> {
     const { signal } = this.#closing;
     try {
-      for await (const _ of every(interval, undefined, { signal, ref: false })) await this.#look();
+      for await (const _ of every(interval, undefined, { signal, ref: false }))
+        await this.#readAgain();
     } catch (error) {
       if (!signal.aborted) throw error;
     }
   }
 
-  async #look(): Promise<void> {
+  async #readAgain(): Promise<void> {
     try {
       this.#take(await readTokens(this.#path));
       this.#failure = undefined;

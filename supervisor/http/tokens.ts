@@ -1,7 +1,7 @@
 /**
- * API tokens: who may call. Kept and compared as SHA-256 only.
- * A line is `name:sha256:<64 hex>` or, with one warning, `name:token` or just `token`. Empty lines
- * and lines that begin with # say nothing.
+ * API tokens, kept and compared as SHA-256 only.
+ * A line of the file is `name:sha256:<64 hex>` or, with a warning, `name:token` or `token`. Empty lines
+ * and lines that begin with # are ignored.
  */
 import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { readdir, readFile, stat } from 'node:fs/promises';
@@ -13,28 +13,28 @@ export interface ApiToken {
   digest: Buffer;
 }
 
-/** Who presented a valid token. */
+/** The owner of a valid token. */
 export interface Bearer {
   name: string;
-  /** Which of the tokens of that name: for comparing only, never shown. */
+  /** Identifies the token among those of that name. For comparisons only, never shown. */
   id: string;
 }
 
-/** Who may call, as of now. */
+/** The tokens that are valid now. */
 export interface Tokens {
-  /** Who bears this token; undefined for nobody. */
+  /** The owner of this token; undefined if the token is unknown. */
   find(presented: string): Bearer | undefined;
-  /** Whether the bearer of that id would still be let in. */
+  /** Whether the token with this id is still valid. */
   knows(id: string): boolean;
   /** Each name once. */
   names(): string[];
-  /** Has `listener` called after tokens were revoked. */
+  /** Calls `listener` after tokens were revoked. */
   onRevoked(listener: () => void): void;
 }
 
 export interface ReadTokens {
   tokens: ApiToken[];
-  /** Names of those that stand there in plain text. */
+  /** Names of the tokens that are stored in plain text. */
   plain: string[];
 }
 
@@ -50,7 +50,7 @@ export function makeToken(): string {
   return `berth_${randomBytes(32).toString('base64url')}`;
 }
 
-/** The line that lets the bearer of `token` in as `name`. */
+/** The line of the token file for `token` with this name. */
 export function tokenLine(name: string, token: string): string {
   if (!nameShape.test(name)) {
     throw new BerthError(
@@ -61,7 +61,7 @@ export function tokenLine(name: string, token: string): string {
   return `${name}:sha256:${digestToken(token).toString('hex')}`;
 }
 
-/** Who bears `presented`, found in a time that does not depend on which token it is. */
+/** The owner of `presented`. The time of the search does not depend on the token. */
 export function bearerOf(tokens: readonly ApiToken[], presented: string): Bearer | undefined {
   const digest = digestToken(presented);
   let found: ApiToken | undefined;
@@ -71,12 +71,12 @@ export function bearerOf(tokens: readonly ApiToken[], presented: string): Bearer
   return found && { name: found.name, id: idOf(found) };
 }
 
-/** A token that goes to another name is another one: sessions and budgets belong to names. */
+/** The id includes the name, because sessions and budgets belong to names. */
 export function idOf({ name, digest }: ApiToken): string {
   return `${name}:${digest.toString('hex')}`;
 }
 
-/** Tokens that stay as they are. */
+/** Tokens that never change. */
 export function fixedTokens(tokens: readonly ApiToken[]): Tokens {
   const ids = new Set(tokens.map(idOf));
   return {
