@@ -1,7 +1,7 @@
 /**
- * Brings the CLI's tarball to a file: the proxy variables, redirects, deadlines, a bound, a second
- * try. Always holds: a login goes to the origin of the URL and nowhere else; https is never left for
- * http; what the file holds when this returns has the sha512 that the settings ask for.
+ * Downloads the CLI's tarball to a file, with proxies, redirects, deadlines, a bound and retries.
+ * Invariants: a login is sent to the origin of the URL only. https never changes to http. The file
+ * has the sha512 of the settings when the function returns.
  */
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
@@ -25,7 +25,7 @@ export interface DownloadOptions {
   signal: AbortSignal;
   /** More bytes are refused. */
   mostBytes?: number;
-  /** Milliseconds before a second try; the third waits twice as long. */
+  /** Milliseconds before the second attempt; the third waits twice as long. */
   patience?: number;
 }
 
@@ -62,7 +62,7 @@ async function once(
   const hash = createHash('sha512');
   let length = 0;
   for await (const part of body as AsyncIterable<Buffer>) {
-    // By position, for a second try begins anew.
+    // By position, because a second attempt starts again.
     await writeAll(file, part, length);
     hash.update(part);
     length += part.length;
@@ -70,7 +70,7 @@ async function once(
   }
   const found = `sha512-${hash.digest('base64')}`;
   if (found !== integrity) {
-    throw refused(url, `it has ${length} bytes and the integrity ${found}, not the wanted one`);
+    throw refused(url, `it has ${length} bytes and the integrity ${found}, not the expected one`);
   }
 }
 
@@ -111,18 +111,18 @@ async function open(
     }
     url = next;
   }
-  throw refused(first, `${url.host} redirects again and again`);
+  throw refused(first, `${url.host} redirects too often`);
 }
 
 function answered(status: number, url: string): BerthError {
   if (status === 408 || status === 429 || status >= 500) {
-    return undelivered(url, `the server is in trouble (${status}); try again later`);
+    return undelivered(url, `the server failed (${status}); try again later`);
   }
   const cause: Record<number, string> = {
-    401: 'the server asks for a login (401)',
+    401: 'the server requires a login (401)',
     403: 'the server refuses (403)',
-    404: 'there is no such file (404)',
-    407: 'the proxy asks for a login (407)',
+    404: 'the file does not exist (404)',
+    407: 'the proxy requires a login (407)',
   };
   const text = `${cause[status] ?? `the server answers with status ${status}`}; check BERTH_CLAUDE_TARBALL, a login can stand in its URL`;
   return undelivered(url, text, { permanent: true });

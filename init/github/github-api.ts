@@ -1,6 +1,7 @@
 /**
- * GitHub's REST API through Octokit, over undici with the proxies and deadlines of the git transport.
- * Always holds: nothing is retried or logged here, and the login is sent to the API's host alone.
+ * GitHub's REST API through Octokit, over undici with the proxies and deadlines of the git
+ * transport.
+ * Invariants: nothing is retried or logged here. The login is sent to the API's host only.
  */
 import { RequestError } from '@octokit/request-error';
 import { type Dispatcher, fetch as undiciFetch } from 'undici';
@@ -17,7 +18,7 @@ export interface GitHub {
   signal: AbortSignal;
 }
 
-/** An Octokit for `github`; loaded only now, for most runs need none. */
+/** Creates an Octokit for `github`; loaded on demand, because most runs need none. */
 export async function connect(
   { apiUrl, token, dispatcher }: Omit<GitHub, 'path'>,
   signal: AbortSignal,
@@ -37,7 +38,7 @@ export async function connect(
 
 export type Headers = Readonly<Record<string, string | number | undefined>>;
 
-/** What GitHub answered with an error, undefined if it did not answer. */
+/** GitHub's error response; undefined without a response. */
 export function answerOf(
   error: unknown,
 ): { status: number; headers: Headers; text: string } | undefined {
@@ -46,8 +47,8 @@ export function answerOf(
 }
 
 /**
- * Until when GitHub lets nobody with this login ask, if that is why it refused.
- * Primary: the hour's calls are used up. Secondary: too many at once; it may not say until when.
+ * The end of a rate limit, if a limit is why GitHub refused. Primary: the calls of the hour are
+ * used up. Secondary: too many at once; its end may be unknown.
  */
 export function limitOf(error: unknown): { kind: string; until: Date | undefined } | undefined {
   const answer = answerOf(error);
@@ -68,7 +69,7 @@ export function limitOf(error: unknown): { kind: string; until: Date | undefined
     : undefined;
 }
 
-/** Seconds in a header as milliseconds; 0 if it holds none that a date can bear. */
+/** The seconds of a header in milliseconds; 0 without a valid value. */
 function seconds(header: string | number | undefined): number {
   const value = Number(header);
   return value > 0 && value < 1e11 ? value * 1_000 : 0;

@@ -1,7 +1,7 @@
 /**
- * The settings of a GitHub App, which makes the token itself. Always holds: an App is named by all
- * three settings or none, and never beside a token; the private key is in memory alone and is never
- * shown, neither whole nor by a line of it.
+ * The settings of a GitHub App, whose token berth creates itself.
+ * Invariants: an App needs all three settings, and excludes a token. The private key is kept in
+ * memory only and is never shown, not even one of its lines.
  */
 import { createPrivateKey } from 'node:crypto';
 import { z } from 'zod';
@@ -22,7 +22,7 @@ const appId = z.string().regex(/^(\d{1,15}|Iv[A-Za-z0-9.]{10,40})$/, {
   error: "the App's id (a number) or its client id (Iv...)",
 });
 
-/** GitHub gives PKCS#1; an environment may have turned its line ends into `\n`. */
+/** GitHub issues PKCS#1; an environment may have converted its line ends to `\n`. */
 const privateKey = z.string().transform((text, context): string => {
   const pem = text.replaceAll('\\n', '\n').replaceAll('\r', '');
   for (const line of [text, ...pem.split('\n')]) neverShow(line);
@@ -60,11 +60,11 @@ export const githubAppDefinitions = {
     schema: privateKey,
     optional: true,
     secret: true,
-    description: "The App's private key, PEM. It is kept in memory alone.",
+    description: "The App's private key, PEM. The key is kept in memory only.",
   }),
 };
 
-/** Those that say who logs in, as far as they could be read. */
+/** The settings that define the login, as far as they could be read. */
 export interface LoginSettings {
   repository?: Repository;
   gitToken?: string | undefined;
@@ -84,7 +84,7 @@ export function githubAppOf(settings: LoginSettings): GitHubApp | undefined {
   };
 }
 
-/** What is wrong between the settings. One that is there but not valid has its own problem. */
+/** Problems between the settings. An invalid setting has its own problem. */
 export function wrongLogin(settings: LoginSettings): string[] {
   const { repository, gitToken, githubApiUrl } = settings;
   const keys = Object.keys(githubAppDefinitions) as (keyof typeof githubAppDefinitions)[];
@@ -95,13 +95,13 @@ export function wrongLogin(settings: LoginSettings): string[] {
   const problems: string[] = [];
   if (missing.length > 0) {
     problems.push(
-      `${given.map(nameOf).join(' and ')} needs ${missing.map(nameOf).join(' and ')}: a GitHub App is named by all three`,
+      `${given.map(nameOf).join(' and ')} needs ${missing.map(nameOf).join(' and ')}: a GitHub App needs all three settings`,
     );
   }
   if (gitToken !== undefined || repository?.login) {
     const other =
       gitToken !== undefined ? 'BERTH_GIT_TOKEN (or its alias)' : 'a login in BERTH_REPO';
-    problems.push(`BERTH_GITHUB_APP_ID and ${other} are both set; keep the one that shall log in`);
+    problems.push(`BERTH_GITHUB_APP_ID and ${other} are both set; keep only one login`);
   }
   if (repository && !repository.onGitHub && githubApiUrl === undefined) {
     problems.push(

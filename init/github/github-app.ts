@@ -1,7 +1,7 @@
 /**
- * The token of a GitHub App's installation: made for this run, for reading the contents of the one
- * repository and nothing else.
- * Always holds: neither the private key nor the token leaves the memory of this process or is shown.
+ * The token of a GitHub App's installation: created for this run, with read access to the contents
+ * of one repository.
+ * Invariant: neither the private key nor the token leaves the memory of this process or is shown.
  */
 import type { Dispatcher } from 'undici';
 import { BerthError, messageOf } from '../../shared/errors.ts';
@@ -12,7 +12,7 @@ import type { GitHubApp } from './github-app-settings.ts';
 export interface AppOptions {
   app: GitHubApp;
   apiUrl: string;
-  /** `owner/name`: what the token is for. */
+  /** `owner/name`: the repository of the token. */
   path: string;
   dispatcher: Dispatcher;
   signal: AbortSignal;
@@ -21,7 +21,7 @@ export interface AppOptions {
 }
 
 /**
- * A token that GitHub lets live for an hour.
+ * A token with a lifetime of one hour.
  * @throws BerthError `remote_refused`, `remote_unavailable`
  */
 export async function installationToken(options: AppOptions): Promise<string> {
@@ -63,13 +63,13 @@ type Make = (request: Record<string, unknown>) => Promise<string>;
 
 const nameOf = (path: string): string => path.split('/')[1] ?? '';
 
-/** GitHub's answer to a name that the installation does not cover. */
+/** GitHub's response for a name that the installation does not cover. */
 function isNotInstalled(error: unknown): boolean {
   const answer = answerOf(error);
   return answer?.status === 422 && /repositor(y|ies)/i.test(answer.text);
 }
 
-/** What the repository is called by now, if it was renamed: a former name gets no token. */
+/** The current name of a renamed repository: a former name gets no token. */
 async function presentName(
   make: Make,
   options: AppOptions,
@@ -95,7 +95,7 @@ function refusal(error: unknown, app: GitHubApp, apiUrl: string, path: string): 
     : new BerthError('remote_refused', `${what}: ${why}`, { cause: error });
 }
 
-/** Cause and remedy if GitHub refuses for good. */
+/** Cause and remedy of a permanent refusal. */
 function causeOf(
   error: unknown,
   { id, installationId }: GitHubApp,
@@ -108,13 +108,13 @@ function causeOf(
     return "this node's clock differs from GitHub's; set the clock (NTP)";
   }
   if (status === 401) {
-    return "GitHub does not accept the key's signature; put a private key of this very App into BERTH_GITHUB_APP_PRIVATE_KEY, and check BERTH_GITHUB_APP_ID";
+    return "GitHub does not accept the key's signature; put a private key of this App into BERTH_GITHUB_APP_PRIVATE_KEY, and check BERTH_GITHUB_APP_ID";
   }
   if (status === 404 && /integration/i.test(text)) {
     return `there is no App ${id}; check BERTH_GITHUB_APP_ID, and BERTH_GITHUB_API_URL for Enterprise`;
   }
   if (status === 404) {
-    return `the App has no installation ${installationId}; take the number at the end of the installation's address for BERTH_GITHUB_APP_INSTALLATION_ID`;
+    return `the App has no installation ${installationId}; set BERTH_GITHUB_APP_INSTALLATION_ID to the number at the end of the installation's address`;
   }
   if (status === 403 && /suspended/i.test(text)) {
     return 'its installation is suspended; let the owner of the organisation resume it';
@@ -123,7 +123,7 @@ function causeOf(
     return `its installation ${installationId} does not cover ${path}; check BERTH_REPO, and add the repository to the App's installation`;
   }
   if (status === 422) {
-    return 'it has not the repository permission "Contents: read"; give it that, and accept the change in the installation';
+    return 'it lacks the repository permission "Contents: read"; grant it, and accept the change in the installation';
   }
   return status === 403 ? 'GitHub forbids it; see the App and its installation there' : undefined;
 }

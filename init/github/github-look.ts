@@ -1,8 +1,9 @@
 /**
- * When GitHub's API is asked: at once where git is refused; otherwise beside the git server and once a
- * day at most, for what it says then (the end of the token, a new name) is only a warning.
- * Always holds: a run that goes well does not wait for it, but for two seconds once seven looks in a
- * row were cut short.
+ * Decides when to query GitHub's API: immediately if git is refused; otherwise at the same time as
+ * the git server and at most once a day, because its answer (expiry of the token, a new name) is
+ * only a warning then.
+ * Invariant: a successful run does not wait for the query, except for two seconds after seven
+ * interrupted queries in a row.
  */
 
 import type { Log } from '../../shared/log.ts';
@@ -13,30 +14,38 @@ import type { GitHubApp } from './github-app-settings.ts';
 import { remembered } from './github-memory.ts';
 
 const day = 24 * 3_600_000;
-/** Milliseconds before its end from which a token is warned about. */
+/** Milliseconds before its expiry from which a token causes a warning. */
 const soon = 14 * day;
-/** Looks that may be cut short in a row before one is waited for, and for how many milliseconds. */
+/**
+ * The number of interrupted queries in a row before a run waits for one, and for how many
+ * milliseconds.
+ */
 const mostCutShort = 7;
 const patience = 2_000;
 
 export interface LookOptions extends Omit<PreflightOptions, 'isApp'> {
   stateDirectory: string;
-  /** The App that made the token, if one did: each run has another one, and it ends by itself. */
+  /**
+   * The App that created the token, if any: each run has a new token, and it expires soon anyway.
+   */
   app?: GitHubApp | undefined;
   /** Milliseconds since 1970. */
   now?: () => number;
 }
 
 export interface Look {
-  /** What GitHub says: asked now if it was not. For when git is refused. */
+  /** GitHub's answer; queried now if it was not queried yet. For the case that git is refused. */
   answer(): Promise<Preflight>;
-  /** Ends the look where git works: warns of what is known, remembers, cuts short what still runs. */
+  /**
+   * Ends the query if git works: warns about known problems, records the result, interrupts a
+   * running query.
+   */
   finish(): Promise<void>;
-  /** Ends whatever still runs. */
+  /** Ends a running query. */
   close(): Promise<void>;
 }
 
-/** Looks in the background if it is time to. */
+/** Starts a query in the background if one is due. */
 export async function lookAtGitHub(options: LookOptions): Promise<Look> {
   const { stateDirectory, app, log, now = Date.now } = options;
   const login = app ? `${app.id} ${app.installationId}` : (options.token ?? '');
@@ -46,7 +55,7 @@ export async function lookAtGitHub(options: LookOptions): Promise<Look> {
   const end = new AbortController();
   const signal = AbortSignal.any([options.signal, end.signal]);
   const looked = earlier ? now() - Date.parse(earlier.looked_at) : day;
-  // A clock that was set back must not put the look off for ever.
+  // A clock that was set back must not delay the query for ever.
   const due = looked >= day || looked < 0;
   const ask = () => preflight({ ...options, isApp: app !== undefined, signal });
   let asked = due ? ask() : undefined;
@@ -62,7 +71,7 @@ export async function lookAtGitHub(options: LookOptions): Promise<Look> {
         const wait = (earlier?.cut_short ?? 0) >= mostCutShort ? patience : 0;
         const found = await within(asked, wait, signal);
         if (found?.problem) {
-          log.warn('preflight_warning', `git works, but GitHub's API says: ${found.problem}`);
+          log.warn('preflight_warning', `git works, but GitHub's API reports: ${found.problem}`);
         }
         if (found?.answered) expiry = found.tokenExpiresAt?.toISOString();
         await known.replace({
@@ -88,9 +97,9 @@ function warnOfEnd(end: number, now: number, log: Log, place = usualTokenPlace):
     left <= 0
       ? 'has ended'
       : days < 1
-        ? 'ends within a day'
-        : `ends in ${days} day${days > 1 ? 's' : ''}`;
-  log.warn('token_expiring', `the git token ${when}; make a new one and put it into ${place}`, {
+        ? 'expires within a day'
+        : `expires in ${days} day${days > 1 ? 's' : ''}`;
+  log.warn('token_expiring', `the git token ${when}; create a new token and put it into ${place}`, {
     token_expires_at: new Date(end).toISOString(),
   });
 }

@@ -1,7 +1,7 @@
 /**
- * What is remembered on the volume of the last look at GitHub, to spare the next one.
- * Always holds: of the token there is only a short digest; what is read is believed no further than
- * for a warning; a newer format stays as it is.
+ * The record on the volume of the last query of GitHub, which saves the next query.
+ * Invariants: of the token only a short digest is stored. The record is used for warnings only. A
+ * newer format is not changed.
  */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
@@ -11,23 +11,23 @@ import { githubFile, readVersioned } from '../volume/record.ts';
 
 const memory = z.object({
   version: z.literal(1),
-  /** Names the login and the repository that were looked at. */
+  /** The digest of the login and the repository. */
   subject: z.string(),
   looked_at: z.iso.datetime(),
-  /** Looks without an answer since the last one with one. */
+  /** Interrupted queries since the last complete one. */
   cut_short: z.number().int().min(0),
   token_expires_at: z.iso.datetime().optional(),
 });
 export type GitHubMemory = z.infer<typeof memory>;
 
 export interface Remembered {
-  /** What an earlier look at the same subject left. */
+  /** The record of an earlier query for the same subject. */
   value: GitHubMemory | undefined;
   /** @throws BerthError `volume_unwritable` */
   replace(value: Omit<GitHubMemory, 'version' | 'subject'>): Promise<void>;
 }
 
-/** @param about the API, the repository and the login, in any spelling that tells them apart */
+/** @param about the API, the repository and the login, in any unambiguous form */
 export async function remembered(
   stateDirectory: string,
   about: readonly string[],

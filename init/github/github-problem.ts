@@ -1,7 +1,7 @@
 /**
- * What GitHub's refusals mean for reading one repository: the cause, and what a person does about it.
- * Always holds: an answer that says nothing about the repository (a limit, an outage) is no problem
- * of it; and where a 404 may as well be the token's fault, both are named.
+ * Explains GitHub's refusals to read a repository: the cause and the remedy.
+ * Invariants: an answer that says nothing about the repository (a limit, an outage) is not a
+ * problem of the repository. If a 404 may also be caused by the token, both causes are named.
  */
 
 import { usualTokenPlace } from '../git/token-setting.ts';
@@ -17,13 +17,13 @@ export interface Asked {
   tokenPlace?: string | undefined;
 }
 
-/** "<cause>; <remedy>" if the API's answer means that git must fail too, undefined if it may not. */
+/** "<cause>; <remedy>" if the API's answer means that git must fail too; undefined otherwise. */
 export function problemOf(error: unknown, asked: Asked): string | undefined {
   const answer = answerOf(error);
   if (!answer || limitOf(error)) return undefined;
   const { status, headers, text } = answer;
   if (status === 401) {
-    return `GitHub does not accept the token: it is wrong, expired or revoked; make a new one and put it into ${placeOf(asked)}`;
+    return `GitHub does not accept the token: it is wrong, expired or revoked; create a new token and put it into ${placeOf(asked)}`;
   }
   if (status === 403) return singleSignOn(headers, asked) ?? forbidden(headers, text, asked);
   if (status === 451)
@@ -35,7 +35,7 @@ function singleSignOn(headers: Headers, { path }: Asked): string | undefined {
   const asked = singleSignOnOf(headers);
   if (!asked || !('page' in asked)) return undefined;
   const { page } = asked;
-  return `the organisation ${path.split('/')[0]} asks for single sign-on; authorise the token for it${page ? ` at ${page}` : ''}`;
+  return `the organisation ${path.split('/')[0]} requires single sign-on; authorise the token for it${page ? ` at ${page}` : ''}`;
 }
 
 function placeOf({ tokenPlace = usualTokenPlace }: Asked): string {
@@ -47,14 +47,14 @@ function forbidden(headers: Headers, text: string, asked: Asked): string {
   if (token === undefined)
     return `GitHub refuses ${path} without a login; put a token into ${placeOf(asked)}`;
   if (/ip (address )?(is not|allow)|allow list/i.test(text)) {
-    return `the organisation of ${path} lets in only addresses of its IP allow list; add the address of this cluster's egress`;
+    return `the organisation of ${path} accepts only addresses of its IP allow list; add the address of this cluster's egress`;
   }
   const whose = isApp ? "the App's installation" : 'the token';
   const scopes = lackingScope(headers);
-  if (scopes !== undefined) return `${whose} may not read ${path}: ${scopes}; give it that scope`;
+  if (scopes !== undefined) return `${whose} may not read ${path}: ${scopes}; grant this scope`;
   const lacking = permissions(headers['x-accepted-github-permissions']) ?? '"Contents: read"';
   const accept = isApp ? ', and accept the change in the installation' : '';
-  return `${whose} may not read ${path}; give it the repository permission ${lacking}${accept}`;
+  return `${whose} may not read ${path}; grant it the repository permission ${lacking}${accept}`;
 }
 
 function notSeen(headers: Headers, asked: Asked): string {
@@ -71,14 +71,14 @@ function notSeen(headers: Headers, asked: Asked): string {
     : `${path} does not exist, or the token has no access to it (GitHub answers 404 to both); check BERTH_REPO, and add the repository to those the token may read`;
 }
 
-/** What a classic token lacks, if it is one and lacks it. */
+/** The missing scope of a classic token; undefined for other tokens. */
 function lackingScope(headers: Headers): string | undefined {
   const scopes = headers['x-oauth-scopes'];
   if (scopes === undefined || /(^|[ ,])repo([ ,]|$)/.test(String(scopes))) return undefined;
   return `a classic token needs the scope "repo" and has ${scopes === '' ? 'none' : `"${scopes}"`}`;
 }
 
-/** `contents=read,metadata=read; administration=read` as a person reads it on GitHub's page. */
+/** Formats `contents=read,metadata=read; administration=read` as on GitHub's page. */
 function permissions(header: string | number | undefined): string | undefined {
   const sets = String(header ?? '')
     .split(';')

@@ -1,17 +1,17 @@
 /**
- * Single sign-on: an organisation may ask that a token is authorised for it by a person. GitHub says so
- * in the header `x-github-sso`: `required; url=...` where it refuses, `partial-results;
- * organizations=1,2` where it left out what belongs to organisations that ask for it.
- * Always holds: the pages named are GitHub's own, not what a header says.
+ * Single sign-on: an organisation may require that a person authorises a token for it. GitHub
+ * reports this in the header `x-github-sso`: `required; url=...` if it refuses, `partial-results;
+ * organizations=1,2` if it left out content of such organisations.
+ * Invariant: the pages in messages are GitHub's own, not those of a header.
  */
 import type { connect, Headers } from './github-api.ts';
 
 type Octokit = Awaited<ReturnType<typeof connect>>;
 
-/** Of a longer list only the first are looked up. */
+/** The maximum number of organisations that are looked up. */
 const mostOrganisations = 5;
 
-/** What is asked for: by a page of its own, or for the organisations with these ids. */
+/** The requirement: a page of its own, or the ids of organisations. */
 export type SingleSignOn = { page: string | undefined } | { organisations: string[] };
 
 export function singleSignOnOf(headers: Headers): SingleSignOn | undefined {
@@ -21,7 +21,7 @@ export function singleSignOnOf(headers: Headers): SingleSignOn | undefined {
   return ids ? { organisations: ids.slice(0, mostOrganisations) } : undefined;
 }
 
-/** The names of organisations; an id where it cannot be told. */
+/** The names of organisations; the id if the name is unknown. */
 export async function namesOfOrganisations(
   octokit: Octokit,
   ids: readonly string[],
@@ -34,7 +34,7 @@ export async function namesOfOrganisations(
   return Promise.all(names);
 }
 
-/** "<cause>; <remedy>" for organisations that were left out. */
+/** "<cause>; <remedy>" for organisations whose content was left out. */
 export function unauthorised(names: readonly string[], apiUrl: string): string {
   const { origin, hostname } = new URL(apiUrl);
   const web = hostname === 'api.github.com' ? 'https://github.com' : origin;

@@ -1,9 +1,9 @@
 /**
- * What GitHub's API knows and git's bare 401, 403 and 404 do not tell: whether the token is valid and
- * until when, whether it may read this repository, what the repository is called by now, which commit
- * an abbreviated id means.
- * Always holds: the preflight decides nothing and never throws. Where git works, what it found is a
- * warning; where git is refused, it is the cause and the remedy.
+ * Information from GitHub's API that git's 401, 403 and 404 lack: whether the token is valid and
+ * until when, whether it may read this repository, the current name of the repository, and the
+ * commit of an abbreviated id.
+ * Invariants: the preflight decides nothing and never throws. If git works, the result is a
+ * warning; if git is refused, the result is the cause and the remedy.
  */
 import { BerthError, messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
@@ -18,7 +18,7 @@ export interface PreflightOptions extends GitHub {
   /** Completes "put a token into ...". */
   tokenPlace?: string | undefined;
   log: Log;
-  /** Milliseconds for all of it. */
+  /** The maximum time in milliseconds. */
   timeout?: number;
 }
 
@@ -45,24 +45,28 @@ export async function preflight(options: PreflightOptions): Promise<Preflight> {
     const answer = answerOf(error);
     if (answer) noteExpiry(found, answer.headers, options);
     const left = answer?.status === 404 && (await leftOut(options, signal, answer.headers));
-    const problem = left ? `${path} is not to be seen: ${left}` : problemOf(error, options);
+    const problem = left ? `${path} is not visible: ${left}` : problemOf(error, options);
     if (problem !== undefined) return { ...found, answered: true, problem };
-    // Who ended the run, or its deadline, knows why already.
+    // After a stop or a deadline the reason is known.
     if (!options.signal.aborted) {
-      log.warn('preflight_warning', `${whyNot(error, apiUrl, path)}; going on without`, {
-        error: messageOf(error),
-      });
+      log.warn(
+        'preflight_warning',
+        `${whyNot(error, apiUrl, path)}; continuing without the check`,
+        {
+          error: messageOf(error),
+        },
+      );
     }
     return found;
   }
   if (found.renamedTo) {
     log.warn(
       'preflight_warning',
-      `the repository is called ${found.renamedTo} now; following it. Set BERTH_REPO to the new name`,
+      `the repository is called ${found.renamedTo} now; using the new name. Set BERTH_REPO to the new name`,
       { renamed_to: found.renamedTo },
     );
   }
-  log.debug('preflight', 'GitHub lets this token read the repository', {
+  log.debug('preflight', 'this token can read the repository (confirmed by GitHub)', {
     default_branch: found.defaultBranch,
     token_expires_at: found.tokenExpiresAt?.toISOString(),
     duration_ms: Math.round(performance.now() - started),
@@ -80,7 +84,8 @@ async function ask(options: PreflightOptions, signal: AbortSignal, found: Prefli
   noteExpiry(found, headers, options);
   if (data.full_name.toLowerCase() !== path.toLowerCase()) found.renamedTo = data.full_name;
   const left = await leftOut(options, signal, headers);
-  if (left) options.log.warn('preflight_warning', `GitHub does not show this token all: ${left}`);
+  if (left)
+    options.log.warn('preflight_warning', `GitHub does not show everything to this token: ${left}`);
   // Seeing a repository needs only "Metadata: read"; a commit needs "Contents: read".
   await octokit.rest.repos
     .getCommit({
@@ -93,7 +98,7 @@ async function ask(options: PreflightOptions, signal: AbortSignal, found: Prefli
     });
 }
 
-/** What single sign-on keeps from this token, unless it is another owner's than the repository's. */
+/** Content that single sign-on hides from this token, if it belongs to the repository's owner. */
 async function leftOut(options: PreflightOptions, signal: AbortSignal, headers: Headers) {
   const asked = singleSignOnOf(headers);
   if (!asked || !('organisations' in asked)) return undefined;
@@ -105,7 +110,7 @@ async function leftOut(options: PreflightOptions, signal: AbortSignal, headers: 
   return concerned.length > 0 ? unauthorised(concerned, options.apiUrl) : undefined;
 }
 
-/** GitHub names the end of a token in every answer to it, as `2026-12-31 23:59:59 UTC`. */
+/** GitHub returns the expiry of a token with every response, as `2026-12-31 23:59:59 UTC`. */
 function noteExpiry(found: Preflight, headers: Headers, { isApp }: PreflightOptions): void {
   if (isApp) return;
   const time = new Date(String(headers['github-authentication-token-expiration'] ?? ''));
@@ -113,7 +118,7 @@ function noteExpiry(found: Preflight, headers: Headers, { isApp }: PreflightOpti
 }
 
 /**
- * The full id of the commit that an abbreviated one means; undefined if there is none, or several.
+ * The full id of an abbreviated commit id; undefined if there is none, or several.
  * @throws BerthError `remote_refused`, `remote_unavailable`
  */
 export async function resolveCommit(github: GitHub, short: string): Promise<string | undefined> {
@@ -135,7 +140,7 @@ export async function resolveCommit(github: GitHub, short: string): Promise<stri
     throw new BerthError(
       problem === undefined ? 'remote_unavailable' : 'remote_refused',
       problem === undefined
-        ? `cannot find the commit ${short}: ${whyNot(error, apiUrl, path)}; give all its 40 digits in BERTH_REF`
+        ? `cannot find the commit ${short}: ${whyNot(error, apiUrl, path)}; set BERTH_REF to all its 40 digits`
         : `cannot find the commit ${short}: ${problem}`,
       { cause: error },
     );
@@ -147,12 +152,12 @@ function namesOf(path: string): { owner: string; repo: string } {
   return { owner, repo };
 }
 
-/** Why GitHub's API did not say anything about the repository. */
+/** Why GitHub's API returned nothing about the repository. */
 function whyNot(error: unknown, apiUrl: string, path: string): string {
   const limit = limitOf(error);
-  if (!limit) return `cannot ask ${apiUrl} about ${path}`;
+  if (!limit) return `cannot query ${apiUrl} about ${path}`;
   const until = limit.until ? ` until ${limit.until.toISOString()}` : ' for a while';
   const which =
     limit.kind === 'primary' ? 'the calls of this hour are used up' : 'too many at once';
-  return `GitHub answers no calls with this login${until} (${limit.kind} rate limit: ${which})`;
+  return `GitHub refuses calls with this login${until} (${limit.kind} rate limit: ${which})`;
 }

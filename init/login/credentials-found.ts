@@ -1,7 +1,7 @@
 /**
- * The credentials that are there: read, judged, and told where they cannot be used.
- * Always holds: their tokens are never shown from then on; on the volume no symlink is followed; a
- * file that is not there is nothing to warn of, for an API key or a setup-token needs none.
+ * Reads and judges the existing credentials, and warns about unusable ones.
+ * Invariants: their tokens are redacted from then on. On the volume no symlink is followed. An
+ * absent file causes no warning, because an API key or a setup-token needs no file.
  */
 import { dirname, join } from 'node:path';
 import {
@@ -34,13 +34,15 @@ export interface Found {
   known: Known;
   /** The CLI has blanked the volume's file. */
   blanked: boolean;
-  /** Digest of the source that the live login descends from, if it can be used and says so. */
+  /**
+   * Digest of the source from which the live login descends, if the login is usable and names it.
+   */
   liveSource: string | undefined;
-  /** What the login server refused then. */
+  /** The credentials that the login server refused then. */
   rejected: Credentials | undefined;
-  /** Somebody provides credentials that cannot be used. */
+  /** A person has provided unusable credentials. */
   unusable: boolean;
-  /** What else the CLI keeps in the volume's file, such as the logins of MCP servers. */
+  /** Other content of the volume's file, such as the logins of MCP servers. */
   others: Record<string, unknown>;
 }
 
@@ -78,9 +80,9 @@ export async function findCredentials(places: CredentialsPlaces): Promise<Found>
 }
 
 /**
- * Where clocks differ, a login may end later than the one that it was refreshed to; and a person may
- * bring an old file. What the supervisor saw used up does not count, whenever it says that it ends:
- * to use it again would revoke the login.
+ * If clocks differ, a login may expire later than its successor, and a person may provide an old
+ * file. A login that the supervisor saw used up does not count, whatever its expiry is: using it
+ * again would revoke the login.
  */
 async function dropUsedUp(
   known: Known,
@@ -96,14 +98,14 @@ async function dropUsedUp(
   }
 }
 
-/** Digest of the source that the live login descends from, or whatever stands in its place. */
+/** Digest of the source from which the live login descends. */
 async function lineageOf(path: string): Promise<string | undefined> {
   const file = join(dirname(path), liveKeys.sourceDigest);
   const content = await readProvided(file, 256).catch(() => undefined);
   return content?.toString('utf8').trim();
 }
 
-/** Reads and judges; what cannot be used is told unless it is simply not there. */
+/** Reads and judges; warns about unusable credentials, unless they are absent. */
 async function look(name: CredentialsName, path: string, log: Log): Promise<Place> {
   const provided = name === 'source' || name === 'live';
   let judgement: Judgement;

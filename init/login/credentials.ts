@@ -1,9 +1,9 @@
 /**
- * Puts the right credentials on the volume: those of the source (a person's Secret), of the live source
- * (written back by berth) or those that are there (refreshed by the CLI).
- * Always holds: a source that a person changed since it was last applied wins; an unchanged one never
- * replaces what the CLI refreshed, unless the policy says so; what is replaced is kept as last good;
- * the file is whole, and its owner's alone.
+ * Selects and writes the right credentials on the volume: those of the source (a person's Secret),
+ * of the live source (written back by berth), or those on the volume (refreshed by the CLI).
+ * Invariants: a source that a person changed since it was last applied wins. An unchanged source
+ * never replaces refreshed credentials, unless the policy requires it. Replaced credentials are
+ * kept as last good. The file is complete and private.
  */
 import { constants } from 'node:fs';
 import { lstat, open } from 'node:fs/promises';
@@ -19,7 +19,7 @@ import { lastGoodFile } from '../volume/record.ts';
 import { type CredentialsPlaces, type Found, findCredentials } from './credentials-found.ts';
 
 export interface CredentialsOptions extends CredentialsPlaces {
-  /** Given to what is written, where this process may. */
+  /** The owner of written files, if this process may set it. */
   owner: { uid: number; gid: number } | undefined;
   conflicts: Aside;
   lease: Pick<Lease, 'assertHeld'>;
@@ -27,13 +27,15 @@ export interface CredentialsOptions extends CredentialsPlaces {
 
 export interface CredentialsOutcome {
   /**
-   * Whose credentials the volume has now; `rejected`: the login server refused the ones that were
-   * there and nobody brought others; `none`: there are none, and without an API key or a setup-token
-   * in the runtime container a person must log in.
+   * The origin of the volume's credentials. `rejected`: the login server refused the existing ones,
+   * and there are no others. `none`: there are none; without an API key or a setup-token in the
+   * runtime container a person must log in.
    */
   from: CredentialsName | 'rejected' | 'none';
   changed: boolean;
-  /** ISO 8601; when the access token ends (the CLI refreshes it) and when a person must log in. */
+  /**
+   * ISO 8601: when the access token expires (the CLI refreshes it), and when a person must log in.
+   */
   expires_at?: string;
   login_expires_at?: string;
   refresh_token_id?: string;
@@ -43,11 +45,13 @@ export interface Chosen {
   found: Found;
   /** Digest of the source that was applied last, if any was. */
   appliedSource: string | undefined;
-  /** Undefined if there are none that can be used. */
+  /** Undefined without usable credentials. */
   from: CredentialsName | undefined;
 }
 
-/** Which credentials the volume shall have; nothing is changed. @throws BerthError `volume_damaged` */
+/**
+ * Selects the credentials for the volume; nothing is changed. @throws BerthError `volume_damaged`
+ */
 export async function chooseCredentials(places: CredentialsPlaces): Promise<Chosen> {
   const appliedSource = await readAppliedSource(places.stateDirectory);
   const found = await findCredentials(places);
@@ -71,7 +75,7 @@ export async function applyCredentials(options: CredentialsOptions): Promise<Cre
   } else if ((await isOpenToOthers(path)) && !(await closeToOthers(path)) && known.volume) {
     await write(options, path, known.volume.text);
   }
-  // What is written back later names it as well: it must be the one that the login descends from.
+  // Write-back later names this digest too: it must be the source from which the login descends.
   const applied = known.source?.digest ?? (from === 'live' ? found.liveSource : undefined);
   if (applied !== undefined && applied !== appliedSource) {
     await writeAppliedSource(stateDirectory, applied, manner(options));
@@ -92,7 +96,7 @@ async function isOpenToOthers(path: string): Promise<boolean> {
   return found?.isFile() === true && (found.mode & 0o077) !== 0;
 }
 
-/** In place, since a volume that ignores modes would have the file replaced at every start. */
+/** In place, because a volume that ignores modes would have the file replaced at every start. */
 async function closeToOthers(path: string): Promise<boolean> {
   try {
     const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
@@ -133,7 +137,7 @@ function describe(
   };
 }
 
-/** The time as a field, unless it is no date at all: the file is anybody's text. */
+/** The time as a field, unless it is not a valid date: the file is untrusted. */
 function timeOf(name: string, time: number | undefined): Record<string, string> {
   const date = new Date(time ?? Number.NaN);
   return Number.isNaN(date.getTime()) ? {} : { [name]: date.toISOString() };
@@ -147,16 +151,16 @@ function tell(log: Log, outcome: CredentialsOutcome, { unusable }: Found): void 
       ...outcome,
     });
   } else if (outcome.from === 'none' && unusable) {
-    log.warn('credentials_missing', `the credentials provided cannot be used; ${logIn}`, {
+    log.warn('credentials_missing', `the provided credentials cannot be used; ${logIn}`, {
       ...outcome,
     });
   } else if (outcome.from === 'none') {
     const sentence =
-      'there is no credentials file, which is fine where the runtime container has ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN';
+      'there is no credentials file, which is fine if the runtime container has ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN';
     log.info('credentials_missing', `${sentence}; otherwise ${logIn}`, { ...outcome });
   } else if (outcome.changed) {
-    log.info('credentials_applied', 'put credentials on the volume', { ...outcome });
+    log.info('credentials_applied', 'wrote credentials to the volume', { ...outcome });
   } else {
-    log.debug('credentials_kept', 'the credentials on the volume stay', { ...outcome });
+    log.debug('credentials_kept', 'kept the credentials on the volume', { ...outcome });
   }
 }

@@ -1,10 +1,10 @@
 /**
- * Answers beforehand what the CLI asks a person at its first start: the onboarding, and whether the
- * workspace is trusted. Both answers lie in `.claude.json`, which else belongs to the CLI.
- * Always holds: nothing in it is lost but those two answers; the file is whole or as it was; no symlink
- * is followed; one that cannot be read is set aside, and the CLI's own newest backup takes its place.
- * The keys are those of the CLI 2.1.330: `hasCompletedOnboarding` and, by the absolute path of the
- * working directory or one above it, `projects[path].hasTrustDialogAccepted`.
+ * Answers the CLI's first-start questions in advance: the onboarding, and the trust in the
+ * workspace. Both answers are in `.claude.json`, which otherwise belongs to the CLI.
+ * Invariants: only these two answers are changed. The file is complete or unchanged. No symlink is
+ * followed. An unreadable file is set aside and replaced by the CLI's newest backup. The keys are
+ * those of the CLI 2.1.330: `hasCompletedOnboarding` and, by the absolute path of the working
+ * directory or a parent, `projects[path].hasTrustDialogAccepted`.
  */
 import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -18,7 +18,7 @@ const fileName = '.claude.json';
 const backups = 'backups';
 const backupName = /^\.claude\.json\.backup\.\d{1,15}$/;
 const mostBackups = 20;
-/** Bytes; it keeps the history of prompts and grows to a few megabytes. */
+/** In bytes; the file has the history of prompts and grows to a few megabytes. */
 const limit = 32 * 1024 * 1024;
 
 export interface OnboardingOptions {
@@ -43,7 +43,7 @@ export async function answerOnboarding(options: OnboardingOptions): Promise<bool
   const path = join(configDirectory, fileName);
   const present = await lstat(path).catch(() => undefined);
   if (present?.isFile() && present.size > limit) {
-    log.warn('onboarding_answered', `${fileName} is too large to be read and stays as it is`, {
+    log.warn('onboarding_answered', `${fileName} is too large and stays unchanged`, {
       size: present.size,
     });
     return false;
@@ -53,7 +53,7 @@ export async function answerOnboarding(options: OnboardingOptions): Promise<bool
   if (!answers) {
     if (present) {
       const saved = await conflicts.save(path, fileName);
-      log.warn('onboarding_answered', `${fileName} could not be used and is set aside`, { saved });
+      log.warn('onboarding_answered', `${fileName} could not be used and was set aside`, { saved });
     }
     answers = (await newestBackup(configDirectory)) ?? {};
   }
@@ -66,9 +66,13 @@ export async function answerOnboarding(options: OnboardingOptions): Promise<bool
       beforeRename: () => options.lease.assertHeld(),
     },
   );
-  log.debug('onboarding_answered', 'the CLI asks for no onboarding and trusts the workspace', {
-    workspace: workspaceDirectory,
-  });
+  log.debug(
+    'onboarding_answered',
+    "answered the CLI's first-start questions: onboarding, trust in the workspace",
+    {
+      workspace: workspaceDirectory,
+    },
+  );
   return true;
 }
 
@@ -87,7 +91,7 @@ function answered(answers: Answers, workspace: string): Answers {
   };
 }
 
-/** The file's content; undefined if it is not there, cannot be read, or is not of the CLI's shape. */
+/** The file's content; undefined if it is absent, unreadable, or not of the CLI's shape. */
 async function read(path: string): Promise<Answers | undefined> {
   try {
     const content = await readFileBounded(path, limit);
@@ -95,14 +99,14 @@ async function read(path: string): Promise<Answers | undefined> {
     const projects = answers?.projects ?? {};
     return objectOf(projects) ? answers : undefined;
   } catch (error) {
-    // Not the content's fault: what cannot be read now must not be taken for damaged.
+    // Not a fault of the content: a temporarily unreadable file must not count as damaged.
     if (['EACCES', 'EIO', 'EMFILE'].includes(systemCode(error) ?? ''))
       throw unwritable(path, error);
     return undefined;
   }
 }
 
-/** What the newest whole one of the CLI's own backups holds. */
+/** The content of the newest complete backup of the CLI. */
 async function newestBackup(configDirectory: string): Promise<Answers | undefined> {
   const directory = join(configDirectory, backups);
   const isReal = (await lstat(directory).catch(() => undefined))?.isDirectory();

@@ -1,8 +1,8 @@
 /**
- * `base/` in berth's state: upstream's content of the files that are edited on the volume, from which
- * the edits were made. A later merge needs it, and the git directory may be renewed in between.
- * Always holds: a file is named by its blob id and is only believed if its content has that id; there
- * is one for each text that is edited and no other once a run is over.
+ * `base/` in berth's state: upstream's content from which the edits on the volume were made. A
+ * later merge needs it, and the git directory may be renewed in between.
+ * Invariants: a file is named by its blob id and used only if its content has that id. After a run
+ * there is one file for each edited text, and no other.
  */
 import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ import type { RecordedEntry } from '../volume/record.ts';
 import { lookAt } from './local-file.ts';
 import { isText, largestText } from './merge-text.ts';
 
-/** Bytes of all of them. */
+/** The maximum bytes of all files. */
 const mostBytes = 64 * 1024 * 1024;
 const blobId = /^[0-9a-f]{40}$/;
 
@@ -25,20 +25,20 @@ export class Bases {
     this.directory = join(stateDirectory, 'base');
   }
 
-  /** Undefined if it is not kept, or is not what its name says. */
+  /** Undefined if it is absent or does not match its name. */
   async read(oid: string): Promise<Buffer | undefined> {
     const content = await readFileBounded(join(this.directory, oid), largestText).catch(() => {});
     return content && objectId('blob', content) === oid ? content : undefined;
   }
 
-  /** Keeps `content` unless it is no text that could be merged, or there is too much already. */
+  /** Keeps `content`, unless it is not mergeable text, or the maximum is reached. */
   async keep(oid: string, content: Buffer): Promise<void> {
     if (!isText(content) || (await this.#size()) + content.length > mostBytes) return;
     await mkdir(this.directory, { recursive: true, mode: 0o700 });
     await writeFileAtomic(join(this.directory, oid), content, { mode: 0o600 });
   }
 
-  /** Deletes all but those in `wanted`. */
+  /** Deletes all files except those in `wanted`. */
   async prune(wanted: ReadonlySet<string>): Promise<void> {
     for (const name of await this.#names()) {
       if (!wanted.has(name)) await rm(join(this.directory, name), { recursive: true, force: true });
@@ -58,8 +58,8 @@ export class Bases {
 
 /**
  * Keeps the base of each file that was edited since the last run, while the git directory still has
- * it: fetching may renew that. One stat a file; only what differs is read.
- * @param read an object of the git directory; a failure means that it is lost
+ * it: fetching may renew the git directory. One stat for each file; only changed files are read.
+ * @param read reads an object of the git directory; a failure means that the object is lost
  */
 export async function secureBases(
   bases: Bases,

@@ -1,6 +1,6 @@
 /**
- * The rules of reconciling, for one path at a time: from what is there, what upstream has and what
- * berth put there before, to what is done. Nothing here reads or writes.
+ * The rules of reconciling for a single path: from the local file, upstream's file and berth's
+ * records to the action. Nothing here reads or writes.
  */
 
 import type { TreeEntry } from '../git/tree.ts';
@@ -10,12 +10,12 @@ import { largestText } from './merge-text.ts';
 
 export interface Situation {
   local: Local;
-  /** What upstream has now; undefined if it has nothing there, or nothing that may be written. */
+  /** Upstream's current entry; undefined without one, or if it must not be written. */
   want: TreeEntry | undefined;
-  /** What berth recorded as applied, and as about to be. */
+  /** The entries in berth's records: applied, and about to be applied. */
   applied: TreeEntry | undefined;
   pending: (TreeEntry & Pick<RecordedEntry, 'merged'>) | undefined;
-  /** What a run that was cut short had found there, if that is in neither record. */
+  /** Content that an interrupted run found, if neither record names it. */
   found?: FoundEntry | undefined;
   /** Whether the path is executable configuration, which never keeps an edit. */
   executable: boolean;
@@ -24,28 +24,30 @@ export interface Situation {
 }
 
 export type Reason =
-  /** Nothing was there, or berth's own content of an earlier commit. */
+  /** The path was empty, or had berth's content of an earlier commit. */
   | 'new'
   | 'updated'
-  /** It was missing, emptied, NUL-filled or of another type. */
+  /** The file was missing, emptied, NUL-filled or of another type. */
   | 'restored'
   /** Executable configuration was edited. */
   | 'drift'
-  /** An edit and upstream's change, in one. */
+  /** An edit merged with upstream's change. */
   | 'merged'
-  /** An edit that BERTH_LOCAL_CHANGES does not let stay. */
+  /** An edit that BERTH_LOCAL_CHANGES does not keep. */
   | 'discarded'
-  /** Both sides changed it in ways that cannot be merged, or nobody knows from what. */
+  /** Both sides changed the file incompatibly, or the base is unknown. */
   | 'conflict';
 
 export type Action =
   | { kind: 'nothing' }
-  /** The edit stays: upstream has not changed the text. `mode`: the permission bits are upstream's. */
+  /**
+   * The edit stays: upstream has not changed the text. `mode`: the permission bits are upstream's.
+   */
   | { kind: 'keep'; mode?: true }
   | { kind: 'mode' }
-  /** Both changed it: to be merged against this blob, or else a `conflict`. */
+  /** Both sides changed the file: to be merged with this base, otherwise a `conflict`. */
   | { kind: 'merge'; base: string }
-  /** `save`: what is there is somebody's, and goes to conflicts/ first. */
+  /** `save`: the local file belongs to a person, and is saved in conflicts/ first. */
   | { kind: 'write'; reason: Reason; save: boolean }
   | { kind: 'remove'; reason: Reason; save: boolean };
 
@@ -56,7 +58,7 @@ export function decide(situation: Situation): Action {
   const known = isKnown(situation);
   const ours = isOurs(situation);
   if (want === undefined) {
-    // A directory in the place of a file that upstream deleted is not berth's.
+    // A directory at the path of a file that upstream deleted is not berth's.
     if (local.kind === 'missing' || local.kind === 'directory' || !known) {
       return { kind: 'nothing' };
     }
@@ -70,7 +72,7 @@ export function decide(situation: Situation): Action {
     return { kind: 'write', reason: known ? 'restored' : 'new', save: false };
   }
   if (ours) return { kind: 'write', reason: 'updated', save: false };
-  // Its files were decided one by one; if any other is in it, it is moved away whole.
+  // Its files were decided separately; if other files are in it, the whole directory is moved away.
   if (local.kind === 'directory') {
     return { kind: 'write', reason: known ? 'restored' : 'new', save: false };
   }
@@ -104,14 +106,14 @@ function isKnown({ applied, pending, found }: Situation): boolean {
   return [applied, pending, found].some((entry) => entry !== undefined);
 }
 
-/** Whether berth wrote what is there, and nobody changed it since. */
+/** Whether berth wrote the local content, and nothing changed it since. */
 export function isOurs(situation: Pick<Situation, 'local' | 'applied' | 'pending' | 'found'>) {
   const { local, applied, pending, found } = situation;
   const own = [applied, pending, found?.base === found?.oid ? found : undefined];
   return own.some((entry) => entry !== undefined && holds(local, entry));
 }
 
-/** What upstream had when the edit was made. */
+/** Upstream's content when the edit was made. */
 export function baseOf(
   { oid }: LocalFile,
   { applied, pending, found }: Pick<Situation, 'applied' | 'pending' | 'found'>,
@@ -129,7 +131,7 @@ function isFile({ mode }: TreeEntry): boolean {
   return mode.startsWith('100');
 }
 
-/** Whether `local` has the type and content of `entry`; permission bits are another matter. */
+/** Whether `local` has the type and content of `entry`, apart from permission bits. */
 export function holds(local: Local, entry: TreeEntry): boolean {
   if (local.kind === 'symlink') return entry.mode === '120000' && local.oid === entry.oid;
   return local.kind === 'file' && isFile(entry) && local.oid === entry.oid;

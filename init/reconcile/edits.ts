@@ -1,7 +1,8 @@
 /**
- * Local edits: those that upstream changed too are merged against the blob they were made from, and
- * for those that stay this blob is kept. Always holds: what cannot be merged, for whatever reason,
- * becomes a conflict, where upstream wins and the edit is saved.
+ * Handles local edits: edits of files that upstream changed too are merged with their base, and for
+ * edits that stay the base is kept.
+ * Invariant: an edit that cannot be merged for any reason becomes a conflict: upstream wins, and
+ * the edit is saved.
  */
 import { BerthError } from '../../shared/errors.ts';
 import { inside, readFileBounded } from '../../shared/files.ts';
@@ -19,7 +20,7 @@ export interface EditOptions {
   log: Log;
 }
 
-/** Gives every `merge` its outcome; the merged text is not yet written. */
+/** Decides the result of every `merge`; the merged text is not written yet. */
 export async function mergeEdits(options: EditOptions, steps: readonly Step[]): Promise<void> {
   for (const step of steps) {
     if (step.action.kind !== 'merge') continue;
@@ -43,11 +44,11 @@ async function merge(
   if (objectId('blob', edit) !== local.oid) return undefined;
   const merged = mergeText(base, edit, await readBlob(want.oid));
   if (merged === undefined) return undefined;
-  log.info('local_change', 'a local edit and upstream’s change of the file are merged', { path });
+  log.info('local_change', 'merged a local edit with upstream’s change of the file', { path });
   return merged;
 }
 
-/** Keeps what the edits that stay were made from. @returns the ids that are needed from now on */
+/** Keeps the bases of the edits that stay. @returns the ids that are needed from now on */
 export async function keepBases(
   options: EditOptions,
   steps: readonly Step[],
@@ -64,7 +65,7 @@ export async function keepBases(
     try {
       await bases.keep(want.oid, await readBlob(want.oid));
     } catch (error) {
-      // Without the server a base may be out of reach; a later merge is then a conflict.
+      // Without the server a base may be unavailable; a later merge is a conflict then.
       if (!(error instanceof BerthError) || !error.code.startsWith('remote_')) throw error;
     }
   }

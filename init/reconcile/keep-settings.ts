@@ -1,8 +1,9 @@
 /**
- * Keeps the last good settings.json where upstream's is one that the CLI would ignore, as a whole or
- * with a denial or a hook in it: else nothing would be forbidden any more.
- * Always holds: upstream's own content is judged at each run, so a good one is always taken; what is
- * kept is what the records name as berth's, never an edit, and has their blob id. Nothing is changed here.
+ * Keeps the last good settings.json if the CLI would ignore upstream's file, or a deny rule or a
+ * hook in it: otherwise nothing would be forbidden any more.
+ * Invariants: upstream's content is checked at each run, so a good file is always used. The kept
+ * file is one that the records name as berth's, with its blob id, never an edit. Nothing is changed
+ * here.
  */
 import { join } from 'node:path';
 import { disarming, sayProblem, settingsProblems } from '../../shared/cli-settings.ts';
@@ -15,7 +16,7 @@ import type { Tree } from '../git/tree.ts';
 import type { TreeRecord } from '../volume/record.ts';
 import type { Memory } from './plan.ts';
 
-/** On the volume. */
+/** The path on the volume. */
 export const settingsPath = 'settings.json';
 
 export interface KeepOptions {
@@ -42,9 +43,9 @@ const largest = 4 * 1024 * 1024;
 const mostTold = 20;
 
 /**
- * Puts the last good settings.json into `wanted` in the place of one that is not.
- * @returns undefined if there is nothing to object to; `good` is what is kept
- * @throws BerthError `configuration_invalid` if that is to end the run, or what `readBlob` throws
+ * Replaces an invalid settings.json in `wanted` by the last good file.
+ * @returns undefined without a problem; `good` is the kept file
+ * @throws BerthError `configuration_invalid` if the setting requires it, or an error of `readBlob`
  */
 export async function keepGoodSettings(
   options: KeepOptions,
@@ -68,23 +69,27 @@ export async function keepGoodSettings(
   const good = await lastGood(options, memory, local);
   if (good) wanted.set(settingsPath, { mode: want.mode, oid: good.oid });
   const then = good
-    ? 'the last good one stays on the volume'
-    : 'there is no good one to keep, so the supervisor refuses prompts';
-  log.error('settings_invalid', `the CLI would ignore ${why}; ${then}; correct it, and restart`, {
-    path: settingsPath,
-    kept: good !== undefined,
-    problems: problems.slice(0, mostTold),
-  });
+    ? 'the last good file stays on the volume'
+    : 'there is no good file to keep, so the supervisor refuses prompts';
+  log.error(
+    'settings_invalid',
+    `the CLI would ignore ${why}; ${then}; correct it and restart the pod`,
+    {
+      path: settingsPath,
+      kept: good !== undefined,
+      problems: problems.slice(0, mostTold),
+    },
+  );
   return good ? { outcome: 'kept', good } : { outcome: 'invalid' };
 }
 
-/** What is there if that is berth's own, or else what was there before, if there is a copy of it. */
+/** The local file if it is berth's own, otherwise a copy of the file before. */
 async function lastGood(
   { stateDirectory, repository, applied, pending }: KeepOptions,
   memory: Memory,
   local: Blob | undefined,
 ): Promise<Blob | undefined> {
-  // Another repository's denials name other files and hooks than this one's.
+  // Deny rules of another repository name other files and hooks.
   if ([applied, pending].some((record) => record && record.repository !== repository)) {
     return undefined;
   }
@@ -104,7 +109,7 @@ function isGood({ content }: Blob): boolean {
   return disarming(settingsProblems(content)).length === 0;
 }
 
-/** No symlink is followed; what cannot be read is as if it were not there. */
+/** No symlink is followed; an unreadable file counts as absent. */
 async function readIfAny(path: string): Promise<Blob | undefined> {
   const content = await readFileBounded(path, largest).catch(() => undefined);
   return content && { oid: objectId('blob', content), content };

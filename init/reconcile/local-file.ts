@@ -1,6 +1,6 @@
 /**
- * What lies at a path of the volume, told without following any symlink: its type, its git blob id
- * and whether it is damaged. Content is read in pieces, so a huge file costs no memory.
+ * Reads the state of a path on the volume without following symlinks: type, git blob id, damage.
+ * Content is read in pieces, so a huge file costs no memory.
  */
 import { createHash, hash } from 'node:crypto';
 import {
@@ -23,7 +23,7 @@ export interface LocalFile {
   kind: 'file';
   oid: string;
   executable: boolean;
-  /** Empty, or nothing but NUL: what a crash of a node leaves. */
+  /** Empty, or only NUL bytes: the result of a crashed node. */
   damaged: boolean;
   status: Status;
   owner?: Owner;
@@ -34,10 +34,10 @@ export type Local =
   | LocalFile
   | { kind: 'symlink'; oid: string }
   | { kind: 'directory' }
-  /** A device, a FIFO, a socket, or a file that may not be read. */
+  /** A device, a FIFO, a socket, or an unreadable file. */
   | { kind: 'special' };
 
-/** What is remembered of a file to see later, without reading it, that nobody wrote it. */
+/** The lstat data of a file, to detect later without reading that it did not change. */
 export interface Status {
   size: number;
   mtime: number;
@@ -49,12 +49,12 @@ export function statusOf({ size, mtimeMs, ino }: Stats): Status {
 }
 
 /**
- * Answers at once rather than with a promise: for the few microseconds that each call takes, a round
- * through the thread pool costs ten times as much.
- * @param recorded berth's own record of the file, taken for its content if lstat still says the same;
- *   absent where the record must not be trusted
- * @param real directories of `root` that were found to be real ones while nothing changed since;
- *   what is found so now is added
+ * Synchronous, not a promise: each call takes a few microseconds, and the thread pool costs ten
+ * times as much.
+ * @param recorded berth's record of the file, used for its content if lstat data are unchanged;
+ * absent if the record must not be trusted
+ * @param real directories of `root` that are known to be real while nothing changed; new ones are
+ * added
  */
 export function lookAt(
   root: string,
@@ -63,7 +63,7 @@ export function lookAt(
   real: Set<string> = new Set(),
 ): Local {
   const full = inside(root, path);
-  // Behind a symlink or a file lies nothing of ours.
+  // Behind a symlink or a file there is no file of berth's.
   if (!isReal(root, path.slice(0, Math.max(0, path.lastIndexOf('/'))), real)) {
     return { kind: 'missing' };
   }
@@ -82,7 +82,7 @@ export function lookAt(
   return content ? { kind: 'file', executable, status, owner, ...content } : { kind: 'special' };
 }
 
-/** Whether `directory`, below `root`, and all that it lies in are directories and no symlinks. */
+/** Whether `directory`, below `root`, and all its parents are directories and not symlinks. */
 function isReal(root: string, directory: string, real: Set<string>): boolean {
   if (directory === '' || real.has(directory)) return true;
   const parent = directory.slice(0, Math.max(0, directory.lastIndexOf('/')));
@@ -106,10 +106,10 @@ function isUntouched(status: Status, recorded: RecordedEntry): boolean {
 }
 
 const piece = 256 * 1024;
-/** For every file in turn, since none is read while another is. */
+/** Shared by all files, because only one is read at a time. */
 let buffer: Buffer | undefined;
 
-/** The blob id of a file's content, and whether that is nothing but NUL. */
+/** The blob id of a file's content, and whether the content is only NUL bytes. */
 function read(path: string): { oid: string; damaged: boolean } | undefined {
   const file = openFile(path);
   if (file === undefined) return undefined;
@@ -117,7 +117,7 @@ function read(path: string): { oid: string; damaged: boolean } | undefined {
     buffer ??= Buffer.allocUnsafeSlow(piece);
     const { size } = fstatSync(file);
     const head = buffer.write(`blob ${size}\0`, 'latin1');
-    // The usual case in one piece, with its header: a Hash costs more than the hashing.
+    // The usual case in one piece, including its header: a Hash object costs more than the hashing.
     const whole = size <= buffer.length - head;
     const digest = whole ? undefined : createHash('sha1').update(buffer.subarray(0, head));
     let end = head;
@@ -142,7 +142,7 @@ function isBlank(bytes: Buffer, start: number, end: number): boolean {
   return true;
 }
 
-/** Undefined if it may not be read, or has become a symlink. */
+/** Undefined if the file is unreadable, or has become a symlink. */
 function openFile(path: string): number | undefined {
   try {
     return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);

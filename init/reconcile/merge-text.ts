@@ -1,14 +1,17 @@
 /**
- * Three-way merge of text by lines. Always holds: what is no text, too large, or would take too long
- * to compare is not merged; line ends and a missing last one stay as they are.
+ * Three-way merge of text by lines.
+ * Invariants: binary content, too large text, and text that takes too long to compare are not
+ * merged. Line ends and a missing last line end stay as they are.
  */
 import { isUtf8 } from 'node:buffer';
 import { diff3Merge } from 'node-diff3';
 
-/** Bytes; what is larger is not merged. */
+/** In bytes; larger text is not merged. */
 export const largestText = 1024 * 1024;
 
-/** The library compares each pair of equal lines with what it has so far: more than this is too much. */
+/**
+ * The library compares each pair of equal lines with its result so far: the maximum of comparisons.
+ */
 const mostComparisons = 4e9;
 
 export function isText(content: Buffer): boolean {
@@ -16,8 +19,8 @@ export function isText(content: Buffer): boolean {
 }
 
 /**
- * `local` and `upstream`, both made from `base`, in one; undefined if they contradict each other or
- * cannot be merged.
+ * Merges `local` and `upstream`, both made from `base`; undefined if they conflict or cannot be
+ * merged.
  */
 export function mergeText(base: Buffer, local: Buffer, upstream: Buffer): Buffer | undefined {
   if (![base, local, upstream].every(isText)) return undefined;
@@ -34,12 +37,12 @@ export function mergeText(base: Buffer, local: Buffer, upstream: Buffer): Buffer
   return Buffer.from([...merged, ...last].join(''));
 }
 
-/** Each with its line end, so that putting them together gives the same text. */
+/** The lines with their line ends, so that joining them returns the same text. */
 function linesOf(content: Buffer): string[] {
   return content.toString('utf8').split(/(?<=\n)/);
 }
 
-/** What all texts begin and end with is equal anyway, and most of what an edit leaves. */
+/** Splits off the common start and end of all texts, which is most of the text after an edit. */
 function split(texts: readonly string[][]): [string[], string[][], string[]] {
   const [one = []] = texts;
   const shortest = Math.min(...texts.map((lines) => lines.length));
@@ -55,7 +58,7 @@ function split(texts: readonly string[][]): [string[], string[][], string[]] {
   ];
 }
 
-/** At most so many steps for the library: equal pairs, each against the longest common sequence. */
+/** An upper bound of the library's steps: equal pairs times the longest common sequence. */
 function comparisons(a: readonly string[], b: readonly string[]): number {
   const counts = new Map<string, number>();
   for (const line of a) counts.set(line, (counts.get(line) ?? 0) + 1);

@@ -1,7 +1,8 @@
 /**
- * What reconciling will do: every path that the commit or a record names is looked at and decided on.
- * Nothing is changed here. Always holds: a path that paths.ts calls unsafe is neither looked at nor
- * named, whatever a record says.
+ * Plans a reconcile: decides about every path that the commit or a record names. Nothing is changed
+ * here.
+ * Invariant: a path that paths.ts calls unsafe is neither read nor named, whatever a record
+ * contains.
  */
 
 import { setImmediate } from 'node:timers/promises';
@@ -14,12 +15,12 @@ import { volumeEntries, volumePath } from '../volume/subdirectory.ts';
 import { type Action, decide } from './decide.ts';
 import { type Local, lookAt } from './local-file.ts';
 
-/** What the records say of each path of the volume. */
+/** The records by path on the volume. */
 export interface Memory {
   applied: Map<string, RecordedEntry>;
   pending: Map<string, RecordedEntry>;
   found: Map<string, FoundEntry>;
-  /** A run was cut short: what lstat said of a file proves nothing. */
+  /** A run was interrupted: lstat data of a file prove nothing. */
   interrupted: boolean;
 }
 
@@ -31,7 +32,7 @@ export interface PlanOptions {
 }
 
 export interface ReconcileCounts {
-  /** Files written, for whatever reason. */
+  /** Files written, for any reason. */
   written: number;
   /** Of these: files that were missing or damaged. */
   restored: number;
@@ -40,9 +41,9 @@ export interface ReconcileCounts {
   removed: number;
   /** Local edits that stay. */
   kept: number;
-  /** Local copies saved in conflicts/ because upstream took their place. */
+  /** Local copies saved in conflicts/ because upstream's version replaced them. */
   conflicts: number;
-  /** Edits of executable configuration that upstream took the place of. */
+  /** Edits of executable configuration that upstream's version replaced. */
   drift: number;
   /** Paths of the commit that are not written. */
   skipped: number;
@@ -53,7 +54,7 @@ export interface Step {
   want: TreeEntry | undefined;
   local: Local;
   action: Action;
-  /** What is written instead of upstream's content. */
+  /** The content to write instead of upstream's. */
   content?: Buffer;
 }
 
@@ -83,11 +84,11 @@ export function namesMatter(memory: Memory, tree: Tree, directory: string | null
   return mayCollide(paths);
 }
 
-/** Looks at every path that the commit or a record names, and decides. */
+/** Decides about every path that the commit or a record names. */
 export async function plan(options: PlanOptions, memory: Memory, wanted: Tree): Promise<Step[]> {
   const { configDirectory, localChanges, fold, signal } = options;
   const { applied, pending, found, interrupted } = underNames(memory, wanted, fold);
-  // What the volume takes for a path that is wanted must not go as if it were another.
+  // A path that the volume treats as equal to a wanted path must not be removed as another file.
   const same = fold === tellsAll ? undefined : new Set([...wanted.keys()].map(fold));
   const others = [...recordedPaths(memory)].filter(
     (path) => !wanted.has(path) && unsafePath(path) === undefined && !same?.has(fold(path)),
@@ -96,13 +97,13 @@ export async function plan(options: PlanOptions, memory: Memory, wanted: Tree): 
   const steps: Step[] = [];
   const real = new Set<string>();
   for (const path of [...wanted.keys(), ...others]) {
-    // A volume with very many files must not keep the lease's heartbeat waiting.
+    // The lease's heartbeat must not wait for a volume with very many files.
     if (steps.length % 256 === 255) {
       await setImmediate();
       signal.throwIfAborted();
     }
     const executable = isExecutableConfiguration(path);
-    // The record could be forged by what the CLI ran, so executable configuration is always read.
+    // Programs that the CLI ran could forge the record, so executable configuration is always read.
     const trusted = executable || interrupted ? undefined : file(applied.get(path));
     const local = lookAt(configDirectory, path, trusted, real);
     const want = wanted.get(path);
@@ -120,7 +121,7 @@ export async function plan(options: PlanOptions, memory: Memory, wanted: Tree): 
   return steps;
 }
 
-/** Upstream may write a name another way that the volume takes for the same. */
+/** Maps records to wanted names that the volume treats as equal. */
 function underNames(memory: Memory, wanted: Tree, fold: Fold): Memory {
   if (fold === tellsAll) return memory;
   const { applied, pending, found } = memory;
@@ -132,12 +133,12 @@ function underNames(memory: Memory, wanted: Tree, fold: Fold): Memory {
   };
 }
 
-/** Submodules are nothing that berth ever put there. */
+/** berth never wrote a submodule. */
 export function file(entry: RecordedEntry | undefined): RecordedEntry | undefined {
   return entry?.mode === '160000' ? undefined : entry;
 }
 
-/** What the steps come to; what is saved or skipped, others count. */
+/** The counts of the steps; saved and skipped paths are counted elsewhere. */
 export function count(steps: readonly Step[]): Omit<ReconcileCounts, 'conflicts' | 'skipped'> {
   const of = (test: (action: Action) => boolean) =>
     steps.filter(({ action }) => test(action)).length;

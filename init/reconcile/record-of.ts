@@ -1,7 +1,7 @@
 /**
- * What reconciling writes down of itself: the record of a commit as it is about to be, or is, on the
- * volume. Always holds: whatever content of berth's can be at a path at any moment of a run is named
- * by one of its two records.
+ * Builds the record of a commit as it is about to be, or is, on the volume.
+ * Invariant: any content of berth's that can be at a path at any moment of a run is named by one of
+ * the two records.
  */
 
 import { objectId } from '../git/pack-format.ts';
@@ -19,17 +19,17 @@ interface Facts {
   directory: string | null;
   fetchedAt: Date;
   commit: Commit;
-  /** Symlinks that are not made, by path on the volume. */
+  /** Symlinks that are not created, by path on the volume. */
   unsafe: ReadonlySet<string>;
-  /** What the volume cannot hold, likewise. */
+  /** Entries that the volume cannot hold, by path. */
   absent: ReadonlySet<string>;
-  /** Whose merged texts are about to be written. */
+  /** Steps with merged texts that are about to be written. */
   steps: readonly Step[];
-  /** The blob id of the settings.json that stays in place of upstream's. */
+  /** The blob id of the settings.json that stays instead of upstream's. */
   kept: string | undefined;
 }
 
-/** @param statuses what lstat says of the files that are as the commit has them */
+/** @param statuses lstat data of the files that equal the commit */
 export function recordOf(facts: Facts, statuses: ReadonlyMap<string, Status>): TreeRecord {
   const { commit, repository, ref, directory, fetchedAt, unsafe, absent, steps, kept } = facts;
   const merged = new Map(
@@ -59,8 +59,8 @@ export function recordOf(facts: Facts, statuses: ReadonlyMap<string, Status>): T
 }
 
 /**
- * What is there now and is named neither by `applied.json` nor by the target: content that berth
- * wrote in runs that were cut short, and edits made from it.
+ * Local content that neither `applied.json` nor the target names: content of interrupted runs, and
+ * edits made from it.
  */
 export function foundBy(memory: Memory, steps: readonly Step[]): Record<string, FoundEntry> {
   const found: Record<string, FoundEntry> = {};

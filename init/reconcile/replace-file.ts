@@ -1,8 +1,8 @@
 /**
- * Replacing one of very many files: durable under its temporary name before it takes its place, as
- * `writeFileAtomic` does it, in a fifth of the time. Calls that take microseconds are made at once,
- * for each round through the thread pool costs ten times as much; only the fsync, which waits for the
- * disk, and large writes go there, several side by side.
+ * Replaces one of very many files: durable under its temporary name before the rename, as
+ * `writeFileAtomic` does, in a fifth of the time. Calls that take microseconds are synchronous,
+ * because the thread pool costs ten times as much. Only fsync, which waits for the disk, and large
+ * writes use the thread pool, several concurrently.
  */
 import { randomUUID } from 'node:crypto';
 import {
@@ -25,16 +25,17 @@ import type { LaidOut } from '../git/large-object.ts';
 const fsyncLater = promisify(fsync);
 const writeLater = promisify(write);
 
-/** From this size on a write waits in the thread pool. */
+/** From this size in bytes a write uses the thread pool. */
 const large = 1024 * 1024;
 
 /**
- * The directory of `path` must be there; the rename is durable when the caller has synced it.
+ * The directory of `path` must exist; the rename is durable after the caller has synced the
+ * directory.
  * @param mode permission bits, regardless of the umask
  * @throws BerthError `volume_unwritable`
  */
 export async function replaceFile(path: string, content: Buffer, mode: number): Promise<void> {
-  // Of an id its last 12 digits are random, and Node makes ids by the hundred.
+  // The last 12 digits of an id are random, and Node creates ids by the hundred.
   const temporary = join(dirname(path), `.berth-${randomUUID().slice(-12)}.tmp`);
   try {
     const file = openSync(temporary, 'wx', mode);
@@ -57,9 +58,9 @@ export async function replaceFile(path: string, content: Buffer, mode: number): 
 }
 
 /**
- * Puts a file that lies elsewhere in the place of `path`, as `replaceFile` puts its content there.
- * @returns false if it cannot be moved (it lies on another file system, or is not what it was): then
- *   it is removed, and `path` as before
+ * Moves a file from elsewhere to `path`, as `replaceFile` writes its content there.
+ * @returns false if it cannot be moved (another file system, or the file has changed): then it is
+ * removed, and `path` is unchanged
  */
 export async function moveFile(from: LaidOut, path: string, mode: number): Promise<boolean> {
   try {

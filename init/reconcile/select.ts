@@ -1,7 +1,8 @@
 /**
- * Which files of a commit are written and where: those of BERTH_REPO_PATH, but none that paths.ts
- * calls unsafe, no submodules, no symlinks that would leave the volume or that it cannot hold, and of names that the volume
- * takes for one just the first. Each one left out is named in the log.
+ * Selects the files of a commit that are written, and their paths: the files of BERTH_REPO_PATH,
+ * except unsafe paths (paths.ts), submodules, symlinks that would leave the volume or that it does
+ * not support, and all but the first of names that the volume treats as equal. Each excluded path
+ * is logged.
  */
 import type { Log } from '../../shared/log.ts';
 import type { Tree } from '../git/tree.ts';
@@ -13,11 +14,11 @@ import { volumePath } from '../volume/subdirectory.ts';
 export interface Selection {
   /** By path on the volume. */
   wanted: Tree;
-  /** Symlinks left out for their targets, remembered so that they need not be read again. */
+  /** Symlinks excluded for their targets, recorded so that they need not be read again. */
   unsafe: Set<string>;
-  /** What is left out because the volume cannot hold it, remembered for `--check`. */
+  /** Paths that the volume cannot hold, recorded for `--check`. */
   absent: Set<string>;
-  /** How many are left out. */
+  /** The number of excluded paths. */
   skipped: number;
 }
 
@@ -25,10 +26,10 @@ interface SelectOptions {
   commit: { tree: Tree };
   /** BERTH_REPO_PATH */
   directory: string | null;
-  /** What is known of the last run, by path on the volume. */
+  /** The records of the last run, by path on the volume. */
   applied: ReadonlyMap<string, RecordedEntry>;
   fold: Fold;
-  /** Whether the volume can hold them. */
+  /** Whether the volume supports symlinks. */
   symlinks: boolean;
   readBlob: (oid: string) => Promise<Buffer>;
   log: Log;
@@ -51,17 +52,17 @@ export async function selectFiles(options: SelectOptions): Promise<Selection> {
   const real = new Set<string>();
   for (const [path, entry] of there) {
     let why = entry.mode === '160000' ? 'it is a submodule' : unsafePath(path);
-    // A tree made by hand can have a file in the place of a directory.
+    // A tree made by hand can have a file at the path of a directory.
     why ??= liesInFile(path, there, real)
-      ? 'the repository has a file in the place of its directory'
+      ? 'the repository has a file at the path of its directory'
       : undefined;
     const winner = lost?.get(path);
     if (why === undefined && winner !== undefined) {
-      why = `the volume does not tell its name from ${winner}`;
+      why = `the volume does not distinguish its name from ${winner}`;
       selection.absent.add(path);
     }
     if (why === undefined && entry.mode === '120000' && !options.symlinks) {
-      why = 'the volume cannot hold symlinks';
+      why = 'the volume does not support symlinks';
       selection.absent.add(path);
     }
     if (why === undefined && entry.mode === '120000') {
@@ -71,7 +72,7 @@ export async function selectFiles(options: SelectOptions): Promise<Selection> {
     if (why === undefined) selection.wanted.set(path, entry);
     else {
       selection.skipped += 1;
-      log.warn('path_skipped', 'a path of the repository is not written', { path, why });
+      log.warn('path_skipped', 'did not write a path of the repository', { path, why });
     }
   }
   return selection;
@@ -89,7 +90,7 @@ async function symlinkProblem(
   return unsafeTarget(path, (await readBlob(oid)).toString('utf8'));
 }
 
-/** Whether `there` has a file above `path`. @param real directories that were found to have none */
+/** Whether `there` has a file above `path`. @param real directories that are known to have none */
 function liesInFile(path: string, there: Tree, real: Set<string>): boolean {
   const slash = path.lastIndexOf('/');
   if (slash < 0) return false;

@@ -1,9 +1,9 @@
 /**
- * Reconciling: makes the tracked paths of the volume what the commit has, by the rules of decide.ts,
- * and leaves everything else alone.
- * Always holds: `pending.json` stands before the first change and `applied.json` is replaced after the
- * last one; each path changes by a rename; so, killed anywhere, the next run ends in the same state.
- * No symlink is followed, and no path is written that paths.ts calls unsafe.
+ * Reconciling: makes the tracked paths of the volume equal to the commit, by the rules of
+ * decide.ts, and leaves everything else alone.
+ * Invariants: `pending.json` is written before the first change and `applied.json` after the last
+ * one, and each path changes by a rename. So, if a run is killed at any point, the next run reaches
+ * the same state. No symlink is followed, and no unsafe path (paths.ts) is written.
  */
 import { lstatSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
@@ -56,13 +56,13 @@ export interface ReconcileOptions {
   localChanges: 'merge' | 'discard';
   /** BERTH_INVALID_SETTINGS */
   invalidSettings: 'keep' | 'fail';
-  /** When the commit was got from the server. */
+  /** When the commit was fetched from the server. */
   fetchedAt: Date;
   commit: Commit;
   applied: TreeRecord | undefined;
   pending: TreeRecord | undefined;
   readBlob: (oid: string) => Promise<Buffer>;
-  /** The large blobs that were received, to be moved to their places. */
+  /** The large blobs that were received, to be moved to their paths. */
   largeFiles?: LargeFiles;
   conflicts: Aside;
   lease: Pick<Lease, 'assertHeld'>;
@@ -72,17 +72,20 @@ export interface ReconcileOptions {
 
 export interface Reconciled {
   counts: ReconcileCounts;
-  /** What upstream has, by path on the volume. */
+  /** Upstream's files by path on the volume. */
   tracked: Tree;
   /** Undefined if settings.json is good, or there is none. */
   settings: SettingsOutcome | undefined;
-  /** Who owned the files that are as they were, by full path. */
+  /** Owners of the unchanged files, by full path. */
   owners: ReadonlyMap<string, Owner>;
 }
 
 const width = 16;
 
-/** @throws BerthError `volume_unwritable`, `lease_held`, `configuration_invalid`, or what `readBlob` throws */
+/**
+ * @throws BerthError `volume_unwritable`, `lease_held`, `configuration_invalid`, or an error of
+ * `readBlob`
+ */
 export async function reconcile(options: ReconcileOptions): Promise<Reconciled> {
   const { configDirectory, stateDirectory, conflicts, commit, directory = null } = options;
   const savedBefore = conflicts.count;
@@ -120,7 +123,7 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciled> 
       await apply({ ...options, readBlob }, changes);
       const found = statuses(options, steps);
       await publish(options, appliedFile, recordOf({ ...facts, steps: [] }, found));
-      // Should a power cut bring it back, the next run finds its work done.
+      // If a power cut brings the file back, the next run finds its work done.
       await rm(join(stateDirectory, pendingFile), { force: true });
     }
     await edits.bases.prune(needed);
@@ -140,7 +143,7 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciled> 
   }
 }
 
-/** Removals first, the deepest ahead, so that a directory can become a file and the reverse. */
+/** Removals first, the deepest first, so that a directory can become a file and the reverse. */
 async function apply(options: ReconcileOptions, changes: readonly Step[]): Promise<void> {
   const { configDirectory: root, conflicts, signal, readBlob, largeFiles, log } = options;
   const removals = changes.filter(({ action }) => action.kind === 'remove');
@@ -164,7 +167,7 @@ async function apply(options: ReconcileOptions, changes: readonly Step[]): Promi
     const content = merged ?? (await readBlob(want.oid));
     await writeEntry(root, path, want, content);
     if (isPointer(content)) {
-      log.warn('lfs_pointer', 'only the pointer of an LFS file is written; berth fetches no LFS', {
+      log.warn('lfs_pointer', 'wrote only the pointer of an LFS file; berth does not fetch LFS', {
         path,
       });
     }
@@ -186,14 +189,14 @@ function isChange(action: Action): boolean {
 function ownersOf(root: string, steps: readonly Step[]): Map<string, Owner> {
   const owners = new Map<string, Owner>();
   for (const { path, want, local, action } of steps) {
-    // What is not wanted may have been moved away for a path below it.
+    // An unwanted file may have been moved away for a path below it.
     const stays = want !== undefined && (action.kind === 'nothing' || action.kind === 'keep');
     if (stays && local.kind === 'file' && local.owner) owners.set(inside(root, path), local.owner);
   }
   return owners;
 }
 
-/** Whether `applied.json` says all this already, so that it need not be written again. */
+/** Whether `applied.json` already has this content and need not be written again. */
 function isRecorded(
   { applied, pending, commit, repository, ref, directory }: ReconcileOptions,
   memory: Memory,
@@ -216,7 +219,7 @@ async function publish(options: ReconcileOptions, name: string, value: TreeRecor
   });
 }
 
-/** What lstat says of each file that is as upstream has it, now. */
+/** Current lstat data of each file that equals upstream's. */
 function statuses({ configDirectory }: ReconcileOptions, steps: readonly Step[]) {
   const found = new Map<string, Status>();
   for (const { path, want, action, content } of steps) {
@@ -228,10 +231,14 @@ function statuses({ configDirectory }: ReconcileOptions, steps: readonly Step[])
 
 function report({ path, action }: Step, log: Log): void {
   if (action.kind === 'keep') {
-    log.info('local_change', 'a local edit stays; upstream has not changed the file', { path });
+    log.info('local_change', 'kept a local edit; upstream has not changed the file', { path });
   } else if ('reason' in action && action.reason === 'drift') {
-    log.warn('config_drift', 'executable configuration was edited; upstream replaces it', { path });
+    log.warn(
+      'config_drift',
+      "executable configuration was edited; upstream's version replaces it",
+      { path },
+    );
   } else if ('reason' in action && action.reason === 'restored') {
-    log.warn('volume_repaired', 'a tracked file was missing or damaged; it is restored', { path });
+    log.warn('volume_repaired', 'restored a tracked file that was missing or damaged', { path });
   }
 }

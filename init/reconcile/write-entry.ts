@@ -1,6 +1,7 @@
 /**
- * Putting one path of the tree on the volume, or taking it away. Always holds: no symlink is
- * followed; a file is whole or absent; what is in the way is moved to conflicts/ unless it is berth's.
+ * Writes or removes one path of the tree on the volume.
+ * Invariants: no symlink is followed. A file is complete or absent. A file in the way is moved to
+ * conflicts/, unless it is berth's.
  */
 import { randomBytes } from 'node:crypto';
 import { constants, lstatSync } from 'node:fs';
@@ -16,8 +17,8 @@ import { unsafeTarget } from '../volume/paths.ts';
 import { moveFile, replaceFile } from './replace-file.ts';
 
 /**
- * Writes one file or symlink whose way is clear; a symlink only if its target is safe. The rename is
- * durable only after `syncDirectories`.
+ * Writes one file or symlink whose path is clear; a symlink only if its target is safe. The rename
+ * is durable after `syncDirectories`.
  */
 export async function writeEntry(
   root: string,
@@ -36,8 +37,8 @@ export async function writeEntry(
 }
 
 /**
- * The same with a file that has the content already.
- * @returns false if it has to be written after all; the file is gone either way
+ * The same with a file that already has the content.
+ * @returns false if the content must be written after all; the source file is gone in both cases
  */
 export function moveEntry(
   root: string,
@@ -58,7 +59,7 @@ function permissions({ mode }: TreeEntry): number {
   return mode === '100755' ? 0o755 : 0o644;
 }
 
-/** Removes the file at `path`, into `aside` if given, and the directories that are empty then. */
+/** Removes the file at `path`, into `aside` if given, and directories that become empty. */
 export async function removeFile(
   root: string,
   path: string,
@@ -77,8 +78,8 @@ export async function removeFile(
 }
 
 /**
- * Takes out of the way what keeps `path` from being written: a parent that is no directory, a
- * directory at its place, and with `save` a file or anything else at its place.
+ * Clears the path: moves away a parent that is not a directory, a directory at `path`, and with
+ * `save` a file or anything else at `path`.
  */
 export async function clearWay(
   root: string,
@@ -108,7 +109,7 @@ export async function clearWay(
   if (found && (save || found.isDirectory())) await aside.save(full, path);
 }
 
-/** The usual case, told at once: see `lookAt` for why not with a promise. */
+/** The usual case, checked synchronously; see `lookAt` for the reason. */
 function isClear(root: string, path: string, save: boolean): boolean {
   const parts = path.split('/');
   for (let depth = 1; depth < parts.length; depth++) {
@@ -122,14 +123,14 @@ function isClear(root: string, path: string, save: boolean): boolean {
 
 const ifThere = { throwIfNoEntry: false } as const;
 
-/** Makes the parents of all paths, whose ways are clear. */
+/** Creates the parent directories of all paths, which are clear. */
 export async function makeDirectories(root: string, paths: readonly string[]): Promise<void> {
   for (const parent of new Set(paths.map((path) => dirname(path)))) {
     if (parent !== '.') await mkdir(inside(root, parent), { recursive: true });
   }
 }
 
-/** Makes what was renamed in the parents of all paths survive a power cut. */
+/** Makes the renames in the parent directories of all paths survive a power cut. */
 export async function syncDirectories(root: string, paths: readonly string[]): Promise<void> {
   const parents = [...new Set(paths.map((path) => dirname(path)))];
   await forEachParallel(parents, 16, new AbortController().signal, (parent) =>
@@ -137,7 +138,7 @@ export async function syncDirectories(root: string, paths: readonly string[]): P
   );
 }
 
-/** Whether the content is what git LFS leaves in place of a large file. */
+/** Whether the content is a pointer of git LFS to a large file. */
 export function isPointer(content: Buffer): boolean {
   return content.length < 1_024 && content.toString('latin1').startsWith(lfs);
 }

@@ -1,6 +1,7 @@
 /**
- * What on the volume belongs to others: finding it, and telling it where this process may not change it.
- * Always holds: no symlink is followed, and nothing is changed.
+ * Finds files on the volume that belong to another user, and warns about them if this process
+ * cannot change their owner.
+ * Invariants: no symlink is followed, and nothing is changed.
  */
 import { lstatSync, readdirSync, type Stats } from 'node:fs';
 import { setImmediate as breathe } from 'node:timers/promises';
@@ -15,15 +16,15 @@ export interface Found {
 
 export interface FindOptions {
   signal: AbortSignal;
-  /** Whether a path is left out, without a look at it. */
+  /** Whether a path is skipped without a check. */
   except?(path: string): boolean;
-  /** Told of a directory that cannot be read; it may throw. */
+  /** Called for a directory that cannot be read; it may throw. */
   refused(directory: string, error: unknown): void;
 }
 
 /**
- * What lies below `roots` and fits. Asked one after the other without a promise each: a call takes
- * microseconds, and a round through the thread pool ten times as much.
+ * Finds the matching files below `roots`. Synchronous, one after the other: a call takes
+ * microseconds, and the thread pool would take ten times as long.
  */
 export async function findBelow(
   roots: readonly string[],
@@ -48,7 +49,7 @@ export async function findBelow(
         const path = `${directory}/${name}`;
         if (seen.has(path) || except?.(path)) continue;
         const status = lstatSync(path, { throwIfNoEntry: false });
-        // The CLI's sockets and temporary files may go at any moment.
+        // The CLI's sockets and temporary files may disappear at any moment.
         if (!status) continue;
         const isDirectory = status.isDirectory();
         if (isDirectory) deeper.push(path);
@@ -61,7 +62,7 @@ export async function findBelow(
   return found;
 }
 
-/** The names in `directory`; none if it has gone. */
+/** The names in `directory`; empty if it is gone. */
 function list(directory: string, refused: FindOptions['refused']): string[] {
   try {
     return readdirSync(directory);
@@ -71,7 +72,10 @@ function list(directory: string, refused: FindOptions['refused']): string[] {
   }
 }
 
-/** Whether the CLI can write it, as its owner or by a group that it shares with this process. */
+/**
+ * Whether the CLI can write the file, as its owner or through a group that it shares with this
+ * process.
+ */
 export function mayWrite(
   status: Stats,
   uid: number,
@@ -82,19 +86,19 @@ export function mayWrite(
   return groups.has(status.gid) && (status.mode & wanted) === wanted;
 }
 
-/** Warns of `paths`, which the user of the CLI cannot write. */
+/** Warns about `paths`, which the user of the CLI cannot write. */
 export function tellForeign(paths: readonly string[], uid: number, log: Log): void {
   const own = process.geteuid?.();
   if (own !== uid) {
     log.warn(
       'ownership_foreign',
-      `berth-init runs as user ${own} and the CLI as ${uid}: what is written here cannot all be used there; give both containers the same runAsUser, and BERTH_UID too`,
+      `berth-init runs as user ${own} and the CLI as ${uid}: the CLI cannot use all files of this run; use the same runAsUser in both containers, and set BERTH_UID to it`,
     );
   } else if (paths.length > 0) {
     const some = paths.slice(0, 3).join(', ');
     log.warn(
       'ownership_foreign',
-      `the CLI (user ${uid}) cannot write ${paths.length} files on the volume, such as ${some}; let fsGroupChangePolicy be Always for one start, or run init once as root`,
+      `the CLI (user ${uid}) cannot write ${paths.length} files on the volume, such as ${some}; set fsGroupChangePolicy to Always for one start, or run init once as root`,
       { count: paths.length },
     );
   }

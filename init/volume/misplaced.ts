@@ -1,8 +1,8 @@
 /**
- * Whether the CLI reads anything of what a commit puts on the volume, and if not, which directories of
- * the repository have what it would read: a repository of dotfiles without BERTH_REPO_PATH.
- * Always holds: only names are looked at, so a repository that the CLI reads is never called misplaced
- * for what its files say; nothing depends on the answer but what people are told.
+ * Checks whether the CLI reads any file of a commit, and otherwise finds the directories of the
+ * repository with such files: a dotfiles repository without BERTH_REPO_PATH.
+ * Invariants: only names are checked, so a file's content cannot cause a wrong warning. The result
+ * is only reported; nothing else depends on it.
  */
 import { printable } from '../../shared/printable.ts';
 import type { Tree, TreeEntry } from '../git/tree.ts';
@@ -10,21 +10,24 @@ import { unsafePath } from './paths.ts';
 import { volumePath } from './subdirectory.ts';
 
 export interface Misplaced {
-  /** Paths in the repository that BERTH_REPO_PATH may name, the likeliest first; maybe none. */
+  /** Paths in the repository for BERTH_REPO_PATH, the most likely first; may be empty. */
   directories: string[];
   /** "<cause>; <remedy>", for a person. */
   message: string;
 }
 
-/** Ends of paths that the CLI reads in its configuration directory; `rules/` and others at any depth. */
+/**
+ * Ends of paths that the CLI reads in its configuration directory; `rules/` and others at any
+ * depth.
+ */
 const readByCli =
   /^(?:(.*?)\/)?(?:(CLAUDE\.md|settings\.json|\.config\.json)|(skills)\/[^/]+\/SKILL\.md|(agents|commands|output-styles|rules)\/.+\.md|(workflows)\/[^/]+\.m?js|(plugins)\/.+\.json)$/s;
 
-/** What a symlink to a directory stands for. */
+/** Paths that may be a symlink to a directory. */
 const linked =
   /^(?:(.*?)\/)?(skills|agents|commands|output-styles|rules|workflows|plugins)(?:\/[^/]+)?$/s;
 
-/** Other programs have files of the other names, such as a `settings.json` of an editor. */
+/** Names that only the CLI uses; other programs also have, for example, a `settings.json`. */
 const ownOfClaude = ['CLAUDE.md', 'skills/'];
 const namedForClaude = /(^|\/)(\.|dot[-_.]?)?claude$/i;
 
@@ -33,7 +36,7 @@ const longestPath = 300;
 
 /**
  * @param directory BERTH_REPO_PATH
- * @returns undefined if the CLI reads something of it
+ * @returns undefined if the CLI reads some file of the tree
  */
 export function findMisplaced(tree: Tree, directory: string | null): Misplaced | undefined {
   const candidates = new Map<string, Set<string>>();
@@ -46,7 +49,7 @@ export function findMisplaced(tree: Tree, directory: string | null): Misplaced |
     candidates.set(mark.directory, has.add(mark.name));
   }
   const found = [...candidates].filter(isLikely);
-  // Of a project's own `.claude` within another such directory the outer one is meant.
+  // Of nested candidates, such as a project's own `.claude`, the outer directory is meant.
   const outer = found.filter(([path]) => !found.some(([other]) => path.startsWith(`${other}/`)));
   const sorted = outer.sort(([a, has], [b, also]) => {
     const named = Number(namedForClaude.test(b)) - Number(namedForClaude.test(a));
@@ -87,9 +90,9 @@ function describe(found: [path: string, has: Set<string>][], directory: string |
   const what = directory === null ? 'the repository' : `${directory} of the repository`;
   const [first] = found;
   if (first === undefined) {
-    return `the CLI reads nothing of ${what}: at its root is no CLAUDE.md, no settings.json and no folder such as skills/; put them there, or set BERTH_REPO_PATH to the folder that has them`;
+    return `the CLI reads nothing of ${what}: its root has no CLAUDE.md, no settings.json and no folder such as skills/; put them there, or set BERTH_REPO_PATH to the folder that contains them`;
   }
   const where = found.map(([path, has]) => `${path} (${[...has].sort().join(', ')})`).join(', ');
   const choice = found.length > 1 ? ', or to another of these' : '';
-  return `the CLI reads nothing of ${what}, for it looks at the root alone, and what it would read is in ${where}; set BERTH_REPO_PATH=${first[0]}${choice}`;
+  return `the CLI reads nothing of ${what}, because it reads the root only, and the files that it would read are in ${where}; set BERTH_REPO_PATH=${first[0]}${choice}`;
 }

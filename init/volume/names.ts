@@ -1,7 +1,8 @@
 /**
- * Names that a volume may take for one: some file systems do not tell `README.md` from `readme.md`,
- * or the two ways in which Unicode writes an é; and some know no symlinks. Always holds: the volume is only asked where the
- * answer matters, and of names that are one there the first by its code points wins.
+ * Detects names that a volume treats as equal: some file systems do not distinguish `README.md`
+ * from `readme.md`, or the two Unicode forms of é; some have no symlinks.
+ * Invariants: the volume is probed only if the answer matters. Of equal names, the first by code
+ * points wins.
  */
 import { randomBytes } from 'node:crypto';
 import { lstat, mkdir, rm, symlink, writeFile } from 'node:fs/promises';
@@ -13,10 +14,10 @@ export type Fold = (path: string) => string;
 
 export const tellsAll: Fold = (path) => path;
 
-/** As the least telling of file systems compares. */
+/** The comparison of the least distinguishing file system. */
 const foldAll: Fold = (path) => path.normalize('NFC').toLowerCase();
 
-/** Whether any two of `paths`, or of the directories they lie in, could be taken for one. */
+/** Whether two of `paths`, or of their directories, could be equal on some volume. */
 export function mayCollide(paths: Iterable<string>): boolean {
   const seen = new Map<string, string>();
   for (const path of paths) {
@@ -32,7 +33,7 @@ export function mayCollide(paths: Iterable<string>): boolean {
   return false;
 }
 
-/** How the volume compares names; found out by making a file on it. */
+/** How the volume compares names; determined by creating a file. */
 export function foldOf(directory: string): Promise<Fold> {
   return probed(directory, async (probe) => {
     await writeFile(join(probe, 'a'), '');
@@ -52,7 +53,7 @@ export function foldOf(directory: string): Promise<Fold> {
   });
 }
 
-/** Whether the volume can hold symlinks: exFAT, SMB and some of FUSE cannot. */
+/** Whether the volume supports symlinks: exFAT, SMB and some of FUSE do not. */
 export function knowsSymlinks(directory: string): Promise<boolean> {
   return probed(directory, (probe) =>
     symlink('a', join(probe, 'b')).then(
@@ -65,7 +66,7 @@ export function knowsSymlinks(directory: string): Promise<boolean> {
   );
 }
 
-/** Tries something out in a directory of its own, of which nothing stays. */
+/** Runs a probe in a directory of its own, which is removed afterwards. */
 async function probed<T>(directory: string, look: (probe: string) => Promise<T>): Promise<T> {
   const probe = join(directory, `.berth-${randomBytes(6).toString('hex')}.tmp`);
   await mkdir(probe);
@@ -76,10 +77,7 @@ async function probed<T>(directory: string, look: (probe: string) => Promise<T>)
   }
 }
 
-/**
- * What is known of the paths that are really on the volume, and that again under those of `wanted`
- * that are the same there.
- */
+/** The records of the actual paths on the volume, also under equal names in `wanted`. */
 export function underWantedNames<T>(
   known: ReadonlyMap<string, T>,
   wanted: ReadonlyMap<string, unknown>,
@@ -95,7 +93,7 @@ export function underWantedNames<T>(
   return all;
 }
 
-/** Of paths that are one on the volume, all but the winner: loser -> winner. */
+/** For paths that are equal on the volume: loser -> winner. */
 export function losers(paths: Iterable<string>, fold: Fold): Map<string, string> {
   const winners = new Map<string, string>();
   const lost = new Map<string, string>();

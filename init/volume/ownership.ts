@@ -1,9 +1,11 @@
 /**
- * Who owns the volume. Where berth-init runs as root, everything on it that somebody else owns is
- * given to the user of the CLI; otherwise it only looks for what that user cannot write, and says so.
- * Always holds: no symlink is followed, and what is owned already is not touched. The capability CHOWN
- * alone is enough on a volume of root: what is in a directory changes hands before the directory, and
- * the volume itself and berth's state come last of all (`handOver`), for root then has no way in.
+ * The owner of the files on the volume. If berth-init runs as root, everything with another owner
+ * is given to the user of the CLI; otherwise init only finds and reports files that this user
+ * cannot write.
+ * Invariants: no symlink is followed, and files with the right owner are not touched. The
+ * capability CHOWN is enough on a volume of root: the content of a directory changes its owner
+ * before the directory. The volume itself and berth's state come last (`handOver`), because root
+ * then has no access any more.
  */
 import { lchownSync, type Stats } from 'node:fs';
 import { lstat } from 'node:fs/promises';
@@ -16,9 +18,9 @@ import { findBelow, mayWrite, tellForeign } from './foreign-files.ts';
 export interface OwnershipOptions {
   signal: AbortSignal;
   log: Log;
-  /** One path that is left as it is. */
+  /** A path that is not changed. */
   except?: string;
-  /** Who owns a file, by full path, where this run has looked already. */
+  /** Owners by full path, if this run has already read them. */
   known?: ReadonlyMap<string, Owner>;
 }
 
@@ -27,9 +29,9 @@ export function isRoot(): boolean {
 }
 
 /**
- * Gives everything below `roots`, but not the roots themselves, to `owner`; without root it is only
- * looked at.
- * @returns how many files and directories changed hands
+ * Gives everything below `roots`, but not the roots themselves, to `owner`; without root it only
+ * checks.
+ * @returns the number of files and directories whose owner changed
  * @throws BerthError `volume_unwritable` if the file system does not allow it
  */
 export async function takeOwnership(
@@ -60,7 +62,7 @@ export async function takeOwnership(
   const levels = [files, ...directories.reverse()];
   let changed = 0;
   for (const path of levels.flat()) {
-    // Neither the lease's heartbeat nor the wish to stop may wait for very many files.
+    // Neither the lease's heartbeat nor a stop may wait for very many files.
     if (++changed % 256 === 0) {
       await breathe();
       signal.throwIfAborted();
@@ -68,18 +70,21 @@ export async function takeOwnership(
     await give(path, owner);
   }
   if (changed > 0) {
-    log.info('ownership_changed', 'gave files to the user of the CLI', { changed, ...owner });
+    log.info('ownership_changed', 'changed the owner of files to the user of the CLI', {
+      changed,
+      ...owner,
+    });
   }
   return changed;
 }
 
 /**
- * Gives the roots themselves to `owner`, where this is root: the very last step on the volume.
+ * Gives the roots themselves to `owner`, if this process is root: the last step on the volume.
  * @throws BerthError `volume_unwritable`
  */
 export async function handOver(roots: readonly string[], owner: Owner, log: Log): Promise<void> {
   if (!isRoot()) return;
-  // Inner ones first: the outer one may be the way to them.
+  // Inner roots first: an outer root may be the path to them.
   for (const root of [...new Set(roots)].sort().reverse()) {
     const { uid, gid } = await lstat(root);
     if (uid === owner.uid && gid === owner.gid) continue;
@@ -95,7 +100,7 @@ export async function handOver(roots: readonly string[], owner: Owner, log: Log)
 
 async function give(path: string, owner: Owner): Promise<void> {
   try {
-    // At once: a round through the thread pool costs ten times as much as the call.
+    // Synchronous: the thread pool costs ten times as much as the call.
     lchownSync(path, owner.uid, owner.gid);
   } catch (error) {
     if (systemCode(error) !== 'ENOENT') throw await ownerRefused(path, owner, error);

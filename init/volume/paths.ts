@@ -1,12 +1,13 @@
 /**
- * Which paths of an upstream tree may be written to the volume. The upstream repository is not trusted with the volume: a path that git itself,
- * the CLI's login or berth's state would be hit by is skipped.
+ * Decides which paths of an upstream tree may be written to the volume.
+ * Invariant: the repository is not trusted with the volume: a path that would touch git, the CLI's
+ * login or berth's state is skipped.
  */
 
 /** Code points that some file systems ignore in names (git's own list for HFS+). */
 const ignorable = /[\u200c-\u200f\u202a-\u202e\u2060\u206a-\u206f\ufeff]/g;
 
-/** At the root: what the CLI or berth writes itself, never upstream. */
+/** Files at the root that the CLI or berth writes itself; never upstream's. */
 const reserved = [
   /^\.credentials\.json/,
   /^\.claude\.json/,
@@ -17,7 +18,7 @@ const reserved = [
 const longestName = 255;
 const longestPath = 3_072;
 
-/** Short, in ASCII, and no name begins with a dot: such a path is none of what is looked for below. */
+/** Short ASCII paths without a leading dot in a name: none of the problems below applies. */
 const plain = /^[\w-][\w .-]*(\/[\w-][\w .-]*)*$/;
 
 /** Why `path` must not be written, or undefined if it may. */
@@ -38,8 +39,9 @@ export function unsafePath(path: string): string | undefined {
 }
 
 /**
- * Why a symlink at `path` with this `target` must not be made, or undefined if it may. `..` is allowed
- * only at the start of the target: after a name, which may itself be a symlink, it could leave the volume.
+ * Why a symlink at `path` with this `target` must not be created; undefined if it may. `..` is
+ * allowed only at the start of the target: after a name, which may be a symlink itself, it could
+ * leave the volume.
  */
 export function unsafeTarget(path: string, target: string): string | undefined {
   if (target === '' || target.startsWith('/')) return 'it points outside the volume';
@@ -53,7 +55,7 @@ export function unsafeTarget(path: string, target: string): string | undefined {
   return pointed === '' ? undefined : unsafePath(pointed) && 'it points at something reserved';
 }
 
-/** As a careless file system would compare it. */
+/** The name as a tolerant file system would compare it. */
 function canonical(name: string): string {
   return name
     .normalize('NFKC')

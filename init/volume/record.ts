@@ -1,7 +1,8 @@
 /**
- * berth's records on the volume, above all those of the tree: `pending.json`, what is about to be there,
- * and `applied.json`, what is. Always holds: each is whole or absent, durable when written, bounded and parsed when read;
- * one of a newer version is never touched.
+ * berth's records on the volume, mainly those of the tree: `pending.json`, the state that a run is
+ * about to write, and `applied.json`, the written state.
+ * Invariants: each record is complete or absent, durable when written, bounded and validated when
+ * read. A record of a newer version is never touched.
  */
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -14,23 +15,23 @@ const oid = z.string().regex(idPattern);
 export interface RecordedEntry {
   mode: '100644' | '100755' | '120000' | '160000';
   oid: string;
-  /** What lstat said of berth's own file: absent if the path was skipped or keeps a local edit. */
+  /** The lstat data of berth's own file; absent if the path was skipped or keeps a local edit. */
   size?: number | undefined;
   mtime?: number | undefined;
   inode?: number | undefined;
-  /** A symlink that is not made, because it would leave the volume. */
+  /** A symlink that is not created, because it would leave the volume. */
   unsafe?: boolean | undefined;
-  /** What is not made because the volume cannot hold it beside the others. */
+  /** An entry that is not created, because the volume cannot hold it beside the others. */
   absent?: boolean | undefined;
-  /** In `pending.json`: what is written in place of `oid`, a local edit merged into it. */
+  /** In `pending.json`: the blob that is written instead of `oid`, with a local edit merged. */
   merged?: string | undefined;
-  /** The last good settings.json, which is there in place of `oid`, one that the CLI would ignore. */
+  /** The last good settings.json, used instead of `oid`, which the CLI would ignore. */
   kept?: string | undefined;
 }
 
 const entryModes = new Set<unknown>(['100644', '100755', '120000', '160000']);
 
-/** By hand, since there may be 100,000 of them: a schema takes ten times as long. */
+/** Validated by hand, because there may be 100,000 entries: a schema takes ten times as long. */
 function isRecordedEntry(value: unknown): value is RecordedEntry {
   if (typeof value !== 'object' || value === null) return false;
   const entry = value as Record<string, unknown>;
@@ -64,7 +65,7 @@ const entries = z.unknown().transform((value, context): Record<string, RecordedE
   if (isObject && bad === undefined) return value as Record<string, RecordedEntry>;
   context.addIssue({
     code: 'custom',
-    message: `${JSON.stringify(bad?.[0])} is no entry of a tree`,
+    message: `${JSON.stringify(bad?.[0])} is not a valid entry of a tree`,
   });
   return z.NEVER;
 });
@@ -72,7 +73,7 @@ const entries = z.unknown().transform((value, context): Record<string, RecordedE
 const foundEntry = z.object({
   mode: z.enum(['100644', '100755', '120000']),
   oid,
-  /** What upstream had when this was made from it; the same as `oid` if berth wrote it. */
+  /** Upstream's content from which this was made; equal to `oid` if berth wrote it. */
   base: oid,
 });
 export type FoundEntry = z.infer<typeof foundEntry>;
@@ -88,13 +89,13 @@ const record = z.object({
   commit: oid,
   /** The commit's own text in base64: with `entries` it proves that they are the commit's. */
   commit_text: z.base64(),
-  /** When the commit was got from the server, ISO 8601. */
+  /** When the commit was fetched from the server, ISO 8601. */
   fetched_at: z.iso.datetime(),
-  /** Every entry of the commit's tree by path, also those that are not written. */
+  /** Every entry of the commit's tree by path, including entries that are not written. */
   entries,
   /**
-   * In `pending.json`, by path on the volume: what the run found that is in no other record, because
-   * runs before it were cut short on their way to other commits. It may still be there.
+   * In `pending.json`, by path on the volume: content that the run found and no other record names,
+   * because earlier runs to other commits were interrupted. It may still be there.
    */
   found: z.record(z.string(), foundEntry).optional(),
 });

@@ -1,16 +1,16 @@
 /**
- * What a run that was cut short was about to write, where its `pending.json` cannot be read: the git
- * directory still names the commit that was fetched last, and each file that has at its path the blob
- * of that commit is berth's, not an edit.
- * Always holds: the commit and its trees are checked against their ids; where they are not all there,
- * nothing is known, and what looks like an edit is kept as one.
+ * Recovers the plan of an interrupted run whose `pending.json` is unreadable: the git directory
+ * still names the commit that was fetched last, and a file with the blob of that commit was written
+ * by berth and is not an edit.
+ * Invariants: the commit and its trees are checked against their ids. If some are missing, nothing
+ * is known, and a possible edit is kept.
  */
 import { join } from 'node:path';
 import { GitDirectory } from '../git/git-directory.ts';
 import { readTree } from '../git/tree.ts';
 import type { TreeRecord } from './record.ts';
 
-/** @param applied what was there before that run */
+/** @param applied the state before that run */
 export async function lostAnnouncement(
   stateDirectory: string,
   applied: TreeRecord,

@@ -1,6 +1,6 @@
 /**
- * The `.git` that a clone into the volume leaves when it is cut short, as the old script's could be.
- * It is in nobody's way but may hold a token in its settings: so it is saved, and the token is not.
+ * Saves the `.git` that an interrupted clone into the volume leaves, such as the old script's. It
+ * disturbs nothing, but may contain a token in its settings: it is saved without the token.
  */
 import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import type { Aside } from '../../shared/set-aside.ts';
 /** To the last @ of the line, for a token may hold one. */
 const login = /:\/\/\S*@/g;
 
-/** @returns where it is now, or undefined if there was none */
+/** @returns the new path, or undefined if there was none */
 export async function saveGitDirectory(
   configDirectory: string,
   conflicts: Aside,

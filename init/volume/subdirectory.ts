@@ -1,18 +1,18 @@
 /**
- * BERTH_REPO_PATH: which part of the repository becomes the content of the volume. A path in the
- * repository and its path on the volume differ by that directory and by nothing else.
+ * BERTH_REPO_PATH: the directory of the repository that becomes the content of the volume. A path
+ * in the repository and its path on the volume differ only by that directory.
  */
 import { BerthError } from '../../shared/errors.ts';
 import type { Tree } from '../git/tree.ts';
 import type { RecordedEntry, TreeRecord } from './record.ts';
 
-/** Where a path of the repository lies on the volume; undefined if it is not of `directory`. */
+/** The path on the volume for a path of the repository; undefined if it is outside `directory`. */
 export function volumePath(path: string, directory: string | null): string | undefined {
   if (directory === null) return path;
   return path.startsWith(`${directory}/`) ? path.slice(directory.length + 1) : undefined;
 }
 
-/** The entries of a record by their paths on the volume, with the content that berth has put there. */
+/** The entries of a record by path on the volume, with the content that berth wrote. */
 export function volumeEntries(
   record: Pick<TreeRecord, 'entries' | 'directory'> | undefined,
 ): Map<string, RecordedEntry> {
@@ -32,7 +32,7 @@ export function assertDirectory(
 ): void {
   if (directory === undefined) return;
   for (const path of tree.keys()) if (volumePath(path, directory) !== undefined) return;
-  const what = tree.has(directory) ? 'is a file' : 'is not there';
+  const what = tree.has(directory) ? 'is a file' : 'does not exist';
   throw new BerthError(
     'remote_refused',
     `cannot use the directory ${directory} of the repository: at ${id.slice(0, 7)} it ${what}; correct BERTH_REPO_PATH`,

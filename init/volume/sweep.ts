@@ -1,4 +1,4 @@
-/** The temporary files that killed runs of berth left, removed from wherever such runs write. */
+/** Removes the temporary files of killed runs, in all directories where runs write. */
 import { readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -9,20 +9,20 @@ import { isDirectory } from './state-directory.ts';
 import { volumeEntries } from './subdirectory.ts';
 
 const temporary = /^\.berth-[0-9a-f]{12}\.tmp$/;
-/** A pack that was not yet whole. */
+/** An incomplete pack. */
 const packTemporary = /^tmp-[0-9a-f]{12}$/;
-/** Who waits for the lease just now makes his again. */
+/** A program that waits for the lease creates its temporary file again. */
 const leaseTemporary = /^lease\.json\.[0-9a-f-]{36}$/;
 
 interface SweepOptions {
   configDirectory: string;
   stateDirectory: string;
   applied: TreeRecord | undefined;
-  /** Of a run that did not finish: only such a run leaves any among the tracked files. */
+  /** Of an unfinished run: only such a run leaves temporary files among the tracked files. */
   pending: TreeRecord | undefined;
 }
 
-/** @returns how many there were */
+/** @returns the number of removed files */
 export async function sweep(options: SweepOptions): Promise<number> {
   const { configDirectory, stateDirectory, applied, pending } = options;
   const packs = join(stateDirectory, 'git/objects/pack');

@@ -1,6 +1,7 @@
 /**
- * Executable configuration on the volume that is not upstream's. It is never touched, for the CLI
- * keeps things of its own there (plugins); it is reported, for a prompt injection could have put it there.
+ * Reports executable configuration on the volume that is not upstream's. It is never touched,
+ * because the CLI keeps files of its own there (plugins). It is reported, because a prompt
+ * injection could have written it.
  */
 import { type Dirent, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,11 +12,11 @@ import {
 import type { Log } from '../../shared/log.ts';
 import type { Tree } from '../git/tree.ts';
 
-/** More than these are not looked at: the plugins' caches can be large. */
+/** The maximum number of entries: the plugins' caches can be large. */
 const mostLooked = 5_000;
 const mostNamed = 20;
 
-/** Names the untracked ones in one log line. @returns how many there are */
+/** Names the untracked files in one log line. @returns their number */
 export function reportUntracked(root: string, tree: Tree, log: Log): number {
   const found: string[] = [];
   let looked = 0;
@@ -31,15 +32,19 @@ export function reportUntracked(root: string, tree: Tree, log: Log): number {
   };
   look('');
   if (found.length > 0) {
-    log.warn('config_drift', 'there is executable configuration that upstream does not have', {
-      count: found.length,
-      paths: found.slice(0, mostNamed),
-    });
+    log.warn(
+      'config_drift',
+      'executable configuration exists on the volume that upstream does not have',
+      {
+        count: found.length,
+        paths: found.slice(0, mostNamed),
+      },
+    );
   }
   return found.length;
 }
 
-/** None where there is no directory, or none that may be read. */
+/** Empty without a readable directory. */
 function list(directory: string): Dirent[] {
   try {
     return readdirSync(directory, { withFileTypes: true });

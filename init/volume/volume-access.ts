@@ -1,13 +1,13 @@
 /**
- * Whether this process may use the volume at all, asked before anything is written: the commonest
- * mistake of a first deployment deserves an answer of its own.
+ * Checks whether this process may use the volume, before anything is written: the most common
+ * mistake of a first deployment gets its own message.
  */
 import type { Stats } from 'node:fs';
 import { access, constants, stat, statfs } from 'node:fs/promises';
 import { BerthError, systemCode } from '../../shared/errors.ts';
 import { unwritable } from '../../shared/files.ts';
 
-/** File systems that do not know fsGroup, by the number that statfs gives (statfs(2)). */
+/** File systems without fsGroup, by their number in statfs(2). */
 const withoutFsGroup: Readonly<Record<number, string>> = {
   26985: 'NFS',
   4283649346: 'CIFS',
@@ -18,7 +18,7 @@ const withoutFsGroup: Readonly<Record<number, string>> = {
 /** @throws BerthError `volume_unwritable` that says which setting is missing */
 export async function assertUsable(directory: string): Promise<void> {
   const status = await stat(directory).catch(() => undefined);
-  // That it is not there, or no directory, is said by who opens it.
+  // An absent volume is reported by the code that opens it.
   if (!status?.isDirectory()) return;
   try {
     await access(directory, constants.R_OK | constants.W_OK | constants.X_OK);
@@ -36,7 +36,9 @@ export interface Identity {
   groups: readonly number[];
 }
 
-/** Why a process cannot use a volume, and which setting lets it; `type` as statfs says. */
+/**
+ * Why a process cannot use a volume, and the setting that helps; `type` is the number of statfs.
+ */
 export function refusal(
   directory: string,
   { uid, gid, mode }: Pick<Stats, 'uid' | 'gid' | 'mode'>,
@@ -47,7 +49,7 @@ export function refusal(
   const cause = `cannot use ${directory}: it belongs to ${uid}:${gid} with mode ${permissions}, and berth-init runs as ${process.uid}:${process.gid}`;
   const kind = withoutFsGroup[type];
   if (process.uid === 0 && kind) {
-    return `${cause}; a volume of ${kind} may take no orders from root (root_squash): run init as the user that owns it there (runAsUser), or let its server allow root`;
+    return `${cause}; a volume of ${kind} may restrict root (root_squash): run init as the user that owns it there (runAsUser), or let its server allow root`;
   }
   if (process.uid === 0) {
     return `${cause} without the capability DAC_OVERRIDE; add CHOWN, DAC_OVERRIDE and FOWNER`;

@@ -1,13 +1,13 @@
 /**
- * The states in which a volume can be found, each with its one repair and the exit code with which
- * `berth-init --check` tells it. docs/init.md has the same table.
+ * The possible states of a volume, each with its repair and its exit code of `berth-init --check`.
+ * docs/init.md has the same table.
  */
 
 interface StateKind {
   means: string;
-  /** What a run does about it before and beside reconciling, which is the same in every state. */
+  /** What a run does about the state, besides reconciling, which is the same in every state. */
   repair: string;
-  /** Of `--check`; below 10 only what needs nothing, above 63 what no run can mend. */
+  /** Of `--check`: below 10 only if nothing is needed, above 63 if no run can repair it. */
   exit: number;
 }
 

@@ -1,7 +1,7 @@
 /**
- * What lies on the volume: inspected into one named state, each with its repair.
- * Always holds: everything it reads there is taken for a stranger's; a format that is newer than this
- * program is refused and nothing is changed.
+ * Inspects the volume and names its state; each state has its repair.
+ * Invariants: everything on the volume is untrusted. A format that is newer than this program is
+ * refused, and nothing is changed.
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -26,11 +26,11 @@ import type { VolumeState } from './volume-states.ts';
 export interface Volume {
   state: VolumeState;
   applied: TreeRecord | undefined;
-  /** Of a run that did not finish. */
+  /** The record of an unfinished run. */
   pending: TreeRecord | undefined;
-  /** What is wrong with the git directory, if it is to be seen at once. */
+  /** The damage of the git directory, if it is visible immediately. */
   gitDamage: string | undefined;
-  /** Names of records that cannot be read. */
+  /** Names of unreadable records. */
   damaged: readonly string[];
 }
 
@@ -93,9 +93,9 @@ async function hasFiles({ configDirectory, stateDirectory }: Wanted): Promise<bo
 }
 
 /**
- * Does what the state asks for before anything else is read or written; the objects of another
- * repository and damaged ones go only when the server has answered (source.ts).
- * @returns what was repaired, each in a few words
+ * Repairs the state before anything else is read or written. Objects of another repository, and
+ * damaged objects, are removed only after the server has answered (source.ts).
+ * @returns a short description of each repair
  */
 export async function repairVolume(
   volume: Volume,
@@ -112,9 +112,9 @@ export async function repairVolume(
   }
   if (volume.state === 'foreign') {
     const saved = await saveGitDirectory(configDirectory, conflicts);
-    if (saved) repairs.push('a .git that was left behind is saved, without the login it held');
+    if (saved) repairs.push('a leftover .git was saved without its login');
   }
   const swept = await sweep({ configDirectory, stateDirectory, ...volume });
-  if (swept > 0) repairs.push(`${swept} temporary files of a run that was cut short are removed`);
+  if (swept > 0) repairs.push(`${swept} temporary files of an interrupted run were removed`);
   return repairs;
 }

@@ -123,7 +123,7 @@ t.test(
       code: 'cli_refused',
       exitCode: 77,
       message:
-        /2\.tgz: it has \d+ bytes and the integrity sha512-.*, not the wanted one; set BERTH_/,
+        /2\.tgz: it has \d+ bytes and the integrity sha512-.*, not the expected one; set BERTH_/,
     });
     t.same(record(), before);
     t.strictSame(installed(), idsOf(one), 'nothing of the other is left');
@@ -202,7 +202,7 @@ t.test(
       code: 'cli_undelivered',
       exitCode: 69,
       message:
-        /^cannot download .*1\.tgz: there is no such file \(404\); check BERTH_CLAUDE_TARBALL/,
+        /^cannot download .*1\.tgz: the file does not exist \(404\); check BERTH_CLAUDE_TARBALL/,
     });
     server.answers.clear();
     await harbour.run(first);

@@ -86,11 +86,11 @@ t.test('each refusal of an App has a remedy of its own', async (t) => {
   const other = { BERTH_GITHUB_APP_PRIVATE_KEY: makeKey().privateKey };
   const refused = async (message: RegExp, overrides: Record<string, string>, state?: AppState) =>
     t.rejects(ask(t, overrides, state), { code: 'remote_refused', message });
-  await refused(/put a private key of this very App into BERTH_GITHUB_APP_PRIVATE_KEY/, other);
+  await refused(/put a private key of this App into BERTH_GITHUB_APP_PRIVATE_KEY/, other);
   await refused(/there is no App 13; check BERTH_GITHUB_APP_ID/, { BERTH_GITHUB_APP_ID: '13' });
   await refused(/no installation 35/, { BERTH_GITHUB_APP_INSTALLATION_ID: '35' });
   await refused(/its installation is suspended/, {}, 'suspended');
-  await refused(/"Contents: read"; give it that/, {}, 'unpermitted');
+  await refused(/"Contents: read"; grant it/, {}, 'unpermitted');
 });
 
 t.test('an API that cannot be reached may be reached later', async (t) => {

@@ -81,7 +81,7 @@ t.test('where git works, what GitHub says against it is only a warning', async (
   const one = await look(noon);
   await one.answer();
   await one.finish();
-  t.match(warnings(), [/git works, but GitHub's API says: .*Contents: read/]);
+  t.match(warnings(), [/git works, but GitHub's API reports: .*Contents: read/]);
 });
 
 t.test('a token is warned about from 14 days before its end, at every run', async (t) => {
@@ -91,9 +91,9 @@ t.test('a token is warned about from 14 days before its end, at every run', asyn
   await first.finish();
   t.strictSame(warnings(), [], '19 days before');
   const sentences: [number, RegExp][] = [
-    [5.5, /ends in 13 days; make a new one and put it into BERTH_GIT_TOKEN/],
+    [5.5, /expires in 13 days; create a new token and put it into BERTH_GIT_TOKEN/],
     [17.9, /ends in 1 day;/],
-    [18.5, /ends within a day/],
+    [18.5, /expires within a day/],
     [19.5, /has ended/],
   ];
   for (const [days, sentence] of sentences) {

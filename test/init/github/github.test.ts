@@ -57,7 +57,7 @@ t.test(
     const hidden = async (singleSignOn: Record<string, string>) =>
       (await ask(t, { access: 'none', singleSignOn })).found.problem;
     const mine = await hidden({ 21: 'others', 22: 'Me' });
-    t.match(mine, /^me\/claude is not to be seen: the organisation Me asks for single sign-on/);
+    t.match(mine, /^me\/claude is not visible: the organisation Me requires single sign-on/);
     t.match(mine, page);
     t.match(await hidden({ 21: '' }), /the organisation number 21 asks for single sign-on/);
     t.match(await hidden({ 21: 'others' }), /does not exist, or the token has no access/);
@@ -74,7 +74,7 @@ t.test(
 t.test('a missing permission is named as its page on GitHub names it', async (t) => {
   const problem = async (options: Partial<GitHubApiOptions>) =>
     (await ask(t, { access: 'metadata', ...options })).found.problem;
-  t.match(await problem({}), /give it the repository permission "Contents: read"$/);
+  t.match(await problem({}), /grant it the repository permission "Contents: read"$/);
   t.match(await problem({ permissions: 'contents=read' }), /permission "Contents: read"$/);
   t.match(
     await problem({ permissions: 'contents=read,pull_requests=read; administration=read' }),
@@ -149,7 +149,7 @@ t.test('where a commit id cannot be completed, the error says why', async (t) =>
   const limited = await meet(t, { limit: { secondary: 60 } });
   await t.rejects(resolveCommit(limited.github, 'abcdef1'), {
     code: 'remote_unavailable',
-    message: /secondary rate limit.*give all its 40 digits in BERTH_REF/,
+    message: /secondary rate limit.*set BERTH_REF to all its 40 digits/,
   });
 });
 

@@ -81,7 +81,7 @@ t.test('what is known to be used up never wins, whenever it says that it ends', 
   rmSync(place.paths.volume);
   rmSync(place.paths.lastGood);
   t.match(await place.apply(), { from: 'none' });
-  t.match(place.lines.at(-1), { msg: /the credentials provided cannot be used; log in/ });
+  t.match(place.lines.at(-1), { msg: /the provided credentials cannot be used; log in/ });
 });
 
 t.test('a live source that came from another source does not count', async (t) => {
