@@ -2,9 +2,13 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Log } from '../../shared/log.ts';
 import type { Answer } from '../prompts/answer.ts';
-import type { Intake, Prompt, PromptRequest } from '../prompts/prompt.ts';
+import {
+  type Intake,
+  type Prompt,
+  type PromptRequest,
+  validTraceparent,
+} from '../prompts/prompt.ts';
 import type { RunsPrompts } from '../prompts/prompts.ts';
-import { validTraceparent } from '../prompts/traceparent.ts';
 import { readHeartbeat, withHeartbeat } from './heartbeat.ts';
 import { type Idempotency, readKey } from './idempotency.ts';
 import { fromThrown, toProblem } from './problems.ts';

@@ -1,13 +1,103 @@
 /**
- * The registry of the prompts under way. The pause, revoked tokens, a lost login, the drain, the removal and
- * the interruption of a session, and the state of a session are all answered from here.
- * Invariants: a prompt is in the registry from its acceptance until it has ended; no other part keeps a list
- * of prompts.
+ * The prompts under way, from their acceptance to their answer. `LivePrompt` is one prompt: an id, one
+ * AbortController, one state and the sessions that its turn serves. `LivePrompts` is the registry of them: the
+ * pause, revoked tokens, a lost login, the drain and the sessions use it.
+ * Invariants: the state changes only in `become`, along the table below. A prompt is in the registry until it
+ * has ended, and no other part keeps a list of prompts. The first reason to interrupt a prompt stays.
  */
-import type { BerthError } from '../../shared/errors.ts';
+import { randomUUID } from 'node:crypto';
+import { BerthError } from '../../shared/errors.ts';
 import { within } from '../../shared/waiting.ts';
-import { LivePrompt } from './live-prompt.ts';
+import type { LossReason } from './lost-turn.ts';
 import type { Prompt } from './prompt.ts';
+
+/** The states of a prompt, and which states may follow each of them. */
+export const promptTransitions = {
+  /** The prompt was accepted and has requested nothing yet. */
+  accepted: ['limited', 'queued', 'ended'],
+  /** The prompt waits for the end of an account's limit. */
+  limited: ['limited', 'queued', 'ended'],
+  /** The prompt waits for a worker, then for the worker's MCP servers and for a valid login. */
+  queued: ['limited', 'queued', 'sent', 'ended'],
+  /** A worker has the prompt. The CLI has not reported the session yet. */
+  sent: ['running', 'recovering', 'ended'],
+  /** The CLI has reported the session of the turn. */
+  running: ['running', 'recovering', 'ended'],
+  /** The worker was lost. The prompt waits until all processes of that worker have ended. */
+  recovering: ['limited', 'queued', 'ended'],
+  /** The prompt has its answer or its error. */
+  ended: [],
+} as const satisfies Record<string, readonly string[]>;
+
+export type PromptState = keyof typeof promptTransitions;
+
+export class LivePrompt {
+  readonly id = `prompt_${randomUUID()}`;
+  readonly prompt: Prompt;
+  /** By performance.now(). */
+  readonly acceptedAt = performance.now();
+  /** Resolves when the prompt has ended. */
+  readonly over: Promise<void>;
+  /** Milliseconds that the prompt has waited for workers, in sum. */
+  queuedMs = 0;
+  /** How often the turn was continued in a new process, and why the last time. */
+  recycled = 0;
+  recycleReason: LossReason | null = null;
+  readonly #ending = new AbortController();
+  readonly #sessions = new Set<string>();
+  readonly #resolveOver: () => void;
+  #state: PromptState = 'accepted';
+  #begun = false;
+
+  constructor(prompt: Prompt) {
+    this.prompt = prompt;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.over = promise;
+    this.#resolveOver = resolve;
+  }
+
+  get state(): PromptState {
+    return this.#state;
+  }
+
+  /** Whether the CLI has begun to work on the prompt, in this process or in one that was lost. */
+  get begun(): boolean {
+    return this.#begun;
+  }
+
+  /** Aborts when the prompt is to end early, with the BerthError that its caller gets. */
+  get signal(): AbortSignal {
+    return this.#ending.signal;
+  }
+
+  /** @throws BerthError `internal` if the table above does not allow the state */
+  become(state: PromptState): void {
+    const allowed: readonly PromptState[] = promptTransitions[this.#state];
+    if (!allowed.includes(state)) {
+      throw new BerthError(
+        'internal',
+        `cannot make ${this.id} ${state}: it is ${this.#state}; this is a bug in berth, please report it`,
+      );
+    }
+    this.#state = state;
+    if (state === 'running') this.#begun = true;
+    if (state === 'ended') this.#resolveOver();
+  }
+
+  /** Ends the prompt early. A prompt that was interrupted keeps its first reason. */
+  interrupt(reason: BerthError): void {
+    this.#ending.abort(reason);
+  }
+
+  /** Notes a session that the turn serves. A turn can serve two: the command `/clear` begins another. */
+  serve(sessionId: string): void {
+    this.#sessions.add(sessionId);
+  }
+
+  serves(sessionId: string): boolean {
+    return this.#sessions.has(sessionId);
+  }
+}
 
 export class LivePrompts {
   /** In the order of their acceptance. */

@@ -5,8 +5,12 @@ import type { Prompt } from './prompt.ts';
 export interface Logins {
   /** The key of the login that a prompt uses: prompts with the same key share their limits. */
   keyOf(prompt: Prompt): string;
-  /** Resolves when a turn may begin with the login of the prompt. @throws the signal's reason */
-  use(prompt: Prompt, signal: AbortSignal): Promise<LoginUse>;
+  /**
+   * Resolves when a turn may begin with the login of the prompt; undefined for a login that berth does not
+   * renew, such as an API key or a setup-token.
+   * @throws the signal's reason
+   */
+  use(prompt: Prompt, signal: AbortSignal): Promise<LoginUse | undefined>;
 }
 
 export interface LoginUse {
@@ -23,11 +27,3 @@ export interface LoginUse {
   /** Call it when the turn has ended, with an answer or an error. */
   over(): Promise<void>;
 }
-
-/** For a login that berth does not renew: an API key, a setup-token. */
-export const fixedLogin: LoginUse = {
-  answered: () => {},
-  refused: async () => false,
-  explain: (error) => error,
-  over: async () => {},
-};

@@ -4,9 +4,8 @@
  */
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import { UnclearResult } from '../claude/process-errors.ts';
-import type { TurnResult } from '../claude/turn-result.ts';
+import type { TurnResult, Usage } from '../claude/turn-result.ts';
 import type { Worker } from '../pool/worker.ts';
-import type { CallsMade } from './cost-estimate.ts';
 import { stalledError } from './outcome.ts';
 import { TurnStalled } from './turn.ts';
 
@@ -15,6 +14,12 @@ export const lossReasons = ['memory', 'processes', 'crashed', 'hung'] as const;
 
 export type LossReason = (typeof lossReasons)[number];
 
+/** The calls of the model that the CLI has reported before the loss. */
+interface CountedCalls {
+  readonly usage: Usage;
+  readonly count: number;
+}
+
 /** Never reaches a caller: the turn is continued, or the caller gets `error`. */
 export class TurnLost extends Error {
   readonly worker: Worker;
@@ -22,15 +27,14 @@ export class TurnLost extends Error {
   readonly reason: LossReason;
   /** What the caller gets if the turn is not continued. */
   readonly error: BerthError;
-  /** What the turn has used, except for the cost. */
-  readonly calls: CallsMade;
+  readonly calls: CountedCalls;
   /** There is a result if the process hung and still obeyed the interrupt, or if it mixed two turns. */
   readonly result: TurnResult | undefined;
 
   constructor(
     worker: Worker,
     promptId: string,
-    calls: CallsMade,
+    calls: CountedCalls,
     reason: LossReason,
     thrown: unknown,
   ) {

@@ -1,19 +1,13 @@
-/** What is counted of prompts: for the metrics and the daily budgets. */
+/** What is counted of turns: for the metrics and the daily budgets. */
 import type { TurnResult } from '../claude/turn-result.ts';
-import type { Answer } from './answer.ts';
 import type { LossReason } from './lost-turn.ts';
 import type { Prompt } from './prompt.ts';
 
-export interface PromptMeters {
+export interface TurnMeters {
   /** The usage and the cost of one turn, also of a turn that failed or was interrupted. */
   spent(prompt: Prompt, turn: Pick<TurnResult, 'costUsd' | 'usage'>): void;
   /** A turn whose worker was lost, and whether the turn is continued in another. */
   lost(reason: LossReason, carriedOn: boolean): void;
   /** An answered turn that is not in the transcript of its session. */
   unkept(): void;
-  /**
-   * A prompt has ended.
-   * @param outcome `ok`, or the code of the error
-   */
-  finished(prompt: Prompt, outcome: string, milliseconds: number, answer?: Answer): void;
 }

@@ -9,6 +9,7 @@ import { loginRemedy } from '../../shared/credentials.ts';
 import { BerthError, type ErrorCode } from '../../shared/errors.ts';
 import type { HookStop } from '../claude/hooks.ts';
 import type { TurnResult } from '../claude/turn-result.ts';
+import type { Profile } from '../profiles/profile.ts';
 import { closesAccount } from './limit-account.ts';
 import type { TurnEnd, TurnStalled } from './turn.ts';
 
@@ -196,6 +197,25 @@ export function turnDetails(result: TurnResult): Record<string, unknown> {
     cost_usd: result.costUsd,
     num_turns: result.numTurns,
   };
+}
+
+/**
+ * The error of a command that the CLI has answered without a model: the command could not run, for example
+ * because a shell command in it was denied. Undefined if a model has answered, or a hook stopped the command.
+ */
+export function commandFailure(
+  name: string,
+  profile: Profile,
+  { result, hooks }: TurnEnd,
+): BerthError | undefined {
+  // A command with `context: fork` runs in a subagent: it has no turns here, and a cost.
+  const answered = result.numTurns > 0 || result.costUsd > 0;
+  if (result.isError || hooks.refused || answered) return undefined;
+  return new BerthError(
+    'turn_failed',
+    `cannot run the command /${name}: ${result.result.slice(0, 500)}; correct it in the .claude repository, or allow the tools that it uses in profiles.${profile.name}.tools.allow`,
+    { details: turnDetails(result) },
+  );
 }
 
 /** Whether a turn has failed because of its login. */

@@ -9,9 +9,8 @@ import type { Log } from '../../shared/log.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Worker } from '../pool/worker.ts';
 import type { WorkingDirectory } from '../sessions/workspaces.ts';
-import type { Answer } from './answer.ts';
-import { type ConcludeOptions, concludeTurn } from './conclude-turn.ts';
-import type { LivePrompt } from './live-prompt.ts';
+import { type Answer, type ConcludeOptions, concludeTurn } from './answer.ts';
+import type { LivePrompt } from './live-prompts.ts';
 import { TurnLost } from './lost-turn.ts';
 import { isLoginRefused } from './outcome.ts';
 import { PromptCost, type PromptCostOptions } from './prompt-cost.ts';
@@ -132,7 +131,7 @@ export class PromptRun {
 
   #giveBack({ pass, worker, use }: Found, failure: unknown): void {
     const { pool } = this.#options;
-    void use.over();
+    void use?.over();
     if (failure instanceof TurnLost) {
       // The end of a process says nothing about the account.
       pass.withdraw();
@@ -149,11 +148,11 @@ export class PromptRun {
   async #turn({ worker, use }: Found, text: string): Promise<SentTurn> {
     const { signal } = this.#live;
     const first = await this.#send(worker, use, text);
-    if (!isLoginRefused(first.end) || !(await use.refused(signal))) return first;
+    if (!isLoginRefused(first.end) || !(await use?.refused(signal))) return first;
     this.#loginRenewed(worker, first.end);
     // The process still has the prompt, and what the turn has done so far.
     const second = await this.#send(worker, use, carryOnLoggedIn, worker.sessionId);
-    if (isLoginRefused(second.end)) await use.refused(signal);
+    if (isLoginRefused(second.end)) await use?.refused(signal);
     return second;
   }
 

@@ -156,3 +156,20 @@ export function unknownSession(id: string): BerthError {
     `cannot continue the session ${id}: there is none of this id that belongs to this token; leave session_id out to begin one`,
   );
 }
+
+/** A W3C trace context: version, trace id, parent id, flags. Later versions may have more at the end. */
+const traceContext = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
+
+/** The header `traceparent` as it is, if it is valid; else undefined, as its standard asks. */
+export function validTraceparent(header: unknown): string | undefined {
+  if (typeof header !== 'string' || header.length > 512) return undefined;
+  const [, version, trace = '', parent = '', , more] = traceContext.exec(header) ?? [];
+  if (version === undefined || version === 'ff') return undefined;
+  if (version === '00' && more !== undefined) return undefined;
+  return /[^0]/.test(trace) && /[^0]/.test(parent) ? header : undefined;
+}
+
+/** The trace id of a valid traceparent, 32 hex digits. */
+export function traceIdOf(traceparent: string): string {
+  return traceparent.slice(3, 35);
+}

@@ -8,11 +8,9 @@ import type { Log } from '../../shared/log.ts';
 import { formatDuration } from '../../shared/units.ts';
 import type { Admission } from './admission.ts';
 import type { Answer } from './answer.ts';
-import type { LivePrompt } from './live-prompt.ts';
-import type { LivePrompts } from './live-prompts.ts';
-import type { Prompt } from './prompt.ts';
+import type { LivePrompt, LivePrompts } from './live-prompts.ts';
+import { type Prompt, traceIdOf } from './prompt.ts';
 import { PromptRun, type PromptRunOptions } from './prompt-run.ts';
-import { traceIdOf } from './traceparent.ts';
 import type { TurnEvent } from './turn.ts';
 
 export interface RunsPrompts {
@@ -27,6 +25,11 @@ export interface RunsPrompts {
 export interface PromptsOptions extends PromptRunOptions {
   admission: Pick<Admission, 'check'>;
   live: LivePrompts;
+  /**
+   * Called for each prompt that has ended.
+   * @param outcome `ok`, or the code of the error
+   */
+  onFinished: (prompt: Prompt, outcome: string, milliseconds: number, answer?: Answer) => void;
 }
 
 export class Prompts implements RunsPrompts {
@@ -65,7 +68,7 @@ export class Prompts implements RunsPrompts {
 
   #answered(log: Log, live: LivePrompt, answer: Answer): void {
     const duration = performance.now() - live.acceptedAt;
-    this.#options.meters.finished(live.prompt, 'ok', duration, answer);
+    this.#options.onFinished(live.prompt, 'ok', duration, answer);
     const { session_id, num_turns, cost_usd, ttft_ms, usage } = answer;
     const result = { session_id, num_turns, cost_usd, ttft_ms, ...usage };
     log.info('turn_finished', 'answered', { ...figuresOf(live, duration), ...result });
@@ -73,7 +76,7 @@ export class Prompts implements RunsPrompts {
 
   #failed(log: Log, live: LivePrompt, error: BerthError): void {
     const duration = performance.now() - live.acceptedAt;
-    this.#options.meters.finished(live.prompt, error.code, duration);
+    this.#options.onFinished(live.prompt, error.code, duration);
     const level = error.code === 'internal' ? 'error' : 'warn';
     const { session_id, cost_usd, usage, hook } = error.details;
     log[level]('turn_finished', `not answered: ${error.code}`, {

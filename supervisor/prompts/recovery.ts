@@ -7,9 +7,9 @@ import type { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { abortable } from '../../shared/waiting.ts';
 import type { ProcessSpec } from '../pool/process-spec.ts';
-import type { LivePrompt } from './live-prompt.ts';
+import type { LivePrompt } from './live-prompts.ts';
 import { optedOut, type TurnLost } from './lost-turn.ts';
-import type { PromptMeters } from './meters.ts';
+import type { TurnMeters } from './meters.ts';
 import type { Prompt } from './prompt.ts';
 import type { PromptCost } from './prompt-cost.ts';
 import type { RecordKeeper } from './record-keeper.ts';
@@ -30,7 +30,7 @@ export interface RecoveryOptions {
   transcripts: { find: (sessionId: string) => Promise<string | undefined> };
   /** `discard` removes what is left of a session that came to nothing; it never rejects. */
   catalog: { discard: (sessionId: string) => Promise<void> };
-  meters: PromptMeters;
+  meters: TurnMeters;
   log: Log;
 }
 

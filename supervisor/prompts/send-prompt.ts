@@ -1,14 +1,18 @@
-/** Hands a prompt to a worker and runs the turn; recognises a turn whose process was lost. */
+/**
+ * Hands a prompt to a worker and runs the turn; recognises a turn whose process was lost.
+ * Invariant: a prompt is plain text for the CLI. Only at its very beginning it may have a command: one that its
+ * profile allows and that the process has loaded from the user's configuration.
+ */
 import { randomUUID } from 'node:crypto';
 import type { ClaudeProcess } from '../claude/process.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { Worker } from '../pool/worker.ts';
-import { allowedCommand } from './command.ts';
-import { CallsMade } from './cost-estimate.ts';
+import type { Profile } from '../profiles/profile.ts';
 import type { LimitGate } from './limit-gate.ts';
-import type { LivePrompt } from './live-prompt.ts';
+import type { LivePrompt } from './live-prompts.ts';
 import type { Logins, LoginUse } from './login-use.ts';
 import { lossOf, TurnLost } from './lost-turn.ts';
+import { CallsMade } from './prompt-cost.ts';
 import { type HangWatch, runTurn, type TurnEnd, type TurnEvent } from './turn.ts';
 
 export interface SendOptions {
@@ -22,7 +26,7 @@ export interface SendOptions {
 export interface SendRequest {
   live: LivePrompt;
   worker: Worker;
-  use: LoginUse;
+  use: LoginUse | undefined;
   /** The text of the prompt, or the text that continues its turn. */
   text: string;
   tell: (event: TurnEvent) => void;
@@ -59,7 +63,7 @@ export async function sendPrompt(
       tell,
       onLimit: (limit: UsageLimit) => gate.heard(login, limit),
       onUsage: (usage, begins) => {
-        use.answered();
+        use?.answered();
         calls.note(usage, begins);
       },
       watch: hang,
@@ -70,4 +74,18 @@ export async function sendPrompt(
     if (reason === undefined) throw thrown;
     throw new TurnLost(worker, promptId, calls, reason, thrown);
   }
+}
+
+/** The CLI reads a command up to the first blank, tab or line break. */
+const leading = /^\/([^\s/]+)(?=[ \t\r\n]|$)/;
+
+/** The command that the prompt begins with, if the profile allows it. */
+export function allowedCommand(text: string, { commands }: Profile): string | undefined {
+  const name = leading.exec(text)?.[1];
+  return name !== undefined && commands.includes(name) ? name : undefined;
+}
+
+/** The warning for a command that is allowed and that the process does not have. */
+export function unknownCommand(name: string): string {
+  return `the command /${name} was not run, and the prompt went to the model as it stands: the .claude repository has no command and no skill of this name`;
 }

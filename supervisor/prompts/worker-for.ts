@@ -10,7 +10,7 @@ import type { ProcessSpec } from '../pool/process-spec.ts';
 import type { Worker } from '../pool/worker.ts';
 import type { CliProblems } from './cli-problems.ts';
 import type { LimitGate, Pass, PassOptions } from './limit-gate.ts';
-import type { LivePrompt } from './live-prompt.ts';
+import type { LivePrompt } from './live-prompts.ts';
 import type { Logins, LoginUse } from './login-use.ts';
 import type { Prompt } from './prompt.ts';
 import type { TurnEvent } from './turn.ts';
@@ -32,7 +32,7 @@ export interface Wanted {
 export interface Found {
   pass: Pass;
   worker: Worker;
-  use: LoginUse;
+  use: LoginUse | undefined;
 }
 
 /** @throws BerthError of the gate or of the pool; the reason of an interrupt */
@@ -77,7 +77,7 @@ async function prepare(
   worker: Worker,
   { prompt, signal }: LivePrompt,
   { pool, logins, cliProblems }: WorkerForOptions,
-): Promise<LoginUse> {
+): Promise<LoginUse | undefined> {
   const { process, spec } = worker;
   try {
     await requireServers(process, prompt.profile.mcp.required, signal).finally(() =>
@@ -97,7 +97,7 @@ function isGood({ pass, worker, use }: Found, pool: Pool, onLimit: Prompt['onLim
     return true;
   } catch (error) {
     pool.giveBack(worker);
-    void use.over();
+    void use?.over();
     if (onLimit === 'fail') throw error;
     pass.withdraw();
     return false;

@@ -22,13 +22,12 @@ import { commonLogin, loginFileUse, loginOf, setupTokensOf } from '../profiles/l
 import type { Profiles } from '../profiles/profiles.ts';
 import { Admission } from '../prompts/admission.ts';
 import { CliProblems } from '../prompts/cli-problems.ts';
-import { Rates } from '../prompts/cost-estimate.ts';
 import { LimitGate } from '../prompts/limit-gate.ts';
 import { LivePrompts } from '../prompts/live-prompts.ts';
 import { LiveSessions } from '../prompts/live-sessions.ts';
-import { fixedLogin } from '../prompts/login-use.ts';
 import { Pause } from '../prompts/pause.ts';
 import { Intake } from '../prompts/prompt.ts';
+import { Rates } from '../prompts/prompt-cost.ts';
 import { Prompts } from '../prompts/prompts.ts';
 import { SettingsGuard } from '../prompts/settings-guard.ts';
 import { UnpromptedWork } from '../prompts/unprompted-work.ts';
@@ -234,7 +233,7 @@ export function createParts(options: PartsOptions): Parts {
     logins: {
       keyOf: ({ profile }) => loginOf(profile),
       use: async ({ profile }, signal) =>
-        usesFile(profile) ? credentials.turns.begin(signal) : fixedLogin,
+        usesFile(profile) ? credentials.turns.begin(signal) : undefined,
     },
     hang: { bound: config.hangTimeout, cpuOf: treeCpu },
     rates: new Rates(),
@@ -246,9 +245,9 @@ export function createParts(options: PartsOptions): Parts {
       },
       lost: (reason, carriedOn) => metrics.lost(reason, carriedOn),
       unkept: () => metrics.turnUnkept(),
-      finished: ({ profile }, outcome, milliseconds, answer) =>
-        metrics.prompt(profile.name, outcome, milliseconds, answer),
     },
+    onFinished: ({ profile }, outcome, milliseconds, answer) =>
+      metrics.prompt(profile.name, outcome, milliseconds, answer),
   });
   tokens.onRevoked(() => admission.review());
   const unprompted = new UnpromptedWork({

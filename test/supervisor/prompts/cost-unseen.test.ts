@@ -1,6 +1,6 @@
 import t from 'tap';
 import { readResult } from '../../../supervisor/claude/turn-result.ts';
-import { Rates } from '../../../supervisor/prompts/cost-estimate.ts';
+import { Rates } from '../../../supervisor/prompts/prompt-cost.ts';
 
 const line = {
   ...{ subtype: 'success', is_error: false, session_id: 'e2ad0f0c-7c1c-4c7e-9a55-3f0d6a1f2b3c' },

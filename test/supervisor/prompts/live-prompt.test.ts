@@ -4,7 +4,7 @@ import {
   LivePrompt,
   type PromptState,
   promptTransitions,
-} from '../../../supervisor/prompts/live-prompt.ts';
+} from '../../../supervisor/prompts/live-prompts.ts';
 import type { Prompt } from '../../../supervisor/prompts/prompt.ts';
 
 const states = Object.keys(promptTransitions) as PromptState[];

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { traceIdOf, validTraceparent } from '../../../supervisor/prompts/traceparent.ts';
+import { traceIdOf, validTraceparent } from '../../../supervisor/prompts/prompt.ts';
 
 const trace = '4bf92f3577b34da6a3ce929d0e0e4736';
 const right = `00-${trace}-00f067aa0ba902b7-01`;

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { CallsMade, Rates } from '../../../supervisor/prompts/cost-estimate.ts';
+import { CallsMade, Rates } from '../../../supervisor/prompts/prompt-cost.ts';
 import { noUsage } from '../../../supervisor/sessions/session-record.ts';
 
 t.test('what tokens cost is learned from turns of that model, the last one counts', async (t) => {
