@@ -68,6 +68,8 @@ export interface TurnOptions {
   onUsage?: (usage: Usage, begins: boolean) => void;
   /** Absent: a hang ends at the signal alone. */
   watch?: HangWatch;
+  /** Milliseconds that a caller waits for the result of an interrupted turn; 1,000 if absent, 120 are usual. */
+  interruptGrace?: number;
 }
 
 export interface HangWatch {
@@ -100,8 +102,6 @@ export class TurnStalled extends Error {
   }
 }
 
-/** Milliseconds that a caller waits for the result of an interrupted turn: 120 are usual. */
-const interruptGrace = 1_000;
 /** Milliseconds in which the turn must have ended after that for its process to be used again. */
 const clearingGrace = 4_000;
 /** A login that the API has refused so often stays refused; the CLI alone would try for three minutes. */
@@ -122,6 +122,7 @@ export async function runTurn(
   options: TurnOptions,
 ): Promise<TurnEnd> {
   const { promptId, asCommand, signal, tell, onLimit, onUsage, watch } = options;
+  const { interruptGrace = 1_000 } = options;
   signal.throwIfAborted();
   const seen: Omit<TurnEnd, 'result'> = {
     failure: undefined,

@@ -46,9 +46,8 @@ async function makeWorker(t: Test, { flags = [], environment = {} }: Setting = {
 t.test('a turn whose model says nothing more hangs: it is interrupted and told', async (t) => {
   const { run, worker } = await makeWorker(t);
   await run('[[say started]]');
-  const error = await run('[[hang stream]]', { watch: { bound: 1_500, cpuOf } }).catch(
-    (error) => error,
-  );
+  const options = { watch: { bound: 1_500, cpuOf }, interruptGrace: 30_000 };
+  const error = await run('[[hang stream]]', options).catch((error) => error);
   t.type(error, TurnStalled);
   t.ok(error.quietMs >= 1_500);
   t.match(error.end, { result: { isError: true, terminalReason: 'aborted_streaming' } });
