@@ -165,14 +165,9 @@ export async function runTurn(
     for (const event of eventsOf(message)) tell(event);
   };
   const turn = worker.process.run(text, onMessage, promptId, asCommand);
+  let result: TurnResult;
   try {
-    const result = await Promise.race([turn, overdue.promise]);
-    const helperError = /apiKeyHelper failed: .*/.exec(worker.process.stderr)?.[0].slice(0, 300);
-    const end = { result, ...seen, ...(helperError === undefined ? {} : { helperError }) };
-    if (stalled !== undefined && end.result.isError && !signal.aborted) {
-      throw new TurnStalled(stalled, end);
-    }
-    return end;
+    result = await Promise.race([turn, overdue.promise]);
   } catch (thrown) {
     // Interrupted while it waited behind a turn of the CLI's own, the prompt never began.
     const dropped = worker.process.idle;
@@ -184,6 +179,12 @@ export async function runTurn(
     clearTimeout(timer);
     signal.removeEventListener('abort', interrupt);
   }
+  const helperError = /apiKeyHelper failed: .*/.exec(worker.process.stderr)?.[0].slice(0, 300);
+  const end = { result, ...seen, ...(helperError === undefined ? {} : { helperError }) };
+  if (stalled !== undefined && result.isError && !signal.aborted) {
+    throw new TurnStalled(stalled, end);
+  }
+  return end;
 }
 
 /**
