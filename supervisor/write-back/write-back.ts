@@ -7,17 +7,17 @@
  * Secret yet stays pending, even if the volume loses it.
  */
 import { join } from 'node:path';
-import chokidar, { type FSWatcher } from 'chokidar';
 import { type Backoff, backoff } from '../../shared/backoff.ts';
 import { credentialsFileName } from '../../shared/credentials.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { pause } from '../../shared/waiting.ts';
+import { FileWatcher } from '../credentials/file-watcher.ts';
 import { type FailureReason, WriteBackFailure } from './api-failure.ts';
 import type { Decision } from './decide.ts';
-import { Telling } from './telling.ts';
 import { readHistory, readVolumeLogin, type VolumeLogin } from './volume.ts';
 import { WakeableSleep } from './wakeable-sleep.ts';
+import { WriteBackLog } from './write-back-log.ts';
 import { Writer, type WriterOptions } from './writer.ts';
 
 /** Counts events. */
@@ -69,16 +69,16 @@ export class WriteBack {
   readonly #options: WriteBackOptions;
   readonly #timing: Timing;
   readonly #writer: Writer;
-  readonly #telling: Telling;
+  readonly #log: WriteBackLog;
   readonly #stopping = new AbortController();
   /** Also ends running calls. */
   readonly #ending = new AbortController();
   readonly #sleep = new WakeableSleep();
-  #watcher: FSWatcher | undefined;
+  readonly #watcher: FileWatcher;
   #running: Promise<void> = Promise.resolve();
   #stopped: Promise<boolean> | undefined;
-  #stirred = false;
-  #settling: NodeJS.Timeout | undefined;
+  /** Whether the volume must be read again. */
+  #isDue = false;
   /** The newest good login that the volume has had, and since when by performance.now(). */
   #wanted: { login: VolumeLogin; since: number } | undefined;
   /** The id of the login of the last decision. */
@@ -92,7 +92,16 @@ export class WriteBack {
     this.#options = options;
     this.#timing = { ...usual, ...options.timing };
     this.#writer = new Writer(options);
-    this.#telling = new Telling(options.log);
+    this.#log = new WriteBackLog(options.log);
+    const { configDirectory: directory, log } = options;
+    this.#watcher = new FileWatcher({
+      ...{ directory, path: join(directory, credentialsFileName), log },
+      ...{ settle: this.#timing.settle, interval: this.#timing.look },
+      onChange: () => {
+        this.#isDue = true;
+        this.#sleep.wake();
+      },
+    });
   }
 
   /** Whether the volume has, or had, a login that the Secret may not have yet. */
@@ -102,8 +111,8 @@ export class WriteBack {
 
   /** Runs until it is stopped. @throws any error that is a bug */
   run(): Promise<void> {
-    this.#watch();
-    this.#running = this.#goOn();
+    void this.#watcher.start();
+    this.#running = this.#run();
     return this.#running;
   }
 
@@ -126,9 +135,8 @@ export class WriteBack {
     this.#sleep.wake();
     try {
       await this.#running.catch(() => undefined);
-      clearTimeout(this.#settling);
-      await this.#watcher?.close();
-      await this.#look();
+      await this.#watcher.stop();
+      await this.#readVolume();
       const { signal } = this.#ending;
       for (let tries = 1; this.pending && !signal.aborted; tries++) {
         await this.#attempt();
@@ -140,54 +148,30 @@ export class WriteBack {
     return !this.pending;
   }
 
-  #watch(): void {
-    const { configDirectory, log } = this.#options;
-    const path = join(configDirectory, credentialsFileName);
-    this.#watcher = chokidar.watch(configDirectory, {
-      depth: 0,
-      ignoreInitial: true,
-      followSymlinks: false,
-      ignored: (each) => each !== configDirectory && each !== path,
-    });
-    this.#watcher.on('all', () => {
-      clearTimeout(this.#settling);
-      this.#settling = setTimeout(() => {
-        this.#stirred = true;
-        this.#sleep.wake();
-      }, this.#timing.settle);
-    });
-    this.#watcher.on('error', (error) => {
-      const sentence = 'cannot watch the credentials; they are read every few seconds';
-      log.warn('credentials_unreadable', sentence, { error });
-    });
-  }
-
-  async #goOn(): Promise<void> {
+  async #run(): Promise<void> {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
-      this.#stirred = false;
-      await this.#look();
-      const now = performance.now();
-      const due = this.pending || now >= this.#nextCheck;
-      if (due && now >= this.#notBefore && !signal.aborted) await this.#attempt();
+      this.#isDue = false;
+      await this.#readVolume();
+      const isDue = this.pending || performance.now() >= this.#nextCheck;
+      if (isDue && performance.now() >= this.#notBefore && !signal.aborted) await this.#attempt();
       const wait = this.pending ? this.#notBefore - performance.now() : this.#timing.look;
-      if (!this.#stirred)
-        await this.#sleep.take(Math.min(Math.max(wait, 1), this.#timing.look), signal);
+      if (!this.#isDue) await this.#sleep.take(Math.max(wait, 1), signal);
     }
   }
 
-  async #look(): Promise<void> {
+  async #readVolume(): Promise<void> {
     try {
       const login = await readVolumeLogin(this.#options);
-      this.#telling.volumeIsFine();
+      this.#log.volumeIsReadable();
       if (!login || (this.#wanted && nameOf(login) === nameOf(this.#wanted.login))) return;
       const history = await readHistory(this.#options);
       // An old copy; the supervisor restores the good login.
       if (history.is('superseded', login.id) || history.is('refused', login.id)) return;
       this.#wanted = { login, since: performance.now() };
     } catch (error) {
-      const isTold = this.#telling.volumeIsNot(messageOf(error));
-      if (isTold) this.#options.observer.failed('volume');
+      const isLogged = this.#log.volumeIsUnreadable(messageOf(error));
+      if (isLogged) this.#options.observer.failed('volume');
     }
   }
 
@@ -197,7 +181,7 @@ export class WriteBack {
     try {
       const decision = await this.#writer.settle(wanted?.login, this.#ending.signal);
       if (wanted) this.#conclude(decision, wanted);
-      this.#telling.recovered(this.#failures);
+      this.#log.recovered(this.#failures);
       this.#failures = 0;
       this.#notBefore = performance.now() + this.#timing.spacing;
       this.#nextCheck = performance.now() + this.#timing.check;
@@ -209,7 +193,7 @@ export class WriteBack {
       observer.failed(error.reason);
       const wait = backoff(this.#failures, this.#timing.retry);
       this.#notBefore = performance.now() + Math.max(wait, error.retryAfter ?? 0);
-      this.#telling.failed(error, { failures: this.#failures, pending: this.pending });
+      this.#log.failed(error, { failures: this.#failures, pending: this.pending });
     }
   }
 
@@ -218,7 +202,7 @@ export class WriteBack {
     this.#settled = nameOf(login);
     const milliseconds = performance.now() - (wasPending ? since : performance.now());
     if (decision === 'write') this.#options.observer.written(milliseconds);
-    if (decision === 'write' || wasPending) this.#telling.decided(decision, login, milliseconds);
+    if (decision === 'write' || wasPending) this.#log.decided(decision, login, milliseconds);
   }
 }
 

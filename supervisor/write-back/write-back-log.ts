@@ -1,5 +1,5 @@
 /**
- * The log of write-back: each decision, and a lasting failure once and then every ten minutes.
+ * Logs the write-back: each decision, and a failure once and then every ten minutes.
  * Invariant: no token is logged; a login is named by the first digits of its refresh token's hash.
  */
 import type { Log } from '../../shared/log.ts';
@@ -7,9 +7,9 @@ import type { WriteBackFailure } from './api-failure.ts';
 import type { Decision } from './decide.ts';
 import type { VolumeLogin } from './volume.ts';
 
-/** Milliseconds. */
-const tellAgain = 10 * 60_000;
-/** Milliseconds: a file that is being written is incomplete for a moment. */
+/** Milliseconds after which the same failure is logged as one again. */
+const repeatAfter = 10 * 60_000;
+/** Milliseconds: a file that is being written cannot be read for a moment. */
 const patience = 1_000;
 
 /** Why nothing was written. */
@@ -21,15 +21,16 @@ const kept: Record<Exclude<Decision, 'write'>, string> = {
     "did not write the volume's login: it is used up or was refused; the live Secret keeps its login",
 };
 
-export class Telling {
+export class WriteBackLog {
   readonly #log: Log;
-  #told: { reason: string; at: number } | undefined;
-  #problem: { why: string; since: number; told: boolean } | undefined;
+  #failure: { reason: string; at: number } | undefined;
+  #problem: { cause: string; since: number; logged: boolean } | undefined;
 
   constructor(log: Log) {
     this.#log = log;
   }
 
+  /** @param milliseconds since the login was seen */
   decided(decision: Decision, { credentials, source }: VolumeLogin, milliseconds: number): void {
     const facts = {
       refresh_token_id: credentials.refreshTokenId,
@@ -48,36 +49,36 @@ export class Telling {
   failed(failure: WriteBackFailure, facts: { failures: number; pending: boolean }): void {
     const { reason, status, lasting, message } = failure;
     const now = performance.now();
-    const same = this.#told?.reason === reason;
-    const sentence = `cannot write the login back: ${message}`;
+    const isSame = this.#failure?.reason === reason;
+    const text = `cannot write the login back: ${message}`;
     const fields = { reason, status, ...facts };
-    if (same && now - (this.#told?.at ?? 0) < tellAgain) {
-      this.#log.debug('write_back_failed', sentence, fields);
+    if (isSame && now - (this.#failure?.at ?? 0) < repeatAfter) {
+      this.#log.debug('write_back_failed', text, fields);
       return;
     }
-    this.#log[same || lasting ? 'error' : 'warn']('write_back_failed', sentence, fields);
-    this.#told = { reason, at: now };
+    this.#log[isSame || lasting ? 'error' : 'warn']('write_back_failed', text, fields);
+    this.#failure = { reason, at: now };
   }
 
+  /** Logs that the failures are over, if one was logged. */
   recovered(failures: number): void {
-    if (!this.#told) return;
-    this.#told = undefined;
+    if (!this.#failure) return;
+    this.#failure = undefined;
     this.#log.info('write_back_recovered', 'the live Secret could be written again', { failures });
   }
 
-  volumeIsFine(): void {
+  volumeIsReadable(): void {
     this.#problem = undefined;
   }
 
-  /** Once for each lasting problem. @returns whether it is logged now */
-  volumeIsNot(why: string): boolean {
+  /** Logs once for each problem that lasts. @returns whether it logs now */
+  volumeIsUnreadable(cause: string): boolean {
     const now = performance.now();
-    if (this.#problem?.why !== why) this.#problem = { why, since: now, told: false };
-    if (this.#problem.told || now - this.#problem.since < patience) return false;
-    this.#problem.told = true;
-    this.#log.warn('credentials_unreadable', `cannot write the login back: ${why}`, {
-      from: 'volume',
-    });
+    if (this.#problem?.cause !== cause) this.#problem = { cause, since: now, logged: false };
+    if (this.#problem.logged || now - this.#problem.since < patience) return false;
+    this.#problem.logged = true;
+    const facts = { from: 'volume' };
+    this.#log.warn('credentials_unreadable', `cannot write the login back: ${cause}`, facts);
     return true;
   }
 }
