@@ -65,7 +65,7 @@ const allowed: Record<string, readonly string[]> = {
   ],
   'supervisor/doctor': [
     ...['supervisor/credentials', 'supervisor/profiles', 'supervisor/claude'],
-    ...['supervisor/memory/limit.ts', 'supervisor/config.ts'],
+    ...['supervisor/memory/cgroup.ts', 'supervisor/config.ts'],
   ],
   'supervisor/login': ['supervisor/credentials', 'supervisor/claude', 'supervisor/config.ts'],
 };

@@ -6,7 +6,7 @@
 import type { Environment } from '../../shared/config.ts';
 import { formatSize } from '../../shared/units.ts';
 import { version } from '../../shared/version.ts';
-import { lookAtMemory } from '../memory/limit.ts';
+import { findMemoryCgroup, readContainerMemory } from '../memory/cgroup.ts';
 import { type Check, type Checked, type Finding, ok, runChecks, warning } from './check.ts';
 import { checkClaudeSettings } from './claude-settings.ts';
 import { checkCli } from './cli.ts';
@@ -59,7 +59,8 @@ function checksOf(environment: Environment): Check[] {
 }
 
 async function checkMemory(): Promise<Finding[]> {
-  const memory = await lookAtMemory();
+  const cgroup = findMemoryCgroup();
+  const memory = cgroup && readContainerMemory(cgroup);
   const remedy = 'set resources.limits.memory of the container, 4Gi for 4 workers';
   if (!memory?.limit) {
     const detail = 'the container has no memory limit: workers could fill the node';

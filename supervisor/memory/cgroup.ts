@@ -56,11 +56,14 @@ const unlimited = 2 ** 60;
 /**
  * Finds the cgroup. In a container the root is the container's own cgroup; elsewhere the process is
  * in a cgroup below.
- * @param root where cgroups are mounted, `/sys/fs/cgroup`
+ * @param root where cgroups are mounted
  * @param proc where procfs is mounted
  * @returns undefined if there is no memory cgroup
  */
-export function findMemoryCgroup(root: string, proc = '/proc'): MemoryCgroup | undefined {
+export function findMemoryCgroup(
+  root = '/sys/fs/cgroup',
+  proc = '/proc',
+): MemoryCgroup | undefined {
   const own = textOf(join(proc, 'self/cgroup')) ?? '';
   for (const version of [2, 1] as const) {
     const mount = (controller: string) => (version === 2 ? root : join(root, controller));

@@ -110,7 +110,7 @@ export class MemoryGuard {
 
   /** @throws BerthError `config_invalid` if the container is too small for one worker */
   start(): void {
-    const { cgroupRoot = '/sys/fs/cgroup', procRoot, log } = this.#options;
+    const { cgroupRoot, procRoot, log } = this.#options;
     this.#cgroup = findMemoryCgroup(cgroupRoot, procRoot);
     this.look();
     const limit = this.#reading.container?.limit;

@@ -1,66 +1,50 @@
 /**
- * Kills the processes that a worker left behind. The CLI gives each Bash command a session of its
- * own. These processes survive a killed CLI and its process group, and background processes even
- * survive a clean exit. They are found by environment variables that all of them inherit
- * (claude/environment.ts).
- * Invariant: a process group with one such process is killed as a whole, because no fork escapes a
- * signal to its group. Killed one by one, a fork bomb would grow faster than its processes are
- * found.
+ * Kills the processes that a worker has left behind. The CLI gives each Bash command a session of its own,
+ * so such commands outlive the CLI and its process group when the CLI is killed, and background commands
+ * outlive even its clean end. All of them have inherited the worker's marks (claude/environment.ts).
+ * Invariant: the whole process group of such a process is killed. No fork escapes a signal to its group;
+ * killed one by one, the processes of a fork bomb would multiply faster than they are found.
  */
-import { setTimeout as delay } from 'node:timers/promises';
-import { environmentOf, groupOf, listProcesses } from './process-table.ts';
+import { pause } from '../../shared/waiting.ts';
+import { environmentOf, groupOf, listProcesses, markEntries } from './process-table.ts';
 
-/** The number of rounds, and milliseconds between them: dying takes a moment. */
+/** Rounds, and milliseconds between them: a process takes a moment to end. */
 const mostRounds = 100;
-const pause = 10;
+const interval = 10;
 
-/** Kills processes that were seen below a worker, whatever their environment is now. */
-export function killSeen(pids: readonly number[], root = '/proc'): void {
+/** Kills processes and their groups, except this process and its own group. @param root of procfs */
+export function killWithGroups(pids: readonly number[], root = '/proc'): void {
+  const others = pids.filter((pid) => pid !== process.pid);
   const own = groupOf(root, process.pid);
-  for (const pid of pids) {
-    if (pid === process.pid) continue;
-    const group = groupOf(root, pid);
-    if (group > 1 && group !== own) kill(-group);
-    kill(pid);
-  }
+  const groups = new Set(others.map((pid) => groupOf(root, pid)));
+  for (const group of groups) if (group > 1 && group !== own) kill(-group);
+  for (const pid of others) kill(pid);
 }
 
 /**
- * Kills every process whose environment has all of `marks`. Returns when none is left, not even as
- * a zombie, which still counts for a pids limit, or after a hundred rounds (over a second).
- * @param root where procfs is mounted
+ * Kills every process whose environment has all of `marks`. Resolves when none is left, not even as a
+ * zombie, which still counts for a pids limit; or after a hundred rounds, about a second.
+ * @param root of procfs
  */
 export async function killMarked(
   marks: Readonly<Record<string, string>>,
   root = '/proc',
 ): Promise<void> {
-  const own = groupOf(root, process.pid);
+  const entries = markEntries(marks);
   const killed = new Set<number>();
   for (let round = 0; round < mostRounds; round++) {
     const pids = listProcesses(root).map(Number);
-    const found = findMarked(marks, root, pids);
+    // The environment of a zombie is empty; that of another user's process cannot be read.
+    const found = pids.filter((pid) => {
+      if (pid === process.pid) return false;
+      const environment = environmentOf(root, pid);
+      return entries.every((entry) => environment.has(entry));
+    });
     if (found.length === 0 && !pids.some((pid) => killed.has(pid))) return;
     for (const pid of found) killed.add(pid);
-    const groups = new Set(found.map((pid) => groupOf(root, pid)));
-    // The supervisor's own group belongs to no worker.
-    for (const group of groups) if (group > 1 && group !== own) kill(-group);
-    for (const pid of found) kill(pid);
-    await delay(pause);
+    killWithGroups(found, root);
+    await pause(interval);
   }
-}
-
-function findMarked(
-  marks: Readonly<Record<string, string>>,
-  root: string,
-  pids: readonly number[],
-): number[] {
-  const wanted = Object.entries(marks).map(([name, value]) => `${name}=${value}`);
-  return pids.filter((pid) => {
-    if (pid === process.pid) return false;
-    // The environment of a zombie is empty, and that of another user's process is unreadable.
-    const environment = environmentOf(root, pid);
-    return wanted.every((entry) => environment.has(entry));
-  });
 }
 
 function kill(pid: number): void {

@@ -45,6 +45,11 @@ export function environmentOf(root: string, pid: number): ReadonlySet<string> {
   }
 }
 
+/** The entries of an environment that has these marks. */
+export function markEntries(marks: Readonly<Record<string, string>>): string[] {
+  return Object.entries(marks).map(([name, value]) => `${name}=${value}`);
+}
+
 /** Bytes of a memory page: 4 KiB nearly everywhere, up to 64 on some ARM machines. */
 export function readPageSize(root: string): number {
   try {

@@ -7,7 +7,13 @@
  * Invariant: a process that was once seen in a tree belongs to it until the process ends.
  */
 import { readFile } from 'node:fs/promises';
-import { environmentOf, type ProcessEntry, readPageSize, readProcesses } from './process-table.ts';
+import {
+  environmentOf,
+  markEntries,
+  type ProcessEntry,
+  readPageSize,
+  readProcesses,
+} from './process-table.ts';
 
 export interface TreeRoot {
   name: string;
@@ -119,7 +125,7 @@ export class ProcessTrees {
     const before = this.#known;
     this.#known = new Map();
     const owners = new Map(roots.map(({ name, pid }) => [pid, name]));
-    const marks = roots.map(({ name }) => ({ name, entries: entriesOf(this.#marksOf(name)) }));
+    const marks = roots.map(({ name }) => ({ name, entries: markEntries(this.#marksOf(name)) }));
     const resolve = (entry: ProcessEntry): Known => {
       const done = this.#known.get(entry.pid);
       if (done) return done;
@@ -149,10 +155,6 @@ export class ProcessTrees {
     const environment = environmentOf(this.#root, pid);
     return marks.find(({ entries }) => entries.every((entry) => environment.has(entry)))?.name;
   }
-}
-
-function entriesOf(marks: Readonly<Record<string, string>>): string[] {
-  return Object.entries(marks).map(([name, value]) => `${name}=${value}`);
 }
 
 /** Undefined if the kernel does not report it, or the process is too small. */

@@ -1,13 +1,14 @@
 /**
- * Kills hidden leftovers of a worker: processes with a clean environment and a session of their own
- * (`env -i setsid`). When their parents end, the container's init adopts them.
- * Invariants: nothing is killed outside a container of berth's own, such as on a developer's
- * machine or in a pod with a shared process namespace; there process 1 is not the init of a
- * container, or not berth's parent. No process is killed that a living worker may have started.
+ * Kills processes of ended workers that no mark gives away: started with a clean environment and a session
+ * of their own (`env -i setsid`), and taken over by the container's init when their parents ended.
+ * Invariants: nothing is killed outside a container of berth's own, that is on a developer's machine or in a
+ * pod that shares its process namespace: there process 1 is no init of a container, or not berth's parent.
+ * Nothing is killed that a living worker may have started.
  */
 import { readFileSync, statSync } from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
-import { groupOf, type ProcessEntry, readProcesses } from './process-table.ts';
+import { pause } from '../../shared/waiting.ts';
+import { killWithGroups } from './kill-marked.ts';
+import { type ProcessEntry, readProcesses } from './process-table.ts';
 
 /** Programs that run as process 1 of a container only. */
 const inits: ReadonlySet<string> = new Set([
@@ -19,25 +20,20 @@ const inits: ReadonlySet<string> = new Set([
 ]);
 
 const mostProcesses = 4_000;
-/** The number of rounds, and milliseconds between them: children of killed processes follow. */
+/** Rounds, and milliseconds between them: the children of a killed process become orphans next. */
 const mostRounds = 50;
-const pause = 20;
+const interval = 20;
 
 /**
- * Kills the orphans of ended workers. Returns when none is left, or after more than a second.
- * @param living the CLIs that live
+ * Kills the orphans of ended workers; resolves when none is left, or after about a second.
+ * @param living the pids of the CLIs that live
  */
 export async function killStrays(living: readonly number[], root = '/proc'): Promise<void> {
   for (let round = 0; round < mostRounds; round++) {
     const strays = findStrays(readProcesses(root, 4_096, mostProcesses), living, root);
     if (strays.length === 0) return;
-    const own = groupOf(root, process.pid);
-    for (const pid of strays) {
-      const group = groupOf(root, pid);
-      if (group > 1 && group !== own) kill(-group);
-      kill(pid);
-    }
-    await delay(pause);
+    killWithGroups(strays, root);
+    await pause(interval);
   }
 }
 
@@ -76,13 +72,5 @@ function isOurs(root: string, pid: number): boolean {
     return statSync(`${root}/${pid}`).uid === process.getuid?.();
   } catch {
     return false;
-  }
-}
-
-function kill(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch {
-    // The process has already ended.
   }
 }

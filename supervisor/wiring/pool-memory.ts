@@ -10,7 +10,7 @@ import { refreshEnded } from '../claude/locks.ts';
 import type { SupervisorConfig } from '../config.ts';
 import { removeTraces } from '../memory/cli-traces.ts';
 import { type GuardedWorker, MemoryGuard, type MemoryReport } from '../memory/guard.ts';
-import { killMarked, killSeen } from '../memory/kill-marked.ts';
+import { killMarked, killWithGroups } from '../memory/kill-marked.ts';
 import { type Action, isNearLimit } from '../memory/policy.ts';
 import type { Stage } from '../memory/reading.ts';
 import { killStrays } from '../memory/strays.ts';
@@ -109,7 +109,7 @@ export class PoolMemory {
   async clearAway(name: string, pid: number | undefined): Promise<void> {
     const { configDirectory, inherited } = this.#config;
     // Those that have left the tree with a clean environment: as long as they live, as they were seen.
-    killSeen(this.#guard.pidsOf(name));
+    killWithGroups(this.#guard.pidsOf(name));
     await killMarked(marksOf(configDirectory, name));
     const others = this.#pool.workers.filter((worker) => worker.name !== name);
     await killStrays(others.flatMap(({ process }) => (process.alive ? (process.pid ?? []) : [])));

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import t from 'tap';
-import { killSeen } from '../../../supervisor/memory/kill-marked.ts';
+import { killWithGroups } from '../../../supervisor/memory/kill-marked.ts';
 import { ProcessTrees } from '../../../supervisor/memory/process-trees.ts';
 import { lives } from '../../support/processes.ts';
 import { until } from '../../support/until.ts';
@@ -21,7 +21,7 @@ t.test('what left its worker after it was seen is found, and ended', async (t) =
   t.ok(pid);
   t.same(more, []);
   t.same(trees.pidsOf('worker-2'), []);
-  killSeen([pid as number]);
+  killWithGroups([pid as number]);
   await until('it has ended', () => !lives(pid as number));
   t.same(trees.pidsOf('worker-1'), []);
 });
