@@ -35,7 +35,7 @@ t.test('a refused token is to be put where it came from', (t) => {
   ];
   for (const [environment, place] of cases) {
     const message = said(environment);
-    t.ok(message.endsWith(`create a new token and put it into ${place}`), message);
+    t.ok(message.endsWith(`make a new one and put it into ${place}`), message);
   }
   t.match(said({}), /put a token into BERTH_GIT_TOKEN$/);
   t.match(said(kubernetes), /put a token into a Secret \(berth-git, key token\), and name its/);

@@ -92,7 +92,7 @@ t.test('a token is warned about from 14 days before its end, at every run', asyn
   t.strictSame(warnings(), [], '19 days before');
   const sentences: [number, RegExp][] = [
     [5.5, /expires in 13 days; create a new token and put it into BERTH_GIT_TOKEN/],
-    [17.9, /ends in 1 day;/],
+    [17.9, /expires in 1 day;/],
     [18.5, /expires within a day/],
     [19.5, /has ended/],
   ];

@@ -57,7 +57,7 @@ t.test(
     const hidden = async (singleSignOn: Record<string, string>) =>
       (await ask(t, { access: 'none', singleSignOn })).found.problem;
     const mine = await hidden({ 21: 'others', 22: 'Me' });
-    t.match(mine, /^me\/claude is not visible: the organisation Me requires single sign-on/);
+    t.match(mine, /^me\/claude is not visible: the organisation Me asks for single sign-on/);
     t.match(mine, page);
     t.match(await hidden({ 21: '' }), /the organisation number 21 asks for single sign-on/);
     t.match(await hidden({ 21: 'others' }), /does not exist, or the token has no access/);
@@ -66,7 +66,7 @@ t.test(
     t.match(lines, [{ event: 'preflight_warning', msg: page }, { event: 'preflight' }]);
     t.match(
       (await ask(t, { singleSignOn: 'https://github.com/orgs/me/sso?x=1' })).found.problem,
-      /^the organisation me asks for single sign-on; .* at https:\/\/github.com\/orgs\/me\/sso/,
+      /^the organisation me requires single sign-on; .* at https:\/\/github.com\/orgs\/me\/sso/,
     );
   },
 );
