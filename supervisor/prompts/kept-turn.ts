@@ -1,6 +1,6 @@
 /**
- * Whether a turn is in its session's transcript. On a full volume the CLI (2.1.330) answers, writes a part
- * of the answer or nothing, and reports no error: after a restart the session goes on without the turn.
+ * Whether a turn is in the transcript of its session. On a full volume the CLI (2.1.330) answers, writes a part of the
+ * answer or nothing, and reports no error: after a restart the session continues without the turn.
  */
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -8,7 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 /** Bytes of a transcript that are read, from its end. */
 const mostBytes = 16 * 1024 * 1024;
-/** The CLI writes behind its answer: looks, and milliseconds between them. */
+/** The CLI writes the transcript after its answer: how often it is read, and milliseconds between reads. */
 const mostLooks = 10;
 const pause = 100;
 
@@ -31,7 +31,7 @@ async function endsAnswered(transcript: string, promptId: string): Promise<boole
   for (const line of lines.reverse()) {
     const { type, uuid } = messageIn(line);
     if (type === 'assistant') answered = true;
-    // What follows the last assistant's message is the result of a tool, or the prompt itself.
+    // Only the result of a tool, or the prompt itself, can follow the last message of the assistant.
     if (type === 'user') {
       if (!answered) return false;
       if (uuid === promptId) return true;
@@ -52,7 +52,7 @@ async function readEnd(path: string): Promise<string> {
   }
 }
 
-/** Nothing for a line that was torn. */
+/** Empty for an incomplete line. */
 function messageIn(line: string): { type?: unknown; uuid?: unknown } {
   if (!line.includes('"user"') && !line.includes('"assistant"')) return {};
   try {

@@ -1,7 +1,7 @@
 /**
- * What is known of the limits of one login, and whether a prompt may be sent: open, closed until a
- * time, or on trial (the time was a guess that has passed: one prompt at a time).
- * Always holds: no clock of its own; an answer opens it only if its prompt was sent after it closed.
+ * The limits of one login, and whether a prompt may be sent. The state is open, closed until a time, or on trial: a
+ * guessed time has passed, and one prompt at a time may try.
+ * Invariants: the account has no clock of its own; an answer opens it only if its prompt was sent after it closed.
  */
 import type { BerthError } from '../../shared/errors.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
@@ -11,31 +11,31 @@ export type LimitReason = 'usage_limit' | 'rate_limited';
 export interface AccountState {
   login: string;
   closed: boolean;
-  /** Why it is closed or on trial. */
+  /** Why the account is closed or on trial. */
   reason: LimitReason | null;
-  /** ISO 8601; when it opens if it is closed. */
+  /** ISO 8601; when a closed account opens. */
   resets_at: string | null;
-  /** True if nobody told that time. */
+  /** Whether that time is a guess. */
   guessed: boolean;
-  /** The used share of each window, 0 to 1, as last told. */
+  /** The used share of each window, 0 to 1, as last reported. */
   utilization: Record<string, number>;
-  /** When each window ends, ISO 8601; of those of which that was told. */
+  /** When each window ends, ISO 8601, as far as it was reported. */
   window_resets_at: Record<string, string>;
   /** One sentence for each window that is nearly used up. */
   warnings: string[];
 }
 
 const minute = 60_000;
-/** Nobody is locked out for longer by what a peer says: the longest window has seven days. */
+/** A reported time is cut to this: the longest window has seven days. */
 const longestClosed = 8 * 24 * 60 * minute;
 /** First and longest guess, in milliseconds. */
 const guesses = {
   usage_limit: [minute, 30 * minute],
   rate_limited: [15_000, 2 * minute],
 } as const;
-/** Milliseconds that a prompt leaves to another's try. */
+/** Milliseconds that the other prompts wait for the one that tries. */
 const trialPause = 5_000;
-/** Windows of all use of the account; others, such as `seven_day_opus`, leave other models free. */
+/** Windows of the whole account; others, such as `seven_day_opus`, limit one model only. */
 const wholeAccount = new Set(['five_hour', 'seven_day', 'overage']);
 
 interface Closing {
@@ -48,7 +48,7 @@ interface Closing {
 export class Account {
   readonly #login: string;
   #closing: Closing | undefined;
-  /** How often in a row it was closed by a guess. */
+  /** How often in a row a guess has closed the account. */
   #guesses = 0;
   #probing = false;
   #limit: UsageLimit | undefined;
@@ -58,7 +58,7 @@ export class Account {
     this.#login = login;
   }
 
-  /** Undefined if nothing may be sent now, else whether this prompt is the one that tries. */
+  /** Undefined if no prompt may be sent now, else whether this prompt is the one that tries. */
   enter(now: number): boolean | undefined {
     const closing = this.#closingAt(now);
     if (!closing) return false;
@@ -71,18 +71,18 @@ export class Account {
     return true;
   }
 
-  /** When it is worth asking again, if it lets nobody in now. */
+  /** When the next prompt may be sent, if none may now. */
   opensAt(now: number): number {
     const until = this.#closingAt(now)?.until ?? now;
     return until > now ? until : now + trialPause;
   }
 
-  /** A prompt that was let in was not sent. */
+  /** A prompt that was allowed was not sent. */
   withdraw(probing: boolean): void {
     if (probing) this.#probing = false;
   }
 
-  /** How a prompt ended that was let in at `begun`. */
+  /** Notes the outcome of a prompt that was allowed at `begun`. */
   leave(begun: number, probing: boolean, error: BerthError | undefined, now: number): void {
     if (probing) this.#probing = false;
     if (error?.code === 'usage_limit' || error?.code === 'rate_limited') {
@@ -91,7 +91,7 @@ export class Account {
     }
     if (error) return;
     const closing = this.#closingAt(now);
-    // The answer to a prompt that was on its way before says nothing, nor does one against a time.
+    // An answer to a prompt from before the closing proves nothing, and none can correct a reported time.
     if (closing && (begun < closing.since || closing.until > now)) return;
     this.#closing = undefined;
     this.#guesses = 0;
@@ -127,7 +127,7 @@ export class Account {
       ),
       window_resets_at: Object.fromEntries(
         current.flatMap(([name, { resetsAt }]) =>
-          // What lies further away is no time of a window, and perhaps no date.
+          // A time further away is not the end of a window, and may be no valid date.
           resetsAt === undefined || resetsAt > now + longestClosed
             ? []
             : [[name, new Date(resetsAt).toISOString()]],
@@ -137,7 +137,7 @@ export class Account {
     };
   }
 
-  /** As it is after the clock was set back: a guess takes as long as before, a time that was told stays. */
+  /** After the clock was set back: a guess takes as long as before, a reported time stays. */
   #closingAt(now: number): Closing | undefined {
     const closing = this.#closing;
     if (!closing || now >= closing.since) return closing;
@@ -150,7 +150,7 @@ export class Account {
   #close(reason: LimitReason, told: number | undefined, now: number): void {
     const guessed = told === undefined || told <= now;
     const current = this.#closingAt(now);
-    // A closed one stays so against a guess and against what ends earlier, unless it is a guess itself.
+    // A reported time is replaced neither by a guess nor by an earlier time.
     if (current && current.until > now) {
       const corrected = current.guessed && current.reason === reason;
       if (guessed || (told <= current.until && !corrected)) return;
@@ -171,12 +171,12 @@ export class Account {
   }
 }
 
-/** True if nothing of this account is answered until the limit's reset. */
+/** Whether the API answers no prompt of this account until the limit ends. */
 export function closesAccount({ status, type, usingOverage }: UsageLimit): boolean {
   return status === 'rejected' && !usingOverage && (type === undefined || wholeAccount.has(type));
 }
 
-/** What a caller and an operator should know while prompts are still answered. */
+/** Warnings for callers and operators while prompts are still answered. */
 export function warningsOfLimit(limit: UsageLimit, now: number): string[] {
   const { status, type = 'current', utilization, resetsAt } = limit;
   if (status !== 'allowed_warning' || (resetsAt !== undefined && resetsAt <= now)) return [];

@@ -1,24 +1,24 @@
 /**
- * The gate for an account's limits: while one is hit no prompt of that login is sent. Prompts fail at
- * once with the time at which to try again, or wait for it and wake at different moments.
- * Always holds: a gate that was told a time is closed until then; one that was told none closes for a
- * bounded guess and then lets one prompt at a time try; nothing is kept on disk.
+ * The gate for an account's limits: while a limit is reached, no prompt of that login is sent. A prompt fails at once with
+ * the time of the next try, or waits until that time; the waiting prompts wake at different moments.
+ * Invariants: a gate with a known time is closed until then. A gate without one is closed for a bounded guess, then lets
+ * one prompt at a time try. Nothing is stored on disk.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import { BerthError } from '../../shared/errors.ts';
+import { sleep } from '../../shared/waiting.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
 import { Account, type AccountState, type LimitReason } from './limit-account.ts';
 
-/** Leave to send one prompt; `done` must be called with how it ended. */
+/** The permission to send one prompt; call `done` with its outcome, or `withdraw`. */
 export interface Pass {
   /**
-   * To be called again when the prompt is sent, if time has passed since.
+   * Call it before the prompt is sent, if time has passed since the pass was given.
    * @throws BerthError `usage_limit` or `rate_limited` if the gate has closed meanwhile
    */
   check(): void;
   /** @param error undefined if the prompt was answered */
   done(error: BerthError | undefined): void;
-  /** Gives it back unused. */
+  /** Gives the pass back unused. */
   withdraw(): void;
 }
 
@@ -28,12 +28,12 @@ export interface PassOptions {
   /** Milliseconds since 1970. */
   deadline: number;
   signal: AbortSignal;
-  /** Told each time that it begins to wait. */
+  /** Called each time that the prompt begins to wait. */
   onWait?: (state: AccountState) => void;
 }
 
 export interface LimitGateOptions {
-  /** Told when a login's gate closes and when it opens. */
+  /** Called when the gate of a login closes and when it opens. */
   onChange?: (state: AccountState) => void;
   /** Milliseconds since 1970. */
   now?: () => number;
@@ -42,13 +42,13 @@ export interface LimitGateOptions {
   sleep?: (milliseconds: number, signal: AbortSignal) => Promise<unknown>;
 }
 
-/** Milliseconds within which the waiting wake, at most; and at least. */
+/** The longest and the shortest period over which the waiting prompts wake, in milliseconds. */
 const widestJitter = 30_000;
 const narrowestJitter = 1_000;
 
 export class LimitGate {
   readonly #accounts = new Map<string, Account>();
-  /** What was last told of each. */
+  /** The state of each account that `onChange` has reported last. */
   readonly #announced = new Map<Account, AccountState>();
   readonly #onChange: (state: AccountState) => void;
   readonly #now: () => number;
@@ -59,17 +59,16 @@ export class LimitGate {
     this.#onChange = options.onChange ?? (() => {});
     this.#now = options.now ?? Date.now;
     this.#random = options.random ?? Math.random;
-    this.#sleep =
-      options.sleep ?? ((milliseconds, signal) => delay(milliseconds, undefined, { signal }));
+    this.#sleep = options.sleep ?? sleep;
   }
 
-  /** What is known of each login. */
+  /** The state of each login. */
   get states(): AccountState[] {
     const now = this.#now();
     return [...this.#accounts.values()].map((account) => account.stateAt(now));
   }
 
-  /** Why nothing may be sent with that login now; undefined while it may. */
+  /** The error while no prompt may be sent with that login; undefined while it may. */
   refusalOf(login: string): BerthError | undefined {
     const account = this.#accounts.get(login);
     const now = this.#now();
@@ -77,16 +76,16 @@ export class LimitGate {
     return account && state?.closed ? closed(state, account.opensAt(now), now) : undefined;
   }
 
-  /** What an answer of that login should warn of. */
+  /** The warnings for answers of that login. */
   warningsOf(login: string): string[] {
     return this.#accounts.get(login)?.stateAt(this.#now()).warnings ?? [];
   }
 
   /**
-   * Leave to send a prompt.
-   * @param login whose limits count: prompts with the same key share a gate
-   * @throws BerthError `usage_limit` or `rate_limited` if the gate is closed and there is no waiting
-   *   for it; the signal's reason
+   * Waits for the permission to send a prompt.
+   * @param login prompts with the same key share a gate
+   * @throws BerthError `usage_limit` or `rate_limited` if the gate is closed and the prompt does not wait; the
+   *   signal's reason
    */
   async pass(login: string, { wait, deadline, signal, onWait }: PassOptions): Promise<Pass> {
     const account = this.#accountOf(login);
@@ -106,14 +105,14 @@ export class LimitGate {
     }
   }
 
-  /** Takes note of what the API says of a login, whichever prompt it came with. */
+  /** Notes what the API reports about a login, with whichever prompt. */
   heard(login: string, limit: UsageLimit): void {
     const account = this.#accountOf(login);
     account.heard(limit, this.#now());
     this.#announce(account, this.#now());
   }
 
-  /** Opens the gate of a login that has been replaced: the new one has limits of its own. */
+  /** Opens the gate of a login that was replaced: the new login has its own limits. */
   forget(login: string): void {
     const account = this.#accounts.get(login);
     if (!account) return;

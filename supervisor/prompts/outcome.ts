@@ -1,9 +1,9 @@
 /**
- * What a turn's result means: an answer, or an error with its remedy.
- * Always holds: whatever the CLI calls an error is one here, and so is what it calls a success without
- * an answer. API and login failures arrive as `subtype: "success"` with `is_error`, so only that flag
- * counts; a turn that a hook ended arrives without it. The fields and texts that decide are
- * those of the CLI 2.1.330 against a stand-in API; an unknown one falls to a more general code.
+ * Decides what the result of a turn means: an answer, or an error with its remedy.
+ * Invariants: every result that the CLI calls an error is an error here, and so is a success without an answer. API and
+ * login failures arrive as `subtype: "success"` with `is_error`, so only that flag counts. A turn that a hook ended
+ * arrives without the flag. The fields and texts are those of the CLI 2.1.330 against a stand-in API; an unknown one
+ * gets a more general code.
  */
 import { loginRemedy } from '../../shared/credentials.ts';
 import { BerthError, type ErrorCode } from '../../shared/errors.ts';
@@ -39,8 +39,8 @@ const remedies = {
 type FailureCode = keyof typeof remedies;
 
 /**
- * The error that a turn is, or undefined if it gave an answer.
- * @param schema true if the output had to match a schema
+ * The error of a turn; undefined if the turn has an answer.
+ * @param schema whether the output had to match a schema
  */
 export function failureOf(end: TurnEnd, schema = false): BerthError | undefined {
   const { result } = end;
@@ -50,14 +50,14 @@ export function failureOf(end: TurnEnd, schema = false): BerthError | undefined 
   if (result.isError) return failure(codeOf(end), result.result.slice(0, 500), end);
   const hook = stoppingHook(end);
   if (hook) return failure('blocked_by_hook', inWords(hook), end, hook);
-  // The CLI reminds the model once to give its output, and then calls it a success without one.
+  // The CLI reminds the model once, and then reports a success without an output.
   if (schema && result.structuredOutput === undefined) {
     return failure('output_mismatch', 'the model gave no output of the schema', end);
   }
   return isEmpty(result) ? failure('empty_answer', whyEmpty(result), end) : undefined;
 }
 
-/** The hook because of which the turn has no answer that the hooks let pass. */
+/** The hook that has stopped the turn or its answer. */
 function stoppingHook({ result, hooks }: TurnEnd): HookStop | undefined {
   const { refused, stopped, overruled } = hooks;
   if (refused) return refused;
@@ -99,7 +99,7 @@ function failure(code: FailureCode, said: string, end: TurnEnd, hook?: HookStop)
   });
 }
 
-/** By the login that is in use: who has an API key has nowhere to log in. */
+/** The remedy for the login that is in use: an API key needs no login. */
 function remedyOf({ keySource = 'none', helperError }: TurnEnd): string {
   if (keySource === 'none' && helperError === undefined) return loginRemedy;
   if (helperError !== undefined || keySource === 'apiKeyHelper') {
@@ -118,7 +118,7 @@ function hookDetails({ event, name, command, said }: HookStop): Record<string, s
   };
 }
 
-/** What there is so far was paid for, and is handed out. */
+/** Errors that carry the text so far, since it was paid for. */
 const withText = new Set<FailureCode>([
   'turns_exceeded',
   'budget_exceeded',
@@ -127,7 +127,7 @@ const withText = new Set<FailureCode>([
   'empty_answer',
 ]);
 
-/** By `terminal_reason`, which is set whoever found the failure. */
+/** By `terminal_reason`, which the CLI sets whatever has found the failure. */
 const byReason: Readonly<Record<string, FailureCode>> = {
   max_turns: 'turns_exceeded',
   budget_exhausted: 'budget_exceeded',
@@ -147,16 +147,16 @@ function codeOf(end: TurnEnd): FailureCode {
 
 function apiCodeOf({ result, failure: named }: TurnEnd): FailureCode {
   const { apiErrorStatus: status, apiErrorType: type, apiError } = result;
-  // Credit that is too low comes as status 400 with this name, or as 402 with this type.
+  // A low credit balance arrives as status 400 with this name, or as 402 with this type.
   if (named === 'billing_error' || type === 'billing_error') return 'billing_required';
   if (apiError === 'usage_limit_reached') return 'usage_limit';
   if (status === 429) return 'rate_limited';
   if (status === 403) {
-    // A login that was revoked is a 403 too, and only its text tells.
+    // A revoked login is a 403 too; only the text differs.
     return /log in again/i.test(result.result) ? 'login_required' : 'permission_denied';
   }
   if (named === 'authentication_failed' || status === 401) return 'login_required';
-  // Another process holds the lock of the refresh; one that was killed does so for 90 s.
+  // Another process holds the lock of the refresh; the lock of a killed process stays for 90 s.
   if (status === undefined && /refresh OAuth token/i.test(result.result)) {
     return 'login_unavailable';
   }
@@ -175,12 +175,12 @@ function resetDetails(limit: TurnEnd['limit']): Record<string, unknown> {
           resets_at: new Date(resetsAt).toISOString(),
           retry_after: Math.max(1, Math.ceil((resetsAt - Date.now()) / 1_000)),
         }),
-    // Of one model alone: others are still answered, so the gate stays open.
+    // A limit of one model: prompts for others are answered, so the gate stays open.
     ...(closesAccount(limit) ? {} : { model_only: true }),
   };
 }
 
-/** For a turn that hung and is not carried on. */
+/** The error of a turn that hung and is not continued. */
 export function stalledError({ quietMs, end }: TurnStalled): BerthError {
   return new BerthError(
     'worker_lost',
@@ -189,7 +189,7 @@ export function stalledError({ quietMs, end }: TurnStalled): BerthError {
   );
 }
 
-/** What a problem tells of its turn: also one that failed was paid for. */
+/** The details of an error about its turn: a failed turn was paid for too. */
 export function turnDetails(result: TurnResult): Record<string, unknown> {
   return {
     session_id: result.sessionId,
@@ -229,7 +229,7 @@ export function isLoginRefused(end: TurnEnd): boolean {
   return error !== undefined && isLoginFailure(error);
 }
 
-/** The error with what is known of the turn that it ended. */
+/** The error with the details of the turn that it ended. */
 export function withTurn(error: BerthError, { result }: TurnEnd): BerthError {
   return new BerthError(error.code, error.message, {
     cause: error.cause,

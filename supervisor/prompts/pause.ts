@@ -1,7 +1,7 @@
 /**
- * Whether prompts are taken. A person who has paused the server stays obeyed across restarts, by a
- * small file in berth's state. Always holds: a pause takes effect at once, durable or not; a file that
- * cannot be read still means paused, for somebody wanted it so.
+ * Whether the server accepts prompts. A small file in berth's state keeps a pause across restarts.
+ * Invariants: a pause takes effect at once, whether it is durable or not; a file that cannot be read means paused,
+ * since a person wrote it to pause the server.
  */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { BerthError, messageOf } from '../../shared/errors.ts';
 import { readFileBounded, syncDirectory, writeFileAtomic } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
+import { SerialQueue } from '../../shared/serial-queue.ts';
 
 const pauseFile = z.object({
   version: z.literal(1),
@@ -18,7 +19,7 @@ const pauseFile = z.object({
 });
 
 export interface Paused {
-  /** The name of the token that paused; null if that cannot be read any more. */
+  /** The name of the token that paused the server; null if the file cannot be read. */
   by: string | null;
   /** ISO time. */
   since: string;
@@ -26,7 +27,7 @@ export interface Paused {
 }
 
 const fileName = 'pause.json';
-/** Seconds after which a client may ask again: nobody knows how long a pause takes. */
+/** Seconds after which a client may try again: the end of a pause is not known. */
 const retryAfter = 60;
 
 export class Pause {
@@ -34,7 +35,7 @@ export class Pause {
   readonly #stateDirectory: string;
   readonly #log: Log;
   #paused: Paused | undefined;
-  #writing: Promise<boolean> = Promise.resolve(true);
+  readonly #writes = new SerialQueue();
 
   constructor(stateDirectory: string, log: Log) {
     this.#stateDirectory = stateDirectory;
@@ -42,12 +43,12 @@ export class Pause {
     this.#log = log;
   }
 
-  /** Undefined while prompts are taken. */
+  /** Undefined while prompts are accepted. */
   get state(): Paused | undefined {
     return this.#paused;
   }
 
-  /** Takes up the pause of an earlier run. */
+  /** Restores the pause of an earlier run. */
   async load(): Promise<void> {
     try {
       const content = await readFileBounded(this.#path, 64 * 1024);
@@ -64,14 +65,14 @@ export class Pause {
     this.#log.warn('paused', 'no prompts are taken until `POST /v1/resume`', { by, since });
   }
 
-  /** Paused already, it keeps who did it first. @returns whether it would survive a restart */
+  /** A second pause keeps the name of the first one. @returns whether the pause survives a restart */
   pause(by: string, reason: string | null): Promise<boolean> {
     this.#paused ??= { by, since: new Date().toISOString(), reason };
     const text = JSON.stringify({ version: 1, ...this.#paused });
     return this.#change(() => writeFileAtomic(this.#path, text, { mode: 0o600 }));
   }
 
-  /** @returns whether it would survive a restart */
+  /** @returns whether the end of the pause survives a restart */
   resume(): Promise<boolean> {
     this.#paused = undefined;
     return this.#change(async () => {
@@ -80,7 +81,7 @@ export class Pause {
     });
   }
 
-  /** The error of a prompt that is not taken or not finished; undefined while they are taken. */
+  /** The error of a prompt that is rejected or interrupted; undefined while prompts are accepted. */
   get refusal(): BerthError | undefined {
     if (!this.#paused) return undefined;
     const { by, since, reason } = this.#paused;
@@ -92,15 +93,13 @@ export class Pause {
     );
   }
 
-  /** In the order of the calls. */
   #change(write: () => Promise<void>): Promise<boolean> {
-    this.#writing = this.#writing.then(write).then(
+    return this.#writes.add(write).then(
       () => true,
       (error: unknown) => {
         this.#log.error('failed', 'the pause, or its end, would not survive a restart', { error });
         return false;
       },
     );
-    return this.#writing;
   }
 }

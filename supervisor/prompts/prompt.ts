@@ -1,8 +1,7 @@
 /**
- * A prompt, from what a caller asked for to what is run: with the session that it continues and the
- * profile that it runs with. Always holds: a session is continued only by the token that began it and
- * with the profile that it began with; what a record on the volume says of flags is checked like what
- * a caller says, for the CLI can write there.
+ * Resolves the request of a caller to a prompt that can run, with its session and its profile.
+ * Invariants: only the token that began a session continues it, and only with the profile that it began with. The flags
+ * in a record on the volume are checked like those of a request, since the CLI can write to the volume.
  */
 import { BerthError } from '../../shared/errors.ts';
 import {
@@ -20,37 +19,37 @@ import {
   sessionFlags,
 } from '../sessions/session-record.ts';
 
-/** As it came. */
+/** A request as it came. */
 export interface PromptRequest {
   text: string;
-  /** The session to continue; absent begins one. */
+  /** The session to continue; undefined begins a session. */
   sessionId: string | undefined;
-  /** Begin a new session with the history of that one. */
+  /** Whether to begin a new session with the history of that session. */
   fork: boolean;
-  /** The name of a profile; absent: the session's, or the token's, or the default. */
+  /** The name of a profile; by default that of the session, of the token, or `default`. */
   profile: string | undefined;
   fields: OverrideFields;
   onLimit: 'fail' | 'wait';
   onRecycle: 'continue' | 'fail';
   /** The name of the caller's token. */
   token: string;
-  /** Which of the tokens of that name; undefined where it cannot be revoked. */
+  /** The id of the token among those of that name; undefined if it cannot be revoked. */
   tokenId: string | undefined;
   /** The caller's W3C trace context, if it sent a valid one. */
   traceparent: string | undefined;
 }
 
-/** Checked: may be run. */
+/** A request that was checked and can run. */
 export interface Prompt
   extends Pick<
     PromptRequest,
     'text' | 'fork' | 'onLimit' | 'onRecycle' | 'token' | 'tokenId' | 'traceparent'
   > {
-  /** The session that it continues or copies. */
+  /** The session that the prompt continues or copies. */
   record: SessionRecord | undefined;
   profile: Profile;
   overrides: Overrides;
-  /** What a session that begins with it keeps to. */
+  /** The flags that a session keeps which begins with this prompt. */
   flags: SessionFlags;
   /** Milliseconds from acceptance to the answer at most. */
   timeout: number;
@@ -62,7 +61,7 @@ export interface IntakeOptions {
     get: (name: string) => Profile | undefined;
     forToken: (token: string, requested: string | undefined) => Profile;
   };
-  /** Milliseconds that a prompt may take at most, and takes at most if it does not say. */
+  /** The longest and the default time of a prompt, in milliseconds. */
   promptTimeout: number;
 }
 
@@ -149,7 +148,7 @@ function withoutAbsent(fields: OverrideFields): OverrideFields {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
 }
 
-/** The error for a session that is not there, or not the caller's: they are not told apart. */
+/** The error for a session that does not exist or belongs to another token: both get the same text. */
 export function unknownSession(id: string): BerthError {
   return new BerthError(
     'session_not_found',

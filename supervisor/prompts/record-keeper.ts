@@ -1,6 +1,6 @@
 /**
- * Keeps a session's record while one turn runs: a new one is durable before the answer is told, and
- * its figures are brought up to date behind the answer.
+ * Keeps the record of a session while one turn runs. The record of a new session is durable before the answer is sent;
+ * the figures of a record are updated after the answer.
  */
 import type { Log } from '../../shared/log.ts';
 import {
@@ -12,11 +12,11 @@ import {
 import type { SessionStore } from '../sessions/session-store.ts';
 import type { TurnEnd } from './turn.ts';
 
-/** Of what a session is that begins with this turn. */
+/** The origin of a session that begins with this turn. */
 export interface Origin {
   token: string;
   profile: string;
-  /** The directory of the worker; asked when the session has its id. */
+  /** The directory of the worker; called when the session has its id. */
   workingDirectory: () => SessionRecord['working_directory'];
   forkedFrom: string | null;
   flags: SessionRecord['flags'];
@@ -62,7 +62,7 @@ export class RecordKeeper {
     this.#begun = this.#write(this.#record);
   }
 
-  /** The session that this turn has begun has come to nothing: another is begun in its place. */
+  /** Forgets the session that this turn has begun: the next attempt begins another one. */
   async forget(id: string): Promise<void> {
     await this.#begun;
     this.#begun = undefined;
@@ -72,7 +72,7 @@ export class RecordKeeper {
   async end({ result }: TurnEnd): Promise<void> {
     this.begin(result.sessionId);
     await this.#begun;
-    // Another turn of the session may have ended since this one was accepted.
+    // Another turn of the session may have ended since this prompt was accepted.
     const record = this.#store.peek(result.sessionId) ?? this.#record;
     if (!record) return;
     this.#store.note({
@@ -86,7 +86,7 @@ export class RecordKeeper {
     });
   }
 
-  /** An answer that was paid for is not lost because its session could not be noted. */
+  /** A failed write costs a warning and not the answer, which was paid for. */
   async #write(record: SessionRecord): Promise<void> {
     try {
       await this.#store.write(record);

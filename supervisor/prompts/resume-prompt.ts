@@ -1,15 +1,15 @@
 /**
- * Going on with a turn whose process was lost: what a new process of the session is told.
- * The CLI itself fills the gap in the conversation: it tells the model that the outcome of the tool
- * that ran is unknown (as 2.1.330 does), so tools have run at least once and nothing is repeated blindly.
+ * Continues a turn whose process was lost: the text for the new process of the session, and whether its transcript has
+ * the prompt. The CLI fills the gap in the conversation itself: it reports to the model that the outcome of the running
+ * tool is unknown (as 2.1.330 does). So a tool runs at least once, and nothing is repeated blindly.
  */
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 
-/** What a process is told that resumes a session in whose transcript the prompt stands. */
+/** The text for a process that resumes a session whose transcript has the prompt. */
 export const carryOn = 'Your process was replaced. Carry on where you stopped.';
 
-/** What a process is told whose turn ended because its login had to be renewed first. */
+/** The text for a process whose turn ended because the API refused a login that was renewed since. */
 export const carryOnLoggedIn = 'The login was renewed. Carry on where you stopped.';
 
 /** Bytes of a transcript that are searched, from its end. */
@@ -17,8 +17,8 @@ const searched = 64 * 1024 * 1024;
 const piece = 1024 * 1024;
 
 /**
- * Whether a prompt stands in the transcript: then a process that resumes the session can carry on, else
- * the prompt must be sent again. One that cannot be read has nothing to carry on with; never rejects.
+ * Whether the transcript has a prompt: then a process that resumes the session can continue the turn, else the
+ * prompt must be sent again. False for a transcript that cannot be read; never rejects.
  * @param promptId the id with which the prompt was handed over, which the CLI writes beside it
  */
 export async function stands(transcript: string, promptId: string): Promise<boolean> {
@@ -37,7 +37,7 @@ async function isWritten(transcript: string, promptId: string): Promise<boolean>
     const buffer = Buffer.alloc(piece + wanted.length);
     for (let end = size; end > Math.max(0, size - searched); end -= piece) {
       const start = Math.max(0, end - piece);
-      // Pieces overlap, so that what lies across their border is found.
+      // Pieces overlap, so that an id across their border is found.
       const { bytesRead } = await file.read(buffer, 0, end - start + wanted.length, start);
       if (buffer.subarray(0, bytesRead).includes(wanted)) return true;
     }

@@ -1,7 +1,7 @@
 /**
- * One turn on one worker: the prompt goes in, events come out as they happen, and it ends with a
- * result. Always holds: when the signal aborts or the turn hangs the CLI is told to interrupt, and its
- * result is waited for, bounded; what comes later is left to `afterTurn`.
+ * Runs one turn on one worker: sends the prompt, emits events as they happen, and returns the end of the turn.
+ * Invariant: when the signal aborts or the turn hangs, the CLI is interrupted and its result is awaited, bounded.
+ * `afterTurn` waits for a result that comes later.
  */
 
 import type { HookStop } from '../claude/hooks.ts';
@@ -12,7 +12,7 @@ import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { LimitReason } from './limit-account.ts';
 import { boundsFor, Watchdog } from './watchdog.ts';
 
-/** What the caller can be told while the turn runs. */
+/** The events that a caller gets while the turn runs. */
 export type TurnEvent =
   | { event: 'queued'; data: { position: number } }
   | { event: 'limited'; data: { reason: LimitReason; resets_at: string | null } }
@@ -28,45 +28,45 @@ export type TurnEvent =
 
 export interface TurnEnd {
   result: TurnResult;
-  /** What the CLI itself called a failure: `authentication_failed`, `rate_limit` ... */
+  /** The failure that the CLI has reported: `authentication_failed`, `rate_limit` ... */
   failure: string | undefined;
-  /** What was last said of the account's usage limit; undefined if nothing was. */
+  /** The last report about the account's usage limit; undefined without one. */
   limit: UsageLimit | undefined;
-  /** What tools that failed have said, the first ones, bounded. */
+  /** The messages of tools that failed: the first ones, bounded. */
   toolErrors: string[];
-  /** What the model has written last, before or after a tool call, bounded. */
+  /** The last text of the model, before or after a tool call, bounded. */
   text: string;
-  /** Where the CLI has its API key from, as its init message says. */
+  /** The source of the API key, as the init message of the CLI reports it. */
   keySource?: string;
-  /** What the CLI wrote of an `apiKeyHelper` that failed. */
+  /** The CLI's message about an `apiKeyHelper` that failed. */
   helperError?: string;
-  /** The API refused the login again and again: berth ended the turn. */
+  /** Whether berth has ended the turn because the API refused the login several times. */
   refused?: boolean;
-  /** What hooks have done to it. */
+  /** What hooks have done to the turn. */
   hooks: HooksOfTurn;
 }
 
 export interface HooksOfTurn {
   /** The hook that kept the prompt from the model. */
   refused?: HookStop;
-  /** The last hook that said `continue: false`; whether that has ended the turn, its result tells. */
+  /** The last hook with `continue: false`; the result shows whether that has ended the turn. */
   stopped?: HookStop;
   /** The last hook that objected to the end of the turn, if the CLI has overruled it. */
   overruled?: HookStop;
 }
 
 export interface TurnOptions {
-  /** A UUID with which the prompt is handed over, which was not used before. */
+  /** A UUID for the prompt that was not used before. */
   promptId?: string;
-  /** The prompt begins with a command that is to be run. */
+  /** Whether the prompt begins with a command to run. */
   asCommand?: boolean;
   signal: AbortSignal;
   tell: (event: TurnEvent) => void;
-  /** Told what the API says of the account's usage limit, as it comes. */
+  /** Called with each report of the API about the account's usage limit. */
   onLimit?: (limit: UsageLimit) => void;
-  /** Told what each call of the model has used so far, anew when that grows. */
+  /** Called with the usage of each call of the model so far, again when the usage grows. */
   onUsage?: (usage: Usage, begins: boolean) => void;
-  /** Absent: a hang ends at the signal alone. */
+  /** Without it, only the signal ends a hang. */
   watch?: HangWatch;
   /** Milliseconds that a caller waits for the result of an interrupted turn; 1,000 if absent, 120 are usual. */
   interruptGrace?: number;
@@ -87,8 +87,8 @@ interface Runner {
 }
 
 /**
- * The turn hung: nothing was written and no CPU used for the bound. It was interrupted; if `end` is
- * there the CLI has obeyed, if not its process is stuck. Not for callers: carry the turn on elsewhere.
+ * The turn hung: for the bound the CLI wrote nothing and used no CPU. The turn was interrupted. With `end` the CLI
+ * has obeyed; without it the process is stuck. Never reaches a caller: the turn is continued in another process.
  */
 export class TurnStalled extends Error {
   readonly quietMs: number;
@@ -102,16 +102,16 @@ export class TurnStalled extends Error {
   }
 }
 
-/** Milliseconds in which the turn must have ended after that for its process to be used again. */
+/** Milliseconds after that in which the turn must end, so that its process is used again. */
 const clearingGrace = 4_000;
-/** A login that the API has refused so often stays refused; the CLI alone would try for three minutes. */
+/** Refusals of the login after which the turn is ended; the CLI would retry for three minutes. */
 const mostRefusals = 3;
 /** Characters of text kept for a turn that fails. */
 const longestText = 1024 * 1024;
 const mostToolErrors = 50;
 
 /**
- * @returns the turn's end, also of a turn that the signal interrupted
+ * @returns the end of the turn, also of a turn that the signal interrupted
  * @throws the signal's reason if it was aborted before the turn began, or if the interrupted turn
  *   does not end in a second; TurnStalled; BerthError `worker_lost` if the process ends in the middle
  *   of it, `cli_unavailable` before
@@ -139,7 +139,7 @@ export async function runTurn(
     timer = setTimeout(() => {
       overdue.reject(signal.aborted ? signal.reason : new TurnStalled(stalled ?? 0, undefined));
     }, interruptGrace);
-    // A process that ends instead rejects the turn itself.
+    // If the process ends instead, its `run` rejects.
     worker.process.interrupt().catch(() => undefined);
   };
   const watchdog =
@@ -156,7 +156,7 @@ export async function runTurn(
     if (message.kind === 'usage') onUsage?.(message.usage, message.begins);
     if (message.kind === 'tools') watchdog?.toolsBegun(message.tools.map(({ id }) => id));
     if (message.kind === 'tool_results') watchdog?.toolsEnded(message.results.map(({ id }) => id));
-    // The CLI is silent until it tries again: up to 38 s by itself, or what the API asked for.
+    // The CLI is silent until its retry: up to 38 s by default, or as long as the API has requested.
     if (message.kind === 'retry') watchdog?.excuse(message.delayMs);
     if (message.kind === 'retry' && message.status === 401 && message.attempt >= mostRefusals) {
       if (!seen.refused) worker.process.interrupt().catch(() => undefined);
@@ -169,7 +169,7 @@ export async function runTurn(
   try {
     result = await Promise.race([turn, overdue.promise]);
   } catch (thrown) {
-    // Interrupted while it waited behind a turn of the CLI's own, the prompt never began.
+    // The prompt was interrupted while the CLI ran a turn of its own: it never began.
     const dropped = worker.process.idle;
     if (dropped && signal.aborted) throw signal.reason;
     if (dropped && stalled !== undefined) throw new TurnStalled(stalled, undefined);
@@ -188,8 +188,8 @@ export async function runTurn(
 }
 
 /**
- * Calls `release` once it is known whether the worker can serve again: at once if its turn is over,
- * else when it is, and after some seconds at the latest.
+ * Calls `release` when it is known whether the worker can serve again: at once if its turn is over, else when the
+ * turn ends, and after some seconds at the latest.
  */
 export function afterTurn({ process }: Runner, release: (usable: boolean) => void): void {
   if (process.idle || !process.alive) release(process.idle);
@@ -209,7 +209,7 @@ function startWatchdog(
   });
 }
 
-/** The tool by which the model gives an output of a schema; its input is what the model said. */
+/** The tool with which the model gives an output of a schema; the input of the tool is the output. */
 const outputTool = 'StructuredOutput';
 
 const unknownHook: HookStop = { event: 'Stop', name: 'Stop', command: undefined, said: '' };

@@ -1,8 +1,7 @@
 /**
- * Ends work that goes on without a prompt while it may not: the server is paused or stops, the token of
- * the session was revoked, a budget is used up, or the account is at its limit.
- * Always holds: such work goes on for no longer than a look takes to come round; its session stays and
- * can be resumed.
+ * Ends work without a prompt while it may not run: the server is paused or stops, the token of the session was revoked,
+ * a budget is used up, or the account is at its limit.
+ * Invariant: such work ends within one period; its session stays and can be resumed.
  */
 import type { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
@@ -12,12 +11,12 @@ import type { SessionRecord } from '../sessions/session-record.ts';
 export interface UnpromptedWorkOptions {
   pool: Pool;
   recordOf: (sessionId: string) => SessionRecord | undefined;
-  /** Why nothing may run for that session now; undefined while it may. */
+  /** The error if no work may run for that session now; undefined if it may. */
   refusalOf: (record: SessionRecord) => BerthError | undefined;
   log: Log;
 }
 
-/** Milliseconds between two looks. */
+/** Milliseconds between two reviews. */
 const period = 500;
 
 export class UnpromptedWork {
@@ -33,7 +32,7 @@ export class UnpromptedWork {
     this.#timer = setInterval(() => this.review(), period).unref();
   }
 
-  /** The server stops: from now on no work goes on without a prompt. */
+  /** The server stops: all work without a prompt ends. */
   drain(reason: BerthError): void {
     this.#stopping = reason;
     this.review();
@@ -43,7 +42,7 @@ export class UnpromptedWork {
     clearInterval(this.#timer);
   }
 
-  /** A busy worker is left to its prompt, which is interrupted for the same reasons. */
+  /** Skips busy workers: their prompts are interrupted for the same reasons. */
   review(): void {
     const { pool, recordOf, refusalOf, log } = this.#options;
     for (const worker of pool.workers) {

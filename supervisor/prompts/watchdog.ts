@@ -1,20 +1,20 @@
 /**
- * Notices a turn that hangs: nothing written and no CPU used in the process tree for a bound.
- * Always holds: it only watches; it calls `onStall` once at most, and never after `stop`. What spins
- * without an end is left to the turn's deadline.
+ * Detects a turn that hangs: for some time the process writes nothing and its process tree uses no CPU.
+ * Invariants: the watchdog only observes; it calls `onStall` once at most, and never after `stop`. A turn that uses CPU
+ * without an end is ended by the deadline of its prompt.
  */
 import type { CliTimeouts } from '../claude/timeouts.ts';
 
 export interface WatchdogOptions {
-  /** Milliseconds of silence while the model is waited for. */
+  /** Milliseconds of silence that count as a hang while the model works. */
   bound: number;
-  /** Milliseconds of silence while a tool runs; a tool that sleeps is no hang. */
+  /** The same while a tool runs: a tool that sleeps does not hang. */
   toolBound: number;
   /** When the process last wrote something, in milliseconds by `now`. */
   lastOutput: () => number;
   /** CPU time that the process tree has used, in milliseconds. */
   cpu: () => Promise<number>;
-  /** Told how long nothing has happened, in milliseconds. */
+  /** Called with the length of the silence, in milliseconds. */
   onStall: (quiet: number) => void;
   now?: () => number;
 }
@@ -22,12 +22,12 @@ export interface WatchdogOptions {
 /** The longest tool call of the CLI by default: Bash is ended then (BASH_MAX_TIMEOUT_MS). */
 const longestToolCall = 10 * 60_000;
 
-/** Milliseconds in which the CLI notices that one of its own time-outs has passed. */
+/** Milliseconds that the CLI needs to act on its own time-outs. */
 const notice = 60_000;
 
 /**
- * The bounds for a process: the CLI is never called hung before its own time-out has passed.
- * @param own what berth is set to
+ * The bounds for a process: no hang is reported before the CLI's own time-outs have passed.
+ * @param own the settings of berth
  */
 export function boundsFor(
   { bound, toolBound = longestToolCall + notice }: { bound: number; toolBound?: number },
@@ -42,10 +42,10 @@ export function boundsFor(
   };
 }
 
-/** Looks in one bound: a hang is noticed at most that part of the bound late. */
+/** Samples within one bound: a hang is detected at most that part of the bound late. */
 const looks = 12;
 
-/** An idle CLI uses CPU for its timers and collections of garbage: a share of time that is nothing. */
+/** The share of time that an idle CLI uses for timers and garbage collection. */
 const idleShare = 0.02;
 
 export class Watchdog {
@@ -54,7 +54,7 @@ export class Watchdog {
   readonly #tools = new Set<string>();
   readonly #timer: NodeJS.Timeout;
   #quietSince: number;
-  /** CPU time and time of the last look. */
+  /** The CPU time and the time of the last sample. */
   #last: { cpu: number; at: number } | undefined;
   #excusedUntil = Number.NEGATIVE_INFINITY;
   #looking = false;
@@ -76,7 +76,7 @@ export class Watchdog {
     for (const id of ids) this.#tools.delete(id);
   }
 
-  /** Silence was announced, in milliseconds from now: it counts from its end. */
+  /** The CLI has announced a silence of so many milliseconds: a hang counts from the end of it. */
   excuse(milliseconds: number): void {
     this.#excusedUntil = this.#now() + milliseconds;
   }
@@ -86,7 +86,7 @@ export class Watchdog {
     clearInterval(this.#timer);
   }
 
-  /** One look; by itself it looks twelve times in a bound. */
+  /** Takes one sample; the timer takes twelve within a bound. */
   async look(): Promise<void> {
     if (this.#looking || this.#over) return;
     this.#looking = true;
@@ -94,7 +94,7 @@ export class Watchdog {
       const cpu = await this.#options.cpu();
       if (!this.#over) this.#judge(cpu);
     } catch {
-      // What cannot be read is no sign of a hang.
+      // A failed reading is no sign of a hang.
       this.#quietSince = this.#now();
     } finally {
       this.#looking = false;
@@ -106,7 +106,7 @@ export class Watchdog {
     const now = this.#now();
     const last = this.#last;
     this.#last = { cpu, at: now };
-    // A sum that falls is a child that has ended, so something happens.
+    // A smaller sum means that a child has ended: the process is active.
     const used = last && (cpu < last.cpu || cpu - last.cpu > (now - last.at) * idleShare);
     if (used) this.#quietSince = now;
     this.#quietSince = Math.max(this.#quietSince, lastOutput());

@@ -1,4 +1,4 @@
-/** The composition: makes the parts of a supervisor and joins them; starts nothing. */
+/** Creates the parts of a supervisor and connects them; starts nothing. */
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { bringsLogin, setupTokenIn } from '../../shared/login-variables.ts';
@@ -46,12 +46,12 @@ import { ProcessSpecs } from './process-specs.ts';
 export interface PartsOptions {
   config: SupervisorConfig;
   log: Log;
-  /** Who may call. */
+  /** The API tokens. */
   tokens: Tokens;
   profiles: Profiles;
-  /** The one that is run; known once the supervisor has started. */
+  /** The CLI that is used; known after the start of the supervisor. */
   cli: () => Pick<Cli, 'path' | 'version' | 'setBack'>;
-  /** Whether /readyz says yes. */
+  /** Whether /readyz reports ready. */
   ready: () => boolean;
 }
 
@@ -63,7 +63,7 @@ export interface Parts {
   initOutcome: InitOutcome;
   runMark: RunMark;
   settings: SettingsGuard;
-  /** Whether the first worker has become ready; undefined if none is kept warm. */
+  /** Whether the first worker has become ready; undefined if no spare is wanted. */
   firstWorker: () => Promise<boolean> | undefined;
   store: SessionStore;
   workspaces: Workspaces;
@@ -78,7 +78,7 @@ export interface Parts {
   pause: Pause;
   ledger: SpendingLedger;
   admission: Admission;
-  /** What goes on without a prompt. */
+  /** Ends work without a prompt that may not run. */
   unprompted: UnpromptedWork;
   authentication: Authentication;
   guard: PoolMemory;
@@ -288,10 +288,10 @@ export function createParts(options: PartsOptions): Parts {
     setupTokens: () => setupTokensOf(profiles.all()),
     log,
     onChange: ({ kind }) => {
-      // Perhaps of another account; if not, one prompt finds out.
+      // The new login may belong to another account; if not, the next prompt closes the gate again.
       if (kind === 'valid') gate.forget(commonLogin);
       admission.review();
-      // Processes whose start waits for a refresh.
+      // Some starts may have waited for a refresh.
       pool.reconsider();
     },
     onEvent: (event) => metrics.credentials(event),
@@ -353,7 +353,7 @@ function expiryOf({ state }: Login): number | undefined {
   return state.kind === 'valid' ? state.credentials.expiresAt / 1_000 : undefined;
 }
 
-/** The refusal for sessions of a name that no token has any more. */
+/** The error for sessions whose token was revoked, with all other tokens of its name. */
 function revokedName(tokens: Tokens, name: string): BerthError | undefined {
   if (tokens.names().includes(name)) return undefined;
   return new BerthError('token_revoked', `cannot go on: no token of ${name} is valid any more`);

@@ -20,7 +20,7 @@ import type { Worker, WorkerState } from '../pool/worker.ts';
 export interface PoolMemoryOptions {
   config: SupervisorConfig;
   pool: Pool;
-  /** What a profile allows its workers, in bytes. */
+  /** The memory limit of a worker by its profile, in bytes. */
   limitOf?: (profile: string) => number | undefined;
   log: Log;
   cgroupRoot?: string;
@@ -41,9 +41,9 @@ export class PoolMemory {
   readonly #config: SupervisorConfig;
   readonly #pool: Pool;
   readonly #guard: MemoryGuard;
-  /** Of those that memory ends now, by pid: milliseconds that their refresh is waited for. */
+  /** For workers that are ended for memory, by pid: how long to wait for their refresh, in milliseconds. */
   readonly #patience = new Map<number, number>();
-  /** The same waits, while they last. */
+  /** The waits for a refresh that run, by pid. */
   readonly #refreshes = new Map<number, Promise<void>>();
 
   constructor({ config, pool, limitOf, log, cgroupRoot }: PoolMemoryOptions) {
@@ -71,11 +71,11 @@ export class PoolMemory {
     return this.#guard.ceiling;
   }
 
-  /** The error of a start that failed, with what the container has to do with it. */
+  /** Adds the container's part in a failed start to its error. */
   explain(thrown: unknown): unknown {
     const { tasks } = this.#guard;
     if (!(thrown instanceof BerthError) || !tasks || !isNearLimit(tasks)) return thrown;
-    // Whoever has taken them is found now, and not in two seconds.
+    // Find the worker with too many processes now, and not in two seconds.
     this.#guard.look();
     const { code, message, details } = thrown;
     return new BerthError(
@@ -94,7 +94,7 @@ export class PoolMemory {
     return this.#guard.stop();
   }
 
-  /** Waits for a token refresh of that CLI, for a while; never rejects. */
+  /** Waits for a token refresh of that CLI, bounded; never rejects. */
   async beforeEnd(pid: number | undefined): Promise<void> {
     if (pid === undefined) return;
     const { configDirectory } = this.#config;
@@ -105,10 +105,10 @@ export class PoolMemory {
     if (this.#refreshes.get(pid) === over) this.#refreshes.delete(pid);
   }
 
-  /** Ends what a worker has left, and removes its locks and sockets. */
+  /** Ends the processes that a worker has left, and removes its locks and sockets. */
   async clearAway(name: string, pid: number | undefined): Promise<void> {
     const { configDirectory, inherited } = this.#config;
-    // Those that have left the tree with a clean environment: as long as they live, as they were seen.
+    // Processes that left the tree with a clean environment are known only by earlier readings.
     killWithGroups(this.#guard.pidsOf(name));
     await killMarked(marksOf(configDirectory, name));
     const others = this.#pool.workers.filter((worker) => worker.name !== name);
@@ -127,8 +127,8 @@ export class PoolMemory {
   }
 
   /**
-   * What has left the CLI's process group does not outlive the grace either, which begins when a
-   * refresh is over: killed in it, the login would be lost.
+   * Processes that left the CLI's process group are ended after the grace too. The grace begins after a running
+   * refresh, since a kill during the refresh would lose the login.
    */
   async #end(worker: Worker, action: Extract<Action, { do: 'end' }>): Promise<void> {
     const { cause, grace, patience } = action;
@@ -139,7 +139,7 @@ export class PoolMemory {
     }
     const reason = cause === 'processes' ? 'processes' : 'memory';
     const gone = this.#pool.recycle(worker, reason, true, grace);
-    // What could not be started for want of processes can be now.
+    // Starts that failed because of the pids limit can succeed now.
     if (reason === 'processes') void gone.then(() => this.#pool.renew());
     if (pid !== undefined) await this.#refreshes.get(pid);
     await delay(grace);

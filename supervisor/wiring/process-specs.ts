@@ -1,7 +1,6 @@
 /**
- * What is asked of the pool for a prompt: the profile, what the request changed of it, and the session,
- * as a process to be started. Always holds: an order is made anew for each prompt, so it is of the
- * profile as it is now.
+ * Builds the specification of the process that a prompt needs: profile, overrides of the request, session.
+ * Invariant: each prompt gets a new specification, from the profile as it is now.
  */
 import { randomUUID } from 'node:crypto';
 import type { Log } from '../../shared/log.ts';
@@ -31,31 +30,31 @@ export interface ProcessSpecsOptions {
   workspaces: Workspaces;
   store: SessionStore;
   log: Log;
-  /** Throws if executable configuration is not as it has to be; says whether that may have hooks. */
+  /** `assertRight` throws if executable configuration was changed; `mayHaveHooks`: whether hooks may run. */
   configuration: Pick<ConfigurationGuard, 'assertRight' | 'mayHaveHooks'>;
-  /** Told what the CLI has used in a turn that nobody prompted for. */
+  /** Called with the result of each turn without a prompt. */
   onUnprompted: (profile: string, turn: TurnResult) => void;
-  /** Told what the API says of the account in such a turn. */
+  /** Called with what the API reports about the account in such a turn. */
   onLimit: (profile: Profile, limit: UsageLimit) => void;
 }
 
-/** What a process is started for. */
+/** The part of a prompt that the process depends on. */
 interface Asked {
   overrides: Overrides;
-  /** Of the prompt; one that is kept ready has none. */
+  /** The trace context of the prompt; a spare has none. */
   traceparent?: string | undefined;
 }
 
 interface Session {
   resume: string;
   fork: boolean;
-  /** Where it has run; a fork gets one of its own. */
+  /** The directory of the session; a fork gets a new one. */
   directory: WorkingDirectory | undefined;
 }
 
 export class ProcessSpecs {
   readonly #options: ProcessSpecsOptions;
-  /** What the processes of a profile are that no request has changed. */
+  /** The key of the processes of a profile without overrides. */
   readonly #plain = new WeakMap<Profile, string>();
   #forks = 0;
 
@@ -75,7 +74,7 @@ export class ProcessSpecs {
     return this.#spec(profile, asked, { resume: record.id, fork, directory });
   }
 
-  /** The processes that are kept ready. */
+  /** The spares that are wanted. */
   warm(): WarmTarget[] {
     return this.#options.profiles
       .all()
@@ -92,7 +91,7 @@ export class ProcessSpecs {
     const isFork = session?.fork === true;
     return {
       profile: profile.name,
-      // A copy is nobody else's.
+      // No other prompt may use the process of a fork.
       key: isFork ? `${key}:fork-${++this.#forks}` : key,
       sessionId: isFork ? undefined : session?.resume,
       resumes: session !== undefined,

@@ -86,7 +86,7 @@ function describeConfiguration({ report }: InitOutcome): Status['configuration']
     state: remote === 'current' ? 'current' : 'stale',
     problem: problem === undefined ? null : printable(redact(problem)),
     confirmed_at,
-    // A clock that was set back makes it no younger than new.
+    // The age is not negative if the clock was set back.
     age_s: Math.max(0, Math.round((Date.now() - Date.parse(confirmed_at)) / 1_000)),
     applied_at,
     settings: settings ?? 'current',
@@ -145,13 +145,13 @@ function describeMemory({ reading, bounds, level, decisions }: MemoryReport): St
   };
 }
 
-/** JSON knows no infinity, which stands for a bound that there is not. */
+/** null for infinity, which means no bound and does not exist in JSON. */
 function rounded(value: number | undefined): number | null {
   return value === undefined || !Number.isFinite(value) ? null : Math.round(value);
 }
 
 function describeCredentials(login: Login, { inherited }: SupervisorConfig): Status['credentials'] {
-  // It beats the file.
+  // It has priority over the file.
   const fromEnvironment = bringsLogin(inherited);
   const { state, deadline } = login;
   const fromFile = state.kind === 'missing' ? 'none' : 'file';
