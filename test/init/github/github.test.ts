@@ -119,7 +119,10 @@ t.test('a rate limit is no problem of the repository, and says until when', asyn
   const primary = await ask(t, { limit: { primary: Date.UTC(2030, 0, 1) / 1_000 } });
   t.strictSame(primary.found, { answered: false });
   t.match(primary.lines, [
-    { level: 'warn', msg: /until 2030-01-01T00:00:00.000Z \(primary rate limit.*continuing without/ },
+    {
+      level: 'warn',
+      msg: /until 2030-01-01T00:00:00.000Z \(primary rate limit.*continuing without/,
+    },
   ]);
   const secondary = await ask(t, { limit: { secondary: 60 } });
   t.strictSame(secondary.found, { answered: false });

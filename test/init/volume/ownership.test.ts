@@ -151,7 +151,7 @@ t.test('as the user, what the CLI could not write is told', { skip }, async (t) 
   const { code, lines } = await runProgram(harbour.environment(), { as: 'user' });
   t.equal(code, 0);
   const warnings = lines.filter(({ event }) => event === 'ownership_foreign');
-  t.match(warnings, [{ count: 3, msg: /such as .*1\.jsonl.*fsGroupChangePolicy be Always/ }]);
+  t.match(warnings, [{ count: 3, msg: /such as .*1\.jsonl.*fsGroupChangePolicy to Always/ }]);
 });
 
 t.test('an init of another user than the CLI is warned about', { skip }, async (t) => {
