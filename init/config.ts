@@ -1,6 +1,7 @@
 /**
- * The settings of berth-init: environment -> InitConfig. Besides main.ts, only this file reads the environment.
- * Always holds: a secret that was read is never shown afterwards.
+ * The settings of berth-init: environment -> InitConfig.
+ * Invariants: apart from main.ts, only this file of init reads the environment. A secret that was
+ * read is never shown afterwards.
  */
 import { z } from 'zod';
 import {
@@ -36,7 +37,7 @@ const httpUrl = z.string().transform((value, context): string => {
   return z.NEVER;
 });
 
-/** What git allows in the name of a ref, roughly (git-check-ref-format). */
+/** The rules of git for the name of a ref, roughly (git-check-ref-format). */
 const refName = z.string().regex(/^(?!-)(?!.*(\.\.|@\{|\/\/))[^\s~^:?*[\\\p{Cc}]+$/u, {
   error: 'a branch, a tag or a commit id',
 });
@@ -61,35 +62,35 @@ export const initDefinitions = {
     schema: refName,
     optional: true,
     description:
-      "A branch, a tag or a commit id, which only GitHub lets be abbreviated; the default is the repository's default branch.",
+      "A branch, a tag or a commit id (abbreviated only for GitHub); the default is the repository's default branch.",
   }),
   directory: setting({
     name: 'BERTH_REPO_PATH',
     schema: subdirectory,
     optional: true,
     description:
-      'A directory of the repository, such as `claude` or `home/.claude`: its content, and nothing else, is put on the volume.',
+      'A directory of the repository, such as `claude` or `home/.claude`: only its content is written to the volume.',
   }),
   maxRepositoryBytes: setting({
     name: 'BERTH_MAX_REPO_BYTES',
     schema: size(1024 * 1024, 2 ** 40),
     default: '1Gi',
     description:
-      'The most that is downloaded, and the most that the files of the repository may come to. More is refused, and the volume left as it is.',
+      'The maximum size of a download, and of all files of the repository. More is refused, and the volume stays unchanged.',
   }),
   localChanges: setting({
     name: 'BERTH_LOCAL_CHANGES',
     schema: choice('merge', 'discard'),
     default: 'merge',
     description:
-      'What becomes of tracked files that were edited on the volume. `merge`: an edit stays, and is merged with what upstream changes. `discard`: upstream takes its place at the next start, and a copy goes to `.berth/conflicts/`. Executable configuration (settings, hooks, skills ...) is always as with `discard`.',
+      "What init does with tracked files that were edited on the volume. `merge`: an edit stays, and is merged with changes of upstream. `discard`: upstream's version replaces the edit at the next start, and a copy is saved in `.berth/conflicts/`. Executable configuration (settings, hooks, skills ...) is always handled as with `discard`.",
   }),
   invalidSettings: setting({
     name: 'BERTH_INVALID_SETTINGS',
     schema: choice('keep', 'fail'),
     default: 'keep',
     description:
-      'What init does with a `settings.json` of the repository that the CLI would ignore, as a whole or with a denial or a hook in it. `keep`: the last good one stays on the volume, with an error in the log; without one it is written, and the supervisor refuses prompts. `fail`: init fails, and the volume stays as it is.',
+      'What init does with a `settings.json` of the repository that the CLI would ignore, or in which the CLI would ignore a deny rule or a hook. `keep`: the last good file stays on the volume, and an error is logged; without a good file the invalid file is written, and the supervisor refuses prompts. `fail`: init fails, and the volume stays unchanged.',
   }),
   gitToken: setting({
     name: 'BERTH_GIT_TOKEN',
@@ -104,7 +105,7 @@ export const initDefinitions = {
     schema: text,
     optional: true,
     description:
-      'The user name sent with the token; the default is `x-access-token` for GitHub, `x-token-auth` for Bitbucket and `oauth2` elsewhere (GitLab; Gitea and Forgejo take any).',
+      'The user name sent with the token; the default is `x-access-token` for GitHub, `x-token-auth` for Bitbucket and `oauth2` elsewhere (GitLab; Gitea and Forgejo accept any name).',
   }),
   ...githubAppDefinitions,
   githubApiUrl: setting({
@@ -112,14 +113,14 @@ export const initDefinitions = {
     schema: httpUrl,
     optional: true,
     description:
-      "GitHub's API, asked for the cause when access fails; the default is `https://api.github.com` for github.com and none for other hosts. For Enterprise `https://HOST/api/v3`.",
+      "GitHub's API, which returns the cause when access fails; the default is `https://api.github.com` for github.com and none for other hosts. For Enterprise `https://HOST/api/v3`.",
   }),
   credentialsSource,
   credentialsLiveSource: setting({
     name: 'BERTH_CREDENTIALS_LIVE_SOURCE',
     schema: path,
     optional: true,
-    description: 'The credentials that berth wrote back after a refresh, a Secret of its own.',
+    description: 'The file with the credentials that write-back stored after a refresh, in a Secret of its own.',
   }),
   credentialsPolicy,
   ...cliDefinitions,
@@ -130,13 +131,13 @@ export const initDefinitions = {
     name: 'BERTH_UID',
     schema: integer(0, largestId),
     default: '1000',
-    description: 'The user that the CLI runs as. Where init runs as root, it owns the volume.',
+    description: 'The user of the CLI. If init runs as root, this user becomes the owner of the volume.',
   }),
   gid: setting({
     name: 'BERTH_GID',
     schema: integer(0, largestId),
     default: '1000',
-    description: 'The group that the CLI runs as. Where init runs as root, it owns the volume.',
+    description: 'The group of the CLI. If init runs as root, this group becomes the group of the volume.',
   }),
   leaseExpiry: setting({
     name: 'BERTH_LEASE_EXPIRY',
@@ -151,7 +152,7 @@ export const initDefinitions = {
     schema: duration(1_000, 24 * 3_600_000),
     default: '2m',
     description:
-      'The deadline over everything. Three quarters of it are for the git server, so that there is time to go on without it.',
+      'The deadline of the whole run. Three quarters of it are for the git server, so that there is time to continue without the git server.',
   }),
   onRemoteFailure: setting({
     name: 'BERTH_ON_REMOTE_FAILURE',
@@ -168,7 +169,7 @@ export const initDefinitions = {
 export interface InitConfig {
   repository: Repository;
   ref: string | undefined;
-  /** BERTH_REPO_PATH: the part of the repository that goes to the volume. */
+  /** BERTH_REPO_PATH: the directory of the repository that is written to the volume. */
   directory: string | undefined;
   maxRepositoryBytes: number;
   localChanges: 'merge' | 'discard';
@@ -177,7 +178,7 @@ export interface InitConfig {
   /** Completes "put a token into ...". */
   tokenPlace: string;
   username: string;
-  /** The GitHub App that makes the token, if no token is set. */
+  /** The GitHub App that creates the token, if no token is set. */
   githubApp: GitHubApp | undefined;
   /** Undefined if the repository has no GitHub API. */
   githubApiUrl: string | undefined;
@@ -219,9 +220,9 @@ export function readInitConfig(environment: Environment): InitSettings {
   const advice: string[] = [];
   const token = gitToken ?? repository.login?.token;
   if (repository.login) {
-    const used = gitToken === undefined ? 'used' : 'ignored, for BERTH_GIT_TOKEN is set';
+    const used = gitToken === undefined ? 'used' : 'ignored, because BERTH_GIT_TOKEN is set';
     advice.push(
-      `BERTH_REPO holds a login, which is ${used}; take it out of the URL and put the token into BERTH_GIT_TOKEN`,
+      `BERTH_REPO holds a login, which is ${used}; remove it from the URL and put the token into BERTH_GIT_TOKEN`,
     );
   }
   const { protocol, hostname } = new URL(repository.url);

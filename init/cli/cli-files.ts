@@ -1,6 +1,6 @@
 /**
- * The two files of an installed CLI: the tarball as it was downloaded, and the binary out of it.
- * Always holds: no symlink is followed; a binary is made of a tarball that has been verified.
+ * The two files of an installed CLI: the downloaded tarball, and the binary from it.
+ * Invariants: no symlink is followed. A binary is unpacked only from a verified tarball.
  */
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
@@ -15,10 +15,10 @@ import { readBinary, Unpackable } from './cli-tarball.ts';
 
 type Place = ReturnType<typeof installedPlace>;
 
-/** What can be wrong with what is there, in words. */
+/** A problem of an existing installation, in words. */
 class Damage extends Error {}
 
-/** Undefined if the tarball is the one that is named, and the binary what is in it. */
+/** Undefined if the tarball and its binary are right. */
 export async function whatIsWrong(
   { binary, tarball }: Place,
   integrity: string,
@@ -37,7 +37,7 @@ export async function whatIsWrong(
           const own = Buffer.allocUnsafe(part.length);
           const { bytesRead } = await file.read(own, 0, part.length, position);
           const same = bytesRead === part.length && own.equals(part);
-          if (!same) throw new Damage('its binary is another');
+          if (!same) throw new Damage('its binary differs');
           position += part.length;
         },
         { signal },
@@ -59,7 +59,7 @@ async function assertTarball(path: string, integrity: string, signal: AbortSigna
     const hash = createHash('sha512');
     const stream = file.createReadStream({ highWaterMark: 1024 * 1024, autoClose: false, signal });
     for await (const part of stream) hash.update(part as Buffer);
-    if (`sha512-${hash.digest('base64')}` !== integrity) throw new Damage('its tarball is another');
+    if (`sha512-${hash.digest('base64')}` !== integrity) throw new Damage('its tarball differs');
   } finally {
     await file.close();
   }
@@ -71,14 +71,14 @@ async function openToRead(path: string): Promise<FileHandle> {
   const found = await file.stat();
   if (found.isFile() && found.size <= mostTarballBytes * 2) return file;
   await file.close();
-  throw new Damage(`${path} is no file that can be used`);
+  throw new Damage(`${path} is not a usable file`);
 }
 
 export interface FetchOptions {
   wanted: CliTarball;
-  /** Where both files are to lie; an empty directory. */
+  /** The directory for both files; empty. */
   made: Place;
-  /** A tarball of the same id that may be there. */
+  /** A tarball of the same id that may exist. */
   kept: string;
   signal: AbortSignal;
   /** Milliseconds for the download. */
@@ -115,7 +115,7 @@ export async function fetchCli({ wanted, made, kept, signal, patience }: FetchOp
   return bytes;
 }
 
-/** The tarball stays where the binary was damaged, and then nothing has to be downloaded. */
+/** The tarball stays if only the binary was damaged, so that no download is needed. */
 async function takeKept(
   kept: string,
   to: string,
@@ -124,7 +124,7 @@ async function takeKept(
 ): Promise<boolean> {
   try {
     await assertTarball(kept, integrity, signal);
-    // Where a file system knows no links, what is damaged may lose it.
+    // On a file system without links, the damaged installation may lose it.
     await link(kept, to).catch(() => rename(kept, to));
     return true;
   } catch (error) {

@@ -1,4 +1,4 @@
-/** The settings of the CLI that init puts on the volume: a tarball and what it must be. */
+/** The settings of the CLI that init installs on the volume: the tarball and its integrity. */
 import { unescape as decode } from 'node:querystring';
 import { z } from 'zod';
 import { setting } from '../../shared/config.ts';
@@ -8,7 +8,7 @@ import { neverShow } from '../../shared/redact.ts';
 export interface CliTarball {
   /** Without a login. */
   url: string;
-  /** For the origin of the URL alone. */
+  /** For the origin of the URL only. */
   authorization: string | undefined;
   /** `sha512-<base64>`. */
   integrity: string;
@@ -42,14 +42,14 @@ export const cliDefinitions = {
     optional: true,
     secret: true,
     description:
-      "The CLI's npm tarball of this platform, which init puts on the volume, for a runtime image that has none: what `npm view @anthropic-ai/claude-code-linux-x64@2.1.330 dist.tarball` prints (linux-arm64 on ARM). A login in the URL goes to its host alone. Set BERTH_CLAUDE_INTEGRITY too.",
+      "The CLI's npm tarball of this platform, which init installs on the volume, for a runtime image without the CLI: the output of `npm view @anthropic-ai/claude-code-linux-x64@2.1.330 dist.tarball` (linux-arm64 on ARM). A login in the URL is sent to its host only. Set BERTH_CLAUDE_INTEGRITY too.",
   }),
   claudeIntegrity: setting({
     name: 'BERTH_CLAUDE_INTEGRITY',
     schema: integrity,
     optional: true,
     description:
-      'What the tarball must be: `sha512-...` of `npm view @anthropic-ai/claude-code-linux-x64@2.1.330 dist.integrity` (linux-arm64 on ARM). Anything else is refused.',
+      'The integrity of the tarball: `sha512-...` of `npm view @anthropic-ai/claude-code-linux-x64@2.1.330 dist.integrity` (linux-arm64 on ARM). Anything else is refused.',
   }),
 };
 
@@ -58,10 +58,10 @@ interface CliSettings {
   claudeIntegrity?: string | undefined;
 }
 
-/** One of the two is not enough. */
+/** Both settings are needed. */
 export function halfCli(settings: CliSettings): string[] {
   const { claudeTarball, claudeIntegrity } = settings;
-  // What could not be read has its own problem.
+  // An unreadable setting has its own problem.
   if (!('claudeTarball' in settings && 'claudeIntegrity' in settings)) return [];
   if ((claudeTarball === undefined) === (claudeIntegrity === undefined)) return [];
   const [set, missing, field] = claudeTarball

@@ -1,7 +1,7 @@
 /**
- * The one file of the CLI's tarball that is wanted, `package/claude`, as a stream of its bytes.
- * Always holds: nothing else of the tarball is written anywhere, whatever paths, links and sizes it
- * names; memory does not grow with it, and it has no more than its bound.
+ * Streams the one required file of the CLI's tarball, `package/claude`.
+ * Invariants: nothing else of the tarball is written anywhere, whatever paths, links and sizes it
+ * names. Memory does not grow with the tarball, and the file is bounded.
  */
 import { createReadStream } from 'node:fs';
 import { Parser } from 'tar/parse';
@@ -16,7 +16,9 @@ export const mostBinaryBytes = 2 * 1024 ** 3;
 const wanted = 'package/claude';
 /** npm's packages of the CLI have four. */
 const mostEntries = 10_000;
-/** Of the unpacked to the packed: program code comes to two or three, zeros to a thousand. */
+/**
+ * The maximum ratio of unpacked to packed size: program code has two or three, zeros a thousand.
+ */
 const mostRatio = 500;
 
 export interface UnpackOptions {
@@ -25,9 +27,8 @@ export interface UnpackOptions {
 }
 
 /**
- * @param take gets the parts in their order; the next one comes when it has returned
- * @throws Error that says what is wrong with the tarball, Unpackable; what `take` throws; the signal's
- * reason
+ * @param take receives the parts in order; the next part comes when it has returned
+ * @throws Error with the problem of the tarball, Unpackable; errors of `take`; the signal's reason
  */
 export async function readBinary(
   path: string,
@@ -73,11 +74,11 @@ export async function readBinary(
   }
 }
 
-/** The tarball is whole, and yet not what can be unpacked. */
+/** The tarball is complete, but cannot be unpacked. */
 export class Unpackable extends Error {}
 
 function problemOf({ type, size }: ReadEntry, mostBytes: number): string | undefined {
-  if (type !== 'File' && type !== 'OldFile') return `its ${wanted} is no file but a ${type}`;
+  if (type !== 'File' && type !== 'OldFile') return `its ${wanted} is not a file but a ${type}`;
   if (size > mostBytes) return `its ${wanted} is larger than ${formatSize(mostBytes)}`;
   return undefined;
 }

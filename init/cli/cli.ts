@@ -1,8 +1,9 @@
 /**
- * Makes the CLI on the volume what the settings ask for: downloaded, verified, unpacked, the one
- * before it kept. Always holds: the wanted one is there whole or not at all; at every run its tarball
- * is held against the setting and its binary against the tarball, for the CLI's tools can write both;
- * what was installed before goes only when another has taken its place.
+ * Installs the CLI that the settings request on the volume: downloads, verifies and unpacks it, and
+ * keeps its predecessor.
+ * Invariants: the requested CLI is complete or absent. At every run its tarball is compared with
+ * the setting and its binary with the tarball, because the CLI's tools can write both. An earlier
+ * installation is removed only after another has replaced it.
  */
 import { lstat, mkdir, readdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -27,10 +28,10 @@ import type { CliTarball } from './cli-settings.ts';
 
 export interface CliOptions {
   stateDirectory: string;
-  /** What the volume shall have; undefined: none. */
+  /** The CLI to install; undefined: none. */
   wanted: CliTarball | undefined;
   lease: Pick<Lease, 'assertHeld'>;
-  /** The wish to stop. */
+  /** Aborts when the program stops. */
   signal: AbortSignal;
   /** Milliseconds for a download. */
   patience: number;
@@ -38,14 +39,14 @@ export interface CliOptions {
 }
 
 /**
- * `present`: it was there; `installed`: it is now; `previous`: it cannot be had, and what was there
- * before goes on being used.
+ * `present`: it was installed; `installed`: it is installed now; `previous`: it could not be
+ * installed, and the earlier installation stays in use.
  */
 export type CliOutcome = { from: 'present' | 'installed' | 'previous' };
 
 /**
- * @returns undefined if none is wanted
- * @throws BerthError `cli_refused`, `volume_unwritable`; `cli_undelivered` if nothing else is there
+ * @returns undefined if no CLI is requested
+ * @throws BerthError `cli_refused`, `volume_unwritable`; `cli_undelivered` if there is no other CLI
  */
 export async function provideCli(options: CliOptions): Promise<CliOutcome | undefined> {
   const { stateDirectory, wanted, signal, log } = options;
@@ -81,7 +82,10 @@ function problemOf(thrown: unknown, directory: string): BerthError {
   return syscall === undefined ? asBerthError(thrown) : unwritable(directory, thrown);
 }
 
-/** What there is besides `id`; first what has passed its test here, for there may not be room for two. */
+/**
+ * The installations besides `id`; first those that passed their test here, because there may not be
+ * space for two.
+ */
 async function othersOf(
   stateDirectory: string,
   id: string,
@@ -123,7 +127,7 @@ async function isGood(
   if (wrong === undefined) return true;
   log.warn(
     'cli_damaged',
-    `Claude Code on the volume is not what was installed, and made anew: ${wrong}`,
+    `Claude Code on the volume differs from the installed version and is installed again: ${wrong}`,
   );
   return false;
 }
@@ -146,7 +150,7 @@ async function install(
     await makeWay(place.directory, join(parent, `.old-${id}`));
     await rename(made.directory, place.directory);
     await syncDirectory(parent);
-    log.info('cli_installed', 'put Claude Code on the volume', {
+    log.info('cli_installed', 'installed Claude Code on the volume', {
       url: wanted.url,
       bytes,
       duration_ms: Math.round(performance.now() - started),
@@ -158,7 +162,7 @@ async function install(
   }
 }
 
-/** What is in the place of the new one goes; renamed first, for a moment without either is short. */
+/** Removes a directory at the new path; renamed first, so that the time without either is short. */
 async function makeWay(directory: string, away: string): Promise<void> {
   await sweepOne(away);
   const found = await lstat(directory).catch(() => undefined);
@@ -173,7 +177,7 @@ async function removeAll({ stateDirectory, lease, log }: CliOptions): Promise<vo
   log.info('cli_removed', 'removed Claude Code from the volume: BERTH_CLAUDE_TARBALL is not set');
 }
 
-/** Removes what a killed run left, and what is older than the previous one. */
+/** Removes leftovers of a killed run, and installations older than the previous one. */
 async function sweep(directory: string, record: Installed): Promise<void> {
   for (const name of await readdir(directory)) {
     if (name === record.current || name === record.previous) continue;

@@ -40,7 +40,7 @@ t.test('each refusal has a remedy of its own', async (t) => {
     (await ask(t, options, asked)).found.problem;
   t.match(
     await problem({}, { sent: 'another-token' }),
-    /does not accept the token.*make a new one/,
+    /does not accept the token.*create a new token/,
   );
   t.match(await problem({}, { sent: null }), /or is private.*put a token into BERTH_GIT_TOKEN/);
   t.match(await problem({ access: 'none' }), /does not exist, or the token has no access to it/);
