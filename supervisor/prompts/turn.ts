@@ -102,7 +102,7 @@ export class TurnStalled extends Error {
   }
 }
 
-/** Milliseconds after that in which the turn must end, so that its process is used again. */
+/** Milliseconds after `interruptGrace` in which the turn must end, so that its process is used again. */
 const clearingGrace = 4_000;
 /** Refusals of the login after which the turn is ended; the CLI would retry for three minutes. */
 const mostRefusals = 3;
