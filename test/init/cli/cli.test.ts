@@ -270,7 +270,7 @@ t.test('nothing but the one file is taken from a hostile tarball', async (t) => 
   t.notOk(existsSync(join(state, 'claude/escaped')) || existsSync('/tmp/berth-escaped'));
   const refusals: [RegExp, Buffer][] = [
     [/has no file package\/claude/, tarball([{ path: 'claude', content: 'x' }])],
-    [/is no file but a SymbolicLink/, tarball([{ ...link('/bin/sh') }])],
+    [/is not a file but a SymbolicLink/, tarball([{ ...link('/bin/sh') }])],
     [/twice/, tarball([script, script])],
     [/larger than 2Gi/, tarball([{ ...script, content: '', size: 3 * 1024 ** 3 }])],
     [/decompression ratio/, tarball([{ ...script, content: Buffer.alloc(20_000_000) }])],
