@@ -58,7 +58,7 @@ t.test('one on the PATH comes first, and what is named before all', async (t) =>
   const onPath = await prepare(t, { PATH: `${dirname(realClaude)}:${path}` });
   t.match(await onPath.find(), { path: 'claude', version: '2.1.330' });
   const named = await prepare(t, { BERTH_CLAUDE_PATH: '/nowhere/claude' });
-  await t.rejects(named.find(), { message: /nowhere.*no such program/ });
+  await t.rejects(named.find(), { message: /nowhere.*the program does not exist/ });
 });
 
 t.test('one on the PATH that is of no use is not passed over in silence', async (t) => {
@@ -66,7 +66,7 @@ t.test('one on the PATH that is of no use is not passed over in silence', async 
   const directory = join(surroundings.workspace, 'bin');
   mkdirSync(directory);
   symlinkSync(scripted('claude-that-is-old'), join(directory, 'claude'));
-  await t.rejects(find(), { message: /2\.1\.197.*is needed/ });
+  await t.rejects(find(), { message: /2\.1\.197.*is required/ });
 });
 
 t.test(
@@ -92,14 +92,14 @@ t.test('one that fails is left for the one before it', async (t) => {
     ],
     'it speaks another protocol': [
       good.replace('exec', `echo '{"type":"result","subtype":42}'; exec sleep 60; exec`),
-      /fails its self-test.*was ended by SIGKILL.*another protocol/s,
+      /fails its self-test.*was ended by SIGKILL.*differs from the tested protocol/s,
     ],
     'it is no program': [
       Buffer.concat([Buffer.from('\x7fELF'), Buffer.alloc(60, 0xf3)]),
       /not a program for this machine/,
     ],
     'it is linked with what is not here': ['#!/lib/ld-musl-nowhere.so.1\n', /does not run on musl/],
-    'it is too old': ['#!/bin/sh\necho 2.1.100\n', /is needed/],
+    'it is too old': ['#!/bin/sh\necho 2.1.100\n', /is required/],
   };
   for (const [name, [content, message]] of Object.entries(failing)) {
     put(second, content);
