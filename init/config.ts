@@ -120,7 +120,8 @@ export const initDefinitions = {
     name: 'BERTH_CREDENTIALS_LIVE_SOURCE',
     schema: path,
     optional: true,
-    description: 'The file with the credentials that write-back stored after a refresh, in a Secret of its own.',
+    description:
+      'The file with the credentials that write-back stored after a refresh, in a Secret of its own.',
   }),
   credentialsPolicy,
   ...cliDefinitions,
@@ -131,13 +132,15 @@ export const initDefinitions = {
     name: 'BERTH_UID',
     schema: integer(0, largestId),
     default: '1000',
-    description: 'The user of the CLI. If init runs as root, this user becomes the owner of the volume.',
+    description:
+      'The user of the CLI. If init runs as root, this user becomes the owner of the volume.',
   }),
   gid: setting({
     name: 'BERTH_GID',
     schema: integer(0, largestId),
     default: '1000',
-    description: 'The group of the CLI. If init runs as root, this group becomes the group of the volume.',
+    description:
+      'The group of the CLI. If init runs as root, this group becomes the group of the volume.',
   }),
   leaseExpiry: setting({
     name: 'BERTH_LEASE_EXPIRY',

@@ -247,7 +247,10 @@ t.test('redirects are followed, and the login stays with its host', async (t) =>
   t.equal(other.requests[0]?.headers.authorization, undefined);
   t.notMatch(JSON.stringify(harbour.lines), /secret-password/);
   server.answers.set('/round', { status: 302, location: '/round' });
-  await t.rejects(harbour.run(wants(two, '/round')), { code: 'cli_refused', message: /redirects too often/ });
+  await t.rejects(harbour.run(wants(two, '/round')), {
+    code: 'cli_refused',
+    message: /redirects too often/,
+  });
   server.answers.set('/file', { status: 302, location: 'file:///etc/passwd' });
   await t.rejects(harbour.run(wants(two, '/file')), { code: 'cli_refused', message: /not safe/ });
 });

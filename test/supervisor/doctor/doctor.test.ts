@@ -189,7 +189,11 @@ t.test('a proxy that lets through what nobody needs is a warning', async (t) => 
   const { of } = await diagnosed(t, {}, { BERTH_DOCTOR_PROBE: 'api.anthropic.com:443' });
   t.match(of('egress', /^api\.anthropic\.com:443/), [
     { detail: /certificate is not trusted/ },
-    { status: 'warning', detail: /through the proxy of HTTPS_PROXY/, remedy: /only the required hosts/ },
+    {
+      status: 'warning',
+      detail: /through the proxy of HTTPS_PROXY/,
+      remedy: /only the required hosts/,
+    },
   ]);
 });
 
