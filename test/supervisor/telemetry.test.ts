@@ -4,7 +4,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import t from 'tap';
-import { startSupervisor } from '../support/supervisor.ts';
+import { startWithRealCli } from '../support/supervisor.ts';
 import { until } from '../support/until.ts';
 
 t.test(
@@ -21,7 +21,7 @@ t.test(
       collector.closeAllConnections();
       collector.close();
     });
-    const { prompt, log } = await startSupervisor(t, {
+    const { prompt, log } = await startWithRealCli(t, {
       environment: {
         CLAUDE_CODE_ENABLE_TELEMETRY: '1',
         CLAUDE_CODE_ENHANCED_TELEMETRY_BETA: '1',

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import t from 'tap';
-import { startSupervisor } from '../../support/supervisor.ts';
+import { startSupervisor, startWithRealCli } from '../../support/supervisor.ts';
 import { until } from '../../support/until.ts';
 
 t.jobs = 2;
@@ -52,7 +52,7 @@ t.test(
 t.test(
   'what lies in the working directory has no say; the settings of the user have',
   async (t) => {
-    const first = await startSupervisor(t, {
+    const first = await startWithRealCli(t, {
       settings: own,
       config: {
         'settings.json': JSON.stringify({
@@ -94,7 +94,7 @@ t.test(
     }
     rmSync(join(surroundings.config, 'user-hook'), { force: true });
     await first.supervisor.stop();
-    const { supervisor: again, prompt: ask } = await startSupervisor(t, {
+    const { supervisor: again, prompt: ask } = await startWithRealCli(t, {
       settings: own,
       surroundings,
     });
