@@ -115,6 +115,9 @@ t.test(
     const good = readFileSync(path, 'utf8');
     const ballast = join(surroundings.config, 'ballast');
     fill(ballast);
+    // What the supervisor was just writing may leave a page free.
+    const filling = setInterval(() => fill(ballast), 5);
+    t.teardown(() => clearInterval(filling));
     // No new file fits, but what is there can be written over.
     writeFileSync(path, JSON.stringify({ claudeAiOauth: { accessToken: '', refreshToken: '' } }));
     t.match(await log.logged('credentials_unkept', ({ retry_ms }) => retry_ms !== undefined), {
@@ -133,6 +136,7 @@ t.test(
     t.match(body.credentials, { put_back_waits_since: String, advice: /ENOSPC/ });
     const metrics = () => fetch(`${metricsUrl}/metrics`).then((answer) => answer.text());
     t.match(await metrics(), /^berth_login_put_back_waiting 1$/m);
+    clearInterval(filling);
     rmSync(ballast);
     await log.logged('credentials_put_back', ({ waited_ms }) => waited_ms !== undefined);
     t.equal(readFileSync(path, 'utf8'), good);
@@ -149,7 +153,7 @@ t.test(
 /** Writes until not one more page fits. */
 function fill(path: string): void {
   const page = Buffer.alloc(4_096);
-  const file = openSync(path, 'w');
+  const file = openSync(path, 'a');
   try {
     for (;;) writeSync(file, page);
   } catch (error) {
