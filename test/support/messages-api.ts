@@ -52,7 +52,7 @@ export interface MessagesApi {
   readonly requests: readonly RecordedRequest[];
   /**
    * The first request, past or future, that satisfies the predicate, which is asked again when a
-   * request's outcome changes. Rejects at the deadline (ms, by default 10,000) or on the signal.
+   * request's outcome changes. Rejects at the deadline (ms, by default 90,000) or on the signal.
    */
   waitForRequest(
     predicate: (request: RecordedRequest) => boolean,
@@ -124,7 +124,7 @@ export async function startMessagesApi(options: { port?: number } = {}): Promise
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests: log.requests,
-    waitForRequest: (predicate, until = 30_000) => log.wait(predicate, until),
+    waitForRequest: (predicate, until = 90_000) => log.wait(predicate, until),
     reply(replacement) {
       handler = replacement;
     },

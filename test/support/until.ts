@@ -3,12 +3,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 /**
  * What `look` gives once it is neither undefined nor false.
- * @param deadline milliseconds
+ * @param deadline milliseconds; generous, since a slow machine must not fail a test
  */
 export async function until<T>(
   what: string,
   look: () => T | undefined | false | Promise<T | undefined | false>,
-  deadline = 20_000,
+  deadline = 90_000,
 ): Promise<T> {
   const started = performance.now();
   for (;;) {

@@ -90,7 +90,7 @@ t.test('a scheduled turn counts for its session and for the token', async (t) =>
       const { cost_usd } = await sessionOf(running, body.session_id);
       return cost_usd > body.cost_usd && cost_usd;
     },
-    60_000,
+    150_000,
   );
   const { spending } = (await call('GET', '/v1/status')).body;
   t.equal(spending.tokens[0].spent_usd, counted);
@@ -104,6 +104,6 @@ t.test('a scheduled turn ends when the budget is used up', async (t) => {
   await prompt('[[say one]]');
   t.match(await log.logged('unprompted_ended'), { reason: 'budget_exceeded' });
   const isWake = (text: string): boolean => text.startsWith('WAKE');
-  const request = await surroundings.api.waitForRequest((each) => isWake(promptText(each)), 60_000);
+  const request = await surroundings.api.waitForRequest((each) => isWake(promptText(each)), 150_000);
   await until('its call is broken off', () => request.outcome === 'abandoned');
 });
