@@ -27,7 +27,10 @@ t.test(
     );
     t.same(woken(), [], 'a task in the shared directory does not fire');
     const allowed = await prompt('[[say one]]', { profile: 'waking' });
-    const request = await api.waitForRequest((each) => promptText(each).startsWith('WAKE'), 150_000);
+    const request = await api.waitForRequest(
+      (each) => promptText(each).startsWith('WAKE'),
+      150_000,
+    );
     t.match(JSON.stringify(request.body?.tools), /ScheduleWakeup/);
     const next = await prompt('[[say two]]', { session_id: allowed.body.session_id });
     t.equal(next.body.result, 'two');

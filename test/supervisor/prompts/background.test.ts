@@ -104,6 +104,9 @@ t.test('a scheduled turn ends when the budget is used up', async (t) => {
   await prompt('[[say one]]');
   t.match(await log.logged('unprompted_ended'), { reason: 'budget_exceeded' });
   const isWake = (text: string): boolean => text.startsWith('WAKE');
-  const request = await surroundings.api.waitForRequest((each) => isWake(promptText(each)), 150_000);
+  const request = await surroundings.api.waitForRequest(
+    (each) => isWake(promptText(each)),
+    150_000,
+  );
   await until('its call is broken off', () => request.outcome === 'abandoned');
 });
