@@ -1,13 +1,13 @@
 /**
  * The hosts that the policies let out to are enough, and what each one is for: init and the real CLI run
- * in a network namespace where nothing else can be reached (test/e2e/egress/network.ts).
+ * in a network namespace where nothing else can be reached (test/series/egress/network.ts).
  */
 import { execFile, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import { hosts } from '../../shared/hosts.ts';
-import type { Outcome, Step } from '../e2e/egress/pod.ts';
+import type { Outcome, Step } from './egress/pod.ts';
 import { testDirectory } from '../support/directory.ts';
 import { cannotRender, type Manifest, renderOverlay } from '../support/manifests.ts';
 
