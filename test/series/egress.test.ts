@@ -7,9 +7,9 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import { hosts } from '../../shared/hosts.ts';
-import type { Outcome, Step } from './egress/pod.ts';
 import { testDirectory } from '../support/directory.ts';
 import { cannotRender, type Manifest, renderOverlay } from '../support/manifests.ts';
+import type { Outcome, Step } from './egress/pod.ts';
 
 t.jobs = 2;
 
