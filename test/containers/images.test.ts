@@ -84,6 +84,6 @@ t.test(
     );
     const ended = await podman('run', '--rm', '--network=none', images.runtime);
     t.equal(ended.code, 69);
-    t.match(ended.stdout, /no such program; install it .*BERTH_CLAUDE_TARBALL/);
+    t.match(ended.stdout, /does not exist; install it .*BERTH_CLAUDE_TARBALL/);
   },
 );
