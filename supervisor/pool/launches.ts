@@ -116,7 +116,7 @@ export class Launches {
     if (worker.state !== 'starting') return;
     this.#backoffs.get(worker.spec.profile)?.started();
     worker.become(worker.sessionId === undefined ? 'warm' : 'idle');
-    if (worker.sessionId !== undefined) this.#killed.delete(worker.sessionId);
+    this.#killed.delete(worker.sessionId ?? worker.spec.key);
     this.#options.log.info('worker_ready', `${worker.name} is ready`, {
       worker: worker.name,
       pid: worker.process.pid,
@@ -147,16 +147,19 @@ export class Launches {
       });
     }
     const { sessionId } = spec;
-    if (sessionId === undefined) {
-      // Flags of one request that the CLI rejects say nothing about other requests.
-      if (spec.own) this.#options.onOwnFailed(spec.key, error);
-      else this.#slowDown(spec.profile, error, stderr);
-    } else if (wasKilled(error) && !this.#killed.delete(sessionId)) {
-      // The kernel or a person killed it. The session is fine, and its prompts wait for the next start.
-      this.#killed.add(sessionId);
-    } else {
+    const alone = sessionId ?? (spec.own ? spec.key : undefined);
+    if (alone !== undefined && wasKilled(error) && !this.#killed.delete(alone)) {
+      // The kernel or a person killed it. Nothing is wrong with what it was started for: the prompts of the
+      // session, or the request with a process of its own, wait for the next start.
+      this.#killed.add(alone);
+    } else if (sessionId !== undefined) {
       // A session that cannot be resumed says nothing about other sessions.
       this.#options.onSessionFailed(sessionId, error);
+    } else if (spec.own) {
+      // Flags of one request that the CLI rejects say nothing about other requests.
+      this.#options.onOwnFailed(spec.key, error);
+    } else {
+      this.#slowDown(spec.profile, error, stderr);
     }
   }
 
