@@ -77,7 +77,7 @@ const withoutIt: Record<string, [Step, (t: Test, outcome: Outcome) => void]> = {
   'api.github.com': [
     'wrongToken',
     (t, { wrongToken }) => {
-      t.match(wrongToken?.output, 'cannot ask https://api.github.com');
+      t.match(wrongToken?.output, 'cannot query https://api.github.com');
       t.notMatch(wrongToken?.output, 'GitHub does not accept the token');
     },
   ],
