@@ -185,6 +185,31 @@ t.test(
   },
 );
 
+t.test(
+  "a request's own process that is killed before it is ready is started once more",
+  async (t) => {
+    let kills = 1;
+    const { pool, acquire, surroundings, log } = await startPool(t, {
+      prepare: async (child, spec) => {
+        if (spec.own && kills > 0) {
+          kills -= 1;
+          process.kill(child.pid ?? 0, 'SIGKILL');
+        }
+        await prepareWorker(child, spec);
+      },
+    });
+    const launch = (name: string): ClaudeProcess =>
+      startProcess(t, surroundings, { name, path: scriptedClaude });
+    const own = { key: 'default with another model', own: true, launch };
+    pool.release(await acquire(own), false);
+    t.equal(log.count('worker_failed'), 1);
+    await until('its process is gone', () => pool.workers.length === 0);
+    kills = 2;
+    await t.rejects(acquire(own), { code: 'cli_unavailable' });
+    t.equal(log.count('worker_failed'), 3, 'and not for ever');
+  },
+);
+
 t.test('a session that is held is kept for who goes on with it', async (t) => {
   const { ask, pool, acquire } = await startPool(t, { maxWorkers: 1 });
   const { sessionId } = await ask('[[say one]]');
