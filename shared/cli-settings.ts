@@ -73,7 +73,10 @@ export function disarming(problems: readonly SettingsProblem[]): SettingsProblem
 }
 
 /** Formats a problem: "permissions.deny must be an array, and is a string". */
-export function sayProblem({ path, message }: Pick<SettingsProblem, 'path' | 'message'>): string {
+export function describeSettingsProblem({
+  path,
+  message,
+}: Pick<SettingsProblem, 'path' | 'message'>): string {
   return path === '' ? message : `${path}: ${message}`;
 }
 

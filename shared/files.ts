@@ -7,9 +7,9 @@ import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, realpath, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { releaseReserve } from './disk-reserve.ts';
 import { BerthError, messageOf, systemCode } from './errors.ts';
 import { type Owner, ownerRefused } from './owner.ts';
-import { releaseReserve } from './reserve.ts';
 
 export interface WriteOptions {
   /** Permission bits of the new file, regardless of the umask. */

@@ -8,11 +8,11 @@ import { randomBytes } from 'node:crypto';
 import { lstatSync } from 'node:fs';
 import { chmod, mkdir, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { openReserve } from './disk-reserve.ts';
 import { BerthError, systemCode } from './errors.ts';
 import { unwritable } from './files.ts';
 import { leaseFileName } from './lease.ts';
 import type { Log } from './log.ts';
-import { openReserve } from './reserve.ts';
 import { openAside } from './set-aside.ts';
 
 /** Parts by name; a part of another type is repaired. */

@@ -18,7 +18,7 @@ import { type Cli, findCli, noteTested } from './cli/select.ts';
 import { selfTest } from './cli/self-test.ts';
 import type { SupervisorConfig } from './config.ts';
 import { loginStateParts } from './credentials/login.ts';
-import { Door } from './http/door.ts';
+import { GracefulClose } from './http/graceful-close.ts';
 import { Idempotency } from './http/idempotency.ts';
 import { type HttpLimits, limitsWithin } from './http/limits.ts';
 import { listen, originOf } from './http/listen.ts';
@@ -58,7 +58,7 @@ export class Supervisor {
   #cli: Cli = { path: 'claude', version: '' };
   #lease: Lease | undefined;
   #api: FastifyInstance | undefined;
-  readonly #door = new Door();
+  readonly #gracefulClose = new GracefulClose();
   #probes: FastifyInstance | undefined;
   readonly #ending = new AbortController();
   #testing: Promise<void> = Promise.resolve();
@@ -166,7 +166,7 @@ export class Supervisor {
       limits: this.#httpLimits(),
       sessions: this.#parts.prompts,
       draining: () => this.#state === 'draining',
-      door: this.#door,
+      gracefulClose: this.#gracefulClose,
       mayAdminister: (token) => this.#options.profiles.mayAdminister(token),
       idempotency: new Idempotency({ window: config.idempotencyWindow }),
       maxPromptBytes: config.maxPromptBytes,
@@ -223,7 +223,7 @@ export class Supervisor {
     await live.idle(10_000);
     // From here on each request is refused, so that no request needs a stopped part.
     const steps: (() => unknown)[] = [
-      () => this.#door.refuse(),
+      () => this.#gracefulClose.refuse(),
       () => this.#testing,
       () => this.#loading,
       () => disk.stop(),
@@ -240,7 +240,7 @@ export class Supervisor {
       () => this.#lease?.lost.aborted === false && this.#parts.runMark.clear(),
       () => this.#lease?.release(),
       // As late as possible: while the server listens, each request gets an answer.
-      () => this.#door.close(),
+      () => this.#gracefulClose.close(),
       () => this.#api?.close(),
       () => this.#probes?.close(),
     ];

@@ -6,7 +6,7 @@
  * here.
  */
 import { join } from 'node:path';
-import { disarming, sayProblem, settingsProblems } from '../../shared/cli-settings.ts';
+import { describeSettingsProblem, disarming, settingsProblems } from '../../shared/cli-settings.ts';
 import { BerthError } from '../../shared/errors.ts';
 import { inside, readFileBounded } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
@@ -57,7 +57,7 @@ export async function keepGoodSettings(
   if (!want?.mode.startsWith('100')) return undefined;
   const local = await readIfAny(inside(configDirectory, settingsPath));
   const content = local?.oid === want.oid ? local.content : await readBlob(want.oid);
-  const problems = disarming(settingsProblems(content)).map(sayProblem);
+  const problems = disarming(settingsProblems(content)).map(describeSettingsProblem);
   if (problems.length === 0) return undefined;
   const why = `${settingsPath} of the repository: ${problems[0]}`;
   if (options.invalidSettings === 'fail') {

@@ -66,7 +66,7 @@ export async function initVolume(
       BERTH_GID: String(process.getgid?.() ?? 1000),
       BERTH_CREDENTIALS_SOURCE: credentials,
     },
-    onLine: (line) => sayProblem('init', line, say),
+    onLine: (line) => printProblem('init', line, say),
   });
   if ((await init.ended) !== 0) throw new Error('berth-init failed, see above');
   const report = init.lines.find(({ event }) => event === 'report');
@@ -113,7 +113,7 @@ export async function startSupervisor(
       BERTH_CONFIG_DIR: volume(directory),
       BERTH_API_TOKENS_FILE: tokensFile,
     },
-    onLine: (line) => sayProblem('supervisor', line, say),
+    onLine: (line) => printProblem('supervisor', line, say),
   });
   const listening = await program.logged('listening');
   return {
@@ -130,7 +130,7 @@ export async function startSupervisor(
 }
 
 /** Shows what a person should know: warnings and errors, but who logs in was told already. */
-function sayProblem(program: string, line: LogLine, say: Say): void {
+function printProblem(program: string, line: LogLine, say: Say): void {
   if (line.event === 'credentials_missing') return;
   if (line.level === 'warn' || line.level === 'error')
     say(`${program}: ${line.level}: ${line.msg}`);

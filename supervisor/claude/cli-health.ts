@@ -5,7 +5,7 @@
  * bounded.
  */
 import { z } from 'zod';
-import type { Expected } from './expected.ts';
+import type { ExpectedExtensions } from './expected-extensions.ts';
 import type { HookRun } from './hooks.ts';
 
 export const healthKinds = ['mcp_server', 'plugin', 'skill', 'hook'] as const;
@@ -83,7 +83,7 @@ const beforeTurns = /^(SessionStart|Setup)\b/;
 export class CliHealth {
   readonly #servers = new Map<string, McpServer>();
   #loaded: Loaded | undefined;
-  #expected: Expected = { plugins: [], skills: [] };
+  #expected: ExpectedExtensions = { plugins: [], skills: [] };
   readonly #hooks = new Map<string, string | undefined>();
 
   /** Notes that a turn begins. */
@@ -92,7 +92,7 @@ export class CliHealth {
   }
 
   /** Sets what the process must have loaded, by its configuration at its start. */
-  expect(expected: Expected): void {
+  expect(expected: ExpectedExtensions): void {
     this.#expected = expected;
   }
 

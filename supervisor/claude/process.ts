@@ -11,7 +11,6 @@ import type { BackgroundTask } from './background.ts';
 import { CliChild, type ProcessEnd } from './child.ts';
 import { CliHealth } from './cli-health.ts';
 import { ControlRequests } from './control-requests.ts';
-import { OwnWork } from './own-work.ts';
 import {
   droppedError,
   type Ended,
@@ -28,6 +27,7 @@ import {
 } from './protocol.ts';
 import { type CliTimeouts, timeoutsOf } from './timeouts.ts';
 import type { TurnResult } from './turn-result.ts';
+import { UnpromptedActivity } from './unprompted-activity.ts';
 import type { UsageLimit } from './usage-limit.ts';
 
 export interface ProcessOptions {
@@ -79,7 +79,7 @@ export class ClaudeProcess {
   readonly #child: CliChild<CliMessage>;
   readonly #controls = new ControlRequests();
   readonly #attribution = new Attribution();
-  readonly #own = new OwnWork();
+  readonly #unprompted = new UnpromptedActivity();
   readonly #sessionId: string | undefined;
   #ownCommands: ReadonlySet<string> = new Set();
   /** Whether the process has had a prompt that is not blank. */
@@ -139,12 +139,12 @@ export class ClaudeProcess {
 
   /** The background tasks that run. */
   get background(): readonly BackgroundTask[] {
-    return this.#own.tasks;
+    return this.#unprompted.tasks;
   }
 
   /** Whether the process works without a prompt: in the background, or in a turn of its own. */
   get works(): boolean {
-    return this.alive && this.#own.active;
+    return this.alive && this.#unprompted.active;
   }
 
   /** When the process last wrote a line of output, by performance.now(). */
@@ -217,7 +217,7 @@ export class ClaudeProcess {
   async #stop(grace: number, hooks: number): Promise<ProcessEnd> {
     if (!this.#turn) {
       // The end of input does not end a turn of the CLI's own either. Its result reports what it has cost.
-      if (this.#own.inTurn) {
+      if (this.#unprompted.inTurn) {
         await within(this.control({ subtype: 'interrupt' }), grace).catch(() => undefined);
       }
       this.#child.closeInput();
@@ -271,20 +271,20 @@ export class ClaudeProcess {
         this.#takeResult(message.result);
         break;
       case 'background':
-        this.#own.tasksChange(message.tasks);
+        this.#unprompted.tasksChange(message.tasks);
         break;
       default:
         if (this.#attribution.begun) {
           turn?.onMessage(message);
           break;
         }
-        if (message.kind === 'session') this.#own.turnBegins();
+        if (message.kind === 'session') this.#unprompted.turnBegins();
         if (message.kind === 'limit') this.#options.onLimit?.(message.limit);
     }
   }
 
   #ownTurnBegins(): void {
-    this.#own.turnBegins();
+    this.#unprompted.turnBegins();
     if (!this.#options.deniesWakeUps && this.#prompted) return;
     void this.control({ subtype: 'interrupt' }).catch(() => undefined);
   }
@@ -305,7 +305,7 @@ export class ClaudeProcess {
 
   #takeResult(result: TurnResult): void {
     const turn = this.#turn;
-    this.#own.turnEnds();
+    this.#unprompted.turnEnds();
     switch (this.#attribution.ownerOf(result)) {
       case 'prompt':
         this.#turn = undefined;

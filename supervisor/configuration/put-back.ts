@@ -14,8 +14,8 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { releaseReserve } from '../../shared/disk-reserve.ts';
 import { systemCode } from '../../shared/errors.ts';
-import { releaseReserve } from '../../shared/reserve.ts';
 import { type Content, statusAt } from './entries.ts';
 
 /**

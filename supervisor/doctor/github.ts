@@ -5,9 +5,9 @@ import { readFile } from 'node:fs/promises';
 import type { Environment } from '../../shared/config.ts';
 import { messageOf } from '../../shared/errors.ts';
 import { neverShow } from '../../shared/redact.ts';
-import { ask } from './ask.ts';
 import { absent, type Finding, failed, ok, warning } from './check.ts';
 import { hostOf, onGitHub } from './egress.ts';
+import { requestStatus } from './request-status.ts';
 
 const names = ['BERTH_GIT_TOKEN', 'GITHUB_PAT', 'GITHUB_TOKEN', 'GH_TOKEN'];
 
@@ -33,7 +33,7 @@ export async function checkGithub(
   );
   if (!place) return [near];
   try {
-    const status = await ask({ ...place, path, token }, environment, signal);
+    const status = await requestStatus({ ...place, path, token }, environment, signal);
     const renew = 'create a new token and put it into the Secret';
     return [
       near,

@@ -8,8 +8,8 @@ import type { Environment } from '../../shared/config.ts';
 import { messageOf } from '../../shared/errors.ts';
 import { readProvided } from '../../shared/files.ts';
 import { neverShow } from '../../shared/redact.ts';
-import { ask } from './ask.ts';
 import { absent, type Finding, failed, ok } from './check.ts';
+import { requestStatus } from './request-status.ts';
 
 const account = '/var/run/secrets/kubernetes.io/serviceaccount';
 
@@ -46,7 +46,7 @@ export async function checkWriteBack(
   const ca = await readProvided(join(directory, 'ca.crt'), 1024 ** 2).catch(() => undefined);
   const target = { host, port: Number(port) || 443, path, token, ...(ca ? { ca } : {}) };
   try {
-    return [judge(subject, await ask(target, withoutProxy(environment), signal))];
+    return [judge(subject, await requestStatus(target, withoutProxy(environment), signal))];
   } catch (error) {
     const remedy =
       'let the pod reach the API server: the component cilium-egress-kubernetes-api or network-policy-kubernetes-api';

@@ -10,7 +10,7 @@ import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod
 import { BerthError } from '../../shared/errors.ts';
 import { assertAdmin } from './admin.ts';
 import type { Authentication } from './authentication.ts';
-import type { Door } from './door.ts';
+import type { GracefulClose } from './graceful-close.ts';
 import {
   boundConnections,
   type HttpLimits,
@@ -42,7 +42,7 @@ export interface ApiServerOptions extends ApiParts {
   /** True while the server shuts down: each answer then closes its connection. */
   draining?: () => boolean;
   /** Refuses requests when the program stops. */
-  door?: Door;
+  gracefulClose?: GracefulClose;
   limits?: HttpLimits;
 }
 
@@ -98,9 +98,9 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
     request.tokenId = id;
     next();
   });
-  const { door } = options;
-  door?.watch(server.server);
-  if (door) server.addHook('preValidation', () => door.pass());
+  const { gracefulClose } = options;
+  gracefulClose?.watch(server.server);
+  if (gracefulClose) server.addHook('preValidation', () => gracefulClose.pass());
   // Validation would create a message for each invalid value.
   server.addHook('preValidation', ({ body }, _reply, next) => {
     if (!hasMoreValues(body)) return next();

@@ -25,7 +25,7 @@ import {
 import type { Owner } from '../../shared/owner.ts';
 import { runAtTerminal } from '../claude/at-terminal.ts';
 import { cliEnvironment } from '../claude/environment.ts';
-import { findUsable } from '../claude/usable.ts';
+import { findCli } from '../claude/find-cli.ts';
 import type { LoginConfig } from '../config.ts';
 import { installLogin } from './install-login.ts';
 import { takeTurn } from './one-at-a-time.ts';
@@ -69,7 +69,7 @@ export async function logIn(config: LoginConfig, process: Surroundings): Promise
   }, deadline);
   try {
     const { signal } = interrupted;
-    const path = await findUsable(config, environmentIn(config, '/nonexistent'), signal);
+    const path = await findCli(config, environmentIn(config, '/nonexistent'), signal);
     process.stderr.write(
       `This gives the CLI on ${config.configDirectory} a login of its own. Nothing changes until the login is complete. Ctrl-C cancels.\n\n`,
     );

@@ -6,7 +6,7 @@
  */
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { disarming, sayProblem, settingsProblems } from '../../shared/cli-settings.ts';
+import { describeSettingsProblem, disarming, settingsProblems } from '../../shared/cli-settings.ts';
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { within } from '../../shared/waiting.ts';
@@ -82,7 +82,7 @@ export class SettingsGuard {
     const what = first.loses === 'all' ? `all of ${first.file}` : `a part of ${first.file}`;
     throw new BerthError(
       'configuration_invalid',
-      `cannot run the prompt: the CLI ignores ${what}, so that what it forbids would be allowed: ${sayProblem(first)}${more}; correct it in the .claude repository and restart, or set BERTH_SETTINGS_CHECK=warn`,
+      `cannot run the prompt: the CLI ignores ${what}, so that what it forbids would be allowed: ${describeSettingsProblem(first)}${more}; correct it in the .claude repository and restart, or set BERTH_SETTINGS_CHECK=warn`,
     );
   }
 
@@ -111,7 +111,7 @@ export class SettingsGuard {
   #tell(ignored: readonly IgnoredSettings[]): void {
     const { log, policy } = this.#options;
     const problems = ignored.slice(0, mostTold).map(({ file, ...rest }) => {
-      return `${file}: ${sayProblem(rest)}`;
+      return `${file}: ${describeSettingsProblem(rest)}`;
     });
     // berth's own rule and the CLI report the same problem with different texts.
     const where = ignored.map(({ file, path }) => `${file}: ${path}`).join('\n');

@@ -6,9 +6,9 @@
  * has reached its limit.
  */
 import { statfs } from 'node:fs/promises';
+import { hasReserve, isUsedUp, makeReserve, releaseReserve } from '../../shared/disk-reserve.ts';
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import { hasReserve, isUsedUp, makeReserve, releaseReserve } from '../../shared/reserve.ts';
 import type { Amount } from '../../shared/setting-types.ts';
 import { formatSize } from '../../shared/units.ts';
 import { DiskUsage } from './disk-usage.ts';

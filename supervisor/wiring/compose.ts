@@ -5,7 +5,7 @@ import { bringsLogin, setupTokenIn } from '../../shared/login-variables.ts';
 import { InitOutcome } from '../boot/init-report.ts';
 import { AppliedCommit } from '../boot/last-good-commit.ts';
 import { RunMark } from '../boot/unclean-shutdown.ts';
-import { expectedIn } from '../claude/expected.ts';
+import { readExpectedExtensions } from '../claude/expected-extensions.ts';
 import type { Cli } from '../cli/select.ts';
 import type { SupervisorConfig } from '../config.ts';
 import { ConfigurationGuard } from '../configuration/guard.ts';
@@ -159,7 +159,7 @@ export function createParts(options: PartsOptions): Parts {
       } catch (error) {
         throw guard.explain(error);
       } finally {
-        process.health.expect(await expectedIn(configDirectory));
+        process.health.expect(await readExpectedExtensions(configDirectory));
         cliProblems.note(spec.profile, process.health.reports);
       }
       await settings.note(process);

@@ -1,34 +1,6 @@
 import t from 'tap';
 import { ControlRequests } from '../../../supervisor/claude/control-requests.ts';
-import { OwnWork } from '../../../supervisor/claude/own-work.ts';
 import { endedError } from '../../../supervisor/claude/process-errors.ts';
-
-const task = { type: 'local_bash', description: 'a build' };
-
-t.test('a process works while it has a turn of its own or a task in the background', async (t) => {
-  const work = new OwnWork();
-  t.equal(work.active, false);
-  work.turnBegins();
-  t.equal(work.active, true);
-  work.turnEnds();
-  t.equal(work.active, false);
-  work.tasksChange([task]);
-  t.equal(work.active, true);
-});
-
-t.test(
-  'after the end of a task it works until the turn that reports the task is over',
-  async (t) => {
-    const work = new OwnWork();
-    work.tasksChange([task, task]);
-    work.tasksChange([]);
-    t.equal(work.active, true, 'the report is to come');
-    work.turnBegins();
-    t.equal(work.active, true);
-    work.turnEnds();
-    t.equal(work.active, false);
-  },
-);
 
 t.test('a control request has the response to its own id', async (t) => {
   const controls = new ControlRequests();

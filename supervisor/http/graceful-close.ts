@@ -1,7 +1,7 @@
 /**
- * Shuts the API server down without a connection reset for any client: running requests are answered,
+ * Closes the API server without a connection reset for any client: running requests are answered,
  * new requests are refused, and the listener closes last.
- * Always holds: after `refuse` no request reaches a route.
+ * Invariant: after `refuse` no request reaches a route.
  *
  * The kernel accepts connections by itself. When a listener closes, the kernel resets each connection
  * that it has accepted and the program has not. Clients connect again as soon as they have an answer,
@@ -20,7 +20,7 @@ const quiet = 50;
 /** Milliseconds after which the listener closes, though clients still connect. */
 const quietDeadline = 500;
 
-export class Door {
+export class GracefulClose {
   readonly #open = new Set<ServerResponse>();
   readonly #answers = Promise.withResolvers<void>();
   #server: Server | undefined;

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { readFileBounded } from '../../shared/files.ts';
 
-export interface Expected {
+export interface ExpectedExtensions {
   /** As `name@marketplace`. */
   plugins: string[];
   skills: string[];
@@ -23,7 +23,7 @@ const settings = z.object({
   skillOverrides: z.record(z.string(), z.unknown()).catch({}),
 });
 
-export async function expectedIn(configDirectory: string): Promise<Expected> {
+export async function readExpectedExtensions(configDirectory: string): Promise<ExpectedExtensions> {
   const { enabledPlugins, skillOverrides } = await readSettings(configDirectory);
   const folder = join(configDirectory, 'skills');
   const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);

@@ -1,23 +1,23 @@
 /**
- * Finds the CLI for a command beside the server: the configured CLI, otherwise `claude` on the
+ * Finds the CLI for a command that runs beside the server, such as `berth login`: the configured CLI, otherwise `claude` on the
  * PATH, otherwise the CLI that init installed on the volume, otherwise its predecessor. Only the
  * version is checked; `berth serve` also tests the CLI that it runs.
  */
 import { installedPlace, isInstalled, readInstalled } from '../../shared/installed-cli.ts';
 import { checkVersion, isAbsent } from './command.ts';
 
-export interface Places {
+export interface CliLocations {
   /** BERTH_CLAUDE_PATH. */
   claudePath?: string | undefined;
   stateDirectory: string;
 }
 
 /**
- * @returns its path, or `claude`
+ * @returns the path of the CLI, or `claude`
  * @throws BerthError `cli_unavailable` of the first candidate; the signal's reason
  */
-export async function findUsable(
-  { claudePath, stateDirectory }: Places,
+export async function findCli(
+  { claudePath, stateDirectory }: CliLocations,
   environment: Record<string, string>,
   signal: AbortSignal,
 ): Promise<string> {

@@ -1,18 +1,21 @@
-/** What a CLI does without a prompt: turns of its own (scheduled wake-ups, reports), and background tasks. */
+/**
+ * Tracks what a CLI process does without a prompt: turns that the CLI starts itself (scheduled
+ * wake-ups, reports of background tasks), and background tasks.
+ */
 import type { BackgroundTask } from './background.ts';
 
-/** Milliseconds after the end of a background task in which the CLI begins a turn to report it. */
+/** Milliseconds after the end of a background task in which the CLI starts a turn to report the task. */
 const reportGrace = 10_000;
 
-export class OwnWork {
-  /** The background tasks that run. */
+export class UnpromptedActivity {
+  /** The running background tasks. */
   tasks: readonly BackgroundTask[] = [];
-  /** Whether a turn runs that has no prompt. */
+  /** Whether a turn without a prompt runs. */
   inTurn = false;
   /** The time by performance.now() until which the report of an ended task may begin. */
   #reportDue = 0;
 
-  /** Whether there is such work, or a report of it to come. */
+  /** Whether there is unprompted activity, or a report of an ended task is due. */
   get active(): boolean {
     return this.inTurn || this.tasks.length > 0 || performance.now() < this.#reportDue;
   }
