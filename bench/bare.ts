@@ -1,4 +1,4 @@
-/** The CLI, or what stands in for it, without berth: how it is started and asked at its barest. */
+/** Runs the CLI, or its stand-in, without berth, in the simplest way. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir } from 'node:fs/promises';
@@ -9,13 +9,13 @@ import { cliEnvironment } from '../supervisor/claude/environment.ts';
 import { controlLineOf, userLine } from '../supervisor/claude/protocol.ts';
 import { apiKey, settling } from './berth.ts';
 
-/** Where a CLI process runs. */
+/** The directories and the environment of a CLI process. */
 export interface Place {
   environment: Record<string, string>;
   workspace: string;
 }
 
-/** A configuration directory, its workspace, and the environment that berth would give. */
+/** Makes a configuration directory, its workspace, and the environment that berth would set. */
 export async function makePlace(directory: string, apiUrl: string): Promise<Place> {
   const workspace = join(directory, 'workspace');
   await mkdir(workspace, { recursive: true });
@@ -28,7 +28,7 @@ export async function makePlace(directory: string, apiUrl: string): Promise<Plac
   return { environment: cliEnvironment(inherited, directory, 'bench'), workspace };
 }
 
-/** `claude -p` until it has ended, as a shell script does it; gives what it printed. */
+/** Runs `claude -p` to its end, as a shell script does; returns its output. */
 export async function runClaude(
   { environment, workspace }: Place,
   prompt: string,
@@ -46,10 +46,10 @@ export async function runClaude(
   return { code, output };
 }
 
-/** Milliseconds until a process that goes on after the end of its input is told to end. */
+/** Milliseconds after the end of its input until a process is killed. */
 const longestEnd = 5_000;
 
-/** A process with berth's flags, and nothing between it and the caller: the lower bound. */
+/** A process with berth's flags and nothing between it and the caller: the lower bound. */
 export class BareProcess {
   readonly #child;
   readonly #lines;
@@ -63,7 +63,7 @@ export class BareProcess {
     this.#lines = this.#child.stdout.pipe(split2());
   }
 
-  /** Primed as berth primes a worker, and settled as long. */
+  /** Starts a process that is primed like a worker of berth, and waits as long. */
   static async warm(place: Place, path?: string): Promise<BareProcess> {
     const bare = new BareProcess(place, path);
     await bare.#ask(controlLineOf(crypto.randomUUID(), { subtype: 'initialize' }));
@@ -80,7 +80,7 @@ export class BareProcess {
   async stop(): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const ended = once(this.#child, 'exit');
-    // Nobody reads any more: a full pipe would keep it from ending.
+    // Discards the rest of the output: a full pipe would prevent the process from ending.
     this.#lines.resume();
     this.#child.stdin.end();
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), longestEnd);

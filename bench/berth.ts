@@ -1,4 +1,6 @@
-/** The supervisor's bundle as a process of its own, for the benchmarks that call it over HTTP. */
+/**
+ * Runs the supervisor's bundle as a separate process, for the benchmarks that call it over HTTP.
+ */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -8,18 +10,19 @@ import { startProgram } from '../test/support/programs.ts';
 import type { PromptTarget } from '../test/support/prompt.ts';
 import { until } from '../test/support/until.ts';
 
-/** No key: nobody but the stand-in sees it. */
+/** Not a real key: only the stand-in receives it. */
 export const apiKey = 'sk-ant-bench-0123456789';
 
 export interface Berth extends PromptTarget {
   pid: number;
-  /** Milliseconds from its start to the line that says that it listens. */
+  /** Milliseconds from its start to the log line that it listens. */
   startedIn: number;
 }
 
 /**
- * Starts `berth serve` as its image does, with its default settings and what `settings` changes; ended with `cleanup`.
- * @param directory its configuration directory, made if need be; the workspace lies within
+ * Starts `berth serve` as its image does, with its default settings and the changes in `settings`;
+ * `cleanup` ends it.
+ * @param directory its configuration directory, created if it is missing; the workspace is inside
  */
 export async function startBerth(
   directory: string,
@@ -59,15 +62,15 @@ export async function startBerth(
 }
 
 /**
- * Resolves when a worker is warm and has been for a moment, as where prompts are further apart than
- * the pool needs.
+ * Resolves when a worker has been warm for a moment, as when prompts are further apart than the
+ * pool needs.
  */
 export async function warmWorker(target: PromptTarget): Promise<void> {
   await until('a worker is warm', () => hasWarmWorker(target), 60_000);
   await delay(settling);
 }
 
-/** Milliseconds for which the CLI goes on with its own start after it has answered. */
+/** Milliseconds for which the CLI continues its own start after its first answer. */
 export const settling = 1_000;
 
 async function hasWarmWorker({ url, token }: PromptTarget): Promise<boolean> {
@@ -77,7 +80,7 @@ async function hasWarmWorker({ url, token }: PromptTarget): Promise<boolean> {
   return workers.some(({ state }) => state === 'warm');
 }
 
-/** @throws Error with the body if it is not the answer `ok` */
+/** @throws Error with the body if the answer is not `ok` */
 export function expectAnswer({
   status,
   body,

@@ -1,16 +1,16 @@
-/** Rivals in turn, round by round, another one first in each. */
+/** Measures competitors in rounds; each round begins with another competitor. */
 
 export interface Rival {
   name: string;
-  /** What need not be timed: bringing the rival to where a prompt meets it in real use. */
+  /** Not timed: brings the competitor to the state in which it gets a prompt in real use. */
   ready?: () => Promise<void>;
   run: () => Promise<void>;
 }
 
-/** Rounds that warm everybody up and are not counted. */
+/** Warm-up rounds, which are not counted. */
 const warmUp = 2;
 
-/** The times of each rival in ms, by name, in the rivals' order. */
+/** Returns the times of each competitor in ms, by name, in the given sequence. */
 export async function compete(
   rivals: readonly Rival[],
   rounds: number,

@@ -1,8 +1,9 @@
 /**
- * `npm run bench:credentials`: how long a login lasts. Thirty simulated days, with the real CLI and a login
- * server whose refresh tokens can be used once, are spent with berth and then, disturbed in the same
- * way, with the script that berth replaces. Arguments: `berth`, `old` (default: both), `days=N`,
- * `seed=N`, `tell` (what berth warns of). Ends with 1 if berth loses a login that it could have kept.
+ * `npm run bench:credentials`: measures how long a login lasts. Simulates thirty days with the real
+ * CLI and a login server whose refresh tokens work once: first with berth, then with the script
+ * that berth replaces, with the same disturbances. Arguments: `berth`, `old` (default: both),
+ * `days=N`, `seed=N`, `warnings` (prints berth's warnings). Ends with 1 if berth loses a login that it
+ * could have kept.
  */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -34,9 +35,11 @@ async function spend(name: string, makePod: (world: World) => Pod): Promise<Days
   try {
     const onDay = (day: number, losses: readonly Loss[]): void => {
       const today = losses.filter((loss) => loss.day === day);
-      const told = today.map(({ cause, after }) => `, login lost after "${after}": ${cause}`);
-      const what = plan[day - 1]?.map((planned) => planned.what).filter((one) => one !== 'prompts');
-      say(`${name}, day ${day} (${what?.join('; ')})${told.join('')}`);
+      const lostToday = today.map(({ cause, after }) => `, login lost after "${after}": ${cause}`);
+      const what = plan[day - 1]
+        ?.map((planned) => planned.what)
+        .filter((each) => each !== 'prompts');
+      say(`${name}, day ${day} (${what?.join('; ')})${lostToday.join('')}`);
     };
     return await spendDays({ world, pod: makePod(world), plan, onDay });
   } finally {
@@ -53,7 +56,7 @@ function planned(pattern: RegExp): number {
 }
 
 function figuresOfBerth({ losses, ledger, outcomes, problems }: Days): Figure[] {
-  for (const problem of problems) say(`wrong: ${problem}`);
+  for (const problem of problems) say(`problem: ${problem}`);
   say(`prompts: ${[...outcomes].map(([outcome, count]) => `${outcome} ${count}`).join(', ')}`);
   const quiet = ledger.untilWrittenBack(false);
   const troubled = ledger.untilWrittenBack(true);
@@ -103,7 +106,7 @@ function figuresOfOld({ losses }: Days, cleared: number): Figure[] {
 
 const figures: Figure[] = [];
 if (both || given.includes('berth')) {
-  const warnings = given.includes('tell');
+  const warnings = given.includes('warnings');
   const pod = (world: World): Pod =>
     new BerthPod(world, {
       onLine: ({ level, event, msg }) => {

@@ -1,4 +1,4 @@
-/** Runs one process to its end and tells how long it took and how much memory it had at its peak. */
+/** Runs a process to its end and returns its duration and its peak memory. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -12,13 +12,13 @@ export interface Command {
 
 export interface Measured {
   milliseconds: number;
-  /** The largest VmHWM of the process and its descendants, in MB; 0 if it was not watched. */
+  /** The largest VmHWM of the process and its descendants, in MB; 0 without `watched`. */
   megabytes: number;
 }
 
 /**
- * @param watched looks at the memory every few milliseconds, which costs time: not for timing
- * @throws Error with what it printed if it does not end with 0
+ * @param watched samples the memory every few milliseconds, which costs time: not for timing
+ * @throws Error with the output if the exit code is not 0
  */
 export async function measure(command: Command, watched = false): Promise<Measured> {
   const started = performance.now();
@@ -51,7 +51,7 @@ function peakOf(pid: number): number {
   return Number(/VmHWM:\s+(\d+) kB/.exec(read(`/proc/${pid}/status`))?.[1] ?? 0) / 1024;
 }
 
-/** Empty if the process has gone. */
+/** Returns an empty text if the process has ended. */
 function read(path: string): string {
   try {
     return readFileSync(path, 'utf8');

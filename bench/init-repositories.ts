@@ -1,7 +1,7 @@
 /**
- * The repositories that `bench:init` serves, built once into a cache: what a typical `.claude` is (S),
- * many files (M), large blobs (LB) and very many small files (LF). The content is the same on every
- * machine: it comes out of a generator with a fixed seed.
+ * Makes the repositories of `bench:init` once, in a cache: a typical `.claude` (S), many files (M),
+ * large blobs (LB) and very many small files (LF). The content is the same on every machine: a
+ * generator with a fixed seed makes it.
  */
 import { execFileSync } from 'node:child_process';
 import { createCipheriv } from 'node:crypto';
@@ -13,9 +13,9 @@ export type Size = 'S' | 'M' | 'LB' | 'LF';
 
 interface Shape {
   files: number;
-  /** Bytes of a file; half of it does not compress, as base64 does not by a quarter. */
+  /** The bytes of a file; half of them cannot be compressed (base64 can be, by a quarter). */
   bytes: number;
-  /** Commits in its history, each changing some files. */
+  /** The number of commits; each changes some files. */
   commits: number;
   /** Sizes of incompressible files, in MB. */
   blobs: readonly number[];
@@ -28,7 +28,7 @@ export const shapes: Record<Size, Shape> = {
   LF: { files: 20_003, bytes: 4_200, commits: 1, blobs: [] },
 };
 
-/** Makes the bare repository `<root>/bench/<size>.git` unless it is there. */
+/** Makes the bare repository `<root>/bench/<size>.git` if it is missing. */
 export function ensureRepository(root: string, size: Size): void {
   const path = join(root, 'bench', `${size}.git`);
   if (existsSync(path)) return;
@@ -53,26 +53,26 @@ export function ensureRepository(root: string, size: Size): void {
   rmSync(workshop, { recursive: true });
 }
 
-/** Three small files, whose content is new with each `generation`. */
+/** Three small files with new content for each `generation`. */
 export function smallChange(generation: number): Record<string, FileSpec> {
   return Object.fromEntries(
     [0, 1, 2].map((index) => [pathOf(index), `# ${index}\n\nGeneration ${generation}.\n`]),
   );
 }
 
-/** Sixty directories; two files of five are executable configuration, which berth always reads. */
+/** Sixty directories; two of five files are executable configuration, which berth always reads. */
 function pathOf(index: number): string {
   const kinds = ['skills', 'commands', 'docs', 'notes', 'projects'];
   return `${kinds[index % 5]}/${index % 12}/note-${index}.md`;
 }
 
-/** Bytes without end out of a seed: AES in counter mode over zeros. */
+/** Returns endless bytes from a seed: AES in counter mode over zeros. */
 function generator(seed: string): (length: number) => Buffer {
   const cipher = createCipheriv('aes-128-ctr', Buffer.alloc(16, seed), Buffer.alloc(16));
   return (length) => cipher.update(Buffer.alloc(length));
 }
 
-/** Text of which two thirds compress well. */
+/** Text; two thirds of it compress well. */
 function prose(random: (length: number) => Buffer, bytes: number): string {
   let text = '';
   while (text.length < bytes) {

@@ -1,6 +1,6 @@
 /**
- * Who competes in `bench:init`: the shell script that berth replaces, git's own shallow clone, and
- * berth's bundle. Each puts the same repository on a volume of its own.
+ * The competitors of `bench:init`: the shell script that berth replaces, git's own shallow clone,
+ * and berth's bundle. Each writes the same repository to its own volume.
  */
 import { cpSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,20 +11,22 @@ import type { Command } from './init-measure.ts';
 
 export interface Rival {
   name: 'script' | 'git' | 'berth';
-  /** What it runs at every start, whatever is on the volume. */
+  /** The command of every start, whatever is on the volume. */
   command(place: Place): Command;
 }
 
 export interface Place {
-  /** With the login in it, as the script has it. */
+  /** The URL with the login in it, as in the script. */
   url: string;
   token: string;
   volume: string;
-  /** For what does not belong on the volume. */
+  /** A directory for files that do not belong on the volume. */
   scratch: string;
 }
 
-/** Clones all of it, empties the volume, copies, and changes the owner: at every start. */
+/**
+ * Clones the whole repository, empties the volume, copies, and changes the owner, at every start.
+ */
 const script = `
 set -e
 rm -rf "$SCRATCH/clone"
@@ -35,7 +37,7 @@ rm -rf "$VOLUME/.git"
 chown -R 1000:1000 "$VOLUME"
 `;
 
-/** The least that git itself can do; it keeps its directory on the volume. */
+/** The minimum with git alone; its git directory stays on the volume. */
 const shallow = `
 set -e
 if [ -d "$VOLUME/.git" ]; then
@@ -48,12 +50,12 @@ fi
 
 const root = join(import.meta.dirname, '..');
 
-/** As Dockerfile.init has it: with its variables, its flags and its snapshot. */
+/** The variables, flags and snapshot of Dockerfile.init. */
 const imageEnvironment = { MALLOC_ARENA_MAX: '1' };
 
 const bundles = join(tmpdir(), `berth-bench-bundles-${process.pid}`);
 
-/** What building the image does once, with a copy of the bundle that no other build touches. */
+/** Runs the steps of the image build once, with a private copy of the bundle. */
 export function prepareRivals(): void {
   cpSync(join(root, 'dist'), bundles, { recursive: true });
   process.once('exit', () => rmSync(bundles, { recursive: true, force: true }));

@@ -1,7 +1,7 @@
 /**
- * `npm run bench:init`: how long it takes until a volume is right, and how much memory and how many
- * bytes, against the shell script that berth replaces and git's own shallow clone. All run
- * interleaved, in turn, against one real git server. Arguments: sizes (S M LB LF; default all) and
+ * `npm run bench:init`: measures how long the preparation of a volume takes, with its memory and
+ * transferred bytes, compared to the shell script that berth replaces and git's own shallow clone.
+ * All run interleaved against one real git server. Arguments: sizes (S M LB LF; default all) and
  * `rounds=N`; by default 7 rounds for S and 3 for the others.
  */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
@@ -20,7 +20,7 @@ const token = 'bench-token-0123456789';
 const phases: readonly Phase[] = ['cold', 'no-op', 'update'];
 const cache = join(tmpdir(), 'berth-bench-repositories');
 
-/** What berth may take at most, relative to the script. */
+/** The targets of berth, relative to the script. */
 const ratios: Record<Phase, Partial<Record<Size, number>>> = {
   cold: { S: 1.3, M: 1.3, LF: 2, LB: 1.2 },
   'no-op': { S: 0.35, M: 0.05, LF: 0.03, LB: 0.03 },
@@ -55,7 +55,7 @@ async function main(): Promise<void> {
   report('Preparing a volume; medians, interleaved', figures);
 }
 
-/** All rivals with one repository. */
+/** Runs all competitors with one repository. */
 async function compete(
   size: Size,
   rounds: number,
@@ -71,7 +71,7 @@ async function compete(
       await rm(place.volume, { recursive: true, force: true });
       await mkdir(place.volume);
     }
-    // The last round is for memory alone, for looking at it costs time.
+    // The last round is only for memory, because sampling memory costs time.
     const watched = round === rounds;
     const before = server.bytesSent;
     const { milliseconds, megabytes } = await measure(rival.command(place), watched);
@@ -137,7 +137,7 @@ function target(value: number | undefined): { target?: number } {
   return value === undefined ? {} : { target: value };
 }
 
-/** The same rivals, another one first in each round. */
+/** Returns the same competitors, each round with another one first. */
 function rotated<T>(items: readonly T[], by: number): T[] {
   const start = by % items.length;
   return [...items.slice(start), ...items.slice(0, start)];

@@ -1,7 +1,7 @@
 /**
- * `npm run bench`: how long a prompt takes, with a model that answers in 0 ms, so that what is left
- * is the way there and back. The shorter sister of `npm run bench:prompts`, for a quick look: it
- * takes the number of rounds as its argument, 30 if there is none.
+ * `npm run bench`: measures the time of a prompt with a model that answers in 0 ms, so that only
+ * the time on the way remains. It is a shorter version of `npm run bench:prompts`. Its argument is
+ * the number of rounds, by default 30.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

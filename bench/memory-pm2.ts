@@ -1,7 +1,7 @@
 /**
- * The rival: a server that starts `claude -p` for each prompt, kept by pm2 with `max_memory_restart`
- * at the share of the container at which berth acts, and pm2's defaults otherwise. pm2 is installed
- * into a temporary folder for the run.
+ * The competitor: a server that starts `claude -p` for each prompt, run by pm2.
+ * `max_memory_restart` is the share of the container at which berth acts; otherwise pm2's defaults
+ * apply. pm2 is installed into a temporary folder for the run.
  */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -94,7 +94,7 @@ export async function leakUnderPm2(options: {
       try {
         process.kill(Number(pid), 'SIGKILL');
       } catch {
-        // It has ended by itself.
+        // The process has already ended.
       }
     }
     await cgroup.remove();

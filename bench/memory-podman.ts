@@ -1,7 +1,7 @@
 /**
- * berth in a real container of podman's, with `--memory` as Kubernetes would set it. Its root is this
- * machine's, with an overlay that is thrown away, so no image is needed; tini is its first process, as
- * in berth's image.
+ * Runs berth in a real podman container, with `--memory` as Kubernetes would set it. Its root is
+ * this machine's root with a temporary overlay, so no image is needed. Its first process is tini,
+ * as in berth's image.
  */
 import { execFile, execFileSync } from 'node:child_process';
 import { promisify } from 'node:util';
@@ -17,7 +17,7 @@ import { startProgram } from '../test/support/programs.ts';
 
 const run = promisify(execFile);
 
-/** Whether this machine has what it takes. */
+/** Whether this machine has the necessary programs. */
 export function hasPodman(): boolean {
   try {
     for (const program of ['podman', 'tini']) execFileSync(program, ['--version']);
@@ -27,7 +27,7 @@ export function hasPodman(): boolean {
   }
 }
 
-/** @param directory an empty one of its own */
+/** @param directory an empty directory for this run */
 export async function startBerthInPodman(
   directory: string,
   { limit, mcpServers, settings = {} }: BerthInCgroupOptions,

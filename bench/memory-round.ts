@@ -1,4 +1,7 @@
-/** What a round of the guard costs: eight workers of five processes each, and a real cgroup. */
+/**
+ * Measures the cost of one measurement of the guard: eight workers of five processes each, and a
+ * real cgroup.
+ */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { marksOf } from '../supervisor/claude/environment.ts';
@@ -10,7 +13,7 @@ const workers = 8;
 const rounds = 200;
 const huge = { bytes: 2 ** 50 };
 
-/** Milliseconds of processor time, the least of several series. */
+/** Returns milliseconds of CPU time, the minimum of several series. */
 export async function measureRound(directory: string): Promise<number> {
   const started = Array.from({ length: workers }, (_, index) => {
     const name = `worker-${index + 1}`;

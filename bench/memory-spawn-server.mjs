@@ -1,4 +1,4 @@
-// What many people write around the CLI: one `claude -p` for each request. The prompt is the body.
+// A typical server around the CLI: one `claude -p` for each request. The prompt is the body.
 import { execFile } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';

@@ -1,4 +1,7 @@
-/** How much memory berth takes: workers, each after a turn, by the MCP servers of the configuration. */
+/**
+ * Measures the memory of berth by the number of workers, each after a turn, and of configured MCP
+ * servers.
+ */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { startBerthIn } from '../test/soak/berth-in-cgroup.ts';
@@ -37,7 +40,7 @@ async function measure(above: string, workers: number, servers: number): Promise
     for (const reply of await Promise.all(prompts)) {
       if (reply.status !== 200) throw new Error(`the prompt failed: ${JSON.stringify(reply.body)}`);
     }
-    // What starting took is given back, or counted as reclaimable, a little later.
+    // Memory of the start is released, or counted as reclaimable, a little later.
     let least = Number.POSITIVE_INFINITY;
     const until2s = performance.now() + 2_000;
     await until('it has settled', () => {

@@ -1,8 +1,8 @@
 /**
- * `npm run bench:memory`: leaks of 10, 60 and 200 MB/s in a memory cgroup of 1 GiB, under berth and
- * under pm2; what a round of the guard costs; and how much memory workers take, for sizing a pod.
- * Needs root, for the cgroup. Options: --leaks N (of each rate), --only round|table|berth|podman|pm2,
- * --json.
+ * `npm run bench:memory`: measures leaks of 10, 60 and 200 MB/s in a memory cgroup of 1 GiB, under
+ * berth and under pm2; the cost of one measurement of the guard; and the memory of workers, for the
+ * size of a pod. Needs root, for the cgroup. Options: --leaks N (of each rate), --only
+ * round|table|berth|podman|pm2, --json.
  */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -32,7 +32,7 @@ function emptyDirectory(name: string): string {
   return path;
 }
 
-/** A lost turn is one without an answer. */
+/** A lost turn is a turn without an answer. */
 function lost(series: LeakSeries): number {
   return [...series.leaks.map(({ reply }) => reply), ...series.others].filter(
     ({ status }) => status !== 200,
@@ -71,12 +71,12 @@ const parts: Record<string, () => Promise<void>> = {
   },
   table: () => printTable(emptyDirectory('table')),
   berth: () => leaksUnder('berth'),
-  /** The same in a real container. */
+  /** The same leaks in a real container. */
   async podman() {
     if (hasPodman()) return leaksUnder('podman', startBerthInPodman);
     process.stdout.write('\nThere is no podman, or no tini: berth in a container was left out\n');
   },
-  /** The same ramp. */
+  /** The same leaks under pm2. */
   async pm2() {
     const pm2 = await leakUnderPm2({ directory: emptyDirectory('pm2'), rates: all });
     process.stdout.write(`  pm2, prompts meanwhile: ${countAnswers(pm2.others)}\n`);

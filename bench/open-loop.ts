@@ -1,12 +1,16 @@
-/** An open loop: requests leave on schedule, whether or not the ones before are answered. */
+/**
+ * An open loop: requests are sent on schedule, whether or not the earlier requests were answered.
+ */
 import { setTimeout as delay } from 'node:timers/promises';
 import { Pool } from 'undici';
 import type { PromptTarget } from '../test/support/prompt.ts';
 
 export interface Load {
-  /** ms, of the answered ones, from when each was due: a server that stalls cannot hide it. */
+  /**
+   * ms of each answered request, from when it was due, so that a stall of the server is visible.
+   */
   times: number[];
-  /** Prompts without a good answer. */
+  /** The number of prompts without a good answer. */
   lost: number;
 }
 
@@ -43,7 +47,7 @@ export async function offer(
   return load;
 }
 
-/** Without the stream that a body usually is: the processor is for the server that is measured. */
+/** Sends the body as text, without a stream, to leave CPU time for the measured server. */
 function post(
   pool: Pool,
   headers: Record<string, string>,

@@ -1,10 +1,10 @@
-/** What /proc tells of a process: its CPU time and its memory. */
+/** Reads the CPU time and the memory of a process from /proc. */
 import { readFileSync } from 'node:fs';
 
-/** Linux counts CPU time in hundredths of a second on every machine that Node runs on. */
+/** Linux counts CPU time in hundredths of a second on every machine that supports Node. */
 const millisecondsPerTick = 10;
 
-/** User and system time of the process so far, in ms; of its own, without its children. */
+/** Returns the user and system time of the process so far, in ms, without its children. */
 export function cpuOf(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
   // The name, the second field, may contain spaces.
@@ -12,7 +12,7 @@ export function cpuOf(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) * millisecondsPerTick;
 }
 
-/** Resident memory in MB (MiB). */
+/** Returns the resident memory in MB (MiB). */
 export function residentOf(pid: number): number {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) / 1024;

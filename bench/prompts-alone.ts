@@ -1,6 +1,7 @@
 /**
- * berth alone: its CPU, memory and latency with a stand-in for the CLI that answers in 0 ms, over
- * follow-ups in as many sessions as there are workers, for a new context needs a process of its own.
+ * Measures berth alone: CPU, memory and latency with a stand-in for the CLI that answers in 0 ms.
+ * It sends follow-ups to as many sessions as there are workers, because a new context needs its own
+ * process.
  */
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -14,7 +15,7 @@ import { type Figure, quantile } from './report.ts';
 
 const standIn = join(import.meta.dirname, '../test/support/fixtures/claude-that-answers.mjs');
 const workers = 4;
-/** Prompts before anything is measured: the code is compiled and the heap has its size. */
+/** Prompts before the measurement: the code is then compiled and the heap has its size. */
 const warmUp = 2_000;
 const prompts = 10_000;
 const starts = 7;
@@ -27,7 +28,7 @@ const settings = {
   BERTH_LOG_LEVEL: 'info',
 };
 
-/** @param rate prompts offered a second */
+/** @param rate prompts a second */
 export async function measureAlone(directory: string, rate: number): Promise<Figure[]> {
   return [
     ...(await measureStart(directory)),
@@ -46,7 +47,7 @@ async function measureStart(directory: string): Promise<Figure[]> {
   return [{ name: 'start to listening', value: quantile(times, 0.5), unit: 'ms', target: 300 }];
 }
 
-/** One prompt at a time, beside the same stand-in on bare pipes. */
+/** Sends one prompt at a time, alternating with the same stand-in on bare pipes. */
 async function measureAdded(directory: string): Promise<Figure[]> {
   await using cleanup = new AsyncDisposableStack();
   const bare = await BareProcess.warm(await makePlace(join(directory, 'bare'), ''), standIn);
@@ -109,7 +110,10 @@ async function openSessions(berth: Berth, count: number): Promise<string[]> {
   return replies.map(({ body }) => String(body.session_id));
 }
 
-/** Looks at a process's memory until it is stopped; then tells the means of two quarters, in MB. */
+/**
+ * Samples the memory of a process until it is stopped; then returns the means of two quarters, in
+ * MB.
+ */
 function watchMemory(pid: number): { stop(): Promise<{ second: number; last: number }> } {
   const seen: number[] = [];
   const over = new AbortController();

@@ -1,6 +1,6 @@
 /**
- * Throughput and memory over the number of workers, with the real CLI: each worker has a session of
- * its own, and each session a caller who sends the next prompt when the last one is answered.
+ * Measures throughput and memory by the number of workers, with the real CLI: each worker has its
+ * own session, and each session a caller who sends the next prompt after the answer of the last.
  */
 import { join } from 'node:path';
 import { sendPrompt } from '../test/support/prompt.ts';
@@ -10,7 +10,7 @@ import { type Figure, quantile } from './report.ts';
 
 const counts = [1, 2, 4, 8, 16];
 const prompt = 'Say it. [[say ok]]';
-/** Of each session, before it is measured. */
+/** Turns of each session before the measurement. */
 const warmUp = 5;
 
 /**
@@ -65,7 +65,7 @@ async function measureAt(
   ];
 }
 
-/** A caller with a session; runs that many turns and gives their times in ms. */
+/** Runs turns of one session; returns their times in ms. */
 async function converse(berth: Berth): Promise<(count: number) => Promise<number[]>> {
   const first = await sendPrompt(berth, { prompt });
   expectAnswer(first);

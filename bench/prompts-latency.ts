@@ -1,6 +1,7 @@
 /**
- * How long a prompt takes with the real CLI and a model that answers in 0 ms, beside its rivals:
- * `claude -p` for each prompt, a server that spawns one for each, and a warm CLI on bare pipes.
+ * Measures the time of a prompt with the real CLI and a model that answers in 0 ms, compared to:
+ * `claude -p` for each prompt, a server that starts `claude -p` for each prompt, and a warm CLI on
+ * bare pipes.
  */
 import { join } from 'node:path';
 import { sendPrompt } from '../test/support/prompt.ts';
@@ -13,12 +14,12 @@ import { askSpawnServer, startSpawnServer } from './spawn-server.ts';
 const prompt = 'Say it. [[say ok]]';
 
 /**
- * What berth adds to the bare process, in ms, and how its times compare to those of the server that
- * spawns a CLI for each prompt.
+ * The targets: the time in ms that berth adds to the bare process, and the ratio of its times to
+ * those of the server that starts a CLI for each prompt.
  */
 const targets = { addedMedian: 3, addedWorst: 10, newContext: 0.28, followUp: 0.12 };
 
-/** All rivals, each with a directory of its own below `directory`. */
+/** Runs all competitors, each with its own directory in `directory`. */
 export async function compareLatency(
   directory: string,
   apiUrl: string,
@@ -38,7 +39,7 @@ export async function compareLatency(
     bareNewContext(await place('bare-new')),
     await bareFollowUp(await place('bare'), cleanup),
     newContext(berth),
-    // Right after a new context: the next warm worker starts meanwhile.
+    // Right after a new context, while the next warm worker starts.
     { ...followUp(berth, session), name: 'berth, follow-up beside a start' },
     { ...followUp(berth, session), ready: () => warmWorker(berth) },
   ];
@@ -47,7 +48,7 @@ export async function compareLatency(
 
 function figuresOf(times: ReadonlyMap<string, readonly number[]>): Figure[] {
   const at = (name: string, share: number): number => quantile(times.get(name) ?? [], share);
-  const told = [...times.keys()].flatMap((name) => [
+  const figures = [...times.keys()].flatMap((name) => [
     { name: `${name}, p50`, value: at(name, 0.5), unit: 'ms' },
     { name: `${name}, p99`, value: at(name, 0.99), unit: 'ms' },
   ]);
@@ -71,7 +72,7 @@ function figuresOf(times: ReadonlyMap<string, readonly number[]>): Figure[] {
       target: targets.addedWorst,
     },
   ]);
-  return [...told, ...compared];
+  return [...figures, ...compared];
 }
 
 async function runCold(place: Place): Promise<void> {
@@ -79,7 +80,7 @@ async function runCold(place: Place): Promise<void> {
   if (code !== 0) throw new Error(`claude -p ended with ${code}: ${output}`);
 }
 
-/** A process for each prompt, primed and idle when the prompt comes, as berth's is. */
+/** A process for each prompt, primed and idle when the prompt arrives, like a worker of berth. */
 function bareNewContext(place: Place): Rival {
   let bare: BareProcess | undefined;
   return {

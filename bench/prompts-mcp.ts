@@ -1,6 +1,7 @@
 /**
- * A new context where an MCP server of the user's configuration takes a second to start: berth pays
- * that ahead of the prompt, a process for each prompt pays it with every one.
+ * Measures a new context with an MCP server, from the user's configuration, that takes a second to
+ * start. berth starts the server before the prompt; a process for each prompt starts it with every
+ * prompt.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -58,7 +59,7 @@ export async function compareSlowStart(
   ];
 }
 
-/** A configuration directory whose user has that MCP server. */
+/** Makes a configuration directory with that MCP server. */
 async function configure(parent: string, name: string): Promise<string> {
   const directory = join(parent, name);
   await mkdir(directory, { recursive: true });

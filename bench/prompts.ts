@@ -1,7 +1,7 @@
 /**
- * `npm run bench:prompts`: what a prompt costs, with a model that answers in 0 ms. Arguments:
- * `latency`, `mcp`, `alone` (default: these three) and `curve`; `rounds=N` for the first two and the last,
- * `rate=N` prompts a second offered to berth alone, by default 1,000.
+ * `npm run bench:prompts`: measures the cost of a prompt with a model that answers in 0 ms.
+ * Arguments: `latency`, `mcp`, `alone` (default: these three) and `curve`; `rounds=N` for the first
+ * two and the last, `rate=N` prompts a second to berth alone, by default 1,000.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,4 @@
-/** How a benchmark tells its figures: a table for people, one JSON line for programs. */
+/** Prints the figures of a benchmark: a table for people, one JSON line for programs. */
 import { execFileSync } from 'node:child_process';
 import { cpus, totalmem } from 'node:os';
 import { formatSize } from '../shared/units.ts';
@@ -7,17 +7,17 @@ export interface Figure {
   name: string;
   value: number;
   unit: string;
-  /** What it should be at most; absent for a figure that is only told. */
+  /** The highest good value; absent for a figure without a target. */
   target?: number;
 }
 
-/** The value below which `share` of the values lie; 0.5 is the median. */
+/** Returns the value below which `share` of the values are; 0.5 is the median. */
 export function quantile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN;
 }
 
-/** Prints the figures; with `--json` among the arguments also as the last line. */
+/** Prints the figures; with the argument `--json` also as JSON in the last line. */
 export function report(title: string, figures: readonly Figure[]): void {
   const judged = figures.map((figure) => ({
     ...figure,

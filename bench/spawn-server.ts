@@ -1,6 +1,6 @@
 /**
- * What peers do: an HTTP server that runs `claude -p` for each prompt and answers with what it
- * printed. Nothing in it waits but for the CLI.
+ * A typical alternative to berth: an HTTP server that runs `claude -p` for each prompt and answers
+ * with its output. The server waits for nothing except the CLI.
  */
 import { once } from 'node:events';
 import { createServer } from 'node:http';
@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net';
 import { json } from 'node:stream/consumers';
 import { type Place, runClaude } from './bare.ts';
 
-/** Starts it on loopback; `cleanup` closes it. */
+/** Starts the server on loopback; `cleanup` closes it. */
 export async function startSpawnServer(
   place: Place,
   cleanup: AsyncDisposableStack,
@@ -28,7 +28,7 @@ export async function startSpawnServer(
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/prompts`;
 }
 
-/** @throws Error with the body if it is not the answer `ok` */
+/** @throws Error with the body if the answer is not `ok` */
 export async function askSpawnServer(url: string, prompt: string): Promise<void> {
   const response = await fetch(url, {
     method: 'POST',

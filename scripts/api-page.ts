@@ -1,10 +1,10 @@
 /**
- * Makes the page that the server sends for `/docs` (docs/api.html) from the OpenAPI document.
- * Always holds: the page has no script and loads nothing from elsewhere, so it works without the
- * internet and under the strictest policy; every text is escaped.
+ * Makes the page of `/docs` (docs/api.html) from the OpenAPI document.
+ * Invariants: the page has no script and loads nothing, so it works without the internet and under
+ * the strictest policy. Every text is escaped.
  */
 
-/** The parts of a description that the page shows. */
+/** The parts of an OpenAPI schema that the page shows. */
 interface Schema {
   type?: string | string[];
   const?: unknown;
@@ -149,7 +149,7 @@ function fieldsOf(schema: Schema, resolve: Resolve): string {
   return rows.length === 0 ? prose(schema.description) : `<table>${rows.join('\n')}</table>`;
 }
 
-/** Of a stream: a row for each event, with the fields of its data. */
+/** Renders the events of a stream: a row for each event, with the fields of its data. */
 function eventsOf({ description, oneOf = [] }: Schema, resolve: Resolve): string {
   const rows = oneOf.map(({ properties, description: what }) => {
     const data = Object.keys(properties?.data?.$ref ? {} : (properties?.data?.properties ?? {}));
@@ -178,7 +178,10 @@ function rowsOf(schema: Schema, resolve: Resolve, prefix: string, depth: number)
   });
 }
 
-/** The object that a schema is, holds in an array, or is beside null. */
+/**
+ * Returns the object schema of a schema: the schema itself, the items of an array, or the
+ * alternative to null.
+ */
 function objectIn(schema: Schema, resolve: Resolve): Schema {
   if (schema.properties) return schema;
   const inner = [schema.items, ...(schema.anyOf ?? [])].find(
@@ -207,7 +210,7 @@ function prose(text: string | undefined): string {
     .join('\n');
 }
 
-/** Text whose only markup is code in back quotes. */
+/** Renders text whose only markup is code in backquotes. */
 function inline(text: string | undefined): string {
   return escaped(text).replaceAll(/`([^`]+)`/g, '<code>$1</code>');
 }

@@ -12,7 +12,8 @@ const results = await Promise.all(
   [initBundle, supervisorBundle].map((options) => build({ outdir, ...options })),
 );
 
-// Pieces of earlier builds; only now, for another process may be starting the old one.
+// Removes pieces of earlier builds. Not before the build, because another process may be starting
+// the old bundle.
 const made = new Set(results.flatMap(({ metafile }) => Object.keys(metafile?.outputs ?? {})));
 for (const file of globSync('dist/**', { withFileTypes: true })) {
   const path = join(file.parentPath, file.name);

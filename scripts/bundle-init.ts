@@ -1,7 +1,9 @@
 /**
- * The bundle of berth-init, and the snapshot of it that the image starts from: V8's memory with the
- * program loaded, so that a start reads neither sources nor modules. Figures: docs/performance.md.
- * Always holds: the snapshot is of this very Node, and holds nothing of the environment it was made in.
+ * Builds the bundle of berth-init, and the snapshot from which the image starts: V8's memory with
+ * the loaded program, so that a start reads neither sources nor modules. Figures:
+ * docs/performance.md.
+ * Invariants: the snapshot requires exactly this Node. The snapshot has no values of the
+ * environment in which it was made.
  */
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -13,7 +15,7 @@ const root = join(import.meta.dirname, '..');
 
 export const bundleName = 'berth-init.cjs';
 
-/** One file of CommonJS: a snapshot is made of a single script, which can import no other. */
+/** One CommonJS file: a snapshot is made of a single script, which cannot import other files. */
 export const initBundle: BuildOptions = {
   absWorkingDir: root,
   entryPoints: { 'berth-init': 'init/main.ts' },
@@ -30,7 +32,10 @@ export const initBundle: BuildOptions = {
   metafile: true,
 };
 
-/** What Dockerfile.init says, so that whoever measures or tests runs what the image runs. */
+/**
+ * Reads an instruction of Dockerfile.init, so that benchmarks and tests run the same command as the
+ * image.
+ */
 function imageCommand(instruction: 'RUN' | 'ENTRYPOINT'): string[] {
   const dockerfile = readFileSync(join(root, 'Dockerfile.init'), 'utf8');
   const lines = dockerfile.split('\n').filter((line) => line.startsWith(`${instruction} `));
@@ -42,12 +47,12 @@ function imageCommand(instruction: 'RUN' | 'ENTRYPOINT'): string[] {
   return words.slice(2);
 }
 
-/** The arguments of Node.js that the image starts with, for a bundle in `directory`. */
+/** Returns the arguments with which the image starts Node.js, for a bundle in `directory`. */
 export function imageArguments(directory: string): string[] {
   return imageCommand('ENTRYPOINT').map((word) => word.replace('/app/', `${directory}/`));
 }
 
-/** Makes the snapshot beside the bundle in `directory`, as building the image does. */
+/** Makes the snapshot beside the bundle in `directory`, as the image build does. */
 export function takeSnapshot(directory: string): void {
   const settings = readFileSync(join(root, 'init/snapshot.json'), 'utf8');
   writeFileSync(join(directory, 'snapshot.json'), settings.replace('/app/', `${directory}/`));

@@ -1,6 +1,7 @@
 /**
- * The bundle of the supervisor, and how its image starts it: with V8's code cache, made while the
- * image is built, and with the flags of its Dockerfile. Figures: docs/performance.md.
+ * Builds the bundle of the supervisor, and returns how its image starts the bundle: with V8's code
+ * cache, made while the image is built, and with the flags of its Dockerfile. Figures:
+ * docs/performance.md.
  */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -10,7 +11,7 @@ import { leanSupervisor } from './lean.ts';
 
 const root = join(import.meta.dirname, '..');
 
-/** Puts the text of the documents that the server sends into the bundle. */
+/** Inlines the text of the documents that the server serves into the bundle. */
 const documents: Plugin = {
   name: 'documents',
   setup(build) {
@@ -26,8 +27,8 @@ const documents: Plugin = {
 };
 
 /**
- * Names stay whole: giving them back to functions (`keepNames`) costs a call for each closure that is
- * made, at each prompt too, and a log without names of errors and functions helps nobody.
+ * Names are not shortened. Shortened names would need `keepNames` for readable logs, and
+ * `keepNames` costs a call for each created closure, also at each prompt.
  */
 export const supervisorBundle: BuildOptions = {
   absWorkingDir: root,
@@ -44,7 +45,7 @@ export const supervisorBundle: BuildOptions = {
   minifyWhitespace: true,
   minifySyntax: true,
   legalComments: 'linked',
-  // Dependencies that are CommonJS call require for Node's own modules.
+  // CommonJS dependencies call require for Node's own modules.
   banner: {
     js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
   },
@@ -53,12 +54,15 @@ export const supervisorBundle: BuildOptions = {
 };
 
 export interface ImageStart {
-  /** Of Node.js, the bundle last. */
+  /** The arguments of Node.js, the bundle last. */
   arguments: string[];
   environment: Record<string, string>;
 }
 
-/** What Dockerfile.runtime says, for a bundle in `directory`: whoever measures runs what it runs. */
+/**
+ * Reads from Dockerfile.runtime how the image starts a bundle in `directory`, so that benchmarks
+ * run the same command.
+ */
 export function imageStart(directory: string): ImageStart {
   const dockerfile = readFileSync(join(root, 'Dockerfile.runtime'), 'utf8');
   const entry = JSON.parse(/^ENTRYPOINT (\[.*\])$/m.exec(dockerfile)?.[1] ?? '[]') as string[];
@@ -74,7 +78,7 @@ export function imageStart(directory: string): ImageStart {
   };
 }
 
-/** Makes the code cache for the bundle in `directory`, as building the image does. */
+/** Makes the code cache for the bundle in `directory`, as the image build does. */
 export function makeCodeCache(directory: string): void {
   const { arguments: given, environment } = imageStart(directory);
   execFileSync(process.execPath, [...given, '--version'], {

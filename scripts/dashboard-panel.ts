@@ -1,45 +1,45 @@
-/** What a panel of the dashboard is made of, and the queries that come again and again. */
+/** The definition of a dashboard panel, and frequent queries. */
 
 export interface Panel {
   title: string;
-  /** What a person makes of it. */
+  /** The description of the panel: how to read it. */
   means: string;
   /** One value instead of a curve. */
   stat?: true;
-  /** What its label says, in place of its value. */
+  /** Shows the label of the value instead of the value. */
   named?: true;
-  /** Bars of whole numbers: how often it happened. */
+  /** Bars of whole numbers: the number of events. */
   events?: true;
-  /** Of Grafana's 24 columns; a curve has 6 by default. */
+  /** In Grafana's 24 columns; the default of a curve is 6. */
   width?: number;
-  /** Of Grafana's units. */
+  /** The name of one of Grafana's units. */
   unit: string;
   decimals?: number;
-  /** The top of the axis. */
+  /** The maximum of the axis. */
   most?: number;
-  /** Areas on top of each other instead of lines. */
+  /** Stacked areas instead of lines. */
   stacked?: true;
-  /** From this value on it is told in orange, and in red. */
+  /** The value is orange from the first threshold, and red from the second. */
   warn?: readonly [orange: number, red: number];
-  /** The same below these values. */
+  /** The value is orange below the first threshold, and red below the second. */
   warnBelow?: readonly [orange: number, red: number];
-  /** What 0 and 1 are called. */
+  /** The texts for 0 and 1. */
   words?: readonly [zero: string, one: string];
-  /** By legend: how it is coloured; bounds are dashed. */
+  /** The colour of each legend; bounds are dashed. */
   colors?: Readonly<Record<string, string>>;
-  /** By legend: a line of its own, whatever is stacked. */
+  /** The legends that are drawn as lines and are not stacked. */
   apart?: readonly string[];
   bounds?: Readonly<Record<string, string>>;
-  /** By legend: PromQL. */
+  /** The PromQL query of each legend. */
   queries: Readonly<Record<string, string>>;
 }
 
-/** The time to or since a timestamp; no value where that is NaN. */
+/** The time until or since a timestamp; no value if the timestamp is NaN. */
 export const until = (metric: string): string => `min(${metric}{@} > 0) - time()`;
 export const since = (metric: string): string => `time() - max(${metric}{@} > 0)`;
 export const p95 = (metric: string, more = ''): string =>
   `histogram_quantile(0.95, sum by (le) (rate(${metric}_bucket{@${more}}[$__rate_interval])))`;
 
-/** How often, of what happened at all: a legend of twenty zeros says nothing. */
+/** The number of events, only of events that occurred: a legend of twenty zeros is useless. */
 export const counted = (metric: string, by: string, more = ''): string =>
   `round(sum by (${by}) (increase(${metric}{@${more}}[$__rate_interval]))) > 0`;

@@ -1,8 +1,9 @@
 /**
- * What the Grafana dashboard shows, in rows: each panel with its queries. `@` in a query stands for the
- * labels of the deployment that is looked at. Every metric and label here is one of the programs'
- * (test/dashboard.test.ts), and every panel shows what a pod has done (test/series/dashboard-pod.test.ts).
- * What a person wants at a glance is in the first row; the rest is for finding a cause.
+ * Lists the panels of the Grafana dashboard in rows, each with its queries. `@` in a query stands
+ * for the labels of the selected deployment. The first row has the summary; the other rows help to
+ * find a cause. Tests check that each metric and label here is one of the programs'
+ * (test/dashboard.test.ts), and that each panel shows the events of a pod
+ * (test/series/dashboard-pod.test.ts).
  */
 import { counted, type Panel, p95, since, until } from './dashboard-panel.ts';
 
@@ -10,7 +11,7 @@ const minute = 60;
 const hour = 3_600;
 const day = 86_400;
 
-/** `3 weeks, 6 days` */
+/** For example `3 weeks, 6 days`. */
 const ago = { stat: true, unit: 'dtdurations', decimals: 1 } as const;
 const yesNo = { stat: true, unit: 'none', width: 3 } as const;
 
@@ -19,7 +20,7 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
     {
       ...{ title: 'Ready', ...yesNo, warnBelow: [1, 1], words: ['no', 'yes'] },
       means:
-        '/readyz: it holds the volume, the CLI has passed its self-test, and it does not drain.',
+        '/readyz: berth holds the lease of the volume, the CLI has passed its self-test, and berth does not drain.',
       queries: { ready: 'min(berth_ready{@})' },
     },
     {
@@ -47,7 +48,7 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
     {
       ...{ title: 'Login ends in', ...ago, width: 3, warnBelow: [7 * day, 3 * day] },
       means:
-        'A person must log in again by then: `berth login`, see docs/credentials.md. Empty where berth cannot know it.',
+        'A person must log in again by then: `berth login`, see docs/credentials.md. Empty if the time is unknown.',
       queries: { left: until('berth_login_expiry_timestamp_seconds') },
     },
     {
@@ -62,7 +63,7 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
     {
       ...{ title: 'Killed, 24 h', stat: true, width: 3, unit: 'short', decimals: 0, warn: [1, 5] },
       means:
-        'Processes that the kernel killed for memory, and turns that were lost with their worker. berth is there to prevent both.',
+        'Processes that the kernel killed for memory, and turns that were lost with their worker. berth should prevent both.',
       queries: {
         kills:
           '(sum(increase(berth_memory_oom_kills_total{@}[24h])) or vector(0)) + sum(increase(berth_turns_lost_total{@}[24h]))',
@@ -70,32 +71,32 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
     },
     {
       ...{ title: 'Version', stat: true, named: true, width: 3, unit: 'none' },
-      means: 'Of berth.',
+      means: 'The version of berth.',
       queries: { '{{version}}': 'sum by (version) (berth_build_info{@})' },
     },
     {
       ...{ title: 'Used of the account', stat: true, width: 6, unit: 'percentunit', decimals: 0 },
       warn: [0.75, 0.95],
       means:
-        'By window, as the API told it last: it does when much of a window is used. Empty before that.',
+        'By window, from the last report of the API. The API reports only when much of a window is used; empty before.',
       queries: { '{{window}}': 'max by (window) (berth_limit_utilization_ratio{@})' },
     },
     {
       ...{ title: 'The window ends in', ...ago, width: 6 },
-      means: 'What is used of that window is free again then.',
+      means: 'The end of the window; its use is then reset to zero.',
       queries: {
         '{{window}}': 'max by (window) (berth_limit_reset_timestamp_seconds{@}) - time() > 0',
       },
     },
     {
       ...{ title: 'Spent today', stat: true, width: 6, unit: 'currencyUSD', decimals: 2 },
-      means: 'By API token, at list prices, whatever the login pays, since midnight in UTC.',
+      means: 'By API token, at list prices, since midnight in UTC, also with a subscription.',
       queries: { '{{token}}': 'sum by (token) (berth_token_spent_today_usd{@}) > 0' },
     },
     {
       ...{ title: 'Spent in 30 days', stat: true, width: 6, unit: 'currencyUSD', decimals: 2 },
       means:
-        'By API token, at list prices; as far back as Prometheus keeps it (kube-prometheus-stack: 10 days).',
+        'By API token, at list prices; as far back as Prometheus keeps samples (kube-prometheus-stack: 10 days).',
       queries: {
         '{{token}}': 'sum by (token) (increase(berth_token_cost_usd_total{@}[30d])) > 0',
       },
@@ -104,7 +105,7 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
   Prompts: [
     {
       ...{ title: 'Prompts a minute', unit: 'short', stacked: true },
-      means: 'Those that were answered, and those that ended with an error.',
+      means: 'Prompts that were answered, and prompts that ended with an error.',
       colors: { answered: 'green', 'not answered': 'red' },
       queries: {
         'not answered': '60 * sum(rate(berth_prompts_total{@,outcome!="ok"}[$__rate_interval]))',
@@ -113,14 +114,13 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
     },
     {
       ...{ title: 'Errors', unit: 'short', events: true },
-      means:
-        'Prompts that were not answered, by the code of the error; docs/openapi.json has them.',
+      means: 'Prompts that were not answered, by error code; docs/openapi.json lists the codes.',
       queries: { '{{outcome}}': counted('berth_prompts_total', 'outcome', ',outcome!="ok"') },
     },
     {
       ...{ title: 'How long, p95', unit: 's' },
       means:
-        'Of prompts that were answered: all of it, the wait for a worker (raise BERTH_MAX_WORKERS and memory), and from the begin of the turn to the first token (the model API and the network).',
+        'Answered prompts: the total time, the wait for a worker (raise BERTH_MAX_WORKERS and memory), and the time from the start of the turn to the first token (the model API and the network).',
       colors: { answer: 'blue', 'wait for a worker': 'red', 'first token': 'green' },
       queries: {
         answer: p95('berth_prompt_duration_seconds', ',outcome="ok"'),
@@ -139,7 +139,7 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
   'Workers and memory': [
     {
       ...{ title: 'Busy and waiting', unit: 'short' },
-      means: 'Prompts that wait, workers that are in a turn, and all CLI processes there are.',
+      means: 'Waiting prompts, workers in a turn, and all CLI processes.',
       colors: { waiting: 'red', busy: 'blue', workers: 'green' },
       queries: {
         waiting: 'sum(berth_queue_length{@})',
@@ -149,7 +149,7 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
     },
     {
       ...{ title: 'Container', unit: 'bytes' },
-      means: "The container's working set against its limit and BERTH_MEMORY_SOFT and _HARD.",
+      means: "The container's working set with its limit, BERTH_MEMORY_SOFT and BERTH_MEMORY_HARD.",
       colors: { 'working set': 'blue' },
       bounds: { soft: 'yellow', hard: 'orange', limit: 'red' },
       queries: {
@@ -162,7 +162,7 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
     {
       ...{ title: 'The largest worker', unit: 'bytes' },
       means:
-        'The process tree of the worker that has most, against BERTH_WORKER_MEMORY_SOFT and _HARD. `berth_worker_memory_bytes` has each.',
+        'The process tree of the largest worker, with BERTH_WORKER_MEMORY_SOFT and BERTH_WORKER_MEMORY_HARD. `berth_worker_memory_bytes` has every worker.',
       colors: { largest: 'blue' },
       bounds: { soft: 'yellow', hard: 'orange' },
       queries: {
@@ -174,7 +174,7 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
     {
       ...{ title: 'Recycles and kills', unit: 'short', events: true },
       means:
-        'Workers ended, by reason; for memory by the bound that was reached; turns that lost their worker; and processes that the kernel killed.',
+        'Ended workers by reason, for memory by the exceeded bound; turns that lost their worker; processes that the kernel killed.',
       queries: {
         '{{reason}}': counted('berth_worker_recycles_total', 'reason', ',reason!="memory"'),
         'memory: {{cause}}': counted('berth_memory_decisions_total', 'cause'),
@@ -187,25 +187,26 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
   'Login, configuration, volume': [
     {
       ...{ title: 'Access token ends in', ...ago, width: 5, warnBelow: [0, -5 * minute] },
-      means: 'The CLI refreshes it by itself when it is near.',
+      means: 'The CLI refreshes the token shortly before its end.',
       queries: { left: until('berth_credentials_expiry_timestamp_seconds') },
     },
     {
       ...{ title: 'Since the live Secret had it', ...ago, width: 5 },
       warn: [15 * minute, 30 * minute],
-      means: "Only with write-back: since it had the volume's login; up to five minutes are usual.",
+      means:
+        "Only with write-back: time since the live Secret had the volume's login; up to five minutes are normal.",
       queries: { ago: since('berth_write_back_success_timestamp_seconds') },
     },
     {
       ...{ title: 'The last init', stat: true, named: true, width: 4, unit: 'none' },
       means:
-        'current: as the git server has it; without_server: went on with what was there; unknown: no report.',
+        'current: equal to the git server; without_server: init continued with the state on the volume; unknown: no report.',
       colors: { current: 'green', without_server: 'red', unknown: 'orange' },
       queries: { '{{result}}': 'sum by (result) (berth_init_result{@})' },
     },
     {
       ...{ title: 'Commit', stat: true, named: true, width: 4, unit: 'none' },
-      means: 'Of the .claude repository.',
+      means: 'The commit of the .claude repository on the volume.',
       queries: {
         '{{commit}}':
           'sum by (commit) (label_replace(berth_init_info{@}, "commit", "$1", "commit", "(.{10}).*"))',
@@ -213,19 +214,19 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
     },
     {
       ...{ title: 'Local copies', stat: true, width: 3, unit: 'short', warn: [1, 100] },
-      means: 'Files in .berth/conflicts/: take what you want to keep, and remove them.',
+      means:
+        'Files in .berth/conflicts/: check them, add useful edits to the repository, and remove the files.',
       queries: { files: 'sum(berth_conflicts{@})' },
     },
     {
       ...{ title: 'Fullest disk', stat: true, width: 3, unit: 'percentunit', decimals: 0 },
       warn: [0.8, 0.95],
-      means: 'Used of the file systems on which the CLI writes: of the one that has least room.',
+      means: 'The used share of the fullest file system on which the CLI writes.',
       queries: { used: '1 - min(berth_disk_free_bytes{@} / berth_disk_size_bytes{@})' },
     },
     {
       ...{ title: 'What happened to the login', unit: 'short', events: true, width: 12 },
-      means:
-        'What was seen of the login file, what berth did about it, and refreshes and write-backs that failed.',
+      means: 'States of the login file, actions of berth, and failed refreshes and write-backs.',
       queries: {
         '{{event}}': counted('berth_credentials_events_total', 'event'),
         'refresh {{reason}}': counted('berth_credentials_refresh_failures_total', 'reason'),
@@ -234,7 +235,7 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
     },
     {
       ...{ title: 'Requests without a valid token', unit: 'short', events: true, width: 12 },
-      means: 'To berth: without a token (missing) or with one that nobody has (unknown).',
+      means: 'Requests to berth without a token (missing) or with an unknown token (unknown).',
       queries: { '{{reason}}': counted('berth_auth_failures_total', 'reason') },
     },
   ],

@@ -1,4 +1,4 @@
-/** The Grafana dashboard: what dashboard-panels.ts lists, as Grafana takes it. */
+/** Generates the Grafana dashboard from the list in dashboard-panels.ts. */
 import type { Builder } from '@grafana/grafana-foundation-sdk/cog';
 import * as common from '@grafana/grafana-foundation-sdk/common';
 import * as grafana from '@grafana/grafana-foundation-sdk/dashboard';
@@ -8,20 +8,23 @@ import * as timeseries from '@grafana/grafana-foundation-sdk/timeseries';
 import type { Panel } from './dashboard-panel.ts';
 import { rows } from './dashboard-panels.ts';
 
-/** What `@` stands for; with `.*` a Prometheus that knows no such labels is shown too. */
+/** The value of `@`; with `.*` a Prometheus without these labels is also shown. */
 const deployment = 'namespace=~"$namespace",job=~"$job"';
 const source = { type: 'prometheus', uid: '$datasource' };
 
-/** Grafana's columns. */
+/** The number of Grafana's columns. */
 const columns = 24;
 
 /**
- * Of the ServiceMonitors. Grafana believes in 15 s unless it was told; a rate over four of those would have two
- * samples at best.
+ * The interval of the ServiceMonitors. Grafana's default is 15 s; a rate over four of those would
+ * have two samples at most.
  */
 export const scrapeInterval = '30s';
 
-/** What a bar counts at least: short enough to tell when, long enough to be seen. */
+/**
+ * The shortest interval of a bar: short enough to show the time of an event, long enough to be
+ * visible.
+ */
 const eventsInterval = '5m';
 
 export function dashboard(): grafana.Dashboard {
@@ -43,12 +46,15 @@ export function dashboard(): grafana.Dashboard {
   }
   const built = builder.build();
   layOut(built.panels ?? []);
-  // Links to a panel name its number.
+  // Links to a panel use its number.
   for (const [index, panel] of (built.panels ?? []).entries()) panel.id = index + 1;
   return built;
 }
 
-/** From left to right; a panel that would reach beyond the last column begins a line. */
+/**
+ * Places the panels from left to right; a panel that would exceed the last column begins a new
+ * line.
+ */
 function layOut(panels: readonly (grafana.Panel | grafana.RowPanel)[]): void {
   let [x, y, height] = [0, 0, 0];
   for (const { gridPos } of panels) {
@@ -60,7 +66,7 @@ function layOut(panels: readonly (grafana.Panel | grafana.RowPanel)[]): void {
   }
 }
 
-/** Every query, as the dashboard asks it. */
+/** Returns every query as the dashboard sends it. */
 export function queries(): string[] {
   return Object.values(rows)
     .flat()
@@ -141,7 +147,7 @@ function curve(panel: Panel): Builder<grafana.Panel> {
     .min(0)
     .fillOpacity(panel.events ? 80 : panel.stacked ? 40 : 5)
     .stacking(new common.StackingConfigBuilder().mode(stacked ? Normal : None));
-  // Curves have so many decimals as their axis needs; there is no half of an event.
+  // Curves have as many decimals as their axis needs; events are whole numbers.
   if (panel.events) {
     built.drawStyle(common.GraphDrawStyle.Bars).interval(eventsInterval).decimals(0);
   }

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Prints where this machine gets its Debian packages from, of its own apt's sources, so that no script
-# has to name a host. Needs a Debian machine and an `apt-get update` before.
+# Prints the Debian mirror of this machine, from apt's own sources, so that no script has to name a host.
+# Needs a Debian machine and an earlier `apt-get update`.
 set -euo pipefail
 source /etc/os-release
 uri=$(apt-get indextargets --format '$(REPO_URI)' \

@@ -1,7 +1,8 @@
 /**
- * What manifests/ has from elsewhere: the hosts of shared/hosts.ts as policies of Cilium and as the list
- * of the egress proxy, the base's containers as a patch for any Deployment, and the example profiles as a
- * component. So that each is said once; `npm run docs` writes them.
+ * Generates the derived parts of manifests/, so that each fact has one source: the hosts of
+ * shared/hosts.ts as Cilium policies and as the list of the egress proxy, the base's containers as
+ * a patch for any Deployment, and the example profiles as a component. `npm run docs` writes the
+ * files.
  */
 import { readFileSync } from 'node:fs';
 import type { IDeployment } from 'kubernetes-models/apps/v1/Deployment';
@@ -13,7 +14,7 @@ const base = new URL('../manifests/base/', import.meta.url);
 const components = 'manifests/components';
 const always = hosts.filter(({ optional }) => optional === undefined);
 
-/** Path and text of each. */
+/** Returns the path and text of each file. */
 export function generatedManifests(): [string, string][] {
   const attached = `${components}/any-deployment`;
   const from = 'manifests/base/deployment.yaml';
@@ -42,7 +43,10 @@ function policyFile(component: string, wanted: readonly WantedHost[]): [string, 
   ];
 }
 
-/** DNS is open, for the search domains of a pod make names that no list has; connections are not. */
+/**
+ * DNS is open, because a pod also resolves names with its search domains, which no list has.
+ * Connections are limited.
+ */
 function ciliumPolicy(component: string, wanted: readonly WantedHost[]) {
   const dns = {
     toEndpoints: [
@@ -73,7 +77,7 @@ function ciliumPolicy(component: string, wanted: readonly WantedHost[]) {
   };
 }
 
-/** The example, but requests that name no profile get one that changes nothing. */
+/** Returns the example profiles, with a default profile that changes nothing. */
 function closedProfiles(): string {
   const path = 'manifests/examples/profiles.yaml';
   const text = readFileSync(new URL(`../${path}`, import.meta.url), 'utf8');
@@ -90,9 +94,9 @@ function proxyList(): string {
 }
 
 /**
- * The base's pod as a patch: every name has a prefix and every port another number, so that they do
- * not meet those of the pod that is there; what the base says of the whole pod stands at the
- * containers, but for the group of the volumes.
+ * Converts the base's pod to a patch. Every name gets a prefix and every port another number, so
+ * that they do not collide with the existing pod. Settings of the whole pod move to the containers,
+ * except the group of the volumes.
  */
 function attach(deployment: IDeployment) {
   const { strategy, replicas, template } = deployment.spec ?? {};
@@ -118,7 +122,7 @@ function attach(deployment: IDeployment) {
     securityContext: { ...confined, ...container.securityContext },
     volumeMounts: [
       ...(container.volumeMounts ?? []).map((mount) => ({ ...mount, name: `berth-${mount.name}` })),
-      // Where something is mounted there already, Kubernetes mounts no token of the pod's account.
+      // Kubernetes mounts no token of the pod's account over an existing mount.
       {
         name: 'berth-no-token',
         mountPath: '/var/run/secrets/kubernetes.io/serviceaccount',

@@ -1,14 +1,14 @@
 /**
- * Holds the direction of imports against the house's rules (docs/architecture.md); run by
- * `npm run check` and by a test. Prints each violation and fails if there is one.
+ * Checks the direction of imports against the rules of docs/architecture.md. `npm run check` and a
+ * test run it. It prints each violation and fails if there is one.
  */
 import { globSync, readFileSync } from 'node:fs';
 import { basename, dirname, join, normalize } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 /**
- * Which folder may import from which besides itself and shared/. A folder stands for its files, not for
- * the folders in it.
+ * The folders and files from which a folder may import, besides itself and shared/. A folder stands
+ * for its own files, not for its subfolders.
  */
 const allowed: Record<string, readonly string[]> = {
   shared: ['package.json'],
@@ -70,13 +70,13 @@ const allowed: Record<string, readonly string[]> = {
   'supervisor/login': ['supervisor/credentials', 'supervisor/claude', 'supervisor/config.ts'],
 };
 
-/** What may lie in these folders themselves, beside their folders. */
+/** The files that may be directly in these folders. */
 const loose: Record<string, readonly string[]> = {
   init: ['main', 'config', 'prepare', 'check', 'check-access', 'report'],
   supervisor: ['main', 'serve', 'supervisor', 'config'],
 };
 
-/** What only some files may do. */
+/** Actions that only some files may perform. */
 const reserved: readonly { what: string; pattern: RegExp; only: RegExp }[] = [
   {
     what: 'starts processes',
@@ -100,7 +100,7 @@ const reserved: readonly { what: string; pattern: RegExp; only: RegExp }[] = [
   },
 ];
 
-/** Every violation in the sources below `root`, as a sentence. */
+/** Returns every violation in the sources below `root`, as a sentence. */
 export function findViolations(root: string): string[] {
   const sources = globSync('{shared,init,supervisor}/**/*.ts', { cwd: root })
     .sort()
@@ -116,27 +116,30 @@ type Source = [file: string, text: string];
 export function violationsIn(file: string, source: string): string[] {
   const folder = dirname(file);
   const folders = [folder, 'shared', ...(allowed[folder] ?? [])];
-  const placed = !loose[folder] || loose[folder].includes(basename(file, '.ts'));
-  const place = placed && allowed[folder] ? [] : [`${file} has no place in the house`];
+  const isListed = !loose[folder] || loose[folder].includes(basename(file, '.ts'));
+  const place =
+    isListed && allowed[folder]
+      ? []
+      : [`${file} is in a folder or has a name that scripts/imports.ts does not list`];
   const imports = importsOf(file, source)
-    .filter((target) => !folders.some((one) => dirname(target) === one || target === one))
+    .filter((target) => !folders.some((each) => dirname(target) === each || target === each))
     .map((target) => `${file} may not import ${target}`);
-  const doings = reserved
+  const actions = reserved
     .filter(({ pattern, only }) => pattern.test(source) && !only.test(file))
-    .map(({ what }) => `${file} ${what}, which is not its place`);
-  return [...place, ...imports, ...doings];
+    .map(({ what }) => `${file} ${what}, which is not allowed in this file`);
+  return [...place, ...imports, ...actions];
 }
 
-/** Each file that imports itself through others, with the way there. */
+/** Returns each import cycle, with its path. */
 export function circlesIn(sources: readonly Source[]): string[] {
   const imports = new Map(sources.map(([file, source]) => [file, importsOf(file, source)]));
   const done = new Set<string>();
   const circles: string[] = [];
-  const follow = (file: string, way: readonly string[]): void => {
-    if (way.includes(file)) {
-      circles.push(`${[...way.slice(way.indexOf(file)), file].join(' -> ')} is a circle`);
+  const follow = (file: string, path: readonly string[]): void => {
+    if (path.includes(file)) {
+      circles.push(`${[...path.slice(path.indexOf(file)), file].join(' -> ')} is an import cycle`);
     } else if (!done.has(file)) {
-      for (const target of imports.get(file) ?? []) follow(target, [...way, file]);
+      for (const target of imports.get(file) ?? []) follow(target, [...path, file]);
       done.add(file);
     }
   };

@@ -1,6 +1,8 @@
 /**
- * Makes a bundle start fast and small, without touching its sources. Figures: docs/performance.md.
- * Always holds: what a module offers to its users stays the same; only what berth never calls goes.
+ * Makes a bundle smaller and faster to start, without changing its sources. Figures:
+ * docs/performance.md.
+ * Invariant: the interface of a module stays the same. Only parts that berth never calls are
+ * removed.
  */
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -11,8 +13,8 @@ const require = createRequire(import.meta.url);
 const undici = dirname(require.resolve('undici/package.json'));
 
 /**
- * Node's own modules by `require`: an ESM import reads every export once to copy it, and that sets
- * off getters which load what is never used (node:http alone: all of Node's own fetch, 14 MB).
+ * Loads Node's own modules by `require`. An ESM import reads every export once to copy it, which
+ * triggers getters that load unused modules (node:http alone: all of Node's own fetch, 14 MB).
  */
 const builtins: Plugin = {
   name: 'builtins',
@@ -26,7 +28,7 @@ const builtins: Plugin = {
   },
 };
 
-/** Of undici the parts that berth-init uses: its index loads every one. */
+/** The parts of undici that berth-init uses; the index of undici loads all parts. */
 const undiciParts = `
   import EnvHttpProxyAgent from './lib/dispatcher/env-http-proxy-agent.js';
   import Dispatcher from './lib/dispatcher/dispatcher.js';
@@ -43,7 +45,7 @@ const undiciParts = `
   }
 `;
 
-/** The one that write-back uses. */
+/** The part of undici that write-back uses. */
 const undiciClient = `
   import Client from './lib/dispatcher/client.js';
   import requestOf from './lib/api/api-request.js';
@@ -59,7 +61,7 @@ const leanUndici = (parts: string): Plugin => ({
       contents: parts,
       resolveDir: undici,
     }));
-    // Two names of it are used, a class and a number: loading it for them costs 8 ms.
+    // undici uses two names of it, a class and a number; loading the module for them costs 8 ms.
     build.onResolve({ filter: /^node:http$/ }, ({ importer }) =>
       /undici\/lib\/(core|dispatcher)\//.test(importer)
         ? { path: 'node:http', namespace: 'undici-http' }
@@ -68,22 +70,23 @@ const leanUndici = (parts: string): Plugin => ({
     build.onLoad({ filter: /.*/, namespace: 'undici-http' }, () => ({
       contents: 'module.exports = { maxHeaderSize: 16384, IncomingMessage: class {} };',
     }));
-    // Its other parsers: an experimental one, and one for processors that Node 24 does not run on.
+    // The other parsers of undici: an experimental one, and one for processors that Node 24 does
+    // not support.
     build.onLoad({ filter: /undici\/lib\/(milo\/.*|llhttp\/llhttp-wasm)\.js$/ }, () => ({
       contents: "throw new Error('this parser is not in the bundle');",
     }));
-    // berth asks for HTTP/1.1 only; node:http2 costs 10 ms and 4 MB.
+    // berth requests only HTTP/1.1; node:http2 costs 10 ms and 4 MB.
     build.onLoad({ filter: /undici\/lib\/dispatcher\/client-h2\.js$/ }, () => ({
       contents: 'module.exports = undefined;',
     }));
   },
 });
 
-/** Modules of which only a part is used, or only seldom, by what takes their place. */
+/** Replaces modules that are used only in part or rarely. */
 const lazily: Plugin = {
   name: 'lazily',
   setup(build) {
-    // Its messages are in English; the other 50 languages cost 10 ms.
+    // berth uses zod's English messages; the other 50 languages cost 10 ms.
     build.onLoad({ filter: /zod\/v4\/locales\/index\.js$/ }, () => ({
       contents: "export { default as en } from './en.js';",
     }));
@@ -92,7 +95,7 @@ const lazily: Plugin = {
         ? undefined
         : { path: 'pino-pretty', namespace: 'lazily', pluginData: resolveDir },
     );
-    // berth writes its log itself, in its own thread.
+    // berth writes its log in its own thread, without pino's transports.
     build.onLoad({ filter: /pino\/lib\/(transport|worker)\.js$/ }, () => ({
       contents: "module.exports = () => { throw new Error('there are no transports here'); };",
     }));
@@ -103,7 +106,7 @@ const lazily: Plugin = {
   },
 };
 
-/** The library's arithmetic in JavaScript, by Node's own native one. */
+/** Replaces arithmetic in JavaScript by Node's native implementation. */
 const native: Record<string, string> = {
   pako: `
     const { deflateSync, inflateSync } = require('node:zlib');
@@ -134,7 +137,10 @@ const nativeArithmetic: Plugin = {
   },
 };
 
-/** One letter beyond Latin-1, which it has in a regular expression, and V8 keeps the whole bundle in twice the bytes. */
+/**
+ * Replaces a character beyond Latin-1 in a regular expression. With that character V8 stores the
+ * whole bundle in two bytes for each character.
+ */
 const asciiGit: Plugin = {
   name: 'ascii-git',
   setup(build) {
@@ -146,7 +152,7 @@ const asciiGit: Plugin = {
   },
 };
 
-/** What every program can do without. */
+/** The replacements for every program. */
 const leanModules: Plugin[] = [builtins, lazily];
 
 export const lean: Plugin[] = [leanUndici(undiciParts), ...leanModules, nativeArithmetic, asciiGit];

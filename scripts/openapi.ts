@@ -1,7 +1,7 @@
 /**
  * Makes the OpenAPI document from the table of routes (supervisor/http/routes.ts).
- * Always holds: each route names every error code that it can answer, also a code that is new in the
- * error table.
+ * Invariant: each route names every error code that it can answer, including a code that is new in
+ * the error table.
  */
 import swagger from '@fastify/swagger';
 import { fastify } from 'fastify';
@@ -55,7 +55,7 @@ function described(): Route[] {
   return routes.filter(({ summary }) => summary !== undefined);
 }
 
-/** The document as the schemas alone describe the API. No handler is called for it. */
+/** Returns the document as the schemas describe the API. No handler is called. */
 async function describeSchemas(): Promise<OpenApiDocument> {
   const server = fastify();
   server.setValidatorCompiler(validatorCompiler);
@@ -88,7 +88,7 @@ async function describeSchemas(): Promise<OpenApiDocument> {
   return structuredClone(server.swagger()) as unknown as OpenApiDocument;
 }
 
-/** Codes that follow from who may call. */
+/** Error codes that follow from the allowed callers. */
 const callerProblems: Partial<Record<Route['callers'], ErrorCode[]>> = {
   admin: ['forbidden'],
   owner: ['session_not_found'],

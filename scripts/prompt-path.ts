@@ -1,7 +1,8 @@
 /**
- * Lists the files of supervisor/ that one prompt passes: each file of which a function runs between the
- * request and the answer. The prompt continues a session whose worker is idle. A file counts only if it runs for
- * each of some prompts, so that timers in the background do not count. The CLI is the scripted one of the tests.
+ * Lists the files of supervisor/ that serve a prompt: each file of which a function runs between
+ * the request and the answer. The prompt continues a session whose worker is idle. A file counts
+ * only if it runs for each of several prompts, so that background timers do not count. The CLI is
+ * the scripted CLI of the tests.
  *
  * Usage: `node scripts/prompt-path.ts`. Prints the files by folder, and the number of files.
  */

@@ -8,7 +8,7 @@ cd "$repository"
 revision=$(git rev-parse HEAD)
 version=$(node -p 'require("./package.json").version')
 for image in init runtime; do
-  # --network host: the machine's own way to npm and Debian; no registry of images is asked.
+  # --network host: uses the machine's own access to npm and Debian; no image registry is used.
   podman build --pull=never --network host --platform "linux/$architecture" --file "Dockerfile.$image" --tag "berth-$image" \
     --build-arg "INSTALL_CLAUDE=${INSTALL_CLAUDE:-}" \
     --build-arg "VERSION=$version" --build-arg "REVISION=$revision" \

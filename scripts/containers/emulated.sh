@@ -1,10 +1,10 @@
 #!/bin/bash
-# emulated.sh [arm64 | amd64]: builds both images for another architecture than this machine's, and runs
-# the pod on them (test/containers/emulated.ts), with every program of theirs under qemu. Takes ten to 25
-# minutes, less when the bases are there; so nothing else runs it.
-# Needs root, `npm ci` done, what test.sh needs, and: apt-get install --no-install-recommends qemu-user-static
-# The kernel keeps what is emulated by which program for each user namespace: all is done within one made
-# for it, and the machine's own settings stay as they are.
+# emulated.sh [arm64 | amd64]: builds both images for another architecture than this machine's, and runs the
+# pod on them (test/containers/emulated.ts). qemu emulates every program of the images. Takes ten to 25
+# minutes, less when the bases exist; so no other script runs it. Needs root, `npm ci` done, the programs of
+# test.sh, and: apt-get install --no-install-recommends qemu-user-static
+# The kernel keeps the registered emulators for each user namespace. The script uses a new namespace, so the
+# machine's own settings do not change.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -20,14 +20,14 @@ within() {
   )
   BERTH_TEST_TARBALL=$work/$(npm pack --silent --pack-destination "$work" "$cli")
   export BERTH_TEST_TARBALL
-  # A network that belongs to this namespace, as runc wants it.
+  # A network that belongs to this namespace, as runc requires.
   unshare --net bash -c 'ip link set lo up && exec tap --timeout=900 --exclude="" "$0"' \
     test/containers/emulated.ts
 }
 
 case ${1:-arm64} in
   --within)
-    # The parent gives this namespace its ids first: the same as outside.
+    # The parent first maps the ids of this namespace: the same as outside.
     read -r && exec < /dev/null
     within "$2"
     exit
@@ -38,7 +38,7 @@ case ${1:-arm64} in
 esac
 export BERTH_ARCHITECTURE=${1:-arm64}
 export BERTH_CONTAINERS_DIR=${BERTH_CONTAINERS_DIR:-/var/tmp/berth-$BERTH_ARCHITECTURE}
-# debootstrap is told that no devices can be made, and build steps get no cgroups of their own.
+# container=lxc makes debootstrap create no devices; build steps get no cgroups of their own.
 export container=lxc BUILDAH_ISOLATION=chroot
 
 begin=$(mktemp -u)

@@ -1,19 +1,19 @@
 #!/bin/bash
 # Makes the two base images of the Dockerfiles without a registry, from Debian packages and npm:
-# debian:bookworm-slim and node:24-bookworm-slim, near enough to the real ones for a test.
-# Needs root, `npm ci` done, and: apt-get install podman buildah runc netavark debootstrap
+# debian:bookworm-slim and node:24-bookworm-slim, similar enough to the real images for a test. Needs root,
+# `npm ci` done, and: apt-get install podman buildah runc netavark debootstrap
 set -euo pipefail
 source "$(dirname "$0")/settings.sh"
 
 root=$work/rootfs
 node=$repository/node_modules/node/bin/node
 if [[ $architecture != $(dpkg --print-architecture) ]]; then
-  # Named as npm names them, which is dpkg's name for all but x64.
+  # npm's name of the architecture, equal to dpkg's name except for x64.
   npm install --prefix "$work/node" --no-save --no-audit --ignore-scripts --force \
     "node-linux-${architecture/amd64/x64}@$(node -p 'process.versions.node')"
   node=$(echo "$work"/node/node_modules/node-linux-*/bin/node)
 fi
-# Where a proxy opens TLS, only the machine's own bundle knows its certificate.
+# If a proxy inspects TLS, only the machine's own bundle has its certificate.
 authorities=${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt}
 path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
@@ -27,7 +27,7 @@ import() { # name, then more arguments of podman import
 rm -rf "$root"
 debootstrap --arch="$architecture" --variant=minbase bookworm "$root" "$("$repository/scripts/debian-mirror.sh")"
 
-# What makes an image "slim": no manuals and no translations, now or later.
+# A "slim" image has no manuals and no translations, neither now nor from later packages.
 rm -rf "$root"/usr/share/{doc,man,info,locale}/* "$root"/var/lib/apt/lists/* \
   "$root"/var/cache/apt/archives/*.deb "$root"/var/cache/apt/*.bin
 printf 'path-exclude /usr/share/%s/*\n' doc man info locale > "$root/etc/dpkg/dpkg.cfg.d/slim"

@@ -1,8 +1,9 @@
 /**
- * The pod of the manifests as arguments of `podman run`, since `podman kube play` (4.3) gets Secrets,
- * probes, restarts and memory requests wrong. Always holds: a field of the pod or of a container is
- * either carried over, or is one of those that podman has nothing for and are named here; any other
- * is an error, so that nothing that the manifests say is left out unseen.
+ * Converts the pod of the manifests to arguments of `podman run`, because `podman kube play` (4.3)
+ * handles Secrets, probes, restarts and memory requests wrongly.
+ * Invariant: each field of the pod or of a container is converted, or is listed here as a field
+ * without an equivalent in podman. Any other field is an error, so that no field of the manifests
+ * is ignored.
  */
 import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
@@ -74,7 +75,10 @@ interface Volume {
   };
 }
 
-/** What podman has nothing for: the kubelet's own business, or another test's (manifests.test.ts). */
+/**
+ * Fields without an equivalent in podman: the kubelet uses them, or another test checks them
+ * (manifests.test.ts).
+ */
 const left = {
   pod: [
     'automountServiceAccountToken',
@@ -98,14 +102,14 @@ const left = {
 
 export type Secrets = Record<string, Record<string, string>>;
 
-/** A volume that is to be made before the pod starts, below the pod's directory under its name. */
+/** A volume that must be created before the pod starts, in the pod's directory under its name. */
 export type VolumeToMake =
   | { name: string; kind: 'empty' }
   | { name: string; kind: 'claim'; claim: string }
   | { name: string; kind: 'files'; files: Record<string, string>; mode: number };
 
 export function parseManifests(text: string): Manifest[] {
-  // As Kubernetes reads it: 0440 is octal.
+  // YAML 1.1, as in Kubernetes: 0440 is octal.
   return parseAllDocuments(text, { version: '1.1' }).map((document) => document.toJS());
 }
 
@@ -116,7 +120,7 @@ export function podOf(manifests: readonly Manifest[]): PodSpec {
   return spec;
 }
 
-/** @throws Error if a volume is of a kind that is not known here, or its Secret is missing */
+/** @throws Error if the kind of a volume is unknown, or its Secret is missing */
 export function volumesOf({ volumes = [] }: PodSpec, secrets: Secrets): VolumeToMake[] {
   const own = volumes.filter(({ image }) => !image);
   return own.map((volume): VolumeToMake => {
@@ -153,20 +157,20 @@ function filesOf(
 export interface RunOptions {
   manifests: readonly Manifest[];
   container: string;
-  /** What podman calls it. */
+  /** The name of the podman container. */
   name: string;
-  /** Where the pod's volumes are, each under its name, and the file `termination-log`. */
+  /** The directory with the pod's volumes, each under its name, and the file `termination-log`. */
   directory: string;
   secrets: Secrets;
-  /** The image to run for one of the manifests. */
+  /** The image to run for an image of the manifests. */
   image: string;
-  /** More of the environment. */
+  /** Additional environment variables. */
   settings?: Record<string, string>;
-  /** Changes of the pod, as a patch would make them. */
+  /** Changes the pod, like a patch. */
   patch?: (pod: PodSpec) => void;
 }
 
-/** What follows `podman run`. @throws Error for what the manifests say and this does not know */
+/** Returns the arguments after `podman run`. @throws Error for an unknown field of the manifests */
 export function runArguments(options: RunOptions): string[] {
   const pod = structuredClone(podOf(options.manifests));
   options.patch?.(pod);
@@ -202,7 +206,7 @@ export function runArguments(options: RunOptions): string[] {
   });
   return [
     ['--name', options.name],
-    // Of the machine: for the stand-ins on loopback, and so that nothing else is needed.
+    // The host's network, for the stand-ins on loopback; no other network is needed.
     ['--network', 'host'],
     user === undefined ? [] : ['--user', `${user}:${group ?? 0}`],
     fsGroup === undefined ? [] : ['--group-add', String(fsGroup)],
@@ -210,7 +214,7 @@ export function runArguments(options: RunOptions): string[] {
     memory === undefined ? [] : ['--memory', bytes(memory), '--memory-swap', bytes(memory)],
     ...Object.entries({
       ...environmentOf(found, options),
-      // A cluster sets it in every container.
+      // Kubernetes sets it in every container.
       KUBERNETES_SERVICE_HOST: '192.0.2.1',
       ...options.settings,
     }).map(([name, value]) => ['--env', `${name}=${value}`]),

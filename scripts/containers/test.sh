@@ -1,7 +1,7 @@
 #!/bin/bash
-# `npm run test:containers`: makes the bases if they are not there, builds both images, and runs
-# test/containers on them. Without podman or root it says so and leaves it at that; in CI (CI=true)
-# that is a failure. The bases are made anew with `rm -rf "$BERTH_CONTAINERS_DIR"`.
+# `npm run test:containers`: makes missing bases, builds both images, and runs test/containers on them.
+# Without podman or root it prints the reason and skips the tests; in CI (CI=true) this is a failure. To make
+# the bases again, first run `rm -rf "$BERTH_CONTAINERS_DIR"`.
 set -euo pipefail
 repository=$(cd "$(dirname "$0")/../.." && pwd)
 
@@ -11,7 +11,7 @@ for command in podman debootstrap runc kubectl; do
 done
 [[ $(id -u) == 0 ]] || missing+=" root"
 if [[ -n $missing ]]; then
-  echo "the containers cannot be tested here, for there is no$missing (docs/containers.md)" >&2
+  echo "cannot test the containers: missing:$missing; see docs/containers.md" >&2
   [[ ${CI:-} != true ]] || exit 1
   exit 0
 fi

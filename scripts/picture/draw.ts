@@ -1,6 +1,6 @@
 /**
- * Draws a dashboard's JSON with what Prometheus has answered, by Grafana's own components in Chromium. Owns the
- * folder that these are installed into.
+ * Draws a dashboard's JSON with the answers of Prometheus, with Grafana's own components in
+ * Chromium. Owns the folder in which these components are installed.
  */
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -12,7 +12,7 @@ import {
   legendOf,
 } from '../../test/support/grafana-queries.ts';
 
-/** What the page needs, besides esbuild. React is what this Grafana is made for. */
+/** The packages of the page, in addition to esbuild, with the React of this Grafana. */
 const packages = [
   '@grafana/data@13.2.2',
   '@grafana/ui@13.2.2',
@@ -28,7 +28,7 @@ export interface Drawing {
   to: number;
 }
 
-/** @param directory where they are, or are installed */
+/** @param directory with the installed components; absent ones are installed there */
 export function installGrafana(directory: string): void {
   if (existsSync(join(directory, 'node_modules/@grafana/ui'))) return;
   mkdirSync(directory, { recursive: true });
@@ -38,8 +38,8 @@ export function installGrafana(directory: string): void {
 }
 
 /**
- * @param installed the folder that has Grafana's components
- * @param directory an empty one, for the page
+ * @param installed the folder with Grafana's components
+ * @param directory an empty directory for the page
  */
 export async function draw(
   dashboard: DashboardJson,
@@ -49,7 +49,7 @@ export async function draw(
   picture: string,
 ): Promise<void> {
   mkdirSync(directory, { recursive: true });
-  // Where it lies decides which packages it finds.
+  // The page must be in this folder to resolve the packages.
   const page = join(installed, 'page.mjs');
   copyFileSync(join(import.meta.dirname, 'page.mjs'), page);
   const text = ['.woff', '.woff2', '.ttf', '.svg'].map((end) => [end, 'dataurl'] as const);
@@ -87,7 +87,10 @@ export async function draw(
   if (readFileSync(picture).length < 50_000) throw new Error('the picture is nearly empty');
 }
 
-/** A series has no null where it has no value, and Grafana draws a gap there: so it gets one. */
+/**
+ * Inserts null where a series has no value: Grafana draws a gap there, but Prometheus returns no
+ * null.
+ */
 function toResult({ target, series, span }: AskedTarget) {
   return {
     refId: target.refId,
@@ -103,7 +106,7 @@ function toResult({ target, series, span }: AskedTarget) {
   };
 }
 
-/** Of the page, in pixels; page.mjs has the same measures. */
+/** The size of the page in pixels; page.mjs has the same sizes. */
 function sizeOf({ panels }: DashboardJson): { width: number; height: number } {
   const bottom = Math.max(...panels.map(({ gridPos }) => gridPos.y + gridPos.h));
   return { width: 1_600, height: bottom * 38 + 32 };

@@ -1,12 +1,13 @@
 /**
- * What the pod of the picture is given to do: a day's kinds of work in minutes. People ask and ask again,
- * some ask what cannot be, many come at once, a tool leaks, and the API says that the week is nearly used.
+ * Generates the load for the pod of the picture: the work of a day within minutes. Callers send
+ * prompts and follow-ups, some send invalid prompts, many arrive at once, a tool leaks, and the API
+ * reports that the week is nearly used.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ObservedPod } from '../../test/support/observed-pod.ts';
 import { sendPrompt } from '../../test/support/prompt.ts';
 
-/** Milliseconds between two of a kind. */
+/** Milliseconds between two prompts of a kind. */
 const second = 1_000;
 
 export async function haveItWork(observed: ObservedPod, seconds: number): Promise<void> {
@@ -14,7 +15,7 @@ export async function haveItWork(observed: ObservedPod, seconds: number): Promis
   const over = AbortSignal.timeout(seconds * second);
   const send = (prompt: string, more: Record<string, unknown> = {}) =>
     sendPrompt(pod.target, { prompt, ...more });
-  /** Does it again and again until the time is over. */
+  /** Repeats an action until the time is over. */
   const each = async (pause: number, act: (turn: number) => Promise<unknown>): Promise<void> => {
     for (let turn = 0; !over.aborted; turn += 1) {
       await delay(pause, undefined, { signal: over }).catch(() => {});
@@ -57,7 +58,7 @@ export async function haveItWork(observed: ObservedPod, seconds: number): Promis
   if (lines.some(({ level }) => level === 'fatal')) throw new Error('berth has failed');
 }
 
-/** How the API tells that much of a window is used, more with each turn. */
+/** The API's report that much of a window is used, more with each turn. */
 function nearlyUsed(turn: number): string {
   const prefix = 'anthropic-ratelimit-unified';
   const [claim, window] = turn % 2 === 0 ? ['seven_day', '7d'] : ['five_hour', '5h'];

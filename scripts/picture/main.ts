@@ -1,9 +1,10 @@
 /**
- * `npm run docs:picture`: draws docs/dashboard.png, opt-in. A pod works for some minutes under a mixed load and a
- * real Prometheus; the dashboard's queries are asked, and its JSON is drawn with Grafana's own components,
- * which are installed into a temporary folder, or into GRAFANA_DIRECTORY, where they are used again. Needs
- * root (a cgroup is made), prometheus, chromium and pngquant. Options: --seconds N; --data FILE keeps what
- * Prometheus has answered there, or draws what an earlier run has kept.
+ * `npm run docs:picture`: draws docs/dashboard.png, opt-in. A pod works for some minutes under a
+ * mixed load and a real Prometheus. The script runs the dashboard's queries, and draws its JSON
+ * with Grafana's own components. These are installed into a temporary folder, or into
+ * GRAFANA_DIRECTORY, where later runs use them again. Needs root (to make a cgroup), prometheus,
+ * chromium and pngquant. Options: --seconds N; --data FILE stores the answers of Prometheus in the
+ * file, or draws the stored answers of an earlier run.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -24,7 +25,7 @@ import { haveItWork } from './load.ts';
 const { values } = parseArgs({
   options: { seconds: { type: 'string', default: '240' }, data: { type: 'string' } },
 });
-/** Seconds between two scrapes, where the dashboard expects 30. */
+/** Seconds between two scrapes; the dashboard expects 30. */
 const interval = 1;
 const pace = 30 / interval;
 const minute = 60_000;
@@ -32,7 +33,7 @@ const largest = 300_000;
 const json = JSON.parse(JSON.stringify(dashboard())) as DashboardJson;
 const picture = join(import.meta.dirname, '../../docs/dashboard.png');
 
-// Short: its paths are legends.
+// A short path, because its paths are legends.
 const root = mkdtempSync(join(tmpdir(), 'berth-'));
 const data = values.data ?? join(root, 'data.json');
 const installed = process.env.GRAFANA_DIRECTORY ?? join(root, 'grafana');
@@ -52,7 +53,7 @@ try {
   rmSync(root, { recursive: true, force: true });
 }
 
-/** Has the pod work, and asks what the dashboard asks. */
+/** Runs the pod, then the queries of the dashboard. */
 async function look(seconds: number): Promise<Drawing> {
   const observed = await startObservedPod(join(root, 'pod'), {
     interval,

@@ -1,7 +1,8 @@
 /**
- * The page of the picture: the dashboard's own JSON and what Prometheus has answered, drawn with Grafana's own
- * components (@grafana/ui). Owns what Grafana's panels do around these: where each lies, how a series
- * becomes a field, and which override holds for it. main.ts bundles it where these packages are.
+ * The page of the picture: draws the dashboard's JSON and the answers of Prometheus with Grafana's
+ * own components (@grafana/ui). Owns what Grafana's panels add to these components: the position of
+ * each panel, the conversion of a series to a field, and the override of a field. main.ts bundles
+ * the page in the folder of these packages.
  */
 import '@fontsource/inter/400.css';
 import '@fontsource/inter/500.css';

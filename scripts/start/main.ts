@@ -1,8 +1,9 @@
 /**
- * `npm start`: the main job on this machine. A git server with a sample `.claude` repository (or the
- * person's own), berth-init into a fresh volume, `berth serve` with the real CLI, and a curl line.
- * Always holds: progress goes to standard error and only an answer to standard output; whatever was
- * started is stopped, and the volume removed, on every way out.
+ * `npm start`: runs berth on this machine. It starts a git server with a sample `.claude`
+ * repository (or uses your repository), runs berth-init on a new volume, starts `berth serve` with
+ * the real CLI, and prints a curl line.
+ * Invariants: progress goes to standard error, and only an answer to standard output. On every exit
+ * all started programs are stopped and the volume is removed.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -67,7 +68,7 @@ async function main(options: StartOptions): Promise<void> {
   if (model.standIn) {
     say(`There is no account in the environment, so a stand-in answers instead of the model.
 Every answer starts with
-[stand-in]. Everything else is real. To talk to Claude, stop with Ctrl-C and start again with
+[stand-in]. Everything else is real. To use Claude, stop with Ctrl-C and start again with
 ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN set, or with -- --credentials FILE.`);
   }
   say('Ctrl-C stops it.');

@@ -1,4 +1,4 @@
-/** Who answers the prompts: Anthropic, if there is an account, else the stand-in Messages API. */
+/** Selects the model: Anthropic, if there is an account, otherwise the stand-in Messages API. */
 import type { Environment } from '../../shared/config.ts';
 import { loginVariable } from '../../shared/login-variables.ts';
 import { startMessagesApi } from '../../test/support/messages-api.ts';
@@ -7,7 +7,10 @@ import type { StartOptions } from './options.ts';
 export interface Model {
   description: string;
   standIn: boolean;
-  /** For the supervisor, which hands it to the CLI; before what the shell says. */
+  /**
+   * Variables for the supervisor, which passes them to the CLI; they override the shell's
+   * variables.
+   */
   environment: Record<string, string | undefined>;
 }
 

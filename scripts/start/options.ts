@@ -1,15 +1,15 @@
-/** What the person at the terminal asked `npm start` for. */
+/** Parses the arguments of `npm start`. */
 import { accessSync, constants, statSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import type { Environment } from '../../shared/config.ts';
 
 export interface StartOptions {
-  /** The person's own repository; absent means the sample one. */
+  /** The user's repository; absent means the sample. */
   repository: string | undefined;
   ref: string | undefined;
-  /** A credentials file to log the CLI in with. */
+  /** The credentials file for the CLI's login. */
   credentials: string | undefined;
-  /** One prompt to send, after which everything stops. */
+  /** A single prompt; everything stops after its answer. */
   ask: string | undefined;
   help: boolean;
 }
@@ -19,21 +19,21 @@ export const help = `npm start -- [options]
   --ask TEXT          send one prompt, print the JSON answer, stop
   --repo URL          your own .claude repository: owner/name or an https URL
                       (its token from GITHUB_PAT or BERTH_GIT_TOKEN)
-  --ref REF           a branch, a tag or a commit of it
+  --ref REF           a branch, a tag or a commit of the repository
   --credentials FILE  log the CLI in with this .credentials.json
   --help
 
 With ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN in the environment, or --credentials, the prompts go
-to Anthropic. Without any of them a stand-in on this machine answers in the model's place.
-Settings of berth (BERTH_*, docs/configuration.md) and of the CLI in the environment count too, and
-what is not taken is named with the reason.
+to Anthropic. Otherwise a stand-in on this machine answers instead of the model.
+Settings of berth (BERTH_*, docs/configuration.md) and of the CLI in the environment apply too.
+npm start prints each ignored setting with the reason.
 `;
 
 const remedy = 'see npm start -- --help';
 
 /**
- * An option goes before the setting of berth that says the same.
- * @throws Error that names an option it does not know, or a file that cannot be read, and the remedy
+ * An option has priority over the equal setting of berth.
+ * @throws Error that names an unknown option or an unreadable file, and the remedy
  */
 export function readOptions(argumentsGiven: readonly string[], shell: Environment): StartOptions {
   const values = parse(argumentsGiven);
@@ -42,7 +42,7 @@ export function readOptions(argumentsGiven: readonly string[], shell: Environmen
   if (credentials !== undefined && !values.help) requireReadable(credentials);
   return {
     repository,
-    // A ref of one's own repository is none of the sample.
+    // A ref of the user's repository does not exist in the sample.
     ref: values.ref ?? (repository && shell.BERTH_REF ? shell.BERTH_REF : undefined),
     credentials,
     ask: values.ask,
@@ -76,7 +76,7 @@ function requireReadable(path: string): void {
 function problemOf(path: string): string | undefined {
   try {
     accessSync(path, constants.R_OK);
-    return statSync(path).isFile() ? undefined : 'it is no file';
+    return statSync(path).isFile() ? undefined : 'it is not a file';
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     return code === 'ENOENT' ? 'there is no such file' : code;

@@ -1,4 +1,4 @@
-/** The parts of the main job: the repository, the volume that init makes of it, the supervisor. */
+/** The parts of `npm start`: the repository, the volume that init prepares, the supervisor. */
 import { randomBytes } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -14,11 +14,11 @@ type Say = (text: string) => void;
 
 export interface PreparedRepository {
   description: string;
-  /** What berth-init is told. */
+  /** The environment of berth-init. */
   environment: Record<string, string | undefined>;
 }
 
-/** The person's own repository, or the sample one behind a git server that wants a token. */
+/** Returns the user's repository, or the sample behind a git server that requires a token. */
 export async function prepareRepository(
   { repository, ref }: StartOptions,
   directory: string,
@@ -49,7 +49,7 @@ export async function prepareRepository(
 
 const volume = (directory: string): string => join(directory, 'claude');
 
-/** Runs berth-init; returns what it did in a few words. */
+/** Runs berth-init; returns a short summary of its actions. */
 export async function initVolume(
   { credentials }: StartOptions,
   environment: Record<string, string | undefined>,
@@ -78,7 +78,7 @@ export interface RunningServer {
   metricsUrl: string;
   token: string;
   cliVersion: string;
-  /** Settles if it ends by itself. */
+  /** Settles when the supervisor ends by itself. */
   ended: Promise<number | string>;
   stop: () => Promise<void>;
 }
@@ -99,7 +99,7 @@ export async function startSupervisor(
     BERTH_METRICS_LISTEN: `127.0.0.1:${await freePort(9090)}`,
     BERTH_CLAUDE_PATH: join(import.meta.dirname, '../../node_modules/.bin/claude'),
     BERTH_DRAIN: '5s',
-    // Nobody stands before it who would have to learn that it stops.
+    // There is no proxy that has to notice the stop.
     BERTH_DRAIN_DELAY: '0s',
   };
   const program = startProgram('serve', {
@@ -108,7 +108,7 @@ export async function startSupervisor(
       HOME: process.env.HOME,
       ...defaults,
       ...environment,
-      // What the CLI leaves in it is removed with the rest.
+      // Files of the CLI in it are removed with the rest.
       TMPDIR: temporary,
       BERTH_CONFIG_DIR: volume(directory),
       BERTH_API_TOKENS_FILE: tokensFile,
@@ -129,7 +129,7 @@ export async function startSupervisor(
   };
 }
 
-/** Shows what a person should know: warnings and errors, but who logs in was told already. */
+/** Prints warnings and errors. The login was already reported. */
 function printProblem(program: string, line: LogLine, say: Say): void {
   if (line.event === 'credentials_missing') return;
   if (line.level === 'warn' || line.level === 'error')
@@ -143,7 +143,7 @@ function proxies(): Record<string, string | undefined> {
   );
 }
 
-/** `wanted` if nobody listens there, else any. */
+/** Returns `wanted` if the port is free, otherwise any free port. */
 function freePort(wanted: number): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();

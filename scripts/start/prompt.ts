@@ -1,4 +1,4 @@
-/** Sending a prompt to the running server: by this program, and by the person with curl. */
+/** Sends a prompt to the running server, and formats the curl line for the user. */
 import type { RunningServer } from './parts.ts';
 
 export interface Reply {
