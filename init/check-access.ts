@@ -1,7 +1,7 @@
 /**
- * What `--check` shows of the login and of ownership: which credentials are where, and when they end;
- * which of them a run would put on the volume; how many files the CLI does not own.
- * Always holds: nothing is changed, and no token is shown.
+ * Describes the login and the ownership for `--check`: which credentials exist and when they
+ * expire, which of them a run would write to the volume, and how many files the CLI does not own.
+ * Invariants: nothing is changed, and no token is shown.
  */
 import type { Stats } from 'node:fs';
 import type { Credentials } from '../shared/credentials.ts';

@@ -1,7 +1,7 @@
 /**
- * `berth-init --check`: shows a person what is on the volume and what a run would do.
- * Always holds: nothing is written, no lease is taken and no server is called, so it can run at any time.
- * While a pod uses the volume, the result is a snapshot.
+ * `berth-init --check`: prints the state of the volume and what a run would do.
+ * Invariants: nothing is written, no lease is taken and no server is called, so it can run at any
+ * time. While a pod uses the volume, the result is a snapshot.
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,7 +1,7 @@
 /**
  * berth-init: prepares a volume for the CLI and exits. It reads the settings, runs the steps, and reports
  * the result by its exit code, its log and the termination message of the container.
- * Always holds: only this file ends the process, and the process ends in time, even if a call hangs.
+ * Invariants: only this file ends the process, and the process ends in time, even if a call hangs.
  */
 import { startupSnapshot } from 'node:v8';
 import { asBerthError, BerthError } from '../shared/errors.ts';
@@ -119,12 +119,15 @@ function withDeadline(
   return AbortSignal.any([stop, late.signal]);
 }
 
-/** Ends the process after this time if it still runs. @param tell reports the failure before that */
-function endWithin(milliseconds: number, code: number, tell = async () => code): void {
+/**
+ * Ends the process after this time if it still runs. @param report reports the failure before the
+ * end
+ */
+function endWithin(milliseconds: number, code: number, report = async () => code): void {
   setTimeout(() => {
     // Writing the message may have to wait for threads that hang.
     setTimeout(() => end(code), 500).unref();
-    void tell().finally(() => end(code));
+    void report().finally(() => end(code));
   }, milliseconds).unref();
 }
 
@@ -134,7 +137,8 @@ function endWithin(milliseconds: number, code: number, tell = async () => code):
  * container too, which cannot end itself by a signal.
  */
 function end(code: number): void {
-  // A request counts as active until its callback returns, and this code may be such a callback.
+  // A request counts as active until its callback returns, and this code may run in such a
+  // callback.
   setImmediate(() => {
     const waits = process.getActiveResourcesInfo().some((one) => /^(FSReq|GetAddrInfo)/.test(one));
     if (!waits) process.exit(code);
@@ -168,7 +172,7 @@ async function start(): Promise<void> {
   }
 }
 
-// While the image is built: every module that is loaded now is part of the snapshot.
+// While the image is built: every module that is loaded now becomes part of the snapshot.
 if (startupSnapshot.isBuildingSnapshot()) {
   startupSnapshot.setDeserializeMainFunction(() => void start());
   // Node loads these modules at the first listening socket and at the first answer.

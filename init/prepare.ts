@@ -1,7 +1,7 @@
 /**
  * The steps of berth-init: take the lease, inspect and repair the volume, fetch the commit, reconcile,
  * apply the credentials, provide the CLI, take ownership, write the report.
- * Always holds: nothing of the volume changes without the lease. If the git server fails, a complete
+ * Invariants: nothing of the volume changes without the lease. If the git server fails, a complete
  * state of the same repository and ref is used instead, and the report says so.
  */
 import { join } from 'node:path';

@@ -19,7 +19,7 @@ import type { VolumeState } from './volume/volume-states.ts';
 export interface InitReport extends ReconcileCounts {
   version: 1;
   repository: string;
-  /** BERTH_REF, or the default branch's name if it is known. */
+  /** BERTH_REF, or the name of the default branch if it is known. */
   ref: string | null;
   commit: string;
   /** The commit that was on the volume before; null if it is the same. */
@@ -28,13 +28,13 @@ export interface InitReport extends ReconcileCounts {
   volume: VolumeState;
   /** The repairs, each in a few words. */
   repairs: string[];
-  /** `current`: the server confirmed the commit; `failed`: the run went on without the server. */
+  /** `current`: the server confirmed the commit; `failed`: the run continued without the server. */
   remote: 'current' | 'failed';
   /** Why the server could not be used. */
   remote_error?: { code: ErrorCode; message: string };
   /** Why nothing of the commit takes effect: the CLI reads none of it (misplaced.ts). */
   problem?: string;
-  /** When the server last confirmed the commit, ISO 8601, and how long ago that is. */
+  /** When the server last confirmed the commit, ISO 8601, and the time since then. */
   confirmed_at: string;
   age_ms: number;
   /** Untracked executable configuration on the volume. */
@@ -45,7 +45,7 @@ export interface InitReport extends ReconcileCounts {
    */
   settings?: SettingsOutcome;
   credentials: CredentialsOutcome;
-  /** How the wanted CLI came to be on the volume; absent if none is wanted. */
+  /** The source of the CLI on the volume; absent if no CLI is configured. */
   cli?: CliOutcome['from'];
   /** Files given to the user of the CLI. */
   owned: number;
@@ -166,7 +166,7 @@ export function summarize(report: InitReport): string {
 
 /** How long each step of a run takes, for its report. */
 export class Steps {
-  /** Milliseconds by the step's name, in the order in which they ended. */
+  /** Milliseconds by the name of the step, in the sequence in which the steps ended. */
   readonly times: Record<string, number> = {};
 
   async run<T>(name: string, action: () => Promise<T>): Promise<T> {

@@ -129,8 +129,7 @@ function findText(
     const text = environment[name];
     if (text) return { name, text };
     const path = environment[`${name}_FILE`];
-    // A name such as BERTH_API_TOKENS_FILE is a setting of its own, not the file of another
-    // setting.
+    // A name such as BERTH_API_TOKENS_FILE is a separate setting, not the file of another setting.
     if (!path || knownSettings.includes(`${name}_FILE`)) continue;
     try {
       return { name: `${name}_FILE`, text: readFileSync(path, 'utf8').trim() };

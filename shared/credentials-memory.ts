@@ -1,6 +1,7 @@
 /**
- * What is remembered of logins on the volume, for all programs: which source was applied last, so that each
- * source is applied once; which login a person has made with `berth login`; what became of refresh tokens.
+ * Stores facts about logins on the volume, for all programs: the source that was applied last, so
+ * that each source is applied once; the login that a person made with `berth login`; and refresh
+ * tokens that were used up or refused.
  */
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -83,7 +84,10 @@ const newLogin = z.object({
   login: z.string().regex(/^[0-9a-f]{12}$/),
 });
 
-/** Whether a person has made this login with `berth login`, so that it is no refresh of the one before. */
+/**
+ * Whether a person made this login with `berth login`, so that it is not a refresh of the earlier
+ * login.
+ */
 export async function isNewLogin(
   stateDirectory: string,
   credentials: Credentials,

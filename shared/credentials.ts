@@ -29,7 +29,7 @@ const oauth = z.looseObject({
 
 const file = z.looseObject({ claudeAiOauth: oauth });
 
-/** The largest credentials file that is read, in bytes. */
+/** The size limit of a credentials file, in bytes. */
 export const credentialsLimit = 64 * 1024;
 
 export const credentialsFileName = '.credentials.json';

@@ -84,7 +84,7 @@ export type ErrorCode = keyof typeof errorTable;
 
 export class BerthError extends Error {
   readonly code: ErrorCode;
-  /** Further facts for the person who reads the error; never a secret. */
+  /** Additional facts for the reader of the error; never a secret. */
   readonly details: Record<string, unknown>;
 
   /**
@@ -114,7 +114,10 @@ export class BerthError extends Error {
   }
 }
 
-/** Any thrown value as a BerthError; what is not one already is a bug and becomes `internal`. */
+/**
+ * Returns any thrown value as a BerthError; a value that is not a BerthError is a bug and becomes
+ * `internal`.
+ */
 export function asBerthError(thrown: unknown): BerthError {
   if (thrown instanceof BerthError) return thrown;
   return new BerthError(

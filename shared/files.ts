@@ -71,7 +71,7 @@ async function writeOnce(
     await rename(temporary, path);
     if (durable) await syncDirectory(dirname(path));
   } catch (error) {
-    // If this fails too, the first failure is the one to report.
+    // If this fails too, the first failure is reported.
     await rm(temporary, { force: true }).catch(() => undefined);
     throw error instanceof BerthError ? error : unwritable(path, error);
   }
@@ -173,8 +173,8 @@ export function inside(root: string, relative: string): string {
 const outside = /(^|\/)\.{0,2}(\/|$)|[\0\\]/;
 
 /**
- * The first parent of `relative` below `root` that is not a directory, or undefined. A symlink is
- * not a directory here.
+ * Returns the first parent of `relative` below `root` that is not a directory, or undefined. A
+ * symlink does not count as a directory.
  */
 export async function obstructedParent(
   root: string,

@@ -69,7 +69,7 @@ export async function acquireLease(options: LeaseOptions): Promise<Lease> {
 type ClaimOptions = Required<Pick<LeaseOptions, 'log' | 'signal' | 'heartbeat' | 'expiry'>>;
 
 /**
- * Returns when the file at `path` is `mine`: created, or in place of a dead lease.
+ * Returns when the file at `path` is `mine`: newly created, or as the replacement of a dead lease.
  * @returns a time just before that, of `performance.now()`
  */
 async function claim(path: string, mine: LeaseFile, options: ClaimOptions): Promise<number> {
@@ -80,7 +80,7 @@ async function claim(path: string, mine: LeaseFile, options: ClaimOptions): Prom
   let claimedSince: number | undefined;
   let waiting = false;
   for (;;) {
-    // Before each attempt: a program that was asked to stop must not end up with a lease.
+    // Before each attempt: a stopped program must not get a lease.
     if (signal.aborted) throw seen === undefined ? toldToStop() : heldBy(parseLease(seen));
     const started = performance.now();
     if (await createLease(path, mine)) return started;

@@ -170,7 +170,7 @@ const stringify = (value: unknown): string => printable(JSON.stringify(value));
 
 /**
  * Whether no text of the line contains a secret, checked with one search. Without escapes every
- * text stands in the line as it is, between quotes, and no secret extends beyond a quote.
+ * text is in the line unchanged, between quotes, and no secret extends beyond a quote.
  */
 function hidesNothing(line: string): boolean {
   return !line.includes('\\') && redact(line) === line;

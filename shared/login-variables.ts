@@ -1,6 +1,6 @@
 /**
- * The variables that bring the CLI a login, in the environment or in settings.json, so that its login file
- * does not count. Where the CLI finds several, those that are listed first win.
+ * The variables that give the CLI a login, in the environment or in settings.json, so that its
+ * login file is not used. If there are several, the first of the list has priority.
  */
 import { join } from 'node:path';
 import { readFileBounded } from './files.ts';
@@ -12,7 +12,7 @@ export const loginSecrets = [
   'CLAUDE_CODE_OAUTH_TOKEN',
 ];
 
-/** Variables that select another service, which has credentials of its own. */
+/** Variables that select another service with separate credentials. */
 export const providers = [
   'CLAUDE_CODE_USE_BEDROCK',
   'CLAUDE_CODE_USE_VERTEX',
@@ -34,8 +34,8 @@ export const providerSecrets = [
 type Values = Readonly<Record<string, unknown>>;
 
 /**
- * The first variable that provides a login. A value that is read from elsewhere counts, whatever it
- * is.
+ * The first variable that provides a login. A value that comes from another source counts, whatever
+ * it is.
  */
 export function loginVariable(values: Values): string | undefined {
   return (
@@ -63,7 +63,7 @@ export function setupTokenIn<T>(values: Readonly<Record<string, T>>): T | undefi
   return CLAUDE_CODE_OAUTH_TOKEN || undefined;
 }
 
-/** Whether settings.json brings a login of its own. False if it is missing or cannot be read. */
+/** Whether settings.json provides a login. False if it is missing or cannot be read. */
 export async function settingsBringLogin(configDirectory: string): Promise<boolean> {
   try {
     const content = await readFileBounded(join(configDirectory, 'settings.json'), 1024 ** 2);

@@ -1,4 +1,4 @@
-/** The known name that is nearest to a misspelt name, by edit distance. */
+/** Finds the known name that is nearest to a misspelt name, by edit distance. */
 import { closest, distance } from 'fastest-levenshtein';
 
 /**

@@ -1,9 +1,8 @@
 /**
- * Removes secrets from text before it is shown: known secrets, and everything with the shape of a
+ * Removes secrets from text before it is shown: known secrets, and every text with the shape of a
  * token.
- * Invariants: secrets are searched in the original text. So a secret that somebody planted in a
- * file cannot remove a part of another secret and reveal the rest. The number of remembered secrets
- * is bounded.
+ * Invariants: secrets are searched in the original text, so a planted secret in a file cannot
+ * remove a part of another secret and reveal the rest. The number of remembered secrets is bounded.
  */
 
 /** Secrets, oldest first, with the forms in which each may appear. */

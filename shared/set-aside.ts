@@ -18,13 +18,13 @@ export interface Aside {
 }
 
 /**
- * A new directory below `directory`, named by the time and `label`, created at the first move.
- * @param tell called after each move
+ * Creates a directory below `directory` at the first move, named by the time and `label`.
+ * @param onMoved called after each move
  */
 export function openAside(
   directory: string,
   label: string,
-  tell: (path: string, saved: string) => void = () => undefined,
+  onMoved: (path: string, saved: string) => void = () => undefined,
 ): Aside {
   const stamp = new Date().toISOString().replace(/[-:]|\.\d+/g, '');
   let place: string | undefined;
@@ -49,7 +49,7 @@ export function openAside(
       for (let copy = 1; await exists(to); copy++) to = `${wanted}.${copy}`;
       await move(from, to);
       count += 1;
-      tell(relative, to);
+      onMoved(relative, to);
       return to;
     },
   };

@@ -1,8 +1,8 @@
 /**
  * Waits that end with a promise, a deadline or an AbortSignal, whichever comes first.
- * Invariants: a wait that has ended leaves no timer and no listener behind. The work itself goes on, and a
- * later failure of that work is not an unhandled rejection. A limit that is reached already wins over work
- * that has resolved already.
+ * Invariants: a wait that has ended leaves no timer and no listener behind. The work itself
+ * continues, and a later failure of that work is not an unhandled rejection. A limit that is
+ * already reached has priority over work that has already resolved.
  */
 
 /** Timers of Node overflow above this and fire at once. */

@@ -388,7 +388,7 @@ function tooManyWarm(warm: number | undefined, most: number | undefined): string
   ];
 }
 
-/** Two values of the same kind can be compared whatever the container's limit is. */
+/** Compares two values of the same kind; this does not depend on the container's limit. */
 function softAboveHard(name: string, soft: Amount | undefined, hard: Amount | undefined): string[] {
   if (soft === undefined || hard === undefined) return [];
   const above =

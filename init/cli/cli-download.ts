@@ -146,7 +146,7 @@ export function undelivered(
   return new BerthError('cli_undelivered', `cannot download ${url}: ${text}`, { details, cause });
 }
 
-/** @param cause what is wrong with it */
+/** @param cause the problem of the download */
 export function refused(url: string, cause: string): BerthError {
   return new BerthError(
     'cli_refused',

@@ -27,7 +27,7 @@ export interface UnpackOptions {
 }
 
 /**
- * @param take receives the parts in order; the next part comes when it has returned
+ * @param take receives the parts in sequence; the next part comes after it has returned
  * @throws Error with the problem of the tarball, Unpackable; errors of `take`; the signal's reason
  */
 export async function readBinary(

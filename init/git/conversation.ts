@@ -4,7 +4,7 @@
  * - it keeps the advertised refs, so that a listing and the fetch after it cost one discovery request;
  * - it takes the pack out of the answer to a fetch (side-band.ts), for the reader in pack.ts;
  * - it remembers what broke a body: the library ends some reads as if the body were whole.
- * Always holds: each attempt has a conversation of its own, so nothing of a failed attempt counts later.
+ * Invariants: each attempt has a conversation of its own, so nothing of a failed attempt counts later.
  */
 import type { GitHttpRequest, GitHttpResponse, HttpClient } from 'isomorphic-git';
 import { askForThinPack, withoutPack } from './side-band.ts';
@@ -50,7 +50,7 @@ export class Conversation {
     return this.#failure;
   }
 
-  /** Milliseconds for which the server asked in its last answer to be left alone. */
+  /** The milliseconds of the `Retry-After` in the server's last answer. */
   get retryAfter(): number | undefined {
     return this.#retryAfter;
   }

@@ -10,7 +10,10 @@ import { readFileBounded } from '../../shared/files.ts';
 
 const idLength = 20;
 
-/** What is wrong with the git directory; undefined if nothing is, or if there is no git directory. */
+/**
+ * Returns the damage of the git directory; undefined if there is none, or if there is no git
+ * directory.
+ */
 export async function findGitDamage(directory: string): Promise<string | undefined> {
   try {
     const head = await readFileBounded(join(directory, 'refs/heads/berth'), 64);

@@ -1,6 +1,6 @@
 /**
  * The git directory in berth's state: it holds fetched objects, and no work tree.
- * Always holds: the CLI can write here. So the settings are rewritten before each use, symlinks and
+ * Invariants: the CLI can write here. So the settings are rewritten before each use, symlinks and
  * special files make the directory unusable, and every object is checked against its id when it is
  * read. Everything can be fetched again, so damage is repaired and is not an error for a person.
  */
@@ -106,8 +106,8 @@ export class GitDirectory {
   }
 
   /**
-   * Keeps the pack that `fetch` receives, if it receives one.
-   * @param fetch fetches from the server at `url`, and returns the id of what was wanted
+   * Stores the pack that `fetch` receives, if it receives one.
+   * @param fetch fetches from the server at `url`, and returns the id of the requested commit
    * @returns that id
    */
   async receive(url: string, fetch: (place: Receiving) => Promise<string>): Promise<string> {
@@ -163,7 +163,7 @@ export class GitDirectory {
     return packs.length >= mostPacks || bytes > Math.max(growth.bytes, first * growth.factor);
   }
 
-  /** Records `commit` as the one that the next fetch offers to the server. */
+  /** Records `commit` as the commit that the next fetch offers to the server. */
   async remember(commit: string): Promise<void> {
     await writeFileAtomic(join(this.path, head), `${commit}\n`, refetchable);
   }

@@ -1,7 +1,7 @@
 /**
  * An object of a pack that is too large for memory: inflated in pieces while it arrives, into a file and
  * into a hash for its id. The file is moved to its place on the volume later.
- * Always holds: no more bytes are inflated or written than the header of the object states.
+ * Invariants: no more bytes are inflated or written than the header of the object states.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { closeSync, constants, fstatSync, fsync, openSync, rmSync, writeSync } from 'node:fs';
@@ -14,7 +14,7 @@ export interface LaidOut {
   size: number;
 }
 
-/** The large blobs that this run has received, each as a file until `take` hands it over. */
+/** The large blobs that this run has received, each as a file until `take` returns it. */
 export class LargeFiles {
   readonly #files = new Map<string, LaidOut>();
 
@@ -32,7 +32,7 @@ export class LargeFiles {
     return file;
   }
 
-  /** Removes the files that nobody took. */
+  /** Removes the files that were not taken. */
   clear(): void {
     for (const { path } of this.#files.values()) rmSync(path, { force: true });
     this.#files.clear();

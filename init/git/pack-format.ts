@@ -1,7 +1,7 @@
 /**
  * The parts of git's pack format (gitformat-pack) that a reader needs: object headers, deltas, and the
  * index with the offset of each object.
- * Always holds: no input is trusted. Invalid input causes an Error, never access beyond a buffer.
+ * Invariants: no input is trusted. Invalid input causes an Error, never access beyond a buffer.
  */
 import { createHash } from 'node:crypto';
 

@@ -1,6 +1,6 @@
 /**
  * The incoming bytes of a pack: written to a file, and handed to the reader in order.
- * Always holds: each consumed byte is in the checksum once.
+ * Invariants: each consumed byte is in the checksum once.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { writeSync } from 'node:fs';
@@ -22,7 +22,7 @@ export class PackInput {
     return this.#length;
   }
 
-  /** Where in the pack the next byte to be consumed lies. */
+  /** The offset in the pack of the next byte to be consumed. */
   get at(): number {
     return this.#at;
   }

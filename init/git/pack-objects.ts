@@ -1,7 +1,7 @@
 /**
  * The objects of one pack that have arrived: their offsets, ids and deltas. Small objects stay in memory
  * up to a bound; other objects are read from the file of the pack again.
- * Always holds: the id of an object is computed from its content. The total of inflated bytes is bounded
+ * Invariants: the id of an object is computed from its content. The total of inflated bytes is bounded
  * before memory is allocated.
  */
 import { readSync } from 'node:fs';
@@ -32,14 +32,19 @@ export interface Entry extends IndexRow {
 export interface ObjectsOptions {
   /** Throws if the total of inflated bytes exceeds the limit. */
   allow: (bytes: number) => void;
-  /** Reads the base of a delta that is not in this pack, because the server knows that it is here. */
+  /**
+   * Reads the base of a delta that is not in this pack, because the server knows that the base is
+   * in this directory.
+   */
   external: (oid: string) => Promise<{ type: string; content: Buffer }>;
 }
 
 /** Objects from this size on are not kept in memory. */
 export const large = 256 * 1024;
 const keptAtMost = 128 * 1024 * 1024;
-/** If that is full: the objects that came last, because deltas follow their bases. */
+/**
+ * Used when the memory above is full: the most recent objects, because deltas follow their bases.
+ */
 const recentAtMost = 16 * 1024 * 1024;
 const deepest = 4_096;
 
@@ -76,7 +81,7 @@ export class PackObjects {
     this.#options.allow(this.#inflated);
   }
 
-  /** An object whose id is known already. */
+  /** Adds an object whose id is already known. */
   addNamed(entry: Entry): void {
     this.#byOffset.set(entry.offset, entry);
     this.#byId.set(entry.oid, entry);

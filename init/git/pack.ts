@@ -1,7 +1,7 @@
 /**
  * A pack that arrives from the server: written to a file and read in the same pass, so that each object
  * is inflated and hashed once. Large objects are written to files of their own.
- * Always holds: the id of an object is computed from its content, never taken from the server. The total
+ * Invariants: the id of an object is computed from its content, never taken from the server. The total
  * of inflated bytes is bounded before memory is allocated.
  */
 import { closeSync, constants, openSync } from 'node:fs';
@@ -20,7 +20,7 @@ interface Growing {
 }
 
 export interface PackOptions extends ObjectsOptions {
-  /** A file that is not there yet. */
+  /** The path of a file that does not exist yet. */
   path: string;
   /** Gets the large blobs. */
   largeFiles: LargeFiles;

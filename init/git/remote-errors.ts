@@ -1,6 +1,6 @@
 /**
  * Turns failures of the git server and of the network into errors with a cause and a remedy.
- * Always holds: an error that comes neither from the network nor from the server is returned as
+ * Invariants: an error that comes neither from the network nor from the server is returned as
  * undefined: such an error means that the git directory is damaged, which has a repair of its own.
  */
 import { BerthError, messageOf, systemCode } from '../../shared/errors.ts';

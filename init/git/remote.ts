@@ -1,7 +1,7 @@
 /**
  * The git server: resolves BERTH_REF to a commit, and fetches that commit into the git directory. This
  * is the only file that calls isomorphic-git (README.md).
- * Always holds: the refs are listed first, so a commit that the volume has already costs no fetch; what
+ * Invariants: the refs are listed first, so a commit that the volume has already costs no fetch; what
  * can succeed later is tried a few times within the deadline; every failure of the network or the
  * server is thrown as a BerthError with its remedy.
  */
@@ -34,7 +34,7 @@ export interface RemoteOptions {
 /** What BERTH_REF means at the moment. */
 export interface Target {
   commit: string;
-  /** What the fetch asks the server for. */
+  /** The ref or commit that the fetch requests from the server. */
   remoteRef: string;
 }
 
@@ -48,7 +48,7 @@ export interface Remote {
   fetch(target: Target, directory: GitDirectory): Promise<string>;
 }
 
-/** The longest wait in milliseconds that a server may ask for before a retry. */
+/** The longest `Retry-After` of a server that is respected, in milliseconds. */
 const longestWait = 20_000;
 
 const fullId = /^[0-9a-f]{40}$/;
@@ -103,7 +103,7 @@ export function createRemote(options: RemoteOptions): Remote {
         symrefs: true,
         peelTags: true,
         headers: {},
-        // Protocol version 1 lists all refs in the answer that a fetch begins with too.
+        // Protocol version 1 also lists all refs in the answer with which a fetch begins.
         protocolVersion: 1,
       }),
     );

@@ -1,6 +1,6 @@
 /**
  * Which repository is meant: `owner/name`, or an http(s) URL in any of its usual spellings, read into
- * one form. Always holds: the URL that comes out carries no credentials and no trailing `.git`, and
+ * one form. Invariants: the URL that comes out carries no credentials and no trailing `.git`, and
  * credentials that stood in it are never shown from then on.
  */
 import { z } from 'zod';
@@ -9,7 +9,7 @@ import { neverShow } from '../../shared/redact.ts';
 export interface Repository {
   /** `https://github.com/owner/name`: names the repository in logs, records and errors. */
   url: string;
-  /** The URL as it was given, which is what the server is asked for: not every one needs no `.git`. */
+  /** The URL as configured, which is used for requests: some servers need the `.git`. */
   remoteUrl: string;
   /** `owner/name`: the path without slashes at its ends. */
   path: string;
@@ -31,7 +31,7 @@ export const repositorySchema = z.string().transform((text, context): Repository
   return z.NEVER;
 });
 
-/** The repository, or what was expected instead. */
+/** Returns the repository, or a description of the expected form. */
 function parseRepository(text: string): Repository | string {
   hideLogin(text);
   if (slug.test(text)) return fromUrl(new URL(`https://github.com/${text}`));
@@ -54,8 +54,8 @@ function parseRepository(text: string): Repository | string {
 }
 
 /**
- * The user name that goes with a token where none is given: GitHub and Bitbucket want theirs, GitLab
- * takes any, and so do Gitea and Forgejo, which look at the token alone.
+ * The default user name for a token. GitHub and Bitbucket require a certain name. GitLab, Gitea and
+ * Forgejo accept any name, because they check only the token.
  */
 export function usernameOf({ url }: Repository, isGitHub: boolean): string {
   if (isGitHub) return 'x-access-token';
@@ -91,7 +91,7 @@ function decode(text: string): string {
   }
 }
 
-/** Whatever stands before an @ may be a token, also in a URL that is not even valid. */
+/** Any text before an @ may be a token, also in an invalid URL. */
 function hideLogin(text: string): void {
   const login = /^[a-z+]+:\/\/(.*)@/i.exec(text)?.[1];
   if (login === undefined) return;

@@ -1,6 +1,6 @@
 /**
  * A pack of an earlier run, read one object at a time by its index. The library would load the whole pack.
- * Always holds: the CLI can write to both files, so every offset and size is checked before it is used.
+ * Invariants: the CLI can write to both files, so every offset and size is checked before it is used.
  * The caller checks the id of the object.
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';

@@ -1,7 +1,7 @@
-/** Names the place of the git token for remedies: the variable in use, and its Secret. */
+/** Names the source of the git token for remedies: the variable in use, and its Secret. */
 import { type Environment, nameInUse, type Setting } from '../../shared/config.ts';
 
-/** If nothing is known of the environment. */
+/** Used if the environment is unknown. */
 export const usualTokenPlace = 'BERTH_GIT_TOKEN';
 
 /** The file that manifests/base mounts from the Secret berth-git. */

@@ -1,7 +1,7 @@
 /**
  * HTTP to the git server, over undici: connect, idle and total deadlines, the proxy variables, redirects
  * of the discovery request within one host, and a limit of received bytes.
- * Always holds: the login goes to the origin of the repository's URL (or the same host over https)
+ * Invariants: the login goes to the origin of the repository's URL (or the same host over https)
  * and to no other host. isomorphic-git never sees the login, so neither a redirect nor a setting planted
  * in the git directory can send the login away.
  */

@@ -1,7 +1,7 @@
 /**
  * git's trees: read from objects into a flat list. A list can also be proved without any object, by
  * rebuilding the ids of the trees from the list.
- * Always holds: each result was checked against the id of the commit. So a forged record on the volume,
+ * Invariants: each result was checked against the id of the commit. So a forged record on the volume,
  * where the CLI can write, cannot add a file that the commit does not have.
  */
 import { BerthError } from '../../shared/errors.ts';
@@ -96,7 +96,7 @@ export function proves(commitId: string, commit: Buffer, tree: Tree): boolean {
   }
 }
 
-/** The entries of one directory by their names, with what is in its directories. */
+/** The entries of one directory by name, with the entries of its subdirectories. */
 type Directory = Map<string, TreeEntry | Directory>;
 
 function rebuild(tree: Tree): string {

@@ -84,7 +84,7 @@ export function githubAppOf(settings: LoginSettings): GitHubApp | undefined {
   };
 }
 
-/** Problems between the settings. An invalid setting has its own problem. */
+/** Returns problems between settings. An invalid setting has its own problem. */
 export function wrongLogin(settings: LoginSettings): string[] {
   const { repository, gitToken, githubApiUrl } = settings;
   const keys = Object.keys(githubAppDefinitions) as (keyof typeof githubAppDefinitions)[];

@@ -1,7 +1,7 @@
 /**
  * Explains GitHub's refusals to read a repository: the cause and the remedy.
- * Invariants: an answer that says nothing about the repository (a limit, an outage) is not a
- * problem of the repository. If a 404 may also be caused by the token, both causes are named.
+ * Invariants: an answer that does not concern the repository (a limit, an outage) is not a problem
+ * of the repository. If the token may also cause a 404, both causes are named.
  */
 
 import { usualTokenPlace } from '../git/token-setting.ts';

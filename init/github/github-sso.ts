@@ -1,17 +1,17 @@
 /**
  * Single sign-on: an organisation may require that a person authorises a token for it. GitHub
  * reports this in the header `x-github-sso`: `required; url=...` if it refuses, `partial-results;
- * organizations=1,2` if it left out content of such organisations.
+ * organizations=1,2` if it omitted content of such organisations.
  * Invariant: the pages in messages are GitHub's own, not those of a header.
  */
 import type { connect, Headers } from './github-api.ts';
 
 type Octokit = Awaited<ReturnType<typeof connect>>;
 
-/** The maximum number of organisations that are looked up. */
+/** The maximum number of organisations that are queried. */
 const mostOrganisations = 5;
 
-/** The requirement: a page of its own, or the ids of organisations. */
+/** The requirement: the URL of a page, or the ids of organisations. */
 export type SingleSignOn = { page: string | undefined } | { organisations: string[] };
 
 export function singleSignOnOf(headers: Headers): SingleSignOn | undefined {

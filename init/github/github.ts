@@ -30,7 +30,7 @@ export interface Preflight {
   /** The present `owner/name` if it was renamed or transferred. */
   renamedTo?: string;
   defaultBranch?: string;
-  /** When the token ends, if GitHub says so. */
+  /** The expiry of the token, if GitHub reports it. */
   tokenExpiresAt?: Date;
 }
 
@@ -47,7 +47,7 @@ export async function preflight(options: PreflightOptions): Promise<Preflight> {
     const left = answer?.status === 404 && (await leftOut(options, signal, answer.headers));
     const problem = left ? `${path} is not visible: ${left}` : problemOf(error, options);
     if (problem !== undefined) return { ...found, answered: true, problem };
-    // After a stop or a deadline the reason is known.
+    // After a stop or a deadline the reason is already known.
     if (!options.signal.aborted) {
       log.warn(
         'preflight_warning',

@@ -81,7 +81,7 @@ export async function applyCredentials(options: CredentialsOptions): Promise<Cre
     await writeAppliedSource(stateDirectory, applied, manner(options));
   }
   const outcome = describe(from, chosen, found, changed);
-  tell(log, outcome, found);
+  logOutcome(log, outcome, found);
   return outcome;
 }
 
@@ -96,7 +96,10 @@ async function isOpenToOthers(path: string): Promise<boolean> {
   return found?.isFile() === true && (found.mode & 0o077) !== 0;
 }
 
-/** In place, because a volume that ignores modes would have the file replaced at every start. */
+/**
+ * Changes the mode in place: on a volume that ignores modes, a replacement would repeat at every
+ * start.
+ */
 async function closeToOthers(path: string): Promise<boolean> {
   try {
     const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
@@ -145,7 +148,7 @@ function timeOf(name: string, time: number | undefined): Record<string, string> 
 
 const logIn = 'log in with the CLI and put its .credentials.json into the Secret';
 
-function tell(log: Log, outcome: CredentialsOutcome, { unusable }: Found): void {
+function logOutcome(log: Log, outcome: CredentialsOutcome, { unusable }: Found): void {
   if (outcome.from === 'rejected') {
     log.warn('credentials_missing', `the login server refused the CLI's login; ${logIn}`, {
       ...outcome,

@@ -25,7 +25,7 @@ export interface OnboardingOptions {
   configDirectory: string;
   /** BERTH_WORKSPACE_DIR, as the CLI sees it. */
   workspaceDirectory: string;
-  /** Given to what is written, where this process may. */
+  /** The owner of written files, if this process may set it. */
   owner: { uid: number; gid: number } | undefined;
   conflicts: Aside;
   lease: Pick<Lease, 'assertHeld'>;

@@ -2,8 +2,8 @@
  * Keeps the last good settings.json if the CLI would ignore upstream's file, or a deny rule or a
  * hook in it: otherwise nothing would be forbidden any more.
  * Invariants: upstream's content is checked at each run, so a good file is always used. The kept
- * file is one that the records name as berth's, with its blob id, never an edit. Nothing is changed
- * here.
+ * file is a file that the records list as written by berth, with its blob id, never an edit.
+ * Nothing is changed here.
  */
 import { join } from 'node:path';
 import { describeSettingsProblem, disarming, settingsProblems } from '../../shared/cli-settings.ts';

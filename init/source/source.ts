@@ -1,7 +1,8 @@
 /**
- * Provides the wanted commit: from the git server or, if that fails, from the volume (without-server.ts).
- * Always holds: the server gets three quarters of the deadline, so that there is time to go on without
- * the server. A state of another repository or ref is never used.
+ * Provides the wanted commit: from the git server or, if that fails, from the volume
+ * (without-server.ts).
+ * Invariants: the server gets three quarters of the deadline, so that there is time to continue
+ * without the server. A state of another repository or ref is never used.
  */
 import { join } from 'node:path';
 import { BerthError } from '../../shared/errors.ts';
@@ -221,7 +222,9 @@ function expander(
   };
 }
 
-/** Asks GitHub in parallel to the git server, so that a successful run does not wait for GitHub. */
+/**
+ * Queries GitHub in parallel to the git server, so that a successful run does not wait for GitHub.
+ */
 async function lookBeside(
   config: InitConfig,
   token: string | undefined,
@@ -255,7 +258,7 @@ function isRemote(error: unknown): error is BerthError {
   );
 }
 
-/** The refusal of the git server, with the cause and the remedy that GitHub knows. */
+/** Returns the refusal of the git server, with GitHub's cause and remedy. */
 function explained(error: BerthError, { problem }: Preflight, url: string): BerthError {
   const bare = error.code === 'remote_refused' && error.details.http_status !== undefined;
   if (!bare || problem === undefined) return error;

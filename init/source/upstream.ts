@@ -1,6 +1,6 @@
 /**
  * Reads the tree and the blobs of the wanted commit from the git directory, and fetches what is missing.
- * Always holds: a failure that comes neither from the network nor from the server means that the git
+ * Invariants: a failure that comes neither from the network nor from the server means that the git
  * directory is damaged. Then it is set aside and everything is fetched again, once. A full disk fails at once.
  */
 import { BerthError, messageOf, systemCode } from '../../shared/errors.ts';

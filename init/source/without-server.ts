@@ -1,7 +1,8 @@
 /**
- * Goes on without the git server, with a state on the volume of the same repository, ref and directory.
- * Always holds: before the first change it is certain that every needed object is on the volume, so each
- * change can be finished.
+ * Continues without the git server, with a state on the volume of the same repository, ref and
+ * directory.
+ * Invariant: before the first change it is certain that every needed object is on the volume, so
+ * each change can be finished.
  */
 import type { BerthError } from '../../shared/errors.ts';
 import { silent } from '../../shared/log.ts';

@@ -66,7 +66,7 @@ export function knowsSymlinks(directory: string): Promise<boolean> {
   );
 }
 
-/** Runs a probe in a directory of its own, which is removed afterwards. */
+/** Runs a probe in a new directory, which is removed afterwards. */
 async function probed<T>(directory: string, look: (probe: string) => Promise<T>): Promise<T> {
   const probe = join(directory, `.berth-${randomBytes(6).toString('hex')}.tmp`);
   await mkdir(probe);

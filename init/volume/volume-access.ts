@@ -15,7 +15,7 @@ const withoutFsGroup: Readonly<Record<number, string>> = {
   16914839: '9p',
 };
 
-/** @throws BerthError `volume_unwritable` that says which setting is missing */
+/** @throws BerthError `volume_unwritable` with the missing setting */
 export async function assertUsable(directory: string): Promise<void> {
   const status = await stat(directory).catch(() => undefined);
   // An absent volume is reported by the code that opens it.

@@ -38,7 +38,7 @@ export class RunMark {
     this.#set = true;
     try {
       const before = await readFileBounded(this.#path, 4 * 1024);
-      if (before !== undefined) this.#tell(now, before.toString('utf8'));
+      if (before !== undefined) this.#logUncleanEnd(now, before.toString('utf8'));
       const text = JSON.stringify({ version: 1, since: now.toISOString() });
       await writeFileAtomic(this.#path, text, { mode: 0o600 });
     } catch (error) {
@@ -53,7 +53,7 @@ export class RunMark {
     if (this.#set) await rm(this.#path, { force: true });
   }
 
-  #tell(now: Date, text: string): void {
+  #logUncleanEnd(now: Date, text: string): void {
     this.#unclean = now.getTime();
     const since = sinceOf(text);
     this.#log.warn(

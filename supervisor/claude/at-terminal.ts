@@ -1,5 +1,5 @@
 /**
- * Runs the CLI at the terminal of the person who called berth, with their keyboard and screen.
+ * Runs the CLI at the terminal of the caller of berth, with keyboard and screen.
  * Invariants: the CLI is in the terminal's process group, so that Ctrl-C reaches it too. The CLI
  * has ended when the promise settles, by SIGKILL at the latest.
  */

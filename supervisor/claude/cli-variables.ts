@@ -108,7 +108,7 @@ const family = /^(API|BASH|DISABLE|ENABLE|FORCE|MAX|SLASH|TASK)_/;
 
 export interface IgnoredVariable {
   name: string;
-  /** Completes the sentence "NAME is not handed to the CLI: ...". */
+  /** Completes the sentence "NAME is not passed to the CLI: ...". */
   reason: string;
 }
 

@@ -1,8 +1,9 @@
 /**
- * The lock files of the CLI (2.1.330): their names, who holds them, and when a lock was left behind.
- * A lock is an empty directory that its holder touches every 5 s. Beside the lock of a token refresh lies a
- * record that names its holder; the other two locks name nobody.
- * Invariants: only empty directories are removed; a lock that was taken after it was seen is not removed.
+ * The lock files of the CLI (2.1.330): their names, their holders, and when a lock counts as left
+ * behind. A lock is an empty directory that its holder touches every 5 s. The lock of a token
+ * refresh has a record that names its holder; the other two locks have no record.
+ * Invariants: only empty directories are removed; a lock that was taken after it was seen is not
+ * removed.
  */
 import { lstatSync, rmdirSync, rmSync, type Stats } from 'node:fs';
 import { lstat, mkdir, realpath, rm, rmdir } from 'node:fs/promises';
@@ -22,11 +23,14 @@ const recordSchema = z.object({
   legacyLockBirthtimeMs: z.number().optional(),
 });
 
-/** Milliseconds: whoever works under a lock has touched it since. The CLI itself takes it after 15 s. */
+/**
+ * Milliseconds: a holder has touched its lock within this time. The CLI itself takes a lock after
+ * 15 s.
+ */
 const abandonedAfter = 12_000;
-/** Milliseconds after which the CLI takes the lock of a refresh that nobody has touched. */
+/** Milliseconds without a touch after which the CLI takes the lock of a refresh. */
 const refreshAbandonedAfter = 90_000;
-/** Milliseconds between two looks at a lock that another process holds. */
+/** Milliseconds between two checks of a lock that another process holds. */
 const interval = { take: 100, wait: 20 };
 
 export interface SeenLock {
@@ -150,7 +154,7 @@ async function readRecord(directory: string): Promise<z.infer<typeof recordSchem
   }
 }
 
-/** A time that lies far ahead counts too: the clock was set back since. */
+/** A time far in the future counts too: the clock was then set back. */
 function isUntouched({ mtimeMs }: Stats, milliseconds: number): boolean {
   return Math.abs(Date.now() - mtimeMs) >= milliseconds;
 }

@@ -50,8 +50,8 @@ export interface ProcessOptions {
   /** Called once if standard output has text that is no message; describes it and quotes nothing. */
   onStray: (what: string) => void;
   /**
-   * Whether a scheduled turn is interrupted when it begins. Before its first prompt a process may run no turn
-   * of its own at all.
+   * Whether a scheduled turn is interrupted when it begins. Before its first prompt a process may
+   * run no turn without a prompt.
    */
   deniesWakeUps?: boolean;
   /** Called with what the API reports about the account's limit in a turn without a prompt. */
@@ -142,7 +142,9 @@ export class ClaudeProcess {
     return this.#unprompted.tasks;
   }
 
-  /** Whether the process works without a prompt: in the background, or in a turn of its own. */
+  /**
+   * Whether the process works without a prompt: in the background, or in a turn without a prompt.
+   */
   get works(): boolean {
     return this.alive && this.#unprompted.active;
   }

@@ -21,7 +21,7 @@ export type CliMessage =
   | { kind: 'retry'; attempt: number; maxRetries: number; delayMs: number; status: number | null }
   /** Sent with OAuth only, whenever its content changes. */
   | { kind: 'limit'; limit: UsageLimit }
-  /** The CLI reports a failure of its own: `authentication_failed`, `rate_limit` ... */
+  /** The CLI reports its own failure: `authentication_failed`, `rate_limit` ... */
   | { kind: 'failure'; error: string; limit?: UsageLimit }
   /** A hook has ended. */
   | { kind: 'hook'; hook: HookRun }
@@ -290,7 +290,7 @@ export type ControlRequest =
   | { subtype: 'get_settings' }
   | { subtype: 'mcp_status' }
   | { subtype: 'mcp_reconnect'; serverName: string }
-  /** Without `cancel_queued`, a prompt that waits behind the turn begins then. */
+  /** Without `cancel_queued`, a prompt that waits behind the turn then begins. */
   | { subtype: 'interrupt'; cancel_queued?: true };
 
 /** A control request; its answer carries the same id. */

@@ -1,6 +1,7 @@
 /**
- * How long a CLI process may be silent, by its own variables; berth's timeouts follow them.
- * Invariant: a value that is not set, or that the CLI would not parse either, changes nothing.
+ * Determines how long a CLI process may be silent, by its own variables; berth's timeouts follow
+ * them.
+ * Invariant: an unset value, or a value that the CLI cannot parse, changes nothing.
  */
 
 /** Milliseconds. */
@@ -27,7 +28,7 @@ const day = 24 * 3_600_000;
 
 /**
  * @param environment of the process
- * @param mcpServers of the process; each may have a `timeout` of its own
+ * @param mcpServers of the process; each may have its own `timeout`
  */
 export function timeoutsOf(
   environment: Readonly<Record<string, string>>,

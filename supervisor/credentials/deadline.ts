@@ -1,15 +1,16 @@
 /**
- * By when a person must log in again, and what to say of it. A login file tells that time itself in
- * newer CLIs; otherwise it is estimated from when the login was seen first. Pure: no clock of its own.
+ * Determines the time by which a person must log in again, and the advice for it. In newer CLIs the
+ * login file has that time; otherwise it is estimated from the first sight of the login.
+ * Invariant: the functions are pure, without a clock.
  */
 import { type Credentials, loginRemedy } from '../../shared/credentials.ts';
 
 const day = 24 * 3_600_000;
-/** Logins have lasted 27 to 30 days, whatever was refreshed. */
+/** Logins have lasted 27 to 30 days, independent of refreshes. */
 const loginLasts = 27 * day;
 /** What `claude setup-token` makes. */
 const setupTokenLasts = 365 * day;
-/** From so long before the end on, it is told. */
+/** The time before the end from which the advice is shown. */
 const loginWarning = 7 * day;
 const setupTokenWarning = 30 * day;
 

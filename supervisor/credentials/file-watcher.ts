@@ -1,8 +1,9 @@
 /**
- * Reports when the login file may have changed: once its writes have paused, and every few seconds anyway.
- * Invariants: the directory is watched, not the file, since the CLI renames a new file into place; a watcher
- * that fails, or never becomes ready, delays a report by seconds and loses none; nothing is reported after
- * the stop.
+ * Reports that the login file may have changed: after its writes have paused, and also every few
+ * seconds.
+ * Invariants: the directory is watched, not the file, because the CLI renames a new file into
+ * place. A watcher that fails, or never becomes ready, delays a report by seconds and loses none.
+ * Nothing is reported after the stop.
  */
 import chokidar, { type FSWatcher } from 'chokidar';
 import type { Log } from '../../shared/log.ts';
@@ -16,7 +17,7 @@ export interface FileWatcherOptions {
   onChange: () => void;
   /** Milliseconds without a change after which a write counts as finished. */
   settle?: number | undefined;
-  /** Milliseconds between two reports, whatever the watcher sees or misses. */
+  /** Milliseconds between two reports, independent of the watcher. */
   interval?: number | undefined;
   /** Milliseconds until the watcher must be ready; after that the intervals alone do. */
   readyWithin?: number | undefined;
@@ -52,7 +53,7 @@ export class FileWatcher {
       log.warn('credentials_unreadable', text, { error, interval_ms: interval });
     });
     this.#watcher.once('ready', resolve);
-    // A write that is under way is reported when it has paused.
+    // During a write, the report comes when the write has paused.
     this.#interval = setInterval(() => this.#settling ?? onChange(), interval);
     await withDeadline(ready, readyWithin, () => 'late').catch(() => {
       const text = 'the watcher of the credentials is not ready; the file is read at intervals';

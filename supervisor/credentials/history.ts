@@ -83,7 +83,7 @@ export class LoginHistory {
     await this.#store();
   }
 
-  /** A setup-token that is in use is never forgotten: each call makes it the newest. */
+  /** A setup-token in use is never forgotten: each call makes it the newest. */
   async recordSetupToken(id: string): Promise<void> {
     const isKnown = this.#setupTokens.has(id);
     this.#setupTokens.set(id, this.since(id) ?? Date.now());

@@ -121,7 +121,9 @@ export interface PutBackOptions {
 /** `none`: no login is left that could be put back. */
 export type PutBackOutcome = 'put_back' | 'file_changed' | 'failed' | 'none';
 
-/** A good login that cannot be put back yet: the volume cannot be written, or a refresh is under way. */
+/**
+ * A good login that cannot be restored yet: the volume cannot be written, or a refresh is running.
+ */
 export interface Waiting {
   /** When the first try failed, in ms since 1970. */
   since: number;
@@ -189,7 +191,7 @@ export class PutBack {
     const wait = backoff(attempts + 1, { first, longest: 30_000 });
     const text = `cannot put the last good login back: ${messageOf(error)}; berth tries again`;
     const facts = { attempts: attempts + 1, retry_ms: wait, error };
-    // Later failures say the same.
+    // Later failures have the same cause and are logged at level debug.
     log[attempts === 0 ? 'error' : 'debug']('credentials_unkept', text, facts);
     this.#timer = setTimeout(onDue, wait);
   }

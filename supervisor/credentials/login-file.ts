@@ -1,8 +1,8 @@
 /**
  * The CLI's login file: reads, replaces and describes it.
- * Invariants: the file is replaced whole, only if it still is what was judged, and not in the middle of a
- * refresh; what the CLI keeps beside the login stays; a token is never logged, only the first digits of its
- * hash.
+ * Invariants: the file is replaced as a whole, only if it has not changed since it was judged, and
+ * never during a refresh. Other content that the CLI keeps in the file stays. A token is never
+ * logged, only the first digits of its hash.
  */
 import { lstat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -28,7 +28,7 @@ export type CredentialsState =
   /** A later login has used up its refresh token: using that again would revoke the login. */
   | { kind: 'older'; credentials: Credentials };
 
-/** The file is not what was judged any more: it must be judged again before it is replaced. */
+/** The file has changed since it was judged; it must be judged again before it is replaced. */
 export class LoginFileChanged extends Error {}
 
 /** A process refreshes the login, so the file cannot be replaced now. */
@@ -64,7 +64,7 @@ export class LoginFile {
   }
 
   /**
-   * Writes the login into the file, if the file still is what was judged.
+   * Writes the login into the file, if the file has not changed since it was judged.
    * @throws BerthError `volume_unwritable`
    * @throws Error if the file could be read when it was judged, and cannot be read now
    * @throws LoginFileChanged, RefreshUnderWay: nothing has changed
@@ -177,7 +177,7 @@ export async function warnOfMounts(path: string, source: string, log: Log): Prom
   }
 }
 
-/** A file that is a mount of its own lies on another device than its directory. */
+/** A mounted file is on another device than its directory. */
 async function isMountedFile(path: string): Promise<boolean> {
   try {
     const [file, directory] = await Promise.all([lstat(path), lstat(dirname(path))]);

@@ -1,8 +1,8 @@
 /**
- * The login that the CLI has in its file: watched, kept alive and renewed from the source; and whether
- * prompts that need the login can be answered.
+ * The login in the CLI's file: watches it, restores it, renews it from the source, and determines
+ * whether prompts that need the login can be answered.
  * Invariant: prompts are refused only if the login is certainly lost and nothing else, such as an
- * apiKeyHelper in settings.json, could take its place.
+ * apiKeyHelper in settings.json, can replace it.
  */
 import { join } from 'node:path';
 import { credentialsFileName, digestOf, loginId } from '../../shared/credentials.ts';
@@ -37,7 +37,7 @@ export interface LoginOptions {
   policy: CredentialsPolicy;
   /** True if a variable brings another login, so that the file does not count. */
   elsewhere?: boolean;
-  /** CLAUDE_CODE_OAUTH_TOKEN, if that is what the CLI uses: only its hash is kept. */
+  /** CLAUDE_CODE_OAUTH_TOKEN, if the CLI uses it: only its hash is kept. */
   setupToken?: string | undefined;
   /** The same for profiles that have their own, by the names of the profiles. */
   setupTokens?: () => ReadonlyMap<string, string>;
@@ -95,7 +95,7 @@ export class Login {
     });
   }
 
-  /** When a person must log in again at the latest; undefined if that is not known. */
+  /** The latest time at which a person must log in again; undefined if it is unknown. */
   get deadline(): Deadline | undefined {
     const { setupToken, elsewhere } = this.#options;
     if (setupToken !== undefined) {

@@ -1,9 +1,10 @@
 /**
- * Lets one turn at a time refresh the login. While the access token is about to end, one turn that needs it
- * goes first, and its process refreshes it; other turns wait until the login has changed, the API has
- * answered, or a bound is reached.
- * Invariants: no turn waits longer than the bound; after a turn that brought no refresh no turn waits for a
- * while; the locks of the CLI itself decide which process refreshes, so an error here costs a wait.
+ * Lets one turn at a time refresh the login. While the access token is about to expire, one turn
+ * that needs the login goes first, and its process refreshes the token. Other turns wait until the
+ * login has changed, the API has answered, or a time limit is reached.
+ * Invariants: no turn waits longer than the limit. After a turn without a refresh, no turn waits
+ * for a while. The locks of the CLI itself decide which process refreshes, so an error here costs
+ * only a wait.
  */
 import { loginRemedy } from '../../shared/credentials.ts';
 import { BerthError } from '../../shared/errors.ts';
@@ -22,7 +23,7 @@ export type RefreshFailure =
   | 'postponed';
 
 export interface RefreshCoordinatorOptions {
-  /** What is in the login file; `check` reads the file now. */
+  /** The content of the login file; `check` reads the file now. */
   watch: { readonly state: CredentialsState; check(): Promise<void> };
   /** Whether settings.json brings another login, so that the file does not count. */
   elsewhere: () => Promise<boolean>;
@@ -74,12 +75,12 @@ export class RefreshCoordinator {
     return state.credentials.expiresAt - refreshMargin <= Date.now();
   }
 
-  /** Grows with each good login that is found in the file, also if the same one comes again. */
+  /** Is incremented with each good login in the file, also if the same login returns. */
   get generation(): number {
     return this.#generation;
   }
 
-  /** To be called when the file has changed, or the login is known to be lost. */
+  /** Call it when the file has changed, or the login is known to be lost. */
   changed(): void {
     if (this.options.watch.state.kind === 'valid') this.#generation += 1;
     if (!this.due) this.#leader?.end();
@@ -198,7 +199,7 @@ export class TurnLogin {
     );
   }
 
-  /** To be called when the turn has ended, in whatever way. */
+  /** Call it when the turn has ended, with any outcome. */
   async over(): Promise<void> {
     if (this.#leader && (this.#answered || this.#refused)) {
       await this.#coordinator.settle(this.#leader);
@@ -216,7 +217,7 @@ export class TurnLogin {
   }
 
   #report(reason: RefreshFailure, text: string): void {
-    // The loss of a login is reported by itself.
+    // The loss of a login is reported elsewhere.
     if (!this.#coordinator.renewable) return;
     const { onFailure, log } = this.#coordinator.options;
     onFailure(reason);

@@ -55,7 +55,7 @@ export class RefreshLineage {
     this.#refusalRecorded = true;
   }
 
-  /** To be called for each valid login that is found in the file. */
+  /** Call it for each valid login in the file. */
   async follow(credentials: Credentials): Promise<void> {
     const { stateDirectory, file, history, log, onEvent, now } = this.#options;
     const before = this.#current?.credentials;
@@ -86,12 +86,13 @@ export class RefreshLineage {
     const { history, lastGood, onRefused, now } = this.#options;
     // A file that was blank at the start was refused before.
     if (this.#current) onRefused?.();
-    // At the start, as in init: the last good login is the one that was refused.
+    // At the start, as in init: the last good login counts as refused.
     const credentials = this.#current?.credentials ?? (await lastGood.all())[0];
     if (!credentials) return;
     const since = this.#current?.since ?? 0;
     const isDue = credentials.expiresAt - refreshMargin <= now();
-    // A fresh login is not refreshed: the login server has refused another process the one before it.
+    // A fresh login is not refreshed: the login server has refused the earlier login for another
+    // process.
     if (isDue || now() - since > raceWindow) await history.record('refused', loginId(credentials));
   }
 }

@@ -25,7 +25,7 @@ import {
 } from './login-file.ts';
 import { RefreshLineage } from './refresh-lineage.ts';
 
-/** What is counted: what the file has become, and what was done with it. */
+/** The counted events: states of the file, and actions of berth. */
 export const credentialsEvents = [
   ...(['valid', 'blank', 'torn', 'missing', 'older'] as const satisfies CredentialsState['kind'][]),
   ...(['refreshed', 'put_back', 'adopted'] as const),
@@ -72,7 +72,7 @@ export class CredentialsWatch {
   #state: CredentialsState = { kind: 'missing' };
   #lost = false;
   #stopped = false;
-  /** What was judged last. */
+  /** The last judged content. */
   #judged: Snapshot;
   /** In a row. */
   #failedReads = 0;
@@ -103,7 +103,7 @@ export class CredentialsWatch {
     return this.#state;
   }
 
-  /** Whether there was a login that is gone or cannot be used any more: a person must log in. */
+  /** Whether there was a login that is missing or unusable now: a person must log in. */
   get lost(): boolean {
     return this.#lost;
   }
@@ -118,7 +118,7 @@ export class CredentialsWatch {
     return this.#putBack.waiting;
   }
 
-  /** Reads the file once and goes on watching. @throws BerthError `volume_damaged` */
+  /** Reads the file once and continues to watch it. @throws BerthError `volume_damaged` */
   async start(): Promise<void> {
     await this.history.load();
     await this.#queue.add(() => this.#read());
@@ -242,7 +242,7 @@ export class CredentialsWatch {
     }
   }
 
-  /** Replaces what was scheduled before. */
+  /** Replaces the earlier schedule. */
   #later(work: () => Promise<void>): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#schedule(work), this.#options.patience ?? 1_000);

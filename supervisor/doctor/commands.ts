@@ -159,7 +159,7 @@ const builtins = new Set(
   ),
 );
 
-/** Undefined if the text has other variables than those known here. */
+/** Undefined if the text has unknown variables. */
 function expand(
   word: string,
   { configDirectory, workspaceDirectory }: SupervisorConfig,

@@ -1,6 +1,6 @@
 /**
- * Checks whether a host is reachable in the same way as the CLI would reach it: through HTTPS_PROXY
- * if it is set, with a certificate that this container trusts. No request is sent to the host.
+ * Checks whether a host is reachable in the same way as for the CLI: through HTTPS_PROXY if it is
+ * set, with a certificate that this container trusts. No request is sent to the host.
  */
 import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';

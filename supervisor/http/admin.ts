@@ -1,6 +1,6 @@
 /**
  * The handlers and schemas of `POST /v1/pause` and `/v1/resume`, and the audit lines of the log.
- * Always holds: each administrative action leaves one log line with the name of the token, also if the
+ * Invariants: each administrative action leaves one log line with the name of the token, also if the
  * action was refused.
  */
 import { z } from 'zod';

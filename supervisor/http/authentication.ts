@@ -1,7 +1,7 @@
 /**
  * Identifies the caller of a request by its bearer token, records when each name last called, and
  * counts refused requests.
- * Always holds: no token is kept or logged. Refused requests cause one log line a minute at most.
+ * Invariants: no token is kept or logged. Refused requests cause one log line a minute at most.
  */
 import type { FastifyRequest } from 'fastify';
 import { BerthError } from '../../shared/errors.ts';

@@ -1,13 +1,13 @@
 /**
- * The description of the API for programs (`/openapi.json`) and for people (`/docs`). Both are made by
- * `npm run docs` and lie in docs/. The bundle contains their text (scripts/bundle-supervisor.ts).
- * Always holds: the page runs no script, and the browser may load nothing from elsewhere.
+ * The description of the API for programs (`/openapi.json`) and for people (`/docs`). `npm run
+ * docs` writes both to docs/. The bundle contains their text (scripts/bundle-supervisor.ts).
+ * Invariants: the page runs no script, and the browser may load nothing.
  */
 import type { FastifyReply } from 'fastify';
 import { readDocument } from './read-document.ts';
 import { pagePolicy } from './security-headers.ts';
 
-/** The address is relative: a proxy may serve berth below a path of its own. */
+/** The address is relative, because a proxy may serve berth below another path. */
 export function redirectToDocs(_parts: unknown, _request: unknown, reply: FastifyReply) {
   return reply.redirect('docs');
 }

@@ -1,7 +1,8 @@
 /**
  * Sends white space before a JSON answer while the prompt runs. This keeps clients connected whose
- * time-out counts silence, such as the HTTP Request node of n8n.
- * Always holds: nothing is sent before the first interval is over, so an early failure has its own status.
+ * timeout counts silence, such as the HTTP Request node of n8n.
+ * Invariant: nothing is sent before the first interval is over, so an early failure has its own
+ * status.
  */
 import type { FastifyReply } from 'fastify';
 import { BerthError } from '../../shared/errors.ts';

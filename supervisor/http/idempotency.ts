@@ -1,8 +1,8 @@
 /**
- * `Idempotency-Key` on prompts: within a time window, a repeated prompt gets the answer of the first
- * prompt and is not run again. The answers are kept in memory only: a restart loses them.
- * Always holds: keys of one token's name never meet another's; each name holds a bounded number and
- * size, the oldest going first; what can be tried again is not kept, so that it can be.
+ * `Idempotency-Key` on prompts: within a time window, a repeated prompt gets the answer of the
+ * first prompt and is not run again. The answers are kept only in memory: a restart loses them.
+ * Invariants: keys of different token names are separate. The number and size of the answers of
+ * each name are bounded; the oldest are removed first. Retryable errors are not kept.
  */
 import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
@@ -117,8 +117,8 @@ export function readKey(header: string | undefined): string | undefined {
 }
 
 /**
- * Whether the same prompt would end the same way. An error that a person can fix (503: no login) or
- * must examine (500) is not final: the same prompt may succeed later.
+ * Whether the same prompt would end with the same result. An error that a person can fix (503: no
+ * login) or must examine (500) is not final: the same prompt may succeed later.
  */
 function isFinal(outcome: Answer | BerthError): boolean {
   if (!(outcome instanceof BerthError)) return true;
@@ -133,7 +133,7 @@ function bytesOf({ outcome }: Kept): number {
   return 2 * text.length + 1_024;
 }
 
-/** JSON whose text does not depend on the order of its keys. */
+/** JSON text that does not depend on the sequence of the keys. */
 function canonical(value: unknown): string {
   return JSON.stringify(value, (_key, part: unknown) =>
     typeof part === 'object' && part !== null && !Array.isArray(part)

@@ -1,7 +1,7 @@
 /**
- * Which error codes the HTTP API answers, and where.
- * Always holds: a code that is added to the error table and to no list below counts as a code that a
- * prompt can end with, so the OpenAPI document never lacks one.
+ * Lists the error codes of the HTTP API, by route.
+ * Invariant: a code that is in the error table and in no list below counts as a possible result of
+ * a prompt, so the OpenAPI document is always complete.
  */
 import { type ErrorCode, errorTable } from '../../shared/errors.ts';
 
@@ -18,7 +18,7 @@ const ofPrograms: readonly ErrorCode[] = [
   'write_back_failed',
 ];
 
-/** Codes of requests that match no route, and of callers who are no administrators. */
+/** Codes of requests that match no route, and of callers without admin rights. */
 const ofOtherRoutes: readonly ErrorCode[] = ['route_not_found', 'method_not_allowed', 'forbidden'];
 
 /** Codes that each route can answer. */

@@ -110,7 +110,7 @@ function header(name: string, description: string, schema: object = {}): object 
   };
 }
 
-/** What the OpenAPI document says of the route besides its schemas. */
+/** The texts of the route in the OpenAPI document, besides its schemas. */
 export const promptDocumentation = {
   parameters: [
     header(

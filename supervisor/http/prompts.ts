@@ -69,8 +69,8 @@ function requestOf({ token, tokenId, headers, body }: PromptHttpRequest): Prompt
 }
 
 /**
- * The stream begins with its first event; an error before that is answered with its own status, which
- * a client sees that does not read streams.
+ * The stream begins with its first event. An earlier error is answered with its own status, for
+ * clients that do not read streams.
  */
 async function stream(
   sessions: RunsPrompts,

@@ -1,4 +1,4 @@
-/** Reads a document of docs/ that the server sends. In the bundle the texts take the place of this file. */
+/** Reads a document of docs/ that the server serves. In the bundle the texts replace this file. */
 import { readFileSync } from 'node:fs';
 
 export function readDocument(name: 'openapi.json' | 'api.html'): string {

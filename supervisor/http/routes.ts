@@ -1,8 +1,8 @@
 /**
- * The API as one table: a row for each method and path, with its schemas, its handler, and who may
- * call it. The server's routes, docs/openapi.json, docs/api.html and the test of who may call
- * (test/supervisor/http/routes.test.ts) are all made from this table.
- * Always holds: a path that is not in the table is not served.
+ * The API as one table: a row for each method and path, with its schemas, its handler, and the
+ * allowed callers. The server's routes, docs/openapi.json, docs/api.html and the test of the
+ * allowed callers (test/supervisor/http/routes.test.ts) are all made from this table.
+ * Invariant: a path that is not in the table is not served.
  */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { z } from 'zod';
@@ -40,13 +40,13 @@ export interface ApiParts extends PromptParts, AdminParts, SessionParts {
 }
 
 /**
- * Who may call a route:
+ * The allowed callers of a route:
  * - `anyone`: no token is needed;
  * - `token`: every valid token;
- * - `owner`: the token that the session in the path belongs to; every other token gets
+ * - `owner`: the token to which the session in the path belongs; every other token gets
  *   `session_not_found`;
- * - `admin`: a token that the profiles file lets pause the server; every other token gets `forbidden`,
- *   and the log names the action.
+ * - `admin`: a token that may pause the server, by the profiles file; every other token gets
+ *   `forbidden`, and the log names the action.
  */
 type Access = { callers: 'anyone' | 'token' | 'owner' } | { callers: 'admin'; action: AdminAction };
 
@@ -69,7 +69,7 @@ interface Row<Params = unknown, Query = unknown, Body = unknown, Answer = unknow
   params?: z.ZodType<Params>;
   query?: z.ZodType<Query>;
   body?: z.ZodType<Body>;
-  /** Bytes that the body may have, if the route has a limit of its own. */
+  /** The byte limit of the body, if the route has a separate limit. */
   bodyLimit?: (parts: ApiParts) => number;
   answer?: z.ZodType<Answer>;
   /** HTTP status of `answer`; 200 unless given. */
@@ -97,7 +97,7 @@ function route<Params, Query, Body, Answer>(
   return row;
 }
 
-/** In the order of the OpenAPI document. */
+/** In the sequence of the OpenAPI document. */
 export const routes: readonly Route[] = [
   route({
     method: 'POST',

@@ -1,6 +1,6 @@
 /**
  * The API server: serves the table of routes, with authentication, limits and errors.
- * Always holds: without a valid token only the rows of the table that `anyone` may call are answered,
+ * Invariants: without a valid token only the rows of the table that `anyone` may call are answered,
  * and every error is a problem with a code.
  */
 import type { ServerResponse } from 'node:http';
@@ -46,7 +46,7 @@ export interface ApiServerOptions extends ApiParts {
   limits?: HttpLimits;
 }
 
-/** Bytes of a body where the route has no limit of its own. */
+/** The byte limit of a body, for routes without a separate limit. */
 const bodyLimit = 64 * 1024;
 
 export async function createApiServer(options: ApiServerOptions): Promise<FastifyInstance> {

@@ -1,6 +1,6 @@
 /**
  * Server-sent events on one response.
- * Always holds: a comment is sent every 15 s, so that proxies keep the connection. Text for a slow reader
+ * Invariants: a comment is sent every 15 s, so that proxies keep the connection. Text for a slow reader
  * is merged into one event. A reader whose backlog exceeds a bound is disconnected.
  */
 import type { ServerResponse } from 'node:http';

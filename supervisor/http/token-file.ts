@@ -1,7 +1,7 @@
 /**
  * The API tokens of a running server: read at the start, and again every second. The file is polled, not
  * watched: Kubernetes replaces a Secret by changing a link to a directory, and watchers miss that.
- * Always holds: if the file is invalid or missing, the tokens stay as they were. If the file holds no
+ * Invariants: if the file is invalid or missing, the tokens stay as they were. If the file holds no
  * token, every request is refused.
  */
 import { setInterval as every } from 'node:timers/promises';

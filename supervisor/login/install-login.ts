@@ -1,8 +1,9 @@
 /**
- * Puts a login that a person has made into the CLI's file on the volume, also while a supervisor and its
- * workers use the login that is there.
- * Invariants: the file changes in one step, as the last but one; the login before is kept first; a note says
- * first that the new login is no refresh of the one before; from then on the source counts as older.
+ * Writes the login of a person to the CLI's file on the volume, also while a supervisor and its
+ * workers use the current login.
+ * Invariants: the replaced login is stored first. A note then records that the new login is not a
+ * refresh of the replaced login. The file changes in one step after that. Last, the source is
+ * recorded as older.
  */
 import { join } from 'node:path';
 import {
@@ -30,7 +31,7 @@ export interface LoginPlaces {
 export interface InstallOptions {
   /** The owner of the files, if not the user of this process. */
   owner: Owner | undefined;
-  /** Ends the wait for a refresh that is under way, with its reason. */
+  /** Ends the wait for a running refresh, with its reason. */
   signal: AbortSignal;
   /** Called if there is such a wait. */
   onWait: () => void;

@@ -1,7 +1,7 @@
 /**
  * A private configuration directory outside the volume, for a login that is not validated yet.
- * Invariants: only its owner may enter it. It is removed when the work is done; leftovers of a
- * killed `berth login` are removed by the next one.
+ * Invariants: only its owner may enter it. It is removed after the work; the next `berth login`
+ * removes leftovers of a killed one.
  */
 import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,9 +1,10 @@
 /**
- * Kills the processes that a worker has left behind. The CLI gives each Bash command a session of its own,
- * so such commands outlive the CLI and its process group when the CLI is killed, and background commands
- * outlive even its clean end. All of them have inherited the worker's marks (claude/environment.ts).
- * Invariant: the whole process group of such a process is killed. No fork escapes a signal to its group;
- * killed one by one, the processes of a fork bomb would multiply faster than they are found.
+ * Kills the processes that a worker has left behind. The CLI starts each Bash command in a separate
+ * session, so such commands survive the CLI and its process group when the CLI is killed, and
+ * background commands survive even its clean end. All of them have inherited the worker's marks
+ * (claude/environment.ts).
+ * Invariant: the whole process group of such a process is killed. No fork escapes a signal to its
+ * group; killed one by one, the processes of a fork bomb would multiply faster than they are found.
  */
 import { pause } from '../../shared/waiting.ts';
 import { environmentOf, groupOf, listProcesses, markEntries } from './process-table.ts';

@@ -1,9 +1,10 @@
 /**
- * Kills processes of ended workers that no mark gives away: started with a clean environment and a session
- * of their own (`env -i setsid`), and taken over by the container's init when their parents ended.
- * Invariants: nothing is killed outside a container of berth's own, that is on a developer's machine or in a
- * pod that shares its process namespace: there process 1 is no init of a container, or not berth's parent.
- * Nothing is killed that a living worker may have started.
+ * Kills processes of ended workers that have no mark: they were started with an empty environment
+ * in a new session (`env -i setsid`), and the container's init adopted them when their parents
+ * ended.
+ * Invariants: nothing is killed outside of berth's own container, that is on a developer's machine
+ * or in a pod with a shared process namespace: there process 1 is no init of a container, or not
+ * berth's parent. No process is killed that a living worker may have started.
  */
 import { readFileSync, statSync } from 'node:fs';
 import { pause } from '../../shared/waiting.ts';

@@ -118,7 +118,7 @@ class Round {
     );
   }
 
-  /** Starts a process for a ticket, or ends another process to make place for it. */
+  /** Starts a process for a ticket, or ends another process to free a slot. */
   #makePlace(spec: ProcessSpec): void {
     // No process is ended for a start that is not allowed.
     if (!this.#situation.mayLaunch(spec.profile)) return;

@@ -28,7 +28,7 @@ export interface Answer {
   result: string;
   /** What matches `output_schema`; absent without one. */
   structured_output?: unknown;
-  /** False: what is no answer is an error with a code. */
+  /** Always false: a failure is an error with a code. */
   is_error: boolean;
   stop_reason: string | null;
   usage: TurnResult['usage'];
@@ -38,7 +38,7 @@ export interface Answer {
   duration_ms: number;
   queued_ms: number;
   ttft_ms: number | null;
-  /** What a tool was called with is not told. */
+  /** The denied tool calls, without their input. */
   permission_denials: { tool_name: string; tool_use_id: string }[];
   warnings: string[];
   /** What work in the background reported since the last answer; absent if nothing. */
@@ -103,7 +103,7 @@ function explained(failure: BerthError, use: LoginUse | undefined): BerthError {
   return use && isLoginFailure(failure) ? use.explain(failure) : failure;
 }
 
-/** The prompt begins with a command that is allowed and that the worker does not have. */
+/** Warns if the prompt begins with an allowed command that the worker does not have. */
 function commandWarnings({ prompt }: LivePrompt, { process }: Worker): string[] {
   const name = allowedCommand(prompt.text, prompt.profile);
   return name === undefined || process.ownCommands.has(name) ? [] : [unknownCommand(name)];

@@ -1,4 +1,6 @@
-/** The sessions that are in use: their state, and their end. Asks the registry of prompts and the pool. */
+/**
+ * The sessions in use: their state, and their end. It queries the registry of prompts and the pool.
+ */
 import type { BerthError } from '../../shared/errors.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { RunningSessions, SessionState } from '../sessions/catalog.ts';

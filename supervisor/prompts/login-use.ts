@@ -22,7 +22,7 @@ export interface LoginUse {
    * @throws the signal's reason
    */
   refused(signal: AbortSignal): Promise<boolean>;
-  /** The error with what is known about the login that caused it. */
+  /** Returns the error, completed with the state of the login. */
   explain(error: BerthError): BerthError;
   /** Call it when the turn has ended, with an answer or an error. */
   over(): Promise<void>;

@@ -68,7 +68,7 @@ function inWords(reason: LossReason): string {
   return reason === 'processes' ? "processes: near the container's pids limit" : reason;
 }
 
-/** The error for a caller who does not want the turn to be continued. */
+/** The error for a caller that opted out of the continuation. */
 export function optedOut({ details, cause }: BerthError, reason: LossReason): BerthError {
   return new BerthError(
     'worker_recycled',

@@ -1,4 +1,4 @@
-/** What is counted of turns: for the metrics and the daily budgets. */
+/** The counters of turns: for the metrics and the daily budgets. */
 import type { TurnResult } from '../claude/turn-result.ts';
 import type { LossReason } from './lost-turn.ts';
 import type { Prompt } from './prompt.ts';

@@ -99,7 +99,7 @@ function failure(code: FailureCode, said: string, end: TurnEnd, hook?: HookStop)
   });
 }
 
-/** The remedy for the login that is in use: an API key needs no login. */
+/** The remedy for the login in use: an API key needs no login. */
 function remedyOf({ keySource = 'none', helperError }: TurnEnd): string {
   if (keySource === 'none' && helperError === undefined) return loginRemedy;
   if (helperError !== undefined || keySource === 'apiKeyHelper') {
@@ -127,7 +127,7 @@ const withText = new Set<FailureCode>([
   'empty_answer',
 ]);
 
-/** By `terminal_reason`, which the CLI sets whatever has found the failure. */
+/** By `terminal_reason`, which the CLI sets for every failure. */
 const byReason: Readonly<Record<string, FailureCode>> = {
   max_turns: 'turns_exceeded',
   budget_exhausted: 'budget_exceeded',

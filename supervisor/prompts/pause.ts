@@ -27,7 +27,7 @@ export interface Paused {
 }
 
 const fileName = 'pause.json';
-/** Seconds after which a client may try again: the end of a pause is not known. */
+/** Seconds after which a client may retry: the end of a pause is unknown. */
 const retryAfter = 60;
 
 export class Pause {

@@ -105,7 +105,7 @@ export class PromptCost {
     if (this.#before !== nothing) this.#options.store.spend(sessionId, costUsd, usage);
   }
 
-  /** The prompt with what is left of its turns and its budget. */
+  /** The prompt with the rest of its turns and its budget. */
   left(): Prompt {
     const { overrides, profile } = this.#prompt;
     const { costUsd, numTurns } = this.#before;
@@ -191,7 +191,7 @@ export class CallsMade {
   }
 }
 
-/** The last report of a call has its whole output, and may leave the other figures out. */
+/** The last report of a call has its whole output, and may omit the other figures. */
 function larger(one: Usage, other: Usage): Usage {
   const entries = kinds.map((kind) => [kind, Math.max(one[kind], other[kind])]);
   return Object.fromEntries(entries) as Usage;

@@ -44,7 +44,7 @@ export interface PromptRunOptions
 export class PromptRun {
   readonly #options: PromptRunOptions;
   readonly #live: LivePrompt;
-  readonly #tell: (event: TurnEvent) => void;
+  readonly #emit: (event: TurnEvent) => void;
   readonly #keeper: RecordKeeper;
   readonly #cost: PromptCost;
   /** The worker of the last attempt. */
@@ -52,10 +52,10 @@ export class PromptRun {
   /** Ends the reservation of the session whose turn is continued. */
   #letGo: () => void = () => {};
 
-  constructor(options: PromptRunOptions, live: LivePrompt, tell: (event: TurnEvent) => void) {
+  constructor(options: PromptRunOptions, live: LivePrompt, emit: (event: TurnEvent) => void) {
     this.#options = options;
     this.#live = live;
-    this.#tell = tell;
+    this.#emit = emit;
     this.#cost = new PromptCost(options, live.prompt);
     const { token, profile, record, fork, flags } = live.prompt;
     this.#keeper = new RecordKeeper(
@@ -97,14 +97,14 @@ export class PromptRun {
     if (!(first instanceof TurnLost)) return first;
     const recovery = new Recovery(this.#options, this.#live, this.#cost, this.#keeper);
     if (prompt.onRecycle === 'fail') throw await recovery.giveUp(first);
-    const second = await this.#attempt(await recovery.next(first, this.#tell));
+    const second = await this.#attempt(await recovery.next(first, this.#emit));
     if (!(second instanceof TurnLost)) return second;
     throw await recovery.giveUp(second);
   }
 
   async #attempt({ spec, text, goesOn }: Attempt): Promise<Answer | TurnLost> {
     const wanted = { live: this.#live, spec, goesOn };
-    const found = await workerFor(this.#options, wanted, this.#tell);
+    const found = await workerFor(this.#options, wanted, this.#emit);
     this.#letGo();
     this.#take(found.worker);
     let failure: unknown;
@@ -133,7 +133,7 @@ export class PromptRun {
     const { pool } = this.#options;
     void use?.over();
     if (failure instanceof TurnLost) {
-      // The end of a process says nothing about the account.
+      // The end of a process is not information about the account.
       pass.withdraw();
       if (worker.sessionId !== undefined) this.#letGo = pool.hold(worker.sessionId);
       // A process that hung is still alive, and must not serve another prompt.
@@ -156,16 +156,19 @@ export class PromptRun {
     return second;
   }
 
-  /** @param known the session that the caller knows already: the CLI reports it with each of its turns */
+  /**
+   * @param known the session that the caller already knows: the CLI reports it with each of its
+   * turns
+   */
   #send(worker: Worker, use: Found['use'], text: string, known?: string): Promise<SentTurn> {
-    const tell = (event: TurnEvent): void => {
+    const emit = (event: TurnEvent): void => {
       if (event.event === 'session') {
         if (known !== undefined && event.data.session_id === worker.sessionId) return;
         this.#begin(worker, event.data.session_id, event.data.model);
       }
-      this.#tell(event);
+      this.#emit(event);
     };
-    return sendPrompt(this.#options, { live: this.#live, worker, use, text, tell });
+    return sendPrompt(this.#options, { live: this.#live, worker, use, text, emit });
   }
 
   /** The CLI has reported the session of the turn. */
@@ -184,7 +187,7 @@ export class PromptRun {
     const fields = { worker: name, reason: 'login', session_id: sessionId };
     this.#options.log.warn('turn_carried_on', text, fields);
     const status = apiErrorStatus ?? null;
-    this.#tell({ event: 'retry', data: { attempt: 1, max_retries: 1, delay_ms: 0, status } });
+    this.#emit({ event: 'retry', data: { attempt: 1, max_retries: 1, delay_ms: 0, status } });
   }
 
   #withSession(thrown: unknown): BerthError {

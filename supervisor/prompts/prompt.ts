@@ -159,7 +159,10 @@ export function unknownSession(id: string): BerthError {
 /** A W3C trace context: version, trace id, parent id, flags. Later versions may have more at the end. */
 const traceContext = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
 
-/** The header `traceparent` as it is, if it is valid; else undefined, as its standard asks. */
+/**
+ * The header `traceparent` unchanged, if it is valid; otherwise undefined, as the standard
+ * requires.
+ */
 export function validTraceparent(header: unknown): string | undefined {
   if (typeof header !== 'string' || header.length > 512) return undefined;
   const [, version, trace = '', parent = '', , more] = traceContext.exec(header) ?? [];

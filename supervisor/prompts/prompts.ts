@@ -19,7 +19,7 @@ export interface RunsPrompts {
    * @param caller aborts when the caller has gone, or with a BerthError that says why the prompt is to end
    * @throws BerthError with the session id in its details, if the prompt got that far
    */
-  run(prompt: Prompt, caller: AbortSignal, tell: (event: TurnEvent) => void): Promise<Answer>;
+  run(prompt: Prompt, caller: AbortSignal, emit: (event: TurnEvent) => void): Promise<Answer>;
 }
 
 export interface PromptsOptions extends PromptRunOptions {
@@ -42,7 +42,7 @@ export class Prompts implements RunsPrompts {
   async run(
     prompt: Prompt,
     caller: AbortSignal,
-    tell: (event: TurnEvent) => void,
+    emit: (event: TurnEvent) => void,
   ): Promise<Answer> {
     this.#options.admission.check(prompt);
     const live = this.#options.live.accept(prompt);
@@ -52,7 +52,7 @@ export class Prompts implements RunsPrompts {
     caller.addEventListener('abort', leave, { once: true });
     if (caller.aborted) leave();
     try {
-      const answer = await new PromptRun({ ...this.#options, log }, live, tell).toAnswer();
+      const answer = await new PromptRun({ ...this.#options, log }, live, emit).toAnswer();
       this.#answered(log, live, answer);
       return answer;
     } catch (thrown) {

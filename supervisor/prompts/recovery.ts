@@ -48,7 +48,7 @@ export class Recovery {
   }
 
   /** @returns the attempt that continues the turn. @throws the reason of an interrupt */
-  async next(lost: TurnLost, tell: (event: TurnEvent) => void): Promise<Attempt> {
+  async next(lost: TurnLost, emit: (event: TurnEvent) => void): Promise<Attempt> {
     const { log, specs, meters } = this.#options;
     const { worker, reason } = lost;
     const { sessionId } = worker;
@@ -60,7 +60,7 @@ export class Recovery {
       reason,
       session_id: sessionId,
     });
-    tell({ event: 'recycled', data: { reason, session_id: sessionId ?? null } });
+    emit({ event: 'recycled', data: { reason, session_id: sessionId ?? null } });
     const resumable = await this.#settle(lost);
     const prompt = this.#cost.left();
     const spec = specs.of(prompt, resumable ? sessionId : undefined);

@@ -1,7 +1,7 @@
 /**
- * Hands a prompt to a worker and runs the turn; recognises a turn whose process was lost.
- * Invariant: a prompt is plain text for the CLI. Only at its very beginning it may have a command: one that its
- * profile allows and that the process has loaded from the user's configuration.
+ * Sends a prompt to a worker and runs the turn; recognises a turn whose process was lost.
+ * Invariant: a prompt is plain text for the CLI. Only at its very beginning it may have a command:
+ * one that its profile allows and that the process has loaded from the user's configuration.
  */
 import { randomUUID } from 'node:crypto';
 import type { ClaudeProcess } from '../claude/process.ts';
@@ -29,7 +29,7 @@ export interface SendRequest {
   use: LoginUse | undefined;
   /** The text of the prompt, or the text that continues its turn. */
   text: string;
-  tell: (event: TurnEvent) => void;
+  emit: (event: TurnEvent) => void;
 }
 
 export interface SentTurn {
@@ -46,7 +46,7 @@ export interface SentTurn {
  */
 export async function sendPrompt(
   { gate, logins, hang, settings }: SendOptions,
-  { live, worker, use, text, tell }: SendRequest,
+  { live, worker, use, text, emit }: SendRequest,
 ): Promise<SentTurn> {
   const { prompt, signal } = live;
   const login = logins.keyOf(prompt);
@@ -60,7 +60,7 @@ export async function sendPrompt(
       promptId,
       asCommand: command !== undefined,
       signal,
-      tell,
+      emit,
       onLimit: (limit: UsageLimit) => gate.heard(login, limit),
       onUsage: (usage, begins) => {
         use?.answered();

@@ -1,8 +1,8 @@
 /**
- * Refuses prompts while the CLI ignores settings that protect: a denial or a hook that stands in settings.json
- * and is not in force.
- * Invariants: a process is queried after its start, and again when settings.json has changed, since a running
- * process reads the file again. A process that does not reply causes no refusal.
+ * Refuses prompts while the CLI ignores protective settings: a denial or a hook that is in
+ * settings.json and not in force.
+ * Invariants: a process is queried after its start, and again when settings.json has changed,
+ * because a running process reads the file again. A process that does not reply causes no refusal.
  */
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -53,7 +53,7 @@ export class SettingsGuard {
     if (this.#last?.version === version) return this.#last.ignored;
     const ignored = this.#byOwnRule();
     this.#last = { version, ignored };
-    this.#tell(ignored);
+    this.#logIgnored(ignored);
     return ignored;
   }
 
@@ -95,7 +95,7 @@ export class SettingsGuard {
     const judgement = { version, ignored };
     this.#judged.set(process, judgement);
     this.#last = judgement;
-    this.#tell(ignored);
+    this.#logIgnored(ignored);
     return ignored;
   }
 
@@ -108,7 +108,7 @@ export class SettingsGuard {
     );
   }
 
-  #tell(ignored: readonly IgnoredSettings[]): void {
+  #logIgnored(ignored: readonly IgnoredSettings[]): void {
     const { log, policy } = this.#options;
     const problems = ignored.slice(0, mostTold).map(({ file, ...rest }) => {
       return `${file}: ${describeSettingsProblem(rest)}`;

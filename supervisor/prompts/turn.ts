@@ -61,7 +61,7 @@ export interface TurnOptions {
   /** Whether the prompt begins with a command to run. */
   asCommand?: boolean;
   signal: AbortSignal;
-  tell: (event: TurnEvent) => void;
+  emit: (event: TurnEvent) => void;
   /** Called with each report of the API about the account's usage limit. */
   onLimit?: (limit: UsageLimit) => void;
   /** Called with the usage of each call of the model so far, again when the usage grows. */
@@ -121,7 +121,7 @@ export async function runTurn(
   text: string,
   options: TurnOptions,
 ): Promise<TurnEnd> {
-  const { promptId, asCommand, signal, tell, onLimit, onUsage, watch } = options;
+  const { promptId, asCommand, signal, emit, onLimit, onUsage, watch } = options;
   const { interruptGrace = 1_000 } = options;
   signal.throwIfAborted();
   const seen: Omit<TurnEnd, 'result'> = {
@@ -162,7 +162,7 @@ export async function runTurn(
       if (!seen.refused) worker.process.interrupt().catch(() => undefined);
       seen.refused = true;
     }
-    for (const event of eventsOf(message)) tell(event);
+    for (const event of eventsOf(message)) emit(event);
   };
   const turn = worker.process.run(text, onMessage, promptId, asCommand);
   let result: TurnResult;

@@ -1,8 +1,8 @@
 /**
- * Waits until a prompt may be sent, and for a worker that can take it.
- * Invariants: a pass that is not used is withdrawn, and a worker that came too late is given back. A login
- * that is about to expire is refreshed when the prompt has its worker: waiting for the refresh costs no place
- * in the queue.
+ * Waits until a prompt may be sent, and for a worker that can serve it.
+ * Invariants: an unused pass is withdrawn, and a worker that came too late is released. A login
+ * that is about to expire is refreshed when the prompt has its worker, so waiting for the refresh
+ * costs no position in the queue.
  */
 import { requireServers } from '../claude/mcp-servers.ts';
 import type { Pool } from '../pool/pool.ts';
@@ -39,7 +39,7 @@ export interface Found {
 export async function workerFor(
   options: WorkerForOptions,
   { live, spec, goesOn }: Wanted,
-  tell: (event: TurnEvent) => void,
+  emit: (event: TurnEvent) => void,
 ): Promise<Found> {
   const { pool, gate, logins } = options;
   const { prompt, signal } = live;
@@ -52,10 +52,10 @@ export async function workerFor(
     signal,
     onWait: ({ reason, resets_at }) => {
       live.become('limited');
-      if (reason) tell({ event: 'limited', data: { reason, resets_at } });
+      if (reason) emit({ event: 'limited', data: { reason, resets_at } });
     },
   };
-  const onQueued = (position: number): void => tell({ event: 'queued', data: { position } });
+  const onQueued = (position: number): void => emit({ event: 'queued', data: { position } });
   for (;;) {
     const pass = await gate.pass(logins.keyOf(prompt), passing);
     try {
@@ -72,7 +72,7 @@ export async function workerFor(
   }
 }
 
-/** Waits for the MCP servers and the login. A worker that does not become ready is given back. */
+/** Waits for the MCP servers and the login. A worker that does not become ready is released. */
 async function prepare(
   worker: Worker,
   { prompt, signal }: LivePrompt,

@@ -1,14 +1,14 @@
 /**
- * What the CLI leaves behind when it is killed, or always, and never clears away soon enough for a
- * volume that lives for years; as seen with the CLI 2.1.330:
- *   sessions/<pid>.json, sessions/<pid>.<key>.key   of processes that were killed
+ * Removes files that the CLI leaves behind when it is killed, or always, and does not remove soon
+ * enough for a volume that is used for years. As seen with the CLI 2.1.330:
+ *   sessions/<pid>.json, sessions/<pid>.<key>.key   of killed processes
  *   shell-snapshots/snapshot-*.sh                   of processes that were killed while they had a shell
- *   .claude.json.tmp.<pid>.<hex>, .credentials.json.tmp.<hex>   of writes that were cut short
- *   session-env/<id>/, file-history/<id>/, tasks/<id>/          of sessions whose transcript is gone
+ *   .claude.json.tmp.<pid>.<hex>, .credentials.json.tmp.<hex>   of interrupted writes
+ *   session-env/<id>/, file-history/<id>/, tasks/<id>/          of sessions without a transcript
  *   $TMPDIR/claude-<uid>/fswatch-probe-*            one for each process that was killed at its start
- *   $TMPDIR/cc-socks/<pid>.sock                     of processes that were killed
- * Always holds: only what is older than `age` goes, at most so much in one round; no symlink is
- * followed; nothing of another name is touched, and the login and `.claude.json` are never.
+ *   $TMPDIR/cc-socks/<pid>.sock                     of killed processes
+ * Invariants: only files older than `age` are removed, and a bounded number in each round. No symlink
+ * is followed. Files with other names, the login and `.claude.json` are never touched.
  */
 import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';

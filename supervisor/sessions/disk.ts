@@ -138,10 +138,10 @@ export class DiskWatch {
     );
     this.#readings = readings.filter((reading) => reading !== undefined);
     this.#keepReserve();
-    if (this.level !== before) this.#tell(this.level);
+    if (this.level !== before) this.#logLevel(this.level);
   }
 
-  #tell(level: DiskLevel): void {
+  #logLevel(level: DiskLevel): void {
     const { log } = this.#options;
     const worstReading = this.#readings.find((reading) => reading.level === level);
     if (!worstReading) return;

@@ -95,7 +95,7 @@ export class SessionStore {
     // Few at a time: prompts also need the threads that read files.
     await Promise.all(Array.from({ length: lanes }, readNext));
     records.sort((one, other) => compareUse(other, one));
-    // What was used since is newer than what was read, and was used last.
+    // A record that was used during the read is newer than the file, and was used last.
     const used = this.#index.dump();
     this.#index.clear();
     for (const record of records.slice(-this.#index.max)) {

@@ -1,12 +1,12 @@
 /**
- * What the CLI keeps of a session, found by its id; as seen with the CLI 2.1.330:
+ * Finds and removes the CLI's files of a session, by its id. As seen with the CLI 2.1.330:
  *   projects/<directory>/<id>.jsonl      the conversation itself
  *   projects/<directory>/<id>/           subagents/, tool-results/ (outputs too large for the conversation)
  *   session-env/<id>/                    made when the Bash tool is used
  *   file-history/<id>/, tasks/<id>/, todos/<id>*, debug/<id>.txt   other modes and older versions
  *   $TMPDIR/claude-<uid>/<directory>/<id>/                         outputs of background commands
- * Always holds: what is removed has the session's id for a name and lies in one of those places; no
- * symlink is followed on the way there.
+ * Invariants: a removed file has the session's id as its name and is in one of these directories. No
+ * symlink is followed.
  */
 import { lstat, readdir, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,10 +1,10 @@
 /**
- * Keeps the live Secret as new as the login on the volume: reads the volume when its directory
- * changes and every few seconds, because some file systems have no change events, and also reads
- * the Secret from time to time.
- * Invariants: one call at a time. Only the newest login is written, however many came meanwhile. A
- * failed write is retried for ever, with a growing delay. A login that was seen and is not in the
- * Secret yet stays pending, even if the volume loses it.
+ * Keeps the live Secret as new as the login on the volume. It reads the volume when its directory
+ * changes, and also every few seconds, because some file systems have no change events. It also
+ * reads the Secret from time to time.
+ * Invariants: one call at a time. Only the newest login is written, however many arrived before. A
+ * failed write is retried without end, with a growing delay. A login that was seen and is not in
+ * the Secret yet stays pending, even if the volume loses it.
  */
 import { join } from 'node:path';
 import { type Backoff, backoff } from '../../shared/backoff.ts';
@@ -39,7 +39,7 @@ export interface Timing {
   settle: number;
   /** Between two reads of a Secret without a write. */
   check: number;
-  /** Between two writes, whatever happens on the volume. */
+  /** The minimum time between two writes, independent of events on the volume. */
   spacing: number;
   /** After a failure. */
   retry: Backoff;

@@ -1,6 +1,6 @@
 /**
  * podman as scripts/containers/settings.sh sets it up: a store of its own, nothing of the machine's.
- * Always holds: what is started here is named with this process's id, and ended with the test.
+ * Invariants: what is started here is named with this process's id, and ended with the test.
  */
 import { execFile, execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';

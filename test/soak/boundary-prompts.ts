@@ -1,7 +1,7 @@
 /**
  * Texts that a program might take for more than text: commands of the CLI, mentions, its own markup,
  * words of hooks, prefixes and control characters. The same seed makes the same texts.
- * Always holds: each text is unique, for it ends with its number, and is well-formed Unicode.
+ * Invariants: each text is unique, for it ends with its number, and is well-formed Unicode.
  */
 import { reservedCommands } from '../../supervisor/claude/reserved-commands.ts';
 import { Random } from './random.ts';

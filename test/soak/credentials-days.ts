@@ -1,7 +1,7 @@
 /**
  * Spends simulated days with a pod: prompts, and what the plan deals; looks at whether the login lives,
  * and if it does not, at why. After a loss a person logs in, and the days go on.
- * Always holds: disturbances come one after the other, prompts beside them.
+ * Invariants: disturbances come one after the other, prompts beside them.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { until } from '../support/until.ts';

@@ -1,6 +1,6 @@
 /**
  * Each disturbance of the plan, done to a pod and its world. Returns when it is over: the pod runs again
- * and the servers are well. Always holds: the ledger hears of each kill and of each node that is lost.
+ * and the servers are well. Invariants: the ledger hears of each kill and of each node that is lost.
  */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,7 +1,7 @@
 /**
  * What became of each refresh token: when the login server gave it out, when the file had it, when
  * berth's Secret had it; and from that, why a login was lost.
- * Always holds: a loss counts as one that nobody can prevent only if it was seen, at the moment of a kill
+ * Invariants: a loss counts as one that nobody can prevent only if it was seen, at the moment of a kill
  * or of a node's end, that the token was nowhere else. Whoever was told to stop had the time to keep it.
  */
 import { type FSWatcher, watch } from 'node:fs';

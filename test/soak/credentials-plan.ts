@@ -1,6 +1,6 @@
 /**
  * What happens to a login in simulated days, drawn from a seed before anything runs, so that berth and
- * the old script meet the same. Always holds: every disturbance is dealt once before any is dealt again.
+ * the old script meet the same. Invariants: every disturbance is dealt once before any is dealt again.
  */
 import { Random } from './random.ts';
 

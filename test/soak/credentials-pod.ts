@@ -1,6 +1,6 @@
 /**
  * A pod with berth in it, as Kubernetes runs one: init, the write-back sidecar, the supervisor; each the
- * bundle that the image has. Always holds: what runs is this pod's, also after a kill: `processes` knows
+ * bundle that the image has. Invariants: what runs is this pod's, also after a kill: `processes` knows
  * all of it, down to the CLI.
  */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';

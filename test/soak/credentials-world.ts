@@ -1,7 +1,7 @@
 /**
  * What a login lives in: the login server, the model's API that lets in who shows a token of it, a git
  * server, Kubernetes with berth's own Secret, and the Secret of a person, mounted as the kubelet does.
- * Always holds: nothing of it knows which pod runs, so berth and the old script meet the same world.
+ * Invariants: nothing of it knows which pod runs, so berth and the old script meet the same world.
  */
 import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

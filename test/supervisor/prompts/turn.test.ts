@@ -37,7 +37,7 @@ async function makeWorker(t: Test, { flags = [], environment = {} }: Setting = {
   const run = (text: string, options: Partial<TurnOptions> = {}) =>
     runTurn(worker, text, {
       signal: new AbortController().signal,
-      tell: (event) => events.push(event),
+      emit: (event) => events.push(event),
       ...options,
     });
   return { ...surroundings, worker, events, run };

@@ -1,6 +1,6 @@
 /**
  * The Secrets of a cluster, as the Kubernetes API keeps them.
- * Always holds: every change gives a new resourceVersion and a patch that changes nothing gives none;
+ * Invariants: every change gives a new resourceVersion and a patch that changes nothing gives none;
  * a patch that names another resourceVersion than the current one is a conflict.
  */
 import { randomUUID } from 'node:crypto';

@@ -1,6 +1,6 @@
 /**
  * What the login server knows: logins, each with the one refresh token that is good now.
- * Always holds: a refresh token works once; using one that was used revokes its login for good, as
+ * Invariants: a refresh token works once; using one that was used revokes its login for good, as
  * the real server does. A setup that loses or repeats a token is found out by this.
  */
 import { createHash, randomBytes } from 'node:crypto';
