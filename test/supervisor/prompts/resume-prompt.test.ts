@@ -8,7 +8,11 @@ import { testDirectory } from '../../support/directory.ts';
 import { promptText, type RecordedRequest } from '../../support/messages-api.ts';
 import { type FoundProcess, processesOf, tailsOf } from '../../support/processes.ts';
 import { collect, upTo } from '../../support/read-events.ts';
-import { type RunningSupervisor, startWithRealCli } from '../../support/supervisor.ts';
+import {
+  type RunningSupervisor,
+  startSupervisor,
+  startWithRealCli,
+} from '../../support/supervisor.ts';
 import { until } from '../../support/until.ts';
 
 t.jobs = 2;
@@ -134,7 +138,7 @@ t.test(
 );
 
 t.test('a follow-up that does not stand in the transcript is sent again', async (t) => {
-  const running = await startWithRealCli(t);
+  const running = await startSupervisor(t);
   const { prompt, surroundings } = running;
   const { session_id } = (await prompt('[[say one]]')).body;
   // Stopped it reads nothing, so nothing of the prompt is written down.
@@ -149,7 +153,7 @@ t.test('a follow-up that does not stand in the transcript is sent again', async 
 });
 
 t.test('a second loss ends the turn, and says so', async (t) => {
-  const running = await startWithRealCli(t, { config: { 'settings.json': bashAllowed } });
+  const running = await startSupervisor(t, { config: { 'settings.json': bashAllowed } });
   const { stream, surroundings, metricsUrl, log } = running;
   surroundings.api.reply((request) =>
     promptText(request) === carryOn ? { text: 'half of it', ending: 'hang stream' } : undefined,
@@ -178,7 +182,7 @@ t.test('a second loss ends the turn, and says so', async (t) => {
 });
 
 t.test('a turn that hangs is interrupted and resumed once', async (t) => {
-  const running = await startWithRealCli(t, { settings: { BERTH_HANG_TIMEOUT: '1500ms' } });
+  const running = await startSupervisor(t, { settings: { BERTH_HANG_TIMEOUT: '1500ms' } });
   const { prompt, log } = running;
   const { status, body } = await prompt('[[hang stream]]');
   t.match({ status, body }, { status: 200, body: { recycled: 1, recycle_reason: 'hung' } });
@@ -188,7 +192,7 @@ t.test('a turn that hangs is interrupted and resumed once', async (t) => {
 });
 
 t.test('who wants no turn to be carried on is told to try again', async (t) => {
-  const running = await startWithRealCli(t);
+  const running = await startSupervisor(t);
   const { stream, surroundings } = running;
   const events = stream('[[hang stream]]', { on_recycle: 'fail' });
   const { data } = await upTo(events, 'session');
@@ -215,7 +219,7 @@ t.test('the reason of a process that memory ended is memory', async (t) => {
     pools.push(this);
     start.call(this);
   });
-  const running = await startWithRealCli(t);
+  const running = await startSupervisor(t);
   watched.restore();
   const events = running.stream('[[hang stream]]');
   await upTo(events, 'text');
@@ -230,7 +234,7 @@ t.test('the reason of a process that memory ended is memory', async (t) => {
 });
 
 t.test('the time of a prompt is not given twice', async (t) => {
-  const running = await startWithRealCli(t);
+  const running = await startSupervisor(t);
   running.surroundings.api.reply((request) =>
     promptText(request) === carryOn ? { text: 'half', ending: 'hang stream' } : undefined,
   );
@@ -245,7 +249,7 @@ t.test('the time of a prompt is not given twice', async (t) => {
 });
 
 t.test('prompts to a session whose turn is carried on come after it', async (t) => {
-  const running = await startWithRealCli(t);
+  const running = await startSupervisor(t);
   const { stream, prompt, surroundings, call } = running;
   const events = stream('[[slow 100]] [[say a b c d e f g h]]');
   const { session_id } = (await upTo(events, 'session')).data;
@@ -261,7 +265,7 @@ t.test('prompts to a session whose turn is carried on come after it', async (t) 
 });
 
 t.test('between two attempts a turn can be interrupted and its session removed', async (t) => {
-  const running = await startWithRealCli(t);
+  const running = await startSupervisor(t);
   const { stream, call, surroundings } = running;
   for (const [method, path] of [
     ['POST', '/interrupt'],
@@ -284,7 +288,7 @@ t.test('between two attempts a turn can be interrupted and its session removed',
 });
 
 t.test('a client that leaves while its turn is carried on leaves nothing behind', async (t) => {
-  const running = await startWithRealCli(t);
+  const running = await startSupervisor(t);
   const { stream, log, call } = running;
   const leave = new AbortController();
   const events = stream('[[hang stream]]', {}, leave.signal);
@@ -302,7 +306,7 @@ t.test('a client that leaves while its turn is carried on leaves nothing behind'
 });
 
 t.test('a stop while a turn is carried on ends it with a retryable error', async (t) => {
-  const running = await startWithRealCli(t);
+  const running = await startSupervisor(t);
   const events = running.stream('[[hang stream]]');
   await upTo(events, 'text');
   killWorkers(running);
@@ -343,7 +347,7 @@ t.test('a fork is carried on as itself, in the directory that it has', async (t)
 
 t.test('what is left of turns and budget goes with the turn', async (t) => {
   const profiles = 'profiles: { default: { limits: { max_turns: 5, max_budget_usd: 2 } } }';
-  const running = await startWithRealCli(t, {
+  const running = await startSupervisor(t, {
     config: { 'settings.json': bashAllowed, 'profiles.yaml': profiles },
     settings: { BERTH_PROFILES_FILE: join(t.testdirName, 'config', 'profiles.yaml') },
   });
