@@ -47,10 +47,10 @@ export async function credentialsRows(config: InitConfig): Promise<Row[]> {
   const { volume } = found.known;
   const outcome =
     from === undefined
-      ? `a run finds none${found.blanked ? ', for the login server refused those that were there' : ''}; log in with the CLI, or give the runtime container an API key`
+      ? `a run finds none${found.blanked ? ', because the login server refused the earlier ones' : ''}; log in with the CLI, or give the runtime container an API key`
       : volume && found.known[from]?.digest === volume.digest
-        ? 'a run leaves those on the volume'
-        : `a run takes ${places[from]}`;
+        ? 'a run keeps the credentials on the volume'
+        : `a run writes ${places[from]}`;
   return [['login', ...known, ...unusable, outcome]];
 }
 
@@ -86,12 +86,12 @@ export async function ownershipRows(config: InitConfig): Promise<Row[]> {
     refused: () => void closed++,
   });
   const cli = `${owner.uid}:${owner.gid}`;
-  const unread = closed > 0 ? [`${closed} directories cannot be looked into`] : [];
+  const unread = closed > 0 ? [`${closed} directories cannot be read`] : [];
   if (counts.size === 0) return [['owner', `all is the CLI's (${cli})`, ...unread]];
   const all = [...counts].sort(([, a], [, b]) => b - a);
   const some = all.slice(0, mostOwners).map(([who, count]) => `${count} of ${who}`);
   const remedy = isRoot()
-    ? `a run gives them to ${cli}`
+    ? `a run changes their owner to ${cli}`
     : `the CLI (${cli}) cannot write them: set fsGroup, or run init once as root`;
   const rest = all.length > mostOwners ? ' and others' : '';
   return [['owner', `${some.join(', ')}${rest}; ${remedy}`, ...unread]];

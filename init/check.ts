@@ -159,7 +159,7 @@ async function holder(stateDirectory: string): Promise<string> {
   const text = (await read.catch(() => undefined))?.toString();
   if (text === undefined) return 'nobody';
   const name = /"holder":"([\w .-]{1,100})"/.exec(text)?.[1] ?? 'somebody';
-  return `${name}, or left over from there`;
+  return `${name}, or left over from that run`;
 }
 
 function shortened(paths: string[]): string[] {

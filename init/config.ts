@@ -76,7 +76,7 @@ export const initDefinitions = {
     schema: size(1024 * 1024, 2 ** 40),
     default: '1Gi',
     description:
-      'The maximum size of a download, and of all files of the repository. More is refused, and the volume stays unchanged.',
+      'The maximum size of a download, and of all files of the repository. A larger repository is refused, and the volume stays unchanged.',
   }),
   localChanges: setting({
     name: 'BERTH_LOCAL_CHANGES',
@@ -121,7 +121,7 @@ export const initDefinitions = {
     schema: path,
     optional: true,
     description:
-      'The file with the credentials that write-back stored after a refresh, in a Secret of its own.',
+      'The file with the credentials that write-back stored after a refresh, in a separate Secret.',
   }),
   credentialsPolicy,
   ...cliDefinitions,
@@ -148,7 +148,7 @@ export const initDefinitions = {
     default: '10s',
     internal: true,
     description:
-      'How long a holder of the volume may be silent before it counts as dead. For tests: whoever shares the volume beats for the default.',
+      'How long a holder of the volume may be silent before it counts as dead. Only for tests: the other programs on the volume renew their lease for the default value.',
   }),
   timeout: setting({
     name: 'BERTH_TIMEOUT',

@@ -15,7 +15,7 @@ import { type InitConfig, initDefinitions, readInitConfig } from './config.ts';
 import { prepare } from './prepare.ts';
 import { volumeStates } from './volume/volume-states.ts';
 
-const usage = `berth-init ${version}: puts a private .claude repository and credentials on a volume.
+const usage = `berth-init ${version}: writes a private .claude repository and credentials to a volume.
 
 Its settings are environment variables:
 ${Object.values(initDefinitions)
@@ -23,8 +23,8 @@ ${Object.values(initDefinitions)
   .map(({ name, default: value }) => `  ${name}${value === undefined ? '' : ` (${value})`}`)
   .join('\n')}
 
-With --check it only tells what is on the volume and what a run would do about it; nothing is written,
-and the exit code names the state: ${Object.entries(volumeStates)
+With --check it only prints the state of the volume and what a run would do; nothing is written,
+and the exit code is that of the state: ${Object.entries(volumeStates)
   .map(([name, { exit }]) => `${exit} ${name}`)
   .join(', ')}.
 
@@ -71,13 +71,13 @@ async function main(): Promise<number> {
     if (report.remote_error) {
       await leaveTerminationMessage(
         reporting.terminationLog,
-        `went on without it: ${report.remote_error.message}`,
+        `continued without it: ${report.remote_error.message}`,
       );
     }
     return 0;
   } catch (thrown) {
     if (stoppedBy !== undefined) {
-      log.warn('stopped', `stopped by ${stoppedBy}; the volume is left as it is`);
+      log.warn('stopped', `stopped by ${stoppedBy}; the volume stays unchanged`);
       return signals[stoppedBy];
     }
     return await fail(thrown, reporting.terminationLog, log);
@@ -165,7 +165,7 @@ async function start(): Promise<void> {
   } else if (argument === '--check') {
     end(await check());
   } else if (argument !== undefined) {
-    process.stderr.write(`berth-init takes no argument ${argument}; see --help\n`);
+    process.stderr.write(`berth-init has no argument ${argument}; see --help\n`);
     process.exitCode = 64;
   } else {
     end(await main());

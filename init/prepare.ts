@@ -79,7 +79,7 @@ async function run({ config, log, lease, signal, started, steps }: Run): Promise
   const { invalidSettings } = config;
   const wanted = { configDirectory, stateDirectory, repository: repository.url, ref, directory };
   const conflicts = openAside(join(stateDirectory, 'conflicts'), 'init', (path, saved) => {
-    log.warn('local_change', 'a local copy is saved; upstream takes its place', { path, saved });
+    log.warn('local_change', 'a local copy is saved; upstream replaces it', { path, saved });
   });
   const quarantine = openAside(join(stateDirectory, 'quarantine'), 'init');
 
@@ -118,7 +118,7 @@ async function run({ config, log, lease, signal, started, steps }: Run): Promise
         return reconcileWith(source);
       },
     );
-    log.debug('reconciled', 'the tracked files are what the commit has', { ...counts });
+    log.debug('reconciled', 'the tracked files are equal to the commit', { ...counts });
     const untracked = reportUntracked(configDirectory, tracked, log);
     const misplaced = findMisplaced(source.commit.tree, directory ?? null);
     if (misplaced) {

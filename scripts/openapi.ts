@@ -105,7 +105,10 @@ function describeRoute(operation: Operation, { callers, body, problems, document
 }
 
 const example = toProblem(
-  new BerthError('queue_full', 'cannot take the prompt: 100 wait already; try again in a moment'),
+  new BerthError(
+    'queue_full',
+    'cannot accept the prompt: 100 prompts are already waiting; try again later',
+  ),
 );
 
 function describeProblems(operation: Operation, codes: readonly ErrorCode[]): void {

@@ -37,7 +37,7 @@ export function hookProblems(hooks: unknown): SettingsProblem[] {
     const path = `hooks.${event}`;
     // A newer CLI may know this event, so the event is no reason to refuse the file.
     if (!events.includes(event)) {
-      return [{ path, message: 'berth does not know this event', loses: 'part' }];
+      return [{ path, message: 'this event is unknown to berth', loses: 'part' }];
     }
     const loses = event === 'PreToolUse' || event === 'PermissionRequest' ? 'all' : 'guard';
     return problemsOf(matchers, path).map((problem) => ({ ...problem, loses }));

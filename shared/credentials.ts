@@ -134,4 +134,4 @@ export function loginId({ refreshTokenId, digest }: Credentials): string {
 
 /** The remedies for a lost login, the simplest first. */
 export const loginRemedy =
-  'log in again: put the token of a new `claude setup-token` into the Secret as CLAUDE_CODE_OAUTH_TOKEN and restart the pod, or run `berth login` in the pod (kubectl exec -it), or put a fresh credentials file into the Secret';
+  'log in again: put the token of a new `claude setup-token` into the Secret as CLAUDE_CODE_OAUTH_TOKEN and restart the pod, or run `berth login` in the pod (kubectl exec -it), or put a new credentials file into the Secret';

@@ -40,10 +40,10 @@ export const errorTable = {
   unauthorized: kind(70, 401, false, 'The request carries no valid token'),
   token_revoked: kind(70, 401, false, 'The token was revoked'),
   forbidden: kind(70, 403, false, 'The token may not do this'),
-  route_not_found: kind(70, 404, false, 'There is no such resource'),
-  profile_not_found: kind(70, 404, false, 'There is no such profile'),
-  session_not_found: kind(70, 404, false, 'There is no such session'),
-  method_not_allowed: kind(70, 405, false, 'The resource does not know this method'),
+  route_not_found: kind(70, 404, false, 'The resource does not exist'),
+  profile_not_found: kind(70, 404, false, 'The profile does not exist'),
+  session_not_found: kind(70, 404, false, 'The session does not exist'),
+  method_not_allowed: kind(70, 405, false, 'The resource does not support this method'),
   request_timeout: kind(70, 408, true, 'The request did not arrive in time'),
   idempotency_conflict: kind(70, 409, true, 'The same prompt is being answered'),
   payload_too_large: kind(70, 413, false, 'The request is too large'),
@@ -66,9 +66,9 @@ export const errorTable = {
   permission_denied: kind(70, 502, false, 'The model API refuses this login'),
   worker_lost: kind(70, 502, false, 'The CLI ended in the middle of the turn'),
   model_unavailable: kind(70, 502, true, 'The model API failed'),
-  billing_required: kind(70, 503, false, 'The account has to be paid for'),
+  billing_required: kind(70, 503, false, 'The account needs a payment'),
   cli_unavailable: kind(69, 503, true, 'The Claude Code CLI cannot be started'),
-  mcp_unavailable: kind(70, 503, true, 'An MCP server that the profile requires is not there'),
+  mcp_unavailable: kind(70, 503, true, 'An MCP server that the profile requires is not connected'),
   worker_recycled: kind(70, 503, true, 'The process of the turn was ended'),
   login_unavailable: kind(70, 503, true, 'The login cannot be refreshed now'),
   login_required: kind(70, 503, false, 'The CLI is not logged in'),
@@ -122,7 +122,7 @@ export function asBerthError(thrown: unknown): BerthError {
   if (thrown instanceof BerthError) return thrown;
   return new BerthError(
     'internal',
-    `cannot go on: ${messageOf(thrown)}; this is a bug in berth, please report it with the log`,
+    `cannot continue: ${messageOf(thrown)}; this is a bug in berth, please report it with the log`,
     { cause: thrown },
   );
 }

@@ -38,7 +38,7 @@ export const promptFields = {
 
 export const eventsOfBoth = {
   started: event('debug info', 'the program has started', 'pid repository ref directory'),
-  stopped: event('info warn', 'the program ends because it was asked to stop'),
+  stopped: event('info warn', 'the program ends after a stop request'),
   failed: event(
     'error',
     'the program ends with an error, or a part of its work failed',

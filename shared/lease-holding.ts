@@ -60,7 +60,9 @@ export function holdLease(options: HoldingOptions): Lease {
       if (found.kind === 'mine') return looked;
       if (found.kind === 'other') {
         const who = found.holder ?? 'somebody';
-        throw notHeld(`${who} took it over; let only one pod use it (strategy Recreate)`);
+        throw notHeld(
+          `${who} took the lease over; only one pod may use the volume (strategy Recreate)`,
+        );
       }
       let cause = found.kind === 'absent' ? `${path} has vanished` : found.reason;
       if (found.kind === 'absent' && !isLate()) {

@@ -117,6 +117,6 @@ function toldToStop(): BerthError {
 function heldBy(current: LeaseFile | undefined): BerthError {
   return new BerthError(
     'lease_held',
-    `cannot use the volume: ${current?.holder ?? 'another program'} holds it; let only one pod use the volume (strategy Recreate), or wait until the other program has ended`,
+    `cannot use the volume: ${current?.holder ?? 'another program'} holds it; only one pod may use the volume (strategy Recreate); wait until the other program has ended`,
   );
 }

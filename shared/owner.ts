@@ -31,18 +31,18 @@ export async function ownerRefused(path: string, owner: Owner, cause: unknown) {
 export function refusal(path: string, owner: Owner, cause: unknown, type = 0): BerthError {
   return new BerthError(
     'volume_unwritable',
-    `cannot give ${path} to ${owner.uid}:${owner.gid}: ${messageOf(cause)}; ${remedy(owner, cause, type)}`,
+    `cannot change the owner of ${path} to ${owner.uid}:${owner.gid}: ${messageOf(cause)}; ${remedy(owner, cause, type)}`,
     { cause },
   );
 }
 
 function remedy({ uid, gid }: Owner, cause: unknown, type: number): string {
   if (systemCode(cause) === 'EINVAL') {
-    return 'the user namespace does not know that user; set BERTH_UID and BERTH_GID to ones it maps';
+    return 'that user does not exist in the user namespace; set BERTH_UID and BERTH_GID to ids that the namespace maps';
   }
   const kind = oneOwner[type];
   if (kind) {
-    return `on a volume of ${kind} all files have the owner that its mount says: mount it with the options uid=${uid},gid=${gid}`;
+    return `on a volume of ${kind} the mount options determine the owner of all files: mount it with the options uid=${uid},gid=${gid}`;
   }
   return 'run init with the capabilities CHOWN, DAC_OVERRIDE and FOWNER, or, if the file system restricts root (NFS with root_squash), as that user (runAsUser and fsGroup)';
 }

@@ -32,7 +32,7 @@ export async function readVersioned<T>(
   if (typeof version === 'number' && version > 1) {
     throw new BerthError(
       'volume_damaged',
-      `cannot use the volume: ${path} has the format version ${version}, which this berth does not know; run the newer berth that wrote it`,
+      `cannot use the volume: ${path} has the format version ${version}, which this version of berth does not support; run the newer version that wrote it`,
     );
   }
   const parsed = schema.safeParse(json);

@@ -113,7 +113,7 @@ export const supervisorDefinitions = {
     schema: duration(0, 7 * 24 * hour),
     default: '24h',
     description:
-      'How long the same Idempotency-Key returns the same answer without running the prompt again. Kept in memory: lost at a restart.',
+      'How long the same Idempotency-Key returns the same answer without running the prompt again. Kept only in memory: lost at a restart.',
   }),
   dailyBudget: setting({
     name: 'BERTH_DAILY_BUDGET_USD',
@@ -127,7 +127,7 @@ export const supervisorDefinitions = {
     schema: duration(second, 24 * hour),
     default: '15m',
     description:
-      'How long an idle process is kept for its session. The session can be continued afterwards too.',
+      'How long an idle process is kept for its session. The session can still be continued later.',
   }),
   drain: setting({
     name: 'BERTH_DRAIN',
@@ -384,7 +384,7 @@ function withoutTokens(file: string | undefined, environment: Environment): stri
 function tooManyWarm(warm: number | undefined, most: number | undefined): string[] {
   if (warm === undefined || most === undefined || warm <= most) return [];
   return [
-    `BERTH_WARM_WORKERS: ${warm} is above BERTH_MAX_WORKERS (${most}); lower the one or raise the other`,
+    `BERTH_WARM_WORKERS: ${warm} is above BERTH_MAX_WORKERS (${most}); lower the first or raise the second`,
   ];
 }
 
@@ -394,5 +394,5 @@ function softAboveHard(name: string, soft: Amount | undefined, hard: Amount | un
   const above =
     ('share' in soft && 'share' in hard && soft.share > hard.share) ||
     ('bytes' in soft && 'bytes' in hard && soft.bytes > hard.bytes);
-  return above ? [`${name}_SOFT is above ${name}_HARD; lower the one or raise the other`] : [];
+  return above ? [`${name}_SOFT is above ${name}_HARD; lower the first or raise the second`] : [];
 }

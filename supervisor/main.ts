@@ -15,16 +15,16 @@ import { serve } from './serve.ts';
 
 const help = `berth ${version}: the Claude Code CLI as a service
 
-  berth serve         take prompts over HTTP; settings come from the environment
+  berth serve         accept prompts over HTTP; settings come from the environment
   berth write-back    keep a Secret as new as the CLI's login; runs beside the supervisor
-  berth login         log the CLI in, at a terminal (kubectl exec -it), straight to the volume
+  berth login         log the CLI in, at a terminal (kubectl exec -it), and store the login on the volume
   berth doctor [--json]
-                      look at everything that berth needs, and say what is wrong and what helps
+                      check everything that berth needs, and print problems with their remedies
   berth token NAME    make an API token: prints it, and its line for BERTH_API_TOKENS_FILE
   berth pause [--reason TEXT]
-                      take no prompts and interrupt those that run; needs an API token, from
+                      refuse new prompts and interrupt running prompts; needs an API token, from
                       BERTH_API_TOKEN_FILE, BERTH_API_TOKEN or standard input
-  berth resume        take prompts again; needs an API token too
+  berth resume        accept prompts again; needs an API token too
   berth --version
   berth --help
 `;

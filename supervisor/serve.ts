@@ -37,7 +37,7 @@ export async function serve(
     const { config, warnings } = readSupervisorConfig(environment);
     for (const warning of warnings) log.warn('unknown_setting', warning);
     for (const { name, reason } of ignoredByCli(config.inherited)) {
-      log.warn('cli_variable_ignored', `${name} is not handed to the CLI: ${reason}`, { name });
+      log.warn('cli_variable_ignored', `${name} is not passed to the CLI: ${reason}`, { name });
     }
     for (const name of [...loginSecrets, ...providerSecrets]) neverShow(config.inherited[name]);
     log.info('started', `berth ${version}`, { pid: process.pid });

@@ -150,6 +150,6 @@ export function undelivered(
 export function refused(url: string, cause: string): BerthError {
   return new BerthError(
     'cli_refused',
-    `cannot install ${url}: ${cause}; set BERTH_CLAUDE_TARBALL and BERTH_CLAUDE_INTEGRITY to what \`npm view\` prints as dist.tarball and dist.integrity for one version, and see that no proxy changes it`,
+    `cannot install ${url}: ${cause}; set BERTH_CLAUDE_TARBALL and BERTH_CLAUDE_INTEGRITY to dist.tarball and dist.integrity of \`npm view\` for one version, and check that no proxy changes the download`,
   );
 }

@@ -68,7 +68,7 @@ export function halfCli(settings: CliSettings): string[] {
     ? ['BERTH_CLAUDE_TARBALL', 'BERTH_CLAUDE_INTEGRITY', 'dist.integrity']
     : ['BERTH_CLAUDE_INTEGRITY', 'BERTH_CLAUDE_TARBALL', 'dist.tarball'];
   return [
-    `${missing} is not set, but ${set} is; set both, or none: \`npm view\` of the package prints ${field}`,
+    `${missing} is not set, but ${set} is; set both or neither; \`npm view\` of the package prints ${field}`,
   ];
 }
 

@@ -67,7 +67,7 @@ export async function provideCli(options: CliOptions): Promise<CliOutcome | unde
     const error = problemOf(thrown, directory);
     const mayGoOn = error.code === 'cli_undelivered' || error.code === 'volume_unwritable';
     if (!mayGoOn || others.length === 0) throw error;
-    const text = 'the wanted Claude Code is not on the volume; the one before it is used';
+    const text = 'the configured Claude Code is not on the volume; the earlier version is used';
     log.error('cli_not_installed', `${text}: ${error.message}`, { error });
     await remember(others, before, options);
     return { from: 'previous' };

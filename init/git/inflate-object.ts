@@ -14,6 +14,6 @@ export function inflateObject(bytes: Buffer, size: number): { content: Buffer; u
     engine: { bytesWritten: number };
   };
   if (buffer.length !== size)
-    throw new Error('an object in the pack has another size than it says');
+    throw new Error('the size of an object in the pack differs from its header');
   return { content: buffer, used: engine.bytesWritten };
 }

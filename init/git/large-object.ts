@@ -64,7 +64,7 @@ export class LargeObject {
   #add(part: Buffer): void {
     this.#length += part.length;
     try {
-      if (this.#length > this.#size) throw new Error('an object is larger than it says');
+      if (this.#length > this.#size) throw new Error('an object is larger than its header states');
       this.#hash.update(part);
       for (let at = 0; at < part.length; ) at += writeSync(this.#file, part, at);
     } catch (error) {
@@ -101,7 +101,7 @@ export class LargeObject {
 
   /** The object's id and its file, when it has ended. */
   finish(): { oid: string; file: LaidOut } {
-    if (this.#length !== this.#size) throw new Error('an object is smaller than it says');
+    if (this.#length !== this.#size) throw new Error('an object is smaller than its header states');
     const { ino, size } = fstatSync(this.#file);
     const file = this.#file;
     this.#file = -1;

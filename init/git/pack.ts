@@ -180,7 +180,7 @@ export class Pack {
 function countOf(start: Buffer): number {
   const version = start.readUInt32BE(4);
   if (start.toString('latin1', 0, 4) !== 'PACK' || (version !== 2 && version !== 3)) {
-    throw new Error('what the server sent is no pack');
+    throw new Error('the server sent data that is not a pack');
   }
   const count = start.readUInt32BE(8);
   if (count > mostObjects) throw new Error(`the pack has too many objects: ${count}`);

@@ -21,12 +21,12 @@ const network: Record<string, string> = {
   ECONNRESET: 'the connection broke; check the network',
   EPIPE: 'the connection broke; check the network',
   ETIMEDOUT: 'it does not answer; check the egress policy and the proxy variables',
-  EHOSTUNREACH: 'there is no way to it; check the network and the egress policy',
-  ENETUNREACH: 'there is no way to it; check the network and the egress policy',
-  ENOTFOUND: 'its name is not known; check {setting} and DNS',
+  EHOSTUNREACH: 'it cannot be reached; check the network and the egress policy',
+  ENETUNREACH: 'it cannot be reached; check the network and the egress policy',
+  ENOTFOUND: 'its name cannot be resolved; check {setting} and DNS',
   EAI_AGAIN: 'DNS does not answer; check DNS and its egress policy',
   UND_ERR_CONNECT_TIMEOUT: 'it does not answer; check the egress policy and the proxy variables',
-  UND_ERR_HEADERS_TIMEOUT: 'it took the request and fell silent; try again later',
+  UND_ERR_HEADERS_TIMEOUT: 'it accepted the request but sent no answer; try again later',
   UND_ERR_BODY_TIMEOUT: 'it fell silent in the middle of its answer; try again later',
   UND_ERR_SOCKET: 'the connection broke in the middle; check the network',
   UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'the answer was cut short; check the network',
@@ -50,7 +50,7 @@ export function asRemoteError(error: unknown, context: RemoteContext): BerthErro
   if (code === 'SmartHttpError' || code === 'ParseError' || code === 'EmptyServerResponseError') {
     return new BerthError(
       'remote_refused',
-      `cannot use ${url}: it answers with something else than git (a web page?); check BERTH_REPO, and whether a proxy or login page is in the way`,
+      `cannot use ${url}: its answer is not git (a web page?); check BERTH_REPO, and whether a proxy or a login page answers instead`,
       { cause: error },
     );
   }
@@ -102,7 +102,7 @@ export function networkProblem(
   code = systemCode(error),
 ): NetworkProblem | undefined {
   if (code !== undefined && certificate.test(code)) {
-    const text = `its certificate is not trusted (${code}); give the CA's file in NODE_EXTRA_CA_CERTS`;
+    const text = `its certificate is not trusted (${code}); set NODE_EXTRA_CA_CERTS to the file of its CA`;
     return { text, permanent: true, cause: error };
   }
   const name = (error as { name?: unknown } | undefined)?.name;
@@ -130,25 +130,26 @@ function answered(status: number, context: RemoteContext, cause: unknown): Berth
   if (status === 401) {
     return authenticated
       ? refused(
-          `the server does not accept the token (401): it is wrong, expired or revoked; make a new one and put it into ${tokenPlace}`,
+          `the server does not accept the token (401): it is wrong, expired or revoked; create a new token and put it into ${tokenPlace}`,
         )
-      : refused(`the server asks for a login (401); put a token into ${tokenPlace}`);
+      : refused(`the server requires a login (401); put a token into ${tokenPlace}`);
   }
   if (status === 403) {
     return refused(
       authenticated
-        ? 'the token may not read it (403); give it "Contents: read" on this repository, and authorise it for single sign-on if the organisation asks for that'
+        ? 'the token may not read the repository (403); grant the token "Contents: read" on this repository, and authorise it for single sign-on if the organisation requires that'
         : `the server refuses without a login (403); put a token into ${tokenPlace}`,
     );
   }
   if (status === 404) {
     return refused(
       authenticated
-        ? 'there is no such repository, or the token has no access to it (404 means either); check BERTH_REPO and which repositories the token may read'
-        : `there is no such repository, or it is private (404 means either); check BERTH_REPO, and put a token into ${tokenPlace}`,
+        ? 'the repository does not exist, or the token has no access to it (404 means either); check BERTH_REPO and which repositories the token may read'
+        : `the repository does not exist, or it is private (404 means either); check BERTH_REPO, and put a token into ${tokenPlace}`,
     );
   }
-  if (status === 407) return refused('the proxy asks for a login (407); put it into HTTPS_PROXY');
+  if (status === 407)
+    return refused('the proxy requires a login (407); put the login into HTTPS_PROXY');
   if (status === 408 || status === 429 || status >= 500) {
     const why = status === 429 ? 'the server limits the rate' : 'the server is in trouble';
     return new BerthError(

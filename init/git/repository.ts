@@ -42,7 +42,7 @@ function parseRepository(text: string): Repository | string {
   }
   // The rest of a token with a slash in it would be taken for the path.
   if (/^https?:\/\/[^/]*\/.*@/i.test(text)) {
-    return 'a URL without a login (put the token into BERTH_GIT_TOKEN as it is)';
+    return 'a URL without a login (put the unencoded token into BERTH_GIT_TOKEN)';
   }
   const url = URL.parse(text);
   if (!url || !/^https?:$/.test(url.protocol)) {

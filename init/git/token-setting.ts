@@ -17,5 +17,5 @@ export function tokenPlaceOf(token: Setting<unknown>, environment: Environment):
   const path = name.endsWith('_FILE') ? environment[name] : undefined;
   if (path === ownFile) return `the Secret berth-git, key token (mounted for ${name})`;
   if (path) return `the Secret that is mounted at ${path} (${name})`;
-  return `the Secret from which the pod takes ${name}`;
+  return `the Secret from which the pod gets ${name}`;
 }

@@ -42,7 +42,8 @@ export async function readTree(commit: Buffer, read: ReadObject): Promise<Tree> 
     for (const { mode, name, oid: entry } of parseTree(content)) {
       const path = prefix + name;
       if (mode === '40000') {
-        if (depth >= deepest) throw beyond(`its directory ${path} lies more than ${deepest} deep`);
+        if (depth >= deepest)
+          throw beyond(`its directory ${path} is more than ${deepest} levels deep`);
         await walk(entry, `${path}/`, depth + 1);
       } else {
         if (tree.size >= mostEntries) throw beyond('it has more than 100,000 files');
@@ -58,7 +59,7 @@ export async function readTree(commit: Buffer, read: ReadObject): Promise<Tree> 
 function beyond(cause: string): BerthError {
   return new BerthError(
     'remote_refused',
-    `cannot use the repository: ${cause}; take such files out of it`,
+    `cannot use the repository: ${cause}; remove such files from it`,
   );
 }
 

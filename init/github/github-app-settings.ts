@@ -34,7 +34,7 @@ const privateKey = z.string().transform((text, context): string => {
     return whole;
   } catch {
     const message =
-      'the private key of the App as GitHub gives it, a PEM file that begins with "-----BEGIN RSA PRIVATE KEY-----"';
+      'the private key of the App as downloaded from GitHub, a PEM file that begins with "-----BEGIN RSA PRIVATE KEY-----"';
     context.addIssue({ code: 'custom', message });
     return z.NEVER;
   }
@@ -60,7 +60,7 @@ export const githubAppDefinitions = {
     schema: privateKey,
     optional: true,
     secret: true,
-    description: "The App's private key, PEM. The key is kept in memory only.",
+    description: "The App's private key, PEM. The key is kept only in memory.",
   }),
 };
 

@@ -117,7 +117,7 @@ function causeOf(
     return `the App has no installation ${installationId}; set BERTH_GITHUB_APP_INSTALLATION_ID to the number at the end of the installation's address`;
   }
   if (status === 403 && /suspended/i.test(text)) {
-    return 'its installation is suspended; let the owner of the organisation resume it';
+    return 'its installation is suspended; the owner of the organisation must resume it';
   }
   if (isNotInstalled(error)) {
     return `its installation ${installationId} does not cover ${path}; check BERTH_REPO, and add the repository to the App's installation`;

@@ -39,6 +39,8 @@ export function unauthorised(names: readonly string[], apiUrl: string): string {
   const { origin, hostname } = new URL(apiUrl);
   const web = hostname === 'api.github.com' ? 'https://github.com' : origin;
   const what =
-    names.length === 1 ? `organisation ${names} asks` : `organisations ${names.join(', ')} ask`;
+    names.length === 1
+      ? `organisation ${names} requires authorisation`
+      : `organisations ${names.join(', ')} require authorisation`;
   return `the ${what} for single sign-on; authorise the token for it under "Configure SSO" at ${web}/settings/tokens`;
 }

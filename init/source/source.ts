@@ -161,7 +161,7 @@ async function fromServer(
   };
   const upstream = new Upstream({ directory, remote, setAside, log });
   const target: Target = await remote.resolve(config.ref);
-  log.debug('remote_resolved', 'the server says which commit is wanted', {
+  log.debug('remote_resolved', 'the server has resolved the wanted commit', {
     commit: target.commit,
     remote_ref: target.remoteRef,
   });
@@ -170,7 +170,7 @@ async function fromServer(
   if (volume.state === 'other_repository' || volume.state === 'other_ref') await directory.remove();
   else if (volume.gitDamage !== undefined) {
     const { gitDamage: why } = volume;
-    log.warn('volume_repaired', 'the git directory is damaged and goes to quarantine', { why });
+    log.warn('volume_repaired', 'the git directory is damaged and is moved to quarantine', { why });
     await setAside();
   }
   const commit = await upstream.commit(target, volume.applied);

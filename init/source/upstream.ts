@@ -136,7 +136,7 @@ function isBug(error: unknown): boolean {
 function unreadable(cause: unknown): BerthError {
   return new BerthError(
     'remote_refused',
-    `cannot read what the git server sent: ${messageOf(cause)}; berth reads SHA-1 repositories with packs under 2 GiB`,
+    `cannot read the data of the git server: ${messageOf(cause)}; berth reads SHA-1 repositories with packs under 2 GiB`,
     { cause },
   );
 }

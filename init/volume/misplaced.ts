@@ -90,7 +90,7 @@ function describe(found: [path: string, has: Set<string>][], directory: string |
   const what = directory === null ? 'the repository' : `${directory} of the repository`;
   const [first] = found;
   if (first === undefined) {
-    return `the CLI reads nothing of ${what}: its root has no CLAUDE.md, no settings.json and no folder such as skills/; put them there, or set BERTH_REPO_PATH to the folder that contains them`;
+    return `the CLI reads nothing of ${what}: its root has no CLAUDE.md, no settings.json and no folder such as skills/; move them to the root, or set BERTH_REPO_PATH to the folder that contains them`;
   }
   const where = found.map(([path, has]) => `${path} (${[...has].sort().join(', ')})`).join(', ');
   const choice = found.length > 1 ? ', or to another of these' : '';

@@ -29,7 +29,7 @@ export function unsafePath(path: string): string | undefined {
   if (Buffer.byteLength(path) > longestPath) return 'it is too long';
   const parts = path.split('/');
   for (const part of parts) {
-    if (part === '' || part === '.' || part === '..') return 'it leaves the volume';
+    if (part === '' || part === '.' || part === '..') return 'it points outside the volume';
     if (Buffer.byteLength(part) > longestName) return 'it is too long';
     if (isGitDirectory(part)) return 'it is a git directory';
   }

@@ -49,7 +49,7 @@ export function refusal(
   const cause = `cannot use ${directory}: it belongs to ${uid}:${gid} with mode ${permissions}, and berth-init runs as ${process.uid}:${process.gid}`;
   const kind = withoutFsGroup[type];
   if (process.uid === 0 && kind) {
-    return `${cause}; a volume of ${kind} may restrict root (root_squash): run init as the user that owns it there (runAsUser), or let its server allow root`;
+    return `${cause}; a volume of ${kind} may restrict root (root_squash): run init as the user that owns it there (runAsUser), or allow root on its server`;
   }
   if (process.uid === 0) {
     return `${cause} without the capability DAC_OVERRIDE; add CHOWN, DAC_OVERRIDE and FOWNER`;

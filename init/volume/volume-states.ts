@@ -5,63 +5,63 @@
 
 interface StateKind {
   means: string;
-  /** What a run does about the state, besides reconciling, which is the same in every state. */
+  /** The action of a run, besides reconciling, which is the same in every state. */
   repair: string;
-  /** Of `--check`: below 10 only if nothing is needed, above 63 if no run can repair it. */
+  /** The exit code of `--check`: below 10 only if nothing is needed, above 63 if no run can repair the state. */
   exit: number;
 }
 
 export const volumeStates = {
   complete: {
-    means: 'a whole state of this repository, ref and directory is on it',
-    repair: 'nothing, or what upstream changed',
+    means: 'the volume has a whole state of this repository, ref and directory',
+    repair: 'nothing, or writes the changes of upstream',
     exit: 0,
   },
   empty: {
-    means: 'nothing is on it yet',
-    repair: 'everything is written',
+    means: 'the volume has no files yet',
+    repair: 'writes everything',
     exit: 10,
   },
   foreign: {
-    means: 'it has files but no record of berth, such as the old script leaves them',
+    means: 'the volume has files but no record of berth, for example files of the old script',
     repair:
-      'tracked files that differ are saved and replaced, others stay; a `.git` is saved without its login',
+      'saves and replaces tracked files that differ; other files stay; a `.git` is saved without its login',
     exit: 11,
   },
   interrupted: {
-    means: 'a run was cut short',
-    repair: 'its temporary files go and its work is finished',
+    means: 'an earlier run was interrupted',
+    repair: 'removes the temporary files of that run and finishes its work',
     exit: 12,
   },
   other_repository: {
-    means: 'it holds another repository',
-    repair: "that one's files go, edited ones are saved; its objects are dropped",
+    means: 'the volume has another repository',
+    repair: 'removes the files of that repository, saves edited files; drops the fetched objects',
     exit: 13,
   },
   other_ref: {
-    means: 'it holds another ref or directory of this repository',
-    repair: 'the objects are fetched afresh',
+    means: 'the volume has another ref or directory of this repository',
+    repair: 'fetches the objects again',
     exit: 14,
   },
   damaged_record: {
     means: 'a record cannot be read',
-    repair: 'it goes to quarantine; then as `foreign`',
+    repair: 'moves the record to quarantine; then as `foreign`',
     exit: 15,
   },
   damaged_git_directory: {
-    means: 'the fetched objects are torn, planted or incomplete',
-    repair: 'they go to quarantine and are fetched again',
+    means: 'the fetched objects are torn, forged or incomplete',
+    repair: 'moves the objects to quarantine and fetches them again',
     exit: 16,
   },
   damaged_tree: {
     means:
       'tracked files are missing, empty or of another type, or executable configuration is edited',
-    repair: 'they are restored; what was there is saved',
+    repair: 'restores the files; saves the earlier content',
     exit: 17,
   },
   newer_format: {
-    means: 'a newer berth wrote it',
-    repair: 'none: it is left as it is; run that berth',
+    means: 'a newer berth wrote the volume',
+    repair: 'none: the volume stays unchanged; run that newer version',
     exit: 65,
   },
 } as const satisfies Record<string, StateKind>;

@@ -75,7 +75,7 @@ export class AppliedCommit {
     const { commit, lastGood } = since;
     return new BerthError(
       error.code,
-      `${error.message}; starts fail since commit ${nameOf(commit, lastGood)} (last good ${nameOf(lastGood, commit)}) of the .claude repository: check what this commit changed, or revert it`,
+      `${error.message}; starts fail since commit ${nameOf(commit, lastGood)} (last good ${nameOf(lastGood, commit)}) of the .claude repository: check the changes of this commit, or revert it`,
       {
         cause: error.cause,
         details: { ...error.details, commit: commit.commit, last_good_commit: lastGood.commit },

@@ -170,7 +170,7 @@ export class CliHealth {
 
 const unreachable =
   'settings.json enables it, but the CLI did not load it: its marketplace cannot be reached or does not have it';
-const unreadable = 'the CLI left it out: its SKILL.md needs a front matter with a description';
+const unreadable = 'the CLI did not load it: its SKILL.md needs a front matter with a description';
 
 /** The problem of a server. A server that a person has disabled has no problem. */
 function problemOf({ status, error }: McpServer): string | undefined {

@@ -134,5 +134,5 @@ function reasonOf(name: string, value: string): string | undefined {
   const near = nearest(name, cliVariables);
   if (!own.test(name) && !(family.test(name) && near)) return undefined;
   const meant = near ? `did you mean ${near}? A` : 'a';
-  return `berth does not know it; ${meant} profile can still set it (environment)`;
+  return `it is unknown to berth; ${meant} profile can still set it (environment)`;
 }

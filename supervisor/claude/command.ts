@@ -15,7 +15,7 @@ const run = promisify(execFile);
 const oldestSupported = [2, 1, 309] as const;
 
 const install =
-  'npm install -g @anthropic-ai/claude-code@2.1.330, or let init do it (BERTH_CLAUDE_TARBALL); see docs/containers.md';
+  'npm install -g @anthropic-ai/claude-code@2.1.330, or let init install it (BERTH_CLAUDE_TARBALL); see docs/containers.md';
 
 /**
  * The version that the executable at `path` reports.

@@ -15,7 +15,7 @@ export class UnclearResult extends BerthError {
   constructor(result: TurnResult) {
     super(
       'worker_lost',
-      'cannot finish the turn: the CLI mixed the prompt with a turn of its own; its tools may have done their work, so look before you go on with the session',
+      'cannot finish the turn: the CLI mixed the prompt with a turn without a prompt; its tools may have done their work, so check that before you continue the session',
     );
     this.result = result;
   }
@@ -37,7 +37,7 @@ export function endedError(ended: Ended): BerthError {
 export function lostError(ended: Ended): BerthError {
   return new BerthError(
     'worker_lost',
-    `cannot finish the turn: the CLI ${howItEnded(ended)}; its tools may have done their work, so look before you go on with the session`,
+    `cannot finish the turn: the CLI ${howItEnded(ended)}; its tools may have done their work, so check that before you continue the session`,
     { details: endDetails(ended) },
   );
 }

@@ -62,7 +62,7 @@ export async function findCli(options: FindCliOptions): Promise<Cli> {
   const use = async (id: string, patience?: number): Promise<Cli> => {
     const { binary } = installedPlace(stateDirectory, id);
     if (await isInstalled(stateDirectory, id)) return { ...(await check(binary, patience)), id };
-    const text = `cannot run Claude Code at ${binary}: it is gone; delete the pod, so that init installs it again`;
+    const text = `cannot run Claude Code at ${binary}: the file does not exist any more; delete the pod, so that init installs it again`;
     throw new BerthError('cli_unavailable', text);
   };
   const { current, previous } = installed;

@@ -88,7 +88,7 @@ async function testOnce(options: CliTestOptions): Promise<void> {
       const proven = await abortable(answers(process, probe, options.patience ?? 60_000), signal);
       if (!proven) {
         const text =
-          'the CLI called another API than that of its self-test (managed settings can cause this): it is not proven that a prompt is data and that costs are reported';
+          'the CLI called another API than the one of its self-test (managed settings can cause this): it is not proven that a prompt is data and that costs are reported';
         log.warn('cli_tested', text, { cli_version: options.version });
       }
     } catch (error) {
@@ -141,6 +141,6 @@ function failed({ version, path }: CliTestOptions, error: unknown, stderr: strin
   const said = stderr && !(passing ? shortage : cause).includes(stderr) ? ` (${stderr})` : '';
   const text = passing
     ? `cannot test Claude Code ${version} at ${path}: ${shortage}${said}`
-    : `cannot use Claude Code ${version} at ${path}: it fails its self-test on an empty configuration: ${cause}${said}; use a version that is known to work, see docs/containers.md`;
+    : `cannot use Claude Code ${version} at ${path}: it fails its self-test on an empty configuration: ${cause}${said}; use a tested version, see docs/containers.md`;
   return new BerthError('cli_unavailable', text, { cause: error });
 }

@@ -114,7 +114,7 @@ export class ConfigurationGuard {
     const [path, why] = first;
     throw new BerthError(
       'cli_unavailable',
-      `cannot start a worker: ${path} in the configuration directory was changed and cannot be reverted (${why}); restart the pod, so that init reverts it, and check who can write there`,
+      `cannot start a worker: ${path} in the configuration directory was changed and cannot be reverted (${why}); restart the pod, so that init reverts it, and check which programs can write there`,
     );
   }
 

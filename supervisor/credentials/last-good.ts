@@ -73,7 +73,7 @@ export class LastGood {
       const isLogged = this.#unwritten.get(name)?.credentials === credentials;
       this.#unwritten.set(name, { credentials, version: await versionOf(path) });
       if (isLogged) return;
-      this.#log.error('credentials_unkept', 'cannot keep the last good credentials', { error });
+      this.#log.error('credentials_unkept', 'cannot store the last good credentials', { error });
     }
   }
 
@@ -189,7 +189,7 @@ export class PutBack {
     const { since, attempts } = this.#waiting ?? { since: Date.now(), attempts: 0 };
     this.#waiting = { since, attempts: attempts + 1, error };
     const wait = backoff(attempts + 1, { first, longest: 30_000 });
-    const text = `cannot put the last good login back: ${messageOf(error)}; berth tries again`;
+    const text = `cannot restore the last good login: ${messageOf(error)}; berth retries`;
     const facts = { attempts: attempts + 1, retry_ms: wait, error };
     // Later failures have the same cause and are logged at level debug.
     log[attempts === 0 ? 'error' : 'debug']('credentials_unkept', text, facts);
@@ -201,7 +201,7 @@ export class PutBack {
       attempts: this.#waiting.attempts + 1,
       waited_ms: Math.round(performance.now() - this.#began),
     };
-    const text = `put the last good login back: the file was ${kind}`;
+    const text = `restored the last good login: the file was ${kind}`;
     const facts = { state: kind, refresh_token_id: refreshTokenId, ...waited };
     this.#options.log.warn('credentials_put_back', text, facts);
   }

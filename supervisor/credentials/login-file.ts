@@ -153,11 +153,11 @@ export function describeLoss(state: CredentialsState, waiting?: string): string 
     torn: 'its file is damaged',
     older: 'its file is an old copy, whose refresh token is used up',
   };
-  const cause = causes[state.kind] ?? 'there is none';
+  const cause = causes[state.kind] ?? 'there is no credentials file';
   if (waiting !== undefined) {
-    return `the CLI's login is gone, for ${cause}, and the last good one cannot be put back yet: ${waiting}; berth tries again by itself`;
+    return `the CLI's login is missing, because ${cause}, and the last good login cannot be restored yet: ${waiting}; berth retries`;
   }
-  return `the CLI's login is lost, for ${cause}; ${loginRemedy}`;
+  return `the CLI's login is lost, because ${cause}; ${loginRemedy}`;
 }
 
 /**

@@ -194,7 +194,7 @@ export class TurnLogin {
     if (!this.#refused || !this.#coordinator.renewable) return error;
     return new BerthError(
       'login_unavailable',
-      `cannot answer the prompt: the login could not be refreshed, for the login server gave no answer that counts; try again later, the login is kept; if that goes on for hours, ${loginRemedy}`,
+      `cannot answer the prompt: the login could not be refreshed, because the login server did not answer properly; try again later, the login is kept; if this continues for hours, ${loginRemedy}`,
       { details: { ...error.details, retry_after: 30 } },
     );
   }

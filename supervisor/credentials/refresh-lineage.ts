@@ -69,7 +69,7 @@ export class RefreshLineage {
     await history.recordLogin(id, refreshed ? loginId(before) : undefined);
     if (isNew) {
       onEvent?.('adopted');
-      log.info('credentials_applied', 'took the login made by `berth login`', {
+      log.info('credentials_applied', 'adopted the login of `berth login`', {
         refresh_token_id: credentials.refreshTokenId,
       });
     }

@@ -90,7 +90,7 @@ export class CredentialsSource {
     if (applied === credentials.digest) return;
     if (this.#wins(credentials, applied)) {
       await watch.adopt(credentials);
-      log.info('credentials_applied', 'took the new login from the source', {
+      log.info('credentials_applied', 'adopted the new login of the source', {
         path,
         refresh_token_id: credentials.refreshTokenId,
       });
@@ -130,7 +130,7 @@ export class CredentialsSource {
   /** The source is applied at a later read. Logged once: a process that was killed in a refresh leaves its lock. */
   #postpone(): void {
     const text =
-      "the login in the source is not applied yet: the CLI's login is just changing; berth tries again";
+      "the login in the source is not applied yet: the CLI's login is changing now; berth retries";
     this.#logOnce(text, (facts) => this.#options.log.info('credentials_seen', text, facts));
   }
 

@@ -21,13 +21,13 @@ export async function checkClaudeSettings(configDirectory: string): Promise<Find
   } catch (error) {
     return [warning(path, `it cannot be checked: ${messageOf(error)}`, remedy)];
   }
-  if (content === undefined) return [absent(path, 'there is none: the CLI uses its defaults')];
+  if (content === undefined) return [absent(path, 'it does not exist: the CLI uses its defaults')];
   const problems = settingsProblems(content);
   if (problems.length === 0) return [ok(path, 'the CLI ignores nothing of it')];
   const findings = problems.slice(0, mostListed).map((problem) => {
     const text = describeSettingsProblem(problem);
     if (problem.loses === 'part') return warning(path, `${text}: the CLI ignores it`, remedy);
-    const what = problem.loses === 'all' ? 'all of the file' : 'it, so that it forbids nothing';
+    const what = problem.loses === 'all' ? 'all of the file' : 'it, so it forbids nothing';
     return failed(path, `${text}: the CLI ignores ${what}`, remedy);
   });
   const rest = problems.length - findings.length;

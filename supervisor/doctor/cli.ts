@@ -46,7 +46,7 @@ async function checkInstalled(
     const { binary } = installedPlace(stateDirectory, id);
     try {
       if (await isInstalled(stateDirectory, id)) return await look(binary);
-      const text = `cannot run Claude Code at ${binary}: it is gone; delete the pod, so that init installs it again`;
+      const text = `cannot run Claude Code at ${binary}: the file does not exist any more; delete the pod, so that init installs it again`;
       throw new BerthError('cli_unavailable', text);
     } catch (error) {
       return failedBy(binary, error);

@@ -55,7 +55,7 @@ export async function checkCredentials(config: SupervisorConfig): Promise<Findin
     return [ok(variable, 'it is set and has precedence over a login file'), ...source];
   }
   if (await settingsBringLogin(configDirectory)) {
-    return [ok('settings.json', 'it provides a login of its own'), ...source];
+    return [ok('settings.json', 'it provides a separate login'), ...source];
   }
   if (file?.kind === 'valid') return [judgeLogin(file.credentials, history), ...source];
   const causes = {

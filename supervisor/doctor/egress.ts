@@ -20,7 +20,7 @@ const remedies = {
   connection: 'allow it in the egress policy of the pod (manifests/components), or set HTTPS_PROXY',
   proxy: 'allow the host and port in the proxy that HTTPS_PROXY names, or add it to NO_PROXY',
   certificate:
-    'something in between decrypts TLS: put its CA into a file and set NODE_EXTRA_CA_CERTS to the path',
+    'a proxy decrypts TLS: put its CA into a file and set NODE_EXTRA_CA_CERTS to the path',
 } as const;
 
 /** Hosts in settings that replace hosts of the list. */
@@ -146,7 +146,7 @@ export async function checkUnreachable(
     return warning(
       subject,
       'it can be reached through the proxy of HTTPS_PROXY: tools of the CLI can send data there',
-      'let the proxy allow only the required hosts, as manifests/components/network-policy/squid.conf does',
+      'configure the proxy to allow only the required hosts, as manifests/components/network-policy/squid.conf does',
     );
   }
   return ok(subject, 'it cannot be reached, as it should be');

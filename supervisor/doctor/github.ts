@@ -17,7 +17,7 @@ export async function checkGithub(
 ): Promise<Finding[]> {
   const name = names.find((each) => environment[each] || environment[`${each}_FILE`]);
   if (name === undefined) {
-    return [absent('token', 'this container has none, as it should be: init alone needs it')];
+    return [absent('token', 'this container has no token, as it should be: only init needs one')];
   }
   const file = environment[`${name}_FILE`];
   const token = environment[name] || (file ? (await readFile(file, 'utf8')).trim() : '');
@@ -42,7 +42,7 @@ export async function checkGithub(
         : failed(name, `${place.host} answers ${status}: it is wrong, expired or revoked`, renew),
     ];
   } catch (error) {
-    const detail = `${place.host} gives no answer: ${messageOf(error)}`;
+    const detail = `${place.host} does not answer: ${messageOf(error)}`;
     return [near, warning(name, detail, 'see the findings about egress')];
   }
 }

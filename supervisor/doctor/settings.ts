@@ -29,7 +29,7 @@ export function settingsFindings<T>(
     const { config, warnings } = read();
     const findings = warnings.map((sentence) => warning('environment', sentence, remedy));
     const set = Object.keys(environment).filter((name) => name.startsWith('BERTH_')).length;
-    if (findings.length === 0) findings.push(ok('environment', `${set} set, none is wrong`));
+    if (findings.length === 0) findings.push(ok('environment', `${set} set, all valid`));
     return { config, findings, problems: [] };
   } catch (error) {
     if (!(error instanceof BerthError)) throw error;

@@ -72,7 +72,11 @@ async function checkState(path: string, uid: number): Promise<Finding> {
   const found = await lstat(path).catch(() => undefined);
   if (!found) {
     const remedy = 'see the log of the init container; berth serve creates it too';
-    return warning(path, 'there is none yet: neither init nor berth serve has run here', remedy);
+    return warning(
+      path,
+      'it does not exist yet: neither init nor berth serve has run here',
+      remedy,
+    );
   }
   if (!found.isDirectory()) {
     return failed(path, 'it is not a directory', 'restart the pod: init moves the file away');
@@ -147,6 +151,6 @@ async function checkConflicts(stateDirectory: string): Promise<Finding> {
   return warning(
     path,
     `${names.length} files were set aside, most recently ${names.sort().at(-1)}`,
-    'check the files, put them into the repository or remove them: they are kept for ever',
+    'check the files, add them to the repository or remove them: they never expire',
   );
 }

@@ -49,17 +49,17 @@ export async function checkWriteBack(
     return [judge(subject, await requestStatus(target, withoutProxy(environment), signal))];
   } catch (error) {
     const remedy =
-      'let the pod reach the API server: the component cilium-egress-kubernetes-api or network-policy-kubernetes-api';
-    return [failed(subject, `the API server gives no answer: ${messageOf(error)}`, remedy)];
+      'allow the pod to reach the API server: the component cilium-egress-kubernetes-api or network-policy-kubernetes-api';
+    return [failed(subject, `the API server does not answer: ${messageOf(error)}`, remedy)];
   }
 }
 
 function judge(subject: string, status: number): Finding {
   if (status < 300) return ok(subject, 'it exists and can be read');
   const remedies: Record<number, string> = {
-    401: 'mount a token of the service account that write-back has',
-    403: 'give its service account get and patch of this one Secret (manifests/components/write-back)',
-    404: 'create it: manifests/components/write-back brings an empty one',
+    401: 'mount a token of the service account of write-back',
+    403: 'grant its service account get and patch of only this Secret (manifests/components/write-back)',
+    404: 'create it: manifests/components/write-back has an empty one',
   };
   const remedy = remedies[status] ?? 'see the log of the API server';
   return failed(subject, `the API server answers ${status}`, remedy);

@@ -37,12 +37,12 @@ export const switchedSchema = z
     by: z
       .string()
       .nullable()
-      .describe("The name of the token that paused; an earlier pause's stays"),
+      .describe('The name of the token that paused; a second pause does not change it'),
     since: z.string().nullable().describe('ISO time'),
     reason: z.string().nullable(),
     durable: z.boolean().describe('Whether it would survive a restart; if not, see the log'),
   })
-  .describe('Whether prompts are taken');
+  .describe('Whether prompts are accepted');
 
 type Switched = z.output<typeof switchedSchema>;
 

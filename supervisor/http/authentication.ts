@@ -37,7 +37,7 @@ export class Authentication {
       return bearer;
     }
     this.#refuse(token ? 'unknown' : 'missing', ip);
-    const cause = token ? 'the token is not known' : 'it carries no token';
+    const cause = token ? 'the token is unknown' : 'it carries no token';
     throw new BerthError(
       'unauthorized',
       `cannot accept the request: ${cause}; send "Authorization: Bearer <token>" with a token of BERTH_API_TOKENS_FILE`,

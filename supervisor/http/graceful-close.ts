@@ -50,7 +50,7 @@ export class GracefulClose {
     if (this.#holds) await this.#answers.promise;
     throw new BerthError(
       'draining',
-      'cannot take the request: the server is stopping; try again in a moment',
+      'cannot accept the request: the server is stopping; try again in a moment',
       { details: { retry_after: 5 } },
     );
   }

@@ -145,7 +145,7 @@ function canonical(value: unknown): string {
 function conflict(key: string): BerthError {
   return new BerthError(
     'idempotency_conflict',
-    `cannot take the prompt: one with the Idempotency-Key ${JSON.stringify(key)} is being answered; send it again later to get its answer`,
+    `cannot accept the prompt: a prompt with the Idempotency-Key ${JSON.stringify(key)} is still running; send it again later to get its answer`,
     { details: { retry_after: 5 } },
   );
 }
@@ -153,6 +153,6 @@ function conflict(key: string): BerthError {
 function mismatch(key: string): BerthError {
   return new BerthError(
     'idempotency_mismatch',
-    `cannot take the prompt: the Idempotency-Key ${JSON.stringify(key)} came with another prompt before; use a new key for each prompt`,
+    `cannot accept the prompt: the Idempotency-Key ${JSON.stringify(key)} was used for another prompt; use a new key for each prompt`,
   );
 }

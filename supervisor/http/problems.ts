@@ -8,14 +8,14 @@ import { formatSize } from '../../shared/units.ts';
 
 export const problemSchema = z
   .looseObject({
-    type: z.string().describe('Always about:blank: the code tells errors apart'),
+    type: z.string().describe('Always about:blank: the code identifies the error'),
     title: z.string().describe('The same for each code'),
     status: z.number().describe('The HTTP status that belongs to the code, also within a stream'),
     code: z.enum(Object.keys(errorTable) as [ErrorCode]).describe('Stable: decide by it'),
     retryable: z.boolean().describe('Whether the same request can succeed later'),
-    detail: z.string().describe('What failed, why, and what to do'),
-    cost_usd: z.number().optional().describe('What the turn has cost although it failed'),
-    result: z.string().optional().describe('What the turn gave before it ended at a limit'),
+    detail: z.string().describe('The failed action, the cause and the remedy'),
+    cost_usd: z.number().optional().describe('The cost of the failed turn'),
+    result: z.string().optional().describe('The text of the turn before it ended at a limit'),
     session_id: z.string().optional().describe('The session, if the prompt got that far'),
     retry_after: z.number().optional().describe('Seconds to wait, as in the header Retry-After'),
     resets_at: z.string().optional().describe('When a limit ends, ISO time'),
@@ -87,7 +87,7 @@ function fromFramework(error: FastifyError, bodyLimit?: number): BerthError | un
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
       return new BerthError(
         'payload_too_large',
-        `cannot read the request: its body is over ${bodyLimit === undefined ? 'the limit' : formatSize(bodyLimit)}; put large input into files of the workspace, or raise BERTH_MAX_PROMPT_BYTES`,
+        `cannot read the request: its body is larger than ${bodyLimit === undefined ? 'the limit' : formatSize(bodyLimit)}; put large input into files of the workspace, or raise BERTH_MAX_PROMPT_BYTES`,
       );
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
       return new BerthError(

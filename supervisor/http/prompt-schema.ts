@@ -10,22 +10,24 @@ export const promptSchema = z
       .string({ error: 'expected a text' })
       .refine((text) => text.trim() !== '', { error: 'it is empty' })
       .describe(
-        'What to do or answer: text, unless it begins with a command that the profile allows',
+        'The task or question: text, unless it begins with a command that the profile allows',
       ),
     session_id: z
       .uuid({ error: 'expected the session_id of an earlier answer' })
       .optional()
-      .describe('Continue this session; absent begins one'),
+      .describe('The session to continue; absent: begin a session'),
     fork: z
       .boolean({ error: 'expected true or false' })
       .optional()
-      .describe('Begin a new session with the history of session_id, which stays as it is'),
+      .describe('Begin a new session with the history of session_id, which stays unchanged'),
     profile: z
       .string({ error: 'expected the name of a profile' })
       .optional()
-      .describe('A profile; absent: the default one of the token. A session keeps its profile'),
-    model: z.string().optional().describe('As far as the profile lets a request choose'),
-    append_system_prompt: z.string().optional().describe("Put after the profile's own"),
+      .describe(
+        'The profile; absent: the default profile of the token. A session keeps its profile',
+      ),
+    model: z.string().optional().describe('The model, if the profile allows requests to select it'),
+    append_system_prompt: z.string().optional().describe("Appended after the profile's own"),
     allowed_tools: z
       .array(z.string())
       .optional()
@@ -39,12 +41,12 @@ export const promptSchema = z
     timeout: z
       .string({ error: 'expected a duration such as "90s"' })
       .optional()
-      .describe('The longest it may take, such as "90s"; at most BERTH_PROMPT_TIMEOUT'),
+      .describe('The time limit, such as "90s"; at most BERTH_PROMPT_TIMEOUT'),
     heartbeat: z
       .string({ error: 'expected a duration such as "30s"' })
       .optional()
       .describe(
-        'For clients that give up on a silent connection: white space is sent so often before the JSON. The status is 200 then, even if an error follows',
+        'For clients with a read timeout: the interval in which white space is sent before the JSON. The status is then 200, even if an error follows',
       ),
     on_limit: z
       .enum(['fail', 'wait'])
@@ -68,11 +70,11 @@ export type PromptBody = z.output<typeof promptSchema>;
 export const answerSchema = z
   .object({
     id: z.string(),
-    session_id: z.string().describe('Send it with the next prompt to go on'),
+    session_id: z.string().describe('Send it with the next prompt to continue the session'),
     profile: z.string(),
     result: z.string(),
     structured_output: z.unknown().optional().describe('Matches output_schema'),
-    is_error: z.boolean().describe('Always false: what is no answer is a problem with a code'),
+    is_error: z.boolean().describe('Always false: a failure is a problem with a code'),
     stop_reason: z.string().nullable(),
     usage: z.object({
       input_tokens: count,
@@ -86,16 +88,18 @@ export const answerSchema = z
     queued_ms: count.describe('Of these: until a worker was there'),
     ttft_ms: z.number().nullable().describe('Time to the first token'),
     permission_denials: z.array(z.object({ tool_name: z.string(), tool_use_id: z.string() })),
-    warnings: z.array(z.string()).describe('Such as tools that were denied, and what allows them'),
+    warnings: z
+      .array(z.string())
+      .describe('For example denied tools, and the line that would allow them'),
     background: z
       .array(z.object({ at: z.string(), result: z.string(), is_error: z.boolean() }))
       .optional()
-      .describe('What work in the background has reported since the last answer of the session'),
+      .describe('Reports of background work since the last answer of the session'),
     recycled: count.describe('How often the turn was carried on in a new process'),
     recycle_reason: z
       .enum(['memory', 'processes', 'crashed', 'hung'])
       .nullable()
-      .describe('`processes`: it had nearly all that the pids limit of the container allows'),
+      .describe('`processes`: its processes used nearly the whole pids limit of the container'),
     metadata: z.record(z.string(), z.string()).optional(),
   })
   .describe('An answer');

@@ -148,7 +148,7 @@ function refusalOf(code: string | undefined, message: string): BerthError {
   if (code === 'HPE_HEADER_OVERFLOW') {
     return new BerthError(
       'headers_too_large',
-      'cannot read the request: its address and headers are too long; put what is large into the body',
+      'cannot read the request: its address and headers are too long; move large values to the body',
     );
   }
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
@@ -194,10 +194,10 @@ function notFound({ method, url }: FastifyRequest, allowed: string[]): BerthErro
   return allowed.length > 0
     ? new BerthError(
         'method_not_allowed',
-        `cannot ${method} ${url}: the resource does not know this method; use ${allowed.join(' or ')}`,
+        `cannot ${method} ${url}: the resource does not support this method; use ${allowed.join(' or ')}`,
       )
     : new BerthError(
         'route_not_found',
-        `cannot ${method} ${url}: there is no such resource; see /openapi.json`,
+        `cannot ${method} ${url}: the resource does not exist; see /openapi.json`,
       );
 }

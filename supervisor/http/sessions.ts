@@ -13,7 +13,9 @@ const summarySchema = z
     profile: z.string(),
     state: z
       .enum(['busy', 'idle', 'stored'])
-      .describe('A prompt runs or waits; a process is there for it; or it is a transcript alone'),
+      .describe(
+        'busy: a prompt runs or waits; idle: the session has a process; stored: only a transcript exists',
+      ),
     created_at: z.string(),
     last_used_at: z.string(),
     turns: count,
@@ -30,7 +32,11 @@ const summarySchema = z
   .describe('A session');
 
 export const sessionSchema = summarySchema
-  .extend({ transcript_bytes: count.describe('What the CLI keeps of it on the volume') })
+  .extend({
+    transcript_bytes: count.describe(
+      'The size of the files of the session that the CLI keeps on the volume',
+    ),
+  })
   .describe('A session, with the size of its transcript');
 
 export const pageSchema = z
@@ -38,10 +44,10 @@ export const pageSchema = z
     sessions: z.array(summarySchema),
     next: z.string().nullable().describe('The cursor of the next page; null on the last'),
   })
-  .describe('Sessions, those first that were used last');
+  .describe('Sessions, the most recently used first');
 
 export const pageQuerySchema = z.strictObject({
-  profile: z.string().optional().describe('Only those of this profile'),
+  profile: z.string().optional().describe('Only sessions of this profile'),
   limit: z.coerce.number().int().min(1).max(200).default(50),
   cursor: z.string().max(200).optional().describe('"next" of the page before'),
 });

@@ -13,7 +13,7 @@ const budget = z.object({
 const namedBudget = budget.extend({ name: z.string() });
 const level = z
   .enum(['ok', 'low', 'full'])
-  .describe('Where it is full no session begins; those that exist go on');
+  .describe('When it is full no session begins; existing sessions continue');
 
 export const statusSchema = z
   .object({
@@ -42,24 +42,26 @@ export const statusSchema = z
         commit: z.string(),
         state: z
           .enum(['current', 'stale'])
-          .describe('Stale: init could not ask the git server and went on with what was there'),
+          .describe(
+            'Stale: init could not reach the git server and continued with the state on the volume',
+          ),
         problem: z
           .string()
           .nullable()
-          .describe('Why nothing of the repository takes effect, and what helps'),
+          .describe('Why nothing of the repository takes effect, and the remedy'),
         confirmed_at: z.string().describe('When the git server last confirmed the commit'),
         age_s: z
           .number()
-          .describe('Seconds since then: berth looks for a newer commit at its start'),
+          .describe('Seconds since then; init fetches a newer commit only at the start of the pod'),
         applied_at: z.string().describe('When init last ended'),
         settings: z
           .enum(['current', 'kept', 'invalid'])
           .describe(
-            'Kept: the CLI would ignore the settings.json of this commit, so the last good one stays; invalid: there was none',
+            'Kept: the CLI would ignore the settings.json of this commit, so the last good one stays; invalid: there was no good one',
           ),
       })
       .nullable()
-      .describe('What init has reported before this start; null without a report'),
+      .describe('The report of init before this start; null without a report'),
     launch_failures: z
       .array(
         z.object({
@@ -82,7 +84,7 @@ export const statusSchema = z
           profile: z.string(),
           kind: z.enum(['mcp_server', 'plugin', 'skill', 'hook']),
           name: z.string(),
-          problem: z.string().describe('As the CLI says it'),
+          problem: z.string().describe('In the words of the CLI'),
           since: z.string(),
         }),
       )
@@ -97,15 +99,15 @@ export const statusSchema = z
           closed: z.boolean().describe('No prompt of this login is sent'),
           reason: z.enum(['usage_limit', 'rate_limited']).nullable(),
           resets_at: z.string().nullable(),
-          guessed: z.boolean().describe('Nobody told when it ends: prompts try one at a time'),
+          guessed: z.boolean().describe('The end is unknown: one prompt at a time may try'),
           utilization: z.record(z.string(), z.number()).describe('The used share of each window'),
           window_resets_at: z
             .record(z.string(), z.string())
-            .describe('When each window ends, where the API has told it'),
+            .describe('The end of each window, if the API has reported it'),
           warnings: z.array(z.string()),
         }),
       )
-      .describe("What is known of the account's limits"),
+      .describe('The known limits of the account'),
     memory: z.object({
       limit: bytes,
       working_set: bytes,
@@ -124,12 +126,10 @@ export const statusSchema = z
         .object({ current: z.number(), limit: z.number() })
         .nullable()
         .describe('Processes and threads, where the container has a pids limit'),
-      decisions: z
-        .record(z.string(), z.number())
-        .describe('How often memory had a worker recycled, by cause'),
+      decisions: z.record(z.string(), z.number()).describe('Workers recycled for memory, by cause'),
     }),
     recycles: counts.describe('Workers ended since the start, by reason'),
-    turns_carried_on: counts.describe('Turns that went on in another process, by reason'),
+    turns_carried_on: counts.describe('Turns that continued in another process, by reason'),
     turns_lost: counts.describe('Turns whose process was lost and that ended so, by reason'),
     sessions: z.number().describe('How many there are'),
     profiles: z.object({
@@ -142,7 +142,7 @@ export const statusSchema = z
       .object({
         ignored: z.array(z.object({ file: z.string(), path: z.string(), message: z.string() })),
       })
-      .describe('What the CLI ignores of settings.json; prompts are refused then'),
+      .describe('The parts of settings.json that the CLI ignores; prompts are refused then'),
     disk: z.object({
       level,
       volumes: z.array(z.object({ path: z.string(), size: z.number(), free: z.number(), level })),
@@ -161,18 +161,18 @@ export const statusSchema = z
       setup_tokens: z
         .array(z.object({ profile: z.string(), expires_at: z.string().nullable() }))
         .describe('Of profiles with one of their own; a year from when each was seen first'),
-      advice: z.string().nullable().describe('What a person should do now'),
+      advice: z.string().nullable().describe('The next step for a person'),
     }),
     paused: z
       .object({
-        by: z.string().nullable().describe('The name of the token; null if it is not known'),
+        by: z.string().nullable().describe('The name of the token; null if it is unknown'),
         since: z.string(),
         reason: z.string().nullable(),
       })
       .nullable(),
     tokens: z
       .array(z.object({ name: z.string(), last_used_at: z.string().nullable() }))
-      .describe('Who may call, and when each last did since the server started'),
+      .describe('The token names, and the last call of each since the server started'),
     spending: z
       .object({
         day: z.string().describe('A day in UTC'),
@@ -181,9 +181,9 @@ export const statusSchema = z
         tokens: z.array(namedBudget),
         profiles: z.array(namedBudget),
       })
-      .describe('What was spent today, at list prices, and the daily budgets'),
+      .describe('The spending of today, at list prices, and the daily budgets'),
   })
-  .describe('What is going on');
+  .describe('The state of the server');
 
 export type Status = z.infer<typeof statusSchema>;
 

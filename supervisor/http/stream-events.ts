@@ -19,7 +19,7 @@ const running = {
   session: z
     .object({ session_id: z.string(), model: z.string(), skills: z.array(z.string()) })
     .describe(
-      'The turn has begun; the session can be continued from now on. After `recycled` it comes again: with the same id, unless the process was lost before the session was written down',
+      'The turn has begun; the session can be continued from now on. After `recycled` it is sent again: with the same id, unless the process was lost before the session was stored',
     ),
   text: z.object({ text: z.string() }).describe('A piece of the answer'),
   tool: z
@@ -28,15 +28,15 @@ const running = {
   tool_result: z.object({ id: z.string(), is_error: z.boolean() }).describe('A tool has ended'),
   recycled: z
     .object({ reason: z.string(), session_id: z.string().nullable() })
-    .describe('The process was lost or ended; the turn goes on in another one'),
+    .describe('The process was lost or ended; the turn continues in another process'),
   retry: z
     .object({
       attempt: count,
       max_retries: count,
       delay_ms: z.number(),
-      status: z.number().nullable().describe('What the model API answered'),
+      status: z.number().nullable().describe('The status of the model API'),
     })
-    .describe('The model API failed and is asked again'),
+    .describe('The model API failed, and the CLI retries'),
 } satisfies { [E in TurnEvent['event']]: z.ZodType<Data<E>> };
 
 /** By name; the last event, `result` or `error`, has the answer or the problem as its data. */

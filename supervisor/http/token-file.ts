@@ -86,7 +86,7 @@ export class TokenFile implements Tokens {
       this.#failure = error.message;
       const none = error.details.tokens === 0;
       if (none) this.#replace([]);
-      const what = none ? 'nobody may call any more' : 'the API tokens stay as they were';
+      const what = none ? 'every request is refused' : 'the API tokens stay unchanged';
       this.#log.error('tokens_loaded', what, { error });
     }
   }
@@ -110,7 +110,7 @@ export class TokenFile implements Tokens {
       this.#warned.add(name);
       this.#log.warn(
         'token_plain',
-        `the API token ${name} is stored in plain text; replace its line by the one that \`berth token ${name}\` prints`,
+        `the API token ${name} is stored in plain text; replace its line by the output of \`berth token ${name}\``,
       );
     }
   }

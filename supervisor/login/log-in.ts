@@ -71,7 +71,7 @@ export async function logIn(config: LoginConfig, process: Surroundings): Promise
     const { signal } = interrupted;
     const path = await findCli(config, environmentIn(config, '/nonexistent'), signal);
     process.stderr.write(
-      `This gives the CLI on ${config.configDirectory} a login of its own. Nothing changes until the login is complete. Ctrl-C cancels.\n\n`,
+      `This makes a login only for the CLI on ${config.configDirectory}. Nothing changes until the login is complete. Ctrl-C cancels.\n\n`,
     );
     const credentials = await inPrivate(config.configDirectory, async (directory) => {
       await runLogin(path, config, directory, signal);
@@ -106,12 +106,12 @@ async function runLogin(path: string, config: LoginConfig, directory: string, si
   );
 }
 
-/** @throws BerthError `login_failed` if the CLI has left no usable login */
+/** @throws BerthError `login_failed` if the CLI has stored no usable login */
 async function readLogin(directory: string): Promise<Credentials> {
   const path = join(directory, credentialsFileName);
   const content = await readFileBounded(path, credentialsLimit).catch(() => undefined);
   const judgement = content && judgeCredentials(content);
-  if (judgement?.kind !== 'valid') throw failed('the CLI has left no usable login');
+  if (judgement?.kind !== 'valid') throw failed('the CLI has stored no usable login');
   const { credentials } = judgement;
   hideTokens(credentials);
   if (credentials.refreshTokenId === undefined) throw failed('it cannot be refreshed');

@@ -228,7 +228,7 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
   );
   new Gauge({
     name: 'berth_login_expiry_timestamp_seconds',
-    help: 'When a person must log in again; of: login or setup-token, with the profile of a setup-token of its own; estimated: derived from the time of its first use',
+    help: 'When a person must log in again; of: login or setup-token, with the profile if the profile has its own setup-token; estimated: derived from the time of its first use',
     labelNames: ['estimated', 'of', 'profile'],
     registers,
     collect() {

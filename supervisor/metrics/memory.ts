@@ -64,7 +64,7 @@ export function registerMemory(report: () => MemoryReport, registers: Registry[]
   const slots = new Slots();
   new Gauge({
     name: 'berth_worker_memory_bytes',
-    help: 'Memory of the process tree of each worker; a slot is taken again once its worker is gone',
+    help: 'Memory of the process tree of each worker; a slot is reused after its worker has ended',
     labelNames: ['slot'],
     registers,
     collect() {

@@ -193,7 +193,7 @@ export class Launches {
       const said = stderr && `, and wrote ${stderr}`;
       const error = new BerthError(
         'cli_unavailable',
-        `cannot keep the CLI running: it ended by itself (exit code ${exitCode}, signal ${signal}) before its first prompt${said}; see what the .claude repository has it start`,
+        `cannot keep the CLI running: it ended by itself (exit code ${exitCode}, signal ${signal}) before its first prompt${said}; check the programs that the .claude repository makes it start`,
       );
       this.#slowDown(spec.profile, this.#options.explain(spec.profile, error), stderr);
     }
@@ -221,7 +221,7 @@ function ofRequest(error: BerthError): BerthError {
   if (error.code === 'session_not_found') return error;
   return new BerthError(
     error.code,
-    `${error.message}; this request asks for a process of its own: if prompts without them are answered, its fork, model, allowed_tools or output_schema is the cause`,
+    `${error.message}; this request needs its own process: if prompts without fork, model, allowed_tools and output_schema are answered, one of these fields is the cause`,
     { cause: error, details: error.details },
   );
 }

@@ -232,7 +232,7 @@ export class Pool {
 
   /** Ends all workers, also busy ones; resolves when they have ended. */
   async stop(): Promise<void> {
-    this.#stopping ??= new BerthError('draining', 'cannot take a prompt: the server is stopping');
+    this.#stopping ??= new BerthError('draining', 'cannot accept a prompt: the server is stopping');
     clearInterval(this.#idleTimer);
     this.#refill.stop();
     this.#oneStart.stop();

@@ -55,6 +55,6 @@ function unknownToCli(error: unknown, sessionId: string | undefined): BerthError
   if (!said.includes('No conversation found')) return undefined;
   return new BerthError(
     'session_not_found',
-    `cannot continue the session ${sessionId ?? 'that is to be copied'}: its transcript is not on the volume any more; leave session_id out to begin one`,
+    `cannot continue the session ${sessionId ?? 'that is to be copied'}: its transcript is not on the volume any more; omit session_id to begin a session`,
   );
 }

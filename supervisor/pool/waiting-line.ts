@@ -163,7 +163,7 @@ export class WaitingLine {
   #full(retryAfter: number): BerthError {
     return new BerthError(
       'queue_full',
-      `cannot take the prompt: ${this.#limit} are waiting already; try again later, or raise BERTH_QUEUE_LIMIT or BERTH_MAX_WORKERS`,
+      `cannot accept the prompt: ${this.#limit} prompts are already waiting; try again later, or raise BERTH_QUEUE_LIMIT or BERTH_MAX_WORKERS`,
       { details: { retry_after: retryAfter } },
     );
   }

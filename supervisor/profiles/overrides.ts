@@ -52,7 +52,7 @@ export function readOverrides(
     throw refused(
       field,
       `the profile ${profile.name} does not allow a request to set it`,
-      `add ${field} to profiles.${profile.name}.overrides in the profiles file, or leave it out`,
+      `add ${field} to profiles.${profile.name}.overrides in the profiles file, or omit the field`,
     );
   }
   const { model, append_system_prompt, allowed_tools, output_schema, timeout } = request;
@@ -121,7 +121,7 @@ function checkTools(rules: readonly string[], profile: Profile): readonly string
       throw refused(
         'allowed_tools',
         `the profile ${profile.name} does not allow ${JSON.stringify(rule)}, and a request can only narrow`,
-        `add it to profiles.${profile.name}.tools.allow, or leave it out`,
+        `add it to profiles.${profile.name}.tools.allow, or omit it`,
       );
     }
   }

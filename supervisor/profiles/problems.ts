@@ -41,7 +41,7 @@ function problemsIn(issue: z.core.$ZodIssue): Problem[] {
     const known = keysAt(path);
     return issue.keys.map((key) => {
       const near = nearest(key, known);
-      const hint = near ? `did you mean ${near}?` : `known are ${known.join(', ')}`;
+      const hint = near ? `did you mean ${near}?` : `the known keys are ${known.join(', ')}`;
       return { path: [...path, key], key, text: `unknown key; ${hint}` };
     });
   }

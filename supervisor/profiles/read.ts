@@ -135,7 +135,7 @@ function retiredIn({ profiles }: ProfilesDocument): string[] {
   return Object.entries(profiles).flatMap(([name, { isolation }]) =>
     isolation === 'conversation'
       ? [
-          `profiles.${name}.isolation: the value conversation is retired and treated as process: each session has a process of its own; remove the line (docs/profiles.md)`,
+          `profiles.${name}.isolation: the value conversation was removed and is treated as process: each session has its own process; remove the line (docs/profiles.md)`,
         ]
       : [],
   );

@@ -81,7 +81,7 @@ function measure(value: object, parts: Map<unknown, Part>, depth = 1): Part {
   for (const [key, item] of Object.entries(value)) {
     // A second base URI would give each definition many names.
     if (key === '$id' && depth > 1 && typeof item === 'string') {
-      throw new CostError('it has an "$id" below its top', 'leave it out');
+      throw new CostError('it has an "$id" below its top', 'omit it');
     }
     if (key === '$ref' && typeof item === 'string') part.refs.push(item);
     if (typeof item !== 'object' || item === null) {

@@ -128,7 +128,7 @@ const tools = section({
     ),
   deny: list(profileRule)
     .optional()
-    .describe('Deny rules in addition to those of settings.json; they win over allow'),
+    .describe('Deny rules in addition to those of settings.json; they have priority over allow'),
 }).describe('The tools that the CLI may use');
 
 const mcp = section({
@@ -161,7 +161,7 @@ const limits = section({
     .string({ error: 'a duration, such as 30s or 5m' })
     .pipe(duration(1_000, 86_400_000))
     .optional()
-    .describe('The longest that a prompt may take, waiting included, such as 5m'),
+    .describe('The longest time of a prompt, waiting included, such as 5m'),
   background: z
     .string({ error: 'a duration, such as 30s or 10m' })
     .pipe(duration(0, 86_400_000))
@@ -211,7 +211,7 @@ const profile = section({
   isolation: oneOf(['process', 'conversation'])
     .optional()
     .describe(
-      'Without effect: each session has a process of its own (process); conversation is retired and treated as process',
+      'Without effect: each session has its own process (process); conversation was removed and is treated as process',
     ),
   working_directory: oneOf(['shared', 'session'])
     .optional()
@@ -227,7 +227,7 @@ const profile = section({
 });
 
 const token = section({
-  default_profile: name.optional().describe('The profile if a request names none'),
+  default_profile: name.optional().describe('The profile of requests without a profile'),
   daily_budget_usd: dollars
     .optional()
     .describe("US dollars that the token's prompts may cost in a day"),

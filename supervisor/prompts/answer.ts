@@ -119,7 +119,7 @@ async function unkeptWarnings(
   meters.unkept();
   const text = "this turn is not in the session's transcript: the volume is full";
   log.error('turn_unkept', text, { session_id: sessionId });
-  return [`${text}; the session will not know it after a restart`];
+  return [`${text}; after a restart the session will not have it`];
 }
 
 function toAnswer(

@@ -93,7 +93,7 @@ const sentences: Readonly<Record<HealthKind, (name: string) => string>> = {
   mcp_server: (name) => `the MCP server ${name} has no connection, and its tools were not there`,
   skill: (name) => `the skill ${name} was not loaded`,
   plugin: (name) => `the plugin ${name} was not loaded`,
-  hook: (name) => `the hook ${name} failed, and what it was to check was not checked`,
+  hook: (name) => `the hook ${name} failed, and its check did not run`,
 };
 
 function mayUse(server: string, allow: readonly string[] | undefined): boolean {

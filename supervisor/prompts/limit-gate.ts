@@ -175,7 +175,7 @@ const causes: Record<LimitReason, string> = {
 function closed(state: AccountState, opens: number, now: number): BerthError {
   const reason = state.reason ?? 'usage_limit';
   const known = state.resets_at !== null && !state.guessed;
-  const when = known ? `it ends at ${state.resets_at}` : 'when it ends is not known';
+  const when = known ? `it ends at ${state.resets_at}` : 'its end is unknown';
   return new BerthError(
     reason,
     `cannot send the prompt: ${causes[reason]}, and ${when}; try again then, or wait with "on_limit": "wait"`,

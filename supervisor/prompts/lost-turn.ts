@@ -72,7 +72,7 @@ function inWords(reason: LossReason): string {
 export function optedOut({ details, cause }: BerthError, reason: LossReason): BerthError {
   return new BerthError(
     'worker_recycled',
-    `cannot finish the turn: its process was ended (${inWords(reason)}), and "on_recycle" is "fail"; its tools may have done their work, so look before you go on with the session`,
+    `cannot finish the turn: its process was ended (${inWords(reason)}), and "on_recycle" is "fail"; its tools may have done their work, so check that before you continue the session`,
     { details, cause },
   );
 }

@@ -16,7 +16,7 @@ import type { TurnEnd, TurnStalled } from './turn.ts';
 const remedies = {
   login_required: loginRemedy,
   login_unavailable: 'try again in a minute',
-  permission_denied: 'ask the owner of the organisation for access, or use another login',
+  permission_denied: 'request access from the owner of the organisation, or use another login',
   billing_required: "check the account's billing at claude.ai or platform.claude.com",
   usage_limit: 'try again when it resets',
   rate_limited: 'try again later',
@@ -25,14 +25,14 @@ const remedies = {
   model_not_found: 'name another model',
   prompt_too_large:
     'shorten the prompt, put large input into files of the workspace, or begin a new session',
-  turns_exceeded: 'raise the limit of turns, or go on with the session',
+  turns_exceeded: 'raise the limit of turns, or continue the session',
   budget_exceeded: 'raise the budget, or begin a new session',
-  output_mismatch: 'see what it gave in "result", and make the prompt or the schema clearer',
+  output_mismatch: 'see its output in "result", and make the prompt or the schema clearer',
   blocked_by_hook:
-    'change the prompt, or the hook in the .claude repository; "result" has what the model wrote by then',
+    'change the prompt, or the hook in the .claude repository; "result" has the text of the model until then',
   empty_answer:
-    'ask for an answer in words, or for one of an output_schema; "result" has what the model wrote last, and its tools may have done their work',
-  interrupted: 'send it again if it is still wanted',
+    'request text in the prompt, or use an output_schema; "result" has the last text of the model, and its tools may have done their work',
+  interrupted: 'send it again if you still need the answer',
   turn_failed: 'change the prompt or the model',
 } as const satisfies Partial<Record<ErrorCode, string>>;
 
@@ -52,7 +52,7 @@ export function failureOf(end: TurnEnd, schema = false): BerthError | undefined 
   if (hook) return failure('blocked_by_hook', inWords(hook), end, hook);
   // The CLI reminds the model once, and then reports a success without an output.
   if (schema && result.structuredOutput === undefined) {
-    return failure('output_mismatch', 'the model gave no output of the schema', end);
+    return failure('output_mismatch', 'the model returned no output for the schema', end);
   }
   return isEmpty(result) ? failure('empty_answer', whyEmpty(result), end) : undefined;
 }
@@ -104,7 +104,7 @@ function remedyOf({ keySource = 'none', helperError }: TurnEnd): string {
   if (keySource === 'none' && helperError === undefined) return loginRemedy;
   if (helperError !== undefined || keySource === 'apiKeyHelper') {
     const cause = helperError === undefined ? '' : ` (${helperError})`;
-    return `mend the apiKeyHelper of settings.json${cause}: run its command in the pod, and see what it prints`;
+    return `correct the apiKeyHelper of settings.json${cause}: run its command in the pod, and check its output`;
   }
   return `put a valid API key into the Secret, as ${keySource}, and restart the pod`;
 }
@@ -184,7 +184,7 @@ function resetDetails(limit: TurnEnd['limit']): Record<string, unknown> {
 export function stalledError({ quietMs, end }: TurnStalled): BerthError {
   return new BerthError(
     'worker_lost',
-    `cannot finish the turn: the CLI neither wrote nor worked for ${Math.round(quietMs / 1_000)} s; its tools may have done their work, so look before you go on with the session, and raise BERTH_HANG_TIMEOUT if it was no hang`,
+    `cannot finish the turn: the CLI neither wrote nor worked for ${Math.round(quietMs / 1_000)} s; its tools may have done their work, so check that before you continue the session; raise BERTH_HANG_TIMEOUT if the CLI was still working`,
     { details: end ? turnDetails(end.result) : {} },
   );
 }

@@ -62,7 +62,7 @@ export class Pause {
       });
     }
     const { by, since } = this.#paused;
-    this.#log.warn('paused', 'no prompts are taken until `POST /v1/resume`', { by, since });
+    this.#log.warn('paused', 'no prompts are accepted until `POST /v1/resume`', { by, since });
   }
 
   /** A second pause keeps the name of the first one. @returns whether the pause survives a restart */

@@ -183,7 +183,7 @@ export class PromptRun {
   #loginRenewed({ name }: Worker, end: TurnEnd): void {
     const { sessionId, apiErrorStatus } = end.result;
     this.#cost.refused(end);
-    const text = 'the login was renewed; the turn goes on';
+    const text = 'the login was renewed; the turn continues';
     const fields = { worker: name, reason: 'login', session_id: sessionId };
     this.#options.log.warn('turn_carried_on', text, fields);
     const status = apiErrorStatus ?? null;

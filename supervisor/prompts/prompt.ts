@@ -105,7 +105,7 @@ export class Intake {
       if (!fork) return undefined;
       throw new BerthError(
         'invalid_request',
-        'cannot fork: the prompt names no session; send the session_id of the one to copy',
+        'cannot fork: the prompt names no session; send the session_id of the session to copy',
       );
     }
     const record = await this.#options.store.read(sessionId);
@@ -129,7 +129,7 @@ export class Intake {
     if (requested !== undefined && requested !== record.profile) {
       throw new BerthError(
         'invalid_request',
-        `cannot continue the session ${record.id} with the profile ${JSON.stringify(requested)}: it began with ${record.profile}, and a session keeps its profile; leave "profile" out, or begin a new session`,
+        `cannot continue the session ${record.id} with the profile ${JSON.stringify(requested)}: it began with ${record.profile}, and a session keeps its profile; omit "profile", or begin a new session`,
         { details: { field: 'profile', session_id: record.id } },
       );
     }
@@ -152,7 +152,7 @@ function withoutAbsent(fields: OverrideFields): OverrideFields {
 export function unknownSession(id: string): BerthError {
   return new BerthError(
     'session_not_found',
-    `cannot continue the session ${id}: there is none of this id that belongs to this token; leave session_id out to begin one`,
+    `cannot continue the session ${id}: this token has no session with this id; omit session_id to begin a session`,
   );
 }
 

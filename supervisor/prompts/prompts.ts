@@ -104,7 +104,7 @@ function figuresOf({ queuedMs, recycled }: LivePrompt, duration: number) {
 function timedOut(timeout: number): BerthError {
   return new BerthError(
     'prompt_timeout',
-    `cannot answer the prompt within ${formatDuration(timeout)}: its time is up; give it more with "timeout", or raise BERTH_PROMPT_TIMEOUT`,
+    `cannot answer the prompt within ${formatDuration(timeout)}: the time limit is reached; set a longer "timeout", or raise BERTH_PROMPT_TIMEOUT`,
   );
 }
 

@@ -55,11 +55,15 @@ export class Recovery {
     meters.lost(reason, true);
     this.#live.recycled += 1;
     this.#live.recycleReason = reason;
-    log.warn('turn_carried_on', `${worker.name} was lost (${reason}); the turn goes on elsewhere`, {
-      worker: worker.name,
-      reason,
-      session_id: sessionId,
-    });
+    log.warn(
+      'turn_carried_on',
+      `${worker.name} was lost (${reason}); the turn continues in another process`,
+      {
+        worker: worker.name,
+        reason,
+        session_id: sessionId,
+      },
+    );
     emit({ event: 'recycled', data: { reason, session_id: sessionId ?? null } });
     const resumable = await this.#settle(lost);
     const prompt = this.#cost.left();

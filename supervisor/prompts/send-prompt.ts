@@ -87,5 +87,5 @@ export function allowedCommand(text: string, { commands }: Profile): string | un
 
 /** The warning for a command that is allowed and that the process does not have. */
 export function unknownCommand(name: string): string {
-  return `the command /${name} was not run, and the prompt went to the model as it stands: the .claude repository has no command and no skill of this name`;
+  return `the command /${name} was not run, and the prompt was sent to the model as text: the .claude repository has no command and no skill with this name`;
 }

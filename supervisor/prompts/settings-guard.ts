@@ -82,7 +82,7 @@ export class SettingsGuard {
     const what = first.loses === 'all' ? `all of ${first.file}` : `a part of ${first.file}`;
     throw new BerthError(
       'configuration_invalid',
-      `cannot run the prompt: the CLI ignores ${what}, so that what it forbids would be allowed: ${describeSettingsProblem(first)}${more}; correct it in the .claude repository and restart, or set BERTH_SETTINGS_CHECK=warn`,
+      `cannot run the prompt: the CLI ignores ${what}, so forbidden actions would be allowed: ${describeSettingsProblem(first)}${more}; correct it in the .claude repository and restart, or set BERTH_SETTINGS_CHECK=warn`,
     );
   }
 

@@ -95,7 +95,7 @@ export class SessionCatalog {
       record.id,
       new BerthError(
         'interrupted',
-        'cannot finish the turn: it was interrupted as its owner asked; send the next prompt to continue the session',
+        'cannot finish the turn: the owner of the session interrupted it; send the next prompt to continue the session',
       ),
     );
   }

@@ -107,7 +107,7 @@ export class SpendingLedger {
       const raise = of === 'deployment' ? 'BERTH_DAILY_BUDGET_USD' : 'it in the profiles file';
       throw new BerthError(
         'daily_budget_exceeded',
-        `cannot take the prompt: the daily budget of ${what} is used up ($${show(spent)} of $${show(limit)}); wait until ${this.resetsAt}, or raise ${raise}`,
+        `cannot accept the prompt: the daily budget of ${what} is used up ($${show(spent)} of $${show(limit)}); wait until ${this.resetsAt}, or raise ${raise}`,
         {
           details: {
             budget: of,

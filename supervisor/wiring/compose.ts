@@ -356,5 +356,5 @@ function expiryOf({ state }: Login): number | undefined {
 /** The error for sessions whose token was revoked, with all other tokens of its name. */
 function revokedName(tokens: Tokens, name: string): BerthError | undefined {
   if (tokens.names().includes(name)) return undefined;
-  return new BerthError('token_revoked', `cannot go on: no token of ${name} is valid any more`);
+  return new BerthError('token_revoked', `cannot continue: no token of ${name} is valid any more`);
 }

@@ -67,7 +67,7 @@ export function failureOf(
     case 401:
       return of(
         'unauthorized',
-        `${answer}: it does not accept the token of the service account; mount a projected serviceAccountToken into this container, as manifests/components/write-back does`,
+        `${answer}: the API server does not accept the token of the service account; mount a projected serviceAccountToken into this container, as manifests/components/write-back does`,
       );
     case 403:
       return of(
@@ -77,10 +77,10 @@ export function failureOf(
     case 404:
       return of(
         'not_found',
-        `there is no Secret ${name} in the namespace ${namespace}, and berth may not create one; create an empty Secret: kubectl -n ${namespace} create secret generic ${name}`,
+        `the Secret ${name} does not exist in the namespace ${namespace}, and berth may not create it; create an empty Secret: kubectl -n ${namespace} create secret generic ${name}`,
       );
     case 409:
-      return of('conflict', `another writer keeps changing ${secret}: ${answer}`);
+      return of('conflict', `another program changes ${secret} repeatedly: ${answer}`);
     case 429:
       return of('throttled', `${answer}; retrying`);
     default:

@@ -69,7 +69,7 @@ async function writeBackUntilStopped(config: WriteBackConfig, log: Log): Promise
     if (await writing.stop(now.signal)) return;
     throw new BerthError(
       'write_back_failed',
-      'cannot write the last login back: there was no time left; if the volume is lost too, log in again',
+      'cannot write the last login back: the stop deadline was reached; if the volume is lost too, log in again',
     );
   } finally {
     await writing.stop(now.signal);

@@ -13,7 +13,7 @@ export function createWriteBackMetrics(isPending: () => boolean): {
   collectDefaultMetrics({ register: registry });
   const success = new Gauge({
     name: 'berth_write_back_success_timestamp_seconds',
-    help: "When the live Secret was last known to hold the volume's login; 0 before",
+    help: "When the live Secret last had the volume's login; 0 before",
     registers,
   });
   const kept = new Gauge({

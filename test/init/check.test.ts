@@ -107,13 +107,16 @@ t.test('--check tells the logins that are there, which a run takes, and no token
   t.equal(first.code, 0, 'the state of the volume alone is told by the exit code');
   t.match(
     first.output,
-    /login +the source: access ends in .+ \(the CLI renews it\)\n +a run takes the source\n/,
+    /login +the source: access ends in .+ \(the CLI renews it\)\n +a run writes the source\n/,
   );
   t.strictSame(everything(harbour), before, 'nothing is written');
   await harbour.run();
   writeFileSync(join(harbour.volume, '.credentials.json'), credentials(7, 'refreshed'));
   const { output } = await check(harbour);
-  t.match(output, /on the volume: .*\n +the source: .*\n +a run leaves those on the volume\n/);
+  t.match(
+    output,
+    /on the volume: .*\n +the source: .*\n +a run keeps the credentials on the volume\n/,
+  );
   writeFileSync(source, '{');
   const torn = await check(harbour);
   t.match(torn.output, /the source: they cannot be used: it is not valid JSON/);
@@ -132,7 +135,7 @@ t.test(
     writeFileSync(join(harbour.volume, 'c'), '');
     t.match(
       (await check(harbour)).output,
-      /owner +2 of 0:0, 1 of 4242:4242; a run gives them to 1000:1000\n/,
+      /owner +2 of 0:0, 1 of 4242:4242; a run changes their owner to 1000:1000\n/,
     );
     t.equal(statSync(join(harbour.volume, 'a')).uid, 0, 'and changes nothing');
   },

@@ -89,7 +89,7 @@ t.test('every failure has its exit code and one line of cause and remedy', async
   harbour.server.fault(undefined);
   await run(harbour);
   writeFileSync(join(harbour.volume, '.berth/applied.json'), '{"version":9}');
-  await fails(65, /format version 9.*run the newer berth/);
+  await fails(65, /format version 9.*run the newer version/);
 });
 
 t.test('a lease that another keeps alive ends the run with 75', async (t) => {
@@ -116,7 +116,7 @@ t.test(
     harbour.server.fault({ kind: 'status', status: 404 });
     const { code, lines } = await run(harbour);
     t.equal(code, 0);
-    t.match(termination(harbour), /went on without it: .*no such repository/);
+    t.match(termination(harbour), /continued without it: .*the repository does not exist/);
     t.match(
       lines.filter(({ level }) => level === 'error'),
       [{ event: 'remote_failed' }],

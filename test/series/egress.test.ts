@@ -140,7 +140,7 @@ t.test(`without ${registry} init ends, or goes on with the CLI there is`, { skip
   t.match(
     nextCli?.output,
     new RegExp(
-      `"level":"error".*"event":"cli_not_installed".*the one before it is used: ${cannot}`,
+      `"level":"error".*"event":"cli_not_installed".*the earlier version is used: ${cannot}`,
     ),
   );
   t.ok(refused.before.length > 1);

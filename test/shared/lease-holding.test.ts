@@ -91,7 +91,7 @@ t.test('one that cannot be read until it has expired is lost, and said truthfull
     }
     const reason = { code: 'lease_held', message: /the lease has not been renewed for 300 ms/ };
     t.match(lease.lost.reason, reason, what);
-    t.notMatch(lease.lost.reason.message, /took it over/);
+    t.notMatch(lease.lost.reason.message, /took the lease over/);
     t.match(
       lines.filter(({ event }) => event === 'lease_lost'),
       [{ msg: 'this program has lost the lease on the volume' }],

@@ -145,8 +145,8 @@ t.test('refusals are told apart, and are not tried again', async (t) => {
   const { remote } = connect(t, harbour);
   const refusals: [number, RegExp][] = [
     [401, /does not accept the token \(401\).*BERTH_GIT_TOKEN/],
-    [403, /may not read it \(403\).*Contents: read/],
-    [404, /no such repository, or the token has no access/],
+    [403, /may not read the repository \(403\).*Contents: read/],
+    [404, /the repository does not exist, or the token has no access/],
   ];
   for (const [status, message] of refusals) {
     const asked = harbour.server.requests.length;
@@ -156,7 +156,7 @@ t.test('refusals are told apart, and are not tried again', async (t) => {
   }
   const { remote: anonymous } = connect(t, harbour, { authenticated: false });
   harbour.server.fault({ kind: 'status', status: 401 });
-  await t.rejects(anonymous.resolve('main'), { message: /asks for a login/ });
+  await t.rejects(anonymous.resolve('main'), { message: /requires a login/ });
 });
 
 t.test('a server in trouble is tried again, a few times', async (t) => {
@@ -194,7 +194,10 @@ t.test('a server that takes requests and says nothing is given up', async (t) =>
   const harbour = await openHarbour(t);
   const { remote } = connect(t, harbour, { idleTimeout: 100, retryDelays: [] });
   harbour.server.fault({ kind: 'hang' });
-  await t.rejects(remote.resolve('main'), { code: 'remote_unavailable', message: /fell silent/ });
+  await t.rejects(remote.resolve('main'), {
+    code: 'remote_unavailable',
+    message: /sent no answer/,
+  });
 });
 
 t.test('a body that stalls or breaks off is not taken for whole', async (t) => {

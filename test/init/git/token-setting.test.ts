@@ -26,7 +26,7 @@ t.test('a refused token is to be put where it came from', (t) => {
     [{ GITHUB_PAT_FILE: file }, 'GITHUB_PAT_FILE'],
     [
       { GITHUB_PAT: 'a-made-up-pat', ...kubernetes },
-      'the Secret from which the pod takes GITHUB_PAT',
+      'the Secret from which the pod gets GITHUB_PAT',
     ],
     [
       { BERTH_GIT_TOKEN_FILE: file, ...kubernetes },
@@ -35,7 +35,7 @@ t.test('a refused token is to be put where it came from', (t) => {
   ];
   for (const [environment, place] of cases) {
     const message = said(environment);
-    t.ok(message.endsWith(`make a new one and put it into ${place}`), message);
+    t.ok(message.endsWith(`create a new token and put it into ${place}`), message);
   }
   t.match(said({}), /put a token into BERTH_GIT_TOKEN$/);
   t.match(said(kubernetes), /put a token into a Secret \(berth-git, key token\), and name its/);

@@ -97,6 +97,9 @@ t.test('init and --check say that nothing takes effect, and what to set', async 
 t.test('a repository with nothing for the CLI is called that', async (t) => {
   const harbour = await openHarbour(t, { 'README.md': 'x\n' });
   const { problem } = await harbour.run();
-  t.match(problem, /no CLAUDE\.md, no settings\.json .*; put them there, or set BERTH_REPO_PATH/);
+  t.match(
+    problem,
+    /no CLAUDE\.md, no settings\.json .*; move them to the root, or set BERTH_REPO_PATH/,
+  );
   t.match(harbour.events('repository_unread'), [{ directories: [] }]);
 });

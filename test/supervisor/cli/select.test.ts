@@ -133,13 +133,13 @@ t.test('what stands on the volume leads nowhere else', async (t) => {
   rmSync(place(first).binary);
   symlinkSync(realClaude, place(first).binary);
   record({ version: 1, current: first });
-  await t.rejects(find(), { message: /it is gone; delete the pod/ });
+  await t.rejects(find(), { message: /does not exist any more; delete the pod/ });
   const outside = join(surroundings.workspace, 'planted');
   mkdirSync(outside);
   writeFileSync(join(outside, 'claude'), good, { mode: 0o755 });
   symlinkSync(outside, place(second).directory);
   record({ version: 1, current: second });
-  await t.rejects(find(), { message: /it is gone; delete the pod/ });
+  await t.rejects(find(), { message: /does not exist any more; delete the pod/ });
   const missing = /the program does not exist; install it .*BERTH_CLAUDE_TARBALL/;
   for (const wrong of [{ version: 1, current: '../../../workspace' }, { version: 2 }, [], 'x']) {
     record(wrong);

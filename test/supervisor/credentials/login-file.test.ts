@@ -101,7 +101,10 @@ t.test('each state is logged with its expiry and no token', async (t) => {
 });
 
 t.test('a loss is described by its cause and what helps', async (t) => {
-  t.match(describeLoss({ kind: 'blank' }), /is lost, for the login server has refused it; log in/);
+  t.match(
+    describeLoss({ kind: 'blank' }),
+    /is lost, because the login server has refused it; log in/,
+  );
   t.match(describeLoss({ kind: 'missing' }), /for there is none/);
   t.match(
     describeLoss({ kind: 'torn', reason: '' }, 'ENOSPC'),

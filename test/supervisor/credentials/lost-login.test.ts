@@ -121,7 +121,7 @@ t.test(
     // No new file fits, but what is there can be written over.
     writeFileSync(path, JSON.stringify({ claudeAiOauth: { accessToken: '', refreshToken: '' } }));
     t.match(await log.logged('credentials_unkept', ({ retry_ms }) => retry_ms !== undefined), {
-      msg: /put the last good login back: .*ENOSPC.*tries again/,
+      msg: /restore the last good login: .*ENOSPC.*retries/,
     });
     await log.logged('credentials_lost');
     t.match(await prompt('[[say hello]]'), {
@@ -129,7 +129,7 @@ t.test(
       body: {
         code: 'login_unavailable',
         retryable: true,
-        detail: /cannot be put back yet.*ENOSPC/,
+        detail: /cannot be restored yet.*ENOSPC/,
       },
     });
     const { body } = await call('GET', '/v1/status');

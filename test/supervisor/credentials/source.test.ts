@@ -158,7 +158,7 @@ t.test('a source that is overtaken by another login is tried again, and said so'
   await becomes(credentials('two'));
   await log.logged('credentials_applied');
   const told = log.lines.filter(({ from }) => from === 'source').map(({ msg }) => msg);
-  t.match(told, [/is just changing; berth tries again/]);
+  t.match(told, [/is changing now; berth retries/]);
   t.notMatch(log.text, /correct the Secret/);
 });
 

@@ -129,7 +129,7 @@ t.test('a GitHub token does not belong here', async (t) => {
   const environment = { GH_TOKEN: 'ghp_of_the_tests', HTTPS_PROXY: 'http://127.0.0.1:9' };
   t.match(await checkGithub(environment, never), [
     { status: 'warning', detail: /can read it/, remedy: /init container only/ },
-    { status: 'warning', detail: /gives no answer/ },
+    { status: 'warning', detail: /does not answer/ },
   ]);
 });
 
@@ -208,7 +208,10 @@ t.test('without a CLI on the PATH it is the one that init installed', async (t) 
     { status: 'ok', detail: 'version 2.1.320' },
   ]);
   rmSync(binary);
-  t.match(await look(), [{ status: 'warning', detail: /it is gone/ }, { status: 'ok' }]);
+  t.match(await look(), [
+    { status: 'warning', detail: /does not exist any more/ },
+    { status: 'ok' },
+  ]);
   record({ current: previous });
   t.match(await look(), [
     { status: 'ok', detail: 'version 2.1.320' },

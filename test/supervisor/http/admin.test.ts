@@ -126,7 +126,7 @@ t.test('what goes wrong with them is told, without the token', async (t) => {
   const none = await berth(['pause'], at);
   t.match(none, { code: 64, errors: /no API token; put it into BERTH_API_TOKEN_FILE, or write/ });
   const wrong = await berth(['pause'], at, 'a-wrong-token-of-somebody\n');
-  t.match(wrong, { code: 64, errors: /401 .*the token is not known/ });
+  t.match(wrong, { code: 64, errors: /401 .*the token is unknown/ });
   const nobody = await berth(['resume'], { BERTH_HTTP_LISTEN: '127.0.0.1:10' }, `${token}\n`);
   t.match(nobody, {
     code: 64,

@@ -39,7 +39,7 @@ const cases: Case[] = [
     request: ['POST', '/v1/prompts', { token: 'a-wrong-one', body: { prompt: 'hi' } }],
     status: 401,
     code: 'unauthorized',
-    detail: /the token is not known; send .* BERTH_API_TOKENS_FILE/,
+    detail: /the token is unknown; send .* BERTH_API_TOKENS_FILE/,
   },
   {
     what: 'an unknown route without a token',
@@ -109,7 +109,7 @@ const cases: Case[] = [
     request: ['POST', '/v1/prompts', prompts({ prompt: 'hi', session_id: unknown })],
     status: 404,
     code: 'session_not_found',
-    detail: /none of this id that belongs to this token; leave session_id out/,
+    detail: /this token has no session with this id; omit session_id/,
   },
   {
     what: 'a session that is no UUID',
@@ -137,7 +137,7 @@ const cases: Case[] = [
     request: ['GET', '/v1/secrets'],
     status: 404,
     code: 'route_not_found',
-    detail: /^cannot GET \/v1\/secrets: there is no such resource; see \/openapi\.json$/,
+    detail: /^cannot GET \/v1\/secrets: the resource does not exist; see \/openapi\.json$/,
   },
   {
     what: 'a wrong method',

@@ -100,7 +100,7 @@ t.test('a login of its own, while the supervisor runs: no restart, and no refres
   t.same(prepared.left(), []);
   t.notMatch(terminal.screen(), /sk-ant-o/);
   await until('the supervisor has taken it', () =>
-    log.lines.find(({ msg }) => /made by `berth login`/.test(String(msg))),
+    log.lines.find(({ msg }) => /adopted the login of `berth login`/.test(String(msg))),
   );
   // The old login's end shows that the new one is used, in the very process that had the old one.
   const [old] = server.logins.all;

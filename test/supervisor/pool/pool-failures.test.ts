@@ -19,7 +19,7 @@ t.test('a session whose transcript is gone is not found, with one attempt', asyn
   const missing = 'c2b2a2f2-5c8e-4b33-9d0e-0f9a4a4c1c11';
   await t.rejects(ask('hello', missing), {
     code: 'session_not_found',
-    message: /its transcript is not on the volume any more; leave session_id out/,
+    message: /its transcript is not on the volume any more; omit session_id/,
   });
   await until('the process is gone', () => pool.workers.length === 0);
   t.equal(launches(), 1);

@@ -156,7 +156,7 @@ t.test('who waits is let go by its signal', async (t) => {
 t.test('with no time told one prompt at a time tries, after longer and longer', async (t) => {
   const { pass, advance, gate } = makeGate();
   (await pass()).done(hit());
-  await t.rejects(pass(), { message: /when it ends is not known/, details: { retry_after: 60 } });
+  await t.rejects(pass(), { message: /its end is unknown/, details: { retry_after: 60 } });
   t.match(gate.states, [{ closed: true, guessed: true }]);
   let expected = minute;
   for (let round = 0; round < 8; round++) {

@@ -50,7 +50,8 @@ t.test('a turn whose time is up is interrupted, and its session goes on', async 
       code: 'prompt_timeout',
       retryable: false,
       session_id: body.session_id,
-      detail: /within 1.5s: its time is up; give it more with "timeout", or raise BERTH_PROMPT/,
+      detail:
+        /within 1.5s: the time limit is reached; set a longer "timeout", or raise BERTH_PROMPT/,
     },
   });
   await until('what it ran has ended', () => tailsOf(surroundings.config).length === 0);

@@ -43,7 +43,7 @@ const answers = (status: number) => ({
 const faults: Record<string, Fault> = {
   'a server that fails': { ...answers(500), reason: 'server_error', says: /answers 500/ },
   'a server that wants peace': { ...answers(429), reason: 'throttled', says: /answers 429/ },
-  'a conflict each time': { ...answers(409), reason: 'conflict', says: /another writer/ },
+  'a conflict each time': { ...answers(409), reason: 'conflict', says: /another program changes/ },
   'an immutable Secret': {
     ...answers(422),
     reason: 'refused',
@@ -268,7 +268,7 @@ t.test('state that is planted: a symlink, rubbish, a newer format', async (t) =>
 
   writeFileSync(join(state, 'credentials.json'), '{"version":2}');
   shore.write(login('two', 16));
-  t.match(await shore.log.logged('credentials_unreadable'), { msg: /run the newer berth/ });
+  t.match(await shore.log.logged('credentials_unreadable'), { msg: /run the newer version/ });
   t.equal(shore.live(), login('one'));
 
   renameSync(state, `${state}-away`);
