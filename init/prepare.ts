@@ -84,9 +84,13 @@ async function run({ config, log, lease, signal, started, steps }: Run): Promise
   const quarantine = openAside(join(stateDirectory, 'quarantine'), 'init');
 
   const volume = await steps.run('inspect', () => inspectVolume(wanted));
-  log.debug('volume_inspected', `the volume: ${volumeStates[volume.state].means}`, {
-    state: volume.state,
-  });
+  log.debug(
+    'volume_inspected',
+    `the state of the volume is ${volume.state}: ${volumeStates[volume.state].means}`,
+    {
+      state: volume.state,
+    },
+  );
   const repairs = await steps.run('repair', () =>
     repairVolume(volume, wanted, { quarantine, conflicts }),
   );

@@ -60,7 +60,7 @@ const allowed: Record<string, readonly string[]> = {
     ...['supervisor/claude', 'supervisor/memory/kill-marked.ts', 'supervisor/config.ts'],
   ],
   'supervisor/write-back': [
-    ...['supervisor/credentials', 'supervisor/config.ts'],
+    ...['supervisor/credentials', 'supervisor/config.ts', 'supervisor/run-service.ts'],
     ...['supervisor/http/listen.ts', 'supervisor/http/probes.ts'],
   ],
   'supervisor/doctor': [
@@ -73,7 +73,7 @@ const allowed: Record<string, readonly string[]> = {
 /** The files that may be directly in these folders. */
 const loose: Record<string, readonly string[]> = {
   init: ['main', 'config', 'prepare', 'check', 'check-access', 'report'],
-  supervisor: ['main', 'serve', 'supervisor', 'config'],
+  supervisor: ['main', 'serve', 'run-service', 'supervisor', 'config'],
 };
 
 /** Actions that only some files may perform. */

@@ -1,17 +1,16 @@
 /** `berth serve`: from the settings to the end of the last turn and the exit code. */
 
-import { asBerthError, type BerthError } from '../shared/errors.ts';
-import { createLog, type Log } from '../shared/log.ts';
+import type { BerthError } from '../shared/errors.ts';
+import type { Log } from '../shared/log.ts';
 import { loginSecrets, providerSecrets } from '../shared/login-variables.ts';
 import { neverShow } from '../shared/redact.ts';
-import { leaveTerminationMessage, readReporting } from '../shared/reporting.ts';
-import { version } from '../shared/version.ts';
 import { aborted } from '../shared/waiting.ts';
 import { ignoredByCli } from './claude/environment.ts';
 import { readSupervisorConfig, type SupervisorConfig } from './config.ts';
 import { TokenFile } from './http/token-file.ts';
 import { digestToken, fixedTokens, makeToken, type Tokens } from './http/tokens.ts';
 import { Profiles } from './profiles/profiles.ts';
+import { runService } from './run-service.ts';
 import { Supervisor } from './supervisor.ts';
 
 /**
@@ -19,38 +18,21 @@ import { Supervisor } from './supervisor.ts';
  * @param exit ends this process with a code, when the process can no longer be trusted
  * @returns the exit code; its error is already logged
  */
-export async function serve(
+export function serve(
   environment: NodeJS.ProcessEnv,
   exit: (code: number) => void,
 ): Promise<number> {
-  const reporting = readReporting(environment);
-  const log = createLog({ service: 'berth', version, together: 20, ...reporting });
-  // Running turns are lost then, but the log has the reason and the exit code of a bug.
-  for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
-    process.once(event, (thrown: unknown) => {
-      const error = asBerthError(thrown);
-      log.error('failed', error.message, { code: error.code, error });
-      exit(error.exitCode);
-    });
-  }
-  try {
-    const { config, warnings } = readSupervisorConfig(environment);
-    for (const warning of warnings) log.warn('unknown_setting', warning);
-    for (const { name, reason } of ignoredByCli(config.inherited)) {
-      log.warn('cli_variable_ignored', `${name} is not passed to the CLI: ${reason}`, { name });
-    }
-    for (const name of [...loginSecrets, ...providerSecrets]) neverShow(config.inherited[name]);
-    log.info('started', `berth ${version}`, { pid: process.pid });
-    await serveUntilStopped(config, log);
-    log.info('stopped', 'stopped');
-    return 0;
-  } catch (thrown) {
-    const error = asBerthError(thrown);
-    const why = error.code === 'internal' ? { error } : {};
-    log.error('failed', error.message, { code: error.code, exit_code: error.exitCode, ...why });
-    await leaveTerminationMessage(reporting.terminationLog, error.message);
-    return error.exitCode;
-  }
+  return runService({
+    ...{ command: 'berth', service: 'berth', together: 20, environment, exit },
+    read: readSupervisorConfig,
+    review: ({ inherited }, log) => {
+      for (const { name, reason } of ignoredByCli(inherited)) {
+        log.warn('cli_variable_ignored', `${name} is not passed to the CLI: ${reason}`, { name });
+      }
+      for (const name of [...loginSecrets, ...providerSecrets]) neverShow(inherited[name]);
+    },
+    run: serveUntilStopped,
+  });
 }
 
 async function serveUntilStopped(config: SupervisorConfig, log: Log): Promise<void> {

@@ -1,16 +1,11 @@
-/**
- * `berth write-back`: the sidecar, the only container with a Kubernetes token. From the settings to
- * the last write and the exit code.
- */
-
-import { asBerthError, BerthError } from '../../shared/errors.ts';
-import { createLog, type Log } from '../../shared/log.ts';
-import { leaveTerminationMessage, readReporting } from '../../shared/reporting.ts';
-import { version } from '../../shared/version.ts';
+/** `berth write-back`: the sidecar, the only container with a Kubernetes token. */
+import { BerthError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
 import { aborted } from '../../shared/waiting.ts';
 import { readWriteBackConfig, type WriteBackConfig } from '../config.ts';
 import { closeServer, listen } from '../http/listen.ts';
 import { createProbesServer } from '../http/probes.ts';
+import { runService } from '../run-service.ts';
 import { createWriteBackMetrics } from './metrics.ts';
 import { SecretApi } from './secret-api.ts';
 import { WriteBack } from './write-back.ts';
@@ -20,33 +15,15 @@ import { WriteBack } from './write-back.ts';
  * @param exit ends this process with a code, when the process can no longer be trusted
  * @returns the exit code; its error is already logged
  */
-export async function writeBack(
+export function writeBack(
   environment: NodeJS.ProcessEnv,
   exit: (code: number) => void,
 ): Promise<number> {
-  const reporting = readReporting(environment);
-  const log = createLog({ service: 'berth-write-back', version, ...reporting });
-  for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
-    process.once(event, (thrown: unknown) => {
-      const error = asBerthError(thrown);
-      log.error('failed', error.message, { code: error.code, error });
-      exit(error.exitCode);
-    });
-  }
-  try {
-    const { config, warnings } = readWriteBackConfig(environment);
-    for (const warning of warnings) log.warn('unknown_setting', warning);
-    log.info('started', `berth write-back ${version}`, { pid: process.pid });
-    await writeBackUntilStopped(config, log);
-    log.info('stopped', 'stopped');
-    return 0;
-  } catch (thrown) {
-    const error = asBerthError(thrown);
-    const why = error.code === 'internal' ? { error } : {};
-    log.error('failed', error.message, { code: error.code, exit_code: error.exitCode, ...why });
-    await leaveTerminationMessage(reporting.terminationLog, error.message);
-    return error.exitCode;
-  }
+  return runService({
+    ...{ command: 'berth write-back', service: 'berth-write-back', environment, exit },
+    read: readWriteBackConfig,
+    run: writeBackUntilStopped,
+  });
 }
 
 /** @throws BerthError `write_back_failed` if a login is left unwritten */

@@ -53,7 +53,7 @@ t.test('--check tells each state by words and exit code, and changes nothing', a
     t.strictSame(everything(harbour), before, 'nothing is written');
     t.equal(harbour.server.requests.length, asked, 'nobody is asked');
   };
-  await says('empty', /everything is written/);
+  await says('empty', /writes everything/);
   writeFileSync(join(volume, 'mine'), '');
   await says('foreign', /no record of berth/);
   await restore();
