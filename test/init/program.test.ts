@@ -104,7 +104,7 @@ t.test('a lease that another keeps alive ends the run with 75', async (t) => {
   });
   const { code } = await run(harbour, { BERTH_TIMEOUT: '1s' });
   t.equal(code, 75);
-  t.match(termination(harbour), /serve on .* holds it; let only one pod use the volume/);
+  t.match(termination(harbour), /serve on .* holds it; only one pod may use the volume/);
   await lease.release();
 });
 
@@ -150,7 +150,7 @@ t.test(
       const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(code)}`;
       const ended = await run(harbour, { NODE_OPTIONS });
       t.equal(ended.code, 70, `${where}: ${ended.output}`);
-      t.match(termination(harbour), /^cannot go on: made up; this is a bug in berth, .*\n$/);
+      t.match(termination(harbour), /^cannot continue: made up; this is a bug in berth, .*\n$/);
       t.match(ended.lines.at(-1), { event: 'failed', code: 'internal', exit_code: 70 });
       t.match(ended.lines.at(-1), { error: { stack: /TypeError/ } }, 'with its stack');
       t.notOk(ended.output.includes(token));

@@ -109,7 +109,7 @@ t.test('another owner has it at once, whatever the version of his record', async
     writeFileSync(path, JSON.stringify(other));
     await new Promise((resolve) => setImmediate(resolve));
   }
-  t.match(lease.lost.reason.message, /a newer one took it over/);
+  t.match(lease.lost.reason.message, /took the lease over/);
   await lease.release();
 });
 

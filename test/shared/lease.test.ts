@@ -91,7 +91,7 @@ t.test('who lost the lease is told, and does not take it away again', async (t) 
     if (!lease.lost.aborted) writeFileSync(path, JSON.stringify(other));
     return lease.lost.aborted;
   });
-  t.match(lease.lost.reason, { code: 'lease_held', message: /pod-2 took it over/ });
+  t.match(lease.lost.reason, { code: 'lease_held', message: /pod-2 took the lease over/ });
   writeFileSync(path, JSON.stringify(other));
   await t.rejects(lease.assertHeld(), { code: 'lease_held' });
   await lease.release();

@@ -179,7 +179,7 @@ t.test('the volume that goes to another program is fatal', async (t) => {
   const lease = { version: 1, owner: 'another', holder: 'serve on another-pod', beat: 1 };
   writeFileSync(join(surroundings.config, '.berth', 'lease.json'), JSON.stringify(lease));
   await until('it is told', () => fatal.length > 0);
-  t.match(fatal, [{ code: 'lease_held', message: /another-pod took it over/ }]);
+  t.match(fatal, [{ code: 'lease_held', message: /another-pod took the lease over/ }]);
 });
 
 t.test(

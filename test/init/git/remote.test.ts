@@ -186,7 +186,7 @@ t.test('a web page instead of git is told as such', async (t) => {
   harbour.server.fault({ kind: 'html' });
   await t.rejects(remote.resolve('main'), {
     code: 'remote_refused',
-    message: /something else than git \(a web page\?\)/,
+    message: /its answer is not git \(a web page\?\)/,
   });
 });
 

@@ -73,7 +73,7 @@ t.test('one that runs a command in a prompt is refused, though its workers start
     code: 'cli_unavailable',
     exitCode: 69,
     message:
-      /^cannot use Claude Code .*: it runs commands in a prompt; use a version that is known to work/,
+      /^cannot use Claude Code .*: it runs commands in a prompt; use a tested version/,
   });
 });
 

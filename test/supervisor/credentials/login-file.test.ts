@@ -105,9 +105,9 @@ t.test('a loss is described by its cause and what helps', async (t) => {
     describeLoss({ kind: 'blank' }),
     /is lost, because the login server has refused it; log in/,
   );
-  t.match(describeLoss({ kind: 'missing' }), /for there is none/);
+  t.match(describeLoss({ kind: 'missing' }), /because there is no credentials file/);
   t.match(
     describeLoss({ kind: 'torn', reason: '' }, 'ENOSPC'),
-    /put back yet: ENOSPC; berth tries/,
+    /restored yet: ENOSPC; berth retries/,
   );
 });

@@ -79,7 +79,7 @@ t.test('another prompt under the key is refused, and the first answer stays', as
   const first = await ask('k', { prompt: 'x' });
   t.match(await ask('k', { prompt: 'y' }), {
     status: 422,
-    body: { code: 'idempotency_mismatch', retryable: false, detail: /"k" came with another/ },
+    body: { code: 'idempotency_mismatch', retryable: false, detail: /"k" was used for another/ },
   });
   t.same((await ask('k', { prompt: 'x' })).body, first.body);
   t.same(ran, ['x']);

@@ -144,7 +144,7 @@ const cases: Case[] = [
     request: ['GET', '/v1/prompts?x=1'],
     status: 405,
     code: 'method_not_allowed',
-    detail: /does not know this method; use POST$/,
+    detail: /does not support this method; use POST$/,
   },
 ];
 

@@ -146,7 +146,7 @@ t.test('a request whose own flags the CLI refuses fails alone, at once', async (
   for (let attempt = 1; attempt <= 4; attempt++) {
     await t.rejects(acquire(own), {
       code: 'cli_unavailable',
-      message: /cannot open the moon.*; this request asks for a process of its own/s,
+      message: /cannot open the moon.*; this request needs its own process/s,
     });
   }
   t.equal(log.count('worker_failed'), 4, 'each was tried once');

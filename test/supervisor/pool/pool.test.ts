@@ -105,7 +105,7 @@ t.test('a full queue sends the next one away, and only that one', async (t) => {
     code: 'queue_full',
     status: 429,
     retryable: true,
-    message: /1 are waiting already; .*BERTH_QUEUE_LIMIT or BERTH_MAX_WORKERS/,
+    message: /1 prompts are already waiting; .*BERTH_QUEUE_LIMIT or BERTH_MAX_WORKERS/,
   });
   t.same(places, [1]);
   t.equal(pool.queued, 1);
