@@ -35,13 +35,13 @@ export async function measureRound(directory: string): Promise<number> {
   try {
     guard.start();
     await until('all are there', () => {
-      guard.look();
+      guard.sample();
       return guard.report.reading.workers.every(({ processes }) => processes === 5);
     });
     let least = Number.POSITIVE_INFINITY;
     for (let series = 0; series < 5; series++) {
       const before = process.cpuUsage();
-      for (let round = 0; round < rounds; round++) guard.look();
+      for (let round = 0; round < rounds; round++) guard.sample();
       const { user, system } = process.cpuUsage(before);
       least = Math.min(least, (user + system) / 1_000 / rounds);
     }

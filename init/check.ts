@@ -20,7 +20,7 @@ import { selectFiles } from './reconcile/select.ts';
 import { lastConfirmed } from './report.ts';
 import { treeOf } from './source/upstream.ts';
 import { findMisplaced } from './volume/misplaced.ts';
-import { tellsAll } from './volume/names.ts';
+import { distinguishesAll } from './volume/names.ts';
 import { assertVolume } from './volume/state-directory.ts';
 import { reportUntracked } from './volume/untracked.ts';
 import { inspectVolume, type Volume } from './volume/volume.ts';
@@ -47,7 +47,7 @@ export async function checkVolume(config: InitConfig): Promise<Check> {
     if (!(error instanceof BerthError) || error.code !== 'volume_damaged') throw error;
     return describe(config, 'newer_format', [['why', error.message]]);
   }
-  const steps = await look(config, volume);
+  const steps = await plannedSteps(config, volume);
   const state = volume.state === 'complete' && steps.some(isDamage) ? 'damaged_tree' : volume.state;
   return describe(config, state, [
     ...(await holding(stateDirectory, volume)),
@@ -64,7 +64,7 @@ export async function checkVolume(config: InitConfig): Promise<Check> {
 }
 
 /** What reconciling would do with the commit that was fetched last. */
-async function look(config: InitConfig, { applied, pending }: Volume): Promise<Step[]> {
+async function plannedSteps(config: InitConfig, { applied, pending }: Volume): Promise<Step[]> {
   const record = pending ?? applied;
   if (!record) return [];
   const memory = remember({ applied, pending });
@@ -74,7 +74,7 @@ async function look(config: InitConfig, { applied, pending }: Volume): Promise<S
     commit: { tree: treeOf(record) },
     directory: record.directory,
     applied: known,
-    fold: tellsAll,
+    fold: distinguishesAll,
     symlinks: true,
     readBlob: async () => Buffer.from('/'),
     log: silent,
@@ -87,7 +87,7 @@ async function look(config: InitConfig, { applied, pending }: Volume): Promise<S
   if (kept?.kept !== undefined && wanted.has(settingsPath)) wanted.set(settingsPath, kept);
   const { configDirectory, localChanges } = config;
   const { signal } = new AbortController();
-  return plan({ configDirectory, localChanges, fold: tellsAll, signal }, memory, wanted);
+  return plan({ configDirectory, localChanges, fold: distinguishesAll, signal }, memory, wanted);
 }
 
 function isDamage({ action }: Step): boolean {

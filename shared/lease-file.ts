@@ -39,7 +39,7 @@ export async function readLease(path: string): Promise<string> {
  * The state of the lease that `owner` holds. Only a record of another owner proves that the lease
  * is lost.
  */
-export type Look =
+export type LeaseState =
   | { kind: 'mine' }
   | { kind: 'other'; holder: string | undefined }
   | { kind: 'absent' }
@@ -48,7 +48,7 @@ export type Look =
 /** Every format version names the owner. */
 const anyVersion = z.object({ owner: z.string(), holder: z.string().optional() });
 
-export async function lookAtLease(path: string, owner: string): Promise<Look> {
+export async function readLeaseState(path: string, owner: string): Promise<LeaseState> {
   try {
     const content = await readFileBounded(path, 4096);
     if (content === undefined) return { kind: 'absent' };

@@ -10,7 +10,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { BerthError, messageOf } from './errors.ts';
 import { unwritable } from './files.ts';
-import { createLease, type LeaseFile, lookAtLease, replaceLease } from './lease-file.ts';
+import { createLease, type LeaseFile, readLeaseState, replaceLease } from './lease-file.ts';
 import type { Witness } from './lease-witness.ts';
 import type { Log } from './log.ts';
 import { SerialQueue } from './serial-queue.ts';
@@ -56,7 +56,7 @@ export function holdLease(options: HoldingOptions): Lease {
     for (;;) {
       if (over.signal.aborted) throw notHeld('it was released; start again');
       const looked = performance.now();
-      const found = await lookAtLease(path, mine.owner);
+      const found = await readLeaseState(path, mine.owner);
       if (found.kind === 'mine') return looked;
       if (found.kind === 'other') {
         const who = found.holder ?? 'somebody';
@@ -111,7 +111,7 @@ export function holdLease(options: HoldingOptions): Lease {
     over.abort();
     await beats.idle();
     try {
-      const found = await lookAtLease(path, mine.owner);
+      const found = await readLeaseState(path, mine.owner);
       if (found.kind === 'unreadable') throw new Error(found.reason);
       if (found.kind === 'mine') {
         await rm(path, { force: true });

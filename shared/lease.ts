@@ -81,7 +81,7 @@ async function claim(path: string, mine: LeaseFile, options: ClaimOptions): Prom
   let waiting = false;
   for (;;) {
     // Before each attempt: a stopped program must not get a lease.
-    if (signal.aborted) throw seen === undefined ? toldToStop() : heldBy(parseLease(seen));
+    if (signal.aborted) throw seen === undefined ? stopRequested() : heldBy(parseLease(seen));
     const started = performance.now();
     if (await createLease(path, mine)) return started;
     const text = await readLease(path);
@@ -107,7 +107,7 @@ async function claim(path: string, mine: LeaseFile, options: ClaimOptions): Prom
   }
 }
 
-function toldToStop(): BerthError {
+function stopRequested(): BerthError {
   return new BerthError(
     'lease_held',
     'cannot use the volume: this program was stopped before it held the lease; start it again',

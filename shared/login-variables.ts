@@ -40,7 +40,7 @@ type Values = Readonly<Record<string, unknown>>;
 export function loginVariable(values: Values): string | undefined {
   return (
     loginSecrets.find((name) => Boolean(values[name])) ??
-    providers.find((name) => asksFor(values, name))
+    providers.find((name) => selectsProvider(values, name))
   );
 }
 
@@ -50,7 +50,7 @@ export function bringsLogin(values: Values): boolean {
 }
 
 /** Whether the variables make the CLI use this service. */
-export function asksFor(values: Values, provider: (typeof providers)[number]): boolean {
+export function selectsProvider(values: Values, provider: (typeof providers)[number]): boolean {
   const value = values[provider];
   return typeof value === 'string' ? /^(1|true|yes|on)$/i.test(value.trim()) : Boolean(value);
 }
@@ -59,7 +59,7 @@ export function asksFor(values: Values, provider: (typeof providers)[number]): b
 export function setupTokenIn<T>(values: Readonly<Record<string, T>>): T | undefined {
   const { ANTHROPIC_API_KEY, ANTHROPIC_AUTH_TOKEN, CLAUDE_CODE_OAUTH_TOKEN } = values;
   if (ANTHROPIC_API_KEY || ANTHROPIC_AUTH_TOKEN) return undefined;
-  if (providers.some((name) => asksFor(values, name))) return undefined;
+  if (providers.some((name) => selectsProvider(values, name))) return undefined;
   return CLAUDE_CODE_OAUTH_TOKEN || undefined;
 }
 

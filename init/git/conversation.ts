@@ -7,7 +7,7 @@
  * Invariants: each attempt has a conversation of its own, so nothing of a failed attempt counts later.
  */
 import type { GitHttpRequest, GitHttpResponse, HttpClient } from 'isomorphic-git';
-import { askForThinPack, withoutPack } from './side-band.ts';
+import { requestThinPack, withoutPack } from './side-band.ts';
 import { collect, type GitRequest, type Transport } from './transport.ts';
 
 /** The answer to a discovery request. */
@@ -82,7 +82,7 @@ export class Conversation {
     if (!pack) return this.#send(wanted);
     const sent = await collect(wanted.body ?? []);
     const thin = pack.thin && this.#refs?.text.includes(' thin-pack ');
-    const answer = await this.#send({ ...wanted, body: [thin ? askForThinPack(sent) : sent] });
+    const answer = await this.#send({ ...wanted, body: [thin ? requestThinPack(sent) : sent] });
     return { ...answer, body: this.#watched(withoutPack(answer.body, pack.take)) };
   }
 

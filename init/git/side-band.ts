@@ -29,7 +29,7 @@ export async function* withoutPack(
 }
 
 /** Adds `thin-pack` to the request: the server may send deltas against objects that are here. */
-export function askForThinPack(request: Buffer): Buffer {
+export function requestThinPack(request: Buffer): Buffer {
   const length = Number.parseInt(request.toString('latin1', 0, 4), 16);
   const line = request.toString('latin1', 4, length);
   if (!line.startsWith('want ')) return request;

@@ -53,10 +53,10 @@ interface Place {
 
 export async function findCredentials(places: CredentialsPlaces): Promise<Found> {
   const { configDirectory, stateDirectory, source, liveSource, log } = places;
-  const volume = await look('volume', join(configDirectory, credentialsFileName), log);
-  const lastGood = await look('last_good', join(stateDirectory, lastGoodFile), log);
-  const given = await look('source', source, log);
-  const live = liveSource === undefined ? undefined : await look('live', liveSource, log);
+  const volume = await readPlace('volume', join(configDirectory, credentialsFileName), log);
+  const lastGood = await readPlace('last_good', join(stateDirectory, lastGoodFile), log);
+  const given = await readPlace('source', source, log);
+  const live = liveSource === undefined ? undefined : await readPlace('live', liveSource, log);
   const known: Known = {};
   for (const [name, place] of Object.entries({
     volume,
@@ -106,7 +106,7 @@ async function lineageOf(path: string): Promise<string | undefined> {
 }
 
 /** Reads and judges; warns about unusable credentials, unless they are absent. */
-async function look(name: CredentialsName, path: string, log: Log): Promise<Place> {
+async function readPlace(name: CredentialsName, path: string, log: Log): Promise<Place> {
   const provided = name === 'source' || name === 'live';
   let judgement: Judgement;
   let others = {};

@@ -11,7 +11,7 @@ import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
 import { objectId } from '../git/pack-format.ts';
 import { unsafePath } from '../volume/paths.ts';
 import type { RecordedEntry } from '../volume/record.ts';
-import { lookAt } from './local-file.ts';
+import { inspectFile } from './local-file.ts';
 import { isText, largestText } from './merge-text.ts';
 
 /** The maximum bytes of all files. */
@@ -71,7 +71,7 @@ export async function secureBases(
     if (!entry.mode.startsWith('100') || isExecutableConfiguration(path) || unsafePath(path)) {
       continue;
     }
-    const local = lookAt(root, path, entry, real);
+    const local = inspectFile(root, path, entry, real);
     if (local.kind !== 'file' || local.damaged || local.oid === entry.oid) continue;
     if (local.status.size > largestText || (await bases.read(entry.oid))) continue;
     const object = await read(entry.oid).catch(() => undefined);

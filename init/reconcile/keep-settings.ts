@@ -40,7 +40,7 @@ interface Blob {
 }
 
 const largest = 4 * 1024 * 1024;
-const mostTold = 20;
+const mostListed = 20;
 
 /**
  * Replaces an invalid settings.json in `wanted` by the last good file.
@@ -77,7 +77,7 @@ export async function keepGoodSettings(
     {
       path: settingsPath,
       kept: good !== undefined,
-      problems: problems.slice(0, mostTold),
+      problems: problems.slice(0, mostListed),
     },
   );
   return good ? { outcome: 'kept', good } : { outcome: 'invalid' };

@@ -56,7 +56,7 @@ export function statusOf({ size, mtimeMs, ino }: Stats): Status {
  * @param real directories of `root` that are known to be real while nothing changed; new ones are
  * added
  */
-export function lookAt(
+export function inspectFile(
   root: string,
   path: string,
   recorded: RecordedEntry | undefined,

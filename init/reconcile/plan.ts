@@ -8,12 +8,12 @@
 import { setImmediate } from 'node:timers/promises';
 import { isExecutableConfiguration } from '../../shared/executable-configuration.ts';
 import type { Tree, TreeEntry } from '../git/tree.ts';
-import { type Fold, mayCollide, tellsAll, underWantedNames } from '../volume/names.ts';
+import { distinguishesAll, type Fold, mayCollide, underWantedNames } from '../volume/names.ts';
 import { unsafePath } from '../volume/paths.ts';
 import type { FoundEntry, RecordedEntry, TreeRecord } from '../volume/record.ts';
 import { volumeEntries, volumePath } from '../volume/subdirectory.ts';
 import { type Action, decide } from './decide.ts';
-import { type Local, lookAt } from './local-file.ts';
+import { inspectFile, type Local } from './local-file.ts';
 
 /** The records by path on the volume. */
 export interface Memory {
@@ -89,7 +89,7 @@ export async function plan(options: PlanOptions, memory: Memory, wanted: Tree): 
   const { configDirectory, localChanges, fold, signal } = options;
   const { applied, pending, found, interrupted } = underNames(memory, wanted, fold);
   // A path that the volume treats as equal to a wanted path must not be removed as another file.
-  const same = fold === tellsAll ? undefined : new Set([...wanted.keys()].map(fold));
+  const same = fold === distinguishesAll ? undefined : new Set([...wanted.keys()].map(fold));
   const others = [...recordedPaths(memory)].filter(
     (path) => !wanted.has(path) && unsafePath(path) === undefined && !same?.has(fold(path)),
   );
@@ -105,7 +105,7 @@ export async function plan(options: PlanOptions, memory: Memory, wanted: Tree): 
     const executable = isExecutableConfiguration(path);
     // Programs that the CLI ran could forge the record, so executable configuration is always read.
     const trusted = executable || interrupted ? undefined : file(applied.get(path));
-    const local = lookAt(configDirectory, path, trusted, real);
+    const local = inspectFile(configDirectory, path, trusted, real);
     const want = wanted.get(path);
     const situation = {
       local,
@@ -123,7 +123,7 @@ export async function plan(options: PlanOptions, memory: Memory, wanted: Tree): 
 
 /** Maps records to wanted names that the volume treats as equal. */
 function underNames(memory: Memory, wanted: Tree, fold: Fold): Memory {
-  if (fold === tellsAll) return memory;
+  if (fold === distinguishesAll) return memory;
   const { applied, pending, found } = memory;
   return {
     ...memory,

@@ -6,7 +6,7 @@
  */
 import type { Log } from '../../shared/log.ts';
 import type { Tree } from '../git/tree.ts';
-import { type Fold, losers, tellsAll } from '../volume/names.ts';
+import { distinguishesAll, type Fold, losers } from '../volume/names.ts';
 import { unsafePath, unsafeTarget } from '../volume/paths.ts';
 import type { RecordedEntry } from '../volume/record.ts';
 import { volumePath } from '../volume/subdirectory.ts';
@@ -48,12 +48,12 @@ export async function selectFiles(options: SelectOptions): Promise<Selection> {
     const target = volumePath(path, directory);
     if (target !== undefined) there.set(target, entry);
   }
-  const lost = fold === tellsAll ? undefined : losers(there.keys(), fold);
+  const lost = fold === distinguishesAll ? undefined : losers(there.keys(), fold);
   const real = new Set<string>();
   for (const [path, entry] of there) {
     let why = entry.mode === '160000' ? 'it is a submodule' : unsafePath(path);
     // A tree made by hand can have a file at the path of a directory.
-    why ??= liesInFile(path, there, real)
+    why ??= isBelowFile(path, there, real)
       ? 'the repository has a file at the path of its directory'
       : undefined;
     const winner = lost?.get(path);
@@ -91,12 +91,12 @@ async function symlinkProblem(
 }
 
 /** Whether `there` has a file above `path`. @param real directories that are known to have none */
-function liesInFile(path: string, there: Tree, real: Set<string>): boolean {
+function isBelowFile(path: string, there: Tree, real: Set<string>): boolean {
   const slash = path.lastIndexOf('/');
   if (slash < 0) return false;
   const parent = path.slice(0, slash);
   if (real.has(parent)) return false;
-  if (there.has(parent) || liesInFile(parent, there, real)) return true;
+  if (there.has(parent) || isBelowFile(parent, there, real)) return true;
   real.add(parent);
   return false;
 }

@@ -17,7 +17,7 @@ import { forEachParallel } from '../../shared/parallel.ts';
 import type { Aside } from '../../shared/set-aside.ts';
 import type { LargeFiles } from '../git/large-object.ts';
 import type { Commit, Tree } from '../git/tree.ts';
-import { foldOf, knowsSymlinks, tellsAll } from '../volume/names.ts';
+import { distinguishesAll, foldOf, knowsSymlinks } from '../volume/names.ts';
 import { appliedFile, pendingFile, type TreeRecord, writeTreeRecord } from '../volume/record.ts';
 import { Bases } from './bases.ts';
 import type { Action } from './decide.ts';
@@ -92,7 +92,7 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciled> 
   try {
     const memory = remember(options);
     const matter = namesMatter(memory, commit.tree, directory);
-    const fold = matter ? await foldOf(configDirectory) : tellsAll;
+    const fold = matter ? await foldOf(configDirectory) : distinguishesAll;
     const hasSymlinks = [...commit.tree.values()].some(({ mode }) => mode === '120000');
     const symlinks = hasSymlinks ? await knowsSymlinks(configDirectory) : true;
     const select = { ...options, ...memory, directory, fold, symlinks };

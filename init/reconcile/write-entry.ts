@@ -109,7 +109,7 @@ export async function clearWay(
   if (found && (save || found.isDirectory())) await aside.save(full, path);
 }
 
-/** The usual case, checked synchronously; see `lookAt` for the reason. */
+/** The usual case, checked synchronously; see `inspectFile` for the reason. */
 function isClear(root: string, path: string, save: boolean): boolean {
   const parts = path.split('/');
   for (let depth = 1; depth < parts.length; depth++) {

@@ -15,7 +15,7 @@ import { createRemote, type Remote, type Target } from '../git/remote.ts';
 import { createTransport, type Transport } from '../git/transport.ts';
 import type { Preflight } from '../github/github.ts';
 import type { GitHubApp } from '../github/github-app-settings.ts';
-import type { Look } from '../github/github-look.ts';
+import type { GitHubQuery } from '../github/github-query.ts';
 import { Bases, secureBases } from '../reconcile/bases.ts';
 import { ageOf } from '../report.ts';
 import { assertDirectory, volumeEntries } from '../volume/subdirectory.ts';
@@ -70,16 +70,16 @@ export async function wantedCommit(options: SourceOptions): Promise<Source> {
     transports.push(transport);
     return transport;
   };
-  let look: Promise<Look | undefined> = Promise.resolve(undefined);
+  let query: Promise<GitHubQuery | undefined> = Promise.resolve(undefined);
   const close = async () => {
-    await (await look)?.close();
+    await (await query)?.close();
     await Promise.all(transports.map((transport) => transport.close()));
     await directory.close();
   };
   const common = {
     largeFiles,
     bytes: () => transports.reduce((sum, { bytes }) => sum + bytes, 0),
-    finish: async () => (await look)?.finish(),
+    finish: async () => (await query)?.finish(),
     close,
   };
   const fail = async (error: unknown): Promise<never> => {
@@ -122,14 +122,14 @@ export async function wantedCommit(options: SourceOptions): Promise<Source> {
   try {
     if (config.githubApp) token = await tokenOf(config.githubApp, config, connect(url), signal);
     const transport = connect(url);
-    look = lookBeside(config, token, transport, signal, log);
+    query = queryBeside(config, token, transport, signal, log);
     return { ...common, volume, instead, ...(await use(url, transport)) };
   } catch (error) {
     if (!isRemote(error) || options.signal.aborted) {
       await close();
       throw error;
     }
-    const found: Preflight = (await (await look)?.answer()) ?? { answered: false };
+    const found: Preflight = (await (await query)?.answer()) ?? { answered: false };
     const moved = error.code === 'remote_refused' && found.renamedTo;
     let failure = explained(error, found, url);
     if (moved) {
@@ -225,20 +225,20 @@ function expander(
 /**
  * Queries GitHub in parallel to the git server, so that a successful run does not wait for GitHub.
  */
-async function lookBeside(
+async function queryBeside(
   config: InitConfig,
   token: string | undefined,
   { dispatcher }: Transport,
   signal: AbortSignal,
   log: Log,
-): Promise<Look | undefined> {
+): Promise<GitHubQuery | undefined> {
   const { githubApiUrl: apiUrl, repository, ref, stateDirectory, tokenPlace } = config;
   const { githubApp: app } = config;
   if (apiUrl === undefined) return undefined;
-  const { lookAtGitHub } = await import('../github/github-look.ts');
+  const { startGitHubQuery } = await import('../github/github-query.ts');
   const { path } = repository;
   const login = { token, tokenPlace, app };
-  return lookAtGitHub({ apiUrl, path, ref, ...login, dispatcher, signal, log, stateDirectory });
+  return startGitHubQuery({ apiUrl, path, ref, ...login, dispatcher, signal, log, stateDirectory });
 }
 
 async function tokenOf(

@@ -14,7 +14,7 @@ import { keepGoodSettings } from '../reconcile/keep-settings.ts';
 import { namesMatter, plan, remember } from '../reconcile/plan.ts';
 import { selectFiles } from '../reconcile/select.ts';
 import { ageOf, lastConfirmed } from '../report.ts';
-import { foldOf, tellsAll } from '../volume/names.ts';
+import { distinguishesAll, foldOf } from '../volume/names.ts';
 import type { TreeRecord } from '../volume/record.ts';
 import type { Volume } from '../volume/volume.ts';
 import { treeOf, Upstream } from './upstream.ts';
@@ -96,7 +96,7 @@ async function canFinish(
   const { configDirectory, stateDirectory, localChanges, directory = null } = config;
   const memory = remember(volume);
   const matter = namesMatter(memory, commit.tree, directory);
-  const fold = matter ? await foldOf(configDirectory) : tellsAll;
+  const fold = matter ? await foldOf(configDirectory) : distinguishesAll;
   const select = { commit, directory, applied: memory.applied, fold, symlinks: true };
   const { wanted } = await selectFiles({ ...select, readBlob, log: silent });
   const { invalidSettings, repository } = config;

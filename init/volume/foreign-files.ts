@@ -87,7 +87,7 @@ export function mayWrite(
 }
 
 /** Warns about `paths`, which the user of the CLI cannot write. */
-export function tellForeign(paths: readonly string[], uid: number, log: Log): void {
+export function logForeignFiles(paths: readonly string[], uid: number, log: Log): void {
   const own = process.geteuid?.();
   if (own !== uid) {
     log.warn(

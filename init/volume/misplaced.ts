@@ -31,7 +31,7 @@ const linked =
 const ownOfClaude = ['CLAUDE.md', 'skills/'];
 const namedForClaude = /(^|\/)(\.|dot[-_.]?)?claude$/i;
 
-const mostTold = 5;
+const mostListed = 5;
 const longestPath = 300;
 
 /**
@@ -55,7 +55,7 @@ export function findMisplaced(tree: Tree, directory: string | null): Misplaced |
     const named = Number(namedForClaude.test(b)) - Number(namedForClaude.test(a));
     return named || also.size - has.size || depthOf(a) - depthOf(b) || (a < b ? -1 : 1);
   });
-  const likeliest = sorted.slice(0, mostTold);
+  const likeliest = sorted.slice(0, mostListed);
   const directories = likeliest.map(([path]) => path);
   return { directories, message: printable(describe(likeliest, directory)) };
 }

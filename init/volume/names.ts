@@ -12,7 +12,7 @@ import { systemCode } from '../../shared/errors.ts';
 /** Two paths with the same result are the same file on the volume. */
 export type Fold = (path: string) => string;
 
-export const tellsAll: Fold = (path) => path;
+export const distinguishesAll: Fold = (path) => path;
 
 /** The comparison of the least distinguishing file system. */
 const foldAll: Fold = (path) => path.normalize('NFC').toLowerCase();
@@ -45,7 +45,7 @@ export function foldOf(directory: string): Promise<Fold> {
       );
     const anyCase = await has('A');
     const anyForm = await has('e\u0301');
-    if (!anyCase && !anyForm) return tellsAll;
+    if (!anyCase && !anyForm) return distinguishesAll;
     return (path) => {
       const form = anyForm ? path.normalize('NFC') : path;
       return anyCase ? form.toLowerCase() : form;

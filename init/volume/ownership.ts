@@ -13,7 +13,7 @@ import { setImmediate as breathe } from 'node:timers/promises';
 import { systemCode } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { type Owner, ownerRefused, refusal } from '../../shared/owner.ts';
-import { findBelow, mayWrite, tellForeign } from './foreign-files.ts';
+import { findBelow, logForeignFiles, mayWrite } from './foreign-files.ts';
 
 export interface OwnershipOptions {
   signal: AbortSignal;
@@ -48,7 +48,7 @@ export async function takeOwnership(
     const groups = new Set([...(process.getgroups?.() ?? []), process.getegid?.()]);
     const isForeign = (status: Stats) => !mayWrite(status, owner.uid, groups);
     const found = await findBelow(roots, isForeign, { signal, except, refused: () => undefined });
-    tellForeign([...found.files, ...found.directories.flat()], owner.uid, log);
+    logForeignFiles([...found.files, ...found.directories.flat()], owner.uid, log);
     return 0;
   }
   const isForeign = ({ uid, gid }: Stats) => uid !== owner.uid || gid !== owner.gid;

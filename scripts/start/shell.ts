@@ -3,7 +3,7 @@
  * Invariant: every `BERTH_` variable of the shell is either passed on, or reported with the reason.
  */
 import type { Environment } from '../../shared/config.ts';
-import { asksFor, loginSecrets, providers } from '../../shared/login-variables.ts';
+import { loginSecrets, providers, selectsProvider } from '../../shared/login-variables.ts';
 import { handedNames, handedPrefixes, ignoredByCli } from '../../supervisor/claude/environment.ts';
 
 export interface ShellVariables {
@@ -55,7 +55,7 @@ function reasonAgainst(name: string, ownRepository: boolean): string | undefined
 
 function isOfCli(name: string, shell: Environment): boolean {
   if (loginSecrets.includes(name)) return true;
-  if (ofACloud.test(name)) return providers.some((provider) => asksFor(shell, provider));
+  if (ofACloud.test(name)) return providers.some((provider) => selectsProvider(shell, provider));
   // In a terminal of Claude Code, these variables belong to that session.
   if (shell.CLAUDECODE && ofAClaudeSession.test(name)) return false;
   return handedNames.includes(name) || handedPrefixes.some((prefix) => name.startsWith(prefix));

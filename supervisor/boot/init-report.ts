@@ -47,7 +47,7 @@ const report = z
 export type ReportOfInit = z.infer<typeof report>;
 
 /** init's record of its last check of GitHub. */
-const githubLook = z.looseObject({
+const githubQuery = z.looseObject({
   version: z.literal(1),
   looked_at: z.iso.datetime(),
   token_expires_at: z.iso.datetime().optional(),
@@ -90,9 +90,9 @@ export class InitOutcome {
   /** Reads the files; never rejects. */
   async load(): Promise<void> {
     this.#report = await this.#read(reportFile, report);
-    const look = await this.#read(githubFile, githubLook);
-    this.#gitTokenExpiry = this.#report && look && expiryOf(look, this.#report);
-    await this.look();
+    const query = await this.#read(githubFile, githubQuery);
+    this.#gitTokenExpiry = this.#report && query && expiryOf(query, this.#report);
+    await this.refresh();
   }
 
   async #read<T>(name: string, schema: z.ZodType<T>): Promise<T | undefined> {
@@ -105,7 +105,7 @@ export class InitOutcome {
   }
 
   /** Counts the files in `conflicts/` again, one count at a time; never rejects. */
-  look(): Promise<void> {
+  refresh(): Promise<void> {
     this.#looking ??= countFiles(join(this.#stateDirectory, 'conflicts'), this.#mostEntries)
       .catch(() => undefined)
       .then((files) => {
@@ -118,7 +118,7 @@ export class InitOutcome {
 
 /** Ignores a record that is left from another repository. */
 function expiryOf(
-  { looked_at, token_expires_at }: z.infer<typeof githubLook>,
+  { looked_at, token_expires_at }: z.infer<typeof githubQuery>,
   { finished_at }: ReportOfInit,
 ): number | undefined {
   if (token_expires_at === undefined) return undefined;

@@ -5,7 +5,12 @@
  * processes that use that cloud.
  */
 import type { Environment } from '../../shared/config.ts';
-import { asksFor, bringsLogin, loginSecrets, providers } from '../../shared/login-variables.ts';
+import {
+  bringsLogin,
+  loginSecrets,
+  providers,
+  selectsProvider,
+} from '../../shared/login-variables.ts';
 
 /** The variables with which the CLI and its libraries reach each service. */
 const clouds = [
@@ -36,7 +41,7 @@ export function inheritedLogin(
   const used = { ...(own ? {} : inherited), ...profile };
   const passed = clouds.map(({ providers: any, own: pattern }) => {
     const named = Object.keys(profile).some((name) => pattern.test(name) && !place.test(name));
-    return { pattern, pass: any.some((provider) => asksFor(used, provider)) && !named };
+    return { pattern, pass: any.some((provider) => selectsProvider(used, provider)) && !named };
   });
   return (name) => {
     if ([...loginSecrets, ...providers].includes(name)) return !own;

@@ -16,7 +16,7 @@ const connecting = 15_000;
 const pause = 200;
 
 /** Requests the state of the servers and records it in the health of the process. Never rejects. */
-export async function askServers(process: ClaudeProcess): Promise<void> {
+export async function queryServers(process: ClaudeProcess): Promise<void> {
   try {
     const answer = await within(process.control({ subtype: 'mcp_status' }), patience);
     if (answer !== undefined) process.health.serversAre(readMcpStatus(answer));
@@ -39,7 +39,7 @@ export async function requireServers(
   const deadline = performance.now() + connecting;
   const tried = new Set<string>();
   for (;;) {
-    await askServers(process);
+    await queryServers(process);
     signal.throwIfAborted();
     const missing = required
       .map((name) => process.health.server(name) ?? unknown(name))

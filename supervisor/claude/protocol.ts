@@ -125,7 +125,7 @@ interface Line {
  * @throws Error if the line is not JSON, or is a known kind of another shape
  */
 export function readMessage(text: string): CliMessage | undefined {
-  if (saysNothing(text)) return undefined;
+  if (isIrrelevant(text)) return undefined;
   const line = JSON.parse(text) as Line | null;
   // Output of a subagent inside a tool call is not the answer.
   if (typeof line !== 'object' || line === null || typeof line.parent_tool_use_id === 'string') {
@@ -165,7 +165,7 @@ function ownCommands(all: z.infer<typeof command>[]): string[] {
 }
 
 /** Most lines of a turn: a stream event without text for the answer or usage is not parsed. */
-function saysNothing(text: string): boolean {
+function isIrrelevant(text: string): boolean {
   if (!text.startsWith('{"type":"stream_event"')) return false;
   return !text.includes('"text_delta"') && !text.includes('"usage"');
 }

@@ -78,7 +78,7 @@ export class ConfigurationGuard {
     }
     for (const path of lost) this.#fail(path, 'it differs from the version that init wrote');
     this.#started = true;
-    this.#look();
+    this.#check();
     this.#again();
   }
 
@@ -108,7 +108,7 @@ export class ConfigurationGuard {
    * @throws BerthError `cli_unavailable` if a change could not be reverted
    */
   assertRight(): void {
-    this.#look();
+    this.#check();
     const [first] = this.#failed;
     if (!first) return;
     const [path, why] = first;
@@ -132,7 +132,7 @@ export class ConfigurationGuard {
     );
   }
 
-  #look(): void {
+  #check(): void {
     if (!this.#started) return;
     const { configDirectory: root } = this.#options;
     const found = findExecutable(root);
@@ -231,14 +231,14 @@ export class ConfigurationGuard {
   #soon(): void {
     this.#due ??= setImmediate(() => {
       this.#due = undefined;
-      this.#look();
+      this.#check();
     });
   }
 
   #again(): void {
     const interval = this.#watchers.has('') ? usualInterval : withoutWatch;
     this.#timer = setTimeout(() => {
-      this.#look();
+      this.#check();
       this.#again();
     }, interval);
     this.#timer.unref();

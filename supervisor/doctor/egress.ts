@@ -4,7 +4,7 @@
  */
 import type { Environment } from '../../shared/config.ts';
 import { hosts, type WantedHost } from '../../shared/hosts.ts';
-import { asksFor, providers } from '../../shared/login-variables.ts';
+import { providers, selectsProvider } from '../../shared/login-variables.ts';
 import { absent, type Finding, failed, ok, warning } from './check.ts';
 import { reach, type Target } from './connect.ts';
 import { usesFile } from './credentials.ts';
@@ -77,7 +77,7 @@ function spareIn(
     if (githubApi) return `GitHub's API is at ${nameOf(githubApi)}`;
     return onGitHub(environment) ? undefined : `the repository is on ${server && nameOf(server)}`;
   }
-  const cloud = providers.find((name) => asksFor(environment, name));
+  const cloud = providers.find((name) => selectsProvider(environment, name));
   if (cloud) return `${cloud} is set`;
   if (host === 'api.anthropic.com') return model && `the model is on ${nameOf(model)}`;
   return usesFile(environment) ? undefined : 'a login by a variable is not refreshed';

@@ -77,7 +77,7 @@ function reasonOf(cause: Cause, { reading, bounds }: Sights, name: string): stri
 }
 
 /** Logs a change of the pressure level. */
-export function tellLevel(log: Log, before: Level, { reading, bounds, level }: Sights): void {
+export function logLevelChange(log: Log, before: Level, { reading, bounds, level }: Sights): void {
   if (level === before) return;
   const { container } = reading;
   const text = level === 'none' ? 'memory pressure is over' : `memory pressure is ${level}`;
@@ -93,7 +93,7 @@ export function tellLevel(log: Log, before: Level, { reading, bounds, level }: S
 }
 
 /** Logs that the kernel killed processes between the two readings. */
-export function tellOomKills(
+export function logOomKills(
   log: Log,
   before: ContainerMemory | undefined,
   now: ContainerMemory | undefined,

@@ -13,7 +13,7 @@ import {
   readContainerMemory,
   readUsage,
 } from './cgroup.ts';
-import { describeDecision, type Sights, tellLevel, tellOomKills } from './describe.ts';
+import { describeDecision, logLevelChange, logOomKills, type Sights } from './describe.ts';
 import { Growth } from './growth.ts';
 import { type Action, type Cause, decide, initialState, type State } from './policy.ts';
 import { workersThatFit } from './pressure.ts';
@@ -112,7 +112,7 @@ export class MemoryGuard {
   start(): void {
     const { cgroupRoot, procRoot, log } = this.#options;
     this.#cgroup = findMemoryCgroup(cgroupRoot, procRoot);
-    this.look();
+    this.sample();
     const limit = this.#reading.container?.limit;
     if (limit === undefined) {
       log.info(
@@ -132,18 +132,18 @@ export class MemoryGuard {
   }
 
   /** Runs one round. */
-  look(): void {
+  sample(): void {
     const began = performance.now();
     const container = this.#cgroup && readContainerMemory(this.#cgroup);
     const before = this.#reading.container;
     this.#bounds = boundsOf(this.#options, container?.limit);
     this.#reading = this.#read(began, container);
-    tellOomKills(this.#options.log, before, container);
+    logOomKills(this.#options.log, before, container);
     const { level } = this.#state;
     const ceiling = this.ceiling;
     const { actions, state } = decide(this.#reading, this.#bounds, this.#state);
     this.#state = state;
-    tellLevel(this.#options.log, level, this.report);
+    logLevelChange(this.#options.log, level, this.report);
     for (const action of actions) this.#carryOut(action);
     if (this.ceiling !== ceiling) this.#options.onCeiling?.();
     this.#roundMs = performance.now() - began;
@@ -154,7 +154,7 @@ export class MemoryGuard {
     while (!signal.aborted) {
       await this.#untilNextLook(signal);
       if (signal.aborted) return;
-      this.look();
+      this.sample();
       // Not urgent: measuring takes the kernel some milliseconds.
       if (this.#state.level !== 'none' || this.#measuring) continue;
       this.#measuring = this.#trees.measure(performance.now()).finally(() => {

@@ -150,7 +150,7 @@ export function createMetrics(sources: MetricSources): Metrics {
       tokens.inc({ kind: 'cache_read', profile }, usage.cache_read_input_tokens);
     },
     recycled: (reason) => count('recycles', reason),
-    lost: (reason, goesOn) => count(goesOn ? 'carriedOn' : 'lost', reason),
+    lost: (reason, continues) => count(continues ? 'carriedOn' : 'lost', reason),
     authFailure: (reason) => authFailures.inc({ reason }),
     credentials: (event) => credentials.inc({ event }),
     refreshFailed: (reason) => refreshFailures.inc({ reason }),

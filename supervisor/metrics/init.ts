@@ -9,7 +9,7 @@ const changes = [
   ...(['kept', 'conflicts', 'drift', 'skipped'] as const),
 ];
 
-export type InitSource = Pick<InitOutcome, 'report' | 'gitTokenExpiry' | 'conflicts' | 'look'>;
+export type InitSource = Pick<InitOutcome, 'report' | 'gitTokenExpiry' | 'conflicts' | 'refresh'>;
 
 export function registerInit(source: InitSource, registers: Registry[]): void {
   const gauge = (name: string, help: string, value: () => number | undefined): void => {
@@ -96,7 +96,7 @@ export function registerInit(source: InitSource, registers: Registry[]): void {
     'Local copies in conflicts/ that were not removed yet, at the previous scrape',
     () => {
       // Not awaited: a volume that hangs must not delay the other metrics.
-      void source.look();
+      void source.refresh();
       return source.conflicts;
     },
   );

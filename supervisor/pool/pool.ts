@@ -49,7 +49,7 @@ export interface AcquireOptions {
   /** Leaves the queue; the rejection is the signal's reason. */
   signal: AbortSignal;
   /** The prompt continues a turn that had begun: it is served first, and never rejected for space. */
-  goesOn?: boolean;
+  continues?: boolean;
   /** Called with the place in the queue, from 1, if the prompt has to wait, and whenever it changes. */
   onQueued: (place: number) => void;
 }
@@ -120,7 +120,7 @@ export class Pool {
    * @throws BerthError `queue_full`, `draining`, `cli_unavailable`, `session_not_found`, or the
    *   signal's reason
    */
-  async acquire({ spec, token, goesOn, signal, onQueued }: AcquireOptions): Promise<Worker> {
+  async acquire({ spec, token, continues, signal, onQueued }: AcquireOptions): Promise<Worker> {
     signal.throwIfAborted();
     if (this.#stopping) throw this.#stopping;
     const own = spec.sessionId !== undefined && this.ownerOf(spec.sessionId);
@@ -129,7 +129,7 @@ export class Pool {
     const ticket = this.#line.join({
       spec,
       token,
-      goesOn: goesOn ?? false,
+      continues: continues ?? false,
       signal,
       onPlace: onQueued,
     });
@@ -137,7 +137,7 @@ export class Pool {
     const { maxWorkers } = this.#options;
     const retryAfter = this.#pace.secondsFor(this.#line.length, maxWorkers);
     this.#line.enforceLimit(this.count('starting'), retryAfter);
-    this.#line.tellPlaces();
+    this.#line.reportPlaces();
     return ticket.worker;
   }
 
@@ -244,7 +244,7 @@ export class Pool {
 
   #reconcile(): void {
     this.#assign();
-    this.#line.tellPlaces();
+    this.#line.reportPlaces();
   }
 
   #assign(): void {

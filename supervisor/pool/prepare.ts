@@ -1,7 +1,7 @@
 /** Makes a new CLI process ready for its first prompt. */
 import { BerthError } from '../../shared/errors.ts';
 import { withDeadline } from '../../shared/waiting.ts';
-import { askServers } from '../claude/mcp-servers.ts';
+import { queryServers } from '../claude/mcp-servers.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
 import type { ProcessSpec } from './process-spec.ts';
 
@@ -47,7 +47,7 @@ function tooSlow(milliseconds: number): BerthError {
 async function prime(process: ClaudeProcess, resumes: boolean): Promise<void> {
   await process.control({ subtype: 'initialize' });
   if (!resumes) await process.run(blankPrompt);
-  if (process.health.unexplained) await askServers(process);
+  if (process.health.unexplained) await queryServers(process);
 }
 
 function unknownToCli(error: unknown, sessionId: string | undefined): BerthError | undefined {

@@ -13,7 +13,7 @@ export interface Ticket {
   /** The name of the caller's token. */
   readonly token: string;
   /** The ticket continues a turn that had begun: it is served first, and never rejected for space. */
-  readonly goesOn: boolean;
+  readonly continues: boolean;
   /** Resolves when the ticket is served. */
   readonly worker: Promise<Worker>;
 }
@@ -21,7 +21,7 @@ export interface Ticket {
 export interface JoinOptions {
   spec: ProcessSpec;
   token: string;
-  goesOn?: boolean;
+  continues?: boolean;
   /** Takes the ticket out of the queue; it then rejects with the signal's reason. */
   signal: AbortSignal;
   /** Called with the place of the ticket, from 1, whenever the place changes. */
@@ -59,8 +59,8 @@ export class WaitingLine {
   get servable(): readonly Ticket[] {
     if (this.#held.size === 0) return this.waiting;
     return this.waiting.filter(
-      ({ spec: { sessionId }, goesOn }) =>
-        goesOn || sessionId === undefined || !this.#held.has(sessionId),
+      ({ spec: { sessionId }, continues }) =>
+        continues || sessionId === undefined || !this.#held.has(sessionId),
     );
   }
 
@@ -81,18 +81,18 @@ export class WaitingLine {
   #inOrder(): readonly Entry[] {
     if (this.#ordered) return this.#ordered;
     const entries = [...this.#entries.values()];
-    const first = entries.filter(({ goesOn }) => goesOn);
-    const others = entries.filter(({ goesOn }) => !goesOn);
+    const first = entries.filter(({ continues }) => continues);
+    const others = entries.filter(({ continues }) => !continues);
     this.#ordered = [...first, ...fairOrder(others, this.#lastServed, this.#served)];
     return this.#ordered;
   }
 
-  join({ spec, token, goesOn = false, signal, onPlace }: JoinOptions): Ticket {
+  join({ spec, token, continues = false, signal, onPlace }: JoinOptions): Ticket {
     const { promise, resolve, reject } = Promise.withResolvers<Worker>();
     const leave = (): void => this.#settle(entry, () => reject(signal.reason));
     signal.addEventListener('abort', leave, { once: true });
     const entry: Entry = {
-      ...{ spec, token, goesOn, worker: promise, resolve, reject, onPlace, place: 0 },
+      ...{ spec, token, continues, worker: promise, resolve, reject, onPlace, place: 0 },
       unwatch: () => signal.removeEventListener('abort', leave),
     };
     this.#entries.set(entry, entry);
@@ -109,7 +109,7 @@ export class WaitingLine {
     if (this.#entries.size - coming <= this.#limit) return;
     const newest = new Map<string, { ticket: Ticket; count: number }>();
     for (const ticket of this.#entries.keys()) {
-      if (ticket.goesOn) continue;
+      if (ticket.continues) continue;
       const count = (newest.get(ticket.token)?.count ?? 0) + 1;
       // Inserted again at the end: among tokens with the same count the newest ticket is rejected.
       newest.delete(ticket.token);
@@ -121,7 +121,7 @@ export class WaitingLine {
   }
 
   /** Reports the place of each ticket whose place has changed. */
-  tellPlaces(): void {
+  reportPlaces(): void {
     let place = 0;
     for (const entry of this.#inOrder()) {
       place += 1;

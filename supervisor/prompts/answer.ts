@@ -1,7 +1,7 @@
 /** Makes the answer or the error of a prompt from the end of its turn; counts and records the turn. */
 import { asBerthError, type BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import { askServers } from '../claude/mcp-servers.ts';
+import { queryServers } from '../claude/mcp-servers.ts';
 import type { TurnResult } from '../claude/turn-result.ts';
 import type { Worker } from '../pool/worker.ts';
 import { hiddenTools, warningsOf } from '../profiles/warnings.ts';
@@ -79,7 +79,7 @@ export async function concludeTurn(
   const { process } = worker;
   const end = cost.ended(turn.end);
   await keeper.end(end);
-  if (process.health.unexplained) await askServers(process);
+  if (process.health.unexplained) await queryServers(process);
   options.cliProblems.note(profile.name, process.health.reports);
   const whole = cost.whole(end);
   if (live.signal.aborted) throw withTurn(asBerthError(live.signal.reason), whole);

@@ -14,7 +14,7 @@ const pause = 100;
 
 /**
  * Resolves to false if the transcript does not end with the answer to that prompt; never rejects.
- * @param promptId the id with which the prompt was handed over
+ * @param promptId the id with which the prompt was sent
  */
 export async function isKept(transcript: string | undefined, promptId: string): Promise<boolean> {
   if (transcript === undefined) return false;

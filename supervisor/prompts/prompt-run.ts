@@ -93,7 +93,7 @@ export class PromptRun {
   async #attempts(): Promise<Answer> {
     const { prompt } = this.#live;
     const spec = this.#options.specs.of(prompt);
-    const first = await this.#attempt({ spec, text: prompt.text, goesOn: false });
+    const first = await this.#attempt({ spec, text: prompt.text, continues: false });
     if (!(first instanceof TurnLost)) return first;
     const recovery = new Recovery(this.#options, this.#live, this.#cost, this.#keeper);
     if (prompt.onRecycle === 'fail') throw await recovery.giveUp(first);
@@ -102,8 +102,8 @@ export class PromptRun {
     throw await recovery.giveUp(second);
   }
 
-  async #attempt({ spec, text, goesOn }: Attempt): Promise<Answer | TurnLost> {
-    const wanted = { live: this.#live, spec, goesOn };
+  async #attempt({ spec, text, continues }: Attempt): Promise<Answer | TurnLost> {
+    const wanted = { live: this.#live, spec, continues };
     const found = await workerFor(this.#options, wanted, this.#emit);
     this.#letGo();
     this.#take(found.worker);

@@ -13,7 +13,7 @@ import type { TurnMeters } from './meters.ts';
 import type { Prompt } from './prompt.ts';
 import type { PromptCost } from './prompt-cost.ts';
 import type { RecordKeeper } from './record-keeper.ts';
-import { carryOn, stands } from './resume-prompt.ts';
+import { carryOn, isInTranscript } from './resume-prompt.ts';
 import type { TurnEvent } from './turn.ts';
 
 /** One attempt to answer a prompt. */
@@ -21,7 +21,7 @@ export interface Attempt {
   spec: ProcessSpec;
   text: string;
   /** Whether this attempt continues a turn that had begun. */
-  goesOn: boolean;
+  continues: boolean;
 }
 
 export interface RecoveryOptions {
@@ -68,7 +68,7 @@ export class Recovery {
     const resumable = await this.#settle(lost);
     const prompt = this.#cost.left();
     const spec = specs.of(prompt, resumable ? sessionId : undefined);
-    return { spec, text: resumable ? carryOn : prompt.text, goesOn: true };
+    return { spec, text: resumable ? carryOn : prompt.text, continues: true };
   }
 
   /** @returns the error of a prompt whose turn is not continued. @throws the reason of an interrupt */
@@ -93,7 +93,7 @@ export class Recovery {
     await abortable(worker.gone, this.#live.signal);
     if (sessionId === undefined) return false;
     const transcript = await transcripts.find(sessionId);
-    if (transcript !== undefined && (await stands(transcript, promptId))) return true;
+    if (transcript !== undefined && (await isInTranscript(transcript, promptId))) return true;
     if (this.#isNew(sessionId)) {
       await this.#keeper.forget(sessionId);
       await catalog.discard(sessionId);

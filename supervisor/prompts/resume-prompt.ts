@@ -17,11 +17,12 @@ const searched = 64 * 1024 * 1024;
 const piece = 1024 * 1024;
 
 /**
- * Whether the transcript has a prompt: then a process that resumes the session can continue the turn, else the
- * prompt must be sent again. False for a transcript that cannot be read; never rejects.
- * @param promptId the id with which the prompt was handed over, which the CLI writes beside it
+ * Whether the transcript has a prompt: then a process that resumes the session can continue the
+ * turn, otherwise the prompt must be sent again. False for a transcript that cannot be read; never
+ * rejects.
+ * @param promptId the id with which the prompt was sent; the CLI writes it beside the prompt
  */
-export async function stands(transcript: string, promptId: string): Promise<boolean> {
+export async function isInTranscript(transcript: string, promptId: string): Promise<boolean> {
   try {
     return await isWritten(transcript, promptId);
   } catch {

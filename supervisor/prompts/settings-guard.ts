@@ -25,7 +25,7 @@ export interface SettingsGuardOptions {
 
 /** Milliseconds that a process has to report what it ignores; it usually needs a few. */
 const patience = 10_000;
-const mostTold = 20;
+const mostListed = 20;
 
 type Process = Pick<ClaudeProcess, 'control'>;
 
@@ -110,7 +110,7 @@ export class SettingsGuard {
 
   #logIgnored(ignored: readonly IgnoredSettings[]): void {
     const { log, policy } = this.#options;
-    const problems = ignored.slice(0, mostTold).map(({ file, ...rest }) => {
+    const problems = ignored.slice(0, mostListed).map(({ file, ...rest }) => {
       return `${file}: ${describeSettingsProblem(rest)}`;
     });
     // berth's own rule and the CLI report the same problem with different texts.

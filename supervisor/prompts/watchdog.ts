@@ -43,7 +43,7 @@ export function boundsFor(
 }
 
 /** Samples within one bound: a hang is detected at most that part of the bound late. */
-const looks = 12;
+const samplesPerBound = 12;
 
 /** The share of time that an idle CLI uses for timers and garbage collection. */
 const idleShare = 0.02;
@@ -57,14 +57,17 @@ export class Watchdog {
   /** The CPU time and the time of the last sample. */
   #last: { cpu: number; at: number } | undefined;
   #excusedUntil = Number.NEGATIVE_INFINITY;
-  #looking = false;
+  #sampling = false;
   #over = false;
 
   constructor(options: WatchdogOptions) {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
     this.#quietSince = this.#now();
-    this.#timer = setInterval(() => void this.look(), Math.max(10, options.bound / looks));
+    this.#timer = setInterval(
+      () => void this.sample(),
+      Math.max(10, options.bound / samplesPerBound),
+    );
     this.#timer.unref();
   }
 
@@ -87,9 +90,9 @@ export class Watchdog {
   }
 
   /** Takes one sample; the timer takes twelve within a bound. */
-  async look(): Promise<void> {
-    if (this.#looking || this.#over) return;
-    this.#looking = true;
+  async sample(): Promise<void> {
+    if (this.#sampling || this.#over) return;
+    this.#sampling = true;
     try {
       const cpu = await this.#options.cpu();
       if (!this.#over) this.#judge(cpu);
@@ -97,7 +100,7 @@ export class Watchdog {
       // A failed reading is no sign of a hang.
       this.#quietSince = this.#now();
     } finally {
-      this.#looking = false;
+      this.#sampling = false;
     }
   }
 

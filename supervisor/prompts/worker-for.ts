@@ -26,7 +26,7 @@ export interface Wanted {
   live: LivePrompt;
   spec: ProcessSpec;
   /** Whether the prompt continues a turn that had begun. */
-  goesOn: boolean;
+  continues: boolean;
 }
 
 export interface Found {
@@ -38,7 +38,7 @@ export interface Found {
 /** @throws BerthError of the gate or of the pool; the reason of an interrupt */
 export async function workerFor(
   options: WorkerForOptions,
-  { live, spec, goesOn }: Wanted,
+  { live, spec, continues }: Wanted,
   emit: (event: TurnEvent) => void,
 ): Promise<Found> {
   const { pool, gate, logins } = options;
@@ -60,7 +60,7 @@ export async function workerFor(
     const pass = await gate.pass(logins.keyOf(prompt), passing);
     try {
       live.become('queued');
-      const worker = await pool.acquire({ spec, token, goesOn, signal, onQueued });
+      const worker = await pool.acquire({ spec, token, continues, signal, onQueued });
       const use = await prepare(worker, live, options);
       live.queuedMs = waited + performance.now() - began;
       const found = { pass, worker, use };

@@ -65,14 +65,14 @@ async function takenBelow({
   mountPoints,
   signal,
 }: DiskUsageOptions): Promise<number | undefined> {
-  const top = await look(root);
+  const top = await statIfPresent(root);
   if (!top) return undefined;
   const mounted = await mountPoints();
   const linked = new Set<number>();
   let total = bytesOf(top);
   const directories = [root];
   for await (const paths of batchesBelow(directories, signal)) {
-    const found = await Promise.all(paths.map(look));
+    const found = await Promise.all(paths.map(statIfPresent));
     for (const [index, stats] of found.entries()) {
       const path = paths[index] as string;
       if (!stats || stats.dev !== top.dev || mounted.has(path)) continue;
@@ -109,7 +109,7 @@ async function* batchesBelow(directories: string[], signal: AbortSignal) {
   }
 }
 
-function look(path: string): Promise<Stats | undefined> {
+function statIfPresent(path: string): Promise<Stats | undefined> {
   return lstat(path).catch(() => undefined);
 }
 

@@ -72,8 +72,8 @@ export class DiskWatch {
   }
 
   async start(): Promise<void> {
-    await this.look();
-    this.#timer = setInterval(() => void this.look(), this.#options.interval ?? 10_000);
+    await this.measure();
+    this.#timer = setInterval(() => void this.measure(), this.#options.interval ?? 10_000);
   }
 
   stop(): void {
@@ -97,7 +97,7 @@ export class DiskWatch {
    */
   async assertRoom(begins = true): Promise<void> {
     if (this.level !== 'full') return;
-    await this.look();
+    await this.measure();
     const full = this.#readings.find(({ level }) => level === 'full');
     if (full && (begins || this.#isUsedUp)) throw noRoom(full, begins);
   }
@@ -129,7 +129,7 @@ export class DiskWatch {
   }
 
   /** Takes new readings; never rejects. */
-  async look(): Promise<void> {
+  async measure(): Promise<void> {
     const before = this.level;
     const { low, full } = this.#options;
     const paths = [...new Set([...this.#options.paths, ...this.#limited.keys()])];

@@ -76,7 +76,7 @@ export class PoolMemory {
     const { tasks } = this.#guard;
     if (!(thrown instanceof BerthError) || !tasks || !isNearLimit(tasks)) return thrown;
     // Find the worker with too many processes now, and not in two seconds.
-    this.#guard.look();
+    this.#guard.sample();
     const { code, message, details } = thrown;
     return new BerthError(
       code,

@@ -60,8 +60,8 @@ export class Disturbing {
         outcomes.push(outcome);
         // Where a new login is refused the one before it is put back, and that may still be good.
         const inUse = this.#world.login.logins.ownerOf(this.#ledger.lookAtFile() ?? '');
-        const goesOn = outcome === 'ok' && inUse !== undefined && !inUse.revoked;
-        return outcome === 'login_required' || goesOn;
+        const continues = outcome === 'ok' && inUse !== undefined && !inUse.revoked;
+        return outcome === 'login_required' || continues;
       };
       await until('the loss is told', isTold, 30_000).catch((error: Error) =>
         this.#surroundings.problem(`${error.message}; prompts end as ${outcomes.join()}`),

@@ -22,7 +22,7 @@ export interface StartPoolOptions extends Partial<Omit<PoolOptions, 'warm'>> {
 /** What is asked for where it differs from the usual. */
 export type Wanted = Partial<Omit<ProcessSpec, 'launch'>> & {
   token?: string;
-  goesOn?: boolean;
+  continues?: boolean;
   signal?: AbortSignal;
 };
 
@@ -84,7 +84,7 @@ export async function startPool(t: Test, options: StartPoolOptions = {}) {
     pool.acquire({
       spec: specOf(wanted),
       token: wanted.token ?? 'tests',
-      goesOn: wanted.goesOn ?? false,
+      continues: wanted.continues ?? false,
       signal: wanted.signal ?? new AbortController().signal,
       onQueued,
     });

@@ -5,7 +5,13 @@ import { checkVolume } from '../../../init/check.ts';
 import type { Tree } from '../../../init/git/tree.ts';
 import { plan, remember } from '../../../init/reconcile/plan.ts';
 import { selectFiles } from '../../../init/reconcile/select.ts';
-import { type Fold, foldOf, losers, mayCollide, tellsAll } from '../../../init/volume/names.ts';
+import {
+  distinguishesAll,
+  type Fold,
+  foldOf,
+  losers,
+  mayCollide,
+} from '../../../init/volume/names.ts';
 import { testDirectory } from '../../support/directory.ts';
 import { mountCareless } from '../../support/small-volume.ts';
 import { captureLog, treeOf as filesOf, openHarbour, walk } from '../fixture.ts';
@@ -31,7 +37,7 @@ t.test('a volume that tells names apart gets all of them', async (t) => {
   const harbour = await openHarbour(t, files);
   t.match(await harbour.run(), { written: 4, skipped: 0 });
   t.strictSame(harbour.tree(), files);
-  t.equal(await foldOf(harbour.volume), tellsAll);
+  t.equal(await foldOf(harbour.volume), distinguishesAll);
   t.strictSame(
     walk(harbour.volume).filter((path) => path.includes('.tmp')),
     [],

@@ -166,7 +166,7 @@ t.test(
       writeFileSync(join(directory, `state/conflicts/${name}`), '');
     }
     const bounded = new InitOutcome(join(directory, 'state'), 3);
-    await bounded.look();
+    await bounded.refresh();
     t.equal(bounded.conflicts, 3);
   },
 );

@@ -95,7 +95,8 @@ const cases: Case[] = [
     request: ['POST', '/v1/prompts', prompts({ prompt: 'x'.repeat(2_000_000) })],
     status: 413,
     code: 'payload_too_large',
-    detail: /its body is over 1Mi; put large input into files .* raise BERTH_MAX_PROMPT_BYTES/,
+    detail:
+      /its body is larger than 1Mi; put large input into files .* raise BERTH_MAX_PROMPT_BYTES/,
   },
   {
     what: 'another media type',

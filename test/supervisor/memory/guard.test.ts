@@ -112,7 +112,7 @@ t.test('a start with MCP servers is told from a leak by its largest process', (t
     procRoot,
   });
   const look = () => {
-    guard.look();
+    guard.sample();
     return guard.report.reading.workers;
   };
   t.match(look(), [{ bytes: 530 * mebibyte, processes: 7, warmedUp: false }]);
@@ -191,7 +191,7 @@ t.test('a bound above the limit is one below it, where it can act', (t) => {
   guard.start();
   t.match(guard.report.bounds, { soft: 950 * mebibyte, hard: 950 * mebibyte });
   use(960);
-  guard.look();
+  guard.sample();
   t.match(actions, [{ do: 'end', cause: 'container_hard' }]);
   t.end();
 });

@@ -215,7 +215,7 @@ t.test('a session that is held is kept for who goes on with it', async (t) => {
   const { sessionId } = await ask('[[say one]]');
   const letGo = pool.hold(sessionId);
   const other = acquire({ sessionId });
-  const mine = await acquire({ sessionId, goesOn: true });
+  const mine = await acquire({ sessionId, continues: true });
   t.equal(mine.sessionId, sessionId);
   letGo();
   t.equal(await Promise.race([other, 'it waits']), 'it waits');

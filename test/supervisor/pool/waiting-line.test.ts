@@ -13,12 +13,12 @@ function makeLine(limit = 100) {
   return {
     line,
     places,
-    join(name: string, token: string, sessionId?: string, goesOn = false) {
+    join(name: string, token: string, sessionId?: string, continues = false) {
       places.set(name, []);
       const ticket = line.join({
         spec: { sessionId } as ProcessSpec,
         token,
-        goesOn,
+        continues,
         signal: new AbortController().signal,
         onPlace: (place) => places.get(name)?.push(place),
       });
@@ -72,12 +72,12 @@ t.test('a ticket is told its place once for each change', async (t) => {
   const { join, line, places, serveNext } = makeLine();
   join('a1', 'a');
   join('a2', 'a');
-  line.tellPlaces();
-  line.tellPlaces();
+  line.reportPlaces();
+  line.reportPlaces();
   join('b1', 'b');
-  line.tellPlaces();
+  line.reportPlaces();
   serveNext();
-  line.tellPlaces();
+  line.reportPlaces();
   t.same(Object.fromEntries(places), { a1: [1], a2: [2, 3, 2], b1: [2, 1] });
 });
 

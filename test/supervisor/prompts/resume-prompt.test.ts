@@ -2,7 +2,7 @@ import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { Pool } from '../../../supervisor/pool/pool.ts';
-import { stands } from '../../../supervisor/prompts/resume-prompt.ts';
+import { isInTranscript } from '../../../supervisor/prompts/resume-prompt.ts';
 import { bashAllowed } from '../../support/claude.ts';
 import { testDirectory } from '../../support/directory.ts';
 import { promptText, type RecordedRequest } from '../../support/messages-api.ts';
@@ -44,10 +44,10 @@ t.test('a prompt does not stand in a transcript that cannot be read', async (t) 
     link: t.fixture('symlink', 'good'),
     directory: {},
   });
-  t.equal(await stands(join(directory, 'good'), 'one'), true);
-  t.equal(await stands(join(directory, 'good'), 'two'), false);
+  t.equal(await isInTranscript(join(directory, 'good'), 'one'), true);
+  t.equal(await isInTranscript(join(directory, 'good'), 'two'), false);
   for (const name of ['link', 'directory', 'nowhere']) {
-    t.equal(await stands(join(directory, name), 'one'), false, name);
+    t.equal(await isInTranscript(join(directory, name), 'one'), false, name);
   }
 });
 

@@ -22,7 +22,7 @@ function watch(t: Test) {
     for (let step = 0; step < seconds; step += 5) {
       now += 5_000;
       each();
-      await watchdog.look();
+      await watchdog.sample();
     }
   };
   return { turn, watchdog, pass, now: () => now };

@@ -31,15 +31,15 @@ t.test('a disk that fills is warned about, then full, and both are told once', a
     full: { bytes: 64 * mib },
     log: log.log,
   });
-  await watch.look();
+  await watch.measure();
   t.match(watch.readings, [{ path: volume, total: 10 * mib, level: 'ok' }]);
   writeFileSync(join(volume, 'one'), Buffer.alloc(6 * mib));
-  for (const _ of [1, 2]) await watch.look();
+  for (const _ of [1, 2]) await watch.measure();
   t.equal(watch.level, 'low');
   t.equal(log.count('disk_low'), 1);
   await watch.assertRoom();
   writeFileSync(join(volume, 'two'), Buffer.alloc(3.5 * mib));
-  for (const _ of [1, 2]) await watch.look();
+  for (const _ of [1, 2]) await watch.measure();
   t.equal(watch.level, 'full', 'a size counts for a tenth of a small volume');
   t.equal(log.count('disk_full'), 1);
   await t.rejects(watch.assertRoom(), {
@@ -51,7 +51,7 @@ t.test('a disk that fills is warned about, then full, and both are told once', a
   await watch.assertRoom();
   t.equal(watch.level, 'low', 'it has looked again');
   rmSync(join(volume, 'one'));
-  await watch.look();
+  await watch.measure();
   t.equal(log.count('disk_recovered'), 1);
 });
 
@@ -62,7 +62,7 @@ t.test('a disk without inodes is full as well', async (t) => {
   for (let file = 0; file < 19; file++) writeFileSync(join(volume, `${file}`), '');
   const { log } = captureLog();
   const watch = new DiskWatch({ paths: [volume], low: { bytes: 1 }, full: { bytes: 1 }, log });
-  await watch.look();
+  await watch.measure();
   await t.rejects(watch.assertRoom(), { code: 'disk_full', message: /hardly any inodes/ });
 });
 
@@ -86,14 +86,14 @@ t.test('what lies in a directory counts against its own limit', async (t) => {
     full: { bytes: 64 * mib },
     log,
   });
-  await watch.look();
+  await watch.measure();
   t.match(watch.readings, [{ path: tmp, total: 4 * mib, level: 'ok' }]);
   t.equal(watch.readings.length, 1);
   const file = join(tmp, 'deep/er/file');
   writeFileSync(file, Buffer.alloc(3 * mib));
   linkSync(file, join(tmp, 'again'));
   await until('it is low', async () => {
-    await watch.look();
+    await watch.measure();
     return watch.level === 'low';
   });
   const [{ free } = { free: 0 }] = watch.readings;
@@ -101,7 +101,7 @@ t.test('what lies in a directory counts against its own limit', async (t) => {
   t.equal(count('disk_low'), 1);
   writeFileSync(join(tmp, 'deep/more'), Buffer.alloc(mib));
   await until('it is full', async () => {
-    await watch.look();
+    await watch.measure();
     return watch.level === 'full';
   });
   await t.rejects(watch.assertRoom(), { code: 'disk_full', details: { path: tmp } });
@@ -129,8 +129,8 @@ t.test('on a full disk no session begins, and those that exist go on', async (t)
   await log.logged('disk_full');
   const refused = await prompt('[[say two]]');
   t.match(refused, { status: 507, body: { code: 'disk_full', retryable: true } });
-  const goesOn = await prompt('[[say on]]', { session_id });
-  t.match(goesOn, { status: 200, body: { result: 'on' } });
+  const continues = await prompt('[[say on]]', { session_id });
+  t.match(continues, { status: 200, body: { result: 'on' } });
   const { disk } = (await call('GET', '/v1/status')).body;
   t.match(disk, { level: 'full', volumes: [{ path: surroundings.config, level: 'full' }, {}] });
   const metrics = await (await fetch(`${metricsUrl}/metrics`)).text();

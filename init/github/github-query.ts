@@ -23,7 +23,7 @@ const soon = 14 * day;
 const mostCutShort = 7;
 const patience = 2_000;
 
-export interface LookOptions extends Omit<PreflightOptions, 'isApp'> {
+export interface GitHubQueryOptions extends Omit<PreflightOptions, 'isApp'> {
   stateDirectory: string;
   /**
    * The App that created the token, if any: each run has a new token, and it expires soon anyway.
@@ -33,7 +33,7 @@ export interface LookOptions extends Omit<PreflightOptions, 'isApp'> {
   now?: () => number;
 }
 
-export interface Look {
+export interface GitHubQuery {
   /** GitHub's answer; queried now if it was not queried yet. For the case that git is refused. */
   answer(): Promise<Preflight>;
   /**
@@ -46,7 +46,7 @@ export interface Look {
 }
 
 /** Starts a query in the background if one is due. */
-export async function lookAtGitHub(options: LookOptions): Promise<Look> {
+export async function startGitHubQuery(options: GitHubQueryOptions): Promise<GitHubQuery> {
   const { stateDirectory, app, log, now = Date.now } = options;
   const login = app ? `${app.id} ${app.installationId}` : (options.token ?? '');
   const about = [options.apiUrl, options.path.toLowerCase(), login];
@@ -54,22 +54,22 @@ export async function lookAtGitHub(options: LookOptions): Promise<Look> {
   const earlier = known.value;
   const end = new AbortController();
   const signal = AbortSignal.any([options.signal, end.signal]);
-  const looked = earlier ? now() - Date.parse(earlier.looked_at) : day;
+  const sinceLast = earlier ? now() - Date.parse(earlier.looked_at) : day;
   // A clock that was set back must not delay the query for ever.
-  const due = looked >= day || looked < 0;
-  const ask = () => preflight({ ...options, isApp: app !== undefined, signal });
-  let asked = due ? ask() : undefined;
+  const due = sinceLast >= day || sinceLast < 0;
+  const query = () => preflight({ ...options, isApp: app !== undefined, signal });
+  let running = due ? query() : undefined;
 
   return {
     answer() {
-      asked ??= ask();
-      return asked;
+      running ??= query();
+      return running;
     },
     async finish() {
       let expiry = earlier?.token_expires_at;
-      if (asked) {
+      if (running) {
         const wait = (earlier?.cut_short ?? 0) >= mostCutShort ? patience : 0;
-        const found = await within(asked, wait, signal);
+        const found = await within(running, wait, signal);
         if (found?.problem) {
           log.warn('preflight_warning', `git works, but GitHub's API reports: ${found.problem}`);
         }
@@ -84,7 +84,7 @@ export async function lookAtGitHub(options: LookOptions): Promise<Look> {
     },
     async close() {
       end.abort();
-      await asked;
+      await running;
     },
   };
 }

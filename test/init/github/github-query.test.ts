@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { Agent } from 'undici';
-import { type LookOptions, lookAtGitHub } from '../../../init/github/github-look.ts';
+import { type GitHubQueryOptions, startGitHubQuery } from '../../../init/github/github-query.ts';
 import { testDirectory } from '../../support/directory.ts';
 import { type GitHubApiOptions, startGitHubApi } from '../../support/github-api.ts';
 import { until } from '../../support/until.ts';
@@ -19,10 +19,10 @@ async function prepare(t: Test, options: Partial<GitHubApiOptions> = {}) {
   t.teardown(() => Promise.all([api.close(), dispatcher.destroy()]));
   const { log, lines } = captureLog();
   const { signal } = new AbortController();
-  const look = (at: number, overrides: Partial<LookOptions> = {}) => {
+  const look = (at: number, overrides: Partial<GitHubQueryOptions> = {}) => {
     const asked = { apiUrl: api.url, path: 'me/claude', ref: undefined, token };
     const common = { dispatcher, signal, log, stateDirectory, now: () => at };
-    return lookAtGitHub({ ...asked, ...common, ...overrides });
+    return startGitHubQuery({ ...asked, ...common, ...overrides });
   };
   return {
     api,
