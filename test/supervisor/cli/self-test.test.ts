@@ -72,8 +72,7 @@ t.test('one that runs a command in a prompt is refused, though its workers start
   await t.rejects(selfTest({ ...options, path, firstWorker: Promise.resolve(true) }), {
     code: 'cli_unavailable',
     exitCode: 69,
-    message:
-      /^cannot use Claude Code .*: it runs commands in a prompt; use a tested version/,
+    message: /^cannot use Claude Code .*: it runs commands in a prompt; use a tested version/,
   });
 });
 
