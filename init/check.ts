@@ -63,7 +63,7 @@ export async function checkVolume(config: InitConfig): Promise<Check> {
   ]);
 }
 
-/** What reconciling would do with the commit that was fetched last. */
+/** Returns the changes that reconciling would make for the commit that was fetched last. */
 async function plannedSteps(config: InitConfig, { applied, pending }: Volume): Promise<Step[]> {
   const record = pending ?? applied;
   if (!record) return [];

@@ -86,7 +86,7 @@ export function writeReport(
   return writeFileAtomic(join(stateDirectory, reportFile), text, { durable: false, ...options });
 }
 
-/** What a run has found and done. */
+/** The findings and actions of a run. */
 interface Run {
   repository: Repository;
   volume: Volume;
@@ -148,7 +148,7 @@ export function ageOf(confirmedAt: Date): number {
   return Math.max(0, Date.now() - confirmedAt.getTime());
 }
 
-/** One line of the log, for a person. */
+/** One log line for people. */
 export function summarize(report: InitReport): string {
   const { repository, ref, commit, written, removed, kept, conflicts, drift } = report;
   const at = `${repository}${ref ? ` (${ref})` : ''} at ${commit.slice(0, 7)}`;

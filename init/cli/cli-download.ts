@@ -14,7 +14,7 @@ import { sleep } from '../../shared/waiting.ts';
 import { networkProblem } from '../git/remote-errors.ts';
 import type { CliTarball } from './cli-settings.ts';
 
-/** That of 2.1.330 has 175 MB. */
+/** The tarball of 2.1.330 has 175 MB. */
 export const mostTarballBytes = 1024 ** 3;
 
 const mostRedirects = 5;

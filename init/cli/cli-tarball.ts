@@ -10,7 +10,7 @@ import { messageOf } from '../../shared/errors.ts';
 import { formatSize } from '../../shared/units.ts';
 import { abortable } from '../../shared/waiting.ts';
 
-/** That of 2.1.330 has 381 MB. */
+/** The binary of 2.1.330 has 381 MB. */
 export const mostBinaryBytes = 2 * 1024 ** 3;
 
 const wanted = 'package/claude';

@@ -28,7 +28,7 @@ import type { CliTarball } from './cli-settings.ts';
 
 export interface CliOptions {
   stateDirectory: string;
-  /** The CLI to install; undefined: none. */
+  /** The CLI to install; undefined: no CLI. */
   wanted: CliTarball | undefined;
   lease: Pick<Lease, 'assertHeld'>;
   /** Aborts when the program stops. */

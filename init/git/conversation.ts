@@ -34,18 +34,18 @@ export class Conversation {
   #failure: unknown;
   #retryAfter: number | undefined;
 
-  /** @param refs what the server advertised a moment ago, to be used instead of a discovery request */
+  /** @param refs recently advertised refs, used instead of a discovery request */
   constructor(transport: Transport, refs?: Refs) {
     this.#transport = transport;
     this.#refs = refs;
   }
 
-  /** What the server advertised, once it has. */
+  /** The refs that the server advertised; undefined before the answer. */
   get refs(): Refs | undefined {
     return this.#refs;
   }
 
-  /** What broke a body, if one broke. */
+  /** The cause of a broken body. */
   get failure(): unknown {
     return this.#failure;
   }
@@ -55,12 +55,15 @@ export class Conversation {
     return this.#retryAfter;
   }
 
-  /** @throws what broke a body, if one broke */
+  /** @throws the cause of a broken body */
   assertWhole(): void {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
-  /** For one call of the library. @param pack takes the pack; without it the library gets the pack */
+  /**
+   * For one call of the library. @param pack receives the pack; without `pack` the library gets the
+   * pack
+   */
   client(pack?: PackSink): HttpClient {
     return {
       request: (wanted) =>

@@ -33,7 +33,7 @@ const temporary = /\/objects\/pack\/tmp-[0-9a-f]{12}$/;
 const mostPacks = 12;
 const growth = { factor: 2, bytes: 16 * 1024 * 1024 };
 
-/** What a fetch into the git directory needs. */
+/** Everything that a fetch into the git directory needs. */
 export interface Receiving {
   gitdir: string;
   /** isomorphic-git's cache of this directory. */

@@ -18,7 +18,7 @@ export interface LaidOut {
 export class LargeFiles {
   readonly #files = new Map<string, LaidOut>();
 
-  /** Replaces the file of an object that came twice. */
+  /** Replaces the file of an object that arrived twice. */
   add(oid: string, file: LaidOut): void {
     const twin = this.#files.get(oid);
     if (twin) rmSync(twin.path, { force: true });

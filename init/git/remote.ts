@@ -31,7 +31,7 @@ export interface RemoteOptions {
   retryDelays?: readonly number[];
 }
 
-/** What BERTH_REF means at the moment. */
+/** The current commit of BERTH_REF. */
 export interface Target {
   commit: string;
   /** The ref or commit that the fetch requests from the server. */
@@ -59,7 +59,7 @@ export function createRemote(options: RemoteOptions): Remote {
   const { transport, signal, log, retryDelays = [500, 2_000], ...context } = options;
   const { url } = context;
 
-  /** What the server advertised last: for the fetch that follows a listing. */
+  /** The refs that the server advertised last: for the fetch after a listing. */
   let refs: Refs | undefined;
 
   /** Runs `action` until it succeeds, cannot succeed, or the delays are used up. */
@@ -68,7 +68,7 @@ export function createRemote(options: RemoteOptions): Remote {
     action: (conversation: Conversation) => Promise<T>,
   ): Promise<T> => {
     for (let attempt = 0; ; attempt++) {
-      // What the server advertised before it failed may be out of date.
+      // The refs that the server advertised before it failed may be outdated.
       const conversation = new Conversation(transport, attempt === 0 ? known : undefined);
       try {
         const result = await action(conversation);
@@ -142,7 +142,7 @@ export function createRemote(options: RemoteOptions): Remote {
             singleBranch: true,
             tags: false,
             depth: 1,
-            // Else the library takes it from the settings in the git directory.
+            // Otherwise the library reads it from the settings in the git directory.
             corsProxy: '',
           });
           conversation.assertWhole();

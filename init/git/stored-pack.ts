@@ -47,7 +47,7 @@ export class StoredPack {
     closeSync(this.#file);
   }
 
-  /** Undefined if it is not in this pack. @param other for bases that are in another one */
+  /** Undefined if the object is not in this pack. @param other reads bases from another pack */
   async read(
     oid: string,
     other: ReadStored,

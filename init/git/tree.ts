@@ -55,7 +55,7 @@ export async function readTree(commit: Buffer, read: ReadObject): Promise<Tree> 
   return tree;
 }
 
-/** Not damage: the objects were checked, so another fetch would bring the same. */
+/** This is not damage: the objects were checked, so another fetch would return the same. */
 function beyond(cause: string): BerthError {
   return new BerthError(
     'remote_refused',
@@ -88,7 +88,7 @@ function knownMode(mode: string): Mode {
   return Number.parseInt(mode, 8) & 0o100 ? '100755' : '100644';
 }
 
-/** Whether `tree` is what the commit with this id and text has, entry by entry. */
+/** Whether `tree` is equal to the tree of the commit with this id and text, entry by entry. */
 export function proves(commitId: string, commit: Buffer, tree: Tree): boolean {
   try {
     return objectId('commit', commit) === commitId && rebuild(tree) === treeOf(commit);

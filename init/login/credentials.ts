@@ -27,9 +27,9 @@ export interface CredentialsOptions extends CredentialsPlaces {
 
 export interface CredentialsOutcome {
   /**
-   * The origin of the volume's credentials. `rejected`: the login server refused the existing ones,
-   * and there are no others. `none`: there are none; without an API key or a setup-token in the
-   * runtime container a person must log in.
+   * The origin of the volume's credentials. `rejected`: the login server refused the existing
+   * credentials, and there are no others. `none`: there are no credentials; without an API key or a
+   * setup-token in the runtime container a person must log in.
    */
   from: CredentialsName | 'rejected' | 'none';
   changed: boolean;
@@ -85,7 +85,7 @@ export async function applyCredentials(options: CredentialsOptions): Promise<Cre
   return outcome;
 }
 
-/** A directory cannot be replaced by a rename; anything else can. */
+/** A directory cannot be replaced by a rename; everything else can. */
 async function makeWay(path: string, conflicts: Aside): Promise<void> {
   const found = await lstat(path).catch(() => undefined);
   if (found?.isDirectory()) await conflicts.save(path, credentialsFileName);

@@ -62,7 +62,7 @@ export async function findBelow(
   return found;
 }
 
-/** The names in `directory`; empty if it is gone. */
+/** The names in `directory`; empty if the directory does not exist any more. */
 function list(directory: string, refused: FindOptions['refused']): string[] {
   try {
     return readdirSync(directory);

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
 import type { Aside } from '../../shared/set-aside.ts';
 
-/** To the last @ of the line, for a token may hold one. */
+/** Removes everything up to the last @ of the line, because a token may contain an @. */
 const login = /:\/\/\S*@/g;
 
 /** @returns the new path, or undefined if there was none */

@@ -40,7 +40,7 @@ export interface SeenLock {
   /** The process that holds the lock, if the record names it. */
   holder: number | undefined;
   isAbandoned: boolean;
-  /** Names this very lock: another one may be taken at the same path. */
+  /** Identifies exactly this lock: another lock may be taken at the same path. */
   identity: Pick<Stats, 'ino' | 'birthtimeMs'>;
 }
 
@@ -74,7 +74,7 @@ export function removeLock({ path, isRefresh, identity }: SeenLock): void {
   }
 }
 
-/** Removes the record of a refresh whose lock is gone. Never rejects. */
+/** Removes the record of a refresh whose lock does not exist any more. Never rejects. */
 export async function removeRefreshRecord(configDirectory: string): Promise<void> {
   await rm(join(configDirectory, recordFile), { force: true }).catch(() => undefined);
 }
@@ -98,11 +98,11 @@ export async function refreshEnded(
 }
 
 /**
- * Runs `work` while no process refreshes the login: a refresh that is under way would write the old login
+ * Runs `work` while no process refreshes the login: a running refresh would write the old login
  * over the new one. The work must take much less than 90 s.
  * @param signal ends the wait for the lock, with its reason
  * @param onWait called once if the lock is held
- * @throws BerthError `volume_unwritable`; what the work rejects with
+ * @throws BerthError `volume_unwritable`; the rejection of the work
  */
 export async function withRefreshLock<T>(
   configDirectory: string,

@@ -94,7 +94,7 @@ export interface Content {
 /** Larger files are not read and not guarded. */
 export const largestFile = 4 * 1024 * 1024;
 
-/** Undefined for anything else than a file or symlink, and for too large or unreadable files. */
+/** Undefined for everything except a file or symlink, and for too large or unreadable files. */
 export function contentAt(path: string): Content | undefined {
   try {
     const found = lstatSync(path);

@@ -150,7 +150,7 @@ export class ConfigurationGuard {
     }
     for (const [path, status] of found.files) {
       if (this.#baseline.files.has(path) || this.#baseline.unguarded.has(path)) continue;
-      // The file may have been removed to make room for a path below it.
+      // The file may have been removed to make space for a path below it.
       if (statusAt(`${root}/${path}`)?.ino === status.ino) {
         this.#act('set_aside', path, status.ctimeMs, () => this.#putBack.setAside(path));
       }
@@ -213,7 +213,8 @@ export class ConfigurationGuard {
         // For changes between the check and the watch.
         this.#soon();
       } catch {
-        // The directory is gone, or there are no more watches: periodic checks remain.
+        // The directory does not exist any more, or there are no more watches: periodic checks
+        // remain.
       }
     }
   }
@@ -251,7 +252,7 @@ function isSame(one: Content | undefined, other: Content): boolean {
   );
 }
 
-/** Plugins bring hooks of their own. */
+/** Plugins have their own hooks. */
 function mayHaveHooks([path, { bytes }]: [string, Content]): boolean {
   return /\.(md|json)$/.test(path) && /hooks["']?\s*:|enabledPlugins/i.test(bytes.toString());
 }

@@ -8,7 +8,7 @@ import { type Credentials, loginRemedy } from '../../shared/credentials.ts';
 const day = 24 * 3_600_000;
 /** Logins have lasted 27 to 30 days, independent of refreshes. */
 const loginLasts = 27 * day;
-/** What `claude setup-token` makes. */
+/** A token of `claude setup-token` lasts a year. */
 const setupTokenLasts = 365 * day;
 /** The time before the end from which the advice is shown. */
 const loginWarning = 7 * day;
@@ -36,7 +36,7 @@ export function setupTokenDeadline(since: number): Deadline {
   return { at: since + setupTokenLasts, estimated: true, of: 'setup-token' };
 }
 
-/** What a person should do now; undefined while there is time. */
+/** The next step for a person; undefined while there is time. */
 export function adviceOn(deadline: Deadline, now: number): string | undefined {
   const { at, estimated, of } = deadline;
   const left = at - now;

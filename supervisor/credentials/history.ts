@@ -1,8 +1,8 @@
 /**
- * What became of earlier refresh tokens, by the first digits of their hashes: used up by a refresh, refused
- * by the login server, or put back once; and when each login was seen first. Kept on the volume.
- * Invariants: bounded; a false entry, which the CLI could write, costs a second try, never a login; an
- * entry that cannot be stored counts until the restart.
+ * The history of refresh tokens, by the first digits of their hashes: used up by a refresh, refused
+ * by the login server, or restored once; and the first sight of each login. Stored on the volume.
+ * Invariants: the history is bounded. A false entry, which the CLI could write, costs a second try,
+ * never a login. An entry that cannot be stored counts until the restart.
  */
 import { join } from 'node:path';
 import { LRUCache } from 'lru-cache';
@@ -27,7 +27,10 @@ export class LoginHistory {
     put_back: new LRUCache({ max: rememberedLogins }),
   };
   readonly #since = new LRUCache<string, number>({ max: rememberedLogins });
-  /** Not among the logins: each refresh brings another login, and would push a setup-token out. */
+  /**
+   * Not in the list of logins: each refresh adds another login, which would remove a setup-token
+   * from the list.
+   */
   readonly #setupTokens = new LRUCache<string, number>({ max: rememberedSetupTokens });
   #failing = false;
 
@@ -76,7 +79,7 @@ export class LoginHistory {
     return this.#setupTokens.peek(id) ?? this.#since.peek(id);
   }
 
-  /** @param from the login that this one was refreshed from: the time counts from that login */
+  /** @param from the login from which this login was refreshed: the time counts from that login */
   async recordLogin(id: string, from?: string): Promise<void> {
     if (this.#since.has(id)) return;
     this.#since.set(id, (from && this.#since.peek(from)) || Date.now());

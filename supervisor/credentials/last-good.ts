@@ -1,9 +1,10 @@
 /**
- * The last good logins: kept beside the login in use, and put back where the CLI was left with none.
- * Invariants: the copies are for the owner alone (0600); a copy is judged again when it is read, since the
- * CLI can write there; a blank or torn login is never kept; a login that cannot be written counts until the
- * volume takes it, or another program has put a newer one there. A login is put back once for each refresh
- * token, and never if its token was refused or used up.
+ * The last good logins: stored beside the login in use, and restored if the CLI has no login.
+ * Invariants: only the owner can read the copies (0600). A copy is judged again when it is read,
+ * because the CLI can write there. A blank or torn login is never stored. A login that cannot be
+ * written stays in memory until the volume can be written, or another program has stored a newer
+ * one. A login is restored once for each refresh token, and never if its token was refused or used
+ * up.
  */
 import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -45,7 +46,9 @@ export class LastGood {
     return this.#write(lastGoodFile, credentials);
   }
 
-  /** Keeps the login that another one replaces, in case that the new one is no good. Never rejects. */
+  /**
+   * Stores the login that another login replaces, in case the new login is refused. Never rejects.
+   */
   keepReplaced(credentials: Credentials): Promise<void> {
     return this.#write(replacedFile, credentials);
   }
@@ -58,7 +61,7 @@ export class LastGood {
     }
   }
 
-  /** The logins that can be used, the better one first. */
+  /** The usable logins, the better one first. */
   async all(): Promise<Credentials[]> {
     const kept = [await this.#read(lastGoodFile), await this.#read(replacedFile)];
     return kept.filter((credentials) => credentials !== undefined);
@@ -83,7 +86,7 @@ export class LastGood {
     return this.#stored(name);
   }
 
-  /** What another program, such as `berth login`, has put there since the failed write. */
+  /** The login that another program, such as `berth login`, has stored since the failed write. */
   async #newer(name: string, { version }: Unwritten): Promise<Credentials | undefined> {
     const found = await versionOf(join(this.#directory, name));
     return found === undefined || found === version ? undefined : this.#stored(name);
@@ -148,8 +151,8 @@ export class PutBack {
   }
 
   /**
-   * @param kind what the login file was judged to be, for the log
-   * @param judged the content that was judged: no other content is replaced
+   * @param kind the judgement of the login file, for the log
+   * @param judged the judged content: no other content is replaced
    */
   async try(kind: string, judged: Snapshot): Promise<PutBackOutcome> {
     const { file, history, lastGood } = this.#options;
@@ -172,7 +175,7 @@ export class PutBack {
     return this.#end('put_back');
   }
 
-  /** Gives up further tries: the login file holds something else by now. */
+  /** Ends further retries: the login file has changed. */
   cancel(): void {
     clearTimeout(this.#timer);
     this.#waiting = undefined;

@@ -21,7 +21,7 @@ import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
 import { withRefreshLock } from '../claude/locks.ts';
 
-/** What the login file holds. */
+/** The state of the login file. */
 export type CredentialsState =
   | Judgement
   | { kind: 'missing' }
@@ -144,8 +144,8 @@ function factsOf(state: CredentialsState): Record<string, unknown> {
 }
 
 /**
- * Why the login cannot be used and what helps; for an error, a log line or the status.
- * @param waiting why a good login cannot be put back yet; absent if there is none
+ * Why the login cannot be used, and the remedy; for an error, a log line or the status.
+ * @param waiting why a good login cannot be restored yet; absent if there is none
  */
 export function describeLoss(state: CredentialsState, waiting?: string): string {
   const causes: Partial<Record<CredentialsState['kind'], string>> = {

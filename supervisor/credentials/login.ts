@@ -35,7 +35,7 @@ export interface LoginOptions {
   /** Where a person's login is mounted. */
   source: string;
   policy: CredentialsPolicy;
-  /** True if a variable brings another login, so that the file does not count. */
+  /** True if a variable provides another login, so that the file does not count. */
   elsewhere?: boolean;
   /** CLAUDE_CODE_OAUTH_TOKEN, if the CLI uses it: only its hash is kept. */
   setupToken?: string | undefined;
@@ -45,7 +45,7 @@ export interface LoginOptions {
   /** Called when the file has changed, and when the login is known to be lost. */
   onChange: (state: CredentialsState) => void;
   onEvent?: (event: CredentialsEvent) => void;
-  /** Called for each refresh that was due and has not come about. */
+  /** Called for each due refresh that did not happen. */
   onRefreshFailure?: (reason: RefreshFailure) => void;
   /** Milliseconds between two reads of the source. */
   interval?: number;
@@ -126,7 +126,7 @@ export class Login {
     });
   }
 
-  /** What a person should do about the login now; undefined if nothing. */
+  /** The next step for a person about the login; undefined if there is none. */
   get advice(): string | undefined {
     if (this.#refusal && !this.#options.elsewhere) return this.#describeLoss();
     const now = Date.now();
@@ -186,7 +186,7 @@ export class Login {
   async #lose(state: CredentialsState): Promise<void> {
     const { configDirectory, log, onChange } = this.#options;
     if (await settingsBringLogin(configDirectory)) return;
-    // A good login came in the meantime.
+    // A good login has arrived since.
     if (!this.watch.lost || this.watch.state !== state) return;
     const { waiting } = this.watch;
     const loss = this.#describeLoss();

@@ -13,7 +13,7 @@ import { abortable, within } from '../../shared/waiting.ts';
 import type { CredentialsState } from './login-file.ts';
 import { refreshMargin } from './refresh-lineage.ts';
 
-/** Why a refresh that was due has not come about, as far as berth can see. */
+/** Why a due refresh did not happen, as far as berth can see. */
 export type RefreshFailure =
   /** The login server refused the refresh token: the CLI has blanked its file. */
   | 'refused'
@@ -25,7 +25,7 @@ export type RefreshFailure =
 export interface RefreshCoordinatorOptions {
   /** The content of the login file; `check` reads the file now. */
   watch: { readonly state: CredentialsState; check(): Promise<void> };
-  /** Whether settings.json brings another login, so that the file does not count. */
+  /** Whether settings.json provides another login, so that the file does not count. */
   elsewhere: () => Promise<boolean>;
   /** The answer to prompts while the login is lost. */
   refusal: () => BerthError | undefined;
@@ -33,7 +33,7 @@ export interface RefreshCoordinatorOptions {
   onFailure: (reason: RefreshFailure) => void;
   /** The longest wait of a turn for the turn that goes first, in milliseconds. */
   bound?: number;
-  /** Milliseconds without any wait after a turn that brought no refresh. */
+  /** Milliseconds without any wait after a turn without a refresh. */
   pause?: number;
   /** Milliseconds in which the refresh of another process may still arrive after a turn has failed. */
   patience?: number;
@@ -137,8 +137,9 @@ export class RefreshCoordinator {
 }
 
 /**
- * The login of the file during one turn. Invariants: no method rejects but with the reason of a signal; one
- * failure is counted for each turn at most.
+ * The login of the file during one turn.
+ * Invariants: methods reject only with the reason of a signal. At most one failure is counted for
+ * each turn.
  */
 export class TurnLogin {
   readonly #coordinator: RefreshCoordinator;
@@ -155,7 +156,7 @@ export class TurnLogin {
     this.#generation = coordinator.generation;
   }
 
-  /** The API answers: a refresh that was due has come about by now, or could not. */
+  /** The API answers: a due refresh has happened by now, or could not. */
   answered(): void {
     if (this.#answered) return;
     this.#answered = true;
@@ -163,9 +164,9 @@ export class TurnLogin {
   }
 
   /**
-   * To be called when the API has not accepted the login.
-   * @returns true as soon as the file has another login than when the turn began: the turn should be tried
-   *   once more. False if the login is lost, or no other comes in time
+   * Call it when the API has refused the login.
+   * @returns true as soon as the file has another login than at the start of the turn: then try the
+   * turn once more. False if the login is lost, or no other login arrives in time
    * @throws the signal's reason
    */
   async refused(signal: AbortSignal): Promise<boolean> {

@@ -1,6 +1,7 @@
 /**
- * Records which login replaced which in the CLI's file. A refresh uses up the login before it; when the CLI
- * blanks its file, the login server has refused a login. Neither of these logins may be put back.
+ * Records which login replaced which in the CLI's file. A refresh uses up the earlier login; when
+ * the CLI blanks its file, the login server has refused a login. Neither of these logins may be
+ * restored.
  * Invariant: one refusal is recorded for each valid login.
  */
 import { type Credentials, loginId } from '../../shared/credentials.ts';
@@ -25,7 +26,7 @@ export interface RefreshLineageOptions {
 
 /** The CLI refreshes when less than this is left of an access token, in milliseconds. */
 export const refreshMargin = 5 * 60_000;
-/** Milliseconds after a refresh in which a refusal is one of the token before. */
+/** Milliseconds after a refresh in which a refusal concerns the earlier token. */
 const raceWindow = 60_000;
 
 export class RefreshLineage {
@@ -50,7 +51,7 @@ export class RefreshLineage {
     return this.#current !== undefined;
   }
 
-  /** Refusals do not count until the next valid login: the last one waits to be put back. */
+  /** Refusals do not count until the next valid login: the last good login waits to be restored. */
   suspend(): void {
     this.#refusalRecorded = true;
   }

@@ -1,8 +1,9 @@
 /**
- * Watches the CLI's login file: judges each version of it, keeps the last good login, records which login
- * replaced which (refresh-lineage.ts), and puts the last good one back where the CLI has none (last-good.ts).
- * Invariants: a token is never logged; a blank or torn file never replaces the last good login; one thing is
- * done at a time; after the stop nothing is judged or written.
+ * Watches the CLI's login file: judges each version of it, stores the last good login, records
+ * which login replaced which (refresh-lineage.ts), and restores the last good login if the CLI has
+ * none (last-good.ts).
+ * Invariants: a token is never logged. A blank or torn file never replaces the last good login. One
+ * action runs at a time. After the stop nothing is judged or written.
  */
 import {
   type Credentials,
@@ -141,12 +142,12 @@ export class CredentialsWatch {
   }
 
   /**
-   * Gives the CLI another login; the login before is kept, in case that the new one is no good.
+   * Gives the CLI another login; the earlier login is stored, in case the new login is refused.
    * @throws BerthError `volume_unwritable`
-   * @throws LoginFileChanged, RefreshUnderWay: nothing has changed, and the caller may try again
+   * @throws LoginFileChanged, RefreshUnderWay: nothing has changed, and the caller may retry
    */
   async adopt(credentials: Credentials): Promise<void> {
-    // The caller has chosen between the new login and this one.
+    // The caller has selected the new login over this one.
     const judged = this.#judged;
     await this.#queue.add(async () => {
       if (this.#stopped || this.#judged !== judged) throw new LoginFileChanged();
@@ -256,7 +257,10 @@ export class CredentialsWatch {
     await this.#restore(state);
   }
 
-  /** The login is lost, unless a good one can be put back, or another program has just written one. */
+  /**
+   * The login is lost, unless a good login can be restored, or another program has just written
+   * one.
+   */
   async #restore(state: CredentialsState): Promise<void> {
     const wasWaiting = this.waiting !== undefined;
     const outcome = await this.#putBack.try(state.kind, this.#judged);

@@ -15,7 +15,7 @@ export interface Finding {
   status: FindingStatus;
   /** The subject of the check: a host, a file, a command. */
   subject: string;
-  /** What the check found, in words. */
+  /** The result of the check, as text. */
   detail: string;
   /** The remedy; present with every warning and failure. */
   remedy?: string;

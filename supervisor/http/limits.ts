@@ -17,7 +17,7 @@ export interface HttpLimits {
   /** Milliseconds between two checks for connections that exceed their time. */
   lookEvery: number;
   connections: number;
-  /** Connections without a valid token; above this number the oldest one is closed. */
+  /** Connections without a valid token; above this number the oldest is closed. */
   strangers: number;
 }
 

@@ -9,7 +9,7 @@ export interface ProbesOptions {
   registry: Registry;
 }
 
-/** Connections without a token: all of this port. The oldest one is closed first. */
+/** Connections without a token: all connections of this port. The oldest is closed first. */
 const most = 32;
 
 export function createProbesServer({ ready, registry }: ProbesOptions): FastifyInstance {

@@ -34,7 +34,7 @@ import {
 } from './sessions.ts';
 import { type StatusSource, statusSchema } from './status.ts';
 
-/** What the handlers use. */
+/** The parts that the handlers use. */
 export interface ApiParts extends PromptParts, AdminParts, SessionParts {
   status: StatusSource;
 }

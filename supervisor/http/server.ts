@@ -177,7 +177,7 @@ function answerNoRequest(error: Error & { code?: string }, socket: Socket): void
   );
 }
 
-/** Whether an answer is being sent, into which nothing else may be written. */
+/** Whether an answer is being sent, so that nothing else may be written. */
 function answering(socket: Socket & { _httpMessage?: ServerResponse | null }): boolean {
   return socket._httpMessage?.headersSent === true;
 }

@@ -76,7 +76,7 @@ export function findMemoryCgroup(
   return undefined;
 }
 
-/** Undefined if the cgroup is gone or unreadable. */
+/** Undefined if the cgroup does not exist any more or is unreadable. */
 export function readContainerMemory({
   version,
   directory,

@@ -14,7 +14,7 @@ export interface DeadCli {
   temporaryDirectory: string;
 }
 
-/** To be called when that CLI and all that it started are gone; never rejects. @param root of procfs */
+/** Call it when the CLI and all its processes have ended; never rejects. @param root of procfs */
 export async function removeTraces(dead: DeadCli, root = '/proc'): Promise<void> {
   const { pid, configDirectory, temporaryDirectory } = dead;
   // A lock that is taken after this belongs to a process that the next line may miss.

@@ -41,8 +41,8 @@ export interface State extends PressureState {
   /** Workers that are ended when their turn ends. */
   marked: ReadonlySet<string>;
   /**
-   * When and why the last hard decision was made, and how long no other is made if it has brought
-   * no relief.
+   * The time and the reason of the last hard decision, and how long no other is made if the
+   * pressure did not fall.
    */
   ended: { at: number; pause: number; cause?: Cause };
   /** Since when the container's pressure is not hard; undefined while it is hard. */

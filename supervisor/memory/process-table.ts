@@ -60,7 +60,7 @@ export function readPageSize(root: string): number {
   }
 }
 
-/** The process group; 0 if the process is gone. */
+/** The process group; 0 if the process has ended. */
 export function groupOf(root: string, pid: number): number {
   const stat = readSmall(`${root}/${pid}/stat`);
   return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[2]) || 0;

@@ -65,7 +65,7 @@ export const highestShare = 0.95;
 
 /**
  * The bounds for a limit. A share without a limit is no bound. A soft bound is never above its hard
- * bound, and neither bound of the container is too near to its limit to be of use.
+ * bound, and neither bound of the container is too near to its limit to be useful.
  */
 export function boundsOf(settings: BoundSettings, limit: number | undefined): Bounds {
   const highest = limit === undefined ? Number.POSITIVE_INFINITY : limit * highestShare;

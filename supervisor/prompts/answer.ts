@@ -26,7 +26,7 @@ export interface Answer {
   session_id: string;
   profile: string;
   result: string;
-  /** What matches `output_schema`; absent without one. */
+  /** The output that matches `output_schema`; absent without a schema. */
   structured_output?: unknown;
   /** Always false: a failure is an error with a code. */
   is_error: boolean;
@@ -41,7 +41,7 @@ export interface Answer {
   /** The denied tool calls, without their input. */
   permission_denials: { tool_name: string; tool_use_id: string }[];
   warnings: string[];
-  /** What work in the background reported since the last answer; absent if nothing. */
+  /** Reports of background work since the last answer; absent if there is none. */
   background?: BackgroundReport[];
   /** How often the turn was carried on in a new process, and why. */
   recycled: number;

@@ -31,7 +31,7 @@ export class CliProblems {
     return [...this.#problems.values()];
   }
 
-  /** Takes the reports of one process of the profile. */
+  /** Adds the reports of one process of the profile. */
   note(profile: string, reports: readonly HealthReport[]): void {
     const reported = new Set(reports.map(({ kind, name }) => keyOf(profile, kind, name)));
     for (const report of reports) this.#noteOne(profile, report);
