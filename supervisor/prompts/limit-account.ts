@@ -33,7 +33,7 @@ const guesses = {
   usage_limit: [minute, 30 * minute],
   rate_limited: [15_000, 2 * minute],
 } as const;
-/** Milliseconds that the other prompts wait for the one that tries. */
+/** Milliseconds that the other prompts wait for the prompt that tries. */
 const trialPause = 5_000;
 /** Windows of the whole account; others, such as `seven_day_opus`, limit one model only. */
 const wholeAccount = new Set(['five_hour', 'seven_day', 'overage']);
@@ -58,7 +58,9 @@ export class Account {
     this.#login = login;
   }
 
-  /** Undefined if no prompt may be sent now, else whether this prompt is the one that tries. */
+  /**
+   * Undefined if no prompt may be sent now, otherwise whether this prompt is the one that tries.
+   */
   enter(now: number): boolean | undefined {
     const closing = this.#closingAt(now);
     if (!closing) return false;

@@ -60,7 +60,7 @@ export class LivePrompt {
     return this.#state;
   }
 
-  /** Whether the CLI has begun to work on the prompt, in this process or in one that was lost. */
+  /** Whether the CLI has begun to work on the prompt, in this process or in a lost one. */
   get begun(): boolean {
     return this.#begun;
   }

@@ -25,7 +25,7 @@ export class TurnLost extends Error {
   readonly worker: Worker;
   readonly promptId: string;
   readonly reason: LossReason;
-  /** What the caller gets if the turn is not continued. */
+  /** The error that the caller gets if the turn is not continued. */
   readonly error: BerthError;
   readonly calls: CountedCalls;
   /** There is a result if the process hung and still obeyed the interrupt, or if it mixed two turns. */

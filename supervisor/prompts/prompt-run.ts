@@ -1,8 +1,10 @@
 /**
- * The attempts to answer one prompt. An attempt gets a worker and runs a turn. If the API refuses the login,
- * the same process continues the turn with a new login. If the worker is lost, another process continues it.
- * Invariants: a worker is always given back; a turn is continued once at most after a loss, and its session
- * serves no other prompt meanwhile; a session can be continued as soon as its id was reported to the caller.
+ * The attempts to answer one prompt. An attempt gets a worker and runs a turn. If the API refuses
+ * the login, the same process continues the turn with a new login. If the worker is lost, another
+ * process continues it.
+ * Invariants: a worker is always released. A turn is continued once at most after a loss, and its
+ * session serves no other prompt during that time. A session can be continued as soon as its id was
+ * reported to the caller.
  */
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';

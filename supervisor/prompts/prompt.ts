@@ -19,7 +19,7 @@ import {
   sessionFlags,
 } from '../sessions/session-record.ts';
 
-/** A request as it came. */
+/** The request as received. */
 export interface PromptRequest {
   text: string;
   /** The session to continue; undefined begins a session. */
@@ -33,7 +33,7 @@ export interface PromptRequest {
   onRecycle: 'continue' | 'fail';
   /** The name of the caller's token. */
   token: string;
-  /** The id of the token among those of that name; undefined if it cannot be revoked. */
+  /** The id of the token among the tokens of that name; undefined if it cannot be revoked. */
   tokenId: string | undefined;
   /** The caller's W3C trace context, if it sent a valid one. */
   traceparent: string | undefined;

@@ -1,7 +1,7 @@
 /**
  * Runs a prompt from its acceptance to its answer or its error.
- * Invariants: each prompt ends within its deadline; a prompt whose caller has gone is interrupted; the end of
- * each prompt is counted and logged once.
+ * Invariants: each prompt ends within its deadline; a prompt whose caller has disconnected is
+ * interrupted; the end of each prompt is counted and logged once.
  */
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
@@ -16,8 +16,9 @@ import type { TurnEvent } from './turn.ts';
 export interface RunsPrompts {
   /**
    * Runs one prompt to its answer.
-   * @param caller aborts when the caller has gone, or with a BerthError that says why the prompt is to end
-   * @throws BerthError with the session id in its details, if the prompt got that far
+   * @param caller aborts when the caller has disconnected, or with a BerthError that is the reason
+   * to end the prompt
+   * @throws BerthError with the session id in its details, if the prompt already had a session
    */
   run(prompt: Prompt, caller: AbortSignal, emit: (event: TurnEvent) => void): Promise<Answer>;
 }

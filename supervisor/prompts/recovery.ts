@@ -1,6 +1,6 @@
 /**
- * What follows the loss of a worker in the middle of a turn: the turn is continued in another process that
- * resumes the session, or the prompt ends with an error.
+ * Decides what follows the loss of a worker during a turn: the turn is continued in another process
+ * that resumes the session, or the prompt ends with an error.
  * Invariant: nothing is tried before all processes of the lost worker have ended.
  */
 import type { BerthError } from '../../shared/errors.ts';
@@ -28,7 +28,7 @@ export interface RecoveryOptions {
   /** `of`: the process that a prompt needs. @param resume the session whose process was lost */
   specs: { of: (prompt: Prompt, resume?: string) => ProcessSpec };
   transcripts: { find: (sessionId: string) => Promise<string | undefined> };
-  /** `discard` removes what is left of a session that came to nothing; it never rejects. */
+  /** `discard` removes the rest of a session without a turn; it never rejects. */
   catalog: { discard: (sessionId: string) => Promise<void> };
   meters: TurnMeters;
   log: Log;

@@ -42,7 +42,7 @@ export interface TurnEnd {
   helperError?: string;
   /** Whether berth has ended the turn because the API refused the login several times. */
   refused?: boolean;
-  /** What hooks have done to the turn. */
+  /** The effects of hooks on the turn. */
   hooks: HooksOfTurn;
 }
 
@@ -188,8 +188,8 @@ export async function runTurn(
 }
 
 /**
- * Calls `release` when it is known whether the worker can serve again: at once if its turn is over, else when the
- * turn ends, and after some seconds at the latest.
+ * Calls `release` when it is known whether the worker can serve again: at once if its turn is over,
+ * otherwise when the turn ends, and after some seconds at the latest.
  */
 export function afterTurn({ process }: Runner, release: (usable: boolean) => void): void {
   if (process.idle || !process.alive) release(process.idle);

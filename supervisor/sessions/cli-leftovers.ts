@@ -25,7 +25,10 @@ export interface LeftoversOptions {
 }
 
 const hour = 3_600_000;
-/** A worker lives for hours, not for weeks: idle ones are recycled, busy ones end with their turn. */
+/**
+ * A worker lives for hours, not for weeks: idle workers are recycled, busy workers end with their
+ * turn.
+ */
 const age = 7 * 24 * hour;
 const mostInRound = 5_000;
 
@@ -58,7 +61,7 @@ export async function removeLeftovers(options: LeftoversOptions): Promise<number
       const path = join(place, name);
       const found = await lstat(path).catch(() => undefined);
       if (!found || found.mtimeMs > options.now - age) continue;
-      // What cannot be removed today is met again.
+      // A file that cannot be removed now is tried again in a later round.
       await removeTree(path).then(
         () => (removed += 1),
         () => undefined,
@@ -73,7 +76,10 @@ async function namesIn(directory: string): Promise<string[]> {
   return found?.isDirectory() ? readdir(directory).catch(() => []) : [];
 }
 
-/** Of this pid namespace; a process of another container counts as gone, its age decides. */
+/**
+ * Only processes of this pid namespace; a process of another container counts as ended, and the age
+ * decides.
+ */
 function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);

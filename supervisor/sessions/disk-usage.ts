@@ -100,7 +100,7 @@ async function* batchesBelow(directories: string[], signal: AbortSignal) {
         batch = [];
       }
     } catch {
-      // The file is gone or unreadable, and cannot be counted.
+      // The file was removed or is unreadable, and cannot be counted.
     }
     if (directories.length === 0 && batch.length > 0) {
       yield batch;

@@ -127,10 +127,7 @@ export class SessionFiles {
     }
   }
 
-  /**
-   * @throws BerthError `volume_unwritable` if the path would lead through something else than a
-   * real directory
-   */
+  /** @throws BerthError `volume_unwritable` if a part of the path is not a real directory */
   async #path(key: string): Promise<string> {
     const relative = `${sessionsDirectory}/${key}.json`;
     const path = join(this.#stateDirectory, relative);

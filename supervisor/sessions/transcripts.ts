@@ -103,7 +103,7 @@ function belongsTo(name: string, id: string): boolean {
   return name === id || name.startsWith(`${id}.`) || name.startsWith(`${id}-`);
 }
 
-/** @returns whether one of them was there */
+/** @returns whether one of them existed */
 async function removeAll(paths: readonly string[]): Promise<boolean> {
   let found = false;
   for (const path of paths) {

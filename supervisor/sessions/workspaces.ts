@@ -70,7 +70,7 @@ export class Workspaces {
     return found.directory;
   }
 
-  /** Called when the worker and all its processes are gone; never rejects. */
+  /** Called when the worker and all its processes have ended; never rejects. */
   async ended(worker: string): Promise<void> {
     const found = this.#ofWorkers.get(worker);
     this.#ofWorkers.delete(worker);

@@ -69,7 +69,7 @@ export interface Parts {
   workspaces: Workspaces;
   disk: DiskWatch;
   gate: LimitGate;
-  /** The prompts under way. */
+  /** The running prompts. */
   live: LivePrompts;
   prompts: Prompts;
   catalog: SessionCatalog;

@@ -27,7 +27,7 @@ export function readLive({ data }: SecretObject): LiveLogin {
   };
 }
 
-/** Whether the Secret contains something else than a login. */
+/** Whether the Secret has content that is not a login. */
 export function isMalformed({ data }: SecretObject): boolean {
   return (data?.[liveKeys.login] ?? '') !== '' && loginIn(data) === undefined;
 }

@@ -75,7 +75,7 @@ async function readSource({ stateDirectory }: VolumePlaces): Promise<string | un
   return (await isRealDirectory(stateDirectory)) ? readAppliedSource(stateDirectory) : undefined;
 }
 
-/** @throws Error if it is something else, or cannot be reached */
+/** @throws Error if the file has another type, or cannot be read */
 async function isRealDirectory(path: string): Promise<boolean> {
   try {
     if ((await lstat(path)).isDirectory()) return true;

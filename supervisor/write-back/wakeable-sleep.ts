@@ -4,7 +4,7 @@ import { within } from '../../shared/waiting.ts';
 export class WakeableSleep {
   #wake: (() => void) | undefined;
 
-  /** Ends the pause that is under way, if there is one. */
+  /** Ends the running pause, if there is one. */
   wake(): void {
     this.#wake?.();
   }
