@@ -21,7 +21,7 @@ within() {
   BERTH_TEST_TARBALL=$work/$(npm pack --silent --pack-destination "$work" "$cli")
   export BERTH_TEST_TARBALL
   # A network that belongs to this namespace, as runc requires.
-  unshare --net bash -c 'ip link set lo up && exec tap --timeout=900 --exclude="" "$0"' \
+  unshare --net bash -c 'ip link set lo up && exec node scripts/test.ts --timeout 900 "$0"' \
     test/containers/emulated.ts
 }
 

@@ -23,4 +23,4 @@ podman image exists localhost/node:24-bookworm-slim ||
   { tail -n 40 "$work/make-base.log" >&2; exit 1; }
 INSTALL_CLAUDE='' scripts/containers/build.sh > "$work/build.log" 2>&1 ||
   { tail -n 40 "$work/build.log" >&2; exit 1; }
-exec tap --timeout=900 --exclude='' "$repository"/test/containers/*.test.ts
+exec node scripts/test.ts containers --jobs 1 --timeout 900

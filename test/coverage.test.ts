@@ -1,0 +1,45 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { coveredLines, intersection } from '../scripts/coverage.ts';
+import { testDirectory } from './support/directory.ts';
+
+t.test('what no process ran is what each of them left out', (t) => {
+  t.same(
+    intersection(
+      [[0, 10]],
+      [
+        [2, 4],
+        [6, 20],
+      ],
+    ),
+    [
+      [2, 4],
+      [6, 10],
+    ],
+  );
+  t.same(
+    intersection(
+      [
+        [0, 4],
+        [8, 9],
+      ],
+      [[4, 8]],
+    ),
+    [],
+  );
+  t.end();
+});
+
+t.test('a line ran if a part of it ran in any process, and none of a file nobody loaded', (t) => {
+  const root = testDirectory(t, {
+    runs: {},
+    init: { 'loaded.ts': 'one\ntwo\nthree\n', 'never.ts': 'four\n' },
+  });
+  const runs = join(root, 'runs');
+  for (const sub of ['shared', 'supervisor']) mkdirSync(join(root, sub));
+  writeFileSync(join(runs, '1.json'), JSON.stringify({ 'init/loaded.ts': [[0, 7]] }));
+  writeFileSync(join(runs, '2.json'), JSON.stringify({ 'init/loaded.ts': [[4, 9]] }));
+  t.same(coveredLines(runs, root), { covered: 2, lines: 4 });
+  t.end();
+});
