@@ -1,0 +1,156 @@
+/**
+ * Holds the scripted CLI of the tests to the real one: both go through the same cases, and what the
+ * supervisor reads of their lines must agree.
+ */
+import t, { type Test } from 'tap';
+import { cliArguments } from '../../../../supervisor/claude/command.ts';
+import type { ClaudeProcess } from '../../../../supervisor/claude/process.ts';
+import type { CliMessage } from '../../../../supervisor/claude/protocol.ts';
+import type { TurnResult } from '../../../../supervisor/claude/turn-result.ts';
+import {
+  makeSurroundings,
+  realClaude,
+  type Surroundings,
+  scriptedClaude,
+  startProcess,
+} from '../../../support/claude.ts';
+import { promptText } from '../../../support/messages-api.ts';
+
+t.jobs = 2;
+
+const session = '11111111-1111-4111-8111-111111111111';
+const other = '22222222-2222-4222-8222-222222222222';
+
+interface Case {
+  what: string;
+  prompts: string[];
+  flags?: Parameters<typeof cliArguments>[0];
+  environment?: Record<string, string>;
+  /** Interrupt the prompt once its request has arrived. */
+  interrupt?: boolean;
+  /** The session goes on in a second process, with `again`. */
+  resumes?: boolean;
+  config?: Record<string, string>;
+}
+
+const bash = '[[tool Bash {"command":"echo from-a-tool"}]]';
+const allowed = { 'settings.json': JSON.stringify({ permissions: { allow: ['Bash'] } }) };
+const cases: Case[] = [
+  { what: 'an answer, and a blank prompt', prompts: ['[[say one]]', ' '] },
+  { what: 'instructions', prompts: ['hi'], flags: { appendSystemPrompt: 'canary' } },
+  { what: 'a tool that settings.json allows', prompts: [bash], config: allowed },
+  { what: 'a tool that nobody allowed', prompts: ['[[tool Bash {"command":"touch x"}]]'] },
+  { what: 'a tool that the profile allows', prompts: [bash], flags: { allowRules: ['Bash'] } },
+  {
+    what: 'a tool that the profile denies',
+    prompts: [bash],
+    flags: { denyRules: ['Bash'] },
+    config: allowed,
+  },
+  { what: 'a bound on calls', prompts: [bash], flags: { maxTurns: 1 }, config: allowed },
+  { what: 'errors of the API', prompts: ['[[status 500]]', '[[status 400]]', '[[say good]]'] },
+  {
+    what: 'a retry',
+    prompts: ['[[status 529 x1]] [[say at last]]'],
+    environment: { CLAUDE_CODE_MAX_RETRIES: '3' },
+  },
+  { what: 'an interrupt', prompts: ['[[hang headers]] stop me'], interrupt: true },
+  { what: 'a session that goes on', prompts: ['[[say one]]'], resumes: true },
+  { what: 'no login', prompts: ['hi'], environment: { ANTHROPIC_API_KEY: '' } },
+];
+
+for (const one of cases) {
+  t.test(`the scripted CLI does as the real one: ${one.what}`, async (t) => {
+    let real: unknown;
+    let scripted: unknown;
+    await t.test('the real one', async (t) => {
+      real = await observe(t, one, realClaude);
+    });
+    await t.test('the scripted one', async (t) => {
+      scripted = await observe(t, one, scriptedClaude);
+    });
+    t.strictSame(scripted, real);
+  });
+}
+
+/** What the supervisor sees of a case, without what is new each time. */
+async function observe(t: Test, one: Case, path: string): Promise<unknown> {
+  const surroundings = await makeSurroundings(t, one.config);
+  Object.assign(surroundings.inherited, one.environment);
+  const flags = cliArguments({ ...one.flags, sessionId: session });
+  const first = startProcess(t, surroundings, { path, arguments: flags });
+  const seen = [await ask(first, one.prompts, surroundings, one.interrupt)];
+  await first.stop();
+  if (one.resumes) {
+    const resume = (id: string) =>
+      startProcess(t, surroundings, { path, arguments: cliArguments({ resume: id }) });
+    seen.push(await ask(resume(session), ['[[say two]]'], surroundings));
+    const unknown = resume(other).control({ subtype: 'initialize' });
+    await t.rejects(unknown, { message: /No conversation found/ });
+  }
+  const asked = surroundings.api.requests.filter(({ path }) => path.startsWith('/v1/messages'));
+  const last = asked.at(-1);
+  return {
+    seen,
+    // The real one repeats a request that the API does not understand, in other forms.
+    asked: [...new Set(asked.map(promptText))],
+    history: last?.body?.messages?.filter(({ role }) => role === 'assistant').length,
+  };
+}
+
+async function ask(
+  process: ClaudeProcess,
+  prompts: readonly string[],
+  { api }: Surroundings,
+  interrupt = false,
+): Promise<unknown> {
+  await process.control({ subtype: 'initialize' });
+  const seen: unknown[] = [];
+  for (const prompt of prompts) {
+    const kinds: string[] = [];
+    const note = (message: CliMessage): void => {
+      const said = describe(message);
+      if (said !== undefined && kinds.at(-1) !== said) kinds.push(said);
+    };
+    const turn = process.run(prompt, note);
+    if (interrupt) {
+      await api.waitForRequest((request) => promptText(request) === prompt);
+      await process.interrupt();
+    }
+    seen.push({ kinds, result: facts(await turn) });
+  }
+  return seen;
+}
+
+/** Nothing of messages that come as often as the API cuts its answer. */
+function describe(message: CliMessage): string | undefined {
+  switch (message.kind) {
+    case 'tools':
+      return `tools ${message.tools.map(({ name, input }) => `${name} ${JSON.stringify(input)}`)}`;
+    case 'tool_results':
+      return `tool_results ${message.results.map(({ isError }) => isError)}`;
+    case 'retry':
+      return `retry ${message.attempt}/${message.maxRetries} ${message.status}`;
+    case 'failure':
+      return `failure ${message.error}`;
+    case 'session':
+      return `session ${message.sessionId} ${message.model}`;
+    case 'text':
+      return message.kind;
+    default:
+      return undefined;
+  }
+}
+
+function facts(result: TurnResult): unknown {
+  const { subtype, isError, sessionId, stopReason, terminalReason, numTurns, byCommand } = result;
+  const { apiErrorStatus, apiErrorType, promptIds, permissionDenials } = result;
+  return {
+    ...{ subtype, isError, sessionId, stopReason, terminalReason, numTurns, byCommand },
+    ...{ apiErrorStatus, apiErrorType, prompts: promptIds.length },
+    denied: permissionDenials.map(({ tool_name }) => tool_name),
+    // The words for a failure and for a denial are the CLI's own.
+    result: isError || permissionDenials.length > 0 ? undefined : result.result,
+    costs: result.costUsd > 0,
+  };
+}

@@ -1,0 +1,249 @@
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { selfTest } from '../../../../supervisor/cli/self-test.ts';
+import { readSupervisorConfig } from '../../../../supervisor/config.ts';
+import { captureLog } from '../../../support/captured-log.ts';
+import { makeSurroundings, realClaude, scripted } from '../../../support/claude.ts';
+import { makeSupervisor } from '../../../support/supervisor.ts';
+import { until } from '../../../support/until.ts';
+
+t.jobs = 2;
+
+async function prepare(t: Parameters<typeof makeSurroundings>[0], path: string) {
+  const surroundings = await makeSurroundings(t);
+  const temporary = join(surroundings.workspace, 'tmp');
+  mkdirSync(temporary);
+  const { config } = readSupervisorConfig({
+    ...surroundings.inherited,
+    BERTH_CONFIG_DIR: surroundings.config,
+    BERTH_CLAUDE_PATH: path,
+    TMPDIR: temporary,
+  });
+  const log = captureLog();
+  const { signal } = new AbortController();
+  return {
+    options: { config, version: '2.1.330', path, firstWorker: undefined, log: log.log, signal },
+    surroundings,
+    temporary,
+    log,
+  };
+}
+
+t.test('the real CLI passes, without a login and without a trace', async (t) => {
+  const { options, surroundings, temporary, log } = await prepare(t, realClaude);
+  await selfTest(options);
+  t.match(log.lines, [
+    { level: 'info', event: 'cli_tested', cli_version: '2.1.330', by: 'process' },
+  ]);
+  t.strictSame(readdirSync(surroundings.config), [], 'the volume was not touched');
+  t.strictSame(
+    readdirSync(temporary).filter((name) => name.startsWith('berth-')),
+    [],
+  );
+  t.same(surroundings.api.requests, [], 'no model was asked');
+});
+
+t.test('one that has passed is not tested again', async (t) => {
+  const { options, log } = await prepare(t, '/nowhere/claude');
+  await selfTest({ ...options, passed: true, firstWorker: Promise.resolve(true) });
+  t.match(log.lines, [{ event: 'cli_tested', by: 'worker' }]);
+});
+
+/** The real CLI, with a filter before its input or behind its output. */
+function filtered(directory: string, pipeline: string): string {
+  const path = join(directory, 'claude-that-is-filtered');
+  writeFileSync(path, `#!/bin/sh\n${pipeline}\n`);
+  chmodSync(path, 0o755);
+  return path;
+}
+
+t.test('one that runs a command in a prompt is refused, though its workers start', async (t) => {
+  const { options, surroundings } = await prepare(t, realClaude);
+  const withoutMark = `sed -u 's/"client_composed":true,//' | ${realClaude} "$@"`;
+  const path = filtered(surroundings.workspace, withoutMark);
+  await t.rejects(selfTest({ ...options, path, firstWorker: Promise.resolve(true) }), {
+    code: 'cli_unavailable',
+    exitCode: 69,
+    message: /^cannot use Claude Code .*: it runs commands in a prompt; use a tested version/,
+  });
+});
+
+t.test('one that does not report what a turn has cost is refused', async (t) => {
+  const { options, surroundings } = await prepare(t, realClaude);
+  const withoutCost = `${realClaude} "$@" | sed -u 's/model_usage_since_last_result/left_out/'`;
+  const path = filtered(surroundings.workspace, withoutCost);
+  await t.rejects(selfTest({ ...options, path }), {
+    code: 'cli_unavailable',
+    message: /it does not report the cost of a turn/,
+  });
+});
+
+t.test('the test uses neither the login nor the API of the container', async (t) => {
+  const { options, surroundings, log } = await prepare(t, realClaude);
+  const seen = join(surroundings.workspace, 'environment');
+  const path = filtered(surroundings.workspace, `env > ${seen}; exec ${realClaude} "$@"`);
+  const inherited = {
+    ...options.config.inherited,
+    HTTPS_PROXY: 'http://proxy.example',
+    HTTP_PROXY: 'http://proxy.example',
+    CLAUDE_CODE_OAUTH_TOKEN: 'sk-ant-oat01-no-such-token',
+    CLAUDE_CODE_USE_BEDROCK: '1',
+    OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector.example',
+  };
+  await selfTest({ ...options, path, config: { ...options.config, inherited } });
+  t.match(log.lines, [{ level: 'info', event: 'cli_tested' }]);
+  const environment = readFileSync(seen, 'utf8');
+  t.notMatch(environment, /proxy|no-such-token|BEDROCK|OTEL/i);
+  t.match(environment, /^ANTHROPIC_BASE_URL=http:\/\/127\.0\.0\.1:/m);
+  t.same(surroundings.api.requests, []);
+});
+
+t.test('one that managed settings send to another API passes with a warning', async (t) => {
+  const { options, surroundings, log } = await prepare(t, realClaude);
+  const other = `ANTHROPIC_BASE_URL=${surroundings.api.url} exec ${realClaude} "$@"`;
+  await selfTest({ ...options, path: filtered(surroundings.workspace, other) });
+  t.match(log.lines, [
+    { level: 'warn', event: 'cli_tested', msg: /it is not proven that a prompt is data/ },
+    { level: 'info', event: 'cli_tested' },
+  ]);
+});
+
+t.test('a CLI that fails is told with its version and its last lines', async (t) => {
+  const { options } = await prepare(t, scripted('claude-that-exits'));
+  await t.rejects(selfTest({ ...options, firstWorker: Promise.resolve(false) }), {
+    code: 'cli_unavailable',
+    message:
+      /^cannot use Claude Code 2\.1\.330 at .*: it fails its self-test .*exit code 3.*cannot open the moon/s,
+  });
+});
+
+t.test('one that hangs is given up, and ended', async (t) => {
+  const { options } = await prepare(t, scripted('claude-that-is-silent'));
+  await t.rejects(selfTest({ ...options, patience: 300 }), {
+    code: 'cli_unavailable',
+    message: /it did not answer within 0\.3 s/,
+  });
+});
+
+/** A CLI that is ended by SIGABRT so many times, as for want of memory, and then works. */
+function abortsAtFirst(directory: string, times: number): string {
+  const path = join(directory, 'claude-that-aborts');
+  const count = join(directory, 'count');
+  const script = `#!/bin/sh
+echo >> ${count}
+if [ $(wc -l < ${count}) -le ${times} ]; then kill -ABRT $$; fi
+exec ${realClaude} "$@"
+`;
+  writeFileSync(path, script);
+  chmodSync(path, 0o755);
+  return path;
+}
+
+t.test('one that dies for want of memory or processes is tried again, and passes', async (t) => {
+  const { options, surroundings, log } = await prepare(t, realClaude);
+  await selfTest({ ...options, path: abortsAtFirst(surroundings.workspace, 2) });
+  t.match(log.lines, [
+    { level: 'warn', event: 'cli_tested', retry_ms: 500, msg: /SIGABRT.*memory/ },
+    { level: 'warn', event: 'cli_tested', retry_ms: 1_000 },
+    { level: 'info', event: 'cli_tested', by: 'process' },
+  ]);
+});
+
+t.test(
+  'if that goes on it is told with what to raise, and not blamed on the version',
+  async (t) => {
+    const { options, surroundings } = await prepare(t, realClaude);
+    const path = abortsAtFirst(surroundings.workspace, 1_000);
+    await t.rejects(selfTest({ ...options, path, retryFor: 600 }), {
+      code: 'cli_unavailable',
+      exitCode: 69,
+      message: /^cannot test Claude Code .*raise resources\.limits\.memory, or the pids limit/,
+    });
+  },
+);
+
+t.test('a stop ends the test at once', async (t) => {
+  const { options } = await prepare(t, scripted('claude-that-is-silent'));
+  const stop = new AbortController();
+  const tested = selfTest({ ...options, signal: stop.signal });
+  stop.abort(new Error('enough'));
+  await t.rejects(tested, /enough/);
+});
+
+t.test('a CLI that cannot be used is fatal, and never ready', async (t) => {
+  const { supervisor, fatal, metricsUrl } = await started(t, 'claude-that-exits');
+  await until('it is told', () => fatal.length > 0);
+  t.match(fatal, [{ code: 'cli_unavailable', exitCode: 69, message: /self-test/ }]);
+  t.equal((await fetch(`${metricsUrl()}/readyz`)).status, 503);
+  await supervisor.stop();
+});
+
+t.test(
+  'a configuration that keeps workers from starting is told from a CLI that is broken',
+  async (t) => {
+    // Works where nothing was applied, as on the empty configuration of the test.
+    const script = `#!/bin/sh
+if [ "$1" != --version ] && [ -e "$CLAUDE_CONFIG_DIR/CLAUDE.md" ]; then echo "a bad CLAUDE.md" >&2; exit 3; fi
+exec ${realClaude} "$@"
+`;
+    const surroundings = await makeSurroundings(t, { 'CLAUDE.md': 'bad' });
+    const path = join(surroundings.workspace, 'claude');
+    writeFileSync(path, script);
+    chmodSync(path, 0o755);
+    const commit = (digit: string) => ({ repository: 'me/dot-claude', commit: digit.repeat(40) });
+    const state = join(surroundings.config, '.berth');
+    mkdirSync(state);
+    const report = JSON.stringify({ version: 1, ...commit('b') });
+    writeFileSync(join(state, 'report.json'), report);
+    const good = JSON.stringify({ version: 1, profiles: { default: commit('a') } });
+    writeFileSync(join(state, 'good-commits.json'), good);
+    const made = await makeSupervisor(t, {
+      surroundings,
+      settings: { BERTH_CLAUDE_PATH: path, BERTH_WARM_WORKERS: '1' },
+      parts: { testCli: selfTest },
+    });
+    await made.supervisor.start(new AbortController().signal);
+    await until('it is ready', async () => (await fetch(`${made.metricsUrl}/readyz`)).ok);
+    t.match(await made.log.logged('cli_tested'), { level: 'warn', by: 'process' });
+    t.match(await made.prompt('hello'), {
+      status: 503,
+      body: {
+        code: 'cli_unavailable',
+        retryable: true,
+        detail: /a bad CLAUDE\.md.*since commit bbbbbbb \(last good aaaaaaa\)/s,
+        commit: 'b'.repeat(40),
+      },
+    });
+    const { body } = await made.call('GET', '/v1/status');
+    t.match(body.launch_failures, [
+      {
+        profile: 'default',
+        stderr: ['a bad CLAUDE.md'],
+        commit: 'b'.repeat(40),
+        last_good_commit: 'a'.repeat(40),
+      },
+    ]);
+    t.match(await made.log.logged('worker_failed'), { error: { message: /since commit bbbbbbb/ } });
+    const metrics = await (await fetch(`${made.metricsUrl}/metrics`)).text();
+    t.match(metrics, /^berth_launch_failing\{profile="default"\} 1$/m);
+    t.ok(existsSync(join(state, 'good-commits.json')));
+    t.same(made.fatal, []);
+  },
+);
+
+async function started(t: Parameters<typeof makeSurroundings>[0], name: string) {
+  const made = await makeSupervisor(t, {
+    settings: { BERTH_CLAUDE_PATH: scripted(name), BERTH_WARM_WORKERS: '1' },
+    parts: { testCli: selfTest },
+  });
+  await made.supervisor.start(new AbortController().signal);
+  return { ...made, metricsUrl: () => made.metricsUrl };
+}

@@ -1,0 +1,40 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { startWithRealCli } from '../../../support/supervisor.ts';
+
+/** Longer than the CLI gives them by itself, and than a process without hooks has for its end. */
+const hook = (seconds: number) => ({
+  'settings.json': JSON.stringify({
+    hooks: {
+      SessionEnd: [
+        {
+          hooks: [
+            {
+              type: 'command',
+              command: `cd "$CLAUDE_CONFIG_DIR"; echo begun >> ended; sleep ${seconds}; echo done >> ended`,
+            },
+          ],
+        },
+      ],
+    },
+  }),
+});
+
+t.jobs = 2;
+
+t.test('SessionEnd hooks of a worker that is needed no more come to their end', async (t) => {
+  const { prompt, call, surroundings } = await startWithRealCli(t, { config: hook(4) });
+  const { session_id } = (await prompt('[[say hello]]')).body;
+  t.equal((await call('DELETE', `/v1/sessions/${session_id}`)).status, 204);
+  t.equal(readFileSync(join(surroundings.config, 'ended'), 'utf8'), 'begun\ndone\n');
+});
+
+t.test('a server that stops does not wait for them without a bound', async (t) => {
+  const { prompt, supervisor } = await startWithRealCli(t, { config: hook(600) });
+  t.equal((await prompt('[[say hello]]')).status, 200);
+  const started = performance.now();
+  await supervisor.stop();
+  const seconds = (performance.now() - started) / 1_000;
+  t.ok(seconds > 7 && seconds < 14, `${seconds} s`);
+});

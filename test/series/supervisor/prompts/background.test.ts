@@ -1,0 +1,112 @@
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { digestToken, fixedTokens } from '../../../../supervisor/http/tokens.ts';
+import { bashAllowed } from '../../../support/claude.ts';
+import { promptText } from '../../../support/messages-api.ts';
+import { tailsOf } from '../../../support/processes.ts';
+import { leaveScheduledTask } from '../../../support/scheduled-task.ts';
+import { type RunningSupervisor, startWithRealCli, token } from '../../../support/supervisor.ts';
+import { until } from '../../../support/until.ts';
+
+// A scheduled turn may begin as late as the next minute, and each test waits most of the time.
+t.jobs = 5;
+
+const inBackground = (command: string): string =>
+  `[[tool Bash ${JSON.stringify({ command, run_in_background: true })}]]`;
+
+async function start(
+  t: Test,
+  profile = '{}',
+  idle = '1s',
+  names?: () => string[],
+): Promise<RunningSupervisor> {
+  const tokens = fixedTokens([{ name: 'tests', digest: digestToken(token) }]);
+  return startWithRealCli(t, {
+    ...(names ? { tokens: { ...tokens, names } } : {}),
+    config: { 'settings.json': bashAllowed, 'profiles.yaml': `profiles: {default: ${profile}}\n` },
+    settings: {
+      BERTH_PROFILES_FILE: join(t.testdirName, 'config', 'profiles.yaml'),
+      BERTH_WORKER_IDLE_TIMEOUT: idle,
+    },
+  });
+}
+
+const sessionOf = async ({ call }: RunningSupervisor, id: string) =>
+  (await call('GET', `/v1/sessions/${id}`)).body;
+
+t.test('work in the background outlives an idle time-out, and its report is given', async (t) => {
+  const running = await start(t);
+  const { prompt, log } = running;
+  const { body } = await prompt(`${inBackground('sleep 3')} [[say begun]]`);
+  t.equal(body.result, 'begun');
+  t.match(body.warnings, [/continues in the background: "sleep 3"/]);
+  const { session_id } = body;
+  // Its own turn is the last thing that the process does before it is idle.
+  await until('the report is counted', async () => {
+    return (await sessionOf(running, session_id)).cost_usd > body.cost_usd;
+  });
+  await log.logged('worker_recycled', ({ reason }) => reason === 'idle');
+  const next = (await prompt('[[say next]]', { session_id })).body;
+  t.match(next, { result: 'next', background: [{ result: String, is_error: false }] });
+  t.same(next.warnings, []);
+  const last = (await prompt('[[say last]]', { session_id })).body;
+  t.notOk('background' in last, 'a report is given once');
+});
+
+t.test('work in the background keeps its process no longer than the profile says', async (t) => {
+  const { prompt, log, surroundings } = await start(t, '{limits: {background: 2s}}');
+  await prompt(`${inBackground('tail -f /dev/null')} [[say begun]]`);
+  t.ok(tailsOf(surroundings.config).length > 0);
+  await log.logged('worker_recycled', ({ reason }) => reason === 'idle');
+  await until('it is gone', () => tailsOf(surroundings.config).length === 0);
+});
+
+t.test('a pause ends work that goes on without a prompt', async (t) => {
+  const { prompt, call, log, surroundings } = await start(t);
+  await prompt(`${inBackground('tail -f /dev/null')} [[say begun]]`);
+  t.equal((await call('POST', '/v1/pause')).status, 200);
+  t.match(await log.logged('unprompted_ended'), { reason: 'paused' });
+  await until('it is gone', () => tailsOf(surroundings.config).length === 0);
+});
+
+t.test('work in the background ends when no token of its name is left', async (t) => {
+  const names: string[] = ['tests'];
+  const { prompt, log, surroundings } = await start(t, '{}', '1s', () => names);
+  await prompt(`${inBackground('tail -f /dev/null')} [[say begun]]`);
+  t.ok(tailsOf(surroundings.config).length > 0);
+  names.pop();
+  t.match(await log.logged('unprompted_ended'), { reason: 'token_revoked' });
+  await until('it is gone', () => tailsOf(surroundings.config).length === 0);
+});
+
+t.test('a scheduled turn counts for its session and for the token', async (t) => {
+  const running = await start(t, '{unprompted: allow}', '10m');
+  const { prompt, surroundings, call } = running;
+  leaveScheduledTask(surroundings.workspace, 'WAKE [[say woken]]');
+  const { body } = await prompt('[[say one]]');
+  const counted = await until(
+    'the turn is counted',
+    async () => {
+      const { cost_usd } = await sessionOf(running, body.session_id);
+      return cost_usd > body.cost_usd && cost_usd;
+    },
+    150_000,
+  );
+  const { spending } = (await call('GET', '/v1/status')).body;
+  t.equal(spending.tokens[0].spent_usd, counted);
+  t.match(await sessionOf(running, body.session_id), { turns: 1 });
+});
+
+t.test('a scheduled turn ends when the budget is used up', async (t) => {
+  const profile = '{unprompted: allow, limits: {daily_budget_usd: 0.0001}}';
+  const { prompt, log, surroundings } = await start(t, profile, '10m');
+  leaveScheduledTask(surroundings.workspace, 'WAKE [[hang stream]]');
+  await prompt('[[say one]]');
+  t.match(await log.logged('unprompted_ended'), { reason: 'budget_exceeded' });
+  const isWake = (text: string): boolean => text.startsWith('WAKE');
+  const request = await surroundings.api.waitForRequest(
+    (each) => isWake(promptText(each)),
+    150_000,
+  );
+  await until('its call is broken off', () => request.outcome === 'abandoned');
+});

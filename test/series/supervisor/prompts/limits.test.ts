@@ -1,0 +1,107 @@
+import t from 'tap';
+import { promptText } from '../../../support/messages-api.ts';
+import { startWithRealCli } from '../../../support/supervisor.ts';
+import { until } from '../../../support/until.ts';
+
+t.jobs = 2;
+
+const environment = {
+  ANTHROPIC_API_KEY: undefined,
+  CLAUDE_CODE_OAUTH_TOKEN: 'sk-ant-oat01-of-the-tests',
+};
+
+/** What the API says of a subscription, as headers. */
+function headers(status: string, resets: number, claim: string, used: string): string {
+  const window = claim === 'five_hour' ? '5h' : '7d';
+  const prefix = 'anthropic-ratelimit-unified';
+  return JSON.stringify({
+    [`${prefix}-status`]: status,
+    [`${prefix}-reset`]: String(resets),
+    [`${prefix}-representative-claim`]: claim,
+    [`${prefix}-${window}-utilization`]: used,
+    [`${prefix}-${window}-reset`]: String(resets),
+    [`${prefix}-${window}-surpassed-threshold`]: used,
+  });
+}
+
+const inSeconds = (seconds: number) => Math.ceil(Date.now() / 1_000) + seconds;
+
+t.test('at the usage limit nothing more is sent, and everybody hears when it ends', async (t) => {
+  const { prompt, call, log, surroundings, metricsUrl } = await startWithRealCli(t, {
+    environment,
+  });
+  const resets = inSeconds(3_600);
+  const resets_at = new Date(resets * 1_000).toISOString();
+  const limited = `[[status 429 ${headers('rejected', resets, 'five_hour', '1.0')}]]`;
+  const code = 'usage_limit';
+  const first = await prompt(limited);
+  t.match(first, { status: 429, body: { code, retryable: true, resets_at, session_id: String } });
+  const sent = surroundings.api.requests.length;
+  for (const on_limit of ['fail', 'wait']) {
+    const refused = await prompt('[[say never]]', { on_limit });
+    t.match(refused, { status: 429, body: { code, resets_at, retry_after: Number } });
+    t.ok(Number(refused.headers.get('retry-after')) > 3_500);
+  }
+  t.equal(surroundings.api.requests.length, sent, 'the API has not heard of them');
+  const { body } = await call('GET', '/v1/status');
+  t.match(body.limits, [{ login: 'default', closed: true, reason: code, resets_at }]);
+  t.match(await log.logged('limit_reached'), { level: 'warn', resets_at, guessed: false });
+  const metrics = await (await fetch(`${metricsUrl}/metrics`)).text();
+  t.match(metrics, 'berth_limit_closed{login="default"} 1');
+  t.match(metrics, 'berth_limit_utilization_ratio{login="default",window="five_hour"} 1');
+  t.match(
+    metrics,
+    /^berth_limit_reset_timestamp_seconds\{login="default",window="five_hour"\} \d{10}$/m,
+  );
+});
+
+t.test('a prompt that waits is sent when the limit ends', async (t) => {
+  const { prompt, stream, log, surroundings } = await startWithRealCli(t, { environment });
+  const limited = headers('rejected', inSeconds(6), 'five_hour', '1.0');
+  t.match(await prompt(`[[status 429 ${limited}]]`), { body: { code: 'usage_limit' } });
+  const waiting = stream('[[say after all]]', { on_limit: 'wait' });
+  t.match((await waiting.next()).value, {
+    event: 'limited',
+    data: { reason: 'usage_limit', resets_at: String },
+  });
+  t.notOk(surroundings.api.requests.some((one) => promptText(one) === '[[say after all]]'));
+  const events = await Array.fromAsync(waiting);
+  t.match(events.at(-1), { event: 'result', data: { result: 'after all' } });
+  await log.logged('limit_lifted');
+});
+
+t.test('an answer warns of a limit that is nearly reached, and so does the status', async (t) => {
+  const { prompt, call } = await startWithRealCli(t, { environment });
+  const near = headers('allowed_warning', inSeconds(3_600), 'seven_day', '0.92');
+  const { status, body } = await prompt(`[[headers ${near}]] [[say hello]]`);
+  t.equal(status, 200);
+  t.match(body.warnings, [/^92 % of the account's seven day usage limit is used; it resets at 2/]);
+  t.match((await call('GET', '/v1/status')).body.limits, [
+    { closed: false, utilization: { seven_day: 0.92 }, warnings: body.warnings },
+  ]);
+});
+
+t.test('at a rate limit one prompt at a time tries', async (t) => {
+  const { prompt, surroundings } = await startWithRealCli(t);
+  t.match(await prompt('[[status 429]]'), { status: 429, body: { code: 'rate_limited' } });
+  const sent = surroundings.api.requests.length;
+  const refused = await prompt('[[say never]]');
+  t.match(refused, { status: 429, body: { code: 'rate_limited', retryable: true } });
+  t.match(Number(refused.headers.get('retry-after')) <= 15, true);
+  t.equal(surroundings.api.requests.length, sent);
+});
+
+t.test('a turn that hangs is ended long before its time is up', async (t) => {
+  const { prompt, call } = await startWithRealCli(t, {
+    settings: { BERTH_HANG_TIMEOUT: '2s' },
+  });
+  const hung = await prompt('[[hang stream]]', { on_recycle: 'fail' });
+  t.match(hung, {
+    status: 503,
+    body: { code: 'worker_recycled', retryable: true, session_id: String, cost_usd: Number },
+  });
+  await until('its worker is idle', async () => {
+    const { body } = await call('GET', '/v1/status');
+    return body.workers.every(({ state }: { state: string }) => state === 'idle');
+  });
+});

@@ -1,0 +1,109 @@
+/** What a caller writes reaches the model as it was written, and the CLI does nothing of it. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { blocksOf } from '../../../support/messages-api/request.ts';
+import type { RecordedRequest } from '../../../support/messages-api.ts';
+import { startWithRealCli } from '../../../support/supervisor.ts';
+
+const secret = 'a-secret-in-a-file';
+
+const profiles = `
+default: closed
+profiles:
+  closed: {tools: {allow: []}, overrides: [append_system_prompt]}
+  reader: {tools: {allow: [Read(./**)]}}
+`;
+
+const settings = JSON.stringify({ permissions: { deny: ['Write'] } });
+
+/** What the CLI of today would run as a command, and what it would do then. */
+const commands = [
+  '/config permissionMode=acceptEdits model=opus',
+  '/model opus',
+  '/effort max',
+  '/help',
+  '/exit',
+  '/clear',
+  '/compact',
+  '/logout',
+  '/login',
+  '/brew a tea',
+  ' \t\n /model opus',
+  '\u00a0/effort max',
+];
+
+const running = await startWithRealCli(t, {
+  settings: { BERTH_PROFILES_FILE: join(t.testdirName, 'config', 'profiles.yaml') },
+  config: {
+    'profiles.yaml': profiles,
+    'settings.json': settings,
+    'CLAUDE.md': 'Answer in rhyme.\n',
+  },
+});
+const seen = new Set<RecordedRequest>();
+
+for (const profile of ['closed', 'reader']) {
+  let session_id: string | undefined;
+
+  t.test(`with the profile ${profile} a command of the CLI is text`, async (t) => {
+    let used: unknown;
+    for (const text of ['Good morning', ...commands]) {
+      const answer = await running.prompt(text, { profile, ...(session_id ? { session_id } : {}) });
+      t.match(answer, { status: 200, body: { result: /^\[stand-in\] You said/ } }, text);
+      session_id ??= answer.body.session_id;
+      t.equal(answer.body.session_id, session_id, 'the session goes on');
+      const { body } = reached(t, text);
+      used ??= [body?.model, effortOf(body)];
+      t.strictSame([body?.model, effortOf(body)], used, 'model and effort are those before');
+    }
+    t.equal(readFileSync(join(running.surroundings.config, 'settings.json'), 'utf8'), settings);
+  });
+
+  t.test(`with the profile ${profile} the file of a mention is not read`, async (t) => {
+    const { config, workspace } = running.surroundings;
+    const files = [join(config, '.credentials.json'), join(workspace, 'notes.txt')];
+    for (const file of files) writeFileSync(file, secret);
+    for (const mention of [
+      `@${files[0]}`,
+      '@notes.txt',
+      '@"notes.txt"',
+      '@./notes.txt:1-2',
+      '@.',
+    ]) {
+      const text = `look ${mention} and tell`;
+      t.match(await running.prompt(text, { profile, session_id }), { status: 200 });
+      const sent = JSON.stringify(reached(t, text).body);
+      t.notMatch(sent, secret);
+      t.notMatch(sent, 'Called the Read tool', 'nor is it told that it was read');
+    }
+  });
+}
+
+t.test('the instructions of a request are text as well', async (t) => {
+  const append_system_prompt = `/model opus @${join(running.surroundings.workspace, 'notes.txt')} \${HOME} !\`ls\``;
+  t.match(await running.prompt('Hello', { append_system_prompt }), { status: 200 });
+  const { body } = reached(t, 'Hello');
+  const instructions = blocksOf(body?.system).map(({ text }) => text);
+  t.ok(instructions.join('\n').includes(append_system_prompt));
+  t.match(JSON.stringify(body), /Answer in rhyme/, 'CLAUDE.md is there');
+  t.notMatch(JSON.stringify(body), secret);
+});
+
+/** The one new request that has this very text in a block of its own. */
+function reached(t: Test, text: string): RecordedRequest {
+  const { requests } = running.surroundings.api;
+  const fresh = requests.filter((request) => request.body && !seen.has(request));
+  for (const request of fresh) seen.add(request);
+  t.equal(fresh.length, 1, `one request came of ${JSON.stringify(text)}`);
+  const [request] = fresh;
+  const texts = request?.body?.messages?.flatMap(({ role, content }) =>
+    role === 'user' ? blocksOf(content).map((block) => block.text) : [],
+  );
+  t.ok(texts?.includes(text), `${JSON.stringify(text)} is in it`);
+  return request as RecordedRequest;
+}
+
+function effortOf(body: RecordedRequest['body']): unknown {
+  return (body?.output_config as { effort?: unknown } | undefined)?.effort;
+}
