@@ -54,7 +54,7 @@ const supervisor = new Supervisor({
   log,
   tokens: fixedTokens([{ name: 'script', digest: digestToken(token) }]),
   profiles,
-  testCli: async () => {},
+  testCli: async () => ({ learnsLate: false }),
   onFatal: (error) => {
     throw error;
   },

@@ -248,6 +248,11 @@ export const eventsOfSupervisor = {
     'profile kind name problem',
   ),
   cli_problem_over: event('info', 'a problem that the CLI reported is over', 'profile kind name'),
+  spare_refused: event(
+    'warn',
+    'a shared spare did not accept the options of a prompt; a process of its own serves the prompt',
+    'worker profile',
+  ),
   worker_stray_output: event('warn', 'a worker wrote output that berth cannot interpret', 'worker'),
   unprompted_ended: event(
     'warn',

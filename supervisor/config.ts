@@ -81,6 +81,13 @@ export const supervisorDefinitions = {
     description:
       'The number of spare CLI processes for prompts that start a new session with the built-in profile; other profiles have `warm`.',
   }),
+  sharedSpares: setting({
+    name: 'BERTH_SHARED_SPARES',
+    schema: integer(0, 64),
+    default: '1',
+    description:
+      'The number of further spare CLI processes, for prompts that set a model, instructions, tools or a schema of their own (docs/profiles.md). They are kept only while no session needs their place.',
+  }),
   maxWorkers: setting({
     name: 'BERTH_MAX_WORKERS',
     schema: integer(1, 64),

@@ -9,13 +9,15 @@ import { asBerthError, BerthError } from '../shared/errors.ts';
 import { unwritable } from '../shared/files.ts';
 import { acquireLease, type Lease } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
+import { settingsBringLogin } from '../shared/login-variables.ts';
 import { openStateDirectory } from '../shared/state-directory.ts';
 import { pause } from '../shared/waiting.ts';
 import { goodCommitsFile } from './boot/last-good-commit.ts';
 import { attempt } from './boot/shutdown-step.ts';
 import { runMarkFile } from './boot/unclean-shutdown.ts';
 import { type Cli, findCli, noteTested } from './cli/select.ts';
-import { selfTest } from './cli/self-test.ts';
+import { type CliTest, selfTest } from './cli/self-test.ts';
+import { loginKindsOf } from './cli/test-configuration.ts';
 import type { SupervisorConfig } from './config.ts';
 import { loginStateParts } from './credentials/login.ts';
 import { GracefulClose } from './http/graceful-close.ts';
@@ -62,7 +64,7 @@ export class Supervisor {
   #probes: FastifyInstance | undefined;
   readonly #ending = new AbortController();
   #testing: Promise<void> = Promise.resolve();
-  #tested = false;
+  #tested: CliTest | undefined;
   #loading: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
 
@@ -74,12 +76,13 @@ export class Supervisor {
       ...options,
       ready: () => this.ready,
       cli: () => this.#cli,
+      learnsLate: () => this.#tested?.learnsLate ?? false,
     });
   }
 
   /** Whether prompts are accepted and the CLI has passed its test. */
   get ready(): boolean {
-    return this.#state === 'serving' && this.#tested;
+    return this.#state === 'serving' && this.#tested !== undefined;
   }
 
   /**
@@ -253,8 +256,12 @@ export class Supervisor {
     const { testCli = selfTest, log, config } = this.#options;
     const firstWorker = this.#parts.firstWorker();
     try {
-      await testCli({ config, ...this.#cli, firstWorker, log, signal });
-      this.#tested = true;
+      const environments = this.#options.profiles.all().map(({ environment }) => environment);
+      const bySettings = await settingsBringLogin(config.configDirectory);
+      const logins = loginKindsOf(config.inherited, environments, bySettings);
+      this.#tested = await testCli({ config, ...this.#cli, logins, firstWorker, log, signal });
+      // Shared spares may be wanted now.
+      this.#parts.pool.reconsider();
       const { id } = this.#cli;
       if (id !== undefined) await noteTested(config.stateDirectory, id, log);
     } catch (error) {

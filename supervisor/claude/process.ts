@@ -23,6 +23,7 @@ import {
   type ControlRequest,
   controlLineOf,
   readMessage,
+  toolHookAnswer,
   userLine,
 } from './protocol.ts';
 import { type CliTimeouts, timeoutsOf } from './timeouts.ts';
@@ -82,6 +83,8 @@ export class ClaudeProcess {
   readonly #unprompted = new UnpromptedActivity();
   readonly #sessionId: string | undefined;
   #ownCommands: ReadonlySet<string> = new Set();
+  /** Why a tool must not be used; undefined if it may. */
+  #judgeTool: (tool: string | undefined) => string | undefined = () => undefined;
   /** Whether the process has had a prompt that is not blank. */
   #prompted = false;
   #strayed = false;
@@ -172,6 +175,11 @@ export class ClaudeProcess {
     return response;
   }
 
+  /** Sets who decides about each use of a tool, after `initialize` with `toolHook`. */
+  judgeToolsBy(judge: (tool: string | undefined) => string | undefined): void {
+    this.#judgeTool = judge;
+  }
+
   /**
    * Runs one prompt to its result. `onMessage` gets each message before the result as it arrives, and none of
    * a turn that the CLI runs without a prompt.
@@ -259,6 +267,9 @@ export class ClaudeProcess {
       case 'control':
         if (message.commands) this.#ownCommands = new Set(message.commands);
         this.#controls.settle(message.requestId, message.error, message.response);
+        break;
+      case 'tool_hook':
+        this.#child.write(toolHookAnswer(message.requestId, this.#judgeTool(message.tool)));
         break;
       case 'started':
         if (!this.#attribution.started(message.promptId)) this.#ownTurnBegins();

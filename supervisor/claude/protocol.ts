@@ -37,6 +37,8 @@ export type CliMessage =
    * result.
    */
   | { kind: 'over'; promptId: string }
+  /** The CLI wants to know whether that tool may be used: see `toolHook`. */
+  | { kind: 'tool_hook'; requestId: string; tool: string | undefined }
   /** All work that runs in the background now. */
   | { kind: 'background'; tasks: BackgroundTask[] }
   | {
@@ -80,6 +82,14 @@ const controlLine = z.object({
     request_id: z.string(),
     error: z.string().optional(),
     response: z.unknown().optional(),
+  }),
+});
+
+const hookRequest = z.object({
+  request_id: z.string(),
+  request: z.object({
+    subtype: z.literal('hook_callback'),
+    input: z.object({ tool_name: z.string() }).optional().catch(undefined),
   }),
 });
 
@@ -146,6 +156,8 @@ export function readMessage(text: string): CliMessage | undefined {
       return { kind: 'result', result: readResult(line) };
     case 'command_lifecycle':
       return readLifecycle(line);
+    case 'control_request':
+      return readToolHook(line);
     case 'control_response': {
       const { request_id: requestId, error, response } = controlLine.parse(line).response;
       const answered = commandsIn.parse(response);
@@ -155,6 +167,13 @@ export function readMessage(text: string): CliMessage | undefined {
     default:
       return undefined;
   }
+}
+
+/** Undefined for another request of the CLI; berth has asked for no other one. */
+function readToolHook(line: Line): CliMessage | undefined {
+  const { data } = hookRequest.safeParse(line);
+  if (!data) return undefined;
+  return { kind: 'tool_hook', requestId: data.request_id, tool: data.request.input?.tool_name };
 }
 
 /** Names that belong to the user: commands, skills, plugins. */
@@ -286,12 +305,42 @@ export function userLine(text: string, id: string, asCommand = false): string {
 }
 
 export type ControlRequest =
-  | { subtype: 'initialize' }
+  | {
+      subtype: 'initialize';
+      systemPrompt?: readonly string[];
+      appendSystemPrompt?: string;
+      jsonSchema?: Readonly<Record<string, unknown>>;
+      hooks?: typeof toolHook;
+    }
+  | { subtype: 'set_model'; model: string }
+  | { subtype: 'set_permission_mode'; mode: string }
+  | { subtype: 'mcp_set_servers'; servers: Readonly<Record<string, unknown>> }
+  | { subtype: 'reload_skills' }
   | { subtype: 'get_settings' }
   | { subtype: 'mcp_status' }
   | { subtype: 'mcp_reconnect'; serverName: string }
   /** Without `cancel_queued`, a prompt that waits behind the turn then begins. */
   | { subtype: 'interrupt'; cancel_queued?: true };
+
+/** Has the CLI ask berth before each use of a tool, also of a subagent. */
+export const toolHook = {
+  PreToolUse: [{ matcher: '', hookCallbackIds: ['berth-tools'] }],
+} as const;
+
+/** The answer to a question of `toolHook`. @param denied why the tool must not be used */
+export function toolHookAnswer(requestId: string, denied: string | undefined): string {
+  const decision = {
+    hookEventName: 'PreToolUse',
+    permissionDecision: 'deny',
+    permissionDecisionReason: denied,
+  };
+  const response = {
+    subtype: 'success',
+    request_id: requestId,
+    response: denied === undefined ? {} : { hookSpecificOutput: decision },
+  };
+  return `${JSON.stringify({ type: 'control_response', response })}\n`;
+}
 
 /** A control request; its answer carries the same id. */
 export function controlLineOf(requestId: string, request: ControlRequest): string {

@@ -21,7 +21,7 @@ import { cliEnvironment } from '../claude/environment.ts';
 import { wantOf } from '../claude/start-error.ts';
 import type { SupervisorConfig } from '../config.ts';
 import { whileItPasses } from './retry-transient.ts';
-import { testOnEmptyConfiguration } from './self-test.ts';
+import { type CliTest, testCli } from './self-test.ts';
 
 export interface Cli {
   path: string;
@@ -30,8 +30,8 @@ export interface Cli {
   id?: string;
   /** Whether this is the predecessor of init's last installation, because that one fails. */
   setBack?: boolean;
-  /** Whether the CLI has just passed the self-test with an empty configuration. */
-  passed?: boolean;
+  /** The result of the self-test, if the CLI has just passed it. */
+  passed?: CliTest;
 }
 
 export interface FindCliOptions {
@@ -72,8 +72,7 @@ export async function findCli(options: FindCliOptions): Promise<Cli> {
   try {
     const cli = await use(current);
     const isTested = (await readTested(stateDirectory)).includes(current);
-    if (!isTested) await testOnEmptyConfiguration({ ...options, ...cli });
-    return isTested ? cli : { ...cli, passed: true };
+    return isTested ? cli : { ...cli, passed: await testCli({ ...options, ...cli }) };
   } catch (error) {
     signal.throwIfAborted();
     const want = wantOf(error);
@@ -83,8 +82,7 @@ export async function findCli(options: FindCliOptions): Promise<Cli> {
       if (want === undefined) return use(previous);
       // A crash and a shortage cause the same signal; in a shortage the predecessor fails too.
       const cli = await use(previous, 0);
-      await testOnEmptyConfiguration({ ...options, ...cli, retryFor: 0 });
-      return { ...cli, passed: true };
+      return { ...cli, passed: await testCli({ ...options, ...cli, retryFor: 0 }) };
     };
     const before = await goBack().catch(() => {
       signal.throwIfAborted();

@@ -1,9 +1,7 @@
 /**
- * Tests whether this CLI version can be used: a process with an empty configuration answers
- * `initialize`, treats a prompt as data, and reports the cost of the turn
- * (claude/composed-probe.ts). The test runs at the same time as the start of the first worker, so
- * it delays nothing. If the test passes and the worker fails, the user's configuration is the
- * cause.
+ * Tests whether this CLI version can be used, by a turn on a test configuration against an API on loopback
+ * (test-turn.ts). The test runs at the same time as the start of the first worker, so it delays little. If the test
+ * passes and the worker fails, the user's configuration is the cause.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -11,13 +9,15 @@ import { BerthError, messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { abortable, withDeadline } from '../../shared/waiting.ts';
 import { cliArguments } from '../claude/command.ts';
-import { type Probe, startProbe } from '../claude/composed-probe.ts';
 import { cliEnvironment, marksOf } from '../claude/environment.ts';
 import { ClaudeProcess } from '../claude/process.ts';
 import { causeOfSignal, causeOfStartError, isPassing } from '../claude/start-error.ts';
 import type { SupervisorConfig } from '../config.ts';
 import { killMarked } from '../memory/kill-marked.ts';
 import { whileItPasses } from './retry-transient.ts';
+import { startTestApi, type TestApi } from './test-api.ts';
+import { type LoginKind, loginKindOf, writeTestConfiguration } from './test-configuration.ts';
+import { allowedAtStart, makeSpare, runTestTurn, type TestedTurn, testCalls } from './test-turn.ts';
 
 export interface CliTestOptions {
   config: SupervisorConfig;
@@ -26,7 +26,9 @@ export interface CliTestOptions {
   path: string;
   log: Log;
   signal: AbortSignal;
-  /** Milliseconds for the process with an empty configuration. */
+  /** The kinds of login that processes use; by default the one of the container. */
+  logins?: readonly LoginKind[];
+  /** Milliseconds for the process with the test configuration. */
   patience?: number;
   /** Milliseconds in which an attempt that failed for a transient reason is repeated. */
   retryFor?: number;
@@ -35,14 +37,20 @@ export interface CliTestOptions {
 export interface SelfTestOptions extends CliTestOptions {
   /** Whether the first worker has become ready; undefined if no worker is kept warm. */
   firstWorker: Promise<boolean> | undefined;
-  /** Whether this CLI has passed the test with an empty configuration at this start. */
-  passed?: boolean;
+  /** The result, if this CLI has passed the test at this start. */
+  passed?: CliTest | undefined;
+}
+
+/** What a CLI that passed the test can do. */
+export interface CliTest {
+  /** Whether a shared spare can learn its options late. */
+  learnsLate: boolean;
 }
 
 const name = 'self-test';
 
 /** @throws BerthError `cli_unavailable` with the version; the signal's reason */
-export async function selfTest(options: SelfTestOptions): Promise<void> {
+export async function selfTest(options: SelfTestOptions): Promise<CliTest> {
   const { log, version, firstWorker = Promise.resolve(undefined), signal } = options;
   const started = performance.now();
   const told = (by: 'worker' | 'process', level: 'info' | 'warn', text: string): void =>
@@ -51,57 +59,97 @@ export async function selfTest(options: SelfTestOptions): Promise<void> {
       by,
       duration_ms: Math.round(performance.now() - started),
     });
-  const [ready] = await Promise.all([
+  const [ready, tested] = await Promise.all([
     abortable(firstWorker, signal),
-    options.passed ? undefined : testOnEmptyConfiguration(options),
+    options.passed ?? testCli(options),
   ]);
-  if (ready !== false) {
-    return told(ready ? 'worker' : 'process', 'info', `Claude Code ${version} works`);
-  }
-  const text = `Claude Code ${version} works with an empty configuration: the cause of the failing workers is in the .claude repository, the profiles or the login`;
-  told('process', 'warn', text);
+  if (ready === false) {
+    const text = `Claude Code ${version} works with a test configuration: the cause of the failing workers is in the .claude repository, the profiles or the login`;
+    told('process', 'warn', text);
+  } else told(ready ? 'worker' : 'process', 'info', `Claude Code ${version} works`);
+  return tested;
 }
 
 /** @throws BerthError `cli_unavailable` with the version; the signal's reason */
-export function testOnEmptyConfiguration(options: CliTestOptions): Promise<void> {
-  const { log, signal, retryFor } = options;
-  return whileItPasses({ log, signal, patience: retryFor }, () => testOnce(options));
+export async function testCli(options: CliTestOptions): Promise<CliTest> {
+  const { log, signal, retryFor, config, logins = [loginKindOf(config.inherited)] } = options;
+  let learnsLate = true;
+  for (const login of logins) {
+    const tested = await whileItPasses({ log, signal, patience: retryFor }, () =>
+      testLogin(options, login),
+    );
+    if (tested === undefined) return { learnsLate: false };
+    learnsLate &&= tested.lateProblem === undefined;
+  }
+  return { learnsLate };
 }
 
-async function testOnce(options: CliTestOptions): Promise<void> {
+/** Undefined if the test is not possible now. */
+async function testLogin(options: CliTestOptions, login: LoginKind) {
+  const tested = await testOnce(options, login, true);
+  const problem = tested?.lateProblem;
+  if (!tested?.proven || problem === undefined) return tested;
+  const text = `shared spares are not used with Claude Code ${options.version}, which does not learn its options late: ${problem}`;
+  options.log.warn('cli_tested', text, { cli_version: options.version });
+  return tested;
+}
+
+async function testOnce(
+  options: CliTestOptions,
+  login: LoginKind,
+  asSpare: boolean,
+): Promise<TestedTurn | undefined> {
   const { log, signal } = options;
   const { inherited } = options.config;
-  let probe: Probe | undefined;
+  await using cleanup = new AsyncDisposableStack();
+  let api: TestApi;
   let directory: string;
+  let configuration: Awaited<ReturnType<typeof writeTestConfiguration>>;
   try {
-    probe = await startProbe(inherited);
+    api = await startTestApi(asSpare ? testCalls : []);
+    cleanup.defer(() => api.close());
     directory = await mkdtemp(join(inherited.TMPDIR ?? '/tmp', 'berth-self-test-'));
+    cleanup.defer(() => rm(directory, { recursive: true, force: true }).catch(() => undefined));
+    configuration = await writeTestConfiguration(directory, api.url, login, inherited);
   } catch (error) {
-    probe?.close();
     const text = 'the CLI is not tested: there is no space for temporary files, or no port is free';
     log.warn('cli_tested', text, { error });
-    return;
+    return undefined;
   }
+  const process = start(options, configuration.environment, directory);
+  let refused: string | undefined;
   try {
-    const process = start(options, probe.environment, directory);
-    try {
-      const proven = await abortable(answers(process, probe, options.patience ?? 60_000), signal);
-      if (!proven) {
-        const text =
-          'the CLI called another API than the one of its self-test (managed settings can cause this): it is not proven that a prompt is data and that costs are reported';
-        log.warn('cli_tested', text, { cli_version: options.version });
-      }
-    } catch (error) {
-      signal.throwIfAborted();
-      throw failed(options, error, process.stderr);
-    } finally {
-      await process.stop();
-      await killMarked(marksOf(directory, name));
+    const turn = async (): Promise<TestedTurn | undefined> => {
+      if (asSpare) refused = await makeSpare(process);
+      else await process.control({ subtype: 'initialize' });
+      return refused === undefined
+        ? runTestTurn(process, api.requests, configuration.login)
+        : undefined;
+    };
+    const { patience = 60_000 } = options;
+    const tested = await abortable(
+      withDeadline(turn(), patience, () => tooSlow(patience)),
+      signal,
+    );
+    if (tested?.proven === false) {
+      const text =
+        'the CLI called another API than the one of its self-test (managed settings can cause this): it is not proven that a prompt is data and that costs are reported';
+      log.warn('cli_tested', text, { cli_version: options.version });
     }
+    if (tested) return tested;
+  } catch (error) {
+    signal.throwIfAborted();
+    throw failed(options, error, process.stderr);
   } finally {
-    probe.close();
-    await rm(directory, { recursive: true, force: true }).catch(() => undefined);
+    await process.stop();
+    await killMarked(marksOf(directory, name));
   }
+  const old = await testOnce(options, login, false);
+  return old && { ...old, lateProblem: refused };
+}
+
+function tooSlow(patience: number): Error {
+  return new Error(`it did not answer within ${patience / 1_000} s`);
 }
 
 /** @throws BerthError `cli_unavailable` if the system refuses immediately */
@@ -113,7 +161,7 @@ function start(
   try {
     return new ClaudeProcess({
       path: options.path,
-      arguments: cliArguments(),
+      arguments: cliArguments({ allowRules: allowedAtStart }),
       environment: cliEnvironment(inherited, directory, name),
       workingDirectory: directory,
       onStray: () => undefined,
@@ -121,16 +169,6 @@ function start(
   } catch (error) {
     throw failed(options, error, '');
   }
-}
-
-/** @throws Error if the CLI does not pass in time */
-function answers(process: ClaudeProcess, probe: Probe, patience: number): Promise<boolean> {
-  const both = process.control({ subtype: 'initialize' }).then(() => probe.ask(process));
-  return withDeadline(
-    both,
-    patience,
-    () => new Error(`it did not answer within ${patience / 1_000} s`),
-  );
 }
 
 function failed({ version, path }: CliTestOptions, error: unknown, stderr: string): BerthError {
@@ -141,6 +179,6 @@ function failed({ version, path }: CliTestOptions, error: unknown, stderr: strin
   const said = stderr && !(passing ? shortage : cause).includes(stderr) ? ` (${stderr})` : '';
   const text = passing
     ? `cannot test Claude Code ${version} at ${path}: ${shortage}${said}`
-    : `cannot use Claude Code ${version} at ${path}: it fails its self-test on an empty configuration: ${cause}${said}; use a tested version, see docs/containers.md`;
+    : `cannot use Claude Code ${version} at ${path}: it fails its self-test with its test configuration: ${cause}${said}; use a tested version, see docs/containers.md`;
   return new BerthError('cli_unavailable', text, { cause: error });
 }

@@ -46,7 +46,7 @@ export function withoutWorker(
   return waiting.filter(({ spec }) => {
     const index = coming.findIndex(({ spec: { key }, sessionId }) =>
       spec.sessionId === undefined
-        ? sessionId === undefined && key === spec.key
+        ? sessionId === undefined && keysFor(spec).includes(key)
         : sessionId === spec.sessionId,
     );
     if (index >= 0) coming.splice(index, 1);
@@ -98,13 +98,17 @@ class Round {
   }
 
   #serveByFresh(ticket: Ticket): void {
-    const { key } = ticket.spec;
-    const warm = this.#oldest('warm', (worker) => worker.spec.key === key);
-    if (warm) {
+    const keys = keysFor(ticket.spec);
+    for (const key of keys) {
+      const warm = this.#oldest('warm', (worker) => worker.spec.key === key);
+      if (!warm) continue;
       add(this.#fresh, key, -1);
       this.#decide({ do: 'hand', worker: warm, ticket });
-    } else if ((this.#coming.get(key) ?? 0) > 0) add(this.#coming, key, -1);
-    else this.#makePlace(ticket.spec);
+      return;
+    }
+    const coming = keys.find((key) => (this.#coming.get(key) ?? 0) > 0);
+    if (coming === undefined) this.#makePlace(ticket.spec);
+    else add(this.#coming, coming, -1);
   }
 
   /** The session's own process serves the ticket, unless its flags are out of date. */
@@ -125,7 +129,10 @@ class Round {
     else if (this.#places > 0) this.#launch(spec);
     else if (this.#leaving > 0) this.#leaving -= 1;
     else {
-      const victim = this.#oldest('idle') ?? this.#oldest('warm');
+      const victim =
+        this.#oldest('warm', (worker) => this.#isOptional(worker)) ??
+        this.#oldest('idle') ??
+        this.#oldest('warm');
       if (victim) this.#decide({ do: 'recycle', worker: victim, reason: 'place' });
     }
   }
@@ -135,7 +142,7 @@ class Round {
     const warm = this.#in('warm');
     if (warm.length === 0) return;
     const wanted = new Set(
-      [...this.#situation.warm, ...this.#situation.waiting].map(({ spec }) => spec.key),
+      [...this.#situation.warm, ...this.#situation.waiting].flatMap(({ spec }) => keysFor(spec)),
     );
     for (const worker of warm) {
       if (this.#taken.has(worker) || wanted.has(worker.spec.key)) continue;
@@ -144,13 +151,14 @@ class Round {
     }
   }
 
-  keepWarm({ spec, count }: WarmTarget): void {
+  keepWarm({ spec, count, optional }: WarmTarget): void {
     while (this.#situation.mayLaunch(spec.profile)) {
       if ((this.#fresh.get(spec.key) ?? 0) >= count) return;
       if (this.#places > 0) {
         this.#launch(spec);
         continue;
       }
+      if (optional) return;
       const victim = this.#oldest('idle');
       const sessions = [...this.#in('idle'), ...this.#in('busy')];
       // The only session keeps its process: a follow-up is more likely than a new session.
@@ -182,6 +190,11 @@ class Round {
     return this.#workers.find((worker) => worker.sessionId === sessionId);
   }
 
+  #isOptional({ spec }: Worker): boolean {
+    const targets = this.#situation.warm.filter((target) => target.spec.key === spec.key);
+    return targets.length > 0 && targets.every(({ optional }) => optional);
+  }
+
   /** The worker that has been in that state for the longest time. */
   #oldest(
     state: 'warm' | 'idle',
@@ -191,6 +204,11 @@ class Round {
       .filter((worker) => !this.#taken.has(worker) && !worker.works && fits(worker))
       .sort((a, b) => a.idleSince - b.idleSince)[0];
   }
+}
+
+/** The keys of the processes that fit, the better first. */
+function keysFor({ key, spare }: ProcessSpec): string[] {
+  return spare ? [key, spare.key] : [key];
 }
 
 /** Whether the worker is starting without a session. */

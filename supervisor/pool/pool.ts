@@ -270,6 +270,7 @@ export class Pool {
       case 'hand':
         if (action.worker.state === 'warm') this.#refill.begin(action.worker);
         action.worker.become('busy');
+        action.worker.serve(action.ticket.spec);
         this.#launches.proved(action.worker.spec.profile);
         this.#pace.began(action.worker);
         this.#line.serve(action.ticket, action.worker);

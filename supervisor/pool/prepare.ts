@@ -19,19 +19,20 @@ const blankPrompt = ' ';
 
 /**
  * Waits until the process replies, and runs a blank prompt. That is a turn without a model, which makes the
- * first real turn faster and adds nothing to the conversation that the model sees.
+ * first real turn faster and adds nothing to the conversation that the model sees. A shared spare gets neither.
  * @param bound milliseconds in which the process must be ready; more if MCP servers may take longer to start
  * @throws BerthError `session_not_found` if the session to resume is unknown to the CLI,
  *   `cli_unavailable` if the process ends or does not reply
  */
 export async function prepareWorker(
   process: ClaudeProcess,
-  { sessionId, resumes }: Pick<ProcessSpec, 'sessionId' | 'resumes'>,
+  { sessionId, resumes, shared }: Pick<ProcessSpec, 'sessionId' | 'resumes' | 'shared'>,
   bound = patience,
 ): Promise<void> {
   try {
     const whole = withServers(bound, process);
-    await withDeadline(prime(process, resumes), whole, () => tooSlow(whole));
+    const primed = shared ? primeSpare(process) : prime(process, resumes);
+    await withDeadline(primed, whole, () => tooSlow(whole));
   } catch (error) {
     throw (resumes && unknownToCli(error, sessionId)) || error;
   }
@@ -48,6 +49,15 @@ async function prime(process: ClaudeProcess, resumes: boolean): Promise<void> {
   await process.control({ subtype: 'initialize' });
   if (!resumes) await process.run(blankPrompt);
   if (process.health.unexplained) await queryServers(process);
+}
+
+/**
+ * A blank prompt, or `initialize`, would fix the options of a shared spare. These requests start nearly as
+ * much, the MCP servers included.
+ */
+async function primeSpare(process: ClaudeProcess): Promise<void> {
+  await queryServers(process);
+  await process.control({ subtype: 'reload_skills' });
 }
 
 function unknownToCli(error: unknown, sessionId: string | undefined): BerthError | undefined {

@@ -19,12 +19,25 @@ export interface ProcessSpec {
   own: boolean;
   /** Milliseconds without a prompt during which background work keeps the process alive. */
   background?: number;
+  /** Whether the process is a shared spare: it learns the rest of its options with its first prompt. */
+  shared?: boolean;
+  /** The shared spares that can become this process; absent if it must be started with its flags. */
+  spare?: SpareUse | undefined;
   /** Starts a process. @throws the error with which the system refuses the start */
   launch: (name: string) => ClaudeProcess;
+}
+
+export interface SpareUse {
+  /** The key of the shared spares. */
+  key: string;
+  /** Gives a shared spare the options of the prompt. @throws BerthError if the process does not accept them */
+  bind: (process: ClaudeProcess) => Promise<void>;
 }
 
 /** How many processes are kept ready for new sessions. */
 export interface WarmTarget {
   spec: ProcessSpec;
   count: number;
+  /** Kept only in places that nobody else needs. */
+  optional?: boolean;
 }

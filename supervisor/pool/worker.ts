@@ -49,10 +49,12 @@ export type RecycleReason = (typeof recycleReasons)[number];
 
 export class Worker {
   readonly name: string;
-  readonly spec: ProcessSpec;
   readonly process: ClaudeProcess;
   readonly startedAt = performance.now();
   #state: WorkerState = 'starting';
+  #spec: ProcessSpec;
+  /** What the worker was started as, while it is a shared spare that has not learned its options. */
+  #unbound: ProcessSpec | undefined;
   /** The session that the worker serves; a new worker has none yet. */
   sessionId: string | undefined;
   /** When the worker last became idle or warm, by performance.now(). */
@@ -69,8 +71,29 @@ export class Worker {
   constructor(name: string, process: ClaudeProcess, spec: ProcessSpec) {
     this.name = name;
     this.process = process;
-    this.spec = spec;
+    this.#spec = spec;
+    if (spec.shared) this.#unbound = spec;
     this.sessionId = spec.sessionId;
+  }
+
+  /** What the worker is: a shared spare becomes what its prompt needs. */
+  get spec(): ProcessSpec {
+    return this.#spec;
+  }
+
+  /** The worker gets a prompt that needs a process of this kind; `bind` must follow before the turn. */
+  serve(spec: ProcessSpec): void {
+    if (this.#unbound) this.#spec = spec;
+  }
+
+  /**
+   * Gives a shared spare the options of its prompt; no other worker needs that.
+   * @throws BerthError `cli_unavailable` if the process does not accept them: it must not get the prompt
+   */
+  async bind(): Promise<void> {
+    if (!this.#unbound) return;
+    this.#unbound = undefined;
+    await this.#spec.spare?.bind(this.process);
   }
 
   /** Whether the worker works without a prompt: then it is not ended to free memory or a place. */
@@ -93,6 +116,7 @@ export class Worker {
       );
     }
     this.#state = state;
+    if (state === 'warm' && this.#unbound) this.#spec = this.#unbound;
     if (state === 'idle' || state === 'warm') this.idleSince = performance.now();
     if (state === 'busy') this.turns += 1;
   }

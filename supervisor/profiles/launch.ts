@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import { BerthError, messageOf } from '../../shared/errors.ts';
 import { neverShow } from '../../shared/redact.ts';
 import type { CliOptions } from '../claude/command.ts';
+import { type LateOptions, splitOptions } from '../claude/late-options.ts';
 import type { Overrides } from './overrides.ts';
 import { isMcpTool, type Profile, toolOf } from './profile.ts';
 import { readForbidding } from './settings-rules.ts';
@@ -59,15 +60,44 @@ function builtInTools(rules: readonly string[]): string[] {
 }
 
 /**
+ * What a shared spare of the profile learns for a prompt; undefined if only the start of a process can do it: for
+ * a number of turns, a budget, or a part of a tool.
+ */
+export function lateOptionsOf(profile: Profile, overrides: Overrides): LateOptions | undefined {
+  const { allowedTools: onlyTools, maxTurns, maxBudgetUsd, ...others } = overrides;
+  if (maxTurns !== undefined || maxBudgetUsd !== undefined) return undefined;
+  if (onlyTools?.some((rule) => toolOf(rule) !== rule || rule.includes('*'))) return undefined;
+  return { ...splitOptions(cliOptionsOf(profile, others)).late, onlyTools };
+}
+
+/** The start parameters of the shared spares that serve the profile. */
+export function sharedLaunchOf(profile: Profile, configDirectory: string): Launch {
+  const { options, environment } = launchOf(profile, {}, configDirectory);
+  return { options: splitOptions(options).fixed, environment };
+}
+
+/** A key of the start parameters of a shared spare; profiles with the same key share their spares. */
+export function sharedKeyOf(profile: Profile): string {
+  const known =
+    sharedKeys.get(profile) ??
+    `shared:${digestOf(profile, splitOptions(cliOptionsOf(profile)).fixed)}`;
+  sharedKeys.set(profile, known);
+  return known;
+}
+
+const sharedKeys = new WeakMap<Profile, string>();
+
+export interface Launch {
+  options: CliOptions;
+  environment: Record<string, string>;
+}
+
+/**
  * All start parameters except the session: the flags, including the deny rules of settings.json,
  * and the variables of the profile.
  * @throws BerthError `cli_unavailable` if the file of a variable cannot be read
  */
-export function launchOf(
-  profile: Profile,
-  overrides: Overrides,
-  configDirectory: string,
-): { options: CliOptions; environment: Record<string, string> } {
+export function launchOf(profile: Profile, overrides: Overrides, configDirectory: string): Launch {
   const options = cliOptionsOf(profile, overrides);
   const environment = {
     ...readEnvironment(profile),
@@ -87,8 +117,9 @@ export function launchOf(
 export function keyOf(profile: Profile, overrides: Overrides = {}): string {
   // The timeout does not concern the process.
   const { timeout: _, ...changed } = overrides;
-  if (Object.keys(changed).length > 0) return digestOf(profile, changed);
-  const known = keys.get(profile) ?? digestOf(profile, {});
+  const key = (): string => `${profile.name}:${digestOf(profile, cliOptionsOf(profile, changed))}`;
+  if (Object.keys(changed).length > 0) return key();
+  const known = keys.get(profile) ?? key();
   keys.set(profile, known);
   return known;
 }
@@ -99,15 +130,15 @@ export function keyOf(profile: Profile, overrides: Overrides = {}): string {
  */
 const keys = new WeakMap<Profile, string>();
 
-function digestOf(profile: Profile, overrides: Overrides): string {
+function digestOf(profile: Profile, options: CliOptions): string {
   const parts = {
-    options: cliOptionsOf(profile, overrides),
+    options,
     environment: profile.environment,
     secrets: profile.secretDigest,
     workingDirectory: profile.workingDirectory,
   };
   const digest = createHash('sha256').update(JSON.stringify(parts, sortKeys)).digest('base64url');
-  return `${profile.name}:${digest.slice(0, 16)}`;
+  return digest.slice(0, 16);
 }
 
 function sortKeys(_: string, value: unknown): unknown {

@@ -4,6 +4,7 @@
  * that is about to expire is refreshed when the prompt has its worker, so waiting for the refresh
  * costs no position in the queue.
  */
+import type { Log } from '../../shared/log.ts';
 import { requireServers } from '../claude/mcp-servers.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { ProcessSpec } from '../pool/process-spec.ts';
@@ -20,7 +21,11 @@ export interface WorkerForOptions {
   gate: LimitGate;
   logins: Logins;
   cliProblems: Pick<CliProblems, 'note'>;
+  log: Log;
 }
+
+/** Milliseconds that a process which refused its options has to end. */
+const graceOfRefused = 2_000;
 
 export interface Wanted {
   live: LivePrompt;
@@ -38,7 +43,7 @@ export interface Found {
 /** @throws BerthError of the gate or of the pool; the reason of an interrupt */
 export async function workerFor(
   options: WorkerForOptions,
-  { live, spec, continues }: Wanted,
+  { live, spec: wanted, continues }: Wanted,
   emit: (event: TurnEvent) => void,
 ): Promise<Found> {
   const { pool, gate, logins } = options;
@@ -56,6 +61,7 @@ export async function workerFor(
     },
   };
   const onQueued = (position: number): void => emit({ event: 'queued', data: { position } });
+  let spec = wanted;
   for (;;) {
     const pass = await gate.pass(logins.keyOf(prompt), passing);
     try {
@@ -64,7 +70,10 @@ export async function workerFor(
       const use = await prepare(worker, live, options);
       live.queuedMs = waited + performance.now() - began;
       const found = { pass, worker, use };
-      if (isGood(found, pool, onLimit)) return found;
+      if (!isGood(found, pool, onLimit)) continue;
+      if (await bound(found, options)) return found;
+      // A process with flags of its own serves the prompt; the caller notices nothing.
+      spec = { ...spec, spare: undefined };
     } catch (error) {
       pass.withdraw();
       throw error;
@@ -87,6 +96,24 @@ async function prepare(
   } catch (error) {
     pool.giveBack(worker);
     throw error;
+  }
+}
+
+/** False if the worker is a shared spare that does not accept the options of the prompt: it is ended. */
+async function bound({ pass, worker, use }: Found, { pool, log }: WorkerForOptions) {
+  try {
+    await worker.bind();
+    return true;
+  } catch (error) {
+    log.warn('spare_refused', `${worker.name} did not accept the options of a prompt`, {
+      worker: worker.name,
+      profile: worker.spec.profile,
+      error,
+    });
+    void pool.recycle(worker, 'unresponsive', true, graceOfRefused);
+    void use?.over();
+    pass.withdraw();
+    return false;
   }
 }
 

@@ -51,6 +51,8 @@ export interface PartsOptions {
   profiles: Profiles;
   /** The CLI that is used; known after the start of the supervisor. */
   cli: () => Pick<Cli, 'path' | 'version' | 'setBack'>;
+  /** Whether the CLI was seen to learn its options after its start. */
+  learnsLate: () => boolean;
   /** Whether /readyz reports ready. */
   ready: () => boolean;
 }
@@ -89,7 +91,7 @@ export interface Parts {
 }
 
 export function createParts(options: PartsOptions): Parts {
-  const { config, log, tokens, profiles, cli, ready } = options;
+  const { config, log, tokens, profiles, cli, learnsLate, ready } = options;
   const { configDirectory, stateDirectory, workspaceDirectory } = config;
   const temporaryDirectory = config.inherited.TMPDIR ?? '/tmp';
 
@@ -120,6 +122,7 @@ export function createParts(options: PartsOptions): Parts {
   const specs = new ProcessSpecs({
     config,
     claudePath: () => cli().path,
+    learnsLate,
     profiles,
     workspaces,
     store,

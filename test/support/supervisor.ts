@@ -124,7 +124,7 @@ export async function makeSupervisor(
     tokens: options.tokens ?? tokens,
     profiles,
     // A process of its own would cost each test a second of a core.
-    testCli: async () => {},
+    testCli: async () => ({ learnsLate: false }),
     ...options.parts,
     onFatal: (error) => fatal.push(error),
   });

@@ -53,7 +53,7 @@ t.test('the real CLI passes, without a login and without a trace', async (t) => 
 
 t.test('one that has passed is not tested again', async (t) => {
   const { options, log } = await prepare(t, '/nowhere/claude');
-  await selfTest({ ...options, passed: true, firstWorker: Promise.resolve(true) });
+  await selfTest({ ...options, passed: { learnsLate: true }, firstWorker: Promise.resolve(true) });
   t.match(log.lines, [{ event: 'cli_tested', by: 'worker' }]);
 });
 
@@ -86,6 +86,51 @@ t.test('one that does not report what a turn has cost is refused', async (t) => 
   });
 });
 
+t.test(
+  'one whose prompts do not get the instructions, the skills or the login is refused',
+  async (t) => {
+    const { options, surroundings } = await prepare(t, realClaude);
+    const failing: [string, string, RegExp][] = [
+      [
+        '',
+        'rm "$CLAUDE_CONFIG_DIR/CLAUDE.md"',
+        /the instructions of CLAUDE\.md do not reach the model/,
+      ],
+      ['', 'rm -r "$CLAUDE_CONFIG_DIR/skills"', /the skills do not reach the model/],
+      ['--bare', 'true', /do not reach the model|Not logged in/],
+      ['', 'export ANTHROPIC_API_KEY=other', /it does not send the login/],
+    ];
+    for (const [flag, before, message] of failing) {
+      const path = filtered(surroundings.workspace, `${before}; exec ${realClaude} ${flag} "$@"`);
+      await t.rejects(selfTest({ ...options, path }), { code: 'cli_unavailable', message });
+    }
+  },
+);
+
+t.test('each kind of login that is in use is tested', async (t) => {
+  const { options, log } = await prepare(t, realClaude);
+  const logins = ['login file', 'CLAUDE_CODE_OAUTH_TOKEN', 'ANTHROPIC_AUTH_TOKEN'] as const;
+  t.strictSame(await selfTest({ ...options, logins }), { learnsLate: true });
+  t.match(log.lines, [{ level: 'info', event: 'cli_tested' }]);
+});
+
+t.test('one that does not learn its options late is used without shared spares', async (t) => {
+  const { options, surroundings, log } = await prepare(t, realClaude);
+  const ignoring: [string, RegExp][] = [
+    // The request is refused.
+    ['s/"set_model"/"no_such_request"/', /it answered .*no_such_request/],
+    // The request is acknowledged and has no effect.
+    ['s/"appendSystemPrompt"/"ignored"/', /the appended instructions had no effect/],
+    ['s/"permissionDecision":"deny"/"ignored":1/', /a list of tools had no effect/],
+  ];
+  for (const [change, msg] of ignoring) {
+    const path = filtered(surroundings.workspace, `sed -u '${change}' | ${realClaude} "$@"`);
+    log.lines.length = 0;
+    t.strictSame(await selfTest({ ...options, path }), { learnsLate: false });
+    t.match(log.lines, [{ level: 'warn', event: 'cli_tested', msg }, { level: 'info' }]);
+  }
+});
+
 t.test('the test uses neither the login nor the API of the container', async (t) => {
   const { options, surroundings, log } = await prepare(t, realClaude);
   const seen = join(surroundings.workspace, 'environment');
@@ -101,7 +146,7 @@ t.test('the test uses neither the login nor the API of the container', async (t)
   await selfTest({ ...options, path, config: { ...options.config, inherited } });
   t.match(log.lines, [{ level: 'info', event: 'cli_tested' }]);
   const environment = readFileSync(seen, 'utf8');
-  t.notMatch(environment, /proxy|no-such-token|BEDROCK|OTEL/i);
+  t.notMatch(environment, /proxy\.example|no-such-token|BEDROCK|OTEL/i);
   t.match(environment, /^ANTHROPIC_BASE_URL=http:\/\/127\.0\.0\.1:/m);
   t.same(surroundings.api.requests, []);
 });
@@ -189,12 +234,13 @@ t.test('a CLI that cannot be used is fatal, and never ready', async (t) => {
 t.test(
   'a configuration that keeps workers from starting is told from a CLI that is broken',
   async (t) => {
-    // Works where nothing was applied, as on the empty configuration of the test.
+    // Works on the configuration of the test, which has no such skill.
     const script = `#!/bin/sh
-if [ "$1" != --version ] && [ -e "$CLAUDE_CONFIG_DIR/CLAUDE.md" ]; then echo "a bad CLAUDE.md" >&2; exit 3; fi
+if [ "$1" != --version ] && [ -e "$CLAUDE_CONFIG_DIR/skills/bad" ]; then echo "a bad skill" >&2; exit 3; fi
 exec ${realClaude} "$@"
 `;
-    const surroundings = await makeSurroundings(t, { 'CLAUDE.md': 'bad' });
+    const surroundings = await makeSurroundings(t);
+    mkdirSync(join(surroundings.config, 'skills/bad'), { recursive: true });
     const path = join(surroundings.workspace, 'claude');
     writeFileSync(path, script);
     chmodSync(path, 0o755);
@@ -218,7 +264,7 @@ exec ${realClaude} "$@"
       body: {
         code: 'cli_unavailable',
         retryable: true,
-        detail: /a bad CLAUDE\.md.*since commit bbbbbbb \(last good aaaaaaa\)/s,
+        detail: /a bad skill.*since commit bbbbbbb \(last good aaaaaaa\)/s,
         commit: 'b'.repeat(40),
       },
     });
@@ -226,7 +272,7 @@ exec ${realClaude} "$@"
     t.match(body.launch_failures, [
       {
         profile: 'default',
-        stderr: ['a bad CLAUDE.md'],
+        stderr: ['a bad skill'],
         commit: 'b'.repeat(40),
         last_good_commit: 'a'.repeat(40),
       },

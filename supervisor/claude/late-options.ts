@@ -1,0 +1,76 @@
+/**
+ * What a started process can still learn before its first prompt, so that one spare can serve prompts that
+ * differ in it: by `initialize`, `set_model` and `set_permission_mode` (described in the types of the Agent SDK;
+ * seen with the CLI 2.1.330).
+ * Invariants: `initialize` counts once, before the first prompt, a blank one included. A process that has not
+ * acknowledged everything must not get the prompt.
+ */
+import { BerthError } from '../../shared/errors.ts';
+import { withDeadline } from '../../shared/waiting.ts';
+import type { CliOptions } from './command.ts';
+import type { ClaudeProcess } from './process.ts';
+import { type ControlRequest, toolHook } from './protocol.ts';
+
+export interface LateOptions
+  extends Pick<
+    CliOptions,
+    'model' | 'permissionMode' | 'systemPrompt' | 'appendSystemPrompt' | 'outputSchema'
+  > {
+  /**
+   * The only tools that may be used, `mcp__server` for all tools of a server. The model is still offered the
+   * others, and each use of them is denied. Deny rules would not do: under managed rules they are ignored.
+   */
+  onlyTools?: readonly string[] | undefined;
+}
+
+/** The options that a process needs at its start, and those that it can learn later. */
+export function splitOptions(options: CliOptions): { fixed: CliOptions; late: LateOptions } {
+  const { model, systemPrompt, appendSystemPrompt, outputSchema, permissionMode, ...fixed } =
+    options;
+  const late = { model, systemPrompt, appendSystemPrompt, outputSchema };
+  // The CLI takes this mode only if its start allows it.
+  return permissionMode === 'bypassPermissions'
+    ? { fixed: { ...fixed, permissionMode }, late }
+    : { fixed, late: { ...late, permissionMode } };
+}
+
+/** Milliseconds for the acknowledgements; they take some 30. */
+const patience = 5_000;
+
+/**
+ * Gives a spare that had no `initialize` its options.
+ * @throws BerthError `cli_unavailable` if the process refuses one of them, ends, or does not reply in time
+ */
+export async function bindSpare(process: ClaudeProcess, late: LateOptions): Promise<void> {
+  const { onlyTools } = late;
+  if (onlyTools) process.judgeToolsBy((tool) => reasonAgainst(tool, onlyTools));
+  const requests = requestsFor(late).map((request) => process.control(request));
+  await withDeadline(
+    Promise.all(requests),
+    patience,
+    () => new BerthError('cli_unavailable', 'cannot bind a spare: the CLI does not reply'),
+  );
+}
+
+/** Gives the answer with `outputSchema`; it does nothing else. */
+const answering = 'StructuredOutput';
+
+function reasonAgainst(tool: string | undefined, only: readonly string[]): string | undefined {
+  const allowed = only.some((name) => tool === name || tool?.startsWith(`${name}__`));
+  return allowed || tool === answering ? undefined : 'this request does not allow the tool';
+}
+
+function requestsFor(late: LateOptions): ControlRequest[] {
+  const { model, permissionMode: mode, systemPrompt, appendSystemPrompt, onlyTools } = late;
+  return [
+    {
+      subtype: 'initialize',
+      ...(systemPrompt === undefined ? {} : { systemPrompt: [systemPrompt] }),
+      ...(appendSystemPrompt === undefined ? {} : { appendSystemPrompt }),
+      ...(late.outputSchema === undefined ? {} : { jsonSchema: late.outputSchema }),
+      ...(onlyTools === undefined ? {} : { hooks: toolHook }),
+    },
+    ...(model === undefined ? [] : [{ subtype: 'set_model' as const, model }]),
+    ...(mode === undefined ? [] : [{ subtype: 'set_permission_mode' as const, mode }]),
+  ];
+}

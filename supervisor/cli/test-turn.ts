@@ -1,0 +1,102 @@
+/**
+ * The turn of a CLI's self-test, and what it proves: a prompt is data, a cost is reported, the instructions and the
+ * skills of the configuration reach the model with the login, and a shared spare learns its options late.
+ */
+import { bindSpare, type LateOptions } from '../claude/late-options.ts';
+import type { ClaudeProcess } from '../claude/process.ts';
+import { UnclearResult } from '../claude/process-errors.ts';
+import type { TurnResult } from '../claude/turn-result.ts';
+import { type TestRequest, type ToolCall, textsOf } from './test-api.ts';
+import { instructions, skill } from './test-configuration.ts';
+
+/** A harmless command that every version of the CLI has. */
+const prompt = '/help';
+
+const appended = 'berth-self-test: appended instructions';
+
+/** What the process learns late; its start allows the tool. */
+const late = {
+  model: 'sonnet',
+  appendSystemPrompt: appended,
+  outputSchema: {
+    type: 'object',
+    properties: { answer: { type: 'string' } },
+    required: ['answer'],
+  },
+  onlyTools: [],
+} satisfies LateOptions;
+
+/** The tools that the process may use by its flags. */
+export const allowedAtStart = ['Bash'];
+
+/** The calls of the model in the test. */
+export const testCalls: readonly ToolCall[] = [
+  { name: 'Bash', input: { command: 'true' } },
+  { name: 'StructuredOutput', input: { answer: 'ok' } },
+];
+
+export interface TestedTurn {
+  /** False if the CLI called another API, as the managed settings of an image may require. */
+  proven: boolean;
+  /** Why the process cannot learn its options late; undefined if it can. */
+  lateProblem: string | undefined;
+}
+
+/**
+ * Makes the process ready as a shared spare.
+ * @returns why it cannot be one; then it must not get the prompt
+ */
+export async function makeSpare(process: ClaudeProcess): Promise<string | undefined> {
+  try {
+    await process.control({ subtype: 'mcp_status' });
+    await process.control({ subtype: 'reload_skills' });
+    await bindSpare(process, late);
+    return undefined;
+  } catch (error) {
+    if (!process.alive) throw error;
+    return String((error as Error).message);
+  }
+}
+
+/** @throws Error that names what the CLI fails */
+export async function runTestTurn(
+  process: ClaudeProcess,
+  requests: readonly TestRequest[],
+  login: string,
+): Promise<TestedTurn> {
+  const result = await process.run(prompt).catch(resultOf);
+  const [first] = requests;
+  if (!first && (result.isError || result.costUsd > 0)) {
+    return { proven: false, lateProblem: 'it called another API' };
+  }
+  // The text of an executed command would be inside tags, or absent.
+  if (!requests.some((request) => textsOf(request).includes(prompt))) {
+    throw new Error('it runs commands in a prompt');
+  }
+  if (result.isError) throw new Error(`it does not accept the answer of a model: ${result.result}`);
+  if (result.costUsd === 0) throw new Error('it does not report the cost of a turn');
+  if (!first?.text.includes(instructions)) {
+    throw new Error('the instructions of CLAUDE.md do not reach the model');
+  }
+  if (!first.text.includes(skill)) throw new Error('the skills do not reach the model');
+  if (requests.some((request) => request.login !== login)) {
+    throw new Error('it does not send the login');
+  }
+  return { proven: true, lateProblem: lateProblemIn(first, result) };
+}
+
+function lateProblemIn({ body, text }: TestRequest, result: TurnResult): string | undefined {
+  const { structuredOutput, permissionDenials } = result;
+  const answer = (structuredOutput as { answer?: unknown } | undefined)?.answer;
+  if (!body.model.includes(late.model)) return 'the model had no effect';
+  if (!text.includes(appended)) return 'the appended instructions had no effect';
+  if (answer !== 'ok') return 'the schema had no effect';
+  const denied = permissionDenials.map(({ tool_name }) => tool_name);
+  return denied.includes('Bash') ? undefined : 'a list of tools had no effect';
+}
+
+/** Earlier CLIs do not name the prompt of a result; here there is only one prompt. */
+function resultOf(error: unknown): TurnResult {
+  if (error instanceof UnclearResult) return error.result;
+  throw error;
+}
