@@ -76,7 +76,7 @@ export class Supervisor {
       ...options,
       ready: () => this.ready,
       cli: () => this.#cli,
-      learnsLate: () => this.#tested?.learnsLate ?? false,
+      learnsLate: () => this.#tested?.learnsLate,
     });
   }
 

@@ -51,8 +51,8 @@ export interface PartsOptions {
   profiles: Profiles;
   /** The CLI that is used; known after the start of the supervisor. */
   cli: () => Pick<Cli, 'path' | 'version' | 'setBack'>;
-  /** Whether the CLI was seen to learn its options after its start. */
-  learnsLate: () => boolean;
+  /** Whether the CLI was seen to learn its options after its start; undefined before its self-test. */
+  learnsLate: () => boolean | undefined;
   /** Whether /readyz reports ready. */
   ready: () => boolean;
 }

@@ -34,8 +34,8 @@ import type { WorkingDirectory, Workspaces } from '../sessions/workspaces.ts';
 export interface ProcessSpecsOptions {
   config: SupervisorConfig;
   claudePath: () => string;
-  /** Whether this CLI was seen to learn its options late. */
-  learnsLate: () => boolean;
+  /** Whether this CLI was seen to learn its options late; undefined before its self-test. */
+  learnsLate: () => boolean | undefined;
   profiles: { all: () => readonly Profile[] };
   workspaces: Workspaces;
   store: SessionStore;
@@ -102,16 +102,18 @@ export class ProcessSpecs {
       spec: this.#spec(profile, { overrides: {} }, undefined),
       count,
     });
-    if (!learnsLate()) return wanted.map((profile) => own(profile));
+    const late = learnsLate();
+    if (late === false) return wanted.map((profile) => own(profile));
     const groups = Map.groupBy(wanted, sharedKeyOf);
     const targets = [...groups.values()].flatMap((group): WarmTarget[] => {
       const [first, ...others] = group;
       if (!first) return [];
-      if (others.length === 0) return [own(first)];
+      if (others.length === 0 || late === undefined) return [own(first)];
       const count = Math.max(...group.map(({ warm }) => warm));
-      // Processes that were started before the CLI was tested serve too, and are not replaced.
-      return [{ spec: this.#sharedSpec(first), count }, ...group.map((profile) => own(profile, 0))];
+      // A process that was started before the self-test had ended serves too, and is not replaced.
+      return [{ spec: this.#sharedSpec(first), count }, own(first, 0)];
     });
+    if (late === undefined) return targets;
     const optional = [...groups.values()]
       .filter(({ length }) => length === 1)
       .slice(0, config.sharedSpares)

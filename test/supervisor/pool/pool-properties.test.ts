@@ -24,9 +24,10 @@ interface FakeProcess {
 /** Ways in which a profile may want its processes. */
 const profiles = {
   plain: { once: false, own: false },
-  /** Of the profile `plain` too, but with flags of a request. */
-  changed: { once: false, own: true },
+  /** Of the profile `plain` too, but with flags of a request; a shared spare can serve it. */
+  changed: { once: false, own: true, spare: { key: 'shared', bind: async () => {} } },
   budget: { once: true, own: false },
+  shared: { once: false, own: false, shared: true },
 };
 type Profile = keyof typeof profiles;
 
@@ -61,6 +62,7 @@ class Model {
     const warm = [
       { spec: this.#specOf('plain', undefined), count: warmWorkers },
       { spec: this.#specOf('budget', undefined), count: warmWorkers > 2 ? 1 : 0 },
+      { spec: this.#specOf('shared', undefined), count: warmWorkers % 2, optional: true },
     ];
     this.pool = new Pool({
       ...limits,
@@ -76,7 +78,7 @@ class Model {
 
   #specOf(profile: Profile, sessionId: string | undefined): ProcessSpec {
     return {
-      profile: profile === 'changed' ? 'plain' : profile,
+      profile: profile === 'budget' ? profile : 'plain',
       key: profile,
       sessionId,
       resumes: sessionId !== undefined,
