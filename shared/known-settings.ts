@@ -49,6 +49,7 @@ export const knownSettings: readonly string[] = [
   'BERTH_REPO_PATH',
   'BERTH_SESSION_RETENTION',
   'BERTH_SETTINGS_CHECK',
+  'BERTH_SHARED_SPARES',
   'BERTH_STATE_DIR',
   'BERTH_TERMINATION_LOG',
   'BERTH_TIMEOUT',
