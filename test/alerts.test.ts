@@ -96,6 +96,21 @@ const cases: Record<string, { fires: Series; quiet: Series }> = {
     fires: { berth_init_settings_invalid: constant(1) },
     quiet: { berth_init_settings_invalid: constant(0) },
   },
+  BerthMcpServerDown: {
+    fires: { 'berth_cli_problems{profile="default",kind="mcp_server"}': constant(1) },
+    // A restart of the server.
+    quiet: {
+      'berth_cli_problems{profile="default",kind="mcp_server"}': '1+0x10 0+0x170',
+      'berth_cli_problems{profile="default",kind="hook"}': constant(1),
+    },
+  },
+  BerthCliProblems: {
+    fires: { 'berth_cli_problems{profile="default",kind="hook"}': constant(1) },
+    quiet: {
+      'berth_cli_problems{profile="default",kind="skill"}': constant(0),
+      'berth_cli_problems{profile="default",kind="mcp_server"}': constant(1),
+    },
+  },
   BerthTurnsLost: {
     fires: { 'berth_turns_lost_total{reason="crash"}': '0+0x60 1+0x100' },
     quiet: { 'berth_turns_lost_total{reason="crash"}': constant(1) },
