@@ -58,7 +58,8 @@ export const supervisorDefinitions = {
     name: 'BERTH_METRICS_LISTEN',
     schema: listen,
     default: ':9090',
-    description: 'The address of /livez, /readyz and /metrics, without a token.',
+    description:
+      'The address of /livez, /readyz and /metrics, without a token; /problems there answers `berth doctor` in the same pod only.',
   }),
   apiTokensFile: setting({
     name: 'BERTH_API_TOKENS_FILE',

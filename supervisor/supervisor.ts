@@ -33,7 +33,7 @@ import { descriptorLimit } from './memory/descriptors.ts';
 import type { Profiles } from './profiles/profiles.ts';
 import { loadSessions } from './sessions/load-sessions.ts';
 import { createParts, type Parts } from './wiring/compose.ts';
-import { describeStatus } from './wiring/status-report.ts';
+import { describeProblems, describeStatus } from './wiring/status-report.ts';
 
 export interface SupervisorOptions {
   config: SupervisorConfig;
@@ -96,6 +96,7 @@ export class Supervisor {
     this.#probes = createProbesServer({
       ready: () => this.ready,
       registry: metrics.registry,
+      problems: () => describeProblems(this.#parts),
     });
     await listen(this.#probes, config.metricsListen, 'BERTH_METRICS_LISTEN');
     await this.#prepare(signal);

@@ -14,6 +14,7 @@ import { checkCommands } from './commands.ts';
 import { checkCredentials } from './credentials.ts';
 import { checkEgress } from './egress.ts';
 import { checkGithub } from './github.ts';
+import { checkServer } from './server.ts';
 import { readLeniently } from './settings.ts';
 import { isWriteBackContainer, writeBackChecks } from './sidecar.ts';
 import { checkVolume } from './volume.ts';
@@ -43,7 +44,7 @@ export async function diagnose(
 function checksOf(environment: Environment): Check[] {
   if (isWriteBackContainer(environment)) return writeBackChecks(environment);
   const { config, findings } = readLeniently(environment);
-  const { configDirectory, stateDirectory, inherited, doctorProbe } = config;
+  const { configDirectory, stateDirectory, inherited, doctorProbe, metricsListen } = config;
   return [
     { name: 'settings', exit: 64, run: async () => findings },
     { name: 'volume', exit: 73, run: () => checkVolume(configDirectory, stateDirectory) },
@@ -55,6 +56,7 @@ function checksOf(environment: Environment): Check[] {
     { name: 'write-back', exit: 77, run: (signal) => checkWriteBack(inherited, signal) },
     { name: 'claude-settings', exit: 65, run: () => checkClaudeSettings(configDirectory) },
     { name: 'commands', exit: 69, run: (signal) => checkCommands(config, signal) },
+    { name: 'server', exit: 69, run: (signal) => checkServer(metricsListen, signal) },
   ];
 }
 

@@ -43,12 +43,7 @@ export function describeStatus(parts: StatusParts): Status {
       age_s: seconds(worker.startedAt),
     })),
     configuration: describeConfiguration(parts.initOutcome),
-    launch_failures: describeFailures(parts),
-    cli_problems: parts.cliProblems.all.map(({ profile, kind, name, problem, since }) => ({
-      ...{ profile, kind, name },
-      problem: redact(problem),
-      since: new Date(since).toISOString(),
-    })),
+    ...describeProblems(parts),
     queue: { length: pool.queued, limit: config.queueLimit },
     memory: describeMemory(parts.guard.report),
     recycles: { ...parts.metrics.losses.recycles },
@@ -57,9 +52,6 @@ export function describeStatus(parts: StatusParts): Status {
     sessions: parts.store.size,
     profiles: parts.profiles.status,
     limits: parts.gate.states,
-    settings: {
-      ignored: parts.settings.ignored.map(({ file, path, message }) => ({ file, path, message })),
-    },
     disk: {
       level: parts.disk.level,
       volumes: parts.disk.readings.map(({ path, total, free, level }) => ({
@@ -73,6 +65,23 @@ export function describeStatus(parts: StatusParts): Status {
     paused: parts.pause.state ?? null,
     tokens: parts.authentication.uses(),
     spending: describeSpending(parts),
+  };
+}
+
+/** What the CLI cannot start, load or run, or ignores: also for `berth doctor`, which has no token. */
+export function describeProblems(
+  parts: Pick<Parts, 'pool' | 'applied' | 'cliProblems' | 'settings'>,
+): Pick<Status, 'launch_failures' | 'cli_problems' | 'settings'> {
+  return {
+    launch_failures: describeFailures(parts),
+    cli_problems: parts.cliProblems.all.map(({ profile, kind, name, problem, since }) => ({
+      ...{ profile, kind, name },
+      problem: redact(problem),
+      since: new Date(since).toISOString(),
+    })),
+    settings: {
+      ignored: parts.settings.ignored.map(({ file, path, message }) => ({ file, path, message })),
+    },
   };
 }
 
@@ -93,7 +102,10 @@ function describeConfiguration({ report }: InitOutcome): Status['configuration']
   };
 }
 
-function describeFailures({ pool, applied }: StatusParts): Status['launch_failures'] {
+function describeFailures({
+  pool,
+  applied,
+}: Pick<Parts, 'pool' | 'applied'>): Status['launch_failures'] {
   return [...pool.launchFailures].map(([profile, { error, stderr, attempts, since }]) => {
     const suspect = applied.since(profile);
     return {

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { checkServer } from '../../../../supervisor/doctor/server.ts';
 import { makeSurroundings } from '../../../support/claude.ts';
 import { startWithRealCli } from '../../../support/supervisor.ts';
 
@@ -64,6 +65,15 @@ t.test(
       const metrics = await (await fetch(new URL('/metrics', metricsUrl))).text();
       t.match(metrics, /berth_cli_problems\{profile="default",kind="mcp_server"\} 4\n/);
       t.match(metrics, /berth_cli_problems\{profile="default",kind="plugin"\} 0\n/);
+    });
+
+    await t.test('so does berth doctor', async (t) => {
+      const { hostname: host, port } = new URL(metricsUrl);
+      const found = await checkServer({ host, port: Number(port) }, new AbortController().signal);
+      t.match(
+        found.find(({ subject }) => subject === 'MCP server dead'),
+        { status: 'failed', detail: /ENOENT.*\(profile default\)/ },
+      );
     });
 
     await t.test('whoever may not use its tools is not warned', async (t) => {
