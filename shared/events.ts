@@ -290,7 +290,7 @@ export const eventsOfSupervisor = {
   ),
   cost_unseen: event(
     'error',
-    'the CLI reported no cost for a turn; budgets count an estimate; use a tested CLI version',
+    'the CLI reported no cost for a turn; budgets count an estimate; use a tested CLI version (metric `berth_cost_unseen_total`)',
     'session_id cost_usd',
   ),
   reader_cut: event(

@@ -111,6 +111,10 @@ const cases: Record<string, { fires: Series; quiet: Series }> = {
       'berth_cli_problems{profile="default",kind="mcp_server"}': constant(1),
     },
   },
+  BerthCostUnseen: {
+    fires: { 'berth_cost_unseen_total{profile="default"}': '0+0x100 1+0x80' },
+    quiet: { 'berth_cost_unseen_total{profile="default"}': constant(4) },
+  },
   BerthTurnsLost: {
     fires: { 'berth_turns_lost_total{reason="crash"}': '0+0x60 1+0x100' },
     quiet: { 'berth_turns_lost_total{reason="crash"}': constant(1) },
@@ -308,7 +312,7 @@ t.test('each counter of which a rule takes the increase is 0 before its first ev
     roundMs: 0,
   });
   const registries = [
-    createMetrics({ memory } as never).registry,
+    createMetrics({ memory, profiles: () => ['default'], tokens: () => [] } as never).registry,
     createWriteBackMetrics(() => false).registry,
   ];
   const names = rules.flatMap(({ expr }) =>

@@ -44,7 +44,7 @@ export interface TurnResult {
   usage: Usage;
   /** US dollars of this turn only. */
   costUsd: number;
-  /** False if the CLI reports tokens but no cost: then `costUsd` is 0 and means nothing. */
+  /** False if a model has answered and the CLI reports no cost: then `costUsd` means nothing. */
   costSeen: boolean;
   numTurns: number;
   durationMs: number;
@@ -58,7 +58,6 @@ export interface TurnResult {
   otherOrigin: boolean;
 }
 
-const count = z.number().nonnegative().catch(0);
 const whole = z.int().nonnegative().catch(0);
 
 const usageShape = z
@@ -95,7 +94,7 @@ const resultLine = z.object({
   local_command: z.unknown().optional(),
   usage: usageShape,
   model_usage_since_last_result: z
-    .record(z.string(), z.object({ costUSD: count }))
+    .record(z.string(), z.object({ costUSD: z.number().nonnegative().optional().catch(undefined) }))
     .optional()
     .catch(undefined),
   num_turns: whole,
@@ -117,8 +116,6 @@ const resultLine = z.object({
 /** @throws Error if an essential field is missing: whether the turn failed, and its session */
 export function readResult(line: unknown): TurnResult {
   const parsed = resultLine.parse(line);
-  const costs = Object.values(parsed.model_usage_since_last_result ?? {});
-  const used = Object.values(parsed.usage).some((tokens) => tokens > 0);
   return {
     subtype: parsed.subtype,
     isError: parsed.is_error,
@@ -132,8 +129,7 @@ export function readResult(line: unknown): TurnResult {
     structuredOutput: parsed.structured_output,
     byCommand: parsed.local_command !== undefined,
     usage: parsed.usage,
-    costUsd: costs.reduce((sum, { costUSD }) => sum + costUSD, 0),
-    costSeen: !used || parsed.model_usage_since_last_result !== undefined,
+    ...costOf(parsed),
     numTurns: parsed.num_turns,
     durationMs: parsed.duration_ms,
     ttftMs: parsed.ttft_ms,
@@ -141,4 +137,16 @@ export function readResult(line: unknown): TurnResult {
     promptIds: parsed.user_message_uuids,
     otherOrigin: parsed.origin !== undefined,
   };
+}
+
+function costOf(line: z.infer<typeof resultLine>): Pick<TurnResult, 'costUsd' | 'costSeen'> {
+  const { usage, is_error, num_turns, local_command, model_usage_since_last_result: costs } = line;
+  const used = Object.values(usage).some((tokens) => tokens > 0);
+  const answered = !is_error && (used || (num_turns > 0 && local_command === undefined));
+  if (costs === undefined) return { costUsd: 0, costSeen: !used && !answered };
+  const amounts = Object.values(costs).map(({ costUSD }) => costUSD);
+  const known = amounts.filter((amount) => amount !== undefined);
+  // An interrupted turn may have used tokens that the CLI counts with no model.
+  const costSeen = amounts.length > 0 ? known.length === amounts.length : !answered;
+  return { costUsd: known.reduce((sum, amount) => sum + amount, 0), costSeen };
 }

@@ -35,6 +35,8 @@ export interface Metrics {
   prompt: (profile: string, outcome: string, milliseconds: number, answer?: Answer) => void;
   /** @param token the owner of the turn, if known */
   spent: (profile: string, turn: Spent, token?: string) => void;
+  /** Counts a turn whose cost the CLI did not report. */
+  costUnseen: (profile: string) => void;
   recycled: (reason: string) => void;
   /** Counts a turn whose process was lost. */
   lost: (reason: string, carriedOn: boolean) => void;
@@ -148,6 +150,10 @@ export function createMetrics(sources: MetricSources): Metrics {
       tokens.inc({ kind: 'output', profile }, usage.output_tokens);
       tokens.inc({ kind: 'cache_write', profile }, usage.cache_creation_input_tokens);
       tokens.inc({ kind: 'cache_read', profile }, usage.cache_read_input_tokens);
+    },
+    costUnseen: (profile) => {
+      turns.begin(profile);
+      turns.costUnseen.inc({ profile });
     },
     recycled: (reason) => count('recycles', reason),
     lost: (reason, continues) => count(continues ? 'carriedOn' : 'lost', reason),

@@ -34,7 +34,7 @@ export function registerTurns(
     for (const outcome of outcomes) prompts.inc({ outcome, profile }, 0);
     duration.zero({ outcome: 'ok', profile });
     for (const histogram of [queued, firstToken]) histogram.zero({ profile });
-    cost.inc({ profile }, 0);
+    for (const counter of [cost, costUnseen]) counter.inc({ profile }, 0);
     for (const kind of tokenKinds) tokens.inc({ kind, profile }, 0);
   };
   const shared = {
@@ -83,11 +83,17 @@ export function registerTurns(
       for (const token of source.tokens()) this.inc({ token }, 0);
     },
   });
+  const costUnseen = new Counter({
+    name: 'berth_cost_unseen_total',
+    help: 'Turns whose cost the CLI did not report: the budgets count an estimate',
+    labelNames: ['profile'],
+    ...shared,
+  });
   const tokens = new Counter({
     name: 'berth_tokens_total',
     help: 'Tokens by kind: input, output, cache_write, cache_read',
     labelNames: ['kind', 'profile'],
     ...shared,
   });
-  return { begin, prompts, duration, queued, firstToken, cost, costByToken, tokens };
+  return { begin, prompts, duration, queued, firstToken, cost, costUnseen, costByToken, tokens };
 }

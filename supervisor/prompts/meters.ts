@@ -6,6 +6,8 @@ import type { Prompt } from './prompt.ts';
 export interface TurnMeters {
   /** The usage and the cost of one turn, also of a turn that failed or was interrupted. */
   spent(prompt: Prompt, turn: Pick<TurnResult, 'costUsd' | 'usage'>): void;
+  /** A turn whose cost the CLI has not reported: an estimate was counted. */
+  costUnseen(profile: string): void;
   /** A turn whose worker was lost, and whether the turn is continued in another. */
   lost(reason: LossReason, carriedOn: boolean): void;
   /** An answered turn that is not in the transcript of its session. */

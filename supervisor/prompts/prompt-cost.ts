@@ -43,7 +43,7 @@ const nothing: Spent = { usage: noUsage, costUsd: 0, numTurns: 0 };
 /** US dollars. The CLI ends with the first answer that exceeds its budget. */
 const leastBudget = 0.000_001;
 
-export const costUnseen = 'the CLI reported tokens and no cost: the cost is estimated';
+export const costUnseen = 'the CLI reported no cost of a turn: the cost is estimated';
 
 export class PromptCost {
   /** The model that the CLI has reported; empty before that. */
@@ -64,7 +64,10 @@ export class PromptCost {
     const end = { ...reported, result: rates.priced(this.model, reported.result) };
     const { costSeen, sessionId, costUsd } = end.result;
     if (costSeen) rates.learn(this.model, end.result);
-    else log.error('cost_unseen', costUnseen, { session_id: sessionId, cost_usd: costUsd });
+    else {
+      log.error('cost_unseen', costUnseen, { session_id: sessionId, cost_usd: costUsd });
+      meters.costUnseen(this.#prompt.profile.name);
+    }
     meters.spent(this.#prompt, end.result);
     return end;
   }

@@ -14,7 +14,7 @@ import { Authentication } from '../http/authentication.ts';
 import type { Tokens } from '../http/tokens.ts';
 import { mountPoints } from '../memory/mounts.ts';
 import { treeCpu } from '../memory/process-tree.ts';
-import { createMetrics, type Metrics } from '../metrics/counters.ts';
+import { createMetrics, type Metrics, type Spent } from '../metrics/counters.ts';
 import { Pool } from '../pool/pool.ts';
 import { prepareWorker } from '../pool/prepare.ts';
 import { workerStates } from '../pool/worker.ts';
@@ -25,13 +25,14 @@ import { CliProblems } from '../prompts/cli-problems.ts';
 import { LimitGate } from '../prompts/limit-gate.ts';
 import { LivePrompts } from '../prompts/live-prompts.ts';
 import { LiveSessions } from '../prompts/live-sessions.ts';
+import type { LossReason } from '../prompts/lost-turn.ts';
 import { Pause } from '../prompts/pause.ts';
-import { Intake } from '../prompts/prompt.ts';
+import { Intake, type Prompt } from '../prompts/prompt.ts';
 import { Rates } from '../prompts/prompt-cost.ts';
 import { Prompts } from '../prompts/prompts.ts';
 import { SettingsGuard } from '../prompts/settings-guard.ts';
+import { countUnprompted } from '../prompts/unprompted-turn.ts';
 import { UnpromptedWork } from '../prompts/unprompted-work.ts';
-import { keepReport } from '../sessions/background-reports.ts';
 import { SessionCatalog } from '../sessions/catalog.ts';
 import { DiskWatch } from '../sessions/disk.ts';
 import { Retention } from '../sessions/retention.ts';
@@ -129,11 +130,7 @@ export function createParts(options: PartsOptions): Parts {
     configuration,
     log,
     onUnprompted: (profile, turn) => {
-      store.spend(turn.sessionId, turn.costUsd, turn.usage);
-      const owner = store.peek(turn.sessionId)?.token;
-      ledger.add(owner, profile, turn.costUsd);
-      metrics.spent(profile, turn, owner);
-      keepReport(store, turn);
+      countUnprompted({ store, rates, meters, log }, profile, turn);
       // The worker may be idle from now on.
       pool.reconsider();
     },
@@ -211,6 +208,18 @@ export function createParts(options: PartsOptions): Parts {
       return spentBySessions(store.records, day);
     },
   });
+  const rates = new Rates();
+  const spentBy = (token: string | undefined, profile: string, turn: Spent): void => {
+    ledger.add(token, profile, turn.costUsd);
+    metrics.spent(profile, turn, token);
+  };
+  const meters = {
+    spentBy,
+    spent: ({ token, profile }: Prompt, turn: Spent) => spentBy(token, profile.name, turn),
+    costUnseen: (profile: string) => metrics.costUnseen(profile),
+    lost: (reason: LossReason, carriedOn: boolean) => metrics.lost(reason, carriedOn),
+    unkept: () => metrics.turnUnkept(),
+  };
   const budgetsOf: Parts['budgetsOf'] = ({ token, profile }) => ({
     token: token === undefined ? undefined : profiles.token(token).dailyBudgetUsd,
     profile: profile === undefined ? undefined : profiles.get(profile)?.limits.dailyBudgetUsd,
@@ -239,16 +248,9 @@ export function createParts(options: PartsOptions): Parts {
         usesFile(profile) ? credentials.turns.begin(signal) : undefined,
     },
     hang: { bound: config.hangTimeout, cpuOf: treeCpu },
-    rates: new Rates(),
+    rates,
     cliVersion: () => cli().version,
-    meters: {
-      spent: ({ token, profile }, turn) => {
-        ledger.add(token, profile.name, turn.costUsd);
-        metrics.spent(profile.name, turn, token);
-      },
-      lost: (reason, carriedOn) => metrics.lost(reason, carriedOn),
-      unkept: () => metrics.turnUnkept(),
-    },
+    meters,
     onFinished: ({ profile }, outcome, milliseconds, answer) =>
       metrics.prompt(profile.name, outcome, milliseconds, answer),
   });
