@@ -7,6 +7,7 @@ import { tailsOf } from '../../../support/processes.ts';
 import { leaveScheduledTask } from '../../../support/scheduled-task.ts';
 import { type RunningSupervisor, startWithRealCli, token } from '../../../support/supervisor.ts';
 import { until } from '../../../support/until.ts';
+import { inSeconds, limitHeaders } from '../../../support/usage-limit.ts';
 
 // A scheduled turn may begin as late as the next minute, and each test waits most of the time.
 t.jobs = 5;
@@ -19,9 +20,11 @@ async function start(
   profile = '{}',
   idle = '1s',
   names?: () => string[],
+  environment: Record<string, string | undefined> = {},
 ): Promise<RunningSupervisor> {
   const tokens = fixedTokens([{ name: 'tests', digest: digestToken(token) }]);
   return startWithRealCli(t, {
+    environment,
     ...(names ? { tokens: { ...tokens, names } } : {}),
     config: { 'settings.json': bashAllowed, 'profiles.yaml': `profiles: {default: ${profile}}\n` },
     settings: {
@@ -77,6 +80,33 @@ t.test('work in the background ends when no token of its name is left', async (t
   names.pop();
   t.match(await log.logged('unprompted_ended'), { reason: 'token_revoked' });
   await until('it is gone', () => tailsOf(surroundings.config).length === 0);
+});
+
+t.test('work in the background ends at the usage limit of the account', async (t) => {
+  const subscription = {
+    ANTHROPIC_API_KEY: undefined,
+    CLAUDE_CODE_OAUTH_TOKEN: 'sk-ant-oat01-of-the-tests',
+  };
+  const running = await start(t, '{}', '10m', undefined, subscription);
+  const { prompt, log, surroundings } = running;
+  const { body } = await prompt(`${inBackground('tail -f /dev/null')} [[say begun]]`);
+  const { session_id } = body;
+  const headers = limitHeaders('rejected', inSeconds(3_600), 'five_hour', '1.0');
+  const limited = await prompt(`[[status 429 ${headers}]]`, { session_id });
+  t.equal(limited.body.code, 'usage_limit');
+  t.match(await log.logged('unprompted_ended'), { session_id, reason: 'usage_limit' });
+  await until('it is gone', () => tailsOf(surroundings.config).length === 0);
+});
+
+t.test('a drain ends work in the background', async (t) => {
+  const { prompt, log, supervisor, surroundings } = await start(t, '{}', '10m');
+  const { body } = await prompt(`${inBackground('tail -f /dev/null')} [[say begun]]`);
+  t.ok(tailsOf(surroundings.config).length > 0);
+  await supervisor.stop();
+  const { session_id } = body;
+  t.match(await log.logged('unprompted_ended'), { session_id, reason: 'draining' });
+  t.match(await log.logged('worker_recycled'), { session_id, reason: 'unprompted' });
+  t.equal(tailsOf(surroundings.config).length, 0);
 });
 
 t.test('a scheduled turn counts for its session and for the token', async (t) => {

@@ -2,6 +2,7 @@ import t from 'tap';
 import { promptText } from '../../../support/messages-api.ts';
 import { startWithRealCli } from '../../../support/supervisor.ts';
 import { until } from '../../../support/until.ts';
+import { inSeconds, limitHeaders } from '../../../support/usage-limit.ts';
 
 t.jobs = 2;
 
@@ -10,29 +11,13 @@ const environment = {
   CLAUDE_CODE_OAUTH_TOKEN: 'sk-ant-oat01-of-the-tests',
 };
 
-/** What the API says of a subscription, as headers. */
-function headers(status: string, resets: number, claim: string, used: string): string {
-  const window = claim === 'five_hour' ? '5h' : '7d';
-  const prefix = 'anthropic-ratelimit-unified';
-  return JSON.stringify({
-    [`${prefix}-status`]: status,
-    [`${prefix}-reset`]: String(resets),
-    [`${prefix}-representative-claim`]: claim,
-    [`${prefix}-${window}-utilization`]: used,
-    [`${prefix}-${window}-reset`]: String(resets),
-    [`${prefix}-${window}-surpassed-threshold`]: used,
-  });
-}
-
-const inSeconds = (seconds: number) => Math.ceil(Date.now() / 1_000) + seconds;
-
 t.test('at the usage limit nothing more is sent, and everybody hears when it ends', async (t) => {
   const { prompt, call, log, surroundings, metricsUrl } = await startWithRealCli(t, {
     environment,
   });
   const resets = inSeconds(3_600);
   const resets_at = new Date(resets * 1_000).toISOString();
-  const limited = `[[status 429 ${headers('rejected', resets, 'five_hour', '1.0')}]]`;
+  const limited = `[[status 429 ${limitHeaders('rejected', resets, 'five_hour', '1.0')}]]`;
   const code = 'usage_limit';
   const first = await prompt(limited);
   t.match(first, { status: 429, body: { code, retryable: true, resets_at, session_id: String } });
@@ -57,7 +42,7 @@ t.test('at the usage limit nothing more is sent, and everybody hears when it end
 
 t.test('a prompt that waits is sent when the limit ends', async (t) => {
   const { prompt, stream, log, surroundings } = await startWithRealCli(t, { environment });
-  const limited = headers('rejected', inSeconds(6), 'five_hour', '1.0');
+  const limited = limitHeaders('rejected', inSeconds(6), 'five_hour', '1.0');
   t.match(await prompt(`[[status 429 ${limited}]]`), { body: { code: 'usage_limit' } });
   const waiting = stream('[[say after all]]', { on_limit: 'wait' });
   t.match((await waiting.next()).value, {
@@ -72,7 +57,7 @@ t.test('a prompt that waits is sent when the limit ends', async (t) => {
 
 t.test('an answer warns of a limit that is nearly reached, and so does the status', async (t) => {
   const { prompt, call } = await startWithRealCli(t, { environment });
-  const near = headers('allowed_warning', inSeconds(3_600), 'seven_day', '0.92');
+  const near = limitHeaders('allowed_warning', inSeconds(3_600), 'seven_day', '0.92');
   const { status, body } = await prompt(`[[headers ${near}]] [[say hello]]`);
   t.equal(status, 200);
   t.match(body.warnings, [/^92 % of the account's seven day usage limit is used; it resets at 2/]);
