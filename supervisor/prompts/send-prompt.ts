@@ -13,7 +13,8 @@ import type { LivePrompt } from './live-prompts.ts';
 import type { Logins, LoginUse } from './login-use.ts';
 import { lossOf, TurnLost } from './lost-turn.ts';
 import { CallsMade } from './prompt-cost.ts';
-import { type HangWatch, runTurn, type TurnEnd, type TurnEvent } from './turn.ts';
+import { runTurn, type TurnEnd, type TurnEvent } from './turn.ts';
+import type { HangWatch } from './turn-watch.ts';
 
 export interface SendOptions {
   gate: Pick<LimitGate, 'heard'>;

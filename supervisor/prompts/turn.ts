@@ -4,13 +4,14 @@
  * `afterTurn` waits for a result that comes later.
  */
 
+import type { BerthError } from '../../shared/errors.ts';
 import type { HookStop } from '../claude/hooks.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
 import type { CliMessage } from '../claude/protocol.ts';
 import type { TurnResult, Usage } from '../claude/turn-result.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { LimitReason } from './limit-account.ts';
-import { boundsFor, Watchdog } from './watchdog.ts';
+import { type HangWatch, TurnWatch } from './turn-watch.ts';
 
 /** The events that a caller gets while the turn runs. */
 export type TurnEvent =
@@ -72,15 +73,6 @@ export interface TurnOptions {
   interruptGrace?: number;
 }
 
-export interface HangWatch {
-  /** Milliseconds without output and CPU after which a turn hangs while no tool runs, at least. */
-  bound: number;
-  /** The same while a tool runs; by default a little more than the CLI gives a command. */
-  toolBound?: number;
-  /** CPU time in milliseconds that the tree of a process has used. */
-  cpuOf: (pid: number) => Promise<number>;
-}
-
 /** The part of a worker on which a turn runs. */
 interface Runner {
   process: ClaudeProcess;
@@ -114,7 +106,7 @@ const mostToolErrors = 50;
  * @returns the end of the turn, also of a turn that the signal interrupted
  * @throws the signal's reason if it was aborted before the turn began, or if the interrupted turn
  *   does not end in a second; TurnStalled; BerthError `worker_lost` if the process ends in the middle
- *   of it, `cli_unavailable` before
+ *   of it, `cli_unavailable` before, `login_unavailable` if the `apiKeyHelper` hangs
  */
 export async function runTurn(
   worker: Runner,
@@ -133,31 +125,33 @@ export async function runTurn(
   };
   const overdue = Promise.withResolvers<never>();
   let stalled: number | undefined;
+  let helperHangs: BerthError | undefined;
   let timer: NodeJS.Timeout | undefined;
   const interrupt = (): void => {
     clearTimeout(timer);
     timer = setTimeout(() => {
-      overdue.reject(signal.aborted ? signal.reason : new TurnStalled(stalled ?? 0, undefined));
+      const stall = helperHangs ?? new TurnStalled(stalled ?? 0, undefined);
+      overdue.reject(signal.aborted ? signal.reason : stall);
     }, interruptGrace);
     // If the process ends instead, its `run` rejects.
     worker.process.interrupt().catch(() => undefined);
   };
-  const watchdog =
-    watch &&
-    startWatchdog(worker, watch, (quiet) => {
-      stalled = quiet;
-      interrupt();
-    });
+  const onStall = (quiet: number): void => {
+    stalled = quiet;
+    interrupt();
+  };
+  const onHelperHang = (error: BerthError): void => {
+    helperHangs = error;
+    interrupt();
+  };
+  const turnWatch = watch && new TurnWatch(worker.process, watch, { onStall, onHelperHang });
   signal.addEventListener('abort', interrupt, { once: true });
   const gather = gatherInto(seen);
   const onMessage = (message: CliMessage): void => {
     gather(message);
+    turnWatch?.note(message);
     if (message.kind === 'limit') onLimit?.(message.limit);
     if (message.kind === 'usage') onUsage?.(message.usage, message.begins);
-    if (message.kind === 'tools') watchdog?.toolsBegun(message.tools.map(({ id }) => id));
-    if (message.kind === 'tool_results') watchdog?.toolsEnded(message.results.map(({ id }) => id));
-    // The CLI is silent until its retry: up to 38 s by default, or as long as the API has requested.
-    if (message.kind === 'retry') watchdog?.excuse(message.delayMs);
     if (message.kind === 'retry' && message.status === 401 && message.attempt >= mostRefusals) {
       if (!seen.refused) worker.process.interrupt().catch(() => undefined);
       seen.refused = true;
@@ -175,10 +169,11 @@ export async function runTurn(
     if (dropped && stalled !== undefined) throw new TurnStalled(stalled, undefined);
     throw thrown;
   } finally {
-    watchdog?.stop();
+    turnWatch?.stop();
     clearTimeout(timer);
     signal.removeEventListener('abort', interrupt);
   }
+  if (helperHangs && result.isError && !signal.aborted) throw helperHangs;
   const helperError = /apiKeyHelper failed: .*/.exec(worker.process.stderr)?.[0].slice(0, 300);
   const end = { result, ...seen, ...(helperError === undefined ? {} : { helperError }) };
   if (stalled !== undefined && result.isError && !signal.aborted) {
@@ -194,19 +189,6 @@ export async function runTurn(
 export function afterTurn({ process }: Runner, release: (usable: boolean) => void): void {
   if (process.idle || !process.alive) release(process.idle);
   else void process.idleWithin(clearingGrace).then(release);
-}
-
-function startWatchdog(
-  worker: Runner,
-  { cpuOf, ...own }: HangWatch,
-  onStall: (quiet: number) => void,
-): Watchdog {
-  return new Watchdog({
-    ...boundsFor(own, worker.process.timeouts),
-    onStall,
-    lastOutput: () => worker.process.lastOutput,
-    cpu: () => cpuOf(worker.process.pid ?? 0),
-  });
 }
 
 /** The tool with which the model gives an output of a schema; the input of the tool is the output. */

@@ -13,7 +13,7 @@ import { Login } from '../credentials/login.ts';
 import { Authentication } from '../http/authentication.ts';
 import type { Tokens } from '../http/tokens.ts';
 import { mountPoints } from '../memory/mounts.ts';
-import { treeCpu } from '../memory/process-tree.ts';
+import { childCommands, treeCpu } from '../memory/process-tree.ts';
 import { createMetrics, type Metrics, type Spent } from '../metrics/counters.ts';
 import { Pool } from '../pool/pool.ts';
 import { prepareWorker } from '../pool/prepare.ts';
@@ -247,7 +247,7 @@ export function createParts(options: PartsOptions): Parts {
       use: async ({ profile }, signal) =>
         usesFile(profile) ? credentials.turns.begin(signal) : undefined,
     },
-    hang: { bound: config.hangTimeout, cpuOf: treeCpu },
+    hang: { bound: config.hangTimeout, cpuOf: treeCpu, commandsOf: childCommands },
     rates,
     cliVersion: () => cli().version,
     meters,

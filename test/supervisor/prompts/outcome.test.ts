@@ -3,7 +3,9 @@ import t from 'tap';
 import type { TurnResult } from '../../../supervisor/claude/turn-result.ts';
 import { failureOf } from '../../../supervisor/prompts/outcome.ts';
 import type { TurnEnd } from '../../../supervisor/prompts/turn.ts';
+import { tailsOf } from '../../support/processes.ts';
 import { startWithRealCli } from '../../support/supervisor.ts';
+import { until } from '../../support/until.ts';
 
 t.jobs = 3;
 
@@ -88,6 +90,20 @@ t.test('an apiKeyHelper that fails is named, with what it wrote', async (t) => {
   const { body } = await prompt('[[status 401]]');
   t.equal(body.code, 'login_required');
   t.match(body.detail, /apiKeyHelper of settings\.json \(.*exited 3: vault is sealed\)/);
+});
+
+t.test('an apiKeyHelper that hangs is named in time, and its worker does not stay', async (t) => {
+  const { prompt, log, surroundings } = await startWithRealCli(t, {
+    environment: { ANTHROPIC_API_KEY: undefined },
+    settings: { BERTH_HANG_TIMEOUT: '4s' },
+    config: { 'settings.json': JSON.stringify({ apiKeyHelper: 'tail -f "/dev/null"' }) },
+  });
+  const { status, body } = await prompt('hello');
+  t.match({ status, ...body }, { status: 503, code: 'login_unavailable', retryable: true });
+  t.match(body.detail, /the apiKeyHelper of settings\.json \(tail -f "\/dev\/null"\) has printed/);
+  t.equal(log.count('turn_carried_on'), 0);
+  t.match(await log.logged('worker_recycled'), { reason: 'unresponsive' });
+  await until('the helper has ended', () => tailsOf(surroundings.config).length === 0);
 });
 
 t.test('without any login every prompt says so', async (t) => {

@@ -1,0 +1,60 @@
+/** Watches one turn for hangs: of the CLI itself, and of the `apiKeyHelper` that the CLI waits for. */
+import type { BerthError } from '../../shared/errors.ts';
+import type { ClaudeProcess } from '../claude/process.ts';
+import type { CliMessage } from '../claude/protocol.ts';
+import { HelperWatch, helperBound } from './helper-watch.ts';
+import { boundsFor, Watchdog } from './watchdog.ts';
+
+export interface HangWatch {
+  /** Milliseconds without output and CPU after which a turn hangs while no tool runs, at least. */
+  bound: number;
+  /** The same while a tool runs; by default a little more than the CLI gives a command. */
+  toolBound?: number;
+  /** CPU time in milliseconds that the tree of a process has used. */
+  cpuOf: (pid: number) => Promise<number>;
+  /** The arguments of each child of a process. Without it, an `apiKeyHelper` that hangs is a hang like others. */
+  commandsOf?: (pid: number) => Promise<string[][]>;
+}
+
+export interface TurnWatchOptions {
+  /** Called with the milliseconds of the silence. */
+  onStall: (quiet: number) => void;
+  /** Called with the error of the turn. */
+  onHelperHang: (error: BerthError) => void;
+}
+
+export class TurnWatch {
+  readonly #watchdog: Watchdog;
+  readonly #helper: HelperWatch | undefined;
+
+  constructor(
+    process: ClaudeProcess,
+    { bound, toolBound, cpuOf, commandsOf }: HangWatch,
+    { onStall, onHelperHang }: TurnWatchOptions,
+  ) {
+    const own = { bound, ...(toolBound === undefined ? {} : { toolBound }) };
+    this.#watchdog = new Watchdog({
+      ...boundsFor(own, process.timeouts),
+      onStall,
+      lastOutput: () => process.lastOutput,
+      cpu: () => cpuOf(process.pid ?? 0),
+    });
+    const onHang = onHelperHang;
+    this.#helper =
+      commandsOf && new HelperWatch({ process, commandsOf, bound: helperBound(bound), onHang });
+  }
+
+  note(message: CliMessage): void {
+    const { kind } = message;
+    if (kind === 'tools') this.#watchdog.toolsBegun(message.tools.map(({ id }) => id));
+    if (kind === 'tool_results') this.#watchdog.toolsEnded(message.results.map(({ id }) => id));
+    // The CLI is silent until its retry: up to 38 s by default, or as long as the API has requested.
+    if (kind === 'retry') this.#watchdog.excuse(message.delayMs);
+    if (kind === 'session' && message.loaded.keySource === 'apiKeyHelper') this.#helper?.begin();
+  }
+
+  stop(): void {
+    this.#watchdog.stop();
+    this.#helper?.stop();
+  }
+}
