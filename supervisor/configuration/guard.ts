@@ -14,6 +14,7 @@ import type { Log } from '../../shared/log.ts';
 import { type Baseline, takeBaseline } from './baseline.ts';
 import { Distrust } from './distrust.ts';
 import { type Content, contentAt, findExecutable, isOfTheCli, statusAt } from './entries.ts';
+import { McpServers, serversFile } from './mcp-servers.ts';
 import { PutBack } from './put-back.ts';
 
 export const guardActions = ['restored', 'set_aside', 'failed'] as const;
@@ -42,6 +43,7 @@ interface Watched {
 export class ConfigurationGuard {
   readonly #options: GuardOptions;
   readonly #putBack: PutBack;
+  readonly #servers: McpServers;
   readonly #distrust: Distrust;
   readonly #watchers = new Map<string, Watched>();
   /**
@@ -61,6 +63,7 @@ export class ConfigurationGuard {
   constructor(options: GuardOptions) {
     this.#options = options;
     this.#putBack = new PutBack(options.configDirectory, options.stateDirectory);
+    this.#servers = new McpServers(options.configDirectory);
     this.#distrust = new Distrust(options.onDistrust);
   }
 
@@ -77,6 +80,7 @@ export class ConfigurationGuard {
       log.warn('configuration_unkept', text, { count: unguarded.size, paths });
     }
     for (const path of lost) this.#fail(path, 'it differs from the version that init wrote');
+    this.#servers.start();
     this.#started = true;
     this.#check();
     this.#again();
@@ -155,8 +159,25 @@ export class ConfigurationGuard {
         this.#act('set_aside', path, status.ctimeMs, () => this.#putBack.setAside(path));
       }
     }
+    this.#lookAtServers();
     this.#watch(found.directories);
     if (this.#changes !== before) this.#distrust.changed();
+  }
+
+  #lookAtServers(): void {
+    const found = this.#servers.look();
+    if (!found) {
+      this.#failed.delete(serversFile);
+      return;
+    }
+    const { changed, restored } = found;
+    if (restored) {
+      this.#act('restored', serversFile, changed, () =>
+        this.#putBack.replace(serversFile, restored),
+      );
+    } else {
+      this.#act('set_aside', serversFile, changed, () => this.#putBack.setAside(serversFile));
+    }
   }
 
   #act(
@@ -206,7 +227,7 @@ export class ConfigurationGuard {
       if (this.#watchers.has(directory) || this.#watchers.size >= mostWatched) continue;
       try {
         const watcher = watch(this.#full(directory), (_, name) => {
-          if (directory !== '' || name === null || isExecutableConfiguration(name)) this.#soon();
+          if (directory !== '' || name === null || isGuarded(name)) this.#soon();
         });
         watcher.on('error', () => this.#forget(directory));
         this.#watchers.set(directory, { watcher, inode: lstatSync(this.#full(directory)).ino });
@@ -244,6 +265,10 @@ export class ConfigurationGuard {
     }, interval);
     this.#timer.unref();
   }
+}
+
+function isGuarded(name: string): boolean {
+  return name === serversFile || isExecutableConfiguration(name);
 }
 
 function isSame(one: Content | undefined, other: Content): boolean {

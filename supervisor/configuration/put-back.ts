@@ -6,6 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import {
   chmodSync,
+  linkSync,
   lstatSync,
   mkdirSync,
   renameSync,
@@ -24,7 +25,7 @@ import { type Content, statusAt } from './entries.ts';
  */
 const mostSaved = 1_000;
 
-function make(path: string, { kind, bytes, executable }: Content): void {
+function make(path: string, { kind, bytes, executable }: Omit<Content, 'oid'>): void {
   if (kind === 'symlink') {
     symlinkSync(bytes, path);
     return;
@@ -70,6 +71,27 @@ export class PutBack {
     return saved;
   }
 
+  /**
+   * Replaces the content of a private file of the CLI, which finds the file complete at any moment.
+   * @returns the path of the saved file; undefined if the maximum is reached
+   * @throws Error of the file system
+   */
+  replace(path: string, bytes: Buffer): string | undefined {
+    const full = `${this.#root}/${path}`;
+    const temporary = join(this.#stateDirectory, `.restore-${randomBytes(6).toString('hex')}`);
+    try {
+      make(temporary, { kind: 'file', bytes, executable: false });
+      chmodSync(temporary, 0o600);
+      const saved = this.#saved < mostSaved ? this.#nextPlace(path) : undefined;
+      if (saved !== undefined) linkSync(full, saved);
+      renameSync(temporary, full);
+      return saved;
+    } catch (error) {
+      rmSync(temporary, { force: true });
+      throw error;
+    }
+  }
+
   /** Moves the file at `path` away. @returns its new path. @throws Error of the file system */
   setAside(path: string): string | undefined {
     const full = `${this.#root}/${path}`;
@@ -77,12 +99,16 @@ export class PutBack {
       rmSync(full, { recursive: true, force: true });
       return undefined;
     }
+    const to = this.#nextPlace(path);
+    renameSync(full, to);
+    return to;
+  }
+
+  #nextPlace(path: string): string {
     const place = this.#openPlace();
     const name = path.replaceAll('/', '_');
     this.#saved += 1;
-    const to = join(place, this.#saved === 1 ? name : `${name}.${this.#saved}`);
-    renameSync(full, to);
-    return to;
+    return join(place, this.#saved === 1 ? name : `${name}.${this.#saved}`);
   }
 
   #clearWay(path: string): string | undefined {
