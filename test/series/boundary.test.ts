@@ -10,5 +10,6 @@ t.test('hostile prompts reach the model byte for byte, and change nothing', asyn
     disturbEvery: 7,
   });
   t.strictSame(report.problems, []);
-  t.match(report, { prompts: 45, delivered: 45 });
+  t.match(report, { prompts: 47, delivered: 47 });
+  t.ok(report.wakeUps > 0);
 });

@@ -1,8 +1,8 @@
 /**
  * Hostile texts as prompts, through the whole server to the real CLI and a stand-in API. Held against
  * each: it reaches the model byte for byte, its answer is its own, and nothing changes for it on the
- * volume or in the model that is asked; also while workers are killed, turns are interrupted and
- * background tasks end in turns that nobody prompted for.
+ * volume or in the model that is asked; also while workers are killed, turns are interrupted, and the CLI
+ * runs turns that nobody prompted for: at the end of background tasks, and scheduled ones each minute.
  */
 import { createHash } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -10,8 +10,9 @@ import { join } from 'node:path';
 import { makeToken, tokenLine } from '../../supervisor/http/tokens.ts';
 import { bashAllowed, realClaude } from '../support/claude.ts';
 import { blocksOf } from '../support/messages-api/request.ts';
-import { type RecordedRequest, startMessagesApi } from '../support/messages-api.ts';
+import { promptText, type RecordedRequest, startMessagesApi } from '../support/messages-api.ts';
 import { startProgram } from '../support/programs.ts';
+import { leaveScheduledTask } from '../support/scheduled-task.ts';
 import { makePrompts } from './boundary-prompts.ts';
 import { Random } from './random.ts';
 
@@ -31,6 +32,8 @@ export interface BoundaryReport {
   /** Prompts that were answered after their worker was killed. */
   recycled: number;
   disturbances: Record<string, number>;
+  /** Scheduled turns that have begun. */
+  wakeUps: number;
   problems: string[];
 }
 
@@ -41,9 +44,12 @@ profiles:
   reader: {tools: {allow: [Read(./**)]}}
   open: {unprompted: allow}
 `;
-/** A session each; that of the last one has background tasks. */
+/** A session each; that of the last one has background tasks and scheduled turns. */
 const profiles = ['closed', 'reader', 'open'];
 const secret = 'a-secret-that-nobody-may-send';
+
+const wakeUp = 'WAKE up and look around';
+const isWakeUp = (request: RecordedRequest): boolean => promptText(request) === wakeUp;
 
 const canaryOf = (text: string): string =>
   `canary-${createHash('sha256').update(text).digest('hex').slice(0, 16)}`;
@@ -60,12 +66,14 @@ export async function runBoundary(options: BoundaryOptions): Promise<BoundaryRep
   };
   for (const [path, text] of Object.entries(watched)) writeFileSync(path, text);
   writeFileSync(at('profiles.yaml'), profilesFile);
+  if (disturbEvery !== undefined) leaveScheduledTask(at('workspace'), wakeUp);
   const token = makeToken();
   writeFileSync(at('tokens'), `${tokenLine('boundary', token)}\n`);
 
   const report: BoundaryReport = {
     ...{ prompts: 0, delivered: 0, recycled: 0 },
     disturbances: {},
+    wakeUps: 0,
     problems: [],
   };
   const wrong = (text: string, what: string): void => {
@@ -82,6 +90,11 @@ export async function runBoundary(options: BoundaryOptions): Promise<BoundaryRep
     models.add(JSON.stringify([model, output_config]));
     const texts = textsOf(request);
     const text = texts.findLast((each) => waiting.has(each));
+    if (text === undefined && isWakeUp(request)) {
+      report.wakeUps += 1;
+      // Long enough that prompts come meanwhile.
+      return { text: 'I am awake', delay: 200 };
+    }
     // What disturbs has directives of the stand-in.
     if (text === undefined) {
       return texts.at(-1)?.startsWith('[[') ? undefined : { text: 'nobody asked' };
@@ -159,6 +172,14 @@ export async function runBoundary(options: BoundaryOptions): Promise<BoundaryRep
     await hung;
   };
 
+  /** A scheduled turn begins within a minute, if a process is there. Then a prompt comes in the middle of it. */
+  const askAwake = async (session: object): Promise<void> => {
+    const session_id = await ask('/model opus before the scheduled turn', session);
+    const before = new Set(api.requests);
+    await api.waitForRequest((request) => isWakeUp(request) && !before.has(request), 120_000);
+    await ask('/model opus in the scheduled turn', { session_id });
+  };
+
   try {
     const files = [...Object.keys(watched), '/etc/passwd', 'notes.txt', './notes.txt'];
     const all = makePrompts(prompts, seed, files);
@@ -175,6 +196,9 @@ export async function runBoundary(options: BoundaryOptions): Promise<BoundaryRep
           if (session_id && disturbEvery && number % disturbEvery === disturbEvery - 1) {
             await disturb(random, profile, session_id);
           }
+        }
+        if (profile === 'open' && disturbEvery) {
+          await askAwake({ profile, ...(session_id ? { session_id } : {}) });
         }
       }),
     );

@@ -1,6 +1,6 @@
 /**
- * `npm run soak:boundary`: 2,000 hostile texts as prompts, while workers are killed, turns interrupted and
- * background tasks end. Ends with 1 if anything is wrong. Options: --prompts N, --seed N, --calm.
+ * `npm run soak:boundary`: 2,000 hostile texts as prompts, while workers are killed, turns interrupted,
+ * background tasks end and scheduled turns begin. Ends with 1 if anything is wrong. Options: --prompts N, --seed N, --calm.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
