@@ -152,6 +152,11 @@ export class ClaudeProcess {
     return this.alive && this.#unprompted.active;
   }
 
+  /** Whether a turn without a prompt runs, or the report of an ended task is to come. */
+  get reporting(): boolean {
+    return this.alive && this.#unprompted.reporting;
+  }
+
   /** When the process last wrote a line of output, by performance.now(). */
   get lastOutput(): number {
     return this.#lastOutput;

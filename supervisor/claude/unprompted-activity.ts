@@ -17,7 +17,12 @@ export class UnpromptedActivity {
 
   /** Whether there is unprompted activity, or a report of an ended task is due. */
   get active(): boolean {
-    return this.inTurn || this.tasks.length > 0 || performance.now() < this.#reportDue;
+    return this.reporting || this.tasks.length > 0;
+  }
+
+  /** Whether a turn without a prompt runs, or the report of an ended task is to come. */
+  get reporting(): boolean {
+    return this.inTurn || performance.now() < this.#reportDue;
   }
 
   turnBegins(): void {

@@ -94,7 +94,9 @@ export const answerSchema = z
     background: z
       .array(z.object({ at: z.string(), result: z.string(), is_error: z.boolean() }))
       .optional()
-      .describe('Reports of background work since the last answer of the session'),
+      .describe(
+        'Reports of background work since the last answer of the session, also of work that ended with its process',
+      ),
     recycled: count.describe('How often the turn was carried on in a new process'),
     recycle_reason: z
       .enum(['memory', 'processes', 'crashed', 'hung'])

@@ -111,15 +111,15 @@ class Round {
     else add(this.#coming, coming, -1);
   }
 
-  /** The session's own process serves the ticket, unless its flags are out of date. */
+  /**
+   * The session's own process serves the ticket, unless its flags are out of date. Then the process may still
+   * report what ran in the background; what still runs there ends with the process.
+   */
   #serveBy(own: Worker, ticket: Ticket): void {
     if (own.state !== 'idle' || this.#taken.has(own)) return;
-    const right = own.spec.key === ticket.spec.key;
-    this.#decide(
-      right
-        ? { do: 'hand', worker: own, ticket }
-        : { do: 'recycle', worker: own, reason: 'renewed' },
-    );
+    const right = own.spec.key === ticket.spec.key && !own.spent;
+    if (right) this.#decide({ do: 'hand', worker: own, ticket });
+    else if (!own.reports) this.#decide({ do: 'recycle', worker: own, reason: 'renewed' });
   }
 
   /** Starts a process for a ticket, or ends another process to free a slot. */

@@ -1,12 +1,28 @@
 /** Ends a worker: logs it, gives the process time to end by itself, and leaves nothing of it. */
 import type { Log } from '../../shared/log.ts';
+import type { BackgroundTask } from '../claude/background.ts';
 import type { RecycleReason, Worker } from './worker.ts';
 
 export interface EndOptions {
   log: Log;
   onRecycle?: (reason: RecycleReason) => void;
+  /** Called when work in the background ends with its process. */
+  onWorkLost?: (lost: LostWork) => void;
   /** Waits until that CLI is not refreshing its login, which an end would lose; never rejects. */
   beforeEnd?: (pid: number | undefined) => Promise<void>;
+}
+
+/** Work in the background of a session, and why its process ended. */
+export interface LostWork {
+  sessionId: string;
+  tasks: readonly BackgroundTask[];
+  reason: RecycleReason;
+}
+
+export function lostWork(worker: Worker, reason: RecycleReason): LostWork | undefined {
+  const { sessionId, process } = worker;
+  const tasks = process.background;
+  return sessionId === undefined || tasks.length === 0 ? undefined : { sessionId, tasks, reason };
 }
 
 /** For these reasons there is no hurry: the SessionEnd hooks get all their time. */
@@ -23,7 +39,7 @@ export async function endWorker(
   worker: Worker,
   reason: RecycleReason,
   grace: number,
-  { log, onRecycle, beforeEnd }: EndOptions,
+  { log, onRecycle, onWorkLost, beforeEnd }: EndOptions,
 ): Promise<void> {
   worker.become('recycling');
   worker.recycledFor = reason;
@@ -35,6 +51,8 @@ export async function endWorker(
     age_ms: Math.round(performance.now() - worker.startedAt),
   });
   onRecycle?.(reason);
+  const lost = lostWork(worker, reason);
+  if (lost) onWorkLost?.(lost);
   await beforeEnd?.(worker.process.pid);
   await worker.process.stop(grace, hookTime(worker, reason));
   await worker.gone;

@@ -8,6 +8,7 @@ import type { ProcessEnd } from '../claude/child.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
 import { causeOfStartError } from '../claude/start-error.ts';
 import { LaunchBackoff, type LaunchFailure } from './backoff.ts';
+import { type LostWork, lostWork } from './end-worker.ts';
 import type { ProcessSpec } from './process-spec.ts';
 import { Worker } from './worker.ts';
 
@@ -31,6 +32,8 @@ export interface LaunchesOptions {
   onHopeless: (profile: string, error: BerthError) => void;
   /** A worker has ended by itself. */
   onCrash: () => void;
+  /** Work in the background has ended with its process, which ended by itself. */
+  onWorkLost: (lost: LostWork) => void;
 }
 
 export class Launches {
@@ -188,7 +191,7 @@ export class Launches {
   async #gone(worker: Worker, { exitCode, signal, stderr }: ProcessEnd): Promise<void> {
     const { state, spec } = worker;
     const expected = state === 'recycling';
-    if (!expected) this.#options.onCrash();
+    if (!expected) this.#crashed(worker);
     if (state === 'warm' && !spec.own) {
       const said = stderr && `, and wrote ${stderr}`;
       const error = new BerthError(
@@ -210,6 +213,12 @@ export class Launches {
     await this.#options.clearAway(worker.name, worker.process.pid);
     this.workers.delete(worker);
     this.#options.onChange();
+  }
+
+  #crashed(worker: Worker): void {
+    this.#options.onCrash();
+    const lost = lostWork(worker, 'crashed');
+    if (lost) this.#options.onWorkLost(lost);
   }
 }
 

@@ -83,6 +83,7 @@ export class Pool {
       onStart: (profile, ready) => options.onStart?.(profile, ready),
       onHopeless: (profile, error) => this.#rejectAllOf(profile, error),
       onCrash: () => options.onRecycle?.('crashed'),
+      onWorkLost: (lost) => options.onWorkLost?.(lost),
     });
   }
 
@@ -151,7 +152,7 @@ export class Pool {
     // A worker that has run a turn and has no session cannot serve another prompt.
     if (!usable || worker.sessionId === undefined) void this.recycle(worker, 'unresponsive');
     else if (worker.recycleAfterTurn) void this.recycle(worker, worker.recycleAfterTurn);
-    else if (worker.spec.once) void this.recycle(worker, 'renewed');
+    else if (worker.spent && !worker.works) void this.recycle(worker, 'renewed');
     this.#reconcile();
   }
 
@@ -302,7 +303,7 @@ export class Pool {
       const idle = worker.state === 'idle' && worker.idleSince < before;
       if (idle && !worker.works) void this.recycle(worker, 'idle');
     }
-    // A worker may have used up the time that its background work may take.
+    // A worker may have used up the time for its background work, or for the report of it.
     if (this.#line.length > 0) this.#reconcile();
   }
 }

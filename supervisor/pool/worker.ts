@@ -98,8 +98,22 @@ export class Worker {
 
   /** Whether the worker works without a prompt: then it is not ended to free memory or a place. */
   get works(): boolean {
+    return this.process.works && this.#mayWork;
+  }
+
+  /** Whether a report of its work in the background is to come soon, or is being written. */
+  get reports(): boolean {
+    return this.process.reporting && this.#mayWork;
+  }
+
+  /** Whether it serves no other prompt: a process with a budget of its own serves one. */
+  get spent(): boolean {
+    return this.spec.once && this.turns > 0;
+  }
+
+  get #mayWork(): boolean {
     const { background = 0 } = this.spec;
-    return this.process.works && performance.now() - this.idleSince < background;
+    return performance.now() - this.idleSince < background;
   }
 
   get state(): WorkerState {

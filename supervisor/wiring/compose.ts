@@ -33,6 +33,7 @@ import { Prompts } from '../prompts/prompts.ts';
 import { SettingsGuard } from '../prompts/settings-guard.ts';
 import { countUnprompted } from '../prompts/unprompted-turn.ts';
 import { UnpromptedWork } from '../prompts/unprompted-work.ts';
+import { keepEndOf } from '../sessions/background-reports.ts';
 import { SessionCatalog } from '../sessions/catalog.ts';
 import { DiskWatch } from '../sessions/disk.ts';
 import { Retention } from '../sessions/retention.ts';
@@ -176,6 +177,7 @@ export function createParts(options: PartsOptions): Parts {
       return profile !== undefined && usesFile(profile) && credentials.turns.pending;
     },
     onRecycle: (reason) => metrics.recycled(reason),
+    onWorkLost: (lost) => keepEndOf(store, lost),
     log,
   });
   profiles.onChange(() => {

@@ -105,6 +105,7 @@ class Model {
     this.processes.push(fake);
     return {
       pid: this.processes.length,
+      background: [],
       get alive() {
         return fake.alive;
       },

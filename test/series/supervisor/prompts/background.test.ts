@@ -1,8 +1,9 @@
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { digestToken, fixedTokens } from '../../../../supervisor/http/tokens.ts';
 import { bashAllowed } from '../../../support/claude.ts';
-import { promptText } from '../../../support/messages-api.ts';
+import { promptText, type RecordedRequest } from '../../../support/messages-api.ts';
 import { tailsOf } from '../../../support/processes.ts';
 import { leaveScheduledTask } from '../../../support/scheduled-task.ts';
 import { type RunningSupervisor, startWithRealCli, token } from '../../../support/supervisor.ts';
@@ -14,6 +15,8 @@ t.jobs = 5;
 
 const inBackground = (command: string): string =>
   `[[tool Bash ${JSON.stringify({ command, run_in_background: true })}]]`;
+
+const textOf = ({ body }: RecordedRequest): string => JSON.stringify(body?.messages ?? []);
 
 async function start(
   t: Test,
@@ -62,6 +65,30 @@ t.test('work in the background keeps its process no longer than the profile says
   t.ok(tailsOf(surroundings.config).length > 0);
   await log.logged('worker_recycled', ({ reason }) => reason === 'idle');
   await until('it is gone', () => tailsOf(surroundings.config).length === 0);
+});
+
+t.test('a prompt that needs another process waits for reports, and names what ended', async (t) => {
+  const { prompt, surroundings } = await start(t, '{overrides: [max_turns]}', '10m');
+  const { api, config, workspace } = surroundings;
+  const isReport = (request: RecordedRequest): boolean =>
+    /task-notification/.test(textOf(request)) && !textOf(request).includes('[[say then]]');
+  api.reply((each) => (isReport(each) ? { text: 'reported', delay: 500 } : undefined));
+  const done = join(workspace, 'done');
+  const short = inBackground(`until [ -e ${done} ]; do sleep 0.1; done`);
+  const long = inBackground('tail -f /dev/null');
+  const { session_id } = (await prompt(`${long} ${short} [[say begun]]`)).body;
+  t.equal(tailsOf(config).length, 1);
+  writeFileSync(done, '');
+  await api.waitForRequest(isReport);
+  // Other flags need another process.
+  const next = await prompt('[[say then]]', { session_id, max_turns: 5 });
+  t.match(next, { status: 200, body: { result: 'then' } });
+  const ended = /was ended: "tail -f \/dev\/null"; the next prompt needed a process with other/;
+  t.match(next.body.background, [
+    { result: 'reported', is_error: false },
+    { result: ended, is_error: true },
+  ]);
+  t.equal(tailsOf(config).length, 0);
 });
 
 t.test('a pause ends work that goes on without a prompt', async (t) => {
