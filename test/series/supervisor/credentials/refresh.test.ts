@@ -25,7 +25,7 @@ import {
 import { startWithRealCli } from '../../../support/supervisor.ts';
 import { until } from '../../../support/until.ts';
 
-t.jobs = 2;
+t.jobs = 3;
 
 const minute = 60_000;
 
@@ -106,6 +106,8 @@ const faults: {
   code?: string;
   reason: string;
 }[] = [
+  // It waits longest.
+  { name: 'a hang', fault: { kind: 'hang' }, lifetime: 4, reason: 'postponed' },
   {
     name: '500',
     fault: { kind: 'status', status: 500 },
@@ -114,7 +116,6 @@ const faults: {
     reason: 'failed',
   },
   { name: '429', fault: { kind: 'status', status: 429 }, lifetime: 4, reason: 'postponed' },
-  { name: 'a hang', fault: { kind: 'hang' }, lifetime: 4, reason: 'postponed' },
   {
     name: 'invalid_grant',
     fault: { kind: 'invalid_grant' },

@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { digestToken, fixedTokens } from '../../../../supervisor/http/tokens.ts';
+import { schedulingTools } from '../../../../supervisor/profiles/unprompted.ts';
 import { bashAllowed } from '../../../support/claude.ts';
 import { promptText, type RecordedRequest } from '../../../support/messages-api.ts';
 import { tailsOf } from '../../../support/processes.ts';
@@ -11,7 +12,7 @@ import { until } from '../../../support/until.ts';
 import { inSeconds, limitHeaders } from '../../../support/usage-limit.ts';
 
 // A scheduled turn may begin as late as the next minute, and each test waits most of the time.
-t.jobs = 5;
+t.jobs = 7;
 
 const inBackground = (command: string): string =>
   `[[tool Bash ${JSON.stringify({ command, run_in_background: true })}]]`;
@@ -167,3 +168,37 @@ t.test('a scheduled turn ends when the budget is used up', async (t) => {
   );
   await until('its call is broken off', () => request.outcome === 'abandoned');
 });
+
+const profiles = 'profiles:\n  default: {}\n  waking: {unprompted: allow}\n';
+
+t.test(
+  'tools that schedule are offered, and tasks fire, by a profile that allows it',
+  async (t) => {
+    const { prompt, surroundings, call } = await startWithRealCli(t, {
+      config: { 'profiles.yaml': profiles },
+      settings: { BERTH_PROFILES_FILE: join(t.testdirName, 'config', 'profiles.yaml') },
+    });
+    const { api, workspace } = surroundings;
+    leaveScheduledTask(workspace, 'WAKE [[say woken]]');
+    const woken = () => api.requests.filter((request) => promptText(request).startsWith('WAKE'));
+    const denied = await prompt('[[tool CronList {}]]');
+    t.match(denied.body.result, /No such tool available: CronList/);
+    const offered = api.requests.flatMap(({ body }) => body?.tools ?? []).map(({ name }) => name);
+    t.ok(offered.includes('Bash'));
+    t.same(
+      offered.filter((name) => schedulingTools.includes(name)),
+      [],
+    );
+    t.same(woken(), [], 'a task in the shared directory does not fire');
+    const allowed = await prompt('[[say one]]', { profile: 'waking' });
+    const request = await api.waitForRequest(
+      (each) => promptText(each).startsWith('WAKE'),
+      150_000,
+    );
+    t.match(JSON.stringify(request.body?.tools), /ScheduleWakeup/);
+    const next = await prompt('[[say two]]', { session_id: allowed.body.session_id });
+    t.equal(next.body.result, 'two');
+    const first = (await call('GET', `/v1/sessions/${denied.body.session_id}`)).body;
+    t.equal(first.cost_usd, denied.body.cost_usd, 'the other session has paid for nothing');
+  },
+);

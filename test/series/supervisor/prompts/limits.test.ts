@@ -4,7 +4,8 @@ import { startWithRealCli } from '../../../support/supervisor.ts';
 import { until } from '../../../support/until.ts';
 import { inSeconds, limitHeaders } from '../../../support/usage-limit.ts';
 
-t.jobs = 2;
+// They wait for limits and time-outs most of the time.
+t.jobs = 5;
 
 const environment = {
   ANTHROPIC_API_KEY: undefined,
