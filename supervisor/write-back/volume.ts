@@ -75,7 +75,7 @@ async function readSource({ stateDirectory }: VolumePlaces): Promise<string | un
   return (await isRealDirectory(stateDirectory)) ? readAppliedSource(stateDirectory) : undefined;
 }
 
-/** @throws Error if the file has another type, or cannot be read */
+/** @throws Error if the path is not a directory, or cannot be read */
 async function isRealDirectory(path: string): Promise<boolean> {
   try {
     if ((await lstat(path)).isDirectory()) return true;
