@@ -157,8 +157,8 @@ async function keeping(stateDirectory: string): Promise<Row[]> {
 async function holder(stateDirectory: string): Promise<string> {
   const read = readFileBounded(join(stateDirectory, leaseFileName), 4096);
   const text = (await read.catch(() => undefined))?.toString();
-  if (text === undefined) return 'nobody';
-  const name = /"holder":"([\w .-]{1,100})"/.exec(text)?.[1] ?? 'somebody';
+  if (text === undefined) return 'no program';
+  const name = /"holder":"([\w .-]{1,100})"/.exec(text)?.[1] ?? 'an unknown program';
   return `${name}, or left over from that run`;
 }
 

@@ -59,7 +59,7 @@ export function holdLease(options: HoldingOptions): Lease {
       const found = await readLeaseState(path, mine.owner);
       if (found.kind === 'mine') return looked;
       if (found.kind === 'other') {
-        const who = found.holder ?? 'somebody';
+        const who = found.holder ?? 'another program';
         throw notHeld(
           `${who} took the lease over; only one pod may use the volume (strategy Recreate)`,
         );

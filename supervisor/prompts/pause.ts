@@ -85,7 +85,7 @@ export class Pause {
   get refusal(): BerthError | undefined {
     if (!this.#paused) return undefined;
     const { by, since, reason } = this.#paused;
-    const who = `${by ?? 'somebody'} paused the server at ${since}${reason ? ` (${reason})` : ''}`;
+    const who = `${by ?? 'an unknown caller'} paused the server at ${since}${reason ? ` (${reason})` : ''}`;
     return new BerthError(
       'paused',
       `cannot answer the prompt: ${who}; try again after \`POST /v1/resume\``,

@@ -81,7 +81,7 @@ t.test('--check tells each state by words and exit code, and changes nothing', a
 t.test('--check says who holds the volume', async (t) => {
   const harbour = await openHarbour(t);
   await harbour.run();
-  t.match((await check(harbour)).output, /held by +nobody\n/);
+  t.match((await check(harbour)).output, /held by +no program\n/);
   const lease = { version: 1, owner: 'x', holder: 'serve on pod-1', beat: 1 };
   writeFileSync(join(harbour.volume, '.berth/lease.json'), JSON.stringify(lease));
   t.match((await check(harbour)).output, /held by +serve on pod-1/);

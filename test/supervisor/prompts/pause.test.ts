@@ -56,7 +56,7 @@ for (const content of ['', '{"version":1,"by":', '{"version":9}', 'x'.repeat(70_
   t.test(`a file that cannot be read means paused: ${content.slice(0, 12)}`, async (t) => {
     const directory = testDirectory(t, { 'pause.json': content });
     const { pause, log } = await open(directory);
-    t.match(pause.refusal, { code: 'paused', message: /somebody paused the server/ });
+    t.match(pause.refusal, { code: 'paused', message: /an unknown caller paused the server/ });
     t.equal(log.count('pause_unreadable'), 1);
     t.equal(readFileSync(join(directory, 'pause.json'), 'utf8'), content);
     t.equal(await pause.resume(), true);
