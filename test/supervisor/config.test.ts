@@ -51,7 +51,7 @@ t.test('all errors are reported at once, each with what was expected', (t) => {
   t.match(message, /BERTH_HTTP_LISTEN: "port 80" .* expected an address such as :8080/);
   t.match(message, /BERTH_WORKSPACE_DIR: "relative" .* expected an absolute path/);
   t.match(message, /BERTH_MEMORY_SOFT: "170%" .* expected a share such as 70%/);
-  t.match(message, /BERTH_WARM_WORKERS: 3 is above BERTH_MAX_WORKERS \(2\); lower the one/);
+  t.match(message, /BERTH_WARM_WORKERS: 3 is above BERTH_MAX_WORKERS \(2\); lower the first/);
   t.match(message, /BERTH_API_TOKENS_FILE is not set/);
   t.end();
 });
