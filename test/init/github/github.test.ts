@@ -57,9 +57,15 @@ t.test(
     const hidden = async (singleSignOn: Record<string, string>) =>
       (await ask(t, { access: 'none', singleSignOn })).found.problem;
     const mine = await hidden({ 21: 'others', 22: 'Me' });
-    t.match(mine, /^me\/claude is not visible: the organisation Me requires authorisation for single sign-on/);
+    t.match(
+      mine,
+      /^me\/claude is not visible: the organisation Me requires authorisation for single sign-on/,
+    );
     t.match(mine, page);
-    t.match(await hidden({ 21: '' }), /the organisation number 21 requires authorisation for single sign-on/);
+    t.match(
+      await hidden({ 21: '' }),
+      /the organisation number 21 requires authorisation for single sign-on/,
+    );
     t.match(await hidden({ 21: 'others' }), /does not exist, or the token has no access/);
     const { found, lines } = await ask(t, { singleSignOn: { 22: 'me' } });
     t.strictSame(found.problem, undefined, 'what can be read is no problem');
