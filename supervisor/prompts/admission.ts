@@ -57,7 +57,7 @@ export class Admission {
     }
     return new BerthError(
       'token_revoked',
-      `cannot answer the prompt: its token, of ${token}, was revoked; use a token that BERTH_API_TOKENS_FILE still has`,
+      `cannot answer the prompt: the token of ${token} was revoked; use a token that BERTH_API_TOKENS_FILE still has`,
     );
   }
 }

@@ -106,7 +106,10 @@ t.test('a file with a setting that is retired is taken, with a warning', async (
   );
   const warned = log.lines.filter(({ level }) => level === 'warn');
   t.match(warned, [
-    { event: 'profiles_loaded', msg: /^profiles\.a\.isolation: the value conversation is retired/ },
+    {
+      event: 'profiles_loaded',
+      msg: /^profiles\.a\.isolation: the value conversation was removed/,
+    },
   ]);
   t.equal(warned.length, 1);
 });
