@@ -32,8 +32,9 @@ export async function makePlace(directory: string, apiUrl: string): Promise<Plac
 export async function runClaude(
   { environment, workspace }: Place,
   prompt: string,
+  flags: readonly string[] = [],
 ): Promise<{ code: number | null; output: string }> {
-  const child = spawn('claude', ['-p', '--output-format', 'json', prompt], {
+  const child = spawn('claude', ['-p', '--output-format', 'json', ...flags, prompt], {
     env: environment,
     cwd: workspace,
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -65,22 +65,31 @@ export async function startBerth(
  * Resolves when a worker has been warm for a moment, as when prompts are further apart than the
  * pool needs.
  */
-export async function warmWorker(target: PromptTarget): Promise<void> {
-  await until('a worker is warm', () => hasWarmWorker(target), 60_000);
+export async function warmWorker(target: PromptTarget, count = 1): Promise<void> {
+  await until(
+    `${count} workers are warm`,
+    async () => (await workersOf(target)).filter(({ state }) => state === 'warm').length >= count,
+    60_000,
+  );
   await delay(settling);
 }
 
 /** Milliseconds for which the CLI continues its own start after its first answer. */
 export const settling = 1_000;
 
-async function hasWarmWorker({ url, token }: PromptTarget): Promise<boolean> {
-  const headers = { authorization: `Bearer ${token}` };
-  const response = await fetch(`${url}/v1/status`, { headers });
-  const { workers } = (await response.json()) as { workers: { state: string }[] };
-  return workers.some(({ state }) => state === 'warm');
+export interface WorkerStatus {
+  state: string;
+  pid: number;
+  session_id: string | null;
 }
 
-/** @throws Error with the body if the answer is not `ok` */
+export async function workersOf({ url, token }: PromptTarget): Promise<WorkerStatus[]> {
+  const headers = { authorization: `Bearer ${token}` };
+  const response = await fetch(`${url}/v1/status`, { headers });
+  return ((await response.json()) as { workers: WorkerStatus[] }).workers;
+}
+
+/** @throws Error with the body if the answer is neither `ok` nor structured */
 export function expectAnswer({
   status,
   body,
@@ -88,5 +97,6 @@ export function expectAnswer({
   status: number;
   body: Record<string, unknown>;
 }): void {
-  if (status !== 200 || body.result !== 'ok') throw new Error(JSON.stringify(body));
+  const answered = body.result === 'ok' || body.structured_output != null;
+  if (status !== 200 || !answered) throw new Error(JSON.stringify(body));
 }

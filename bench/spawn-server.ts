@@ -14,8 +14,8 @@ export async function startSpawnServer(
   cleanup: AsyncDisposableStack,
 ): Promise<string> {
   const server = createServer(async (request, response) => {
-    const { prompt } = (await json(request)) as { prompt: string };
-    const { code, output } = await runClaude(place, prompt);
+    const { prompt, flags } = (await json(request)) as { prompt: string; flags: string[] };
+    const { code, output } = await runClaude(place, prompt, flags);
     response.writeHead(code === 0 ? 200 : 500, { 'content-type': 'application/json' });
     response.end(output);
   });
@@ -28,13 +28,18 @@ export async function startSpawnServer(
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/prompts`;
 }
 
-/** @throws Error with the body if the answer is not `ok` */
-export async function askSpawnServer(url: string, prompt: string): Promise<void> {
+/** @throws Error with the body if the answer is neither `ok` nor structured */
+export async function askSpawnServer(
+  url: string,
+  prompt: string,
+  flags: readonly string[] = [],
+): Promise<void> {
   const response = await fetch(url, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ prompt }),
+    body: JSON.stringify({ prompt, flags }),
   });
-  const body = (await response.json()) as { result?: string };
-  if (response.status !== 200 || body.result !== 'ok') throw new Error(JSON.stringify(body));
+  const body = (await response.json()) as { result?: string; structured_output?: unknown };
+  const answered = body.result === 'ok' || body.structured_output !== undefined;
+  if (response.status !== 200 || !answered) throw new Error(JSON.stringify(body));
 }

@@ -129,10 +129,9 @@ class Round {
     else if (this.#places > 0) this.#launch(spec);
     else if (this.#leaving > 0) this.#leaving -= 1;
     else {
-      const victim =
-        this.#oldest('warm', (worker) => this.#isOptional(worker)) ??
-        this.#oldest('idle') ??
-        this.#oldest('warm');
+      const optional = this.#oldest('warm', (worker) => this.#isOptional(worker));
+      const idle = this.#oldest('idle');
+      const victim = (this.#manySessions ? idle : optional) ?? idle ?? this.#oldest('warm');
       if (victim) this.#decide({ do: 'recycle', worker: victim, reason: 'place' });
     }
   }
@@ -158,11 +157,11 @@ class Round {
         this.#launch(spec);
         continue;
       }
-      if (optional) return;
-      const victim = this.#oldest('idle');
-      const sessions = [...this.#in('idle'), ...this.#in('busy')];
+      const sparable = this.#oldest('warm', (worker) => !optional && this.#isOptional(worker));
+      const victim = sparable ?? this.#oldest('idle');
       // The only session keeps its process: a follow-up is more likely than a new session.
-      if (victim && sessions.length > 1 && this.#leaving === 0) {
+      const enough = sparable ?? (optional ? this.#manySessions : this.#sessions > 1);
+      if (victim && enough && this.#leaving === 0) {
         this.#decide({ do: 'recycle', worker: victim, reason: 'place' });
       }
       return;
@@ -188,6 +187,16 @@ class Round {
 
   #ownerOf(sessionId: string): Worker | undefined {
     return this.#workers.find((worker) => worker.sessionId === sessionId);
+  }
+
+  /** The sessions that have a process. */
+  get #sessions(): number {
+    return this.#in('idle').length + this.#in('busy').length;
+  }
+
+  /** Whether an idle session is worth less than an optional spare. */
+  get #manySessions(): boolean {
+    return this.#sessions > 2;
   }
 
   #isOptional({ spec }: Worker): boolean {

@@ -25,7 +25,7 @@ import {
   sharedLaunchOf,
 } from '../profiles/launch.ts';
 import type { Overrides } from '../profiles/overrides.ts';
-import type { Profile } from '../profiles/profile.ts';
+import type { Overridable, Profile } from '../profiles/profile.ts';
 import type { Prompt } from '../prompts/prompt.ts';
 import { cleanupPeriodDays } from '../sessions/retention.ts';
 import type { SessionStore } from '../sessions/session-store.ts';
@@ -54,6 +54,14 @@ interface Asked {
   /** The trace context of the prompt; a spare has none. */
   traceparent?: string | undefined;
 }
+
+/** What a request can set that a shared spare learns late. */
+const lateOverrides = new Set<Overridable>([
+  'model',
+  'append_system_prompt',
+  'allowed_tools',
+  'output_schema',
+]);
 
 /** Whose process it is: a shared spare gets another profile with its prompt. */
 interface Owner {
@@ -115,11 +123,10 @@ export class ProcessSpecs {
     });
     if (late === undefined) return targets;
     const optional = [...groups.values()]
-      .filter(({ length }) => length === 1)
+      .flatMap((group) => (group.length === 1 ? group : []))
+      .filter(({ overrides }) => overrides.some((field) => lateOverrides.has(field)))
       .slice(0, config.sharedSpares)
-      .flatMap(([profile]) =>
-        profile ? [{ spec: this.#sharedSpec(profile), count: 1, optional: true }] : [],
-      );
+      .map((profile) => ({ spec: this.#sharedSpec(profile), count: 1, optional: true }));
     return [...targets, ...optional];
   }
 
