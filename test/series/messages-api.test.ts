@@ -10,12 +10,8 @@ const config = {
   skills: { tea: { 'SKILL.md': skill } },
 };
 
-/** Most tests need one answer of the real CLI to one prompt. */
-async function ask(
-  t: Test,
-  prompt: string,
-  options: { args?: string[]; maxRetries?: number } = {},
-) {
+/** One answer of a real CLI of its own to one prompt. */
+async function askOne(t: Test, prompt: string, options: { args?: string[] } = {}) {
   const api = await startApi(t);
   const folder = testDirectory(t, { config });
   const claude = startClaude(t, api.url, { folder, prompt, ...options });
@@ -28,86 +24,107 @@ async function startApi(t: Test) {
   return api;
 }
 
-// Each test has a server and folders of its own; the CLI takes half a second to start.
+// Each test at this level has a server and folders of its own.
 t.jobs = 4;
 
-t.test('the real CLI gets an answer that shows what reached the model', async (t) => {
-  const { api, result } = await ask(t, 'Good morning');
-  t.equal(result.is_error, false);
-  t.equal(
-    result.result,
-    '[stand-in] You said: Good morning\nI was sent CLAUDE.md, which begins: Answer in rhyme.',
+t.test('in one process of the real CLI, a new conversation for each prompt', async (t) => {
+  const api = await startApi(t);
+  const claude = startClaude(t, api.url, {
+    folder: testDirectory(t, { config }),
+    args: ['--allowedTools', 'Bash', 'Skill'],
+    maxRetries: 0,
+  });
+  const ask = async (prompt: string) => {
+    claude.prompt('/clear');
+    await claude.result();
+    claude.prompt(prompt);
+    return claude.result();
+  };
+
+  await t.test('the real CLI gets an answer that shows what reached the model', async (t) => {
+    const result = await ask('Good morning');
+    t.equal(result.is_error, false);
+    t.equal(
+      result.result,
+      '[stand-in] You said: Good morning\nI was sent CLAUDE.md, which begins: Answer in rhyme.',
+    );
+    const request = await api.waitForRequest((request) => promptText(request) === 'Good morning');
+    t.match(systemText(request), 'Answer in rhyme.');
+    t.notMatch(systemText(request), 'Good morning');
+  });
+
+  await t.test(
+    'a question about skills is answered with those the model was told of',
+    async (t) => {
+      const result = await ask('Which skills do you have?');
+      t.match(result.result, /^\[stand-in\] I was sent \d+ skills:\n- tea: Brews a tea\.\n/);
+    },
   );
-  const request = await api.waitForRequest((request) => promptText(request) === 'Good morning');
-  t.match(systemText(request), 'Answer in rhyme.');
-  t.notMatch(systemText(request), 'Good morning');
-});
 
-t.test('a question about skills is answered with those the model was told of', async (t) => {
-  const { result } = await ask(t, 'Which skills do you have?');
-  t.match(result.result, /^\[stand-in\] I was sent \d+ skills:\n- tea: Brews a tea\.\n/);
-});
+  await t.test(
+    'a skill that was called by its name counts as typed, its body does not',
+    async (t) => {
+      const result = await ask('/tea green [[say It is ready.]]');
+      t.equal(result.result, 'It is ready.');
+      t.equal(api.requests.map(promptText).at(-1), '/tea green [[say It is ready.]]');
+    },
+  );
 
-t.test('a skill that was called by its name counts as typed, its body does not', async (t) => {
-  const { api, result } = await ask(t, '/tea green [[say It is ready.]]');
-  t.equal(result.result, 'It is ready.');
-  t.equal(api.requests.map(promptText).at(-1), '/tea green [[say It is ready.]]');
-});
+  await t.test('say answers with exactly this text', async (t) => {
+    const result = await ask('Hello [[say exactly {"this": "text"}]]');
+    t.equal(result.result, 'exactly {"this": "text"}');
+  });
 
-t.test('say answers with exactly this text', async (t) => {
-  const { result } = await ask(t, 'Hello [[say exactly {"this": "text"}]]');
-  t.equal(result.result, 'exactly {"this": "text"}');
-});
+  await t.test('big answers with that many bytes', async (t) => {
+    const result = await ask('[[big 2000000]]');
+    t.equal(result.result?.length, 2_000_000);
+  });
 
-t.test('big answers with that many bytes', async (t) => {
-  const { result } = await ask(t, '[[big 2000000]]');
-  t.equal(result.result?.length, 2_000_000);
-});
+  await t.test('echo system answers with the instructions', async (t) => {
+    const result = await ask('[[echo system]]');
+    t.match(result.result, 'Answer in rhyme.');
+  });
 
-t.test('echo system answers with the instructions', async (t) => {
-  const { result } = await ask(t, '[[echo system]]');
-  t.match(result.result, 'Answer in rhyme.');
-});
+  await t.test('a tool is called, and the answer quotes what it gave', async (t) => {
+    const prompt = '[[tool Bash {"command":"echo $((40 + 2)) ]]"}]]';
+    const result = await ask(prompt);
+    t.equal(result.result, '[stand-in] The tool answered: 42 ]]');
+  });
 
-t.test('a tool is called, and the answer quotes what it gave', async (t) => {
-  const prompt = '[[tool Bash {"command":"echo $((40 + 2)) ]]"}]]';
-  const { result } = await ask(t, prompt, { args: ['--allowedTools', 'Bash'] });
-  t.equal(result.result, '[stand-in] The tool answered: 42 ]]');
-});
+  await t.test('several tools are called one after the other', async (t) => {
+    const prompt =
+      '[[tool Bash {"command":"touch a"}]] [[tool Skill {"skill":"tea"}]] ' +
+      '[[tool Bash {"command":"ls"}]]';
+    const result = await ask(prompt);
+    t.equal(result.result, '[stand-in] The tool answered: a');
+  });
 
-t.test('several tools are called one after the other', async (t) => {
-  const prompt =
-    '[[tool Bash {"command":"touch a"}]] [[tool Skill {"skill":"tea"}]] ' +
-    '[[tool Bash {"command":"ls"}]]';
-  const { result } = await ask(t, prompt, { args: ['--allowedTools', 'Bash', 'Skill'] });
-  t.equal(result.result, '[stand-in] The tool answered: a');
+  await t.test('a status without a count stays', async (t) => {
+    const result = await ask('[[status 401]]');
+    t.match(result, { is_error: true, terminal_reason: 'api_error', api_error_status: 401 });
+  });
+
+  await t.test('an unknown directive is an error that names it', async (t) => {
+    const result = await ask('[[dance]]');
+    t.match(result, { is_error: true, result: /the stand-in knows no \[\[dance\]\]/ });
+  });
+
+  await t.test('a dropped stream is an error of the connection', async (t) => {
+    const result = await ask('[[drop]]');
+    t.match(result, { is_error: true, terminal_reason: 'api_error' });
+  });
 });
 
 t.test('endless tools end only by a limit of the CLI', async (t) => {
   const args = ['--allowedTools', 'Bash', '--max-turns', '4'];
-  const { result } = await ask(t, '[[tools endless]]', { args });
+  const { result } = await askOne(t, '[[tools endless]]', { args });
   t.equal(result.subtype, 'error_max_turns');
 });
 
 t.test('a status with a count is overcome by retrying', async (t) => {
-  const { api, result } = await ask(t, '[[status 529 x1]] [[say at last]]');
+  const { api, result } = await askOne(t, '[[status 529 x1]] [[say at last]]');
   t.equal(result.result, 'at last');
   t.equal(api.requests.length, 2);
-});
-
-t.test('a status without a count stays', async (t) => {
-  const { result } = await ask(t, '[[status 401]]', { maxRetries: 0 });
-  t.match(result, { is_error: true, terminal_reason: 'api_error', api_error_status: 401 });
-});
-
-t.test('an unknown directive is an error that names it', async (t) => {
-  const { result } = await ask(t, '[[dance]]', { maxRetries: 0 });
-  t.match(result, { is_error: true, result: /the stand-in knows no \[\[dance\]\]/ });
-});
-
-t.test('a dropped stream is an error of the connection', async (t) => {
-  const { result } = await ask(t, '[[drop]]', { maxRetries: 0 });
-  t.match(result, { is_error: true, terminal_reason: 'api_error' });
 });
 
 for (const where of ['headers', 'stream']) {

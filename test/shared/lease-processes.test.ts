@@ -7,6 +7,9 @@ import t, { type Test } from 'tap';
 import { testDirectory } from '../support/directory.ts';
 import { until } from '../support/until.ts';
 
+// Each test has processes and a folder of its own, and waits most of the time.
+t.jobs = 7;
+
 const program = join(import.meta.dirname, '../support/lease-holder.ts');
 const isLinux = process.platform === 'linux';
 const canUnshare = isLinux && spawnSync('unshare', ['--net', 'true']).status === 0;
@@ -67,7 +70,7 @@ const ownerIn = (directory: string) =>
 
 t.test(
   'a holder that was killed in the same pod is not waited for',
-  { skip: !isLinux },
+  { skip: !isLinux && 'needs Linux' },
   async (t) => {
     const directory = directoryFor(t);
     const dead = startHolder(t, directory, { expiry: 60_000 });
@@ -80,30 +83,38 @@ t.test(
   },
 );
 
-t.test('one that is only suspended is waited for', { skip: !isLinux }, async (t) => {
-  const directory = directoryFor(t);
-  const holder = startHolder(t, directory, { expiry: 60_000 });
-  const held = await holder.held();
-  holder.signal('SIGSTOP');
-  const other = startHolder(t, directory, { expiry: 60_000 });
-  await other.waits();
-  t.strictSame(other.lines, ['waiting']);
-  holder.signal('SIGCONT');
-  t.equal(await holder.say('publish'), 'published');
-  t.match(held, ownerIn(directory));
-});
+t.test(
+  'one that is only suspended is waited for',
+  { skip: !isLinux && 'needs Linux' },
+  async (t) => {
+    const directory = directoryFor(t);
+    const holder = startHolder(t, directory, { expiry: 60_000 });
+    const held = await holder.held();
+    holder.signal('SIGSTOP');
+    const other = startHolder(t, directory, { expiry: 60_000 });
+    await other.waits();
+    t.strictSame(other.lines, ['waiting']);
+    holder.signal('SIGCONT');
+    t.equal(await holder.say('publish'), 'published');
+    t.match(held, ownerIn(directory));
+  },
+);
 
-t.test('one that lives in another pod is not taken for dead', { skip: !canUnshare }, async (t) => {
-  const directory = directoryFor(t);
-  const holder = startHolder(t, directory, { expiry: 60_000, elsewhere: true });
-  await holder.held();
-  const other = startHolder(t, directory, { expiry: 60_000 });
-  await other.waits();
-  t.equal(await holder.say('publish'), 'published');
-  t.strictSame(other.lines, ['waiting']);
-  await holder.release();
-  await other.held();
-});
+t.test(
+  'one that lives in another pod is not taken for dead',
+  { skip: !canUnshare && 'needs a network namespace of its own: root and unshare' },
+  async (t) => {
+    const directory = directoryFor(t);
+    const holder = startHolder(t, directory, { expiry: 60_000, elsewhere: true });
+    await holder.held();
+    const other = startHolder(t, directory, { expiry: 60_000 });
+    await other.waits();
+    t.equal(await holder.say('publish'), 'published');
+    t.strictSame(other.lines, ['waiting']);
+    await holder.release();
+    await other.held();
+  },
+);
 
 t.test('on another node a dead one is waited for until its heartbeat is old', async (t) => {
   const directory = directoryFor(t);
