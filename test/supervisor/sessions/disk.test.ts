@@ -12,6 +12,8 @@ import { canMount, mountSmall } from '../../support/small-volume.ts';
 import { startSupervisor } from '../../support/supervisor.ts';
 import { until } from '../../support/until.ts';
 
+const skip = canMount ? false : 'needs root, to mount a file system';
+
 const mib = 1024 ** 2;
 
 function bind(from: string, to: string): Disposable {
@@ -19,44 +21,46 @@ function bind(from: string, to: string): Disposable {
   return { [Symbol.dispose]: () => void execFileSync('umount', ['--lazy', to]) };
 }
 
-t.test('a disk that fills is warned about, then full, and both are told once', async (t) => {
-  t.ok(canMount, 'this test needs a file system of its own');
-  const directory = testDirectory(t, { volume: {} });
-  const volume = join(directory, 'volume');
-  using _ = mountSmall(volume, 'size=10m');
-  const log = captureLog();
-  const watch = new DiskWatch({
-    paths: [volume, join(directory, 'nowhere')],
-    low: { share: 0.5 },
-    full: { bytes: 64 * mib },
-    log: log.log,
-  });
-  await watch.measure();
-  t.match(watch.readings, [{ path: volume, total: 10 * mib, level: 'ok' }]);
-  writeFileSync(join(volume, 'one'), Buffer.alloc(6 * mib));
-  for (const _ of [1, 2]) await watch.measure();
-  t.equal(watch.level, 'low');
-  t.equal(log.count('disk_low'), 1);
-  await watch.assertRoom();
-  writeFileSync(join(volume, 'two'), Buffer.alloc(3.5 * mib));
-  for (const _ of [1, 2]) await watch.measure();
-  t.equal(watch.level, 'full', 'a size counts for a tenth of a small volume');
-  t.equal(log.count('disk_full'), 1);
-  await t.rejects(watch.assertRoom(), {
-    code: 'disk_full',
-    message:
-      /^cannot start a session: only .* are free at .*; enlarge it, free space there, remove sessions/,
-  });
-  rmSync(join(volume, 'two'));
-  await watch.assertRoom();
-  t.equal(watch.level, 'low', 'it has looked again');
-  rmSync(join(volume, 'one'));
-  await watch.measure();
-  t.equal(log.count('disk_recovered'), 1);
-});
+t.test(
+  'a disk that fills is warned about, then full, and both are told once',
+  { skip },
+  async (t) => {
+    const directory = testDirectory(t, { volume: {} });
+    const volume = join(directory, 'volume');
+    using _ = mountSmall(volume, 'size=10m');
+    const log = captureLog();
+    const watch = new DiskWatch({
+      paths: [volume, join(directory, 'nowhere')],
+      low: { share: 0.5 },
+      full: { bytes: 64 * mib },
+      log: log.log,
+    });
+    await watch.measure();
+    t.match(watch.readings, [{ path: volume, total: 10 * mib, level: 'ok' }]);
+    writeFileSync(join(volume, 'one'), Buffer.alloc(6 * mib));
+    for (const _ of [1, 2]) await watch.measure();
+    t.equal(watch.level, 'low');
+    t.equal(log.count('disk_low'), 1);
+    await watch.assertRoom();
+    writeFileSync(join(volume, 'two'), Buffer.alloc(3.5 * mib));
+    for (const _ of [1, 2]) await watch.measure();
+    t.equal(watch.level, 'full', 'a size counts for a tenth of a small volume');
+    t.equal(log.count('disk_full'), 1);
+    await t.rejects(watch.assertRoom(), {
+      code: 'disk_full',
+      message:
+        /^cannot start a session: only .* are free at .*; enlarge it, free space there, remove sessions/,
+    });
+    rmSync(join(volume, 'two'));
+    await watch.assertRoom();
+    t.equal(watch.level, 'low', 'it has looked again');
+    rmSync(join(volume, 'one'));
+    await watch.measure();
+    t.equal(log.count('disk_recovered'), 1);
+  },
+);
 
-t.test('a disk without inodes is full as well', async (t) => {
-  t.ok(canMount, 'this test needs a file system of its own');
+t.test('a disk without inodes is full as well', { skip }, async (t) => {
   const volume = join(testDirectory(t, { volume: {} }), 'volume');
   using _ = mountSmall(volume, 'size=10m,nr_inodes=20');
   for (let file = 0; file < 19; file++) writeFileSync(join(volume, `${file}`), '');
@@ -66,8 +70,7 @@ t.test('a disk without inodes is full as well', async (t) => {
   await t.rejects(watch.assertRoom(), { code: 'disk_full', message: /hardly any inodes/ });
 });
 
-t.test('what lies in a directory counts against its own limit', async (t) => {
-  t.ok(canMount, 'this test needs mounts');
+t.test('what lies in a directory counts against its own limit', { skip }, async (t) => {
   const directory = testDirectory(t, { tmp: { deep: { er: {} }, inner: {} }, elsewhere: {} });
   const tmp = join(directory, 'tmp');
   symlinkSync(join(directory, 'elsewhere'), join(tmp, 'link'));
@@ -114,8 +117,7 @@ t.test('a run that ends does not go on counting', async (t) => {
   t.ok(await new DiskUsage({ ...options, signal: new AbortController().signal }).bytes());
 });
 
-t.test('on a full disk no session begins, and those that exist go on', async (t) => {
-  t.ok(canMount, 'this test needs a file system of its own');
+t.test('on a full disk no session begins, and those that exist go on', { skip }, async (t) => {
   const surroundings = await makeSurroundings(t);
   using _ = mountSmall(surroundings.config, 'size=200m');
   const { supervisor, prompt, call, log, metricsUrl } = await startSupervisor(t, {

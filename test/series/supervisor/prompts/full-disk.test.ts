@@ -8,6 +8,8 @@ import { canMount, mountSmall } from '../../../support/small-volume.ts';
 import { startWithRealCli } from '../../../support/supervisor.ts';
 import { until } from '../../../support/until.ts';
 
+const skip = canMount ? false : 'needs root, to mount a file system';
+
 const settings = { BERTH_DISK_LOW: '1Mi', BERTH_DISK_FULL: '8Mi' };
 
 /** Until not one byte more can be written. */
@@ -29,8 +31,7 @@ function makeRoom(directory: string): void {
   }
 }
 
-t.test('a server that starts on a full volume can make room', async (t) => {
-  t.ok(canMount, 'this test needs a file system of its own');
+t.test('a server that starts on a full volume can make room', { skip }, async (t) => {
   const surroundings = await makeSurroundings(t);
   using _ = mountSmall(surroundings.config, 'size=96m');
   const first = await startWithRealCli(t, { surroundings, settings });
@@ -54,8 +55,7 @@ t.test('a server that starts on a full volume can make room', async (t) => {
   await supervisor.stop();
 });
 
-t.test('a turn that the volume did not take is answered with a warning', async (t) => {
-  t.ok(canMount, 'this test needs a file system of its own');
+t.test('a turn that the volume did not take is answered with a warning', { skip }, async (t) => {
   const surroundings = await makeSurroundings(t);
   using _ = mountSmall(surroundings.config, 'size=96m');
   const { prompt, supervisor, log, metricsUrl } = await startWithRealCli(t, {
