@@ -17,7 +17,13 @@ const root = join(import.meta.dirname, '..');
 /** Each suite by its files; those that are first take longest, and so do not run alone at the end. */
 const suites: Readonly<Record<string, { files: string; without?: string; first?: string[] }>> = {
   quick: { files: 'test/**/*.test.ts', without: 'test/{series,containers}/**' },
-  series: { files: 'test/series/**/*.test.ts', first: ['prompts', 'leaks', 'killed', 'scheduled'] },
+  series: {
+    files: 'test/series/**/*.test.ts',
+    first: [
+      ...['prompts', 'leaks', 'refresh', 'killed', 'credentials-days', 'mcp-servers', 'background'],
+      ...['program', 'bundle-init', 'dashboard-pod', 'processes'],
+    ],
+  },
   containers: { files: 'test/containers/*.test.ts' },
 };
 
