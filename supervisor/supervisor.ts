@@ -280,6 +280,7 @@ export class Supervisor {
       state: this.#state,
       started: this.#started,
       cliVersion: this.#cli.version,
+      learnsLate: this.#tested?.learnsLate,
       config: this.#config,
       profiles: this.#options.profiles,
     });

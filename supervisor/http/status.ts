@@ -19,6 +19,11 @@ export const statusSchema = z
   .object({
     version: z.string(),
     cli_version: z.string(),
+    shared_spares: z
+      .enum(['used', 'off', 'unsupported', 'untested'])
+      .describe(
+        '`unsupported`: this CLI does not learn the options of a prompt after its start, so a prompt with overrides starts a process of its own',
+      ),
     state: z
       .enum(['starting', 'serving', 'paused', 'draining'])
       .describe('Paused: prompts are refused until /v1/resume'),

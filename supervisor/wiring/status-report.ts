@@ -16,6 +16,8 @@ export interface StatusParts extends Parts {
   /** By performance.now(). */
   started: number;
   cliVersion: string;
+  /** Undefined before the self-test of the CLI. */
+  learnsLate: boolean | undefined;
   config: SupervisorConfig;
   profiles: Profiles;
 }
@@ -29,6 +31,7 @@ export function describeStatus(parts: StatusParts): Status {
   return {
     version,
     cli_version: parts.cliVersion,
+    shared_spares: sharedSpares(parts),
     state: parts.state === 'serving' && parts.pause.state ? 'paused' : parts.state,
     uptime_s: seconds(parts.started),
     workers: pool.workers.map((worker) => ({
@@ -83,6 +86,12 @@ export function describeProblems(
       ignored: parts.settings.ignored.map(({ file, path, message }) => ({ file, path, message })),
     },
   };
+}
+
+function sharedSpares({ learnsLate, config }: StatusParts): Status['shared_spares'] {
+  if (learnsLate === undefined) return 'untested';
+  if (!learnsLate) return 'unsupported';
+  return config.sharedSpares > 0 ? 'used' : 'off';
 }
 
 function describeConfiguration({ report }: InitOutcome): Status['configuration'] {
