@@ -2,9 +2,9 @@
 import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { objectId } from '../../../init/git/pack-format.ts';
-import { readRecorded } from '../../../supervisor/configuration/recorded.ts';
-import { type Harbour, openHarbour } from '../fixture.ts';
+import { objectId } from '../../../../init/git/pack-format.ts';
+import { readRecorded } from '../../../../supervisor/configuration/recorded.ts';
+import { type Harbour, openHarbour } from '../../../init/fixture.ts';
 
 const good = '{"permissions":{"deny":["WebFetch"]}}\n';
 const better = '{"permissions":{"deny":["WebFetch","WebSearch"]}}\n';
@@ -165,7 +165,7 @@ t.test('the settings.json of another repository is not kept', async (t) => {
   const harbour = await openHarbour(t, files);
   await harbour.run();
   const root = join(harbour.directory, 'repositories');
-  const { createRepository } = await import('../../support/repository.ts');
+  const { createRepository } = await import('../../../support/repository.ts');
   createRepository(root, 'me/other', { 'settings.json': broken });
   const other = harbour.server.repositoryUrl('me/other');
   t.match(await harbour.run({ BERTH_REPO: other }), { settings: 'invalid' });

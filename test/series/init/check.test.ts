@@ -10,9 +10,9 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { volumeStates } from '../../init/volume/volume-states.ts';
-import { type Harbour, openHarbour, walk } from './fixture.ts';
-import { canChangeUser, runProgram } from './process.ts';
+import { volumeStates } from '../../../init/volume/volume-states.ts';
+import { type Harbour, openHarbour, walk } from '../../init/fixture.ts';
+import { canChangeUser, runProgram } from '../../init/process.ts';
 
 const check = (harbour: Harbour, overrides: Record<string, string> = {}) =>
   runProgram(harbour.environment(overrides), { arguments: ['--check'] });
@@ -171,7 +171,7 @@ t.test('--check shows no text of strangers that a terminal would obey', async (t
 });
 
 t.test('docs/init.md has the states as they are', async (t) => {
-  const page = readFileSync(join(import.meta.dirname, '../../docs/init.md'), 'utf8');
+  const page = readFileSync(join(import.meta.dirname, '../../../docs/init.md'), 'utf8');
   for (const [name, { means, repair, exit }] of Object.entries(volumeStates)) {
     t.ok(page.includes(`| \`${name}\` | ${means} | ${repair} | ${exit} |\n`), name);
   }

@@ -1,20 +1,20 @@
 import t, { type Test } from 'tap';
-import { BerthError } from '../../../shared/errors.ts';
-import { cliArguments } from '../../../supervisor/claude/command.ts';
-import type { UsageLimit } from '../../../supervisor/claude/usage-limit.ts';
-import { treeCpu } from '../../../supervisor/memory/process-tree.ts';
-import { failureOf } from '../../../supervisor/prompts/outcome.ts';
+import { BerthError } from '../../../../shared/errors.ts';
+import { cliArguments } from '../../../../supervisor/claude/command.ts';
+import type { UsageLimit } from '../../../../supervisor/claude/usage-limit.ts';
+import { treeCpu } from '../../../../supervisor/memory/process-tree.ts';
+import { failureOf } from '../../../../supervisor/prompts/outcome.ts';
 import {
   afterTurn,
   runTurn,
   type TurnEvent,
   type TurnOptions,
   TurnStalled,
-} from '../../../supervisor/prompts/turn.ts';
-import { bashAllowed, makeSurroundings, startProcess } from '../../support/claude.ts';
-import { promptText } from '../../support/messages-api.ts';
-import { tailsOf } from '../../support/processes.ts';
-import { until } from '../../support/until.ts';
+} from '../../../../supervisor/prompts/turn.ts';
+import { bashAllowed, makeSurroundings, startProcess } from '../../../support/claude.ts';
+import { promptText } from '../../../support/messages-api.ts';
+import { tailsOf } from '../../../support/processes.ts';
+import { until } from '../../../support/until.ts';
 
 t.jobs = 3;
 
