@@ -155,15 +155,18 @@ export function createParts(options: PartsOptions): Parts {
     idleTimeout: config.workerIdleTimeout,
     prepare: async (process, spec) => {
       const { changes } = configuration;
+      // Both overlap the start of the process, for which a resumed session waits.
+      const noted = settings.note(process);
+      const expected = readExpectedExtensions(configDirectory);
       try {
         await prepareWorker(process, spec);
       } catch (error) {
         throw guard.explain(error);
       } finally {
-        process.health.expect(await readExpectedExtensions(configDirectory));
+        process.health.expect(await expected);
         cliProblems.note(spec.profile, process.health.reports);
       }
-      await settings.note(process);
+      await noted;
       configuration.assertUnchanged(changes);
     },
     ceiling: () => guard.ceiling,
