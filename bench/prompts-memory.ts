@@ -14,20 +14,30 @@ import type { Figure } from './report.ts';
 /** The memory for four profiles as a multiple of that for one. */
 const target = 1.3;
 
-const one = 'default: {warm: 1}';
+const one = 'default: {warm: 1, overrides: [model, append_system_prompt]}';
 const four = `${one}, poet: {warm: 1, append_system_prompt: Answer in verse.},
   judge: {warm: 1, model: sonnet, system_prompt: You are a judge.}, planner: {warm: 1, permission_mode: plan}`;
 
 export async function measureWarmMemory(directory: string, apiUrl: string): Promise<Figure[]> {
   const first = await measure(join(directory, 'berth-one'), one, apiUrl);
   const all = await measure(join(directory, 'berth-four'), four, apiUrl);
+  const rows = Object.entries(first.states).flatMap(([name, { pss, own }]) => [
+    { name: `${name}, PSS`, value: pss, unit: 'MB' },
+    { name: `${name}, shared with no process`, value: own, unit: 'MB' },
+  ]);
   return [
-    { name: 'spare of one profile, PSS', value: first.spare, unit: 'MB' },
-    { name: 'worker after a turn, PSS', value: first.idle, unit: 'MB' },
-    { name: 'all spares, one profile, PSS', value: first.all, unit: 'MB' },
-    { name: 'all spares, four profiles, PSS', value: all.all, unit: 'MB' },
-    { name: 'four profiles / one, kept warm', value: all.all / first.all, unit: '', target },
+    ...rows,
+    { name: 'all spares, one profile, PSS', value: first.spares, unit: 'MB' },
+    { name: 'all spares, four profiles, PSS', value: all.spares, unit: 'MB' },
+    { name: 'four profiles / one, kept warm', value: all.spares / first.spares, unit: '', target },
   ];
+}
+
+interface Size {
+  /** In MB (MiB). */
+  pss: number;
+  /** What ends with the process, in MB. */
+  own: number;
 }
 
 async function measure(directory: string, profiles: string, apiUrl: string) {
@@ -36,22 +46,34 @@ async function measure(directory: string, profiles: string, apiUrl: string) {
   await writeFile(file, `profiles: {${profiles}}\n`);
   const settings = { ANTHROPIC_BASE_URL: apiUrl, BERTH_PROFILES_FILE: file };
   const berth = await startBerth(directory, settings, cleanup);
+  const sizeOf = async (state: string): Promise<Size> => {
+    const [size] = await sizes(berth, state);
+    return size ?? { pss: Number.NaN, own: Number.NaN };
+  };
   await warmWorker(berth, 2);
-  await delay(2_000);
-  const ready = await sizes(berth, 'warm');
-  expectAnswer(await sendPrompt(berth, { prompt: '[[say ok]]' }));
-  await until('the worker is idle', async () => (await sizes(berth, 'idle')).length > 0);
-  await delay(2_000);
-  const [idle = Number.NaN] = await sizes(berth, 'idle');
-  const [spare = Number.NaN] = ready;
-  return { spare, idle, all: ready.reduce((sum, size) => sum + size, 0) };
+  await delay(settled);
+  const spares = await sizes(berth, 'warm');
+  const turn = sendPrompt(berth, { prompt: '[[slow 4000]] [[say ok]]' });
+  await until('a worker is busy', async () => (await sizes(berth, 'busy')).length > 0);
+  await delay(settled);
+  const busy = await sizeOf('busy');
+  expectAnswer(await turn);
+  await delay(settled);
+  return {
+    spares: spares.reduce((sum, { pss }) => sum + pss, 0),
+    states: { spare: spares[0] ?? busy, 'busy worker': busy, 'idle worker': await sizeOf('idle') },
+  };
 }
 
-/** The proportional set sizes in MB (MiB) of the workers in that state. */
-async function sizes(berth: Berth, state: string): Promise<number[]> {
+/** Milliseconds after which the CLI has released what only its start needed. */
+const settled = 2_000;
+
+async function sizes(berth: Berth, state: string): Promise<Size[]> {
   const workers = (await workersOf(berth)).filter((worker) => worker.state === state);
   return workers.map(({ pid }) => {
     const text = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
-    return Number(/^Pss:\s+(\d+) kB/m.exec(text)?.[1]) / 1024;
+    const read = (name: string): number =>
+      Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(text)?.[1]) / 1024;
+    return { pss: read('Pss'), own: read('Private_Clean') + read('Private_Dirty') };
   });
 }
