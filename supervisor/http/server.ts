@@ -14,7 +14,7 @@ import type { GracefulClose } from './graceful-close.ts';
 import {
   boundConnections,
   type HttpLimits,
-  hasMoreValues,
+  hasTooManyValues,
   httpLimits,
   mostValues,
   serverOptions,
@@ -103,10 +103,10 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
   if (gracefulClose) server.addHook('preValidation', () => gracefulClose.pass());
   // Validation would create a message for each invalid value.
   server.addHook('preValidation', ({ body }, _reply, next) => {
-    if (!hasMoreValues(body)) return next();
+    if (!hasTooManyValues(body)) return next();
     throw new BerthError(
       'payload_too_large',
-      `cannot read the request: its body has more than ${mostValues} values; put large input into the prompt, or into files of the workspace`,
+      `cannot read the request: its body has more than ${mostValues.rest} values besides output_schema, or ${mostValues.schema} in it; put large input into the prompt, or into files of the workspace`,
     );
   });
   server.addHook('preHandler', ({ token, routeOptions }, _reply, next) => {
