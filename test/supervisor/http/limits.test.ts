@@ -112,7 +112,7 @@ t.test('a body that says it is too large is refused before it is sent', async (t
   const socket = open(t, port);
   socket.write(head('content-length: 3000\r\n'));
   const [answer] = await once(socket, 'data');
-  t.match(String(answer), /^HTTP\/1\.1 413 .*over 2Ki; .*BERTH_MAX_PROMPT_BYTES/s);
+  t.match(String(answer), /^HTTP\/1\.1 413 .*larger than 2Ki; .*BERTH_MAX_PROMPT_BYTES/s);
 });
 
 t.test('one that does not say it is refused when it has become too large', async (t) => {
