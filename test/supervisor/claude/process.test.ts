@@ -12,65 +12,78 @@ t.jobs = 3;
 /** Bash that never ends, with a child of its own. */
 const endlessBash = '[[tool Bash {"command":"tail -f /dev/null & tail -f /dev/null"}]]';
 
-t.test('one turn gives its messages in order and its result', async (t) => {
-  const child = startProcess(t, await makeSurroundings(t, { 'settings.json': bashAllowed }));
-  const messages: CliMessage[] = [];
-  const prompt = '[[tool Bash {"command":"echo from-a-tool"}]]';
-  const result = await child.run(prompt, (message) => messages.push(message));
-  t.match(result, {
-    subtype: 'success',
-    isError: false,
-    result: '[stand-in] The tool answered: from-a-tool',
-    numTurns: 2,
-    stopReason: 'end_turn',
-    otherOrigin: false,
-    permissionDenials: [],
-  });
-  t.ok(result.costUsd > 0 && result.usage.output_tokens > 0, 'it says what it cost');
-  const kinds = messages.map(({ kind }) => kind);
-  t.same([...new Set(kinds)], ['session', 'usage', 'tools', 'tool_results', 'text']);
-  t.match(messages[0], { kind: 'session', sessionId: result.sessionId });
-  const text = messages.map((message) => (message.kind === 'text' ? message.text : '')).join('');
-  t.equal(text, result.result);
-  t.equal(child.idle, true);
-});
-
-t.test('a second turn goes on with the same session, and costs only its own', async (t) => {
-  const { api, ...rest } = await makeSurroundings(t);
-  const child = startProcess(t, { api, ...rest });
-  const first = await child.run('[[big 40000]]');
-  const second = await child.run('[[say two]]');
-  t.equal(second.result, 'two');
-  t.equal(second.sessionId, first.sessionId);
-  t.ok(second.costUsd < first.costUsd, 'the cost is not the sum of the process');
-  const request = await api.waitForRequest((request) => promptText(request) === '[[say two]]');
-  t.match(JSON.stringify(request.body?.messages), /\[\[big 40000\]\]/);
-});
-
-t.test('a prompt while a turn runs is refused, and the turn goes on', async (t) => {
-  const child = startProcess(t, await makeSurroundings(t));
-  const running = child.run('[[say first]]');
-  t.equal(child.idle, false);
-  await t.rejects(child.run('[[say second]]'), { code: 'internal', message: /a turn is running/ });
-  t.equal((await running).result, 'first');
-});
-
-t.test('an interrupted turn gives a result, and the process lives on', async (t) => {
+t.test('one process of the real CLI, turn after turn', async (t) => {
   const surroundings = await makeSurroundings(t, { 'settings.json': bashAllowed });
   const child = startProcess(t, surroundings);
-  const running = child.run(endlessBash);
-  await until('Bash runs', () => tailsOf(surroundings.config).length === 2);
-  await child.interrupt();
-  t.match(await running, { isError: true, terminalReason: /^aborted_/ });
-  t.equal((await child.run('[[say alive]]')).result, 'alive');
-  await until('the tool is gone', () => tailsOf(surroundings.config).length === 0);
-});
 
-t.test('an interrupt when nothing runs does not touch the next turn', async (t) => {
-  const child = startProcess(t, await makeSurroundings(t));
-  await child.control({ subtype: 'initialize' });
-  void child.interrupt();
-  t.equal((await child.run('[[say untouched]]')).result, 'untouched');
+  await t.test('one turn gives its messages in order and its result', async (t) => {
+    const messages: CliMessage[] = [];
+    const prompt = '[[tool Bash {"command":"echo from-a-tool"}]]';
+    const result = await child.run(prompt, (message) => messages.push(message));
+    t.match(result, {
+      subtype: 'success',
+      isError: false,
+      result: '[stand-in] The tool answered: from-a-tool',
+      numTurns: 2,
+      stopReason: 'end_turn',
+      otherOrigin: false,
+      permissionDenials: [],
+    });
+    t.ok(result.costUsd > 0 && result.usage.output_tokens > 0, 'it says what it cost');
+    const kinds = messages.map(({ kind }) => kind);
+    t.same([...new Set(kinds)], ['session', 'usage', 'tools', 'tool_results', 'text']);
+    t.match(messages[0], { kind: 'session', sessionId: result.sessionId });
+    const text = messages.map((message) => (message.kind === 'text' ? message.text : '')).join('');
+    t.equal(text, result.result);
+    t.equal(child.idle, true);
+  });
+
+  await t.test('a second turn goes on with the same session, and costs only its own', async (t) => {
+    const first = await child.run('[[big 40000]]');
+    const second = await child.run('[[say two]]');
+    t.equal(second.result, 'two');
+    t.equal(second.sessionId, first.sessionId);
+    t.ok(second.costUsd < first.costUsd, 'the cost is not the sum of the process');
+    const request = await surroundings.api.waitForRequest(
+      (request) => promptText(request) === '[[say two]]',
+    );
+    t.match(JSON.stringify(request.body?.messages), /\[\[big 40000\]\]/);
+  });
+
+  await t.test('a prompt while a turn runs is refused, and the turn goes on', async (t) => {
+    const running = child.run('[[say first]]');
+    t.equal(child.idle, false);
+    await t.rejects(child.run('[[say second]]'), {
+      code: 'internal',
+      message: /a turn is running/,
+    });
+    t.equal((await running).result, 'first');
+  });
+
+  await t.test('an interrupted turn gives a result, and the process lives on', async (t) => {
+    const running = child.run(endlessBash);
+    await until('Bash runs', () => tailsOf(surroundings.config).length === 2);
+    await child.interrupt();
+    t.match(await running, { isError: true, terminalReason: /^aborted_/ });
+    t.equal((await child.run('[[say alive]]')).result, 'alive');
+    await until('the tool is gone', () => tailsOf(surroundings.config).length === 0);
+  });
+
+  await t.test('an interrupt when nothing runs does not touch the next turn', async (t) => {
+    await child.control({ subtype: 'initialize' });
+    void child.interrupt();
+    t.equal((await child.run('[[say untouched]]')).result, 'untouched');
+  });
+
+  await t.test('a signal for the group of the supervisor does not reach it', async (t) => {
+    const [, group] =
+      /\) \w \d+ (\d+) /.exec(readFileSync(`/proc/${child.pid}/stat`, 'utf8')) ?? [];
+    t.equal(Number(group), child.pid);
+  });
+
+  await t.test('stop ends an idle process by the end of its input', async (t) => {
+    t.match(await child.stop(60_000), { exitCode: 0, signal: null });
+  });
 });
 
 t.test('killed in mid-turn, the turn rejects, and so does all that comes after', async (t) => {
@@ -100,12 +113,6 @@ t.test('a program that is not there rejects too, and stopping it is no error', a
   await t.rejects(child.run('hello'), { code: 'cli_unavailable', message: /ENOENT/ });
   t.equal(child.pid, undefined);
   t.match(await child.stop(), { exitCode: null });
-});
-
-t.test('stop ends an idle process by the end of its input', async (t) => {
-  const child = startProcess(t, await makeSurroundings(t));
-  await child.run('[[say done]]');
-  t.match(await child.stop(60_000), { exitCode: 0, signal: null });
 });
 
 t.test('stop in mid-turn leaves nothing of what it started', async (t) => {
@@ -178,11 +185,4 @@ t.test('the end is seen although another holds the output open', async (t) => {
   await t.rejects(child.run('hello'), { code: 'cli_unavailable', message: /exit code 0/ });
   const holder = Number(/child (\d+)/.exec((await child.ended).stderr)?.[1]);
   await until('this side has let go of the pipe, which ends the other', () => !lives(holder));
-});
-
-t.test('a signal for the group of the supervisor does not reach it', async (t) => {
-  const child = startProcess(t, await makeSurroundings(t));
-  await child.control({ subtype: 'initialize' });
-  const [, group] = /\) \w \d+ (\d+) /.exec(readFileSync(`/proc/${child.pid}/stat`, 'utf8')) ?? [];
-  t.equal(Number(group), child.pid);
 });
