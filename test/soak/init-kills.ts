@@ -10,7 +10,6 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { build } from 'esbuild';
 import { treeOf, walk } from '../init/fixture.ts';
 import { startGitServer } from '../support/git-server.ts';
 import { createRepository } from '../support/repository.ts';
@@ -25,6 +24,8 @@ import {
 } from './init-situations.ts';
 import { Random } from './random.ts';
 
+/** As the image has it; `npm run build` makes it. Starting from the sources would take most of the time. */
+const program = join(import.meta.dirname, '../../dist/berth-init.cjs');
 const preload = join(import.meta.dirname, '../support/kill-at-change.ts');
 
 export interface Round {
@@ -51,7 +52,6 @@ export async function killRepeatedly(options: {
 }): Promise<void> {
   const { directory, kills, seed, onRound } = options;
   const random = new Random(seed);
-  const program = await bundle(directory);
   const root = join(directory, 'repositories');
   const files = firstFiles();
   const repository = createRepository(root, 'me/claude', files);
@@ -68,7 +68,7 @@ export async function killRepeatedly(options: {
       edit: '',
     };
     const url = server.repositoryUrl('me/claude').replace(/\.git$/, '');
-    const init = (extra: Record<string, string>) => start(program, environment(volume, url, extra));
+    const init = (extra: Record<string, string>) => start(environment(volume, url, extra));
     // An undisturbed run of each situation says how many changes it makes and how long it takes.
     const usual = {} as Record<Situation, { changes: number; time: number }>;
     for (const [index, situation] of situations.entries()) {
@@ -129,7 +129,7 @@ interface Ended {
   output: string;
 }
 
-function start(program: string, env: Record<string, string>) {
+function start(env: Record<string, string>) {
   const started = performance.now();
   const child = spawn(process.execPath, ['--import', preload, program], {
     env,
@@ -163,22 +163,4 @@ function check(scene: Scene, { code, output }: Ended): string[] {
   );
   if (left.length > 0) problems.push(`left over: ${left.join()}`);
   return problems;
-}
-
-/** As the image has it, made now: starting from the sources would take most of the time. */
-async function bundle(directory: string): Promise<string> {
-  const outfile = join(directory, 'berth-init.mjs');
-  const require =
-    "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);";
-  await build({
-    entryPoints: [join(import.meta.dirname, '../../init/main.ts')],
-    outfile,
-    bundle: true,
-    platform: 'node',
-    target: 'node24',
-    format: 'esm',
-    banner: { js: require },
-    logLevel: 'warning',
-  });
-  return outfile;
 }
