@@ -122,7 +122,7 @@ t.test(
     for (let depth = 0; depth < 70; depth++) deep = tree([['40000', 'd', deep]]);
     await t.rejects(readTree(commit(deep).text, read), {
       code: 'remote_refused',
-      message: /more than 64 deep/,
+      message: /more than 64 levels deep/,
     });
     const names = Array.from({ length: 100_001 }, (_, index) => String(index).padStart(6, '0'));
     const many = tree(names.map((name) => ['100644', name, blob('1')]));
