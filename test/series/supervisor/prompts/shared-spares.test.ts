@@ -1,14 +1,14 @@
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { makeSurroundings, realClaude } from '../../support/claude.ts';
-import { promptText, systemText } from '../../support/messages-api.ts';
+import { makeSurroundings, realClaude } from '../../../support/claude.ts';
+import { promptText, systemText } from '../../../support/messages-api.ts';
 import {
   type RunningSupervisor,
   type SupervisorOptions,
   startWithRealCli,
-} from '../../support/supervisor.ts';
-import { until } from '../../support/until.ts';
+} from '../../../support/supervisor.ts';
+import { until } from '../../../support/until.ts';
 
 t.jobs = 2;
 

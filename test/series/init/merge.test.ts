@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { type Harbour, openHarbour } from './fixture.ts';
+import { type Harbour, openHarbour } from '../../init/fixture.ts';
 
 const lines = (changes: Record<number, string> = {}) =>
   Array.from({ length: 9 }, (_, index) => `${changes[index] ?? `line ${index}`}\n`).join('');

@@ -2,16 +2,16 @@
 import { chmodSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Test, test } from 'tap';
-import { makeToken, tokenLine } from '../../supervisor/http/tokens.ts';
-import { scriptedClaude } from '../support/claude.ts';
-import { testDirectory } from '../support/directory.ts';
-import { hammer } from '../support/hammer.ts';
-import { startMessagesApi } from '../support/messages-api.ts';
-import { processesOf } from '../support/processes.ts';
-import { startProgram } from '../support/programs.ts';
-import { streamPrompt } from '../support/prompt.ts';
-import type { StreamEvent } from '../support/read-events.ts';
-import { until } from '../support/until.ts';
+import { makeToken, tokenLine } from '../../../supervisor/http/tokens.ts';
+import { scriptedClaude } from '../../support/claude.ts';
+import { testDirectory } from '../../support/directory.ts';
+import { hammer } from '../../support/hammer.ts';
+import { startMessagesApi } from '../../support/messages-api.ts';
+import { processesOf } from '../../support/processes.ts';
+import { startProgram } from '../../support/programs.ts';
+import { streamPrompt } from '../../support/prompt.ts';
+import type { StreamEvent } from '../../support/read-events.ts';
+import { until } from '../../support/until.ts';
 
 async function prepare(t: Test, settings: Record<string, string | undefined> = {}) {
   const token = makeToken();

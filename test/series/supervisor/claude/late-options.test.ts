@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { type CliOptions, cliArguments } from '../../../supervisor/claude/command.ts';
-import { bindSpare, splitOptions } from '../../../supervisor/claude/late-options.ts';
-import type { ClaudeProcess } from '../../../supervisor/claude/process.ts';
-import { makeSurroundings, type Surroundings, startProcess } from '../../support/claude.ts';
-import { promptText, type RecordedRequest, systemText } from '../../support/messages-api.ts';
+import { type CliOptions, cliArguments } from '../../../../supervisor/claude/command.ts';
+import { bindSpare, splitOptions } from '../../../../supervisor/claude/late-options.ts';
+import type { ClaudeProcess } from '../../../../supervisor/claude/process.ts';
+import { makeSurroundings, type Surroundings, startProcess } from '../../../support/claude.ts';
+import { promptText, type RecordedRequest, systemText } from '../../../support/messages-api.ts';
 
 t.jobs = 2;
 

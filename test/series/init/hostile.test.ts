@@ -10,7 +10,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { openHarbour, walk } from './fixture.ts';
+import { openHarbour, walk } from '../../init/fixture.ts';
 
 t.test('reserved paths of the repository are skipped and named', async (t) => {
   const harbour = await openHarbour(t, {
@@ -137,7 +137,7 @@ t.test(
     const record = join(harbour.volume, '.berth/applied.json');
     const json = JSON.parse(readFileSync(record, 'utf8'));
     const entry = { mode: '100644', oid: '0'.repeat(40) };
-    Object.assign(json.entries, { '../victim': entry, '.claude.json': entry, '/etc/x': entry });
+    Object.assign(json.entries, { '../../victim': entry, '.claude.json': entry, '/etc/x': entry });
     writeFileSync(record, JSON.stringify(json));
     await harbour.run();
     t.equal(readFileSync(join(harbour.directory, 'victim'), 'utf8'), 'victim');
