@@ -2,15 +2,15 @@
  * Runs test files, each in a process of its own, two at a time, and prints TAP:
  *   node scripts/test.ts quick | series | containers | FILE... [--jobs N] [--timeout SECONDS] [--floor PERCENT]
  * The command of tap would load a recorder of modules into each test process, which costs half a second of CPU.
- * A terminal gets only the files and what failed. With `--floor` the run fails if fewer lines of init, shared and supervisor ran inside the test processes.
+ * A terminal gets only the files, and the tests that failed or were skipped. With `--floor` the run fails if fewer lines of init, shared and supervisor ran inside the test processes.
  */
 import { globSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, matchesGlob } from 'node:path';
 import { parseArgs } from 'node:util';
-import split2 from 'split2';
 import t from 'tap';
 import { coveredLines } from './coverage.ts';
+import { shortenTap } from './shorten-tap.ts';
 
 const root = join(import.meta.dirname, '..');
 
@@ -61,20 +61,9 @@ const environment = {
   ...(coverage ? { BERTH_TEST_COVERAGE: coverage } : {}),
 };
 
-/** The lines of TAP that are of use to a person. */
-function shorten() {
-  let detail = false;
-  return split2((line: string) => {
-    if (/^(not )?ok|^# |^ *not ok/.test(line)) detail = line.trimStart().startsWith('not ok');
-    else if (/^ *(ok|# Subtest|1\.\.)/.test(line)) detail = false;
-    else if (!detail) return undefined;
-    return /^ +ok|# Subtest|^ *1\.\./.test(line) ? undefined : `${line}\n`;
-  });
-}
-
 if (process.stdout.isTTY) {
   t.register();
-  t.pipe(shorten()).pipe(process.stdout);
+  t.pipe(shortenTap()).pipe(process.stdout);
 }
 t.setTimeout(0);
 t.jobs = Number(values.jobs);
