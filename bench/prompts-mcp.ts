@@ -24,7 +24,7 @@ export async function compareSlowStart(
   rounds: number,
 ): Promise<Figure[]> {
   await using cleanup = new AsyncDisposableStack();
-  const settings = { ANTHROPIC_BASE_URL: apiUrl };
+  const settings = { ANTHROPIC_BASE_URL: apiUrl, BERTH_WORKER_IDLE_TIMEOUT: '2s' };
   const berth = await startBerth(await configure(directory, 'berth-mcp'), settings, cleanup);
   const place = await makePlace(await configure(directory, 'spawning-mcp'), apiUrl);
   const spawning = await startSpawnServer(place, cleanup);

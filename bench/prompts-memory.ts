@@ -14,7 +14,7 @@ import type { Figure } from './report.ts';
 /** The memory for four profiles as a multiple of that for one. */
 const target = 1.3;
 
-const one = 'default: {warm: 1, overrides: [model, append_system_prompt]}';
+const one = 'default: {warm: 1}';
 const four = `${one}, poet: {warm: 1, append_system_prompt: Answer in verse.},
   judge: {warm: 1, model: sonnet, system_prompt: You are a judge.}, planner: {warm: 1, permission_mode: plan}`;
 
@@ -44,13 +44,18 @@ async function measure(directory: string, profiles: string, apiUrl: string) {
   await using cleanup = new AsyncDisposableStack();
   const file = `${directory}.yaml`;
   await writeFile(file, `profiles: {${profiles}}\n`);
-  const settings = { ANTHROPIC_BASE_URL: apiUrl, BERTH_PROFILES_FILE: file };
+  const settings = {
+    ANTHROPIC_BASE_URL: apiUrl,
+    BERTH_PROFILES_FILE: file,
+    // One spare for one profile, and as many for four.
+    BERTH_SHARED_SPARES: '0',
+  };
   const berth = await startBerth(directory, settings, cleanup);
   const sizeOf = async (state: string): Promise<Size> => {
     const [size] = await sizes(berth, state);
     return size ?? { pss: Number.NaN, own: Number.NaN };
   };
-  await warmWorker(berth, 2);
+  await warmWorker(berth);
   await delay(settled);
   const spares = await sizes(berth, 'warm');
   const turn = sendPrompt(berth, { prompt: '[[slow 4000]] [[say ok]]' });

@@ -65,7 +65,12 @@ export async function compareOverrides(
   const fields = Object.keys(Object.assign({}, ...single.map((each) => each.fields)));
   const profile = `{warm: 1, working_directory: session, overrides: [${fields}]}`;
   await writeFile(profiles, `profiles: {default: ${profile}}\n`);
-  const settings = { ANTHROPIC_BASE_URL: apiUrl, BERTH_PROFILES_FILE: profiles };
+  const settings = {
+    ANTHROPIC_BASE_URL: apiUrl,
+    BERTH_PROFILES_FILE: profiles,
+    // Idle sessions of earlier rounds would keep the places of the spares for a minute.
+    BERTH_WORKER_IDLE_TIMEOUT: '2s',
+  };
   const berth = await startBerth(join(directory, 'berth-overrides'), settings, cleanup);
   const place = await makePlace(join(directory, 'spawning-overrides'), apiUrl);
   const spawning = await startSpawnServer(place, cleanup);

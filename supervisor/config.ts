@@ -87,7 +87,7 @@ export const supervisorDefinitions = {
     schema: integer(0, 64),
     default: '1',
     description:
-      'The number of further spare CLI processes, for prompts that set a model, instructions, tools or a schema of their own (docs/profiles.md). They are kept only while no session needs their place.',
+      'The number of further spare CLI processes, for prompts that set a model, instructions, tools or a schema of their own (docs/profiles.md). They are kept in free places, and in the place of a session that has been idle for a minute.',
   }),
   maxWorkers: setting({
     name: 'BERTH_MAX_WORKERS',

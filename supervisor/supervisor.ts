@@ -17,7 +17,7 @@ import { attempt } from './boot/shutdown-step.ts';
 import { runMarkFile } from './boot/unclean-shutdown.ts';
 import { type Cli, findCli, noteTested } from './cli/select.ts';
 import { type CliTest, selfTest } from './cli/self-test.ts';
-import { loginKindsOf } from './cli/test-configuration.ts';
+import { type LoginKind, loginKindsOf } from './cli/test-configuration.ts';
 import type { SupervisorConfig } from './config.ts';
 import { loginStateParts } from './credentials/login.ts';
 import { GracefulClose } from './http/graceful-close.ts';
@@ -257,9 +257,7 @@ export class Supervisor {
     const { testCli = selfTest, log, config } = this.#options;
     const firstWorker = this.#parts.firstWorker();
     try {
-      const environments = this.#options.profiles.all().map(({ environment }) => environment);
-      const bySettings = await settingsBringLogin(config.configDirectory);
-      const logins = loginKindsOf(config.inherited, environments, bySettings);
+      const logins = await this.#logins();
       this.#tested = await testCli({ config, ...this.#cli, logins, firstWorker, log, signal });
       // Shared spares may be wanted now.
       this.#parts.pool.reconsider();
@@ -271,7 +269,16 @@ export class Supervisor {
   }
 
   async #checkCli(signal: AbortSignal): Promise<void> {
-    this.#cli = await findCli({ config: this.#config, log: this.#log, signal });
+    const logins = await this.#logins();
+    this.#cli = await findCli({ config: this.#config, log: this.#log, logins, signal });
+  }
+
+  /** The kinds of login that the processes use. */
+  async #logins(): Promise<LoginKind[]> {
+    const { config, profiles } = this.#options;
+    const environments = profiles.all().map(({ environment }) => environment);
+    const bySettings = await settingsBringLogin(config.configDirectory);
+    return loginKindsOf(config.inherited, environments, bySettings);
   }
 
   #status(): Status {

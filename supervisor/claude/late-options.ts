@@ -55,9 +55,21 @@ export async function bindSpare(process: ClaudeProcess, late: LateOptions): Prom
 /** Gives the answer with `outputSchema`; it does nothing else. */
 const answering = 'StructuredOutput';
 
+/** What the model reads when it uses another tool. */
+export const toolDenied = 'this request does not allow the tool';
+
 function reasonAgainst(tool: string | undefined, only: readonly string[]): string | undefined {
-  const allowed = only.some((name) => tool === name || tool?.startsWith(`${name}__`));
-  return allowed || tool === answering ? undefined : 'this request does not allow the tool';
+  const allowed = only.some((name) => tool === name || (isServer(name) && isOf(name, tool)));
+  return allowed || tool === answering ? undefined : toolDenied;
+}
+
+/** `mcp__server`, which stands for all tools of the server. */
+function isServer(name: string): boolean {
+  return name.split('__').length === 2;
+}
+
+function isOf(server: string, tool: string | undefined): boolean {
+  return tool?.startsWith(`${server}__`) === true;
 }
 
 function requestsFor(late: LateOptions): ControlRequest[] {

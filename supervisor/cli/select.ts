@@ -22,6 +22,7 @@ import { wantOf } from '../claude/start-error.ts';
 import type { SupervisorConfig } from '../config.ts';
 import { whileItPasses } from './retry-transient.ts';
 import { type CliTest, testCli } from './self-test.ts';
+import type { LoginKind } from './test-configuration.ts';
 
 export interface Cli {
   path: string;
@@ -38,6 +39,8 @@ export interface FindCliOptions {
   config: SupervisorConfig;
   log: Log;
   signal: AbortSignal;
+  /** The kinds of login that processes use. */
+  logins?: readonly LoginKind[];
   /** Milliseconds in which an attempt that failed for a transient reason is repeated. */
   retryFor?: number;
 }

@@ -54,6 +54,8 @@ export async function writeTestConfiguration(
   kind: LoginKind,
   inherited: Environment,
 ): Promise<TestConfiguration> {
+  const settings = { permissions: { defaultMode: 'acceptEdits' } };
+  await writeFile(join(directory, 'settings.json'), JSON.stringify(settings));
   const folder = join(directory, 'skills/berth-self-test');
   await mkdir(folder, { recursive: true });
   await writeFile(join(directory, 'CLAUDE.md'), `${instructions}\n`);

@@ -2,7 +2,7 @@
  * The turn of a CLI's self-test, and what it proves: a prompt is data, a cost is reported, the instructions and the
  * skills of the configuration reach the model with the login, and a shared spare learns its options late.
  */
-import { bindSpare, type LateOptions } from '../claude/late-options.ts';
+import { bindSpare, type LateOptions, toolDenied } from '../claude/late-options.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
 import { UnclearResult } from '../claude/process-errors.ts';
 import type { TurnResult } from '../claude/turn-result.ts';
@@ -12,26 +12,28 @@ import { instructions, skill } from './test-configuration.ts';
 /** A harmless command that every version of the CLI has. */
 const prompt = '/help';
 
-const appended = 'berth-self-test: appended instructions';
-
-/** What the process learns late; its start allows the tool. */
+/** What the process learns late. */
 const late = {
   model: 'sonnet',
-  appendSystemPrompt: appended,
+  // settings.json of the test configuration has a mode that would allow Write.
+  permissionMode: 'manual',
+  systemPrompt: 'berth-self-test: system prompt',
+  appendSystemPrompt: 'berth-self-test: appended instructions',
   outputSchema: {
     type: 'object',
     properties: { answer: { type: 'string' } },
     required: ['answer'],
   },
-  onlyTools: [],
+  onlyTools: ['Write'],
 } satisfies LateOptions;
 
 /** The tools that the process may use by its flags. */
 export const allowedAtStart = ['Bash'];
 
-/** The calls of the model in the test. */
+/** The calls of the model in the test: two that must be denied, and its answer. */
 export const testCalls: readonly ToolCall[] = [
   { name: 'Bash', input: { command: 'true' } },
+  { name: 'Write', input: { file_path: 'berth-self-test', content: '' } },
   { name: 'StructuredOutput', input: { answer: 'ok' } },
 ];
 
@@ -65,34 +67,41 @@ export async function runTestTurn(
   login: string,
 ): Promise<TestedTurn> {
   const result = await process.run(prompt).catch(resultOf);
-  const [first] = requests;
-  if (!first && (result.isError || result.costUsd > 0)) {
+  // A CLI may ask the model for something of its own too, such as a title.
+  const first = requests.find((request) => textsOf(request).includes(prompt));
+  if (requests.length === 0 && (result.isError || result.costUsd > 0)) {
     return { proven: false, lateProblem: 'it called another API' };
   }
   // The text of an executed command would be inside tags, or absent.
-  if (!requests.some((request) => textsOf(request).includes(prompt))) {
-    throw new Error('it runs commands in a prompt');
-  }
+  if (!first) throw new Error('it runs commands in a prompt');
   if (result.isError) throw new Error(`it does not accept the answer of a model: ${result.result}`);
   if (result.costUsd === 0) throw new Error('it does not report the cost of a turn');
-  if (!first?.text.includes(instructions)) {
+  if (!first.text.includes(instructions)) {
     throw new Error('the instructions of CLAUDE.md do not reach the model');
   }
   if (!first.text.includes(skill)) throw new Error('the skills do not reach the model');
   if (requests.some((request) => request.login !== login)) {
     throw new Error('it does not send the login');
   }
-  return { proven: true, lateProblem: lateProblemIn(first, result) };
+  return { proven: true, lateProblem: lateProblemIn(first, requests, result) };
 }
 
-function lateProblemIn({ body, text }: TestRequest, result: TurnResult): string | undefined {
-  const { structuredOutput, permissionDenials } = result;
+function lateProblemIn(
+  { body, text }: TestRequest,
+  requests: readonly TestRequest[],
+  { structuredOutput, permissionDenials }: TurnResult,
+): string | undefined {
   const answer = (structuredOutput as { answer?: unknown } | undefined)?.answer;
   if (!body.model.includes(late.model)) return 'the model had no effect';
-  if (!text.includes(appended)) return 'the appended instructions had no effect';
+  if (!text.includes(late.systemPrompt)) return 'the system prompt had no effect';
+  if (!text.includes(late.appendSystemPrompt)) return 'the appended instructions had no effect';
   if (answer !== 'ok') return 'the schema had no effect';
+  // Rules of the image may deny Bash too: only the text shows that the list of tools did.
+  if (!requests.some((request) => request.text.includes(toolDenied))) {
+    return 'a list of tools had no effect';
+  }
   const denied = permissionDenials.map(({ tool_name }) => tool_name);
-  return denied.includes('Bash') ? undefined : 'a list of tools had no effect';
+  return denied.includes('Write') ? undefined : 'the permission mode had no effect';
 }
 
 /** Earlier CLIs do not name the prompt of a result; here there is only one prompt. */

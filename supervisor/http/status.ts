@@ -20,7 +20,7 @@ export const statusSchema = z
     version: z.string(),
     cli_version: z.string(),
     shared_spares: z
-      .enum(['used', 'off', 'unsupported', 'untested'])
+      .enum(['used', 'unsupported', 'untested'])
       .describe(
         '`unsupported`: this CLI does not learn the options of a prompt after its start, so a prompt with overrides starts a process of its own',
       ),

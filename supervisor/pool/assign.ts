@@ -27,6 +27,9 @@ export type Action =
   | { do: 'launch'; spec: ProcessSpec }
   | { do: 'recycle'; worker: Worker; reason: RecycleReason };
 
+/** Milliseconds. */
+const longIdle = 60_000;
+
 export function assign(situation: Situation): Action[] {
   const round = new Round(situation);
   for (const ticket of situation.waiting) round.serve(ticket);
@@ -129,9 +132,11 @@ class Round {
     else if (this.#places > 0) this.#launch(spec);
     else if (this.#leaving > 0) this.#leaving -= 1;
     else {
-      const optional = this.#oldest('warm', (worker) => this.#isOptional(worker));
-      const idle = this.#oldest('idle');
-      const victim = (this.#manySessions ? idle : optional) ?? idle ?? this.#oldest('warm');
+      const victim =
+        this.#longIdle ??
+        this.#oldest('warm', (worker) => this.#isOptional(worker)) ??
+        this.#oldest('idle') ??
+        this.#oldest('warm');
       if (victim) this.#decide({ do: 'recycle', worker: victim, reason: 'place' });
     }
   }
@@ -157,11 +162,8 @@ class Round {
         this.#launch(spec);
         continue;
       }
-      const sparable = this.#oldest('warm', (worker) => !optional && this.#isOptional(worker));
-      const victim = sparable ?? this.#oldest('idle');
-      // The only session keeps its process: a follow-up is more likely than a new session.
-      const enough = sparable ?? (optional ? this.#manySessions : this.#sessions > 1);
-      if (victim && enough && this.#leaving === 0) {
+      const victim = optional ? this.#longIdle : this.#victimForSpare();
+      if (victim && this.#leaving === 0) {
         this.#decide({ do: 'recycle', worker: victim, reason: 'place' });
       }
       return;
@@ -189,14 +191,19 @@ class Round {
     return this.#workers.find((worker) => worker.sessionId === sessionId);
   }
 
-  /** The sessions that have a process. */
-  get #sessions(): number {
-    return this.#in('idle').length + this.#in('busy').length;
+  /** A session whose next prompt is not expected soon: its place is worth more to an optional spare. */
+  get #longIdle(): Worker | undefined {
+    const before = performance.now() - longIdle;
+    return this.#oldest('idle', ({ idleSince }) => idleSince < before);
   }
 
-  /** Whether an idle session is worth less than an optional spare. */
-  get #manySessions(): boolean {
-    return this.#sessions > 2;
+  #victimForSpare(): Worker | undefined {
+    const sessions = [...this.#in('idle'), ...this.#in('busy')];
+    // The only session keeps its process: a follow-up is more likely than a new session.
+    return (
+      this.#oldest('warm', (worker) => this.#isOptional(worker)) ??
+      (sessions.length > 1 ? this.#oldest('idle') : undefined)
+    );
   }
 
   #isOptional({ spec }: Worker): boolean {

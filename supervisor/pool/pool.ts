@@ -270,9 +270,11 @@ export class Pool {
     switch (action.do) {
       case 'hand':
         if (action.worker.state === 'warm') this.#refill.begin(action.worker);
+        this.#launches.proved(action.worker.spec.profile);
         action.worker.become('busy');
         action.worker.serve(action.ticket.spec);
         this.#launches.proved(action.worker.spec.profile);
+        if (action.worker.isUnbound) this.#options.onStart?.(action.worker.spec.profile, true);
         this.#pace.began(action.worker);
         this.#line.serve(action.ticket, action.worker);
         break;
@@ -303,7 +305,8 @@ export class Pool {
       const idle = worker.state === 'idle' && worker.idleSince < before;
       if (idle && !worker.works) void this.recycle(worker, 'idle');
     }
-    // A worker may have used up the time for its background work, or for the report of it.
-    if (this.#line.length > 0) this.#reconcile();
+    // A worker may have used up the time of its background work, or have been idle for long enough to give its
+    // place to a spare.
+    this.#reconcile();
   }
 }

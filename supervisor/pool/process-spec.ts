@@ -38,6 +38,6 @@ export interface SpareUse {
 export interface WarmTarget {
   spec: ProcessSpec;
   count: number;
-  /** Kept only in places that nobody else needs. */
+  /** Kept in free places, and in the place of a session that has been idle for a minute. */
   optional?: boolean;
 }

@@ -81,6 +81,11 @@ export class Worker {
     return this.#spec;
   }
 
+  /** Whether the worker is a shared spare that has not learned its options. */
+  get isUnbound(): boolean {
+    return this.#unbound !== undefined;
+  }
+
   /** The worker gets a prompt that needs a process of this kind; `bind` must follow before the turn. */
   serve(spec: ProcessSpec): void {
     if (this.#unbound) this.#spec = spec;

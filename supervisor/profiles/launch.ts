@@ -61,13 +61,33 @@ function builtInTools(rules: readonly string[]): string[] {
 
 /**
  * What a shared spare of the profile learns for a prompt; undefined if only the start of a process can do it: for
- * a number of turns, a budget, or a part of a tool.
+ * a number of turns, a budget, or tools that a spare cannot narrow.
  */
 export function lateOptionsOf(profile: Profile, overrides: Overrides): LateOptions | undefined {
   const { allowedTools: onlyTools, maxTurns, maxBudgetUsd, ...others } = overrides;
   if (maxTurns !== undefined || maxBudgetUsd !== undefined) return undefined;
-  if (onlyTools?.some((rule) => toolOf(rule) !== rule || rule.includes('*'))) return undefined;
+  if (onlyTools && !canNarrowLate(profile, onlyTools)) return undefined;
   return { ...splitOptions(cliOptionsOf(profile, others)).late, onlyTools };
+}
+
+/**
+ * The CLI (2.1.330) offers these tools whatever else is available, under these names. It offers others, such as Grep,
+ * only where `--tools` names them.
+ */
+const alwaysOffered = ['Bash', 'Edit', 'Read', 'Write'];
+
+/**
+ * Whether a spare can be limited to these tools. Shell commands inside a command or a skill (`!`) follow the
+ * permission rules of the spare and not its list of tools, so without Bash nothing may run a command or a skill.
+ */
+function canNarrowLate(profile: Profile, only: readonly string[]): boolean {
+  const known = only.every((rule) => alwaysOffered.includes(rule) || isWholeMcp(rule));
+  return known && (only.includes('Bash') || profile.commands.length === 0);
+}
+
+/** A server or a tool of a server, without a pattern. */
+function isWholeMcp(rule: string): boolean {
+  return isMcpTool(rule) && /^[\w-]+$/.test(rule);
 }
 
 /** The start parameters of the shared spares that serve the profile. */

@@ -66,7 +66,11 @@ export async function workerFor(
     const pass = await gate.pass(logins.keyOf(prompt), passing);
     try {
       live.become('queued');
-      const worker = await pool.acquire({ spec, token, continues, signal, onQueued });
+      const worker = await pool.acquire({
+        ...{ spec, token, signal, onQueued },
+        // After a refusal the prompt keeps its turn: it had a worker.
+        continues: continues || spec !== wanted,
+      });
       const use = await prepare(worker, live, options);
       live.queuedMs = waited + performance.now() - began;
       const found = { pass, worker, use };

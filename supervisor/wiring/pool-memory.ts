@@ -150,9 +150,10 @@ export class PoolMemory {
 }
 
 function guarded(
-  { name, state, startedAt, spec, process: { pid } }: Worker,
+  { name, state, startedAt, spec, isUnbound, process: { pid } }: Worker,
   limitOf: PoolMemoryOptions['limitOf'],
 ): GuardedWorker[] {
-  const limit = limitOf?.(spec.profile);
+  // A shared spare belongs to no profile yet.
+  const limit = isUnbound ? undefined : limitOf?.(spec.profile);
   return pid === undefined ? [] : [{ name, pid, stage: stages[state], startedAt, limit }];
 }

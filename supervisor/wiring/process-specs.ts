@@ -2,7 +2,8 @@
  * Builds the specification of the process that a prompt needs: profile, overrides of the request, session.
  * Invariant: each prompt gets a new specification, from the profile as it is now.
  */
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import type { Log } from '../../shared/log.ts';
 import { cliArguments } from '../claude/command.ts';
 import { cliEnvironment } from '../claude/environment.ts';
@@ -80,6 +81,8 @@ export class ProcessSpecs {
   /** The key of the processes of a profile without overrides. */
   readonly #plain = new WeakMap<Profile, string>();
   readonly #owners = new WeakMap<ClaudeProcess, Owner>();
+  /** Options that a shared spare has refused. */
+  readonly #refused = new LRUCache<string, true>({ max: 100 });
   #forks = 0;
 
   constructor(options: ProcessSpecsOptions) {
@@ -106,20 +109,20 @@ export class ProcessSpecs {
   warm(): WarmTarget[] {
     const { profiles, learnsLate, config } = this.#options;
     const wanted = profiles.all().filter(({ warm }) => warm > 0);
-    const own = (profile: Profile, count = profile.warm): WarmTarget => ({
+    const own = (profile: Profile): WarmTarget => ({
       spec: this.#spec(profile, { overrides: {} }, undefined),
-      count,
+      count: profile.warm,
     });
     const late = learnsLate();
-    if (late === false) return wanted.map((profile) => own(profile));
+    if (late === false) return wanted.map(own);
     const groups = Map.groupBy(wanted, sharedKeyOf);
     const targets = [...groups.values()].flatMap((group): WarmTarget[] => {
       const [first, ...others] = group;
       if (!first) return [];
-      if (others.length === 0 || late === undefined) return [own(first)];
+      if (others.length === 0) return [own(first)];
+      // Before the self-test has ended they are started and not used.
       const count = Math.max(...group.map(({ warm }) => warm));
-      // A process that was started before the self-test had ended serves too, and is not replaced.
-      return [{ spec: this.#sharedSpec(first), count }, own(first, 0)];
+      return [{ spec: this.#sharedSpec(first), count }];
     });
     if (late === undefined) return targets;
     const optional = [...groups.values()]
@@ -146,15 +149,20 @@ export class ProcessSpecs {
   /** What shared spares can do for a prompt that begins a session. */
   #spareFor(profile: Profile, overrides: Overrides): SpareUse | undefined {
     const late = this.#options.learnsLate() ? lateOptionsOf(profile, overrides) : undefined;
-    return (
-      late && { key: sharedKeyOf(profile), bind: (process) => this.#bind(process, profile, late) }
-    );
+    if (!late || this.#refused.has(digestOfLate(late))) return undefined;
+    return { key: sharedKeyOf(profile), bind: (process) => this.#bind(process, profile, late) };
   }
 
   async #bind(process: ClaudeProcess, profile: Profile, late: LateOptions): Promise<void> {
     const owner = this.#owners.get(process);
     if (owner) owner.profile = profile;
-    await bindSpare(process, late);
+    try {
+      await bindSpare(process, late);
+    } catch (error) {
+      // Other spares would refuse the same options, if this one did not just end.
+      if (process.alive) this.#refused.set(digestOfLate(late), true);
+      throw error;
+    }
   }
 
   #spec(profile: Profile, asked: Asked, session: Session | undefined): ProcessSpec {
@@ -233,4 +241,8 @@ export class ProcessSpecs {
     if (process.pid !== undefined) offerToKernel(process.pid);
     return process;
   }
+}
+
+function digestOfLate(late: LateOptions): string {
+  return createHash('sha256').update(JSON.stringify(late)).digest('base64url');
 }

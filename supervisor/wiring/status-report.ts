@@ -88,10 +88,9 @@ export function describeProblems(
   };
 }
 
-function sharedSpares({ learnsLate, config }: StatusParts): Status['shared_spares'] {
+function sharedSpares({ learnsLate }: StatusParts): Status['shared_spares'] {
   if (learnsLate === undefined) return 'untested';
-  if (!learnsLate) return 'unsupported';
-  return config.sharedSpares > 0 ? 'used' : 'off';
+  return learnsLate ? 'used' : 'unsupported';
 }
 
 function describeConfiguration({ report }: InitOutcome): Status['configuration'] {

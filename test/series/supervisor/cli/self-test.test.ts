@@ -122,6 +122,7 @@ t.test('one that does not learn its options late is used without shared spares',
     // The request is acknowledged and has no effect.
     ['s/"appendSystemPrompt"/"ignored"/', /the appended instructions had no effect/],
     ['s/"permissionDecision":"deny"/"ignored":1/', /a list of tools had no effect/],
+    ['s/"mode":"manual"/"mode":"acceptEdits"/', /the permission mode had no effect/],
   ];
   for (const [change, msg] of ignoring) {
     const path = filtered(surroundings.workspace, `sed -u '${change}' | ${realClaude} "$@"`);
