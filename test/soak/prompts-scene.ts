@@ -96,7 +96,7 @@ export async function startScene(
   const rest = async (): Promise<AtRest> => {
     const isAtRest = async (): Promise<boolean> => {
       const found = await workers();
-      return found.length === 2 && found.every(({ state }) => state === 'warm');
+      return found.length >= 2 && found.every(({ state }) => state === 'warm');
     };
     await until('only the warm workers are left', isAtRest, 60_000);
     const own = new Set((await workers()).map(({ pid }) => pid));
