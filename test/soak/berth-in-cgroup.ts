@@ -24,6 +24,8 @@ export interface BerthInCgroupOptions {
   /** So many processes and threads. */
   tasks?: number;
   settings?: Record<string, string>;
+  /** A command that runs the one which is put after it, in the cgroup. */
+  within?: readonly string[];
 }
 
 let serial = 0;
@@ -31,7 +33,7 @@ let serial = 0;
 /** @param directory an empty one of its own */
 export async function startBerthIn(
   directory: string,
-  { limit, mcpServers, tasks, settings = {} }: BerthInCgroupOptions,
+  { limit, mcpServers, tasks, settings = {}, within = [] }: BerthInCgroupOptions,
 ): Promise<BerthInCgroup> {
   const api = await startMessagesApi();
   const cgroup = makeMemoryCgroup(`berth-${process.pid}-${++serial}`, limit);
@@ -40,6 +42,7 @@ export async function startBerthIn(
   const program = startProgram('serve', {
     arguments: ['serve'],
     cgroup: cgroup.procs,
+    within,
     environment: { ...environmentFor(directory, api.url), ...settings },
   });
   const stop = async (): Promise<void> => {

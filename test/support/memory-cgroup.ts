@@ -34,7 +34,15 @@ export function makeMemoryCgroup(name: string, limit: number): MadeCgroup {
   for (const path of [directory, pids]) mkdirSync(path, { recursive: true });
   const limitFile = second ? 'memory.max' : 'memory.limit_in_bytes';
   writeFileSync(join(directory, limitFile), String(limit));
+  if (second) asTheKubelet(directory);
   return open({ second, memory: directory, pids });
+}
+
+/** The kernel kills all processes together, and none of them is swapped. */
+function asTheKubelet(directory: string): void {
+  writeFileSync(join(directory, 'memory.oom.group'), '1');
+  const swap = join(directory, 'memory.swap.max');
+  if (existsSync(swap)) writeFileSync(swap, '0');
 }
 
 /** That of a process, which somebody else has made and will remove. */
