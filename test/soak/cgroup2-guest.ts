@@ -6,17 +6,21 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
-import { leakInContainer } from './cgroup2-leaks.ts';
+import { leakInContainer, leakWithScriptedCli } from './cgroup2-leaks.ts';
 import { report } from './cgroup2-report.ts';
 import { runTest } from './cgroup2-tests.ts';
 import { killByKernel, seeKernelKill } from './cgroup2-unguarded.ts';
 
 const tests = join(import.meta.dirname, '../supervisor/memory');
 
+/** Runs only if it is selected. */
+const scripted = 'scripted-leaks';
+
 const parts: Record<string, () => Promise<void>> = {
   unguarded: killByKernel,
-  leaks: leakInContainer,
+  leaks: () => leakInContainer(),
   seen: seeKernelKill,
+  [scripted]: leakWithScriptedCli,
   tests: async () => {
     for (const name of readdirSync(tests)) await runTest(join(tests, name));
   },
@@ -28,8 +32,9 @@ report('machine', {
   controllers: readFileSync('/sys/fs/cgroup/cgroup.controllers', 'utf8').trim(),
   swap: readFileSync('/proc/swaps', 'utf8').trim().split('\n').length - 1,
 });
+const all = Object.keys(parts).filter((name) => name !== scripted);
 const chosen = process.argv.slice(2);
-for (const name of chosen.length > 0 ? chosen : Object.keys(parts)) {
+for (const name of chosen.length > 0 ? chosen : all) {
   const began = performance.now();
   try {
     await parts[name]?.();

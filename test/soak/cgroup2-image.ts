@@ -1,6 +1,6 @@
 /**
  * Builds the disk of the virtual machine: a root file system with busybox, Node.js, the CLI, the tests and
- * the packages that they use. mke2fs writes it without a mount, so it needs no root.
+ * the packages that they use. mke2fs writes it without a mount.
  */
 import { execFileSync } from 'node:child_process';
 import {
@@ -39,6 +39,7 @@ export function buildImage({ directory, busybox, arguments: words }: ImageOption
   }
   copyFileSync(busybox, join(root, 'bin/busybox'));
   symlinkSync('../bin', join(root, 'usr/bin'));
+  symlinkSync('/berth/node_modules/node/bin/node', join(root, 'bin/node'));
   writeFileSync(join(root, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/bash\n');
   writeFileSync(join(root, 'etc/hosts'), '127.0.0.1 localhost\n');
   writeFileSync(join(root, 'arguments'), words.join(' '));

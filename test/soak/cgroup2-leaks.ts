@@ -1,20 +1,43 @@
-/** Five leaks with berth and the real CLI, in a container of 1 GiB with cgroup v2. */
+/** Five leaks with berth in a container of 1 GiB with cgroup v2, with the real CLI or the scripted one. */
 import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { scriptedClaude } from '../support/claude.ts';
 import { startBerthIn } from './berth-in-cgroup.ts';
 import { inContainer, kernelFigures } from './cgroup2-container.ts';
 import { report, reportFigure } from './cgroup2-report.ts';
 import { countAnswers, type Leak, leakInTurn } from './memory-leaks.ts';
 
 const rates = [200, 60, 200, 60, 200];
-const directory = '/root/leaks';
+const leakingServer = join(import.meta.dirname, '../support/fixtures/mcp-that-leaks.mjs');
 
-export async function leakInContainer(): Promise<void> {
+/** A command that leaks, because the scripted CLI has no MCP servers. */
+function leakByCommand(rate: number): string {
+  const call = { id: 1, method: 'tools/call', params: { arguments: { rate, most: 4_000 } } };
+  const command = `echo '${JSON.stringify(call)}' | ${process.execPath} ${leakingServer}`;
+  return `[[tool Bash ${JSON.stringify({ command })}]] [[say carried on]]`;
+}
+
+/** Starts much faster than the real CLI: a machine with other work needs an hour for that. */
+export const leakWithScriptedCli = () =>
+  leakInContainer({
+    settings: { BERTH_CLAUDE_PATH: scriptedClaude },
+    prompt: leakByCommand,
+  });
+
+export async function leakInContainer({
+  settings = {},
+  prompt,
+}: {
+  settings?: Record<string, string>;
+  prompt?: (rate: number) => string;
+} = {}): Promise<void> {
+  const directory = `/root/leaks-${process.hrtime.bigint()}`;
   mkdirSync(directory);
   let figures: Record<string, number> = {};
   const onLeak = ({ rate, reply, decision, detection }: Leak): void =>
     report('leak', { rate, status: reply.status, ...reply.body, decision, detection });
   const start: typeof startBerthIn = async (...[folder, options]) => {
-    const berth = await startBerthIn(folder, { ...options, within: inContainer });
+    const berth = await startBerthIn(folder, { ...options, settings, within: inContainer });
     report('started', { lines: berth.program.lines });
     const stop = async () => {
       figures = kernelFigures(berth.cgroup);
@@ -23,7 +46,13 @@ export async function leakInContainer(): Promise<void> {
     };
     return { ...berth, stop };
   };
-  const { leaks, others, kernelKills } = await leakInTurn({ directory, rates, start, onLeak });
+  const { leaks, others, kernelKills } = await leakInTurn({
+    ...(prompt ? { prompt } : {}),
+    directory,
+    rates,
+    start,
+    onLeak,
+  });
   const replies = [...leaks.map(({ reply }) => reply), ...others];
   const recycled = leaks.filter(({ reply }) => reply.body.recycle_reason === 'memory');
   reportFigure('leaks', leaks.length, rates.length);

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { findMemoryCgroup, readContainerMemory } from '../../supervisor/memory/cgroup.ts';
+import { scriptedClaude } from '../support/claude.ts';
 import { makeMemoryCgroup } from '../support/memory-cgroup.ts';
 import { enterAndRun } from '../support/programs.ts';
 import { until } from '../support/until.ts';
@@ -58,6 +59,7 @@ export async function seeKernelKill(): Promise<void> {
   const berth = await startBerthIn('/root/seen', {
     limit: 768 * mebibyte,
     mcpServers: 0,
+    settings: { BERTH_CLAUDE_PATH: scriptedClaude },
     within: inContainer,
   });
   const { cgroup, program } = berth;

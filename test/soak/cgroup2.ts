@@ -1,7 +1,7 @@
 /**
  * `npm run soak:cgroup2`: boots Debian's kernel in QEMU with cgroup v2 and runs there the tests of the
  * memory guard, kernel kills without berth, and five leaks with berth and the real CLI. Ends with 1 if a
- * figure misses its target. Needs qemu-system-x86 and e2fsprogs, and no root. The kernel and busybox come
+ * figure misses its target. Needs qemu-system-x86 and e2fsprogs. The kernel and busybox come
  * from apt-get download, if they are not installed. Arguments: the parts to run (cgroup2-guest.ts).
  * Options: --minutes N (by default 120), --json.
  */

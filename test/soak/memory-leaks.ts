@@ -37,11 +37,13 @@ export interface LeakOptions {
   rates: readonly number[];
   /** How it is started, in a container of that size; absent: in a cgroup alone. */
   start?: typeof startBerthIn;
+  /** The turn that leaks at a rate; absent: by an MCP server, which needs the real CLI. */
+  prompt?: (rate: number) => string;
   onLeak?: (leak: Leak) => void;
 }
 
 export async function leakInTurn(options: LeakOptions): Promise<LeakSeries> {
-  const { directory, rates, start = startBerthIn, onLeak } = options;
+  const { directory, rates, start = startBerthIn, prompt = leakPrompt, onLeak } = options;
   const berth = await start(directory, { limit: container, mcpServers: 1 });
   const { cgroup, program, target } = berth;
   const others: JsonReply[] = [];
@@ -54,7 +56,7 @@ export async function leakInTurn(options: LeakOptions): Promise<LeakSeries> {
     for (const rate of rates) {
       const seen = program.lines.length;
       const watch = watchCrossing(cgroup.workingSet);
-      const reply = await sendPrompt(target, { prompt: leakPrompt(rate) });
+      const reply = await sendPrompt(target, { prompt: prompt(rate) });
       const decision = program.lines
         .slice(seen)
         .find(({ event, action }) => event === 'memory_limit' && action === 'end');
