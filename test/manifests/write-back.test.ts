@@ -117,6 +117,7 @@ t.test('the component write-back', { skip: cannotRender() }, async (t) => {
     );
     t.match(mount, { name: 'claude', readOnly: true });
     t.same(sidecar.securityContext, container('runtime').securityContext);
+    t.equal(sidecar.resources?.requests?.cpu, '100m');
     t.same(sidecar.envFrom, container('runtime').envFrom);
     t.ok((pod.terminationGracePeriodSeconds ?? 0) >= 93 + 10);
     const ports = find<IService>('Service', 'berth').spec?.ports ?? [];
