@@ -3,6 +3,7 @@
  * guessed time has passed, and one prompt at a time may try.
  * Invariants: the account has no clock of its own; an answer opens it only if its prompt was sent after it closed.
  */
+import { type Backoff, backoff } from '../../shared/backoff.ts';
 import type { BerthError } from '../../shared/errors.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
 
@@ -28,11 +29,11 @@ export interface AccountState {
 const minute = 60_000;
 /** A reported time is cut to this: the longest window has seven days. */
 const longestClosed = 8 * 24 * 60 * minute;
-/** First and longest guess, in milliseconds. */
-const guesses = {
-  usage_limit: [minute, 30 * minute],
-  rate_limited: [15_000, 2 * minute],
-} as const;
+/** How long a limit without a reported time is guessed to last. */
+const guesses: Readonly<Record<LimitReason, Backoff>> = {
+  usage_limit: { first: minute, longest: 30 * minute },
+  rate_limited: { first: 15_000, longest: 2 * minute },
+};
 /** Milliseconds that the other prompts wait for the prompt that tries. */
 const trialPause = 5_000;
 /** Windows of the whole account; others, such as `seven_day_opus`, limit one model only. */
@@ -166,10 +167,8 @@ export class Account {
   }
 
   #guess(reason: LimitReason): number {
-    const [first, longest] = guesses[reason];
-    const guess = Math.min(longest, first * 2 ** this.#guesses);
     this.#guesses += 1;
-    return guess;
+    return backoff(this.#guesses, guesses[reason]);
   }
 }
 

@@ -5,6 +5,7 @@
  */
 
 import type { BerthError } from '../../shared/errors.ts';
+import { abortable } from '../../shared/waiting.ts';
 import type { HookStop } from '../claude/hooks.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
 import type { CliMessage } from '../claude/protocol.ts';
@@ -123,7 +124,7 @@ export async function runTurn(
     text: '',
     hooks: {},
   };
-  const overdue = Promise.withResolvers<never>();
+  const overdue = new AbortController();
   let stalled: number | undefined;
   let helperHangs: BerthError | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -131,7 +132,7 @@ export async function runTurn(
     clearTimeout(timer);
     timer = setTimeout(() => {
       const stall = helperHangs ?? new TurnStalled(stalled ?? 0, undefined);
-      overdue.reject(signal.aborted ? signal.reason : stall);
+      overdue.abort(signal.aborted ? signal.reason : stall);
     }, interruptGrace);
     // If the process ends instead, its `run` rejects.
     worker.process.interrupt().catch(() => undefined);
@@ -161,7 +162,7 @@ export async function runTurn(
   const turn = worker.process.run(text, onMessage, promptId, asCommand);
   let result: TurnResult;
   try {
-    result = await Promise.race([turn, overdue.promise]);
+    result = await abortable(turn, overdue.signal);
   } catch (thrown) {
     // The prompt was interrupted while the CLI ran a turn of its own: it never began.
     const dropped = worker.process.idle;
