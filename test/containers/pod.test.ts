@@ -145,6 +145,17 @@ t.test('the pod', { skip }, async (t) => {
     t.ok(ended >= endings, `${ended} have ended`);
   });
 
+  await t.test('a tool with neither environment nor session ends with its worker', async (t) => {
+    // The second sleep gives berth the time to see the first one below its worker.
+    const hidden = 'env -i setsid sleep 4711 > /dev/null 2>&1 & sleep 10';
+    const { body } = await pod.prompt(`[[tool Bash ${JSON.stringify({ command: hidden })}]]`);
+    const sleeps = async () =>
+      (await pod.processes()).filter(({ command }) => command.endsWith('sleep 4711')).length;
+    t.equal(await sleeps(), 1, 'it outlives its turn');
+    t.equal((await pod.call('DELETE', `/v1/sessions/${body.session_id}`)).status, 204);
+    await until('it is gone', async () => (await sleeps()) === 0);
+  });
+
   await t.test(
     'the supervisor is killed: the container ends, and goes on where it was',
     async (t) => {
