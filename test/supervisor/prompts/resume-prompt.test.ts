@@ -1,9 +1,9 @@
-import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, globSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { Pool } from '../../../supervisor/pool/pool.ts';
 import { isInTranscript } from '../../../supervisor/prompts/resume-prompt.ts';
-import { bashAllowed } from '../../support/claude.ts';
+import { bashAllowed, makeSurroundings, scriptedClaude } from '../../support/claude.ts';
 import { testDirectory } from '../../support/directory.ts';
 import { promptText, type RecordedRequest } from '../../support/messages-api.ts';
 import { type FoundProcess, processesOf, tailsOf } from '../../support/processes.ts';
@@ -179,6 +179,32 @@ t.test('a second loss ends the turn, and says so', async (t) => {
   surroundings.api.reply(undefined);
   const { session_id } = last?.data ?? {};
   t.match(await running.prompt('[[say on]]', { session_id }), { status: 200 });
+});
+
+/** The scripted CLI, but the answers of the first process do not name their prompts. @returns its path */
+function namesNoPromptAtFirst(directory: string): string {
+  const path = join(directory, 'claude');
+  const script = `#!/bin/sh
+[ "$1" = --version ] && exec '${scriptedClaude}' --version
+mkdir "$0-has-started" 2>/dev/null || exec '${scriptedClaude}' "$@"
+'${scriptedClaude}' "$@" | sed -u '/"num_turns":0/!s/"user_message_uuids":[[][^]]*]/"user_message_uuids":[]/'
+`;
+  writeFileSync(path, script, { mode: 0o755 });
+  return path;
+}
+
+t.test('a turn whose result names no prompt goes on in another process', async (t) => {
+  const surroundings = await makeSurroundings(t);
+  const cli = namesNoPromptAtFirst(join(surroundings.workspace, '..'));
+  const running = await startSupervisor(t, { cli, surroundings });
+  const { prompt, log } = running;
+  const { status, body } = await prompt('[[say one]]');
+  t.match({ status, body }, { status: 200, body: { recycled: 1, recycle_reason: 'crashed' } });
+  t.match(await log.logged('turn_carried_on'), { level: 'warn', reason: 'crashed' });
+  t.equal(asked(running, carryOn), 1, 'the prompt itself is not sent again');
+  t.equal(asked(running, '[[say one]]'), 1);
+  const { session_id } = body;
+  t.match(await prompt('[[say two]]', { session_id }), { status: 200, body: { result: 'two' } });
 });
 
 t.test('a turn that hangs is interrupted and resumed once', async (t) => {
