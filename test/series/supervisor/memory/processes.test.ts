@@ -1,6 +1,6 @@
 /** What happens when a container has all the processes that its pids limit allows: really, in a cgroup. */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { startBerthIn } from '../../../soak/berth-in-cgroup.ts';
@@ -73,11 +73,12 @@ t.test('a pids limit that is reached when the CLI is to be tested ends nothing',
   const directory = testDirectory(t);
   const gate = join(directory, 'gate');
   const fifo = join(directory, 'fifo');
+  const waits = join(directory, 'waits');
   const path = join(directory, 'claude-that-waits');
   execFileSync('mkfifo', [fifo]);
   // Without a process of its own: by then it could start none.
   const script = `#!/bin/sh
-[ "$1" = --version ] || [ -e ${gate} ] || read line < ${fifo}
+[ "$1" = --version ] || [ -e ${gate} ] || { : > ${waits}; read line < ${fifo}; }
 exec ${realClaude} "$@"
 `;
   writeFileSync(path, script);
@@ -89,6 +90,8 @@ exec ${realClaude} "$@"
     settings: { BERTH_CLAUDE_PATH: path },
   });
   t.teardown(stop);
+  // Without a reader, the write would block this process for ever.
+  await until('the first worker waits', () => existsSync(waits));
   cgroup.allowTasks(1);
   writeFileSync(gate, '');
   writeFileSync(fifo, '\n');
