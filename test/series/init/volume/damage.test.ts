@@ -117,7 +117,7 @@ const git: Damage[] = [
     'damaged_git_directory',
     (git) => {
       renameSync(join(git, 'objects/pack'), join(git, 'moved'));
-      symlinkSync('../../../init/moved', join(git, 'objects/pack'));
+      symlinkSync('../moved', join(git, 'objects/pack'));
     },
   ],
   [

@@ -23,14 +23,14 @@ async function prepare(t: Test, settings: Record<string, string> = {}) {
   const { surroundings, server } = await loggedIn(t, {});
   const { config, inherited } = surroundings;
   const path = join(config, '.credentials.json');
-  const temporary = join(config, '../../../supervisor/tmp');
+  const temporary = join(config, '../tmp');
   mkdirSync(temporary);
   const environment = {
     ...inherited,
     TMPDIR: temporary,
     BERTH_CONFIG_DIR: config,
     BERTH_CLAUDE_PATH: realClaude,
-    BERTH_CREDENTIALS_SOURCE: join(config, '../../../supervisor/source.json'),
+    BERTH_CREDENTIALS_SOURCE: join(config, '../source.json'),
     ...settings,
   };
   const read = () => readFileSync(path, 'utf8');

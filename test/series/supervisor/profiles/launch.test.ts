@@ -162,7 +162,7 @@ t.test(
   'model, instructions and limits reach the CLI, a secret does not reach its flags',
   async (t) => {
     const around = await makeSurroundings(t);
-    const secret = join(around.config, '../../../supervisor/secret');
+    const secret = join(around.config, '../secret');
     writeFileSync(secret, 'made-up-value\n');
     const profile = review(
       `model: haiku, system_prompt: "--ours", append_system_prompt: ours too, limits: {max_turns: 2},
