@@ -1,4 +1,4 @@
-/** Planted mistakes that test/manifests/mistakes.test.ts has found: their form, and those of networks. */
+/** Planted mistakes that test/series/manifests/mistakes.test.ts has found: their form, and those of networks. */
 
 export interface Mistake {
   mistake: string;

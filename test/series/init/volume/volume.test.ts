@@ -11,9 +11,9 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { createRepository } from '../../support/repository.ts';
-import { until } from '../../support/until.ts';
-import { openHarbour, walk } from '../fixture.ts';
+import { openHarbour, walk } from '../../../init/fixture.ts';
+import { createRepository } from '../../../support/repository.ts';
+import { until } from '../../../support/until.ts';
 
 t.test("berth's state is closed to others and holds no token", async (t) => {
   const harbour = await openHarbour(t);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { mergeText } from '../../../init/reconcile/merge-text.ts';
+import { mergeText } from '../../../../init/reconcile/merge-text.ts';
 
 const merge = (base: string, local: string, upstream: string) =>
   mergeText(Buffer.from(base), Buffer.from(local), Buffer.from(upstream))?.toString();

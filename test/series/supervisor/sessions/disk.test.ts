@@ -2,15 +2,15 @@ import { execFileSync } from 'node:child_process';
 import { linkSync, rmSync, statfsSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { mountPoints } from '../../../supervisor/memory/mounts.ts';
-import { DiskWatch } from '../../../supervisor/sessions/disk.ts';
-import { DiskUsage } from '../../../supervisor/sessions/disk-usage.ts';
-import { captureLog } from '../../support/captured-log.ts';
-import { makeSurroundings } from '../../support/claude.ts';
-import { testDirectory } from '../../support/directory.ts';
-import { canMount, mountSmall } from '../../support/small-volume.ts';
-import { startSupervisor } from '../../support/supervisor.ts';
-import { until } from '../../support/until.ts';
+import { mountPoints } from '../../../../supervisor/memory/mounts.ts';
+import { DiskWatch } from '../../../../supervisor/sessions/disk.ts';
+import { DiskUsage } from '../../../../supervisor/sessions/disk-usage.ts';
+import { captureLog } from '../../../support/captured-log.ts';
+import { makeSurroundings } from '../../../support/claude.ts';
+import { testDirectory } from '../../../support/directory.ts';
+import { canMount, mountSmall } from '../../../support/small-volume.ts';
+import { startSupervisor } from '../../../support/supervisor.ts';
+import { until } from '../../../support/until.ts';
 
 const skip = canMount ? false : 'needs root, to mount a file system';
 

@@ -1,11 +1,11 @@
 import { chmodSync, chownSync, lstatSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { handOver, takeOwnership } from '../../../init/volume/ownership.ts';
-import { refusal } from '../../../shared/owner.ts';
-import { testDirectory } from '../../support/directory.ts';
-import { captureLog, type Harbour, openHarbour, walk } from '../fixture.ts';
-import { canChangeUser, runProgram } from '../process.ts';
+import { handOver, takeOwnership } from '../../../../init/volume/ownership.ts';
+import { refusal } from '../../../../shared/owner.ts';
+import { captureLog, type Harbour, openHarbour, walk } from '../../../init/fixture.ts';
+import { canChangeUser, runProgram } from '../../../init/process.ts';
+import { testDirectory } from '../../../support/directory.ts';
 
 const skip = canChangeUser ? false : 'needs root and setpriv';
 const owner = { uid: 1000, gid: 1000 };

@@ -14,15 +14,21 @@ import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { WriteBackFailure } from '../../../supervisor/write-back/api-failure.ts';
-import { SecretApi } from '../../../supervisor/write-back/secret-api.ts';
-import { canMount, mountSmall } from '../../support/small-volume.ts';
-import { until } from '../../support/until.ts';
-import { login, openShore, type Shore, secretName, sourceOf } from './fixture.ts';
+import { WriteBackFailure } from '../../../../supervisor/write-back/api-failure.ts';
+import { SecretApi } from '../../../../supervisor/write-back/secret-api.ts';
+import {
+  login,
+  openShore,
+  type Shore,
+  secretName,
+  sourceOf,
+} from '../../../supervisor/write-back/fixture.ts';
+import { canMount, mountSmall } from '../../../support/small-volume.ts';
+import { until } from '../../../support/until.ts';
 
 t.jobs = 4;
 
-const tls = join(import.meta.dirname, '../../support/fixtures/tls');
+const tls = join(import.meta.dirname, '../../../support/fixtures/tls');
 
 interface Fault {
   begin(shore: Shore): void;

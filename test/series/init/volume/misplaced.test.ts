@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import type { Mode, Tree } from '../../../init/git/tree.ts';
-import { findMisplaced } from '../../../init/volume/misplaced.ts';
-import { openHarbour } from '../fixture.ts';
-import { runProgram } from '../process.ts';
+import type { Mode, Tree } from '../../../../init/git/tree.ts';
+import { findMisplaced } from '../../../../init/volume/misplaced.ts';
+import { openHarbour } from '../../../init/fixture.ts';
+import { runProgram } from '../../../init/process.ts';
 
 const treeWith = (paths: readonly string[], mode: Mode = '100644'): Tree =>
   new Map(paths.map((path) => [path, { mode, oid: '1'.repeat(40) }]));

@@ -4,12 +4,12 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import t from 'tap';
-import { startApiServer } from '../../support/api-server.ts';
-import { testDirectory } from '../../support/directory.ts';
-import { promptText } from '../../support/messages-api.ts';
-import { collect, upTo } from '../../support/read-events.ts';
-import { startSupervisor, token } from '../../support/supervisor.ts';
-import { until } from '../../support/until.ts';
+import { startApiServer } from '../../../support/api-server.ts';
+import { testDirectory } from '../../../support/directory.ts';
+import { promptText } from '../../../support/messages-api.ts';
+import { collect, upTo } from '../../../support/read-events.ts';
+import { startSupervisor, token } from '../../../support/supervisor.ts';
+import { until } from '../../../support/until.ts';
 
 t.jobs = 3;
 
@@ -84,7 +84,7 @@ t.test('a token that may not is refused, and that is told too', async (t) => {
   );
 });
 
-const entry = join(import.meta.dirname, '../../../dist/berth.mjs');
+const entry = join(import.meta.dirname, '../../../../dist/berth.mjs');
 
 /** Runs `berth ...` as a person does. */
 async function berth(words: string[], environment: Record<string, string>, input = '') {

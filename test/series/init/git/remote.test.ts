@@ -5,10 +5,10 @@ import { createConnection } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { GitDirectory } from '../../../init/git/git-directory.ts';
-import { createRemote, type RemoteOptions } from '../../../init/git/remote.ts';
-import { createTransport, type TransportOptions } from '../../../init/git/transport.ts';
-import { type Harbour, openHarbour, token } from '../fixture.ts';
+import { GitDirectory } from '../../../../init/git/git-directory.ts';
+import { createRemote, type RemoteOptions } from '../../../../init/git/remote.ts';
+import { createTransport, type TransportOptions } from '../../../../init/git/transport.ts';
+import { type Harbour, openHarbour, token } from '../../../init/fixture.ts';
 
 type Limits = Partial<RemoteOptions & TransportOptions>;
 

@@ -4,11 +4,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import t from 'tap';
-import packageJson from '../../package.json' with { type: 'json' };
-import { bundleName, imageArguments, initBundle, takeSnapshot } from '../../scripts/bundle-init.ts';
-import { startGitHubApi } from '../support/github-api.ts';
-import { openHarbour, token } from './fixture.ts';
-import { runProgram } from './process.ts';
+import packageJson from '../../../package.json' with { type: 'json' };
+import {
+  bundleName,
+  imageArguments,
+  initBundle,
+  takeSnapshot,
+} from '../../../scripts/bundle-init.ts';
+import { openHarbour, token } from '../../init/fixture.ts';
+import { runProgram } from '../../init/process.ts';
+import { startGitHubApi } from '../../support/github-api.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'berth-snapshot-'));
 t.teardown(() => rmSync(directory, { recursive: true, force: true }));

@@ -1,8 +1,8 @@
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import t from 'tap';
-import { startSupervisor, startWithRealCli } from '../../support/supervisor.ts';
-import { until } from '../../support/until.ts';
+import { startSupervisor, startWithRealCli } from '../../../support/supervisor.ts';
+import { until } from '../../../support/until.ts';
 
 t.jobs = 2;
 

@@ -2,9 +2,9 @@
 import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { makeSurroundings } from '../../support/claude.ts';
-import { startSupervisor } from '../../support/supervisor.ts';
-import { until } from '../../support/until.ts';
+import { makeSurroundings } from '../../../support/claude.ts';
+import { startSupervisor } from '../../../support/supervisor.ts';
+import { until } from '../../../support/until.ts';
 
 /** As the kubelet mounts a Secret: a link through `..data`, which is swapped by a rename. */
 function mount(directory: string, revision: number, key: string): void {

@@ -4,12 +4,12 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { parse, stringify } from 'yaml';
-import type { MemoryReport } from '../supervisor/memory/guard.ts';
-import { createMetrics } from '../supervisor/metrics/counters.ts';
-import { createWriteBackMetrics } from '../supervisor/write-back/metrics.ts';
-import { testDirectory } from './support/directory.ts';
+import type { MemoryReport } from '../../supervisor/memory/guard.ts';
+import { createMetrics } from '../../supervisor/metrics/counters.ts';
+import { createWriteBackMetrics } from '../../supervisor/write-back/metrics.ts';
+import { testDirectory } from '../support/directory.ts';
 
-const root = join(import.meta.dirname, '..');
+const root = join(import.meta.dirname, '../..');
 const file = join(root, 'manifests/components/monitoring/prometheus-rule.yaml');
 const isCi = process.env.CI === 'true';
 const hasPromtool = spawnSync('promtool', ['--version']).error === undefined;

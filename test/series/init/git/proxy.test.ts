@@ -3,9 +3,9 @@ import { createServer, request } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { certificateAuthority, openTls } from '../../support/tls.ts';
-import { openHarbour, token, walk } from '../fixture.ts';
-import { runProgram } from '../process.ts';
+import { openHarbour, token, walk } from '../../../init/fixture.ts';
+import { runProgram } from '../../../init/process.ts';
+import { certificateAuthority, openTls } from '../../../support/tls.ts';
 
 /** A proxy that forwards every plain request to one server, whatever host was asked for. */
 async function startProxy(t: Test, target: string) {

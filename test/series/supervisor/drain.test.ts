@@ -3,12 +3,12 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
-import { bashAllowed } from '../support/claude.ts';
-import { promptText } from '../support/messages-api.ts';
-import { processesOf, tailsOf } from '../support/processes.ts';
-import { collect, upTo } from '../support/read-events.ts';
-import { makeSupervisor, startSupervisor, token } from '../support/supervisor.ts';
-import { until } from '../support/until.ts';
+import { bashAllowed } from '../../support/claude.ts';
+import { promptText } from '../../support/messages-api.ts';
+import { processesOf, tailsOf } from '../../support/processes.ts';
+import { collect, upTo } from '../../support/read-events.ts';
+import { makeSupervisor, startSupervisor, token } from '../../support/supervisor.ts';
+import { until } from '../../support/until.ts';
 
 t.jobs = 3;
 

@@ -1,8 +1,8 @@
 /** What priming a real CLI process leaves behind: nothing that the model is shown or asked. */
 import t from 'tap';
-import { cliArguments } from '../../../supervisor/claude/command.ts';
-import { prepareWorker } from '../../../supervisor/pool/prepare.ts';
-import { makeSurroundings, startProcess } from '../../support/claude.ts';
+import { cliArguments } from '../../../../supervisor/claude/command.ts';
+import { prepareWorker } from '../../../../supervisor/pool/prepare.ts';
+import { makeSurroundings, startProcess } from '../../../support/claude.ts';
 
 t.test('the model is asked nothing, and shown no trace, when a worker is primed', async (t) => {
   const surroundings = await makeSurroundings(t);

@@ -8,12 +8,12 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
-import { Transcripts } from '../../../supervisor/sessions/transcripts.ts';
-import { makeSurroundings } from '../../support/claude.ts';
-import { testDirectory } from '../../support/directory.ts';
-import { idOf } from '../../support/session-record.ts';
-import { startWithRealCli } from '../../support/supervisor.ts';
-import { until } from '../../support/until.ts';
+import { Transcripts } from '../../../../supervisor/sessions/transcripts.ts';
+import { makeSurroundings } from '../../../support/claude.ts';
+import { testDirectory } from '../../../support/directory.ts';
+import { idOf } from '../../../support/session-record.ts';
+import { startWithRealCli } from '../../../support/supervisor.ts';
+import { until } from '../../../support/until.ts';
 
 const one = idOf(1);
 const two = idOf(2);

@@ -4,17 +4,17 @@
  */
 import fc from 'fast-check';
 import t from 'tap';
-import { Growth } from '../../../supervisor/memory/growth.ts';
+import { Growth } from '../../../../supervisor/memory/growth.ts';
 import {
   type Action,
   decide,
   initialState,
   type State,
-} from '../../../supervisor/memory/policy.ts';
-import { workersThatFit } from '../../../supervisor/memory/pressure.ts';
-import { boundsOf, type Reading, type Stage } from '../../../supervisor/memory/reading.ts';
-import { untilNextLook } from '../../../supervisor/memory/sampling-interval.ts';
-import { Random } from '../../soak/random.ts';
+} from '../../../../supervisor/memory/policy.ts';
+import { workersThatFit } from '../../../../supervisor/memory/pressure.ts';
+import { boundsOf, type Reading, type Stage } from '../../../../supervisor/memory/reading.ts';
+import { untilNextLook } from '../../../../supervisor/memory/sampling-interval.ts';
+import { Random } from '../../../soak/random.ts';
 
 const mebibyte = 2 ** 20;
 const hours = 8;

@@ -4,13 +4,13 @@ import { readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import t, { type Test } from 'tap';
-import { testDirectory } from '../support/directory.ts';
-import { until } from '../support/until.ts';
+import { testDirectory } from '../../support/directory.ts';
+import { until } from '../../support/until.ts';
 
 // Each test has processes and a folder of its own, and waits most of the time.
 t.jobs = 7;
 
-const program = join(import.meta.dirname, '../support/lease-holder.ts');
+const program = join(import.meta.dirname, '../../support/lease-holder.ts');
 const isLinux = process.platform === 'linux';
 const canUnshare = isLinux && spawnSync('unshare', ['--net', 'true']).status === 0;
 

@@ -1,16 +1,16 @@
 /** Mistakes that people make in manifests, one a row: each is found, and said in words that name it. */
 import { join } from 'node:path';
 import t from 'tap';
-import { testDirectory } from '../support/directory.ts';
+import { testDirectory } from '../../support/directory.ts';
 import {
   add,
   endpoint,
   type Mistake,
   networkMistakes,
   rule,
-} from '../support/manifests/mistakes.ts';
-import { problemsOf } from '../support/manifests/problems.ts';
-import { cannotRender, type Manifest, renderOverlay } from '../support/manifests.ts';
+} from '../../support/manifests/mistakes.ts';
+import { problemsOf } from '../../support/manifests/problems.ts';
+import { cannotRender, type Manifest, renderOverlay } from '../../support/manifests.ts';
 
 const mistakes: Mistake[] = [
   ...networkMistakes,
