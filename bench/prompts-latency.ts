@@ -36,7 +36,7 @@ export async function compareLatency(
   const rivals = [
     { name: 'claude -p', run: () => runCold(cold) },
     { name: 'spawning server', run: () => askSpawnServer(spawning, prompt) },
-    bareNewContext(await place('bare-new')),
+    bareNewContext(await place('bare-new'), cleanup),
     await bareFollowUp(await place('bare'), cleanup),
     newContext(berth),
     // Right after a new context, while the next warm worker starts.
@@ -81,8 +81,9 @@ async function runCold(place: Place): Promise<void> {
 }
 
 /** A process for each prompt, primed and idle when the prompt arrives, like a worker of berth. */
-function bareNewContext(place: Place): Rival {
+function bareNewContext(place: Place, cleanup: AsyncDisposableStack): Rival {
   let bare: BareProcess | undefined;
+  cleanup.defer(() => bare?.stop());
   return {
     name: 'bare, new context',
     ready: async () => {
