@@ -39,9 +39,12 @@ export function inheritedLogin(
 ): (name: string) => boolean | undefined {
   const own = bringsLogin(profile);
   const used = { ...(own ? {} : inherited), ...profile };
-  const passed = clouds.map(({ providers: any, own: pattern }) => {
+  const passed = clouds.map(({ providers: switches, own: pattern }) => {
     const named = Object.keys(profile).some((name) => pattern.test(name) && !place.test(name));
-    return { pattern, pass: any.some((provider) => selectsProvider(used, provider)) && !named };
+    return {
+      pattern,
+      pass: switches.some((provider) => selectsProvider(used, provider)) && !named,
+    };
   });
   return (name) => {
     if ([...loginSecrets, ...providers].includes(name)) return !own;

@@ -78,8 +78,6 @@ interface Session {
 
 export class ProcessSpecs {
   readonly #options: ProcessSpecsOptions;
-  /** The key of the processes of a profile without overrides. */
-  readonly #plain = new WeakMap<Profile, string>();
   readonly #owners = new WeakMap<ClaudeProcess, Owner>();
   /** Options that a shared spare has refused. */
   readonly #refused = new LRUCache<string, true>({ max: 100 });
@@ -96,7 +94,12 @@ export class ProcessSpecs {
       const directory = this.#options.store.peek(resume)?.working_directory;
       return this.#spec(profile, asked, { resume, fork: false, directory });
     }
-    if (!record) return this.#spec(profile, asked, undefined);
+    if (!record) {
+      return {
+        ...this.#spec(profile, asked, undefined),
+        spare: this.#spareFor(profile, overrides),
+      };
+    }
     const directory = fork ? undefined : record.working_directory;
     return this.#spec(profile, asked, { resume: record.id, fork, directory });
   }
@@ -137,7 +140,6 @@ export class ProcessSpecs {
     return {
       ...this.#spec(profile, { overrides: {} }, undefined),
       key: sharedKeyOf(profile),
-      spare: undefined,
       shared: true,
       launch: (name) => {
         const launch = sharedLaunchOf(profile, this.#options.config.configDirectory);
@@ -149,7 +151,8 @@ export class ProcessSpecs {
   /** What shared spares can do for a prompt that begins a session. */
   #spareFor(profile: Profile, overrides: Overrides): SpareUse | undefined {
     const late = this.#options.learnsLate() ? lateOptionsOf(profile, overrides) : undefined;
-    if (!late || this.#refused.has(digestOfLate(late))) return undefined;
+    if (!late) return undefined;
+    if (this.#refused.size > 0 && this.#refused.has(digestOfLate(late))) return undefined;
     return { key: sharedKeyOf(profile), bind: (process) => this.#bind(process, profile, late) };
   }
 
@@ -176,21 +179,14 @@ export class ProcessSpecs {
       sessionId: isFork ? undefined : session?.resume,
       resumes: session !== undefined,
       // The CLI counts the budget over the life of its process.
-      own: isFork || key !== this.#plainKey(profile),
+      own: isFork || key !== keyOf(profile),
       once: (overrides.maxBudgetUsd ?? profile.limits.maxBudgetUsd) !== undefined,
       background: profile.limits.background,
-      spare: session ? undefined : this.#spareFor(profile, overrides),
       launch: (name) => {
         const launch = launchOf(profile, overrides, this.#options.config.configDirectory);
         return this.#launch(name, profile, launch, asked, session);
       },
     };
-  }
-
-  #plainKey(profile: Profile): string {
-    const key = this.#plain.get(profile) ?? keyOf(profile);
-    this.#plain.set(profile, key);
-    return key;
   }
 
   #launch(
