@@ -34,10 +34,12 @@ const allowed: Record<string, readonly string[]> = {
   'supervisor/wiring': [
     ...['supervisor/boot', 'supervisor/claude', 'supervisor/cli', 'supervisor/configuration'],
     ...['supervisor/credentials', 'supervisor/http', 'supervisor/memory', 'supervisor/metrics'],
-    ...['supervisor/pool', 'supervisor/profiles', 'supervisor/prompts', 'supervisor/sessions'],
-    ...['supervisor/spending', 'supervisor/config.ts'],
+    ...['supervisor/jobs', 'supervisor/pool', 'supervisor/profiles', 'supervisor/prompts'],
+    ...['supervisor/sessions', 'supervisor/spending', 'supervisor/config.ts'],
   ],
-  'supervisor/http': ['supervisor/prompts', 'supervisor/sessions', 'supervisor/profiles'],
+  'supervisor/http': [
+    ...['supervisor/jobs', 'supervisor/prompts', 'supervisor/sessions', 'supervisor/profiles'],
+  ],
   'supervisor/metrics': [
     ...['supervisor/boot', 'supervisor/claude', 'supervisor/configuration'],
     ...['supervisor/credentials', 'supervisor/memory', 'supervisor/pool', 'supervisor/prompts'],
@@ -46,6 +48,9 @@ const allowed: Record<string, readonly string[]> = {
   'supervisor/prompts': [
     ...['supervisor/claude', 'supervisor/pool', 'supervisor/profiles', 'supervisor/sessions'],
     'supervisor/spending',
+  ],
+  'supervisor/jobs': [
+    ...['supervisor/prompts', 'supervisor/profiles', 'supervisor/sessions', 'supervisor/spending'],
   ],
   'supervisor/spending': ['supervisor/sessions'],
   'supervisor/sessions': ['supervisor/claude'],

@@ -1,0 +1,22 @@
+/**
+ * The request of a job as it is stored: the fields of a prompt, without those that belong to a connection.
+ * Invariant: a stored request is read with the schema below, since a store may be damaged or changed by others.
+ */
+import { z } from 'zod';
+
+export const storedRequestSchema = z.strictObject({
+  prompt: z.string(),
+  session_id: z.string().optional(),
+  fork: z.boolean().optional(),
+  profile: z.string().optional(),
+  model: z.string().optional(),
+  append_system_prompt: z.string().optional(),
+  allowed_tools: z.array(z.string()).optional(),
+  max_turns: z.number().optional(),
+  max_budget_usd: z.number().optional(),
+  output_schema: z.record(z.string(), z.unknown()).optional(),
+  on_recycle: z.enum(['continue', 'fail']).optional(),
+  traceparent: z.string().optional(),
+});
+
+export type StoredRequest = z.infer<typeof storedRequestSchema>;
