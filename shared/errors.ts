@@ -45,6 +45,7 @@ export const errorTable = {
   job_not_found: kind(70, 404, false, 'The job does not exist'),
   job_not_ended: kind(70, 409, true, 'The job has not ended'),
   job_ended: kind(70, 409, false, 'The job has ended'),
+  job_expired: kind(70, 504, false, 'The job expired before its end'),
   jobs_full: kind(70, 429, true, 'Too many jobs are waiting'),
   quota_reserved: kind(70, 429, true, "The rest of the account's quota is reserved"),
   prompts_exceeded: kind(70, 429, true, 'The token starts too many prompts'),
