@@ -101,6 +101,8 @@ export interface Job {
   expiresAt: number | null;
   /** Attempts that count. A run that ends with a limit, a drain or a restart does not count. */
   attempts: JobAttempt[];
+  /** Runs that ended because their replica was lost; bounded, since a job may be the cause of the loss. */
+  restarts: number;
   parked: Parked | null;
   /** When the job may run: its `notBefore`, or the end of its parking or of a pause between attempts. */
   dueAt: number;

@@ -1,0 +1,247 @@
+/**
+ * What callers can do with jobs: accept, read, list, cancel, retry, remove. The API and `berth jobs` use it.
+ * Invariants: a job is accepted only if its request can become a prompt now. An accepted job is durable when `accept`
+ * returns. A job of another token does not exist for a caller.
+ */
+import { BerthError } from '../../shared/errors.ts';
+import { formatDuration } from '../../shared/units.ts';
+import type { Intake, Prompt } from '../prompts/prompt.ts';
+import { become, isEnd, type Job, type JobPriority } from './job.ts';
+import { newJobId } from './job-id.ts';
+import type { JobEvent, JobKey, JobPage, JobQuery, JobStore } from './job-store.ts';
+import { promptRequestOf } from './prompt-of-job.ts';
+import type { StoredRequest } from './stored-request.ts';
+
+/** A job to be accepted. Times are milliseconds since 1970. */
+export interface NewJob {
+  /** The name of the caller's token. */
+  token: string;
+  /** The id of the token; undefined if it cannot be revoked. */
+  tokenId: string | undefined;
+  request: StoredRequest;
+  priority?: JobPriority | undefined;
+  metadata?: Record<string, string> | undefined;
+  /** The most milliseconds of one run. */
+  timeout?: number | undefined;
+  maxAttempts?: number | undefined;
+  notBefore?: number | undefined;
+  expiresAt?: number | undefined;
+  /** Was checked against the allowed hosts. */
+  callbackUrl?: string | undefined;
+}
+
+export interface JobsOptions {
+  store: JobStore;
+  intake: Pick<Intake, 'resolve'>;
+  /** The longest and the default time of one run, in milliseconds. */
+  timeout: number;
+  /** Called when a job was cancelled: its prompt may be running here. */
+  onCancelled: (id: string) => void;
+  /** Milliseconds since 1970. */
+  now?: () => number;
+}
+
+export const defaultAttempts = 3;
+
+export class Jobs {
+  readonly #options: JobsOptions;
+  readonly #now: () => number;
+
+  constructor(options: JobsOptions) {
+    this.#options = options;
+    this.#now = options.now ?? Date.now;
+  }
+
+  /**
+   * Accepts a job durably.
+   * @returns the job of an earlier request with the same key, if there is one
+   * @throws BerthError as `Intake.resolve`, `invalid_request`, `idempotency_mismatch`, `jobs_full`,
+   *   `job_store_unavailable`
+   */
+  async accept(fields: NewJob, key?: JobKey): Promise<{ job: Job; created: boolean }> {
+    const { intake, store } = this.#options;
+    const tokenId = fields.tokenId ?? null;
+    const prompt = await intake.resolve(promptRequestOf({ ...fields, tokenId }));
+    const now = this.#now();
+    return store.add(this.#jobOf(fields, prompt, now), key);
+  }
+
+  /** @param token undefined for a caller that may see all jobs. @throws BerthError `job_not_found` */
+  async read(id: string, token: string | undefined): Promise<Job> {
+    return owned(id, await this.#options.store.read(id), token);
+  }
+
+  list(query: JobQuery): Promise<JobPage> {
+    return this.#options.store.list(query);
+  }
+
+  /**
+   * Cancels a job that has not ended; a running prompt is interrupted.
+   * @returns the cancelled job, also if it was cancelled before
+   * @throws BerthError `job_not_found`; `job_ended` if it ended in another way
+   */
+  async cancel(id: string, token: string | undefined): Promise<Job> {
+    await this.read(id, token);
+    const now = this.#now();
+    const job = owned(
+      id,
+      await this.#options.store.update(id, (job) =>
+        isEnd(job.state) ? undefined : become(job, 'cancelled', now, cancelled(job, now)),
+      ),
+      token,
+    );
+    if (job.state !== 'cancelled') throw endedError(job, 'cancel');
+    this.#options.onCancelled(id);
+    return job;
+  }
+
+  /**
+   * Queues a failed job again, with all its attempts. The job continues its session.
+   * @throws BerthError `job_not_found`, `job_not_ended`; `job_ended` if it did not fail
+   */
+  async retry(id: string, token: string | undefined): Promise<Job> {
+    const before = await this.read(id, token);
+    if (!isEnd(before.state)) throw notEnded(before, 'retry');
+    if (before.state !== 'failed') throw endedError(before, 'retry');
+    const now = this.#now();
+    const job = await this.#options.store.update(id, (job) =>
+      job.state === 'failed' ? become(job, 'queued', now, anew(job, now)) : undefined,
+    );
+    return owned(id, job, token);
+  }
+
+  /** Removes a job that has ended. @throws BerthError `job_not_found`, `job_not_ended` */
+  async remove(id: string, token: string | undefined): Promise<void> {
+    const job = await this.read(id, token);
+    if (await this.#options.store.remove(id)) return;
+    throw notEnded(job, 'remove');
+  }
+
+  /** The events of a job after that id. @throws BerthError `job_not_found` */
+  async events(id: string, after: number, token: string | undefined): Promise<JobEvent[]> {
+    await this.read(id, token);
+    return this.#options.store.events(id, after);
+  }
+
+  /** Calls the listener when there may be a change, with the id of the job if known. @returns ends it */
+  onChange(listener: (id?: string) => void): () => void {
+    return this.#options.store.onChange(listener);
+  }
+
+  #jobOf(fields: NewJob, prompt: Prompt, now: number): Job {
+    const { notBefore = null, expiresAt = null, callbackUrl } = fields;
+    if (expiresAt !== null && expiresAt <= (notBefore ?? now)) {
+      throw refused('expires_in', 'it ends before the job may begin', 'set a longer time');
+    }
+    return {
+      id: newJobId(now),
+      token: fields.token,
+      tokenId: fields.tokenId ?? null,
+      state: notBefore !== null && notBefore > now ? 'scheduled' : 'queued',
+      request: fields.request,
+      priority: fields.priority ?? 'normal',
+      profile: prompt.profile.name,
+      sessionId: prompt.record?.id ?? null,
+      // A fork begins a session of its own, wherever the history is.
+      ownSession: prompt.record !== undefined,
+      promptId: null,
+      metadata: fields.metadata ?? {},
+      timeout: this.#timeoutOf(fields.timeout, prompt),
+      maxAttempts: fields.maxAttempts ?? defaultAttempts,
+      createdAt: now,
+      startedAt: null,
+      endedAt: null,
+      notBefore,
+      expiresAt,
+      attempts: [],
+      restarts: 0,
+      parked: null,
+      dueAt: notBefore ?? now,
+      owner: null,
+      result: null,
+      error: null,
+      notes: [],
+      callback: callbackUrl === undefined ? null : waitingCallback(callbackUrl),
+    };
+  }
+
+  #timeoutOf(wanted: number | undefined, { profile }: Prompt): number {
+    const most = Math.min(this.#options.timeout, profile.limits.timeout ?? Infinity);
+    if (wanted === undefined || wanted <= most) return wanted ?? most;
+    const setting =
+      most < this.#options.timeout
+        ? `profiles.${profile.name}.limits.timeout`
+        : 'BERTH_JOB_TIMEOUT';
+    const cause = `${formatDuration(wanted)} is above the limit of ${formatDuration(most)}`;
+    throw refused('timeout', cause, `shorten it, or raise ${setting}`);
+  }
+}
+
+function waitingCallback(url: string): Job['callback'] {
+  return {
+    url,
+    state: 'waiting',
+    attempts: 0,
+    lastStatus: null,
+    lastError: null,
+    deliveredAt: null,
+    nextAt: null,
+  };
+}
+
+function cancelled({ attempts }: Job, now: number): Partial<Job> {
+  return { attempts: endAttempt(attempts, now, 'interrupted') };
+}
+
+/** The attempts, the last of which has ended. */
+export function endAttempt(
+  attempts: Job['attempts'],
+  endedAt: number,
+  outcome: string,
+): Job['attempts'] {
+  const last = attempts.at(-1);
+  if (!last || last.endedAt !== null) return attempts;
+  return [...attempts.slice(0, -1), { ...last, endedAt, outcome }];
+}
+
+/** What a job forgets that is run again by a person. */
+function anew({ callback, expiresAt }: Job, now: number): Partial<Job> {
+  return {
+    attempts: [],
+    restarts: 0,
+    error: null,
+    dueAt: now,
+    expiresAt: expiresAt !== null && expiresAt <= now ? null : expiresAt,
+    callback: callback && waitingCallback(callback.url),
+  };
+}
+
+function owned(id: string, job: Job | undefined, token: string | undefined): Job {
+  if (job && (token === undefined || job.token === token)) return job;
+  throw new BerthError(
+    'job_not_found',
+    `cannot find the job ${id.slice(0, 64)}: this token has no job with this id; list its jobs with GET /v1/jobs`,
+  );
+}
+
+function endedError({ id, state }: Job, what: string): BerthError {
+  return new BerthError(
+    'job_ended',
+    `cannot ${what} ${id}: it is ${state}; only ${what === 'retry' ? 'a failed job can run again' : 'a job that has not ended can be cancelled'}`,
+    { details: { job_id: id, state } },
+  );
+}
+
+function notEnded({ id, state }: Job, what: string): BerthError {
+  return new BerthError(
+    'job_not_ended',
+    `cannot ${what} ${id}: it is ${state}; wait for its end, or cancel it first`,
+    { details: { job_id: id, state } },
+  );
+}
+
+function refused(field: string, cause: string, remedy: string): BerthError {
+  return new BerthError('invalid_request', `cannot accept ${field}: ${cause}; ${remedy}`, {
+    details: { field },
+  });
+}
