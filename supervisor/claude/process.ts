@@ -111,6 +111,11 @@ export class ClaudeProcess {
     });
   }
 
+  /** The session that the process was started for. The CLI may write it in another case. */
+  get sessionId(): string | undefined {
+    return this.#sessionId;
+  }
+
   /** Resolves when the process has ended and its output was read; never rejects. */
   get ended(): Promise<ProcessEnd> {
     return this.#child.ended;

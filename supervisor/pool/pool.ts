@@ -15,7 +15,7 @@ import type { ProcessSpec, WarmTarget } from './process-spec.ts';
 import { RefillPause } from './refill-pause.ts';
 import { Pace } from './retry-after.ts';
 import { OneStart } from './serialized-start.ts';
-import { WaitingLine } from './waiting-line.ts';
+import { type Priority, WaitingLine } from './waiting-line.ts';
 import type { RecycleReason, Worker, WorkerState } from './worker.ts';
 
 export interface PoolOptions extends EndOptions {
@@ -50,6 +50,8 @@ export interface AcquireOptions {
   signal: AbortSignal;
   /** The prompt continues a turn that had begun: it is served first, and never rejected for space. */
   continues?: boolean;
+  /** `interactive` if absent. */
+  priority?: Priority | undefined;
   /** Called with the place in the queue, from 1, if the prompt has to wait, and whenever it changes. */
   onQueued: (place: number) => void;
 }
@@ -121,7 +123,8 @@ export class Pool {
    * @throws BerthError `queue_full`, `draining`, `cli_unavailable`, `session_not_found`, or the
    *   signal's reason
    */
-  async acquire({ spec, token, continues, signal, onQueued }: AcquireOptions): Promise<Worker> {
+  async acquire(options: AcquireOptions): Promise<Worker> {
+    const { spec, token, continues, priority, signal, onQueued } = options;
     signal.throwIfAborted();
     if (this.#stopping) throw this.#stopping;
     const own = spec.sessionId !== undefined && this.ownerOf(spec.sessionId);
@@ -131,6 +134,7 @@ export class Pool {
       spec,
       token,
       continues: continues ?? false,
+      priority,
       signal,
       onPlace: onQueued,
     });

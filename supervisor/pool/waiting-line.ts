@@ -1,15 +1,22 @@
 /**
  * The queue of the prompts that wait for a worker: bounded and fair. Tokens take turns; within a token it is
- * first come, first served.
+ * first come, first served. A prompt of a higher priority is served first.
  * Invariants: a token with a hundred prompts does not delay the single prompt of another token; a full queue
- * rejects the newest prompt of the token that has most.
+ * rejects the newest prompt of the token that has most. Jobs do not count for the limit of the queue: their number
+ * is bounded elsewhere, and a job must not keep an interactive prompt out.
  */
 import { BerthError } from '../../shared/errors.ts';
 import type { ProcessSpec } from './process-spec.ts';
 import type { Worker } from './worker.ts';
 
+/** The priorities of prompts, the higher first: a caller waits for an interactive prompt, and for no job. */
+export const priorities = ['interactive', 'job', 'background'] as const;
+
+export type Priority = (typeof priorities)[number];
+
 export interface Ticket {
   readonly spec: ProcessSpec;
+  readonly priority: Priority;
   /** The name of the caller's token. */
   readonly token: string;
   /** The ticket continues a turn that had begun: it is served first, and never rejected for space. */
@@ -21,6 +28,8 @@ export interface Ticket {
 export interface JoinOptions {
   spec: ProcessSpec;
   token: string;
+  /** `interactive` if absent. */
+  priority?: Priority | undefined;
   continues?: boolean;
   /** Takes the ticket out of the queue; it then rejects with the signal's reason. */
   signal: AbortSignal;
@@ -82,17 +91,24 @@ export class WaitingLine {
     if (this.#ordered) return this.#ordered;
     const entries = [...this.#entries.values()];
     const first = entries.filter(({ continues }) => continues);
-    const others = entries.filter(({ continues }) => !continues);
-    this.#ordered = [...first, ...fairOrder(others, this.#lastServed, this.#served)];
+    const others = priorities.map((priority) =>
+      fairOrder(
+        entries.filter((entry) => !entry.continues && entry.priority === priority),
+        this.#lastServed,
+        this.#served,
+      ),
+    );
+    this.#ordered = [...first, ...others.flat()];
     return this.#ordered;
   }
 
-  join({ spec, token, continues = false, signal, onPlace }: JoinOptions): Ticket {
+  join(options: JoinOptions): Ticket {
+    const { spec, token, priority = 'interactive', continues = false, signal, onPlace } = options;
     const { promise, resolve, reject } = Promise.withResolvers<Worker>();
     const leave = (): void => this.#settle(entry, () => reject(signal.reason));
     signal.addEventListener('abort', leave, { once: true });
     const entry: Entry = {
-      ...{ spec, token, continues, worker: promise, resolve, reject, onPlace, place: 0 },
+      ...{ spec, token, priority, continues, worker: promise, resolve, reject, onPlace, place: 0 },
       unwatch: () => signal.removeEventListener('abort', leave),
     };
     this.#entries.set(entry, entry);
@@ -106,9 +122,10 @@ export class WaitingLine {
    * @param retryAfter seconds after which another try may succeed
    */
   enforceLimit(coming: number, retryAfter: number): void {
-    if (this.#entries.size - coming <= this.#limit) return;
+    const counted = [...this.#entries.keys()].filter(({ priority }) => priority === 'interactive');
+    if (counted.length - coming <= this.#limit) return;
     const newest = new Map<string, { ticket: Ticket; count: number }>();
-    for (const ticket of this.#entries.keys()) {
+    for (const ticket of counted) {
       if (ticket.continues) continue;
       const count = (newest.get(ticket.token)?.count ?? 0) + 1;
       // Inserted again at the end: among tokens with the same count the newest ticket is rejected.

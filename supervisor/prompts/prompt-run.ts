@@ -18,7 +18,7 @@ import { isLoginRefused } from './outcome.ts';
 import { PromptCost, type PromptCostOptions } from './prompt-cost.ts';
 import { RecordKeeper } from './record-keeper.ts';
 import { type Attempt, Recovery, type RecoveryOptions } from './recovery.ts';
-import { carryOnLoggedIn } from './resume-prompt.ts';
+import { carryOn, carryOnLoggedIn } from './resume-prompt.ts';
 import { type SendOptions, type SentTurn, sendPrompt } from './send-prompt.ts';
 import { afterTurn, type TurnEnd, type TurnEvent } from './turn.ts';
 import { type Found, type WorkerForOptions, workerFor } from './worker-for.ts';
@@ -95,7 +95,8 @@ export class PromptRun {
   async #attempts(): Promise<Answer> {
     const { prompt } = this.#live;
     const spec = this.#options.specs.of(prompt);
-    const first = await this.#attempt({ spec, text: prompt.text, continues: false });
+    const text = prompt.continues ? carryOn : prompt.text;
+    const first = await this.#attempt({ spec, text, continues: false });
     if (!(first instanceof TurnLost)) return first;
     const recovery = new Recovery(this.#options, this.#live, this.#cost, this.#keeper);
     if (prompt.onRecycle === 'fail') throw await recovery.giveUp(first);
@@ -170,7 +171,22 @@ export class PromptRun {
       }
       this.#emit(event);
     };
-    return sendPrompt(this.#options, { live: this.#live, worker, use, text, emit });
+    const beforeSend = async (promptId: string): Promise<void> => {
+      if (text === this.#live.prompt.text) await this.#note(worker, promptId);
+    };
+    return sendPrompt(this.#options, { live: this.#live, worker, use, text, emit, beforeSend });
+  }
+
+  /** Reports the prompt before it is sent, if its caller wants that. The record of its session is durable then. */
+  async #note(worker: Worker, promptId: string): Promise<void> {
+    const { onSend } = this.#live.prompt;
+    const sessionId = worker.sessionId ?? worker.process.sessionId;
+    if (!onSend || sessionId === undefined) return;
+    worker.sessionId = sessionId;
+    this.#live.serve(sessionId);
+    this.#keeper.begin(sessionId);
+    await this.#keeper.recorded();
+    await onSend({ sessionId, promptId });
   }
 
   /** The CLI has reported the session of the turn. */

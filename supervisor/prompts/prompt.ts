@@ -10,6 +10,7 @@ import {
   readOverrides,
   refused,
 } from '../profiles/overrides.ts';
+import type { Priority } from '../pool/waiting-line.ts';
 import type { Profile } from '../profiles/profile.ts';
 import { SchemaCheck } from '../profiles/schema-check.ts';
 import {
@@ -39,6 +40,13 @@ export interface PromptRequest {
   traceparent: string | undefined;
 }
 
+/** The session and the id with which a prompt was sent to the CLI. */
+export interface SentPrompt {
+  sessionId: string;
+  /** The CLI writes it beside the prompt in the transcript. */
+  promptId: string;
+}
+
 /** A request that was checked and can run. */
 export interface Prompt
   extends Pick<
@@ -53,6 +61,15 @@ export interface Prompt
   flags: SessionFlags;
   /** Milliseconds from acceptance to the answer at most. */
   timeout: number;
+  /** `interactive` if absent. */
+  priority?: Priority;
+  /** The transcript of `record` has this prompt, whose turn an earlier process of berth has begun. */
+  continues?: SentPrompt;
+  /**
+   * Called and awaited before the text of the prompt is sent to the CLI, not before a text that continues the turn.
+   * If the callback rejects, the prompt ends with that error.
+   */
+  onSend?: (sent: SentPrompt) => Promise<void>;
 }
 
 export interface IntakeOptions {

@@ -62,6 +62,11 @@ export class RecordKeeper {
     this.#begun = this.#write(this.#record);
   }
 
+  /** Resolves when the record of a session that has begun is durable, or could not be written. */
+  async recorded(): Promise<void> {
+    await this.#begun;
+  }
+
   /** Forgets the session that this turn has begun: the next attempt begins another one. */
   async forget(id: string): Promise<void> {
     await this.#begun;

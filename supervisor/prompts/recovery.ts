@@ -93,7 +93,10 @@ export class Recovery {
     await abortable(worker.gone, this.#live.signal);
     if (sessionId === undefined) return false;
     const transcript = await transcripts.find(sessionId);
-    if (transcript !== undefined && (await isInTranscript(transcript, promptId))) return true;
+    const known = this.#live.prompt.continues;
+    if (transcript !== undefined) {
+      if (known?.sessionId === sessionId || (await isInTranscript(transcript, promptId))) return true;
+    }
     if (this.#isNew(sessionId)) {
       await this.#keeper.forget(sessionId);
       await catalog.discard(sessionId);

@@ -4,7 +4,7 @@
  * tool is unknown (as 2.1.330 does). So a tool runs at least once, and nothing is repeated blindly.
  */
 import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 
 /** The text for a process that resumes a session whose transcript has the prompt. */
 export const carryOn = 'Your process was replaced. Carry on where you stopped.';
@@ -24,26 +24,31 @@ const piece = 1024 * 1024;
  */
 export async function isInTranscript(transcript: string, promptId: string): Promise<boolean> {
   try {
-    return await isWritten(transcript, promptId);
+    const file = await open(transcript, constants.O_RDONLY | constants.O_NOFOLLOW);
+    try {
+      return (await findInTranscript(file, promptId)) !== undefined;
+    } finally {
+      await file.close();
+    }
   } catch {
     return false;
   }
 }
 
-async function isWritten(transcript: string, promptId: string): Promise<boolean> {
+/** The position of a prompt's id in its line; undefined if the transcript does not have the prompt. */
+export async function findInTranscript(
+  file: FileHandle,
+  promptId: string,
+): Promise<number | undefined> {
   const wanted = Buffer.from(`"uuid":"${promptId}"`);
-  const file = await open(transcript, constants.O_RDONLY | constants.O_NOFOLLOW);
-  try {
-    const { size } = await file.stat();
-    const buffer = Buffer.alloc(piece + wanted.length);
-    for (let end = size; end > Math.max(0, size - searched); end -= piece) {
-      const start = Math.max(0, end - piece);
-      // Pieces overlap, so that an id across their border is found.
-      const { bytesRead } = await file.read(buffer, 0, end - start + wanted.length, start);
-      if (buffer.subarray(0, bytesRead).includes(wanted)) return true;
-    }
-    return false;
-  } finally {
-    await file.close();
+  const { size } = await file.stat();
+  const buffer = Buffer.alloc(piece + wanted.length);
+  for (let end = size; end > Math.max(0, size - searched); end -= piece) {
+    const start = Math.max(0, end - piece);
+    // Pieces overlap, so that an id across their border is found.
+    const { bytesRead } = await file.read(buffer, 0, end - start + wanted.length, start);
+    const index = buffer.subarray(0, bytesRead).lastIndexOf(wanted);
+    if (index >= 0) return start + index;
   }
+  return undefined;
 }

@@ -4,6 +4,7 @@
  * one that its profile allows and that the process has loaded from the user's configuration.
  */
 import { randomUUID } from 'node:crypto';
+import { abortable } from '../../shared/waiting.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { Worker } from '../pool/worker.ts';
@@ -31,6 +32,8 @@ export interface SendRequest {
   /** The text of the prompt, or the text that continues its turn. */
   text: string;
   emit: (event: TurnEvent) => void;
+  /** Called and awaited before the text is sent, with the id that the CLI writes beside it. */
+  beforeSend: (promptId: string) => Promise<void>;
 }
 
 export interface SentTurn {
@@ -47,7 +50,7 @@ export interface SentTurn {
  */
 export async function sendPrompt(
   { gate, logins, hang, settings }: SendOptions,
-  { live, worker, use, text, emit }: SendRequest,
+  { live, worker, use, text, emit, beforeSend }: SendRequest,
 ): Promise<SentTurn> {
   const { prompt, signal } = live;
   const login = logins.keyOf(prompt);
@@ -56,6 +59,7 @@ export async function sendPrompt(
   const name = text === prompt.text ? allowedCommand(text, prompt.profile) : undefined;
   const command = name !== undefined && worker.process.ownCommands.has(name) ? name : undefined;
   await settings.check(worker.process);
+  await abortable(beforeSend(promptId), signal);
   try {
     const end = await runTurn(worker, text, {
       promptId,

@@ -1,0 +1,102 @@
+/**
+ * Decides how a prompt goes on that an earlier process of berth has sent: its turn is continued in its session, or the
+ * prompt is sent again. A turn that had ended has its answer in the transcript.
+ * Invariants: a turn that had ended does not run again. Nothing is decided before the processes of the earlier run
+ * have ended: the caller takes care of that.
+ */
+import type { SessionCatalog } from '../sessions/catalog.ts';
+import { addUsage, type SessionRecord } from '../sessions/session-record.ts';
+import type { SessionStore } from '../sessions/session-store.ts';
+import type { Transcripts } from '../sessions/transcripts.ts';
+import type { Answer } from './answer.ts';
+import type { Intake, Prompt, PromptRequest, SentPrompt } from './prompt.ts';
+import type { Rates } from './prompt-cost.ts';
+import { type EndedTurn, turnIn } from './turn-in-transcript.ts';
+
+export interface ContinuationOptions {
+  intake: Pick<Intake, 'resolve'>;
+  store: Pick<SessionStore, 'read' | 'note'>;
+  transcripts: Pick<Transcripts, 'find'>;
+  catalog: Pick<SessionCatalog, 'discard'>;
+  rates: Pick<Rates, 'priced'>;
+  /** Counts a turn that nobody has counted. */
+  spent: (token: string, profile: string, turn: Pick<Answer, 'usage'> & { costUsd: number }) => void;
+}
+
+/** `lost`: the session of the turn is gone, and the prompt begins another one. */
+export type Continued = { answer: Answer } | { prompt: Prompt; lost: boolean };
+
+const fromTranscript =
+  'berth was restarted before it had stored the answer: the answer is the one in the transcript, and its cost is estimated';
+
+export class Continuation {
+  readonly #options: ContinuationOptions;
+
+  constructor(options: ContinuationOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * @param request of the prompt, as it was before it was sent
+   * @throws BerthError as `Intake.resolve`
+   */
+  async resolve(request: PromptRequest, sent: SentPrompt): Promise<Continued> {
+    const { intake, store, transcripts, catalog } = this.#options;
+    const { sessionId, promptId } = sent;
+    const record = await store.read(sessionId);
+    const isNew = request.fork || request.sessionId?.toLowerCase() !== sessionId.toLowerCase();
+    if (record?.token !== request.token) {
+      return { prompt: await intake.resolve(request), lost: true };
+    }
+    const schema = request.fields.output_schema !== undefined;
+    const transcript = await transcripts.find(record.id);
+    const turn = await turnIn(transcript, promptId, schema);
+    if (turn.kind === 'ended') return { answer: this.#answer(turn, record, promptId) };
+    if (turn.kind === 'unknown' && isNew) {
+      // The turn has never begun, or its transcript is lost.
+      await catalog.discard(record.id);
+      return { prompt: await intake.resolve(request), lost: false };
+    }
+    const prompt = await intake.resolve({ ...request, sessionId: record.id, fork: false });
+    const continues = turn.kind === 'begun' ? { continues: sent } : {};
+    return { prompt: { ...prompt, ...continues }, lost: false };
+  }
+
+  #answer(turn: EndedTurn, record: SessionRecord, promptId: string): Answer {
+    const { usage, numTurns, endedAt } = turn;
+    const unpriced = { usage, costUsd: 0, costSeen: false };
+    const { costUsd } = this.#options.rates.priced(turn.model, unpriced);
+    // A record that was used after the turn had its last message has counted the turn.
+    if (Date.parse(record.last_used_at) < endedAt) this.#count(turn, record, costUsd);
+    return {
+      id: `prompt_${promptId}`,
+      session_id: record.id,
+      profile: record.profile,
+      result: turn.result,
+      ...(turn.output === undefined ? {} : { structured_output: turn.output }),
+      is_error: false,
+      stop_reason: turn.stopReason,
+      usage,
+      cost_usd: costUsd,
+      num_turns: numTurns,
+      duration_ms: turn.durationMs,
+      queued_ms: 0,
+      ttft_ms: null,
+      permission_denials: [],
+      warnings: [fromTranscript],
+      recycled: 0,
+      recycle_reason: null,
+    };
+  }
+
+  #count({ usage, endedAt }: EndedTurn, record: SessionRecord, costUsd: number): void {
+    this.#options.store.note({
+      ...record,
+      last_used_at: new Date(endedAt).toISOString(),
+      turns: record.turns + 1,
+      cost_usd: record.cost_usd + costUsd,
+      usage: addUsage(record.usage, usage),
+    });
+    this.#options.spent(record.token, record.profile, { usage, costUsd });
+  }
+}
