@@ -103,6 +103,8 @@ export interface Job {
   attempts: JobAttempt[];
   /** Runs that ended because their replica was lost; bounded, since a job may be the cause of the loss. */
   restarts: number;
+  /** How often the job was parked: the pauses grow with it where no end is known. */
+  parkings: number;
   parked: Parked | null;
   /** When the job may run: its `notBefore`, or the end of its parking or of a pause between attempts. */
   dueAt: number;

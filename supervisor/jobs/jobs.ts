@@ -155,6 +155,7 @@ export class Jobs {
       expiresAt,
       attempts: [],
       restarts: 0,
+      parkings: 0,
       parked: null,
       dueAt: notBefore ?? now,
       owner: null,
@@ -209,6 +210,9 @@ function anew({ callback, expiresAt }: Job, now: number): Partial<Job> {
   return {
     attempts: [],
     restarts: 0,
+    parkings: 0,
+    // The prompt is sent again, in the session that it has.
+    promptId: null,
     error: null,
     dueAt: now,
     expiresAt: expiresAt !== null && expiresAt <= now ? null : expiresAt,

@@ -15,7 +15,7 @@ import type { ProcessSpec, WarmTarget } from './process-spec.ts';
 import { RefillPause } from './refill-pause.ts';
 import { Pace } from './retry-after.ts';
 import { OneStart } from './serialized-start.ts';
-import { type Priority, WaitingLine } from './waiting-line.ts';
+import { type Lane, WaitingLine } from './waiting-line.ts';
 import type { RecycleReason, Worker, WorkerState } from './worker.ts';
 
 export interface PoolOptions extends EndOptions {
@@ -51,7 +51,7 @@ export interface AcquireOptions {
   /** The prompt continues a turn that had begun: it is served first, and never rejected for space. */
   continues?: boolean;
   /** `interactive` if absent. */
-  priority?: Priority | undefined;
+  lane?: Lane | undefined;
   /** Called with the place in the queue, from 1, if the prompt has to wait, and whenever it changes. */
   onQueued: (place: number) => void;
 }
@@ -124,7 +124,7 @@ export class Pool {
    *   signal's reason
    */
   async acquire(options: AcquireOptions): Promise<Worker> {
-    const { spec, token, continues, priority, signal, onQueued } = options;
+    const { spec, token, continues, lane, signal, onQueued } = options;
     signal.throwIfAborted();
     if (this.#stopping) throw this.#stopping;
     const own = spec.sessionId !== undefined && this.ownerOf(spec.sessionId);
@@ -134,7 +134,7 @@ export class Pool {
       spec,
       token,
       continues: continues ?? false,
-      priority,
+      lane,
       signal,
       onPlace: onQueued,
     });

@@ -1,6 +1,6 @@
 /**
  * The queue of the prompts that wait for a worker: bounded and fair. Tokens take turns; within a token it is
- * first come, first served. A prompt of a higher priority is served first.
+ * first come, first served. The lanes of the queue are served one after the other.
  * Invariants: a token with a hundred prompts does not delay the single prompt of another token; a full queue
  * rejects the newest prompt of the token that has most. Jobs do not count for the limit of the queue: their number
  * is bounded elsewhere, and a job must not keep an interactive prompt out.
@@ -9,14 +9,14 @@ import { BerthError } from '../../shared/errors.ts';
 import type { ProcessSpec } from './process-spec.ts';
 import type { Worker } from './worker.ts';
 
-/** The priorities of prompts, the higher first: a caller waits for an interactive prompt, and for no job. */
-export const priorities = ['interactive', 'job', 'background'] as const;
+/** The lanes of the queue, the first one first: a caller waits for an interactive prompt, and for no job. */
+export const lanes = ['interactive', 'job', 'background'] as const;
 
-export type Priority = (typeof priorities)[number];
+export type Lane = (typeof lanes)[number];
 
 export interface Ticket {
   readonly spec: ProcessSpec;
-  readonly priority: Priority;
+  readonly lane: Lane;
   /** The name of the caller's token. */
   readonly token: string;
   /** The ticket continues a turn that had begun: it is served first, and never rejected for space. */
@@ -29,7 +29,7 @@ export interface JoinOptions {
   spec: ProcessSpec;
   token: string;
   /** `interactive` if absent. */
-  priority?: Priority | undefined;
+  lane?: Lane | undefined;
   continues?: boolean;
   /** Takes the ticket out of the queue; it then rejects with the signal's reason. */
   signal: AbortSignal;
@@ -91,9 +91,9 @@ export class WaitingLine {
     if (this.#ordered) return this.#ordered;
     const entries = [...this.#entries.values()];
     const first = entries.filter(({ continues }) => continues);
-    const others = priorities.map((priority) =>
+    const others = lanes.map((lane) =>
       fairOrder(
-        entries.filter((entry) => !entry.continues && entry.priority === priority),
+        entries.filter((entry) => !entry.continues && entry.lane === lane),
         this.#lastServed,
         this.#served,
       ),
@@ -103,12 +103,12 @@ export class WaitingLine {
   }
 
   join(options: JoinOptions): Ticket {
-    const { spec, token, priority = 'interactive', continues = false, signal, onPlace } = options;
+    const { spec, token, lane = 'interactive', continues = false, signal, onPlace } = options;
     const { promise, resolve, reject } = Promise.withResolvers<Worker>();
     const leave = (): void => this.#settle(entry, () => reject(signal.reason));
     signal.addEventListener('abort', leave, { once: true });
     const entry: Entry = {
-      ...{ spec, token, priority, continues, worker: promise, resolve, reject, onPlace, place: 0 },
+      ...{ spec, token, lane, continues, worker: promise, resolve, reject, onPlace, place: 0 },
       unwatch: () => signal.removeEventListener('abort', leave),
     };
     this.#entries.set(entry, entry);
@@ -122,7 +122,7 @@ export class WaitingLine {
    * @param retryAfter seconds after which another try may succeed
    */
   enforceLimit(coming: number, retryAfter: number): void {
-    const counted = [...this.#entries.keys()].filter(({ priority }) => priority === 'interactive');
+    const counted = [...this.#entries.keys()].filter(({ lane }) => lane === 'interactive');
     if (counted.length - coming <= this.#limit) return;
     const newest = new Map<string, { ticket: Ticket; count: number }>();
     for (const ticket of counted) {

@@ -4,6 +4,7 @@
  * Invariants: a turn that had ended does not run again. Nothing is decided before the processes of the earlier run
  * have ended: the caller takes care of that.
  */
+import { BerthError } from '../../shared/errors.ts';
 import type { SessionCatalog } from '../sessions/catalog.ts';
 import { addUsage, type SessionRecord } from '../sessions/session-record.ts';
 import type { SessionStore } from '../sessions/session-store.ts';
@@ -20,11 +21,28 @@ export interface ContinuationOptions {
   catalog: Pick<SessionCatalog, 'discard'>;
   rates: Pick<Rates, 'priced'>;
   /** Counts a turn that nobody has counted. */
-  spent: (token: string, profile: string, turn: Pick<Answer, 'usage'> & { costUsd: number }) => void;
+  spent: (
+    token: string,
+    profile: string,
+    turn: Pick<Answer, 'usage'> & { costUsd: number },
+  ) => void;
+}
+
+export interface EarlierSend extends SentPrompt {
+  /** Whether the turn was cut by the end of berth, and has not come to its end. */
+  cut: boolean;
 }
 
 /** `lost`: the session of the turn is gone, and the prompt begins another one. */
 export type Continued = { answer: Answer } | { prompt: Prompt; lost: boolean };
+
+function optedOut(sessionId: string): BerthError {
+  return new BerthError(
+    'worker_recycled',
+    'cannot finish the turn: berth was restarted, and "on_recycle" is "fail"; its tools may have done their work, so check that before you continue the session',
+    { details: { session_id: sessionId } },
+  );
+}
 
 const fromTranscript =
   'berth was restarted before it had stored the answer: the answer is the one in the transcript, and its cost is estimated';
@@ -38,11 +56,11 @@ export class Continuation {
 
   /**
    * @param request of the prompt, as it was before it was sent
-   * @throws BerthError as `Intake.resolve`
+   * @throws BerthError as `Intake.resolve`; `worker_recycled` if the turn was cut and its caller opted out
    */
-  async resolve(request: PromptRequest, sent: SentPrompt): Promise<Continued> {
+  async resolve(request: PromptRequest, sent: EarlierSend): Promise<Continued> {
     const { intake, store, transcripts, catalog } = this.#options;
-    const { sessionId, promptId } = sent;
+    const { sessionId, promptId, cut } = sent;
     const record = await store.read(sessionId);
     const isNew = request.fork || request.sessionId?.toLowerCase() !== sessionId.toLowerCase();
     if (record?.token !== request.token) {
@@ -52,6 +70,7 @@ export class Continuation {
     const transcript = await transcripts.find(record.id);
     const turn = await turnIn(transcript, promptId, schema);
     if (turn.kind === 'ended') return { answer: this.#answer(turn, record, promptId) };
+    if (turn.kind !== 'unknown' && cut && request.onRecycle === 'fail') throw optedOut(record.id);
     if (turn.kind === 'unknown' && isNew) {
       // The turn has never begun, or its transcript is lost.
       await catalog.discard(record.id);

@@ -4,13 +4,13 @@
  * in a record on the volume are checked like those of a request, since the CLI can write to the volume.
  */
 import { BerthError } from '../../shared/errors.ts';
+import type { Lane } from '../pool/waiting-line.ts';
 import {
   type OverrideFields,
   type Overrides,
   readOverrides,
   refused,
 } from '../profiles/overrides.ts';
-import type { Priority } from '../pool/waiting-line.ts';
 import type { Profile } from '../profiles/profile.ts';
 import { SchemaCheck } from '../profiles/schema-check.ts';
 import {
@@ -62,7 +62,7 @@ export interface Prompt
   /** Milliseconds from acceptance to the answer at most. */
   timeout: number;
   /** `interactive` if absent. */
-  priority?: Priority;
+  lane?: Lane;
   /** The transcript of `record` has this prompt, whose turn an earlier process of berth has begun. */
   continues?: SentPrompt;
   /**

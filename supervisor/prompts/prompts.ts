@@ -48,7 +48,7 @@ export class Prompts implements RunsPrompts {
     this.#options.admission.check(prompt);
     const live = this.#options.live.accept(prompt);
     const log = this.#options.log.child(logFields(live));
-    const timer = setTimeout(() => live.interrupt(timedOut(prompt.timeout)), prompt.timeout);
+    const timer = setTimeout(() => live.interrupt(timedOut(prompt)), prompt.timeout);
     const leave = (): void => live.interrupt(reasonOf(caller));
     caller.addEventListener('abort', leave, { once: true });
     if (caller.aborted) leave();
@@ -102,10 +102,11 @@ function figuresOf({ queuedMs, recycled }: LivePrompt, duration: number) {
   return { duration_ms: Math.round(duration), queued_ms: Math.round(queuedMs), recycled };
 }
 
-function timedOut(timeout: number): BerthError {
+function timedOut({ timeout, lane = 'interactive' }: Prompt): BerthError {
+  const setting = lane === 'interactive' ? 'BERTH_PROMPT_TIMEOUT' : 'BERTH_JOB_TIMEOUT';
   return new BerthError(
     'prompt_timeout',
-    `cannot answer the prompt within ${formatDuration(timeout)}: the time limit is reached; set a longer "timeout", or raise BERTH_PROMPT_TIMEOUT`,
+    `cannot answer the prompt within ${formatDuration(timeout)}: the time limit is reached; set a longer "timeout", or raise ${setting}`,
   );
 }
 

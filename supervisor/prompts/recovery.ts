@@ -95,7 +95,8 @@ export class Recovery {
     const transcript = await transcripts.find(sessionId);
     const known = this.#live.prompt.continues;
     if (transcript !== undefined) {
-      if (known?.sessionId === sessionId || (await isInTranscript(transcript, promptId))) return true;
+      if (known?.sessionId === sessionId || (await isInTranscript(transcript, promptId)))
+        return true;
     }
     if (this.#isNew(sessionId)) {
       await this.#keeper.forget(sessionId);

@@ -48,7 +48,7 @@ export async function workerFor(
 ): Promise<Found> {
   const { pool, gate, logins } = options;
   const { prompt, signal } = live;
-  const { token, timeout, onLimit, priority } = prompt;
+  const { token, timeout, onLimit, lane } = prompt;
   const began = performance.now();
   const waited = live.queuedMs;
   const passing: PassOptions = {
@@ -67,7 +67,7 @@ export async function workerFor(
     try {
       live.become('queued');
       const worker = await pool.acquire({
-        ...{ spec, token, priority, signal, onQueued },
+        ...{ spec, token, lane, signal, onQueued },
         // After a refusal the prompt keeps its turn: it had a worker.
         continues: continues || spec !== wanted,
       });

@@ -23,6 +23,8 @@ const queued: Job = {
   endedAt: null,
   notBefore: null,
   expiresAt: at + 1_000,
+  restarts: 0,
+  parkings: 0,
   attempts: [{ startedAt: at, endedAt: null, outcome: null }],
   parked: null,
   dueAt: at,
