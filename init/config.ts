@@ -19,6 +19,7 @@ import { type Environment, readSettings, setting } from '../shared/config.ts';
 import { neverShow } from '../shared/redact.ts';
 import { choice, duration, integer, path, size, text } from '../shared/setting-types.ts';
 import { type CliTarball, cliDefinitions, cliOf, halfCli } from './cli/cli-settings.ts';
+import { type GatewayConfig, gatewayDefinitions, gatewayOf } from './gateway/gateway-settings.ts';
 import { type Repository, repositorySchema, usernameOf } from './git/repository.ts';
 import { tokenPlaceOf } from './git/token-setting.ts';
 import {
@@ -164,6 +165,7 @@ export const initDefinitions = {
     description:
       'What to do when the git server fails: `continue` with a complete state of the same repository and ref if the volume has one, or `fail`.',
   }),
+  ...gatewayDefinitions,
   logLevel,
   logPretty,
   terminationLog,
@@ -202,6 +204,8 @@ export interface InitConfig {
   timeout: number;
   onRemoteFailure: 'continue' | 'fail';
   terminationLog: string;
+  /** The gateway of an init that stays; undefined for none. */
+  gateway: GatewayConfig | undefined;
 }
 
 export interface InitSettings {
@@ -261,6 +265,7 @@ export function readInitConfig(environment: Environment): InitSettings {
       timeout: settings.timeout,
       onRemoteFailure: settings.onRemoteFailure,
       terminationLog: settings.terminationLog,
+      gateway: gatewayOf(settings),
     },
     warnings,
     advice,

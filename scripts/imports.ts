@@ -13,13 +13,14 @@ import { pathToFileURL } from 'node:url';
 const allowed: Record<string, readonly string[]> = {
   shared: ['package.json'],
   init: [
-    ...['init/cli', 'init/git', 'init/github', 'init/login', 'init/reconcile', 'init/source'],
-    'init/volume',
+    ...['init/cli', 'init/gateway', 'init/git', 'init/github', 'init/login', 'init/reconcile'],
+    ...['init/source', 'init/volume'],
   ],
   'init/git': [],
   'init/cli': ['init/git'],
   'init/volume': ['init/git'],
   'init/github': ['init/git', 'init/volume'],
+  'init/gateway': ['init/git', 'init/github'],
   'init/login': ['init/volume'],
   'init/reconcile': ['init/git', 'init/volume'],
   'init/source': [

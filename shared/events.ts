@@ -67,6 +67,32 @@ export const eventsOfBoth = {
 };
 
 export const eventsOfInit = {
+  gateway_started: event('info', 'the gateway serves git to the runtime container', 'url'),
+  gateway_fetched: event(
+    'info',
+    'a tool fetched from a repository through the gateway',
+    'repository bytes duration_ms agent session_id',
+  ),
+  gateway_pushed: event(
+    'info',
+    'a tool pushed branches through the gateway',
+    'repository refs bytes duration_ms agent session_id',
+  ),
+  gateway_pull_request: event(
+    'info',
+    'a tool opened or updated a pull request through the gateway',
+    'repository refs number created agent session_id',
+  ),
+  gateway_refused: event(
+    'warn',
+    'the gateway, or the git server, refused a request of a tool',
+    'repository refs agent session_id',
+  ),
+  gateway_failed: event(
+    'debug warn error',
+    'a request of a tool failed at the git server, in the network or at a bound; debug: the tool itself ended it',
+    'repository agent session_id',
+  ),
   setting_advice: event('warn', 'a setting is valid, but probably not what you intended'),
   preflight: event(
     'debug',

@@ -1,6 +1,6 @@
 /**
- * The token of a GitHub App's installation: created for this run, with read access to the contents
- * of one repository.
+ * The token of a GitHub App's installation: for one repository, and with the permissions that the caller
+ * names.
  * Invariant: neither the private key nor the token leaves the memory of this process or is shown.
  */
 import type { Dispatcher } from 'undici';
@@ -9,6 +9,9 @@ import { neverShow } from '../../shared/redact.ts';
 import { answerOf, connect, limitOf } from './github-api.ts';
 import type { GitHubApp } from './github-app-settings.ts';
 
+/** As GitHub's API names them: `contents: 'read'`. */
+export type AppPermissions = Readonly<Record<string, 'read' | 'write'>>;
+
 export interface AppOptions {
   app: GitHubApp;
   apiUrl: string;
@@ -16,6 +19,8 @@ export interface AppOptions {
   path: string;
   dispatcher: Dispatcher;
   signal: AbortSignal;
+  /** Read access to the contents if absent. */
+  permissions?: AppPermissions;
   /** Milliseconds. */
   timeout?: number;
 }
@@ -25,7 +30,7 @@ export interface AppOptions {
  * @throws BerthError `remote_refused`, `remote_unavailable`
  */
 export async function installationToken(options: AppOptions): Promise<string> {
-  const { app, apiUrl, path, timeout = 15_000 } = options;
+  const { app, apiUrl, path, permissions = readContents, timeout = 15_000 } = options;
   const signal = AbortSignal.any([options.signal, AbortSignal.timeout(timeout)]);
   try {
     const { createAppAuth } = await import('@octokit/auth-app');
@@ -52,11 +57,11 @@ export async function installationToken(options: AppOptions): Promise<string> {
       return readOnly(renamed);
     });
   } catch (error) {
-    throw refusal(error, app, apiUrl, path);
+    throw refusal(error, { app, apiUrl, path, permissions });
   }
 }
 
-const permissions = { contents: 'read', metadata: 'read' };
+const readContents: AppPermissions = { contents: 'read', metadata: 'read' };
 
 type Made = { token: string };
 type Make = (request: Record<string, unknown>) => Promise<string>;
@@ -83,8 +88,11 @@ async function presentName(
   return name === undefined || nameOf(name) === repo ? undefined : name;
 }
 
-function refusal(error: unknown, app: GitHubApp, apiUrl: string, path: string): BerthError {
-  const why = limitOf(error) ? undefined : causeOf(error, app, path);
+type Refused = Required<Pick<AppOptions, 'app' | 'apiUrl' | 'path' | 'permissions'>>;
+
+function refusal(error: unknown, refused: Refused): BerthError {
+  const { app, apiUrl } = refused;
+  const why = limitOf(error) ? undefined : causeOf(error, refused);
   const what = `cannot get a token for the GitHub App ${app.id}`;
   return why === undefined
     ? new BerthError(
@@ -98,8 +106,7 @@ function refusal(error: unknown, app: GitHubApp, apiUrl: string, path: string): 
 /** Cause and remedy of a permanent refusal. */
 function causeOf(
   error: unknown,
-  { id, installationId }: GitHubApp,
-  path: string,
+  { app: { id, installationId }, path, permissions }: Refused,
 ): string | undefined {
   const answer = answerOf(error);
   if (!answer) return undefined;
@@ -123,7 +130,16 @@ function causeOf(
     return `its installation ${installationId} does not cover ${path}; check BERTH_REPO, and add the repository to the App's installation`;
   }
   if (status === 422) {
-    return 'it lacks the repository permission "Contents: read"; grant it, and accept the change in the installation';
+    const lacking = Object.entries(permissions)
+      .filter(([name]) => name !== 'metadata')
+      .map(([name, level]) => `"${nameOfPermission(name)}: ${level}"`);
+    return `it lacks the repository permission ${lacking.join(' or ')}; grant it, and accept the change in the installation`;
   }
   return status === 403 ? 'GitHub forbids it; see the App and its installation there' : undefined;
+}
+
+/** `pull_requests` as GitHub's page shows it. */
+function nameOfPermission(name: string): string {
+  const words = name.replaceAll('_', ' ');
+  return `${words.charAt(0).toUpperCase()}${words.slice(1)}`;
 }

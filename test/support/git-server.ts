@@ -66,8 +66,11 @@ export async function startGitServer(options: {
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const path = request.url ?? '/';
     requests.push({ method: request.method ?? 'GET', path, headers: request.headers });
-    const body = await readBody(request);
-    const isPack = body.includes('command=fetch') || body.includes('want ');
+    const isPush = /\/git-receive-pack$/.test(path);
+    // A push streams into git, which then sees where a client breaks off.
+    const body = isPush ? request : await readBody(request);
+    const isPack =
+      Buffer.isBuffer(body) && (body.includes('command=fetch') || body.includes('want '));
     const current = takeFault(path, isPack);
     if (current && applyFault(current, path, response) === 'handled') return;
     if (!admits(options, request.headers.authorization)) {
@@ -75,7 +78,7 @@ export async function startGitServer(options: {
       response.end('Bad credentials\n');
       return;
     }
-    const target = /^\/(.+?)(?:\.git)?\/(info\/refs|git-upload-pack)$/.exec(
+    const target = /^\/(.+?)(?:\.git)?\/(info\/refs|git-upload-pack|git-receive-pack)$/.exec(
       path.split('?')[0] ?? '',
     );
     if (!target) {

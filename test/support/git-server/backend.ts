@@ -14,12 +14,12 @@ export interface Backend {
   end(): void;
 }
 
-/** @param call.body the request's body, already decompressed. */
+/** @param call.body the request's body, already decompressed; or the request itself. */
 export function runBackend(call: {
   root: string;
   pathInfo: string;
   request: IncomingMessage;
-  body: Buffer;
+  body: Buffer | IncomingMessage;
 }): Backend {
   const { headers, method, url } = call.request;
   const child = spawn('git', ['http-backend'], {
@@ -32,6 +32,8 @@ export function runBackend(call: {
         'safe.directory': '*',
         'uploadpack.allowAnySHA1InWant': 'true',
         'uploadpack.allowFilter': 'true',
+        'http.receivepack': 'true',
+        'receive.advertisePushOptions': 'true',
       }),
       GIT_PROJECT_ROOT: call.root,
       GIT_HTTP_EXPORT_ALL: '1',
@@ -40,13 +42,14 @@ export function runBackend(call: {
       PATH_INFO: call.pathInfo,
       QUERY_STRING: (url ?? '').split('?')[1] ?? '',
       CONTENT_TYPE: headers['content-type'] ?? '',
-      CONTENT_LENGTH: String(call.body.length),
+      ...(Buffer.isBuffer(call.body) ? { CONTENT_LENGTH: String(call.body.length) } : {}),
       REMOTE_ADDR: '127.0.0.1',
     },
   });
   // git may close its input before it has read it all, e.g. for a repository that is not there.
   child.stdin.on('error', () => {});
-  child.stdin.end(call.body);
+  if (Buffer.isBuffer(call.body)) child.stdin.end(call.body);
+  else pipeline(call.body, child.stdin).catch(() => {});
 
   return {
     async answer(response) {

@@ -1,0 +1,177 @@
+/**
+ * The gateway: git over plain HTTP on the loopback interface, for tools of the runtime container, which
+ * have no token. It adds the token on the way to the git server, and bounds which repositories may be
+ * fetched and which branches may be pushed.
+ * Invariants: only programs of the same pod reach it, and no web page: the Host header must be
+ * loopback, and a request that a browser sends for a page is refused. A path that is not plain is
+ * refused. Connections, requests at a time, bytes and time are bounded.
+ */
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Registry } from 'prom-client';
+import { asBerthError, BerthError, messageOf } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { formatDuration } from '../../shared/units.ts';
+import { openDispatcher } from '../git/transport.ts';
+import type { GatewayConfig } from './gateway-settings.ts';
+import { refuseText } from './git-answers.ts';
+import { serveGit } from './git-requests.ts';
+import { createLogins, type LoginSource } from './logins.ts';
+import { createGatewayMetrics } from './metrics.ts';
+import { servePulls } from './pull-requests.ts';
+import type { Place } from './repository-pattern.ts';
+import { type Refusal, routeOf } from './routes.ts';
+import { createSlots } from './slots.ts';
+import { createUpstream } from './upstream.ts';
+
+export interface GatewayOptions {
+  config: GatewayConfig;
+  /** The repository of BERTH_REPO, whose server has the token. */
+  home: Place;
+  /** Branches of that repository that berth itself reads or writes. */
+  reserved: readonly string[];
+  /** The login as the settings are now. @throws BerthError */
+  login: () => LoginSource;
+  /** Undefined if the server of BERTH_REPO is not GitHub. */
+  githubApiUrl: string | undefined;
+  /** Completes "put a token into ...". */
+  tokenPlace: string;
+  registry: Registry;
+  log: Log;
+}
+
+export interface Gateway {
+  /** `http://127.0.0.1:9418` */
+  url: string;
+  /** Breaks all connections. Can be called twice. */
+  stop(): Promise<void>;
+}
+
+const mostConnections = 256;
+/** Milliseconds without a byte, on a connection or from a server: servers send a sign of life more often. */
+const idle = 120_000;
+/** Requests that wait for others, and for how many milliseconds. */
+const mostWaiting = 64;
+const patience = 60_000;
+
+/** @throws BerthError `config_invalid` if the address cannot be used */
+export async function startGateway(options: GatewayOptions): Promise<Gateway> {
+  const { config, home, reserved, log } = options;
+  const { githubApiUrl, tokenPlace, registry } = options;
+  const dispatcher = openDispatcher({ idleTimeout: idle });
+  const logins = createLogins({
+    ...{ home: home.origin, read: options.login, githubApiUrl, tokenPlace, dispatcher },
+  });
+  const upstream = createUpstream({ logins, dispatcher });
+  const slots = createSlots(config.transfers, mostWaiting, patience);
+  const metrics = createGatewayMetrics(registry, () => slots.taken);
+  const end = new AbortController();
+  const common = { config, home, reserved, logins, upstream, dispatcher, githubApiUrl, metrics };
+
+  const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const refusal = notFromHere(request);
+    if (refusal !== undefined) {
+      log.warn('gateway_refused', `a request was refused: ${refusal}`);
+      return refuseText(response, 403, refusal);
+    }
+    const route = routeOf(request.method ?? '', request.url ?? '', home.origin, config.fetch);
+    if ('status' in route) return refuseRoute(response, route);
+    const gone = new AbortController();
+    response.once('close', () => {
+      if (!response.writableFinished) gone.abort(new Error('the client has gone'));
+    });
+    const late = AbortSignal.timeout(config.timeout);
+    const signal = AbortSignal.any([end.signal, gone.signal, late]);
+    // Ends a request that waits for bytes of its client.
+    signal.addEventListener('abort', () => request.destroy(), { once: true });
+    const who = log.child(clientOf(request));
+    let release: (() => void) | undefined;
+    try {
+      release = await slots.take(signal);
+      const each = { ...common, request, response, log: who, signal };
+      await (route.kind === 'git' ? serveGit(route, each) : servePulls(route, each));
+    } catch (error) {
+      if (gone.signal.aborted) who.debug('gateway_failed', 'the client has gone');
+      else who.warn('gateway_failed', lateOr(error, late, config), { error });
+      if (response.headersSent) response.destroy();
+      else refuseText(response, asBerthError(error).status, messageOf(error));
+    } finally {
+      release?.();
+    }
+  };
+
+  const server = createServer({ maxHeaderSize: 16 * 1024 }, (request, response) => {
+    serve(request, response).catch((error: unknown) => {
+      log.error('gateway_failed', 'a request of the gateway failed', { error });
+      response.destroy();
+    });
+  });
+  server.maxConnections = mostConnections;
+  server.headersTimeout = 10_000;
+  server.requestTimeout = config.timeout;
+  server.keepAliveTimeout = 15_000;
+  server.setTimeout(idle, (socket) => socket.destroy());
+  const { host, port } = config.listen;
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, resolve);
+  }).catch(async (error: unknown) => {
+    await dispatcher.destroy();
+    throw new BerthError(
+      'config_invalid',
+      `cannot listen on ${host}:${port}: ${messageOf(error)}; choose another address with BERTH_GATEWAY_LISTEN`,
+      { cause: error },
+    );
+  });
+  const url = `http://${host.includes(':') ? `[${host}]` : host}:${(server.address() as AddressInfo).port}`;
+  log.info('gateway_started', `the gateway serves git at ${url}`, { url });
+
+  let stopped: Promise<void> | undefined;
+  return {
+    url,
+    stop() {
+      stopped ??= new Promise<void>((resolve) => {
+        server.close(() => resolve());
+        end.abort(new Error('the gateway stops'));
+        server.closeAllConnections();
+      }).then(() => dispatcher.destroy());
+      return stopped;
+    },
+  };
+}
+
+const loopback = /^(localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[::1\])(:\d{1,5})?$/;
+
+/** The reason why a request does not come from a program of this pod. */
+function notFromHere({ headers }: IncomingMessage): string | undefined {
+  if (!loopback.test(headers.host ?? '')) {
+    return 'the Host header is not the address of this pod; use http://127.0.0.1:9418';
+  }
+  if (headers.origin !== undefined || headers['sec-fetch-site'] !== undefined) {
+    return 'the request comes from a web page; use git or curl';
+  }
+  return undefined;
+}
+
+function refuseRoute(response: ServerResponse, { status, text, isLfs }: Refusal): void {
+  if (!isLfs) {
+    refuseText(response, status, text);
+    return;
+  }
+  const headers = { 'content-type': 'application/vnd.git-lfs+json', connection: 'close' };
+  response.writeHead(status, headers).end(JSON.stringify({ message: text }));
+}
+
+/** What the client says about itself; nothing of it is proved. */
+function clientOf({ headers }: IncomingMessage): Record<string, string> {
+  const plain = (value: unknown) =>
+    typeof value === 'string' && /^[!-~ ]{1,100}$/.test(value) ? value : undefined;
+  const agent = plain(headers['user-agent']);
+  const session = plain(headers['berth-session']);
+  return { ...(agent ? { agent } : {}), ...(session ? { session_id: session } : {}) };
+}
+
+function lateOr(error: unknown, late: AbortSignal, { timeout }: GatewayConfig): string {
+  if (!late.aborted) return messageOf(error);
+  return `cannot complete the request within ${formatDuration(timeout)}; raise BERTH_GATEWAY_TIMEOUT if the git server is slow`;
+}
