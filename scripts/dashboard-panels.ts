@@ -136,6 +136,44 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
       },
     },
   ],
+  Jobs: [
+    {
+      ...{ title: 'Jobs that have not ended', unit: 'short' },
+      means:
+        'Queued jobs wait for a worker, parked jobs for the end of a limit, scheduled jobs for their time. With a store that replicas share, the figures are those of all replicas.',
+      colors: { running: 'blue', queued: 'red', parked: 'orange', scheduled: 'green' },
+      queries: Object.fromEntries(
+        ['running', 'queued', 'parked', 'scheduled'].map((state) => [
+          state,
+          `max(berth_jobs{@,state="${state}"})`,
+        ]),
+      ),
+    },
+    {
+      ...{ title: 'Jobs that ended', unit: 'short', events: true },
+      means: 'By state: succeeded, failed (for good), cancelled, expired.',
+      queries: { '{{state}}': counted('berth_jobs_ended_total', 'state') },
+    },
+    {
+      ...{ title: 'Runs and callbacks', unit: 'short', events: true },
+      means:
+        'Runs of jobs by outcome; parked and requeued runs count as no attempt. Requests of callbacks by outcome.',
+      queries: {
+        'run {{outcome}}': counted('berth_job_runs_total', 'outcome'),
+        'callback {{outcome}}': counted('berth_job_callbacks_total', 'outcome'),
+      },
+    },
+    {
+      ...{ title: 'Parked by reason', unit: 'short', width: 3 },
+      means: 'Why jobs wait, by the code of the error that a prompt would have had.',
+      queries: { '{{reason}}': 'max by (reason) (berth_jobs_parked{@})' },
+    },
+    {
+      ...{ title: 'The oldest waits', ...ago, width: 3, warn: [hour / 2, hour] },
+      means: 'How long the oldest queued job waits for a worker; empty if no job waits.',
+      queries: { ago: since('berth_jobs_oldest_queued_timestamp_seconds') },
+    },
+  ],
   'Workers and memory': [
     {
       ...{ title: 'Busy and waiting', unit: 'short' },

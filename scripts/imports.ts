@@ -43,8 +43,8 @@ const allowed: Record<string, readonly string[]> = {
   ],
   'supervisor/metrics': [
     ...['supervisor/boot', 'supervisor/claude', 'supervisor/configuration'],
-    ...['supervisor/credentials', 'supervisor/memory', 'supervisor/pool', 'supervisor/prompts'],
-    'supervisor/sessions',
+    ...['supervisor/credentials', 'supervisor/jobs', 'supervisor/memory', 'supervisor/pool'],
+    ...['supervisor/prompts', 'supervisor/sessions'],
   ],
   'supervisor/prompts': [
     ...['supervisor/claude', 'supervisor/pool', 'supervisor/profiles', 'supervisor/sessions'],

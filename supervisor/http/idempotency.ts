@@ -65,7 +65,7 @@ export class Idempotency {
   /** @throws BerthError `idempotency_conflict`, `idempotency_mismatch`, or the outcome itself */
   async #once({ token, key, payload, onReplay }: Once, run: () => Promise<Answer>) {
     const { running, answered } = this.#shelfOf(token);
-    const digest = createHash('sha256').update(canonical(payload)).digest('base64');
+    const digest = digestOf(payload);
     const earlier = running.get(key) ?? answered.peek(key);
     if (earlier) {
       if (earlier.payload !== digest) throw mismatch(key);
@@ -131,6 +131,11 @@ function isFinal(outcome: Answer | BerthError): boolean {
 function bytesOf({ outcome }: Kept): number {
   const text = outcome instanceof BerthError ? outcome.message : JSON.stringify(outcome);
   return 2 * text.length + 1_024;
+}
+
+/** SHA-256 of a body; it does not depend on the sequence of the keys. */
+export function digestOf(payload: unknown): string {
+  return createHash('sha256').update(canonical(payload)).digest('base64');
 }
 
 /** JSON text that does not depend on the sequence of the keys. */

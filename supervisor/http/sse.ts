@@ -4,8 +4,11 @@
  * is merged into one event. A reader whose backlog exceeds a bound is disconnected.
  */
 import type { ServerResponse } from 'node:http';
+import { within } from '../../shared/waiting.ts';
 
 const commentEvery = 15_000;
+/** Milliseconds within which a reader with a backlog must read something. */
+const longestPause = 60_000;
 /** Bytes that may wait for a slow reader. */
 const longestBacklog = 4 * 1024 * 1024;
 
@@ -37,13 +40,33 @@ export class EventStream {
     return this.#response.writableLength + this.#merged.length;
   }
 
-  send(event: string, data: unknown): void {
-    const text = event === 'text' ? textOf(data) : undefined;
+  /** @param id for a stream that can be resumed; such events are never merged */
+  send(event: string, data: unknown, id?: number): void {
+    const text = event === 'text' && id === undefined ? textOf(data) : undefined;
     if (text !== undefined && this.#response.writableNeedDrain) this.#merge(text);
     else {
       this.#flush();
-      this.#write(format(event, data));
+      this.#write(format(event, data, id));
     }
+  }
+
+  /**
+   * Waits for a slow reader. Disconnects a reader that does not read for a while.
+   * @returns whether the connection is still open
+   */
+  async caughtUp(signal: AbortSignal): Promise<boolean> {
+    const response = this.#response;
+    if (!response.writableNeedDrain) return !response.destroyed;
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const go = (): void => resolve(true);
+    response.once('drain', go).once('close', go);
+    const read = await within(promise, longestPause, signal);
+    response.off('drain', go).off('close', go);
+    if (read || signal.aborted) return !response.destroyed;
+    const { backlog } = this;
+    response.destroy();
+    this.#onCut(backlog);
+    return false;
   }
 
   end(): void {
@@ -85,8 +108,8 @@ export class EventStream {
   }
 }
 
-const format = (event: string, data: unknown): string =>
-  `event: ${event}\ndata: ${JSON.stringify(data)}\n\n`;
+const format = (event: string, data: unknown, id?: number): string =>
+  `${id === undefined ? '' : `id: ${id}\n`}event: ${event}\ndata: ${JSON.stringify(data)}\n\n`;
 
 function textOf(data: unknown): string | undefined {
   const { text } = data as { text?: unknown };

@@ -12,6 +12,7 @@ import type { Answer } from '../prompts/answer.ts';
 import { lossReasons } from '../prompts/lost-turn.ts';
 import { removalReasons } from '../sessions/retention.ts';
 import { type MetricSources, registerGauges } from './gauges.ts';
+import { type JobMeters, registerJobs } from './jobs.ts';
 import { registerTurns } from './turns.ts';
 
 /** The usage of a turn, whatever its outcome. */
@@ -27,7 +28,7 @@ export interface Losses {
   lost: Record<string, number>;
 }
 
-export interface Metrics {
+export interface Metrics extends JobMeters {
   registry: Registry;
   /** The values of the counters with the same names, for the status. */
   losses: Readonly<Losses>;
@@ -72,6 +73,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     return made;
   };
   const turns = registerTurns(sources, registry);
+  const jobs = registerJobs(() => sources.jobs?.(), registry);
   const { prompts, duration, queued, firstToken, cost, costByToken, tokens } = turns;
   const recycles = counter(
     'berth_worker_recycles_total',
@@ -134,6 +136,7 @@ export function createMetrics(sources: MetricSources): Metrics {
   return {
     registry,
     losses,
+    ...jobs,
     prompt: (profile, outcome, milliseconds, answer) => {
       turns.begin(profile);
       prompts.inc({ outcome, profile });

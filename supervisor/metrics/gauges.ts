@@ -5,6 +5,7 @@ import { type HealthKind, healthKinds } from '../claude/cli-health.ts';
 import type { MemoryReport } from '../memory/guard.ts';
 import type { AccountState } from '../prompts/limit-account.ts';
 import { type InitSource, registerInit } from './init.ts';
+import type { JobSource } from './jobs.ts';
 import { registerMemory } from './memory.ts';
 
 export interface MetricSources {
@@ -59,6 +60,8 @@ export interface MetricSources {
   };
   disks: () => readonly { path: string; total: number; free: number }[];
   sessions: () => number;
+  /** The store of jobs; undefined before it is open. */
+  jobs?: () => JobSource | undefined;
 }
 
 export function registerGauges(sources: MetricSources, registry: Registry): void {

@@ -115,6 +115,31 @@ const cases: Record<string, { fires: Series; quiet: Series }> = {
     fires: { 'berth_cost_unseen_total{profile="default"}': '0+0x100 1+0x80' },
     quiet: { 'berth_cost_unseen_total{profile="default"}': constant(4) },
   },
+  BerthJobFailed: {
+    fires: { 'berth_jobs_ended_total{state="failed"}': '0+0x100 1+0x80' },
+    quiet: {
+      'berth_jobs_ended_total{state="failed"}': constant(4),
+      'berth_jobs_ended_total{state="cancelled"}': '0+1x180',
+    },
+  },
+  BerthJobsWait: {
+    fires: { berth_jobs_oldest_queued_timestamp_seconds: constant(60) },
+    // The oldest is a minute old, then no job is queued.
+    quiet: { berth_jobs_oldest_queued_timestamp_seconds: '0+60x100 NaN+0x80' },
+  },
+  BerthCallbackUndelivered: {
+    fires: { 'berth_job_callbacks_total{outcome="failed"}': '0+0x100 1+0x80' },
+    quiet: {
+      berth_job_callbacks_oldest_timestamp_seconds: '0+60x180',
+      'berth_job_callbacks_total{outcome="failed"}': constant(4),
+      'berth_job_callbacks_total{outcome="retried"}': '0+1x180',
+    },
+  },
+  BerthJobStoreUnavailable: {
+    fires: { berth_job_store_available: constant(0) },
+    // A restart of the store.
+    quiet: { berth_job_store_available: '1+0x100 0+0x3 1+0x70' },
+  },
   BerthTurnsLost: {
     fires: { 'berth_turns_lost_total{reason="crash"}': '0+0x60 1+0x100' },
     quiet: { 'berth_turns_lost_total{reason="crash"}': constant(1) },

@@ -30,6 +30,15 @@ const skip = !hasPrometheus() && process.env.CI !== 'true' && 'Prometheus is not
 
 /** Of each query that may show nothing, or only zeros: why. By panel and legend. */
 const quiet: Readonly<Record<string, string>> = {
+  'Jobs that have not ended: running': 'no job is sent',
+  'Jobs that have not ended: queued': 'no job is sent',
+  'Jobs that have not ended: parked': 'no job is sent',
+  'Jobs that have not ended: scheduled': 'no job is sent',
+  'Jobs that ended: {{state}}': 'no job is sent',
+  'Runs and callbacks: run {{outcome}}': 'no job is sent',
+  'Runs and callbacks: callback {{outcome}}': 'no job is sent',
+  'Parked by reason: {{reason}}': 'no job is sent',
+  'The oldest waits: ago': 'no job is sent',
   'Prompts refused: refused': 'nobody pauses it, and no limit is reached',
   'Recycles and kills: killed by the kernel': 'berth is there to prevent that',
   'Restarts, 24 h: restarts': 'nobody restarts it',
