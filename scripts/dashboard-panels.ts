@@ -164,7 +164,7 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
       },
     },
     {
-      ...{ title: 'Parked by reason', unit: 'short', width: 3 },
+      ...{ title: 'Parked by reason', unit: 'short', width: 3, stacked: true },
       means: 'Why jobs wait, by the code of the error that a prompt would have had.',
       queries: { '{{reason}}': 'max by (reason) (berth_jobs_parked{@})' },
     },
