@@ -31,15 +31,18 @@ const allowed: Record<string, readonly string[]> = {
     ...['supervisor/boot', 'supervisor/claude', 'supervisor/cli', 'supervisor/credentials'],
     ...['supervisor/doctor', 'supervisor/http', 'supervisor/login', 'supervisor/memory'],
     ...['supervisor/profiles', 'supervisor/sessions', 'supervisor/wiring', 'supervisor/write-back'],
+    'supervisor/jobs/callbacks',
   ],
   'supervisor/wiring': [
     ...['supervisor/boot', 'supervisor/claude', 'supervisor/cli', 'supervisor/configuration'],
     ...['supervisor/credentials', 'supervisor/http', 'supervisor/memory', 'supervisor/metrics'],
-    ...['supervisor/jobs', 'supervisor/pool', 'supervisor/profiles', 'supervisor/prompts'],
+    ...['supervisor/jobs', 'supervisor/jobs/callbacks', 'supervisor/pool'],
+    ...['supervisor/profiles', 'supervisor/prompts'],
     ...['supervisor/sessions', 'supervisor/spending', 'supervisor/config.ts'],
   ],
   'supervisor/http': [
     ...['supervisor/jobs', 'supervisor/prompts', 'supervisor/sessions', 'supervisor/profiles'],
+    'supervisor/jobs/callbacks',
   ],
   'supervisor/metrics': [
     ...['supervisor/boot', 'supervisor/claude', 'supervisor/configuration'],
@@ -53,6 +56,7 @@ const allowed: Record<string, readonly string[]> = {
   'supervisor/jobs': [
     ...['supervisor/prompts', 'supervisor/profiles', 'supervisor/sessions', 'supervisor/spending'],
   ],
+  'supervisor/jobs/callbacks': ['supervisor/jobs'],
   'supervisor/spending': ['supervisor/sessions'],
   'supervisor/sessions': ['supervisor/claude'],
   'supervisor/pool': ['supervisor/claude'],

@@ -207,6 +207,31 @@ export const eventsOfSupervisor = {
     'name',
   ),
   tokens_loaded: event('info error', 'the API tokens were read, or could not be read', 'names'),
+  webhook_secret_loaded: event(
+    'info error',
+    'the secrets that sign callbacks were read again, or could not be read',
+    'secrets',
+  ),
+  callback_delivered: event(
+    'info',
+    'a receiver accepted the callback of a job',
+    'job_id host status attempts duration_ms',
+  ),
+  callback_retried: event(
+    'info',
+    'a callback was not accepted and will be sent again',
+    'job_id host status attempts retry_ms cause',
+  ),
+  callback_failed: event(
+    'error',
+    'a callback is given up: the receiver refused it, or accepted it at no time within 24 hours',
+    'job_id host status attempts cause',
+  ),
+  callbacks_unavailable: event(
+    'warn info',
+    'the store of jobs could not give the next callback (warn), or can again',
+    'retry_ms',
+  ),
   unclean_end: event(
     'warn',
     'the previous run did not shut down: it was killed (out of memory, or by the kubelet), its node failed, or an error ended it',

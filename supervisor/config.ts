@@ -30,6 +30,7 @@ import {
   sizes,
   text,
 } from '../shared/setting-types.ts';
+import { allowedHosts } from './jobs/callbacks/allowed-hosts.ts';
 
 const second = 1_000;
 const hour = 3_600_000;
@@ -242,6 +243,20 @@ export const supervisorDefinitions = {
     description:
       'Directories with a smaller limit than their file system, each with its size: the `sizeLimit` of an emptyDir, such as `/tmp=4Gi,/workspace=10Gi`. A pod that exceeds such a limit is evicted immediately, so these limits also count for `BERTH_DISK_LOW` and `BERTH_DISK_FULL`.',
   }),
+  callbackHosts: setting({
+    name: 'BERTH_CALLBACK_HOSTS',
+    schema: allowedHosts,
+    default: '',
+    description:
+      'The hosts to which callbacks of jobs may go (docs/callbacks.md): names, `*.suffix` and networks, each with a port or without, such as `n8n.n8n.svc:5678,*.example.com,10.0.0.0/8`. A loopback, link-local, multicast or metadata address is used only if a network lists it. Without a value `callback_url` is refused.',
+  }),
+  webhookSecretFile: setting({
+    name: 'BERTH_WEBHOOK_SECRET_FILE',
+    schema: path,
+    optional: true,
+    description:
+      'The file with the secret that signs callbacks, `whsec_...`; two lines during a rotation. `berth token --webhook` makes a secret. Read again when it changes. Required with BERTH_CALLBACK_HOSTS.',
+  }),
   doctorProbe: setting({
     name: 'BERTH_DOCTOR_PROBE',
     schema: hostAndPort,
@@ -364,6 +379,7 @@ export function readSupervisorConfig(environment: Environment): {
 } {
   const { settings, warnings } = readSettings(supervisorDefinitions, environment, (read) => [
     ...withoutTokens(read.apiTokensFile, environment),
+    ...withoutWebhookSecret(read),
     ...tooManyWarm(read.warmWorkers, read.maxWorkers),
     ...softAboveHard('BERTH_MEMORY', read.memorySoft, read.memoryHard),
     ...softAboveHard('BERTH_WORKER_MEMORY', read.workerMemorySoft, read.workerMemoryHard),
@@ -386,6 +402,16 @@ function withoutTokens(file: string | undefined, environment: Environment): stri
   if (environment.BERTH_API_TOKENS_FILE) return [];
   return [
     'BERTH_API_TOKENS_FILE is not set, and no request is possible without API tokens; create one with `berth token n8n`, put its line into a Secret, mount the Secret and set the path of the file',
+  ];
+}
+
+function withoutWebhookSecret({
+  callbackHosts,
+  webhookSecretFile,
+}: Partial<SupervisorConfig>): string[] {
+  if (webhookSecretFile !== undefined || !callbackHosts || callbackHosts.isEmpty) return [];
+  return [
+    'BERTH_CALLBACK_HOSTS is set without BERTH_WEBHOOK_SECRET_FILE, and callbacks are always signed; make a secret with `berth token --webhook`, mount it and set the path of the file',
   ];
 }
 

@@ -10,6 +10,7 @@ import { version } from '../shared/version.ts';
 import { readCommandConfig, readLoginConfig } from './config.ts';
 import { callAdmin, readToken } from './http/call-admin.ts';
 import { makeToken, tokenLine } from './http/tokens.ts';
+import { makeWebhookSecret } from './jobs/callbacks/webhook-secrets.ts';
 import { logIn } from './login/log-in.ts';
 import { serve } from './serve.ts';
 
@@ -21,6 +22,8 @@ const help = `berth ${version}: the Claude Code CLI as a service
   berth doctor [--json]
                       check everything that berth needs, and print problems with their remedies
   berth token NAME    make an API token: prints it, and its line for BERTH_API_TOKENS_FILE
+  berth token --webhook
+                      make a secret that signs callbacks of jobs, for BERTH_WEBHOOK_SECRET_FILE
   berth pause [--reason TEXT]
                       refuse new prompts and interrupt running prompts; needs an API token, from
                       BERTH_API_TOKEN_FILE, BERTH_API_TOKEN or standard input
@@ -34,6 +37,8 @@ type Options = ReturnType<typeof readArguments>['values'];
 interface Command {
   /** The argument after the name, if there is one. */
   argument?: string;
+  /** Whether these options replace the argument. */
+  replaces?: (options: Options) => boolean;
   /** @returns the exit code */
   run(options: Options, argument: string): Promise<number>;
 }
@@ -48,7 +53,11 @@ const commands: Record<string, Command> = {
   },
   login: { run: async () => print(await logIn(readLoginConfig(process.env), process)) },
   doctor: { run: ({ json }) => doctor(json) },
-  token: { argument: 'NAME', run: async (_options, name) => printToken(name) },
+  token: {
+    argument: 'NAME',
+    replaces: ({ webhook }) => webhook === true,
+    run: async ({ webhook }, name) => (webhook ? printWebhookSecret() : printToken(name)),
+  },
   pause: { run: ({ reason }) => pauseOrResume('pause', reason) },
   resume: { run: () => pauseOrResume('resume') },
 };
@@ -59,7 +68,8 @@ async function main(): Promise<number> {
   if (values.version) return print(`${version}\n`);
   if (values.help) return print(help);
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
-  const fits = rest.length === 0 && (argument !== undefined) === (command?.argument !== undefined);
+  const wants = command?.argument !== undefined && !command.replaces?.(values);
+  const fits = rest.length === 0 && (argument !== undefined) === wants;
   if (command && fits) return command.run(values, argument ?? '');
   process.stderr.write(help);
   return 64;
@@ -73,6 +83,7 @@ function readArguments() {
       options: {
         reason: { type: 'string' },
         json: { type: 'boolean' },
+        webhook: { type: 'boolean' },
         version: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
@@ -93,6 +104,11 @@ function printToken(name: string): number {
   return print(
     `Give this token to the caller; it is not shown again:\n${token}\n\nAdd this line to the file or Secret that BERTH_API_TOKENS_FILE names:\n${line}\n`,
   );
+}
+
+/** Prints the secret alone, so that the output can be written to a file. */
+function printWebhookSecret(): number {
+  return print(`${makeWebhookSecret()}\n`);
 }
 
 async function doctor(json = false): Promise<number> {

@@ -53,8 +53,12 @@ export interface Callback {
   url: string;
   /** `waiting`: the job has not ended; `pending`: the message is to be delivered. */
   state: 'waiting' | 'pending' | 'delivered' | 'failed';
-  /** Requests so far. */
+  /** Requests so far, for this end of the job. */
   attempts: number;
+  /** Answers in a row that make a retry senseless, such as 404; absent means 0. */
+  refused?: number;
+  /** Answers 409 so far; absent means 0. */
+  conflicts?: number;
   /** The HTTP status of the last request; null without an answer. */
   lastStatus: number | null;
   /** The cause of the last failure, for people; null if there was none. */
@@ -121,8 +125,8 @@ export interface Job {
 export type JobChange = Partial<Omit<Job, 'id' | 'token' | 'state' | 'request' | 'createdAt'>>;
 
 /**
- * The job in another state. Sets what follows from the state: `parked`, `owner`, `startedAt`, `endedAt`, and the callback
- * that is due from the end of the job.
+ * The job in another state. Sets what follows from the state: `parked`, `owner`, `startedAt`, `endedAt`, and the callback,
+ * which is due from the end of the job, and begins anew if the job runs again.
  * @throws BerthError `internal` if the table above does not allow the state
  */
 export function become(job: Job, state: JobState, now: number, change: JobChange = {}): Job {
@@ -140,7 +144,7 @@ export function become(job: Job, state: JobState, now: number, change: JobChange
     endedAt: ended ? now : null,
     parked: null,
     owner: null,
-    ...(ended && job.callback ? { callback: due(job.callback, now) } : {}),
+    ...(job.callback && { callback: callbackOf(job.callback, ended ? now : null) }),
     ...change,
     state,
   };
@@ -150,6 +154,10 @@ export function isEnd(state: JobState): state is EndState {
   return (endStates as readonly string[]).includes(state);
 }
 
-function due(callback: Callback, now: number): Callback {
-  return { ...callback, state: 'pending', nextAt: now, deliveredAt: null };
+/** @param dueAt null: the job has not ended */
+function callbackOf({ url }: Callback, dueAt: number | null): Callback {
+  return {
+    ...{ url, state: dueAt === null ? 'waiting' : 'pending', nextAt: dueAt },
+    ...{ attempts: 0, lastStatus: null, lastError: null, deliveredAt: null },
+  };
 }
