@@ -4,11 +4,11 @@
  */
 import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
-import { request } from 'node:http';
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import type { Environment } from '../../shared/config.ts';
 import { messageOf, systemCode } from '../../shared/errors.ts';
+import { proxyFor, throughProxy } from '../../shared/proxy.ts';
 import { abortable } from '../../shared/waiting.ts';
 
 export interface Target {
@@ -88,25 +88,6 @@ function stepOfTls(error: unknown): 'certificate' | 'connection' {
   return /CERT|SIGNATURE|ALTNAME/.test(systemCode(error) ?? '') ? 'certificate' : 'connection';
 }
 
-async function throughProxy(proxy: URL, target: Target, signal: AbortSignal): Promise<Socket> {
-  const credentials = decodeURIComponent(`${proxy.username}:${proxy.password}`);
-  const asked = request({
-    host: proxy.hostname.replace(/^\[|\]$/g, ''),
-    port: proxy.port || 80,
-    method: 'CONNECT',
-    path: `${target.host}:${target.port}`,
-    headers: proxy.username
-      ? { 'proxy-authorization': `Basic ${Buffer.from(credentials).toString('base64')}` }
-      : {},
-    signal,
-  });
-  asked.end();
-  const [response, socket] = (await once(asked, 'connect')) as [{ statusCode: number }, Socket];
-  if (response.statusCode === 200) return socket;
-  socket.destroy();
-  throw new Error(`the proxy ${proxy.host} answered ${response.statusCode}`);
-}
-
 async function opened<S extends Socket>(socket: S, event: string, signal: AbortSignal): Promise<S> {
   try {
     await once(socket, event, { signal });
@@ -117,18 +98,4 @@ async function opened<S extends Socket>(socket: S, event: string, signal: AbortS
     socket.destroy();
     throw signal.aborted ? signal.reason : error;
   }
-}
-
-function proxyFor({ host, http }: Target, environment: Environment): URL | undefined {
-  const { NO_PROXY, no_proxy: none } = environment;
-  const given = http
-    ? environment.HTTP_PROXY || environment.http_proxy
-    : environment.HTTPS_PROXY || environment.https_proxy;
-  if (!given || !URL.canParse(given)) return undefined;
-  const excepted = (NO_PROXY || none || '').split(',').map((name) => name.trim());
-  const matches = excepted.some(
-    (name) =>
-      name === '*' || name === host || (name && host.endsWith(`.${name.replace(/^\./, '')}`)),
-  );
-  return matches ? undefined : new URL(given);
 }

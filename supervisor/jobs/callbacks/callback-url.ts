@@ -43,13 +43,6 @@ export function parseCallbackUrl(text: string): CallbackUrl {
   };
 }
 
-/** The URL for people: its scheme and host. Paths and queries of callbacks are secrets. */
-export function shownCallbackUrl(text: string): string {
-  if (!URL.canParse(text)) return '[redacted]';
-  const { protocol, host } = new URL(text);
-  return `${protocol}//${host}/[redacted]`;
-}
-
 function refused(cause: string): BerthError {
   return new BerthError(
     'invalid_request',

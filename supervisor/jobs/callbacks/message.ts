@@ -4,6 +4,7 @@
  * runs again and ends again has another.
  */
 import { isEnd, type Job } from '../job.ts';
+import { viewOf } from '../job-view.ts';
 
 export interface Message {
   id: string;
@@ -11,15 +12,12 @@ export interface Message {
   body: string;
 }
 
-/**
- * @param view the job as the API shows it
- * @returns undefined if the job has not ended
- */
-export function messageOfEnd(job: Job, view: (job: Job) => unknown): Message | undefined {
+/** Undefined if the job has not ended. */
+export function messageOfEnd(job: Job): Message | undefined {
   if (!isEnd(job.state) || job.endedAt === null) return undefined;
   const timestamp = new Date(job.endedAt).toISOString();
   return {
     id: `${job.id}_${job.endedAt}`,
-    body: JSON.stringify({ type: `job.${job.state}`, timestamp, data: view(job) }),
+    body: JSON.stringify({ type: `job.${job.state}`, timestamp, data: viewOf(job) }),
   };
 }
