@@ -25,13 +25,13 @@ export function parseCallbackUrl(text: string): CallbackUrl {
     /^(https?):\/\/([^/?#]+)([^#]*)/i.exec(text) ?? [];
   if (!scheme || !URL.canParse(text)) throw refused('it is not an absolute http or https URL');
   if (text.length > longest) throw refused(`it is longer than ${longest} characters`);
+  if (/[\s\\]/.test(authority) || !/^[!-~]*$/.test(rest) || /^[^?]*\\/.test(rest)) {
+    throw refused('it has characters that a URL must encode');
+  }
   if (authority.includes('@'))
     throw refused(
       'it has a user name or a password, which logs and errors of other programs could show',
     );
-  if (/[\s\\]/.test(authority) || !/^[!-~]*$/.test(rest) || /^[^?]*\\/.test(rest)) {
-    throw refused('it has characters that a URL must encode');
-  }
   const { hostname, host, port, protocol } = new URL(text);
   const tls = protocol === 'https:';
   return {

@@ -7,7 +7,7 @@
  */
 import { type IncomingMessage, type RequestOptions, request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
-import { isIP } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { Environment } from '../../../shared/config.ts';
 import { messageOf, systemCode } from '../../../shared/errors.ts';
@@ -54,8 +54,10 @@ export async function post(
 ): Promise<Answer> {
   const { signal, deadline = 30_000 } = options;
   const limited = AbortSignal.any([signal, AbortSignal.timeout(deadline)]);
+  let tunnel: Socket | undefined;
   try {
     const connection = await connectionTo(url, options, limited);
+    tunnel = connection.tunnel;
     const response = await sent(
       url,
       connection,
@@ -75,11 +77,15 @@ export async function post(
     signal.throwIfAborted();
     if (limited.aborted) throw new Error(`no answer within ${deadline / 1_000} s`);
     throw messageOf(error) === '' ? new Error(systemCode(error) ?? 'the connection failed') : error;
+  } finally {
+    tunnel?.destroy();
   }
 }
 
-type Connection = Pick<RequestOptions, 'host' | 'port' | 'path' | 'lookup' | 'createConnection'> & {
+type Connection = Pick<RequestOptions, 'host' | 'port' | 'path' | 'lookup'> & {
   headers?: Record<string, string>;
+  /** The connection to the host through the proxy. */
+  tunnel?: Socket;
 };
 
 async function connectionTo(
@@ -97,22 +103,25 @@ async function connectionTo(
     const whole = `http://${authority}${path}`;
     return { ...proxyAddress(proxy), path: whole, headers: proxyAuthorization(proxy) };
   }
-  const socket = await throughProxy(proxy, { host, port }, signal);
-  const servername = isIP(host) ? '' : host;
-  return { host, port, path, createConnection: () => connectTls({ socket, host, servername }) };
+  return { host, port, path, tunnel: await throughProxy(proxy, { host, port }, signal) };
 }
 
 function sent(
-  { tls }: CallbackUrl,
-  { headers: added, ...connection }: Connection,
+  { tls, host }: CallbackUrl,
+  { headers: added, tunnel: socket, ...connection }: Connection,
   signal: AbortSignal,
   headers: Record<string, string | number>,
   body: string,
 ): Promise<IncomingMessage> {
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+  const servername = isIP(host) ? '' : host;
   const request = (tls ? requestHttps : requestHttp)({
     ...connection,
-    ...{ method: 'POST', headers: { ...headers, ...added }, agent: false, signal },
+    ...{ method: 'POST', headers: { ...headers, ...added }, signal },
+    // With an agent, Node would not call createConnection.
+    ...(socket
+      ? { createConnection: () => connectTls({ socket, host, servername }) }
+      : { agent: false }),
   });
   request.on('response', resolve);
   request.on('error', reject);

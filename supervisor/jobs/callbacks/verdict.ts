@@ -99,5 +99,7 @@ function waitOf(
 function milliseconds(retryAfter: string | undefined, now: number): number {
   if (retryAfter === undefined) return 0;
   if (/^\d{1,9}$/.test(retryAfter)) return Number(retryAfter) * second;
-  return Math.max(0, (Date.parse(retryAfter) || 0) - now);
+  // Date.parse alone reads almost any text.
+  const date = /^\w{3}, .+ GMT$/.test(retryAfter) ? Date.parse(retryAfter) : Number.NaN;
+  return Math.max(0, (date || 0) - now);
 }
