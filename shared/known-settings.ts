@@ -2,6 +2,7 @@
 export const knownSettings: readonly string[] = [
   'BERTH_API_TOKEN',
   'BERTH_API_TOKENS_FILE',
+  'BERTH_CALLBACK_HOSTS',
   'BERTH_CLAUDE_INTEGRITY',
   'BERTH_CLAUDE_PATH',
   'BERTH_CLAUDE_TARBALL',
@@ -63,6 +64,7 @@ export const knownSettings: readonly string[] = [
   'BERTH_TIMEOUT',
   'BERTH_UID',
   'BERTH_WARM_WORKERS',
+  'BERTH_WEBHOOK_SECRET_FILE',
   'BERTH_WORKER_IDLE_TIMEOUT',
   'BERTH_WORKER_MEMORY_HARD',
   'BERTH_WORKER_MEMORY_SOFT',
