@@ -39,8 +39,9 @@ export function callbackDueAt(
 ): number | undefined {
   const { callback, endedAt } = job;
   if (!isEnd(job.state) || callback?.state !== 'pending') return undefined;
-  const nextAt = callback.nextAt ?? 0;
-  return nextAt <= (endedAt ?? 0) ? 0 : nextAt;
+  const { nextAt } = callback;
+  // Not `<=`: with a clock that was set back, every retry would be due at once.
+  return nextAt === null || nextAt === endedAt ? 0 : nextAt;
 }
 
 /** The job after its `expiresAt`. */

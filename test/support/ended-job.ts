@@ -18,7 +18,16 @@ export function runningJob(url: string, now: number): Job {
     ...{ priority: 'normal', profile: 'default', sessionId: null, ownSession: false },
     ...{ promptId: null, metadata: { execution: '7' }, timeout: 1_000, maxAttempts: 3 },
     ...{ createdAt: now, startedAt: now, endedAt: null, notBefore: null, expiresAt: null },
-    ...{ attempts: [], parked: null, dueAt: now, owner: 'me', result: null, error: null },
+    ...{
+      attempts: [],
+      restarts: 0,
+      parkings: 0,
+      parked: null,
+      dueAt: now,
+      owner: 'me',
+      result: null,
+      error: null,
+    },
     notes: [],
     callback: {
       ...{ url, state: 'waiting', attempts: 0, lastStatus: null, lastError: null },
