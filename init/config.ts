@@ -17,7 +17,16 @@ import {
 } from '../shared/common-settings.ts';
 import { type Environment, readSettings, setting } from '../shared/config.ts';
 import { neverShow } from '../shared/redact.ts';
-import { choice, duration, integer, path, size, text } from '../shared/setting-types.ts';
+import {
+  choice,
+  duration,
+  integer,
+  type Listen,
+  listen,
+  path,
+  size,
+  text,
+} from '../shared/setting-types.ts';
 import { type CliTarball, cliDefinitions, cliOf, halfCli } from './cli/cli-settings.ts';
 import { type GatewayConfig, gatewayDefinitions, gatewayOf } from './gateway/gateway-settings.ts';
 import { type Repository, repositorySchema, usernameOf } from './git/repository.ts';
@@ -166,6 +175,28 @@ export const initDefinitions = {
       'What to do when the git server fails: `continue` with a complete state of the same repository and ref if the volume has one, or `fail`.',
   }),
   ...gatewayDefinitions,
+  syncInterval: setting({
+    name: 'BERTH_SYNC_INTERVAL',
+    schema: duration(1_000, 24 * 3_600_000),
+    optional: true,
+    description:
+      'With a value, init stays after it has prepared the volume, as a sidecar: it asks the git server for a new commit this often, and writes the commit to the volume while sessions run. Without a value init ends after it has prepared the volume.',
+  }),
+  syncListen: setting({
+    name: 'BERTH_SYNC_LISTEN',
+    schema: listen,
+    default: ':9092',
+    description:
+      'The address of /livez, /readyz, /metrics and /hooks/push of an init that stays, without a token.',
+  }),
+  pushSecret: setting({
+    name: 'BERTH_PUSH_SECRET',
+    schema: text,
+    optional: true,
+    secret: true,
+    description:
+      'The secret of the webhook with which the git server reports a push to /hooks/push of an init that stays. Without it /hooks/push answers 404.',
+  }),
   logLevel,
   logPretty,
   terminationLog,
@@ -206,6 +237,11 @@ export interface InitConfig {
   terminationLog: string;
   /** The gateway of an init that stays; undefined for none. */
   gateway: GatewayConfig | undefined;
+  /** Milliseconds between two requests for the refs; undefined: init does not stay. */
+  syncInterval: number | undefined;
+  syncListen: Listen;
+  /** The secret of the webhook. */
+  pushSecret: string | undefined;
 }
 
 export interface InitSettings {
@@ -224,6 +260,7 @@ export function readInitConfig(environment: Environment): InitSettings {
   ]);
   const { repository, gitToken } = settings;
   neverShow(gitToken);
+  neverShow(settings.pushSecret);
   const advice: string[] = [];
   const token = gitToken ?? repository.login?.token;
   if (repository.login) {
@@ -266,6 +303,9 @@ export function readInitConfig(environment: Environment): InitSettings {
       onRemoteFailure: settings.onRemoteFailure,
       terminationLog: settings.terminationLog,
       gateway: gatewayOf(settings),
+      syncInterval: settings.syncInterval,
+      syncListen: settings.syncListen,
+      pushSecret: settings.pushSecret,
     },
     warnings,
     advice,

@@ -67,14 +67,25 @@ async function main(): Promise<number> {
       ref,
       directory: configDirectory,
     });
-    const report = await prepare(config, log, withDeadline(stop.signal, config, reporting, log));
-    if (report.remote_error) {
-      await leaveTerminationMessage(
-        reporting.terminationLog,
-        `continued without it: ${report.remote_error.message}`,
-      );
+    const run = async () => {
+      const deadline = withDeadline(stop.signal, config, reporting, log);
+      const report = await prepare(config, log, deadline.signal);
+      deadline.clear();
+      if (report.remote_error) {
+        await leaveTerminationMessage(
+          reporting.terminationLog,
+          `continued without it: ${report.remote_error.message}`,
+        );
+      }
+    };
+    if (config.syncInterval === undefined) await run();
+    else {
+      const { stay } = await import('./sync/stay.ts');
+      const readConfig = () => readInitConfig(process.env).config;
+      const { signal } = stop;
+      await stay({ config, readConfig, log, signal, prepare: run, services: [] });
     }
-    return 0;
+    return stoppedBy === undefined ? 0 : signals[stoppedBy];
   } catch (thrown) {
     if (stoppedBy !== undefined) {
       log.warn('stopped', `stopped by ${stoppedBy}; the volume stays unchanged`);
@@ -107,7 +118,7 @@ function withDeadline(
   { timeout }: InitConfig,
   reporting: Reporting,
   log: Log,
-): AbortSignal {
+): { signal: AbortSignal; clear: () => void } {
   const late = new AbortController();
   const timer = setTimeout(() => {
     const reason = `cannot prepare the volume within ${formatDuration(timeout)}: something hangs or the volume is slow; see the log, and raise BERTH_TIMEOUT if it is only slow`;
@@ -116,7 +127,7 @@ function withDeadline(
     endWithin(grace, error.exitCode, () => fail(error, reporting.terminationLog, log));
   }, timeout);
   timer.unref();
-  return AbortSignal.any([stop, late.signal]);
+  return { signal: AbortSignal.any([stop, late.signal]), clear: () => clearTimeout(timer) };
 }
 
 /**

@@ -14,7 +14,7 @@ const allowed: Record<string, readonly string[]> = {
   shared: ['package.json'],
   init: [
     ...['init/cli', 'init/gateway', 'init/git', 'init/github', 'init/login', 'init/reconcile'],
-    ...['init/source', 'init/volume'],
+    ...['init/source', 'init/sync', 'init/volume'],
   ],
   'init/git': [],
   'init/cli': ['init/git'],
@@ -26,6 +26,10 @@ const allowed: Record<string, readonly string[]> = {
   'init/source': [
     ...['init/git', 'init/github', 'init/reconcile', 'init/volume'],
     ...['init/config.ts', 'init/report.ts'],
+  ],
+  'init/sync': [
+    ...['init/git', 'init/source', 'init/volume', 'init/config.ts', 'init/prepare.ts'],
+    'init/report.ts',
   ],
   supervisor: [
     ...['supervisor/boot', 'supervisor/claude', 'supervisor/cli', 'supervisor/credentials'],

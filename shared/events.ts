@@ -93,6 +93,8 @@ export const eventsOfInit = {
     'a request of a tool failed at the git server, in the network or at a bound; debug: the tool itself ended it',
     'repository agent session_id',
   ),
+  staying: event('info', 'the volume is ready, and init stays to keep it current', 'port'),
+  sync_request_failed: event('warn', 'a request to the port of an init that stays failed'),
   setting_advice: event('warn', 'a setting is valid, but probably not what you intended'),
   preflight: event(
     'debug',
