@@ -11,7 +11,7 @@ import { z } from 'zod';
 import { messageOf, systemCode } from './errors.ts';
 import { readFileBounded } from './files.ts';
 
-const leaseFile = z.object({
+export const leaseFile = z.object({
   version: z.literal(1),
   /** A random name, also the name of the holder's witness. */
   owner: z.string().max(64),
@@ -20,6 +20,9 @@ const leaseFile = z.object({
   beat: z.number(),
   /** Where the holder's witness listens (lease-witness.ts). */
   place: z.string().optional(),
+  /** For a program that shares its lease within its pod (lease-sharing.ts): the pod, and its role. */
+  pod: z.string().optional(),
+  role: z.enum(['serve', 'sync']).optional(),
 });
 export type LeaseFile = z.infer<typeof leaseFile>;
 

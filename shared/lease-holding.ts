@@ -39,6 +39,8 @@ export interface HoldingOptions {
   log: Log;
   heartbeat: number;
   expiry: number;
+  /** The lease of the program that keeps it after this one; undefined without such a program. */
+  handOver?: () => LeaseFile | undefined;
 }
 
 /** Keeps the lease alive until it is released or lost. */
@@ -114,7 +116,9 @@ export function holdLease(options: HoldingOptions): Lease {
       const found = await readLeaseState(path, mine.owner);
       if (found.kind === 'unreadable') throw new Error(found.reason);
       if (found.kind === 'mine') {
-        await rm(path, { force: true });
+        const next = options.handOver?.();
+        if (next) await replaceLease(path, next);
+        else await rm(path, { force: true });
         log.debug('lease_released', 'released the lease on the volume', { owner: mine.owner });
       }
     } catch (error) {
@@ -138,6 +142,7 @@ export function holdLease(options: HoldingOptions): Lease {
   };
 }
 
-function notHeld(cause: string): BerthError {
+/** The error of a program that does not hold the lease any more. */
+export function notHeld(cause: string): BerthError {
   return new BerthError('lease_held', `cannot continue with the volume: ${cause}`);
 }

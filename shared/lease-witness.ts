@@ -13,7 +13,7 @@
  * of its heartbeat.
  */
 import { readFile, readlink } from 'node:fs/promises';
-import { connect, createServer, type Server } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import { systemCode } from './errors.ts';
 
 export interface Witness {
@@ -25,10 +25,16 @@ export interface Witness {
 /** Milliseconds: the kernel answers at once. */
 const timeout = 1_000;
 
-/** Listens for the lease of `owner` as long as this process lives. */
-export async function openWitness(owner: string): Promise<Witness> {
+/**
+ * Listens for the lease of `owner` as long as this process lives.
+ * @param receive gets each connection; without it each connection is closed
+ */
+export async function openWitness(
+  owner: string,
+  receive: (socket: Socket) => void = (socket) => void socket.destroy(),
+): Promise<Witness> {
   const place = await placeOfThisProcess();
-  const server = place === undefined ? undefined : await listen(owner);
+  const server = place === undefined ? undefined : await listen(owner, receive);
   return {
     place: server ? place : undefined,
     close: () => void server?.close(),
@@ -39,7 +45,7 @@ export async function openWitness(owner: string): Promise<Witness> {
 export async function isCertainlyDead(owner: string, place: string | undefined): Promise<boolean> {
   if (place === undefined || place !== (await placeOfThisProcess())) return false;
   return new Promise((resolve) => {
-    const socket = connect({ path: nameOf(owner) });
+    const socket = connect({ path: witnessName(owner) });
     const answer = (dead: boolean) => {
       socket.destroy();
       resolve(dead);
@@ -64,16 +70,26 @@ async function placeOfThisProcess(): Promise<string | undefined> {
   }
 }
 
-function listen(owner: string): Promise<Server | undefined> {
-  const server = createServer((socket) => socket.destroy());
+/**
+ * The pod of this process: its kernel, and the namespaces that the containers of a pod share.
+ * Undefined if the kernel does not show them.
+ */
+export async function podOfThisProcess(): Promise<string | undefined> {
+  const place = await placeOfThisProcess();
+  const ipc = place && (await readlink('/proc/self/ns/ipc').catch(() => ''));
+  return ipc && /^ipc:\[\d+\]$/.test(ipc) ? `${place} ${ipc}` : undefined;
+}
+
+function listen(owner: string, receive: (socket: Socket) => void): Promise<Server | undefined> {
+  const server = createServer(receive);
   server.unref();
   return new Promise((resolve) => {
     server.once('error', () => resolve(undefined));
-    server.listen({ path: nameOf(owner) }, () => resolve(server));
+    server.listen({ path: witnessName(owner) }, () => resolve(server));
   });
 }
 
 /** In the abstract namespace: needs no file and ends with its listener. */
-function nameOf(owner: string): string {
+export function witnessName(owner: string): string {
   return `\0berth-lease/${owner}`;
 }
