@@ -8,7 +8,7 @@
  * the containers of a pod share both namespaces, and two pods never share both, unless both have
  * `hostNetwork` and `hostIPC`. Host names prove nothing and are not compared.
  */
-import { BerthError } from './errors.ts';
+import type { BerthError } from './errors.ts';
 import { type LeaseFile, parseLease, readLease, readLeaseState } from './lease-file.ts';
 import { holdLease, type Lease, notHeld } from './lease-holding.ts';
 import type { LeaseRole, Peer } from './lease-link.ts';

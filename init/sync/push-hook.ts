@@ -36,7 +36,8 @@ export function pushHook(options: PushHookOptions): Route {
   };
   const handle = async (request: IncomingMessage, answer: ServerResponse): Promise<void> => {
     const { pushSecret, ref } = options.config();
-    if (pushSecret === undefined) return send(answer, 404, 'not found: BERTH_PUSH_SECRET is not set\n');
+    if (pushSecret === undefined)
+      return send(answer, 404, 'not found: BERTH_PUSH_SECRET is not set\n');
     if (isLimited()) {
       options.onDelivery('limited');
       answer.setHeader('retry-after', '60');
