@@ -110,7 +110,7 @@ export function shareLease(options: SharedOptions): Lease {
       const found = await readLeaseState(path, mine.owner);
       if (found.kind === 'mine') {
         keep(performance.now());
-        await kept?.release();
+        await (kept as Lease | undefined)?.release();
       } else witness.close();
     }
     options.guest()?.peer.close();
