@@ -61,6 +61,7 @@ const allowed: Record<string, readonly string[]> = {
     ...['supervisor/prompts', 'supervisor/profiles', 'supervisor/sessions', 'supervisor/spending'],
   ],
   'supervisor/jobs/callbacks': ['supervisor/jobs'],
+  'supervisor/jobs/redis': ['supervisor/jobs'],
   'supervisor/spending': ['supervisor/sessions'],
   'supervisor/sessions': ['supervisor/claude'],
   'supervisor/pool': ['supervisor/claude'],

@@ -270,6 +270,13 @@ export const eventsOfSupervisor = {
     'error',
     "today's spending could not be recorded; a restart would lose it",
   ),
+  job_store_connected: event('info', 'Redis, the store of jobs, can be used'),
+  job_store_unavailable: event(
+    'error',
+    'the store of jobs cannot be used: jobs are refused until it is back',
+    'reason',
+  ),
+  job_store_unsafe: event('warn', 'Redis may lose jobs with its settings', 'problems'),
   cli_tested: event(
     'info warn',
     "the result of the CLI's self-test, or why it did not run; with `retry_ms`, why it is retried",

@@ -1,0 +1,253 @@
+/**
+ * Takes the next job for an owner.
+ * Invariants: normal jobs precede those of priority `background`; within a priority the token whose last turn is the longest
+ * ago is served (round robin); within a token the oldest job. Only the first job of a session runs. A job of a session is
+ * taken by the replica that has the session, or, if that replica is gone, by any.
+ */
+import { expire, isDue, isToExpire, isToPromote, longestPause } from '../due.ts';
+import { become, type Job } from '../job.ts';
+import type { RedisConnection, Reply } from './connection.ts';
+import type { Keys } from './keys.ts';
+import { type Lane, type Lanes, nameOf } from './lanes.ts';
+import type { Command, Stored } from './record.ts';
+import type { Records } from './records.ts';
+import { scan } from './scripts.ts';
+
+export interface ClaimsOptions {
+  connection: RedisConnection;
+  keys: Keys;
+  records: Records;
+  lanes: Lanes;
+  /** The name of this replica. */
+  replica: string;
+  /** After so many milliseconds without a sign of life a replica is gone. */
+  replicaLost: number;
+  /**
+   * Called before a job runs whose session is on a replica that is gone: makes the session exist here.
+   * @returns false if it cannot; the job then begins a new session
+   */
+  adopt: (sessionId: string) => Promise<boolean>;
+}
+
+export type Accepts = (job: Pick<Job, 'token' | 'profile' | 'priority'>) => boolean;
+
+/** The most due jobs of one step. */
+const mostDue = 500;
+
+interface LaneFound extends Lane {
+  name: string;
+  first: string;
+  turn: number;
+}
+
+interface Scan {
+  due: string[];
+  expired: string[];
+  lanes: LaneFound[];
+  /** Whether a replica is gone. */
+  isLost: (replica: string) => boolean;
+}
+
+export class Claims {
+  readonly #options: ClaimsOptions;
+
+  constructor(options: ClaimsOptions) {
+    this.#options = options;
+  }
+
+  async next(owner: string, now: number, accepts: Accepts): Promise<Job | undefined> {
+    const empty = new Set<string>();
+    for (;;) {
+      const found = await this.#scan(now);
+      await Promise.all(found.expired.map((id) => this.#expire(id, now)));
+      if (found.due.length > 0) {
+        await this.queue(found.due, now);
+        if (found.due.length >= mostDue) continue;
+      }
+      const { lanes, isLost } = found.due.length > 0 ? await this.#scan(now) : found;
+      const lane = this.#choose(lanes, isLost, empty, accepts);
+      if (!lane) return undefined;
+      const entry = await this.#options.lanes.take(lane.name);
+      if (!entry) {
+        empty.add(lane.name);
+        continue;
+      }
+      const job = await this.#start(entry.jobId, lane, owner, now);
+      // If this fails, the entry returns, and is dropped because its job is not queued.
+      entry.drop().catch(() => {});
+      if (job) return job;
+    }
+  }
+
+  /** Whether a job waits only for its claim. */
+  async isReady(now: number): Promise<boolean> {
+    const { due, lanes, isLost } = await this.#scan(now);
+    return due.length > 0 || lanes.some(({ replica }) => this.#mayTake(replica, isLost));
+  }
+
+  /** Gives due jobs their entry in a queue. Jobs that wait for an earlier job of their session get none yet. */
+  async queue(ids: readonly string[], now: number): Promise<void> {
+    const { keys, records, connection, lanes } = this.#options;
+    const stored = await records.readAll(ids);
+    const ready = (await Promise.all(stored.map((each) => this.#makeQueued(each, now)))).filter(
+      (each) => each !== undefined,
+    );
+    const firsts = await Promise.all(
+      ready.map(async ({ job }) => {
+        if (job.sessionId === null) return { first: job.id, home: null };
+        const session = job.sessionId;
+        return connection.run('queue the job', async (client) => ({
+          first: (await client.zrange(keys.session(session), 0, 0))[0],
+          home: await client.hget(keys.homes, session),
+        }));
+      }),
+    );
+    const byLane = new Map<string, { lane: Lane; entries: Stored[] }>();
+    for (const [index, each] of ready.entries()) {
+      const { token, profile, priority, id } = each.job;
+      const { first = id, home } = firsts[index] ?? { home: null };
+      if (first !== id) {
+        await records.write(each, [
+          ['BLOCK', keys.due, keys.session(each.job.sessionId ?? ''), id],
+        ]);
+        continue;
+      }
+      const lane = { token, profile, priority, replica: home };
+      const name = nameOf(lane);
+      const { entries } = byLane.get(name) ?? { entries: [] };
+      byLane.set(name, { lane, entries: [...entries, each] });
+    }
+    for (const { lane, entries } of byLane.values()) {
+      await lanes.add(lane, entries);
+      await Promise.all(
+        entries.map((each) => records.write(each, [['ZREM', keys.due, each.job.id]])),
+      );
+    }
+  }
+
+  /** A due job in the state `queued`; undefined if it is not due any more. */
+  async #makeQueued(stored: Stored, now: number): Promise<Stored | undefined> {
+    const { job } = stored;
+    if (job.state === 'queued') return isDue(job, now) ? stored : undefined;
+    const { records } = this.#options;
+    await records.update(job.id, (found) =>
+      isToPromote(found, now) ? become(found, 'queued', now) : undefined,
+    );
+    const changed = await records.read(job.id);
+    return changed && isDue(changed.job, now) ? changed : undefined;
+  }
+
+  async #expire(id: string, now: number): Promise<void> {
+    await this.#options.records.update(id, (job) =>
+      isToExpire(job, now) ? expire(job, now) : undefined,
+    );
+  }
+
+  #choose(
+    lanes: readonly LaneFound[],
+    isLost: (replica: string) => boolean,
+    empty: ReadonlySet<string>,
+    accepts: Accepts,
+  ): LaneFound | undefined {
+    return lanes
+      .filter(({ name }) => !empty.has(name))
+      .filter(({ replica }) => this.#mayTake(replica, isLost))
+      .filter(({ token, profile, priority }) => accepts({ token, profile, priority }))
+      .reduce<LaneFound | undefined>(
+        (best, each) => (best && !precedes(each, best) ? best : each),
+        undefined,
+      );
+  }
+
+  #mayTake(replica: string | null, isLost: (replica: string) => boolean): boolean {
+    return replica === null || replica === this.#options.replica || isLost(replica);
+  }
+
+  async #start(id: string, lane: Lane, owner: string, now: number): Promise<Job | undefined> {
+    const { keys, records, connection, replica, adopt } = this.#options;
+    const stored = await records.read(id);
+    const session = stored?.job.sessionId ?? null;
+    if (stored && session !== null) {
+      const [first] = await connection.run('take a job', (client) =>
+        client.zrange(keys.session(session), 0, 0),
+      );
+      // The end of the earlier job makes this one due again.
+      if (first !== id) {
+        await records.write(stored, [
+          ['ZADD', keys.due, stored.job.dueAt, id],
+          ['BLOCK', keys.due, keys.session(session), id],
+        ]);
+        return undefined;
+      }
+    }
+    const away = lane.replica !== null && lane.replica !== replica;
+    const adopted = away && session !== null ? await adopt(session) : true;
+    const result = await records.update(
+      id,
+      (job) => {
+        if (!isDue(job, now)) return undefined;
+        const running = become(job, 'running', now, { owner });
+        return adopted ? running : withoutSession(running, lane.replica ?? '');
+      },
+      (job): Command[] => [
+        ['ZADD', keys.owners, 'GT', now, owner],
+        ['TURN', keys.turns, keys.turn, job.token],
+        ...(job.sessionId === null ? [] : [['HSET', keys.homes, job.sessionId, replica]]),
+      ],
+    );
+    return result?.changed ? result.job : undefined;
+  }
+
+  async #scan(now: number): Promise<Scan> {
+    const { connection, keys, replicaLost } = this.#options;
+    const [due, expired, clock, signs, lanes] = (await connection.script('take a job', scan, [
+      ...[
+        now,
+        mostDue,
+        longestPause,
+        keys.due,
+        keys.later,
+        keys.expiry,
+        keys.lanes,
+        keys.turns,
+        keys.replicas,
+      ],
+      keys.prefix,
+    ])) as [string[], string[], string, string[], [string, string, string, string][]] & Reply[];
+    const alive = new Set<string>();
+    for (let index = 0; index < signs.length; index += 2) {
+      if (Number(signs[index + 1]) >= Number(clock) - replicaLost) alive.add(signs[index] ?? '');
+    }
+    return {
+      due,
+      expired,
+      lanes: lanes.map(([name, lane, first, turn]) => ({
+        ...(JSON.parse(lane) as Lane),
+        ...{ name, first, turn: Number(turn) },
+      })),
+      isLost: (replica) => !alive.has(replica),
+    };
+  }
+}
+
+/** Whether `left` is served before `right`. */
+function precedes(left: LaneFound, right: LaneFound): boolean {
+  if (left.priority !== right.priority) return left.priority === 'normal';
+  if (left.turn !== right.turn) return left.turn < right.turn;
+  return left.first < right.first;
+}
+
+function withoutSession(job: Job, replica: string): Job {
+  const { session_id: lost, fork: _, ...request } = job.request;
+  return {
+    ...job,
+    request,
+    sessionId: null,
+    ownSession: false,
+    promptId: null,
+    notes: [
+      ...job.notes,
+      `The session ${job.sessionId ?? lost} was on the replica ${replica}, which is gone: the job began a new session.`,
+    ],
+  };
+}

@@ -1,0 +1,102 @@
+/**
+ * The names of all keys of berth in Redis.
+ * Invariant: all of them begin with the same hash tag, so that a server in cluster mode keeps them on one node, where
+ * scripts can use them together.
+ */
+import { createHash } from 'node:crypto';
+
+export class Keys {
+  /** Also the prefix of BullMQ's keys. */
+  readonly prefix: string;
+  /** All jobs by id, that is by creation. The sorted sets with ids have the score 0 unless they say otherwise. */
+  readonly all: string;
+  /** Queued jobs that have no entry in a queue of BullMQ yet, by the time at which they are due. */
+  readonly due: string;
+  /** Scheduled and parked jobs, by `dueAt`. */
+  readonly later: string;
+  /** Jobs in the state `queued`, by `dueAt`. */
+  readonly queued: string;
+  /** Waiting jobs that expire, by `expiresAt`. */
+  readonly expiry: string;
+  /** Ended jobs by `endedAt`. */
+  readonly ended: string;
+  /** The bytes of all ended jobs. */
+  readonly endedBytes: string;
+  /** The number of parked jobs by reason. */
+  readonly reasons: string;
+  /** Callbacks to be delivered, by the time of the next request. */
+  readonly callbacks: string;
+  /** The same, by the end of the job. */
+  readonly callbacksSince: string;
+  /** The last sign of life of each owner of running jobs, in milliseconds since 1970. */
+  readonly owners: string;
+  /** The last sign of life of each replica, by the clock of Redis. */
+  readonly replicas: string;
+  /** The replica that has a session, by the session's id. */
+  readonly homes: string;
+  /** The queues of BullMQ that may have entries, with what they hold. */
+  readonly lanes: string;
+  /** The tokens by the number of the turn that served each of them last. */
+  readonly turns: string;
+  /** The number of turns so far. */
+  readonly turn: string;
+  /** The channel that reports the ids of changed jobs. */
+  readonly changes: string;
+  /** Held by the replica that sweeps. */
+  readonly sweep: string;
+
+  constructor(name: string) {
+    this.prefix = `{${name}}`;
+    const key = (rest: string): string => `${this.prefix}:jobs:${rest}`;
+    this.all = key('all');
+    this.due = key('due');
+    this.later = key('later');
+    this.queued = key('queued');
+    this.expiry = key('expiry');
+    this.ended = key('ended');
+    this.endedBytes = key('ended-bytes');
+    this.reasons = key('reasons');
+    this.callbacks = key('callbacks');
+    this.callbacksSince = key('callbacks-since');
+    this.owners = key('owners');
+    this.replicas = key('replicas');
+    this.homes = key('homes');
+    this.lanes = key('lanes');
+    this.turns = key('turns');
+    this.turn = key('turn');
+    this.changes = key('changes');
+    this.sweep = key('sweep');
+  }
+
+  /** What the key of each job begins with. */
+  get jobs(): string {
+    return `${this.prefix}:job:`;
+  }
+
+  job(id: string): string {
+    return `${this.jobs}${id}`;
+  }
+
+  events(id: string): string {
+    return `${this.prefix}:events:${id}`;
+  }
+
+  state(state: string): string {
+    return `${this.prefix}:jobs:state:${state}`;
+  }
+
+  token(token: string): string {
+    return `${this.prefix}:jobs:token:${token}`;
+  }
+
+  /** The jobs of a session that have not ended. */
+  session(id: string): string {
+    return `${this.prefix}:jobs:session:${id}`;
+  }
+
+  /** The first use of an idempotency key. */
+  idempotency(token: string, key: string): string {
+    const hash = createHash('sha256').update(`${token}\n${key}`).digest('hex');
+    return `${this.prefix}:jobs:key:${hash}`;
+  }
+}

@@ -1,0 +1,150 @@
+/**
+ * A job in Redis: a hash with the job, its request and its result, and its place in the sorted sets by which it is found.
+ * Invariants: the hash and the sets change in one step. The hash has a revision, which grows with each change. Lists read
+ * neither request nor result.
+ */
+import { BerthError, messageOf } from '../../../shared/errors.ts';
+import { blockingStates, callbackDueAt } from '../due.ts';
+import { isEnd, type Job } from '../job.ts';
+import { storedRequestSchema } from '../stored-request.ts';
+import type { Keys } from './keys.ts';
+
+/** A command of Redis, or of the scripts. */
+export type Command = readonly (string | number)[];
+
+export interface Stored {
+  job: Job;
+  revision: string;
+}
+
+/** The fields of the hash, in the order in which `parse` takes them. */
+export const wholeFields = ['rev', 'job', 'request', 'result'] as const;
+export const listFields = ['rev', 'job'] as const;
+
+/**
+ * Reads the fields of a hash.
+ * @returns undefined if there is no such job
+ * @throws BerthError `job_store_unavailable` if the hash is damaged
+ */
+export function parse(fields: readonly (string | null)[]): Stored | undefined {
+  const [revision, job, request, result] = fields;
+  if (!revision || !job) return undefined;
+  try {
+    return {
+      revision,
+      job: {
+        ...(JSON.parse(job) as Job),
+        request: request ? storedRequestSchema.parse(JSON.parse(request)) : { prompt: '' },
+        result: result ? (JSON.parse(result) as Job['result']) : null,
+      },
+    };
+  } catch (error) {
+    throw new BerthError(
+      'job_store_unavailable',
+      `cannot read a job: its record in Redis is damaged (${messageOf(error)}); remove its key, or restore Redis`,
+    );
+  }
+}
+
+/** The commands that put a job into the store in place of `before`. @param key that of its idempotency key */
+export function replace(keys: Keys, before: Stored | undefined, job: Job, key?: string): Command[] {
+  const { request, result, ...head } = job;
+  const old = before?.job;
+  const fields: (string | number)[] = [
+    'rev',
+    Number(before?.revision ?? 0) + 1,
+    'due',
+    dueScore(job),
+  ];
+  fields.push('job', JSON.stringify(head));
+  if (key !== undefined) fields.push('key', key);
+  if (!old || old.request !== request) fields.push('request', JSON.stringify(request));
+  const own = keys.job(job.id);
+  const commands: Command[] = [];
+  if (result === null) {
+    if (old?.result) commands.push(['HDEL', own, 'result']);
+  } else if (old?.result !== result) {
+    fields.push('result', JSON.stringify(result));
+  }
+  return [
+    ['HSET', own, ...fields],
+    ...commands,
+    ...moves(keys, old, job),
+    ['PUBLISH', keys.changes, job.id],
+  ];
+}
+
+/** The commands that remove a job. @param key that of its idempotency key, if it has one */
+export function erase(keys: Keys, { job }: Stored, key: string | null): Command[] {
+  return [
+    ['DEL', keys.job(job.id), keys.events(job.id), ...(key ? [key] : [])],
+    ...moves(keys, job, undefined),
+    ['PUBLISH', keys.changes, job.id],
+  ];
+}
+
+/** The commands that move a job from its places as `old` to those as `job`. */
+function moves(keys: Keys, old: Job | undefined, job: Job | undefined): Command[] {
+  const id = (job ?? old)?.id ?? '';
+  const from = placesOf(keys, old);
+  const to = placesOf(keys, job);
+  const commands: Command[] = [];
+  for (const key of from.keys()) if (!to.has(key)) commands.push(['ZREM', key, id]);
+  for (const [key, score] of to) {
+    if (from.get(key) !== score) commands.push(['ZADD', key, score, id]);
+  }
+  const session = old?.sessionId ? keys.session(old.sessionId) : undefined;
+  if (session && from.has(session) && !to.has(session)) {
+    commands.push(['WAKE', session, keys.due, keys.jobs]);
+  }
+  if (old?.parked?.reason !== job?.parked?.reason) {
+    if (old?.parked) commands.push(['HINCRBY', keys.reasons, old.parked.reason, -1]);
+    if (job?.parked) commands.push(['HINCRBY', keys.reasons, job.parked.reason, 1]);
+  }
+  const bytes = endedBytes(job) - endedBytes(old);
+  if (bytes !== 0) commands.push(['INCRBY', keys.endedBytes, bytes]);
+  return [...commands, ...dueness(keys, old, job)];
+}
+
+/**
+ * A queued job becomes due when its state or its time has changed. Later it is taken out of the due ones when it has its
+ * entry in a queue, so its place there follows from more than the job.
+ */
+function dueness(keys: Keys, old: Job | undefined, job: Job | undefined): Command[] {
+  if (job?.state !== 'queued') return old?.state === 'queued' ? [['ZREM', keys.due, old.id]] : [];
+  const same = old?.state === 'queued' && old.dueAt === job.dueAt;
+  return same ? [] : [['ZADD', keys.due, dueScore(job), job.id]];
+}
+
+/** A job that nobody delayed is due whatever the clock shows. */
+function dueScore({ dueAt, createdAt }: Job): number {
+  return dueAt <= createdAt ? 0 : dueAt;
+}
+
+/** The sorted sets that have the job, with its score. */
+function placesOf(keys: Keys, job: Job | undefined): Map<string, number> {
+  const places = new Map<string, number>();
+  if (!job) return places;
+  places.set(keys.all, 0);
+  places.set(keys.token(job.token), 0);
+  places.set(keys.state(job.state), 0);
+  if (job.state === 'queued') places.set(keys.queued, job.dueAt);
+  if (job.state === 'scheduled' || job.state === 'parked') places.set(keys.later, job.dueAt);
+  const waits = job.state !== 'running' && !isEnd(job.state);
+  if (waits && job.expiresAt !== null) places.set(keys.expiry, job.expiresAt);
+  if (isEnd(job.state)) places.set(keys.ended, job.endedAt ?? job.createdAt);
+  if (job.sessionId !== null && blockingStates.includes(job.state)) {
+    places.set(keys.session(job.sessionId), 0);
+  }
+  const callback = callbackDueAt(job);
+  if (callback !== undefined) {
+    places.set(keys.callbacks, callback);
+    places.set(keys.callbacksSince, job.endedAt ?? job.createdAt);
+  }
+  return places;
+}
+
+function endedBytes(job: Job | undefined): number {
+  if (!job || !isEnd(job.state)) return 0;
+  return Buffer.byteLength(JSON.stringify(job));
+}

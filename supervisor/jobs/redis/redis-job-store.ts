@@ -1,0 +1,332 @@
+/**
+ * The store of jobs on Redis 7 or Valkey 8, for several replicas. The record of a job is a hash of berth (record.ts); the
+ * queues from which jobs are taken are those of BullMQ (lanes.ts).
+ * Invariants: those of `JobStore`. What Redis has acknowledged is accepted; how long it survives a loss of power is a
+ * matter of the server's `appendfsync` (docs/scaling.md). Without Redis every method fails at once or within a few seconds.
+ */
+import { hostname } from 'node:os';
+import type { Log } from '../../../shared/log.ts';
+import { callbackDueAt, longestCallbackPause } from '../due.ts';
+import { become, type EndState, type Job, type JobState, jobTransitions } from '../job.ts';
+import type {
+  JobCounts,
+  JobEvent,
+  JobKey,
+  JobPage,
+  JobQuery,
+  JobStore,
+  PruneOptions,
+} from '../job-store.ts';
+import { type Accepts, Claims } from './claims.ts';
+import { RedisConnection } from './connection.ts';
+import { Keys } from './keys.ts';
+import { Lanes } from './lanes.ts';
+import { listPage } from './list-page.ts';
+import { Records } from './records.ts';
+import { appendEvents, beat } from './scripts.ts';
+import { Sweep } from './sweep.ts';
+
+export interface RedisJobStoreOptions {
+  /** `redis://` or `rediss://`. A secret. */
+  url: string;
+  log: Log;
+  /** The part of all keys that separates several berths on one server; `berth` if absent. */
+  name?: string;
+  /** The name of this replica, which stays the same over restarts; the host's name if absent. */
+  replica?: string;
+  /** After so many milliseconds without a sign of life the sessions of a replica are run elsewhere. */
+  replicaLost?: number;
+  /** After so many milliseconds without `keepAlive` the jobs of an owner are reclaimed. */
+  ownerLost?: number;
+  /** What happens if the server would lose jobs; `refuse` if absent. */
+  check?: 'refuse' | 'warn';
+  /** The most jobs that have not ended. */
+  mostWaiting?: number;
+  /** The most milliseconds of one command. */
+  deadline?: number;
+  /** Makes a session of a lost replica exist here. @returns false if it cannot; the default */
+  adopt?: (sessionId: string) => Promise<boolean>;
+}
+
+const mostEvents = 1_000;
+const heartbeat = 5_000;
+
+export class RedisJobStore implements JobStore {
+  readonly #connection: RedisConnection;
+  readonly #keys: Keys;
+  readonly #records: Records;
+  readonly #claims: Claims;
+  readonly #sweep: Sweep;
+  readonly #replica: string;
+  readonly #ownerLost: number;
+  readonly #listeners = new Set<(id?: string) => void>();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: RedisJobStoreOptions) {
+    const { url, log, check, deadline, adopt = async () => false } = options;
+    this.#keys = new Keys(options.name ?? 'berth');
+    this.#replica = options.replica ?? hostname();
+    this.#ownerLost = options.ownerLost ?? 30_000;
+    this.#connection = new RedisConnection({
+      ...{ url, log, channel: this.#keys.changes },
+      ...(check ? { check } : {}),
+      ...(deadline ? { deadline } : {}),
+      onMessage: (id) => this.#changed(id),
+    });
+    const connection = this.#connection;
+    const keys = this.#keys;
+    this.#records = new Records(connection, keys, options.mostWaiting ?? 100_000);
+    const lanes = new Lanes(connection, keys);
+    this.#claims = new Claims({
+      ...{ connection, keys, lanes, adopt },
+      records: this.#records,
+      replica: this.#replica,
+      replicaLost: options.replicaLost ?? 120_000,
+    });
+    this.#sweep = new Sweep({ connection, keys, lanes, records: this.#records });
+  }
+
+  /** Connects; a server that is away is waited for in the background. Never rejects. */
+  async open(): Promise<void> {
+    await this.#connection.open();
+    const tick = (): void => {
+      // A failure shows in `describe`, and the next tick tries again.
+      this.#beat().catch(() => {});
+      this.#sweep.runIfDue().catch(() => {});
+    };
+    this.#timer = setInterval(tick, heartbeat).unref();
+    await this.#beat().catch(() => {});
+  }
+
+  async add(job: Job, key?: JobKey): Promise<{ job: Job; created: boolean }> {
+    const id = await this.#records.add(job, key);
+    if (id === job.id) {
+      // A claim does the same for a job that has no entry yet.
+      if (job.state === 'queued') this.#claims.queue([id], job.dueAt).catch(() => {});
+      return { job, created: true };
+    }
+    const earlier = await this.#records.read(id);
+    return { job: earlier?.job ?? job, created: false };
+  }
+
+  async read(id: string): Promise<Job | undefined> {
+    return (await this.#records.read(id))?.job;
+  }
+
+  list(query: JobQuery): Promise<JobPage> {
+    return listPage(this.#connection, this.#keys, this.#records, query);
+  }
+
+  async update(id: string, change: (job: Job) => Job | undefined): Promise<Job | undefined> {
+    const result = await this.#records.update(id, change, ({ state, sessionId }) =>
+      state === 'running' && sessionId !== null
+        ? [['HSET', this.#keys.homes, sessionId, this.#replica]]
+        : [],
+    );
+    return result?.job;
+  }
+
+  claim(owner: string, now: number, accepts: Accepts = () => true): Promise<Job | undefined> {
+    return this.#claims.next(owner, now, accepts);
+  }
+
+  async keepAlive(owner: string, now: number): Promise<void> {
+    await this.#connection.run('report a sign of life', (client) =>
+      client.zadd(this.#keys.owners, 'GT', now, owner),
+    );
+  }
+
+  async reclaim(owner: string, now: number): Promise<Job[]> {
+    const running = await this.#connection.run('look for lost jobs', (client) =>
+      client.zrange(this.#keys.state('running'), 0, -1),
+    );
+    const signs = await this.#connection.run('look for lost jobs', (client) =>
+      client.zrange(this.#keys.owners, 0, -1, 'WITHSCORES'),
+    );
+    const alive = new Set([owner]);
+    const gone: string[] = [];
+    for (let index = 0; index < signs.length; index += 2) {
+      const name = signs[index] ?? '';
+      if (Number(signs[index + 1]) < now - this.#ownerLost) gone.push(name);
+      else alive.add(name);
+    }
+    const reclaimed: Job[] = [];
+    for (const id of running) {
+      const result = await this.#records.update(id, (job) =>
+        job.state === 'running' && !alive.has(job.owner ?? '')
+          ? become(job, 'queued', now)
+          : undefined,
+      );
+      if (result?.changed) reclaimed.push(result.job);
+    }
+    if (gone.length > 0) {
+      await this.#connection.run('forget lost owners', (client) =>
+        client.zremrangebyscore(this.#keys.owners, '-inf', `(${now - 10 * this.#ownerLost}`),
+      );
+    }
+    return reclaimed;
+  }
+
+  async unpark(reasons: readonly string[], now: number, spread: number): Promise<number> {
+    const parked = await this.#connection.run('unpark jobs', (client) =>
+      client.zrange(this.#keys.state('parked'), 0, -1),
+    );
+    let count = 0;
+    for (const id of parked) {
+      const result = await this.#records.update(id, (job) =>
+        job.state === 'parked' && job.parked && reasons.includes(job.parked.reason)
+          ? { ...job, dueAt: now + Math.floor(Math.random() * spread) }
+          : undefined,
+      );
+      if (result?.changed) count++;
+    }
+    return count;
+  }
+
+  async claimCallback(now: number, lease: number): Promise<Job | undefined> {
+    const key = this.#keys.callbacks;
+    for (;;) {
+      const [due, tooLate] = await this.#connection.run('take a callback', (client) =>
+        Promise.all([
+          client.zrangebyscore(key, '-inf', now, 'LIMIT', 0, 1),
+          client.zrangebyscore(key, `(${now + longestCallbackPause}`, '+inf', 'LIMIT', 0, 1),
+        ]),
+      );
+      const [id] = [...due, ...tooLate];
+      if (id === undefined) return undefined;
+      const taken = await this.#records.update(id, (job) => {
+        const at = callbackDueAt(job);
+        const isTime = at !== undefined && (at <= now || at > now + longestCallbackPause);
+        if (!isTime || !job.callback) return undefined;
+        return { ...job, callback: { ...job.callback, nextAt: now + lease } };
+      });
+      if (taken?.changed) return taken.job;
+    }
+  }
+
+  async nextDue(now: number): Promise<{ job: number | undefined; callback: number | undefined }> {
+    const { due: queued, later, expiry, callbacks } = this.#keys;
+    const [ready, callback, ...first] = await Promise.all([
+      this.#claims.isReady(now),
+      ...[callbacks, queued, later, expiry].map((key) => this.#firstScore(key)),
+    ]);
+    if (ready) return { job: now, callback };
+    const times = first.filter((time) => time !== undefined);
+    return { job: times.length > 0 ? Math.min(...times) : undefined, callback };
+  }
+
+  async appendEvents(id: string, events: readonly Omit<JobEvent, 'id'>[]): Promise<void> {
+    if (events.length === 0) return;
+    await this.#connection.script('append events', appendEvents, [
+      ...[this.#keys.job(id), this.#keys.events(id), this.#keys.changes, id, mostEvents],
+      ...events.map((event) => JSON.stringify(event)),
+    ]);
+  }
+
+  async events(id: string, after: number): Promise<JobEvent[]> {
+    const entries = await this.#connection.run('read events', (client) =>
+      client.xrange(this.#keys.events(id), `${after + 1}-0`, '+'),
+    );
+    return entries.map(([entryId, [, event = '{}']]) => ({
+      ...(JSON.parse(event) as Omit<JobEvent, 'id'>),
+      id: Number.parseInt(entryId, 10),
+    }));
+  }
+
+  async remove(id: string): Promise<boolean> {
+    return (await this.#records.remove(id)) !== undefined;
+  }
+
+  async prune(options: PruneOptions): Promise<{ id: string; state: EndState }[]> {
+    const removed: { id: string; state: EndState }[] = [];
+    // The number of jobs that stay although they are among the oldest: their callbacks are to be delivered.
+    let kept = 0;
+    for (;;) {
+      const { id, isOld, isOver } = await this.#oldest(kept, options);
+      if (id === undefined || !(isOld || isOver)) return removed;
+      const job = await this.#records.remove(
+        id,
+        (found) => isOld || callbackDueAt(found) === undefined,
+      );
+      if (job) removed.push({ id, state: job.state as EndState });
+      else kept++;
+    }
+  }
+
+  /** The oldest ended job after so many others. */
+  async #oldest(after: number, { endedBefore, mostJobs, mostBytes }: PruneOptions) {
+    const [[id, endedAt], count, bytes] = await this.#connection.run('prune jobs', (client) =>
+      Promise.all([
+        client.zrange(this.#keys.ended, after, after, 'WITHSCORES'),
+        client.zcard(this.#keys.ended),
+        client.get(this.#keys.endedBytes),
+      ]),
+    );
+    return {
+      id,
+      isOld: Number(endedAt) < endedBefore,
+      isOver: count > mostJobs || Number(bytes ?? 0) > mostBytes,
+    };
+  }
+
+  async counts(): Promise<JobCounts> {
+    const keys = this.#keys;
+    const states = Object.keys(jobTransitions) as JobState[];
+    return await this.#connection.run('count the jobs', async (client) => {
+      const [sizes, reasons, queued, pending, since] = await Promise.all([
+        Promise.all(states.map((state) => client.zcard(keys.state(state)))),
+        client.hgetall(keys.reasons),
+        this.#firstScore(keys.queued),
+        client.zcard(keys.callbacksSince),
+        this.#firstScore(keys.callbacksSince),
+      ]);
+      const byState = Object.fromEntries(states.map((state, index) => [state, sizes[index] ?? 0]));
+      const parked = Object.entries(reasons).map(
+        ([reason, count]) => [reason, Number(count)] as const,
+      );
+      return {
+        byState: byState as Record<JobState, number>,
+        parked: Object.fromEntries(parked.filter(([, count]) => count > 0)),
+        oldestQueued: queued ?? null,
+        callbacks: { pending, oldest: since ?? null },
+      };
+    });
+  }
+
+  onChange(listener: (id?: string) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  describe(): { kind: 'redis'; available: boolean; problem: string | null } {
+    const { problem } = this.#connection;
+    return { kind: 'redis', available: problem === null, problem };
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#connection.close();
+  }
+
+  /** Repairs the queues now, which happens every 30 s. */
+  sweep(): Promise<void> {
+    return this.#sweep.run();
+  }
+
+  async #beat(): Promise<void> {
+    await this.#connection.script('report a sign of life', beat, [
+      ...[this.#keys.replicas, this.#replica],
+    ]);
+  }
+
+  async #firstScore(key: string): Promise<number | undefined> {
+    const [, score] = await this.#connection.run('look for the next job', (client) =>
+      client.zrange(key, 0, 0, 'WITHSCORES'),
+    );
+    return score === undefined ? undefined : Number(score);
+  }
+
+  #changed(id: string | undefined): void {
+    for (const listener of this.#listeners) listener(id);
+  }
+}

@@ -1,0 +1,45 @@
+/**
+ * Checks that a Redis server keeps what it has acknowledged. INFO has everything that is needed, since managed servers
+ * forbid CONFIG.
+ * Invariant: the result names the setting of the server that is wrong and the value that it must have.
+ */
+
+/** What is wrong with the server, as sentences; none if it keeps jobs. @param info the answer to INFO */
+export function problemsOf(info: string): string[] {
+  const fields = new Map(
+    info.split(/\r?\n/).map((line) => {
+      const colon = line.indexOf(':');
+      return [line.slice(0, colon), line.slice(colon + 1)] as const;
+    }),
+  );
+  const problems: string[] = [];
+  const policy = fields.get('maxmemory_policy');
+  if (policy !== undefined && policy !== 'noeviction') {
+    problems.push(
+      `maxmemory-policy is ${policy}, so the server removes jobs when its memory is full: set it to noeviction`,
+    );
+  }
+  if (fields.get('aof_enabled') !== '1') {
+    problems.push(
+      'appendonly is not yes, so a restart of the server loses jobs: set it to yes, with appendfsync always or everysec',
+    );
+  }
+  if (fields.get('aof_last_write_status') === 'err') {
+    problems.push('the server cannot write its append-only file: look at its disk');
+  }
+  if (fields.get('role') === 'slave') {
+    problems.push('the server is a read-only replica: name the primary server');
+  }
+  if (isTooOld(fields)) {
+    problems.push(
+      `the server is ${fields.get('redis_version')}: jobs need Redis 7 or Valkey 8, or a newer one`,
+    );
+  }
+  return problems;
+}
+
+/** Valkey reports 7.2 as its `redis_version`. */
+function isTooOld(fields: ReadonlyMap<string, string>): boolean {
+  const major = Number.parseInt(fields.get('redis_version') ?? '', 10);
+  return major < 7;
+}

@@ -1,0 +1,71 @@
+/**
+ * Repairs what a crash between Redis's record and BullMQ's queue has left: entries whose taker died, and queued jobs
+ * without an entry.
+ * Invariant: at most one replica sweeps at a time.
+ */
+import type { RedisConnection } from './connection.ts';
+import type { Keys } from './keys.ts';
+import type { Lane, Lanes } from './lanes.ts';
+import type { Records } from './records.ts';
+
+export interface SweepOptions {
+  connection: RedisConnection;
+  keys: Keys;
+  lanes: Lanes;
+  records: Records;
+}
+
+/** Milliseconds between two sweeps of all replicas together. */
+const interval = 30_000;
+
+export class Sweep {
+  readonly #options: SweepOptions;
+
+  constructor(options: SweepOptions) {
+    this.#options = options;
+  }
+
+  /** Sweeps if no replica has done so for a while. */
+  async runIfDue(): Promise<void> {
+    const { connection, keys } = this.#options;
+    const mine = await connection.run('sweep the queues', (client) =>
+      client.set(keys.sweep, '1', 'PX', interval, 'NX'),
+    );
+    if (mine === 'OK') await this.run();
+  }
+
+  async run(): Promise<void> {
+    const { connection, keys, lanes } = this.#options;
+    const known = await connection.run('sweep the queues', (client) => client.hgetall(keys.lanes));
+    for (const name of Object.keys(known)) await lanes.tidy(name);
+    await this.#entriesFor(Object.values(known).map((lane) => JSON.parse(lane) as Lane));
+  }
+
+  /** Makes queued jobs due that are neither due nor in a queue. */
+  async #entriesFor(lanes: readonly Lane[]): Promise<void> {
+    const { connection, keys, records } = this.#options;
+    const entries = await this.#entries(lanes);
+    const queued = await connection.run('sweep the queues', (client) =>
+      client.zrange(keys.state('queued'), 0, -1),
+    );
+    const missing = queued.filter((id) => !entries.has(id));
+    for (const { job, revision } of await records.readAll(missing)) {
+      if (job.state !== 'queued') continue;
+      // The new revision gives the new entry a name that no lost entry has.
+      const commands: (string | number)[][] = [
+        ['HINCRBY', keys.job(job.id), 'rev', 1],
+        ['ZADD', keys.due, 'NX', job.dueAt, job.id],
+      ];
+      if (job.sessionId !== null) {
+        commands.push(['BLOCK', keys.due, keys.session(job.sessionId), job.id]);
+      }
+      await records.write({ job, revision }, commands);
+    }
+  }
+
+  /** The ids of the jobs that have an entry. */
+  async #entries(lanes: readonly Lane[]): Promise<Set<string>> {
+    const ids = await Promise.all(lanes.map((lane) => this.#options.lanes.jobsIn(lane)));
+    return new Set(ids.flat());
+  }
+}

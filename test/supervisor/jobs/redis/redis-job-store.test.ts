@@ -1,0 +1,214 @@
+/** What the store on Redis does beside the contract: loss of the server, checks, several replicas, repair. */
+import { Redis } from 'ioredis';
+import t, { type Test } from 'tap';
+import { BerthError } from '../../../../shared/errors.ts';
+import { become, type Job } from '../../../../supervisor/jobs/job.ts';
+import {
+  RedisJobStore,
+  type RedisJobStoreOptions,
+} from '../../../../supervisor/jobs/redis/redis-job-store.ts';
+import { captureLog } from '../../../support/captured-log.ts';
+import { redisPassword, redisServer } from '../../../support/redis-server.ts';
+import { until } from '../../../support/until.ts';
+
+const server = await redisServer(t);
+let names = 0;
+let ids = 0;
+
+/** Stores with the same name share their jobs. */
+async function openStore(
+  test: Test,
+  options: Partial<RedisJobStoreOptions> = {},
+): Promise<RedisJobStore> {
+  const store = new RedisJobStore({
+    ...{ url: server.url, log: captureLog().log, name: `test-${names++}`, replica: 'a' },
+    ...options,
+  });
+  await store.open();
+  test.teardown(() => store.close());
+  return store;
+}
+
+function newJob(change: Partial<Job> = {}): Job {
+  return {
+    id: `job_${String(ids++).padStart(12, '0')}`,
+    token: 'n8n',
+    tokenId: null,
+    state: 'queued',
+    request: { prompt: 'hello' },
+    priority: 'normal',
+    profile: 'default',
+    sessionId: null,
+    ownSession: false,
+    promptId: null,
+    metadata: {},
+    timeout: 1_000,
+    maxAttempts: 3,
+    createdAt: Date.now(),
+    startedAt: null,
+    endedAt: null,
+    notBefore: null,
+    expiresAt: null,
+    attempts: [],
+    restarts: 0,
+    parkings: 0,
+    parked: null,
+    dueAt: Date.now(),
+    owner: null,
+    result: null,
+    error: null,
+    notes: [],
+    callback: null,
+    ...change,
+  };
+}
+
+const end = (job: Job): Job => become(job, 'cancelled', Date.now());
+
+t.test(
+  'tokens take turns, normal jobs first, and a token without a turn is passed over',
+  async (t) => {
+    const store = await openStore(t);
+    const jobs = [
+      newJob({ token: 'a', priority: 'background' }),
+      ...[newJob({ token: 'a' }), newJob({ token: 'a' }), newJob({ token: 'a' })],
+      ...[newJob({ token: 'b' }), newJob({ token: 'c' })],
+    ];
+    for (const job of jobs) await store.add(job);
+    const order: (string | undefined)[] = [];
+    for (;;) {
+      const job = await store.claim('owner', Date.now(), ({ token }) => token !== 'c');
+      if (!job) break;
+      order.push(job.id);
+    }
+    t.strictSame(order, [jobs[1]?.id, jobs[4]?.id, jobs[2]?.id, jobs[3]?.id, jobs[0]?.id]);
+    t.equal((await store.claim('owner', Date.now()))?.id, jobs[5]?.id);
+  },
+);
+
+t.test('two replicas that claim at once never get the same job', async (t) => {
+  const name = `test-${names++}`;
+  const stores = [await openStore(t, { name }), await openStore(t, { name, replica: 'b' })];
+  for (let index = 0; index < 20; index++) await stores[index % 2]?.add(newJob());
+  const claimed = await Promise.all(
+    stores.flatMap((store, index) =>
+      Array.from({ length: 15 }, () => store.claim(`owner-${index}`, Date.now())),
+    ),
+  );
+  const taken = claimed.flatMap((job) => job?.id ?? []);
+  t.equal(new Set(taken).size, taken.length);
+  t.equal(taken.length, 20);
+});
+
+t.test('a job is run by the replica that has its session', async (t) => {
+  const name = `test-${names++}`;
+  const [a, b] = [await openStore(t, { name }), await openStore(t, { name, replica: 'b' })];
+  await a.add(newJob());
+  const first = await a.claim('owner-a', Date.now());
+  await a.update(first?.id ?? '', (job) => ({ ...job, sessionId: 'session-1' }));
+  const second = newJob({ sessionId: 'session-1', ownSession: true });
+  await b.add(second);
+  t.equal(await a.claim('owner-a', Date.now()), undefined, 'it waits for the job before');
+  await a.update(first?.id ?? '', end);
+  t.equal(await b.claim('owner-b', Date.now()), undefined);
+  t.equal((await a.claim('owner-a', Date.now()))?.id, second.id);
+});
+
+t.test('a job whose session is on a lost replica begins a new session elsewhere', async (t) => {
+  const name = `test-${names++}`;
+  const adopted: string[] = [];
+  const a = await openStore(t, { name });
+  const b = await openStore(t, {
+    ...{ name, replica: 'b', replicaLost: 1 },
+    adopt: async (session) => adopted.push(session) > 1,
+  });
+  const sessions = ['session-1', 'session-2'];
+  for (const session of sessions) {
+    await a.add(newJob());
+    const begun = await a.claim('owner-a', Date.now());
+    await a.update(begun?.id ?? '', (job) => ({ ...job, sessionId: session }));
+    await a.update(begun?.id ?? '', end);
+  }
+  for (const session of sessions) {
+    await b.add(newJob({ sessionId: session, request: { prompt: 'go', session_id: session } }));
+  }
+  await a.close();
+  const lost = await until('replica a is lost', () => b.claim('owner-b', Date.now()));
+  t.match(lost, { sessionId: null, ownSession: false, notes: [/on the replica a, which is gone/] });
+  t.notOk('session_id' in lost.request);
+  t.match(await b.claim('owner-b', Date.now()), { sessionId: 'session-2', notes: [] });
+  t.strictSame(adopted, ['session-1', 'session-2']);
+});
+
+t.test('entries that a crash has lost are made again', async (t) => {
+  const name = `test-${names++}`;
+  const store = await openStore(t, { name });
+  const job = newJob();
+  await store.add(job);
+  const redis = new Redis(server.url);
+  t.teardown(() => redis.disconnect());
+  const [waiting] = await until('the job has its entry', async () => {
+    const found = await redis.keys(`{${name}}:lane-*:prioritized`);
+    return found.length > 0 && (await redis.zcard(`{${name}}:jobs:due`)) === 0 && found;
+  });
+  await redis.del(waiting ?? '');
+  t.equal(await store.claim('owner', Date.now()), undefined);
+  await store.sweep();
+  t.equal((await store.claim('owner', Date.now()))?.id, job.id);
+});
+
+t.test('a server that would lose jobs is refused, with the names of its settings', async (t) => {
+  const unsafe = await redisServer(t, {
+    arguments: ['--appendonly', 'no', '--maxmemory-policy', 'allkeys-lru'],
+  });
+  const log = captureLog();
+  const store = await openStore(t, { url: unsafe.url, log: log.log });
+  await t.rejects(store.add(newJob()), {
+    code: 'job_store_unavailable',
+    message: /allkeys-lru.*noeviction.*appendonly/,
+  });
+  t.match(store.describe(), { available: false, problem: /appendonly/ });
+  const warned = await openStore(t, { url: unsafe.url, check: 'warn' });
+  await warned.add(newJob());
+  t.notMatch(log.text, redisPassword);
+});
+
+t.test('without a server jobs are refused at once, and nothing accepted is lost', async (t) => {
+  const own = await redisServer(t);
+  const log = captureLog();
+  const store = await openStore(t, { url: own.url, log: log.log, deadline: 500 });
+  const accepted = newJob();
+  await store.add(accepted, { key: 'one', digest: 'd' });
+  await own.kill();
+  const begun = performance.now();
+  const unavailable = { code: 'job_store_unavailable', retryable: true };
+  await t.rejects(store.add(newJob()), unavailable);
+  await t.rejects(store.claim('owner', Date.now()), unavailable);
+  t.ok(performance.now() - begun < 2_000);
+  let changes = 0;
+  store.onChange(() => changes++);
+  await own.start();
+  await until('the store is back', () => store.describe().available);
+  t.ok(changes > 0, 'whoever waits for a job looks again');
+  t.equal((await store.add(newJob(), { key: 'one', digest: 'd' })).job.id, accepted.id);
+  const claimed = await until('the job is claimed', () => store.claim('owner', Date.now()));
+  t.equal(claimed.id, accepted.id);
+  own.suspend();
+  await t.rejects(store.read(accepted.id), { message: /did not answer within 500 ms/ });
+  own.resume();
+  t.equal((await store.read(accepted.id))?.state, 'running');
+  t.notMatch(log.text, redisPassword);
+});
+
+t.test('a wrong password is reported without it', async (t) => {
+  const url = server.url.replace(redisPassword, 'another-made-up-password');
+  const log = captureLog();
+  const store = await openStore(t, { url, log: log.log });
+  const error = await store.read('job_1').then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  t.ok(error instanceof BerthError);
+  t.match(error, { code: 'job_store_unavailable', message: /WRONGPASS/ });
+  t.notMatch(`${error}${log.text}`, /another-made-up-password/);
+});
