@@ -368,6 +368,32 @@ export const eventsOfSupervisor = {
     'a usage limit ended; prompts of the login are sent again',
     'login reason resets_at guessed utilization warnings',
   ),
+  job_started: event('debug', 'a run of a job has begun', 'job_id token profile priority'),
+  job_finished: event(
+    'info warn',
+    'a job has succeeded (info), or ended in another way with a `code` (warn)',
+    'job_id token profile session_id state code duration_ms',
+  ),
+  job_parked: event(
+    'info',
+    'a job waits for the end of a limit, of a pause or of a fault; that spends no attempt',
+    'job_id token profile session_id state reason until duration_ms',
+  ),
+  job_requeued: event(
+    'info',
+    'a job is queued again after a failed attempt, or because the server stops',
+    'job_id token profile session_id state reason duration_ms',
+  ),
+  job_reclaimed: event(
+    'warn',
+    'a job is queued again, because the replica that ran it is gone',
+    'job_id token profile session_id',
+  ),
+  job_unstored: event(
+    'error',
+    'the end of a run of a job cannot be stored; the next start continues that job',
+    'job_id',
+  ),
   session_unreadable: event(
     'warn',
     'a file that is not a valid session record was set aside',

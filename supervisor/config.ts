@@ -110,6 +110,20 @@ export const supervisorDefinitions = {
     description:
       "The maximum time of a prompt from acceptance, including waiting. The default is below n8n's limit of 300 s.",
   }),
+  jobWorkers: setting({
+    name: 'BERTH_JOB_WORKERS',
+    schema: integer(1, 64),
+    optional: true,
+    description:
+      'The maximum number of jobs that run at once; jobs wait behind prompts. Without it all of BERTH_MAX_WORKERS but one, and at least one.',
+  }),
+  jobTimeout: setting({
+    name: 'BERTH_JOB_TIMEOUT',
+    schema: duration(second, 24 * hour),
+    default: '2h',
+    description:
+      'The maximum and the default time of one run of a job, instead of BERTH_PROMPT_TIMEOUT. A shorter `limits.timeout` of the profile counts too.',
+  }),
   maxPromptBytes: setting({
     name: 'BERTH_MAX_PROMPT_BYTES',
     schema: size(1024, 16 * 1024 ** 2),

@@ -30,6 +30,7 @@ import type { Status } from './http/status.ts';
 import type { Tokens } from './http/tokens.ts';
 import { removeLeftLocks } from './memory/cli-traces.ts';
 import { descriptorLimit } from './memory/descriptors.ts';
+import { killLeftWorkers } from './memory/kill-marked.ts';
 import type { Profiles } from './profiles/profiles.ts';
 import { loadSessions } from './sessions/load-sessions.ts';
 import { createParts, type Parts } from './wiring/compose.ts';
@@ -102,6 +103,8 @@ export class Supervisor {
     await this.#prepare(signal);
     signal.throwIfAborted();
     // The lease is held, and the process that reported the CLI's version has ended.
+    // A killed supervisor leaves its workers behind: they may still write in the sessions of jobs.
+    await killLeftWorkers(config.configDirectory);
     await removeLeftLocks(config.configDirectory);
     signal.throwIfAborted();
     pool.start();

@@ -7,6 +7,7 @@ import { BerthError } from '../../shared/errors.ts';
 import { formatDuration } from '../../shared/units.ts';
 import type { Intake, Prompt } from '../prompts/prompt.ts';
 import { become, isEnd, type Job, type JobPriority } from './job.ts';
+import { endAttempt } from './job-attempts.ts';
 import { newJobId } from './job-id.ts';
 import type { JobEvent, JobKey, JobPage, JobQuery, JobStore } from './job-store.ts';
 import { promptRequestOf } from './prompt-of-job.ts';
@@ -192,17 +193,6 @@ function waitingCallback(url: string): Job['callback'] {
 
 function cancelled({ attempts }: Job, now: number): Partial<Job> {
   return { attempts: endAttempt(attempts, now, 'interrupted') };
-}
-
-/** The attempts, the last of which has ended. */
-export function endAttempt(
-  attempts: Job['attempts'],
-  endedAt: number,
-  outcome: string,
-): Job['attempts'] {
-  const last = attempts.at(-1);
-  if (!last || last.endedAt !== null) return attempts;
-  return [...attempts.slice(0, -1), { ...last, endedAt, outcome }];
 }
 
 /** What a job forgets that is run again by a person. */

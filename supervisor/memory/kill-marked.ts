@@ -32,6 +32,25 @@ export async function killMarked(
   root = '/proc',
 ): Promise<void> {
   const entries = markEntries(marks);
+  await killAll((environment) => entries.every((entry) => environment.has(entry)), root);
+}
+
+/**
+ * Kills the workers that an earlier process of berth has left behind, with all that these workers have started. Call it
+ * with the lease on the volume, and before the first worker starts.
+ * @param configDirectory of the CLI, which marks the workers of this volume
+ * @param root of procfs
+ */
+export async function killLeftWorkers(configDirectory: string, root = '/proc'): Promise<void> {
+  const [own = ''] = markEntries({ CLAUDE_CONFIG_DIR: configDirectory });
+  const isWorker = (entry: string): boolean => entry.startsWith('BERTH_WORKER=');
+  await killAll((environment) => environment.has(own) && [...environment].some(isWorker), root);
+}
+
+async function killAll(
+  isMarked: (environment: ReadonlySet<string>) => boolean,
+  root: string,
+): Promise<void> {
   const killed = new Set<number>();
   for (let round = 0; round < mostRounds; round++) {
     const pids = listProcesses(root).map(Number);
@@ -39,7 +58,7 @@ export async function killMarked(
     const found = pids.filter((pid) => {
       if (pid === process.pid) return false;
       const environment = environmentOf(root, pid);
-      return entries.every((entry) => environment.has(entry));
+      return isMarked(environment);
     });
     if (found.length === 0 && !pids.some((pid) => killed.has(pid))) return;
     for (const pid of found) killed.add(pid);

@@ -10,7 +10,7 @@ import { addUsage, type SessionRecord } from '../sessions/session-record.ts';
 import type { SessionStore } from '../sessions/session-store.ts';
 import type { Transcripts } from '../sessions/transcripts.ts';
 import type { Answer } from './answer.ts';
-import type { Intake, Prompt, PromptRequest, SentPrompt } from './prompt.ts';
+import type { Intake, Prompt, PromptRequest } from './prompt.ts';
 import type { Rates } from './prompt-cost.ts';
 import { type EndedTurn, turnIn } from './turn-in-transcript.ts';
 
@@ -28,7 +28,10 @@ export interface ContinuationOptions {
   ) => void;
 }
 
-export interface EarlierSend extends SentPrompt {
+export interface EarlierSend {
+  sessionId: string;
+  /** Null if the prompt is to be sent again in that session in any case. */
+  promptId: string | null;
   /** Whether the turn was cut by the end of berth, and has not come to its end. */
   cut: boolean;
 }
@@ -59,7 +62,7 @@ export class Continuation {
    * @throws BerthError as `Intake.resolve`; `worker_recycled` if the turn was cut and its caller opted out
    */
   async resolve(request: PromptRequest, sent: EarlierSend): Promise<Continued> {
-    const { intake, store, transcripts, catalog } = this.#options;
+    const { intake, store, transcripts } = this.#options;
     const { sessionId, promptId, cut } = sent;
     const record = await store.read(sessionId);
     const isNew = request.fork || request.sessionId?.toLowerCase() !== sessionId.toLowerCase();
@@ -68,17 +71,25 @@ export class Continuation {
     }
     const schema = request.fields.output_schema !== undefined;
     const transcript = await transcripts.find(record.id);
+    if (promptId === null) {
+      if (transcript === undefined && isNew) return this.#anew(request, record.id);
+      const prompt = await intake.resolve({ ...request, sessionId: record.id, fork: false });
+      return { prompt, lost: false };
+    }
     const turn = await turnIn(transcript, promptId, schema);
     if (turn.kind === 'ended') return { answer: this.#answer(turn, record, promptId) };
     if (turn.kind !== 'unknown' && cut && request.onRecycle === 'fail') throw optedOut(record.id);
-    if (turn.kind === 'unknown' && isNew) {
-      // The turn has never begun, or its transcript is lost.
-      await catalog.discard(record.id);
-      return { prompt: await intake.resolve(request), lost: false };
-    }
+    if (turn.kind === 'unknown' && isNew) return this.#anew(request, record.id);
     const prompt = await intake.resolve({ ...request, sessionId: record.id, fork: false });
-    const continues = turn.kind === 'begun' ? { continues: sent } : {};
+    const continues =
+      turn.kind === 'begun' ? { continues: { sessionId: record.id, promptId } } : {};
     return { prompt: { ...prompt, ...continues }, lost: false };
+  }
+
+  /** The turn has never begun, or its transcript is lost. */
+  async #anew(request: PromptRequest, sessionId: string): Promise<Continued> {
+    await this.#options.catalog.discard(sessionId);
+    return { prompt: await this.#options.intake.resolve(request), lost: false };
   }
 
   #answer(turn: EndedTurn, record: SessionRecord, promptId: string): Answer {

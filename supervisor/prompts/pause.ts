@@ -34,10 +34,13 @@ export class Pause {
   readonly #path: string;
   readonly #stateDirectory: string;
   readonly #log: Log;
+  readonly #onResume: () => void;
   #paused: Paused | undefined;
   readonly #writes = new SerialQueue();
 
-  constructor(stateDirectory: string, log: Log) {
+  /** @param onResume called when prompts are accepted again */
+  constructor(stateDirectory: string, log: Log, onResume: () => void = () => {}) {
+    this.#onResume = onResume;
     this.#stateDirectory = stateDirectory;
     this.#path = join(stateDirectory, fileName);
     this.#log = log;
@@ -75,6 +78,7 @@ export class Pause {
   /** @returns whether the end of the pause survives a restart */
   resume(): Promise<boolean> {
     this.#paused = undefined;
+    this.#onResume();
     return this.#change(async () => {
       await rm(this.#path, { recursive: true, force: true });
       await syncDirectory(this.#stateDirectory);

@@ -12,6 +12,7 @@ import { ConfigurationGuard } from '../configuration/guard.ts';
 import { Login } from '../credentials/login.ts';
 import { Authentication } from '../http/authentication.ts';
 import type { Tokens } from '../http/tokens.ts';
+import { LimitEnds } from '../jobs/limit-ends.ts';
 import { mountPoints } from '../memory/mounts.ts';
 import { childCommands, treeCpu } from '../memory/process-tree.ts';
 import { createMetrics, type Metrics, type Spent } from '../metrics/counters.ts';
@@ -22,6 +23,7 @@ import { commonLogin, loginFileUse, loginOf, setupTokensOf } from '../profiles/l
 import type { Profiles } from '../profiles/profiles.ts';
 import { Admission } from '../prompts/admission.ts';
 import { CliProblems } from '../prompts/cli-problems.ts';
+import { Continuation } from '../prompts/continue-prompt.ts';
 import { LimitGate } from '../prompts/limit-gate.ts';
 import { LivePrompts } from '../prompts/live-prompts.ts';
 import { LiveSessions } from '../prompts/live-sessions.ts';
@@ -79,6 +81,10 @@ export interface Parts {
   catalog: SessionCatalog;
   retention: Retention;
   intake: Intake;
+  /** Continues prompts that an earlier process of berth has sent. */
+  continuation: Continuation;
+  /** Reports the ends of limits, pauses and faults to the jobs that wait for them. */
+  limitEnds: LimitEnds;
   pause: Pause;
   ledger: SpendingLedger;
   admission: Admission;
@@ -92,11 +98,24 @@ export interface Parts {
   budgetsOf: (names: { token?: string; profile?: string }) => BudgetLimits;
 }
 
+/** What a change of the profiles, a login and the end of a limit may mend: error codes of parked jobs. */
+const profileReasons = [
+  ...['configuration_invalid', 'cli_unavailable', 'mcp_unavailable', 'daily_budget_exceeded'],
+  ...['quota_reserved', 'prompts_exceeded', 'model_unavailable'],
+];
+const loginReasons = [
+  ...['login_required', 'login_unavailable', 'billing_required', 'usage_limit', 'rate_limited'],
+];
+const limitReasons = ['usage_limit', 'rate_limited'];
+/** Milliseconds over which the jobs begin that a limit had parked. */
+const limitSpread = 30_000;
+
 export function createParts(options: PartsOptions): Parts {
   const { config, log, tokens, profiles, cli, learnsLate, ready } = options;
   const { configDirectory, stateDirectory, workspaceDirectory } = config;
   const temporaryDirectory = config.inherited.TMPDIR ?? '/tmp';
 
+  const limitEnds = new LimitEnds();
   const store = new SessionStore({ stateDirectory, sharedDirectory: workspaceDirectory, log });
   const workspaces = new Workspaces(workspaceDirectory);
   const transcripts = new Transcripts({ configDirectory, temporaryDirectory });
@@ -187,6 +206,7 @@ export function createParts(options: PartsOptions): Parts {
     cliProblems.forget();
     pool.renew();
     void credentials.recordSetupTokens();
+    limitEnds.report(profileReasons);
   });
   const gate = new LimitGate({
     onChange: ({ closed, ...state }) => {
@@ -196,15 +216,17 @@ export function createParts(options: PartsOptions): Parts {
           'a usage limit is reached: no prompt of this login is sent until the limit ends',
           state,
         );
-      else
+      else {
         log.info(
           'limit_lifted',
           'the usage limit ended: prompts of this login are sent again',
           state,
         );
+        limitEnds.report(limitReasons, limitSpread);
+      }
     },
   });
-  const pause = new Pause(stateDirectory, log);
+  const pause = new Pause(stateDirectory, log, () => limitEnds.report(['paused']));
   const ledger = new SpendingLedger({
     stateDirectory,
     log,
@@ -275,6 +297,9 @@ export function createParts(options: PartsOptions): Parts {
     },
     log,
   });
+  const intake = new Intake({ store, profiles, promptTimeout: config.promptTimeout });
+  const spent = (token: string, profile: string, turn: Spent): void =>
+    spentBy(token, profile, turn);
   const retention = new Retention({
     ...kept,
     retention: config.sessionRetention,
@@ -299,7 +324,10 @@ export function createParts(options: PartsOptions): Parts {
     log,
     onChange: ({ kind }) => {
       // The new login may belong to another account; if not, the next prompt closes the gate again.
-      if (kind === 'valid') gate.forget(commonLogin);
+      if (kind === 'valid') {
+        gate.forget(commonLogin);
+        limitEnds.report(loginReasons);
+      }
       admission.review();
       // Some starts may have waited for a refresh.
       pool.reconsider();
@@ -344,7 +372,8 @@ export function createParts(options: PartsOptions): Parts {
     ...{ pool, configuration, cliProblems, applied, initOutcome, runMark, settings },
     firstWorker: () => (specs.warm().length > 0 ? firstWorker.promise : undefined),
     ...{ store, workspaces, disk, gate, live, prompts, catalog, retention },
-    intake: new Intake({ store, profiles, promptTimeout: config.promptTimeout }),
+    intake,
+    ...{ limitEnds, continuation: new Continuation({ ...kept, intake, catalog, rates, spent }) },
     ...{ pause, ledger, admission, unprompted, guard, credentials, metrics, budgetsOf },
     authentication: new Authentication({
       tokens,

@@ -1,0 +1,237 @@
+/**
+ * One run of a job, from its claim to its stored end.
+ * Invariants: the session and the id of the prompt are in the store before the CLI gets the prompt. The end of the run
+ * is kept until the store has it. A job that was cancelled, or that another replica has taken, is not changed.
+ */
+import { backoff } from '../../shared/backoff.ts';
+import { asBerthError, BerthError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { pause } from '../../shared/waiting.ts';
+import type { Continuation } from '../prompts/continue-prompt.ts';
+import type { Intake, Prompt, SentPrompt } from '../prompts/prompt.ts';
+import type { RunsPrompts } from '../prompts/prompts.ts';
+import { afterRun, lostTooOften, mostRestarts, type RunEnd } from './after-run.ts';
+import { expire } from './due.ts';
+import { become, type Job } from './job.ts';
+import { endAttempt, wasLost, withoutOpenAttempt } from './job-attempts.ts';
+import { JobEvents } from './job-events.ts';
+import type { JobStore } from './job-store.ts';
+import { promptRequestOf } from './prompt-of-job.ts';
+
+export interface RunOptions {
+  store: Pick<JobStore, 'update' | 'appendEvents'>;
+  /** The replica. */
+  owner: string;
+  intake: Pick<Intake, 'resolve'>;
+  continuation: Pick<Continuation, 'resolve'>;
+  prompts: RunsPrompts;
+  log: Log;
+  /** Milliseconds since 1970. */
+  now: () => number;
+  /** Called when the end of a run is stored. @param outcome `succeeded`, or the code of the error */
+  onRun?: ((job: Job, outcome: string) => void) | undefined;
+  /** Aborts when nothing can be stored any more. */
+  closing: AbortSignal;
+}
+
+/** The pauses between tries to write to the store, in milliseconds. */
+const writing = { first: 100, longest: 10_000, jitter: 0.3 };
+/** Milliseconds for which a prompt with a worker waits for the store. */
+const longestWait = 10_000;
+/** Timers of Node overflow above this. */
+const longestTimer = 2 ** 31 - 1;
+
+const lostSession = 'the session of an earlier run is gone: the job began a new session';
+
+export class JobRun {
+  readonly #options: RunOptions;
+  readonly #ending = new AbortController();
+  readonly #events: JobEvents;
+  #job: Job;
+  #expired = false;
+
+  /** @param job as it was claimed */
+  constructor(options: RunOptions, job: Job) {
+    this.#options = options;
+    this.#job = job;
+    this.#events = new JobEvents(options.store, job.id, options.now);
+  }
+
+  /** Ends the run early. The job in the store stays as it is, if it was changed meanwhile. */
+  interrupt(reason: BerthError): void {
+    this.#ending.abort(reason);
+  }
+
+  /** Resolves when the end of the run is stored, or can no longer be stored; never rejects. */
+  async run(): Promise<void> {
+    const { now, log } = this.#options;
+    const { id, token, profile, priority, expiresAt } = this.#job;
+    const fields = { job_id: id, token, profile };
+    log.debug('job_started', 'running a job', { ...fields, priority });
+    this.#events.add('state', { state: 'running' });
+    const left = expiresAt === null ? undefined : Math.max(0, expiresAt - now());
+    const timer = left !== undefined && left < longestTimer && this.#expireIn(left);
+    const began = performance.now();
+    const end = await this.#toEnd();
+    if (timer) clearTimeout(timer);
+    const stored = await this.#store(end);
+    const outcome = 'answer' in end ? 'succeeded' : asBerthError(end.error).code;
+    if (stored) this.#report(stored, outcome, Math.round(performance.now() - began));
+    await this.#events.flush();
+  }
+
+  #expireIn(milliseconds: number): NodeJS.Timeout {
+    return setTimeout(() => {
+      this.#expired = true;
+      this.interrupt(new BerthError('interrupted', 'cannot finish the job: it has expired'));
+    }, milliseconds);
+  }
+
+  async #toEnd(): Promise<RunEnd> {
+    try {
+      if (this.#job.restarts + (wasLost(this.#job) ? 1 : 0) > mostRestarts) {
+        throw lostTooOften(this.#job.id);
+      }
+      const continued = await this.#resolve();
+      if ('answer' in continued) return continued;
+      this.#ending.signal.throwIfAborted();
+      const answer = await this.#options.prompts.run(
+        await this.#promptOf(continued),
+        this.#ending.signal,
+        (event) => this.#events.note(event),
+      );
+      return { answer };
+    } catch (error) {
+      return { error };
+    }
+  }
+
+  async #resolve() {
+    const { intake, continuation } = this.#options;
+    const request = promptRequestOf(this.#job);
+    const { sessionId, promptId } = this.#job;
+    const begins =
+      sessionId === null || (promptId === null && isSame(sessionId, request.sessionId));
+    if (begins) return { prompt: await intake.resolve(request), lost: false };
+    return continuation.resolve(request, { sessionId, promptId, cut: wasLost(this.#job) });
+  }
+
+  async #promptOf({ prompt, lost }: { prompt: Prompt; lost: boolean }): Promise<Prompt> {
+    if (lost) this.#job = { ...this.#job, notes: [...this.#job.notes, lostSession] };
+    const { timeout, priority } = this.#job;
+    const lane = priority === 'background' ? 'background' : 'job';
+    if (prompt.continues) await this.#note(prompt.continues);
+    return { ...prompt, timeout, lane, onSend: (sent) => this.#note(sent) };
+  }
+
+  /** An attempt begins. The attempt of a run that was lost does not count. */
+  #open(): void {
+    const restarts = this.#job.restarts + (wasLost(this.#job) ? 1 : 0);
+    const attempt = { startedAt: this.#options.now(), endedAt: null, outcome: null };
+    this.#job = {
+      ...this.#job,
+      restarts,
+      attempts: [...withoutOpenAttempt(this.#job), attempt],
+    };
+  }
+
+  /** The prompt, or a text that continues its turn, is about to be sent. */
+  async #note({ sessionId, promptId }: SentPrompt): Promise<void> {
+    const { owner, now } = this.#options;
+    this.#open();
+    this.#job = { ...this.#job, sessionId, promptId };
+    const { attempts, restarts, notes } = this.#job;
+    const until = now() + longestWait;
+    const job = await this.#write(
+      (stored) =>
+        isOurs(stored, owner)
+          ? { ...stored, sessionId, promptId, attempts, restarts, notes }
+          : undefined,
+      () => now() > until,
+    );
+    if (!job || !isOurs(job, owner)) {
+      throw new BerthError('interrupted', 'cannot run the job: it was cancelled or taken over');
+    }
+    this.#job = job;
+  }
+
+  /** @returns the job as this run has changed it; undefined if it was changed meanwhile, or cannot be stored */
+  async #store(end: RunEnd): Promise<Job | undefined> {
+    const { owner, now, log } = this.#options;
+    let written: Job | undefined;
+    try {
+      await this.#write((stored) => {
+        written = this.#after(stored, end, owner, now());
+        return written;
+      });
+      return written;
+    } catch (error) {
+      log.error('job_unstored', 'the end of a run cannot be stored; the next start continues it', {
+        job_id: this.#job.id,
+        error,
+      });
+      return undefined;
+    }
+  }
+
+  /** The job after this run; undefined if the job is no longer this run's. */
+  #after(stored: Job, end: RunEnd, owner: string, now: number): Job | undefined {
+    // Taken from this replica for lack of a sign of life, and not yet run by another one.
+    const waits = stored.state === 'queued' && stored.promptId === this.#job.promptId;
+    const finished = waits && 'answer' in end;
+    if (!finished && !isOurs(stored, owner)) return undefined;
+    const running = finished ? become(stored, 'running', now, { owner }) : stored;
+    const { attempts, restarts, sessionId, promptId, notes } = this.#job;
+    const job = { ...running, attempts, restarts, sessionId, promptId, notes };
+    if (this.#expired && !('answer' in end)) {
+      return { ...expire(job, now), attempts: endAttempt(attempts, now, 'expired') };
+    }
+    return afterRun(job, end, now);
+  }
+
+  /** Writes as soon as the store can be written. @throws BerthError `job_store_unavailable` when that is too late */
+  async #write(
+    change: (stored: Job) => Job | undefined,
+    isLate: () => boolean = () => false,
+  ): Promise<Job | undefined> {
+    const { store, closing } = this.#options;
+    for (let failures = 1; ; failures++) {
+      try {
+        return await store.update(this.#job.id, change);
+      } catch (thrown) {
+        const error = asBerthError(thrown);
+        if (error.code !== 'job_store_unavailable' || closing.aborted || isLate()) throw error;
+        await pause(backoff(failures, writing), closing);
+      }
+    }
+  }
+
+  #report(job: Job, outcome: string, duration_ms: number): void {
+    const { log, onRun } = this.#options;
+    const { id: job_id, token, profile, state, session_id } = { ...job, session_id: job.sessionId };
+    const fields = { job_id, token, profile, session_id, state, duration_ms };
+    if (state === 'parked') {
+      const until = job.parked?.until;
+      log.info('job_parked', `a job waits: ${outcome}`, {
+        ...fields,
+        reason: outcome,
+        until: until === null || until === undefined ? null : new Date(until).toISOString(),
+      });
+    } else if (state === 'queued') {
+      log.info('job_requeued', `a job is queued again: ${outcome}`, { ...fields, reason: outcome });
+    } else {
+      const level = state === 'succeeded' ? 'info' : 'warn';
+      log[level]('job_finished', `a job has ended: ${state}`, { ...fields, code: outcome });
+    }
+    this.#events.add('state', { state, ...(job.parked ? { parked: job.parked } : {}) });
+    onRun?.(job, outcome);
+  }
+}
+
+function isSame(one: string, other: string | undefined): boolean {
+  return one.toLowerCase() === other?.toLowerCase();
+}
+
+function isOurs({ state, owner }: Job, replica: string): boolean {
+  return state === 'running' && owner === replica;
+}

@@ -1,0 +1,219 @@
+/**
+ * Runs the jobs of the store: takes the next one while there is room, and unparks jobs when a limit has ended.
+ * Invariants: at most `workers` jobs run here at once. An error of the store only delays jobs. After `drain` no job is
+ * taken; after `stop` none runs, and each job that has run is stored, if the store can be written.
+ */
+import { backoff } from '../../shared/backoff.ts';
+import { asBerthError, BerthError } from '../../shared/errors.ts';
+import { pause, within } from '../../shared/waiting.ts';
+import type { Job } from './job.ts';
+import type { JobStore } from './job-store.ts';
+import { JobRun, type RunOptions } from './run-job.ts';
+
+export interface RunnerOptions extends Omit<RunOptions, 'store' | 'closing'> {
+  store: JobStore;
+  /** Jobs that run at once. */
+  workers: number;
+  /** Reasons for parking that do not hold any more. Asked every few seconds. */
+  cleared?: () => readonly string[];
+}
+
+/** Milliseconds. */
+const second = 1_000;
+/** Without a sign of a new job the store is read that often: another replica may have added one. */
+const longestIdle = 5 * second;
+const signOfLife = 5 * second;
+const betweenReclaims = 15 * second;
+/** A place is free again only after this pause, if its job was parked: many jobs may meet the same limit. */
+const afterParking = 200;
+/** The end of the runs after the drain, and then the tries to store them. */
+const longestEnd = 5 * second;
+const unavailable = { first: 200, longest: 10 * second, jitter: 0.3 };
+
+export class JobRunner {
+  readonly #options: RunnerOptions;
+  readonly #runs = new Map<string, JobRun>();
+  readonly #done = new Set<Promise<void>>();
+  readonly #draining = new AbortController();
+  readonly #closing = new AbortController();
+  #wake = Promise.withResolvers<void>();
+  #beat: NodeJS.Timeout | undefined;
+  #unwatch: () => void = () => {};
+  #reclaimed = Number.NEGATIVE_INFINITY;
+  #loop: Promise<void> = Promise.resolve();
+
+  constructor(options: RunnerOptions) {
+    this.#options = options;
+  }
+
+  /** Jobs that run here. */
+  get running(): number {
+    return this.#runs.size;
+  }
+
+  start(): void {
+    if (this.#draining.signal.aborted) return;
+    this.#unwatch = this.#options.store.onChange((id) => this.#changed(id));
+    this.#beat = setInterval(() => void this.#tick(), signOfLife);
+    this.#loop = this.#work();
+  }
+
+  /** Interrupts the prompt of a job that was cancelled in the store. */
+  cancelled(id: string): void {
+    this.#runs
+      .get(id)
+      ?.interrupt(new BerthError('interrupted', `cannot finish ${id}: it was cancelled`));
+  }
+
+  /**
+   * Makes parked jobs due that wait for one of these reasons.
+   * @param spread milliseconds over which they become due
+   */
+  async unpark(reasons: readonly string[], spread = 0): Promise<void> {
+    const { store, now } = this.#options;
+    try {
+      if ((await store.unpark(reasons, now(), spread)) > 0) this.#wakeUp();
+    } catch {
+      // The jobs become due by themselves.
+    }
+  }
+
+  /** Takes no more jobs. */
+  drain(): void {
+    this.#draining.abort();
+    this.#wakeUp();
+  }
+
+  /** Call it when the prompts have ended. Resolves when their jobs are stored, or after some seconds. */
+  async stop(): Promise<void> {
+    this.drain();
+    clearInterval(this.#beat);
+    this.#unwatch();
+    await this.#loop;
+    await within(Promise.all(this.#done), longestEnd);
+    const reason = new BerthError('draining', 'cannot finish the job: the server is stopping');
+    for (const run of this.#runs.values()) run.interrupt(reason);
+    this.#closing.abort(reason);
+    await within(Promise.all(this.#done), longestEnd);
+  }
+
+  async #work(): Promise<void> {
+    let failures = 0;
+    while (!this.#draining.signal.aborted) {
+      this.#wake = Promise.withResolvers<void>();
+      try {
+        await this.#reclaim();
+        if (await this.#take()) continue;
+        failures = 0;
+        await within(this.#wake.promise, await this.#idleTime());
+      } catch (thrown) {
+        const { code } = asBerthError(thrown);
+        failures += 1;
+        if (code !== 'job_store_unavailable') this.#failed(thrown);
+        await pause(backoff(failures, unavailable), this.#draining.signal);
+      }
+    }
+  }
+
+  /** @returns whether there may be room for another job */
+  async #take(): Promise<boolean> {
+    const { store, owner, now, workers } = this.#options;
+    if (this.#runs.size >= workers) return false;
+    const job = await store.claim(owner, now());
+    if (job) this.#run(job);
+    return job !== undefined;
+  }
+
+  #run(job: Job): void {
+    const closing = this.#closing.signal;
+    const { onRun } = this.#options;
+    let rest = 0;
+    const run = new JobRun(
+      {
+        ...this.#options,
+        closing,
+        onRun: (ended, outcome) => {
+          if (ended.state === 'parked') rest = afterParking;
+          onRun?.(ended, outcome);
+        },
+      },
+      job,
+    );
+    this.#runs.set(job.id, run);
+    const done = run
+      .run()
+      .catch((error: unknown) => this.#failed(error))
+      .then(() => (rest > 0 ? pause(rest, this.#draining.signal) : undefined))
+      .finally(() => {
+        this.#runs.delete(job.id);
+        this.#done.delete(done);
+        this.#wakeUp();
+      });
+    this.#done.add(done);
+  }
+
+  async #idleTime(): Promise<number> {
+    const { store, now, workers } = this.#options;
+    if (this.#runs.size >= workers) return longestIdle;
+    const { job } = await store.nextDue(now());
+    if (job === undefined) return longestIdle;
+    // A job that is due and was not given is blocked, or belongs to another replica.
+    return Math.min(longestIdle, Math.max(job - now(), 50));
+  }
+
+  async #reclaim(): Promise<void> {
+    const { store, owner, now, log } = this.#options;
+    const at = performance.now();
+    if (at - this.#reclaimed < betweenReclaims) return;
+    const jobs = await store.reclaim(owner, now());
+    this.#reclaimed = at;
+    for (const { id, token, profile, sessionId } of jobs) {
+      log.warn('job_reclaimed', 'a job is queued again: the replica that ran it is gone', {
+        ...{ job_id: id, token, profile, session_id: sessionId },
+      });
+    }
+  }
+
+  /** Reports that this replica lives, and looks for what it was not told of. */
+  async #tick(): Promise<void> {
+    const { store, owner, now, cleared } = this.#options;
+    try {
+      await store.keepAlive(owner, now());
+      const reasons = cleared?.() ?? [];
+      if (reasons.length > 0) await this.unpark(reasons);
+      for (const id of [...this.#runs.keys()]) await this.#check(id);
+    } catch {
+      // The next tick tries again; the loop reports a store that cannot be used.
+    }
+  }
+
+  #changed(id: string | undefined): void {
+    if (id !== undefined && this.#runs.has(id)) {
+      this.#check(id).catch(() => undefined);
+    } else if (this.#runs.size < this.#options.workers) {
+      this.#wakeUp();
+    }
+  }
+
+  /** Interrupts a run whose job was cancelled, or was taken by another replica. */
+  async #check(id: string): Promise<void> {
+    const job = await this.#options.store.read(id);
+    const run = this.#runs.get(id);
+    if (!run || (job?.state === 'running' && job.owner === this.#options.owner)) return;
+    // A job that waits was given back by its own run, or for lack of a sign of life: its run may still finish.
+    if (job?.state === 'cancelled' || job === undefined) this.cancelled(id);
+    else if (job.state === 'running') {
+      run.interrupt(new BerthError('interrupted', `cannot finish ${id}: another replica runs it`));
+    }
+  }
+
+  #wakeUp(): void {
+    this.#wake.resolve();
+  }
+
+  #failed(error: unknown): void {
+    this.#options.log.error('failed', 'a job, or the search for the next one, has failed', {
+      error,
+    });
+  }
+}

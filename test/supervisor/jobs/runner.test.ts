@@ -1,0 +1,280 @@
+import t, { type Test } from 'tap';
+import { BerthError } from '../../../shared/errors.ts';
+import type { Job, JobState } from '../../../supervisor/jobs/job.ts';
+import { Jobs } from '../../../supervisor/jobs/jobs.ts';
+import { JobRunner, type RunnerOptions } from '../../../supervisor/jobs/runner.ts';
+import type { Answer } from '../../../supervisor/prompts/answer.ts';
+import type { Continued } from '../../../supervisor/prompts/continue-prompt.ts';
+import type { Prompt } from '../../../supervisor/prompts/prompt.ts';
+import { captureLog } from '../../support/captured-log.ts';
+import { type MemoryJobStore, memoryJobStore } from '../../support/memory-job-store.ts';
+import { queuedJob, runningJob } from '../../support/sample-job.ts';
+import { until } from '../../support/until.ts';
+
+/** What a run of a prompt does in a test. */
+type Script = (prompt: Prompt, caller: AbortSignal) => Promise<Answer>;
+
+const answer = (text: string) => ({ result: text, session_id: 'session-1' }) as Answer;
+const sent = { sessionId: 'session-1', promptId: 'prompt-1' };
+const failing = (code: BerthError['code'], details = {}): Script => {
+  return async (prompt) => {
+    await prompt.onSend?.(sent);
+    throw new BerthError(code, 'cannot do it: for a test', { details });
+  };
+};
+
+function untilAborted(caller: AbortSignal): Promise<Answer> {
+  return new Promise((_resolve, reject) => {
+    caller.addEventListener('abort', () => reject(caller.reason), { once: true });
+  });
+}
+
+async function startRunner(t: Test, options: Partial<RunnerOptions> & { script?: Script } = {}) {
+  const store = (options.store as MemoryJobStore | undefined) ?? memoryJobStore();
+  const prompts: Prompt[] = [];
+  const continued: unknown[] = [];
+  const { script = async () => answer('done'), ...rest } = options;
+  const state = { script, continued: { answer: answer('from before') } as Continued };
+  const resolve = async ({ text }: { text: string }) =>
+    ({ text, profile: { name: 'default', limits: {} } }) as Prompt;
+  const runner = new JobRunner({
+    store,
+    owner: 'here',
+    workers: 1,
+    intake: { resolve },
+    continuation: {
+      resolve: async (_request, before) => {
+        continued.push(before);
+        return state.continued;
+      },
+    },
+    prompts: {
+      run: (prompt, caller) => {
+        prompts.push(prompt);
+        return state.script(prompt, caller);
+      },
+    },
+    log: captureLog().log,
+    now: Date.now,
+    ...rest,
+  });
+  const jobs = new Jobs({
+    store,
+    intake: { resolve },
+    timeout: 7_200_000,
+    onCancelled: (id) => runner.cancelled(id),
+  });
+  t.teardown(() => runner.stop());
+  const has = (id: string, wanted: JobState): Promise<Job> =>
+    until(`${id} is ${wanted}`, async () => {
+      const job = await store.read(id);
+      return job?.state === wanted ? job : undefined;
+    });
+  return { store, runner, jobs, prompts, continued, state, has };
+}
+
+t.test('a job runs as a prompt that waits behind interactive prompts', async (t) => {
+  const { store, runner, prompts, has } = await startRunner(t);
+  runner.start();
+  const { job } = await store.add(queuedJob({ timeout: 5_000 }));
+  t.match(await has(job.id, 'succeeded'), { result: { result: 'done' }, owner: null });
+  t.match(prompts, [{ text: '[[say done]]', lane: 'job', timeout: 5_000 }]);
+  const later = await store.add(queuedJob({ priority: 'background' }));
+  await has(later.job.id, 'succeeded');
+  t.equal(prompts[1]?.lane, 'background');
+});
+
+t.test('the session and the id of the prompt are stored before the prompt is sent', async (t) => {
+  const seen: (Job | undefined)[] = [];
+  const { store, runner, state, has } = await startRunner(t);
+  const { job } = await store.add(queuedJob());
+  state.script = async (prompt) => {
+    await prompt.onSend?.(sent);
+    seen.push(await store.read(job.id));
+    return answer('done');
+  };
+  runner.start();
+  await has(job.id, 'succeeded');
+  t.match(seen, [{ ...sent, attempts: [{ endedAt: null }] }]);
+});
+
+t.test('no more jobs run at once than there are workers for jobs', async (t) => {
+  let running = 0;
+  let most = 0;
+  const { store, runner, has } = await startRunner(t, {
+    workers: 2,
+    script: async () => {
+      running += 1;
+      most = Math.max(most, running);
+      await new Promise((resolve) => setImmediate(resolve));
+      running -= 1;
+      return answer('done');
+    },
+  });
+  const jobs = await Promise.all(Array.from({ length: 6 }, () => store.add(queuedJob())));
+  runner.start();
+  for (const { job } of jobs) await has(job.id, 'succeeded');
+  t.equal(most, 2);
+});
+
+t.test('a limit parks the job without an attempt, and its end queues the job again', async (t) => {
+  const resets_at = new Date(Date.now() + 3_600_000).toISOString();
+  const made = await startRunner(t, { script: failing('usage_limit', { resets_at }) });
+  const { store, runner, state, has, continued } = made;
+  runner.start();
+  const { job } = await store.add(queuedJob());
+  const parked = await has(job.id, 'parked');
+  t.match(parked, { parked: { reason: 'usage_limit', until: Date.parse(resets_at) }, ...sent });
+  t.strictSame(parked.attempts, []);
+  state.continued = { prompt: { text: 'again' } as Prompt, lost: false };
+  state.script = async () => answer('after the limit');
+  await runner.unpark(['usage_limit']);
+  t.match(await has(job.id, 'succeeded'), { result: { result: 'after the limit' } });
+  t.strictSame(continued, [{ ...sent, cut: false }]);
+});
+
+t.test('a job that loses its worker again and again fails after its attempts', async (t) => {
+  let minutes = 0;
+  const { store, runner, has } = await startRunner(t, {
+    script: failing('worker_lost'),
+    now: () => Date.now() + 60_000 * ++minutes,
+  });
+  const { job } = await store.add(queuedJob({ maxAttempts: 2 }));
+  runner.start();
+  const failed = await has(job.id, 'failed');
+  t.match(failed.error, { code: 'worker_lost' });
+  t.match(failed.attempts, [{ outcome: 'worker_lost' }, { outcome: 'worker_lost' }]);
+});
+
+t.test('a turn that had ended before the restart does not run again', async (t) => {
+  const { store, runner, prompts, continued, has } = await startRunner(t);
+  const { job } = await store.add(runningJob({ ...sent, owner: 'the process before' }));
+  runner.start();
+  const done = await has(job.id, 'succeeded');
+  t.match(done, { result: { result: 'from before' }, attempts: [{ outcome: 'succeeded' }] });
+  t.strictSame(continued, [{ ...sent, cut: true }]);
+  t.strictSame(prompts, []);
+});
+
+t.test('a run that was lost with its process counts as a restart and as no attempt', async (t) => {
+  const { store, runner, state, has } = await startRunner(t);
+  const { job } = await store.add(runningJob({ ...sent, owner: 'the process before' }));
+  state.continued = { prompt: { text: 'go on', continues: sent } as Prompt, lost: false };
+  runner.start();
+  const done = await has(job.id, 'succeeded');
+  t.match(done, { restarts: 1, attempts: [{ outcome: 'succeeded' }] });
+  t.equal(done.attempts.length, 1);
+});
+
+t.test('a job that takes berth down again and again fails', async (t) => {
+  const { store, runner, prompts, has } = await startRunner(t);
+  const lost = runningJob({ ...sent, owner: 'the process before', restarts: 20 });
+  const { job } = await store.add(lost);
+  runner.start();
+  t.match((await has(job.id, 'failed')).error, { code: 'worker_lost', detail: /20 times/ });
+  t.strictSame(prompts, []);
+});
+
+t.test('a cancelled job interrupts its prompt and stays cancelled', async (t) => {
+  const reasons: unknown[] = [];
+  const { store, runner, jobs, has } = await startRunner(t, {
+    script: async (prompt, caller) => {
+      await prompt.onSend?.(sent);
+      return untilAborted(caller).finally(() => reasons.push(caller.reason.code));
+    },
+  });
+  runner.start();
+  const { job } = await store.add(queuedJob());
+  await until('the prompt runs', async () => (await store.read(job.id))?.promptId);
+  t.match(await jobs.cancel(job.id, 'tests'), { state: 'cancelled', owner: null });
+  await until('the run has ended', () => runner.running === 0);
+  t.strictSame(reasons, ['interrupted']);
+  t.match(await has(job.id, 'cancelled'), { attempts: [{ outcome: 'interrupted' }] });
+});
+
+t.test('a cancel that comes after the end reports the end', async (t) => {
+  const { store, runner, jobs, has } = await startRunner(t);
+  runner.start();
+  const { job } = await store.add(queuedJob());
+  await has(job.id, 'succeeded');
+  await t.rejects(jobs.cancel(job.id, 'tests'), { code: 'job_ended' });
+});
+
+t.test('a drain queues the job again with its session and without an attempt', async (t) => {
+  const { store, runner, has } = await startRunner(t, { script: failing('draining') });
+  const { job } = await store.add(queuedJob());
+  runner.start();
+  await until('the job is sent', async () => (await store.read(job.id))?.promptId);
+  await runner.stop();
+  const queued = await has(job.id, 'queued');
+  t.match(queued, sent);
+  t.strictSame(queued.attempts, []);
+});
+
+t.test('a finished turn is kept until the store has it', async (t) => {
+  const made = await startRunner(t);
+  const { store, runner, state, prompts, has } = made;
+  state.script = async (prompt) => {
+    await prompt.onSend?.(sent);
+    store.problem = 'cannot write the job: the disk is full';
+    return answer('kept');
+  };
+  runner.start();
+  const { job } = await store.add(queuedJob());
+  await until('the store fails', () => store.problem !== null);
+  store.problem = null;
+  t.match(await has(job.id, 'succeeded'), { result: { result: 'kept' } });
+  t.equal(prompts.length, 1);
+});
+
+t.test('a job that expires while it runs is interrupted', async (t) => {
+  const { store, runner, has } = await startRunner(t, {
+    script: async (prompt, caller) => {
+      await prompt.onSend?.(sent);
+      return untilAborted(caller);
+    },
+  });
+  runner.start();
+  const { job } = await store.add(queuedJob({ expiresAt: Date.now() + 300 }));
+  t.match(await has(job.id, 'expired'), {
+    error: { code: 'job_expired' },
+    attempts: [{ outcome: 'expired' }],
+  });
+});
+
+t.test('the history of a job has its states, its session and its text in few pieces', async (t) => {
+  const { store, runner } = await startRunner(t, {
+    prompts: {
+      run: async (_prompt, _caller, emit) => {
+        emit({ event: 'session', data: { session_id: 'session-1', model: 'm', skills: [] } });
+        for (let n = 0; n < 500; n++) emit({ event: 'text', data: { text: 'x'.repeat(10) } });
+        return answer('done');
+      },
+    },
+  });
+  runner.start();
+  const { job } = await store.add(queuedJob());
+  const events = await until('the end is in the history', async () => {
+    const found = await store.events(job.id, 0);
+    return found.at(-1)?.event === 'state' && found.length > 2 ? found : undefined;
+  });
+  t.strictSame(
+    events.map(({ event }) => event),
+    ['state', 'session', 'text', 'text', 'state'],
+  );
+  t.match(events.at(-1), { data: { state: 'succeeded' } });
+});
+
+t.test('a failed job can be run again by a person, and another job cannot', async (t) => {
+  const { store, runner, state, jobs, has } = await startRunner(t, {
+    script: failing('turn_failed'),
+  });
+  runner.start();
+  const { job } = await store.add(queuedJob());
+  await has(job.id, 'failed');
+  state.script = async () => answer('this time');
+  await jobs.retry(job.id, 'tests');
+  t.match(await has(job.id, 'succeeded'), { error: null, result: { result: 'this time' } });
+  await t.rejects(jobs.retry(job.id, 'tests'), { code: 'job_ended' });
+  await t.rejects(jobs.read(job.id, 'somebody'), { code: 'job_not_found' });
+});
