@@ -110,7 +110,8 @@ const mostSpread = 5 * 60 * second;
 /** The most runs that may be lost with their replica. */
 export const mostRestarts = 20;
 
-export type RunEnd = { answer: Answer } | { error: unknown };
+/** `hopeless`: the job fails, whatever the error. */
+export type RunEnd = { answer: Answer } | { error: unknown; hopeless?: boolean };
 
 /** @param job as it runs. @param random returns a number from 0 to 1 */
 export function afterRun(job: Job, end: RunEnd, now: number, random = Math.random): Job {
@@ -119,6 +120,7 @@ export function afterRun(job: Job, end: RunEnd, now: number, random = Math.rando
     return become(job, 'succeeded', now, { attempts, result: withMetadata(job, end.answer) });
   }
   const error = asBerthError(end.error);
+  if (end.hopeless) return failed(job, error, now);
   switch (verdicts[error.code]) {
     case 'fail':
       return failed(job, error, now);

@@ -90,7 +90,7 @@ export class JobRun {
   async #toEnd(): Promise<RunEnd> {
     try {
       if (this.#job.restarts + (wasLost(this.#job) ? 1 : 0) > mostRestarts) {
-        throw lostTooOften(this.#job.id);
+        return { error: lostTooOften(this.#job.id), hopeless: true };
       }
       const continued = await this.#resolve();
       if ('answer' in continued) return continued;

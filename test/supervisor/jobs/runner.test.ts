@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
+import { abortable } from '../../../shared/waiting.ts';
 import type { Job, JobState } from '../../../supervisor/jobs/job.ts';
 import { Jobs } from '../../../supervisor/jobs/jobs.ts';
 import { JobRunner, type RunnerOptions } from '../../../supervisor/jobs/runner.ts';
@@ -24,9 +25,7 @@ const failing = (code: BerthError['code'], details = {}): Script => {
 };
 
 function untilAborted(caller: AbortSignal): Promise<Answer> {
-  return new Promise((_resolve, reject) => {
-    caller.addEventListener('abort', () => reject(caller.reason), { once: true });
-  });
+  return abortable(new Promise<never>(() => {}), caller);
 }
 
 async function startRunner(t: Test, options: Partial<RunnerOptions> & { script?: Script } = {}) {
@@ -135,10 +134,11 @@ t.test('a limit parks the job without an attempt, and its end queues the job aga
 
 t.test('a job that loses its worker again and again fails after its attempts', async (t) => {
   let minutes = 0;
-  const { store, runner, has } = await startRunner(t, {
+  const { store, runner, state, has } = await startRunner(t, {
     script: failing('worker_lost'),
     now: () => Date.now() + 60_000 * ++minutes,
   });
+  state.continued = { prompt: { text: 'go on' } as Prompt, lost: false };
   const { job } = await store.add(queuedJob({ maxAttempts: 2 }));
   runner.start();
   const failed = await has(job.id, 'failed');
