@@ -1,7 +1,7 @@
 import t from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
 import type { ProcessSpec } from '../../../supervisor/pool/process-spec.ts';
-import { type Ticket, WaitingLine } from '../../../supervisor/pool/waiting-line.ts';
+import { type Lane, type Ticket, WaitingLine } from '../../../supervisor/pool/waiting-line.ts';
 import type { Worker } from '../../../supervisor/pool/worker.ts';
 
 const worker = {} as Worker;
@@ -13,12 +13,19 @@ function makeLine(limit = 100) {
   return {
     line,
     places,
-    join(name: string, token: string, sessionId?: string, continues = false) {
+    join(
+      name: string,
+      token: string,
+      sessionId?: string,
+      continues = false,
+      lane: Lane = 'interactive',
+    ) {
       places.set(name, []);
       const ticket = line.join({
         spec: { sessionId } as ProcessSpec,
         token,
         continues,
+        lane,
         signal: new AbortController().signal,
         onPlace: (place) => places.get(name)?.push(place),
       });
@@ -115,3 +122,27 @@ t.test(
     t.equal(order(), 'a1');
   },
 );
+
+t.test('jobs wait behind interactive prompts, and background jobs behind all others', async (t) => {
+  const { join, order } = makeLine();
+  join('background', 'a', undefined, false, 'background');
+  join('job a1', 'a', undefined, false, 'job');
+  join('job a2', 'a', undefined, false, 'job');
+  join('job b1', 'b', undefined, false, 'job');
+  join('prompt', 'a');
+  join('continued', 'b', undefined, true, 'background');
+  t.equal(order(), 'continued prompt job a1 job b1 job a2 background');
+});
+
+t.test('jobs do not count for the limit of the queue, and are not rejected for it', async (t) => {
+  const { join, line, order } = makeLine(1);
+  for (const name of ['j1', 'j2', 'j3']) join(name, 'a', undefined, false, 'job');
+  line.enforceLimit(0, 1);
+  join('p1', 'a');
+  line.enforceLimit(0, 1);
+  t.equal(order(), 'p1 j1 j2 j3');
+  const refused = join('p2', 'a');
+  line.enforceLimit(0, 1);
+  await t.rejects(refused.worker, { code: 'queue_full' });
+  t.equal(order(), 'p1 j1 j2 j3');
+});
