@@ -80,6 +80,7 @@ export const verdicts: Readonly<Record<ErrorCode, Verdict>> = {
   job_not_ended: 'fail',
   job_ended: 'fail',
   job_expired: 'fail',
+  not_supported: 'fail',
   jobs_full: 'fail',
   method_not_allowed: 'fail',
   request_timeout: 'fail',
