@@ -62,7 +62,7 @@ const allowed: Record<string, readonly string[]> = {
   ],
   'supervisor/jobs/callbacks': ['supervisor/jobs'],
   'supervisor/jobs/redis': ['supervisor/jobs'],
-  'supervisor/spending': ['supervisor/sessions'],
+  'supervisor/spending': ['supervisor/claude', 'supervisor/profiles', 'supervisor/sessions'],
   'supervisor/sessions': ['supervisor/claude'],
   'supervisor/pool': ['supervisor/claude'],
   'supervisor/profiles': ['supervisor/claude'],

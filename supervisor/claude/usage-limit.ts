@@ -23,7 +23,11 @@ export interface UsageLimit {
   windows: Record<string, LimitWindow>;
 }
 
-const count = z.number().nonnegative();
+/** A used share: more than 1 is possible with paid overage. */
+const count = z.number().nonnegative().max(100);
+/** More windows than the API has: their names become labels of metrics. */
+const mostWindows = 16;
+const windowName = /^[a-z][a-z0-9_]{0,39}$/;
 
 /** Seconds since 1970, within the range of Date. */
 const time = z
@@ -34,6 +38,8 @@ const time = z
   .optional()
   .catch(undefined);
 
+const limitWindow = z.object({ utilization: count, resetsAt: time });
+
 const limitHolder = z.object({
   rate_limit_info: z.object({
     status: z.string(),
@@ -41,11 +47,18 @@ const limitHolder = z.object({
     resetsAt: time,
     utilization: count.optional(),
     isUsingOverage: z.boolean().catch(false),
-    unifiedWindows: z
-      .record(z.string(), z.object({ utilization: count, resetsAt: time }))
-      .catch({}),
+    unifiedWindows: z.record(z.string(), z.unknown()).catch({}).transform(readWindows),
   }),
 });
+
+/** The readable windows; a window of another shape does not hide the others. */
+function readWindows(found: Record<string, unknown>): Record<string, LimitWindow> {
+  const windows = Object.entries(found).flatMap(([name, content]) => {
+    const parsed = limitWindow.safeParse(content);
+    return windowName.test(name) && parsed.success ? [[name, parsed.data] as const] : [];
+  });
+  return Object.fromEntries(windows.slice(0, mostWindows));
+}
 
 /** Undefined if there is no limit or it is unreadable: a limit is only a hint. */
 export function usageLimitIn(holder: unknown): UsageLimit | undefined {

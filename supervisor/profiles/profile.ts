@@ -28,6 +28,12 @@ export const permissionModes = [
 /** A literal value, or the file that holds it. */
 export type EnvironmentValue = string | { file: string };
 
+/** Shares of an account's usage windows, above 0 and up to 1; absent: no bound. */
+export interface QuotaShares {
+  fiveHour?: number | undefined;
+  sevenDay?: number | undefined;
+}
+
 export interface Limits {
   /** Calls of the model in one prompt. */
   maxTurns: number | undefined;
@@ -35,6 +41,12 @@ export interface Limits {
   maxBudgetUsd: number | undefined;
   /** US dollars a day for all prompts with this profile. */
   dailyBudgetUsd: number | undefined;
+  /** The used shares of the account at which prompts of this profile are refused. */
+  quota: QuotaShares;
+  /** The same for prompts of priority `background`, in addition to `quota`. */
+  quotaBackground: QuotaShares;
+  /** Prompts that one token may start in an hour. */
+  promptsPerHour: number | undefined;
   /** Milliseconds from acceptance to the answer. */
   timeout: number | undefined;
   /** Milliseconds without a prompt for which background work keeps its process. */
@@ -108,6 +120,9 @@ export function builtInProfile(
       maxTurns: undefined,
       maxBudgetUsd: undefined,
       dailyBudgetUsd: undefined,
+      quota: {},
+      quotaBackground: {},
+      promptsPerHour: undefined,
       timeout: undefined,
       background: usualBackground,
       memory: undefined,

@@ -6,8 +6,13 @@ import { type Document, LineCounter, parseDocument } from 'yaml';
 import { BerthError, messageOf } from '../../shared/errors.ts';
 import { nearest } from '../../shared/nearest.ts';
 import { type Path, type Problem, problemsOf, sentencesOf } from './problems.ts';
-import { builtInProfile, type Profile, usualBackground } from './profile.ts';
-import { fileSchema, type ProfileDocument, type ProfilesDocument } from './schema.ts';
+import { builtInProfile, type Profile, type QuotaShares, usualBackground } from './profile.ts';
+import {
+  fileSchema,
+  type ProfileDocument,
+  type ProfilesDocument,
+  type QuotaDocument,
+} from './schema.ts';
 
 /** Bytes; a ConfigMap holds 1 MiB at most. */
 export const largestFile = 1024 * 1024;
@@ -102,13 +107,15 @@ function invalid(path: string, problems: readonly string[]): BerthError {
 
 function toSet(document: ProfilesDocument, bounds: Bounds): ProfileSet {
   const named = Object.entries(document.profiles).map(
-    ([name, each]) => [name, toProfile(name, each)] as const,
+    ([name, each]) => [name, toProfile(name, each, document.quota_background)] as const,
   );
   const profiles = new Map(named);
   const defaultProfile = document.default ?? 'default';
   // A file that names another default decides that the built-in profile does not exist.
   if (defaultProfile === 'default' && !profiles.has('default')) {
-    profiles.set('default', builtInProfile(bounds.warmWorkers, bounds.workingDirectory));
+    const builtIn = builtInProfile(bounds.warmWorkers, bounds.workingDirectory);
+    const limits = { ...builtIn.limits, quotaBackground: toShares(document.quota_background) };
+    profiles.set('default', { ...builtIn, limits });
   }
   const tokens = Object.entries(document.tokens ?? {}).map(
     ([name, { default_profile, daily_budget_usd, admin }]) =>
@@ -141,7 +148,7 @@ function retiredIn({ profiles }: ProfilesDocument): string[] {
   );
 }
 
-function toProfile(name: string, document: ProfileDocument): Profile {
+function toProfile(name: string, document: ProfileDocument, background?: QuotaDocument): Profile {
   const { limits, tools, mcp } = document;
   return {
     name,
@@ -164,6 +171,9 @@ function toProfile(name: string, document: ProfileDocument): Profile {
       maxTurns: limits?.max_turns,
       maxBudgetUsd: limits?.max_budget_usd,
       dailyBudgetUsd: limits?.daily_budget_usd,
+      quota: toShares(limits?.quota),
+      quotaBackground: toShares(limits?.quota_background ?? background),
+      promptsPerHour: limits?.prompts_per_hour,
       timeout: limits?.timeout,
       background: limits?.background ?? usualBackground,
       memory: limits?.memory,
@@ -174,6 +184,10 @@ function toProfile(name: string, document: ProfileDocument): Profile {
     tokens: document.tokens,
     overrides: document.overrides ?? [],
   };
+}
+
+function toShares(document: QuotaDocument | undefined): QuotaShares {
+  return { fiveHour: document?.five_hour, sevenDay: document?.seven_day };
 }
 
 /** Problems between parts that are valid separately. */

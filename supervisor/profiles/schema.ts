@@ -66,6 +66,13 @@ const dollars = z
   .positive({ error: 'US dollars above 0' })
   .max(1_000_000, { error: 'at most 1000000 US dollars' });
 
+const percentError = 'a share from 1% to 100%, such as 60%';
+/** From `60%` to 0.6. */
+const percent = z
+  .string({ error: percentError })
+  .regex(/^([1-9]\d?|100)%$/, { error: percentError })
+  .transform((text) => Number.parseInt(text, 10) / 100);
+
 const oneOf = <const T extends readonly [string, ...string[]]>(values: T) =>
   z.enum(values, { error: `one of ${values.join(', ')}` });
 
@@ -149,6 +156,15 @@ const mcp = section({
     ),
 });
 
+const quota = section({
+  five_hour: percent
+    .optional()
+    .describe('Share of the five-hour window, such as 60%; absent: no bound'),
+  seven_day: percent
+    .optional()
+    .describe('Share of the weekly windows, such as 80%; absent: no bound'),
+});
+
 const limits = section({
   max_turns: whole(1, 10_000)
     .optional()
@@ -157,6 +173,17 @@ const limits = section({
   daily_budget_usd: dollars
     .optional()
     .describe('US dollars that all prompts with this profile may cost in a day'),
+  quota: quota
+    .optional()
+    .describe(
+      "Used shares of the account's windows at which prompts of this profile are refused with quota_reserved, so that the rest stays for the account's owner",
+    ),
+  quota_background: quota
+    .optional()
+    .describe('The same for jobs of priority background, in addition to quota'),
+  prompts_per_hour: whole(1, 10_000)
+    .optional()
+    .describe('Prompts that each token may start with this profile in any hour'),
   timeout: z
     .string({ error: 'a duration, such as 30s or 5m' })
     .pipe(duration(1_000, 86_400_000))
@@ -241,11 +268,15 @@ export const fileSchema = section({
     .optional()
     .describe('The profile of requests that name no profile; default by default'),
   daily_budget_usd: dollars.optional().describe('US dollars that all prompts may cost in a day'),
+  quota_background: quota
+    .optional()
+    .describe('limits.quota_background of each profile that has none of its own'),
   profiles: map(name, profile).describe('Profiles by name'),
   tokens: map(name, token).optional().describe('Settings of tokens by name'),
 }).describe('Profiles of berth');
 
 export type ProfilesDocument = z.output<typeof fileSchema>;
+export type QuotaDocument = z.output<typeof quota>;
 export type ProfileDocument = z.output<typeof profile>;
 
 /** For editors. */

@@ -1,9 +1,11 @@
 /**
- * Decides whether a prompt may run: by the pause, the caller's token, the login and the budgets.
+ * Decides whether a prompt may run: by the pause, the caller's token, the login, the budgets, the owner's share of the
+ * account, and the number of prompts that the token has started.
  * Invariant: from the moment that the server is paused, a token is revoked or a login is lost, no prompt that
  * needs it is accepted, and `review` interrupts those that are under way.
  */
 import { BerthError } from '../../shared/errors.ts';
+import type { PromptRate } from '../spending/prompt-rate.ts';
 import type { BudgetLimits, SpendingLedger } from '../spending/spending.ts';
 import type { LivePrompts } from './live-prompts.ts';
 import type { Pause } from './pause.ts';
@@ -15,6 +17,9 @@ export interface AdmissionOptions {
   ledger: SpendingLedger;
   /** The budgets that a prompt counts for, besides the budget of its token. */
   budgetsOf: (prompt: Prompt) => { profile: string; limits: BudgetLimits };
+  /** The error for a prompt that would use the part of the account which is kept for its owner. */
+  quotaRefusal: (prompt: Prompt) => BerthError | undefined;
+  rate: Pick<PromptRate, 'start'>;
   /** The error for a prompt whose login is lost; undefined while the login can be used. */
   lostLogin: (prompt: Prompt) => BerthError | undefined;
   /** Whether the token of that id is still valid. */
@@ -29,15 +34,27 @@ export class Admission {
   }
 
   /**
-   * @throws BerthError `paused`, `token_revoked`, `login_required`, `daily_budget_exceeded` if the prompt may
-   *   not run
+   * Counts the start of a prompt that may run.
+   * @throws BerthError `paused`, `token_revoked`, `login_required`, `daily_budget_exceeded`, `quota_reserved`,
+   *   `prompts_exceeded` if the prompt may not run
    */
   check(prompt: Prompt): void {
-    const { ledger, lostLogin, budgetsOf } = this.#options;
+    const { ledger, lostLogin, budgetsOf, rate } = this.#options;
     const refusal = this.#refusalOf(prompt) ?? lostLogin(prompt);
     if (refusal) throw refusal;
     const { profile, limits } = budgetsOf(prompt);
     ledger.check(prompt.token, profile, limits);
+    this.checkQuota(prompt);
+    rate.start(prompt.token, profile, prompt.profile.limits.promptsPerHour);
+  }
+
+  /**
+   * Call it again before a prompt is sent that has waited: others may have used the account meanwhile.
+   * @throws BerthError `quota_reserved`
+   */
+  checkQuota(prompt: Prompt): void {
+    const refusal = this.#options.quotaRefusal(prompt);
+    if (refusal) throw refusal;
   }
 
   /**

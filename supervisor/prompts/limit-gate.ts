@@ -35,6 +35,8 @@ export interface PassOptions {
 export interface LimitGateOptions {
   /** Called when the gate of a login closes and when it opens. */
   onChange?: (state: AccountState) => void;
+  /** Called with everything that the API reports about a login. */
+  onHeard?: (login: string, limit: UsageLimit) => void;
   /** Milliseconds since 1970. */
   now?: () => number;
   /** 0 to 1. */
@@ -51,12 +53,14 @@ export class LimitGate {
   /** The state of each account that `onChange` has reported last. */
   readonly #announced = new Map<Account, AccountState>();
   readonly #onChange: (state: AccountState) => void;
+  readonly #onHeard: (login: string, limit: UsageLimit) => void;
   readonly #now: () => number;
   readonly #random: () => number;
   readonly #sleep: (milliseconds: number, signal: AbortSignal) => Promise<unknown>;
 
   constructor(options: LimitGateOptions = {}) {
     this.#onChange = options.onChange ?? (() => {});
+    this.#onHeard = options.onHeard ?? (() => {});
     this.#now = options.now ?? Date.now;
     this.#random = options.random ?? Math.random;
     this.#sleep = options.sleep ?? sleep;
@@ -109,6 +113,7 @@ export class LimitGate {
   heard(login: string, limit: UsageLimit): void {
     const account = this.#accountOf(login);
     account.heard(limit, this.#now());
+    this.#onHeard(login, limit);
     this.#announce(account, this.#now());
   }
 

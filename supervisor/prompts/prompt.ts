@@ -19,6 +19,7 @@ import {
   type SessionRecord,
   sessionFlags,
 } from '../sessions/session-record.ts';
+import type { PromptPriority } from '../spending/quota.ts';
 
 /** The request as received. */
 export interface PromptRequest {
@@ -36,6 +37,8 @@ export interface PromptRequest {
   token: string;
   /** The id of the token among the tokens of that name; undefined if it cannot be revoked. */
   tokenId: string | undefined;
+  /** Undefined: normal. Prompts of priority `background` may have a smaller share of the account. */
+  priority?: PromptPriority | undefined;
   /** The caller's W3C trace context, if it sent a valid one. */
   traceparent: string | undefined;
 }
@@ -51,7 +54,7 @@ export interface SentPrompt {
 export interface Prompt
   extends Pick<
     PromptRequest,
-    'text' | 'fork' | 'onLimit' | 'onRecycle' | 'token' | 'tokenId' | 'traceparent'
+    'text' | 'fork' | 'onLimit' | 'onRecycle' | 'token' | 'tokenId' | 'traceparent' | 'priority'
   > {
   /** The session that the prompt continues or copies. */
   record: SessionRecord | undefined;
@@ -103,9 +106,9 @@ export class Intake {
     if (overrides.outputSchema) await this.#checkSchema(overrides.outputSchema);
     const flags = sessionFlags.parse(fields);
     checkLength(flags);
-    const { text, fork, onLimit, onRecycle, token, tokenId, traceparent } = request;
+    const { text, fork, onLimit, onRecycle, token, tokenId, traceparent, priority } = request;
     return {
-      ...{ text, fork, onLimit, onRecycle, token, tokenId, traceparent },
+      ...{ text, fork, onLimit, onRecycle, token, tokenId, traceparent, priority },
       record,
       profile,
       overrides,

@@ -24,7 +24,7 @@ export interface RunsPrompts {
 }
 
 export interface PromptsOptions extends PromptRunOptions {
-  admission: Pick<Admission, 'check'>;
+  admission: Pick<Admission, 'check' | 'checkQuota'>;
   live: LivePrompts;
   /**
    * Called for each prompt that has ended.

@@ -4,11 +4,13 @@
  * that is about to expire is refreshed when the prompt has its worker, so waiting for the refresh
  * costs no position in the queue.
  */
+import { asBerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { requireServers } from '../claude/mcp-servers.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { ProcessSpec } from '../pool/process-spec.ts';
 import type { Worker } from '../pool/worker.ts';
+import type { Admission } from './admission.ts';
 import type { CliProblems } from './cli-problems.ts';
 import type { LimitGate, Pass, PassOptions } from './limit-gate.ts';
 import type { LivePrompt } from './live-prompts.ts';
@@ -20,6 +22,7 @@ export interface WorkerForOptions {
   pool: Pool;
   gate: LimitGate;
   logins: Logins;
+  admission: Pick<Admission, 'checkQuota'>;
   cliProblems: Pick<CliProblems, 'note'>;
   log: Log;
 }
@@ -46,7 +49,7 @@ export async function workerFor(
   { live, spec: wanted, continues }: Wanted,
   emit: (event: TurnEvent) => void,
 ): Promise<Found> {
-  const { pool, gate, logins } = options;
+  const { pool, gate, logins, admission } = options;
   const { prompt, signal } = live;
   const { token, timeout, onLimit, lane } = prompt;
   const began = performance.now();
@@ -74,7 +77,12 @@ export async function workerFor(
       const use = await prepare(worker, live, options);
       live.queuedMs = waited + performance.now() - began;
       const found = { pass, worker, use };
-      if (!isGood(found, pool, onLimit)) continue;
+      // A turn that has begun is finished; a prompt that has waited is measured again.
+      const mayBeSent = (): void => {
+        pass.check();
+        if (!continues) admission.checkQuota(prompt);
+      };
+      if (!isGood(found, pool, onLimit, mayBeSent)) continue;
       if (await bound(found, options)) return found;
       // A process with flags of its own serves the prompt; the caller notices nothing.
       spec = { ...spec, spare: undefined };
@@ -122,14 +130,19 @@ async function bound({ pass, worker, use }: Found, { pool, log }: WorkerForOptio
 }
 
 /** False if a limit has closed the gate meanwhile and the prompt waits for the next pass. */
-function isGood({ pass, worker, use }: Found, pool: Pool, onLimit: Prompt['onLimit']): boolean {
+function isGood(
+  { pass, worker, use }: Found,
+  pool: Pool,
+  onLimit: Prompt['onLimit'],
+  mayBeSent: () => void,
+): boolean {
   try {
-    pass.check();
+    mayBeSent();
     return true;
   } catch (error) {
     pool.giveBack(worker);
     void use?.over();
-    if (onLimit === 'fail') throw error;
+    if (onLimit === 'fail' || asBerthError(error).code === 'quota_reserved') throw error;
     pass.withdraw();
     return false;
   }

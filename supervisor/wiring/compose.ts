@@ -20,6 +20,7 @@ import { Pool } from '../pool/pool.ts';
 import { prepareWorker } from '../pool/prepare.ts';
 import { workerStates } from '../pool/worker.ts';
 import { commonLogin, loginFileUse, loginOf, setupTokensOf } from '../profiles/login.ts';
+import type { Profile } from '../profiles/profile.ts';
 import type { Profiles } from '../profiles/profiles.ts';
 import { Admission } from '../prompts/admission.ts';
 import { CliProblems } from '../prompts/cli-problems.ts';
@@ -42,8 +43,11 @@ import { Retention } from '../sessions/retention.ts';
 import { SessionStore } from '../sessions/session-store.ts';
 import { Transcripts } from '../sessions/transcripts.ts';
 import { Workspaces } from '../sessions/workspaces.ts';
+import { PromptRate } from '../spending/prompt-rate.ts';
+import { type PromptPriority, type QuotaUse, quotaRefusal } from '../spending/quota.ts';
 import { type BudgetLimits, SpendingLedger } from '../spending/spending.ts';
 import { spentBySessions } from '../spending/spent-by-sessions.ts';
+import { reportsIn, UsageWindows } from '../spending/usage-windows.ts';
 import { PoolMemory } from './pool-memory.ts';
 import { ProcessSpecs } from './process-specs.ts';
 
@@ -87,6 +91,7 @@ export interface Parts {
   limitEnds: LimitEnds;
   pause: Pause;
   ledger: SpendingLedger;
+  windows: UsageWindows;
   admission: Admission;
   /** Ends work without a prompt that may not run. */
   unprompted: UnpromptedWork;
@@ -208,7 +213,9 @@ export function createParts(options: PartsOptions): Parts {
     void credentials.recordSetupTokens();
     limitEnds.report(profileReasons);
   });
+  const windows = new UsageWindows();
   const gate = new LimitGate({
+    onHeard: (login, limit) => windows.heard(login, reportsIn(limit)),
     onChange: ({ closed, ...state }) => {
       if (closed)
         log.warn(
@@ -262,6 +269,9 @@ export function createParts(options: PartsOptions): Parts {
       profile,
       limits: budgetsOf({ token, profile }),
     }),
+    quotaRefusal: ({ profile, overrides, priority }) =>
+      quotaRefusal(windows, usesOf(profile, overrides.model, priority), Date.now()),
+    rate: new PromptRate(),
     knowsToken: (id) => tokens.knows(id),
     lostLogin: ({ profile }) => (usesFile(profile) ? credentials.refusal : undefined),
   });
@@ -292,6 +302,7 @@ export function createParts(options: PartsOptions): Parts {
         pause.refusal ??
         revokedName(tokens, token) ??
         ledger.refusalOf(token, name, budgetsOf({ token, profile: name })) ??
+        (profile && quotaRefusal(windows, usesOf(profile), Date.now())) ??
         (login === undefined ? undefined : gate.refusalOf(login))
       );
     },
@@ -326,7 +337,11 @@ export function createParts(options: PartsOptions): Parts {
       // The new login may belong to another account; if not, the next prompt closes the gate again.
       if (kind === 'valid') {
         gate.forget(commonLogin);
+<<<<<<< HEAD
         limitEnds.report(loginReasons);
+=======
+        windows.forget(commonLogin);
+>>>>>>> 8a6e6f8 (spending: keep a share of the account for its owner)
       }
       admission.review();
       // Some starts may have waited for a refresh.
@@ -372,9 +387,14 @@ export function createParts(options: PartsOptions): Parts {
     ...{ pool, configuration, cliProblems, applied, initOutcome, runMark, settings },
     firstWorker: () => (specs.warm().length > 0 ? firstWorker.promise : undefined),
     ...{ store, workspaces, disk, gate, live, prompts, catalog, retention },
+<<<<<<< HEAD
     intake,
     ...{ limitEnds, continuation: new Continuation({ ...kept, intake, catalog, rates, spent }) },
     ...{ pause, ledger, admission, unprompted, guard, credentials, metrics, budgetsOf },
+=======
+    intake: new Intake({ store, profiles, promptTimeout: config.promptTimeout }),
+    ...{ pause, ledger, windows, admission, unprompted, guard, credentials, metrics, budgetsOf },
+>>>>>>> 8a6e6f8 (spending: keep a share of the account for its owner)
     authentication: new Authentication({
       tokens,
       log,
@@ -385,6 +405,15 @@ export function createParts(options: PartsOptions): Parts {
 
 function lower(one: number | undefined, other: number | undefined): number | undefined {
   return one === undefined || other === undefined ? (one ?? other) : Math.min(one, other);
+}
+
+/** What a prompt of a profile is measured by, for the owner's share of the account. */
+function usesOf(profile: Profile, model?: string, priority?: PromptPriority): QuotaUse {
+  const { quota, quotaBackground } = profile.limits;
+  return {
+    ...{ login: loginOf(profile), profile: profile.name, quota, quotaBackground },
+    ...{ priority: priority ?? 'normal', model: model ?? profile.model },
+  };
 }
 
 /** Seconds since 1970. */

@@ -115,6 +115,38 @@ t.test('all problems are said at once, each with its path and its line', (t) => 
   t.end();
 });
 
+t.test(
+  "shares of the account are percentages; the file's own count where a profile has none",
+  (t) => {
+    const { profiles } = read(`quota_background: {five_hour: 40%}
+profiles:
+  review:
+    limits: {quota: {five_hour: 60%, seven_day: 80%}, prompts_per_hour: 30}
+  nightly:
+    limits: {quota_background: {seven_day: 100%}}
+`);
+    t.match(profiles.get('review')?.limits, {
+      quota: { fiveHour: 0.6, sevenDay: 0.8 },
+      quotaBackground: { fiveHour: 0.4, sevenDay: undefined },
+      promptsPerHour: 30,
+    });
+    t.match(profiles.get('nightly')?.limits, { quota: {}, quotaBackground: { sevenDay: 1 } });
+    t.match(profiles.get('default')?.limits, { quotaBackground: { fiveHour: 0.4 } });
+    for (const share of ['0.6', '60', '0%', '150%', '"60 %"', '6.5%', '-1%']) {
+      t.match(problemsIn(`profiles: {review: {limits: {quota: {five_hour: ${share}}}}}`), [
+        /^profiles\.review\.limits\.quota\.five_hour, line 1: expected a share from 1% to 100%, such as 60%$/,
+      ]);
+    }
+    t.match(problemsIn('profiles: {review: {limits: {quota: {five_hours: 60%}}}}'), [
+      /five_hours, line 1: unknown key; did you mean five_hour\?$/,
+    ]);
+    t.match(problemsIn('profiles: {review: {limits: {prompts_per_hour: 0}}}'), [
+      /prompts_per_hour, line 1: expected a whole number from 1 to 10000$/,
+    ]);
+    t.end();
+  },
+);
+
 t.test('commands of the user can be allowed, those of the CLI that change it never', (t) => {
   const allow = (commands: string) => `profiles: {review: {commands: [${commands}]}}`;
   const { profiles } = read(allow('review, my-skill, "team:deploy", größe'));

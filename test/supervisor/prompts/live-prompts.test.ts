@@ -1,6 +1,7 @@
 import t from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
 import type { Pool } from '../../../supervisor/pool/pool.ts';
+import { builtInProfile } from '../../../supervisor/profiles/profile.ts';
 import { Admission } from '../../../supervisor/prompts/admission.ts';
 import { LivePrompts } from '../../../supervisor/prompts/live-prompts.ts';
 import { LiveSessions } from '../../../supervisor/prompts/live-sessions.ts';
@@ -78,7 +79,10 @@ t.test('the wait for the prompts ends at its deadline, and when it is skipped', 
 
 function makeAdmission() {
   const live = new LivePrompts();
-  const state = { paused: false, revoked: new Set<string>(), lost: false, broke: false };
+  const state = {
+    ...{ paused: false, revoked: new Set<string>(), lost: false, broke: false },
+    ...{ reserved: false, started: 0 },
+  };
   const pause = {
     get refusal() {
       return state.paused ? new BerthError('paused', 'cannot answer: paused') : undefined;
@@ -94,6 +98,13 @@ function makeAdmission() {
     pause,
     ledger,
     budgetsOf: () => ({ profile: 'default', limits: {} as never }),
+    quotaRefusal: () =>
+      state.reserved ? new BerthError('quota_reserved', 'cannot send: reserved') : undefined,
+    rate: {
+      start: () => {
+        state.started += 1;
+      },
+    },
     lostLogin: () => (state.lost ? new BerthError('login_required', 'cannot answer') : undefined),
     knowsToken: (id) => !state.revoked.has(id),
   });
@@ -102,8 +113,12 @@ function makeAdmission() {
 
 t.test('a prompt is not accepted while one of its conditions is not met', async (t) => {
   const { admission, state } = makeAdmission();
-  const prompt = { token: 'tests', tokenId: 'id-1' } as Prompt;
+  const prompt = { token: 'tests', tokenId: 'id-1', profile: builtInProfile(0) } as Prompt;
   admission.check(prompt);
+  t.equal(state.started, 1);
+  state.reserved = true;
+  t.throws(() => admission.check(prompt), { code: 'quota_reserved' });
+  t.throws(() => admission.checkQuota(prompt), { code: 'quota_reserved' });
   state.broke = true;
   t.throws(() => admission.check(prompt), { code: 'daily_budget_exceeded' });
   state.lost = true;
@@ -112,6 +127,7 @@ t.test('a prompt is not accepted while one of its conditions is not met', async 
   t.throws(() => admission.check(prompt), { code: 'paused' });
   state.revoked.add('id-1');
   t.throws(() => admission.check(prompt), { code: 'token_revoked', message: /token of tests/ });
+  t.equal(state.started, 1, 'a refused prompt does not count as started');
 });
 
 t.test('a pause interrupts all prompts, a revoked token its own', async (t) => {

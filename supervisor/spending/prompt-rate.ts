@@ -1,0 +1,55 @@
+/**
+ * Bounds how many prompts a token starts in an hour: a loop of a workflow ends there. The hour is a sliding one.
+ * Invariants: for each token and profile at most as many times are kept as the limit has prompts. The clock is monotonic,
+ * so setting the time grants nothing. A restart forgets the starts of the last hour.
+ */
+import { BerthError } from '../../shared/errors.ts';
+
+const hour = 3_600_000;
+
+export class PromptRate {
+  /** The starts of the last hour, the oldest first, by profile and token. */
+  readonly #starts = new Map<string, number[]>();
+  readonly #elapsed: () => number;
+
+  /** @param elapsed milliseconds of a monotonic clock */
+  constructor(elapsed: () => number = () => performance.now()) {
+    this.#elapsed = elapsed;
+  }
+
+  /**
+   * Counts the start of a prompt.
+   * @param limit prompts an hour; undefined: no limit, and nothing is counted
+   * @throws BerthError `prompts_exceeded` if the token has started so many; that prompt does not count
+   */
+  start(token: string, profile: string, limit: number | undefined): void {
+    if (limit === undefined) return;
+    const now = this.#elapsed();
+    const key = JSON.stringify([profile, token]);
+    const known = this.#starts.get(key) ?? [];
+    const recent = known.slice(known.findLastIndex((at) => at <= now - hour) + 1);
+    const blocking = recent.at(-limit);
+    if (blocking !== undefined && recent.length >= limit) {
+      this.#starts.set(key, recent);
+      throw exceeded(token, profile, limit, Math.ceil((blocking + hour - now) / 1_000));
+    }
+    recent.push(now);
+    this.#starts.set(key, recent);
+    this.#forgetOld(now);
+  }
+
+  /** Tokens and profiles come and go. */
+  #forgetOld(now: number): void {
+    for (const [key, starts] of this.#starts) {
+      if ((starts.at(-1) ?? 0) <= now - hour) this.#starts.delete(key);
+    }
+  }
+}
+
+function exceeded(token: string, profile: string, limit: number, seconds: number): BerthError {
+  return new BerthError(
+    'prompts_exceeded',
+    `cannot start the prompt: the token ${token} has started ${limit} prompts with the profile ${profile} within an hour; check whether a workflow loops, and wait, or raise limits.prompts_per_hour in the profiles file`,
+    { details: { limit, retry_after: Math.max(1, seconds) } },
+  );
+}
