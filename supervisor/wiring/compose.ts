@@ -337,11 +337,8 @@ export function createParts(options: PartsOptions): Parts {
       // The new login may belong to another account; if not, the next prompt closes the gate again.
       if (kind === 'valid') {
         gate.forget(commonLogin);
-<<<<<<< HEAD
-        limitEnds.report(loginReasons);
-=======
         windows.forget(commonLogin);
->>>>>>> 8a6e6f8 (spending: keep a share of the account for its owner)
+        limitEnds.report(loginReasons);
       }
       admission.review();
       // Some starts may have waited for a refresh.
@@ -387,14 +384,9 @@ export function createParts(options: PartsOptions): Parts {
     ...{ pool, configuration, cliProblems, applied, initOutcome, runMark, settings },
     firstWorker: () => (specs.warm().length > 0 ? firstWorker.promise : undefined),
     ...{ store, workspaces, disk, gate, live, prompts, catalog, retention },
-<<<<<<< HEAD
     intake,
     ...{ limitEnds, continuation: new Continuation({ ...kept, intake, catalog, rates, spent }) },
-    ...{ pause, ledger, admission, unprompted, guard, credentials, metrics, budgetsOf },
-=======
-    intake: new Intake({ store, profiles, promptTimeout: config.promptTimeout }),
     ...{ pause, ledger, windows, admission, unprompted, guard, credentials, metrics, budgetsOf },
->>>>>>> 8a6e6f8 (spending: keep a share of the account for its owner)
     authentication: new Authentication({
       tokens,
       log,

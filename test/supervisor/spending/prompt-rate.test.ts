@@ -22,7 +22,10 @@ t.test('a token starts no more prompts than its limit within any hour', async (t
   });
   clock.now = 60 * minute;
   rate.start('n8n', 'review', 3);
-  t.throws(() => rate.start('n8n', 'review', 3), { code: 'prompts_exceeded', details: { retry_after: 600 } });
+  t.throws(() => rate.start('n8n', 'review', 3), {
+    code: 'prompts_exceeded',
+    details: { retry_after: 600 },
+  });
 });
 
 t.test('a refused prompt does not count', async (t) => {
