@@ -101,3 +101,20 @@ t.test('a misspelt setting is warned about, what Kubernetes injects is not', (t)
   t.same(warnings, ['BERTH_WARM_WORKER is not a setting; did you mean BERTH_WARM_WORKERS?']);
   t.end();
 });
+
+t.test('callbacks need a secret, and hosts that can be read', (t) => {
+  const hosts = { BERTH_CALLBACK_HOSTS: 'n8n.n8n.svc:5678,10.0.0.0/8' };
+  t.match(
+    failure(hosts).message,
+    /BERTH_CALLBACK_HOSTS is set without BERTH_WEBHOOK_SECRET_FILE.*`berth token --webhook`/,
+  );
+  const secret = { BERTH_WEBHOOK_SECRET_FILE: '/secrets/webhook/secret' };
+  t.ok(
+    readSupervisorConfig({ ...hosts, ...secret }).config.callbackHosts.allows('n8n.n8n.svc', 5678),
+  );
+  t.match(
+    failure({ ...secret, BERTH_CALLBACK_HOSTS: 'http://n8n' }).message,
+    /BERTH_CALLBACK_HOSTS: "http:\/\/n8n" is not valid, expected names, suffixes and networks/,
+  );
+  t.end();
+});

@@ -1,9 +1,16 @@
 /** The examples, and the files that docs/install.md has people write: what they make is whole. */
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join, relative } from 'node:path';
+import { promisify } from 'node:util';
 import type { IApplication } from '@kubernetes-models/argo-cd/argoproj.io/v1alpha1/Application';
 import type { IExternalSecret } from '@kubernetes-models/external-secrets/external-secrets.io/v1/ExternalSecret';
 import type { IKustomization } from '@kubernetes-models/flux-cd/kustomize.toolkit.fluxcd.io/v1/Kustomization';
+import type { ICronJob } from 'kubernetes-models/batch/v1/CronJob';
+import type { IService } from 'kubernetes-models/v1/Service';
 import t, { type Test } from 'tap';
 import { parse as parseYaml, stringify } from 'yaml';
 import packageJson from '../../../package.json' with { type: 'json' };
@@ -24,6 +31,7 @@ import {
   parse,
   podsOf,
   render,
+  renderOverlay,
 } from '../../support/manifests.ts';
 
 type IImages = NonNullable<NonNullable<IKustomization['spec']>['images']>;
@@ -148,12 +156,65 @@ t.test('by app-template, which makes the pod of the base', { skip }, async (t) =
   t.equal(made?.labels.berth, wanted?.labels.berth);
 });
 
+t.test('a CronJob sends a job with curl, and waits for its end', { skip }, async (t) => {
+  const manifests = readExample('cron-job/cron-job.yaml');
+  t.same(await schemaProblems([manifests]), [[]]);
+  const { spec } = find(manifests, 'CronJob', 'berth-weekly') as unknown as ICronJob;
+  const pod = spec?.jobTemplate.spec?.template.spec;
+  t.same(pod && podSecurityProblems(pod, 'restricted'), []);
+  const [curl] = pod?.containers ?? [];
+  const [shell = '', ...script] = curl?.command ?? [];
+  const environment = Object.fromEntries(
+    (curl?.env ?? []).flatMap(({ name, value }) => (value ? [[name, value]] : [])),
+  );
+  const service = find(render(join(manifestsDirectory, 'base')), 'Service') as IService;
+  t.equal(new URL(environment.BERTH ?? '').hostname, service.metadata?.name);
+  const directory = testDirectory(t, { header: 'Authorization: Bearer made-up' });
+  const states = ['queued', 'running', 'succeeded'];
+  const requests: string[] = [];
+  const server = createServer(async (request, response) => {
+    const { method, url, headers } = request;
+    const body = (await request.toArray()).join('');
+    const keyed = `${headers.authorization} ${headers['idempotency-key'] ?? ''}`;
+    requests.push(`${method} ${url} ${keyed} ${body}`);
+    const state = method === 'POST' ? 'queued' : states.shift();
+    response.writeHead(method === 'POST' ? 202 : 200, { location: '/v1/jobs/job_1' });
+    response.end(`{"id":"job_1","state":"${state}","callback":{"state":"waiting"}}`);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const rewritten = script.map((each) =>
+    each.replaceAll('/secrets/', `${directory}/`).replaceAll('/tmp/', `${directory}/`),
+  );
+  const { stdout } = await promisify(execFile)(shell, rewritten, {
+    env: {
+      ...{ PATH: process.env.PATH, ...environment, KEY: 'berth-weekly-7' },
+      BERTH: `http://127.0.0.1:${port}`,
+    },
+  });
+  t.match(stdout, '"state":"succeeded"');
+  const [first = '', ...others] = requests;
+  const [head = '', text = ''] = first.split(/ (?=\{)/);
+  t.equal(head, 'POST /v1/jobs Bearer made-up berth-weekly-7');
+  t.type(JSON.parse(text).prompt, 'string');
+  t.same(
+    others.map((each) => each.trim()),
+    Array(3).fill('GET /v1/jobs/job_1?wait=60s Bearer made-up'),
+  );
+});
+
 t.test('the Secrets hold no secret, and are the ones that the pod names', { skip }, async (t) => {
   const text = readFileSync(join(examples, 'secrets/secrets.yaml'), 'utf8');
   const secrets = exampleSecrets();
   t.same(await schemaProblems([secrets]), [[]]);
-  const base = JSON.stringify(podsOf(render(join(manifestsDirectory, 'base'))));
-  const used = base.match(/berth-(git|credentials|api-tokens|login)/g);
+  const everything = renderOverlay(testDirectory(t, {}), {
+    resources: ['base'],
+    components: ['callbacks'],
+  });
+  const base = JSON.stringify(podsOf(everything));
+  const used = base.match(/berth-(git|credentials|api-tokens|login|webhook)/g);
   t.same(secrets.map(({ metadata }) => metadata.name).sort(), [...new Set(used)].sort());
   for (const [name, value] of all(secrets, 'Secret').flatMap(({ stringData = {} }) =>
     Object.entries(stringData),

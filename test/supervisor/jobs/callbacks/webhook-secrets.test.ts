@@ -1,5 +1,7 @@
+import { execFile } from 'node:child_process';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { Webhook } from 'standardwebhooks';
 import t from 'tap';
 import { signedHeaders } from '../../../../supervisor/jobs/callbacks/sign.ts';
@@ -23,6 +25,16 @@ t.test('a receiver with the library of the specification accepts the signature',
   t.throws(() => new Webhook(makeWebhookSecret()).verify(body, headers));
   t.throws(() => new Webhook(secret).verify(body, { ...headers, 'webhook-id': 'job_1_3' }));
   t.end();
+});
+
+t.test('`berth token --webhook` prints a secret, and takes no name', async (t) => {
+  const main = join(import.meta.dirname, '../../../../supervisor/main.ts');
+  const run = (...args: string[]) =>
+    promisify(execFile)(process.execPath, [main, 'token', ...args]);
+  const { stdout } = await run('--webhook');
+  t.match(stdout, /^whsec_\S+\n$/);
+  t.equal(parseWebhookSecrets(stdout, 'file').length, 1);
+  await t.rejects(run('--webhook', 'n8n'), { code: 64 });
 });
 
 t.test('with two secrets a receiver accepts the message with either of them', (t) => {
