@@ -78,14 +78,14 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
       ...{ title: 'Used of the account', stat: true, width: 6, unit: 'percentunit', decimals: 0 },
       warn: [0.75, 0.95],
       means:
-        'By window, from the last report of the API. The API reports only when much of a window is used; empty before.',
-      queries: { '{{window}}': 'max by (window) (berth_limit_utilization_ratio{@})' },
+        'By window, as last reported; 0 after the end of a window. Empty while the use is unknown, and for logins without a subscription.',
+      queries: { '{{window}}': 'max by (window) (berth_quota_used_ratio{@})' },
     },
     {
       ...{ title: 'The window ends in', ...ago, width: 6 },
       means: 'The end of the window; its use is then reset to zero.',
       queries: {
-        '{{window}}': 'max by (window) (berth_limit_reset_timestamp_seconds{@}) - time() > 0',
+        '{{window}}': 'max by (window) (berth_quota_reset_timestamp_seconds{@}) - time() > 0',
       },
     },
     {

@@ -113,6 +113,39 @@ export const statusSchema = z
         }),
       )
       .describe('The known limits of the account'),
+    quota: z
+      .object({
+        windows: z
+          .array(
+            z.object({
+              login: z.string(),
+              window: z.string(),
+              used_percent: z.number(),
+              resets_at: z.string().nullable(),
+              heard_at: z.string().describe('When the use was reported last'),
+            }),
+          )
+          .describe('Without an entry the use is unknown, as for logins without a subscription'),
+        shares: z.array(
+          z.object({
+            profile: z.string(),
+            login: z.string(),
+            priority: z.enum(['normal', 'background']),
+            window: z.enum(['five_hour', 'seven_day']),
+            share_percent: z.number(),
+          }),
+        ),
+        reserved: z
+          .array(
+            z.object({
+              profile: z.string(),
+              priority: z.enum(['normal', 'background']),
+              reserved: z.boolean(),
+            }),
+          )
+          .describe('Whether prompts are refused and jobs wait because the share is used up'),
+      })
+      .describe("The use of the account's windows, and the shares that profiles may use"),
     memory: z.object({
       limit: bytes,
       working_set: bytes,

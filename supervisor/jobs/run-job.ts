@@ -121,7 +121,7 @@ export class JobRun {
     const { timeout, priority } = this.#job;
     const lane = priority === 'background' ? 'background' : 'job';
     if (prompt.continues) await this.#note(prompt.continues);
-    return { ...prompt, timeout, lane, onSend: (sent) => this.#note(sent) };
+    return { ...prompt, timeout, lane, priority, onSend: (sent) => this.#note(sent) };
   }
 
   /** An attempt begins. The attempt of a run that was lost does not count. */

@@ -7,6 +7,7 @@ import type { AccountState } from '../prompts/limit-account.ts';
 import { type InitSource, registerInit } from './init.ts';
 import type { JobSource } from './jobs.ts';
 import { registerMemory } from './memory.ts';
+import { type QuotaReport, registerQuota } from './quota.ts';
 
 export interface MetricSources {
   /** Whether /readyz succeeds. */
@@ -46,6 +47,8 @@ export interface MetricSources {
     AccountState,
     'login' | 'closed' | 'utilization' | 'window_resets_at'
   >[];
+  /** The use of the account's windows, and the shares of profiles. */
+  quota: () => QuotaReport;
   /** Seconds since 1970 at which the access token expires; undefined if unknown. */
   credentialsExpiry: () => number | undefined;
   /** Times in ms since 1970; undefined if unknown. */
@@ -143,6 +146,7 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
   );
   gauge('berth_sessions', 'Sessions that can be continued', sources.sessions);
   registerMemory(sources.memory, registers);
+  registerQuota(() => sources.quota(), registry);
   registerInit(sources.init, registers);
   labelled(
     'berth_cli_fallback',

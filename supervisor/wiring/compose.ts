@@ -20,7 +20,6 @@ import { Pool } from '../pool/pool.ts';
 import { prepareWorker } from '../pool/prepare.ts';
 import { workerStates } from '../pool/worker.ts';
 import { commonLogin, loginFileUse, loginOf, setupTokensOf } from '../profiles/login.ts';
-import type { Profile } from '../profiles/profile.ts';
 import type { Profiles } from '../profiles/profiles.ts';
 import { Admission } from '../prompts/admission.ts';
 import { CliProblems } from '../prompts/cli-problems.ts';
@@ -44,12 +43,12 @@ import { SessionStore } from '../sessions/session-store.ts';
 import { Transcripts } from '../sessions/transcripts.ts';
 import { Workspaces } from '../sessions/workspaces.ts';
 import { PromptRate } from '../spending/prompt-rate.ts';
-import { type PromptPriority, type QuotaUse, quotaRefusal } from '../spending/quota.ts';
 import { type BudgetLimits, SpendingLedger } from '../spending/spending.ts';
 import { spentBySessions } from '../spending/spent-by-sessions.ts';
 import { reportsIn, UsageWindows } from '../spending/usage-windows.ts';
 import { PoolMemory } from './pool-memory.ts';
 import { ProcessSpecs } from './process-specs.ts';
+import { quotaRefusalOf, quotaReport } from './quota-report.ts';
 
 export interface PartsOptions {
   config: SupervisorConfig;
@@ -110,6 +109,7 @@ const profileReasons = [
 ];
 const loginReasons = [
   ...['login_required', 'login_unavailable', 'billing_required', 'usage_limit', 'rate_limited'],
+  'quota_reserved',
 ];
 const limitReasons = ['usage_limit', 'rate_limited'];
 /** Milliseconds over which the jobs begin that a limit had parked. */
@@ -269,8 +269,8 @@ export function createParts(options: PartsOptions): Parts {
       profile,
       limits: budgetsOf({ token, profile }),
     }),
-    quotaRefusal: ({ profile, overrides, priority }) =>
-      quotaRefusal(windows, usesOf(profile, overrides.model, priority), Date.now()),
+    quotaRefusal: ({ profile, overrides: { model }, priority }) =>
+      quotaRefusalOf(windows, profile, model === undefined ? { priority } : { model, priority }),
     rate: new PromptRate(),
     knowsToken: (id) => tokens.knows(id),
     lostLogin: ({ profile }) => (usesFile(profile) ? credentials.refusal : undefined),
@@ -302,7 +302,7 @@ export function createParts(options: PartsOptions): Parts {
         pause.refusal ??
         revokedName(tokens, token) ??
         ledger.refusalOf(token, name, budgetsOf({ token, profile: name })) ??
-        (profile && quotaRefusal(windows, usesOf(profile), Date.now())) ??
+        (profile && quotaRefusalOf(windows, profile)) ??
         (login === undefined ? undefined : gate.refusalOf(login))
       );
     },
@@ -369,6 +369,7 @@ export function createParts(options: PartsOptions): Parts {
     },
     paused: () => pause.state !== undefined,
     limits: () => gate.states,
+    quota: () => quotaReport(profiles.all(), windows),
     credentialsExpiry: () => expiryOf(credentials),
     login: () => ({
       lost: credentials.refusal !== undefined,
@@ -397,15 +398,6 @@ export function createParts(options: PartsOptions): Parts {
 
 function lower(one: number | undefined, other: number | undefined): number | undefined {
   return one === undefined || other === undefined ? (one ?? other) : Math.min(one, other);
-}
-
-/** What a prompt of a profile is measured by, for the owner's share of the account. */
-function usesOf(profile: Profile, model?: string, priority?: PromptPriority): QuotaUse {
-  const { quota, quotaBackground } = profile.limits;
-  return {
-    ...{ login: loginOf(profile), profile: profile.name, quota, quotaBackground },
-    ...{ priority: priority ?? 'normal', model: model ?? profile.model },
-  };
 }
 
 /** Seconds since 1970. */

@@ -10,6 +10,7 @@ import type { Status } from '../http/status.ts';
 import type { MemoryReport } from '../memory/guard.ts';
 import type { Profiles } from '../profiles/profiles.ts';
 import type { Parts } from './compose.ts';
+import { quotaReport } from './quota-report.ts';
 
 export interface StatusParts extends Parts {
   state: Status['state'];
@@ -55,6 +56,7 @@ export function describeStatus(parts: StatusParts): Status {
     sessions: parts.store.size,
     profiles: parts.profiles.status,
     limits: parts.gate.states,
+    quota: describeQuota(parts),
     disk: {
       level: parts.disk.level,
       volumes: parts.disk.readings.map(({ path, total, free, level }) => ({
@@ -144,6 +146,21 @@ function describeSpending({ ledger, budgetsOf }: StatusParts): Status['spending'
       spent_usd,
       limit_usd: budgetsOf({ profile: name }).profile ?? null,
     })),
+  };
+}
+
+function describeQuota({ profiles, windows }: StatusParts): Status['quota'] {
+  const report = quotaReport(profiles.all(), windows);
+  return {
+    windows: report.windows.map(({ login, window, used, resetsAt, heardAt }) => ({
+      ...{ login, window, used_percent: Math.round(used * 1_000) / 10 },
+      ...{ resets_at: isoTime(resetsAt), heard_at: new Date(heardAt).toISOString() },
+    })),
+    shares: report.shares.map(({ share, ...of }) => ({
+      ...of,
+      share_percent: Math.round(share * 100),
+    })),
+    reserved: [...report.reserved],
   };
 }
 

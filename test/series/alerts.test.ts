@@ -115,6 +115,10 @@ const cases: Record<string, { fires: Series; quiet: Series }> = {
     fires: { 'berth_cost_unseen_total{profile="default"}': '0+0x100 1+0x80' },
     quiet: { 'berth_cost_unseen_total{profile="default"}': constant(4) },
   },
+  BerthQuotaReserved: {
+    fires: { 'berth_quota_reserved{profile="review",priority="background"}': constant(1) },
+    quiet: { 'berth_quota_reserved{profile="review",priority="background"}': '1+0x100 0+0x80' },
+  },
   BerthJobFailed: {
     fires: { 'berth_jobs_ended_total{state="failed"}': '0+0x100 1+0x80' },
     quiet: {
