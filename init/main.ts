@@ -67,25 +67,23 @@ async function main(): Promise<number> {
       ref,
       directory: configDirectory,
     });
-    const run = async () => {
-      const deadline = withDeadline(stop.signal, config, reporting, log);
-      const report = await prepare(config, log, deadline.signal);
-      deadline.clear();
-      if (report.remote_error) {
-        await leaveTerminationMessage(
-          reporting.terminationLog,
-          `continued without it: ${report.remote_error.message}`,
-        );
-      }
-    };
-    if (config.syncInterval === undefined) await run();
-    else {
+    const deadline = () => withDeadline(stop.signal, config, reporting, log);
+    if (config.syncInterval !== undefined) {
       const { stay } = await import('./sync/stay.ts');
       const readConfig = () => readInitConfig(process.env).config;
       const { signal } = stop;
-      await stay({ config, readConfig, log, signal, prepare: run, services: [] });
+      await stay({ config, readConfig, log, signal, deadline, services: [] });
+      log.info('stopped', `stopped by ${stoppedBy}`);
+      return 0;
     }
-    return stoppedBy === undefined ? 0 : signals[stoppedBy];
+    const report = await prepare(config, log, deadline().signal);
+    if (report.remote_error) {
+      await leaveTerminationMessage(
+        reporting.terminationLog,
+        `continued without it: ${report.remote_error.message}`,
+      );
+    }
+    return 0;
   } catch (thrown) {
     if (stoppedBy !== undefined) {
       log.warn('stopped', `stopped by ${stoppedBy}; the volume stays unchanged`);

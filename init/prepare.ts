@@ -7,11 +7,11 @@
 import { join } from 'node:path';
 import { BerthError } from '../shared/errors.ts';
 import { installedDirectory } from '../shared/installed-cli.ts';
-import { acquireLease, type Lease, leaseFileName } from '../shared/lease.ts';
+import { acquireLease, type Lease, leaseFileName, type Sharing } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
 import { boundQuarantine, openAside } from '../shared/set-aside.ts';
 import type { InitConfig } from './config.ts';
-import { applyCredentials } from './login/credentials.ts';
+import { applyCredentials, type CredentialsOutcome } from './login/credentials.ts';
 import { answerOnboarding } from './login/onboarding.ts';
 import { reconcile } from './reconcile/worktree.ts';
 import { describeRun, type InitReport, Steps, summarize, writeReport } from './report.ts';
@@ -20,7 +20,7 @@ import { findMisplaced } from './volume/misplaced.ts';
 import { handOver, isRoot, takeOwnership } from './volume/ownership.ts';
 import { isDirectory, openState } from './volume/state-directory.ts';
 import { reportUntracked } from './volume/untracked.ts';
-import { inspectVolume, repairVolume } from './volume/volume.ts';
+import { inspectVolume, repairVolume, type Volume } from './volume/volume.ts';
 import { assertUsable } from './volume/volume-access.ts';
 import { volumeStates } from './volume/volume-states.ts';
 
@@ -28,6 +28,7 @@ import { volumeStates } from './volume/volume-states.ts';
 const quarantineSize = 3;
 
 /**
+ * Prepares the volume once, and releases it.
  * @param signal aborts when the program stops or its deadline is over; the reason is thrown
  * @throws BerthError
  */
@@ -37,44 +38,93 @@ export async function prepare(
   signal: AbortSignal,
 ): Promise<InitReport> {
   const started = performance.now();
-  const { configDirectory, stateDirectory } = config;
-  await assertUsable(configDirectory);
-  await openState(configDirectory, stateDirectory, log);
-  const { leaseExpiry: expiry } = config;
-  const times = { expiry, heartbeat: expiry / 5 };
-  const program = 'init';
   const steps = new Steps();
-  const over = new AbortController();
-  const held = AbortSignal.any([signal, over.signal]);
-  const lease = await steps.run('lease', () =>
-    acquireLease({ directory: stateDirectory, program, log, signal, ...times }),
-  );
-  lease.lost.addEventListener('abort', () => over.abort(lease.lost.reason), { once: true });
+  const lease = await acquire({ config, log, signal, steps });
   try {
-    const report = await run({ config, log, lease, signal: held, started, steps });
+    const report = await prepareHeld({ config, log, lease, signal, started, steps });
     await lease.release();
-    await handOver([configDirectory, stateDirectory], config.owner, log);
-    // The field `version` of a log line is the version of the program.
-    const { version: report_version, ...rest } = report;
-    log.info('report', summarize(report), { report_version, ...rest });
+    await handOver([config.configDirectory, config.stateDirectory], config.owner, log);
+    announce(report, log);
     return report;
-  } catch (error) {
-    throw signal.aborted ? stopped(signal, error) : error;
   } finally {
     await lease.release();
   }
 }
 
-interface Run {
+/** In the report of a run beside a supervisor. */
+const unchangedCredentials: CredentialsOutcome = { from: 'volume', changed: false };
+
+interface Acquisition {
+  config: InitConfig;
+  log: Log;
+  signal: AbortSignal;
+  steps?: Steps;
+  sharing?: Sharing;
+}
+
+/** Makes berth's state usable and takes the lease on the volume. @throws BerthError */
+export async function acquire(options: Acquisition): Promise<Lease> {
+  const { config, log, signal, steps = new Steps(), sharing } = options;
+  const { configDirectory, stateDirectory, leaseExpiry: expiry } = config;
+  await assertUsable(configDirectory);
+  await openState(configDirectory, stateDirectory, log);
+  const times = { expiry, heartbeat: expiry / 5 };
+  const shared = sharing ? { sharing } : {};
+  const where = { directory: stateDirectory, program: 'init' };
+  return steps.run('lease', () => acquireLease({ ...where, log, signal, ...times, ...shared }));
+}
+
+export interface Preparation {
   config: InitConfig;
   log: Log;
   lease: Lease;
   signal: AbortSignal;
+  /** By `performance.now()`. */
+  started?: number;
+  steps?: Steps;
+  /** Set while the supervisor may work on the volume: only tracked files are written. */
+  live?: LivePreparation;
+}
+
+export interface LivePreparation {
+  /** Called when the commit is known, before the first change; returns when no process reads. */
+  begin: (commit: string) => Promise<void>;
+  /** Whether workers have started with the commit that is on the volume. */
+  isGood: boolean;
+  /** Where the commit comes from instead of the git server. */
+  source?: (volume: Volume) => Promise<Source>;
+}
+
+/** Prepares the volume with a lease that the caller holds and keeps. @throws BerthError */
+export async function prepareHeld(options: Preparation): Promise<InitReport> {
+  const { lease, signal, started = performance.now(), steps = new Steps() } = options;
+  const over = new AbortController();
+  const lose = () => over.abort(lease.lost.reason);
+  if (lease.lost.aborted) lose();
+  lease.lost.addEventListener('abort', lose, { once: true });
+  try {
+    const held = AbortSignal.any([signal, over.signal]);
+    return await run({ ...options, started, steps, signal: held });
+  } catch (error) {
+    throw signal.aborted ? stopped(signal, error) : error;
+  } finally {
+    lease.lost.removeEventListener('abort', lose);
+  }
+}
+
+/** Logs the report of a run. */
+export function announce(report: InitReport, log: Log): void {
+  // The field `version` of a log line is the version of the program.
+  const { version: report_version, ...rest } = report;
+  log.info('report', summarize(report), { report_version, ...rest });
+}
+
+interface Run extends Preparation {
   started: number;
   steps: Steps;
 }
 
-async function run({ config, log, lease, signal, started, steps }: Run): Promise<InitReport> {
+async function run({ config, log, lease, signal, started, steps, live }: Run): Promise<InitReport> {
   const { configDirectory, stateDirectory, repository, ref, directory, localChanges } = config;
   const { invalidSettings } = config;
   const wanted = { configDirectory, stateDirectory, repository: repository.url, ref, directory };
@@ -92,11 +142,13 @@ async function run({ config, log, lease, signal, started, steps }: Run): Promise
     },
   );
   const repairs = await steps.run('repair', () =>
-    repairVolume(volume, wanted, { quarantine, conflicts }),
+    repairVolume(volume, wanted, { quarantine, conflicts, isLive: live !== undefined }),
   );
 
   let source = await steps.run('fetch', () =>
-    wantedCommit({ config, volume, quarantine, repairs, log, signal }),
+    live?.source
+      ? live.source(volume)
+      : wantedCommit({ config, volume, quarantine, repairs, log, signal }),
   );
   const reconcileWith = (source: Source) =>
     steps.run('reconcile', () =>
@@ -113,9 +165,11 @@ async function run({ config, log, lease, signal, started, steps }: Run): Promise
         lease,
         signal,
         log,
+        live: live && { isGood: live.isGood },
       }),
     );
   try {
+    await live?.begin(source.commit.id);
     const { counts, tracked, owners, settings } = await reconcileWith(source).catch(
       async (error) => {
         source = await source.instead(error);
@@ -132,7 +186,10 @@ async function run({ config, log, lease, signal, started, steps }: Run): Promise
     await source.finish();
 
     const owner = isRoot() ? config.owner : undefined;
-    const credentials = await steps.run('credentials', () =>
+    // The supervisor and the CLI take care of the login, `.claude.json` and the CLI while they run.
+    const credentials = live
+      ? unchangedCredentials
+      : await steps.run('credentials', () =>
       applyCredentials({
         configDirectory,
         stateDirectory,
@@ -147,9 +204,9 @@ async function run({ config, log, lease, signal, started, steps }: Run): Promise
     );
     const { workspaceDirectory } = config;
     const cli = { configDirectory, workspaceDirectory, owner, conflicts, lease, log };
-    await answerOnboarding(cli);
+    if (!live) await answerOnboarding(cli);
     const provided =
-      config.cli || isDirectory(join(stateDirectory, installedDirectory))
+      !live && (config.cli || isDirectory(join(stateDirectory, installedDirectory)))
         ? await steps.run('cli', async () => {
             const { provideCli } = await import('./cli/cli.ts');
             // A tenth of the remaining time is for going on with an earlier CLI.

@@ -28,8 +28,8 @@ const allowed: Record<string, readonly string[]> = {
     ...['init/config.ts', 'init/report.ts'],
   ],
   'init/sync': [
-    ...['init/git', 'init/source', 'init/volume', 'init/config.ts', 'init/prepare.ts'],
-    'init/report.ts',
+    ...['init/git', 'init/reconcile', 'init/source', 'init/volume'],
+    ...['init/config.ts', 'init/prepare.ts', 'init/report.ts'],
   ],
   supervisor: [
     ...['supervisor/boot', 'supervisor/claude', 'supervisor/cli', 'supervisor/credentials'],

@@ -94,6 +94,21 @@ export const eventsOfInit = {
     'repository agent session_id',
   ),
   staying: event('info', 'the volume is ready, and init stays to keep it current', 'port'),
+  sync_failed: event(
+    'warn',
+    'the request for the refs, or a change of the volume, failed; it is tried again',
+    'attempt',
+  ),
+  commit_rolled_back: event(
+    'error',
+    'no worker starts with the commit: the volume goes back to the last good commit',
+    'commit last_good_commit why',
+  ),
+  commit_bad: event(
+    'error',
+    'no worker starts with the commit, and there is no earlier commit to go back to',
+    'commit why',
+  ),
   sync_request_failed: event('warn', 'a request to the port of an init that stays failed'),
   setting_advice: event('warn', 'a setting is valid, but probably not what you intended'),
   preflight: event(
@@ -429,6 +444,16 @@ export const eventsOfSupervisor = {
     'error',
     'executable configuration was changed on the volume while CLIs run: the change was reverted (`restored`), a new file was moved away (`set_aside`), or reverting `failed`; [security.md](security.md#executable-configuration)',
     'path action saved why',
+  ),
+  configuration_synced: event(
+    'info',
+    'init has written a new commit to the volume; workers are renewed',
+    'commit previous_commit',
+  ),
+  sync_unfinished: event(
+    'warn',
+    'init has not finished a change of the configuration in time; prompts go on',
+    'commit',
   ),
   configuration_distrusted: event(
     'error',

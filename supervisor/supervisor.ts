@@ -107,6 +107,7 @@ export class Supervisor {
     await killLeftWorkers(config.configDirectory);
     await removeLeftLocks(config.configDirectory);
     signal.throwIfAborted();
+    this.#parts.configSync.open();
     pool.start();
     this.#parts.unprompted.start();
     this.#testing = this.#testCli();
@@ -151,6 +152,7 @@ export class Supervisor {
       program: 'serve',
       log: this.#log,
       signal,
+      sharing: this.#parts.configSync.sharing,
     });
     this.#lease.lost.addEventListener('abort', () => {
       this.#options.onFatal(this.#lease?.lost.reason as BerthError);
@@ -238,6 +240,7 @@ export class Supervisor {
       () => guard.stop(),
       () => this.#parts.unprompted.stop(),
       () => pool.stop(),
+      () => this.#parts.configSync.stop(),
       () => this.#parts.configuration.stop(),
       () => credentials.stop(),
       () => this.#parts.authentication.close(),

@@ -15,7 +15,7 @@ import type { Log } from '../../shared/log.ts';
 import type { Owner } from '../../shared/owner.ts';
 import { forEachParallel } from '../../shared/parallel.ts';
 import type { Aside } from '../../shared/set-aside.ts';
-import type { LargeFiles } from '../git/large-object.ts';
+import type { LaidOut, LargeFiles } from '../git/large-object.ts';
 import type { Commit, Tree } from '../git/tree.ts';
 import { distinguishesAll, foldOf, knowsSymlinks } from '../volume/names.ts';
 import { appliedFile, pendingFile, type TreeRecord, writeTreeRecord } from '../volume/record.ts';
@@ -23,6 +23,7 @@ import { Bases } from './bases.ts';
 import type { Action } from './decide.ts';
 import { keepBases, mergeEdits } from './edits.ts';
 import { keepGoodSettings, type SettingsOutcome } from './keep-settings.ts';
+import { isEditedSince, keepPrevious, stageContents } from './live.ts';
 import { type Status, statusOf } from './local-file.ts';
 import {
   count,
@@ -68,6 +69,11 @@ export interface ReconcileOptions {
   lease: Pick<Lease, 'assertHeld'>;
   signal: AbortSignal;
   log: Log;
+  /**
+   * Set while sessions use the volume (live.ts). `isGood`: workers have started with the commit that
+   * is on the volume.
+   */
+  live?: { isGood: boolean } | undefined;
 }
 
 export interface Reconciled {
@@ -114,13 +120,15 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciled> 
         steps,
         kept: good?.oid,
       };
+      const readBlob = async (oid: string) =>
+        good?.oid === oid ? good.content : options.readBlob(oid);
+      const staged = options.live && (await stageContents(options, changes, readBlob));
+      if (options.live) await keepPrevious(options, changes, { ...options, ...options.live });
       await publish(options, pendingFile, {
         ...recordOf(facts, new Map()),
         found: foundBy(memory, steps),
       });
-      const readBlob = async (oid: string) =>
-        good?.oid === oid ? good.content : options.readBlob(oid);
-      await apply({ ...options, readBlob }, changes);
+      await apply({ ...options, readBlob }, changes, staged);
       const found = statuses(options, steps);
       await publish(options, appliedFile, recordOf({ ...facts, steps: [] }, found));
       // If a power cut brings the file back, the next run finds its work done.
@@ -144,12 +152,19 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciled> 
 }
 
 /** Removals first, the deepest first, so that a directory can become a file and the reverse. */
-async function apply(options: ReconcileOptions, changes: readonly Step[]): Promise<void> {
+async function apply(
+  options: ReconcileOptions,
+  changes: readonly Step[],
+  staged?: ReadonlyMap<string, LaidOut>,
+): Promise<void> {
   const { configDirectory: root, conflicts, signal, readBlob, largeFiles, log } = options;
+  const isLate = (step: Step) => staged !== undefined && isEditedSince(root, step);
   const removals = changes.filter(({ action }) => action.kind === 'remove');
-  for (const { path, action } of removals.sort((a, b) => b.path.length - a.path.length)) {
+  for (const step of removals.sort((a, b) => b.path.length - a.path.length)) {
     signal.throwIfAborted();
-    await removeFile(root, path, action.kind === 'remove' && action.save ? conflicts : undefined);
+    const { path, action } = step;
+    const save = (action.kind === 'remove' && action.save) || isLate(step);
+    await removeFile(root, path, save ? conflicts : undefined);
   }
   const writes = changes.filter(({ action }) => action.kind === 'write');
   for (const { path, action } of writes) {
@@ -160,9 +175,12 @@ async function apply(options: ReconcileOptions, changes: readonly Step[]): Promi
     root,
     writes.map(({ path }) => path),
   );
-  await forEachParallel(writes, width, signal, async ({ path, want, content: merged }) => {
+  await forEachParallel(writes, width, signal, async (step) => {
+    const { path, want, content: merged } = step;
     if (!want) return;
-    const file = merged || want.mode === '120000' ? undefined : largeFiles?.take(want.oid);
+    const large = merged || want.mode === '120000' ? undefined : largeFiles?.take(want.oid);
+    const file = staged?.get(path) ?? large;
+    if (isLate(step)) await conflicts.save(inside(root, path), path);
     if (file && (await moveEntry(root, path, want, file))) return;
     const content = merged ?? (await readBlob(want.oid));
     await writeEntry(root, path, want, content);

@@ -100,7 +100,7 @@ async function hasFiles({ configDirectory, stateDirectory }: Wanted): Promise<bo
 export async function repairVolume(
   volume: Volume,
   { configDirectory, stateDirectory }: Wanted,
-  { quarantine, conflicts }: { quarantine: Aside; conflicts: Aside },
+  { quarantine, conflicts, isLive }: { quarantine: Aside; conflicts: Aside; isLive?: boolean },
 ): Promise<string[]> {
   const repairs: string[] = [];
   for (const name of volume.damaged) {
@@ -114,7 +114,8 @@ export async function repairVolume(
     const saved = await saveGitDirectory(configDirectory, conflicts);
     if (saved) repairs.push('a leftover .git was saved without its login');
   }
-  const swept = await sweep({ configDirectory, stateDirectory, ...volume });
+  // A supervisor that works on the volume has temporary files of its own there.
+  const swept = isLive ? 0 : await sweep({ configDirectory, stateDirectory, ...volume });
   if (swept > 0) repairs.push(`${swept} temporary files of an interrupted run were removed`);
   return repairs;
 }

@@ -57,6 +57,11 @@ export class AppliedCommit {
     }
   }
 
+  /** The commit on the volume; undefined if it is unknown. */
+  get commit(): string | undefined {
+    return this.#current?.commit;
+  }
+
   /** Records that a worker of the profile is ready: the commit is good for the profile. */
   ready(profile: string): void {
     const good = this.#good.get(profile);

@@ -57,6 +57,8 @@ export interface ProcessOptions {
   deniesWakeUps?: boolean;
   /** Called with what the API reports about the account's limit in a turn without a prompt. */
   onLimit?: (limit: UsageLimit) => void;
+  /** The commit of the configuration on the volume. */
+  configCommit?: string | undefined;
   /** Called with the result of each turn without a prompt: such a turn costs something too. */
   onUnprompted?: (result: TurnResult) => void;
 }
@@ -72,6 +74,8 @@ interface Turn {
 export class ClaudeProcess {
   /** What the process reports about the things that it loads and runs. */
   readonly health = new CliHealth();
+  /** The commit of the configuration that the process has read; undefined if it is unknown. */
+  readonly configCommit: string | undefined;
   /** Milliseconds for its SessionEnd hooks. */
   readonly sessionEnd: number;
   /** How long the process may be silent. */
@@ -98,6 +102,7 @@ export class ClaudeProcess {
     this.timeouts = options.timeouts ?? timeoutsOf(options.environment);
     this.sessionEnd = options.sessionEnd ?? 0;
     this.#sessionId = options.sessionId?.toLowerCase();
+    this.configCommit = options.configCommit;
     const { path, arguments: flags, environment, workingDirectory } = options;
     this.#child = new CliChild({
       ...{ path, arguments: flags, environment, workingDirectory },

@@ -14,25 +14,36 @@ export interface Baseline {
   unguarded: Set<string>;
   /** Paths that differ from the record and have no copy. */
   lost: string[];
+  /** Paths of init's record. */
+  recorded: ReadonlySet<string>;
 }
 
 /** The maximum bytes of all files together that are kept in memory. */
 const mostBytes = 64 * 1024 * 1024;
 
-/** Call this while no CLI runs. */
+/**
+ * Call this while no CLI runs, or with the baseline before.
+ * @param before the state of files without a record, which must stay although CLIs run
+ */
 export async function takeBaseline(
   configDirectory: string,
   stateDirectory: string,
   log: Log,
+  before?: Baseline,
 ): Promise<Baseline> {
   const recorded = (await readRecorded(stateDirectory)) ?? new Map<string, RecordedFile>();
-  const baseline: Baseline = { files: new Map(), unguarded: new Set(), lost: [] };
+  const baseline: Baseline = {
+    ...{ files: new Map(), unguarded: new Set(), lost: [] },
+    recorded: new Set(recorded.keys()),
+  };
   const copies = new Map<string, Buffer>();
   let bytes = 0;
   const paths = new Set([...findExecutable(configDirectory).files.keys(), ...recorded.keys()]);
   for (const path of paths) {
     const wanted = recorded.get(path);
     if (!wanted && isOfTheCli(path)) continue;
+    // The state of a file without a record was right before: it is kept below.
+    if (!wanted && before) continue;
     const there = contentAt(`${configDirectory}/${path}`);
     const content = wanted ? await upstreams(stateDirectory, wanted, there) : there;
     if (!content && wanted && there) baseline.lost.push(path);
@@ -43,6 +54,11 @@ export async function takeBaseline(
     bytes += content.bytes.length;
     baseline.files.set(path, content);
     if (wanted && content.kind === 'file') copies.set(content.oid, content.bytes);
+  }
+  if (before) {
+    const isOwn = (path: string) => !recorded.has(path) && !before.recorded.has(path);
+    for (const [path, content] of before.files) if (isOwn(path)) baseline.files.set(path, content);
+    for (const path of before.unguarded) if (isOwn(path)) baseline.unguarded.add(path);
   }
   await writeCopies(stateDirectory, copies).catch((error: unknown) => {
     const text = 'an edit made while no supervisor was running could not be reverted without init';

@@ -53,7 +53,12 @@ export class ConfigurationGuard {
   readonly #right = new Map<string, string>();
   /** Paths that could not be reverted, with the reason. */
   readonly #failed = new Map<string, string>();
-  #baseline: Baseline = { files: new Map(), unguarded: new Set(), lost: [] };
+  #baseline: Baseline = {
+    ...{ files: new Map(), unguarded: new Set(), lost: [] },
+    recorded: new Set(),
+  };
+  /** init changes the configuration: nothing is reverted. */
+  #held = false;
   #mayHaveHooks = true;
   #changes = 0;
   #due: NodeJS.Immediate | undefined;
@@ -71,6 +76,39 @@ export class ConfigurationGuard {
   async start(): Promise<void> {
     const { configDirectory, stateDirectory, log } = this.#options;
     this.#baseline = await takeBaseline(configDirectory, stateDirectory, log);
+    this.#describe();
+    this.#servers.start();
+    this.#started = true;
+    this.#check();
+    this.#again();
+  }
+
+  /** From now on init changes the configuration: nothing is reverted until `reload`. */
+  hold(): void {
+    this.#held = true;
+  }
+
+  /**
+   * The end of `hold`: what init has recorded must stay from now on.
+   * @returns false if a file differs from the record and there is no copy of it
+   */
+  async reload(): Promise<boolean> {
+    if (!this.#started) return true;
+    this.#held = true;
+    const { configDirectory, stateDirectory, log } = this.#options;
+    const before = this.#baseline;
+    this.#baseline = await takeBaseline(configDirectory, stateDirectory, log, before);
+    this.#right.clear();
+    this.#failed.clear();
+    this.#changes += 1;
+    this.#describe();
+    this.#held = false;
+    this.#check();
+    return this.#baseline.lost.length === 0;
+  }
+
+  #describe(): void {
+    const { log } = this.#options;
     const { files, unguarded, lost } = this.#baseline;
     this.#mayHaveHooks = unguarded.size > 0 || [...files].some(mayHaveHooks);
     if (unguarded.size > 0) {
@@ -80,10 +118,6 @@ export class ConfigurationGuard {
       log.warn('configuration_unkept', text, { count: unguarded.size, paths });
     }
     for (const path of lost) this.#fail(path, 'it differs from the version that init wrote');
-    this.#servers.start();
-    this.#started = true;
-    this.#check();
-    this.#again();
   }
 
   stop(): void {
@@ -137,7 +171,7 @@ export class ConfigurationGuard {
   }
 
   #check(): void {
-    if (!this.#started) return;
+    if (!this.#started || this.#held) return;
     const { configDirectory: root } = this.#options;
     const found = findExecutable(root);
     const before = this.#changes;

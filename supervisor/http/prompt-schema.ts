@@ -82,6 +82,10 @@ export const answerSchema = z
       cache_creation_input_tokens: count,
       cache_read_input_tokens: count,
     }),
+    config_commit: z
+      .string()
+      .optional()
+      .describe('The commit of the `.claude` repository that the process of the session has read'),
     cost_usd: z.number().describe('Of this turn, at list prices'),
     num_turns: count.describe('Calls of the model'),
     duration_ms: count.describe('From acceptance to the answer'),

@@ -39,6 +39,10 @@ export const statusSchema = z
         memory_growth: rate,
         processes: z.number().nullable(),
         age_s: z.number(),
+        config_commit: z
+          .string()
+          .optional()
+          .describe('The commit of the configuration that the process has read, if it is known'),
       }),
     ),
     configuration: z

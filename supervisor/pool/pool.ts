@@ -64,6 +64,7 @@ export class Pool {
   readonly #refill = new RefillPause(() => this.#reconcile());
   readonly #oneStart: OneStart;
   #stopping: BerthError | undefined;
+  #frozen = false;
   #idleTimer: NodeJS.Timeout | undefined;
 
   constructor(options: PoolOptions) {
@@ -205,6 +206,17 @@ export class Pool {
     if (this.#idleTimer) this.#reconcile();
   }
 
+  /** From now on no worker is started and none gets a prompt; prompts wait. */
+  freeze(): void {
+    this.#frozen = true;
+  }
+
+  /** The end of `freeze`; starts that failed before are forgotten. */
+  thaw(): void {
+    this.#frozen = false;
+    if (this.#idleTimer) this.renew();
+  }
+
   /** Call it when the wanted spares have changed. */
   renew(): void {
     this.#launches.forgive();
@@ -254,6 +266,7 @@ export class Pool {
 
   #assign(): void {
     const stopping = this.#stopping;
+    if (this.#frozen) return;
     const { workers } = this.#launches;
     const actions = assign({
       workers,

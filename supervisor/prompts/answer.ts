@@ -25,6 +25,8 @@ export interface Answer {
   id: string;
   session_id: string;
   profile: string;
+  /** The commit of the configuration that the process has; absent if it is unknown. */
+  config_commit?: string;
   result: string;
   /** The output that matches `output_schema`; absent without a schema. */
   structured_output?: unknown;
@@ -96,7 +98,12 @@ export async function concludeTurn(
     ...options.gate.warningsOf(options.logins.keyOf(live.prompt)),
     ...runningWarning(process.background, profile.limits.background),
   ];
-  return toAnswer(live, whole, warnings, takeReports(options.store, end.result.sessionId));
+  const reports = takeReports(options.store, end.result.sessionId);
+  const { configCommit } = process;
+  return {
+    ...toAnswer(live, whole, warnings, reports),
+    ...(configCommit === undefined ? {} : { config_commit: configCommit }),
+  };
 }
 
 function explained(failure: BerthError, use: LoginUse | undefined): BerthError {

@@ -107,6 +107,11 @@ export class LivePrompts {
     return this.#prompts.size;
   }
 
+  /** How many prompts are in that state. */
+  count(state: PromptState): number {
+    return [...this.#prompts].filter((live) => live.state === state).length;
+  }
+
   accept(prompt: Prompt): LivePrompt {
     const live = new LivePrompt(prompt);
     this.#prompts.add(live);

@@ -46,6 +46,7 @@ import { PromptRate } from '../spending/prompt-rate.ts';
 import { type BudgetLimits, SpendingLedger } from '../spending/spending.ts';
 import { spentBySessions } from '../spending/spent-by-sessions.ts';
 import { reportsIn, UsageWindows } from '../spending/usage-windows.ts';
+import { ConfigSync } from './config-sync.ts';
 import { PoolMemory } from './pool-memory.ts';
 import { ProcessSpecs } from './process-specs.ts';
 import { quotaRefusalOf, quotaReport } from './quota-report.ts';
@@ -67,6 +68,8 @@ export interface PartsOptions {
 export interface Parts {
   pool: Pool;
   configuration: ConfigurationGuard;
+  /** New commits of the configuration while sessions run. */
+  configSync: ConfigSync;
   cliProblems: CliProblems;
   applied: AppliedCommit;
   initOutcome: InitOutcome;
@@ -148,6 +151,7 @@ export function createParts(options: PartsOptions): Parts {
   const specs = new ProcessSpecs({
     config,
     claudePath: () => cli().path,
+    commit: () => applied.commit,
     learnsLate,
     profiles,
     workspaces,
@@ -171,6 +175,7 @@ export function createParts(options: PartsOptions): Parts {
     explain: (profile, error) => applied.explain(profile, error),
     onStart: (profile, ready) => {
       firstWorker.resolve(ready);
+      configSync.started(profile, ready);
       if (ready) applied.ready(profile);
     },
     warm: () => specs.warm(),
@@ -261,6 +266,9 @@ export function createParts(options: PartsOptions): Parts {
   });
   const kept = { store, transcripts, workspaces, log };
   const live = new LivePrompts();
+  const configSync = new ConfigSync({
+    ...{ pool, guard: configuration, applied, initOutcome, live, log },
+  });
   const admission = new Admission({
     live,
     pause,
@@ -382,7 +390,7 @@ export function createParts(options: PartsOptions): Parts {
     sessions: () => store.size,
   });
   return {
-    ...{ pool, configuration, cliProblems, applied, initOutcome, runMark, settings },
+    ...{ pool, configuration, configSync, cliProblems, applied, initOutcome, runMark, settings },
     firstWorker: () => (specs.warm().length > 0 ? firstWorker.promise : undefined),
     ...{ store, workspaces, disk, gate, live, prompts, catalog, retention },
     intake,

@@ -38,6 +38,8 @@ export interface ProcessSpecsOptions {
   /** Whether this CLI was seen to learn its options late; undefined before its self-test. */
   learnsLate: () => boolean | undefined;
   profiles: { all: () => readonly Profile[] };
+  /** The commit of the configuration on the volume; a process of another commit is out of date. */
+  commit: () => string | undefined;
   workspaces: Workspaces;
   store: SessionStore;
   log: Log;
@@ -139,7 +141,7 @@ export class ProcessSpecs {
   #sharedSpec(profile: Profile): ProcessSpec {
     return {
       ...this.#spec(profile, { overrides: {} }, undefined),
-      key: sharedKeyOf(profile),
+      key: this.#dated(sharedKeyOf(profile)),
       shared: true,
       launch: (name) => {
         const launch = sharedLaunchOf(profile, this.#options.config.configDirectory);
@@ -153,7 +155,7 @@ export class ProcessSpecs {
     const late = this.#options.learnsLate() ? lateOptionsOf(profile, overrides) : undefined;
     if (!late) return undefined;
     if (this.#refused.size > 0 && this.#refused.has(digestOfLate(late))) return undefined;
-    return { key: sharedKeyOf(profile), bind: (process) => this.#bind(process, profile, late) };
+    return { key: this.#dated(sharedKeyOf(profile)), bind: (process) => this.#bind(process, profile, late) };
   }
 
   async #bind(process: ClaudeProcess, profile: Profile, late: LateOptions): Promise<void> {
@@ -175,7 +177,7 @@ export class ProcessSpecs {
     return {
       profile: profile.name,
       // No other prompt may use the process of a fork.
-      key: isFork ? `${key}:fork-${++this.#forks}` : key,
+      key: this.#dated(isFork ? `${key}:fork-${++this.#forks}` : key),
       sessionId: isFork ? undefined : session?.resume,
       resumes: session !== undefined,
       // The CLI counts the budget over the life of its process.
@@ -187,6 +189,12 @@ export class ProcessSpecs {
         return this.#launch(name, profile, launch, asked, session);
       },
     };
+  }
+
+  /** A process that has read another commit fits no prompt. */
+  #dated(key: string): string {
+    const commit = this.#options.commit();
+    return commit === undefined ? key : `${key}@${commit}`;
   }
 
   #launch(
@@ -222,6 +230,7 @@ export class ProcessSpecs {
       sessionEnd: sessionEndTime(config.configDirectory, whole),
       workingDirectory: directory.path,
       sessionId,
+      configCommit: this.#options.commit(),
       onForeignSession: (claimed) =>
         log.error('session_claimed', `${name} claimed a session that is not its own: it is ended`, {
           worker: name,

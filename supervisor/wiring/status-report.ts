@@ -45,6 +45,9 @@ export function describeStatus(parts: StatusParts): Status {
       memory_growth: rounded(sizes.get(worker.name)?.growth),
       processes: sizes.get(worker.name)?.processes ?? null,
       age_s: seconds(worker.startedAt),
+      ...(worker.process.configCommit === undefined
+        ? {}
+        : { config_commit: worker.process.configCommit }),
     })),
     configuration: describeConfiguration(parts.initOutcome),
     ...describeProblems(parts),

@@ -1,0 +1,245 @@
+/**
+ * Keeps the volume equal to the repository while sessions run: requests the refs at each interval
+ * and after a push, writes a changed commit, and goes back to the last good commit if no worker
+ * starts with the new one.
+ * Invariants: one change of the volume at a time. A supervisor joins the lease only between changes.
+ * A failure changes nothing, or is finished by the next try; tries after failures are further and
+ * further apart.
+ */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { backoff } from '../../shared/backoff.ts';
+import { asBerthError } from '../../shared/errors.ts';
+import type { Lease, Peer } from '../../shared/lease.ts';
+import type { Log } from '../../shared/log.ts';
+import { within } from '../../shared/waiting.ts';
+import type { InitConfig } from '../config.ts';
+import { acquire, announce, type LivePreparation, prepareHeld } from '../prepare.ts';
+import type { InitReport } from '../report.ts';
+import { currentTarget } from '../source/current-target.ts';
+import { pendingFile } from '../volume/record.ts';
+import { handOver } from '../volume/ownership.ts';
+import type { PassKind, SyncMetrics } from './metrics.ts';
+import { Partner, type Verdict } from './partner.ts';
+import { previousCommit, previousSource, rolledBack } from './previous-commit.ts';
+
+export interface SyncOptions {
+  /** Reads the settings again. @throws BerthError `config_invalid` */
+  readConfig: () => InitConfig;
+  metrics: SyncMetrics;
+  log: Log;
+}
+
+/** Milliseconds between two requests for the refs, whatever the number of pushes. */
+const shortest = 500;
+/** Milliseconds for one request for the refs. */
+const patience = 30_000;
+/** Milliseconds between tries after failures. */
+const afterFailure = { first: 5_000, longest: 300_000, jitter: 0.5 };
+/** Milliseconds between two repairs that the supervisor asks for. */
+const betweenRepairs = 10_000;
+
+export class Sync {
+  readonly #options: SyncOptions;
+  readonly #partner: Partner;
+  #lease: Lease | undefined;
+  /** The volume is being changed: no supervisor may join. */
+  #busy = true;
+  /** The commit on the volume. */
+  #current = '';
+  #good: string | undefined;
+  #bad: { commit: string; reason: string } | undefined;
+  #verdict: Verdict | undefined;
+  #repair = false;
+  #repairedAt = Number.NEGATIVE_INFINITY;
+  #wake = Promise.withResolvers<void>();
+
+  constructor(options: SyncOptions) {
+    this.#options = options;
+    this.#partner = new Partner({
+      onVerdict: (verdict) => {
+        if (verdict.commit !== this.#current) return;
+        if (verdict.good) this.#good = verdict.commit;
+        else {
+          this.#verdict = verdict;
+          this.wake();
+        }
+      },
+      onRepair: () => {
+        this.#repair = true;
+        this.wake();
+      },
+    });
+  }
+
+  /** Requests the refs as soon as possible. */
+  wake(): void {
+    this.#wake.resolve();
+  }
+
+  /**
+   * Takes the lease, which this program keeps, and prepares the volume: completely, or only its
+   * tracked files if a supervisor already works there. @throws BerthError
+   */
+  async prepare(signal: AbortSignal): Promise<InitReport> {
+    const { readConfig, log } = this.#options;
+    const config = readConfig();
+    const onPeer = (peer: Peer) => this.#partner.join(peer);
+    const sharing = { role: 'sync' as const, accepts: () => !this.#busy, onPeer };
+    this.#lease = await acquire({ config, log, signal, sharing });
+    const live = this.#partner.present ? this.#live() : undefined;
+    const report = await this.#run(config, signal, live);
+    const { configDirectory, stateDirectory, owner } = config;
+    if (!live) await handOver([configDirectory, stateDirectory], owner, log);
+    if (report.remote === 'current') this.#options.metrics.confirmed();
+    this.#busy = false;
+    return report;
+  }
+
+  /** Returns when `signal` aborts. @throws BerthError `lease_held` if the lease is lost */
+  async run(signal: AbortSignal): Promise<void> {
+    const lost = this.#lease?.lost ?? signal;
+    const over = AbortSignal.any([signal, lost]);
+    let failures = 0;
+    while (!over.aborted) {
+      const { syncInterval = 300_000 } = this.#options.readConfig();
+      await within(this.#wake.promise, waitAfter(failures, syncInterval), over);
+      if (over.aborted) break;
+      this.#wake = Promise.withResolvers();
+      const started = performance.now();
+      try {
+        await this.#turn(over);
+        failures = 0;
+      } catch (error) {
+        if (over.aborted) break;
+        failures += 1;
+        const text = 'the volume keeps its commit: a sync failed, and is tried again';
+        this.#options.log.warn('sync_failed', text, { error, attempt: failures });
+      }
+      await within(new Promise(() => {}), started + shortest - performance.now(), over);
+    }
+    if (lost.aborted && !signal.aborted) throw lost.reason;
+  }
+
+  /** Releases the lease, or hands it over to the supervisor. */
+  async stop(): Promise<void> {
+    await this.#lease?.release();
+  }
+
+  async #turn(signal: AbortSignal): Promise<void> {
+    const { readConfig, log, metrics } = this.#options;
+    const config = readConfig();
+    if (this.#verdict) return this.#goBack(config, signal);
+    if (this.#wantsRepair()) return this.#pass(config, signal, 'repair');
+    const bounded = AbortSignal.any([signal, AbortSignal.timeout(patience)]);
+    const target = await currentTarget(config, log, bounded).catch((error: unknown) => {
+      metrics.checked('failed', 0);
+      throw error;
+    });
+    metrics.confirmed();
+    const { commit } = target;
+    const isSame = commit === this.#current && !this.#isInterrupted(config);
+    metrics.checked(isSame ? 'unchanged' : 'changed', target.bytes);
+    if (commit !== this.#bad?.commit) {
+      this.#bad = undefined;
+      metrics.rolledBack(undefined);
+    }
+    if (isSame || commit === this.#bad?.commit) return;
+    await this.#pass(config, signal, 'commit');
+  }
+
+  #wantsRepair(): boolean {
+    if (!this.#repair || performance.now() - this.#repairedAt < betweenRepairs) return false;
+    this.#repair = false;
+    this.#repairedAt = performance.now();
+    return true;
+  }
+
+  async #goBack(config: InitConfig, signal: AbortSignal): Promise<void> {
+    const { log, metrics } = this.#options;
+    const bad = this.#current;
+    const reason = this.#verdict?.reason ?? 'no reason was given';
+    this.#verdict = undefined;
+    const record = await previousCommit(config);
+    if (!record || record.commit === bad) {
+      const text = 'no worker starts with this commit, and there is no earlier commit to go back to';
+      log.error('commit_bad', text, { commit: bad, why: reason });
+      return;
+    }
+    const good = record.commit;
+    const why = rolledBack(bad, good, reason);
+    const text = `no worker starts with commit ${bad.slice(0, 7)}: the volume goes back to ${good.slice(0, 7)}`;
+    log.error('commit_rolled_back', text, { commit: bad, last_good_commit: good, why: reason });
+    metrics.rolledBack({ bad, good });
+    this.#bad = { commit: bad, reason };
+    await this.#pass(config, signal, 'rollback', async (volume) =>
+      previousSource(config, record, volume, why),
+    );
+  }
+
+  async #pass(
+    config: InitConfig,
+    signal: AbortSignal,
+    kind: PassKind,
+    source?: LivePreparation['source'],
+  ): Promise<void> {
+    const { metrics } = this.#options;
+    const started = performance.now();
+    const seconds = () => (performance.now() - started) / 1_000;
+    const bounded = AbortSignal.any([signal, AbortSignal.timeout(config.timeout)]);
+    this.#busy = true;
+    try {
+      const report = await this.#run(config, bounded, this.#live(source));
+      metrics.passed(kind, seconds());
+      if (report.remote === 'failed' && !source) throw remoteFailure(report);
+    } catch (error) {
+      metrics.passed('failed', seconds());
+      throw asBerthError(error);
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  async #run(
+    config: InitConfig,
+    signal: AbortSignal,
+    live: LivePreparation | undefined,
+  ): Promise<InitReport> {
+    const { log } = this.#options;
+    const lease = this.#lease as Lease;
+    try {
+      const options = { config, log, lease, signal, ...(live ? { live } : {}) };
+      const report = await prepareHeld(options);
+      this.#current = report.commit;
+      announce(report, log);
+      return report;
+    } finally {
+      // A change that was not finished is not announced: the next try finishes it.
+      if (this.#current !== '' && !this.#isInterrupted(config)) this.#partner.end(this.#current);
+    }
+  }
+
+  #live(source?: LivePreparation['source']): LivePreparation {
+    return {
+      begin: (commit) => this.#partner.begin(commit),
+      isGood: this.#good !== undefined && this.#good === this.#current,
+      ...(source ? { source } : {}),
+    };
+  }
+
+  #isInterrupted({ stateDirectory }: InitConfig): boolean {
+    return existsSync(join(stateDirectory, pendingFile));
+  }
+}
+
+/** Milliseconds: the interval, a little spread, or the wait after failures. */
+function waitAfter(failures: number, interval: number): number {
+  if (failures === 0) return interval * (0.95 + 0.1 * Math.random());
+  const { first, longest, jitter } = afterFailure;
+  const most = Math.max(interval, longest);
+  return backoff(failures, { first: Math.min(interval, first), longest: most, jitter });
+}
+
+function remoteFailure({ remote_error }: InitReport): Error {
+  return new Error(remote_error?.message ?? 'the git server failed');
+}

@@ -1,0 +1,151 @@
+/**
+ * The supervisor's part of a sync: init writes a new commit to the volume while sessions run
+ * (init/sync). While the volume changes, no worker starts and none is handed out; then all workers
+ * that run no turn are replaced, so that each process has read one whole commit.
+ * Invariants: the record of upstream is read before executable configuration is judged again, so
+ * the guard never reverts what init writes. An init that ends in the middle of a change delays
+ * prompts by `patience` only. Each commit is judged once: by the first worker that becomes ready
+ * with it, or by `mostFailures` starts in a row that fail.
+ */
+import type { Peer, Sharing } from '../../shared/lease.ts';
+import type { Log } from '../../shared/log.ts';
+import { redact } from '../../shared/redact.ts';
+import { SerialQueue } from '../../shared/serial-queue.ts';
+import { type SyncReply, syncMessage } from '../../shared/sync-messages.ts';
+import { pause } from '../../shared/waiting.ts';
+import type { InitOutcome } from '../boot/init-report.ts';
+import type { AppliedCommit } from '../boot/last-good-commit.ts';
+import type { ConfigurationGuard } from '../configuration/guard.ts';
+import type { Pool } from '../pool/pool.ts';
+import type { LivePrompts } from '../prompts/live-prompts.ts';
+
+export interface ConfigSyncOptions {
+  pool: Pick<Pool, 'freeze' | 'thaw' | 'workers' | 'recycle' | 'launchFailures'>;
+  guard: Pick<ConfigurationGuard, 'hold' | 'reload'>;
+  applied: Pick<AppliedCommit, 'load' | 'commit' | 'since'>;
+  initOutcome: Pick<InitOutcome, 'load'>;
+  live: Pick<LivePrompts, 'count'>;
+  log: Log;
+  /** Milliseconds after which prompts do not wait any longer for the end of a change. */
+  patience?: number;
+}
+
+const mostFailures = 3;
+/** Milliseconds to wait for turns whose process may still read its configuration. */
+const longestRead = 2_000;
+
+export class ConfigSync {
+  readonly sharing: Sharing;
+  readonly #options: ConfigSyncOptions;
+  readonly #work = new SerialQueue();
+  #peer: Peer | undefined;
+  #open = false;
+  #timer: NodeJS.Timeout | undefined;
+  #holds = false;
+  /** The commit that no worker has judged yet. */
+  #judging: string | undefined;
+  #verdict: SyncReply | undefined;
+
+  constructor(options: ConfigSyncOptions) {
+    this.#options = options;
+    this.sharing = {
+      role: 'serve',
+      accepts: () => this.#open,
+      onPeer: (peer) => {
+        this.#peer = peer;
+        if (this.#open) this.#listen();
+      },
+    };
+  }
+
+  /** From now on init may change the volume. Call it when the configuration has been read. */
+  open(): void {
+    this.#open = true;
+    this.#judging = this.#options.applied.commit;
+    this.#listen();
+  }
+
+  stop(): void {
+    this.#open = false;
+    clearTimeout(this.#timer);
+  }
+
+  /** A worker of the profile has become ready, or could not be started. */
+  started(profile: string, ready: boolean): void {
+    const { applied, pool } = this.#options;
+    const commit = this.#judging;
+    if (commit === undefined || commit !== applied.commit || this.#holds) return;
+    if (ready) return this.#judge({ kind: 'verdict', commit, good: true });
+    const failure = pool.launchFailures.get(profile);
+    if (!failure || failure.attempts < mostFailures || !applied.since(profile)) return;
+    const reason = redact(failure.error.message).slice(0, 1_000);
+    this.#judge({ kind: 'verdict', commit, good: false, reason });
+  }
+
+  #judge(verdict: SyncReply): void {
+    this.#judging = undefined;
+    this.#verdict = verdict;
+    this.#peer?.send(verdict);
+  }
+
+  #listen(): void {
+    const peer = this.#peer;
+    if (!peer || peer.closed.aborted) return;
+    if (this.#verdict) peer.send(this.#verdict);
+    peer.onMessage((message) => {
+      const { data } = syncMessage.safeParse(message);
+      if (data?.kind === 'begin') void this.#work.add(() => this.#hold(peer, data.commit));
+      if (data?.kind === 'end') void this.#work.add(() => this.#adopt(data.commit));
+    });
+  }
+
+  async #hold(peer: Peer, commit: string): Promise<void> {
+    const { pool, guard, live, patience = 60_000 } = this.#options;
+    this.#holds = true;
+    pool.freeze();
+    guard.hold();
+    // A starting process may have read a part of its configuration.
+    for (const worker of pool.workers) {
+      if (worker.state === 'starting') void pool.recycle(worker, 'renewed', true);
+    }
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      const text = 'init has not finished a change of the configuration in time; prompts go on';
+      this.#options.log.warn('sync_unfinished', text, { commit });
+      void this.#work.add(() => this.#adopt(undefined));
+    }, patience);
+    this.#timer.unref();
+    const until = performance.now() + longestRead;
+    while (live.count('sent') > 0 && performance.now() < until) await pause(20);
+    peer.send({ kind: 'quiet', commit } satisfies SyncReply);
+  }
+
+  /** @param commit undefined if init has not announced the end of its change */
+  async #adopt(commit: string | undefined): Promise<void> {
+    const { pool, guard, applied, initOutcome, log } = this.#options;
+    const before = applied.commit;
+    if (!this.#holds && commit === before) return;
+    clearTimeout(this.#timer);
+    try {
+      await applied.load();
+      await initOutcome.load();
+      if (!(await guard.reload())) this.#peer?.send({ kind: 'repair' } satisfies SyncReply);
+    } catch (error) {
+      log.error('failed', 'the new configuration could not be read', { error });
+    }
+    this.#holds = false;
+    if (applied.commit !== before) {
+      this.#judging = applied.commit;
+      this.#verdict = undefined;
+      log.info('configuration_synced', 'the volume has a new commit; workers are renewed', {
+        commit: applied.commit,
+        previous_commit: before,
+      });
+      for (const worker of pool.workers) {
+        const keepsWorking = worker.state !== 'busy' && worker.works;
+        if (!keepsWorking) void pool.recycle(worker, 'renewed');
+      }
+    }
+    pool.thaw();
+  }
+}
