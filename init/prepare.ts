@@ -190,18 +190,18 @@ async function run({ config, log, lease, signal, started, steps, live }: Run): P
     const credentials = live
       ? unchangedCredentials
       : await steps.run('credentials', () =>
-      applyCredentials({
-        configDirectory,
-        stateDirectory,
-        source: config.credentialsSource,
-        liveSource: config.credentialsLiveSource,
-        policy: config.credentialsPolicy,
-        owner,
-        conflicts,
-        lease,
-        log,
-      }),
-    );
+          applyCredentials({
+            configDirectory,
+            stateDirectory,
+            source: config.credentialsSource,
+            liveSource: config.credentialsLiveSource,
+            policy: config.credentialsPolicy,
+            owner,
+            conflicts,
+            lease,
+            log,
+          }),
+        );
     const { workspaceDirectory } = config;
     const cli = { configDirectory, workspaceDirectory, owner, conflicts, lease, log };
     if (!live) await answerOnboarding(cli);

@@ -8,7 +8,7 @@
 import { constants, lstatSync } from 'node:fs';
 import { copyFile, link, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemCode, BerthError } from '../../shared/errors.ts';
+import { BerthError, systemCode } from '../../shared/errors.ts';
 import { inside, unwritable } from '../../shared/files.ts';
 import { forEachParallel } from '../../shared/parallel.ts';
 import type { LaidOut } from '../git/large-object.ts';

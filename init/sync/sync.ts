@@ -17,8 +17,8 @@ import type { InitConfig } from '../config.ts';
 import { acquire, announce, type LivePreparation, prepareHeld } from '../prepare.ts';
 import type { InitReport } from '../report.ts';
 import { currentTarget } from '../source/current-target.ts';
-import { pendingFile } from '../volume/record.ts';
 import { handOver } from '../volume/ownership.ts';
+import { pendingFile } from '../volume/record.ts';
 import type { PassKind, SyncMetrics } from './metrics.ts';
 import { Partner, type Verdict } from './partner.ts';
 import { previousCommit, previousSource, rolledBack } from './previous-commit.ts';
@@ -162,7 +162,8 @@ export class Sync {
     this.#verdict = undefined;
     const record = await previousCommit(config);
     if (!record || record.commit === bad) {
-      const text = 'no worker starts with this commit, and there is no earlier commit to go back to';
+      const text =
+        'no worker starts with this commit, and there is no earlier commit to go back to';
       log.error('commit_bad', text, { commit: bad, why: reason });
       return;
     }

@@ -75,7 +75,10 @@ export class ConfigSync {
     const { applied, pool } = this.#options;
     const commit = this.#judging;
     if (commit === undefined || commit !== applied.commit || this.#holds) return;
-    if (ready) return this.#judge({ kind: 'verdict', commit, good: true });
+    if (ready) {
+      this.#judge({ kind: 'verdict', commit, good: true });
+      return;
+    }
     const failure = pool.launchFailures.get(profile);
     if (!failure || failure.attempts < mostFailures || !applied.since(profile)) return;
     const reason = redact(failure.error.message).slice(0, 1_000);

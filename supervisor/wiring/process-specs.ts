@@ -155,7 +155,10 @@ export class ProcessSpecs {
     const late = this.#options.learnsLate() ? lateOptionsOf(profile, overrides) : undefined;
     if (!late) return undefined;
     if (this.#refused.size > 0 && this.#refused.has(digestOfLate(late))) return undefined;
-    return { key: this.#dated(sharedKeyOf(profile)), bind: (process) => this.#bind(process, profile, late) };
+    return {
+      key: this.#dated(sharedKeyOf(profile)),
+      bind: (process) => this.#bind(process, profile, late),
+    };
   }
 
   async #bind(process: ClaudeProcess, profile: Profile, late: LateOptions): Promise<void> {

@@ -58,23 +58,28 @@ const files = {
   'settings.json': '{}\n',
 };
 
-t.test('a push reaches the volume while the supervisor is quiet, between two messages', async (t) => {
-  const harbour = await openHarbour(t, files);
-  const { sync } = await start(t, harbour);
-  const { lease, heard } = await joinAs(harbour);
-  t.teardown(() => lease.release());
-  writeFileSync(join(harbour.volume, 'notes.txt'), 'mine');
-  const commit = harbour.repository.commit({ 'CLAUDE.md': 'two\n', 'skills/a/SKILL.md': null });
-  sync.wake();
-  await until('the end is announced', () => heard.some((one) => one.kind === 'end' && one.commit === commit));
-  t.same(
-    heard.filter((one) => one.commit === commit).map(({ kind }) => kind),
-    ['begin', 'end'],
-  );
-  t.match(harbour.tree(), { 'CLAUDE.md': 'two\n', 'notes.txt': 'mine' });
-  t.notOk(existsSync(join(harbour.volume, 'skills')));
-  t.notOk(existsSync(join(harbour.volume, '.berth/pending.json')));
-});
+t.test(
+  'a push reaches the volume while the supervisor is quiet, between two messages',
+  async (t) => {
+    const harbour = await openHarbour(t, files);
+    const { sync } = await start(t, harbour);
+    const { lease, heard } = await joinAs(harbour);
+    t.teardown(() => lease.release());
+    writeFileSync(join(harbour.volume, 'notes.txt'), 'mine');
+    const commit = harbour.repository.commit({ 'CLAUDE.md': 'two\n', 'skills/a/SKILL.md': null });
+    sync.wake();
+    await until('the end is announced', () =>
+      heard.some((one) => one.kind === 'end' && one.commit === commit),
+    );
+    t.same(
+      heard.filter((one) => one.commit === commit).map(({ kind }) => kind),
+      ['begin', 'end'],
+    );
+    t.match(harbour.tree(), { 'CLAUDE.md': 'two\n', 'notes.txt': 'mine' });
+    t.notOk(existsSync(join(harbour.volume, 'skills')));
+    t.notOk(existsSync(join(harbour.volume, '.berth/pending.json')));
+  },
+);
 
 t.test('an unchanged repository costs one request for the refs', async (t) => {
   const harbour = await openHarbour(t, files);
@@ -95,7 +100,11 @@ t.test('a commit that starts no worker is taken back, and the next commit is tri
   const hasEnded = (commit: string) => () =>
     heard.filter(({ kind }) => kind === 'end').at(-1)?.commit === commit;
   peer.send({ kind: 'verdict', commit: first, good: true });
-  const bad = harbour.repository.commit({ 'CLAUDE.md': 'bad\n', 'skills/a/SKILL.md': 'bad\n', 'new.md': 'x' });
+  const bad = harbour.repository.commit({
+    'CLAUDE.md': 'bad\n',
+    'skills/a/SKILL.md': 'bad\n',
+    'new.md': 'x',
+  });
   sync.wake();
   await until('the bad commit is there', hasEnded(bad));
   // Without the git server: what is needed is on the volume.
@@ -103,12 +112,20 @@ t.test('a commit that starts no worker is taken back, and the next commit is tri
   peer.send({ kind: 'verdict', commit: bad, good: false, reason: 'a hook blocks' });
   await until('the good commit is back', hasEnded(first));
   t.same(harbour.tree(), files);
-  t.match(harbour.events('commit_rolled_back'), [{ commit: bad, last_good_commit: first, why: 'a hook blocks' }]);
+  t.match(harbour.events('commit_rolled_back'), [
+    { commit: bad, last_good_commit: first, why: 'a hook blocks' },
+  ]);
   t.match(await registry.metrics(), `commit="${bad}",last_good_commit="${first}"} 1`);
   harbour.server.fault(undefined);
   sync.wake();
-  await until('it has asked', async () => (await registry.metrics()).includes('result="unchanged"} 0'));
-  const next = harbour.repository.commit({ 'CLAUDE.md': 'better\n', 'new.md': null, 'skills/a/SKILL.md': 'two\n' });
+  await until('it has asked', async () =>
+    (await registry.metrics()).includes('result="unchanged"} 0'),
+  );
+  const next = harbour.repository.commit({
+    'CLAUDE.md': 'better\n',
+    'new.md': null,
+    'skills/a/SKILL.md': 'two\n',
+  });
   sync.wake();
   await until('the next commit is there', hasEnded(next));
   t.equal(harbour.read('CLAUDE.md'), 'better\n');
@@ -143,21 +160,27 @@ t.test('an edit on the volume stays, and is merged with a push', async (t) => {
   writeFileSync(join(harbour.volume, 'CLAUDE.md'), text.replace('three', 'my three'));
   harbour.repository.commit({ 'CLAUDE.md': text.replace('one', 'their one') });
   sync.wake();
-  await until('both are there', () => harbour.read('CLAUDE.md') === 'their one\n\ntwo\n\nmy three\n');
+  await until(
+    'both are there',
+    () => harbour.read('CLAUDE.md') === 'their one\n\ntwo\n\nmy three\n',
+  );
 });
 
-t.test('a sync that joins a running supervisor does not touch its login or its files', async (t) => {
-  const harbour = await openHarbour(t, files);
-  const first = await start(t, harbour);
-  const { lease, heard } = await joinAs(harbour);
-  t.teardown(() => lease.release());
-  await first.end();
-  const login = join(harbour.volume, '.credentials.json');
-  writeFileSync(login, 'written by the CLI');
-  const temporary = join(harbour.volume, '.berth/.berth-0123456789ab.tmp');
-  writeFileSync(temporary, 'of the supervisor');
-  await start(t, harbour);
-  t.equal(readFileSync(login, 'utf8'), 'written by the CLI');
-  t.ok(existsSync(temporary));
-  t.ok(heard.length > 0);
-});
+t.test(
+  'a sync that joins a running supervisor does not touch its login or its files',
+  async (t) => {
+    const harbour = await openHarbour(t, files);
+    const first = await start(t, harbour);
+    const { lease, heard } = await joinAs(harbour);
+    t.teardown(() => lease.release());
+    await first.end();
+    const login = join(harbour.volume, '.credentials.json');
+    writeFileSync(login, 'written by the CLI');
+    const temporary = join(harbour.volume, '.berth/.berth-0123456789ab.tmp');
+    writeFileSync(temporary, 'of the supervisor');
+    await start(t, harbour);
+    t.equal(readFileSync(login, 'utf8'), 'written by the CLI');
+    t.ok(existsSync(temporary));
+    t.ok(heard.length > 0);
+  },
+);
