@@ -33,6 +33,7 @@ export interface ConfigSyncOptions {
 const mostFailures = 3;
 /** Milliseconds to wait for turns whose process may still read its configuration. */
 const longestRead = 2_000;
+const settle = 150;
 
 export class ConfigSync {
   readonly sharing: Sharing;
@@ -120,6 +121,8 @@ export class ConfigSync {
     this.#timer.unref();
     const until = performance.now() + longestRead;
     while (live.count('sent') > 0 && performance.now() < until) await pause(20);
+    // A turn reports its session just before it reads instructions and skills.
+    if (live.count('running') > 0) await pause(settle);
     peer.send({ kind: 'quiet', commit } satisfies SyncReply);
   }
 
