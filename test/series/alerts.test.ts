@@ -2,8 +2,10 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Registry } from 'prom-client';
 import t from 'tap';
 import { parse, stringify } from 'yaml';
+import { createSyncMetrics } from '../../init/sync/metrics.ts';
 import type { MemoryReport } from '../../supervisor/memory/guard.ts';
 import { createMetrics } from '../../supervisor/metrics/counters.ts';
 import { createWriteBackMetrics } from '../../supervisor/write-back/metrics.ts';
@@ -60,6 +62,14 @@ const cases: Record<string, { fires: Series; quiet: Series }> = {
     fires: { berth_ready: constant(0) },
     // A drain and a start.
     quiet: { berth_ready: '1+0x50 0+0x10 1+0x120' },
+  },
+  BerthCommitRolledBack: {
+    fires: { 'berth_sync_rolled_back{commit="b",last_good_commit="a"}': constant(1) },
+    quiet: {},
+  },
+  BerthSyncFails: {
+    fires: { berth_sync_confirmed_timestamp_seconds: constant(0) },
+    quiet: { berth_sync_confirmed_timestamp_seconds: '0+60x180' },
   },
   BerthGone: { fires: {}, quiet: { 'berth_build_info{version="1"}': constant(1) } },
   BerthRestarts: {
@@ -299,10 +309,17 @@ t.test('promtool finds a rule that was bent', { skip }, (t) => {
   t.end();
 });
 
+function syncRegistry(): Registry {
+  const registry = new Registry();
+  createSyncMetrics(registry);
+  return registry;
+}
+
 t.test('every metric and label that a rule asks for is one of the program', (t) => {
   const registries = [
     createMetrics({} as never).registry,
     createWriteBackMetrics(() => false).registry,
+    syncRegistry(),
   ];
   const known = new Map(
     registries
@@ -343,6 +360,7 @@ t.test('each counter of which a rule takes the increase is 0 before its first ev
   const registries = [
     createMetrics({ memory, profiles: () => ['default'], tokens: () => [] } as never).registry,
     createWriteBackMetrics(() => false).registry,
+    syncRegistry(),
   ];
   const names = rules.flatMap(({ expr }) =>
     [...expr.matchAll(/\b(?:increase|rate)\(\s*(\w+)/g)].map(([, name = '']) => name),

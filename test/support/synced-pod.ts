@@ -7,7 +7,8 @@ import type { Test } from 'tap';
 import { createSyncMetrics } from '../../init/sync/metrics.ts';
 import { Sync } from '../../init/sync/sync.ts';
 import { type Harbour, openHarbour } from '../init/fixture.ts';
-import { makeSurroundings } from './claude.ts';
+import { surroundingsIn } from './claude.ts';
+import { startMessagesApi } from './messages-api.ts';
 import { type RunningSupervisor, type SupervisorOptions, startSupervisor } from './supervisor.ts';
 
 export interface SyncedPod {
@@ -23,8 +24,10 @@ export async function startSyncedPod(
   files: Record<string, string>,
   options: SupervisorOptions = {},
 ): Promise<SyncedPod> {
-  const surroundings = await makeSurroundings(t);
   const harbour = await openHarbour(t, files);
+  const api = await startMessagesApi();
+  t.teardown(() => api.close());
+  const surroundings = surroundingsIn(harbour.directory, api);
   const stop = new AbortController();
   const settings = { BERTH_CONFIG_DIR: surroundings.config, BERTH_SYNC_INTERVAL: '1h' };
   const sync = new Sync({

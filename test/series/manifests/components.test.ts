@@ -36,9 +36,11 @@ const besideCilium = [
 const besidePlain = ['network-policy-kubernetes-api', 'network-policy-node-local-dns'];
 /** Not over the base but over a Deployment that is there. */
 const attached = 'any-deployment';
+const besideAttached = 'sync-any-deployment';
 const names = listComponents();
 const others = names.filter(
-  (name) => ![...egress, ...besideCilium, ...besidePlain, attached].includes(name),
+  (name) =>
+    ![...egress, ...besideCilium, ...besidePlain, attached, besideAttached].includes(name),
 );
 
 function combine(...components: string[]): Manifest[] {
@@ -71,6 +73,7 @@ const combinations: [string, () => Manifest[]][] = [
   ['all that goes with plain policies', () => combine('network-policy', ...besidePlain, ...others)],
   ['no claim and plain policies', () => combine('network-policy', 'ephemeral')],
   ['a Deployment that exists', () => attach()],
+  ['a Deployment that exists, with an init that stays', () => attach(besideAttached)],
   [
     'a Deployment that exists, with Cilium and an Ingress',
     () => attach('cilium-egress', 'cilium-egress-optional', 'ingress'),
