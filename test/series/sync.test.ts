@@ -32,7 +32,7 @@ t.test('after a push the next prompt obeys it, with the real CLI', async (t) => 
 t.test('a turn that runs ends as it began, and its session has the new commit after it', async (t) => {
   const { running, push, harbour } = await startSyncedPod(t, files);
   const old = harbour.repository.head();
-  const turn = running.prompt('[[wait 1500]] [[say late]]');
+  const turn = running.prompt('[[slow 1500]] [[say late]]');
   await until('it runs', () => running.supervisor && running.surroundings.api.requests.length > 0);
   const commit = push({ 'CLAUDE.md': 'The password is two.\n' });
   await running.log.logged('configuration_synced');
