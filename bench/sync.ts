@@ -53,8 +53,17 @@ async function measure(
       times.push(await pushAndObey(pod, count, name === 'interval'));
     }
     figures.push(
-      { name: `push to first obeying prompt, ${name}, p50`, value: quantile(times, 0.5), unit: 'ms' },
-      { name: `push to first obeying prompt, ${name}, p99`, value: quantile(times, 0.99), unit: 'ms', target },
+      {
+        name: `push to first obeying prompt, ${name}, p50`,
+        value: quantile(times, 0.5),
+        unit: 'ms',
+      },
+      {
+        name: `push to first obeying prompt, ${name}, p99`,
+        value: quantile(times, 0.99),
+        unit: 'ms',
+        target,
+      },
     );
   } finally {
     await pod.stop();
@@ -83,7 +92,11 @@ async function measureIdle(pod: SyncedPrograms): Promise<void> {
   const done = (await checks()) - before;
   figures.push(
     { name: 'idle interval, CPU', value: (cpuOf(pid) - cpu) / done, unit: 'ms' },
-    { name: 'idle interval, received', value: ((await received()) - bytes) / done / 1_000, unit: 'kB' },
+    {
+      name: 'idle interval, received',
+      value: ((await received()) - bytes) / done / 1_000,
+      unit: 'kB',
+    },
     { name: 'memory at rest', value: residentOf(pid), unit: 'MB', target: 90 },
   );
 }

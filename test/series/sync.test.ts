@@ -29,40 +29,49 @@ t.test('after a push the next prompt obeys it, with the real CLI', async (t) => 
   t.match(status.configuration, { commit, state: 'current' });
 });
 
-t.test('a turn that runs ends as it began, and its session has the new commit after it', async (t) => {
-  const { running, push, harbour } = await startSyncedPod(t, files);
-  const old = harbour.repository.head();
-  const turn = running.prompt('[[slow 1500]] [[say late]]');
-  await until('it runs', () => running.supervisor && running.surroundings.api.requests.length > 0);
-  const commit = push({ 'CLAUDE.md': 'The password is two.\n' });
-  await running.log.logged('configuration_synced');
-  const { status, body } = await turn;
-  t.match({ status, body }, { status: 200, body: { config_commit: old } });
-  const next = await running.prompt('[[say next]]', { session_id: body.session_id });
-  t.match(next, { status: 200, body: { config_commit: commit } });
-});
+t.test(
+  'a turn that runs ends as it began, and its session has the new commit after it',
+  async (t) => {
+    const { running, push, harbour } = await startSyncedPod(t, files);
+    const old = harbour.repository.head();
+    const turn = running.prompt('[[slow 1500]] [[say late]]');
+    await until(
+      'it runs',
+      () => running.supervisor && running.surroundings.api.requests.length > 0,
+    );
+    const commit = push({ 'CLAUDE.md': 'The password is two.\n' });
+    await running.log.logged('configuration_synced');
+    const { status, body } = await turn;
+    t.match({ status, body }, { status: 200, body: { config_commit: old } });
+    const next = await running.prompt('[[say next]]', { session_id: body.session_id });
+    t.match(next, { status: 200, body: { config_commit: commit } });
+  },
+);
 
-t.test('a commit with which no worker starts does no harm, and the next one is tried', async (t) => {
-  const cli = scripted('claude-that-needs-good-settings');
-  const settings = { BERTH_WARM_WORKERS: '1' };
-  const { running, push, harbour, sync } = await startSyncedPod(t, files, { cli, settings });
-  const good = harbour.repository.head();
-  await running.log.logged('worker_ready');
-  const bad = push({ 'settings.json': '{"env":{"A":"broken"}}\n' });
-  await until('it is taken back', () => harbour.events('commit_rolled_back').length > 0);
-  t.match(harbour.events('commit_rolled_back'), [{ commit: bad, last_good_commit: good }]);
-  t.match(await running.prompt('[[say one]]'), { status: 200, body: { config_commit: good } });
-  sync.wake();
-  const next = push({ 'settings.json': '{"env":{"A":"right"}}\n' });
-  const volume = running.surroundings.config;
-  await until('the next one is there', () =>
-    readFileSync(join(volume, 'settings.json'), 'utf8').includes('right'),
-  );
-  await until('it is in use', async () => {
-    const answer = await running.prompt('[[say two]]');
-    return answer.body.config_commit === next;
-  });
-});
+t.test(
+  'a commit with which no worker starts does no harm, and the next one is tried',
+  async (t) => {
+    const cli = scripted('claude-that-needs-good-settings');
+    const settings = { BERTH_WARM_WORKERS: '1' };
+    const { running, push, harbour, sync } = await startSyncedPod(t, files, { cli, settings });
+    const good = harbour.repository.head();
+    await running.log.logged('worker_ready');
+    const bad = push({ 'settings.json': '{"env":{"A":"broken"}}\n' });
+    await until('it is taken back', () => harbour.events('commit_rolled_back').length > 0);
+    t.match(harbour.events('commit_rolled_back'), [{ commit: bad, last_good_commit: good }]);
+    t.match(await running.prompt('[[say one]]'), { status: 200, body: { config_commit: good } });
+    sync.wake();
+    const next = push({ 'settings.json': '{"env":{"A":"right"}}\n' });
+    const volume = running.surroundings.config;
+    await until('the next one is there', () =>
+      readFileSync(join(volume, 'settings.json'), 'utf8').includes('right'),
+    );
+    await until('it is in use', async () => {
+      const answer = await running.prompt('[[say two]]');
+      return answer.body.config_commit === next;
+    });
+  },
+);
 
 t.test('the guard reverts the edit of a tool, and never a change of init', async (t) => {
   const { running, push } = await startSyncedPod(t, { ...files, 'hooks/a.sh': 'one\n' });
@@ -70,7 +79,10 @@ t.test('the guard reverts the edit of a tool, and never a change of init', async
   push({ 'hooks/a.sh': 'two\n', 'hooks/b.sh': 'new\n' });
   await running.log.logged('configuration_synced');
   t.equal(readFileSync(hook, 'utf8'), 'two\n');
-  t.same(running.log.lines.filter(({ event }) => event === 'configuration_changed'), []);
+  t.same(
+    running.log.lines.filter(({ event }) => event === 'configuration_changed'),
+    [],
+  );
   writeFileSync(hook, 'planted\n');
   await running.log.logged('configuration_changed');
   await until('it is reverted', () => readFileSync(hook, 'utf8') === 'two\n');

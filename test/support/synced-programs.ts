@@ -65,7 +65,7 @@ export async function startSyncedPrograms(options: SyncedOptions): Promise<Synce
   const api = await startMessagesApi();
   const [http, metrics, sync] = await Promise.all([freePort(), freePort(), freePort()]);
   const tokens = join(directory, 'tokens');
-  writeFileSync(tokens, `${tokenLine("tests", apiToken)}\n`);
+  writeFileSync(tokens, `${tokenLine('tests', apiToken)}\n`);
   const environments = {
     init: {
       BERTH_REPO: server.repositoryUrl('me/claude').replace(/\.git$/, ''),

@@ -39,8 +39,7 @@ const attached = 'any-deployment';
 const besideAttached = 'sync-any-deployment';
 const names = listComponents();
 const others = names.filter(
-  (name) =>
-    ![...egress, ...besideCilium, ...besidePlain, attached, besideAttached].includes(name),
+  (name) => ![...egress, ...besideCilium, ...besidePlain, attached, besideAttached].includes(name),
 );
 
 function combine(...components: string[]): Manifest[] {
