@@ -34,6 +34,7 @@ export const supervisorBundle: BuildOptions = {
   absWorkingDir: root,
   entryPoints: {
     berth: 'supervisor/main.ts',
+    'job-thread': 'supervisor/jobs/sqlite/job-thread.ts',
     'schema-thread': 'supervisor/profiles/schema-thread.ts',
   },
   outExtension: { '.js': '.mjs' },

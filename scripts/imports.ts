@@ -43,6 +43,7 @@ const allowed: Record<string, readonly string[]> = {
     ...['supervisor/jobs', 'supervisor/jobs/callbacks', 'supervisor/pool'],
     ...['supervisor/profiles', 'supervisor/prompts'],
     ...['supervisor/sessions', 'supervisor/spending', 'supervisor/config.ts'],
+    'supervisor/jobs/sqlite',
   ],
   'supervisor/http': [
     ...['supervisor/jobs', 'supervisor/prompts', 'supervisor/sessions', 'supervisor/profiles'],
@@ -62,6 +63,7 @@ const allowed: Record<string, readonly string[]> = {
   ],
   'supervisor/jobs/callbacks': ['supervisor/jobs'],
   'supervisor/jobs/redis': ['supervisor/jobs'],
+  'supervisor/jobs/sqlite': ['supervisor/jobs'],
   'supervisor/spending': ['supervisor/claude', 'supervisor/profiles', 'supervisor/sessions'],
   'supervisor/sessions': ['supervisor/claude'],
   'supervisor/pool': ['supervisor/claude'],

@@ -425,6 +425,15 @@ export const eventsOfSupervisor = {
     'the records of sessions were read',
     'sessions unreadable directories_removed',
   ),
+  job_store_recovered: event('info', 'the store of jobs can be used again'),
+  job_store_damaged: event('error', 'the file of the jobs is damaged and is set aside', 'path'),
+  jobs_salvaged: event(
+    'warn',
+    'jobs of a damaged file were saved; `failed` of them had lost their prompt, `refused` were no jobs',
+    'saved failed refused',
+  ),
+  job_refused: event('error', 'a stored job cannot be used and was set aside', 'job_id'),
+  jobs_removed: event('info', 'a retention round removed ended jobs', 'count duration_ms'),
   retention_round: event(
     'debug info',
     'a retention round removed old sessions',

@@ -90,6 +90,9 @@ export function memoryJobStore({ most = 10_000 } = {}): MemoryJobStore {
     },
     async list({ token, states, profile, metadata = {}, limit, cursor }) {
       open();
+      if (cursor !== undefined && !jobs.has(cursor)) {
+        throw new BerthError('invalid_request', 'cannot list the jobs: the cursor is not known');
+      }
       const found = inOrder()
         .reverse()
         .filter((job) => token === undefined || job.token === token)
@@ -230,6 +233,7 @@ export function memoryJobStore({ most = 10_000 } = {}): MemoryJobStore {
     describe: () => ({ kind: 'sqlite', available: store.problem === null, problem: store.problem }),
     async close() {
       listeners.clear();
+      store.problem ??= 'cannot use the store: it is closed';
     },
   };
   return store;

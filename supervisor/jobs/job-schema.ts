@@ -1,0 +1,94 @@
+/**
+ * The schema of a job as a store keeps it. What is read from a store is checked: the tools of the CLI can write the
+ * volume.
+ * Invariant: the schema accepts every job that berth writes; the compiler compares it with the type.
+ */
+import { z } from 'zod';
+import type { Job, JobState } from './job.ts';
+import { storedRequestSchema } from './stored-request.ts';
+
+const time = z.number();
+const timeOrNull = time.nullable();
+const name = z.string().max(1_024);
+
+const states = [
+  ...(['scheduled', 'queued', 'running', 'parked'] as const),
+  ...(['succeeded', 'failed', 'cancelled', 'expired'] as const),
+] satisfies JobState[];
+
+const attempt = z.strictObject({
+  startedAt: time,
+  endedAt: timeOrNull,
+  outcome: z.string().nullable(),
+});
+
+const callback = z.strictObject({
+  url: z.string(),
+  state: z.enum(['waiting', 'pending', 'delivered', 'failed']),
+  attempts: z.number(),
+  lastStatus: z.number().nullable(),
+  lastError: z.string().nullable(),
+  deliveredAt: timeOrNull,
+  nextAt: timeOrNull,
+});
+
+/** A job without its request and its result, which stores keep apart: lists read neither. */
+export type JobHead = Omit<Job, 'request' | 'result'>;
+
+/** Fields of a later berth are kept: a job must survive a return to an earlier one. */
+const jobHeadSchema: z.ZodType<JobHead> = z.looseObject({
+  id: z.string().regex(/^job_[\w-]{1,80}$/),
+  token: name,
+  tokenId: name.nullable(),
+  state: z.enum(states),
+  priority: z.enum(['normal', 'background']),
+  profile: name,
+  sessionId: name.nullable(),
+  ownSession: z.boolean(),
+  promptId: name.nullable(),
+  metadata: z.record(z.string(), z.string()),
+  timeout: z.number(),
+  maxAttempts: z.number(),
+  createdAt: time,
+  startedAt: timeOrNull,
+  endedAt: timeOrNull,
+  notBefore: timeOrNull,
+  expiresAt: timeOrNull,
+  attempts: z.array(attempt),
+  restarts: z.number().default(0),
+  parkings: z.number().default(0),
+  parked: z.strictObject({ reason: name, until: timeOrNull }).nullable(),
+  dueAt: time,
+  owner: name.nullable(),
+  error: z.looseObject({ code: z.string(), detail: z.string() }).nullable(),
+  notes: z.array(z.string()),
+  callback: callback.nullable(),
+});
+
+const resultSchema = z.looseObject({
+  id: z.string(),
+  session_id: z.string(),
+  profile: z.string(),
+  result: z.string(),
+  is_error: z.boolean(),
+});
+
+/** The job without its request and its result, as JSON. */
+export function headText({ request: _request, result: _result, ...head }: Job): string {
+  return JSON.stringify(head);
+}
+
+/** @throws Error if the text is not that of a job */
+export function parseHead(text: string): JobHead {
+  return jobHeadSchema.parse(JSON.parse(text));
+}
+
+/** @throws Error if the text is not that of a request */
+export function parseRequest(text: string): Job['request'] {
+  return storedRequestSchema.parse(JSON.parse(text));
+}
+
+/** @throws Error if the text is not that of a result */
+export function parseResult(text: string): Job['result'] {
+  return resultSchema.parse(JSON.parse(text)) as unknown as Job['result'];
+}
