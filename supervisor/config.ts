@@ -124,6 +124,33 @@ export const supervisorDefinitions = {
     description:
       'The maximum and the default time of one run of a job, instead of BERTH_PROMPT_TIMEOUT. A shorter `limits.timeout` of the profile counts too.',
   }),
+  jobQueueLimit: setting({
+    name: 'BERTH_JOB_QUEUE_LIMIT',
+    schema: integer(1, 100_000),
+    default: '20000',
+    description:
+      'The maximum number of jobs that have not ended; further jobs are answered with 429 `jobs_full`.',
+  }),
+  jobRetention: setting({
+    name: 'BERTH_JOB_RETENTION',
+    schema: durationOrNever(hour, 3650 * day),
+    default: '14d',
+    description:
+      'How long a job is kept after its end, with its prompt, result and events; `0` keeps jobs until one of the two bounds below is reached.',
+  }),
+  jobRetentionCount: setting({
+    name: 'BERTH_JOB_RETENTION_COUNT',
+    schema: integer(0, 1_000_000),
+    default: '20000',
+    description: 'The maximum number of ended jobs; above it the oldest ones are removed.',
+  }),
+  jobRetentionSize: setting({
+    name: 'BERTH_JOB_RETENTION_SIZE',
+    schema: size(1024 ** 2, 1024 ** 4),
+    default: '512Mi',
+    description:
+      'The maximum size of ended jobs, with prompts, results and events; above it the oldest ones are removed.',
+  }),
   maxPromptBytes: setting({
     name: 'BERTH_MAX_PROMPT_BYTES',
     schema: size(1024, 16 * 1024 ** 2),

@@ -6,6 +6,7 @@
  * others.
  */
 
+import { ClockTrust } from '../../shared/clock-trust.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { sizeOfTree } from '../../shared/remove-tree.ts';
@@ -67,14 +68,17 @@ export class Retention {
   readonly #options: RetentionOptions;
   readonly #over = new AbortController();
   #timer: NodeJS.Timeout | undefined;
-  /** The difference between the clock and a monotonic clock at the last check. */
-  #difference: number | undefined;
-  /** Until when the clock is distrusted, by the monotonic clock. */
-  #distrusted = Number.NEGATIVE_INFINITY;
+  readonly #clock: ClockTrust;
   readonly #rounds = new SerialQueue();
 
   constructor(options: RetentionOptions) {
     this.#options = options;
+    const { now, elapsed, log } = options;
+    const onStep = (step: number): void => {
+      const text = 'the clock was changed: for a day nothing is removed because of its age';
+      log.warn('retention_failed', text, { step_ms: step });
+    };
+    this.#clock = new ClockTrust({ now, elapsed, onStep });
   }
 
   /** Runs a round now, in the background, and one each hour. */
@@ -100,28 +104,12 @@ export class Retention {
     }
   }
 
-  /**
-   * False for a day after the clock was set: with a wrong clock, every session could be a year old.
-   */
-  #isClockTrusted(): boolean {
-    const { now = Date.now, elapsed = () => performance.now(), log } = this.#options;
-    const difference = now() - elapsed();
-    const step = Math.abs(difference - (this.#difference ?? difference));
-    this.#difference = difference;
-    if (step > hour) {
-      this.#distrusted = elapsed() + day;
-      const text = 'the clock was changed: for a day nothing is removed because of its age';
-      log.warn('retention_failed', text, { step_ms: Math.round(step) });
-    }
-    return elapsed() >= this.#distrusted;
-  }
-
   /** @throws the signal's reason */
   async round(signal: AbortSignal): Promise<Round> {
     const { log, transcripts, now = Date.now } = this.#options;
     const started = now();
     const round: Round = { expired: 0, overBudget: 0, leftovers: 0, failed: 0, bytes: undefined };
-    const trusted = this.#isClockTrusted();
+    const trusted = this.#clock.check();
     const rest = await this.#expire(trusted ? started : 0, round, signal);
     const sizes = await transcripts.sizes(signal);
     await this.#keepToBudget(rest, sizes, round, signal);

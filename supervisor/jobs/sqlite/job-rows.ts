@@ -59,6 +59,7 @@ const sql = {
     ORDER BY seq LIMIT 1`,
   session: 'SELECT session FROM jobs WHERE seq = ?',
   setWaits: 'UPDATE jobs SET waits = ? WHERE seq = ?',
+  insertMetadata: 'INSERT INTO metadata (name, value, seq) VALUES (?, ?, ?)',
   request: 'SELECT request FROM requests WHERE seq = ?',
   insertRequest: 'INSERT INTO requests (seq, request) VALUES (?, ?)',
   result: 'SELECT result FROM results WHERE seq = ?',
@@ -72,6 +73,7 @@ const sql = {
   deleteRequest: 'DELETE FROM requests WHERE seq = ?',
   deleteResult: 'DELETE FROM results WHERE seq = ?',
   deleteKey: 'DELETE FROM keys WHERE seq = ?',
+  deleteMetadata: 'DELETE FROM metadata WHERE seq = ?',
   deleteEvents: 'DELETE FROM events WHERE seq = ?',
   inFile: 'SELECT 1 FROM results WHERE id = ? AND result IS NULL',
 };
@@ -104,6 +106,9 @@ export class JobRows {
     const seq = Number(added.lastInsertRowid);
     statements.insertRequest.run(seq, request);
     if (key) statements.insertKey.run(job.token, key.key, key.digest, seq);
+    for (const [name, value] of Object.entries(job.metadata)) {
+      statements.insertMetadata.run(name, value, seq);
+    }
     this.#putResult(seq, job);
     this.#order(seq, undefined, job);
     return { seq, version: 1, job };
@@ -152,6 +157,7 @@ export class JobRows {
     statements.deleteRequest.run(seq);
     statements.deleteResult.run(seq);
     statements.deleteKey.run(seq);
+    statements.deleteMetadata.run(seq);
     statements.deleteEvents.run(seq);
     this.#wake(job.sessionId, seq);
   }

@@ -1,19 +1,26 @@
 /** Lists and counts jobs. Invariant: neither requests nor results are read. */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import { LRUCache } from 'lru-cache';
 import { BerthError } from '../../../shared/errors.ts';
 import { type JobState, jobTransitions } from '../job.ts';
 import type { JobCounts, JobPage, JobQuery } from '../job-store.ts';
 import { type HeadRow, headColumns, type JobRows, prepareAll } from './job-rows.ts';
 
-const filters = `seq < :before AND (:profile IS NULL OR profile = :profile)
-  AND (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
-  AND (:metadata IS NULL OR NOT EXISTS (SELECT 1 FROM json_each(:metadata) AS wanted WHERE NOT EXISTS (
-    SELECT 1 FROM json_each(jobs.job, '$.metadata') AS own WHERE own.key = wanted.key AND own.value = wanted.value)))
-  ORDER BY seq DESC LIMIT :most`;
+/** The newest jobs. @param pairs the number of names with values that the metadata must have */
+function listQuery(isOfToken: boolean, pairs: number): string {
+  const conditions = [
+    ...(isOfToken ? ['token = :token'] : []),
+    'seq < :before',
+    '(:profile IS NULL OR profile = :profile)',
+    '(:states IS NULL OR state IN (SELECT value FROM json_each(:states)))',
+    ...Array.from({ length: pairs }, (_, at) => {
+      return `seq IN (SELECT seq FROM metadata WHERE name = :name${at} AND value = :value${at})`;
+    }),
+  ];
+  return `SELECT ${headColumns} FROM jobs WHERE ${conditions.join(' AND ')} ORDER BY seq DESC LIMIT :most`;
+}
 
 const sql = {
-  all: `SELECT ${headColumns} FROM jobs WHERE ${filters}`,
-  ofToken: `SELECT ${headColumns} FROM jobs WHERE token = :token AND ${filters}`,
   byState: 'SELECT state, count(*) AS count, min(due_at) AS oldest FROM jobs GROUP BY state',
   parked:
     "SELECT parked AS reason, count(*) AS count FROM jobs INDEXED BY jobs_parked WHERE state = 'parked' GROUP BY parked",
@@ -24,36 +31,56 @@ const sql = {
 };
 
 /** The queries of this file, for the test that each uses an index. */
-export const overviewQueries: readonly string[] = Object.values(sql);
+export const overviewQueries: readonly string[] = [
+  ...Object.values(sql),
+  listQuery(false, 0),
+  listQuery(true, 0),
+  listQuery(true, 2),
+];
 
 export class Overview {
   readonly #rows: JobRows;
+  readonly #db: DatabaseSync;
   readonly #statements: Record<keyof typeof sql, StatementSync>;
+  /** By their text: a list has as many conditions as the caller gives names. */
+  readonly #listings = new LRUCache<string, StatementSync>({ max: 32 });
 
   constructor(db: DatabaseSync, rows: JobRows) {
+    this.#db = db;
     this.#rows = rows;
     this.#statements = prepareAll(db, sql);
   }
 
   /** @throws BerthError `invalid_request` if the cursor is not of this store */
-  list({ token, states, profile, metadata, limit, cursor }: JobQuery): JobPage {
-    const filter = {
+  list({ token, states, profile, metadata = {}, limit, cursor }: JobQuery): JobPage {
+    const pairs = Object.entries(metadata);
+    const named = pairs.flatMap(([name, value], at) => [
+      [`name${at}`, name],
+      [`value${at}`, value],
+    ]);
+    const found = this.#listing(token !== undefined, pairs.length).all({
       before: cursor === undefined ? Number.MAX_SAFE_INTEGER : parseCursor(cursor),
       profile: profile ?? null,
       states: states ? JSON.stringify(states) : null,
-      metadata: metadata && Object.keys(metadata).length > 0 ? JSON.stringify(metadata) : null,
       most: limit + 1,
-    };
-    const { all, ofToken } = this.#statements;
-    const found = (token === undefined
-      ? all.all(filter)
-      : ofToken.all({ ...filter, token })) as unknown as HeadRow[];
+      ...(token === undefined ? {} : { token }),
+      ...Object.fromEntries(named),
+    }) as unknown as HeadRow[];
     const page = found.slice(0, limit);
     const last = page.at(-1);
     return {
       jobs: page.flatMap((row) => this.#rows.head(row)?.job ?? []),
       cursor: found.length > limit && last ? String(last.seq) : null,
     };
+  }
+
+  #listing(isOfToken: boolean, pairs: number): StatementSync {
+    const text = listQuery(isOfToken, pairs);
+    const known = this.#listings.get(text);
+    if (known) return known;
+    const statement = this.#db.prepare(text);
+    this.#listings.set(text, statement);
+    return statement;
   }
 
   /** The number of jobs that have not ended. */

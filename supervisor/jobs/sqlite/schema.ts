@@ -53,6 +53,10 @@ CREATE TABLE keys (
   PRIMARY KEY (token, key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX keys_of_job ON keys (seq);
+CREATE TABLE metadata (
+  name TEXT NOT NULL, value TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (name, value, seq)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX metadata_of_job ON metadata (seq);
 CREATE TABLE events (
   seq INTEGER NOT NULL, id INTEGER NOT NULL, at INTEGER NOT NULL, event TEXT NOT NULL, data TEXT NOT NULL,
   PRIMARY KEY (seq, id)

@@ -11,8 +11,8 @@ import { openJobStore } from '../../../../supervisor/jobs/sqlite/sqlite-job-stor
 import { ThreadClient } from '../../../../supervisor/jobs/sqlite/thread-client.ts';
 import { captureLog } from '../../../support/captured-log.ts';
 import { testDirectory } from '../../../support/directory.ts';
-import { sampleJob } from '../../../support/stored-job.ts';
 import { canMount, mountSmall } from '../../../support/small-volume.ts';
+import { sampleJob } from '../../../support/stored-job.ts';
 import { until } from '../../../support/until.ts';
 
 const client = new ThreadClient();
