@@ -53,6 +53,8 @@ export class Sync {
   #repair = false;
   #repairedAt = Number.NEGATIVE_INFINITY;
   #wake = Promise.withResolvers<void>();
+  /** BERTH_SYNC_INTERVAL, in milliseconds. */
+  #interval = 300_000;
 
   constructor(options: SyncOptions) {
     this.#options = options;
@@ -84,6 +86,7 @@ export class Sync {
   async prepare(signal: AbortSignal): Promise<InitReport> {
     const { readConfig, log } = this.#options;
     const config = readConfig();
+    this.#interval = config.syncInterval ?? this.#interval;
     const onPeer = (peer: Peer) => this.#partner.join(peer);
     const sharing = { role: 'sync' as const, accepts: () => !this.#busy, onPeer };
     this.#lease = await acquire({ config, log, signal, sharing });
@@ -102,8 +105,7 @@ export class Sync {
     const over = AbortSignal.any([signal, lost]);
     let failures = 0;
     while (!over.aborted) {
-      const { syncInterval = 300_000 } = this.#options.readConfig();
-      await within(this.#wake.promise, waitAfter(failures, syncInterval), over);
+      await within(this.#wake.promise, waitAfter(failures, this.#interval), over);
       if (over.aborted) break;
       this.#wake = Promise.withResolvers();
       const started = performance.now();

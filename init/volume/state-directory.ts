@@ -9,7 +9,7 @@ import { githubFile, reportFile } from './record.ts';
 
 /** Parts that init writes into or replaces by name. */
 const parts = {
-  directories: ['base', 'quarantine', 'git', installedDirectory],
+  directories: ['base', 'quarantine', 'git', 'stage', 'previous', installedDirectory],
   files: [reportFile, credentialsMemoryFile, githubFile, installedFile],
 };
 
