@@ -30,7 +30,7 @@ export interface DeliveryOptions {
 const mostRequests = 16;
 const mostPerHost = 4;
 /** Milliseconds that a claimed callback is not given to others: longer than a request can take. */
-const lease = 90_000;
+const lease = 45_000;
 /** Milliseconds between two looks at the store, if nothing else is known. */
 const longestSleep = 30_000;
 /** Changes of jobs come in bursts: so many milliseconds between two looks at least. */
