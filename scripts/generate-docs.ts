@@ -64,7 +64,7 @@ ${table(supervisorDefinitions)}
 A separate container beside the supervisor ([credentials.md](credentials.md)).
 
 ${table(writeBackDefinitions)}
-## commands (\`berth pause\`, \`berth resume\`)
+## commands (\`berth pause\`, \`berth resume\`, \`berth jobs\`)
 ${table(commandDefinitions)}
 ## Exit codes
 On failure both programs write one line with cause and remedy to the termination message file.

@@ -319,7 +319,7 @@ export const commandDefinitions = {
     optional: true,
     secret: true,
     description:
-      'The API token with which `berth pause` and `berth resume` call the server; without it they read the token from standard input. `berth serve` does not read it. Do not set it in the environment of the pod, where the tools of the CLI could find it.',
+      'The API token with which `berth pause`, `berth resume` and `berth jobs` call the server; without it they read the token from standard input. `berth serve` does not read it. Do not set it in the environment of the pod, where the tools of the CLI could find it.',
   }),
 };
 

@@ -8,7 +8,9 @@ import { asBerthError, BerthError, messageOf } from '../shared/errors.ts';
 import { neverShow, redact } from '../shared/redact.ts';
 import { version } from '../shared/version.ts';
 import { readCommandConfig, readLoginConfig } from './config.ts';
-import { callAdmin, readToken } from './http/call-admin.ts';
+import { callAdmin } from './http/call-admin.ts';
+import { callJobs } from './http/call-jobs.ts';
+import { readToken } from './http/call-server.ts';
 import { makeToken, tokenLine } from './http/tokens.ts';
 import { makeWebhookSecret } from './jobs/callbacks/webhook-secrets.ts';
 import { logIn } from './login/log-in.ts';
@@ -28,6 +30,10 @@ const help = `berth ${version}: the Claude Code CLI as a service
                       refuse new prompts and interrupt running prompts; needs an API token, from
                       BERTH_API_TOKEN_FILE, BERTH_API_TOKEN or standard input
   berth resume        accept prompts again; needs an API token too
+  berth jobs list [--state STATES] [--json]
+                      list the jobs of an API token; STATES as queued,parked
+  berth jobs show|cancel|retry ID
+                      show a job with its result, cancel a job, or run a failed job again
   berth --version
   berth --help
 `;
@@ -39,8 +45,10 @@ interface Command {
   argument?: string;
   /** Whether these options replace the argument. */
   replaces?: (options: Options) => boolean;
+  /** Whether a second argument may follow. */
+  second?: true;
   /** @returns the exit code */
-  run(options: Options, argument: string): Promise<number>;
+  run(options: Options, argument: string, second?: string): Promise<number>;
 }
 
 const commands: Record<string, Command> = {
@@ -60,17 +68,19 @@ const commands: Record<string, Command> = {
   },
   pause: { run: ({ reason }) => pauseOrResume('pause', reason) },
   resume: { run: () => pauseOrResume('resume') },
+  jobs: { argument: 'ACTION', second: true, run: jobs },
 };
 
 async function main(): Promise<number> {
   const { values, positionals } = readArguments();
-  const [name = '', argument, ...rest] = positionals;
+  const [name = '', argument, second, ...rest] = positionals;
   if (values.version) return print(`${version}\n`);
   if (values.help) return print(help);
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
   const wants = command?.argument !== undefined && !command.replaces?.(values);
-  const fits = rest.length === 0 && (argument !== undefined) === wants;
-  if (command && fits) return command.run(values, argument ?? '');
+  const isMore = rest.length > 0 || (second !== undefined && !command?.second);
+  const fits = !isMore && (argument !== undefined) === wants;
+  if (command && fits) return command.run(values, argument ?? '', second);
   process.stderr.write(help);
   return 64;
 }
@@ -84,6 +94,7 @@ function readArguments() {
         reason: { type: 'string' },
         json: { type: 'boolean' },
         webhook: { type: 'boolean' },
+        state: { type: 'string' },
         version: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
@@ -126,6 +137,13 @@ async function pauseOrResume(command: 'pause' | 'resume', reason?: string): Prom
   const token = apiToken ?? (await readToken(process.stdin));
   neverShow(token);
   return print(await callAdmin({ command, reason, token, at: httpListen }));
+}
+
+async function jobs({ state, json }: Options, action: string, id?: string): Promise<number> {
+  const { httpListen, apiToken } = readCommandConfig(process.env);
+  const token = apiToken ?? (await readToken(process.stdin));
+  neverShow(token);
+  return print(await callJobs({ action, id, state, json, token, at: httpListen }));
 }
 
 try {
