@@ -9,6 +9,7 @@ import { createJsonSchemaTransform, validatorCompiler } from 'fastify-type-provi
 import { z } from 'zod';
 import { BerthError, type ErrorCode, errorTable } from '../shared/errors.ts';
 import { version } from '../shared/version.ts';
+import { jobViewSchema } from '../supervisor/http/job-schema.ts';
 import { bodyProblems, commonProblems } from '../supervisor/http/problem-codes.ts';
 import { problemSchema, toProblem } from '../supervisor/http/problems.ts';
 import { type Route, type RouteDocumentation, routes } from '../supervisor/http/routes.ts';
@@ -42,7 +43,8 @@ const tokenScheme = {
 export async function openApiDocument(): Promise<OpenApiDocument> {
   const document = await describeSchemas();
   const { $schema: _, ...problem } = z.toJSONSchema(problemSchema, { io: 'output' });
-  document.components.schemas = { Problem: { ...problem, examples: [example] } };
+  const { $schema: __, ...job } = z.toJSONSchema(jobViewSchema, { io: 'output' });
+  document.components.schemas = { Problem: { ...problem, examples: [example] }, Job: job };
   for (const route of described()) {
     const path = route.path.replace(/:(\w+)/g, '{$1}');
     const operation = document.paths[path]?.[route.method.toLowerCase()];
@@ -79,7 +81,7 @@ async function describeSchemas(): Promise<OpenApiDocument> {
         ...(route.params ? { params: route.params } : {}),
         ...(route.query ? { querystring: route.query } : {}),
         ...(route.body ? { body: route.body } : {}),
-        response: { [route.status ?? 200]: route.answer },
+        ...(route.answer ? { response: { [route.status ?? 200]: route.answer } } : {}),
       },
       handler: async () => undefined,
     });
@@ -88,21 +90,29 @@ async function describeSchemas(): Promise<OpenApiDocument> {
   return structuredClone(server.swagger()) as unknown as OpenApiDocument;
 }
 
-/** Error codes that follow from the allowed callers. */
-const callerProblems: Partial<Record<Route['callers'], ErrorCode[]>> = {
-  admin: ['forbidden'],
-  owner: ['session_not_found'],
-};
+/** The error code that follows from the allowed callers. */
+function callerProblem(route: Route): ErrorCode[] {
+  if (route.callers === 'admin') return ['forbidden'];
+  return route.callers === 'owner' ? [`${route.of}_not_found`] : [];
+}
 
-function describeRoute(operation: Operation, { callers, body, problems, documentation }: Route) {
+function describeRoute(operation: Operation, route: Route) {
+  const { body, problems, documentation } = route;
   describeProblems(operation, [
     ...commonProblems,
     ...(body ? bodyProblems : []),
-    ...(callerProblems[callers] ?? []),
+    ...callerProblem(route),
     ...(problems ?? []),
   ]);
-  if (documentation) describeFurther(operation, documentation);
+  const status = route.status ?? 200;
+  if (route.answer === jobViewSchema) operation.responses[status] = aJob;
+  if (documentation) describeFurther(operation, documentation, status);
 }
+
+const aJob = {
+  description: 'The job',
+  content: { 'application/json': { schema: { $ref: '#/components/schemas/Job' } } },
+};
 
 const example = toProblem(
   new BerthError(
@@ -131,19 +141,29 @@ function describeProblems(operation: Operation, codes: readonly ErrorCode[]): vo
   }
 }
 
-function describeFurther(operation: Operation, documentation: RouteDocumentation): void {
-  const { parameters, examples, answerHeaders } = documentation;
-  const answered = operation.responses[200];
-  const answer = answered?.content?.['application/json']?.schema;
+function describeFurther(
+  operation: Operation,
+  documentation: RouteDocumentation,
+  status: number,
+): void {
+  const { parameters, examples, answerHeaders, isEitherJob } = documentation;
+  operation.parameters = [...(operation.parameters ?? []), ...parameters];
   const body = operation.requestBody?.content['application/json'];
-  if (!answered?.content || !answer || !body) return;
-  answered.content['text/event-stream'] = eventStream(answer, documentation);
-  operation.parameters = parameters;
-  body.examples = examples;
-  answered.headers = answerHeaders;
+  if (body && examples) body.examples = examples;
+  if (isEitherJob) operation.responses[202] = { ...aJob, description: isEitherJob };
+  const answered = { ...operation.responses[status], description: 'The answer' };
+  operation.responses[status] = answered;
+  if (answerHeaders) answered.headers = answerHeaders;
+  const streamed = eventStream(answered.content?.['application/json']?.schema, documentation);
+  if (streamed) answered.content = { ...answered.content, 'text/event-stream': streamed };
 }
 
-function eventStream(answer: unknown, { events, streamExample }: RouteDocumentation): Json {
+/** @param answer the schema of the answer without a stream; absent: the route has only a stream */
+function eventStream(
+  answer: unknown,
+  { events, streamExample }: RouteDocumentation,
+): Json | undefined {
+  if (!events) return undefined;
   const event = (name: string, data: unknown, description?: string) => ({
     type: 'object',
     ...(description === undefined ? {} : { description }),
@@ -160,8 +180,16 @@ function eventStream(answer: unknown, { events, streamExample }: RouteDocumentat
         'Server-sent events: each has a name and JSON as its data. A comment comes every 15 s. An error before the first event is answered with its own status instead.',
       oneOf: [
         ...running,
-        event('result', answer, 'The answer; the last event'),
-        event('error', { $ref: '#/components/schemas/Problem' }, 'The failure; the last event'),
+        ...(answer === undefined
+          ? []
+          : [
+              event('result', answer, 'The answer; the last event'),
+              event(
+                'error',
+                { $ref: '#/components/schemas/Problem' },
+                'The failure; the last event',
+              ),
+            ]),
       ],
     },
     example: streamExample,

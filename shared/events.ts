@@ -272,7 +272,7 @@ export const eventsOfSupervisor = {
   audit: event(
     'info',
     'an administrative action, allowed or refused',
-    'token action reason session_id refused',
+    'token action reason session_id job_id refused',
   ),
   paused: event('warn', 'the server is paused since before this start', 'by since'),
   pause_unreadable: event(
@@ -409,6 +409,13 @@ export const eventsOfSupervisor = {
     'the end of a run of a job cannot be stored; the next start continues that job',
     'job_id',
   ),
+  job_accepted: event(
+    'info',
+    'a job was accepted, and is durable',
+    'job_id token profile priority state',
+  ),
+  job_cancelled: event('info', 'a job was cancelled by its caller', 'job_id token profile'),
+  job_retried: event('info', 'a failed job was queued again by its caller', 'job_id token profile'),
   session_unreadable: event(
     'warn',
     'a file that is not a valid session record was set aside',

@@ -34,6 +34,7 @@ import { killLeftWorkers } from './memory/kill-marked.ts';
 import type { Profiles } from './profiles/profiles.ts';
 import { loadSessions } from './sessions/load-sessions.ts';
 import { createParts, type Parts } from './wiring/compose.ts';
+import { noJobs } from './wiring/no-jobs.ts';
 import { describeProblems, describeStatus } from './wiring/status-report.ts';
 
 export interface SupervisorOptions {
@@ -174,6 +175,8 @@ export class Supervisor {
       ...this.#parts,
       limits: this.#httpLimits(),
       sessions: this.#parts.prompts,
+      ...noJobs,
+      stopping: this.#ending.signal,
       draining: () => this.#state === 'draining',
       gracefulClose: this.#gracefulClose,
       mayAdminister: (token) => this.#options.profiles.mayAdminister(token),

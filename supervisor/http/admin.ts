@@ -10,7 +10,7 @@ import type { Admission } from '../prompts/admission.ts';
 import type { Pause } from '../prompts/pause.ts';
 
 /** Actions that are written to the log as `audit`. */
-export type AdminAction = 'pause' | 'resume' | 'session_delete';
+export type AdminAction = 'pause' | 'resume' | 'session_delete' | 'job_delete';
 
 export interface AdminParts {
   pause: Pause;

@@ -40,7 +40,13 @@ export const apiProblems: readonly ErrorCode[] = allCodes.filter(
   (code) => !ofPrograms.includes(code),
 );
 
+/** Codes of requests that name a job. */
+const ofJobs: readonly ErrorCode[] = ['job_not_found', 'job_not_ended', 'job_ended'];
+
+/** Codes with which a job is not accepted, besides those of its fields. */
+export const jobProblems: readonly ErrorCode[] = ['jobs_full', 'job_store_unavailable'];
+
 /** Codes that a prompt can end with. */
 export const promptProblems: readonly ErrorCode[] = apiProblems.filter(
-  (code) => !ofOtherRoutes.includes(code),
+  (code) => !ofOtherRoutes.includes(code) && !ofJobs.includes(code),
 );

@@ -134,6 +134,7 @@ export const promptDocumentation = {
       { examples: ['00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'] },
     ),
     header('Accept', '`text/event-stream` for a stream of events'),
+    header('Prefer', '`respond-async`: make a job of the prompt, as `POST /v1/jobs` does'),
   ],
   examples: {
     question: { value: { prompt: 'Which skills do you have?' } },
@@ -153,4 +154,5 @@ export const promptDocumentation = {
   },
   events: streamEvents,
   streamExample,
+  isEitherJob: 'With `Prefer: respond-async`: the job, and its path as `Location`',
 };

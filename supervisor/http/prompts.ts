@@ -1,4 +1,7 @@
-/** The handler of `POST /v1/prompts`: runs one prompt and answers with JSON or with a stream of events. */
+/**
+ * The handler of `POST /v1/prompts`: runs one prompt and answers with JSON or with a stream of events. With
+ * `Prefer: respond-async` the prompt becomes a job.
+ */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Log } from '../../shared/log.ts';
 import type { Answer } from '../prompts/answer.ts';
@@ -9,29 +12,33 @@ import {
   validTraceparent,
 } from '../prompts/prompt.ts';
 import type { RunsPrompts } from '../prompts/prompts.ts';
+import { callerGone } from './caller-gone.ts';
 import { readHeartbeat, withHeartbeat } from './heartbeat.ts';
 import { type Idempotency, readKey } from './idempotency.ts';
+import type { PromptOrJobBody } from './job-schema.ts';
+import type { JobParts } from './jobs.ts';
 import { fromThrown, toProblem } from './problems.ts';
-import type { PromptBody } from './prompt-schema.ts';
+import { assertNoJobFields, promptAsJob, wantsJob } from './prompt-as-job.ts';
 import { EventStream } from './sse.ts';
 
-export interface PromptParts {
+export interface PromptParts extends JobParts {
   intake: Intake;
   sessions: RunsPrompts;
   idempotency: Idempotency;
   /** Bytes that the body of a prompt may have. */
   maxPromptBytes: number;
-  log: Log;
 }
 
-type PromptHttpRequest = FastifyRequest<{ Body: PromptBody }>;
+type PromptHttpRequest = FastifyRequest<{ Body: PromptOrJobBody }>;
 
-/** @returns the reply if the answer was sent as a stream or after white space */
+/** @returns the reply if the answer was sent as a stream, after white space, or is that of a job */
 export async function runPrompt(
   parts: PromptParts,
   request: PromptHttpRequest,
   reply: FastifyReply,
 ): Promise<Answer | FastifyReply> {
+  if (wantsJob(request.headers.prefer)) return promptAsJob(parts, request, reply);
+  assertNoJobFields(request.body);
   const { metadata } = request.body;
   const gone = callerGone(reply);
   const heartbeat = readHeartbeat(request.body.heartbeat);
@@ -124,13 +131,4 @@ function onceOnly(
 
 function wantsEvents(request: FastifyRequest): boolean {
   return request.headers.accept?.includes('text/event-stream') ?? false;
-}
-
-/** Aborts when the client closes the connection before it has its answer. */
-function callerGone(reply: FastifyReply): AbortSignal {
-  const gone = new AbortController();
-  reply.raw.once('close', () => {
-    if (!reply.raw.writableFinished) gone.abort();
-  });
-  return gone.signal;
 }

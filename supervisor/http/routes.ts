@@ -16,8 +16,31 @@ import {
   switchedSchema,
 } from './admin.ts';
 import { redirectToDocs, sendDocsPage, sendOpenApi } from './documents.ts';
-import { promptProblems } from './problem-codes.ts';
-import { answerSchema, promptDocumentation, promptSchema } from './prompt-schema.ts';
+import { sendJobEvents } from './job-events.ts';
+import {
+  eventsQuerySchema,
+  jobDocumentation,
+  jobEventsDocumentation,
+  jobIdSchema,
+  jobPageSchema,
+  jobSchema,
+  jobsQuerySchema,
+  jobViewSchema,
+  promptOrJobSchema,
+  removedSchema,
+  waitSchema,
+} from './job-schema.ts';
+import {
+  acceptJob,
+  cancelJob,
+  type JobParts,
+  listJobs,
+  removeJob,
+  retryJob,
+  showJob,
+} from './jobs.ts';
+import { jobProblems, promptProblems } from './problem-codes.ts';
+import { answerSchema, promptDocumentation } from './prompt-schema.ts';
 import { type PromptParts, runPrompt } from './prompts.ts';
 import {
   deleteSession,
@@ -35,7 +58,7 @@ import {
 import { type StatusSource, statusSchema } from './status.ts';
 
 /** The parts that the handlers use. */
-export interface ApiParts extends PromptParts, AdminParts, SessionParts {
+export interface ApiParts extends PromptParts, AdminParts, SessionParts, JobParts {
   status: StatusSource;
 }
 
@@ -43,21 +66,26 @@ export interface ApiParts extends PromptParts, AdminParts, SessionParts {
  * The allowed callers of a route:
  * - `anyone`: no token is needed;
  * - `token`: every valid token;
- * - `owner`: the token to which the session in the path belongs; every other token gets
- *   `session_not_found`;
+ * - `owner`: the token to which the session or the job in the path belongs; every other token gets
+ *   `session_not_found` or `job_not_found`;
  * - `admin`: a token that may pause the server, by the profiles file; every other token gets
  *   `forbidden`, and the log names the action.
  */
-type Access = { callers: 'anyone' | 'token' | 'owner' } | { callers: 'admin'; action: AdminAction };
+type Access =
+  | { callers: 'anyone' | 'token' }
+  | { callers: 'owner'; of: 'session' | 'job' }
+  | { callers: 'admin'; action: AdminAction };
 
 /** Parts of the OpenAPI document that the schemas do not contain. */
 export interface RouteDocumentation {
   parameters: readonly object[];
-  examples: Readonly<Record<string, { value: unknown }>>;
-  answerHeaders: Readonly<Record<string, object>>;
+  examples?: Readonly<Record<string, { value: unknown }>>;
+  answerHeaders?: Readonly<Record<string, object>>;
   /** The events of the answer as a stream, by name, without the last one. */
-  events: Readonly<Record<string, z.ZodType>>;
-  streamExample: string;
+  events?: Readonly<Record<string, z.ZodType>>;
+  streamExample?: string;
+  /** When the route answers 202 with a job instead. */
+  isEitherJob?: string;
 }
 
 interface Row<Params = unknown, Query = unknown, Body = unknown, Answer = unknown> {
@@ -105,13 +133,101 @@ export const routes: readonly Route[] = [
     callers: 'token',
     summary: 'Run one prompt',
     description:
-      'With `Accept: text/event-stream` the answer is a stream of events, of which the last is `result` or `error`. A prompt whose client disconnects is interrupted.',
-    body: promptSchema,
+      'With `Accept: text/event-stream` the answer is a stream of events, of which the last is `result` or `error`. A prompt whose client disconnects is interrupted. With `Prefer: respond-async` the prompt becomes a job: the answer is then that of `POST /v1/jobs`, also if a stream was wanted.',
+    body: promptOrJobSchema,
     bodyLimit: ({ maxPromptBytes }) => maxPromptBytes,
     answer: answerSchema,
     problems: promptProblems,
     documentation: promptDocumentation,
     handler: runPrompt,
+  }),
+  route({
+    method: 'POST',
+    path: '/v1/jobs',
+    callers: 'token',
+    summary: 'Accept a job: a prompt that runs to its end, over restarts and limits',
+    description:
+      'The answer is sent when the job is durable. The result is in the job: see `GET /v1/jobs/{id}` and callback_url. The answer is never a stream of events.',
+    body: jobSchema,
+    bodyLimit: ({ maxPromptBytes }) => maxPromptBytes,
+    answer: jobViewSchema,
+    status: 202,
+    problems: [...jobProblems, 'idempotency_mismatch', 'session_not_found', 'profile_not_found'],
+    documentation: jobDocumentation,
+    handler: acceptJob,
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/jobs',
+    callers: 'token',
+    summary: 'The jobs of this token',
+    description:
+      '`metadata.KEY=VALUE` selects jobs with that value; several of them must all be equal.',
+    query: jobsQuerySchema,
+    answer: jobPageSchema,
+    problems: ['job_store_unavailable'],
+    handler: listJobs,
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/jobs/:id',
+    ...{ callers: 'owner', of: 'job' },
+    summary: 'One job, with its result',
+    description:
+      'With `wait` the answer comes when the job has ended, or after that time. It comes earlier if the server stops; then ask again.',
+    params: jobIdSchema,
+    query: waitSchema,
+    answer: jobViewSchema,
+    problems: ['job_store_unavailable'],
+    handler: showJob,
+  }),
+  route({
+    method: 'POST',
+    path: '/v1/jobs/:id/cancel',
+    ...{ callers: 'owner', of: 'job' },
+    summary: 'Cancel a job',
+    description:
+      'Its running turn is interrupted. A job that was cancelled before is answered again.',
+    params: jobIdSchema,
+    answer: jobViewSchema,
+    problems: ['job_ended', 'job_store_unavailable'],
+    handler: cancelJob,
+  }),
+  route({
+    method: 'POST',
+    path: '/v1/jobs/:id/retry',
+    ...{ callers: 'owner', of: 'job' },
+    summary: 'Run a failed job again',
+    description: 'The job is queued with all its attempts, and continues its session.',
+    params: jobIdSchema,
+    answer: jobViewSchema,
+    status: 202,
+    problems: ['job_ended', 'job_not_ended', 'job_store_unavailable'],
+    handler: retryJob,
+  }),
+  route({
+    method: 'DELETE',
+    path: '/v1/jobs/:id',
+    ...{ callers: 'owner', of: 'job' },
+    summary: 'Remove a job that has ended',
+    params: jobIdSchema,
+    answer: removedSchema,
+    status: 204,
+    problems: ['job_not_ended', 'job_store_unavailable'],
+    handler: removeJob,
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/jobs/:id/events',
+    ...{ callers: 'owner', of: 'job' },
+    summary: 'The events of a job, as server-sent events',
+    description:
+      'The events so far, with ids, then what follows, until the job has ended. The newest 1,000 events are kept; `missed` says which are gone. 204 if the job has ended and the client has all its events.',
+    params: jobIdSchema,
+    query: eventsQuerySchema,
+    problems: ['job_store_unavailable'],
+    documentation: jobEventsDocumentation,
+    handler: sendJobEvents,
   }),
   route({
     method: 'POST',
@@ -146,7 +262,7 @@ export const routes: readonly Route[] = [
   route({
     method: 'GET',
     path: '/v1/sessions/:id',
-    callers: 'owner',
+    ...{ callers: 'owner', of: 'session' },
     summary: 'One session',
     params: idSchema,
     answer: sessionSchema,
@@ -155,7 +271,7 @@ export const routes: readonly Route[] = [
   route({
     method: 'DELETE',
     path: '/v1/sessions/:id',
-    callers: 'owner',
+    ...{ callers: 'owner', of: 'session' },
     summary: 'Remove a session',
     description:
       'Its running turn is interrupted; its process, its transcript and its own working directory go with it.',
@@ -168,7 +284,7 @@ export const routes: readonly Route[] = [
   route({
     method: 'POST',
     path: '/v1/sessions/:id/interrupt',
-    callers: 'owner',
+    ...{ callers: 'owner', of: 'session' },
     summary: 'Interrupt the running turn of a session',
     description:
       'Its prompt is answered with the error `interrupted`; the session can be continued. Prompts that wait for the session stay.',

@@ -5,11 +5,14 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import type { Test } from 'tap';
+import { BerthError } from '../../shared/errors.ts';
 import { Authentication } from '../../supervisor/http/authentication.ts';
 import { Idempotency, type IdempotencyOptions } from '../../supervisor/http/idempotency.ts';
 import { type HttpLimits, httpLimits } from '../../supervisor/http/limits.ts';
 import { createApiServer } from '../../supervisor/http/server.ts';
 import { digestToken, fixedTokens } from '../../supervisor/http/tokens.ts';
+import type { JobStore } from '../../supervisor/jobs/job-store.ts';
+import { Jobs } from '../../supervisor/jobs/jobs.ts';
 import { builtInProfile } from '../../supervisor/profiles/profile.ts';
 import type { Answer } from '../../supervisor/prompts/answer.ts';
 import { Pause } from '../../supervisor/prompts/pause.ts';
@@ -21,6 +24,7 @@ import { Transcripts } from '../../supervisor/sessions/transcripts.ts';
 import { Workspaces } from '../../supervisor/sessions/workspaces.ts';
 import { captureLog } from './captured-log.ts';
 import { testDirectory } from './directory.ts';
+import { memoryJobStore } from './memory-job-store.ts';
 import { storeIn } from './session-record.ts';
 
 export const token = 'a-token-of-the-tests';
@@ -33,6 +37,10 @@ export interface ApiServerTestOptions {
   maxPromptBytes?: number;
   mayAdminister?: (name: string) => boolean;
   sessions?: readonly SessionRecord[];
+  /** The store of jobs; nothing runs the jobs. */
+  jobStore?: JobStore;
+  /** Aborts when the server begins to stop. */
+  stopping?: AbortSignal;
 }
 
 export async function startApiServer(t: Test, options: ApiServerTestOptions = {}) {
@@ -49,7 +57,23 @@ export async function startApiServer(t: Test, options: ApiServerTestOptions = {}
   const directory = testDirectory(t, { state: {}, work: {}, tmp: {} });
   const store = storeIn(join(directory, 'state'));
   for (const record of options.sessions ?? []) await store.write(record);
+  const intake = new Intake({
+    store,
+    profiles: { get: () => profile, forToken: () => profile },
+    promptTimeout: 60_000,
+  });
   const server = await createApiServer({
+    jobs: new Jobs({
+      store: options.jobStore ?? memoryJobStore(),
+      intake,
+      timeout: 7_200_000,
+      onCancelled: () => {},
+    }),
+    checkCallback: (url) => {
+      if (new URL(url).hostname === 'n8n.example') return;
+      throw new BerthError('invalid_request', 'cannot accept callback_url: a test; add the host');
+    },
+    stopping: options.stopping ?? new AbortController().signal,
     sessions: { run: options.run ?? (async () => answerOf('hello')) },
     admission: { review: () => {} },
     pause: new Pause(join(directory, 'state'), log.log),
@@ -57,11 +81,7 @@ export async function startApiServer(t: Test, options: ApiServerTestOptions = {}
     idempotency: new Idempotency({ window: 60_000, ...options.idempotency }),
     authentication,
     maxPromptBytes: options.maxPromptBytes ?? 1024 ** 2,
-    intake: new Intake({
-      store,
-      profiles: { get: () => profile, forToken: () => profile },
-      promptTimeout: 60_000,
-    }),
+    intake,
     catalog: new SessionCatalog({
       store,
       transcripts: new Transcripts({

@@ -27,6 +27,7 @@ export function jobOf(fields: Partial<Job> = {}): Job {
     expiresAt: null,
     attempts: [],
     restarts: 0,
+    parkings: 0,
     parked: null,
     dueAt: createdAt,
     owner: null,

@@ -1,22 +1,30 @@
 import t, { type Test } from 'tap';
 import { type Route, routes } from '../../../supervisor/http/routes.ts';
 import { otherToken, startApiServer, token } from '../../support/api-server.ts';
+import { jobOf } from '../../support/job.ts';
+import { memoryJobStore } from '../../support/memory-job-store.ts';
 import { idOf, sessionRecord } from '../../support/session-record.ts';
 
-/** A server with a session of the token `tests` for each row, and only `tests` as an administrator. */
+/**
+ * A server with a session and an ended job of the token `tests` for each row, and only `tests` as an administrator.
+ */
 async function startWithSessions(t: Test) {
   const sessions = routes.map((_, row) => sessionRecord({ id: idOf(row), token: 'tests' }));
+  const jobStore = memoryJobStore();
+  for (const row of routes.keys()) {
+    await jobStore.add(jobOf({ id: `job_${idOf(row)}`, token: 'tests', state: 'failed' }));
+  }
   const mayAdminister = (name: string): boolean => name === 'tests';
-  const { url, log } = await startApiServer(t, { sessions, mayAdminister });
+  const { url, log } = await startApiServer(t, { sessions, jobStore, mayAdminister });
   const call = async ({ method, path, body }: Route, row: number, bearer?: string) => {
-    const response = await fetch(url + path.replace(':id', idOf(row)), {
+    const response = await fetch(url + path.replace(':id', idIn(path, row)), {
       method,
       redirect: 'manual',
       headers: {
         ...(bearer === undefined ? {} : { authorization: `Bearer ${bearer}` }),
         ...(body ? { 'content-type': 'application/json' } : {}),
       },
-      body: body ? JSON.stringify(path === '/v1/prompts' ? { prompt: 'x' } : {}) : null,
+      body: body ? JSON.stringify(takesPrompt.includes(path) ? { prompt: 'x' } : {}) : null,
     });
     const text = await response.text();
     const isProblem = response.headers.get('content-type') === 'application/problem+json';
@@ -26,8 +34,13 @@ async function startWithSessions(t: Test) {
   return { call, log, url };
 }
 
+const takesPrompt = ['/v1/prompts', '/v1/jobs'];
+
+const idIn = (path: string, row: number): string =>
+  path.startsWith('/v1/jobs/') ? `job_${idOf(row)}` : idOf(row);
+
 /** The codes with which a caller is refused for who the caller is. */
-const refusals = ['unauthorized', 'forbidden', 'session_not_found'];
+const refusals = ['unauthorized', 'forbidden', 'session_not_found', 'job_not_found'];
 
 const name = ({ method, path }: Route): string => `${method} ${path}`;
 
@@ -49,22 +62,26 @@ t.test('with a wrong token only the rows for anyone are answered', async (t) => 
   }
 });
 
-t.test('a token of another name gets no session and no administrative action', async (t) => {
-  const { call, log } = await startWithSessions(t);
-  for (const [row, route] of routes.entries()) {
-    const { status, code, text } = await call(route, row, otherToken);
-    const what = `${name(route)} ${status} ${code}`;
-    if (route.callers === 'owner') t.match({ status, code }, { status: 404, code: refusals[2] });
-    else if (route.callers === 'admin')
-      t.match({ status, code }, { status: 403, code: refusals[1] });
-    else t.notOk(refusals.includes(code), what);
-    const shown = routes.some((_, other) => other !== row && text.includes(idOf(other)));
-    t.notOk(shown, `${what} shows no session`);
-  }
-  const audited = log.lines.filter(({ event }) => event === 'audit');
-  t.equal(audited.length, routes.filter(({ callers }) => callers === 'admin').length);
-  t.ok(audited.every(({ refused, token: who }) => refused === true && who === 'somebody'));
-});
+t.test(
+  'a token of another name gets no session, no job and no administrative action',
+  async (t) => {
+    const { call, log } = await startWithSessions(t);
+    for (const [row, route] of routes.entries()) {
+      const { status, code, text } = await call(route, row, otherToken);
+      const what = `${name(route)} ${status} ${code}`;
+      if (route.callers === 'owner')
+        t.match({ status, code }, { status: 404, code: `${route.of}_not_found` }, what);
+      else if (route.callers === 'admin')
+        t.match({ status, code }, { status: 403, code: refusals[1] });
+      else t.notOk(refusals.includes(code), what);
+      const shown = routes.some((_, other) => other !== row && text.includes(idOf(other)));
+      t.notOk(shown, `${what} shows no session`);
+    }
+    const audited = log.lines.filter(({ event }) => event === 'audit');
+    t.equal(audited.length, routes.filter(({ callers }) => callers === 'admin').length);
+    t.ok(audited.every(({ refused, token: who }) => refused === true && who === 'somebody'));
+  },
+);
 
 t.test('the token of the session, which is an administrator too, is refused nowhere', async (t) => {
   const { call } = await startWithSessions(t);
@@ -99,12 +116,15 @@ t.test(
       for (const method of ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'].filter(
         (method) => !known.includes(method),
       )) {
-        const { status } = await fetch(url + path.replace(':id', idOf(0)), { method, headers });
+        const { status } = await fetch(url + path.replace(':id', idIn(path, 0)), {
+          method,
+          headers,
+        });
         t.equal(status, 405, `${method} ${path}`);
       }
       if (!known.includes('GET')) continue;
       const open = routes.some((route) => route.path === path && route.callers === 'anyone');
-      const { status } = await fetch(url + path.replace(':id', idOf(0)), {
+      const { status } = await fetch(url + path.replace(':id', idIn(path, 0)), {
         method: 'HEAD',
         redirect: 'manual',
       });

@@ -1,47 +1,22 @@
 import t from 'tap';
-import { become, type Job } from '../../../supervisor/jobs/job.ts';
+import { become } from '../../../supervisor/jobs/job.ts';
 import { viewOf, withoutSecrets } from '../../../supervisor/jobs/job-view.ts';
+import { jobOf } from '../../support/job.ts';
 
 const at = Date.parse('2026-01-02T03:04:05Z');
 
-const queued: Job = {
-  id: 'job_019c0000-0000-7000-8000-000000000000',
-  token: 'n8n',
-  tokenId: null,
-  state: 'queued',
-  request: { prompt: 'a text that no view shows' },
-  priority: 'normal',
-  profile: 'default',
-  sessionId: null,
-  ownSession: false,
-  promptId: null,
-  metadata: { execution: '42' },
-  timeout: 1_000,
-  maxAttempts: 3,
+const queued = jobOf({
   createdAt: at,
-  startedAt: null,
-  endedAt: null,
-  notBefore: null,
   expiresAt: at + 1_000,
-  restarts: 0,
-  parkings: 0,
+  request: { prompt: 'a text that no view shows' },
+  metadata: { execution: '42' },
   attempts: [{ startedAt: at, endedAt: null, outcome: null }],
-  parked: null,
-  dueAt: at,
-  owner: null,
-  result: null,
-  error: null,
-  notes: [],
   callback: {
     url: 'https://n8n.example/webhook-waiting/4711?signature=made-up',
-    state: 'waiting',
-    attempts: 0,
-    lastStatus: null,
-    lastError: null,
-    deliveredAt: null,
-    nextAt: null,
+    ...{ state: 'waiting', attempts: 0, lastStatus: null, lastError: null },
+    ...{ deliveredAt: null, nextAt: null },
   },
-};
+});
 
 t.test('a view has ISO times, and neither the prompt nor the path of the callback', async (t) => {
   const view = viewOf(queued);

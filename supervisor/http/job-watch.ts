@@ -1,0 +1,58 @@
+/**
+ * Waits for changes of one job, for long polls and for streams of events.
+ * Invariants: a change between two waits is not missed. A wait ends after a few seconds without a change too, since
+ * reports of other replicas may get lost. Changes are bundled, so that each reads the store a few times a second at most.
+ */
+import { pause, within } from '../../shared/waiting.ts';
+import { isEnd, type Job } from '../jobs/job.ts';
+import type { Jobs } from '../jobs/jobs.ts';
+
+/** Milliseconds. */
+const longestQuiet = 5_000;
+const shortestPause = 100;
+
+export class JobWatch {
+  readonly #end: () => void;
+  #changed = Promise.withResolvers<void>();
+  #last = -Infinity;
+
+  constructor(jobs: Pick<Jobs, 'onChange'>, id: string) {
+    this.#end = jobs.onChange((changed) => {
+      if (changed === undefined || changed === id) this.#changed.resolve();
+    });
+  }
+
+  /** Resolves after the next change since the last call, after a few seconds, or when the signal aborts. */
+  async next(signal: AbortSignal): Promise<void> {
+    await within(this.#changed.promise, longestQuiet, signal);
+    await pause(this.#last + shortestPause - performance.now(), signal);
+    this.#changed = Promise.withResolvers();
+    this.#last = performance.now();
+  }
+
+  close(): void {
+    this.#end();
+  }
+}
+
+/**
+ * @returns the job when it has ended, or as it is when the signal aborts
+ * @throws BerthError `job_not_found`, also if the job is removed meanwhile; `job_store_unavailable`
+ */
+export async function readEnded(
+  jobs: Pick<Jobs, 'read' | 'onChange'>,
+  id: string,
+  token: string,
+  signal: AbortSignal,
+): Promise<Job> {
+  const watch = new JobWatch(jobs, id);
+  try {
+    for (;;) {
+      const job = await jobs.read(id, token);
+      if (isEnd(job.state) || signal.aborted) return job;
+      await watch.next(signal);
+    }
+  } finally {
+    watch.close();
+  }
+}
