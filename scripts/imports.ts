@@ -82,7 +82,7 @@ const allowed: Record<string, readonly string[]> = {
   ],
   'supervisor/doctor': [
     ...['supervisor/credentials', 'supervisor/profiles', 'supervisor/claude'],
-    ...['supervisor/memory/cgroup.ts', 'supervisor/config.ts'],
+    ...['supervisor/memory/cgroup.ts', 'supervisor/config.ts', 'supervisor/jobs/callbacks'],
   ],
   'supervisor/login': ['supervisor/credentials', 'supervisor/claude', 'supervisor/config.ts'],
 };

@@ -34,6 +34,7 @@ import { killLeftWorkers } from './memory/kill-marked.ts';
 import type { Profiles } from './profiles/profiles.ts';
 import { loadSessions } from './sessions/load-sessions.ts';
 import { createParts, type Parts } from './wiring/compose.ts';
+import { describeJobs } from './wiring/job-status.ts';
 import { noJobs } from './wiring/no-jobs.ts';
 import { describeProblems, describeStatus } from './wiring/status-report.ts';
 
@@ -290,7 +291,7 @@ export class Supervisor {
     return loginKindsOf(config.inherited, environments, bySettings);
   }
 
-  #status(): Status {
+  async #status(): Promise<Status> {
     return describeStatus({
       ...this.#parts,
       state: this.#state,
@@ -299,6 +300,7 @@ export class Supervisor {
       learnsLate: this.#tested?.learnsLate,
       config: this.#config,
       profiles: this.#options.profiles,
+      jobs: await describeJobs(undefined),
     });
   }
 }

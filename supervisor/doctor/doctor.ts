@@ -7,6 +7,7 @@ import type { Environment } from '../../shared/config.ts';
 import { formatSize } from '../../shared/units.ts';
 import { version } from '../../shared/version.ts';
 import { findMemoryCgroup, readContainerMemory } from '../memory/cgroup.ts';
+import { checkCallbacks } from './callbacks.ts';
 import { type Check, type Checked, type Finding, ok, runChecks, warning } from './check.ts';
 import { checkClaudeSettings } from './claude-settings.ts';
 import { checkCli } from './cli.ts';
@@ -45,6 +46,7 @@ function checksOf(environment: Environment): Check[] {
   if (isWriteBackContainer(environment)) return writeBackChecks(environment);
   const { config, findings } = readLeniently(environment);
   const { configDirectory, stateDirectory, inherited, doctorProbe, metricsListen } = config;
+  const { callbackHosts } = config;
   return [
     { name: 'settings', exit: 64, run: async () => findings },
     { name: 'volume', exit: 73, run: () => checkVolume(configDirectory, stateDirectory) },
@@ -56,6 +58,10 @@ function checksOf(environment: Environment): Check[] {
     { name: 'write-back', exit: 77, run: (signal) => checkWriteBack(inherited, signal) },
     { name: 'claude-settings', exit: 65, run: () => checkClaudeSettings(configDirectory) },
     { name: 'commands', exit: 69, run: (signal) => checkCommands(config, signal) },
+    {
+      ...{ name: 'callbacks', exit: 69 },
+      run: (signal) => checkCallbacks(callbackHosts, inherited, signal),
+    },
     { name: 'server', exit: 69, run: (signal) => checkServer(metricsListen, signal) },
   ];
 }

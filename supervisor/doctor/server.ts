@@ -1,6 +1,6 @@
 /**
  * Checks what the `berth serve` of this pod reports about the CLI: MCP servers, hooks, plugins and skills that do
- * not work, settings that the CLI ignores, and profiles whose workers do not start.
+ * not work, settings that the CLI ignores, and profiles whose workers do not start; and about the store of jobs.
  * Invariants: the report comes from the metrics port, which needs no token. The report is bounded. Any program
  * of the pod can answer in the place of the server, so its texts are only shown.
  */
@@ -22,6 +22,9 @@ const report = z.object({
   settings: z.object({
     ignored: z.array(z.object({ file: z.string(), path: z.string(), message: z.string() })),
   }),
+  jobs: z
+    .object({ kind: z.string(), available: z.boolean(), problem: z.string().nullable() })
+    .nullish(),
 });
 
 type Report = z.infer<typeof report>;
@@ -37,7 +40,8 @@ export async function checkServer(at: Listen, signal: AbortSignal): Promise<Find
     return [absent(origin, 'no berth serve reports its problems here, so they are not known')];
   }
   const findings = [...startsOf(told), ...settingsOf(told), ...componentsOf(told)];
-  if (findings.length === 0) return [ok(origin, 'berth serve reports no problem of the CLI')];
+  findings.push(...storeOf(told));
+  if (findings.length === 0) return [ok(origin, 'berth serve reports no problem')];
   const rest = findings.length - most;
   if (rest <= 0) return findings;
   return [
@@ -69,6 +73,13 @@ function startsOf({ launch_failures: failures }: Report): Finding[] {
     const remedy = help.join('; ') || 'see `worker_failed` in the log of berth serve';
     return failed(`profile ${profile}`, `no worker starts: ${cause}`, remedy);
   });
+}
+
+function storeOf({ jobs }: Report): Finding[] {
+  if (!jobs || jobs.available) return [];
+  const [cause = '', ...help] = (jobs.problem ?? 'the cause is not known').split('; ');
+  const remedy = help.join('; ') || 'see jobs.store of GET /v1/status';
+  return [failed(`store of jobs (${jobs.kind})`, cause, remedy)];
 }
 
 function settingsOf({ settings: { ignored } }: Report): Finding[] {

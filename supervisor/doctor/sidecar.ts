@@ -51,7 +51,7 @@ export function writeBackChecks(environment: Environment): Check[] {
       ...{ name: 'write-back', exit: 77 },
       run: (signal) => checkWriteBack(environment, signal, { directory, needed: true }),
     },
-    ...['claude-settings', 'commands', 'server'].map(notHere),
+    ...['claude-settings', 'commands', 'callbacks', 'server'].map(notHere),
   ];
 }
 

@@ -22,7 +22,7 @@ export interface JobParts {
     'accept' | 'read' | 'list' | 'cancel' | 'retry' | 'remove' | 'events' | 'onChange'
   >;
   /** @throws BerthError `invalid_request` if callbacks to this URL are not allowed */
-  checkCallback: (url: string) => void;
+  checkCallback: (url: string) => Promise<void> | void;
   /** Aborts when the server begins to stop. */
   stopping: AbortSignal;
   log: Log;
@@ -46,7 +46,7 @@ export async function acceptJob(
   const { body } = request;
   const key = keyOf(body, request);
   const fields = readNewJob(body, request, Date.now());
-  if (fields.callbackUrl !== undefined) checkCallback(fields.callbackUrl);
+  if (fields.callbackUrl !== undefined) await checkCallback(fields.callbackUrl);
   const { job, created } = await jobs.accept(fields, key);
   if (created) {
     const { id: job_id, state, token, profile, priority } = job;

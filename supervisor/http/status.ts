@@ -174,6 +174,26 @@ export const statusSchema = z
     turns_carried_on: counts.describe('Turns that continued in another process, by reason'),
     turns_lost: counts.describe('Turns whose process was lost and that ended so, by reason'),
     sessions: z.number().describe('How many there are'),
+    jobs: z
+      .object({
+        store: z.object({
+          kind: z.enum(['sqlite', 'redis']),
+          available: z.boolean(),
+          problem: z.string().nullable().describe('The cause and the remedy'),
+        }),
+        states: counts.nullable().describe('Jobs by state; null if the store does not answer'),
+        parked: counts.nullable().describe('Parked jobs, by the code of the error'),
+        oldest_queued_at: z
+          .string()
+          .nullable()
+          .describe('Since when the queued job waits that waits longest'),
+        callbacks: z
+          .object({ pending: z.number(), oldest_at: z.string().nullable() })
+          .nullable()
+          .describe('Callbacks that are to be delivered, and since when the oldest of them waits'),
+      })
+      .nullable()
+      .describe('All jobs in the store: with Redis, those of all replicas; null while starting'),
     profiles: z.object({
       names: z.array(z.string()),
       revision: z.string().nullable().describe('Of the file in effect; null without a file'),
@@ -229,4 +249,4 @@ export const statusSchema = z
 
 export type Status = z.infer<typeof statusSchema>;
 
-export type StatusSource = () => Status;
+export type StatusSource = () => Promise<Status>;

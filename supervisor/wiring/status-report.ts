@@ -21,6 +21,8 @@ export interface StatusParts extends Parts {
   learnsLate: boolean | undefined;
   config: SupervisorConfig;
   profiles: Profiles;
+  /** The section about jobs. */
+  jobs: Status['jobs'];
 }
 
 export function describeStatus(parts: StatusParts): Status {
@@ -57,6 +59,7 @@ export function describeStatus(parts: StatusParts): Status {
     turns_carried_on: { ...parts.metrics.losses.carriedOn },
     turns_lost: { ...parts.metrics.losses.lost },
     sessions: parts.store.size,
+    jobs: parts.jobs,
     profiles: parts.profiles.status,
     limits: parts.gate.states,
     quota: describeQuota(parts),

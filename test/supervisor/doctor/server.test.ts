@@ -62,6 +62,20 @@ t.test('each problem that the server reports is a finding with its name and caus
   ]);
 });
 
+t.test('a store of jobs that cannot be used is a failure with its cause', async (t) => {
+  let available = true;
+  const problem = 'cannot keep jobs in /c/.berth: it is on NFS; use a block volume';
+  const at = await listening(t, () => ({ ...quiet, jobs: { kind: 'sqlite', available, problem } }));
+  t.match(await checkServer(at, never), [{ status: 'ok' }]);
+  available = false;
+  t.match(await checkServer(at, never), [
+    {
+      ...{ status: 'failed', subject: 'store of jobs (sqlite)', remedy: 'use a block volume' },
+      detail: 'cannot keep jobs in /c/.berth: it is on NFS',
+    },
+  ]);
+});
+
 t.test('without a problem, and without a server, it says so', async (t) => {
   const at = await listening(t, () => quiet);
   t.match(await checkServer(at, never), [{ status: 'ok' }]);

@@ -167,7 +167,9 @@ t.test('what the routes answer is what the description says', async (t) => {
     const at = ['paths', route, method.toLowerCase(), 'responses', `${status}`, 'content', type];
     t.equal(errors([...at, 'schema'], answer.body), '', `${method} ${path} ${status}`);
   }
-  const met = new Set([...calls, ...jobCalls].map(([method, path]) => `${method} ${path.split('?')[0]}`));
+  const met = new Set(
+    [...calls, ...jobCalls].map(([method, path]) => `${method} ${path.split('?')[0]}`),
+  );
   for (const [path, item] of Object.entries(description.paths)) {
     for (const method of Object.keys(item)) {
       t.ok(met.has(`${method.toUpperCase()} ${path}`), `${method} ${path} is called here`);
