@@ -40,7 +40,8 @@ const allowed: Record<string, readonly string[]> = {
   'supervisor/wiring': [
     ...['supervisor/boot', 'supervisor/claude', 'supervisor/cli', 'supervisor/configuration'],
     ...['supervisor/credentials', 'supervisor/http', 'supervisor/memory', 'supervisor/metrics'],
-    ...['supervisor/jobs', 'supervisor/jobs/callbacks', 'supervisor/pool'],
+    ...['supervisor/jobs', 'supervisor/jobs/callbacks', 'supervisor/jobs/redis'],
+    'supervisor/pool',
     ...['supervisor/profiles', 'supervisor/prompts'],
     ...['supervisor/sessions', 'supervisor/spending', 'supervisor/config.ts'],
     'supervisor/jobs/sqlite',

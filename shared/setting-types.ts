@@ -138,3 +138,17 @@ export const secretName = z.string().transform((value, context): SecretName => {
 export const hostAndPort = listen.refine(({ host, port }) => host !== '::' && port > 0, {
   error: 'a host and a port such as example.com:443',
 });
+
+/** The address of a Redis server; the value is a secret, so messages do not show it. */
+export const redisUrl = z.string().refine((value) => {
+  const url = URL.canParse(value) ? new URL(value) : undefined;
+  return (url?.protocol === 'redis:' || url?.protocol === 'rediss:') && url.hostname !== '';
+}, 'an address such as redis://user:password@host:6379/0; encode special characters of the password');
+
+export const redisPrefix = z
+  .string()
+  .regex(/^[\w.-]{1,64}$/, 'up to 64 letters, digits, ".", "_" and "-"');
+
+export const replicaName = z
+  .string()
+  .regex(/^[\w.-]{1,253}$/, 'up to 253 letters, digits, ".", "_" and "-"');

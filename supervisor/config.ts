@@ -25,6 +25,9 @@ import {
   integer,
   listen,
   path,
+  redisPrefix,
+  redisUrl,
+  replicaName,
   secretName,
   size,
   sizes,
@@ -297,6 +300,42 @@ export const supervisorDefinitions = {
     optional: true,
     description:
       'The file with the secret that signs callbacks, `whsec_...`; two lines during a rotation. `berth token --webhook` makes a secret. Read again when it changes. Required with BERTH_CALLBACK_HOSTS.',
+  }),
+  redisUrl: setting({
+    name: 'BERTH_REDIS_URL',
+    schema: redisUrl,
+    optional: true,
+    secret: true,
+    description:
+      'The Redis 7 or Valkey 8 that stores jobs for several replicas or Deployments (docs/scaling.md), as `redis://user:password@host:6379/0`, or `rediss://` with TLS. Prefer BERTH_REDIS_URL_FILE. Without it jobs are stored on the volume, for one replica.',
+  }),
+  redisPrefix: setting({
+    name: 'BERTH_REDIS_PREFIX',
+    schema: redisPrefix,
+    default: 'berth',
+    description:
+      'What all keys in Redis begin with, in braces. Deployments with the same prefix share their jobs; give each berth that does not share them a prefix of its own.',
+  }),
+  redisCheck: setting({
+    name: 'BERTH_REDIS_CHECK',
+    schema: choice('refuse', 'warn'),
+    default: 'refuse',
+    description:
+      'What happens if Redis may lose jobs, because `appendonly` is not `yes` or `maxmemory-policy` is not `noeviction`. `refuse`: jobs are answered with `job_store_unavailable`. `warn`: jobs are accepted, and the log reports it.',
+  }),
+  replica: setting({
+    name: 'BERTH_REPLICA',
+    schema: replicaName,
+    optional: true,
+    description:
+      "The name by which Redis knows the replica that has a session. It must stay the same over restarts of the volume. The default is the pod's host name, which stays in a StatefulSet.",
+  }),
+  replicaLost: setting({
+    name: 'BERTH_REPLICA_LOST',
+    schema: duration(10 * second, 7 * 24 * hour),
+    default: '2m',
+    description:
+      'How long a replica may show no sign of life before jobs that continue its sessions run on another replica, in a new session.',
   }),
   doctorProbe: setting({
     name: 'BERTH_DOCTOR_PROBE',

@@ -40,6 +40,8 @@ export class SpendingLedger {
   readonly #tokens = new Map<string, number>();
   readonly #profiles = new Map<string, number>();
   #total = 0;
+  /** What other replicas have spent. */
+  #elsewhere: readonly Spending[] = [];
   /** The day of the sums. */
   #day: string;
   /** The day of the clock at the last check; earlier than `#day` if the clock was set back. */
@@ -97,11 +99,23 @@ export class SpendingLedger {
   check(token: string, profile: string, limits: BudgetLimits): void {
     this.#turnDay();
     const budgets = [
-      { of: 'token', what: `the token ${token}`, spent: this.#tokens.get(token) },
-      { of: 'profile', what: `the profile ${profile}`, spent: this.#profiles.get(profile) },
-      { of: 'deployment', what: 'this deployment', spent: this.#total },
+      {
+        of: 'token',
+        what: `the token ${token}`,
+        spent: this.#all((day) => day.tokens[token], this.#tokens.get(token)),
+      },
+      {
+        of: 'profile',
+        what: `the profile ${profile}`,
+        spent: this.#all((day) => day.profiles[profile], this.#profiles.get(profile)),
+      },
+      {
+        of: 'deployment',
+        what: 'this deployment',
+        spent: this.#all((day) => day.total_usd, this.#total),
+      },
     ] as const;
-    for (const { of, what, spent = 0 } of budgets) {
+    for (const { of, what, spent } of budgets) {
       const limit = limits[of];
       if (limit === undefined || spent < limit) continue;
       const raise = of === 'deployment' ? 'BERTH_DAILY_BUDGET_USD' : 'it in the profiles file';
@@ -140,7 +154,7 @@ export class SpendingLedger {
     this.#changed();
   }
 
-  /** The day's sums in US dollars. */
+  /** The day's sums of this replica in US dollars. */
   get spent(): Readonly<Spending> {
     this.#turnDay();
     return {
@@ -150,6 +164,11 @@ export class SpendingLedger {
       tokens: Object.fromEntries(this.#tokens),
       profiles: Object.fromEntries(this.#profiles),
     };
+  }
+
+  /** Replaces what other replicas have spent; sums of another day do not count. */
+  countElsewhere(others: readonly Spending[]): void {
+    this.#elsewhere = others;
   }
 
   /** When the next day begins, as an ISO time. */
@@ -163,6 +182,13 @@ export class SpendingLedger {
     clearTimeout(this.#timer);
     if (this.#dirty && this.#recorded) await this.#write();
     clearTimeout(this.#timer);
+  }
+
+  /** A sum of the day over all replicas. */
+  #all(part: (day: Spending) => number | undefined, own = 0): number {
+    let sum = own;
+    for (const each of this.#elsewhere) if (each.day === this.#day) sum += part(each) ?? 0;
+    return sum;
   }
 
   #today(): string {

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import type { IDeployment } from 'kubernetes-models/apps/v1/Deployment';
+import type { IStatefulSet } from 'kubernetes-models/apps/v1/StatefulSet';
 import type { IConfigMap } from 'kubernetes-models/v1/ConfigMap';
 import type { IContainer } from 'kubernetes-models/v1/Container';
 import type { IPersistentVolumeClaim } from 'kubernetes-models/v1/PersistentVolumeClaim';
@@ -25,6 +26,7 @@ export interface Manifest {
 interface Kinds {
   ConfigMap: IConfigMap;
   Deployment: IDeployment;
+  StatefulSet: IStatefulSet;
   PersistentVolumeClaim: IPersistentVolumeClaim;
   Secret: ISecret;
   Service: IService;
@@ -107,14 +109,23 @@ export interface Pod {
   spec: IPodSpec;
 }
 
-/** The pods of all Deployments. */
+/** The pods of all Deployments and StatefulSets. */
 export function podsOf(manifests: readonly Manifest[]): Pod[] {
-  return all(manifests, 'Deployment').flatMap(({ metadata, spec }) => {
+  const sets = [...all(manifests, 'Deployment'), ...all(manifests, 'StatefulSet')];
+  return sets.flatMap(({ metadata, spec }) => {
     const template = spec?.template;
     if (!template?.spec) return [];
     const labels = template.metadata?.labels ?? {};
-    return [{ name: metadata?.name ?? '', labels, spec: template.spec }];
+    return [{ name: metadata?.name ?? '', labels, spec: withClaims(template.spec, spec) }];
   });
+}
+
+/** The claims of a StatefulSet are volumes of each of its pods. */
+function withClaims(pod: IPodSpec, spec: IStatefulSet['spec'] | IDeployment['spec']): IPodSpec {
+  const claims = spec && 'volumeClaimTemplates' in spec ? (spec.volumeClaimTemplates ?? []) : [];
+  if (claims.length === 0) return pod;
+  const volumes = claims.map(({ metadata }) => ({ name: metadata?.name ?? '' }));
+  return { ...pod, volumes: [...(pod.volumes ?? []), ...volumes] };
 }
 
 export function containersOf({ initContainers, containers }: IPodSpec): IContainer[] {

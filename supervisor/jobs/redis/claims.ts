@@ -108,7 +108,7 @@ export class Claims {
       const { first = id, home } = firsts[index] ?? { home: null };
       if (first !== id) {
         await records.write(each, [
-          ['BLOCK', keys.due, keys.session(each.job.sessionId ?? ''), id],
+          ['BLOCK', keys.session(each.job.sessionId ?? ''), keys.due, id],
         ]);
         continue;
       }
@@ -175,7 +175,7 @@ export class Claims {
       if (first !== id) {
         await records.write(stored, [
           ['ZADD', keys.due, stored.job.dueAt, id],
-          ['BLOCK', keys.due, keys.session(session), id],
+          ['BLOCK', keys.session(session), keys.due, id],
         ]);
         return undefined;
       }

@@ -42,6 +42,8 @@ export class Keys {
   readonly turn: string;
   /** The channel that reports the ids of changed jobs. */
   readonly changes: string;
+  /** What each replica shares with the others. */
+  readonly states: string;
   /** Held by the replica that sweeps. */
   readonly sweep: string;
 
@@ -65,6 +67,7 @@ export class Keys {
     this.turns = key('turns');
     this.turn = key('turn');
     this.changes = key('changes');
+    this.states = key('states');
     this.sweep = key('sweep');
   }
 

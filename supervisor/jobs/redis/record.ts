@@ -6,7 +6,7 @@
 import { BerthError, messageOf } from '../../../shared/errors.ts';
 import { blockingStates, callbackDueAt } from '../due.ts';
 import { isEnd, type Job } from '../job.ts';
-import { storedRequestSchema } from '../stored-request.ts';
+import { headText, parseHead, parseRequest, parseResult } from '../job-schema.ts';
 import type { Keys } from './keys.ts';
 
 /** A command of Redis, or of the scripts. */
@@ -33,9 +33,9 @@ export function parse(fields: readonly (string | null)[]): Stored | undefined {
     return {
       revision,
       job: {
-        ...(JSON.parse(job) as Job),
-        request: request ? storedRequestSchema.parse(JSON.parse(request)) : { prompt: '' },
-        result: result ? (JSON.parse(result) as Job['result']) : null,
+        ...parseHead(job),
+        request: request ? parseRequest(request) : { prompt: '' },
+        result: result ? parseResult(result) : null,
       },
     };
   } catch (error) {
@@ -48,7 +48,7 @@ export function parse(fields: readonly (string | null)[]): Stored | undefined {
 
 /** The commands that put a job into the store in place of `before`. @param key that of its idempotency key */
 export function replace(keys: Keys, before: Stored | undefined, job: Job, key?: string): Command[] {
-  const { request, result, ...head } = job;
+  const { request, result } = job;
   const old = before?.job;
   const fields: (string | number)[] = [
     'rev',
@@ -56,7 +56,7 @@ export function replace(keys: Keys, before: Stored | undefined, job: Job, key?: 
     'due',
     dueScore(job),
   ];
-  fields.push('job', JSON.stringify(head));
+  fields.push('job', headText(job));
   if (key !== undefined) fields.push('key', key);
   if (!old || old.request !== request) fields.push('request', JSON.stringify(request));
   const own = keys.job(job.id);

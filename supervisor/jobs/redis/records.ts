@@ -27,13 +27,16 @@ export class Records {
     this.#mostWaiting = mostWaiting;
   }
 
-  /** @returns the id of the job that has the key already, or that of this one */
-  async add(job: Job, key: JobKey | undefined): Promise<string> {
+  /**
+   * Adds a job. @param more commands that run in the same step
+   * @returns the id of the job that has the key already, or that of this one
+   */
+  async add(job: Job, key: JobKey | undefined, more: readonly Command[] = []): Promise<string> {
     const keyOf = key ? this.#keys.idempotency(job.token, key.key) : '';
     const answer = await this.#connection.script('add the job', add, [
       ...[this.#keys.job(job.id), keyOf, key?.digest ?? '', job.id, this.#mostWaiting],
       ...[waitingStates.length, ...waitingStates.map((state) => this.#keys.state(state))],
-      ...flat(replace(this.#keys, undefined, job, keyOf || undefined)),
+      ...flat([...replace(this.#keys, undefined, job, keyOf || undefined), ...more]),
     ]);
     if (answer === 'full') {
       throw new BerthError(

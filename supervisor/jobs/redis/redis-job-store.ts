@@ -22,7 +22,9 @@ import { RedisConnection } from './connection.ts';
 import { Keys } from './keys.ts';
 import { Lanes } from './lanes.ts';
 import { listPage } from './list-page.ts';
+import type { Command } from './record.ts';
 import { Records } from './records.ts';
+import { ReplicaStates } from './replica-states.ts';
 import { appendEvents, beat } from './scripts.ts';
 import { Sweep } from './sweep.ts';
 
@@ -52,6 +54,8 @@ const mostEvents = 1_000;
 const heartbeat = 5_000;
 
 export class RedisJobStore implements JobStore {
+  /** What replicas share beside jobs. */
+  readonly states: ReplicaStates;
   readonly #connection: RedisConnection;
   readonly #keys: Keys;
   readonly #records: Records;
@@ -74,6 +78,7 @@ export class RedisJobStore implements JobStore {
       onMessage: (id) => this.#changed(id),
     });
     const connection = this.#connection;
+    this.states = new ReplicaStates(connection, this.#keys, this.#replica);
     const keys = this.#keys;
     this.#records = new Records(connection, keys, options.mostWaiting ?? 100_000);
     const lanes = new Lanes(connection, keys);
@@ -99,7 +104,10 @@ export class RedisJobStore implements JobStore {
   }
 
   async add(job: Job, key?: JobKey): Promise<{ job: Job; created: boolean }> {
-    const id = await this.#records.add(job, key);
+    // A session is checked where the job is accepted, so it is here unless another replica is known to have it.
+    const home: Command[] =
+      job.sessionId === null ? [] : [['HSETNX', this.#keys.homes, job.sessionId, this.#replica]];
+    const id = await this.#records.add(job, key, home);
     if (id === job.id) {
       // A claim does the same for a job that has no entry yet.
       if (job.state === 'queued') this.#claims.queue([id], job.dueAt).catch(() => {});

@@ -57,7 +57,7 @@ export class Sweep {
         ['ZADD', keys.due, 'NX', job.dueAt, job.id],
       ];
       if (job.sessionId !== null) {
-        commands.push(['BLOCK', keys.due, keys.session(job.sessionId), job.id]);
+        commands.push(['BLOCK', keys.session(job.sessionId), keys.due, job.id]);
       }
       await records.write({ job, revision }, commands);
     }

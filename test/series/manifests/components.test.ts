@@ -34,12 +34,17 @@ const besideCilium = [
   'cilium-egress-optional',
 ];
 const besidePlain = ['network-policy-kubernetes-api', 'network-policy-node-local-dns'];
+/** Beside `network-policy` and the component `redis`. */
+const redisPolicy = 'network-policy-redis';
 /** Not over the base but over a Deployment that is there. */
 const attached = 'any-deployment';
 const besideAttached = 'sync-any-deployment';
 const names = listComponents();
 const others = names.filter(
-  (name) => ![...egress, ...besideCilium, ...besidePlain, attached, besideAttached].includes(name),
+  (name) =>
+    ![...egress, ...besideCilium, ...besidePlain, redisPolicy, attached, besideAttached].includes(
+      name,
+    ),
 );
 
 function combine(...components: string[]): Manifest[] {
@@ -69,7 +74,10 @@ const combinations: [string, () => Manifest[]][] = [
     'all that goes with Cilium and Anthropic alone',
     () => combine('cilium-egress-anthropic-only', 'cilium-egress-kubernetes-api', ...others),
   ],
-  ['all that goes with plain policies', () => combine('network-policy', ...besidePlain, ...others)],
+  [
+    'all that goes with plain policies',
+    () => combine('network-policy', ...besidePlain, redisPolicy, ...others),
+  ],
   ['no claim and plain policies', () => combine('network-policy', 'ephemeral')],
   ['a Deployment that exists', () => attach()],
   ['a Deployment that exists, with an init that stays', () => attach(besideAttached)],

@@ -15,7 +15,11 @@ export interface Level {
 
 /** The Secrets that people make, as the example has them. */
 export function exampleSecrets(): Manifest[] {
-  return parse(readFileSync(join(manifestsDirectory, 'examples/secrets/secrets.yaml'), 'utf8'));
+  return parse(readExample('secrets/secrets.yaml'));
+}
+
+function readExample(path: string): string {
+  return readFileSync(join(manifestsDirectory, 'examples', path), 'utf8');
 }
 
 /** The problems of each set; several at once, for the schemas take a compiler. */
@@ -24,7 +28,7 @@ export async function problemsOf(
   { podSecurity }: Level = { podSecurity: 'restricted' },
 ): Promise<string[][]> {
   const schemas = await schemaProblems(sets);
-  const secrets = exampleSecrets();
+  const secrets = [...exampleSecrets(), ...parse(readExample('secrets/redis.yaml'))];
   return sets.map((manifests, index) => [
     ...(schemas[index] ?? []),
     ...podsOf(manifests).flatMap(({ spec }) => podSecurityProblems(spec, podSecurity)),

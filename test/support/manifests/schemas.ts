@@ -14,6 +14,7 @@ const packages: Record<string, string> = {
   'external-secrets.io': '@kubernetes-models/external-secrets',
   'toolkit.fluxcd.io': '@kubernetes-models/flux-cd',
   'argoproj.io': '@kubernetes-models/argo-cd',
+  'keda.sh': '@kubernetes-models/keda',
 };
 
 /** What is wrong with each of `sets`; empty lists if nothing is. One compiler for all, for it is slow. */

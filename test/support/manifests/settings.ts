@@ -83,7 +83,11 @@ export function environmentOf(container: IContainer, manifests: readonly Manifes
 }
 
 function valueProblems(container: IContainer, program: string, manifests: readonly Manifest[]) {
-  const { BERTH_GIT_TOKEN_FILE, ...environment } = environmentOf(container, manifests);
+  // The files of these two are read with the settings, and are of Secrets.
+  const { BERTH_GIT_TOKEN_FILE, BERTH_REDIS_URL_FILE, ...environment } = environmentOf(
+    container,
+    manifests,
+  );
   // The base leaves that to the overlay.
   environment.BERTH_REPO ||= 'you/dot-claude';
   try {

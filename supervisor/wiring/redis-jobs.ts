@@ -1,0 +1,32 @@
+/** Opens the store of jobs on Redis, with what else the replicas share. BullMQ is loaded only here. */
+import type { Log } from '../../shared/log.ts';
+import type { SupervisorConfig } from '../config.ts';
+import type { JobStore } from '../jobs/job-store.ts';
+import type { Parts } from './compose.ts';
+import { SharedState } from './share-state.ts';
+
+export interface RedisJobs {
+  store: JobStore;
+  shared: SharedState;
+}
+
+/** Connects; a server that is away is waited for in the background. @param url a secret */
+export async function openRedisJobs(
+  url: string,
+  { ledger, pause, gate }: Pick<Parts, 'ledger' | 'pause' | 'gate'>,
+  { config, log, most }: { config: SupervisorConfig; log: Log; most: number },
+): Promise<RedisJobs> {
+  const { RedisJobStore } = await import('../jobs/redis/redis-job-store.ts');
+  const { redisPrefix: name, redisCheck: check, replica, replicaLost } = config;
+  const store = new RedisJobStore({
+    ...{ url, log, name, check, replicaLost, mostWaiting: most },
+    ...(replica === undefined ? {} : { replica }),
+  });
+  await store.open();
+  const shared = new SharedState({
+    exchange: (own) => store.states.exchange(own),
+    ...{ ledger, pause },
+    heard: (login, limit) => gate.heard(login, limit),
+  });
+  return { store, shared };
+}
