@@ -60,7 +60,7 @@ const messageLine = z.object({
           id: z.string().optional(),
           tool_use_id: z.string().optional(),
           is_error: z.boolean().optional(),
-          input: z.unknown(),
+          input: z.unknown().optional(),
         }),
       ),
     ]),
