@@ -35,7 +35,7 @@ import type { Profiles } from './profiles/profiles.ts';
 import { loadSessions } from './sessions/load-sessions.ts';
 import { createParts, type Parts } from './wiring/compose.ts';
 import { describeJobs } from './wiring/job-status.ts';
-import { noJobs } from './wiring/no-jobs.ts';
+import { type JobParts, openJobs } from './wiring/jobs.ts';
 import { describeProblems, describeStatus } from './wiring/status-report.ts';
 
 export interface SupervisorOptions {
@@ -70,6 +70,7 @@ export class Supervisor {
   #tested: CliTest | undefined;
   #loading: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
+  #jobs: JobParts | undefined;
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
@@ -80,6 +81,7 @@ export class Supervisor {
       ready: () => this.ready,
       cli: () => this.#cli,
       learnsLate: () => this.#tested?.learnsLate,
+      jobStore: () => this.#jobs?.jobStore,
     });
   }
 
@@ -112,6 +114,7 @@ export class Supervisor {
     this.#parts.configSync.open();
     pool.start();
     this.#parts.unprompted.start();
+    this.#jobs?.start();
     this.#testing = this.#testCli();
     const address = await listen(
       this.#api as FastifyInstance,
@@ -172,11 +175,13 @@ export class Supervisor {
     await disk.start();
     signal.throwIfAborted();
     guard.start();
+    const jobs = await openJobs(this.#parts, this.#options);
+    this.#jobs = jobs;
     this.#api = await createApiServer({
       ...this.#parts,
+      ...jobs,
       limits: this.#httpLimits(),
       sessions: this.#parts.prompts,
-      ...noJobs,
       stopping: this.#ending.signal,
       draining: () => this.#state === 'draining',
       gracefulClose: this.#gracefulClose,
@@ -226,6 +231,7 @@ export class Supervisor {
       prompts: live.size,
     });
     this.#ending.abort(reason);
+    this.#jobs?.drain();
     // Clients and proxies notice only after a while that the server is not ready any more.
     if (served) await pause(this.#config.drainDelay, now);
     pool.drain(reason);
@@ -237,6 +243,7 @@ export class Supervisor {
     // From here on each request is refused, so that no request needs a stopped part.
     const steps: (() => unknown)[] = [
       () => this.#gracefulClose.refuse(),
+      () => this.#jobs?.stop(),
       () => this.#testing,
       () => this.#loading,
       () => disk.stop(),
@@ -300,7 +307,7 @@ export class Supervisor {
       learnsLate: this.#tested?.learnsLate,
       config: this.#config,
       profiles: this.#options.profiles,
-      jobs: await describeJobs(undefined),
+      jobs: await describeJobs(this.#jobs?.jobStore),
     });
   }
 }

@@ -36,6 +36,7 @@ export interface JobsOptions {
   intake: Pick<Intake, 'resolve'>;
   /** The longest and the default time of one run, in milliseconds. */
   timeout: number;
+  onAccepted?: ((job: Job) => void) | undefined;
   /** Called when a job was cancelled: its prompt may be running here. */
   onCancelled: (id: string) => void;
   /** Milliseconds since 1970. */
@@ -64,7 +65,9 @@ export class Jobs {
     const tokenId = fields.tokenId ?? null;
     const prompt = await intake.resolve(promptRequestOf({ ...fields, tokenId }));
     const now = this.#now();
-    return store.add(this.#jobOf(fields, prompt, now), key);
+    const added = await store.add(this.#jobOf(fields, prompt, now), key);
+    if (added.created) this.#options.onAccepted?.(added.job);
+    return added;
   }
 
   /** @param token undefined for a caller that may see all jobs. @throws BerthError `job_not_found` */
@@ -84,15 +87,14 @@ export class Jobs {
   async cancel(id: string, token: string | undefined): Promise<Job> {
     await this.read(id, token);
     const now = this.#now();
-    const job = owned(
-      id,
-      await this.#options.store.update(id, (job) =>
-        isEnd(job.state) ? undefined : become(job, 'cancelled', now, cancelled(job, now)),
-      ),
-      token,
-    );
+    let changes = false;
+    const stored = await this.#options.store.update(id, (job) => {
+      changes = !isEnd(job.state);
+      return changes ? become(job, 'cancelled', now, cancelled(job, now)) : undefined;
+    });
+    const job = owned(id, stored, token);
     if (job.state !== 'cancelled') throw endedError(job, 'cancel');
-    this.#options.onCancelled(id);
+    if (changes) this.#options.onCancelled(id);
     return job;
   }
 

@@ -12,6 +12,7 @@ import { ConfigurationGuard } from '../configuration/guard.ts';
 import { Login } from '../credentials/login.ts';
 import { Authentication } from '../http/authentication.ts';
 import type { Tokens } from '../http/tokens.ts';
+import type { JobStore } from '../jobs/job-store.ts';
 import { LimitEnds } from '../jobs/limit-ends.ts';
 import { mountPoints } from '../memory/mounts.ts';
 import { childCommands, treeCpu } from '../memory/process-tree.ts';
@@ -63,6 +64,8 @@ export interface PartsOptions {
   learnsLate: () => boolean | undefined;
   /** Whether /readyz reports ready. */
   ready: () => boolean;
+  /** The store of jobs; undefined before it is opened. */
+  jobStore: () => JobStore | undefined;
 }
 
 export interface Parts {
@@ -119,7 +122,7 @@ const limitReasons = ['usage_limit', 'rate_limited'];
 const limitSpread = 30_000;
 
 export function createParts(options: PartsOptions): Parts {
-  const { config, log, tokens, profiles, cli, learnsLate, ready } = options;
+  const { config, log, tokens, profiles, cli, learnsLate, ready, jobStore } = options;
   const { configDirectory, stateDirectory, workspaceDirectory } = config;
   const temporaryDirectory = config.inherited.TMPDIR ?? '/tmp';
 
@@ -388,6 +391,7 @@ export function createParts(options: PartsOptions): Parts {
     }),
     disks: () => disk.readings,
     sessions: () => store.size,
+    jobs: jobStore,
   });
   return {
     ...{ pool, configuration, configSync, cliProblems, applied, initOutcome, runMark, settings },

@@ -1,0 +1,97 @@
+/**
+ * Opens the store of jobs and connects the jobs with the parts that run prompts. The store lies on the volume, so it is
+ * opened when the lease is held.
+ */
+import { randomUUID } from 'node:crypto';
+import type { ErrorCode } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import type { SupervisorConfig } from '../config.ts';
+import { verdicts } from '../jobs/after-run.ts';
+import { Callbacks } from '../jobs/callbacks/callbacks.ts';
+import { isEnd, type Job } from '../jobs/job.ts';
+import type { JobStore } from '../jobs/job-store.ts';
+import { Jobs } from '../jobs/jobs.ts';
+import { JobRunner } from '../jobs/runner.ts';
+import { openJobStore } from '../jobs/sqlite/sqlite-job-store.ts';
+import type { Metrics } from '../metrics/counters.ts';
+import type { Parts } from './compose.ts';
+
+export interface JobParts {
+  jobs: Jobs;
+  /** @throws BerthError `invalid_request` if callbacks to this URL are not allowed */
+  checkCallback: (url: string) => Promise<void>;
+  jobStore: JobStore;
+  /** Runs jobs and delivers callbacks from now on. */
+  start: () => void;
+  /** Takes no more jobs. */
+  drain: () => void;
+  /** Call it when the prompts have ended. Stores the ends of their jobs, and closes the store. */
+  stop: () => Promise<void>;
+}
+
+/** The most jobs that have not ended. */
+const mostWaiting = 50_000;
+const diskReasons = ['disk_full', 'volume_unwritable'];
+
+/** @throws BerthError `config_invalid` if the secret of callbacks cannot be used */
+export async function openJobs(
+  parts: Parts,
+  { config, log }: { config: SupervisorConfig; log: Log },
+): Promise<JobParts> {
+  const { intake, continuation, prompts, disk, limitEnds, metrics } = parts;
+  const callbacks = await Callbacks.open({
+    hosts: config.callbackHosts,
+    secretFile: config.webhookSecretFile,
+    environment: config.inherited,
+    log,
+  });
+  const { stateDirectory } = config;
+  const store = await openJobStore({ stateDirectory, most: mostWaiting, log });
+  const runner: JobRunner = new JobRunner({
+    ...{ store, intake, continuation, prompts, log },
+    owner: randomUUID(),
+    workers: jobWorkers(config),
+    now: Date.now,
+    cleared: () => (disk.readings.some(({ level }) => level === 'full') ? [] : diskReasons),
+    onRun: (job, outcome) => countRun(metrics, job, outcome),
+  });
+  const forget = limitEnds.onEnd((reasons, spread) => void runner.unpark(reasons, spread));
+  const jobs = new Jobs({
+    store,
+    intake,
+    timeout: config.jobTimeout,
+    onAccepted: ({ priority }) => metrics.jobAccepted(priority),
+    onCancelled: (id) => {
+      metrics.jobEnded('cancelled');
+      runner.cancelled(id);
+    },
+  });
+  return {
+    jobs,
+    jobStore: store,
+    checkCallback: (url) => callbacks.check(url),
+    start: () => {
+      runner.start();
+      callbacks.start(store, metrics.jobCallback);
+    },
+    drain: () => runner.drain(),
+    stop: async () => {
+      forget();
+      await runner.stop();
+      await callbacks.stop();
+      await store.close();
+    },
+  };
+}
+
+/** All workers but one, and at least one. */
+function jobWorkers({ jobWorkers: wanted, maxWorkers }: SupervisorConfig): number {
+  return Math.min(maxWorkers, wanted ?? Math.max(1, maxWorkers - 1));
+}
+
+function countRun(metrics: Metrics, { state }: Job, outcome: string): void {
+  if (isEnd(state)) metrics.jobEnded(state);
+  if (state === 'succeeded' || state === 'parked') metrics.jobRun(state);
+  else if (verdicts[outcome as ErrorCode] === 'requeue') metrics.jobRun('requeued');
+  else metrics.jobRun('failed');
+}
