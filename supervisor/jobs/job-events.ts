@@ -37,7 +37,6 @@ export class JobEvents {
     if (turn.event === 'text') {
       this.#addText(turn.data.text);
     } else if (turn.event !== 'queued') {
-      this.#endText();
       this.add(turn.event, turn.event === 'tool' ? shortened(turn.data) : turn.data);
     }
     this.#timer ??= setTimeout(() => void this.flush(), pause);
@@ -45,6 +44,11 @@ export class JobEvents {
 
   /** Adds an event, which is stored with the next batch. */
   add(event: string, data: unknown): void {
+    this.#endText();
+    this.#push(event, data);
+  }
+
+  #push(event: string, data: unknown): void {
     this.#buffer.push({ at: this.#now(), event, data });
     if (this.#buffer.length >= mostBuffered) void this.flush();
   }
@@ -75,7 +79,7 @@ export class JobEvents {
     if (this.#text === '') return;
     const text = this.#text;
     this.#text = '';
-    this.add('text', { text });
+    this.#push('text', { text });
   }
 }
 

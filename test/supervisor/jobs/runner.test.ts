@@ -273,6 +273,7 @@ t.test('a failed job can be run again by a person, and another job cannot', asyn
   const { job } = await store.add(queuedJob());
   await has(job.id, 'failed');
   state.script = async () => answer('this time');
+  state.continued = { prompt: { text: 'again' } as Prompt, lost: false };
   await jobs.retry(job.id, 'tests');
   t.match(await has(job.id, 'succeeded'), { error: null, result: { result: 'this time' } });
   await t.rejects(jobs.retry(job.id, 'tests'), { code: 'job_ended' });

@@ -63,7 +63,7 @@ t.test('a turn that the model has ended has its answer, its usage and its durati
     output: undefined,
     stopReason: 'end_turn',
     model: 'claude-opus-5-5',
-    usage: usage(10),
+    usage: { ...usage(10), input_tokens: 20 },
     numTurns: 2,
     durationMs: 0,
   });
