@@ -62,8 +62,8 @@ export class Jobs {
    */
   async accept(fields: NewJob, key?: JobKey): Promise<{ job: Job; created: boolean }> {
     const { intake, store } = this.#options;
-    const tokenId = fields.tokenId ?? null;
-    const prompt = await intake.resolve(promptRequestOf({ ...fields, tokenId }));
+    const { tokenId = null, priority = 'normal' } = fields;
+    const prompt = await intake.resolve(promptRequestOf({ ...fields, tokenId, priority }));
     const now = this.#now();
     const added = await store.add(this.#jobOf(fields, prompt, now), key);
     if (added.created) this.#options.onAccepted?.(added.job);

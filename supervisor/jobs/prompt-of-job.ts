@@ -7,7 +7,8 @@ export function promptRequestOf({
   request,
   token,
   tokenId,
-}: Pick<Job, 'request' | 'token' | 'tokenId'>): PromptRequest {
+  priority,
+}: Pick<Job, 'request' | 'token' | 'tokenId' | 'priority'>): PromptRequest {
   const { prompt, session_id, fork, profile, on_recycle, traceparent } = request;
   const { model, append_system_prompt, allowed_tools, max_turns, max_budget_usd } = request;
   return {
@@ -25,5 +26,6 @@ export function promptRequestOf({
     token,
     tokenId: tokenId ?? undefined,
     traceparent,
+    priority,
   };
 }
