@@ -9,6 +9,7 @@ import type { SupervisorConfig } from '../config.ts';
 import { verdicts } from '../jobs/after-run.ts';
 import { Callbacks } from '../jobs/callbacks/callbacks.ts';
 import { isEnd, type Job } from '../jobs/job.ts';
+import { JobRetention } from '../jobs/job-retention.ts';
 import type { JobStore } from '../jobs/job-store.ts';
 import { Jobs } from '../jobs/jobs.ts';
 import { JobRunner } from '../jobs/runner.ts';
@@ -29,8 +30,6 @@ export interface JobParts {
   stop: () => Promise<void>;
 }
 
-/** The most jobs that have not ended. */
-const mostWaiting = 50_000;
 const diskReasons = ['disk_full', 'volume_unwritable'];
 
 /** @throws BerthError `config_invalid` if the secret of callbacks cannot be used */
@@ -46,7 +45,7 @@ export async function openJobs(
     log,
   });
   const { stateDirectory } = config;
-  const store = await openJobStore({ stateDirectory, most: mostWaiting, log });
+  const store = await openJobStore({ stateDirectory, most: config.jobQueueLimit, log });
   const runner: JobRunner = new JobRunner({
     ...{ store, intake, continuation, prompts, log },
     owner: randomUUID(),
@@ -54,6 +53,13 @@ export async function openJobs(
     now: Date.now,
     cleared: () => (disk.readings.some(({ level }) => level === 'full') ? [] : diskReasons),
     onRun: (job, outcome) => countRun(metrics, job, outcome),
+  });
+  const retention = new JobRetention({
+    store,
+    retention: config.jobRetention,
+    mostJobs: config.jobRetentionCount,
+    mostBytes: config.jobRetentionSize,
+    log,
   });
   const forget = limitEnds.onEnd((reasons, spread) => void runner.unpark(reasons, spread));
   const jobs = new Jobs({
@@ -72,11 +78,13 @@ export async function openJobs(
     checkCallback: (url) => callbacks.check(url),
     start: () => {
       runner.start();
+      retention.start();
       callbacks.start(store, metrics.jobCallback);
     },
     drain: () => runner.drain(),
     stop: async () => {
       forget();
+      await retention.stop();
       await runner.stop();
       await callbacks.stop();
       await store.close();
