@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { json as readJson } from 'node:stream/consumers';
+import { answerPulls, type PullRequests } from './github-pulls.ts';
 
 export interface GitHubApiOptions {
   /** The repository's present name. */
@@ -37,6 +38,8 @@ export interface GitHubApiOptions {
   singleSignOn?: string | Readonly<Record<string, string>>;
   /** `primary`: until the given time, in seconds since 1970; `secondary`: for so many seconds. */
   limit?: { primary: number } | { secondary: number };
+  /** The pull requests of the repository, and whether the token may read and write them. */
+  pulls?: PullRequests;
   /** Take requests and never answer. */
   hang?: boolean;
 }
@@ -67,10 +70,11 @@ export async function startGitHubApi(options: GitHubApiOptions): Promise<GitHubA
     if (options.hang) return;
     const { base = '' } = options;
     const below = path.startsWith(`${base}/`) ? path.slice(base.length) : '/nowhere';
-    const body: TokenRequest =
-      request.method === 'POST' ? ((await readJson(request)) as object) : {};
-    if (request.method === 'POST') tokensFor.push(body);
-    answer(options, { path: below, authorization: request.headers.authorization, body }, response);
+    const { method = 'GET' } = request;
+    const body = method === 'GET' ? {} : ((await readJson(request)) as object);
+    if (below.endsWith('/access_tokens')) tokensFor.push(body);
+    const { authorization } = request.headers;
+    answer(options, { method, path: below, authorization, body }, response);
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -86,6 +90,7 @@ export async function startGitHubApi(options: GitHubApiOptions): Promise<GitHubA
 }
 
 interface Asked {
+  method: string;
   path: string;
   authorization: string | undefined;
   body: TokenRequest;
@@ -93,7 +98,7 @@ interface Asked {
 
 function answer(
   options: GitHubApiOptions,
-  { path, authorization, body }: Asked,
+  { method, path, authorization, body }: Asked,
   response: ServerResponse,
 ): void {
   const { access = 'contents', defaultBranch = 'main', repository } = options;
@@ -133,7 +138,10 @@ function answer(
     else send(404, { message: 'Not Found' });
     return;
   }
-  if (access === 'none') {
+  const pulls = path.startsWith(`/repos/${repository}/pulls`) && options.pulls;
+  if (pulls) {
+    answerPulls(pulls, { method, path, body, repository }, send);
+  } else if (access === 'none') {
     send(404, { message: 'Not Found' });
   } else if (options.formerly !== undefined && path === `/repos/${options.formerly}`) {
     const location = '/repositories/42';
@@ -183,7 +191,7 @@ function sendLimit(limit: NonNullable<GitHubApiOptions['limit']>, send: Send): v
 function answerApp(
   { app, token = '', repository }: GitHubApiOptions,
   installation: number,
-  { authorization, body }: Omit<Asked, 'path'>,
+  { authorization, body }: Pick<Asked, 'authorization' | 'body'>,
   send: Send,
 ): void {
   const [header = '', claims = '', signature = ''] = (authorization ?? '')
