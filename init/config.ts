@@ -273,6 +273,12 @@ export function readInitConfig(environment: Environment): InitSettings {
   if (token !== undefined && protocol === 'http:' && !isLoopback(hostname)) {
     advice.push('BERTH_REPO is an http URL: the token travels unencrypted; use https');
   }
+  const gateway = gatewayOf(settings);
+  if (gateway && settings.syncInterval === undefined) {
+    advice.push(
+      'BERTH_GATEWAY_REPOS and BERTH_GATEWAY_PUSH have no effect without BERTH_SYNC_INTERVAL: the gateway is a part of an init that stays; set BERTH_SYNC_INTERVAL',
+    );
+  }
   const githubApiUrl =
     settings.githubApiUrl ?? (repository.onGitHub ? 'https://api.github.com' : undefined);
   const urlUsername = gitToken === undefined ? repository.login?.username : undefined;
@@ -302,7 +308,7 @@ export function readInitConfig(environment: Environment): InitSettings {
       timeout: settings.timeout,
       onRemoteFailure: settings.onRemoteFailure,
       terminationLog: settings.terminationLog,
-      gateway: gatewayOf(settings),
+      gateway,
       syncInterval: settings.syncInterval,
       syncListen: settings.syncListen,
       pushSecret: settings.pushSecret,

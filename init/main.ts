@@ -72,7 +72,11 @@ async function main(): Promise<number> {
       const { stay } = await import('./sync/stay.ts');
       const readConfig = () => readInitConfig(process.env).config;
       const { signal } = stop;
-      await stay({ config, readConfig, log, signal, deadline, services: [] });
+      const { gateway } = config;
+      const services = gateway
+        ? [(await import('./gateway/service.ts')).gatewayService(gateway)]
+        : [];
+      await stay({ config, readConfig, log, signal, deadline, services });
       log.info('stopped', `stopped by ${stoppedBy}`);
       return 0;
     }

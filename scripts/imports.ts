@@ -20,7 +20,7 @@ const allowed: Record<string, readonly string[]> = {
   'init/cli': ['init/git'],
   'init/volume': ['init/git'],
   'init/github': ['init/git', 'init/volume'],
-  'init/gateway': ['init/git', 'init/github'],
+  'init/gateway': ['init/git', 'init/github', 'init/config.ts', 'init/sync/service.ts'],
   'init/login': ['init/volume'],
   'init/reconcile': ['init/git', 'init/volume'],
   'init/source': [

@@ -92,16 +92,6 @@ t.test('a fetch beyond the bound of bytes ends, and the log says why', async (t)
   t.match(failed?.msg, /more than 1Ki at once: the limit of BERTH_GATEWAY_MAX_FETCH_BYTES/);
 });
 
-t.test('the token of the moment is used', async (t) => {
-  let current = 'wrong-token-0123456789';
-  const login = () => ({ username: 'oauth2', token: current, app: undefined });
-  const scene = await openScene(t, { gateway: () => ({ login }) });
-  const list = () => scene.git(scene.directory, 'ls-remote', scene.url('me/app'));
-  t.match((await list()).text, /does not accept the token/);
-  current = token;
-  t.match((await list()).text, scene.app.head());
-});
-
 t.test('a token without the right to push is named on the screen of git', async (t) => {
   const scene = await openScene(t);
   const clone = await scene.clone('clone');
