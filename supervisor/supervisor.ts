@@ -101,7 +101,10 @@ export class Supervisor {
     this.#probes = createProbesServer({
       ready: () => this.ready,
       registry: metrics.registry,
-      problems: () => describeProblems(this.#parts),
+      problems: () => ({
+        ...describeProblems(this.#parts),
+        jobs: this.#jobs?.jobStore.describe() ?? null,
+      }),
     });
     await listen(this.#probes, config.metricsListen, 'BERTH_METRICS_LISTEN');
     await this.#prepare(signal);

@@ -1,0 +1,75 @@
+/** Jobs over HTTP, run by the supervisor with the scripted CLI. */
+import { randomUUID } from 'node:crypto';
+import t from 'tap';
+import { collect, readEvents } from '../../support/read-events.ts';
+import { startSupervisor, token } from '../../support/supervisor.ts';
+import { until } from '../../support/until.ts';
+
+t.test('a job runs, and its result is the answer that a prompt would have had', async (t) => {
+  const { call, prompt, url, metricsUrl, log } = await startSupervisor(t);
+  const metadata = { run: '42' };
+  const headers = { 'idempotency-key': randomUUID() };
+  const body = { prompt: '[[say hello]]', metadata };
+  const accepted = await call('POST', '/v1/jobs', { body, headers });
+  t.match(accepted, { status: 202, body: { id: /^job_/, session_id: null } });
+  const { id } = accepted.body;
+  const { body: job } = await call('GET', `/v1/jobs/${id}?wait=60s`);
+  t.match(job, { state: 'succeeded', result: { result: 'hello', metadata }, metadata });
+  t.match(job.attempts, [{ outcome: 'succeeded', ended_at: String }]);
+  t.equal(job.session_id, job.result.session_id);
+  const again = await call('POST', '/v1/jobs', { body, headers });
+  t.match(again.body, { id, state: 'succeeded' }, 'the key gives the job again');
+  const { body: direct } = await prompt('[[say hello]]', { metadata });
+  t.same(Object.keys(job.result).sort(), Object.keys(direct).sort());
+
+  const headersOfCall = { authorization: `Bearer ${token}` };
+  const response = await fetch(`${url}/v1/jobs/${id}/events`, { headers: headersOfCall });
+  const events = await collect(readEvents(response));
+  const states = events.filter(({ event }) => event === 'state').map(({ data }) => data.state);
+  t.equal(states.at(-1), 'succeeded', 'the stream ends with the end of the job');
+  t.ok(events.some(({ event }) => event === 'session'));
+
+  const { body: status } = await call('GET', '/v1/status');
+  t.match(status.jobs, { store: { kind: 'sqlite', available: true }, states: { succeeded: 1 } });
+  const metrics = await (await fetch(`${metricsUrl}/metrics`)).text();
+  t.match(metrics, /^berth_jobs\{state="succeeded"\} 1$/m);
+  t.match(metrics, /^berth_jobs_accepted_total\{priority="normal"\} 1$/m);
+  t.match(metrics, /^berth_jobs_ended_total\{state="succeeded"\} 1$/m);
+  t.match(metrics, /^berth_job_store_available 1$/m);
+  const logged = log.lines.filter((line) => line.job_id === id).map(({ event }) => event);
+  t.ok(logged.includes('job_accepted') && logged.includes('job_finished'), logged.join());
+  t.equal((await call('DELETE', `/v1/jobs/${id}`)).status, 204);
+});
+
+t.test('a pause parks a job, and the job goes on after the pause', async (t) => {
+  const { call } = await startSupervisor(t);
+  await call('POST', '/v1/pause', { body: { reason: 'a test' } });
+  const headers = { prefer: 'respond-async' };
+  const accepted = await call('POST', '/v1/prompts', { body: { prompt: '[[say x]]' }, headers });
+  t.match(accepted, { status: 202 });
+  const path = `/v1/jobs/${accepted.body.id}`;
+  const parked = await until('the job is parked', async () => {
+    const { body } = await call('GET', path);
+    return body.state === 'parked' ? body : undefined;
+  });
+  t.match(parked, { parked: { reason: 'paused' }, attempts: [] });
+  await call('POST', '/v1/resume');
+  t.match((await call('GET', `${path}?wait=60s`)).body, { state: 'succeeded' });
+});
+
+t.test('a cancelled job interrupts its turn', async (t) => {
+  const { call } = await startSupervisor(t);
+  const body = { prompt: '[[hang stream]]' };
+  const { body: job } = await call('POST', '/v1/jobs', { body });
+  await until('the job runs', async () => {
+    const { body } = await call('GET', `/v1/jobs/${job.id}`);
+    return body.session_id !== null;
+  });
+  t.match(await call('POST', `/v1/jobs/${job.id}/cancel`), { body: { state: 'cancelled' } });
+  await until('the worker is free', async () => {
+    const { body } = await call('GET', '/v1/status');
+    return body.workers.every(({ state }: { state: string }) => state !== 'busy');
+  });
+  const { body: ended } = await call('GET', `/v1/jobs/${job.id}`);
+  t.match(ended, { state: 'cancelled' });
+});
