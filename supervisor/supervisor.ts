@@ -82,6 +82,7 @@ export class Supervisor {
       cli: () => this.#cli,
       learnsLate: () => this.#tested?.learnsLate,
       jobStore: () => this.#jobs?.jobStore,
+      limitHeard: (login, limit) => this.#jobs?.limitHeard(login, limit),
     });
   }
 

@@ -6,6 +6,7 @@ import { InitOutcome } from '../boot/init-report.ts';
 import { AppliedCommit } from '../boot/last-good-commit.ts';
 import { RunMark } from '../boot/unclean-shutdown.ts';
 import { readExpectedExtensions } from '../claude/expected-extensions.ts';
+import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { Cli } from '../cli/select.ts';
 import type { SupervisorConfig } from '../config.ts';
 import { ConfigurationGuard } from '../configuration/guard.ts';
@@ -66,6 +67,8 @@ export interface PartsOptions {
   ready: () => boolean;
   /** The store of jobs; undefined before it is opened. */
   jobStore: () => JobStore | undefined;
+  /** Called with each limit that the API has reported to this replica. */
+  limitHeard: (login: string, limit: UsageLimit) => void;
 }
 
 export interface Parts {
@@ -166,7 +169,10 @@ export function createParts(options: PartsOptions): Parts {
       // The worker may be idle from now on.
       pool.reconsider();
     },
-    onLimit: (profile, limit) => gate.heard(loginOf(profile), limit),
+    onLimit: (profile, limit) => {
+      gate.heard(loginOf(profile), limit);
+      options.limitHeard(loginOf(profile), limit);
+    },
   });
   const applied = new AppliedCommit(stateDirectory, log);
   const initOutcome = new InitOutcome(stateDirectory);

@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import type { ErrorCode } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { SupervisorConfig } from '../config.ts';
 import { verdicts } from '../jobs/after-run.ts';
 import { Callbacks } from '../jobs/callbacks/callbacks.ts';
@@ -16,12 +17,15 @@ import { JobRunner } from '../jobs/runner.ts';
 import { openJobStore } from '../jobs/sqlite/sqlite-job-store.ts';
 import type { Metrics } from '../metrics/counters.ts';
 import type { Parts } from './compose.ts';
+import { openRedisJobs } from './redis-jobs.ts';
 
 export interface JobParts {
   jobs: Jobs;
   /** @throws BerthError `invalid_request` if callbacks to this URL are not allowed */
   checkCallback: (url: string) => Promise<void>;
   jobStore: JobStore;
+  /** Call it with each limit that this replica has heard of. */
+  limitHeard: (login: string, limit: UsageLimit) => void;
   /** Runs jobs and delivers callbacks from now on. */
   start: () => void;
   /** Takes no more jobs. */
@@ -45,7 +49,13 @@ export async function openJobs(
     log,
   });
   const { stateDirectory } = config;
-  const store = await openJobStore({ stateDirectory, most: config.jobQueueLimit, log });
+  const most = config.jobQueueLimit;
+  // Replicas share jobs, budgets, the pause and limits by Redis.
+  const redis =
+    config.redisUrl === undefined
+      ? undefined
+      : await openRedisJobs(config.redisUrl, parts, { config, log, most });
+  const store = redis?.store ?? (await openJobStore({ stateDirectory, most, log }));
   const runner: JobRunner = new JobRunner({
     ...{ store, intake, continuation, prompts, log },
     owner: randomUUID(),
@@ -75,9 +85,11 @@ export async function openJobs(
   return {
     jobs,
     jobStore: store,
+    limitHeard: (login, limit) => redis?.shared.note(login, limit),
     checkCallback: (url) => callbacks.check(url),
     start: () => {
       runner.start();
+      redis?.shared.start();
       retention.start();
       callbacks.start(store, metrics.jobCallback);
     },
@@ -87,6 +99,7 @@ export async function openJobs(
       await retention.stop();
       await runner.stop();
       await callbacks.stop();
+      await redis?.shared.stop();
       await store.close();
     },
   };
