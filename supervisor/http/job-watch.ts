@@ -25,7 +25,7 @@ export class JobWatch {
   /** Resolves after the next change since the last call, after a few seconds, or when the signal aborts. */
   async next(signal: AbortSignal): Promise<void> {
     await within(this.#changed.promise, longestQuiet, signal);
-    await pause(this.#last + shortestPause - performance.now(), signal);
+    await pause(Math.max(0, this.#last + shortestPause - performance.now()), signal);
     this.#changed = Promise.withResolvers();
     this.#last = performance.now();
   }
