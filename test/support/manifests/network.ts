@@ -104,6 +104,8 @@ function proxyingProblems({ metadata }: IIngress, manifests: readonly Manifest[]
   const { config } = readSupervisorConfig({
     ...environmentOf(runtime, manifests),
     BERTH_REPO: 'you/dot-claude',
+    // The file of a Secret, which is not here.
+    BERTH_REDIS_URL_FILE: '',
   });
   const [, number = 0, unit = ''] = /^(\d+)([kmg]?)$/.exec(annotation('body-size')) ?? [];
   const bytes = Number(number) * 1024 ** ['', 'k', 'm', 'g'].indexOf(unit);
