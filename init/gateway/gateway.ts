@@ -84,15 +84,14 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     const signal = AbortSignal.any([end.signal, gone.signal, late]);
     // Ends a request that waits for bytes of its client.
     signal.addEventListener('abort', () => request.destroy(), { once: true });
-    const clientLog = log.child(clientOf(request));
+    const each = { ...common, request, response, log: log.child(clientOf(request)), signal };
     let release: (() => void) | undefined;
     try {
       release = await slots.take(signal);
-      const each = { ...common, request, response, log: clientLog, signal };
       await (route.kind === 'git' ? serveGit(route, each) : servePulls(route, each));
     } catch (error) {
-      if (gone.signal.aborted) clientLog.debug('gateway_failed', 'the client has gone');
-      else clientLog.warn('gateway_failed', lateOr(error, late, config), { error });
+      if (gone.signal.aborted) each.log.debug('gateway_failed', 'the client has gone');
+      else each.log.warn('gateway_failed', lateOr(error, late, config), { error });
       if (response.headersSent) response.destroy();
       else refuseText(response, asBerthError(error).status, messageOf(error));
     } finally {
