@@ -175,9 +175,9 @@ async function sendJobs(berth: KilledBerth, jobs: number, random: Random): Promi
 function workOf(index: number, random: Random): string {
   switch (random.below(4)) {
     case 0:
-      return `[[slow 100]] [[say done ${index}]]`;
+      return `[[slow 300]] [[say done ${index}]]`;
     case 1:
-      return `[[tool Bash {"command":"sleep 0.3; echo ${index}"}]]`;
+      return `[[tool Bash {"command":"sleep 1.5; echo ${index}"}]]`;
     default:
       return `[[say done ${index}]]`;
   }
@@ -216,6 +216,9 @@ class KilledBerth {
   readonly #config: string;
   #program: Program | undefined;
   #address = '';
+  #starting: Promise<void> | undefined;
+  #isEnding = false;
+  #fault: string | undefined;
 
   constructor(options: JobsRunOptions, api: string) {
     this.#options = options;
@@ -231,8 +234,12 @@ class KilledBerth {
   }
 
   /** Resolves when it listens. */
-  async start(): Promise<void> {
-    if (this.#program) return;
+  start(): Promise<void> {
+    this.#starting ??= this.#start();
+    return this.#starting;
+  }
+
+  async #start(): Promise<void> {
     const { directory, cli } = this.#options;
     const program = startProgram('serve', {
       arguments: ['serve'],
@@ -254,13 +261,20 @@ class KilledBerth {
       },
     });
     this.#program = program;
-    this.#address = String((await program.logged('listening')).address);
+    void program.ended.then((how) => {
+      // A supervisor that ends by itself is a fault of its own; the next requests would only be refused.
+      if (this.#program === program && !this.#isEnding)
+        this.#fault = `ended with ${how}:\n${program.output.slice(-4_000)}`;
+    });
+    const { address } = await program.logged('listening');
+    if (this.#program === program) this.#address = String(address);
   }
 
   /** @param workers whether its workers are killed too, as when the container ends */
   async kill(workers: boolean): Promise<void> {
     const program = this.#program;
     this.#program = undefined;
+    this.#starting = undefined;
     this.#address = '';
     if (!program) return;
     const found = workers ? processesOf(this.#config) : [];
@@ -277,11 +291,13 @@ class KilledBerth {
 
   async end(): Promise<void> {
     const program = this.#program;
+    this.#isEnding = true;
     program?.kill('SIGTERM');
     await program?.ended;
   }
 
   async call(method: string, path: string, body?: object, headers: Record<string, string> = {}) {
+    if (this.#fault) throw new Error(this.#fault);
     const response = await fetch(new URL(path, this.#address), {
       method,
       headers: {
@@ -295,10 +311,6 @@ class KilledBerth {
     // biome-ignore lint/suspicious/noExplicitAny: answers are read field by field.
     const read = (await response.json()) as any;
     return { status: response.status, body: read };
-  }
-
-  get log(): string {
-    return this.#program?.output ?? '';
   }
 }
 

@@ -1,0 +1,18 @@
+/**
+ * Jobs with the real CLI while the supervisor is killed without warning, alone or with its workers. A fixed sample of
+ * what `npm run soak:jobs` does at length.
+ */
+import t from 'tap';
+import { runJobs } from '../soak/jobs-run.ts';
+import { realClaude } from '../support/claude.ts';
+import { testDirectory } from '../support/directory.ts';
+
+t.setTimeout(280_000);
+t.test('each accepted job ends once, whenever berth is killed', async (t) => {
+  const { ended, problems } = await runJobs({
+    ...{ directory: testDirectory(t), cli: realClaude },
+    ...{ jobs: 6, kills: 2, seed: 1, between: 4_000 },
+  });
+  t.strictSame(problems, []);
+  t.strictSame(ended, { succeeded: 6 });
+});
