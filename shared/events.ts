@@ -285,6 +285,11 @@ export const eventsOfSupervisor = {
     'error',
     "today's spending could not be recorded; a restart would lose it",
   ),
+  usage_unknown: event(
+    'debug',
+    'the CLI could not read how much of its windows the account has used',
+    'code',
+  ),
   job_store_connected: event('info', 'Redis, the store of jobs, can be used'),
   job_store_unavailable: event(
     'error',

@@ -119,6 +119,7 @@ export class Supervisor {
     pool.start();
     this.#parts.unprompted.start();
     this.#jobs?.start();
+    this.#parts.usageWatch.start();
     this.#testing = this.#testCli();
     const address = await listen(
       this.#api as FastifyInstance,
@@ -254,6 +255,7 @@ export class Supervisor {
       () => retention.stop(),
       () => guard.stop(),
       () => this.#parts.unprompted.stop(),
+      () => this.#parts.usageWatch.stop(),
       () => pool.stop(),
       () => this.#parts.configSync.stop(),
       () => this.#parts.configuration.stop(),

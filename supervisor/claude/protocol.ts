@@ -317,6 +317,7 @@ export type ControlRequest =
   | { subtype: 'mcp_set_servers'; servers: Readonly<Record<string, unknown>> }
   | { subtype: 'reload_skills' }
   | { subtype: 'get_settings' }
+  | { subtype: 'get_usage'; skip_behaviors: true }
   | { subtype: 'mcp_status' }
   | { subtype: 'mcp_reconnect'; serverName: string }
   /** Without `cancel_queued`, a prompt that waits behind the turn then begins. */

@@ -7,6 +7,7 @@ import { AppliedCommit } from '../boot/last-good-commit.ts';
 import { RunMark } from '../boot/unclean-shutdown.ts';
 import { readExpectedExtensions } from '../claude/expected-extensions.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
+import { queryUsage } from '../claude/usage-query.ts';
 import type { Cli } from '../cli/select.ts';
 import type { SupervisorConfig } from '../config.ts';
 import { ConfigurationGuard } from '../configuration/guard.ts';
@@ -47,6 +48,7 @@ import { Workspaces } from '../sessions/workspaces.ts';
 import { PromptRate } from '../spending/prompt-rate.ts';
 import { type BudgetLimits, SpendingLedger } from '../spending/spending.ts';
 import { spentBySessions } from '../spending/spent-by-sessions.ts';
+import { UsageWatch } from '../spending/usage-watch.ts';
 import { reportsIn, UsageWindows } from '../spending/usage-windows.ts';
 import { ConfigSync } from './config-sync.ts';
 import { PoolMemory } from './pool-memory.ts';
@@ -100,6 +102,8 @@ export interface Parts {
   pause: Pause;
   ledger: SpendingLedger;
   windows: UsageWindows;
+  /** Asks for the use of the account now and then. */
+  usageWatch: UsageWatch;
   admission: Admission;
   /** Ends work without a prompt that may not run. */
   unprompted: UnpromptedWork;
@@ -364,6 +368,23 @@ export function createParts(options: PartsOptions): Parts {
     onEvent: (event) => metrics.credentials(event),
     onRefreshFailure: (reason) => metrics.refreshFailed(reason),
   });
+  const usageWatch = new UsageWatch({
+    ...{ windows, log, login: commonLogin },
+    // Other logins, such as setup-tokens, may not read their use.
+    wanted: () =>
+      pause.state === undefined &&
+      pool.count('busy') === 0 &&
+      credentials.state.kind === 'valid' &&
+      quotaReport(profiles.all(), windows).shares.some(({ login }) => login === commonLogin) &&
+      profiles.all().some(usesFile),
+    query: async (signal) => {
+      const { state } = credentials;
+      if (state.kind !== 'valid' || state.credentials.expiresAt < Date.now() + 120_000) return;
+      const { text } = state.credentials;
+      const { inherited } = config;
+      return queryUsage({ path: cli().path, inherited, login: text, temporaryDirectory, signal });
+    },
+  });
   const metrics = createMetrics({
     workers: () => Object.fromEntries(workerStates.map((state) => [state, pool.count(state)])),
     profiles: () => profiles.all().map(({ name }) => name),
@@ -405,7 +426,18 @@ export function createParts(options: PartsOptions): Parts {
     ...{ store, workspaces, disk, gate, live, prompts, catalog, retention },
     intake,
     ...{ limitEnds, continuation: new Continuation({ ...kept, intake, catalog, rates, spent }) },
-    ...{ pause, ledger, windows, admission, unprompted, guard, credentials, metrics, budgetsOf },
+    ...{
+      pause,
+      ledger,
+      windows,
+      usageWatch,
+      admission,
+      unprompted,
+      guard,
+      credentials,
+      metrics,
+      budgetsOf,
+    },
     authentication: new Authentication({
       tokens,
       log,

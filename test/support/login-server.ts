@@ -52,6 +52,8 @@ export interface LoginServer {
   agree(url: string, options?: LoginOptions): string;
   /** Sets the fault that refreshes meet from now on; undefined heals the server. */
   fault(fault: LoginFault | undefined): void;
+  /** Sets what `GET /api/oauth/usage` answers; undefined, as at first: 404. */
+  reportUsage(body: object | undefined): void;
   /** Breaks all connections, also hanging ones, and returns when the port is free. */
   close(): Promise<void>;
 }
@@ -70,6 +72,7 @@ export async function startLoginServer(
   const hanging = new Set<ServerResponse>();
   const logins = new Logins(options.now ?? Date.now);
   const requests: TokenRequest[] = [];
+  let usage: object | undefined;
   let fault: { spec: LoginFault; left: number } | undefined;
 
   const takeFault = (): LoginFault | undefined => {
@@ -79,6 +82,12 @@ export async function startLoginServer(
   };
 
   async function serve(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (usage && incoming.method === 'GET' && incoming.url?.split('?')[0] === '/api/oauth/usage') {
+      const shown = String(incoming.headers.authorization ?? '').replace(/^Bearer /, '');
+      return logins.admits(shown)
+        ? sendJson(response, 200, usage)
+        : sendJson(response, 401, { error: 'unauthorized' });
+    }
     if (incoming.method !== 'POST' || incoming.url !== '/v1/oauth/token') {
       return sendJson(response, 404, { error: 'not_found' });
     }
@@ -160,6 +169,9 @@ export async function startLoginServer(
     requests,
     login: (loginOptions) => logins.begin(loginOptions),
     agree: (page, loginOptions) => `${logins.agree(challengeIn(page), loginOptions)}#state`,
+    reportUsage(body) {
+      usage = body;
+    },
     fault(spec) {
       fault = spec && { spec, left: spec.times ?? Number.POSITIVE_INFINITY };
       for (const response of hanging) response.destroy();

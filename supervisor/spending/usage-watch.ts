@@ -1,0 +1,95 @@
+/**
+ * Asks now and then how much of its usage windows the common login has used, so that the share of its owner holds also
+ * when the owner uses the account elsewhere.
+ * Invariants: one question at a time, at most one in ten minutes, and none while the figures are newer than that. After a
+ * question without an answer, the pause doubles up to two hours. Nothing is asked while no profile has a share.
+ */
+import { BerthError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { type UsageWindows, usageWindowNames, type WindowReports } from './usage-windows.ts';
+
+export interface UsageWatchOptions {
+  windows: UsageWindows;
+  /** The key of the login. */
+  login: string;
+  /** Whether the figures are needed, and the login can be used, and no turn would be slowed down. */
+  wanted: () => boolean;
+  /** The windows by name; undefined if there are none. Rejects if the question was not answered. */
+  query: (
+    signal: AbortSignal,
+  ) => Promise<Record<string, { utilization: number; resetsAt?: number | undefined }> | undefined>;
+  log: Log;
+  /** Milliseconds since 1970. */
+  now?: () => number;
+}
+
+const minute = 60_000;
+const pause = 10 * minute;
+const longestPause = 120 * minute;
+
+export class UsageWatch {
+  readonly #options: UsageWatchOptions;
+  readonly #now: () => number;
+  readonly #ending = new AbortController();
+  #timer: NodeJS.Timeout | undefined;
+  #asking: Promise<void> | undefined;
+  #askedAt = Number.NEGATIVE_INFINITY;
+  #unanswered = 0;
+
+  constructor(options: UsageWatchOptions) {
+    this.#options = options;
+    this.#now = options.now ?? Date.now;
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => void this.look(), minute).unref();
+  }
+
+  /** Asks if it is time; never rejects. */
+  look(): Promise<void> {
+    this.#asking ??= this.#ask().finally(() => {
+      this.#asking = undefined;
+    });
+    return this.#asking;
+  }
+
+  /** Ends an open question; resolves when it has ended. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#ending.abort();
+    await this.#asking;
+  }
+
+  async #ask(): Promise<void> {
+    const { windows, login, wanted, query, log } = this.#options;
+    const now = this.#now();
+    const wait = Math.min(pause * 2 ** this.#unanswered, longestPause);
+    // After the clock was set back, the next question is not far away.
+    const since = now - this.#askedAt;
+    if (since >= 0 && since < wait) return;
+    const heardAt = windows.heardAt(login);
+    if (heardAt !== undefined && heardAt <= now && now - heardAt < pause) return;
+    if (this.#ending.signal.aborted || !wanted()) return;
+    this.#askedAt = now;
+    try {
+      const found = await query(this.#ending.signal);
+      this.#unanswered = found ? 0 : Math.min(this.#unanswered + 1, 8);
+      if (found) windows.heard(login, reportsOf(found));
+    } catch (error) {
+      this.#unanswered = Math.min(this.#unanswered + 1, 8);
+      const { code } = error instanceof BerthError ? error : { code: undefined };
+      log.debug('usage_unknown', 'the use of the account could not be read', { code, error });
+    }
+  }
+}
+
+function reportsOf(
+  found: Record<string, { utilization: number; resetsAt?: number | undefined }>,
+): WindowReports {
+  const reports: WindowReports = {};
+  for (const name of usageWindowNames) {
+    const window = found[name];
+    if (window) reports[name] = { used: window.utilization, resetsAt: window.resetsAt };
+  }
+  return reports;
+}
