@@ -1,12 +1,13 @@
 /**
  * Runs the jobs of the store: takes the next one while there is room, and unparks jobs when a limit has ended.
  * Invariants: at most `workers` jobs run here at once. An error of the store only delays jobs. After `drain` no job is
- * taken; after `stop` none runs, and each job that has run is stored, if the store can be written.
+ * taken; after `stop` none runs, and each job that has run is stored, if the store can be written. A job that the store
+ * has given to this replica, and that does not run here, is queued again.
  */
 import { backoff } from '../../shared/backoff.ts';
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import { pause, within } from '../../shared/waiting.ts';
-import type { Job } from './job.ts';
+import { become, type Job } from './job.ts';
 import type { JobStore } from './job-store.ts';
 import { JobRun, type RunOptions } from './run-job.ts';
 
@@ -24,6 +25,8 @@ const second = 1_000;
 const longestIdle = 5 * second;
 const signOfLife = 5 * second;
 const betweenReclaims = 15 * second;
+/** Running jobs of all replicas that are looked at for strays. */
+const mostListed = 200;
 /** A place is free again only after this pause, if its job was parked: many jobs may meet the same limit. */
 const afterParking = 200;
 /** The end of the runs after the drain, and then the tries to store them. */
@@ -32,7 +35,9 @@ const unavailable = { first: 200, longest: 10 * second, jitter: 0.3 };
 
 export class JobRunner {
   readonly #options: RunnerOptions;
+  /** The newest run of each job. */
   readonly #runs = new Map<string, JobRun>();
+  /** The ends of all runs: a job may run again while its last run still ends. */
   readonly #done = new Set<Promise<void>>();
   readonly #draining = new AbortController();
   readonly #closing = new AbortController();
@@ -48,7 +53,7 @@ export class JobRunner {
 
   /** Jobs that run here. */
   get running(): number {
-    return this.#runs.size;
+    return this.#done.size;
   }
 
   start(): void {
@@ -109,6 +114,8 @@ export class JobRunner {
       } catch (thrown) {
         const { code } = asBerthError(thrown);
         failures += 1;
+        // The store may have made a claim whose answer was lost.
+        this.#reclaimed = Number.NEGATIVE_INFINITY;
         if (code !== 'job_store_unavailable') this.#failed(thrown);
         await pause(backoff(failures, unavailable), this.#draining.signal);
       }
@@ -118,7 +125,7 @@ export class JobRunner {
   /** @returns whether there may be room for another job */
   async #take(): Promise<boolean> {
     const { store, owner, now, workers } = this.#options;
-    if (this.#runs.size >= workers) return false;
+    if (this.#done.size >= workers) return false;
     const job = await store.claim(owner, now());
     if (job) this.#run(job);
     return job !== undefined;
@@ -145,7 +152,7 @@ export class JobRunner {
       .catch((error: unknown) => this.#failed(error))
       .then(() => (rest > 0 ? pause(rest, this.#draining.signal) : undefined))
       .finally(() => {
-        this.#runs.delete(job.id);
+        if (this.#runs.get(job.id) === run) this.#runs.delete(job.id);
         this.#done.delete(done);
         this.#wakeUp();
       });
@@ -154,7 +161,7 @@ export class JobRunner {
 
   async #idleTime(): Promise<number> {
     const { store, now, workers } = this.#options;
-    if (this.#runs.size >= workers) return longestIdle;
+    if (this.#done.size >= workers) return longestIdle;
     const { job } = await store.nextDue(now());
     if (job === undefined) return longestIdle;
     // A job that is due and was not given is blocked, or belongs to another replica.
@@ -166,12 +173,31 @@ export class JobRunner {
     const at = performance.now();
     if (at - this.#reclaimed < betweenReclaims) return;
     const jobs = await store.reclaim(owner, now());
+    const strays = await this.#requeueStrays();
     this.#reclaimed = at;
-    for (const { id, token, profile, sessionId } of jobs) {
+    for (const { id, token, profile, sessionId } of [...jobs, ...strays]) {
       log.warn('job_reclaimed', 'a job is queued again: the replica that ran it is gone', {
         ...{ job_id: id, token, profile, session_id: sessionId },
       });
     }
+  }
+
+  /** Queues the jobs of this replica that do not run here. Call it while no claim is under way. */
+  async #requeueStrays(): Promise<Job[]> {
+    const { store, owner, now } = this.#options;
+    const isStray = (job: Job): boolean =>
+      job.state === 'running' && job.owner === owner && !this.#runs.has(job.id);
+    const { jobs } = await store.list({ states: ['running'], limit: mostListed });
+    const requeued: Job[] = [];
+    for (const { id } of jobs.filter(isStray)) {
+      let isQueued = false;
+      const job = await store.update(id, (stored) => {
+        isQueued = isStray(stored);
+        return isQueued ? become(stored, 'queued', now()) : undefined;
+      });
+      if (job && isQueued) requeued.push(job);
+    }
+    return requeued;
   }
 
   /** Reports that this replica lives, and looks for what it was not told of. */
@@ -190,7 +216,7 @@ export class JobRunner {
   #changed(id: string | undefined): void {
     if (id !== undefined && this.#runs.has(id)) {
       this.#check(id).catch(() => undefined);
-    } else if (this.#runs.size < this.#options.workers) {
+    } else if (this.#done.size < this.#options.workers) {
       this.#wakeUp();
     }
   }

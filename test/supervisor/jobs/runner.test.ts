@@ -185,7 +185,7 @@ t.test('a cancelled job interrupts its prompt and stays cancelled', async (t) =>
   });
   runner.start();
   const { job } = await store.add(queuedJob());
-  await until('the prompt runs', async () => (await store.read(job.id))?.promptId);
+  await until('the prompt runs', async () => (await store.read(job.id))?.promptId ?? false);
   t.match(await jobs.cancel(job.id, 'tests'), { state: 'cancelled', owner: null });
   await until('the run has ended', () => runner.running === 0);
   t.strictSame(reasons, ['interrupted']);
@@ -204,7 +204,7 @@ t.test('a drain queues the job again with its session and without an attempt', a
   const { store, runner, has } = await startRunner(t, { script: failing('draining') });
   const { job } = await store.add(queuedJob());
   runner.start();
-  await until('the job is sent', async () => (await store.read(job.id))?.promptId);
+  await until('the job is sent', async () => (await store.read(job.id))?.promptId ?? false);
   await runner.stop();
   const queued = await has(job.id, 'queued');
   t.match(queued, sent);
@@ -278,4 +278,41 @@ t.test('a failed job can be run again by a person, and another job cannot', asyn
   t.match(await has(job.id, 'succeeded'), { error: null, result: { result: 'this time' } });
   await t.rejects(jobs.retry(job.id, 'tests'), { code: 'job_ended' });
   await t.rejects(jobs.read(job.id, 'somebody'), { code: 'job_not_found' });
+});
+
+t.test('a job whose claim succeeded without an answer is queued again, and runs', async (t) => {
+  const store = memoryJobStore();
+  const { claim } = store;
+  let lost = 0;
+  store.claim = async (...call) => {
+    const job = await claim(...call);
+    if (!job || lost++ > 0) return job;
+    throw new BerthError('job_store_unavailable', 'cannot read the answer: for a test');
+  };
+  const { runner, has } = await startRunner(t, { store });
+  const { job } = await store.add(queuedJob());
+  runner.start();
+  t.match(await has(job.id, 'succeeded'), { restarts: 0 });
+});
+
+t.test('a job is interrupted that runs again while its last run still ends', async (t) => {
+  const script = failing('usage_limit');
+  const { store, runner, jobs, state, has } = await startRunner(t, { script, workers: 2 });
+  runner.start();
+  const { job } = await store.add(queuedJob());
+  await has(job.id, 'parked');
+  let interrupted = false;
+  state.continued = { prompt: { text: 'again' } as Prompt, lost: false };
+  state.script = async (_prompt, caller) => {
+    caller.addEventListener('abort', () => {
+      interrupted = true;
+    });
+    return await untilAborted(caller);
+  };
+  await runner.unpark(['usage_limit']);
+  await until('both runs', () => runner.running === 2);
+  await until('the end of the first run', () => runner.running === 1);
+  await jobs.cancel(job.id, undefined);
+  await until('the interrupt', () => interrupted);
+  await has(job.id, 'cancelled');
 });
