@@ -129,7 +129,8 @@ function asJson(reply: FastifyReply): FastifyReply {
 function readWait(text: string | undefined): number {
   if (text === undefined) return 0;
   const wait = parseDuration(text);
-  if (wait !== undefined) return Math.min(wait, longestPoll);
+  // Timers refuse fractions of a millisecond.
+  if (wait !== undefined) return Math.min(Math.ceil(wait), longestPoll);
   throw new BerthError(
     'invalid_request',
     `cannot wait ${JSON.stringify(text.slice(0, 40))}: it is no duration; send one such as "60s"`,

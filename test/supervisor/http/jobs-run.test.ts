@@ -73,3 +73,34 @@ t.test('a cancelled job interrupts its turn', async (t) => {
   const { body: ended } = await call('GET', `/v1/jobs/${job.id}`);
   t.match(ended, { state: 'cancelled' });
 });
+
+t.test(
+  'a caller reads all pages of the list, and removes the jobs of a page before the next',
+  async (t) => {
+    const { call } = await startSupervisor(t);
+    const made: string[] = [];
+    for (const prompt of ['a', 'b', 'c', 'd', 'e']) {
+      const { body: job } = await call('POST', '/v1/jobs', { body: { prompt, delay: '1h' } });
+      await call('POST', `/v1/jobs/${job.id}/cancel`);
+      made.unshift(job.id);
+    }
+    const listed: string[] = [];
+    let next = '';
+    do {
+      const page = await call('GET', `/v1/jobs?limit=2${next}`);
+      t.equal(page.status, 200, page.body.detail);
+      for (const { id } of page.body.jobs ?? []) {
+        listed.push(id);
+        await call('DELETE', `/v1/jobs/${id}`);
+      }
+      next = page.body.next ? `&cursor=${page.body.next}` : '';
+    } while (next);
+    t.same(listed, made);
+    for (const cursor of ['nonsense', '-1', '1e3', made[0], 'x'.repeat(101)]) {
+      t.match(await call('GET', `/v1/jobs?cursor=${cursor}`), {
+        status: 400,
+        body: { detail: /cursor/ },
+      });
+    }
+  },
+);
