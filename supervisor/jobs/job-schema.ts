@@ -1,10 +1,11 @@
 /**
  * The schema of a job as a store keeps it. What is read from a store is checked: the tools of the CLI can write the
  * volume.
- * Invariant: the schema accepts every job that berth writes; the compiler compares it with the type.
+ * Invariants: the schema accepts every job that berth writes; the compiler compares its fields with those of the type.
+ * Fields of a later berth are kept: a job must survive a return to an earlier one.
  */
 import { z } from 'zod';
-import type { Job, JobState } from './job.ts';
+import type { Callback, Job, JobAttempt, JobState, Parked } from './job.ts';
 import { storedRequestSchema } from './stored-request.ts';
 
 const time = z.number();
@@ -16,16 +17,23 @@ const states = [
   ...(['succeeded', 'failed', 'cancelled', 'expired'] as const),
 ] satisfies JobState[];
 
-const attempt = z.strictObject({
+/** The schema of an object of which each field, also an optional one, must have a schema here. */
+const shapeOf = <T extends object>() => {
+  return <S extends { [K in keyof Required<T>]: z.ZodType }>(shape: S) => z.looseObject(shape);
+};
+
+const attempt = shapeOf<JobAttempt>()({
   startedAt: time,
   endedAt: timeOrNull,
   outcome: z.string().nullable(),
 });
 
-const callback = z.strictObject({
+const callback = shapeOf<Callback>()({
   url: z.string(),
   state: z.enum(['waiting', 'pending', 'delivered', 'failed']),
   attempts: z.number(),
+  refused: z.number().optional(),
+  conflicts: z.number().optional(),
   lastStatus: z.number().nullable(),
   lastError: z.string().nullable(),
   deliveredAt: timeOrNull,
@@ -35,8 +43,7 @@ const callback = z.strictObject({
 /** A job without its request and its result, which stores keep apart: lists read neither. */
 export type JobHead = Omit<Job, 'request' | 'result'>;
 
-/** Fields of a later berth are kept: a job must survive a return to an earlier one. */
-const jobHeadSchema: z.ZodType<JobHead> = z.looseObject({
+const jobHeadSchema: z.ZodType<JobHead> = shapeOf<JobHead>()({
   id: z.string().regex(/^job_[\w-]{1,80}$/),
   token: name,
   tokenId: name.nullable(),
@@ -57,7 +64,7 @@ const jobHeadSchema: z.ZodType<JobHead> = z.looseObject({
   attempts: z.array(attempt),
   restarts: z.number().default(0),
   parkings: z.number().default(0),
-  parked: z.strictObject({ reason: name, until: timeOrNull }).nullable(),
+  parked: shapeOf<Parked>()({ reason: name, until: timeOrNull }).nullable(),
   dueAt: time,
   owner: name.nullable(),
   error: z.looseObject({ code: z.string(), detail: z.string() }).nullable(),

@@ -56,9 +56,9 @@ export interface Callback {
   /** Requests so far, for this end of the job. */
   attempts: number;
   /** Answers in a row that make a retry senseless, such as 404; absent means 0. */
-  refused?: number;
+  refused?: number | undefined;
   /** Answers 409 so far; absent means 0. */
-  conflicts?: number;
+  conflicts?: number | undefined;
   /** The HTTP status of the last request; null without an answer. */
   lastStatus: number | null;
   /** The cause of the last failure, for people; null if there was none. */

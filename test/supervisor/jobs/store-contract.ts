@@ -50,6 +50,16 @@ export function testJobStore(
     if (reopen) t.strictSame(await (await reopen()).read(job.id), job, 'after a restart');
   });
 
+  test('a callback keeps what was counted, and the fields of a later berth', async (t, fixture) => {
+    const { store, reopen } = fixture;
+    const job = sampleJob({ callback: waitingCallback });
+    await store.add(job);
+    const callback = { ...waitingCallback, attempts: 3, refused: 2, conflicts: 1, laterField: 'x' };
+    await store.update(job.id, (stored) => ({ ...stored, callback }));
+    t.strictSame((await store.read(job.id))?.callback, callback);
+    t.strictSame((await (await reopen?.())?.read(job.id))?.callback ?? callback, callback);
+  });
+
   test('a key returns the first job, and another body is refused', async (t, { store, reopen }) => {
     const job = sampleJob();
     const key = { key: 'run 7', digest: 'a' };
