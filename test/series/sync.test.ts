@@ -87,3 +87,22 @@ t.test('the guard reverts the edit of a tool, and never a change of init', async
   await running.log.logged('configuration_changed');
   await until('it is reverted', () => readFileSync(hook, 'utf8') === 'two\n');
 });
+
+t.test('a push during a drain is written, and the last turn ends as it began', async (t) => {
+  const settings = { BERTH_DRAIN: '1h' };
+  const { running, push, harbour } = await startSyncedPod(t, files, { settings });
+  const old = harbour.repository.head();
+  const { api, config } = running.surroundings;
+  const has = (text: string) => () => readFileSync(join(config, 'CLAUDE.md'), 'utf8') === text;
+  const turn = running.prompt('[[slow 1500]] [[say late]]');
+  await until('it runs', () => api.requests.length > 0);
+  const stopped = running.supervisor.stop();
+  await running.log.logged('draining');
+  push({ 'CLAUDE.md': 'two\n' });
+  await until('the push is on the volume', has('two\n'));
+  t.match(await turn, { status: 200, body: { result: 'late', config_commit: old } });
+  await stopped;
+  push({ 'CLAUDE.md': 'three\n' });
+  await until('init goes on without the supervisor', has('three\n'));
+  t.same(harbour.events('sync_failed'), []);
+});

@@ -1,55 +1,15 @@
+import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Registry } from 'prom-client';
-import t, { type Test } from 'tap';
-import { createSyncMetrics } from '../../../init/sync/metrics.ts';
-import { Sync } from '../../../init/sync/sync.ts';
-import { acquireLease, type Lease, type Peer } from '../../../shared/lease.ts';
+import t from 'tap';
 import { until } from '../../support/until.ts';
-import { type Harbour, openHarbour } from '../fixture.ts';
+import { openHarbour } from '../fixture.ts';
+import { joinAs, startSync } from './fixture.ts';
 
-interface Message {
-  kind: string;
-  commit: string;
-}
-
-/** The supervisor's part: quiet at once; `heard` has what init has said. */
-async function joinAs(harbour: Harbour): Promise<{ lease: Lease; peer: Peer; heard: Message[] }> {
-  const heard: Message[] = [];
-  const joined = Promise.withResolvers<Peer>();
-  const lease = await acquireLease({
-    directory: join(harbour.volume, '.berth'),
-    program: 'serve',
-    log: harbour.log,
-    signal: AbortSignal.timeout(10_000),
-    sharing: { role: 'serve', accepts: () => true, onPeer: (peer) => joined.resolve(peer) },
-  });
-  const peer = await joined.promise;
-  peer.onMessage((message) => {
-    const said = message as Message;
-    heard.push(said);
-    if (said.kind === 'begin') peer.send({ kind: 'quiet', commit: said.commit });
-  });
-  return { lease, peer, heard };
-}
-
-async function start(t: Test, harbour: Harbour, overrides: Record<string, string> = {}) {
-  const stop = new AbortController();
-  const registry = new Registry();
-  const sync = new Sync({
-    readConfig: () => harbour.config({ BERTH_SYNC_INTERVAL: '1h', ...overrides }),
-    metrics: createSyncMetrics(registry),
-    log: harbour.log,
-  });
-  await sync.prepare(stop.signal);
-  const running = sync.run(stop.signal);
-  const end = async () => {
-    stop.abort();
-    await running.catch(() => undefined);
-    await sync.stop();
-  };
-  t.teardown(end);
-  return { sync, registry, end };
+/** Changes a branch of the repository at `path` as `git update-ref` does. */
+function moveBranch(path: string, [first = '', second = '']: string[]): void {
+  const change = first === '-d' ? ['-d', `refs/heads/${second}`] : [`refs/heads/${first}`, second];
+  execFileSync('git', ['-C', path, 'update-ref', ...change]);
 }
 
 const files = {
@@ -62,7 +22,7 @@ t.test(
   'a push reaches the volume while the supervisor is quiet, between two messages',
   async (t) => {
     const harbour = await openHarbour(t, files);
-    const { sync } = await start(t, harbour);
+    const { sync } = await startSync(t, harbour);
     const { lease, heard } = await joinAs(harbour);
     t.teardown(() => lease.release());
     writeFileSync(join(harbour.volume, 'notes.txt'), 'mine');
@@ -83,7 +43,7 @@ t.test(
 
 t.test('an unchanged repository costs one request for the refs', async (t) => {
   const harbour = await openHarbour(t, files);
-  const { sync, registry } = await start(t, harbour);
+  const { sync, registry } = await startSync(t, harbour);
   const before = harbour.server.requests.length;
   sync.wake();
   const counted = async () => (await registry.metrics()).includes('result="unchanged"} 1');
@@ -93,7 +53,7 @@ t.test('an unchanged repository costs one request for the refs', async (t) => {
 
 t.test('a commit that starts no worker is taken back, and the next commit is tried', async (t) => {
   const harbour = await openHarbour(t, files);
-  const { sync, registry } = await start(t, harbour);
+  const { sync, registry } = await startSync(t, harbour);
   const first = harbour.repository.head();
   const { lease, peer, heard } = await joinAs(harbour);
   t.teardown(() => lease.release());
@@ -133,7 +93,7 @@ t.test('a commit that starts no worker is taken back, and the next commit is tri
 
 t.test('a git server that fails changes nothing, and is asked again', async (t) => {
   const harbour = await openHarbour(t, files);
-  const { sync } = await start(t, harbour, { BERTH_SYNC_INTERVAL: '1s' });
+  const { sync } = await startSync(t, harbour, { BERTH_SYNC_INTERVAL: '1s' });
   harbour.repository.commit({ 'CLAUDE.md': 'two\n' });
   harbour.server.fault({ kind: 'status', status: 503 });
   sync.wake();
@@ -144,10 +104,10 @@ t.test('a git server that fails changes nothing, and is asked again', async (t) 
   await until('the commit is there', () => harbour.read('CLAUDE.md') === 'two\n');
 });
 
-t.test('a force push to an older commit is followed', async (t) => {
+t.test('a rewritten history is followed', async (t) => {
   const harbour = await openHarbour(t, files);
   harbour.repository.commit({ 'CLAUDE.md': 'two\n' });
-  const { sync } = await start(t, harbour);
+  const { sync } = await startSync(t, harbour);
   harbour.repository.rewrite({ ...files, 'CLAUDE.md': 'rewritten\n' });
   sync.wake();
   await until('the commit is there', () => harbour.read('CLAUDE.md') === 'rewritten\n');
@@ -156,7 +116,7 @@ t.test('a force push to an older commit is followed', async (t) => {
 t.test('an edit on the volume stays, and is merged with a push', async (t) => {
   const text = 'one\n\ntwo\n\nthree\n';
   const harbour = await openHarbour(t, { ...files, 'CLAUDE.md': text });
-  const { sync } = await start(t, harbour);
+  const { sync } = await startSync(t, harbour);
   writeFileSync(join(harbour.volume, 'CLAUDE.md'), text.replace('three', 'my three'));
   harbour.repository.commit({ 'CLAUDE.md': text.replace('one', 'their one') });
   sync.wake();
@@ -170,7 +130,7 @@ t.test(
   'a sync that joins a running supervisor does not touch its login or its files',
   async (t) => {
     const harbour = await openHarbour(t, files);
-    const first = await start(t, harbour);
+    const first = await startSync(t, harbour);
     const { lease, heard } = await joinAs(harbour);
     t.teardown(() => lease.release());
     await first.end();
@@ -178,9 +138,39 @@ t.test(
     writeFileSync(login, 'written by the CLI');
     const temporary = join(harbour.volume, '.berth/.berth-0123456789ab.tmp');
     writeFileSync(temporary, 'of the supervisor');
-    await start(t, harbour);
+    await startSync(t, harbour);
     t.equal(readFileSync(login, 'utf8'), 'written by the CLI');
     t.ok(existsSync(temporary));
     t.ok(heard.length > 0);
   },
 );
+
+t.test('a branch that moves backwards is followed', async (t) => {
+  const harbour = await openHarbour(t, files);
+  const first = harbour.repository.head();
+  harbour.repository.commit({ 'CLAUDE.md': 'two\n', 'new.md': 'x' });
+  const { sync } = await startSync(t, harbour);
+  t.equal(harbour.read('CLAUDE.md'), 'two\n');
+  moveBranch(harbour.repository.path, ['main', first]);
+  sync.wake();
+  await until('the first commit is back', () => harbour.read('CLAUDE.md') === 'one\n');
+  await until('the new file is gone', () => harbour.read('new.md') === undefined);
+  t.same(harbour.tree(), files);
+  t.same(harbour.conflicts(), []);
+});
+
+t.test('a branch that vanishes changes nothing, and is followed when it is back', async (t) => {
+  const harbour = await openHarbour(t, files);
+  const { repository } = harbour;
+  repository.branch('work');
+  const { sync } = await startSync(t, harbour, { BERTH_REF: 'work', BERTH_SYNC_INTERVAL: '1s' });
+  const commit = repository.commit({ 'CLAUDE.md': 'two\n' }, 'Change', 'work');
+  moveBranch(repository.path, ['-d', 'work']);
+  sync.wake();
+  const failed = await until('it has failed', () => harbour.events('sync_failed')[0]);
+  t.match(JSON.stringify(failed.error), /work/);
+  t.same(harbour.tree(), files);
+  moveBranch(repository.path, ['work', commit]);
+  sync.wake();
+  await until('the commit is there', () => harbour.read('CLAUDE.md') === 'two\n');
+});
