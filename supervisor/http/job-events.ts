@@ -1,12 +1,12 @@
 /**
  * The handler of `GET /v1/jobs/{id}/events`: the history of a job as server-sent events, then what follows.
  * Invariants: each event of the history has its id, so that a client resumes after any of them. The stream ends after
- * the last event of an ended job; a client that has all events of an ended job gets 204, which ends its reconnecting.
+ * the last event of an ended job, which has the state of the end; a client that has all events of an ended job gets 204, which ends its reconnecting.
  */
 import type { FastifyReply } from 'fastify';
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import { isEnd } from '../jobs/job.ts';
+import { isEnd, type JobState } from '../jobs/job.ts';
 import type { JobEvent } from '../jobs/job-store.ts';
 import { callerGone } from './caller-gone.ts';
 import { JobWatch } from './job-watch.ts';
@@ -22,6 +22,9 @@ interface EventsRequest {
   headers: Readonly<Record<string, unknown>>;
 }
 
+/** Milliseconds: the last event of a job is stored just after the job's end, or cannot be stored. */
+const lastEvents = 1_000;
+
 /** @throws BerthError `job_not_found`, `invalid_request`, `job_store_unavailable` before the first event */
 export async function sendJobEvents(
   { jobs, stopping, log }: JobParts,
@@ -32,17 +35,26 @@ export async function sendJobEvents(
   const over = AbortSignal.any([stopping, callerGone(reply)]);
   const watch = new JobWatch(jobs, id);
   let stream: EventStream | undefined;
+  let endSeen = Infinity;
   try {
     for (;;) {
-      // The state is read first: if the job has ended by then, all its events are there.
-      const { state } = await jobs.read(id, token);
+      // The state is read first: if the job has ended by then, all its events are there, or come soon.
+      const { state, endedAt } = await jobs.read(id, token);
       const events = await jobs.events(id, after, token);
       if (!stream && isEnd(state) && events.length === 0) return reply.code(204).send();
       if (method === 'HEAD') return reply.type('text/event-stream').send();
       stream ??= open(reply, token, log);
       after = await sendAll(stream, events, after, over);
-      if (isEnd(state) || over.aborted) break;
-      await watch.next(over);
+      if (over.aborted) break;
+      if (!isEnd(state)) {
+        await watch.next(over);
+        continue;
+      }
+      endSeen = Math.min(endSeen, performance.now());
+      const isLate =
+        performance.now() - endSeen > lastEvents || Date.now() - (endedAt ?? 0) > lastEvents;
+      if (isLate || hasEnd(events, state)) break;
+      await watch.next(AbortSignal.any([over, AbortSignal.timeout(lastEvents)]));
     }
   } catch (error) {
     // A stream that has begun ends here: the client connects again, and gets the error then.
@@ -69,6 +81,11 @@ async function sendAll(
     if (!(await stream.caughtUp(over))) break;
   }
   return last;
+}
+
+function hasEnd(events: readonly JobEvent[], state: JobState): boolean {
+  const { event, data } = events.at(-1) ?? {};
+  return event === 'state' && (data as { state?: unknown } | null)?.state === state;
 }
 
 function open(reply: FastifyReply, token: string, log: Log): EventStream {

@@ -4,6 +4,7 @@
  * be written costs events, and never the run.
  */
 import type { TurnEvent } from '../prompts/turn.ts';
+import type { JobState } from './job.ts';
 import type { JobEvent, JobStore } from './job-store.ts';
 
 /** Milliseconds between batches. */
@@ -16,6 +17,11 @@ const mostBuffered = 100;
 
 type NewEvent = Omit<JobEvent, 'id'>;
 
+/** The event of a state that no run has brought about. */
+export function stateEvent(state: JobState, at: number): NewEvent {
+  return { at, event: 'state', data: { state } };
+}
+
 export class JobEvents {
   readonly #store: Pick<JobStore, 'appendEvents'>;
   readonly #id: string;
@@ -25,6 +31,7 @@ export class JobEvents {
   #textLeft = mostText;
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> = Promise.resolve();
+  #batches = 0;
 
   constructor(store: Pick<JobStore, 'appendEvents'>, id: string, now: () => number) {
     this.#store = store;
@@ -61,9 +68,14 @@ export class JobEvents {
     const events = this.#buffer;
     this.#buffer = [];
     if (events.length > 0) {
-      this.#writing = this.#writing
-        .then(() => this.#store.appendEvents(this.#id, events))
-        .catch(() => undefined);
+      const write = (): Promise<void> => this.#store.appendEvents(this.#id, events);
+      // A batch without a batch before it goes to the store at once: the event of a cancel follows.
+      const writing = this.#batches++ === 0 ? write() : this.#writing.then(write);
+      this.#writing = writing
+        .catch(() => undefined)
+        .finally(() => {
+          this.#batches -= 1;
+        });
     }
     return this.#writing;
   }

@@ -114,6 +114,8 @@ export interface JobStore {
   counts(now: number): Promise<JobCounts>;
   /** Called when there may be a new job, callback or event, also by another replica; `id` if known. */
   onChange(listener: (id?: string) => void): () => void;
+  /** Called with each waiting job that a `claim` of this replica has made `expired`. There is one listener at most. */
+  onExpired(listener: (job: Job) => void): void;
   /** For /v1/status and doctor. */
   describe(): { kind: 'sqlite' | 'redis'; available: boolean; problem: string | null };
   close(): Promise<void>;

@@ -8,6 +8,7 @@ import { formatDuration } from '../../shared/units.ts';
 import type { Intake, Prompt } from '../prompts/prompt.ts';
 import { become, isEnd, type Job, type JobPriority } from './job.ts';
 import { endAttempt } from './job-attempts.ts';
+import { stateEvent } from './job-events.ts';
 import { newJobId } from './job-id.ts';
 import type { JobEvent, JobKey, JobPage, JobQuery, JobStore } from './job-store.ts';
 import { promptRequestOf } from './prompt-of-job.ts';
@@ -94,7 +95,11 @@ export class Jobs {
     });
     const job = owned(id, stored, token);
     if (job.state !== 'cancelled') throw endedError(job, 'cancel');
-    if (changes) this.#options.onCancelled(id);
+    if (changes) {
+      this.#options.onCancelled(id);
+      // The job is cancelled, also if the event cannot be stored.
+      await this.#options.store.appendEvents(id, [stateEvent('cancelled', now)]).catch(() => {});
+    }
     return job;
   }
 

@@ -59,6 +59,8 @@ export class JobRun {
 
   /** Ends the run early. The job in the store stays as it is, if it was changed meanwhile. */
   interrupt(reason: BerthError): void {
+    // What the run has noted comes before the event of the cancel.
+    void this.#events.flush();
     this.#ending.abort(reason);
   }
 
@@ -74,6 +76,7 @@ export class JobRun {
     const began = performance.now();
     const end = await this.#toEnd();
     if (timer) clearTimeout(timer);
+    void this.#events.flush();
     const stored = await this.#store(end);
     const outcome = 'answer' in end ? 'succeeded' : asBerthError(end.error).code;
     if (stored) this.#report(stored, outcome, Math.round(performance.now() - began));
@@ -98,7 +101,7 @@ export class JobRun {
       const answer = await this.#options.prompts.run(
         await this.#promptOf(continued),
         this.#ending.signal,
-        (event) => this.#events.note(event),
+        (event) => this.#ending.signal.aborted || this.#events.note(event),
       );
       return { answer };
     } catch (error) {

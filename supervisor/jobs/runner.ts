@@ -8,6 +8,7 @@ import { backoff } from '../../shared/backoff.ts';
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import { pause, within } from '../../shared/waiting.ts';
 import { become, type Job } from './job.ts';
+import { stateEvent } from './job-events.ts';
 import type { JobStore } from './job-store.ts';
 import { JobRun, type RunOptions } from './run-job.ts';
 
@@ -15,6 +16,8 @@ export interface RunnerOptions extends Omit<RunOptions, 'store' | 'closing'> {
   store: JobStore;
   /** Jobs that run at once. */
   workers: number;
+  /** Called for each job that expired while it waited. */
+  onExpired?: (() => void) | undefined;
   /** Reasons for parking that do not hold any more. Asked every few seconds. */
   cleared?: () => readonly string[];
 }
@@ -59,6 +62,7 @@ export class JobRunner {
   start(): void {
     if (this.#draining.signal.aborted) return;
     this.#unwatch = this.#options.store.onChange((id) => this.#changed(id));
+    this.#options.store.onExpired((job) => this.#expired(job));
     this.#beat = setInterval(() => void this.#tick(), signOfLife);
     this.#loop = this.#work();
   }
@@ -231,6 +235,17 @@ export class JobRunner {
     else if (job.state === 'running') {
       run.interrupt(new BerthError('interrupted', `cannot finish ${id}: another replica runs it`));
     }
+  }
+
+  /** Reports a job that expired while it waited. */
+  #expired({ id, token, profile, sessionId, state }: Job): void {
+    const { log, store, now, onExpired } = this.#options;
+    log.warn('job_finished', `a job has ended: ${state}`, {
+      ...{ job_id: id, token, profile, session_id: sessionId, state, code: 'job_expired' },
+    });
+    onExpired?.();
+    // An event that cannot be stored is lost, as those of a run are.
+    store.appendEvents(id, [stateEvent(state, now())]).catch(() => {});
   }
 
   #wakeUp(): void {

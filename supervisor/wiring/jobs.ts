@@ -63,6 +63,7 @@ export async function openJobs(
     now: Date.now,
     cleared: () => (disk.readings.some(({ level }) => level === 'full') ? [] : diskReasons),
     onRun: (job, outcome) => countRun(metrics, job, outcome),
+    onExpired: () => metrics.jobEnded('expired'),
   });
   const retention = new JobRetention({
     store,

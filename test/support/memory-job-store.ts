@@ -34,6 +34,7 @@ export function memoryJobStore({ most = 10_000 } = {}): MemoryJobStore {
   /** By token: the number of its last turn. */
   const turns = new Map<string, number>();
   const listeners = new Set<(id?: string) => void>();
+  let onExpired: (job: Job) => void = () => {};
   let turn = 0;
 
   const changed = (id: string): void => {
@@ -55,12 +56,13 @@ export function memoryJobStore({ most = 10_000 } = {}): MemoryJobStore {
     [...jobs.values()].some(
       (other) =>
         other.sessionId === job.sessionId &&
-        other.id < job.id &&
-        blockingStates.includes(other.state),
+        (other.state === 'running' ||
+          (other.id < job.id && blockingStates.includes(other.state))) &&
+        other.id !== job.id,
     );
   const promote = (now: number): void => {
     for (const job of inOrder()) {
-      if (isToExpire(job, now)) put(expire(job, now));
+      if (isToExpire(job, now)) onExpired(put(expire(job, now)));
       else if (isToPromote(job, now)) put(become(job, 'queued', now));
     }
   };
@@ -229,6 +231,9 @@ export function memoryJobStore({ most = 10_000 } = {}): MemoryJobStore {
     onChange(listener) {
       listeners.add(listener);
       return () => void listeners.delete(listener);
+    },
+    onExpired(listener) {
+      onExpired = listener;
     },
     describe: () => ({ kind: 'sqlite', available: store.problem === null, problem: store.problem }),
     async close() {

@@ -27,6 +27,7 @@ export interface ClaimsOptions {
    * @returns false if it cannot; the job then begins a new session
    */
   adopt: (sessionId: string) => Promise<boolean>;
+  onExpired: (job: Job) => void;
 }
 
 export type Accepts = (job: Pick<Job, 'token' | 'profile' | 'priority'>) => boolean;
@@ -138,9 +139,11 @@ export class Claims {
   }
 
   async #expire(id: string, now: number): Promise<void> {
-    await this.#options.records.update(id, (job) =>
+    const { records, onExpired } = this.#options;
+    const result = await records.update(id, (job) =>
       isToExpire(job, now) ? expire(job, now) : undefined,
     );
+    if (result?.changed) onExpired(result.job);
   }
 
   #choose(

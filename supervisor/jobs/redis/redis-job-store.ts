@@ -64,6 +64,7 @@ export class RedisJobStore implements JobStore {
   readonly #replica: string;
   readonly #ownerLost: number;
   readonly #listeners = new Set<(id?: string) => void>();
+  #onExpired: (job: Job) => void = () => {};
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: RedisJobStoreOptions) {
@@ -87,6 +88,7 @@ export class RedisJobStore implements JobStore {
       records: this.#records,
       replica: this.#replica,
       replicaLost: options.replicaLost ?? 120_000,
+      onExpired: (job) => this.#onExpired(job),
     });
     this.#sweep = new Sweep({ connection, keys, lanes, records: this.#records });
   }
@@ -176,6 +178,12 @@ export class RedisJobStore implements JobStore {
   }
 
   async unpark(reasons: readonly string[], now: number, spread: number): Promise<number> {
+    if (reasons.length === 0) return 0;
+    const counts = await this.#connection.run('unpark jobs', (client) =>
+      client.hmget(this.#keys.reasons, ...reasons),
+    );
+    // Asked every few seconds, so thousands of jobs that wait for something else must cost nothing.
+    if (counts.every((known) => Number(known ?? 0) <= 0)) return 0;
     const parked = await this.#connection.run('unpark jobs', (client) =>
       client.zrange(this.#keys.state('parked'), 0, -1),
     );
@@ -304,6 +312,10 @@ export class RedisJobStore implements JobStore {
   onChange(listener: (id?: string) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  onExpired(listener: (job: Job) => void): void {
+    this.#onExpired = listener;
   }
 
   describe(): { kind: 'redis'; available: boolean; problem: string | null } {

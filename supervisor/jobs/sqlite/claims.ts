@@ -61,19 +61,15 @@ export class Claims {
     this.#statements = prepareAll(db, sql);
   }
 
-  /** Ends jobs past their `expiresAt`, and queues parked and scheduled jobs that are due. @returns their ids */
-  advance(now: number): string[] {
-    const changed: string[] = [];
+  /** Ends jobs past their `expiresAt`, and queues parked and scheduled jobs that are due. @returns their heads */
+  advance(now: number): Job[] {
     const most = mostInStep;
-    for (const stored of this.#heads(this.#statements.toExpire.all({ now, most }))) {
-      this.#rows.put(stored, expire(stored.job, now));
-      changed.push(stored.job.id);
-    }
+    const toExpire = this.#heads(this.#statements.toExpire.all({ now, most }));
+    const changed = toExpire.map((stored) => this.#rows.put(stored, expire(stored.job, now)).job);
     for (const background of [0, 1]) {
       const due = this.#statements.toPromote.all({ background, now, most });
       for (const stored of this.#heads(due)) {
-        this.#rows.put(stored, become(stored.job, 'queued', now));
-        changed.push(stored.job.id);
+        changed.push(this.#rows.put(stored, become(stored.job, 'queued', now)).job);
       }
     }
     return changed;

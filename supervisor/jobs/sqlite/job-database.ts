@@ -156,7 +156,7 @@ export class JobDatabase {
     return true;
   }
 
-  advance(now: number): string[] {
+  advance(now: number): Job[] {
     return this.#claims.advance(now);
   }
 

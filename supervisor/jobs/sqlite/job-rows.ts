@@ -1,7 +1,7 @@
 /**
  * The rows of jobs: a job is written with the columns by which it is found, and read with a check.
- * Invariants: the columns follow from the job. `waits` is 0 for the first unfinished job of a session, and 1 for jobs that
- * were added after it. A row that is no job of berth is moved to the table `refused`, and never blocks other jobs.
+ * Invariants: the columns follow from the job. `waits` is 0 for the first unfinished job of a session, or for the job of it
+ * that runs, and 1 for the others. A row that is no job of berth is moved to the table `refused`, and never blocks other jobs.
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { messageOf } from '../../../shared/errors.ts';
@@ -57,6 +57,8 @@ const sql = {
     job = :job WHERE id = :id`,
   firstOfSession: `SELECT seq FROM jobs WHERE session = ? AND seq <> ? AND state IN ('queued', 'running', 'parked')
     ORDER BY seq LIMIT 1`,
+  runningOfSession:
+    "SELECT seq FROM jobs WHERE session = ? AND seq <> ? AND state = 'running' LIMIT 1",
   session: 'SELECT session FROM jobs WHERE seq = ?',
   setWaits: 'UPDATE jobs SET waits = ? WHERE seq = ?',
   insertMetadata: 'INSERT INTO metadata (name, value, seq) VALUES (?, ?, ?)',
@@ -213,9 +215,12 @@ export class JobRows {
     if (was === is) return;
     this.#wake(was, seq);
     const first = is === null ? undefined : this.#firstOf(is, seq);
-    const waits = first !== undefined && first < seq;
+    if (is === null || first === undefined) return void this.#statements.setWaits.run(0, seq);
+    // A job that is run again by a person waits for the later job of its session that runs.
+    const isBusy = this.#statements.runningOfSession.get(is, seq) !== undefined;
+    const waits = first < seq || isBusy;
     this.#statements.setWaits.run(waits ? 1 : 0, seq);
-    if (first !== undefined && !waits) this.#statements.setWaits.run(1, first);
+    if (!waits) this.#statements.setWaits.run(1, first);
   }
 
   #wake(session: string | null, seq: number): void {

@@ -39,6 +39,7 @@ class SqliteJobStore implements JobStore {
   readonly #options: SqliteJobStoreOptions;
   readonly #client: ThreadClient;
   readonly #listeners = new Set<(id?: string) => void>();
+  #onExpired: (job: Job) => void = () => {};
   #opening: Promise<void> | undefined;
   #isOpen = false;
   #isClosed = false;
@@ -88,7 +89,10 @@ class SqliteJobStore implements JobStore {
     now: number,
     accepts?: (job: Pick<Job, 'token' | 'profile' | 'priority'>) => boolean,
   ) {
-    for (const id of await this.#call('advance', now)) this.#changed(id);
+    for (const job of await this.#call('advance', now)) {
+      if (job.state === 'expired') this.#onExpired(job);
+      this.#changed(job.id);
+    }
     const lanes = await this.#call('lanes', now);
     const wanted = accepts ? lanes.filter(accepts) : lanes;
     if (wanted.length === 0) return undefined;
@@ -153,6 +157,10 @@ class SqliteJobStore implements JobStore {
   onChange(listener: (id?: string) => void): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
+  }
+
+  onExpired(listener: (job: Job) => void): void {
+    this.#onExpired = listener;
   }
 
   describe() {

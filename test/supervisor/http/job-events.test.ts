@@ -96,3 +96,12 @@ t.test('errors before the first event are problems', async (t) => {
   jobStore.problem = 'cannot use the store of jobs: a test; wait';
   t.equal((await open()).status, 503);
 });
+
+t.test('a stream waits for the event of the end, which is stored after the end', async (t) => {
+  const { jobStore, job, open, append, end } = await start(t);
+  await append('text');
+  await end();
+  const response = await open();
+  await jobStore.appendEvents(job.id, [{ at: 0, event: 'state', data: { state: 'cancelled' } }]);
+  t.same(await idsOf(response), ['1 text', '2 state']);
+});

@@ -190,6 +190,8 @@ t.test('a cancelled job interrupts its prompt and stays cancelled', async (t) =>
   await until('the run has ended', () => runner.running === 0);
   t.strictSame(reasons, ['interrupted']);
   t.match(await has(job.id, 'cancelled'), { attempts: [{ outcome: 'interrupted' }] });
+  const history = await store.events(job.id, 0);
+  t.match(history.at(-1), { event: 'state', data: { state: 'cancelled' } });
 });
 
 t.test('a cancel that comes after the end reports the end', async (t) => {
@@ -201,7 +203,11 @@ t.test('a cancel that comes after the end reports the end', async (t) => {
 });
 
 t.test('a drain queues the job again with its session and without an attempt', async (t) => {
-  const { store, runner, has } = await startRunner(t, { script: failing('draining') });
+  const { store, runner, state, has } = await startRunner(t);
+  state.script = (...call) => {
+    runner.drain();
+    return failing('draining')(...call);
+  };
   const { job } = await store.add(queuedJob());
   runner.start();
   await until('the job is sent', async () => (await store.read(job.id))?.promptId ?? false);
@@ -315,4 +321,17 @@ t.test('a job is interrupted that runs again while its last run still ends', asy
   await jobs.cancel(job.id, undefined);
   await until('the interrupt', () => interrupted);
   await has(job.id, 'cancelled');
+});
+
+t.test('a job that expires while it waits is counted, and its history says so', async (t) => {
+  let expired = 0;
+  const { store, runner, has } = await startRunner(t, { onExpired: () => expired++ });
+  const { job } = await store.add(queuedJob({ expiresAt: Date.now() - 1 }));
+  runner.start();
+  await has(job.id, 'expired');
+  t.match(await until('the event', async () => (await store.events(job.id, 0))[0]), {
+    event: 'state',
+    data: { state: 'expired' },
+  });
+  t.equal(expired, 1);
 });

@@ -214,7 +214,16 @@ export function testJobStore(
       sampleJob({ expiresAt: 30 * minute, dueAt: 50 * minute }),
     ];
     for (const job of jobs) await store.add(job);
+    const expired: string[] = [];
+    store.onExpired(({ id, state }) => expired.push(`${state} ${id}`));
     t.equal(await store.claim('a', minute), undefined);
+    t.same(
+      expired.sort(),
+      jobs
+        .slice(0, 2)
+        .map(({ id }) => `expired ${id}`)
+        .sort(),
+    );
     const [first, second, third] = await Promise.all(jobs.map(({ id }) => store.read(id)));
     t.match(first, { state: 'expired', endedAt: minute, error: { code: 'job_expired' } });
     t.match(first?.callback, { state: 'pending', nextAt: minute });
@@ -254,6 +263,24 @@ export function testJobStore(
     await store.update(begins.id, (job) => ({ ...job, sessionId: 'other' }));
     t.equal((await store.claim('a', start))?.id, later.id, 'the first one left the session');
   });
+
+  // With several replicas the session itself keeps the two turns apart.
+  if (lostAfter === 0) {
+    test('a job that is run again waits for a later job of its session that runs', async (t, {
+      store,
+    }) => {
+      const jobs = [sampleJob({ sessionId: 's' }), sampleJob({ sessionId: 's' })];
+      for (const job of jobs) await store.add(job);
+      const [first, second] = jobs as [Job, Job];
+      await store.claim('a', start);
+      await end(store, first, 'failed', { error: { code: 'turn_failed', detail: 'no' } });
+      t.equal((await store.claim('a', start))?.id, second.id);
+      await store.update(first.id, (job) => become(job, 'queued', start));
+      t.equal(await store.claim('a', start), undefined, 'the second one runs');
+      await end(store, second, 'succeeded', { result: sampleResult() });
+      t.equal((await store.claim('a', start))?.id, first.id);
+    });
+  }
 
   test('tokens take turns', async (t, { store }) => {
     const jobs = ['a', 'a', 'a', 'b', 'b', 'c'].map((token) => sampleJob({ token }));
