@@ -12,7 +12,7 @@ import { backoff } from '../../shared/backoff.ts';
 import { asBerthError } from '../../shared/errors.ts';
 import type { Lease, Peer } from '../../shared/lease.ts';
 import type { Log } from '../../shared/log.ts';
-import { within } from '../../shared/waiting.ts';
+import { pause, within } from '../../shared/waiting.ts';
 import type { InitConfig } from '../config.ts';
 import { acquire, announce, type LivePreparation, prepareHeld } from '../prepare.ts';
 import type { InitReport } from '../report.ts';
@@ -118,7 +118,7 @@ export class Sync {
         const text = 'the volume keeps its commit: a sync failed, and is tried again';
         this.#options.log.warn('sync_failed', text, { error, attempt: failures });
       }
-      await within(new Promise(() => {}), started + shortest - performance.now(), over);
+      await pause(Math.max(0, started + shortest - performance.now()), over);
     }
     if (lost.aborted && !signal.aborted) throw lost.reason;
   }
