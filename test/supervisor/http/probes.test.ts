@@ -66,9 +66,12 @@ t.test('the description of the API is OpenAPI 3.1, and the one that is checked i
     t.match(path, /^\//);
     for (const [method, operation] of Object.entries(item)) {
       t.ok(methods.includes(method), `${method} ${path}`);
-      const body = { description: String, content: { 'application/json': {} } };
-      const responses = method === 'delete' ? { 204: { description: String } } : { 200: body };
-      t.match(operation, { summary: String, responses });
+      const answers = successes(operation);
+      t.ok(answers.length > 0, `${method} ${path} has an answer without an error`);
+      for (const [status, answer] of answers) {
+        t.match(answer, { description: String, ...(status === '204' ? {} : { content: {} }) });
+      }
+      t.match(operation, { summary: String });
     }
   }
   t.match(description.paths['/v1/prompts'].post.requestBody.content['application/json'].schema, {
@@ -84,6 +87,11 @@ t.test('the description of the API is OpenAPI 3.1, and the one that is checked i
   const checkedIn = join(import.meta.dirname, '../../../docs/openapi.json');
   t.same(description, JSON.parse(readFileSync(checkedIn, 'utf8')));
 });
+
+function successes(operation: unknown): [status: string, answer: object][] {
+  const { responses } = operation as { responses: Record<string, object> };
+  return Object.entries(responses).filter(([status]) => status.startsWith('2'));
+}
 
 /** By Prometheus' own tool if it is there, else by the shape of the lines. */
 function check(t: { equal: Tap['equal']; match: Tap['match'] }, text: string): void {
