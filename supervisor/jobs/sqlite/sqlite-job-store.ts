@@ -25,6 +25,11 @@ export interface SqliteJobStoreOptions {
 /** Milliseconds between two attempts to open the file. */
 const pause = 1_000;
 
+/** Calls whose success shows that the disk takes data. On a full disk, all other calls may succeed. */
+const writes: ReadonlySet<keyof Calls> = new Set(['add', 'replace', 'appendEvents', 'remove']);
+/** Milliseconds after the last failed write, after which a read ends the failure too: no write may follow for long. */
+const quiet = 30_000;
+
 /**
  * Opens the store of jobs in `jobs.sqlite`. Never rejects: a store that cannot be opened says why in `describe` and in
  * each error, and is opened as soon as possible. Call this with the lease on the volume.
@@ -46,6 +51,8 @@ class SqliteJobStore implements JobStore {
   #problem: BerthError | undefined;
   /** When the file may be opened again, by the monotonic clock. */
   #nextAttempt = 0;
+  /** The time of the last failure, by the monotonic clock. */
+  #failedAt = 0;
 
   constructor(options: SqliteJobStoreOptions) {
     this.#options = options;
@@ -196,7 +203,7 @@ class SqliteJobStore implements JobStore {
       try {
         await this.#ready();
         const value = await this.#client.call(name, ...args);
-        this.#recovered();
+        if (writes.has(name) || !this.#failsToWrite()) this.#recovered();
         return value as Awaited<ReturnType<Calls[K]>>;
       } catch (error) {
         const failure = asBerthError(error);
@@ -239,11 +246,18 @@ class SqliteJobStore implements JobStore {
   #failed(failure: BerthError): void {
     const isNew = this.#problem === undefined;
     this.#problem = failure;
+    this.#failedAt = performance.now();
     if (isNew && !this.#isClosed) {
       this.#options.log.error('job_store_unavailable', failure.message, {
         reason: failure.details.reason,
       });
     }
+  }
+
+  #failsToWrite(): boolean {
+    const reason = reasonOf(this.#problem);
+    const isOfWrites = reason === 'full' || reason === 'read_only';
+    return isOfWrites && performance.now() < this.#failedAt + quiet;
   }
 
   #recovered(): void {

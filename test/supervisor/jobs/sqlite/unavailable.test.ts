@@ -53,6 +53,8 @@ t.test('on a full disk nothing that was accepted is lost', { skip }, async (t) =
     'together too',
   );
   for (const id of accepted) t.ok(await store.read(id));
+  t.equal(store.describe().available, false, 'reads that succeed do not hide the full disk');
+  t.equal(count('job_store_unavailable'), 1);
   volume.mount('remount,size=8m');
   t.equal((await store.add(sampleJob())).created, true);
   t.equal(store.describe().available, true);
