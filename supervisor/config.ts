@@ -132,7 +132,7 @@ export const supervisorDefinitions = {
     schema: integer(1, 100_000),
     default: '20000',
     description:
-      'The maximum number of jobs that have not ended; further jobs are answered with 429 `jobs_full`.',
+      'The maximum number of jobs that have not ended; further jobs are answered with 429 `jobs_full`. One token may have half of them.',
   }),
   jobRetention: setting({
     name: 'BERTH_JOB_RETENTION',

@@ -19,7 +19,7 @@ import { readEnded } from './job-watch.ts';
 export interface JobParts {
   jobs: Pick<
     Jobs,
-    'accept' | 'read' | 'list' | 'cancel' | 'retry' | 'remove' | 'events' | 'onChange'
+    'accept' | 'findByKey' | 'read' | 'list' | 'cancel' | 'retry' | 'remove' | 'events' | 'onChange'
   >;
   /** @throws BerthError `invalid_request` if callbacks to this URL are not allowed */
   checkCallback: (url: string) => Promise<void> | void;
@@ -45,14 +45,16 @@ export async function acceptJob(
 ): Promise<FastifyReply> {
   const { body } = request;
   const key = keyOf(body, request);
+  const earlier = key && (await jobs.findByKey(request.token, key));
+  if (earlier) return sendAccepted(reply, earlier, false);
   const fields = readNewJob(body, request, Date.now());
   if (fields.callbackUrl !== undefined) await checkCallback(fields.callbackUrl);
   const { job, created } = await jobs.accept(fields, key);
   if (created) {
     const { id: job_id, state, token, profile, priority } = job;
     log.info('job_accepted', 'accepted a job', { job_id, state, token, profile, priority });
-  } else reply.header('idempotency-replayed', 'true');
-  return sendJob(reply.code(202).header('location', `/v1/jobs/${job.id}`), job);
+  }
+  return sendAccepted(reply, job, created);
 }
 
 /** @throws BerthError `job_not_found`, `invalid_request` */
@@ -112,6 +114,12 @@ export async function removeJob(
   await jobs.remove(id, token);
   audit(log, token, 'job_delete', { job_id: id });
   return null;
+}
+
+/** @param created false: the job is that of an earlier request with the same key */
+function sendAccepted(reply: FastifyReply, job: Job, created: boolean): FastifyReply {
+  if (!created) reply.header('idempotency-replayed', 'true');
+  return sendJob(reply.code(202).header('location', `/v1/jobs/${job.id}`), job);
 }
 
 /** A stored result is sent as it is: it may be of an earlier version, and large. */

@@ -66,9 +66,15 @@ export interface JobStore {
   /**
    * Adds a job, durably.
    * @returns the job of an earlier request with the same key, if there is one
-   * @throws BerthError `idempotency_mismatch` if the key was used with another digest, `jobs_full`
+   * @throws BerthError `idempotency_mismatch` if the key was used with another digest, `jobs_full`; one token may have
+   *   half of the unfinished jobs at most
    */
   add(job: Job, key?: JobKey): Promise<{ job: Job; created: boolean }>;
+  /**
+   * The job that was added with this key of the token.
+   * @throws BerthError `idempotency_mismatch` if the key was used with another digest
+   */
+  findByKey(token: string, key: JobKey): Promise<Job | undefined>;
   /** The whole job. */
   read(id: string): Promise<Job | undefined>;
   list(query: JobQuery): Promise<JobPage>;
@@ -88,10 +94,11 @@ export interface JobStore {
     now: number,
     accepts?: (job: Pick<Job, 'token' | 'profile' | 'priority'>) => boolean,
   ): Promise<Job | undefined>;
-  /** Reports that this owner is alive. Call it every few seconds while jobs run. */
-  keepAlive(owner: string, now: number): Promise<void>;
+  /** Reports that this owner is alive, by the clock of the store. Call it every few seconds while jobs run. */
+  keepAlive(owner: string): Promise<void>;
   /**
-   * Makes the jobs of owners that are gone `queued` again, with their session and prompt id.
+   * Makes the jobs of owners that are gone `queued` again, with their session and prompt id. Whether an owner is gone
+   * does not depend on `now`, which is the time of the change.
    * @returns these jobs
    */
   reclaim(owner: string, now: number): Promise<Job[]>;

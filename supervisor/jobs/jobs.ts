@@ -71,6 +71,15 @@ export class Jobs {
     return added;
   }
 
+  /**
+   * The job that an earlier request with this key has made. Look for it before the request is checked: what the request
+   * names may be gone since.
+   * @throws BerthError `idempotency_mismatch`, `job_store_unavailable`
+   */
+  findByKey(token: string, key: JobKey): Promise<Job | undefined> {
+    return this.#options.store.findByKey(token, key);
+  }
+
   /** @param token undefined for a caller that may see all jobs. @throws BerthError `job_not_found` */
   async read(id: string, token: string | undefined): Promise<Job> {
     return owned(id, await this.#options.store.read(id), token);

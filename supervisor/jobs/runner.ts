@@ -206,9 +206,9 @@ export class JobRunner {
 
   /** Reports that this replica lives, and looks for what it was not told of. */
   async #tick(): Promise<void> {
-    const { store, owner, now, cleared } = this.#options;
+    const { store, owner, cleared } = this.#options;
     try {
-      await store.keepAlive(owner, now());
+      await store.keepAlive(owner);
       const reasons = cleared?.() ?? [];
       if (reasons.length > 0) await this.unpark(reasons);
       for (const id of [...this.#runs.keys()]) await this.#check(id);

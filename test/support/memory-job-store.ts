@@ -16,6 +16,7 @@ import {
   type JobState,
   jobTransitions,
 } from '../../supervisor/jobs/job.ts';
+import { jobsFull, keyMismatch, mostOfOneToken } from '../../supervisor/jobs/job-bounds.ts';
 import type { JobEvent, JobKey, JobStore, PruneOptions } from '../../supervisor/jobs/job-store.ts';
 
 export interface MemoryJobStore extends JobStore {
@@ -50,6 +51,11 @@ export function memoryJobStore({ most = 10_000 } = {}): MemoryJobStore {
     history.delete(id);
     for (const [key, { id: of }] of keys) if (of === id) keys.delete(key);
   };
+  const find = (token: string, key: JobKey): Job | undefined => {
+    const earlier = keys.get(nameOf(token, key));
+    if (earlier && earlier.digest !== key.digest) throw keyMismatch(earlier.id);
+    return copy(earlier && jobs.get(earlier.id));
+  };
   const inOrder = (): Job[] => [...jobs.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
   const isBlocked = (job: Job): boolean =>
     job.sessionId !== null &&
@@ -74,17 +80,18 @@ export function memoryJobStore({ most = 10_000 } = {}): MemoryJobStore {
     problem: null,
     async add(job: Job, key?: JobKey) {
       open();
-      const name = key && JSON.stringify([job.token, key.key]);
-      const earlier = name === undefined ? undefined : keys.get(name);
-      if (earlier && earlier.digest !== key?.digest) {
-        throw new BerthError('idempotency_mismatch', 'cannot add the job: the key is in use');
-      }
-      if (earlier) return { job: copy(jobs.get(earlier.id) as Job), created: false };
-      if ([...jobs.values()].filter(({ state }) => !isEnd(state)).length >= most) {
-        throw new BerthError('jobs_full', `cannot add the job: ${most} jobs wait; retry later`);
-      }
-      if (name !== undefined && key) keys.set(name, { id: job.id, digest: key.digest });
+      const earlier = key && find(job.token, key);
+      if (earlier) return { job: earlier, created: false };
+      const unfinished = [...jobs.values()].filter(({ state }) => !isEnd(state));
+      if (unfinished.length >= most) throw jobsFull(most);
+      const ofToken = unfinished.filter(({ token }) => token === job.token);
+      if (ofToken.length >= mostOfOneToken(most)) throw jobsFull(mostOfOneToken(most), job.token);
+      if (key) keys.set(nameOf(job.token, key), { id: job.id, digest: key.digest });
       return { job: put(job), created: true };
+    },
+    async findByKey(token, key) {
+      open();
+      return find(token, key);
     },
     async read(id) {
       open();
@@ -242,6 +249,10 @@ export function memoryJobStore({ most = 10_000 } = {}): MemoryJobStore {
     },
   };
   return store;
+}
+
+function nameOf(token: string, { key }: JobKey): string {
+  return JSON.stringify([token, key]);
 }
 
 function least(times: readonly number[]): number | undefined {

@@ -8,7 +8,7 @@ import { expire, isDue, isToExpire, isToPromote, longestPause } from '../due.ts'
 import { become, type Job } from '../job.ts';
 import type { RedisConnection, Reply } from './connection.ts';
 import type { Keys } from './keys.ts';
-import { type Lane, type Lanes, nameOf } from './lanes.ts';
+import { type Lane, type Lanes, nameOf, parseLane } from './lanes.ts';
 import type { Command, Stored } from './record.ts';
 import type { Records } from './records.ts';
 import { scan } from './scripts.ts';
@@ -97,10 +97,10 @@ export class Claims {
       ready.map(async ({ job }) => {
         if (job.sessionId === null) return { first: job.id, home: null };
         const session = job.sessionId;
-        return connection.run('queue the job', async (client) => ({
-          first: (await client.zrange(keys.session(session), 0, 0))[0],
-          home: await client.hget(keys.homes, session),
-        }));
+        const home = await connection.run('queue the job', (client) =>
+          client.hget(keys.homes, session),
+        );
+        return { first: await records.firstOf(session), home };
       }),
     );
     const byLane = new Map<string, { lane: Lane; entries: Stored[] }>();
@@ -109,7 +109,7 @@ export class Claims {
       const { first = id, home } = firsts[index] ?? { home: null };
       if (first !== id) {
         await records.write(each, [
-          ['BLOCK', keys.session(each.job.sessionId ?? ''), keys.due, id],
+          ['BLOCK', keys.session(each.job.sessionId ?? ''), keys.due, id, keys.jobs],
         ]);
         continue;
       }
@@ -167,21 +167,12 @@ export class Claims {
   }
 
   async #start(id: string, lane: Lane, owner: string, now: number): Promise<Job | undefined> {
-    const { keys, records, connection, replica, adopt } = this.#options;
+    const { keys, records, replica, adopt } = this.#options;
     const stored = await records.read(id);
     const session = stored?.job.sessionId ?? null;
-    if (stored && session !== null) {
-      const [first] = await connection.run('take a job', (client) =>
-        client.zrange(keys.session(session), 0, 0),
-      );
-      // The end of the earlier job makes this one due again.
-      if (first !== id) {
-        await records.write(stored, [
-          ['ZADD', keys.due, stored.job.dueAt, id],
-          ['BLOCK', keys.session(session), keys.due, id],
-        ]);
-        return undefined;
-      }
+    if (stored && session !== null && (await records.firstOf(session)) !== id) {
+      await this.#block(stored);
+      return undefined;
     }
     const away = lane.replica !== null && lane.replica !== replica;
     const adopted = away && session !== null ? await adopt(session) : true;
@@ -193,12 +184,27 @@ export class Claims {
         return adopted ? running : withoutSession(running, lane.replica ?? '');
       },
       (job): Command[] => [
-        ['ZADD', keys.owners, 'GT', now, owner],
+        ['ALIVE', keys.owners, owner],
         ['TURN', keys.turns, keys.turn, job.token],
         ...(job.sessionId === null ? [] : [['HSET', keys.homes, job.sessionId, replica]]),
       ],
+      { isFirst: true },
     );
-    return result?.changed ? result.job : undefined;
+    if (result?.changed) return result.job;
+    // An earlier job of the session may have come meanwhile, which a person runs again.
+    const again = await records.read(id);
+    if (again?.job.state === 'queued' && again.job.sessionId !== null) await this.#block(again);
+    return undefined;
+  }
+
+  /** Makes a queued job without an entry wait for the earlier jobs of its session: the end of these makes it due. */
+  async #block(stored: Stored): Promise<void> {
+    const { keys, records } = this.#options;
+    const { id, sessionId, dueAt } = stored.job;
+    await records.write(stored, [
+      ['ZADD', keys.due, dueAt, id],
+      ['BLOCK', keys.session(sessionId ?? ''), keys.due, id, keys.jobs],
+    ]);
   }
 
   async #scan(now: number): Promise<Scan> {
@@ -224,10 +230,10 @@ export class Claims {
     return {
       due,
       expired,
-      lanes: lanes.map(([name, lane, first, turn]) => ({
-        ...(JSON.parse(lane) as Lane),
-        ...{ name, first, turn: Number(turn) },
-      })),
+      lanes: lanes.flatMap(([name, text, first, turn]) => {
+        const lane = parseLane(text);
+        return lane ? [{ ...lane, name, first, turn: Number(turn) }] : [];
+      }),
       isLost: (replica) => !alive.has(replica),
     };
   }

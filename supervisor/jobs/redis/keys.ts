@@ -28,7 +28,7 @@ export class Keys {
   readonly callbacks: string;
   /** The same, by the end of the job. */
   readonly callbacksSince: string;
-  /** The last sign of life of each owner of running jobs, in milliseconds since 1970. */
+  /** The last sign of life of each owner of running jobs, by the clock of Redis. */
   readonly owners: string;
   /** The last sign of life of each replica, by the clock of Redis. */
   readonly replicas: string;
@@ -44,6 +44,8 @@ export class Keys {
   readonly changes: string;
   /** What each replica shares with the others. */
   readonly states: string;
+  /** The ids of jobs whose record could not be read, by the time at which each was set aside. */
+  readonly refused: string;
   /** Held by the replica that sweeps. */
   readonly sweep: string;
 
@@ -68,6 +70,7 @@ export class Keys {
     this.turn = key('turn');
     this.changes = key('changes');
     this.states = key('states');
+    this.refused = key('refused');
     this.sweep = key('sweep');
   }
 
@@ -92,7 +95,17 @@ export class Keys {
     return `${this.prefix}:jobs:token:${token}`;
   }
 
-  /** The jobs of a session that have not ended. */
+  /** The jobs of a token that have not ended. */
+  unfinished(token: string): string {
+    return `${this.prefix}:jobs:unfinished:${token}`;
+  }
+
+  /** Where the record of a job is kept that cannot be read. */
+  refusedJob(id: string): string {
+    return `${this.prefix}:refused:${id}`;
+  }
+
+  /** The jobs of a session that have not ended, in their order; the one that runs has the score -1 and so is the first. */
   session(id: string): string {
     return `${this.prefix}:jobs:session:${id}`;
   }

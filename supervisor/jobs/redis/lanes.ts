@@ -7,6 +7,7 @@
  */
 import { createHash } from 'node:crypto';
 import { Queue, type QueueOptions, Worker } from 'bullmq';
+import { z } from 'zod';
 import type { Job } from '../job.ts';
 import type { RedisConnection } from './connection.ts';
 import type { Keys } from './keys.ts';
@@ -27,6 +28,13 @@ export interface Entry {
   /** Removes the entry. */
   drop(): Promise<void>;
 }
+
+const laneSchema: z.ZodType<Lane> = z.object({
+  token: z.string(),
+  profile: z.string(),
+  priority: z.enum(['normal', 'background']),
+  replica: z.string().nullable(),
+});
 
 interface OpenLane {
   queue: Queue;
@@ -156,6 +164,15 @@ export class Lanes {
       stalledInterval: lock,
       maxStalledCount: 1_000_000,
     } satisfies QueueOptions & Record<string, unknown>;
+  }
+}
+
+/** Undefined if the text is not that of a lane. */
+export function parseLane(text: string): Lane | undefined {
+  try {
+    return laneSchema.parse(JSON.parse(text));
+  } catch {
+    return undefined;
   }
 }
 

@@ -3,10 +3,10 @@
  * Invariants: the hash and the sets change in one step. The hash has a revision, which grows with each change. Lists read
  * neither request nor result.
  */
-import { BerthError, messageOf } from '../../../shared/errors.ts';
 import { blockingStates, callbackDueAt } from '../due.ts';
 import { isEnd, type Job } from '../job.ts';
 import { headText, parseHead, parseRequest, parseResult } from '../job-schema.ts';
+import { flawOf, StoredFlaw } from '../stored-flaw.ts';
 import type { Keys } from './keys.ts';
 
 /** A command of Redis, or of the scripts. */
@@ -22,28 +22,23 @@ export const wholeFields = ['rev', 'job', 'request', 'result'] as const;
 export const listFields = ['rev', 'job'] as const;
 
 /**
- * Reads the fields of a hash.
- * @returns undefined if there is no such job
- * @throws BerthError `job_store_unavailable` if the hash is damaged
+ * Reads the fields of a hash. A result that cannot be read is left out, with a note.
+ * @param fields in the order of `wholeFields` or `listFields`
+ * @throws Error if the hash is not that of this job; see `flawOf`
  */
-export function parse(fields: readonly (string | null)[]): Stored | undefined {
-  const [revision, job, request, result] = fields;
-  if (!revision || !job) return undefined;
+export function parse(id: string, fields: readonly (string | null)[]): Stored {
+  const [revision, text, request, result] = fields;
+  if (!revision || !text) throw new StoredFlaw('its record is not complete');
+  const head = parseHead(text);
+  if (head.id !== id) throw new StoredFlaw('its record is that of another job');
+  const job: Job = { ...head, request: { prompt: '' }, result: null };
+  if (request !== undefined) job.request = parseRequest(request ?? '');
   try {
-    return {
-      revision,
-      job: {
-        ...parseHead(job),
-        request: request ? parseRequest(request) : { prompt: '' },
-        result: result ? parseResult(result) : null,
-      },
-    };
+    if (result) job.result = parseResult(result);
   } catch (error) {
-    throw new BerthError(
-      'job_store_unavailable',
-      `cannot read a job: its record in Redis is damaged (${messageOf(error)}); remove its key, or restore Redis`,
-    );
+    job.notes = [...job.notes, `the result was lost: ${flawOf(error)}`];
   }
+  return { revision, job };
 }
 
 /** The commands that put a job into the store in place of `before`. @param key that of its idempotency key */
@@ -57,6 +52,9 @@ export function replace(keys: Keys, before: Stored | undefined, job: Job, key?: 
     dueScore(job),
   ];
   fields.push('job', headText(job));
+  // Copies, with which a job is set aside that cannot be read.
+  fields.push('token', job.token, 'session', job.sessionId ?? '');
+  fields.push('reason', job.parked?.reason ?? '', 'bytes', endedBytes(job));
   if (key !== undefined) fields.push('key', key);
   if (!old || old.request !== request) fields.push('request', JSON.stringify(request));
   const own = keys.job(job.id);
@@ -94,8 +92,9 @@ function moves(keys: Keys, old: Job | undefined, job: Job | undefined): Command[
     if (from.get(key) !== score) commands.push(['ZADD', key, score, id]);
   }
   const session = old?.sessionId ? keys.session(old.sessionId) : undefined;
-  if (session && from.has(session) && !to.has(session)) {
-    commands.push(['WAKE', session, keys.due, keys.jobs]);
+  // The job is not the first of its session any more.
+  if (session && from.has(session) && from.get(session) !== to.get(session)) {
+    commands.push(['WAKE', session, keys.due, keys.jobs, keys.queued]);
   }
   if (old?.parked?.reason !== job?.parked?.reason) {
     if (old?.parked) commands.push(['HINCRBY', keys.reasons, old.parked.reason, -1]);
@@ -128,13 +127,15 @@ function placesOf(keys: Keys, job: Job | undefined): Map<string, number> {
   places.set(keys.all, 0);
   places.set(keys.token(job.token), 0);
   places.set(keys.state(job.state), 0);
+  if (!isEnd(job.state)) places.set(keys.unfinished(job.token), 0);
   if (job.state === 'queued') places.set(keys.queued, job.dueAt);
   if (job.state === 'scheduled' || job.state === 'parked') places.set(keys.later, job.dueAt);
   const waits = job.state !== 'running' && !isEnd(job.state);
   if (waits && job.expiresAt !== null) places.set(keys.expiry, job.expiresAt);
   if (isEnd(job.state)) places.set(keys.ended, job.endedAt ?? job.createdAt);
   if (job.sessionId !== null && blockingStates.includes(job.state)) {
-    places.set(keys.session(job.sessionId), 0);
+    // The job that runs is the first, also before an earlier one that is run again by a person.
+    places.set(keys.session(job.sessionId), job.state === 'running' ? -1 : 0);
   }
   const callback = callbackDueAt(job);
   if (callback !== undefined) {

@@ -5,6 +5,7 @@
  * matter of the server's `appendfsync` (docs/scaling.md). Without Redis every method fails at once or within a few seconds.
  */
 import { hostname } from 'node:os';
+import { z } from 'zod';
 import type { Log } from '../../../shared/log.ts';
 import { callbackDueAt, longestCallbackPause } from '../due.ts';
 import { become, type EndState, type Job, type JobState, jobTransitions } from '../job.ts';
@@ -18,14 +19,14 @@ import type {
   PruneOptions,
 } from '../job-store.ts';
 import { type Accepts, Claims } from './claims.ts';
-import { RedisConnection } from './connection.ts';
+import { RedisConnection, type Reply } from './connection.ts';
 import { Keys } from './keys.ts';
 import { Lanes } from './lanes.ts';
 import { listPage } from './list-page.ts';
-import type { Command } from './record.ts';
+import { type Command, listFields } from './record.ts';
 import { Records } from './records.ts';
 import { ReplicaStates } from './replica-states.ts';
-import { appendEvents, beat } from './scripts.ts';
+import { appendEvents, beat, owners } from './scripts.ts';
 import { Sweep } from './sweep.ts';
 
 export interface RedisJobStoreOptions {
@@ -49,6 +50,8 @@ export interface RedisJobStoreOptions {
   /** Makes a session of a lost replica exist here. @returns false if it cannot; the default */
   adopt?: (sessionId: string) => Promise<boolean>;
 }
+
+const eventSchema = z.object({ at: z.number(), event: z.string(), data: z.unknown() });
 
 const mostEvents = 1_000;
 const heartbeat = 5_000;
@@ -81,7 +84,13 @@ export class RedisJobStore implements JobStore {
     const connection = this.#connection;
     this.states = new ReplicaStates(connection, this.#keys, this.#replica);
     const keys = this.#keys;
-    this.#records = new Records(connection, keys, options.mostWaiting ?? 100_000);
+    this.#records = new Records(connection, keys, {
+      mostWaiting: options.mostWaiting ?? 100_000,
+      onRefused: (id, reason) =>
+        log.error('job_refused', `a stored job cannot be used and was set aside: ${reason}`, {
+          job_id: id,
+        }),
+    });
     const lanes = new Lanes(connection, keys);
     this.#claims = new Claims({
       ...{ connection, keys, lanes, adopt },
@@ -109,14 +118,21 @@ export class RedisJobStore implements JobStore {
     // A session is checked where the job is accepted, so it is here unless another replica is known to have it.
     const home: Command[] =
       job.sessionId === null ? [] : [['HSETNX', this.#keys.homes, job.sessionId, this.#replica]];
-    const id = await this.#records.add(job, key, home);
-    if (id === job.id) {
-      // A claim does the same for a job that has no entry yet.
-      if (job.state === 'queued') this.#claims.queue([id], job.dueAt).catch(() => {});
-      return { job, created: true };
+    for (;;) {
+      const id = await this.#records.add(job, key, home);
+      if (id === job.id) {
+        // A claim does the same for a job that has no entry yet.
+        if (job.state === 'queued') this.#claims.queue([id], job.dueAt).catch(() => {});
+        return { job, created: true };
+      }
+      const earlier = await this.#records.read(id);
+      // A record that cannot be read was set aside with its key.
+      if (earlier) return { job: earlier.job, created: false };
     }
-    const earlier = await this.#records.read(id);
-    return { job: earlier?.job ?? job, created: false };
+  }
+
+  findByKey(token: string, key: JobKey): Promise<Job | undefined> {
+    return this.#records.findByKey(token, key);
   }
 
   async read(id: string): Promise<Job | undefined> {
@@ -140,41 +156,48 @@ export class RedisJobStore implements JobStore {
     return this.#claims.next(owner, now, accepts);
   }
 
-  async keepAlive(owner: string, now: number): Promise<void> {
-    await this.#connection.run('report a sign of life', (client) =>
-      client.zadd(this.#keys.owners, 'GT', now, owner),
-    );
+  async keepAlive(owner: string): Promise<void> {
+    await this.#connection.script('report a sign of life', beat, [this.#keys.owners, owner]);
   }
 
   async reclaim(owner: string, now: number): Promise<Job[]> {
-    const running = await this.#connection.run('look for lost jobs', (client) =>
+    const ids = await this.#connection.run('look for lost jobs', (client) =>
       client.zrange(this.#keys.state('running'), 0, -1),
     );
-    const signs = await this.#connection.run('look for lost jobs', (client) =>
-      client.zrange(this.#keys.owners, 0, -1, 'WITHSCORES'),
-    );
-    const alive = new Set([owner]);
-    const gone: string[] = [];
-    for (let index = 0; index < signs.length; index += 2) {
-      const name = signs[index] ?? '';
-      if (Number(signs[index + 1]) < now - this.#ownerLost) gone.push(name);
-      else alive.add(name);
-    }
+    const running = await this.#records.readAll(ids, listFields);
+    // Read after the jobs: a claim reports that its owner is alive in the step in which the job gets this owner.
+    const alive = new Set([owner, ...(await this.#livingOwners())]);
     const reclaimed: Job[] = [];
-    for (const id of running) {
-      const result = await this.#records.update(id, (job) =>
-        job.state === 'running' && !alive.has(job.owner ?? '')
+    for (const { job: seen } of running.filter(({ job }) => !alive.has(job.owner ?? ''))) {
+      const result = await this.#records.update(seen.id, (job) =>
+        job.state === 'running' && job.owner === seen.owner
           ? become(job, 'queued', now)
           : undefined,
       );
       if (result?.changed) reclaimed.push(result.job);
     }
-    if (gone.length > 0) {
+    return reclaimed;
+  }
+
+  /** The owners with a sign of life, by the clock of Redis alone: those of replicas differ, and may be set. */
+  async #livingOwners(): Promise<string[]> {
+    const [clock, signs] = (await this.#connection.script('look for lost jobs', owners, [
+      this.#keys.owners,
+    ])) as [string, string[]] & Reply[];
+    const alive: string[] = [];
+    const old: string[] = [];
+    for (let index = 0; index < signs.length; index += 2) {
+      const name = signs[index] ?? '';
+      const silence = Number(clock) - Number(signs[index + 1]);
+      if (silence <= this.#ownerLost) alive.push(name);
+      else if (silence > 10 * this.#ownerLost) old.push(name);
+    }
+    if (old.length > 0) {
       await this.#connection.run('forget lost owners', (client) =>
-        client.zremrangebyscore(this.#keys.owners, '-inf', `(${now - 10 * this.#ownerLost}`),
+        client.zremrangebyscore(this.#keys.owners, '-inf', Number(clock) - 10 * this.#ownerLost),
       );
     }
-    return reclaimed;
+    return alive;
   }
 
   async unpark(reasons: readonly string[], now: number, spread: number): Promise<number> {
@@ -243,10 +266,7 @@ export class RedisJobStore implements JobStore {
     const entries = await this.#connection.run('read events', (client) =>
       client.xrange(this.#keys.events(id), `${after + 1}-0`, '+'),
     );
-    return entries.map(([entryId, [, event = '{}']]) => ({
-      ...(JSON.parse(event) as Omit<JobEvent, 'id'>),
-      id: Number.parseInt(entryId, 10),
-    }));
+    return entries.flatMap(([entryId, [, event = '']]) => parseEvent(entryId, event) ?? []);
   }
 
   async remove(id: string): Promise<boolean> {
@@ -348,5 +368,15 @@ export class RedisJobStore implements JobStore {
 
   #changed(id: string | undefined): void {
     for (const listener of this.#listeners) listener(id);
+  }
+}
+
+/** Undefined if the entry is no event. */
+function parseEvent(entryId: string, text: string): JobEvent | undefined {
+  try {
+    const event = eventSchema.parse(JSON.parse(text));
+    return { ...event, id: Number.parseInt(entryId, 10) };
+  } catch {
+    return undefined;
   }
 }

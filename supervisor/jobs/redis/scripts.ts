@@ -1,14 +1,38 @@
 /**
  * The Lua scripts. Redis runs each of them in one step: after a crash of the server all of a script is there or nothing.
- * Invariant: a job is written only by `write`, which compares its revision, or by `add`, which requires that it is new.
+ * Invariant: a job is written only by `write`, which compares its revision, or by `add`, which requires that it is new. A job that
+ * cannot be read is set aside by `refuse`.
  */
+
+/** The clock of Redis in milliseconds since 1970, and the first job of a session: the ids of lost records are removed. */
+const common = `
+local function clock()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local function firstOf(session, jobs)
+  while true do
+    local first = redis.call('ZRANGE', session, 0, 0)[1]
+    if not first or redis.call('EXISTS', jobs .. first) == 1 then return first end
+    redis.call('ZREM', session, first)
+  end
+end
+local function wake(session, due, jobs, queued)
+  local first = firstOf(session, jobs)
+  if first and redis.call('ZSCORE', queued, first) then
+    local at = redis.call('HGET', jobs .. first, 'due')
+    if at then redis.call('ZADD', due, 'NX', at, first) end
+  end
+end
+`;
 
 /**
  * Runs the commands in ARGV from `i` on: for each its number of words, then the words. Besides Redis's own commands:
- * `WAKE session due jobs` makes the first job of a session due. `BLOCK session due id` removes a job from the due ones
- * unless it is the first of its session. `TURN turns turn token` gives the token the last turn.
+ * `WAKE session due jobs queued` makes the first job of a session due if it is queued. `BLOCK session due id jobs` removes
+ * a job from the due ones unless it is the first of its session. `TURN turns turn token` gives the token the last turn.
+ * `ALIVE owners owner` reports that an owner is alive.
  */
-const runCommands = `
+const runCommands = `${common}
 local function run(i)
   while ARGV[i] do
     local count = tonumber(ARGV[i])
@@ -16,15 +40,15 @@ local function run(i)
     for j = 1, count do words[j] = ARGV[i + j] end
     i = i + count + 1
     if words[1] == 'WAKE' then
-      local first = redis.call('ZRANGE', words[2], 0, 0)[1]
-      local at = first and redis.call('HGET', words[4] .. first, 'due')
-      if at then redis.call('ZADD', words[3], 'NX', at, first) end
+      wake(words[2], words[3], words[4], words[5])
     elseif words[1] == 'BLOCK' then
-      if redis.call('ZRANGE', words[2], 0, 0)[1] ~= words[4] then
+      if firstOf(words[2], words[5]) ~= words[4] then
         redis.call('ZREM', words[3], words[4])
       end
     elseif words[1] == 'TURN' then
       redis.call('ZADD', words[2], redis.call('INCR', words[3]), words[4])
+    elseif words[1] == 'ALIVE' then
+      redis.call('ZADD', words[2], clock(), words[3])
     else
       redis.call(unpack(words))
     end
@@ -32,33 +56,87 @@ local function run(i)
 end
 `;
 
-/** ARGV: the key of the job, the revision that it must have, commands. Returns 1, or 0 for another revision. */
+/**
+ * ARGV: the key of the job, the revision that it must have, the session of which it must be the first job or '', its id,
+ * what the keys of jobs begin with, commands. Returns 1, 0 for another revision, or -1 if it is not the first.
+ */
 export const write = `${runCommands}
 if (redis.call('HGET', ARGV[1], 'rev') or '') ~= ARGV[2] then return 0 end
-run(3)
+if ARGV[3] ~= '' and firstOf(ARGV[3], ARGV[5]) ~= ARGV[4] then return -1 end
+run(6)
 return 1
 `;
 
 /**
- * ARGV: the key of the job, the key of the idempotency key or '', its digest, the id of the job, the most waiting jobs,
- * the number of sets with waiting jobs, these sets, commands. Returns `added`, `full`, `mismatch`, or the id of the job
- * that has the key.
+ * Sets a record aside that cannot be read, or removes what a lost record has left. ARGV: the key of the job, the revision
+ * that it must have or '', its id, its events, the key to which the record moves, the set of refused jobs, what their keys
+ * begin with, the most of them, ended-bytes, reasons, what the keys of tokens, of unfinished jobs of a token, of sessions
+ * and of jobs begin with, due, queued, turns, and the sets that may have the job. Returns 1, or 0 if there was nothing to
+ * do.
  */
-export const add = `${runCommands}
-local sets = tonumber(ARGV[6])
-if ARGV[2] ~= '' then
-  local known = redis.call('HMGET', ARGV[2], 'digest', 'id')
-  if known[1] then
-    if known[1] ~= ARGV[3] then return 'mismatch' end
-    return known[2]
+export const refuse = `${common}
+local own, id = ARGV[1], ARGV[3]
+local kind = redis.call('TYPE', own).ok
+local known = kind == 'hash'
+  and redis.call('HMGET', own, 'rev', 'key', 'bytes', 'reason', 'token', 'session') or {}
+if (known[1] or '') ~= ARGV[2] then return 0 end
+local found = 0
+if kind ~= 'none' then
+  found = 1
+  redis.call('RENAME', own, ARGV[5])
+  redis.call('ZADD', ARGV[6], clock(), id)
+  local old = redis.call('ZRANGE', ARGV[6], 0, -(ARGV[8] + 1))
+  for i = 1, #old do
+    redis.call('DEL', ARGV[7] .. old[i])
+    redis.call('ZREM', ARGV[6], old[i])
   end
 end
-if redis.call('EXISTS', ARGV[1]) == 1 then return ARGV[4] end
+redis.call('DEL', ARGV[4])
+if known[2] then redis.call('DEL', known[2]) end
+if tonumber(known[3]) then redis.call('DECRBY', ARGV[9], known[3]) end
+if known[4] and known[4] ~= '' then redis.call('HINCRBY', ARGV[10], known[4], -1) end
+local tokens = known[5] and { known[5] } or redis.call('ZRANGE', ARGV[17], 0, -1)
+for i = 1, #tokens do
+  redis.call('ZREM', ARGV[11] .. tokens[i], id)
+  redis.call('ZREM', ARGV[12] .. tokens[i], id)
+end
+for i = 18, #ARGV do found = found + redis.call('ZREM', ARGV[i], id) end
+if known[6] and known[6] ~= '' then
+  redis.call('ZREM', ARGV[13] .. known[6], id)
+  wake(ARGV[13] .. known[6], ARGV[15], ARGV[14], ARGV[16])
+end
+return found > 0 and 1 or 0
+`;
+
+/** The first job of a session. ARGV: the session, what the keys of jobs begin with. */
+export const first = `${common}
+return firstOf(ARGV[1], ARGV[2])
+`;
+
+/** The clock of Redis, and the owners with their last sign of life. ARGV: the key owners. */
+export const owners = `${common}
+return { tostring(clock()), redis.call('ZRANGE', ARGV[1], 0, -1, 'WITHSCORES') }
+`;
+
+/**
+ * ARGV: the key of the job, the key of the idempotency key or '', its digest, the id of the job, what the keys of jobs
+ * begin with, the most waiting jobs, the set of the token's waiting jobs, the most of these, the number of sets with
+ * waiting jobs, these sets, commands. Returns `added`, `full`, `token full`, or the id and the digest of the job that has
+ * the key.
+ */
+export const add = `${runCommands}
+local sets = tonumber(ARGV[9])
+if ARGV[2] ~= '' then
+  local known = redis.call('HMGET', ARGV[2], 'id', 'digest')
+  if known[1] and redis.call('EXISTS', ARGV[5] .. known[1]) == 1 then return known end
+end
+if redis.call('EXISTS', ARGV[1]) == 1 then return { ARGV[4], ARGV[3] } end
 local waiting = 0
-for i = 1, sets do waiting = waiting + redis.call('ZCARD', ARGV[6 + i]) end
-if waiting >= tonumber(ARGV[5]) then return 'full' end
+for i = 1, sets do waiting = waiting + redis.call('ZCARD', ARGV[9 + i]) end
+if waiting >= tonumber(ARGV[6]) then return 'full' end
+if redis.call('ZCARD', ARGV[7]) >= tonumber(ARGV[8]) then return 'token full' end
 if ARGV[2] ~= '' then redis.call('HSET', ARGV[2], 'digest', ARGV[3], 'id', ARGV[4]) end
-run(7 + sets)
+run(10 + sets)
 return 'added'
 `;
 
@@ -68,7 +146,7 @@ return 'added'
  * jobs, the clock of Redis, the replicas with their last sign of life, and for each queue with entries: its name, what it
  * holds, its first entry, and the last turn of its token.
  */
-export const scan = `
+export const scan = `${common}
 local now, most = tonumber(ARGV[1]), ARGV[2]
 local due = redis.call('ZRANGEBYSCORE', ARGV[4], '-inf', now, 'LIMIT', 0, most)
 local function append(ids)
@@ -84,19 +162,23 @@ for i = 1, #known, 2 do
   local first = redis.call('LINDEX', queue .. ':wait', -1)
     or redis.call('ZRANGE', queue .. ':prioritized', 0, 0)[1]
   if first then
-    local token = cjson.decode(known[i + 1]).token
-    lanes[#lanes + 1] = { known[i], known[i + 1], first, redis.call('ZSCORE', ARGV[8], token) or '0' }
+    local read, lane = pcall(cjson.decode, known[i + 1])
+    if read and type(lane) == 'table' and type(lane.token) == 'string' then
+      local turn = redis.call('ZSCORE', ARGV[8], lane.token) or '0'
+      lanes[#lanes + 1] = { known[i], known[i + 1], first, turn }
+    else
+      -- The sweep queues the jobs of this queue again.
+      redis.call('HDEL', ARGV[7], known[i])
+    end
   end
 end
-local time = redis.call('TIME')
-return { due, expired, tostring(time[1] * 1000 + math.floor(time[2] / 1000)),
+return { due, expired, tostring(clock()),
   redis.call('ZRANGE', ARGV[9], 0, -1, 'WITHSCORES'), lanes }
 `;
 
-/** Reports that a replica is alive. ARGV: the key replicas, the name of the replica. */
-export const beat = `
-local time = redis.call('TIME')
-redis.call('ZADD', ARGV[1], time[1] * 1000 + math.floor(time[2] / 1000), ARGV[2])
+/** Reports that a replica or an owner is alive. ARGV: the key replicas or owners, the name. */
+export const beat = `${common}
+redis.call('ZADD', ARGV[1], clock(), ARGV[2])
 return 1
 `;
 

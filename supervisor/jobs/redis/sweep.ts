@@ -5,7 +5,7 @@
  */
 import type { RedisConnection } from './connection.ts';
 import type { Keys } from './keys.ts';
-import type { Lane, Lanes } from './lanes.ts';
+import { type Lane, type Lanes, parseLane } from './lanes.ts';
 import type { Records } from './records.ts';
 
 export interface SweepOptions {
@@ -38,7 +38,7 @@ export class Sweep {
     const { connection, keys, lanes } = this.#options;
     const known = await connection.run('sweep the queues', (client) => client.hgetall(keys.lanes));
     for (const name of Object.keys(known)) await lanes.tidy(name);
-    await this.#entriesFor(Object.values(known).map((lane) => JSON.parse(lane) as Lane));
+    await this.#entriesFor(Object.values(known).flatMap((lane) => parseLane(lane) ?? []));
   }
 
   /** Makes queued jobs due that are neither due nor in a queue. */
@@ -57,7 +57,7 @@ export class Sweep {
         ['ZADD', keys.due, 'NX', job.dueAt, job.id],
       ];
       if (job.sessionId !== null) {
-        commands.push(['BLOCK', keys.session(job.sessionId), keys.due, job.id]);
+        commands.push(['BLOCK', keys.session(job.sessionId), keys.due, job.id, keys.jobs]);
       }
       await records.write({ job, revision }, commands);
     }

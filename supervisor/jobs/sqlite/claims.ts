@@ -134,7 +134,7 @@ export class Claims {
         const callback = { ...job.callback, nextAt: now + lease };
         return this.#rows.put(stored, { ...job, callback }).job;
       }
-      this.#rows.refuse(seq, job.id, 'the columns differ');
+      this.#rows.refuse(seq, job.id, 'its columns differ');
     }
     return undefined;
   }

@@ -13,8 +13,9 @@ import {
   statSync,
 } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
-import { BerthError, messageOf } from '../../../shared/errors.ts';
+import { messageOf } from '../../../shared/errors.ts';
 import { isEnd, type Job } from '../job.ts';
+import { jobsFull, keyMismatch, mostOfOneToken } from '../job-bounds.ts';
 import type { JobEvent, JobKey, JobQuery, PruneOptions } from '../job-store.ts';
 import { Claims, type Lane } from './claims.ts';
 import { History } from './history.ts';
@@ -120,21 +121,18 @@ export class JobDatabase {
   }
 
   add(job: Job, key?: JobKey): { job: Job; created: boolean } {
-    const earlier = key && this.#rows.byKey(job.token, key.key);
-    if (earlier && earlier.digest !== key?.digest) {
-      throw new BerthError(
-        'idempotency_mismatch',
-        `cannot accept the job: its Idempotency-Key belongs to ${earlier.stored.job.id}, which has another body; use a new key for another job`,
-      );
-    }
-    if (earlier) return { job: earlier.stored.job, created: false };
-    if (this.#overview.unfinished() >= this.#most) {
-      throw new BerthError(
-        'jobs_full',
-        `cannot accept the job: ${this.#most} jobs have not ended; retry later, or raise BERTH_JOB_QUEUE_LIMIT`,
-      );
-    }
+    const earlier = key && this.findByKey(job.token, key);
+    if (earlier) return { job: earlier, created: false };
+    if (this.#overview.unfinished() >= this.#most) throw jobsFull(this.#most);
+    const mostOfToken = mostOfOneToken(this.#most);
+    if (this.#overview.unfinished(job.token) >= mostOfToken) throw jobsFull(mostOfToken, job.token);
     return { job: this.#rows.insert(job, key).job, created: true };
+  }
+
+  findByKey(token: string, { key, digest }: JobKey): Job | undefined {
+    const earlier = this.#rows.byKey(token, key);
+    if (earlier && earlier.digest !== digest) throw keyMismatch(earlier.stored.job.id);
+    return earlier?.stored.job;
   }
 
   read(id: string): { job: Job; version: number } | undefined {

@@ -4,11 +4,11 @@
  * that runs, and 1 for the others. A row that is no job of berth is moved to the table `refused`, and never blocks other jobs.
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import { messageOf } from '../../../shared/errors.ts';
 import { blockingStates, callbackDueAt } from '../due.ts';
 import type { Job } from '../job.ts';
 import { headText, parseHead, parseRequest, parseResult } from '../job-schema.ts';
 import type { JobKey } from '../job-store.ts';
+import { flawOf, StoredFlaw } from '../stored-flaw.ts';
 import { largestInRow, type ResultFiles } from './result-files.ts';
 
 /** A job with its place in the table. */
@@ -128,14 +128,14 @@ export class JobRows {
   head(row: HeadRow): Stored | undefined {
     try {
       const job = parseHead(row.job);
-      if (job.id !== row.id || job.state !== row.state) throw new Error('the columns differ');
+      if (job.id !== row.id || job.state !== row.state) throw new StoredFlaw('its columns differ');
       return {
         seq: row.seq,
         version: row.version,
         job: { ...job, request: { prompt: '' }, result: null },
       };
     } catch (error) {
-      this.refuse(row.seq, row.id, messageOf(error));
+      this.refuse(row.seq, row.id, flawOf(error));
       return undefined;
     }
   }
@@ -164,9 +164,8 @@ export class JobRows {
     this.#wake(job.sessionId, seq);
   }
 
-  /** Moves a row away that is no job. */
-  refuse(seq: number, id: string, cause: string): void {
-    const reason = cause.slice(0, 500);
+  /** Moves a row away that is no job. @param reason is logged: without stored text */
+  refuse(seq: number, id: string, reason: string): void {
     this.#statements.refuse.run({ seq, at: Date.now(), reason });
     this.#statements.boundRefused.run();
     const row = this.#statements.session.get(seq) as { session: string | null } | undefined;
@@ -186,14 +185,14 @@ export class JobRows {
       const found = this.#statements.request.get(seq) as { request: string } | undefined;
       job.request = parseRequest(found?.request ?? '');
     } catch (error) {
-      this.refuse(seq, job.id, `its request cannot be read: ${messageOf(error)}`);
+      this.refuse(seq, job.id, `its request cannot be read: ${flawOf(error)}`);
       return undefined;
     }
     const result = this.#statements.result.get(seq) as { result: string | null } | undefined;
     try {
       if (result) job.result = parseResult(result.result ?? this.#options.files.read(job.id));
     } catch (error) {
-      job.notes = [...job.notes, `the result was lost: ${messageOf(error).slice(0, 200)}`];
+      job.notes = [...job.notes, `the result was lost: ${flawOf(error)}`];
     }
     return stored;
   }

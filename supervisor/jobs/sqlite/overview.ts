@@ -28,6 +28,8 @@ const sql = {
     'SELECT count(*) AS pending, min(ended_at) AS oldest FROM jobs WHERE callback_due IS NOT NULL',
   unfinished:
     "SELECT count(*) AS count FROM jobs WHERE state IN ('scheduled', 'queued', 'running', 'parked')",
+  unfinishedOf: `SELECT count(*) AS count FROM jobs INDEXED BY jobs_unfinished
+    WHERE token = ? AND state IN ('scheduled', 'queued', 'running', 'parked')`,
 };
 
 /** The queries of this file, for the test that each uses an index. */
@@ -83,9 +85,10 @@ export class Overview {
     return statement;
   }
 
-  /** The number of jobs that have not ended. */
-  unfinished(): number {
-    return Number(this.#statements.unfinished.get()?.count);
+  /** The number of jobs that have not ended. @param token only those of this token; absent for all */
+  unfinished(token?: string): number {
+    const { unfinished, unfinishedOf } = this.#statements;
+    return Number((token === undefined ? unfinished.get() : unfinishedOf.get(token))?.count);
   }
 
   counts(): JobCounts {

@@ -18,6 +18,7 @@ export const operations = {
   appendEvents: false,
   prune: false,
   read: false,
+  findByKey: false,
   lanes: false,
   nextDue: false,
   events: false,

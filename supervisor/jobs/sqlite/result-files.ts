@@ -18,6 +18,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { StoredFlaw } from '../stored-flaw.ts';
 
 /** A larger result is kept in a file. In bytes of JSON. */
 export const largestInRow = 1024 * 1024;
@@ -56,7 +57,8 @@ export class ResultFiles {
     const file = openSync(this.#pathOf(id), flags);
     try {
       const status = fstatSync(file);
-      if (!status.isFile() || status.size > largestFile) throw new Error('not a file of a result');
+      if (!status.isFile() || status.size > largestFile)
+        throw new StoredFlaw('not a file of a result');
       return readFileSync(file, 'utf8');
     } finally {
       closeSync(file);

@@ -45,6 +45,7 @@ CREATE INDEX jobs_callback ON jobs (callback_due) WHERE callback_due IS NOT NULL
 CREATE INDEX jobs_ended ON jobs (ended_at, seq) WHERE ended_at IS NOT NULL;
 CREATE INDEX jobs_of_state ON jobs (state, due_at);
 CREATE INDEX jobs_of_token ON jobs (token, seq);
+CREATE INDEX jobs_unfinished ON jobs (token) WHERE state IN ('scheduled', 'queued', 'running', 'parked');
 CREATE TABLE requests (seq INTEGER PRIMARY KEY, request TEXT NOT NULL) STRICT;
 CREATE TABLE results (seq INTEGER PRIMARY KEY, id TEXT NOT NULL, result TEXT) STRICT;
 CREATE INDEX results_in_files ON results (id) WHERE result IS NULL;

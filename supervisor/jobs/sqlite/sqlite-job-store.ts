@@ -70,6 +70,10 @@ class SqliteJobStore implements JobStore {
     return added;
   }
 
+  findByKey(token: string, key: JobKey) {
+    return this.#call('findByKey', token, key);
+  }
+
   async read(id: string) {
     return (await this.#call('read', id))?.job;
   }

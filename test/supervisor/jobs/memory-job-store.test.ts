@@ -3,5 +3,5 @@ import t from 'tap';
 import { memoryJobStore } from '../../support/memory-job-store.ts';
 import { testJobStore } from './store-contract.ts';
 
-const most = 60;
+const most = 104;
 testJobStore(t, async () => ({ store: memoryJobStore({ most }) }), { most });

@@ -1,7 +1,7 @@
 /**
  * The tests that every store of jobs must pass.
- * Invariant: a test uses only the interface JobStore, and times of its own. A store that uses the real clock for more than
- * its own patience cannot pass.
+ * Invariant: a test uses only the interface JobStore and the fixture, and times of its own. A store that uses the real
+ * clock for more than its own patience and signs of life cannot pass.
  */
 import type { Test } from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
@@ -15,12 +15,14 @@ export interface StoreFixture {
   store: JobStore;
   /** Closes the store and opens it again; absent if the store keeps nothing. */
   reopen?: () => Promise<JobStore>;
+  /** Makes the signs of life of all owners so many milliseconds older; absent if the store needs none. */
+  age?: (milliseconds: number) => Promise<void>;
 }
 
 export interface ContractOptions {
   /** Milliseconds without `keepAlive` after which an owner is gone; 0 if each other owner is gone at once. */
   lostAfter?: number;
-  /** The most unfinished jobs of the stores that the factory makes. */
+  /** The most unfinished jobs of the stores that the factory makes; an even number of more than 102. */
   most: number;
 }
 
@@ -76,6 +78,21 @@ export function testJobStore(
     t.equal((await reopened.list({ limit: 10 })).jobs.length, 2);
   });
 
+  test('a job is found by the key of its token', async (t, { store }) => {
+    const job = sampleJob();
+    const key = { key: 'run 7', digest: 'a' };
+    t.equal(await store.findByKey('ci', key), undefined);
+    await store.add(job, key);
+    await end(store, job, 'succeeded', { result: sampleResult() });
+    t.match(await store.findByKey('ci', key), { id: job.id, state: 'succeeded', result: {} });
+    t.equal(await store.findByKey('other', key), undefined);
+    await t.rejects(store.findByKey('ci', { ...key, digest: 'b' }), {
+      code: 'idempotency_mismatch',
+    });
+    await store.remove(job.id);
+    t.equal(await store.findByKey('ci', key), undefined);
+  });
+
   test('of many requests with one key, one creates the job', async (t, { store }) => {
     const key = { key: 'once', digest: 'a' };
     const added = await Promise.all(Array.from({ length: 8 }, () => store.add(sampleJob(), key)));
@@ -84,11 +101,30 @@ export function testJobStore(
   });
 
   test('a store with too many unfinished jobs accepts none', async (t, { store }) => {
-    const jobs = Array.from({ length: most }, () => sampleJob());
+    const tokens = ['a', 'b'];
+    const jobs = Array.from({ length: most }, (_, at) =>
+      sampleJob({ token: tokens[at % 2] ?? '' }),
+    );
     await Promise.all(jobs.map((job) => store.add(job)));
-    await t.rejects(store.add(sampleJob()), { code: 'jobs_full' });
+    await t.rejects(store.add(sampleJob()), {
+      code: 'jobs_full',
+      message: `${most} jobs have not`,
+    });
     await end(store, jobs[0] as Job, 'cancelled');
     t.equal((await store.add(sampleJob())).created, true);
+  });
+
+  test('one token may have half of the unfinished jobs', async (t, { store }) => {
+    const jobs = Array.from({ length: most / 2 }, () => sampleJob());
+    await Promise.all(jobs.map((job) => store.add(job)));
+    const key = { key: 'k', digest: 'a' };
+    await t.rejects(store.add(sampleJob(), key), {
+      code: 'jobs_full',
+      message: /the token ci has .*half of BERTH_JOB_QUEUE_LIMIT/,
+    });
+    t.equal((await store.add(sampleJob({ token: 'other' }))).created, true);
+    await end(store, jobs[0] as Job, 'cancelled');
+    t.equal((await store.add(sampleJob(), key)).created, true, 'the key was not taken');
   });
 
   test('a list has pages, the newest job first, without prompts and results', async (t, {
@@ -264,23 +300,48 @@ export function testJobStore(
     t.equal((await store.claim('a', start))?.id, later.id, 'the first one left the session');
   });
 
-  // With several replicas the session itself keeps the two turns apart.
-  if (lostAfter === 0) {
-    test('a job that is run again waits for a later job of its session that runs', async (t, {
-      store,
-    }) => {
-      const jobs = [sampleJob({ sessionId: 's' }), sampleJob({ sessionId: 's' })];
-      for (const job of jobs) await store.add(job);
+  test('a job that is run again waits for a later job of its session that runs', async (t, {
+    store,
+  }) => {
+    const jobs = [sampleJob({ sessionId: 's' }), sampleJob({ sessionId: 's' })];
+    for (const job of jobs) await store.add(job);
+    const [first, second] = jobs as [Job, Job];
+    await store.claim('a', start);
+    await end(store, first, 'failed', { error: { code: 'turn_failed', detail: 'no' } });
+    t.equal((await store.claim('a', start))?.id, second.id);
+    await store.update(first.id, (job) => become(job, 'queued', start));
+    t.equal(await store.claim('a', start), undefined, 'the second one runs');
+    await store.update(second.id, (job) => become(job, 'queued', start));
+    const next = await store.claim('a', start);
+    t.ok(next, 'one of the two runs when both are queued');
+    t.equal(await store.claim('a', start), undefined);
+    await end(store, next as Job, 'succeeded', { result: sampleResult() });
+    const last = await store.claim('a', start);
+    t.strictSame([next?.id, last?.id].sort(), [first.id, second.id].sort());
+  });
+
+  test('of one session one job runs, also when jobs are run again during claims', async (t, {
+    store,
+  }) => {
+    for (let round = 0; round < 6; round++) {
+      const sessionId = `s${round}`;
+      const jobs = [sampleJob({ sessionId }), sampleJob({ sessionId })];
       const [first, second] = jobs as [Job, Job];
-      await store.claim('a', start);
+      await store.add(first);
       await end(store, first, 'failed', { error: { code: 'turn_failed', detail: 'no' } });
-      t.equal((await store.claim('a', start))?.id, second.id);
-      await store.update(first.id, (job) => become(job, 'queued', start));
-      t.equal(await store.claim('a', start), undefined, 'the second one runs');
-      await end(store, second, 'succeeded', { result: sampleResult() });
-      t.equal((await store.claim('a', start))?.id, first.id);
-    });
-  }
+      await store.add(second);
+      const [, ...claimed] = await Promise.all([
+        store.update(first.id, (job) => become(job, 'queued', start)),
+        ...Array.from({ length: 4 }, () => store.claim('a', start)),
+      ]);
+      const running = [...claimed, await store.claim('a', start)].flatMap((job) => job ?? []);
+      t.equal(running.length, 1, `round ${round}`);
+      await end(store, running[0] as Job, 'succeeded', { result: sampleResult() });
+      const last = await store.claim('a', start);
+      t.strictSame([running[0]?.id, last?.id].sort(), [first.id, second.id].sort());
+      await end(store, last as Job, 'succeeded', { result: sampleResult() });
+    }
+  });
 
   test('tokens take turns', async (t, { store }) => {
     const jobs = ['a', 'a', 'a', 'b', 'b', 'c'].map((token) => sampleJob({ token }));
@@ -324,17 +385,17 @@ export function testJobStore(
     t.equal(await store.claim('a', early), undefined, 'its time was given by the caller');
   });
 
-  test('jobs of an owner that is gone are queued again', async (t, { store }) => {
+  test('jobs of an owner that is gone are queued again', async (t, { store, age }) => {
     const job = sampleJob();
     await store.add(job);
-    await store.keepAlive('gone', start);
+    await store.keepAlive('gone');
     await store.claim('gone', start);
     await store.update(job.id, (now) => ({ ...now, sessionId: 's', promptId: 'p' }));
-    if (lostAfter > 0) {
-      t.strictSame(await store.reclaim('b', start + lostAfter / 2), [], 'not yet');
-    }
-    const later = start + 2 * lostAfter + 1;
-    await store.keepAlive('b', later);
+    const later = start + 10 * hour;
+    await age?.(lostAfter / 2);
+    if (age) t.strictSame(await store.reclaim('b', later), [], 'not yet');
+    await age?.(lostAfter);
+    await store.keepAlive('b');
     t.match(await store.reclaim('b', later), [
       { id: job.id, state: 'queued', owner: null, sessionId: 's', promptId: 'p' },
     ]);

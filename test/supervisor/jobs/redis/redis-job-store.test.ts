@@ -3,6 +3,7 @@ import { Redis } from 'ioredis';
 import t, { type Test } from 'tap';
 import { BerthError } from '../../../../shared/errors.ts';
 import { become, type Job } from '../../../../supervisor/jobs/job.ts';
+import { Keys } from '../../../../supervisor/jobs/redis/keys.ts';
 import {
   RedisJobStore,
   type RedisJobStoreOptions,
@@ -211,4 +212,83 @@ t.test('a wrong password is reported without it', async (t) => {
   t.ok(error instanceof BerthError);
   t.match(error, { code: 'job_store_unavailable', message: /WRONGPASS/ });
   t.notMatch(`${error}${log.text}`, /another-made-up-password/);
+});
+
+t.test('the clocks of replicas do not decide whether an owner is gone', async (t) => {
+  const name = `test-${names++}`;
+  const [a, b] = [await openStore(t, { name }), await openStore(t, { name, replica: 'b' })];
+  await a.add(newJob());
+  const job = await a.claim('owner-a', Date.now() - 3_600_000);
+  t.ok(job, 'the clock of a is an hour late');
+  const ahead = Date.now() + 3_600_000;
+  t.strictSame(await b.reclaim('owner-b', ahead), [], 'the clock of b is an hour early');
+  await a.keepAlive('owner-a');
+  t.strictSame(await b.reclaim('owner-b', ahead), []);
+  const redis = new Redis(server.url);
+  t.teardown(() => redis.disconnect());
+  await redis.zincrby(new Keys(name).owners, -31_000, 'owner-a');
+  t.match(await b.reclaim('owner-b', 0), [{ id: job?.id, state: 'queued' }]);
+});
+
+t.test('a record that cannot be read is set aside, and the others run', async (t) => {
+  const name = `test-${names++}`;
+  const log = captureLog();
+  const store = await openStore(t, { name, log: log.log });
+  const keys = new Keys(name);
+  const redis = new Redis(server.url);
+  t.teardown(() => redis.disconnect());
+  const { state, ...newer } = newJob();
+  const damage: [string, (job: Job) => Promise<unknown>][] = [
+    ['is not JSON', ({ id }) => redis.hset(keys.job(id), 'job', 'hunter2 {')],
+    [
+      'has another state',
+      (job) => redis.hset(keys.job(job.id), 'job', JSON.stringify({ ...job, state: 'hunter2' })),
+    ],
+    ['has no state', ({ id }) => redis.hset(keys.job(id), 'job', JSON.stringify({ ...newer, id }))],
+    [
+      'has a field of its request that is new',
+      ({ id }) => redis.hset(keys.job(id), 'request', '{"prompt":"x","hunter2":1}'),
+    ],
+    ['has no request', ({ id }) => redis.hdel(keys.job(id), 'request')],
+    ['is no hash', ({ id }) => redis.multi().del(keys.job(id)).set(keys.job(id), 'x').exec()],
+    ['is lost', ({ id }) => redis.del(keys.job(id))],
+  ];
+  t.ok(state);
+  for (const [what, spoil] of damage) {
+    const sessionId = `session ${what}`;
+    const [bad, later] = [newJob({ sessionId }), newJob({ sessionId })];
+    await store.add(bad, { key: what, digest: 'd' });
+    await store.add(later);
+    await spoil(bad);
+    t.equal(await store.claim('owner', Date.now(), () => false), undefined, what);
+    await store.sweep();
+    t.equal((await store.claim('owner', Date.now()))?.id, later.id, what);
+    t.equal(await store.read(bad.id), undefined, what);
+    t.equal(await store.findByKey('n8n', { key: what, digest: 'd' }), undefined, what);
+    t.equal((await store.counts()).byState.queued, 0, what);
+    const unfinished = await redis.zrange(keys.unfinished('n8n'), 0, -1);
+    t.notOk(unfinished.includes(bad.id), what);
+    if (what !== 'is lost') t.equal(await redis.exists(keys.refusedJob(bad.id)), 1, what);
+    await store.update(later.id, end);
+  }
+  t.equal(log.count('job_refused'), damage.length);
+  t.notMatch(log.text, /hunter2/, 'no stored text is logged');
+  t.match(log.text, /a field that this berth does not know/);
+});
+
+t.test('a running record that cannot be read does not stop a reclaim', async (t) => {
+  const name = `test-${names++}`;
+  const store = await openStore(t, { name });
+  const redis = new Redis(server.url);
+  t.teardown(() => redis.disconnect());
+  const keys = new Keys(name);
+  for (let count = 0; count < 2; count++) await store.add(newJob());
+  const first = await store.claim('owner', Date.now());
+  const second = await store.claim('owner', Date.now());
+  await redis.hset(keys.job(first?.id ?? ''), 'job', '{');
+  await redis.hset(keys.lanes, 'lane-damaged', '{');
+  await redis.zincrby(keys.owners, -31_000, 'owner');
+  t.match(await store.reclaim('other', Date.now()), [{ id: second?.id }]);
+  t.equal((await store.list({ limit: 10 })).jobs.length, 1);
+  t.equal((await store.claim('other', Date.now()))?.id, second?.id);
 });

@@ -9,7 +9,7 @@ import { openJobStore } from '../../../../supervisor/jobs/sqlite/sqlite-job-stor
 import { ThreadClient } from '../../../../supervisor/jobs/sqlite/thread-client.ts';
 import { testJobStore } from '../store-contract.ts';
 
-const most = 60;
+const most = 104;
 const root = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
 const client = new ThreadClient();
 t.teardown(() => client.end());

@@ -58,7 +58,7 @@ t.test('a call that fails does not disturb the calls of its transaction', (t) =>
   const run = (...given: [Call['name'], ...unknown[]][]): Reply[] =>
     calls.run(given.map(([name, ...args], id) => ({ id, name, args })));
   const path = join(stateDirectory, 'jobs.sqlite');
-  run(['open', { path, results: join(stateDirectory, 'job-results'), most: 2 }]);
+  run(['open', { path, results: join(stateDirectory, 'job-results'), most: 4 }]);
   const [one, two] = [sampleJob(), sampleJob()];
   const replies = run(['add', one], ['add', one], ['add', two], ['add', sampleJob()], ['counts']);
   t.match(replies, [
