@@ -214,6 +214,35 @@ t.test('a wrong password is reported without it', async (t) => {
   t.notMatch(`${error}${log.text}`, /another-made-up-password/);
 });
 
+t.test('a claim leaves a job whose session got an earlier job meanwhile', async (t) => {
+  const name = `test-${names++}`;
+  const a = await openStore(t, { name });
+  const jobs = [newJob({ sessionId: 's' }), newJob({ sessionId: 's' })];
+  const [first, second] = jobs as [Job, Job];
+  for (const job of jobs) await a.add(job);
+  await a.claim('owner-a', Date.now());
+  await a.update(first.id, (job) => become(job, 'failed', Date.now()));
+  await a.close();
+  const c = await openStore(t, { name, replica: 'c', replicaLost: 1, adopt: async () => true });
+  let taken: Job | undefined;
+  const b = await openStore(t, {
+    ...{ name, replica: 'b', replicaLost: 1 },
+    // Called between the look at the session and the change of the job.
+    adopt: async () => {
+      await c.update(first.id, (job) => become(job, 'queued', Date.now()));
+      taken = await until('c has the first job', () => c.claim('owner-c', Date.now()));
+      return true;
+    },
+  });
+  await until('replica a is lost, and b looks at the second job', async () => {
+    t.equal(await b.claim('owner-b', Date.now()), undefined);
+    return taken !== undefined;
+  });
+  t.equal(taken?.id, first.id);
+  await c.update(first.id, end);
+  t.equal((await c.claim('owner-c', Date.now()))?.id, second.id, 'its turn came');
+});
+
 t.test('the clocks of replicas do not decide whether an owner is gone', async (t) => {
   const name = `test-${names++}`;
   const [a, b] = [await openStore(t, { name }), await openStore(t, { name, replica: 'b' })];
