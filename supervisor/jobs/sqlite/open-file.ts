@@ -25,6 +25,8 @@ export interface OpenFileOptions {
 
 /** The files that SQLite keeps beside the database. */
 const suffixes = ['', '-wal', '-shm', '-journal'];
+/** All files of the store but the large results, in berth's state directory. */
+export const jobFiles: readonly string[] = suffixes.map((suffix) => jobsFile + suffix);
 
 /** @throws BerthError `job_store_unavailable`, `volume_unwritable` */
 export async function openFile({

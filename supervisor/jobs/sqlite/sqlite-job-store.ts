@@ -1,6 +1,7 @@
 /**
  * The store of jobs in a SQLite file in berth's state on the volume, for one replica.
  * Invariants: the store opens its file by itself, and again after a failure; until then every call rejects with the cause.
+ * Without a file there is no job, and the first job makes the file.
  * Only one process has the file open, so every other owner of a running job is gone.
  */
 import { releaseReserve } from '../../../shared/disk-reserve.ts';
@@ -8,6 +9,7 @@ import { asBerthError, BerthError } from '../../../shared/errors.ts';
 import type { Log } from '../../../shared/log.ts';
 import type { EndState, Job } from '../job.ts';
 import type { JobEvent, JobKey, JobQuery, JobStore, PruneOptions } from '../job-store.ts';
+import { emptyAnswers, isEmpty } from './empty-store.ts';
 import { openFile } from './open-file.ts';
 import type { Calls, Notice } from './protocol.ts';
 import { ThreadClient } from './thread-client.ts';
@@ -47,6 +49,8 @@ class SqliteJobStore implements JobStore {
   #onExpired: (job: Job) => void = () => {};
   #opening: Promise<void> | undefined;
   #isOpen = false;
+  /** Whether there is no file yet. */
+  #isEmpty = false;
   #isClosed = false;
   #problem: BerthError | undefined;
   /** When the file may be opened again, by the monotonic clock. */
@@ -61,6 +65,8 @@ class SqliteJobStore implements JobStore {
   }
 
   async open(): Promise<void> {
+    this.#isEmpty = await isEmpty(this.#options.stateDirectory);
+    if (this.#isEmpty) return;
     await this.#ready().catch(() => undefined);
   }
 
@@ -176,7 +182,8 @@ class SqliteJobStore implements JobStore {
 
   describe() {
     const problem = this.#problem?.message ?? null;
-    return { kind: 'sqlite' as const, available: this.#isOpen && problem === null, problem };
+    const available = (this.#isOpen || this.#isEmpty) && problem === null;
+    return { kind: 'sqlite' as const, available, problem };
   }
 
   async close(): Promise<void> {
@@ -184,7 +191,7 @@ class SqliteJobStore implements JobStore {
     this.#isClosed = true;
     this.#listeners.clear();
     await this.#opening?.catch(() => undefined);
-    await this.#client.call('close').catch(() => undefined);
+    if (!this.#isEmpty) await this.#client.call('close').catch(() => undefined);
     if (!this.#options.client) await this.#client.end();
     this.#isOpen = false;
   }
@@ -203,6 +210,11 @@ class SqliteJobStore implements JobStore {
     name: K,
     ...args: Parameters<Calls[K]>
   ): Promise<Awaited<ReturnType<Calls[K]>>> {
+    const answer = emptyAnswers[name];
+    if (this.#isEmpty && !this.#isClosed && answer) {
+      return answer() as Awaited<ReturnType<Calls[K]>>;
+    }
+    this.#isEmpty = false;
     for (let attempt = 1; ; attempt++) {
       try {
         await this.#ready();
