@@ -13,7 +13,7 @@ export interface RedisJobs {
 /** Connects; a server that is away is waited for in the background. @param url a secret */
 export async function openRedisJobs(
   url: string,
-  { ledger, pause, gate }: Pick<Parts, 'ledger' | 'pause' | 'gate'>,
+  { ledger, pause, gate, admission }: Pick<Parts, 'ledger' | 'pause' | 'gate' | 'admission'>,
   { config, log, most }: { config: SupervisorConfig; log: Log; most: number },
 ): Promise<RedisJobs> {
   const { RedisJobStore } = await import('../jobs/redis/redis-job-store.ts');
@@ -27,6 +27,7 @@ export async function openRedisJobs(
     exchange: (own) => store.states.exchange(own),
     ...{ ledger, pause },
     heard: (login, limit) => gate.heard(login, limit),
+    onPaused: () => admission.review(),
   });
   return { store, shared };
 }

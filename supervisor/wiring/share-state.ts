@@ -14,8 +14,8 @@ export interface SharedStateOptions {
   pause: Pick<Pause, 'state' | 'pause' | 'resume'>;
   /** Called with a limit that another replica has heard of. */
   heard: (login: string, limit: UsageLimit) => void;
-  /** Called after the server was paused by another replica, as `POST /v1/pause` does it here. */
-  onPaused?: () => void;
+  /** Called when another replica has paused the server: interrupts the prompts, as `POST /v1/pause` does it here. */
+  onPaused: () => void;
   now?: () => number;
 }
 
@@ -101,8 +101,9 @@ export class SharedState {
     const own = this.#options.pause;
     this.#pause = pause;
     if (pause.paused && own.state === undefined) {
-      await own.pause(pause.by ?? 'another replica', pause.reason);
-      this.#options.onPaused?.();
+      const written = own.pause(pause.by ?? 'another replica', pause.reason);
+      this.#options.onPaused();
+      await written;
     } else if (!pause.paused && own.state !== undefined) {
       await own.resume();
     }

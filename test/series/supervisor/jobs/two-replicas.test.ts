@@ -1,5 +1,6 @@
 /** Two supervisors that share the jobs of one Redis, and a Redis that goes away. */
 import t from 'tap';
+import { promptText } from '../../../support/messages-api.ts';
 import { redisPassword, redisServer } from '../../../support/redis-server.ts';
 import { startSupervisor } from '../../../support/supervisor.ts';
 import { until } from '../../../support/until.ts';
@@ -19,6 +20,14 @@ t.test('two replicas share jobs; without Redis prompts go on and jobs are refuse
   const { id } = accepted.body;
   const ended = await b.call('GET', `/v1/jobs/${id}?wait=60s`);
   t.match(ended, { status: 200, body: { state: 'succeeded', result: { result: 'shared' } } });
+  const running = b.prompt('[[hang stream]]');
+  await b.surroundings.api.waitForRequest((one) => promptText(one) === '[[hang stream]]');
+  await a.call('POST', '/v1/pause', { body: { reason: 'a test' } });
+  t.match(await running, { status: 503, body: { code: 'paused' } }, 'a pause on a reaches b');
+  await a.call('POST', '/v1/resume');
+  await until('b has resumed', async () => {
+    return (await b.call('GET', '/v1/status')).body.paused === null;
+  });
   await redis.kill();
   const refused = await a.call('POST', '/v1/jobs', { body: { prompt: 'no' } });
   t.match(refused, { status: 503, body: { code: 'job_store_unavailable', retryable: true } });

@@ -24,14 +24,16 @@ async function startReplica(t: Test, replica: string, now?: () => number) {
     recover: async () => [],
   });
   const heard: [string, UsageLimit][] = [];
+  const interrupted: (string | undefined)[] = [];
   const shared = new SharedState({
     exchange: (own) => store.states.exchange(own),
     ...{ ledger, pause },
     heard: (login, limit) => heard.push([login, limit]),
+    onPaused: () => interrupted.push(pause.refusal?.code),
     ...(now ? { now } : {}),
   });
   t.teardown(() => ledger.flush());
-  return { store, pause, ledger, heard, shared };
+  return { store, pause, ledger, heard, interrupted, shared };
 }
 
 t.test('budget: what all replicas have spent counts, once, on each of them', async (t) => {
@@ -63,6 +65,8 @@ t.test('pauses: the last pause or resume of any replica wins', async (t) => {
   await a.pause.pause('ops', 'maintenance');
   for (const { shared } of [a, b]) await shared.exchange();
   t.match(b.pause.state, { by: 'ops', reason: 'maintenance' });
+  t.strictSame(b.interrupted, ['paused'], 'the running prompts of the other replica end');
+  t.strictSame(a.interrupted, []);
   await b.pause.resume();
   for (const { shared } of [b, a]) await shared.exchange();
   t.equal(a.pause.state, undefined);
