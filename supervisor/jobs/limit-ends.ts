@@ -1,4 +1,41 @@
 /** Passes on that a limit, a pause or a fault has ended, for which jobs may be parked. */
+import type { ErrorCode } from '../../shared/errors.ts';
+
+/** What another configuration may mend, which a restart brings too. */
+const configurationReasons: readonly ErrorCode[] = [
+  ...([
+    'configuration_invalid',
+    'cli_unavailable',
+    'mcp_unavailable',
+    'model_unavailable',
+  ] as const),
+  ...(['login_required', 'login_unavailable', 'billing_required'] as const),
+  ...(['daily_budget_exceeded', 'prompts_exceeded'] as const),
+];
+
+/** What a change of the profiles may mend. */
+export const profileReasons: readonly ErrorCode[] = [...configurationReasons, 'quota_reserved'];
+
+/** What a new login may mend. */
+export const loginReasons: readonly ErrorCode[] = [
+  ...(['login_required', 'login_unavailable', 'billing_required'] as const),
+  ...(['usage_limit', 'rate_limited', 'quota_reserved'] as const),
+];
+
+/** What the end of a limit mends. */
+export const limitReasons: readonly ErrorCode[] = ['usage_limit', 'rate_limited'];
+
+/** Milliseconds over which the jobs begin that a limit had parked. */
+export const limitSpread = 30_000;
+
+/**
+ * What a restart may mend: settings and variables may have changed. The limits of the account are not among them, since
+ * berth has forgotten what the account has used.
+ */
+export function restartReasons(isPaused: boolean): readonly ErrorCode[] {
+  return isPaused ? configurationReasons : [...configurationReasons, 'paused'];
+}
+
 export class LimitEnds {
   #listener: ((reasons: readonly string[], spread: number) => void) | undefined;
 

@@ -15,7 +15,13 @@ import { Login } from '../credentials/login.ts';
 import { Authentication } from '../http/authentication.ts';
 import type { Tokens } from '../http/tokens.ts';
 import type { JobStore } from '../jobs/job-store.ts';
-import { LimitEnds } from '../jobs/limit-ends.ts';
+import {
+  LimitEnds,
+  limitReasons,
+  limitSpread,
+  loginReasons,
+  profileReasons,
+} from '../jobs/limit-ends.ts';
 import { mountPoints } from '../memory/mounts.ts';
 import { childCommands, treeCpu } from '../memory/process-tree.ts';
 import { createMetrics, type Metrics, type Spent } from '../metrics/counters.ts';
@@ -114,19 +120,6 @@ export interface Parts {
   /** The daily budgets that count for a token and a profile. */
   budgetsOf: (names: { token?: string; profile?: string }) => BudgetLimits;
 }
-
-/** What a change of the profiles, a login and the end of a limit may mend: error codes of parked jobs. */
-const profileReasons = [
-  ...['configuration_invalid', 'cli_unavailable', 'mcp_unavailable', 'daily_budget_exceeded'],
-  ...['quota_reserved', 'prompts_exceeded', 'model_unavailable'],
-];
-const loginReasons = [
-  ...['login_required', 'login_unavailable', 'billing_required', 'usage_limit', 'rate_limited'],
-  'quota_reserved',
-];
-const limitReasons = ['usage_limit', 'rate_limited'];
-/** Milliseconds over which the jobs begin that a limit had parked. */
-const limitSpread = 30_000;
 
 export function createParts(options: PartsOptions): Parts {
   const { config, log, tokens, profiles, cli, learnsLate, ready, jobStore } = options;

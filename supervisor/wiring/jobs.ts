@@ -13,6 +13,7 @@ import { isEnd, type Job } from '../jobs/job.ts';
 import { JobRetention } from '../jobs/job-retention.ts';
 import type { JobStore } from '../jobs/job-store.ts';
 import { Jobs } from '../jobs/jobs.ts';
+import { restartReasons } from '../jobs/limit-ends.ts';
 import { JobRunner } from '../jobs/runner.ts';
 import { openJobStore } from '../jobs/sqlite/sqlite-job-store.ts';
 import type { Metrics } from '../metrics/counters.ts';
@@ -90,6 +91,7 @@ export async function openJobs(
     checkCallback: (url) => callbacks.check(url),
     start: () => {
       runner.start();
+      void runner.unpark(restartReasons(parts.pause.state !== undefined));
       redis?.shared.start();
       retention.start();
       callbacks.start(store, metrics.jobCallback);

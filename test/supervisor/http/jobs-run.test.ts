@@ -54,7 +54,9 @@ t.test('a pause parks a job, and the job goes on after the pause', async (t) => 
   });
   t.match(parked, { parked: { reason: 'paused' }, attempts: [] });
   await call('POST', '/v1/resume');
-  t.match((await call('GET', `${path}?wait=60s`)).body, { state: 'succeeded' });
+  const { body: ended } = await call('GET', `${path}?wait=60s`);
+  t.match(ended, { state: 'succeeded', attempts: [{ outcome: 'succeeded' }] });
+  t.equal(ended.attempts.length, 1);
 });
 
 t.test('a cancelled job interrupts its turn', async (t) => {

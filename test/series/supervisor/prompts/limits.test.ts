@@ -56,6 +56,23 @@ t.test('a prompt that waits is sent when the limit ends', async (t) => {
   await log.logged('limit_lifted');
 });
 
+t.test('a job waits for the end of the limit, and spends no attempt on it', async (t) => {
+  const { call } = await startWithRealCli(t, { environment });
+  const limited = limitHeaders('rejected', inSeconds(5), 'five_hour', '1.0');
+  const { body: job } = await call('POST', '/v1/jobs', {
+    body: { prompt: `[[status 429 x1 ${limited}]] [[say after all]]` },
+  });
+  const path = `/v1/jobs/${job.id}`;
+  const parked = await until('the job is parked', async () => {
+    const { body } = await call('GET', path);
+    return body.state === 'parked' && body;
+  });
+  t.match(parked, { parked: { reason: 'usage_limit', until: String }, attempts: [] });
+  const { body: ended } = await call('GET', `${path}?wait=60s`);
+  t.match(ended, { state: 'succeeded', session_id: parked.session_id });
+  t.equal(ended.attempts.length, 1);
+});
+
 t.test('an answer warns of a limit that is nearly reached, and so does the status', async (t) => {
   const { prompt, call } = await startWithRealCli(t, { environment });
   const near = limitHeaders('allowed_warning', inSeconds(3_600), 'seven_day', '0.92');
