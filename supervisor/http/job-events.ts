@@ -38,9 +38,7 @@ export async function sendJobEvents(
   let endSeen = Infinity;
   try {
     for (;;) {
-      // The state is read first: if the job has ended by then, all its events are there, or come soon.
-      const { state, endedAt } = await jobs.read(id, token);
-      const events = await jobs.events(id, after, token);
+      const { state, endedAt, events } = await jobs.events(id, after, token);
       if (!stream && isEnd(state) && events.length === 0) return reply.code(204).send();
       if (method === 'HEAD') return reply.type('text/event-stream').send();
       stream ??= open(reply, token, log);

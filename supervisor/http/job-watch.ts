@@ -40,7 +40,7 @@ export class JobWatch {
  * @throws BerthError `job_not_found`, also if the job is removed meanwhile; `job_store_unavailable`
  */
 export async function readEnded(
-  jobs: Pick<Jobs, 'read' | 'onChange'>,
+  jobs: Pick<Jobs, 'read' | 'readHead' | 'onChange'>,
   id: string,
   token: string,
   signal: AbortSignal,
@@ -48,8 +48,8 @@ export async function readEnded(
   const watch = new JobWatch(jobs, id);
   try {
     for (;;) {
-      const job = await jobs.read(id, token);
-      if (isEnd(job.state) || signal.aborted) return job;
+      const { state } = await jobs.readHead(id, token);
+      if (isEnd(state) || signal.aborted) return await jobs.read(id, token);
       await watch.next(signal);
     }
   } finally {

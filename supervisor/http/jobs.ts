@@ -19,7 +19,16 @@ import { readEnded } from './job-watch.ts';
 export interface JobParts {
   jobs: Pick<
     Jobs,
-    'accept' | 'findByKey' | 'read' | 'list' | 'cancel' | 'retry' | 'remove' | 'events' | 'onChange'
+    | 'accept'
+    | 'findByKey'
+    | 'read'
+    | 'readHead'
+    | 'list'
+    | 'cancel'
+    | 'retry'
+    | 'remove'
+    | 'events'
+    | 'onChange'
   >;
   /** @throws BerthError `invalid_request` if callbacks to this URL are not allowed */
   checkCallback: (url: string) => Promise<void> | void;

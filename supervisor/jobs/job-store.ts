@@ -77,6 +77,8 @@ export interface JobStore {
   findByKey(token: string, key: JobKey): Promise<Job | undefined>;
   /** The whole job. */
   read(id: string): Promise<Job | undefined>;
+  /** The job as in a list: without the text of the request and without the result. For reads that are frequent. */
+  readHead(id: string): Promise<Job | undefined>;
   list(query: JobQuery): Promise<JobPage>;
   /**
    * Replaces a job by what `change` makes of it, in one step, durably. `change` may be called again with a newer state of

@@ -85,6 +85,14 @@ export class Jobs {
     return owned(id, await this.#options.store.read(id), token);
   }
 
+  /**
+   * Reads the job without its request and its result, which may be large.
+   * @throws BerthError `job_not_found`
+   */
+  async readHead(id: string, token: string | undefined): Promise<Job> {
+    return owned(id, await this.#options.store.readHead(id), token);
+  }
+
   list(query: JobQuery): Promise<JobPage> {
     return this.#options.store.list(query);
   }
@@ -95,7 +103,7 @@ export class Jobs {
    * @throws BerthError `job_not_found`; `job_ended` if it ended in another way
    */
   async cancel(id: string, token: string | undefined): Promise<Job> {
-    await this.read(id, token);
+    await this.readHead(id, token);
     const now = this.#now();
     let changes = false;
     const stored = await this.#options.store.update(id, (job) => {
@@ -117,7 +125,7 @@ export class Jobs {
    * @throws BerthError `job_not_found`, `job_not_ended`; `job_ended` if it did not fail
    */
   async retry(id: string, token: string | undefined): Promise<Job> {
-    const before = await this.read(id, token);
+    const before = await this.readHead(id, token);
     if (!isEnd(before.state)) throw notEnded(before, 'retry');
     if (before.state !== 'failed') throw endedError(before, 'retry');
     const now = this.#now();
@@ -129,15 +137,23 @@ export class Jobs {
 
   /** Removes a job that has ended. @throws BerthError `job_not_found`, `job_not_ended` */
   async remove(id: string, token: string | undefined): Promise<void> {
-    const job = await this.read(id, token);
+    const job = await this.readHead(id, token);
     if (await this.#options.store.remove(id)) return;
     throw notEnded(job, 'remove');
   }
 
-  /** The events of a job after that id. @throws BerthError `job_not_found` */
-  async events(id: string, after: number, token: string | undefined): Promise<JobEvent[]> {
-    await this.read(id, token);
-    return this.#options.store.events(id, after);
+  /**
+   * The events of a job after that id, and its state, which is read first: if the job has ended, all its events are there,
+   * or come soon.
+   * @throws BerthError `job_not_found`
+   */
+  async events(
+    id: string,
+    after: number,
+    token: string | undefined,
+  ): Promise<Pick<Job, 'state' | 'endedAt'> & { events: JobEvent[] }> {
+    const { state, endedAt } = await this.readHead(id, token);
+    return { state, endedAt, events: await this.#options.store.events(id, after) };
   }
 
   /** Calls the listener when there may be a change, with the id of the job if known. @returns ends it */

@@ -227,7 +227,7 @@ export class JobRunner {
 
   /** Interrupts a run whose job was cancelled, or was taken by another replica. */
   async #check(id: string): Promise<void> {
-    const job = await this.#options.store.read(id);
+    const job = await this.#options.store.readHead(id);
     const run = this.#runs.get(id);
     if (!run || (job?.state === 'running' && job.owner === this.#options.owner)) return;
     // A job that waits was given back by its own run, or for lack of a sign of life: its run may still finish.

@@ -97,6 +97,11 @@ export function memoryJobStore({ most = 10_000 } = {}): MemoryJobStore {
       open();
       return copy(jobs.get(id));
     },
+    async readHead(id) {
+      open();
+      const job = jobs.get(id);
+      return job && { ...copy(job), request: { prompt: '' }, result: null };
+    },
     async list({ token, states, profile, metadata = {}, limit, cursor }) {
       open();
       if (cursor !== undefined && !jobs.has(cursor)) {

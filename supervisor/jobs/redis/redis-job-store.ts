@@ -139,6 +139,11 @@ export class RedisJobStore implements JobStore {
     return (await this.#records.read(id))?.job;
   }
 
+  async readHead(id: string): Promise<Job | undefined> {
+    const [head] = await this.#records.readAll([id], listFields);
+    return head?.job;
+  }
+
   list(query: JobQuery): Promise<JobPage> {
     return listPage(this.#connection, this.#keys, this.#records, query);
   }

@@ -139,6 +139,10 @@ export class JobDatabase {
     return this.#rows.byId(id);
   }
 
+  readHead(id: string): Job | undefined {
+    return this.#rows.headById(id)?.job;
+  }
+
   /** @returns false if the job has changed since that version */
   replace(job: Job, version: number): boolean {
     const before = this.#rows.byId(job.id);

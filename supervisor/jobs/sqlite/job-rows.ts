@@ -120,6 +120,11 @@ export class JobRows {
     return this.#whole(this.#statements.byId.get(id));
   }
 
+  headById(id: string): Stored | undefined {
+    const row = this.#statements.byId.get(id);
+    return row && this.head(row as unknown as HeadRow);
+  }
+
   bySeq(seq: number): Stored | undefined {
     return this.#whole(this.#statements.bySeq.get(seq));
   }

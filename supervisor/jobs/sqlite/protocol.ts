@@ -19,6 +19,7 @@ export const operations = {
   prune: false,
   read: false,
   findByKey: false,
+  readHead: false,
   lanes: false,
   nextDue: false,
   events: false,

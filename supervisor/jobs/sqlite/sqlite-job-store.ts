@@ -84,6 +84,10 @@ class SqliteJobStore implements JobStore {
     return (await this.#call('read', id))?.job;
   }
 
+  readHead(id: string) {
+    return this.#call('readHead', id);
+  }
+
   list(query: JobQuery) {
     return this.#call('list', query);
   }

@@ -78,6 +78,15 @@ t.test('a client whose last event is no longer kept is told which are gone', asy
   t.same([first, second], ['- missed', '11 text']);
 });
 
+t.test('a stream never reads the request and the result of its job', async (t) => {
+  const { jobStore, open, append, end } = await start(t);
+  jobStore.read = () => Promise.reject(new Error('the whole job was read'));
+  const response = await open();
+  await append('one');
+  await end();
+  t.same(await idsOf(response), ['1 one']);
+});
+
 t.test('a stream ends when the server stops, and can be resumed', async (t) => {
   const { open, append, stopping } = await start(t);
   await append('one');

@@ -49,6 +49,7 @@ export function testJobStore(
     t.strictSame(await store.add(job), { job, created: true });
     t.strictSame(await store.read(job.id), job);
     t.equal(await store.read('job_none'), undefined);
+    t.equal(await store.readHead('job_none'), undefined);
     if (reopen) t.strictSame(await (await reopen()).read(job.id), job, 'after a restart');
   });
 
@@ -200,8 +201,11 @@ export function testJobStore(
       const job = sampleJob();
       await store.add(job);
       await end(store, job, 'succeeded', { result: sampleResult(text) });
-      const stored = await ((await reopen?.()) ?? store).read(job.id);
+      const opened = (await reopen?.()) ?? store;
+      const stored = await opened.read(job.id);
       t.equal(stored?.result?.result === text, true);
+      const head = stored && { ...stored, request: { prompt: '' }, result: null };
+      t.strictSame(await opened.readHead(job.id), head, 'a head has neither request nor result');
       if (reopen) return;
     }
   });
