@@ -2,7 +2,14 @@
  * Determines the login of a profile's processes: for the limits of an account, and for the use of
  * the login file.
  */
-import { bringsLogin, setupTokenIn } from '../../shared/login-variables.ts';
+import { createHash } from 'node:crypto';
+import {
+  bringsLogin,
+  loginSecrets,
+  providerSecrets,
+  providers,
+  setupTokenIn,
+} from '../../shared/login-variables.ts';
 import { readVariable } from './launch.ts';
 import type { Profile } from './profile.ts';
 
@@ -29,6 +36,34 @@ export function loginFileUse(
     known.set(profile, uses);
     return uses;
   };
+}
+
+/** The variables that together select an account. */
+const accountVariables = [...loginSecrets, ...providers, ...providerSecrets, 'ANTHROPIC_BASE_URL'];
+
+/**
+ * Compares the accounts of replicas: the result is equal if the same variables have the same values. It is a part of a
+ * digest, and reveals no secret.
+ * @param login as `loginOf` returns it
+ * @returns undefined if the login is in the login file, which belongs to one replica, or cannot be read
+ */
+export function accountOf(
+  login: string,
+  profiles: readonly Profile[],
+  inherited: Readonly<Record<string, string | undefined>>,
+): string | undefined {
+  const profile = profiles.find((each) => login !== commonLogin && loginOf(each) === login);
+  if (!profile && login !== commonLogin) return undefined;
+  try {
+    const values = accountVariables.map(
+      (name) => (profile && readVariable(profile, name)) ?? inherited[name] ?? '',
+    );
+    const named = Object.fromEntries(accountVariables.map((name, at) => [name, values[at]]));
+    if (!bringsLogin(named)) return undefined;
+    return createHash('sha256').update(JSON.stringify(values)).digest('hex').slice(0, 16);
+  } catch {
+    return undefined;
+  }
 }
 
 /** The setup-tokens of profiles by profile name. */

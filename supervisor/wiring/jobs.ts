@@ -17,6 +17,7 @@ import { restartReasons } from '../jobs/limit-ends.ts';
 import { JobRunner } from '../jobs/runner.ts';
 import { openJobStore } from '../jobs/sqlite/sqlite-job-store.ts';
 import type { Metrics } from '../metrics/counters.ts';
+import type { Profiles } from '../profiles/profiles.ts';
 import type { Parts } from './compose.ts';
 import { openRedisJobs } from './redis-jobs.ts';
 
@@ -40,7 +41,7 @@ const diskReasons = ['disk_full', 'volume_unwritable'];
 /** @throws BerthError `config_invalid` if the secret of callbacks cannot be used */
 export async function openJobs(
   parts: Parts,
-  { config, log }: { config: SupervisorConfig; log: Log },
+  { config, profiles, log }: { config: SupervisorConfig; profiles: Profiles; log: Log },
 ): Promise<JobParts> {
   const { intake, continuation, prompts, disk, limitEnds, metrics } = parts;
   const callbacks = await Callbacks.open({
@@ -55,7 +56,7 @@ export async function openJobs(
   const redis =
     config.redisUrl === undefined
       ? undefined
-      : await openRedisJobs(config.redisUrl, parts, { config, log, most });
+      : await openRedisJobs(config.redisUrl, parts, { config, profiles, log, most });
   const store = redis?.store ?? (await openJobStore({ stateDirectory, most, log }));
   const runner: JobRunner = new JobRunner({
     ...{ store, intake, continuation, prompts, log },

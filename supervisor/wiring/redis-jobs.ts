@@ -2,6 +2,8 @@
 import type { Log } from '../../shared/log.ts';
 import type { SupervisorConfig } from '../config.ts';
 import type { JobStore } from '../jobs/job-store.ts';
+import { accountOf } from '../profiles/login.ts';
+import type { Profiles } from '../profiles/profiles.ts';
 import type { Parts } from './compose.ts';
 import { SharedState } from './share-state.ts';
 
@@ -10,11 +12,19 @@ export interface RedisJobs {
   shared: SharedState;
 }
 
+export interface RedisJobsOptions {
+  config: SupervisorConfig;
+  profiles: Profiles;
+  log: Log;
+  /** The most jobs that have not ended. */
+  most: number;
+}
+
 /** Connects; a server that is away is waited for in the background. @param url a secret */
 export async function openRedisJobs(
   url: string,
   { ledger, pause, gate, admission }: Pick<Parts, 'ledger' | 'pause' | 'gate' | 'admission'>,
-  { config, log, most }: { config: SupervisorConfig; log: Log; most: number },
+  { config, profiles, log, most }: RedisJobsOptions,
 ): Promise<RedisJobs> {
   const { RedisJobStore } = await import('../jobs/redis/redis-job-store.ts');
   const { redisPrefix: name, redisCheck: check, replica, replicaLost } = config;
@@ -26,6 +36,7 @@ export async function openRedisJobs(
   const shared = new SharedState({
     exchange: (own) => store.states.exchange(own),
     ...{ ledger, pause },
+    accountOf: (login) => accountOf(login, profiles.all(), config.inherited),
     heard: (login, limit) => gate.heard(login, limit),
     onPaused: () => admission.review(),
   });

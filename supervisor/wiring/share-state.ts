@@ -2,6 +2,7 @@
  * Makes daily budgets, the pause and the limits of the account count over all replicas that share a Redis.
  * Invariants: without Redis each replica goes on with its own knowledge, and publishes it when Redis is back. The pause
  * that was changed last wins. Spending is the sum over all replicas, at most a few seconds old.
+ * A limit counts on the replicas with the same account.
  */
 import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { ReplicaState } from '../jobs/redis/replica-states.ts';
@@ -12,6 +13,8 @@ export interface SharedStateOptions {
   exchange: (own: ReplicaState) => Promise<ReplicaState[]>;
   ledger: SpendingLedger;
   pause: Pick<Pause, 'state' | 'pause' | 'resume'>;
+  /** The account of a login, to be compared between replicas; undefined if no other replica has this login. */
+  accountOf: (login: string) => string | undefined;
   /** Called with a limit that another replica has heard of. */
   heard: (login: string, limit: UsageLimit) => void;
   /** Called when another replica has paused the server: interrupts the prompts, as `POST /v1/pause` does it here. */
@@ -48,7 +51,7 @@ export class SharedState {
 
   /** Notes a limit that this replica has heard of. */
   note(login: string, limit: UsageLimit): void {
-    this.#limits[login] = { at: this.#now(), limit };
+    this.#limits[login] = { at: this.#now(), limit, account: this.#options.accountOf(login) };
   }
 
   /** Publishes the own state and takes over that of the others. Never rejects. */
@@ -63,7 +66,7 @@ export class SharedState {
   }
 
   async #exchange(): Promise<void> {
-    const { exchange, ledger, heard } = this.#options;
+    const { exchange, ledger, heard, accountOf } = this.#options;
     const pause = this.#ownPause();
     this.#pause = pause;
     const others = await exchange({
@@ -75,9 +78,11 @@ export class SharedState {
     });
     ledger.countElsewhere(others.map(({ spent }) => spent));
     for (const { limits } of others) {
-      for (const [login, { at, limit }] of Object.entries(limits)) {
+      for (const [login, { at, limit, account }] of Object.entries(limits)) {
         if (at <= (this.#limits[login]?.at ?? 0)) continue;
-        this.#limits[login] = { at, limit };
+        // Replicas may give the same name to the logins of different accounts.
+        if (account === undefined || account !== accountOf(login)) continue;
+        this.#limits[login] = { at, limit, account };
         heard(login, { ...limit, type: limit.type, resetsAt: limit.resetsAt } as UsageLimit);
       }
     }

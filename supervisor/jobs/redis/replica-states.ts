@@ -40,8 +40,11 @@ const replicaState = z.object({
     reason: z.string().max(2_000).nullable(),
     paused: z.boolean(),
   }),
-  /** By login: what the API has reported last, and when. */
-  limits: z.record(z.string().max(256), z.object({ at: time, limit })),
+  /** By login: what the API has reported last about which account, and when. */
+  limits: z.record(
+    z.string().max(256),
+    z.object({ at: time, limit, account: z.string().max(64).optional() }),
+  ),
 });
 
 export type ReplicaState = z.infer<typeof replicaState>;

@@ -12,7 +12,12 @@ import { redisServer } from '../../../support/redis-server.ts';
 const server = await redisServer(t);
 
 /** A replica with what it shares, and the logins whose limits it was told of. */
-async function startReplica(t: Test, replica: string, now?: () => number) {
+async function startReplica(
+  t: Test,
+  replica: string,
+  now?: () => number,
+  account: string | undefined = 'one',
+) {
   const stateDirectory = testDirectory(t, { [replica]: {} });
   const { log } = captureLog();
   const store = new RedisJobStore({ url: server.url, log, name: t.name.slice(0, 8), replica });
@@ -28,6 +33,7 @@ async function startReplica(t: Test, replica: string, now?: () => number) {
   const shared = new SharedState({
     exchange: (own) => store.states.exchange(own),
     ...{ ledger, pause },
+    accountOf: () => account,
     heard: (login, limit) => heard.push([login, limit]),
     onPaused: () => interrupted.push(pause.refusal?.code),
     ...(now ? { now } : {}),
@@ -74,8 +80,9 @@ t.test('pauses: the last pause or resume of any replica wins', async (t) => {
   t.equal(b.pause.state, undefined);
 });
 
-t.test('limits: a limit that one replica has heard of reaches the others once', async (t) => {
+t.test('limits: a limit reaches the others of the same account once', async (t) => {
   const [a, b] = [await startReplica(t, 'a'), await startReplica(t, 'b')];
+  const other = await startReplica(t, 'other', undefined, 'another');
   const limit: UsageLimit = {
     status: 'rejected',
     type: 'five_hour',
@@ -85,7 +92,8 @@ t.test('limits: a limit that one replica has heard of reaches the others once', 
     windows: { five_hour: { utilization: 1, resetsAt: Date.now() + 60_000 } },
   };
   a.shared.note('default', limit);
-  for (const { shared } of [a, b, a, b]) await shared.exchange();
+  for (const { shared } of [a, b, other, a, b, other]) await shared.exchange();
   t.strictSame(b.heard, [['default', limit]]);
+  t.strictSame(other.heard, [], 'a login of the same name has another account');
   t.strictSame(a.heard, []);
 });
