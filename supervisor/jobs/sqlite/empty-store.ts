@@ -20,7 +20,9 @@ const noCounts: JobCounts = {
   callbacks: { pending: 0, oldest: null },
 };
 
-export const emptyAnswers: { readonly [K in keyof Calls]?: () => ReturnType<Calls[K]> } = {
+type Answered = Exclude<keyof Calls, 'open' | 'add' | 'shrink' | 'close'>;
+
+const answers: { readonly [K in Answered]: () => ReturnType<Calls[K]> } = {
   replace: () => false,
   remove: () => false,
   advance: () => [],
@@ -31,6 +33,7 @@ export const emptyAnswers: { readonly [K in keyof Calls]?: () => ReturnType<Call
   appendEvents: () => undefined,
   prune: () => ({ removed: [], isDone: true }),
   read: () => undefined,
+  readHead: () => undefined,
   findByKey: () => undefined,
   lanes: () => [],
   nextDue: () => ({ job: undefined, callback: undefined }),
@@ -38,6 +41,9 @@ export const emptyAnswers: { readonly [K in keyof Calls]?: () => ReturnType<Call
   list: () => ({ jobs: [], cursor: null }),
   counts: () => noCounts,
 };
+
+/** By call. */
+export const emptyAnswers: { readonly [K in keyof Calls]?: () => ReturnType<Calls[K]> } = answers;
 
 /** Whether there is no file of jobs, and a file may be made. Never rejects. */
 export async function isEmpty(stateDirectory: string): Promise<boolean> {
