@@ -2,9 +2,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { promptText } from '../../support/messages-api.ts';
-import { type RunningSupervisor, startSupervisor } from '../../support/supervisor.ts';
-import { until } from '../../support/until.ts';
+import { promptText } from '../../../support/messages-api.ts';
+import { type RunningSupervisor, startSupervisor } from '../../../support/supervisor.ts';
+import { until } from '../../../support/until.ts';
 
 type Call = RunningSupervisor['call'];
 
