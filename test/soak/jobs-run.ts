@@ -1,18 +1,19 @@
 /**
- * Jobs come in while `berth serve` is killed without warning again and again, at moments that a seed decides. Each kill
- * takes the supervisor alone, or the supervisor with all its workers.
- * What must hold: each accepted job ends once and succeeds, none is lost, none is there twice, and after its end is
- * stored no request of its turn reaches the model.
+ * Jobs come in while supervisors are killed without warning again and again, at moments that a seed decides. Each kill takes
+ * the supervisor alone, or the supervisor with all its workers. With Redis, three supervisors share the jobs, and Redis is
+ * killed too.
+ * What must hold: each accepted job ends once and succeeds, none is lost, none is there twice, after its end is stored no
+ * request of its turn reaches the model, and its callback arrives at least once, always under one id.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { makeToken, tokenLine } from '../../supervisor/http/tokens.ts';
-import { bashAllowed } from '../support/claude.ts';
-import { startMessagesApi } from '../support/messages-api.ts';
-import { processesOf } from '../support/processes.ts';
-import { type Program, startProgram } from '../support/programs.ts';
+import { writeFile } from 'node:fs/promises';
+import { makeToken } from '../../supervisor/http/tokens.ts';
+import { startRedisServer } from '../support/redis-server.ts';
 import { until } from '../support/until.ts';
+import { KilledBerth } from './jobs-berth.ts';
+import { JobCallbacks } from './jobs-callbacks.ts';
+import { JobsModel, promptOf } from './jobs-model.ts';
 import { Random } from './random.ts';
 
 export interface JobsRunOptions {
@@ -20,20 +21,24 @@ export interface JobsRunOptions {
   /** The CLI's executable. */
   cli: string;
   jobs: number;
+  /** Kills of each supervisor. */
   kills: number;
   seed: number;
   /** Milliseconds between two kills, at most. */
   between: number;
-  onKill?: (count: number) => void;
+  /** Three supervisors with Redis; absent: one with the embedded store. */
+  redis?: { restarts: number };
+  onKill?: (what: string) => void;
 }
 
 export interface JobsRunResult {
   /** Jobs that ended, by state. */
   ended: Record<string, number>;
-  /** Jobs that berth has continued after a kill, with their attempts as they should be. */
+  /** Jobs whose turn was continued after a kill. */
   continued: number;
   /** Requests to the model with the first text of a job, beyond the first: turns that had not ended. */
   repeated: number;
+  callbacks: number;
   problems: string[];
   seconds: number;
 }
@@ -43,120 +48,160 @@ interface Seen {
   state: string;
   ended_at: string | null;
   attempts: unknown[];
-  result?: { result: string; warnings: string[] };
+  result?: { result: string };
   error?: { code: string; detail: string };
+  notes?: string[];
 }
 
 const endStates = ['succeeded', 'failed', 'cancelled', 'expired'];
-/** Milliseconds that a job may take after the last kill. */
-const patience = 240_000;
+/** Milliseconds without a request to the model after which the jobs that have not ended count as lost. */
+const patience = 180_000;
 /** Milliseconds by which the clocks of two processes on one machine may be read apart. */
 const slack = 50;
+/** The most milliseconds that Redis is away. */
+const longestOutage = 4_000;
 
 export async function runJobs(options: JobsRunOptions): Promise<JobsRunResult> {
   const { jobs, seed } = options;
   const began = performance.now();
   await using cleanup = new AsyncDisposableStack();
-  const api = await startMessagesApi();
-  cleanup.defer(() => api.close());
-  /** By job: when each of its requests reached the model. */
-  const requests = new Map<number, { at: number; first: boolean }[]>();
-  api.reply(({ body }) => {
-    const text = JSON.stringify(body?.messages ?? []);
-    const job = Number(/the job (\d+):/.exec(text)?.[1] ?? Number.NaN);
-    const known = requests.get(job) ?? [];
-    requests.set(job, [...known, { at: Date.now(), first: !/"assistant"/.test(text) }]);
-    return undefined;
-  });
-  const berth = new KilledBerth(options, api.url);
-  cleanup.defer(() => berth.end());
-  await berth.prepare();
-  await berth.start();
-  const random = new Random(seed);
-  const killing = killAgain(berth, random, options);
-  const ids = await sendJobs(berth, jobs, new Random(seed + 1));
+  const model = await JobsModel.start(cleanup);
+  const callbacks = await JobCallbacks.open(new Random(seed + 2), cleanup);
+  const scene = await makeScene(options, model, callbacks, cleanup);
+  await Promise.all(scene.berths.map((berth) => berth.start()));
+  const killing = killAgain(scene, new Random(seed), options);
+  const ids = await sendJobs(scene.berths, callbacks, jobs, new Random(seed + 1));
   await killing;
-  const last = Date.now();
-  const seen = await waitForAll(berth, ids, last + patience);
+  const progress = { last: () => Math.max(model.last, callbacks.last), from: Date.now() };
+  const seen: Seen[] = [];
+  for (const id of ids) seen.push(await endOf(scene.berths, id, progress));
+  const reported = (): boolean => ids.every((_, index) => callbacks.isReported(index));
+  await until('all callbacks have arrived', reported, patience).catch(() => undefined);
   const problems = [
+    ...scene.berths.flatMap(({ fault }) => fault ?? []),
     ...(new Set(ids).size < jobs ? ['two requests got the same job'] : []),
-    ...seen.flatMap((job, index) => problemsOf(job, index, requests.get(index) ?? [])),
-    ...(await strangers(berth, ids)),
+    ...seen.flatMap((job, index) =>
+      [
+        ...problemsOf(job, model.requestsOf(index)),
+        ...callbacks.problemsOf(index, job.id, job.state),
+      ].map((problem) => `the job ${index} (${job.id}): ${problem}`),
+    ),
+    ...(await strangers(scene.berths, ids)),
   ];
-  const firsts = [...requests.values()].map((all) => all.filter(({ first }) => first).length);
   return {
     ended: countBy(seen.map(({ state }) => state)),
-    continued: seen.filter(({ result }) => result && !isPlain(result)).length,
-    repeated: firsts.reduce((sum, count) => sum + Math.max(0, count - 1), 0),
+    continued: model.continued,
+    repeated: model.repeated,
+    callbacks: callbacks.count,
     problems,
     seconds: Math.round((performance.now() - began) / 1_000),
   };
 }
 
-/** A turn that nobody has interrupted answers with the text that its prompt names. */
-function isPlain({ result, warnings }: NonNullable<Seen['result']>): boolean {
-  return /^done \d+$|The tool answered/.test(result) && warnings.length === 0;
-}
-
 function problemsOf(
-  { id, state, ended_at, result, error, attempts }: Seen,
-  index: number,
+  { state, ended_at, result, error, attempts, notes = [] }: Seen,
   requests: readonly { at: number }[],
 ): string[] {
-  const name = `the job ${index} (${id})`;
-  if (state !== 'succeeded') return [`${name} is ${state}: ${error?.code} ${error?.detail}`];
+  if (state !== 'succeeded') return [`it is ${state}: ${error?.code} ${error?.detail}`];
   const late = requests.filter(({ at }) => at > Date.parse(ended_at ?? '') + slack);
   return [
-    ...(requests.length === 0 ? [`${name} has succeeded without the model`] : []),
-    ...(late.length > 0 ? [`${name} reached the model ${late.length} times after its end`] : []),
-    ...(result?.result ? [] : [`${name} has no result`]),
-    ...(attempts.length === 1 ? [] : [`${name} has ${attempts.length} attempts`]),
+    ...(requests.length === 0 ? ['it has succeeded without the model'] : []),
+    ...(late.length > 0 ? [`it reached the model ${late.length} times after its end`] : []),
+    ...(result?.result ? [] : ['it has no result']),
+    ...(attempts.length === 1 ? [] : [`it has ${attempts.length} attempts`]),
+    // No supervisor is away long enough for its sessions to be lost.
+    ...notes.map((note) => `it has the note "${note}"`),
   ];
 }
 
-/** Jobs that nobody has sent. */
-async function strangers(berth: KilledBerth, ids: readonly string[]): Promise<string[]> {
-  let cursor = '';
-  const found: string[] = [];
-  do {
-    const { body } = await berth.call('GET', `/v1/jobs?limit=100${cursor && `&cursor=${cursor}`}`);
-    found.push(...body.jobs.map(({ id }: Seen) => id));
-    cursor = body.cursor ?? body.next_cursor ?? '';
-  } while (cursor);
-  const extra = found.filter((id) => !ids.includes(id));
-  return [
-    ...extra.map((id) => `${id} is in the store, and nobody has sent it`),
-    ...(found.length < ids.length ? [`${ids.length - found.length} jobs are not in the list`] : []),
-  ];
+interface Scene {
+  berths: readonly KilledBerth[];
+  redis?: { kill(): Promise<void>; start(): Promise<void> };
 }
 
+async function makeScene(
+  { directory, cli, redis }: JobsRunOptions,
+  model: JobsModel,
+  callbacks: JobCallbacks,
+  cleanup: AsyncDisposableStack,
+): Promise<Scene> {
+  const secretFile = join(directory, 'webhook-secret');
+  await writeFile(secretFile, callbacks.secret);
+  const settings = {
+    BERTH_CALLBACK_HOSTS: '127.0.0.0/8',
+    BERTH_WEBHOOK_SECRET_FILE: secretFile,
+  };
+  const common = { cli, api: model.url, token: makeToken() };
+  const make = async (name: string, more: Record<string, string> = {}): Promise<KilledBerth> => {
+    const berth = await KilledBerth.make({
+      ...common,
+      directory: join(directory, name),
+      settings: { ...settings, ...more },
+    });
+    cleanup.defer(() => berth.end());
+    return berth;
+  };
+  if (!redis) return { berths: [await make('berth-0')] };
+  const server = await startRedisServer();
+  cleanup.defer(() => server.close());
+  const names = ['berth-0', 'berth-1', 'berth-2'];
+  const berths = names.map((name) =>
+    make(name, { BERTH_REDIS_URL: server.url, BERTH_REPLICA: name }),
+  );
+  return { berths: await Promise.all(berths), redis: server };
+}
+
+/** Kills each supervisor `kills` times, and Redis as often as it is to restart, in a sequence that the seed decides. */
 async function killAgain(
-  berth: KilledBerth,
+  { berths, redis: server }: Scene,
   random: Random,
-  { kills, between, onKill }: JobsRunOptions,
+  { kills, between, redis, onKill }: JobsRunOptions,
 ): Promise<void> {
-  for (let count = 1; count <= kills; count++) {
+  const victims: (number | 'redis')[] = [
+    ...berths.flatMap((_, index) => Array.from({ length: kills }, () => index)),
+    ...Array.from({ length: redis?.restarts ?? 0 }, () => 'redis' as const),
+  ];
+  while (victims.length > 0) {
+    const [victim] = victims.splice(random.below(victims.length), 1);
     await delay(100 + random.below(between));
-    // Some kills come while the supervisor still starts.
-    await berth.kill(random.below(2) === 0);
-    onKill?.(count);
-    const started = berth.start();
-    if (random.below(5) > 0) await started;
-    else started.catch(() => undefined);
+    const berth = typeof victim === 'number' ? berths[victim] : undefined;
+    if (berth) {
+      await berth.kill(random.below(2) === 0);
+      onKill?.(`killed the supervisor ${victim}`);
+      const started = berth.start();
+      // Some kills come while the supervisor still starts.
+      if (random.below(5) > 0) await started;
+      else started.catch(() => undefined);
+    } else {
+      await server?.kill();
+      onKill?.('killed Redis');
+      await delay(random.below(longestOutage));
+      await server?.start();
+    }
   }
-  await berth.start();
+  await Promise.all(berths.map((berth) => berth.start()));
 }
 
 /** Sends jobs until each is accepted, with a key that makes a repeated request harmless. @returns their ids */
-async function sendJobs(berth: KilledBerth, jobs: number, random: Random): Promise<string[]> {
+async function sendJobs(
+  berths: readonly KilledBerth[],
+  callbacks: JobCallbacks,
+  jobs: number,
+  random: Random,
+): Promise<string[]> {
   const ids: string[] = [];
   for (let index = 0; index < jobs; index++) {
-    const prompt = `the job ${index}: ${workOf(index, random)}`;
-    const body = { prompt, priority: random.below(3) === 0 ? 'background' : 'normal' };
+    const body = {
+      prompt: promptOf(index, random),
+      priority: random.below(3) === 0 ? 'background' : 'normal',
+      callback_url: callbacks.urlOf(index),
+    };
     const { id } = await until(
       `the job ${index} is accepted`,
       async () => {
-        const reply = await berth
+        // A repeated request may go to another supervisor.
+        const reply = await random
+          .pick(berths)
           .call('POST', '/v1/jobs', body, { 'idempotency-key': `soak-${index}` })
           .catch(() => undefined);
         if (reply && reply.status !== 202 && reply.status !== 503) {
@@ -172,146 +217,40 @@ async function sendJobs(berth: KilledBerth, jobs: number, random: Random): Promi
   return ids;
 }
 
-function workOf(index: number, random: Random): string {
-  switch (random.below(4)) {
-    case 0:
-      return `[[slow 300]] [[say done ${index}]]`;
-    case 1:
-      return `[[tool Bash {"command":"sleep 1.5; echo ${index}"}]]`;
-    default:
-      return `[[say done ${index}]]`;
-  }
-}
-
-async function waitForAll(
-  berth: KilledBerth,
-  ids: readonly string[],
-  deadline: number,
-): Promise<Seen[]> {
-  const seen: Seen[] = [];
-  for (const id of ids) {
-    const left = Math.max(1_000, deadline - Date.now());
-    const job = await until<Seen>(
-      `${id} has ended`,
-      async () => {
-        const { status, body } = await berth.call('GET', `/v1/jobs/${id}`);
-        if (status === 404) return { id, state: 'lost', ended_at: null, attempts: [] };
-        return endStates.includes(body.state) && body;
-      },
-      left,
-    ).catch(async (): Promise<Seen> => {
-      const { body } = await berth.call('GET', `/v1/jobs/${id}`);
-      const detail = JSON.stringify(body).slice(0, 400);
-      return { id, state: body.state, ended_at: null, attempts: [], error: { code: '', detail } };
-    });
-    seen.push(job);
-  }
-  return seen;
-}
-
-class KilledBerth {
-  readonly #options: JobsRunOptions;
-  readonly #api: string;
-  readonly #token = makeToken();
-  readonly #config: string;
-  #program: Program | undefined;
-  #address = '';
-  #starting: Promise<void> | undefined;
-  #isEnding = false;
-  #fault: string | undefined;
-
-  constructor(options: JobsRunOptions, api: string) {
-    this.#options = options;
-    this.#api = api;
-    this.#config = join(options.directory, 'config');
-  }
-
-  async prepare(): Promise<void> {
-    const { directory } = this.#options;
-    for (const name of ['config', 'home', 'workspace']) await mkdir(join(directory, name));
-    await writeFile(join(directory, 'tokens'), tokenLine('soak', this.#token));
-    await writeFile(join(this.#config, 'settings.json'), bashAllowed);
-  }
-
-  /** Resolves when it listens. */
-  start(): Promise<void> {
-    this.#starting ??= this.#start();
-    return this.#starting;
-  }
-
-  async #start(): Promise<void> {
-    const { directory, cli } = this.#options;
-    const program = startProgram('serve', {
-      arguments: ['serve'],
-      environment: {
-        HOME: join(directory, 'home'),
-        ANTHROPIC_API_KEY: 'sk-ant-soak-not-a-key',
-        ANTHROPIC_BASE_URL: this.#api,
-        BERTH_CONFIG_DIR: this.#config,
-        BERTH_WORKSPACE_DIR: join(directory, 'workspace'),
-        BERTH_API_TOKENS_FILE: join(directory, 'tokens'),
-        BERTH_CLAUDE_PATH: cli,
-        BERTH_HTTP_LISTEN: '127.0.0.1:0',
-        BERTH_METRICS_LISTEN: '127.0.0.1:0',
-        BERTH_MAX_WORKERS: '3',
-        BERTH_WARM_WORKERS: '0',
-        BERTH_SHARED_SPARES: '0',
-        BERTH_DRAIN_DELAY: '0s',
-        BERTH_DRAIN: '5s',
-      },
-    });
-    this.#program = program;
-    void program.ended.then((how) => {
-      // A supervisor that ends by itself is a fault of its own; the next requests would only be refused.
-      if (this.#program === program && !this.#isEnding)
-        this.#fault = `ended with ${how}:\n${program.output.slice(-4_000)}`;
-    });
-    const { address } = await program.logged('listening');
-    if (this.#program === program) this.#address = String(address);
-  }
-
-  /** @param workers whether its workers are killed too, as when the container ends */
-  async kill(workers: boolean): Promise<void> {
-    const program = this.#program;
-    this.#program = undefined;
-    this.#starting = undefined;
-    this.#address = '';
-    if (!program) return;
-    const found = workers ? processesOf(this.#config) : [];
-    program.kill('SIGKILL');
-    for (const { pid } of found) {
-      try {
-        process.kill(pid, 'SIGKILL');
-      } catch {
-        // The process has already ended.
-      }
+/** The job when it has ended, or when nothing has reached the model for too long. */
+async function endOf(
+  [berth]: readonly KilledBerth[],
+  id: string,
+  progress: { last: () => number; from: number },
+): Promise<Seen> {
+  for (;;) {
+    const reply = await berth?.call('GET', `/v1/jobs/${id}?wait=5s`).catch(() => undefined);
+    if (reply?.status === 404) return { id, state: 'lost', ended_at: null, attempts: [] };
+    if (endStates.includes(reply?.body.state)) return reply?.body;
+    if (Date.now() > Math.max(progress.last(), progress.from) + patience) {
+      const detail = JSON.stringify(reply?.body ?? {}).slice(0, 400);
+      const error = { code: '', detail };
+      return { id, state: reply?.body.state ?? 'unknown', ended_at: null, attempts: [], error };
     }
-    await program.ended;
+    if (!reply || reply.status >= 500) await delay(200);
   }
+}
 
-  async end(): Promise<void> {
-    const program = this.#program;
-    this.#isEnding = true;
-    program?.kill('SIGTERM');
-    await program?.ended;
-  }
-
-  async call(method: string, path: string, body?: object, headers: Record<string, string> = {}) {
-    if (this.#fault) throw new Error(this.#fault);
-    const response = await fetch(new URL(path, this.#address), {
-      method,
-      headers: {
-        authorization: `Bearer ${this.#token}`,
-        ...(body ? { 'content-type': 'application/json' } : {}),
-        ...headers,
-      },
-      body: body ? JSON.stringify(body) : null,
-      signal: AbortSignal.timeout(30_000),
-    });
-    // biome-ignore lint/suspicious/noExplicitAny: answers are read field by field.
-    const read = (await response.json()) as any;
-    return { status: response.status, body: read };
-  }
+/** Jobs that nobody has sent. */
+async function strangers([berth]: readonly KilledBerth[], ids: readonly string[]): Promise<string[]> {
+  let cursor = '';
+  const found: string[] = [];
+  do {
+    const reply = await berth?.call('GET', `/v1/jobs?limit=100${cursor && `&cursor=${cursor}`}`);
+    const { body } = reply ?? { body: { jobs: [] } };
+    found.push(...body.jobs.map(({ id }: Seen) => id));
+    cursor = body.cursor ?? body.next_cursor ?? '';
+  } while (cursor);
+  const extra = found.filter((id) => !ids.includes(id));
+  return [
+    ...extra.map((id) => `${id} is in the store, and nobody has sent it`),
+    ...(found.length < ids.length ? [`${ids.length - found.length} jobs are not in the list`] : []),
+  ];
 }
 
 function countBy(names: readonly string[]): Record<string, number> {

@@ -30,7 +30,11 @@ export function status(code: number, headers: Record<string, string> = {}, body 
   return (response) => response.writeHead(code, headers).end(body);
 }
 
-export async function openReceiver(t: Test, ...replies: Reply[]): Promise<WebhookReceiver> {
+/** @param t ends the receiver */
+export async function openReceiver(
+  t: Pick<Test, 'teardown'>,
+  ...replies: Reply[]
+): Promise<WebhookReceiver> {
   const received: Received[] = [];
   const server = createServer(async (request, response) => {
     const body = await textOf(request);
