@@ -59,7 +59,11 @@ export async function measureLatency(
   ];
 }
 
-function acceptance(name: string, jobs: readonly JobTimes[], judged: Pick<Figure, 'target'> = {}): Figure[] {
+function acceptance(
+  name: string,
+  jobs: readonly JobTimes[],
+  judged: Pick<Figure, 'target'> = {},
+): Figure[] {
   const times = jobs.slice(-rounds).map(({ accepted }) => accepted);
   return [
     figure(`${name}: accept a job, p50`, quantile(times, 0.5)),

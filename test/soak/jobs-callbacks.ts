@@ -72,7 +72,9 @@ export class JobCallbacks {
       }
     });
     return [
-      ...(this.isReported(index) ? [] : [`its end was not reported, after ${all.length} callbacks`]),
+      ...(this.isReported(index)
+        ? []
+        : [`its end was not reported, after ${all.length} callbacks`]),
       ...(ids.size > 1 ? [`its end was reported under ${ids.size} ids: ${[...ids]}`] : []),
       ...wrong.map((cause) => `a callback is wrong: ${cause}`),
     ];

@@ -5,9 +5,10 @@
  * What must hold: each accepted job ends once and succeeds, none is lost, none is there twice, after its end is stored no
  * request of its turn reaches the model, and its callback arrives at least once, always under one id.
  */
+
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { writeFile } from 'node:fs/promises';
 import { makeToken } from '../../supervisor/http/tokens.ts';
 import { startRedisServer } from '../support/redis-server.ts';
 import { until } from '../support/until.ts';
@@ -237,7 +238,10 @@ async function endOf(
 }
 
 /** Jobs that nobody has sent. */
-async function strangers([berth]: readonly KilledBerth[], ids: readonly string[]): Promise<string[]> {
+async function strangers(
+  [berth]: readonly KilledBerth[],
+  ids: readonly string[],
+): Promise<string[]> {
   let cursor = '';
   const found: string[] = [];
   do {
