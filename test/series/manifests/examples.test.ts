@@ -185,9 +185,7 @@ t.test('a CronJob sends a job with curl, and waits for its end', { skip }, async
   await once(server, 'listening');
   t.teardown(() => server.close());
   const { port } = server.address() as AddressInfo;
-  const rewritten = script.map((each) =>
-    each.replaceAll('/secrets/', `${directory}/`).replaceAll('/tmp/', `${directory}/`),
-  );
+  const rewritten = script.map((each) => each.replaceAll(/\/(secrets|tmp)\//g, `${directory}/`));
   const { stdout } = await promisify(execFile)(shell, rewritten, {
     env: {
       ...{ PATH: process.env.PATH, ...environment, KEY: 'berth-weekly-7' },
@@ -211,10 +209,10 @@ t.test('the Secrets hold no secret, and are the ones that the pod names', { skip
   t.same(await schemaProblems([secrets]), [[]]);
   const everything = renderOverlay(testDirectory(t, {}), {
     resources: ['base'],
-    components: ['callbacks'],
+    components: ['callbacks', 'sync'],
   });
   const base = JSON.stringify(podsOf(everything));
-  const used = base.match(/berth-(git|credentials|api-tokens|login|webhook)/g);
+  const used = base.match(/berth-(git|credentials|api-tokens|login|webhook|push)/g);
   t.same(secrets.map(({ metadata }) => metadata.name).sort(), [...new Set(used)].sort());
   for (const [name, value] of all(secrets, 'Secret').flatMap(({ stringData = {} }) =>
     Object.entries(stringData),
