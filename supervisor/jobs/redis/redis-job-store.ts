@@ -8,7 +8,7 @@ import { hostname } from 'node:os';
 import { z } from 'zod';
 import type { Log } from '../../../shared/log.ts';
 import { callbackDueAt, longestCallbackPause } from '../due.ts';
-import { become, type EndState, type Job, type JobState, jobTransitions } from '../job.ts';
+import { become, type EndState, type Job } from '../job.ts';
 import type {
   JobCounts,
   JobEvent,
@@ -19,14 +19,17 @@ import type {
   PruneOptions,
 } from '../job-store.ts';
 import { type Accepts, Claims } from './claims.ts';
-import { RedisConnection, type Reply } from './connection.ts';
+import { RedisConnection } from './connection.ts';
 import { Keys } from './keys.ts';
 import { Lanes } from './lanes.ts';
 import { listPage } from './list-page.ts';
+import { livingOwners } from './living-owners.ts';
+import { countJobs, firstScore } from './overview.ts';
+import { prune } from './prune.ts';
 import { type Command, listFields } from './record.ts';
 import { Records } from './records.ts';
 import { ReplicaStates } from './replica-states.ts';
-import { appendEvents, beat, owners } from './scripts.ts';
+import { appendEvents, beat } from './scripts.ts';
 import { Sweep } from './sweep.ts';
 
 export interface RedisJobStoreOptions {
@@ -171,7 +174,10 @@ export class RedisJobStore implements JobStore {
     );
     const running = await this.#records.readAll(ids, listFields);
     // Read after the jobs: a claim reports that its owner is alive in the step in which the job gets this owner.
-    const alive = new Set([owner, ...(await this.#livingOwners())]);
+    const alive = new Set([
+      owner,
+      ...(await livingOwners(this.#connection, this.#keys, this.#ownerLost)),
+    ]);
     const reclaimed: Job[] = [];
     for (const { job: seen } of running.filter(({ job }) => !alive.has(job.owner ?? ''))) {
       const result = await this.#records.update(seen.id, (job) =>
@@ -182,27 +188,6 @@ export class RedisJobStore implements JobStore {
       if (result?.changed) reclaimed.push(result.job);
     }
     return reclaimed;
-  }
-
-  /** The owners with a sign of life, by the clock of Redis alone: those of replicas differ, and may be set. */
-  async #livingOwners(): Promise<string[]> {
-    const [clock, signs] = (await this.#connection.script('look for lost jobs', owners, [
-      this.#keys.owners,
-    ])) as [string, string[]] & Reply[];
-    const alive: string[] = [];
-    const old: string[] = [];
-    for (let index = 0; index < signs.length; index += 2) {
-      const name = signs[index] ?? '';
-      const silence = Number(clock) - Number(signs[index + 1]);
-      if (silence <= this.#ownerLost) alive.push(name);
-      else if (silence > 10 * this.#ownerLost) old.push(name);
-    }
-    if (old.length > 0) {
-      await this.#connection.run('forget lost owners', (client) =>
-        client.zremrangebyscore(this.#keys.owners, '-inf', Number(clock) - 10 * this.#ownerLost),
-      );
-    }
-    return alive;
   }
 
   async unpark(reasons: readonly string[], now: number, spread: number): Promise<number> {
@@ -252,7 +237,7 @@ export class RedisJobStore implements JobStore {
     const { due: queued, later, expiry, callbacks } = this.#keys;
     const [ready, callback, ...first] = await Promise.all([
       this.#claims.isReady(now),
-      ...[callbacks, queued, later, expiry].map((key) => this.#firstScore(key)),
+      ...[callbacks, queued, later, expiry].map((key) => firstScore(this.#connection, key)),
     ]);
     if (ready) return { job: now, callback };
     const times = first.filter((time) => time !== undefined);
@@ -278,60 +263,12 @@ export class RedisJobStore implements JobStore {
     return (await this.#records.remove(id)) !== undefined;
   }
 
-  async prune(options: PruneOptions): Promise<{ id: string; state: EndState }[]> {
-    const removed: { id: string; state: EndState }[] = [];
-    // The number of jobs that stay although they are among the oldest: their callbacks are to be delivered.
-    let kept = 0;
-    for (;;) {
-      const { id, isOld, isOver } = await this.#oldest(kept, options);
-      if (id === undefined || !(isOld || isOver)) return removed;
-      const job = await this.#records.remove(
-        id,
-        (found) => isOld || callbackDueAt(found) === undefined,
-      );
-      if (job) removed.push({ id, state: job.state as EndState });
-      else kept++;
-    }
+  prune(options: PruneOptions): Promise<{ id: string; state: EndState }[]> {
+    return prune(this.#connection, this.#keys, this.#records, options);
   }
 
-  /** The oldest ended job after so many others. */
-  async #oldest(after: number, { endedBefore, mostJobs, mostBytes }: PruneOptions) {
-    const [[id, endedAt], count, bytes] = await this.#connection.run('prune jobs', (client) =>
-      Promise.all([
-        client.zrange(this.#keys.ended, after, after, 'WITHSCORES'),
-        client.zcard(this.#keys.ended),
-        client.get(this.#keys.endedBytes),
-      ]),
-    );
-    return {
-      id,
-      isOld: Number(endedAt) < endedBefore,
-      isOver: count > mostJobs || Number(bytes ?? 0) > mostBytes,
-    };
-  }
-
-  async counts(): Promise<JobCounts> {
-    const keys = this.#keys;
-    const states = Object.keys(jobTransitions) as JobState[];
-    return await this.#connection.run('count the jobs', async (client) => {
-      const [sizes, reasons, queued, pending, since] = await Promise.all([
-        Promise.all(states.map((state) => client.zcard(keys.state(state)))),
-        client.hgetall(keys.reasons),
-        this.#firstScore(keys.queued),
-        client.zcard(keys.callbacksSince),
-        this.#firstScore(keys.callbacksSince),
-      ]);
-      const byState = Object.fromEntries(states.map((state, index) => [state, sizes[index] ?? 0]));
-      const parked = Object.entries(reasons).map(
-        ([reason, count]) => [reason, Number(count)] as const,
-      );
-      return {
-        byState: byState as Record<JobState, number>,
-        parked: Object.fromEntries(parked.filter(([, count]) => count > 0)),
-        oldestQueued: queued ?? null,
-        callbacks: { pending, oldest: since ?? null },
-      };
-    });
+  counts(): Promise<JobCounts> {
+    return countJobs(this.#connection, this.#keys);
   }
 
   onChange(listener: (id?: string) => void): () => void {
@@ -362,13 +299,6 @@ export class RedisJobStore implements JobStore {
     await this.#connection.script('report a sign of life', beat, [
       ...[this.#keys.replicas, this.#replica],
     ]);
-  }
-
-  async #firstScore(key: string): Promise<number | undefined> {
-    const [, score] = await this.#connection.run('look for the next job', (client) =>
-      client.zrange(key, 0, 0, 'WITHSCORES'),
-    );
-    return score === undefined ? undefined : Number(score);
   }
 
   #changed(id: string | undefined): void {
