@@ -43,13 +43,17 @@ t.test('the two programs of a pod hold the lease together, and exchange messages
 t.test('a program joins only when the other one accepts', async (t) => {
   const { open } = volume(t);
   let accepts = false;
-  await open('sync', () => accepts);
+  let asked = 0;
+  await open('sync', () => {
+    asked += 1;
+    return accepts;
+  });
   let joined = false;
   const serve = open('serve').then((it) => {
     joined = true;
     return it;
   });
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  await until('it was refused and asks again', () => asked > 2);
   t.notOk(joined);
   accepts = true;
   await (await serve).lease.assertHeld();
