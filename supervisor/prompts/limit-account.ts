@@ -34,6 +34,10 @@ const guesses: Readonly<Record<LimitReason, Backoff>> = {
   usage_limit: { first: minute, longest: 30 * minute },
   rate_limited: { first: 15_000, longest: 2 * minute },
 };
+/** How long a limit may last whose reported end passed while the answer was on its way. */
+const overdue: Backoff = { first: 2_000, longest: 30 * minute };
+/** Milliseconds after its reported end in which a limit counts as overdue. */
+const justEnded = 5 * minute;
 /** Milliseconds that the other prompts wait for the prompt that tries. */
 const trialPause = 5_000;
 /** Windows of the whole account; others, such as `seven_day_opus`, limit one model only. */
@@ -161,14 +165,15 @@ export class Account {
     this.#closing = {
       reason,
       since: now,
-      until: guessed ? now + this.#guess(reason) : Math.min(told, now + longestClosed),
+      until: guessed ? now + this.#guess(reason, told, now) : Math.min(told, now + longestClosed),
       guessed,
     };
   }
 
-  #guess(reason: LimitReason): number {
+  #guess(reason: LimitReason, told: number | undefined, now: number): number {
     this.#guesses += 1;
-    return backoff(this.#guesses, guesses[reason]);
+    const isOverdue = told !== undefined && told > now - justEnded;
+    return backoff(this.#guesses, isOverdue ? overdue : guesses[reason]);
   }
 }
 

@@ -177,6 +177,18 @@ t.test('with no time told one prompt at a time tries, after longer and longer', 
   t.match(gate.states, [{ closed: false, reason: null }]);
 });
 
+t.test('a prompt tries soon after an end that passed while the answer came', async (t) => {
+  const { pass, advance, gate } = makeGate();
+  (await pass()).done(hit({ resets_at: iso(start - 1_000) }));
+  await t.rejects(pass(), { message: /its end is unknown/, details: { retry_after: 2 } });
+  await advance(2_000);
+  (await pass()).done(hit({ resets_at: iso(start - 1_000) }));
+  await t.rejects(pass(), { details: { retry_after: 4 } }, 'a clock that is ahead waits longer');
+  await advance(4_000);
+  (await pass()).done(undefined);
+  t.match(gate.states, [{ closed: false }]);
+});
+
 t.test('a waiting prompt follows the one that tries', async (t) => {
   const { pass, advance } = makeGate(() => 0);
   (await pass()).done(hit());
