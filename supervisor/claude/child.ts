@@ -5,8 +5,8 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
-import split2 from 'split2';
 import { messageOf } from '../../shared/errors.ts';
+import { splitLines } from './split-lines.ts';
 import { causeOfStartError } from './start-error.ts';
 import { StderrTail } from './stderr-tail.ts';
 
@@ -32,7 +32,7 @@ export interface ProcessEnd {
   stderr: string;
 }
 
-/** The longest line that is read, in characters: an answer or a tool result stands in one line. */
+/** The longest line that is read, in bytes: an answer or a tool result stands in one line. */
 const longestLine = 64 * 1024 * 1024;
 
 /** Milliseconds after the exit in which the rest of the output may still arrive. */
@@ -79,7 +79,7 @@ export class CliChild<M> {
     for (const pipe of pipesOf(this.#child)) pipe?.on('error', () => {});
     this.#child.stderr?.on('data', (chunk: Buffer) => this.stderr.add(chunk.toString('utf8')));
     this.#child.stdout
-      ?.pipe(split2(options.read, { maxLength: longestLine }))
+      ?.pipe(splitLines({ read: options.read, longest: longestLine }))
       .on('data', options.onMessage)
       .on('error', options.onLongLine);
   }

@@ -13,14 +13,16 @@ export async function* readEvents(response: Response): AsyncGenerator<StreamEven
   if (!response.headers.get('content-type')?.startsWith('text/event-stream') || !response.body) {
     throw new Error(`no stream of events: ${response.status} ${await response.text()}`);
   }
-  let text = '';
+  let parts: string[] = [];
   for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) {
-    const from = Math.max(0, text.length - 1);
-    text += chunk;
-    // A large event comes in many chunks.
-    if (!text.includes('\n\n', from)) continue;
-    const blocks = text.split('\n\n');
-    text = blocks.pop() ?? '';
+    // A large event comes in many chunks, and its end may lie on the border of two.
+    const last = parts.pop() ?? '';
+    if (!chunk.includes('\n') || !(last.slice(-1) + chunk).includes('\n\n')) {
+      parts.push(last, chunk);
+      continue;
+    }
+    const blocks = [...parts, last, chunk].join('').split('\n\n');
+    parts = [blocks.pop() ?? ''];
     for (const block of blocks) {
       const event = /^event: (.*)$/m.exec(block)?.[1];
       const data = /^data: (.*)$/m.exec(block)?.[1];
