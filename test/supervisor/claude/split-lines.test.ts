@@ -36,11 +36,10 @@ t.test('a line of many chunks is read in time in proportion to its length', asyn
   const chunks = (count: number) => Array.from({ length: count }, () => chunk);
   let scanned = 0;
   const counted = chunks(2_000).map((one) => {
-    const indexOf = one.indexOf.bind(one);
     const copy = Buffer.from(one);
-    copy.indexOf = (...given: Parameters<Buffer['indexOf']>) => {
+    copy.indexOf = () => {
       scanned += 1;
-      return indexOf(...given);
+      return one.indexOf('\n');
     };
     return copy;
   });
