@@ -38,7 +38,8 @@ const allowed: Record<string, readonly string[]> = {
     'supervisor/jobs/callbacks',
   ],
   'supervisor/wiring': [
-    ...['supervisor/boot', 'supervisor/claude', 'supervisor/cli', 'supervisor/configuration'],
+    ...['supervisor/attachments', 'supervisor/boot', 'supervisor/claude', 'supervisor/cli'],
+    'supervisor/configuration',
     ...['supervisor/credentials', 'supervisor/http', 'supervisor/memory', 'supervisor/metrics'],
     ...['supervisor/jobs', 'supervisor/jobs/callbacks', 'supervisor/jobs/redis'],
     'supervisor/pool',
@@ -48,19 +49,22 @@ const allowed: Record<string, readonly string[]> = {
   ],
   'supervisor/http': [
     ...['supervisor/jobs', 'supervisor/prompts', 'supervisor/sessions', 'supervisor/profiles'],
-    'supervisor/jobs/callbacks',
+    ...['supervisor/attachments', 'supervisor/jobs/callbacks'],
   ],
   'supervisor/metrics': [
     ...['supervisor/boot', 'supervisor/claude', 'supervisor/configuration'],
     ...['supervisor/credentials', 'supervisor/jobs', 'supervisor/memory', 'supervisor/pool'],
     ...['supervisor/prompts', 'supervisor/sessions'],
   ],
+  'supervisor/attachments': ['supervisor/claude'],
   'supervisor/prompts': [
+    'supervisor/attachments',
     ...['supervisor/claude', 'supervisor/pool', 'supervisor/profiles', 'supervisor/sessions'],
     'supervisor/spending',
   ],
   'supervisor/jobs': [
     ...['supervisor/prompts', 'supervisor/profiles', 'supervisor/sessions', 'supervisor/spending'],
+    'supervisor/attachments',
   ],
   'supervisor/jobs/callbacks': ['supervisor/jobs'],
   'supervisor/jobs/redis': ['supervisor/jobs'],
@@ -68,7 +72,7 @@ const allowed: Record<string, readonly string[]> = {
   'supervisor/spending': ['supervisor/claude', 'supervisor/profiles', 'supervisor/sessions'],
   'supervisor/sessions': ['supervisor/claude'],
   'supervisor/pool': ['supervisor/claude'],
-  'supervisor/profiles': ['supervisor/claude'],
+  'supervisor/profiles': ['supervisor/attachments', 'supervisor/claude'],
   'supervisor/claude': [],
   'supervisor/memory': ['supervisor/claude/locks.ts'],
   'supervisor/credentials': ['supervisor/claude/locks.ts'],

@@ -161,6 +161,19 @@ export const supervisorDefinitions = {
     description:
       "The maximum size of a prompt's JSON body; a larger body is answered with 413. Put large input into files of the workspace.",
   }),
+  attachmentMaxFiles: setting({
+    name: 'BERTH_ATTACHMENT_MAX_FILES',
+    schema: integer(0, 1_000),
+    default: '20',
+    description: 'The maximum number of files that one prompt may bring; `0` refuses all files.',
+  }),
+  attachmentMaxSize: setting({
+    name: 'BERTH_ATTACHMENT_MAX_SIZE',
+    schema: size(1, 256 * 1024 ** 2),
+    default: '10Mi',
+    description:
+      'The maximum size of all files of one prompt together. Each prompt that waits keeps its files in memory; the API of the model accepts 32 MB at most.',
+  }),
   idempotencyWindow: setting({
     name: 'BERTH_IDEMPOTENCY_WINDOW',
     schema: duration(0, 7 * 24 * hour),

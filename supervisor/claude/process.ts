@@ -22,6 +22,7 @@ import {
   type CliMessage,
   type ControlRequest,
   controlLineOf,
+  type PromptContent,
   readMessage,
   toolHookAnswer,
   userLine,
@@ -203,7 +204,7 @@ export class ClaudeProcess {
    * @throws BerthError `worker_lost` if the process ends during the turn, `cli_unavailable` before
    */
   run(
-    prompt: string,
+    prompt: PromptContent,
     onMessage: (message: CliMessage) => void = () => {},
     promptId: string = randomUUID(),
     asCommand = false,
@@ -218,7 +219,7 @@ export class ClaudeProcess {
     const settled = (): undefined => undefined;
     const over = promise.then(settled, settled);
     this.#attribution.expect(promptId);
-    this.#prompted ||= prompt.trim() !== '';
+    this.#prompted ||= typeof prompt !== 'string' || prompt.trim() !== '';
     this.#turn = { onMessage, resolve, reject, over };
     this.#child.write(userLine(prompt, promptId, asCommand));
     return promise;

@@ -283,6 +283,22 @@ function readRetry(line: Line): CliMessage {
   };
 }
 
+/** A picture or a PDF, as the Messages API has it. */
+interface EncodedSource {
+  type: 'base64';
+  media_type: string;
+  data: string;
+}
+
+/** The CLI (2.1.330) passes these blocks to the API unchanged, also with `client_composed`. */
+export type ContentBlock =
+  | { type: 'text'; text: string }
+  | { type: 'image'; source: EncodedSource }
+  | { type: 'document'; title: string; source: EncodedSource };
+
+/** The content of a prompt: plain text, or blocks of which the last one is the text. */
+export type PromptContent = string | readonly ContentBlock[];
+
 /**
  * The line that sends a prompt to the CLI. The CLI treats the text as data: a leading `/command` is
  * not run, and the file of an `@mention` is not read. `client_composed` has this effect: the types
@@ -293,10 +309,10 @@ function readRetry(line: Line): CliMessage {
  * prompt
  * @param asCommand the text was typed by a person: its leading command is run
  */
-export function userLine(text: string, id: string, asCommand = false): string {
+export function userLine(content: PromptContent, id: string, asCommand = false): string {
   return `${JSON.stringify({
     type: 'user',
-    message: { role: 'user', content: text },
+    message: { role: 'user', content },
     parent_tool_use_id: null,
     ...(asCommand ? {} : { client_composed: true }),
     uuid: id,

@@ -3,6 +3,8 @@
  * Invariant: a profile object never changes; a reload creates new objects.
  */
 
+import type { AttachmentLimits } from '../attachments/limits.ts';
+
 /** Fields of a request that a profile can allow a request to set. */
 export const overridable = [
   'model',
@@ -93,6 +95,8 @@ export interface Profile {
   /** Names of the tokens that may use the profile; undefined: all. */
   tokens: readonly string[] | undefined;
   overrides: readonly Overridable[];
+  /** Limits of attachments, below those of the settings; absent: those of the settings. */
+  attachments?: Partial<AttachmentLimits>;
 }
 
 /** Milliseconds: the CLI allows a background command 30 minutes, so this limit is reached first. */

@@ -183,7 +183,15 @@ function toProfile(name: string, document: ProfileDocument, background?: QuotaDo
     workingDirectory: document.working_directory ?? 'shared',
     tokens: document.tokens,
     overrides: document.overrides ?? [],
+    ...(document.attachments && { attachments: toAttachments(document.attachments) }),
   };
+}
+
+function toAttachments({
+  max_files: files,
+  max_size: bytes,
+}: NonNullable<ProfileDocument['attachments']>): Profile['attachments'] {
+  return { ...(files === undefined ? {} : { files }), ...(bytes === undefined ? {} : { bytes }) };
 }
 
 function toShares(document: QuotaDocument | undefined): QuotaShares {

@@ -205,6 +205,15 @@ const limits = section({
     ),
 });
 
+const attachments = section({
+  max_files: whole(0, 1_000).optional().describe('Files in one prompt; 0: none'),
+  max_size: z
+    .string({ error: 'a size, such as 512Ki or 5Mi' })
+    .pipe(size(1, 2 ** 30))
+    .optional()
+    .describe('All files of one prompt together, such as 5Mi'),
+}).describe('Narrower limits of attachments than those of the settings');
+
 const profile = section({
   description: text(1_000).optional().describe('For people'),
   model: model.optional().describe("A model or an alias; absent: the CLI's choice"),
@@ -245,6 +254,7 @@ const profile = section({
     .describe(
       'Whether all sessions work in one directory (shared, the default) or each session in its own',
     ),
+  attachments: attachments.optional(),
   tokens: list(name)
     .optional()
     .describe('Names of the tokens that may use the profile; absent: all'),

@@ -4,6 +4,8 @@
  * in a record on the volume are checked like those of a request, since the CLI can write to the volume.
  */
 import { BerthError } from '../../shared/errors.ts';
+import type { Attachment } from '../attachments/attachment.ts';
+import { type AttachmentLimits, checkLimits, usualLimits } from '../attachments/limits.ts';
 import type { Lane } from '../pool/waiting-line.ts';
 import {
   type OverrideFields,
@@ -24,6 +26,8 @@ import type { PromptPriority } from '../spending/quota.ts';
 /** The request as received. */
 export interface PromptRequest {
   text: string;
+  /** The files that come with the text; absent: none. See `attachmentOf`. */
+  attachments?: readonly Attachment[] | undefined;
   /** The session to continue; undefined begins a session. */
   sessionId: string | undefined;
   /** Whether to begin a new session with the history of that session. */
@@ -54,7 +58,15 @@ export interface SentPrompt {
 export interface Prompt
   extends Pick<
     PromptRequest,
-    'text' | 'fork' | 'onLimit' | 'onRecycle' | 'token' | 'tokenId' | 'traceparent' | 'priority'
+    | 'text'
+    | 'attachments'
+    | 'fork'
+    | 'onLimit'
+    | 'onRecycle'
+    | 'token'
+    | 'tokenId'
+    | 'traceparent'
+    | 'priority'
   > {
   /** The session that the prompt continues or copies. */
   record: SessionRecord | undefined;
@@ -83,6 +95,7 @@ export interface IntakeOptions {
   };
   /** The longest and the default time of a prompt, in milliseconds. */
   promptTimeout: number;
+  attachmentLimits?: AttachmentLimits;
 }
 
 export class Intake {
@@ -95,13 +108,15 @@ export class Intake {
 
   /**
    * @throws BerthError `session_not_found`, `profile_not_found`, `invalid_request` with the field and
-   *   what would allow it
+   *   what would allow it, `payload_too_large` for attachments
    */
   async resolve(request: PromptRequest): Promise<Prompt> {
     const record = await this.#recordOf(request);
     const profile = this.#profileOf(request, record);
     const fields = { ...record?.flags, ...withoutAbsent(request.fields) };
-    const { promptTimeout } = this.#options;
+    const { promptTimeout, attachmentLimits = usualLimits } = this.#options;
+    const { attachments = [] } = request;
+    checkLimits(attachments, attachmentLimits, profile.name, profile.attachments);
     const overrides = readOverrides(fields, profile, promptTimeout);
     if (overrides.outputSchema) await this.#checkSchema(overrides.outputSchema);
     const flags = sessionFlags.parse(fields);
@@ -109,6 +124,7 @@ export class Intake {
     const { text, fork, onLimit, onRecycle, token, tokenId, traceparent, priority } = request;
     return {
       ...{ text, fork, onLimit, onRecycle, token, tokenId, traceparent, priority },
+      ...(attachments.length > 0 ? { attachments } : {}),
       record,
       profile,
       overrides,

@@ -5,10 +5,12 @@
  */
 import { randomUUID } from 'node:crypto';
 import { abortable } from '../../shared/waiting.ts';
+import { placeAttachments } from '../attachments/place.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { Worker } from '../pool/worker.ts';
 import type { Profile } from '../profiles/profile.ts';
+import type { WorkingDirectory } from '../sessions/workspaces.ts';
 import type { LimitGate } from './limit-gate.ts';
 import type { LivePrompt } from './live-prompts.ts';
 import type { Logins, LoginUse } from './login-use.ts';
@@ -21,6 +23,8 @@ export interface SendOptions {
   gate: Pick<LimitGate, 'heard'>;
   logins: Pick<Logins, 'keyOf'>;
   hang: HangWatch;
+  /** `bind`: the directory of a worker, which belongs to its session from then on. */
+  workspaces: { bind: (worker: string) => Pick<WorkingDirectory, 'path'> };
   /** `check` throws `configuration_invalid` if the CLI ignores settings that protect. */
   settings: { check: (process: ClaudeProcess) => Promise<void> };
 }
@@ -46,10 +50,10 @@ export interface SentTurn {
 
 /**
  * @throws TurnLost if the process was lost; the signal's reason if the turn was interrupted before its end;
- *   BerthError `configuration_invalid`
+ *   BerthError `configuration_invalid`, `volume_unwritable` if attachments cannot be written
  */
 export async function sendPrompt(
-  { gate, logins, hang, settings }: SendOptions,
+  { gate, logins, hang, settings, workspaces }: SendOptions,
   { live, worker, use, text, emit, beforeSend }: SendRequest,
 ): Promise<SentTurn> {
   const { prompt, signal } = live;
@@ -59,9 +63,14 @@ export async function sendPrompt(
   const name = text === prompt.text ? allowedCommand(text, prompt.profile) : undefined;
   const command = name !== undefined && worker.process.ownCommands.has(name) ? name : undefined;
   await settings.check(worker.process);
+  // A text that continues the turn comes without attachments: the session has them.
+  const attachments = text === prompt.text ? (prompt.attachments ?? []) : [];
+  const content = await placeAttachments(text, attachments, () => {
+    return workspaces.bind(worker.name).path;
+  });
   await abortable(beforeSend(promptId), signal);
   try {
-    const end = await runTurn(worker, text, {
+    const end = await runTurn(worker, content, {
       promptId,
       asCommand: command !== undefined,
       signal,

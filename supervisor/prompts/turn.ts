@@ -8,7 +8,7 @@ import type { BerthError } from '../../shared/errors.ts';
 import { abortable } from '../../shared/waiting.ts';
 import type { HookStop } from '../claude/hooks.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
-import type { CliMessage } from '../claude/protocol.ts';
+import type { CliMessage, PromptContent } from '../claude/protocol.ts';
 import type { TurnResult, Usage } from '../claude/turn-result.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { LimitReason } from './limit-account.ts';
@@ -111,7 +111,7 @@ const mostToolErrors = 50;
  */
 export async function runTurn(
   worker: Runner,
-  text: string,
+  content: PromptContent,
   options: TurnOptions,
 ): Promise<TurnEnd> {
   const { promptId, asCommand, signal, emit, onLimit, onUsage, watch } = options;
@@ -159,7 +159,7 @@ export async function runTurn(
     }
     for (const event of eventsOf(message)) emit(event);
   };
-  const turn = worker.process.run(text, onMessage, promptId, asCommand);
+  const turn = worker.process.run(content, onMessage, promptId, asCommand);
   let result: TurnResult;
   try {
     result = await abortable(turn, overdue.signal);

@@ -322,7 +322,10 @@ export function createParts(options: PartsOptions): Parts {
     },
     log,
   });
-  const intake = new Intake({ store, profiles, promptTimeout: config.promptTimeout });
+  const intake = new Intake({
+    ...{ store, profiles, promptTimeout: config.promptTimeout },
+    attachmentLimits: { files: config.attachmentMaxFiles, bytes: config.attachmentMaxSize },
+  });
   const spent = (token: string, profile: string, turn: Spent): void =>
     spentBy(token, profile, turn);
   const retention = new Retention({
