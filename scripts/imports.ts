@@ -33,7 +33,13 @@ const allowed: Record<string, readonly string[]> = {
   ],
   supervisor: [
     ...['supervisor/boot', 'supervisor/claude', 'supervisor/cli', 'supervisor/credentials'],
-    ...['supervisor/doctor', 'supervisor/http', 'supervisor/login', 'supervisor/memory'],
+    ...[
+      'supervisor/doctor',
+      'supervisor/http',
+      'supervisor/http/mcp',
+      'supervisor/login',
+      'supervisor/memory',
+    ],
     ...['supervisor/profiles', 'supervisor/sessions', 'supervisor/wiring', 'supervisor/write-back'],
     'supervisor/jobs/callbacks',
   ],
@@ -49,8 +55,9 @@ const allowed: Record<string, readonly string[]> = {
   ],
   'supervisor/http': [
     ...['supervisor/jobs', 'supervisor/prompts', 'supervisor/sessions', 'supervisor/profiles'],
-    ...['supervisor/attachments', 'supervisor/jobs/callbacks'],
+    ...['supervisor/attachments', 'supervisor/http/mcp', 'supervisor/jobs/callbacks'],
   ],
+  'supervisor/http/mcp': ['supervisor/http', 'supervisor/jobs', 'supervisor/profiles'],
   'supervisor/metrics': [
     ...['supervisor/boot', 'supervisor/claude', 'supervisor/configuration'],
     ...['supervisor/credentials', 'supervisor/jobs', 'supervisor/memory', 'supervisor/pool'],

@@ -419,6 +419,13 @@ export const eventsOfSupervisor = {
     'a job was accepted, and is durable',
     'job_id token profile priority state',
   ),
+  mcp_called: event('debug', 'an MCP client called a tool', 'tool token outcome code duration_ms'),
+  mcp_rejected: event('debug', 'a message to /mcp is not of the protocol'),
+  mcp_refused: event(
+    'warn',
+    'a request to /mcp was refused because of its Origin or Host: see BERTH_MCP_ORIGINS and BERTH_MCP_HOSTS',
+    'token origin host',
+  ),
   job_cancelled: event('info', 'a job was cancelled by its caller', 'job_id token profile'),
   job_retried: event('info', 'a failed job was queued again by its caller', 'job_id token profile'),
   session_unreadable: event(

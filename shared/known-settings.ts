@@ -54,6 +54,8 @@ export const knownSettings: readonly string[] = [
   'BERTH_MAX_PROMPT_BYTES',
   'BERTH_MAX_REPO_BYTES',
   'BERTH_MAX_WORKERS',
+  'BERTH_MCP_HOSTS',
+  'BERTH_MCP_ORIGINS',
   'BERTH_MEMORY_HARD',
   'BERTH_MEMORY_SOFT',
   'BERTH_METRICS_LISTEN',

@@ -139,6 +139,22 @@ export const hostAndPort = listen.refine(({ host, port }) => host !== '::' && po
   error: 'a host and a port such as example.com:443',
 });
 
+/** Names as in the header Host, without a port; an IPv6 address in brackets. */
+export const hostNames = z.string().transform((value, context): readonly string[] => {
+  const names = value
+    .split(',')
+    .map((each) => each.trim().toLowerCase())
+    .filter((each) => each !== '');
+  const isName = (name: string) =>
+    URL.parse(`http://${name}`)?.hostname === name || /^[a-z][a-z0-9+.-]*:\/\/\*$/.test(name);
+  if (names.every(isName)) return names;
+  context.addIssue({
+    code: 'custom',
+    message: 'host names without a port, with commas between them, such as berth,berth.example.com',
+  });
+  return z.NEVER;
+});
+
 /** The address of a Redis server; the value is a secret, so messages do not show it. */
 export const redisUrl = z.string().refine((value) => {
   const url = URL.canParse(value) ? new URL(value) : undefined;

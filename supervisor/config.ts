@@ -22,6 +22,7 @@ import {
   duration,
   durationOrNever,
   hostAndPort,
+  hostNames,
   integer,
   listen,
   path,
@@ -299,6 +300,20 @@ export const supervisorDefinitions = {
     optional: true,
     description:
       'Directories with a smaller limit than their file system, each with its size: the `sizeLimit` of an emptyDir, such as `/tmp=4Gi,/workspace=10Gi`. A pod that exceeds such a limit is evicted immediately, so these limits also count for `BERTH_DISK_LOW` and `BERTH_DISK_FULL`.',
+  }),
+  mcpOrigins: setting({
+    name: 'BERTH_MCP_ORIGINS',
+    schema: hostNames,
+    default: '',
+    description:
+      'Host names of the web pages and browser extensions that may call `/mcp` (docs/mcp.md), with commas between them. Other clients send no Origin and need no entry. Without a value every request with an Origin is refused.',
+  }),
+  mcpHosts: setting({
+    name: 'BERTH_MCP_HOSTS',
+    schema: hostNames,
+    default: '',
+    description:
+      'Host names under which `/mcp` may be called, with commas between them, such as `berth,berth.example.com`. Without a value every name may be used.',
   }),
   callbackHosts: setting({
     name: 'BERTH_CALLBACK_HOSTS',

@@ -24,6 +24,7 @@ import { GracefulClose } from './http/graceful-close.ts';
 import { Idempotency } from './http/idempotency.ts';
 import { type HttpLimits, limitsWithin } from './http/limits.ts';
 import { listen, originOf } from './http/listen.ts';
+import { McpEndpoint } from './http/mcp/endpoint.ts';
 import { createProbesServer } from './http/probes.ts';
 import { createApiServer } from './http/server.ts';
 import type { Status } from './http/status.ts';
@@ -182,19 +183,24 @@ export class Supervisor {
     guard.start();
     const jobs = await openJobs(this.#parts, this.#options);
     this.#jobs = jobs;
+    const shared = { ...this.#parts, ...jobs, stopping: this.#ending.signal, log: this.#log };
     this.#api = await createApiServer({
-      ...this.#parts,
-      ...jobs,
+      ...shared,
       limits: this.#httpLimits(),
       sessions: this.#parts.prompts,
-      stopping: this.#ending.signal,
+      mcp: new McpEndpoint({
+        ...shared,
+        profiles: this.#options.profiles,
+        onCall: this.#parts.metrics.mcpCalled,
+        origins: config.mcpOrigins ?? [],
+        hosts: config.mcpHosts ?? [],
+      }),
       draining: () => this.#state === 'draining',
       gracefulClose: this.#gracefulClose,
       mayAdminister: (token) => this.#options.profiles.mayAdminister(token),
       idempotency: new Idempotency({ window: config.idempotencyWindow }),
       maxPromptBytes: config.maxPromptBytes,
       status: () => this.#status(),
-      log: this.#log,
     });
     await this.#api.ready();
   }

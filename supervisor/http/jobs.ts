@@ -48,22 +48,34 @@ const longestPoll = 5 * 60_000;
 
 /** @throws BerthError as `Jobs.accept` */
 export async function acceptJob(
-  { jobs, checkCallback, log }: JobParts,
+  parts: JobParts,
   request: Caller & { body: JobBody },
   reply: FastifyReply,
 ): Promise<FastifyReply> {
-  const { body } = request;
-  const key = keyOf(body, request);
-  const earlier = key && (await jobs.findByKey(request.token, key));
-  if (earlier) return sendAccepted(reply, earlier, false);
-  const fields = readNewJob(body, request, Date.now());
+  const { job, created } = await accept(parts, request.body, request);
+  return sendAccepted(reply, job, created);
+}
+
+/**
+ * Accepts a job, or finds the job of an earlier request with the same key.
+ * @throws BerthError as `Jobs.accept`
+ */
+export async function accept(
+  { jobs, checkCallback, log }: JobParts,
+  body: JobBody,
+  caller: Caller,
+): Promise<{ job: Job; created: boolean }> {
+  const key = keyOf(body, caller);
+  const earlier = key && (await jobs.findByKey(caller.token, key));
+  if (earlier) return { job: earlier, created: false };
+  const fields = readNewJob(body, caller, Date.now());
   if (fields.callbackUrl !== undefined) await checkCallback(fields.callbackUrl);
   const { job, created } = await jobs.accept(fields, key);
   if (created) {
     const { id: job_id, state, token, profile, priority } = job;
     log.info('job_accepted', 'accepted a job', { job_id, state, token, profile, priority });
   }
-  return sendAccepted(reply, job, created);
+  return { job, created };
 }
 
 /** @throws BerthError `job_not_found`, `invalid_request` */
@@ -95,13 +107,18 @@ export async function listJobs(
 
 /** @throws BerthError `job_not_found`, `job_ended` */
 export async function cancelJob(
-  { jobs, log }: JobParts,
+  parts: JobParts,
   { token, params: { id } }: JobRequest,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
+  return sendJob(reply, await cancel(parts, id, token));
+}
+
+/** @throws BerthError `job_not_found`, `job_ended` */
+export async function cancel({ jobs, log }: JobParts, id: string, token: string): Promise<Job> {
   const job = await jobs.cancel(id, token);
   log.info('job_cancelled', 'cancelled a job', { job_id: id, token, profile: job.profile });
-  return sendJob(reply, job);
+  return job;
 }
 
 /** @throws BerthError `job_not_found`, `job_not_ended`, `job_ended` */
@@ -142,8 +159,8 @@ function asJson(reply: FastifyReply): FastifyReply {
     .serializer((body: unknown) => JSON.stringify(body));
 }
 
-/** Milliseconds. @throws BerthError `invalid_request` */
-function readWait(text: string | undefined): number {
+/** Milliseconds of a long poll; 0 without a text. @throws BerthError `invalid_request` */
+export function readWait(text: string | undefined): number {
   if (text === undefined) return 0;
   const wait = parseDuration(text);
   // Timers refuse fractions of a millisecond.

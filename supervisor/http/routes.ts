@@ -39,6 +39,7 @@ import {
   retryJob,
   showJob,
 } from './jobs.ts';
+import { type McpEndpoint, mcpAnswerSchema, mcpMessageSchema } from './mcp/endpoint.ts';
 import { jobProblems, promptProblems } from './problem-codes.ts';
 import { answerSchema, promptDocumentation } from './prompt-schema.ts';
 import { type PromptParts, runPrompt } from './prompts.ts';
@@ -60,6 +61,7 @@ import { type StatusSource, statusSchema } from './status.ts';
 /** The parts that the handlers use. */
 export interface ApiParts extends PromptParts, AdminParts, SessionParts, JobParts {
   status: StatusSource;
+  mcp: Pick<McpEndpoint, 'handle'>;
 }
 
 /**
@@ -299,6 +301,18 @@ export const routes: readonly Route[] = [
     summary: 'The state of the server',
     answer: statusSchema,
     handler: ({ status }) => status(),
+  }),
+  route({
+    method: 'POST',
+    path: '/mcp',
+    callers: 'token',
+    summary: 'The MCP server: berth as tools of other agents',
+    description:
+      'The Streamable HTTP transport of the Model Context Protocol, without sessions: see docs/mcp.md. Errors within the protocol are JSON-RPC errors. 403 if a web page calls whose origin is not in BERTH_MCP_ORIGINS.',
+    body: mcpMessageSchema,
+    bodyLimit: ({ maxPromptBytes }) => maxPromptBytes,
+    answer: mcpAnswerSchema,
+    handler: ({ mcp }, request, reply) => mcp.handle(request, reply),
   }),
   route({ method: 'GET', path: '/', callers: 'anyone', handler: redirectToDocs }),
   route({ method: 'GET', path: '/openapi.json', callers: 'anyone', handler: sendOpenApi }),

@@ -13,6 +13,7 @@ import { lossReasons } from '../prompts/lost-turn.ts';
 import { removalReasons } from '../sessions/retention.ts';
 import { type MetricSources, registerGauges } from './gauges.ts';
 import { type JobMeters, registerJobs } from './jobs.ts';
+import { type McpMeters, registerMcp } from './mcp.ts';
 import { registerTurns } from './turns.ts';
 
 /** The usage of a turn, whatever its outcome. */
@@ -28,7 +29,7 @@ export interface Losses {
   lost: Record<string, number>;
 }
 
-export interface Metrics extends JobMeters {
+export interface Metrics extends JobMeters, McpMeters {
   registry: Registry;
   /** The values of the counters with the same names, for the status. */
   losses: Readonly<Losses>;
@@ -137,6 +138,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     registry,
     losses,
     ...jobs,
+    ...registerMcp(registry),
     prompt: (profile, outcome, milliseconds, answer) => {
       turns.begin(profile);
       prompts.inc({ outcome, profile });

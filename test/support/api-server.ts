@@ -9,6 +9,7 @@ import { BerthError } from '../../shared/errors.ts';
 import { Authentication } from '../../supervisor/http/authentication.ts';
 import { Idempotency, type IdempotencyOptions } from '../../supervisor/http/idempotency.ts';
 import { type HttpLimits, httpLimits } from '../../supervisor/http/limits.ts';
+import { McpEndpoint } from '../../supervisor/http/mcp/endpoint.ts';
 import { createApiServer } from '../../supervisor/http/server.ts';
 import { digestToken, fixedTokens } from '../../supervisor/http/tokens.ts';
 import type { JobStore } from '../../supervisor/jobs/job-store.ts';
@@ -41,6 +42,9 @@ export interface ApiServerTestOptions {
   jobStore?: JobStore;
   /** Aborts when the server begins to stop. */
   stopping?: AbortSignal;
+  /** The settings BERTH_MCP_ORIGINS and BERTH_MCP_HOSTS. */
+  origins?: readonly string[];
+  hosts?: readonly string[];
 }
 
 export async function startApiServer(t: Test, options: ApiServerTestOptions = {}) {
@@ -62,26 +66,18 @@ export async function startApiServer(t: Test, options: ApiServerTestOptions = {}
     profiles: { get: () => profile, forToken: () => profile },
     promptTimeout: 60_000,
   });
-  const server = await createApiServer({
+  const shared = {
     jobs: new Jobs({
       store: options.jobStore ?? memoryJobStore(),
       intake,
       timeout: 7_200_000,
       onCancelled: () => {},
     }),
-    checkCallback: (url) => {
+    checkCallback: (url: string) => {
       if (new URL(url).hostname === 'n8n.example') return;
       throw new BerthError('invalid_request', 'cannot accept callback_url: a test; add the host');
     },
     stopping: options.stopping ?? new AbortController().signal,
-    sessions: { run: options.run ?? (async () => answerOf('hello')) },
-    admission: { review: () => {} },
-    pause: new Pause(join(directory, 'state'), log.log),
-    mayAdminister: options.mayAdminister ?? (() => true),
-    idempotency: new Idempotency({ window: 60_000, ...options.idempotency }),
-    authentication,
-    maxPromptBytes: options.maxPromptBytes ?? 1024 ** 2,
-    intake,
     catalog: new SessionCatalog({
       store,
       transcripts: new Transcripts({
@@ -96,10 +92,28 @@ export async function startApiServer(t: Test, options: ApiServerTestOptions = {}
       },
       log: log.log,
     }),
+    log: log.log,
+  };
+  const calls: string[] = [];
+  const server = await createApiServer({
+    ...shared,
+    mcp: new McpEndpoint({
+      ...shared,
+      profiles: { all: () => [profile], forToken: () => profile },
+      onCall: (tool, outcome) => calls.push(`${tool} ${outcome}`),
+      ...{ origins: options.origins ?? [], hosts: options.hosts ?? [] },
+    }),
+    sessions: { run: options.run ?? (async () => answerOf('hello')) },
+    admission: { review: () => {} },
+    pause: new Pause(join(directory, 'state'), log.log),
+    mayAdminister: options.mayAdminister ?? (() => true),
+    idempotency: new Idempotency({ window: 60_000, ...options.idempotency }),
+    authentication,
+    maxPromptBytes: options.maxPromptBytes ?? 1024 ** 2,
+    intake,
     status: () => {
       throw new Error('not asked here');
     },
-    log: log.log,
     limits: { ...httpLimits, ...options.limits },
   });
   t.teardown(() => {
@@ -107,7 +121,7 @@ export async function startApiServer(t: Test, options: ApiServerTestOptions = {}
     return server.close();
   });
   const url = await server.listen({ host: '127.0.0.1', port: 0 });
-  return { url, port: Number(new URL(url).port), log, failures, authentication };
+  return { url, port: Number(new URL(url).port), log, failures, authentication, calls };
 }
 
 const profile = builtInProfile(0);

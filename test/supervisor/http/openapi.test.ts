@@ -5,6 +5,7 @@ import { errorTable } from '../../../shared/errors.ts';
 import { apiProblems } from '../../../supervisor/http/problem-codes.ts';
 import { startApiServer } from '../../support/api-server.ts';
 import { bashAllowed } from '../../support/claude.ts';
+import { sendMcp } from '../../support/mcp-client.ts';
 import { collect, readEvents } from '../../support/read-events.ts';
 import { type RunningSupervisor, startSupervisor } from '../../support/supervisor.ts';
 
@@ -167,8 +168,14 @@ t.test('what the routes answer is what the description says', async (t) => {
     const at = ['paths', route, method.toLowerCase(), 'responses', `${status}`, 'content', type];
     t.equal(errors([...at, 'schema'], answer.body), '', `${method} ${path} ${status}`);
   }
+  const list = { jsonrpc: '2.0', id: 1, method: 'tools/list' };
+  const { body: answer } = await sendMcp(running.url, list);
+  const ofMcp = ['paths', '/mcp', 'post', 'responses', '200', 'content', 'application/json'];
+  t.equal(errors([...ofMcp, 'schema'], answer), '', 'POST /mcp');
   const met = new Set(
-    [...calls, ...jobCalls].map(([method, path]) => `${method} ${path.split('?')[0]}`),
+    [...calls, ...jobCalls, ['POST', '/mcp'] as const].map(
+      ([method, path]) => `${method} ${path.split('?')[0]}`,
+    ),
   );
   for (const [path, item] of Object.entries(description.paths)) {
     for (const method of Object.keys(item)) {
