@@ -200,6 +200,7 @@ export class Supervisor {
       mayAdminister: (token) => this.#options.profiles.mayAdminister(token),
       idempotency: new Idempotency({ window: config.idempotencyWindow }),
       maxPromptBytes: config.maxPromptBytes,
+      maxAttachmentBytes: config.attachmentMaxFiles > 0 ? config.attachmentMaxSize : 0,
       status: () => this.#status(),
     });
     await this.#api.ready();

@@ -4,6 +4,7 @@ import { parseDuration } from '../../shared/units.ts';
 import type { JobKey } from '../jobs/job-store.ts';
 import type { NewJob } from '../jobs/jobs.ts';
 import { validTraceparent } from '../prompts/prompt.ts';
+import { readAttachments } from './attachment-fields.ts';
 import { digestOf, readKey } from './idempotency.ts';
 import type { JobBody } from './job-schema.ts';
 
@@ -48,6 +49,7 @@ export function readNewJob(body: JobBody, caller: Caller, now: number): NewJob {
     timeout: durationOf('timeout', timeout, longestTimeout, 1_000),
     maxAttempts: max_attempts,
     callbackUrl: callback_url,
+    attachments: readAttachments(body.attachments),
   };
 }
 

@@ -1,5 +1,6 @@
 /** The schemas of `POST /v1/prompts`: its body, its answer, and what the OpenAPI document adds to them. */
 import { z } from 'zod';
+import { attachmentsField } from './attachment-fields.ts';
 import { streamEvents, streamExample } from './stream-events.ts';
 
 const count = z.number().int();
@@ -12,6 +13,7 @@ export const promptSchema = z
       .describe(
         'The task or question: text, unless it begins with a command that the profile allows',
       ),
+    attachments: attachmentsField.optional(),
     session_id: z
       .uuid({ error: 'expected the session_id of an earlier answer' })
       .optional()
@@ -143,6 +145,12 @@ export const promptDocumentation = {
         prompt: 'Review the change in /workspace/shop',
         timeout: '90s',
         metadata: { execution: '42' },
+      },
+    },
+    picture: {
+      value: {
+        prompt: 'What does this picture show?',
+        attachments: [{ name: 'chart.png', media_type: 'image/png', data: 'iVBORw0KGgo…' }],
       },
     },
   },

@@ -12,6 +12,7 @@ import {
   validTraceparent,
 } from '../prompts/prompt.ts';
 import type { RunsPrompts } from '../prompts/prompts.ts';
+import { readAttachments } from './attachment-fields.ts';
 import { callerGone } from './caller-gone.ts';
 import { readHeartbeat, withHeartbeat } from './heartbeat.ts';
 import { type Idempotency, readKey } from './idempotency.ts';
@@ -27,6 +28,8 @@ export interface PromptParts extends JobParts {
   idempotency: Idempotency;
   /** Bytes that the body of a prompt may have. */
   maxPromptBytes: number;
+  /** Bytes that the files of a prompt may have together. */
+  maxAttachmentBytes: number;
 }
 
 type PromptHttpRequest = FastifyRequest<{ Body: PromptOrJobBody }>;
@@ -60,6 +63,7 @@ function requestOf({ token, tokenId, headers, body }: PromptHttpRequest): Prompt
   const { output_schema, timeout } = body;
   return {
     text,
+    attachments: readAttachments(body.attachments),
     sessionId: session_id,
     fork: fork ?? false,
     profile,

@@ -15,6 +15,7 @@ import {
   resumeServer,
   switchedSchema,
 } from './admin.ts';
+import { encodedBytes } from './attachment-fields.ts';
 import { redirectToDocs, sendDocsPage, sendOpenApi } from './documents.ts';
 import { sendJobEvents } from './job-events.ts';
 import {
@@ -101,6 +102,8 @@ interface Row<Params = unknown, Query = unknown, Body = unknown, Answer = unknow
   body?: z.ZodType<Body>;
   /** The byte limit of the body, if the route has a separate limit. */
   bodyLimit?: (parts: ApiParts) => number;
+  /** Whether the body may be `multipart/form-data`. */
+  multipart?: boolean;
   answer?: z.ZodType<Answer>;
   /** HTTP status of `answer`; 200 unless given. */
   status?: number;
@@ -127,6 +130,11 @@ function route<Params, Query, Body, Answer>(
   return row;
 }
 
+/** The byte limit of a prompt with its attachments. `assertPromptSize` checks the prompt without them. */
+function promptLimit({ maxPromptBytes, maxAttachmentBytes }: ApiParts): number {
+  return maxPromptBytes + (maxAttachmentBytes > 0 ? encodedBytes(maxAttachmentBytes) : 0);
+}
+
 /** In the sequence of the OpenAPI document. */
 export const routes: readonly Route[] = [
   route({
@@ -137,7 +145,8 @@ export const routes: readonly Route[] = [
     description:
       'With `Accept: text/event-stream` the answer is a stream of events, of which the last is `result` or `error`. A prompt whose client disconnects is interrupted. With `Prefer: respond-async` the prompt becomes a job: the answer is then that of `POST /v1/jobs`, also if a stream was wanted.',
     body: promptOrJobSchema,
-    bodyLimit: ({ maxPromptBytes }) => maxPromptBytes,
+    bodyLimit: promptLimit,
+    multipart: true,
     answer: answerSchema,
     problems: promptProblems,
     documentation: promptDocumentation,
@@ -151,7 +160,8 @@ export const routes: readonly Route[] = [
     description:
       'The answer is sent when the job is durable. The result is in the job: see `GET /v1/jobs/{id}` and callback_url. The answer is never a stream of events.',
     body: jobSchema,
-    bodyLimit: ({ maxPromptBytes }) => maxPromptBytes,
+    bodyLimit: promptLimit,
+    multipart: true,
     answer: jobViewSchema,
     status: 202,
     problems: [...jobProblems, 'idempotency_mismatch', 'session_not_found', 'profile_not_found'],

@@ -7,6 +7,7 @@ import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
+import { z } from 'zod';
 import { BerthError } from '../../shared/errors.ts';
 import { assertAdmin } from './admin.ts';
 import type { Authentication } from './authentication.ts';
@@ -19,7 +20,9 @@ import {
   mostValues,
   serverOptions,
 } from './limits.ts';
+import { readMultipart } from './multipart.ts';
 import { fromThrown, sendProblem, toProblem } from './problems.ts';
+import { assertPromptSize } from './prompt-size.ts';
 import { type ApiParts, type Route, routes } from './routes.ts';
 import { setSecurityHeaders } from './security-headers.ts';
 
@@ -73,6 +76,19 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
     if (body === '') done(null, undefined);
     else parse(request, body as string, done);
   });
+  server.addContentTypeParser('multipart/form-data', async (request: FastifyRequest) => {
+    const { config, bodyLimit: limit } = request.routeOptions;
+    const { route } = config;
+    if (route?.multipart) {
+      return readMultipart(request.raw, limit ?? bodyLimit, (field, value) =>
+        fitsAsText(route, field, value),
+      );
+    }
+    throw new BerthError(
+      'unsupported_media_type',
+      'cannot read the request: this resource does not accept forms; send application/json',
+    );
+  });
   server.decorateRequest('token', '');
   server.decorateRequest('tokenId', '');
   server.setErrorHandler((thrown, request, reply) => {
@@ -102,7 +118,9 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
   gracefulClose?.watch(server.server);
   if (gracefulClose) server.addHook('preValidation', () => gracefulClose.pass());
   // Validation would create a message for each invalid value.
-  server.addHook('preValidation', ({ body }, _reply, next) => {
+  server.addHook('preValidation', ({ body, routeOptions, headers }, _reply, next) => {
+    const { route } = routeOptions.config;
+    if (route?.multipart) assertPromptSize(body, Number(headers['content-length']), options);
     if (!hasTooManyValues(body)) return next();
     throw new BerthError(
       'payload_too_large',
@@ -141,6 +159,13 @@ function addRoute(server: FastifyInstance, route: Route, parts: ApiParts): void 
       return handler(parts, request as never, reply);
     },
   });
+}
+
+/** Whether the schema of the route accepts the text as the value of the field. */
+function fitsAsText({ body }: Route, field: string, value: string): boolean {
+  const shape = (body as z.ZodObject | undefined)?.shape ?? {};
+  const schema = Object.hasOwn(shape, field) ? shape[field] : undefined;
+  return schema === undefined || z.safeParse(schema, value).success;
 }
 
 /** The error of a connection whose bytes are not a request. */

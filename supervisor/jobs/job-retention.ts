@@ -23,6 +23,8 @@ export interface JobRetentionOptions {
   now?: () => number;
   /** Milliseconds of a monotonic clock. */
   elapsed?: () => number;
+  /** Called and awaited after the jobs of each round were removed. */
+  afterRound?: () => Promise<void>;
   /** Called with the removed jobs of a round. */
   onRemoved?: (jobs: readonly { id: string; state: EndState }[]) => void;
 }
@@ -78,6 +80,7 @@ export class JobRetention {
   async #attempt(): Promise<void> {
     try {
       await this.round();
+      await this.#options.afterRound?.();
     } catch (error) {
       this.#options.log.warn('retention_failed', 'cannot remove old jobs', { error });
     }

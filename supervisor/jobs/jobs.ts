@@ -5,6 +5,8 @@
  */
 import { BerthError } from '../../shared/errors.ts';
 import { formatDuration } from '../../shared/units.ts';
+import type { Attachment } from '../attachments/attachment.ts';
+import type { KeptAttachments } from '../attachments/kept.ts';
 import type { Intake, Prompt } from '../prompts/prompt.ts';
 import { become, isEnd, type Job, type JobPriority } from './job.ts';
 import { endAttempt } from './job-attempts.ts';
@@ -30,6 +32,7 @@ export interface NewJob {
   expiresAt?: number | undefined;
   /** Was checked against the allowed hosts. */
   callbackUrl?: string | undefined;
+  attachments?: readonly Attachment[] | undefined;
 }
 
 export interface JobsOptions {
@@ -37,6 +40,8 @@ export interface JobsOptions {
   intake: Pick<Intake, 'resolve'>;
   /** The longest and the default time of one run, in milliseconds. */
   timeout: number;
+  /** Keeps the attachments of jobs; absent: a job cannot have attachments. */
+  attachments?: Pick<KeptAttachments, 'save' | 'remove'> | undefined;
   onAccepted?: ((job: Job) => void) | undefined;
   /** Called when a job was cancelled: its prompt may be running here. */
   onCancelled: (id: string) => void;
@@ -62,13 +67,32 @@ export class Jobs {
    *   `job_store_unavailable`
    */
   async accept(fields: NewJob, key?: JobKey): Promise<{ job: Job; created: boolean }> {
-    const { intake, store } = this.#options;
-    const { tokenId = null, priority = 'normal' } = fields;
-    const prompt = await intake.resolve(promptRequestOf({ ...fields, tokenId, priority }));
+    const { intake } = this.#options;
+    const { tokenId = null, priority = 'normal', attachments = [] } = fields;
+    const request = promptRequestOf({ ...fields, tokenId, priority });
+    const prompt = await intake.resolve({ ...request, attachments });
     const now = this.#now();
-    const added = await store.add(this.#jobOf(fields, prompt, now), key);
+    const job = this.#jobOf(fields, prompt, now);
+    const added =
+      attachments.length > 0
+        ? await this.#addWithFiles(job, attachments, key)
+        : await this.#options.store.add(job, key);
     if (added.created) this.#options.onAccepted?.(added.job);
     return added;
+  }
+
+  /** The files are on the disk before the job is in the store. */
+  async #addWithFiles(job: Job, attachments: readonly Attachment[], key?: JobKey) {
+    const { attachments: files, store } = this.#options;
+    if (!files) throw withoutFiles();
+    const kept = await files.save(job.id, attachments);
+    let added: Awaited<ReturnType<JobStore['add']>> | undefined;
+    try {
+      added = await store.add({ ...job, request: { ...job.request, attachments: kept } }, key);
+      return added;
+    } finally {
+      if (!added?.created) await files.remove(job.id);
+    }
   }
 
   /**
@@ -209,6 +233,14 @@ export class Jobs {
     const cause = `${formatDuration(wanted)} is above the limit of ${formatDuration(most)}`;
     throw refused('timeout', cause, `shorten it, or raise ${setting}`);
   }
+}
+
+function withoutFiles(): BerthError {
+  return new BerthError(
+    'invalid_request',
+    'cannot use "attachments": jobs on Redis keep no attachments; send the files with POST /v1/prompts, or put them into the workspace',
+    { details: { field: 'attachments' } },
+  );
 }
 
 function waitingCallback(url: string): Job['callback'] {

@@ -7,6 +7,7 @@ import { backoff } from '../../shared/backoff.ts';
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { pause } from '../../shared/waiting.ts';
+import type { KeptAttachments } from '../attachments/kept.ts';
 import type { Continuation } from '../prompts/continue-prompt.ts';
 import type { Intake, Prompt, SentPrompt } from '../prompts/prompt.ts';
 import type { RunsPrompts } from '../prompts/prompts.ts';
@@ -25,6 +26,8 @@ export interface RunOptions {
   intake: Pick<Intake, 'resolve'>;
   continuation: Pick<Continuation, 'resolve'>;
   prompts: RunsPrompts;
+  /** Has the attachments of jobs; absent: no job has attachments. */
+  attachments?: Pick<KeptAttachments, 'load'> | undefined;
   log: Log;
   /** Milliseconds since 1970. */
   now: () => number;
@@ -110,8 +113,10 @@ export class JobRun {
   }
 
   async #resolve() {
-    const { intake, continuation } = this.#options;
-    const request = promptRequestOf(this.#job);
+    const { intake, continuation, attachments } = this.#options;
+    const kept = this.#job.request.attachments ?? [];
+    const files = kept.length > 0 ? await attachments?.load(this.#job.id, kept) : undefined;
+    const request = { ...promptRequestOf(this.#job), attachments: files };
     const { sessionId, promptId } = this.#job;
     const begins =
       sessionId === null || (promptId === null && isSame(sessionId, request.sessionId));

@@ -6,6 +6,10 @@ import { z } from 'zod';
 
 export const storedRequestSchema = z.strictObject({
   prompt: z.string(),
+  /** The files are on the volume: see KeptAttachments. */
+  attachments: z
+    .array(z.object({ name: z.string(), media_type: z.string(), bytes: z.number() }))
+    .optional(),
   session_id: z.string().optional(),
   fork: z.boolean().optional(),
   profile: z.string().optional(),

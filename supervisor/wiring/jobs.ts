@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import type { ErrorCode } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import { KeptAttachments } from '../attachments/kept.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { SupervisorConfig } from '../config.ts';
 import { verdicts } from '../jobs/after-run.ts';
@@ -58,13 +59,18 @@ export async function openJobs(
       ? undefined
       : await openRedisJobs(config.redisUrl, parts, { config, profiles, log, most });
   const store = redis?.store ?? (await openJobStore({ stateDirectory, most, log }));
+  // The volume of this replica is not that of another one.
+  const attachments = redis ? undefined : new KeptAttachments(stateDirectory);
   const runner: JobRunner = new JobRunner({
-    ...{ store, intake, continuation, prompts, log },
+    ...{ store, intake, continuation, prompts, attachments, log },
     owner: randomUUID(),
     workers: jobWorkers(config),
     now: Date.now,
     cleared: () => (disk.readings.some(({ level }) => level === 'full') ? [] : diskReasons),
-    onRun: (job, outcome) => countRun(metrics, job, outcome),
+    onRun: (job, outcome) => {
+      countRun(metrics, job, outcome);
+      if (isEnd(job.state) && job.state !== 'failed') forgetFiles(attachments, job);
+    },
     onExpired: () => metrics.jobEnded('expired'),
   });
   const retention = new JobRetention({
@@ -72,12 +78,17 @@ export async function openJobs(
     retention: config.jobRetention,
     mostJobs: config.jobRetentionCount,
     mostBytes: config.jobRetentionSize,
+    afterRound: async () => {
+      await attachments?.sweep(async (id) => {
+        const job = await store.readHead(id);
+        return job !== undefined && (!isEnd(job.state) || job.state === 'failed');
+      });
+    },
     log,
   });
   const forget = limitEnds.onEnd((reasons, spread) => void runner.unpark(reasons, spread));
   const jobs = new Jobs({
-    store,
-    intake,
+    ...{ store, intake, attachments },
     timeout: config.jobTimeout,
     onAccepted: ({ priority }) => metrics.jobAccepted(priority),
     onCancelled: (id) => {
@@ -107,6 +118,11 @@ export async function openJobs(
       await store.close();
     },
   };
+}
+
+/** The attachments of a job that has ended, and cannot be retried. */
+function forgetFiles(attachments: KeptAttachments | undefined, { id, request }: Job): void {
+  if (request.attachments) void attachments?.remove(id);
 }
 
 /** All workers but one, and at least one. */

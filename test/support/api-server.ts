@@ -36,6 +36,7 @@ export interface ApiServerTestOptions {
   limits?: Partial<HttpLimits>;
   idempotency?: Partial<IdempotencyOptions>;
   maxPromptBytes?: number;
+  maxAttachmentBytes?: number;
   mayAdminister?: (name: string) => boolean;
   sessions?: readonly SessionRecord[];
   /** The store of jobs; nothing runs the jobs. */
@@ -110,6 +111,7 @@ export async function startApiServer(t: Test, options: ApiServerTestOptions = {}
     idempotency: new Idempotency({ window: 60_000, ...options.idempotency }),
     authentication,
     maxPromptBytes: options.maxPromptBytes ?? 1024 ** 2,
+    maxAttachmentBytes: options.maxAttachmentBytes ?? 0,
     intake,
     status: () => {
       throw new Error('not asked here');

@@ -96,7 +96,7 @@ const cases: Case[] = [
     status: 413,
     code: 'payload_too_large',
     detail:
-      /its body is larger than 1Mi; put large input into files .* raise BERTH_MAX_PROMPT_BYTES/,
+      /its body is larger than 1Mi besides its attachments; put large input .* raise BERTH_MAX_PROMPT_BYTES/,
   },
   {
     what: 'another media type',

@@ -99,8 +99,8 @@ export const networkMistakes: readonly Mistake[] = [
   {
     mistake: 'an Ingress that lets less through than berth takes',
     in: 'ingress',
-    change: ['proxy-body-size":"1m"', 'proxy-body-size":"512k"'],
-    found: /^Ingress: refuses less than BERTH_MAX_PROMPT_BYTES$/,
+    change: ['proxy-body-size":"16m"', 'proxy-body-size":"8m"'],
+    found: /^Ingress: refuses less than BERTH_MAX_PROMPT_BYTES with BERTH_ATTACHMENT_MAX_SIZE$/,
   },
   {
     mistake: 'an Ingress that buffers',

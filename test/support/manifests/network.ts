@@ -3,12 +3,14 @@
  * there, by ports that are there, and an Ingress must let through what berth takes. What is let out is
  * the concern of egress.ts and cilium.ts.
  */
+
 import type { ICiliumNetworkPolicy } from '@kubernetes-models/cilium/cilium.io/v2/CiliumNetworkPolicy';
 import type { IServiceMonitor } from '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/ServiceMonitor';
 import type { IIngress } from 'kubernetes-models/networking.k8s.io/v1/Ingress';
 import type { INetworkPolicy } from 'kubernetes-models/networking.k8s.io/v1/NetworkPolicy';
 import type { IService } from 'kubernetes-models/v1/Service';
 import { readSupervisorConfig } from '../../../supervisor/config.ts';
+import { encodedBytes } from '../../../supervisor/http/attachment-fields.ts';
 import { all, type Manifest, type Pod, podsOf } from '../manifests.ts';
 import { ciliumProblems } from './cilium.ts';
 import { egressProblems } from './egress.ts';
@@ -113,9 +115,9 @@ function proxyingProblems({ metadata }: IIngress, manifests: readonly Manifest[]
     ...(Number(annotation('read-timeout')) * 1_000 > config.promptTimeout
       ? []
       : ['Ingress: gives up before BERTH_PROMPT_TIMEOUT']),
-    ...(bytes >= config.maxPromptBytes
+    ...(bytes >= config.maxPromptBytes + encodedBytes(config.attachmentMaxSize)
       ? []
-      : ['Ingress: refuses less than BERTH_MAX_PROMPT_BYTES']),
+      : ['Ingress: refuses less than BERTH_MAX_PROMPT_BYTES with BERTH_ATTACHMENT_MAX_SIZE']),
     ...(annotation('buffering') === 'off' ? [] : ['Ingress: gathers what is streamed']),
   ];
 }

@@ -1,0 +1,133 @@
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { attachmentOf } from '../../../supervisor/attachments/attachment.ts';
+import { KeptAttachments } from '../../../supervisor/attachments/kept.ts';
+import { checkLimits } from '../../../supervisor/attachments/limits.ts';
+import { safeName, uniqueName } from '../../../supervisor/attachments/names.ts';
+import { placeAttachments } from '../../../supervisor/attachments/place.ts';
+import { testDirectory } from '../../support/directory.ts';
+
+const png = Buffer.from('89504e470d0a1a0a0000000d', 'hex');
+const pdf = Buffer.from('%PDF-1.4\n%%EOF');
+const file = (name: string, content = 'a,b', mediaType?: string) =>
+  attachmentOf({ name, mediaType, data: Buffer.from(content) }, 'attachments.0');
+
+t.test(
+  'a name has no directory, no leading dot, no control character and is no instruction',
+  async (t) => {
+    const cases = {
+      '../../x': 'x',
+      '..\\..\\report.csv': 'report.csv',
+      '/etc/passwd': 'passwd',
+      '.gitignore': 'gitignore',
+      '..': 'attachment.png',
+      '': 'attachment.png',
+      'a\nb\u0000c.txt': 'a_b_c.txt',
+      'CLAUDE.md': 'attached-CLAUDE.md',
+      'Überblick (2).xlsx': 'Überblick (2).xlsx',
+      'a`rm`.txt': 'a_rm_.txt',
+    };
+    for (const [name, safe] of Object.entries(cases)) t.equal(safeName(name, 'image/png'), safe);
+    const long = safeName(`${'ä'.repeat(300)}.csv`, 'text/csv');
+    t.ok(Buffer.byteLength(long) <= 120 && long.endsWith('.csv'));
+  },
+);
+
+t.test('a name that exists in another case gets a number', async (t) => {
+  t.equal(uniqueName('a.csv', new Set(['a.csv', 'a-2.csv'])), 'a-3.csv');
+  t.equal(uniqueName('A.csv', new Set(['a.csv'])), 'A-2.csv');
+});
+
+t.test('the first bytes must fit a picture or a PDF', async (t) => {
+  const of = (mediaType: string | undefined, data: Buffer) =>
+    attachmentOf({ name: 'x', mediaType, data }, 'attachments.3');
+  t.equal(of('image/PNG; charset=x', png).mediaType, 'image/png');
+  t.equal(of(undefined, png).mediaType, 'image/png');
+  t.equal(of('application/octet-stream', pdf).mediaType, 'application/pdf');
+  t.equal(of(undefined, Buffer.from('text')).mediaType, 'application/octet-stream');
+  const zip = Buffer.from('PK\u0003\u0004');
+  const refusal = { code: 'invalid_request', details: { field: 'attachments.3' } };
+  t.throws(() => of('application/pdf', zip), refusal, 'an archive is no PDF');
+  t.throws(() => of('image/jpeg', png), refusal);
+  t.throws(() => of('a type', png), refusal);
+  t.throws(() => of('text/plain', Buffer.alloc(0)), refusal);
+});
+
+t.test('the narrower of two limits counts, and the error names its setting', async (t) => {
+  const settings = { files: 2, bytes: 10 };
+  const many = [file('a'), file('b'), file('c')];
+  t.throws(() => checkLimits(many, settings, 'p'), /is 2; .*BERTH_ATTACHMENT_MAX_FILES/);
+  t.throws(() => checkLimits(many, { files: 9, bytes: 8 }, 'p'), { code: 'payload_too_large' });
+  t.throws(
+    () => checkLimits(many, settings, 'p', { files: 1 }),
+    /profiles.p.attachments.max_files/,
+  );
+  t.throws(() => checkLimits([file('a')], settings, 'p', { bytes: 1 }), /attachments.max_size/);
+  checkLimits([], { files: 0, bytes: 0 }, 'p');
+});
+
+t.test(
+  'pictures and PDFs become blocks before the text, and other files are written',
+  async (t) => {
+    const root = testDirectory(t, { attachments: { 'data.csv': 'older' } });
+    const all = [
+      attachmentOf({ name: 'x.png', mediaType: 'image/png', data: png }, ''),
+      attachmentOf({ name: 'x.pdf', mediaType: undefined, data: pdf }, ''),
+      file('data.csv', 'one', 'text/csv'),
+      file('DATA.csv', 'two', 'text/csv'),
+    ];
+    const content = await placeAttachments('Look', all, () => root);
+    t.match(content, [
+      { type: 'image', source: { media_type: 'image/png', data: png.toString('base64') } },
+      { type: 'document', title: 'x.pdf' },
+      {
+        type: 'text',
+        text: /^Look\n\nAttached files.*\n- attachments\/data-2.csv \(text\/csv, 3 bytes\)\n/,
+      },
+    ]);
+    const directory = join(root, 'attachments');
+    t.same(readdirSync(directory).sort(), ['.gitignore', 'DATA-3.csv', 'data-2.csv', 'data.csv']);
+    t.equal(readFileSync(join(directory, 'data.csv'), 'utf8'), 'older');
+    t.equal(readFileSync(join(directory, '.gitignore'), 'utf8'), '*\n');
+    t.equal(await placeAttachments('Look', [], () => 'nowhere'), 'Look');
+  },
+);
+
+t.test('a symlink in the place of the directory is not followed', async (t) => {
+  const root = testDirectory(t, { outside: {} });
+  symlinkSync(join(root, 'outside'), join(root, 'attachments'));
+  const placing = placeAttachments('x', [file('a.txt')], () => root);
+  await t.rejects(placing, { code: 'volume_unwritable', message: /symlink/ });
+  t.same(readdirSync(join(root, 'outside')), []);
+});
+
+t.test('attachments of jobs are kept until the sweep finds that nobody needs them', async (t) => {
+  const root = testDirectory(t);
+  const kept = new KeptAttachments(root);
+  const files = [
+    file('a.csv', 'one', 'text/csv'),
+    attachmentOf({ name: 'p', mediaType: undefined, data: png }, ''),
+  ];
+  const refs = await kept.save('job_1', files);
+  t.same(await kept.load('job_1', refs), files);
+  await kept.save('job_2', files);
+  t.equal(await kept.sweep(async () => false), 0, 'a job that is being accepted is left alone');
+  const later = Date.now() + 3_600_000;
+  t.equal(await kept.sweep(async (job) => job === 'job_2', later), 1);
+  t.same(readdirSync(join(root, 'attachments')), ['job_2']);
+  await t.rejects(kept.load('job_1', refs), { code: 'invalid_request' });
+  writeFileSync(join(root, 'attachments/job_2/0'), 'changed by a tool');
+  await t.rejects(kept.load('job_2', refs), /changed|large/);
+  await kept.remove('job_2');
+  await kept.remove('job_2');
+});
+
+t.test('attachments that cannot be written leave nothing behind', async (t) => {
+  const root = testDirectory(t, { attachments: 'a file' });
+  await t.rejects(new KeptAttachments(root).save('job_1', [file('a')]), {
+    code: 'volume_unwritable',
+  });
+  t.same(readdirSync(root), ['attachments']);
+  mkdirSync(join(root, 'other'));
+});
