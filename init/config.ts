@@ -37,6 +37,7 @@ import {
   githubAppOf,
   wrongLogin,
 } from './github/github-app-settings.ts';
+import { type ProposePaths, proposalDefinitions } from './proposals/settings.ts';
 
 const largestId = 2 ** 31 - 1;
 
@@ -189,6 +190,7 @@ export const initDefinitions = {
     description:
       'The address of /livez, /readyz, /metrics and /hooks/push of an init that stays, without a token.',
   }),
+  ...proposalDefinitions,
   pushSecret: setting({
     name: 'BERTH_PUSH_SECRET',
     schema: text,
@@ -242,6 +244,8 @@ export interface InitConfig {
   syncListen: Listen;
   /** The secret of the webhook. */
   pushSecret: string | undefined;
+  /** Where new files are proposed; undefined if nothing is proposed. */
+  proposePaths: ProposePaths;
 }
 
 export interface InitSettings {
@@ -279,6 +283,11 @@ export function readInitConfig(environment: Environment): InitSettings {
       'BERTH_GATEWAY_REPOS and BERTH_GATEWAY_PUSH have no effect without BERTH_SYNC_INTERVAL: the gateway is a part of an init that stays; set BERTH_SYNC_INTERVAL',
     );
   }
+  if (settings.proposeChanges && settings.syncInterval === undefined) {
+    advice.push(
+      'BERTH_PROPOSE_CHANGES has no effect without BERTH_SYNC_INTERVAL: proposals are a part of an init that stays; set BERTH_SYNC_INTERVAL',
+    );
+  }
   const githubApiUrl =
     settings.githubApiUrl ?? (repository.onGitHub ? 'https://api.github.com' : undefined);
   const urlUsername = gitToken === undefined ? repository.login?.username : undefined;
@@ -312,6 +321,7 @@ export function readInitConfig(environment: Environment): InitSettings {
       syncInterval: settings.syncInterval,
       syncListen: settings.syncListen,
       pushSecret: settings.pushSecret,
+      proposePaths: settings.proposeChanges ? settings.proposePaths : undefined,
     },
     warnings,
     advice,

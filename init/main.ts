@@ -76,6 +76,10 @@ async function main(): Promise<number> {
       const services = gateway
         ? [(await import('./gateway/service.ts')).gatewayService(gateway)]
         : [];
+      if (config.proposePaths) {
+        const { proposalsService } = await import('./proposals/service.ts');
+        services.push(proposalsService(config.syncInterval));
+      }
       await stay({ config, readConfig, log, signal, deadline, services });
       log.info('stopped', `stopped by ${stoppedBy}`);
       return 0;

@@ -13,6 +13,7 @@ import { boundQuarantine, openAside } from '../shared/set-aside.ts';
 import type { InitConfig } from './config.ts';
 import { applyCredentials, type CredentialsOutcome } from './login/credentials.ts';
 import { answerOnboarding } from './login/onboarding.ts';
+import { proposedOnVolume } from './proposals/state.ts';
 import { reconcile } from './reconcile/worktree.ts';
 import { describeRun, type InitReport, Steps, summarize, writeReport } from './report.ts';
 import { type Source, wantedCommit } from './source/source.ts';
@@ -150,6 +151,7 @@ async function run({ config, log, lease, signal, started, steps, live }: Run): P
       ? live.source(volume)
       : wantedCommit({ config, volume, quarantine, repairs, log, signal }),
   );
+  const proposed = await proposedOnVolume(stateDirectory, repository.url, directory ?? null);
   const reconcileWith = (source: Source) =>
     steps.run('reconcile', () =>
       reconcile({
@@ -162,6 +164,7 @@ async function run({ config, log, lease, signal, started, steps, live }: Run): P
         readBlob: source.readBlob,
         largeFiles: source.largeFiles,
         conflicts,
+        proposed,
         lease,
         signal,
         log,

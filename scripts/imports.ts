@@ -14,15 +14,22 @@ const allowed: Record<string, readonly string[]> = {
   shared: ['package.json'],
   init: [
     ...['init/cli', 'init/gateway', 'init/git', 'init/github', 'init/login', 'init/reconcile'],
-    ...['init/source', 'init/sync', 'init/volume'],
+    ...['init/proposals', 'init/source', 'init/sync', 'init/volume'],
   ],
   'init/git': [],
   'init/cli': ['init/git'],
   'init/volume': ['init/git'],
   'init/github': ['init/git', 'init/volume'],
-  'init/gateway': ['init/git', 'init/github', 'init/config.ts', 'init/sync/service.ts'],
+  'init/gateway': [
+    ...['init/git', 'init/github', 'init/config.ts', 'init/sync/service.ts'],
+    'init/proposals/settings.ts',
+  ],
   'init/login': ['init/volume'],
   'init/reconcile': ['init/git', 'init/volume'],
+  'init/proposals': [
+    ...['init/git', 'init/github', 'init/reconcile', 'init/volume'],
+    ...['init/config.ts', 'init/sync/service.ts'],
+  ],
   'init/source': [
     ...['init/git', 'init/github', 'init/reconcile', 'init/volume'],
     ...['init/config.ts', 'init/report.ts'],

@@ -93,6 +93,32 @@ export const eventsOfInit = {
     'a request of a tool failed at the git server, in the network or at a bound; debug: the tool itself ended it',
     'repository agent session_id',
   ),
+  proposed: event(
+    'info',
+    'changes of the volume were proposed: a pull request was opened or updated',
+    'number created url count paths',
+  ),
+  proposal_left_out: event(
+    'warn',
+    'a changed file is not proposed: it may have a secret, is too large, is not text, or upstream changed the same lines',
+    'path why',
+  ),
+  proposal_ended: event('info', "berth's pull request was merged or closed", 'number merged'),
+  proposal_withdrawn: event(
+    'info',
+    "no change is left on the volume: berth's pull request is closed",
+    'number',
+  ),
+  proposal_held: event(
+    'warn',
+    'somebody pushed to the branch of the pull request: berth leaves it alone',
+    'commit',
+  ),
+  proposal_failed: event(
+    'warn',
+    'changes of the volume could not be proposed; this is tried again',
+    'attempt',
+  ),
   staying: event('info', 'the volume is ready, and init stays to keep it current', 'port'),
   sync_failed: event(
     'warn',

@@ -1,11 +1,9 @@
 /** The gateway as a service of the init that stays. */
 import type { InitConfig } from '../config.ts';
+import { proposalsBranch } from '../proposals/settings.ts';
 import type { Service } from '../sync/service.ts';
 import { startGateway } from './gateway.ts';
 import type { GatewayConfig } from './gateway-settings.ts';
-
-/** The branch of berth's own pull request, which tools may not change. */
-const proposals = 'berth/changes';
 
 /** @param config BERTH_GATEWAY_REPOS and its kin, as they were at the start */
 export function gatewayService(config: GatewayConfig): Service {
@@ -16,7 +14,7 @@ export function gatewayService(config: GatewayConfig): Service {
       return startGateway({
         config,
         home: { origin: new URL(repository.url).origin, path: repository.path },
-        reserved: ref === undefined ? [proposals] : [proposals, branchNameOf(ref)],
+        reserved: ref === undefined ? [proposalsBranch] : [proposalsBranch, branchNameOf(ref)],
         login: () => loginOf(read()),
         ...{ githubApiUrl, tokenPlace, registry, log },
       });

@@ -2,14 +2,15 @@
  * Pull requests by GitHub's API: one open pull request for each branch, opened or updated.
  * Invariants: nothing is retried here. An error names the permission that the token lacks.
  */
-import { BerthError } from '../../shared/errors.ts';
-import { answerOf, connect, type GitHub, limitOf } from './github-api.ts';
+import { answerOf, connect, type GitHub } from './github-api.ts';
+import { refusal } from './github-refusal.ts';
 
 export interface PullRequest {
   number: number;
   /** The page of the pull request. */
   url: string;
   state: string;
+  merged: boolean;
   title: string;
   body: string;
   head: Side;
@@ -30,6 +31,8 @@ export interface WantedPullRequest {
   /** The default branch if absent. */
   base?: string | undefined;
 }
+
+const pushFirst = 'push the branch first, with commits that the base does not have';
 
 /**
  * Opens a pull request of a branch of the same repository, or updates the open one.
@@ -72,7 +75,56 @@ export async function openPullRequest(
       return await update(other.number, wanted.base);
     }
   } catch (error) {
-    throw refusal(error, `open a pull request for ${branch} in ${github.path}`, 'write');
+    throw refusal(
+      error,
+      `open a pull request for ${branch} in ${github.path}`,
+      'Pull requests: write',
+      pushFirst,
+    );
+  }
+}
+
+/** The files of a pull request, at most 300. @throws BerthError as above */
+export async function filesOf(
+  github: GitHub,
+  number: number,
+): Promise<{ path: string; oid: string }[]> {
+  try {
+    const octokit = await connect(github, github.signal);
+    const files: { path: string; oid: string }[] = [];
+    for (let page = 1; page <= 3; page++) {
+      const asked = { ...namesOf(github.path), pull_number: number, per_page: 100, page };
+      const { data } = await octokit.rest.pulls.listFiles(asked);
+      for (const { filename: path, sha: oid, status } of data) {
+        if (status !== 'removed' && oid) files.push({ path, oid });
+      }
+      if (data.length < 100) break;
+    }
+    return files;
+  } catch (error) {
+    const what = `read the files of the pull request ${number} of ${github.path}`;
+    throw refusal(error, what, 'Pull requests: read', 'see the log');
+  }
+}
+
+/** The newest closed pull requests of a branch, merged or not, newest first. @throws as above */
+export async function closedPullRequests(
+  github: GitHub,
+  branch: string,
+): Promise<{ number: number; commit: string }[]> {
+  const { owner, repo } = namesOf(github.path);
+  try {
+    const octokit = await connect(github, github.signal);
+    const { data } = await octokit.rest.pulls.list({
+      ...{ owner, repo, state: 'closed', head: `${owner}:${branch}` },
+      ...{ sort: 'updated', direction: 'desc', per_page: 20 },
+    });
+    return data
+      .filter(({ head }) => head.ref === branch)
+      .map(({ number, head }) => ({ number, commit: head.sha }));
+  } catch (error) {
+    const what = `list the pull requests of ${github.path}`;
+    throw refusal(error, what, 'Pull requests: read', 'see the log');
   }
 }
 
@@ -83,7 +135,8 @@ export async function readPullRequest(github: GitHub, number: number): Promise<P
     const { data } = await octokit.rest.pulls.get({ ...namesOf(github.path), pull_number: number });
     return described(data);
   } catch (error) {
-    throw refusal(error, `read the pull request ${number} of ${github.path}`, 'read');
+    const what = `read the pull request ${number} of ${github.path}`;
+    throw refusal(error, what, 'Pull requests: read', 'see the log');
   }
 }
 
@@ -91,6 +144,7 @@ interface Answer {
   number: number;
   html_url: string;
   state: string;
+  merged_at: string | null;
   title: string;
   body: string | null;
   head: AnswerSide;
@@ -103,7 +157,8 @@ interface AnswerSide {
   repo: { full_name: string } | null;
 }
 
-function described({ number, html_url, state, title, body, head, base }: Answer): PullRequest {
+function described(answer: Answer): PullRequest {
+  const { number, html_url, state, merged_at, title, body, head, base } = answer;
   const side = ({ ref, sha, repo }: AnswerSide): Side => ({
     repository: repo?.full_name,
     branch: ref,
@@ -113,6 +168,7 @@ function described({ number, html_url, state, title, body, head, base }: Answer)
     number,
     url: html_url,
     state,
+    merged: merged_at !== null && merged_at !== undefined,
     title,
     body: body ?? '',
     head: side(head),
@@ -123,44 +179,4 @@ function described({ number, html_url, state, title, body, head, base }: Answer)
 function namesOf(path: string): { owner: string; repo: string } {
   const [owner = '', repo = ''] = path.split('/');
   return { owner, repo };
-}
-
-function refusal(error: unknown, what: string, level: 'read' | 'write'): BerthError {
-  if (error instanceof BerthError) return error;
-  const answer = answerOf(error);
-  const limit = limitOf(error);
-  if (!answer || limit || answer.status >= 500) {
-    const until = limit?.until ? ` until ${limit.until.toISOString()}` : '';
-    const why = limit ? `GitHub limits the rate${until}` : "GitHub's API does not answer";
-    const message = `cannot ${what}: ${why}; try again later`;
-    return new BerthError('remote_unavailable', message, { cause: error });
-  }
-  const { status, text } = answer;
-  const refused = (why: string) =>
-    new BerthError('remote_refused', `cannot ${what}: ${why}`, {
-      cause: error,
-      details: { http_status: status },
-    });
-  const right = `"Pull requests: ${level}"`;
-  if (status === 401) {
-    return refused(
-      'GitHub does not accept the token: it is wrong, expired or revoked; the operator must create a new token',
-    );
-  }
-  if (status === 403) {
-    return refused(
-      `the token lacks the repository permission ${right} (403); the operator must grant it`,
-    );
-  }
-  if (status === 404) {
-    return refused(
-      `it does not exist, or the token lacks the repository permission ${right} (404); check the name, and grant the permission`,
-    );
-  }
-  if (status === 422) {
-    return refused(
-      `GitHub does not accept it: ${text.slice(0, 500)}; push the branch first, with commits that the base does not have`,
-    );
-  }
-  return refused(`GitHub answers with status ${status}; see the log`);
 }

@@ -28,6 +28,8 @@ export interface PlanOptions {
   configDirectory: string;
   localChanges: 'merge' | 'discard';
   fold: Fold;
+  /** Contents that were proposed upstream, by path on the volume. */
+  proposed?: ReadonlyMap<string, ReadonlySet<string>>;
   signal: AbortSignal;
 }
 
@@ -86,7 +88,7 @@ export function namesMatter(memory: Memory, tree: Tree, directory: string | null
 
 /** Decides about every path that the commit or a record names. */
 export async function plan(options: PlanOptions, memory: Memory, wanted: Tree): Promise<Step[]> {
-  const { configDirectory, localChanges, fold, signal } = options;
+  const { configDirectory, localChanges, fold, proposed, signal } = options;
   const { applied, pending, found, interrupted } = underNames(memory, wanted, fold);
   // A path that the volume treats as equal to a wanted path must not be removed as another file.
   const same = fold === distinguishesAll ? undefined : new Set([...wanted.keys()].map(fold));
@@ -112,13 +114,24 @@ export async function plan(options: PlanOptions, memory: Memory, wanted: Tree): 
       want,
       applied: file(applied.get(path)),
       pending: file(pending.get(path)),
-      found: found.get(path),
+      found: found.get(path) ?? afterMerge(local, want, proposed?.get(path)),
       executable,
       localChanges,
     };
     steps.push({ path, want, local, action: decide(situation) });
   }
   return steps;
+}
+
+/** The local file as an edit of content that was proposed from here, and which upstream has now. */
+function afterMerge(
+  local: Local,
+  want: TreeEntry | undefined,
+  proposed: ReadonlySet<string> | undefined,
+): FoundEntry | undefined {
+  if (!want?.mode.startsWith('100') || local.kind !== 'file' || local.damaged) return undefined;
+  if (!proposed?.has(want.oid) || local.oid === want.oid) return undefined;
+  return { mode: '100644', oid: local.oid, base: want.oid };
 }
 
 /** Maps records to wanted names that the volume treats as equal. */

@@ -66,6 +66,8 @@ export interface ReconcileOptions {
   /** The large blobs that were received, to be moved to their paths. */
   largeFiles?: LargeFiles;
   conflicts: Aside;
+  /** Contents that were proposed upstream, by path on the volume. */
+  proposed?: ReadonlyMap<string, ReadonlySet<string>>;
   lease: Pick<Lease, 'assertHeld'>;
   signal: AbortSignal;
   log: Log;

@@ -105,6 +105,8 @@ const limit = 64 * 1024 * 1024;
 
 export const appliedFile = 'applied.json';
 export const pendingFile = 'pending.json';
+/** What was proposed as a pull request, and how it ended. */
+export const proposalsFile = 'proposals.json';
 export { githubFile, lastGoodFile, reportFile } from '../../shared/state-directory.ts';
 export { type Read, readVersioned } from '../../shared/versioned-file.ts';
 

@@ -1,6 +1,9 @@
 /**
- * BERTH_REPO_PATH: the directory of the repository that becomes the content of the volume. A path
- * in the repository and its path on the volume differ only by that directory.
+ * Maps paths of the repository to paths of the volume, and back. The two differ by BERTH_REPO_PATH,
+ * the directory of the repository that becomes the content of the volume, and by the folders of the
+ * CLI's memory: `memory/-workspace/` of the repository is `projects/-workspace/memory/` on the
+ * volume. The name of such a folder is a working directory with dashes, so it starts with a dash.
+ * Invariant: if both paths are in the repository, the longer one wins, which comes last in a tree.
  */
 import { BerthError } from '../../shared/errors.ts';
 import type { Tree } from '../git/tree.ts';
@@ -8,8 +11,22 @@ import type { RecordedEntry, TreeRecord } from './record.ts';
 
 /** The path on the volume for a path of the repository; undefined if it is outside `directory`. */
 export function volumePath(path: string, directory: string | null): string | undefined {
-  if (directory === null) return path;
-  return path.startsWith(`${directory}/`) ? path.slice(directory.length + 1) : undefined;
+  if (directory === null) return withMemory(path);
+  if (!path.startsWith(`${directory}/`)) return undefined;
+  return withMemory(path.slice(directory.length + 1));
+}
+
+/** The path in the repository for a path of the volume; undefined if there is none. */
+export function repositoryPath(path: string, directory: string | null): string | undefined {
+  const plain = path.replace(/^projects\/(-[A-Za-z0-9-]*)\/memory\//, 'memory/$1/');
+  return withMemory(plain) === path
+    ? `${directory === null ? '' : `${directory}/`}${plain}`
+    : undefined;
+}
+
+function withMemory(path: string): string {
+  if (!path.startsWith('memory/-')) return path;
+  return path.replace(/^memory\/(-[A-Za-z0-9-]*)\//, 'projects/$1/memory/');
 }
 
 /** The entries of a record by path on the volume, with the content that berth wrote. */

@@ -104,11 +104,12 @@ export class PutBack {
     return to;
   }
 
+  /** A directory for each file: below it, the file keeps its path, which init proposes upstream. */
   #nextPlace(path: string): string {
-    const place = this.#openPlace();
-    const name = path.replaceAll('/', '_');
     this.#saved += 1;
-    return join(place, this.#saved === 1 ? name : `${name}.${this.#saved}`);
+    const to = join(this.#openPlace(), String(this.#saved), path);
+    mkdirSync(dirname(to), { recursive: true });
+    return to;
   }
 
   #clearWay(path: string): string | undefined {

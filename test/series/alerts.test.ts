@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Registry } from 'prom-client';
 import t from 'tap';
 import { parse, stringify } from 'yaml';
+import { createProposalMetrics } from '../../init/proposals/metrics.ts';
 import { createSyncMetrics } from '../../init/sync/metrics.ts';
 import type { MemoryReport } from '../../supervisor/memory/guard.ts';
 import { createMetrics } from '../../supervisor/metrics/counters.ts';
@@ -70,6 +71,17 @@ const cases: Record<string, { fires: Series; quiet: Series }> = {
   BerthSyncFails: {
     fires: { berth_sync_confirmed_timestamp_seconds: constant(0) },
     quiet: { berth_sync_confirmed_timestamp_seconds: '0+60x180' },
+  },
+  BerthProposalSecret: {
+    fires: { 'berth_proposals_left_out{reason="secret"}': constant(1) },
+    quiet: {
+      'berth_proposals_left_out{reason="secret"}': constant(0),
+      'berth_proposals_left_out{reason="binary"}': constant(3),
+    },
+  },
+  BerthProposalsFail: {
+    fires: { berth_proposals_failing: constant(1) },
+    quiet: { berth_proposals_failing: '1+0x5 0+0x170' },
   },
   BerthGone: { fires: {}, quiet: { 'berth_build_info{version="1"}': constant(1) } },
   BerthRestarts: {
@@ -314,6 +326,7 @@ t.test('promtool finds a rule that was bent', { skip }, (t) => {
 
 function syncRegistry(): Registry {
   const registry = new Registry();
+  createProposalMetrics(registry);
   createSyncMetrics(registry);
   return registry;
 }

@@ -7,7 +7,8 @@ import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { json as readJson } from 'node:stream/consumers';
-import { answerPulls, type PullRequests } from './github-pulls.ts';
+import { answerGitData, type GitData } from './github-git.ts';
+import { answerPulls, closeWithoutBranch, type PullRequests } from './github-pulls.ts';
 
 export interface GitHubApiOptions {
   /** The repository's present name. */
@@ -40,6 +41,8 @@ export interface GitHubApiOptions {
   limit?: { primary: number } | { secondary: number };
   /** The pull requests of the repository, and whether the token may read and write them. */
   pulls?: PullRequests;
+  /** The repository of the Git Data API. */
+  gitData?: GitData;
   /** Take requests and never answer. */
   hang?: boolean;
 }
@@ -71,7 +74,8 @@ export async function startGitHubApi(options: GitHubApiOptions): Promise<GitHubA
     const { base = '' } = options;
     const below = path.startsWith(`${base}/`) ? path.slice(base.length) : '/nowhere';
     const { method = 'GET' } = request;
-    const body = method === 'GET' ? {} : ((await readJson(request)) as object);
+    const body =
+      method === 'GET' || method === 'DELETE' ? {} : ((await readJson(request)) as object);
     if (below.endsWith('/access_tokens')) tokensFor.push(body);
     const { authorization } = request.headers;
     answer(options, { method, path: below, authorization, body }, response);
@@ -136,6 +140,11 @@ function answer(
     const login = options.singleSignOn[organisation];
     if (login) send(200, { login });
     else send(404, { message: 'Not Found' });
+    return;
+  }
+  const isGit = path.startsWith(`/repos/${repository}/git/`) && options.gitData;
+  if (isGit && answerGitData(isGit, { method, path, body }, send)) {
+    if (options.pulls) closeWithoutBranch(options.pulls);
     return;
   }
   const pulls = path.startsWith(`/repos/${repository}/pulls`) && options.pulls;

@@ -1,10 +1,13 @@
 /** The pull requests of one repository of the stand-in for GitHub's API, as GitHub answers about them. */
+import { changedFiles, tipOf } from './github-git.ts';
 
 export interface PullRequests {
   /** The branches that exist. */
   branches: readonly string[];
   /** What the token may do; `write` if absent. */
   access?: 'none' | 'read' | 'write';
+  /** The bare repository with the branches, if it is a real one. */
+  git?: string;
   /** Those that were opened, first number 1. */
   opened: PullRequest[];
 }
@@ -15,12 +18,16 @@ export interface PullRequest {
   head: string;
   base: string;
   state: 'open' | 'closed';
+  /** When it was merged. */
+  merged_at?: string;
+  /** The last commit of the branch, after the pull request has ended. */
+  last?: string;
 }
 
 type Send = (status: number, body: object) => void;
 
 export function answerPulls(
-  { branches, access = 'write', opened }: PullRequests,
+  { branches, access = 'write', git, opened }: PullRequests,
   asked: { method: string; path: string; body: object; repository: string },
   send: Send,
 ): void {
@@ -28,13 +35,18 @@ export function answerPulls(
   const wanted = asked.body as Partial<PullRequest>;
   const [owner] = repository.split('/');
   const url = new URL(path, 'http://github');
-  const number = Number(/\/pulls\/(\d+)$/.exec(url.pathname)?.[1] ?? 0);
-  const side = (ref: string) => ({ ref, sha: 'c'.repeat(40), repo: { full_name: repository } });
+  const number = Number(/\/pulls\/(\d+)(?:\/files)?$/.exec(url.pathname)?.[1] ?? 0);
+  const exists = (branch: string) =>
+    git === undefined ? branches.includes(branch) : tipOf(git, branch) !== undefined;
+  const side = (ref: string, sha = git && tipOf(git, ref)) => {
+    return { ref, sha: sha ?? 'c'.repeat(40), repo: { full_name: repository } };
+  };
   const shown = (pull: PullRequest) => ({
+    merged_at: null,
     ...pull,
     number: opened.indexOf(pull) + 1,
     html_url: `https://github.com/${repository}/pull/${opened.indexOf(pull) + 1}`,
-    head: side(pull.head),
+    head: side(pull.head, pull.last),
     base: side(pull.base),
   });
   const found = opened[number - 1];
@@ -42,16 +54,19 @@ export function answerPulls(
     send(403, { message: 'Resource not accessible by personal access token' });
   } else if (number > 0 && !found) {
     send(404, { message: 'Not Found' });
+  } else if (found && git !== undefined && url.pathname.endsWith('/files')) {
+    send(200, changedFiles(git, found.last ?? tipOf(git, found.head) ?? '', found.base));
   } else if (found) {
     if (method === 'PATCH') Object.assign(found, wanted);
     send(200, shown(found));
   } else if (method === 'GET') {
     const head = url.searchParams.get('head');
+    const state = url.searchParams.get('state') ?? 'open';
     const listed = opened.filter(
-      (pull) => pull.state === 'open' && `${owner}:${pull.head}` === head,
+      (pull) => pull.state === state && `${owner}:${pull.head}` === head,
     );
     send(200, listed.map(shown));
-  } else if (!branches.includes(wanted.head ?? '')) {
+  } else if (!exists(wanted.head ?? '')) {
     send(422, { message: 'Validation Failed: head is invalid' });
   } else if (opened.some(({ head, state }) => head === wanted.head && state === 'open')) {
     send(422, { message: 'Validation Failed: A pull request already exists' });
@@ -60,4 +75,10 @@ export function answerPulls(
     opened.push(pull);
     send(201, shown(pull));
   }
+}
+
+/** A pull request whose branch was deleted is closed. */
+export function closeWithoutBranch({ git, opened }: PullRequests): void {
+  if (git === undefined) return;
+  for (const pull of opened) if (tipOf(git, pull.head) === undefined) pull.state = 'closed';
 }

@@ -1,0 +1,114 @@
+/**
+ * Puts one commit on a branch by GitHub's Git Data API: no push and no clone is needed.
+ * Invariants: the branch is berth's own. If a person has pushed to it, or has changed its commit, the
+ * branch stays as it is. A commit of berth has the id of its tree in its message, so it is recognised
+ * without a record. An error names the permission that the token lacks.
+ */
+import { answerOf, connect, type GitHub } from './github-api.ts';
+import { refusal } from './github-refusal.ts';
+
+export interface CommitFile {
+  path: string;
+  mode: '100644' | '100755';
+  /** UTF-8. */
+  text: string;
+}
+
+export interface WantedCommit {
+  branch: string;
+  /** The commit on which the branch is based, and its tree. */
+  parent: string;
+  parentTree: string;
+  files: readonly CommitFile[];
+  message: string;
+  /** A commit of a person that may be replaced, because its pull request has ended. */
+  finished?: string | undefined;
+}
+
+export type Placed =
+  | { kind: 'created' | 'moved' | 'unchanged'; commit: string }
+  /** A person has changed the branch. */
+  | { kind: 'foreign'; commit: string };
+
+const trailer = 'Berth-Tree';
+
+/** @throws BerthError `remote_refused`, `remote_unavailable` */
+export async function placeCommit(github: GitHub, wanted: WantedCommit): Promise<Placed> {
+  const { branch, parent, files } = wanted;
+  const [owner = '', repo = ''] = github.path.split('/');
+  const names = { owner, repo };
+  const ref = `heads/${branch}`;
+  try {
+    const { git } = (await connect(github, github.signal)).rest;
+    const found = await git.getRef({ ...names, ref }).catch(unlessMissing);
+    const tip =
+      found && (await git.getCommit({ ...names, commit_sha: found.data.object.sha })).data;
+    if (tip && !isOwn(tip) && tip.sha !== wanted.finished)
+      return { kind: 'foreign', commit: tip.sha };
+    const { data: tree } = await git.createTree({
+      ...names,
+      base_tree: wanted.parentTree,
+      tree: files.map(({ path, mode, text }) => ({
+        path,
+        mode,
+        type: 'blob' as const,
+        content: text,
+      })),
+    });
+    const isThere = tip?.tree.sha === tree.sha && tip.parents[0]?.sha === parent;
+    if (tip && isThere) return { kind: 'unchanged', commit: tip.sha };
+    const message = `${wanted.message}\n\n${trailer}: ${tree.sha}\n`;
+    const { data: commit } = await git.createCommit({
+      ...names,
+      ...{ message, tree: tree.sha, parents: [parent] },
+    });
+    if (tip) await git.updateRef({ ...names, ref, sha: commit.sha, force: true });
+    else await git.createRef({ ...names, ref: `refs/${ref}`, sha: commit.sha });
+    return { kind: tip ? 'moved' : 'created', commit: commit.sha };
+  } catch (error) {
+    const remedy = 'the commit may be gone from the server: the next sync brings another';
+    throw refusal(error, `write the branch ${branch} of ${github.path}`, 'Contents: write', remedy);
+  }
+}
+
+/** Deletes berth's own branch, which closes its pull request. A branch of a person stays. */
+export async function removeBranch(github: GitHub, branch: string): Promise<void> {
+  const [owner = '', repo = ''] = github.path.split('/');
+  const names = { owner, repo };
+  const ref = `heads/${branch}`;
+  try {
+    const { git } = (await connect(github, github.signal)).rest;
+    const found = await git.getRef({ ...names, ref }).catch(unlessMissing);
+    if (!found) return;
+    const { data: tip } = await git.getCommit({ ...names, commit_sha: found.data.object.sha });
+    if (isOwn(tip)) await git.deleteRef({ ...names, ref }).catch(unlessMissing);
+  } catch (error) {
+    const remedy = 'delete the branch by hand';
+    const what = `delete the branch ${branch} of ${github.path}`;
+    throw refusal(error, what, 'Contents: write', remedy);
+  }
+}
+
+/** The content of a blob, whatever branch has it; undefined if it is gone. */
+export async function readBlob(github: GitHub, oid: string): Promise<Buffer | undefined> {
+  const [owner = '', repo = ''] = github.path.split('/');
+  try {
+    const { git } = (await connect(github, github.signal)).rest;
+    const { data } = await git.getBlob({ owner, repo, file_sha: oid });
+    return Buffer.from(data.content, 'base64');
+  } catch (error) {
+    if (answerOf(error)?.status === 404) return undefined;
+    const what = `read a file of ${github.path}`;
+    throw refusal(error, what, 'Contents: write', 'see the log');
+  }
+}
+
+function isOwn({ message, tree }: { message: string; tree: { sha: string } }): boolean {
+  return message.includes(`${trailer}: ${tree.sha}`);
+}
+
+/** GitHub answers 404 for a ref that does not exist. */
+function unlessMissing(error: unknown): undefined {
+  if (answerOf(error)?.status === 404) return undefined;
+  throw error;
+}

@@ -1,0 +1,64 @@
+/**
+ * Proposals as a service of the init that stays: a pass at each interval, and further apart after
+ * failures.
+ * Invariants: a failure never ends the program and never changes the volume. `stop` ends a pass.
+ */
+import { backoff } from '../../shared/backoff.ts';
+import { pause } from '../../shared/waiting.ts';
+import type { Service } from '../sync/service.ts';
+import { createProposalMetrics } from './metrics.ts';
+import { Proposer } from './proposer.ts';
+
+/** Milliseconds for one pass. */
+const patience = 120_000;
+/** Milliseconds before the first pass, so that a start is not slower. */
+const first = 10_000;
+const afterFailure = { first: 10_000, longest: 900_000, jitter: 0.5 };
+
+/** @param interval BERTH_SYNC_INTERVAL, in milliseconds */
+export function proposalsService(interval: number): Service {
+  return {
+    name: 'proposals',
+    async start({ config: readConfig, log, registry, signal }) {
+      const end = new AbortController();
+      const over = AbortSignal.any([signal, end.signal]);
+      const metrics = createProposalMetrics(registry);
+      const proposer = new Proposer({ readConfig, metrics, log });
+      const run = async (): Promise<void> => {
+        let failures = 0;
+        await pause(Math.min(first, interval), over);
+        while (!over.aborted) {
+          try {
+            const bounded = AbortSignal.any([over, AbortSignal.timeout(patience)]);
+            metrics.passed(await proposer.pass(bounded));
+            failures = 0;
+          } catch (error) {
+            if (over.aborted) return;
+            failures += 1;
+            metrics.passed('failed');
+            const text = 'changes of the volume could not be proposed; this is tried again';
+            log.warn('proposal_failed', text, { error, attempt: failures });
+          }
+          await pause(waitAfter(failures, interval), over);
+        }
+      };
+      const running = run();
+      return {
+        stop: async () => {
+          end.abort();
+          await running;
+        },
+      };
+    },
+  };
+}
+
+function waitAfter(failures: number, interval: number): number {
+  if (failures === 0) return interval * (0.95 + 0.1 * Math.random());
+  const longest = Math.max(interval, afterFailure.longest);
+  return backoff(failures, {
+    ...afterFailure,
+    longest,
+    first: Math.min(interval, afterFailure.first),
+  });
+}
