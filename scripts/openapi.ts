@@ -9,6 +9,7 @@ import { createJsonSchemaTransform, validatorCompiler } from 'fastify-type-provi
 import { z } from 'zod';
 import { BerthError, type ErrorCode, errorTable } from '../shared/errors.ts';
 import { version } from '../shared/version.ts';
+import { errorSchemas, statusIn } from '../supervisor/http/compatible/error-shapes.ts';
 import { jobViewSchema } from '../supervisor/http/job-schema.ts';
 import { bodyProblems, commonProblems } from '../supervisor/http/problem-codes.ts';
 import { problemSchema, toProblem } from '../supervisor/http/problems.ts';
@@ -44,13 +45,23 @@ export async function openApiDocument(): Promise<OpenApiDocument> {
   const document = await describeSchemas();
   const { $schema: _, ...problem } = z.toJSONSchema(problemSchema, { io: 'output' });
   const { $schema: __, ...job } = z.toJSONSchema(jobViewSchema, { io: 'output' });
-  document.components.schemas = { Problem: { ...problem, examples: [example] }, Job: job };
+  document.components.schemas = {
+    Problem: { ...problem, examples: [example] },
+    Job: job,
+    AnthropicError: jsonSchemaOf(errorSchemas.anthropic),
+    OpenAIError: jsonSchemaOf(errorSchemas.openai),
+  };
   for (const route of described()) {
     const path = route.path.replace(/:(\w+)/g, '{$1}');
     const operation = document.paths[path]?.[route.method.toLowerCase()];
     if (operation) describeRoute(operation, route);
   }
   return document;
+}
+
+function jsonSchemaOf(schema: z.ZodType): Json {
+  const { $schema: _, ...rest } = z.toJSONSchema(schema, { io: 'output' });
+  return rest;
 }
 
 function described(): Route[] {
@@ -97,13 +108,14 @@ function callerProblem(route: Route): ErrorCode[] {
 }
 
 function describeRoute(operation: Operation, route: Route) {
-  const { body, problems, documentation } = route;
-  describeProblems(operation, [
+  const { body, problems, documentation, errors } = route;
+  const codes = [
     ...commonProblems,
     ...(body ? bodyProblems : []),
     ...callerProblem(route),
     ...(problems ?? []),
-  ]);
+  ];
+  describeProblems(operation, codes, errors);
   const status = route.status ?? 200;
   if (route.answer === jobViewSchema) operation.responses[status] = aJob;
   if (documentation) describeFurther(operation, documentation, status);
@@ -121,8 +133,31 @@ const example = toProblem(
   ),
 );
 
-function describeProblems(operation: Operation, codes: readonly ErrorCode[]): void {
-  const byStatus = Map.groupBy(new Set(codes), (code) => errorTable[code].status);
+const schemaRef = (name: string): Json => ({ $ref: `#/components/schemas/${name}` });
+
+/** The bodies of errors, by media type. */
+function errorContent(errors: Route['errors']): Record<string, Json> {
+  const [anthropic, openai] = [schemaRef('AnthropicError'), schemaRef('OpenAIError')];
+  switch (errors) {
+    case undefined:
+      return { 'application/problem+json': { schema: schemaRef('Problem') } };
+    case 'caller':
+      return { 'application/json': { schema: { oneOf: [anthropic, openai] } } };
+    default:
+      return { 'application/json': { schema: errors === 'anthropic' ? anthropic : openai } };
+  }
+}
+
+function describeProblems(
+  operation: Operation,
+  codes: readonly ErrorCode[],
+  errors: Route['errors'],
+): void {
+  const statusOf = (code: ErrorCode): number =>
+    errors === undefined
+      ? errorTable[code].status
+      : statusIn(code, errors === 'caller' ? 'openai' : errors);
+  const byStatus = Map.groupBy(new Set(codes), statusOf);
   for (const [status, group] of [...byStatus].sort(([a], [b]) => a - b)) {
     const lines = group.map((code) => {
       const { title, retryable } = errorTable[code];
@@ -134,9 +169,7 @@ function describeProblems(operation: Operation, codes: readonly ErrorCode[]): vo
     operation.responses[status] = {
       description: lines.join(' '),
       ...(group.some((code) => errorTable[code].retryable) ? { headers } : {}),
-      content: {
-        'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } },
-      },
+      content: errorContent(errors),
     };
   }
 }

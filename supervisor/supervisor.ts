@@ -197,6 +197,7 @@ export class Supervisor {
       }),
       draining: () => this.#state === 'draining',
       gracefulClose: this.#gracefulClose,
+      profiles: this.#options.profiles,
       mayAdminister: (token) => this.#options.profiles.mayAdminister(token),
       idempotency: new Idempotency({ window: config.idempotencyWindow }),
       maxPromptBytes: config.maxPromptBytes,

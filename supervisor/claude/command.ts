@@ -103,6 +103,8 @@ export interface CliOptions {
   resume?: string | undefined;
   /** With `resume`: start a new session with the history of the resumed session. */
   fork?: boolean;
+  /** With `fork`: the id of the last message to copy (seen with the CLI 2.1.330; not in its help). */
+  forkAt?: string | undefined;
   /** The id of the new session, of this process or of the fork. */
   sessionId?: string | undefined;
   /** Days after which the CLI removes unused transcripts. */
@@ -156,6 +158,7 @@ export function cliArguments(options: CliOptions = {}): string[] {
     '--setting-sources=user',
     ...(resume === undefined ? [] : ['--resume', resume]),
     ...(resume !== undefined && fork ? ['--fork-session'] : []),
+    ...(resume !== undefined && fork ? flag('resume-session-at', options.forkAt) : []),
     ...flag('session-id', options.sessionId),
     ...flag('settings', settingsOf(options)),
     ...flag('model', options.model),

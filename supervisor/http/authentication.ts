@@ -29,8 +29,11 @@ export class Authentication {
   }
 
   /** @throws BerthError `unauthorized` */
-  bearerOf({ headers, ip }: FastifyRequest): Bearer {
-    const [, token] = /^Bearer +(\S+)$/i.exec(headers.authorization ?? '') ?? [];
+  bearerOf({ headers, ip, routeOptions }: FastifyRequest): Bearer {
+    const [, bearing] = /^Bearer +(\S+)$/i.exec(headers.authorization ?? '') ?? [];
+    // Clients of Anthropic's API send their key in a header of its own.
+    const key = routeOptions.config.route?.errors === undefined ? undefined : headers['x-api-key'];
+    const token = bearing ?? (typeof key === 'string' && key !== '' ? key : undefined);
     const bearer = token && this.#options.tokens.find(token);
     if (bearer) {
       this.#lastUse.set(bearer.name, Date.now());

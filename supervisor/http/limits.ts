@@ -97,11 +97,14 @@ export class Strangers {
  */
 export const mostValues = { schema: 12_000, rest: 2_000 };
 
-/** Whether a body has more values than that. */
-export function hasTooManyValues(body: unknown): boolean {
+/**
+ * Whether a body has more values than that.
+ * @param most values in the rest, for a body that is read one value after the other
+ */
+export function hasTooManyValues(body: unknown, most = mostValues.rest): boolean {
   if (typeof body !== 'object' || body === null) return false;
   const { output_schema: schema, ...rest } = body as Record<string, unknown>;
-  return hasMoreValues(schema, mostValues.schema) || hasMoreValues(rest, mostValues.rest);
+  return hasMoreValues(schema, mostValues.schema) || hasMoreValues(rest, most);
 }
 
 /** Stops counting at `most`. */

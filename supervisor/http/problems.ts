@@ -109,12 +109,17 @@ function fromFramework(error: FastifyError, bodyLimit?: number): BerthError | un
   }
 }
 
-export function sendProblem(reply: FastifyReply, error: BerthError): FastifyReply {
+/** Sets the headers that belong to the error, whatever the form of its body. */
+export function setErrorHeaders(reply: FastifyReply, error: BerthError): void {
   if (error.code === 'unauthorized') {
     reply.header('www-authenticate', 'Bearer realm="berth"').header('connection', 'close');
   }
   const seconds = error.details.retry_after ?? retryAfter[error.code];
   if (typeof seconds === 'number') reply.header('retry-after', String(Math.ceil(seconds)));
+}
+
+export function sendProblem(reply: FastifyReply, error: BerthError): FastifyReply {
+  setErrorHeaders(reply, error);
   return reply
     .code(error.status)
     .type('application/problem+json')

@@ -16,6 +16,33 @@ import {
   switchedSchema,
 } from './admin.ts';
 import { encodedBytes } from './attachment-fields.ts';
+import { chatApi } from './compatible/chat-completions.ts';
+import { countTokens } from './compatible/count-tokens.ts';
+import { compatibleDocumentation } from './compatible/documentation.ts';
+import type { ErrorShape } from './compatible/error-shapes.ts';
+import { messagesApi } from './compatible/messages.ts';
+import {
+  listModels,
+  type ModelParts,
+  modelIdSchema,
+  modelSchema,
+  modelsQuerySchema,
+  modelsSchema,
+  showModel,
+} from './compatible/models.ts';
+import { responsesApi } from './compatible/responses.ts';
+import {
+  chatAnswerSchema,
+  chatSchema,
+  countTokensSchema,
+  messageAnswerSchema,
+  messagesSchema,
+  mostHistoryValues,
+  responseAnswerSchema,
+  responsesSchema,
+  tokensSchema,
+} from './compatible/schemas.ts';
+import { type CompatibleParts, serveConversation } from './compatible/serve.ts';
 import { redirectToDocs, sendDocsPage, sendOpenApi } from './documents.ts';
 import { sendJobEvents } from './job-events.ts';
 import {
@@ -60,7 +87,13 @@ import {
 import { type StatusSource, statusSchema } from './status.ts';
 
 /** The parts that the handlers use. */
-export interface ApiParts extends PromptParts, AdminParts, SessionParts, JobParts {
+export interface ApiParts
+  extends PromptParts,
+    AdminParts,
+    SessionParts,
+    JobParts,
+    CompatibleParts,
+    ModelParts {
   status: StatusSource;
   mcp: Pick<McpEndpoint, 'handle'>;
 }
@@ -109,6 +142,13 @@ interface Row<Params = unknown, Query = unknown, Body = unknown, Answer = unknow
   status?: number;
   /** Error codes that this route answers, besides those that follow from `callers` and `body`. */
   problems?: readonly ErrorCode[];
+  /**
+   * The API whose shape the errors have; `caller`: that of the library which calls. Absent: RFC 9457. Such a route
+   * also accepts the token as `x-api-key`.
+   */
+  errors?: ErrorShape | 'caller';
+  /** The most JSON values of the body, if they are read one after the other. */
+  mostValues?: number;
   documentation?: RouteDocumentation;
 }
 
@@ -240,6 +280,97 @@ export const routes: readonly Route[] = [
     problems: ['job_store_unavailable'],
     documentation: jobEventsDocumentation,
     handler: sendJobEvents,
+  }),
+  route({
+    method: 'POST',
+    path: '/v1/messages',
+    callers: 'token',
+    errors: 'anthropic',
+    summary: "Run one prompt in the form of Anthropic's Messages API",
+    description:
+      'For clients that have a base URL of their own: see docs/clients.md for what is honoured, warned about and refused. A history that a session has continues that session. `berth` beside the fields of the API has the session and the cost.',
+    body: messagesSchema,
+    bodyLimit: ({ maxPromptBytes }) => maxPromptBytes,
+    mostValues: mostHistoryValues,
+    answer: messageAnswerSchema,
+    problems: promptProblems,
+    documentation: compatibleDocumentation.messages,
+    handler: (parts, request, reply) => serveConversation(messagesApi, parts, request, reply),
+  }),
+  route({
+    method: 'POST',
+    path: '/v1/messages/count_tokens',
+    callers: 'token',
+    errors: 'anthropic',
+    summary: 'Estimate the tokens of a request, without a call of the model',
+    body: countTokensSchema,
+    bodyLimit: ({ maxPromptBytes }) => maxPromptBytes,
+    mostValues: mostHistoryValues,
+    answer: tokensSchema,
+    handler: countTokens,
+  }),
+  route({
+    method: 'POST',
+    path: '/v1/chat/completions',
+    callers: 'token',
+    errors: 'openai',
+    summary: "Run one prompt in the form of OpenAI's Chat Completions API",
+    description: 'As `POST /v1/messages`, for clients of OpenAI.',
+    body: chatSchema,
+    bodyLimit: ({ maxPromptBytes }) => maxPromptBytes,
+    mostValues: mostHistoryValues,
+    answer: chatAnswerSchema,
+    problems: promptProblems,
+    documentation: compatibleDocumentation.chat,
+    handler: (parts, request, reply) => serveConversation(chatApi, parts, request, reply),
+  }),
+  route({
+    method: 'POST',
+    path: '/v1/responses',
+    callers: 'token',
+    errors: 'openai',
+    summary: "Run one prompt in the form of OpenAI's Responses API",
+    description:
+      'As `POST /v1/messages`, for clients of OpenAI. `previous_response_id` continues the session of that response.',
+    body: responsesSchema,
+    bodyLimit: ({ maxPromptBytes }) => maxPromptBytes,
+    mostValues: mostHistoryValues,
+    answer: responseAnswerSchema,
+    problems: promptProblems,
+    documentation: compatibleDocumentation.responses,
+    handler: (parts, request, reply) => serveConversation(responsesApi, parts, request, reply),
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/models',
+    callers: 'token',
+    errors: 'caller',
+    summary: 'The names that select a profile, for the clients of Anthropic and OpenAI',
+    query: modelsQuerySchema,
+    answer: modelsSchema,
+    handler: listModels,
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/models/:id',
+    callers: 'token',
+    errors: 'caller',
+    summary: 'One of these names',
+    params: modelIdSchema,
+    answer: modelSchema,
+    problems: ['model_not_found'],
+    handler: showModel,
+  }),
+  route({
+    method: 'GET',
+    // Some clients do not encode the slash of a name.
+    path: '/v1/models/berth/:id',
+    callers: 'token',
+    errors: 'caller',
+    params: modelIdSchema,
+    answer: modelSchema,
+    handler: (parts, { token, params: { id } }) =>
+      showModel(parts, { token, params: { id: `berth/${id}` } }),
   }),
   route({
     method: 'POST',

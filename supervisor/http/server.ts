@@ -11,6 +11,7 @@ import { z } from 'zod';
 import { BerthError } from '../../shared/errors.ts';
 import { assertAdmin } from './admin.ts';
 import type { Authentication } from './authentication.ts';
+import { type ErrorShape, sendError } from './compatible/error-shapes.ts';
 import type { GracefulClose } from './graceful-close.ts';
 import {
   boundConnections,
@@ -96,7 +97,8 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
     if (error.code === 'internal') {
       options.log.error('failed', 'a request failed', { error, url: request.url });
     }
-    return sendProblem(reply, error);
+    const shape = errorShapeOf(request);
+    return shape === undefined ? sendProblem(reply, error) : sendError(reply, error, shape);
   });
   server.setNotFoundHandler((request, reply) => {
     const allowed = methodsOf(server, request.url);
@@ -121,10 +123,11 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
   server.addHook('preValidation', ({ body, routeOptions, headers }, _reply, next) => {
     const { route } = routeOptions.config;
     if (route?.multipart) assertPromptSize(body, Number(headers['content-length']), options);
-    if (!hasTooManyValues(body)) return next();
+    const most = route?.mostValues ?? mostValues.rest;
+    if (!hasTooManyValues(body, most)) return next();
     throw new BerthError(
       'payload_too_large',
-      `cannot read the request: its body has more than ${mostValues.rest} values besides output_schema, or ${mostValues.schema} in it; put large input into the prompt, or into files of the workspace`,
+      `cannot read the request: its body has more than ${most} values besides output_schema, or ${mostValues.schema} in it; put large input into the prompt, or into files of the workspace`,
     );
   });
   server.addHook('preHandler', ({ token, routeOptions }, _reply, next) => {
@@ -166,6 +169,13 @@ function fitsAsText({ body }: Route, field: string, value: string): boolean {
   const shape = (body as z.ZodObject | undefined)?.shape ?? {};
   const schema = Object.hasOwn(shape, field) ? shape[field] : undefined;
   return schema === undefined || z.safeParse(schema, value).success;
+}
+
+/** The shape of errors of the route; undefined: that of berth. */
+function errorShapeOf({ routeOptions, headers }: FastifyRequest): ErrorShape | undefined {
+  const errors = routeOptions.config.route?.errors;
+  if (errors !== 'caller') return errors;
+  return (headers['x-api-key'] ?? headers['anthropic-version']) ? 'anthropic' : 'openai';
 }
 
 /** The error of a connection whose bytes are not a request. */

@@ -50,6 +50,12 @@ export class EventStream {
     }
   }
 
+  /** Sends text that has the form of the stream already. */
+  frame(text: string): void {
+    this.#flush();
+    this.#write(text);
+  }
+
   /**
    * Waits for a slow reader. Disconnects a reader that does not read for a while.
    * @returns whether the connection is still open

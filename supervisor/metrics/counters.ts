@@ -5,6 +5,7 @@
  */
 import { Counter, collectDefaultMetrics, Registry } from 'prom-client';
 import { type GuardAction, guardActions } from '../configuration/guard.ts';
+import { type SessionOrigin, sessionOrigins } from '../conversations/conversations.ts';
 import type { RefreshFailure } from '../credentials/refresh-coordinator.ts';
 import { type CredentialsEvent, credentialsEvents } from '../credentials/watch.ts';
 import { recycleReasons } from '../pool/worker.ts';
@@ -54,6 +55,8 @@ export interface Metrics extends JobMeters, McpMeters {
   configurationChanged: (action: GuardAction) => void;
   /** Counts a session that retention removed. */
   sessionRemoved: (reason: string) => void;
+  /** Counts a prompt of an API for other clients, by how it got its session. */
+  conversation: (origin: SessionOrigin) => void;
 }
 
 const second = 1_000;
@@ -105,6 +108,12 @@ export function createMetrics(sources: MetricSources): Metrics {
     'Sessions removed for their age or for the disk budget',
     'reason',
     removalReasons,
+  );
+  const conversations = counter(
+    'berth_conversations_total',
+    'Prompts of /v1/messages, /v1/chat/completions and /v1/responses, by their session: new, continued (its process is usually warm), forked (an earlier history), or history (a new session that got the history as text)',
+    'session',
+    sessionOrigins,
   );
   const credentials = counter(
     'berth_credentials_events_total',
@@ -168,5 +177,6 @@ export function createMetrics(sources: MetricSources): Metrics {
     turnUnkept: () => unkept.inc(),
     configurationChanged: (action) => configuration.inc({ action }),
     sessionRemoved: (reason) => removals.inc({ reason }),
+    conversation: (session) => conversations.inc({ session }),
   };
 }

@@ -62,6 +62,8 @@ export interface Profile {
   /** True for the built-in profile of berth. */
   builtIn: boolean;
   description: string | undefined;
+  /** Model names of other APIs that select the profile. */
+  aliases: readonly string[];
   /** Undefined: the CLI's choice. */
   model: string | undefined;
   /** Models that a request may select; undefined: any. */
@@ -111,6 +113,7 @@ export function builtInProfile(
     name: 'default',
     builtIn: true,
     description: 'What settings.json of the .claude repository allows',
+    aliases: [],
     model: undefined,
     models: undefined,
     tools: { allow: undefined, deny: [] },

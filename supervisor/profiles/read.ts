@@ -154,6 +154,7 @@ function toProfile(name: string, document: ProfileDocument, background?: QuotaDo
     name,
     builtIn: false,
     description: document.description,
+    aliases: document.aliases ?? [],
     model: document.model,
     models: document.models,
     tools: { allow: tools?.allow, deny: tools?.deny ?? [] },
@@ -222,10 +223,25 @@ function crossChecks(set: ProfileSet, bounds: Bounds): Problem[] {
       problems.push({ path, text });
     }
   }
+  problems.push(...aliasProblems(set));
   const warm = [...set.profiles.values()].reduce((sum, profile) => sum + profile.warm, 0);
   if (warm > bounds.maxWorkers) {
     const text = `together they keep ${warm} workers warm, above BERTH_MAX_WORKERS (${bounds.maxWorkers}); lower warm (of the built-in profile, BERTH_WARM_WORKERS) or raise it`;
     problems.push({ path: ['profiles'], text });
   }
   return problems;
+}
+
+/** An alias selects one profile. */
+function aliasProblems({ profiles }: ProfileSet): Problem[] {
+  const owners = new Map<string, string>();
+  return [...profiles].flatMap(([name, { aliases }]) =>
+    aliases.flatMap((alias, index) => {
+      const owner = owners.get(alias);
+      owners.set(alias, name);
+      if (owner === undefined) return [];
+      const text = `profiles.${owner} has this alias already; remove it from one of them`;
+      return [{ path: ['profiles', name, 'aliases', index], text }];
+    }),
+  );
 }

@@ -216,6 +216,11 @@ const attachments = section({
 
 const profile = section({
   description: text(1_000).optional().describe('For people'),
+  aliases: list(model)
+    .optional()
+    .describe(
+      'Model names that select the profile in the APIs for other clients, such as gpt-4o, beside berth/NAME',
+    ),
   model: model.optional().describe("A model or an alias; absent: the CLI's choice"),
   models: list(model)
     .optional()

@@ -78,6 +78,8 @@ export interface Prompt
   timeout: number;
   /** `interactive` if absent. */
   lane?: Lane;
+  /** With `fork`: the last message of the transcript that is copied; absent: the whole conversation. */
+  forkAt?: string | undefined;
   /** The transcript of `record` has this prompt, whose turn an earlier process of berth has begun. */
   continues?: SentPrompt;
   /**

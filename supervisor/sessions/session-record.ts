@@ -68,6 +68,13 @@ const second = z.object({
   flags: sessionFlags,
   /** The CLI version that last served the session; null if unknown. */
   cli_version: name.nullable(),
+  /**
+   * The conversation of a client that sends its whole history each time: the key of the history that the session
+   * has, and the id of its last response.
+   */
+  conversation: z
+    .object({ key: z.string().max(64), response: z.string().max(64).optional() })
+    .optional(),
   /** Reports that no answer has contained yet. */
   background: z.array(report).max(100).optional(),
 });

@@ -11,6 +11,7 @@ import { queryUsage } from '../claude/usage-query.ts';
 import type { Cli } from '../cli/select.ts';
 import type { SupervisorConfig } from '../config.ts';
 import { ConfigurationGuard } from '../configuration/guard.ts';
+import { Conversations } from '../conversations/conversations.ts';
 import { Login } from '../credentials/login.ts';
 import { Authentication } from '../http/authentication.ts';
 import type { Tokens } from '../http/tokens.ts';
@@ -101,6 +102,8 @@ export interface Parts {
   catalog: SessionCatalog;
   retention: Retention;
   intake: Intake;
+  /** Runs the prompts of clients that send their whole history each time. */
+  conversations: Conversations;
   /** Continues prompts that an earlier process of berth has sent. */
   continuation: Continuation;
   /** Reports the ends of limits, pauses and faults to the jobs that wait for them. */
@@ -326,6 +329,10 @@ export function createParts(options: PartsOptions): Parts {
     ...{ store, profiles, promptTimeout: config.promptTimeout },
     attachmentLimits: { files: config.attachmentMaxFiles, bytes: config.attachmentMaxSize },
   });
+  const conversations = new Conversations({
+    ...{ intake, prompts, profiles, store, transcripts },
+    onOrigin: (origin) => metrics.conversation(origin),
+  });
   const spent = (token: string, profile: string, turn: Spent): void =>
     spentBy(token, profile, turn);
   const retention = new Retention({
@@ -420,7 +427,7 @@ export function createParts(options: PartsOptions): Parts {
     ...{ pool, configuration, configSync, cliProblems, applied, initOutcome, runMark, settings },
     firstWorker: () => (specs.warm().length > 0 ? firstWorker.promise : undefined),
     ...{ store, workspaces, disk, gate, live, prompts, catalog, retention },
-    intake,
+    ...{ intake, conversations },
     ...{ limitEnds, continuation: new Continuation({ ...kept, intake, catalog, rates, spent }) },
     ...{
       pause,

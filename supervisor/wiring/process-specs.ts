@@ -74,6 +74,8 @@ interface Owner {
 interface Session {
   resume: string;
   fork: boolean;
+  /** The last message that a fork copies; absent: all. */
+  forkAt?: string | undefined;
   /** The directory of the session; a fork gets a new one. */
   directory: WorkingDirectory | undefined;
 }
@@ -90,7 +92,10 @@ export class ProcessSpecs {
   }
 
   /** @param resume the session whose process was lost in the middle of this prompt */
-  of({ profile, overrides, traceparent, record, fork }: Prompt, resume?: string): ProcessSpec {
+  of(
+    { profile, overrides, traceparent, record, fork, forkAt }: Prompt,
+    resume?: string,
+  ): ProcessSpec {
     const asked = { overrides, traceparent };
     if (resume !== undefined) {
       const directory = this.#options.store.peek(resume)?.working_directory;
@@ -103,7 +108,7 @@ export class ProcessSpecs {
       };
     }
     const directory = fork ? undefined : record.working_directory;
-    return this.#spec(profile, asked, { resume: record.id, fork, directory });
+    return this.#spec(profile, asked, { resume: record.id, fork, forkAt, directory });
   }
 
   /**
@@ -224,6 +229,7 @@ export class ProcessSpecs {
         ...options,
         resume: session?.resume,
         fork: session?.fork ?? false,
+        forkAt: session?.forkAt,
         sessionId: kept === undefined ? sessionId : undefined,
         noHooks: !configuration.mayHaveHooks,
         cleanupPeriodDays: cleanupPeriodDays(config.sessionRetention),

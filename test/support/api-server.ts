@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { BerthError } from '../../shared/errors.ts';
+import { Conversations } from '../../supervisor/conversations/conversations.ts';
 import { Authentication } from '../../supervisor/http/authentication.ts';
 import { Idempotency, type IdempotencyOptions } from '../../supervisor/http/idempotency.ts';
 import { type HttpLimits, httpLimits } from '../../supervisor/http/limits.ts';
@@ -67,7 +68,14 @@ export async function startApiServer(t: Test, options: ApiServerTestOptions = {}
     profiles: { get: () => profile, forToken: () => profile },
     promptTimeout: 60_000,
   });
+  const sessions = { run: options.run ?? (async () => answerOf('hello')) };
+  const profiles = { all: () => [profile], forToken: () => profile };
+  const transcripts = new Transcripts({
+    configDirectory: directory,
+    temporaryDirectory: join(directory, 'tmp'),
+  });
   const shared = {
+    profiles,
     jobs: new Jobs({
       store: options.jobStore ?? memoryJobStore(),
       intake,
@@ -81,10 +89,7 @@ export async function startApiServer(t: Test, options: ApiServerTestOptions = {}
     stopping: options.stopping ?? new AbortController().signal,
     catalog: new SessionCatalog({
       store,
-      transcripts: new Transcripts({
-        configDirectory: directory,
-        temporaryDirectory: join(directory, 'tmp'),
-      }),
+      transcripts,
       workspaces: new Workspaces(join(directory, 'work')),
       running: {
         stateOf: () => 'stored',
@@ -100,11 +105,14 @@ export async function startApiServer(t: Test, options: ApiServerTestOptions = {}
     ...shared,
     mcp: new McpEndpoint({
       ...shared,
-      profiles: { all: () => [profile], forToken: () => profile },
       onCall: (tool, outcome) => calls.push(`${tool} ${outcome}`),
       ...{ origins: options.origins ?? [], hosts: options.hosts ?? [] },
     }),
-    sessions: { run: options.run ?? (async () => answerOf('hello')) },
+    sessions,
+    conversations: new Conversations({
+      ...{ intake, prompts: sessions, profiles, store, transcripts },
+      onOrigin: () => {},
+    }),
     admission: { review: () => {} },
     pause: new Pause(join(directory, 'state'), log.log),
     mayAdminister: options.mayAdminister ?? (() => true),

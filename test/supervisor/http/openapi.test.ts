@@ -25,8 +25,13 @@ async function describedBy(url: string): Promise<Description> {
   return (await (await fetch(`${url}/openapi.json`)).json()) as Description;
 }
 
-const typesOf = (status: number): string[] =>
-  status < 300 ? ['application/json', 'text/event-stream'] : ['application/problem+json'];
+/** The APIs for other clients have errors in their own shapes. */
+const typesOf = (status: number, path = ''): string[] => {
+  if (status < 300) return ['application/json', 'text/event-stream'];
+  return /^\/v1\/(messages|chat|responses|models)/.test(path)
+    ? ['application/json']
+    : ['application/problem+json'];
+};
 
 /** Validates values against the parts of a description, by the path to their schema. */
 function validator(description: Description) {
@@ -58,11 +63,13 @@ t.test('every code that a request can meet is described, with its status', async
     t.notOk(described.includes(`\`${code}\``), `only programs end with ${code}`);
   }
   t.match(components.securitySchemes, { token: { type: 'http', scheme: 'bearer' } });
-  for (const { responses } of operations) {
-    for (const [status, { content }] of Object.entries(responses)) {
-      if (status === '204') continue;
-      const [type = ''] = Object.keys(content);
-      t.ok(typesOf(Number(status)).includes(type), `${status} ${type}`);
+  for (const [path, item] of Object.entries(paths)) {
+    for (const { responses } of Object.values(item)) {
+      for (const [status, { content }] of Object.entries(responses)) {
+        if (status === '204') continue;
+        const [type = ''] = Object.keys(content);
+        t.ok(typesOf(Number(status), path).includes(type), `${path} ${status} ${type}`);
+      }
     }
   }
 });
@@ -71,7 +78,7 @@ t.test('the examples are right by their schemas', async (t) => {
   const { url } = await startApiServer(t);
   const description = await describedBy(url);
   const errors = validator(description);
-  for (const route of ['/v1/prompts', '/v1/jobs']) {
+  for (const route of ['/v1/prompts', '/v1/jobs', ...forClients]) {
     const { requestBody } = description.paths[route]?.post ?? {};
     const examples = Object.values(requestBody?.content['application/json']?.examples ?? {});
     t.ok(examples.length > 0);
@@ -80,6 +87,8 @@ t.test('the examples are right by their schemas', async (t) => {
     t.not(errors([...path, 'schema'], { promt: 'x' }), '', 'what is wrong is told');
   }
 });
+
+const forClients = ['/v1/messages', '/v1/chat/completions', '/v1/responses'];
 
 /** Calls of jobs, which nothing runs here. */
 const jobCalls: [method: string, path: string, body: unknown, status: number][] = [
@@ -98,7 +107,23 @@ const jobCalls: [method: string, path: string, body: unknown, status: number][] 
   ['GET', '/v1/jobs/{id}', undefined, 404],
 ];
 
-t.test('what the routes of jobs answer is what the description says', async (t) => {
+const [model, messages] = ['berth', [{ role: 'user', content: 'x' }]];
+
+/** Calls of the APIs for other clients. */
+const clientCalls: [method: string, path: string, body: unknown, status: number][] = [
+  ['POST', '/v1/messages', { model, messages, max_tokens: 9 }, 200],
+  ['POST', '/v1/messages', { model, messages }, 400],
+  ['POST', '/v1/messages', { model: 'other', messages, max_tokens: 9 }, 404],
+  ['POST', '/v1/messages/count_tokens', { model, messages }, 200],
+  ['POST', '/v1/chat/completions', { model, messages }, 200],
+  ['POST', '/v1/chat/completions', { model, messages, n: 2 }, 400],
+  ['POST', '/v1/responses', { model, input: 'x' }, 200],
+  ['POST', '/v1/responses', { model, input: [] }, 400],
+  ['GET', '/v1/models', undefined, 200],
+  ['GET', '/v1/models/{id}', undefined, 404],
+];
+
+t.test('what other routes answer is what the description says', async (t) => {
   const { url } = await startApiServer(t);
   const errors = validator(await describedBy(url));
   const call = async (method: string, path: string, body: unknown) => {
@@ -114,12 +139,12 @@ t.test('what the routes of jobs answer is what the description says', async (t) 
     return { status: response.status, body: text === '' ? undefined : JSON.parse(text) };
   };
   const first = await call('POST', '/v1/jobs', { prompt: 'x' });
-  for (const [method, path, body, status] of jobCalls) {
+  for (const [method, path, body, status] of [...jobCalls, ...clientCalls]) {
     const answer = await call(method, path.replace('{id}', first.body.id), body);
     t.equal(answer.status, status, `${method} ${path}`);
     if (status === 204) continue;
-    const [type = ''] = typesOf(status);
     const [route = ''] = path.split('?');
+    const [type = ''] = typesOf(status, route);
     const at = ['paths', route, method.toLowerCase(), 'responses', `${status}`, 'content', type];
     t.equal(errors([...at, 'schema'], answer.body), '', `${method} ${path} ${status}`);
   }
@@ -173,7 +198,7 @@ t.test('what the routes answer is what the description says', async (t) => {
   const ofMcp = ['paths', '/mcp', 'post', 'responses', '200', 'content', 'application/json'];
   t.equal(errors([...ofMcp, 'schema'], answer), '', 'POST /mcp');
   const met = new Set(
-    [...calls, ...jobCalls, ['POST', '/mcp'] as const].map(
+    [...calls, ...jobCalls, ...clientCalls, ['POST', '/mcp'] as const].map(
       ([method, path]) => `${method} ${path.split('?')[0]}`,
     ),
   );

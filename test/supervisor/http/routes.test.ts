@@ -27,8 +27,11 @@ async function startWithSessions(t: Test) {
       body: body ? JSON.stringify(takesPrompt.includes(path) ? { prompt: 'x' } : {}) : null,
     });
     const text = await response.text();
-    const isProblem = response.headers.get('content-type') === 'application/problem+json';
-    const { code } = isProblem ? JSON.parse(text) : { code: undefined };
+    const isJson = /^application\/(problem\+)?json/.test(
+      response.headers.get('content-type') ?? '',
+    );
+    const answer = response.status >= 400 && isJson && text !== '' ? JSON.parse(text) : {};
+    const code = answer.error?.berth?.code ?? answer.code;
     return { status: response.status, code, text };
   };
   return { call, log, url };

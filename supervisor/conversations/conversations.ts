@@ -1,0 +1,217 @@
+/**
+ * Runs the prompts of clients that send their whole history each time. A known history continues its session, an
+ * earlier history of a session gets a fork of it, and an unknown history begins a session with the history as data.
+ * Invariants: a session gets one prompt at a time in this way. What a client gets as the answer is what its next
+ * history is compared with.
+ */
+import { BerthError } from '../../shared/errors.ts';
+import type { Answer } from '../prompts/answer.ts';
+import type { Intake, Prompt, PromptRequest, SentPrompt } from '../prompts/prompt.ts';
+import type { RunsPrompts } from '../prompts/prompts.ts';
+import type { TurnEvent } from '../prompts/turn.ts';
+import type { Transcripts } from '../sessions/transcripts.ts';
+import { forkPoint } from './fork-point.ts';
+import { extendKey, historyKey, scopeKey } from './history-key.ts';
+import { withHistory } from './history-text.ts';
+import { KnownHistories, type KnownHistoriesOptions, type Place } from './known-histories.ts';
+import { type Message, splitHistory } from './message.ts';
+import { type ChosenModel, chooseModel, type ProfileSource } from './model-names.ts';
+import { type ReplyStream, StreamedText } from './streamed-text.ts';
+
+/** How a prompt got its session. */
+export const sessionOrigins = ['new', 'continued', 'forked', 'history'] as const;
+export type SessionOrigin = (typeof sessionOrigins)[number];
+
+export interface ConversationRequest {
+  /** The name of the model, as the client wrote it. */
+  model: string;
+  instructions: string | undefined;
+  /** The oldest first. */
+  messages: readonly Message[];
+  /** The id of the response that the messages follow; undefined: they are the whole history. */
+  previous: string | undefined;
+  /** The id of the response to this request; undefined if no later request can name it. */
+  response: string | undefined;
+  outputSchema: Readonly<Record<string, unknown>> | undefined;
+  token: string;
+  tokenId: string | undefined;
+  traceparent: string | undefined;
+}
+
+export interface Reply {
+  answer: Answer;
+  /** What the client gets: the whole text of a stream, otherwise the result; the output for a schema as JSON. */
+  text: string;
+}
+
+export interface ConversationsOptions {
+  intake: Pick<Intake, 'resolve'>;
+  prompts: RunsPrompts;
+  profiles: ProfileSource;
+  store: KnownHistoriesOptions['store'];
+  transcripts: Pick<Transcripts, 'find'>;
+  /** Called for each prompt that is accepted. */
+  onOrigin: (origin: SessionOrigin) => void;
+}
+
+/** What a prompt runs on. */
+interface Ground {
+  origin: SessionOrigin;
+  prompt: Prompt;
+  /** The history that this prompt continues in its own session; no other prompt may. */
+  claimed: Place | undefined;
+}
+
+/** A request whose history is looked up. */
+interface Asked {
+  request: ConversationRequest;
+  chosen: ChosenModel;
+  /** The history before the new message, where the request has it. */
+  known: readonly Message[];
+  text: string;
+}
+
+export class Conversations {
+  readonly #options: ConversationsOptions;
+  readonly #known: KnownHistories;
+
+  constructor(options: ConversationsOptions) {
+    this.#options = options;
+    this.#known = new KnownHistories(options);
+  }
+
+  /**
+   * @param stream absent: the reply is wanted as a whole
+   * @throws BerthError as `Intake.resolve` and `RunsPrompts.run`; `model_not_found`; `session_not_found` if nothing is
+   *   known of `previous`
+   */
+  async run(
+    request: ConversationRequest,
+    caller: AbortSignal,
+    stream?: ReplyStream,
+  ): Promise<Reply> {
+    const chosen = chooseModel(request.model, request.token, this.#options.profiles);
+    const { known, text } = splitHistory(request.messages);
+    const asked = { request, chosen, known, text };
+    const { key, place } = await this.#lookUp(asked);
+    const ground = await this.#groundOf(asked, place);
+    this.#options.onOrigin(ground.origin);
+    const { answer, text: reply } = await this.#answer(ground, request, caller, stream);
+    const withText = extendKey(key, { role: 'user', text });
+    const withReply = extendKey(withText, { role: 'assistant', text: reply });
+    this.#known.note(answer.session_id, withReply, request.response);
+    return { answer, text: reply };
+  }
+
+  /** The key of the history before the new message, and the session that has this history. */
+  async #lookUp({ request, chosen, known }: Asked) {
+    const { token, instructions, previous } = request;
+    if (previous !== undefined) {
+      const place = await this.#known.findResponse(token, previous);
+      if (!place) throw unknownResponse(previous);
+      return { key: place.key, place };
+    }
+    const { profile, model } = chosen;
+    const key = historyKey(scopeKey({ token, profile: profile.name, model, instructions }), known);
+    return { key, place: known.length === 0 ? undefined : await this.#known.find(token, key) };
+  }
+
+  async #groundOf(asked: Asked, place: Place | undefined): Promise<Ground> {
+    const { previous } = asked.request;
+    const ground =
+      place && ((await this.#continued(asked, place)) ?? (await this.#fork(asked, place)));
+    if (ground) return ground;
+    if (previous !== undefined) throw unknownResponse(previous);
+    const { known, text } = asked;
+    const prompt = await this.#resolve(asked, { text: withHistory(known, text) });
+    return { origin: known.length === 0 ? 'new' : 'history', prompt, claimed: undefined };
+  }
+
+  /** Undefined if the session has gone on, is about to, or is gone. */
+  async #continued(asked: Asked, place: Place): Promise<Ground | undefined> {
+    if (place.claimed || place.next !== undefined) return undefined;
+    place.claimed = true;
+    try {
+      const prompt = await this.#resolve(asked, { sessionId: place.sessionId });
+      const onSend = async ({ promptId }: SentPrompt): Promise<void> => {
+        place.next = promptId;
+      };
+      return { origin: 'continued', prompt: { ...prompt, onSend }, claimed: place };
+    } catch (error) {
+      place.claimed = false;
+      if (isGone(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** Undefined if the session is gone, or its transcript does not have the history. */
+  async #fork(asked: Asked, { sessionId, next }: Place): Promise<Ground | undefined> {
+    const transcript = await this.#options.transcripts.find(sessionId);
+    const forkAt = await forkPoint(transcript, next);
+    if (forkAt === undefined) return undefined;
+    try {
+      const prompt = await this.#resolve(asked, { sessionId, fork: true });
+      return { origin: 'forked', prompt: { ...prompt, forkAt }, claimed: undefined };
+    } catch (error) {
+      if (isGone(error)) return undefined;
+      throw error;
+    }
+  }
+
+  #resolve(
+    { request, chosen, text }: Asked,
+    own: Partial<Pick<PromptRequest, 'text' | 'sessionId' | 'fork'>>,
+  ): Promise<Prompt> {
+    const { token, tokenId, traceparent, instructions, outputSchema } = request;
+    return this.#options.intake.resolve({
+      ...{ text, sessionId: undefined, fork: false, ...own },
+      profile: chosen.profile.name,
+      fields: {
+        model: chosen.model,
+        append_system_prompt: instructions,
+        output_schema: outputSchema,
+      },
+      onLimit: 'fail',
+      onRecycle: 'continue',
+      ...{ token, tokenId, traceparent },
+    });
+  }
+
+  async #answer(
+    { prompt, claimed }: Ground,
+    { outputSchema }: ConversationRequest,
+    caller: AbortSignal,
+    stream: ReplyStream | undefined,
+  ): Promise<Reply> {
+    const streamed = outputSchema === undefined ? stream && new StreamedText(stream) : undefined;
+    const emit = (event: TurnEvent): void => {
+      stream?.alive();
+      streamed?.take(event);
+    };
+    try {
+      const answer = await this.#options.prompts.run(prompt, caller, emit);
+      if (streamed) return { answer, text: streamed.end(answer.result) };
+      const { structured_output: output, result } = answer;
+      const text = output === undefined ? result : JSON.stringify(output);
+      stream?.text(text);
+      return { answer, text };
+    } catch (error) {
+      if (claimed?.next !== undefined) this.#known.broken(claimed.sessionId);
+      throw error;
+    } finally {
+      if (claimed) claimed.claimed = false;
+    }
+  }
+}
+
+function isGone(error: unknown): boolean {
+  return error instanceof BerthError && error.code === 'session_not_found';
+}
+
+function unknownResponse(id: string): BerthError {
+  return new BerthError(
+    'session_not_found',
+    `cannot continue the response ${JSON.stringify(id.slice(0, 80))}: it is unknown to this token, or its session is gone; send the whole conversation as input`,
+    { details: { field: 'previous_response_id' } },
+  );
+}

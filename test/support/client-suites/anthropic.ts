@@ -1,0 +1,75 @@
+/** The suite that the official library of Anthropic must pass, unmodified. */
+import Anthropic from '@anthropic-ai/sdk';
+import type { Test } from 'tap';
+import { type ClientTarget, converse, instructions } from './conversation.ts';
+
+export async function anthropicSuite(t: Test, target: ClientTarget): Promise<void> {
+  const client = new Anthropic({ baseURL: target.url, apiKey: target.token, authToken: null });
+  const fields = { model: 'berth/default', max_tokens: 1_024 } as const;
+  const ask = (content: string) => ({ ...fields, messages: [{ role: 'user' as const, content }] });
+  const private_ = { metadata: { user_id: 'somebody-private' } };
+
+  await t.test('the library of Anthropic has a conversation, whole and streamed', async (t) => {
+    const body = { ...fields, ...private_, system: instructions };
+    await converse(t, target, 'anthropic', {
+      whole: async (history) => {
+        const message = await client.messages.create({ ...body, messages: [...history] });
+        t.match(message, {
+          type: 'message',
+          role: 'assistant',
+          model: 'berth/default',
+          stop_reason: 'end_turn',
+        });
+        t.ok(message.usage.output_tokens > 0);
+        return message.content.map((block) => (block.type === 'text' ? block.text : '')).join('');
+      },
+      streamed: async (history) => {
+        const stream = client.messages.stream({ ...body, messages: [...history] });
+        const pieces: string[] = [];
+        stream.on('text', (delta) => pieces.push(delta));
+        const message = await stream.finalMessage();
+        t.match(message.content, [{ type: 'text', text: pieces.join('') }]);
+        t.equal(message.stop_reason, 'end_turn');
+        t.ok(message.usage.output_tokens > 0);
+        return pieces;
+      },
+    });
+    t.notMatch(JSON.stringify(target.api.requests.at(-1)?.body), 'somebody-private');
+  });
+
+  await t.test('the library of Anthropic counts tokens and lists models', async (t) => {
+    const messages = [{ role: 'user' as const, content: 'x'.repeat(3_500) }];
+    const { input_tokens } = await client.messages.countTokens({ model: 'berth', messages });
+    t.equal(input_tokens, 1_004);
+    const ids: string[] = [];
+    for await (const { id, display_name } of client.models.list()) {
+      ids.push(id);
+      t.type(display_name, 'string');
+    }
+    t.strictSame(ids, ['berth', 'berth/default']);
+    t.match(await client.models.retrieve('berth/default'), { id: 'berth/default', type: 'model' });
+    await t.rejects(client.models.retrieve('nothing'), Anthropic.NotFoundError);
+  });
+
+  await t.test('the library of Anthropic understands the errors', async (t) => {
+    const stranger = new Anthropic({ baseURL: target.url, apiKey: 'wrong', authToken: null });
+    await t.rejects(stranger.messages.create(ask('x')), Anthropic.AuthenticationError);
+    const tools = [{ name: 'f', input_schema: { type: 'object' as const } }];
+    await t.rejects(client.messages.create({ ...ask('x'), tools }), {
+      status: 400,
+      message: /invalid_request_error.*tools/,
+    });
+    const unknown = { ...ask('x'), model: 'gpt-4o' };
+    await t.rejects(client.messages.create(unknown), Anthropic.NotFoundError);
+    const broken = client.messages.stream(ask('[[status 400]]')).finalMessage();
+    await t.rejects(broken, { message: /stand-in: 400/ });
+  });
+
+  await t.test('a request for one token costs nothing', async (t) => {
+    const before = target.api.requests.length;
+    const body = { ...ask('Hey'), model: 'claude-3-haiku-20240307', max_tokens: 1 };
+    const message = await client.messages.create(body);
+    t.match(message, { stop_reason: 'max_tokens', usage: { output_tokens: 0 } });
+    t.equal(target.api.requests.length, before);
+  });
+}

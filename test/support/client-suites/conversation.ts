@@ -1,0 +1,59 @@
+/** What the suites of all client libraries have in common: a conversation of several turns, seen at the stand-in API. */
+import type { Test } from 'tap';
+import { type MessagesApi, promptText } from '../messages-api.ts';
+
+export interface ClientTarget {
+  /** Where berth accepts prompts. */
+  url: string;
+  token: string;
+  api: MessagesApi;
+  /** Of each conversation. */
+  turns: number;
+}
+
+export interface Turn {
+  role: 'user' | 'assistant';
+  content: string;
+}
+
+export interface Sends {
+  /** Sends the history and returns the answer. */
+  whole: (history: readonly Turn[]) => Promise<string>;
+  /** The same as a stream; returns the pieces of the answer. */
+  streamed: (history: readonly Turn[]) => Promise<string[]>;
+}
+
+export const instructions = 'You answer a library of the tests.';
+
+/**
+ * Sends the whole history each time, as clients do, whole and as a stream by turns, and checks that one session has
+ * answered.
+ * @param name makes the texts of this conversation different from those of other ones
+ */
+export async function converse(
+  t: Test,
+  { api, turns }: ClientTarget,
+  name: string,
+  { whole, streamed }: Sends,
+): Promise<void> {
+  const history: Turn[] = [];
+  for (let turn = 1; turn <= turns; turn += 1) {
+    const content = `[[slow 1]] [[say ${name} answer ${turn}]] question ${turn}`;
+    history.push({ role: 'user', content });
+    const pieces = turn % 2 === 0 ? await streamed(history) : [await whole(history)];
+    t.equal(pieces.join(''), `${name} answer ${turn}`);
+    if (turn % 2 === 0) t.ok(pieces.length > 1, 'the text came in pieces');
+    history.push({ role: 'assistant', content: pieces.join('') });
+  }
+  const asked = api.requests.filter((request) => promptText(request)?.includes(`${name} answer`));
+  t.equal(asked.length, turns, 'each turn was one call of the model');
+  const sessions = new Set(asked.map(({ headers }) => headers['x-claude-code-session-id']));
+  t.equal(sessions.size, 1, 'all turns ran in one session');
+  const last = asked.at(-1)?.body;
+  t.match(JSON.stringify(last?.system), instructions);
+  const texts = JSON.stringify(last?.messages);
+  for (let turn = 1; turn < turns; turn += 1) {
+    t.equal(texts.split(`question ${turn}"`).length, 2, `question ${turn} is there once`);
+  }
+  t.notMatch(texts, '<conversation>', 'no history was sent as text');
+}
