@@ -277,4 +277,43 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
       queries: { '{{reason}}': counted('berth_auth_failures_total', 'reason') },
     },
   ],
+  'Init that stays: sync, proposals, gateway': [
+    {
+      ...{ title: 'The git server answered', ...ago, width: 4, warn: [15 * minute, hour] },
+      means: 'Only with BERTH_SYNC_INTERVAL: the time since the last answer about the refs.',
+      queries: { ago: since('berth_sync_confirmed_timestamp_seconds') },
+    },
+    {
+      ...{ title: 'Open proposal', stat: true, width: 4, unit: 'short' },
+      means: 'Only with BERTH_PROPOSE_CHANGES: the files of the open pull request.',
+      queries: { files: 'max(berth_proposals_files{@})' },
+    },
+    {
+      ...{ title: 'Left out of the proposal', unit: 'short', width: 4, stacked: true },
+      means:
+        'Changed files on the volume that are not proposed. secret: look at the file, it may have a secret.',
+      queries: { '{{reason}}': 'max by (reason) (berth_proposals_left_out{@}) > 0' },
+    },
+    {
+      ...{ title: 'Sync and proposals', unit: 'short', events: true, width: 6 },
+      means: 'Changes of the volume by kind, and what became of the pull request.',
+      queries: {
+        'sync: {{kind}}': counted('berth_sync_passes_total', 'kind'),
+        'proposal: {{result}}': counted(
+          'berth_proposals_passes_total',
+          'result',
+          ',result=~"opened|updated|withdrawn|failed"',
+        ),
+        'proposal: {{how}}': counted('berth_proposals_ended_total', 'how'),
+      },
+    },
+    {
+      ...{ title: 'Requests to the gateway', unit: 'short', events: true, width: 6 },
+      means:
+        'Only with BERTH_GATEWAY_REPOS or BERTH_GATEWAY_PUSH: refused by a rule, failed at the git server, in the network or at a bound.',
+      queries: {
+        '{{operation}} {{outcome}}': counted('berth_gateway_requests_total', 'operation, outcome'),
+      },
+    },
+  ],
 };

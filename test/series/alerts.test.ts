@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Registry } from 'prom-client';
 import t from 'tap';
 import { parse, stringify } from 'yaml';
+import { createGatewayMetrics } from '../../init/gateway/metrics.ts';
 import { createProposalMetrics } from '../../init/proposals/metrics.ts';
 import { createSyncMetrics } from '../../init/sync/metrics.ts';
 import type { MemoryReport } from '../../supervisor/memory/guard.ts';
@@ -71,6 +72,17 @@ const cases: Record<string, { fires: Series; quiet: Series }> = {
   BerthSyncFails: {
     fires: { berth_sync_confirmed_timestamp_seconds: constant(0) },
     quiet: { berth_sync_confirmed_timestamp_seconds: '0+60x180' },
+  },
+  BerthGatewayFails: {
+    fires: { 'berth_gateway_requests_total{operation="fetch",outcome="failed"}': '0+1x180' },
+    quiet: {
+      'berth_gateway_requests_total{operation="fetch",outcome="served"}': '0+9x180',
+      'berth_gateway_requests_total{operation="push",outcome="failed"}': '0+0x60 1+0x120',
+    },
+  },
+  BerthGatewayRefuses: {
+    fires: { 'berth_gateway_requests_total{operation="refs",outcome="refused"}': '0+1x180' },
+    quiet: { 'berth_gateway_requests_total{operation="refs",outcome="failed"}': '0+1x180' },
   },
   BerthProposalSecret: {
     fires: { 'berth_proposals_left_out{reason="secret"}': constant(1) },
@@ -326,6 +338,7 @@ t.test('promtool finds a rule that was bent', { skip }, (t) => {
 
 function syncRegistry(): Registry {
   const registry = new Registry();
+  createGatewayMetrics(registry, () => 0);
   createProposalMetrics(registry);
   createSyncMetrics(registry);
   return registry;
