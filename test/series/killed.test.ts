@@ -8,7 +8,7 @@ import t from 'tap';
 import { killRepeatedly } from '../soak/init-kills.ts';
 import { testDirectory } from '../support/directory.ts';
 
-const kills = Number(process.env.BERTH_TEST_KILLS ?? 24);
+const kills = Number(process.env.BERTH_TEST_KILLS ?? 14);
 /** Two volumes at a time. */
 const seeds = [1, 2];
 
