@@ -14,7 +14,7 @@ import { forkPoint } from './fork-point.ts';
 import { extendKey, historyKey, scopeKey } from './history-key.ts';
 import { withHistory } from './history-text.ts';
 import { KnownHistories, type KnownHistoriesOptions, type Place } from './known-histories.ts';
-import { type Message, splitHistory } from './message.ts';
+import { attachmentsIn, type Message, splitHistory } from './message.ts';
 import { type ChosenModel, chooseModel, type ProfileSource } from './model-names.ts';
 import { type ReplyStream, StreamedText } from './streamed-text.ts';
 
@@ -68,7 +68,8 @@ interface Asked {
   chosen: ChosenModel;
   /** The history before the new message, where the request has it. */
   known: readonly Message[];
-  text: string;
+  /** The new message of the user. */
+  fresh: Message;
 }
 
 export class Conversations {
@@ -91,16 +92,15 @@ export class Conversations {
     stream?: ReplyStream,
   ): Promise<Reply> {
     const chosen = chooseModel(request.model, request.token, this.#options.profiles);
-    const { known, text } = splitHistory(request.messages);
-    const asked = { request, chosen, known, text };
+    const { known, fresh } = splitHistory(request.messages);
+    const asked = { request, chosen, known, fresh };
     const { key, place } = await this.#lookUp(asked);
     const ground = await this.#groundOf(asked, place);
     this.#options.onOrigin(ground.origin);
-    const { answer, text: reply } = await this.#answer(ground, request, caller, stream);
-    const withText = extendKey(key, { role: 'user', text });
-    const withReply = extendKey(withText, { role: 'assistant', text: reply });
-    this.#known.note(answer.session_id, withReply, request.response);
-    return { answer, text: reply };
+    const reply = await this.#answer(ground, request, caller, stream);
+    const answered = extendKey(extendKey(key, fresh), { role: 'assistant', text: reply.text });
+    this.#known.note(reply.answer.session_id, answered, request.response);
+    return reply;
   }
 
   /** The key of the history before the new message, and the session that has this history. */
@@ -122,8 +122,11 @@ export class Conversations {
       place && ((await this.#continued(asked, place)) ?? (await this.#fork(asked, place)));
     if (ground) return ground;
     if (previous !== undefined) throw unknownResponse(previous);
-    const { known, text } = asked;
-    const prompt = await this.#resolve(asked, { text: withHistory(known, text) });
+    const { known, fresh } = asked;
+    const prompt = await this.#resolve(asked, {
+      text: withHistory(known, fresh.text),
+      attachments: attachmentsIn([...known, fresh]),
+    });
     return { origin: known.length === 0 ? 'new' : 'history', prompt, claimed: undefined };
   }
 
@@ -159,12 +162,12 @@ export class Conversations {
   }
 
   #resolve(
-    { request, chosen, text }: Asked,
-    own: Partial<Pick<PromptRequest, 'text' | 'sessionId' | 'fork'>>,
+    { request, chosen, fresh: { text, attachments } }: Asked,
+    own: Partial<Pick<PromptRequest, 'text' | 'attachments' | 'sessionId' | 'fork'>>,
   ): Promise<Prompt> {
     const { token, tokenId, traceparent, instructions, outputSchema } = request;
     return this.#options.intake.resolve({
-      ...{ text, sessionId: undefined, fork: false, ...own },
+      ...{ text, attachments, sessionId: undefined, fork: false, ...own },
       profile: chosen.profile.name,
       fields: {
         model: chosen.model,

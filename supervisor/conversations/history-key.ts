@@ -5,7 +5,7 @@
  * message does not count, because clients trim it. No text can be read from a key.
  */
 import { createHash } from 'node:crypto';
-import type { Message } from './message.ts';
+import { type Message, merged } from './message.ts';
 
 /** What two histories must have in common, besides their messages. */
 export interface Scope {
@@ -21,24 +21,27 @@ export function scopeKey({ token, profile, model, instructions }: Scope): string
 }
 
 /** The key of a history with one more message. */
-export function extendKey(key: string, { role, text }: Message): string {
-  return hash([key, role, text.trim()]);
+export function extendKey(key: string, { role, text, attachments = [] }: Message): string {
+  const files = attachments.map(({ mediaType, data }) => [mediaType, digestOf(data)]);
+  return hash([key, role, text.trim(), ...files.flat()]);
 }
 
-/** The key of a history. */
+/** The key of a history; neighbours of one role count as one message. */
 export function historyKey(scope: string, messages: readonly Message[]): string {
-  return joined(messages).reduce(extendKey, scope);
+  const groups: Message[][] = [];
+  for (const message of messages) {
+    const last = groups.at(-1);
+    if (last?.[0]?.role === message.role) last.push(message);
+    else groups.push([message]);
+  }
+  return groups.reduce(
+    (key, group) => extendKey(key, { role: group[0]?.role ?? 'user', ...merged(group) }),
+    scope,
+  );
 }
 
-/** Neighbours of one role are one message. */
-function joined(messages: readonly Message[]): Message[] {
-  const all: Message[] = [];
-  for (const { role, text } of messages) {
-    const last = all.at(-1);
-    if (last?.role === role) last.text += `\n\n${text}`;
-    else all.push({ role, text });
-  }
-  return all;
+function digestOf(data: Buffer): string {
+  return createHash('sha256').update(data).digest('hex');
 }
 
 /** 128 bits, in hex digits. */

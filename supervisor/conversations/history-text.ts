@@ -10,8 +10,13 @@ const introduction =
 
 export function withHistory(known: readonly Message[], text: string): string {
   if (known.length === 0) return text;
-  const record = JSON.stringify(known.map(({ role, text: content }) => ({ role, content })))
+  const record = JSON.stringify(known.map(recordOf))
     .replaceAll('<', '\\u003c')
     .replaceAll('>', '\\u003e');
   return `${introduction}\n\n<conversation>\n${record}\n</conversation>\n\nThe new message of the user:\n\n${text}`;
+}
+
+/** The files themselves come with the prompt, in the order of their names. */
+function recordOf({ role, text: content, attachments }: Message) {
+  return { role, content, ...(attachments ? { files: attachments.map(({ name }) => name) } : {}) };
 }

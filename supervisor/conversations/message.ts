@@ -1,9 +1,24 @@
 import { BerthError } from '../../shared/errors.ts';
+import type { Attachment } from '../attachments/attachment.ts';
 
 /** One message of a conversation, as every API for other clients is read into it. */
 export interface Message {
   role: 'user' | 'assistant';
   text: string;
+  /** Pictures, PDFs and other files of the user; absent: none. */
+  attachments?: readonly Attachment[];
+}
+
+/** One message of several neighbours of one role. */
+export function merged(messages: readonly Message[]): Pick<Message, 'text' | 'attachments'> {
+  const attachments = attachmentsIn(messages);
+  const text = messages.map((message) => message.text).join('\n\n');
+  return attachments.length > 0 ? { text, attachments } : { text };
+}
+
+/** All files of the messages, in their order. */
+export function attachmentsIn(messages: readonly Message[]): readonly Attachment[] {
+  return messages.flatMap(({ attachments = [] }) => attachments);
 }
 
 /**
@@ -12,12 +27,12 @@ export interface Message {
  */
 export function splitHistory(messages: readonly Message[]): {
   known: readonly Message[];
-  text: string;
+  fresh: Message;
 } {
   const answered = messages.findLastIndex(({ role }) => role === 'assistant') + 1;
   const fresh = messages.slice(answered);
   if (fresh.length > 0) {
-    return { known: messages.slice(0, answered), text: fresh.map(({ text }) => text).join('\n\n') };
+    return { known: messages.slice(0, answered), fresh: { role: 'user', ...merged(fresh) } };
   }
   throw new BerthError(
     'invalid_request',

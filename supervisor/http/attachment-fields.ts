@@ -45,8 +45,11 @@ export function encodedBytes(bytes: number): number {
   return Math.ceil(bytes / 3) * 4 + 256 * 1024;
 }
 
-/** Node ignores what is not base64, so a damaged text would become a damaged file. */
-function decoded(data: string, field: string): Buffer {
+/**
+ * Node ignores what is not base64, so a damaged text would become a damaged file.
+ * @throws BerthError `invalid_request`
+ */
+export function decoded(data: string, field: string): Buffer {
   const content = Buffer.from(data, 'base64');
   const expected = Math.floor((data.replace(/={0,2}$/, '').length * 3) / 4);
   if (content.length === expected) return content;

@@ -1,8 +1,9 @@
 /** OpenAI's Chat Completions API, `POST /v1/chat/completions`: reads its requests and writes its replies. */
 import type { Reply } from '../../conversations/conversations.ts';
 import { berthFields, type CompatibleApi, type ReplyFrame } from './api.ts';
-import { asObject, instructionsOf, notBlank, textOf } from './content.ts';
+import { asObject, contentOf, instructionsOf, notBlank, textOf } from './content.ts';
 import { cannotUse, checkFields, type FieldRules } from './field-rules.ts';
+import { chatParts } from './files.ts';
 import { isInstructions, OpenAiHistory } from './openai-history.ts';
 import { finishReasonOf, promptTokensOf } from './openai-usage.ts';
 import {
@@ -121,7 +122,7 @@ function readMessage(value: unknown, field: string, history: OpenAiHistory): voi
   const at = `${field}.content`;
   if (isInstructions(role)) history.instruct(textOf(content, at, ['text'], '\n\n'), field);
   else if (role === 'user') {
-    history.add({ role, text: notBlank(textOf(content, at, ['text'], '\n\n'), at) });
+    history.add({ role, ...notBlank(contentOf(content, at, chatParts), at) });
   } else if (role === 'assistant') {
     const calls = tool_calls ?? function_call;
     if (calls !== undefined && calls !== null && !(Array.isArray(calls) && calls.length === 0)) {

@@ -1,4 +1,5 @@
-/** Reads the content of messages: a text, or a list of parts. */
+/** Reads the content of messages: a text, or a list of parts with texts and files. */
+import type { Attachment } from '../../attachments/attachment.ts';
 import { cannotUse } from './field-rules.ts';
 
 export type Json = Readonly<Record<string, unknown>>;
@@ -9,29 +10,72 @@ export function asObject(value: unknown, field: string): Json {
   throw cannotUse(field, 'it is no object', 'send one');
 }
 
+/** What a content has. */
+export interface Content {
+  text: string;
+  attachments?: readonly Attachment[];
+}
+
+/** How an API writes the parts of a content. */
+export interface Parts {
+  /** The types of a part that is text. */
+  texts: readonly string[];
+  /** Reads a part with a file, by its type. */
+  files?: Readonly<Record<string, (part: Json, field: string) => SentFile>>;
+}
+
+/** A file of a part: a text is put into the prompt itself. */
+export type SentFile = Attachment | string;
+
 /**
- * @param kinds the types of a part that is text
- * @param separator between the parts
+ * Reads a message of the user.
+ * @throws BerthError `invalid_request` that names the part
+ */
+export function contentOf(content: unknown, field: string, parts: Parts): Content {
+  if (typeof content === 'string') return { text: content };
+  const read = listOf(content, field).map((value, index) => {
+    const at = `${field}.${index}`;
+    const part = asObject(value, at);
+    const file = own(parts.files, part.type);
+    return file ? file(part, at) : textOfPart(part, at, parts.texts);
+  });
+  const attachments = read.filter((each) => typeof each !== 'string');
+  const text = read.filter((each) => typeof each === 'string').join('\n\n');
+  return attachments.length > 0 ? { text, attachments } : { text };
+}
+
+/**
+ * Reads instructions or an answer, which have no files.
  * @throws BerthError `invalid_request` that names the part
  */
 export function textOf(
   content: unknown,
   field: string,
-  kinds: readonly string[],
+  texts: readonly string[],
   separator: string,
 ): string {
   if (typeof content === 'string') return content;
-  if (!Array.isArray(content)) throw cannotUse(field, 'it is no text and no list', 'send a text');
-  return content
-    .map((part: unknown, index) => textOfPart(part, `${field}.${index}`, kinds))
+  return listOf(content, field)
+    .map((value, index) => {
+      const at = `${field}.${index}`;
+      return textOfPart(asObject(value, at), at, texts);
+    })
     .join(separator);
 }
 
-function textOfPart(value: unknown, field: string, kinds: readonly string[]): string {
-  const { type, text } = asObject(value, field);
-  if (!kinds.includes(String(type))) throw cannotUse(field, reasonAgainst(type), 'send text');
+function listOf(content: unknown, field: string): readonly unknown[] {
+  if (Array.isArray(content)) return content;
+  throw cannotUse(field, 'it is no text and no list', 'send a text');
+}
+
+function textOfPart({ type, text }: Json, field: string, texts: readonly string[]): string {
+  if (!texts.includes(String(type))) throw cannotUse(field, reasonAgainst(type), 'send text');
   if (typeof text !== 'string') throw cannotUse(`${field}.text`, 'it is no text', 'send a text');
   return text;
+}
+
+function own<T>(table: Readonly<Record<string, T>> | undefined, key: unknown): T | undefined {
+  return table && typeof key === 'string' && Object.hasOwn(table, key) ? table[key] : undefined;
 }
 
 /** Parts of a history of tools: the libraries keep them in the messages. */
@@ -44,10 +88,10 @@ function reasonAgainst(type: unknown): string {
     : `parts of type ${named} are not supported`;
 }
 
-/** @throws BerthError `invalid_request` if the text is blank */
-export function notBlank(text: string, field: string): string {
-  if (text.trim() !== '') return text;
-  throw cannotUse(field, 'it is empty', 'send a text');
+/** @throws BerthError `invalid_request` if there is no text */
+export function notBlank(content: Content, field: string): Content {
+  if (content.text.trim() !== '') return content;
+  throw cannotUse(field, 'it has no text', 'send a text');
 }
 
 /** Joins instructions; undefined if there are none. */

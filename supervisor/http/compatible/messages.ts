@@ -2,8 +2,9 @@
 import type { Reply } from '../../conversations/conversations.ts';
 import type { Message } from '../../conversations/message.ts';
 import { berthFields, type CompatibleApi, namedEvent, type ReplyFrame } from './api.ts';
-import { asObject, instructionsOf, notBlank, textOf } from './content.ts';
+import { asObject, contentOf, instructionsOf, notBlank, textOf } from './content.ts';
 import { cannotUse, checkFields, type FieldRules } from './field-rules.ts';
+import { anthropicParts } from './files.ts';
 import {
   effort,
   notEnforced,
@@ -108,9 +109,9 @@ export function readMessages(body: Body): {
 function readMessage(value: unknown, index: number): Message {
   const field = `messages.${index}`;
   const { role, content } = asObject(value, field);
-  const text = textOf(content, `${field}.content`, ['text'], role === 'user' ? '\n\n' : '');
-  if (role === 'assistant') return { role, text };
-  if (role === 'user') return { role, text: notBlank(text, `${field}.content`) };
+  const at = `${field}.content`;
+  if (role === 'assistant') return { role, text: textOf(content, at, ['text'], '') };
+  if (role === 'user') return { role, ...notBlank(contentOf(content, at, anthropicParts), at) };
   throw cannotUse(`${field}.role`, 'it is neither user nor assistant', 'send one of them');
 }
 

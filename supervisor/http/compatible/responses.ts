@@ -1,8 +1,9 @@
 /** OpenAI's Responses API, `POST /v1/responses`: reads its requests and writes its replies. */
 import type { Reply } from '../../conversations/conversations.ts';
 import { berthFields, type CompatibleApi, namedEvent, type ReplyFrame } from './api.ts';
-import { asObject, instructionsOf, notBlank, textOf } from './content.ts';
+import { asObject, contentOf, instructionsOf, notBlank, textOf } from './content.ts';
 import { cannotUse, checkFields, type FieldRules } from './field-rules.ts';
+import { responsesParts } from './files.ts';
 import { isInstructions, OpenAiHistory } from './openai-history.ts';
 import { finishReasonOf, promptTokensOf } from './openai-usage.ts';
 import { effort, notEnforced, refusedTools, serviceTier, warnedSampling } from './shared-rules.ts';
@@ -104,7 +105,7 @@ export const responsesApi: CompatibleApi = {
 function readInput(input: unknown): OpenAiHistory {
   const history = new OpenAiHistory('input');
   if (typeof input === 'string') {
-    history.add({ role: 'user', text: notBlank(input, 'input') });
+    history.add({ role: 'user', ...notBlank({ text: input }, 'input') });
     return history;
   }
   for (const [index, value] of (input as readonly unknown[]).entries()) {
@@ -123,7 +124,7 @@ function readItem(value: unknown, field: string, history: OpenAiHistory): void {
   }
   if (isInstructions(role)) history.instruct(textOf(content, at, texts, '\n\n'), field);
   else if (role === 'user') {
-    history.add({ role, text: notBlank(textOf(content, at, texts, '\n\n'), at) });
+    history.add({ role, ...notBlank(contentOf(content, at, responsesParts), at) });
   } else if (role === 'assistant') history.add({ role, text: textOf(content, at, texts, '') });
   else throw history.unknownRole(role, field);
 }

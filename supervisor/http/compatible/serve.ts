@@ -5,7 +5,9 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import { BerthError } from '../../../shared/errors.ts';
 import type { Log } from '../../../shared/log.ts';
+import { formatSize } from '../../../shared/units.ts';
 import type {
   ConversationRequest,
   Conversations,
@@ -21,6 +23,8 @@ import { toErrorBody } from './error-shapes.ts';
 
 export interface CompatibleParts {
   conversations: Conversations;
+  /** Bytes that the texts of a request may have; the limit of a body allows for files too. */
+  maxPromptBytes: number;
   log: Log;
 }
 
@@ -32,12 +36,13 @@ const longestWarning = 2_000;
 /** @returns the reply if the answer was sent as a stream */
 export async function serveConversation(
   api: CompatibleApi,
-  { conversations, log }: CompatibleParts,
+  { conversations, maxPromptBytes, log }: CompatibleParts,
   request: CompatibleRequest,
   reply: FastifyReply,
 ): Promise<Record<string, unknown> | FastifyReply> {
   const { body, token, tokenId, headers } = request;
   const { conversation, streams, isContinuable, isProbe, warnings } = api.read(body);
+  assertTextSize(conversation, maxPromptBytes);
   const frame: ReplyFrame = {
     id: `${api.idPrefix}${randomBytes(16).toString('hex')}`,
     model: conversation.model,
@@ -93,6 +98,22 @@ async function streamReply(
   } finally {
     events?.end();
   }
+}
+
+/** @throws BerthError `payload_too_large` */
+function assertTextSize(
+  { instructions = '', messages }: Pick<ConversationRequest, 'instructions' | 'messages'>,
+  most: number,
+): void {
+  const bytes = messages.reduce(
+    (sum, { text }) => sum + Buffer.byteLength(text),
+    Buffer.byteLength(instructions),
+  );
+  if (bytes <= most) return;
+  throw new BerthError(
+    'payload_too_large',
+    `cannot read the request: its texts have more than ${formatSize(most)}; begin a new conversation, put large input into files of the workspace, or raise BERTH_MAX_PROMPT_BYTES`,
+  );
 }
 
 /** Adds the header `berth-warning`; a header has printable ASCII only. */

@@ -3,6 +3,10 @@ import Anthropic from '@anthropic-ai/sdk';
 import type { Test } from 'tap';
 import { type ClientTarget, converse, instructions } from './conversation.ts';
 
+/** A PNG of one pixel. */
+const picture =
+  'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
+
 export async function anthropicSuite(t: Test, target: ClientTarget): Promise<void> {
   const client = new Anthropic({ baseURL: target.url, apiKey: target.token, authToken: null });
   const fields = { model: 'berth/default', max_tokens: 1_024 } as const;
@@ -63,6 +67,29 @@ export async function anthropicSuite(t: Test, target: ClientTarget): Promise<voi
     await t.rejects(client.messages.create(unknown), Anthropic.NotFoundError);
     const broken = client.messages.stream(ask('[[status 400]]')).finalMessage();
     await t.rejects(broken, { message: /stand-in: 400/ });
+  });
+
+  await t.test('the library of Anthropic sends pictures and documents', async (t) => {
+    const source = { type: 'base64' as const, media_type: 'image/png' as const, data: picture };
+    const text = { type: 'text' as const, text: '[[say seen]] what is this?' };
+    const content = [{ type: 'image' as const, source }, text];
+    const first = { role: 'user' as const, content };
+    const seen = await client.messages.create({ ...fields, messages: [first] });
+    t.match(seen.content, [{ text: 'seen' }]);
+    const messages = [
+      first,
+      { role: 'assistant' as const, content: seen.content },
+      { role: 'user' as const, content: '[[say again]] and now?' },
+    ];
+    await client.messages.create({ ...fields, messages });
+    const sent = JSON.stringify(target.api.requests.at(-1)?.body?.messages);
+    t.equal(sent.split(picture).length, 2, 'the session has the picture once');
+    const remote = { type: 'url' as const, url: 'https://example.com/x.png' };
+    const byUrl = [{ type: 'image' as const, source: remote }, text];
+    await t.rejects(
+      client.messages.create({ ...fields, messages: [{ role: 'user', content: byUrl }] }),
+      { status: 400, message: /downloads nothing/ },
+    );
   });
 
   await t.test('a request for one token costs nothing', async (t) => {

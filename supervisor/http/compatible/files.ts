@@ -1,0 +1,71 @@
+/**
+ * Reads the files in the parts of a message.
+ * Invariant: berth downloads nothing for a client, so a file comes as base64 within the request.
+ */
+import { type Attachment, attachmentOf } from '../../attachments/attachment.ts';
+import { decoded } from '../attachment-fields.ts';
+import { asObject, type Json, type Parts, type SentFile } from './content.ts';
+import { cannotUse } from './field-rules.ts';
+
+/** Of Anthropic's API. */
+export const anthropicParts: Parts = {
+  texts: ['text'],
+  files: {
+    image: ({ source }, field) => bySource(source, undefined, field),
+    document: ({ source, title }, field) => bySource(source, title, field),
+  },
+};
+
+/** Of OpenAI's Chat Completions. */
+export const chatParts: Parts = {
+  texts: ['text'],
+  files: {
+    image_url: ({ image_url }, field) =>
+      byUrl(asObject(image_url, `${field}.image_url`).url, undefined, `${field}.image_url.url`),
+    file: ({ file }, field) => {
+      const { file_data, filename } = asObject(file, `${field}.file`);
+      return byUrl(file_data, filename, `${field}.file.file_data`);
+    },
+  },
+};
+
+/** Of OpenAI's Responses. */
+export const responsesParts: Parts = {
+  texts: ['input_text', 'output_text', 'text'],
+  files: {
+    input_image: ({ image_url }, field) => byUrl(image_url, undefined, `${field}.image_url`),
+    input_file: ({ file_data, filename }, field) =>
+      byUrl(file_data, filename, `${field}.file_data`),
+  },
+};
+
+function bySource(value: unknown, title: unknown, field: string): SentFile {
+  const source = asObject(value, `${field}.source`);
+  const name = typeof title === 'string' ? title : undefined;
+  if (source.type === 'base64') return byBase64(source, name, `${field}.source`);
+  if (source.type === 'text' && typeof source.data === 'string') {
+    return name === undefined ? source.data : `${name}:\n\n${source.data}`;
+  }
+  throw notInRequest(`${field}.source`);
+}
+
+function byBase64({ media_type, data }: Json, name: string | undefined, field: string): Attachment {
+  if (typeof data !== 'string') throw notInRequest(field);
+  const mediaType = typeof media_type === 'string' ? media_type : undefined;
+  return attachmentOf({ name, mediaType, data: decoded(data, field) }, field);
+}
+
+/** A `data:` URL. */
+function byUrl(url: unknown, filename: unknown, field: string): Attachment {
+  const comma = typeof url === 'string' ? url.indexOf(',') : -1;
+  if (typeof url !== 'string' || comma < 0) throw notInRequest(field);
+  const [, media_type] = /^data:([^;,]*)(?:;[^,]*)?;base64$/i.exec(url.slice(0, comma)) ?? [];
+  if (media_type === undefined) throw notInRequest(field);
+  const name = typeof filename === 'string' ? filename : undefined;
+  return byBase64({ media_type, data: url.slice(comma + 1) }, name, field);
+}
+
+function notInRequest(field: string) {
+  const cause = 'its content is not in the request, and berth downloads nothing for a client';
+  return cannotUse(field, cause, 'send it as base64');
+}
