@@ -1,0 +1,138 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { chatRules } from '../../../../supervisor/http/compatible/chat-completions.ts';
+import { messagesRules } from '../../../../supervisor/http/compatible/messages.ts';
+import { responsesRules } from '../../../../supervisor/http/compatible/responses.ts';
+import { startApiServer, token } from '../../../support/api-server.ts';
+
+const { url, log } = await startApiServer(t, { maxPromptBytes: 100_000 });
+
+async function post(path: string, body: object, headers: Record<string, string> = {}) {
+  const response = await fetch(url + path, {
+    method: 'POST',
+    headers: { 'x-api-key': token, 'content-type': 'application/json', ...headers },
+    body: JSON.stringify(body),
+  });
+  // biome-ignore lint/suspicious/noExplicitAny: answers are matched, not computed with.
+  const answer = (await response.json()) as any;
+  return { status: response.status, headers: response.headers, body: answer };
+}
+
+const user = { role: 'user', content: 'x' };
+const answer = { role: 'assistant', content: 'y' };
+const result = { type: 'tool_result', tool_use_id: 'a', content: 'z' };
+
+type Refusal = [what: string, body: object, field: string];
+
+const ofMessages: Refusal[] = [
+  ['a history that does not begin with the user', { messages: [answer, user] }, 'messages'],
+  ['a history that ends with an answer', { messages: [user, answer] }, 'messages'],
+  ['tool results', { messages: [{ role: 'user', content: [result] }] }, 'messages.0.content.0'],
+  ['an unknown role', { messages: [{ role: 'judge', content: 'x' }] }, 'messages.0.role'],
+  ['an empty text', { messages: [{ role: 'user', content: ' ' }] }, 'messages.0.content'],
+  ['a message that is no object', { messages: [7] }, 'messages.0'],
+  ['tools', { messages: [user], tools: [{ name: 'f' }] }, 'tools'],
+  ['a field that nobody knows', { messages: [user], wish: 1 }, 'wish'],
+  ['a field with the name of a method', { messages: [user], constructor: 1 }, 'constructor'],
+  ['stop sequences', { messages: [user], stop_sequences: ['a'] }, 'stop_sequences'],
+];
+
+for (const [what, body, field] of ofMessages) {
+  t.test(`/v1/messages refuses ${what} in the shape of Anthropic`, async (t) => {
+    const answered = await post('/v1/messages', { model: 'berth', max_tokens: 9, ...body });
+    t.match(answered, {
+      status: 400,
+      body: {
+        type: 'error',
+        error: { type: 'invalid_request_error', berth: { code: 'invalid_request', field } },
+      },
+    });
+    t.equal(answered.headers.get('x-should-retry'), 'false');
+  });
+}
+
+const called = { role: 'assistant', content: null, tool_calls: [{ id: 'a' }] };
+const ofChat: Refusal[] = [
+  ['n above 1', { messages: [user], n: 2 }, 'n'],
+  ['logprobs', { messages: [user], logprobs: true }, 'logprobs'],
+  ['functions', { messages: [user], functions: [{}] }, 'functions'],
+  ['calls of tools', { messages: [user, called, user] }, 'messages.1'],
+  ['results of tools', { messages: [user, { role: 'tool', content: 'x' }] }, 'messages.1'],
+  [
+    'instructions in the middle',
+    { messages: [user, answer, { role: 'system', content: 'x' }, user] },
+    'messages.2',
+  ],
+  [
+    'a JSON object without a schema',
+    { messages: [user], response_format: { type: 'json_object' } },
+    'response_format',
+  ],
+];
+
+for (const [what, body, param] of ofChat) {
+  t.test(`/v1/chat/completions refuses ${what} in the shape of OpenAI`, async (t) => {
+    const answered = await post('/v1/chat/completions', { model: 'berth', ...body });
+    const error = { type: 'invalid_request_error', code: 'invalid_request', param };
+    t.match(answered, { status: 400, body: { error } });
+  });
+}
+
+const ofResponses: Refusal[] = [
+  ['background', { input: 'x', background: true }, 'background'],
+  ['calls of functions', { input: [{ type: 'function_call' }] }, 'input.0'],
+  [
+    'answers after previous_response_id',
+    { input: [answer, user], previous_response_id: 'resp_0' },
+    'input',
+  ],
+];
+
+for (const [what, body, param] of ofResponses) {
+  t.test(`/v1/responses refuses ${what}`, async (t) => {
+    const answered = await post('/v1/responses', { model: 'berth', ...body });
+    t.match(answered, { status: 400, body: { error: { param } } });
+  });
+}
+
+t.test('what has no effect is accepted with a warning', async (t) => {
+  const plain = { model: 'berth', messages: [user], temperature: 1, n: 1, tools: [], user: 'u-7' };
+  const silent = await post('/v1/chat/completions', plain);
+  t.equal(silent.status, 200);
+  t.equal(silent.headers.get('berth-warning'), null);
+  const warm = await post('/v1/chat/completions', { ...plain, temperature: 0.2, seed: 7 });
+  t.equal(warm.status, 200);
+  t.match(warm.headers.get('berth-warning'), /^temperature: .*; seed: /);
+  t.notMatch(log.text, 'u-7', 'the user of a request is not logged');
+});
+
+t.test('a body that is too large has the shape of its API', async (t) => {
+  const messages = [{ role: 'user', content: 'x'.repeat(200_000) }];
+  const anthropic = await post('/v1/messages', { model: 'berth', max_tokens: 9, messages });
+  t.match(anthropic, { status: 413, body: { error: { type: 'request_too_large' } } });
+  const openai = await post('/v1/chat/completions', { model: 'berth', messages });
+  t.match(openai, { status: 413, body: { error: { code: 'payload_too_large' } } });
+  const many = Array.from({ length: 10_000 }, () => user);
+  t.match(await post('/v1/chat/completions', { model: 'berth', messages: many }), { status: 413 });
+});
+
+t.test('x-api-key is a token only where clients of Anthropic call', async (t) => {
+  const wrong = await post('/v1/messages', {}, { 'x-api-key': 'wrong' });
+  t.match(wrong, { status: 401, body: { type: 'error', error: { type: 'authentication_error' } } });
+  t.match(await post('/v1/prompts', { prompt: 'x' }), { status: 401 });
+  const both = { authorization: `Bearer ${token}`, 'x-api-key': 'wrong' };
+  const question = { model: 'berth', max_tokens: 9, messages: [user] };
+  t.match(await post('/v1/messages', question, both), { status: 200 });
+});
+
+t.test('docs/clients.md has each field that berth decides about', (t) => {
+  const text = readFileSync(join(import.meta.dirname, '../../../../docs/clients.md'), 'utf8');
+  const read = ['messages', 'input', 'stream_options', 'text', 'include', 'prompt'];
+  for (const { accepted, warned, refused } of [messagesRules, chatRules, responsesRules]) {
+    for (const field of [...accepted, ...Object.keys(warned), ...Object.keys(refused)]) {
+      t.ok(read.includes(field) || new RegExp(`\`[^\`]*\\b${field}\\b`).test(text), field);
+    }
+  }
+  t.end();
+});
