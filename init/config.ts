@@ -290,6 +290,11 @@ export function readInitConfig(environment: Environment): InitSettings {
   }
   const githubApiUrl =
     settings.githubApiUrl ?? (repository.onGitHub ? 'https://api.github.com' : undefined);
+  if (settings.proposeChanges && githubApiUrl === undefined) {
+    advice.push(
+      `BERTH_PROPOSE_CHANGES has no effect: ${repository.url} is not on GitHub; set BERTH_GITHUB_API_URL for GitHub Enterprise`,
+    );
+  }
   const urlUsername = gitToken === undefined ? repository.login?.username : undefined;
   return {
     config: {

@@ -59,6 +59,8 @@ export interface ChangesOptions {
 
 /** Bytes of one file. */
 export const largestFile = 256 * 1024;
+/** Bytes of all changes of a pass: a volume with very many new files must not use up the memory. */
+const mostBytes = 8 * 1024 * 1024;
 /** The entries of directories that are looked at. */
 const mostEntries = 20_000;
 
@@ -69,6 +71,8 @@ export async function findChanges(
   const changes = new Map<string, Change>();
   const leftOut = new Map<string, LeftOut>();
   const tracked = trackedFiles(record);
+  const upstreams = upstreamPaths(record);
+  let bytes = 0;
   const toRepository = (file: string) => repositoryPath(file, record.directory);
 
   const add = async (file: string, root: string, from: string, saved: boolean): Promise<void> => {
@@ -80,6 +84,10 @@ export async function findChanges(
     }
     if (neverProposed(file) !== undefined) return;
     signal.throwIfAborted();
+    if (bytes > mostBytes) {
+      leftOut.set(file, { path, reason: 'too_many' });
+      return;
+    }
     const read = await readVolumeFile(root, from, largestFile);
     if (read === undefined) return;
     if (read === 'too_large') {
@@ -87,6 +95,7 @@ export async function findChanges(
       return;
     }
     const { content, executable, changedAt } = read;
+    bytes += content.length;
     const oid = objectId('blob', content);
     const other = changes.get(file);
     if (oid === upstream?.entry.oid || content.length === 0) return;
@@ -116,10 +125,18 @@ export async function findChanges(
     if (local.kind !== 'file' || local.damaged || local.oid === entry.oid) continue;
     await add(file, configDirectory, file, isExecutableConfiguration(file));
   }
+  const isBelowFile = (file: string) => {
+    for (let end = file.lastIndexOf('/'); end > 0; end = file.lastIndexOf('/', end - 1)) {
+      if (tracked.has(file.slice(0, end))) return true;
+    }
+    return false;
+  };
   const isNew = (file: string) => {
     const path = toRepository(file);
     const below = path === undefined ? undefined : withoutDirectory(path, record.directory);
-    return below !== undefined && isListed(below, listed) && !tracked.has(file);
+    return (
+      below !== undefined && isListed(below, listed) && !upstreams.has(file) && !isBelowFile(file)
+    );
   };
   for (const file of untrackedFiles(configDirectory, listed)) {
     if (isNew(file)) await add(file, configDirectory, file, isExecutableConfiguration(file));
@@ -152,6 +169,21 @@ function trackedFiles({ entries, directory }: TreeRecord): Map<string, Tracked> 
     }
   }
   return tracked;
+}
+
+/**
+ * Paths on the volume where a new file would replace something of upstream: every entry, also
+ * symlinks, and every directory above.
+ */
+function upstreamPaths({ entries, directory }: TreeRecord): Set<string> {
+  const paths = new Set<string>();
+  for (const path of Object.keys(entries)) {
+    let at = volumePath(path, directory) ?? '';
+    for (; at !== '' && !paths.has(at); at = at.slice(0, Math.max(0, at.lastIndexOf('/')))) {
+      paths.add(at);
+    }
+  }
+  return paths;
 }
 
 function withoutDirectory(path: string, directory: string | null): string {

@@ -21,8 +21,8 @@ const why: Record<LeftOut['reason'], string> = {
   conflict: 'upstream changed the same lines',
 };
 
-/** Lines of each list: GitHub bounds the text. */
-const mostListed = 150;
+/** Lines of each list: GitHub bounds the text to 64 KiB. */
+const mostListed = { changes: 100, leftOut: 50 } as const;
 
 export function titleOf({ changes }: Described): string {
   const [first] = changes;
@@ -34,11 +34,11 @@ export function titleOf({ changes }: Described): string {
 export function bodyOf(described: Described): string {
   const { changes, leftOut, commit } = described;
   const rows = changes
-    .slice(0, mostListed)
+    .slice(0, mostListed.changes)
     .map((change) => `| \`${change.path}\` | ${kindOf(change)} | ${timeOf(change.changedAt)} |`);
   const left = leftOut
     .filter(({ path }) => path !== '')
-    .slice(0, mostListed)
+    .slice(0, mostListed.leftOut)
     .map(({ path, reason }) => `- \`${path}\`: ${why[reason]}`);
   const unnamed = leftOut.filter(({ path }) => path === '').length;
   if (unnamed > 0) left.push(`- ${unnamed} files: ${why.name}`);

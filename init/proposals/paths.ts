@@ -12,7 +12,7 @@ const secretNames =
 
 /** Directories and files at the root that the CLI writes for itself: transcripts, history, caches. */
 const ofTheCli =
-  /^(\.berth|projects|todos|tasks|teams|sessions|session-env|shell-snapshots|file-history|paste-cache|cache|statsig|telemetry|debug|logs|ide|backups|plans|jobs|uploads|image-cache|history)(\.|\/|$)/i;
+  /^(\.berth|projects|todos|sessions|session-env|shell-snapshots|file-history|paste-cache|statsig|telemetry|debug|backups|history)(\.|\/|$)/i;
 
 const memoryFolder = /^projects\/-[A-Za-z0-9-]*\/memory\//;
 

@@ -31,6 +31,9 @@ export interface ProposerOptions {
 type GitHubModules = typeof import('../github/branch-commit.ts') &
   typeof import('../github/pull-requests.ts');
 
+/** Log lines of a pass about files that are left out. */
+const mostReported = 20;
+
 interface Pass {
   config: InitConfig;
   record: TreeRecord;
@@ -189,8 +192,8 @@ export class Proposer {
 
   #report(leftOut: Selected['leftOut']): void {
     const keys = new Set(leftOut.map(({ path, reason }) => `${reason} ${path}`));
-    for (const { path, reason } of leftOut) {
-      if (this.#reported.has(`${reason} ${path}`)) continue;
+    const fresh = leftOut.filter(({ path, reason }) => !this.#reported.has(`${reason} ${path}`));
+    for (const { path, reason } of fresh.slice(0, mostReported)) {
       const text = reason === 'secret' ? 'may have a secret' : 'cannot be proposed';
       this.#options.log.warn('proposal_left_out', `a changed file ${text}; it is left out`, {
         path,

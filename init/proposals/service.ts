@@ -13,6 +13,8 @@ import { Proposer } from './proposer.ts';
 const patience = 120_000;
 /** Milliseconds before the first pass, so that a start is not slower. */
 const first = 10_000;
+/** Milliseconds between two passes: an open pull request costs a request for each. */
+const shortest = 15_000;
 const afterFailure = { first: 10_000, longest: 900_000, jitter: 0.5 };
 
 /** @param interval BERTH_SYNC_INTERVAL, in milliseconds */
@@ -53,7 +55,8 @@ export function proposalsService(interval: number): Service {
   };
 }
 
-function waitAfter(failures: number, interval: number): number {
+function waitAfter(failures: number, given: number): number {
+  const interval = Math.max(given, shortest);
   if (failures === 0) return interval * (0.95 + 0.1 * Math.random());
   const longest = Math.max(interval, afterFailure.longest);
   return backoff(failures, {
