@@ -191,6 +191,7 @@ export class Supervisor {
       mcp: new McpEndpoint({
         ...shared,
         profiles: this.#options.profiles,
+        maxPromptBytes: config.maxPromptBytes,
         onCall: this.#parts.metrics.mcpCalled,
         origins: config.mcpOrigins ?? [],
         hosts: config.mcpHosts ?? [],

@@ -451,7 +451,7 @@ export const routes: readonly Route[] = [
     description:
       'The Streamable HTTP transport of the Model Context Protocol, without sessions: see docs/mcp.md. Errors within the protocol are JSON-RPC errors. 403 if a web page calls whose origin is not in BERTH_MCP_ORIGINS.',
     body: mcpMessageSchema,
-    bodyLimit: ({ maxPromptBytes }) => maxPromptBytes,
+    bodyLimit: promptLimit,
     answer: mcpAnswerSchema,
     handler: ({ mcp }, request, reply) => mcp.handle(request, reply),
   }),

@@ -105,6 +105,7 @@ export async function startApiServer(t: Test, options: ApiServerTestOptions = {}
     ...shared,
     mcp: new McpEndpoint({
       ...shared,
+      maxPromptBytes: options.maxPromptBytes ?? 1024 ** 2,
       onCall: (tool, outcome) => calls.push(`${tool} ${outcome}`),
       ...{ origins: options.origins ?? [], hosts: options.hosts ?? [] },
     }),

@@ -7,6 +7,7 @@ import { z } from 'zod';
 import type { JobState } from '../../jobs/job.ts';
 import { type JobBody, jobIdSchema, jobSchema, jobsQuerySchema } from '../job-schema.ts';
 import { accept, cancel, readWait } from '../jobs.ts';
+import { assertPromptSize } from '../prompt-size.ts';
 import { followJob } from './follow-job.ts';
 import { answerOf, jobReportSchema, reportOf } from './job-report.ts';
 import { type McpParts, reads, type ToolCall, tool, works } from './tool.ts';
@@ -39,6 +40,7 @@ const askSchema = z.strictObject({
     'A name of list_profiles; absent: the default profile. A session keeps its profile',
   ),
   output_schema: shape.output_schema,
+  attachments: shape.attachments,
   ...{ wait, idempotency_key },
 });
 
@@ -125,6 +127,7 @@ async function begin(
   { idempotency_key, ...body }: JobBody & { idempotency_key?: string | undefined },
   { caller }: ToolCall,
 ) {
+  assertPromptSize(body, Infinity, parts);
   const headers = { ...caller.headers, 'idempotency-key': idempotency_key };
   return (await accept(parts, body, { ...caller, headers })).job;
 }

@@ -10,6 +10,8 @@ import type { JobParts } from '../jobs.ts';
 import type { SessionParts } from '../sessions.ts';
 
 export interface McpParts extends JobParts, SessionParts {
+  /** Bytes that a prompt may have besides its attachments. */
+  maxPromptBytes: number;
   profiles: {
     all(): Profile[];
     /** @throws BerthError `profile_not_found` */

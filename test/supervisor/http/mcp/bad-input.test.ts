@@ -115,6 +115,10 @@ t.test('a body with too many values or too many bytes is refused', async (t) => 
   t.match(await sendMcp(url, many), { status: 413, body: { code: 'payload_too_large' } });
   const large = callOf('ask', { prompt: 'x'.repeat(70_000) });
   t.match(await sendMcp(url, large), { status: 413, body: { code: 'payload_too_large' } });
+  const withFiles = await startApiServer(t, { maxPromptBytes: 64 * 1024, maxAttachmentBytes: 2e6 });
+  t.match(await sendMcp(withFiles.url, large), {
+    body: { result: { isError: true, content: [{ text: /payload_too_large/ }] } },
+  });
 });
 
 t.test('a web page is refused unless its origin is allowed', async (t) => {

@@ -123,6 +123,15 @@ t.test('a job is started, found by its key, and cancelled', async (t) => {
   t.match(again, { isError: true, content: [{ text: /idempotency_mismatch/ }] });
 });
 
+t.test('an attachment reaches the session of the prompt', async (t) => {
+  const { call } = await connect(t);
+  const attachments = [{ name: 'notes.txt', text: 'a note' }];
+  const { it } = await call('ask', { prompt: 'Read the file', attachments });
+  t.match(it, { state: 'succeeded' });
+  const { api } = (await server).surroundings;
+  t.ok(api.requests.some(({ body }) => JSON.stringify(body).includes('notes.txt')));
+});
+
 t.test('a refused call has the cause, the remedy and the code', async (t) => {
   const { call } = await connect(t);
   const refused = await call('ask', { prompt: 'x', session_id: randomUUID() });
