@@ -1,0 +1,199 @@
+/** The n8n node of examples/n8n-node against a running berth with the scripted CLI. */
+import { join } from 'node:path';
+import t from 'tap';
+import { makeWebhookSecret } from '../supervisor/jobs/callbacks/webhook-secrets.ts';
+import { type Execution, executionOf, loadNode } from './support/n8n-node.ts';
+import { startSupervisor, token } from './support/supervisor.ts';
+import { until } from './support/until.ts';
+import { openReceiver } from './support/webhook-receiver.ts';
+
+const server = startSupervisor(t, {
+  config: { 'webhook-secret': makeWebhookSecret() },
+  settings: {
+    BERTH_CALLBACK_HOSTS: '127.0.0.0/8',
+    BERTH_WEBHOOK_SECRET_FILE: join(t.testdirName, 'config/webhook-secret'),
+  },
+});
+const loaded = loadNode();
+
+/** Fields of an error of n8n. */
+const like = (fields: object) => fields as Error;
+
+async function execute(
+  resource: string,
+  operation: string,
+  parameters: Record<string, unknown> = {},
+  rest: Partial<Execution> = {},
+  bearer = token,
+) {
+  const { node } = await loaded;
+  const { url } = await server;
+  const given = { parameters: { resource, operation, ...parameters }, ...rest };
+  const execution = executionOf(node, { url, token: bearer }, given);
+  const [output = []] = await node.execute.call(execution.context);
+  return { ...execution, output, json: output[0]?.json };
+}
+
+t.test('ask returns the answer, and continues the session of an earlier answer', async (t) => {
+  const { json: first, output } = await execute('prompt', 'ask', { prompt: '[[say hello]]' });
+  t.match(first, { result: 'hello', session_id: String, is_error: false });
+  t.match(output[0]?.pairedItem, { item: 0 });
+  const sessionId = first.session_id;
+  const { json } = await execute('prompt', 'ask', { prompt: '[[say again]]', sessionId });
+  t.match(json, { result: 'again', session_id: sessionId });
+});
+
+t.test(
+  'a retry of the same execution gets the first answer, another prompt does not',
+  async (t) => {
+    const { json: first } = await execute('prompt', 'ask', { prompt: '[[say once]]' });
+    const { json: retried } = await execute('prompt', 'ask', { prompt: '[[say once]]' });
+    t.equal(retried.id, first.id);
+    const { json: other } = await execute('prompt', 'ask', { prompt: '[[say twice]]' });
+    t.not(other.id, first.id);
+  },
+);
+
+t.test('each item is a prompt with its own answer', async (t) => {
+  const items = [{ json: { n: 1 } }, { json: { n: 2 } }];
+  const { output } = await execute('prompt', 'ask', { prompt: '[[say both]]' }, { items });
+  t.same(
+    output.map(({ pairedItem }) => pairedItem),
+    [{ item: 0 }, { item: 1 }],
+  );
+  t.not(output[0]?.json.id, output[1]?.json.id);
+});
+
+t.test('the text of a stream is passed on while it is written', async (t) => {
+  const prompt = '[[slow 10]][[say a text in some pieces]]';
+  const { json, chunks } = await execute('prompt', 'askStream', { prompt }, { streaming: true });
+  t.match(json, { text: 'a text in some pieces', result: 'a text in some pieces' });
+  const pieces = chunks.filter((chunk) => (chunk as string[])[0] === 'item');
+  t.ok(pieces.length > 1);
+  t.equal(pieces.map((piece) => (piece as string[])[2]).join(''), 'a text in some pieces');
+  await t.rejects(execute('prompt', 'askStream', { prompt: '[[drop]]' }), like({ httpCode: /^5/ }));
+  await t.rejects(execute('prompt', 'askStream', { prompt: 'x', sessionId: 'no' }), {
+    message: /session_id/,
+  });
+});
+
+t.test('options reach berth under the names of its API', async (t) => {
+  const metadata = '{"run":"42"}';
+  const options = { timeout: '20s', allowedTools: 'Read, Grep', metadata, outputSchema: '{' };
+  await t.rejects(execute('prompt', 'ask', { prompt: 'x', options }), {
+    message: /outputSchema: it is no JSON object/,
+    description: /^Remedy: /,
+  });
+  const { json } = await execute('job', 'start', { prompt: '[[say x]]', options: { metadata } });
+  t.match(json.metadata, { run: '42' });
+});
+
+t.test('a binary field of the item becomes an attachment', async (t) => {
+  const { surroundings } = await server;
+  const binary = {
+    data: { fileName: 'report.csv', mimeType: 'text/csv', content: Buffer.from('a,b\n') },
+  };
+  const items = [{ json: {}, binary }];
+  const options = { attachments: '*' };
+  const { json } = await execute('prompt', 'ask', { prompt: 'Sum it up', options }, { items });
+  t.match(json, { is_error: false });
+  const sent = JSON.stringify(surroundings.api.requests.map(({ body }) => body));
+  t.match(sent, /report\.csv/);
+  const missing = { attachments: 'picture' };
+  await t.rejects(
+    execute('prompt', 'ask', { prompt: 'x', options: missing }, { items }),
+    /picture/,
+  );
+});
+
+t.test('a job is started, awaited, listed and cancelled', async (t) => {
+  const { json: started } = await execute('job', 'start', { prompt: '[[say done]]' });
+  t.match(started, { id: /^job_/, session_id: null });
+  const got = await execute('job', 'get', { jobId: started.id, waitSeconds: 30 });
+  t.match(got.json, { state: 'succeeded', result: { result: 'done' } });
+  const { output } = await execute('job', 'getAll', {
+    filters: { state: ['succeeded'] },
+    limit: 1,
+  });
+  t.match(output, [{ json: { id: started.id } }]);
+  t.equal(output.length, 1);
+  const { json: hanging } = await execute('job', 'start', { prompt: '[[hang stream]]' });
+  const { json } = await execute('job', 'cancel', { jobId: hanging.id });
+  t.match(json, { id: hanging.id, state: 'cancelled' });
+});
+
+t.test('a workflow waits for a job, and the call of berth continues it', async (t) => {
+  const receiver = await openReceiver(t);
+  const resumeUrl = `${receiver.url}/webhook-waiting/7/node-1?signature=a`;
+  const prompt = '[[say awaited]]';
+  const { json, waits } = await execute('job', 'startAndWait', { prompt }, { resumeUrl });
+  t.equal(waits.length, 1);
+  t.ok(Number(waits[0]) > Date.now());
+  await until('berth has called', () => receiver.received.length > 0);
+  const [call] = receiver.received;
+  t.equal(call?.target, '/webhook-waiting/7/node-1?signature=a');
+  const { node } = await loaded;
+  const body = JSON.parse(call?.body ?? '');
+  const berth = { url: (await server).url, token };
+  const resumed = executionOf(node, berth, { parameters: {}, body });
+  const { workflowData } = await node.webhook.call(resumed.context);
+  t.match(workflowData[0]?.[0]?.json, { id: json.id, result: { result: 'awaited' } });
+  const forged = executionOf(node, berth, { parameters: {}, body: { data: { id: 'job_1/../x' } } });
+  await t.rejects(node.webhook.call(forged.context), 'a call for no job of this token is refused');
+  const items = [{ json: {} }, { json: {} }];
+  await t.rejects(execute('job', 'startAndWait', { prompt }, { items, resumeUrl }), {
+    message: /several jobs/,
+    description: /Loop Over Items/,
+  });
+});
+
+t.test('sessions are listed, read, interrupted and deleted', async (t) => {
+  const { json: answer } = await execute('prompt', 'ask', { prompt: '[[say for the list]]' });
+  const id = answer.session_id;
+  const { output } = await execute('session', 'getAll', { returnAll: true });
+  t.ok(output.some(({ json }) => json.id === id));
+  t.match((await execute('session', 'get', { id })).json, { id, turns: 1 });
+  t.match((await execute('session', 'interrupt', { id })).json, { interrupted: false });
+  t.match((await execute('session', 'delete', { id })).json, { deleted: true });
+  await t.rejects(execute('session', 'get', { id }), like({ httpCode: '404' }));
+});
+
+t.test('an error shows the cause, the remedy and the code', async (t) => {
+  const id = '00000000-0000-4000-8000-000000000000';
+  await t.rejects(execute('session', 'get', { id }), {
+    message: /^cannot .* session/,
+    description: /^Remedy: .* Code: session_not_found\./,
+    httpCode: '404',
+    itemIndex: 0,
+  });
+  await t.rejects(execute('prompt', 'ask', { prompt: 'x' }, {}, 'a wrong token'), {
+    description: /Code: unauthorized/,
+    ...like({ httpCode: '401' }),
+  });
+  const kept = await execute('session', 'get', { id }, { continueOnFail: true });
+  t.match(kept.output[0], {
+    json: { error: /^cannot/, description: /^Remedy/ },
+    error: { httpCode: '404' },
+    pairedItem: { item: 0 },
+  });
+  const { node } = await loaded;
+  const parameters = { resource: 'session', operation: 'get', id };
+  const gone = executionOf(node, { url: 'http://127.0.0.1:9/', token }, { parameters });
+  await t.rejects(node.execute.call(gone.context), {
+    message: /^cannot reach berth at http:\/\/127/,
+    description: /^Remedy: check the URL/,
+  });
+});
+
+t.test('the test of the credential costs no prompt', async (t) => {
+  const { credential } = await loaded;
+  const { url, surroundings } = await server;
+  const before = surroundings.api.requests.length;
+  const { request } = credential.test;
+  t.match(credential.authenticate.properties.headers, { Authorization: /^=Bearer / });
+  const call = (bearer: string) =>
+    fetch(url + request.url, { headers: { authorization: `Bearer ${bearer}` } });
+  t.equal((await call(token)).status, 200);
+  t.equal((await call('wrong')).status, 401);
+  t.equal(surroundings.api.requests.length, before);
+});
