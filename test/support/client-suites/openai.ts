@@ -109,12 +109,15 @@ export async function openaiSuite(t: Test, target: ClientTarget): Promise<void> 
     await t.rejects(unknown, { status: 404, code: 'model_not_found' });
     const lost = client.responses.create({ model, input: 'x', previous_response_id: 'resp_0' });
     await t.rejects(lost, { status: 400, code: 'previous_response_not_found' });
-    const chunks = await client.chat.completions.create({ ...ask('[[status 400]]'), stream: true });
+    const chunks = await client.chat.completions.create({ ...ask('[[status 403]]'), stream: true });
     const reading = async (): Promise<void> => {
       for await (const _ of chunks);
     };
-    await t.rejects(reading(), { code: 'turn_failed', message: /stand-in: 400/ });
-    const broken = client.responses.stream({ model, input: '[[status 400]]' });
-    await t.rejects(broken.finalResponse(), { code: 'turn_failed', message: /stand-in: 400/ });
+    await t.rejects(reading(), { code: 'permission_denied', message: /stand-in: 403/ });
+    const broken = client.responses.stream({ model, input: '[[status 403]]' });
+    await t.rejects(broken.finalResponse(), {
+      code: 'permission_denied',
+      message: /stand-in: 403/,
+    });
   });
 }
