@@ -20,6 +20,7 @@ import { neverShow } from '../shared/redact.ts';
 import {
   choice,
   duration,
+  httpUrl,
   integer,
   type Listen,
   listen,
@@ -40,13 +41,6 @@ import {
 import { type ProposePaths, proposalDefinitions } from './proposals/settings.ts';
 
 const largestId = 2 ** 31 - 1;
-
-const httpUrl = z.string().transform((value, context): string => {
-  const url = URL.parse(value);
-  if (url && /^https?:$/.test(url.protocol)) return url.href.replace(/\/+$/, '');
-  context.addIssue({ code: 'custom', message: 'an https URL' });
-  return z.NEVER;
-});
 
 /** The rules of git for the name of a ref, roughly (git-check-ref-format). */
 const refName = z.string().regex(/^(?!-)(?!.*(\.\.|@\{|\/\/))[^\s~^:?*[\\\p{Cc}]+$/u, {

@@ -231,6 +231,27 @@ export const eventsOfInit = {
 };
 
 export const eventsOfSupervisor = {
+  workspace_ready: event(
+    'info',
+    'the working directory of a session has a checkout; `outcome` is `fetched`, `mirrored` or `remade`',
+    'repository commit outcome duration_ms',
+  ),
+  workspace_failed: event('warn', 'a checkout could not be made', 'repository code'),
+  workspace_published: event(
+    'info',
+    'the commits of a session were pushed',
+    'session_id repository commit branch url',
+  ),
+  publish_failed: event(
+    'warn',
+    'the commits of a session could not be pushed, or the pull request not opened; they are kept',
+    'session_id repository code',
+  ),
+  mirror_removed: event(
+    'info warn',
+    'a mirror of a repository was removed (info), or cannot be removed (warn)',
+    'repository reason',
+  ),
   listening: event('info', 'the server accepts prompts', 'address metrics_address cli_version'),
   descriptors_few: event(
     'warn',

@@ -155,6 +155,14 @@ export const hostNames = z.string().transform((value, context): readonly string[
   return z.NEVER;
 });
 
+/** A URL of http or https, without a slash at its end. */
+export const httpUrl = z.string().transform((value, context): string => {
+  const url = URL.parse(value);
+  if (url && /^https?:$/.test(url.protocol)) return url.href.replace(/\/+$/, '');
+  context.addIssue({ code: 'custom', message: 'an https URL' });
+  return z.NEVER;
+});
+
 /** The address of a Redis server; the value is a secret, so messages do not show it. */
 export const redisUrl = z.string().refine((value) => {
   const url = URL.canParse(value) ? new URL(value) : undefined;

@@ -23,6 +23,7 @@ import {
   durationOrNever,
   hostAndPort,
   hostNames,
+  httpUrl,
   integer,
   listen,
   path,
@@ -258,6 +259,34 @@ export const supervisorDefinitions = {
     default: 'shared',
     description:
       'The working directory of sessions. `shared`: all sessions work in BERTH_WORKSPACE_DIR itself. `session`: each session works in its own directory below `sessions/` there, which is removed with the session.',
+  }),
+  gatewayUrl: setting({
+    name: 'BERTH_GATEWAY_URL',
+    schema: httpUrl,
+    default: 'http://127.0.0.1:9418',
+    description:
+      'The gateway of init (docs/gateway.md), from which checkouts of repositories come and to which their commits go (docs/workspaces.md).',
+  }),
+  mirrors: setting({
+    name: 'BERTH_MIRRORS',
+    schema: integer(1, 10_000),
+    default: '20',
+    description:
+      'The maximum number of mirrors of repositories below `mirrors/` in BERTH_WORKSPACE_DIR; the least recently used one is removed.',
+  }),
+  mirrorsSize: setting({
+    name: 'BERTH_MIRRORS_SIZE',
+    schema: size(1024 ** 2, 1024 ** 5),
+    default: '4Gi',
+    description:
+      'The maximum size of all mirrors of repositories, and of one; a fetch that would need more is ended.',
+  }),
+  checkoutTimeout: setting({
+    name: 'BERTH_CHECKOUT_TIMEOUT',
+    schema: duration(second, 24 * hour),
+    default: '10m',
+    description:
+      'The deadline of one fetch of a repository. The time limit of the prompt counts too.',
   }),
   sessionRetention: setting({
     name: 'BERTH_SESSION_RETENTION',

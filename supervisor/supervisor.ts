@@ -173,6 +173,7 @@ export class Supervisor {
     await applied.load();
     await initOutcome.load();
     await credentials.start();
+    await this.#parts.checkouts.open();
     const directories = await this.#parts.workspaces.names();
     const loading = { ...this.#parts, log: this.#log, signal: this.#ending.signal };
     this.#loading = loadSessions(loading, directories);

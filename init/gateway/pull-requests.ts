@@ -34,6 +34,8 @@ const wantedSchema = z.strictObject({
   title: z.string().trim().min(1).max(256),
   body: z.string().max(65_536).default(''),
   base: z.string().refine(isBranch, { error: 'the name of a branch' }).optional(),
+  /** Counts when the pull request is opened. */
+  draft: z.boolean().optional(),
 });
 
 /** Answers every failure. */

@@ -30,6 +30,8 @@ export interface WantedPullRequest {
   body: string;
   /** The default branch if absent. */
   base?: string | undefined;
+  /** Counts when the pull request is opened, not when it is updated. */
+  draft?: boolean | undefined;
 }
 
 const pushFirst = 'push the branch first, with commits that the base does not have';
@@ -66,6 +68,7 @@ export async function openPullRequest(
         body,
         base,
         head: branch,
+        ...(wanted.draft ? { draft: true } : {}),
       });
       return { ...described(data), created: true };
     } catch (error) {

@@ -25,7 +25,7 @@ export interface Caller {
 export function readNewJob(body: JobBody, caller: Caller, now: number): NewJob {
   const { prompt, session_id, fork, profile, model, append_system_prompt } = body;
   const { allowed_tools, max_turns, max_budget_usd, output_schema, on_recycle } = body;
-  const { timeout, callback_url, priority, max_attempts, metadata } = body;
+  const { timeout, callback_url, priority, max_attempts, metadata, workspace, publish } = body;
   const traceparent = validTraceparent(caller.headers.traceparent);
   const notBefore = startOf(body, now);
   const expiresIn = durationOf('expires_in', body.expires_in, longestWait);
@@ -44,6 +44,7 @@ export function readNewJob(body: JobBody, caller: Caller, now: number): NewJob {
     request: withoutAbsent({
       ...{ prompt, session_id, fork, profile, model, append_system_prompt, allowed_tools },
       ...{ max_turns, max_budget_usd, output_schema, on_recycle, traceparent },
+      ...{ workspace, publish },
     }),
     ...{ priority, metadata, notBefore, expiresAt },
     timeout: durationOf('timeout', timeout, longestTimeout, 1_000),

@@ -1,6 +1,7 @@
 /** The schemas of `POST /v1/prompts`: its body, its answer, and what the OpenAPI document adds to them. */
 import { z } from 'zod';
 import { attachmentsField } from './attachment-fields.ts';
+import { publishSchema, workspaceSchema } from '../workspaces/workspace-request.ts';
 import { streamEvents, streamExample } from './stream-events.ts';
 
 const count = z.number().int();
@@ -60,6 +61,8 @@ export const promptSchema = z
       .describe(
         'When the process is lost or ended in the middle of the turn: carry the turn on in another one (default; tools may then run twice), or fail with worker_recycled',
       ),
+    workspace: workspaceSchema.optional(),
+    publish: publishSchema.optional(),
     metadata: z
       .record(z.string(), z.string())
       .optional()
@@ -103,6 +106,28 @@ export const answerSchema = z
       .describe(
         'Reports of background work since the last answer of the session, also of work that ended with its process',
       ),
+    workspace: z
+      .object({
+        repo: z.string(),
+        commit: z.string().describe('HEAD when the turn had ended'),
+        branch: z
+          .string()
+          .nullable()
+          .describe('The branch with the commits of the session; null if none was pushed'),
+        pull_request_url: z.string().nullable(),
+        diff_stat: z
+          .object({ files: count, insertions: count, deletions: count })
+          .describe('The changes since the session began'),
+        remade: z
+          .boolean()
+          .describe('Whether the checkout was lost with its disk and made again for this prompt'),
+        problem: z
+          .object({ code: z.string(), detail: z.string(), retryable: z.boolean() })
+          .optional()
+          .describe('Why the commits were not published; they are kept in the checkout'),
+      })
+      .optional()
+      .describe('The checkout of the session, if it has one'),
     recycled: count.describe('How often the turn was carried on in a new process'),
     recycle_reason: z
       .enum(['memory', 'processes', 'crashed', 'hung'])

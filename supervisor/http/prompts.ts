@@ -60,10 +60,11 @@ export async function runPrompt(
 function requestOf({ token, tokenId, headers, body }: PromptHttpRequest): PromptRequest {
   const { prompt: text, session_id, fork, profile, on_limit, on_recycle } = body;
   const { model, append_system_prompt, allowed_tools, max_turns, max_budget_usd } = body;
-  const { output_schema, timeout } = body;
+  const { output_schema, timeout, workspace, publish } = body;
   return {
     text,
     attachments: readAttachments(body.attachments),
+    ...{ workspace, publish },
     sessionId: session_id,
     fork: fork ?? false,
     profile,

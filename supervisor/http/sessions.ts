@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import type { Log } from '../../shared/log.ts';
 import type { SessionCatalog } from '../sessions/catalog.ts';
-import type { SessionRecord } from '../sessions/session-record.ts';
+import type { SessionRecord, SessionWorkspace } from '../sessions/session-record.ts';
 import { audit } from './admin.ts';
 
 const count = z.number().int();
@@ -27,6 +27,15 @@ const summarySchema = z
       cache_read_input_tokens: count,
     }),
     working_directory: z.object({ path: z.string(), mode: z.enum(['shared', 'session']) }),
+    workspace: z
+      .object({
+        repo: z.string(),
+        commit: z.string().describe('HEAD at the end of the last turn'),
+        branch: z.string().nullable().describe('The branch that was pushed'),
+        pull_request_url: z.string().nullable(),
+      })
+      .optional()
+      .describe('The checkout of the session, if it has one'),
     forked_from: z.string().nullable(),
   })
   .describe('A session');
@@ -114,5 +123,12 @@ function summaryOf(record: SessionRecord, catalog: SessionCatalog): z.output<typ
   const { working_directory, forked_from } = record;
   const state = catalog.stateOf(record);
   const figures = { created_at, last_used_at, turns, cost_usd, usage };
-  return { id, profile, state, ...figures, working_directory, forked_from };
+  return {
+    ...{ id, profile, state, ...figures, working_directory, forked_from },
+    ...(record.workspace && { workspace: checkoutOf(record.workspace) }),
+  };
+}
+
+function checkoutOf({ repo, commit, branch, pull_request_url }: SessionWorkspace) {
+  return { repo, commit, branch, pull_request_url };
 }

@@ -34,6 +34,9 @@ export const verdicts: Readonly<Record<ErrorCode, Verdict>> = {
   cli_unavailable: 'park',
   mcp_unavailable: 'park',
   configuration_invalid: 'park',
+  workspace_unavailable: 'park',
+  // The turn has ended; the next run only pushes its commits.
+  publish_failed: 'park',
 
   // The run was lost, or the model gave no answer. The next run continues the turn, so no tool runs again blindly.
   worker_lost: 'retry',
@@ -53,6 +56,10 @@ export const verdicts: Readonly<Record<ErrorCode, Verdict>> = {
   forbidden: 'fail',
   profile_not_found: 'fail',
   session_not_found: 'fail',
+  workspace_refused: 'fail',
+  workspace_not_found: 'fail',
+  workspace_too_large: 'fail',
+  publish_refused: 'fail',
   payload_too_large: 'fail',
   prompt_too_large: 'fail',
   blocked_by_hook: 'fail',

@@ -33,7 +33,11 @@ export const limitSpread = 30_000;
  * berth has forgotten what the account has used.
  */
 export function restartReasons(isPaused: boolean): readonly ErrorCode[] {
-  return isPaused ? configurationReasons : [...configurationReasons, 'paused'];
+  const reasons: readonly ErrorCode[] = [
+    ...configurationReasons,
+    ...(['workspace_unavailable', 'publish_failed'] as const),
+  ];
+  return isPaused ? reasons : [...reasons, 'paused'];
 }
 
 export class LimitEnds {

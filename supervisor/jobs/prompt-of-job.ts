@@ -10,9 +10,11 @@ export function promptRequestOf({
   priority,
 }: Pick<Job, 'request' | 'token' | 'tokenId' | 'priority'>): PromptRequest {
   const { prompt, session_id, fork, profile, on_recycle, traceparent } = request;
+  const { workspace, publish } = request;
   const { model, append_system_prompt, allowed_tools, max_turns, max_budget_usd } = request;
   return {
     text: prompt,
+    ...{ workspace, publish },
     sessionId: session_id,
     fork: fork ?? false,
     profile,

@@ -4,10 +4,11 @@
  * is kept until the store has it. A job that was cancelled, or that another replica has taken, is not changed.
  */
 import { backoff } from '../../shared/backoff.ts';
-import { asBerthError, BerthError } from '../../shared/errors.ts';
+import { asBerthError, BerthError, type ErrorCode } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { pause } from '../../shared/waiting.ts';
 import type { KeptAttachments } from '../attachments/kept.ts';
+import type { Answer } from '../prompts/answer.ts';
 import type { Continuation } from '../prompts/continue-prompt.ts';
 import type { Intake, Prompt, SentPrompt } from '../prompts/prompt.ts';
 import type { RunsPrompts } from '../prompts/prompts.ts';
@@ -99,14 +100,14 @@ export class JobRun {
         return { error: lostTooOften(this.#job.id), hopeless: true };
       }
       const continued = await this.#resolve();
-      if ('answer' in continued) return continued;
+      if ('answer' in continued) return published(continued.answer);
       this.#ending.signal.throwIfAborted();
       const answer = await this.#options.prompts.run(
         await this.#promptOf(continued),
         this.#ending.signal,
         (event) => this.#ending.signal.aborted || this.#events.note(event),
       );
-      return { answer };
+      return published(answer);
     } catch (error) {
       return { error };
     }
@@ -234,6 +235,18 @@ export class JobRun {
     this.#events.add('state', { state, ...(job.parked ? { parked: job.parked } : {}) });
     onRun?.(job, outcome);
   }
+}
+
+/**
+ * The end of a run whose turn has ended. A job has not succeeded before its commits are published: the next run finds
+ * the turn in the transcript, and only publishes.
+ */
+function published(answer: Answer): RunEnd {
+  const problem = answer.workspace?.problem;
+  if (!problem) return { answer };
+  const { session_id } = answer;
+  const code = problem.code as ErrorCode;
+  return { error: new BerthError(code, problem.detail, { details: { session_id } }) };
 }
 
 function isSame(one: string, other: string | undefined): boolean {

@@ -3,6 +3,7 @@
  * Invariant: a stored request is read with the schema below, since a store may be damaged or changed by others.
  */
 import { z } from 'zod';
+import { publishSchema, workspaceSchema } from '../workspaces/workspace-request.ts';
 
 export const storedRequestSchema = z.strictObject({
   prompt: z.string(),
@@ -21,6 +22,8 @@ export const storedRequestSchema = z.strictObject({
   output_schema: z.record(z.string(), z.unknown()).optional(),
   on_recycle: z.enum(['continue', 'fail']).optional(),
   traceparent: z.string().optional(),
+  workspace: workspaceSchema.optional(),
+  publish: publishSchema.optional(),
 });
 
 export type StoredRequest = z.infer<typeof storedRequestSchema>;

@@ -12,10 +12,13 @@ import { recycleReasons } from '../pool/worker.ts';
 import type { Answer } from '../prompts/answer.ts';
 import { lossReasons } from '../prompts/lost-turn.ts';
 import { removalReasons } from '../sessions/retention.ts';
+import type { CheckoutOutcome, PublishOutcome } from '../workspaces/checkouts.ts';
+import type { MirrorRemoval } from '../workspaces/mirrors.ts';
 import { type MetricSources, registerGauges } from './gauges.ts';
 import { type JobMeters, registerJobs } from './jobs.ts';
 import { type McpMeters, registerMcp } from './mcp.ts';
 import { registerTurns } from './turns.ts';
+import { registerWorkspaces } from './workspaces.ts';
 
 /** The usage of a turn, whatever its outcome. */
 export interface Spent {
@@ -57,6 +60,11 @@ export interface Metrics extends JobMeters, McpMeters {
   sessionRemoved: (reason: string) => void;
   /** Counts a prompt of an API for other clients, by how it got its session. */
   conversation: (origin: SessionOrigin) => void;
+  /** Counts a checkout for a session. */
+  checkout: (outcome: CheckoutOutcome) => void;
+  /** Counts the end of a turn whose commits were to be published. */
+  published: (outcome: PublishOutcome) => void;
+  mirrorRemoved: (reason: MirrorRemoval) => void;
 }
 
 const second = 1_000;
@@ -178,5 +186,6 @@ export function createMetrics(sources: MetricSources): Metrics {
     configurationChanged: (action) => configuration.inc({ action }),
     sessionRemoved: (reason) => removals.inc({ reason }),
     conversation: (session) => conversations.inc({ session }),
+    ...registerWorkspaces(sources.mirrors, registry),
   };
 }

@@ -63,6 +63,8 @@ export interface MetricSources {
   };
   disks: () => readonly { path: string; total: number; free: number }[];
   sessions: () => number;
+  /** The mirrors of repositories. */
+  mirrors: () => { count: number; bytes: number };
   /** The store of jobs; undefined before it is open. */
   jobs?: () => JobSource | undefined;
 }

@@ -4,6 +4,7 @@
  */
 
 import type { AttachmentLimits } from '../attachments/limits.ts';
+import type { WorkspaceRequest } from '../workspaces/workspace-request.ts';
 
 /** Fields of a request that a profile can allow a request to set. */
 export const overridable = [
@@ -57,6 +58,20 @@ export interface Limits {
   memory: number | undefined;
 }
 
+/** What prompts may do with checkouts of repositories. */
+export interface WorkspaceRules {
+  /** Repositories such as `you/app`, and all of an owner, `you/*`. */
+  repos: readonly string[];
+  /** The checkout of a session whose first prompt names none. */
+  default: WorkspaceRequest | undefined;
+  /** Whether the model is given the CLAUDE.md of the repository. */
+  instructions: boolean;
+  /** Whether commits may be pushed. */
+  publish: boolean;
+  /** The author of commits that berth makes of uncommitted changes; undefined: berth. */
+  author: { name: string; email: string } | undefined;
+}
+
 export interface Profile {
   name: string;
   /** True for the built-in profile of berth. */
@@ -97,6 +112,8 @@ export interface Profile {
   /** Names of the tokens that may use the profile; undefined: all. */
   tokens: readonly string[] | undefined;
   overrides: readonly Overridable[];
+  /** Absent: prompts get no checkout. */
+  workspaces?: WorkspaceRules;
   /** Limits of attachments, below those of the settings; absent: those of the settings. */
   attachments?: Partial<AttachmentLimits>;
 }

@@ -5,8 +5,15 @@
 import { type Document, LineCounter, parseDocument } from 'yaml';
 import { BerthError, messageOf } from '../../shared/errors.ts';
 import { nearest } from '../../shared/nearest.ts';
+import { isListed } from '../workspaces/repository-list.ts';
 import { type Path, type Problem, problemsOf, sentencesOf } from './problems.ts';
-import { builtInProfile, type Profile, type QuotaShares, usualBackground } from './profile.ts';
+import {
+  builtInProfile,
+  type Profile,
+  type QuotaShares,
+  usualBackground,
+  type WorkspaceRules,
+} from './profile.ts';
 import {
   fileSchema,
   type ProfileDocument,
@@ -181,11 +188,17 @@ function toProfile(name: string, document: ProfileDocument, background?: QuotaDo
     },
     unprompted: document.unprompted ?? 'deny',
     warm: document.warm ?? 0,
-    workingDirectory: document.working_directory ?? 'shared',
+    workingDirectory: document.workspaces ? 'session' : (document.working_directory ?? 'shared'),
     tokens: document.tokens,
     overrides: document.overrides ?? [],
+    ...(document.workspaces && { workspaces: toWorkspaces(document.workspaces) }),
     ...(document.attachments && { attachments: toAttachments(document.attachments) }),
   };
+}
+
+function toWorkspaces(document: NonNullable<ProfileDocument['workspaces']>): WorkspaceRules {
+  const { repos, default: usual, instructions = false, publish = false, author } = document;
+  return { repos, default: usual, instructions, publish, author };
 }
 
 function toAttachments({
@@ -224,6 +237,15 @@ function crossChecks(set: ProfileSet, bounds: Bounds): Problem[] {
     }
   }
   problems.push(...aliasProblems(set));
+  for (const [name, { workspaces }] of set.profiles) {
+    const repo = workspaces?.default?.repo;
+    if (!workspaces || repo === undefined || isListed(repo, workspaces.repos)) continue;
+    const path = ['profiles', name, 'workspaces', 'default', 'repo'];
+    problems.push({
+      path,
+      text: `the repository is not in profiles.${name}.workspaces.repos; add it`,
+    });
+  }
   const warm = [...set.profiles.values()].reduce((sum, profile) => sum + profile.warm, 0);
   if (warm > bounds.maxWorkers) {
     const text = `together they keep ${warm} workers warm, above BERTH_MAX_WORKERS (${bounds.maxWorkers}); lower warm (of the built-in profile, BERTH_WARM_WORKERS) or raise it`;

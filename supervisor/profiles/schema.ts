@@ -6,6 +6,8 @@ import { z } from 'zod';
 import { duration, size } from '../../shared/setting-types.ts';
 import { isReserved } from '../claude/environment.ts';
 import { reservedCommands } from '../claude/reserved-commands.ts';
+import { isRepositoryPattern } from '../workspaces/repository-list.ts';
+import { workspaceSchema } from '../workspaces/workspace-request.ts';
 import { overridable, permissionModes } from './profile.ts';
 
 /** Bytes: a flag may have 128 KiB on Linux, and a request may append to the profile's text. */
@@ -214,6 +216,36 @@ const attachments = section({
     .describe('All files of one prompt together, such as 5Mi'),
 }).describe('Narrower limits of attachments than those of the settings');
 
+const repositoryPattern = z
+  .string({ error: 'a repository, such as you/app, or you/*' })
+  .refine(isRepositoryPattern, { error: 'a repository, such as you/app, or you/*' });
+
+const plainText = (error: string) =>
+  z.string({ error }).regex(/^[^\p{Cc}<>\n]{1,100}$/u, { error });
+
+const workspaces = section({
+  repos: list(repositoryPattern).describe(
+    'Repositories that prompts may get a checkout of, such as you/app, or you/* for all of an owner; the gateway must allow them too',
+  ),
+  default: workspaceSchema
+    .optional()
+    .describe('The checkout of a session whose first prompt has no workspace'),
+  instructions: flag
+    .optional()
+    .describe(
+      'Whether the model is given the CLAUDE.md of the repository (for a pull request, that of its base); false by default. Settings, hooks and MCP servers of a repository are never used',
+    ),
+  publish: flag
+    .optional()
+    .describe('Whether prompts may push their commits and open pull requests; false by default'),
+  author: section({
+    name: plainText('a name'),
+    email: plainText('an address, such as berth@example.com'),
+  })
+    .optional()
+    .describe('The author of commits that berth makes of uncommitted changes'),
+}).describe('Checkouts of repositories; each session then works in a directory of its own');
+
 const profile = section({
   description: text(1_000).optional().describe('For people'),
   aliases: list(model)
@@ -260,6 +292,7 @@ const profile = section({
       'Whether all sessions work in one directory (shared, the default) or each session in its own',
     ),
   attachments: attachments.optional(),
+  workspaces: workspaces.optional(),
   tokens: list(name)
     .optional()
     .describe('Names of the tokens that may use the profile; absent: all'),

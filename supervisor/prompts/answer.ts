@@ -8,6 +8,7 @@ import { hiddenTools, warningsOf } from '../profiles/warnings.ts';
 import { runningWarning, takeReports } from '../sessions/background-reports.ts';
 import type { BackgroundReport } from '../sessions/session-record.ts';
 import type { SessionStore } from '../sessions/session-store.ts';
+import type { WorkspaceOutcome } from '../workspaces/checkouts.ts';
 import { type CliProblems, healthWarnings } from './cli-problems.ts';
 import { isKept } from './kept-turn.ts';
 import type { LimitGate } from './limit-gate.ts';
@@ -45,6 +46,8 @@ export interface Answer {
   warnings: string[];
   /** Reports of background work since the last answer; absent if there is none. */
   background?: BackgroundReport[];
+  /** The checkout of the session; absent without one. */
+  workspace?: WorkspaceOutcome;
   /** How often the turn was carried on in a new process, and why. */
   recycled: number;
   recycle_reason: LossReason | null;

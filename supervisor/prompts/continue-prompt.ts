@@ -26,6 +26,8 @@ export interface ContinuationOptions {
     profile: string,
     turn: Pick<Answer, 'usage'> & { costUsd: number },
   ) => void;
+  /** Publishes what the turn of an earlier process has done, if its caller wants that. */
+  finish?: (record: SessionRecord, request: PromptRequest, answer: Answer) => Promise<Answer>;
 }
 
 export interface EarlierSend {
@@ -77,7 +79,10 @@ export class Continuation {
       return { prompt, lost: false };
     }
     const turn = await turnIn(transcript, promptId, schema);
-    if (turn.kind === 'ended') return { answer: this.#answer(turn, record, promptId) };
+    if (turn.kind === 'ended') {
+      const answer = this.#answer(turn, record, promptId);
+      return { answer: (await this.#options.finish?.(record, request, answer)) ?? answer };
+    }
     if (turn.kind !== 'unknown' && cut && request.onRecycle === 'fail') throw optedOut(record.id);
     if (turn.kind === 'unknown' && isNew) return this.#anew(request, record.id);
     const prompt = await intake.resolve({ ...request, sessionId: record.id, fork: false });

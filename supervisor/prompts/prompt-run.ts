@@ -12,6 +12,7 @@ import type { Pool } from '../pool/pool.ts';
 import type { Worker } from '../pool/worker.ts';
 import type { WorkingDirectory } from '../sessions/workspaces.ts';
 import { type Answer, type ConcludeOptions, concludeTurn } from './answer.ts';
+import { CheckoutOfPrompt, type CheckoutOptions } from './checkout-of-prompt.ts';
 import type { LivePrompt } from './live-prompts.ts';
 import { TurnLost } from './lost-turn.ts';
 import { isLoginRefused } from './outcome.ts';
@@ -29,6 +30,8 @@ export interface PromptRunOptions
     ConcludeOptions,
     RecoveryOptions,
     PromptCostOptions {
+  /** Makes and publishes the checkouts of sessions. */
+  checkouts: CheckoutOptions['checkouts'];
   pool: Pool;
   store: ConcludeOptions['store'];
   gate: WorkerForOptions['gate'];
@@ -38,7 +41,7 @@ export interface PromptRunOptions
   /** `assertRoom` rejects with `disk_full` if no session may begin, or none may continue. */
   disk: ConcludeOptions['disk'] & { assertRoom: (begins: boolean) => Promise<void> };
   /** `bind`: the directory of a worker, which belongs to its session from then on. */
-  workspaces: { bind: (worker: string) => WorkingDirectory };
+  workspaces: CheckoutOptions['workspaces'] & { bind: (worker: string) => WorkingDirectory };
   cliVersion: () => string;
   log: Log;
 }
@@ -51,6 +54,9 @@ export class PromptRun {
   readonly #cost: PromptCost;
   /** The worker of the last attempt. */
   #worker: Worker | undefined;
+  #checkout: CheckoutOfPrompt | undefined;
+  /** Whether the directory of the worker could not be filled. */
+  #unfilled = false;
   /** Ends the reservation of the session whose turn is continued. */
   #letGo: () => void = () => {};
 
@@ -70,6 +76,7 @@ export class PromptRun {
         forkedFrom: fork ? (record?.id ?? null) : null,
         flags,
         cliVersion: options.cliVersion(),
+        workspace: () => this.#checkout?.state,
       },
       fork ? undefined : record,
     );
@@ -82,6 +89,8 @@ export class PromptRun {
     settings.assertInForce();
     await disk.assertRoom(record === undefined || fork);
     try {
+      const { prompt, signal } = this.#live;
+      this.#checkout = await CheckoutOfPrompt.prepare(this.#options, prompt, signal);
       return await this.#attempts();
     } catch (thrown) {
       throw this.#cost.inError(this.#withSession(thrown));
@@ -89,6 +98,7 @@ export class PromptRun {
       const sessionId = this.#worker?.sessionId;
       if (sessionId !== undefined) this.#cost.record(sessionId);
       this.#letGo();
+      await this.#checkout?.discard();
     }
   }
 
@@ -112,9 +122,11 @@ export class PromptRun {
     this.#take(found.worker);
     let failure: unknown;
     try {
-      const turn = await this.#turn(found, text);
+      const note = await this.#fill(found.worker);
+      const turn = await this.#turn(found, text, note);
       const about = { live: this.#live, turn, cost: this.#cost, keeper: this.#keeper };
-      return await concludeTurn(this.#options, { ...found, ...about });
+      const answer = await concludeTurn(this.#options, { ...found, ...about });
+      return (await this.#checkout?.finish(answer)) ?? answer;
     } catch (thrown) {
       failure = thrown;
       if (thrown instanceof TurnLost) return thrown;
@@ -132,10 +144,23 @@ export class PromptRun {
     if (sessionId !== undefined) this.#live.serve(sessionId);
   }
 
+  /** @returns what the model is to know about its checkout */
+  async #fill({ name }: Worker): Promise<string | undefined> {
+    this.#unfilled = true;
+    const note = await this.#checkout?.fill(name);
+    this.#unfilled = false;
+    return note;
+  }
+
   #giveBack({ pass, worker, use }: Found, failure: unknown): void {
     const { pool } = this.#options;
     void use?.over();
-    if (failure instanceof TurnLost) {
+    if (this.#unfilled) {
+      pass.withdraw();
+      // A new process would keep the half of a checkout for another prompt.
+      if (worker.sessionId !== undefined) pool.giveBack(worker);
+      else if (worker.process.alive) void pool.recycle(worker, 'removed', true);
+    } else if (failure instanceof TurnLost) {
       // The end of a process is not information about the account.
       pass.withdraw();
       if (worker.sessionId !== undefined) this.#letGo = pool.hold(worker.sessionId);
@@ -148,22 +173,26 @@ export class PromptRun {
   }
 
   /** Runs the turn, and continues it once if the API refused the login and there is a new one. */
-  async #turn({ worker, use }: Found, text: string): Promise<SentTurn> {
+  async #turn({ worker, use }: Found, text: string, note?: string): Promise<SentTurn> {
     const { signal } = this.#live;
-    const first = await this.#send(worker, use, text);
+    const first = await this.#send(worker, use, text, { note });
     if (!isLoginRefused(first.end) || !(await use?.refused(signal))) return first;
     this.#loginRenewed(worker, first.end);
     // The process still has the prompt, and what the turn has done so far.
-    const second = await this.#send(worker, use, carryOnLoggedIn, worker.sessionId);
+    const second = await this.#send(worker, use, carryOnLoggedIn, { known: worker.sessionId });
     if (isLoginRefused(second.end)) await use?.refused(signal);
     return second;
   }
 
   /**
-   * @param known the session that the caller already knows: the CLI reports it with each of its
-   * turns
+   * @param more.known the session that the caller already knows: the CLI reports it with each of its turns
    */
-  #send(worker: Worker, use: Found['use'], text: string, known?: string): Promise<SentTurn> {
+  #send(
+    worker: Worker,
+    use: Found['use'],
+    text: string,
+    { known, note }: { known?: string | undefined; note?: string | undefined },
+  ): Promise<SentTurn> {
     const emit = (event: TurnEvent): void => {
       if (event.event === 'session') {
         if (known !== undefined && event.data.session_id === worker.sessionId) return;
@@ -174,7 +203,15 @@ export class PromptRun {
     const beforeSend = async (promptId: string): Promise<void> => {
       if (text === this.#live.prompt.text) await this.#note(worker, promptId);
     };
-    return sendPrompt(this.#options, { live: this.#live, worker, use, text, emit, beforeSend });
+    return sendPrompt(this.#options, {
+      live: this.#live,
+      worker,
+      use,
+      text,
+      note,
+      emit,
+      beforeSend,
+    });
   }
 
   /** Reports the prompt before it is sent, if its caller wants that. The record of its session is durable then. */

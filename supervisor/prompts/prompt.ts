@@ -22,12 +22,18 @@ import {
   sessionFlags,
 } from '../sessions/session-record.ts';
 import type { PromptPriority } from '../spending/quota.ts';
+import type { PublishRequest, WorkspaceRequest } from '../workspaces/workspace-request.ts';
+import { workspaceOf } from './workspace-of-prompt.ts';
 
 /** The request as received. */
 export interface PromptRequest {
   text: string;
   /** The files that come with the text; absent: none. See `attachmentOf`. */
   attachments?: readonly Attachment[] | undefined;
+  /** The checkout that the session is to have; absent: that of the profile, if it has one. */
+  workspace?: WorkspaceRequest | undefined;
+  /** What happens with the commits of the turn; absent: nothing. */
+  publish?: PublishRequest | undefined;
   /** The session to continue; undefined begins a session. */
   sessionId: string | undefined;
   /** Whether to begin a new session with the history of that session. */
@@ -67,6 +73,8 @@ export interface Prompt
     | 'tokenId'
     | 'traceparent'
     | 'priority'
+    | 'workspace'
+    | 'publish'
   > {
   /** The session that the prompt continues or copies. */
   record: SessionRecord | undefined;
@@ -110,7 +118,7 @@ export class Intake {
 
   /**
    * @throws BerthError `session_not_found`, `profile_not_found`, `invalid_request` with the field and
-   *   what would allow it, `payload_too_large` for attachments
+   *   what would allow it, `payload_too_large` for attachments, `workspace_refused`
    */
   async resolve(request: PromptRequest): Promise<Prompt> {
     const record = await this.#recordOf(request);
@@ -127,6 +135,7 @@ export class Intake {
     return {
       ...{ text, fork, onLimit, onRecycle, token, tokenId, traceparent, priority },
       ...(attachments.length > 0 ? { attachments } : {}),
+      ...workspaceOf(request, profile, record),
       record,
       profile,
       overrides,

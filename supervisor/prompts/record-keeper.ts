@@ -21,6 +21,8 @@ export interface Origin {
   forkedFrom: string | null;
   flags: SessionRecord['flags'];
   cliVersion: string | null;
+  /** The checkout of the session; undefined without one. */
+  workspace?: () => SessionRecord['workspace'];
 }
 
 export class RecordKeeper {
@@ -59,6 +61,8 @@ export class RecordKeeper {
       flags,
       cli_version: cliVersion,
     };
+    const workspace = this.#origin.workspace?.();
+    if (workspace) this.#record = { ...this.#record, workspace };
     this.#begun = this.#write(this.#record);
   }
 

@@ -35,6 +35,8 @@ export interface SendRequest {
   use: LoginUse | undefined;
   /** The text of the prompt, or the text that continues its turn. */
   text: string;
+  /** Follows the text: what the model is to know about its checkout. */
+  note?: string | undefined;
   emit: (event: TurnEvent) => void;
   /** Called and awaited before the text is sent, with the id that the CLI writes beside it. */
   beforeSend: (promptId: string) => Promise<void>;
@@ -54,7 +56,7 @@ export interface SentTurn {
  */
 export async function sendPrompt(
   { gate, logins, hang, settings, workspaces }: SendOptions,
-  { live, worker, use, text, emit, beforeSend }: SendRequest,
+  { live, worker, use, text, note = '', emit, beforeSend }: SendRequest,
 ): Promise<SentTurn> {
   const { prompt, signal } = live;
   const login = logins.keyOf(prompt);
@@ -65,7 +67,7 @@ export async function sendPrompt(
   await settings.check(worker.process);
   // A text that continues the turn comes without attachments: the session has them.
   const attachments = text === prompt.text ? (prompt.attachments ?? []) : [];
-  const content = await placeAttachments(text, attachments, () => {
+  const content = await placeAttachments(`${text}${note}`, attachments, () => {
     return workspaces.bind(worker.name).path;
   });
   await abortable(beforeSend(promptId), signal);

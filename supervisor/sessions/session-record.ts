@@ -54,6 +54,33 @@ const report = z.object({
   is_error: z.boolean(),
 });
 
+const commit = z.string().regex(/^[0-9a-f]{40}$/);
+const short = z.string().max(300);
+
+/** The checkout that a session works in (supervisor/workspaces). */
+const sessionWorkspace = z.object({
+  repo: short,
+  pull_request: z.int().nullable(),
+  /** The only folder of the checkout; null: the whole tree. */
+  path: z.string().max(1_000).nullable(),
+  depth: z.int().nullable(),
+  /** The commit with which the session began. */
+  start: commit,
+  /** The merge base of the pull request; null if there is none. */
+  base: commit.nullable(),
+  /** The branch of the checkout; null: HEAD was detached. */
+  checked_out: short.nullable(),
+  /** The branch into which a pull request of the session goes; null: the default branch. */
+  base_branch: short.nullable(),
+  /** HEAD at the end of the last turn. */
+  commit,
+  /** The branch to which commits of the session were pushed. */
+  branch: short.nullable(),
+  pull_request_url: z.string().max(2_000).nullable(),
+});
+
+export type SessionWorkspace = z.infer<typeof sessionWorkspace>;
+
 const second = z.object({
   version: z.literal(2),
   ...common,
@@ -75,6 +102,8 @@ const second = z.object({
   conversation: z
     .object({ key: z.string().max(64), response: z.string().max(64).optional() })
     .optional(),
+  /** Absent: the session has no checkout. */
+  workspace: sessionWorkspace.optional(),
   /** Reports that no answer has contained yet. */
   background: z.array(report).max(100).optional(),
 });

@@ -62,6 +62,11 @@ export class Workspaces {
     return directory;
   }
 
+  /** The worker's directory. */
+  directoryOf(worker: string): WorkingDirectory {
+    return this.#ofWorkers.get(worker)?.directory ?? this.shared;
+  }
+
   /** The worker's directory, which belongs to the session of the worker from now on. */
   bind(worker: string): WorkingDirectory {
     const found = this.#ofWorkers.get(worker);

@@ -32,8 +32,9 @@ import { workerStates } from '../pool/worker.ts';
 import { commonLogin, loginFileUse, loginOf, setupTokensOf } from '../profiles/login.ts';
 import type { Profiles } from '../profiles/profiles.ts';
 import { Admission } from '../prompts/admission.ts';
+import { finishEarlier } from '../prompts/checkout-of-prompt.ts';
 import { CliProblems } from '../prompts/cli-problems.ts';
-import { Continuation } from '../prompts/continue-prompt.ts';
+import { Continuation, type ContinuationOptions } from '../prompts/continue-prompt.ts';
 import { LimitGate } from '../prompts/limit-gate.ts';
 import { LivePrompts } from '../prompts/live-prompts.ts';
 import { LiveSessions } from '../prompts/live-sessions.ts';
@@ -57,6 +58,8 @@ import { type BudgetLimits, SpendingLedger } from '../spending/spending.ts';
 import { spentBySessions } from '../spending/spent-by-sessions.ts';
 import { UsageWatch } from '../spending/usage-watch.ts';
 import { reportsIn, UsageWindows } from '../spending/usage-windows.ts';
+import type { Checkouts } from '../workspaces/checkouts.ts';
+import { createCheckouts } from './checkouts.ts';
 import { ConfigSync } from './config-sync.ts';
 import { PoolMemory } from './pool-memory.ts';
 import { ProcessSpecs } from './process-specs.ts';
@@ -94,6 +97,7 @@ export interface Parts {
   firstWorker: () => Promise<boolean> | undefined;
   store: SessionStore;
   workspaces: Workspaces;
+  checkouts: Checkouts;
   disk: DiskWatch;
   gate: LimitGate;
   /** The running prompts. */
@@ -274,6 +278,7 @@ export function createParts(options: PartsOptions): Parts {
     deployment: lower(config.dailyBudget, profiles.dailyBudgetUsd),
   });
   const kept = { store, transcripts, workspaces, log };
+  const checkouts = createCheckouts(config, log, () => metrics);
   const live = new LivePrompts();
   const configSync = new ConfigSync({
     ...{ pool, guard: configuration, applied, initOutcome, live, log },
@@ -295,7 +300,7 @@ export function createParts(options: PartsOptions): Parts {
   const catalog = new SessionCatalog({ ...kept, running: new LiveSessions(live, pool) });
   const prompts = new Prompts({
     ...{ admission, live, pool, settings, cliProblems, store, transcripts, catalog, workspaces },
-    ...{ disk, gate, specs, log },
+    ...{ checkouts, disk, gate, specs, log },
     logins: {
       keyOf: ({ profile }) => loginOf(profile),
       use: async ({ profile }, signal) =>
@@ -335,6 +340,11 @@ export function createParts(options: PartsOptions): Parts {
   });
   const spent = (token: string, profile: string, turn: Spent): void =>
     spentBy(token, profile, turn);
+  const finish: ContinuationOptions['finish'] = async (record, { publish }, answer) => {
+    const profile = profiles.get(record.profile);
+    const allowed = profile?.workspaces?.publish ? publish : undefined;
+    return finishEarlier({ checkouts, workspaces, store }, record, profile, allowed, answer);
+  };
   const retention = new Retention({
     ...kept,
     retention: config.sessionRetention,
@@ -421,14 +431,18 @@ export function createParts(options: PartsOptions): Parts {
     }),
     disks: () => disk.readings,
     sessions: () => store.size,
+    mirrors: () => checkouts.mirrors,
     jobs: jobStore,
   });
   return {
     ...{ pool, configuration, configSync, cliProblems, applied, initOutcome, runMark, settings },
     firstWorker: () => (specs.warm().length > 0 ? firstWorker.promise : undefined),
-    ...{ store, workspaces, disk, gate, live, prompts, catalog, retention },
+    ...{ store, workspaces, checkouts, disk, gate, live, prompts, catalog, retention },
     ...{ intake, conversations },
-    ...{ limitEnds, continuation: new Continuation({ ...kept, intake, catalog, rates, spent }) },
+    ...{
+      limitEnds,
+      continuation: new Continuation({ ...kept, intake, catalog, rates, spent, finish }),
+    },
     ...{
       pause,
       ledger,

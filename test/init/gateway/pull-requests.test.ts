@@ -61,7 +61,7 @@ t.test('what may not be pushed gets no pull request', async (t) => {
     [{ ...wanted, head: 'other:berth/fix' }, 400, /head: the name of a branch/],
     [{ ...wanted, repository: 'me/claude', head: 'berth/changes' }, 403, /berth itself/],
     [{ ...wanted, title: '' }, 400, /title/],
-    [{ ...wanted, draft: true }, 400, /draft/],
+    [{ ...wanted, labels: [] }, 400, /labels/],
     ['{', 400, /not JSON/],
     [JSON.stringify({ ...wanted, body: 'x'.repeat(200_000) }), 400, /larger than/],
   ] as const) {

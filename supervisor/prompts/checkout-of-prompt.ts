@@ -1,0 +1,145 @@
+/**
+ * The checkout of one prompt: prepared before the prompt waits for a worker, put into the directory of its worker, and
+ * published when the turn has ended and before the worker serves another prompt.
+ */
+import type { Profile } from '../profiles/profile.ts';
+import type { SessionRecord, SessionWorkspace } from '../sessions/session-record.ts';
+import type { SessionStore } from '../sessions/session-store.ts';
+import type { Workspaces } from '../sessions/workspaces.ts';
+import type { Author } from '../workspaces/checkout.ts';
+import type {
+  CheckoutNeed,
+  Checkouts,
+  PreparedCheckout,
+  WorkspaceOutcome,
+} from '../workspaces/checkouts.ts';
+import type { PublishRequest } from '../workspaces/workspace-request.ts';
+import type { Answer } from './answer.ts';
+import type { Prompt } from './prompt.ts';
+
+export interface CheckoutOptions {
+  checkouts: Pick<Checkouts, 'prepare' | 'end'>;
+  workspaces: Pick<Workspaces, 'pathOf' | 'directoryOf'>;
+  store: Pick<SessionStore, 'peek' | 'note'>;
+}
+
+/** The author of commits that berth makes, if the profile names none. */
+export const usualAuthor: Author = { name: 'berth', email: 'berth@localhost' };
+
+export class CheckoutOfPrompt {
+  readonly #options: CheckoutOptions;
+  readonly #prompt: Prompt;
+  readonly #signal: AbortSignal;
+  readonly #prepared: PreparedCheckout;
+  #directory: string | undefined;
+
+  private constructor(
+    options: CheckoutOptions,
+    prompt: Prompt,
+    signal: AbortSignal,
+    prepared: PreparedCheckout,
+  ) {
+    this.#options = options;
+    this.#prompt = prompt;
+    this.#signal = signal;
+    this.#prepared = prepared;
+  }
+
+  /** @returns undefined for a prompt without a checkout. @throws BerthError as `Checkouts.prepare` */
+  static async prepare(
+    options: CheckoutOptions,
+    prompt: Prompt,
+    signal: AbortSignal,
+  ): Promise<CheckoutOfPrompt | undefined> {
+    const { record, fork, profile, workspace: wanted } = prompt;
+    const saved = record?.workspace;
+    if (!saved && !wanted) return undefined;
+    const directory =
+      record && !fork ? options.workspaces.pathOf(record.working_directory) : undefined;
+    const need: CheckoutNeed = {
+      ...{ saved, directory, fork, wanted, signal },
+      instructions: profile.workspaces?.instructions ?? false,
+      author: profile.workspaces?.author ?? usualAuthor,
+    };
+    const prepared = await options.checkouts.prepare(need);
+    return prepared && new CheckoutOfPrompt(options, prompt, signal, prepared);
+  }
+
+  /** For the record of the session. */
+  get state(): SessionWorkspace {
+    return this.#prepared.state;
+  }
+
+  /** @returns the note for the model, if it needs one. @throws BerthError */
+  async fill(worker: string): Promise<string | undefined> {
+    const { path } = this.#options.workspaces.directoryOf(worker);
+    this.#directory = path;
+    return this.#prepared.fill(path);
+  }
+
+  /** Reads and publishes what the turn has done. Never rejects. */
+  async finish(answer: Answer): Promise<Answer> {
+    const directory = this.#directory;
+    if (directory === undefined) return answer;
+    const { remade, warnings } = this.#prepared;
+    const record = this.#options.store.peek(answer.session_id);
+    const state = record?.workspace ?? this.state;
+    const { profile, publish } = this.#prompt;
+    const turn = { state, directory, remade, publish, profile, answer, signal: this.#signal };
+    const outcome = await endOf(this.#options, turn);
+    return withOutcome(answer, outcome, warnings);
+  }
+
+  /** Removes what was prepared and not used; never rejects. */
+  discard(): Promise<void> {
+    return this.#prepared.discard();
+  }
+}
+
+/** What follows a turn that an earlier process of berth has run. */
+export async function finishEarlier(
+  options: CheckoutOptions,
+  record: SessionRecord,
+  profile: Profile | undefined,
+  publish: PublishRequest | undefined,
+  answer: Answer,
+): Promise<Answer> {
+  const { workspace: state } = record;
+  const directory = options.workspaces.pathOf(record.working_directory);
+  if (!state || directory === undefined) return answer;
+  const signal = new AbortController().signal;
+  const turn = { state, directory, remade: false, publish, profile, answer, signal };
+  return withOutcome(answer, await endOf(options, turn), []);
+}
+
+interface Ended {
+  state: SessionWorkspace;
+  directory: string;
+  remade: boolean;
+  publish: PublishRequest | undefined;
+  profile: Profile | undefined;
+  answer: Answer;
+  signal: AbortSignal;
+}
+
+async function endOf(
+  { checkouts, store }: CheckoutOptions,
+  { profile, answer, ...turn }: Ended,
+): Promise<WorkspaceOutcome> {
+  const { session_id: sessionId, result } = answer;
+  const author = profile?.workspaces?.author ?? usualAuthor;
+  const { state, outcome } = await checkouts.end({ ...turn, sessionId, result, author });
+  const record = store.peek(sessionId);
+  if (record) store.note({ ...record, workspace: state });
+  return outcome;
+}
+
+function withOutcome(
+  answer: Answer,
+  workspace: WorkspaceOutcome,
+  warnings: readonly string[],
+): Answer {
+  const { problem } = workspace;
+  const problems = problem ? [`the commits were not published: ${problem.detail}`] : [];
+  return { ...answer, workspace, warnings: [...answer.warnings, ...warnings, ...problems] };
+}

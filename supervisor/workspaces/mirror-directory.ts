@@ -1,0 +1,96 @@
+/**
+ * The files of one mirror.
+ * Invariants: nothing in a mirror is trusted but its objects. The configuration is written anew before each use, and
+ * hooks, links to other objects and leftovers of a killed git are removed.
+ */
+import { copyFile, link, lstat, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeGitDirectory } from './git-layout.ts';
+
+/** The ref of the mirror that keeps a commit. */
+export function refOf(commit: string): string {
+  return `refs/berth/${commit}`;
+}
+
+/** Whether the mirror has a commit: git writes a ref after the objects that it names. */
+export async function hasRef(directory: string, commit: string): Promise<boolean> {
+  const text = await readFile(join(directory, refOf(commit)), 'utf8').catch(() => '');
+  return text.trim() === commit;
+}
+
+/**
+ * Creates the mirror if it is absent, and brings a mirror that exists into a state that berth knows.
+ * @throws Error of the system
+ */
+export async function prepareMirror(directory: string): Promise<void> {
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  if (!(await lstat(directory)).isDirectory()) throw new Error('it is a symlink');
+  for (const name of ['hooks', 'worktrees', 'commondir', 'packed-refs', 'config.worktree']) {
+    await rm(join(directory, name), { recursive: true, force: true });
+  }
+  for (const name of ['info', 'objects', 'objects/info', 'objects/pack', 'refs', 'refs/berth']) {
+    const path = join(directory, name);
+    const found = await lstat(path).catch(() => undefined);
+    if (found && !found.isDirectory()) await rm(path, { force: true });
+  }
+  for (const name of ['alternates', 'http-alternates', 'commit-graph', 'grafts']) {
+    await rm(join(directory, 'objects/info', name), { force: true });
+    await rm(join(directory, 'info', name), { force: true });
+  }
+  // No other git works here, so each lock and each half of a pack was left by a git that was killed.
+  for (const name of await readdir(directory)) {
+    if (name.endsWith('.lock')) await rm(join(directory, name), { force: true });
+  }
+  for (const folder of ['objects/pack', 'refs/berth']) {
+    for (const name of await readdir(join(directory, folder)).catch(() => [])) {
+      if (/^(tmp_|\.tmp-)|\.lock$/.test(name)) {
+        await rm(join(directory, folder, name), { force: true });
+      }
+    }
+  }
+  await writeGitDirectory(directory, { head: 'refs/heads/none', config: { core: { bare: true } } });
+}
+
+/**
+ * How much of the history the mirror has: the `depth` of its fetches, or `whole`; undefined before the first fetch has
+ * ended.
+ */
+export async function historyOf(directory: string): Promise<number | 'whole' | undefined> {
+  const text = await readFile(join(directory, mark), 'utf8').catch(() => undefined);
+  if (text === undefined) return undefined;
+  if (!(await exists(join(directory, 'shallow')))) return 'whole';
+  return Number.parseInt(text, 10) || 1;
+}
+
+/** Notes that a fetch has ended. */
+export async function noteHistory(directory: string, depth: number | undefined): Promise<void> {
+  await writeFile(join(directory, mark), String(depth ?? ''));
+}
+
+const mark = 'berth-history';
+
+/**
+ * Puts the objects of the mirror into a git directory. Hard links cost no space and no time; on a file system without
+ * them the packs are copied.
+ * @throws Error of the system
+ */
+export async function linkObjects(directory: string, target: string): Promise<void> {
+  const from = join(directory, 'objects/pack');
+  const names = (await readdir(from)).filter((name) => /^pack-[0-9a-f]{40}\.\w+$/.test(name));
+  // git looks for indexes, so each index comes after its pack.
+  names.sort((one, other) => Number(one.endsWith('.idx')) - Number(other.endsWith('.idx')));
+  for (const name of names) {
+    if (/\.(keep|promisor|bitmap)$/.test(name)) continue;
+    const path = join(from, name);
+    if (!(await lstat(path)).isFile()) continue;
+    const copy = join(target, 'objects/pack', name);
+    await link(path, copy).catch(() => copyFile(path, copy));
+  }
+  if (await exists(join(directory, 'shallow'))) {
+    await copyFile(join(directory, 'shallow'), join(target, 'shallow'));
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return (await lstat(path).catch(() => undefined))?.isFile() ?? false;
+}

@@ -1,0 +1,293 @@
+/**
+ * Reads and adds commits of the checkout of a session, whose files the tools of the session can change as they like.
+ * Invariants: git never works with the git directory of the session, but with a private one, which has a configuration
+ * of berth, and borrows the objects and the index of the session. So no configuration, hook, filter or monitor that a
+ * tool has planted is used. No symlink in the git directory of the session is followed. git looks into no repository
+ * inside the checkout.
+ */
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { lstat, open, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { BerthError } from '../../shared/errors.ts';
+import { obstructedParent, readFileBounded, writeFileAtomic } from '../../shared/files.ts';
+import { removeTree } from '../../shared/remove-tree.ts';
+import type { Git, GitEnd } from '../claude/git.ts';
+import { type Author, privateFolders } from './checkout.ts';
+import { causeIn, failureOf } from './git-failures.ts';
+import { coneOf, writeGitDirectory } from './git-layout.ts';
+import { isCommitId, isRefName } from './workspace-request.ts';
+
+export interface DiffStat {
+  files: number;
+  insertions: number;
+  deletions: number;
+}
+
+const largestIndex = 512 * 1024 * 1024;
+const largestText = 16 * 1024 * 1024;
+
+export interface SessionCommitsOptions {
+  git: Git;
+  /** For private git directories. */
+  staging: string;
+  /** The working directory of the session. */
+  directory: string;
+  /** The only folder that the checkout has; null: the whole tree. */
+  path: string | null;
+  signal: AbortSignal;
+}
+
+export class SessionCommits {
+  readonly #options: SessionCommitsOptions;
+  readonly #own: string;
+  readonly #private: string;
+  /** The ref that HEAD names; undefined if HEAD is detached. */
+  readonly #branch: string | undefined;
+  /** The id of HEAD. */
+  head: string;
+  #rebuilt = false;
+
+  private constructor(options: SessionCommitsOptions, scratch: string, head: Head) {
+    this.#options = options;
+    this.#own = join(options.directory, '.git');
+    this.#private = scratch;
+    this.#branch = head.branch;
+    this.head = head.commit;
+  }
+
+  /**
+   * Opens the checkout for `work`.
+   * @throws BerthError `publish_refused` if the directory is no repository that berth can use; what `work` throws
+   */
+  static async with<T>(
+    options: SessionCommitsOptions,
+    work: (commits: SessionCommits) => Promise<T>,
+  ): Promise<T> {
+    const own = join(options.directory, '.git');
+    await assertPlain(own);
+    const head = await readHead(own);
+    const scratch = join(options.staging, randomBytes(12).toString('hex'));
+    try {
+      const { path } = options;
+      const sparse = { sparseCheckout: true, sparseCheckoutCone: true };
+      await writeGitDirectory(scratch, {
+        head: head.commit,
+        ...(path === null ? {} : { config: { core: sparse } }),
+        info: {
+          exclude: privateFolders.map((name) => `/${name}/`),
+          ...(path === null ? {} : { 'sparse-checkout': coneOf(path) }),
+        },
+      });
+      const shallow = await readOwn(own, 'shallow', largestText);
+      if (shallow) await writeFile(join(scratch, 'shallow'), shallow);
+      const commits = new SessionCommits(options, scratch, head);
+      await commits.#copyIndex();
+      return await work(commits);
+    } finally {
+      await removeTree(scratch).catch(() => undefined);
+    }
+  }
+
+  /** Runs git in the private directory. */
+  run(
+    args: readonly string[],
+    more: { input?: string; environment?: Record<string, string> } = {},
+  ) {
+    const { git, directory, signal } = this.#options;
+    return git({
+      arguments: args,
+      environment: {
+        GIT_DIR: this.#private,
+        GIT_WORK_TREE: directory,
+        GIT_OBJECT_DIRECTORY: join(this.#own, 'objects'),
+        ...more.environment,
+      },
+      workingDirectory: directory,
+      ...(more.input === undefined ? {} : { input: more.input }),
+      signal,
+    });
+  }
+
+  /**
+   * Commits all changes of the working directory.
+   * @returns whether there were changes
+   * @throws BerthError `publish_refused`, `disk_full`
+   */
+  async commitAll(message: string, { name, email }: Author): Promise<boolean> {
+    const unmerged = await this.#indexed(['ls-files', '-z', '--unmerged']);
+    if (unmerged.stdout !== '') {
+      throw refused('a merge is not finished', 'let the session finish or abort the merge');
+    }
+    await this.#addAll();
+    const tree = (await this.#must('write the tree', ['write-tree'])).trim();
+    const before = await this.#must('read HEAD', ['rev-parse', `${this.head}^{tree}`]);
+    if (before.trim() === tree) return false;
+    const person = {
+      ...{ GIT_AUTHOR_NAME: name, GIT_AUTHOR_EMAIL: email },
+      ...{ GIT_COMMITTER_NAME: name, GIT_COMMITTER_EMAIL: email },
+    };
+    const args = ['commit-tree', tree, '-p', this.head, '-F', '-'];
+    const made = await this.run(args, { input: `${message}\n`, environment: person });
+    if (made.code !== 0) throw asRefused(failureOf('commit the changes', made), made);
+    await this.#moveHead(made.stdout.trim());
+    return true;
+  }
+
+  /** The changes from one commit to HEAD, or to the files of the working directory. */
+  async diffStat(from: string, to: 'head' | 'files'): Promise<DiffStat> {
+    const end = await this.#indexed([
+      ...['diff', '--shortstat', '--no-ext-diff', '--no-textconv', '--ignore-submodules=all'],
+      ...(to === 'head' ? [from, this.head] : [from]),
+    ]);
+    const figure = (what: RegExp): number => Number(what.exec(end.stdout)?.[1] ?? 0);
+    return {
+      files: figure(/(\d+) files? changed/),
+      insertions: figure(/(\d+) insertion/),
+      deletions: figure(/(\d+) deletion/),
+    };
+  }
+
+  /** How many commits HEAD has that the other commit does not have. */
+  async ahead(of: string): Promise<number> {
+    const end = await this.run(['rev-list', '--count', this.head, `^${of}`]);
+    return end.code === 0 ? Number(end.stdout.trim()) : 1;
+  }
+
+  /** The first line of the message of HEAD. */
+  async subject(): Promise<string> {
+    const end = await this.run(['log', '-1', '--format=%s', '--no-show-signature', this.head]);
+    return end.stdout.trim();
+  }
+
+  async #addAll(): Promise<void> {
+    const changed = ['ls-files', '-z', '--others', '--modified', '--deleted', '--exclude-standard'];
+    const names = (await this.#must('list the changes', changed)).split('\0');
+    const files: string[] = [];
+    for (const name of new Set(names)) {
+      // A directory is a repository of its own: a submodule, or one that a tool has made.
+      if (name === '' || name.endsWith('/')) continue;
+      const found = await lstat(join(this.#options.directory, name)).catch(() => undefined);
+      if (!found || found.isFile() || found.isSymbolicLink()) files.push(name);
+    }
+    if (files.length === 0) return;
+    const args = ['update-index', '-z', '--add', '--remove', '--stdin'];
+    const end = await this.run(args, { input: files.map((name) => `${name}\0`).join('') });
+    if (end.code !== 0) throw asRefused(failureOf('add the changes', end), end);
+  }
+
+  /** The index of the session knows which files have changed, so they need not all be read. */
+  async #copyIndex(): Promise<void> {
+    const own = await readOwn(this.#own, 'index', largestIndex).catch(() => undefined);
+    if (own) await writeFile(join(this.#private, 'index'), own);
+    else await this.#rebuildIndex();
+  }
+
+  async #rebuildIndex(): Promise<void> {
+    this.#rebuilt = true;
+    await rm(join(this.#private, 'index'), { force: true });
+    await this.#must('read HEAD', ['read-tree', '-m', this.head]);
+  }
+
+  /** Runs git with the index; a damaged index is made anew, once. */
+  async #indexed(args: readonly string[]): Promise<GitEnd> {
+    const end = await this.run(args);
+    if (end.code === 0 || this.#rebuilt) return end;
+    await this.#rebuildIndex();
+    return this.run(args);
+  }
+
+  /** The session goes on from the new commit. */
+  async #moveHead(commit: string): Promise<void> {
+    const name = this.#branch ?? 'HEAD';
+    const obstacle = await obstructedParent(this.#own, name);
+    if (obstacle !== undefined) throw refused(`.git/${obstacle} is no directory`, 'remove it');
+    const path = join(this.#own, name);
+    const lock = `${path}.lock`;
+    try {
+      const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+      const file = await open(lock, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+      await file.writeFile(`${commit}\n`);
+      await file.close();
+      await rename(lock, path);
+    } catch {
+      throw refused(`.git/${name} cannot be written`, 'remove a lock that a tool has left there');
+    }
+    this.head = commit;
+    const index = await readFileBounded(join(this.#private, 'index'), largestIndex);
+    if (index) await writeFileAtomic(join(this.#own, 'index'), index, { mode: 0o600 });
+  }
+
+  async #must(what: string, args: readonly string[]): Promise<string> {
+    const end = await this.run(args);
+    if (end.code === 0) return end.stdout;
+    throw asRefused(failureOf(what, end), end);
+  }
+}
+
+interface Head {
+  branch: string | undefined;
+  commit: string;
+}
+
+/**
+ * The commit of HEAD of a git directory, without git.
+ * @throws BerthError `publish_refused` if there is none
+ */
+export async function readHead(gitDirectory: string): Promise<Head> {
+  const text = (await readOwn(gitDirectory, 'HEAD', 4_096))?.toString('utf8').trim() ?? '';
+  if (isCommitId(text)) return { branch: undefined, commit: text };
+  const branch = /^ref: (refs\/.+)$/.exec(text)?.[1];
+  if (branch === undefined || !isRefName(branch)) {
+    throw refused('HEAD names no branch and no commit', 'let the session check a branch out');
+  }
+  const loose = (await readOwn(gitDirectory, branch, 4_096))?.toString('utf8').trim();
+  const packed = loose === undefined ? await packedRef(gitDirectory, branch) : undefined;
+  const commit = loose ?? packed ?? '';
+  if (isCommitId(commit)) return { branch, commit };
+  throw refused(`the branch ${branch.slice(0, 200)} has no commit`, 'let the session commit first');
+}
+
+async function packedRef(gitDirectory: string, name: string): Promise<string | undefined> {
+  const text = (await readOwn(gitDirectory, 'packed-refs', largestText))?.toString('utf8') ?? '';
+  const line = text.split('\n').find((each) => each.slice(41) === name);
+  return line?.slice(0, 40);
+}
+
+/** A file of the git directory; undefined if it does not exist. @throws BerthError `publish_refused` */
+async function readOwn(
+  gitDirectory: string,
+  name: string,
+  limit: number,
+): Promise<Buffer | undefined> {
+  const obstacle = await obstructedParent(gitDirectory, name).catch(() => name);
+  if (obstacle !== undefined) throw refused(`.git/${obstacle} is no directory`, 'remove it');
+  try {
+    return await readFileBounded(join(gitDirectory, name), limit);
+  } catch (error) {
+    throw refused(`.git/${name} cannot be read (${(error as Error).message})`, 'restore it');
+  }
+}
+
+/** @throws BerthError `publish_refused` */
+async function assertPlain(gitDirectory: string): Promise<void> {
+  for (const name of ['.', 'objects', 'objects/pack']) {
+    const found = await lstat(join(gitDirectory, name)).catch(() => undefined);
+    const shown = name === '.' ? '.git' : `.git/${name}`;
+    if (!found?.isDirectory()) throw refused(`${shown} is no directory`, 'begin a new session');
+  }
+  for (const name of ['objects/info/alternates', 'commondir']) {
+    const found = await lstat(join(gitDirectory, name)).catch(() => undefined);
+    if (found) throw refused(`a tool has made .git/${name}`, 'let the session remove it');
+  }
+}
+
+function refused(cause: string, remedy: string): BerthError {
+  return new BerthError('publish_refused', `cannot read the checkout: ${cause}; ${remedy}`);
+}
+
+/** A full disk is a passing failure; anything else comes from the state of the checkout. */
+function asRefused(failure: BerthError, end: GitEnd): BerthError {
+  if (failure.code === 'disk_full') return new BerthError('publish_failed', failure.message);
+  return refused(causeIn(end), 'see what the session has done to its repository');
+}

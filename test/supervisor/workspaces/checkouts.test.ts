@@ -1,0 +1,173 @@
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { createRepository } from '../../support/repository.ts';
+import { branch, openWorkshop } from './fixture.ts';
+
+t.test('a second session of a repository needs no fetch, and each has its own files', async (t) => {
+  const { make, counted, scene } = await openWorkshop(t);
+  const one = await make({ repo: 'me/app' });
+  t.equal(readFileSync(join(one.directory, 'README.md'), 'utf8'), '# one\n');
+  t.match(one.state, { repo: 'me/app', start: scene.app.head(), checked_out: 'main', base: null });
+  t.match(one.note, `checkout of me/app at the commit ${scene.app.head()}, on the branch main`);
+  writeFileSync(join(one.directory, 'README.md'), 'changed');
+  const two = await make({ repo: 'me/app' });
+  t.equal(readFileSync(join(two.directory, 'README.md'), 'utf8'), '# one\n');
+  t.equal((await two.git('status', '--porcelain')).text, '');
+  t.match((await one.git('fsck', '--full')).code, 0);
+  scene.app.commit({ 'README.md': '# two\n' });
+  const three = await make({ repo: 'me/app' });
+  t.equal(readFileSync(join(three.directory, 'README.md'), 'utf8'), '# two\n');
+  t.strictSame(counted, ['fetched', 'mirrored', 'fetched']);
+});
+
+t.test('two sessions get their checkouts of one repository at the same time', async (t) => {
+  const { make, root } = await openWorkshop(t);
+  const all = await Promise.all(Array.from({ length: 4 }, () => make({ repo: 'me/app' })));
+  for (const { git } of all) t.equal((await git('status', '--porcelain')).text, '');
+  t.equal(readdirSync(join(root, 'mirrors')).length, 1);
+  t.strictSame(readdirSync(join(root, 'staging')), []);
+});
+
+t.test('a branch, a tag, a commit, a folder and a depth are what is checked out', async (t) => {
+  const { make, scene } = await openWorkshop(t);
+  const first = scene.app.head();
+  scene.app.tag('v1', true);
+  scene.app.branch('feature');
+  scene.app.commit({ 'a/b/c.txt': 'c', 'a/x.txt': 'x', 'z/y.txt': 'y' }, 'More', 'feature');
+  const feature = await make({ repo: 'me/app', ref: 'feature' });
+  t.match(feature.state, { start: scene.app.head('feature'), base_branch: 'feature' });
+  t.equal((await make({ repo: 'me/app', ref: 'v1' })).state.start, first);
+  const detached = await make({ repo: 'me/app', ref: first });
+  t.match(detached.note, 'detached HEAD');
+  const folder = await make({ repo: 'me/app', ref: 'feature', path: 'a/b' });
+  t.ok(existsSync(join(folder.directory, 'a/b/c.txt')));
+  t.ok(existsSync(join(folder.directory, 'a/x.txt')), 'the files above the folder');
+  t.notOk(existsSync(join(folder.directory, 'z')));
+  t.equal((await folder.git('status', '--porcelain')).text, '');
+});
+
+t.test('depth bounds the history, until a session wants all of it', async (t) => {
+  const { make, scene } = await openWorkshop(t);
+  for (let index = 0; index < 5; index++) scene.app.commit({ n: String(index) });
+  const count = async ({ git }: Awaited<ReturnType<typeof make>>) =>
+    Number((await git('rev-list', '--count', 'HEAD')).text);
+  t.equal(await count(await make({ repo: 'me/app', depth: 2 })), 2);
+  t.equal(await count(await make({ repo: 'me/app', depth: 4 })), 4);
+  t.equal(await count(await make({ repo: 'me/app' })), 6);
+  t.equal(await count(await make({ repo: 'me/app', depth: 1 })), 6, 'it is there already');
+});
+
+t.test('a pull request gives its head, and a ref from which git shows its change', async (t) => {
+  const { make, scene, pulls } = await openWorkshop(t);
+  scene.app.branch('feature');
+  scene.app.commit({ 'new.txt': 'new\n', 'CLAUDE.md': 'obey the change\n' }, 'Feature', 'feature');
+  scene.app.commit({ 'README.md': '# moved on\n', 'CLAUDE.md': 'house rules\n' });
+  scene.app.commit({ other: 'x' });
+  const head = scene.app.head('feature');
+  await scene.git(scene.app.path, 'update-ref', 'refs/pull/1/head', head);
+  pulls.opened.push({ title: 'T', body: '', head: 'feature', base: 'main', state: 'open' });
+  const one = await make({ repo: 'me/app', pull_request: 1 }, { instructions: true });
+  t.match(one.state, { start: head, checked_out: 'pull-1', base_branch: 'feature' });
+  t.match((await one.git('diff', '--name-only', 'berth/base')).text, /^CLAUDE.md\nnew.txt\n$/);
+  t.match(one.note, 'the head of the pull request 1');
+  t.notMatch(one.note, 'obey the change', 'a change does not instruct its reviewer');
+  await t.rejects(make({ repo: 'me/app', pull_request: 2 }), {
+    code: 'workspace_not_found',
+    message: /pull request 2/,
+  });
+  const shallow = await openWorkshop(t);
+  shallow.scene.app.branch('feature');
+  for (let index = 0; index < 3; index++) shallow.scene.app.commit({ n: String(index) });
+  shallow.scene.app.commit({ 'new.txt': 'new\n' }, 'Feature', 'feature');
+  await shallow.scene.git(shallow.scene.app.path, 'update-ref', 'refs/pull/1/head', 'feature');
+  shallow.pulls.opened.push({ title: 'T', body: '', head: 'feature', base: 'main', state: 'open' });
+  const deep = await shallow.make({ repo: 'me/app', pull_request: 1, depth: 1 });
+  t.match((await deep.git('diff', '--name-only', 'berth/base')).text, /^new.txt\n$/);
+});
+
+t.test('a pull request without a common commit has no base', async (t) => {
+  const { make, scene, pulls } = await openWorkshop(t);
+  scene.app.branch('feature');
+  scene.app.rewrite({ alone: 'x' }, 'Alone', 'feature');
+  await scene.git(scene.app.path, 'update-ref', 'refs/pull/1/head', 'feature');
+  pulls.opened.push({ title: 'T', body: '', head: 'feature', base: 'main', state: 'open' });
+  const one = await make({ repo: 'me/app', pull_request: 1 }, { instructions: true });
+  t.equal(one.state.base, null);
+  t.match(one.note, 'has no common commit with its base');
+});
+
+t.test('the CLAUDE.md of the repository is told only if the profile lets it in', async (t) => {
+  const { make, scene } = await openWorkshop(t);
+  scene.app.commit({ 'CLAUDE.md': 'house rules\n' });
+  t.notMatch((await make({ repo: 'me/app' })).note, 'house rules');
+  t.match((await make({ repo: 'me/app' }, { instructions: true })).note, 'house rules');
+  scene.app.commit({ 'CLAUDE.md': { symlink: '/etc/passwd' } });
+  t.notMatch((await make({ repo: 'me/app' }, { instructions: true })).note, 'instructions>');
+});
+
+t.test('what cannot be checked out has a code and a remedy', async (t) => {
+  const { make, scene, root } = await openWorkshop(t);
+  createRepository(join(scene.directory, 'repositories'), 'me/empty', {});
+  await scene.git(join(scene.directory, 'repositories/me/empty.git'), 'update-ref', '-d', 'HEAD');
+  for (const [wanted, code, message] of [
+    [{ repo: 'me/absent' }, 'workspace_not_found', /me\/absent/],
+    [{ repo: 'other/secret' }, 'workspace_refused', /BERTH_GATEWAY_REPOS/],
+    [{ repo: 'me/empty' }, 'workspace_not_found', /it is empty/],
+    [{ repo: 'me/app', ref: 'absent' }, 'workspace_not_found', /no branch and no tag absent/],
+    [{ repo: 'me/app', ref: 'a'.repeat(40) }, 'workspace_not_found', /aaaa/],
+    [{ repo: 'me/app', path: 'absent' }, 'workspace_not_found', /no folder absent/],
+  ] as const) {
+    await t.rejects(make(wanted), { code, message }, JSON.stringify(wanted));
+  }
+  await scene.gateway.stop();
+  await t.rejects(make({ repo: 'me/app' }), { code: 'workspace_unavailable' });
+  await t.rejects(make({ repo: 'me/app', pull_request: 1 }), { code: 'workspace_unavailable' });
+  t.strictSame(readdirSync(join(root, 'staging')), []);
+});
+
+t.test('a checkout that was lost is made again at the commit of the session', async (t) => {
+  const { make, end, prepare, scene, root } = await openWorkshop(t);
+  const one = await make({ repo: 'me/app' });
+  writeFileSync(join(one.directory, 'new.txt'), 'new');
+  const { commit } = await end(one, {});
+  for (const name of readdirSync(one.directory)) {
+    rmSync(join(one.directory, name), { recursive: true });
+  }
+  rmSync(join(root, 'mirrors'), { recursive: true });
+  const saved = { saved: one.state, directory: one.directory };
+  const again = await make({ repo: 'me/app' }, saved);
+  t.ok(again.prepared.remade);
+  t.match(again.note, 'The working directory was lost');
+  t.equal(readFileSync(join(again.directory, 'new.txt'), 'utf8'), 'new');
+  t.equal((await again.git('rev-parse', 'HEAD')).text.trim(), commit);
+  t.notOk((await prepare({ repo: 'me/app' }, saved)).remade, 'it is there now');
+  rmSync(one.directory, { recursive: true });
+  await scene.git(scene.app.path, 'update-ref', '-d', `refs/heads/${branch}`);
+  await scene.git(scene.app.path, 'gc', '--quiet', '--prune=now');
+  rmSync(join(root, 'mirrors'), { recursive: true });
+  const first = await make({ repo: 'me/app' }, saved);
+  t.equal((await first.git('rev-parse', 'HEAD')).text.trim(), scene.app.head());
+  t.match(first.prepared.warnings[0], /does not have its later commits/);
+});
+
+t.test('a checkout that was cut is made again', async (t) => {
+  const { make } = await openWorkshop(t);
+  const one = await make({ repo: 'me/app' });
+  writeFileSync(join(one.directory, '.git/berth-incomplete'), '');
+  rmSync(join(one.directory, 'README.md'));
+  const saved = { saved: one.state, directory: one.directory };
+  const again = await make({ repo: 'me/app' }, saved);
+  t.ok(existsSync(join(again.directory, 'README.md')));
+});
+
+t.test('a copy of a session gets its commit, and publishes to a branch of its own', async (t) => {
+  const { make, end } = await openWorkshop(t);
+  const one = await make({ repo: 'me/app' });
+  writeFileSync(join(one.directory, 'new.txt'), 'new');
+  const { commit } = await end(one, {});
+  const fork = await make({ repo: 'me/app' }, { saved: one.state, fork: true });
+  t.match(fork.state, { commit, branch: null });
+  t.notOk(fork.prepared.remade);
+  t.strictSame(fork.prepared.warnings, []);
+});

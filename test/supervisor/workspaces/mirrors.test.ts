@@ -1,0 +1,136 @@
+import { randomBytes } from 'node:crypto';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { createRepository } from '../../support/repository.ts';
+import { openWorkshop } from './fixture.ts';
+
+const mirrorsIn = (root: string) => readdirSync(join(root, 'mirrors'));
+
+t.test('the least recently used mirrors go, and sessions keep what they have', async (t) => {
+  const { make, scene, root, log } = await openWorkshop(t, { most: 2 });
+  const repositories = join(scene.directory, 'repositories');
+  createRepository(repositories, 'me/b', { b: 'b' });
+  createRepository(repositories, 'me/c', { c: 'c' });
+  const one = await make({ repo: 'me/app' });
+  await make({ repo: 'me/b' });
+  await make({ repo: 'me/c' });
+  t.equal(mirrorsIn(root).length, 2);
+  await log.logged('mirror_removed', ({ reason }) => reason === 'bound');
+  t.equal((await one.git('fsck', '--full')).code, 0);
+});
+
+t.test('a repository above the bound of bytes is refused, and its mirror removed', async (t) => {
+  const { make, scene, root } = await openWorkshop(t, { mostBytes: 300_000 });
+  const noise = Buffer.from(Array.from({ length: 600_000 }, (_, index) => (index * 7919) % 251));
+  scene.app.commit({ noise: Buffer.concat([noise, randomBytes(600_000)]) });
+  await t.rejects(make({ repo: 'me/app' }), {
+    code: 'workspace_too_large',
+    message: /BERTH_MIRRORS_SIZE/,
+  });
+  t.strictSame(mirrorsIn(root), []);
+});
+
+t.test('a mirror that a kill has torn, or that is damaged, is mended or made again', async (t) => {
+  const workshop = await openWorkshop(t);
+  const { root, scene } = workshop;
+  await workshop.make({ repo: 'me/app' });
+  const [name = ''] = mirrorsIn(root);
+  const mirror = join(root, 'mirrors', name);
+  const pack = () => {
+    const files = readdirSync(join(mirror, 'objects/pack'));
+    return join(mirror, 'objects/pack', files.find((file) => file.endsWith('.pack')) ?? '');
+  };
+  const damages: Record<string, () => void> = {
+    'locks and half packs': () => {
+      writeFileSync(join(mirror, 'shallow.lock'), '');
+      writeFileSync(join(mirror, 'refs/berth', `${'a'.repeat(40)}.lock`), '');
+      writeFileSync(join(mirror, 'objects/pack/tmp_pack_x'), 'half');
+    },
+    'no configuration': () => {
+      writeFileSync(join(mirror, 'config'), '[garbage');
+      writeFileSync(join(mirror, 'HEAD'), '');
+    },
+    // A new inode: sessions have links to the old one.
+    'a cut pack': () => {
+      const content = readFileSync(pack());
+      const path = pack();
+      rmSync(path);
+      writeFileSync(path, content);
+      truncateSync(path, 100);
+    },
+  };
+  for (const [what, damage] of Object.entries(damages)) {
+    damage();
+    const next = workshop.again();
+    await next.checkouts.open();
+    const one = await next.make({ repo: 'me/app' });
+    t.equal((await one.git('status', '--porcelain')).text, '', what);
+    scene.app.commit({ what });
+    const two = await next.make({ repo: 'me/app' });
+    t.equal(readFileSync(join(two.directory, 'what'), 'utf8'), what);
+    t.equal((await two.git('fsck', '--full')).code, 0, what);
+    t.notOk(existsSync(join(mirror, 'objects/pack/tmp_pack_x')));
+  }
+});
+
+t.test('nothing that a session plants in a mirror is run or followed', async (t) => {
+  const { make, root, scene } = await openWorkshop(t);
+  await make({ repo: 'me/app' });
+  const [name = ''] = mirrorsIn(root);
+  const mirror = join(root, 'mirrors', name);
+  const planted = join(root, 'planted');
+  mkdirSync(join(mirror, 'hooks'));
+  const script = `#!/bin/sh\ntouch ${planted}\n`;
+  for (const hook of ['reference-transaction', 'post-checkout', 'post-index-change']) {
+    writeFileSync(join(mirror, 'hooks', hook), script, { mode: 0o755 });
+  }
+  const config = `[core]\n\tfsmonitor = "touch ${planted}"\n\tsshCommand = "touch ${planted}"\n`;
+  const url = '[url "ext::sh -c touch% planted"]\n\tinsteadOf = "http://"\n';
+  writeFileSync(join(mirror, 'config'), config + url);
+  writeFileSync(join(mirror, 'objects/info/alternates'), '/elsewhere\n');
+  scene.app.commit({ more: 'x' });
+  const two = await make({ repo: 'me/app' });
+  t.equal(readFileSync(join(two.directory, 'more'), 'utf8'), 'x');
+  t.notOk(existsSync(planted));
+  t.notOk(existsSync(join(mirror, 'hooks')));
+});
+
+t.test('a mirror that is a symlink is refused', async (t) => {
+  const workshop = await openWorkshop(t);
+  const { make, root } = workshop;
+  await make({ repo: 'me/app' });
+  const [name = ''] = mirrorsIn(root);
+  renameSync(join(root, 'mirrors', name), join(root, 'elsewhere'));
+  symlinkSync(join(root, 'elsewhere'), join(root, 'mirrors', name));
+  await t.rejects(make({ repo: 'me/app' }), { code: 'volume_unwritable', message: /symlink/ });
+});
+
+t.test('a hostile repository is checked out as git has it, and runs nothing', async (t) => {
+  const { make, scene, root } = await openWorkshop(t);
+  const planted = join(root, 'planted');
+  scene.app.commit({
+    '.gitattributes': '*.bin filter=lfs diff=lfs\n* filter=evil\n',
+    '.gitmodules': `[submodule "x"]\n\tpath = x\n\turl = --upload-pack=touch ${planted}\n`,
+    'a\nname': 'x',
+    'Case.txt': 'one',
+    'case.txt': 'two',
+    escape: { symlink: '../../../../etc' },
+    'hooks/post-checkout': { content: `#!/bin/sh\ntouch ${planted}\n`, mode: '100755' },
+  });
+  const one = await make({ repo: 'me/app' });
+  t.match(one.prepared.warnings, [/Git LFS/, /submodules/]);
+  t.equal(readFileSync(join(one.directory, 'case.txt'), 'utf8'), 'two');
+  t.equal(readFileSync(join(one.directory, 'Case.txt'), 'utf8'), 'one');
+  t.notOk(existsSync(planted));
+});

@@ -1,0 +1,192 @@
+import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { author, branch, openWorkshop } from './fixture.ts';
+
+t.test(
+  'changes are committed by a named author, pushed, and opened as one pull request',
+  async (t) => {
+    const { make, end, pulls, scene, counted } = await openWorkshop(t);
+    const one = await make({ repo: 'me/app' });
+    writeFileSync(join(one.directory, 'a name\nwith a line break'), 'x\n');
+    writeFileSync(join(one.directory, 'README.md'), '# changed\n');
+    mkdirSync(join(one.directory, 'attachments'));
+    writeFileSync(join(one.directory, 'attachments/mail.txt'), 'secret');
+    const first = await end(one, { pull_request: { title: 'Fix it' } });
+    t.match(first, {
+      repo: 'me/app',
+      branch,
+      pull_request_url: 'https://github.com/me/app/pull/1',
+      diff_stat: { files: 2, insertions: 2, deletions: 1 },
+      remade: false,
+      problem: undefined,
+    });
+    t.equal(scene.app.head(branch), first.commit);
+    const shown = await scene.git(scene.app.path, 'log', '-1', '--format=%an <%ae>%n%s', branch);
+    t.equal(shown.text, `${author.name} <${author.email}>\nFix it\n`);
+    t.match(pulls.opened, [
+      { title: 'Fix it', body: 'What was done.', head: branch, base: 'main' },
+    ]);
+    t.equal(
+      (await one.git('status', '--porcelain')).text,
+      '',
+      'the session goes on from the commit',
+    );
+    t.match((await one.git('branch', '--show-current')).text, 'main');
+    const same = await end(one, { pull_request: { title: 'Fix it' } });
+    t.equal(same.commit, first.commit);
+    await one.git('commit', '--quiet', '--allow-empty', '-m', 'By the model');
+    const second = await end(one, { pull_request: {} });
+    t.equal(scene.app.head(branch), second.commit);
+    t.equal(pulls.opened.length, 1);
+    t.match(pulls.opened, [{ title: 'By the model' }]);
+    t.strictSame(counted, ['fetched', 'pushed', 'pushed', 'pushed']);
+  },
+);
+
+t.test('nothing to publish is no error, and without publish nothing is committed', async (t) => {
+  const { make, end, pulls, counted } = await openWorkshop(t);
+  const one = await make({ repo: 'me/app' });
+  const none = await end(one, { pull_request: {} });
+  t.match(none, { branch: null, pull_request_url: null, problem: undefined });
+  t.strictSame(none.diff_stat, { files: 0, insertions: 0, deletions: 0 });
+  writeFileSync(join(one.directory, 'README.md'), '# changed\n');
+  const unpublished = await end(one);
+  t.strictSame(unpublished.diff_stat, { files: 1, insertions: 1, deletions: 1 });
+  t.equal(unpublished.commit, none.commit);
+  t.strictSame(pulls.opened, []);
+  t.strictSame(counted, ['fetched', 'nothing']);
+});
+
+t.test(
+  'a push that fails keeps the commits and names the cause; the next one pushes them',
+  async (t) => {
+    const { make, end, scene } = await openWorkshop(t);
+    const one = await make({ repo: 'me/app' });
+    writeFileSync(join(one.directory, 'new.txt'), 'x');
+    scene.server.fault({ kind: 'status', status: 503, times: 50 });
+    const failed = await end(one, {});
+    t.match(failed, { branch: null, problem: { code: 'publish_failed', retryable: true } });
+    t.match(failed.problem?.detail, /503|try again/);
+    scene.server.fault(undefined);
+    const done = await end(one, {});
+    t.match(done, { branch, commit: failed.commit, problem: undefined });
+    t.equal(scene.app.head(branch), done.commit);
+    const late = await end(one, {}, AbortSignal.abort());
+    t.match(late.problem, { code: 'publish_failed' });
+  },
+);
+
+t.test('what the gateway or the branch does not allow is refused, with the rule', async (t) => {
+  const { make, end, scene } = await openWorkshop(t, {}, { BERTH_GATEWAY_REPOS: 'me/*' });
+  const one = await make({ repo: 'me/app' });
+  writeFileSync(join(one.directory, 'new.txt'), 'x');
+  t.match((await end(one, { branch: 'main' })).problem, {
+    code: 'publish_refused',
+    detail: /must match berth\/\*/,
+  });
+  scene.app.branch('berth/mine');
+  scene.app.commit({ moved: 'x' }, 'By another', 'berth/mine');
+  const moved = await end(one, { branch: 'berth/mine' });
+  t.match(moved.problem, { code: 'publish_refused', detail: /has commits that the session/ });
+  const other = await make({ repo: 'me/App' });
+  writeFileSync(join(other.directory, 'new.txt'), 'x');
+  t.match((await end(other, {})).problem, {
+    code: 'publish_refused',
+    detail: /BERTH_GATEWAY_PUSH/,
+  });
+});
+
+t.test('a checkout that has only a folder publishes the whole tree', async (t) => {
+  const { make, end, scene } = await openWorkshop(t);
+  scene.app.commit({ 'a/b/c.txt': 'c', 'z/y.txt': 'y' });
+  const one = await make({ repo: 'me/app', path: 'a/b', depth: 1 });
+  writeFileSync(join(one.directory, 'a/b/new.txt'), 'x');
+  const { diff_stat } = await end(one, {});
+  t.strictSame(diff_stat, { files: 1, insertions: 1, deletions: 0 });
+  t.equal(scene.app.head(branch).length, 40);
+});
+
+t.test('nothing that a session plants in its repository is run', async (t) => {
+  const { make, end, scene, root } = await openWorkshop(t);
+  const one = await make({ repo: 'me/app' });
+  const planted = join(root, 'planted');
+  const touch = `touch ${planted}; false`;
+  const own = join(one.directory, '.git');
+  mkdirSync(join(own, 'hooks'));
+  for (const hook of ['pre-commit', 'pre-push', 'reference-transaction', 'post-index-change']) {
+    writeFileSync(join(own, 'hooks', hook), `#!/bin/sh\n${touch}\n`, { mode: 0o755 });
+  }
+  for (const [key, value] of [
+    ['core.fsmonitor', touch],
+    ['core.hooksPath', join(own, 'hooks')],
+    ['core.sshCommand', touch],
+    ['filter.evil.clean', touch],
+    ['filter.evil.smudge', touch],
+    ['filter.evil.required', 'true'],
+    ['diff.external', touch],
+    ['diff.evil.textconv', touch],
+    ['gpg.program', planted],
+    ['commit.gpgSign', 'true'],
+    ['credential.helper', `!${touch}`],
+    ['url.ext::sh -c touch% .insteadOf', 'http://'],
+    ['core.worktree', '/'],
+  ]) {
+    await one.git('config', key as string, value as string);
+  }
+  writeFileSync(join(one.directory, '.gitattributes'), '* filter=evil diff=evil\n');
+  // A repository inside the repository, whose monitor `git status` would run.
+  const inner = join(one.directory, 'inner');
+  mkdirSync(inner);
+  const nested = (...args: string[]) => scene.git(inner, ...args);
+  await nested('init', '--quiet');
+  await nested('commit', '--quiet', '--allow-empty', '-m', 'x');
+  await nested('config', 'core.fsmonitor', touch);
+  writeFileSync(join(inner, 'file'), 'x');
+  const outcome = await end(one, {});
+  t.equal(outcome.problem, undefined);
+  const tree = await scene.git(scene.app.path, 'ls-tree', '--name-only', '-r', branch);
+  t.equal(tree.text, '.gitattributes\nREADME.md\nlarge.txt\n');
+  t.notOk(existsSync(planted));
+});
+
+t.test(
+  'a git directory that is not what it was is refused, and nothing is read through it',
+  async (t) => {
+    const { make, end, scene, root } = await openWorkshop(t);
+    const other = await make({ repo: 'me/app' });
+    const plant = async (what: (own: string, directory: string) => void, detail: RegExp) => {
+      const one = await make({ repo: 'me/app' });
+      writeFileSync(join(one.directory, 'new.txt'), 'x');
+      what(join(one.directory, '.git'), one.directory);
+      t.match((await end(one, {})).problem, { code: 'publish_refused', detail });
+    };
+    await plant((own) => {
+      rmSync(own, { recursive: true });
+      writeFileSync(own, `gitdir: ${join(other.directory, '.git')}\n`);
+    }, /\.git is no directory/);
+    await plant((own) => {
+      rmSync(own, { recursive: true });
+      symlinkSync(join(other.directory, '.git'), own);
+    }, /\.git is no directory/);
+    await plant((own) => {
+      writeFileSync(join(own, 'objects/info/alternates'), join(other.directory, '.git/objects'));
+    }, /alternates/);
+    await plant((own) => writeFileSync(join(own, 'HEAD'), 'ref: refs/../../x\n'), /HEAD names/);
+    await plant((own) => {
+      rmSync(join(own, 'HEAD'));
+      symlinkSync('/etc/passwd', join(own, 'HEAD'));
+    }, /HEAD cannot be read/);
+    await plant((own) => writeFileSync(join(own, 'refs/heads/main'), 'zz\n'), /has no commit/);
+    await plant((own) => writeFileSync(join(own, 'refs/heads/main.lock'), ''), /cannot be written/);
+    await plant((own) => {
+      writeFileSync(join(own, 'refs/heads/main'), `${'a'.repeat(40)}\n`);
+    }, /cannot read the checkout/);
+    const damaged = await make({ repo: 'me/app' });
+    writeFileSync(join(damaged.directory, 'new.txt'), 'x');
+    writeFileSync(join(damaged.directory, '.git/index'), 'damaged');
+    t.match(await end(damaged, {}), { diff_stat: { files: 1 }, problem: undefined });
+    t.equal(scene.app.head(branch).length, 40);
+    t.strictSame(readdirSync(join(root, 'staging')), []);
+  },
+);
