@@ -32,14 +32,15 @@ async function open(path: string): Promise<void> {
 
 /**
  * Bytes on disk of a file or of a tree, without following symlinks; 0 if nothing exists. Unreadable
- * parts count as 0. A tree that is removed meanwhile is no error.
+ * parts count as 0. A file with several names (hard links) counts by its share, so that the sum over all its trees is
+ * right. A tree that is removed meanwhile is no error.
  */
 export async function sizeOfTree(path: string, signal?: AbortSignal): Promise<number> {
   signal?.throwIfAborted();
   const found = await lstat(path).catch(() => undefined);
   if (!found) return 0;
   const own = found.blocks * 512;
-  if (!found.isDirectory()) return own;
+  if (!found.isDirectory()) return Math.ceil(own / Math.max(1, found.nlink));
   let total = own;
   try {
     for await (const entry of await opendir(path)) {

@@ -19,7 +19,7 @@ const texts = workflowTexts();
 function evaluate(expression: string, json: unknown): unknown {
   const code = /^=\{\{([\s\S]*)\}\}$/.exec(expression)?.[1];
   if (code === undefined) throw new Error(`no expression: ${expression}`);
-  const settings = { owner: 'o', repository: 'r', path: 'p', pull_request: 1 };
+  const settings = { owner: 'o', repository: 'r', path: 'p', pull_request: 1, issue: 1 };
   const other = () => ({ first: () => ({ json: settings }) });
   const execution = { id: '7', resumeUrl: 'http://n8n.n8n.svc:5678/webhook-waiting/7?signature=a' };
   return new Function('$json', '$execution', '$', `return (${code})`)(json, execution, other);
@@ -39,8 +39,8 @@ const pathOf = (url: string) =>
 
 t.test('there is one for each job that the documentation promises', (t) => {
   const jobs = [
-    ...['code-review', 'documentation', 'job-poll', 'job-wait'],
-    ...['maintenance-report', 'structured-output'],
+    ...['code-review', 'documentation', 'issue-fix', 'job-poll', 'job-wait'],
+    ...['maintenance-report', 'pull-request-review', 'structured-output'],
   ];
   t.same(Object.keys(texts), jobs);
   const document = readFileSync(join(import.meta.dirname, '../docs/n8n.md'), 'utf8');

@@ -14,6 +14,7 @@ import type { Log } from '../../shared/log.ts';
 import { removeTree, sizeOfTree } from '../../shared/remove-tree.ts';
 import { SerialQueue } from '../../shared/serial-queue.ts';
 import { formatSize } from '../../shared/units.ts';
+import { abortable } from '../../shared/waiting.ts';
 import type { Git, GitEnd, GitRun } from '../claude/git.ts';
 import type { GatewayClient } from './gateway-client.ts';
 import { failureOf, isFromOutside } from './git-failures.ts';
@@ -116,27 +117,37 @@ export class Mirrors {
     const queue = this.#queues.get(name) ?? new SerialQueue();
     this.#queues.set(name, queue);
     this.#inUse.set(name, (this.#inUse.get(name) ?? 0) + 1);
+    const done = queue.add(async () => {
+      request.signal.throwIfAborted();
+      try {
+        return await this.#work(name, request, work);
+      } catch (error) {
+        if (!(error instanceof DamagedMirror)) throw error;
+        await this.#remove(name, 'damaged', request.repo, error.message);
+        return await this.#work(name, request, work);
+      }
+    });
+    // The mirror is in use until the work has ended, also for a caller that no longer waits.
+    const over = done.then(
+      () => this.#leave(name),
+      () => this.#leave(name),
+    );
     try {
-      return await queue.add(async () => {
-        request.signal.throwIfAborted();
-        try {
-          return await this.#work(name, request, work);
-        } catch (error) {
-          if (!(error instanceof DamagedMirror)) throw error;
-          await this.#remove(name, 'damaged', request.repo, error.message);
-          return await this.#work(name, request, work);
-        }
-      });
+      const result = await abortable(done, request.signal);
+      await over;
+      return result;
     } catch (error) {
       throw error instanceof DamagedMirror ? error.failure : error;
-    } finally {
-      const users = (this.#inUse.get(name) ?? 1) - 1;
-      if (users > 0) this.#inUse.set(name, users);
-      else {
-        this.#inUse.delete(name);
-        this.#queues.delete(name);
-        await this.#keepBounds();
-      }
+    }
+  }
+
+  async #leave(name: string): Promise<void> {
+    const users = (this.#inUse.get(name) ?? 1) - 1;
+    if (users > 0) this.#inUse.set(name, users);
+    else {
+      this.#inUse.delete(name);
+      this.#queues.delete(name);
+      await this.#keepBounds().catch(() => undefined);
     }
   }
 

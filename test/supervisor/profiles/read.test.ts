@@ -24,6 +24,25 @@ function problemsIn(text: string): string[] {
   return [];
 }
 
+t.test(
+  'the example for repositories is right, and its sessions have directories of their own',
+  (t) => {
+    const set = read(readFileSync(join(root, 'examples/profiles/workspaces.yaml'), 'utf8'));
+    t.match(set.profiles.get('repository-fix'), {
+      workingDirectory: 'session',
+      workspaces: { publish: true, instructions: true, default: undefined },
+    });
+    t.match(set.profiles.get('repository-review'), {
+      workspaces: { repos: ['your-name/*'], publish: false, author: undefined },
+    });
+    const given = (rest: string) => problemsIn(`profiles: {a: {workspaces: {${rest}}}}`);
+    t.match(given('repos: [../x]'), [/a repository, such as you\/app/]);
+    t.match(given('repos: [a/b], default: {repo: a/c}'), [/is not in profiles.a.workspaces.repos/]);
+    t.match(given('repos: [a/b], author: {name: "x <y>", email: z}'), [/a name/]);
+    t.end();
+  },
+);
+
 t.test('the example file is right, and what it leaves out has its default', (t) => {
   const set = read(example);
   t.same(

@@ -12,8 +12,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { createRepository } from '../../support/repository.ts';
-import { openWorkshop } from './fixture.ts';
+import { openWorkshop } from '../../../supervisor/workspaces/fixture.ts';
+import { createRepository } from '../../../support/repository.ts';
 
 const mirrorsIn = (root: string) => readdirSync(join(root, 'mirrors'));
 

@@ -1,0 +1,50 @@
+/** What survives a lost disk and a failed push, by the API, with the scripted CLI and a real git. */
+import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { bash, code, openSupervised } from '../../../supervisor/workspaces/supervised.ts';
+import { until } from '../../../support/until.ts';
+
+t.test('a lost disk gives a session its checkout again, and the answer tells so', async (t) => {
+  const one = await openSupervised(t);
+  const publish = {};
+  const first = await one.prompt(bash('echo x > new.txt'), { ...code, publish });
+  const { session_id, workspace } = first.body;
+  await one.supervisor.stop();
+  for (const name of readdirSync(one.surroundings.workspace)) {
+    rmSync(join(one.surroundings.workspace, name), { recursive: true });
+  }
+  const two = await one.again();
+  const second = await two.prompt(bash('cat new.txt; git rev-parse HEAD'), { session_id });
+  t.match(second.body.result, workspace.commit);
+  t.match(second.body.workspace, { remade: true, branch: workspace.branch });
+  t.match(second.body.warnings, [/was lost and was made again/]);
+  const asked = JSON.stringify(two.surroundings.api.requests.at(-1)?.body);
+  t.match(asked, 'The working directory was lost');
+});
+
+t.test('a job whose push fails is parked, and then pushes without a second turn', async (t) => {
+  const { call, workshop, surroundings, again } = await openSupervised(t);
+  const { server, app } = workshop.scene;
+  const sessions = join(surroundings.workspace, 'sessions');
+  const own = (name: string) =>
+    readdirSync(sessions).find((each) => existsSync(join(sessions, each, name)));
+  const wait = 'echo x > new.txt; while [ ! -e .git/go ]; do sleep 0.05; done';
+  const body = { prompt: bash(wait), ...code, publish: { pull_request: {} } };
+  const { id } = (await call('POST', '/v1/jobs', { body })).body;
+  await until('the turn runs', () => existsSync(sessions) && own('new.txt') !== undefined);
+  server.fault({ kind: 'status', status: 503, times: 1_000 });
+  writeFileSync(join(sessions, own('new.txt') ?? '', '.git/go'), '');
+  const state = async (from: typeof call) => (await from('GET', `/v1/jobs/${id}`)).body;
+  await until('the job is parked', async () => (await state(call)).state === 'parked');
+  t.match(await state(call), { parked: { reason: 'publish_failed' }, attempts: [] });
+  const asked = surroundings.api.requests.length;
+  server.fault(undefined);
+  const two = await again();
+  await until('the job has ended', async () => (await state(two.call)).state === 'succeeded');
+  const { result } = await state(two.call);
+  t.match(result.workspace, { pull_request_url: /pull\/1$/, problem: undefined });
+  t.equal(app.head(result.workspace.branch), result.workspace.commit);
+  t.equal(surroundings.api.requests.length, asked, 'the turn did not run again');
+  t.equal(workshop.pulls.opened.length, 1);
+});
