@@ -1,7 +1,7 @@
 /** The schemas of `POST /v1/prompts`: its body, its answer, and what the OpenAPI document adds to them. */
 import { z } from 'zod';
-import { attachmentsField } from './attachment-fields.ts';
 import { publishSchema, workspaceSchema } from '../workspaces/workspace-request.ts';
+import { attachmentsField } from './attachment-fields.ts';
 import { streamEvents, streamExample } from './stream-events.ts';
 
 const count = z.number().int();
