@@ -78,7 +78,7 @@ export async function startGitHubApi(options: GitHubApiOptions): Promise<GitHubA
       method === 'GET' || method === 'DELETE' ? {} : ((await readJson(request)) as object);
     if (below.endsWith('/access_tokens')) tokensFor.push(body);
     const { authorization } = request.headers;
-    answer(options, { method, path: below, authorization, body }, response);
+    await answer(options, { method, path: below, authorization, body }, response);
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -100,11 +100,11 @@ interface Asked {
   body: TokenRequest;
 }
 
-function answer(
+async function answer(
   options: GitHubApiOptions,
   { method, path, authorization, body }: Asked,
   response: ServerResponse,
-): void {
+): Promise<void> {
   const { access = 'contents', defaultBranch = 'main', repository } = options;
   const send = (status: number, body: object | string, headers: Record<string, string> = {}) => {
     const type =
@@ -143,13 +143,15 @@ function answer(
     return;
   }
   const isGit = path.startsWith(`/repos/${repository}/git/`) && options.gitData;
-  if (isGit && answerGitData(isGit, { method, path, body }, send)) {
+  const ofGit = isGit && (await answerGitData(isGit, { method, path, body }));
+  if (ofGit) {
+    send(...ofGit);
     if (options.pulls) closeWithoutBranch(options.pulls);
     return;
   }
   const pulls = path.startsWith(`/repos/${repository}/pulls`) && options.pulls;
   if (pulls) {
-    answerPulls(pulls, { method, path, body, repository }, send);
+    await answerPulls(pulls, { method, path, body, repository }, send);
   } else if (access === 'none') {
     send(404, { message: 'Not Found' });
   } else if (options.formerly !== undefined && path === `/repos/${options.formerly}`) {

@@ -1,14 +1,12 @@
 /**
  * GitHub's Git Data API of the stand-in, over a real bare repository, so that what is written by the
- * API can be fetched by git: refs, commits, trees and blobs.
+ * API can be fetched by git: refs, commits, trees and blobs. No process is started, because tests
+ * make many calls.
  */
-import { execFileSync } from 'node:child_process';
-import { hash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import * as fs from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { deflateSync } from 'node:zlib';
-import { gitEnvironment } from './repository.ts';
+import * as git from 'isomorphic-git';
 
 export interface GitData {
   /** The bare repository. */
@@ -17,172 +15,161 @@ export interface GitData {
   access?: 'read' | 'write';
 }
 
-type Send = (status: number, body: object) => void;
+interface Asked {
+  method: string;
+  /** The rest of the path. */
+  name: string;
+  body: Record<string, unknown>;
+}
+type Answer = [status: number, body: object];
+
+/** @returns undefined if the call is not one of the Git Data API */
+export async function answerGitData(
+  { path: gitdir, access = 'write' }: GitData,
+  asked: { method: string; path: string; body: object },
+): Promise<Answer | undefined> {
+  const { method } = asked;
+  const [, kind = '', rest = ''] =
+    /\/git\/(refs|ref|commits|trees|blobs)(?:\/(.*))?$/.exec(asked.path) ?? [];
+  if (kind === '') return undefined;
+  if (method !== 'GET' && access === 'read') {
+    return [403, { message: 'Resource not accessible by personal access token' }];
+  }
+  const body = asked.body as Record<string, unknown>;
+  const call = { method, name: decodeURIComponent(rest), body };
+  // As GitHub answers for an object or a ref that does not exist.
+  const missing: Answer = [method === 'GET' ? 404 : 422, { message: 'Not Found' }];
+  return answer(gitdir, kind, call).catch(() => missing);
+}
+
+async function answer(gitdir: string, kind: string, asked: Asked): Promise<Answer> {
+  const { method, name, body } = asked;
+  if (kind === 'ref') return [200, refOf(gitdir, name)];
+  if (kind === 'refs') return changeRef(gitdir, asked);
+  if (kind === 'blobs') {
+    const { blob } = await git.readBlob({ fs, gitdir, oid: name });
+    return [200, { sha: name, encoding: 'base64', content: Buffer.from(blob).toString('base64') }];
+  }
+  if (kind === 'trees') return [201, { sha: await createTree(gitdir, body) }];
+  if (method === 'POST') return [201, { sha: await createCommit(gitdir, body) }];
+  const { commit } = await git.readCommit({ fs, gitdir, oid: name });
+  const { tree, parent, message } = commit;
+  return [
+    200,
+    { sha: name, tree: { sha: tree }, parents: parent.map((sha) => ({ sha })), message },
+  ];
+}
 
 interface TreeItem {
   path: string;
   mode: string;
-  type: string;
-  content?: string;
-  sha?: string | null;
+  content: string;
 }
 
-/** @returns whether the call is one of the Git Data API */
-export function answerGitData(
-  { path: repository, access = 'write' }: GitData,
-  asked: { method: string; path: string; body: object },
-  send: Send,
-): boolean {
-  const { method } = asked;
-  const [, kind = '', rest = ''] =
-    /\/git\/(refs|ref|commits|trees|blobs)(?:\/(.*))?$/.exec(asked.path) ?? [];
-  if (kind === '') return false;
-  const git = gitOf(repository);
-  const name = decodeURIComponent(rest);
-  if (method !== 'GET' && access === 'read') {
-    send(403, { message: 'Resource not accessible by personal access token' });
-    return true;
+async function createTree(gitdir: string, body: Record<string, unknown>): Promise<string> {
+  const { base_tree: base, tree } = body as { base_tree: string; tree: TreeItem[] };
+  let root = base;
+  for (const { path, mode, content } of tree) {
+    const blob = await git.writeBlob({ fs, gitdir, blob: Buffer.from(content) });
+    root = await withFile(gitdir, root, path.split('/'), { mode, oid: blob });
   }
-  try {
-    const body = asked.body as Record<string, unknown>;
-    if (method === 'GET' && kind === 'ref') send(200, refOf(repository, name));
-    else if (method === 'GET' && kind === 'commits') send(200, commitOf(git, name));
-    else if (method === 'GET' && kind === 'blobs') {
-      const content = git(['cat-file', 'blob', name]).toString('base64');
-      send(200, { sha: name, encoding: 'base64', content });
-    } else if (kind === 'trees') send(201, createTree(repository, git, body));
-    else if (kind === 'commits') send(201, createCommit(repository, body));
-    else if (kind === 'refs') changeRef(repository, { method, name, body }, send);
-    else send(404, { message: 'Not Found' });
-  } catch {
-    // As GitHub does for an object or a ref that does not exist.
-    send(method === 'GET' ? 404 : 422, { message: 'Not Found' });
-  }
-  return true;
+  return root;
 }
 
-type Git = (given: string[], input?: string, index?: string) => Buffer;
-
-function gitOf(repository: string): Git {
-  return (given, input = '', index = '') =>
-    execFileSync('git', ['-C', repository, ...given], {
-      input,
-      env: { ...gitEnvironment(), ...(index ? { GIT_INDEX_FILE: index } : {}) },
-      stdio: ['pipe', 'pipe', 'ignore'],
-    });
+/** Writes a tree that has one more, or another, file. @param tree undefined for a new directory */
+async function withFile(
+  gitdir: string,
+  tree: string | undefined,
+  [name = '', ...below]: string[],
+  file: { mode: string; oid: string },
+): Promise<string> {
+  const entries = tree === undefined ? [] : (await git.readTree({ fs, gitdir, oid: tree })).tree;
+  const old = entries.find(({ path }) => path === name);
+  const directory = old?.type === 'tree' ? old.oid : undefined;
+  const entry: git.TreeEntry =
+    below.length === 0
+      ? { ...file, path: name, type: 'blob' }
+      : {
+          ...{ mode: '040000', path: name, type: 'tree' },
+          oid: await withFile(gitdir, directory, below, file),
+        };
+  const others = entries.filter(({ path }) => path !== name);
+  return git.writeTree({ fs, gitdir, tree: [...others, entry] });
 }
 
-function refOf(repository: string, name: string) {
-  const sha = readFileSync(join(repository, 'refs', name), 'utf8').trim();
+async function createCommit(gitdir: string, body: Record<string, unknown>): Promise<string> {
+  const { message, tree, parents } = body as { message: string; tree: string; parents: string[] };
+  const person = {
+    ...{ name: 'berth', email: 'berth@example.test' },
+    ...{ timestamp: 1_764_417_600, timezoneOffset: 0 },
+  };
+  const commit = { message, tree, parent: parents, author: person, committer: person };
+  return git.writeCommit({ fs, gitdir, commit });
+}
+
+function refOf(gitdir: string, name: string) {
+  const sha = readFileSync(join(gitdir, 'refs', name), 'utf8').trim();
   return { ref: `refs/${name}`, object: { sha, type: 'commit' } };
 }
 
-function commitOf(git: Git, sha: string) {
-  const format = '%H%n%T%n%P%n%B';
-  const [id = '', tree = '', parents = '', ...message] = git([
-    'show',
-    '-s',
-    `--format=${format}`,
-    sha,
-  ])
-    .toString()
-    .split('\n');
-  return {
-    sha: id,
-    tree: { sha: tree },
-    parents: parents
-      .split(' ')
-      .filter(Boolean)
-      .map((one) => ({ sha: one })),
-    message: message.join('\n').trimEnd(),
-  };
-}
-
-function createTree(repository: string, git: Git, body: Record<string, unknown>) {
-  const { base_tree: base, tree } = body as { base_tree?: string; tree: TreeItem[] };
-  const directory = mkdtempSync(join(tmpdir(), 'berth-index-'));
-  const index = join(directory, 'index');
-  try {
-    if (base) git(['read-tree', base], '', index);
-    const lines = tree.map(({ path, mode, content = '', sha }) => {
-      const id = sha ?? writeObject(repository, 'blob', content);
-      return `${mode} ${id}\t${path}\n`;
-    });
-    git(['update-index', '--index-info'], lines.join(''), index);
-    return { sha: git(['write-tree'], '', index).toString().trim() };
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
-}
-
-function createCommit(repository: string, body: Record<string, unknown>) {
-  const { message, tree, parents } = body as { message: string; tree: string; parents: string[] };
-  const from = parents.map((one) => `parent ${one}\n`).join('');
-  const person = 'berth <berth@example.test> 1764417600 +0000';
-  const text = `tree ${tree}\n${from}author ${person}\ncommitter ${person}\n\n${message}`;
-  return { sha: writeObject(repository, 'commit', text) };
-}
-
-/** Without a process of git: tests make many objects. */
-function writeObject(repository: string, type: string, content: string): string {
-  const bytes = Buffer.from(content);
-  const object = Buffer.concat([Buffer.from(`${type} ${bytes.length}\0`), bytes]);
-  const id = hash('sha1', object);
-  const directory = join(repository, 'objects', id.slice(0, 2));
-  mkdirSync(directory, { recursive: true });
-  writeFileSync(join(directory, id.slice(2)), deflateSync(object));
-  return id;
-}
-
-function changeRef(
-  repository: string,
-  { method, name, body }: { method: string; name: string; body: Record<string, unknown> },
-  send: Send,
-): void {
+function changeRef(gitdir: string, { method, name, body }: Asked): Answer {
   const sha = String(body.sha ?? '');
   if (method === 'POST') {
-    const file = join(repository, String(body.ref));
+    const file = join(gitdir, String(body.ref));
     mkdirSync(dirname(file), { recursive: true });
     writeFileSync(file, `${sha}\n`, { flag: 'wx' });
-    send(201, { ref: body.ref, object: { sha } });
-    return;
+    return [201, { ref: body.ref, object: { sha } }];
   }
-  refOf(repository, name);
-  if (method === 'DELETE') rmSync(join(repository, 'refs', name));
-  else writeFileSync(join(repository, 'refs', name), `${sha}\n`);
-  if (method === 'DELETE') send(204, {});
-  else send(200, refOf(repository, name));
+  const file = join(gitdir, 'refs', name);
+  refOf(gitdir, name);
+  if (method === 'DELETE') {
+    rmSync(file);
+    return [204, {}];
+  }
+  writeFileSync(file, `${sha}\n`);
+  return [200, refOf(gitdir, name)];
 }
 
 /** The commit of a branch; undefined without the branch. */
-export function tipOf(repository: string, branch: string): string | undefined {
+export function tipOf(gitdir: string, branch: string): string | undefined {
   try {
-    return refOf(repository, `heads/${branch}`).object.sha;
+    return refOf(gitdir, `heads/${branch}`).object.sha;
   } catch {
     return undefined;
   }
 }
 
 /** The files in which `head` differs from its parent, as GitHub lists those of a pull request. */
-export function changedFiles(repository: string, head: string, base: string) {
-  const git = gitOf(repository);
-  const from = git(['merge-base', base, head]).toString().trim();
-  return git(['diff-tree', '-r', '--no-renames', from, head])
-    .toString()
-    .split('\n')
-    .flatMap((line) => {
-      const [, sha = '', letter, filename = ''] =
-        /^:\d+ \d+ [0-9a-f]+ ([0-9a-f]+) ([AMD])\t(.+)$/.exec(line) ?? [];
-      const status = letter === 'A' ? 'added' : letter === 'D' ? 'removed' : 'modified';
-      return filename === '' ? [] : [{ filename, sha, status }];
+export async function changedFiles(gitdir: string, head: string) {
+  const { commit } = await git.readCommit({ fs, gitdir, oid: head });
+  const [before, after] = await Promise.all([
+    filesIn(gitdir, commit.parent[0] ?? head),
+    filesIn(gitdir, head),
+  ]);
+  return [...after]
+    .filter(([path, oid]) => before.get(path) !== oid)
+    .map(([filename, sha]) => {
+      return { filename, sha, status: before.has(filename) ? 'modified' : 'added' };
     });
 }
 
+async function filesIn(gitdir: string, commit: string): Promise<Map<string, string>> {
+  const files = new Map<string, string>();
+  const map = async (path: string, [entry]: (git.WalkerEntry | null)[]) => {
+    if ((await entry?.type()) === 'blob') files.set(path, (await entry?.oid()) ?? '');
+    return path;
+  };
+  await git.walk({ fs, gitdir, trees: [git.TREE({ ref: commit })], map });
+  return files;
+}
+
 /** The text of a file on a branch; undefined without the file. */
-export function textAt(repository: string, branch: string, path: string): string | undefined {
-  try {
-    return gitOf(repository)(['cat-file', 'blob', `${branch}:${path}`]).toString();
-  } catch {
-    return undefined;
-  }
+export async function textAt(
+  gitdir: string,
+  branch: string,
+  filepath: string,
+): Promise<string | undefined> {
+  const oid = tipOf(gitdir, branch) ?? '';
+  const found = await git.readBlob({ fs, gitdir, oid, filepath }).catch(() => undefined);
+  return found && Buffer.from(found.blob).toString();
 }

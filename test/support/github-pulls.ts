@@ -26,11 +26,11 @@ export interface PullRequest {
 
 type Send = (status: number, body: object) => void;
 
-export function answerPulls(
+export async function answerPulls(
   { branches, access = 'write', git, opened }: PullRequests,
   asked: { method: string; path: string; body: object; repository: string },
   send: Send,
-): void {
+): Promise<void> {
   const { method, path, repository } = asked;
   const wanted = asked.body as Partial<PullRequest>;
   const [owner] = repository.split('/');
@@ -55,7 +55,7 @@ export function answerPulls(
   } else if (number > 0 && !found) {
     send(404, { message: 'Not Found' });
   } else if (found && git !== undefined && url.pathname.endsWith('/files')) {
-    send(200, changedFiles(git, found.last ?? tipOf(git, found.head) ?? '', found.base));
+    send(200, await changedFiles(git, found.last ?? tipOf(git, found.head) ?? ''));
   } else if (found) {
     if (method === 'PATCH') Object.assign(found, wanted);
     send(200, shown(found));

@@ -20,17 +20,17 @@ t.test('what changed becomes one pull request, from its opening to its end', asy
   scene.write('notes/other.md', 'not listed\n');
   scene.write('projects/-home-node-workspace/a.jsonl', '{}\n');
   t.equal(await scene.pass(), 'opened');
-  t.equal(scene.proposed('CLAUDE.md'), 'mine\n');
-  t.equal(scene.proposed(mapped), 'Use tabs.\n');
-  t.equal(scene.proposed('agent-memory/reviewer/MEMORY.md'), 'Be kind.\n');
-  t.equal(scene.proposed('skills/a/SKILL.md'), text);
-  t.equal(scene.proposed('notes/other.md'), undefined);
+  t.equal(await scene.proposed('CLAUDE.md'), 'mine\n');
+  t.equal(await scene.proposed(mapped), 'Use tabs.\n');
+  t.equal(await scene.proposed('agent-memory/reviewer/MEMORY.md'), 'Be kind.\n');
+  t.equal(await scene.proposed('skills/a/SKILL.md'), text);
+  t.equal(await scene.proposed('notes/other.md'), undefined);
   t.match(scene.opened, [{ head: branch, base: 'main', state: 'open' }]);
   t.match(scene.opened[0]?.body, /`memory\/-home-node-workspace\/MEMORY\.md` \| new \| 20/);
   t.equal(await scene.pass(), 'unchanged');
   scene.write(memory, 'Use spaces.\n');
   t.equal(await scene.pass(), 'updated', 'the pull request follows');
-  t.equal(scene.proposed(mapped), 'Use spaces.\n');
+  t.equal(await scene.proposed(mapped), 'Use spaces.\n');
   t.equal(scene.opened.length, 1);
 
   scene.end({
@@ -57,7 +57,7 @@ t.test('an edit that goes on while its beginning is merged stays on the volume',
   t.equal(scene.read('CLAUDE.md'), 'second\n');
   t.equal(scene.read(memory), 'second\n');
   t.equal(await scene.pass(), 'opened');
-  t.equal(scene.proposed('CLAUDE.md'), 'second\n');
+  t.equal(await scene.proposed('CLAUDE.md'), 'second\n');
 
   scene.end();
   t.equal(await scene.pass(), 'none', 'what was declined is not proposed again');
@@ -84,9 +84,9 @@ t.test('executable configuration is proposed from its saved copy, never in effec
   t.equal(await scene.pass(), 'opened');
   t.equal(scene.read('skills/a/SKILL.md'), text);
   t.notOk(existsSync(join(scene.volume, 'skills/new')));
-  t.equal(scene.proposed('skills/a/SKILL.md'), text.replace('three', 'my three'));
-  t.equal(scene.proposed('skills/new/SKILL.md'), 'new\n');
-  t.equal(scene.proposed('hooks/evil.sh'), undefined);
+  t.equal(await scene.proposed('skills/a/SKILL.md'), text.replace('three', 'my three'));
+  t.equal(await scene.proposed('skills/new/SKILL.md'), 'new\n');
+  t.equal(await scene.proposed('hooks/evil.sh'), undefined);
   t.match(scene.opened[0]?.body, /skills\/new\/SKILL\.md` \| new; executable configuration, not/);
 
   const one = text.replace('one', 'their one');
@@ -96,8 +96,8 @@ t.test('executable configuration is proposed from its saved copy, never in effec
   });
   await scene.run();
   t.equal(await scene.pass(), 'updated', 'a copy is merged with what upstream changed since');
-  t.equal(scene.proposed('skills/a/SKILL.md'), one.replace('three', 'my three'));
-  t.equal(scene.proposed('skills/b/SKILL.md'), text.replace('three', 'their three'));
+  t.equal(await scene.proposed('skills/a/SKILL.md'), one.replace('three', 'my three'));
+  t.equal(await scene.proposed('skills/b/SKILL.md'), text.replace('three', 'their three'));
   t.match(scene.opened[0]?.body, /- `skills\/b\/SKILL\.md`: upstream changed the same lines/);
 
   scene.end({ 'skills/a/SKILL.md': 'merged\n', 'skills/new/SKILL.md': 'new\n' });
@@ -132,8 +132,8 @@ t.test('secrets, logins, transcripts, binaries and links stay on the volume', as
   t.equal(await scene.pass(), 'none', 'without another change there is no pull request');
   scene.write('known.md', `${secret}\nUse tabs.\n`);
   t.equal(await scene.pass(), 'opened', 'what upstream has already holds back nothing');
-  t.equal(scene.proposed('known.md'), `${secret}\nUse tabs.\n`);
-  t.equal(scene.proposed('CLAUDE.md'), text);
+  t.equal(await scene.proposed('known.md'), `${secret}\nUse tabs.\n`);
+  t.equal(await scene.proposed('CLAUDE.md'), text);
   t.match(scene.opened[0]?.body, /- `CLAUDE\.md`: may have a secret/);
   t.notMatch(JSON.stringify([scene.opened, scene.lines]), secret);
   const left = scene.events('proposal_left_out').map(({ path, why }) => `${path} ${why}`);
@@ -166,8 +166,8 @@ t.test('upstream, a person and a token that may too little do no harm', async (t
   await scene.run();
   t.same(scene.conflicts(), ['CLAUDE.md'], 'upstream changed the same lines: the edit is saved');
   t.equal(await scene.pass(), 'updated');
-  t.equal(scene.proposed('CLAUDE.md'), text.replace('two', 'their two'));
-  t.equal(scene.proposed('rules/a.md'), 'my rule\n');
+  t.equal(await scene.proposed('CLAUDE.md'), text.replace('two', 'their two'));
+  t.equal(await scene.proposed('rules/a.md'), 'my rule\n');
   t.notMatch(scene.opened[0]?.body, /CLAUDE/);
 
   const theirs = scene.repository.commit({ 'rules/a.md': 'corrected\n' }, 'Correct', branch);

@@ -58,8 +58,8 @@ t.test('what the CLI learns is proposed; a skill takes effect after the merge', 
   await until('the skill is moved away', () => !existsSync(join(config, 'skills/b/SKILL.md')));
   t.equal(await pass(), 'opened');
   const proposed = `memory/${folder}/MEMORY.md`;
-  t.equal(textAt(path, branch, proposed), 'Use tabs.\n');
-  t.equal(textAt(path, branch, 'skills/b/SKILL.md'), 'new\n');
+  t.equal(await textAt(path, branch, proposed), 'Use tabs.\n');
+  t.equal(await textAt(path, branch, 'skills/b/SKILL.md'), 'new\n');
 
   Object.assign(opened[0] ?? {}, { state: 'closed', merged_at: '2026-11-29T12:00:00Z' });
   push({ [proposed]: 'Use tabs.\n', 'skills/b/SKILL.md': 'new\n' });

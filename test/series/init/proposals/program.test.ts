@@ -30,7 +30,7 @@ t.test('the program opens a pull request, without the file that has a secret', a
   t.teardown(() => init.kill('SIGKILL'));
   await init.logged('proposed');
   await until('the pull request is there', () => opened.length === 1);
-  t.equal(textAt(path, 'berth/changes', 'skills/a/other.md'), 'Use tabs.\n');
+  t.equal(await textAt(path, 'berth/changes', 'skills/a/other.md'), 'Use tabs.\n');
   t.match(opened[0]?.body, /- `skills\/a\/SKILL\.md`: may have a secret/);
   init.kill('SIGTERM');
   await init.ended;

@@ -17,8 +17,8 @@ t.test('BERTH_REPO_PATH is the directory of proposed files, and memory comes bac
   scene.write('CLAUDE.md', 'two\n');
   scene.write(memory, 'Use spaces.\n');
   t.equal(await scene.pass(), 'opened');
-  t.equal(scene.proposed('home/CLAUDE.md'), 'two\n');
-  t.equal(scene.proposed('home/memory/-home-node-workspace/MEMORY.md'), 'Use spaces.\n');
+  t.equal(await scene.proposed('home/CLAUDE.md'), 'two\n');
+  t.equal(await scene.proposed('home/memory/-home-node-workspace/MEMORY.md'), 'Use spaces.\n');
 });
 
 t.test('a server that is not GitHub, and a ref that is no branch, have a remedy', async (t) => {
