@@ -1,9 +1,10 @@
 /**
  * `npm run test:n8n`: imports the workflows of examples/n8n into a real n8n and runs each by hand
  * (`n8n execute`), against `berth serve` with the real CLI and stand-ins for the Messages API and
- * GitHub. Beside it `n8n start` takes the callback of the workflow with a Wait node. Opt-in: n8n takes 2.3 GB and many minutes to install, into a temporary folder, or into
- * N8N_DIRECTORY, where it is used again. Prints what each workflow gave; fails if one is not as it
- * should be.
+ * GitHub. Workflows of the test use the community node of examples/n8n-node and n8n's MCP Client node.
+ * Beside it `n8n start` takes the callbacks of the workflows that wait. Opt-in: n8n takes 2.3 GB and many minutes to
+ * install, into a temporary folder, or into N8N_DIRECTORY, where it is used again. Prints what each workflow gave; fails
+ * if one is not as it should be. Arguments are the names of the only workflows to run: `-- node-ask mcp-client`.
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
@@ -21,11 +22,13 @@ import { type MessagesApi, startMessagesApi } from '../support/messages-api.ts';
 import { readWorkflow, workflowTexts } from '../support/n8n-workflows.ts';
 import { type Program, startProgram } from '../support/programs.ts';
 import { until } from '../support/until.ts';
-import { type CommentedGitHub, diff, githubToken, source, startGitHub } from './github.ts';
+import { checks } from './checks.ts';
+import { buildExtension, credentialsFor, nodeWorkflows } from './community-node.ts';
+import { type CommentedGitHub, githubToken, startGitHub } from './github.ts';
 
 const version = '2.8.4';
-/** The workflow that ends in a Wait node, and goes on when berth calls. */
-const waiting = 'job-wait';
+/** The workflows that sleep, and go on when berth calls. */
+const waiting = ['job-wait', 'node-wait'];
 const run = promisify(execFile);
 
 interface Scene {
@@ -33,29 +36,33 @@ interface Scene {
   api: MessagesApi;
   github: CommentedGitHub;
   berth: Program;
-  /** `n8n start`, for the calls of Wait nodes. */
-  server: ChildProcess;
+  /** `n8n start`, for the calls of berth; undefined if no workflow waits for one. */
+  server: ChildProcess | undefined;
+  /** Names of the workflows that run. */
+  names: string[];
 }
 
 const installed = install();
 const root = mkdtempSync(join(tmpdir(), 'berth-n8n-'));
 const scene = await open();
 try {
-  const given = new Map<string, unknown>();
-  for (const name of Object.keys(workflowTexts())) {
+  const given = new Map<string, Record<string, unknown>>();
+  for (const name of scene.names) {
     const started = performance.now();
     const output = await scene.n8n('execute', `--id=berth-${name}`, '--rawOutput');
-    given.set(name, name === waiting ? await lastItemOfWaiting() : lastItem(output));
+    given.set(name, waiting.includes(name) ? await lastItemOfWaiting(name) : lastItem(output));
     const seconds = ((performance.now() - started) / 1_000).toFixed(1);
     process.stdout.write(`${name}: ${JSON.stringify(given.get(name))} in ${seconds} s\n`);
   }
-  check(given, scene);
+  for (const [name, item] of given) checks[name]?.(item, scene);
   process.stdout.write(
     `n8n ${version} ran ${given.size} workflows, and all did what they should\n`,
   );
 } finally {
-  scene.server.kill('SIGTERM');
-  await once(scene.server, 'close');
+  if (scene.server) {
+    scene.server.kill('SIGTERM');
+    await once(scene.server, 'close');
+  }
   scene.berth.kill('SIGTERM');
   await scene.berth.ended;
   await Promise.all([scene.api.close(), scene.github.close()]);
@@ -110,25 +117,36 @@ async function open(): Promise<Scene> {
     },
   });
   const { address } = await berth.logged('listening');
+  await buildExtension(join(root, 'extension'));
   const environment = await environmentOfN8n();
   const n8n = client(environment);
   const header = (id: string, name: string, secret: string) => ({
     ...{ id, name, type: 'httpHeaderAuth' },
     data: { name: 'Authorization', value: `Bearer ${secret}` },
   });
-  const credentials = [
+  const credentials: object[] = [
     header('berth', 'berth', token),
     header('github-for-n8n', 'GitHub for n8n', githubToken),
   ];
+  credentials.push(...credentialsFor(String(address), token));
   writeFileSync(join(root, 'credentials.json'), JSON.stringify(credentials));
   await n8n('import:credentials', `--input=${join(root, 'credentials.json')}`);
-  for (const [name, text] of Object.entries(workflowTexts())) {
-    const workflow = readWorkflow(text, { berth: String(address), github: github.url });
+  const places = { berth: String(address), github: github.url };
+  const examples = Object.entries(workflowTexts()).map(([name, text]): [string, object] => [
+    name,
+    readWorkflow(text, places),
+  ]);
+  const all = [...examples, ...Object.entries(nodeWorkflows(places.berth))];
+  const wanted = process.argv.slice(2);
+  const workflows = all.filter(([name]) => wanted.length === 0 || wanted.includes(name));
+  for (const [name, workflow] of workflows) {
     writeFileSync(join(root, 'workflows', `${name}.json`), JSON.stringify(workflow));
   }
   await n8n('import:workflow', '--separate', `--input=${join(root, 'workflows')}`);
-  const server = await startServer(environment);
-  return { n8n, api, github, berth, server };
+  const names = workflows.map(([name]) => name);
+  const waits = names.some((name) => waiting.includes(name));
+  const server = waits ? await startServer(environment) : undefined;
+  return { n8n, api, github, berth, server, names };
 }
 
 async function environmentOfN8n(): Promise<Record<string, string | undefined>> {
@@ -145,6 +163,7 @@ async function environmentOfN8n(): Promise<Record<string, string | undefined>> {
     N8N_VERSION_NOTIFICATIONS_ENABLED: 'false',
     N8N_TEMPLATES_ENABLED: 'false',
     N8N_COMMUNITY_PACKAGES_ENABLED: 'false',
+    N8N_CUSTOM_EXTENSIONS: join(root, 'extension'),
     N8N_RUNNERS_BROKER_PORT: '15679',
     N8N_LISTEN_ADDRESS: '127.0.0.1',
     N8N_PORT: String(port),
@@ -162,18 +181,24 @@ async function startServer(environment: Record<string, string | undefined>): Pro
     output += chunk;
   });
   // It answers /healthz before it takes calls.
-  await until('n8n has started', () => output.includes('Editor is now accessible'), 300_000);
+  const started = () => output.includes('Editor is now accessible');
+  try {
+    await until('n8n has started', started, 600_000);
+  } catch (error) {
+    server.kill('SIGKILL');
+    throw error;
+  }
   return server;
 }
 
 /** What the last node gave in the execution that went on in the server. */
-async function lastItemOfWaiting(): Promise<Record<string, unknown>> {
+async function lastItemOfWaiting(name: string): Promise<Record<string, unknown>> {
   const store = new DatabaseSync(join(root, 'n8n/.n8n/database.sqlite'), { readOnly: true });
   const query = store.prepare(
     "SELECT status, data FROM execution_entity JOIN execution_data ON executionId = id WHERE execution_entity.workflowId = ? AND status IN ('success', 'error', 'crashed')",
   );
   try {
-    const { status, data } = await until('the execution ends', () => query.get(`berth-${waiting}`));
+    const { status, data } = await until('the execution ends', () => query.get(`berth-${name}`));
     assert.equal(status, 'success', String(data));
     // n8n stores it in the form of the library flatted: a list whose texts are indices.
     const all = JSON.parse(String(data)) as unknown[];
@@ -188,7 +213,7 @@ async function lastItemOfWaiting(): Promise<Record<string, unknown>> {
 function client(env: Record<string, string | undefined>): Scene['n8n'] {
   return async (...args) => {
     const file = join(installed, 'node_modules/n8n/bin/n8n');
-    const options = { env, timeout: 300_000, maxBuffer: 2 ** 26 };
+    const options = { env, timeout: 600_000, maxBuffer: 2 ** 26 };
     const { stdout } = await run(process.execPath, [file, ...args], options);
     return stdout;
   };
@@ -208,26 +233,4 @@ function lastItem(output: string): Record<string, unknown> {
   const { lastNodeExecuted, runData, error } = data.resultData;
   assert.equal(error, undefined);
   return runData[lastNodeExecuted]?.at(-1)?.data.main[0]?.[0]?.json ?? {};
-}
-
-function check(given: Map<string, unknown>, { api, github, berth }: Scene): void {
-  const example = { mood: 'good', complaint: false, summary: 'Stand-in' };
-  assert.deepEqual(given.get('structured-output'), example);
-  const report = { needs_a_person: false, headline: 'Stand-in', report: 'Stand-in' };
-  assert.deepEqual(given.get('maintenance-report'), report);
-  assert.deepEqual(github.comments, ['**approve**\n\nStand-in']);
-  assert.equal(github.issues.length, 1);
-  assert.equal(github.issues[0]?.title, 'Documentation of src/index.ts');
-  assert.match(github.issues[0]?.body ?? '', /^\[stand-in\] You said: Write the documentation/);
-  for (const name of [waiting, 'job-poll']) {
-    const { state, answer } = given.get(name) as Record<string, string>;
-    assert.equal(state, 'succeeded', name);
-    assert.match(answer ?? '', /^\[stand-in\] You said: Write a haiku/);
-  }
-  const delivered = berth.lines.filter(({ event }) => event === 'callback_delivered');
-  assert.equal(delivered.length, 1);
-  const asked = JSON.stringify(api.requests.map(({ body }) => body));
-  for (const text of [diff, source]) assert.ok(asked.includes(JSON.stringify(text).slice(1, -1)));
-  const answered = berth.lines.filter(({ msg }) => msg === 'answered');
-  assert.equal(answered.length, given.size);
 }

@@ -166,6 +166,32 @@ t.test('a client that goes away in the middle ends its wait', async (t) => {
   await until('the call has ended', () => calls.length === 1);
 });
 
+t.test('a connection that breaks in the middle ends the wait, and the job stays', async (t) => {
+  const jobStore = memoryJobStore();
+  const { url, calls } = await startApiServer(t, { jobStore });
+  const breaking = new AbortController();
+  const asked = fetch(`${url}/mcp`, {
+    method: 'POST',
+    headers: {
+      authorization: `Bearer ${token}`,
+      'content-type': 'application/json',
+      accept: 'application/json, text/event-stream',
+      'mcp-protocol-version': '2025-06-18',
+    },
+    body: JSON.stringify(callOf('ask', { prompt: 'x', wait: '5m' })),
+    signal: breaking.signal,
+  }).then((response) => response.text());
+  asked.catch(() => {});
+  await until(
+    'the job is there',
+    async () => (await jobStore.list({ limit: 1 })).jobs.length === 1,
+  );
+  breaking.abort();
+  await t.rejects(asked);
+  await until('the call has ended', () => calls.length === 1);
+  t.match((await jobStore.list({ limit: 1 })).jobs, [{ state: 'queued' }]);
+});
+
 t.test('a server that stops ends each wait with the hint', async (t) => {
   const stopping = new AbortController();
   const jobStore = memoryJobStore();
