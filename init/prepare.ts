@@ -180,6 +180,11 @@ async function run({ config, log, lease, signal, started, steps, live }: Run): P
       },
     );
     log.debug('reconciled', 'the tracked files are equal to the commit', { ...counts });
+    const { proposePaths: listed } = config;
+    if (listed && !live) {
+      const { setAsideUntracked } = await import('./proposals/set-aside-untracked.ts');
+      await setAsideUntracked({ configDirectory, stateDirectory, listed, tracked, log });
+    }
     const untracked = reportUntracked(configDirectory, tracked, log);
     const misplaced = findMisplaced(source.commit.tree, directory ?? null);
     if (misplaced) {

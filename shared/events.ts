@@ -169,7 +169,7 @@ export const eventsOfInit = {
   config_drift: event(
     'warn',
     'executable configuration was edited on the volume (and replaced), or exists on the volume but not upstream',
-    'path count paths',
+    'path saved count paths',
   ),
   local_change: event(
     'info warn',

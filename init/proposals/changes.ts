@@ -191,7 +191,7 @@ function withoutDirectory(path: string, directory: string | null): string {
 }
 
 /** The files of the volume at and below the listed paths; symlinks are not followed. */
-function untrackedFiles(root: string, listed: readonly string[]): string[] {
+export function untrackedFiles(root: string, listed: readonly string[]): string[] {
   const files: string[] = [];
   let looked = 0;
   const look = (directory: string): void => {

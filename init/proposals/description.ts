@@ -58,7 +58,7 @@ export function bodyOf(described: Described): string {
 }
 
 function kindOf({ kind, saved }: Described['changes'][number]): string {
-  return saved ? `${kind}; executable configuration, not in effect on the volume` : kind;
+  return saved ? `${kind}; executable configuration, in effect only after the merge` : kind;
 }
 
 function timeOf(time: Date): string {

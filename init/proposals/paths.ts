@@ -1,7 +1,7 @@
 /**
  * The paths that may be proposed upstream: tracked files, and new files below BERTH_PROPOSE_PATHS.
- * Invariant: logins, transcripts, berth's state, keys and files of the CLI itself are never proposed,
- * whatever the setting lists and whatever is tracked.
+ * Invariant: logins, transcripts, berth's state, keys, files of the CLI itself and workflows of CI are
+ * never proposed, whatever the setting lists and whatever is tracked.
  */
 import { z } from 'zod';
 import { unsafePath } from '../volume/paths.ts';
@@ -16,11 +16,15 @@ const ofTheCli =
 
 const memoryFolder = /^projects\/-[A-Za-z0-9-]*\/memory\//;
 
+/** Workflows of CI: a branch that changes them could run them with the secrets of the repository. */
+const workflows =
+  /(^|\/)(\.(github|gitea|forgejo|circleci|woodpecker|buildkite|gitlab)\/|(\.gitlab-ci|\.travis|\.drone|\.woodpecker|azure-pipelines|bitbucket-pipelines)\.ya?ml$|jenkinsfile$|\.gitmodules$)/i;
+
 /** Temporary files of editors and of the CLI's own tools. */
 const temporary = /(\.tmp(\.|$)|~$|\.sw[op]$|\.bak$|^\.#)/;
 
 /** Without control characters, quotes and Markdown: the names appear in a pull request. */
-const plainName = /^[\p{L}\p{N}\p{M} ._+=,@()-]{1,200}$/u;
+const plainName = /^[\p{L}\p{N}\p{M} ._+=,()-]{1,200}$/u;
 const longest = 300;
 
 /** Why a path of the volume is never proposed; undefined if it may be. */
@@ -33,6 +37,7 @@ export function neverProposed(path: string): string | undefined {
   if (ofTheCli.test(path) && !memoryFolder.test(path)) return 'it is a file of the CLI itself';
   if (/^skills\/synced\//i.test(path)) return 'it is a file of the CLI itself';
   if (parts.some((part) => secretNames.test(part))) return 'its name is that of a secret';
+  if (workflows.test(path)) return 'it is a workflow of CI';
   if (temporary.test(parts.at(-1) ?? '')) return 'it is a temporary file';
   return undefined;
 }

@@ -78,6 +78,7 @@ t.test('executable configuration is proposed from its saved copy, never in effec
   scene.write('skills/a/SKILL.md', text.replace('three', 'my three'));
   scene.write('skills/b/SKILL.md', text.replace('three', 'my three'));
   scene.write(`${saved}/1/skills/new/SKILL.md`, 'new\n');
+  scene.write('commands/there.md', 'new\n');
   scene.write(`${saved}/2/hooks/evil.sh`, 'echo\n');
   scene.write(`${saved}/3/notes/a.md`, 'not executable configuration\n');
   await scene.run();
@@ -86,8 +87,13 @@ t.test('executable configuration is proposed from its saved copy, never in effec
   t.notOk(existsSync(join(scene.volume, 'skills/new')));
   t.equal(await scene.proposed('skills/a/SKILL.md'), text.replace('three', 'my three'));
   t.equal(await scene.proposed('skills/new/SKILL.md'), 'new\n');
+  t.equal(await scene.proposed('commands/there.md'), 'new\n');
+  t.notOk(existsSync(join(scene.volume, 'commands')), 'also what was there before a start');
   t.equal(await scene.proposed('hooks/evil.sh'), undefined);
-  t.match(scene.opened[0]?.body, /skills\/new\/SKILL\.md` \| new; executable configuration, not/);
+  t.match(
+    scene.opened[0]?.body,
+    /skills\/new\/SKILL\.md` \| new; executable configuration, in effect only/,
+  );
 
   const one = text.replace('one', 'their one');
   scene.repository.commit({

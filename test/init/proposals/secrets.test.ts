@@ -57,6 +57,7 @@ t.test('paths of secrets, transcripts and the CLI itself are never proposed', (t
     ],
     ...['projects/-w/a.jsonl', 'projects/-w/a.md', 'Projects/-w/memory/a.md', 'todos/a.json'],
     ...['keys/id_ed25519', 'a/server.key', 'skills/synced/a.md', 'skills/a.md.tmp.1.2', 'a/`b`.md'],
+    ...['.github/workflows/ci.yml', 'x/.GitHub/a.md', '.gitlab-ci.yml', '.gitmodules', '@a.md'],
     ...['skills/../settings.json', 'a\nb', 'credentials.yaml', '.netrc', 'shell-snapshots/a.sh'],
   ]) {
     t.type(neverProposed(path), 'string', path);
