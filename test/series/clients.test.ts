@@ -7,7 +7,7 @@ import { openaiSuite } from '../support/client-suites/openai.ts';
 import { promptText } from '../support/messages-api.ts';
 import { startWithRealCli, token } from '../support/supervisor.ts';
 
-// The suites of test/supervisor/http/compatible/clients.test.ts, with the real CLI and longer conversations.
+// The suites of test/supervisor/http/compatible/clients.test.ts, with the real CLI and a conversation of ten turns.
 const { url, surroundings, log } = await startWithRealCli(t, {
   settings: { BERTH_MAX_WORKERS: '4' },
   environment: { CLAUDE_CODE_MAX_RETRIES: '0' },
@@ -18,8 +18,8 @@ const anthropic = new Anthropic({ baseURL: url, apiKey: token, authToken: null }
 const openai = new OpenAI({ baseURL: `${url}/v1`, apiKey: token });
 
 await t.test('Anthropic', (t) => anthropicSuite(t, target));
-await t.test('OpenAI', (t) => openaiSuite(t, target));
-await t.test('LangChain', (t) => langchainSuite(t, target));
+await t.test('OpenAI', (t) => openaiSuite(t, { ...target, turns: 4 }));
+await t.test('LangChain', (t) => langchainSuite(t, { ...target, turns: 2 }));
 
 await t.test('an output for a schema is the text of the answer', async (t) => {
   const schema = {
