@@ -157,10 +157,13 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
     {
       ...{ title: 'Runs and callbacks', unit: 'short', events: true },
       means:
-        'Runs of jobs by outcome; parked and requeued runs count as no attempt. Requests of callbacks by outcome.',
+        'Runs of jobs by outcome; parked and requeued runs count as no attempt. Requests of callbacks, and approvals with the requests to their webhooks, by outcome.',
       queries: {
         'run {{outcome}}': counted('berth_job_runs_total', 'outcome'),
         'callback {{outcome}}': counted('berth_job_callbacks_total', 'outcome'),
+        'approval {{outcome}}': counted('berth_approvals_total', 'outcome'),
+        'webhook {{outcome}}': counted('berth_approval_notices_total', 'outcome'),
+        'approval waits': 'sum(berth_approvals_waiting{@})',
       },
     },
     {

@@ -318,8 +318,28 @@ export const eventsOfSupervisor = {
   ),
   audit: event(
     'info',
-    'an administrative action, allowed or refused',
-    'token action reason session_id job_id refused',
+    'an administrative action or the decision of an approval, allowed or refused',
+    'token action reason session_id job_id approval_id tool profile asked_by refused',
+  ),
+  approval_requested: event(
+    'info',
+    'a call of a tool waits for the approval of a person',
+    'approval_id tool token profile session_id job_id until',
+  ),
+  approval_ended: event(
+    'info',
+    'an approval was decided, its time is over, or its turn has ended',
+    'approval_id tool token profile session_id job_id decision by waited_ms',
+  ),
+  approval_sent: event(
+    'info',
+    'the webhook of a profile has accepted the question of an approval',
+    'approval_id host status attempts',
+  ),
+  approval_unsent: event(
+    'warn error',
+    'the question of an approval could not be sent to the webhook of its profile',
+    'approval_id host status attempts cause retry_ms',
   ),
   paused: event('warn', 'the server is paused since before this start', 'by since'),
   pause_unreadable: event(

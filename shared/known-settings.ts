@@ -68,6 +68,7 @@ export const knownSettings: readonly string[] = [
   'BERTH_PROMPT_TIMEOUT',
   'BERTH_PROPOSE_CHANGES',
   'BERTH_PROPOSE_PATHS',
+  'BERTH_PUBLIC_URL',
   'BERTH_PUSH_SECRET',
   'BERTH_QUEUE_LIMIT',
   'BERTH_REDIS_CHECK',

@@ -164,6 +164,14 @@ export const httpUrl = z.string().transform((value, context): string => {
 });
 
 /** The address of a Redis server; the value is a secret, so messages do not show it. */
+/** The address of a service as people reach it, without a slash at its end. */
+export const publicUrl = z
+  .url({ protocol: /^https?$/, error: 'expected an http or https URL' })
+  .refine((value) => !/[?#@]/.test(value), {
+    error: 'expected a URL without a user, a query and a fragment',
+  })
+  .transform((value) => value.replace(/\/+$/, ''));
+
 export const redisUrl = z.string().refine((value) => {
   const url = URL.canParse(value) ? new URL(value) : undefined;
   return (url?.protocol === 'redis:' || url?.protocol === 'rediss:') && url.hostname !== '';

@@ -27,6 +27,7 @@ import {
   integer,
   listen,
   path,
+  publicUrl,
   redisPrefix,
   redisUrl,
   replicaName,
@@ -162,6 +163,13 @@ export const supervisorDefinitions = {
     default: '1Mi',
     description:
       "The maximum size of a prompt's JSON body; a larger body is answered with 413. Put large input into files of the workspace.",
+  }),
+  publicUrl: setting({
+    name: 'BERTH_PUBLIC_URL',
+    schema: publicUrl,
+    optional: true,
+    description:
+      'Where people reach this API, such as `https://berth.example.com`: the start of the links that decide [approvals](approvals.md). Without it, the messages of approvals have no link.',
   }),
   attachmentMaxFiles: setting({
     name: 'BERTH_ATTACHMENT_MAX_FILES',

@@ -123,6 +123,8 @@ export interface CliOptions {
    * settings.json.
    */
   allowRules?: readonly string[] | undefined;
+  /** Calls that match one of these rules are asked about: see permission.ts. */
+  askRules?: readonly string[] | undefined;
   /** No hook of the configuration directory runs: of settings, skills, agents or plugins. */
   noHooks?: boolean;
   /** Deny rules in addition to those of settings.json. */
@@ -169,6 +171,7 @@ export function cliArguments(options: CliOptions = {}): string[] {
     ...(resume !== undefined && options.freshInstructions ? ['--system-prompt-snapshot=off'] : []),
     ...flag('tools', availableTools?.join(',')),
     ...flag('managed-settings', managedSettings(options)),
+    ...flag('permission-prompt-tool', options.askRules && 'stdio'),
     ...denyRules.map((rule) => `--disallowedTools=${rule}`),
     ...(Object.keys(mcpServers).length > 0
       ? [`--mcp-config=${JSON.stringify({ mcpServers })}`]
@@ -188,9 +191,14 @@ function settingsOf({ cleanupPeriodDays }: CliOptions): string | undefined {
  * Settings that files on the volume cannot override. `--allowedTools` would only add to the rules
  * of settings.json. From managed settings in a flag, the CLI (2.1.330) accepts rules and no hooks.
  */
-function managedSettings({ allowRules: allow, noHooks }: CliOptions): string | undefined {
+function managedSettings({
+  allowRules: allow,
+  askRules: ask,
+  noHooks,
+}: CliOptions): string | undefined {
   const settings = {
-    ...(allow && { allowManagedPermissionRulesOnly: true, permissions: { allow } }),
+    ...(allow && { allowManagedPermissionRulesOnly: true }),
+    ...((allow || ask) && { permissions: { ...(allow && { allow }), ...(ask && { ask }) } }),
     ...(noHooks && { allowManagedHooksOnly: true }),
   };
   return Object.keys(settings).length > 0 ? JSON.stringify(settings) : undefined;

@@ -11,6 +11,7 @@ import type { BackgroundTask } from './background.ts';
 import { CliChild, type ProcessEnd } from './child.ts';
 import { CliHealth } from './cli-health.ts';
 import { ControlRequests } from './control-requests.ts';
+import { notGranted, type PermissionAnswer, permissionLine } from './permission.ts';
 import {
   droppedError,
   type Ended,
@@ -196,6 +197,11 @@ export class ClaudeProcess {
     this.#judgeTool = judge;
   }
 
+  /** Answers a question about a call of a tool. Nothing happens if the process has ended. */
+  answerPermission(requestId: string, answer: PermissionAnswer): void {
+    if (this.alive) this.#child.write(permissionLine(requestId, answer));
+  }
+
   /**
    * Runs one prompt to its result. `onMessage` gets each message before the result as it arrives, and none of
    * a turn that the CLI runs without a prompt.
@@ -286,6 +292,11 @@ export class ClaudeProcess {
         break;
       case 'tool_hook':
         this.#child.write(toolHookAnswer(message.requestId, this.#judgeTool(message.tool)));
+        break;
+      case 'permission':
+        // Nobody waits for a turn without a prompt.
+        if (turn && this.#attribution.begun) turn.onMessage(message);
+        else this.answerPermission(message.ask.requestId, notGranted(message.ask.tool));
         break;
       case 'started':
         if (!this.#attribution.started(message.promptId)) this.#ownTurnBegins();

@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { type BackgroundTask, readBackground } from './background.ts';
 import { type Loaded, loadedShape } from './cli-health.ts';
 import { type HookRun, type HookStop, isOverruled, readHookRun, readPromptStop } from './hooks.ts';
+import { type PermissionAsk, readCancelledAsk, readPermissionAsk } from './permission.ts';
 import { readResult, readUsage, type TurnResult, type Usage } from './turn-result.ts';
 import { type UsageLimit, usageLimitIn } from './usage-limit.ts';
 
@@ -39,6 +40,10 @@ export type CliMessage =
   | { kind: 'over'; promptId: string }
   /** The CLI wants to know whether that tool may be used: see `toolHook`. */
   | { kind: 'tool_hook'; requestId: string; tool: string | undefined }
+  /** The CLI wants to know whether a call of a tool may be made. */
+  | { kind: 'permission'; ask: PermissionAsk }
+  /** The CLI does not need the answer any more. */
+  | { kind: 'permission_over'; requestId: string }
   /** All work that runs in the background now. */
   | { kind: 'background'; tasks: BackgroundTask[] }
   | {
@@ -157,7 +162,11 @@ export function readMessage(text: string): CliMessage | undefined {
     case 'command_lifecycle':
       return readLifecycle(line);
     case 'control_request':
-      return readToolHook(line);
+      return readToolHook(line) ?? readPermission(line);
+    case 'control_cancel_request': {
+      const requestId = readCancelledAsk(line);
+      return requestId === undefined ? undefined : { kind: 'permission_over', requestId };
+    }
     case 'control_response': {
       const { request_id: requestId, error, response } = controlLine.parse(line).response;
       const answered = commandsIn.parse(response);
@@ -167,6 +176,11 @@ export function readMessage(text: string): CliMessage | undefined {
     default:
       return undefined;
   }
+}
+
+function readPermission(line: Line): CliMessage | undefined {
+  const ask = readPermissionAsk(line);
+  return ask && { kind: 'permission', ask };
 }
 
 /** Undefined for another request of the CLI; berth has asked for no other one. */

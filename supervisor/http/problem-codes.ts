@@ -5,7 +5,7 @@
  */
 import { type ErrorCode, errorTable } from '../../shared/errors.ts';
 
-/** Codes with which programs end; no request is answered with them. */
+/** Codes with which programs end, or a run of a job is given up; no request is answered with them. */
 const ofPrograms: readonly ErrorCode[] = [
   'config_invalid',
   'volume_damaged',
@@ -16,6 +16,7 @@ const ofPrograms: readonly ErrorCode[] = [
   'cli_refused',
   'login_failed',
   'write_back_failed',
+  'approval_pending',
 ];
 
 /** Codes of requests that match no route, and of callers without admin rights. */
@@ -43,10 +44,13 @@ export const apiProblems: readonly ErrorCode[] = allCodes.filter(
 /** Codes of requests that name a job. */
 const ofJobs: readonly ErrorCode[] = ['job_not_found', 'job_not_ended', 'job_ended'];
 
+/** Codes of requests that name an approval. */
+const ofApprovals: readonly ErrorCode[] = ['approval_not_found', 'approval_ended'];
+
 /** Codes with which a job is not accepted, besides those of its fields. */
 export const jobProblems: readonly ErrorCode[] = ['jobs_full', 'job_store_unavailable'];
 
 /** Codes that a prompt can end with. */
 export const promptProblems: readonly ErrorCode[] = apiProblems.filter(
-  (code) => !ofOtherRoutes.includes(code) && !ofJobs.includes(code),
+  (code) => !ofOtherRoutes.includes(code) && !ofJobs.includes(code) && !ofApprovals.includes(code),
 );

@@ -128,6 +128,19 @@ export const answerSchema = z
       })
       .optional()
       .describe('The checkout of the session, if it has one'),
+    approvals: z
+      .array(
+        z.object({
+          id: z.string(),
+          tool_name: z.string(),
+          tool_use_id: z.string(),
+          decision: z.enum(['allow', 'deny']),
+          decided_by: z.string().describe('The name of the token, `link` or `timeout`'),
+          waited_ms: count,
+        }),
+      )
+      .optional()
+      .describe('The calls of tools that a person had to approve'),
     recycled: count.describe('How often the turn was carried on in a new process'),
     recycle_reason: z
       .enum(['memory', 'processes', 'crashed', 'hung'])

@@ -15,6 +15,22 @@ import {
   resumeServer,
   switchedSchema,
 } from './admin.ts';
+import {
+  approvalIdSchema,
+  approvalSchema,
+  approvalsSchema,
+  decisionSchema,
+  formSchema,
+  linkSchema,
+} from './approval-schema.ts';
+import {
+  type ApprovalParts,
+  decideApproval,
+  decideByLink,
+  listApprovals,
+  showApproval,
+  showLink,
+} from './approvals.ts';
 import { encodedBytes } from './attachment-fields.ts';
 import { chatApi } from './compatible/chat-completions.ts';
 import { countTokens } from './compatible/count-tokens.ts';
@@ -92,6 +108,7 @@ export interface ApiParts
     AdminParts,
     SessionParts,
     JobParts,
+    ApprovalParts,
     CompatibleParts,
     ModelParts {
   status: StatusSource;
@@ -102,14 +119,15 @@ export interface ApiParts
  * The allowed callers of a route:
  * - `anyone`: no token is needed;
  * - `token`: every valid token;
+ * - `link`: whoever has the link, whose key is in the path; no token is needed;
  * - `owner`: the token to which the session or the job in the path belongs; every other token gets
  *   `session_not_found` or `job_not_found`;
  * - `admin`: a token that may pause the server, by the profiles file; every other token gets
  *   `forbidden`, and the log names the action.
  */
 type Access =
-  | { callers: 'anyone' | 'token' }
-  | { callers: 'owner'; of: 'session' | 'job' }
+  | { callers: 'anyone' | 'token' | 'link' }
+  | { callers: 'owner'; of: 'session' | 'job' | 'approval' }
   | { callers: 'admin'; action: AdminAction };
 
 /** Parts of the OpenAPI document that the schemas do not contain. */
@@ -280,6 +298,53 @@ export const routes: readonly Route[] = [
     problems: ['job_store_unavailable'],
     documentation: jobEventsDocumentation,
     handler: sendJobEvents,
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/approvals',
+    callers: 'token',
+    summary: 'The pending approvals of this token, and those that it may decide',
+    answer: approvalsSchema,
+    problems: ['job_store_unavailable'],
+    handler: listApprovals,
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/approvals/:id',
+    ...{ callers: 'owner', of: 'approval' },
+    summary: 'One approval',
+    params: approvalIdSchema,
+    answer: approvalSchema,
+    problems: ['job_store_unavailable'],
+    handler: showApproval,
+  }),
+  route({
+    method: 'POST',
+    path: '/v1/approvals/:id',
+    ...{ callers: 'owner', of: 'approval' },
+    summary: 'Decide an approval',
+    description:
+      'Only a token that the profile names as an approver may decide, and about prompts of its own only if the profile allows that. An approval is decided once.',
+    params: approvalIdSchema,
+    body: decisionSchema,
+    answer: approvalSchema,
+    problems: ['forbidden', 'approval_ended', 'job_store_unavailable'],
+    handler: decideApproval,
+  }),
+  route({
+    method: 'GET',
+    path: '/approvals/:id/:key',
+    callers: 'link',
+    params: linkSchema,
+    handler: showLink,
+  }),
+  route({
+    method: 'POST',
+    path: '/approvals/:id/:key',
+    callers: 'link',
+    params: linkSchema,
+    body: formSchema,
+    handler: decideByLink,
   }),
   route({
     method: 'POST',

@@ -20,8 +20,11 @@ export function setSecurityHeaders(response: ServerResponse): void {
   for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
 }
 
-/** The policy of a page without scripts whose only style is `style`, inline. */
-export function pagePolicy(style: string): string {
+/**
+ * The policy of a page without scripts whose only style is `style`, inline.
+ * @param formAction where its forms may be sent to
+ */
+export function pagePolicy(style: string, formAction = "'none'"): string {
   const hash = createHash('sha256').update(style).digest('base64');
-  return `default-src 'none'; style-src 'sha256-${hash}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
+  return `default-src 'none'; style-src 'sha256-${hash}'; base-uri 'none'; form-action ${formAction}; frame-ancestors 'none'`;
 }

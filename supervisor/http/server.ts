@@ -85,10 +85,12 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
         fitsAsText(route, field, value),
       );
     }
-    throw new BerthError(
-      'unsupported_media_type',
-      'cannot read the request: this resource does not accept forms; send application/json',
-    );
+    throw noForms();
+  });
+  const urlencoded = 'application/x-www-form-urlencoded';
+  server.addContentTypeParser(urlencoded, { parseAs: 'string' }, (request, body, done) => {
+    if (request.routeOptions.config.route?.callers !== 'link') return done(noForms(), undefined);
+    done(null, Object.fromEntries(new URLSearchParams(body as string)));
   });
   server.decorateRequest('token', '');
   server.decorateRequest('tokenId', '');
@@ -109,7 +111,8 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
     setSecurityHeaders(reply.raw);
     if (options.draining?.()) reply.raw.setHeader('connection', 'close');
     // A path that is not in the table needs a token too.
-    if (request.routeOptions.config.route?.callers === 'anyone') return next();
+    const callers = request.routeOptions.config.route?.callers;
+    if (callers === 'anyone' || callers === 'link') return next();
     const { name, id } = options.authentication.bearerOf(request);
     strangers.trust(request.raw.socket);
     request.token = name;
@@ -162,6 +165,13 @@ function addRoute(server: FastifyInstance, route: Route, parts: ApiParts): void 
       return handler(parts, request as never, reply);
     },
   });
+}
+
+function noForms(): BerthError {
+  return new BerthError(
+    'unsupported_media_type',
+    'cannot read the request: this resource does not accept forms; send application/json',
+  );
 }
 
 /** Whether the schema of the route accepts the text as the value of the field. */

@@ -26,6 +26,19 @@ const running = {
     .object({ id: z.string(), name: z.string(), input: z.unknown() })
     .describe('A tool is used'),
   tool_result: z.object({ id: z.string(), is_error: z.boolean() }).describe('A tool has ended'),
+  approval: z
+    .object({
+      id: z.string(),
+      state: z.enum(['pending', 'allowed', 'denied']),
+      tool: z.string(),
+      input: z.unknown().describe('The whole input of the tool'),
+      expires_at: z.string().describe('Without a decision until then, the call is denied'),
+      decided_by: z
+        .string()
+        .nullable()
+        .describe('The name of the token, `link` or `timeout`; null while it is pending'),
+    })
+    .describe('A call of a tool waits for an approval; again when the approval is decided'),
   recycled: z
     .object({ reason: z.string(), session_id: z.string().nullable() })
     .describe('The process was lost or ended; the turn continues in another process'),

@@ -37,6 +37,7 @@ export const verdicts: Readonly<Record<ErrorCode, Verdict>> = {
   workspace_unavailable: 'park',
   // The turn has ended; the next run only pushes its commits.
   publish_failed: 'park',
+  approval_pending: 'park',
 
   // The run was lost, or the model gave no answer. The next run continues the turn, so no tool runs again blindly.
   worker_lost: 'retry',
@@ -86,6 +87,8 @@ export const verdicts: Readonly<Record<ErrorCode, Verdict>> = {
   job_not_found: 'fail',
   job_not_ended: 'fail',
   job_ended: 'fail',
+  approval_not_found: 'fail',
+  approval_ended: 'fail',
   job_expired: 'fail',
   not_supported: 'fail',
   jobs_full: 'fail',

@@ -5,6 +5,8 @@
  * Fields of a later berth are kept: a job must survive a return to an earlier one.
  */
 import { z } from 'zod';
+import { type Approval, type ApprovalDecision, mostApprovals } from '../approvals/approval.ts';
+import { mostLinks } from '../approvals/links.ts';
 import type { Callback, Job, JobAttempt, JobState, Parked } from './job.ts';
 import { storedRequestSchema } from './stored-request.ts';
 
@@ -40,6 +42,31 @@ const callback = shapeOf<Callback>()({
   nextAt: timeOrNull,
 });
 
+const input = z.record(z.string(), z.unknown());
+
+const decision = shapeOf<ApprovalDecision>()({
+  kind: z.enum(['allow', 'deny']),
+  via: z.enum(['token', 'link', 'timeout', 'end']),
+  by: name.nullable(),
+  at: time,
+  message: z.string().nullable(),
+  updatedInput: input.nullable(),
+});
+
+const approval = shapeOf<Approval>()({
+  id: name,
+  tool: name,
+  input,
+  toolUseId: name,
+  description: z.string().nullable(),
+  askedAt: time,
+  expiresAt: time,
+  decision: decision.nullable(),
+  used: z.boolean(),
+  links: z.array(z.string().max(64)).max(mostLinks),
+  notified: z.boolean(),
+});
+
 /** A job without its request and its result, which stores keep apart: lists read neither. */
 export type JobHead = Omit<Job, 'request' | 'result'>;
 
@@ -64,12 +91,15 @@ const jobHeadSchema: z.ZodType<JobHead> = shapeOf<JobHead>()({
   attempts: z.array(attempt),
   restarts: z.number().default(0),
   parkings: z.number().default(0),
-  parked: shapeOf<Parked>()({ reason: name, until: timeOrNull }).nullable(),
+  parked: shapeOf<Parked>()({
+    ...{ reason: name, until: timeOrNull, holder: name.optional() },
+  }).nullable(),
   dueAt: time,
   owner: name.nullable(),
   error: z.looseObject({ code: z.string(), detail: z.string() }).nullable(),
   notes: z.array(z.string()),
   callback: callback.nullable(),
+  approvals: z.array(approval).max(mostApprovals).optional(),
 });
 
 const resultSchema = z.looseObject({

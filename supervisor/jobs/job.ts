@@ -5,6 +5,7 @@
  * error, and an end time. Times are milliseconds since 1970.
  */
 import { BerthError } from '../../shared/errors.ts';
+import type { Approval } from '../approvals/approval.ts';
 import type { Answer } from '../prompts/answer.ts';
 import type { StoredRequest } from './stored-request.ts';
 
@@ -45,6 +46,8 @@ export interface Parked {
   /** The code of the error that the prompt would have ended with, such as `usage_limit`. */
   reason: string;
   until: number | null;
+  /** The replica whose process waits for an approval; absent without such a process. */
+  holder?: string | undefined;
 }
 
 /** The state of the message that reports the end of a job to its caller. */
@@ -119,6 +122,8 @@ export interface Job {
   /** For people: for example that the session was lost and the job began a new one. */
   notes: string[];
   callback: Callback | null;
+  /** The approvals of the turn, in the sequence of their questions; absent: none. */
+  approvals?: Approval[] | undefined;
 }
 
 /** Fields that change together with the state. */

@@ -7,6 +7,10 @@ import { backoff } from '../../shared/backoff.ts';
 import { asBerthError, BerthError, type ErrorCode } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { pause } from '../../shared/waiting.ts';
+import type { Approval, ApprovalDecision } from '../approvals/approval.ts';
+import { idInJob } from '../approvals/approval.ts';
+import type { LiveApprovals } from '../approvals/live-approvals.ts';
+import type { ApprovalKeeper } from '../approvals/prompt-approvals.ts';
 import type { KeptAttachments } from '../attachments/kept.ts';
 import type { Answer } from '../prompts/answer.ts';
 import type { Continuation } from '../prompts/continue-prompt.ts';
@@ -15,6 +19,7 @@ import type { RunsPrompts } from '../prompts/prompts.ts';
 import { afterRun, lostTooOften, mostRestarts, type RunEnd } from './after-run.ts';
 import { expire } from './due.ts';
 import { become, type Job } from './job.ts';
+import { carryOnWith, decideIn, goOn, isHeld, letGo, waitFor } from './job-approvals.ts';
 import { endAttempt, wasLost, withoutOpenAttempt } from './job-attempts.ts';
 import { JobEvents } from './job-events.ts';
 import type { JobStore } from './job-store.ts';
@@ -29,6 +34,8 @@ export interface RunOptions {
   prompts: RunsPrompts;
   /** Has the attachments of jobs; absent: no job has attachments. */
   attachments?: Pick<KeptAttachments, 'load'> | undefined;
+  /** The turns of this replica that wait for an approval. */
+  approvals?: Pick<LiveApprovals, 'get'> | undefined;
   log: Log;
   /** Milliseconds since 1970. */
   now: () => number;
@@ -53,12 +60,25 @@ export class JobRun {
   readonly #events: JobEvents;
   #job: Job;
   #expired = false;
+  #waits = false;
 
   /** @param job as it was claimed */
   constructor(options: RunOptions, job: Job) {
     this.#options = options;
     this.#job = job;
     this.#events = new JobEvents(options.store, job.id, options.now);
+  }
+
+  /** Whether the turn waits for an approval: another job may run meanwhile. */
+  get waits(): boolean {
+    return this.#waits;
+  }
+
+  /** Another replica may have stored decisions of approvals that the turn waits for. */
+  decided(approvals: readonly Approval[] = []): void {
+    for (const { id, decision } of approvals) {
+      if (decision) this.#options.approvals?.get(id)?.settle(decision);
+    }
   }
 
   /** Ends the run early. The job in the store stays as it is, if it was changed meanwhile. */
@@ -130,7 +150,58 @@ export class JobRun {
     const { timeout, priority } = this.#job;
     const lane = priority === 'background' ? 'background' : 'job';
     if (prompt.continues) await this.#note(prompt.continues);
-    return { ...prompt, timeout, lane, priority, onSend: (sent) => this.#note(sent) };
+    const approvals = this.#keeper();
+    const text = carryOnWith(approvals.earlier);
+    return {
+      ...{ ...prompt, timeout, lane, priority, approvals },
+      ...(text === undefined ? {} : { carryOn: text }),
+      onSend: (sent) => this.#note(sent),
+    };
+  }
+
+  #keeper(): ApprovalKeeper {
+    return {
+      earlier: this.#job.approvals ?? [],
+      newId: (number) => idInJob(this.#job.id, number),
+      wait: (approval) => this.#wait(approval),
+      decide: (id, decision) => this.#decide(id, decision),
+      goOn: (approval) => this.#goOn(approval),
+    };
+  }
+
+  async #wait(approval: Approval): Promise<void> {
+    const { owner, now } = this.#options;
+    const job = await this.#write((stored) =>
+      isOurs(stored, owner) || isHeld(stored, owner)
+        ? waitFor({ ...stored, attempts: this.#job.attempts }, approval, owner, now())
+        : undefined,
+    );
+    if (!job || !isHeld(job, owner)) throw notOurs();
+    this.#waits = true;
+    this.#events.add('state', { state: 'parked', parked: { reason: job.parked?.reason } });
+    void this.#events.flush();
+  }
+
+  async #decide(id: string, decision: ApprovalDecision): Promise<Approval> {
+    const { now } = this.#options;
+    const job = await this.#write((stored) =>
+      decideIn(stored, id, decision, { isHere: true, now: now() }),
+    );
+    const approval = job?.approvals?.find((each) => each.id === id);
+    if (!approval) throw notOurs();
+    return approval;
+  }
+
+  async #goOn(approval: Approval): Promise<void> {
+    const { owner, now } = this.#options;
+    const { attempts } = this.#job;
+    const job = await this.#write((stored) => {
+      const ours = isOurs(stored, owner) || isHeld(stored, owner);
+      return ours ? goOn({ ...stored, attempts }, approval, owner, now()) : undefined;
+    });
+    if (!job || !(isOurs(job, owner) || isHeld(job, owner))) throw notOurs();
+    if (this.#waits && job.state === 'running') this.#events.add('state', { state: 'running' });
+    this.#waits = job.state !== 'running';
   }
 
   /** An attempt begins. The attempt of a run that was lost does not count. */
@@ -159,7 +230,7 @@ export class JobRun {
       () => now() > until,
     );
     if (!job || !isOurs(job, owner)) {
-      throw new BerthError('interrupted', 'cannot run the job: it was cancelled or taken over');
+      throw notOurs();
     }
     this.#job = job;
   }
@@ -185,11 +256,15 @@ export class JobRun {
 
   /** The job after this run; undefined if the job is no longer this run's. */
   #after(stored: Job, end: RunEnd, owner: string, now: number): Job | undefined {
+    const held = isHeld(stored, owner);
+    if (held && staysParked(end)) return letGo(stored, now);
+    if ('error' in end && asBerthError(end.error).code === 'approval_pending') return undefined;
     // Taken from this replica for lack of a sign of life, and not yet run by another one.
     const waits = stored.state === 'queued' && stored.promptId === this.#job.promptId;
     const finished = waits && 'answer' in end;
-    if (!finished && !isOurs(stored, owner)) return undefined;
-    const running = finished ? become(stored, 'running', now, { owner }) : stored;
+    if (!finished && !held && !isOurs(stored, owner)) return undefined;
+    const queued = held ? become(stored, 'queued', now) : stored;
+    const running = finished || held ? become(queued, 'running', now, { owner }) : stored;
     const { attempts, restarts, sessionId, promptId, notes } = this.#job;
     const job = { ...running, attempts, restarts, sessionId, promptId, notes };
     if (this.#expired && !('answer' in end)) {
@@ -247,6 +322,17 @@ function published(answer: Answer): RunEnd {
   const { session_id } = answer;
   const code = problem.code as ErrorCode;
   return { error: new BerthError(code, problem.detail, { details: { session_id } }) };
+}
+
+function notOurs(): BerthError {
+  return new BerthError('interrupted', 'cannot run the job: it was cancelled or taken over');
+}
+
+/** Whether a job that waits for an approval stays parked after the end of its run. */
+function staysParked(end: RunEnd): boolean {
+  if ('answer' in end) return false;
+  const { code } = asBerthError(end.error);
+  return code === 'approval_pending' || code === 'draining';
 }
 
 function isSame(one: string, other: string | undefined): boolean {

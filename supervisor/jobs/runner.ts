@@ -59,6 +59,12 @@ export class JobRunner {
     return this.#done.size;
   }
 
+  /** Runs that need a place: a turn that waits for an approval gives its place to another job. */
+  get #busy(): number {
+    const waiting = [...this.#runs.values()].filter(({ waits }) => waits).length;
+    return this.#done.size - waiting;
+  }
+
   start(): void {
     if (this.#draining.signal.aborted) return;
     this.#unwatch = this.#options.store.onChange((id) => this.#changed(id));
@@ -129,7 +135,7 @@ export class JobRunner {
   /** @returns whether there may be room for another job */
   async #take(): Promise<boolean> {
     const { store, owner, now, workers } = this.#options;
-    if (this.#done.size >= workers) return false;
+    if (this.#busy >= workers) return false;
     const job = await store.claim(owner, now());
     if (job) this.#run(job);
     return job !== undefined;
@@ -165,7 +171,7 @@ export class JobRunner {
 
   async #idleTime(): Promise<number> {
     const { store, now, workers } = this.#options;
-    if (this.#done.size >= workers) return longestIdle;
+    if (this.#busy >= workers) return longestIdle;
     const { job } = await store.nextDue(now());
     if (job === undefined) return longestIdle;
     // A job that is due and was not given is blocked, or belongs to another replica.
@@ -220,7 +226,7 @@ export class JobRunner {
   #changed(id: string | undefined): void {
     if (id !== undefined && this.#runs.has(id)) {
       this.#check(id).catch(() => undefined);
-    } else if (this.#done.size < this.#options.workers) {
+    } else if (this.#busy < this.#options.workers) {
       this.#wakeUp();
     }
   }
@@ -229,6 +235,7 @@ export class JobRunner {
   async #check(id: string): Promise<void> {
     const job = await this.#options.store.readHead(id);
     const run = this.#runs.get(id);
+    if (run?.waits) run.decided(job?.approvals);
     if (!run || (job?.state === 'running' && job.owner === this.#options.owner)) return;
     // A job that waits was given back by its own run, or for lack of a sign of life: its run may still finish.
     if (job?.state === 'cancelled' || job === undefined) this.cancelled(id);

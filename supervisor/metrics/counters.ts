@@ -14,6 +14,7 @@ import { lossReasons } from '../prompts/lost-turn.ts';
 import { removalReasons } from '../sessions/retention.ts';
 import type { CheckoutOutcome, PublishOutcome } from '../workspaces/checkouts.ts';
 import type { MirrorRemoval } from '../workspaces/mirrors.ts';
+import { type ApprovalMeters, registerApprovals } from './approvals.ts';
 import { type MetricSources, registerGauges } from './gauges.ts';
 import { type JobMeters, registerJobs } from './jobs.ts';
 import { type McpMeters, registerMcp } from './mcp.ts';
@@ -33,7 +34,7 @@ export interface Losses {
   lost: Record<string, number>;
 }
 
-export interface Metrics extends JobMeters, McpMeters {
+export interface Metrics extends JobMeters, McpMeters, ApprovalMeters {
   registry: Registry;
   /** The values of the counters with the same names, for the status. */
   losses: Readonly<Losses>;
@@ -156,6 +157,7 @@ export function createMetrics(sources: MetricSources): Metrics {
     losses,
     ...jobs,
     ...registerMcp(registry),
+    ...registerApprovals(() => sources.approvals?.() ?? 0, registry),
     prompt: (profile, outcome, milliseconds, answer) => {
       turns.begin(profile);
       prompts.inc({ outcome, profile });

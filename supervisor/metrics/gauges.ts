@@ -67,6 +67,8 @@ export interface MetricSources {
   mirrors: () => { count: number; bytes: number };
   /** The store of jobs; undefined before it is open. */
   jobs?: () => JobSource | undefined;
+  /** Approvals that turns with a process wait for. */
+  approvals?: () => number;
 }
 
 export function registerGauges(sources: MetricSources, registry: Registry): void {

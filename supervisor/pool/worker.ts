@@ -36,6 +36,8 @@ export const recycleReasons = [
   'renewed',
   'unresponsive',
   'crashed',
+  /** Its turn waits for an approval, and another prompt needs the place. */
+  'approval',
   /** The worker may have read settings that a tool had changed. */
   'configuration',
   /** Its session was removed. */

@@ -22,18 +22,23 @@ export function cliOptionsOf(profile: Profile, overrides: Overrides = {}): CliOp
   const { allowedTools } = overrides;
   const allow = tools.allow && (allowedTools ?? tools.allow);
   const named = allow ?? allowedTools;
+  const ask = profile.approvals && askRulesOf(profile.approvals.tools);
+  // A request that names its tools has named all the tools that it needs.
+  const available = named && [...named, ...(allowedTools ? [] : (ask ?? []))];
   // Without a list in the profile, settings.json decides about MCP tools. A request that names its
   // tools has named all the tools that it needs.
   const noMcp = tools.allow === undefined && allowedTools !== undefined;
   return {
     model: overrides.model ?? profile.model,
     // A permissive mode in settings.json must not widen a list of tools.
-    permissionMode: profile.permissionMode ?? (allow ? 'manual' : undefined),
+    // A permissive mode of settings.json must not skip a question either.
+    permissionMode: profile.permissionMode ?? (allow || ask ? 'manual' : undefined),
     systemPrompt: profile.systemPrompt,
     appendSystemPrompt: joined(profile.appendSystemPrompt, overrides.appendSystemPrompt),
     freshInstructions: overrides.appendSystemPrompt !== undefined,
-    availableTools: named && builtInTools(named),
+    availableTools: available && builtInTools(available),
     allowRules: allow,
+    ...(ask ? { askRules: ask } : {}),
     denyRules: [
       ...tools.deny,
       ...(noMcp ? ['mcp__*'] : []),
@@ -45,6 +50,12 @@ export function cliOptionsOf(profile: Profile, overrides: Overrides = {}): CliOp
     maxBudgetUsd: overrides.maxBudgetUsd ?? limits.maxBudgetUsd,
     outputSchema: overrides.outputSchema,
   };
+}
+
+/** The whole rule Edit means all tools that write files: the CLI would ask about Edit alone. */
+function askRulesOf(tools: readonly string[]): string[] {
+  const writing = tools.includes('Edit') ? ['Write', 'NotebookEdit'] : [];
+  return [...new Set([...tools, ...writing])];
 }
 
 function joined(one: string | undefined, other: string | undefined): string | undefined {

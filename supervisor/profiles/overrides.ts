@@ -101,6 +101,8 @@ function checkAppended(text: string): string {
 
 function checkTools(rules: readonly string[], profile: Profile): readonly string[] {
   const { allow } = profile.tools;
+  // A tool that is asked about stays so: its ask rule has priority over an allow rule.
+  const possible = allow && [...allow, ...(profile.approvals?.tools ?? [])];
   if (rules.length > mostTools) {
     throw refused('allowed_tools', `it has more than ${mostTools} entries`, 'name fewer tools');
   }
@@ -117,7 +119,7 @@ function checkTools(rules: readonly string[], profile: Profile): readonly string
         'name tools such as "Read", or use a profile with tools.allow',
       );
     }
-    if (allow !== undefined && !allow.some((each) => covers(each, rule))) {
+    if (possible !== undefined && !possible.some((each) => covers(each, rule))) {
       throw refused(
         'allowed_tools',
         `the profile ${profile.name} does not allow ${JSON.stringify(rule)}, and a request can only narrow`,

@@ -72,6 +72,20 @@ export interface WorkspaceRules {
   author: { name: string; email: string } | undefined;
 }
 
+/** What a person must approve. */
+export interface ProfileApprovals {
+  /** Permission rules. */
+  tools: readonly string[];
+  /** Milliseconds after which a call without an answer is denied. */
+  timeout: number;
+  /** Names of the tokens that may decide. */
+  approvers: readonly string[];
+  /** Whether an approver may decide about its own prompts. */
+  ownPrompts: boolean;
+  /** The URL that each question is sent to. */
+  webhook: string | undefined;
+}
+
 export interface Profile {
   name: string;
   /** True for the built-in profile of berth. */
@@ -114,6 +128,8 @@ export interface Profile {
   overrides: readonly Overridable[];
   /** Absent: prompts get no checkout. */
   workspaces?: WorkspaceRules;
+  /** Absent: nothing is asked. */
+  approvals?: ProfileApprovals;
   /** Limits of attachments, below those of the settings; absent: those of the settings. */
   attachments?: Partial<AttachmentLimits>;
 }

@@ -10,6 +10,7 @@ import { type Path, type Problem, problemsOf, sentencesOf } from './problems.ts'
 import {
   builtInProfile,
   type Profile,
+  type ProfileApprovals,
   type QuotaShares,
   usualBackground,
   type WorkspaceRules,
@@ -192,6 +193,7 @@ function toProfile(name: string, document: ProfileDocument, background?: QuotaDo
     tokens: document.tokens,
     overrides: document.overrides ?? [],
     ...(document.workspaces && { workspaces: toWorkspaces(document.workspaces) }),
+    ...(document.approvals && { approvals: toApprovals(document.approvals) }),
     ...(document.attachments && { attachments: toAttachments(document.attachments) }),
   };
 }
@@ -199,6 +201,50 @@ function toProfile(name: string, document: ProfileDocument, background?: QuotaDo
 function toWorkspaces(document: NonNullable<ProfileDocument['workspaces']>): WorkspaceRules {
   const { repos, default: usual, instructions = false, publish = false, author } = document;
   return { repos, default: usual, instructions, publish, author };
+}
+
+/** Milliseconds for an answer without a limit of the profile. */
+const usualTimeout = 30 * 60_000;
+
+function toApprovals(document: NonNullable<ProfileDocument['approvals']>): ProfileApprovals {
+  return {
+    tools: document.tools,
+    timeout: document.timeout ?? usualTimeout,
+    approvers: document.approvers ?? [],
+    ownPrompts: document.own_prompts ?? false,
+    webhook: document.webhook,
+  };
+}
+
+/** In these modes the CLI asks nothing, or decides in another way. */
+const silentModes: readonly (string | undefined)[] = [
+  'dontAsk',
+  'plan',
+  'auto',
+  'bypassPermissions',
+];
+
+function approvalProblems({ name, approvals, permissionMode }: Profile): Problem[] {
+  if (!approvals) return [];
+  const undecidable = approvals.approvers.length === 0 && approvals.webhook === undefined;
+  return [
+    ...(undecidable
+      ? [
+          {
+            path: ['profiles', name, 'approvals'],
+            text: 'nobody could decide; add approvers, or a webhook',
+          },
+        ]
+      : []),
+    ...(silentModes.includes(permissionMode)
+      ? [
+          {
+            path: ['profiles', name, 'permission_mode'],
+            text: 'with approvals only manual and acceptEdits are possible, since the CLI asks nobody in other modes; remove the line',
+          },
+        ]
+      : []),
+  ];
 }
 
 function toAttachments({
@@ -222,7 +268,7 @@ function crossChecks(set: ProfileSet, bounds: Bounds): Problem[] {
       text: `the profile does not exist; ${near ? `did you mean ${near}?` : `known are ${names.join(', ')}`}`,
     };
   };
-  const problems: Problem[] = [];
+  const problems: Problem[] = [...set.profiles.values()].flatMap(approvalProblems);
   if (!set.profiles.has(set.defaultProfile)) {
     problems.push(unknown(['default'], set.defaultProfile));
   }

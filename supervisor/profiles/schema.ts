@@ -246,6 +246,30 @@ const workspaces = section({
     .describe('The author of commits that berth makes of uncommitted changes'),
 }).describe('Checkouts of repositories; each session then works in a directory of its own');
 
+const approvals = section({
+  tools: list(profileRule)
+    .min(1, { error: 'at least one tool' })
+    .describe(
+      'Permission rules: a call that matches one of them waits until a person approves it; a tool is available although tools.allow does not name it',
+    ),
+  timeout: z
+    .string({ error: 'a duration, such as 10m or 24h' })
+    .pipe(duration(1_000, 7 * 86_400_000))
+    .optional()
+    .describe('After this time without an answer, the call is denied; 30m by default'),
+  approvers: list(name).optional().describe('Names of the tokens that may decide'),
+  own_prompts: flag
+    .optional()
+    .describe('Whether an approver may decide about prompts of its own token; false by default'),
+  webhook: z
+    .url({ protocol: /^https?$/, error: 'an http or https URL' })
+    .max(4_096, { error: 'a URL of at most 4096 characters' })
+    .optional()
+    .describe(
+      'The URL that receives each question as approval.requested, signed like callbacks; its host must be in BERTH_CALLBACK_HOSTS',
+    ),
+}).describe('What a person must approve before the CLI does it');
+
 const profile = section({
   description: text(1_000).optional().describe('For people'),
   aliases: list(model)
@@ -291,6 +315,7 @@ const profile = section({
     .describe(
       'Whether all sessions work in one directory (shared, the default) or each session in its own',
     ),
+  approvals: approvals.optional(),
   attachments: attachments.optional(),
   workspaces: workspaces.optional(),
   tokens: list(name)

@@ -1,6 +1,7 @@
 /** Makes the answer or the error of a prompt from the end of its turn; counts and records the turn. */
 import { asBerthError, type BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import type { ApprovalReport } from '../approvals/prompt-approvals.ts';
 import { queryServers } from '../claude/mcp-servers.ts';
 import type { TurnResult } from '../claude/turn-result.ts';
 import type { Worker } from '../pool/worker.ts';
@@ -48,6 +49,8 @@ export interface Answer {
   background?: BackgroundReport[];
   /** The checkout of the session; absent without one. */
   workspace?: WorkspaceOutcome;
+  /** The approvals of the turn; absent if there is none. */
+  approvals?: ApprovalReport[];
   /** How often the turn was carried on in a new process, and why. */
   recycled: number;
   recycle_reason: LossReason | null;

@@ -10,6 +10,7 @@ import { BerthError } from '../../shared/errors.ts';
 import { within } from '../../shared/waiting.ts';
 import type { LossReason } from './lost-turn.ts';
 import type { Prompt } from './prompt.ts';
+import type { PromptDeadline } from './prompt-deadline.ts';
 
 /** The states of a prompt, and which states may follow each of them. */
 export const promptTransitions = {
@@ -38,6 +39,8 @@ export class LivePrompt {
   readonly acceptedAt = performance.now();
   /** Resolves when the prompt has ended. */
   readonly over: Promise<void>;
+  /** Ends the prompt at its time limit; set when the prompt runs. */
+  deadline: PromptDeadline | undefined;
   /** Milliseconds that the prompt has waited for workers, in sum. */
   queuedMs = 0;
   /** How often the turn was continued in a new process, and why the last time. */

@@ -1,4 +1,5 @@
 /** The counters of turns: for the metrics and the daily budgets. */
+import type { DecisionOutcome } from '../approvals/prompt-approvals.ts';
 import type { TurnResult } from '../claude/turn-result.ts';
 import type { LossReason } from './lost-turn.ts';
 import type { Prompt } from './prompt.ts';
@@ -10,6 +11,8 @@ export interface TurnMeters {
   costUnseen(profile: string): void;
   /** A turn whose worker was lost, and whether the turn is continued in another. */
   lost(reason: LossReason, carriedOn: boolean): void;
+  /** An approval has ended. */
+  approvalEnded(outcome: DecisionOutcome): void;
   /** An answered turn that is not in the transcript of its session. */
   unkept(): void;
 }

@@ -8,10 +8,12 @@
  */
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import type { PromptApprovals } from '../approvals/prompt-approvals.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Worker } from '../pool/worker.ts';
 import type { WorkingDirectory } from '../sessions/workspaces.ts';
 import { type Answer, type ConcludeOptions, concludeTurn } from './answer.ts';
+import { type ApprovalOptions, approvalsOf, isGivenUp } from './approvals-of.ts';
 import { CheckoutOfPrompt, type CheckoutOptions } from './checkout-of-prompt.ts';
 import type { LivePrompt } from './live-prompts.ts';
 import { TurnLost } from './lost-turn.ts';
@@ -20,7 +22,7 @@ import { PromptCost, type PromptCostOptions } from './prompt-cost.ts';
 import { RecordKeeper } from './record-keeper.ts';
 import { type Attempt, Recovery, type RecoveryOptions } from './recovery.ts';
 import { carryOn, carryOnLoggedIn } from './resume-prompt.ts';
-import { type SendOptions, type SentTurn, sendPrompt } from './send-prompt.ts';
+import { type SendOptions, type SendRequest, type SentTurn, sendPrompt } from './send-prompt.ts';
 import { afterTurn, type TurnEnd, type TurnEvent } from './turn.ts';
 import { type Found, type WorkerForOptions, workerFor } from './worker-for.ts';
 
@@ -29,6 +31,7 @@ export interface PromptRunOptions
     SendOptions,
     ConcludeOptions,
     RecoveryOptions,
+    ApprovalOptions,
     PromptCostOptions {
   /** Makes and publishes the checkouts of sessions. */
   checkouts: CheckoutOptions['checkouts'];
@@ -57,6 +60,7 @@ export class PromptRun {
   #checkout: CheckoutOfPrompt | undefined;
   /** Whether the directory of the worker could not be filled. */
   #unfilled = false;
+  readonly #approvals: PromptApprovals | undefined;
   /** Ends the reservation of the session whose turn is continued. */
   #letGo: () => void = () => {};
 
@@ -66,6 +70,7 @@ export class PromptRun {
     this.#emit = emit;
     this.#cost = new PromptCost(options, live.prompt);
     const { token, profile, record, fork, flags } = live.prompt;
+    this.#approvals = approvalsOf(options, live, emit, () => this.#worker?.sessionId);
     this.#keeper = new RecordKeeper(
       options.store,
       options.log,
@@ -105,7 +110,7 @@ export class PromptRun {
   async #attempts(): Promise<Answer> {
     const { prompt } = this.#live;
     const spec = this.#options.specs.of(prompt);
-    const text = prompt.continues ? carryOn : prompt.text;
+    const text = prompt.continues ? (prompt.carryOn ?? carryOn) : prompt.text;
     const first = await this.#attempt({ spec, text, continues: false });
     if (!(first instanceof TurnLost)) return first;
     const recovery = new Recovery(this.#options, this.#live, this.#cost, this.#keeper);
@@ -126,7 +131,9 @@ export class PromptRun {
       const turn = await this.#turn(found, text, note);
       const about = { live: this.#live, turn, cost: this.#cost, keeper: this.#keeper };
       const answer = await concludeTurn(this.#options, { ...found, ...about });
-      return (await this.#checkout?.finish(answer)) ?? answer;
+      const published = (await this.#checkout?.finish(answer)) ?? answer;
+      const approvals = this.#approvals?.reports ?? [];
+      return approvals.length > 0 ? { ...published, approvals } : published;
     } catch (thrown) {
       failure = thrown;
       if (thrown instanceof TurnLost) return thrown;
@@ -166,6 +173,10 @@ export class PromptRun {
       if (worker.sessionId !== undefined) this.#letGo = pool.hold(worker.sessionId);
       // A process that hung is still alive, and must not serve another prompt.
       if (worker.process.alive) void pool.recycle(worker, 'unresponsive', true);
+    } else if (isGivenUp(failure)) {
+      pass.withdraw();
+      // Its process still waits for the answer, which the next process of the session gets.
+      void pool.recycle(worker, 'approval', true);
     } else {
       pass.done(failure === undefined ? undefined : asBerthError(failure));
       afterTurn(worker, (usable) => pool.release(worker, usable));
@@ -203,14 +214,13 @@ export class PromptRun {
     const beforeSend = async (promptId: string): Promise<void> => {
       if (text === this.#live.prompt.text) await this.#note(worker, promptId);
     };
+    const approvals = this.#approvals;
+    const approve: SendRequest['approve'] =
+      approvals && ((ask, signal) => approvals.answer(ask, signal));
+    const onGivenUp: SendRequest['onGivenUp'] = (calls) =>
+      this.#cost.lost({ calls, result: undefined });
     return sendPrompt(this.#options, {
-      live: this.#live,
-      worker,
-      use,
-      text,
-      note,
-      emit,
-      beforeSend,
+      ...{ live: this.#live, worker, use, text, note, emit, approve, onGivenUp, beforeSend },
     });
   }
 

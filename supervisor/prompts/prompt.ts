@@ -4,6 +4,7 @@
  * in a record on the volume are checked like those of a request, since the CLI can write to the volume.
  */
 import { BerthError } from '../../shared/errors.ts';
+import type { ApprovalKeeper } from '../approvals/prompt-approvals.ts';
 import type { Attachment } from '../attachments/attachment.ts';
 import { type AttachmentLimits, checkLimits, usualLimits } from '../attachments/limits.ts';
 import type { Lane } from '../pool/waiting-line.ts';
@@ -84,6 +85,10 @@ export interface Prompt
   flags: SessionFlags;
   /** Milliseconds from acceptance to the answer at most. */
   timeout: number;
+  /** Keeps the approvals of a job; absent for a prompt. */
+  approvals?: ApprovalKeeper;
+  /** With `continues`: the text that continues the turn; absent: the usual one. */
+  carryOn?: string | undefined;
   /** `interactive` if absent. */
   lane?: Lane;
   /** With `fork`: the last message of the transcript that is copied; absent: the whole conversation. */

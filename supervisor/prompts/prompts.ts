@@ -10,6 +10,7 @@ import type { Admission } from './admission.ts';
 import type { Answer } from './answer.ts';
 import type { LivePrompt, LivePrompts } from './live-prompts.ts';
 import { type Prompt, traceIdOf } from './prompt.ts';
+import { PromptDeadline } from './prompt-deadline.ts';
 import { PromptRun, type PromptRunOptions } from './prompt-run.ts';
 import type { TurnEvent } from './turn.ts';
 
@@ -48,7 +49,8 @@ export class Prompts implements RunsPrompts {
     this.#options.admission.check(prompt);
     const live = this.#options.live.accept(prompt);
     const log = this.#options.log.child(logFields(live));
-    const timer = setTimeout(() => live.interrupt(timedOut(prompt)), prompt.timeout);
+    const deadline = new PromptDeadline(prompt.timeout, () => live.interrupt(timedOut(prompt)));
+    live.deadline = deadline;
     const leave = (): void => live.interrupt(reasonOf(caller));
     caller.addEventListener('abort', leave, { once: true });
     if (caller.aborted) leave();
@@ -61,7 +63,7 @@ export class Prompts implements RunsPrompts {
       this.#failed(log, live, error);
       throw error;
     } finally {
-      clearTimeout(timer);
+      deadline.stop();
       caller.removeEventListener('abort', leave);
       this.#options.live.end(live);
     }
@@ -78,7 +80,7 @@ export class Prompts implements RunsPrompts {
   #failed(log: Log, live: LivePrompt, error: BerthError): void {
     const duration = performance.now() - live.acceptedAt;
     this.#options.onFinished(live.prompt, error.code, duration);
-    const level = error.code === 'internal' ? 'error' : 'warn';
+    const level = levelOf(error);
     const { session_id, cost_usd, usage, hook } = error.details;
     log[level]('turn_finished', `not answered: ${error.code}`, {
       code: error.code,
@@ -91,6 +93,12 @@ export class Prompts implements RunsPrompts {
       ...(level === 'error' ? { error } : {}),
     });
   }
+}
+
+/** A turn that waits for an approval, and is given up, has not failed. */
+function levelOf({ code }: BerthError): 'error' | 'info' | 'warn' {
+  if (code === 'internal') return 'error';
+  return code === 'approval_pending' ? 'info' : 'warn';
 }
 
 function logFields({ id, prompt: { token, profile, traceparent } }: LivePrompt) {

@@ -11,12 +11,13 @@ import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { Worker } from '../pool/worker.ts';
 import type { Profile } from '../profiles/profile.ts';
 import type { WorkingDirectory } from '../sessions/workspaces.ts';
+import { isGivenUp } from './approvals-of.ts';
 import type { LimitGate } from './limit-gate.ts';
 import type { LivePrompt } from './live-prompts.ts';
 import type { Logins, LoginUse } from './login-use.ts';
 import { lossOf, TurnLost } from './lost-turn.ts';
 import { CallsMade } from './prompt-cost.ts';
-import { runTurn, type TurnEnd, type TurnEvent } from './turn.ts';
+import { runTurn, type TurnEnd, type TurnEvent, type TurnOptions } from './turn.ts';
 import type { HangWatch } from './turn-watch.ts';
 
 export interface SendOptions {
@@ -38,6 +39,10 @@ export interface SendRequest {
   /** Follows the text: what the model is to know about its checkout. */
   note?: string | undefined;
   emit: (event: TurnEvent) => void;
+  /** Decides about calls that the CLI asks about. */
+  approve?: TurnOptions['approve'];
+  /** Called with what the model has used, if the turn is given up while it waits for a person. */
+  onGivenUp: (calls: CallsMade) => void;
   /** Called and awaited before the text is sent, with the id that the CLI writes beside it. */
   beforeSend: (promptId: string) => Promise<void>;
 }
@@ -56,7 +61,7 @@ export interface SentTurn {
  */
 export async function sendPrompt(
   { gate, logins, hang, settings, workspaces }: SendOptions,
-  { live, worker, use, text, note = '', emit, beforeSend }: SendRequest,
+  { live, worker, use, text, note = '', emit, approve, onGivenUp, beforeSend }: SendRequest,
 ): Promise<SentTurn> {
   const { prompt, signal } = live;
   const login = logins.keyOf(prompt);
@@ -77,6 +82,7 @@ export async function sendPrompt(
       asCommand: command !== undefined,
       signal,
       emit,
+      approve,
       onLimit: (limit: UsageLimit) => gate.heard(login, limit),
       onUsage: (usage, begins) => {
         use?.answered();
@@ -86,6 +92,7 @@ export async function sendPrompt(
     });
     return { end, promptId, command };
   } catch (thrown) {
+    if (isGivenUp(thrown)) onGivenUp(calls);
     const reason = signal.aborted ? undefined : lossOf(thrown, worker);
     if (reason === undefined) throw thrown;
     throw new TurnLost(worker, promptId, calls, reason, thrown);

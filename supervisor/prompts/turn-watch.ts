@@ -26,6 +26,8 @@ export interface TurnWatchOptions {
 export class TurnWatch {
   readonly #watchdog: Watchdog;
   readonly #helper: HelperWatch | undefined;
+  /** Questions about calls of tools that wait for a person. */
+  #questions = 0;
 
   constructor(
     process: ClaudeProcess,
@@ -51,6 +53,16 @@ export class TurnWatch {
     // The CLI is silent until its retry: up to 38 s by default, or as long as the API has requested.
     if (kind === 'retry') this.#watchdog.excuse(message.delayMs);
     if (kind === 'session' && message.loaded.keySource === 'apiKeyHelper') this.#helper?.begin();
+  }
+
+  /** While a person decides, the CLI is silent. @param over resolves when the decision is there */
+  excuseUntil(over: Promise<void>): void {
+    this.#questions += 1;
+    this.#watchdog.excuse(Number.POSITIVE_INFINITY);
+    void over.then(() => {
+      this.#questions -= 1;
+      if (this.#questions === 0) this.#watchdog.excuse(0);
+    });
   }
 
   stop(): void {

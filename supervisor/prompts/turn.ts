@@ -6,12 +6,15 @@
 
 import type { BerthError } from '../../shared/errors.ts';
 import { abortable } from '../../shared/waiting.ts';
+import type { ApprovalEvent } from '../approvals/prompt-approvals.ts';
 import type { HookStop } from '../claude/hooks.ts';
+import type { PermissionAnswer, PermissionAsk } from '../claude/permission.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
 import type { CliMessage, PromptContent } from '../claude/protocol.ts';
 import type { TurnResult, Usage } from '../claude/turn-result.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { LimitReason } from './limit-account.ts';
+import { Questions } from './questions.ts';
 import { type HangWatch, TurnWatch } from './turn-watch.ts';
 
 /** The events that a caller gets while the turn runs. */
@@ -22,6 +25,7 @@ export type TurnEvent =
   | { event: 'text'; data: { text: string } }
   | { event: 'tool'; data: { id: string; name: string; input: unknown } }
   | { event: 'recycled'; data: { reason: string; session_id: string | null } }
+  | ApprovalEvent
   | { event: 'tool_result'; data: { id: string; is_error: boolean } }
   | {
       event: 'retry';
@@ -68,6 +72,11 @@ export interface TurnOptions {
   onLimit?: (limit: UsageLimit) => void;
   /** Called with the usage of each call of the model so far, again when the usage grows. */
   onUsage?: (usage: Usage, begins: boolean) => void;
+  /**
+   * Decides about a call of a tool that the CLI asks about; absent: the call is denied. The turn waits. If it rejects with
+   * `approval_pending`, the turn ends with that error and the process keeps waiting for an answer.
+   */
+  approve?: ((ask: PermissionAsk, signal: AbortSignal) => Promise<PermissionAnswer>) | undefined;
   /** Without it, only the signal ends a hang. */
   watch?: HangWatch;
   /** Milliseconds that a caller waits for the result of an interrupted turn; 1,000 if absent, 120 are usual. */
@@ -107,7 +116,8 @@ const mostToolErrors = 50;
  * @returns the end of the turn, also of a turn that the signal interrupted
  * @throws the signal's reason if it was aborted before the turn began, or if the interrupted turn
  *   does not end in a second; TurnStalled; BerthError `worker_lost` if the process ends in the middle
- *   of it, `cli_unavailable` before, `login_unavailable` if the `apiKeyHelper` hangs
+ *   of it, `cli_unavailable` before, `login_unavailable` if the `apiKeyHelper` hangs, `approval_pending` if the turn
+ *   is given up while it waits for a person
  */
 export async function runTurn(
   worker: Runner,
@@ -148,9 +158,15 @@ export async function runTurn(
   const turnWatch = watch && new TurnWatch(worker.process, watch, { onStall, onHelperHang });
   signal.addEventListener('abort', interrupt, { once: true });
   const gather = gatherInto(seen);
+  const questions = new Questions(worker.process, options, (reason) => overdue.abort(reason));
   const onMessage = (message: CliMessage): void => {
     gather(message);
     turnWatch?.note(message);
+    if (message.kind === 'permission') {
+      const waited = questions.ask(message.ask);
+      turnWatch?.excuseUntil(waited);
+    }
+    if (message.kind === 'permission_over') questions.takeBack(message.requestId);
     if (message.kind === 'limit') onLimit?.(message.limit);
     if (message.kind === 'usage') onUsage?.(message.usage, message.begins);
     if (message.kind === 'retry' && message.status === 401 && message.attempt >= mostRefusals) {
@@ -171,6 +187,7 @@ export async function runTurn(
     throw thrown;
   } finally {
     turnWatch?.stop();
+    questions.end();
     clearTimeout(timer);
     signal.removeEventListener('abort', interrupt);
   }

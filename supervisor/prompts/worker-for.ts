@@ -6,6 +6,7 @@
  */
 import { asBerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import type { LiveApprovals } from '../approvals/live-approvals.ts';
 import { requireServers } from '../claude/mcp-servers.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { ProcessSpec } from '../pool/process-spec.ts';
@@ -23,6 +24,7 @@ export interface WorkerForOptions {
   gate: LimitGate;
   logins: Logins;
   admission: Pick<Admission, 'checkQuota'>;
+  approvals: LiveApprovals;
   cliProblems: Pick<CliProblems, 'note'>;
   log: Log;
 }
@@ -63,7 +65,11 @@ export async function workerFor(
       if (reason) emit({ event: 'limited', data: { reason, resets_at } });
     },
   };
-  const onQueued = (position: number): void => emit({ event: 'queued', data: { position } });
+  const onQueued = (position: number): void => {
+    emit({ event: 'queued', data: { position } });
+    // A turn that waits for a person can go on in another process later.
+    if (pool.count('starting') === 0) options.approvals.releaseOne();
+  };
   let spec = wanted;
   for (;;) {
     const pass = await gate.pass(logins.keyOf(prompt), passing);

@@ -2,6 +2,8 @@
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { bringsLogin, setupTokenIn } from '../../shared/login-variables.ts';
+import { LiveApprovals } from '../approvals/live-approvals.ts';
+import type { DecisionOutcome } from '../approvals/prompt-approvals.ts';
 import { InitOutcome } from '../boot/init-report.ts';
 import { AppliedCommit } from '../boot/last-good-commit.ts';
 import { RunMark } from '../boot/unclean-shutdown.ts';
@@ -102,6 +104,8 @@ export interface Parts {
   gate: LimitGate;
   /** The running prompts. */
   live: LivePrompts;
+  /** The turns that wait for an approval. */
+  liveApprovals: LiveApprovals;
   prompts: Prompts;
   catalog: SessionCatalog;
   retention: Retention;
@@ -271,6 +275,7 @@ export function createParts(options: PartsOptions): Parts {
     costUnseen: (profile: string) => metrics.costUnseen(profile),
     lost: (reason: LossReason, carriedOn: boolean) => metrics.lost(reason, carriedOn),
     unkept: () => metrics.turnUnkept(),
+    approvalEnded: (outcome: DecisionOutcome) => metrics.approvalEnded(outcome),
   };
   const budgetsOf: Parts['budgetsOf'] = ({ token, profile }) => ({
     token: token === undefined ? undefined : profiles.token(token).dailyBudgetUsd,
@@ -280,6 +285,7 @@ export function createParts(options: PartsOptions): Parts {
   const kept = { store, transcripts, workspaces, log };
   const checkouts = createCheckouts(config, log, () => metrics);
   const live = new LivePrompts();
+  const liveApprovals = new LiveApprovals();
   const configSync = new ConfigSync({
     ...{ pool, guard: configuration, applied, initOutcome, live, log },
   });
@@ -300,7 +306,7 @@ export function createParts(options: PartsOptions): Parts {
   const catalog = new SessionCatalog({ ...kept, running: new LiveSessions(live, pool) });
   const prompts = new Prompts({
     ...{ admission, live, pool, settings, cliProblems, store, transcripts, catalog, workspaces },
-    ...{ checkouts, disk, gate, specs, log },
+    ...{ checkouts, disk, gate, specs, log, approvals: liveApprovals },
     logins: {
       keyOf: ({ profile }) => loginOf(profile),
       use: async ({ profile }, signal) =>
@@ -433,11 +439,13 @@ export function createParts(options: PartsOptions): Parts {
     sessions: () => store.size,
     mirrors: () => checkouts.mirrors,
     jobs: jobStore,
+    approvals: () => liveApprovals.all.length,
   });
   return {
     ...{ pool, configuration, configSync, cliProblems, applied, initOutcome, runMark, settings },
     firstWorker: () => (specs.warm().length > 0 ? firstWorker.promise : undefined),
-    ...{ store, workspaces, checkouts, disk, gate, live, prompts, catalog, retention },
+    ...{ store, workspaces, checkouts, disk, gate, live, liveApprovals, prompts, catalog },
+    retention,
     ...{ intake, conversations },
     ...{
       limitEnds,

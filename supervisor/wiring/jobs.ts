@@ -9,6 +9,7 @@ import { KeptAttachments } from '../attachments/kept.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { SupervisorConfig } from '../config.ts';
 import { verdicts } from '../jobs/after-run.ts';
+import type { Approvals } from '../jobs/approvals.ts';
 import { Callbacks } from '../jobs/callbacks/callbacks.ts';
 import { isEnd, type Job } from '../jobs/job.ts';
 import { JobRetention } from '../jobs/job-retention.ts';
@@ -19,11 +20,13 @@ import { JobRunner } from '../jobs/runner.ts';
 import { openJobStore } from '../jobs/sqlite/sqlite-job-store.ts';
 import type { Metrics } from '../metrics/counters.ts';
 import type { Profiles } from '../profiles/profiles.ts';
+import { connectApprovals } from './approvals.ts';
 import type { Parts } from './compose.ts';
 import { openRedisJobs } from './redis-jobs.ts';
 
 export interface JobParts {
   jobs: Jobs;
+  approvals: Approvals;
   /** @throws BerthError `invalid_request` if callbacks to this URL are not allowed */
   checkCallback: (url: string) => Promise<void>;
   jobStore: JobStore;
@@ -63,6 +66,7 @@ export async function openJobs(
   const attachments = redis ? undefined : new KeptAttachments(stateDirectory);
   const runner: JobRunner = new JobRunner({
     ...{ store, intake, continuation, prompts, attachments, log },
+    approvals: parts.liveApprovals,
     owner: randomUUID(),
     workers: jobWorkers(config),
     now: Date.now,
@@ -86,6 +90,8 @@ export async function openJobs(
     },
     log,
   });
+  const wiring = { config, profiles, store, callbacks, log };
+  const { approvals, notices } = connectApprovals(parts, wiring);
   const forget = limitEnds.onEnd((reasons, spread) => void runner.unpark(reasons, spread));
   const jobs = new Jobs({
     ...{ store, intake, attachments },
@@ -98,6 +104,7 @@ export async function openJobs(
   });
   return {
     jobs,
+    approvals,
     jobStore: store,
     limitHeard: (login, limit) => redis?.shared.note(login, limit),
     checkCallback: (url) => callbacks.check(url),
@@ -107,12 +114,18 @@ export async function openJobs(
       redis?.shared.start();
       retention.start();
       callbacks.start(store, metrics.jobCallback);
+      void notices.start();
     },
-    drain: () => runner.drain(),
+    drain: () => {
+      runner.drain();
+      // A job that waits stays parked, and goes on after the next start.
+      parts.liveApprovals.releaseAll();
+    },
     stop: async () => {
       forget();
       await retention.stop();
       await runner.stop();
+      await notices.stop();
       await callbacks.stop();
       await redis?.shared.stop();
       await store.close();

@@ -173,6 +173,13 @@ const cases: Record<string, { fires: Series; quiet: Series }> = {
       'berth_job_callbacks_total{outcome="retried"}': '0+1x180',
     },
   },
+  BerthApprovalsUnanswered: {
+    fires: { 'berth_approvals_total{outcome="timed_out"}': '0+0x100 1+0x80' },
+    quiet: {
+      'berth_approvals_total{outcome="timed_out"}': constant(4),
+      'berth_approvals_total{outcome="denied"}': '0+1x180',
+    },
+  },
   BerthJobStoreUnavailable: {
     fires: { berth_job_store_available: constant(0) },
     // A restart of the store.

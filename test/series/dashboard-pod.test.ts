@@ -37,6 +37,8 @@ const quiet: Readonly<Record<string, string>> = {
   'Jobs that ended: {{state}}': 'no job is sent',
   'Runs and callbacks: run {{outcome}}': 'no job is sent',
   'Runs and callbacks: callback {{outcome}}': 'no job is sent',
+  'Runs and callbacks: approval {{outcome}}': 'nothing is asked',
+  'Runs and callbacks: webhook {{outcome}}': 'nothing is asked',
   'Parked by reason: {{reason}}': 'no job is sent',
   'The oldest waits: ago': 'no job is sent',
   'The git server answered: ago': 'init does not stay',

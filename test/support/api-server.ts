@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { BerthError } from '../../shared/errors.ts';
+import { LiveApprovals } from '../../supervisor/approvals/live-approvals.ts';
 import { Conversations } from '../../supervisor/conversations/conversations.ts';
 import { Authentication } from '../../supervisor/http/authentication.ts';
 import { Idempotency, type IdempotencyOptions } from '../../supervisor/http/idempotency.ts';
@@ -13,6 +14,7 @@ import { type HttpLimits, httpLimits } from '../../supervisor/http/limits.ts';
 import { McpEndpoint } from '../../supervisor/http/mcp/endpoint.ts';
 import { createApiServer } from '../../supervisor/http/server.ts';
 import { digestToken, fixedTokens } from '../../supervisor/http/tokens.ts';
+import { Approvals, type ApprovalsOptions } from '../../supervisor/jobs/approvals.ts';
 import type { JobStore } from '../../supervisor/jobs/job-store.ts';
 import { Jobs } from '../../supervisor/jobs/jobs.ts';
 import { builtInProfile } from '../../supervisor/profiles/profile.ts';
@@ -42,6 +44,8 @@ export interface ApiServerTestOptions {
   sessions?: readonly SessionRecord[];
   /** The store of jobs; nothing runs the jobs. */
   jobStore?: JobStore;
+  approvals?: LiveApprovals;
+  rulesOf?: ApprovalsOptions['rulesOf'];
   /** Aborts when the server begins to stop. */
   stopping?: AbortSignal;
   /** The settings BERTH_MCP_ORIGINS and BERTH_MCP_HOSTS. */
@@ -74,10 +78,11 @@ export async function startApiServer(t: Test, options: ApiServerTestOptions = {}
     configDirectory: directory,
     temporaryDirectory: join(directory, 'tmp'),
   });
+  const jobStore = options.jobStore ?? memoryJobStore();
   const shared = {
     profiles,
     jobs: new Jobs({
-      store: options.jobStore ?? memoryJobStore(),
+      store: jobStore,
       intake,
       timeout: 7_200_000,
       onCancelled: () => {},
@@ -86,6 +91,11 @@ export async function startApiServer(t: Test, options: ApiServerTestOptions = {}
       if (new URL(url).hostname === 'n8n.example') return;
       throw new BerthError('invalid_request', 'cannot accept callback_url: a test; add the host');
     },
+    approvals: new Approvals({
+      live: options.approvals ?? new LiveApprovals(),
+      store: jobStore,
+      rulesOf: options.rulesOf ?? (() => undefined),
+    }),
     stopping: options.stopping ?? new AbortController().signal,
     catalog: new SessionCatalog({
       store,

@@ -8,10 +8,11 @@ import { proxyFor } from '../../../shared/proxy.ts';
 import type { JobStore } from '../job-store.ts';
 import { type Resolve, resolveHost } from './allowed-addresses.ts';
 import type { AllowedHosts } from './allowed-hosts.ts';
-import { parseCallbackUrl } from './callback-url.ts';
+import { type CallbackUrl, parseCallbackUrl } from './callback-url.ts';
 import { checkCallback, checkHost } from './check-callback.ts';
 import { CallbackDelivery } from './delivery.ts';
-import { post } from './post.ts';
+import type { Message } from './message.ts';
+import { type Answer, post } from './post.ts';
 import { signedHeaders } from './sign.ts';
 import type { CallbackOutcome } from './verdict.ts';
 import { WebhookSecrets } from './webhook-secrets.ts';
@@ -55,17 +56,28 @@ export class Callbacks {
     await checkCallback(text, hosts, proxied ? undefined : resolve);
   }
 
+  /**
+   * Sends one signed message once, for example the question of an approval.
+   * @returns the HTTP status. @throws Error whose message has no path of the URL; BerthError `invalid_request`
+   */
+  async send(url: string, message: Message, signal: AbortSignal): Promise<number> {
+    return (await this.#post(parseCallbackUrl(url), message, signal)).status;
+  }
+
+  async #post(url: CallbackUrl, { id, body }: Message, signal: AbortSignal): Promise<Answer> {
+    const { hosts, environment, resolve } = this.#options;
+    // The setting may have changed since the URL was accepted.
+    checkHost(url, hosts);
+    const headers = signedHeaders(id, body, (await this.#secrets?.keys()) ?? [], Date.now());
+    return post(url, headers, body, { hosts, environment, resolve, signal });
+  }
+
   /** @param onOutcome called after each request */
   start(store: JobStore, onOutcome?: (outcome: CallbackOutcome) => void): void {
-    const { hosts, environment, resolve, log } = this.#options;
+    const { log } = this.#options;
     this.#delivery ??= new CallbackDelivery({
       ...{ store, log, onOutcome },
-      send: async (url, { id, body }, signal) => {
-        // The setting may have changed since the job was accepted.
-        checkHost(url, hosts);
-        const headers = signedHeaders(id, body, (await this.#secrets?.keys()) ?? [], Date.now());
-        return post(url, headers, body, { hosts, environment, resolve, signal });
-      },
+      send: (url, message, signal) => this.#post(url, message, signal),
     });
     this.#delivery.start();
   }

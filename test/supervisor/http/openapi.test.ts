@@ -107,6 +107,14 @@ const jobCalls: [method: string, path: string, body: unknown, status: number][] 
   ['GET', '/v1/jobs/{id}', undefined, 404],
 ];
 
+/** Calls about approvals; nothing asks here. */
+const approvalCalls: [method: string, path: string, body: unknown, status: number][] = [
+  ['GET', '/v1/approvals', undefined, 200],
+  ['GET', '/v1/approvals/{id}', undefined, 404],
+  ['POST', '/v1/approvals/{id}', { decision: 'allow' }, 404],
+  ['POST', '/v1/approvals/{id}', { decision: 'perhaps' }, 400],
+];
+
 const [model, messages] = ['berth', [{ role: 'user', content: 'x' }]];
 
 /** Calls of the APIs for other clients. */
@@ -139,7 +147,7 @@ t.test('what other routes answer is what the description says', async (t) => {
     return { status: response.status, body: text === '' ? undefined : JSON.parse(text) };
   };
   const first = await call('POST', '/v1/jobs', { prompt: 'x' });
-  for (const [method, path, body, status] of [...jobCalls, ...clientCalls]) {
+  for (const [method, path, body, status] of [...jobCalls, ...clientCalls, ...approvalCalls]) {
     const answer = await call(method, path.replace('{id}', first.body.id), body);
     t.equal(answer.status, status, `${method} ${path}`);
     if (status === 204) continue;
@@ -198,7 +206,7 @@ t.test('what the routes answer is what the description says', async (t) => {
   const ofMcp = ['paths', '/mcp', 'post', 'responses', '200', 'content', 'application/json'];
   t.equal(errors([...ofMcp, 'schema'], answer), '', 'POST /mcp');
   const met = new Set(
-    [...calls, ...jobCalls, ...clientCalls, ['POST', '/mcp'] as const].map(
+    [...calls, ...jobCalls, ...clientCalls, ...approvalCalls, ['POST', '/mcp'] as const].map(
       ([method, path]) => `${method} ${path.split('?')[0]}`,
     ),
   );

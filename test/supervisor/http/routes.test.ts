@@ -24,7 +24,7 @@ async function startWithSessions(t: Test) {
         ...(bearer === undefined ? {} : { authorization: `Bearer ${bearer}` }),
         ...(body ? { 'content-type': 'application/json' } : {}),
       },
-      body: body ? JSON.stringify(takesPrompt.includes(path) ? { prompt: 'x' } : {}) : null,
+      body: body ? JSON.stringify(bodyFor(path)) : null,
     });
     const text = await response.text();
     const isJson = /^application\/(problem\+)?json/.test(
@@ -38,6 +38,12 @@ async function startWithSessions(t: Test) {
 }
 
 const takesPrompt = ['/v1/prompts', '/v1/jobs'];
+const decides = ['/v1/approvals/:id', '/approvals/:id/:key'];
+
+function bodyFor(path: string): object {
+  if (decides.includes(path)) return { decision: 'deny' };
+  return takesPrompt.includes(path) ? { prompt: 'x' } : {};
+}
 
 const idIn = (path: string, row: number): string =>
   path.startsWith('/v1/jobs/') ? `job_${idOf(row)}` : idOf(row);
@@ -52,6 +58,7 @@ t.test('without a token only the rows for anyone are answered', async (t) => {
   for (const [row, route] of routes.entries()) {
     const { status, code } = await call(route, row);
     if (route.callers === 'anyone') t.ok(status < 400, `${name(route)} ${status}`);
+    else if (route.callers === 'link') t.equal(status, 404, name(route));
     else t.match({ status, code }, { status: 401, code: 'unauthorized' }, name(route));
   }
 });
@@ -61,6 +68,7 @@ t.test('with a wrong token only the rows for anyone are answered', async (t) => 
   for (const [row, route] of routes.entries()) {
     const { status, code } = await call(route, row, 'a-token-that-nobody-has');
     if (route.callers === 'anyone') t.ok(status < 400, `${name(route)} ${status}`);
+    else if (route.callers === 'link') t.equal(status, 404, name(route));
     else t.match({ status, code }, { status: 401, code: 'unauthorized' }, name(route));
   }
 });
@@ -126,7 +134,9 @@ t.test(
         t.equal(status, 405, `${method} ${path}`);
       }
       if (!known.includes('GET')) continue;
-      const open = routes.some((route) => route.path === path && route.callers === 'anyone');
+      const open = routes.some(
+        (route) => route.path === path && ['anyone', 'link'].includes(route.callers),
+      );
       const { status } = await fetch(url + path.replace(':id', idIn(path, 0)), {
         method: 'HEAD',
         redirect: 'manual',

@@ -262,3 +262,16 @@ t.test('profiles can share what they have in common', (t) => {
   t.match(set.profiles.get('b'), { warm: 1, model: 'haiku' });
   t.end();
 });
+
+t.test('approvals need somebody who can decide, and a mode in which the CLI asks', async (t) => {
+  const read = (lines: string) =>
+    readProfiles(`profiles: {a: {${lines}}}`, 'x', { warmWorkers: 0, maxWorkers: 1 });
+  const rules = 'approvals: {tools: [Edit], approvers: [boss]}';
+  t.match(read(rules).profiles.get('a')?.approvals, {
+    ...{ tools: ['Edit'], timeout: 1_800_000, approvers: ['boss'], ownPrompts: false },
+  });
+  t.throws(() => read('approvals: {tools: [Edit]}'), /nobody could decide; add approvers/);
+  t.throws(() => read('approvals: {tools: [], approvers: [boss]}'), /at least one tool/);
+  t.throws(() => read('approvals: {tools: [Edit], webhook: "file:///x"}'), /http or https URL/);
+  t.throws(() => read(`${rules}, permission_mode: dontAsk`), /only manual and acceptEdits/);
+});

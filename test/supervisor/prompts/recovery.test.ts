@@ -42,6 +42,7 @@ function lose(t: Test, { record, onRecycle = 'continue', sessionId, transcript, 
     lost: (reason: string, carriedOn: boolean) => done.push(['lost', reason, carriedOn]),
     costUnseen: () => {},
     unkept: () => {},
+    approvalEnded: () => {},
   };
   const { log } = captureLog();
   const cost = new PromptCost(

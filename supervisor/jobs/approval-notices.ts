@@ -1,0 +1,144 @@
+/**
+ * Sends each question of an approval to the webhook of its profile, with a link that decides it.
+ * Invariants: the message is signed like a callback and has the same id over all its requests. It is sent again until the
+ * receiver accepts it or the approval has ended. What was accepted is not sent again after a restart.
+ */
+import { backoff } from '../../shared/backoff.ts';
+import { messageOf } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { pause } from '../../shared/waiting.ts';
+import type { ProfileApprovals } from '../profiles/profile.ts';
+import { approvalView } from './approval-view.ts';
+import type { Approvals, KnownApproval } from './approvals.ts';
+
+export interface NoticesOptions {
+  approvals: Pick<Approvals, 'pending' | 'newKey' | 'notified' | 'open'>;
+  rulesOf: (profile: string) => ProfileApprovals | undefined;
+  /** @returns the HTTP status. @throws Error whose message is for people and has no path of the URL */
+  send: (
+    url: string,
+    message: { id: string; body: string },
+    signal: AbortSignal,
+  ) => Promise<number>;
+  /** Where people reach berth, without a slash at its end; undefined: messages have no link. */
+  publicUrl: string | undefined;
+  onSent?: ((outcome: 'delivered' | 'retried' | 'failed') => void) | undefined;
+  log: Log;
+}
+
+const pauses = { first: 2_000, longest: 60_000, jitter: 0.3 };
+/** Answers that another request will not change. */
+const hopeless = new Set([400, 401, 403, 404, 410]);
+/** Such answers in a row, after which the message is given up: a receiver may be restarting. */
+const mostRefusals = 5;
+
+export class ApprovalNotices {
+  readonly #options: NoticesOptions;
+  readonly #stopping = new AbortController();
+  readonly #running = new Map<string, Promise<void>>();
+
+  constructor(options: NoticesOptions) {
+    this.#options = options;
+  }
+
+  /** Sends what an earlier process has not sent; never rejects. */
+  async start(): Promise<void> {
+    try {
+      for (const known of await this.#options.approvals.pending()) this.send(known);
+    } catch (error) {
+      const text = 'cannot look for approvals whose question was not sent';
+      this.#options.log.warn('approval_unsent', text, { cause: messageOf(error) });
+    }
+  }
+
+  /** Sends the question in the background, if the profile has a webhook. */
+  send(known: KnownApproval): void {
+    const { id, notified } = known.approval;
+    const url = this.#options.rulesOf(known.context.profile)?.webhook;
+    if (url === undefined || notified || this.#running.has(id) || this.#stopping.signal.aborted) {
+      return;
+    }
+    const running = this.#deliver(known, url)
+      .catch((error: unknown) =>
+        this.#options.log.error('failed', 'a notice has failed', { error }),
+      )
+      .finally(() => this.#running.delete(id));
+    this.#running.set(id, running);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await Promise.all(this.#running.values());
+  }
+
+  async #deliver(known: KnownApproval, url: string): Promise<void> {
+    const { approvals, publicUrl } = this.#options;
+    const { signal } = this.#stopping;
+    const { id, askedAt, expiresAt } = known.approval;
+    let body: string | undefined;
+    let refusals = 0;
+    for (let attempt = 1; !signal.aborted && Date.now() < expiresAt; attempt++) {
+      let status: number | undefined;
+      let cause = '';
+      try {
+        body ??= JSON.stringify({
+          type: 'approval.requested',
+          timestamp: new Date(askedAt).toISOString(),
+          data: {
+            ...approvalView(known, false),
+            url: publicUrl && `${publicUrl}/approvals/${id}/${await approvals.newKey(id)}`,
+          },
+        });
+        status = await this.#options.send(url, { id: `${id}_requested`, body }, signal);
+        if (status >= 200 && status < 300) return await this.#accepted(id, url, status, attempt);
+        cause = `the answer is ${status}`;
+      } catch (error) {
+        if (signal.aborted) return;
+        cause = messageOf(error);
+      }
+      refusals = status !== undefined && hopeless.has(status) ? refusals + 1 : 0;
+      const isOver = refusals >= mostRefusals;
+      const retry_ms = Math.round(backoff(attempt, pauses));
+      this.#unsent(
+        { approval_id: id, host: hostOf(url), status, attempts: attempt, cause },
+        isOver,
+        retry_ms,
+      );
+      if (isOver || !(await this.#isOpen(id))) return;
+      await pause(retry_ms, signal);
+    }
+  }
+
+  async #accepted(id: string, url: string, status: number, attempts: number): Promise<void> {
+    const { approvals, log, onSent } = this.#options;
+    onSent?.('delivered');
+    const text = 'the webhook has accepted the question of an approval';
+    log.info('approval_sent', text, { approval_id: id, host: hostOf(url), status, attempts });
+    await approvals.notified(id);
+  }
+
+  #unsent(fields: Record<string, unknown>, isOver: boolean, retry_ms: number): void {
+    const { log, onSent } = this.#options;
+    onSent?.(isOver ? 'failed' : 'retried');
+    if (isOver) {
+      const text = 'the question of an approval is given up; correct the webhook of the profile';
+      log.error('approval_unsent', text, fields);
+    } else {
+      const text = 'the question of an approval was not accepted; it is sent again';
+      log.warn('approval_unsent', text, { ...fields, retry_ms });
+    }
+  }
+
+  async #isOpen(id: string): Promise<boolean> {
+    try {
+      const open = await this.#options.approvals.pending();
+      return open.some(({ approval }) => approval.id === id);
+    } catch {
+      return true;
+    }
+  }
+}
+
+function hostOf(url: string): string {
+  return URL.parse(url)?.host ?? '';
+}

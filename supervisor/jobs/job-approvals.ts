@@ -1,0 +1,133 @@
+/**
+ * The approvals of a job: stored with the job, so that a question and its decision survive restarts.
+ * Invariants: a job that waits is `parked` with the reason `approval`. While the process of its turn still waits, `holder` is
+ * the replica of that process: only that replica lets the turn go on. Without a holder, a decision makes the job due, and
+ * the resumed session makes the same call again.
+ */
+import {
+  type Approval,
+  type ApprovalDecision,
+  decided,
+  isPending,
+  unknownApproval,
+} from '../approvals/approval.ts';
+import { become, isEnd, type Job } from './job.ts';
+import { withoutOpenAttempt } from './job-attempts.ts';
+
+/** The reason for which a job is parked that waits for an approval. */
+export const approvalReason = 'approval';
+
+/** Milliseconds after the time-out: a holder decides before its job is given to others. */
+const grace = 60_000;
+/** Bytes of the input of a used approval. */
+const longestKept = 4 * 1024;
+/** Milliseconds that another replica has to let its turn go on after a decision here. */
+const patience = 10_000;
+
+/** Whether the turn of the job waits in a process of that replica. */
+export function isHeld({ state, parked }: Pick<Job, 'state' | 'parked'>, owner: string): boolean {
+  return state === 'parked' && parked?.reason === approvalReason && parked.holder === owner;
+}
+
+/** The running job, which waits from now on. */
+export function waitFor(job: Job, approval: Approval, owner: string, now: number): Job {
+  const approvals = withApproval(job, approval);
+  const until = approval.expiresAt;
+  const parked = { reason: approvalReason, until, holder: owner };
+  const fields = { approvals, parked, dueAt: until + grace };
+  if (job.state === 'parked') return { ...job, ...fields };
+  return become(job, 'parked', now, { ...fields, attempts: withoutOpenAttempt(job) });
+}
+
+/** The waiting job, whose turn goes on in the same process, unless it waits for another approval. */
+export function goOn(job: Job, approval: Approval, owner: string, now: number): Job {
+  const approvals = withApproval(job, withoutLongInput(approval));
+  const { attempts } = job;
+  if (job.state === 'running' || approvals.some((each) => isPending(each, now))) {
+    return { ...job, approvals };
+  }
+  return become(become(job, 'queued', now), 'running', now, { owner, approvals, attempts });
+}
+
+/** The waiting job, whose process was given up. */
+export function letGo(job: Job, now: number): Job {
+  const until = job.parked?.until ?? null;
+  const isDecided = !(job.approvals ?? []).some((each) => isPending(each, now));
+  return {
+    ...job,
+    parked: { reason: approvalReason, until },
+    dueAt: isDecided ? now : (until ?? now),
+  };
+}
+
+/**
+ * The job with a decision. Without a holder the job is due at once; another replica gets some time for its turn.
+ * @param isHere whether the turn waits in a process of this replica
+ * @throws BerthError `approval_not_found`, `approval_ended`
+ */
+export function decideIn(
+  job: Job,
+  id: string,
+  decision: ApprovalDecision,
+  { isHere, now }: { isHere: boolean; now: number },
+): Job {
+  const approval = job.approvals?.find((each) => each.id === id);
+  if (!approval) throw unknownApproval(id);
+  const after = decided(isEnd(job.state) ? closed(approval, job) : approval, decision);
+  if (after === approval) return job;
+  const approvals = withApproval(job, after);
+  if (job.state !== 'parked' || job.parked?.reason !== approvalReason || isHere) {
+    return { ...job, approvals };
+  }
+  if (job.parked.holder !== undefined) return { ...job, approvals, dueAt: now + patience };
+  return become(job, 'queued', now, { approvals, dueAt: now });
+}
+
+/** The approval as callers see it: that of an ended job has ended with the job. */
+export function closed(approval: Approval, { endedAt }: Pick<Job, 'endedAt'>): Approval {
+  if (approval.decision || endedAt === null) return approval;
+  const end = { kind: 'deny', via: 'end', by: null, at: endedAt } as const;
+  return { ...approval, decision: { ...end, message: null, updatedInput: null } };
+}
+
+/** The job with a change of what is known about an approval, such as its links. */
+export function changeIn(
+  job: Job,
+  id: string,
+  change: (approval: Approval) => Partial<Pick<Approval, 'links' | 'notified'>>,
+): Job {
+  const approvals = (job.approvals ?? []).map((each) =>
+    each.id === id ? { ...each, ...change(each) } : each,
+  );
+  return { ...job, approvals };
+}
+
+/**
+ * The text that continues the turn of a job in a new process; undefined if no question is open. The CLI has told the model
+ * that the outcome of the call is unknown.
+ */
+export function carryOnWith(approvals: readonly Approval[] | undefined): string | undefined {
+  const open = (approvals ?? []).filter(({ used }) => !used);
+  if (open.length === 0) return undefined;
+  const calls = open.map(({ tool, input }) => `${tool} ${JSON.stringify(input)}`);
+  return `Your process was replaced while a call waited for the approval of a person. The call was not made. Make exactly the same call again, then carry on:\n${calls.join('\n')}`;
+}
+
+/** A used approval needs its input no more; lists of jobs would carry it. */
+function withoutLongInput(approval: Approval): Approval {
+  const bytes = Buffer.byteLength(JSON.stringify(approval.input));
+  return bytes <= longestKept ? approval : { ...approval, input: { omitted: `${bytes} bytes` } };
+}
+
+function withApproval({ approvals = [] }: Job, approval: Approval): Approval[] {
+  const known = approvals.find(({ id }) => id === approval.id);
+  if (!known) return [...approvals, approval];
+  // A decision, links and notices that were stored meanwhile stay.
+  const merged = {
+    ...approval,
+    decision: known.decision ?? approval.decision,
+    links: known.links.length > approval.links.length ? known.links : approval.links,
+    notified: known.notified || approval.notified,
+  };
+  return approvals.map((each) => (each.id === approval.id ? merged : each));
+}
