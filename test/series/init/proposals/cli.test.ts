@@ -50,10 +50,11 @@ t.test('what the CLI learns is proposed; a skill takes effect after the merge', 
   const memory = `projects/${folder}/memory/MEMORY.md`;
   const script = join(running.surroundings.workspace, 'learn.sh');
   const lines = ['set -e', `cd ${config}`, `mkdir -p projects/${folder}/memory skills/b`];
-  lines.push(`echo 'Use tabs.' > ${memory}`, 'echo new > skills/b/SKILL.md', 'echo learned');
+  lines.push(`echo 'Use tabs.' > ${memory}`, 'echo new > skills/b/SKILL.md');
   writeFileSync(script, lines.join('\n'));
   const command = JSON.stringify({ command: `sh ${script}` });
-  t.match((await running.prompt(`[[tool Bash ${command}]]`)).body.result, /learned/);
+  // The guard may end the process of this turn, so its answer proves nothing.
+  await running.prompt(`[[tool Bash ${command}]]`);
   await running.log.logged('configuration_changed');
   await until('the skill is moved away', () => !existsSync(join(config, 'skills/b/SKILL.md')));
   t.equal(await pass(), 'opened');
