@@ -1,12 +1,13 @@
 /**
- * Runs test files, each in a process of its own, two at a time, and prints TAP:
+ * Runs test files in processes, two at a time, and prints TAP. Files of the quick suite share a process with those of
+ * their folder, since loading the modules costs more than most of their tests:
  *   node scripts/test.ts quick | series | containers | FILE... [--jobs N] [--timeout SECONDS] [--floor PERCENT]
  * The command of tap would load a recorder of modules into each test process, which costs half a second of CPU.
  * A terminal gets only the files, and the tests that failed or were skipped. With `--floor` the run fails if fewer lines of init, shared and supervisor ran inside the test processes.
  */
-import { globSync, mkdtempSync, rmSync } from 'node:fs';
+import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, matchesGlob } from 'node:path';
+import { basename, dirname, join, matchesGlob } from 'node:path';
 import { parseArgs } from 'node:util';
 import t from 'tap';
 import { coveredLines } from './coverage.ts';
@@ -14,9 +15,28 @@ import { shortenTap } from './shorten-tap.ts';
 
 const root = join(import.meta.dirname, '..');
 
+interface Suite {
+  files: string;
+  without?: string;
+  first?: string[];
+  /** How many files of one folder may share a process; those that are first have one of their own. */
+  shared?: number;
+}
+
+/** A test process. */
+interface Run {
+  name: string;
+  files: string[];
+}
+
 /** Each suite by its files; those that are first take longest, and so do not run alone at the end. */
-const suites: Readonly<Record<string, { files: string; without?: string; first?: string[] }>> = {
-  quick: { files: 'test/**/*.test.ts', without: 'test/{series,containers}/**' },
+const suites: Readonly<Record<string, Suite>> = {
+  quick: {
+    files: 'test/**/*.test.ts',
+    without: 'test/{series,containers}/**',
+    first: ['resume-prompt', 'http/prompts', 'main-job', 'prompts/sessions', 'sync/sync'],
+    shared: 12,
+  },
   series: {
     files: 'test/series/**/*.test.ts',
     first: [
@@ -35,21 +55,46 @@ const { values, positionals } = parseArgs({
     floor: { type: 'string' },
   },
 });
-const files = positionals.flatMap(filesOf);
-if (files.length === 0) throw new Error('name a suite or files: quick, series, test/x.test.ts');
+const runs = positionals.flatMap(runsOf);
+if (runs.length === 0) throw new Error('name a suite or files: quick, series, test/x.test.ts');
 
-function filesOf(name: string): string[] {
+function runsOf(name: string): Run[] {
   const suite = suites[name];
-  if (!suite) return [name];
-  const { files, without = '', first = [] } = suite;
-  const found = globSync(files, { cwd: root }).sort();
-  const rank = (file: string): number => {
-    const place = first.findIndex((name) => file.endsWith(`/${name}.test.ts`));
-    return place < 0 ? first.length : place;
-  };
-  return found
-    .filter((file) => !matchesGlob(file, without))
-    .sort((one, other) => rank(one) - rank(other));
+  if (!suite) return [{ name, files: [name] }];
+  const { files, without = '', first = [], shared = 1 } = suite;
+  const found = globSync(files, { cwd: root }).filter((file) => !matchesGlob(file, without));
+  const isFirst = (file: string, place: string): boolean => file.endsWith(`/${place}.test.ts`);
+  const early = first.flatMap((place) => found.filter((file) => isFirst(file, place)));
+  const rest = found.filter((file) => !early.includes(file)).sort();
+  const alone = rest.filter((file) => shared === 1 || needsProcess(file));
+  const folders = Object.groupBy(
+    rest.filter((file) => !alone.includes(file)),
+    (file) => dirname(file),
+  );
+  const groups = Object.values(folders).flatMap((folder = []) => chunksOf(folder, shared));
+  return [...[...early, ...alone].map((file) => [file]), ...groups].map((files) => ({
+    name: nameOf(files),
+    files,
+  }));
+}
+
+/** One with a server for all its tests: tap ends the run while the next file starts its own. */
+function needsProcess(file: string): boolean {
+  return /^t\.teardown/m.test(readFileSync(join(root, file), 'utf8'));
+}
+
+function nameOf(files: string[]): string {
+  const [first = ''] = files;
+  if (files.length === 1) return first;
+  return `${dirname(first)}: ${files.map((file) => basename(file, '.test.ts')).join(', ')}`;
+}
+
+/** As few chunks as possible, of about the same length. */
+function chunksOf<T>(list: T[], longest: number): T[][] {
+  const count = Math.ceil(list.length / longest);
+  return Array.from({ length: count }, (_, index) =>
+    list.filter((_, place) => place % count === index),
+  );
 }
 
 const coverage = values.floor === undefined ? undefined : mkdtempSync(join(tmpdir(), 'coverage-'));
@@ -67,23 +112,29 @@ if (process.stdout.isTTY) {
 }
 t.setTimeout(0);
 t.jobs = Number(values.jobs);
-t.plan(files.length);
-const runs = files.map((name) =>
-  t.spawn(
+t.plan(runs.length);
+const ended = runs.map(({ name, files }) => {
+  const several = files.length > 1;
+  return t.spawn(
     process.execPath,
-    [...imports.map((one) => `--import=${root}/test/support/${one}.ts`), join(root, name)],
+    [
+      ...imports.map((one) => `--import=${root}/test/support/${one}.ts`),
+      ...(several
+        ? [join(root, 'test/support/several-files.ts'), ...files.slice(0, 1)]
+        : [join(root, String(files[0]))]),
+    ],
     {
       name,
       cwd: root,
-      env: environment,
+      env: { ...environment, ...(several ? { BERTH_TEST_FILES: files.join('\n') } : {}) },
       buffered: t.jobs > 1,
       timeout: Number(values.timeout) * 1_000,
       at: null,
       stack: '',
     },
-  ),
-);
-await Promise.all(runs);
+  );
+});
+await Promise.all(ended);
 
 if (coverage) {
   const { covered, lines } = coveredLines(coverage, root);
