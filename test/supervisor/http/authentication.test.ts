@@ -31,8 +31,8 @@ t.test('a minute later what was refused meanwhile is told together, then no more
     log: log.log,
     onFailure: () => {},
   });
-  const refuse = () =>
-    t.throws(() => authentication.bearerOf({ headers: {}, ip: '10.0.0.1' } as never));
+  const request = { headers: {}, ip: '10.0.0.1', routeOptions: { config: {} } };
+  const refuse = () => t.throws(() => authentication.bearerOf(request as never));
   refuse();
   refuse();
   t.equal(log.count('auth_failed'), 1);
