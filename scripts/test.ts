@@ -78,9 +78,9 @@ function runsOf(name: string): Run[] {
   }));
 }
 
-/** One with a server for all its tests: tap ends the run while the next file starts its own. */
+/** One with a server for all its tests: tap would end the run while the next file starts its own. */
 function needsProcess(file: string): boolean {
-  return /^t\.teardown/m.test(readFileSync(join(root, file), 'utf8'));
+  return /^t\.teardown|^const .* = await \w+\(t\b/m.test(readFileSync(join(root, file), 'utf8'));
 }
 
 function nameOf(files: string[]): string {
