@@ -91,6 +91,8 @@ export class PromptApprovals {
   readonly #options: PromptApprovalsOptions;
   readonly #now: () => number;
   #approvals: Approval[];
+  /** Ids of approvals that a call is being answered with: a second call that is the same needs another approval. */
+  readonly #open = new Set<string>();
   #waits = 0;
 
   constructor(options: PromptApprovalsOptions) {
@@ -120,7 +122,9 @@ export class PromptApprovals {
    */
   async answer(ask: PermissionAsk, signal: AbortSignal): Promise<PermissionAnswer> {
     if (!ask.byRule) return notGranted(ask.tool);
-    const known = this.#approvals.find((each) => !each.used && isAbout(each, ask));
+    const known = this.#approvals.find(
+      (each) => !each.used && !this.#open.has(each.id) && isAbout(each, ask),
+    );
     if (!known && this.#approvals.length >= mostApprovals) {
       return denial(`This turn has asked for ${mostApprovals} approvals. Do not ask again.`);
     }
@@ -131,10 +135,20 @@ export class PromptApprovals {
     }
     const approval = known ? { ...known, toolUseId: ask.toolUseId } : this.#newOne(ask);
     this.#keep(approval);
-    const over = approval.decision === null && approval.expiresAt <= this.#now();
-    if (over) return this.#use(await this.#decide(approval, timedOut(approval.expiresAt)));
-    if (approval.decision) return this.#use(approval);
-    return this.#use(await this.#wait(approval, signal));
+    this.#open.add(approval.id);
+    try {
+      return await this.#use(await this.#settle(approval, signal));
+    } finally {
+      this.#open.delete(approval.id);
+    }
+  }
+
+  /** The approval with its decision. */
+  async #settle(approval: Approval, signal: AbortSignal): Promise<Approval> {
+    if (approval.decision) return approval;
+    const isOver = approval.expiresAt <= this.#now();
+    if (isOver) return this.#decide(approval, timedOut(approval.expiresAt));
+    return this.#wait(approval, signal);
   }
 
   #newOne({ tool, input, toolUseId, description }: PermissionAsk): Approval {

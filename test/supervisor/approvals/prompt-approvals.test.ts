@@ -82,6 +82,21 @@ t.test('a decision of an earlier run counts once, and only for the same call', a
   t.same(keeper.used, ['approval_job_1', 'approval_job_2', 'approval_job_3']);
 });
 
+t.test('two calls at once that are the same have an approval each', async (t) => {
+  const keeper = keeperOf([{ ...earlierOne, decision: null }]);
+  const { approvals, live } = make({ keeper });
+  const answers = [approvals.answer(ask('push'), never), approvals.answer(ask('push'), never)];
+  await new Promise(setImmediate);
+  const [first, second] = live.all;
+  t.match([first?.approval.id, second?.approval.id], ['approval_job_1', 'approval_job_2']);
+  if (first) live.decide(first, allow());
+  t.match(await answers[0], { behavior: 'allow' });
+  t.match(live.all, [{ approval: { id: 'approval_job_2', decision: null } }]);
+  if (second) live.decide(second, { ...allow(), kind: 'deny', message: 'once is enough' });
+  t.match(await answers[1], { behavior: 'deny', message: 'once is enough' });
+  t.same(keeper.used, ['approval_job_1', 'approval_job_2']);
+});
+
 t.test('an approval of an earlier run whose time is over is denied at once', async (t) => {
   const over = { ...earlierOne, decision: null, expiresAt: 10 };
   const { approvals, outcomes } = make({ keeper: keeperOf([over]) });
