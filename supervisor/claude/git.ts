@@ -6,7 +6,7 @@
  * git and all that git has started have ended.
  */
 import { spawn } from 'node:child_process';
-import { BerthError, messageOf } from '../../shared/errors.ts';
+import { BerthError, type ErrorCode, messageOf } from '../../shared/errors.ts';
 
 export interface GitRun {
   arguments: readonly string[];
@@ -34,7 +34,10 @@ export interface GitEnd {
   stderr: string;
 }
 
-/** @throws the reason of the signal; BerthError `internal` if git is not there, or at a bound of this file */
+/**
+ * @throws the reason of the signal; BerthError `workspace_unavailable` at the time-out, `internal` if git is not there or
+ * writes too much
+ */
 export type Git = (run: GitRun) => Promise<GitEnd>;
 
 const hardening: Readonly<Record<string, string>> = {
@@ -103,18 +106,16 @@ async function runGit(run: GitRun, path: string): Promise<GitEnd> {
     kill('SIGTERM');
     late ??= setTimeout(() => kill('SIGKILL'), grace);
   };
-  const endWith = (cause: string): void => {
-    problem ??= new BerthError('internal', `cannot run git ${run.arguments[0]}: ${cause}`);
+  const endWith = (code: ErrorCode, cause: string): void => {
+    problem ??= new BerthError(code, `cannot run git ${run.arguments[0]}: ${cause}`);
     end();
   };
-  const timer = setTimeout(
-    () => endWith(`it did not end within ${timeout / 1_000} s; the disk may be slow`),
-    timeout,
-  );
+  const tooLong = `it did not end within ${timeout / 1_000} s; the disk may be slow`;
+  const timer = setTimeout(() => endWith('workspace_unavailable', tooLong), timeout);
   signal.addEventListener('abort', end, { once: true });
   child.stdout.on('data', (chunk: Buffer) => {
     bytes += chunk.length;
-    if (bytes > mostOutput) endWith(`it wrote more than ${mostOutput} bytes`);
+    if (bytes > mostOutput) endWith('internal', `it wrote more than ${mostOutput} bytes`);
     else stdout.push(chunk);
   });
   child.stderr.on('data', (chunk: Buffer) => {

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { BerthError, messageOf, systemCode } from '../../shared/errors.ts';
 import { removeTree } from '../../shared/remove-tree.ts';
 import type { Git } from '../claude/git.ts';
-import { failureOf } from './git-failures.ts';
+import { failureOf, isNoSpace } from './git-failures.ts';
 import { coneOf, writeGitDirectory } from './git-layout.ts';
 import { DamagedMirror, type Mirrors, type OpenMirror } from './mirrors.ts';
 import type { Target } from './remote-refs.ts';
@@ -59,6 +59,7 @@ export async function stageCheckout(
     const base = into === null ? null : await mergeBase(mirror, into, commit);
     const directory = join(staging, randomBytes(12).toString('hex'));
     try {
+      await mkdir(staging, { recursive: true, mode: 0o700 });
       await writeGitDirectory(directory, layoutOf(wanted, target, base, author, url));
       await writeFile(join(directory, incomplete), '');
       await mirror.linkInto(directory);
@@ -183,9 +184,8 @@ async function mergeBase(mirror: OpenMirror, into: string, commit: string): Prom
 
 function unwritable(path: string, error: unknown): BerthError {
   if (error instanceof BerthError) return error;
-  const full = ['ENOSPC', 'EDQUOT'].includes(systemCode(error) ?? '');
   return new BerthError(
-    full ? 'disk_full' : 'volume_unwritable',
+    isNoSpace(error) ? 'disk_full' : 'volume_unwritable',
     `cannot make a checkout in ${path}: ${messageOf(error)}; check the owner and the space of BERTH_WORKSPACE_DIR`,
     { cause: error },
   );

@@ -4,9 +4,9 @@
  * never changed before a turn. One that is lost with its disk is made again at the commit that the session had, or at
  * the commit with which the session began. A failure to publish is a part of the answer: the answer was paid for.
  */
-import { mkdir, readdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { asBerthError, BerthError } from '../../shared/errors.ts';
+import { asBerthError, BerthError, messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { removeTree } from '../../shared/remove-tree.ts';
 import { SerialQueue } from '../../shared/serial-queue.ts';
@@ -21,10 +21,11 @@ import {
 } from './checkout.ts';
 import { instructionsIn, noteFor, warningsFor } from './checkout-note.ts';
 import type { GatewayClient } from './gateway-client.ts';
+import { isNoSpace } from './git-failures.ts';
 import type { Mirrors } from './mirrors.ts';
 import { publishCommits } from './publish.ts';
 import { findTarget, type Target } from './remote-refs.ts';
-import { type DiffStat, SessionCommits } from './session-commits.ts';
+import { type DiffStat, publishTimeout, SessionCommits } from './session-commits.ts';
 import type { PublishRequest, WorkspaceRequest } from './workspace-request.ts';
 
 export const checkoutOutcomes = ['fetched', 'mirrored', 'remade', 'failed'] as const;
@@ -103,9 +104,6 @@ export interface EndOfTurn {
   result: string;
   signal: AbortSignal;
 }
-
-/** Milliseconds for all that follows a turn. */
-const publishTimeout = 5 * 60_000;
 
 export class Checkouts {
   readonly #options: CheckoutsOptions;
@@ -187,7 +185,7 @@ export class Checkouts {
         },
       );
     } catch (error) {
-      problem = signal.aborted ? cutShort() : asBerthError(error);
+      problem = signal.aborted ? cutShort() : asPublishError(error);
       if (publish) this.#unpublished(problem, turn);
     }
     const { repo, commit, branch, pull_request_url } = state;
@@ -285,7 +283,6 @@ export class Checkouts {
     { author, signal }: CheckoutNeed,
   ): Promise<StagedCheckout> {
     const { mirrors, staging, gateway } = this.#options;
-    await mkdir(staging, { recursive: true, mode: 0o700 });
     const url = gateway.repositoryUrl(wanted.repo);
     return stageCheckout(mirrors, staging, { wanted, target, author, url, signal });
   }
@@ -380,6 +377,15 @@ function requestOf({ repo, path, depth }: SessionWorkspace): WorkspaceRequest {
 
 function problemOf({ code, message, retryable }: BerthError) {
   return { code, detail: message, retryable };
+}
+
+/** A failure of the disk or of git is `publish_failed`, which is worth another attempt. */
+function asPublishError(error: unknown): BerthError {
+  const known = asBerthError(error);
+  const passes = ['workspace_unavailable', 'disk_full', 'volume_unwritable'].includes(known.code);
+  if (!passes && !isNoSpace(error)) return known;
+  const text = `cannot publish the commits: ${messageOf(error)}; the commits are kept in the checkout; publish again`;
+  return new BerthError('publish_failed', text, { cause: error });
 }
 
 function cutShort(): BerthError {

@@ -1,5 +1,5 @@
 /** Makes the error that a caller gets from what git has written before it ended. */
-import { BerthError, type ErrorCode } from '../../shared/errors.ts';
+import { BerthError, type ErrorCode, systemCode } from '../../shared/errors.ts';
 import { printable } from '../../shared/printable.ts';
 import type { GitEnd } from '../claude/git.ts';
 
@@ -26,6 +26,11 @@ const failures: readonly Failure[] = [
     remedy: 'check the name, and whether the token of init may read the repository',
   },
   {
+    pattern: /^error: invalid path|File name too long|would be overwritten/m,
+    code: 'workspace_refused',
+    remedy: 'rename the files in the repository, or send another "ref" or "path"',
+  },
+  {
     pattern:
       /unable to access|remote error|RPC failed|could not read from remote|early EOF|hung up|fetch-pack|unpack failed|Connection|timed out|returned error: \d/i,
     code: 'workspace_unavailable',
@@ -36,6 +41,11 @@ const failures: readonly Failure[] = [
 /** Whether git has failed because of the server, the network or the disk, and not because of its repository. */
 export function isFromOutside({ stderr }: GitEnd): boolean {
   return failures.some(({ pattern }) => pattern.test(stderr));
+}
+
+/** Whether a call of the file system has failed because the disk or its quota is full. */
+export function isNoSpace(error: unknown): boolean {
+  return ['ENOSPC', 'EDQUOT'].includes(systemCode(error) ?? '');
 }
 
 /** @param what completes "cannot ..." */

@@ -9,7 +9,7 @@
 import { createHash } from 'node:crypto';
 import { lstat, readdir, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BerthError, messageOf, systemCode } from '../../shared/errors.ts';
+import { BerthError, messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { removeTree, sizeOfTree } from '../../shared/remove-tree.ts';
 import { SerialQueue } from '../../shared/serial-queue.ts';
@@ -17,7 +17,7 @@ import { formatSize } from '../../shared/units.ts';
 import { abortable } from '../../shared/waiting.ts';
 import type { Git, GitEnd, GitRun } from '../claude/git.ts';
 import type { GatewayClient } from './gateway-client.ts';
-import { failureOf, isFromOutside } from './git-failures.ts';
+import { failureOf, isFromOutside, isNoSpace } from './git-failures.ts';
 import {
   hasRef,
   historyOf,
@@ -211,7 +211,9 @@ export class Mirrors {
       if (history === undefined || isFromOutside(end)) throw failure;
       throw new DamagedMirror(failure);
     }
-    await noteHistory(directory, depth);
+    await noteHistory(directory, depth).catch((error: unknown) => {
+      throw unusable(directory, error);
+    });
     await this.#tidy(mirror);
     this.#sizes.set(name, await sizeOfTree(directory));
     return true;
@@ -344,7 +346,7 @@ function nameOf(repo: string): string {
 }
 
 function unusable(directory: string, error: unknown): BerthError {
-  const code = systemCode(error) === 'ENOSPC' ? 'disk_full' : 'volume_unwritable';
+  const code = isNoSpace(error) ? 'disk_full' : 'volume_unwritable';
   const text = `cannot keep a mirror in ${directory}: ${messageOf(error)}; check its owner and its space, or remove it`;
   return new BerthError(code, text, { cause: error });
 }

@@ -24,6 +24,8 @@ export interface DiffStat {
   deletions: number;
 }
 
+/** Milliseconds for all that follows a turn. */
+export const publishTimeout = 5 * 60_000;
 const largestIndex = 512 * 1024 * 1024;
 const largestText = 16 * 1024 * 1024;
 
@@ -106,6 +108,7 @@ export class SessionCommits {
       workingDirectory: directory,
       ...(more.input === undefined ? {} : { input: more.input }),
       signal,
+      timeout: publishTimeout,
     });
   }
 

@@ -59,7 +59,7 @@ t.test('the CLAUDE.md of the repository is told only if the profile lets it in',
 });
 
 t.test('what cannot be checked out has a code and a remedy', async (t) => {
-  const { make, scene, root } = await openWorkshop(t);
+  const { make, scene, root, counted } = await openWorkshop(t);
   createRepository(join(scene.directory, 'repositories'), 'me/empty', {});
   await scene.git(join(scene.directory, 'repositories/me/empty.git'), 'update-ref', '-d', 'HEAD');
   for (const [wanted, code, message] of [
@@ -72,6 +72,13 @@ t.test('what cannot be checked out has a code and a remedy', async (t) => {
   ] as const) {
     await t.rejects(make(wanted), { code, message }, JSON.stringify(wanted));
   }
+  scene.app.commit({ 'git~1': 'a name that git does not write' });
+  await t.rejects(make({ repo: 'me/app' }), {
+    code: 'workspace_refused',
+    message: /invalid path 'git~1'/,
+  });
+  t.equal(counted.filter((one) => one === 'fetched').length, 0);
+  t.equal(readdirSync(join(root, 'mirrors')).length, 1, 'the mirror is kept');
   await scene.gateway.stop();
   await t.rejects(make({ repo: 'me/app' }), { code: 'workspace_unavailable' });
   await t.rejects(make({ repo: 'me/app', pull_request: 1 }), { code: 'workspace_unavailable' });

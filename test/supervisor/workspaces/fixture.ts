@@ -79,7 +79,7 @@ export async function openWorkshop(
 
 function workshopOn(scene: Scene, pulls: PullRequests, options: Partial<MirrorsOptions>): Workshop {
   const log = captureLog();
-  const git = gitIn(process.env.PATH);
+  const git = options.git ?? gitIn(process.env.PATH);
   const gateway = new GatewayClient(scene.gateway.url);
   const root = join(scene.directory, 'workspace');
   const mirrors = new Mirrors({

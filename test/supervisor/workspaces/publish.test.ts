@@ -1,6 +1,8 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { BerthError } from '../../../shared/errors.ts';
+import { gitIn } from '../../../supervisor/claude/git.ts';
 import { author, branch, openWorkshop } from './fixture.ts';
 
 t.test(
@@ -56,6 +58,27 @@ t.test('nothing to publish is no error, and without publish nothing is committed
   t.equal(unpublished.commit, none.commit);
   t.strictSame(pulls.opened, []);
   t.strictSame(counted, ['fetched', 'nothing']);
+});
+
+t.test('a full disk and a time-out of git are worth another attempt', async (t) => {
+  const { make, again, root } = await openWorkshop(t);
+  const one = await make({ repo: 'me/app' });
+  for (const error of [
+    Object.assign(new Error('ENOSPC: no space left'), { code: 'ENOSPC' }),
+    new BerthError('workspace_unavailable', 'cannot run git push: it did not end'),
+  ]) {
+    const { end } = again({ git: () => Promise.reject(error) });
+    t.match((await end(one, {})).problem, {
+      code: 'publish_failed',
+      detail: error.message,
+      retryable: true,
+    });
+  }
+  const slow = gitIn(process.env.PATH)({
+    arguments: ['-c', 'alias.wait=!sleep 60', 'wait'],
+    ...{ workingDirectory: root, signal: new AbortController().signal, timeout: 50 },
+  });
+  await t.rejects(slow, { code: 'workspace_unavailable', message: /did not end within/ });
 });
 
 t.test('nothing that a session plants in its repository is run', async (t) => {
