@@ -46,7 +46,7 @@ const placeholder =
 
 /** A block of a private key, also of kinds that a rule may not know. */
 const privateKey = /-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY/;
-const jsonWebToken = /\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\./;
+const jsonWebToken = /\beyJ[A-Za-z0-9_-]{8,1024}\.eyJ[A-Za-z0-9_-]{8,8192}\./;
 
 /** The kind of the first secret in the text; undefined if there is none. @param name of the file */
 export async function secretIn(

@@ -41,6 +41,12 @@ t.test('usual notes have no secret', async (t) => {
   }
 });
 
+t.test('a hostile text is searched in a short time', { timeout: 10_000 }, async (t) => {
+  const began = performance.now();
+  await secretIn('-eyJ'.repeat(65_536), 'CLAUDE.md', []);
+  t.ok(performance.now() - began < 8_000);
+});
+
 t.test('only new lines are searched', (t) => {
   t.equal(addedText('a\nb\n', 'a\nc\nb\nd\n'), 'c\nd');
   t.end();
