@@ -2,7 +2,7 @@
  * What the model is told about the checkout, once, behind the text of its prompt.
  * Invariant: the note has no text that a stranger may have written, except the instructions of the repository, if the
  * profile lets them in; those of a pull request are the ones of its base, so that a change cannot instruct its
- * reviewer.
+ * reviewer. A commit or a tag gives no instructions: a git server also has the commits of strangers' pull requests.
  */
 import { join } from 'node:path';
 import { readFileBounded } from '../../shared/files.ts';
@@ -42,10 +42,11 @@ function changeOf(number: number, base: string | null): string {
 export async function instructionsIn(
   git: Git,
   directory: string,
-  { base, pull_request, start }: SessionWorkspace,
+  { base, checked_out, pull_request, start }: SessionWorkspace,
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  const trusted = pull_request === null ? start : base;
+  const ofBranch = checked_out === null ? null : start;
+  const trusted = pull_request === null ? ofBranch : base;
   if (trusted === null) return undefined;
   const run = (args: readonly string[]) =>
     git({

@@ -7,14 +7,14 @@
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { lstat, open, rename, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { lstat, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { BerthError } from '../../shared/errors.ts';
 import { obstructedParent, readFileBounded, writeFileAtomic } from '../../shared/files.ts';
 import { removeTree } from '../../shared/remove-tree.ts';
 import type { Git, GitEnd } from '../claude/git.ts';
 import { type Author, privateFolders } from './checkout.ts';
-import { causeIn, failureOf } from './git-failures.ts';
+import { causeIn, failureOf, isNoSpace } from './git-failures.ts';
 import { coneOf, writeGitDirectory } from './git-layout.ts';
 import { isCommitId, isRefName } from './workspace-request.ts';
 
@@ -26,6 +26,13 @@ export interface DiffStat {
 
 /** Milliseconds for all that follows a turn. */
 export const publishTimeout = 5 * 60_000;
+/** Milliseconds after which a lock of a ref is a leftover: git holds such a lock for a moment. */
+const longestLock = 60_000;
+/** In `.git` while git waits for more commands of the session. */
+const unfinished = [
+  ...['MERGE_HEAD', 'CHERRY_PICK_HEAD', 'REVERT_HEAD'],
+  ...['rebase-merge', 'rebase-apply'],
+];
 const largestIndex = 512 * 1024 * 1024;
 const largestText = 16 * 1024 * 1024;
 
@@ -118,10 +125,12 @@ export class SessionCommits {
    * @throws BerthError `publish_refused`, `disk_full`
    */
   async commitAll(message: string, { name, email }: Author): Promise<boolean> {
-    const unmerged = await this.#indexed(['ls-files', '-z', '--unmerged']);
-    if (unmerged.stdout !== '') {
-      throw refused('a merge is not finished', 'let the session finish or abort the merge');
+    for (const name of unfinished) {
+      const found = await lstat(join(this.#own, name)).catch(() => undefined);
+      if (found) throw notFinished(`there is .git/${name}`);
     }
+    const unmerged = await this.#indexed(['ls-files', '-z', '--unmerged']);
+    if (unmerged.stdout !== '') throw notFinished('files have conflicts');
     await this.#addAll();
     const tree = (await this.#must('write the tree', ['write-tree'])).trim();
     const before = await this.#must('read HEAD', ['rev-parse', `${this.head}^{tree}`]);
@@ -205,15 +214,10 @@ export class SessionCommits {
     const name = this.#branch ?? 'HEAD';
     const obstacle = await obstructedParent(this.#own, name);
     if (obstacle !== undefined) throw refused(`.git/${obstacle} is no directory`, 'remove it');
-    const path = join(this.#own, name);
-    const lock = `${path}.lock`;
     try {
-      const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
-      const file = await open(lock, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
-      await file.writeFile(`${commit}\n`);
-      await file.close();
-      await rename(lock, path);
-    } catch {
+      await writeRef(join(this.#own, name), commit);
+    } catch (error) {
+      if (isNoSpace(error)) throw error;
       throw refused(`.git/${name} cannot be written`, 'remove a lock that a tool has left there');
     }
     this.head = commit;
@@ -272,6 +276,23 @@ async function readOwn(
   }
 }
 
+/** Writes the ref as git does, by its lock. @throws Error if another process has the lock, or as the file system */
+async function writeRef(path: string, commit: string): Promise<void> {
+  const lock = `${path}.lock`;
+  await mkdir(dirname(path), { recursive: true });
+  const left = await lstat(lock).catch(() => undefined);
+  if (left?.isFile() && Date.now() - left.mtimeMs > longestLock) await rm(lock, { force: true });
+  const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+  const file = await open(lock, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+  try {
+    await file.writeFile(`${commit}\n`).finally(() => file.close());
+    await rename(lock, path);
+  } catch (error) {
+    await rm(lock, { force: true }).catch(() => undefined);
+    throw error;
+  }
+}
+
 /** @throws BerthError `publish_refused` */
 async function assertPlain(gitDirectory: string): Promise<void> {
   for (const name of ['.', 'objects', 'objects/pack']) {
@@ -283,6 +304,13 @@ async function assertPlain(gitDirectory: string): Promise<void> {
     const found = await lstat(join(gitDirectory, name)).catch(() => undefined);
     if (found) throw refused(`a tool has made .git/${name}`, 'let the session remove it');
   }
+}
+
+function notFinished(cause: string): BerthError {
+  return refused(
+    `a merge or a rebase is not finished (${cause})`,
+    'let the session finish or abort it',
+  );
 }
 
 function refused(cause: string, remedy: string): BerthError {

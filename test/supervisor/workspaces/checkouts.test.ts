@@ -54,6 +54,8 @@ t.test('the CLAUDE.md of the repository is told only if the profile lets it in',
   scene.app.commit({ 'CLAUDE.md': 'house rules\n' });
   t.notMatch((await make({ repo: 'me/app' })).note, 'house rules');
   t.match((await make({ repo: 'me/app' }, { instructions: true })).note, 'house rules');
+  const ref = scene.app.head();
+  t.notMatch((await make({ repo: 'me/app', ref }, { instructions: true })).note, 'house rules');
   scene.app.commit({ 'CLAUDE.md': { symlink: '/etc/passwd' } });
   t.notMatch((await make({ repo: 'me/app' }, { instructions: true })).note, 'instructions>');
 });

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
@@ -79,6 +79,25 @@ t.test('a full disk and a time-out of git are worth another attempt', async (t) 
     ...{ workingDirectory: root, signal: new AbortController().signal, timeout: 50 },
   });
   await t.rejects(slow, { code: 'workspace_unavailable', message: /did not end within/ });
+});
+
+t.test('an unfinished merge is refused, and an old lock is removed', async (t) => {
+  const { make, end, scene } = await openWorkshop(t);
+  const one = await make({ repo: 'me/app' });
+  writeFileSync(join(one.directory, 'new.txt'), 'x');
+  const mark = join(one.directory, '.git/MERGE_HEAD');
+  writeFileSync(mark, `${one.state.commit}\n`);
+  t.match((await end(one, {})).problem, { code: 'publish_refused', detail: /MERGE_HEAD/ });
+  rmSync(mark);
+  const lock = join(one.directory, '.git/refs/heads/main.lock');
+  writeFileSync(lock, '');
+  t.match((await end(one, {})).problem, { code: 'publish_refused', detail: /cannot be written/ });
+  const longAgo = Date.now() / 1_000 - 61;
+  utimesSync(lock, longAgo, longAgo);
+  const { problem, commit } = await end(one, {});
+  t.equal(problem, undefined);
+  t.equal(scene.app.head(branch), commit);
+  t.notOk(existsSync(lock));
 });
 
 t.test('nothing that a session plants in its repository is run', async (t) => {
