@@ -19,6 +19,8 @@ export interface ChildOptions<M> {
   /** The message of one line of output; undefined if the line has none. */
   read: (line: string) => M | undefined;
   onMessage: (message: M) => void;
+  /** Called with what `onMessage` has thrown. */
+  onFailure: (error: unknown) => void;
   /** Called if a line is too long to be read. */
   onLongLine: () => void;
   /** Called once, before `ended` resolves. */
@@ -80,7 +82,14 @@ export class CliChild<M> {
     this.#child.stderr?.on('data', (chunk: Buffer) => this.stderr.add(chunk.toString('utf8')));
     this.#child.stdout
       ?.pipe(splitLines({ read: options.read, longest: longestLine }))
-      .on('data', options.onMessage)
+      .on('data', (message: M) => {
+        // Thrown into the stream, it would look like an error of the output.
+        try {
+          options.onMessage(message);
+        } catch (error) {
+          options.onFailure(error);
+        }
+      })
       .on('error', options.onLongLine);
   }
 

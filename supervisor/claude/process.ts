@@ -110,6 +110,11 @@ export class ClaudeProcess {
       ...{ path, arguments: flags, environment, workingDirectory },
       read: (line) => this.#read(line),
       onMessage: (message) => this.#take(message),
+      onFailure: (error) => {
+        // The turn fails with its own error, so it is not run again as after a lost process.
+        this.#turn?.reject(error);
+        this.#giveUp('a message of the CLI could not be handled');
+      },
       onLongLine: () => {
         this.#stray('a line that is too long');
         this.#giveUp('the CLI wrote a line that is too long');

@@ -107,6 +107,25 @@ export function hasTooManyValues(body: unknown, most = mostValues.rest): boolean
   return hasMoreValues(schema, mostValues.schema) || hasMoreValues(rest, most);
 }
 
+/** The most levels of lists and objects in a body, besides `output_schema`, whose check has its own bound. */
+export const deepest = 100;
+
+/** Whether a body is nested more deeply than that: code that calls itself for each level would fail on it. */
+export function isTooDeep(body: unknown): boolean {
+  if (!isNested(body)) return false;
+  const { output_schema: _, ...rest } = body as Record<string, unknown>;
+  let level: object[] = [rest];
+  for (let depth = 1; level.length > 0; depth++) {
+    if (depth > deepest) return true;
+    level = level.flatMap((value) => Object.values(value).filter(isNested));
+  }
+  return false;
+}
+
+function isNested(value: unknown): value is object {
+  return typeof value === 'object' && value !== null;
+}
+
 /** Stops counting at `most`. */
 function hasMoreValues(body: unknown, most: number): boolean {
   const rest = [body];

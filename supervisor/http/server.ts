@@ -15,9 +15,11 @@ import { type ErrorShape, sendError } from './compatible/error-shapes.ts';
 import type { GracefulClose } from './graceful-close.ts';
 import {
   boundConnections,
+  deepest,
   type HttpLimits,
   hasTooManyValues,
   httpLimits,
+  isTooDeep,
   mostValues,
   serverOptions,
 } from './limits.ts';
@@ -127,10 +129,16 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
     const { route } = routeOptions.config;
     if (route?.multipart) assertPromptSize(body, Number(headers['content-length']), options);
     const most = route?.mostValues ?? mostValues.rest;
-    if (!hasTooManyValues(body, most)) return next();
+    if (hasTooManyValues(body, most)) {
+      throw new BerthError(
+        'payload_too_large',
+        `cannot read the request: its body has more than ${most} values besides output_schema, or ${mostValues.schema} in it; put large input into the prompt, or into files of the workspace`,
+      );
+    }
+    if (!isTooDeep(body)) return next();
     throw new BerthError(
-      'payload_too_large',
-      `cannot read the request: its body has more than ${most} values besides output_schema, or ${mostValues.schema} in it; put large input into the prompt, or into files of the workspace`,
+      'invalid_request',
+      `cannot read the request: its body has more than ${deepest} levels of lists and objects; send data of so many levels as text in the prompt`,
     );
   });
   server.addHook('preHandler', ({ token, routeOptions }, _reply, next) => {

@@ -144,7 +144,12 @@ export class WaitingLine {
       place += 1;
       if (entry.place === place) continue;
       entry.place = place;
-      entry.onPlace(place);
+      try {
+        entry.onPlace(place);
+      } catch (error) {
+        // Only the ticket whose listener failed is lost. A worker must not be given to it later.
+        this.#settle(entry, ({ reject }) => reject(error));
+      }
     }
   }
 

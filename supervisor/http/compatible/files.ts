@@ -44,7 +44,8 @@ function bySource(value: unknown, title: unknown, field: string): SentFile {
   const name = typeof title === 'string' ? title : undefined;
   if (source.type === 'base64') return byBase64(source, name, `${field}.source`);
   if (source.type === 'text' && typeof source.data === 'string') {
-    return name === undefined ? source.data : `${name}:\n\n${source.data}`;
+    // A prompt that begins with a slash runs a command: what a document says must not be one.
+    return `Document ${JSON.stringify(name ?? 'untitled')}:\n\n${source.data}`;
   }
   throw notInRequest(`${field}.source`);
 }

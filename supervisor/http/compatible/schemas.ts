@@ -53,6 +53,11 @@ export const responsesSchema = z
       .string({ error: 'expected the id of a response' })
       .nullish()
       .describe('Continues the session of that response'),
+    metadata: z
+      .record(z.string().max(64), z.string().max(512), { error: 'expected an object of texts' })
+      .refine((entries) => Object.keys(entries).length <= 16, { error: 'it has more than 16 keys' })
+      .nullish()
+      .describe('Up to 16 texts; the response repeats them'),
     stream,
   })
   .describe("A request of OpenAI's Responses API");

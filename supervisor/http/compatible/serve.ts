@@ -78,12 +78,14 @@ async function streamReply(
   cut: (backlog: number) => void,
 ): Promise<void> {
   const writer = api.stream(frame);
+  // Nothing of the request is serialised within the turn.
+  const opening = writer.begin();
   let events: EventStream | undefined;
   const begun = (): EventStream => {
     if (events) return events;
     reply.hijack();
     events = new EventStream(reply.raw, cut);
-    events.frame(writer.begin());
+    events.frame(opening);
     return events;
   };
   try {

@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream';
 import t from 'tap';
+import { CliChild } from '../../../supervisor/claude/child.ts';
 import { splitLines } from '../../../supervisor/claude/split-lines.ts';
 
 async function linesOf(chunks: Uint8Array[], longest = 1_000_000): Promise<string[]> {
@@ -46,4 +47,19 @@ t.test('a line of many chunks is read in time in proportion to its length', asyn
   const [line] = await linesOf(counted, 10_000_000);
   t.equal(line?.length, 2_000 * 4_096);
   t.equal(scanned, 2_000, 'each chunk is scanned once');
+});
+
+t.test('what a listener throws is no error of the output', async (t) => {
+  const failures: unknown[] = [];
+  const child = new CliChild({
+    ...{ path: process.execPath, arguments: ['-e', 'console.log("one\\ntwo")'] },
+    ...{ environment: {}, workingDirectory: '/', read: (line) => line, onEnd: () => {} },
+    onMessage: (message) => {
+      throw new RangeError(message);
+    },
+    onFailure: (error) => failures.push(error),
+    onLongLine: () => t.fail('no line is too long'),
+  });
+  await child.ended;
+  t.match(failures, [{ message: 'one' }, { message: 'two' }]);
 });

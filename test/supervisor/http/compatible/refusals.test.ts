@@ -2,17 +2,17 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { chatRules } from '../../../../supervisor/http/compatible/chat-completions.ts';
-import { messagesRules } from '../../../../supervisor/http/compatible/messages.ts';
+import { messagesApi, messagesRules } from '../../../../supervisor/http/compatible/messages.ts';
 import { responsesRules } from '../../../../supervisor/http/compatible/responses.ts';
 import { startApiServer, token } from '../../../support/api-server.ts';
 
 const { url, log } = await startApiServer(t, { maxPromptBytes: 100_000 });
 
-async function post(path: string, body: object, headers: Record<string, string> = {}) {
+async function post(path: string, body: object | string, headers: Record<string, string> = {}) {
   const response = await fetch(url + path, {
     method: 'POST',
     headers: { 'x-api-key': token, 'content-type': 'application/json', ...headers },
-    body: JSON.stringify(body),
+    body: typeof body === 'string' ? body : JSON.stringify(body),
   });
   // biome-ignore lint/suspicious/noExplicitAny: answers are matched, not computed with.
   const answer = (await response.json()) as any;
@@ -95,6 +95,31 @@ for (const [what, body, param] of ofResponses) {
     t.match(answered, { status: 400, body: { error: { param } } });
   });
 }
+
+t.test('a body of very many levels is refused before anything repeats it', async (t) => {
+  const refused = { status: 400, body: { error: { message: /more than 100 levels/ } } };
+  for (const levels of [200, 6_000]) {
+    const nested = `${'['.repeat(levels)}${']'.repeat(levels)}`;
+    const head = '{"model":"berth","input":"x","stream":true';
+    t.match(await post('/v1/responses', `${head},"metadata":{"a":${nested}}}`), refused);
+    t.match(await post('/v1/responses', `${head},"text":{"a":${nested}}}`), refused);
+  }
+  const lists = await post('/v1/responses', { model: 'berth', input: 'x', metadata: { a: [] } });
+  t.match(lists, { status: 400, body: { error: { message: /metadata\.a/ } } });
+});
+
+t.test('what a document says is not run as a command', (t) => {
+  const source = { type: 'text', data: '/deploy prod' };
+  const content = [
+    { type: 'document', source },
+    { type: 'text', text: 'Summarise it.' },
+  ];
+  const { messages } = messagesApi.read({ model: 'berth', messages: [{ role: 'user', content }] })
+    .conversation;
+  const text = 'Document "untitled":\n\n/deploy prod\n\nSummarise it.';
+  t.strictSame(messages, [{ role: 'user', text }]);
+  t.end();
+});
 
 t.test('what has no effect is accepted with a warning', async (t) => {
   const plain = { model: 'berth', messages: [user], temperature: 1, n: 1, tools: [], user: 'u-7' };
