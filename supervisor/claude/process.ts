@@ -4,7 +4,7 @@
  * the process ends; after `stop` its process group has no process left.
  */
 import { randomUUID } from 'node:crypto';
-import { BerthError } from '../../shared/errors.ts';
+import { asBerthError, BerthError } from '../../shared/errors.ts';
 import { within } from '../../shared/waiting.ts';
 import { Attribution } from './attribution.ts';
 import type { BackgroundTask } from './background.ts';
@@ -112,7 +112,7 @@ export class ClaudeProcess {
       onMessage: (message) => this.#take(message),
       onFailure: (error) => {
         // The turn fails with its own error, so it is not run again as after a lost process.
-        this.#turn?.reject(error);
+        this.#turn?.reject(asBerthError(error));
         this.#giveUp('a message of the CLI could not be handled');
       },
       onLongLine: () => {

@@ -114,8 +114,10 @@ t.test('what a document says is not run as a command', (t) => {
     { type: 'document', source },
     { type: 'text', text: 'Summarise it.' },
   ];
-  const { messages } = messagesApi.read({ model: 'berth', messages: [{ role: 'user', content }] })
-    .conversation;
+  const { messages } = messagesApi.read({
+    model: 'berth',
+    messages: [{ role: 'user', content }],
+  }).conversation;
   const text = 'Document "untitled":\n\n/deploy prod\n\nSummarise it.';
   t.strictSame(messages, [{ role: 'user', text }]);
   t.end();
