@@ -38,6 +38,7 @@ const quiet: Readonly<Record<string, string>> = {
   'Runs and callbacks: run {{outcome}}': 'no job is sent',
   'Runs and callbacks: callback {{outcome}}': 'no job is sent',
   'Runs and callbacks: approval {{outcome}}': 'nothing is asked',
+  'Runs and callbacks: approval waits': 'nothing is asked',
   'Runs and callbacks: webhook {{outcome}}': 'nothing is asked',
   'Parked by reason: {{reason}}': 'no job is sent',
   'The oldest waits: ago': 'no job is sent',
