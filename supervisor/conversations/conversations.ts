@@ -95,12 +95,29 @@ export class Conversations {
     const { known, fresh } = splitHistory(request.messages);
     const asked = { request, chosen, known, fresh };
     const { key, place } = await this.#lookUp(asked);
-    const ground = await this.#groundOf(asked, place);
-    this.#options.onOrigin(ground.origin);
-    const reply = await this.#answer(ground, request, caller, stream);
+    const reply = await this.#reply(asked, place, caller, stream);
     const answered = extendKey(extendKey(key, fresh), { role: 'assistant', text: reply.text });
     this.#known.note(reply.answer.session_id, answered, request.response);
     return reply;
+  }
+
+  async #reply(
+    asked: Asked,
+    place: Place | undefined,
+    caller: AbortSignal,
+    stream: ReplyStream | undefined,
+  ): Promise<Reply> {
+    const ground = await this.#groundOf(asked, place);
+    this.#options.onOrigin(ground.origin);
+    try {
+      return await this.#answer(ground, asked.request, caller, stream);
+    } catch (error) {
+      const { claimed } = ground;
+      if (!claimed || claimed.next !== undefined || !isGone(error)) throw error;
+      // The session has a record and no transcript.
+      this.#known.forget(claimed);
+      return this.#reply(asked, undefined, caller, stream);
+    }
   }
 
   /** The key of the history before the new message, and the session that has this history. */
@@ -138,6 +155,8 @@ export class Conversations {
       const prompt = await this.#resolve(asked, { sessionId: place.sessionId });
       const onSend = async ({ promptId }: SentPrompt): Promise<void> => {
         place.next = promptId;
+        // The transcript has the prompt from now on, also if berth is killed before the answer.
+        this.#known.broken(place.sessionId);
       };
       return { origin: 'continued', prompt: { ...prompt, onSend }, claimed: place };
     } catch (error) {
@@ -198,9 +217,6 @@ export class Conversations {
       const text = output === undefined ? result : JSON.stringify(output);
       stream?.text(text);
       return { answer, text };
-    } catch (error) {
-      if (claimed?.next !== undefined) this.#known.broken(claimed.sessionId);
-      throw error;
     } finally {
       if (claimed) claimed.claimed = false;
     }

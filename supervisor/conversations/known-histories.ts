@@ -71,6 +71,12 @@ export class KnownHistories {
     this.#store.note(rest);
   }
 
+  /** Forgets a history whose session cannot be continued. */
+  forget({ key, sessionId }: Place): void {
+    this.#places.delete(key);
+    this.broken(sessionId);
+  }
+
   async #find(
     places: LRUCache<string, Place>,
     id: string,
@@ -80,10 +86,10 @@ export class KnownHistories {
     const place = places.get(id) ?? (await this.#inRecords(token, fits));
     if (!place) return undefined;
     const record = await this.#store.read(place.sessionId);
-    if (record?.token !== token) {
-      places.delete(id);
-      return undefined;
-    }
+    // A session that went on in another way, such as by a job, does not end with this history any more.
+    const isElsewhere = place.next === undefined && record?.conversation?.key !== place.key;
+    if (record === undefined || isElsewhere) places.delete(id);
+    if (record?.token !== token || isElsewhere) return undefined;
     // Two callers may have found the record at once.
     const known = places.get(id);
     if (known) return known;

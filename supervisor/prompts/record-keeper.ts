@@ -84,8 +84,10 @@ export class RecordKeeper {
     // Another turn of the session may have ended since this prompt was accepted.
     const record = this.#store.peek(result.sessionId) ?? this.#record;
     if (!record) return;
+    // The session has gone on. Conversations note its new history after the answer.
+    const { conversation: _, ...rest } = record;
     this.#store.note({
-      ...record,
+      ...rest,
       last_used_at: new Date().toISOString(),
       turns: record.turns + 1,
       cost_usd: record.cost_usd + result.costUsd,

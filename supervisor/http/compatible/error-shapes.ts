@@ -48,8 +48,10 @@ const longestWait = 60;
 export function sendError(reply: FastifyReply, error: BerthError, shape: ErrorShape): FastifyReply {
   setErrorHeaders(reply, error);
   const wait = Number(reply.getHeader('retry-after') ?? 0);
+  // An interrupted turn was paid for, and a library would pay again.
+  const isFree = error.retryable && error.code !== 'interrupted';
   return reply
-    .header('x-should-retry', String(error.retryable && wait <= longestWait))
+    .header('x-should-retry', String(isFree && wait <= longestWait))
     .code(statusIn(error.code, shape))
     .type('application/json; charset=utf-8')
     .serializer((body: unknown) => JSON.stringify(body))

@@ -94,7 +94,8 @@ export const responsesApi: CompatibleApi = {
         const { code, message } = error as { code: string; message: string };
         const response = { ...running, status: 'failed', error: { code, message } };
         return (
-          event('response.failed', { response }) + event('error', { ...(error as object), error })
+          event('response.failed', { response }) +
+          event('error', { ...(error as object), type: 'error', error })
         );
       },
     };

@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { BerthError, type ErrorCode } from '../../../../shared/errors.ts';
 import { chatRules } from '../../../../supervisor/http/compatible/chat-completions.ts';
 import { messagesApi, messagesRules } from '../../../../supervisor/http/compatible/messages.ts';
-import { responsesRules } from '../../../../supervisor/http/compatible/responses.ts';
+import { responsesApi, responsesRules } from '../../../../supervisor/http/compatible/responses.ts';
 import { startApiServer, token } from '../../../support/api-server.ts';
 
 const { url, log } = await startApiServer(t, { maxPromptBytes: 100_000 });
@@ -120,6 +121,33 @@ t.test('what a document says is not run as a command', (t) => {
   }).conversation;
   const text = 'Document "untitled":\n\n/deploy prod\n\nSummarise it.';
   t.strictSame(messages, [{ role: 'user', text }]);
+  t.end();
+});
+
+t.test('libraries do not repeat an interrupted turn, which was paid for', async (t) => {
+  let code: ErrorCode = 'interrupted';
+  const failing = await startApiServer(t, {
+    run: () => Promise.reject(new BerthError(code, 'cannot answer the prompt')),
+  });
+  const ask = async (): Promise<string | null> => {
+    const response = await fetch(`${failing.url}/v1/messages`, {
+      method: 'POST',
+      headers: { 'x-api-key': token, 'content-type': 'application/json' },
+      body: JSON.stringify({ model: 'berth', max_tokens: 9, messages: [user] }),
+    });
+    await response.text();
+    return response.headers.get('x-should-retry');
+  };
+  t.equal(await ask(), 'false');
+  code = 'queue_full';
+  t.equal(await ask(), 'true');
+});
+
+t.test('the error event of Responses has the type of an event', (t) => {
+  const frame = { id: 'resp_1', model: 'berth', created: 0, body: {} };
+  const error = { error: { message: 'no', type: 'server_error', code: 'internal' } };
+  const [, data = ''] = responsesApi.stream(frame).fail(error).split('event: error\ndata: ');
+  t.match(JSON.parse(data), { type: 'error', message: 'no', code: 'internal', ...error });
   t.end();
 });
 

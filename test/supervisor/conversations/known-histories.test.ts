@@ -1,0 +1,124 @@
+import t from 'tap';
+import { BerthError } from '../../../shared/errors.ts';
+import {
+  type ConversationRequest,
+  Conversations,
+  type SessionOrigin,
+} from '../../../supervisor/conversations/conversations.ts';
+import type { Message } from '../../../supervisor/conversations/message.ts';
+import type { Profile } from '../../../supervisor/profiles/profile.ts';
+import type { Answer } from '../../../supervisor/prompts/answer.ts';
+import type { Prompt } from '../../../supervisor/prompts/prompt.ts';
+import type { SessionRecord } from '../../../supervisor/sessions/session-record.ts';
+import { idOf, sessionRecord } from '../../support/session-record.ts';
+
+/** Conversations with records in memory; `answer` stands for the turn that follows the sending of a prompt. */
+function makeConversations(records = new Map<string, SessionRecord>()) {
+  const origins: SessionOrigin[] = [];
+  const turns = { answer: async (): Promise<string> => 'fine', gone: new Set<string>() };
+  const store = {
+    loaded: Promise.resolve(),
+    records: { [Symbol.iterator]: () => records.values() },
+    read: async (id: string) => records.get(id),
+    peek: (id: string) => records.get(id),
+    note: (record: SessionRecord) => void records.set(record.id, record),
+  };
+  const profile = { name: 'default', aliases: [] } as unknown as Profile;
+  const conversations = new Conversations({
+    intake: {
+      resolve: async ({ sessionId = '', ...rest }) =>
+        ({ ...rest, record: records.get(sessionId) }) as unknown as Prompt,
+    },
+    prompts: {
+      run: async ({ record, onSend }: Prompt) => {
+        const id = record?.id ?? idOf(records.size);
+        if (turns.gone.has(id)) throw new BerthError('session_not_found', 'cannot continue it');
+        await onSend?.({ sessionId: id, promptId: idOf(99) });
+        const result = await turns.answer();
+        const { conversation: _, ...rest } = records.get(id) ?? sessionRecord({ id });
+        records.set(id, rest);
+        return { session_id: id, result } as Answer;
+      },
+    },
+    profiles: { all: () => [profile], forToken: () => profile },
+    store,
+    transcripts: { find: async () => undefined },
+    onOrigin: (origin) => origins.push(origin),
+  });
+  const ask = (messages: Message[], more: Partial<ConversationRequest> = {}) => {
+    const fixed = { model: 'berth', messages, token: 'n8n' };
+    return conversations.run(
+      { ...absent, ...fixed, ...more } as ConversationRequest,
+      new AbortController().signal,
+    );
+  };
+  return { ask, origins, records, turns };
+}
+
+const absent = {
+  ...{ instructions: undefined, previous: undefined, response: undefined },
+  ...{ outputSchema: undefined, tokenId: undefined, traceparent: undefined },
+};
+
+const begun: Message[] = [{ role: 'user', text: 'begin' }];
+const known: Message[] = [
+  ...begun,
+  { role: 'assistant', text: 'fine' },
+  { role: 'user', text: 'on' },
+];
+
+t.test('after a kill in mid-turn the same request does not continue that session', async (t) => {
+  const { ask, origins, records, turns } = makeConversations();
+  await ask(begun);
+  const killed = Promise.withResolvers<string>();
+  const sent = Promise.withResolvers<void>();
+  turns.answer = () => {
+    sent.resolve();
+    return killed.promise;
+  };
+  const asked = ask(known);
+  await sent.promise;
+  const restarted = makeConversations(new Map(records));
+  await restarted.ask(known);
+  t.strictSame(restarted.origins, ['history']);
+  killed.resolve('fine');
+  await asked;
+  const whole: Message[] = [
+    ...known,
+    { role: 'assistant', text: 'fine' },
+    { role: 'user', text: 'x' },
+  ];
+  const later = makeConversations(records);
+  await later.ask(whole);
+  t.strictSame(origins, ['new', 'continued']);
+  t.strictSame(later.origins, ['continued'], 'the answer makes the session known again');
+});
+
+t.test('a session without a transcript is replaced, once', async (t) => {
+  const { ask, origins, turns } = makeConversations();
+  const { answer } = await ask(begun, { response: 'resp_1' });
+  turns.gone.add(answer.session_id);
+  t.not((await ask(known)).answer.session_id, answer.session_id);
+  t.strictSame(origins, ['new', 'continued', 'history']);
+  await ask(known);
+  t.strictSame(origins.slice(3), ['history'], 'it is not tried again');
+  const named = ask([{ role: 'user', text: 'on' }], { previous: 'resp_1' });
+  await t.rejects(named, { code: 'session_not_found' });
+});
+
+t.test('a session that went on elsewhere is not taken for its old history', async (t) => {
+  const { ask, origins, records } = makeConversations();
+  const { answer } = await ask(begun);
+  records.set(answer.session_id, sessionRecord({ id: answer.session_id }));
+  t.not((await ask(known)).answer.session_id, answer.session_id);
+  t.strictSame(origins, ['new', 'history']);
+});
+
+t.test('a token that names the response of another does not make it unknown', async (t) => {
+  const { ask } = makeConversations();
+  const { answer } = await ask(begun, { response: 'resp_1' });
+  const next = { previous: 'resp_1', response: 'resp_2' };
+  const message: Message[] = [{ role: 'user', text: 'on' }];
+  await t.rejects(ask(message, { ...next, token: 'other' }), { code: 'session_not_found' });
+  t.equal((await ask(message, next)).answer.session_id, answer.session_id);
+});
