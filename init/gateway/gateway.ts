@@ -11,6 +11,7 @@ import type { AddressInfo } from 'node:net';
 import type { Registry } from 'prom-client';
 import { asBerthError, BerthError, messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import { createSlots } from '../../shared/slots.ts';
 import { formatDuration } from '../../shared/units.ts';
 import { openDispatcher } from '../git/transport.ts';
 import type { GatewayConfig } from './gateway-settings.ts';
@@ -21,7 +22,6 @@ import { createGatewayMetrics } from './metrics.ts';
 import { servePulls } from './pull-requests.ts';
 import type { Place } from './repository-pattern.ts';
 import { type Refusal, routeOf } from './routes.ts';
-import { createSlots } from './slots.ts';
 import { createUpstream } from './upstream.ts';
 
 export interface GatewayOptions {
@@ -63,7 +63,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     ...{ home: home.origin, read: options.login, githubApiUrl, tokenPlace, dispatcher },
   });
   const upstream = createUpstream({ logins, dispatcher });
-  const slots = createSlots(config.transfers, mostWaiting, patience);
+  const slots = createSlots(config.transfers, mostWaiting, patience, () => busy(config.transfers));
   const metrics = createGatewayMetrics(registry, () => slots.taken);
   const end = new AbortController();
   const common = { config, home, reserved, logins, upstream, dispatcher, githubApiUrl, metrics };
@@ -173,4 +173,11 @@ function clientOf({ headers }: IncomingMessage): Record<string, string> {
 function lateOr(error: unknown, late: AbortSignal, { timeout }: GatewayConfig): string {
   if (!late.aborted) return messageOf(error);
   return `cannot complete the request within ${formatDuration(timeout)}; raise BERTH_GATEWAY_TIMEOUT if the git server is slow`;
+}
+
+function busy(most: number): BerthError {
+  return new BerthError(
+    'overloaded',
+    `cannot serve the request: ${most} others run already (BERTH_GATEWAY_TRANSFERS); try again later`,
+  );
 }

@@ -18,6 +18,8 @@ export interface GitRun {
   config?: Readonly<Record<string, string>>;
   /** Standard input; none if absent. */
   input?: string;
+  /** Of standard input and output; `latin1` keeps each byte, for names of files. UTF-8 if absent. */
+  encoding?: 'latin1' | 'utf8';
   /** Ends git. */
   signal: AbortSignal;
   /** Milliseconds; two minutes if absent. */
@@ -82,7 +84,7 @@ export function gitIn(path: string | undefined): Git {
 }
 
 async function runGit(run: GitRun, path: string): Promise<GitEnd> {
-  const { signal, timeout = usualTimeout, mostOutput = usualOutput } = run;
+  const { signal, timeout = usualTimeout, mostOutput = usualOutput, encoding = 'utf8' } = run;
   signal.throwIfAborted();
   const child = spawn('git', [...configOf(run.config), ...run.arguments], {
     cwd: run.workingDirectory,
@@ -123,7 +125,7 @@ async function runGit(run: GitRun, path: string): Promise<GitEnd> {
   });
   // git may end before it has read its input.
   child.stdin.on('error', () => {});
-  child.stdin.end(run.input ?? '');
+  child.stdin.end(run.input ?? '', encoding);
   try {
     const code = await new Promise<number | null>((resolve, reject) => {
       child.once('error', (error) => reject(notStarted(error)));
@@ -131,7 +133,7 @@ async function runGit(run: GitRun, path: string): Promise<GitEnd> {
     });
     signal.throwIfAborted();
     if (problem) throw problem;
-    return { code, stdout: Buffer.concat(stdout).toString('utf8'), stderr: plain(stderr) };
+    return { code, stdout: Buffer.concat(stdout).toString(encoding), stderr: plain(stderr) };
   } finally {
     clearTimeout(timer);
     clearTimeout(late);

@@ -109,7 +109,7 @@ function layoutOf(
 export const privateFolders = ['attachments'];
 
 /**
- * Fills the directory, whose content is removed first.
+ * Fills the directory, whose content is removed first: `.git` last and at once, so that its mark stays until then.
  * @throws BerthError; then the directory has a mark, or nothing
  */
 export async function fillDirectory(
@@ -119,18 +119,23 @@ export async function fillDirectory(
   signal: AbortSignal,
 ): Promise<void> {
   const gitDirectory = join(directory, '.git');
+  const earlier = `${path}.earlier`;
   try {
-    for (const name of await readdir(directory)) {
+    const names = await readdir(directory);
+    for (const name of names) {
       // Attachments of the prompt may be there already.
-      if (!privateFolders.includes(name)) await removeTree(join(directory, name));
+      const stays = name === '.git' || privateFolders.includes(name);
+      if (!stays) await removeTree(join(directory, name));
     }
+    if (names.includes('.git')) await rename(gitDirectory, earlier);
+    await removeTree(earlier);
     await mkdir(directory, { recursive: true, mode: 0o700 });
     await rename(path, gitDirectory);
   } catch (error) {
     throw unwritable(directory, error);
   }
   const end = await git({
-    arguments: ['read-tree', '-m', '-u', 'HEAD'],
+    arguments: ['read-tree', '--reset', '-u', 'HEAD'],
     environment: { GIT_DIR: gitDirectory, GIT_WORK_TREE: directory },
     workingDirectory: directory,
     config: { 'checkout.workers': '0', 'checkout.thresholdForParallelism': '500' },

@@ -10,6 +10,7 @@ import { asBerthError, BerthError, messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { removeTree } from '../../shared/remove-tree.ts';
 import { SerialQueue } from '../../shared/serial-queue.ts';
+import type { Slots } from '../../shared/slots.ts';
 import type { Git } from '../claude/git.ts';
 import type { SessionWorkspace } from '../sessions/session-record.ts';
 import {
@@ -41,6 +42,8 @@ export interface CheckoutsOptions {
   mirrors: Mirrors;
   /** For what is being made; emptied at the start. */
   staging: string;
+  /** Bounds the checkouts that are made at a time: they run before their prompts wait for a worker. */
+  slots: Slots;
   log: Log;
   onCheckout: (outcome: CheckoutOutcome) => void;
   onPublish: (outcome: PublishOutcome) => void;
@@ -131,27 +134,39 @@ export class Checkouts {
   /**
    * Makes the checkout that a prompt needs ready to be put into the directory of its worker.
    * @returns undefined if the session has no checkout and needs none
-   * @throws BerthError `workspace_*`, `disk_full`, `volume_unwritable`
+   * @throws BerthError `workspace_*`, `disk_full`, `volume_unwritable`, `queue_full`
    */
   async prepare(need: CheckoutNeed): Promise<PreparedCheckout | undefined> {
     const { saved, directory, wanted, signal } = need;
     const began = performance.now();
+    let release = (): void => undefined;
     try {
       if (saved) {
         const isThere = directory !== undefined && (await stateOf(directory)) !== 'none';
-        return isThere ? kept(saved) : await this.#remake(saved, need, began);
-      }
-      if (!wanted) return undefined;
-      const { git, gateway } = this.#options;
-      const target = await findTarget(wanted, { git, gateway, signal });
-      const stage = () => this.#stage(wanted, target, need);
-      const staged = await stage();
-      const state = stateFor(wanted, target, staged);
-      return this.#prepared({ state, staged, stage, need, began, remade: false, warnings: [] });
+        if (isThere) return kept(saved);
+      } else if (!wanted) return undefined;
+      release = await this.#options.slots.take(signal);
+      if (saved) return await this.#remake(saved, need, began);
+      return wanted && (await this.#begin(wanted, need, began));
     } catch (error) {
       if (!signal.aborted) this.#failed(error, saved?.repo ?? wanted?.repo);
       throw error;
+    } finally {
+      release();
     }
+  }
+
+  async #begin(
+    wanted: WorkspaceRequest,
+    need: CheckoutNeed,
+    began: number,
+  ): Promise<PreparedCheckout> {
+    const { git, gateway } = this.#options;
+    const target = await findTarget(wanted, { git, gateway, signal: need.signal });
+    const stage = () => this.#stage(wanted, target, need);
+    const staged = await stage();
+    const state = stateFor(wanted, target, staged);
+    return this.#prepared({ state, staged, stage, need, began, remade: false, warnings: [] });
   }
 
   /** What follows a turn: reads the state, and publishes if the caller wants that. Never rejects. */

@@ -12,7 +12,7 @@ import { dirname, join } from 'node:path';
 import { BerthError } from '../../shared/errors.ts';
 import { obstructedParent, readFileBounded, writeFileAtomic } from '../../shared/files.ts';
 import { removeTree } from '../../shared/remove-tree.ts';
-import type { Git, GitEnd } from '../claude/git.ts';
+import type { Git, GitEnd, GitRun } from '../claude/git.ts';
 import { type Author, privateFolders } from './checkout.ts';
 import { causeIn, failureOf, isNoSpace } from './git-failures.ts';
 import { coneOf, writeGitDirectory } from './git-layout.ts';
@@ -101,7 +101,7 @@ export class SessionCommits {
   /** Runs git in the private directory. */
   run(
     args: readonly string[],
-    more: { input?: string; environment?: Record<string, string> } = {},
+    { environment, ...more }: Pick<GitRun, 'input' | 'encoding' | 'environment'> = {},
   ) {
     const { git, directory, signal } = this.#options;
     return git({
@@ -110,10 +110,10 @@ export class SessionCommits {
         GIT_DIR: this.#private,
         GIT_WORK_TREE: directory,
         GIT_OBJECT_DIRECTORY: join(this.#own, 'objects'),
-        ...more.environment,
+        ...environment,
       },
       workingDirectory: directory,
-      ...(more.input === undefined ? {} : { input: more.input }),
+      ...more,
       signal,
       timeout: publishTimeout,
     });
@@ -174,17 +174,22 @@ export class SessionCommits {
 
   async #addAll(): Promise<void> {
     const changed = ['ls-files', '-z', '--others', '--modified', '--deleted', '--exclude-standard'];
-    const names = (await this.#must('list the changes', changed)).split('\0');
+    // A name need not be UTF-8.
+    const encoding = 'latin1';
+    const names = (await this.#must('list the changes', changed, encoding)).split('\0');
+    const prefix = Buffer.from(`${this.#options.directory}/`);
     const files: string[] = [];
     for (const name of new Set(names)) {
       // A directory is a repository of its own: a submodule, or one that a tool has made.
       if (name === '' || name.endsWith('/')) continue;
-      const found = await lstat(join(this.#options.directory, name)).catch(() => undefined);
+      const path = Buffer.concat([prefix, Buffer.from(name, encoding)]);
+      const found = await lstat(path).catch(() => undefined);
       if (!found || found.isFile() || found.isSymbolicLink()) files.push(name);
     }
     if (files.length === 0) return;
     const args = ['update-index', '-z', '--add', '--remove', '--stdin'];
-    const end = await this.run(args, { input: files.map((name) => `${name}\0`).join('') });
+    const input = files.map((name) => `${name}\0`).join('');
+    const end = await this.run(args, { input, encoding });
     if (end.code !== 0) throw asRefused(failureOf('add the changes', end), end);
   }
 
@@ -225,8 +230,8 @@ export class SessionCommits {
     if (index) await writeFileAtomic(join(this.#own, 'index'), index, { mode: 0o600 });
   }
 
-  async #must(what: string, args: readonly string[]): Promise<string> {
-    const end = await this.run(args);
+  async #must(what: string, args: readonly string[], encoding?: 'latin1'): Promise<string> {
+    const end = await this.run(args, encoding ? { encoding } : {});
     if (end.code === 0) return end.stdout;
     throw asRefused(failureOf(what, end), end);
   }

@@ -1,6 +1,8 @@
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { BerthError } from '../../../shared/errors.ts';
+import { createSlots } from '../../../shared/slots.ts';
 import { createRepository } from '../../support/repository.ts';
 import { branch, openWorkshop } from './fixture.ts';
 
@@ -19,6 +21,18 @@ t.test('a second session of a repository needs no fetch, and each has its own fi
   const three = await make({ repo: 'me/app' });
   t.equal(readFileSync(join(three.directory, 'README.md'), 'utf8'), '# two\n');
   t.strictSame(counted, ['fetched', 'mirrored', 'fetched']);
+});
+
+t.test('few checkouts are made at a time, and one that exists needs no place', async (t) => {
+  const slots = createSlots(1, 0, 1_000, () => new BerthError('queue_full', 'too many'));
+  const { make, prepare } = await openWorkshop(t, { slots });
+  const { state: saved, directory } = await make({ repo: 'me/app' });
+  const release = await slots.take(new AbortController().signal);
+  await t.rejects(prepare({ repo: 'me/app' }), { code: 'queue_full' });
+  await prepare({ repo: 'me/app' }, { saved, directory });
+  release();
+  await (await prepare({ repo: 'me/app' })).discard();
+  t.equal(slots.taken, 0);
 });
 
 t.test('a pull request gives its head, and a ref from which git shows its change', async (t) => {
@@ -89,18 +103,21 @@ t.test('what cannot be checked out has a code and a remedy', async (t) => {
 
 t.test('a checkout that was lost is made again at the commit of the session', async (t) => {
   const { make, end, prepare, scene, root } = await openWorkshop(t);
+  scene.app.commit({ 'attachments/tracked': 'tracked' });
   const one = await make({ repo: 'me/app' });
   writeFileSync(join(one.directory, 'new.txt'), 'new');
   const { commit } = await end(one, {});
-  for (const name of readdirSync(one.directory)) {
-    rmSync(join(one.directory, name), { recursive: true });
-  }
+  rmSync(join(one.directory, 'new.txt'));
+  writeFileSync(join(one.directory, 'attachments/tracked'), 'lost');
+  writeFileSync(join(one.directory, '.git/berth-incomplete'), '');
   rmSync(join(root, 'mirrors'), { recursive: true });
   const saved = { saved: one.state, directory: one.directory };
   const again = await make({ repo: 'me/app' }, saved);
   t.ok(again.prepared.remade);
   t.match(again.note, 'The working directory was lost');
   t.equal(readFileSync(join(again.directory, 'new.txt'), 'utf8'), 'new');
+  t.equal(readFileSync(join(again.directory, 'attachments/tracked'), 'utf8'), 'tracked');
+  t.strictSame(readdirSync(join(root, 'staging')), []);
   t.equal((await again.git('rev-parse', 'HEAD')).text.trim(), commit);
   t.notOk((await prepare({ repo: 'me/app' }, saved)).remade, 'it is there now');
   rmSync(one.directory, { recursive: true });

@@ -6,10 +6,13 @@ import { randomUUID } from 'node:crypto';
 import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
+import { BerthError } from '../../../shared/errors.ts';
+import { createSlots } from '../../../shared/slots.ts';
 import { gitIn } from '../../../supervisor/claude/git.ts';
 import {
   type CheckoutNeed,
   Checkouts,
+  type CheckoutsOptions,
   type PreparedCheckout,
   type WorkspaceOutcome,
 } from '../../../supervisor/workspaces/checkouts.ts';
@@ -28,6 +31,8 @@ export const author = { name: 'A Person', email: 'person@example.test' };
 export const sessionId = '6f1c3b0e-6b0f-4b57-8d28-5d3c1f0f7a11';
 export const branch = 'berth/6f1c3b0e-6b0f';
 
+type WorkshopOptions = Partial<MirrorsOptions & Pick<CheckoutsOptions, 'slots'>>;
+
 export interface Workshop {
   scene: Scene;
   pulls: PullRequests;
@@ -38,7 +43,7 @@ export interface Workshop {
   /** What was counted. */
   counted: string[];
   /** Another one on the same disk. */
-  again(options?: Partial<MirrorsOptions>): Workshop;
+  again(options?: WorkshopOptions): Workshop;
   prepare(wanted: WorkspaceRequest, more?: Partial<CheckoutNeed>): Promise<PreparedCheckout>;
   /** Makes a checkout in a new directory. */
   make(wanted: WorkspaceRequest, more?: Partial<CheckoutNeed>): Promise<Made>;
@@ -56,7 +61,7 @@ export interface Made {
 
 export async function openWorkshop(
   t: Test,
-  options: Partial<MirrorsOptions> = {},
+  options: WorkshopOptions = {},
   environment: Record<string, string> = {},
 ): Promise<Workshop> {
   let repository = '';
@@ -77,7 +82,7 @@ export async function openWorkshop(
   return workshopOn(scene, pulls, options);
 }
 
-function workshopOn(scene: Scene, pulls: PullRequests, options: Partial<MirrorsOptions>): Workshop {
+function workshopOn(scene: Scene, pulls: PullRequests, options: WorkshopOptions): Workshop {
   const log = captureLog();
   const git = options.git ?? gitIn(process.env.PATH);
   const gateway = new GatewayClient(scene.gateway.url);
@@ -88,8 +93,10 @@ function workshopOn(scene: Scene, pulls: PullRequests, options: Partial<MirrorsO
     ...options,
   });
   const counted: string[] = [];
+  const busy = () => new BerthError('queue_full', 'too many');
+  const slots = options.slots ?? createSlots(4, 10, 60_000, busy);
   const checkouts = new Checkouts({
-    ...{ git, gateway, mirrors, log: log.log, staging: join(root, 'staging') },
+    ...{ git, gateway, mirrors, slots, log: log.log, staging: join(root, 'staging') },
     onCheckout: (outcome) => counted.push(outcome),
     onPublish: (outcome) => counted.push(outcome),
   });

@@ -11,6 +11,7 @@ t.test(
     const { make, end, pulls, scene, counted } = await openWorkshop(t);
     const one = await make({ repo: 'me/app' });
     writeFileSync(join(one.directory, 'a name\nwith a line break'), 'x\n');
+    writeFileSync(Buffer.from(`${one.directory}/caf\xe9`, 'latin1'), 'x\n');
     writeFileSync(join(one.directory, 'README.md'), '# changed\n');
     mkdirSync(join(one.directory, 'attachments'));
     writeFileSync(join(one.directory, 'attachments/mail.txt'), 'secret');
@@ -19,7 +20,7 @@ t.test(
       repo: 'me/app',
       branch,
       pull_request_url: 'https://github.com/me/app/pull/1',
-      diff_stat: { files: 2, insertions: 2, deletions: 1 },
+      diff_stat: { files: 3, insertions: 3, deletions: 1 },
       remade: false,
       problem: undefined,
     });

@@ -1,23 +1,31 @@
 /**
- * Bounds how many requests run at a time. Others wait in the sequence of their arrival, a bounded number
+ * Bounds how many pieces of work run at a time. Others wait in the sequence of their arrival, a bounded number
  * of them for a bounded time.
  * Invariants: each slot that was taken is given back once, also if its waiter has gone.
  */
-import { BerthError } from '../../shared/errors.ts';
-import { within } from '../../shared/waiting.ts';
+import type { BerthError } from './errors.ts';
+import { within } from './waiting.ts';
 
 export interface Slots {
   /** How many are taken. */
   readonly taken: number;
   /**
    * Returns the function that gives the slot back.
-   * @throws BerthError `overloaded`; the signal's reason if it aborts
+   * @throws the error of `busy`; the signal's reason if it aborts
    */
   take(signal: AbortSignal): Promise<() => void>;
 }
 
-/** @param patience milliseconds that a request waits */
-export function createSlots(most: number, mostWaiting: number, patience: number): Slots {
+/**
+ * @param patience milliseconds that a piece of work waits
+ * @param busy makes the error for work that finds no place, or has waited too long
+ */
+export function createSlots(
+  most: number,
+  mostWaiting: number,
+  patience: number,
+  busy: () => BerthError,
+): Slots {
   const waiting: (() => void)[] = [];
   let taken = 0;
 
@@ -44,7 +52,7 @@ export function createSlots(most: number, mostWaiting: number, patience: number)
         taken++;
         return once();
       }
-      if (waiting.length >= mostWaiting) throw busy(most);
+      if (waiting.length >= mostWaiting) throw busy();
       const { promise, resolve } = Promise.withResolvers<true>();
       const mine = (): void => resolve(true);
       waiting.push(mine);
@@ -54,14 +62,7 @@ export function createSlots(most: number, mostWaiting: number, patience: number)
       if (place < 0) release();
       else waiting.splice(place, 1);
       signal.throwIfAborted();
-      throw busy(most);
+      throw busy();
     },
   };
-}
-
-function busy(most: number): BerthError {
-  return new BerthError(
-    'overloaded',
-    `cannot serve the request: ${most} others run already (BERTH_GATEWAY_TRANSFERS); try again later`,
-  );
 }
