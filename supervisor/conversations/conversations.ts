@@ -5,6 +5,7 @@
  * history is compared with.
  */
 import { BerthError } from '../../shared/errors.ts';
+import { sleep } from '../../shared/waiting.ts';
 import type { Answer } from '../prompts/answer.ts';
 import type { Intake, Prompt, PromptRequest, SentPrompt } from '../prompts/prompt.ts';
 import type { RunsPrompts } from '../prompts/prompts.ts';
@@ -53,6 +54,9 @@ export interface ConversationsOptions {
   /** Called for each prompt that is accepted. */
   onOrigin: (origin: SessionOrigin) => void;
 }
+
+/** Milliseconds after an answer within which the CLI writes it into the transcript. */
+const writeDelay = 1_000;
 
 /** What a prompt runs on. */
 interface Ground {
@@ -107,7 +111,7 @@ export class Conversations {
     caller: AbortSignal,
     stream: ReplyStream | undefined,
   ): Promise<Reply> {
-    const ground = await this.#groundOf(asked, place);
+    const ground = await this.#groundOf(asked, place, caller);
     this.#options.onOrigin(ground.origin);
     try {
       return await this.#answer(ground, asked.request, caller, stream);
@@ -133,10 +137,10 @@ export class Conversations {
     return { key, place: known.length === 0 ? undefined : await this.#known.find(token, key) };
   }
 
-  async #groundOf(asked: Asked, place: Place | undefined): Promise<Ground> {
+  async #groundOf(asked: Asked, place: Place | undefined, caller: AbortSignal): Promise<Ground> {
     const { previous } = asked.request;
     const ground =
-      place && ((await this.#continued(asked, place)) ?? (await this.#fork(asked, place)));
+      place && ((await this.#continued(asked, place)) ?? (await this.#fork(asked, place, caller)));
     if (ground) return ground;
     if (previous !== undefined) throw unknownResponse(previous);
     const { known, fresh } = asked;
@@ -167,9 +171,12 @@ export class Conversations {
   }
 
   /** Undefined if the session is gone, or its transcript does not have the history. */
-  async #fork(asked: Asked, { sessionId, next }: Place): Promise<Ground | undefined> {
+  async #fork(asked: Asked, place: Place, caller: AbortSignal): Promise<Ground | undefined> {
+    const { sessionId } = place;
+    const early = place.at + writeDelay - performance.now();
+    if (early > 0) await sleep(early, caller);
     const transcript = await this.#options.transcripts.find(sessionId);
-    const forkAt = await forkPoint(transcript, next);
+    const forkAt = await forkPoint(transcript, () => place.next);
     if (forkAt === undefined) return undefined;
     try {
       const prompt = await this.#resolve(asked, { sessionId, fork: true });

@@ -13,12 +13,12 @@ const piece = 256 * 1024;
 
 /**
  * Never rejects.
- * @param next the id of the prompt that followed the history; undefined if none was sent
+ * @param nextOf gives the id of the prompt that followed the history; undefined if none was sent yet
  * @returns the id of the message; undefined if it cannot be found
  */
 export async function forkPoint(
   transcript: string | undefined,
-  next: string | undefined,
+  nextOf: () => string | undefined,
 ): Promise<string | undefined> {
   if (transcript === undefined) return undefined;
   try {
@@ -26,6 +26,7 @@ export async function forkPoint(
     try {
       // The end is read first: the CLI may write that prompt meanwhile.
       const last = await lastMessage(file);
+      const next = nextOf();
       if (next === undefined) return last;
       const position = await findInTranscript(file, next);
       return position === undefined ? last : parentOf(await lineAt(file, position));

@@ -10,6 +10,8 @@ import type { SessionRecord } from '../sessions/session-record.ts';
 export interface Place {
   key: string;
   sessionId: string;
+  /** When its last answer came, by performance.now(); 0 if that was before the start of berth. */
+  at: number;
   /** The id with which the next prompt was sent; undefined at the end of the conversation. */
   next: string | undefined;
   /** Whether a prompt is about to continue the session. */
@@ -55,7 +57,8 @@ export class KnownHistories {
 
   /** Notes that the session has this history from now on. */
   note(sessionId: string, key: string, response: string | undefined): void {
-    const place: Place = { key, sessionId, next: undefined, claimed: false };
+    const at = performance.now();
+    const place: Place = { key, sessionId, at, next: undefined, claimed: false };
     this.#places.set(key, place);
     if (response !== undefined) this.#responses.set(response, place);
     const record = this.#store.peek(sessionId);
@@ -107,7 +110,8 @@ export class KnownHistories {
       const { key } = record.conversation;
       const known = this.#places.peek(key);
       if (known?.sessionId === record.id) return known;
-      const place: Place = { key, sessionId: record.id, next: undefined, claimed: false };
+      const sessionId = record.id;
+      const place: Place = { key, sessionId, at: 0, next: undefined, claimed: false };
       this.#places.set(key, place);
       return place;
     }

@@ -1,7 +1,7 @@
 /** OpenAI's Chat Completions API, `POST /v1/chat/completions`: reads its requests and writes its replies. */
 import type { Reply } from '../../conversations/conversations.ts';
 import { berthFields, type CompatibleApi, type ReplyFrame } from './api.ts';
-import { asObject, contentOf, instructionsOf, notBlank, textOf } from './content.ts';
+import { asObject, contentOf, instructionsOf, nameOf, notBlank, textOf } from './content.ts';
 import { cannotUse, checkFields, type FieldRules } from './field-rules.ts';
 import { chatParts } from './files.ts';
 import { isInstructions, OpenAiHistory } from './openai-history.ts';
@@ -14,6 +14,7 @@ import {
   serviceTier,
   warnedSampling,
 } from './shared-rules.ts';
+import { silentFields } from './silent-fields.ts';
 
 type Body = Readonly<Record<string, unknown>>;
 
@@ -57,7 +58,7 @@ export const chatApi: CompatibleApi = {
   shape: 'openai',
   idPrefix: 'chatcmpl-',
   read(body) {
-    const warnings = checkFields(body, chatRules);
+    const warnings = [...checkFields(body, chatRules), ...silentFields(body.messages)];
     const history = new OpenAiHistory('messages');
     for (const [index, value] of (body.messages as readonly unknown[]).entries()) {
       readMessage(value, `messages.${index}`, history);
@@ -118,7 +119,7 @@ export const chatApi: CompatibleApi = {
 };
 
 function readMessage(value: unknown, field: string, history: OpenAiHistory): void {
-  const { role, content, tool_calls, function_call } = asObject(value, field);
+  const { role, refusal, tool_calls, function_call, content = null } = asObject(value, field);
   const at = `${field}.content`;
   if (isInstructions(role)) history.instruct(textOf(content, at, ['text'], '\n\n'), field);
   else if (role === 'user') {
@@ -128,7 +129,8 @@ function readMessage(value: unknown, field: string, history: OpenAiHistory): voi
     if (calls !== undefined && calls !== null && !(Array.isArray(calls) && calls.length === 0)) {
       throw history.ofTools(field);
     }
-    const text = content === null || content === undefined ? '' : textOf(content, at, texts, '');
+    const refused = typeof refusal === 'string' ? refusal : '';
+    const text = content === null ? refused : textOf(content, at, texts, '');
     history.add({ role, text });
   } else throw history.unknownRole(role, field);
 }
@@ -141,7 +143,7 @@ function outputSchemaOf(format: unknown): Body | undefined {
   const { type, json_schema } = asObject(format, 'response_format');
   if (type === 'text') return undefined;
   if (type !== 'json_schema') {
-    const cause = `type ${JSON.stringify(String(type).slice(0, 50))} has no schema to check`;
+    const cause = `type ${nameOf(type)} has no schema to check`;
     throw cannotUse('response_format', cause, 'send json_schema');
   }
   const { schema } = asObject(json_schema, 'response_format.json_schema');

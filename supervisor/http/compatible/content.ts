@@ -10,6 +10,11 @@ export function asObject(value: unknown, field: string): Json {
   throw cannotUse(field, 'it is no object', 'send one');
 }
 
+/** A value of a request in a message. Only a text is shown: an object of a client may have a `toString` of its own. */
+export function nameOf(value: unknown): string {
+  return typeof value === 'string' ? JSON.stringify(value.slice(0, 50)) : typeof value;
+}
+
 /** What a content has. */
 export interface Content {
   text: string;
@@ -69,7 +74,8 @@ function listOf(content: unknown, field: string): readonly unknown[] {
 }
 
 function textOfPart({ type, text }: Json, field: string, texts: readonly string[]): string {
-  if (!texts.includes(String(type))) throw cannotUse(field, reasonAgainst(type), 'send text');
+  if (typeof type !== 'string' || !texts.includes(type))
+    throw cannotUse(field, reasonAgainst(type), 'send text');
   if (typeof text !== 'string') throw cannotUse(`${field}.text`, 'it is no text', 'send a text');
   return text;
 }
@@ -82,8 +88,8 @@ function own<T>(table: Readonly<Record<string, T>> | undefined, key: unknown): T
 const ofTools = /^(tool_|mcp_tool|server_tool|function_|web_search|code_execution|item_reference)/;
 
 function reasonAgainst(type: unknown): string {
-  const named = JSON.stringify(String(type).slice(0, 50));
-  return ofTools.test(String(type))
+  const named = nameOf(type);
+  return typeof type === 'string' && ofTools.test(type)
     ? `a part of type ${named} belongs to tools of the client, which the CLI cannot call`
     : `parts of type ${named} are not supported`;
 }

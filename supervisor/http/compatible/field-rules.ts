@@ -42,6 +42,14 @@ export function checkFields(
   return warnings;
 }
 
+/** A warning for each key of an object of the request that berth does not read. */
+export function unusedKeys(value: unknown, field: string, read: readonly string[]): string[] {
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value)
+    .filter(([key, given]) => given !== null && !read.includes(key))
+    .map(([key]) => `${field}.${key.slice(0, 50)}: it has no effect here`);
+}
+
 /** The error for a part of a request. */
 export function cannotUse(field: string, cause: string, remedy: string): BerthError {
   const shown = field.slice(0, 100);

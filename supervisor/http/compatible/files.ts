@@ -12,7 +12,7 @@ export const anthropicParts: Parts = {
   texts: ['text'],
   files: {
     image: ({ source }, field) => bySource(source, undefined, field),
-    document: ({ source, title }, field) => bySource(source, title, field),
+    document: ({ source, title, context }, field) => bySource(source, title, field, context),
   },
 };
 
@@ -39,13 +39,14 @@ export const responsesParts: Parts = {
   },
 };
 
-function bySource(value: unknown, title: unknown, field: string): SentFile {
+function bySource(value: unknown, title: unknown, field: string, context?: unknown): SentFile {
   const source = asObject(value, `${field}.source`);
   const name = typeof title === 'string' ? title : undefined;
   if (source.type === 'base64') return byBase64(source, name, `${field}.source`);
   if (source.type === 'text' && typeof source.data === 'string') {
     // A prompt that begins with a slash runs a command: what a document says must not be one.
-    return `Document ${JSON.stringify(name ?? 'untitled')}:\n\n${source.data}`;
+    const about = typeof context === 'string' ? ` (${JSON.stringify(context)})` : '';
+    return `Document ${JSON.stringify(name ?? 'untitled')}${about}:\n\n${source.data}`;
   }
   throw notInRequest(`${field}.source`);
 }

@@ -3,7 +3,7 @@ import type { Reply } from '../../conversations/conversations.ts';
 import type { Message } from '../../conversations/message.ts';
 import { berthFields, type CompatibleApi, namedEvent, type ReplyFrame } from './api.ts';
 import { asObject, contentOf, instructionsOf, notBlank, textOf } from './content.ts';
-import { cannotUse, checkFields, type FieldRules } from './field-rules.ts';
+import { cannotUse, checkFields, type FieldRules, unusedKeys } from './field-rules.ts';
 import { anthropicParts } from './files.ts';
 import {
   effort,
@@ -13,6 +13,7 @@ import {
   serviceTier,
   warnedSampling,
 } from './shared-rules.ts';
+import { silentFields } from './silent-fields.ts';
 
 type Body = Readonly<Record<string, unknown>>;
 
@@ -42,7 +43,12 @@ export const messagesApi: CompatibleApi = {
   shape: 'anthropic',
   idPrefix: 'msg_',
   read(body) {
-    const warnings = checkFields(body, messagesRules);
+    const warnings = [
+      ...checkFields(body, messagesRules),
+      // Other keys of it are refused.
+      ...unusedKeys(body.output_config, 'output_config', ['format']),
+      ...silentFields(body.messages),
+    ];
     return {
       conversation: {
         model: String(body.model),

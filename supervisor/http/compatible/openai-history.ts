@@ -5,6 +5,7 @@
  */
 import type { BerthError } from '../../../shared/errors.ts';
 import type { Message } from '../../conversations/message.ts';
+import { nameOf } from './content.ts';
 import { cannotUse } from './field-rules.ts';
 
 export function isInstructions(role: unknown): boolean {
@@ -41,7 +42,7 @@ export class OpenAiHistory {
 
   unknownRole(role: unknown, field: string): BerthError {
     if (role === 'tool' || role === 'function') return this.ofTools(field);
-    const named = JSON.stringify(String(role).slice(0, 50));
+    const named = nameOf(role);
     return cannotUse(`${field}.role`, `${named} is no role`, 'send system, user or assistant');
   }
 }

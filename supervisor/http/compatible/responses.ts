@@ -1,12 +1,13 @@
 /** OpenAI's Responses API, `POST /v1/responses`: reads its requests and writes its replies. */
 import type { Reply } from '../../conversations/conversations.ts';
 import { berthFields, type CompatibleApi, namedEvent, type ReplyFrame } from './api.ts';
-import { asObject, contentOf, instructionsOf, notBlank, textOf } from './content.ts';
-import { cannotUse, checkFields, type FieldRules } from './field-rules.ts';
+import { asObject, contentOf, instructionsOf, nameOf, notBlank, textOf } from './content.ts';
+import { cannotUse, checkFields, type FieldRules, unusedKeys } from './field-rules.ts';
 import { responsesParts } from './files.ts';
 import { isInstructions, OpenAiHistory } from './openai-history.ts';
 import { finishReasonOf, promptTokensOf } from './openai-usage.ts';
 import { effort, notEnforced, refusedTools, serviceTier, warnedSampling } from './shared-rules.ts';
+import { silentFields } from './silent-fields.ts';
 
 type Body = Readonly<Record<string, unknown>>;
 
@@ -41,7 +42,11 @@ export const responsesApi: CompatibleApi = {
   shape: 'openai',
   idPrefix: 'resp_',
   read(body) {
-    const warnings = checkFields(body, responsesRules);
+    const warnings = [
+      ...checkFields(body, responsesRules),
+      ...unusedKeys(body.text, 'text', ['format']),
+      ...silentFields(body.input),
+    ];
     const history = readInput(body.input);
     const { instructions, previous_response_id: previous } = body;
     const given = instructions === undefined || instructions === null ? [] : [String(instructions)];
@@ -119,7 +124,7 @@ function readItem(value: unknown, field: string, history: OpenAiHistory): void {
   const { type = 'message', role, content } = asObject(value, field);
   const at = `${field}.content`;
   if (type !== 'message') {
-    const named = JSON.stringify(String(type).slice(0, 50));
+    const named = nameOf(type);
     const cause = `items of type ${named} are not supported: the CLI cannot call tools of the client`;
     throw cannotUse(field, cause, 'send messages');
   }
@@ -139,7 +144,7 @@ function outputSchemaOf(text: unknown): Body | undefined {
   const { type, schema } = asObject(format, 'text.format');
   if (type === 'text') return undefined;
   if (type === 'json_schema') return asObject(schema, 'text.format.schema');
-  const cause = `type ${JSON.stringify(String(type).slice(0, 50))} has no schema to check`;
+  const cause = `type ${nameOf(type)} has no schema to check`;
   throw cannotUse('text.format', cause, 'send json_schema');
 }
 

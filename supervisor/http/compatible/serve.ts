@@ -33,6 +33,8 @@ type CompatibleRequest = FastifyRequest<{ Body: Readonly<Record<string, unknown>
 /** Characters of the header with warnings. */
 const longestWarning = 2_000;
 
+const noIdempotency = 'Idempotency-Key: it has no effect here; send the prompt to /v1/prompts';
+
 /** @returns the reply if the answer was sent as a stream */
 export async function serveConversation(
   api: CompatibleApi,
@@ -51,7 +53,8 @@ export async function serveConversation(
   };
   reply.raw.setHeader('request-id', frame.id);
   reply.raw.setHeader('x-request-id', frame.id);
-  warn(reply, warnings);
+  const keyed = headers['idempotency-key'] === undefined ? [] : [noIdempotency];
+  warn(reply, [...warnings, ...keyed]);
   const asked: ConversationRequest = {
     ...conversation,
     response: isContinuable ? frame.id : undefined,

@@ -1,3 +1,6 @@
+import { appendFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import t from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
 import {
@@ -10,11 +13,13 @@ import type { Profile } from '../../../supervisor/profiles/profile.ts';
 import type { Answer } from '../../../supervisor/prompts/answer.ts';
 import type { Prompt } from '../../../supervisor/prompts/prompt.ts';
 import type { SessionRecord } from '../../../supervisor/sessions/session-record.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { idOf, sessionRecord } from '../../support/session-record.ts';
 
 /** Conversations with records in memory; `answer` stands for the turn that follows the sending of a prompt. */
-function makeConversations(records = new Map<string, SessionRecord>()) {
+function makeConversations(records = new Map<string, SessionRecord>(), transcript?: string) {
   const origins: SessionOrigin[] = [];
+  const forks: (string | undefined)[] = [];
   const turns = { answer: async (): Promise<string> => 'fine', gone: new Set<string>() };
   const store = {
     loaded: Promise.resolve(),
@@ -30,8 +35,9 @@ function makeConversations(records = new Map<string, SessionRecord>()) {
         ({ ...rest, record: records.get(sessionId) }) as unknown as Prompt,
     },
     prompts: {
-      run: async ({ record, onSend }: Prompt) => {
-        const id = record?.id ?? idOf(records.size);
+      run: async ({ record, fork, forkAt, onSend }: Prompt) => {
+        if (fork) forks.push(forkAt);
+        const id = (fork ? undefined : record?.id) ?? idOf(records.size);
         if (turns.gone.has(id)) throw new BerthError('session_not_found', 'cannot continue it');
         await onSend?.({ sessionId: id, promptId: idOf(99) });
         const result = await turns.answer();
@@ -42,7 +48,7 @@ function makeConversations(records = new Map<string, SessionRecord>()) {
     },
     profiles: { all: () => [profile], forToken: () => profile },
     store,
-    transcripts: { find: async () => undefined },
+    transcripts: { find: async () => transcript },
     onOrigin: (origin) => origins.push(origin),
   });
   const ask = (messages: Message[], more: Partial<ConversationRequest> = {}) => {
@@ -52,7 +58,7 @@ function makeConversations(records = new Map<string, SessionRecord>()) {
       new AbortController().signal,
     );
   };
-  return { ask, origins, records, turns };
+  return { ask, forks, origins, records, turns };
 }
 
 const absent = {
@@ -121,4 +127,25 @@ t.test('a token that names the response of another does not make it unknown', as
   const message: Message[] = [{ role: 'user', text: 'on' }];
   await t.rejects(ask(message, { ...next, token: 'other' }), { code: 'session_not_found' });
   t.equal((await ask(message, next)).answer.session_id, answer.session_id);
+});
+
+t.test('a fork has the last answer, which the CLI writes after it was given', async (t) => {
+  const transcript = join(testDirectory(t, {}), 'transcript.jsonl');
+  writeFileSync(transcript, '{"uuid":"the-prompt"}\n');
+  const { ask, forks, origins, turns } = makeConversations(undefined, transcript);
+  await ask(begun);
+  const held = Promise.withResolvers<string>();
+  turns.answer = () => {
+    turns.answer = async () => 'fine';
+    return held.promise;
+  };
+  const first = ask(known);
+  const second = ask(known);
+  await setTimeout(200);
+  appendFileSync(transcript, '{"uuid":"the-answer"}\n');
+  await second;
+  held.resolve('fine');
+  await first;
+  t.strictSame(origins, ['new', 'continued', 'forked']);
+  t.strictSame(forks, ['the-answer']);
 });

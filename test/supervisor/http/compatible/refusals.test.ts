@@ -2,9 +2,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { BerthError, type ErrorCode } from '../../../../shared/errors.ts';
-import { chatRules } from '../../../../supervisor/http/compatible/chat-completions.ts';
+import { chatApi, chatRules } from '../../../../supervisor/http/compatible/chat-completions.ts';
 import { messagesApi, messagesRules } from '../../../../supervisor/http/compatible/messages.ts';
 import { responsesApi, responsesRules } from '../../../../supervisor/http/compatible/responses.ts';
+import { silentFields } from '../../../../supervisor/http/compatible/silent-fields.ts';
 import { startApiServer, token } from '../../../support/api-server.ts';
 
 const { url, log } = await startApiServer(t, { maxPromptBytes: 100_000 });
@@ -160,6 +161,56 @@ t.test('what has no effect is accepted with a warning', async (t) => {
   t.equal(warm.status, 200);
   t.match(warm.headers.get('berth-warning'), /^temperature: .*; seed: /);
   t.notMatch(log.text, 'u-7', 'the user of a request is not logged');
+});
+
+t.test('what messages have that the model does not get is named in the warning', async (t) => {
+  const picture = { type: 'image_url', image_url: { url: 'data:,', detail: 'high' } };
+  const { warnings } = chatApi.read({
+    model: 'berth',
+    messages: [
+      { ...user, name: 'Ann' },
+      answer,
+      { role: 'user', content: [{ type: 'text', text: 'x' }] },
+    ],
+  });
+  t.match(warnings, [/^name: /]);
+  t.match(silentFields([{ role: 'user', content: [picture] }]), [/^detail: /]);
+  const input = { model: 'berth', input: 'x', text: { verbosity: 'low' } };
+  t.match(responsesApi.read(input).warnings, [/^text\.verbosity: /]);
+  const document = { type: 'document', source: { type: 'text', data: 'x' }, context: 'a note' };
+  const cited = { ...document, citations: { enabled: true } };
+  const messages = [{ role: 'user', content: [cited] }];
+  const read = messagesApi.read({ model: 'berth', messages, output_config: { effort: 'low' } });
+  t.match(read.warnings, [/^output_config\.effort: /, /^citations: /]);
+  t.match(read.conversation.messages, [{ text: 'Document "untitled" ("a note"):\n\nx' }]);
+  const keyed = { model: 'berth', messages: [user] };
+  const { headers } = await post('/v1/chat/completions', keyed, { 'idempotency-key': 'k' });
+  t.match(headers.get('berth-warning'), /^Idempotency-Key: /);
+});
+
+t.test('the refusal of an assistant is what it said', (t) => {
+  const refused = { role: 'assistant', content: null, refusal: 'I will not.' };
+  const { conversation } = chatApi.read({ model: 'berth', messages: [user, refused, user] });
+  t.match(conversation.messages[1], { role: 'assistant', text: 'I will not.' });
+  t.end();
+});
+
+t.test('a value with a method of the client is refused like every other', async (t) => {
+  const hostile = { toString: 'x' };
+  for (const message of [
+    { role: hostile, content: 'x' },
+    { role: 'user', content: [{ type: hostile, text: 'x' }] },
+    { role: 'user', content: [{ type: ['text'], text: 'x' }] },
+  ]) {
+    const chat = { model: 'berth', messages: [message] };
+    t.match(await post('/v1/chat/completions', chat), { status: 400 });
+  }
+  const schema = { messages: [user], response_format: { type: hostile } };
+  t.match(await post('/v1/chat/completions', { model: 'berth', ...schema }), { status: 400 });
+  const input = [{ type: hostile }];
+  t.match(await post('/v1/responses', { model: 'berth', input }), { status: 400 });
+  const text = { format: { type: hostile } };
+  t.match(await post('/v1/responses', { model: 'berth', input: 'x', text }), { status: 400 });
 });
 
 t.test('a body that is too large has the shape of its API', async (t) => {
