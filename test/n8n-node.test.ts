@@ -77,6 +77,14 @@ t.test('the text of a stream is passed on while it is written', async (t) => {
   });
 });
 
+t.test('a stream with the key of an earlier one gets its answer', async (t) => {
+  const given = { prompt: '[[say streamed]]', options: { idempotencyKey: 'a-key-of-my-own' } };
+  const { json: first } = await execute('prompt', 'askStream', given);
+  const { json: again, chunks } = await execute('prompt', 'askStream', given, { streaming: true });
+  t.match(again, { id: first.id, text: 'streamed' });
+  t.strictSame(chunks.at(-1), ['end', 0]);
+});
+
 t.test('options reach berth under the names of its API', async (t) => {
   const metadata = '{"run":"42"}';
   const options = { timeout: '20s', allowedTools: 'Read, Grep', metadata, outputSchema: '{' };

@@ -24,7 +24,8 @@ const ask: Operation = async (context, i) => {
 
 const askStream: Operation = async (context, i) => {
   const body = await bodyOf(context, i);
-  const request = { method: 'POST', path: '/v1/prompts', body, itemIndex: i } as const;
+  const headers = { 'idempotency-key': keyOf(context, i, body) };
+  const request = { method: 'POST', path: '/v1/prompts', body, headers, itemIndex: i } as const;
   const stream = await openStream(context, request);
   const streams = context.isStreaming?.() === true;
   if (streams) context.sendChunk('begin', i);
@@ -32,10 +33,14 @@ const askStream: Operation = async (context, i) => {
   const { event, data } = await readStream(stream, (piece) => {
     said += piece;
     if (streams) context.sendChunk('item', i, piece);
+  }).finally(() => {
+    if (streams) context.sendChunk('end', i);
   });
-  if (streams) context.sendChunk('end', i);
   if (event === 'error' && isProblem(data)) throw errorOf(context, data, 500, { itemIndex: i });
-  if (event === 'result') return { text: said, ...data };
+  if (event === 'result') {
+    // A repeated answer comes whole, without its pieces.
+    return { text: said === '' ? data.result : said, ...data };
+  }
   throw new NodeOperationError(context.getNode(), 'the answer was cut off before its end', {
     itemIndex: i,
     description: 'Remedy: use the operation Start and Wait of the resource Job for long work.',
