@@ -34,17 +34,23 @@ async function open(path: string): Promise<void> {
  * Bytes on disk of a file or of a tree, without following symlinks; 0 if nothing exists. Unreadable
  * parts count as 0. A file with several names (hard links) counts by its share, so that the sum over all its trees is
  * right. A tree that is removed meanwhile is no error.
+ * @param links `whole`: a file with several names counts in full
  */
-export async function sizeOfTree(path: string, signal?: AbortSignal): Promise<number> {
+export async function sizeOfTree(
+  path: string,
+  signal?: AbortSignal,
+  links: 'shared' | 'whole' = 'shared',
+): Promise<number> {
   signal?.throwIfAborted();
   const found = await lstat(path).catch(() => undefined);
   if (!found) return 0;
   const own = found.blocks * 512;
-  if (!found.isDirectory()) return Math.ceil(own / Math.max(1, found.nlink));
+  const names = links === 'whole' ? 1 : Math.max(1, found.nlink);
+  if (!found.isDirectory()) return Math.ceil(own / names);
   let total = own;
   try {
     for await (const entry of await opendir(path)) {
-      total += await sizeOfTree(join(path, entry.name), signal);
+      total += await sizeOfTree(join(path, entry.name), signal, links);
     }
   } catch {
     signal?.throwIfAborted();

@@ -2,6 +2,8 @@
  * The checkout of one prompt: prepared before the prompt waits for a worker, put into the directory of its worker, and
  * published when the turn has ended and before the worker serves another prompt.
  */
+import { asBerthError, BerthError } from '../../shared/errors.ts';
+import type { Pool } from '../pool/pool.ts';
 import type { Profile } from '../profiles/profile.ts';
 import type { SessionRecord, SessionWorkspace } from '../sessions/session-record.ts';
 import type { SessionStore } from '../sessions/session-store.ts';
@@ -15,7 +17,9 @@ import type {
 } from '../workspaces/checkouts.ts';
 import type { PublishRequest } from '../workspaces/workspace-request.ts';
 import type { Answer } from './answer.ts';
+import type { LivePrompts } from './live-prompts.ts';
 import type { Prompt } from './prompt.ts';
+import { workspaceOf } from './workspace-of-prompt.ts';
 
 export interface CheckoutOptions {
   checkouts: Pick<Checkouts, 'prepare' | 'end'>;
@@ -96,9 +100,14 @@ export class CheckoutOfPrompt {
   }
 }
 
-/** What follows a turn that an earlier process of berth has run. */
+export interface EarlierOptions extends CheckoutOptions {
+  live: Pick<LivePrompts, 'use'>;
+  pool: Pick<Pool, 'hold'>;
+}
+
+/** What follows a turn that an earlier process of berth has run. No prompt works in its session meanwhile. */
 export async function finishEarlier(
-  options: CheckoutOptions,
+  options: EarlierOptions,
   record: SessionRecord,
   profile: Profile | undefined,
   publish: PublishRequest | undefined,
@@ -108,8 +117,37 @@ export async function finishEarlier(
   const directory = options.workspaces.pathOf(record.working_directory);
   if (!state || directory === undefined) return answer;
   const signal = new AbortController().signal;
-  const turn = { state, directory, remade: false, publish, profile, answer, signal };
-  return withOutcome(answer, await endOf(options, turn), []);
+  const refusal = publish && refusalOf(options, record, profile, publish);
+  const letGo = publish && !refusal ? options.pool.hold(record.id) : undefined;
+  try {
+    const turn = { state, directory, remade: false, publish, refusal, profile, answer, signal };
+    return withOutcome(answer, await endOf(options, turn), []);
+  } finally {
+    letGo?.();
+  }
+}
+
+/** The profile may have changed since the turn began, and another prompt may be at work. */
+function refusalOf(
+  { live }: EarlierOptions,
+  record: SessionRecord,
+  profile: Profile | undefined,
+  publish: PublishRequest,
+): BerthError | undefined {
+  if (!profile) {
+    const text = `cannot publish: there is no profile ${record.profile} any more; add it again`;
+    return new BerthError('workspace_refused', text);
+  }
+  try {
+    workspaceOf({ publish }, profile, record);
+  } catch (error) {
+    return asBerthError(error);
+  }
+  if (!live.use(record.id)) return undefined;
+  return new BerthError(
+    'publish_failed',
+    `cannot publish the commits: another prompt works in the session ${record.id}; publish again when it has ended`,
+  );
 }
 
 interface Ended {
@@ -117,6 +155,7 @@ interface Ended {
   directory: string;
   remade: boolean;
   publish: PublishRequest | undefined;
+  refusal?: BerthError | undefined;
   profile: Profile | undefined;
   answer: Answer;
   signal: AbortSignal;

@@ -131,6 +131,14 @@ export class LivePrompts {
     return [...this.#prompts].findLast((live) => live.serves(sessionId));
   }
 
+  /** Whether a prompt works in that session, or waits to work there. */
+  use(sessionId: string): boolean {
+    return [...this.#prompts].some((live) => {
+      const { record, fork } = live.prompt;
+      return live.serves(sessionId) || (!fork && record?.id === sessionId);
+    });
+  }
+
   /**
    * Interrupts prompts.
    * @param reasonFor the error with which a prompt is to end; undefined if the prompt may go on

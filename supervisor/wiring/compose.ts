@@ -348,8 +348,8 @@ export function createParts(options: PartsOptions): Parts {
     spentBy(token, profile, turn);
   const finish: ContinuationOptions['finish'] = async (record, { publish }, answer) => {
     const profile = profiles.get(record.profile);
-    const allowed = profile?.workspaces?.publish ? publish : undefined;
-    return finishEarlier({ checkouts, workspaces, store }, record, profile, allowed, answer);
+    const parts = { checkouts, workspaces, store, live, pool };
+    return finishEarlier(parts, record, profile, publish, answer);
   };
   const retention = new Retention({
     ...kept,

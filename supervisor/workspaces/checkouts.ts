@@ -103,6 +103,8 @@ export interface EndOfTurn {
   sessionId: string;
   remade: boolean;
   publish: PublishRequest | undefined;
+  /** Why nothing may be published now, although the caller wants that. */
+  refusal?: BerthError | undefined;
   author: Author;
   result: string;
   signal: AbortSignal;
@@ -181,7 +183,7 @@ export class Checkouts {
   }
 
   async #end(turn: EndOfTurn): Promise<{ state: SessionWorkspace; outcome: WorkspaceOutcome }> {
-    const { directory, publish, remade } = turn;
+    const { directory, publish, refusal, remade } = turn;
     const { git, staging } = this.#options;
     let { state } = turn;
     let diff: DiffStat = { files: 0, insertions: 0, deletions: 0 };
@@ -193,6 +195,7 @@ export class Checkouts {
         async (commits) => {
           try {
             state = { ...state, commit: commits.head };
+            if (publish && refusal) throw refusal;
             if (publish) state = await this.#publish(turn, commits, (now) => (state = now));
           } finally {
             diff = await commits.diffStat(state.start, publish ? 'head' : 'files');

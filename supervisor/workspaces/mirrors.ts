@@ -66,6 +66,11 @@ export interface OpenMirror {
   linkInto: (gitDirectory: string) => Promise<void>;
 }
 
+/** Checkouts have links to the packs of a mirror; without them, the mirror has its packs for itself. */
+function bytesOf(directory: string): Promise<number> {
+  return sizeOfTree(directory, undefined, 'whole');
+}
+
 /** A mirror, while one piece of work has it. */
 interface Mirror {
   name: string;
@@ -84,6 +89,8 @@ const sizeInterval = 500;
 export class Mirrors {
   readonly #options: MirrorsOptions;
   readonly #queues = new Map<string, SerialQueue>();
+  /** Mirrors are removed for their bounds by one at a time. */
+  readonly #bounds = new SerialQueue();
   /** Names of mirrors with work that runs or waits. */
   readonly #inUse = new Map<string, number>();
   /** Bytes by name, as last measured. */
@@ -102,7 +109,7 @@ export class Mirrors {
   /** Measures the mirrors that an earlier run has left; never rejects. */
   async open(): Promise<void> {
     for (const name of await this.#names()) {
-      const bytes = await sizeOfTree(join(this.#options.root, name)).catch(() => undefined);
+      const bytes = await bytesOf(join(this.#options.root, name)).catch(() => undefined);
       if (bytes !== undefined) this.#sizes.set(name, bytes);
     }
     await this.#keepBounds();
@@ -114,10 +121,7 @@ export class Mirrors {
    */
   async use<T>(request: MirrorRequest, work: (mirror: OpenMirror) => Promise<T>): Promise<T> {
     const name = nameOf(request.repo);
-    const queue = this.#queues.get(name) ?? new SerialQueue();
-    this.#queues.set(name, queue);
-    this.#inUse.set(name, (this.#inUse.get(name) ?? 0) + 1);
-    const done = queue.add(async () => {
+    const done = this.#alone(name, async () => {
       request.signal.throwIfAborted();
       try {
         return await this.#work(name, request, work);
@@ -129,8 +133,8 @@ export class Mirrors {
     });
     // The mirror is in use until the work has ended, also for a caller that no longer waits.
     const over = done.then(
-      () => this.#leave(name),
-      () => this.#leave(name),
+      () => this.#keepBounds(),
+      () => this.#keepBounds(),
     );
     try {
       const result = await abortable(done, request.signal);
@@ -141,21 +145,25 @@ export class Mirrors {
     }
   }
 
-  async #leave(name: string): Promise<void> {
-    const users = (this.#inUse.get(name) ?? 1) - 1;
-    if (users > 0) this.#inUse.set(name, users);
-    else {
-      this.#inUse.delete(name);
-      this.#queues.delete(name);
-      await this.#keepBounds().catch(() => undefined);
-    }
+  /** Runs the work when no other work runs on the mirror. */
+  #alone<T>(name: string, work: () => Promise<T>): Promise<T> {
+    const queue = this.#queues.get(name) ?? new SerialQueue();
+    this.#queues.set(name, queue);
+    this.#inUse.set(name, (this.#inUse.get(name) ?? 0) + 1);
+    return queue.add(work).finally(() => {
+      const users = (this.#inUse.get(name) ?? 1) - 1;
+      if (users > 0) this.#inUse.set(name, users);
+      else {
+        this.#inUse.delete(name);
+        this.#queues.delete(name);
+      }
+    });
   }
 
   /** Removes the mirror, whose objects have shown a damage that no fetch has noticed; never rejects. */
   async discard(repo: string, why: string): Promise<void> {
     const name = nameOf(repo);
-    const queue = this.#queues.get(name) ?? new SerialQueue();
-    await queue.add(() => this.#remove(name, 'damaged', repo, why)).catch(() => undefined);
+    await this.#alone(name, () => this.#remove(name, 'damaged', repo, why));
   }
 
   async #work<T>(
@@ -215,7 +223,7 @@ export class Mirrors {
       throw unusable(directory, error);
     });
     await this.#tidy(mirror);
-    this.#sizes.set(name, await sizeOfTree(directory));
+    this.#sizes.set(name, await bytesOf(directory));
     return true;
   }
 
@@ -224,8 +232,7 @@ export class Mirrors {
     const { timeout, mostBytes } = this.#options;
     const { signal, repo } = mirror.request;
     const tooLarge = new AbortController();
-    const isTooLarge = async (): Promise<boolean> =>
-      (await sizeOfTree(mirror.directory)) > mostBytes;
+    const isTooLarge = async (): Promise<boolean> => (await bytesOf(mirror.directory)) > mostBytes;
     const watch = setInterval(async () => {
       if (await isTooLarge()) tooLarge.abort();
     }, sizeInterval);
@@ -274,7 +281,12 @@ export class Mirrors {
     await this.#git(mirror, ['repack', '-a', '-d', '-q', '--threads=1'], { timeout });
   }
 
-  async #keepBounds(): Promise<void> {
+  /** Never rejects. */
+  #keepBounds(): Promise<void> {
+    return this.#bounds.add(() => this.#removeSurplus()).catch(() => undefined);
+  }
+
+  async #removeSurplus(): Promise<void> {
     const { root, most, mostBytes } = this.#options;
     const { count, bytes } = this.usage;
     if (count <= most && bytes <= mostBytes) return;
@@ -288,7 +300,8 @@ export class Mirrors {
       const now = this.usage;
       if (now.count <= most && now.bytes <= mostBytes) return;
       if (this.#inUse.has(name)) continue;
-      await this.#remove(name, 'bound', undefined, 'another repository needs the room');
+      const why = 'another repository needs the room';
+      await this.#alone(name, () => this.#remove(name, 'bound', undefined, why));
     }
   }
 

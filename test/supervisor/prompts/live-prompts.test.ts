@@ -3,10 +3,16 @@ import { BerthError } from '../../../shared/errors.ts';
 import type { Pool } from '../../../supervisor/pool/pool.ts';
 import { builtInProfile } from '../../../supervisor/profiles/profile.ts';
 import { Admission } from '../../../supervisor/prompts/admission.ts';
+import type { Answer } from '../../../supervisor/prompts/answer.ts';
+import {
+  type EarlierOptions,
+  finishEarlier,
+} from '../../../supervisor/prompts/checkout-of-prompt.ts';
 import { LivePrompts } from '../../../supervisor/prompts/live-prompts.ts';
 import { LiveSessions } from '../../../supervisor/prompts/live-sessions.ts';
 import type { Pause } from '../../../supervisor/prompts/pause.ts';
 import type { Prompt } from '../../../supervisor/prompts/prompt.ts';
+import type { SessionRecord } from '../../../supervisor/sessions/session-record.ts';
 import type { SpendingLedger } from '../../../supervisor/spending/spending.ts';
 
 const reason = new BerthError('draining', 'cannot finish the prompt: the server is stopping');
@@ -33,6 +39,46 @@ t.test('the prompts that wait for a limit can be interrupted alone', async (t) =
   prompts.interrupt(({ state }) => (state === 'limited' ? reason : undefined));
   t.equal(waits.signal.reason, reason);
   t.equal(runs.signal.aborted, false);
+});
+
+t.test('an earlier turn is published only by the rules, and while no prompt works', async (t) => {
+  const live = new LivePrompts();
+  const record = { id: 's', profile: 'p', workspace: { repo: 'me/app' } } as SessionRecord;
+  const steps: string[] = [];
+  const options = {
+    live,
+    pool: {
+      hold: () => {
+        steps.push('hold');
+        return () => steps.push('let go');
+      },
+    },
+    checkouts: {
+      end: async ({ refusal }: { refusal?: BerthError }) => {
+        steps.push(refusal?.code ?? 'published');
+        return { state: record.workspace, outcome: {} };
+      },
+    },
+    workspaces: { pathOf: () => '/directory' },
+    store: { peek: () => undefined },
+  } as unknown as EarlierOptions;
+  const answer = { session_id: 's', result: '', warnings: [] as string[] } as Answer;
+  const finish = async (repo: string) => {
+    const rules = { publish: true, instructions: false, default: undefined, author: undefined };
+    const workspaces = { ...rules, repos: [repo] };
+    const profile = { ...builtInProfile(0), workspaces };
+    await finishEarlier(options, record, profile, {}, answer);
+    return steps.splice(0);
+  };
+  t.strictSame(await finish('me/*'), ['hold', 'published', 'let go']);
+  t.strictSame(await finish('other/*'), ['workspace_refused']);
+  live.accept({ record, fork: true } as Prompt);
+  t.strictSame(await finish('me/*'), ['hold', 'published', 'let go']);
+  const works = live.accept({ record, fork: false } as Prompt);
+  t.strictSame(await finish('me/*'), ['publish_failed']);
+  live.end(works);
+  await finishEarlier(options, record, undefined, {}, answer);
+  t.strictSame(steps, ['workspace_refused']);
 });
 
 t.test('a session is served by the prompt that has taken it last', async (t) => {

@@ -30,6 +30,21 @@ t.test('the least recently used mirrors go, and sessions keep what they have', a
   t.equal((await one.git('fsck', '--full')).code, 0);
 });
 
+t.test('a mirror counts in full, and is removed while no work runs on it', async (t) => {
+  const { make, again, mirrors, scene } = await openWorkshop(t);
+  await make({ repo: 'me/app' });
+  const next = again();
+  await next.checkouts.open();
+  t.ok(next.mirrors.usage.bytes >= mirrors.usage.bytes, 'the links of the checkout do not count');
+  const steps: string[] = [];
+  const removed = mirrors.discard('me/app', 'damaged').then(() => steps.push('removed'));
+  const signal = new AbortController().signal;
+  const request = { repo: 'me/app', commits: [scene.app.head()], depth: undefined, signal };
+  await mirrors.use(request, async ({ fetched }) => steps.push(fetched ? 'fetched' : 'found'));
+  await removed;
+  t.strictSame(steps, ['removed', 'fetched']);
+});
+
 t.test('a repository above the bound of bytes is refused, and its mirror removed', async (t) => {
   const { make, scene, root } = await openWorkshop(t, { mostBytes: 300_000 });
   const noise = Buffer.from(Array.from({ length: 600_000 }, (_, index) => (index * 7919) % 251));
