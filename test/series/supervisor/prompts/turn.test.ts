@@ -67,7 +67,7 @@ t.test('a process that stands still is told to be stuck, soon after the interrup
 
 t.test('a tool that sleeps is no hang, and neither is a long wait before a retry', async (t) => {
   const { run, events } = await makeWorker(t, { environment: { CLAUDE_CODE_MAX_RETRIES: '2' } });
-  const watch = { bound: 1_000, toolBound: 60_000, cpuOf };
+  const watch = { bound: 2_500, toolBound: 60_000, cpuOf };
   const { result } = await run('[[tool Bash {"command":"sleep 3"}]] [[say slept]]', { watch });
   t.equal(result.result, 'slept');
   t.match(
@@ -80,7 +80,7 @@ t.test('a tool that sleeps is no hang, and neither is a long wait before a retry
 
 t.test('a tool that may run long by BASH_MAX_TIMEOUT_MS is no hang before that', async (t) => {
   const { run } = await makeWorker(t, { environment: { BASH_MAX_TIMEOUT_MS: '1000' } });
-  const watch = { bound: 1_000, toolBound: 1_000, cpuOf };
+  const watch = { bound: 2_500, toolBound: 1_000, cpuOf };
   const { result } = await run('[[tool Bash {"command":"sleep 4"}]] [[say slept]]', { watch });
   t.equal(result.result, 'slept');
 });
