@@ -40,9 +40,7 @@ export async function placeCommit(github: GitHub, wanted: WantedCommit): Promise
   const ref = `heads/${branch}`;
   try {
     const { git } = (await connect(github, github.signal)).rest;
-    const found = await git.getRef({ ...names, ref }).catch(unlessMissing);
-    const tip =
-      found && (await git.getCommit({ ...names, commit_sha: found.data.object.sha })).data;
+    const tip = await tipOf(git, { ...names, ref });
     if (tip && !isOwn(tip) && tip.sha !== wanted.finished)
       return { kind: 'foreign', commit: tip.sha };
     const { data: tree } = await git.createTree({
@@ -78,10 +76,8 @@ export async function removeBranch(github: GitHub, branch: string): Promise<void
   const ref = `heads/${branch}`;
   try {
     const { git } = (await connect(github, github.signal)).rest;
-    const found = await git.getRef({ ...names, ref }).catch(unlessMissing);
-    if (!found) return;
-    const { data: tip } = await git.getCommit({ ...names, commit_sha: found.data.object.sha });
-    if (isOwn(tip)) await git.deleteRef({ ...names, ref }).catch(unlessMissing);
+    const tip = await tipOf(git, { ...names, ref });
+    if (tip && isOwn(tip)) await git.deleteRef({ ...names, ref }).catch(unlessMissing);
   } catch (error) {
     const remedy = 'delete the branch by hand';
     const what = `delete the branch ${branch} of ${github.path}`;
@@ -101,6 +97,16 @@ export async function readBlob(github: GitHub, oid: string): Promise<Buffer | un
     const what = `read a file of ${github.path}`;
     throw refusal(error, what, 'Contents: write', 'see the log');
   }
+}
+
+type Git = Awaited<ReturnType<typeof connect>>['rest']['git'];
+
+/** The newest commit of a branch; undefined if there is no such branch. */
+async function tipOf(git: Git, place: { owner: string; repo: string; ref: string }) {
+  const found = await git.getRef(place).catch(unlessMissing);
+  if (!found) return undefined;
+  const { owner, repo } = place;
+  return (await git.getCommit({ owner, repo, commit_sha: found.data.object.sha })).data;
 }
 
 function isOwn({ message, tree }: { message: string; tree: { sha: string } }): boolean {
