@@ -352,6 +352,11 @@ export const eventsOfSupervisor = {
     'error',
     "today's spending could not be recorded; a restart would lose it",
   ),
+  prompts_counted_alone: event(
+    'warn',
+    'limits.prompts_per_hour counts the prompts of this replica alone: the shared store does not answer',
+    'reason',
+  ),
   usage_unknown: event(
     'debug',
     'the CLI could not read how much of its windows the account has used',

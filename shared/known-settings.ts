@@ -71,6 +71,7 @@ export const knownSettings: readonly string[] = [
   'BERTH_PUBLIC_URL',
   'BERTH_PUSH_SECRET',
   'BERTH_QUEUE_LIMIT',
+  'BERTH_REDIS_ATTACHMENT_SIZE',
   'BERTH_REDIS_CHECK',
   'BERTH_REDIS_PREFIX',
   'BERTH_REDIS_URL',

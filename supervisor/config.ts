@@ -388,6 +388,13 @@ export const supervisorDefinitions = {
     description:
       'What happens if Redis may lose jobs, because `appendonly` is not `yes` or `maxmemory-policy` is not `noeviction`. `refuse`: jobs are answered with `job_store_unavailable`. `warn`: jobs are accepted, and the log reports it.',
   }),
+  redisAttachmentSize: setting({
+    name: 'BERTH_REDIS_ATTACHMENT_SIZE',
+    schema: size(0, 16 * 1024 ** 3),
+    default: '256Mi',
+    description:
+      'The maximum size of the attachments of all jobs in Redis together, until the jobs have ended; a failed job keeps its attachments. Above it, a job with attachments is refused with `jobs_full`. Redis needs memory for them.',
+  }),
   replica: setting({
     name: 'BERTH_REPLICA',
     schema: replicaName,

@@ -1,28 +1,27 @@
 /**
  * Keeps the attachments of jobs on the volume until the jobs have ended: one directory for each job, with one file for
  * each attachment.
- * Invariants: a job that was accepted has all its attachments on the disk. Only numbers are names of files here, so a name
- * of a caller cannot reach another path. What is read is bounded and checked again, since tools can write to the volume.
+ * Invariants: those of `AttachmentStore`. Only numbers are names of files here, so a name
+ * of a caller cannot reach another path.
  */
 import { lstat, mkdir, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BerthError, messageOf, systemCode } from '../../shared/errors.ts';
+import { BerthError, systemCode } from '../../shared/errors.ts';
 import { readFileBounded, syncDirectory, unwritable } from '../../shared/files.ts';
 import { removeTree } from '../../shared/remove-tree.ts';
 import { type Attachment, attachmentOf } from './attachment.ts';
-
-/** What the stored request has about an attachment. */
-export interface KeptAttachment {
-  name: string;
-  media_type: string;
-  bytes: number;
-}
+import {
+  type AttachmentStore,
+  type KeptAttachment,
+  keptOf,
+  lostAttachment,
+} from './attachment-store.ts';
 
 const jobName = /^job_[\w-]{1,80}$/;
 /** Milliseconds: a job that is being accepted has its files before it is in the store. */
 const newest = 10 * 60_000;
 
-export class KeptAttachments {
+export class KeptAttachments implements AttachmentStore {
   readonly #root: string;
 
   /** @param stateDirectory berth's state on the volume */
@@ -51,12 +50,9 @@ export class KeptAttachments {
       await this.remove(job);
       throw unwritable(directory, error);
     }
-    return attachments.map(({ name, mediaType, data }) => ({
-      ...{ name, media_type: mediaType, bytes: data.length },
-    }));
+    return attachments.map(keptOf);
   }
 
-  /** @throws BerthError `invalid_request` if a file is gone or was changed */
   async load(job: string, kept: readonly KeptAttachment[]): Promise<Attachment[]> {
     const directory = this.#directoryOf(job);
     const load = async ({ name, media_type, bytes }: KeptAttachment, index: number) => {
@@ -65,22 +61,16 @@ export class KeptAttachments {
         if (data?.length !== bytes) throw new Error('the file is gone or was changed');
         return attachmentOf({ name, mediaType: media_type, data }, `attachments.${index}`);
       } catch (error) {
-        throw lost(job, name, error);
+        throw lostAttachment(job, name, error);
       }
     };
     return Promise.all(kept.map(load));
   }
 
-  /** Never rejects: the next sweep tries again. */
   async remove(job: string): Promise<void> {
     await removeTree(this.#directoryOf(job)).catch(() => undefined);
   }
 
-  /**
-   * Removes the attachments of jobs that do not need them any more. A failed job may be retried, so it keeps them.
-   * @param isNeeded whether the job exists and has not ended, or may be retried
-   * @returns the number of removed directories
-   */
   async sweep(isNeeded: (job: string) => Promise<boolean>, now = Date.now()): Promise<number> {
     let removed = 0;
     for (const job of await this.#jobs()) {
@@ -105,12 +95,4 @@ export class KeptAttachments {
     if (!jobName.test(job)) throw new BerthError('internal', 'cannot keep files: no id of a job');
     return join(this.#root, job);
   }
-}
-
-function lost(job: string, name: string, error: unknown): BerthError {
-  return new BerthError(
-    'invalid_request',
-    `cannot run ${job}: its attachment ${JSON.stringify(name)} cannot be read (${messageOf(error)}); send a new job`,
-    { details: { field: 'attachments' } },
-  );
 }

@@ -17,8 +17,12 @@ export interface HttpLimits {
   /** Milliseconds between two checks for connections that exceed their time. */
   lookEvery: number;
   connections: number;
-  /** Connections without a valid token; above this number the oldest is closed. */
+  /** Connections without a valid token that are older than `grace`; above this number the oldest is closed. */
   strangers: number;
+  /** Connections without a valid token, of any age; above this number the oldest is closed at once. */
+  crowd: number;
+  /** Milliseconds: many clients that connect at once need a moment to send their tokens. */
+  grace: number;
 }
 
 export const httpLimits: HttpLimits = {
@@ -29,6 +33,8 @@ export const httpLimits: HttpLimits = {
   lookEvery: 5_000,
   connections: 1_024,
   strangers: 64,
+  crowd: 512,
+  grace: 10_000,
 };
 
 /** Descriptors of the server itself, of its files and probes, and of one worker while it starts. */
@@ -44,6 +50,7 @@ export function limitsWithin(descriptors: number, workers: number): HttpLimits {
     ...httpLimits,
     connections,
     strangers: Math.min(httpLimits.strangers, Math.floor(connections / 2)),
+    crowd: Math.min(httpLimits.crowd, Math.floor(connections / 2)),
   };
 }
 
@@ -61,33 +68,67 @@ export function serverOptions({ head, headTimeout, requestTimeout, lookEvery }: 
  * Bounds the connections of a server. If all are in use, idle connections are closed: a client with many
  * idle connections must not keep other clients out.
  */
-export function boundConnections(server: Server, { connections, strangers }: BoundOptions) {
-  server.maxConnections = connections;
+export function boundConnections(server: Server, limits: BoundOptions) {
+  server.maxConnections = limits.connections;
   server.on('drop', () => server.closeIdleConnections());
-  return new Strangers(server, strangers);
+  return new Strangers(server, limits);
 }
 
-type BoundOptions = Pick<HttpLimits, 'connections' | 'strangers'>;
+type BoundOptions = Pick<HttpLimits, 'connections' | 'strangers' | 'crowd' | 'grace'>;
 
-/** The connections on which no valid token has been received. */
+/**
+ * The connections on which no valid token has been received.
+ * Invariant: a connection that is younger than `grace` is closed only if there are more than `crowd`. So clients that
+ * connect at the same moment all have the time to send their tokens.
+ */
 export class Strangers {
-  /** Oldest first. */
-  readonly #sockets = new Set<Socket>();
+  /** When each was accepted, in milliseconds of a monotonic clock; oldest first. */
+  readonly #sockets = new Map<Socket, number>();
+  readonly #limits: Omit<BoundOptions, 'connections'>;
+  #timer: NodeJS.Timeout | undefined;
 
-  constructor(server: Server, most: number) {
+  constructor(server: Server, limits: Omit<BoundOptions, 'connections'>) {
+    this.#limits = limits;
     server.on('connection', (socket: Socket) => {
-      this.#sockets.add(socket);
+      this.#sockets.set(socket, performance.now());
       socket.once('close', () => this.#sockets.delete(socket));
-      if (this.#sockets.size <= most) return;
-      const [oldest] = this.#sockets;
-      if (oldest) this.#sockets.delete(oldest);
-      oldest?.destroy();
+      if (this.#sockets.size > limits.crowd) this.#closeOldest();
+      if (this.#sockets.size > limits.strangers) this.#reviewLater(limits.grace);
     });
   }
 
   /** Records that a valid token was received on this connection. */
   trust(socket: Socket): void {
     this.#sockets.delete(socket);
+  }
+
+  #reviewLater(milliseconds: number): void {
+    this.#timer ??= setTimeout(() => {
+      // After a stall of this process, tokens that have arrived meanwhile are read first.
+      setImmediate(() => this.#review());
+    }, milliseconds).unref();
+  }
+
+  #review(): void {
+    this.#timer = undefined;
+    const { strangers, grace } = this.#limits;
+    const now = performance.now();
+    while (this.#sockets.size > strangers) {
+      const [oldest = now] = this.#sockets.values();
+      const left = oldest + grace - now;
+      if (left > 0) {
+        this.#reviewLater(Math.ceil(left));
+        return;
+      }
+      this.#closeOldest();
+    }
+  }
+
+  #closeOldest(): void {
+    const [oldest] = this.#sockets.keys();
+    if (!oldest) return;
+    this.#sockets.delete(oldest);
+    oldest.destroy();
   }
 }
 

@@ -6,7 +6,7 @@
 import { BerthError } from '../../shared/errors.ts';
 import { formatDuration } from '../../shared/units.ts';
 import type { Attachment } from '../attachments/attachment.ts';
-import type { KeptAttachments } from '../attachments/kept.ts';
+import type { AttachmentStore } from '../attachments/attachment-store.ts';
 import type { Intake, Prompt } from '../prompts/prompt.ts';
 import { become, isEnd, type Job, type JobPriority } from './job.ts';
 import { endAttempt } from './job-attempts.ts';
@@ -41,7 +41,7 @@ export interface JobsOptions {
   /** The longest and the default time of one run, in milliseconds. */
   timeout: number;
   /** Keeps the attachments of jobs; absent: a job cannot have attachments. */
-  attachments?: Pick<KeptAttachments, 'save' | 'remove'> | undefined;
+  attachments?: Pick<AttachmentStore, 'save' | 'remove'> | undefined;
   onAccepted?: ((job: Job) => void) | undefined;
   /** Called when a job was cancelled: its prompt may be running here. */
   onCancelled: (id: string) => void;
@@ -81,7 +81,7 @@ export class Jobs {
     return added;
   }
 
-  /** The files are on the disk before the job is in the store. */
+  /** The files are durable before the job is in the store. */
   async #addWithFiles(job: Job, attachments: readonly Attachment[], key?: JobKey) {
     const { attachments: files, store } = this.#options;
     if (!files) throw withoutFiles();
@@ -238,7 +238,7 @@ export class Jobs {
 function withoutFiles(): BerthError {
   return new BerthError(
     'invalid_request',
-    'cannot use "attachments": jobs on Redis keep no attachments; send the files with POST /v1/prompts, or put them into the workspace',
+    'cannot use "attachments": jobs have no store of attachments here; send the files with POST /v1/prompts, or put them into the workspace',
     { details: { field: 'attachments' } },
   );
 }

@@ -11,7 +11,7 @@ import type { Approval, ApprovalDecision } from '../approvals/approval.ts';
 import { idInJob } from '../approvals/approval.ts';
 import type { LiveApprovals } from '../approvals/live-approvals.ts';
 import type { ApprovalKeeper } from '../approvals/prompt-approvals.ts';
-import type { KeptAttachments } from '../attachments/kept.ts';
+import type { AttachmentStore } from '../attachments/attachment-store.ts';
 import type { Answer } from '../prompts/answer.ts';
 import type { Continuation } from '../prompts/continue-prompt.ts';
 import type { Intake, Prompt, SentPrompt } from '../prompts/prompt.ts';
@@ -33,7 +33,7 @@ export interface RunOptions {
   continuation: Pick<Continuation, 'resolve'>;
   prompts: RunsPrompts;
   /** Has the attachments of jobs; absent: no job has attachments. */
-  attachments?: Pick<KeptAttachments, 'load'> | undefined;
+  attachments?: Pick<AttachmentStore, 'load'> | undefined;
   /** The turns of this replica that wait for an approval. */
   approvals?: Pick<LiveApprovals, 'get'> | undefined;
   log: Log;

@@ -7,7 +7,7 @@ import { publishSchema, workspaceSchema } from '../workspaces/workspace-request.
 
 export const storedRequestSchema = z.strictObject({
   prompt: z.string(),
-  /** The files are on the volume: see KeptAttachments. */
+  /** The files are kept elsewhere: see AttachmentStore. */
   attachments: z
     .array(z.object({ name: z.string(), media_type: z.string(), bytes: z.number() }))
     .optional(),

@@ -5,7 +5,7 @@
  * needs it is accepted, and `review` interrupts those that are under way.
  */
 import { BerthError } from '../../shared/errors.ts';
-import type { PromptRate } from '../spending/prompt-rate.ts';
+import type { SharedRate } from '../spending/shared-rate.ts';
 import type { BudgetLimits, SpendingLedger } from '../spending/spending.ts';
 import type { LivePrompts } from './live-prompts.ts';
 import type { Pause } from './pause.ts';
@@ -19,7 +19,7 @@ export interface AdmissionOptions {
   budgetsOf: (prompt: Prompt) => { profile: string; limits: BudgetLimits };
   /** The error for a prompt that would use the part of the account which is kept for its owner. */
   quotaRefusal: (prompt: Prompt) => BerthError | undefined;
-  rate: Pick<PromptRate, 'start'>;
+  rate: Pick<SharedRate, 'start'>;
   /** The error for a prompt whose login is lost; undefined while the login can be used. */
   lostLogin: (prompt: Prompt) => BerthError | undefined;
   /** Whether the token of that id is still valid. */
@@ -38,14 +38,21 @@ export class Admission {
    * @throws BerthError `paused`, `token_revoked`, `login_required`, `daily_budget_exceeded`, `quota_reserved`,
    *   `prompts_exceeded` if the prompt may not run
    */
-  check(prompt: Prompt): void {
-    const { ledger, lostLogin, budgetsOf, rate } = this.#options;
+  async check(prompt: Prompt): Promise<void> {
+    this.#checkState(prompt);
+    const { promptsPerHour } = prompt.profile.limits;
+    await this.#options.rate.start(prompt.token, prompt.profile.name, promptsPerHour);
+    // The count may have been that of a shared store: the server may be paused since.
+    this.#checkState(prompt);
+  }
+
+  #checkState(prompt: Prompt): void {
+    const { ledger, lostLogin, budgetsOf } = this.#options;
     const refusal = this.#refusalOf(prompt) ?? lostLogin(prompt);
     if (refusal) throw refusal;
     const { profile, limits } = budgetsOf(prompt);
     ledger.check(prompt.token, profile, limits);
     this.checkQuota(prompt);
-    rate.start(prompt.token, profile, prompt.profile.limits.promptsPerHour);
   }
 
   /**

@@ -46,7 +46,7 @@ export class Prompts implements RunsPrompts {
     caller: AbortSignal,
     emit: (event: TurnEvent) => void,
   ): Promise<Answer> {
-    this.#options.admission.check(prompt);
+    await this.#options.admission.check(prompt);
     const live = this.#options.live.accept(prompt);
     const log = this.#options.log.child(logFields(live));
     const deadline = new PromptDeadline(prompt.timeout, () => live.interrupt(timedOut(prompt)));

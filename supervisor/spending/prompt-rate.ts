@@ -25,17 +25,30 @@ export class PromptRate {
   start(token: string, profile: string, limit: number | undefined): void {
     if (limit === undefined) return;
     const now = this.#elapsed();
+    const recent = this.#recent(token, profile, now);
+    const blocking = recent.at(-limit);
+    if (blocking !== undefined && recent.length >= limit) {
+      throw promptsExceeded(token, profile, limit, blocking + hour - now);
+    }
+    recent.push(now);
+    this.#forgetOld(now);
+  }
+
+  /** Counts the start of a prompt that may start whatever the count is. @param limit prompts an hour */
+  note(token: string, profile: string, limit: number): void {
+    const now = this.#elapsed();
+    const recent = this.#recent(token, profile, now);
+    recent.push(now);
+    recent.splice(0, recent.length - limit);
+    this.#forgetOld(now);
+  }
+
+  #recent(token: string, profile: string, now: number): number[] {
     const key = JSON.stringify([profile, token]);
     const known = this.#starts.get(key) ?? [];
     const recent = known.slice(known.findLastIndex((at) => at <= now - hour) + 1);
-    const blocking = recent.at(-limit);
-    if (blocking !== undefined && recent.length >= limit) {
-      this.#starts.set(key, recent);
-      throw exceeded(token, profile, limit, Math.ceil((blocking + hour - now) / 1_000));
-    }
-    recent.push(now);
     this.#starts.set(key, recent);
-    this.#forgetOld(now);
+    return recent;
   }
 
   /** Tokens and profiles come and go. */
@@ -46,10 +59,16 @@ export class PromptRate {
   }
 }
 
-function exceeded(token: string, profile: string, limit: number, seconds: number): BerthError {
+/** @param wait milliseconds until the next prompt may start */
+export function promptsExceeded(
+  token: string,
+  profile: string,
+  limit: number,
+  wait: number,
+): BerthError {
   return new BerthError(
     'prompts_exceeded',
     `cannot start the prompt: the token ${token} has started ${limit} prompts with the profile ${profile} within an hour; check whether a workflow loops, and wait, or raise limits.prompts_per_hour in the profiles file`,
-    { details: { limit, retry_after: Math.max(1, seconds) } },
+    { details: { limit, retry_after: Math.max(1, Math.ceil(wait / 1_000)) } },
   );
 }

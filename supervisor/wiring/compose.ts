@@ -56,6 +56,7 @@ import { SessionStore } from '../sessions/session-store.ts';
 import { Transcripts } from '../sessions/transcripts.ts';
 import { Workspaces } from '../sessions/workspaces.ts';
 import { PromptRate } from '../spending/prompt-rate.ts';
+import { SharedRate } from '../spending/shared-rate.ts';
 import { type BudgetLimits, SpendingLedger } from '../spending/spending.ts';
 import { spentBySessions } from '../spending/spent-by-sessions.ts';
 import { UsageWatch } from '../spending/usage-watch.ts';
@@ -122,6 +123,8 @@ export interface Parts {
   /** Asks for the use of the account now and then. */
   usageWatch: UsageWatch;
   admission: Admission;
+  /** Counts the prompts of each token. */
+  promptRate: SharedRate;
   /** Ends work without a prompt that may not run. */
   unprompted: UnpromptedWork;
   authentication: Authentication;
@@ -289,6 +292,7 @@ export function createParts(options: PartsOptions): Parts {
   const configSync = new ConfigSync({
     ...{ pool, guard: configuration, applied, initOutcome, live, log },
   });
+  const promptRate = new SharedRate(new PromptRate(), log);
   const admission = new Admission({
     live,
     pause,
@@ -299,7 +303,7 @@ export function createParts(options: PartsOptions): Parts {
     }),
     quotaRefusal: ({ profile, overrides: { model }, priority }) =>
       quotaRefusalOf(windows, profile, model === undefined ? { priority } : { model, priority }),
-    rate: new PromptRate(),
+    rate: promptRate,
     knowsToken: (id) => tokens.knows(id),
     lostLogin: ({ profile }) => (usesFile(profile) ? credentials.refusal : undefined),
   });
@@ -457,6 +461,7 @@ export function createParts(options: PartsOptions): Parts {
       windows,
       usageWatch,
       admission,
+      promptRate,
       unprompted,
       guard,
       credentials,

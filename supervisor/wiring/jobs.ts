@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import type { ErrorCode } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import type { AttachmentStore } from '../attachments/attachment-store.ts';
 import { KeptAttachments } from '../attachments/kept.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { SupervisorConfig } from '../config.ts';
@@ -63,7 +64,7 @@ export async function openJobs(
       : await openRedisJobs(config.redisUrl, parts, { config, profiles, log, most });
   const store = redis?.store ?? (await openJobStore({ stateDirectory, most, log }));
   // The volume of this replica is not that of another one.
-  const attachments = redis ? undefined : new KeptAttachments(stateDirectory);
+  const attachments = redis?.attachments ?? new KeptAttachments(stateDirectory);
   const runner: JobRunner = new JobRunner({
     ...{ store, intake, continuation, prompts, attachments, log },
     approvals: parts.liveApprovals,
@@ -83,7 +84,7 @@ export async function openJobs(
     mostJobs: config.jobRetentionCount,
     mostBytes: config.jobRetentionSize,
     afterRound: async () => {
-      await attachments?.sweep(async (id) => {
+      await attachments.sweep(async (id) => {
         const job = await store.readHead(id);
         return job !== undefined && (!isEnd(job.state) || job.state === 'failed');
       });
@@ -134,8 +135,8 @@ export async function openJobs(
 }
 
 /** The attachments of a job that has ended, and cannot be retried. */
-function forgetFiles(attachments: KeptAttachments | undefined, { id, request }: Job): void {
-  if (request.attachments) void attachments?.remove(id);
+function forgetFiles(attachments: AttachmentStore, { id, request }: Job): void {
+  if (request.attachments) void attachments.remove(id);
 }
 
 /** All workers but one, and at least one. */

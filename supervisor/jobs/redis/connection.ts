@@ -94,15 +94,20 @@ export class RedisConnection {
   /**
    * Runs commands.
    * @param what completes "cannot ...": `add the job`
+   * @param deadline milliseconds; that of all commands if absent
    * @throws BerthError `job_store_unavailable`; a BerthError of `work` as it is
    */
-  async run<T>(what: string, work: (client: Redis) => Promise<T>): Promise<T> {
+  async run<T>(
+    what: string,
+    work: (client: Redis) => Promise<T>,
+    deadline = this.#deadline,
+  ): Promise<T> {
     if (this.#problem !== null) throw this.#unavailable(what, this.#problem);
     try {
       return await withDeadline(
         work(this.#client),
-        this.#deadline,
-        () => new Error(`the server did not answer within ${this.#deadline} ms`),
+        deadline,
+        () => new Error(`the server did not answer within ${deadline} ms`),
       );
     } catch (error) {
       if (error instanceof BerthError) throw error;

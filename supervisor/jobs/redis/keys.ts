@@ -46,6 +46,8 @@ export class Keys {
   readonly states: string;
   /** The ids of jobs whose record could not be read, by the time at which each was set aside. */
   readonly refused: string;
+  /** The bytes of the attachments of each job, by the id of the job. */
+  readonly files: string;
   /** Held by the replica that sweeps. */
   readonly sweep: string;
 
@@ -71,6 +73,7 @@ export class Keys {
     this.changes = key('changes');
     this.states = key('states');
     this.refused = key('refused');
+    this.files = key('files');
     this.sweep = key('sweep');
   }
 
@@ -86,6 +89,9 @@ export class Keys {
   events(id: string): string {
     return `${this.prefix}:events:${id}`;
   }
+
+  /** The contents of the attachments of a job, by their number. */
+  readonly filesOf = (id: string): string => `${this.prefix}:files:${id}`;
 
   state(state: string): string {
     return `${this.prefix}:jobs:state:${state}`;
@@ -108,6 +114,14 @@ export class Keys {
   /** The jobs of a session that have not ended, in their order; the one that runs has the score -1 and so is the first. */
   session(id: string): string {
     return `${this.prefix}:jobs:session:${id}`;
+  }
+
+  /** The prompts that a token has started within an hour with a profile, by the clock of Redis. */
+  starts(token: string, profile: string): string {
+    const hash = createHash('sha256')
+      .update(JSON.stringify([profile, token]))
+      .digest('hex');
+    return `${this.prefix}:starts:${hash}`;
   }
 
   /** The first use of an idempotency key. */

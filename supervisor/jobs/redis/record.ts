@@ -68,14 +68,34 @@ export function replace(keys: Keys, before: Stored | undefined, job: Job, key?: 
     ['HSET', own, ...fields],
     ...commands,
     ...moves(keys, old, job),
+    ...(old && needsFiles(old) && !needsFiles(job) ? withoutFiles(keys, job.id) : []),
     ['PUBLISH', keys.changes, job.id],
   ];
+}
+
+/** The commands that make the attachments of a job stay. */
+export function withFiles(keys: Keys, job: string): Command[] {
+  return [['PERSIST', keys.filesOf(job)]];
+}
+
+/** The commands that remove the attachments of a job. */
+export function withoutFiles(keys: Keys, job: string): Command[] {
+  return [
+    ['DEL', keys.filesOf(job)],
+    ['HDEL', keys.files, job],
+  ];
+}
+
+/** A failed job can be retried. */
+function needsFiles({ request, state }: Job): boolean {
+  return request.attachments !== undefined && (!isEnd(state) || state === 'failed');
 }
 
 /** The commands that remove a job. @param key that of its idempotency key, if it has one */
 export function erase(keys: Keys, { job }: Stored, key: string | null): Command[] {
   return [
     ['DEL', keys.job(job.id), keys.events(job.id), ...(key ? [key] : [])],
+    ...(job.request.attachments ? withoutFiles(keys, job.id) : []),
     ...moves(keys, job, undefined),
     ['PUBLISH', keys.changes, job.id],
   ];

@@ -18,6 +18,7 @@ import type {
   JobStore,
   PruneOptions,
 } from '../job-store.ts';
+import { RedisAttachments } from './attachments.ts';
 import { type Accepts, Claims } from './claims.ts';
 import { RedisConnection } from './connection.ts';
 import { Keys } from './keys.ts';
@@ -25,8 +26,9 @@ import { Lanes } from './lanes.ts';
 import { listPage } from './list-page.ts';
 import { livingOwners } from './living-owners.ts';
 import { countJobs, firstScore } from './overview.ts';
+import { PromptStarts } from './prompt-starts.ts';
 import { prune } from './prune.ts';
-import { type Command, listFields } from './record.ts';
+import { type Command, listFields, withFiles } from './record.ts';
 import { Records } from './records.ts';
 import { ReplicaStates } from './replica-states.ts';
 import { appendEvents, beat } from './scripts.ts';
@@ -48,6 +50,8 @@ export interface RedisJobStoreOptions {
   check?: 'refuse' | 'warn';
   /** The most jobs that have not ended. */
   mostWaiting?: number;
+  /** The most bytes of the attachments of all jobs together; none if absent. */
+  mostFileBytes?: number;
   /** The most milliseconds of one command. */
   deadline?: number;
   /** Makes a session of a lost replica exist here. @returns false if it cannot; the default */
@@ -62,6 +66,10 @@ const heartbeat = 5_000;
 export class RedisJobStore implements JobStore {
   /** What replicas share beside jobs. */
   readonly states: ReplicaStates;
+  /** The prompts that tokens have started on all replicas. */
+  readonly starts: PromptStarts;
+  /** The attachments of jobs. */
+  readonly attachments: RedisAttachments;
   readonly #connection: RedisConnection;
   readonly #keys: Keys;
   readonly #records: Records;
@@ -86,7 +94,9 @@ export class RedisJobStore implements JobStore {
     });
     const connection = this.#connection;
     this.states = new ReplicaStates(connection, this.#keys, this.#replica);
+    this.starts = new PromptStarts(connection, this.#keys);
     const keys = this.#keys;
+    this.attachments = new RedisAttachments(connection, keys, options.mostFileBytes ?? 0);
     this.#records = new Records(connection, keys, {
       mostWaiting: options.mostWaiting ?? 100_000,
       onRefused: (id, reason) =>
@@ -119,10 +129,11 @@ export class RedisJobStore implements JobStore {
 
   async add(job: Job, key?: JobKey): Promise<{ job: Job; created: boolean }> {
     // A session is checked where the job is accepted, so it is here unless another replica is known to have it.
-    const home: Command[] =
+    const more: Command[] =
       job.sessionId === null ? [] : [['HSETNX', this.#keys.homes, job.sessionId, this.#replica]];
+    if (job.request.attachments) more.push(...withFiles(this.#keys, job.id));
     for (;;) {
-      const id = await this.#records.add(job, key, home);
+      const id = await this.#records.add(job, key, more);
       if (id === job.id) {
         // A claim does the same for a job that has no entry yet.
         if (job.state === 'queued') this.#claims.queue([id], job.dueAt).catch(() => {});

@@ -199,3 +199,46 @@ local queue = ARGV[3] .. ':' .. ARGV[2]
 if redis.call('EXISTS', queue .. ':wait', queue .. ':active', queue .. ':prioritized') > 0 then return 0 end
 return redis.call('HDEL', ARGV[1], ARGV[2])
 `;
+
+/**
+ * Counts the start of a prompt, unless there were as many within the time. ARGV: the key of the starts, the limit, the time in
+ * milliseconds, a name that is new. Returns 0 if the start counts; otherwise the milliseconds until the next may.
+ */
+export const countStart = `${common}
+local now, limit, time = clock(), tonumber(ARGV[2]), tonumber(ARGV[3])
+redis.call('ZREMRANGEBYSCORE', ARGV[1], '-inf', now - time)
+if redis.call('ZCARD', ARGV[1]) >= limit then
+  local blocking = redis.call('ZRANGE', ARGV[1], -limit, -limit, 'WITHSCORES')
+  return math.max(1, math.min(time, blocking[2] + time - now))
+end
+redis.call('ZADD', ARGV[1], now, ARGV[4])
+redis.call('PEXPIRE', ARGV[1], time)
+return 0
+`;
+
+/**
+ * Keeps the attachments of a job for some time, unless those of all jobs would have too many bytes. ARGV: the key of the
+ * job's files, the key of the bytes of all jobs, the id of the job, the bytes of its files, the most bytes, the time in
+ * milliseconds, what the keys of files begin with, then the number and the content of each file. Returns -1, or the bytes of
+ * other jobs if there is no room.
+ */
+export const keepFiles = `
+local own, most, used = tonumber(ARGV[4]), tonumber(ARGV[5]), 0
+local known = redis.call('HGETALL', ARGV[2])
+for i = 1, #known, 2 do used = used + (tonumber(known[i + 1]) or 0) end
+if used + own > most then
+  -- The files of a job that was never accepted have expired.
+  for i = 1, #known, 2 do
+    if redis.call('EXISTS', ARGV[7] .. known[i]) == 0 then
+      redis.call('HDEL', ARGV[2], known[i])
+      used = used - (tonumber(known[i + 1]) or 0)
+    end
+  end
+end
+if used + own > most then return used end
+redis.call('DEL', ARGV[1])
+for i = 8, #ARGV, 2 do redis.call('HSET', ARGV[1], ARGV[i], ARGV[i + 1]) end
+redis.call('PEXPIRE', ARGV[1], ARGV[6])
+redis.call('HSET', ARGV[2], ARGV[3], own)
+return -1
+`;

@@ -1,4 +1,11 @@
-import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { attachmentOf } from '../../../supervisor/attachments/attachment.ts';
@@ -7,6 +14,7 @@ import { checkLimits } from '../../../supervisor/attachments/limits.ts';
 import { safeName, uniqueName } from '../../../supervisor/attachments/names.ts';
 import { placeAttachments } from '../../../supervisor/attachments/place.ts';
 import { testDirectory } from '../../support/directory.ts';
+import { testAttachmentStore } from './store-contract.ts';
 
 const png = Buffer.from('89504e470d0a1a0a0000000d', 'hex');
 const pdf = Buffer.from('%PDF-1.4\n%%EOF');
@@ -102,25 +110,14 @@ t.test('a symlink in the place of the directory is not followed', async (t) => {
   t.same(readdirSync(join(root, 'outside')), []);
 });
 
-t.test('attachments of jobs are kept until the sweep finds that nobody needs them', async (t) => {
+testAttachmentStore(t, async (t) => {
   const root = testDirectory(t);
-  const kept = new KeptAttachments(root);
-  const files = [
-    file('a.csv', 'one', 'text/csv'),
-    attachmentOf({ name: 'p', mediaType: undefined, data: png }, ''),
-  ];
-  const refs = await kept.save('job_1', files);
-  t.same(await kept.load('job_1', refs), files);
-  await kept.save('job_2', files);
-  t.equal(await kept.sweep(async () => false), 0, 'a job that is being accepted is left alone');
-  const later = Date.now() + 3_600_000;
-  t.equal(await kept.sweep(async (job) => job === 'job_2', later), 1);
-  t.same(readdirSync(join(root, 'attachments')), ['job_2']);
-  await t.rejects(kept.load('job_1', refs), { code: 'invalid_request' });
-  writeFileSync(join(root, 'attachments/job_2/0'), 'changed by a tool');
-  await t.rejects(kept.load('job_2', refs), /changed|large/);
-  await kept.remove('job_2');
-  await kept.remove('job_2');
+  const directory = (job: string): string => join(root, 'attachments', job);
+  return {
+    store: new KeptAttachments(root),
+    accepted: async (job) => utimesSync(directory(job), 1, 1),
+    spoil: async (job, content) => writeFileSync(join(directory(job), '0'), content),
+  };
 });
 
 t.test('attachments that cannot be written leave nothing behind', async (t) => {

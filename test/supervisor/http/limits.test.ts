@@ -150,12 +150,12 @@ t.test('connections above the bound are closed, and a place that is free is used
 
 t.test('what workers need is kept from connections, few as the descriptors may be', async (t) => {
   t.same(limitsWithin(Number.POSITIVE_INFINITY, 64), httpLimits);
-  t.match(limitsWithin(1_024, 4), { connections: 864, strangers: 64 });
-  t.match(limitsWithin(64, 4), { connections: 16, strangers: 8 });
+  t.match(limitsWithin(1_024, 4), { connections: 864, strangers: 64, crowd: 432 });
+  t.match(limitsWithin(64, 4), { connections: 16, strangers: 8, crowd: 8 });
 });
 
 t.test('of connections without a token the oldest goes, none with one', async (t) => {
-  const { port } = await startApiServer(t, { limits: { strangers: 2 } });
+  const { port } = await startApiServer(t, { limits: { strangers: 2, crowd: 2 } });
   const known = open(t, port);
   known.write(whole);
   await once(known, 'data');
@@ -168,10 +168,36 @@ t.test('of connections without a token the oldest goes, none with one', async (t
   t.notOk(known.destroyed || second.destroyed);
 });
 
+t.test(
+  '300 clients that connect at once are all answered, each on its own connection',
+  async (t) => {
+    const { port } = await startApiServer(t);
+    const request = `GET /v1/no-such-path HTTP/1.1\r\nhost: berth\r\nauthorization: Bearer ${token}\r\nconnection: close\r\n\r\n`;
+    const answers = Array.from({ length: 300 }, async () => {
+      const socket = open(t, port);
+      socket.write(request);
+      return (await text(socket)).slice(0, 12);
+    });
+    t.strictSame(new Set(await Promise.all(answers)), new Set(['HTTP/1.1 404']));
+  },
+);
+
+t.test('connections without a token that stay are closed after the grace', async (t) => {
+  const { port } = await startApiServer(t, { limits: { strangers: 2, crowd: 8, grace: 50 } });
+  const known = open(t, port);
+  known.write(whole);
+  await once(known, 'data');
+  const sockets = Array.from({ length: 6 }, () => open(t, port));
+  let gone = 0;
+  for (const socket of sockets) socket.once('close', () => gone++);
+  await until('four are closed', () => gone === 4);
+  t.equal(known.destroyed, false);
+});
+
 t.test('who has sent no valid token gets no second request on the connection', async (t) => {
   const { port } = await startApiServer(t);
   const socket = open(t, port);
-  socket.write(`GET /v1/status HTTP/1.1\r\nhost: berth\r\n\r\n`);
+  socket.write(`GET /v1/no-such-path HTTP/1.1\r\nhost: berth\r\n\r\n`);
   t.match(await text(socket), /^HTTP\/1\.1 401 .*connection: close/is);
 });
 

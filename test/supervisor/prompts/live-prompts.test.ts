@@ -127,7 +127,7 @@ function makeAdmission() {
   const live = new LivePrompts();
   const state = {
     ...{ paused: false, revoked: new Set<string>(), lost: false, broke: false },
-    ...{ reserved: false, started: 0 },
+    ...{ reserved: false, started: 0, whileCounting: () => {} },
   };
   const pause = {
     get refusal() {
@@ -147,8 +147,9 @@ function makeAdmission() {
     quotaRefusal: () =>
       state.reserved ? new BerthError('quota_reserved', 'cannot send: reserved') : undefined,
     rate: {
-      start: () => {
+      start: async () => {
         state.started += 1;
+        state.whileCounting();
       },
     },
     lostLogin: () => (state.lost ? new BerthError('login_required', 'cannot answer') : undefined),
@@ -160,21 +161,33 @@ function makeAdmission() {
 t.test('a prompt is not accepted while one of its conditions is not met', async (t) => {
   const { admission, state } = makeAdmission();
   const prompt = { token: 'tests', tokenId: 'id-1', profile: builtInProfile(0) } as Prompt;
-  admission.check(prompt);
+  await admission.check(prompt);
   t.equal(state.started, 1);
   state.reserved = true;
-  t.throws(() => admission.check(prompt), { code: 'quota_reserved' });
+  await t.rejects(admission.check(prompt), { code: 'quota_reserved' });
   t.throws(() => admission.checkQuota(prompt), { code: 'quota_reserved' });
   state.broke = true;
-  t.throws(() => admission.check(prompt), { code: 'daily_budget_exceeded' });
+  await t.rejects(admission.check(prompt), { code: 'daily_budget_exceeded' });
   state.lost = true;
-  t.throws(() => admission.check(prompt), { code: 'login_required' });
+  await t.rejects(admission.check(prompt), { code: 'login_required' });
   state.paused = true;
-  t.throws(() => admission.check(prompt), { code: 'paused' });
+  await t.rejects(admission.check(prompt), { code: 'paused' });
   state.revoked.add('id-1');
-  t.throws(() => admission.check(prompt), { code: 'token_revoked', message: /token of tests/ });
+  await t.rejects(admission.check(prompt), { code: 'token_revoked', message: /token of tests/ });
   t.equal(state.started, 1, 'a refused prompt does not count as started');
 });
+
+t.test(
+  'a prompt is not accepted if the server was paused while its start was counted',
+  async (t) => {
+    const { admission, state } = makeAdmission();
+    state.whileCounting = () => {
+      state.paused = true;
+    };
+    const prompt = { token: 'tests', profile: builtInProfile(0) } as Prompt;
+    await t.rejects(admission.check(prompt), { code: 'paused' });
+  },
+);
 
 t.test('a pause interrupts all prompts, a revoked token its own', async (t) => {
   const { admission, live, state } = makeAdmission();

@@ -4,6 +4,7 @@
  */
 import t from 'tap';
 import { asBerthError, BerthError } from '../../../shared/errors.ts';
+import { silent } from '../../../shared/log.ts';
 import { usageLimitIn } from '../../../supervisor/claude/usage-limit.ts';
 import { afterRun } from '../../../supervisor/jobs/after-run.ts';
 import type { Job } from '../../../supervisor/jobs/job.ts';
@@ -13,6 +14,7 @@ import { LivePrompts } from '../../../supervisor/prompts/live-prompts.ts';
 import type { Pause } from '../../../supervisor/prompts/pause.ts';
 import type { Prompt } from '../../../supervisor/prompts/prompt.ts';
 import { PromptRate } from '../../../supervisor/spending/prompt-rate.ts';
+import { SharedRate } from '../../../supervisor/spending/shared-rate.ts';
 import type { SpendingLedger } from '../../../supervisor/spending/spending.ts';
 import { reportsIn, UsageWindows } from '../../../supervisor/spending/usage-windows.ts';
 import { quotaRefusalOf } from '../../../supervisor/wiring/quota-report.ts';
@@ -77,7 +79,7 @@ async function simulate(profile: Profile, days: number, random = seeded(1)): Pro
     budgetsOf: () => ({ profile: profile.name, limits: {} }),
     quotaRefusal: ({ profile, priority }) =>
       quotaRefusalOf(windows, profile, { priority }, clock.now),
-    rate: new PromptRate(() => clock.now),
+    rate: new SharedRate(new PromptRate(() => clock.now), silent),
     lostLogin: () => undefined,
     knowsToken: () => true,
   });
@@ -129,7 +131,7 @@ async function simulate(profile: Profile, days: number, random = seeded(1)): Pro
       // What the person uses from the reserve takes nothing from automation.
       else if (!reached) weekly.person += own;
       try {
-        admission.check(owners);
+        await admission.check(owners);
       } catch {
         result.ownerRefused += 1;
       }
@@ -149,7 +151,7 @@ async function simulate(profile: Profile, days: number, random = seeded(1)): Pro
       const job = await store.claim('berth', now);
       if (!job) break;
       try {
-        admission.check(background);
+        await admission.check(background);
       } catch (error) {
         await end(job, { error: asBerthError(error) });
         continue;

@@ -1,8 +1,10 @@
-/** Budgets, the pause and limits over two replicas with a real Redis. */
+/** Budgets, the pause, limits and the number of prompts over two replicas with a real Redis. */
 import t, { type Test } from 'tap';
 import type { UsageLimit } from '../../../../supervisor/claude/usage-limit.ts';
 import { RedisJobStore } from '../../../../supervisor/jobs/redis/redis-job-store.ts';
 import { Pause } from '../../../../supervisor/prompts/pause.ts';
+import { PromptRate } from '../../../../supervisor/spending/prompt-rate.ts';
+import { SharedRate } from '../../../../supervisor/spending/shared-rate.ts';
 import { SpendingLedger } from '../../../../supervisor/spending/spending.ts';
 import { SharedState } from '../../../../supervisor/wiring/share-state.ts';
 import { captureLog } from '../../../support/captured-log.ts';
@@ -19,7 +21,8 @@ async function startReplica(
   account: string | undefined = 'one',
 ) {
   const stateDirectory = testDirectory(t, { [replica]: {} });
-  const { log } = captureLog();
+  const captured = captureLog();
+  const { log } = captured;
   const store = new RedisJobStore({ url: server.url, log, name: t.name.slice(0, 8), replica });
   await store.open();
   t.teardown(() => store.close());
@@ -39,7 +42,10 @@ async function startReplica(
     ...(now ? { now } : {}),
   });
   t.teardown(() => ledger.flush());
-  return { store, pause, ledger, heard, interrupted, shared };
+  const clock = { now: 0 };
+  const rate = new SharedRate(new PromptRate(() => clock.now), log, () => clock.now);
+  rate.shareBy((token, profile, limit) => store.starts.count(token, profile, limit));
+  return { store, pause, ledger, heard, interrupted, shared, rate, clock, log: captured };
 }
 
 t.test('budget: what all replicas have spent counts, once, on each of them', async (t) => {
@@ -96,4 +102,52 @@ t.test('limits: a limit reaches the others of the same account once', async (t) 
   t.strictSame(b.heard, [['default', limit]]);
   t.strictSame(other.heard, [], 'a login of the same name has another account');
   t.strictSame(a.heard, []);
+});
+
+t.test(
+  'prompts: of many starts at once on all replicas, as many count as the limit has',
+  async (t) => {
+    const replicas = [await startReplica(t, 'a'), await startReplica(t, 'b')];
+    const starts = Array.from({ length: 20 }, (_, at) =>
+      replicas[at % 2]?.rate.start('n8n', 'review', 7),
+    );
+    const outcomes = await Promise.allSettled(starts);
+    t.equal(outcomes.filter(({ status }) => status === 'fulfilled').length, 7);
+    const refused = outcomes.find(({ status }) => status === 'rejected') as PromiseRejectedResult;
+    t.match(refused.reason, { code: 'prompts_exceeded', details: { limit: 7 } });
+    const { retry_after: seconds } = refused.reason.details;
+    t.ok(seconds > 3_500 && seconds <= 3_600, `${seconds} s`);
+    for (const { rate } of replicas) {
+      await rate.start('home', 'review', 1).catch(() => {});
+      await t.rejects(rate.start('home', 'review', 1), { code: 'prompts_exceeded' });
+      await rate.start('n8n', 'write', 9);
+      await rate.start('n8n', 'review', undefined);
+    }
+  },
+);
+
+t.test('rate: without Redis a replica counts its own starts, also those from before', async (t) => {
+  const [a, b] = [await startReplica(t, 'a'), await startReplica(t, 'b')];
+  await a.rate.start('n8n', 'review', 3);
+  await b.rate.start('n8n', 'review', 3);
+  await a.store.close();
+  for (let count = 0; count < 2; count++) await a.rate.start('n8n', 'review', 3);
+  await t.rejects(a.rate.start('n8n', 'review', 3), { code: 'prompts_exceeded' });
+  t.equal(a.log.count('prompts_counted_alone'), 1);
+  await b.rate.start('n8n', 'review', 3);
+  await t.rejects(b.rate.start('n8n', 'review', 3), { code: 'prompts_exceeded' });
+});
+
+t.test('hang: after a failure Redis is not called again for 5 s', async (t) => {
+  const { rate, clock } = await startReplica(t, 'a');
+  let calls = 0;
+  rate.shareBy(async () => {
+    calls += 1;
+    throw new Error('no answer');
+  });
+  for (let count = 0; count < 3; count++) await rate.start('n8n', 'review', 9);
+  t.equal(calls, 1);
+  clock.now = 5_000;
+  await rate.start('n8n', 'review', 9);
+  t.equal(calls, 2);
 });

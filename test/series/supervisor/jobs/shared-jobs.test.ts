@@ -1,0 +1,79 @@
+/** Two replicas on one Redis: who decides an approval, who has the files of a job, and how many prompts may start. */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { bash, startWithApprovals } from '../../../support/approvals.ts';
+import { bashAllowed, surroundingsIn } from '../../../support/claude.ts';
+import { redisServer } from '../../../support/redis-server.ts';
+
+t.setTimeout(240_000);
+
+t.test(
+  'approvals are decided at any replica, and files reach the replica that runs the job',
+  async (t) => {
+    const redis = await redisServer(t);
+    const settings = (replica: string) => ({
+      BERTH_REDIS_URL: redis.url,
+      BERTH_REPLICA: replica,
+      BERTH_JOB_WORKERS: '1',
+    });
+    const a = await startWithApprovals(t, '', { settings: settings('a') });
+    const { surroundings } = a;
+    const elsewhere = surroundingsIn(join(t.testdirName, 'b'), surroundings.api);
+    writeFileSync(join(elsewhere.config, 'settings.json'), bashAllowed);
+    const jobOf = async (prompt: string, rest = {}): Promise<string> =>
+      (await a.call('POST', '/v1/jobs', { body: { prompt, ...rest } })).body.id;
+
+    const held = await jobOf(bash('touch held'));
+    const [first] = await a.pending();
+    const b = await startWithApprovals(t, '', { settings: settings('b'), surroundings: elsewhere });
+    t.match(await b.pending(), [{ id: first.id, job_id: held, input: { command: 'touch held' } }]);
+    t.match(await b.decide(first.id, { decision: 'allow' }), { body: { state: 'allowed' } });
+    const { body: one } = await b.call('GET', `/v1/jobs/${held}?wait=60s`);
+    t.match(one, {
+      state: 'succeeded',
+      attempts: [{ outcome: 'succeeded' }],
+      result: { recycled: 0 },
+    });
+    t.match(one.result.approvals, [{ id: first.id, decision: 'allow', decided_by: 'boss' }]);
+    t.ok(existsSync(join(surroundings.workspace, 'held')), 'the process of a went on');
+    const late = await a.decide(first.id, { decision: 'deny' });
+    t.match(late, { status: 409, body: { code: 'approval_ended' } });
+
+    // The job runs on one of the two, which is then stopped.
+    const parked = await jobOf(bash('touch parked'));
+    const [second] = await a.pending();
+    const { body: waiting } = await a.call('GET', `/v1/jobs/${parked}`);
+    t.match(waiting, { state: 'parked', parked: { reason: 'approval' } });
+    const onA = a.log.lines.some(
+      ({ event, job_id }) => event === 'job_started' && job_id === parked,
+    );
+    const [runs, decides] = onA ? [a, b] : [b, a];
+    await runs.supervisor.stop();
+    t.match(await decides.decide(second.id, { decision: 'allow' }), { body: { state: 'allowed' } });
+    t.match(await decides.call('GET', `/v1/jobs/${parked}?wait=2s`), { body: { state: 'queued' } });
+    const again = await startWithApprovals(t, '', {
+      settings: settings(onA ? 'a' : 'b'),
+      surroundings: runs.surroundings,
+    });
+    const { body: two } = await decides.call('GET', `/v1/jobs/${parked}?wait=60s`);
+    t.match(two, { state: 'succeeded', attempts: [{ outcome: 'succeeded' }] });
+    t.match(two.result.approvals, [{ id: second.id, decision: 'allow', decided_by: 'boss' }]);
+    t.equal(two.result.approvals.length, 1, 'nobody was asked twice');
+    t.ok(existsSync(join(runs.surroundings.workspace, 'parked')));
+
+    const attachments = [{ name: 'data.csv', text: 'month,sum' }];
+    const files = [
+      await jobOf('[[say seen]]', { attachments }),
+      await jobOf('[[say seen]]', { attachments }),
+    ];
+    for (const id of files) {
+      const { body } = await again.call('GET', `/v1/jobs/${id}?wait=60s`);
+      t.match(body, { state: 'succeeded', result: { result: 'seen' } });
+      const path = body.result.session_id && join('attachments', 'data.csv');
+      const places = [surroundings.workspace, elsewhere.workspace].map((each) => join(each, path));
+      const place = places.find((each) => existsSync(each));
+      t.equal(place && readFileSync(place, 'utf8'), 'month,sum');
+    }
+  },
+);
