@@ -5,6 +5,7 @@ import t from 'tap';
 import { bash, startWithApprovals } from '../../../support/approvals.ts';
 import { bashAllowed, surroundingsIn } from '../../../support/claude.ts';
 import { redisServer } from '../../../support/redis-server.ts';
+import { until } from '../../../support/until.ts';
 
 t.setTimeout(240_000);
 
@@ -62,18 +63,20 @@ t.test(
     t.equal(two.result.approvals.length, 1, 'nobody was asked twice');
     t.ok(existsSync(join(runs.surroundings.workspace, 'parked')));
 
-    const attachments = [{ name: 'data.csv', text: 'month,sum' }];
-    const files = [
-      await jobOf('[[say seen]]', { attachments }),
-      await jobOf('[[say seen]]', { attachments }),
-    ];
-    for (const id of files) {
-      const { body } = await again.call('GET', `/v1/jobs/${id}?wait=60s`);
-      t.match(body, { state: 'succeeded', result: { result: 'seen' } });
-      const path = body.result.session_id && join('attachments', 'data.csv');
-      const places = [surroundings.workspace, elsewhere.workspace].map((each) => join(each, path));
-      const place = places.find((each) => existsSync(each));
-      t.equal(place && readFileSync(place, 'utf8'), 'month,sum');
-    }
+    // One replica is busy, so the other one runs the job that the busy one accepts.
+    const hangs = (await again.call('POST', '/v1/jobs', { body: { prompt: '[[hang stream]]' } }))
+      .body;
+    const busy = await until('the job that hangs runs', () =>
+      [again, decides].find(({ log }) =>
+        log.lines.some(({ event, job_id }) => event === 'job_started' && job_id === hangs.id),
+      ),
+    );
+    const { workspace } = (busy === again ? decides : again).surroundings;
+    const body = { prompt: '[[say seen]]', attachments: [{ name: 'data.csv', text: 'month,sum' }] };
+    const { id } = (await busy.call('POST', '/v1/jobs', { body })).body;
+    const { body: three } = await busy.call('GET', `/v1/jobs/${id}?wait=60s`);
+    t.match(three, { state: 'succeeded', result: { result: 'seen' } });
+    t.equal(readFileSync(join(workspace, 'attachments', 'data.csv'), 'utf8'), 'month,sum');
+    await busy.call('POST', `/v1/jobs/${hangs.id}/cancel`);
   },
 );
