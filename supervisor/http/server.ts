@@ -24,6 +24,7 @@ import {
   serverOptions,
 } from './limits.ts';
 import { readMultipart } from './multipart.ts';
+import { OwnTurn } from './own-turn.ts';
 import { fromThrown, sendProblem, toProblem } from './problems.ts';
 import { assertPromptSize } from './prompt-size.ts';
 import { type ApiParts, type Route, routes } from './routes.ts';
@@ -35,6 +36,8 @@ declare module 'fastify' {
     token: string;
     /** Identifies the token among all tokens of that name. */
     tokenId: string;
+    /** Whether parsing and checking the body may take milliseconds. */
+    isLarge: boolean;
   }
 
   interface FastifyContextConfig {
@@ -54,6 +57,9 @@ export interface ApiServerOptions extends ApiParts {
 
 /** The byte limit of a body, for routes without a separate limit. */
 const bodyLimit = 64 * 1024;
+
+/** Characters of a JSON body above which its parsing and its validation each get a turn of the event loop. */
+const largeBody = 4 * 1024;
 
 export async function createApiServer(options: ApiServerOptions): Promise<FastifyInstance> {
   const limits = options.limits ?? httpLimits;
@@ -75,14 +81,18 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
   server.setSerializerCompiler(serializerCompiler);
   // Some clients send the content type without a body. The schema decides whether a body is required.
   const parse = server.getDefaultJsonParser('error', 'error');
+  const ownTurn = new OwnTurn();
   server.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
-    if (body === '') done(null, undefined);
-    else parse(request, body as string, done);
+    if (body === '') return done(null, undefined);
+    request.isLarge = body.length > largeBody;
+    if (!request.isLarge) return parse(request, body as string, done);
+    void ownTurn.wait().then(() => parse(request, body as string, done));
   });
   server.addContentTypeParser('multipart/form-data', async (request: FastifyRequest) => {
     const { config, bodyLimit: limit } = request.routeOptions;
     const { route } = config;
     if (route?.multipart) {
+      request.isLarge = true;
       return readMultipart(request.raw, limit ?? bodyLimit, (field, value) =>
         fitsAsText(route, field, value),
       );
@@ -96,6 +106,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
   });
   server.decorateRequest('token', '');
   server.decorateRequest('tokenId', '');
+  server.decorateRequest('isLarge', false);
   server.setErrorHandler((thrown, request, reply) => {
     const error = fromThrown(thrown, request.routeOptions.bodyLimit);
     if (error.code === 'internal') {
@@ -124,6 +135,9 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
   const { gracefulClose } = options;
   gracefulClose?.watch(server.server);
   if (gracefulClose) server.addHook('preValidation', () => gracefulClose.pass());
+  server.addHook('preValidation', async ({ isLarge }) => {
+    if (isLarge) await ownTurn.wait();
+  });
   // Validation would create a message for each invalid value.
   server.addHook('preValidation', ({ body, routeOptions, headers }, _reply, next) => {
     const { route } = routeOptions.config;
