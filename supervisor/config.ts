@@ -59,7 +59,7 @@ export const supervisorDefinitions = {
     name: 'BERTH_HTTP_LISTEN',
     schema: listen,
     default: ':8080',
-    description: 'The address that accepts prompts. Every request needs a token.',
+    description: 'The address of the API. Its requests need a token.',
   }),
   metricsListen: setting({
     name: 'BERTH_METRICS_LISTEN',
@@ -162,7 +162,7 @@ export const supervisorDefinitions = {
     schema: size(1024, 16 * 1024 ** 2),
     default: '1Mi',
     description:
-      "The maximum size of a prompt's JSON body; a larger body is answered with 413. Put large input into files of the workspace.",
+      "The maximum size of a prompt's JSON body; a larger body is answered with 413. Put large input into attachments or files of the workspace.",
   }),
   publicUrl: setting({
     name: 'BERTH_PUBLIC_URL',

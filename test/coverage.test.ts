@@ -4,7 +4,7 @@ import t from 'tap';
 import { coveredLines, intersection } from '../scripts/coverage.ts';
 import { testDirectory } from './support/directory.ts';
 
-t.test('what no process ran is what each of them left out', (t) => {
+t.test('a line is uncovered only if no process ran it', (t) => {
   t.same(
     intersection(
       [[0, 10]],

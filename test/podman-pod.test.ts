@@ -143,7 +143,7 @@ const kubectl = (() => {
 const skip =
   kubectl !== undefined || process.env.CI === 'true' ? false : 'kubectl is not installed';
 
-t.test('it knows all that the base says', { skip }, async (t) => {
+t.test('the conversion to podman accepts each field of manifests/base', { skip }, async (t) => {
   const rendered = parseManifests(kubectl ?? '');
   const secrets = {
     'berth-git': { token: 'x' },

@@ -1,7 +1,7 @@
 /**
  * Sends each question of an approval to the webhook of its profile, with a link that decides it.
  * Invariants: the message is signed like a callback and has the same id over all its requests. It is sent again until the
- * receiver accepts it or the approval has ended. What was accepted is not sent again after a restart.
+ * receiver accepts it, has refused it several times in a row, or the approval has ended. What was accepted is not sent again after a restart.
  */
 import { backoff } from '../../shared/backoff.ts';
 import { messageOf } from '../../shared/errors.ts';

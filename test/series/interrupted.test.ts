@@ -40,36 +40,42 @@ async function endsAt(
   t.match(await harbour.run(), { volume: 'complete', written: 0 });
 }
 
-t.test('what it had written is no edit when upstream has moved on', async (t) => {
-  const { harbour } = await interrupt(t);
-  await endsAt(t, harbour, { ...one, 'b.md': 'b three\n' }, 'interrupted');
-});
+t.test(
+  'files of an interrupted run do not count as edits after upstream has changed',
+  async (t) => {
+    const { harbour } = await interrupt(t);
+    await endsAt(t, harbour, { ...one, 'b.md': 'b three\n' }, 'interrupted');
+  },
+);
 
-t.test('nor when the next run is killed too, at any change it makes', async (t) => {
-  t.setTimeout(300_000);
-  const three = { ...one, 'b.md': 'b three\n' };
-  const NODE_OPTIONS = `--import=${preload}`;
-  let announced = 0;
-  let changes = 0;
-  // The first time through it is only counted.
-  for (const share of [1, 0.55, 0.65, 0.75, 0.85]) {
-    const { harbour, state } = await interrupt(t);
-    const change = Math.round(share * changes);
-    harbour.repository.commit({ ...three, 'new.md': null });
-    const before = readFileSync(join(state, 'pending.json'), 'utf8');
-    const counter = join(harbour.directory, 'changes');
-    const what: Record<string, string> =
-      changes === 0 ? { COUNT_CHANGES_TO: counter } : { KILL_AT_CHANGE: `${change}` };
-    const { signal } = await runProgram(harbour.environment({ NODE_OPTIONS, ...what }));
-    if (changes === 0) changes = Number(readFileSync(counter, 'utf8'));
-    else t.equal(signal, 'SIGKILL', `at ${change} of ${changes}`);
-    const pending = join(state, 'pending.json');
-    if (existsSync(pending) && readFileSync(pending, 'utf8') !== before) announced += 1;
-    t.match(await harbour.run(), { conflicts: 0, drift: 0, kept: 0, merged: 0 }, `at ${change}`);
-    t.strictSame(harbour.tree(), three, `at ${change}`);
-  }
-  t.ok(announced > 0, 'some kills came between the announcement and the end');
-});
+t.test(
+  'files of two interrupted runs do not count as edits, whichever change the second kill hits',
+  async (t) => {
+    t.setTimeout(300_000);
+    const three = { ...one, 'b.md': 'b three\n' };
+    const NODE_OPTIONS = `--import=${preload}`;
+    let announced = 0;
+    let changes = 0;
+    // The first time through it is only counted.
+    for (const share of [1, 0.55, 0.65, 0.75, 0.85]) {
+      const { harbour, state } = await interrupt(t);
+      const change = Math.round(share * changes);
+      harbour.repository.commit({ ...three, 'new.md': null });
+      const before = readFileSync(join(state, 'pending.json'), 'utf8');
+      const counter = join(harbour.directory, 'changes');
+      const what: Record<string, string> =
+        changes === 0 ? { COUNT_CHANGES_TO: counter } : { KILL_AT_CHANGE: `${change}` };
+      const { signal } = await runProgram(harbour.environment({ NODE_OPTIONS, ...what }));
+      if (changes === 0) changes = Number(readFileSync(counter, 'utf8'));
+      else t.equal(signal, 'SIGKILL', `at ${change} of ${changes}`);
+      const pending = join(state, 'pending.json');
+      if (existsSync(pending) && readFileSync(pending, 'utf8') !== before) announced += 1;
+      t.match(await harbour.run(), { conflicts: 0, drift: 0, kept: 0, merged: 0 }, `at ${change}`);
+      t.strictSame(harbour.tree(), three, `at ${change}`);
+    }
+    t.ok(announced > 0, 'some kills came between the announcement and the end');
+  },
+);
 
 t.test('an edit made before it is not lost on the way', async (t) => {
   const harbour = await openHarbour(t, { 'notes.md': 'a\n\nb\n\nc\n' });
@@ -86,21 +92,27 @@ t.test('an edit made before it is not lost on the way', async (t) => {
   t.match(harbour.read('notes.md'), /^mine\n\nthree\n\ntwo\n$/);
 });
 
-t.test('nor when what announced it is damaged: the fetched commit still tells', async (t) => {
-  const three = { ...one, 'a.md': 'a three\n', 'settings.json': '{"three":3}\n' };
-  for (const garbage of ['', '{', '\0'.repeat(100)]) {
-    const { harbour, state } = await interrupt(t);
-    writeFileSync(join(state, 'pending.json'), garbage);
-    await endsAt(t, harbour, three, 'damaged_record');
-  }
-});
+t.test(
+  'with a damaged pending.json, init recognises the files of the interrupted run by the fetched commit',
+  async (t) => {
+    const three = { ...one, 'a.md': 'a three\n', 'settings.json': '{"three":3}\n' };
+    for (const garbage of ['', '{', '\0'.repeat(100)]) {
+      const { harbour, state } = await interrupt(t);
+      writeFileSync(join(state, 'pending.json'), garbage);
+      await endsAt(t, harbour, three, 'damaged_record');
+    }
+  },
+);
 
-t.test('where that is damaged too, such text is kept as an edit would be', async (t) => {
-  const { harbour, state } = await interrupt(t);
-  writeFileSync(join(state, 'pending.json'), '{');
-  rmSync(join(state, 'git'), { recursive: true });
-  harbour.repository.commit({ 'a.md': 'a three\n' });
-  t.match(await harbour.run(), { volume: 'damaged_record', conflicts: 1 });
-  t.equal(harbour.read('a.md'), 'a three\n');
-  t.strictSame(harbour.conflicts(), ['a.md'], 'nothing is lost');
-});
+t.test(
+  'without pending.json and git objects, files of an interrupted run are saved as edits',
+  async (t) => {
+    const { harbour, state } = await interrupt(t);
+    writeFileSync(join(state, 'pending.json'), '{');
+    rmSync(join(state, 'git'), { recursive: true });
+    harbour.repository.commit({ 'a.md': 'a three\n' });
+    t.match(await harbour.run(), { volume: 'damaged_record', conflicts: 1 });
+    t.equal(harbour.read('a.md'), 'a three\n');
+    t.strictSame(harbour.conflicts(), ['a.md'], 'nothing is lost');
+  },
+);

@@ -37,7 +37,7 @@ t.test('of all who take a dead one over at once exactly one does', async (t) => 
   }
 });
 
-t.test('one that has beaten or changed hands meanwhile is not taken over', async (t) => {
+t.test('a lease with a new heartbeat or owner is not taken over', async (t) => {
   const alive = JSON.stringify({ ...lease('dead'), beat: 1 });
   const directory = testDirectory(t, { 'lease.json': alive });
   const path = join(directory, 'lease.json');
@@ -66,7 +66,7 @@ t.test('a renewal that comes too late does not happen', async (t) => {
   t.strictSame(readdirSync(directory), ['lease.json']);
 });
 
-t.test('what is no lease of this version is none', async (t) => {
+t.test('a text that is no lease of this version is ignored', async (t) => {
   for (const text of ['', '[]', '{"version":2}', dead.replace('dead', 'x'.repeat(65))]) {
     t.equal(parseLease(text), undefined, text);
   }

@@ -80,26 +80,29 @@ t.test('one that cannot be read is looked at again', async (t) => {
   await lease.release();
 });
 
-t.test('one that cannot be read until it has expired is lost, and said truthfully', async (t) => {
-  const unreadable = { 'a directory': undefined, torn: '{"version":1,"ow', 'of nobody': '{}' };
-  for (const [what, content] of Object.entries(unreadable)) {
-    const { path, lease, lines } = await hold(t, { expiry: 300 });
-    while (!lease.lost.aborted) {
-      if (content !== undefined) writeFileSync(path, content);
-      else if (!existsSync(path) || readsAsFile(path)) obstruct(path);
-      await new Promise((resolve) => setImmediate(resolve));
+t.test(
+  'a lease file that stays unreadable until it expires is lost; the error names the missed renewal',
+  async (t) => {
+    const unreadable = { 'a directory': undefined, torn: '{"version":1,"ow', 'of nobody': '{}' };
+    for (const [what, content] of Object.entries(unreadable)) {
+      const { path, lease, lines } = await hold(t, { expiry: 300 });
+      while (!lease.lost.aborted) {
+        if (content !== undefined) writeFileSync(path, content);
+        else if (!existsSync(path) || readsAsFile(path)) obstruct(path);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      const reason = { code: 'lease_held', message: /the lease has not been renewed for 300 ms/ };
+      t.match(lease.lost.reason, reason, what);
+      t.notMatch(lease.lost.reason.message, /took the lease over/);
+      t.match(
+        lines.filter(({ event }) => event === 'lease_lost'),
+        [{ msg: 'this program has lost the lease on the volume' }],
+      );
+      await lease.release();
+      rmSync(path, { recursive: true, force: true });
     }
-    const reason = { code: 'lease_held', message: /the lease has not been renewed for 300 ms/ };
-    t.match(lease.lost.reason, reason, what);
-    t.notMatch(lease.lost.reason.message, /took the lease over/);
-    t.match(
-      lines.filter(({ event }) => event === 'lease_lost'),
-      [{ msg: 'this program has lost the lease on the volume' }],
-    );
-    await lease.release();
-    rmSync(path, { recursive: true, force: true });
-  }
-});
+  },
+);
 
 t.test('another owner has it at once, whatever the version of his record', async (t) => {
   const { path, lease } = await hold(t);

@@ -59,7 +59,7 @@ t.test(
   },
 );
 
-t.test('who has been told to stop gets none, also where it is free', async (t) => {
+t.test('an aborted request gets no lease, even if the lease is free', async (t) => {
   const { acquire, path } = volume(t);
   await t.rejects(acquire('init', { signal: AbortSignal.abort() }), {
     code: 'lease_held',

@@ -41,24 +41,27 @@ t.test('a file or a symlink in its place is set aside, not followed', async (t) 
   }
 });
 
-t.test('so is what stands in the place of its parts, and the lease can be taken', async (t) => {
-  const state = testDirectory(t, { outside: {}, conflicts: 'planted', base: 'planted' });
-  mkdirSync(join(state, 'lease.json/full'), { recursive: true });
-  symlinkSync('outside', join(state, 'sessions'));
-  symlinkSync('outside/x', join(state, 'last-good-credentials.json'));
-  const { log, lines } = captureLog();
-  await openStateDirectory(state, log, { directories: ['base'], files: ['report.json'] });
-  const repaired = lines.map(({ path }) => String(path).replace(/.*\/(.*)\.aside-.*/, '$1'));
-  const expected = ['base', 'conflicts', 'last-good-credentials.json', 'lease.json', 'sessions'];
-  t.strictSame(repaired.sort(), expected);
-  const sessions = lines.find(({ path }) => String(path).includes('/sessions.aside-'));
-  t.equal(readlinkSync(String(sessions?.saved)), 'outside');
-  t.notOk(existsSync(join(state, 'sessions')));
-  const { signal } = new AbortController();
-  const lease = await acquireLease({ directory: state, program: 'serve', log, signal });
-  await lease.assertHeld();
-  await lease.release();
-});
+t.test(
+  'files and symlinks in place of state files are set aside, and the lease can be taken',
+  async (t) => {
+    const state = testDirectory(t, { outside: {}, conflicts: 'planted', base: 'planted' });
+    mkdirSync(join(state, 'lease.json/full'), { recursive: true });
+    symlinkSync('outside', join(state, 'sessions'));
+    symlinkSync('outside/x', join(state, 'last-good-credentials.json'));
+    const { log, lines } = captureLog();
+    await openStateDirectory(state, log, { directories: ['base'], files: ['report.json'] });
+    const repaired = lines.map(({ path }) => String(path).replace(/.*\/(.*)\.aside-.*/, '$1'));
+    const expected = ['base', 'conflicts', 'last-good-credentials.json', 'lease.json', 'sessions'];
+    t.strictSame(repaired.sort(), expected);
+    const sessions = lines.find(({ path }) => String(path).includes('/sessions.aside-'));
+    t.equal(readlinkSync(String(sessions?.saved)), 'outside');
+    t.notOk(existsSync(join(state, 'sessions')));
+    const { signal } = new AbortController();
+    const lease = await acquireLease({ directory: state, program: 'serve', log, signal });
+    await lease.assertHeld();
+    await lease.release();
+  },
+);
 
 t.test("several programs that repair it at once are not in each other's way", async (t) => {
   const state = testDirectory(t, { conflicts: {} });

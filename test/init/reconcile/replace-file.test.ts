@@ -27,7 +27,7 @@ t.test('a file takes the place of another, with its permission bits', async (t) 
   t.notOk(existsSync(file.path));
 });
 
-t.test('what is not the file that was laid out does not', async (t) => {
+t.test('a file that was swapped after it was prepared is not moved to its path', async (t) => {
   const swaps = {
     'another file': (path: string) => writeFileSync(`${path}.new`, 'content'),
     'a symlink': (path: string) => symlinkSync('/etc/hostname', `${path}.new`),
@@ -42,7 +42,7 @@ t.test('what is not the file that was laid out does not', async (t) => {
   }
 });
 
-t.test('where it cannot be moved the place is as before', async (t) => {
+t.test('a failed move leaves no file', async (t) => {
   const { directory, file } = layOut(t);
   t.equal(await moveFile(file, join(directory, 'none/there'), 0o644), false);
   t.notOk(existsSync(file.path));

@@ -101,7 +101,7 @@ t.test(
 );
 
 t.test(
-  'one that lives in another pod is not taken for dead',
+  'a lease whose holder runs in another pod is not taken over',
   { skip: !canUnshare && 'needs a network namespace of its own: root and unshare' },
   async (t) => {
     const directory = directoryFor(t);

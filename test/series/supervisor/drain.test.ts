@@ -76,7 +76,7 @@ t.test('what a tool left in the background ends with the worker', async (t) => {
   t.same(processesOf(surroundings.config), []);
 });
 
-t.test('who waits for a worker is sent away at once', async (t) => {
+t.test('at a drain, prompts that wait for a worker are refused at once', async (t) => {
   const { stream, call, supervisor, surroundings } = await startSupervisor(t, {
     settings: { BERTH_DRAIN: '100ms', BERTH_MAX_WORKERS: '1' },
   });
@@ -174,7 +174,7 @@ t.test('a port that is taken ends the start, and nothing is left', async (t) => 
   t.notOk(existsSync(join(two.surroundings.config, '.berth', 'lease.json')));
 });
 
-t.test('the volume that goes to another program is fatal', async (t) => {
+t.test('the supervisor ends when another program takes the lease', async (t) => {
   const { surroundings, fatal } = await startSupervisor(t);
   const lease = { version: 1, owner: 'another', holder: 'serve on another-pod', beat: 1 };
   writeFileSync(join(surroundings.config, '.berth', 'lease.json'), JSON.stringify(lease));

@@ -103,7 +103,7 @@ t.test('if the first is interrupted before anything is known, the next goes firs
   t.match([second, third], [{ begun: true }, { begun: false }]);
 });
 
-t.test('one that is held can leave', async (t) => {
+t.test('a turn that waits for a refresh can be aborted', async (t) => {
   const { begin } = scene(4);
   begin();
   const leaving = new AbortController();
@@ -143,7 +143,7 @@ t.test('without another in time it is kept, and that can be tried again later', 
   t.same(failures, ['failed']);
 });
 
-t.test('one that is lost is told as such, at once', async (t) => {
+t.test('a turn whose login is lost fails at once with login_required', async (t) => {
   const lost = new BerthError('login_required', 'cannot answer the prompt: it is lost; log in');
   const { begin, become, failures } = scene(60, { refusal: () => lost, patience: 60_000 });
   const use = await begin().use;

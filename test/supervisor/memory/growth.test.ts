@@ -35,7 +35,7 @@ t.test('a clock that jumps, or a pause in which nobody looked, begins it anew', 
   t.end();
 });
 
-t.test('two samples of one moment are no growth without end', (t) => {
+t.test('two samples of the same time give no growth', (t) => {
   t.equal(
     growthOf([
       [5, 100],

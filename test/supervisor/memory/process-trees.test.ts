@@ -83,7 +83,7 @@ t.test('the CPU time of a tree is that of all its processes and of reaped childr
   await until('it is seen to work', async () => (await treeCpu(busy.pid ?? 0)) >= 50);
 });
 
-t.test('one that has ended has none', async (t) => {
+t.test('the tree of an ended process has no memory and no processes', async (t) => {
   const child = spawn('true');
   await once(child, 'exit');
   const trees = new ProcessTrees({ marksOf });

@@ -17,20 +17,23 @@ t.test('prompts without a session get distinct processes, a follow-up the same o
   t.ok(most() <= 3, `${most()} processes`);
 });
 
-t.test('one that is given back unused goes, if it was marked meanwhile, else stays', async (t) => {
-  const { acquire, ask, pool, recycled } = await startPool(t);
-  const { sessionId, worker } = await ask('[[say one]]');
-  const kept = await acquire({ sessionId });
-  pool.giveBack(kept);
-  t.match(kept, { state: 'idle', turns: 1 });
-  t.equal(await acquire({ sessionId }), worker);
-  void pool.recycle(worker, 'memory');
-  t.match(worker, { state: 'busy', recycleAfterTurn: 'memory' });
-  pool.giveBack(worker);
-  await worker.gone;
-  t.same(recycled, ['memory']);
-  t.equal((await ask('[[say two]]', sessionId)).result.result, 'two', 'its session goes on');
-});
+t.test(
+  'a worker that is returned unused is recycled if it was marked, and otherwise stays idle',
+  async (t) => {
+    const { acquire, ask, pool, recycled } = await startPool(t);
+    const { sessionId, worker } = await ask('[[say one]]');
+    const kept = await acquire({ sessionId });
+    pool.giveBack(kept);
+    t.match(kept, { state: 'idle', turns: 1 });
+    t.equal(await acquire({ sessionId }), worker);
+    void pool.recycle(worker, 'memory');
+    t.match(worker, { state: 'busy', recycleAfterTurn: 'memory' });
+    pool.giveBack(worker);
+    await worker.gone;
+    t.same(recycled, ['memory']);
+    t.equal((await ask('[[say two]]', sessionId)).result.result, 'two', 'its session goes on');
+  },
+);
 
 t.test('prompts for one session run in their order, one after the other', async (t) => {
   const { ask, pool, surroundings } = await startPool(t);

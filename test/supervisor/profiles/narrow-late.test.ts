@@ -35,7 +35,7 @@ t.test('without Bash, a profile with commands needs a process with flags', async
   t.match(late('commanded', ['Read', 'Bash']), { onlyTools: Array });
 });
 
-t.test('so do turns and budgets of a request', async (t) => {
+t.test('max_turns and max_budget_usd of a request need a process with flags', async (t) => {
   const profile = profiles.get('default');
   if (!profile) throw new Error('there is no profile');
   t.equal(lateOptionsOf(profile, { maxTurns: 2 }), undefined);

@@ -242,7 +242,7 @@ for (const [what, profile, request, message] of refused) {
   });
 }
 
-t.test('what narrows is taken', (t) => {
+t.test('overrides stricter than the profile are accepted', (t) => {
   const profile = review(
     `overrides: [model, allowed_tools, max_turns, max_budget_usd, timeout, output_schema],
     models: [haiku], model: opus, limits: {max_turns: 3, max_budget_usd: 1, timeout: 1m},

@@ -26,6 +26,6 @@ const wrong = [
   `cc-${trace}-00f067aa0ba902b7-01-${'x'.repeat(600)}`,
 ];
 
-t.test('what is wrong is ignored', async (t) => {
+t.test('an invalid traceparent is ignored', async (t) => {
   for (const header of wrong) t.equal(validTraceparent(header), undefined, String(header));
 });

@@ -91,16 +91,19 @@ t.test(
   },
 );
 
-t.test('of two earlier ones that is kept which has passed its self-test', async (t) => {
-  const { harbour, state, wants, first, second, installed, record } = await prepare(t);
-  await harbour.run(first);
-  await harbour.run(second);
-  const tested = { version: 1, ids: idsOf(one) };
-  writeFileSync(join(state, 'cli-tested.json'), JSON.stringify(tested));
-  await harbour.run(wants(three, '/3.tgz'));
-  t.match(record(), { current: idsOf(three)[0], previous: idsOf(one)[0] });
-  t.strictSame(installed(), idsOf(one, three));
-});
+t.test(
+  'of two earlier CLI versions, init keeps the version that passed its self-test',
+  async (t) => {
+    const { harbour, state, wants, first, second, installed, record } = await prepare(t);
+    await harbour.run(first);
+    await harbour.run(second);
+    const tested = { version: 1, ids: idsOf(one) };
+    writeFileSync(join(state, 'cli-tested.json'), JSON.stringify(tested));
+    await harbour.run(wants(three, '/3.tgz'));
+    t.match(record(), { current: idsOf(three)[0], previous: idsOf(one)[0] });
+    t.strictSame(installed(), idsOf(one, three));
+  },
+);
 
 t.test('where it is not wanted any more it goes', async (t) => {
   const { harbour, state, first } = await prepare(t);
@@ -215,7 +218,7 @@ t.test(
   },
 );
 
-t.test('a damaged one that cannot be made anew is not gone on with', async (t) => {
+t.test('a damaged CLI that cannot be downloaded again is not used', async (t) => {
   const { harbour, server, first, second, place, record } = await prepare(t);
   await harbour.run(first);
   await harbour.run(second);

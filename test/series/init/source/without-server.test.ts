@@ -139,26 +139,29 @@ async function fetchedOnly(t: Test) {
   return { harbour, commit, pending };
 }
 
-t.test('so does one that fails when the new files turn out to be damaged', async (t) => {
-  const { harbour, commit } = await fetchedOnly(t);
-  spoilObjects(harbour);
-  harbour.server.fault({ kind: 'drop', afterBytes: 60 });
-  t.match(await harbour.run(), {
-    remote: 'failed',
-    commit,
-    remote_error: { code: 'remote_unavailable' },
-  });
-  t.strictSame(harbour.tree(), files);
-  t.match(harbour.events('remote_failed'), [{ level: 'error' }]);
-  const strict = harbour.run({ BERTH_ON_REMOTE_FAILURE: 'fail' });
-  await t.rejects(strict, { code: 'remote_unavailable' });
-  t.strictSame(harbour.tree(), files, 'nothing is half done');
-  harbour.server.fault(undefined);
-  t.match(await harbour.run(), { remote: 'current', conflicts: 0 });
-  t.strictSame(harbour.tree(), { ...files, 'a.md': 'a two\n' });
-});
+t.test(
+  'if fetched objects are damaged and the server fails, init keeps the last complete state',
+  async (t) => {
+    const { harbour, commit } = await fetchedOnly(t);
+    spoilObjects(harbour);
+    harbour.server.fault({ kind: 'drop', afterBytes: 60 });
+    t.match(await harbour.run(), {
+      remote: 'failed',
+      commit,
+      remote_error: { code: 'remote_unavailable' },
+    });
+    t.strictSame(harbour.tree(), files);
+    t.match(harbour.events('remote_failed'), [{ level: 'error' }]);
+    const strict = harbour.run({ BERTH_ON_REMOTE_FAILURE: 'fail' });
+    await t.rejects(strict, { code: 'remote_unavailable' });
+    t.strictSame(harbour.tree(), files, 'nothing is half done');
+    harbour.server.fault(undefined);
+    t.match(await harbour.run(), { remote: 'current', conflicts: 0 });
+    t.strictSame(harbour.tree(), { ...files, 'a.md': 'a two\n' });
+  },
+);
 
-t.test('and one that fails in the midst of reconciling, before any file is changed', async (t) => {
+t.test('a blob that is damaged while the server is down changes no file', async (t) => {
   const { harbour, commit } = await fetchedOnly(t);
   spoilBlob(harbour, 'a.md');
   harbour.server.fault({ kind: 'drop', afterBytes: 60 });
@@ -190,22 +193,29 @@ function spoilBlob({ volume, repository }: Harbour, path: string): void {
   }
 }
 
-t.test('of a run that was cut short either end is gone on with that can be reached', async (t) => {
-  const { harbour, commit, pending } = await fetchedOnly(t);
-  writeFileSync(join(harbour.volume, '.berth/pending.json'), pending);
-  rmSync(join(harbour.volume, '.berth/git'), { recursive: true });
-  harbour.server.fault({ kind: 'status', status: 404 });
-  t.match(await harbour.run(), { remote: 'failed', volume: 'interrupted', commit, written: 0 });
-  t.strictSame(harbour.tree(), files);
-  writeFileSync(join(harbour.volume, '.berth/pending.json'), pending);
-  writeFileSync(join(harbour.volume, 'a.md'), 'a two\n');
-  t.match(await harbour.run(), { remote: 'failed', commit: harbour.repository.head(), written: 0 });
-  writeFileSync(join(harbour.volume, '.berth/pending.json'), pending);
-  rmSync(join(harbour.volume, 'b.md'));
-  const before = harbour.tree();
-  await t.rejects(harbour.run(), { code: 'remote_unavailable', message: /complete the volume/ });
-  t.strictSame(harbour.tree(), before, 'what cannot be finished is not begun');
-});
+t.test(
+  'after an interrupted run init continues with the earlier or the pending commit, whichever is complete',
+  async (t) => {
+    const { harbour, commit, pending } = await fetchedOnly(t);
+    writeFileSync(join(harbour.volume, '.berth/pending.json'), pending);
+    rmSync(join(harbour.volume, '.berth/git'), { recursive: true });
+    harbour.server.fault({ kind: 'status', status: 404 });
+    t.match(await harbour.run(), { remote: 'failed', volume: 'interrupted', commit, written: 0 });
+    t.strictSame(harbour.tree(), files);
+    writeFileSync(join(harbour.volume, '.berth/pending.json'), pending);
+    writeFileSync(join(harbour.volume, 'a.md'), 'a two\n');
+    t.match(await harbour.run(), {
+      remote: 'failed',
+      commit: harbour.repository.head(),
+      written: 0,
+    });
+    writeFileSync(join(harbour.volume, '.berth/pending.json'), pending);
+    rmSync(join(harbour.volume, 'b.md'));
+    const before = harbour.tree();
+    await t.rejects(harbour.run(), { code: 'remote_unavailable', message: /complete the volume/ });
+    t.strictSame(harbour.tree(), before, 'what cannot be finished is not begun');
+  },
+);
 
 t.test('an announcement that cannot be read does not hide a whole tree', async (t) => {
   const { harbour, commit } = await fetchedOnly(t);

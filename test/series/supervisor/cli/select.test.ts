@@ -54,14 +54,14 @@ async function prepare(t: Test, more: Record<string, string> = {}) {
   return { surroundings, state, log, place, put, record, find };
 }
 
-t.test('one on the PATH comes first, and what is named before all', async (t) => {
+t.test('BERTH_CLAUDE_PATH has priority, then `claude` on the PATH', async (t) => {
   const onPath = await prepare(t, { PATH: `${dirname(realClaude)}:${path}` });
   t.match(await onPath.find(), { path: 'claude', version: '2.1.330' });
   const named = await prepare(t, { BERTH_CLAUDE_PATH: '/nowhere/claude' });
   await t.rejects(named.find(), { message: /nowhere.*the program does not exist/ });
 });
 
-t.test('one on the PATH that is of no use is not passed over in silence', async (t) => {
+t.test('a broken CLI on the PATH is an error and is not skipped', async (t) => {
   const { find, surroundings } = await prepare(t);
   const directory = join(surroundings.workspace, 'bin');
   mkdirSync(directory);
@@ -83,7 +83,7 @@ t.test(
   },
 );
 
-t.test('one that fails is left for the one before it', async (t) => {
+t.test('a CLI version that fails its self-test is replaced by the previous version', async (t) => {
   const { find, put, place, record, log } = await prepare(t);
   const failing: Record<string, [string | Buffer, RegExp]> = {
     'it fails its self-test': [
@@ -128,7 +128,7 @@ t.test('one that crashes is tried again, and left only if the one before works',
   await t.rejects(find(), { code: 'cli_unavailable', message: /^cannot test .*2{32}.*SIGABRT/ });
 });
 
-t.test('what stands on the volume leads nowhere else', async (t) => {
+t.test('a symlink in place of the installed CLI is not followed', async (t) => {
   const { find, place, record, surroundings } = await prepare(t);
   rmSync(place(first).binary);
   symlinkSync(realClaude, place(first).binary);

@@ -120,7 +120,7 @@ t.test(
   },
 );
 
-t.test('what goes wrong with them is told, without the token', async (t) => {
+t.test('berth pause and resume report their errors without the token', async (t) => {
   const { url } = await startSupervisor(t);
   const at = { BERTH_HTTP_LISTEN: `127.0.0.1:${new URL(url).port}` };
   const none = await berth(['pause'], at);

@@ -116,7 +116,7 @@ t.test('a login of its own, while the supervisor runs: no restart, and no refres
   t.equal(readFileSync(replaced, 'utf8'), prepared.before);
 });
 
-t.test('neither init nor the source undoes it', async (t) => {
+t.test('neither init nor an unchanged source replaces a login of `berth login`', async (t) => {
   const prepared = await prepare(t);
   const { environment, surroundings } = prepared;
   const state = join(surroundings.config, '.berth');
@@ -197,7 +197,7 @@ t.test('without a terminal, or a volume, it says so', async (t) => {
   t.match(terminal.screen(), /cannot write \/nowhere\/at\/all/);
 });
 
-t.test('what would undo it, or go before it, is told', async (t) => {
+t.test('berth login names a policy or a variable that would override the login', async (t) => {
   const prepared = await prepare(t, { BERTH_CREDENTIALS_POLICY: 'source' });
   writeFileSync(prepared.environment.BERTH_CREDENTIALS_SOURCE ?? '', prepared.server.login());
   const refused = prepared.start();

@@ -51,23 +51,26 @@ t.test(
       t.equal(again.body.warnings.length, 4);
     });
 
-    await t.test('so do the log, once, and the status and the metrics', async (t) => {
-      const fits = ({ name }: Record<string, unknown>) => name === 'dead';
-      t.match(await log.logged('cli_problem', fits), { kind: 'mcp_server', profile: 'default' });
-      t.equal(log.lines.filter((line) => line.event === 'cli_problem' && fits(line)).length, 1);
-      const { body } = await call('GET', '/v1/status');
-      t.match(body.cli_problems.find(fits), {
-        profile: 'default',
-        kind: 'mcp_server',
-        problem: /ENOENT/,
-        since: String,
-      });
-      const metrics = await (await fetch(new URL('/metrics', metricsUrl))).text();
-      t.match(metrics, /berth_cli_problems\{profile="default",kind="mcp_server"\} 4\n/);
-      t.match(metrics, /berth_cli_problems\{profile="default",kind="plugin"\} 0\n/);
-    });
+    await t.test(
+      'the log (once), the status and the metrics report a disconnected MCP server',
+      async (t) => {
+        const fits = ({ name }: Record<string, unknown>) => name === 'dead';
+        t.match(await log.logged('cli_problem', fits), { kind: 'mcp_server', profile: 'default' });
+        t.equal(log.lines.filter((line) => line.event === 'cli_problem' && fits(line)).length, 1);
+        const { body } = await call('GET', '/v1/status');
+        t.match(body.cli_problems.find(fits), {
+          profile: 'default',
+          kind: 'mcp_server',
+          problem: /ENOENT/,
+          since: String,
+        });
+        const metrics = await (await fetch(new URL('/metrics', metricsUrl))).text();
+        t.match(metrics, /berth_cli_problems\{profile="default",kind="mcp_server"\} 4\n/);
+        t.match(metrics, /berth_cli_problems\{profile="default",kind="plugin"\} 0\n/);
+      },
+    );
 
-    await t.test('so does berth doctor', async (t) => {
+    await t.test('berth doctor reports a disconnected MCP server', async (t) => {
       const { hostname: host, port } = new URL(metricsUrl);
       const found = await checkServer({ host, port: Number(port) }, new AbortController().signal);
       t.match(
@@ -110,18 +113,24 @@ t.test(
       t.same(asked('in vain'), []);
     });
 
-    await t.test('one that is there by then is connected without a new process', async (t) => {
-      const before = await prompt('[[say too early]]', { profile: 'needs-late' });
-      t.match(before, { status: 503, body: { code: 'mcp_unavailable' } });
-      writeFileSync(needed, '');
-      const { status, body } = await prompt('[[say in time]]', { profile: 'needs-late' });
-      t.match({ status, ...body }, { status: 200, result: 'in time', warnings: [] });
-      const { pid } = await log.logged('worker_ready', (line) => line.profile === 'needs-late');
-      const { session_id } = body;
-      const { workers } = (await call('GET', '/v1/status')).body;
-      const own = workers.find((each: { session_id: string }) => each.session_id === session_id);
-      t.equal(own.pid, pid);
-      t.match(await prompt('[[say on]]', { session_id }), { status: 200, body: { result: 'on' } });
-    });
+    await t.test(
+      'a required MCP server that starts later is connected in the same process',
+      async (t) => {
+        const before = await prompt('[[say too early]]', { profile: 'needs-late' });
+        t.match(before, { status: 503, body: { code: 'mcp_unavailable' } });
+        writeFileSync(needed, '');
+        const { status, body } = await prompt('[[say in time]]', { profile: 'needs-late' });
+        t.match({ status, ...body }, { status: 200, result: 'in time', warnings: [] });
+        const { pid } = await log.logged('worker_ready', (line) => line.profile === 'needs-late');
+        const { session_id } = body;
+        const { workers } = (await call('GET', '/v1/status')).body;
+        const own = workers.find((each: { session_id: string }) => each.session_id === session_id);
+        t.equal(own.pid, pid);
+        t.match(await prompt('[[say on]]', { session_id }), {
+          status: 200,
+          body: { result: 'on' },
+        });
+      },
+    );
   },
 );
