@@ -16,7 +16,7 @@ import { answerOnboarding } from './login/onboarding.ts';
 import { proposedOnVolume } from './proposals/state.ts';
 import { reconcile } from './reconcile/worktree.ts';
 import { describeRun, type InitReport, Steps, summarize, writeReport } from './report.ts';
-import { type Source, wantedCommit } from './source/source.ts';
+import { type Avoid, type Source, wantedCommit } from './source/source.ts';
 import { findMisplaced } from './volume/misplaced.ts';
 import { handOver, isRoot, takeOwnership } from './volume/ownership.ts';
 import { isDirectory, openState } from './volume/state-directory.ts';
@@ -85,6 +85,8 @@ export interface Preparation {
   steps?: Steps;
   /** Set while the supervisor may work on the volume: only tracked files are written. */
   live?: LivePreparation;
+  /** What to write in place of a commit. */
+  avoid?: Avoid;
 }
 
 export interface LivePreparation {
@@ -125,7 +127,8 @@ interface Run extends Preparation {
   steps: Steps;
 }
 
-async function run({ config, log, lease, signal, started, steps, live }: Run): Promise<InitReport> {
+async function run(run: Run): Promise<InitReport> {
+  const { config, log, lease, signal, started, steps, live, avoid } = run;
   const { configDirectory, stateDirectory, repository, ref, directory, localChanges } = config;
   const { invalidSettings } = config;
   const wanted = { configDirectory, stateDirectory, repository: repository.url, ref, directory };
@@ -149,7 +152,7 @@ async function run({ config, log, lease, signal, started, steps, live }: Run): P
   let source = await steps.run('fetch', () =>
     live?.source
       ? live.source(volume)
-      : wantedCommit({ config, volume, quarantine, repairs, log, signal }),
+      : wantedCommit({ config, volume, quarantine, repairs, avoid, log, signal }),
   );
   const proposed = await proposedOnVolume(stateDirectory, repository.url, directory ?? null);
   const reconcileWith = (source: Source) =>

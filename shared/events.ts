@@ -135,6 +135,15 @@ export const eventsOfInit = {
     'no worker starts with the commit, and there is no earlier commit to go back to',
     'commit why',
   ),
+  commits_set_aside: event(
+    'warn',
+    'the record of received commits is torn or was not written by init: it is moved to quarantine',
+    'why saved',
+  ),
+  commits_unrecorded: event(
+    'warn',
+    'the received commits could not be recorded; a restart tries a bad commit again',
+  ),
   sync_request_failed: event('warn', 'a request to the port of an init that stays failed'),
   setting_advice: event('warn', 'a setting is valid, but probably not what you intended'),
   preflight: event(

@@ -40,12 +40,20 @@ export interface Source extends Found {
   close(): Promise<void>;
 }
 
+/** @throws BerthError `remote_unavailable` if files of the other commit are missing on the volume */
+export type Avoid = (
+  commit: string,
+  place: { directory: GitDirectory; volume: Volume; signal: AbortSignal },
+) => Promise<Found | undefined>;
+
 export interface SourceOptions {
   config: InitConfig;
   volume: Volume;
   quarantine: Aside;
   /** Repairs are added here. */
   repairs: string[];
+  /** What to use in place of a commit; undefined for the commit itself. */
+  avoid?: Avoid | undefined;
   log: Log;
   signal: AbortSignal;
 }
@@ -91,13 +99,15 @@ export async function wantedCommit(options: SourceOptions): Promise<Source> {
         ? await fromVolume({ ...options, volume: found }, directory)
         : undefined;
     if (!kept) throw failure;
+    const finish = async () => undefined;
+    const other = await options.avoid?.(kept.commit.id, { directory, volume: found, signal });
+    if (other) return { ...common, ...other, volume: found, finish, instead: fail };
     log.error('remote_failed', goingOn(kept), {
       error: failure,
       commit: kept.commit.id,
       age_ms: ageOf(kept.confirmedAt),
       volume: volume.state,
     });
-    const finish = async () => undefined;
     return { ...common, ...kept, volume: found, failure, finish, instead: fail };
   };
   /** For a failure of the server while damaged objects were fetched again. */
@@ -150,7 +160,7 @@ export async function wantedCommit(options: SourceOptions): Promise<Source> {
 }
 
 async function fromServer(
-  { config, volume, quarantine, repairs, log }: SourceOptions,
+  { config, volume, quarantine, repairs, avoid, log, signal }: SourceOptions,
   directory: GitDirectory,
   remote: Remote,
 ): Promise<Found> {
@@ -165,6 +175,8 @@ async function fromServer(
     commit: target.commit,
     remote_ref: target.remoteRef,
   });
+  const other = await avoid?.(target.commit, { directory, volume, signal });
+  if (other) return other;
   await keepEditedBases(config, volume, target, directory);
   // Only after `resolve`, so that a mistyped BERTH_REPO loses no objects.
   if (volume.state === 'other_repository' || volume.state === 'other_ref') await directory.remove();

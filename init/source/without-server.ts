@@ -88,8 +88,12 @@ async function foundIn(
   };
 }
 
-/** Whether everything that reconciling would write can be read. @throws BerthError otherwise */
-async function canFinish(
+/**
+ * Whether everything that reconciling would write can be read.
+ * @returns false if records of the volume are lost
+ * @throws BerthError `remote_unavailable` if objects are missing
+ */
+export async function canFinish(
   { commit, readBlob }: Found,
   { config, volume, signal }: Place,
 ): Promise<boolean> {

@@ -16,6 +16,7 @@ import { proves } from '../git/tree.ts';
 import { previousDirectory, previousRecord } from '../reconcile/live.ts';
 import type { Source } from '../source/source.ts';
 import { treeOf, Upstream } from '../source/upstream.ts';
+import type { Found } from '../source/without-server.ts';
 import { readTreeRecord, type TreeRecord } from '../volume/record.ts';
 import type { Volume } from '../volume/volume.ts';
 
@@ -40,11 +41,35 @@ export function previousSource(
   volume: Volume,
   why: BerthError,
 ): Source {
-  const { stateDirectory, ref, maxRepositoryBytes } = config;
+  const { stateDirectory, maxRepositoryBytes } = config;
   const largeFiles = new LargeFiles();
-  const git = new GitDirectory(join(stateDirectory, 'git'), maxRepositoryBytes, largeFiles);
+  const directory = new GitDirectory(join(stateDirectory, 'git'), maxRepositoryBytes, largeFiles);
+  return {
+    ...previousFound(config, record, directory, why),
+    volume,
+    largeFiles,
+    bytes: () => 0,
+    finish: async () => undefined,
+    instead: async (error) => {
+      throw error;
+    },
+    close: () => directory.close(),
+  };
+}
+
+/**
+ * @param directory for objects whose files are not kept
+ * @param why the reason for going back, for the report
+ */
+export function previousFound(
+  config: InitConfig,
+  record: TreeRecord,
+  directory: GitDirectory,
+  why: BerthError,
+): Found {
+  const { stateDirectory, ref, maxRepositoryBytes } = config;
   const setAside = async () => undefined;
-  const upstream = new Upstream({ directory: git, remote: undefined, setAside, log: silent });
+  const upstream = new Upstream({ directory, remote: undefined, setAside, log: silent });
   const readBlob = async (oid: string): Promise<Buffer> => {
     const path = join(stateDirectory, previousDirectory, oid);
     const kept = await readFileBounded(path, maxRepositoryBytes).catch(() => undefined);
@@ -53,19 +78,11 @@ export function previousSource(
   };
   const text = Buffer.from(record.commit_text, 'base64');
   return {
-    volume,
     commit: { id: record.commit, text, tree: treeOf(record) },
     confirmedAt: new Date(record.fetched_at),
     ref,
     failure: why,
     readBlob,
-    largeFiles,
-    bytes: () => 0,
-    finish: async () => undefined,
-    instead: async (error) => {
-      throw error;
-    },
-    close: () => git.close(),
   };
 }
 

@@ -1,7 +1,7 @@
 /**
  * Keeps the volume equal to the repository while sessions run: requests the refs at each interval
  * and after a push, writes a changed commit, and goes back to the last good commit if no worker
- * starts with the new one.
+ * starts with the new one. The bad commit is recorded first, so a restart does not write it again.
  * Invariants: one change of the volume at a time. A supervisor joins the lease only between changes.
  * A failure changes nothing, or is finished by the next try; tries after failures are further and
  * further apart.
@@ -17,11 +17,14 @@ import type { InitConfig } from '../config.ts';
 import { acquire, announce, type LivePreparation, prepareHeld } from '../prepare.ts';
 import type { InitReport } from '../report.ts';
 import { currentTarget } from '../source/current-target.ts';
+import type { Avoid } from '../source/source.ts';
+import { canFinish } from '../source/without-server.ts';
 import { handOver } from '../volume/ownership.ts';
 import { pendingFile } from '../volume/record.ts';
 import type { PassKind, SyncMetrics } from './metrics.ts';
 import { Partner, type Verdict } from './partner.ts';
-import { previousCommit, previousSource, rolledBack } from './previous-commit.ts';
+import { previousCommit, previousFound, previousSource, rolledBack } from './previous-commit.ts';
+import { ReceivedCommits } from './received-commits.ts';
 
 export interface SyncOptions {
   /** Reads the settings again. @throws BerthError `config_invalid` */
@@ -42,13 +45,13 @@ const betweenRepairs = 10_000;
 export class Sync {
   readonly #options: SyncOptions;
   readonly #partner: Partner;
+  readonly #commits: ReceivedCommits;
   #lease: Lease | undefined;
   /** The volume is being changed: no supervisor may join. */
   #busy = true;
   /** The commit on the volume. */
   #current = '';
   #good: string | undefined;
-  #bad: { commit: string; reason: string } | undefined;
   #verdict: Verdict | undefined;
   #repair = false;
   #repairedAt = Number.NEGATIVE_INFINITY;
@@ -58,6 +61,7 @@ export class Sync {
 
   constructor(options: SyncOptions) {
     this.#options = options;
+    this.#commits = new ReceivedCommits(options.log);
     this.#partner = new Partner({
       onVerdict: (verdict) => {
         if (verdict.commit !== this.#current) return;
@@ -91,10 +95,14 @@ export class Sync {
     const sharing = { role: 'sync' as const, accepts: () => !this.#busy, onPeer };
     this.#lease = await acquire({ config, log, signal, sharing });
     const live = this.#partner.present ? this.#live() : undefined;
+    await this.#commits.load(config);
     const report = await this.#run(config, signal, live);
     const { configDirectory, stateDirectory, owner } = config;
     if (!live) await handOver([configDirectory, stateDirectory], owner, log);
     if (report.remote === 'current') this.#options.metrics.confirmed();
+    await this.#note(report, config);
+    // A commit that is held back may have been corrected since.
+    if (this.#commits.bad) this.wake();
     this.#busy = false;
     return report;
   }
@@ -142,11 +150,13 @@ export class Sync {
     const { commit } = target;
     const isSame = commit === this.#current && !this.#isInterrupted(config);
     metrics.checked(isSame ? 'unchanged' : 'changed', target.bytes);
-    if (commit !== this.#bad?.commit) {
-      this.#bad = undefined;
+    if (commit !== this.#commits.bad?.commit || this.#commits.isDeleted(config)) {
+      await this.#commits.forget(config);
       metrics.rolledBack(undefined);
     }
-    if (isSame || commit === this.#bad?.commit) return;
+    await this.#commits.add(commit, config);
+    const isHeldBack = commit === this.#commits.bad?.commit && !this.#isInterrupted(config);
+    if (isSame || isHeldBack) return;
     await this.#pass(config, signal, 'commit');
   }
 
@@ -163,7 +173,7 @@ export class Sync {
     const reason = this.#verdict?.reason ?? 'no reason was given';
     this.#verdict = undefined;
     const record = await previousCommit(config);
-    if (!record || record.commit === bad) {
+    if (!record || record.commit === bad || !this.#commits.has(record.commit, config)) {
       const text =
         'no worker starts with this commit, and there is no earlier commit to go back to';
       log.error('commit_bad', text, { commit: bad, why: reason });
@@ -174,7 +184,7 @@ export class Sync {
     const text = `no worker starts with commit ${bad.slice(0, 7)}: the volume goes back to ${good.slice(0, 7)}`;
     log.error('commit_rolled_back', text, { commit: bad, last_good_commit: good, why: reason });
     metrics.rolledBack({ bad, good });
-    this.#bad = { commit: bad, reason };
+    await this.#commits.blame({ commit: bad, last_good_commit: good, reason }, config);
     await this.#pass(config, signal, 'rollback', async (volume) =>
       previousSource(config, record, volume, why),
     );
@@ -194,7 +204,10 @@ export class Sync {
     try {
       const report = await this.#run(config, bounded, this.#live(source));
       metrics.passed(kind, seconds());
-      if (report.remote === 'failed' && !source) throw remoteFailure(report);
+      await this.#note(report, config);
+      const { code } = report.remote_error ?? {};
+      const isRemoteFailure = report.remote === 'failed' && code !== 'configuration_invalid';
+      if (isRemoteFailure && !source) throw remoteFailure(report);
     } catch (error) {
       metrics.passed('failed', seconds());
       throw asBerthError(error);
@@ -211,7 +224,8 @@ export class Sync {
     const { log } = this.#options;
     const lease = this.#lease as Lease;
     try {
-      const options = { config, log, lease, signal, ...(live ? { live } : {}) };
+      const avoid = this.#avoid(config);
+      const options = { config, log, lease, signal, avoid, ...(live ? { live } : {}) };
       const report = await prepareHeld(options);
       this.#current = report.commit;
       announce(report, log);
@@ -220,6 +234,40 @@ export class Sync {
       // A change that was not finished is not announced: the next try finishes it.
       if (this.#current !== '' && !this.#isInterrupted(config)) this.#partner.end(this.#current);
     }
+  }
+
+  /** Holds back the bad commit, if the last good commit can still be written whole. */
+  #avoid(config: InitConfig): Avoid {
+    const { log, metrics } = this.#options;
+    return async (commit, { directory, volume, signal }) => {
+      const { bad } = this.#commits;
+      if (commit !== bad?.commit) return undefined;
+      const { last_good_commit: good, reason } = bad;
+      try {
+        const record = await previousCommit(config);
+        if (record?.commit !== good) throw new Error(`the record of ${good} is lost`);
+        const found = previousFound(config, record, directory, rolledBack(commit, good, reason));
+        await canFinish(found, { config, volume, signal });
+        metrics.rolledBack({ bad: commit, good });
+        const text = `no worker started with commit ${commit.slice(0, 7)}: the volume keeps ${good.slice(0, 7)}`;
+        log.error('commit_rolled_back', text, { commit, last_good_commit: good, why: reason });
+        return found;
+      } catch (error) {
+        signal.throwIfAborted();
+        const text = `commit ${good.slice(0, 7)} is not whole on the volume any longer: ${commit.slice(0, 7)} is tried again`;
+        log.error('commit_bad', text, { commit, why: reason, error });
+        await this.#commits.forget(config);
+        metrics.rolledBack(undefined);
+        return undefined;
+      }
+    };
+  }
+
+  /** Records what the server has sent. */
+  async #note({ remote, commit }: InitReport, config: InitConfig): Promise<void> {
+    if (remote !== 'current') return;
+    if (commit !== this.#commits.bad?.commit) await this.#commits.forget(config);
+    await this.#commits.add(commit, config);
   }
 
   #live(source?: LivePreparation['source']): LivePreparation {

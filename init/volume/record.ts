@@ -107,6 +107,8 @@ export const appliedFile = 'applied.json';
 export const pendingFile = 'pending.json';
 /** What was proposed as a pull request, and how it ended. */
 export const proposalsFile = 'proposals.json';
+/** What the init that stays has received, and the commit with which no worker starts. */
+export const receivedCommitsFile = 'received-commits.json';
 export { githubFile, lastGoodFile, reportFile } from '../../shared/state-directory.ts';
 export { type Read, readVersioned } from '../../shared/versioned-file.ts';
 

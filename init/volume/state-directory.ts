@@ -5,12 +5,15 @@ import { BerthError } from '../../shared/errors.ts';
 import { installedDirectory, installedFile } from '../../shared/installed-cli.ts';
 import type { Log } from '../../shared/log.ts';
 import { openStateDirectory } from '../../shared/state-directory.ts';
-import { githubFile, proposalsFile, reportFile } from './record.ts';
+import { githubFile, proposalsFile, receivedCommitsFile, reportFile } from './record.ts';
 
 /** Parts that init writes into or replaces by name. */
 const parts = {
   directories: ['base', 'quarantine', 'git', 'stage', 'previous', installedDirectory],
-  files: [reportFile, credentialsMemoryFile, githubFile, installedFile, proposalsFile],
+  files: [
+    ...[reportFile, credentialsMemoryFile, githubFile, installedFile, proposalsFile],
+    receivedCommitsFile,
+  ],
 };
 
 /**
