@@ -20,7 +20,7 @@ const noCounts: JobCounts = {
   callbacks: { pending: 0, oldest: null },
 };
 
-type Answered = Exclude<keyof Calls, 'open' | 'add' | 'shrink' | 'close'>;
+type Answered = Exclude<keyof Calls, 'open' | 'rescue' | 'add' | 'shrink' | 'close'>;
 
 const answers: { readonly [K in Answered]: () => ReturnType<Calls[K]> } = {
   replace: () => false,

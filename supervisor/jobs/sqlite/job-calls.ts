@@ -16,9 +16,10 @@ import {
   type Operation,
   operations,
   type Reply,
+  successorOf,
 } from './protocol.ts';
-import { ResultFiles } from './result-files.ts';
-import { salvage } from './salvage.ts';
+import { rescue } from './rescue.ts';
+import type { Salvage } from './salvage.ts';
 import { storeError } from './store-error.ts';
 
 export class JobCalls {
@@ -76,6 +77,7 @@ export class JobCalls {
   #alone({ id, name, args }: Call): Reply {
     try {
       if (name === 'open') return { id, value: this.#open(args[0] as OpenOptions) };
+      if (name === 'rescue') return { id, value: this.#rescue(args[0] as OpenOptions) };
       if (name === 'shrink') this.#opened().shrink();
       if (name === 'close') this.#close();
       return { id, value: undefined };
@@ -108,15 +110,14 @@ export class JobCalls {
       if (error instanceof DamagedFile) return { kind: 'damaged', reason: error.message };
       throw error;
     }
-    const { salvageFrom, results } = options;
-    const saved =
-      salvageFrom === undefined
-        ? undefined
-        : this.#database.transaction(true, () =>
-            salvage(salvageFrom, this.#opened(), new ResultFiles(results)),
-          );
     this.#database.sweep();
-    return saved ? { kind: 'open', salvage: saved } : { kind: 'open' };
+    return { kind: 'open' };
+  }
+
+  #rescue(options: OpenOptions): Salvage {
+    this.#close();
+    this.#options = options;
+    return rescue(options);
   }
 
   #made({ path, results, most }: OpenOptions): JobDatabase {
@@ -131,13 +132,16 @@ export class JobCalls {
     const { path } = options;
     const suffix = randomBytes(4).toString('hex');
     const copy = `${path}.${suffix}.tmp`;
+    const successor = successorOf(path);
     try {
       database.copyTo(copy);
+      // From here on, the next opening would complete what a kill interrupts.
+      renameSync(copy, successor);
       for (const found of [path, `${path}-wal`]) {
         if (existsSync(found)) renameSync(found, `${found}.aside-${suffix}`);
       }
       this.#close();
-      renameSync(copy, path);
+      renameSync(successor, path);
       this.#database = this.#made(options);
       this.#notify({ kind: 'moved' });
     } finally {

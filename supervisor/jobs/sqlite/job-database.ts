@@ -227,6 +227,12 @@ export class JobDatabase {
     return placesOf(this.#path) === this.#places;
   }
 
+  /** Moves all content of the write-ahead log to the file. Not within a transaction. */
+  checkpoint(): void {
+    this.#db.exec('PRAGMA synchronous = FULL');
+    this.#db.exec('PRAGMA wal_checkpoint(TRUNCATE)');
+  }
+
   /** Writes a complete, durable copy to a path where nothing is. Not within a transaction. */
   copyTo(path: string): void {
     this.#db.prepare('VACUUM INTO ?').run(path);

@@ -33,15 +33,18 @@ export interface OpenOptions {
   path: string;
   results: string;
   most: number;
-  /** A damaged file, whose jobs are saved. */
-  salvageFrom?: string | undefined;
 }
 
-export type Opened = { kind: 'open'; salvage?: Salvage } | { kind: 'damaged'; reason: string };
+export type Opened = { kind: 'open' } | { kind: 'damaged'; reason: string };
+
+/** A complete file of jobs, which is to replace the file at the path; the next opening does so after a kill. */
+export const successorOf = (path: string): string => `${path}.new`;
 
 /** All calls by name. */
 export interface Calls extends Pick<JobDatabase, Operation> {
   open: (options: OpenOptions) => Opened;
+  /** Saves the jobs of a damaged file in its successor. */
+  rescue: (options: OpenOptions) => Salvage;
   shrink: () => void;
   close: () => void;
 }

@@ -1,16 +1,19 @@
 /**
- * Reads the jobs of a damaged file that was set aside, and adds them to a new database.
- * Invariants: each job that can be read is saved, also behind a damaged page. An unfinished job whose request cannot be
+ * Reads the jobs of a damaged file, and adds them to a new database.
+ * Invariants: each job that can be read is saved, also behind a damaged page. What says nothing of the data, such as a full
+ * disk or a lock, ends the salvage with an error: the salvage is to be repeated. An unfinished job whose request cannot be
  * read is saved as failed, so that its caller learns of the loss.
  */
 import { DatabaseSync } from 'node:sqlite';
 import { z } from 'zod';
+import { systemCode } from '../../../shared/errors.ts';
 import { become, isEnd, type Job } from '../job.ts';
 import { type JobHead, parseHead, parseRequest, parseResult } from '../job-schema.ts';
 import type { JobEvent, JobKey } from '../job-store.ts';
 import { eventSchema } from './history.ts';
 import type { JobDatabase } from './job-database.ts';
 import type { ResultFiles } from './result-files.ts';
+import { storeError } from './store-error.ts';
 
 export interface Salvage {
   /** Jobs that were saved. */
@@ -24,25 +27,42 @@ export interface Salvage {
 /** So many rows that cannot be read are tried one after another; damaged pages hold a few dozen rows each. */
 const mostFailures = 5_000;
 
+const nextRow = 'SELECT seq, job FROM jobs WHERE seq >= ? ORDER BY seq LIMIT 1';
 const jobRow = z.object({ seq: z.number(), job: z.string() });
 const keyRow = z.object({ key: z.string(), digest: z.string() });
 
-/** @param path the damaged file, with its write-ahead log beside it */
+/** Primary result codes of SQLite that say nothing of the data: locked, full, without a free file handle. */
+const passing: ReadonlySet<unknown> = new Set([5, 6, 13, 14]);
+
+/**
+ * @param path the damaged file, with its write-ahead log beside it
+ * @throws errors of SQLite and of the file system, after which `into` is incomplete
+ */
 export function salvage(path: string, into: JobDatabase, files: ResultFiles): Salvage {
   const made: Salvage = { saved: 0, failed: 0, refused: 0 };
-  let from: DatabaseSync | undefined;
+  const from = attempt(() => openSource(path));
+  if (!from) return made;
   try {
-    from = new DatabaseSync(path);
+    for (const row of readableRows(from)) saveRow(from, row, into, files, made);
+  } finally {
+    from.close();
+  }
+  return made;
+}
+
+/** @throws Error if the file is not a database, or has no table of jobs: nothing can be read */
+function openSource(path: string): DatabaseSync {
+  const from = new DatabaseSync(path);
+  try {
     from.exec(
       'PRAGMA locking_mode = EXCLUSIVE; PRAGMA trusted_schema = OFF; PRAGMA query_only = ON',
     );
-    for (const row of readableRows(from)) saveRow(from, row, into, files, made);
-  } catch {
-    // Not a database, or without the table of jobs: nothing more can be read.
-  } finally {
-    from?.close();
+    from.prepare(nextRow);
+    return from;
+  } catch (error) {
+    from.close();
+    throw error;
   }
-  return made;
 }
 
 function saveRow(
@@ -52,15 +72,27 @@ function saveRow(
   files: ResultFiles,
   made: Salvage,
 ): void {
+  const head = attempt(() => parseHead(jobRow.parse(row).job));
+  if (!head) {
+    made.refused += 1;
+    return;
+  }
+  const { seq } = jobRow.parse(row);
+  const job = complete(from, seq, head, files);
+  const key = keyOf(from, seq);
+  const events = eventsOf(from, seq);
   try {
-    const { seq, job: text } = jobRow.parse(row);
-    const head = parseHead(text);
-    const job = complete(from, seq, head, files);
-    if (into.read(head.id)) return;
-    into.restore(job, keyOf(from, seq), eventsOf(from, seq));
+    const isNew = into.transaction(false, () => {
+      const known = into.read(head.id) !== undefined;
+      if (!known) into.restore(job, key, events);
+      return !known;
+    });
+    if (!isNew) return;
     made.saved += 1;
     if (job.state !== head.state) made.failed += 1;
-  } catch {
+  } catch (error) {
+    // A job that breaks a constraint is a flaw of the damaged file.
+    if (storeError(error, '').code !== 'internal') throw error;
     made.refused += 1;
   }
 }
@@ -102,7 +134,7 @@ function eventsOf(from: DatabaseSync, seq: number): JobEvent[] {
 
 /** All rows of the table of jobs that can be read; jumps over damaged pages. */
 function* readableRows(from: DatabaseSync): Generator<unknown> {
-  const next = from.prepare('SELECT seq, job FROM jobs WHERE seq >= ? ORDER BY seq LIMIT 1');
+  const next = from.prepare(nextRow);
   let seq = 0;
   let failures = 0;
   while (failures < mostFailures) {
@@ -111,17 +143,26 @@ function* readableRows(from: DatabaseSync): Generator<unknown> {
       if (!row) return;
       yield row;
       seq = Number(row.seq) + 1;
-    } catch {
+    } catch (error) {
+      if (isPassing(error)) throw error;
       failures += 1;
       seq += 1;
     }
   }
 }
 
+/** What `read` returns; undefined if the data is damaged. @throws what says nothing of the data */
 function attempt<T>(read: () => T): T | undefined {
   try {
     return read();
-  } catch {
+  } catch (error) {
+    if (isPassing(error)) throw error;
     return undefined;
   }
+}
+
+function isPassing(error: unknown): boolean {
+  const { errcode } = error as { errcode?: unknown };
+  if (typeof errcode === 'number') return passing.has(errcode & 0xff);
+  return ['EMFILE', 'ENFILE'].includes(systemCode(error) ?? '');
 }

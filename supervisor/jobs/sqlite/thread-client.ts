@@ -13,7 +13,7 @@ const limits = { maxOldGenerationSizeMb: 512, maxYoungGenerationSizeMb: 16 };
 
 /** The maximum time of a call, in milliseconds: a disk can stall for long. */
 const deadline = 60_000;
-/** The same for opening, which checks the whole file. */
+/** The same for opening and rescuing, which read the whole file. */
 const openDeadline = 600_000;
 
 interface Pending {
@@ -37,7 +37,7 @@ export class ThreadClient {
     const thread = this.#thread;
     const id = ++this.#last;
     return new Promise((resolve, reject) => {
-      const after = name === 'open' ? openDeadline : deadline;
+      const after = name === 'open' || name === 'rescue' ? openDeadline : deadline;
       const timer = setTimeout(() => this.#settle(late(id, after)), after);
       this.#pending.set(id, { resolve: resolve as Pending['resolve'], reject, timer });
       thread.ref();

@@ -5,7 +5,9 @@ import {
   lstatSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
+  statfsSync,
   statSync,
   symlinkSync,
   truncateSync,
@@ -14,6 +16,7 @@ import {
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import t, { type Test } from 'tap';
+import { silent } from '../../../../shared/log.ts';
 import type { Job } from '../../../../supervisor/jobs/job.ts';
 import { become } from '../../../../supervisor/jobs/job.ts';
 import type { JobStore } from '../../../../supervisor/jobs/job-store.ts';
@@ -21,11 +24,13 @@ import { openJobStore } from '../../../../supervisor/jobs/sqlite/sqlite-job-stor
 import { ThreadClient } from '../../../../supervisor/jobs/sqlite/thread-client.ts';
 import { captureLog } from '../../../support/captured-log.ts';
 import { testDirectory } from '../../../support/directory.ts';
+import { canMount, mountSmall } from '../../../support/small-volume.ts';
 import { sampleJob, sampleResult } from '../../../support/stored-job.ts';
 import { until } from '../../../support/until.ts';
 
 const client = new ThreadClient();
 t.teardown(() => client.end());
+const skip = canMount ? false : 'needs the right to mount';
 
 function makeVolume(t: Test) {
   const stateDirectory = testDirectory(t, {});
@@ -62,10 +67,7 @@ async function fill(open: () => Promise<JobStore>, count: number): Promise<Job[]
 t.test('of a torn file, all jobs that can be read are saved', async (t) => {
   const { path, open, captured, stateDirectory } = makeVolume(t);
   const jobs = await fill(open, 200);
-  const content = readFileSync(path);
-  const middle = Math.floor(content.length / 8192) * 4096;
-  content.fill(0xa5, middle, middle + 2 * 4096);
-  writeFileSync(path, content);
+  tear(path);
   const store = await open();
   const { saved, failed } = await captured.logged('jobs_salvaged');
   t.ok(Number(saved) >= 150, `${saved} of 200 jobs`);
@@ -92,6 +94,80 @@ t.test('a truncated file does not stop the store', async (t) => {
   const store = await open();
   t.match(await captured.logged('jobs_salvaged'), { level: 'warn' });
   t.equal((await store.add(sampleJob())).created, true);
+});
+
+/** Damages the pages in the middle of the file. */
+function tear(path: string): void {
+  const content = readFileSync(path);
+  const middle = Math.floor(content.length / 8192) * 4096;
+  content.fill(0xa5, middle, middle + 2 * 4096);
+  writeFileSync(path, content);
+}
+
+t.test('a rescue that ends early at any step is repeated, without loss', async (t) => {
+  let isInterrupted = true;
+  for (let last = 1; isInterrupted; last++) {
+    const { path, open, stateDirectory } = makeVolume(t);
+    await fill(open, 100);
+    tear(path);
+    isInterrupted = false;
+    let calls = 0;
+    const call = async (...args: unknown[]): Promise<unknown> => {
+      if (args[0] !== 'close' && ++calls > last) {
+        isInterrupted = true;
+        throw new Error('killed');
+      }
+      return Reflect.apply(client.call, client, args);
+    };
+    const killed = { call } as unknown as ThreadClient;
+    const options = { stateDirectory, most: 1_000, log: silent };
+    const first = await openJobStore({ ...options, client: killed });
+    await first.close();
+    const { byState } = await (await open()).counts(0);
+    t.ok(byState.queued + byState.failed >= 75, `${byState.queued} jobs after call ${last}`);
+  }
+});
+
+t.test('a complete new file replaces the damaged one after a kill', async (t) => {
+  const { path, open, stateDirectory } = makeVolume(t);
+  const [job] = await fill(open, 1);
+  for (const damaged of ['damaged', undefined]) {
+    renameSync(path, `${path}.new`);
+    if (damaged) writeFileSync(path, damaged);
+    const store = await open();
+    t.strictSame(await store.read(job?.id ?? ''), job);
+    await store.close();
+  }
+  const [saved = ''] = globSync(join(stateDirectory, 'conflicts/*/jobs.sqlite'));
+  t.equal(readFileSync(saved, 'utf8'), 'damaged');
+});
+
+t.test('a rescue waits for room on the disk', { skip }, async (t) => {
+  const root = testDirectory(t, { volume: {} });
+  const volume = mountSmall(join(root, 'volume'), 'size=8m');
+  t.teardown(() => volume[Symbol.dispose]());
+  const stateDirectory = join(root, 'volume');
+  const path = join(stateDirectory, 'jobs.sqlite');
+  const captured = captureLog();
+  const options = { stateDirectory, most: 1_000, log: captured.log, client };
+  await fill(() => openJobStore(options), 200);
+  tear(path);
+  const { size } = statSync(path);
+  const { bavail, bsize } = statfsSync(stateDirectory);
+  const filler = join(stateDirectory, 'filler');
+  // The second one has room for the new file, and not for the write-ahead log beside it.
+  for (const free of [size / 2, size * 1.3]) {
+    writeFileSync(filler, Buffer.alloc(bavail * bsize - free));
+    const store = await openJobStore(options);
+    t.match(store.describe(), { available: false, problem: /the disk.*full|MiB free/ });
+    await store.close();
+    t.strictSame(readdirSync(stateDirectory).sort(), ['filler', 'job-results', 'jobs.sqlite']);
+  }
+  rmSync(filler);
+  const store = await openJobStore(options);
+  const { saved } = await captured.logged('jobs_salvaged');
+  t.ok(Number(saved) >= 150, `${saved} of 200 jobs`);
+  await store.close();
 });
 
 t.test('a file that is no database is set aside', async (t) => {
