@@ -205,6 +205,7 @@ test('every line of the supervisor is as the documentation says', async (t) => {
         BERTH_DRAIN_DELAY: '0s',
         BERTH_DRAIN: '10s',
         BERTH_MAX_WORKERS: '2',
+        BERTH_SHARED_SPARES: '0',
         BERTH_CLAUDE_PATH: claude,
         BERTH_LOG_LEVEL: 'debug',
         ANTHROPIC_BASE_URL: api.url,
@@ -222,8 +223,9 @@ test('every line of the supervisor is as the documentation says', async (t) => {
 
   const answered = await sendPrompt(target, { prompt: '[[say hello]]' });
   t.match(answered, { status: 200, body: { result: 'hello' } });
-  await sendPrompt(target, { prompt: '[[status 400 say it is not valid]]' });
-  await sendPrompt(target, { prompt: '[[hang headers]]', timeout: '300ms' });
+  const { session_id } = answered.body;
+  await sendPrompt(target, { prompt: '[[status 400 say it is not valid]]', session_id });
+  await sendPrompt(target, { prompt: '[[hang headers]]', session_id, timeout: '300ms' });
   t.equal((await call('GET', '/v1/status', 'nobody')).status, 401);
   for (const act of ['pause', 'resume']) t.equal((await call('POST', `/v1/${act}`)).status, 200);
 

@@ -94,6 +94,7 @@ export function environmentFor(directory: string, apiUrl: string): Record<string
     BERTH_METRICS_LISTEN: '127.0.0.1:0',
     BERTH_MAX_WORKERS: '2',
     BERTH_WARM_WORKERS: '1',
+    BERTH_SHARED_SPARES: '0',
     BERTH_DRAIN: '0s',
   };
 }

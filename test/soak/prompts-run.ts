@@ -1,8 +1,9 @@
 /**
- * Sends mixed prompts to a supervisor with four real workers, kills workers at moments that a seed
+ * Sends mixed prompts to a supervisor with four workers, kills workers at moments that a seed
  * decides, and looks at what comes of each prompt and what is left at the end.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { realClaude } from '../support/claude.ts';
 import { processesOf } from '../support/processes.ts';
 import type { LogLine } from '../support/programs.ts';
 import { until } from '../support/until.ts';
@@ -13,6 +14,7 @@ import {
   continues,
   directivesOf,
   type Kind,
+  kinds,
   lossCodes,
   pickKind,
   wantedCode,
@@ -56,8 +58,8 @@ interface Session {
   running: number;
 }
 
-/** Prompts on their way at once: twice as many as there are workers, and some. */
-const lanes = 10;
+/** The default number of prompts at once: twice as many as there are workers, and some. */
+const usualLanes = 10;
 /** One kill for so many prompts. */
 const promptsOfKill = 15;
 /** Milliseconds after which a prompt has surely been taken. */
@@ -72,17 +74,23 @@ export interface RunOptions {
   seed: number;
   /** So many; or as many as come while so many workers are killed, at any moment and in any state. */
   until: { prompts: number } | { kills: number };
+  /** The executable of the CLI; by default the real one. */
+  cli?: string;
+  /** Prompts at once. */
+  lanes?: number;
+  /** Sends the kinds in turn, instead of by their shares. */
+  inTurn?: boolean;
   onOutcome?: (outcome: Outcome, problem: string | undefined) => void;
 }
 
 export async function runPrompts(options: RunOptions): Promise<Summary> {
   const finished = new Map<string, LogLine[]>();
-  const scene = await startScene(options.directory, (line) => {
+  const scene = await startScene(options.directory, options.cli ?? realClaude, (line) => {
     if (line.event !== 'turn_finished') return;
     const trace = String(line.trace_id);
     finished.set(trace, [...(finished.get(trace) ?? []), line]);
   });
-  const soak = new Soak(scene, new Random(options.seed), finished, options.onOutcome);
+  const soak = new Soak(scene, new Random(options.seed), finished, options);
   try {
     return await soak.run(options.until, new Random(options.seed + 1));
   } finally {
@@ -97,6 +105,8 @@ class Soak {
   readonly #scene: Scene;
   readonly #random: Random;
   readonly #finished: ReadonlyMap<string, LogLine[]>;
+  readonly #lanes: number;
+  readonly #inTurn: boolean;
   readonly #onOutcome: (outcome: Outcome, problem: string | undefined) => void;
   readonly #canaries = new Canaries();
   readonly #sessions: Session[] = [];
@@ -112,11 +122,13 @@ class Soak {
     scene: Scene,
     random: Random,
     finished: ReadonlyMap<string, LogLine[]>,
-    onOutcome: (outcome: Outcome, problem: string | undefined) => void = () => {},
+    { lanes = usualLanes, inTurn = false, onOutcome = () => {} }: RunOptions,
   ) {
     this.#scene = scene;
     this.#random = random;
     this.#finished = finished;
+    this.#lanes = lanes;
+    this.#inTurn = inTurn;
     this.#onOutcome = onOutcome;
     scene.api.reply((request) => {
       this.#canaries.look(request);
@@ -161,7 +173,7 @@ class Soak {
         await this.#prompt(serial);
       }
     };
-    await Promise.all(Array.from({ length: lanes }, lane));
+    await Promise.all(Array.from({ length: this.#lanes }, lane));
   }
 
   async #sendWhileKilling(kills: number, moments: Random): Promise<void> {
@@ -171,7 +183,7 @@ class Soak {
     const lane = async (): Promise<void> => {
       while (!over) await this.#prompt(++this.#sent);
     };
-    const sending = Promise.all(Array.from({ length: lanes }, lane));
+    const sending = Promise.all(Array.from({ length: this.#lanes }, lane));
     while (this.#kills < kills) {
       await delay(moments.below(longestBetweenKills));
       await this.#kill(false);
@@ -233,7 +245,8 @@ class Soak {
 
   async #prompt(serial: number): Promise<void> {
     const random = this.#random;
-    const picked = pickKind(random);
+    const inTurn = kinds[(serial - 1) % kinds.length] as Kind;
+    const picked = this.#inTurn ? inTurn : pickKind(random);
     const hex = (digits: number) =>
       Array.from({ length: digits }, () => random.below(16).toString(16)).join('');
     const canary = `canary-${serial}-${hex(8)}`;

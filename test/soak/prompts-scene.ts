@@ -1,12 +1,12 @@
 /**
  * What the prompts of the soak run against: the bundle of the supervisor as a process of its own, with
- * four real workers, two tokens and three profiles; and the stand-in API, which looks at every request.
+ * four workers, two tokens and three profiles; and the stand-in API, which looks at every request.
  */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Agent } from 'undici';
 import { makeToken, tokenLine } from '../../supervisor/http/tokens.ts';
-import { bashAllowed, realClaude } from '../support/claude.ts';
+import { bashAllowed } from '../support/claude.ts';
 import { type MessagesApi, startMessagesApi } from '../support/messages-api.ts';
 import { processesOf } from '../support/processes.ts';
 import { type LogLine, type Program, startProgram } from '../support/programs.ts';
@@ -48,9 +48,13 @@ profiles:
   budget: { limits: { max_budget_usd: 5 }, overrides: [timeout] }
 `;
 
-/** @param directory an empty one, for everything that is made */
+/**
+ * @param directory an empty one, for everything that is made
+ * @param cli the executable of the CLI
+ */
 export async function startScene(
   directory: string,
+  cli: string,
   onLine: (line: LogLine) => void,
 ): Promise<Scene> {
   const [home, volume, temporary] = ['home', 'volume', 'tmp'].map((name) => join(directory, name));
@@ -73,7 +77,7 @@ export async function startScene(
       BERTH_PROFILES_FILE: join(directory, 'profiles.yaml'),
       BERTH_HTTP_LISTEN: '127.0.0.1:0',
       BERTH_METRICS_LISTEN: '127.0.0.1:0',
-      BERTH_CLAUDE_PATH: realClaude,
+      BERTH_CLAUDE_PATH: cli,
       BERTH_MAX_WORKERS: '4',
       BERTH_WORKER_IDLE_TIMEOUT: '5s',
       ANTHROPIC_BASE_URL: api.url,

@@ -1,4 +1,7 @@
-/** Waits for a condition: looks every few milliseconds, and fails with what it waited for. */
+/**
+ * Waits for a condition, and fails with what it waited for. The pause between two looks grows with the time that has
+ * passed, from 5 to 50 ms: a look at `/proc` or over HTTP takes milliseconds of CPU, which what is awaited needs.
+ */
 import { setTimeout as delay } from 'node:timers/promises';
 
 /**
@@ -14,7 +17,8 @@ export async function until<T>(
   for (;;) {
     const found = await look();
     if (found !== undefined && found !== false) return found;
-    if (performance.now() - started > deadline) throw new Error(`waited in vain until ${what}`);
-    await delay(5);
+    const waited = performance.now() - started;
+    if (waited > deadline) throw new Error(`waited in vain until ${what}`);
+    await delay(Math.min(50, Math.max(5, waited / 20)));
   }
 }

@@ -21,15 +21,14 @@ const structured = '[[tool StructuredOutput {"answer":"yes"}]]';
 /** Each with what the process is asked. */
 const cases: { what: string; options: CliOptions; prompt: string }[] = [
   { what: 'nothing', options: {}, prompt: '[[say hello]]' },
-  { what: 'a model', options: { model: 'sonnet' }, prompt: '[[say hello]]' },
   {
     what: 'a system prompt and a permission mode',
     options: { systemPrompt: 'You are a spare.', permissionMode: 'manual' },
     prompt: '[[tool Write {"file_path":"a","content":"b"}]]',
   },
   {
-    what: 'appended instructions and a schema',
-    options: { appendSystemPrompt: 'Always be brief.', outputSchema },
+    what: 'a model, appended instructions and a schema',
+    options: { model: 'sonnet', appendSystemPrompt: 'Always be brief.', outputSchema },
     prompt: structured,
   },
   {
@@ -103,28 +102,26 @@ function withoutPlace(text: string, { workspace }: Surroundings): string {
   return text.replaceAll(parent, '').replaceAll(/plans\/[\w-]+\.md/g, 'plans/plan.md');
 }
 
-t.test('a spare that learns a list of tools denies the others, whatever allows them', async (t) => {
-  const managed = cliArguments({ allowRules: ['Bash', 'Write'], noHooks: true });
-  for (const flags of [cliArguments(), managed]) {
-    const around = await makeSurroundings(t, files);
-    const process = startProcess(t, around, { arguments: flags });
-    await process.control({ subtype: 'mcp_status' });
-    await bindSpare(process, { onlyTools: ['Bash'], outputSchema });
-    const { result, permissionDenials, structuredOutput } = await process.run(
-      `[[tool Bash {"command":"echo done"}]][[tool Write {"file_path":"a","content":"b"}]]${structured}`,
-    );
-    t.match(permissionDenials, [{ tool_name: 'Write' }]);
-    t.equal(permissionDenials.length, 1);
-    t.strictSame(structuredOutput, { answer: 'yes' });
-    t.match(result, /yes/);
-    t.notOk(existsSync(join(around.workspace, 'a')));
-  }
-});
-
-t.test('a spare that refuses an option is not bound', async (t) => {
-  const around = await makeSurroundings(t, files);
-  const process = startProcess(t, around, { arguments: cliArguments() });
-  await t.rejects(bindSpare(process, { permissionMode: 'bypassPermissions' }), {
-    code: 'cli_unavailable',
-  });
-});
+t.test(
+  'a spare denies the tools that are not on its list, and refuses a forbidden mode',
+  async (t) => {
+    const managed = cliArguments({ allowRules: ['Bash', 'Write'], noHooks: true });
+    for (const flags of [cliArguments(), managed]) {
+      const around = await makeSurroundings(t, files);
+      const process = startProcess(t, around, { arguments: flags });
+      await process.control({ subtype: 'mcp_status' });
+      await bindSpare(process, { onlyTools: ['Bash'], outputSchema });
+      const { result, permissionDenials, structuredOutput } = await process.run(
+        `[[tool Bash {"command":"echo done"}]][[tool Write {"file_path":"a","content":"b"}]]${structured}`,
+      );
+      t.match(permissionDenials, [{ tool_name: 'Write' }]);
+      t.equal(permissionDenials.length, 1);
+      t.strictSame(structuredOutput, { answer: 'yes' });
+      t.match(result, /yes/);
+      t.notOk(existsSync(join(around.workspace, 'a')));
+      await t.rejects(bindSpare(process, { permissionMode: 'bypassPermissions' }), {
+        code: 'cli_unavailable',
+      });
+    }
+  },
+);

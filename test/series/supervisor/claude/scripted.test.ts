@@ -36,9 +36,12 @@ interface Case {
 const bash = '[[tool Bash {"command":"echo from-a-tool"}]]';
 const allowed = { 'settings.json': JSON.stringify({ permissions: { allow: ['Bash'] } }) };
 const cases: Case[] = [
-  { what: 'an answer, and a blank prompt', prompts: ['[[say one]]', ' '] },
-  { what: 'instructions', prompts: ['hi'], flags: { appendSystemPrompt: 'canary' } },
-  { what: 'a tool that settings.json allows', prompts: [bash], config: allowed },
+  {
+    what: 'answers, instructions, a blank prompt, a tool that settings.json allows, API errors',
+    prompts: ['[[say one]]', ' ', bash, '[[status 500]]', '[[status 400]]', '[[say good]]'],
+    flags: { appendSystemPrompt: 'canary' },
+    config: allowed,
+  },
   { what: 'a tool that nobody allowed', prompts: ['[[tool Bash {"command":"touch x"}]]'] },
   { what: 'a tool that the profile allows', prompts: [bash], flags: { allowRules: ['Bash'] } },
   {
@@ -48,7 +51,6 @@ const cases: Case[] = [
     config: allowed,
   },
   { what: 'a bound on calls', prompts: [bash], flags: { maxTurns: 1 }, config: allowed },
-  { what: 'errors of the API', prompts: ['[[status 500]]', '[[status 400]]', '[[say good]]'] },
   {
     what: 'a retry',
     prompts: ['[[status 529 x1]] [[say at last]]'],

@@ -4,6 +4,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +12,7 @@ import t from 'tap';
 import { selfTest } from '../../../../supervisor/cli/self-test.ts';
 import { readSupervisorConfig } from '../../../../supervisor/config.ts';
 import { captureLog } from '../../../support/captured-log.ts';
-import { makeSurroundings, realClaude, scripted } from '../../../support/claude.ts';
+import { makeSurroundings, realClaude, scripted, scriptedClaude } from '../../../support/claude.ts';
 import { makeSupervisor } from '../../../support/supervisor.ts';
 import { until } from '../../../support/until.ts';
 
@@ -57,7 +58,7 @@ t.test('one that has passed is not tested again', async (t) => {
   t.match(log.lines, [{ event: 'cli_tested', by: 'worker' }]);
 });
 
-/** The real CLI, with a filter before its input or behind its output. */
+/** A CLI with a filter before its input or behind its output. */
 function filtered(directory: string, pipeline: string): string {
   const path = join(directory, 'claude-that-is-filtered');
   writeFileSync(path, `#!/bin/sh\n${pipeline}\n`);
@@ -77,8 +78,8 @@ t.test('one that runs a command in a prompt is refused, though its workers start
 });
 
 t.test('one that does not report what a turn has cost is refused', async (t) => {
-  const { options, surroundings } = await prepare(t, realClaude);
-  const withoutCost = `${realClaude} "$@" | sed -u 's/model_usage_since_last_result/left_out/'`;
+  const { options, surroundings } = await prepare(t, scriptedClaude);
+  const withoutCost = `${scriptedClaude} "$@" | sed -u 's/model_usage_since_last_result/left_out/'`;
   const path = filtered(surroundings.workspace, withoutCost);
   await t.rejects(selfTest({ ...options, path }), {
     code: 'cli_unavailable',
@@ -90,18 +91,18 @@ t.test(
   'one whose prompts do not get the instructions, the skills or the login is refused',
   async (t) => {
     const { options, surroundings } = await prepare(t, realClaude);
-    const failing: [string, string, RegExp][] = [
+    const without = (before: string): string => `${before}; exec ${scriptedClaude} "$@"`;
+    const failing: [string, RegExp][] = [
       [
-        '',
-        'rm "$CLAUDE_CONFIG_DIR/CLAUDE.md"',
+        without('rm -f "$CLAUDE_CONFIG_DIR/CLAUDE.md"'),
         /the instructions of CLAUDE\.md do not reach the model/,
       ],
-      ['', 'rm -r "$CLAUDE_CONFIG_DIR/skills"', /the skills do not reach the model/],
-      ['--bare', 'true', /do not reach the model|Not logged in/],
-      ['', 'export ANTHROPIC_API_KEY=other', /it does not send the login/],
+      [without('rm -rf "$CLAUDE_CONFIG_DIR/skills"'), /the skills do not reach the model/],
+      [without('export ANTHROPIC_API_KEY=other'), /it does not send the login/],
+      [`exec ${realClaude} --bare "$@"`, /do not reach the model|Not logged in/],
     ];
-    for (const [flag, before, message] of failing) {
-      const path = filtered(surroundings.workspace, `${before}; exec ${realClaude} ${flag} "$@"`);
+    for (const [pipeline, message] of failing) {
+      const path = filtered(surroundings.workspace, pipeline);
       await t.rejects(selfTest({ ...options, path }), { code: 'cli_unavailable', message });
     }
   },
@@ -125,7 +126,13 @@ t.test('one that does not learn its options late is used without shared spares',
     ['s/"mode":"manual"/"mode":"acceptEdits"/', /the permission mode had no effect/],
   ];
   for (const [change, msg] of ignoring) {
-    const path = filtered(surroundings.workspace, `sed -u '${change}' | ${realClaude} "$@"`);
+    // The second process, which learns nothing late, need not be the real CLI.
+    const second = join(surroundings.workspace, 'second');
+    rmSync(second, { force: true });
+    const pipeline = `if [ -e ${second} ]; then exec ${scriptedClaude} "$@"; fi
+: > ${second}
+sed -u '${change}' | ${realClaude} "$@"`;
+    const path = filtered(surroundings.workspace, pipeline);
     log.lines.length = 0;
     t.strictSame(await selfTest({ ...options, path }), { learnsLate: false });
     t.match(log.lines, [{ level: 'warn', event: 'cli_tested', msg }, { level: 'info' }]);
@@ -133,9 +140,9 @@ t.test('one that does not learn its options late is used without shared spares',
 });
 
 t.test('the test uses neither the login nor the API of the container', async (t) => {
-  const { options, surroundings, log } = await prepare(t, realClaude);
+  const { options, surroundings, log } = await prepare(t, scriptedClaude);
   const seen = join(surroundings.workspace, 'environment');
-  const path = filtered(surroundings.workspace, `env > ${seen}; exec ${realClaude} "$@"`);
+  const path = filtered(surroundings.workspace, `env > ${seen}; exec ${scriptedClaude} "$@"`);
   const inherited = {
     ...options.config.inherited,
     HTTPS_PROXY: 'http://proxy.example',
@@ -145,7 +152,7 @@ t.test('the test uses neither the login nor the API of the container', async (t)
     OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector.example',
   };
   await selfTest({ ...options, path, config: { ...options.config, inherited } });
-  t.match(log.lines, [{ level: 'info', event: 'cli_tested' }]);
+  t.match(log.lines.at(-1), { level: 'info', event: 'cli_tested' });
   const environment = readFileSync(seen, 'utf8');
   t.notMatch(environment, /proxy\.example|no-such-token|BEDROCK|OTEL/i);
   t.match(environment, /^ANTHROPIC_BASE_URL=http:\/\/127\.0\.0\.1:/m);
@@ -153,8 +160,8 @@ t.test('the test uses neither the login nor the API of the container', async (t)
 });
 
 t.test('one that managed settings send to another API passes with a warning', async (t) => {
-  const { options, surroundings, log } = await prepare(t, realClaude);
-  const other = `ANTHROPIC_BASE_URL=${surroundings.api.url} exec ${realClaude} "$@"`;
+  const { options, surroundings, log } = await prepare(t, scriptedClaude);
+  const other = `ANTHROPIC_BASE_URL=${surroundings.api.url} exec ${scriptedClaude} "$@"`;
   await selfTest({ ...options, path: filtered(surroundings.workspace, other) });
   t.match(log.lines, [
     { level: 'warn', event: 'cli_tested', msg: /it is not proven that a prompt is data/ },
@@ -186,7 +193,7 @@ function abortsAtFirst(directory: string, times: number): string {
   const script = `#!/bin/sh
 echo >> ${count}
 if [ $(wc -l < ${count}) -le ${times} ]; then kill -ABRT $$; fi
-exec ${realClaude} "$@"
+exec ${scriptedClaude} "$@"
 `;
   writeFileSync(path, script);
   chmodSync(path, 0o755);
@@ -194,9 +201,10 @@ exec ${realClaude} "$@"
 }
 
 t.test('one that dies for want of memory or processes is tried again, and passes', async (t) => {
-  const { options, surroundings, log } = await prepare(t, realClaude);
+  const { options, surroundings, log } = await prepare(t, scriptedClaude);
   await selfTest({ ...options, path: abortsAtFirst(surroundings.workspace, 2) });
-  t.match(log.lines, [
+  const retries = log.lines.filter((line) => 'retry_ms' in line || 'by' in line);
+  t.match(retries, [
     { level: 'warn', event: 'cli_tested', retry_ms: 500, msg: /SIGABRT.*memory/ },
     { level: 'warn', event: 'cli_tested', retry_ms: 1_000 },
     { level: 'info', event: 'cli_tested', by: 'process' },
@@ -206,7 +214,7 @@ t.test('one that dies for want of memory or processes is tried again, and passes
 t.test(
   'if that goes on it is told with what to raise, and not blamed on the version',
   async (t) => {
-    const { options, surroundings } = await prepare(t, realClaude);
+    const { options, surroundings } = await prepare(t, scriptedClaude);
     const path = abortsAtFirst(surroundings.workspace, 1_000);
     await t.rejects(selfTest({ ...options, path, retryFor: 600 }), {
       code: 'cli_unavailable',
@@ -238,7 +246,7 @@ t.test(
     // Works on the configuration of the test, which has no such skill.
     const script = `#!/bin/sh
 if [ "$1" != --version ] && [ -e "$CLAUDE_CONFIG_DIR/skills/bad" ]; then echo "a bad skill" >&2; exit 3; fi
-exec ${realClaude} "$@"
+exec ${scriptedClaude} "$@"
 `;
     const surroundings = await makeSurroundings(t);
     mkdirSync(join(surroundings.config, 'skills/bad'), { recursive: true });
@@ -259,7 +267,7 @@ exec ${realClaude} "$@"
     });
     await made.supervisor.start(new AbortController().signal);
     await until('it is ready', async () => (await fetch(`${made.metricsUrl}/readyz`)).ok);
-    t.match(await made.log.logged('cli_tested'), { level: 'warn', by: 'process' });
+    t.match(await made.log.logged('cli_tested', ({ by }) => by === 'process'), { level: 'warn' });
     t.match(await made.prompt('hello'), {
       status: 503,
       body: {

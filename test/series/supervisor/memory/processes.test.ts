@@ -4,7 +4,7 @@ import { chmodSync, existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { startBerthIn } from '../../../soak/berth-in-cgroup.ts';
-import { realClaude } from '../../../support/claude.ts';
+import { scriptedClaude } from '../../../support/claude.ts';
 import { testDirectory } from '../../../support/directory.ts';
 import { processesOf } from '../../../support/processes.ts';
 import { sendPrompt } from '../../../support/prompt.ts';
@@ -18,6 +18,7 @@ t.test('a fork bomb in a tool costs its worker, and the turn goes on without it'
     limit: memory,
     mcpServers: 0,
     tasks: 300,
+    settings: { BERTH_WARM_WORKERS: '0' },
   });
   t.teardown(stop);
   // Each starts two, eleven times: 4,095, if nobody did anything about it.
@@ -51,7 +52,7 @@ t.test(
       limit: memory,
       mcpServers: 0,
       tasks: 2_000,
-      settings: { BERTH_WARM_WORKERS: '0' },
+      settings: { BERTH_CLAUDE_PATH: scriptedClaude, BERTH_WARM_WORKERS: '0' },
     });
     t.teardown(stop);
     t.match(await sendPrompt(target, { prompt: '[[say one]]' }), { status: 200 });
@@ -79,7 +80,7 @@ t.test('a pids limit that is reached when the CLI is to be tested ends nothing',
   // Without a process of its own: by then it could start none.
   const script = `#!/bin/sh
 [ "$1" = --version ] || [ -e ${gate} ] || { : > ${waits}; read line < ${fifo}; }
-exec ${realClaude} "$@"
+exec ${scriptedClaude} "$@"
 `;
   writeFileSync(path, script);
   chmodSync(path, 0o755);

@@ -11,7 +11,13 @@ import {
   type TurnOptions,
   TurnStalled,
 } from '../../../../supervisor/prompts/turn.ts';
-import { bashAllowed, makeSurroundings, startProcess } from '../../../support/claude.ts';
+import {
+  bashAllowed,
+  makeSurroundings,
+  realClaude,
+  scriptedClaude,
+  startProcess,
+} from '../../../support/claude.ts';
 import { promptText } from '../../../support/messages-api.ts';
 import { tailsOf } from '../../../support/processes.ts';
 import { until } from '../../../support/until.ts';
@@ -21,15 +27,20 @@ t.jobs = 3;
 const cpuOf = treeCpu;
 
 interface Setting {
+  path?: string;
   flags?: string[];
   environment?: Record<string, string>;
 }
 
-/** A worker with the real CLI on which turns are run. */
-async function makeWorker(t: Test, { flags = [], environment = {} }: Setting = {}) {
+/** A worker on which turns are run, by default with the real CLI. */
+async function makeWorker(
+  t: Test,
+  { flags = [], environment = {}, path = realClaude }: Setting = {},
+) {
   const surroundings = await makeSurroundings(t, { 'settings.json': bashAllowed });
   Object.assign(surroundings.inherited, environment);
   const child = startProcess(t, surroundings, {
+    path,
     arguments: [...cliArguments(undefined), ...flags],
   });
   const worker = { process: child };
@@ -43,19 +54,8 @@ async function makeWorker(t: Test, { flags = [], environment = {} }: Setting = {
   return { ...surroundings, worker, events, run };
 }
 
-t.test('a turn whose model says nothing more hangs: it is interrupted and told', async (t) => {
-  const { run, worker } = await makeWorker(t);
-  await run('[[say started]]');
-  const options = { watch: { bound: 1_500, cpuOf }, interruptGrace: 30_000 };
-  const error = await run('[[hang stream]]', options).catch((error) => error);
-  t.type(error, TurnStalled);
-  t.ok(error.quietMs >= 1_500);
-  t.match(error.end, { result: { isError: true, terminalReason: 'aborted_streaming' } });
-  t.equal(worker.process.idle, true, 'and the process has obeyed');
-});
-
 t.test('a process that stands still is told to be stuck, soon after the interrupt', async (t) => {
-  const { run, worker, api } = await makeWorker(t);
+  const { run, worker, api } = await makeWorker(t, { path: scriptedClaude });
   const turn = run('[[hang stream]]', { watch: { bound: 1_500, cpuOf } }).catch((error) => error);
   await api.waitForRequest((request) => promptText(request) === '[[hang stream]]');
   process.kill(worker.process.pid ?? 0, 'SIGSTOP');
@@ -86,7 +86,7 @@ t.test('a tool that may run long by BASH_MAX_TIMEOUT_MS is no hang before that',
 });
 
 t.test('a caller whose time is up waits no longer than a second for a stuck process', async (t) => {
-  const { run, worker, api } = await makeWorker(t);
+  const { run, worker, api } = await makeWorker(t, { path: scriptedClaude });
   const ending = new AbortController();
   const turn = run('[[hang stream]]', { signal: ending.signal });
   await api.waitForRequest((request) => promptText(request) === '[[hang stream]]');
@@ -100,21 +100,6 @@ t.test('a caller whose time is up waits no longer than a second for a stuck proc
   t.equal(await promise, false, 'its process is not used again');
 });
 
-t.test('a process that obeys late is used again', async (t) => {
-  const { run, worker, api } = await makeWorker(t);
-  const ending = new AbortController();
-  const turn = run('[[hang stream]]', { signal: ending.signal });
-  await api.waitForRequest((request) => promptText(request) === '[[hang stream]]');
-  process.kill(worker.process.pid ?? 0, 'SIGSTOP');
-  ending.abort(new BerthError('prompt_timeout', 'too long'));
-  await t.rejects(turn, { code: 'prompt_timeout' });
-  const { promise, resolve } = Promise.withResolvers<boolean>();
-  afterTurn(worker, resolve);
-  process.kill(worker.process.pid ?? 0, 'SIGCONT');
-  t.equal(await promise, true);
-  t.equal((await run('[[say well]]')).result.result, 'well');
-});
-
 const login = { ANTHROPIC_API_KEY: '', CLAUDE_CODE_OAUTH_TOKEN: 'sk-ant-oat01-of-the-tests' };
 const headersOf = (status: string, resets: number, rest: Record<string, string> = {}) =>
   JSON.stringify({
@@ -123,50 +108,45 @@ const headersOf = (status: string, resets: number, rest: Record<string, string> 
     ...rest,
   });
 
-t.test("the account's limits are told as they come, and when they end", async (t) => {
+t.test('the limits of an account', async (t) => {
   const { run } = await makeWorker(t, { environment: login });
-  const limits: UsageLimit[] = [];
-  const onLimit = (limit: UsageLimit): unknown => limits.push(limit);
-  const resets = Math.floor(Date.now() / 1_000) + 3_600;
-  const weekly = headersOf('allowed_warning', resets, {
-    'anthropic-ratelimit-unified-representative-claim': 'seven_day',
-    'anthropic-ratelimit-unified-7d-utilization': '0.92',
-    'anthropic-ratelimit-unified-7d-reset': String(resets),
-    'anthropic-ratelimit-unified-7d-surpassed-threshold': '0.9',
-  });
-  const near = await run(`[[headers ${weekly}]] [[say near]]`, { onLimit });
-  t.equal(failureOf(near), undefined);
-  t.match(limits, [{ status: 'allowed_warning', type: 'seven_day', utilization: 0.92 }]);
-  const session = headersOf('rejected', resets, {
-    'anthropic-ratelimit-unified-representative-claim': 'five_hour',
-  });
-  for (const round of [1, 2]) {
-    const error = failureOf(await run(`[[status 429 #${round} ${session}]]`, { onLimit }));
-    t.match(error, {
-      code: 'usage_limit',
-      message: /5-hour limit/,
-      details: { resets_at: new Date(resets * 1_000).toISOString(), retry_after: Number },
+
+  await t.test("the account's limits are told as they come, and when they end", async (t) => {
+    const limits: UsageLimit[] = [];
+    const onLimit = (limit: UsageLimit): unknown => limits.push(limit);
+    const resets = Math.floor(Date.now() / 1_000) + 3_600;
+    const weekly = headersOf('allowed_warning', resets, {
+      'anthropic-ratelimit-unified-representative-claim': 'seven_day',
+      'anthropic-ratelimit-unified-7d-utilization': '0.92',
+      'anthropic-ratelimit-unified-7d-reset': String(resets),
+      'anthropic-ratelimit-unified-7d-surpassed-threshold': '0.9',
     });
-    t.ok(Number(error?.details.retry_after) > 3_500);
-  }
-  t.match(limits.at(-1), { status: 'rejected', type: 'five_hour', resetsAt: resets * 1_000 });
-});
+    const near = await run(`[[headers ${weekly}]] [[say near]]`, { onLimit });
+    t.equal(failureOf(near), undefined);
+    t.match(limits, [{ status: 'allowed_warning', type: 'seven_day', utilization: 0.92 }]);
+    const session = headersOf('rejected', resets, {
+      'anthropic-ratelimit-unified-representative-claim': 'five_hour',
+    });
+    for (const round of [1, 2]) {
+      const error = failureOf(await run(`[[status 429 #${round} ${session}]]`, { onLimit }));
+      t.match(error, {
+        code: 'usage_limit',
+        message: /5-hour limit/,
+        details: { resets_at: new Date(resets * 1_000).toISOString(), retry_after: Number },
+      });
+      t.ok(Number(error?.details.retry_after) > 3_500);
+    }
+    t.match(limits.at(-1), { status: 'rejected', type: 'five_hour', resetsAt: resets * 1_000 });
+  });
 
-t.test('a rate limit of a subscription is not its usage limit', async (t) => {
-  const { run } = await makeWorker(t, { environment: login });
-  t.match(failureOf(await run('[[status 429]]')), { code: 'rate_limited' });
-  const error = failureOf(await run('[[status 403 say OAuth token has been revoked]]'));
-  t.match(error, { code: 'login_required' });
-  const unpaid = 'OAuth authentication is currently not allowed for this organization.';
-  const refused = failureOf(await run(`[[status 403 say ${unpaid}]]`));
-  t.match(refused, { code: 'permission_denied' });
-});
-
-t.test('a stream that ends with an error is that error', async (t) => {
-  const { run } = await makeWorker(t);
-  t.match(failureOf(await run('[[error overloaded_error]]')), { code: 'overloaded' });
-  t.match(failureOf(await run('[[drop]]')), { code: 'model_unavailable' });
-  t.equal((await run('[[error overloaded_error x1]] [[say fine]]')).result.result, 'fine');
+  await t.test('a rate limit of a subscription is not its usage limit', async (t) => {
+    t.match(failureOf(await run('[[status 429]]')), { code: 'rate_limited' });
+    const error = failureOf(await run('[[status 403 say OAuth token has been revoked]]'));
+    t.match(error, { code: 'login_required' });
+    const unpaid = 'OAuth authentication is currently not allowed for this organization.';
+    const refused = failureOf(await run(`[[status 403 say ${unpaid}]]`));
+    t.match(refused, { code: 'permission_denied' });
+  });
 });
 
 t.test('a turn at its limit of turns tells what it has said and cost', async (t) => {
@@ -208,12 +188,48 @@ t.test('an output of another shape is an error that keeps the text', async (t) =
   });
 });
 
-t.test('an interrupted tool ends with its turn', async (t) => {
-  const { run, config } = await makeWorker(t);
-  const ending = new AbortController();
-  const turn = run('[[tool Bash {"command":"tail -f /dev/null"}]]', { signal: ending.signal });
-  await until('Bash runs', () => tailsOf(config).length === 1);
-  ending.abort(new BerthError('interrupted', 'enough'));
-  t.match(failureOf(await turn), { code: 'interrupted', details: { cost_usd: Number } });
-  await until('the tool is gone', () => tailsOf(config).length === 0);
+t.test('a worker is used again after each way in which a turn ended', async (t) => {
+  const { run, worker, api, config } = await makeWorker(t);
+
+  await t.test(
+    'a turn whose model says nothing more hangs: it is interrupted and told',
+    async (t) => {
+      await run('[[say started]]');
+      const options = { watch: { bound: 1_500, cpuOf }, interruptGrace: 30_000 };
+      const error = await run('[[hang stream]]', options).catch((error) => error);
+      t.type(error, TurnStalled);
+      t.ok(error.quietMs >= 1_500);
+      t.match(error.end, { result: { isError: true, terminalReason: 'aborted_streaming' } });
+      t.equal(worker.process.idle, true, 'and the process has obeyed');
+    },
+  );
+
+  await t.test('a stream that ends with an error is that error', async (t) => {
+    t.match(failureOf(await run('[[error overloaded_error]]')), { code: 'overloaded' });
+    t.match(failureOf(await run('[[drop]]')), { code: 'model_unavailable' });
+    t.equal((await run('[[error overloaded_error x1]] [[say fine]]')).result.result, 'fine');
+  });
+
+  await t.test('an interrupted tool ends with its turn', async (t) => {
+    const ending = new AbortController();
+    const turn = run('[[tool Bash {"command":"tail -f /dev/null"}]]', { signal: ending.signal });
+    await until('Bash runs', () => tailsOf(config).length === 1);
+    ending.abort(new BerthError('interrupted', 'enough'));
+    t.match(failureOf(await turn), { code: 'interrupted', details: { cost_usd: Number } });
+    await until('the tool is gone', () => tailsOf(config).length === 0);
+  });
+
+  await t.test('a process that obeys late is used again', async (t) => {
+    const ending = new AbortController();
+    const turn = run('[[hang stream]] once more', { signal: ending.signal });
+    await api.waitForRequest((request) => promptText(request) === '[[hang stream]] once more');
+    process.kill(worker.process.pid ?? 0, 'SIGSTOP');
+    ending.abort(new BerthError('prompt_timeout', 'too long'));
+    await t.rejects(turn, { code: 'prompt_timeout' });
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    afterTurn(worker, resolve);
+    process.kill(worker.process.pid ?? 0, 'SIGCONT');
+    t.equal(await promise, true);
+    t.equal((await run('[[say well]]')).result.result, 'well');
+  });
 });
