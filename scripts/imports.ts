@@ -93,7 +93,7 @@ const allowed: Record<string, readonly string[]> = {
     ...['supervisor/approvals', 'supervisor/attachments', 'supervisor/workspaces'],
   ],
   'supervisor/jobs/callbacks': ['supervisor/jobs'],
-  'supervisor/jobs/redis': ['supervisor/attachments', 'supervisor/jobs'],
+  'supervisor/jobs/redis': ['supervisor/attachments', 'supervisor/jobs', 'supervisor/sessions'],
   'supervisor/jobs/sqlite': ['supervisor/jobs'],
   'supervisor/spending': ['supervisor/claude', 'supervisor/profiles', 'supervisor/sessions'],
   'supervisor/sessions': ['supervisor/claude'],

@@ -519,6 +519,16 @@ export const eventsOfSupervisor = {
     "a session's record could not be written or removed",
     'session_id',
   ),
+  session_adopted: event(
+    'info',
+    'a session of a replica that is gone goes on here, from the copy of its transcript in Redis',
+    'session_id token profile bytes',
+  ),
+  session_unmirrored: event(
+    'warn',
+    'the transcript of a session cannot be copied to Redis, or a copy cannot be used',
+    'session_id',
+  ),
   session_removed: event('info', 'a session was removed', 'session_id reason'),
   sessions_loaded: event(
     'info warn error',

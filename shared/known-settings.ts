@@ -73,6 +73,7 @@ export const knownSettings: readonly string[] = [
   'BERTH_QUEUE_LIMIT',
   'BERTH_REDIS_ATTACHMENT_SIZE',
   'BERTH_REDIS_CHECK',
+  'BERTH_REDIS_MIRROR_SIZE',
   'BERTH_REDIS_PREFIX',
   'BERTH_REDIS_URL',
   'BERTH_REF',

@@ -395,6 +395,13 @@ export const supervisorDefinitions = {
     description:
       'The maximum size of the attachments of all jobs in Redis together, until the jobs have ended; a failed job keeps its attachments. Above it, a job with attachments is refused with `jobs_full`. Redis needs memory for them.',
   }),
+  redisMirrorSize: setting({
+    name: 'BERTH_REDIS_MIRROR_SIZE',
+    schema: size(0, 64 * 1024 ** 3),
+    default: '0',
+    description:
+      'The maximum size of the transcripts in Redis, from which another replica continues the sessions of a replica that is gone; the ones that were not used for the longest time are removed first. `0`: no transcript leaves its volume. Redis needs memory for them.',
+  }),
   replica: setting({
     name: 'BERTH_REPLICA',
     schema: replicaName,

@@ -83,6 +83,7 @@ export class Supervisor {
       cli: () => this.#cli,
       learnsLate: () => this.#tested?.learnsLate,
       jobStore: () => this.#jobs?.jobStore,
+      mirror: () => this.#jobs?.mirror,
       limitHeard: (login, limit) => this.#jobs?.limitHeard(login, limit),
     });
   }

@@ -104,6 +104,8 @@ export interface Prompt
 
 export interface IntakeOptions {
   store: { read: (id: string) => Promise<SessionRecord | undefined> };
+  /** Makes a session of a lost replica exist here. @returns false if it cannot; the default */
+  adopt?: (sessionId: string) => Promise<boolean>;
   profiles: {
     get: (name: string) => Profile | undefined;
     forToken: (token: string, requested: string | undefined) => Profile;
@@ -160,7 +162,9 @@ export class Intake {
         'cannot fork: the prompt names no session; send the session_id of the session to copy',
       );
     }
-    const record = await this.#options.store.read(sessionId);
+    const { store, adopt } = this.#options;
+    let record = await store.read(sessionId);
+    if (!record && (await adopt?.(sessionId))) record = await store.read(sessionId);
     if (record?.token === token) return record;
     throw unknownSession(sessionId);
   }

@@ -32,6 +32,8 @@ export interface CatalogOptions {
   transcripts: Transcripts;
   workspaces: Workspaces;
   running: RunningSessions;
+  /** Called when the files of a session are removed. */
+  onRemoved?: (id: string) => void;
   log: Log;
 }
 
@@ -152,7 +154,8 @@ export class SessionCatalog {
   }
 
   async #removeFiles({ id, working_directory: directory }: SessionRecord): Promise<void> {
-    const { store, transcripts, workspaces } = this.#options;
+    const { store, transcripts, workspaces, onRemoved } = this.#options;
+    onRemoved?.(id);
     // `/clear` as a prompt begins a session that continues in the directory of the session before.
     const alone = directory.mode === 'session' && !this.#isUsed(directory);
     await transcripts.remove(id, alone);

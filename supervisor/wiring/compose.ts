@@ -51,6 +51,7 @@ import { UnpromptedWork } from '../prompts/unprompted-work.ts';
 import { keepEndOf } from '../sessions/background-reports.ts';
 import { SessionCatalog } from '../sessions/catalog.ts';
 import { DiskWatch } from '../sessions/disk.ts';
+import type { SessionMirror } from '../sessions/mirror.ts';
 import { Retention } from '../sessions/retention.ts';
 import { SessionStore } from '../sessions/session-store.ts';
 import { Transcripts } from '../sessions/transcripts.ts';
@@ -82,6 +83,8 @@ export interface PartsOptions {
   ready: () => boolean;
   /** The store of jobs; undefined before it is opened. */
   jobStore: () => JobStore | undefined;
+  /** Copies sessions for other replicas; undefined if they are not copied. */
+  mirror: () => SessionMirror | undefined;
   /** Called with each limit that the API has reported to this replica. */
   limitHeard: (login: string, limit: UsageLimit) => void;
 }
@@ -99,6 +102,7 @@ export interface Parts {
   /** Whether the first worker has become ready; undefined if no spare is wanted. */
   firstWorker: () => Promise<boolean> | undefined;
   store: SessionStore;
+  transcripts: Transcripts;
   workspaces: Workspaces;
   checkouts: Checkouts;
   disk: DiskWatch;
@@ -307,7 +311,10 @@ export function createParts(options: PartsOptions): Parts {
     knowsToken: (id) => tokens.knows(id),
     lostLogin: ({ profile }) => (usesFile(profile) ? credentials.refusal : undefined),
   });
-  const catalog = new SessionCatalog({ ...kept, running: new LiveSessions(live, pool) });
+  const catalog = new SessionCatalog({
+    ...{ ...kept, running: new LiveSessions(live, pool) },
+    onRemoved: (id) => options.mirror()?.forget(id),
+  });
   const prompts = new Prompts({
     ...{ admission, live, pool, settings, cliProblems, store, transcripts, catalog, workspaces },
     ...{ checkouts, disk, gate, specs, log, approvals: liveApprovals },
@@ -320,8 +327,10 @@ export function createParts(options: PartsOptions): Parts {
     rates,
     cliVersion: () => cli().version,
     meters,
-    onFinished: ({ profile }, outcome, milliseconds, answer) =>
-      metrics.prompt(profile.name, outcome, milliseconds, answer),
+    onFinished: ({ profile }, outcome, milliseconds, answer) => {
+      metrics.prompt(profile.name, outcome, milliseconds, answer);
+      if (answer) options.mirror()?.note(answer.session_id);
+    },
   });
   tokens.onRevoked(() => admission.review());
   const unprompted = new UnpromptedWork({
@@ -342,6 +351,7 @@ export function createParts(options: PartsOptions): Parts {
   });
   const intake = new Intake({
     ...{ store, profiles, promptTimeout: config.promptTimeout },
+    adopt: async (id) => (await options.mirror()?.adopt(id)) ?? false,
     attachmentLimits: { files: config.attachmentMaxFiles, bytes: config.attachmentMaxSize },
   });
   const conversations = new Conversations({
@@ -448,7 +458,18 @@ export function createParts(options: PartsOptions): Parts {
   return {
     ...{ pool, configuration, configSync, cliProblems, applied, initOutcome, runMark, settings },
     firstWorker: () => (specs.warm().length > 0 ? firstWorker.promise : undefined),
-    ...{ store, workspaces, checkouts, disk, gate, live, liveApprovals, prompts, catalog },
+    ...{
+      store,
+      transcripts,
+      workspaces,
+      checkouts,
+      disk,
+      gate,
+      live,
+      liveApprovals,
+      prompts,
+      catalog,
+    },
     retention,
     ...{ intake, conversations },
     ...{

@@ -21,6 +21,7 @@ import { JobRunner } from '../jobs/runner.ts';
 import { openJobStore } from '../jobs/sqlite/sqlite-job-store.ts';
 import type { Metrics } from '../metrics/counters.ts';
 import type { Profiles } from '../profiles/profiles.ts';
+import type { SessionMirror } from '../sessions/mirror.ts';
 import { connectApprovals } from './approvals.ts';
 import type { Parts } from './compose.ts';
 import { openRedisJobs } from './redis-jobs.ts';
@@ -31,6 +32,8 @@ export interface JobParts {
   /** @throws BerthError `invalid_request` if callbacks to this URL are not allowed */
   checkCallback: (url: string) => Promise<void>;
   jobStore: JobStore;
+  /** Copies sessions for other replicas; absent if they are not copied. */
+  mirror: SessionMirror | undefined;
   /** Call it with each limit that this replica has heard of. */
   limitHeard: (login: string, limit: UsageLimit) => void;
   /** Runs jobs and delivers callbacks from now on. */
@@ -75,6 +78,7 @@ export async function openJobs(
     onRun: (job, outcome) => {
       countRun(metrics, job, outcome);
       if (isEnd(job.state) && job.state !== 'failed') forgetFiles(attachments, job);
+      if (job.sessionId !== null) redis?.mirror?.note(job.sessionId);
     },
     onExpired: () => metrics.jobEnded('expired'),
   });
@@ -107,6 +111,7 @@ export async function openJobs(
     jobs,
     approvals,
     jobStore: store,
+    mirror: redis?.mirror,
     limitHeard: (login, limit) => redis?.shared.note(login, limit),
     checkCallback: (url) => callbacks.check(url),
     start: () => {
@@ -129,6 +134,7 @@ export async function openJobs(
       await notices.stop();
       await callbacks.stop();
       await redis?.shared.stop();
+      await redis?.mirror?.stop();
       await store.close();
     },
   };

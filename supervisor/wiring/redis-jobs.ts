@@ -5,6 +5,7 @@ import type { SupervisorConfig } from '../config.ts';
 import type { JobStore } from '../jobs/job-store.ts';
 import { accountOf } from '../profiles/login.ts';
 import type { Profiles } from '../profiles/profiles.ts';
+import { SessionMirror } from '../sessions/mirror.ts';
 import type { Parts } from './compose.ts';
 import { SharedState } from './share-state.ts';
 
@@ -12,6 +13,8 @@ export interface RedisJobs {
   store: JobStore;
   attachments: AttachmentStore;
   shared: SharedState;
+  /** Absent if no session is copied. */
+  mirror: SessionMirror | undefined;
 }
 
 export interface RedisJobsOptions {
@@ -22,20 +25,37 @@ export interface RedisJobsOptions {
   most: number;
 }
 
+/** Bytes of one transcript. */
+const longestTranscript = 16 * 1024 ** 2;
+/** Milliseconds for which a copy stays if sessions are kept for ever. */
+const longestExpiry = 90 * 24 * 3_600_000;
+
 /** Connects; a server that is away is waited for in the background. @param url a secret */
 export async function openRedisJobs(
   url: string,
-  parts: Pick<Parts, 'ledger' | 'pause' | 'gate' | 'admission' | 'promptRate'>,
+  parts: Parts,
   { config, profiles, log, most }: RedisJobsOptions,
 ): Promise<RedisJobs> {
   const { ledger, pause, gate, admission, promptRate } = parts;
   const { RedisJobStore } = await import('../jobs/redis/redis-job-store.ts');
   const { redisPrefix: name, redisCheck: check, replica, replicaLost } = config;
+  const { redisMirrorSize: mostMirrored } = config;
+  let mirror: SessionMirror | undefined;
   const store = new RedisJobStore({
     ...{ url, log, name, check, replicaLost, mostWaiting: most },
     mostFileBytes: config.redisAttachmentSize,
+    mirror: { most: mostMirrored, expiry: config.sessionRetention || longestExpiry },
+    adopt: async (session) => (await mirror?.adopt(session)) ?? false,
     ...(replica === undefined ? {} : { replica }),
   });
+  if (mostMirrored > 0) {
+    const { store: sessions, transcripts, workspaces } = parts;
+    mirror = new SessionMirror({
+      ...{ kept: store.mirrored, sessions, transcripts, workspaces, log },
+      configDirectory: config.configDirectory,
+      longest: Math.min(mostMirrored, longestTranscript),
+    });
+  }
   await store.open();
   promptRate.shareBy((token, profile, limit) => store.starts.count(token, profile, limit));
   const shared = new SharedState({
@@ -45,5 +65,5 @@ export async function openRedisJobs(
     heard: (login, limit) => gate.heard(login, limit),
     onPaused: () => admission.review(),
   });
-  return { store, attachments: store.attachments, shared };
+  return { store, attachments: store.attachments, shared, mirror };
 }

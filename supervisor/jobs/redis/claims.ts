@@ -181,7 +181,8 @@ export class Claims {
       (job) => {
         if (!isDue(job, now)) return undefined;
         const running = become(job, 'running', now, { owner });
-        return adopted ? running : withoutSession(running, lane.replica ?? '');
+        if (!adopted) return withoutSession(running, lane.replica ?? '');
+        return away ? withCopy(running, lane.replica ?? '') : running;
       },
       (job): Command[] => [
         ['ALIVE', keys.owners, owner],
@@ -244,6 +245,11 @@ function precedes(left: LaneFound, right: LaneFound): boolean {
   if (left.priority !== right.priority) return left.priority === 'normal';
   if (left.turn !== right.turn) return left.turn < right.turn;
   return left.first < right.first;
+}
+
+function withCopy(job: Job, replica: string): Job {
+  const note = `The session ${job.sessionId} was on the replica ${replica}, which is gone: the job continues the copy of its transcript.`;
+  return { ...job, notes: [...job.notes, note] };
 }
 
 function withoutSession(job: Job, replica: string): Job {

@@ -48,6 +48,10 @@ export class Keys {
   readonly refused: string;
   /** The bytes of the attachments of each job, by the id of the job. */
   readonly files: string;
+  /** The bytes of the transcript of each mirrored session. */
+  readonly mirrorBytes: string;
+  /** The mirrored sessions by the time of their last change, by the clock of Redis. */
+  readonly mirrorTimes: string;
   /** Held by the replica that sweeps. */
   readonly sweep: string;
 
@@ -74,6 +78,8 @@ export class Keys {
     this.states = key('states');
     this.refused = key('refused');
     this.files = key('files');
+    this.mirrorBytes = key('mirror-bytes');
+    this.mirrorTimes = key('mirror-times');
     this.sweep = key('sweep');
   }
 
@@ -88,6 +94,16 @@ export class Keys {
 
   events(id: string): string {
     return `${this.prefix}:events:${id}`;
+  }
+
+  /** The record of a mirrored session, and its replica. */
+  mirrored(session: string): string {
+    return `${this.prefix}:mirrored:${session}`;
+  }
+
+  /** The transcript of a mirrored session. */
+  transcript(session: string): string {
+    return `${this.prefix}:transcript:${session}`;
   }
 
   /** The contents of the attachments of a job, by their number. */

@@ -25,6 +25,7 @@ import { Keys } from './keys.ts';
 import { Lanes } from './lanes.ts';
 import { listPage } from './list-page.ts';
 import { livingOwners } from './living-owners.ts';
+import { MirroredSessions, type MirroredSessionsOptions } from './mirrored-sessions.ts';
 import { countJobs, firstScore } from './overview.ts';
 import { PromptStarts } from './prompt-starts.ts';
 import { prune } from './prune.ts';
@@ -52,6 +53,8 @@ export interface RedisJobStoreOptions {
   mostWaiting?: number;
   /** The most bytes of the attachments of all jobs together; none if absent. */
   mostFileBytes?: number;
+  /** The copies of sessions that replicas keep for each other; none if absent. */
+  mirror?: Pick<MirroredSessionsOptions, 'most' | 'expiry'>;
   /** The most milliseconds of one command. */
   deadline?: number;
   /** Makes a session of a lost replica exist here. @returns false if it cannot; the default */
@@ -70,6 +73,8 @@ export class RedisJobStore implements JobStore {
   readonly starts: PromptStarts;
   /** The attachments of jobs. */
   readonly attachments: RedisAttachments;
+  /** The copies of sessions. */
+  readonly mirrored: MirroredSessions;
   readonly #connection: RedisConnection;
   readonly #keys: Keys;
   readonly #records: Records;
@@ -105,11 +110,16 @@ export class RedisJobStore implements JobStore {
         }),
     });
     const lanes = new Lanes(connection, keys);
+    const replicaLost = options.replicaLost ?? 120_000;
+    this.mirrored = new MirroredSessions({
+      ...{ connection, keys, replica: this.#replica, replicaLost },
+      ...(options.mirror ?? { most: 0, expiry: 0 }),
+    });
     this.#claims = new Claims({
       ...{ connection, keys, lanes, adopt },
       records: this.#records,
       replica: this.#replica,
-      replicaLost: options.replicaLost ?? 120_000,
+      replicaLost,
       onExpired: (job) => this.#onExpired(job),
     });
     this.#sweep = new Sweep({ connection, keys, lanes, records: this.#records });

@@ -5,7 +5,11 @@
  */
 import type { Test } from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
+import { type Approval, idInJob } from '../../../supervisor/approvals/approval.ts';
+import { LiveApprovals } from '../../../supervisor/approvals/live-approvals.ts';
+import { Approvals } from '../../../supervisor/jobs/approvals.ts';
 import { become, type Job, type JobChange } from '../../../supervisor/jobs/job.ts';
+import { waitFor } from '../../../supervisor/jobs/job-approvals.ts';
 import type { JobStore } from '../../../supervisor/jobs/job-store.ts';
 import { sampleJob, sampleResult, waitingCallback } from '../../support/stored-job.ts';
 import { until } from '../../support/until.ts';
@@ -92,6 +96,43 @@ export function testJobStore(
     });
     await store.remove(job.id);
     t.equal(await store.findByKey('ci', key), undefined);
+  });
+
+  test('an approval whose process was killed is decided once, and the job goes on after 10 s', async (t, {
+    store,
+  }) => {
+    const { id } = (await store.add(sampleJob())).job;
+    await store.claim('killed', start);
+    const approval: Approval = {
+      ...{ id: idInJob(id, 1), tool: 'Bash', input: { command: 'push' }, toolUseId: 'toolu_1' },
+      ...{ description: null, askedAt: start, expiresAt: hour, decision: null },
+      ...{ used: false, links: [], notified: true },
+    };
+    await store.update(id, (job) => waitFor(job, approval, 'killed', start));
+    const rules = { approvers: ['boss'], ownPrompts: false } as never;
+    const [one, other] = [1, 2].map(
+      () =>
+        new Approvals({ live: new LiveApprovals(), store, rulesOf: () => rules, now: () => start }),
+    );
+    t.match(await one?.list('boss'), [{ approval: { id: approval.id }, context: { jobId: id } }]);
+    const outcomes = await Promise.allSettled([
+      one?.decide(approval.id, 'boss', { kind: 'allow' }),
+      other?.decide(approval.id, 'boss', { kind: 'deny' }),
+    ]);
+    t.equal(outcomes.filter(({ status }) => status === 'fulfilled').length, 1);
+    t.match(
+      outcomes.find(({ status }) => status === 'rejected'),
+      { reason: { code: 'approval_ended' } },
+    );
+    const decision = outcomes[0]?.status === 'fulfilled' ? 'allow' : 'deny';
+    t.equal(await store.claim('owner', start + 9_999), undefined, 'its process may go on');
+    const claimed = await store.claim('owner', start + 10_000);
+    t.match(claimed, {
+      id,
+      state: 'running',
+      approvals: [{ id: approval.id, decision: { kind: decision } }],
+    });
+    t.equal(claimed?.approvals?.length, 1);
   });
 
   test('of many requests with one key, one creates the job', async (t, { store }) => {

@@ -137,7 +137,10 @@ t.test('a job whose session is on a lost replica begins a new session elsewhere'
   const lost = await until('replica a is lost', () => b.claim('owner-b', Date.now()));
   t.match(lost, { sessionId: null, ownSession: false, notes: [/on the replica a, which is gone/] });
   t.notOk('session_id' in lost.request);
-  t.match(await b.claim('owner-b', Date.now()), { sessionId: 'session-2', notes: [] });
+  t.match(await b.claim('owner-b', Date.now()), {
+    sessionId: 'session-2',
+    notes: [/on the replica a, which is gone: the job continues the copy/],
+  });
   t.strictSame(adopted, ['session-1', 'session-2']);
 });
 

@@ -1,0 +1,75 @@
+/**
+ * The Lua scripts of mirrored sessions. Each begins with the keys of the copy: ARGV 1 is its hash, 2 its transcript, 3 the
+ * bytes of all copies, 4 their times, 5 the id of the session, 6 this replica.
+ */
+
+const common = `
+local function clock()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local function forget(copy, transcript, id)
+  redis.call('DEL', copy, transcript)
+  redis.call('HDEL', ARGV[3], id)
+  redis.call('ZREM', ARGV[4], id)
+end
+local owner = redis.call('HGET', ARGV[1], 'replica')
+`;
+
+/**
+ * Adds to a copy. ARGV from 7 on: the byte at which the part begins, the most bytes of all copies, the milliseconds for which
+ * they stay, what their keys begin with, what those of transcripts begin with, the record, the part. The copies of
+ * sessions that were used least recently are removed until there is room.
+ */
+export const addToMirror = `${common}
+local from, most = tonumber(ARGV[7]), tonumber(ARGV[8])
+if owner and owner ~= ARGV[6] then return 'elsewhere' end
+if from == 0 then forget(ARGV[1], ARGV[2], ARGV[5]) end
+if redis.call('STRLEN', ARGV[2]) ~= from then return 'gap' end
+local size = from + #ARGV[13]
+local sum = size
+local known = redis.call('HGETALL', ARGV[3])
+local bytes = {}
+for i = 1, #known, 2 do
+  bytes[known[i]] = tonumber(known[i + 1]) or 0
+  if known[i] ~= ARGV[5] then sum = sum + bytes[known[i]] end
+end
+if size > most then
+  forget(ARGV[1], ARGV[2], ARGV[5])
+  return 'no room'
+end
+if sum > most then
+  for _, other in ipairs(redis.call('ZRANGE', ARGV[4], 0, -1)) do
+    if sum <= most then break end
+    if other ~= ARGV[5] then
+      sum = sum - (bytes[other] or 0)
+      forget(ARGV[10] .. other, ARGV[11] .. other, other)
+    end
+  end
+end
+redis.call('APPEND', ARGV[2], ARGV[13])
+redis.call('HSET', ARGV[1], 'replica', ARGV[6], 'record', ARGV[12])
+redis.call('HSET', ARGV[3], ARGV[5], size)
+redis.call('ZADD', ARGV[4], clock(), ARGV[5])
+for i = 1, 4 do redis.call('PEXPIRE', ARGV[i], ARGV[9]) end
+return 'kept'
+`;
+
+/**
+ * Gives a copy to this replica, unless its own replica lives. ARGV from 7 on: the signs of life of the replicas, the
+ * milliseconds after which a replica is gone, the replicas of all sessions. Returns the record and the transcript, or nil.
+ */
+export const takeMirror = `${common}
+if not owner then return false end
+local seen = tonumber(redis.call('ZSCORE', ARGV[7], owner) or '0')
+if owner ~= ARGV[6] and seen >= clock() - ARGV[8] then return false end
+redis.call('HSET', ARGV[1], 'replica', ARGV[6])
+redis.call('HSET', ARGV[9], ARGV[5], ARGV[6])
+return { redis.call('HGET', ARGV[1], 'record') or '', redis.call('GET', ARGV[2]) or '' }
+`;
+
+/** Removes a copy of this replica. */
+export const removeMirror = `${common}
+if owner == ARGV[6] then forget(ARGV[1], ARGV[2], ARGV[5]) end
+return 1
+`;

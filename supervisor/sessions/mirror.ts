@@ -1,0 +1,260 @@
+/**
+ * Copies the transcripts of sessions to a store that all replicas share, and makes a session of a lost replica exist here.
+ * Invariants: a copy is the beginning of the transcript, in whole lines when it is read; what becomes too large is removed. A
+ * session that another replica has continued is not copied any more. A failure harms no prompt.
+ * What is read from the store is untrusted: the record is parsed, and the id alone decides which file is written.
+ */
+import { constants } from 'node:fs';
+import { mkdir, open, realpath } from 'node:fs/promises';
+import { join } from 'node:path';
+import { messageOf } from '../../shared/errors.ts';
+import { obstructedParent, writeFileAtomic } from '../../shared/files.ts';
+import type { Log } from '../../shared/log.ts';
+import { SerialQueue } from '../../shared/serial-queue.ts';
+import { pause } from '../../shared/waiting.ts';
+import { keyOf } from './session-files.ts';
+import { parseRecord } from './session-record.ts';
+import type { SessionStore } from './session-store.ts';
+import type { Transcripts } from './transcripts.ts';
+import type { Workspaces } from './workspaces.ts';
+
+/** What of a transcript is added to its copy. */
+export interface MirrorPart {
+  /** In lower case. */
+  id: string;
+  /** The record of the session, as JSON. */
+  record: string;
+  /** The byte at which the part begins; 0 replaces the copy. */
+  from: number;
+  lines: Buffer;
+}
+
+/** Where the copies are. All methods reject with BerthError while the store cannot be reached. */
+export interface MirrorStore {
+  /**
+   * @returns `kept`; `gap` if the copy does not end at `from`; `elsewhere` if another replica has continued the session;
+   *   `no room` if there may not be so many bytes: nothing of the session is kept then
+   */
+  add(part: MirrorPart): Promise<'kept' | 'gap' | 'elsewhere' | 'no room'>;
+  /** Gives a session to this replica. @returns undefined if there is no copy, or the session's replica lives */
+  take(id: string): Promise<{ record: string; transcript: string } | undefined>;
+  /** Removes the copy, unless another replica has continued the session. */
+  remove(id: string): Promise<void>;
+}
+
+export interface SessionMirrorOptions {
+  kept: MirrorStore;
+  sessions: Pick<SessionStore, 'read' | 'write'>;
+  transcripts: Pick<Transcripts, 'find'>;
+  workspaces: Pick<Workspaces, 'shared' | 'pathOf'>;
+  /** The CLI's configuration directory. */
+  configDirectory: string;
+  /** The most bytes of one transcript. */
+  longest: number;
+  log: Log;
+  /** Milliseconds after which a transcript is looked at again: the CLI writes its last lines after the answer. */
+  lag?: number;
+}
+
+/** Sessions whose copy is known here. */
+const mostKnown = 10_000;
+/** Bytes of one step. */
+const step = 1024 ** 2;
+
+export class SessionMirror {
+  readonly #options: SessionMirrorOptions;
+  readonly #copying = new SerialQueue();
+  readonly #stopping = new AbortController();
+  /** The bytes of each copy, the least recently changed first; infinite: the session is not copied any more. */
+  readonly #copied = new Map<string, number>();
+  /** Sessions that wait for a copy. */
+  readonly #waiting = new Set<string>();
+  readonly #later = new Set<Promise<void>>();
+  readonly #adopting = new Map<string, Promise<boolean>>();
+  #failing = false;
+
+  constructor(options: SessionMirrorOptions) {
+    this.#options = options;
+  }
+
+  /** Copies what is new in the session's transcript, in the background. Call it when a turn has ended. */
+  note(id: string): void {
+    const key = keyOf(id);
+    if (key === undefined || this.#stopping.signal.aborted) return;
+    this.#copySoon(key);
+    const again = pause(this.#options.lag ?? 1_500, this.#stopping.signal)
+      .then(() => this.#copySoon(key))
+      .finally(() => this.#later.delete(again));
+    this.#later.add(again);
+  }
+
+  /**
+   * Makes a session of a lost replica exist here, with its transcript.
+   * @returns false if there is no copy, its replica lives, or the copy cannot be used; never rejects
+   */
+  adopt(id: string): Promise<boolean> {
+    const key = keyOf(id);
+    if (key === undefined) return Promise.resolve(false);
+    const known = this.#adopting.get(key);
+    if (known) return known;
+    const adopting = this.#adopt(key)
+      .catch((error: unknown) => {
+        this.#failed('cannot continue the session of a lost replica', key, error);
+        return false;
+      })
+      .finally(() => this.#adopting.delete(key));
+    this.#adopting.set(key, adopting);
+    return adopting;
+  }
+
+  /** Removes the copy of a session that was removed, in the background. */
+  forget(id: string): void {
+    const key = keyOf(id);
+    if (key === undefined) return;
+    void this.#copying.add(async () => {
+      this.#copied.delete(key);
+      await this.#options.kept.remove(key).catch(() => undefined);
+    });
+  }
+
+  /** Copies what waits. Call it before the store is closed. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await Promise.allSettled(this.#later);
+    await this.#copying.idle();
+  }
+
+  #copySoon(key: string): void {
+    if (this.#waiting.has(key)) return;
+    this.#waiting.add(key);
+    void this.#copying.add(async () => {
+      this.#waiting.delete(key);
+      try {
+        await this.#copy(key);
+        this.#failing = false;
+      } catch (error) {
+        this.#copied.delete(key);
+        if (!this.#failing) this.#failed('cannot copy the transcript of a session', key, error);
+        this.#failing = true;
+      }
+    });
+  }
+
+  async #copy(key: string): Promise<void> {
+    const { sessions, transcripts, kept, longest, log } = this.#options;
+    const record = await sessions.read(key);
+    const path = record && (await transcripts.find(record.id));
+    if (!record || path === undefined) return;
+    for (let tries = 0; tries < 3; tries++) {
+      const from = this.#copied.get(key) ?? 0;
+      if (from === Number.POSITIVE_INFINITY) return;
+      const read = await readLines(path, from, longest);
+      if (read === 'too long') {
+        const text = `a transcript has more than ${longest} bytes: it is not copied to Redis any more`;
+        log.warn('session_unmirrored', text, { session_id: record.id });
+        this.#know(key, Number.POSITIVE_INFINITY);
+        return kept.remove(key);
+      }
+      if (read === 'shorter') {
+        this.#copied.delete(key);
+        continue;
+      }
+      if (read.length === 0) return;
+      const added = await this.#add(key, JSON.stringify(record), from, read);
+      if (added === 'gap') this.#copied.delete(key);
+      else return;
+    }
+  }
+
+  async #add(key: string, record: string, from: number, lines: Buffer) {
+    const { kept, log } = this.#options;
+    for (let at = 0; at < lines.length; at += step) {
+      const part = lines.subarray(at, at + step);
+      const added = await kept.add({ id: key, record, from: from + at, lines: part });
+      if (added === 'gap') return added;
+      if (added !== 'kept') {
+        const why = {
+          elsewhere: 'another replica has continued it',
+          'no room': 'there is no room',
+        };
+        const text = `the transcript of a session is not copied to Redis any more: ${why[added]}`;
+        log.warn('session_unmirrored', text, { session_id: key });
+        this.#know(key, Number.POSITIVE_INFINITY);
+        return added;
+      }
+    }
+    this.#know(key, from + lines.length);
+    return 'kept';
+  }
+
+  #know(key: string, bytes: number): void {
+    this.#copied.delete(key);
+    this.#copied.set(key, bytes);
+    const [oldest] = this.#copied.keys();
+    if (this.#copied.size > mostKnown && oldest !== undefined) this.#copied.delete(oldest);
+  }
+
+  async #adopt(key: string): Promise<boolean> {
+    const { kept, sessions, workspaces, log } = this.#options;
+    if (await sessions.read(key)) return true;
+    const found = await kept.take(key);
+    if (!found) return false;
+    const { shared } = workspaces;
+    const record = parseRecord(found.record, shared.path);
+    if (keyOf(record.id) !== key) throw new Error('the record is that of another session');
+    const { mode } = record.working_directory;
+    const path = workspaces.pathOf(record.working_directory);
+    const directory = path === undefined ? shared : { path, mode };
+    // A copy that was cut off ends in the middle of a line.
+    const transcript = found.transcript.slice(0, found.transcript.lastIndexOf('\n') + 1);
+    await this.#writeTranscript(directory.path, record.id, transcript);
+    await sessions.write({ ...record, working_directory: directory });
+    log.info('session_adopted', 'a session of a lost replica goes on here', {
+      session_id: record.id,
+      token: record.token,
+      profile: record.profile,
+      bytes: Buffer.byteLength(transcript),
+    });
+    // The file of this replica is the one that is copied from now on.
+    this.#copied.delete(key);
+    return (await sessions.read(key)) !== undefined;
+  }
+
+  async #writeTranscript(workingDirectory: string, id: string, text: string): Promise<void> {
+    const { configDirectory } = this.#options;
+    await mkdir(workingDirectory, { recursive: true, mode: 0o700 });
+    const relative = `projects/${projectOf(await realpath(workingDirectory))}/${id}.jsonl`;
+    const obstructed = await obstructedParent(configDirectory, relative);
+    if (obstructed !== undefined) throw new Error(`${obstructed} is no directory`);
+    await writeFileAtomic(join(configDirectory, relative), text);
+  }
+
+  #failed(text: string, session_id: string, error: unknown): void {
+    if (this.#stopping.signal.aborted) return;
+    const cause = messageOf(error);
+    this.#options.log.warn('session_unmirrored', `${text}: ${cause}`, { session_id });
+  }
+}
+
+/** The CLI's directory for the transcripts of a working directory, as seen with 2.1.330. */
+function projectOf(workingDirectory: string): string {
+  return workingDirectory.replaceAll(/[^a-zA-Z0-9]/g, '-');
+}
+
+/** The whole lines from a byte on. `shorter`: the file has fewer bytes. `too long`: it has more than `longest`. */
+async function readLines(
+  path: string,
+  from: number,
+  longest: number,
+): Promise<Buffer | 'shorter' | 'too long'> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  try {
+    const { size } = await file.stat();
+    if (size > longest) return 'too long';
+    if (size < from) return 'shorter';
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(size - from), 0, size - from, from);
+    return buffer.subarray(0, buffer.subarray(0, bytesRead).lastIndexOf('\n') + 1);
+  } finally {
+    await file.close();
+  }
+}
