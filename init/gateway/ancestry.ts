@@ -12,6 +12,8 @@ import { applyDelta, objectId, readHeader, resultSize } from '../git/pack-format
 const largest = 1024 * 1024;
 const mostBytes = 16 * 1024 * 1024;
 const mostCommits = 20_000;
+/** Bytes before the content of an object: its kind, its size and its base take fewer. */
+const longestHeader = 64;
 /** Bytes that are read together. */
 const batch = 4_096;
 
@@ -47,6 +49,11 @@ export class CommitScan {
     if (this.#waitingBytes >= batch) this.#read();
   }
 
+  /** The bytes of the pack up to the end of the last commit that was read. */
+  get consumed(): number {
+    return this.#offset;
+  }
+
   /** To be called at the end of the pack. @throws Error if the pack is damaged */
   finish(): void {
     if (!this.done) this.#read();
@@ -73,7 +80,10 @@ export class CommitScan {
   /** Reads one commit. Returns false if there is none, or if more bytes are needed. */
   #next(): boolean {
     const header = readHeader(this.#pending);
-    if (!header) return false;
+    if (!header) {
+      if (this.#pending.length > longestHeader) throw new Error('an object has no size');
+      return false;
+    }
     const base =
       header.kind === 'ofs-delta'
         ? this.#byOffset.get(this.#offset - header.distance)

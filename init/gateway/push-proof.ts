@@ -1,8 +1,9 @@
 /**
- * Watches the pack of a push, and lets its end pass only if the push forces nothing: each branch that
- * exists must be an ancestor of its new commit.
+ * Watches the pack of a push, and lets it pass as a whole only if the push forces nothing: each branch
+ * that exists must be an ancestor of its new commit.
  * Invariants: the proof comes from the commits of the pack and, for those in between that the server has
- * already, from the server. Without a proof the end of the pack never passes.
+ * already, from the server. Before the proof only commits pass that have been read, never a whole pack:
+ * the next object or the checksum is held, whatever the client sends behind it.
  */
 import { BerthError, messageOf } from '../../shared/errors.ts';
 import { CommitScan, descent, type History } from './ancestry.ts';
@@ -18,8 +19,6 @@ export interface PushProofOptions {
   signal: AbortSignal;
 }
 
-/** The checksum at the end of a pack, in bytes. */
-const trailer = 20;
 /** Commits about which the server is asked. */
 const mostWanted = 100;
 
@@ -39,25 +38,45 @@ export class PushProof {
     this.#updates = options.commands.filter(({ old }) => old !== zero);
   }
 
-  /** Passes the pack on. @throws Error instead of its last bytes, if there is no proof */
+  /** Passes the pack on. @throws Error behind the commits, if there is no proof */
   async *watch(pack: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void> {
     if (this.#updates.length === 0) {
       yield* pack;
       return;
     }
     const scan = new CommitScan();
-    let held: Buffer = Buffer.alloc(0);
+    let held: Buffer[] = [];
+    let passed = 0;
+    let isProven = false;
     for await (const chunk of pack) {
+      if (isProven) {
+        yield chunk;
+        continue;
+      }
+      held.push(chunk);
       this.#scan(() => scan.add(chunk));
-      const all = held.length > 0 ? Buffer.concat([held, chunk]) : chunk;
-      const free = Math.max(0, all.length - trailer);
-      held = all.subarray(free);
-      if (free > 0) yield all.subarray(0, free);
+      if (scan.done) {
+        await this.#prove(scan.history);
+        isProven = true;
+        yield* held;
+        held = [];
+      } else if (scan.consumed > passed) {
+        const all = Buffer.concat(held);
+        const free = scan.consumed - passed;
+        yield all.subarray(0, free);
+        held = [all.subarray(free)];
+        passed = scan.consumed;
+      }
     }
+    if (isProven) return;
     this.#scan(() => scan.finish());
-    for (const command of this.#updates) await this.#check(command, scan.history);
+    await this.#prove(scan.history);
+    yield* held;
+  }
+
+  async #prove(history: History): Promise<void> {
+    for (const command of this.#updates) await this.#check(command, history);
     if (this.refused.size > 0 || this.failure) throw new Error('the push has no proof');
-    yield held;
   }
 
   #scan(read: () => void): void {

@@ -1,9 +1,10 @@
 /**
  * A push: the commands are read and judged before anything goes to the server; then the pack passes
- * through. Its last bytes are held back until push-proof.ts has proved that no branch loses commits.
- * Invariants: a git server changes no ref before the whole pack has arrived, and refuses a command
- * whose old value is not the value of the ref. So a push without proof changes nothing: its last bytes
- * never arrive. The pack is not kept in memory.
+ * through. Behind its commits it is held until push-proof.ts has proved that no branch loses commits.
+ * Invariants: a git server changes no ref before the whole pack with its checksum has arrived, and
+ * refuses a command whose old value is not the value of the ref. So a push without proof changes
+ * nothing. A server may act before the client ends its request, so nothing is judged by the end of the
+ * request. The pack is not kept in memory.
  */
 import { pipeline } from 'node:stream/promises';
 import { BerthError } from '../../shared/errors.ts';
@@ -54,7 +55,12 @@ async function judge(
   const { place, upstream, rules, log, signal } = transfer;
   const { commands } = head;
   // git first sends a push without commands to see whether it is let in.
-  if (commands.length === 0) return pass(transfer, head, packets.rest(), received);
+  if (commands.length === 0) {
+    for await (const _ of packets.rest()) {
+      throw new BerthError('invalid_request', 'cannot push: bytes follow no command; use git');
+    }
+    return pass(transfer, head, packets.rest(), received);
+  }
   const refuse = async (refused: ReadonlyMap<string, string>): Promise<Outcome> => {
     const refs = [...refused.keys()];
     const [why = ''] = refused.values();
@@ -72,8 +78,14 @@ async function judge(
     return await pass(transfer, head, proof.watch(packets.rest()), received);
   } catch (error) {
     // A proof that fails ends the request to the server.
-    if (proof.refused.size === 0) throw proof.failure ?? error;
-    return refuse(proof.refused);
+    if (proof.refused.size > 0) return refuse(proof.refused);
+    if (proof.failure) throw proof.failure;
+    const isAnswered = error instanceof BerthError && error.code === 'remote_refused';
+    if (!isAnswered) {
+      const text = `a push to ${place.path} broke off; the server may have changed the refs`;
+      log.warn('gateway_failed', text, { refs: names });
+    }
+    throw error;
   }
 }
 
