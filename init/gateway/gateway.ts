@@ -76,25 +76,36 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     }
     const route = routeOf(request.method ?? '', request.url ?? '', home.origin, config.fetch);
     if ('status' in route) return refuseRoute(response, route);
-    const gone = new AbortController();
-    response.once('close', () => {
-      if (!response.writableFinished) gone.abort(new Error('the client has gone'));
-    });
-    const late = AbortSignal.timeout(config.timeout);
-    const signal = AbortSignal.any([end.signal, gone.signal, late]);
+    const over = new AbortController();
+    const { signal } = over;
     // Ends a request that waits for bytes of its client.
     signal.addEventListener('abort', () => request.destroy(), { once: true });
+    const stop = () => over.abort(end.signal.reason);
+    end.signal.addEventListener('abort', stop, { once: true });
+    if (end.signal.aborted) stop();
+    const late = new DOMException('the deadline of the request has passed', 'TimeoutError');
+    const timer = setTimeout(() => over.abort(late), config.timeout);
+    const gone = new Error('the client has gone');
+    response.once('close', () => {
+      if (!response.writableFinished) over.abort(gone);
+    });
     const each = { ...common, request, response, log: log.child(clientOf(request)), signal };
     let release: (() => void) | undefined;
     try {
       release = await slots.take(signal);
       await (route.kind === 'git' ? serveGit(route, each) : servePulls(route, each));
     } catch (error) {
-      if (gone.signal.aborted) each.log.debug('gateway_failed', 'the client has gone');
-      else each.log.warn('gateway_failed', lateOr(error, late, config), { error });
+      if (signal.reason === gone) each.log.debug('gateway_failed', gone.message);
+      else {
+        const text = signal.reason === late ? tooLate(config) : messageOf(error);
+        each.log.warn('gateway_failed', text, { error });
+      }
       if (response.headersSent) response.destroy();
       else refuseText(response, asBerthError(error).status, messageOf(error));
     } finally {
+      // Without these two the request would stay in memory until the deadline.
+      clearTimeout(timer);
+      end.signal.removeEventListener('abort', stop);
       release?.();
     }
   };
@@ -170,8 +181,7 @@ function clientOf({ headers }: IncomingMessage): Record<string, string> {
   return { ...(agent ? { agent } : {}), ...(session ? { session_id: session } : {}) };
 }
 
-function lateOr(error: unknown, late: AbortSignal, { timeout }: GatewayConfig): string {
-  if (!late.aborted) return messageOf(error);
+function tooLate({ timeout }: GatewayConfig): string {
   return `cannot complete the request within ${formatDuration(timeout)}; raise BERTH_GATEWAY_TIMEOUT if the git server is slow`;
 }
 
