@@ -190,10 +190,10 @@ const records: Damage[] = [
 ];
 
 t.test('a damaged record goes to quarantine and costs nothing', async (t) => {
+  const harbour = await openHarbour(t, files);
+  await harbour.run();
+  writeFileSync(join(harbour.volume, 'mine.txt'), 'mine');
   for (const [name, state, damage] of records) {
-    const harbour = await openHarbour(t, files);
-    await harbour.run();
-    writeFileSync(join(harbour.volume, 'mine.txt'), 'mine');
     damage(join(harbour.volume, '.berth'));
     t.match(await harbour.run(), { volume: state, conflicts: 0, drift: 0 }, name);
     t.strictSame(harbour.tree(), { ...files, 'mine.txt': 'mine' }, name);
@@ -259,9 +259,9 @@ const trees: [name: string, conflicts: number, make: (volume: string) => void][]
 ];
 
 t.test('a damaged tree is restored, and what was there is saved', async (t) => {
+  const harbour = await openHarbour(t, files);
+  await harbour.run();
   for (const [name, conflicts, damage] of trees) {
-    const harbour = await openHarbour(t, files);
-    await harbour.run();
     damage(harbour.volume);
     t.match(await harbour.run(), { volume: 'damaged_tree', conflicts }, name);
     t.strictSame(harbour.tree(), files, name);
