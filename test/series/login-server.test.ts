@@ -23,14 +23,21 @@ function credentialsOf({ config }: Surroundings) {
 
 const outcomes = ({ requests }: LoginServer) => requests.map(({ outcome }) => outcome);
 
-t.test('the CLI uses a login as it is while its access token lives', async (t) => {
-  const { surroundings, server } = await loggedIn(t, {});
-  t.match(await ask(t, surroundings), { error: false, said: 'hello' });
-  t.same(server.requests, []);
-});
+t.test(
+  'while its access token lives a login is used as it is; the proxy leads nowhere else',
+  async (t) => {
+    const { surroundings, server } = await loggedIn(t, {}, { 'settings.json': bashAllowed });
+    const input = JSON.stringify({ command: 'curl -sS https://example.org 2>&1 || true' });
+    const { error, said } = await ask(t, surroundings, `[[tool Bash ${input}]]`);
+    t.equal(error, false);
+    t.match(said, /403|not found/);
+    t.same(server.requests, []);
+  },
+);
 
 t.test('the CLI refreshes what is about to expire, with a new token each time', async (t) => {
   const { surroundings, server } = await loggedIn(t, { lifetime: minute, refreshed: 60 * minute });
+  const stale = credentialsOf(surroundings);
   t.match(await ask(t, surroundings), { error: false, said: 'hello' });
   t.same(outcomes(server), ['refreshed']);
   const path = join(surroundings.config, '.credentials.json');
@@ -43,21 +50,17 @@ t.test('the CLI refreshes what is about to expire, with a new token each time', 
   t.match(await ask(t, surroundings), { error: false, said: 'hello' });
   t.same(outcomes(server), ['refreshed', 'refreshed']);
   t.not(server.requests[0]?.refreshToken, server.requests[1]?.refreshToken);
-});
 
-t.test('a token that was used before loses the login, and the CLI blanks its file', async (t) => {
-  const { surroundings, server } = await loggedIn(t, { lifetime: minute });
-  const stale = credentialsOf(surroundings);
-  await ask(t, surroundings);
-  writeFileSync(join(surroundings.config, '.credentials.json'), stale);
+  // A token that was used before loses the login, and the CLI blanks its file.
+  writeFileSync(path, stale);
   t.match(await ask(t, surroundings), { error: true });
   t.equal(server.logins.all[0]?.revoked, 'reuse');
   t.equal(judgeCredentials(credentialsOf(surroundings)).kind, 'blank');
 });
 
-t.test('three processes that meet an expired token refresh it once', async (t) => {
+t.test('two processes that meet an expired token refresh it once', async (t) => {
   const { surroundings, server } = await loggedIn(t, { lifetime: -minute, refreshed: 60 * minute });
-  const answers = await Promise.all([1, 2, 3].map(() => ask(t, surroundings)));
+  const answers = await Promise.all([1, 2].map(() => ask(t, surroundings)));
   for (const answer of answers) t.match(answer, { error: false, said: 'hello' });
   t.same(outcomes(server), ['refreshed']);
 });
@@ -88,11 +91,4 @@ t.test('a login ends at its deadline, whatever was refreshed', async (t) => {
   await ask(t, surroundings);
   t.same(outcomes(server), ['invalid_grant']);
   t.equal(server.logins.all[0]?.revoked, 'ended');
-});
-
-t.test('the proxy leads nowhere else', async (t) => {
-  const { surroundings } = await loggedIn(t, {}, { 'settings.json': bashAllowed });
-  const input = JSON.stringify({ command: 'curl -sS https://example.org 2>&1 || true' });
-  const { said } = await ask(t, surroundings, `[[tool Bash ${input}]]`);
-  t.match(said, /403|not found/);
 });

@@ -37,13 +37,22 @@ export interface LeakOptions {
   rates: readonly number[];
   /** How it is started, in a container of that size; absent: in a cgroup alone. */
   start?: typeof startBerthIn;
+  /** The other prompts belong to one session, which needs one process. */
+  oneSession?: boolean;
   /** The turn that leaks at a rate; absent: by an MCP server, which needs the real CLI. */
   prompt?: (rate: number) => string;
   onLeak?: (leak: Leak) => void;
 }
 
 export async function leakInTurn(options: LeakOptions): Promise<LeakSeries> {
-  const { directory, rates, start = startBerthIn, prompt = leakPrompt, onLeak } = options;
+  const {
+    directory,
+    rates,
+    start = startBerthIn,
+    prompt = leakPrompt,
+    onLeak,
+    oneSession,
+  } = options;
   const berth = await start(directory, { limit: container, mcpServers: 1 });
   const { cgroup, program, target } = berth;
   const others: JsonReply[] = [];
@@ -51,7 +60,11 @@ export async function leakInTurn(options: LeakOptions): Promise<LeakSeries> {
   try {
     let over = false;
     const meanwhile = (async () => {
-      while (!over) others.push(await sendPrompt(target, { prompt: '[[slow 100]] [[say ok]]' }));
+      while (!over) {
+        const session_id = oneSession ? others.at(-1)?.body.session_id : undefined;
+        const body = { prompt: '[[slow 100]] [[say ok]]', ...(session_id ? { session_id } : {}) };
+        others.push(await sendPrompt(target, body));
+      }
     })();
     for (const rate of rates) {
       const seen = program.lines.length;
