@@ -115,6 +115,9 @@ export async function runBoundary(options: BoundaryOptions): Promise<BoundaryRep
       BERTH_METRICS_LISTEN: '127.0.0.1:0',
       BERTH_CLAUDE_PATH: realClaude,
       BERTH_MAX_WORKERS: '3',
+      // Each profile has one session.
+      BERTH_WARM_WORKERS: '0',
+      BERTH_SHARED_SPARES: '0',
       ANTHROPIC_BASE_URL: api.url,
       ANTHROPIC_API_KEY: 'sk-ant-test-0123456789',
       CLAUDE_CODE_MAX_RETRIES: '0',
