@@ -18,7 +18,7 @@ export const scripted = (name: string): string =>
   join(import.meta.dirname, 'fixtures', `${name}.mjs`);
 
 /** Says and stores what the real CLI does, as far as the supervisor's own logic needs it. */
-export const scriptedClaude = scripted('claude-scripted');
+export const scriptedClaude = join(import.meta.dirname, 'fixtures/claude-scripted');
 
 /** settings.json with which the Bash tool may run anything. */
 export const bashAllowed = JSON.stringify({ permissions: { allow: ['Bash'] } });

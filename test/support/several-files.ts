@@ -9,9 +9,17 @@ import t from 'tap';
 const files = process.env.BERTH_TEST_FILES?.split('\n') ?? [];
 delete process.env.BERTH_TEST_FILES;
 
+/** Ends what the present file shares among its tests. tap itself would end the run, with the files that are left. */
+const teardowns: (() => unknown)[] = [];
+t.teardown = (end) => {
+  teardowns.unshift(end);
+};
+
 for (const file of files) {
   t.jobs = 1;
   await import(pathToFileURL(join(import.meta.dirname, '../..', file)).href);
   // It begins after the last test of the file has ended.
-  await t.test(`all tests of ${file} have ended`, async () => {});
+  await t.test(`all tests of ${file} have ended`, async () => {
+    for (const end of teardowns.splice(0)) await end();
+  });
 }
