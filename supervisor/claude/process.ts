@@ -6,72 +6,26 @@
 import { randomUUID } from 'node:crypto';
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import { within } from '../../shared/waiting.ts';
-import { Attribution } from './attribution.ts';
 import type { BackgroundTask } from './background.ts';
 import { CliChild, type ProcessEnd } from './child.ts';
 import { CliHealth } from './cli-health.ts';
 import { ControlRequests } from './control-requests.ts';
 import { notGranted, type PermissionAnswer, permissionLine } from './permission.ts';
-import {
-  droppedError,
-  type Ended,
-  endedError,
-  lostError,
-  UnclearResult,
-} from './process-errors.ts';
+import { type Ended, endedError, lostError } from './process-errors.ts';
+import type { ProcessOptions } from './process-options.ts';
+import { PromptTurn } from './prompt-turn.ts';
 import {
   type CliMessage,
   type ControlRequest,
   controlLineOf,
   type PromptContent,
-  readMessage,
   toolHookAnswer,
   userLine,
 } from './protocol.ts';
 import { type CliTimeouts, timeoutsOf } from './timeouts.ts';
+import { TrustedOutput } from './trusted-output.ts';
 import type { TurnResult } from './turn-result.ts';
 import { UnpromptedActivity } from './unprompted-activity.ts';
-import type { UsageLimit } from './usage-limit.ts';
-
-export interface ProcessOptions {
-  /** The CLI's executable. */
-  path: string;
-  arguments: readonly string[];
-  environment: Record<string, string>;
-  workingDirectory: string;
-  /** How long the process may be silent; by default as its environment says. */
-  timeouts?: CliTimeouts;
-  /**
-   * The session that the process was started for. A process that claims another session is killed: any process
-   * of the same uid can write to its output.
-   */
-  sessionId?: string;
-  /** Called with the id of the other session, if the process claims one. */
-  onForeignSession?: (claimed: string) => void;
-  /** Milliseconds that its SessionEnd hooks may take; 0, the default, if it has none. */
-  sessionEnd?: number;
-  /** Called once if standard output has text that is no message; describes it and quotes nothing. */
-  onStray: (what: string) => void;
-  /**
-   * Whether a scheduled turn is interrupted when it begins. Before its first prompt a process may
-   * run no turn without a prompt.
-   */
-  deniesWakeUps?: boolean;
-  /** Called with what the API reports about the account's limit in a turn without a prompt. */
-  onLimit?: (limit: UsageLimit) => void;
-  /** The commit of the configuration on the volume. */
-  configCommit?: string | undefined;
-  /** Called with the result of each turn without a prompt: such a turn costs something too. */
-  onUnprompted?: (result: TurnResult) => void;
-}
-
-interface Turn {
-  onMessage: (message: CliMessage) => void;
-  resolve: (result: TurnResult) => void;
-  reject: (error: BerthError) => void;
-  /** Resolves when the turn has ended, with a result or an error. */
-  over: Promise<void>;
-}
 
 export class ClaudeProcess {
   /** What the process reports about the things that it loads and runs. */
@@ -85,7 +39,8 @@ export class ClaudeProcess {
   readonly #options: ProcessOptions;
   readonly #child: CliChild<CliMessage>;
   readonly #controls = new ControlRequests();
-  readonly #attribution = new Attribution();
+  readonly #output: TrustedOutput;
+  readonly #turn = new PromptTurn();
   readonly #unprompted = new UnpromptedActivity();
   readonly #sessionId: string | undefined;
   #ownCommands: ReadonlySet<string> = new Set();
@@ -93,10 +48,6 @@ export class ClaudeProcess {
   #judgeTool: (tool: string | undefined) => string | undefined = () => undefined;
   /** Whether the process has had a prompt that is not blank. */
   #prompted = false;
-  #strayed = false;
-  #givenUp = false;
-  #lastOutput = performance.now();
-  #turn: Turn | undefined;
   #stopping: Promise<ProcessEnd> | undefined;
 
   constructor(options: ProcessOptions) {
@@ -106,18 +57,27 @@ export class ClaudeProcess {
     this.#sessionId = options.sessionId?.toLowerCase();
     this.configCommit = options.configCommit;
     const { path, arguments: flags, environment, workingDirectory } = options;
+    this.#output = new TrustedOutput({
+      sessionId: this.#sessionId,
+      onStray: options.onStray,
+      onForeignSession: options.onForeignSession,
+      kill: (why) => {
+        this.#child.stderr.add(`berth: ${why}\n`);
+        this.#child.signal('SIGKILL');
+      },
+    });
     this.#child = new CliChild({
       ...{ path, arguments: flags, environment, workingDirectory },
-      read: (line) => this.#read(line),
+      read: (line) => this.#output.read(line),
       onMessage: (message) => this.#take(message),
       onFailure: (error) => {
         // The turn fails with its own error, so it is not run again as after a lost process.
-        this.#turn?.reject(asBerthError(error));
-        this.#giveUp('a message of the CLI could not be handled');
+        this.#turn.reject(asBerthError(error));
+        this.#output.giveUp('a message of the CLI could not be handled');
       },
       onLongLine: () => {
-        this.#stray('a line that is too long');
-        this.#giveUp('the CLI wrote a line that is too long');
+        this.#output.stray('a line that is too long');
+        this.#output.giveUp('the CLI wrote a line that is too long');
       },
       onEnd: () => this.#failAll(),
     });
@@ -154,7 +114,7 @@ export class ClaudeProcess {
 
   /** Whether the process lives, can take a prompt, and runs no turn of a prompt. */
   get idle(): boolean {
-    return this.alive && !this.#givenUp && this.#turn === undefined;
+    return this.alive && !this.#output.givenUp && !this.#turn.running;
   }
 
   /** The background tasks that run. */
@@ -176,12 +136,12 @@ export class ClaudeProcess {
 
   /** When the process last wrote a line of output, by performance.now(). */
   get lastOutput(): number {
-    return this.#lastOutput;
+    return this.#output.lastLine;
   }
 
   /** Resolves when no turn runs, or after `milliseconds`; true if the process then lives and is idle. */
   async idleWithin(milliseconds: number): Promise<boolean> {
-    if (this.#turn) await within(this.#turn.over, milliseconds);
+    await this.#turn.overWithin(milliseconds);
     return this.idle;
   }
 
@@ -221,19 +181,15 @@ export class ClaudeProcess {
     asCommand = false,
   ): Promise<TurnResult> {
     if (!this.alive) return Promise.reject(endedError(this.#ended));
-    if (this.#turn) {
+    if (this.#turn.running) {
       return Promise.reject(
         new BerthError('internal', 'cannot run a prompt: a turn is running; wait'),
       );
     }
-    const { promise, resolve, reject } = Promise.withResolvers<TurnResult>();
-    const settled = (): undefined => undefined;
-    const over = promise.then(settled, settled);
-    this.#attribution.expect(promptId);
+    const result = this.#turn.begin(promptId, onMessage);
     this.#prompted ||= typeof prompt !== 'string' || prompt.trim() !== '';
-    this.#turn = { onMessage, resolve, reject, over };
     this.#child.write(userLine(prompt, promptId, asCommand));
-    return promise;
+    return result;
   }
 
   /** Ends the running turn; its `run` resolves with an error result soon after. */
@@ -252,7 +208,7 @@ export class ClaudeProcess {
   }
 
   async #stop(grace: number, hooks: number): Promise<ProcessEnd> {
-    if (!this.#turn) {
+    if (!this.#turn.running) {
       // The end of input does not end a turn of the CLI's own either. Its result reports what it has cost.
       if (this.#unprompted.inTurn) {
         await within(this.control({ subtype: 'interrupt' }), grace).catch(() => undefined);
@@ -269,26 +225,8 @@ export class ClaudeProcess {
     return this.ended;
   }
 
-  /** Undefined for a line without a message for berth: most lines end here. */
-  #read(line: string): CliMessage | undefined {
-    this.#lastOutput = performance.now();
-    try {
-      return readMessage(line);
-    } catch (error) {
-      // Text between the messages is harmless. A message of another shape could be an awaited result.
-      const foreign = !(error instanceof SyntaxError);
-      this.#stray(foreign ? 'a message of another shape' : 'a line that is not JSON');
-      if (foreign) {
-        this.#giveUp('the protocol of the CLI differs from the tested protocol');
-      }
-      return undefined;
-    }
-  }
-
   #take(message: CliMessage): void {
-    // Output after that is not trusted.
-    if (this.#givenUp || this.#claimsOther(message)) return;
-    const turn = this.#turn;
+    if (!this.#output.trusts(message)) return;
     this.#noteHealth(message);
     switch (message.kind) {
       case 'control':
@@ -300,17 +238,14 @@ export class ClaudeProcess {
         break;
       case 'permission':
         // Nobody waits for a turn without a prompt.
-        if (turn && this.#attribution.begun) turn.onMessage(message);
+        if (this.#turn.running && this.#turn.begun) this.#turn.pass(message);
         else this.answerPermission(message.ask.requestId, notGranted(message.ask.tool));
         break;
       case 'started':
-        if (!this.#attribution.started(message.promptId)) this.#ownTurnBegins();
+        if (!this.#turn.started(message.promptId)) this.#ownTurnBegins();
         break;
       case 'over':
-        if (this.#attribution.ended(message.promptId)) {
-          this.#turn = undefined;
-          turn?.reject(droppedError());
-        }
+        this.#turn.ended(message.promptId);
         break;
       case 'result':
         this.#takeResult(message.result);
@@ -319,8 +254,8 @@ export class ClaudeProcess {
         this.#unprompted.tasksChange(message.tasks);
         break;
       default:
-        if (this.#attribution.begun) {
-          turn?.onMessage(message);
+        if (this.#turn.begun) {
+          this.#turn.pass(message);
           break;
         }
         if (message.kind === 'session') this.#unprompted.turnBegins();
@@ -334,36 +269,13 @@ export class ClaudeProcess {
     void this.control({ subtype: 'interrupt' }).catch(() => undefined);
   }
 
-  #claimsOther(message: CliMessage): boolean {
-    const claimed =
-      message.kind === 'session'
-        ? message.sessionId
-        : message.kind === 'result'
-          ? message.result.sessionId
-          : undefined;
-    if (claimed === undefined || this.#sessionId === undefined) return false;
-    if (claimed.toLowerCase() === this.#sessionId) return false;
-    this.#options.onForeignSession?.(claimed);
-    this.#giveUp('the output of the CLI claimed a session that is not its own');
-    return true;
-  }
-
   #takeResult(result: TurnResult): void {
-    const turn = this.#turn;
     this.#unprompted.turnEnds();
-    switch (this.#attribution.ownerOf(result)) {
-      case 'prompt':
-        this.#turn = undefined;
-        turn?.resolve(result);
-        break;
-      case 'nobody':
-        this.#options.onUnprompted?.(result);
-        break;
-      case 'unknown':
-        this.#turn = undefined;
-        turn?.reject(new UnclearResult(result));
-        this.#stray('a result that does not clearly name its prompt');
-        this.#giveUp('a result of the CLI could not be attributed to its prompt');
+    const owner = this.#turn.takeResult(result);
+    if (owner === 'nobody') this.#options.onUnprompted?.(result);
+    if (owner === 'unknown') {
+      this.#output.stray('a result that does not clearly name its prompt');
+      this.#output.giveUp('a result of the CLI could not be attributed to its prompt');
     }
   }
 
@@ -374,27 +286,14 @@ export class ClaudeProcess {
     if (message.kind === 'hook') this.health.hookEnded(message.hook);
   }
 
-  /** Kills a process whose output cannot be trusted. */
-  #giveUp(why: string): void {
-    this.#child.stderr.add(`berth: ${why}\n`);
-    this.#givenUp = true;
-    this.#child.signal('SIGKILL');
-  }
-
-  #stray(what: string): void {
-    if (!this.#strayed) this.#options.onStray(what);
-    this.#strayed = true;
-  }
-
   #failAll(): void {
     const error = endedError(this.#ended);
-    this.#turn?.reject(this.#attribution.begun ? lostError(this.#ended) : error);
-    this.#turn = undefined;
+    this.#turn.fail(this.#turn.begun ? lostError(this.#ended) : error);
     this.#controls.failAll(error);
   }
 
   get #ended(): Ended {
     const { end, refused } = this.#child;
-    return { end, refused, givenUp: this.#givenUp };
+    return { end, refused, givenUp: this.#output.givenUp };
   }
 }

@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import type { Test } from 'tap';
 import { cliArguments } from '../../supervisor/claude/command.ts';
 import { cliEnvironment } from '../../supervisor/claude/environment.ts';
-import { ClaudeProcess, type ProcessOptions } from '../../supervisor/claude/process.ts';
+import { ClaudeProcess } from '../../supervisor/claude/process.ts';
+import type { ProcessOptions } from '../../supervisor/claude/process-options.ts';
 import { testDirectory } from './directory.ts';
 import { type MessagesApi, startMessagesApi } from './messages-api.ts';
 
