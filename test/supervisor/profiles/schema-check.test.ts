@@ -41,7 +41,8 @@ t.test(
 t.test('a schema that was right is not compiled again', async (t) => {
   const schemas = new SchemaCheck({ deadline: 60_000, idle: 0 });
   t.same(await schemas.check({ type: 'object' }), { kind: 'right' });
-  const before = performance.now();
-  for (let count = 0; count < 200; count++) await schemas.check({ type: 'object' });
-  t.ok(performance.now() - before < 1_000);
+  // A thread that compiles can answer in a later turn of the event loop only.
+  const known = schemas.check({ type: 'object' }).then(() => 'known');
+  const later = new Promise((resolve) => setImmediate(resolve, 'compiled'));
+  t.equal(await Promise.race([known, later]), 'known');
 });
