@@ -5,8 +5,11 @@
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
+import type { addresses } from '../support/n8n-workflows.ts';
 
 const source = join(import.meta.dirname, '../../examples/n8n-node');
+/** What the agent lets its tool ask. */
+export const agentQuestion = 'Which lamp is on?';
 const question = 'Write a haiku about a parcel that arrives late.';
 
 /** Compiles the node and its credential into a folder for N8N_CUSTOM_EXTENSIONS. */
@@ -24,8 +27,12 @@ export async function buildExtension(folder: string): Promise<void> {
 }
 
 /** The credentials of the workflows, for `n8n import:credentials`. */
-export function credentialsFor(berth: string, token: string): object[] {
+export function credentialsFor(berth: string, token: string, chatModel: string): object[] {
   return [
+    {
+      ...{ id: 'chat-model', name: 'Chat model', type: 'openAiApi' },
+      data: { apiKey: 'a-key-of-the-test', url: chatModel },
+    },
     { id: 'berth-api', name: 'Berth API', type: 'berthApi', data: { url: berth, token } },
     { id: 'berth-bearer', name: 'Bearer', type: 'httpBearerAuth', data: { token } },
   ];
@@ -36,13 +43,56 @@ interface Step {
   type: string;
   parameters: object;
   credentials?: object;
+  typeVersion?: number;
+  /** The agent to which it belongs, and as what. */
+  of?: { agent: string; as: 'ai_tool' | 'ai_languageModel' };
 }
 
 const byHand = { name: 'By hand', type: 'n8n-nodes-base.manualTrigger', parameters: {} };
 
 /** The workflows by name. */
-export function nodeWorkflows(berth: string): Record<string, object> {
+export function nodeWorkflows(
+  { berth, github }: typeof addresses,
+  chatModel: string,
+): Record<string, object> {
   return {
+    'node-agent': workflow('node-agent', [
+      byHand,
+      {
+        ...{ name: 'Agent', type: '@n8n/n8n-nodes-langchain.agent', typeVersion: 2 },
+        parameters: { promptType: 'define', text: 'Ask which lamp is on.', options: {} },
+      },
+      {
+        ...{ name: 'Model', type: '@n8n/n8n-nodes-langchain.lmChatOpenAi', typeVersion: 1.2 },
+        parameters: {
+          model: { __rl: true, mode: 'id', value: 'stand-in' },
+          options: { baseURL: chatModel },
+        },
+        credentials: { openAiApi: { id: 'chat-model', name: 'Chat model' } },
+        of: { agent: 'Agent', as: 'ai_languageModel' },
+      },
+      {
+        ...berthStep('Tool', {
+          ...{ resource: 'prompt', operation: 'ask', toolDescription: 'Asks somebody' },
+          prompt: "={{ $fromAI('prompt', 'The question', 'string') }}",
+        }),
+        type: 'CUSTOM.berthTool',
+        of: { agent: 'Agent', as: 'ai_tool' },
+      },
+    ]),
+    'node-attachments': workflow('node-attachments', [
+      byHand,
+      file('picture', `${github}/files/chart.png`),
+      file('table', `${github}/files/sales.csv`),
+      berthStep('Ask', {
+        ...{ resource: 'prompt', operation: 'ask', options: { attachments: '*' } },
+        prompt: 'What is in the table?',
+      }),
+      berthStep('Job', {
+        ...{ resource: 'job', operation: 'start', options: { attachments: 'picture' } },
+        prompt: 'What is in the picture?',
+      }),
+    ]),
     'node-ask': workflow('node-ask', [
       byHand,
       berthStep('Ask', { resource: 'prompt', operation: 'ask', prompt: question }),
@@ -82,26 +132,39 @@ function berthStep(name: string, parameters: object): Step {
   return { name, type: 'CUSTOM.berth', parameters, credentials };
 }
 
+/** Puts a file into a binary field. */
+function file(field: string, url: string): Step {
+  const response = { response: { responseFormat: 'file', outputPropertyName: field } };
+  return {
+    ...{ name: field, type: 'n8n-nodes-base.httpRequest', typeVersion: 4.2 },
+    parameters: { url, options: { response } },
+  };
+}
+
 function set(values: Record<string, string>): Step {
   const assignments = Object.entries(values).map(([name, value]) => ({
     ...{ id: name, name, value, type: 'string' },
   }));
   const parameters = { assignments: { assignments }, options: {} };
-  return { name: 'Set', type: 'n8n-nodes-base.set', parameters };
+  return { name: 'Set', type: 'n8n-nodes-base.set', typeVersion: 3.4, parameters };
 }
 
-/** One step after the other. */
+/** One step after the other; what belongs to an agent is connected to the agent. */
 function workflow(name: string, steps: readonly Step[]): object {
-  const following = steps
-    .slice(1)
-    .map(({ name: node }, i) => [steps[i]?.name, { main: [[{ node, type: 'main', index: 0 }]] }]);
+  const line = steps.filter(({ of }) => of === undefined);
+  const connections: Record<string, object> = {};
+  for (const [i, { name: node }] of line.entries()) {
+    const before = line[i - 1];
+    if (before) connections[before.name] = { main: [[{ node, type: 'main', index: 0 }]] };
+  }
+  for (const { name: part, of } of steps) {
+    if (of) connections[part] = { [of.as]: [[{ node: of.agent, type: of.as, index: 0 }]] };
+  }
   return {
     ...{ id: `berth-${name}`, name, active: false, settings: { executionOrder: 'v1' } },
-    nodes: steps.map((step, i) => ({
-      ...step,
-      ...{ id: `step-${i}`, typeVersion: step.type.endsWith('.set') ? 3.4 : 1 },
-      position: [220 * i, 0],
+    nodes: steps.map(({ of: _, ...step }, i) => ({
+      ...{ typeVersion: 1, ...step, id: `step-${i}`, position: [220 * i, 0] },
     })),
-    connections: Object.fromEntries(following),
+    connections,
   };
 }

@@ -113,14 +113,16 @@ async function request(options: RequestOptions, token: string): Promise<Loose> {
   for (const [name, value] of Object.entries(options.qs ?? {})) {
     url.searchParams.set(name, String(value));
   }
+  const { body: given } = options;
+  const isJson = given !== undefined && !(given instanceof FormData);
   const response = await fetch(url, {
     method: options.method,
     headers: {
       authorization: `Bearer ${token}`,
-      ...(options.body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...(isJson ? { 'content-type': 'application/json' } : {}),
       ...options.headers,
     },
-    body: options.body === undefined ? null : JSON.stringify(options.body),
+    body: isJson ? JSON.stringify(given) : (given ?? null),
   });
   const { status: statusCode, headers, body } = response;
   if (options.encoding === 'stream') {

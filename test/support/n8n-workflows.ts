@@ -27,7 +27,12 @@ export interface Workflow {
 }
 
 /** Where the workflows call until somebody changes it. */
-export const addresses = { berth: 'http://berth:8080', github: 'https://api.github.com' };
+export const addresses = {
+  berth: 'http://berth:8080',
+  github: 'https://api.github.com',
+  /** In the profiles. */
+  n8n: 'http://n8n:5678',
+};
 
 /** By the name of the file without `.json`: the text. */
 export function workflowTexts(): Record<string, string> {

@@ -19,31 +19,37 @@ export interface Repositories {
   server: GitServer;
   /** The address of the gateway. */
   url: string;
-  /** Of the repository `me/app`. */
+  /** Of the one repository with pull requests. */
   pulls: PullRequests;
 }
 
 const token = 'canary-token-0123456789';
 
-/** All repositories below `me/` may be fetched and pushed. */
+/**
+ * All repositories of the same owner may be fetched and pushed.
+ * @param repository the one with pull requests
+ */
 export async function startRepositories(
   directory: string,
   cleanup: AsyncDisposableStack,
+  repository = 'me/app',
 ): Promise<Repositories> {
   const root = join(directory, 'repositories');
   mkdirSync(root, { recursive: true });
   const pulls: PullRequests = {
     get branches() {
-      return readdirSync(join(root, 'me/app.git/refs/heads'), { recursive: true }).map(String);
+      return readdirSync(join(root, `${repository}.git/refs/heads`), { recursive: true }).map(
+        String,
+      );
     },
     opened: [],
   };
   const server = await startGitServer({ root, token });
   cleanup.defer(() => server.close());
-  const api = await startGitHubApi({ repository: 'me/app', token, pulls });
+  const api = await startGitHubApi({ repository, token, pulls });
   cleanup.defer(() => api.close());
   const { settings } = readSettings(gatewayDefinitions, {
-    BERTH_GATEWAY_PUSH: 'me/*',
+    BERTH_GATEWAY_PUSH: `${repository.split('/')[0]}/*`,
     BERTH_GATEWAY_LISTEN: '127.0.0.1:0',
   });
   const config = gatewayOf(settings);

@@ -1,7 +1,7 @@
 /** What each operation of the node does for one item. */
 import type { IDataObject, IExecuteFunctions } from 'n8n-workflow';
 import { NodeOperationError, WAIT_INDEFINITELY } from 'n8n-workflow';
-import { bodyOf, keyOf } from './prompt';
+import { bodyOf, keyOf, type Prompt, promptOf } from './prompt';
 import { call, errorOf, isProblem, openStream } from './request';
 import { resumeUrl } from './resume';
 import { readStream } from './stream';
@@ -15,16 +15,17 @@ const text = (context: IExecuteFunctions, name: string, i: number): string =>
   encodeURIComponent(String(context.getNodeParameter(name, i)).trim());
 
 const ask: Operation = async (context, i) => {
-  const body = await bodyOf(context, i);
-  const headers = { 'idempotency-key': keyOf(context, i, body) };
+  const prompt = await promptOf(context, i);
+  const headers = { 'idempotency-key': keyOf(context, i, prompt) };
   // White space before the JSON keeps proxies and n8n from ending a connection that is silent.
-  const sent = { ...body, heartbeat: '30s' };
-  return call(context, { method: 'POST', path: '/v1/prompts', body: sent, headers, itemIndex: i });
+  const body = bodyOf(prompt, { heartbeat: '30s' });
+  return call(context, { method: 'POST', path: '/v1/prompts', body, headers, itemIndex: i });
 };
 
 const askStream: Operation = async (context, i) => {
-  const body = await bodyOf(context, i);
-  const headers = { 'idempotency-key': keyOf(context, i, body) };
+  const prompt = await promptOf(context, i);
+  const headers = { 'idempotency-key': keyOf(context, i, prompt) };
+  const body = bodyOf(prompt);
   const request = { method: 'POST', path: '/v1/prompts', body, headers, itemIndex: i } as const;
   const stream = await openStream(context, request);
   const streams = context.isStreaming?.() === true;
@@ -47,7 +48,7 @@ const askStream: Operation = async (context, i) => {
   });
 };
 
-const start: Operation = async (context, i) => startJob(context, i, await bodyOf(context, i));
+const start: Operation = async (context, i) => startJob(context, i, await promptOf(context, i));
 
 const startAndWait: Operation = async (context, i) => {
   if (context.getInputData().length > 1) {
@@ -61,8 +62,9 @@ const startAndWait: Operation = async (context, i) => {
       },
     );
   }
-  const body = { ...(await bodyOf(context, i)), callback_url: resumeUrl(context, i) };
-  const job = await startJob(context, i, body);
+  const prompt = await promptOf(context, i);
+  prompt.fields.callback_url = resumeUrl(context, i);
+  const job = await startJob(context, i, prompt);
   const hours = Number(context.getNodeParameter('limitWaitHours', i, 24));
   const until = hours > 0 ? new Date(Date.now() + hours * 3_600_000) : WAIT_INDEFINITELY;
   await context.putExecutionToWait(until);
@@ -129,7 +131,8 @@ function listOf(name: 'jobs' | 'sessions'): Operation {
   };
 }
 
-function startJob(context: IExecuteFunctions, i: number, body: IDataObject): Promise<IDataObject> {
-  const headers = { 'idempotency-key': keyOf(context, i, body) };
+function startJob(context: IExecuteFunctions, i: number, prompt: Prompt): Promise<IDataObject> {
+  const headers = { 'idempotency-key': keyOf(context, i, prompt) };
+  const body = bodyOf(prompt);
   return call(context, { method: 'POST', path: '/v1/jobs', body, headers, itemIndex: i });
 }

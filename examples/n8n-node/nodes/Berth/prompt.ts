@@ -2,6 +2,13 @@
 import { createHash } from 'node:crypto';
 import type { IDataObject, IExecuteFunctions } from 'n8n-workflow';
 import { NodeOperationError } from 'n8n-workflow';
+import { type Attachment, attachmentsOf, formOf } from './attachments';
+
+export interface Prompt {
+  /** Fields of berth's API. */
+  fields: IDataObject;
+  attachments: Attachment[];
+}
 
 /** Parameters of "Options", by the name of their field in berth's API. */
 const texts = {
@@ -20,35 +27,45 @@ const texts = {
   maxAttempts: 'max_attempts',
 } as const;
 
-export async function bodyOf(context: IExecuteFunctions, i: number): Promise<IDataObject> {
+export async function promptOf(context: IExecuteFunctions, i: number): Promise<Prompt> {
   const options = context.getNodeParameter('options', i, {}) as IDataObject;
   const sessionId = String(context.getNodeParameter('sessionId', i, '') ?? '').trim();
-  const body: IDataObject = { prompt: context.getNodeParameter('prompt', i) as string };
-  if (sessionId !== '') body.session_id = sessionId;
-  if (options.fork === true) body.fork = true;
+  const fields: IDataObject = { prompt: context.getNodeParameter('prompt', i) as string };
+  if (sessionId !== '') fields.session_id = sessionId;
+  if (options.fork === true) fields.fork = true;
   for (const [name, field] of Object.entries(texts)) {
     const value = options[name];
-    if (value !== undefined && value !== '') body[field] = value;
+    if (value !== undefined && value !== '') fields[field] = value;
   }
   if (options.restrictTools === true || options.allowedTools) {
-    body.allowed_tools = listOf(options.allowedTools);
+    fields.allowed_tools = listOf(options.allowedTools);
   }
-  if (options.outputSchema) body.output_schema = objectOf(context, options, 'outputSchema', i);
-  if (options.metadata) body.metadata = objectOf(context, options, 'metadata', i);
+  if (options.outputSchema) fields.output_schema = objectOf(context, options, 'outputSchema', i);
+  if (options.metadata) fields.metadata = objectOf(context, options, 'metadata', i);
   const attachments = await attachmentsOf(context, listOf(options.attachments), i);
-  if (attachments.length > 0) body.attachments = attachments;
-  return body;
+  return { fields, attachments };
+}
+
+/** JSON, or a form if there are files. @param more further fields */
+export function bodyOf(
+  { fields, attachments }: Prompt,
+  more: IDataObject = {},
+): IDataObject | FormData {
+  const all = { ...fields, ...more };
+  return attachments.length > 0 ? formOf(all, attachments) : all;
 }
 
 /**
- * The same execution, node, run, item and body get the same answer: a retry pays for no second prompt.
- * Two prompts of one item differ in their bodies.
+ * The same execution, node, run, item and prompt get the same answer: a retry pays for no second prompt.
+ * Two prompts of one item differ in their fields or their files.
  */
-export function keyOf(context: IExecuteFunctions, i: number, body: IDataObject): string {
+export function keyOf(context: IExecuteFunctions, i: number, prompt: Prompt): string {
   const { idempotencyKey } = context.getNodeParameter('options', i, {}) as IDataObject;
   if (typeof idempotencyKey === 'string' && idempotencyKey !== '') return idempotencyKey;
   const run = context.evaluateExpression('{{ $runIndex }}', i) ?? 0;
-  const digest = createHash('sha256').update(JSON.stringify(body)).digest('hex').slice(0, 16);
+  const files = prompt.attachments.map(({ name, mediaType, digest }) => [name, mediaType, digest]);
+  const text = JSON.stringify(files.length > 0 ? [prompt.fields, files] : prompt.fields);
+  const digest = createHash('sha256').update(text).digest('hex').slice(0, 16);
   return [context.getExecutionId(), context.getNode().id, run, i, digest].join(':');
 }
 
@@ -57,22 +74,6 @@ export function listOf(value: unknown): string[] {
     .split(',')
     .map((each) => each.trim())
     .filter((each) => each !== '');
-}
-
-async function attachmentsOf(
-  context: IExecuteFunctions,
-  wanted: readonly string[],
-  i: number,
-): Promise<IDataObject[]> {
-  const binary = context.getInputData()[i]?.binary ?? {};
-  const fields = wanted.includes('*') ? Object.keys(binary) : wanted;
-  return Promise.all(
-    fields.map(async (field) => {
-      const { fileName, mimeType } = context.helpers.assertBinaryData(i, field);
-      const content = await context.helpers.getBinaryDataBuffer(i, field);
-      return { name: fileName ?? field, media_type: mimeType, data: content.toString('base64') };
-    }),
-  );
 }
 
 function objectOf(

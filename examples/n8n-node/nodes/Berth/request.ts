@@ -18,7 +18,7 @@ export interface Call {
   method?: 'GET' | 'POST' | 'DELETE';
   path: string;
   query?: IDataObject;
-  body?: IDataObject;
+  body?: IDataObject | FormData;
   headers?: IDataObject;
   itemIndex?: number;
 }
@@ -96,7 +96,8 @@ async function send(
     ignoreHttpStatusErrors: true,
     timeout: patience,
     ...(query ? { qs: query } : {}),
-    ...(body ? { body } : {}),
+    // n8n's type knows only the forms of a library; its HTTP client sends those of Node too.
+    ...(body ? { body: body as IDataObject } : {}),
     ...(headers ? { headers } : {}),
     ...options,
   };
