@@ -8,7 +8,7 @@ import type { Profile } from '../profiles/profile.ts';
 import type { SessionRecord, SessionWorkspace } from '../sessions/session-record.ts';
 import type { SessionStore } from '../sessions/session-store.ts';
 import type { Workspaces } from '../sessions/workspaces.ts';
-import type { Author } from '../workspaces/checkout.ts';
+import { type Author, stateOf } from '../workspaces/checkout.ts';
 import type {
   CheckoutNeed,
   Checkouts,
@@ -98,6 +98,16 @@ export class CheckoutOfPrompt {
   discard(): Promise<void> {
     return this.#prepared.discard();
   }
+}
+
+/** Whether the session had a checkout that is no longer on the disk. */
+export async function isCheckoutLost(
+  workspaces: CheckoutOptions['workspaces'],
+  record: SessionRecord,
+): Promise<boolean> {
+  const directory = workspaces.pathOf(record.working_directory);
+  if (!record.workspace || directory === undefined) return false;
+  return (await stateOf(directory)) === 'none';
 }
 
 export interface EarlierOptions extends CheckoutOptions {

@@ -1,7 +1,8 @@
 /**
  * Decides how a prompt goes on that an earlier process of berth has sent: its turn is continued in its session, or the
  * prompt is sent again. A turn that had ended has its answer in the transcript.
- * Invariants: a turn that had ended does not run again. Nothing is decided before the processes of the earlier run
+ * Invariants: a turn that had ended does not run again, unless the disk with its commits was lost before they were
+ * published: then it goes on in its session, which gets its checkout again. Nothing is decided before the processes of the earlier run
  * have ended: the caller takes care of that.
  */
 import { BerthError } from '../../shared/errors.ts';
@@ -28,6 +29,8 @@ export interface ContinuationOptions {
   ) => void;
   /** Publishes what the turn of an earlier process has done, if its caller wants that. */
   finish?: (record: SessionRecord, request: PromptRequest, answer: Answer) => Promise<Answer>;
+  /** Whether the session has lost the checkout from which its commits were to be published. */
+  isCheckoutLost?: (record: SessionRecord) => Promise<boolean>;
 }
 
 export interface EarlierSend {
@@ -79,7 +82,8 @@ export class Continuation {
       return { prompt, lost: false };
     }
     const turn = await turnIn(transcript, promptId, schema);
-    if (turn.kind === 'ended') {
+    const isLost = turn.kind === 'ended' && (await this.#hasLostCommits(record, request));
+    if (turn.kind === 'ended' && !isLost) {
       const answer = this.#answer(turn, record, promptId);
       return { answer: (await this.#options.finish?.(record, request, answer)) ?? answer };
     }
@@ -87,8 +91,13 @@ export class Continuation {
     if (turn.kind === 'unknown' && isNew) return this.#anew(request, record.id);
     const prompt = await intake.resolve({ ...request, sessionId: record.id, fork: false });
     const continues =
-      turn.kind === 'begun' ? { continues: { sessionId: record.id, promptId } } : {};
+      turn.kind === 'begun' || isLost ? { continues: { sessionId: record.id, promptId } } : {};
     return { prompt: { ...prompt, ...continues }, lost: false };
+  }
+
+  async #hasLostCommits(record: SessionRecord, request: PromptRequest): Promise<boolean> {
+    if (!request.publish || request.onRecycle === 'fail') return false;
+    return (await this.#options.isCheckoutLost?.(record)) ?? false;
   }
 
   /** The turn has never begun, or its transcript is lost. */

@@ -34,7 +34,7 @@ import { workerStates } from '../pool/worker.ts';
 import { commonLogin, loginFileUse, loginOf, setupTokensOf } from '../profiles/login.ts';
 import type { Profiles } from '../profiles/profiles.ts';
 import { Admission } from '../prompts/admission.ts';
-import { finishEarlier } from '../prompts/checkout-of-prompt.ts';
+import { finishEarlier, isCheckoutLost } from '../prompts/checkout-of-prompt.ts';
 import { CliProblems } from '../prompts/cli-problems.ts';
 import { Continuation, type ContinuationOptions } from '../prompts/continue-prompt.ts';
 import { LimitGate } from '../prompts/limit-gate.ts';
@@ -365,6 +365,7 @@ export function createParts(options: PartsOptions): Parts {
     const parts = { checkouts, workspaces, store, live, pool };
     return finishEarlier(parts, record, profile, publish, answer);
   };
+  const onDisk = { isCheckoutLost: isCheckoutLost.bind(undefined, workspaces) };
   const retention = new Retention({
     ...kept,
     retention: config.sessionRetention,
@@ -474,7 +475,7 @@ export function createParts(options: PartsOptions): Parts {
     ...{ intake, conversations },
     ...{
       limitEnds,
-      continuation: new Continuation({ ...kept, intake, catalog, rates, spent, finish }),
+      continuation: new Continuation({ ...kept, intake, catalog, rates, spent, finish, ...onDisk }),
     },
     ...{
       pause,

@@ -2,7 +2,12 @@
 import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { bash, code, openSupervised } from '../../../supervisor/workspaces/supervised.ts';
+import {
+  bash,
+  code,
+  openSupervised,
+  type Setting,
+} from '../../../supervisor/workspaces/supervised.ts';
 import { until } from '../../../support/until.ts';
 
 t.test('a lost disk gives a session its checkout again, and the answer tells so', async (t) => {
@@ -11,9 +16,7 @@ t.test('a lost disk gives a session its checkout again, and the answer tells so'
   const first = await one.prompt(bash('echo x > new.txt'), { ...code, publish });
   const { session_id, workspace } = first.body;
   await one.supervisor.stop();
-  for (const name of readdirSync(one.surroundings.workspace)) {
-    rmSync(join(one.surroundings.workspace, name), { recursive: true });
-  }
+  loseDisk(one);
   const two = await one.again();
   const second = await two.prompt(bash('cat new.txt; git rev-parse HEAD'), { session_id });
   t.match(second.body.result, workspace.commit);
@@ -23,9 +26,9 @@ t.test('a lost disk gives a session its checkout again, and the answer tells so'
   t.match(asked, 'The working directory was lost');
 });
 
-t.test('a job whose push fails is parked, and then pushes without a second turn', async (t) => {
-  const { call, workshop, surroundings, again } = await openSupervised(t);
-  const { server, app } = workshop.scene;
+/** A job whose turn has ended, and which is parked because its push fails. */
+async function parkedJob({ call, workshop, surroundings }: Setting) {
+  const { server } = workshop.scene;
   const sessions = join(surroundings.workspace, 'sessions');
   const own = (name: string) =>
     readdirSync(sessions).find((each) => existsSync(join(sessions, each, name)));
@@ -37,10 +40,18 @@ t.test('a job whose push fails is parked, and then pushes without a second turn'
   writeFileSync(join(sessions, own('new.txt') ?? '', '.git/go'), '');
   const state = async (from: typeof call) => (await from('GET', `/v1/jobs/${id}`)).body;
   await until('the job is parked', async () => (await state(call)).state === 'parked');
-  t.match(await state(call), { parked: { reason: 'publish_failed' }, attempts: [] });
-  const asked = surroundings.api.requests.length;
   server.fault(undefined);
-  const two = await again();
+  return { state };
+}
+
+t.test('a job whose push fails is parked, and then pushes without a second turn', async (t) => {
+  const one = await openSupervised(t);
+  const { workshop, surroundings } = one;
+  const { app } = workshop.scene;
+  const { state } = await parkedJob(one);
+  t.match(await state(one.call), { parked: { reason: 'publish_failed' }, attempts: [] });
+  const asked = surroundings.api.requests.length;
+  const two = await one.again();
   await until('the job has ended', async () => (await state(two.call)).state === 'succeeded');
   const { result } = await state(two.call);
   t.match(result.workspace, { pull_request_url: /pull\/1$/, problem: undefined });
@@ -48,3 +59,22 @@ t.test('a job whose push fails is parked, and then pushes without a second turn'
   t.equal(surroundings.api.requests.length, asked, 'the turn did not run again');
   t.equal(workshop.pulls.opened.length, 1);
 });
+
+t.test('a job whose disk is lost before its push goes on in its session', async (t) => {
+  const one = await openSupervised(t);
+  const { state } = await parkedJob(one);
+  await one.supervisor.stop();
+  loseDisk(one);
+  const two = await one.again();
+  await until('the job has ended', async () => (await state(two.call)).state === 'succeeded');
+  const { result } = await state(two.call);
+  t.match(result.workspace, { remade: true, problem: undefined });
+  const asked = JSON.stringify(two.surroundings.api.requests.at(-1)?.body);
+  t.match(asked, 'The working directory was lost');
+  t.match(asked, 'Carry on where you stopped');
+});
+
+/** As when an emptyDir goes with its pod. */
+function loseDisk({ surroundings: { workspace } }: Setting): void {
+  for (const name of readdirSync(workspace)) rmSync(join(workspace, name), { recursive: true });
+}
