@@ -52,6 +52,11 @@ export class KilledBerth {
     return this.#address !== '';
   }
 
+  /** Whether the supervisor that runs has logged the event. */
+  logged(event: string): boolean {
+    return this.#program?.lines.some((line) => line.event === event) ?? false;
+  }
+
   /** Resolves when it listens. */
   start(): Promise<void> {
     this.#starting ??= this.#start();
