@@ -88,10 +88,6 @@ export function nodeWorkflows(
         ...{ resource: 'prompt', operation: 'ask', options: { attachments: '*' } },
         prompt: 'What is in the table?',
       }),
-      berthStep('Job', {
-        ...{ resource: 'job', operation: 'start', options: { attachments: 'picture' } },
-        prompt: 'What is in the picture?',
-      }),
     ]),
     'node-ask': workflow('node-ask', [
       byHand,

@@ -50,7 +50,7 @@ export interface WorkspacesRunResult {
 }
 
 const bash = (command: string): string => `[[tool Bash ${JSON.stringify({ command })}]]`;
-const patience = 240_000;
+const patience = 600_000;
 
 /** The number of sessions that a lane has begun before it continues one of them. */
 const later = 5;
@@ -211,16 +211,21 @@ async function job({ berth, problems }: Run, key: string, body: object): Promise
     patience,
   );
   if (refused) return refused;
-  return until(
+  let last: Seen;
+  const ended = until(
     `the job ${key} ends`,
     async () => {
       await delay(100);
       const reply = await berth.call('GET', `/v1/jobs/${accepted.id}`).catch(() => undefined);
+      last = reply?.body ?? last;
       const { state } = reply?.body ?? {};
       return ['succeeded', 'failed', 'expired', 'cancelled'].includes(state) && reply?.body;
     },
     patience,
   );
+  return ended.catch((error: Error) => {
+    throw new Error(`${error.message}; it was ${JSON.stringify(last)}`, { cause: error });
+  });
 }
 
 /** @returns whether the job succeeded */
