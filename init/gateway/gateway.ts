@@ -22,6 +22,7 @@ import { createGatewayMetrics } from './metrics.ts';
 import { servePulls } from './pull-requests.ts';
 import type { Place } from './repository-pattern.ts';
 import { type Refusal, routeOf } from './routes.ts';
+import { ClientGone, isRefusal } from './transfer.ts';
 import { createUpstream } from './upstream.ts';
 
 export interface GatewayOptions {
@@ -85,9 +86,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     if (end.signal.aborted) stop();
     const late = new DOMException('the deadline of the request has passed', 'TimeoutError');
     const timer = setTimeout(() => over.abort(late), config.timeout);
-    const gone = new Error('the client has gone');
     response.once('close', () => {
-      if (!response.writableFinished) over.abort(gone);
+      if (!response.writableFinished) over.abort(new ClientGone());
     });
     const each = { ...common, request, response, log: log.child(clientOf(request)), signal };
     let release: (() => void) | undefined;
@@ -95,7 +95,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       release = await slots.take(signal);
       await (route.kind === 'git' ? serveGit(route, each) : servePulls(route, each));
     } catch (error) {
-      if (signal.reason === gone) each.log.debug('gateway_failed', gone.message);
+      if (signal.reason instanceof ClientGone) {
+        each.log.debug('gateway_failed', signal.reason.message);
+      } else if (isRefusal(error)) each.log.warn('gateway_refused', messageOf(error));
       else {
         const text = signal.reason === late ? tooLate(config) : messageOf(error);
         each.log.warn('gateway_failed', text, { error });

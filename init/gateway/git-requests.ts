@@ -13,6 +13,7 @@ import { servePush } from './push.ts';
 import { serveRefs } from './refs.ts';
 import { isListed, type Place, urlOf } from './repository-pattern.ts';
 import type { Route } from './routes.ts';
+import { ClientGone, isRefusal } from './transfer.ts';
 import type { Upstream } from './upstream.ts';
 
 export interface Common {
@@ -53,7 +54,9 @@ export async function serveGit(
     else await serveFetch(transfer);
     metrics.request(operation, outcome);
   } catch (error) {
-    metrics.request(operation, 'failed');
+    if (!(common.signal.reason instanceof ClientGone)) {
+      metrics.request(operation, isRefusal(error) ? 'refused' : 'failed');
+    }
     // git shows the text of a refusal only here, and for a push in its report (push.ts).
     if (operation === 'fetch' && !response.headersSent && error instanceof BerthError) {
       refuseFetch(response, asBerthError(error).message);

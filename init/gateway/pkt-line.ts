@@ -9,6 +9,9 @@ export type Mark = 'flush' | 'delimiter' | 'end';
 
 const marks: readonly Mark[] = ['flush', 'delimiter', 'end'];
 
+/** The stream is not packets. */
+export class PacketError extends Error {}
+
 /** The longest packet of the protocol, in bytes. */
 const longest = 65_520;
 
@@ -29,18 +32,20 @@ export class PacketReader {
     this.#source = source[Symbol.asyncIterator]();
   }
 
-  /** The next packet; undefined at the end of the stream. @throws Error if the stream is not packets */
+  /** The next packet; undefined at the end of the stream. @throws PacketError */
   async next(): Promise<Buffer | Mark | undefined> {
     if (!(await this.#has(4))) {
       if (this.#rest.length === 0) return undefined;
-      throw new Error('the stream ends in the middle of a packet');
+      throw new PacketError('the stream ends in the middle of a packet');
     }
     const digits = this.#rest.toString('latin1', 0, 4);
     const length = /^[0-9a-f]{4}$/i.test(digits) ? Number.parseInt(digits, 16) : Number.NaN;
     const mark = marks[length];
-    if (!mark && !(length >= 4 && length <= longest)) throw new Error('a packet has no length');
+    if (!mark && !(length >= 4 && length <= longest))
+      throw new PacketError('a packet has no length');
     const size = mark ? 4 : length;
-    if (!(await this.#has(size))) throw new Error('the stream ends in the middle of a packet');
+    if (!(await this.#has(size)))
+      throw new PacketError('the stream ends in the middle of a packet');
     const content = this.#rest.subarray(4, size);
     this.#rest = this.#rest.subarray(size);
     return mark ?? content;

@@ -16,6 +16,7 @@ import { type Common, notAllowed, reservedIn } from './git-requests.ts';
 import type { Access, Logins } from './logins.ts';
 import { type Place, placeOf, urlOf } from './repository-pattern.ts';
 import type { Route } from './routes.ts';
+import { ClientGone, isRefusal } from './transfer.ts';
 
 export interface PullsCommon extends Common {
   logins: Logins;
@@ -51,8 +52,10 @@ export async function servePulls(
     send(common, status, 'application/json', answer);
   } catch (thrown) {
     const error = asBerthError(thrown);
-    const isRule = error.code === 'forbidden' || error.code === 'invalid_request';
-    metrics.request('pull_request', isRule ? 'refused' : 'failed');
+    const isRule = isRefusal(error);
+    if (!(common.signal.reason instanceof ClientGone)) {
+      metrics.request('pull_request', isRule ? 'refused' : 'failed');
+    }
     if (isRule) log.warn('gateway_refused', error.message);
     else log.warn('gateway_failed', error.message, { error });
     const { title, status, retryable } = errorTable[error.code];
@@ -63,9 +66,9 @@ export async function servePulls(
 
 function send({ response }: Common, status: number, type: string, content: object): void {
   const text = JSON.stringify(redactValue(content));
-  response
-    .writeHead(status, { 'content-type': type, 'cache-control': 'no-store' })
-    .end(`${text}\n`);
+  const headers: Record<string, string> = { 'content-type': type, 'cache-control': 'no-store' };
+  if (!response.req.complete) headers.connection = 'close';
+  response.writeHead(status, headers).end(`${text}\n`);
 }
 
 async function open(common: PullsCommon): Promise<[number, object]> {
@@ -111,7 +114,9 @@ async function readWanted(request: IncomingMessage): Promise<z.infer<typeof want
   if (!/^application\/json\b/i.test(request.headers['content-type'] ?? '')) {
     throw refuse('the content type is not application/json');
   }
-  const bytes = await collect(request, mostBytes).catch(() => {
+  // The connection stays, for the answer.
+  const body = request.iterator({ destroyOnReturn: false });
+  const bytes = await collect(body, mostBytes).catch(() => {
     throw refuse(`the body is larger than ${mostBytes} bytes, or was cut short`);
   });
   let content: unknown;

@@ -6,7 +6,7 @@
  */
 import { BerthError } from '../../shared/errors.ts';
 import { version } from '../../shared/version.ts';
-import { flush, type PacketReader, packet } from './pkt-line.ts';
+import { flush, PacketError, type PacketReader, packet } from './pkt-line.ts';
 
 export interface PushCommand {
   /** 40 zeros: the ref does not exist yet. */
@@ -40,9 +40,11 @@ export async function readPushHead(packets: PacketReader): Promise<PushHead> {
   const shallow: string[] = [];
   let capabilities: string[] = [];
   for (;;) {
-    const next = await packets.next();
+    const next = await packets.next().catch((error: unknown) => {
+      throw error instanceof PacketError ? malformed(`${error.message}; use git`) : error;
+    });
     if (next === 'flush') break;
-    if (!Buffer.isBuffer(next)) throw malformed('it is not git, or it was cut short');
+    if (!Buffer.isBuffer(next)) throw malformed('it is not git, or it was cut short; use git');
     const [text = '', list, ...more] = next.toString('latin1').replace(/\n$/, '').split('\0');
     if (/^push-cert\b/.test(text)) {
       throw malformed('signed pushes are not supported; use git push --no-signed');

@@ -3,7 +3,7 @@
  * streams that count their bytes.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { BerthError } from '../../shared/errors.ts';
+import { asBerthError, BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { formatSize } from '../../shared/units.ts';
 import type { GatewayConfig } from './gateway-settings.ts';
@@ -25,6 +25,19 @@ export interface Transfer {
   log: Log;
   /** Aborts at the deadline, when the client goes, and when the gateway stops. */
   signal: AbortSignal;
+}
+
+/** The reason of the signal if the client has left: nothing has failed then. */
+export class ClientGone extends Error {
+  constructor() {
+    super('the client has gone');
+  }
+}
+
+/** The client has broken a rule of the gateway; nothing has failed. */
+export function isRefusal(error: unknown): boolean {
+  const { code } = asBerthError(error);
+  return code === 'invalid_request' || code === 'forbidden';
 }
 
 /** A stream that is passed on and counted. */

@@ -115,3 +115,16 @@ t.test(
     t.equal(scene.lines.filter(({ event }) => event === 'gateway_refused').length, 2);
   },
 );
+
+t.test('junk instead of a push is refused as the mistake of its sender', async (t) => {
+  const scene = await openScene(t);
+  const push = (body: string, path = '/me/app/git-receive-pack') =>
+    scene.send(path, { method: 'POST', body });
+  for (const body of ['zzzz', '0100abc', '', '0000PACK'])
+    t.match(String((await push(body)).status), /^(400|200)$/, JSON.stringify(body));
+  const text = await scene.registry.metrics();
+  t.match(text, /berth_gateway_requests_total\{operation="push",outcome="refused"\} 4/);
+  t.match(text, /berth_gateway_requests_total\{operation="push",outcome="failed"\} 0/);
+  t.equal(scene.lines.filter(({ event }) => event === 'gateway_failed').length, 0);
+  t.equal(scene.lines.filter(({ event }) => event === 'gateway_refused').length, 4);
+});

@@ -69,6 +69,16 @@ t.test('what may not be pushed gets no pull request', async (t) => {
     t.equal(answer.status, status, JSON.stringify(content).slice(0, 100));
     t.match(JSON.parse(answer.text).detail, detail);
   }
+  const body = new ReadableStream({
+    start: (controller) => controller.enqueue(Buffer.alloc(200_000, 'x')),
+  });
+  const headers = { 'content-type': 'application/json' };
+  const chunked = { method: 'POST', headers, body, duplex: 'half' } as RequestInit;
+  t.match(
+    (await scene.send('/pull-requests', chunked)).text,
+    /larger than/,
+    'in chunks, unfinished',
+  );
   t.equal((await scene.post(wanted, { 'content-type': 'text/plain' })).status, 400);
   t.equal((await scene.post(wanted, { origin: 'http://evil.example' })).status, 403);
   t.equal((await scene.send('/pull-requests')).status, 405);
