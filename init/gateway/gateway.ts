@@ -9,6 +9,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Registry } from 'prom-client';
+import { boundedLog } from '../../shared/bounded-log.ts';
 import { asBerthError, BerthError, messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { createSlots } from '../../shared/slots.ts';
@@ -54,10 +55,13 @@ const idle = 120_000;
 /** Requests that wait for others, and for how many milliseconds. */
 const mostWaiting = 64;
 const patience = 60_000;
+/** Warnings of one reason in a minute: tools can cause any number. */
+const mostLines = 20;
 
 /** @throws BerthError `config_invalid` if the address cannot be used */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
-  const { config, home, reserved, log } = options;
+  const { config, home, reserved } = options;
+  const log = boundedLog(options.log, { most: mostLines });
   const { githubApiUrl, tokenPlace, registry } = options;
   const dispatcher = openDispatcher({ idleTimeout: idle });
   const logins = createLogins({

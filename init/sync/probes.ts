@@ -6,6 +6,7 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Registry } from 'prom-client';
+import { boundedLog } from '../../shared/bounded-log.ts';
 import { BerthError, messageOf, systemCode } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { Listen } from '../../shared/setting-types.ts';
@@ -33,12 +34,15 @@ export interface Probes extends RunningService {
 }
 
 const mostConnections = 64;
+/** Warnings of one reason in a minute. */
+const mostLines = 20;
 /** Milliseconds within which a whole request must have arrived. */
 const patience = 10_000;
 
 /** @throws BerthError `config_invalid` if the address cannot be used */
 export async function openProbes(options: ProbesOptions): Promise<Probes> {
-  const { listen, log } = options;
+  const { listen } = options;
+  const log = boundedLog(options.log, { most: mostLines });
   const server = createServer((request, answer) => {
     handle(options, request, answer).catch((error: unknown) => {
       log.warn('sync_request_failed', 'a request of the sync port failed', { error });

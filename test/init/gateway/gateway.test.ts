@@ -128,3 +128,12 @@ t.test('junk instead of a push is refused as the mistake of its sender', async (
   t.equal(scene.lines.filter(({ event }) => event === 'gateway_failed').length, 0);
   t.equal(scene.lines.filter(({ event }) => event === 'gateway_refused').length, 4);
 });
+
+t.test('a loop of refused requests does not fill the log', async (t) => {
+  const scene = await openScene(t);
+  for (let count = 0; count < 60; count++) {
+    const { status } = await scene.send(`/other/app${count}/info/refs?service=git-upload-pack`);
+    t.equal(status, 403);
+  }
+  t.equal(scene.lines.filter(({ event }) => event === 'gateway_refused').length, 20);
+});
