@@ -64,13 +64,14 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const log = boundedLog(options.log, { most: mostLines });
   const { githubApiUrl, tokenPlace, registry } = options;
   const dispatcher = openDispatcher({ idleTimeout: idle });
+  const end = new AbortController();
   const logins = createLogins({
     ...{ home: home.origin, read: options.login, githubApiUrl, tokenPlace, dispatcher },
+    signal: end.signal,
   });
   const upstream = createUpstream({ logins, dispatcher });
   const slots = createSlots(config.transfers, mostWaiting, patience, () => busy(config.transfers));
   const metrics = createGatewayMetrics(registry, () => slots.taken);
-  const end = new AbortController();
   const common = { config, home, reserved, logins, upstream, dispatcher, githubApiUrl, metrics };
 
   const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {

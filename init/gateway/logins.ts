@@ -7,6 +7,7 @@
  */
 import type { Dispatcher } from 'undici';
 import { BerthError } from '../../shared/errors.ts';
+import { abortable } from '../../shared/waiting.ts';
 import type { AppPermissions } from '../github/github-app.ts';
 import type { GitHubApp } from '../github/github-app-settings.ts';
 import type { Place } from './repository-pattern.ts';
@@ -29,6 +30,8 @@ export interface LoginsOptions {
   /** Completes "put a token into ...". */
   tokenPlace: string;
   dispatcher: Dispatcher;
+  /** Aborts when the gateway stops. Requests share a token of an App, so none of them ends its making. */
+  signal: AbortSignal;
 }
 
 export interface Login {
@@ -61,7 +64,7 @@ const renewal = 50 * 60_000;
 const mostTokens = 200;
 
 export function createLogins(options: LoginsOptions): Logins {
-  const { home, githubApiUrl, tokenPlace, dispatcher } = options;
+  const { home, githubApiUrl, tokenPlace, dispatcher, signal: end } = options;
   const made = new Map<string, { token: Promise<string>; until: number }>();
   let last: LoginSource | undefined;
 
@@ -75,19 +78,19 @@ export function createLogins(options: LoginsOptions): Logins {
     return last;
   };
 
-  const ofApp = (app: GitHubApp, { path }: Place, access: Access, signal: AbortSignal) => {
+  const ofApp = (app: GitHubApp, { path }: Place, access: Access) => {
     const key = [path, access, app.id, app.installationId, app.privateKey].join('\0');
     const known = made.get(key);
     if (known && known.until > performance.now()) return known.token;
     const token = import('../github/github-app.ts').then(({ installationToken }) =>
       installationToken({
-        ...{ app, apiUrl: githubApiUrl ?? '', path, dispatcher, signal },
+        ...{ app, apiUrl: githubApiUrl ?? '', path, dispatcher, signal: end },
         permissions: rights[access],
       }),
     );
     made.delete(key);
     made.set(key, { token, until: performance.now() + renewal });
-    token.catch(() => made.delete(key));
+    token.catch(() => made.get(key)?.token === token && made.delete(key));
     const [oldest] = made.keys();
     if (made.size > mostTokens && oldest !== undefined) made.delete(oldest);
     return token;
@@ -98,7 +101,7 @@ export function createLogins(options: LoginsOptions): Logins {
     async find(place, access, signal) {
       if (place.origin !== home) return undefined;
       const { username, app, ...given } = source();
-      const token = app ? await ofApp(app, place, access, signal) : given.token;
+      const token = app ? await abortable(ofApp(app, place, access), signal) : given.token;
       if (token === undefined && access !== 'read' && access !== 'read-pulls') {
         throw new BerthError(
           'remote_refused',

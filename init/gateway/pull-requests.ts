@@ -93,8 +93,9 @@ async function open(common: PullsCommon): Promise<[number, object]> {
     );
   }
   const { openPullRequest } = await import('../github/pull-requests.ts');
-  const github = await connect(place, 'write-pulls', common);
-  const { created, ...pull } = await openPullRequest(github, { branch: head, ...wanted });
+  const { created, ...pull } = await call(place, 'write-pulls', common, (github) =>
+    openPullRequest(github, { branch: head, ...wanted }),
+  );
   const text = `pull request ${pull.number} of ${place.path} was ${created ? 'opened' : 'updated'}`;
   log.info('gateway_pull_request', text, {
     repository: urlOf(place),
@@ -138,7 +139,26 @@ async function read(
   const refused = notAllowed(place, false, common);
   if (refused !== undefined) throw new BerthError('forbidden', refused);
   const { readPullRequest } = await import('../github/pull-requests.ts');
-  return [200, await readPullRequest(await connect(place, 'read-pulls', common), number)];
+  const found = await call(place, 'read-pulls', common, (github) =>
+    readPullRequest(github, number),
+  );
+  return [200, found];
+}
+
+/** Calls GitHub's API. A token that GitHub does not accept is not used again. */
+async function call<T>(
+  place: Place,
+  access: Access,
+  common: PullsCommon,
+  run: (github: GitHub) => Promise<T>,
+): Promise<T> {
+  const github = await connect(place, access, common);
+  try {
+    return await run(github);
+  } catch (error) {
+    if (asBerthError(error).details.http_status === 401) common.logins.forget(place);
+    throw error;
+  }
 }
 
 async function connect(place: Place, access: Access, common: PullsCommon): Promise<GitHub> {
