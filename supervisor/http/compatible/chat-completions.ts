@@ -4,8 +4,10 @@ import { berthFields, type CompatibleApi, type ReplyFrame } from './api.ts';
 import { asObject, contentOf, instructionsOf, nameOf, notBlank, textOf } from './content.ts';
 import { cannotUse, checkFields, type FieldRules } from './field-rules.ts';
 import { chatParts } from './files.ts';
+import { chatKeys, responseFormatKeys } from './message-rules.ts';
 import { isInstructions, OpenAiHistory } from './openai-history.ts';
 import { finishReasonOf, promptTokensOf } from './openai-usage.ts';
+import { checkKeys, checkMessages } from './part-keys.ts';
 import {
   effort,
   notEnforced,
@@ -14,7 +16,6 @@ import {
   serviceTier,
   warnedSampling,
 } from './shared-rules.ts';
-import { silentFields } from './silent-fields.ts';
 
 type Body = Readonly<Record<string, unknown>>;
 
@@ -58,7 +59,10 @@ export const chatApi: CompatibleApi = {
   shape: 'openai',
   idPrefix: 'chatcmpl-',
   read(body) {
-    const warnings = [...checkFields(body, chatRules), ...silentFields(body.messages)];
+    const warnings = [
+      ...checkFields(body, chatRules),
+      ...checkMessages(body.messages, 'messages', chatKeys),
+    ];
     const history = new OpenAiHistory('messages');
     for (const [index, value] of (body.messages as readonly unknown[]).entries()) {
       readMessage(value, `messages.${index}`, history);
@@ -141,6 +145,7 @@ const texts = ['text', 'refusal'];
 function outputSchemaOf(format: unknown): Body | undefined {
   if (format === undefined || format === null) return undefined;
   const { type, json_schema } = asObject(format, 'response_format');
+  checkKeys(format, 'response_format', responseFormatKeys);
   if (type === 'text') return undefined;
   if (type !== 'json_schema') {
     const cause = `type ${nameOf(type)} has no schema to check`;

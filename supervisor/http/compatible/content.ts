@@ -26,7 +26,7 @@ export interface Parts {
   /** The types of a part that is text. */
   texts: readonly string[];
   /** Reads a part with a file, by its type. */
-  files?: Readonly<Record<string, (part: Json, field: string) => SentFile>>;
+  files?: Readonly<Record<string, (part: Json, field: string) => SentFile | readonly SentFile[]>>;
 }
 
 /** A file of a part: a text is put into the prompt itself. */
@@ -38,7 +38,7 @@ export type SentFile = Attachment | string;
  */
 export function contentOf(content: unknown, field: string, parts: Parts): Content {
   if (typeof content === 'string') return { text: content };
-  const read = listOf(content, field).map((value, index) => {
+  const read = listOf(content, field).flatMap((value, index): SentFile | readonly SentFile[] => {
     const at = `${field}.${index}`;
     const part = asObject(value, at);
     const file = own(parts.files, part.type);
@@ -73,10 +73,14 @@ function listOf(content: unknown, field: string): readonly unknown[] {
   throw cannotUse(field, 'it is no text and no list', 'send a text');
 }
 
-function textOfPart({ type, text }: Json, field: string, texts: readonly string[]): string {
+function textOfPart(part: Json, field: string, texts: readonly string[]): string {
+  const { type } = part;
   if (typeof type !== 'string' || !texts.includes(type))
     throw cannotUse(field, reasonAgainst(type), 'send text');
-  if (typeof text !== 'string') throw cannotUse(`${field}.text`, 'it is no text', 'send a text');
+  // A part that is a refusal names its text so.
+  const key = type === 'refusal' ? type : 'text';
+  const text = part[key];
+  if (typeof text !== 'string') throw cannotUse(`${field}.${key}`, 'it is no text', 'send a text');
   return text;
 }
 

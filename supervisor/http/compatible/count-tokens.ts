@@ -4,7 +4,7 @@
  */
 import type { FastifyReply } from 'fastify';
 import { checkFields } from './field-rules.ts';
-import { messagesRules, readMessages } from './messages.ts';
+import { messagesRules, messageWarnings, readMessages } from './messages.ts';
 
 /** English text has about four bytes a token; code and other languages have fewer. */
 const bytesPerToken = 3.5;
@@ -18,6 +18,7 @@ export function countTokens(
   reply: FastifyReply,
 ): { input_tokens: number } {
   checkFields(body, messagesRules);
+  messageWarnings(body);
   const { instructions = '', messages } = readMessages(body);
   const bytes = messages.reduce(
     (sum, { text }) => sum + Buffer.byteLength(text),

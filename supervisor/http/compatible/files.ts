@@ -7,6 +7,10 @@ import { decoded } from '../attachment-fields.ts';
 import { asObject, type Json, type Parts, type SentFile } from './content.ts';
 import { cannotUse } from './field-rules.ts';
 
+/** Why a file cannot be used that only has an address or an id. */
+export const notInRequest =
+  'its content is not in the request, and berth downloads nothing for a client';
+
 /** Of Anthropic's API. */
 export const anthropicParts: Parts = {
   texts: ['text'],
@@ -39,20 +43,30 @@ export const responsesParts: Parts = {
   },
 };
 
-function bySource(value: unknown, title: unknown, field: string, context?: unknown): SentFile {
+function bySource(
+  value: unknown,
+  title: unknown,
+  field: string,
+  context?: unknown,
+): SentFile | readonly SentFile[] {
   const source = asObject(value, `${field}.source`);
   const name = typeof title === 'string' ? title : undefined;
-  if (source.type === 'base64') return byBase64(source, name, `${field}.source`);
+  const about =
+    typeof context === 'string' && context !== '' ? ` (${JSON.stringify(context)})` : '';
+  const heading = `Document ${JSON.stringify(name ?? 'untitled')}${about}`;
+  if (source.type === 'base64') {
+    const file = byBase64(source, name, `${field}.source`);
+    return about === '' ? file : [`${heading} is attached.`, file];
+  }
   if (source.type === 'text' && typeof source.data === 'string') {
     // A prompt that begins with a slash runs a command: what a document says must not be one.
-    const about = typeof context === 'string' ? ` (${JSON.stringify(context)})` : '';
-    return `Document ${JSON.stringify(name ?? 'untitled')}${about}:\n\n${source.data}`;
+    return `${heading}:\n\n${source.data}`;
   }
-  throw notInRequest(`${field}.source`);
+  throw elsewhere(`${field}.source`);
 }
 
 function byBase64({ media_type, data }: Json, name: string | undefined, field: string): Attachment {
-  if (typeof data !== 'string') throw notInRequest(field);
+  if (typeof data !== 'string') throw elsewhere(field);
   const mediaType = typeof media_type === 'string' ? media_type : undefined;
   return attachmentOf({ name, mediaType, data: decoded(data, field) }, field);
 }
@@ -60,14 +74,13 @@ function byBase64({ media_type, data }: Json, name: string | undefined, field: s
 /** A `data:` URL. */
 function byUrl(url: unknown, filename: unknown, field: string): Attachment {
   const comma = typeof url === 'string' ? url.indexOf(',') : -1;
-  if (typeof url !== 'string' || comma < 0) throw notInRequest(field);
+  if (typeof url !== 'string' || comma < 0) throw elsewhere(field);
   const [, media_type] = /^data:([^;,]*)(?:;[^,]*)?;base64$/i.exec(url.slice(0, comma)) ?? [];
-  if (media_type === undefined) throw notInRequest(field);
+  if (media_type === undefined) throw elsewhere(field);
   const name = typeof filename === 'string' ? filename : undefined;
   return byBase64({ media_type, data: url.slice(comma + 1) }, name, field);
 }
 
-function notInRequest(field: string) {
-  const cause = 'its content is not in the request, and berth downloads nothing for a client';
-  return cannotUse(field, cause, 'send it as base64');
+function elsewhere(field: string) {
+  return cannotUse(field, notInRequest, 'send it as base64');
 }

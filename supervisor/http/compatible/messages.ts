@@ -5,6 +5,8 @@ import { berthFields, type CompatibleApi, namedEvent, type ReplyFrame } from './
 import { asObject, contentOf, instructionsOf, notBlank, textOf } from './content.ts';
 import { cannotUse, checkFields, type FieldRules, unusedKeys } from './field-rules.ts';
 import { anthropicParts } from './files.ts';
+import { messagesKeys, outputFormatKeys } from './message-rules.ts';
+import { checkKeys, checkMessages, checkPartList } from './part-keys.ts';
 import {
   effort,
   notEnforced,
@@ -13,7 +15,6 @@ import {
   serviceTier,
   warnedSampling,
 } from './shared-rules.ts';
-import { silentFields } from './silent-fields.ts';
 
 type Body = Readonly<Record<string, unknown>>;
 
@@ -47,7 +48,7 @@ export const messagesApi: CompatibleApi = {
       ...checkFields(body, messagesRules),
       // Other keys of it are refused.
       ...unusedKeys(body.output_config, 'output_config', ['format']),
-      ...silentFields(body.messages),
+      ...messageWarnings(body),
     ];
     return {
       conversation: {
@@ -121,6 +122,15 @@ function readMessage(value: unknown, index: number): Message {
   throw cannotUse(`${field}.role`, 'it is neither user nor assistant', 'send one of them');
 }
 
+/** Also of a request that only counts tokens. @throws BerthError `invalid_request` */
+export function messageWarnings(body: Body): string[] {
+  const warnings = [
+    ...checkPartList(body.system, 'system', messagesKeys),
+    ...checkMessages(body.messages, 'messages', messagesKeys),
+  ];
+  return [...new Set(warnings)];
+}
+
 /** `output_config.format`, and its older name. */
 function outputSchemaOf({ output_config, output_format }: Body): Body | undefined {
   const { format, effort: _, ...others } = asObject(output_config ?? {}, 'output_config');
@@ -131,6 +141,7 @@ function outputSchemaOf({ output_config, output_format }: Body): Body | undefine
   const wanted = format ?? output_format;
   if (wanted === undefined || wanted === null) return undefined;
   const { type, schema } = asObject(wanted, 'output_config.format');
+  checkKeys(wanted, 'output_config.format', outputFormatKeys);
   if (type === 'json_schema') return asObject(schema, 'output_config.format.schema');
   throw cannotUse('output_config.format.type', 'it is not json_schema', 'send json_schema');
 }

@@ -4,10 +4,11 @@ import { berthFields, type CompatibleApi, namedEvent, type ReplyFrame } from './
 import { asObject, contentOf, instructionsOf, nameOf, notBlank, textOf } from './content.ts';
 import { cannotUse, checkFields, type FieldRules, unusedKeys } from './field-rules.ts';
 import { responsesParts } from './files.ts';
+import { responsesKeys, textFormatKeys } from './message-rules.ts';
 import { isInstructions, OpenAiHistory } from './openai-history.ts';
 import { finishReasonOf, promptTokensOf } from './openai-usage.ts';
+import { checkKeys, checkMessages } from './part-keys.ts';
 import { effort, notEnforced, refusedTools, serviceTier, warnedSampling } from './shared-rules.ts';
-import { silentFields } from './silent-fields.ts';
 
 type Body = Readonly<Record<string, unknown>>;
 
@@ -45,7 +46,7 @@ export const responsesApi: CompatibleApi = {
     const warnings = [
       ...checkFields(body, responsesRules),
       ...unusedKeys(body.text, 'text', ['format']),
-      ...silentFields(body.input),
+      ...checkMessages(body.input, 'input', responsesKeys),
     ];
     const history = readInput(body.input);
     const { instructions, previous_response_id: previous } = body;
@@ -142,6 +143,7 @@ function outputSchemaOf(text: unknown): Body | undefined {
   const { format } = asObject(text ?? {}, 'text');
   if (format === undefined || format === null) return undefined;
   const { type, schema } = asObject(format, 'text.format');
+  checkKeys(format, 'text.format', textFormatKeys);
   if (type === 'text') return undefined;
   if (type === 'json_schema') return asObject(schema, 'text.format.schema');
   const cause = `type ${nameOf(type)} has no schema to check`;

@@ -3,9 +3,14 @@ import { join } from 'node:path';
 import t from 'tap';
 import { BerthError, type ErrorCode } from '../../../../shared/errors.ts';
 import { chatApi, chatRules } from '../../../../supervisor/http/compatible/chat-completions.ts';
+import {
+  chatKeys,
+  messagesKeys,
+  responsesKeys,
+} from '../../../../supervisor/http/compatible/message-rules.ts';
 import { messagesApi, messagesRules } from '../../../../supervisor/http/compatible/messages.ts';
+import type { KeyRules } from '../../../../supervisor/http/compatible/part-keys.ts';
 import { responsesApi, responsesRules } from '../../../../supervisor/http/compatible/responses.ts';
-import { silentFields } from '../../../../supervisor/http/compatible/silent-fields.ts';
 import { startApiServer, token } from '../../../support/api-server.ts';
 
 const { url, log } = await startApiServer(t, { maxPromptBytes: 100_000 });
@@ -164,17 +169,16 @@ t.test('what has no effect is accepted with a warning', async (t) => {
 });
 
 t.test('what messages have that the model does not get is named in the warning', async (t) => {
-  const picture = { type: 'image_url', image_url: { url: 'data:,', detail: 'high' } };
+  const picture = { type: 'image_url', image_url: { url: png, detail: 'high' } };
   const { warnings } = chatApi.read({
     model: 'berth',
     messages: [
       { ...user, name: 'Ann' },
       answer,
-      { role: 'user', content: [{ type: 'text', text: 'x' }] },
+      { role: 'user', content: [{ type: 'text', text: 'x' }, picture] },
     ],
   });
-  t.match(warnings, [/^name: /]);
-  t.match(silentFields([{ role: 'user', content: [picture] }]), [/^detail: /]);
+  t.match(warnings, [/^name: /, /^detail: /]);
   const input = { model: 'berth', input: 'x', text: { verbosity: 'low' } };
   t.match(responsesApi.read(input).warnings, [/^text\.verbosity: /]);
   const document = { type: 'document', source: { type: 'text', data: 'x' }, context: 'a note' };
@@ -189,9 +193,103 @@ t.test('what messages have that the model does not get is named in the warning',
 });
 
 t.test('the refusal of an assistant is what it said', (t) => {
-  const refused = { role: 'assistant', content: null, refusal: 'I will not.' };
-  const { conversation } = chatApi.read({ model: 'berth', messages: [user, refused, user] });
-  t.match(conversation.messages[1], { role: 'assistant', text: 'I will not.' });
+  const said = 'I will not.';
+  const refused = { role: 'assistant', content: null, refusal: said };
+  const inPart = { role: 'assistant', content: [{ type: 'refusal', refusal: said }] };
+  const messages = [user, refused, user, inPart, user];
+  const { conversation } = chatApi.read({ model: 'berth', messages });
+  t.match(conversation.messages[1], { role: 'assistant', text: said });
+  t.match(conversation.messages[3], { role: 'assistant', text: said });
+  t.end();
+});
+
+const png = 'data:image/png;base64,iVBORw0KGgo=';
+type Read = [api: typeof messagesApi, body: object];
+const content = (part: object) => [{ role: 'user', content: [{ type: 'text', text: 'x' }, part] }];
+const unknownKeys: [what: string, read: Read, field: string][] = [
+  ['of a message', [messagesApi, { messages: [{ ...user, id: 'a' }] }], 'messages.0.id'],
+  [
+    'of a text',
+    [messagesApi, { messages: content({ type: 'text', text: 'y', wish: 1 }) }],
+    'messages.0.content.1.wish',
+  ],
+  [
+    'of instructions',
+    [messagesApi, { messages: [user], system: [{ type: 'text', text: 'y', wish: 1 }] }],
+    'system.0.wish',
+  ],
+  [
+    'of a source',
+    [messagesApi, { messages: content({ type: 'image', source: { type: 'base64', wish: 1 } }) }],
+    'messages.0.content.1.source.wish',
+  ],
+  [
+    'of a picture',
+    [chatApi, { messages: content({ type: 'image_url', image_url: { url: png, crop: 1 } }) }],
+    'messages.0.content.1.image_url.crop',
+  ],
+  [
+    'with the id of a file beside its data',
+    [chatApi, { messages: content({ type: 'file', file: { file_data: png, file_id: 'f' } }) }],
+    'messages.0.content.1.file.file_id',
+  ],
+  [
+    'with the address of a file',
+    [responsesApi, { input: content({ type: 'input_file', file_url: 'http://a/' }) }],
+    'input.0.content.1.file_url',
+  ],
+  ['of an item', [responsesApi, { input: [{ ...user, wish: 1 }] }], 'input.0.wish'],
+  [
+    'of a schema',
+    [chatApi, { messages: [user], response_format: { type: 'text', wish: 1 } }],
+    'response_format.wish',
+  ],
+];
+for (const [what, [api, body], field] of unknownKeys) {
+  t.test(`a key ${what} that berth cannot honour is refused`, (t) => {
+    try {
+      api.read({ model: 'berth', ...body });
+      t.fail('it was accepted');
+    } catch (error) {
+      t.match(error, { code: 'invalid_request', details: { field } });
+    }
+    t.end();
+  });
+}
+
+t.test('what a client got can be sent back', (t) => {
+  const frame = { id: 'x_1', model: 'berth', created: 0, body: {} };
+  const usage = { input_tokens: 1, output_tokens: 1, cache_read_input_tokens: 0 };
+  const reply = { text: 'y', answer: { usage, stop_reason: 'end_turn', warnings: [] } } as never;
+  const chat = chatApi.whole(frame, reply) as { choices: [{ message: object }] };
+  const messages = [user, chat.choices[0].message, user];
+  t.strictSame(chatApi.read({ model: 'berth', messages }).warnings, []);
+  const response = responsesApi.whole(frame, reply) as { output: object[] };
+  const input = [user, ...response.output, user];
+  t.strictSame(responsesApi.read({ model: 'berth', input }).warnings, []);
+  const message = messagesApi.whole(frame, reply) as { content: object[] };
+  const said = { role: 'assistant', content: message.content };
+  t.strictSame(messagesApi.read({ model: 'berth', messages: [user, said, user] }).warnings, []);
+  t.end();
+});
+
+t.test('cache_control of parts has no effect, and is no reason for a warning', (t) => {
+  const cache_control = { type: 'ephemeral' };
+  const text = { type: 'text', text: 'x', cache_control };
+  const messages = [{ role: 'user', content: [text] }];
+  const body = { model: 'berth', messages, system: [{ ...text, citations: null }] };
+  t.strictSame(messagesApi.read(body).warnings, []);
+  t.strictSame(chatApi.read({ model: 'berth', messages }).warnings, []);
+  t.end();
+});
+
+t.test('the context of a file reaches the model', (t) => {
+  const source = { type: 'base64', media_type: 'image/png', data: png.split(',')[1] };
+  const document = { type: 'document', source, title: 'plan.png', context: 'a note' };
+  const body = { model: 'berth', messages: content(document) };
+  const { messages } = messagesApi.read(body).conversation;
+  t.match(messages, [{ text: 'x\n\nDocument "plan.png" ("a note") is attached.' }]);
+  t.equal(messages[0]?.attachments?.length, 1);
   t.end();
 });
 
@@ -238,6 +336,16 @@ t.test('docs/clients.md has each field that berth decides about', (t) => {
   for (const { accepted, warned, refused } of [messagesRules, chatRules, responsesRules]) {
     for (const field of [...accepted, ...Object.keys(warned), ...Object.keys(refused)]) {
       t.ok(read.includes(field) || new RegExp(`\`[^\`]*\\b${field}\\b`).test(text), field);
+    }
+  }
+  const keysOf = ({ accepted, warned = {}, refused = {}, within = {} }: KeyRules): string[] => [
+    ...[...accepted, ...Object.keys(warned), ...Object.keys(refused), ...Object.keys(within)],
+    ...Object.values(within).flatMap(keysOf),
+  ];
+  const known = [...read, 'role', 'content', 'type', 'source', 'data', 'media_type', 'url'];
+  for (const { message, parts } of [messagesKeys, chatKeys, responsesKeys]) {
+    for (const key of [message, ...Object.values(parts)].flatMap(keysOf)) {
+      t.ok(known.includes(key) || new RegExp(`\`[^\`]*\\b${key}\\b`).test(text), key);
     }
   }
   t.end();
