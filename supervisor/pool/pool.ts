@@ -84,7 +84,10 @@ export class Pool {
       onOwnFailed: (key, error) => this.#line.rejectWhere((spec) => spec.key === key, error),
       explain: (profile, error) => options.explain?.(profile, error) ?? error,
       onStart: (profile, ready) => options.onStart?.(profile, ready),
-      onHopeless: (profile, error) => this.#rejectAllOf(profile, error),
+      onHopeless: (profile, error) => {
+        // The configuration is about to change.
+        if (!this.#frozen) this.#rejectAllOf(profile, error);
+      },
       onCrash: () => options.onRecycle?.('crashed'),
       onWorkLost: (lost) => options.onWorkLost?.(lost),
     });
@@ -129,7 +132,8 @@ export class Pool {
     signal.throwIfAborted();
     if (this.#stopping) throw this.#stopping;
     const own = spec.sessionId !== undefined && this.ownerOf(spec.sessionId);
-    const hopeless = own ? undefined : this.#launches.hopeless(spec.profile);
+    const isExempt = own || this.#frozen;
+    const hopeless = isExempt ? undefined : this.#launches.hopeless(spec.profile);
     if (hopeless) throw hopeless;
     const ticket = this.#line.join({
       spec,

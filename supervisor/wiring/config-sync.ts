@@ -5,7 +5,7 @@
  * Invariants: the record of upstream is read before executable configuration is judged again, so
  * the guard never reverts what init writes. An init that ends in the middle of a change delays
  * prompts by `patience` only. Each commit is judged once: by the first worker that becomes ready
- * with it, or by `mostFailures` starts in a row that fail.
+ * with it, or by `mostFailures` starts in a row that fail. After a bad judgement prompts wait for init to go back.
  */
 import type { Peer, Sharing } from '../../shared/lease.ts';
 import type { Log } from '../../shared/log.ts';
@@ -28,6 +28,8 @@ export interface ConfigSyncOptions {
   log: Log;
   /** Milliseconds after which prompts do not wait any longer for the end of a change. */
   patience?: number;
+  /** Milliseconds after which prompts do not wait any longer for init to go back. */
+  rollBackPatience?: number;
 }
 
 const mostFailures = 3;
@@ -84,6 +86,20 @@ export class ConfigSync {
     if (!failure || failure.attempts < mostFailures || !applied.since(profile)) return;
     const reason = redact(failure.error.message).slice(0, 1_000);
     this.#judge({ kind: 'verdict', commit, good: false, reason });
+    if (this.#peer && !this.#peer.closed.aborted) this.#awaitRollBack(commit);
+  }
+
+  /** Prompts wait until the change has come, or do not wait if init has no commit to go back to. */
+  #awaitRollBack(commit: string): void {
+    const { pool, log, rollBackPatience = 10_000 } = this.#options;
+    pool.freeze();
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      const text = 'init has not gone back to the last good commit in time; prompts go on';
+      log.warn('sync_unfinished', text, { commit });
+      pool.thaw();
+    }, rollBackPatience);
+    this.#timer.unref();
   }
 
   #judge(verdict: SyncReply): void {

@@ -12,7 +12,7 @@ const next = 'b'.repeat(40);
 type State = 'starting' | 'idle' | 'busy';
 
 /** The supervisor's parts, and an init at the other end of the link. */
-function open({ patience = 10_000 } = {}) {
+function open({ patience = 10_000, rollBackPatience = 10_000 } = {}) {
   const calls: string[] = [];
   const replies: unknown[] = [];
   const volume = { commit: old, isWhole: true, isReadable: true };
@@ -60,7 +60,7 @@ function open({ patience = 10_000 } = {}) {
     initOutcome: { load: async () => {} },
     live: { count: (state) => (state === 'sent' ? prompts.sent : prompts.running) },
     log: captured.log,
-    patience,
+    ...{ patience, rollBackPatience },
   });
   const closed = new AbortController();
   const peer: Peer = {
@@ -92,7 +92,7 @@ function open({ patience = 10_000 } = {}) {
 }
 
 /** A supervisor that works, with an init that has joined. */
-function start(options?: { patience: number }) {
+function start(options?: { patience?: number; rollBackPatience?: number }) {
   const parts = open(options);
   parts.sync.sharing.onPeer(parts.peer);
   parts.sync.open();
@@ -188,6 +188,35 @@ t.test('three starts in a row that fail judge the new commit, without a secret',
   ]);
   t.equal(replies.length, 1);
   t.notMatch(JSON.stringify(replies), 'sk-ant-oat01-xxx');
+});
+
+t.test('prompts wait for init to go back, and not for ever', async (t) => {
+  const { say, fail, volume, calls, captured, hasThawed } = start({ rollBackPatience: 50 });
+  volume.commit = next;
+  say({ kind: 'end', commit: next });
+  await hasThawed();
+  calls.length = 0;
+  fail(3, 'cannot start the CLI');
+  t.same(calls, ['freeze']);
+  await hasThawed();
+  t.equal(captured.count('sync_unfinished'), 1);
+});
+
+t.test('a change after a bad judgement ends the wait', async (t) => {
+  const { say, fail, volume, calls, captured, hasThawed, isQuiet } = start({
+    rollBackPatience: 60_000,
+  });
+  volume.commit = next;
+  say({ kind: 'end', commit: next });
+  await hasThawed();
+  calls.length = 0;
+  fail(3, 'cannot start the CLI');
+  say({ kind: 'begin', commit: old });
+  await isQuiet();
+  volume.commit = old;
+  say({ kind: 'end', commit: old });
+  await hasThawed();
+  t.equal(captured.count('sync_unfinished'), 0);
 });
 
 t.test('a profile that has never worked says nothing about a commit', (t) => {
