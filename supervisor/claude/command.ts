@@ -6,6 +6,7 @@ import { BerthError, messageOf, systemCode } from '../../shared/errors.ts';
 import { causeOfSignal, causeOfStartError, isPassing } from './start-error.ts';
 
 const run = promisify(execFile);
+const forkFlag = 'resume-session-at';
 
 /**
  * Earlier versions do not report the cost of a single turn (`model_usage_since_last_result`).
@@ -52,6 +53,33 @@ export async function checkVersion(
     );
   }
   return version.join('.');
+}
+
+/**
+ * Whether the CLI has the hidden flag by which a fork ends at an earlier message. The flag alone is an error, which names
+ * what is missing beside it or calls the flag unknown; so nothing is run.
+ * @throws Error if the CLI cannot be run; the signal's reason
+ */
+export async function hasForkFlag(
+  path: string,
+  environment: Record<string, string>,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const running = run(path, ['-p', `--${forkFlag}=none`], {
+    env: environment,
+    timeout: 30_000,
+    signal,
+  });
+  running.child.stdin?.end();
+  try {
+    await running;
+    return true;
+  } catch (error) {
+    signal.throwIfAborted();
+    const { code, stderr = '' } = error as { code?: unknown; stderr?: string };
+    if (typeof code !== 'number') throw error;
+    return !/unknown option/i.test(stderr);
+  }
 }
 
 /** Whether the error of `checkVersion` means that the program does not exist. */
@@ -160,7 +188,7 @@ export function cliArguments(options: CliOptions = {}): string[] {
     '--setting-sources=user',
     ...(resume === undefined ? [] : ['--resume', resume]),
     ...(resume !== undefined && fork ? ['--fork-session'] : []),
-    ...(resume !== undefined && fork ? flag('resume-session-at', options.forkAt) : []),
+    ...(resume !== undefined && fork ? flag(forkFlag, options.forkAt) : []),
     ...flag('session-id', options.sessionId),
     ...flag('settings', settingsOf(options)),
     ...flag('model', options.model),

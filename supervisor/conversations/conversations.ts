@@ -51,6 +51,8 @@ export interface ConversationsOptions {
   profiles: ProfileSource;
   store: KnownHistoriesOptions['store'];
   transcripts: Pick<Transcripts, 'find'>;
+  /** Whether the CLI can fork a session at an earlier message. */
+  forksAt: (signal: AbortSignal) => Promise<boolean>;
   /** Called for each prompt that is accepted. */
   onOrigin: (origin: SessionOrigin) => void;
 }
@@ -170,14 +172,14 @@ export class Conversations {
     }
   }
 
-  /** Undefined if the session is gone, or its transcript does not have the history. */
+  /** Undefined if the session is gone, its transcript does not have the history, or the CLI cannot fork there. */
   async #fork(asked: Asked, place: Place, caller: AbortSignal): Promise<Ground | undefined> {
     const { sessionId } = place;
     const early = place.at + writeDelay - performance.now();
     if (early > 0) await sleep(early, caller);
     const transcript = await this.#options.transcripts.find(sessionId);
     const forkAt = await forkPoint(transcript, () => place.next);
-    if (forkAt === undefined) return undefined;
+    if (forkAt === undefined || !(await this.#options.forksAt(caller))) return undefined;
     try {
       const prompt = await this.#resolve(asked, { sessionId, fork: true });
       return { origin: 'forked', prompt: { ...prompt, forkAt }, claimed: undefined };

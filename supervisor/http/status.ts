@@ -24,6 +24,11 @@ export const statusSchema = z
       .describe(
         '`unsupported`: this CLI does not learn the options of a prompt after its start, so a prompt with overrides starts a process of its own',
       ),
+    forks_of_histories: z
+      .enum(['used', 'unsupported', 'untested'])
+      .describe(
+        '`unsupported`: this CLI cannot fork a session at an earlier message, so an earlier history of a client begins a new session; `untested` before the first such fork',
+      ),
     state: z
       .enum(['starting', 'serving', 'paused', 'draining'])
       .describe('Paused: prompts are refused until /v1/resume'),

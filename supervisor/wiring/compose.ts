@@ -10,6 +10,7 @@ import { RunMark } from '../boot/unclean-shutdown.ts';
 import { readExpectedExtensions } from '../claude/expected-extensions.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
 import { queryUsage } from '../claude/usage-query.ts';
+import { ForkFlag } from '../cli/fork-flag.ts';
 import type { Cli } from '../cli/select.ts';
 import type { SupervisorConfig } from '../config.ts';
 import { ConfigurationGuard } from '../configuration/guard.ts';
@@ -117,6 +118,7 @@ export interface Parts {
   intake: Intake;
   /** Runs the prompts of clients that send their whole history each time. */
   conversations: Conversations;
+  forkFlag: ForkFlag;
   /** Continues prompts that an earlier process of berth has sent. */
   continuation: Continuation;
   /** Reports the ends of limits, pauses and faults to the jobs that wait for them. */
@@ -354,8 +356,10 @@ export function createParts(options: PartsOptions): Parts {
     adopt: async (id) => (await options.mirror()?.adopt(id)) ?? false,
     attachmentLimits: { files: config.attachmentMaxFiles, bytes: config.attachmentMaxSize },
   });
+  const forkFlag = new ForkFlag({ config, cli, log });
   const conversations = new Conversations({
     ...{ intake, prompts, profiles, store, transcripts },
+    forksAt: (signal) => forkFlag.has(signal),
     onOrigin: (origin) => metrics.conversation(origin),
   });
   const spent = (token: string, profile: string, turn: Spent): void =>
@@ -472,7 +476,7 @@ export function createParts(options: PartsOptions): Parts {
       catalog,
     },
     retention,
-    ...{ intake, conversations },
+    ...{ intake, conversations, forkFlag },
     ...{
       limitEnds,
       continuation: new Continuation({ ...kept, intake, catalog, rates, spent, finish, ...onDisk }),

@@ -34,7 +34,8 @@ export function describeStatus(parts: StatusParts): Status {
   return {
     version,
     cli_version: parts.cliVersion,
-    shared_spares: sharedSpares(parts),
+    shared_spares: used(parts.learnsLate),
+    forks_of_histories: used(parts.forkFlag.known),
     state: parts.state === 'serving' && parts.pause.state ? 'paused' : parts.state,
     uptime_s: seconds(parts.started),
     workers: pool.workers.map((worker) => ({
@@ -96,9 +97,10 @@ export function describeProblems(
   };
 }
 
-function sharedSpares({ learnsLate }: StatusParts): Status['shared_spares'] {
-  if (learnsLate === undefined) return 'untested';
-  return learnsLate ? 'used' : 'unsupported';
+/** What a CLI can do or not, or was not asked yet. */
+function used(supported: boolean | undefined): Status['shared_spares'] {
+  if (supported === undefined) return 'untested';
+  return supported ? 'used' : 'unsupported';
 }
 
 function describeConfiguration({ report }: InitOutcome): Status['configuration'] {

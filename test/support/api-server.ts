@@ -122,6 +122,7 @@ export async function startApiServer(t: Test, options: ApiServerTestOptions = {}
     sessions,
     conversations: new Conversations({
       ...{ intake, prompts: sessions, profiles, store, transcripts },
+      forksAt: async () => true,
       onOrigin: () => {},
     }),
     admission: { review: () => {} },

@@ -19,7 +19,11 @@ import { idOf, sessionRecord } from '../../support/session-record.ts';
 function makeConversations(records = new Map<string, SessionRecord>(), transcript?: string) {
   const origins: SessionOrigin[] = [];
   const forks: (string | undefined)[] = [];
-  const turns = { answer: async (): Promise<string> => 'fine', gone: new Set<string>() };
+  const turns = {
+    answer: async (): Promise<string> => 'fine',
+    gone: new Set<string>(),
+    forks: true,
+  };
   const store = {
     loaded: Promise.resolve(),
     records: { [Symbol.iterator]: () => records.values() },
@@ -48,6 +52,7 @@ function makeConversations(records = new Map<string, SessionRecord>(), transcrip
     profiles: { all: () => [profile], forToken: () => profile },
     store,
     transcripts: { find: async () => transcript },
+    forksAt: async () => turns.forks,
     onOrigin: (origin) => origins.push(origin),
   });
   const ask = (messages: Message[], more: Partial<ConversationRequest> = {}) => {

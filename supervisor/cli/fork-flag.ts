@@ -1,0 +1,68 @@
+/**
+ * Knows whether the CLI can fork a session at an earlier message, for which it has a hidden flag. The first such fork
+ * asks the CLI, because few servers need it and the question costs a second of CPU time.
+ * Invariants: each version is asked once. If the CLI cannot be asked now, the fork is tried, and the next one asks again.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Log } from '../../shared/log.ts';
+import { hasForkFlag } from '../claude/command.ts';
+import { cliEnvironment } from '../claude/environment.ts';
+import type { SupervisorConfig } from '../config.ts';
+import type { Cli } from './select.ts';
+
+export interface ForkFlagOptions {
+  config: Pick<SupervisorConfig, 'inherited'>;
+  cli: () => Cli;
+  log: Log;
+}
+
+export class ForkFlag {
+  readonly #options: ForkFlagOptions;
+  /** By path and version. */
+  readonly #answers = new Map<string, Promise<boolean>>();
+  #last: boolean | undefined;
+
+  constructor(options: ForkFlagOptions) {
+    this.#options = options;
+  }
+
+  /** The last answer; undefined before the first. */
+  get known(): boolean | undefined {
+    return this.#last;
+  }
+
+  /** @throws the signal's reason */
+  async has(signal: AbortSignal): Promise<boolean> {
+    const { path, version } = this.#options.cli();
+    const key = `${path} ${version}`;
+    const answer = this.#answers.get(key) ?? this.#ask(path, version, signal);
+    this.#answers.set(key, answer);
+    try {
+      return await answer;
+    } catch {
+      this.#answers.delete(key);
+      signal.throwIfAborted();
+      return true;
+    }
+  }
+
+  async #ask(path: string, version: string, signal: AbortSignal): Promise<boolean> {
+    const { config, log } = this.#options;
+    const { inherited } = config;
+    // The CLI writes into its configuration even now.
+    const directory = await mkdtemp(join(inherited.TMPDIR ?? '/tmp', 'berth-fork-flag-'));
+    let has: boolean;
+    try {
+      has = await hasForkFlag(path, cliEnvironment(inherited, directory, 'fork-flag'), signal);
+    } finally {
+      await rm(directory, { recursive: true, force: true }).catch(() => undefined);
+    }
+    this.#last = has;
+    if (!has) {
+      const text = `Claude Code ${version} cannot fork a session at an earlier message: earlier histories of clients begin a new session, which gets them as data`;
+      log.warn('cli_tested', text, { cli_version: version });
+    }
+    return has;
+  }
+}
