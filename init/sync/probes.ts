@@ -1,8 +1,8 @@
 /**
  * The HTTP server of the init that stays: `/livez`, `/readyz`, `/metrics`, and further routes of the
  * same port. It uses `node:http` alone, because the program should stay small in memory.
- * Invariants: the number of connections is bounded, a request has a deadline, and a body is read
- * only by a route that bounds it.
+ * Invariants: the number of connections is bounded, and a probe always finds a connection. A request
+ * has a deadline, and a body is read only by a route that bounds it.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Registry } from 'prom-client';
@@ -10,6 +10,7 @@ import { boundedLog } from '../../shared/bounded-log.ts';
 import { BerthError, messageOf, systemCode } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { Listen } from '../../shared/setting-types.ts';
+import { Crowd } from './crowd.ts';
 import type { RunningService } from './service.ts';
 
 /** A route besides the probes. */
@@ -33,6 +34,7 @@ export interface Probes extends RunningService {
   port: number;
 }
 
+/** One more breaks off the oldest of the address that has the most. */
 const mostConnections = 64;
 /** Warnings of one reason in a minute. */
 const mostLines = 20;
@@ -50,7 +52,13 @@ export async function openProbes(options: ProbesOptions): Promise<Probes> {
       else send(answer, 500, 'failed; see the log\n');
     });
   });
-  server.maxConnections = mostConnections;
+  const connections = new Crowd(mostConnections);
+  server.on('connection', (socket) => {
+    socket.once(
+      'close',
+      connections.enter(socket.remoteAddress, () => socket.destroy()),
+    );
+  });
   server.requestTimeout = patience;
   server.headersTimeout = patience;
   server.keepAliveTimeout = 5_000;
