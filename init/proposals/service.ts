@@ -1,7 +1,8 @@
 /**
  * Proposals as a service of the init that stays: a pass at each interval, and further apart after
  * failures.
- * Invariants: a failure never ends the program and never changes the volume. `stop` ends a pass.
+ * Invariants: no pass runs before this pod has the lease: another pod may propose then. A failure never
+ * ends the program and never changes the volume. `stop` ends a pass.
  */
 import { backoff } from '../../shared/backoff.ts';
 import { pause } from '../../shared/waiting.ts';
@@ -21,6 +22,7 @@ const afterFailure = { first: 10_000, longest: 900_000, jitter: 0.5 };
 export function proposalsService(interval: number): Service {
   return {
     name: 'proposals',
+    needsVolume: true,
     async start({ config: readConfig, log, registry, signal }) {
       const end = new AbortController();
       const over = AbortSignal.any([signal, end.signal]);

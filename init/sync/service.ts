@@ -29,8 +29,10 @@ export interface RunningService {
 export interface Service {
   /** For log lines. */
   name: string;
+  /** Starts after the volume was prepared, when this pod has the lease. */
+  needsVolume?: true;
   /**
-   * Starts before the volume is prepared. Returns when the service accepts requests.
+   * Starts before the volume is prepared, without `needsVolume`. Returns when the service accepts requests.
    * @throws BerthError: the program ends with it
    */
   start(context: ServiceContext): Promise<RunningService>;

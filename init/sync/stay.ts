@@ -2,7 +2,8 @@
  * The init that stays: it prepares the volume as the one-shot program does, and then keeps the
  * volume equal to the repository and its services running until it is stopped.
  * Invariants: `/readyz` is true after the first preparation, and false again only while the program
- * stops. A service that cannot start ends the program before the volume is prepared. When `stay`
+ * stops. A service that cannot start ends the program before the volume is prepared. A service that
+ * uses the volume starts when this pod has the lease. When `stay`
  * returns, no service is left and the lease is released.
  */
 import { Registry } from 'prom-client';
@@ -46,10 +47,15 @@ export async function stay(options: StayOptions): Promise<void> {
     const { syncListen: listen } = config;
     const probes = await openProbes({ listen, registry, ready: isReady, routes: [hook], log });
     running.push(probes);
-    for (const service of services) running.push(await service.start(context));
+    const start = async (needsVolume: boolean) => {
+      const wanted = services.filter((one) => (one.needsVolume ?? false) === needsVolume);
+      for (const service of wanted) running.push(await service.start(context));
+    };
+    await start(false);
     const deadline = options.deadline();
     await sync.prepare(deadline.signal);
     deadline.clear();
+    await start(true);
     ready = true;
     const { port } = probes;
     log.info('staying', 'the volume is ready; init stays and keeps it current', { port });

@@ -2,6 +2,7 @@ import { createHmac } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { proposalsService } from '../../../init/proposals/service.ts';
 import type { Service } from '../../../init/sync/service.ts';
 import { stay } from '../../../init/sync/stay.ts';
 import { until } from '../../support/until.ts';
@@ -113,6 +114,26 @@ t.test('a first preparation that fails ends the program and its services', async
   t.same(happened, ['start default branch', 'stop']);
   t.same(harbour.events('staying'), []);
   t.notOk(existsSync(leaseFile(harbour)));
+});
+
+t.test('a service that uses the volume starts when the lease is held', async (t) => {
+  const harbour = await openHarbour(t);
+  const happened: string[] = [];
+  const uses: Service = {
+    ...recording([]),
+    needsVolume: true,
+    start: async () => {
+      happened.push(existsSync(leaseFile(harbour)) ? 'has the lease' : 'has no lease');
+      happened.push(harbour.read('CLAUDE.md') ?? '');
+      return { stop: async () => void happened.push('stop') };
+    },
+  };
+  const { signal, ended, url } = start(t, harbour, [uses, recording(happened)]);
+  await url();
+  t.same(happened, ['start default branch', 'has the lease', '# one\n']);
+  signal.abort();
+  await ended;
+  t.equal(proposalsService(1_000).needsVolume, true);
 });
 
 t.test('the deadline of the first preparation ends the program', async (t) => {
