@@ -92,8 +92,8 @@ export interface Preparation {
 export interface LivePreparation {
   /** Called when the commit is known, before the first change; returns when no process reads. */
   begin: (commit: string) => Promise<void>;
-  /** Whether workers have started with the commit that is on the volume. */
-  isGood: boolean;
+  /** Whether workers have started with this commit. */
+  isGood: (commit: string) => boolean;
   /** Where the commit comes from instead of the git server. */
   source?: (volume: Volume) => Promise<Source>;
 }

@@ -68,12 +68,13 @@ export async function stageContents(
 export async function keepPrevious(
   { configDirectory: root, stateDirectory, signal }: Place,
   changes: readonly Step[],
-  { applied, isGood }: { applied: TreeRecord | undefined; isGood: boolean },
+  { applied, isGood }: { applied: TreeRecord | undefined; isGood: (commit: string) => boolean },
 ): Promise<void> {
   const directory = join(stateDirectory, previousDirectory);
   const record = join(directory, previousRecord);
   try {
-    const isNew = isGood || !lstatSync(record, { throwIfNoEntry: false });
+    const isKnown = applied !== undefined && isGood(applied.commit);
+    const isNew = isKnown || !lstatSync(record, { throwIfNoEntry: false });
     if (isNew) await rm(directory, { recursive: true, force: true });
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const replaced = changes.filter(({ local }) => local.kind === 'file');

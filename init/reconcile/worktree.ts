@@ -72,10 +72,10 @@ export interface ReconcileOptions {
   signal: AbortSignal;
   log: Log;
   /**
-   * Set while sessions use the volume (live.ts). `isGood`: workers have started with the commit that
-   * is on the volume.
+   * Set while sessions use the volume (live.ts). `isGood`: whether workers have started with a
+   * commit.
    */
-  live?: { isGood: boolean } | undefined;
+  live?: { isGood: (commit: string) => boolean } | undefined;
 }
 
 export interface Reconciled {

@@ -20,7 +20,7 @@ import { currentTarget } from '../source/current-target.ts';
 import type { Avoid } from '../source/source.ts';
 import { canFinish } from '../source/without-server.ts';
 import { handOver } from '../volume/ownership.ts';
-import { pendingFile } from '../volume/record.ts';
+import { appliedFile, pendingFile, readTreeRecord } from '../volume/record.ts';
 import type { PassKind, SyncMetrics } from './metrics.ts';
 import { Partner, type Verdict } from './partner.ts';
 import { previousCommit, previousFound, previousSource, rolledBack } from './previous-commit.ts';
@@ -51,7 +51,9 @@ export class Sync {
   #busy = true;
   /** The commit on the volume. */
   #current = '';
-  #good: string | undefined;
+  /** The last change of the volume failed, perhaps after its files were written. */
+  #isUnfinished = false;
+  /** The supervisor's last judgement, whatever its commit: it may come before `#current` is known. */
   #verdict: Verdict | undefined;
   #repair = false;
   #repairedAt = Number.NEGATIVE_INFINITY;
@@ -64,12 +66,8 @@ export class Sync {
     this.#commits = new ReceivedCommits(options.log);
     this.#partner = new Partner({
       onVerdict: (verdict) => {
-        if (verdict.commit !== this.#current) return;
-        if (verdict.good) this.#good = verdict.commit;
-        else {
-          this.#verdict = verdict;
-          this.wake();
-        }
+        this.#verdict = verdict;
+        if (!verdict.good) this.wake();
       },
       onRepair: () => {
         this.#repair = true;
@@ -113,7 +111,8 @@ export class Sync {
     const over = AbortSignal.any([signal, lost]);
     let failures = 0;
     while (!over.aborted) {
-      await within(this.#wake.promise, waitAfter(failures, this.#interval), over);
+      const wait = Math.min(waitAfter(failures, this.#interval), this.#repairDue());
+      await within(this.#wake.promise, wait, over);
       if (over.aborted) break;
       this.#wake = Promise.withResolvers();
       const started = performance.now();
@@ -137,10 +136,20 @@ export class Sync {
   }
 
   async #turn(signal: AbortSignal): Promise<void> {
-    const { readConfig, log, metrics } = this.#options;
-    const config = readConfig();
-    if (this.#verdict) return this.#goBack(config, signal);
-    if (this.#wantsRepair()) return this.#pass(config, signal, 'repair');
+    const config = this.#options.readConfig();
+    if (!this.#isBad()) return void (await this.#follow(config, signal));
+    try {
+      await this.#goBack(config, signal);
+    } catch (error) {
+      // If the last good commit cannot be written, a newer one may help.
+      if (signal.aborted || !(await this.#follow(config, signal))) throw error;
+    }
+  }
+
+  /** Writes what the server has, or what a tool has changed. @returns whether the volume was written */
+  async #follow(config: InitConfig, signal: AbortSignal): Promise<boolean> {
+    const { log, metrics } = this.#options;
+    if (this.#repairDue() === 0) return this.#repairNow(config, signal);
     const bounded = AbortSignal.any([signal, AbortSignal.timeout(patience)]);
     const target = await currentTarget(config, log, bounded).catch((error: unknown) => {
       metrics.checked('failed', 0);
@@ -148,46 +157,69 @@ export class Sync {
     });
     metrics.confirmed();
     const { commit } = target;
-    const isSame = commit === this.#current && !this.#isInterrupted(config);
+    const isUnfinished = this.#isUnfinished || this.#isInterrupted(config);
+    const isSame = commit === this.#current && !isUnfinished;
     metrics.checked(isSame ? 'unchanged' : 'changed', target.bytes);
     if (commit !== this.#commits.bad?.commit || this.#commits.isDeleted(config)) {
       await this.#commits.forget(config);
       metrics.rolledBack(undefined);
     }
     await this.#commits.add(commit, config);
-    const isHeldBack = commit === this.#commits.bad?.commit && !this.#isInterrupted(config);
-    if (isSame || isHeldBack) return;
+    const isHeldBack = commit === this.#commits.bad?.commit && !isUnfinished;
+    if (isSame || isHeldBack) return false;
     await this.#pass(config, signal, 'commit');
+    return true;
   }
 
-  #wantsRepair(): boolean {
-    if (!this.#repair || performance.now() - this.#repairedAt < betweenRepairs) return false;
+  /** Milliseconds until the repair that the supervisor has asked for; Infinity without one. */
+  #repairDue(): number {
+    if (!this.#repair) return Number.POSITIVE_INFINITY;
+    return Math.max(0, this.#repairedAt + betweenRepairs - performance.now());
+  }
+
+  /** Writes the tracked files again. A failure keeps the request. */
+  async #repairNow(config: InitConfig, signal: AbortSignal): Promise<boolean> {
     this.#repair = false;
     this.#repairedAt = performance.now();
-    return true;
+    try {
+      await this.#pass(config, signal, 'repair');
+      return true;
+    } catch (error) {
+      this.#repair = true;
+      throw error;
+    }
+  }
+
+  /** Whether no worker starts with the commit on the volume. */
+  #isBad(): boolean {
+    const { commit, good } = this.#verdict ?? {};
+    const isJudged = commit === this.#current && good === false;
+    return isJudged || this.#commits.bad?.commit === this.#current;
   }
 
   async #goBack(config: InitConfig, signal: AbortSignal): Promise<void> {
     const { log, metrics } = this.#options;
     const bad = this.#current;
-    const reason = this.#verdict?.reason ?? 'no reason was given';
-    this.#verdict = undefined;
+    const known = [this.#verdict, this.#commits.bad].find((one) => one?.commit === bad);
+    const { reason = 'no reason was given' } = known ?? {};
     const record = await previousCommit(config);
     if (!record || record.commit === bad || !this.#commits.has(record.commit, config)) {
+      this.#verdict = undefined;
+      await this.#commits.forget(config);
       const text =
         'no worker starts with this commit, and there is no earlier commit to go back to';
       log.error('commit_bad', text, { commit: bad, why: reason });
       return;
     }
     const good = record.commit;
-    const why = rolledBack(bad, good, reason);
-    const text = `no worker starts with commit ${bad.slice(0, 7)}: the volume goes back to ${good.slice(0, 7)}`;
-    log.error('commit_rolled_back', text, { commit: bad, last_good_commit: good, why: reason });
-    metrics.rolledBack({ bad, good });
     await this.#commits.blame({ commit: bad, last_good_commit: good, reason }, config);
+    const why = rolledBack(bad, good, reason);
     await this.#pass(config, signal, 'rollback', async (volume) =>
       previousSource(config, record, volume, why),
     );
+    const text = `no worker starts with commit ${bad.slice(0, 7)}: the volume has ${good.slice(0, 7)} again`;
+    log.error('commit_rolled_back', text, { commit: bad, last_good_commit: good, why: reason });
+    metrics.rolledBack({ bad, good });
   }
 
   async #pass(
@@ -226,10 +258,16 @@ export class Sync {
     try {
       const avoid = this.#avoid(config);
       const options = { config, log, lease, signal, avoid, ...(live ? { live } : {}) };
+      this.#isUnfinished = true;
       const report = await prepareHeld(options);
       this.#current = report.commit;
+      this.#isUnfinished = false;
       announce(report, log);
       return report;
+    } catch (error) {
+      const applied = await readTreeRecord(config.stateDirectory, appliedFile);
+      if (applied.kind === 'valid') this.#current = applied.value.commit;
+      throw error;
     } finally {
       // A change that was not finished is not announced: the next try finishes it.
       if (this.#current !== '' && !this.#isInterrupted(config)) this.#partner.end(this.#current);
@@ -273,7 +311,7 @@ export class Sync {
   #live(source?: LivePreparation['source']): LivePreparation {
     return {
       begin: (commit) => this.#partner.begin(commit),
-      isGood: this.#good !== undefined && this.#good === this.#current,
+      isGood: (commit) => this.#verdict?.commit === commit && this.#verdict.good,
       ...(source ? { source } : {}),
     };
   }

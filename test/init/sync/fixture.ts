@@ -18,23 +18,27 @@ export interface Message {
 /** The supervisor's part: quiet at once; `heard` has what init has said. */
 export async function joinAs(
   harbour: Harbour,
+  onPeer: (peer: Peer) => void = () => undefined,
 ): Promise<{ lease: Lease; peer: Peer; heard: Message[] }> {
   const heard: Message[] = [];
   const joined = Promise.withResolvers<Peer>();
+  const listen = (peer: Peer): void => {
+    peer.onMessage((message) => {
+      const said = message as Message;
+      heard.push(said);
+      if (said.kind === 'begin') peer.send({ kind: 'quiet', commit: said.commit });
+    });
+    joined.resolve(peer);
+    onPeer(peer);
+  };
   const lease = await acquireLease({
     directory: join(harbour.volume, '.berth'),
     program: 'serve',
     log: harbour.log,
     signal: AbortSignal.timeout(10_000),
-    sharing: { role: 'serve', accepts: () => true, onPeer: (peer) => joined.resolve(peer) },
+    sharing: { role: 'serve', accepts: () => true, onPeer: listen },
   });
-  const peer = await joined.promise;
-  peer.onMessage((message) => {
-    const said = message as Message;
-    heard.push(said);
-    if (said.kind === 'begin') peer.send({ kind: 'quiet', commit: said.commit });
-  });
-  return { lease, peer, heard };
+  return { lease, peer: await joined.promise, heard };
 }
 
 /** Prepares the volume, and keeps it current until the test ends. */

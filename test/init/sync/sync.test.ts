@@ -1,10 +1,11 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import type { Peer } from '../../../shared/lease.ts';
 import { until } from '../../support/until.ts';
 import { openHarbour } from '../fixture.ts';
-import { joinAs, startSync } from './fixture.ts';
+import { joinAs, type Message, startSync } from './fixture.ts';
 
 /** Changes a branch of the repository at `path` as `git update-ref` does. */
 function moveBranch(path: string, [first = '', second = '']: string[]): void {
@@ -72,10 +73,13 @@ t.test('a commit that starts no worker is taken back, and the next commit is tri
   peer.send({ kind: 'verdict', commit: bad, good: false, reason: 'a hook blocks' });
   await until('the good commit is back', hasEnded(first));
   t.same(harbour.tree(), files);
+  await until('it is logged', () => harbour.events('commit_rolled_back').length > 0);
   t.match(harbour.events('commit_rolled_back'), [
     { commit: bad, last_good_commit: first, why: 'a hook blocks' },
   ]);
-  t.match(await registry.metrics(), `commit="${bad}",last_good_commit="${first}"} 1`);
+  await until('it is counted', async () =>
+    (await registry.metrics()).includes(`commit="${bad}",last_good_commit="${first}"} 1`),
+  );
   harbour.server.fault(undefined);
   sync.wake();
   await until('it has asked', async () =>
@@ -89,6 +93,86 @@ t.test('a commit that starts no worker is taken back, and the next commit is tri
   sync.wake();
   await until('the next commit is there', hasEnded(next));
   t.equal(harbour.read('CLAUDE.md'), 'better\n');
+});
+
+t.test('a rollback that fails is tried again', async (t) => {
+  const harbour = await openHarbour(t, files);
+  const { sync } = await startSync(t, harbour);
+  const first = harbour.repository.head();
+  const { lease, peer, heard } = await joinAs(harbour);
+  t.teardown(() => lease.release());
+  peer.send({ kind: 'verdict', commit: first, good: true });
+  const bad = harbour.repository.commit({ 'CLAUDE.md': 'bad\n' });
+  sync.wake();
+  const isThere = (commit: string) => () =>
+    heard.filter(({ kind }) => kind === 'end').at(-1)?.commit === commit;
+  await until('the bad commit is there', isThere(bad));
+  // The replaced file is lost, and so is its object.
+  const state = join(harbour.volume, '.berth');
+  const kept = readdirSync(join(state, 'previous')).filter((name) => name !== 'record.json');
+  for (const name of kept) renameSync(join(state, 'previous', name), join(state, `kept-${name}`));
+  renameSync(join(state, 'git'), join(state, 'kept-git'));
+  peer.send({ kind: 'verdict', commit: bad, good: false, reason: 'a hook blocks' });
+  await until('it has failed', () => harbour.events('commit_bad').length > 0);
+  t.equal(harbour.read('CLAUDE.md'), 'bad\n');
+  t.same(harbour.events('commit_rolled_back'), [], 'nothing claims that the volume went back');
+  for (const name of kept) renameSync(join(state, `kept-${name}`), join(state, 'previous', name));
+  sync.wake();
+  await until('the good commit is back', isThere(first));
+  t.equal(harbour.read('CLAUDE.md'), 'one\n');
+});
+
+t.test('a judgement of the commit before does not undo its correction', async (t) => {
+  const harbour = await openHarbour(t, files);
+  const { sync, registry } = await startSync(t, harbour);
+  const { lease, peer, heard } = await joinAs(harbour);
+  t.teardown(() => lease.release());
+  const bad = harbour.repository.commit({ 'CLAUDE.md': 'bad\n' });
+  const end = (commit: string) => () =>
+    heard.some((one) => one.kind === 'end' && one.commit === commit);
+  sync.wake();
+  await until('the bad commit is there', end(bad));
+  const better = harbour.repository.commit({ 'CLAUDE.md': 'better\n' });
+  peer.onMessage((message) => {
+    const said = message as Message;
+    heard.push(said);
+    if (said.kind !== 'begin') return;
+    peer.send({ kind: 'verdict', commit: bad, good: false, reason: 'a hook blocks' });
+    peer.send({ kind: 'quiet', commit: said.commit });
+  });
+  sync.wake();
+  await until('the correction is there', end(better));
+  sync.wake();
+  await until('it has asked again', async () =>
+    (await registry.metrics()).includes('result="unchanged"} 1'),
+  );
+  t.equal(harbour.read('CLAUDE.md'), 'better\n');
+  t.same(harbour.events('commit_rolled_back'), []);
+});
+
+t.test('an init that starts again hears what the supervisor judged meanwhile', async (t) => {
+  const harbour = await openHarbour(t, files);
+  const earlier = await startSync(t, harbour);
+  let verdict: object | undefined;
+  const peers: Peer[] = [];
+  const { lease } = await joinAs(harbour, (peer) => {
+    peers.push(peer);
+    // At once, before the new init knows its commit.
+    if (verdict) peer.send(verdict);
+  });
+  t.teardown(() => lease.release());
+  const good = harbour.repository.commit({ 'CLAUDE.md': 'two\n' });
+  earlier.sync.wake();
+  await until('the second commit is there', () => harbour.read('CLAUDE.md') === 'two\n');
+  await earlier.end();
+  verdict = { kind: 'verdict', commit: good, good: true };
+  const { sync } = await startSync(t, harbour);
+  const bad = harbour.repository.commit({ 'CLAUDE.md': 'bad\n' });
+  sync.wake();
+  await until('the bad commit is there', () => harbour.read('CLAUDE.md') === 'bad\n');
+  peers.at(-1)?.send({ kind: 'verdict', commit: bad, good: false, reason: 'x' });
+  await until('the volume went back', () => harbour.read('CLAUDE.md') !== 'bad\n');
+  t.equal(harbour.read('CLAUDE.md'), 'two\n', 'the last good commit, and not the first');
 });
 
 t.test('a git server that fails changes nothing, and is asked again', async (t) => {
