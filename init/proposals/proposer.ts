@@ -71,7 +71,7 @@ export class Proposer {
     const isSettled = found.changes.every((one) =>
       state.settled.some(({ path, oid }) => path === one.path && oid === one.oid),
     );
-    if (known && !state.pull && isSettled) {
+    if (known && !state.pull && state.withdrawing === undefined && isSettled) {
       metrics.found(0, found.leftOut);
       this.#report(found.leftOut);
       return 'none';
@@ -153,7 +153,8 @@ export class Proposer {
     // With the contents before a merge: an edit that goes on belongs to the merged content then.
     const originals = found.changes.filter((one) => changes.some(({ path }) => path === one.path));
     const files = withContents([], [...originals, ...changes]);
-    const written = { ...state, proposed: withContents(state.proposed, files) };
+    const { withdrawing: _, ...others } = state;
+    const written = { ...others, proposed: withContents(state.proposed, files) };
     await writeProposals(config.stateDirectory, written);
     const { number, created, url } = await api.openPullRequest(github, {
       branch: proposalsBranch,
@@ -171,12 +172,14 @@ export class Proposer {
 
   /** Nothing is left to propose: the branch goes, and the pull request with it. */
   async #withdraw({ state, github, api, config }: Pass): Promise<PassResult> {
-    const { pull, ...others } = state;
-    if (!pull) return 'none';
-    await writeProposals(config.stateDirectory, others);
+    const { pull, withdrawing: number = pull?.number, ...others } = state;
+    if (number === undefined) return 'none';
+    // The next pass continues if this one is interrupted.
+    await writeProposals(config.stateDirectory, { ...others, withdrawing: number });
     await api.removeBranch(github, proposalsBranch);
-    const text = `pull request ${pull.number} was withdrawn: no change is left on the volume`;
-    this.#options.log.info('proposal_withdrawn', text, { number: pull.number });
+    await writeProposals(config.stateDirectory, others);
+    const text = `pull request ${number} was withdrawn: no change is left on the volume`;
+    this.#options.log.info('proposal_withdrawn', text, { number });
     return 'withdrawn';
   }
 

@@ -38,6 +38,8 @@ const state = z.object({
       files: z.array(content).max(1_000),
     })
     .optional(),
+  /** The number of a pull request whose branch is being deleted, because no change was left. */
+  withdrawing: z.number().int().positive().optional(),
   /** The last commit of the last pull request that has ended: the branch may leave it. */
   finished: oid.optional(),
   /** Contents that were ever on the branch, oldest first. */

@@ -69,6 +69,13 @@ t.test('an edit that goes on while its beginning is merged stays on the volume',
   t.equal(await scene.pass(), 'withdrawn', 'an edit that is taken back is withdrawn');
   scene.write('CLAUDE.md', 'third\n');
   t.equal(await scene.pass(), 'opened', 'the own end is no refusal');
+  scene.write('CLAUDE.md', 'first\n');
+  scene.restrict('read', 'write');
+  await t.rejects(scene.pass(), { message: /cannot delete the branch/ });
+  scene.restrict('write', 'write');
+  t.equal(await scene.pass(scene.again()), 'withdrawn', 'a withdrawal that failed goes on');
+  t.equal(scene.opened.at(-1)?.state, 'closed');
+  t.equal(await scene.pass(), 'none');
   t.equal(scene.opened.length, 4);
 });
 
