@@ -31,6 +31,8 @@ export type Placed =
   | { kind: 'foreign'; commit: string };
 
 const trailer = 'Berth-Tree';
+/** Bytes of an answer with a blob of 1 MiB, in base64 with line breaks, and a bit more. */
+const mostAnswer = 1.5 * 1024 * 1024;
 
 /** @throws BerthError `remote_refused`, `remote_unavailable` */
 export async function placeCommit(github: GitHub, wanted: WantedCommit): Promise<Placed> {
@@ -85,18 +87,32 @@ export async function removeBranch(github: GitHub, branch: string): Promise<void
   }
 }
 
-/** The content of a blob, whatever branch has it; undefined if it is gone. */
+/** The content of a blob, whatever branch has it; undefined if it is gone, or over 1 MiB. */
 export async function readBlob(github: GitHub, oid: string): Promise<Buffer | undefined> {
   const [owner = '', repo = ''] = github.path.split('/');
   try {
     const { git } = (await connect(github, github.signal)).rest;
-    const { data } = await git.getBlob({ owner, repo, file_sha: oid });
-    return Buffer.from(data.content, 'base64');
+    const request = { parseSuccessResponseBody: false };
+    const { data } = await git.getBlob({ owner, repo, file_sha: oid, request });
+    const text = await startOf(data as unknown as AsyncIterable<Uint8Array>);
+    return text === undefined ? undefined : Buffer.from(JSON.parse(text).content, 'base64');
   } catch (error) {
     if (answerOf(error)?.status === 404) return undefined;
     const what = `read a file of ${github.path}`;
     throw refusal(error, what, 'Contents: write', 'see the log');
   }
+}
+
+/** The body of an answer as it comes; undefined if it is too large, and the rest is not read. */
+async function startOf(body: AsyncIterable<Uint8Array>): Promise<string | undefined> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of body) {
+    length += chunk.length;
+    if (length > mostAnswer) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
 }
 
 type Git = Awaited<ReturnType<typeof connect>>['rest']['git'];

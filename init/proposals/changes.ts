@@ -4,7 +4,6 @@
  * Invariants: only text up to 256 KiB is a change; other changes are left out with a reason. A
  * damaged or missing file is no change, because init restores such a file. Nothing is written.
  */
-import { type Dirent, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { isExecutableConfiguration } from '../../shared/executable-configuration.ts';
 import { objectId } from '../git/pack-format.ts';
@@ -12,6 +11,7 @@ import { inspectFile } from '../reconcile/local-file.ts';
 import { isText } from '../reconcile/merge-text.ts';
 import type { RecordedEntry, TreeRecord } from '../volume/record.ts';
 import { repositoryPath, volumePath } from '../volume/subdirectory.ts';
+import { entriesOf } from './directory-entries.ts';
 import { isListed, neverProposed } from './paths.ts';
 import { findSavedCopies } from './saved-copies.ts';
 import { readVolumeFile } from './volume-file.ts';
@@ -194,27 +194,26 @@ function withoutDirectory(path: string, directory: string | null): string {
 export function untrackedFiles(root: string, listed: readonly string[]): string[] {
   const files: string[] = [];
   let looked = 0;
-  const look = (directory: string): void => {
-    for (const entry of list(join(root, directory))) {
-      if (++looked > mostEntries) return;
-      const path = `${directory}/${entry.name}`;
-      if (entry.isDirectory()) look(path);
-      else if (entry.isFile()) files.push(path);
+  const look = (first: string): void => {
+    // Only one directory is open at a time.
+    const waiting = [first];
+    for (let at = waiting.pop(); at !== undefined; at = waiting.pop()) {
+      for (const entry of entriesOf(join(root, at))) {
+        if (++looked > mostEntries) return;
+        const path = `${at}/${entry.name}`;
+        if (entry.isDirectory()) waiting.push(path);
+        else if (entry.isFile()) files.push(path);
+      }
     }
   };
   for (const one of listed) {
     if (!one.endsWith('/')) files.push(one);
     else look(one.slice(0, -1));
     if (!one.startsWith('memory/') && one !== 'memory/') continue;
-    for (const { name } of list(join(root, 'projects'))) look(`projects/${name}/memory`);
+    for (const { name } of entriesOf(join(root, 'projects'))) {
+      if (++looked > mostEntries) break;
+      look(`projects/${name}/memory`);
+    }
   }
   return files;
-}
-
-function list(directory: string): Dirent[] {
-  try {
-    return readdirSync(directory, { withFileTypes: true });
-  } catch {
-    return [];
-  }
 }

@@ -4,9 +4,10 @@
  * Invariants: the newest copy of a path counts. A copy that was saved before proposals were turned
  * on is not found. Nothing here reads a file.
  */
-import { type Dirent, lstatSync, readdirSync } from 'node:fs';
+import { type Dirent, lstatSync } from 'node:fs';
 import { join } from 'node:path';
 import { isExecutableConfiguration } from '../../shared/executable-configuration.ts';
+import { entriesOf } from './directory-entries.ts';
 
 export interface SavedCopy {
   /** Below `conflicts/`. */
@@ -18,6 +19,8 @@ export interface SavedCopy {
 /** The supervisor's directories have a directory for each file, below which the file keeps its path. */
 const ofSupervisor = /Z-serve-[0-9a-f]+$/;
 const mostEntries = 5_000;
+/** Entries of one directory that are kept in memory, to find the newest. */
+const mostListed = 20_000;
 
 /** The newest copies of executable configuration by path on the volume. */
 export function findSavedCopies(stateDirectory: string, since: Date): Map<string, SavedCopy> {
@@ -64,9 +67,5 @@ function directoriesIn(directory: string): string[] {
 }
 
 function list(directory: string): Dirent[] {
-  try {
-    return readdirSync(directory, { withFileTypes: true });
-  } catch {
-    return [];
-  }
+  return entriesOf(directory).take(mostListed).toArray();
 }
