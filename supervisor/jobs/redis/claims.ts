@@ -12,6 +12,7 @@ import { type Lane, type Lanes, nameOf, parseLane } from './lanes.ts';
 import type { Command, Stored } from './record.ts';
 import type { Records } from './records.ts';
 import { scan } from './scripts.ts';
+import type { SignsOfLife } from './signs-of-life.ts';
 
 export interface ClaimsOptions {
   connection: RedisConnection;
@@ -20,8 +21,8 @@ export interface ClaimsOptions {
   lanes: Lanes;
   /** The name of this replica. */
   replica: string;
-  /** After so many milliseconds without a sign of life a replica is gone. */
-  replicaLost: number;
+  /** Knows which replicas are gone. */
+  replicas: Pick<SignsOfLife, 'isGone'>;
   /**
    * Called before a job runs whose session is on a replica that is gone: makes the session exist here.
    * @returns false if it cannot; the job then begins a new session
@@ -45,8 +46,6 @@ interface Scan {
   due: string[];
   expired: string[];
   lanes: LaneFound[];
-  /** Whether a replica is gone. */
-  isLost: (replica: string) => boolean;
 }
 
 export class Claims {
@@ -65,8 +64,8 @@ export class Claims {
         await this.queue(found.due, now);
         if (found.due.length >= mostDue) continue;
       }
-      const { lanes, isLost } = found.due.length > 0 ? await this.#scan(now) : found;
-      const lane = this.#choose(lanes, isLost, empty, accepts);
+      const { lanes } = found.due.length > 0 ? await this.#scan(now) : found;
+      const lane = this.#choose(lanes, empty, accepts);
       if (!lane) return undefined;
       const entry = await this.#options.lanes.take(lane.name);
       if (!entry) {
@@ -82,8 +81,8 @@ export class Claims {
 
   /** Whether a job waits only for its claim. */
   async isReady(now: number): Promise<boolean> {
-    const { due, lanes, isLost } = await this.#scan(now);
-    return due.length > 0 || lanes.some(({ replica }) => this.#mayTake(replica, isLost));
+    const { due, lanes } = await this.#scan(now);
+    return due.length > 0 || lanes.some(({ replica }) => this.#mayTake(replica));
   }
 
   /** Gives due jobs their entry in a queue. Jobs that wait for an earlier job of their session get none yet. */
@@ -148,13 +147,12 @@ export class Claims {
 
   #choose(
     lanes: readonly LaneFound[],
-    isLost: (replica: string) => boolean,
     empty: ReadonlySet<string>,
     accepts: Accepts,
   ): LaneFound | undefined {
     return lanes
       .filter(({ name }) => !empty.has(name))
-      .filter(({ replica }) => this.#mayTake(replica, isLost))
+      .filter(({ replica }) => this.#mayTake(replica))
       .filter(({ token, profile, priority }) => accepts({ token, profile, priority }))
       .reduce<LaneFound | undefined>(
         (best, each) => (best && !precedes(each, best) ? best : each),
@@ -162,8 +160,9 @@ export class Claims {
       );
   }
 
-  #mayTake(replica: string | null, isLost: (replica: string) => boolean): boolean {
-    return replica === null || replica === this.#options.replica || isLost(replica);
+  #mayTake(lane: string | null): boolean {
+    const { replica, replicas } = this.#options;
+    return lane === null || lane === replica || replicas.isGone(lane);
   }
 
   async #start(id: string, lane: Lane, owner: string, now: number): Promise<Job | undefined> {
@@ -209,25 +208,11 @@ export class Claims {
   }
 
   async #scan(now: number): Promise<Scan> {
-    const { connection, keys, replicaLost } = this.#options;
-    const [due, expired, clock, signs, lanes] = (await connection.script('take a job', scan, [
-      ...[
-        now,
-        mostDue,
-        longestPause,
-        keys.due,
-        keys.later,
-        keys.expiry,
-        keys.lanes,
-        keys.turns,
-        keys.replicas,
-      ],
+    const { connection, keys } = this.#options;
+    const [due, expired, lanes] = (await connection.script('take a job', scan, [
+      ...[now, mostDue, longestPause, keys.due, keys.later, keys.expiry, keys.lanes, keys.turns],
       keys.prefix,
-    ])) as [string[], string[], string, string[], [string, string, string, string][]] & Reply[];
-    const alive = new Set<string>();
-    for (let index = 0; index < signs.length; index += 2) {
-      if (Number(signs[index + 1]) >= Number(clock) - replicaLost) alive.add(signs[index] ?? '');
-    }
+    ])) as [string[], string[], [string, string, string, string][]] & Reply[];
     return {
       due,
       expired,
@@ -235,7 +220,6 @@ export class Claims {
         const lane = parseLane(text);
         return lane ? [{ ...lane, name, first, turn: Number(turn) }] : [];
       }),
-      isLost: (replica) => !alive.has(replica),
     };
   }
 }

@@ -56,15 +56,13 @@ return 'kept'
 `;
 
 /**
- * Gives a copy to this replica, unless its own replica lives. ARGV from 7 on: the signs of life of the replicas, the
- * milliseconds after which a replica is gone, the replicas of all sessions. Returns the record and the transcript, or nil.
+ * Gives a copy to this replica, unless another one has taken it meanwhile. ARGV from 7 on: the replica of the copy, the
+ * replicas of all sessions. Returns the record and the transcript, or nil.
  */
 export const takeMirror = `${common}
-if not owner then return false end
-local seen = tonumber(redis.call('ZSCORE', ARGV[7], owner) or '0')
-if owner ~= ARGV[6] and seen >= clock() - ARGV[8] then return false end
+if not owner or (owner ~= ARGV[6] and owner ~= ARGV[7]) then return false end
 redis.call('HSET', ARGV[1], 'replica', ARGV[6])
-redis.call('HSET', ARGV[9], ARGV[5], ARGV[6])
+redis.call('HSET', ARGV[8], ARGV[5], ARGV[6])
 return { redis.call('HGET', ARGV[1], 'record') or '', redis.call('GET', ARGV[2]) or '' }
 `;
 

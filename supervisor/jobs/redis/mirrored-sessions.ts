@@ -8,13 +8,14 @@ import type { MirrorPart, MirrorStore } from '../../sessions/mirror.ts';
 import type { RedisConnection } from './connection.ts';
 import type { Keys } from './keys.ts';
 import { addToMirror, removeMirror, takeMirror } from './mirror-scripts.ts';
+import type { SignsOfLife } from './signs-of-life.ts';
 
 export interface MirroredSessionsOptions {
   connection: RedisConnection;
   keys: Keys;
   replica: string;
-  /** After so many milliseconds without a sign of life a replica is gone. */
-  replicaLost: number;
+  /** Knows which replicas are gone. */
+  replicas: Pick<SignsOfLife, 'isGone'>;
   /** The most bytes of all transcripts together; 0: no session is copied. */
   most: number;
   /** Milliseconds for which a copy stays that nobody uses. */
@@ -43,8 +44,12 @@ export class MirroredSessions implements MirrorStore {
   }
 
   async take(id: string): ReturnType<MirrorStore['take']> {
-    const { connection, keys, replica, replicaLost } = this.#options;
-    const words = [...this.#keysOf(id), id, replica, keys.replicas, replicaLost, keys.homes];
+    const { connection, keys, replica, replicas } = this.#options;
+    const owner = await connection.run('look for the copy of the session', (client) =>
+      client.hget(keys.mirrored(id), 'replica'),
+    );
+    if (owner === null || (owner !== replica && !replicas.isGone(owner))) return undefined;
+    const words = [...this.#keysOf(id), id, replica, owner, keys.homes];
     const answer = await connection.script('take the copy of the session', takeMirror, words);
     if (!Array.isArray(answer)) return undefined;
     const [record = '', transcript = ''] = answer.map(String);

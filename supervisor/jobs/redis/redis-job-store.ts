@@ -24,7 +24,6 @@ import { RedisConnection } from './connection.ts';
 import { Keys } from './keys.ts';
 import { Lanes } from './lanes.ts';
 import { listPage } from './list-page.ts';
-import { livingOwners } from './living-owners.ts';
 import { MirroredSessions, type MirroredSessionsOptions } from './mirrored-sessions.ts';
 import { countJobs, firstScore } from './overview.ts';
 import { PromptStarts } from './prompt-starts.ts';
@@ -32,7 +31,8 @@ import { prune } from './prune.ts';
 import { type Command, listFields, withFiles } from './record.ts';
 import { Records } from './records.ts';
 import { ReplicaStates } from './replica-states.ts';
-import { appendEvents, beat } from './scripts.ts';
+import { appendEvents } from './scripts.ts';
+import { SignsOfLife } from './signs-of-life.ts';
 import { Sweep } from './sweep.ts';
 
 export interface RedisJobStoreOptions {
@@ -47,6 +47,8 @@ export interface RedisJobStoreOptions {
   replicaLost?: number;
   /** After so many milliseconds without `keepAlive` the jobs of an owner are reclaimed. */
   ownerLost?: number;
+  /** Milliseconds of a monotonic clock, by which signs of life are judged; `performance.now` if absent. */
+  elapsed?: () => number;
   /** What happens if the server would lose jobs; `refuse` if absent. */
   check?: 'refuse' | 'warn';
   /** The most jobs that have not ended. */
@@ -81,7 +83,8 @@ export class RedisJobStore implements JobStore {
   readonly #claims: Claims;
   readonly #sweep: Sweep;
   readonly #replica: string;
-  readonly #ownerLost: number;
+  readonly #owners: SignsOfLife;
+  readonly #replicas: SignsOfLife;
   readonly #listeners = new Set<(id?: string) => void>();
   #onExpired: (job: Job) => void = () => {};
   #timer: NodeJS.Timeout | undefined;
@@ -90,7 +93,6 @@ export class RedisJobStore implements JobStore {
     const { url, log, check, deadline, adopt = async () => false } = options;
     this.#keys = new Keys(options.name ?? 'berth');
     this.#replica = options.replica ?? hostname();
-    this.#ownerLost = options.ownerLost ?? 30_000;
     this.#connection = new RedisConnection({
       ...{ url, log, channel: this.#keys.changes },
       ...(check ? { check } : {}),
@@ -109,17 +111,20 @@ export class RedisJobStore implements JobStore {
           job_id: id,
         }),
     });
+    const { ownerLost = 30_000, replicaLost = 120_000, elapsed } = options;
+    const signs = { connection, elapsed };
+    this.#owners = new SignsOfLife({ ...signs, key: keys.owners, lost: ownerLost });
+    this.#replicas = new SignsOfLife({ ...signs, key: keys.replicas, lost: replicaLost });
     const lanes = new Lanes(connection, keys);
-    const replicaLost = options.replicaLost ?? 120_000;
     this.mirrored = new MirroredSessions({
-      ...{ connection, keys, replica: this.#replica, replicaLost },
+      ...{ connection, keys, replica: this.#replica, replicas: this.#replicas },
       ...(options.mirror ?? { most: 0, expiry: 0 }),
     });
     this.#claims = new Claims({
       ...{ connection, keys, lanes, adopt },
       records: this.#records,
       replica: this.#replica,
-      replicaLost,
+      replicas: this.#replicas,
       onExpired: (job) => this.#onExpired(job),
     });
     this.#sweep = new Sweep({ connection, keys, lanes, records: this.#records });
@@ -130,11 +135,11 @@ export class RedisJobStore implements JobStore {
     await this.#connection.open();
     const tick = (): void => {
       // A failure shows in `describe`, and the next tick tries again.
-      this.#beat().catch(() => {});
+      this.beat().catch(() => {});
       this.#sweep.runIfDue().catch(() => {});
     };
     this.#timer = setInterval(tick, heartbeat).unref();
-    await this.#beat().catch(() => {});
+    await this.beat().catch(() => {});
   }
 
   async add(job: Job, key?: JobKey): Promise<{ job: Job; created: boolean }> {
@@ -186,7 +191,7 @@ export class RedisJobStore implements JobStore {
   }
 
   async keepAlive(owner: string): Promise<void> {
-    await this.#connection.script('report a sign of life', beat, [this.#keys.owners, owner]);
+    await this.#owners.exchange(owner);
   }
 
   async reclaim(owner: string, now: number): Promise<Job[]> {
@@ -195,12 +200,12 @@ export class RedisJobStore implements JobStore {
     );
     const running = await this.#records.readAll(ids, listFields);
     // Read after the jobs: a claim reports that its owner is alive in the step in which the job gets this owner.
-    const alive = new Set([
-      owner,
-      ...(await livingOwners(this.#connection, this.#keys, this.#ownerLost)),
-    ]);
+    await this.#owners.exchange(owner);
+    const lost = running.filter(
+      ({ job }) => job.owner !== owner && this.#owners.isGone(job.owner ?? ''),
+    );
     const reclaimed: Job[] = [];
-    for (const { job: seen } of running.filter(({ job }) => !alive.has(job.owner ?? ''))) {
+    for (const { job: seen } of lost) {
       const result = await this.#records.update(seen.id, (job) =>
         job.state === 'running' && job.owner === seen.owner
           ? become(job, 'queued', now)
@@ -311,15 +316,14 @@ export class RedisJobStore implements JobStore {
     await this.#connection.close();
   }
 
+  /** Reports that this replica is alive, and reads the signs of the others, which happens every 5 s. */
+  async beat(): Promise<void> {
+    await this.#replicas.exchange(this.#replica);
+  }
+
   /** Repairs the queues now, which happens every 30 s. */
   sweep(): Promise<void> {
     return this.#sweep.run();
-  }
-
-  async #beat(): Promise<void> {
-    await this.#connection.script('report a sign of life', beat, [
-      ...[this.#keys.replicas, this.#replica],
-    ]);
   }
 
   #changed(id: string | undefined): void {

@@ -113,11 +113,6 @@ export const first = `${common}
 return firstOf(ARGV[1], ARGV[2])
 `;
 
-/** The clock of Redis, and the owners with their last sign of life. ARGV: the key owners. */
-export const owners = `${common}
-return { tostring(clock()), redis.call('ZRANGE', ARGV[1], 0, -1, 'WITHSCORES') }
-`;
-
 /**
  * ARGV: the key of the job, the key of the idempotency key or '', its digest, the id of the job, what the keys of jobs
  * begin with, the most waiting jobs, the set of the token's waiting jobs, the most of these, the number of sets with
@@ -142,11 +137,10 @@ return 'added'
 
 /**
  * What a claim needs to know, in one step. ARGV: now, the most due jobs, the longest pause of a queued job, the keys due,
- * later, expiry, lanes, turns, replicas, and the prefix of BullMQ. Returns the ids of jobs that are due, the ids of expired
- * jobs, the clock of Redis, the replicas with their last sign of life, and for each queue with entries: its name, what it
- * holds, its first entry, and the last turn of its token.
+ * later, expiry, lanes, turns, and the prefix of BullMQ. Returns the ids of jobs that are due, the ids of expired jobs, and for
+ * each queue with entries: its name, what it holds, its first entry, and the last turn of its token.
  */
-export const scan = `${common}
+export const scan = `
 local now, most = tonumber(ARGV[1]), ARGV[2]
 local due = redis.call('ZRANGEBYSCORE', ARGV[4], '-inf', now, 'LIMIT', 0, most)
 local function append(ids)
@@ -158,7 +152,7 @@ local expired = redis.call('ZRANGEBYSCORE', ARGV[6], '-inf', now, 'LIMIT', 0, mo
 local lanes = {}
 local known = redis.call('HGETALL', ARGV[7])
 for i = 1, #known, 2 do
-  local queue = ARGV[10] .. ':' .. known[i]
+  local queue = ARGV[9] .. ':' .. known[i]
   local first = redis.call('LINDEX', queue .. ':wait', -1)
     or redis.call('ZRANGE', queue .. ':prioritized', 0, 0)[1]
   if first then
@@ -172,14 +166,17 @@ for i = 1, #known, 2 do
     end
   end
 end
-return { due, expired, tostring(clock()),
-  redis.call('ZRANGE', ARGV[9], 0, -1, 'WITHSCORES'), lanes }
+return { due, expired, lanes }
 `;
 
-/** Reports that a replica or an owner is alive. ARGV: the key replicas or owners, the name. */
+/**
+ * Reports that a replica or an owner is alive. ARGV: the key replicas or owners, the name, the milliseconds for which signs
+ * are kept. Returns all names with their last sign of life.
+ */
 export const beat = `${common}
 redis.call('ZADD', ARGV[1], clock(), ARGV[2])
-return 1
+redis.call('ZREMRANGEBYSCORE', ARGV[1], '-inf', clock() - ARGV[3])
+return redis.call('ZRANGE', ARGV[1], 0, -1, 'WITHSCORES')
 `;
 
 /** Appends events. ARGV: the key of the job, that of its events, the channel, the id, the most events, each event. */

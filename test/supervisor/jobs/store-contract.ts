@@ -19,7 +19,7 @@ export interface StoreFixture {
   store: JobStore;
   /** Closes the store and opens it again; absent if the store keeps nothing. */
   reopen?: () => Promise<JobStore>;
-  /** Makes the signs of life of all owners so many milliseconds older; absent if the store needs none. */
+  /** Lets so many milliseconds pass without a sign of life of the owners; absent if the store needs none. */
   age?: (milliseconds: number) => Promise<void>;
 }
 

@@ -2,6 +2,7 @@
 import { Redis } from 'ioredis';
 import t, { type Test } from 'tap';
 import { BerthError } from '../../../../shared/errors.ts';
+import { pause } from '../../../../shared/waiting.ts';
 import { become, type Job } from '../../../../supervisor/jobs/job.ts';
 import { Keys } from '../../../../supervisor/jobs/redis/keys.ts';
 import {
@@ -65,6 +66,12 @@ function newJob(change: Partial<Job> = {}): Job {
 }
 
 const end = (job: Job): Job => become(job, 'cancelled', Date.now());
+
+/** What a store claims when it has read the signs of life again. */
+async function claimOf(store: RedisJobStore, owner: string): Promise<Job | undefined> {
+  await store.beat();
+  return store.claim(owner, Date.now());
+}
 
 t.test(
   'tokens take turns, normal jobs first, and a token without a turn is passed over',
@@ -134,7 +141,7 @@ t.test('a job whose session is on a lost replica begins a new session elsewhere'
     await b.add(newJob({ sessionId: session, request: { prompt: 'go', session_id: session } }));
   }
   await a.close();
-  const lost = await until('replica a is lost', () => b.claim('owner-b', Date.now()));
+  const lost = await until('replica a is lost', () => claimOf(b, 'owner-b'));
   t.match(lost, { sessionId: null, ownSession: false, notes: [/on the replica a, which is gone/] });
   t.notOk('session_id' in lost.request);
   t.match(await b.claim('owner-b', Date.now()), {
@@ -231,12 +238,12 @@ t.test('a claim leaves a job whose session got an earlier job meanwhile', async 
     // Called between the look at the session and the change of the job.
     adopt: async () => {
       await c.update(first.id, (job) => become(job, 'queued', Date.now()));
-      taken = await until('c has the first job', () => c.claim('owner-c', Date.now()));
+      taken = await until('c has the first job', () => claimOf(c, 'owner-c'));
       return true;
     },
   });
   await until('replica a is lost, and b looks at the second job', async () => {
-    t.equal(await b.claim('owner-b', Date.now()), undefined);
+    t.equal(await claimOf(b, 'owner-b'), undefined);
     return taken !== undefined;
   });
   t.equal(taken?.id, first.id);
@@ -244,20 +251,92 @@ t.test('a claim leaves a job whose session got an earlier job meanwhile', async 
   t.equal((await c.claim('owner-c', Date.now()))?.id, second.id, 'its turn came');
 });
 
-t.test('the clocks of replicas do not decide whether an owner is gone', async (t) => {
+t.test('no clock of the day decides whether an owner is gone', async (t) => {
   const name = `test-${names++}`;
-  const [a, b] = [await openStore(t, { name }), await openStore(t, { name, replica: 'b' })];
+  let elapsed = 0;
+  const a = await openStore(t, { name });
+  const b = await openStore(t, { name, replica: 'b', elapsed: () => elapsed });
+  const keys = new Keys(name);
+  const redis = new Redis(server.url);
+  t.teardown(() => redis.disconnect());
   await a.add(newJob());
   const job = await a.claim('owner-a', Date.now() - 3_600_000);
   t.ok(job, 'the clock of a is an hour late');
   const ahead = Date.now() + 3_600_000;
   t.strictSame(await b.reclaim('owner-b', ahead), [], 'the clock of b is an hour early');
-  await a.keepAlive('owner-a');
-  t.strictSame(await b.reclaim('owner-b', ahead), []);
-  const redis = new Redis(server.url);
-  t.teardown(() => redis.disconnect());
-  await redis.zincrby(new Keys(name).owners, -31_000, 'owner-a');
+  await redis.zincrby(keys.owners, -3_600_000, 'owner-a');
+  t.strictSame(await b.reclaim('owner-b', ahead), [], 'the clock of Redis was set by an hour');
+  for (elapsed = 5_000; elapsed < 30_000; elapsed += 5_000) {
+    t.strictSame(await b.reclaim('owner-b', 0), [], `${elapsed} ms`);
+  }
+  elapsed += 20_000;
+  t.strictSame(await b.reclaim('owner-b', 0), [], 'b stood still for 20 s');
+  for (let seconds = 0; seconds < 25; seconds += 5) {
+    elapsed += 5_000;
+    t.strictSame(await b.reclaim('owner-b', 0), []);
+  }
+  elapsed += 5_000;
   t.match(await b.reclaim('owner-b', 0), [{ id: job?.id, state: 'queued' }]);
+});
+
+t.test('after an outage of Redis living replicas keep their jobs and sessions', async (t) => {
+  const own = await redisServer(t);
+  const common = { url: own.url, name: `test-${names++}`, deadline: 500 };
+  const lost = { ownerLost: 700, replicaLost: 700 };
+  const a = await openStore(t, { ...common });
+  const b = await openStore(t, { ...common, ...lost, replica: 'b' });
+  const jobs = [newJob(), newJob()] as [Job, Job];
+  for (const job of jobs) await a.add(job);
+  const runs = await a.claim('owner-a', Date.now());
+  await a.update(runs?.id ?? '', (job) => ({ ...job, sessionId: 'session-1' }));
+  const begun = await a.claim('owner-a', Date.now());
+  await a.update(begun?.id ?? '', (job) => ({ ...job, sessionId: 'session-2' }));
+  await a.update(begun?.id ?? '', (job) => become(job, 'queued', Date.now()));
+  t.equal(await b.claim('owner-b', Date.now()), undefined, 'its session is on a');
+  const lookAway = async (): Promise<void> => {
+    await t.rejects(b.reclaim('owner-b', Date.now()), { code: 'job_store_unavailable' });
+    await t.rejects(b.beat());
+    await pause(800);
+  };
+  const outages: [string, () => Promise<void>][] = [
+    [
+      'away',
+      async () => {
+        await own.kill();
+        await lookAway();
+        await own.start();
+      },
+    ],
+    [
+      'hung',
+      async () => {
+        own.suspend();
+        await lookAway();
+        own.resume();
+      },
+    ],
+  ];
+  for (const [what, outage] of outages) {
+    await outage();
+    // The first thing that b does: a has not reported yet.
+    const reclaimed = await until(`b is back: ${what}`, () =>
+      b.reclaim('owner-b', Date.now()).catch(() => undefined),
+    );
+    t.strictSame(reclaimed, [], what);
+    t.equal(await b.claim('owner-b', Date.now()), undefined, what);
+    const reports = async () => [await a.keepAlive('owner-a'), await a.beat()];
+    await until('a reports that it is alive', () => reports().catch(() => undefined));
+  }
+  await a.close();
+  t.match(
+    await until('a is gone', async () => {
+      const found = await b.reclaim('owner-b', Date.now());
+      return found.length > 0 && found;
+    }),
+    [{ id: runs?.id, state: 'queued' }],
+  );
+  const taken = await until('the replica a is gone', () => claimOf(b, 'owner-b'));
+  t.match(taken, { sessionId: null, notes: [/on the replica a, which is gone/] });
 });
 
 t.test('a record that cannot be read is set aside, and the others run', async (t) => {
@@ -308,7 +387,7 @@ t.test('a record that cannot be read is set aside, and the others run', async (t
 
 t.test('a running record that cannot be read does not stop a reclaim', async (t) => {
   const name = `test-${names++}`;
-  const store = await openStore(t, { name });
+  const store = await openStore(t, { name, ownerLost: 1 });
   const redis = new Redis(server.url);
   t.teardown(() => redis.disconnect());
   const keys = new Keys(name);
@@ -317,8 +396,11 @@ t.test('a running record that cannot be read does not stop a reclaim', async (t)
   const second = await store.claim('owner', Date.now());
   await redis.hset(keys.job(first?.id ?? ''), 'job', '{');
   await redis.hset(keys.lanes, 'lane-damaged', '{');
-  await redis.zincrby(keys.owners, -31_000, 'owner');
-  t.match(await store.reclaim('other', Date.now()), [{ id: second?.id }]);
+  const reclaimed = await until('the owner is gone', async () => {
+    const found = await store.reclaim('other', Date.now());
+    return found.length > 0 && found;
+  });
+  t.match(reclaimed, [{ id: second?.id }]);
   t.equal((await store.list({ limit: 10 })).jobs.length, 1);
   t.equal((await store.claim('other', Date.now()))?.id, second?.id);
 });
