@@ -24,29 +24,35 @@ const longestKept = 4 * 1024;
 /** Milliseconds that another replica has to let its turn go on after a decision here. */
 const patience = 10_000;
 
-/** Whether the turn of the job waits in a process of that replica. */
-export function isHeld({ state, parked }: Pick<Job, 'state' | 'parked'>, owner: string): boolean {
-  return state === 'parked' && parked?.reason === approvalReason && parked.holder === owner;
+/** Whether the turn of that claim waits in a process of that replica. */
+export function isHeld(
+  { state, parked, claim }: Pick<Job, 'state' | 'parked' | 'claim'>,
+  owner: string,
+  of: string | undefined,
+): boolean {
+  const waits = state === 'parked' && parked?.reason === approvalReason;
+  return waits && parked.holder === owner && claim === of;
 }
 
 /** The running job, which waits from now on. */
 export function waitFor(job: Job, approval: Approval, owner: string, now: number): Job {
+  const { claim } = job;
   const approvals = withApproval(job, approval);
   const until = approval.expiresAt;
   const parked = { reason: approvalReason, until, holder: owner };
   const fields = { approvals, parked, dueAt: until + grace };
   if (job.state === 'parked') return { ...job, ...fields };
-  return become(job, 'parked', now, { ...fields, attempts: withoutOpenAttempt(job) });
+  return become(job, 'parked', now, { ...fields, claim, attempts: withoutOpenAttempt(job) });
 }
 
 /** The waiting job, whose turn goes on in the same process, unless it waits for another approval. */
 export function goOn(job: Job, approval: Approval, owner: string, now: number): Job {
   const approvals = withApproval(job, withoutLongInput(approval));
-  const { attempts } = job;
+  const { attempts, claim } = job;
   if (job.state === 'running' || approvals.some((each) => isPending(each, now))) {
     return { ...job, approvals };
   }
-  return become(become(job, 'queued', now), 'running', now, { owner, approvals, attempts });
+  return become(become(job, 'queued', now), 'running', now, { owner, claim, approvals, attempts });
 }
 
 /** The waiting job, whose process was given up. */

@@ -96,6 +96,7 @@ const jobHeadSchema: z.ZodType<JobHead> = shapeOf<JobHead>()({
   }).nullable(),
   dueAt: time,
   owner: name.nullable(),
+  claim: name.optional(),
   error: z.looseObject({ code: z.string(), detail: z.string() }).nullable(),
   notes: z.array(z.string()),
   callback: callback.nullable(),

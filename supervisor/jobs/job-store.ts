@@ -87,7 +87,7 @@ export interface JobStore {
    */
   update(id: string, change: (job: Job) => Job | undefined): Promise<Job | undefined>;
   /**
-   * Takes the next job that is due and makes it `running` with this owner. Makes due `scheduled` and `parked` jobs
+   * Takes the next job that is due and makes it `running` with this owner and a new claim. Makes due `scheduled` and `parked` jobs
    * `queued` first, and jobs past their `expiresAt` `expired`.
    * @param accepts tokens and profiles for which the caller takes no job now are skipped by it
    */

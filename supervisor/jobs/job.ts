@@ -4,6 +4,7 @@
  * Invariants: the state changes only in `become`, along the table below. A job that has ended has either a result or an
  * error, and an end time. Times are milliseconds since 1970.
  */
+import { randomUUID } from 'node:crypto';
 import { BerthError } from '../../shared/errors.ts';
 import type { Approval } from '../approvals/approval.ts';
 import type { Answer } from '../prompts/answer.ts';
@@ -117,6 +118,8 @@ export interface Job {
   dueAt: number;
   /** The replica that runs the job; null unless `running`. */
   owner: string | null;
+  /** The claim whose run alone may change the job; absent unless a run of the job goes on, or waits for an approval. */
+  claim?: string | undefined;
   result: (Answer & { metadata?: Record<string, string> }) | null;
   error: JobProblem | null;
   /** For people: for example that the session was lost and the job began a new one. */
@@ -143,8 +146,9 @@ export function become(job: Job, state: JobState, now: number, change: JobChange
     );
   }
   const ended = isEnd(state);
+  const { claim: _, ...rest } = job;
   return {
-    ...job,
+    ...rest,
     startedAt: state === 'running' ? (job.startedAt ?? now) : job.startedAt,
     endedAt: ended ? now : null,
     parked: null,
@@ -153,6 +157,11 @@ export function become(job: Job, state: JobState, now: number, change: JobChange
     ...change,
     state,
   };
+}
+
+/** The queued job, which runs from now on under a claim of its own. */
+export function claimed(job: Job, owner: string, now: number): Job {
+  return become(job, 'running', now, { owner, claim: randomUUID() });
 }
 
 export function isEnd(state: JobState): state is EndState {

@@ -48,6 +48,7 @@ export class JobRun {
   readonly #record: RunRecord;
   #expired = false;
   #waits = false;
+  readonly #ended = Promise.withResolvers<void>();
 
   /** @param job as it was claimed */
   constructor(options: RunOptions, job: Job) {
@@ -59,6 +60,11 @@ export class JobRun {
   /** Whether the turn waits for an approval: another job may run meanwhile. */
   get waits(): boolean {
     return this.#waits;
+  }
+
+  /** Resolves when `run` has; never rejects. */
+  get ended(): Promise<void> {
+    return this.#ended.promise;
   }
 
   /** Another replica may have stored decisions of approvals that the turn waits for. */
@@ -97,6 +103,7 @@ export class JobRun {
       onRun?.(stored, outcome);
     }
     await this.#events.flush();
+    this.#ended.resolve();
   }
 
   #expireIn(milliseconds: number): NodeJS.Timeout {

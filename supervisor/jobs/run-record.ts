@@ -1,7 +1,7 @@
 /**
  * The job of one run: what the run knows of the job, and what the run writes to the store.
  * Invariants: the session and the id of the prompt are in the store before the CLI gets the prompt. The end of the run
- * is kept until the store has it. A job that was cancelled, or that another replica has taken, is not changed.
+ * is kept until the store has it. A job that was cancelled, or that has another claim since, is not changed.
  */
 import { backoff } from '../../shared/backoff.ts';
 import { asBerthError, BerthError } from '../../shared/errors.ts';
@@ -56,11 +56,11 @@ export class RunRecord {
   async wait(approval: Approval): Promise<Job> {
     const { owner, now } = this.#options;
     const job = await this.#write((stored) =>
-      isOurs(stored, owner) || isHeld(stored, owner)
+      this.#isOurs(stored) || this.#isHeld(stored)
         ? waitFor({ ...stored, attempts: this.#job.attempts }, approval, owner, now())
         : undefined,
     );
-    if (!job || !isHeld(job, owner)) throw notOurs();
+    if (!job || !this.#isHeld(job)) throw notOurs();
     return job;
   }
 
@@ -80,10 +80,10 @@ export class RunRecord {
     const { owner, now } = this.#options;
     const { attempts } = this.#job;
     const job = await this.#write((stored) => {
-      const ours = isOurs(stored, owner) || isHeld(stored, owner);
+      const ours = this.#isOurs(stored) || this.#isHeld(stored);
       return ours ? goOn({ ...stored, attempts }, approval, owner, now()) : undefined;
     });
-    if (!job || !(isOurs(job, owner) || isHeld(job, owner))) throw notOurs();
+    if (!job || !(this.#isOurs(job) || this.#isHeld(job))) throw notOurs();
     return job;
   }
 
@@ -100,19 +100,19 @@ export class RunRecord {
 
   /** The prompt, or a text that continues its turn, is about to be sent. @throws BerthError `interrupted` */
   async note({ sessionId, promptId }: SentPrompt): Promise<void> {
-    const { owner, now } = this.#options;
+    const { now } = this.#options;
     this.#open();
     this.#job = { ...this.#job, sessionId, promptId };
     const { attempts, restarts, notes } = this.#job;
     const until = now() + longestWait;
     const job = await this.#write(
       (stored) =>
-        isOurs(stored, owner)
+        this.#isOurs(stored)
           ? { ...stored, sessionId, promptId, attempts, restarts, notes }
           : undefined,
       () => now() > until,
     );
-    if (!job || !isOurs(job, owner)) {
+    if (!job || !this.#isOurs(job)) {
       throw notOurs();
     }
     this.#job = job;
@@ -145,13 +145,13 @@ export class RunRecord {
   #after(stored: Job, end: RunEnd, expired: boolean): Job | undefined {
     const { owner } = this.#options;
     const now = this.#options.now();
-    const held = isHeld(stored, owner);
+    const held = this.#isHeld(stored);
     if (held && staysParked(end)) return letGo(stored, now);
     if ('error' in end && asBerthError(end.error).code === 'approval_pending') return undefined;
     // Taken from this replica for lack of a sign of life, and not yet run by another one.
     const waits = stored.state === 'queued' && stored.promptId === this.#job.promptId;
     const finished = waits && 'answer' in end;
-    if (!finished && !held && !isOurs(stored, owner)) return undefined;
+    if (!finished && !held && !this.#isOurs(stored)) return undefined;
     const queued = held ? become(stored, 'queued', now) : stored;
     const running = finished || held ? become(queued, 'running', now, { owner }) : stored;
     const { attempts, restarts, sessionId, promptId, notes } = this.#job;
@@ -160,6 +160,16 @@ export class RunRecord {
       return { ...expire(job, now), attempts: endAttempt(attempts, now, 'expired') };
     }
     return afterRun(job, end, now);
+  }
+
+  /** Whether the job runs under the claim of this run. */
+  #isOurs({ state, owner, claim }: Job): boolean {
+    return state === 'running' && owner === this.#options.owner && claim === this.#job.claim;
+  }
+
+  /** Whether the job waits for an approval in this run. */
+  #isHeld(job: Job): boolean {
+    return isHeld(job, this.#options.owner, this.#job.claim);
   }
 
   /** Writes as soon as the store can be written. @throws BerthError `job_store_unavailable` when that is too late */
@@ -189,8 +199,4 @@ function staysParked(end: RunEnd): boolean {
   if ('answer' in end) return false;
   const { code } = asBerthError(end.error);
   return code === 'approval_pending' || code === 'draining';
-}
-
-function isOurs({ state, owner }: Job, replica: string): boolean {
-  return state === 'running' && owner === replica;
 }

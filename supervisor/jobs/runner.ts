@@ -1,13 +1,13 @@
 /**
  * Runs the jobs of the store: takes the next one while there is room, and unparks jobs when a limit has ended.
- * Invariants: at most `workers` jobs run here at once. An error of the store only delays jobs. After `drain` no job is
+ * Invariants: at most `workers` jobs run here at once, and a job never runs twice at once here. An error of the store only delays jobs. After `drain` no job is
  * taken; after `stop` none runs, and each job that has run is stored, if the store can be written. A job that the store
  * has given to this replica, and that does not run here, is queued again.
  */
 import { backoff } from '../../shared/backoff.ts';
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import { pause, within } from '../../shared/waiting.ts';
-import { become, type Job } from './job.ts';
+import { become, isEnd, type Job } from './job.ts';
 import { stateEvent } from './job-events.ts';
 import type { JobStore } from './job-store.ts';
 import { JobRun, type RunOptions } from './run-job.ts';
@@ -32,6 +32,8 @@ const betweenReclaims = 15 * second;
 const mostListed = 200;
 /** A place is free again only after this pause, if its job was parked: many jobs may meet the same limit. */
 const afterParking = 200;
+/** The end of an earlier run of a job, before the job runs again. */
+const longestOverlap = 60 * second;
 /** The end of the runs after the drain, and then the tries to store them. */
 const longestEnd = 5 * second;
 const unavailable = { first: 200, longest: 10 * second, jitter: 0.3 };
@@ -156,9 +158,10 @@ export class JobRunner {
       },
       job,
     );
+    const earlier = this.#runs.get(job.id);
     this.#runs.set(job.id, run);
-    const done = run
-      .run()
+    const done = this.#endOf(earlier, job.id)
+      .then(() => run.run())
       .catch((error: unknown) => this.#failed(error))
       .then(() => (rest > 0 ? pause(rest, this.#draining.signal) : undefined))
       .finally(() => {
@@ -167,6 +170,13 @@ export class JobRunner {
         this.#wakeUp();
       });
     this.#done.add(done);
+  }
+
+  /** Ends a run of a job that was taken from it, for lack of a sign of life, and is to run here again. */
+  async #endOf(run: JobRun | undefined, id: string): Promise<void> {
+    if (!run) return;
+    run.interrupt(new BerthError('interrupted', `cannot finish ${id}: the job runs again`));
+    await within(run.ended, longestOverlap, this.#closing.signal);
   }
 
   async #idleTime(): Promise<number> {
@@ -231,17 +241,18 @@ export class JobRunner {
     }
   }
 
-  /** Interrupts a run whose job was cancelled, or was taken by another replica. */
+  /** Interrupts a run whose job has ended without it, or was taken by another replica. */
   async #check(id: string): Promise<void> {
     const job = await this.#options.store.readHead(id);
     const run = this.#runs.get(id);
     if (run?.waits) run.decided(job?.approvals);
     if (!run || (job?.state === 'running' && job.owner === this.#options.owner)) return;
     // A job that waits was given back by its own run, or for lack of a sign of life: its run may still finish.
-    if (job?.state === 'cancelled' || job === undefined) this.cancelled(id);
-    else if (job.state === 'running') {
-      run.interrupt(new BerthError('interrupted', `cannot finish ${id}: another replica runs it`));
-    }
+    if (job?.state === 'cancelled' || job === undefined) return this.cancelled(id);
+    if (job.state === 'queued') this.#wakeUp();
+    if (job.state !== 'running' && !isEnd(job.state)) return;
+    const cause = isEnd(job.state) ? 'it has ended meanwhile' : 'another replica runs it';
+    run.interrupt(new BerthError('interrupted', `cannot finish ${id}: ${cause}`));
   }
 
   /** Reports a job that expired while it waited. */

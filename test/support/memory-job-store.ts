@@ -11,6 +11,7 @@ import {
 } from '../../supervisor/jobs/due.ts';
 import {
   become,
+  claimed,
   isEnd,
   type Job,
   type JobState,
@@ -140,7 +141,7 @@ export function memoryJobStore({ most = 10_000 } = {}): MemoryJobStore {
         .sort((a, b) => compare(rank(a), rank(b)));
       if (!next) return undefined;
       turns.set(next.token, ++turn);
-      return put(become(next, 'running', now, { owner }));
+      return put(claimed(next, owner, now));
     },
     async keepAlive() {
       open();

@@ -5,7 +5,7 @@
  * taken by the replica that has the session, or, if that replica is gone, by any.
  */
 import { expire, isDue, isToExpire, isToPromote, longestPause } from '../due.ts';
-import { become, type Job } from '../job.ts';
+import { become, claimed, type Job } from '../job.ts';
 import type { RedisConnection, Reply } from './connection.ts';
 import type { Keys } from './keys.ts';
 import { type Lane, type Lanes, nameOf, parseLane } from './lanes.ts';
@@ -179,7 +179,7 @@ export class Claims {
       id,
       (job) => {
         if (!isDue(job, now)) return undefined;
-        const running = become(job, 'running', now, { owner });
+        const running = claimed(job, owner, now);
         if (!adopted) return withoutSession(running, lane.replica ?? '');
         return away ? withCopy(running, lane.replica ?? '') : running;
       },

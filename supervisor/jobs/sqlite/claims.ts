@@ -5,7 +5,7 @@
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { expire, longestCallbackPause, longestPause } from '../due.ts';
-import { become, type Job } from '../job.ts';
+import { become, claimed, type Job } from '../job.ts';
 import { type HeadRow, headColumns, type JobRows, prepareAll, type Stored } from './job-rows.ts';
 
 /** Queued jobs of one priority, token and profile. */
@@ -96,7 +96,7 @@ export class Claims {
         const stored = this.#rows.bySeq(row.seq);
         if (!stored) continue;
         this.#turns.set(lane.token, ++this.#turn);
-        return this.#rows.put(stored, become(stored.job, 'running', now, { owner })).job;
+        return this.#rows.put(stored, claimed(stored.job, owner, now)).job;
       }
     }
     return undefined;

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
 import { abortable } from '../../../shared/waiting.ts';
-import type { Job, JobState } from '../../../supervisor/jobs/job.ts';
+import { become, type Job, type JobState } from '../../../supervisor/jobs/job.ts';
 import { Jobs } from '../../../supervisor/jobs/jobs.ts';
 import { JobRunner, type RunnerOptions } from '../../../supervisor/jobs/runner.ts';
 import type { Answer } from '../../../supervisor/prompts/answer.ts';
@@ -321,6 +321,59 @@ t.test('a job is interrupted that runs again while its last run still ends', asy
   await jobs.cancel(job.id, undefined);
   await until('the interrupt', () => interrupted);
   await has(job.id, 'cancelled');
+});
+
+t.test('a job that is claimed again where it still runs does not run twice at once', async (t) => {
+  const order: string[] = [];
+  const { store, runner, state, has } = await startRunner(t, { workers: 2 });
+  state.continued = { prompt: { text: 'again' } as Prompt, lost: false };
+  state.script = async (prompt, caller) => {
+    await prompt.onSend?.(sent);
+    if (order.push('begins') > 1) return answer('second');
+    return await untilAborted(caller).finally(() => order.push('ends'));
+  };
+  runner.start();
+  const { job } = await store.add(queuedJob());
+  await until('the prompt runs', () => order.length > 0);
+  await store.update(job.id, (stored) => become(stored, 'queued', Date.now()));
+  t.match(await has(job.id, 'succeeded'), { result: { result: 'second' } });
+  t.strictSame(order, ['begins', 'ends', 'begins']);
+});
+
+t.test('a run changes no job that has another claim', async (t) => {
+  const { promise: go, resolve } = Promise.withResolvers<void>();
+  const { store, runner, state } = await startRunner(t);
+  state.script = async (prompt) => {
+    await go;
+    await prompt.onSend?.(sent);
+    return answer('of the first claim');
+  };
+  runner.start();
+  const { job } = await store.add(queuedJob());
+  await until('the job runs', () => runner.running === 1);
+  const stored = await store.update(job.id, (running) => ({ ...running, claim: 'another' }));
+  resolve();
+  await until('the run has ended', () => runner.running === 0);
+  t.strictSame(await store.read(job.id), stored);
+});
+
+t.test('a run ends whose job has ended without it', async (t) => {
+  let ended = false;
+  const { store, runner, jobs, has } = await startRunner(t, {
+    script: async (prompt, caller) => {
+      await prompt.onSend?.(sent);
+      return untilAborted(caller).finally(() => {
+        ended = true;
+      });
+    },
+  });
+  runner.start();
+  const { job } = await store.add(queuedJob());
+  await until('the prompt runs', async () => (await jobs.read(job.id, 'tests')).promptId ?? false);
+  const error = { code: 'turn_failed', detail: 'for a test' };
+  await store.update(job.id, (stored) => become(stored, 'failed', Date.now(), { error }));
+  await until('the run has ended', () => ended && runner.running === 0);
+  t.match(await has(job.id, 'failed'), { error });
 });
 
 t.test('a job that expires while it waits is counted, and its history says so', async (t) => {

@@ -255,9 +255,14 @@ export function testJobStore(
     const job = sampleJob();
     await store.add(job);
     const claimed = await store.claim('a', 2_000);
-    t.strictSame(claimed, { ...job, state: 'running', owner: 'a', startedAt: 2_000 });
+    const claim = claimed?.claim ?? '';
+    t.strictSame(claimed, { ...job, state: 'running', owner: 'a', claim, startedAt: 2_000 });
     t.equal(await store.claim('b', 2_000), undefined);
     t.strictSame(await store.read(job.id), claimed);
+    const queued = await store.update(job.id, (now) => become(now, 'queued', 2_000));
+    t.equal(queued?.claim, undefined);
+    const again = await store.claim('a', 2_000);
+    t.ok(claim && again?.claim && claim !== again.claim, 'each claim has an id of its own');
   });
 
   test('claimers at the same time never get one job', async (t, { store }) => {
