@@ -33,7 +33,12 @@ export const errorTable = {
   lease_held: kind(75, 503, true, 'Another program holds the volume'),
   remote_refused: kind(77, 502, false, 'The git server refused'),
   login_failed: kind(77, 500, true, 'The login was not completed'),
-  not_supported: kind(70, 501, false, 'The git server does not support this'),
+  not_supported: kind(
+    70,
+    501,
+    false,
+    'The git server, or this version of berth, does not support this',
+  ),
   cli_undelivered: kind(69, 502, true, "The CLI's tarball cannot be downloaded"),
   cli_refused: kind(77, 502, false, "The CLI's tarball is not the expected file"),
 

@@ -542,7 +542,11 @@ export const eventsOfSupervisor = {
     'jobs of a damaged file were saved; `failed` of them had lost their prompt, `refused` were no jobs',
     'saved failed refused',
   ),
-  job_refused: event('error', 'a stored job cannot be used and was set aside', 'job_id'),
+  job_refused: event(
+    'error',
+    'a stored job cannot be used: it was set aside, or has failed because its request is lost',
+    'job_id',
+  ),
   jobs_removed: event('info', 'a retention round removed ended jobs', 'count duration_ms'),
   retention_round: event(
     'debug info',

@@ -38,6 +38,8 @@ export const verdicts: Readonly<Record<ErrorCode, Verdict>> = {
   // The turn has ended; the next run only pushes its commits.
   publish_failed: 'park',
   approval_pending: 'park',
+  // A newer berth has accepted the job, and will run it.
+  not_supported: 'park',
 
   // The run was lost, or the model gave no answer. The next run continues the turn, so no tool runs again blindly.
   worker_lost: 'retry',
@@ -90,7 +92,6 @@ export const verdicts: Readonly<Record<ErrorCode, Verdict>> = {
   approval_not_found: 'fail',
   approval_ended: 'fail',
   job_expired: 'fail',
-  not_supported: 'fail',
   jobs_full: 'fail',
   method_not_allowed: 'fail',
   request_timeout: 'fail',

@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { type Approval, type ApprovalDecision, mostApprovals } from '../approvals/approval.ts';
 import { mostLinks } from '../approvals/links.ts';
 import type { Callback, Job, JobAttempt, JobState, Parked } from './job.ts';
-import { storedRequestSchema } from './stored-request.ts';
+import { anyRequestSchema, storedRequestSchema } from './stored-request.ts';
 
 const time = z.number();
 const timeOrNull = time.nullable();
@@ -121,9 +121,11 @@ export function parseHead(text: string): JobHead {
   return jobHeadSchema.parse(JSON.parse(text));
 }
 
-/** @throws Error if the text is not that of a request */
+/** The request; that of a later berth as it is. @throws Error if the text is not that of a request */
 export function parseRequest(text: string): Job['request'] {
-  return storedRequestSchema.parse(JSON.parse(text));
+  const value: unknown = JSON.parse(text);
+  const { data } = storedRequestSchema.safeParse(value);
+  return data ?? (anyRequestSchema.parse(value) as Job['request']);
 }
 
 /** @throws Error if the text is not that of a result */

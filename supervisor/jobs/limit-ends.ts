@@ -35,7 +35,7 @@ export const limitSpread = 30_000;
 export function restartReasons(isPaused: boolean): readonly ErrorCode[] {
   const reasons: readonly ErrorCode[] = [
     ...configurationReasons,
-    ...(['workspace_unavailable', 'publish_failed'] as const),
+    ...(['workspace_unavailable', 'publish_failed', 'not_supported'] as const),
   ];
   return isPaused ? reasons : [...reasons, 'paused'];
 }

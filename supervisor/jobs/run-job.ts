@@ -22,6 +22,7 @@ import type { JobStore } from './job-store.ts';
 import { promptRequestOf } from './prompt-of-job.ts';
 import { reportRun } from './report-run.ts';
 import { RunRecord, type RunRecordOptions } from './run-record.ts';
+import { unknownIn } from './stored-request.ts';
 
 export interface RunOptions extends RunRecordOptions {
   store: Pick<JobStore, 'update' | 'appendEvents'>;
@@ -119,6 +120,8 @@ export class JobRun {
       if (job.restarts + (wasLost(job) ? 1 : 0) > mostRestarts) {
         return { error: lostTooOften(job.id), hopeless: true };
       }
+      const unknown = unknownIn(job.request);
+      if (unknown !== undefined) throw ofNewerBerth(job.id, unknown);
       const continued = await this.#resolve();
       if ('answer' in continued) return published(continued.answer);
       this.#ending.signal.throwIfAborted();
@@ -195,6 +198,13 @@ function published(answer: Answer): RunEnd {
   const { session_id } = answer;
   const code = problem.code as ErrorCode;
   return { error: new BerthError(code, problem.detail, { details: { session_id } }) };
+}
+
+function ofNewerBerth(id: string, unknown: string): BerthError {
+  return new BerthError(
+    'not_supported',
+    `cannot run ${id}: its request was accepted by a newer berth (${unknown}); the job waits until that version runs, or cancel it`,
+  );
 }
 
 function isSame(one: string, other: string | undefined): boolean {

@@ -15,6 +15,8 @@ export type Command = readonly (string | number)[];
 export interface Stored {
   job: Job;
   revision: string;
+  /** Why the request of the job cannot be read. */
+  flaw?: string;
 }
 
 /** The fields of the hash, in the order in which `parse` takes them. */
@@ -32,13 +34,18 @@ export function parse(id: string, fields: readonly (string | null)[]): Stored {
   const head = parseHead(text);
   if (head.id !== id) throw new StoredFlaw('its record is that of another job');
   const job: Job = { ...head, request: { prompt: '' }, result: null };
-  if (request !== undefined) job.request = parseRequest(request ?? '');
+  let flaw: string | undefined;
+  try {
+    if (request !== undefined) job.request = parseRequest(request ?? '');
+  } catch (error) {
+    flaw = `its request cannot be read: ${flawOf(error)}`;
+  }
   try {
     if (result) job.result = parseResult(result);
   } catch (error) {
     job.notes = [...job.notes, `the result was lost: ${flawOf(error)}`];
   }
-  return { revision, job };
+  return { revision, job, ...(flaw === undefined ? {} : { flaw }) };
 }
 
 /** The commands that put a job into the store in place of `before`. @param key that of its idempotency key */

@@ -1,12 +1,14 @@
 /**
  * Reads and writes jobs in Redis.
  * Invariant: a change is compared with the revision that was read, and made again on the newer one if another replica was
- * faster. A record that cannot be read is set aside when it is found, and never blocks other jobs.
+ * faster. A record that cannot be read is set aside when it is found, and never blocks other jobs. An unfinished job whose
+ * request is lost fails.
  */
 import { BerthError, messageOf } from '../../../shared/errors.ts';
 import { isEnd, type Job, jobTransitions } from '../job.ts';
 import { jobsFull, keyMismatch, mostOfOneToken } from '../job-bounds.ts';
 import type { JobKey } from '../job-store.ts';
+import { withoutRequest } from '../lost-request.ts';
 import { flawOf } from '../stored-flaw.ts';
 import type { RedisConnection } from './connection.ts';
 import type { Keys } from './keys.ts';
@@ -21,7 +23,7 @@ const mostRefused = 1_000;
 export interface RecordsOptions {
   /** The most jobs that have not ended. */
   mostWaiting: number;
-  /** Called for each record that was set aside. @param reason without stored text */
+  /** Called for each record that was set aside, and each job that failed because its request is lost. @param reason without stored text */
   onRefused: (id: string, reason: string) => void;
 }
 
@@ -171,12 +173,20 @@ export class Records {
         throw error;
       }
     });
+    let stored: Stored;
     try {
-      return parse(id, fields);
+      stored = parse(id, fields);
     } catch (error) {
       await this.#refuse(id, fields[0] ?? '', flawOf(error));
       return undefined;
     }
+    const { job, flaw } = stored;
+    if (flaw === undefined || isEnd(job.state)) return stored;
+    const failed = withoutRequest(job, Date.now());
+    if (await this.write(stored, replace(this.#keys, stored, failed))) {
+      this.#options.onRefused(id, flaw);
+    }
+    return this.#read(id, what, names);
   }
 
   /** Sets a record aside, if it still has that revision. If there is none, removes its places. */

@@ -107,7 +107,7 @@ export class RedisJobStore implements JobStore {
     this.#records = new Records(connection, keys, {
       mostWaiting: options.mostWaiting ?? 100_000,
       onRefused: (id, reason) =>
-        log.error('job_refused', `a stored job cannot be used and was set aside: ${reason}`, {
+        log.error('job_refused', `a stored job cannot be used: ${reason}`, {
           job_id: id,
         }),
     });

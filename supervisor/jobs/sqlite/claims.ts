@@ -94,7 +94,7 @@ export class Claims {
       // A row that is no job is refused, and then the next one is found.
       for (let row = this.#firstIn(lane, now); row; row = this.#firstIn(lane, now)) {
         const stored = this.#rows.bySeq(row.seq);
-        if (!stored) continue;
+        if (stored?.job.state !== 'queued') continue;
         this.#turns.set(lane.token, ++this.#turn);
         return this.#rows.put(stored, claimed(stored.job, owner, now)).job;
       }

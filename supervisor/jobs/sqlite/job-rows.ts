@@ -1,13 +1,15 @@
 /**
  * The rows of jobs: a job is written with the columns by which it is found, and read with a check.
  * Invariants: the columns follow from the job. `waits` is 0 for the first unfinished job of a session, or for the job of it
- * that runs, and 1 for the others. A row that is no job of berth is moved to the table `refused`, and never blocks other jobs.
+ * that runs, and 1 for the others. A row that is no job of berth is moved to the table `refused`, and never blocks other jobs. An unfinished job
+ * whose request is lost fails.
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { blockingStates, callbackDueAt } from '../due.ts';
-import type { Job } from '../job.ts';
+import { isEnd, type Job } from '../job.ts';
 import { headText, parseHead, parseRequest, parseResult } from '../job-schema.ts';
 import type { JobKey } from '../job-store.ts';
+import { withoutRequest } from '../lost-request.ts';
 import { flawOf, StoredFlaw } from '../stored-flaw.ts';
 import { largestInRow, type ResultFiles } from './result-files.ts';
 
@@ -33,7 +35,7 @@ export interface Refusal {
 
 export interface JobRowsOptions {
   files: ResultFiles;
-  /** Called for each row that is set aside. */
+  /** Called for each row that is set aside, and for each job that fails because its request is lost. */
   onRefused: (refusal: Refusal) => void;
   /** Called when a change is to be followed by the removal of a file, after its commit. */
   onFileUnused: (id: string) => void;
@@ -190,8 +192,7 @@ export class JobRows {
       const found = this.#statements.request.get(seq) as { request: string } | undefined;
       job.request = parseRequest(found?.request ?? '');
     } catch (error) {
-      this.refuse(seq, job.id, `its request cannot be read: ${flawOf(error)}`);
-      return undefined;
+      if (!isEnd(job.state)) return this.#endWithoutRequest(stored, flawOf(error));
     }
     const result = this.#statements.result.get(seq) as { result: string | null } | undefined;
     try {
@@ -200,6 +201,12 @@ export class JobRows {
       job.notes = [...job.notes, `the result was lost: ${flawOf(error)}`];
     }
     return stored;
+  }
+
+  #endWithoutRequest(stored: Stored, flaw: string): Stored {
+    const { id } = stored.job;
+    this.#options.onRefused({ id, reason: `its request cannot be read: ${flaw}` });
+    return this.put(stored, withoutRequest(stored.job, Date.now()));
   }
 
   #putResult(seq: number, job: Job): void {

@@ -7,9 +7,10 @@
 import { DatabaseSync } from 'node:sqlite';
 import { z } from 'zod';
 import { systemCode } from '../../../shared/errors.ts';
-import { become, isEnd, type Job } from '../job.ts';
+import { isEnd, type Job } from '../job.ts';
 import { type JobHead, parseHead, parseRequest, parseResult } from '../job-schema.ts';
 import type { JobEvent, JobKey } from '../job-store.ts';
+import { withoutRequest } from '../lost-request.ts';
 import { eventSchema } from './history.ts';
 import type { JobDatabase } from './job-database.ts';
 import type { ResultFiles } from './result-files.ts';
@@ -113,12 +114,7 @@ function complete(from: DatabaseSync, seq: number, head: JobHead, files: ResultF
     job.notes = [...job.notes, 'the result was lost: the store of jobs was damaged'];
   }
   if (request || isEnd(job.state)) return job;
-  return become(job, 'failed', Date.now(), {
-    error: {
-      code: 'job_store_unavailable',
-      detail: `cannot run ${job.id}: its prompt was lost when the store of jobs was damaged; send the job again`,
-    },
-  });
+  return withoutRequest(job, Date.now());
 }
 
 function keyOf(from: DatabaseSync, seq: number): JobKey | undefined {

@@ -294,7 +294,7 @@ class SqliteJobStore implements JobStore {
       return;
     }
     const { id, reason } = notice.refusal;
-    log.error('job_refused', `a stored job cannot be used and was set aside: ${reason}`, {
+    log.error('job_refused', `a stored job cannot be used: ${reason}`, {
       job_id: id,
     });
   }

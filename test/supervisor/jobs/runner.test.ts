@@ -340,6 +340,16 @@ t.test('a job that is claimed again where it still runs does not run twice at on
   t.strictSame(order, ['begins', 'ends', 'begins']);
 });
 
+t.test('a job with a field that this berth does not know waits for a newer one', async (t) => {
+  const { store, runner, prompts, has } = await startRunner(t);
+  const request = { prompt: 'x', later: true };
+  const { job } = await store.add(queuedJob({ request }));
+  runner.start();
+  const parked = await has(job.id, 'parked');
+  t.match(parked, { parked: { reason: 'not_supported' }, attempts: [], request });
+  t.strictSame(prompts, []);
+});
+
 t.test('a run changes no job that has another claim', async (t) => {
   const { promise: go, resolve } = Promise.withResolvers<void>();
   const { store, runner, state } = await startRunner(t);

@@ -67,6 +67,17 @@ export function testJobStore(
     t.strictSame((await (await reopen?.())?.read(job.id))?.callback ?? callback, callback);
   });
 
+  test('a request of a later berth is kept as it is', async (t, { store, reopen }) => {
+    const fields = { laterField: { depth: 1 }, workspace: { repo: 'you/app', later: true } };
+    const job = sampleJob({ request: { prompt: 'x', ...fields } as Job['request'] });
+    await store.add(job);
+    const opened = (await reopen?.()) ?? store;
+    t.strictSame(await opened.read(job.id), job);
+    t.match(await opened.claim('a', 2_000), { id: job.id, request: fields });
+    await opened.update(job.id, (now) => become(now, 'queued', 2_000));
+    t.strictSame((await opened.read(job.id))?.request, job.request);
+  });
+
   test('a key returns the first job, and another body is refused', async (t, { store, reopen }) => {
     const job = sampleJob();
     const key = { key: 'run 7', digest: 'a' };

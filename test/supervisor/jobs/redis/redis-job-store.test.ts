@@ -11,6 +11,7 @@ import {
 } from '../../../../supervisor/jobs/redis/redis-job-store.ts';
 import { captureLog } from '../../../support/captured-log.ts';
 import { redisPassword, redisServer } from '../../../support/redis-server.ts';
+import { waitingCallback } from '../../../support/stored-job.ts';
 import { until } from '../../../support/until.ts';
 
 const server = await redisServer(t);
@@ -354,11 +355,6 @@ t.test('a record that cannot be read is set aside, and the others run', async (t
       (job) => redis.hset(keys.job(job.id), 'job', JSON.stringify({ ...job, state: 'hunter2' })),
     ],
     ['has no state', ({ id }) => redis.hset(keys.job(id), 'job', JSON.stringify({ ...newer, id }))],
-    [
-      'has a field of its request that is new',
-      ({ id }) => redis.hset(keys.job(id), 'request', '{"prompt":"x","hunter2":1}'),
-    ],
-    ['has no request', ({ id }) => redis.hdel(keys.job(id), 'request')],
     ['is no hash', ({ id }) => redis.multi().del(keys.job(id)).set(keys.job(id), 'x').exec()],
     ['is lost', ({ id }) => redis.del(keys.job(id))],
   ];
@@ -382,7 +378,35 @@ t.test('a record that cannot be read is set aside, and the others run', async (t
   }
   t.equal(log.count('job_refused'), damage.length);
   t.notMatch(log.text, /hunter2/, 'no stored text is logged');
-  t.match(log.text, /a field that this berth does not know/);
+});
+
+t.test('an unfinished job whose request is lost fails, and its key and callback stay', async (t) => {
+  const name = `test-${names++}`;
+  const log = captureLog();
+  const store = await openStore(t, { name, log: log.log });
+  const redis = new Redis(server.url);
+  t.teardown(() => redis.disconnect());
+  const record = ({ id }: Job): string => new Keys(name).job(id);
+  const damage: ((job: Job) => Promise<unknown>)[] = [
+    (job) => redis.hdel(record(job), 'request'),
+    (job) => redis.hset(record(job), 'request', 'hunter2 {'),
+  ];
+  for (const [index, spoil] of damage.entries()) {
+    const job = newJob({ sessionId: 's', callback: waitingCallback });
+    const later = newJob({ sessionId: 's' });
+    const key = { key: `key ${index}`, digest: 'd' };
+    await store.add(job, key);
+    await store.add(later);
+    await spoil(job);
+    t.equal((await store.claim('owner', Date.now()))?.id, later.id);
+    const error = { code: 'job_store_unavailable', detail: /its prompt was lost/ };
+    t.match(await store.read(job.id), { state: 'failed', error, callback: { state: 'pending' } });
+    t.equal((await store.add(newJob(), key)).job.id, job.id);
+    t.equal((await store.claimCallback(Date.now(), 60_000))?.id, job.id);
+    await store.update(later.id, end);
+  }
+  t.equal(log.count('job_refused'), damage.length);
+  t.notMatch(log.text, /hunter2/, 'no stored text is logged');
 });
 
 t.test('a running record that cannot be read does not stop a reclaim', async (t) => {

@@ -234,21 +234,27 @@ t.test('a row that is no job is set aside, and the others run', async (t) => {
   db.close();
 });
 
-t.test('why a row was set aside is logged without stored text', async (t) => {
-  const { open, edit, captured } = makeVolume(t);
-  const jobs = await fill(open, 3);
-  const [text, state, request] = jobs.map(({ id }) => id);
-  edit(`UPDATE jobs SET job = 'hunter2 {' WHERE id = '${text}'`);
-  edit(`UPDATE jobs SET job = json_set(job, '$.state', 'hunter2') WHERE id = '${state}'`);
-  edit(`UPDATE requests SET request = '{"prompt":"x","hunter2":1}'
+t.test(
+  'what cannot be read is logged without stored text, and a job without its request fails',
+  async (t) => {
+    const { open, edit, captured } = makeVolume(t);
+    const jobs = await fill(open, 3);
+    const [text, state, request] = jobs.map(({ id }) => id);
+    edit(`UPDATE jobs SET job = 'hunter2 {' WHERE id = '${text}'`);
+    edit(`UPDATE jobs SET job = json_set(job, '$.state', 'hunter2') WHERE id = '${state}'`);
+    edit(`UPDATE requests SET request = '{"prompt":["hunter2"]}'
     WHERE seq = (SELECT seq FROM jobs WHERE id = '${request}')`);
-  const store = await open();
-  for (const { id } of jobs) t.equal(await store.read(id), undefined);
-  await until('all rows are refused', () => captured.count('job_refused') === jobs.length);
-  t.notMatch(captured.text, /hunter2/);
-  t.match(captured.text, /it is not JSON/);
-  t.match(captured.text, /not valid: state/);
-});
+    const store = await open();
+    for (const id of [text, state]) t.equal(await store.read(id ?? ''), undefined);
+    t.equal(await store.claim('owner', 2_000), undefined);
+    const lost = { state: 'failed', error: { detail: /its prompt was lost/ } };
+    t.match(await store.read(request ?? ''), lost);
+    await until('all rows are refused', () => captured.count('job_refused') === jobs.length);
+    t.notMatch(captured.text, /hunter2/);
+    t.match(captured.text, /it is not JSON/);
+    t.match(captured.text, /not valid: state/);
+  },
+);
 
 t.test('no symlink is followed, and the file is private', async (t) => {
   const { path, open, stateDirectory } = makeVolume(t);
