@@ -210,7 +210,7 @@ export function memoryJobStore({ most = 10_000 } = {}): MemoryJobStore {
       let bytes = 0;
       return ended.flatMap(({ id, state, endedAt, ...rest }) => {
         count += 1;
-        bytes += JSON.stringify(rest).length;
+        bytes += JSON.stringify([rest, history.get(id)?.events]).length;
         const isOver = count > mostJobs || bytes > mostBytes;
         const isKept =
           (endedAt ?? 0) >= endedBefore && !(isOver && rest.callback?.state !== 'pending');

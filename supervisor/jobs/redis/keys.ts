@@ -20,7 +20,7 @@ export class Keys {
   readonly expiry: string;
   /** Ended jobs by `endedAt`. */
   readonly ended: string;
-  /** The bytes of all ended jobs. */
+  /** The bytes of all ended jobs, with their events. */
   readonly endedBytes: string;
   /** The number of parked jobs by reason. */
   readonly reasons: string;

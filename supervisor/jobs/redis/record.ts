@@ -75,6 +75,9 @@ export function replace(keys: Keys, before: Stored | undefined, job: Job, key?: 
     ['HSET', own, ...fields],
     ...commands,
     ...moves(keys, old, job),
+    ...(isEnd(job.state) || (old && isEnd(old.state))
+      ? [['COUNT', own, keys.endedBytes, endedBytes(old)]]
+      : []),
     ...(old && needsFiles(old) && !needsFiles(job) ? withoutFiles(keys, job.id) : []),
     ['PUBLISH', keys.changes, job.id],
   ];
@@ -101,6 +104,7 @@ function needsFiles({ request, state }: Job): boolean {
 /** The commands that remove a job. @param key that of its idempotency key, if it has one */
 export function erase(keys: Keys, { job }: Stored, key: string | null): Command[] {
   return [
+    ['UNCOUNT', keys.job(job.id), keys.endedBytes],
     ['DEL', keys.job(job.id), keys.events(job.id), ...(key ? [key] : [])],
     ...(job.request.attachments ? withoutFiles(keys, job.id) : []),
     ...moves(keys, job, undefined),
@@ -127,8 +131,6 @@ function moves(keys: Keys, old: Job | undefined, job: Job | undefined): Command[
     if (old?.parked) commands.push(['HINCRBY', keys.reasons, old.parked.reason, -1]);
     if (job?.parked) commands.push(['HINCRBY', keys.reasons, job.parked.reason, 1]);
   }
-  const bytes = endedBytes(job) - endedBytes(old);
-  if (bytes !== 0) commands.push(['INCRBY', keys.endedBytes, bytes]);
   return [...commands, ...dueness(keys, old, job)];
 }
 
@@ -172,6 +174,7 @@ function placesOf(keys: Keys, job: Job | undefined): Map<string, number> {
   return places;
 }
 
+/** Without its events, which the record counts. */
 function endedBytes(job: Job | undefined): number {
   if (!job || !isEnd(job.state)) return 0;
   return Buffer.byteLength(JSON.stringify(job));

@@ -274,6 +274,7 @@ export class RedisJobStore implements JobStore {
     if (events.length === 0) return;
     await this.#connection.script('append events', appendEvents, [
       ...[this.#keys.job(id), this.#keys.events(id), this.#keys.changes, id, mostEvents],
+      this.#keys.endedBytes,
       ...events.map((event) => JSON.stringify(event)),
     ]);
   }

@@ -4,7 +4,10 @@
  * cannot be read is set aside by `refuse`.
  */
 
-/** The clock of Redis in milliseconds since 1970, and the first job of a session: the ids of lost records are removed. */
+/**
+ * The clock of Redis in milliseconds since 1970; the first job of a session (the ids of lost records are removed); and the
+ * bytes of an ended job with its events, of which the record keeps what the sum of all ended jobs has.
+ */
 const common = `
 local function clock()
   local time = redis.call('TIME')
@@ -16,6 +19,13 @@ local function firstOf(session, jobs)
     if not first or redis.call('EXISTS', jobs .. first) == 1 then return first end
     redis.call('ZREM', session, first)
   end
+end
+local function recount(own, ended, before)
+  local known = redis.call('HMGET', own, 'bytes', 'event-bytes', 'counted')
+  local bytes = tonumber(known[1]) or 0
+  if bytes > 0 then bytes = bytes + (tonumber(known[2]) or 0) end
+  redis.call('INCRBY', ended, bytes - (tonumber(known[3]) or before))
+  redis.call('HSET', own, 'counted', bytes)
 end
 local function wake(session, due, jobs, queued)
   local first = firstOf(session, jobs)
@@ -30,7 +40,9 @@ end
  * Runs the commands in ARGV from `i` on: for each its number of words, then the words. Besides Redis's own commands:
  * `WAKE session due jobs queued` makes the first job of a session due if it is queued. `BLOCK session due id jobs` removes
  * a job from the due ones unless it is the first of its session. `TURN turns turn token` gives the token the last turn.
- * `ALIVE owners owner` reports that an owner is alive.
+ * `ALIVE owners owner` reports that an owner is alive. `COUNT job ended-bytes before` corrects the bytes of all ended jobs
+ * after a change of a job, of which these had `before` if its record does not say so. `UNCOUNT job ended-bytes` precedes the
+ * removal of a job.
  */
 const runCommands = `${common}
 local function run(i)
@@ -47,6 +59,11 @@ local function run(i)
       end
     elseif words[1] == 'TURN' then
       redis.call('ZADD', words[2], redis.call('INCR', words[3]), words[4])
+    elseif words[1] == 'COUNT' then
+      recount(words[2], words[3], tonumber(words[4]))
+    elseif words[1] == 'UNCOUNT' then
+      local known = redis.call('HMGET', words[2], 'bytes', 'counted')
+      redis.call('DECRBY', words[3], tonumber(known[2] or known[1]) or 0)
     elseif words[1] == 'ALIVE' then
       redis.call('ZADD', words[2], clock(), words[3])
     else
@@ -78,7 +95,7 @@ export const refuse = `${common}
 local own, id = ARGV[1], ARGV[3]
 local kind = redis.call('TYPE', own).ok
 local known = kind == 'hash'
-  and redis.call('HMGET', own, 'rev', 'key', 'bytes', 'reason', 'token', 'session') or {}
+  and redis.call('HMGET', own, 'rev', 'key', 'bytes', 'reason', 'token', 'session', 'counted') or {}
 if (known[1] or '') ~= ARGV[2] then return 0 end
 local found = 0
 if kind ~= 'none' then
@@ -93,7 +110,7 @@ if kind ~= 'none' then
 end
 redis.call('DEL', ARGV[4])
 if known[2] then redis.call('DEL', known[2]) end
-if tonumber(known[3]) then redis.call('DECRBY', ARGV[9], known[3]) end
+redis.call('DECRBY', ARGV[9], tonumber(known[7] or known[3]) or 0)
 if known[4] and known[4] ~= '' then redis.call('HINCRBY', ARGV[10], known[4], -1) end
 local tokens = known[5] and { known[5] } or redis.call('ZRANGE', ARGV[17], 0, -1)
 for i = 1, #tokens do
@@ -179,13 +196,27 @@ redis.call('ZREMRANGEBYSCORE', ARGV[1], '-inf', clock() - ARGV[3])
 return redis.call('ZRANGE', ARGV[1], 0, -1, 'WITHSCORES')
 `;
 
-/** Appends events. ARGV: the key of the job, that of its events, the channel, the id, the most events, each event. */
-export const appendEvents = `
-if redis.call('EXISTS', ARGV[1]) == 0 then return 0 end
-for i = 6, #ARGV do
-  local id = redis.call('HINCRBY', ARGV[1], 'events', 1)
-  redis.call('XADD', ARGV[2], 'MAXLEN', ARGV[5], id .. '-0', 'event', ARGV[i])
+/**
+ * Appends events, and counts their bytes. ARGV: the key of the job, that of its events, the channel, the id, the most events,
+ * ended-bytes, each event.
+ */
+export const appendEvents = `${common}
+local own, stream = ARGV[1], ARGV[2]
+if redis.call('EXISTS', own) == 0 then return 0 end
+local bytes = tonumber(redis.call('HGET', own, 'event-bytes')) or 0
+for i = 7, #ARGV do
+  redis.call('XADD', stream, redis.call('HINCRBY', own, 'events', 1) .. '-0', 'event', ARGV[i])
+  bytes = bytes + #ARGV[i]
 end
+local over = redis.call('XLEN', stream) - ARGV[5]
+if over > 0 then
+  local old = redis.call('XRANGE', stream, '-', '+', 'COUNT', over)
+  for i = 1, #old do bytes = bytes - #(old[i][2][2] or '') end
+  redis.call('XTRIM', stream, 'MAXLEN', ARGV[5])
+end
+redis.call('HSET', own, 'event-bytes', math.max(0, bytes))
+local ended = tonumber(redis.call('HGET', own, 'bytes')) or 0
+if ended > 0 then recount(own, ARGV[6], ended) end
 redis.call('PUBLISH', ARGV[3], ARGV[4])
 return 1
 `;

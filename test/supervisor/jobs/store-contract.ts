@@ -568,6 +568,29 @@ export function testJobStore(
     );
   });
 
+  test('the bytes of an ended job are also those of its events', async (t, { store }) => {
+    const events = ['x', 'y'].map((text) => ({
+      ...{ at: start, event: 'delta', data: { text: text.repeat(100_000) } },
+    }));
+    const jobs = [sampleJob(), sampleJob(), sampleJob(), sampleJob()];
+    const [before, after, again, small] = jobs as [Job, Job, Job, Job];
+    for (const job of jobs) await store.add(job);
+    for (const job of [before, again]) await store.appendEvents(job.id, events);
+    // A job that runs again does not count.
+    await end(store, again, 'failed', { error: { code: 'turn_failed', detail: 'no' } });
+    await store.update(again.id, (job) => become(job, 'queued', start));
+    for (const [index, job] of [before, after, small].entries()) {
+      await end(store, job, 'cancelled', {}, (index + 1) * minute);
+    }
+    await store.appendEvents(after.id, events);
+    const removed = async (mostBytes: number): Promise<string[]> =>
+      (await store.prune({ endedBefore: 0, mostJobs: 100, mostBytes })).map(({ id }) => id);
+    t.strictSame(await removed(500_000), []);
+    t.strictSame(await removed(300_000), [before.id]);
+    t.strictSame(await removed(100_000), [after.id]);
+    t.strictSame(await removed(20_000), [], 'a small one stays');
+  });
+
   test('jobs are counted by state, reason and callback', async (t, { store }) => {
     const ended = sampleJob({ callback: waitingCallback });
     const jobs = [
