@@ -32,7 +32,7 @@ export class Keys {
   readonly owners: string;
   /** The last sign of life of each replica, by the clock of Redis. */
   readonly replicas: string;
-  /** The replica that has a session, by the session's id. */
+  /** The replica that has a session, by the session's id; as long as there is a job of the session. */
   readonly homes: string;
   /** The queues of BullMQ that may have entries, with what they hold. */
   readonly lanes: string;
@@ -138,6 +138,11 @@ export class Keys {
       .update(JSON.stringify([profile, token]))
       .digest('hex');
     return `${this.prefix}:starts:${hash}`;
+  }
+
+  /** All jobs of a session, also those that have ended. */
+  ofSession(id: string): string {
+    return `${this.prefix}:jobs:of-session:${id}`;
   }
 
   /** The first use of an idempotency key. */

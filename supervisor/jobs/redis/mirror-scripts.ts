@@ -62,7 +62,8 @@ return 'kept'
 export const takeMirror = `${common}
 if not owner or (owner ~= ARGV[6] and owner ~= ARGV[7]) then return false end
 redis.call('HSET', ARGV[1], 'replica', ARGV[6])
-redis.call('HSET', ARGV[8], ARGV[5], ARGV[6])
+-- Only jobs need to know the replica of a session.
+if redis.call('HEXISTS', ARGV[8], ARGV[5]) == 1 then redis.call('HSET', ARGV[8], ARGV[5], ARGV[6]) end
 return { redis.call('HGET', ARGV[1], 'record') or '', redis.call('GET', ARGV[2]) or '' }
 `;
 

@@ -127,6 +127,10 @@ function moves(keys: Keys, old: Job | undefined, job: Job | undefined): Command[
   if (session && from.has(session) && from.get(session) !== to.get(session)) {
     commands.push(['WAKE', session, keys.due, keys.jobs, keys.queued]);
   }
+  if (job?.sessionId) commands.push(['SADD', keys.ofSession(job.sessionId), id]);
+  if (old?.sessionId && old.sessionId !== job?.sessionId) {
+    commands.push(['LEAVE', keys.ofSession(old.sessionId), id, keys.homes, old.sessionId]);
+  }
   if (old?.parked?.reason !== job?.parked?.reason) {
     if (old?.parked) commands.push(['HINCRBY', keys.reasons, old.parked.reason, -1]);
     if (job?.parked) commands.push(['HINCRBY', keys.reasons, job.parked.reason, 1]);

@@ -27,6 +27,10 @@ local function recount(own, ended, before)
   redis.call('INCRBY', ended, bytes - (tonumber(known[3]) or before))
   redis.call('HSET', own, 'counted', bytes)
 end
+local function leave(all, id, homes, session)
+  redis.call('SREM', all, id)
+  if redis.call('EXISTS', all) == 0 then redis.call('HDEL', homes, session) end
+end
 local function wake(session, due, jobs, queued)
   local first = firstOf(session, jobs)
   if first and redis.call('ZSCORE', queued, first) then
@@ -42,7 +46,7 @@ end
  * a job from the due ones unless it is the first of its session. `TURN turns turn token` gives the token the last turn.
  * `ALIVE owners owner` reports that an owner is alive. `COUNT job ended-bytes before` corrects the bytes of all ended jobs
  * after a change of a job, of which these had `before` if its record does not say so. `UNCOUNT job ended-bytes` precedes the
- * removal of a job.
+ * removal of a job. `LEAVE of-session id homes session` takes a job from the jobs of a session, whose home goes with the last.
  */
 const runCommands = `${common}
 local function run(i)
@@ -64,6 +68,8 @@ local function run(i)
     elseif words[1] == 'UNCOUNT' then
       local known = redis.call('HMGET', words[2], 'bytes', 'counted')
       redis.call('DECRBY', words[3], tonumber(known[2] or known[1]) or 0)
+    elseif words[1] == 'LEAVE' then
+      leave(words[2], words[3], words[4], words[5])
     elseif words[1] == 'ALIVE' then
       redis.call('ZADD', words[2], clock(), words[3])
     else
@@ -88,8 +94,8 @@ return 1
  * Sets a record aside that cannot be read, or removes what a lost record has left. ARGV: the key of the job, the revision
  * that it must have or '', its id, its events, the key to which the record moves, the set of refused jobs, what their keys
  * begin with, the most of them, ended-bytes, reasons, what the keys of tokens, of unfinished jobs of a token, of sessions
- * and of jobs begin with, due, queued, turns, and the sets that may have the job. Returns 1, or 0 if there was nothing to
- * do.
+ * and of jobs begin with, due, queued, turns, what the keys of all jobs of a session begin with, homes, and the sets that may
+ * have the job. Returns 1, or 0 if there was nothing to do.
  */
 export const refuse = `${common}
 local own, id = ARGV[1], ARGV[3]
@@ -117,9 +123,10 @@ for i = 1, #tokens do
   redis.call('ZREM', ARGV[11] .. tokens[i], id)
   redis.call('ZREM', ARGV[12] .. tokens[i], id)
 end
-for i = 18, #ARGV do found = found + redis.call('ZREM', ARGV[i], id) end
+for i = 20, #ARGV do found = found + redis.call('ZREM', ARGV[i], id) end
 if known[6] and known[6] ~= '' then
   redis.call('ZREM', ARGV[13] .. known[6], id)
+  leave(ARGV[18] .. known[6], id, ARGV[19], known[6])
   wake(ARGV[13] .. known[6], ARGV[15], ARGV[14], ARGV[16])
 end
 return found > 0 and 1 or 0

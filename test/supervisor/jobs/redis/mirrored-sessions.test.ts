@@ -91,6 +91,7 @@ t.test('a session of a lost replica goes on at another one, and at that one alon
   a.mirror.note(id);
   await copied(id, '{"one":1}\n{"two":"ü"}\n');
   t.equal(await b.mirror.adopt(id), false, 'its replica lives');
+  await redis.hset(keys.homes, id, 'a');
   // The replica that is lost still reports that it lives, now and then.
   await until('b has the session', async () => {
     await lose(b.store);

@@ -152,6 +152,47 @@ t.test('a job whose session is on a lost replica begins a new session elsewhere'
   t.strictSame(adopted, ['session-1', 'session-2']);
 });
 
+t.test('what is known of a session goes with its last job', async (t) => {
+  const name = `test-${names++}`;
+  const store = await openStore(t, { name });
+  const keys = new Keys(name);
+  const redis = new Redis(server.url);
+  t.teardown(() => redis.disconnect());
+  const own = newJob({ sessionId: 'session-1', ownSession: true });
+  for (const job of [own, newJob(), newJob()]) await store.add(job);
+  await store.update(own.id, end);
+  for (const sessionId of ['session-1', 'session-2']) {
+    const begun = await store.claim('owner', Date.now());
+    await store.update(begun?.id ?? '', (job) => ({ ...job, sessionId }));
+    if (sessionId === 'session-2') await redis.hset(keys.job(begun?.id ?? ''), 'job', '{');
+    else await store.update(begun?.id ?? '', end);
+  }
+  const homes = async (): Promise<string[]> => (await redis.hkeys(keys.homes)).sort();
+  t.strictSame(await homes(), ['session-1', 'session-2']);
+  t.equal((await store.list({ limit: 10 })).jobs.length, 2, 'the last one is set aside');
+  t.strictSame(await homes(), ['session-1']);
+  await store.remove(own.id);
+  t.strictSame(await homes(), ['session-1'], 'another job of the session can be run again');
+  await store.prune({ endedBefore: Date.now() + 1_000, mostJobs: 0, mostBytes: 0 });
+  t.strictSame(await homes(), []);
+  t.strictSame(await redis.keys(`${keys.prefix}:jobs:of-session:*`), []);
+});
+
+t.test('signs of life are forgotten after a day', async (t) => {
+  const name = `test-${names++}`;
+  const store = await openStore(t, { name });
+  const { replicas, owners } = new Keys(name);
+  const redis = new Redis(server.url);
+  t.teardown(() => redis.disconnect());
+  for (const key of [replicas, owners]) {
+    await redis.zadd(key, Date.now() - 25 * 3_600_000, 'gone', Date.now(), 'silent');
+  }
+  await store.beat();
+  await store.keepAlive('owner');
+  t.strictSame((await redis.zrange(replicas, 0, -1)).sort(), ['a', 'silent']);
+  t.strictSame((await redis.zrange(owners, 0, -1)).sort(), ['owner', 'silent']);
+});
+
 t.test('entries that a crash has lost are made again', async (t) => {
   const name = `test-${names++}`;
   const store = await openStore(t, { name });
