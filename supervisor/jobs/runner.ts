@@ -28,8 +28,8 @@ const second = 1_000;
 const longestIdle = 5 * second;
 const signOfLife = 5 * second;
 const betweenReclaims = 15 * second;
-/** Running jobs of all replicas that are looked at for strays. */
-const mostListed = 200;
+/** Running jobs of all replicas that are looked at in one step. */
+const pageSize = 200;
 /** A place is free again only after this pause, if its job was parked: many jobs may meet the same limit. */
 const afterParking = 200;
 /** The end of an earlier run of a job, before the job runs again. */
@@ -207,9 +207,15 @@ export class JobRunner {
     const { store, owner, now } = this.#options;
     const isStray = (job: Job): boolean =>
       job.state === 'running' && job.owner === owner && !this.#runs.has(job.id);
-    const { jobs } = await store.list({ states: ['running'], limit: mostListed });
+    const strays: Job[] = [];
+    let cursor: string | undefined;
+    do {
+      const page = await store.list({ states: ['running'], limit: pageSize, cursor });
+      strays.push(...page.jobs.filter(isStray));
+      cursor = page.cursor ?? undefined;
+    } while (cursor !== undefined);
     const requeued: Job[] = [];
-    for (const { id } of jobs.filter(isStray)) {
+    for (const { id } of strays) {
       let isQueued = false;
       const job = await store.update(id, (stored) => {
         isQueued = isStray(stored);

@@ -301,6 +301,17 @@ t.test('a job whose claim succeeded without an answer is queued again, and runs'
   t.match(await has(job.id, 'succeeded'), { restarts: 0 });
 });
 
+t.test('a claim without an answer is found among many running jobs of others', async (t) => {
+  const store = memoryJobStore();
+  const { job } = await store.add(runningJob({ id: 'job_0', owner: 'here' }));
+  for (let count = 0; count < 250; count++) await store.add(runningJob({ owner: 'another' }));
+  store.reclaim = async () => [];
+  const { runner, state, has } = await startRunner(t, { store });
+  state.continued = { prompt: { text: 'go on' } as Prompt, lost: false };
+  runner.start();
+  await has(job.id, 'succeeded');
+});
+
 t.test('a job is interrupted that runs again while its last run still ends', async (t) => {
   const script = failing('usage_limit');
   const { store, runner, jobs, state, has } = await startRunner(t, { script, workers: 2 });
