@@ -12,7 +12,7 @@ import { approvalView } from './approval-view.ts';
 import type { Approvals, KnownApproval } from './approvals.ts';
 
 export interface NoticesOptions {
-  approvals: Pick<Approvals, 'pending' | 'newKey' | 'notified' | 'open'>;
+  approvals: Pick<Approvals, 'pending' | 'isOpen' | 'newKey' | 'notified' | 'open'>;
   rulesOf: (profile: string) => ProfileApprovals | undefined;
   /** @returns the HTTP status. @throws Error whose message is for people and has no path of the URL */
   send: (
@@ -131,8 +131,7 @@ export class ApprovalNotices {
 
   async #isOpen(id: string): Promise<boolean> {
     try {
-      const open = await this.#options.approvals.pending();
-      return open.some(({ approval }) => approval.id === id);
+      return await this.#options.approvals.isOpen(id);
     } catch {
       return true;
     }

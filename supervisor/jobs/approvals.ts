@@ -44,8 +44,6 @@ export interface ApprovalsOptions {
   now?: () => number;
 }
 
-/** Parked jobs that a list looks at. */
-const mostJobs = 1_000;
 const pageSize = 200;
 
 export class Approvals {
@@ -83,6 +81,12 @@ export class Approvals {
     const known = await this.#find(id);
     if (known && this.#sees(token, known)) return known;
     throw unknownApproval(id);
+  }
+
+  /** Whether the approval waits for a decision. @throws BerthError `job_store_unavailable` */
+  async isOpen(id: string): Promise<boolean> {
+    const known = await this.#find(id);
+    return known !== undefined && isPending(known.approval, this.#now());
   }
 
   /** Whether the token may decide about that approval. */
@@ -185,15 +189,12 @@ export class Approvals {
   async #parked(): Promise<Job[]> {
     const { store } = this.#options;
     const found: Job[] = [];
-    let cursor: string | null | undefined;
-    let seen = 0;
+    let cursor: string | undefined;
     do {
-      const query = { states: ['parked'] as const, limit: pageSize };
-      const page = await store.list({ ...query, ...(cursor ? { cursor } : {}) });
-      found.push(...page.jobs.filter(({ parked }) => parked?.reason === approvalReason));
-      seen += page.jobs.length;
-      cursor = page.cursor;
-    } while (cursor && seen < mostJobs);
+      const page = await store.list({ parked: approvalReason, limit: pageSize, cursor });
+      found.push(...page.jobs);
+      cursor = page.cursor ?? undefined;
+    } while (cursor !== undefined);
     return found;
   }
 }

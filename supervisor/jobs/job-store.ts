@@ -18,6 +18,8 @@ export interface JobQuery {
   /** Only jobs of this token's name; undefined for all, for `berth jobs`. */
   token?: string | undefined;
   states?: readonly JobState[] | undefined;
+  /** Only jobs that are parked for this reason. */
+  parked?: string | undefined;
   profile?: string | undefined;
   /** All of these must be equal. */
   metadata?: Readonly<Record<string, string>> | undefined;

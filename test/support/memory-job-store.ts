@@ -103,7 +103,7 @@ export function memoryJobStore({ most = 10_000 } = {}): MemoryJobStore {
       const job = jobs.get(id);
       return job && { ...copy(job), request: { prompt: '' }, result: null };
     },
-    async list({ token, states, profile, metadata = {}, limit, cursor }) {
+    async list({ token, states, parked, profile, metadata = {}, limit, cursor }) {
       open();
       if (cursor !== undefined && !jobs.has(cursor)) {
         throw new BerthError('invalid_request', 'cannot list the jobs: the cursor is not known');
@@ -112,6 +112,7 @@ export function memoryJobStore({ most = 10_000 } = {}): MemoryJobStore {
         .reverse()
         .filter((job) => token === undefined || job.token === token)
         .filter((job) => !states || states.includes(job.state))
+        .filter((job) => parked === undefined || job.parked?.reason === parked)
         .filter((job) => profile === undefined || job.profile === profile)
         .filter((job) => Object.entries(metadata).every(([name, is]) => job.metadata[name] === is))
         .filter((job) => cursor === undefined || job.id < cursor);

@@ -113,6 +113,11 @@ export class Keys {
     return `${this.prefix}:jobs:state:${state}`;
   }
 
+  /** The jobs that are parked for a reason. */
+  parkedFor(reason: string): string {
+    return `${this.prefix}:jobs:parked:${reason}`;
+  }
+
   token(token: string): string {
     return `${this.prefix}:jobs:token:${token}`;
   }

@@ -26,7 +26,7 @@ export async function listPage(
       'cannot list the jobs: the cursor is not one of a page before; begin without a cursor',
     );
   }
-  const sets = setsOf(keys, query);
+  const sets = await setsOf(connection, keys, query);
   const jobs: Job[] = [];
   let before = cursor;
   for (;;) {
@@ -43,7 +43,18 @@ export async function listPage(
 }
 
 /** The smallest sets that have all jobs of the query. */
-function setsOf(keys: Keys, { token, states }: JobQuery): string[] {
+async function setsOf(
+  connection: RedisConnection,
+  keys: Keys,
+  { token, states, parked }: JobQuery,
+): Promise<string[]> {
+  if (parked !== undefined) {
+    const [count, known] = await connection.run('list the jobs', (client) =>
+      Promise.all([client.hget(keys.reasons, parked), client.zcard(keys.parkedFor(parked))]),
+    );
+    // A replica of an earlier version parks jobs without this set.
+    return [known < Number(count ?? 0) ? keys.state('parked') : keys.parkedFor(parked)];
+  }
   if (states) return states.map((state) => keys.state(state));
   return [token === undefined ? keys.all : keys.token(token)];
 }
@@ -71,10 +82,11 @@ async function newest(
   return [...new Set(found.flat())].sort((left, right) => (left < right ? 1 : -1)).slice(0, batch);
 }
 
-function matches(job: Job, { token, states, profile, metadata = {} }: JobQuery): boolean {
+function matches(job: Job, { token, states, parked, profile, metadata = {} }: JobQuery): boolean {
   return (
     (token === undefined || job.token === token) &&
     (states === undefined || states.includes(job.state)) &&
+    (parked === undefined || job.parked?.reason === parked) &&
     (profile === undefined || job.profile === profile) &&
     Object.entries(metadata).every(([name, value]) => job.metadata[name] === value)
   );

@@ -160,6 +160,7 @@ function placesOf(keys: Keys, job: Job | undefined): Map<string, number> {
   places.set(keys.all, 0);
   places.set(keys.token(job.token), 0);
   places.set(keys.state(job.state), 0);
+  if (job.parked) places.set(keys.parkedFor(job.parked.reason), 0);
   if (!isEnd(job.state)) places.set(keys.unfinished(job.token), 0);
   if (job.state === 'queued') places.set(keys.queued, job.dueAt);
   if (job.state === 'scheduled' || job.state === 'parked') places.set(keys.later, job.dueAt);

@@ -196,7 +196,7 @@ export class Records {
       ...[keys.job(id), revision, id, keys.events(id), keys.refusedJob(id), keys.refused],
       ...[keys.refusedJob(''), mostRefused, keys.endedBytes, keys.reasons, keys.token('')],
       ...[keys.unfinished(''), keys.session(''), keys.jobs, keys.due, keys.queued, keys.turns],
-      ...[keys.ofSession(''), keys.homes],
+      ...[keys.ofSession(''), keys.homes, keys.parkedFor('')],
       ...[keys.all, keys.due, keys.later, keys.queued, keys.expiry, keys.ended, keys.callbacks],
       ...[keys.callbacksSince, ...Object.keys(jobTransitions).map((state) => keys.state(state))],
     ]);

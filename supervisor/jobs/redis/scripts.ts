@@ -94,8 +94,8 @@ return 1
  * Sets a record aside that cannot be read, or removes what a lost record has left. ARGV: the key of the job, the revision
  * that it must have or '', its id, its events, the key to which the record moves, the set of refused jobs, what their keys
  * begin with, the most of them, ended-bytes, reasons, what the keys of tokens, of unfinished jobs of a token, of sessions
- * and of jobs begin with, due, queued, turns, what the keys of all jobs of a session begin with, homes, and the sets that may
- * have the job. Returns 1, or 0 if there was nothing to do.
+ * and of jobs begin with, due, queued, turns, what the keys of all jobs of a session begin with, homes, what the keys of parked
+ * jobs of a reason begin with, and the sets that may have the job. Returns 1, or 0 if there was nothing to do.
  */
 export const refuse = `${common}
 local own, id = ARGV[1], ARGV[3]
@@ -117,13 +117,16 @@ end
 redis.call('DEL', ARGV[4])
 if known[2] then redis.call('DEL', known[2]) end
 redis.call('DECRBY', ARGV[9], tonumber(known[7] or known[3]) or 0)
-if known[4] and known[4] ~= '' then redis.call('HINCRBY', ARGV[10], known[4], -1) end
+if known[4] and known[4] ~= '' then
+  redis.call('HINCRBY', ARGV[10], known[4], -1)
+  redis.call('ZREM', ARGV[20] .. known[4], id)
+end
 local tokens = known[5] and { known[5] } or redis.call('ZRANGE', ARGV[17], 0, -1)
 for i = 1, #tokens do
   redis.call('ZREM', ARGV[11] .. tokens[i], id)
   redis.call('ZREM', ARGV[12] .. tokens[i], id)
 end
-for i = 20, #ARGV do found = found + redis.call('ZREM', ARGV[i], id) end
+for i = 21, #ARGV do found = found + redis.call('ZREM', ARGV[i], id) end
 if known[6] and known[6] ~= '' then
   redis.call('ZREM', ARGV[13] .. known[6], id)
   leave(ARGV[18] .. known[6], id, ARGV[19], known[6])

@@ -7,8 +7,10 @@ import type { JobCounts, JobPage, JobQuery } from '../job-store.ts';
 import { type HeadRow, headColumns, type JobRows, prepareAll } from './job-rows.ts';
 
 /** The newest jobs. @param pairs the number of names with values that the metadata must have */
-function listQuery(isOfToken: boolean, pairs: number): string {
+function listQuery(isOfToken: boolean, pairs: number, isParked = false): string {
+  const jobs = isParked ? 'jobs INDEXED BY jobs_parked' : 'jobs';
   const conditions = [
+    ...(isParked ? ["state = 'parked' AND parked = :parked"] : []),
     ...(isOfToken ? ['token = :token'] : []),
     'seq < :before',
     '(:profile IS NULL OR profile = :profile)',
@@ -17,7 +19,7 @@ function listQuery(isOfToken: boolean, pairs: number): string {
       return `seq IN (SELECT seq FROM metadata WHERE name = :name${at} AND value = :value${at})`;
     }),
   ];
-  return `SELECT ${headColumns} FROM jobs WHERE ${conditions.join(' AND ')} ORDER BY seq DESC LIMIT :most`;
+  return `SELECT ${headColumns} FROM ${jobs} WHERE ${conditions.join(' AND ')} ORDER BY seq DESC LIMIT :most`;
 }
 
 const sql = {
@@ -38,6 +40,7 @@ export const overviewQueries: readonly string[] = [
   listQuery(false, 0),
   listQuery(true, 0),
   listQuery(true, 2),
+  listQuery(false, 0, true),
 ];
 
 export class Overview {
@@ -54,18 +57,19 @@ export class Overview {
   }
 
   /** @throws BerthError `invalid_request` if the cursor is not of this store */
-  list({ token, states, profile, metadata = {}, limit, cursor }: JobQuery): JobPage {
+  list({ token, states, parked, profile, metadata = {}, limit, cursor }: JobQuery): JobPage {
     const pairs = Object.entries(metadata);
     const named = pairs.flatMap(([name, value], at) => [
       [`name${at}`, name],
       [`value${at}`, value],
     ]);
-    const found = this.#listing(token !== undefined, pairs.length).all({
+    const found = this.#listing(token !== undefined, pairs.length, parked !== undefined).all({
       before: cursor === undefined ? Number.MAX_SAFE_INTEGER : parseCursor(cursor),
       profile: profile ?? null,
       states: states ? JSON.stringify(states) : null,
       most: limit + 1,
       ...(token === undefined ? {} : { token }),
+      ...(parked === undefined ? {} : { parked }),
       ...Object.fromEntries(named),
     }) as unknown as HeadRow[];
     const page = found.slice(0, limit);
@@ -76,8 +80,8 @@ export class Overview {
     };
   }
 
-  #listing(isOfToken: boolean, pairs: number): StatementSync {
-    const text = listQuery(isOfToken, pairs);
+  #listing(isOfToken: boolean, pairs: number, isParked: boolean): StatementSync {
+    const text = listQuery(isOfToken, pairs, isParked);
     const known = this.#listings.get(text);
     if (known) return known;
     const statement = this.#db.prepare(text);

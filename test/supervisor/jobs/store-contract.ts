@@ -221,6 +221,31 @@ export function testJobStore(
     await t.rejects(store.list({ limit: 10, cursor: "' OR 1" }), { code: 'invalid_request' });
   });
 
+  test('a list has the jobs that are parked for a reason', async (t, { store }) => {
+    const parked = (reason: string): Job =>
+      sampleJob({ state: 'parked', parked: { reason, until: null }, dueAt: hour });
+    const jobs = [parked('approval'), parked('approval'), parked('paused'), parked('approval')];
+    for (const job of jobs) await store.add(job);
+    const [first, second, , third] = jobs.map(({ id }) => id);
+    const query = { parked: 'approval', limit: 2 };
+    const page = await store.list(query);
+    t.strictSame(
+      page.jobs.map(({ id }) => id),
+      [third, second],
+    );
+    const next = await store.list({ ...query, cursor: page.cursor ?? '' });
+    t.match(next, { jobs: [{ id: first }], cursor: null });
+    await store.update(third ?? '', (job) => become(job, 'queued', start));
+    await store.update(second ?? '', (job) => ({
+      ...job,
+      parked: { reason: 'paused', until: null },
+    }));
+    t.strictSame(
+      (await store.list(query)).jobs.map(({ id }) => id),
+      [first],
+    );
+  });
+
   test('updates at the same time lose nothing', async (t, { store, reopen }) => {
     const job = sampleJob();
     await store.add(job);

@@ -421,34 +421,37 @@ t.test('a record that cannot be read is set aside, and the others run', async (t
   t.notMatch(log.text, /hunter2/, 'no stored text is logged');
 });
 
-t.test('an unfinished job whose request is lost fails, and its key and callback stay', async (t) => {
-  const name = `test-${names++}`;
-  const log = captureLog();
-  const store = await openStore(t, { name, log: log.log });
-  const redis = new Redis(server.url);
-  t.teardown(() => redis.disconnect());
-  const record = ({ id }: Job): string => new Keys(name).job(id);
-  const damage: ((job: Job) => Promise<unknown>)[] = [
-    (job) => redis.hdel(record(job), 'request'),
-    (job) => redis.hset(record(job), 'request', 'hunter2 {'),
-  ];
-  for (const [index, spoil] of damage.entries()) {
-    const job = newJob({ sessionId: 's', callback: waitingCallback });
-    const later = newJob({ sessionId: 's' });
-    const key = { key: `key ${index}`, digest: 'd' };
-    await store.add(job, key);
-    await store.add(later);
-    await spoil(job);
-    t.equal((await store.claim('owner', Date.now()))?.id, later.id);
-    const error = { code: 'job_store_unavailable', detail: /its prompt was lost/ };
-    t.match(await store.read(job.id), { state: 'failed', error, callback: { state: 'pending' } });
-    t.equal((await store.add(newJob(), key)).job.id, job.id);
-    t.equal((await store.claimCallback(Date.now(), 60_000))?.id, job.id);
-    await store.update(later.id, end);
-  }
-  t.equal(log.count('job_refused'), damage.length);
-  t.notMatch(log.text, /hunter2/, 'no stored text is logged');
-});
+t.test(
+  'an unfinished job whose request is lost fails, and its key and callback stay',
+  async (t) => {
+    const name = `test-${names++}`;
+    const log = captureLog();
+    const store = await openStore(t, { name, log: log.log });
+    const redis = new Redis(server.url);
+    t.teardown(() => redis.disconnect());
+    const record = ({ id }: Job): string => new Keys(name).job(id);
+    const damage: ((job: Job) => Promise<unknown>)[] = [
+      (job) => redis.hdel(record(job), 'request'),
+      (job) => redis.hset(record(job), 'request', 'hunter2 {'),
+    ];
+    for (const [index, spoil] of damage.entries()) {
+      const job = newJob({ sessionId: 's', callback: waitingCallback });
+      const later = newJob({ sessionId: 's' });
+      const key = { key: `key ${index}`, digest: 'd' };
+      await store.add(job, key);
+      await store.add(later);
+      await spoil(job);
+      t.equal((await store.claim('owner', Date.now()))?.id, later.id);
+      const error = { code: 'job_store_unavailable', detail: /its prompt was lost/ };
+      t.match(await store.read(job.id), { state: 'failed', error, callback: { state: 'pending' } });
+      t.equal((await store.add(newJob(), key)).job.id, job.id);
+      t.equal((await store.claimCallback(Date.now(), 60_000))?.id, job.id);
+      await store.update(later.id, end);
+    }
+    t.equal(log.count('job_refused'), damage.length);
+    t.notMatch(log.text, /hunter2/, 'no stored text is logged');
+  },
+);
 
 t.test('a running record that cannot be read does not stop a reclaim', async (t) => {
   const name = `test-${names++}`;
