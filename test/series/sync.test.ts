@@ -57,9 +57,12 @@ t.test(
     const good = harbour.repository.head();
     await running.log.logged('worker_ready');
     const bad = push({ 'settings.json': '{"env":{"A":"broken"}}\n' });
+    await running.log.logged('configuration_synced', ({ commit }) => commit === bad);
+    const waiting = running.prompt('[[say waits]]');
     await until('it is taken back', () => harbour.events('commit_rolled_back').length > 0);
     t.match(harbour.events('commit_rolled_back'), [{ commit: bad, last_good_commit: good }]);
     await running.log.logged('configuration_synced', ({ commit }) => commit === good);
+    t.match(await waiting, { status: 200, body: { config_commit: good } }, 'the prompt has waited');
     t.match(await running.prompt('[[say one]]'), { status: 200, body: { config_commit: good } });
     sync.wake();
     const next = push({ 'settings.json': '{"env":{"A":"right"}}\n' });

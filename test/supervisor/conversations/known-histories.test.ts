@@ -124,6 +124,18 @@ t.test('a session that went on elsewhere is not taken for its old history', asyn
   t.strictSame(origins, ['new', 'history']);
 });
 
+t.test('without a fork at a message, an earlier history begins a session as data', async (t) => {
+  const transcript = join(testDirectory(t, {}), 'transcript.jsonl');
+  writeFileSync(transcript, '{"uuid":"the-answer"}\n');
+  const { ask, forks, origins, turns } = makeConversations(undefined, transcript);
+  turns.forks = false;
+  await ask(begun);
+  await ask(known);
+  await ask(known);
+  t.strictSame(origins, ['new', 'continued', 'history']);
+  t.strictSame(forks, []);
+});
+
 t.test('a token that names the response of another does not make it unknown', async (t) => {
   const { ask } = makeConversations();
   const { answer } = await ask(begun, { response: 'resp_1' });

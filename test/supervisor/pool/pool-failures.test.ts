@@ -28,6 +28,30 @@ t.test('a session whose transcript is gone is not found, with one attempt', asyn
   t.equal((await ask('[[say fine]]')).result.result, 'fine');
 });
 
+t.test(
+  'prompts wait for a change that is about to come, although starts have failed',
+  async (t) => {
+    let isBad = true;
+    let failed = 0;
+    const { ask, pool } = await startPool(t, {
+      prepare: (process, order) =>
+        isBad ? Promise.reject(new Error('a hook blocks')) : prepareWorker(process, order),
+      onStart: (_, ready) => {
+        if (ready) return;
+        failed += 1;
+        if (failed === 3) pool.freeze();
+      },
+    });
+    const early = ask('[[say early]]');
+    await until('three starts have failed', () => failed === 3);
+    const late = ask('[[say late]]');
+    isBad = false;
+    pool.thaw();
+    t.equal((await early).result.result, 'early');
+    t.equal((await late).result.result, 'late');
+  },
+);
+
 t.test('a turn that does not end costs the process, not the session', async (t) => {
   const { ask, pool, recycled, ready, acquire } = await startPool(t, {
     warmWorkers: 1,
