@@ -71,7 +71,9 @@ export const jobSchema = z
     timeout: z
       .string({ error: 'expected a duration such as "30m"' })
       .optional()
-      .describe('The time limit of one run, such as "30m"; at most BERTH_JOB_TIMEOUT'),
+      .describe(
+        'The time limit of one run, without the wait for a worker, such as "30m"; at most BERTH_JOB_TIMEOUT',
+      ),
     heartbeat: z
       .never({ error: 'a job has no connection to keep alive; omit it' })
       .optional()

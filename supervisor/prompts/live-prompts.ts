@@ -10,7 +10,7 @@ import { BerthError } from '../../shared/errors.ts';
 import { within } from '../../shared/waiting.ts';
 import type { LossReason } from './lost-turn.ts';
 import type { Prompt } from './prompt.ts';
-import type { PromptDeadline } from './prompt-deadline.ts';
+import { PromptDeadline } from './prompt-deadline.ts';
 
 /** The states of a prompt, and which states may follow each of them. */
 export const promptTransitions = {
@@ -32,6 +32,9 @@ export const promptTransitions = {
 
 export type PromptState = keyof typeof promptTransitions;
 
+/** The states that count for the time limit of a job: prompts of callers may keep a job waiting for hours. */
+const workingStates: readonly PromptState[] = ['sent', 'running', 'recovering'];
+
 export class LivePrompt {
   readonly id = `prompt_${randomUUID()}`;
   readonly prompt: Prompt;
@@ -39,8 +42,6 @@ export class LivePrompt {
   readonly acceptedAt = performance.now();
   /** Resolves when the prompt has ended. */
   readonly over: Promise<void>;
-  /** Ends the prompt at its time limit; set when the prompt runs. */
-  deadline: PromptDeadline | undefined;
   /** Milliseconds that the prompt has waited for workers, in sum. */
   queuedMs = 0;
   /** How often the turn was continued in a new process, and why the last time. */
@@ -50,6 +51,7 @@ export class LivePrompt {
   readonly #sessions = new Set<string>();
   readonly #resolveOver: () => void;
   #state: PromptState = 'accepted';
+  #deadline: PromptDeadline | undefined;
   #begun = false;
 
   constructor(prompt: Prompt) {
@@ -68,6 +70,11 @@ export class LivePrompt {
     return this.#begun;
   }
 
+  /** Undefined before `limitTime`. */
+  get deadline(): PromptDeadline | undefined {
+    return this.#deadline;
+  }
+
   /** Aborts when the prompt is to end early, with the BerthError that its caller gets. */
   get signal(): AbortSignal {
     return this.#ending.signal;
@@ -84,12 +91,27 @@ export class LivePrompt {
     }
     this.#state = state;
     if (state === 'running') this.#begun = true;
+    this.#countTime();
     if (state === 'ended') this.#resolveOver();
+  }
+
+  /** Interrupts the prompt at its time limit, which counts from now on; for a job, only while it has a worker. */
+  limitTime(reason: () => BerthError): void {
+    this.#deadline = new PromptDeadline(this.prompt.timeout, () => this.interrupt(reason()));
+    this.#countTime();
   }
 
   /** Ends the prompt early. A prompt that was interrupted keeps its first reason. */
   interrupt(reason: BerthError): void {
     this.#ending.abort(reason);
+  }
+
+  #countTime(): void {
+    const { lane = 'interactive' } = this.prompt;
+    if (this.#state === 'ended') this.#deadline?.stop();
+    else if (lane === 'interactive') return;
+    else if (workingStates.includes(this.#state)) this.#deadline?.resume();
+    else this.#deadline?.pause();
   }
 
   /** Notes a session that the turn serves. A turn can serve two: the command `/clear` begins another. */

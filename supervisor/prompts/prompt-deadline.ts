@@ -1,5 +1,5 @@
 /**
- * The time limit of a prompt. The wait of a job for an approval does not count.
+ * The time limit of a prompt. The waits of a job for a worker and for an approval do not count.
  * Invariant: `onOver` is called once at most, and never after `stop`.
  */
 export class PromptDeadline {

@@ -83,7 +83,7 @@ export interface Prompt
   overrides: Overrides;
   /** The flags that a session keeps which begins with this prompt. */
   flags: SessionFlags;
-  /** Milliseconds from acceptance to the answer at most. */
+  /** Milliseconds from acceptance to the answer at most; of a job, only those with a worker count. */
   timeout: number;
   /** Keeps the approvals of a job; absent for a prompt. */
   approvals?: ApprovalKeeper;

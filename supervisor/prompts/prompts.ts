@@ -1,6 +1,6 @@
 /**
  * Runs a prompt from its acceptance to its answer or its error.
- * Invariants: each prompt ends within its deadline; a prompt whose caller has disconnected is
+ * Invariants: each prompt ends within its time limit; a prompt whose caller has disconnected is
  * interrupted; the end of each prompt is counted and logged once.
  */
 import { asBerthError, BerthError } from '../../shared/errors.ts';
@@ -10,7 +10,6 @@ import type { Admission } from './admission.ts';
 import type { Answer } from './answer.ts';
 import type { LivePrompt, LivePrompts } from './live-prompts.ts';
 import { type Prompt, traceIdOf } from './prompt.ts';
-import { PromptDeadline } from './prompt-deadline.ts';
 import { PromptRun, type PromptRunOptions } from './prompt-run.ts';
 import type { TurnEvent } from './turn.ts';
 
@@ -49,8 +48,7 @@ export class Prompts implements RunsPrompts {
     await this.#options.admission.check(prompt);
     const live = this.#options.live.accept(prompt);
     const log = this.#options.log.child(logFields(live));
-    const deadline = new PromptDeadline(prompt.timeout, () => live.interrupt(timedOut(prompt)));
-    live.deadline = deadline;
+    live.limitTime(() => timedOut(prompt));
     const leave = (): void => live.interrupt(reasonOf(caller));
     caller.addEventListener('abort', leave, { once: true });
     if (caller.aborted) leave();
@@ -63,7 +61,6 @@ export class Prompts implements RunsPrompts {
       this.#failed(log, live, error);
       throw error;
     } finally {
-      deadline.stop();
       caller.removeEventListener('abort', leave);
       this.#options.live.end(live);
     }
