@@ -7,12 +7,12 @@ import { backoff } from '../../shared/backoff.ts';
 import { asBerthError, BerthError, type ErrorCode } from '../../shared/errors.ts';
 import type { Answer } from '../prompts/answer.ts';
 import { become, type Job, type JobProblem } from './job.ts';
-import { endAttempt, withoutOpenAttempt } from './job-attempts.ts';
+import { endAttempt, failAttempt, withoutOpenAttempt } from './job-attempts.ts';
 
 /**
  * `fail`: another run would end in the same way, or a person has ended the job. `retry`: another run may succeed; it
  * spends an attempt. `park`: the job waits until a limit or a fault ends. `requeue`: berth has ended the run, and the
- * job is due at once.
+ * job is due at once, or after a second.
  */
 export type Verdict = 'fail' | 'retry' | 'park' | 'requeue';
 
@@ -141,7 +141,11 @@ export function afterRun(job: Job, end: RunEnd, now: number, random = Math.rando
     case 'park':
       return parked(job, error, now, random);
     case 'requeue':
-      return become(job, 'queued', now, { attempts: withoutOpenAttempt(job), dueAt: now });
+      return become(job, 'queued', now, {
+        attempts: withoutOpenAttempt(job),
+        // The next run could meet the same full queue at once.
+        dueAt: error.code === 'draining' ? now : now + second,
+      });
   }
 }
 
@@ -151,8 +155,8 @@ function failed(job: Job, error: BerthError, now: number): Job {
 }
 
 function retried(job: Job, error: BerthError, now: number, random: () => number): Job {
-  const attempts = endAttempt(job.attempts, now, error.code);
-  if (attempts.length >= job.maxAttempts) return failed(job, error, now);
+  const attempts = failAttempt(job.attempts, now, error.code);
+  if (attempts.length >= job.maxAttempts) return failed({ ...job, attempts }, error, now);
   const pause = backoff(Math.max(1, attempts.length), betweenAttempts, random);
   return become(job, 'queued', now, { attempts, dueAt: Math.round(now + pause) });
 }

@@ -101,7 +101,7 @@ export interface JobStore {
   /** Reports that this owner is alive, by the clock of the store. Call it every few seconds while jobs run. */
   keepAlive(owner: string): Promise<void>;
   /**
-   * Makes the jobs of owners that are gone `queued` again, with their session and prompt id. Whether an owner is gone
+   * Makes the jobs of owners that are gone `queued` again, with their session and prompt id, and counts the loss. Whether an owner is gone
    * does not depend on `now`, which is the time of the change.
    * @returns these jobs
    */

@@ -109,7 +109,7 @@ export interface Job {
   expiresAt: number | null;
   /** Attempts that count. A run that ends with a limit, a drain or a restart does not count. */
   attempts: JobAttempt[];
-  /** Runs that ended because their replica was lost; bounded, since a job may be the cause of the loss. */
+  /** Runs that were lost with their replica, counted when the job is queued again; bounded, since a job may be the cause of the loss. */
   restarts: number;
   /** How often the job was parked: the pauses grow with it where no end is known. */
   parkings: number;

@@ -117,7 +117,7 @@ export class JobRun {
   async #toEnd(): Promise<RunEnd> {
     try {
       const { job } = this.#record;
-      if (job.restarts + (wasLost(job) ? 1 : 0) > mostRestarts) {
+      if (job.restarts > mostRestarts) {
         return { error: lostTooOften(job.id), hopeless: true };
       }
       const unknown = unknownIn(job.request);

@@ -13,7 +13,7 @@ import { afterRun, type RunEnd } from './after-run.ts';
 import { expire } from './due.ts';
 import { become, type Job } from './job.ts';
 import { decideIn, goOn, isHeld, letGo, waitFor } from './job-approvals.ts';
-import { endAttempt, wasLost, withoutOpenAttempt } from './job-attempts.ts';
+import { endAttempt, withoutOpenAttempt } from './job-attempts.ts';
 import type { JobStore } from './job-store.ts';
 
 export interface RunRecordOptions {
@@ -89,11 +89,9 @@ export class RunRecord {
 
   /** An attempt begins. The attempt of a run that was lost does not count. */
   #open(): void {
-    const restarts = this.#job.restarts + (wasLost(this.#job) ? 1 : 0);
     const attempt = { startedAt: this.#options.now(), endedAt: null, outcome: null };
     this.#job = {
       ...this.#job,
-      restarts,
       attempts: [...withoutOpenAttempt(this.#job), attempt],
     };
   }

@@ -17,6 +17,7 @@ import {
   type JobState,
   jobTransitions,
 } from '../../supervisor/jobs/job.ts';
+import { requeueLost } from '../../supervisor/jobs/job-attempts.ts';
 import { jobsFull, keyMismatch, mostOfOneToken } from '../../supervisor/jobs/job-bounds.ts';
 import type { JobEvent, JobKey, JobStore, PruneOptions } from '../../supervisor/jobs/job-store.ts';
 
@@ -151,7 +152,7 @@ export function memoryJobStore({ most = 10_000 } = {}): MemoryJobStore {
       open();
       return inOrder()
         .filter((job) => job.state === 'running' && job.owner !== owner)
-        .map((job) => put(become(job, 'queued', now)));
+        .map((job) => put(requeueLost(job, now)));
     },
     async unpark(reasons, now, spread) {
       open();

@@ -8,7 +8,8 @@ import { hostname } from 'node:os';
 import { z } from 'zod';
 import type { Log } from '../../../shared/log.ts';
 import { callbackDueAt, longestCallbackPause } from '../due.ts';
-import { become, type EndState, type Job } from '../job.ts';
+import type { EndState, Job } from '../job.ts';
+import { requeueLost } from '../job-attempts.ts';
 import type {
   JobCounts,
   JobEvent,
@@ -207,9 +208,7 @@ export class RedisJobStore implements JobStore {
     const reclaimed: Job[] = [];
     for (const { job: seen } of lost) {
       const result = await this.#records.update(seen.id, (job) =>
-        job.state === 'running' && job.owner === seen.owner
-          ? become(job, 'queued', now)
-          : undefined,
+        job.state === 'running' && job.owner === seen.owner ? requeueLost(job, now) : undefined,
       );
       if (result?.changed) reclaimed.push(result.job);
     }

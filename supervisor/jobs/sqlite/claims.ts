@@ -6,6 +6,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { expire, longestCallbackPause, longestPause } from '../due.ts';
 import { become, claimed, type Job } from '../job.ts';
+import { requeueLost } from '../job-attempts.ts';
 import { type HeadRow, headColumns, type JobRows, prepareAll, type Stored } from './job-rows.ts';
 
 /** Queued jobs of one priority, token and profile. */
@@ -105,7 +106,7 @@ export class Claims {
   /** Queues the running jobs of all other owners. @returns the whole jobs */
   reclaim(owner: string, now: number): Job[] {
     return this.#heads(this.#statements.ofOthers.all({ owner })).flatMap((stored) => {
-      this.#rows.put(stored, become(stored.job, 'queued', now));
+      this.#rows.put(stored, requeueLost(stored.job, now));
       return this.#rows.bySeq(stored.seq)?.job ?? [];
     });
   }

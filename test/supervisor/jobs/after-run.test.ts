@@ -34,6 +34,13 @@ t.test(
   },
 );
 
+t.test('only a drain queues a job again without a pause', async (t) => {
+  t.equal(ending('draining').dueAt, now);
+  for (const code of ['queue_full', 'job_store_unavailable'] as const) {
+    t.ok(ending(code).dueAt > now, code);
+  }
+});
+
 t.test('an answer is the result of the job, with its metadata', async (t) => {
   const answer = { result: 'yes' } as Answer;
   const job = afterRun(runningJob({ metadata: { execution: '4' } }), { answer }, now);

@@ -175,6 +175,29 @@ t.test('a job that takes berth down again and again fails', async (t) => {
   t.strictSame(prompts, []);
 });
 
+t.test('a job that takes berth down before its prompt is sent fails too', async (t) => {
+  const { store, runner, prompts, has } = await startRunner(t);
+  const lost = runningJob({ attempts: [], owner: 'the process before', restarts: 20 });
+  const { job } = await store.add(lost);
+  runner.start();
+  t.match((await has(job.id, 'failed')).error, { code: 'worker_lost', detail: /20 times/ });
+  t.strictSame(prompts, []);
+});
+
+t.test('a job that fails before its prompt is sent spends its attempts', async (t) => {
+  let minutes = 0;
+  const { store, runner, has } = await startRunner(t, {
+    script: async () => {
+      throw new BerthError('internal', 'cannot start git: for a test');
+    },
+    now: () => Date.now() + 60_000 * ++minutes,
+  });
+  const { job } = await store.add(queuedJob({ maxAttempts: 2 }));
+  runner.start();
+  const failed = await has(job.id, 'failed');
+  t.match(failed.attempts, [{ outcome: 'internal' }, { outcome: 'internal' }]);
+});
+
 t.test('a cancelled job interrupts its prompt and stays cancelled', async (t) => {
   const reasons: unknown[] = [];
   const { store, runner, jobs, has } = await startRunner(t, {

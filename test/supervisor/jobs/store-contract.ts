@@ -483,7 +483,7 @@ export function testJobStore(
     await age?.(lostAfter);
     await store.keepAlive('b');
     t.match(await store.reclaim('b', later), [
-      { id: job.id, state: 'queued', owner: null, sessionId: 's', promptId: 'p' },
+      { id: job.id, state: 'queued', owner: null, sessionId: 's', promptId: 'p', restarts: 1 },
     ]);
     t.strictSame(await store.reclaim('b', later), []);
     t.equal((await store.claim('b', later))?.id, job.id);
