@@ -89,8 +89,13 @@ export interface JobStore {
    */
   update(id: string, change: (job: Job) => Job | undefined): Promise<Job | undefined>;
   /**
-   * Takes the next job that is due and makes it `running` with this owner and a new claim. Makes due `scheduled` and `parked` jobs
-   * `queued` first, and jobs past their `expiresAt` `expired`.
+   * Makes due `scheduled` and `parked` jobs `queued`, and jobs past their `expiresAt` `expired`. Call it every few seconds
+   * while no job is claimed.
+   */
+  advance(now: number): Promise<void>;
+  /**
+   * Takes the next job that is due and makes it `running` with this owner and a new claim, after the changes
+   * of `advance`.
    * @param accepts tokens and profiles for which the caller takes no job now are skipped by it
    */
   claim(
@@ -125,7 +130,7 @@ export interface JobStore {
   counts(now: number): Promise<JobCounts>;
   /** Called when there may be a new job, callback or event, also by another replica; `id` if known. */
   onChange(listener: (id?: string) => void): () => void;
-  /** Called with each waiting job that a `claim` of this replica has made `expired`. There is one listener at most. */
+  /** Called with each waiting job that a `claim` or `advance` of this replica has made `expired`. There is one listener at most. */
   onExpired(listener: (job: Job) => void): void;
   /** For /v1/status and doctor. */
   describe(): { kind: 'sqlite' | 'redis'; available: boolean; problem: string | null };

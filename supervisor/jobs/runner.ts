@@ -137,7 +137,11 @@ export class JobRunner {
   /** @returns whether there may be room for another job */
   async #take(): Promise<boolean> {
     const { store, owner, now, workers } = this.#options;
-    if (this.#busy >= workers) return false;
+    if (this.#busy >= workers) {
+      // Jobs that wait for a place may expire meanwhile, and parked jobs become due.
+      await store.advance(now());
+      return false;
+    }
     const job = await store.claim(owner, now());
     if (job) this.#run(job);
     return job !== undefined;

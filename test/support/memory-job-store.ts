@@ -129,6 +129,10 @@ export function memoryJobStore({ most = 10_000 } = {}): MemoryJobStore {
       const next = change(copy(job));
       return next ? put(next) : copy(job);
     },
+    async advance(now) {
+      open();
+      promote(now);
+    },
     async claim(owner, now, accepts = () => true) {
       open();
       promote(now);

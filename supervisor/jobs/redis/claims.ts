@@ -79,6 +79,13 @@ export class Claims {
     }
   }
 
+  /** Queues jobs that are due, and ends jobs past their `expiresAt`; a bounded number of them. */
+  async advance(now: number): Promise<void> {
+    const { due, expired } = await this.#scan(now);
+    await Promise.all(expired.map((id) => this.#expire(id, now)));
+    if (due.length > 0) await this.queue(due, now);
+  }
+
   /** Whether a job waits only for its claim. */
   async isReady(now: number): Promise<boolean> {
     const { due, lanes } = await this.#scan(now);

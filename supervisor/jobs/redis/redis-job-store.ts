@@ -187,6 +187,10 @@ export class RedisJobStore implements JobStore {
     return result?.job;
   }
 
+  advance(now: number): Promise<void> {
+    return this.#claims.advance(now);
+  }
+
   claim(owner: string, now: number, accepts: Accepts = () => true): Promise<Job | undefined> {
     return this.#claims.next(owner, now, accepts);
   }

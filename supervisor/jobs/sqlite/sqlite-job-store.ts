@@ -105,15 +105,19 @@ class SqliteJobStore implements JobStore {
     }
   }
 
+  async advance(now: number) {
+    for (const job of await this.#call('advance', now)) {
+      if (job.state === 'expired') this.#onExpired(job);
+      this.#changed(job.id);
+    }
+  }
+
   async claim(
     owner: string,
     now: number,
     accepts?: (job: Pick<Job, 'token' | 'profile' | 'priority'>) => boolean,
   ) {
-    for (const job of await this.#call('advance', now)) {
-      if (job.state === 'expired') this.#onExpired(job);
-      this.#changed(job.id);
-    }
+    await this.advance(now);
     const lanes = await this.#call('lanes', now);
     const wanted = accepts ? lanes.filter(accepts) : lanes;
     if (wanted.length === 0) return undefined;

@@ -198,6 +198,28 @@ t.test('a job that fails before its prompt is sent spends its attempts', async (
   t.match(failed.attempts, [{ outcome: 'internal' }, { outcome: 'internal' }]);
 });
 
+t.test('a job expires on time while other jobs hold all places', async (t) => {
+  let ahead = 0;
+  const store = memoryJobStore();
+  const { claim } = store;
+  store.claim = async (...call) => {
+    const job = await claim(...call);
+    ahead = 3_600_000;
+    return job;
+  };
+  const { runner, jobs, has } = await startRunner(t, {
+    store,
+    now: () => Date.now() + ahead,
+    script: (_prompt, caller) => untilAborted(caller),
+  });
+  const { job: first } = await store.add(queuedJob({ createdAt: Date.now() - 1_000 }));
+  const { job } = await store.add(queuedJob({ expiresAt: Date.now() + 600_000 }));
+  runner.start();
+  t.match((await has(job.id, 'expired')).error, { code: 'job_expired' });
+  t.equal(runner.running, 1);
+  await jobs.cancel(first.id, 'tests');
+});
+
 t.test('a cancelled job interrupts its prompt and stays cancelled', async (t) => {
   const reasons: unknown[] = [];
   const { store, runner, jobs, has } = await startRunner(t, {

@@ -471,6 +471,33 @@ export function testJobStore(
     t.equal(await store.claim('a', early), undefined, 'its time was given by the caller');
   });
 
+  test('without a claim, due jobs are queued and late jobs expire', async (t, { store }) => {
+    const expired: string[] = [];
+    store.onExpired(({ id }) => void expired.push(id));
+    const parked = sampleJob();
+    await store.add(parked);
+    await store.claim('a', start);
+    await store.update(parked.id, (job) =>
+      become(job, 'parked', start, {
+        parked: { reason: 'overloaded', until: null },
+        dueAt: start + minute,
+      }),
+    );
+    const late = sampleJob({ expiresAt: start + minute });
+    const scheduled = sampleJob({ state: 'scheduled', dueAt: start + hour });
+    for (const job of [late, scheduled]) await store.add(job);
+    const states = () =>
+      Promise.all([parked, late, scheduled].map(async ({ id }) => (await store.read(id))?.state));
+    await store.advance(start + 1);
+    t.strictSame(await states(), ['parked', 'queued', 'scheduled']);
+    await store.advance(start + 2 * minute);
+    t.strictSame(await states(), ['queued', 'expired', 'scheduled']);
+    t.strictSame(expired, [late.id]);
+    await store.advance(start + hour);
+    t.strictSame(await states(), ['queued', 'expired', 'queued']);
+    t.equal((await store.claim('a', start + hour))?.id, parked.id);
+  });
+
   test('jobs of an owner that is gone are queued again', async (t, { store, age }) => {
     const job = sampleJob();
     await store.add(job);
