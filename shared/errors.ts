@@ -160,3 +160,8 @@ export function systemCode(thrown: unknown): string | undefined {
   const code = (thrown as { code?: unknown } | null | undefined)?.code;
   return typeof code === 'string' ? code : undefined;
 }
+
+/** Whether the error of the system means that there is no such file. */
+export function isAbsent(thrown: unknown): boolean {
+  return ['ENOENT', 'ENOTDIR'].includes(systemCode(thrown) ?? '');
+}

@@ -2,10 +2,11 @@
  * Decides how a prompt goes on that an earlier process of berth has sent: its turn is continued in its session, or the
  * prompt is sent again. A turn that had ended has its answer in the transcript.
  * Invariants: a turn that had ended does not run again, unless the disk with its commits was lost before they were
- * published: then it goes on in its session, which gets its checkout again. Nothing is decided before the processes of the earlier run
+ * published: then it goes on in its session, which gets its checkout again. While a transcript cannot be read, nothing
+ * is decided. Nothing is decided before the processes of the earlier run
  * have ended: the caller takes care of that.
  */
-import { BerthError } from '../../shared/errors.ts';
+import { BerthError, messageOf } from '../../shared/errors.ts';
 import type { SessionCatalog } from '../sessions/catalog.ts';
 import { addUsage, type SessionRecord } from '../sessions/session-record.ts';
 import type { SessionStore } from '../sessions/session-store.ts';
@@ -18,7 +19,7 @@ import { type EndedTurn, turnIn } from './turn-in-transcript.ts';
 export interface ContinuationOptions {
   intake: Pick<Intake, 'resolve'>;
   store: Pick<SessionStore, 'read' | 'note'>;
-  transcripts: Pick<Transcripts, 'find'>;
+  transcripts: Pick<Transcripts, 'locate'>;
   catalog: Pick<SessionCatalog, 'discard'>;
   rates: Pick<Rates, 'priced'>;
   /** Counts a turn that nobody has counted. */
@@ -52,6 +53,19 @@ function optedOut(sessionId: string): BerthError {
   );
 }
 
+/** A transcript that cannot be read may have the turn: the prompt must not be sent again. */
+async function readable<T>(sessionId: string, read: Promise<T>): Promise<T> {
+  try {
+    return await read;
+  } catch (error) {
+    throw new BerthError(
+      'volume_unwritable',
+      `cannot continue the turn: the transcript of its session cannot be read: ${messageOf(error)}; check the volume and the owner of its files`,
+      { cause: error, details: { session_id: sessionId } },
+    );
+  }
+}
+
 const fromTranscript =
   'berth was restarted before it had stored the answer: the answer is the one in the transcript, and its cost is estimated';
 
@@ -64,7 +78,8 @@ export class Continuation {
 
   /**
    * @param request of the prompt, as it was before it was sent
-   * @throws BerthError as `Intake.resolve`; `worker_recycled` if the turn was cut and its caller opted out
+   * @throws BerthError as `Intake.resolve`; `worker_recycled` if the turn was cut and its caller opted out;
+   *   `volume_unwritable` if the transcript cannot be read
    */
   async resolve(request: PromptRequest, sent: EarlierSend): Promise<Continued> {
     const { intake, store, transcripts } = this.#options;
@@ -75,13 +90,13 @@ export class Continuation {
       return { prompt: await intake.resolve(request), lost: true };
     }
     const schema = request.fields.output_schema !== undefined;
-    const transcript = await transcripts.find(record.id);
+    const transcript = await readable(record.id, transcripts.locate(record.id));
     if (promptId === null) {
       if (transcript === undefined && isNew) return this.#anew(request, record.id);
       const prompt = await intake.resolve({ ...request, sessionId: record.id, fork: false });
       return { prompt, lost: false };
     }
-    const turn = await turnIn(transcript, promptId, schema);
+    const turn = await readable(record.id, turnIn(transcript, promptId, schema));
     const isLost = turn.kind === 'ended' && (await this.#hasLostCommits(record, request));
     if (turn.kind === 'ended' && !isLost) {
       const answer = this.#answer(turn, record, promptId);

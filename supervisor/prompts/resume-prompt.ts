@@ -35,15 +35,19 @@ export async function isInTranscript(transcript: string, promptId: string): Prom
   }
 }
 
-/** The position of a prompt's id in its line; undefined if the transcript does not have the prompt. */
+/**
+ * The position of a prompt's id in its line; undefined if the transcript does not have the prompt.
+ * @param most bytes that are searched, from the end
+ */
 export async function findInTranscript(
   file: FileHandle,
   promptId: string,
+  most = searched,
 ): Promise<number | undefined> {
   const wanted = Buffer.from(`"uuid":"${promptId}"`);
   const { size } = await file.stat();
   const buffer = Buffer.alloc(piece + wanted.length);
-  for (let end = size; end > Math.max(0, size - searched); end -= piece) {
+  for (let end = size; end > Math.max(0, size - most); end -= piece) {
     const start = Math.max(0, end - piece);
     // Pieces overlap, so that an id across their border is found.
     const { bytesRead } = await file.read(buffer, 0, end - start + wanted.length, start);

@@ -8,6 +8,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { z } from 'zod';
+import { isAbsent, systemCode } from '../../shared/errors.ts';
 import type { Usage } from '../claude/turn-result.ts';
 import { addUsage, noUsage } from '../sessions/session-record.ts';
 import { carryOn, carryOnLoggedIn, findInTranscript } from './resume-prompt.ts';
@@ -82,9 +83,11 @@ const outputTool = 'StructuredOutput';
 /** Bytes of one line that are read; a longer line is skipped. */
 const longestLine = 16 * 1024 * 1024;
 const piece = 1024 * 1024;
+/** Bytes that are searched for the prompt: a prompt that is not found is sent again, and its tools run twice. */
+const wholeFile = Number.POSITIVE_INFINITY;
 
 /**
- * Never rejects: a transcript that cannot be read knows nothing.
+ * @throws Error of the system if the transcript is there and cannot be read
  * @param promptId the id with which the prompt was sent
  * @param schema whether the output has to match a schema
  */
@@ -94,16 +97,19 @@ export async function turnIn(
   schema: boolean,
 ): Promise<KnownTurn> {
   if (transcript === undefined) return { kind: 'unknown' };
+  let file: FileHandle;
   try {
-    const file = await open(transcript, constants.O_RDONLY | constants.O_NOFOLLOW);
-    try {
-      const start = await findInTranscript(file, promptId);
-      return start === undefined ? { kind: 'unknown' } : await readTurn(file, start, schema);
-    } finally {
-      await file.close();
-    }
-  } catch {
-    return { kind: 'unknown' };
+    file = await open(transcript, constants.O_RDONLY | constants.O_NOFOLLOW);
+  } catch (error) {
+    // A symlink is no transcript of the CLI.
+    if (isAbsent(error) || systemCode(error) === 'ELOOP') return { kind: 'unknown' };
+    throw error;
+  }
+  try {
+    const start = await findInTranscript(file, promptId, wholeFile);
+    return start === undefined ? { kind: 'unknown' } : await readTurn(file, start, schema);
+  } finally {
+    await file.close();
   }
 }
 

@@ -10,6 +10,7 @@
  */
 import { lstat, readdir, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isAbsent } from '../../shared/errors.ts';
 import { removeTree, sizeOfTree } from '../../shared/remove-tree.ts';
 
 /** A directory of the CLI for each working directory, with its transcripts and its memory. */
@@ -50,12 +51,29 @@ export class Transcripts {
     return sizes;
   }
 
-  /** The path of a session's conversation; undefined if the CLI has none. */
-  async find(id: string): Promise<string | undefined> {
-    for (const project of await directoriesIn(join(this.#config, projects))) {
-      const path = join(project, `${id}.jsonl`);
-      if ((await lstat(path).catch(() => undefined))?.isFile()) return path;
+  /** The path of a session's conversation; undefined if the CLI has none, or if it cannot be found. */
+  find(id: string): Promise<string | undefined> {
+    return this.locate(id).catch(() => undefined);
+  }
+
+  /**
+   * The path of a session's conversation; undefined if the CLI has none.
+   * @throws Error of the system if a directory cannot be read, where the conversation may be
+   */
+  async locate(id: string): Promise<string | undefined> {
+    const root = join(this.#config, projects);
+    if (!(await lstat(root).catch(ifAbsent))?.isDirectory()) return undefined;
+    const entries = await readdir(root, { withFileTypes: true });
+    let failure: unknown;
+    for (const { name } of entries.filter((entry) => entry.isDirectory())) {
+      const path = join(root, name, `${id}.jsonl`);
+      try {
+        if ((await lstat(path).catch(ifAbsent))?.isFile()) return path;
+      } catch (error) {
+        failure = error;
+      }
     }
+    if (failure !== undefined) throw failure;
     return undefined;
   }
 
@@ -92,6 +110,10 @@ export class Transcripts {
       if (await removeAll([join(project, id)])) await rmdir(project).catch(() => undefined);
     }
   }
+}
+
+function ifAbsent(error: unknown): undefined {
+  if (!isAbsent(error)) throw error;
 }
 
 function isId(name: string): boolean {

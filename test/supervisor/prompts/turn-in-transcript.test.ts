@@ -1,3 +1,4 @@
+import { truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { carryOn } from '../../../supervisor/prompts/resume-prompt.ts';
@@ -78,6 +79,19 @@ t.test('a prompt that is not in the transcript is unknown', async (t) => {
   t.strictSame(await turnOf(t, [prompted('other'), said('m1', 'x')]), { kind: 'unknown' });
   t.strictSame(await turnIn(undefined, 'mine', false), { kind: 'unknown' });
   t.strictSame(await turnIn('/nowhere', 'mine', false), { kind: 'unknown' });
+});
+
+t.test('a transcript that cannot be read is not taken for one without the prompt', async (t) => {
+  const directory = testDirectory(t, { 'transcript.jsonl': {} });
+  await t.rejects(turnIn(join(directory, 'transcript.jsonl'), 'mine', false), { code: 'EISDIR' });
+});
+
+t.test('the prompt is found before any number of bytes', async (t) => {
+  const line = `${JSON.stringify(prompted('mine'))}\n`;
+  const directory = testDirectory(t, { 'transcript.jsonl': line });
+  const path = join(directory, 'transcript.jsonl');
+  truncateSync(path, 66 * 1024 * 1024);
+  t.strictSame(await turnIn(path, 'mine', false), { kind: 'begun' });
 });
 
 t.test('a turn without an end has begun, whatever came last', async (t) => {
