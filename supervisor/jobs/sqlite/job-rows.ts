@@ -235,7 +235,9 @@ export class JobRows {
   }
 
   #wake(session: string | null, seq: number): void {
-    const first = session === null ? undefined : this.#firstOf(session, seq);
+    // The end of the job that runs wakes the first one.
+    if (session === null || this.#statements.runningOfSession.get(session, seq)) return;
+    const first = this.#firstOf(session, seq);
     if (first !== undefined) this.#statements.setWaits.run(0, first);
   }
 

@@ -406,6 +406,24 @@ export function testJobStore(
     t.strictSame([next?.id, last?.id].sort(), [first.id, second.id].sort());
   });
 
+  test('a job that is run again waits, also after the end of a job behind it', async (t, {
+    store,
+  }) => {
+    const jobs = [1, 2, 3].map(() => sampleJob({ sessionId: 's' }));
+    for (const job of jobs) await store.add(job);
+    const [first = '', second = '', third = ''] = jobs.map(({ id }) => id);
+    const change = (id: string, state: Job['state']) =>
+      store.update(id, (job) => become(job, state, start));
+    t.equal((await store.claim('a', start))?.id, first);
+    await change(first, 'failed');
+    t.equal((await store.claim('a', start))?.id, second);
+    await change(first, 'queued');
+    await change(third, 'cancelled');
+    t.equal(await store.claim('a', start), undefined, 'the second one runs');
+    await change(second, 'succeeded');
+    t.equal((await store.claim('a', start))?.id, first);
+  });
+
   test('of one session one job runs, also when jobs are run again during claims', async (t, {
     store,
   }) => {
