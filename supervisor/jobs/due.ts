@@ -4,7 +4,7 @@
  */
 import { become, isEnd, type Job, type JobState } from './job.ts';
 
-/** A longer pause of a `queued` job is the mark of a clock that was set back. In milliseconds. */
+/** A longer pause of a job, to which nobody gave a time, is the mark of a clock that was set back. In milliseconds. */
 export const longestPause = 3_600_000;
 
 /** Callbacks are retried for a day: a longer pause is the mark of a clock that was set back. In milliseconds. */
@@ -22,6 +22,14 @@ export function isDue(job: Pick<Job, 'state' | 'dueAt' | 'createdAt'>, now: numb
 /** Whether a `scheduled` or `parked` job becomes `queued`. */
 export function isToPromote(job: Pick<Job, 'state' | 'dueAt'>, now: number): boolean {
   return (job.state === 'scheduled' || job.state === 'parked') && job.dueAt <= now;
+}
+
+/** Whether a parked job, of which no end is known, waits for a time that only a clock that was set back explains. */
+export function isLateByClock(
+  { state, parked, dueAt }: Pick<Job, 'state' | 'parked' | 'dueAt'>,
+  now: number,
+): boolean {
+  return state === 'parked' && parked?.until === null && dueAt > now + longestPause;
 }
 
 /** Whether a waiting job is past its `expiresAt`. The runner ends a running job. */

@@ -10,6 +10,7 @@ import { pause, within } from '../../shared/waiting.ts';
 import { become, isEnd, type Job } from './job.ts';
 import { stateEvent } from './job-events.ts';
 import type { JobStore } from './job-store.ts';
+import { wakeLateByClock } from './late-by-clock.ts';
 import { JobRun, type RunOptions } from './run-job.ts';
 
 export interface RunnerOptions extends Omit<RunOptions, 'store' | 'closing'> {
@@ -28,6 +29,7 @@ const second = 1_000;
 const longestIdle = 5 * second;
 const signOfLife = 5 * second;
 const betweenReclaims = 15 * second;
+const betweenClockChecks = 600 * second;
 /** Running jobs of all replicas that are looked at in one step. */
 const pageSize = 200;
 /** A place is free again only after this pause, if its job was parked: many jobs may meet the same limit. */
@@ -50,6 +52,7 @@ export class JobRunner {
   #beat: NodeJS.Timeout | undefined;
   #unwatch: () => void = () => {};
   #reclaimed = Number.NEGATIVE_INFINITY;
+  #clockChecked = Number.NEGATIVE_INFINITY;
   #loop: Promise<void> = Promise.resolve();
 
   constructor(options: RunnerOptions) {
@@ -120,6 +123,7 @@ export class JobRunner {
       this.#wake = Promise.withResolvers<void>();
       try {
         await this.#reclaim();
+        await this.#checkClock();
         if (await this.#take()) continue;
         failures = 0;
         await within(this.#wake.promise, await this.#idleTime());
@@ -204,6 +208,14 @@ export class JobRunner {
         ...{ job_id: id, token, profile, session_id: sessionId },
       });
     }
+  }
+
+  async #checkClock(): Promise<void> {
+    const { store, now } = this.#options;
+    const at = performance.now();
+    if (at - this.#clockChecked < betweenClockChecks) return;
+    await wakeLateByClock(store, now());
+    this.#clockChecked = at;
   }
 
   /** Queues the jobs of this replica that do not run here. Call it while no claim is under way. */

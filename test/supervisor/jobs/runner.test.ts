@@ -220,6 +220,23 @@ t.test('a job expires on time while other jobs hold all places', async (t) => {
   await jobs.cancel(first.id, 'tests');
 });
 
+t.test(
+  'a parked job without a known end does not wait for a clock that was set back',
+  async (t) => {
+    const { store, runner, has } = await startRunner(t);
+    const dueAt = Date.now() + 86_400_000;
+    const parked = (until: number | null, due = dueAt) =>
+      queuedJob({ state: 'parked', parked: { reason: 'overloaded', until }, dueAt: due });
+    const known = await store.add(parked(dueAt));
+    const soon = await store.add(parked(null, Date.now() + 900_000));
+    const late = await store.add(parked(null));
+    runner.start();
+    await has(late.job.id, 'succeeded');
+    await has(known.job.id, 'parked');
+    await has(soon.job.id, 'parked');
+  },
+);
+
 t.test('a cancelled job interrupts its prompt and stays cancelled', async (t) => {
   const reasons: unknown[] = [];
   const { store, runner, jobs, has } = await startRunner(t, {
