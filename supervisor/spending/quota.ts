@@ -1,7 +1,8 @@
 /**
  * Keeps a part of the account for its owner: prompts are refused while the account has used more of a window than the
  * profile allows them.
- * Invariants: a window that is unknown refuses nothing. The weekly share also counts for the weekly windows of single
+ * Invariants: a window that is unknown refuses nothing, but background prompts wait some time after a start for the first
+ * figures: each start would let them use what is reserved. The weekly share also counts for the weekly windows of single
  * models, except windows of a model that the prompt surely does not use.
  */
 import { BerthError } from '../../shared/errors.ts';
@@ -26,6 +27,11 @@ export interface QuotaUse {
 /** Seconds after which a client may retry, if the end of the window is unknown. */
 const retryUnknown = 900;
 
+/** Milliseconds after a start for which background prompts wait for the first figures of a login. */
+const firstFigures = 120_000;
+/** Seconds after which they may try again. */
+const retryFirst = 30;
+
 /** The share of a window up to which a prompt may use the account; undefined: no bound. */
 export function shareOf(
   { quota, quotaBackground, priority }: Pick<QuotaUse, 'quota' | 'quotaBackground' | 'priority'>,
@@ -43,7 +49,15 @@ export function quotaRefusal(
   use: QuotaUse,
   now: number,
 ): BerthError | undefined {
-  const over = (windows.of(use.login) ?? []).flatMap(({ name, used, resetsAt }) => {
+  const known = windows.of(use.login);
+  if (!known && awaitsFigures(windows, use, now)) {
+    return new BerthError(
+      'quota_reserved',
+      `cannot send the prompt: berth has just started, and does not know yet how much of the account is used, of which background jobs of the profile ${use.profile} may use a share; try again in ${retryFirst} s`,
+      { details: { retry_after: retryFirst } },
+    );
+  }
+  const over = (known ?? []).flatMap(({ name, used, resetsAt }) => {
     const share = concerns(name, use.model) ? shareOf(use, name) : undefined;
     return share !== undefined && used >= share ? [{ name, used, share, resetsAt }] : [];
   });
@@ -69,6 +83,14 @@ export function quotaRefusal(
       },
     },
   );
+}
+
+function awaitsFigures({ since }: UsageWindows, use: QuotaUse, now: number): boolean {
+  const hasShare = (['five_hour', 'seven_day'] as const).some(
+    (window) => shareOf(use, window) !== undefined,
+  );
+  const isYoung = now >= since && now < since + firstFigures;
+  return use.priority === 'background' && hasShare && isYoung;
 }
 
 function concerns(window: UsageWindowName, model: string | undefined): boolean {

@@ -24,6 +24,8 @@ export interface UsageWatchOptions {
 }
 
 const minute = 60_000;
+/** Milliseconds between two looks whether it is time: background jobs wait for the first figures after a start. */
+const betweenLooks = 10_000;
 const pause = 10 * minute;
 const longestPause = 120 * minute;
 
@@ -42,7 +44,7 @@ export class UsageWatch {
   }
 
   start(): void {
-    this.#timer = setInterval(() => void this.look(), minute).unref();
+    this.#timer = setInterval(() => void this.look(), betweenLooks).unref();
   }
 
   /** Asks if it is time; never rejects. */

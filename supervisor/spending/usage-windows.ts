@@ -48,10 +48,13 @@ interface Known extends WindowReport {
 export class UsageWindows {
   readonly #logins = new Map<string, Map<UsageWindowName, Known>>();
   readonly #now: () => number;
+  /** Since when reports are noted, in milliseconds since 1970. */
+  readonly since: number;
 
   /** @param now milliseconds since 1970 */
   constructor(now: () => number = Date.now) {
     this.#now = now;
+    this.since = now();
   }
 
   /** Notes a report about a login. Windows that the report does not have stay as they are. */

@@ -56,6 +56,25 @@ t.test('without a share, or with unknown windows, nothing is refused', async (t)
   t.equal(refusal({ five_hour: used(1) }, { login: 'profile other' }), undefined);
 });
 
+t.test('after a start, background jobs wait two minutes for the first figures', async (t) => {
+  const windows = new UsageWindows(() => now);
+  const background = { ...automation, priority: 'background' } as const;
+  const after = (seconds: number, use: QuotaUse) =>
+    quotaRefusal(windows, use, now + seconds * 1_000);
+  t.match(after(0, background), {
+    code: 'quota_reserved',
+    message: /has just started/,
+    details: { retry_after: 30 },
+  });
+  t.match(after(119, background), { code: 'quota_reserved' });
+  t.equal(after(120, background), undefined, 'the figures may stay unknown');
+  t.equal(after(-1, background), undefined, 'after the clock was set back');
+  t.equal(after(0, automation), undefined, 'other prompts do not wait');
+  t.equal(after(0, { ...background, quota: {} }), undefined, 'without a share nothing waits');
+  windows.heard('default', { five_hour: used(0.1) });
+  t.equal(after(0, background), undefined);
+});
+
 t.test('background jobs have the smaller of both shares, other prompts do not', async (t) => {
   const quotaBackground = { fiveHour: 0.3, sevenDay: 0.9 };
   const windows = { five_hour: used(0.4), seven_day: used(0.85) };
