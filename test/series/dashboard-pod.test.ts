@@ -21,9 +21,13 @@ import { until } from '../support/until.ts';
 
 const mebibyte = 2 ** 20;
 const minute = 60_000;
-/** Seconds between two scrapes; the dashboard expects 30. */
+/** Seconds between two scrapes. */
 const interval = 0.5;
-const pace = 30 / interval;
+/**
+ * How many times faster than the dashboard expects all goes. The dashboard expects 30 s between two scrapes; here it
+ * expects four intervals. A busy machine misses scrapes, and between the samples of two bars a count would be lost.
+ */
+const pace = 30 / (4 * interval);
 /** Seconds that a bar of events stands for; Grafana shows no half ones. */
 const bar = 300 / pace;
 const skip = !hasPrometheus() && process.env.CI !== 'true' && 'Prometheus is not installed';
@@ -66,6 +70,7 @@ t.test('every panel shows what a pod has done', { skip }, async (t) => {
     refreshed: 480 * minute,
     settings: {
       BERTH_MAX_WORKERS: '2',
+      BERTH_SHARED_SPARES: '0',
       BERTH_WORKER_MEMORY_SOFT: '500Mi',
       BERTH_WORKER_MEMORY_HARD: '600Mi',
       BERTH_DAILY_BUDGET_USD: '50',
@@ -74,7 +79,7 @@ t.test('every panel shows what a pod has done', { skip }, async (t) => {
   t.teardown(observed.close);
   const { prometheus } = observed;
   const start = Date.now() / 1_000;
-  await haveItWork(observed);
+  await haveItWork(t, observed);
   const end = Math.ceil(Date.now() / 1_000 / bar) * bar;
   await observed.scraped(end);
   const shown = { start, end, pace };
@@ -135,7 +140,7 @@ function assertShown(t: Test, asked: readonly AskedTarget[]): void {
 }
 
 /** Traffic of every kind. */
-async function haveItWork({ world, pod, prometheus }: ObservedPod): Promise<void> {
+async function haveItWork(t: Test, { world, pod, prometheus }: ObservedPod): Promise<void> {
   const { target } = pod;
   const send = (prompt: string, more: Record<string, unknown> = {}) =>
     sendPrompt(target, { prompt, ...more });
@@ -157,8 +162,9 @@ async function haveItWork({ world, pod, prometheus }: ObservedPod): Promise<void
   await Promise.all(many);
   const leak = JSON.stringify({ rate: 600, most: 4_000 });
   const leaking = `[[tool mcp__leak-1__leak ${leak}]] [[say carried on]]`;
-  await send(leaking);
-  await send(leaking, { on_recycle: 'fail' });
+  t.match(await send(leaking), { status: 200, body: { recycled: 1, recycle_reason: 'memory' } });
+  const failed = await send(leaking, { on_recycle: 'fail' });
+  t.match(failed, { status: 503, body: { code: 'worker_recycled' } });
 }
 
 /** How the API tells that much of a window is used. */

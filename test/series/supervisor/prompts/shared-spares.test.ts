@@ -54,7 +54,10 @@ const ownerOf = async (made: RunningSupervisor, sessionId: string) =>
   (await workers(made)).find(({ session_id }) => session_id === sessionId)?.name;
 
 t.test('a prompt with overrides is served by a spare, and its session goes on there', async (t) => {
-  const made = await start(t, { config: { 'CLAUDE.md': 'The memory.' } });
+  const made = await start(t, {
+    config: { 'CLAUDE.md': 'The memory.' },
+    settings: { BERTH_MAX_WORKERS: '2' },
+  });
   const ready = await spares(made, 2);
   const overrides = {
     model: 'sonnet',
@@ -137,7 +140,7 @@ t.test('the spare for overrides makes room for a session', async (t) => {
 });
 
 t.test('without shared spares, such a prompt gets a process of its own', async (t) => {
-  const made = await start(t, { settings: { BERTH_SHARED_SPARES: '0' } });
+  const made = await start(t, { settings: { BERTH_SHARED_SPARES: '0', BERTH_MAX_WORKERS: '2' } });
   const ready = await spares(made, 1);
   const { body } = await made.prompt('[[say hello]]', { model: 'sonnet' });
   t.equal(body.result, 'hello');
