@@ -129,6 +129,8 @@ export class SessionMirror {
     this.#waiting.add(key);
     void this.#copying.add(async () => {
       this.#waiting.delete(key);
+      // A store that does not answer must not hold up the end of berth once for each session.
+      if (this.#failing && this.#stopping.signal.aborted) return;
       try {
         await this.#copy(key);
         this.#failing = false;

@@ -22,9 +22,6 @@ export interface MirroredSessionsOptions {
   expiry: number;
 }
 
-/** Milliseconds of one command with a transcript. */
-const deadline = 20_000;
-
 export class MirroredSessions implements MirrorStore {
   readonly #options: MirroredSessionsOptions;
 
@@ -35,10 +32,8 @@ export class MirroredSessions implements MirrorStore {
   async add({ id, record, from, lines }: MirrorPart): ReturnType<MirrorStore['add']> {
     const { connection, keys, replica, most, expiry } = this.#options;
     const words = [...this.#keysOf(id), id, replica, from, most, expiry, keys.mirrored('')];
-    const answer = await connection.run(
-      'copy the transcript',
-      (client) => client.eval(addToMirror, 0, ...words, keys.transcript(''), record, lines),
-      deadline,
+    const answer = await connection.run('copy the transcript', (client) =>
+      client.eval(addToMirror, 0, ...words, keys.transcript(''), record, lines),
     );
     return answer as Awaited<ReturnType<MirrorStore['add']>>;
   }
