@@ -1,13 +1,13 @@
 /**
- * Runs test files in processes, two at a time, and prints TAP. Files of the quick suite share a process with those of
- * their folder, since loading the modules costs more than most of their tests:
+ * Runs test files in processes, two at a time, and prints TAP. Files of the quick suite share a process with others of
+ * their area, since loading the modules costs more than most of their tests:
  *   node scripts/test.ts quick | series | containers | FILE... [--jobs N] [--timeout SECONDS] [--floor PERCENT]
  * The command of tap would load a recorder of modules into each test process, which costs half a second of CPU.
  * A terminal gets only the files, and the tests that failed or were skipped. With `--floor` the run fails if fewer lines of init, shared and supervisor ran inside the test processes.
  */
-import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { globSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, dirname, join, matchesGlob } from 'node:path';
+import { join, matchesGlob, relative } from 'node:path';
 import { parseArgs } from 'node:util';
 import t from 'tap';
 import { coveredLines } from './coverage.ts';
@@ -19,7 +19,7 @@ interface Suite {
   files: string;
   without?: string;
   first?: string[];
-  /** How many files of one folder may share a process; those that are first have one of their own. */
+  /** How many files of one area may share a process; those that are first have one of their own. */
   shared?: number;
 }
 
@@ -66,27 +66,26 @@ function runsOf(name: string): Run[] {
   const isFirst = (file: string, place: string): boolean => file.endsWith(`/${place}.test.ts`);
   const early = first.flatMap((place) => found.filter((file) => isFirst(file, place)));
   const rest = found.filter((file) => !early.includes(file)).sort();
-  const alone = rest.filter((file) => shared === 1 || needsProcess(file));
-  const folders = Object.groupBy(
-    rest.filter((file) => !alone.includes(file)),
-    (file) => dirname(file),
-  );
-  const groups = Object.values(folders).flatMap((folder = []) => chunksOf(folder, shared));
-  return [...[...early, ...alone].map((file) => [file]), ...groups].map((files) => ({
+  const areas = Object.groupBy(rest, areaOf);
+  const groups = Object.values(areas).flatMap((area = []) => chunksOf(area, shared));
+  return [...early.map((file) => [file]), ...groups].map((files) => ({
     name: nameOf(files),
     files,
   }));
 }
 
-/** One with a server for all its tests: tap would end the run while the next file starts its own. */
-function needsProcess(file: string): boolean {
-  return /^t\.teardown|^const .* = await \w+\(t\b/m.test(readFileSync(join(root, file), 'utf8'));
+/** The supervisor and init load different modules. */
+function areaOf(file: string): string {
+  const [, area = ''] = file.split('/');
+  return ['supervisor', 'init', 'shared'].includes(area) ? `test/${area}` : 'test';
 }
 
 function nameOf(files: string[]): string {
   const [first = ''] = files;
   if (files.length === 1) return first;
-  return `${dirname(first)}: ${files.map((file) => basename(file, '.test.ts')).join(', ')}`;
+  const area = areaOf(first);
+  const names = files.map((file) => relative(area, file).replace('.test.ts', ''));
+  return `${area}: ${names.join(', ')}`;
 }
 
 /** As few chunks as possible, of about the same length. */
