@@ -91,7 +91,7 @@ export const eventsOfInit = {
   gateway_failed: event(
     'debug warn error',
     'a request of a tool failed at the git server, in the network or at a bound; debug: the tool itself ended it',
-    'repository agent session_id',
+    'repository agent session_id refs',
   ),
   proposed: event(
     'info',
