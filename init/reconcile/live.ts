@@ -64,16 +64,21 @@ export async function stageContents(
  * Keeps the files that are about to be replaced or removed, by their blob ids.
  * @param applied the record of the commit that is on the volume; it becomes the record to go back
  * to if `isGood`, or if there is none yet
+ * @param wanted the commit that is about to be written. If the volume has it already, the record stays
  */
 export async function keepPrevious(
   { configDirectory: root, stateDirectory, signal }: Place,
   changes: readonly Step[],
-  { applied, isGood }: { applied: TreeRecord | undefined; isGood: (commit: string) => boolean },
+  {
+    applied,
+    wanted,
+    isGood,
+  }: { applied: TreeRecord | undefined; wanted: string; isGood: (commit: string) => boolean },
 ): Promise<void> {
   const directory = join(stateDirectory, previousDirectory);
   const record = join(directory, previousRecord);
   try {
-    const isKnown = applied !== undefined && isGood(applied.commit);
+    const isKnown = applied !== undefined && applied.commit !== wanted && isGood(applied.commit);
     const isNew = isKnown || !lstatSync(record, { throwIfNoEntry: false });
     if (isNew) await rm(directory, { recursive: true, force: true });
     await mkdir(directory, { recursive: true, mode: 0o700 });

@@ -125,7 +125,9 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciled> 
       const readBlob = async (oid: string) =>
         good?.oid === oid ? good.content : options.readBlob(oid);
       const staged = options.live && (await stageContents(options, changes, readBlob));
-      if (options.live) await keepPrevious(options, changes, { ...options, ...options.live });
+      if (options.live) {
+        await keepPrevious(options, changes, { ...options, ...options.live, wanted: commit.id });
+      }
       await publish(options, pendingFile, {
         ...recordOf(facts, new Map()),
         found: foundBy(memory, steps),

@@ -12,6 +12,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { z } from 'zod';
+import { messageOf } from '../../shared/errors.ts';
 import { writeFileAtomic } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
 import { openAside } from '../../shared/set-aside.ts';
@@ -20,7 +21,7 @@ import type { InitConfig } from '../config.ts';
 import { receivedCommitsFile } from '../volume/record.ts';
 
 const commit = z.string().regex(/^[0-9a-f]{40}$/);
-const mostCommits = 64;
+const mostCommits = 1_000;
 const largest = 64 * 1024;
 const longestReason = 4_096;
 
@@ -65,10 +66,12 @@ export class ReceivedCommits {
     this.#log = log;
   }
 
-  /** Reads the file of earlier runs. @throws BerthError `volume_damaged` if its version is newer */
+  /** Reads the file of earlier runs. */
   async load(place: Place): Promise<void> {
-    const path = pathOf(place);
-    const read = await readVersioned(path, file, largest);
+    const read = await readVersioned(pathOf(place), file, largest).catch((error: unknown) => {
+      // Tools can write the file: no version of it may keep init from starting.
+      return { kind: 'damaged' as const, reason: messageOf(error) };
+    });
     if (read.kind === 'absent') return;
     if (read.kind === 'damaged') return this.#setAside(place, read.reason);
     const { proof, ...rest } = read.value;
@@ -145,6 +148,8 @@ export class ReceivedCommits {
       const text =
         'cannot record the received commits; after a restart a bad commit is tried again';
       this.#log.warn('commits_unrecorded', text, { error });
+      // Its absence is no wish of an operator then.
+      this.#isRecorded = false;
       // An old record would hold back a commit that is good now.
       await rm(pathOf(place), { force: true }).catch(() => undefined);
       return false;

@@ -3,7 +3,7 @@
  * Invariants: a job is accepted only if its request can become a prompt now. An accepted job is durable when `accept`
  * returns. A job of another token does not exist for a caller.
  */
-import { BerthError } from '../../shared/errors.ts';
+import { asBerthError, BerthError } from '../../shared/errors.ts';
 import { formatDuration } from '../../shared/units.ts';
 import type { Attachment } from '../attachments/attachment.ts';
 import type { AttachmentStore } from '../attachments/attachment-store.ts';
@@ -86,13 +86,14 @@ export class Jobs {
     const { attachments: files, store } = this.#options;
     if (!files) throw withoutFiles();
     const kept = await files.save(job.id, attachments);
-    let added: Awaited<ReturnType<JobStore['add']>> | undefined;
-    try {
-      added = await store.add({ ...job, request: { ...job.request, attachments: kept } }, key);
-      return added;
-    } finally {
-      if (!added?.created) await files.remove(job.id);
-    }
+    const request = { ...job.request, attachments: kept };
+    const added = await store.add({ ...job, request }, key).catch(async (error: unknown) => {
+      // A store that answers late may have the job. Files of no job are swept later.
+      if (asBerthError(error).code !== 'job_store_unavailable') await files.remove(job.id);
+      throw error;
+    });
+    if (!added.created) await files.remove(job.id);
+    return added;
   }
 
   /**

@@ -116,6 +116,7 @@ export class JobRun {
 
   async #toEnd(): Promise<RunEnd> {
     try {
+      this.#ending.signal.throwIfAborted();
       const { job } = this.#record;
       if (job.restarts > mostRestarts) {
         return { error: lostTooOften(job.id), hopeless: true };

@@ -80,12 +80,17 @@ export class Pool {
       beforeEnd: async (pid) => options.beforeEnd?.(pid),
       log: options.log,
       onChange: () => this.#reconcile(),
-      onSessionFailed: (sessionId, error) => this.#rejectSession(sessionId, error),
-      onOwnFailed: (key, error) => this.#line.rejectWhere((spec) => spec.key === key, error),
+      // While it is frozen the configuration is about to change, and the prompts wait for another start.
+      onSessionFailed: (sessionId, error) => {
+        const isLost = error.code === 'session_not_found';
+        if (!this.#frozen || isLost) this.#rejectSession(sessionId, error);
+      },
+      onOwnFailed: (key, error) => {
+        if (!this.#frozen) this.#line.rejectWhere((spec) => spec.key === key, error);
+      },
       explain: (profile, error) => options.explain?.(profile, error) ?? error,
       onStart: (profile, ready) => options.onStart?.(profile, ready),
       onHopeless: (profile, error) => {
-        // The configuration is about to change.
         if (!this.#frozen) this.#rejectAllOf(profile, error);
       },
       onCrash: () => options.onRecycle?.('crashed'),

@@ -45,8 +45,14 @@ export class Prompts implements RunsPrompts {
     caller: AbortSignal,
     emit: (event: TurnEvent) => void,
   ): Promise<Answer> {
-    await this.#options.admission.check(prompt);
+    // It is known before it is counted, so that the end of its session finds it.
     const live = this.#options.live.accept(prompt);
+    try {
+      await this.#options.admission.check(prompt);
+    } catch (error) {
+      this.#options.live.end(live);
+      throw error;
+    }
     const log = this.#options.log.child(logFields(live));
     live.limitTime(() => timedOut(prompt));
     const leave = (): void => live.interrupt(reasonOf(caller));

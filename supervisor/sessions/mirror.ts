@@ -7,13 +7,13 @@
 import { constants } from 'node:fs';
 import { mkdir, open, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
-import { messageOf } from '../../shared/errors.ts';
+import { BerthError, messageOf, systemCode } from '../../shared/errors.ts';
 import { obstructedParent, writeFileAtomic } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
 import { SerialQueue } from '../../shared/serial-queue.ts';
 import { pause } from '../../shared/waiting.ts';
 import { keyOf } from './session-files.ts';
-import { parseRecord } from './session-record.ts';
+import { parseRecord, type SessionRecord } from './session-record.ts';
 import type { SessionStore } from './session-store.ts';
 import type { Transcripts } from './transcripts.ts';
 import type { Workspaces } from './workspaces.ts';
@@ -29,6 +29,16 @@ export interface MirrorPart {
   lines: Buffer;
 }
 
+export interface TakenCopy {
+  record: string;
+  transcript: string;
+  /** The replica had the session before. */
+  isOwn: boolean;
+}
+
+/** `later`: another replica has the session, or the copy cannot be read or written now. */
+export type Adoption = 'adopted' | 'none' | 'later';
+
 /** Where the copies are. All methods reject with BerthError while the store cannot be reached. */
 export interface MirrorStore {
   /**
@@ -36,8 +46,10 @@ export interface MirrorStore {
    *   `no room` if there may not be so many bytes: nothing of the session is kept then
    */
   add(part: MirrorPart): Promise<'kept' | 'gap' | 'elsewhere' | 'no room'>;
-  /** Gives a session to this replica. @returns undefined if there is no copy, or the session's replica lives */
-  take(id: string): Promise<{ record: string; transcript: string } | undefined>;
+  /** @returns the bytes of the copy; undefined if there is none of this replica */
+  size(id: string): Promise<number | undefined>;
+  /** Gives a session to this replica. @returns `none` without a copy; `lives` if another replica has it and lives */
+  take(id: string): Promise<TakenCopy | 'none' | 'lives'>;
   /** Removes the copy, unless another replica has continued the session. */
   remove(id: string): Promise<void>;
 }
@@ -70,7 +82,7 @@ export class SessionMirror {
   /** Sessions that wait for a copy. */
   readonly #waiting = new Set<string>();
   readonly #later = new Set<Promise<void>>();
-  readonly #adopting = new Map<string, Promise<boolean>>();
+  readonly #adopting = new Map<string, Promise<Adoption>>();
   #failing = false;
 
   constructor(options: SessionMirrorOptions) {
@@ -89,18 +101,18 @@ export class SessionMirror {
   }
 
   /**
-   * Makes a session of a lost replica exist here, with its transcript.
-   * @returns false if there is no copy, its replica lives, or the copy cannot be used; never rejects
+   * Makes a session of a lost replica exist here, with its transcript. What another replica continued replaces an older
+   * transcript of this one. Never rejects.
    */
-  adopt(id: string): Promise<boolean> {
+  adopt(id: string): Promise<Adoption> {
     const key = keyOf(id);
-    if (key === undefined) return Promise.resolve(false);
+    if (key === undefined) return Promise.resolve('none');
     const known = this.#adopting.get(key);
     if (known) return known;
     const adopting = this.#adopt(key)
-      .catch((error: unknown) => {
+      .catch((error: unknown): Adoption => {
         this.#failed('cannot continue the session of a lost replica', key, error);
-        return false;
+        return isPassing(error) ? 'later' : 'none';
       })
       .finally(() => this.#adopting.delete(key));
     this.#adopting.set(key, adopting);
@@ -148,7 +160,7 @@ export class SessionMirror {
     const path = record && (await transcripts.find(record.id));
     if (!record || path === undefined) return;
     for (let tries = 0; tries < 3; tries++) {
-      const from = this.#copied.get(key) ?? 0;
+      const from = this.#copied.get(key) ?? (tries === 0 ? await kept.size(key) : 0) ?? 0;
       if (from === Number.POSITIVE_INFINITY) return;
       const read = await readLines(path, from, longest);
       if (read === 'too long') {
@@ -196,14 +208,15 @@ export class SessionMirror {
     if (this.#copied.size > mostKnown && oldest !== undefined) this.#copied.delete(oldest);
   }
 
-  async #adopt(key: string): Promise<boolean> {
+  async #adopt(key: string): Promise<Adoption> {
     const { kept, sessions, workspaces, log } = this.#options;
-    if (await sessions.read(key)) return true;
+    const own = await sessions.read(key);
     const found = await kept.take(key);
-    if (!found) return false;
+    if (found === 'lives') return 'later';
+    if (own && (found === 'none' || found.isOwn)) return 'adopted';
+    if (found === 'none') return 'none';
     const { shared } = workspaces;
-    const record = parseRecord(found.record, shared.path);
-    if (keyOf(record.id) !== key) throw new Error('the record is that of another session');
+    const record = recordOf(found.record, shared.path, key);
     const { mode } = record.working_directory;
     const path = workspaces.pathOf(record.working_directory);
     const directory = path === undefined ? shared : { path, mode };
@@ -219,7 +232,7 @@ export class SessionMirror {
     });
     // The file of this replica is the one that is copied from now on.
     this.#copied.delete(key);
-    return (await sessions.read(key)) !== undefined;
+    return (await sessions.read(key)) ? 'adopted' : 'later';
   }
 
   async #writeTranscript(workingDirectory: string, id: string, text: string): Promise<void> {
@@ -236,6 +249,23 @@ export class SessionMirror {
     const cause = messageOf(error);
     this.#options.log.warn('session_unmirrored', `${text}: ${cause}`, { session_id });
   }
+}
+
+/** @throws Error if the text is not the record of this session */
+function recordOf(text: string, shared: string, key: string): SessionRecord {
+  try {
+    const record = parseRecord(text, shared);
+    if (keyOf(record.id) === key) return record;
+  } catch (error) {
+    throw new Error(`the record cannot be read: ${messageOf(error)}`);
+  }
+  throw new Error('the record is that of another session');
+}
+
+/** Whether the copy may be usable later: Redis or the disk failed, and not the copy. */
+function isPassing(error: unknown): boolean {
+  if (error instanceof BerthError) return error.code !== 'internal';
+  return systemCode(error) !== undefined;
 }
 
 /** The CLI's directory for the transcripts of a working directory, as seen with 2.1.330. */

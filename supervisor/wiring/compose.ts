@@ -353,7 +353,7 @@ export function createParts(options: PartsOptions): Parts {
   });
   const intake = new Intake({
     ...{ store, profiles, promptTimeout: config.promptTimeout },
-    adopt: async (id) => (await options.mirror()?.adopt(id)) ?? false,
+    adopt: async (id) => (await options.mirror()?.adopt(id)) === 'adopted',
     attachmentLimits: { files: config.attachmentMaxFiles, bytes: config.attachmentMaxSize },
   });
   const forkFlag = new ForkFlag({ config, cli, log });

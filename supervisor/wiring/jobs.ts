@@ -44,7 +44,8 @@ export interface JobParts {
   stop: () => Promise<void>;
 }
 
-const diskReasons = ['disk_full', 'volume_unwritable'];
+/** A job parked for `volume_unwritable` waits for its own time: room on the disk mends no permission. */
+const diskReasons = ['disk_full'];
 
 /** @throws BerthError `config_invalid` if the secret of callbacks cannot be used */
 export async function openJobs(

@@ -45,7 +45,7 @@ export async function openRedisJobs(
     ...{ url, log, name, check, replicaLost, mostWaiting: most },
     mostFileBytes: config.redisAttachmentSize,
     mirror: { most: mostMirrored, expiry: config.sessionRetention || longestExpiry },
-    adopt: async (session) => (await mirror?.adopt(session)) ?? false,
+    adopt: async (session) => (await mirror?.adopt(session)) ?? 'none',
     ...(replica === undefined ? {} : { replica }),
   });
   if (mostMirrored > 0) {

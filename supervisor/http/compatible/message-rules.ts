@@ -41,7 +41,15 @@ const refusal: KeyRules = { accepted: ['type', 'refusal'] };
 export const chatKeys: MessageRules = {
   message: {
     // The values of calls are judged by the reader; `audio` is null in an answer.
-    accepted: ['role', 'content', 'refusal', 'annotations', 'tool_calls', 'function_call'],
+    accepted: [
+      'role',
+      'content',
+      'refusal',
+      'annotations',
+      'parsed',
+      'tool_calls',
+      'function_call',
+    ],
     warned: { name },
   },
   parts: {
@@ -68,7 +76,7 @@ export const responsesKeys: MessageRules = {
   parts: {
     input_text: { accepted: ['type', 'text'] },
     text: { accepted: ['type', 'text'] },
-    output_text: { accepted: ['type', 'text', 'annotations', 'logprobs'] },
+    output_text: { accepted: ['type', 'text', 'annotations', 'logprobs', 'parsed'] },
     refusal,
     input_image: {
       accepted: ['type', 'image_url'],

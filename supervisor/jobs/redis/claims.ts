@@ -4,6 +4,7 @@
  * ago is served (round robin); within a token the oldest job. Only the first job of a session runs. A job of a session is
  * taken by the replica that has the session, or, if that replica is gone, by any.
  */
+import type { Adoption } from '../../sessions/mirror.ts';
 import { expire, isDue, isToExpire, isToPromote, longestPause } from '../due.ts';
 import { become, claimed, type Job } from '../job.ts';
 import type { RedisConnection, Reply } from './connection.ts';
@@ -27,7 +28,7 @@ export interface ClaimsOptions {
    * Called before a job runs whose session is on a replica that is gone: makes the session exist here.
    * @returns false if it cannot; the job then begins a new session
    */
-  adopt: (sessionId: string) => Promise<boolean>;
+  adopt: (sessionId: string) => Promise<Adoption>;
   onExpired: (job: Job) => void;
 }
 
@@ -181,13 +182,15 @@ export class Claims {
       return undefined;
     }
     const away = lane.replica !== null && lane.replica !== replica;
-    const adopted = away && session !== null ? await adopt(session) : true;
+    const adoption = away && session !== null ? await adopt(session) : 'adopted';
+    // The replica that has the session takes the job, or this one does when it can write the copy.
+    if (adoption === 'later') return undefined;
     const result = await records.update(
       id,
       (job) => {
         if (!isDue(job, now)) return undefined;
         const running = claimed(job, owner, now);
-        if (!adopted) return withoutSession(running, lane.replica ?? '');
+        if (adoption === 'none') return withoutSession(running, lane.replica ?? '');
         return away ? withCopy(running, lane.replica ?? '') : running;
       },
       (job): Command[] => [

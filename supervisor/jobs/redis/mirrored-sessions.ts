@@ -38,17 +38,26 @@ export class MirroredSessions implements MirrorStore {
     return answer as Awaited<ReturnType<MirrorStore['add']>>;
   }
 
+  async size(id: string): Promise<number | undefined> {
+    const { connection, keys, replica } = this.#options;
+    const [owner, bytes] = await connection.run('look for the copy of the session', (client) =>
+      Promise.all([client.hget(keys.mirrored(id), 'replica'), client.strlen(keys.transcript(id))]),
+    );
+    return owner === replica ? bytes : undefined;
+  }
+
   async take(id: string): ReturnType<MirrorStore['take']> {
     const { connection, keys, replica, replicas } = this.#options;
     const owner = await connection.run('look for the copy of the session', (client) =>
       client.hget(keys.mirrored(id), 'replica'),
     );
-    if (owner === null || (owner !== replica && !replicas.isGone(owner))) return undefined;
+    if (owner === null) return 'none';
+    if (owner !== replica && !replicas.isGone(owner)) return 'lives';
     const words = [...this.#keysOf(id), id, replica, owner, keys.homes];
     const answer = await connection.script('take the copy of the session', takeMirror, words);
-    if (!Array.isArray(answer)) return undefined;
+    if (!Array.isArray(answer)) return 'lives';
     const [record = '', transcript = ''] = answer.map(String);
-    return { record, transcript };
+    return { record, transcript, isOwn: owner === replica };
   }
 
   async remove(id: string): Promise<void> {

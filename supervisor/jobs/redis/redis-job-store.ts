@@ -7,6 +7,7 @@
 import { hostname } from 'node:os';
 import { z } from 'zod';
 import type { Log } from '../../../shared/log.ts';
+import type { Adoption } from '../../sessions/mirror.ts';
 import { callbackDueAt, longestCallbackPause } from '../due.ts';
 import type { EndState, Job } from '../job.ts';
 import { requeueLost } from '../job-attempts.ts';
@@ -61,7 +62,7 @@ export interface RedisJobStoreOptions {
   /** The most milliseconds of one command. */
   deadline?: number;
   /** Makes a session of a lost replica exist here. @returns false if it cannot; the default */
-  adopt?: (sessionId: string) => Promise<boolean>;
+  adopt?: (sessionId: string) => Promise<Adoption>;
 }
 
 const eventSchema = z.object({ at: z.number(), event: z.string(), data: z.unknown() });
@@ -91,7 +92,7 @@ export class RedisJobStore implements JobStore {
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: RedisJobStoreOptions) {
-    const { url, log, check, deadline, adopt = async () => false } = options;
+    const { url, log, check, deadline, adopt = async () => 'none' as const } = options;
     this.#keys = new Keys(options.name ?? 'berth');
     this.#replica = options.replica ?? hostname();
     this.#connection = new RedisConnection({

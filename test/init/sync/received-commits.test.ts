@@ -87,6 +87,7 @@ t.test('a record that init did not write is set aside, and upstream is written',
     JSON.stringify({ ...written, bad: { ...written.bad, last_good_commit: bad, commit: good } }),
     JSON.stringify({ ...written, proof: '0'.repeat(64) }),
     JSON.stringify({ ...written, received: 'all' }),
+    JSON.stringify({ ...written, version: 2 }),
     JSON.stringify(written).slice(0, 90),
     '',
   ];

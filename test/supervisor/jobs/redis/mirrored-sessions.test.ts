@@ -90,13 +90,13 @@ t.test('a session of a lost replica goes on at another one, and at that one alon
   appendFileSync(a.file(id), 'o":"ü"}\n');
   a.mirror.note(id);
   await copied(id, '{"one":1}\n{"two":"ü"}\n');
-  t.equal(await b.mirror.adopt(id), false, 'its replica lives');
+  t.equal(await b.mirror.adopt(id), 'later', 'its replica lives');
   await redis.hset(keys.homes, id, 'a');
   // The replica that is lost still reports that it lives, now and then.
   await until('b has the session', async () => {
     await lose(b.store);
     const adopted = await Promise.all([b.mirror.adopt(id), b.mirror.adopt(id)]);
-    return adopted.every(Boolean);
+    return adopted.every((one) => one === 'adopted');
   });
   t.match(await b.sessions.read(id), { id, token: 'n8n', working_directory: { mode: 'shared' } });
   const [project = ''] = readdirSync(join(b.configDirectory, 'projects')).filter(
@@ -123,6 +123,32 @@ t.test('a session of a lost replica goes on at another one, and at that one alon
     'a removed session has no copy',
   );
 });
+
+t.test(
+  'a replica that returns takes what another one continued, once that one is lost',
+  async (t) => {
+    const { start, copied, lose } = replicas(t);
+    const [a, b] = [await start('a'), await start('b')];
+    const id = await a.begin('{"one":1}\n');
+    await copied(id, '{"one":1}\n');
+    const takes = (by: typeof a) => async () => {
+      await lose(by.store);
+      return (await by.mirror.adopt(id)) === 'adopted';
+    };
+    await until('b has the session', takes(b));
+    const path = (by: typeof a): string => {
+      const projects = join(by.configDirectory, 'projects');
+      const [project = ''] = readdirSync(projects).filter((each) => each !== '-a');
+      return join(projects, project, `${id}.jsonl`);
+    };
+    appendFileSync(path(b), '{"two":2}\n');
+    b.mirror.note(id);
+    await copied(id, '{"one":1}\n{"two":2}\n');
+    t.equal(await a.mirror.adopt(id), 'later', 'b has it and lives');
+    await until('a has the session again', takes(a));
+    t.equal(readFileSync(path(a), 'utf8'), '{"one":1}\n{"two":2}\n');
+  },
+);
 
 t.test('the copies that were not used for the longest time make room', async (t) => {
   const { start, keys, copied } = replicas(t, { most: 250, longest: 200 });
@@ -163,11 +189,11 @@ t.test('a copy that is no session harms nothing', async (t) => {
   await redis.hset(keys.mirrored(damaged), 'record', '{"version":2}');
   await redis.hset(keys.mirrored(other), 'record', JSON.stringify(sessionRecord({ id: linked })));
   for (const id of [damaged, other]) {
-    t.equal(await b.mirror.adopt(id), false);
+    t.equal(await b.mirror.adopt(id), 'none');
     t.equal(await b.sessions.read(id), undefined);
   }
-  t.equal(await b.mirror.adopt('../../x'), false);
-  t.equal(await b.mirror.adopt(randomUUID()), false, 'an unknown session');
+  t.equal(await b.mirror.adopt('../../x'), 'none');
+  t.equal(await b.mirror.adopt(randomUUID()), 'none', 'an unknown session');
   await lose(b.store);
   const project = join(b.configDirectory, 'projects');
   mkdirSync(join(b.configDirectory, 'outside'));
@@ -176,7 +202,7 @@ t.test('a copy that is no session harms nothing', async (t) => {
     '-',
   );
   symlinkSync(join(b.configDirectory, 'outside'), join(project, name));
-  t.equal(await b.mirror.adopt(linked), false);
+  t.equal(await b.mirror.adopt(linked), 'none');
   t.strictSame(readdirSync(join(b.configDirectory, 'outside')), [], 'a symlink is not followed');
   t.equal(b.log.count('session_adopted'), 0);
 });

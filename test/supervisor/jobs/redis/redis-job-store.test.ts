@@ -129,7 +129,7 @@ t.test('a job whose session is on a lost replica begins a new session elsewhere'
   const a = await openStore(t, { name });
   const b = await openStore(t, {
     ...{ name, replica: 'b', replicaLost: 1 },
-    adopt: async (session) => adopted.push(session) > 1,
+    adopt: async (session) => (adopted.push(session) > 1 ? 'adopted' : 'none'),
   });
   const sessions = ['session-1', 'session-2'];
   for (const session of sessions) {
@@ -273,7 +273,12 @@ t.test('a claim leaves a job whose session got an earlier job meanwhile', async 
   await a.claim('owner-a', Date.now());
   await a.update(first.id, (job) => become(job, 'failed', Date.now()));
   await a.close();
-  const c = await openStore(t, { name, replica: 'c', replicaLost: 1, adopt: async () => true });
+  const c = await openStore(t, {
+    name,
+    replica: 'c',
+    replicaLost: 1,
+    adopt: async () => 'adopted',
+  });
   let taken: Job | undefined;
   const b = await openStore(t, {
     ...{ name, replica: 'b', replicaLost: 1 },
@@ -281,7 +286,7 @@ t.test('a claim leaves a job whose session got an earlier job meanwhile', async 
     adopt: async () => {
       await c.update(first.id, (job) => become(job, 'queued', Date.now()));
       taken = await until('c has the first job', () => claimOf(c, 'owner-c'));
-      return true;
+      return 'adopted';
     },
   });
   await until('replica a is lost, and b looks at the second job', async () => {
