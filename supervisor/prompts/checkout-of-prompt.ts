@@ -61,7 +61,7 @@ export class CheckoutOfPrompt {
     const directory =
       record && !fork ? options.workspaces.pathOf(record.working_directory) : undefined;
     const need: CheckoutNeed = {
-      ...{ saved, directory, fork, wanted, signal },
+      ...{ saved, sessionId: record?.id, directory, fork, wanted, signal },
       instructions: profile.workspaces?.instructions ?? false,
       author: profile.workspaces?.author ?? usualAuthor,
     };

@@ -24,8 +24,8 @@ import { instructionsIn, noteFor, warningsFor } from './checkout-note.ts';
 import type { GatewayClient } from './gateway-client.ts';
 import { isNoSpace } from './git-failures.ts';
 import type { Mirrors } from './mirrors.ts';
-import { publishCommits } from './publish.ts';
-import { findTarget, type Target } from './remote-refs.ts';
+import { ownBranch, publishCommits } from './publish.ts';
+import { findTarget, type Target, tipOf } from './remote-refs.ts';
 import { type DiffStat, publishTimeout, SessionCommits } from './session-commits.ts';
 import type { PublishRequest, WorkspaceRequest } from './workspace-request.ts';
 
@@ -53,6 +53,8 @@ export interface CheckoutsOptions {
 export interface CheckoutNeed {
   /** The checkout that the session has; undefined if the session begins. */
   saved: SessionWorkspace | undefined;
+  /** Of the saved checkout; a checkout that was lost is looked for on the branch of the session. */
+  sessionId?: string | undefined;
   /** The directory of the session; undefined if the session begins. */
   directory: string | undefined;
   /** Whether a new session begins with the history, and the checkout, of another one. */
@@ -265,7 +267,9 @@ export class Checkouts {
     const lost = fork
       ? 'the checkout of the copied session was made'
       : 'the checkout of the session was lost and was made again';
+    const pushed = fork ? undefined : await this.#pushed(saved, need);
     const attempts = [
+      ...(pushed === undefined || pushed.commit === saved.commit ? [] : [pushed]),
       { commit: saved.commit, warning: `${lost} at the commit ${saved.commit.slice(0, 12)}` },
       {
         commit: saved.start,
@@ -293,6 +297,23 @@ export class Checkouts {
       }
     }
     throw new BerthError('internal', 'cannot make a checkout again: there is no commit to try');
+  }
+
+  /**
+   * The branch that the session has pushed. It may have more than the record of the session, if berth was killed after
+   * the push.
+   */
+  async #pushed(
+    { repo, branch }: SessionWorkspace,
+    { sessionId, signal }: CheckoutNeed,
+  ): Promise<{ commit: string; warning: string } | undefined> {
+    const own = branch ?? (sessionId === undefined ? undefined : ownBranch(sessionId));
+    if (own === undefined) return undefined;
+    const { git, gateway } = this.#options;
+    const commit = await tipOf(repo, own, { git, gateway, signal });
+    if (commit === undefined) return undefined;
+    const warning = `the checkout of the session was lost and was made again at ${commit.slice(0, 12)}, the last commit of its branch ${own}`;
+    return { commit, warning };
   }
 
   async #stage(

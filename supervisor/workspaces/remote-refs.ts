@@ -48,6 +48,16 @@ export async function findTarget(
   throw absent(repo, `it has no branch and no tag ${ref}`, 'correct "ref", or omit it');
 }
 
+/** @returns the last commit of a branch; undefined if there is no such branch. @throws BerthError */
+export async function tipOf(
+  repo: string,
+  branch: string,
+  options: RemoteOptions,
+): Promise<string | undefined> {
+  const name = `refs/heads/${branch}`;
+  return (await listRefs(repo, [name], options)).refs.get(name);
+}
+
 const plain = { branch: null, into: null, baseBranch: null } as const;
 
 async function findPullRequest(

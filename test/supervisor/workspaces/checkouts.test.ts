@@ -4,7 +4,7 @@ import t from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
 import { createSlots } from '../../../shared/slots.ts';
 import { createRepository } from '../../support/repository.ts';
-import { branch, openWorkshop } from './fixture.ts';
+import { branch, openWorkshop, sessionId } from './fixture.ts';
 
 t.test('a second session of a repository needs no fetch, and each has its own files', async (t) => {
   const { make, counted, scene } = await openWorkshop(t);
@@ -127,4 +127,24 @@ t.test('a checkout that was lost is made again at the commit of the session', as
   const first = await make({ repo: 'me/app' }, saved);
   t.equal((await first.git('rev-parse', 'HEAD')).text.trim(), scene.app.head());
   t.match(first.prepared.warnings[0], /does not have its later commits/);
+});
+
+t.test('a push that the record does not know is found when the checkout is lost', async (t) => {
+  const { make, end } = await openWorkshop(t);
+  const one = await make({ repo: 'me/app' });
+  const before = one.state;
+  writeFileSync(join(one.directory, 'new.txt'), 'new');
+  const { commit } = await end(one, {});
+  // As after a kill between the push and the record.
+  rmSync(one.directory, { recursive: true });
+  const again = await make(
+    { repo: 'me/app' },
+    { saved: before, directory: one.directory, sessionId },
+  );
+  t.equal((await again.git('rev-parse', 'HEAD')).text.trim(), commit);
+  t.match(again.prepared.warnings[0], branch);
+  writeFileSync(join(again.directory, 'more.txt'), 'more');
+  const outcome = await end(again, {});
+  t.equal(outcome.problem, undefined);
+  t.equal(outcome.branch, branch);
 });
