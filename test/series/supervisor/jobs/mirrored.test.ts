@@ -19,7 +19,9 @@ t.test('a job continues the session of a lost replica from its mirrored transcri
   const keys = new Keys('berth');
   const surroundings = await makeSurroundings(t);
   const { api } = surroundings;
-  const shared = { BERTH_REDIS_URL: server.url, BERTH_REDIS_MIRROR_SIZE: '8Mi' };
+  const shared = {
+    ...{ BERTH_REDIS_URL: server.url, BERTH_REDIS_MIRROR_SIZE: '8Mi', BERTH_REPLICA_LOST: '10s' },
+  };
   const root = join(t.testdirName, 'a');
   for (const name of ['config', 'home']) mkdirSync(join(root, name), { recursive: true });
   writeFileSync(join(root, 'tokens'), `tests:${token}\n`);
@@ -61,7 +63,6 @@ t.test('a job continues the session of a lost replica from its mirrored transcri
   const second = await jobAtA({ prompt: '[[say and on]]', session_id, delay: '3s' });
   a.kill('SIGKILL');
   await a.ended;
-  await redis.zadd(keys.replicas, 0, 'a');
 
   const b = await startWithRealCli(t, {
     surroundings,
