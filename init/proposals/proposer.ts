@@ -26,6 +26,8 @@ export interface ProposerOptions {
   readConfig: () => InitConfig;
   metrics: ProposalMetrics;
   log: Log;
+  /** If nothing was proposed before, copies that were saved from then on are proposed; now, by default. */
+  since?: Date;
 }
 
 type GitHubModules = typeof import('../github/branch-commit.ts') &
@@ -47,13 +49,14 @@ export class Proposer {
   readonly #options: ProposerOptions;
   readonly #scans = new Map<string, string | undefined>();
   /** Until the state can be written. */
-  readonly #started = new Date();
+  readonly #since: Date;
   /** What was left out at the last pass, so that it is logged once. */
   #reported = new Set<string>();
   #heldAt: string | undefined;
 
   constructor(options: ProposerOptions) {
     this.#options = options;
+    this.#since = options.since ?? new Date();
   }
 
   /** Compares the volume with the repository once, and updates the pull request. @throws BerthError */
@@ -64,7 +67,7 @@ export class Proposer {
     const record = await steadyRecord(config);
     if (!record) return 'none';
     const known = await readProposals(stateDirectory, repository.url);
-    const state = known ?? newState(repository.url, this.#started);
+    const state = known ?? newState(repository.url, this.#since);
     const since = new Date(state.since);
     const place = { configDirectory, stateDirectory };
     const found = await findChanges({ ...place, record, listed, since, signal });

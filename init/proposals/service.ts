@@ -20,6 +20,8 @@ const afterFailure = { first: 10_000, longest: 900_000, jitter: 0.5 };
 
 /** @param interval BERTH_SYNC_INTERVAL, in milliseconds */
 export function proposalsService(interval: number): Service {
+  // The first preparation saves copies before the service starts.
+  const since = new Date();
   return {
     name: 'proposals',
     needsVolume: true,
@@ -27,7 +29,7 @@ export function proposalsService(interval: number): Service {
       const end = new AbortController();
       const over = AbortSignal.any([signal, end.signal]);
       const metrics = createProposalMetrics(registry);
-      const proposer = new Proposer({ readConfig, metrics, log });
+      const proposer = new Proposer({ readConfig, metrics, log, since });
       const run = async (): Promise<void> => {
         let failures = 0;
         await pause(Math.min(first, interval), over);
