@@ -19,6 +19,8 @@ export class JobCallbacks {
   readonly #receiver: WebhookReceiver;
   /** The jobs whose callback was answered with 204. */
   readonly #accepted = new Set<string>();
+  /** What each callback says, or why its signature is wrong. Verified when it arrives: a signature grows old. */
+  readonly #verified = new Map<string, (Ended | string)[]>();
 
   private constructor(receiver: WebhookReceiver) {
     this.#receiver = receiver;
@@ -28,7 +30,9 @@ export class JobCallbacks {
     const receiver = await openReceiver({ teardown: (end) => cleanup.defer(() => void end()) });
     const callbacks = new JobCallbacks(receiver);
     receiver.replies = [
-      async (response, { target }) => {
+      async (response, { target, body, headers }) => {
+        const known = callbacks.#verified.get(target) ?? [];
+        callbacks.#verified.set(target, [...known, callbacks.#verify(body, headers)]);
         if (random.below(late) === 0) await delay(random.below(longestDelay));
         const refuses = random.below(refused) === 0;
         if (!refuses) callbacks.#accepted.add(target);
@@ -57,19 +61,20 @@ export class JobCallbacks {
     return this.#accepted.has(targetOf(index));
   }
 
+  #verify(body: string, headers: Record<string, string>): Ended | string {
+    try {
+      return new Webhook(this.secret).verify(body, headers) as Ended;
+    } catch (error) {
+      return String(error);
+    }
+  }
+
   problemsOf(index: number, id: string, state: string): string[] {
     const all = this.#receiver.received.filter(({ target }) => target === targetOf(index));
     const ids = new Set(all.map(({ headers }) => headers['webhook-id']));
-    const wrong = all.flatMap(({ body, headers }) => {
-      try {
-        const message = new Webhook(this.secret).verify(body, headers) as {
-          type: string;
-          data: { id: string };
-        };
-        return message.type === `job.${state}` && message.data.id === id ? [] : [message.type];
-      } catch (error) {
-        return [String(error)];
-      }
+    const wrong = (this.#verified.get(targetOf(index)) ?? []).flatMap((one) => {
+      if (typeof one === 'string') return [one];
+      return one.type === `job.${state}` && one.data.id === id ? [] : [one.type];
     });
     return [
       ...(this.isReported(index)
@@ -79,6 +84,11 @@ export class JobCallbacks {
       ...wrong.map((cause) => `a callback is wrong: ${cause}`),
     ];
   }
+}
+
+interface Ended {
+  type: string;
+  data: { id: string };
 }
 
 function targetOf(index: number): string {

@@ -248,7 +248,7 @@ async function strangers(
     const reply = await berth?.call('GET', `/v1/jobs?limit=100${cursor && `&cursor=${cursor}`}`);
     const { body } = reply ?? { body: { jobs: [] } };
     found.push(...body.jobs.map(({ id }: Seen) => id));
-    cursor = body.cursor ?? body.next_cursor ?? '';
+    cursor = body.next ?? '';
   } while (cursor);
   const extra = found.filter((id) => !ids.includes(id));
   return [
