@@ -265,8 +265,9 @@ export class Sync {
       announce(report, log);
       return report;
     } catch (error) {
-      const applied = await readTreeRecord(config.stateDirectory, appliedFile);
-      if (applied.kind === 'valid') this.#current = applied.value.commit;
+      // The files may be written though a later step failed. The error of that step is the one to report.
+      const applied = await readTreeRecord(config.stateDirectory, appliedFile).catch(() => undefined);
+      if (applied?.kind === 'valid') this.#current = applied.value.commit;
       throw error;
     } finally {
       // A change that was not finished is not announced: the next try finishes it.
