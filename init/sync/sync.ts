@@ -266,7 +266,9 @@ export class Sync {
       return report;
     } catch (error) {
       // The files may be written though a later step failed. The error of that step is the one to report.
-      const applied = await readTreeRecord(config.stateDirectory, appliedFile).catch(() => undefined);
+      const applied = await readTreeRecord(config.stateDirectory, appliedFile).catch(
+        () => undefined,
+      );
       if (applied?.kind === 'valid') this.#current = applied.value.commit;
       throw error;
     } finally {
