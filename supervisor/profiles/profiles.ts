@@ -225,14 +225,9 @@ async function readText(path: string): Promise<string> {
     // the volume.
     const file = await open(path);
     try {
-      const buffer = Buffer.alloc(largestFile + 1);
-      let length = 0;
-      for (;;) {
-        const { bytesRead } = await file.read(buffer, length, buffer.length - length);
-        length += bytesRead;
-        if (length > largestFile) throw new Error(`it is larger than ${largestFile} bytes`);
-        if (bytesRead === 0) return buffer.toString('utf8', 0, length);
-      }
+      const { size } = await file.stat();
+      if (size > largestFile) throw new Error(`it is larger than ${largestFile} bytes`);
+      return await file.readFile('utf8');
     } finally {
       await file.close();
     }

@@ -116,7 +116,7 @@ export async function makeSupervisor(
     maxWorkers,
     workingDirectory,
     log: log.log,
-    interval: 20,
+    interval: 50,
   });
   const supervisor = new Supervisor({
     config,
