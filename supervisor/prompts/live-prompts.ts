@@ -155,7 +155,12 @@ export class LivePrompts {
 
   /** Whether a prompt works in that session, or waits to work there. */
   use(sessionId: string): boolean {
-    return [...this.#prompts].some((live) => {
+    return this.using(sessionId).length > 0;
+  }
+
+  /** The prompts that work in that session, or wait to work there, in whatever state. */
+  using(sessionId: string): LivePrompt[] {
+    return [...this.#prompts].filter((live) => {
       const { record, fork } = live.prompt;
       return live.serves(sessionId) || (!fork && record?.id === sessionId);
     });

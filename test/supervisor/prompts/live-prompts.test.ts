@@ -8,7 +8,7 @@ import {
   type EarlierOptions,
   finishEarlier,
 } from '../../../supervisor/prompts/checkout-of-prompt.ts';
-import { LivePrompts } from '../../../supervisor/prompts/live-prompts.ts';
+import { type LivePrompt, LivePrompts } from '../../../supervisor/prompts/live-prompts.ts';
 import { LiveSessions } from '../../../supervisor/prompts/live-sessions.ts';
 import type { Pause } from '../../../supervisor/prompts/pause.ts';
 import type { Prompt } from '../../../supervisor/prompts/prompt.ts';
@@ -263,4 +263,36 @@ t.test('the end of a session waits for the prompt that it has interrupted', asyn
   live.end(prompt);
   await ending;
   t.same(ended, ['one']);
+});
+
+t.test('the end of a session ends the prompts that wait to work there, and no fork', async (t) => {
+  const live = new LivePrompts();
+  const prompts = [false, false, true].map((fork) =>
+    live.accept({ record: { id: 'one' }, fork } as Prompt),
+  );
+  const [waits, limited, fork] = prompts as [LivePrompt, LivePrompt, LivePrompt];
+  limited.become('limited');
+  const ending = new LiveSessions(live, poolWith(undefined)).endSession('one', reason);
+  t.equal(waits.signal.reason, reason);
+  t.equal(limited.signal.reason, reason);
+  t.equal(fork.signal.aborted, false);
+  for (const each of [waits, limited]) live.end(each);
+  await ending;
+});
+
+t.test('the end of a session waits for a busy worker without a prompt', async (t) => {
+  let state: string | undefined = 'busy';
+  let rounds = 0;
+  const pool = {
+    stateOf: () => state,
+    endSession: async () => {
+      rounds += 1;
+      if (rounds > 1_000) throw new Error('the loop leaves no time for timers');
+    },
+  } as unknown as Pool;
+  setTimeout(() => {
+    state = undefined;
+  }, 20);
+  await new LiveSessions(new LivePrompts(), pool).endSession('one', reason);
+  t.ok(rounds < 5);
 });
