@@ -202,15 +202,16 @@ t.test('a server that takes requests and says nothing is given up', async (t) =>
 
 t.test('a body that stalls or breaks off is not taken for whole', async (t) => {
   const harbour = await openHarbour(t);
-  const { remote, directory } = connect(t, harbour, { idleTimeout: 150, retryDelays: [] });
+  const { remote: patient, directory } = connect(t, harbour);
+  const { remote } = connect(t, harbour, { idleTimeout: 150, retryDelays: [] });
   await directory.open();
-  const target = await remote.resolve('main');
+  const target = await patient.resolve('main');
   harbour.server.fault({ kind: 'stall', afterBytes: 60 });
   await t.rejects(remote.fetch(target, directory), { code: 'remote_unavailable' });
   harbour.server.fault({ kind: 'drop', afterBytes: 60 });
   await t.rejects(remote.fetch(target, directory), { code: 'remote_unavailable' });
   harbour.server.fault(undefined);
-  t.equal(await remote.fetch(target, directory), target.commit);
+  t.equal(await patient.fetch(target, directory), target.commit);
 });
 
 t.test('a connection that broke is tried again', async (t) => {

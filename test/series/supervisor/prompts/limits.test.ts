@@ -1,5 +1,5 @@
 import t from 'tap';
-import { promptText } from '../../../support/messages-api.ts';
+import { type MessagesApi, promptText } from '../../../support/messages-api.ts';
 import { startWithRealCli } from '../../../support/supervisor.ts';
 import { until } from '../../../support/until.ts';
 import { inSeconds, limitHeaders } from '../../../support/usage-limit.ts';
@@ -11,6 +11,20 @@ const environment = {
   ANTHROPIC_API_KEY: undefined,
   CLAUDE_CODE_OAUTH_TOKEN: 'sk-ant-oat01-of-the-tests',
 };
+
+/**
+ * The API refuses the first request of a prompt, and its usage limit ends 6 s after the refusal. The start of
+ * the CLI takes none of that time.
+ */
+function refuseOnce(api: MessagesApi, prompt: string): void {
+  let refused = false;
+  api.reply((request) => {
+    if (refused || promptText(request) !== prompt) return undefined;
+    refused = true;
+    const headers = JSON.parse(limitHeaders('rejected', inSeconds(6), 'five_hour', '1.0'));
+    return { status: 429, headers };
+  });
+}
 
 t.test('at the usage limit nothing more is sent, and everybody hears when it ends', async (t) => {
   const { prompt, call, log, surroundings, metricsUrl } = await startWithRealCli(t, {
@@ -43,8 +57,8 @@ t.test('at the usage limit nothing more is sent, and everybody hears when it end
 
 t.test('a prompt that waits is sent when the limit ends', async (t) => {
   const { prompt, stream, log, surroundings } = await startWithRealCli(t, { environment });
-  const limited = limitHeaders('rejected', inSeconds(6), 'five_hour', '1.0');
-  t.match(await prompt(`[[status 429 ${limited}]]`), { body: { code: 'usage_limit' } });
+  refuseOnce(surroundings.api, 'hello');
+  t.match(await prompt('hello'), { body: { code: 'usage_limit' } });
   const waiting = stream('[[say after all]]', { on_limit: 'wait' });
   t.match((await waiting.next()).value, {
     event: 'limited',
@@ -57,11 +71,10 @@ t.test('a prompt that waits is sent when the limit ends', async (t) => {
 });
 
 t.test('a job waits for the end of the limit, and spends no attempt on it', async (t) => {
-  const { call } = await startWithRealCli(t, { environment });
-  const limited = limitHeaders('rejected', inSeconds(5), 'five_hour', '1.0');
-  const { body: job } = await call('POST', '/v1/jobs', {
-    body: { prompt: `[[status 429 x1 ${limited}]] [[say after all]]` },
-  });
+  const { call, surroundings } = await startWithRealCli(t, { environment });
+  const prompt = '[[say after all]]';
+  refuseOnce(surroundings.api, prompt);
+  const { body: job } = await call('POST', '/v1/jobs', { body: { prompt } });
   const path = `/v1/jobs/${job.id}`;
   const parked = await until('the job is parked', async () => {
     const { body } = await call('GET', path);

@@ -212,7 +212,10 @@ t.test('a worker is used again after each way in which a turn ended', async (t) 
 
   await t.test('an interrupted tool ends with its turn', async (t) => {
     const ending = new AbortController();
-    const turn = run('[[tool Bash {"command":"tail -f /dev/null"}]]', { signal: ending.signal });
+    const turn = run('[[tool Bash {"command":"tail -f /dev/null"}]]', {
+      signal: ending.signal,
+      interruptGrace: 60_000,
+    });
     await until('Bash runs', () => tailsOf(config).length === 1);
     ending.abort(new BerthError('interrupted', 'enough'));
     t.match(failureOf(await turn), { code: 'interrupted', details: { cost_usd: Number } });
