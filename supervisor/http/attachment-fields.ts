@@ -2,12 +2,15 @@
 import { z } from 'zod';
 import { type Attachment, attachmentOf, refused } from '../attachments/attachment.ts';
 
+/** Characters of the name of a file. */
+export const longestName = 1_024;
+
 export const attachmentsField = z
   .array(
     z.strictObject({
       name: z
         .string({ error: 'expected the name of a file' })
-        .max(1_024, { error: 'expected at most 1024 characters' })
+        .max(longestName, { error: `expected at most ${longestName} characters` })
         .optional()
         .describe('The name of the file; it is made safe'),
       media_type: z

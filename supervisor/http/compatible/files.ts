@@ -3,7 +3,7 @@
  * Invariant: berth downloads nothing for a client, so a file comes as base64 within the request.
  */
 import { type Attachment, attachmentOf } from '../../attachments/attachment.ts';
-import { decoded } from '../attachment-fields.ts';
+import { decoded, longestName } from '../attachment-fields.ts';
 import { asObject, type Json, type Parts, type SentFile } from './content.ts';
 import { cannotUse } from './field-rules.ts';
 
@@ -28,7 +28,11 @@ export const chatParts: Parts = {
       byUrl(asObject(image_url, `${field}.image_url`).url, undefined, `${field}.image_url.url`),
     file: ({ file }, field) => {
       const { file_data, filename } = asObject(file, `${field}.file`);
-      return byUrl(file_data, filename, `${field}.file.file_data`);
+      return byUrl(
+        file_data,
+        nameOfFile(filename, `${field}.file.filename`),
+        `${field}.file.file_data`,
+      );
     },
   },
 };
@@ -39,7 +43,7 @@ export const responsesParts: Parts = {
   files: {
     input_image: ({ image_url }, field) => byUrl(image_url, undefined, `${field}.image_url`),
     input_file: ({ file_data, filename }, field) =>
-      byUrl(file_data, filename, `${field}.file_data`),
+      byUrl(file_data, nameOfFile(filename, `${field}.filename`), `${field}.file_data`),
   },
 };
 
@@ -50,7 +54,7 @@ function bySource(
   context?: unknown,
 ): SentFile | readonly SentFile[] {
   const source = asObject(value, `${field}.source`);
-  const name = typeof title === 'string' ? title : undefined;
+  const name = nameOfFile(title, `${field}.title`);
   const about =
     typeof context === 'string' && context !== '' ? ` (${JSON.stringify(context)})` : '';
   const heading = `Document ${JSON.stringify(name ?? 'untitled')}${about}`;
@@ -72,13 +76,19 @@ function byBase64({ media_type, data }: Json, name: string | undefined, field: s
 }
 
 /** A `data:` URL. */
-function byUrl(url: unknown, filename: unknown, field: string): Attachment {
+function byUrl(url: unknown, name: string | undefined, field: string): Attachment {
   const comma = typeof url === 'string' ? url.indexOf(',') : -1;
   if (typeof url !== 'string' || comma < 0) throw elsewhere(field);
   const [, media_type] = /^data:([^;,]*)(?:;[^,]*)?;base64$/i.exec(url.slice(0, comma)) ?? [];
   if (media_type === undefined) throw elsewhere(field);
-  const name = typeof filename === 'string' ? filename : undefined;
   return byBase64({ media_type, data: url.slice(comma + 1) }, name, field);
+}
+
+/** @throws BerthError `invalid_request` for a name that is too long */
+function nameOfFile(value: unknown, field: string): string | undefined {
+  if (typeof value !== 'string') return undefined;
+  if (value.length <= longestName) return value;
+  throw cannotUse(field, `it has more than ${longestName} characters`, 'send a shorter name');
 }
 
 function elsewhere(field: string) {

@@ -42,6 +42,17 @@ t.test(
   },
 );
 
+t.test('the time for a name of a million characters does not grow with their square', async (t) => {
+  const many = 1_000_000;
+  t.equal(safeName(`a${'.'.repeat(many)}b`, 'text/plain'), 'b');
+  t.equal(safeName(`a${' '.repeat(many)}`, 'text/plain'), 'attachment.plain');
+  t.equal(safeName('/'.repeat(many), 'text/plain'), 'attachment.plain');
+  t.equal(safeName(`${'a'.repeat(many)}.csv`, 'text/csv'), `${'a'.repeat(116)}.csv`);
+  const dots = safeName(`a${'.'.repeat(900)}b`, 'text/plain');
+  t.equal(dots, `a${'.'.repeat(117)}.b`);
+  t.equal(safeName(`\u{1f4c4}${'\u{10400}'.repeat(many)}`, 'text/csv').length, 60);
+});
+
 t.test('a name that exists in another case gets a number', async (t) => {
   t.equal(uniqueName('a.csv', new Set(['a.csv', 'a-2.csv'])), 'a-3.csv');
   t.equal(uniqueName('A.csv', new Set(['a.csv'])), 'A-2.csv');

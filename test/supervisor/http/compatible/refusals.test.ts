@@ -115,6 +115,28 @@ t.test('a body of very many levels is refused before anything repeats it', async
   t.match(lists, { status: 400, body: { error: { message: /metadata\.a/ } } });
 });
 
+t.test('a name of a file that is too long is refused with its field', async (t) => {
+  const name = `a${'.'.repeat(50_000)}b`;
+  const data = Buffer.from('x').toString('base64');
+  const url = `data:text/plain;base64,${data}`;
+  const source = { type: 'base64', media_type: 'text/plain', data };
+  const of = (part: object) => [{ role: 'user', content: [part] }];
+  const at = (field: string) => ({ status: 400, body: { error: { param: field } } });
+  const document = { messages: of({ type: 'document', title: name, source }) };
+  for (const path of ['/v1/messages', '/v1/messages/count_tokens']) {
+    const answered = await post(path, { model: 'berth', max_tokens: 9, ...document });
+    const error = { berth: { field: 'messages.0.content.0.title' } };
+    t.match(answered, { status: 400, body: { error } }, path);
+  }
+  const inChat = of({ type: 'file', file: { file_data: url, filename: name } });
+  t.match(
+    await post('/v1/chat/completions', { model: 'berth', messages: inChat }),
+    at('messages.0.content.0.file.filename'),
+  );
+  const input = of({ type: 'input_file', file_data: url, filename: name });
+  t.match(await post('/v1/responses', { model: 'berth', input }), at('input.0.content.0.filename'));
+});
+
 t.test('what a document says is not run as a command', (t) => {
   const source = { type: 'text', data: '/deploy prod' };
   const content = [
