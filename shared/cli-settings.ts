@@ -96,7 +96,9 @@ function whereIn(text: string, error: unknown): string {
     (/position (\d+)/.exec(said)?.[1] === undefined
       ? undefined
       : text.slice(0, Number(/position (\d+)/.exec(said)?.[1])).split('\n').length);
-  const comment = /^\s*(\/\/|\/\*)/m.test(text) ? ', and JSON does not allow comments' : '';
+  const comment = /(?:^|\n)[^\S\n]*(?:\/\/|\/\*)/.test(text)
+    ? ', and JSON does not allow comments'
+    : '';
   return line === undefined ? ` (it ends too early${comment})` : ` (line ${line}${comment})`;
 }
 

@@ -28,16 +28,37 @@ const variable = /\$\{[A-Za-z_]\w*\}|\$[A-Za-z_]\w*|(?<=^|\s)~(?=\/)/;
 export function runsHelper(helper: string, argv: readonly string[]): boolean {
   if (argv.at(-2) === '-c' && argv.at(-1) === helper) return true;
   const alone = helper
-    .replaceAll(/\s*\d?(>>?|<)&?\s*\S+/g, '')
-    .replace(/^\s*(?:exec\s+|[A-Za-z_]\w*=\S*\s+)*/, '');
-  const parts = plain(alone).split(variable).map(escaped);
+    .replaceAll(/\s+/g, ' ')
+    .replaceAll(/ ?\d?(>>?|<)&? ?\S+/g, '')
+    .replace(/^ ?(?:exec |[A-Za-z_]\w*=\S* )*/, '');
+  if (alone.trim() === '') return false;
+  const wanted = plain(alone).split(' ');
+  const words = plain(argv.join(' ')).split(' ').slice(-wanted.length);
   return (
-    alone.trim() !== '' && new RegExp(`(^|\\s|/)${parts.join('\\S*')}$`).test(plain(argv.join(' ')))
+    words.length === wanted.length &&
+    wanted.every((word, index) => fits(words[index] ?? '', word.split(variable), index === 0))
   );
 }
 
-function escaped(text: string): string {
-  return text.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&');
+/**
+ * Whether a word consists of these texts, with any text between two of them. The settings and the arguments are
+ * untrusted, so the time grows no faster than their length.
+ * @param isProgram whether the word may have a directory before the first text
+ */
+function fits(word: string, texts: readonly string[], isProgram: boolean): boolean {
+  const first = texts[0] ?? '';
+  const last = texts.at(-1) ?? '';
+  const mostly = word.length - last.length;
+  if (!word.endsWith(last)) return false;
+  if (texts.length === 1) return mostly === 0 || (isProgram && word[mostly - 1] === '/');
+  let at = isProgram && !word.startsWith(first) ? word.indexOf(`/${first}`) + 1 : 0;
+  if (!word.startsWith(first, at)) return false;
+  for (const text of texts.slice(0, -1)) {
+    at = word.indexOf(text, at);
+    if (at < 0) return false;
+    at += text.length;
+  }
+  return at <= mostly;
 }
 
 /** Without quotes, and with single blanks. */

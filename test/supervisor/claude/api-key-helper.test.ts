@@ -14,6 +14,13 @@ t.test('the process of the helper is recognised, in its shell or in the place of
     ['node key.js', ['node', 'server.js'], false],
     ['vault read', ['node', 'server.js', 'vault', 'read', 'x'], false],
     ['>/dev/null', ['node', 'server.js'], false],
+    ['${A}/bin-$B/key.sh', ['/opt/x/bin-2/key.sh'], true],
+    ['bin-$B/key.sh', ['/opt/bin-2/key.sh'], true],
+    ['bin-$B/key.sh', ['/opt/my-bin-2/key.sh'], false],
+    // Each of these takes hours with one regular expression.
+    [`x${' '.repeat(500_000)}y`, ['node', 'server.js'], false],
+    ['$A-'.repeat(40), ['-'.repeat(200_000), 'x'], false],
+    [`${'$A-'.repeat(40)}x`, [`${'-'.repeat(200_000)}`], false],
   ];
   for (const [helper, argv, runs] of cases) t.equal(runsHelper(helper, argv), runs, helper);
   t.end();

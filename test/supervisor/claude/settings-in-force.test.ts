@@ -104,6 +104,8 @@ t.test('what berth holds to be ignored is what the real CLI ignores', async (t) 
     }
   }
   t.match(settingsProblems(Buffer.from('{\n"a": 1,\n}'))[0]?.message, 'line 3');
+  const blank = `{${'\n'.repeat(900_000)}`;
+  t.match(settingsProblems(Buffer.from(blank)), [{ message: /too early|line/ }], 'at once');
   rmSync(file);
   t.same(await ignoredSettings(child, surroundings.config), [], 'none is no broken one');
 
