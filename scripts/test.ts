@@ -101,7 +101,6 @@ const imports = ['plain-children', ...(coverage ? ['count-lines'] : [])];
 const environment = {
   ...process.env,
   NODE_COMPILE_CACHE: join(root, 'node_modules/.cache/compile'),
-  TAP_TIMEOUT: values.timeout,
   ...(coverage ? { BERTH_TEST_COVERAGE: coverage } : {}),
 };
 
@@ -114,6 +113,8 @@ t.jobs = Number(values.jobs);
 t.plan(runs.length);
 const ended = runs.map(({ name, files }) => {
   const several = files.length > 1;
+  // Each file has the same time, whether or not it shares its process.
+  const timeout = Number(values.timeout) * Math.min(files.length, 3);
   return t.spawn(
     process.execPath,
     [
@@ -125,9 +126,13 @@ const ended = runs.map(({ name, files }) => {
     {
       name,
       cwd: root,
-      env: { ...environment, ...(several ? { BERTH_TEST_FILES: files.join('\n') } : {}) },
+      env: {
+        ...environment,
+        TAP_TIMEOUT: String(timeout),
+        ...(several ? { BERTH_TEST_FILES: files.join('\n') } : {}),
+      },
       buffered: t.jobs > 1,
-      timeout: Number(values.timeout) * 1_000,
+      timeout: timeout * 1_000,
       at: null,
       stack: '',
     },

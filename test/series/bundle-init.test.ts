@@ -23,9 +23,6 @@ import { gitEnvironment } from '../support/repository.ts';
 const files = { 'CLAUDE.md': 'one\n', 'docs/a.md': 'a\n', 'settings.json': '{}\n' };
 const mebibyte = 1024 * 1024;
 
-// Many processes: on a busy machine they need their time.
-t.setTimeout(300_000);
-
 /** One run of the bundle; `peak` is the most memory it had resident, in bytes. */
 async function run(harbour: Harbour, overrides: Record<string, string> = {}) {
   const told = join(harbour.directory, 'peak');

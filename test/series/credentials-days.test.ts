@@ -10,9 +10,6 @@ import { BerthPod, type Pod } from '../soak/credentials-pod.ts';
 import { openWorld } from '../soak/credentials-world.ts';
 import { testDirectory } from '../support/directory.ts';
 
-// 40 s of a quiet machine; of a busy one, more.
-t.setTimeout(300_000);
-
 t.test('a day of restarts, kills and faults lose no login that could be kept', async (t) => {
   const world = await openWorld(testDirectory(t, {}));
   t.teardown(() => world.close());

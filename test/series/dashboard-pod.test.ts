@@ -59,8 +59,6 @@ const quiet: Readonly<Record<string, string>> = {
   'What happened to the login: refresh {{reason}}': 'the login server answers',
 };
 
-t.setTimeout(300_000);
-
 t.test('every panel shows what a pod has done', { skip }, async (t) => {
   const observed = await startObservedPod(testDirectory(t, {}), {
     interval,

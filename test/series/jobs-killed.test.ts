@@ -7,7 +7,6 @@ import { runJobs } from '../soak/jobs-run.ts';
 import { realClaude } from '../support/claude.ts';
 import { testDirectory } from '../support/directory.ts';
 
-t.setTimeout(280_000);
 t.test('each accepted job ends once, whenever berth is killed', async (t) => {
   const { ended, problems } = await runJobs({
     ...{ directory: testDirectory(t), cli: realClaude },

@@ -12,7 +12,6 @@ const kills = Number(process.env.BERTH_TEST_KILLS ?? 8);
 /** One volume each. */
 const seeds = [1];
 
-t.setTimeout(300_000);
 t.test('killed anywhere, the next run ends in the same state', async (t) => {
   const root = testDirectory(t);
   const found = new Set<string>();

@@ -58,9 +58,6 @@ async function openBoth(t: Test, files?: Parameters<typeof openHarbour>[1]) {
   return { harbour, old, start, put, berth: () => runProgram(harbour.environment()) };
 }
 
-// Many processes: on a busy machine they need their time.
-t.setTimeout(300_000);
-
 t.test('1. what the CLI made outlives a restart', async (t) => {
   const { harbour, old, start, put, berth } = await openBoth(t);
   await start().ended;

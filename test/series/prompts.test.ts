@@ -5,9 +5,6 @@ import { runPrompts } from '../soak/prompts-run.ts';
 import { scriptedClaude } from '../support/claude.ts';
 import { testDirectory } from '../support/directory.ts';
 
-// 15 s of a quiet machine; of a busy one, more.
-t.setTimeout(300_000);
-
 t.test(
   'prompts of every kind and killed workers: one answer each, and nothing is left',
   async (t) => {

@@ -15,6 +15,9 @@ t.teardown = (end) => {
   teardowns.unshift(end);
 };
 
+// A file that sets its own time would set that of all.
+t.setTimeout = () => undefined;
+
 for (const file of files) {
   t.jobs = 1;
   await import(pathToFileURL(join(import.meta.dirname, '../..', file)).href);

@@ -52,9 +52,6 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
   fc.record({ kind: fc.constant('run') }),
 ) as fc.Arbitrary<Happening>;
 
-// Many processes: on a busy machine they need their time.
-t.setTimeout(300_000);
-
 t.test('nothing is lost, and nothing of berth’s is taken for an edit', async (t) => {
   testDirectory(t);
   let count = 0;

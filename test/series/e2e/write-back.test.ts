@@ -20,8 +20,6 @@ import { startMessagesApi } from '../../support/messages-api.ts';
 import { type Program, startProgram } from '../../support/programs.ts';
 import { until } from '../../support/until.ts';
 
-// Programs and the CLI: on a busy machine they need their time.
-t.setTimeout(300_000);
 t.jobs = 2;
 
 async function openCluster(t: Test, directory: string) {

@@ -24,9 +24,6 @@ const everything = ({ volume }: Harbour) =>
     return [path, size, mtimeMs, ino];
   });
 
-// Many processes: on a busy machine they need their time.
-t.setTimeout(300_000);
-
 t.test('--check tells each state by words and exit code, and changes nothing', async (t) => {
   const harbour = await openHarbour(t, {
     'CLAUDE.md': 'one\n',

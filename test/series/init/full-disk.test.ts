@@ -33,9 +33,6 @@ async function open(t: Test, options: string) {
   };
 }
 
-// Many processes: on a busy machine they need their time.
-t.setTimeout(300_000);
-
 t.test('an update that does not fit leaves the earlier state', { skip }, async (t) => {
   using disk = await open(t, 'size=1m');
   const { harbour, remount, run, refuses, leftovers } = disk;

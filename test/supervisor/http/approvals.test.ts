@@ -7,7 +7,6 @@ import { bash, startWithApprovals, stranger, webhookSecret } from '../../support
 import { until } from '../../support/until.ts';
 import { openReceiver, status } from '../../support/webhook-receiver.ts';
 
-t.setTimeout(270_000);
 t.jobs = 3;
 
 t.test('a call waits until an approver allows it, with an input of the approver', async (t) => {

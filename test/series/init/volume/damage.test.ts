@@ -131,9 +131,6 @@ const git: Damage[] = [
   ],
 ];
 
-// Many processes: on a busy machine they need their time.
-t.setTimeout(300_000);
-
 t.test('a git directory with any damage serves the next update', async (t) => {
   const harbour = await openHarbour(t, files);
   await harbour.run();

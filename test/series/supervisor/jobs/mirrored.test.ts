@@ -10,8 +10,6 @@ import { redisServer } from '../../../support/redis-server.ts';
 import { startWithRealCli, token } from '../../../support/supervisor.ts';
 import { until } from '../../../support/until.ts';
 
-t.setTimeout(240_000);
-
 t.test('a job continues the session of a lost replica from its mirrored transcript', async (t) => {
   const server = await redisServer(t);
   const redis = new Redis(server.url);

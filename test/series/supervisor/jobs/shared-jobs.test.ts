@@ -7,8 +7,6 @@ import { bashAllowed, surroundingsIn } from '../../../support/claude.ts';
 import { redisServer } from '../../../support/redis-server.ts';
 import { until } from '../../../support/until.ts';
 
-t.setTimeout(240_000);
-
 t.test(
   'approvals are decided at any replica, and files reach the replica that runs the job',
   async (t) => {

@@ -5,8 +5,6 @@ import t from 'tap';
 import { bash, startWithApprovals } from '../../../support/approvals.ts';
 import { realClaude } from '../../../support/claude.ts';
 
-t.setTimeout(240_000);
-
 const png =
   'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
 

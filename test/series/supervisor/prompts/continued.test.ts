@@ -6,7 +6,6 @@ import { turnIn } from '../../../../supervisor/prompts/turn-in-transcript.ts';
 import { bashAllowed } from '../../../support/claude.ts';
 import { startWithRealCli } from '../../../support/supervisor.ts';
 
-t.setTimeout(240_000);
 t.test('a transcript shows the answer of each turn that has ended, and of no other', async (t) => {
   const { prompt, surroundings } = await startWithRealCli(t, {
     config: { 'settings.json': bashAllowed },
