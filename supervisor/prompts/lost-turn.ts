@@ -23,7 +23,8 @@ interface CountedCalls {
 /** Never reaches a caller: the turn is continued, or the caller gets `error`. */
 export class TurnLost extends Error {
   readonly worker: Worker;
-  readonly promptId: string;
+  /** The ids of all texts that its process was sent for the prompt. */
+  readonly promptIds: readonly string[];
   readonly reason: LossReason;
   /** The error that the caller gets if the turn is not continued. */
   readonly error: BerthError;
@@ -33,7 +34,7 @@ export class TurnLost extends Error {
 
   constructor(
     worker: Worker,
-    promptId: string,
+    promptIds: readonly string[],
     calls: CountedCalls,
     reason: LossReason,
     thrown: unknown,
@@ -41,7 +42,7 @@ export class TurnLost extends Error {
     const error = thrown instanceof TurnStalled ? stalledError(thrown) : thrown;
     super(asBerthError(error).message, { cause: error });
     this.worker = worker;
-    this.promptId = promptId;
+    this.promptIds = promptIds;
     this.calls = calls;
     this.reason = reason;
     this.error = asBerthError(error);

@@ -190,7 +190,10 @@ export class PromptRun {
     if (!isLoginRefused(first.end) || !(await use?.refused(signal))) return first;
     this.#loginRenewed(worker, first.end);
     // The process still has the prompt, and what the turn has done so far.
-    const second = await this.#send(worker, use, carryOnLoggedIn, { known: worker.sessionId });
+    const second = await this.#send(worker, use, carryOnLoggedIn, {
+      known: worker.sessionId,
+      sentBefore: [first.promptId],
+    });
     if (isLoginRefused(second.end)) await use?.refused(signal);
     return second;
   }
@@ -202,7 +205,7 @@ export class PromptRun {
     worker: Worker,
     use: Found['use'],
     text: string,
-    { known, note }: { known?: string | undefined; note?: string | undefined },
+    { known, ...more }: Pick<SendRequest, 'note' | 'sentBefore'> & { known?: string | undefined },
   ): Promise<SentTurn> {
     const emit = (event: TurnEvent): void => {
       if (event.event === 'session') {
@@ -220,7 +223,7 @@ export class PromptRun {
     const onGivenUp: SendRequest['onGivenUp'] = (calls) =>
       this.#cost.lost({ calls, result: undefined });
     return sendPrompt(this.#options, {
-      ...{ live: this.#live, worker, use, text, note, emit, approve, onGivenUp, beforeSend },
+      ...{ live: this.#live, worker, use, text, ...more, emit, approve, onGivenUp, beforeSend },
     });
   }
 

@@ -1,7 +1,8 @@
 /**
  * Decides what follows the loss of a worker during a turn: the turn is continued in another process
  * that resumes the session, or the prompt ends with an error.
- * Invariant: nothing is tried before all processes of the lost worker have ended.
+ * Invariants: nothing is tried before all processes of the lost worker have ended. A session that had the prompt once
+ * is never removed, and the prompt is not sent again: its tools have run.
  */
 import type { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
@@ -39,12 +40,15 @@ export class Recovery {
   readonly #live: LivePrompt;
   readonly #cost: PromptCost;
   readonly #keeper: RecordKeeper;
+  /** The session that is known to have the prompt. */
+  #holder: string | undefined;
 
   constructor(options: RecoveryOptions, live: LivePrompt, cost: PromptCost, keeper: RecordKeeper) {
     this.#options = options;
     this.#live = live;
     this.#cost = cost;
     this.#keeper = keeper;
+    this.#holder = live.prompt.continues?.sessionId;
   }
 
   /** @returns the attempt that continues the turn. @throws the reason of an interrupt */
@@ -86,17 +90,18 @@ export class Recovery {
    */
   async #settle(lost: TurnLost): Promise<boolean> {
     const { transcripts, catalog } = this.#options;
-    const { worker, promptId } = lost;
+    const { worker, promptIds } = lost;
     const { sessionId } = worker;
     this.#cost.lost(lost);
     this.#live.become('recovering');
     await abortable(worker.gone, this.#live.signal);
     if (sessionId === undefined) return false;
+    // The text that continues the turn need not be there: the prompt itself is.
+    if (sessionId === this.#holder) return true;
     const transcript = await transcripts.find(sessionId);
-    const known = this.#live.prompt.continues;
-    if (transcript !== undefined) {
-      if (known?.sessionId === sessionId || (await isInTranscript(transcript, promptId)))
-        return true;
+    if (transcript !== undefined && (await isInTranscript(transcript, promptIds))) {
+      this.#holder = sessionId;
+      return true;
     }
     if (this.#isNew(sessionId)) {
       await this.#keeper.forget(sessionId);

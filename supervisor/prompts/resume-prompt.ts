@@ -17,16 +17,22 @@ const searched = 64 * 1024 * 1024;
 const piece = 1024 * 1024;
 
 /**
- * Whether the transcript has a prompt: then a process that resumes the session can continue the
+ * Whether the transcript has one of the texts of a prompt: then a process that resumes the session can continue the
  * turn, otherwise the prompt must be sent again. False for a transcript that cannot be read; never
  * rejects.
- * @param promptId the id with which the prompt was sent; the CLI writes it beside the prompt
+ * @param promptIds the ids with which the texts were sent; the CLI writes each beside its text
  */
-export async function isInTranscript(transcript: string, promptId: string): Promise<boolean> {
+export async function isInTranscript(
+  transcript: string,
+  promptIds: readonly string[],
+): Promise<boolean> {
   try {
     const file = await open(transcript, constants.O_RDONLY | constants.O_NOFOLLOW);
     try {
-      return (await findInTranscript(file, promptId)) !== undefined;
+      for (const promptId of promptIds) {
+        if ((await findInTranscript(file, promptId)) !== undefined) return true;
+      }
+      return false;
     } finally {
       await file.close();
     }

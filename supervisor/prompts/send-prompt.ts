@@ -36,6 +36,8 @@ export interface SendRequest {
   use: LoginUse | undefined;
   /** The text of the prompt, or the text that continues its turn. */
   text: string;
+  /** The ids of the texts that this process was sent before, for the same prompt. */
+  sentBefore?: readonly string[] | undefined;
   /** Follows the text: what the model is to know about its checkout. */
   note?: string | undefined;
   emit: (event: TurnEvent) => void;
@@ -61,8 +63,9 @@ export interface SentTurn {
  */
 export async function sendPrompt(
   { gate, logins, hang, settings, workspaces }: SendOptions,
-  { live, worker, use, text, note = '', emit, approve, onGivenUp, beforeSend }: SendRequest,
+  request: SendRequest,
 ): Promise<SentTurn> {
+  const { live, worker, use, text, sentBefore = [], note = '', emit, approve } = request;
   const { prompt, signal } = live;
   const login = logins.keyOf(prompt);
   const promptId = randomUUID();
@@ -75,7 +78,7 @@ export async function sendPrompt(
   const content = await placeAttachments(`${text}${note}`, attachments, () => {
     return workspaces.bind(worker.name).path;
   });
-  await abortable(beforeSend(promptId), signal);
+  await abortable(request.beforeSend(promptId), signal);
   try {
     const end = await runTurn(worker, content, {
       promptId,
@@ -92,10 +95,10 @@ export async function sendPrompt(
     });
     return { end, promptId, command };
   } catch (thrown) {
-    if (isGivenUp(thrown)) onGivenUp(calls);
+    if (isGivenUp(thrown)) request.onGivenUp(calls);
     const reason = signal.aborted ? undefined : lossOf(thrown, worker);
     if (reason === undefined) throw thrown;
-    throw new TurnLost(worker, promptId, calls, reason, thrown);
+    throw new TurnLost(worker, [...sentBefore, promptId], calls, reason, thrown);
   }
 }
 

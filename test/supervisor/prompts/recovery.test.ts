@@ -24,10 +24,13 @@ interface Case {
   sessionId?: string;
   transcript?: string;
   gone?: Promise<void>;
+  /** The ids of the texts that the lost process was sent. */
+  sent?: string[];
 }
 
 /** A turn that was lost after one call of the model, and all that its recovery does. */
-function lose(t: Test, { record, onRecycle = 'continue', sessionId, transcript, gone }: Case) {
+function lose(t: Test, { onRecycle = 'continue', sent = [promptId], ...more }: Case) {
+  const { record, sessionId, transcript, gone } = more;
   const done: unknown[] = [];
   const prompt = {
     text: 'the prompt',
@@ -71,11 +74,12 @@ function lose(t: Test, { record, onRecycle = 'continue', sessionId, transcript, 
   const calls = new CallsMade();
   calls.note({ ...noUsage, input_tokens: 7 }, true);
   const error = new BerthError('worker_lost', 'cannot finish the turn: its process was killed');
-  const lost = new TurnLost(worker, promptId, calls, 'memory', error);
+  const lost = new TurnLost(worker, sent, calls, 'memory', error);
   const events: TurnEvent[] = [];
   const recovery = new Recovery(options, live, cost, keeper);
   return {
     ...{ recovery, live, lost, worker, done, events, error },
+    again: new TurnLost(worker, ['the id of a text that was not written'], calls, 'memory', error),
     next: () => recovery.next(lost, (event) => events.push(event)),
   };
 }
@@ -152,4 +156,21 @@ t.test('a prompt that opted out of the continuation gets worker_recycled', async
 t.test('a prompt whose second worker was lost too gets the error of the loss', async (t) => {
   const { recovery, lost, error } = lose(t, { sessionId: 'one', transcript: withPrompt });
   t.equal(await recovery.giveUp(lost), error);
+});
+
+t.test('a second loss removes no session that had the prompt at the first one', async (t) => {
+  const { recovery, again, live, next, done } = lose(t, {
+    ...{ sessionId: 'one', transcript: withPrompt },
+  });
+  await next();
+  for (const state of ['queued', 'sent'] as const) live.become(state);
+  await recovery.giveUp(again);
+  t.notOk(done.find((each) => (each as string[])[0] === 'discard'));
+});
+
+t.test('a turn that was lost after a renewed login is carried on in its session', async (t) => {
+  const sent = [promptId, 'the id of a text that was not written'];
+  const { next, done } = lose(t, { sessionId: 'one', transcript: withPrompt, sent });
+  t.match(await next(), { text: carryOn, spec: { resume: 'one' } });
+  t.notOk(done.find((each) => (each as string[])[0] === 'discard'));
 });

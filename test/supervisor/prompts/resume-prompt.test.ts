@@ -44,10 +44,10 @@ t.test('a prompt does not stand in a transcript that cannot be read', async (t) 
     link: t.fixture('symlink', 'good'),
     directory: {},
   });
-  t.equal(await isInTranscript(join(directory, 'good'), 'one'), true);
-  t.equal(await isInTranscript(join(directory, 'good'), 'two'), false);
+  t.equal(await isInTranscript(join(directory, 'good'), ['one']), true);
+  t.equal(await isInTranscript(join(directory, 'good'), ['two']), false);
   for (const name of ['link', 'directory', 'nowhere']) {
-    t.equal(await isInTranscript(join(directory, name), 'one'), false, name);
+    t.equal(await isInTranscript(join(directory, name), ['one']), false, name);
   }
 });
 
