@@ -11,6 +11,7 @@ import {
   isPending,
   unknownApproval,
 } from '../approvals/approval.ts';
+import { carryOnDecided } from '../prompts/resume-prompt.ts';
 import { become, isEnd, type Job } from './job.ts';
 import { withoutOpenAttempt } from './job-attempts.ts';
 
@@ -116,7 +117,7 @@ export function carryOnWith(approvals: readonly Approval[] | undefined): string 
   const open = (approvals ?? []).filter(({ used }) => !used);
   if (open.length === 0) return undefined;
   const calls = open.map(({ tool, input }) => `${tool} ${JSON.stringify(input)}`);
-  return `Your process was replaced while a call waited for the approval of a person. The call was not made. Make exactly the same call again, then carry on:\n${calls.join('\n')}`;
+  return `${carryOnDecided} The call was not made. Make exactly the same call again, then carry on:\n${calls.join('\n')}`;
 }
 
 /** A used approval needs its input no more; lists of jobs would carry it. */

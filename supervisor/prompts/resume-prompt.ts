@@ -12,6 +12,15 @@ export const carryOn = 'Your process was replaced. Carry on where you stopped.';
 /** The text for a process whose turn ended because the API refused a login that was renewed since. */
 export const carryOnLoggedIn = 'The login was renewed. Carry on where you stopped.';
 
+/** The beginning of the text for a process that resumes a session whose turn waited for an approval. */
+export const carryOnDecided =
+  'Your process was replaced while a call waited for the approval of a person.';
+
+/** Whether a text is one of berth's that continue a turn. A note about the checkout may follow it. */
+export function continuesTurn(text: string | undefined): boolean {
+  return [carryOn, carryOnLoggedIn, carryOnDecided].some((start) => text?.startsWith(start));
+}
+
 /** Bytes of a transcript that are searched, from its end. */
 const searched = 64 * 1024 * 1024;
 const piece = 1024 * 1024;

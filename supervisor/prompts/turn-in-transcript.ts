@@ -11,7 +11,7 @@ import { z } from 'zod';
 import { isAbsent, systemCode } from '../../shared/errors.ts';
 import type { Usage } from '../claude/turn-result.ts';
 import { addUsage, noUsage } from '../sessions/session-record.ts';
-import { carryOn, carryOnLoggedIn, findInTranscript } from './resume-prompt.ts';
+import { continuesTurn, findInTranscript } from './resume-prompt.ts';
 
 /** `overtaken`: the turn has not ended, and the session has had another prompt since. */
 export type KnownTurn =
@@ -209,7 +209,7 @@ const endings: ReadonlySet<string> = new Set(['end_turn', 'stop_sequence']);
 /** Whether the prompt is berth's text that continues a turn. */
 function continues({ message: { content } }: MessageLine): boolean {
   const texts = typeof content === 'string' ? [content] : content.map(({ text }) => text);
-  return texts.some((text) => text === carryOn || text === carryOnLoggedIn);
+  return texts.some(continuesTurn);
 }
 
 /** The messages after the first line break from `start` on. Lines that are torn or too long are skipped. */

@@ -1,7 +1,9 @@
 import { truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { carryOn } from '../../../supervisor/prompts/resume-prompt.ts';
+import type { Approval } from '../../../supervisor/approvals/approval.ts';
+import { carryOnWith } from '../../../supervisor/jobs/job-approvals.ts';
+import { carryOn, carryOnLoggedIn } from '../../../supervisor/prompts/resume-prompt.ts';
 import { turnIn } from '../../../supervisor/prompts/turn-in-transcript.ts';
 import { testDirectory } from '../../support/directory.ts';
 
@@ -119,6 +121,18 @@ t.test('a text of berth that continues the turn belongs to the turn', async (t) 
   const lines = [prompted('mine'), said('m1', 'half', null), prompted('c', carryOn)];
   t.strictSame(await turnOf(t, lines), { kind: 'begun' });
   t.match(await turnOf(t, [...lines, said('m2', 'whole')]), { kind: 'ended', result: 'whole' });
+});
+
+t.test('so does one after an approval, and one with a note', async (t) => {
+  const call = { tool: 'Bash', input: { command: 'date' }, used: false } as unknown as Approval;
+  for (const text of [
+    carryOnWith([call]) ?? '',
+    `${carryOn}\n\nA note.`,
+    `${carryOnLoggedIn} A note.`,
+  ]) {
+    const first = [prompted('mine'), called('m1', 'Bash', {}), prompted('c', text)];
+    t.match(await turnOf(t, [...first, said('m2', 'whole')]), { result: 'whole' }, text);
+  }
 });
 
 t.test('another prompt of the session ends the search', async (t) => {
