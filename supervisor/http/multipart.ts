@@ -1,6 +1,6 @@
 /**
- * Reads a body of `multipart/form-data` as the JSON body that it stands for: each part with a file name is an attachment,
- * each other part a field. The part `request`, if there is one, is a JSON object with fields.
+ * Reads a body of `multipart/form-data`, and makes the JSON body that it stands for: each part with a file name is an
+ * attachment, each other part a field. The part `request`, if there is one, is a JSON object with fields.
  * Invariants: the body is read within its byte limit, and with bounded numbers of parts. A body that ends early is
  * refused. The schema of the route checks the result, as it checks a JSON body.
  */
@@ -12,16 +12,24 @@ import type { AttachmentsBody } from './attachment-fields.ts';
 /** Parts of each kind: above the limits of attachments and fields, which have better messages. */
 const most = { files: 1_000, fields: 64, headerPairs: 32 };
 
+/** The parts of a form, in their order. */
+export interface Form {
+  fields: readonly [name: string, value: string][];
+  files: AttachmentsBody;
+}
+
+export interface FieldReading {
+  /** Whether the field of that name may have this text as its value; other values are JSON. */
+  isText: (field: string, value: string) => boolean;
+  /** Called with each text before it is parsed as JSON; throws to refuse the form. */
+  beforeParsing: (text: string) => void;
+}
+
 /**
  * @param limit bytes of the whole body
- * @param isText whether the field of that name may have this text as its value; other values are JSON
  * @throws BerthError `invalid_request`, `payload_too_large`
  */
-export async function readMultipart(
-  request: IncomingMessage,
-  limit: number,
-  isText: (field: string, value: string) => boolean,
-): Promise<Record<string, unknown>> {
+export async function readMultipart(request: IncomingMessage, limit: number): Promise<Form> {
   const fields: [string, string][] = [];
   const files: AttachmentsBody = [];
   const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -65,21 +73,19 @@ export async function readMultipart(
     request.resume();
     throw error;
   }
-  return bodyOf(fields, files, isText);
+  return { fields, files };
 }
 
-function bodyOf(
-  fields: readonly [string, string][],
-  files: AttachmentsBody,
-  isText: (field: string, value: string) => boolean,
-): Record<string, unknown> {
+/** @throws BerthError `invalid_request`; what `beforeParsing` throws */
+export function bodyOfForm({ fields, files }: Form, how: FieldReading): Record<string, unknown> {
   const body: Record<string, unknown> = Object.create(null);
   for (const [name, value] of fields) {
-    const parts = name === 'request' ? Object.entries(objectIn(value)) : [[name, value] as const];
+    const parts =
+      name === 'request' ? Object.entries(objectIn(value, how)) : [[name, value] as const];
     for (const [key, each] of parts) {
       if (key in body) throw malformed(`the field ${JSON.stringify(key)} is there twice`);
       body[key] =
-        typeof each === 'string' && name !== 'request' ? fieldValue(key, each, isText) : each;
+        typeof each === 'string' && name !== 'request' ? fieldValue(key, each, how) : each;
     }
   }
   if (files.length === 0) return { ...body };
@@ -91,9 +97,10 @@ function bodyOf(
 function fieldValue(
   field: string,
   value: string,
-  isText: (field: string, value: string) => boolean,
+  { isText, beforeParsing }: FieldReading,
 ): unknown {
   if (isText(field, value)) return value;
+  beforeParsing(value);
   try {
     return JSON.parse(value);
   } catch {
@@ -101,7 +108,8 @@ function fieldValue(
   }
 }
 
-function objectIn(text: string): object {
+function objectIn(text: string, { beforeParsing }: FieldReading): object {
+  beforeParsing(text);
   try {
     const value: unknown = JSON.parse(text);
     if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;

@@ -11,19 +11,11 @@ import { z } from 'zod';
 import { BerthError } from '../../shared/errors.ts';
 import { assertAdmin } from './admin.ts';
 import type { Authentication } from './authentication.ts';
+import { assertFewValues, ValuesInTexts } from './body-values.ts';
 import { type ErrorShape, sendError } from './compatible/error-shapes.ts';
 import type { GracefulClose } from './graceful-close.ts';
-import {
-  boundConnections,
-  deepest,
-  type HttpLimits,
-  hasTooManyValues,
-  httpLimits,
-  isTooDeep,
-  mostValues,
-  serverOptions,
-} from './limits.ts';
-import { readMultipart } from './multipart.ts';
+import { boundConnections, type HttpLimits, httpLimits, serverOptions } from './limits.ts';
+import { bodyOfForm, readMultipart } from './multipart.ts';
 import { OwnTurn } from './own-turn.ts';
 import { fromThrown, sendProblem, toProblem } from './problems.ts';
 import { assertPromptSize } from './prompt-size.ts';
@@ -79,31 +71,53 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
   const strangers = boundConnections(server.server, limits);
   server.setValidatorCompiler(validatorCompiler);
   server.setSerializerCompiler(serializerCompiler);
-  // Some clients send the content type without a body. The schema decides whether a body is required.
   const parse = server.getDefaultJsonParser('error', 'error');
   const ownTurn = new OwnTurn();
-  server.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
-    if (body === '') return done(null, undefined);
-    request.isLarge = body.length > largeBody;
-    if (!request.isLarge) return parse(request, body as string, done);
-    void ownTurn.wait().then(() => parse(request, body as string, done));
-  });
+  server.addContentTypeParser(
+    'application/json',
+    { parseAs: 'string' },
+    async (request: FastifyRequest, text: string) => {
+      // Some clients send the content type without a body. The schema decides whether a body is required.
+      if (text === '') return undefined;
+      request.isLarge = text.length > largeBody;
+      // The body is parsed and checked in one turn: no body with too many values stays in memory until a later turn.
+      if (request.isLarge) await ownTurn.wait();
+      const most = request.routeOptions.config.route?.mostValues;
+      new ValuesInTexts(most).add(text);
+      const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+      parse(request, text, (error, body) => (error ? reject(error) : resolve(body)));
+      const body = await promise;
+      assertFewValues(body, most);
+      return body;
+    },
+  );
   server.addContentTypeParser('multipart/form-data', async (request: FastifyRequest) => {
     const { config, bodyLimit: limit } = request.routeOptions;
     const { route } = config;
-    if (route?.multipart) {
-      request.isLarge = true;
-      return readMultipart(request.raw, limit ?? bodyLimit, (field, value) =>
-        fitsAsText(route, field, value),
-      );
-    }
-    throw noForms();
+    if (!route?.multipart) throw noForms();
+    request.isLarge = true;
+    const form = await readMultipart(request.raw, limit ?? bodyLimit);
+    await ownTurn.wait();
+    const { mostValues } = route;
+    const texts = new ValuesInTexts(mostValues);
+    const body = bodyOfForm(form, {
+      isText: (field, value) => fitsAsText(route, field, value),
+      beforeParsing: (text) => texts.add(text),
+    });
+    assertFewValues(body, mostValues);
+    return body;
   });
   const urlencoded = 'application/x-www-form-urlencoded';
-  server.addContentTypeParser(urlencoded, { parseAs: 'string' }, (request, body, done) => {
-    if (request.routeOptions.config.route?.callers !== 'link') return done(noForms(), undefined);
-    done(null, Object.fromEntries(new URLSearchParams(body as string)));
-  });
+  server.addContentTypeParser(
+    urlencoded,
+    { parseAs: 'string' },
+    async (request: FastifyRequest, text: string) => {
+      if (request.routeOptions.config.route?.callers !== 'link') throw noForms();
+      const fields = Object.fromEntries(new URLSearchParams(text));
+      assertFewValues(fields);
+      return fields;
+    },
+  );
   server.decorateRequest('token', '');
   server.decorateRequest('tokenId', '');
   server.decorateRequest('isLarge', false);
@@ -138,22 +152,10 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
   server.addHook('preValidation', async ({ isLarge }) => {
     if (isLarge) await ownTurn.wait();
   });
-  // Validation would create a message for each invalid value.
   server.addHook('preValidation', ({ body, routeOptions, headers }, _reply, next) => {
     const { route } = routeOptions.config;
     if (route?.multipart) assertPromptSize(body, Number(headers['content-length']), options);
-    const most = route?.mostValues ?? mostValues.rest;
-    if (hasTooManyValues(body, most)) {
-      throw new BerthError(
-        'payload_too_large',
-        `cannot read the request: its body has more than ${most} values besides output_schema, or ${mostValues.schema} in it; put large input into the prompt, or into files of the workspace`,
-      );
-    }
-    if (!isTooDeep(body)) return next();
-    throw new BerthError(
-      'invalid_request',
-      `cannot read the request: its body has more than ${deepest} levels of lists and objects; send data of so many levels as text in the prompt`,
-    );
+    next();
   });
   server.addHook('preHandler', ({ token, routeOptions }, _reply, next) => {
     const { route } = routeOptions.config;

@@ -14,7 +14,7 @@ t.test('the process of the helper is recognised, in its shell or in the place of
     ['node key.js', ['node', 'server.js'], false],
     ['vault read', ['node', 'server.js', 'vault', 'read', 'x'], false],
     ['>/dev/null', ['node', 'server.js'], false],
-    ['${A}/bin-$B/key.sh', ['/opt/x/bin-2/key.sh'], true],
+    ['$A/bin-$B/key.sh', ['/opt/x/bin-2/key.sh'], true],
     ['bin-$B/key.sh', ['/opt/bin-2/key.sh'], true],
     ['bin-$B/key.sh', ['/opt/my-bin-2/key.sh'], false],
     // Each of these takes hours with one regular expression.
