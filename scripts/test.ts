@@ -1,9 +1,10 @@
 /**
- * Runs test files in processes, two at a time, and prints TAP. Files of the quick suite share a process with others of
- * their area, since loading the modules costs more than most of their tests:
+ * Runs test files in processes, two at a time, and prints TAP. Files share a process with others of their area,
+ * since loading the modules costs more than most of their tests:
  *   node scripts/test.ts quick | series | containers | FILE... [--jobs N] [--timeout SECONDS] [--floor PERCENT]
  * The command of tap would load a recorder of modules into each test process, which costs half a second of CPU.
- * A terminal gets only the files, and the tests that failed or were skipped. With `--floor` the run fails if fewer lines of init, shared and supervisor ran inside the test processes.
+ * A terminal gets only the files, and the tests that failed or were skipped. With `--floor` the run fails if fewer
+ * lines of init, shared and supervisor ran inside the test processes.
  */
 import { globSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -35,14 +36,15 @@ const suites: Readonly<Record<string, Suite>> = {
     files: 'test/**/*.test.ts',
     without: 'test/{series,containers}/**',
     first: ['resume-prompt', 'http/prompts', 'main-job', 'prompts/sessions', 'sync/sync'],
-    shared: 12,
+    shared: 20,
   },
   series: {
     files: 'test/series/**/*.test.ts',
     first: [
       ...['prompts', 'leaks', 'refresh', 'killed', 'credentials-days', 'mcp-servers', 'background'],
-      ...['program', 'bundle-init', 'dashboard-pod', 'processes'],
+      ...['program', 'bundle-init', 'dashboard-pod', 'processes', 'clients', 'stop', 'limits'],
     ],
+    shared: 5,
   },
   containers: { files: 'test/containers/*.test.ts' },
 };
