@@ -50,7 +50,8 @@ export class TurnLost extends Error {
   }
 }
 
-function resultOf(thrown: unknown): TurnResult | undefined {
+/** What the CLI has reported of a turn without an answer. */
+export function resultOf(thrown: unknown): TurnResult | undefined {
   if (thrown instanceof TurnStalled) return thrown.end?.result;
   return thrown instanceof UnclearResult ? thrown.result : undefined;
 }

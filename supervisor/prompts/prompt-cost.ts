@@ -24,8 +24,8 @@ export interface PromptCostOptions {
   log: Log;
 }
 
-/** The usage of a turn whose worker was lost; `result` if the CLI has reported one all the same. */
-interface LostUsage {
+/** The usage of a turn without an answer; `result` if the CLI has reported one all the same. */
+export interface LostUsage {
   calls: Pick<CallsMade, 'usage' | 'count'>;
   result: TurnResult | undefined;
 }
@@ -52,6 +52,8 @@ export class PromptCost {
   readonly #prompt: Prompt;
   /** Used by the turns that have not led to the answer. */
   #before: Spent = nothing;
+  /** The session whose record has the usage of these turns; undefined before `record`. */
+  #recorded: string | undefined;
 
   constructor(options: PromptCostOptions, prompt: Prompt) {
     this.#options = options;
@@ -79,12 +81,15 @@ export class PromptCost {
     this.#options.meters.spent(this.#prompt, result);
   }
 
-  /** Counts a turn whose worker was lost. */
+  /** Counts a turn that was lost, or that has ended without an answer; also after `record`. */
   lost({ calls: { usage, count }, result }: LostUsage): void {
-    const costUsd = this.#options.rates.costOf(this.model, usage) ?? 0;
-    const spent: Spent = result ?? { usage, costUsd, numTurns: count };
+    const { rates, meters, store } = this.#options;
+    const costUsd = rates.costOf(this.model, usage) ?? 0;
+    const reported = result && rates.priced(this.model, result);
+    const spent: Spent = reported ?? { usage, costUsd, numTurns: count };
     this.#before = sum(this.#before, spent);
-    this.#options.meters.spent(this.#prompt, spent);
+    meters.spent(this.#prompt, spent);
+    if (this.#recorded !== undefined) store.spend(this.#recorded, spent.costUsd, spent.usage);
   }
 
   /** The end of the last turn, with the sums of all turns. */
@@ -102,8 +107,12 @@ export class PromptCost {
     });
   }
 
-  /** Adds what the turns before the last one have used to the record of the session. */
+  /**
+   * Adds what the turns before the last one have used to the record of the session. Call it once, at the end of the
+   * prompt: what is counted later is added at once.
+   */
   record(sessionId: string): void {
+    this.#recorded = sessionId;
     const { usage, costUsd } = this.#before;
     if (this.#before !== nothing) this.#options.store.spend(sessionId, costUsd, usage);
   }

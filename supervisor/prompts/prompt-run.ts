@@ -187,14 +187,16 @@ export class PromptRun {
   async #turn({ worker, use }: Found, text: string, note?: string): Promise<SentTurn> {
     const { signal } = this.#live;
     const first = await this.#send(worker, use, text, { note });
-    if (!isLoginRefused(first.end) || !(await use?.refused(signal))) return first;
+    // A turn that was interrupted meanwhile is counted by its end.
+    const renewed = () => use?.refused(signal).catch(() => false);
+    if (!isLoginRefused(first.end) || !(await renewed())) return first;
     this.#loginRenewed(worker, first.end);
     // The process still has the prompt, and what the turn has done so far.
     const second = await this.#send(worker, use, carryOnLoggedIn, {
       known: worker.sessionId,
       sentBefore: [first.promptId],
     });
-    if (isLoginRefused(second.end)) await use?.refused(signal);
+    if (isLoginRefused(second.end)) await renewed();
     return second;
   }
 
@@ -220,10 +222,9 @@ export class PromptRun {
     const approvals = this.#approvals;
     const approve: SendRequest['approve'] =
       approvals && ((ask, signal) => approvals.answer(ask, signal));
-    const onGivenUp: SendRequest['onGivenUp'] = (calls) =>
-      this.#cost.lost({ calls, result: undefined });
+    const onUnanswered: SendRequest['onUnanswered'] = (used) => this.#cost.lost(used);
     return sendPrompt(this.#options, {
-      ...{ live: this.#live, worker, use, text, ...more, emit, approve, onGivenUp, beforeSend },
+      ...{ live: this.#live, worker, use, text, ...more, emit, approve, onUnanswered, beforeSend },
     });
   }
 

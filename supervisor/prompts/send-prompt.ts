@@ -7,6 +7,7 @@ import { randomUUID } from 'node:crypto';
 import { abortable } from '../../shared/waiting.ts';
 import { placeAttachments } from '../attachments/place.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
+import type { TurnResult } from '../claude/turn-result.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { Worker } from '../pool/worker.ts';
 import type { Profile } from '../profiles/profile.ts';
@@ -15,8 +16,8 @@ import { isGivenUp } from './approvals-of.ts';
 import type { LimitGate } from './limit-gate.ts';
 import type { LivePrompt } from './live-prompts.ts';
 import type { Logins, LoginUse } from './login-use.ts';
-import { lossOf, TurnLost } from './lost-turn.ts';
-import { CallsMade } from './prompt-cost.ts';
+import { lossOf, resultOf, TurnLost } from './lost-turn.ts';
+import { CallsMade, type LostUsage } from './prompt-cost.ts';
 import { runTurn, type TurnEnd, type TurnEvent, type TurnOptions } from './turn.ts';
 import type { HangWatch } from './turn-watch.ts';
 
@@ -43,8 +44,11 @@ export interface SendRequest {
   emit: (event: TurnEvent) => void;
   /** Decides about calls that the CLI asks about. */
   approve?: TurnOptions['approve'];
-  /** Called with what the model has used, if the turn is given up while it waits for a person. */
-  onGivenUp: (calls: CallsMade) => void;
+  /**
+   * Called once with what the turn has used, if it has no end that is returned and is not continued. A turn that does not
+   * obey an interrupt reports that later.
+   */
+  onUnanswered: (used: LostUsage) => void;
   /** Called and awaited before the text is sent, with the id that the CLI writes beside it. */
   beforeSend: (promptId: string) => Promise<void>;
 }
@@ -70,6 +74,7 @@ export async function sendPrompt(
   const login = logins.keyOf(prompt);
   const promptId = randomUUID();
   const calls = new CallsMade();
+  let late: Promise<TurnResult> | undefined;
   const name = text === prompt.text ? allowedCommand(text, prompt.profile) : undefined;
   const command = name !== undefined && worker.process.ownCommands.has(name) ? name : undefined;
   await settings.check(worker.process);
@@ -91,13 +96,23 @@ export async function sendPrompt(
         use?.answered();
         calls.note(usage, begins);
       },
+      onLate: (turn) => {
+        late = turn;
+      },
       watch: hang,
     });
     return { end, promptId, command };
   } catch (thrown) {
-    if (isGivenUp(thrown)) request.onGivenUp(calls);
     const reason = signal.aborted ? undefined : lossOf(thrown, worker);
-    if (reason === undefined) throw thrown;
+    if (reason === undefined) {
+      const count = (result: TurnResult | undefined): void => {
+        if (result || calls.count > 0) request.onUnanswered({ calls, result });
+      };
+      // The process of a turn that was given up is ended at once.
+      if (!late || isGivenUp(thrown)) count(resultOf(thrown));
+      else void late.then(count, (error: unknown) => count(resultOf(error)));
+      throw thrown;
+    }
     throw new TurnLost(worker, [...sentBefore, promptId], calls, reason, thrown);
   }
 }

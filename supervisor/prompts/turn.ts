@@ -79,6 +79,8 @@ export interface TurnOptions {
   approve?: ((ask: PermissionAsk, signal: AbortSignal) => Promise<PermissionAnswer>) | undefined;
   /** Without it, only the signal ends a hang. */
   watch?: HangWatch;
+  /** Called with the turn, if it goes on when `runTurn` has thrown: its result comes later. */
+  onLate?: (turn: Promise<TurnResult>) => void;
   /** Milliseconds that a caller waits for the result of an interrupted turn; 1,000 if absent, 120 are usual. */
   interruptGrace?: number;
 }
@@ -180,6 +182,7 @@ export async function runTurn(
   try {
     result = await abortable(turn, overdue.signal);
   } catch (thrown) {
+    if (overdue.signal.aborted && thrown === overdue.signal.reason) options.onLate?.(turn);
     // The prompt was interrupted while the CLI ran a turn of its own: it never began.
     const dropped = worker.process.idle;
     if (dropped && signal.aborted) throw signal.reason;
