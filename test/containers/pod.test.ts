@@ -112,12 +112,18 @@ t.test('the pod', { skip }, async (t) => {
   });
 
   await t.test('the CLI is killed in the middle of a turn: the prompt is answered', async (t) => {
+    let killed = false;
+    around.model.reply((request) =>
+      !killed && isBusy(request) ? { text: 'begun', ending: 'hang stream' } : undefined,
+    );
     const asked = pod.prompt(busy);
-    await around.model.waitForRequest(isBusy, 30_000);
+    await around.model.waitForRequest(isBusy);
     const workers = (await pod.processes()).filter(({ command }) => command.startsWith('claude '));
+    killed = true;
     for (const { hostPid } of workers) process.kill(hostPid, 'SIGKILL');
     t.ok(workers.length > 0);
     t.match(await asked, { status: 200, body: { recycled: true } });
+    around.model.reply(undefined);
   });
 
   await t.test('a leak is recycled below the limit, and the container lives on', async (t) => {
@@ -176,7 +182,6 @@ t.test('the pod', { skip }, async (t) => {
     const asked = pod.prompt(busy);
     await around.model.waitForRequest(
       (request) => isBusy(request) && around.model.requests.indexOf(request) >= before,
-      30_000,
     );
     t.equal(await pod.stop(), 0);
     t.match(await asked, { status: 200, body: { result: 'done all the same' } });

@@ -198,7 +198,7 @@ export class Pod {
     await this.answers('readyz');
   }
 
-  async answers(probe: 'livez' | 'readyz', deadline = 60_000): Promise<void> {
+  async answers(probe: 'livez' | 'readyz', deadline = 240_000): Promise<void> {
     await until(
       `${probe} of the runtime`,
       async () => {

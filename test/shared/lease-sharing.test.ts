@@ -8,16 +8,27 @@ import { testDirectory } from '../support/directory.ts';
 import { startHolder } from '../support/shared-holder.ts';
 import { until } from '../support/until.ts';
 
-const times = { heartbeat: 40, expiry: 400 };
+const times = { heartbeat: 40, expiry: 10_000 };
+
+interface OpenOptions {
+  accepts: () => boolean;
+  signal: AbortSignal;
+  /** Milliseconds. */
+  expiry: number;
+}
 
 function volume(t: Test) {
   const directory = testDirectory(t);
   const { log, lines } = captureLog();
-  const open = async (role: LeaseRole, accepts = () => true, stop?: AbortSignal) => {
+  const open = async (role: LeaseRole, options: Partial<OpenOptions> = {}) => {
     const peers: Peer[] = [];
-    const signal = stop ?? AbortSignal.timeout(10_000);
+    const { accepts = () => true, signal = AbortSignal.timeout(60_000), expiry } = options;
     const sharing = { role, accepts, onPeer: (peer: Peer) => void peers.push(peer) };
-    const lease = await acquireLease({ directory, program: role, log, signal, ...times, sharing });
+    const lease = await acquireLease({
+      ...{ directory, program: role, log, signal, sharing },
+      ...times,
+      ...(expiry === undefined ? {} : { expiry }),
+    });
     t.teardown(() => lease.release());
     return { lease, peers };
   };
@@ -44,9 +55,11 @@ t.test('a program joins only when the other one accepts', async (t) => {
   const { open } = volume(t);
   let accepts = false;
   let asked = 0;
-  await open('sync', () => {
-    asked += 1;
-    return accepts;
+  await open('sync', {
+    accepts: () => {
+      asked += 1;
+      return accepts;
+    },
   });
   let joined = false;
   const serve = open('serve').then((it) => {
@@ -64,8 +77,8 @@ t.test('a second program of the same role, and one that does not share, stay out
   await open('serve');
   await open('sync');
   const soon = () => AbortSignal.timeout(700);
-  await t.rejects(open('sync', undefined, soon()), { code: 'lease_held' });
-  await t.rejects(open('serve', undefined, soon()), { code: 'lease_held' });
+  await t.rejects(open('sync', { signal: soon() }), { code: 'lease_held' });
+  await t.rejects(open('serve', { signal: soon() }), { code: 'lease_held' });
   const program = 'init';
   const alone = acquireLease({ directory, program, log, signal: soon(), ...times });
   await t.rejects(alone, { code: 'lease_held' });
@@ -103,13 +116,14 @@ t.test('when either program is killed the other one goes on', async (t) => {
 
 t.test('a guest loses the lease to another pod that took it from a dead keeper', async (t) => {
   const { directory, open, holder } = volume(t);
-  const keeper = await startHolder(t, directory, 'sync', times.expiry);
-  const serve = await open('serve');
+  const expiry = 1_200;
+  const keeper = await startHolder(t, directory, 'sync', expiry);
+  const serve = await open('serve', { expiry });
   keeper.suspend();
   const { log } = captureLog();
-  const signal = AbortSignal.timeout(10_000);
+  const signal = AbortSignal.timeout(60_000);
   // A program without the pod's identity: as on another node.
-  const other = await acquireLease({ directory, program: 'other', log, signal, ...times });
+  const other = await acquireLease({ directory, program: 'other', log, signal, ...times, expiry });
   t.teardown(() => other.release());
   t.match(holder(), { holder: /^other/ });
   await until('it notices', () => serve.lease.lost.aborted);

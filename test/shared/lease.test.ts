@@ -10,7 +10,7 @@ function volume(t: Test) {
   const directory = testDirectory(t);
   const { log, lines } = captureLog();
   const signal = new AbortController().signal;
-  const times = { heartbeat: 20, expiry: 200 };
+  const times = { heartbeat: 20, expiry: 10_000 };
   const acquire = (program: string, options: Partial<LeaseOptions> = {}) =>
     acquireLease({ directory, program, log, signal, ...times, ...options });
   const path = join(directory, 'lease.json');
@@ -76,7 +76,7 @@ t.test('one without heartbeats is taken over', async (t) => {
     '{"version":9}',
   ]) {
     writeFileSync(path, dead);
-    const lease = await acquire('serve');
+    const lease = await acquire('serve', { expiry: 200 });
     t.match(holder(), { holder: /^serve on / });
     await lease.release();
   }

@@ -13,6 +13,8 @@ import { dueAfter, liveSecret, refreshTokenIn, secret, type World } from './cred
 
 /** Three access tokens a day, as with the real ones of eight hours; in ms. */
 const dayLasts = 3 * (dueAfter + 500);
+/** Milliseconds in which a pod must show that it has a login; generous, for slow machines. */
+const patience = 60_000;
 
 export interface Loss {
   /** From 1. */
@@ -101,7 +103,7 @@ class Life {
     const last = this.ledger.lookAtFile();
     if (this.#pod.followsSource) {
       const isThere = () => refreshTokenIn(liveSecret(this.#world)[secret.key]) === last;
-      await until('the last login is in the Secret', isThere, 10_000).catch((error: Error) =>
+      await until('the last login is in the Secret', isThere, patience).catch((error: Error) =>
         this.#problem(error.message),
       );
     }
@@ -143,15 +145,19 @@ class Life {
   /** At the end of a day all is quiet: prompts are answered, by the login that came last. */
   async #lookAround(): Promise<void> {
     let outcome = '';
-    const isAnswered = async (): Promise<boolean> => {
+    const began = Date.now();
+    // Without a source no login comes by itself.
+    const isLost = (): boolean =>
+      !this.#pod.followsSource && outcome === 'login_required' && Date.now() - began > 5_000;
+    const isDecided = async (): Promise<boolean> => {
       if (outcome) await delay(200);
       outcome = await this.#pod.prompt();
-      return outcome === 'ok' || this.#newest?.revoked !== undefined;
+      return outcome === 'ok' || this.#newest?.revoked !== undefined || isLost();
     };
-    const answered = await until('a prompt is answered', isAnswered, 5_000).catch(() => false);
+    await until('a prompt is answered', isDecided, patience).catch(() => undefined);
     this.#count(outcome);
     if (this.#newest?.revoked) return this.#mourn();
-    if (!answered) {
+    if (outcome !== 'ok') {
       if (outcome !== 'login_required' && this.#pod.followsSource) {
         this.#problem(`prompts end as ${outcome}`);
       }

@@ -63,7 +63,7 @@ export class Disturbing {
         const continues = outcome === 'ok' && inUse !== undefined && !inUse.revoked;
         return outcome === 'login_required' || continues;
       };
-      await until('the loss is told', isTold, 30_000).catch((error: Error) =>
+      await until('the loss is told', isTold, 60_000).catch((error: Error) =>
         this.#surroundings.problem(`${error.message}; prompts end as ${outcomes.join()}`),
       );
     }
@@ -166,7 +166,7 @@ export class Disturbing {
     if (!this.#pod.followsSource) return this.#restart();
     const { logins } = this.#world.login;
     const isTaken = () => logins.ownerOf(this.#ledger.lookAtFile() ?? '')?.id === login;
-    await until('the new login is taken', isTaken, 10_000).catch((error: Error) =>
+    await until('the new login is taken', isTaken, 60_000).catch((error: Error) =>
       this.#surroundings.problem(error.message),
     );
   }

@@ -102,7 +102,7 @@ export async function startScene(
       const found = await workers();
       return found.length >= 2 && found.every(({ state }) => state === 'warm');
     };
-    await until('only the warm workers are left', isAtRest, 60_000);
+    await until('only the warm workers are left', isAtRest, 180_000);
     const own = new Set((await workers()).map(({ pid }) => pid));
     const strays = processesOf(volume as string).filter(({ pid }) => !own.has(pid));
     return {

@@ -9,6 +9,9 @@ import { until } from '../../support/until.ts';
 // Each test has a process of its own, and waits for it most of the time.
 t.jobs = 5;
 
+/** Milliseconds until a scheduled turn has begun; the CLI begins it at the next full minute. */
+const wakesWithin = 150_000;
+
 const result = (...promptIds: string[]) => ({ promptIds, otherOrigin: false });
 
 /** A process that keeps what its unprompted turns said. */
@@ -81,7 +84,7 @@ t.test('a prompt sent while a scheduled turn runs is answered by its own result'
   const { api, workspace, child, unprompted } = await startNoting(t);
   leaveScheduledTask(workspace, 'WAKE [[slow 200]] [[say woken]]');
   t.equal((await child.run('[[say one]]')).result, 'one');
-  await api.waitForRequest((request) => promptText(request).startsWith('WAKE'), 60_000);
+  await api.waitForRequest((request) => promptText(request).startsWith('WAKE'), wakesWithin);
   t.equal((await child.run('[[say two]]')).result, 'two');
   t.match(unprompted, [{ result: 'woken' }]);
   t.ok(unprompted.every(({ costUsd }) => costUsd > 0));
@@ -108,7 +111,7 @@ t.test('an interrupt drops a prompt that waits behind an unprompted turn', async
   const { api, workspace, child } = await startNoting(t);
   leaveScheduledTask(workspace, 'WAKE [[hang stream]]');
   await child.run('[[say one]]');
-  await api.waitForRequest((request) => promptText(request).startsWith('WAKE'), 60_000);
+  await api.waitForRequest((request) => promptText(request).startsWith('WAKE'), wakesWithin);
   const waiting = child.run('[[say never]]');
   waiting.catch(() => {});
   await child.interrupt();
@@ -121,7 +124,7 @@ t.test('a scheduled turn that is not wanted is interrupted, and counted', async 
   const { api, workspace, child, unprompted } = await startNoting(t, { deniesWakeUps: true });
   leaveScheduledTask(workspace, 'WAKE [[hang stream]]');
   await child.run('[[say one]]');
-  await until('the turn is over', () => unprompted.length > 0, 90_000);
+  await until('the turn is over', () => unprompted.length > 0, wakesWithin);
   t.match(unprompted, [{ isError: true, terminalReason: /^aborted/ }]);
   t.ok(api.requests.every(({ outcome }) => outcome !== 'pending'));
   t.equal((await child.run('[[say two]]')).result, 'two');
