@@ -2,6 +2,8 @@
  * The dashboard as a person sees it: a pod with traffic of every kind under a real Prometheus, and then
  * every query of every panel, asked as Grafana asks it, must show what has happened.
  */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { dashboard } from '../../scripts/dashboard.ts';
 import { testDirectory } from '../support/directory.ts';
@@ -155,8 +157,13 @@ async function haveItWork(t: Test, { world, pod, prometheus }: ObservedPod): Pro
   for (const authorization of ['', 'Bearer of-nobody']) {
     await fetch(`${target.url}/v1/status`, { headers: { authorization } });
   }
-  const many = Array.from({ length: 4 }, () => send('[[slow 150]] [[say one of many]]'));
+  // Two of them run until a scrape has seen that two others wait.
+  const wasSeen = join(world.directory, 'the-queue-was-seen');
+  const command = JSON.stringify({ command: `until [ -e ${wasSeen} ]; do sleep 0.1; done` });
+  const held = `[[tool Bash ${command}]] [[say one of many]]`;
+  const many = Array.from({ length: 4 }, () => send(held));
   await seen('berth_queue_length');
+  writeFileSync(wasSeen, '');
   await Promise.all(many);
   const leak = JSON.stringify({ rate: 600, most: 4_000 });
   const leaking = `[[tool mcp__leak-1__leak ${leak}]] [[say carried on]]`;

@@ -46,7 +46,7 @@ async function runPod(
   const script = join(import.meta.dirname, 'egress/pod.ts');
   const args = [directory, open.join(), steps.join()];
   const command = ['--net', '--mount', process.execPath, script, ...args];
-  const { stdout } = await promisify(execFile)('unshare', command, { timeout: 100_000 });
+  const { stdout } = await promisify(execFile)('unshare', command, { timeout: 250_000 });
   return JSON.parse(stdout);
 }
 

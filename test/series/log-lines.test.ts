@@ -20,7 +20,7 @@ import { mountAccount } from '../supervisor/write-back/fixture.ts';
 import { testDirectory } from '../support/directory.ts';
 import { startGitServer } from '../support/git-server.ts';
 import { startKubernetesApi } from '../support/kubernetes-api.ts';
-import { startMessagesApi } from '../support/messages-api.ts';
+import { type RecordedRequest, startMessagesApi } from '../support/messages-api.ts';
 import { type Program, startProgram } from '../support/programs.ts';
 import { sendPrompt } from '../support/prompt.ts';
 import { createRepository } from '../support/repository.ts';
@@ -229,11 +229,13 @@ test('every line of the supervisor is as the documentation says', async (t) => {
   t.equal((await call('GET', '/v1/status', 'nobody')).status, 401);
   for (const act of ['pause', 'resume']) t.equal((await call('POST', `/v1/${act}`)).status, 200);
 
-  const lost = sendPrompt(target, { prompt: '[[slow 100]] [[say found again]]' });
-  const request = await api.waitForRequest(({ body }) =>
-    JSON.stringify(body).includes('found again'),
+  const isLost = ({ body }: RecordedRequest) => JSON.stringify(body).includes('found again');
+  let killed = false;
+  api.reply((request) =>
+    !killed && isLost(request) ? { text: 'begun', ending: 'hang stream' } : undefined,
   );
-  t.ok(request);
+  const lost = sendPrompt(target, { prompt: '[[say found again]]' });
+  t.ok(await api.waitForRequest(isLost));
   const busy = async () => {
     const { workers } = (await (await call('GET', '/v1/status')).json()) as {
       workers: { state: string; pid: number }[];
@@ -241,6 +243,7 @@ test('every line of the supervisor is as the documentation says', async (t) => {
     return workers.find(({ state }) => state === 'busy')?.pid;
   };
   process.kill(await until('a worker is busy', busy), 'SIGKILL');
+  killed = true;
   t.match(await lost, { status: 200, body: { recycled: 1 } });
 
   const path = `/v1/sessions/${answered.body.session_id}`;

@@ -42,8 +42,10 @@ export type { RecordedRequest } from './messages-api/request.ts';
 export { promptText, systemText } from './messages-api/request.ts';
 export type { Reply } from './messages-api/script.ts';
 
-/** Decides an answer in code; undefined leaves it to the directives. */
-export type ReplyHandler = (request: RecordedRequest) => Reply | undefined;
+/** Decides an answer in code; undefined leaves it to the directives. A promise holds the answer back. */
+export type ReplyHandler = (
+  request: RecordedRequest,
+) => Reply | undefined | Promise<Reply | undefined>;
 
 export interface MessagesApi {
   /** For ANTHROPIC_BASE_URL, without a trailing slash. */
@@ -100,7 +102,8 @@ export async function startMessagesApi(options: { port?: number } = {}): Promise
     } else if (call === 'POST /v1/messages/count_tokens' && request.body) {
       sendJson(response, 200, { input_tokens: estimateTokens(request.body) });
     } else if (call === 'POST /v1/messages' && request.body) {
-      const reply = handler?.(request) ?? script.replyTo(request);
+      const reply = (await handler?.(request)) ?? script.replyTo(request);
+      if (response.destroyed) return;
       await sendReply(response, request.body, reply);
     } else if (request.method === 'POST' && !request.body) {
       sendError(response, 400, 'the body is not a JSON object');

@@ -94,16 +94,16 @@ function init(token: string, volume: string, more: Record<string, string> = {}) 
     BERTH_GIT_TOKEN: token,
     BERTH_CONFIG_DIR: volume,
     BERTH_CREDENTIALS_SOURCE: join(directory, 'credentials.json'),
-    BERTH_TIMEOUT: '5s',
+    // Enough for all attempts, also on a slow machine.
+    BERTH_TIMEOUT: '30s',
     BERTH_UID: String(process.getuid?.()),
     BERTH_GID: String(process.getgid?.()),
     ...more,
   });
 }
 
-/** With time enough for all its attempts. */
 function initWithCli(volume: string, cli: Record<string, string>) {
-  return init(gitToken, volume, { ...cli, BERTH_TIMEOUT: '30s' });
+  return init(gitToken, volume, cli);
 }
 
 async function replaceCli(volume: string): Promise<Ended> {

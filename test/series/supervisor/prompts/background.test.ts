@@ -66,8 +66,16 @@ t.test('work in the background outlives an idle time-out, and its report is give
 
 t.test('work in the background keeps its process no longer than the profile says', async (t) => {
   const { prompt, log, surroundings } = await start(t, '{limits: {background: 2s}}');
+  let runs = false;
+  // The time counts from the end of the turn.
+  surroundings.api.reply(async (request) => {
+    if (!/tool_result/.test(textOf(request))) return undefined;
+    await until('the command runs', () => tailsOf(surroundings.config).length > 0);
+    runs = true;
+    return undefined;
+  });
   await prompt(`${inBackground('tail -f /dev/null')} [[say begun]]`);
-  t.ok(tailsOf(surroundings.config).length > 0);
+  t.ok(runs);
   await log.logged('worker_recycled', ({ reason }) => reason === 'idle');
   await until('it is gone', () => tailsOf(surroundings.config).length === 0);
 });
@@ -82,7 +90,7 @@ t.test('a prompt that needs another process waits for reports, and names what en
   const short = inBackground(`until [ -e ${done} ]; do sleep 0.1; done`);
   const long = inBackground('tail -f /dev/null');
   const { session_id } = (await prompt(`${long} ${short} [[say begun]]`)).body;
-  t.equal(tailsOf(config).length, 1);
+  await until('the command runs', () => tailsOf(config).length === 1);
   writeFileSync(done, '');
   await api.waitForRequest(isReport);
   // Other flags need another process.
@@ -108,7 +116,7 @@ t.test('work in the background ends when no token of its name is left', async (t
   const names: string[] = ['tests'];
   const { prompt, log, surroundings } = await start(t, '{}', '1s', () => names);
   await prompt(`${inBackground('tail -f /dev/null')} [[say begun]]`);
-  t.ok(tailsOf(surroundings.config).length > 0);
+  await until('the command runs', () => tailsOf(surroundings.config).length > 0);
   names.pop();
   t.match(await log.logged('unprompted_ended'), { reason: 'token_revoked' });
   await until('it is gone', () => tailsOf(surroundings.config).length === 0);
@@ -133,7 +141,7 @@ t.test('work in the background ends at the usage limit of the account', async (t
 t.test('a drain ends work in the background', async (t) => {
   const { prompt, log, supervisor, surroundings } = await start(t, '{}', '10m');
   const { body } = await prompt(`${inBackground('tail -f /dev/null')} [[say begun]]`);
-  t.ok(tailsOf(surroundings.config).length > 0);
+  await until('the command runs', () => tailsOf(surroundings.config).length > 0);
   await supervisor.stop();
   const { session_id } = body;
   t.match(await log.logged('unprompted_ended'), { session_id, reason: 'draining' });
