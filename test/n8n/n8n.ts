@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { promisify } from 'node:util';
+import { freePort } from '../support/free-port.ts';
 import { until } from '../support/until.ts';
 
 export const version = '2.8.4';
@@ -40,15 +40,6 @@ export function installN8n(): string {
     stdio: 'inherit',
   });
   return directory;
-}
-
-/** A port of loopback that nothing uses now. */
-export async function freePort(): Promise<number> {
-  const free = createServer().listen(0, '127.0.0.1');
-  await once(free, 'listening');
-  const { port } = free.address() as AddressInfo;
-  free.close();
-  return port;
 }
 
 export class N8n {

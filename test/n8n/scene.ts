@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { makeToken, tokenLine } from '../../supervisor/http/tokens.ts';
 import { makeWebhookSecret } from '../../supervisor/jobs/callbacks/webhook-secrets.ts';
 import { type ChatModel, startChatModel } from '../support/chat-model.ts';
+import { freePort } from '../support/free-port.ts';
 import { type MessagesApi, startMessagesApi } from '../support/messages-api.ts';
 import { addresses } from '../support/n8n-workflows.ts';
 import { type Program, startProgram } from '../support/programs.ts';
@@ -17,7 +18,6 @@ import { type Chat, chatToken, startChat } from './chat.ts';
 import { agentQuestion, credentialsFor } from './community-node.ts';
 import { type CommentedGitHub, githubToken, repositoryName, startGitHub } from './github.ts';
 import { replyTo } from './model.ts';
-import { freePort } from './n8n.ts';
 
 export interface Scene {
   api: MessagesApi;

@@ -4,11 +4,10 @@
  * and started again.
  */
 import { createHmac } from 'node:crypto';
-import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { tokenLine } from '../../supervisor/http/tokens.ts';
+import { freePort } from './free-port.ts';
 import { type GitServer, startGitServer } from './git-server.ts';
 import { type MessagesApi, startMessagesApi } from './messages-api.ts';
 import { type Program, startProgram } from './programs.ts';
@@ -144,13 +143,4 @@ export async function startSyncedPrograms(options: SyncedOptions): Promise<Synce
       await server.close();
     },
   };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  return typeof address === 'object' && address ? address.port : 0;
 }

@@ -296,14 +296,18 @@ t.test('a finished turn is kept until the store has it', async (t) => {
 });
 
 t.test('a job that expires while it runs is interrupted', async (t) => {
+  const waiting = queuedJob();
+  const at = Date.now();
   const { store, runner, has } = await startRunner(t, {
+    // The clock stands still, so that the job never expires before its run.
+    now: () => at,
     script: async (prompt, caller) => {
       await prompt.onSend?.(sent);
       return untilAborted(caller);
     },
   });
   runner.start();
-  const { job } = await store.add(queuedJob({ expiresAt: Date.now() + 300 }));
+  const { job } = await store.add({ ...waiting, expiresAt: at + 300 });
   t.match(await has(job.id, 'expired'), {
     error: { code: 'job_expired' },
     attempts: [{ outcome: 'expired' }],
@@ -380,16 +384,18 @@ t.test('a job is interrupted that runs again while its last run still ends', asy
   runner.start();
   const { job } = await store.add(queuedJob());
   await has(job.id, 'parked');
+  let began = false;
   let interrupted = false;
   state.continued = { prompt: { text: 'again' } as Prompt, lost: false };
   state.script = async (_prompt, caller) => {
+    began = true;
     caller.addEventListener('abort', () => {
       interrupted = true;
     });
     return await untilAborted(caller);
   };
   await runner.unpark(['usage_limit']);
-  await until('both runs', () => runner.running === 2);
+  await until('the second run', () => began);
   await until('the end of the first run', () => runner.running === 1);
   await jobs.cancel(job.id, undefined);
   await until('the interrupt', () => interrupted);
