@@ -10,6 +10,7 @@ import t, { type Test } from 'tap';
 import { testDirectory } from '../support/directory.ts';
 import { startGitServer } from '../support/git-server.ts';
 import { createRepository, gitEnvironment } from '../support/repository.ts';
+import { until } from '../support/until.ts';
 
 const token = 'ghp_a@b/c';
 const run = promisify(execFile);
@@ -96,7 +97,7 @@ t.test('a hanging server never answers, and yet closes at once', async (t) => {
   server.fault({ kind: 'hang' });
   const asked = fetch(refs(url));
   asked.catch(() => {});
-  await until(() => server.requests.length === 1);
+  await until('the request arrives', () => server.requests.length === 1);
   await server.close();
   await t.rejects(asked);
 });
@@ -155,7 +156,7 @@ t.test('a client that goes away takes its git processes with it', async (t) => {
   await new Promise((resolve) => request.once('response', resolve));
   t.ok(runningProcesses() > 0, 'git is at work');
   request.destroy();
-  await until(() => runningProcesses() === 0);
+  await until('every process has ended', () => runningProcesses() === 0);
 });
 
 /** What a client sends to get one commit, in protocol 2. */
@@ -176,11 +177,3 @@ function packRequest(commit: string) {
 /** Child processes of this one that Node still waits for. */
 const runningProcesses = () =>
   process.getActiveResourcesInfo().filter((name) => name === 'ProcessWrap').length;
-
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error('the condition did not come true');
-    await sleep(5);
-  }
-}

@@ -31,6 +31,6 @@ t.test('killed anywhere, the next run ends in the same state', async (t) => {
     });
   });
   await Promise.all(series);
-  t.ok(struck > kills / 2, 'most kills came before the end');
+  t.ok(struck >= kills / 2, 'half of the kills or more came before the end');
   t.ok(found.has('interrupted'), `found ${[...found].join()}`);
 });

@@ -21,23 +21,26 @@ interface Instance {
 interface Backend {
   instance: Instance | undefined;
   ready: boolean;
+  /** The instance whose answer the proxy waits for. */
+  looking?: Instance | undefined;
 }
 
-/** Looks at /readyz every 100 ms, gives the ready ones a request in turn, and retries nothing. */
+/** Looks at /readyz every 100 ms at most, gives the ready ones a request in turn, and retries nothing. */
 async function startProxy(t: Test, backends: readonly Backend[]) {
   const agent = new Agent({ keepAlive: true });
   const look = setInterval(() => {
     for (const backend of backends) {
       const { instance } = backend;
-      if (!instance) continue;
-      fetch(`${instance.metrics}/readyz`).then(
-        ({ ok }) => {
-          if (backend.instance === instance) backend.ready = ok;
-        },
-        () => {
-          if (backend.instance === instance) backend.ready = false;
-        },
+      if (!instance || backend.looking === instance) continue;
+      backend.looking = instance;
+      const isReady = fetch(`${instance.metrics}/readyz`).then(
+        ({ ok }) => ok,
+        () => false,
       );
+      void isReady.then((ready) => {
+        if (backend.looking === instance) backend.looking = undefined;
+        if (backend.instance === instance) backend.ready = ready;
+      });
     }
   }, 100);
   let turn = 0;
@@ -69,12 +72,15 @@ async function startProxy(t: Test, backends: readonly Backend[]) {
   return { url: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`, broken };
 }
 
+/** Time enough for the proxy of a slow machine to see that an instance is not ready any more. */
+const longDelay = '2500ms';
+
 test('no prompt fails while two instances are restarted one after the other', async (t) => {
   const token = makeToken();
   const root = testDirectory(t, { a: {}, b: {}, home: {}, tokens: `${tokenLine('n8n', token)}\n` });
   const api = await startMessagesApi();
   t.teardown(() => api.close());
-  const start = async (volume: string): Promise<Instance> => {
+  const start = async (volume: string, drainDelay: string): Promise<Instance> => {
     const program = startProgram('serve', {
       arguments: ['serve'],
       environment: {
@@ -85,7 +91,7 @@ test('no prompt fails while two instances are restarted one after the other', as
         BERTH_HTTP_LISTEN: '127.0.0.1:0',
         BERTH_METRICS_LISTEN: '127.0.0.1:0',
         BERTH_CLAUDE_PATH: scriptedClaude,
-        BERTH_DRAIN_DELAY: '1s',
+        BERTH_DRAIN_DELAY: drainDelay,
         BERTH_MAX_WORKERS: '2',
         ANTHROPIC_BASE_URL: api.url,
         ANTHROPIC_API_KEY: 'sk-ant-test-0123456789',
@@ -96,11 +102,11 @@ test('no prompt fails while two instances are restarted one after the other', as
     return { program, address: new URL(String(address)), metrics: String(metrics_address) };
   };
   const backends: Backend[] = [
-    { instance: await start('a'), ready: false },
-    { instance: await start('b'), ready: false },
+    { instance: await start('a', longDelay), ready: false },
+    { instance: await start('b', longDelay), ready: false },
   ];
   const proxy = await startProxy(t, backends);
-  await until('both are ready', () => backends.every(({ ready }) => ready), 30_000);
+  await until('both are ready', () => backends.every(({ ready }) => ready));
 
   const outcomes: string[] = [];
   const loading = new AbortController();
@@ -129,15 +135,16 @@ test('no prompt fails while two instances are restarted one after the other', as
   for (const [index, volume] of ['a', 'b'].entries()) {
     const backend = backends[index] as Backend;
     const before = outcomes.length;
-    await until('prompts are answered', () => outcomes.length > before + 2, 30_000);
+    await until('prompts are answered', () => outcomes.length > before + 2);
     backend.instance?.program.kill('SIGTERM');
     t.equal(await backend.instance?.program.ended, 0);
     t.strictSame(processesOf(join(root, volume)), []);
-    backend.instance = await start(volume);
-    await until(`${volume} is ready again`, () => backend.ready, 30_000);
+    // It ends after the load.
+    backend.instance = await start(volume, '0s');
+    await until(`${volume} is ready again`, () => backend.ready);
   }
   const before = outcomes.length;
-  await until('prompts are answered', () => outcomes.length > before + 2, 30_000);
+  await until('prompts are answered', () => outcomes.length > before + 2);
   loading.abort();
   await Promise.all(callers);
   t.strictSame(

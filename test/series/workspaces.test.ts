@@ -81,14 +81,10 @@ t.test('a killed job publishes its work once', async (t) => {
   writeFileSync(join(sessions, own, 'go'), '');
   await berth.start();
   const path = `/v1/jobs/${accepted.body.id}`;
-  const job = await until(
-    'the job has ended',
-    async () => {
-      const { body } = await berth.call('GET', path);
-      return ['succeeded', 'failed'].includes(body.state) ? body : undefined;
-    },
-    60_000,
-  );
+  const job = await until('the job has ended', async () => {
+    const { body } = await berth.call('GET', path);
+    return ['succeeded', 'failed'].includes(body.state) ? body : undefined;
+  });
   t.match(job, { state: 'succeeded' }, JSON.stringify(job.error));
   const { workspace } = job.result;
   t.match(workspace, { remade: false, pull_request_url: /pull\/2$/, problem: undefined });

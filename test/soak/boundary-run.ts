@@ -165,7 +165,7 @@ export async function runBoundary(options: BoundaryOptions): Promise<BoundaryRep
     }
     const prompt = `[[hang stream]] ${random.next()}`;
     const hung = call('POST', '/v1/prompts', { prompt, session_id, on_recycle: 'fail' });
-    await api.waitForRequest((request) => textsOf(request).at(-1) === prompt, 60_000);
+    await api.waitForRequest((request) => textsOf(request).at(-1) === prompt);
     if (kind === 'interrupt') await call('POST', `/v1/sessions/${session_id}/interrupt`, {});
     else {
       const { workers } = (await call('GET', '/v1/status')).body;

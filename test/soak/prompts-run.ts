@@ -348,7 +348,7 @@ class Soak {
   /** Whether the server has logged its end as often as it should. */
   async #logged(trace: string, times: number, mayMiss: boolean): Promise<string | undefined> {
     const count = (): number => this.#finished.get(trace)?.length ?? 0;
-    await until('it is logged', () => count() >= times, 15_000).catch(() => undefined);
+    await until('it is logged', () => count() >= times).catch(() => undefined);
     // A second one would come at once.
     await delay(20);
     if (count() === times || (mayMiss && count() === 0)) return undefined;

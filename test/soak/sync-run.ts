@@ -80,15 +80,11 @@ export async function runSync(run: SyncRun): Promise<SyncResult> {
     await Promise.all(callers);
     const last = `canary ${run.pushes}\n`;
     // A killed init has lost the delivery: the last push is delivered again.
-    await until(
-      'the last commit is on the volume',
-      async () => {
-        if (readFileSync(join(pod.volume, 'CLAUDE.md'), 'utf8') === last) return true;
-        await pod.push({ 'other.md': String(random()) });
-        return false;
-      },
-      60_000,
-    );
+    await until('the last commit is on the volume', async () => {
+      if (readFileSync(join(pod.volume, 'CLAUDE.md'), 'utf8') === last) return true;
+      await pod.push({ 'other.md': String(random()) });
+      return false;
+    });
   } catch (error) {
     problems.push(String(error));
   } finally {

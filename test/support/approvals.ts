@@ -18,22 +18,31 @@ const tokens = fixedTokens([
   { name: 'stranger', digest: digestToken(stranger) },
 ]);
 
-/** @param rules more lines of `approvals`, such as `timeout: 1s` */
+/**
+ * @param rules more lines of `approvals`, such as `timeout: 1s`
+ * @param options.hasty the same for the profile `hasty`, which is there only with this option
+ */
 export async function startWithApprovals(
   t: Test,
   rules: string,
-  options: SupervisorOptions & { receiver?: WebhookReceiver; allow?: string; ask?: string } = {},
+  options: SupervisorOptions & {
+    receiver?: WebhookReceiver;
+    allow?: string;
+    ask?: string;
+    hasty?: string;
+  } = {},
 ) {
-  const { receiver, allow = 'Bash(echo:*)', ask = 'Bash(touch:*)', ...rest } = options;
+  const { receiver, allow = 'Bash(echo:*)', ask = 'Bash(touch:*)', hasty, ...rest } = options;
   const webhook = receiver ? `\n      webhook: ${receiver.url}/ask?key=1` : '';
-  const profiles = `profiles:
-  default:
+  const profile = (name: string, rules: string) => `  ${name}:
     tools: {allow: ["${allow}"]}
     approvals:
       tools: ["${ask}"]
       approvers: [boss, tests]
       ${rules}${webhook}
 `;
+  const more = hasty === undefined ? '' : profile('hasty', hasty);
+  const profiles = `profiles:\n${profile('default', rules)}${more}`;
   const made = await startSupervisor(t, {
     config: {
       'settings.json': bashAllowed,

@@ -17,6 +17,8 @@ export interface HammerOptions {
 export interface Hammer {
   /** How often each outcome was seen: a status with its code, `503 draining`, or an error's code. */
   readonly outcomes: ReadonlyMap<string, number>;
+  /** Resolves when all callers have ended. */
+  readonly ended: Promise<void>;
   /** Ends all callers, each after its current request. */
   stop(): Promise<void>;
 }
@@ -37,12 +39,13 @@ export function hammer(options: HammerOptions): Hammer {
     ...Array.from({ length: options.fresh }, () => call(false)),
     ...Array.from({ length: options.kept }, () => call(agent)),
   ];
+  const ended = Promise.all(callers).then(() => agent.destroy());
   return {
     outcomes,
-    stop: async () => {
+    ended,
+    stop: () => {
       stopped.abort();
-      await Promise.all(callers);
-      agent.destroy();
+      return ended;
     },
   };
 }

@@ -35,7 +35,7 @@ export async function joinAs(
     directory: join(harbour.volume, '.berth'),
     program: 'serve',
     log: harbour.log,
-    signal: AbortSignal.timeout(10_000),
+    signal: AbortSignal.timeout(60_000),
     sharing: { role: 'serve', accepts: () => true, onPeer: listen },
   });
   return { lease, peer: await joined.promise, heard };

@@ -52,7 +52,7 @@ test('the curl line that it prints works when pasted, and Ctrl-C stops all', asy
   child.stderr.on('data', (chunk: Buffer) => {
     progress += chunk.toString('utf8');
   });
-  await until('it is ready', () => progress.includes('Ctrl-C stops it.'), 60_000);
+  await until('it is ready', () => progress.includes('Ctrl-C stops it.'), 180_000);
   const [command = ''] = /^curl .*?'$(?=\n\n)/ms.exec(progress) ?? [];
   const shell = spawn('sh', ['-c', command], { stdio: ['ignore', 'pipe', 'inherit'] });
   t.match(JSON.parse(await text(shell.stdout)), { is_error: false, result: /changelog/ });

@@ -132,7 +132,7 @@ t.test(
     );
     const started = performance.now();
     await supervisor.stop();
-    t.ok(performance.now() - started < 15_000, `${performance.now() - started} ms`);
+    t.ok(performance.now() - started < 60_000, `${performance.now() - started} ms`);
   },
 );
 

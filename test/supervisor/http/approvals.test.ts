@@ -73,8 +73,10 @@ t.test('a call that matches no rule is denied as without approvals', async (t) =
 });
 
 t.test('nobody answers in time, and the call is denied; or its caller leaves', async (t) => {
-  const { prompt, stream, pending, decide } = await startWithApprovals(t, 'timeout: 1s');
-  const { body } = await prompt(bash('touch a'));
+  const { prompt, stream, pending, decide } = await startWithApprovals(t, '', {
+    hasty: 'timeout: 1s',
+  });
+  const { body } = await prompt(bash('touch a'), { profile: 'hasty' });
   t.match(body, { result: /in time/, approvals: [{ decision: 'deny', decided_by: 'timeout' }] });
   t.match(await decide(body.approvals[0].id, { decision: 'allow' }), {
     status: 409,

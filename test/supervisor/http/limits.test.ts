@@ -73,7 +73,7 @@ t.test('a body that trickles is cut off, and the prompt is never run', async (t)
 t.test('an answer may take longer than a request', async (t) => {
   const { promise, resolve } = Promise.withResolvers<void>();
   const { port } = await startApiServer(t, {
-    limits: quick,
+    limits: { headTimeout: 600, requestTimeout: 900, lookEvery: 25 },
     run: async () => {
       await promise;
       throw new Error('late');

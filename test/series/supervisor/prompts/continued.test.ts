@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import t from 'tap';
 import { turnIn } from '../../../../supervisor/prompts/turn-in-transcript.ts';
 import { bashAllowed } from '../../../support/claude.ts';
+import { promptText } from '../../../support/messages-api.ts';
 import { startWithRealCli } from '../../../support/supervisor.ts';
 
 t.test('a transcript shows the answer of each turn that has ended, and of no other', async (t) => {
-  const { prompt, surroundings } = await startWithRealCli(t, {
+  const { prompt, call, surroundings } = await startWithRealCli(t, {
     config: { 'settings.json': bashAllowed },
   });
   const first = await prompt('[[say one]]');
@@ -19,7 +20,10 @@ t.test('a transcript shows the answer of each turn that has ended, and of no oth
   });
   t.equal(schema.status, 200);
   t.equal((await prompt('[[status 400]]', { session_id })).status, 502);
-  t.equal((await prompt('[[hang stream]]', { session_id, timeout: '3s' })).status, 504);
+  const hung = prompt('[[hang stream]]', { session_id });
+  await surroundings.api.waitForRequest((request) => promptText(request) === '[[hang stream]]');
+  t.equal((await call('POST', `/v1/sessions/${session_id}/interrupt`)).body.interrupted, true);
+  t.match((await hung).body, { code: 'interrupted' });
 
   const [name = ''] = globSync(`projects/*/${session_id}.jsonl`, { cwd: surroundings.config });
   const transcript = join(surroundings.config, name);

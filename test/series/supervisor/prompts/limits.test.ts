@@ -109,7 +109,7 @@ t.test('at a rate limit one prompt at a time tries', async (t) => {
 
 t.test('a turn that hangs is ended long before its time is up', async (t) => {
   const { prompt, call } = await startWithRealCli(t, {
-    settings: { BERTH_HANG_TIMEOUT: '2s' },
+    settings: { BERTH_HANG_TIMEOUT: '3s' },
   });
   const hung = await prompt('[[hang stream]]', { on_recycle: 'fail' });
   t.match(hung, {

@@ -4,6 +4,7 @@ import t, { type Test } from 'tap';
 import { protocolVersions } from '../../../../supervisor/http/mcp/handler.ts';
 import { mcpTools } from '../../../../supervisor/metrics/mcp.ts';
 import { connectMcp } from '../../../support/mcp-client.ts';
+import { promptText, type RecordedRequest } from '../../../support/messages-api.ts';
 import { startSupervisor } from '../../../support/supervisor.ts';
 import { until } from '../../../support/until.ts';
 
@@ -92,11 +93,23 @@ t.test('an answer that takes longer becomes a job, and get_job waits for its end
 
 t.test('a client that gives up loses nothing: the job goes on', async (t) => {
   const { client, call } = await connect(t, '2026-07-28');
-  const prompt = '[[slow 100]][[say kept]]';
-  await t.rejects(
-    client.callTool({ name: 'ask', arguments: { prompt } }, { timeout: 300 }),
-    /timed out/i,
-  );
+  const { api } = (await server).surroundings;
+  const prompt = '[[say kept]]';
+  const gaveUp = Promise.withResolvers<void>();
+  const isKept = (request: RecordedRequest) => promptText(request) === prompt;
+  api.reply(async (request) => {
+    if (isKept(request)) await gaveUp.promise;
+    return undefined;
+  });
+  const leaving = new AbortController();
+  const options = { signal: leaving.signal };
+  const asking = client.callTool({ name: 'ask', arguments: { prompt } }, options);
+  asking.catch(() => undefined);
+  await api.waitForRequest(isKept);
+  leaving.abort();
+  await t.rejects(asking);
+  gaveUp.resolve();
+  api.reply(undefined);
   const { it } = await call('list_jobs', { limit: 1 });
   const { it: job } = await call('get_job', { job_id: it.jobs[0].job_id });
   t.match(job, { state: 'succeeded', result: 'kept' });
