@@ -14,7 +14,7 @@ export interface PartnerOptions {
   onVerdict: (verdict: Verdict) => void;
   /** The supervisor asks for its executable configuration to be restored. */
   onRepair: () => void;
-  /** Milliseconds to wait for a supervisor to become quiet. */
+  /** Milliseconds to wait for a supervisor to become quiet. The supervisor waits 10 s for its turns. */
   patience?: number;
 }
 
@@ -46,7 +46,7 @@ export class Partner {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#quiet = resolve;
     this.#send({ kind: 'begin', commit });
-    if (this.present) await within(promise, this.#options.patience ?? 5_000);
+    if (this.present) await within(promise, this.#options.patience ?? 15_000);
     this.#quiet = undefined;
   }
 

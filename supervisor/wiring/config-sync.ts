@@ -33,8 +33,8 @@ export interface ConfigSyncOptions {
 }
 
 const mostFailures = 3;
-/** Milliseconds to wait for turns whose process may still read its configuration. */
-const longestRead = 2_000;
+/** Milliseconds to wait for turns whose process may still read its configuration; many, for a node with little CPU. */
+const longestRead = 10_000;
 const settle = 150;
 
 export class ConfigSync {
