@@ -16,7 +16,19 @@ export interface Baseline {
   lost: string[];
   /** Paths of init's record. */
   recorded: ReadonlySet<string>;
+  /** The directories at the start, and those of init's record. */
+  directories: Set<string>;
+  /** A directory with too many entries at the start, so that it is unknown which entries are new; undefined: none. */
+  crowded: string | undefined;
 }
+
+export const noBaseline = (): Baseline => ({
+  ...{ files: new Map(), unguarded: new Set(), lost: [], recorded: new Set() },
+  ...{ directories: new Set(['']), crowded: undefined },
+});
+
+/** The most entries at the start that are not in init's record. */
+export const mostAtStart = 20_000;
 
 /** The maximum bytes of all files together that are kept in memory. */
 const mostBytes = 64 * 1024 * 1024;
@@ -32,18 +44,23 @@ export async function takeBaseline(
   before?: Baseline,
 ): Promise<Baseline> {
   const recorded = (await readRecorded(stateDirectory)) ?? new Map<string, RecordedFile>();
+  // The state of files without a record was right before: it is kept below.
+  const { files, directories, crowded } =
+    before === undefined
+      ? findExecutable(configDirectory, mostAtStart, (path) => recorded.has(path))
+      : { ...before, files: new Map() };
   const baseline: Baseline = {
-    ...{ files: new Map(), unguarded: new Set(), lost: [] },
+    ...noBaseline(),
     recorded: new Set(recorded.keys()),
+    directories: new Set([...directories, ...[...recorded.keys()].flatMap(directoriesOf)]),
+    crowded,
   };
   const copies = new Map<string, Buffer>();
   let bytes = 0;
-  const paths = new Set([...findExecutable(configDirectory).files.keys(), ...recorded.keys()]);
+  const paths = new Set([...files.keys(), ...recorded.keys()]);
   for (const path of paths) {
     const wanted = recorded.get(path);
     if (!wanted && isOfTheCli(path)) continue;
-    // The state of a file without a record was right before: it is kept below.
-    if (!wanted && before) continue;
     const there = contentAt(`${configDirectory}/${path}`);
     const content = wanted ? await upstreams(stateDirectory, wanted, there) : there;
     if (!content && wanted && there) baseline.lost.push(path);
@@ -65,6 +82,11 @@ export async function takeBaseline(
     log.warn('configuration_unkept', text, { error });
   });
   return baseline;
+}
+
+function directoriesOf(path: string): string[] {
+  const parts = path.split('/').slice(0, -1);
+  return parts.map((_, index) => parts.slice(0, index + 1).join('/'));
 }
 
 /** The recorded files: the file itself is right, or there is a copy. */

@@ -21,9 +21,6 @@ import {
   isExecutableConfiguration,
 } from '../../shared/executable-configuration.ts';
 
-/** The maximum number of entries. */
-const mostEntries = 5_000;
-
 /**
  * Files of the CLI itself: the state and the downloads of plugins, and skills of a claude.ai
  * account. Only files that upstream has are guarded there.
@@ -37,13 +34,23 @@ export function isOfTheCli(path: string): boolean {
 export interface Found {
   /** Everything that is not a directory, by its path below the root. */
   files: Map<string, Stats>;
-  /** The directories that were read, '' for the root. */
+  /** The directories that were found, '' for the root. */
   directories: string[];
+  /** The directory in which the listing was ended, because there are too many entries; undefined: it is complete. */
+  crowded: string | undefined;
 }
 
-/** All executable configuration except the files of the CLI itself. */
-export function findExecutable(root: string): Found {
-  const found: Found = { files: new Map(), directories: [''] };
+/**
+ * All executable configuration except the files of the CLI itself.
+ * @param most entries, after which the listing ends
+ * @param isKnown entries that do not count
+ */
+export function findExecutable(
+  root: string,
+  most: number,
+  isKnown: (path: string) => boolean = () => false,
+): Found {
+  const found: Found = { files: new Map(), directories: [''], crowded: undefined };
   const names: ReadonlySet<string> = new Set(executableDirectories);
   const pending: string[] = [''];
   let looked = 0;
@@ -52,7 +59,7 @@ export function findExecutable(root: string): Found {
       const path = at === '' ? entry.name : `${at}/${entry.name}`;
       if (at === '' && !isExecutableConfiguration(path)) continue;
       if (isOfTheCli(path)) continue;
-      if (++looked > mostEntries) return found;
+      if (!isKnown(path) && ++looked > most) return { ...found, crowded: at };
       const isPlace = entry.isDirectory() && (at !== '' || names.has(path.toLowerCase()));
       if (isPlace) {
         found.directories.push(path);
@@ -80,6 +87,14 @@ export function statusAt(path: string): Stats | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Undefined also if a part of the path above its end is no directory: no symlink is followed below the root. */
+export function statusBelow(root: string, path: string): Stats | undefined {
+  for (let end = path.indexOf('/'); end >= 0; end = path.indexOf('/', end + 1)) {
+    if (!statusAt(`${root}/${path.slice(0, end)}`)?.isDirectory()) return undefined;
+  }
+  return statusAt(`${root}/${path}`);
 }
 
 export interface Content {

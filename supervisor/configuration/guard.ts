@@ -5,15 +5,24 @@
  * Invariants: a process is started only while everything is right. A process is not used if
  * anything was changed before it became ready, because the CLI reads settings at its start. Later
  * the CLI (2.1.330) reads a settings file only if the file has not changed for a second. If a
- * change lasts nearly that long, or changes keep coming, all processes are ended.
+ * change lasts nearly that long, or changes keep coming, all processes are ended. Each check sees every entry: if there
+ * are too many new ones, whole directories are moved away until the rest can be listed.
  */
 import { type FSWatcher, lstatSync, watch } from 'node:fs';
 import { BerthError, messageOf } from '../../shared/errors.ts';
 import { isExecutableConfiguration } from '../../shared/executable-configuration.ts';
 import type { Log } from '../../shared/log.ts';
-import { type Baseline, takeBaseline } from './baseline.ts';
+import { type Baseline, mostAtStart, noBaseline, takeBaseline } from './baseline.ts';
 import { Distrust } from './distrust.ts';
-import { type Content, contentAt, findExecutable, isOfTheCli, statusAt } from './entries.ts';
+import {
+  type Content,
+  contentAt,
+  type Found,
+  findExecutable,
+  isOfTheCli,
+  statusAt,
+  statusBelow,
+} from './entries.ts';
 import { McpServers, serversFile } from './mcp-servers.ts';
 import { PutBack } from './put-back.ts';
 
@@ -25,6 +34,8 @@ export interface GuardOptions {
   stateDirectory: string;
   log: Log;
   onAction: (action: GuardAction) => void;
+  /** New entries that a check lists; absent: 5,000. */
+  mostNew?: number;
   /** Called if processes may have read a configuration that was reverted since. */
   onDistrust: () => void;
 }
@@ -33,6 +44,10 @@ export interface GuardOptions {
 const usualInterval = 5_000;
 const withoutWatch = 250;
 const mostWatched = 1_000;
+
+/** New entries that a check lists, and how often a check moves entries away to get below that number. */
+const usualMostNew = 5_000;
+const mostPasses = 10;
 
 interface Watched {
   watcher: FSWatcher;
@@ -53,10 +68,9 @@ export class ConfigurationGuard {
   readonly #right = new Map<string, string>();
   /** Paths that could not be reverted, with the reason. */
   readonly #failed = new Map<string, string>();
-  #baseline: Baseline = {
-    ...{ files: new Map(), unguarded: new Set(), lost: [] },
-    recorded: new Set(),
-  };
+  #baseline: Baseline = noBaseline();
+  /** The directory in which the last list ended early. */
+  #crowded: string | undefined;
   /** init changes the configuration: nothing is reverted. */
   #held = false;
   #mayHaveHooks = true;
@@ -109,7 +123,7 @@ export class ConfigurationGuard {
 
   #describe(): void {
     const { log } = this.#options;
-    const { files, unguarded, lost } = this.#baseline;
+    const { files, unguarded, lost, crowded } = this.#baseline;
     this.#mayHaveHooks = unguarded.size > 0 || [...files].some(mayHaveHooks);
     if (unguarded.size > 0) {
       const paths = [...unguarded].slice(0, 20);
@@ -118,6 +132,11 @@ export class ConfigurationGuard {
       log.warn('configuration_unkept', text, { count: unguarded.size, paths });
     }
     for (const path of lost) this.#fail(path, 'it differs from the version that init wrote');
+    if (crowded === undefined) return;
+    this.#fail(
+      crowded || 'the root',
+      `there were more than ${mostAtStart} files and directories beside those of the repository at the start`,
+    );
   }
 
   stop(): void {
@@ -173,10 +192,10 @@ export class ConfigurationGuard {
   #check(): void {
     if (!this.#started || this.#held) return;
     const { configDirectory: root } = this.#options;
-    const found = findExecutable(root);
     const before = this.#changes;
+    const found = this.#listAll();
     for (const [path, content] of this.#baseline.files) {
-      const status = isOfTheCli(path) ? statusAt(`${root}/${path}`) : found.files.get(path);
+      const status = found.files.get(path) ?? statusBelow(root, path);
       const mark = status && `${status.ino} ${status.size} ${status.mtimeMs} ${status.ctimeMs}`;
       if (mark !== undefined && this.#right.get(path) === mark) continue;
       if (status && isSame(contentAt(`${root}/${path}`), content)) {
@@ -188,6 +207,7 @@ export class ConfigurationGuard {
     }
     for (const [path, status] of found.files) {
       if (this.#baseline.files.has(path) || this.#baseline.unguarded.has(path)) continue;
+      if (this.#baseline.crowded !== undefined) break;
       // The file may have been removed to make space for a path below it.
       if (statusAt(`${root}/${path}`)?.ino === status.ino) {
         this.#act('set_aside', path, status.ctimeMs, () => this.#putBack.setAside(path));
@@ -196,6 +216,54 @@ export class ConfigurationGuard {
     this.#lookAtServers();
     this.#watch(found.directories);
     if (this.#changes !== before) this.#distrust.changed();
+  }
+
+  /** Moves entries away until there are few enough to be listed. */
+  #listAll(): Found {
+    let found = this.#list();
+    for (let pass = 0; found.crowded !== undefined && pass < mostPasses; pass++) {
+      this.#thin(found);
+      found = this.#list();
+    }
+    const { crowded } = found;
+    if (this.#crowded !== undefined && crowded === undefined) this.#failed.delete(this.#crowded);
+    this.#crowded = crowded;
+    if (crowded !== undefined) {
+      this.#fail(crowded, `there are more than ${this.#mostNew} new files and directories`);
+    }
+    return found;
+  }
+
+  get #mostNew(): number {
+    return this.#options.mostNew ?? usualMostNew;
+  }
+
+  #list(): Found {
+    const { files, unguarded, directories } = this.#baseline;
+    const isKnown = (path: string) =>
+      files.has(path) || unguarded.has(path) || directories.has(path);
+    return findExecutable(this.#options.configDirectory, this.#mostNew, isKnown);
+  }
+
+  /** Moves new files and whole new directories away, those of one directory together. */
+  #thin({ directories, files }: Found): void {
+    const known = this.#baseline;
+    // Of a start that was not listed completely nobody knows what is new.
+    if (known.crowded !== undefined) return;
+    const isNew = (path: string) =>
+      !(known.directories.has(path) || known.files.has(path) || known.unguarded.has(path));
+    const added = [...directories, ...files.keys()].filter(
+      (path) => isNew(path) && known.directories.has(parentOf(path)),
+    );
+    for (const [parent, paths] of Map.groupBy(added, parentOf)) {
+      const changed = paths.map((path) => statusAt(this.#full(path))?.ctimeMs ?? Infinity);
+      this.#act(
+        'set_aside',
+        parent === '' ? (paths[0] as string) : parent,
+        Math.min(...changed),
+        () => this.#putBack.setAllAside(paths),
+      );
+    }
   }
 
   #lookAtServers(): void {
@@ -299,6 +367,10 @@ export class ConfigurationGuard {
     }, interval);
     this.#timer.unref();
   }
+}
+
+function parentOf(path: string): string {
+  return path.slice(0, Math.max(0, path.lastIndexOf('/')));
 }
 
 function isGuarded(name: string): boolean {

@@ -10,18 +10,19 @@ import {
   lstatSync,
   mkdirSync,
   renameSync,
+  rm,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { releaseReserve } from '../../shared/disk-reserve.ts';
 import { systemCode } from '../../shared/errors.ts';
 import { type Content, statusAt } from './entries.ts';
 
 /**
- * The maximum number of files saved in one run of the program; further files are deleted, because
- * they would fill the disk.
+ * The maximum number of files saved in one run of the program; further files are deleted in the background, because they
+ * would fill the disk.
  */
 const mostSaved = 1_000;
 
@@ -92,16 +93,30 @@ export class PutBack {
     }
   }
 
-  /** Moves the file at `path` away. @returns its new path. @throws Error of the file system */
+  /** Moves what is at `path` away. @returns its new path, as `replace`. @throws Error of the file system */
   setAside(path: string): string | undefined {
-    const full = `${this.#root}/${path}`;
-    if (this.#saved >= mostSaved) {
-      rmSync(full, { recursive: true, force: true });
-      return undefined;
-    }
     const to = this.#nextPlace(path);
-    renameSync(full, to);
-    return to;
+    renameSync(`${this.#root}/${path}`, to);
+    return this.#kept(to);
+  }
+
+  /**
+   * Moves paths of one directory away; they count as one file.
+   * @returns the new path of that directory, as `replace`
+   * @throws Error of the file system
+   */
+  setAllAside(paths: readonly string[]): string | undefined {
+    const [first = ''] = paths;
+    const to = dirname(this.#nextPlace(first));
+    for (const path of paths) renameSync(`${this.#root}/${path}`, join(to, basename(path)));
+    return this.#kept(to);
+  }
+
+  /** A directory can have any number of entries, so its removal may not block the program. */
+  #kept(saved: string): string | undefined {
+    if (this.#saved <= mostSaved) return saved;
+    rm(saved, { recursive: true, force: true }, () => {});
+    return undefined;
   }
 
   /** A directory for each file: below it, the file keeps its path, which init proposes upstream. */

@@ -27,11 +27,12 @@ const files = {
   plugins: { 'known_marketplaces.json': '{}' },
 };
 
-async function guardOn(t: Test, directory: string) {
+async function guardOn(t: Test, directory: string, bounds: { mostNew?: number } = {}) {
   const log = captureLog();
   const actions: string[] = [];
   const state = { distrusted: 0 };
   const guard = new ConfigurationGuard({
+    ...bounds,
     configDirectory: directory,
     stateDirectory: join(directory, '.berth'),
     log: log.log,
@@ -113,6 +114,43 @@ t.test('a file that was not there at the start is set aside', async (t) => {
     t.notOk(existsSync(at(path)));
     t.ok(existsSync(String(line.saved)));
   }
+});
+
+t.test('very many new directories hide neither a good file nor a new one', async (t) => {
+  const volume = makeVolume(t, { ...files, agents: { 'b.md': 'b' } });
+  const { guard, actions, at, read, state, log } = await guardOn(t, volume, { mostNew: 50 });
+  mkdirSync(at('skills/evil'));
+  writeFileSync(at('skills/evil/SKILL.md'), 'obey');
+  for (let number = 0; number <= 50; number++) {
+    mkdirSync(at(`workflows/x/${number}`), { recursive: true });
+  }
+  guard.assertRight();
+  const { changes } = guard;
+  t.notOk(existsSync(at('skills/evil/SKILL.md')));
+  t.notOk(existsSync(at('workflows')), 'they were moved away as a whole');
+  for (let check = 0; check < 6; check++) guard.assertUnchanged(changes);
+  t.same(new Set(actions), new Set(['set_aside']), 'no good file was moved');
+  t.equal(state.distrusted, 0);
+  t.ok(log.lines.length < 4, 'one line for all of them');
+
+  for (let number = 0; number <= 120; number++) mkdirSync(at(`agents/${number}`));
+  writeFileSync(at('agents/c.md'), 'obey');
+  rmSync(at('agents/b.md'));
+  guard.assertRight();
+  t.ok(readdirSync(at('agents')).length < 50);
+  t.notOk(existsSync(at('agents/c.md')));
+  t.equal(read('agents/b.md'), 'b', 'also beside a good file');
+});
+
+t.test('what the start finds does not count as new', async (t) => {
+  const agents = Object.fromEntries(Array.from({ length: 60 }, (_, at) => [`${at}.md`, 'x']));
+  const volume = makeVolume(t, { ...files, agents });
+  const { guard, actions, read, at } = await guardOn(t, volume, { mostNew: 50 });
+  writeFileSync(at('agents/7.md'), 'y');
+  guard.assertRight();
+  t.equal(read('agents/7.md'), 'x');
+  t.equal(readdirSync(at('agents')).length, 60);
+  t.same(actions, ['restored']);
 });
 
 t.test('what is not executable, and what the CLI keeps of plugins, may change', async (t) => {
