@@ -6,7 +6,7 @@
  * is decided. Nothing is decided before the processes of the earlier run
  * have ended: the caller takes care of that.
  */
-import { BerthError, messageOf } from '../../shared/errors.ts';
+import { BerthError } from '../../shared/errors.ts';
 import type { SessionCatalog } from '../sessions/catalog.ts';
 import { addUsage, type SessionRecord } from '../sessions/session-record.ts';
 import type { SessionStore } from '../sessions/session-store.ts';
@@ -14,6 +14,7 @@ import type { Transcripts } from '../sessions/transcripts.ts';
 import type { Answer } from './answer.ts';
 import type { Intake, Prompt, PromptRequest } from './prompt.ts';
 import type { Rates } from './prompt-cost.ts';
+import { unreadable } from './resume-prompt.ts';
 import { type EndedTurn, turnIn } from './turn-in-transcript.ts';
 
 export interface ContinuationOptions {
@@ -53,16 +54,11 @@ function optedOut(sessionId: string): BerthError {
   );
 }
 
-/** A transcript that cannot be read may have the turn: the prompt must not be sent again. */
 async function readable<T>(sessionId: string, read: Promise<T>): Promise<T> {
   try {
     return await read;
   } catch (error) {
-    throw new BerthError(
-      'volume_unwritable',
-      `cannot continue the turn: the transcript of its session cannot be read: ${messageOf(error)}; check the volume and the owner of its files`,
-      { cause: error, details: { session_id: sessionId } },
-    );
+    throw unreadable(sessionId, error);
   }
 }
 

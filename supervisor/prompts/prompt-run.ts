@@ -38,6 +38,7 @@ export interface PromptRunOptions
   pool: Pool;
   store: ConcludeOptions['store'];
   gate: WorkerForOptions['gate'];
+  transcripts: ConcludeOptions['transcripts'] & RecoveryOptions['transcripts'];
   logins: WorkerForOptions['logins'];
   /** `assertInForce` throws `configuration_invalid` if the CLI ignores settings that protect. */
   settings: SendOptions['settings'] & { assertInForce: () => void };

@@ -2,19 +2,21 @@
  * Decides what follows the loss of a worker during a turn: the turn is continued in another process
  * that resumes the session, or the prompt ends with an error.
  * Invariants: nothing is tried before all processes of the lost worker have ended. A session that had the prompt once
- * is never removed, and the prompt is not sent again: its tools have run.
+ * is never removed, and the prompt is not sent again: its tools have run. The same holds while the transcript cannot be
+ * read.
  */
 import type { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import { abortable } from '../../shared/waiting.ts';
+import { abortable, sleep } from '../../shared/waiting.ts';
 import type { ProcessSpec } from '../pool/process-spec.ts';
+import type { Transcripts } from '../sessions/transcripts.ts';
 import type { LivePrompt } from './live-prompts.ts';
 import { optedOut, type TurnLost } from './lost-turn.ts';
 import type { TurnMeters } from './meters.ts';
 import type { Prompt } from './prompt.ts';
 import type { PromptCost } from './prompt-cost.ts';
 import type { RecordKeeper } from './record-keeper.ts';
-import { carryOn, isInTranscript } from './resume-prompt.ts';
+import { carryOn, isInTranscript, unreadable } from './resume-prompt.ts';
 import type { TurnEvent } from './turn.ts';
 
 /** One attempt to answer a prompt. */
@@ -28,12 +30,18 @@ export interface Attempt {
 export interface RecoveryOptions {
   /** `of`: the process that a prompt needs. @param resume the session whose process was lost */
   specs: { of: (prompt: Prompt, resume?: string) => ProcessSpec };
-  transcripts: { find: (sessionId: string) => Promise<string | undefined> };
+  transcripts: Pick<Transcripts, 'locate'>;
   /** `discard` removes the rest of a session without a turn; it never rejects. */
   catalog: { discard: (sessionId: string) => Promise<void> };
   meters: TurnMeters;
+  /** Milliseconds in which a transcript that cannot be read is read again; 5,000 if absent. */
+  patience?: number;
   log: Log;
 }
+
+/** Milliseconds. */
+const usualPatience = 5_000;
+const betweenReads = 250;
 
 export class Recovery {
   readonly #options: RecoveryOptions;
@@ -51,7 +59,10 @@ export class Recovery {
     this.#holder = live.prompt.continues?.sessionId;
   }
 
-  /** @returns the attempt that continues the turn. @throws the reason of an interrupt */
+  /**
+   * @returns the attempt that continues the turn
+   * @throws the reason of an interrupt; BerthError `volume_unwritable` if the transcript cannot be read
+   */
   async next(lost: TurnLost, emit: (event: TurnEvent) => void): Promise<Attempt> {
     const { log, specs, meters } = this.#options;
     const { worker, reason } = lost;
@@ -79,7 +90,10 @@ export class Recovery {
   async giveUp(lost: TurnLost): Promise<BerthError> {
     const { reason, error } = lost;
     this.#options.meters.lost(reason, false);
-    await this.#settle(lost);
+    await this.#settle(lost).catch((thrown: unknown) => {
+      if (this.#live.signal.aborted) throw thrown;
+      // The transcript cannot be read: the session stays.
+    });
     return this.#live.prompt.onRecycle === 'fail' ? optedOut(error, reason) : error;
   }
 
@@ -89,7 +103,6 @@ export class Recovery {
    *   cannot be resumed is removed.
    */
   async #settle(lost: TurnLost): Promise<boolean> {
-    const { transcripts, catalog } = this.#options;
     const { worker, promptIds } = lost;
     const { sessionId } = worker;
     this.#cost.lost(lost);
@@ -98,17 +111,38 @@ export class Recovery {
     if (sessionId === undefined) return false;
     // The text that continues the turn need not be there: the prompt itself is.
     if (sessionId === this.#holder) return true;
-    const transcript = await transcripts.find(sessionId);
-    if (transcript !== undefined && (await isInTranscript(transcript, promptIds))) {
+    if (await this.#isWritten(sessionId, promptIds)) {
       this.#holder = sessionId;
       return true;
     }
     if (this.#isNew(sessionId)) {
       await this.#keeper.forget(sessionId);
-      await catalog.discard(sessionId);
+      await this.#options.catalog.discard(sessionId);
       worker.sessionId = undefined;
     }
     return false;
+  }
+
+  /**
+   * Whether the transcript of the session has one of the texts.
+   * @throws BerthError `volume_unwritable` if the transcript cannot be read for some seconds; the reason of an interrupt
+   */
+  async #isWritten(sessionId: string, promptIds: readonly string[]): Promise<boolean> {
+    const { signal } = this.#live;
+    const { transcripts, patience = usualPatience } = this.#options;
+    const read = async (): Promise<boolean> => {
+      const transcript = await transcripts.locate(sessionId);
+      return transcript !== undefined && isInTranscript(transcript, promptIds);
+    };
+    for (const end = performance.now() + patience; ; ) {
+      try {
+        return await abortable(read(), signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        if (performance.now() >= end) throw unreadable(sessionId, error);
+        await sleep(betweenReads, signal);
+      }
+    }
   }
 
   #isNew(sessionId: string): boolean {

@@ -5,6 +5,7 @@
  */
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
+import { BerthError, isAbsent, messageOf, systemCode } from '../../shared/errors.ts';
 
 /** The text for a process that resumes a session whose transcript has the prompt. */
 export const carryOn = 'Your process was replaced. Carry on where you stopped.';
@@ -25,29 +26,49 @@ export function continuesTurn(text: string | undefined): boolean {
 const searched = 64 * 1024 * 1024;
 const piece = 1024 * 1024;
 
+/** Bytes that are searched for a prompt: a prompt that is not found is sent again, and its tools run twice. */
+export const wholeFile = Number.POSITIVE_INFINITY;
+
 /**
  * Whether the transcript has one of the texts of a prompt: then a process that resumes the session can continue the
- * turn, otherwise the prompt must be sent again. False for a transcript that cannot be read; never
- * rejects.
+ * turn, otherwise the prompt must be sent again.
  * @param promptIds the ids with which the texts were sent; the CLI writes each beside its text
+ * @throws Error of the system if the transcript is there and cannot be read
  */
 export async function isInTranscript(
   transcript: string,
   promptIds: readonly string[],
 ): Promise<boolean> {
+  const file = await openTranscript(transcript);
+  if (!file) return false;
   try {
-    const file = await open(transcript, constants.O_RDONLY | constants.O_NOFOLLOW);
-    try {
-      for (const promptId of promptIds) {
-        if ((await findInTranscript(file, promptId)) !== undefined) return true;
-      }
-      return false;
-    } finally {
-      await file.close();
+    for (const promptId of promptIds) {
+      if ((await findInTranscript(file, promptId, wholeFile)) !== undefined) return true;
     }
-  } catch {
     return false;
+  } finally {
+    await file.close();
   }
+}
+
+/** @returns undefined if there is no such file, or a symlink. @throws Error of the system */
+export async function openTranscript(path: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+  } catch (error) {
+    // A symlink is no transcript of the CLI.
+    if (isAbsent(error) || systemCode(error) === 'ELOOP') return undefined;
+    throw error;
+  }
+}
+
+/** A transcript that cannot be read may have the turn: the prompt must not be sent again. */
+export function unreadable(sessionId: string, error: unknown): BerthError {
+  return new BerthError(
+    'volume_unwritable',
+    `cannot continue the turn: the transcript of its session cannot be read: ${messageOf(error)}; check the volume and the owner of its files`,
+    { cause: error, details: { session_id: sessionId } },
+  );
 }
 
 /**

@@ -5,13 +5,11 @@
  * tool leaves it unfinished. Messages of later prompts and of subagents are no part of the turn. The CLI's user can
  * write the file: it is untrusted, and read in bounded pieces. The fields are those of the CLI 2.1.330.
  */
-import { constants } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { z } from 'zod';
-import { isAbsent, systemCode } from '../../shared/errors.ts';
 import type { Usage } from '../claude/turn-result.ts';
 import { addUsage, noUsage } from '../sessions/session-record.ts';
-import { continuesTurn, findInTranscript } from './resume-prompt.ts';
+import { continuesTurn, findInTranscript, openTranscript, wholeFile } from './resume-prompt.ts';
 
 /** `overtaken`: the turn has not ended, and the session has had another prompt since. */
 export type KnownTurn =
@@ -83,8 +81,6 @@ const outputTool = 'StructuredOutput';
 /** Bytes of one line that are read; a longer line is skipped. */
 const longestLine = 16 * 1024 * 1024;
 const piece = 1024 * 1024;
-/** Bytes that are searched for the prompt: a prompt that is not found is sent again, and its tools run twice. */
-const wholeFile = Number.POSITIVE_INFINITY;
 
 /**
  * @throws Error of the system if the transcript is there and cannot be read
@@ -97,14 +93,8 @@ export async function turnIn(
   schema: boolean,
 ): Promise<KnownTurn> {
   if (transcript === undefined) return { kind: 'unknown' };
-  let file: FileHandle;
-  try {
-    file = await open(transcript, constants.O_RDONLY | constants.O_NOFOLLOW);
-  } catch (error) {
-    // A symlink is no transcript of the CLI.
-    if (isAbsent(error) || systemCode(error) === 'ELOOP') return { kind: 'unknown' };
-    throw error;
-  }
+  const file = await openTranscript(transcript);
+  if (!file) return { kind: 'unknown' };
   try {
     const start = await findInTranscript(file, promptId, wholeFile);
     return start === undefined ? { kind: 'unknown' } : await readTurn(file, start, schema);

@@ -24,13 +24,17 @@ interface Case {
   sessionId?: string;
   transcript?: string;
   gone?: Promise<void>;
+  /** How often the transcript cannot be read. */
+  unreadable?: number;
+  patience?: number;
   /** The ids of the texts that the lost process was sent. */
   sent?: string[];
 }
 
 /** A turn that was lost after one call of the model, and all that its recovery does. */
 function lose(t: Test, { onRecycle = 'continue', sent = [promptId], ...more }: Case) {
-  const { record, sessionId, transcript, gone } = more;
+  const { record, patience, sessionId, transcript, gone } = more;
+  let { unreadable = 0 } = more;
   const done: unknown[] = [];
   const prompt = {
     text: 'the prompt',
@@ -62,10 +66,15 @@ function lose(t: Test, { onRecycle = 'continue', sent = [promptId], ...more }: C
         ({ overrides, resume }) as never as ProcessSpec,
     },
     transcripts: {
-      find: async () => (transcript === undefined ? undefined : join(path, 'session.jsonl')),
+      locate: async () => {
+        unreadable -= 1;
+        if (unreadable >= 0) throw Object.assign(new Error('input/output error'), { code: 'EIO' });
+        return transcript === undefined ? undefined : join(path, 'session.jsonl');
+      },
     },
     catalog: { discard: async (id: string) => void done.push(['discard', id]) },
     ...{ meters, log },
+    ...(patience === undefined ? {} : { patience }),
   };
   const worker = {
     ...{ name: 'worker-1', sessionId, recycledFor: 'memory' },
@@ -174,3 +183,24 @@ t.test('a turn that was lost after a renewed login is carried on in its session'
   t.match(await next(), { text: carryOn, spec: { resume: 'one' } });
   t.notOk(done.find((each) => (each as string[])[0] === 'discard'));
 });
+
+t.test('a transcript that cannot be read for a moment is read again', async (t) => {
+  const { next, done } = lose(t, { sessionId: 'one', transcript: withPrompt, unreadable: 1 });
+  t.match(await next(), { text: carryOn });
+  t.equal(done.length, 2);
+});
+
+t.test(
+  'a session whose transcript cannot be read stays, and its prompt is not sent again',
+  async (t) => {
+    const unread = { sessionId: 'one', unreadable: Infinity, patience: 0 };
+    const first = lose(t, unread);
+    await t.rejects(first.next(), { code: 'volume_unwritable', details: { session_id: 'one' } });
+    const second = lose(t, unread);
+    t.equal(await second.recovery.giveUp(second.lost), second.error);
+    for (const { done, worker } of [first, second]) {
+      t.equal(done.length, 2, 'nothing is removed');
+      t.equal(worker.sessionId, 'one');
+    }
+  },
+);

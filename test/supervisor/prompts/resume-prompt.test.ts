@@ -38,7 +38,7 @@ function killWorkers(running: RunningSupervisor): void {
   for (const { pid } of found) process.kill(pid, 'SIGKILL');
 }
 
-t.test('a prompt does not stand in a transcript that cannot be read', async (t) => {
+t.test('a transcript that cannot be read is not taken for one without the prompt', async (t) => {
   const directory = testDirectory(t, {
     good: '{"uuid":"one"}\n',
     link: t.fixture('symlink', 'good'),
@@ -46,9 +46,10 @@ t.test('a prompt does not stand in a transcript that cannot be read', async (t) 
   });
   t.equal(await isInTranscript(join(directory, 'good'), ['one']), true);
   t.equal(await isInTranscript(join(directory, 'good'), ['two']), false);
-  for (const name of ['link', 'directory', 'nowhere']) {
+  for (const name of ['link', 'nowhere']) {
     t.equal(await isInTranscript(join(directory, name), ['one']), false, name);
   }
+  await t.rejects(isInTranscript(join(directory, 'directory'), ['one']), { code: 'EISDIR' });
 });
 
 const askedFor = (text: string) => (request: RecordedRequest) => promptText(request) === text;
