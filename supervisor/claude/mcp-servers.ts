@@ -5,7 +5,7 @@
  */
 
 import { BerthError } from '../../shared/errors.ts';
-import { sleep, within } from '../../shared/waiting.ts';
+import { abortable, sleep, within } from '../../shared/waiting.ts';
 import { type McpServer, readMcpStatus } from './cli-health.ts';
 import type { ClaudeProcess } from './process.ts';
 
@@ -28,7 +28,7 @@ export async function queryServers(process: ClaudeProcess): Promise<void> {
 /**
  * Resolves when the process is connected to each of these servers. A server without a connection is
  * reconnected once.
- * @throws BerthError `mcp_unavailable`; the signal's reason
+ * @throws BerthError `mcp_unavailable`; `cli_unavailable` if the process has ended; the signal's reason
  */
 export async function requireServers(
   process: ClaudeProcess,
@@ -39,8 +39,8 @@ export async function requireServers(
   const deadline = performance.now() + connecting;
   const tried = new Set<string>();
   for (;;) {
-    await queryServers(process);
-    signal.throwIfAborted();
+    await abortable(queryServers(process), signal);
+    if (!process.alive) throw ended();
     const missing = required
       .map((name) => process.health.server(name) ?? unknown(name))
       .filter(({ status }) => status !== 'connected');
@@ -50,7 +50,8 @@ export async function requireServers(
     if (hopeless.length > 0 || left <= 0) throw unavailable(missing);
     const again = missing.filter(({ status }) => status !== 'pending');
     for (const { name } of again) tried.add(name);
-    await Promise.all(again.map(({ name }) => reconnect(process, name, left)));
+    const reconnected = again.map(({ name }) => reconnect(process, name, left));
+    await abortable(Promise.all(reconnected), signal);
     await sleep(pause, signal);
   }
 }
@@ -63,6 +64,13 @@ function unknown(name: string): McpServer {
 async function reconnect(process: ClaudeProcess, name: string, left: number): Promise<void> {
   const asked = process.control({ subtype: 'mcp_reconnect', serverName: name });
   await within(asked, left).catch(() => undefined);
+}
+
+function ended(): BerthError {
+  return new BerthError(
+    'cli_unavailable',
+    'cannot check the MCP servers: the CLI process has ended; try again',
+  );
 }
 
 function unavailable(missing: readonly McpServer[]): BerthError {

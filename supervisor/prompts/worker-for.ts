@@ -1,10 +1,10 @@
 /**
  * Waits until a prompt may be sent, and for a worker that can serve it.
- * Invariants: an unused pass is withdrawn, and a worker that came too late is released. A login
- * that is about to expire is refreshed when the prompt has its worker, so waiting for the refresh
- * costs no position in the queue.
+ * Invariants: an unused pass is withdrawn, and a worker that came too late is released. A prompt whose worker ends
+ * before it was sent gets another worker, once. A login that is about to expire is refreshed when the prompt has its
+ * worker, so waiting for the refresh costs no position in the queue.
  */
-import { asBerthError } from '../../shared/errors.ts';
+import { asBerthError, BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { LiveApprovals } from '../approvals/live-approvals.ts';
 import { requireServers } from '../claude/mcp-servers.ts';
@@ -71,14 +71,16 @@ export async function workerFor(
     if (pool.count('starting') === 0) options.approvals.releaseOne();
   };
   let spec = wanted;
+  let replaced = false;
   for (;;) {
     const pass = await gate.pass(logins.keyOf(prompt), passing);
+    let worker: Worker | undefined;
     try {
       live.become('queued');
-      const worker = await pool.acquire({
+      worker = await pool.acquire({
         ...{ spec, token, lane, signal, onQueued },
-        // After a refusal the prompt keeps its turn: it had a worker.
-        continues: continues || spec !== wanted,
+        // The prompt keeps its turn if it had a worker that refused its options, or has ended.
+        continues: continues || spec !== wanted || replaced,
       });
       const use = await prepare(worker, live, options);
       live.queuedMs = waited + performance.now() - began;
@@ -94,7 +96,9 @@ export async function workerFor(
       spec = { ...spec, spare: undefined };
     } catch (error) {
       pass.withdraw();
-      throw error;
+      const hasEnded = worker !== undefined && !worker.process.alive;
+      if (!hasEnded || replaced || signal.aborted) throw error;
+      replaced = true;
     }
   }
 }
@@ -110,11 +114,21 @@ async function prepare(
     await requireServers(process, prompt.profile.mcp.required, signal).finally(() =>
       cliProblems.note(spec.profile, process.health.reports),
     );
-    return await logins.use(prompt, signal);
+    const use = await logins.use(prompt, signal);
+    if (process.alive) return use;
+    void use?.over();
+    throw endedBefore(worker);
   } catch (error) {
     pool.giveBack(worker);
     throw error;
   }
+}
+
+function endedBefore({ name }: Worker): BerthError {
+  return new BerthError(
+    'cli_unavailable',
+    `cannot send the prompt: the process of ${name} has ended; try again`,
+  );
 }
 
 /** False if the worker is a shared spare that does not accept the options of the prompt: it is ended. */

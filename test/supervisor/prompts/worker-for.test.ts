@@ -21,6 +21,10 @@ interface Surroundings {
   bind?: () => Promise<void>;
   acquire?: (wanted: { onQueued: (position: number) => void }) => void;
   continues?: boolean;
+  /** The MCP servers that the profile requires. */
+  required?: string[];
+  /** How many workers end while they are prepared. */
+  ends?: number;
 }
 
 /** What the search for a worker has called, in its order. */
@@ -30,7 +34,7 @@ async function search(options: Surroundings = {}) {
   let acquired = 0;
   const live = new LivePrompts().accept({
     ...{ token: 'tests', timeout: 60_000, onLimit: options.onLimit ?? 'fail', lane: 'interactive' },
-    profile: { mcp: { required: [] } },
+    profile: { mcp: { required: options.required ?? [] } },
   } as never);
   const parts = {
     gate: {
@@ -45,7 +49,14 @@ async function search(options: Surroundings = {}) {
         acquired += 1;
         options.acquire?.(wanted as never);
         calls.push(wanted.spec.spare ? 'acquire a spare' : 'acquire');
-        const process = { health: { reports: [] } };
+        const alive = acquired > (options.ends ?? 0);
+        const control = async () => {
+          if (alive) return { mcpServers: [{ name: 'docs', status: 'connected' }] };
+          throw new BerthError('cli_unavailable', 'x');
+        };
+        const server = () => (alive ? { name: 'docs', status: 'connected' } : undefined);
+        const health = { reports: [], serversAre: () => {}, server };
+        const process = { alive, control, health };
         const name = `worker-${acquired}`;
         const bind = async () => wanted.spec.spare && (await options.bind?.());
         return { name, process, spec: { profile: 'p' }, bind } as unknown as Worker;
@@ -134,4 +145,11 @@ t.test('a spare that refuses its options is replaced by a process with flags', a
   t.equal(outcome, 'worker-2');
   const refused = ['recycle worker-1', 'login is not used', 'withdraw'];
   t.same(calls, ['pass', 'acquire a spare', ...refused, 'pass', 'acquire']);
+});
+
+t.test('a worker that ends while it is prepared is replaced once', async (t) => {
+  for (const required of [[], ['docs']]) {
+    t.equal((await search({ required, ends: 1 })).outcome, 'worker-2');
+    t.equal((await search({ required, ends: 2 })).outcome, 'cli_unavailable');
+  }
 });
