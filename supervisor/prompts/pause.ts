@@ -35,6 +35,7 @@ export class Pause {
   readonly #stateDirectory: string;
   readonly #log: Log;
   readonly #onResume: () => void;
+  #onDecided: () => void = () => {};
   #paused: Paused | undefined;
   readonly #writes = new SerialQueue();
 
@@ -44,6 +45,11 @@ export class Pause {
     this.#stateDirectory = stateDirectory;
     this.#path = join(stateDirectory, fileName);
     this.#log = log;
+  }
+
+  /** @param listener called with each pause and each resume of a caller, also if it changes nothing */
+  onDecided(listener: () => void): void {
+    this.#onDecided = listener;
   }
 
   /** Undefined while prompts are accepted. */
@@ -70,19 +76,31 @@ export class Pause {
 
   /** A second pause keeps the name of the first one. @returns whether the pause survives a restart */
   pause(by: string, reason: string | null): Promise<boolean> {
-    this.#paused ??= { by, since: new Date().toISOString(), reason };
-    const text = JSON.stringify({ version: 1, ...this.#paused });
-    return this.#change(() => writeFileAtomic(this.#path, text, { mode: 0o600 }));
+    const written = this.adopt({ by, reason });
+    this.#onDecided();
+    return written;
   }
 
   /** @returns whether the end of the pause survives a restart */
   resume(): Promise<boolean> {
-    this.#paused = undefined;
-    this.#onResume();
-    return this.#change(async () => {
-      await rm(this.#path, { recursive: true, force: true });
-      await syncDirectory(this.#stateDirectory);
-    });
+    const written = this.adopt(undefined);
+    this.#onDecided();
+    return written;
+  }
+
+  /** Takes over what was decided elsewhere. @returns whether it survives a restart */
+  adopt(decided: Omit<Paused, 'since'> | undefined): Promise<boolean> {
+    if (decided === undefined) {
+      this.#paused = undefined;
+      this.#onResume();
+      return this.#change(async () => {
+        await rm(this.#path, { recursive: true, force: true });
+        await syncDirectory(this.#stateDirectory);
+      });
+    }
+    this.#paused ??= { ...decided, since: new Date().toISOString() };
+    const text = JSON.stringify({ version: 1, ...this.#paused });
+    return this.#change(() => writeFileAtomic(this.#path, text, { mode: 0o600 }));
   }
 
   /** The error of a prompt that is rejected or interrupted; undefined while prompts are accepted. */

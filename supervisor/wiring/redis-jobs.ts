@@ -60,6 +60,7 @@ export async function openRedisJobs(
   promptRate.shareBy((token, profile, limit) => store.starts.count(token, profile, limit));
   const shared = new SharedState({
     exchange: (own) => store.states.exchange(own),
+    previous: () => store.states.own(),
     ...{ ledger, pause },
     accountOf: (login) => accountOf(login, profiles.all(), config.inherited),
     heard: (login, limit) => gate.heard(login, limit),

@@ -1,7 +1,8 @@
 /**
  * Makes daily budgets, the pause and the limits of the account count over all replicas that share a Redis.
  * Invariants: without Redis each replica goes on with its own knowledge, and publishes it when Redis is back. The pause
- * that was changed last wins. Spending is the sum over all replicas, at most a few seconds old.
+ * or resume that was decided last wins: its time is later than that of each decision its replica knows, so the
+ * difference of two clocks does not matter. Spending is the sum over all replicas, at most a few seconds old.
  * A limit counts on the replicas with the same account.
  */
 import type { UsageLimit } from '../claude/usage-limit.ts';
@@ -11,8 +12,10 @@ import type { SpendingLedger } from '../spending/spending.ts';
 
 export interface SharedStateOptions {
   exchange: (own: ReplicaState) => Promise<ReplicaState[]>;
+  /** What this replica has published last, also before its restart. */
+  previous: () => Promise<ReplicaState | undefined>;
   ledger: SpendingLedger;
-  pause: Pick<Pause, 'state' | 'pause' | 'resume'>;
+  pause: Pick<Pause, 'state' | 'adopt' | 'onDecided'>;
   /** The account of a login, to be compared between replicas; undefined if no other replica has this login. */
   accountOf: (login: string) => string | undefined;
   /** Called with a limit that another replica has heard of. */
@@ -24,19 +27,25 @@ export interface SharedStateOptions {
 
 /** Milliseconds between two exchanges. */
 const interval = 5_000;
+/** How often an exchange publishes again what has changed meanwhile. */
+const mostRounds = 3;
 
 export class SharedState {
   readonly #options: SharedStateOptions;
   readonly #now: () => number;
   readonly #limits: ReplicaState['limits'] = {};
-  /** The pause that this replica has published or adopted last. */
+  /** The newest decision that this replica knows. */
   #pause: ReplicaState['pause'] | undefined;
+  /** When a caller decided here what no other replica has read yet, by performance.now(). */
+  #decided = Number.NEGATIVE_INFINITY;
+  #isRestored = false;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
 
   constructor(options: SharedStateOptions) {
     this.#options = options;
     this.#now = options.now ?? Date.now;
+    options.pause.onDecided(() => this.#decide());
   }
 
   start(): void {
@@ -66,9 +75,16 @@ export class SharedState {
   }
 
   async #exchange(): Promise<void> {
+    let pause = await this.#restore();
+    for (let round = 0; round < mostRounds; round++) {
+      await this.#publish(pause);
+      if (this.#pause === pause) return;
+      pause = this.#pause ?? pause;
+    }
+  }
+
+  async #publish(pause: ReplicaState['pause']): Promise<void> {
     const { exchange, ledger, heard, accountOf } = this.#options;
-    const pause = this.#ownPause();
-    this.#pause = pause;
     const others = await exchange({
       version: 1,
       at: this.#now(),
@@ -86,31 +102,59 @@ export class SharedState {
         heard(login, { ...limit, type: limit.type, resetsAt: limit.resetsAt } as UsageLimit);
       }
     }
+    // A caller may have decided meanwhile.
+    const own = this.#pause ?? pause;
     const newest = others.reduce(
       (best, each) => (each.pause.at > best.at ? each.pause : best),
-      pause,
+      own,
     );
-    if (newest !== pause) await this.#adopt(newest);
+    if (newest === own) {
+      if (own === pause) this.#decided = Number.NEGATIVE_INFINITY;
+    } else if (performance.now() - this.#decided < 2 * interval) {
+      this.#pause = { ...own, at: newest.at + 1 };
+    } else {
+      await this.#adopt(newest);
+    }
   }
 
-  #ownPause(): ReplicaState['pause'] {
+  /** A caller has paused or resumed this replica. */
+  #decide(): void {
+    this.#pause = { ...this.#local, at: Math.max(this.#now(), (this.#pause?.at ?? 0) + 1) };
+    this.#decided = performance.now();
+    void this.exchange();
+  }
+
+  /** What this replica knows when it publishes for the first time: also its decisions from before its restart. */
+  async #restore(): Promise<ReplicaState['pause']> {
+    if (!this.#isRestored) {
+      const before = (await this.#options.previous())?.pause;
+      this.#isRestored = true;
+      const decided = this.#pause;
+      const local = decided ?? this.#local;
+      const isSame = decided === undefined && before?.paused === local.paused;
+      this.#pause = local;
+      if (before && decided) this.#pause = { ...decided, at: Math.max(decided.at, before.at + 1) };
+      else if (before && (isSame || before.at > local.at)) await this.#adopt(before);
+    }
+    return this.#pause ?? this.#local;
+  }
+
+  get #local(): ReplicaState['pause'] {
     const { state } = this.#options.pause;
-    const known = this.#pause;
-    const paused = state !== undefined;
-    if (known?.paused === paused) return known;
-    const at = known ? this.#now() : paused ? Date.parse(state.since) : 0;
-    return { at, paused, by: state?.by ?? null, reason: state?.reason ?? null };
+    const { by = null, reason = null, since } = state ?? {};
+    return { at: since ? Date.parse(since) : 0, paused: state !== undefined, by, reason };
   }
 
   async #adopt(pause: ReplicaState['pause']): Promise<void> {
     const own = this.#options.pause;
     this.#pause = pause;
     if (pause.paused && own.state === undefined) {
-      const written = own.pause(pause.by ?? 'another replica', pause.reason);
+      const { by, reason } = pause;
+      const written = own.adopt({ by: by ?? 'another replica', reason });
       this.#options.onPaused();
       await written;
     } else if (!pause.paused && own.state !== undefined) {
-      await own.resume();
+      await own.adopt(undefined);
     }
   }
 }

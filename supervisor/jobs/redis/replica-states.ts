@@ -63,6 +63,17 @@ export class ReplicaStates {
   }
 
   /**
+   * @returns what this replica published last, also before its restart; undefined if it cannot be read
+   * @throws BerthError `job_store_unavailable`
+   */
+  async own(): Promise<ReplicaState | undefined> {
+    const text = await this.#connection.run('share limits and spending', (client) =>
+      client.hget(this.#keys.states, this.#replica),
+    );
+    return text === null ? undefined : parse(text);
+  }
+
+  /**
    * Publishes the state of this replica.
    * @returns those of the others; an entry that cannot be read is left out
    * @throws BerthError `job_store_unavailable`

@@ -35,6 +35,7 @@ async function startReplica(
   const interrupted: (string | undefined)[] = [];
   const shared = new SharedState({
     exchange: (own) => store.states.exchange(own),
+    previous: () => store.states.own(),
     ...{ ledger, pause },
     accountOf: () => account,
     heard: (login, limit) => heard.push([login, limit]),
@@ -84,6 +85,60 @@ t.test('pauses: the last pause or resume of any replica wins', async (t) => {
   t.equal(a.pause.state, undefined);
   for (const { shared } of [a, b, a]) await shared.exchange();
   t.equal(b.pause.state, undefined);
+});
+
+t.test('clocks: a later decision wins, although the clock of its replica is behind', async (t) => {
+  const a = await startReplica(t, 'a');
+  const b = await startReplica(t, 'b', () => Date.now() + 30_000);
+  const exchange = async (...replicas: (typeof a)[]) => {
+    for (const { shared } of replicas) await shared.exchange();
+  };
+  await exchange(a, b);
+  await b.pause.pause('ops', null);
+  await exchange(b, a, b);
+  await b.pause.resume();
+  await exchange(b);
+  await a.pause.pause('ops', 'not heard yet');
+  await exchange(a, b, a);
+  t.ok(a.pause.state && b.pause.state);
+  await a.pause.resume();
+  await exchange(a, b, a);
+  t.notOk(a.pause.state || b.pause.state);
+});
+
+t.test('again: a decision counts also where it changes nothing', async (t) => {
+  const [a, b] = [await startReplica(t, 'a'), await startReplica(t, 'b')];
+  const exchange = async () => {
+    for (const { shared } of [a, b, a, b]) await shared.exchange();
+  };
+  await a.pause.pause('ops', null);
+  await exchange();
+  await a.pause.resume();
+  await b.pause.pause('ops', 'although b is still paused');
+  await exchange();
+  t.ok(a.pause.state && b.pause.state);
+  await a.pause.resume();
+  await exchange();
+  await a.pause.pause('ops', null);
+  await b.pause.resume();
+  await exchange();
+  t.notOk(a.pause.state || b.pause.state);
+});
+
+t.test('old: an old pause of a replica that is gone does not return at a restart', async (t) => {
+  const [a, gone] = [await startReplica(t, 'a'), await startReplica(t, 'gone')];
+  await gone.pause.pause('ops', null);
+  for (const { shared } of [gone, a]) await shared.exchange();
+  await a.pause.resume();
+  await a.shared.exchange();
+  const again = await startReplica(t, 'a');
+  for (let count = 0; count < 2; count++) await again.shared.exchange();
+  t.equal(again.pause.state, undefined);
+  await again.pause.pause('ops', null);
+  await again.shared.exchange();
+  const third = await startReplica(t, 'a');
+  await third.shared.exchange();
+  t.match(third.pause.state, { by: 'ops' }, 'a pause returns, also without its file');
 });
 
 t.test('limits: a limit reaches the others of the same account once', async (t) => {
