@@ -5,6 +5,7 @@
  * time-out, with the turn, or when the turn is given up.
  */
 import { BerthError } from '../../shared/errors.ts';
+import { deepest, isDeeperThan } from '../../shared/json-depth.ts';
 import type { Log } from '../../shared/log.ts';
 import { notGranted, type PermissionAnswer, type PermissionAsk } from '../claude/permission.ts';
 import type { ProfileApprovals } from '../profiles/profile.ts';
@@ -122,6 +123,11 @@ export class PromptApprovals {
    */
   async answer(ask: PermissionAsk, signal: AbortSignal): Promise<PermissionAnswer> {
     if (!ask.byRule) return notGranted(ask.tool);
+    if (isDeeperThan(ask.input, deepest)) {
+      return denial(
+        `The input is nested too deeply for an approval (${deepest} levels at most). Make flatter calls.`,
+      );
+    }
     const known = this.#approvals.find(
       (each) => !each.used && !this.#open.has(each.id) && isAbout(each, ask),
     );

@@ -4,6 +4,7 @@
  * Lines of the CLI are validated in this file only.
  */
 import { z } from 'zod';
+import { deepest, isDeeperThan } from '../../shared/json-depth.ts';
 import { type BackgroundTask, readBackground } from './background.ts';
 import { type Loaded, loadedShape } from './cli-health.ts';
 import { type HookRun, type HookStop, isOverruled, readHookRun, readPromptStop } from './hooks.ts';
@@ -118,7 +119,11 @@ const userMessage = z.object({
   message: z.object({ content: z.array(toolResult.nullable().catch(null)).catch([]) }),
 });
 
-const toolBlock = z.object({ id: z.string(), name: z.string(), input: z.unknown() });
+/** A very deep input could not be written as JSON again. */
+const toolInput = z
+  .unknown()
+  .transform((input) => (isDeeperThan(input, deepest) ? 'nested too deeply to be shown' : input));
+const toolBlock = z.object({ id: z.string(), name: z.string(), input: toolInput });
 
 /** The fields of a line that decide its kind. */
 interface Line {

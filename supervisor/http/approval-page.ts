@@ -1,9 +1,10 @@
 /**
  * The page of a link: what the model wants to do, in full, and two buttons; made for a phone.
  * Invariants: the page runs no script and loads nothing. Every text of the model is escaped, and characters that could hide
- * or turn text are shown by their numbers.
+ * or turn text are shown by their numbers. The page grows no faster than the input: only values of few levels are indented.
  */
 import type { BerthError } from '../../shared/errors.ts';
+import { isDeeperThan } from '../../shared/json-depth.ts';
 import type { ApprovalView } from '../jobs/approval-view.ts';
 
 export const pageStyle = `
@@ -14,6 +15,9 @@ form{display:flex;gap:1rem;margin:1.5rem 0}button{flex:1;font:inherit;font-weigh
 .allow{background:#1b6e3a;color:#fff}.deny{background:#fff;color:#a11}dl{color:#444;font-size:.9rem}dd{margin:0 0 .3rem}dt{font-weight:600}
 @media(prefers-color-scheme:dark){body{background:#111;color:#eee}pre{background:#222;border-color:#444}h2,dl{color:#bbb}.deny{background:#111;color:#f88}}
 `;
+
+/** Levels of a value that is indented. */
+const mostIndented = 20;
 
 export function approvalPage(view: ApprovalView): string {
   return page(
@@ -50,7 +54,8 @@ export function errorPage({ code, message }: BerthError): string {
 function inputOf({ input }: ApprovalView): string {
   return Object.entries(input)
     .map(([name, value]) => {
-      const text = typeof value === 'string' ? value : JSON.stringify(value, null, 2);
+      const indent = isDeeperThan(value, mostIndented) ? 0 : 2;
+      const text = typeof value === 'string' ? value : JSON.stringify(value, null, indent);
       return `<h2>${escaped(name)}</h2>\n<pre>${escaped(text)}</pre>`;
     })
     .join('\n');

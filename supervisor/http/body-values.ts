@@ -4,6 +4,7 @@
  * text.
  */
 import { BerthError } from '../../shared/errors.ts';
+import { deepest, isDeeperThan } from '../../shared/json-depth.ts';
 
 /**
  * The most JSON values in an `output_schema`, and in the rest of a body. The validation makes a message for each
@@ -85,23 +86,11 @@ function hasTooManyValues(body: unknown, most: number): boolean {
   return hasMoreValues(schema, mostValues.schema) || hasMoreValues(rest, most);
 }
 
-/** The most levels of lists and objects in a body, besides `output_schema`, whose check has its own bound. */
-const deepest = 100;
-
-/** Whether a body is nested more deeply than that: code that calls itself for each level would fail on it. */
+/** Besides `output_schema`, whose check has its own bound. */
 function isTooDeep(body: unknown): boolean {
-  if (!isNested(body)) return false;
+  if (typeof body !== 'object' || body === null) return false;
   const { output_schema: _, ...rest } = body as Record<string, unknown>;
-  let level: object[] = [rest];
-  for (let depth = 1; level.length > 0; depth++) {
-    if (depth > deepest) return true;
-    level = level.flatMap((value) => Object.values(value).filter(isNested));
-  }
-  return false;
-}
-
-function isNested(value: unknown): value is object {
-  return typeof value === 'object' && value !== null;
+  return isDeeperThan(rest, deepest);
 }
 
 /** Stops counting at `most`. */

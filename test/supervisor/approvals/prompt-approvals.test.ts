@@ -9,6 +9,8 @@ import {
   type PromptApprovalsOptions,
 } from '../../../supervisor/approvals/prompt-approvals.ts';
 import type { PermissionAsk } from '../../../supervisor/claude/permission.ts';
+import { approvalPage } from '../../../supervisor/http/approval-page.ts';
+import { approvalView } from '../../../supervisor/jobs/approval-view.ts';
 import { captureLog } from '../../support/captured-log.ts';
 
 const never = new AbortController().signal;
@@ -80,6 +82,28 @@ t.test('a decision of an earlier run counts once, and only for the same call', a
   t.equal(asked, 2);
   t.match(approvals.reports, [{ decided_by: 'boss', tool_use_id: 'toolu_1' }, {}, {}]);
   t.same(keeper.used, ['approval_job_1', 'approval_job_2', 'approval_job_3']);
+});
+
+t.test(
+  'an input that is nested very deeply is denied, also beside earlier approvals',
+  async (t) => {
+    const { approvals } = make({ keeper: keeperOf([{ ...earlierOne, input: { command: [] } }]) });
+    for (const levels of [100, 100_000]) {
+      const command = JSON.parse(`${'['.repeat(levels)}${']'.repeat(levels)}`);
+      const denied = { behavior: 'deny', message: /nested too deeply/ };
+      t.match(await approvals.answer(ask('', { input: { command } }), never), denied);
+    }
+  },
+);
+
+t.test('the page of an approval is not much larger than a deep input', async (t) => {
+  const input = { list: JSON.parse(`${'['.repeat(99)}${'1,'.repeat(30_000)}1${']'.repeat(99)}`) };
+  const approval: Approval = { ...earlierOne, input };
+  const context = { token: 'a', profile: 'p', promptId: null, jobId: null, sessionId: null };
+  const pageOf = (shown: Approval) =>
+    approvalPage(approvalView({ approval: shown, context }, true));
+  t.ok(pageOf(approval).length < 70_000);
+  t.match(pageOf({ ...approval, input: { a: { b: [1] } } }), '{\n  &quot;b&quot;: [\n    1');
 });
 
 t.test('two calls at once that are the same have an approval each', async (t) => {

@@ -274,6 +274,17 @@ t.test('of a prompt it is told that it began and that it is over', (t) => {
   t.end();
 });
 
+t.test('an input of a tool that is nested very deeply is not passed on', (t) => {
+  const of = (levels: number) => {
+    const input = `${'['.repeat(levels)}${']'.repeat(levels)}`;
+    const block = `{"type":"tool_use","id":"a","name":"X","input":${input}}`;
+    return readMessage(`{"type":"assistant","message":{"content":[${block}]}}`);
+  };
+  t.match(of(100), { kind: 'tools', tools: [{ input: [[[]]] }] });
+  t.match(of(100_000), { kind: 'tools', tools: [{ input: /nested too deeply/ }] });
+  t.end();
+});
+
 t.test('an answer to a control request is a success or an error', (t) => {
   const line = (response: object) => ({ type: 'control_response', response });
   t.match(read(line({ subtype: 'success', request_id: 'r', response: {} })), {
