@@ -106,6 +106,17 @@ export class LivePrompt {
     this.#ending.abort(reason);
   }
 
+  /**
+   * Gives the prompt its profile as it is now. Call it while the prompt waits.
+   * @returns whether the profile was loaded again
+   * @throws BerthError as `Intake.resolve`, if the profile no longer allows the prompt
+   */
+  renew(): boolean {
+    const renewed = this.prompt.renewed?.();
+    if (renewed) Object.assign(this.prompt, renewed);
+    return renewed !== undefined;
+  }
+
   #countTime(): void {
     const { lane = 'interactive' } = this.prompt;
     if (this.#state === 'ended') this.#deadline?.stop();

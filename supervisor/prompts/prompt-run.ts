@@ -38,6 +38,7 @@ export interface PromptRunOptions
   pool: Pool;
   store: ConcludeOptions['store'];
   gate: WorkerForOptions['gate'];
+  specs: RecoveryOptions['specs'];
   transcripts: ConcludeOptions['transcripts'] & RecoveryOptions['transcripts'];
   logins: WorkerForOptions['logins'];
   /** `assertInForce` throws `configuration_invalid` if the CLI ignores settings that protect. */
@@ -61,7 +62,7 @@ export class PromptRun {
   #checkout: CheckoutOfPrompt | undefined;
   /** Whether the directory of the worker could not be filled. */
   #unfilled = false;
-  readonly #approvals: PromptApprovals | undefined;
+  #approvals: PromptApprovals | undefined;
   /** Ends the reservation of the session whose turn is continued. */
   #letGo: () => void = () => {};
 
@@ -71,7 +72,6 @@ export class PromptRun {
     this.#emit = emit;
     this.#cost = new PromptCost(options, live.prompt);
     const { token, profile, record, fork, flags } = live.prompt;
-    this.#approvals = approvalsOf(options, live, emit, () => this.#worker?.sessionId);
     this.#keeper = new RecordKeeper(
       options.store,
       options.log,
@@ -126,6 +126,10 @@ export class PromptRun {
     const found = await workerFor(this.#options, wanted, this.#emit);
     this.#letGo();
     this.#take(found.worker);
+    // The profile is known now: it may have changed while the prompt waited.
+    this.#approvals ??= approvalsOf(this.#options, this.#live, this.#emit, () => {
+      return this.#worker?.sessionId;
+    });
     let failure: unknown;
     try {
       const note = await this.#fill(found.worker);

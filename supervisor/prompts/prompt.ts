@@ -81,6 +81,11 @@ export interface Prompt
   record: SessionRecord | undefined;
   profile: Profile;
   overrides: Overrides;
+  /**
+   * What the profile is now to the prompt; undefined if it was not loaded again. Absent: the profile stays.
+   * @throws BerthError as `Intake.resolve`, if the profile no longer allows the prompt
+   */
+  renewed?: () => Pick<Prompt, 'profile' | 'overrides'> | undefined;
   /** The flags that a session keeps which begins with this prompt. */
   flags: SessionFlags;
   /** Milliseconds from acceptance to the answer at most; of a job, only those with a worker count. */
@@ -133,8 +138,21 @@ export class Intake {
     const fields = { ...record?.flags, ...withoutAbsent(request.fields) };
     const { promptTimeout, attachmentLimits = usualLimits } = this.#options;
     const { attachments = [] } = request;
-    checkLimits(attachments, attachmentLimits, profile.name, profile.attachments);
-    const overrides = readOverrides(fields, profile, promptTimeout);
+    const allowedBy = (profile: Profile): Overrides => {
+      checkLimits(attachments, attachmentLimits, profile.name, profile.attachments);
+      return readOverrides(fields, profile, promptTimeout);
+    };
+    const overrides = allowedBy(profile);
+    const checkout = workspaceOf(request, profile, record);
+    let last = profile;
+    const renewed: Prompt['renewed'] = () => {
+      const profile = this.#profileOf(request, record);
+      if (profile === last) return undefined;
+      workspaceOf({ ...request, ...checkout }, profile, record);
+      const renewed = { profile, overrides: allowedBy(profile) };
+      last = profile;
+      return renewed;
+    };
     if (overrides.outputSchema) await this.#checkSchema(overrides.outputSchema);
     const flags = sessionFlags.parse(fields);
     checkLength(flags);
@@ -142,10 +160,11 @@ export class Intake {
     return {
       ...{ text, fork, onLimit, onRecycle, token, tokenId, traceparent, priority },
       ...(attachments.length > 0 ? { attachments } : {}),
-      ...workspaceOf(request, profile, record),
+      ...checkout,
       record,
       profile,
       overrides,
+      renewed,
       flags,
       timeout:
         overrides.timeout ?? Math.min(profile.limits.timeout ?? promptTimeout, promptTimeout),

@@ -1,10 +1,11 @@
 /**
  * Waits until a prompt may be sent, and for a worker that can serve it.
  * Invariants: an unused pass is withdrawn, and a worker that came too late is released. A prompt whose worker ends
- * before it was sent gets another worker, once. A login that is about to expire is refreshed when the prompt has its
+ * before it was sent gets another worker, once. A prompt is sent under its profile as it is then; a turn that goes on
+ * keeps the profile under which it began. A login that is about to expire is refreshed when the prompt has its
  * worker, so waiting for the refresh costs no position in the queue.
  */
-import { asBerthError, BerthError } from '../../shared/errors.ts';
+import { asBerthError, BerthError, type ErrorCode } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { LiveApprovals } from '../approvals/live-approvals.ts';
 import { requireServers } from '../claude/mcp-servers.ts';
@@ -17,9 +18,11 @@ import type { LimitGate, Pass, PassOptions } from './limit-gate.ts';
 import type { LivePrompt } from './live-prompts.ts';
 import type { Logins, LoginUse } from './login-use.ts';
 import type { Prompt } from './prompt.ts';
+import type { RecoveryOptions } from './recovery.ts';
 import type { TurnEvent } from './turn.ts';
 
 export interface WorkerForOptions {
+  specs: Pick<RecoveryOptions['specs'], 'of'>;
   pool: Pool;
   gate: LimitGate;
   logins: Logins;
@@ -45,7 +48,7 @@ export interface Found {
   use: LoginUse | undefined;
 }
 
-/** @throws BerthError of the gate or of the pool; the reason of an interrupt */
+/** @throws BerthError of the gate, of the pool, or of a changed profile; the reason of an interrupt */
 export async function workerFor(
   options: WorkerForOptions,
   { live, spec: wanted, continues }: Wanted,
@@ -72,10 +75,21 @@ export async function workerFor(
   };
   let spec = wanted;
   let replaced = false;
+  /** Whether the profile was loaded again: the process must have the flags of the new one. */
+  const isRenewed = (): boolean => {
+    if (continues || !live.renew()) return false;
+    spec = options.specs.of(prompt);
+    return true;
+  };
   for (;;) {
     const pass = await gate.pass(logins.keyOf(prompt), passing);
     let worker: Worker | undefined;
     try {
+      if (isRenewed()) {
+        // The new profile may have another login.
+        pass.withdraw();
+        continue;
+      }
       live.become('queued');
       worker = await pool.acquire({
         ...{ spec, token, lane, signal, onQueued },
@@ -86,9 +100,10 @@ export async function workerFor(
       live.queuedMs = waited + performance.now() - began;
       const found = { pass, worker, use };
       // A turn that has begun is finished; a prompt that has waited is measured again.
-      const mayBeSent = (): void => {
+      const mayBeSent = (): boolean => {
         pass.check();
         if (!continues) admission.checkQuota(prompt);
+        return !isRenewed();
       };
       if (!isGood(found, pool, onLimit, mayBeSent)) continue;
       if (await bound(found, options)) return found;
@@ -149,21 +164,24 @@ async function bound({ pass, worker, use }: Found, { pool, log }: WorkerForOptio
   }
 }
 
-/** False if a limit has closed the gate meanwhile and the prompt waits for the next pass. */
+const limits: ReadonlySet<ErrorCode> = new Set(['usage_limit', 'rate_limited']);
+
+/** False if a limit has closed the gate meanwhile, or the profile has changed: the prompt waits for the next pass. */
 function isGood(
   { pass, worker, use }: Found,
   pool: Pool,
   onLimit: Prompt['onLimit'],
-  mayBeSent: () => void,
+  mayBeSent: () => boolean,
 ): boolean {
+  let refusal: BerthError | undefined;
   try {
-    mayBeSent();
-    return true;
+    if (mayBeSent()) return true;
   } catch (error) {
-    pool.giveBack(worker);
-    void use?.over();
-    if (onLimit === 'fail' || asBerthError(error).code === 'quota_reserved') throw error;
-    pass.withdraw();
-    return false;
+    refusal = asBerthError(error);
   }
+  pool.giveBack(worker);
+  void use?.over();
+  if (refusal && (onLimit === 'fail' || !limits.has(refusal.code))) throw refusal;
+  pass.withdraw();
+  return false;
 }

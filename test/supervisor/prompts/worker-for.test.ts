@@ -1,6 +1,7 @@
 import t from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
 import type { Worker } from '../../../supervisor/pool/worker.ts';
+import type { Profile } from '../../../supervisor/profiles/profile.ts';
 import { LivePrompts } from '../../../supervisor/prompts/live-prompts.ts';
 import type { Prompt } from '../../../supervisor/prompts/prompt.ts';
 import {
@@ -21,6 +22,7 @@ interface Surroundings {
   bind?: () => Promise<void>;
   acquire?: (wanted: { onQueued: (position: number) => void }) => void;
   continues?: boolean;
+  renewed?: Prompt['renewed'];
   /** The MCP servers that the profile requires. */
   required?: string[];
   /** How many workers end while they are prepared. */
@@ -34,6 +36,7 @@ async function search(options: Surroundings = {}) {
   let acquired = 0;
   const live = new LivePrompts().accept({
     ...{ token: 'tests', timeout: 60_000, onLimit: options.onLimit ?? 'fail', lane: 'interactive' },
+    ...(options.renewed ? { renewed: options.renewed } : {}),
     profile: { mcp: { required: options.required ?? [] } },
   } as never);
   const parts = {
@@ -69,6 +72,7 @@ async function search(options: Surroundings = {}) {
       use: options.use ?? (async () => ({ over: async () => calls.push('login is not used') })),
     },
     admission: { checkQuota: () => options.checkQuota?.() },
+    specs: { of: () => ({ profile: 'p' }) },
     approvals: { releaseOne: () => calls.push('release a turn that waits for a person') },
     cliProblems: { note: () => {} },
     log: captureLog().log,
@@ -152,4 +156,28 @@ t.test('a worker that ends while it is prepared is replaced once', async (t) => 
     t.equal((await search({ required, ends: 1 })).outcome, 'worker-2');
     t.equal((await search({ required, ends: 2 })).outcome, 'cli_unavailable');
   }
+});
+
+t.test('a prompt whose profile has changed gets a process with the new flags', async (t) => {
+  const profile = { mcp: { required: [] } } as unknown as Profile;
+  const answers = [undefined, { profile, overrides: {} }];
+  const { outcome, calls, live } = await search({ renewed: () => answers.shift() });
+  t.equal(outcome, 'worker-2');
+  const again = ['give worker-1 back', 'login is not used', 'withdraw'];
+  t.same(calls, ['pass', 'acquire a spare', ...again, 'pass', 'acquire']);
+  t.equal(live.prompt.profile, profile);
+});
+
+t.test('a prompt that its profile no longer allows is not sent', async (t) => {
+  const renewed = () => {
+    throw new BerthError('invalid_request', 'x');
+  };
+  const { outcome, calls } = await search({ onLimit: 'wait', renewed });
+  t.equal(outcome, 'invalid_request');
+  t.same(calls, ['pass', 'withdraw']);
+  t.equal(
+    (await search({ continues: true, renewed })).outcome,
+    'worker-1',
+    'a turn that goes on is',
+  );
 });
