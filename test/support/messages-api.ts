@@ -82,7 +82,8 @@ export async function startMessagesApi(options: { port?: number } = {}): Promise
       headers: incoming.headers,
       body: parseBody(await readText(incoming)),
       received: Date.now(),
-      outcome: 'pending',
+      // The client may have gone as soon as it had sent the body: `close` was emitted then.
+      outcome: response.destroyed ? 'abandoned' : 'pending',
     };
     response.once('close', () => {
       request.outcome = response.writableFinished ? 'answered' : 'abandoned';

@@ -79,7 +79,11 @@ t.test(
     await noteTested(state, second, log.log);
     put(second, good.replace('exec', 'exit 3; exec'));
     t.match(await find(), { id: second }, 'not again when it has passed');
-    t.same(log.lines, []);
+    // A slow machine may find that a spare is bound too slowly.
+    const unexpected = log.lines.filter(
+      ({ msg }) => !/shared spares are not used/.test(String(msg)),
+    );
+    t.same(unexpected, []);
   },
 );
 

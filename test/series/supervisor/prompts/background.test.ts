@@ -172,7 +172,8 @@ t.test('a scheduled turn ends when the budget is used up', async (t) => {
   const { prompt, log, surroundings } = await start(t, profile, '10m');
   leaveScheduledTask(surroundings.workspace, 'WAKE [[hang stream]]');
   await prompt('[[say one]]');
-  t.match(await log.logged('unprompted_ended'), { reason: 'budget_exceeded' });
+  const ended = () => log.lines.find(({ event }) => event === 'unprompted_ended');
+  t.match(await until('the turn is ended', ended, 150_000), { reason: 'budget_exceeded' });
   // It may have been ended before its first call of the model.
   const calls = () =>
     surroundings.api.requests.filter((each) => promptText(each).startsWith('WAKE'));
