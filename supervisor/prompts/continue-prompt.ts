@@ -19,7 +19,7 @@ import { type EndedTurn, turnIn } from './turn-in-transcript.ts';
 
 export interface ContinuationOptions {
   intake: Pick<Intake, 'resolve'>;
-  store: Pick<SessionStore, 'read' | 'note'>;
+  store: Pick<SessionStore, 'read' | 'peek' | 'note'>;
   transcripts: Pick<Transcripts, 'locate'>;
   catalog: Pick<SessionCatalog, 'discard'>;
   rates: Pick<Rates, 'priced'>;
@@ -144,14 +144,18 @@ export class Continuation {
     };
   }
 
-  #count({ usage, endedAt }: EndedTurn, record: SessionRecord, costUsd: number): void {
-    this.#options.store.note({
+  #count({ usage, endedAt }: EndedTurn, read: SessionRecord, costUsd: number): void {
+    const { store, spent } = this.#options;
+    // Another prompt of the session may have ended while the transcript was read.
+    const record = store.peek(read.id) ?? read;
+    const lastUse = Math.max(endedAt, Date.parse(record.last_used_at));
+    store.note({
       ...record,
-      last_used_at: new Date(endedAt).toISOString(),
+      last_used_at: new Date(lastUse).toISOString(),
       turns: record.turns + 1,
       cost_usd: record.cost_usd + costUsd,
       usage: addUsage(record.usage, usage),
     });
-    this.#options.spent(record.token, record.profile, { usage, costUsd });
+    spent(record.token, record.profile, { usage, costUsd });
   }
 }

@@ -1,8 +1,10 @@
+import { join } from 'node:path';
 import t from 'tap';
 import { Continuation } from '../../../supervisor/prompts/continue-prompt.ts';
 import type { Prompt, PromptRequest } from '../../../supervisor/prompts/prompt.ts';
 import type { SessionRecord } from '../../../supervisor/sessions/session-record.ts';
 import { testDirectory } from '../../support/directory.ts';
+import { sessionRecord } from '../../support/session-record.ts';
 
 const sent = { sessionId: 'session-1', promptId: 'prompt-1', cut: true };
 const request = { token: 'tests', fork: false, fields: {} } as PromptRequest;
@@ -14,6 +16,7 @@ function makeContinuation(locate: () => Promise<string | undefined>) {
     intake: { resolve: async ({ text }) => ({ text }) as Prompt },
     store: {
       read: async (id) => ({ id, token: 'tests' }) as SessionRecord,
+      peek: unused as never,
       note: unused,
     },
     transcripts: { locate },
@@ -53,3 +56,28 @@ t.test(
     t.strictSame(discarded, ['session-1']);
   },
 );
+
+t.test('a turn is counted in the record that another prompt has changed meanwhile', async (t) => {
+  const message = { id: 'm1', model: 'opus', stop_reason: 'end_turn', content: 'whole' };
+  const line = { type: 'assistant', timestamp: '2026-11-29T10:00:00.000Z', message };
+  const transcript = `{"uuid":"prompt-1"}\n${JSON.stringify(line)}\n`;
+  const directory = testDirectory(t, { transcript });
+  const earlier = { id: 'session-1', token: 'tests', last_used_at: '2026-11-29T09:00:00.000Z' };
+  const read = sessionRecord({ ...earlier, turns: 1, cost_usd: 1 });
+  const current = { ...read, last_used_at: '2026-11-29T11:00:00.000Z', turns: 2, cost_usd: 3 };
+  const noted: SessionRecord[] = [];
+  const continuation = new Continuation({
+    intake: { resolve: async () => t.fail('the turn has ended') as never },
+    store: {
+      read: async () => read,
+      peek: () => current,
+      note: (record) => void noted.push(record),
+    },
+    transcripts: { locate: async () => join(directory, 'transcript') },
+    catalog: { discard: async () => t.fail('the session stays') as never },
+    rates: { priced: (_, turn) => ({ ...turn, costUsd: 0.5 }) },
+    spent: () => {},
+  });
+  t.match(await continuation.resolve(request, sent), { answer: { result: 'whole' } });
+  t.match(noted, [{ turns: 3, cost_usd: 3.5, last_used_at: current.last_used_at }]);
+});
