@@ -1,12 +1,8 @@
 /** The metrics of checkouts of repositories. */
 import { Counter, Gauge, type Registry } from 'prom-client';
-import {
-  type CheckoutOutcome,
-  checkoutOutcomes,
-  type PublishOutcome,
-  publishOutcomes,
-} from '../workspaces/checkouts.ts';
 import { type MirrorRemoval, mirrorRemovals } from '../workspaces/mirrors.ts';
+import { type CheckoutOutcome, checkoutOutcomes } from '../workspaces/prepared-checkout.ts';
+import { type PublishOutcome, publishOutcomes } from '../workspaces/turn-end.ts';
 
 /** @param mirrors read at each scrape */
 export function registerWorkspaces(

@@ -9,7 +9,7 @@ import { hiddenTools, warningsOf } from '../profiles/warnings.ts';
 import { runningWarning, takeReports } from '../sessions/background-reports.ts';
 import type { BackgroundReport } from '../sessions/session-record.ts';
 import type { SessionStore } from '../sessions/session-store.ts';
-import type { WorkspaceOutcome } from '../workspaces/checkouts.ts';
+import type { WorkspaceOutcome } from '../workspaces/turn-end.ts';
 import { type CliProblems, healthWarnings } from './cli-problems.ts';
 import { isKept } from './kept-turn.ts';
 import type { LimitGate } from './limit-gate.ts';

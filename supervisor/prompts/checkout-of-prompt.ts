@@ -9,12 +9,9 @@ import type { SessionRecord, SessionWorkspace } from '../sessions/session-record
 import type { SessionStore } from '../sessions/session-store.ts';
 import type { Workspaces } from '../sessions/workspaces.ts';
 import { type Author, stateOf } from '../workspaces/checkout.ts';
-import type {
-  CheckoutNeed,
-  Checkouts,
-  PreparedCheckout,
-  WorkspaceOutcome,
-} from '../workspaces/checkouts.ts';
+import type { CheckoutNeed, Checkouts } from '../workspaces/checkouts.ts';
+import type { PreparedCheckout } from '../workspaces/prepared-checkout.ts';
+import type { WorkspaceOutcome } from '../workspaces/turn-end.ts';
 import type { PublishRequest } from '../workspaces/workspace-request.ts';
 import type { Answer } from './answer.ts';
 import type { LivePrompts } from './live-prompts.ts';

@@ -13,11 +13,11 @@ import {
   type CheckoutNeed,
   Checkouts,
   type CheckoutsOptions,
-  type PreparedCheckout,
-  type WorkspaceOutcome,
 } from '../../../supervisor/workspaces/checkouts.ts';
 import { GatewayClient } from '../../../supervisor/workspaces/gateway-client.ts';
 import { Mirrors, type MirrorsOptions } from '../../../supervisor/workspaces/mirrors.ts';
+import type { PreparedCheckout } from '../../../supervisor/workspaces/prepared-checkout.ts';
+import type { WorkspaceOutcome } from '../../../supervisor/workspaces/turn-end.ts';
 import type {
   PublishRequest,
   WorkspaceRequest,
