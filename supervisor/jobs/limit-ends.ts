@@ -16,10 +16,18 @@ const configurationReasons: readonly ErrorCode[] = [
 /** What a change of the profiles may mend. */
 export const profileReasons: readonly ErrorCode[] = [...configurationReasons, 'quota_reserved'];
 
-/** What a new login may mend. */
+/** What a valid login may mend. */
 export const loginReasons: readonly ErrorCode[] = [
-  ...(['login_required', 'login_unavailable', 'billing_required'] as const),
-  ...(['usage_limit', 'rate_limited', 'quota_reserved'] as const),
+  'login_required',
+  'login_unavailable',
+  'billing_required',
+];
+
+/** What the login of another account may mend. */
+export const accountReasons: readonly ErrorCode[] = [
+  'usage_limit',
+  'rate_limited',
+  'quota_reserved',
 ];
 
 /** What the end of a limit mends. */

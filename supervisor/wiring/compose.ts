@@ -15,11 +15,13 @@ import type { Cli } from '../cli/select.ts';
 import type { SupervisorConfig } from '../config.ts';
 import { ConfigurationGuard } from '../configuration/guard.ts';
 import { Conversations } from '../conversations/conversations.ts';
+import { AccountChanges } from '../credentials/account-changes.ts';
 import { Login } from '../credentials/login.ts';
 import { Authentication } from '../http/authentication.ts';
 import type { Tokens } from '../http/tokens.ts';
 import type { JobStore } from '../jobs/job-store.ts';
 import {
+  accountReasons,
   LimitEnds,
   limitReasons,
   limitSpread,
@@ -383,7 +385,7 @@ export function createParts(options: PartsOptions): Parts {
     ...{ config, pool, log },
     limitOf: (profile) => profiles.get(profile)?.limits.memory,
   });
-  const credentials = new Login({
+  const credentials: Login = new Login({
     configDirectory,
     stateDirectory,
     source: config.credentialsSource,
@@ -392,13 +394,13 @@ export function createParts(options: PartsOptions): Parts {
     setupToken: setupTokenIn(config.inherited),
     setupTokens: () => setupTokensOf(profiles.all()),
     log,
-    onChange: ({ kind }) => {
-      // The new login may belong to another account; if not, the next prompt closes the gate again.
-      if (kind === 'valid') {
+    onChange: (state) => {
+      if (accounts.mayBeAnother(state)) {
         gate.forget(commonLogin);
         windows.forget(commonLogin);
-        limitEnds.report(loginReasons);
+        limitEnds.report(accountReasons, limitSpread);
       }
+      if (state.kind === 'valid') limitEnds.report(loginReasons);
       admission.review();
       // Some starts may have waited for a refresh.
       pool.reconsider();
@@ -406,6 +408,7 @@ export function createParts(options: PartsOptions): Parts {
     onEvent: (event) => metrics.credentials(event),
     onRefreshFailure: (reason) => metrics.refreshFailed(reason),
   });
+  const accounts = new AccountChanges(credentials.watch.history);
   const usageWatch = new UsageWatch({
     ...{ windows, log, login: commonLogin },
     // Other logins, such as setup-tokens, may not read their use.
