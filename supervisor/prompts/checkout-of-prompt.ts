@@ -59,7 +59,10 @@ export class CheckoutOfPrompt {
       record && !fork ? options.workspaces.pathOf(record.working_directory) : undefined;
     const need: CheckoutNeed = {
       ...{ saved, sessionId: record?.id, directory, fork, wanted, signal },
-      instructions: profile.workspaces?.instructions ?? false,
+      // The profile may be loaded again while the prompt waits.
+      get instructions() {
+        return prompt.profile.workspaces?.instructions ?? false;
+      },
       author: profile.workspaces?.author ?? usualAuthor,
     };
     const prepared = await options.checkouts.prepare(need);

@@ -1,10 +1,12 @@
 import t from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
 import type { Pool } from '../../../supervisor/pool/pool.ts';
-import { builtInProfile } from '../../../supervisor/profiles/profile.ts';
+import { builtInProfile, type Profile } from '../../../supervisor/profiles/profile.ts';
 import { Admission } from '../../../supervisor/prompts/admission.ts';
 import type { Answer } from '../../../supervisor/prompts/answer.ts';
 import {
+  CheckoutOfPrompt,
+  type CheckoutOptions,
   type EarlierOptions,
   finishEarlier,
 } from '../../../supervisor/prompts/checkout-of-prompt.ts';
@@ -14,6 +16,7 @@ import type { Pause } from '../../../supervisor/prompts/pause.ts';
 import type { Prompt } from '../../../supervisor/prompts/prompt.ts';
 import type { SessionRecord } from '../../../supervisor/sessions/session-record.ts';
 import type { SpendingLedger } from '../../../supervisor/spending/spending.ts';
+import type { CheckoutNeed } from '../../../supervisor/workspaces/checkouts.ts';
 
 const reason = new BerthError('draining', 'cannot finish the prompt: the server is stopping');
 
@@ -39,6 +42,21 @@ t.test('the prompts that wait for a limit can be interrupted alone', async (t) =
   prompts.interrupt(({ state }) => (state === 'limited' ? reason : undefined));
   t.equal(waits.signal.reason, reason);
   t.equal(runs.signal.aborted, false);
+});
+
+t.test('a checkout has the instructions that the profile allows when it is filled', async (t) => {
+  const profile = (instructions: boolean) => ({ workspaces: { instructions } }) as Profile;
+  const prompt = { profile: profile(true), workspace: { repo: 'me/app' } } as Prompt;
+  const prepare = async (need: CheckoutNeed) => ({
+    fill: async () => (need.instructions ? 'instructions' : 'none'),
+  });
+  const options = {
+    checkouts: { prepare },
+    workspaces: { directoryOf: () => ({ path: '/x' }) },
+  } as unknown as CheckoutOptions;
+  const checkout = await CheckoutOfPrompt.prepare(options, prompt, new AbortController().signal);
+  prompt.profile = profile(false);
+  t.equal(await checkout?.fill('worker-1'), 'none');
 });
 
 t.test('an earlier turn is published only by the rules, and while no prompt works', async (t) => {
