@@ -138,6 +138,17 @@ export class Supervisor {
     });
   }
 
+  /** The volume belongs to another pod: nothing here may write there any more, and no CLI may run. */
+  #leaveVolume(): void {
+    const { store, ledger, configuration, disk, retention, credentials, pool } = this.#parts;
+    store.abandon();
+    ledger.abandon();
+    // Each of them can be stopped again by `stop`, which waits for it.
+    for (const part of [configuration, disk, retention, credentials, pool]) {
+      void attempt(() => part.stop(), this.#log);
+    }
+  }
+
   /** Checks the version of the CLI, which takes the longest, while all other parts are prepared. */
   async #prepare(signal: AbortSignal): Promise<void> {
     const over = new AbortController();
@@ -167,6 +178,7 @@ export class Supervisor {
       sharing: this.#parts.configSync.sharing,
     });
     this.#lease.lost.addEventListener('abort', () => {
+      this.#leaveVolume();
       this.#options.onFatal(this.#lease?.lost.reason as BerthError);
     });
     await this.#parts.runMark.set();

@@ -48,6 +48,7 @@ export class SessionStore {
   #failing = false;
   #loaded: Promise<void> = Promise.resolve();
   #stopped = false;
+  #abandoned = false;
 
   constructor(options: StoreOptions) {
     this.#files = new SessionFiles(options.stateDirectory, options.sharedDirectory, options.log);
@@ -212,7 +213,7 @@ export class SessionStore {
     if (key === undefined) return;
     this.hide(id);
     await this.#writes.get(key)?.catch(() => undefined);
-    await this.#files.remove(key);
+    if (!this.#abandoned) await this.#files.remove(key);
   }
 
   /** Resolves when all recorded figures are durable, or could not be written. */
@@ -226,6 +227,14 @@ export class SessionStore {
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.flush();
+    clearTimeout(this.#timer);
+  }
+
+  /** From now on nothing is written, also nothing that was recorded before. */
+  abandon(): void {
+    this.#stopped = true;
+    this.#abandoned = true;
+    this.#changed.clear();
     clearTimeout(this.#timer);
   }
 
@@ -280,7 +289,7 @@ export class SessionStore {
 
   async #writeNewest(key: string): Promise<void> {
     const record = this.#index.get(key);
-    if (!record) return;
+    if (!record || this.#abandoned) return;
     this.#changed.delete(key);
     try {
       if (this.#unwritten.has(key)) await this.#files.assertNotNewer(key);

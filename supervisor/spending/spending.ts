@@ -184,6 +184,12 @@ export class SpendingLedger {
     clearTimeout(this.#timer);
   }
 
+  /** From now on nothing is written. */
+  abandon(): void {
+    this.#recorded = false;
+    clearTimeout(this.#timer);
+  }
+
   /** A sum of the day over all replicas. */
   #all(part: (day: Spending) => number | undefined, own = 0): number {
     let sum = own;
@@ -269,7 +275,7 @@ export class SpendingLedger {
     }
     this.#timer = setTimeout(() => {
       this.#resting = false;
-      if (this.#dirty) this.#writing = this.#write();
+      if (this.#dirty && this.#recorded) this.#writing = this.#write();
     }, writeEvery).unref();
   }
 }

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
@@ -174,12 +174,28 @@ t.test('a port that is taken ends the start, and nothing is left', async (t) => 
   t.notOk(existsSync(join(two.surroundings.config, '.berth', 'lease.json')));
 });
 
-t.test('the supervisor ends when another program takes the lease', async (t) => {
-  const { surroundings, fatal } = await startSupervisor(t);
+t.test('when another program takes the lease, the supervisor ends without a write', async (t) => {
+  const { surroundings, fatal, prompt, supervisor } = await startSupervisor(t);
+  const state = join(surroundings.config, '.berth');
+  const written = () =>
+    [
+      ...readdirSync(join(state, 'sessions')).map((name) => `sessions/${name}`),
+      'spending.json',
+    ].map((name) => readFileSync(join(state, name), 'utf8'));
+  await prompt('[[say first]]');
+  const slow = prompt('[[slow 5000]] [[say begun]]');
+  await surroundings.api.waitForRequest((request) => /begun/.test(promptText(request) ?? ''));
+  await until('its record is there', () => readdirSync(join(state, 'sessions')).length === 2);
   const lease = { version: 1, owner: 'another', holder: 'serve on another-pod', beat: 1 };
-  writeFileSync(join(surroundings.config, '.berth', 'lease.json'), JSON.stringify(lease));
+  writeFileSync(join(state, 'lease.json'), JSON.stringify(lease));
   await until('it is told', () => fatal.length > 0);
   t.match(fatal, [{ code: 'lease_held', message: /another-pod took the lease over/ }]);
+  const before = written();
+  await until('no CLI runs', () => processesOf(surroundings.config).length === 0);
+  await supervisor.stop(AbortSignal.abort());
+  t.ok((await slow).status >= 500);
+  t.same(written(), before);
+  t.match(readFileSync(join(state, 'lease.json'), 'utf8'), /another-pod/);
 });
 
 t.test(

@@ -259,6 +259,17 @@ t.test('figures that cannot be written are told once and written when they can b
   await until('it is there', () => onDisk().turns === 3);
 });
 
+t.test('a volume that belongs to another pod is not written', async (t) => {
+  const { store, path } = open(t);
+  await store.write(record);
+  store.note({ ...record, turns: 2 });
+  store.abandon();
+  await store.write({ ...record, turns: 3 });
+  await store.remove(record.id);
+  await store.stop();
+  t.equal(JSON.parse(readFileSync(path, 'utf8')).turns, record.turns);
+});
+
 t.test('stopping brings the last figures to the volume, and is the end of writing', async (t) => {
   const { store, path } = open(t);
   await store.write(record);
