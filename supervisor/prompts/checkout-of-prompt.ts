@@ -60,9 +60,7 @@ export class CheckoutOfPrompt {
     const need: CheckoutNeed = {
       ...{ saved, sessionId: record?.id, directory, fork, wanted, signal },
       // The profile may be loaded again while the prompt waits.
-      get instructions() {
-        return prompt.profile.workspaces?.instructions ?? false;
-      },
+      instructions: () => prompt.profile.workspaces?.instructions ?? false,
       author: profile.workspaces?.author ?? usualAuthor,
     };
     const prepared = await options.checkouts.prepare(need);

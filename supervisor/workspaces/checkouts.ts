@@ -45,8 +45,8 @@ export interface CheckoutNeed {
   fork?: boolean;
   /** The wish of a session that begins. */
   wanted: WorkspaceRequest | undefined;
-  /** Whether the CLAUDE.md of the repository is given to the model. */
-  instructions: boolean;
+  /** Whether the CLAUDE.md of the repository is given to the model; called when the checkout is filled. */
+  instructions: () => boolean;
   author: Author;
   signal: AbortSignal;
 }

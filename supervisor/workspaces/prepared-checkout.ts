@@ -41,8 +41,8 @@ export interface Made {
   staged: StagedCheckout;
   /** Makes the checkout once more. */
   stage: () => Promise<StagedCheckout>;
-  /** Whether the CLAUDE.md of the repository is given to the model. */
-  instructions: boolean;
+  /** Whether the CLAUDE.md of the repository is given to the model; called when the checkout is filled. */
+  instructions: () => boolean;
   signal: AbortSignal;
   /** By performance.now(). */
   began: number;
@@ -81,7 +81,7 @@ export function preparedCheckout(made: Made, options: PreparedOptions): Prepared
       ...{ repository: state.repo, commit: state.commit, outcome },
       duration_ms: Math.round(performance.now() - began),
     });
-    const instructions = made.instructions
+    const instructions = made.instructions()
       ? await instructionsIn(git, directory, state, signal)
       : undefined;
     warnings.push(...(await warningsFor(directory)));

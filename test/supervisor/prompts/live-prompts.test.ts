@@ -48,7 +48,7 @@ t.test('a checkout has the instructions that the profile allows when it is fille
   const profile = (instructions: boolean) => ({ workspaces: { instructions } }) as Profile;
   const prompt = { profile: profile(true), workspace: { repo: 'me/app' } } as Prompt;
   const prepare = async (need: CheckoutNeed) => ({
-    fill: async () => (need.instructions ? 'instructions' : 'none'),
+    fill: async () => (need.instructions() ? 'instructions' : 'none'),
   });
   const options = {
     checkouts: { prepare },

@@ -44,7 +44,7 @@ t.test('a pull request gives its head, and a ref from which git shows its change
   const head = scene.app.head('feature');
   await scene.git(scene.app.path, 'update-ref', 'refs/pull/1/head', head);
   pulls.opened.push({ title: 'T', body: '', head: 'feature', base: 'main', state: 'open' });
-  const one = await make({ repo: 'me/app', pull_request: 1 }, { instructions: true });
+  const one = await make({ repo: 'me/app', pull_request: 1 }, { instructions: () => true });
   t.match(one.state, { start: head, checked_out: 'pull-1', base_branch: 'feature' });
   t.match((await one.git('diff', '--name-only', 'berth/base')).text, /^CLAUDE.md\nnew.txt\n$/);
   t.match(one.note, 'the head of the pull request 1');
@@ -67,11 +67,14 @@ t.test('the CLAUDE.md of the repository is told only if the profile lets it in',
   const { make, scene } = await openWorkshop(t);
   scene.app.commit({ 'CLAUDE.md': 'house rules\n' });
   t.notMatch((await make({ repo: 'me/app' })).note, 'house rules');
-  t.match((await make({ repo: 'me/app' }, { instructions: true })).note, 'house rules');
+  t.match((await make({ repo: 'me/app' }, { instructions: () => true })).note, 'house rules');
   const ref = scene.app.head();
-  t.notMatch((await make({ repo: 'me/app', ref }, { instructions: true })).note, 'house rules');
+  t.notMatch(
+    (await make({ repo: 'me/app', ref }, { instructions: () => true })).note,
+    'house rules',
+  );
   scene.app.commit({ 'CLAUDE.md': { symlink: '/etc/passwd' } });
-  t.notMatch((await make({ repo: 'me/app' }, { instructions: true })).note, 'instructions>');
+  t.notMatch((await make({ repo: 'me/app' }, { instructions: () => true })).note, 'instructions>');
 });
 
 t.test('what cannot be checked out has a code and a remedy', async (t) => {

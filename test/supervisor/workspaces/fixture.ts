@@ -102,7 +102,7 @@ function workshopOn(scene: Scene, pulls: PullRequests, options: WorkshopOptions)
   });
   const prepare: Workshop['prepare'] = async (wanted, more) => {
     const prepared = await checkouts.prepare({
-      ...{ saved: undefined, directory: undefined, wanted, instructions: false, author },
+      ...{ saved: undefined, directory: undefined, wanted, instructions: () => false, author },
       signal: new AbortController().signal,
       ...more,
     });

@@ -48,7 +48,7 @@ t.test('a pull request without a common commit has no base', async (t) => {
   scene.app.rewrite({ alone: 'x' }, 'Alone', 'feature');
   await scene.git(scene.app.path, 'update-ref', 'refs/pull/1/head', 'feature');
   pulls.opened.push({ title: 'T', body: '', head: 'feature', base: 'main', state: 'open' });
-  const one = await make({ repo: 'me/app', pull_request: 1 }, { instructions: true });
+  const one = await make({ repo: 'me/app', pull_request: 1 }, { instructions: () => true });
   t.equal(one.state.base, null);
   t.match(one.note, 'has no common commit with its base');
 });
