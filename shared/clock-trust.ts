@@ -1,7 +1,8 @@
 /**
  * Detects that the clock was set. With a wrong clock everything could seem a year old, so nothing must be removed because
  * of its age.
- * Invariant: the clock is distrusted for a day after each step of more than an hour.
+ * Invariant: the clock is distrusted for an hour at first, because a node may set its clock only after the start of its
+ * pods, and for a day after each step of more than an hour.
  */
 
 const hour = 3_600_000;
@@ -23,12 +24,14 @@ export class ClockTrust {
   /** The difference between the clock and the monotonic clock at the last check. */
   #difference: number | undefined;
   /** Until when the clock is distrusted, by the monotonic clock. */
-  #distrusted = Number.NEGATIVE_INFINITY;
+  #distrusted: number;
 
   constructor({ now = Date.now, elapsed = () => performance.now(), onStep }: ClockTrustOptions) {
     this.#now = now;
     this.#elapsed = elapsed;
     this.#onStep = onStep;
+    this.#distrusted = elapsed() + hour;
+    this.check();
   }
 
   /** Call this regularly: a step is detected between two calls. */

@@ -7,6 +7,16 @@ import { sampleJob } from '../../support/stored-job.ts';
 const day = 24 * 3_600_000;
 const today = 1_800_000_000_000;
 
+/** A monotonic clock: the parts under test have begun an hour ago. */
+function anHourLater(): () => number {
+  let isBegun = false;
+  return () => {
+    const elapsed = isBegun ? day : 0;
+    isBegun = true;
+    return elapsed;
+  };
+}
+
 async function makeJobs(options: Partial<JobRetentionOptions> = {}) {
   const store = memoryJobStore();
   for (const age of [20, 10, 1]) {
@@ -23,6 +33,7 @@ async function makeJobs(options: Partial<JobRetentionOptions> = {}) {
     mostBytes: 1e9,
     log: captured.log,
     now: () => today,
+    elapsed: anHourLater(),
     onRemoved: (jobs) => {
       removed += jobs.length;
     },

@@ -16,6 +16,16 @@ import { idOf, sessionRecord, storeIn } from '../../support/session-record.ts';
 const day = 86_400_000;
 const now = Date.parse('2026-06-01T00:00:00Z');
 
+/** A monotonic clock: the parts under test have begun an hour ago. */
+function anHourLater(): () => number {
+  let isBegun = false;
+  return () => {
+    const elapsed = isBegun ? day : 0;
+    isBegun = true;
+    return elapsed;
+  };
+}
+
 /** Real files of sessions, and a clock that stands still. */
 async function open(t: Test, options: Partial<RetentionOptions> = {}) {
   const directory = testDirectory(t, { config: {}, work: {}, tmp: {} });
@@ -48,6 +58,7 @@ async function open(t: Test, options: Partial<RetentionOptions> = {}) {
     temporaryDirectory: temporary,
     log: log.log,
     now: () => now,
+    elapsed: anHourLater(),
     ...options,
   });
   const write = (path: string, bytes = 10, age = 0): string => {
