@@ -5,7 +5,7 @@
  * is never removed, and the prompt is not sent again: its tools have run. The same holds while the transcript cannot be
  * read.
  */
-import type { BerthError } from '../../shared/errors.ts';
+import { asBerthError, type BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { abortable, sleep } from '../../shared/waiting.ts';
 import type { ProcessSpec } from '../pool/process-spec.ts';
@@ -91,8 +91,8 @@ export class Recovery {
     const { reason, error } = lost;
     this.#options.meters.lost(reason, false);
     await this.#settle(lost).catch((thrown: unknown) => {
-      if (this.#live.signal.aborted) throw thrown;
-      // The transcript cannot be read: the session stays.
+      // The session stays if its transcript cannot be read.
+      if (asBerthError(thrown).code !== 'volume_unwritable') throw thrown;
     });
     return this.#live.prompt.onRecycle === 'fail' ? optedOut(error, reason) : error;
   }
