@@ -41,6 +41,8 @@ export interface Approval {
   links: string[];
   /** Whether the webhook has accepted the question, or none is configured. */
   notified: boolean;
+  /** Whether its process was lost, and the turn has gone on without the call. */
+  left?: boolean | undefined;
 }
 
 /** Where the question comes from. */

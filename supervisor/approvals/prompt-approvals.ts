@@ -26,8 +26,14 @@ export interface ApprovalKeeper {
   /** Those of earlier runs. */
   earlier: readonly Approval[];
   newId: (number: number) => string;
-  /** The job waits for this approval from now on. @throws BerthError if the job is no longer this run's */
-  wait: (approval: Approval) => Promise<void>;
+  /**
+   * The job waits for this approval from now on.
+   * @returns the approval as it is stored: its decision may have come while no process waited
+   * @throws BerthError if the job is no longer this run's
+   */
+  wait: (approval: Approval) => Promise<Approval | undefined>;
+  /** The turn goes on in another process; if one has waited, it is gone. @throws BerthError as `wait` */
+  leave: () => Promise<void>;
   /** Stores a decision, unless there is one. @returns the approval as it is stored */
   decide: (id: string, decision: ApprovalDecision) => Promise<Approval>;
   /** The turn goes on with this approval, which is used. @throws BerthError as `wait` */
@@ -176,7 +182,8 @@ export class PromptApprovals {
   async #wait(approval: Approval, signal: AbortSignal): Promise<Approval> {
     const { live, keeper, context, placeIsNeeded } = this.#options;
     const { promise, resolve, reject } = Promise.withResolvers<ApprovalDecision>();
-    await keeper?.wait(approval);
+    const stored = await keeper?.wait(approval);
+    if (stored?.decision) return stored;
     const waiting: Waiting = {
       ...{ approval, context: context(), settle: resolve },
       release: keeper && (() => reject(givenUp())),

@@ -38,7 +38,7 @@ export function isHeld(
 /** The running job, which waits from now on. */
 export function waitFor(job: Job, approval: Approval, owner: string, now: number): Job {
   const { claim } = job;
-  const approvals = withApproval(job, approval);
+  const approvals = withApproval(job, { ...approval, left: undefined });
   const until = approval.expiresAt;
   const parked = { reason: approvalReason, until, holder: owner };
   const fields = { approvals, parked, dueAt: until + grace };
@@ -46,13 +46,35 @@ export function waitFor(job: Job, approval: Approval, owner: string, now: number
   return become(job, 'parked', now, { ...fields, claim, attempts: withoutOpenAttempt(job) });
 }
 
-/** The waiting job, whose turn goes on in the same process, unless it waits for another approval. */
-export function goOn(job: Job, approval: Approval, owner: string, now: number): Job {
+/**
+ * The waiting job, whose turn goes on in the same process.
+ * @param waits whether that process waits for another approval
+ */
+export function goOn(
+  job: Job,
+  approval: Approval,
+  owner: string,
+  now: number,
+  waits: boolean,
+): Job {
   const approvals = withApproval(job, withoutLongInput(approval));
-  const { attempts, claim } = job;
-  if (job.state === 'running' || approvals.some((each) => isPending(each, now))) {
-    return { ...job, approvals };
-  }
+  if (job.state === 'running' || waits) return { ...job, approvals };
+  return runOn({ ...job, approvals }, owner, now);
+}
+
+/**
+ * The waiting job, whose turn goes on in another process. That process may never ask about the approvals, so a decision
+ * about them is only stored.
+ */
+export function leave(job: Job, owner: string, now: number): Job {
+  const approvals = (job.approvals ?? []).map((each) =>
+    each.used ? each : { ...each, left: true },
+  );
+  return runOn({ ...job, approvals }, owner, now);
+}
+
+function runOn(job: Job, owner: string, now: number): Job {
+  const { claim, approvals, attempts } = job;
   return become(become(job, 'queued', now), 'running', now, { owner, claim, approvals, attempts });
 }
 
@@ -114,7 +136,7 @@ export function changeIn(
  * that the outcome of the call is unknown.
  */
 export function carryOnWith(approvals: readonly Approval[] | undefined): string | undefined {
-  const open = (approvals ?? []).filter(({ used }) => !used);
+  const open = (approvals ?? []).filter(({ used, left }) => !used && !left);
   if (open.length === 0) return undefined;
   const calls = open.map(({ tool, input }) => `${tool} ${JSON.stringify(input)}`);
   return `${carryOnDecided} The call was not made. Make exactly the same call again, then carry on:\n${calls.join('\n')}`;

@@ -65,6 +65,7 @@ const approval = shapeOf<Approval>()({
   used: z.boolean(),
   links: z.array(z.string().max(64)).max(mostLinks),
   notified: z.boolean(),
+  left: z.boolean().optional(),
 });
 
 /** A job without its request and its result, which stores keep apart: lists read neither. */

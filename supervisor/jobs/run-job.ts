@@ -48,7 +48,8 @@ export class JobRun {
   readonly #events: JobEvents;
   readonly #record: RunRecord;
   #expired = false;
-  #waits = false;
+  /** Ids of the approvals for which the process of the turn waits. */
+  readonly #waiting = new Set<string>();
   readonly #ended = Promise.withResolvers<void>();
 
   /** @param job as it was claimed */
@@ -60,7 +61,7 @@ export class JobRun {
 
   /** Whether the turn waits for an approval: another job may run meanwhile. */
   get waits(): boolean {
-    return this.#waits;
+    return this.#waiting.size > 0;
   }
 
   /** Resolves when `run` has; never rejects. */
@@ -172,20 +173,30 @@ export class JobRun {
       wait: (approval) => this.#wait(approval),
       decide: (id, decision) => this.#record.decide(id, decision),
       goOn: (approval) => this.#goOn(approval),
+      leave: () => this.#leave(),
     };
   }
 
-  async #wait(approval: Approval): Promise<void> {
-    const { parked } = await this.#record.wait(approval);
-    this.#waits = true;
+  async #wait(approval: Approval): Promise<Approval | undefined> {
+    const { parked, approvals } = await this.#record.wait(approval);
+    this.#waiting.add(approval.id);
     this.#events.add('state', { state: 'parked', parked: { reason: parked?.reason } });
     void this.#events.flush();
+    return approvals?.find(({ id }) => id === approval.id);
+  }
+
+  async #leave(): Promise<void> {
+    if (!this.waits) return;
+    await this.#record.leave();
+    this.#waiting.clear();
+    this.#events.add('state', { state: 'running' });
   }
 
   async #goOn(approval: Approval): Promise<void> {
-    const { state } = await this.#record.goOn(approval);
-    if (this.#waits && state === 'running') this.#events.add('state', { state: 'running' });
-    this.#waits = state !== 'running';
+    const others = [...this.#waiting].some((id) => id !== approval.id);
+    await this.#record.goOn(approval, others);
+    const waited = this.#waiting.delete(approval.id);
+    if (waited && !others) this.#events.add('state', { state: 'running' });
   }
 }
 

@@ -12,7 +12,7 @@ import type { SentPrompt } from '../prompts/prompt.ts';
 import { afterRun, type RunEnd } from './after-run.ts';
 import { expire } from './due.ts';
 import { become, type Job } from './job.ts';
-import { decideIn, goOn, isHeld, letGo, waitFor } from './job-approvals.ts';
+import { decideIn, goOn, isHeld, leave, letGo, waitFor } from './job-approvals.ts';
 import { endAttempt, withoutOpenAttempt } from './job-attempts.ts';
 import type { JobStore } from './job-store.ts';
 
@@ -75,13 +75,29 @@ export class RunRecord {
     return approval;
   }
 
-  /** The turn goes on after a decision. @returns the stored job @throws BerthError `interrupted` */
-  async goOn(approval: Approval): Promise<Job> {
+  /** The process that waited is gone, and the turn goes on in another one. @throws BerthError `interrupted` */
+  async leave(): Promise<void> {
+    const { owner, now } = this.#options;
+    const { attempts } = this.#job;
+    const job = await this.#write((stored) => {
+      if (this.#isHeld(stored)) return leave({ ...stored, attempts }, owner, now());
+      return this.#isOurs(stored) ? stored : undefined;
+    });
+    if (!job || !this.#isOurs(job)) throw notOurs();
+  }
+
+  /**
+   * The turn goes on after a decision.
+   * @param waits whether the turn waits for another approval
+   * @returns the stored job
+   * @throws BerthError `interrupted`
+   */
+  async goOn(approval: Approval, waits: boolean): Promise<Job> {
     const { owner, now } = this.#options;
     const { attempts } = this.#job;
     const job = await this.#write((stored) => {
       const ours = this.#isOurs(stored) || this.#isHeld(stored);
-      return ours ? goOn({ ...stored, attempts }, approval, owner, now()) : undefined;
+      return ours ? goOn({ ...stored, attempts }, approval, owner, now(), waits) : undefined;
     });
     if (!job || !(this.#isOurs(job) || this.#isHeld(job))) throw notOurs();
     return job;

@@ -222,6 +222,7 @@ export class PromptRun {
       this.#emit(event);
     };
     const beforeSend = async (promptId: string): Promise<void> => {
+      await this.#live.prompt.approvals?.leave();
       if (text === this.#live.prompt.text) await this.#note(worker, promptId);
     };
     const approvals = this.#approvals;

@@ -49,7 +49,8 @@ function keeperOf(earlier: Approval[]): ApprovalKeeper & { used: string[] } {
   const used: string[] = [];
   return {
     ...{ earlier, used, newId: (number) => `approval_job_${number}` },
-    wait: async () => {},
+    wait: async () => undefined,
+    leave: async () => {},
     decide: async (id, decision) => ({
       ...(earlier.find((each) => each.id === id) as Approval),
       decision,
@@ -104,6 +105,13 @@ t.test('the page of an approval is not much larger than a deep input', async (t)
     approvalPage(approvalView({ approval: shown, context }, true));
   t.ok(pageOf(approval).length < 70_000);
   t.match(pageOf({ ...approval, input: { a: { b: [1] } } }), '{\n  &quot;b&quot;: [\n    1');
+});
+
+t.test('a decision that came while no process waited counts', async (t) => {
+  const asked = { ...earlierOne, decision: null };
+  const keeper = { ...keeperOf([asked]), wait: async () => earlierOne };
+  const { approvals } = make({ keeper });
+  t.match(await approvals.answer(ask('push'), never), { behavior: 'allow' });
 });
 
 t.test('two calls at once that are the same have an approval each', async (t) => {

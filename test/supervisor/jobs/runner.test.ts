@@ -1,7 +1,10 @@
 import t, { type Test } from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
 import { abortable } from '../../../shared/waiting.ts';
+import type { Approval } from '../../../supervisor/approvals/approval.ts';
+import type { ApprovalKeeper } from '../../../supervisor/approvals/prompt-approvals.ts';
 import { become, type Job, type JobState } from '../../../supervisor/jobs/job.ts';
+import { carryOnWith } from '../../../supervisor/jobs/job-approvals.ts';
 import { Jobs } from '../../../supervisor/jobs/jobs.ts';
 import { JobRunner, type RunnerOptions } from '../../../supervisor/jobs/runner.ts';
 import type { Answer } from '../../../supervisor/prompts/answer.ts';
@@ -476,4 +479,34 @@ t.test('a job that expires while it waits is counted, and its history says so', 
     data: { state: 'expired' },
   });
   t.equal(expired, 1);
+});
+
+t.test('a turn whose process is lost while it waits for an approval goes on', async (t) => {
+  const { store, runner, state, has } = await startRunner(t);
+  const { job } = await store.add(queuedJob());
+  const read = async () => (await store.read(job.id)) as Job;
+  const question = (id: string): Approval => ({
+    ...{ id, tool: 'Bash', input: {}, toolUseId: 'toolu_1', description: null, decision: null },
+    ...{ askedAt: Date.now(), expiresAt: Date.now() + 60_000 },
+    ...{ used: false, links: [], notified: true },
+  });
+  state.script = async ({ onSend, approvals }) => {
+    const keeper = approvals as ApprovalKeeper;
+    await onSend?.(sent);
+    await keeper.wait(question(keeper.newId(1)));
+    t.equal((await read()).state, 'parked');
+    await keeper.leave();
+    t.equal((await read()).state, 'running');
+    const second = question(keeper.newId(2));
+    await keeper.wait(second);
+    const decision = { kind: 'allow', via: 'token', by: 'boss', at: Date.now() } as const;
+    const decided = { ...decision, message: null, updatedInput: null };
+    await keeper.goOn({ ...(await keeper.decide(second.id, decided)), used: true });
+    const { state, approvals: known } = await read();
+    t.equal(state, 'running', 'although the first question is open');
+    t.equal(carryOnWith(known), undefined, 'its call is not ordered again');
+    return answer('done');
+  };
+  runner.start();
+  t.match((await has(job.id, 'succeeded')).attempts, [{ outcome: 'succeeded' }]);
 });
