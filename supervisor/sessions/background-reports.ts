@@ -4,7 +4,7 @@
  */
 import type { BackgroundTask } from '../claude/background.ts';
 import type { TurnResult } from '../claude/turn-result.ts';
-import type { BackgroundReport, SessionRecord } from './session-record.ts';
+import { type BackgroundReport, mostReportBytes, type SessionRecord } from './session-record.ts';
 
 export const mostReports = 10;
 /** The maximum length of a report, in characters. */
@@ -51,7 +51,22 @@ function keep(store: Store, sessionId: string, result: string, is_error: boolean
   if (!record || result === '') return;
   const report = { at: new Date().toISOString(), result: result.slice(0, longestReport), is_error };
   const background = [...(record.background ?? []), report].slice(-mostReports);
-  store.note({ ...record, background });
+  store.note({ ...record, background: withinBound(background) });
+}
+
+/** A record is a small file, so older reports give way, and then the end of the newest. */
+function withinBound(reports: readonly BackgroundReport[]): BackgroundReport[] {
+  const kept = [...reports];
+  while (bytesOf(kept) > mostReportBytes && kept.length > 1) kept.shift();
+  while (bytesOf(kept) > mostReportBytes) {
+    const [last] = kept as [BackgroundReport];
+    kept[0] = { ...last, result: last.result.slice(0, Math.floor(last.result.length / 2)) };
+  }
+  return kept;
+}
+
+function bytesOf(reports: readonly BackgroundReport[]): number {
+  return Buffer.byteLength(JSON.stringify(reports));
 }
 
 /** Removes the reports of a session from its record and returns them. */

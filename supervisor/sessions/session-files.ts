@@ -18,10 +18,10 @@ import {
 import type { Log } from '../../shared/log.ts';
 import { type Aside, openAside } from '../../shared/set-aside.ts';
 import { sessionsDirectory } from '../../shared/state-directory.ts';
-import { isNewer, longestFlags, parseRecord, type SessionRecord } from './session-record.ts';
+import { isNewer, parseRecord, type SessionRecord } from './session-record.ts';
 
-/** Bytes: the flags, and as much for the rest. */
-const limit = longestFlags + 16 * 1024;
+/** Bytes: the flags, the reports and the rest have less than half of it; earlier versions kept larger reports. */
+const limit = 256 * 1024;
 
 /** Created once: creating a schema costs a hundred times as much as using it. */
 const uuid = z.uuid();
@@ -96,10 +96,18 @@ export class SessionFiles {
 
   /**
    * Durable when it resolves.
-   * @throws BerthError `volume_unwritable`
+   * @throws BerthError `volume_unwritable`; `internal` for a record that is too large to be read again
    */
   async write(key: string, record: SessionRecord): Promise<void> {
-    await writeFileAtomic(await this.#path(key), JSON.stringify(record), { mode: 0o600 });
+    const text = JSON.stringify(record);
+    const path = await this.#path(key);
+    if (Buffer.byteLength(text) > limit) {
+      throw new BerthError(
+        'internal',
+        `cannot write ${path}: the record would have more than ${limit} bytes; report this fault`,
+      );
+    }
+    await writeFileAtomic(path, text, { mode: 0o600 });
   }
 
   /**

@@ -45,6 +45,9 @@ export const sessionFlags = z.object({
 /** The maximum size of the flags as JSON in bytes: a record is a small file. */
 export const longestFlags = 48 * 1024;
 
+/** The maximum size of the reports of background work as JSON in bytes. */
+export const mostReportBytes = 48 * 1024;
+
 export type SessionFlags = z.infer<typeof sessionFlags>;
 
 /** The output of the CLI when background work ended. */

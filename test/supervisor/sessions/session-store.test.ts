@@ -4,11 +4,14 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
 import t, { type Test } from 'tap';
+import type { TurnResult } from '../../../supervisor/claude/turn-result.ts';
+import { keepReport, longestReport } from '../../../supervisor/sessions/background-reports.ts';
 import { recordVersion } from '../../../supervisor/sessions/session-record.ts';
 import { SessionStore } from '../../../supervisor/sessions/session-store.ts';
 import { captureLog } from '../../support/captured-log.ts';
@@ -77,7 +80,7 @@ const hostile: Record<string, string | Buffer> = {
   'one with an owner of another type': JSON.stringify({ ...record, token: ['n8n'] }),
   'one that is a list': '[]',
   'one that is null': 'null',
-  'one that is too large': JSON.stringify({ ...record, more: 'x'.repeat(70_000) }),
+  'one that is too large': JSON.stringify({ ...record, more: 'x'.repeat(270_000) }),
   'one that is nested without end': `${'['.repeat(30_000)}${']'.repeat(30_000)}`,
 };
 
@@ -257,6 +260,26 @@ t.test('figures that cannot be written are told once and written when they can b
   renameSync(join(state, 'away'), join(state, 'sessions'));
   const onDisk = () => JSON.parse(readFileSync(join(state, 'sessions', `${id}.json`), 'utf8'));
   await until('it is there', () => onDisk().turns === 3);
+});
+
+t.test('long reports of background work leave the record small enough to be read', async (t) => {
+  const { store, path, state } = open(t);
+  const read = () => storeIn(state).read(id);
+  await store.write(record);
+  const report = (sign: string) =>
+    keepReport(store, {
+      ...{ sessionId: record.id, result: sign.repeat(20_000), isError: false },
+    } as TurnResult);
+  for (const sign of '0123456789') report(sign);
+  await store.flush();
+  t.equal((await read())?.background?.at(-1)?.result, '9'.repeat(longestReport));
+  report('\u007f\ud800');
+  await store.flush();
+  t.ok(statSync(path).size < 64 * 1024, 'also with text that is long as JSON');
+  t.match((await read())?.background, [{ is_error: false }]);
+  const long = { at: '', is_error: false, result: 'x'.repeat(longestReport) };
+  writeFileSync(path, JSON.stringify({ ...record, background: Array(10).fill(long) }));
+  t.equal((await read())?.background?.length, 10, 'of an earlier version');
 });
 
 t.test('a volume that belongs to another pod is not written', async (t) => {
