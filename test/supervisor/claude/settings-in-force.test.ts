@@ -138,3 +138,22 @@ t.test('a byte order mark loses no denial for a profile with tools of its own', 
   t.same(readForbidding(bom), ['WebFetch', 'Bash(git push:*)']);
   t.end();
 });
+
+t.test('deny rules that berth cannot read or pass on are an error', (t) => {
+  const many = Array.from({ length: 501 }, (_, at) => `Bash(${at})`);
+  const withRules = (deny: unknown[]) => JSON.stringify({ permissions: { deny } });
+  const directory = testDirectory(t, {
+    many: { 'settings.json': withRules(many) },
+    long: { 'settings.json': withRules([`Bash(${'x'.repeat(1_000)})`]) },
+    large: { 'settings.json': `${withRules(['Bash'])}${' '.repeat(1024 ** 2)}` },
+    most: { 'settings.json': withRules(many.slice(1)) },
+    folder: { 'settings.json': {} },
+  });
+  for (const name of ['many', 'long', 'large']) {
+    t.throws(() => readForbidding(join(directory, name)), { code: 'cli_unavailable' }, name);
+  }
+  t.throws(() => readForbidding(`${directory}/${'x'.repeat(300)}`), { message: /ENAMETOOLONG/ });
+  t.equal(readForbidding(join(directory, 'most')).length, 500);
+  t.same(readForbidding(join(directory, 'folder')), []);
+  t.end();
+});
