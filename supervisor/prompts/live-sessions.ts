@@ -21,8 +21,8 @@ export class LiveSessions implements RunningSessions {
   }
 
   stateOf(id: string): SessionState {
-    // A turn that is continued in a new process has no worker for a while.
-    if (this.#live.of(id)) return 'busy';
+    // A prompt that waits, or whose turn is continued in a new process, has no worker for a while.
+    if (this.#live.use(id)) return 'busy';
     const state = this.#pool.stateOf(id);
     if (state === undefined) return 'stored';
     return state === 'busy' || state === 'starting' ? 'busy' : 'idle';

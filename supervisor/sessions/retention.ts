@@ -1,7 +1,7 @@
 /**
  * Keeps the volume from filling up: removes sessions that were unused for long, then the least
  * recently used sessions above the disk budget, and the leftovers of the CLI.
- * Invariants: a session with a process or a waiting prompt is never removed. A round does a bounded
+ * Invariants: a session with a process, a waiting prompt or an unfinished job is never removed. A round does a bounded
  * amount of work and ends soon after the signal. A session that cannot be removed does not block
  * others.
  */
@@ -40,6 +40,8 @@ export interface RetentionOptions {
   /** Milliseconds of a monotonic clock. */
   elapsed?: () => number;
   onRemoved?: (reason: RemovalReason) => void;
+  /** The ids, in lower case, of sessions that accepted jobs are to continue; absent: none. */
+  wanted?: (signal: AbortSignal) => Promise<ReadonlySet<string>>;
 }
 
 export interface Round {
@@ -70,6 +72,8 @@ export class Retention {
   #timer: NodeJS.Timeout | undefined;
   readonly #clock: ClockTrust;
   readonly #rounds = new SerialQueue();
+  /** As known last: on a full volume the jobs may be unreadable, and a round must make space. */
+  #wanted: ReadonlySet<string> = new Set();
 
   constructor(options: RetentionOptions) {
     this.#options = options;
@@ -110,6 +114,7 @@ export class Retention {
     const started = now();
     const round: Round = { expired: 0, overBudget: 0, leftovers: 0, failed: 0, bytes: undefined };
     const trusted = this.#clock.check();
+    await this.#findWanted(signal);
     const rest = await this.#expire(trusted ? started : 0, round, signal);
     const sizes = await transcripts.sizes(signal);
     await this.#keepToBudget(rest, sizes, round, signal);
@@ -132,6 +137,16 @@ export class Retention {
       duration_ms: now() - started,
     });
     return round;
+  }
+
+  async #findWanted(signal: AbortSignal): Promise<void> {
+    const { wanted, log } = this.#options;
+    try {
+      this.#wanted = (await wanted?.(signal)) ?? this.#wanted;
+    } catch (error) {
+      signal.throwIfAborted();
+      log.warn('retention_failed', 'cannot read which sessions jobs wait for', { error });
+    }
   }
 
   /**
@@ -183,6 +198,7 @@ export class Retention {
     const current = store.peek(record.id) ?? record;
     if (current.last_used_at !== record.last_used_at) return false;
     if (catalog.stateOf(record) !== 'stored') return false;
+    if (this.#wanted.has(record.id.toLowerCase())) return false;
     try {
       await catalog.remove(record, reason);
       onRemoved?.(reason);

@@ -28,6 +28,7 @@ import {
   loginReasons,
   profileReasons,
 } from '../jobs/limit-ends.ts';
+import { wantedSessions } from '../jobs/wanted-sessions.ts';
 import { mountPoints } from '../memory/mounts.ts';
 import { childCommands, treeCpu } from '../memory/process-tree.ts';
 import { createMetrics, type Metrics, type Spent } from '../metrics/counters.ts';
@@ -380,6 +381,10 @@ export function createParts(options: PartsOptions): Parts {
     configDirectory,
     temporaryDirectory,
     onRemoved: (reason) => metrics.sessionRemoved(reason),
+    wanted: async (signal) => {
+      const jobs = jobStore();
+      return jobs === undefined ? new Set() : wantedSessions(jobs, signal);
+    },
   });
   const guard: PoolMemory = new PoolMemory({
     ...{ config, pool, log },

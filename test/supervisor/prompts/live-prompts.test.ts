@@ -252,6 +252,16 @@ t.test('a session is busy while a prompt serves it, else as its worker is', asyn
   t.equal(new LiveSessions(live, poolWith(undefined)).stateOf('one'), 'busy', 'without a worker');
 });
 
+t.test('a session is busy while a prompt waits to work there', async (t) => {
+  const live = new LivePrompts();
+  const waits = live.accept({ record: { id: 'one' } } as Prompt);
+  waits.become('limited');
+  const sessions = new LiveSessions(live, poolWith(undefined));
+  t.equal(sessions.stateOf('one'), 'busy');
+  live.end(waits);
+  t.equal(sessions.stateOf('one'), 'stored');
+});
+
 t.test(
   'an interrupted session ends its prompt; without a prompt nothing is interrupted',
   async (t) => {

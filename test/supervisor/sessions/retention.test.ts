@@ -146,6 +146,23 @@ t.test('above the budget those go that were not used for longest, until it fits'
   t.equal(log.count('session_removed'), 2);
 });
 
+t.test(
+  'a session that a job is to continue stays, also while the jobs cannot be read',
+  async (t) => {
+    let isReadable = true;
+    const wanted = async () => {
+      if (!isReadable) throw new Error('the disk is full');
+      return new Set([idOf(1)]);
+    };
+    const { add, round, left } = await open(t, { wanted });
+    for (const session of [1, 2]) await add(session, 40);
+    t.match(await round(), { expired: 1 });
+    isReadable = false;
+    t.match(await round(), { expired: 0, failed: 0 });
+    t.same(left(), [1]);
+  },
+);
+
 t.test('after the clock was set nothing goes for its age for a day', async (t) => {
   let [clock, elapsed] = [now, 0];
   const { add, round, left } = await open(t, { now: () => clock, elapsed: () => elapsed });
