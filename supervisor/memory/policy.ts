@@ -45,6 +45,8 @@ export interface State extends PressureState {
    * pressure did not fall.
    */
   ended: { at: number; pause: number; cause?: Cause };
+  /** Workers that were being ended already, and whose end was hastened by a hard decision. */
+  hastened: ReadonlySet<string>;
   /** Since when the container's pressure is not hard; undefined while it is hard. */
   belowHard: number | undefined;
   /** When the last worker was ended for the container's soft bound. */
@@ -58,6 +60,7 @@ export const initialState: State = {
   calm: 0,
   marked: new Set(),
   ended: { at: Number.NEGATIVE_INFINITY, pause: 0 },
+  hastened: new Set(),
   belowHard: Number.NEGATIVE_INFINITY,
   eased: Number.NEGATIVE_INFINITY,
 };
@@ -97,6 +100,7 @@ export function decide(
     ...pressure.state,
     belowHard: pressure.state.level === 'hard' ? undefined : below,
     marked: new Set([...before.marked].filter((name) => names.has(name))),
+    hastened: new Set([...before.hastened].filter((name) => names.has(name))),
   };
   const round = new Round(reading, bounds, state, relief);
   const cause = pressure.cause;
@@ -145,6 +149,9 @@ class Round {
     const pause =
       again && !relieved ? Math.min(pauses.longest, Math.max(ended.pause, pauses.first) * 2) : 0;
     this.state = { ...this.state, ended: { at: now, cause, pause: Math.max(pause, pauses.first) } };
+    if (worker.stage === 'leaving') {
+      this.state = { ...this.state, hastened: new Set([...this.state.hastened, worker.name]) };
+    }
     this.#decide({ do: 'end', worker: worker.name, cause, ...this.#haste() });
     return true;
   }
@@ -167,12 +174,19 @@ class Round {
     return worker && { worker, cause: 'worker_hard' as const };
   }
 
-  /** The worker that will be the largest when the container is full at this rate. */
+  /**
+   * The worker that will be the largest when the container is full at this rate. It may be one that is being ended: it
+   * can still leak, and no other worker must be ended for it. Its end is hastened once.
+   */
   #forContainer(cause: Cause | undefined) {
     if (cause !== 'container_hard' && cause !== 'container_predicted') return undefined;
     const later = ({ bytes, growth = 0, warmedUp }: WorkerReading) =>
       bytes + (warmedUp ? Math.max(0, growth) * horizon : 0);
-    const worker = this.#staying.toSorted((a, b) => later(b) - later(a))[0];
+    const { hastened } = this.state;
+    const leaving = this.#reading.workers.filter(
+      ({ name, stage }) => stage === 'leaving' && !hastened.has(name),
+    );
+    const worker = [...this.#staying, ...leaving].toSorted((a, b) => later(b) - later(a))[0];
     return worker && { worker, cause };
   }
 

@@ -270,6 +270,20 @@ t.test('when a bound is crossed long after, the next goes at once', (t) => {
   t.end();
 });
 
+t.test('a worker that leaks while it is ended is killed, and no other is ended for it', (t) => {
+  const leaking = worker('a', { stage: 'leaving', bytes: 600 });
+  const all = [leaking, worker('b', { ...busy, bytes: 200 })];
+  const ended = { at: -5_000, pause: 0, cause: 'container_hard' as const };
+  const first = decide(reading(900, all), bounds, { ...initialState, ended });
+  t.match(first.actions, [{ do: 'end', worker: 'a', cause: 'container_hard' }]);
+  t.equal(first.actions.length, 1);
+  const soon = decide(reading(900, all, { now: 1_000 }), bounds, first.state);
+  t.same(soon.actions, [], 'its end gets some time');
+  const later = decide(reading(900, all, { now: 5_000 }), bounds, soon.state);
+  t.match(later.actions, [{ do: 'end', worker: 'b' }], 'a process that cannot be killed');
+  t.end();
+});
+
 const stages = fc.constantFrom('fresh', 'idle', 'busy', 'leaving') as fc.Arbitrary<
   WorkerReading['stage']
 >;
@@ -322,7 +336,10 @@ function check(read: Reading, done: Action[], before: State, state: State): void
   const fail = (why: string): never => {
     throw new Error(`${why}: ${JSON.stringify({ read, done, before, state })}`);
   };
-  if (done.some((action) => stageOf(action.worker) === 'leaving')) fail('it has gone already');
+  for (const { do: kind, worker } of done) {
+    if (stageOf(worker) !== 'leaving') continue;
+    if (kind !== 'end' || before.hastened.has(worker)) fail('it has gone already');
+  }
   if (of('end').length > 1) fail('two at once');
   if (of('recycle').some((action) => stageOf(action.worker) === 'busy')) fail('in mid-turn');
   if (of('mark').some((action) => stageOf(action.worker) !== 'busy')) fail('marked though idle');
