@@ -78,8 +78,8 @@ function runsOf(name: string): Run[] {
 
 /** The supervisor and init load different modules. */
 function areaOf(file: string): string {
-  const [, area = ''] = file.split('/');
-  return ['supervisor', 'init', 'shared'].includes(area) ? `test/${area}` : 'test';
+  const [, area = 'test'] = /^(test\/(?:series\/)?(?:supervisor|init|shared))\//.exec(file) ?? [];
+  return area;
 }
 
 function nameOf(files: string[]): string {
