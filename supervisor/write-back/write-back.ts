@@ -41,6 +41,11 @@ export interface Timing {
   check: number;
   /** The minimum time between two writes, independent of events on the volume. */
   spacing: number;
+  /**
+   * From a decision to keep the login of the Secret to a second one about the same new login: the supervisor may record
+   * the earlier login as used up just after the refresh.
+   */
+  reconsider: number;
   /** After a failure. */
   retry: Backoff;
   /** For the last write at the stop. */
@@ -58,6 +63,7 @@ const usual: Timing = {
   settle: 50,
   check: 5 * 60_000,
   spacing: 1_000,
+  reconsider: 2_000,
   retry: { first: 500, longest: 30_000, jitter: 0.5 },
   flush: 10_000,
 };
@@ -83,6 +89,8 @@ export class WriteBack {
   #wanted: { login: VolumeLogin; since: number } | undefined;
   /** The id of the login of the last decision. */
   #settled: string | undefined;
+  /** The id of the login that is decided about a second time. */
+  #reconsidered: string | undefined;
   #failures = 0;
   /** A time of performance.now(). */
   #notBefore = 0;
@@ -180,10 +188,12 @@ export class WriteBack {
     const wanted = this.#wanted;
     try {
       const decision = await this.#writer.settle(wanted?.login, this.#ending.signal);
-      if (wanted) this.#conclude(decision, wanted);
+      const isOpen = wanted !== undefined && this.#isOpen(decision, wanted.login);
+      if (wanted && !isOpen) this.#conclude(decision, wanted);
       this.#log.recovered(this.#failures);
       this.#failures = 0;
-      this.#notBefore = performance.now() + this.#timing.spacing;
+      const { spacing, reconsider } = this.#timing;
+      this.#notBefore = performance.now() + (isOpen ? reconsider : spacing);
       this.#nextCheck = performance.now() + this.#timing.check;
       if (decision === 'write' || decision === 'same') observer.succeeded();
       else observer.kept();
@@ -195,6 +205,15 @@ export class WriteBack {
       this.#notBefore = performance.now() + Math.max(wait, error.retryAfter ?? 0);
       this.#log.failed(error, { failures: this.#failures, pending: this.pending });
     }
+  }
+
+  /** Whether a decision about a new login is to be made again, once. */
+  #isOpen(decision: Decision, login: VolumeLogin): boolean {
+    const name = nameOf(login);
+    if (decision !== 'expires_later' || name === this.#settled) return false;
+    const isFirst = this.#reconsidered !== name;
+    this.#reconsidered = name;
+    return isFirst;
   }
 
   #conclude(decision: Decision, { login, since }: { login: VolumeLogin; since: number }): void {

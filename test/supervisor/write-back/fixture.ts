@@ -99,6 +99,7 @@ export async function openShore(t: Test, values: Record<string, string> = {}): P
           look: 50,
           settle: 5,
           spacing: 5,
+          reconsider: 20,
           retry: { first: 5, longest: 40, jitter: 0.5 },
           ...timing,
         },

@@ -212,6 +212,22 @@ t.test(
   },
 );
 
+for (const [when, reconsider] of [
+  ['a moment later', 300],
+  ['before the stop', 600_000],
+] as const) {
+  t.test(`a login whose predecessor is recorded as used up ${when} is written`, async (t) => {
+    const shore = await openShore(t, { 'credentials.json': login('one', 8) });
+    shore.write(login('two', 8 - 10 / 60));
+    const writing = shore.begin({ reconsider });
+    await until('it has decided', () => shore.api.requests.length > 0);
+    shore.note(undefined, { superseded: [idOf('one')] });
+    if (reconsider < 1_000) await shore.arrives(login('two', 8 - 10 / 60));
+    t.equal(await writing.stop(), true);
+    t.equal(shore.live(), login('two', 8 - 10 / 60));
+  });
+}
+
 t.test('the Secret of a person is never written, and the log says so', async (t) => {
   const own = login('person').replace('{', '{ ');
   const shore = await openShore(t, { 'credentials.json': own });
