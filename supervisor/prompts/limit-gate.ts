@@ -16,6 +16,8 @@ export interface Pass {
    * @throws BerthError `usage_limit` or `rate_limited` if the gate has closed meanwhile
    */
   check(): void;
+  /** Call it when the API has answered a call of the turn: others need not wait for the end of the turn. */
+  answered(): void;
   /** @param error undefined if the prompt was answered */
   done(error: BerthError | undefined): void;
   /** Gives the pass back unused. */
@@ -128,22 +130,29 @@ export class LimitGate {
   #passOf(account: Account, probing: boolean): Pass {
     const begun = this.#now();
     let over = false;
+    let isProbing = probing;
     return {
       check: () => {
         const now = this.#now();
         const state = account.stateAt(now);
         if (state.closed && !probing) throw closed(state, account.opensAt(now), now);
       },
+      answered: () => {
+        if (over || !isProbing) return;
+        isProbing = false;
+        account.leave(begun, true, undefined, this.#now());
+        this.#announce(account, this.#now());
+      },
       done: (error) => {
         if (over) return;
         over = true;
-        account.leave(begun, probing, error, this.#now());
+        account.leave(begun, isProbing, error, this.#now());
         this.#announce(account, this.#now());
       },
       withdraw: () => {
         if (over) return;
         over = true;
-        account.withdraw(probing);
+        account.withdraw(isProbing);
       },
     };
   }

@@ -189,15 +189,16 @@ export class PromptRun {
   }
 
   /** Runs the turn, and continues it once if the API refused the login and there is a new one. */
-  async #turn({ worker, use }: Found, text: string, note?: string): Promise<SentTurn> {
+  async #turn({ worker, use, pass }: Found, text: string, note?: string): Promise<SentTurn> {
     const { signal } = this.#live;
-    const first = await this.#send(worker, use, text, { note });
+    const first = await this.#send(worker, use, text, { pass, note });
     // A turn that was interrupted meanwhile is counted by its end.
     const renewed = () => use?.refused(signal).catch(() => false);
     if (!isLoginRefused(first.end) || !(await renewed())) return first;
     this.#loginRenewed(worker, first.end);
     // The process still has the prompt, and what the turn has done so far.
     const second = await this.#send(worker, use, carryOnLoggedIn, {
+      pass,
       known: worker.sessionId,
       sentBefore: [first.promptId],
     });
@@ -212,7 +213,10 @@ export class PromptRun {
     worker: Worker,
     use: Found['use'],
     text: string,
-    { known, ...more }: Pick<SendRequest, 'note' | 'sentBefore'> & { known?: string | undefined },
+    {
+      known,
+      ...more
+    }: Pick<SendRequest, 'pass' | 'note' | 'sentBefore'> & { known?: string | undefined },
   ): Promise<SentTurn> {
     const emit = (event: TurnEvent): void => {
       if (event.event === 'session') {

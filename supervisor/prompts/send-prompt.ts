@@ -13,7 +13,7 @@ import type { Worker } from '../pool/worker.ts';
 import type { Profile } from '../profiles/profile.ts';
 import type { WorkingDirectory } from '../sessions/workspaces.ts';
 import { isGivenUp } from './approvals-of.ts';
-import type { LimitGate } from './limit-gate.ts';
+import type { LimitGate, Pass } from './limit-gate.ts';
 import type { LivePrompt } from './live-prompts.ts';
 import type { Logins, LoginUse } from './login-use.ts';
 import { lossOf, resultOf, TurnLost } from './lost-turn.ts';
@@ -35,6 +35,7 @@ export interface SendRequest {
   live: LivePrompt;
   worker: Worker;
   use: LoginUse | undefined;
+  pass: Pick<Pass, 'answered'>;
   /** The text of the prompt, or the text that continues its turn. */
   text: string;
   /** The ids of the texts that this process was sent before, for the same prompt. */
@@ -69,7 +70,7 @@ export async function sendPrompt(
   { gate, logins, hang, settings, workspaces }: SendOptions,
   request: SendRequest,
 ): Promise<SentTurn> {
-  const { live, worker, use, text, sentBefore = [], note = '', emit, approve } = request;
+  const { live, worker, use, pass, text, sentBefore = [], note = '', emit, approve } = request;
   const { prompt, signal } = live;
   const login = logins.keyOf(prompt);
   const promptId = randomUUID();
@@ -94,6 +95,7 @@ export async function sendPrompt(
       onLimit: (limit: UsageLimit) => gate.heard(login, limit),
       onUsage: (usage, begins) => {
         use?.answered();
+        pass.answered();
         calls.note(usage, begins);
       },
       onLate: (turn) => {

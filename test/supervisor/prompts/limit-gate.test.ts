@@ -177,6 +177,25 @@ t.test('with no time told one prompt at a time tries, after longer and longer', 
   t.match(gate.states, [{ closed: false, reason: null }]);
 });
 
+t.test('the first answer in the turn of the one that tries opens the gate', async (t) => {
+  const { pass, advance, gate } = makeGate();
+  (await pass()).done(hit({ resets_at: undefined }));
+  await advance(minute);
+  const probe = await pass();
+  await t.rejects(pass(), { code: 'usage_limit' });
+  probe.answered();
+  await advance(1);
+  const next = await pass();
+  t.match(gate.states, [{ closed: false }]);
+  next.done(hit({ resets_at: undefined }));
+  await advance(minute);
+  const again = await pass();
+  probe.done(undefined);
+  await t.rejects(pass(), { code: 'usage_limit' }, 'the turn from before ends no later trial');
+  again.done(undefined);
+  await pass();
+});
+
 t.test('a prompt tries soon after an end that passed while the answer came', async (t) => {
   const { pass, advance, gate } = makeGate();
   (await pass()).done(hit({ resets_at: iso(start - 1_000) }));

@@ -62,7 +62,13 @@ async function interrupted(answer: (turn: PromiseWithResolvers<TurnResult>) => v
     settings: { check: async () => {} },
   } as unknown as SendOptions;
   const sent = sendPrompt(options, {
-    ...{ live, worker: { process } as unknown as Worker, use: undefined, text: 'x' },
+    ...{
+      live,
+      worker: { process } as unknown as Worker,
+      use: undefined,
+      pass: { answered: () => {} },
+      text: 'x',
+    },
     emit: () => {},
     beforeSend: async () => {},
     onUnanswered: (used: Parameters<SendRequest['onUnanswered']>[0]) => cost.lost(used),
