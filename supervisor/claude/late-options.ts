@@ -37,19 +37,23 @@ export function splitOptions(options: CliOptions): { fixed: CliOptions; late: La
 /** Milliseconds for the acknowledgements; they take some 30. */
 const patience = 5_000;
 
+/** A spare that has not acknowledged its options in time: that says nothing about the options. */
+export class SpareTooLate extends BerthError {
+  constructor() {
+    super('cli_unavailable', 'cannot bind a spare: the CLI does not reply');
+  }
+}
+
 /**
  * Gives a spare that had no `initialize` its options.
- * @throws BerthError `cli_unavailable` if the process refuses one of them, ends, or does not reply in time
+ * @throws BerthError `cli_unavailable` if the process refuses one of them, or ends
+ * @throws SpareTooLate
  */
 export async function bindSpare(process: ClaudeProcess, late: LateOptions): Promise<void> {
   const { onlyTools } = late;
   if (onlyTools) process.judgeToolsBy((tool) => reasonAgainst(tool, onlyTools));
   const requests = requestsFor(late).map((request) => process.control(request));
-  await withDeadline(
-    Promise.all(requests),
-    patience,
-    () => new BerthError('cli_unavailable', 'cannot bind a spare: the CLI does not reply'),
-  );
+  await withDeadline(Promise.all(requests), patience, () => new SpareTooLate());
 }
 
 /** Gives the answer with `outputSchema`; it does nothing else. */

@@ -7,7 +7,7 @@ import { LRUCache } from 'lru-cache';
 import type { Log } from '../../shared/log.ts';
 import { cliArguments } from '../claude/command.ts';
 import { cliEnvironment } from '../claude/environment.ts';
-import { bindSpare, type LateOptions } from '../claude/late-options.ts';
+import { bindSpare, type LateOptions, SpareTooLate } from '../claude/late-options.ts';
 import { ClaudeProcess } from '../claude/process.ts';
 import { sessionEndTime } from '../claude/session-end.ts';
 import { timeoutsOf } from '../claude/timeouts.ts';
@@ -83,8 +83,8 @@ interface Session {
 export class ProcessSpecs {
   readonly #options: ProcessSpecsOptions;
   readonly #owners = new WeakMap<ClaudeProcess, Owner>();
-  /** Options that a shared spare has refused. */
-  readonly #refused = new LRUCache<string, true>({ max: 100 });
+  /** Options that a shared spare has refused. A new model or a corrected file may make them usable. */
+  readonly #refused = new LRUCache<string, true>({ max: 100, ttl: 600_000 });
   #forks = 0;
 
   constructor(options: ProcessSpecsOptions) {
@@ -172,8 +172,9 @@ export class ProcessSpecs {
     try {
       await bindSpare(process, late);
     } catch (error) {
-      // Other spares would refuse the same options, if this one did not just end.
-      if (process.alive) this.#refused.set(digestOfLate(late), true);
+      // Other spares would refuse the same options, if this one did not just end or reply too late.
+      if (process.alive && !(error instanceof SpareTooLate))
+        this.#refused.set(digestOfLate(late), true);
       throw error;
     }
   }
