@@ -43,6 +43,8 @@ export class SessionStore {
   readonly #writes = new Map<string, Promise<void>>();
   /** The last that were removed, or are being removed. */
   readonly #removed = new LRUCache<string, true>({ max: mostRemoved });
+  /** The newest record of each session that is being removed. */
+  readonly #hidden = new LRUCache<string, SessionRecord>({ max: mostRemoved });
   #timer: NodeJS.Timeout | undefined;
   #draining: Promise<void> | undefined;
   #failing = false;
@@ -158,7 +160,7 @@ export class SessionStore {
         `cannot record the session ${JSON.stringify(record.id.slice(0, 64))}: its id is not a UUID; check the version of the CLI`,
       );
     }
-    if (this.#removed.has(key)) return;
+    if (this.#removed.has(key)) return this.#noteHidden(key, record);
     const isNew = !this.#index.has(key);
     this.#index.set(key, record);
     this.#changed.add(key);
@@ -176,7 +178,11 @@ export class SessionStore {
    */
   note(record: SessionRecord): void {
     const key = keyOf(record.id);
-    if (key === undefined || this.#removed.has(key)) return;
+    if (key === undefined) return;
+    if (this.#removed.has(key)) {
+      this.#noteHidden(key, record);
+      return;
+    }
     this.#index.set(key, record);
     if (this.#stopped) return;
     this.#changed.add(key);
@@ -185,7 +191,8 @@ export class SessionStore {
 
   /** Adds the usage of a turn without a prompt, such as the end of a background task. */
   spend(id: string, costUsd: number, usage: SessionRecord['usage']): void {
-    const record = this.peek(id);
+    const key = keyOf(id);
+    const record = key === undefined ? undefined : (this.peek(id) ?? this.#hidden.peek(key));
     if (!record) return;
     const cost_usd = record.cost_usd + costUsd;
     this.note({ ...record, cost_usd, usage: addUsage(record.usage, usage) });
@@ -195,16 +202,28 @@ export class SessionStore {
   hide(id: string): void {
     const key = keyOf(id);
     if (key === undefined) return;
+    const record = this.#index.peek(key);
+    if (record) this.#hidden.set(key, record);
     this.#drop(key);
     this.#removed.set(key, true);
   }
 
-  /** Undoes `hide`, for a removal that failed. */
+  /** The turns that a removal interrupts are still counted, in case the removal fails. */
+  #noteHidden(key: string, record: SessionRecord): void {
+    if (this.#hidden.has(key)) this.#hidden.set(key, record);
+  }
+
+  /**
+   * Undoes `hide`, for a removal that failed: with what was recorded since.
+   * @param record for a session that was not in memory
+   */
   show(record: SessionRecord): void {
     const key = keyOf(record.id);
     if (key === undefined) return;
+    const newest = this.#hidden.peek(key) ?? record;
+    this.#hidden.delete(key);
     this.#removed.delete(key);
-    this.#index.set(key, record);
+    this.note(newest);
   }
 
   /** @throws BerthError `volume_unwritable` */
@@ -214,6 +233,7 @@ export class SessionStore {
     this.hide(id);
     await this.#writes.get(key)?.catch(() => undefined);
     if (!this.#abandoned) await this.#files.remove(key);
+    this.#hidden.delete(key);
   }
 
   /** Resolves when all recorded figures are durable, or could not be written. */

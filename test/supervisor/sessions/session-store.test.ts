@@ -282,6 +282,24 @@ t.test('long reports of background work leave the record small enough to be read
   t.equal((await read())?.background?.length, 10, 'of an earlier version');
 });
 
+t.test('a removal that fails loses no figures', async (t) => {
+  const { store, state } = open(t);
+  await store.write(record);
+  store.note({ ...record, turns: 2 });
+  store.hide(id);
+  t.equal(store.peek(id), undefined);
+  store.spend(id, 1, record.usage);
+  store.show(record);
+  t.match(store.peek(id), { turns: 2, cost_usd: record.cost_usd + 1 });
+  await store.flush();
+  t.match(await storeIn(state).read(id), { turns: 2, cost_usd: record.cost_usd + 1 });
+  store.hide(id);
+  await store.remove(id);
+  store.spend(id, 1, record.usage);
+  await store.stop();
+  t.equal(await storeIn(state).read(id), undefined);
+});
+
 t.test('a volume that belongs to another pod is not written', async (t) => {
   const { store, path } = open(t);
   await store.write(record);
