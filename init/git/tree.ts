@@ -4,6 +4,7 @@
  * Invariants: each result was checked against the id of the commit. So a forged record on the volume,
  * where the CLI can write, cannot add a file that the commit does not have.
  */
+import { setImmediate } from 'node:timers/promises';
 import { BerthError } from '../../shared/errors.ts';
 import { objectId } from './pack-format.ts';
 
@@ -36,17 +37,22 @@ const mostEntries = 100_000;
  */
 export async function readTree(commit: Buffer, read: ReadObject): Promise<Tree> {
   const tree: Tree = new Map();
+  // A few trees that name each other, without any file, can have billions of entries.
+  let seen = 0;
   const walk = async (oid: string, prefix: string, depth: number): Promise<void> => {
     const { type, content } = await read(oid);
     if (type !== 'tree') throw new Error(`the object ${oid} is a ${type} instead of a tree`);
     for (const { mode, name, oid: entry } of parseTree(content)) {
       const path = prefix + name;
+      seen += 1;
+      if (seen > mostEntries) throw beyond('it has more than 100,000 files and directories');
+      // Objects may be in memory: deadlines and heartbeats get their turn.
+      if (seen % 1_000 === 0) await setImmediate();
       if (mode === '40000') {
         if (depth >= deepest)
           throw beyond(`its directory ${path} is more than ${deepest} levels deep`);
         await walk(entry, `${path}/`, depth + 1);
       } else {
-        if (tree.size >= mostEntries) throw beyond('it has more than 100,000 files');
         tree.set(path, { mode: knownMode(mode), oid: entry });
       }
     }

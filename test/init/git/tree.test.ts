@@ -130,5 +130,16 @@ t.test(
       code: 'remote_refused',
       message: /more than 100,000 files/,
     });
+    let empty = tree([]);
+    for (let depth = 0; depth < 40; depth++) {
+      empty = tree([
+        ['40000', 'a', empty],
+        ['40000', 'b', empty],
+      ]);
+    }
+    await t.rejects(readTree(commit(empty).text, read), {
+      code: 'remote_refused',
+      message: /more than 100,000 files and directories/,
+    });
   },
 );
