@@ -35,13 +35,17 @@ export function unsafePath(path: string): string | undefined {
   }
   const first = canonical(parts[0] ?? '');
   if (reserved.some((name) => name.test(first))) return 'it is reserved';
+  // The CLI's copies of `.claude.json`: init takes the newest one if that file is lost.
+  const second = canonical(parts[1] ?? '');
+  if (first === 'backups' && second.startsWith('.claude.json')) return 'it is reserved';
   return undefined;
 }
 
 /**
  * Why a symlink at `path` with this `target` must not be created; undefined if it may. `..` is
  * allowed only at the start of the target: after a name, which may be a symlink itself, it could
- * leave the volume.
+ * leave the volume. The root itself is no target: by a second symlink through the first, what is reserved could be
+ * reached.
  */
 export function unsafeTarget(path: string, target: string): string | undefined {
   if (target === '' || target.startsWith('/')) return 'it points outside the volume';
@@ -52,7 +56,8 @@ export function unsafeTarget(path: string, target: string): string | undefined {
   const rest = ups === parts.length ? [] : names;
   if (ups > depth || rest.includes('..')) return 'it points outside the volume';
   const pointed = [...path.split('/').slice(0, depth - ups), ...rest].join('/');
-  return pointed === '' ? undefined : unsafePath(pointed) && 'it points at something reserved';
+  if (pointed === '') return 'it points at the whole volume';
+  return unsafePath(pointed) && 'it points at something reserved';
 }
 
 /** The name as a tolerant file system would compare it. */

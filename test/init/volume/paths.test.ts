@@ -27,6 +27,8 @@ t.test('paths that leave the volume or hit what is not upstream’s are unsafe',
     '.ｃlaude.json',
     '.berth/applied.json',
     '.BERTH/x',
+    'backups/.claude.json.backup.9',
+    'Backups/.CLAUDE.json',
     `a/${'x'.repeat(256)}`,
     'a\ufffdb',
   ];
@@ -40,6 +42,8 @@ t.test('ordinary paths are safe', async (t) => {
     '.gitignore',
     '.github/x',
     'a/.credentials.json',
+    'backups/notes.md',
+    'a/backups/.claude.json',
     'flake.lock',
   ];
   for (const path of [...safe, '...', 'a b', 'ünï', 'git', '.mcp.json']) {
@@ -53,7 +57,9 @@ t.test('a symlink may point only to what lies on the volume and is not reserved'
     ['a/b', '../c', true],
     ['a/b/c', '../../d/e', true],
     ['a/b', './c', true],
-    ['a/b', '..', true],
+    ['a/b', '..', false],
+    ['a', '.', false],
+    ['a/b', '.', true],
     ['a', '..', false],
     ['a', '../b', false],
     ['a/b', '../../c', false],
