@@ -1,6 +1,7 @@
 /** Settings that both programs have, with the same meaning. */
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { setting } from './config.ts';
+import { BerthError } from './errors.ts';
 import { choice, flag, path } from './setting-types.ts';
 
 export const stateDirectory = setting({
@@ -65,10 +66,20 @@ export const configDirectory = (mountedAt: string) =>
     description: "The volume: the CLI's configuration directory (its CLAUDE_CONFIG_DIR).",
   });
 
-/** The directory of berth's own state, for the values of the two settings. */
-export function stateDirectoryOf(settings: {
+/**
+ * The directory of berth's own state, for the values of the two settings.
+ * @throws BerthError `config_invalid` if the repository could write into that directory
+ */
+export function stateDirectoryOf({
+  configDirectory,
+  stateDirectory,
+}: {
   configDirectory: string;
   stateDirectory: string | undefined;
 }): string {
-  return settings.stateDirectory ?? join(settings.configDirectory, '.berth');
+  const path = stateDirectory ?? join(configDirectory, '.berth');
+  const [first = ''] = relative(configDirectory, path).split('/');
+  if (first.startsWith('.berth') || first === '..') return path;
+  const text = `cannot use BERTH_STATE_DIR=${path}: a repository may have files at that path of BERTH_CONFIG_DIR; use a name that begins with .berth, or a directory outside of it`;
+  throw new BerthError('config_invalid', text);
 }

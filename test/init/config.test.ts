@@ -134,6 +134,20 @@ t.test('a ref that git would not take is refused', async (t) => {
   }
 });
 
+t.test('a state directory at a path that a repository may write is refused', async (t) => {
+  const places = { BERTH_CONFIG_DIR: '/config', BERTH_REPO: 'me/claude' };
+  for (const path of ['/config/state', '/config', '/config/a/.berth']) {
+    t.throws(() => readInitConfig({ ...places, BERTH_STATE_DIR: path }), {
+      code: 'config_invalid',
+      message: /a name that begins with .berth/,
+    });
+  }
+  for (const path of ['/config/.berth-2', '/state', '/config-state']) {
+    const { config } = readInitConfig({ ...places, BERTH_STATE_DIR: path });
+    t.equal(config.stateDirectory, path);
+  }
+});
+
 t.test('an http URL with a token is warned about', async (t) => {
   const { advice } = read({ BERTH_REPO: 'http://git.internal/a/b', BERTH_GIT_TOKEN: 'x' });
   t.match(advice, [/unencrypted/]);
