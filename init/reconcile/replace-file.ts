@@ -14,6 +14,7 @@ import {
   openSync,
   renameSync,
   rmSync,
+  type Stats,
   write,
   writeSync,
 } from 'node:fs';
@@ -32,12 +33,14 @@ const large = 1024 * 1024;
  * The directory of `path` must exist; the rename is durable after the caller has synced the
  * directory.
  * @param mode permission bits, regardless of the umask
+ * @returns data of the written file, from before it had its path: nobody has edited the file yet
  * @throws BerthError `volume_unwritable`
  */
-export async function replaceFile(path: string, content: Buffer, mode: number): Promise<void> {
+export async function replaceFile(path: string, content: Buffer, mode: number): Promise<Stats> {
   // The last 12 digits of an id are random, and Node creates ids by the hundred.
   const temporary = join(dirname(path), `.berth-${randomUUID().slice(-12)}.tmp`);
   try {
+    let written: Stats;
     const file = openSync(temporary, 'wx', mode);
     try {
       for (let at = 0; at < content.length; ) {
@@ -47,10 +50,12 @@ export async function replaceFile(path: string, content: Buffer, mode: number): 
       }
       fchmodSync(file, mode);
       await fsyncLater(file);
+      written = fstatSync(file);
     } finally {
       closeSync(file);
     }
     renameSync(temporary, path);
+    return written;
   } catch (error) {
     rmSync(temporary, { force: true });
     throw unwritable(path, error);
@@ -59,15 +64,21 @@ export async function replaceFile(path: string, content: Buffer, mode: number): 
 
 /**
  * Moves a file from elsewhere to `path`, as `replaceFile` writes its content there.
- * @returns false if it cannot be moved (another file system, or the file has changed): then it is
- * removed, and `path` is unchanged
+ * @returns data of the file as `replaceFile` does; undefined if the file cannot be moved (another
+ * file system, or the file has changed): then the file is removed, and `path` is unchanged
  */
-export async function moveFile(from: LaidOut, path: string, mode: number): Promise<boolean> {
+export async function moveFile(
+  from: LaidOut,
+  path: string,
+  mode: number,
+): Promise<Stats | undefined> {
   try {
     const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
     const file = openSync(from.path, flags);
+    let moved: Stats;
     try {
-      const { ino, size } = fstatSync(file);
+      moved = fstatSync(file);
+      const { ino, size } = moved;
       if (ino !== from.inode || size !== from.size) throw new Error('it is another file');
       fchmodSync(file, mode);
       await fsyncLater(file);
@@ -75,9 +86,9 @@ export async function moveFile(from: LaidOut, path: string, mode: number): Promi
       closeSync(file);
     }
     renameSync(from.path, path);
-    return true;
+    return moved;
   } catch {
     rmSync(from.path, { force: true });
-    return false;
+    return undefined;
   }
 }

@@ -5,7 +5,6 @@
  * one, and each path changes by a rename. So, if a run is killed at any point, the next run reaches
  * the same state. No symlink is followed, and no unsafe path (paths.ts) is written.
  */
-import { lstatSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BerthError, systemCode } from '../../shared/errors.ts';
@@ -24,7 +23,7 @@ import type { Action } from './decide.ts';
 import { keepBases, mergeEdits } from './edits.ts';
 import { keepGoodSettings, type SettingsOutcome } from './keep-settings.ts';
 import { isEditedSince, keepPrevious, stageContents } from './live.ts';
-import { type Status, statusOf } from './local-file.ts';
+import type { Status } from './local-file.ts';
 import {
   count,
   type Memory,
@@ -132,8 +131,8 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciled> 
         ...recordOf(facts, new Map()),
         found: foundBy(memory, steps),
       });
-      await apply({ ...options, readBlob }, changes, staged);
-      const found = statuses(options, steps);
+      const written = await apply({ ...options, readBlob }, changes, staged);
+      const found = statuses(steps, written);
       await publish(options, appliedFile, recordOf({ ...facts, steps: [] }, found));
       // If a power cut brings the file back, the next run finds its work done.
       await rm(join(stateDirectory, pendingFile), { force: true });
@@ -155,12 +154,15 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciled> 
   }
 }
 
-/** Removals first, the deepest first, so that a directory can become a file and the reverse. */
+/**
+ * Removals first, the deepest first, so that a directory can become a file and the reverse.
+ * @returns lstat data of the files written
+ */
 async function apply(
   options: ReconcileOptions,
   changes: readonly Step[],
   staged?: ReadonlyMap<string, LaidOut>,
-): Promise<void> {
+): Promise<Map<string, Status>> {
   const { configDirectory: root, conflicts, signal, readBlob, largeFiles, log } = options;
   const isLate = (step: Step) => staged !== undefined && isEditedSince(root, step);
   const removals = changes.filter(({ action }) => action.kind === 'remove');
@@ -179,15 +181,21 @@ async function apply(
     root,
     writes.map(({ path }) => path),
   );
+  const written = new Map<string, Status>();
   await forEachParallel(writes, width, signal, async (step) => {
     const { path, want, content: merged } = step;
     if (!want) return;
     const large = merged || want.mode === '120000' ? undefined : largeFiles?.take(want.oid);
     const file = staged?.get(path) ?? large;
     if (isLate(step)) await conflicts.save(inside(root, path), path);
-    if (file && (await moveEntry(root, path, want, file))) return;
+    const moved = file && (await moveEntry(root, path, want, file));
+    if (moved) {
+      written.set(path, moved);
+      return;
+    }
     const content = merged ?? (await readBlob(want.oid));
-    await writeEntry(root, path, want, content);
+    const status = await writeEntry(root, path, want, content);
+    if (status) written.set(path, status);
     if (isPointer(content)) {
       log.warn('lfs_pointer', 'wrote only the pointer of an LFS file; berth does not fetch LFS', {
         path,
@@ -202,6 +210,7 @@ async function apply(
     const isMode = action.kind === 'mode' || action.kind === 'keep';
     if (isMode && want) await setMode(inside(root, path), want);
   }
+  return written;
 }
 
 function isChange(action: Action): boolean {
@@ -241,12 +250,17 @@ async function publish(options: ReconcileOptions, name: string, value: TreeRecor
   });
 }
 
-/** Current lstat data of each file that equals upstream's. */
-function statuses({ configDirectory }: ReconcileOptions, steps: readonly Step[]) {
+/**
+ * The lstat data of each file that equals upstream's. They are from the time at which the file was
+ * read or written, not from now: a session may have edited or removed the file since then.
+ */
+function statuses(steps: readonly Step[], written: ReadonlyMap<string, Status>) {
   const found = new Map<string, Status>();
-  for (const { path, want, action, content } of steps) {
-    if (!want || want.mode === '120000' || action.kind === 'keep' || content) continue;
-    found.set(path, statusOf(lstatSync(inside(configDirectory, path))));
+  for (const { path, want, local, action, content } of steps) {
+    if (!want || action.kind === 'keep' || content) continue;
+    const seen = local.kind === 'file' ? local.status : undefined;
+    const status = action.kind === 'write' ? written.get(path) : seen;
+    if (status) found.set(path, status);
   }
   return found;
 }

@@ -14,39 +14,43 @@ import type { Aside } from '../../shared/set-aside.ts';
 import type { LaidOut } from '../git/large-object.ts';
 import type { TreeEntry } from '../git/tree.ts';
 import { unsafeTarget } from '../volume/paths.ts';
+import { type Status, statusOf } from './local-file.ts';
 import { moveFile, replaceFile } from './replace-file.ts';
 
 /**
  * Writes one file or symlink whose path is clear; a symlink only if its target is safe. The rename
  * is durable after `syncDirectories`.
+ * @returns lstat data of the file; undefined for a symlink
  */
 export async function writeEntry(
   root: string,
   path: string,
   entry: TreeEntry,
   content: Buffer,
-): Promise<void> {
+): Promise<Status | undefined> {
   const full = inside(root, path);
   if (entry.mode !== '120000') {
-    return replaceFile(full, content, permissions(entry));
+    return statusOf(await replaceFile(full, content, permissions(entry)));
   }
-  if (unsafeTarget(path, content.toString('utf8')) !== undefined) return;
+  if (unsafeTarget(path, content.toString('utf8')) !== undefined) return undefined;
   const temporary = join(dirname(full), `.berth-${randomBytes(6).toString('hex')}.tmp`);
   await symlink(content, temporary);
   await rename(temporary, full);
+  return undefined;
 }
 
 /**
  * The same with a file that already has the content.
- * @returns false if the content must be written after all; the source file is gone in both cases
+ * @returns undefined if the content must be written after all; the source file is gone in both cases
  */
-export function moveEntry(
+export async function moveEntry(
   root: string,
   path: string,
   entry: TreeEntry,
   file: LaidOut,
-): Promise<boolean> {
-  return moveFile(file, inside(root, path), permissions(entry));
+): Promise<Status | undefined> {
+  const moved = await moveFile(file, inside(root, path), permissions(entry));
+  return moved && statusOf(moved);
 }
 
 /** Gives a regular file the permission bits of `entry`. */
