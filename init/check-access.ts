@@ -45,12 +45,17 @@ export async function credentialsRows(config: InitConfig): Promise<Row[]> {
     return one ? [`${place}: ${until(one)}`] : [];
   });
   const { volume } = found.known;
+  if (found.unreadable !== undefined) {
+    unusable.push(`${places.volume}: they cannot be read: ${found.unreadable}`);
+  }
   const outcome =
-    from === undefined
-      ? `a run finds none${found.blanked ? ', because the login server refused the earlier ones' : ''}; log in with the CLI, or give the runtime container an API key`
-      : volume && found.known[from]?.digest === volume.digest
-        ? 'a run keeps the credentials on the volume'
-        : `a run writes ${places[from]}`;
+    found.unreadable !== undefined
+      ? 'a run keeps the credentials on the volume'
+      : from === undefined
+        ? `a run finds none${found.blanked ? ', because the login server refused the earlier ones' : ''}; log in with the CLI, or give the runtime container an API key`
+        : volume && found.known[from]?.digest === volume.digest
+          ? 'a run keeps the credentials on the volume'
+          : `a run writes ${places[from]}`;
   return [['login', ...known, ...unusable, outcome]];
 }
 

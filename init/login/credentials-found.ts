@@ -1,8 +1,10 @@
 /**
  * Reads and judges the existing credentials, and warns about unusable ones.
  * Invariants: their tokens are redacted from then on. On the volume no symlink is followed. An
- * absent file causes no warning, because an API key or a setup-token needs no file.
+ * absent file causes no warning, because an API key or a setup-token needs no file. A file on the
+ * volume that cannot be read counts as a login, never as a torn file.
  */
+import { lstat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import {
   type Credentials,
@@ -16,7 +18,7 @@ import {
 } from '../../shared/credentials.ts';
 import type { CredentialsName, CredentialsPolicy, Known } from '../../shared/credentials-choice.ts';
 import { liveKeys, readLoginHistory } from '../../shared/credentials-memory.ts';
-import { messageOf, systemCode } from '../../shared/errors.ts';
+import { isAbsent, messageOf, systemCode } from '../../shared/errors.ts';
 import { readFileBounded, readProvided } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
 import { lastGoodFile } from '../volume/record.ts';
@@ -44,11 +46,15 @@ export interface Found {
   unusable: boolean;
   /** Other content of the volume's file, such as the logins of MCP servers. */
   others: Record<string, unknown>;
+  /** Why the volume's file cannot be read: it may hold the only good login. */
+  unreadable: string | undefined;
 }
 
 interface Place {
   judgement: Judgement | undefined;
   others: Record<string, unknown>;
+  /** Why the volume's file cannot be read. */
+  unreadable?: string;
 }
 
 export async function findCredentials(places: CredentialsPlaces): Promise<Found> {
@@ -76,7 +82,8 @@ export async function findCredentials(places: CredentialsPlaces): Promise<Found>
   const unusable = provided && !known.source;
   const rejected = blanked ? known.last_good : undefined;
   const digest = /^[0-9a-f]{64}$/.test(lineage ?? '') ? lineage : undefined;
-  return { known, blanked, liveSource: digest, rejected, unusable, others: volume.others };
+  const { others, unreadable } = volume;
+  return { known, blanked, liveSource: digest, rejected, unusable, others, unreadable };
 }
 
 /**
@@ -105,6 +112,15 @@ async function lineageOf(path: string): Promise<string | undefined> {
   return content?.toString('utf8').trim();
 }
 
+/** Whether a regular file is at the path, or nobody can know. */
+async function mayBeFile(path: string): Promise<boolean> {
+  try {
+    return (await lstat(path)).isFile();
+  } catch (error) {
+    return !isAbsent(error);
+  }
+}
+
 /** Reads and judges; warns about unusable credentials, unless they are absent. */
 async function readPlace(name: CredentialsName, path: string, log: Log): Promise<Place> {
   const provided = name === 'source' || name === 'live';
@@ -118,6 +134,9 @@ async function readPlace(name: CredentialsName, path: string, log: Log): Promise
     const noLogin = judgement.kind === 'torn' && Object.keys(others).length > 0;
     if (noLogin && !content.includes('claudeAiOauth')) return { judgement: undefined, others };
   } catch (error) {
+    if (name === 'volume' && (await mayBeFile(path))) {
+      return { judgement: undefined, others, unreadable: messageOf(error) };
+    }
     judgement = { kind: 'torn', reason: messageOf(error) };
     if (systemCode(error) === 'EACCES') {
       judgement.reason += '; let init read it: for a Secret set fsGroup and defaultMode 0440';

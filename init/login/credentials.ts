@@ -3,7 +3,8 @@
  * of the live source (written back by berth), or those on the volume (refreshed by the CLI).
  * Invariants: a source that a person changed since it was last applied wins. An unchanged source
  * never replaces refreshed credentials, unless the policy requires it. Replaced credentials are
- * kept as last good. The file is complete and private.
+ * kept as last good. The file is complete and private. A file on the volume that cannot be read is
+ * never replaced.
  */
 import { constants } from 'node:fs';
 import { lstat, open } from 'node:fs/promises';
@@ -45,7 +46,7 @@ export interface Chosen {
   found: Found;
   /** Digest of the source that was applied last, if any was. */
   appliedSource: string | undefined;
-  /** Undefined without usable credentials. */
+  /** Undefined without usable credentials. Without effect if the volume's file is unreadable. */
   from: CredentialsName | undefined;
 }
 
@@ -64,7 +65,15 @@ export async function applyCredentials(options: CredentialsOptions): Promise<Cre
   const { configDirectory, stateDirectory, log } = options;
   const path = join(configDirectory, credentialsFileName);
   const { found, appliedSource, from } = await chooseCredentials(options);
-  const { known } = found;
+  const { known, unreadable } = found;
+  if (unreadable !== undefined) {
+    const cause = `cannot read the login on the volume: ${unreadable}`;
+    log.error('credentials_unreadable', `${cause}; the file stays unchanged: ${makeReadable}`, {
+      from: 'volume',
+      path,
+    });
+    return { from: 'volume', changed: false };
+  }
   const chosen = from && known[from];
 
   const changed = chosen !== undefined && chosen.digest !== known.volume?.digest;
@@ -147,6 +156,9 @@ function timeOf(name: string, time: number | undefined): Record<string, string> 
 }
 
 const logIn = 'log in with the CLI and put its .credentials.json into the Secret';
+
+const makeReadable =
+  "give the CLI's user the file, repair the volume, or log out of unused MCP servers if the file is too large; then restart the pod";
 
 function logOutcome(log: Log, outcome: CredentialsOutcome, { unusable }: Found): void {
   if (outcome.from === 'rejected') {

@@ -62,6 +62,37 @@ t.test('a file that holds only logins of MCP servers is no torn one', async (t) 
   t.match(JSON.parse(place.read('volume') ?? ''), { mcpOAuth: {}, claudeAiOauth: {} });
 });
 
+t.test('a login on the volume that is too large to be read is never replaced', async (t) => {
+  const place = prepareVolume(t);
+  const large = JSON.stringify({ ...JSON.parse(login('own', 8)), mcpOAuth: 'x'.repeat(70 * 1024) });
+  place.put('volume', large);
+  place.put('lastGood', login('older', 1));
+  place.put('source', login('person', 16));
+  for (const policy of ['fresher', 'source'] as const) {
+    t.strictSame(await place.apply(policy), { from: 'volume', changed: false });
+  }
+  t.equal(place.read('volume'), large);
+  t.equal(place.read('record'), undefined, 'the source is applied later');
+  t.match(place.lines, [
+    { event: 'credentials_unreadable', level: 'error', msg: /larger than .*log out of unused MCP/ },
+  ]);
+});
+
+t.test('a login that init may not read is never replaced', { skip }, async (t) => {
+  const harbour = await openHarbour(t);
+  chownSync(harbour.volume, 1000, 1000);
+  const path = join(harbour.volume, '.credentials.json');
+  writeFileSync(path, login('own', 8), { mode: 0o600 });
+  writeFileSync(harbour.config().credentialsSource, login('person', 16), { mode: 0o444 });
+  const { code, lines } = await runProgram(harbour.environment(), { as: 'user' });
+  t.equal(code, 0);
+  t.equal(readFileSync(path, 'utf8'), login('own', 8));
+  t.match(
+    lines.filter(({ event }) => event === 'credentials_unreadable'),
+    [{ level: 'error', from: 'volume', msg: /EACCES/ }],
+  );
+});
+
 t.test('a file that others could read is closed to them', async (t) => {
   const place = prepareVolume(t);
   place.put('volume', login('refreshed', 8));
