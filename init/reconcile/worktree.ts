@@ -221,7 +221,7 @@ function ownersOf(root: string, steps: readonly Step[]): Map<string, Owner> {
   const owners = new Map<string, Owner>();
   for (const { path, want, local, action } of steps) {
     // An unwanted file may have been moved away for a path below it.
-    const stays = want !== undefined && (action.kind === 'nothing' || action.kind === 'keep');
+    const stays = want !== undefined && !isChange(action);
     if (stays && local.kind === 'file' && local.owner) owners.set(inside(root, path), local.owner);
   }
   return owners;

@@ -8,7 +8,7 @@ import { constants, lstatSync } from 'node:fs';
 import { lstat, mkdir, open, rename, rm, rmdir, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { systemCode } from '../../shared/errors.ts';
-import { inside, obstructedParent, syncDirectory } from '../../shared/files.ts';
+import { inside, obstructedParent, syncDirectory, unwritable } from '../../shared/files.ts';
 import { forEachParallel } from '../../shared/parallel.ts';
 import type { Aside } from '../../shared/set-aside.ts';
 import type { LaidOut } from '../git/large-object.ts';
@@ -53,10 +53,25 @@ export async function moveEntry(
   return moved && statusOf(moved);
 }
 
-/** Gives a regular file the permission bits of `entry`. */
+/**
+ * Gives a regular file the permission bits of `entry`. Only the owner of a file may change them, so
+ * another owner's file is replaced by a copy. A file that is gone by now is left to the next run.
+ * @throws BerthError `volume_unwritable`
+ */
 export async function setMode(full: string, entry: TreeEntry): Promise<void> {
-  const file = await open(full, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  await file.chmod(permissions(entry)).finally(() => file.close());
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  const file = await open(full, flags).catch((error: unknown) => {
+    if (['ENOENT', 'ELOOP'].includes(systemCode(error) ?? '')) return undefined;
+    throw unwritable(full, error);
+  });
+  try {
+    await file?.chmod(permissions(entry));
+  } catch (error) {
+    if (!file || systemCode(error) !== 'EPERM') throw unwritable(full, error);
+    await replaceFile(full, await file.readFile(), permissions(entry));
+  } finally {
+    await file?.close();
+  }
 }
 
 function permissions({ mode }: TreeEntry): number {

@@ -134,6 +134,21 @@ t.test('as the user with an fsGroup, a volume of that group is used', { skip }, 
   t.notOk(lines.some(({ event }) => event === 'ownership_foreign'));
 });
 
+t.test("as the user, another owner's file becomes executable", { skip }, async (t) => {
+  const harbour = await openHarbour(t, { 'a.sh': 'true\n' });
+  const path = join(harbour.volume, 'a.sh');
+  chownSync(harbour.volume, 0, 2000);
+  chmodSync(harbour.volume, 0o2775);
+  const run = () => runProgram(harbour.environment(), { as: 'user', groups: [2000] });
+  t.equal((await run()).code, 0);
+  chownSync(path, 0, 2000);
+  chmodSync(path, 0o664);
+  harbour.repository.commit({ 'a.sh': { content: 'true\n', mode: '100755' } });
+  t.equal((await run()).code, 0);
+  t.match(lstatSync(path), { uid: 1000, mode: 0o100755 });
+  t.equal(harbour.read('a.sh'), 'true\n');
+});
+
 t.test('as the user, a directory of root on the volume is told', { skip }, async (t) => {
   const harbour = await openHarbour(t, { 'docs/a.md': 'a' });
   chownSync(harbour.volume, 1000, 1000);
