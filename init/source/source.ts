@@ -5,7 +5,7 @@
  * without the server. A state of another repository or ref is never used.
  */
 import { join } from 'node:path';
-import { BerthError } from '../../shared/errors.ts';
+import { BerthError, messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { Aside } from '../../shared/set-aside.ts';
 import type { InitConfig } from '../config.ts';
@@ -96,7 +96,9 @@ export async function wantedCommit(options: SourceOptions): Promise<Source> {
   const withoutServer = async (failure: BerthError, found: Volume): Promise<Source> => {
     const kept =
       config.onRemoteFailure === 'continue'
-        ? await fromVolume({ ...options, volume: found }, directory)
+        ? await fromVolume({ ...options, volume: found }, directory).catch((lacking: unknown) => {
+            throw alsoLacking(failure, lacking);
+          })
         : undefined;
     if (!kept) throw failure;
     const finish = async () => undefined;
@@ -268,6 +270,14 @@ function isRemote(error: unknown): error is BerthError {
     error instanceof BerthError &&
     (error.code === 'remote_refused' || error.code === 'remote_unavailable')
   );
+}
+
+/** Returns the failure of the git server, and why the volume cannot do without the server. */
+function alsoLacking(failure: BerthError, lacking: unknown): unknown {
+  if (!isRemote(lacking)) return lacking;
+  const why = messageOf(lacking.cause ?? lacking);
+  const message = `${failure.message}; without the server the volume cannot be completed: ${why}`;
+  return new BerthError(failure.code, message, { cause: failure, details: failure.details });
 }
 
 /** Returns the refusal of the git server, with GitHub's cause and remedy. */

@@ -40,7 +40,9 @@ t.test('without the git server damage is repaired from what was fetched before',
   t.equal(harbour.read('CLAUDE.md'), '# one\n');
   rmSync(join(harbour.volume, 'CLAUDE.md'));
   rmSync(join(harbour.volume, '.berth/git'), { recursive: true });
-  await t.rejects(harbour.run(), { code: 'remote_unavailable', message: /complete the volume/ });
+  harbour.server.fault({ kind: 'status', status: 401 });
+  const message = /does not accept the token \(401\).* the volume cannot be completed/;
+  await t.rejects(harbour.run(), { code: 'remote_refused', exitCode: 77, message });
 });
 
 t.test('without the git server nothing else is gone on with', async (t) => {
@@ -212,7 +214,7 @@ t.test(
     writeFileSync(join(harbour.volume, '.berth/pending.json'), pending);
     rmSync(join(harbour.volume, 'b.md'));
     const before = harbour.tree();
-    await t.rejects(harbour.run(), { code: 'remote_unavailable', message: /complete the volume/ });
+    await t.rejects(harbour.run(), { code: 'remote_refused', message: /cannot be completed/ });
     t.strictSame(harbour.tree(), before, 'what cannot be finished is not begun');
   },
 );
