@@ -192,6 +192,7 @@ export class BerthPod implements Pod {
       BERTH_WORKSPACE_DIR: join(directory, 'workspace'),
       BERTH_API_TOKENS_FILE: join(directory, 'tokens'),
       BERTH_CREDENTIALS_SOURCE: source,
+      BERTH_SHARED_SPARES: '0',
       BERTH_HTTP_LISTEN: '127.0.0.1:0',
       BERTH_METRICS_LISTEN: '127.0.0.1:0',
       BERTH_CLAUDE_PATH: realClaude,

@@ -35,6 +35,8 @@ t.test('a job continues the session of a lost replica from its mirrored transcri
       BERTH_HTTP_LISTEN: '127.0.0.1:0',
       BERTH_METRICS_LISTEN: '127.0.0.1:0',
       BERTH_REPLICA: 'a',
+      BERTH_WARM_WORKERS: '0',
+      BERTH_SHARED_SPARES: '0',
     },
   });
   t.teardown(() => a.kill('SIGKILL'));
