@@ -112,7 +112,7 @@ t.test('no panel reaches beyond the last column, none lies on another', (t) => {
   t.end();
 });
 
-t.test('what a person wants at a glance is on top, and the whole is some two screens', (t) => {
+t.test('the row "At a glance" comes first, and the dashboard fits on about two screens', (t) => {
   const titles = rows['At a glance']?.map(({ title }) => title) ?? [];
   for (const wanted of [
     ...['Ready', 'Prompts refused', 'Used of the account', 'The window ends in', 'Spent today'],
@@ -132,7 +132,7 @@ t.test('what a person wants at a glance is on top, and the whole is some two scr
   t.end();
 });
 
-t.test('the curves of a panel can be told apart', (t) => {
+t.test('the curves in one panel have different colours', (t) => {
   for (const panel of Object.values(rows)
     .flat()
     .filter(({ stat }) => !stat)) {
@@ -165,7 +165,7 @@ t.test('Prometheus can read every query', { skip: missing('promtool') }, (t) => 
 });
 
 t.test(
-  'the component scrapes the metrics port of the Service, and brings the dashboard',
+  'the monitoring component scrapes the metrics port of the Service and adds the dashboard',
   { skip: cannotRender() },
   (t) => {
     const overlay = { resources: ['base'], components: ['monitoring'] };

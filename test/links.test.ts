@@ -32,7 +32,7 @@ function problemOf(from: string, link: string): string | undefined {
   return `${relative(root, from)}: ${relative(root, to)} has no heading ${anchor}`;
 }
 
-t.test('each link of the documents leads to what is there', (t) => {
+t.test('each link in the documents leads to an existing file and heading', (t) => {
   const links = documents.flatMap((from) =>
     [...proseOf(from).matchAll(/\]\((?!https?:)([^)\s]+)\)/g)].map(([, link = '']) => ({
       from,

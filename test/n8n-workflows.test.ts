@@ -52,7 +52,7 @@ t.test('there is one for each job that the documentation promises', (t) => {
 for (const [name, text] of Object.entries(texts)) {
   const { id, active, nodes, connections } = readWorkflow(text);
 
-  t.test(`${name}: what it sends to berth is what the API takes`, (t) => {
+  t.test(`${name}: the API accepts each request that the workflow sends`, (t) => {
     const requests = nodes.filter(isRequest).filter(toBerth);
     t.ok(requests.some(({ parameters }) => parameters.method === 'POST'));
     for (const { parameters } of requests) {

@@ -114,7 +114,7 @@ t.test('an image volume is a mount of the image, and nothing to make', async (t)
   t.throws(() => runArguments({ ...options, patch: withImage(writable) }), /cli has writable/);
 });
 
-t.test('what it does not know, or what is missing, is an error', async (t) => {
+t.test('an unknown field or a missing value is an error', async (t) => {
   const changed = (change: object) => () => {
     const patch = (pod: PodSpec) => void Object.assign(pod.containers[0] as object, change);
     return runArguments({ ...options, patch });

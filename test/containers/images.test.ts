@@ -8,26 +8,30 @@ import { cannotRun, images, podman, podmanOk } from './podman.ts';
 
 const skip = cannotRun();
 
-t.test('both run as uid 1000 and say what they are', { skip }, async (t) => {
-  for (const [name, image] of Object.entries(images)) {
-    const { Config } = JSON.parse(await podmanOk('inspect', '--type', 'image', image))[0];
-    t.equal(Config.User, '1000:1000', name);
-    t.match(Config.Labels, {
-      'org.opencontainers.image.title': /^berth/,
-      'org.opencontainers.image.description': /./,
-      'org.opencontainers.image.licenses': 'MIT',
-      'org.opencontainers.image.version': packageJson.version,
-      'org.opencontainers.image.revision': /^[0-9a-f]{40}$/,
-      'org.opencontainers.image.created': /^\d{4}-\d\d-\d\dT/,
-    });
-    // A CA or a proxy of the machine that built it has no place in it.
-    t.notMatch(Config.Env.join('\n'), /PROXY|CERT|TOKEN/i, name);
-    t.equal(
-      await podmanOk('run', '--rm', '--network=none', image, '--version'),
-      packageJson.version,
-    );
-  }
-});
+t.test(
+  'both images run as uid 1000 and carry labels for title, license, version and revision',
+  { skip },
+  async (t) => {
+    for (const [name, image] of Object.entries(images)) {
+      const { Config } = JSON.parse(await podmanOk('inspect', '--type', 'image', image))[0];
+      t.equal(Config.User, '1000:1000', name);
+      t.match(Config.Labels, {
+        'org.opencontainers.image.title': /^berth/,
+        'org.opencontainers.image.description': /./,
+        'org.opencontainers.image.licenses': 'MIT',
+        'org.opencontainers.image.version': packageJson.version,
+        'org.opencontainers.image.revision': /^[0-9a-f]{40}$/,
+        'org.opencontainers.image.created': /^\d{4}-\d\d-\d\dT/,
+      });
+      // A CA or a proxy of the machine that built it has no place in it.
+      t.notMatch(Config.Env.join('\n'), /PROXY|CERT|TOKEN/i, name);
+      t.equal(
+        await podmanOk('run', '--rm', '--network=none', image, '--version'),
+        packageJson.version,
+      );
+    }
+  },
+);
 
 t.test('init holds no shell and nothing else to run', { skip }, async (t) => {
   for (const command of ['sh', 'npm', 'git', 'apt']) {
@@ -56,7 +60,7 @@ t.test('init is less than 60 MB compressed', { skip }, async (t) => {
 });
 
 t.test(
-  'runtime has what hooks and skills need, no npm, no compiler and no CLI',
+  'the runtime image has the tools that hooks and skills need, but no npm, compiler or CLI',
   { skip },
   async (t) => {
     const found =

@@ -79,7 +79,7 @@ t.test('the pod', { skip }, async (t) => {
     t.match((await pod.processes())[0], { pid: 1, command: /^tini -- node .*berth\.mjs serve/ });
   });
 
-  await t.test('berth doctor finds nothing wrong inside but what the network is', async (t) => {
+  await t.test('berth doctor in the pod reports no failure except egress', async (t) => {
     const { code, stdout } = await pod.exec('berth', 'doctor', '--json');
     const { version, findings } = JSON.parse(stdout) as Diagnosis;
     t.equal(version, berthVersion);
@@ -97,19 +97,22 @@ t.test('the pod', { skip }, async (t) => {
     }
   });
 
-  await t.test('a second pod on the volume waits until the first has gone', async (t) => {
-    const second = around.pod(t, { runtimeImage: withClaude });
-    await second.start();
-    await until('it waits', async () => (await second.lines('lease_waiting')).length > 0);
-    t.notOk(await second.probe('readyz'));
-    t.equal((await pod.prompt('hello')).status, 200, 'the first goes on');
-    t.equal(await pod.stop(), 0);
-    await second.answers('readyz');
-    const { status, body } = await second.prompt('do you remember?', { session_id: session });
-    t.match({ status, session: body.session_id }, { status: 200, session }, 'the same volume');
-    t.equal(await second.stop(), 0);
-    await pod.restart();
-  });
+  await t.test(
+    'a second pod on the same volume waits until the first pod has stopped',
+    async (t) => {
+      const second = around.pod(t, { runtimeImage: withClaude });
+      await second.start();
+      await until('it waits', async () => (await second.lines('lease_waiting')).length > 0);
+      t.notOk(await second.probe('readyz'));
+      t.equal((await pod.prompt('hello')).status, 200, 'the first goes on');
+      t.equal(await pod.stop(), 0);
+      await second.answers('readyz');
+      const { status, body } = await second.prompt('do you remember?', { session_id: session });
+      t.match({ status, session: body.session_id }, { status: 200, session }, 'the same volume');
+      t.equal(await second.stop(), 0);
+      await pod.restart();
+    },
+  );
 
   await t.test('the CLI is killed in the middle of a turn: the prompt is answered', async (t) => {
     let killed = false;

@@ -51,7 +51,7 @@ t.test('other servers have no GitHub API and another user name', async (t) => {
   });
 });
 
-t.test('the user name beside a token is the one that the product wants', async (t) => {
+t.test('the user name for a git token depends on the git host', async (t) => {
   const username = (host: string, more: Record<string, string> = {}) =>
     read({ BERTH_REPO: `https://${host}/me/claude`, BERTH_GIT_TOKEN: 'x', ...more }).config
       .username;
@@ -103,7 +103,7 @@ t.test('a token with / or @ in the URL is refused without being shown', async (t
   }
 });
 
-t.test('what is no repository is said', async (t) => {
+t.test('a BERTH_REPO that is not a repository is rejected', async (t) => {
   for (const text of [
     'claude',
     'ftp://x/y',
@@ -153,7 +153,7 @@ t.test('an http URL with a token is warned about', async (t) => {
   t.match(advice, [/unencrypted/]);
 });
 
-t.test('all problems are told at once', async (t) => {
+t.test('one error lists all wrong settings', async (t) => {
   t.throws(() => readInitConfig({ BERTH_UID: '-1', BERTH_TIMEOUT: 'soon', BERTH_REF: '-' }), {
     message: /4 settings are wrong.*BERTH_REPO.*BERTH_REF.*BERTH_UID.*BERTH_TIMEOUT/s,
   });

@@ -50,7 +50,7 @@ function mountOf({ volumeMounts = [] }: IContainer, path: string) {
   return volumeMounts.find(({ mountPath }) => mountPath === path);
 }
 
-t.test('the base is whole, and nothing can be said against it', { skip }, async (t) => {
+t.test('the base manifests are complete and pass all checks', { skip }, async (t) => {
   t.same(await problemsOf([manifests]), [[]]);
   t.same(manifests.map(({ kind }) => kind).sort(), [
     'ConfigMap',
@@ -190,7 +190,7 @@ t.test('one pod at a time has the volume', { skip }, (t) => {
   t.end();
 });
 
-t.test('the images are those of this version, of no registry', { skip }, (t) => {
+t.test('the images have the version of this package and name no registry', { skip }, (t) => {
   const { init, runtime } = readBase();
   t.equal(init.image, `berth-init:${packageJson.version}`);
   t.equal(runtime.image, `berth-runtime:${packageJson.version}`);

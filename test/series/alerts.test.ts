@@ -416,7 +416,7 @@ t.test('each counter of which a rule takes the increase is 0 before its first ev
   }
 });
 
-t.test('each alert says how grave it is, what helps, and where that is explained', (t) => {
+t.test('each alert has a severity, a description and a link to its runbook', (t) => {
   const document = readFileSync(join(root, 'docs/alerts.md'), 'utf8');
   const explained = [...document.matchAll(/^### (\w+)$/gm)].map(([, name]) => name);
   t.same(explained.sort(), rules.map(({ alert }) => alert).sort());

@@ -54,43 +54,46 @@ function plant({ repository }: Harbour, rows: (git: Git) => string[]): void {
 
 type Git = (args: string[], input?: string) => string;
 
-t.test('no hostile tree gets out of the volume, or at what is reserved', async (t) => {
-  const harbour = await openHarbour(t, files);
-  writeFileSync(join(harbour.directory, 'x'), 'outside');
-  const names = [
-    '..',
-    '.',
-    '.git',
-    '.GIT',
-    '.git.',
-    '.git ',
-    'git~1',
-    '.git::$INDEX_ALLOCATION',
-    '.g\u200cit',
-    '.berth',
-    '.Berth',
-    '.credentials.json',
-    'a\\b',
-  ];
-  plant(harbour, (git) => {
-    const blob = git(['hash-object', '-w', '--stdin'], 'hostile');
-    const inner = git(['mktree'], `100644 blob ${blob}\tx\n`);
-    const up = git(['hash-object', '-w', '--stdin'], '../..');
-    return [
-      `100644 blob ${blob}\tgood.md\0`,
-      `120000 blob ${up}\tlink\0`,
-      ...names.map((name) => `040000 tree ${inner}\t${name}\0`),
+t.test(
+  'a hostile tree writes nothing outside the volume and nothing to reserved paths',
+  async (t) => {
+    const harbour = await openHarbour(t, files);
+    writeFileSync(join(harbour.directory, 'x'), 'outside');
+    const names = [
+      '..',
+      '.',
+      '.git',
+      '.GIT',
+      '.git.',
+      '.git ',
+      'git~1',
+      '.git::$INDEX_ALLOCATION',
+      '.g\u200cit',
+      '.berth',
+      '.Berth',
+      '.credentials.json',
+      'a\\b',
     ];
-  });
-  for (let again = 0; again < 2; again++) {
-    const { code, output, lines } = await run(harbour);
-    t.equal(code, 0, output);
-    t.match(lines.at(-1), { event: 'report', skipped: names.length + 1 });
-    t.strictSame(harbour.tree(), { 'good.md': 'hostile' });
-    t.equal(readFileSync(join(harbour.directory, 'x'), 'utf8'), 'outside');
-    t.notOk(existsSync(join(harbour.volume, '.berth/x')));
-  }
-});
+    plant(harbour, (git) => {
+      const blob = git(['hash-object', '-w', '--stdin'], 'hostile');
+      const inner = git(['mktree'], `100644 blob ${blob}\tx\n`);
+      const up = git(['hash-object', '-w', '--stdin'], '../..');
+      return [
+        `100644 blob ${blob}\tgood.md\0`,
+        `120000 blob ${up}\tlink\0`,
+        ...names.map((name) => `040000 tree ${inner}\t${name}\0`),
+      ];
+    });
+    for (let again = 0; again < 2; again++) {
+      const { code, output, lines } = await run(harbour);
+      t.equal(code, 0, output);
+      t.match(lines.at(-1), { event: 'report', skipped: names.length + 1 });
+      t.strictSame(harbour.tree(), { 'good.md': 'hostile' });
+      t.equal(readFileSync(join(harbour.directory, 'x'), 'utf8'), 'outside');
+      t.notOk(existsSync(join(harbour.volume, '.berth/x')));
+    }
+  },
+);
 
 type Damage = (git: string) => void;
 

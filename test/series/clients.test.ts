@@ -42,7 +42,7 @@ await t.test('an output for a schema is the text of the answer', async (t) => {
   t.strictSame(JSON.parse(text), { mood: 'good' }, 'a stream has nothing else');
 });
 
-await t.test('the CLI forks an earlier history without what followed', async (t) => {
+await t.test('the CLI forks an earlier history without the later messages', async (t) => {
   const ask = async (...texts: string[]) => {
     const messages = texts.map((content, index) => ({
       role: index % 2 === 0 ? ('user' as const) : ('assistant' as const),

@@ -61,7 +61,7 @@ const quiet: Readonly<Record<string, string>> = {
   'What happened to the login: refresh {{reason}}': 'the login server answers',
 };
 
-t.test('every panel shows what a pod has done', { skip }, async (t) => {
+t.test('every panel shows data after a pod has worked', { skip }, async (t) => {
   const observed = await startObservedPod(testDirectory(t, {}), {
     interval,
     memory: 2_048 * mebibyte,

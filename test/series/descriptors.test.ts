@@ -53,7 +53,7 @@ async function hold(t: Test, address: string, count: number): Promise<void> {
   await Promise.all(opened);
 }
 
-test('a thousand connections without a token leave prompts and probes what they need', async (t) => {
+test('a thousand connections without a token do not block prompts and probes', async (t) => {
   const { program, prompt, address, metrics } = await serve(t, 1_024);
   await hold(t, address, 1_000);
   await hold(t, metrics, 1_000);

@@ -51,7 +51,7 @@ async function runPod(
 }
 
 t.test(
-  'with the listed hosts all works, and whatever else is tried is refused and logged',
+  'with the listed hosts all steps work; other connections are refused and logged',
   { skip },
   async (t) => {
     const { init, wrongToken, prompt, tool, refused, olderTokenHost } = await runPod(t, listed);

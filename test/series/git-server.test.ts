@@ -51,7 +51,7 @@ t.test('a required user name is required', async (t) => {
   await t.resolves(clone(withLogin(url, 'berth', token), join(cloned, 'b')));
 });
 
-t.test('without credentials it asks for them, and a wrong token is refused', async (t) => {
+t.test('without credentials the server answers 401, and a wrong token is refused', async (t) => {
   const { cloned, url } = await serve(t, { token });
   const response = await fetch(refs(url));
   t.equal(response.status, 401);

@@ -46,21 +46,24 @@ t.test('the official client reads a Secret, and changes it by a patch', async (t
   t.equal((await client.readNamespacedSecret(where)).data?.key, base64('two'));
 });
 
-t.test('a patch of yesterday is a conflict, one that changes nothing no version', async (t) => {
-  const { client } = await start(t);
-  const { metadata } = await client.readNamespacedSecret(where);
-  const { resourceVersion } = metadata ?? {};
-  const same = await client.patchNamespacedSecret(
-    { ...where, body: { metadata: { resourceVersion }, data: { key: base64('one') } } },
-    merge,
-  );
-  t.equal(same.metadata?.resourceVersion, resourceVersion);
-  await client.patchNamespacedSecret({ ...where, body: { data: { key: base64('two') } } }, merge);
-  const late = { metadata: { resourceVersion }, data: { key: base64('three') } };
-  await t.rejects(client.patchNamespacedSecret({ ...where, body: late }, merge), { code: 409 });
-});
+t.test(
+  'a patch with an old version is a conflict; a patch without a change keeps the version',
+  async (t) => {
+    const { client } = await start(t);
+    const { metadata } = await client.readNamespacedSecret(where);
+    const { resourceVersion } = metadata ?? {};
+    const same = await client.patchNamespacedSecret(
+      { ...where, body: { metadata: { resourceVersion }, data: { key: base64('one') } } },
+      merge,
+    );
+    t.equal(same.metadata?.resourceVersion, resourceVersion);
+    await client.patchNamespacedSecret({ ...where, body: { data: { key: base64('two') } } }, merge);
+    const late = { metadata: { resourceVersion }, data: { key: base64('three') } };
+    await t.rejects(client.patchNamespacedSecret({ ...where, body: late }, merge), { code: 409 });
+  },
+);
 
-t.test('who may not, or knows no token, or asks for what is not there is refused', async (t) => {
+t.test('a missing permission, an unknown token and a missing Secret are refused', async (t) => {
   const { api, client } = await start(t);
   api.secrets.put('berth', 'berth-git', { token: 'x' });
   await t.rejects(client.readNamespacedSecret({ namespace: 'berth', name: 'berth-git' }), {
@@ -81,7 +84,7 @@ t.test('a value that is no base64 is refused, and a null takes a key away', asyn
   t.same(api.secrets.get('berth', 'berth-live').data, {});
 });
 
-t.test('faults hit as often as they were asked for', async (t) => {
+t.test('a fault occurs as many times as requested', async (t) => {
   const { api, client } = await start(t);
   api.fault({ kind: 'status', status: 503, times: 1 });
   await t.rejects(client.readNamespacedSecret(where), { code: 503 });

@@ -5,7 +5,7 @@ import { testDirectory } from '../support/directory.ts';
 import { sendPrompt } from '../support/prompt.ts';
 
 t.test(
-  'two leaks in a cgroup of 1 GiB: the kernel kills nobody, and each turn has its answer',
+  'two leaks in a cgroup of 1 GiB: the kernel kills no process, and each turn is answered',
   async (t) => {
     const { leaks, others, kernelKills } = await leakInTurn({
       directory: testDirectory(t),
@@ -27,7 +27,7 @@ t.test(
   },
 );
 
-t.test('a process that leaks as soon as it has started is the one that is ended', async (t) => {
+t.test('if a process leaks right after its start, berth ends that process', async (t) => {
   const settings = { BERTH_MAX_WORKERS: '3', BERTH_WARM_WORKERS: '0' };
   const berth = await startBerthIn(testDirectory(t), { limit: container, mcpServers: 1, settings });
   t.teardown(berth.stop);

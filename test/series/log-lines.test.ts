@@ -105,7 +105,7 @@ function credentials(token: string): string {
   });
 }
 
-test('every line of init is as the documentation says', async (t) => {
+test('every log line of init matches the documentation', async (t) => {
   const root = testDirectory(t, { git: {}, volume: {}, 'credentials.json': credentials('one') });
   const repository = createRepository(join(root, 'git'), 'me/claude', {
     'CLAUDE.md': '# one\n',
@@ -178,7 +178,7 @@ test('every line of init is as the documentation says', async (t) => {
   ]);
 });
 
-test('every line of the supervisor is as the documentation says', async (t) => {
+test('every log line of the supervisor matches the documentation', async (t) => {
   const token = makeToken();
   const root = testDirectory(t, {
     volume: {},
@@ -291,7 +291,7 @@ test('every line of the supervisor is as the documentation says', async (t) => {
   ]);
 });
 
-test('every line of write-back is as the documentation says', async (t) => {
+test('every log line of write-back matches the documentation', async (t) => {
   const root = testDirectory(t, { volume: { '.credentials.json': credentials('four') } });
   const api = await startKubernetesApi();
   t.teardown(() => api.close());

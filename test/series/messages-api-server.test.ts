@@ -18,7 +18,7 @@ const turn = (prompt: string, rest: object = {}) => ({
   ...rest,
 });
 
-t.test('besides messages it answers what the CLI asks in passing', async (t) => {
+t.test('the server also answers the other requests of the CLI', async (t) => {
   const { api, post } = await start(t);
   t.equal((await fetch(api.url, { method: 'HEAD' })).status, 200);
   t.match(await (await fetch(`${api.url}/v1/models`)).json(), { data: [{ type: 'model' }] });
@@ -41,7 +41,7 @@ t.test('without streaming it answers with one object', async (t) => {
   });
 });
 
-t.test('a stream has the events of the real one, in their order', async (t) => {
+t.test('a stream has the events of the real API in the same sequence', async (t) => {
   const { post } = await start(t);
   const response = await post('/v1/messages', turn('[[tool Bash {"a":1}]]', { stream: true }));
   const events = [...(await response.text()).matchAll(/^event: (\w+)$/gm)].map((match) => match[1]);
@@ -79,7 +79,7 @@ t.test('a status counts by its own text and carries its headers', async (t) => {
   t.same(statuses, [429, 429, 200, 200]);
 });
 
-t.test('directives in what is not a conversation script nothing', async (t) => {
+t.test('a directive outside a conversation has no effect', async (t) => {
   const { post } = await start(t);
   const title = await post('/v1/messages', {
     messages: [{ role: 'user', content: '<session>[[hang headers]]</session>' }],

@@ -41,7 +41,7 @@ t.test('in one process of the real CLI, a new conversation for each prompt', asy
     return claude.result();
   };
 
-  await t.test('the real CLI gets an answer that shows what reached the model', async (t) => {
+  await t.test('the real CLI gets an answer that shows the input of the model', async (t) => {
     const result = await ask('Good morning');
     t.equal(result.is_error, false);
     t.equal(
@@ -54,7 +54,7 @@ t.test('in one process of the real CLI, a new conversation for each prompt', asy
   });
 
   await t.test(
-    'a question about skills is answered with those the model was told of',
+    'the answer to a question about skills lists the skills that the model received',
     async (t) => {
       const result = await ask('Which skills do you have?');
       t.match(result.result, /^\[stand-in\] I was sent \d+ skills:\n- tea: Brews a tea\.\n/);
@@ -85,11 +85,14 @@ t.test('in one process of the real CLI, a new conversation for each prompt', asy
     t.match(result.result, 'Answer in rhyme.');
   });
 
-  await t.test('a tool is called, and the answer quotes what it gave', async (t) => {
-    const prompt = '[[tool Bash {"command":"echo $((40 + 2)) ]]"}]]';
-    const result = await ask(prompt);
-    t.equal(result.result, '[stand-in] The tool answered: 42 ]]');
-  });
+  await t.test(
+    'the model calls a tool, and the answer quotes the output of the tool',
+    async (t) => {
+      const prompt = '[[tool Bash {"command":"echo $((40 + 2)) ]]"}]]';
+      const result = await ask(prompt);
+      t.equal(result.result, '[stand-in] The tool answered: 42 ]]');
+    },
+  );
 
   await t.test('several tools are called one after the other', async (t) => {
     const prompt =

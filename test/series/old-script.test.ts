@@ -58,7 +58,7 @@ async function openBoth(t: Test, files?: Parameters<typeof openHarbour>[1]) {
   return { harbour, old, start, put, berth: () => runProgram(harbour.environment()) };
 }
 
-t.test('1. what the CLI made outlives a restart', async (t) => {
+t.test('1. the files of the CLI survive a restart', async (t) => {
   const { harbour, old, start, put, berth } = await openBoth(t);
   await start().ended;
   await berth();

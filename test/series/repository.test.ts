@@ -31,7 +31,7 @@ t.test('modes, symlinks, submodules and odd names are stored as they are given',
   t.same(modesAndPaths, ['100644 a "b"\\\n', '100755 hooks/run', '120000 link', '160000 module']);
 });
 
-t.test('a commit changes, adds and deletes just what it names', async (t) => {
+t.test('a commit changes, adds and deletes only the named files', async (t) => {
   const repository = createRepository(testDirectory(t, {}), 'r', {
     keep: '1',
     change: '1',
@@ -67,7 +67,7 @@ t.test('a rewritten history has one commit of just the given files', async (t) =
   t.equal(git(repository.path, 'ls-tree', '-r', '--name-only', 'main'), 'new');
 });
 
-t.test('the sample repository has what a .claude repository has', async (t) => {
+t.test('the sample repository has the files of a typical .claude repository', async (t) => {
   t.same(Object.keys(readSampleFiles()).sort(), [
     'CLAUDE.md',
     'agents/reviewer.md',

@@ -28,12 +28,12 @@ const definitions = {
   }),
 };
 
-t.test('defaults are read as a person would write them', async (t) => {
+t.test('defaults are parsed in the same notation as values', async (t) => {
   const { settings } = readSettings(definitions, { BERTH_UID: '3' });
   t.strictSame(settings, { timeout: 30_000, token: undefined, count: 3 });
 });
 
-t.test('every problem is told at once, with what was expected', async (t) => {
+t.test('all problems are reported at once, each with the expected value', async (t) => {
   const read = () => readSettings(definitions, { BERTH_TIMEOUT: '2h' });
   t.throws(read, {
     code: 'config_invalid',
@@ -82,17 +82,20 @@ t.test('a misspelt name is warned about with the nearest known one', async (t) =
   ]);
 });
 
-t.test('what Kubernetes injects for a Service called berth is no misspelt name', async (t) => {
-  const injected = {
-    BERTH_PORT: 'tcp://10.0.0.1:8080',
-    BERTH_PORT_8080_TCP_ADDR: '10.0.0.1',
-    BERTH_SERVICE_HOST: '10.0.0.1',
-    BERTH_SERVICE_PORT_HTTP: '8080',
-    BERTH_METRICS_SERVICE_HOST: '10.0.0.2',
-    BERTH_METRICS_PORT: 'tcp://10.0.0.2:9090',
-  };
-  t.strictSame(readSettings(definitions, { BERTH_UID: '1', ...injected }).warnings, []);
-});
+t.test(
+  'a variable that Kubernetes injects for a Service named berth causes no warning',
+  async (t) => {
+    const injected = {
+      BERTH_PORT: 'tcp://10.0.0.1:8080',
+      BERTH_PORT_8080_TCP_ADDR: '10.0.0.1',
+      BERTH_SERVICE_HOST: '10.0.0.1',
+      BERTH_SERVICE_PORT_HTTP: '8080',
+      BERTH_METRICS_SERVICE_HOST: '10.0.0.2',
+      BERTH_METRICS_PORT: 'tcp://10.0.0.2:9090',
+    };
+    t.strictSame(readSettings(definitions, { BERTH_UID: '1', ...injected }).warnings, []);
+  },
+);
 
 t.test('settings of the other program are known', async (t) => {
   const { warnings } = readSettings(

@@ -7,10 +7,13 @@ import {
   systemCode,
 } from '../../shared/errors.ts';
 
-t.test('a code says how a program exits, what HTTP answers and whether to try again', async (t) => {
-  const error = new BerthError('remote_unavailable', 'cannot x: y; z');
-  t.match(error, { exitCode: 69, status: 502, retryable: true, name: 'BerthError' });
-});
+t.test(
+  'an error code defines the exit code, the HTTP status and whether a retry can succeed',
+  async (t) => {
+    const error = new BerthError('remote_unavailable', 'cannot x: y; z');
+    t.match(error, { exitCode: 69, status: 502, retryable: true, name: 'BerthError' });
+  },
+);
 
 t.test('every code has a valid exit code and status', async (t) => {
   for (const [code, { exit, status, title }] of Object.entries(errorTable)) {
@@ -20,7 +23,7 @@ t.test('every code has a valid exit code and status', async (t) => {
   }
 });
 
-t.test('what is thrown otherwise is a bug', async (t) => {
+t.test('any other thrown value becomes an internal error that reports a bug', async (t) => {
   for (const thrown of [new TypeError('x is not a function'), 'text', null, undefined, 7]) {
     const error = asBerthError(thrown);
     t.match(error, { code: 'internal', exitCode: 70, message: /bug in berth/ });
@@ -30,7 +33,7 @@ t.test('what is thrown otherwise is a bug', async (t) => {
   t.equal(asBerthError(known), known);
 });
 
-t.test('messages and codes are told of any thrown value', async (t) => {
+t.test('the message and the code can be read from any thrown value', async (t) => {
   t.equal(messageOf(new Error('a')), 'a');
   t.equal(messageOf(null), 'null');
   t.equal(systemCode(Object.assign(new Error(), { code: 'ENOENT' })), 'ENOENT');

@@ -19,7 +19,7 @@ import {
 } from '../../shared/files.ts';
 import { testDirectory } from '../support/directory.ts';
 
-t.test('a file is replaced whole, with its mode whatever the umask', async (t) => {
+t.test('a file is replaced as a whole and gets its mode, whatever the umask', async (t) => {
   const directory = testDirectory(t, { file: 'old' });
   const path = join(directory, 'file');
   const umask = process.umask(0o077);
@@ -52,7 +52,7 @@ t.test('until the last moment the old file is there, and if that fails, it stays
   t.strictSame(readdirSync(directory), ['file']);
 });
 
-t.test('where not even the cleaning up succeeds, the first failure is told', async (t) => {
+t.test('if the cleanup also fails, the first error is reported', async (t) => {
   const path = join(testDirectory(t, { parent: 'a file' }), 'parent/file');
   await t.rejects(writeFileAtomic(path, 'new'), {
     code: 'volume_unwritable',

@@ -24,7 +24,7 @@ t.test('a lease is created only where none is', async (t) => {
   t.equal(created.filter(Boolean).length, 1);
 });
 
-t.test('of all who take a dead one over at once exactly one does', async (t) => {
+t.test('if many owners take over a dead lease at once, exactly one owner succeeds', async (t) => {
   for (let time = 0; time < 20; time++) {
     const directory = testDirectory(t, { 'lease.json': dead });
     const path = join(directory, 'lease.json');
@@ -46,7 +46,7 @@ t.test('a lease with a new heartbeat or owner is not taken over', async (t) => {
   t.strictSame(readdirSync(directory), ['lease.json']);
 });
 
-t.test('whoever died between the claim and the lease is outlived too', async (t) => {
+t.test('a dead lease with the claim of a killed process can be taken over', async (t) => {
   const directory = testDirectory(t, { 'lease.json': dead });
   writeFileSync(join(directory, `lease.json.${claimName(dead, 1)}`), 'left by a killed one');
   const { log } = captureLog();

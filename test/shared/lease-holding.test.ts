@@ -34,23 +34,26 @@ function obstruct(path: string): void {
   mkdirSync(path);
 }
 
-t.test('a lease that vanished is made again, and nobody else has it', async (t) => {
-  const { directory, path, lease, owner, events } = await hold(t);
-  const before = owner();
-  for (const what of [path, directory]) {
-    renameSync(what, `${directory}.gone`);
-    rmSync(`${directory}.gone`, { recursive: true });
-    await lease.assertHeld();
-    t.equal(owner(), before);
-  }
-  rmSync(path);
-  await until('a heartbeat makes it again', () => existsSync(path));
-  t.equal(lease.lost.aborted, false);
-  t.notOk(events().includes('lease_lost'));
-  await lease.release();
-});
+t.test(
+  'the holder writes a vanished lease again, and no other program gets the lease',
+  async (t) => {
+    const { directory, path, lease, owner, events } = await hold(t);
+    const before = owner();
+    for (const what of [path, directory]) {
+      renameSync(what, `${directory}.gone`);
+      rmSync(`${directory}.gone`, { recursive: true });
+      await lease.assertHeld();
+      t.equal(owner(), before);
+    }
+    rmSync(path);
+    await until('a heartbeat makes it again', () => existsSync(path));
+    t.equal(lease.lost.aborted, false);
+    t.notOk(events().includes('lease_lost'));
+    await lease.release();
+  },
+);
 
-t.test('one that vanished while its holder slept longer than it lives is lost', async (t) => {
+t.test('a lease that vanished while its holder slept past the expiry is lost', async (t) => {
   const { path, lease } = await hold(t, { expiry: 200 });
   rmSync(path);
   sleep(250);
@@ -62,7 +65,7 @@ t.test('one that vanished while its holder slept longer than it lives is lost', 
   await lease.release();
 });
 
-t.test('one that cannot be read is looked at again', async (t) => {
+t.test('an unreadable lease is read again', async (t) => {
   const { path, lease } = await hold(t);
   const before = readFileSync(path);
   obstruct(path);
@@ -104,19 +107,22 @@ t.test(
   },
 );
 
-t.test('another owner has it at once, whatever the version of his record', async (t) => {
-  const { path, lease } = await hold(t);
-  const other = { version: 2, owner: 'other', holder: 'a newer one', beats: [1] };
-  // The heartbeat may be just under way and replace it once.
-  while (!lease.lost.aborted) {
-    writeFileSync(path, JSON.stringify(other));
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  t.match(lease.lost.reason.message, /took the lease over/);
-  await lease.release();
-});
+t.test(
+  'a lease taken by another owner is lost at once, whatever the version of the record',
+  async (t) => {
+    const { path, lease } = await hold(t);
+    const other = { version: 2, owner: 'other', holder: 'a newer one', beats: [1] };
+    // The heartbeat may be just under way and replace it once.
+    while (!lease.lost.aborted) {
+      writeFileSync(path, JSON.stringify(other));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    t.match(lease.lost.reason.message, /took the lease over/);
+    await lease.release();
+  },
+);
 
-t.test('giving back a lease that cannot be read fails nobody, and is logged', async (t) => {
+t.test('the release of an unreadable lease does not fail, and a warning is logged', async (t) => {
   const { path, lease, lines } = await hold(t);
   obstruct(path);
   await Promise.all([lease.release(), lease.release()]);

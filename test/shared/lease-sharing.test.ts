@@ -72,17 +72,20 @@ t.test('a program joins only when the other one accepts', async (t) => {
   await (await serve).lease.assertHeld();
 });
 
-t.test('a second program of the same role, and one that does not share, stay out', async (t) => {
-  const { directory, log, open } = volume(t);
-  await open('serve');
-  await open('sync');
-  const soon = () => AbortSignal.timeout(700);
-  await t.rejects(open('sync', { signal: soon() }), { code: 'lease_held' });
-  await t.rejects(open('serve', { signal: soon() }), { code: 'lease_held' });
-  const program = 'init';
-  const alone = acquireLease({ directory, program, log, signal: soon(), ...times });
-  await t.rejects(alone, { code: 'lease_held' });
-});
+t.test(
+  'a second program of the same role and a program that does not share are kept out',
+  async (t) => {
+    const { directory, log, open } = volume(t);
+    await open('serve');
+    await open('sync');
+    const soon = () => AbortSignal.timeout(700);
+    await t.rejects(open('sync', { signal: soon() }), { code: 'lease_held' });
+    await t.rejects(open('serve', { signal: soon() }), { code: 'lease_held' });
+    const program = 'init';
+    const alone = acquireLease({ directory, program, log, signal: soon(), ...times });
+    await t.rejects(alone, { code: 'lease_held' });
+  },
+);
 
 t.test('a program that ends hands the lease over, and the other one keeps it', async (t) => {
   const { open, holder } = volume(t);

@@ -46,7 +46,7 @@ t.test('a second program waits until the first has ended', async (t) => {
 });
 
 t.test(
-  'one that is kept alive is not taken over, and waiting ends with its holder’s name',
+  'a live lease is not taken over, and the wait ends with the name of the holder',
   async (t) => {
     const { acquire } = volume(t);
     const first = await acquire('serve');
@@ -82,7 +82,7 @@ t.test('one without heartbeats is taken over', async (t) => {
   }
 });
 
-t.test('who lost the lease is told, and does not take it away again', async (t) => {
+t.test('a holder that lost the lease is notified and does not take the lease back', async (t) => {
   const { acquire, path } = volume(t);
   const lease = await acquire('init');
   const other = { version: 1, owner: 'other', holder: 'serve on pod-2', beat: 1 };
@@ -114,7 +114,7 @@ t.test('of many that want it at once, one holds it at a time', async (t) => {
   t.equal(most, 1);
 });
 
-t.test('where nothing can be written, the error says so', async (t) => {
+t.test('if the directory cannot be written, the error is volume_unwritable', async (t) => {
   const { directory, acquire } = volume(t);
   rmSync(directory, { recursive: true });
   writeFileSync(directory, 'a file');

@@ -36,7 +36,7 @@ t.test('a line is one JSON object with a string level and an event', async (t) =
   });
 });
 
-t.test('no line holds what a terminal would obey', async (t) => {
+t.test('no log line contains terminal control characters', async (t) => {
   const hostile = 'a\u001b[2J\u009b31m\u202e\u007f\r';
   const json = capture();
   json.log.info('report', hostile, { path: hostile, [hostile]: 1 });
@@ -48,7 +48,7 @@ t.test('no line holds what a terminal would obey', async (t) => {
   t.match(pretty.raw[0], 'a\\u001b[2J\\u009b31m\\u202e\\u007f\\r \\u001b');
 });
 
-t.test('what is less severe than the level is not logged', async (t) => {
+t.test('an entry below the log level is not logged', async (t) => {
   const { log, lines } = capture('warn');
   log.info('report', 'no');
   log.error('report', 'yes');
@@ -58,7 +58,7 @@ t.test('what is less severe than the level is not logged', async (t) => {
   );
 });
 
-t.test('an error is told with its code and its causes', async (t) => {
+t.test('an error is logged with its code and its causes', async (t) => {
   const { log, lines } = capture();
   const cause = Object.assign(new Error('no space'), { code: 'ENOSPC' });
   log.error('failed', 'x', { error: new BerthError('volume_unwritable', 'cannot x', { cause }) });
@@ -70,7 +70,7 @@ t.test('an error is told with its code and its causes', async (t) => {
   });
 });
 
-t.test('no line is over 12 KiB, whatever is logged', async (t) => {
+t.test('no log line exceeds 12 KiB', async (t) => {
   const { log, raw, lines } = capture();
   const long = 'ü'.repeat(20_000);
   log.info('report', long, { long, list: Array(5_000).fill('item'), deep: { a: { b: long } } });
@@ -110,7 +110,7 @@ const hostile = [
   '"}\n{"level',
 ];
 
-t.test('whatever somebody plants as a secret, a line stays the JSON that it was', async (t) => {
+t.test('a planted secret cannot damage the JSON of a log line', async (t) => {
   const { log, raw, lines } = capture();
   for (const planted of [...hostile, 'lease_waiting', 'berth-serve', '\ud800 is no character']) {
     neverShow(planted);
@@ -143,7 +143,7 @@ t.test('a secret is known in a text of several lines and in JSON within JSON', a
   t.notMatch(raw[0], /person/);
 });
 
-t.test('what is remembered is bounded: the settings and the newest of the others', async (t) => {
+t.test('the list of secrets is limited to the settings and the newest other secrets', async (t) => {
   const name = (number: number) => `remembered-${String(number).padStart(6, '0')}`;
   neverShow('a setting is the first');
   for (let number = 0; number < 2_000; number++) neverShow(name(number));
@@ -209,31 +209,31 @@ function loggedBy(statements: string): { msg: string; count: number }[] {
     .map((line) => JSON.parse(line));
 }
 
-t.test(
-  'lines that wait for each other are all written, in order, however the process ends',
-  async (t) => {
-    const ends = { exit: 'process.exit(3)', itself: '', thrown: "throw new Error('x')" };
-    for (const [how, end] of Object.entries(ends)) {
-      const lines = loggedBy(`
+t.test('buffered lines are all written in sequence, however the process ends', async (t) => {
+  const ends = { exit: 'process.exit(3)', itself: '', thrown: "throw new Error('x')" };
+  for (const [how, end] of Object.entries(ends)) {
+    const lines = loggedBy(`
         for (let count = 1; count <= 500; count++) log.info('report', 'x', { count });
         ${end}`);
-      t.strictSame(
-        lines.map(({ count }) => count),
-        Array.from({ length: 500 }, (_, index) => index + 1),
-        how,
-      );
-    }
-  },
-);
+    t.strictSame(
+      lines.map(({ count }) => count),
+      Array.from({ length: 500 }, (_, index) => index + 1),
+      how,
+    );
+  }
+});
 
-t.test('a warning waits for nothing, and takes along what waited', async (t) => {
-  const lines = loggedBy(`
+t.test(
+  'a warning is written at once, together with the buffered lines before the warning',
+  async (t) => {
+    const lines = loggedBy(`
     for (const text of ['one', 'two']) log.info('report', text);
     log.warn('report', 'three');
     log.info('report', 'four');
     process.kill(process.pid, 'SIGKILL');`);
-  t.strictSame(
-    lines.map(({ msg }) => msg),
-    ['one', 'two', 'three'],
-  );
-});
+    t.strictSame(
+      lines.map(({ msg }) => msg),
+      ['one', 'two', 'three'],
+    );
+  },
+);

@@ -18,7 +18,7 @@ t.test('work begins when the work before it has ended', async (t) => {
   t.same(happened, ['one begins', 'one ends', 'two']);
 });
 
-t.test('the caller gets what the work returns', async (t) => {
+t.test('the caller gets the result of the work', async (t) => {
   t.equal(await new SerialQueue().add(async () => 42), 42);
 });
 

@@ -26,7 +26,7 @@ function twoFileSystems(t: Test, options: string) {
   return { volume, state, [Symbol.dispose]: () => small[Symbol.dispose]() };
 }
 
-t.test('what goes to another file system keeps its content and type', { skip }, async (t) => {
+t.test('a file moved to another file system keeps its content and type', { skip }, async (t) => {
   using both = twoFileSystems(t, 'size=1m');
   const { volume, state } = both;
   const directory = join(volume, 'docs');
@@ -52,7 +52,7 @@ t.test('a FIFO gives way although it cannot be copied there', { skip }, async (t
 });
 
 t.test(
-  'what does not fit there stays where it is, and no half of it there',
+  'a file that does not fit stays in place, and no partial copy remains',
   { skip },
   async (t) => {
     using both = twoFileSystems(t, 'size=256k');

@@ -71,7 +71,7 @@ t.test("several programs that repair it at once are not in each other's way", as
   t.equal(lines.length, 1);
 });
 
-t.test('where it cannot be made, the error says so', async (t) => {
+t.test('if the state directory cannot be created, the error is volume_unwritable', async (t) => {
   const { log } = captureLog();
   const state = join(testDirectory(t, { file: 'x' }), 'file/.berth');
   await t.rejects(openStateDirectory(state, log), { code: 'volume_unwritable' });

@@ -12,7 +12,7 @@ import {
 } from '../../shared/setting-types.ts';
 import { formatDuration, formatSize, parseDuration, parseSize } from '../../shared/units.ts';
 
-t.test('durations are read as people write them', async (t) => {
+t.test('durations such as 1h30m are parsed, and other texts are rejected', async (t) => {
   const cases: [string, number | undefined][] = [
     ['250ms', 250],
     ['30s', 30_000],
@@ -42,7 +42,7 @@ t.test('sizes are read as Kubernetes does', async (t) => {
   for (const [text, expected] of cases) t.equal(parseSize(text), expected, text);
 });
 
-t.test('what is formatted reads back as the same', async (t) => {
+t.test('a formatted duration is parsed back to the same value', async (t) => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 10 ** 9 }), (number) => {
       const back = parseDuration(formatDuration(number));
@@ -58,7 +58,7 @@ t.test('what is formatted reads back as the same', async (t) => {
   t.equal(formatSize(12), '12');
 });
 
-t.test('each kind of setting takes what it should and says what it expected', async (t) => {
+t.test('each kind of setting accepts valid values and describes the expected value', async (t) => {
   const read = (
     schema: { safeParse(text: string): { success: boolean; data?: unknown } },
     text: string,

@@ -11,7 +11,7 @@ function failure(environment: Record<string, string>): BerthError {
   throw new Error('it is a right configuration');
 }
 
-t.test('without any setting the defaults are those of the documentation', (t) => {
+t.test('without any setting, the defaults match the documentation', (t) => {
   const { config, warnings } = readSupervisorConfig({});
   t.match(config, {
     configDirectory: '/home/node/.claude',
@@ -33,7 +33,7 @@ t.test('without any setting the defaults are those of the documentation', (t) =>
   t.end();
 });
 
-t.test('all errors are reported at once, each with what was expected', (t) => {
+t.test('all errors are reported at once, each with the expected value', (t) => {
   const { code, exitCode, message, details } = failure({
     KUBERNETES_SERVICE_HOST: '10.0.0.1',
     BERTH_MAX_WORKERS: '2',
@@ -92,7 +92,7 @@ t.test('as many warm workers as workers are allowed, and none', (t) => {
   t.end();
 });
 
-t.test('a misspelt setting is warned about, what Kubernetes injects is not', (t) => {
+t.test('a misspelt setting causes a warning; variables that Kubernetes injects do not', (t) => {
   const { warnings } = readSupervisorConfig({
     BERTH_WARM_WORKER: '2',
     BERTH_SERVICE_HOST: '10.0.0.1',

@@ -82,7 +82,7 @@ t.test('tricks with paths, hosts and web pages reach no server', async (t) => {
   t.match(JSON.parse(lfs.text), { message: /does not serve Git LFS; clone without/ });
 });
 
-t.test('a fetch beyond the bound of bytes ends, and the log says why', async (t) => {
+t.test('a fetch above the byte limit ends, and the log names the limit', async (t) => {
   const scene = await openScene(t, { environment: { BERTH_GATEWAY_MAX_FETCH_BYTES: '1Ki' } });
   scene.app.commit({
     'noise.bin': randomBytes(20_000),
@@ -101,20 +101,17 @@ t.test('a token without the right to push is named on the screen of git', async 
   t.match(text, /remote: .*grant it "Contents: write"/);
 });
 
-t.test(
-  'what the allow-list does not have is refused, with the remedy on the screen of git',
-  async (t) => {
-    const scene = await openScene(t);
-    const clone = (path: string) => scene.git(scene.directory, 'clone', scene.url(path), 'x');
-    for (const path of ['me/App', 'ME/app']) {
-      const { code, text } = await clone(path);
-      t.not(code, 0, path);
-      t.match(text, /remote: cannot read .*BERTH_GATEWAY_REPOS does not list it/, path);
-    }
-    t.equal(scene.server.requests.length, 0, 'the server was not asked');
-    t.equal(scene.lines.filter(({ event }) => event === 'gateway_refused').length, 2);
-  },
-);
+t.test('a repository outside the allow-list is refused, and git prints the remedy', async (t) => {
+  const scene = await openScene(t);
+  const clone = (path: string) => scene.git(scene.directory, 'clone', scene.url(path), 'x');
+  for (const path of ['me/App', 'ME/app']) {
+    const { code, text } = await clone(path);
+    t.not(code, 0, path);
+    t.match(text, /remote: cannot read .*BERTH_GATEWAY_REPOS does not list it/, path);
+  }
+  t.equal(scene.server.requests.length, 0, 'the server was not asked');
+  t.equal(scene.lines.filter(({ event }) => event === 'gateway_refused').length, 2);
+});
 
 t.test('junk instead of a push is refused as the mistake of its sender', async (t) => {
   const scene = await openScene(t);

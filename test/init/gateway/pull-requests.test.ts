@@ -51,42 +51,45 @@ t.test('one pull request is opened for a branch, and then updated', async (t) =>
   t.notMatch(JSON.stringify(scene.lines) + first.text + read.text, token);
 });
 
-t.test('what may not be pushed gets no pull request', async (t) => {
-  const scene = await openWithApi(t, { branches: [], opened: [] });
-  for (const [content, status, detail] of [
-    [{ ...wanted, repository: 'other/secret' }, 403, /BERTH_GATEWAY_PUSH does not list it/],
-    [{ ...wanted, repository: 'me/App' }, 403, /does not list it/],
-    [{ ...wanted, repository: '../app' }, 400, /no owner\/name/],
-    [{ ...wanted, head: 'main' }, 403, /must match berth\/\*/],
-    [{ ...wanted, head: 'other:berth/fix' }, 400, /head: the name of a branch/],
-    [{ ...wanted, repository: 'me/claude', head: 'berth/changes' }, 403, /berth itself/],
-    [{ ...wanted, title: '' }, 400, /title/],
-    [{ ...wanted, labels: [] }, 400, /labels/],
-    ['{', 400, /not JSON/],
-    [JSON.stringify({ ...wanted, body: 'x'.repeat(200_000) }), 400, /larger than/],
-  ] as const) {
-    const answer = await scene.post(content);
-    t.equal(answer.status, status, JSON.stringify(content).slice(0, 100));
-    t.match(JSON.parse(answer.text).detail, detail);
-  }
-  const body = new ReadableStream({
-    start: (controller) => controller.enqueue(Buffer.alloc(200_000, 'x')),
-  });
-  const headers = { 'content-type': 'application/json' };
-  const chunked = { method: 'POST', headers, body, duplex: 'half' } as RequestInit;
-  t.match(
-    (await scene.send('/pull-requests', chunked)).text,
-    /larger than/,
-    'in chunks, unfinished',
-  );
-  t.equal((await scene.post(wanted, { 'content-type': 'text/plain' })).status, 400);
-  t.equal((await scene.post(wanted, { origin: 'http://evil.example' })).status, 403);
-  t.equal((await scene.send('/pull-requests')).status, 405);
-  t.equal((await scene.send('/other/secret/pulls/1')).status, 403);
-  t.equal(scene.api.requests.length, 0);
-});
+t.test(
+  'the gateway opens no pull request for a branch or repository that must not be pushed',
+  async (t) => {
+    const scene = await openWithApi(t, { branches: [], opened: [] });
+    for (const [content, status, detail] of [
+      [{ ...wanted, repository: 'other/secret' }, 403, /BERTH_GATEWAY_PUSH does not list it/],
+      [{ ...wanted, repository: 'me/App' }, 403, /does not list it/],
+      [{ ...wanted, repository: '../app' }, 400, /no owner\/name/],
+      [{ ...wanted, head: 'main' }, 403, /must match berth\/\*/],
+      [{ ...wanted, head: 'other:berth/fix' }, 400, /head: the name of a branch/],
+      [{ ...wanted, repository: 'me/claude', head: 'berth/changes' }, 403, /berth itself/],
+      [{ ...wanted, title: '' }, 400, /title/],
+      [{ ...wanted, labels: [] }, 400, /labels/],
+      ['{', 400, /not JSON/],
+      [JSON.stringify({ ...wanted, body: 'x'.repeat(200_000) }), 400, /larger than/],
+    ] as const) {
+      const answer = await scene.post(content);
+      t.equal(answer.status, status, JSON.stringify(content).slice(0, 100));
+      t.match(JSON.parse(answer.text).detail, detail);
+    }
+    const body = new ReadableStream({
+      start: (controller) => controller.enqueue(Buffer.alloc(200_000, 'x')),
+    });
+    const headers = { 'content-type': 'application/json' };
+    const chunked = { method: 'POST', headers, body, duplex: 'half' } as RequestInit;
+    t.match(
+      (await scene.send('/pull-requests', chunked)).text,
+      /larger than/,
+      'in chunks, unfinished',
+    );
+    t.equal((await scene.post(wanted, { 'content-type': 'text/plain' })).status, 400);
+    t.equal((await scene.post(wanted, { origin: 'http://evil.example' })).status, 403);
+    t.equal((await scene.send('/pull-requests')).status, 405);
+    t.equal((await scene.send('/other/secret/pulls/1')).status, 403);
+    t.equal(scene.api.requests.length, 0);
+  },
+);
 
-t.test('an error of the API names the permission that lacks, or what else helps', async (t) => {
+t.test('an error of the GitHub API names the missing permission or another remedy', async (t) => {
   const pulls: PullRequests = { branches: [], access: 'read', opened: [] };
   const given: Given = {};
   const scene = await openWithApi(t, pulls, given);
@@ -105,7 +108,7 @@ t.test('an error of the API names the permission that lacks, or what else helps'
   t.notMatch(JSON.stringify(scene.lines), token);
 });
 
-t.test('a server that is not GitHub is answered with what to do instead', async (t) => {
+t.test('a pull request on a server other than GitHub gets 501 and an alternative', async (t) => {
   const scene = await openScene(t);
   const answer = await scene.send('/me/app/pulls/1');
   t.equal(answer.status, 501);

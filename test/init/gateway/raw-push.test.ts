@@ -44,7 +44,7 @@ async function startPush(t: Test, { gateway }: Scene, ...parts: Buffer[]): Promi
   return socket;
 }
 
-t.test('a forced push changes nothing, whatever the client sends behind the pack', async (t) => {
+t.test('a forced push is refused, even if extra bytes follow the pack', async (t) => {
   const scene = await openScene(t);
   const { app, lines } = scene;
   app.branch('berth/fix');
@@ -107,7 +107,7 @@ t.test('a push that only adds passes, also in small chunks', async (t) => {
   t.equal(app.head('berth/fix'), to);
 });
 
-t.test('a push without commands has no bytes behind them', async (t) => {
+t.test('a push with a pack but without commands is refused', async (t) => {
   const scene = await openScene(t);
   const socket = await startPush(
     t,

@@ -145,7 +145,7 @@ t.test('the head of a push is read strictly, and written anew for the server', a
   await t.rejects(late, { message: /several lists/ }, 'a list of capabilities in a later command');
 });
 
-t.test('each command is judged by its name, and by what the server has', async (t) => {
+t.test('each push command is checked by its ref name and by the refs on the server', async (t) => {
   const rules = { patterns: ['berth/*'], reserved: ['berth/changes'] };
   const reasons = (ref: string, to = a, old = zero) =>
     refusedByName([{ old, new: to, ref: `refs/heads/${ref}` }], rules).get(`refs/heads/${ref}`);

@@ -58,7 +58,7 @@ t.test('a client that is slow holds no slot and no connection', async (t) => {
   await until('the one slot is free again', () => isAnswered(scene));
 });
 
-t.test('a client that is gone holds no slot and no connection', async (t) => {
+t.test('a disconnected client holds no slot and no connection', async (t) => {
   const scene = await openScene(t, { environment: { BERTH_GATEWAY_TRANSFERS: '1' } });
   scene.server.fault({ kind: 'hang' });
   const before = scene.server.requests.length;

@@ -22,7 +22,7 @@ async function textOf(body: AsyncIterable<Uint8Array> | undefined): Promise<stri
 }
 
 t.test(
-  'the refs are asked for once in a conversation, and can be handed to the next',
+  'a conversation requests the refs once and can pass the refs to the next conversation',
   async (t) => {
     const harbour = await openHarbour(t);
     const { transport, wanted } = connect(t, harbour);
@@ -38,7 +38,7 @@ t.test(
   },
 );
 
-t.test('a conversation remembers what broke a body, and keeps no part of the refs', async (t) => {
+t.test('a conversation keeps the error of a broken body and no partial refs', async (t) => {
   const harbour = await openHarbour(t);
   const { transport, wanted } = connect(t, harbour, 20);
   const conversation = new Conversation(transport);
@@ -49,7 +49,7 @@ t.test('a conversation remembers what broke a body, and keeps no part of the ref
   t.equal(conversation.refs, undefined);
 });
 
-t.test('a refusal brings no refs, and its wish to be left alone is known', async (t) => {
+t.test('a 429 answer gives no refs, and its Retry-After is stored', async (t) => {
   const harbour = await openHarbour(t);
   const { transport, wanted } = connect(t, harbour);
   harbour.server.fault({ kind: 'status', status: 429, retryAfter: 3, times: 1 });

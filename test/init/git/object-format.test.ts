@@ -5,7 +5,7 @@ import t from 'tap';
 import { gitEnvironment } from '../../support/repository.ts';
 import { openHarbour } from '../fixture.ts';
 
-t.test('a SHA-256 repository is refused with a word on what to do', async (t) => {
+t.test('a SHA-256 repository is refused with a remedy', async (t) => {
   const harbour = await openHarbour(t);
   const cwd = join(harbour.directory, 'repositories/me/new.git');
   mkdirSync(cwd);

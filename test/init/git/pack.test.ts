@@ -101,7 +101,7 @@ t.test('every object of a pack has its id and its content, however the bytes com
   }
 });
 
-t.test('the index is such that git and the next run find everything', async (t) => {
+t.test('git and the next run find every object through the written index', async (t) => {
   const repository = makeRepository(t);
   const ids = idsOf(repository);
   const arguments_ = ['pack-objects', '--stdout', '-q', '--delta-base-offset'];
@@ -124,23 +124,26 @@ t.test('the index is such that git and the next run find everything', async (t) 
   t.equal(await StoredPack.open(name), undefined, 'torn by a power cut');
 });
 
-t.test('deltas against objects that are not in the pack take them from outside', async (t) => {
-  const repository = makeRepository(t);
-  const wanted = `${repository.head()}\n^${repository.head()}~1\n`;
-  const bytes = git(repository, ['pack-objects', '--stdout', '-q', '--thin', '--revs'], wanted);
-  const asked: string[] = [];
-  const external = async (oid: string) => {
-    asked.push(oid);
-    const type = git(repository, ['cat-file', '-t', oid]).toString().trim();
-    return { type, content: git(repository, ['cat-file', type, oid]) } as never;
-  };
-  const { pack } = await read(t, bytes, { external });
-  t.ok(asked.length > 0);
-  const blob = git(repository, ['rev-parse', 'main:text.md']).toString().trim();
-  const { type, content } = await pack.read(blob);
-  t.equal(objectId(type, content), blob);
-  await t.rejects(read(t, bytes), { message: /is not here/ });
-});
+t.test(
+  'a delta whose base is outside the pack reads the base from the external source',
+  async (t) => {
+    const repository = makeRepository(t);
+    const wanted = `${repository.head()}\n^${repository.head()}~1\n`;
+    const bytes = git(repository, ['pack-objects', '--stdout', '-q', '--thin', '--revs'], wanted);
+    const asked: string[] = [];
+    const external = async (oid: string) => {
+      asked.push(oid);
+      const type = git(repository, ['cat-file', '-t', oid]).toString().trim();
+      return { type, content: git(repository, ['cat-file', type, oid]) } as never;
+    };
+    const { pack } = await read(t, bytes, { external });
+    t.ok(asked.length > 0);
+    const blob = git(repository, ['rev-parse', 'main:text.md']).toString().trim();
+    const { type, content } = await pack.read(blob);
+    t.equal(objectId(type, content), blob);
+    await t.rejects(read(t, bytes), { message: /is not here/ });
+  },
+);
 
 t.test('a pack with any bit changed, or cut anywhere, is refused', async (t) => {
   const repository = makeRepository(t);
@@ -160,7 +163,7 @@ t.test('a pack with any bit changed, or cut anywhere, is refused', async (t) => 
   t.strictSame(taken, []);
 });
 
-t.test('what a pack inflates to is bounded before it is allocated', async (t) => {
+t.test('the inflated size of a pack is limited before memory is allocated', async (t) => {
   const repository = createRepository(testDirectory(t), 'bomb', {
     zeros: Buffer.alloc(50_000_000),
   });
@@ -172,7 +175,7 @@ t.test('what a pack inflates to is bounded before it is allocated', async (t) =>
   t.ok(process.memoryUsage().arrayBuffers - before < 10_000_000);
 });
 
-t.test('an object that says another size than it has is refused', async (t) => {
+t.test('an object whose declared size differs from the real size is refused', async (t) => {
   const head = Buffer.from('PACK\0\0\0\x02\0\0\0\x01', 'latin1');
   for (const size of [1, 14]) {
     const body = Buffer.concat([head, Buffer.from([0x30 | size]), deflateSync('twelve bytes')]);
@@ -181,7 +184,7 @@ t.test('an object that says another size than it has is refused', async (t) => {
   }
 });
 
-t.test('a large object can be taken as a file, once; what nobody takes goes', async (t) => {
+t.test('a large object can be taken once as a file; files not taken are deleted', async (t) => {
   const repository = makeRepository(t);
   const content = Buffer.concat([Buffer.alloc(3_000_000), randomBytes(3_000_000)]);
   repository.commit({ 'larger.bin': content });
@@ -202,19 +205,26 @@ t.test('a large object can be taken as a file, once; what nobody takes goes', as
   t.strictSame(readdirSync(directory).sort(), ['pack', basename(file?.path ?? '')].sort());
 });
 
-t.test('a large object of another size than it says is refused, and its file goes', async (t) => {
-  const content = randomBytes(1_000_000);
-  for (const difference of [-1, 1]) {
-    const size = content.length + difference;
-    const header = [0xb0 | (size & 15), 0x80 | ((size >> 4) & 0x7f), 0x80 | ((size >> 11) & 0x7f)];
-    const head = Buffer.from('PACK\0\0\0\x02\0\0\0\x01', 'latin1');
-    const object = [Buffer.from([...header, size >> 18]), deflateSync(content)];
-    const body = Buffer.concat([head, ...object]);
-    const trailer = createHash('sha1').update(body).digest();
-    const directory = mkdtempSync(join(tmpdir(), 'berth-pack-'));
-    t.teardown(() => rmSync(directory, { recursive: true, force: true }));
-    const whole = Buffer.concat([body, trailer]);
-    await t.rejects(read(t, whole, { directory }), { message: /header/ });
-    t.strictSame(readdirSync(directory), ['pack']);
-  }
-});
+t.test(
+  'a large object with a wrong declared size is refused, and its file is deleted',
+  async (t) => {
+    const content = randomBytes(1_000_000);
+    for (const difference of [-1, 1]) {
+      const size = content.length + difference;
+      const header = [
+        0xb0 | (size & 15),
+        0x80 | ((size >> 4) & 0x7f),
+        0x80 | ((size >> 11) & 0x7f),
+      ];
+      const head = Buffer.from('PACK\0\0\0\x02\0\0\0\x01', 'latin1');
+      const object = [Buffer.from([...header, size >> 18]), deflateSync(content)];
+      const body = Buffer.concat([head, ...object]);
+      const trailer = createHash('sha1').update(body).digest();
+      const directory = mkdtempSync(join(tmpdir(), 'berth-pack-'));
+      t.teardown(() => rmSync(directory, { recursive: true, force: true }));
+      const whole = Buffer.concat([body, trailer]);
+      await t.rejects(read(t, whole, { directory }), { message: /header/ });
+      t.strictSame(readdirSync(directory), ['pack']);
+    }
+  },
+);

@@ -16,7 +16,7 @@ t.test('a private CA is trusted when NODE_EXTRA_CA_CERTS names it', async (t) =>
   t.equal(harbour.read('CLAUDE.md'), '# one\n');
 });
 
-t.test('a certificate that nobody vouches for is an error with its remedy', async (t) => {
+t.test('an untrusted certificate is an error with a remedy', async (t) => {
   const harbour = await openHarbour(t);
   const url = await openTls(t, harbour.server.url);
   const { code, lines } = await runProgram(harbour.environment({ BERTH_REPO: url }));

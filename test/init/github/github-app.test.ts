@@ -70,7 +70,7 @@ t.test('a repository that was renamed gets its token by the new name', async (t)
   t.notOk(api.tokensFor[1]?.permissions?.contents, 'the name is asked without reading contents');
 });
 
-t.test('a repository that the installation does not cover is told', async (t) => {
+t.test('the error reports that the App installation does not cover the repository', async (t) => {
   await t.rejects(meet(t, {}, undefined, { path: 'me/other' }), {
     code: 'remote_refused',
     message: /installation 34 does not cover me\/other; .*add the repository to the App's/,
@@ -124,7 +124,7 @@ t.test('an App is named by three settings, and not beside a token', async (t) =>
   });
 });
 
-t.test('what is no private key is said, without showing it', async (t) => {
+t.test('an invalid private key is rejected, and the error does not show the key', async (t) => {
   const text = 'MIIEowIBAAKCAQEA-not-a-key';
   try {
     read({ BERTH_GITHUB_APP_PRIVATE_KEY: text });

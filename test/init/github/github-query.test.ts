@@ -40,7 +40,7 @@ const answered = (lines: readonly { event: string }[], times: number) =>
     () => lines.filter(({ event }) => event === 'preflight').length >= times,
   );
 
-t.test('GitHub is asked once a day, and again for another token', async (t) => {
+t.test('GitHub is queried once a day, and again for another token', async (t) => {
   const { api, look, lines } = await prepare(t);
   const first = await look(noon);
   await answered(lines, 1);
@@ -57,7 +57,7 @@ t.test('GitHub is asked once a day, and again for another token', async (t) => {
   await other.close();
 });
 
-t.test('a clock that was set back does not put the look off', async (t) => {
+t.test('a clock that was set back does not delay the query', async (t) => {
   const { look, lines } = await prepare(t);
   const first = await look(noon);
   await answered(lines, 1);
@@ -67,7 +67,7 @@ t.test('a clock that was set back does not put the look off', async (t) => {
   await second.finish();
 });
 
-t.test('where git is refused GitHub is asked whenever that was last', async (t) => {
+t.test('if git is refused, GitHub is queried even shortly after the last query', async (t) => {
   const { look, lines } = await prepare(t, { defaultBranch: 'trunk' });
   const first = await look(noon);
   await answered(lines, 1);
@@ -76,7 +76,7 @@ t.test('where git is refused GitHub is asked whenever that was last', async (t) 
   t.match(await second.answer(), { answered: true, defaultBranch: 'trunk' });
 });
 
-t.test('where git works, what GitHub says against it is only a warning', async (t) => {
+t.test('if git works, a problem that GitHub reports is only a warning', async (t) => {
   const { look, warnings } = await prepare(t, { access: 'metadata' });
   const one = await look(noon);
   await one.answer();
@@ -108,7 +108,7 @@ t.test('a token is warned about from 14 days before its end, at every run', asyn
 });
 
 t.test(
-  'a run that goes well does not wait, but for two seconds after seven cut looks',
+  'a successful run does not wait for GitHub, except 2 s after seven cut queries',
   async (t) => {
     const { api, look, file } = await prepare(t, { hang: true });
     for (let run = 0; run < 7; run++) {

@@ -88,7 +88,7 @@ t.test('a missing permission is named as its page on GitHub names it', async (t)
   );
 });
 
-t.test('a classic token is told the scope that it lacks', async (t) => {
+t.test('the error for a classic token names the missing scope', async (t) => {
   const problem = async (options: Partial<GitHubApiOptions>) =>
     (await ask(t, options)).found.problem;
   t.match(
@@ -100,7 +100,7 @@ t.test('a classic token is told the scope that it lacks', async (t) => {
   t.match(await problem({ access: 'none', scopes: 'gist, repo' }), /token has no access to it/);
 });
 
-t.test('a new name is found and told', async (t) => {
+t.test('a renamed repository is detected, and the new name is logged', async (t) => {
   const { found, lines } = await ask(t, { formerly: 'me/dotfiles' }, { path: 'me/dotfiles' });
   t.match(found, { renamedTo: 'me/claude' });
   t.match(lines, [{ event: 'preflight_warning', renamed_to: 'me/claude' }, { event: 'preflight' }]);
@@ -121,19 +121,22 @@ t.test('the end of the token is read, be it accepted or not', async (t) => {
   t.strictSame(other.found.tokenExpiresAt, undefined, 'what is no date is none');
 });
 
-t.test('a rate limit is no problem of the repository, and says until when', async (t) => {
-  const primary = await ask(t, { limit: { primary: Date.UTC(2030, 0, 1) / 1_000 } });
-  t.strictSame(primary.found, { answered: false });
-  t.match(primary.lines, [
-    {
-      level: 'warn',
-      msg: /until 2030-01-01T00:00:00.000Z \(primary rate limit.*continuing without/,
-    },
-  ]);
-  const secondary = await ask(t, { limit: { secondary: 60 } });
-  t.strictSame(secondary.found, { answered: false });
-  t.match(secondary.lines, [{ level: 'warn', msg: /until \S+Z \(secondary rate limit/ }]);
-});
+t.test(
+  'a rate limit is logged with its end, not reported as a problem of the repository',
+  async (t) => {
+    const primary = await ask(t, { limit: { primary: Date.UTC(2030, 0, 1) / 1_000 } });
+    t.strictSame(primary.found, { answered: false });
+    t.match(primary.lines, [
+      {
+        level: 'warn',
+        msg: /until 2030-01-01T00:00:00.000Z \(primary rate limit.*continuing without/,
+      },
+    ]);
+    const secondary = await ask(t, { limit: { secondary: 60 } });
+    t.strictSame(secondary.found, { answered: false });
+    t.match(secondary.lines, [{ level: 'warn', msg: /until \S+Z \(secondary rate limit/ }]);
+  },
+);
 
 t.test('an API that hangs or fails is no problem of the repository', async (t) => {
   const hanging = await ask(t, { hang: true }, { timeout: 50 });
@@ -149,7 +152,7 @@ t.test('an abbreviated commit id is completed', async (t) => {
   t.equal(await resolveCommit(github, '1234567'), undefined, 'none begins so');
 });
 
-t.test('where a commit id cannot be completed, the error says why', async (t) => {
+t.test('if a short commit id cannot be completed, the error names the cause', async (t) => {
   const wrong = await meet(t, {}, { sent: 'another-token' });
   await t.rejects(resolveCommit(wrong.github, 'abcdef1'), {
     code: 'remote_refused',
@@ -162,7 +165,7 @@ t.test('where a commit id cannot be completed, the error says why', async (t) =>
   });
 });
 
-t.test('where git is refused, the API says why', async (t) => {
+t.test('if git is refused, the error names the cause that the API reports', async (t) => {
   const harbour = await openHarbour(t);
   const api = await startGitHubApi({ repository: 'me/claude', token });
   t.teardown(() => api.close());
@@ -185,7 +188,7 @@ t.test('a renamed repository is fetched by its new name', async (t) => {
   t.match(await harbour.run(former), { volume: 'complete', written: 1, remote: 'current' });
 });
 
-t.test('a commit may be abbreviated where GitHub tells what it means', async (t) => {
+t.test('a short commit id is allowed if GitHub can complete the id', async (t) => {
   const harbour = await openHarbour(t);
   const commit = harbour.repository.head();
   harbour.repository.commit({ 'CLAUDE.md': 'two' });

@@ -6,7 +6,7 @@ import { testDirectory } from '../../support/directory.ts';
 import { startGitHubApi } from '../../support/github-api.ts';
 import { createRepository } from '../../support/repository.ts';
 
-t.test('a blob is read up to a bound, and a larger one counts as gone', async (t) => {
+t.test('a blob below the size limit is read; a larger blob counts as missing', async (t) => {
   const large = Buffer.alloc(4 * 1024 * 1024, 'x');
   const { path } = createRepository(testDirectory(t), 'app', { 'a.md': 'one\n', 'b.md': large });
   const api = await startGitHubApi({ repository: 'me/app', gitData: { path } });

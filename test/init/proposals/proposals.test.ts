@@ -8,7 +8,7 @@ const mapped = 'memory/-home-node-workspace/MEMORY.md';
 const text = 'one\n\ntwo\n\nthree\n';
 const files = { 'CLAUDE.md': text, 'skills/a/SKILL.md': text, 'settings.json': '{}\n' };
 
-t.test('what changed becomes one pull request, from its opening to its end', async (t) => {
+t.test('changed files become one pull request, which berth updates until its end', async (t) => {
   const scene = await openProposals(t, files);
   const before = scene.api.requests.length;
   t.equal(await scene.pass(), 'none');

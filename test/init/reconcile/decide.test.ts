@@ -210,7 +210,7 @@ for (const { name, does, want, applied, pending, executable = false, ...rest } o
   t.equal(shown(decide({ want, applied, pending, executable, ...rest })), does, name);
 }
 
-t.test('whatever happens, content that is not berth’s is never lost', async (t) => {
+t.test('the decision never loses content that is not from berth', async (t) => {
   const oid = fc.constantFrom('a', 'b', 'c', 'x');
   const maybe = fc.option(
     oid.map((id) => entry(id)),

@@ -36,7 +36,7 @@ t.test('a run over an unchanged volume fetches nothing and writes nothing', asyn
 });
 
 t.test(
-  'an update writes what changed, removes what upstream deleted, and keeps the rest',
+  'an update writes changed files, removes files deleted upstream and keeps all others',
   async (t) => {
     const harbour = await openHarbour(t, { 'a.md': 'a\n', 'old/b.md': 'b\n', 'c.md': 'c\n' });
     const first = await harbour.run();

@@ -64,7 +64,7 @@ t.test('the JSON of a push may come in a form', (t) => {
   t.end();
 });
 
-t.test('a body that came before is recognised, whatever id it has', (t) => {
+t.test('a repeated body is recognised even with a new delivery id', (t) => {
   const deliveries = new Deliveries();
   const delivery = github(pushed());
   const again = { ...delivery, headers: { ...delivery.headers, 'x-github-delivery': 'new-id' } };

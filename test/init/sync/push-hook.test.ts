@@ -71,7 +71,7 @@ t.test('a body over the bound is refused unread', async (t) => {
 });
 
 t.test(
-  'too many genuine deliveries in a minute are refused; forged ones do not count',
+  'too many genuine deliveries in a minute are refused; forged deliveries do not count',
   async (t) => {
     const { post, signed } = await open(t);
     for (let sent = 0; sent < 125; sent += 1) t.equal((await post('{}')).status, 401);

@@ -150,7 +150,7 @@ t.test('a judgement of the commit before does not undo its correction', async (t
   t.same(harbour.events('commit_rolled_back'), []);
 });
 
-t.test('an init that starts again hears what the supervisor judged meanwhile', async (t) => {
+t.test('a restarted init receives the verdicts that the supervisor gave meanwhile', async (t) => {
   const harbour = await openHarbour(t, files);
   const earlier = await startSync(t, harbour);
   let verdict: object | undefined;
@@ -175,7 +175,7 @@ t.test('an init that starts again hears what the supervisor judged meanwhile', a
   t.equal(harbour.read('CLAUDE.md'), 'two\n', 'the last good commit, and not the first');
 });
 
-t.test('a git server that fails changes nothing, and is asked again', async (t) => {
+t.test('a failing git server changes no file, and sync fetches again later', async (t) => {
   const harbour = await openHarbour(t, files);
   const { sync } = await startSync(t, harbour, { BERTH_SYNC_INTERVAL: '1s' });
   harbour.repository.commit({ 'CLAUDE.md': 'two\n' });

@@ -2,7 +2,7 @@ import t from 'tap';
 import { unsafePath, unsafeTarget } from '../../../init/volume/paths.ts';
 import { isExecutableConfiguration } from '../../../shared/executable-configuration.ts';
 
-t.test('paths that leave the volume or hit what is not upstream’s are unsafe', async (t) => {
+t.test('paths outside the volume and paths of reserved files are unsafe', async (t) => {
   const unsafe = [
     '../x',
     'a/../x',
@@ -51,7 +51,7 @@ t.test('ordinary paths are safe', async (t) => {
   }
 });
 
-t.test('a symlink may point only to what lies on the volume and is not reserved', async (t) => {
+t.test('a symlink may point only to a path on the volume that is not reserved', async (t) => {
   const cases: [string, string, boolean][] = [
     ['a', 'b', true],
     ['a/b', '../c', true],
@@ -75,7 +75,7 @@ t.test('a symlink may point only to what lies on the volume and is not reserved'
   }
 });
 
-t.test('what makes the CLI run something is executable configuration', async (t) => {
+t.test('each file that can make the CLI run a program is executable configuration', async (t) => {
   for (const path of [
     'settings.json',
     'settings.local.json',

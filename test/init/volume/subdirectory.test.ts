@@ -62,7 +62,7 @@ t.test(
   },
 );
 
-t.test('what is no directory in a repository is told at once', async (t) => {
+t.test('a BERTH_REPO_PATH that is not a directory path is rejected at once', async (t) => {
   const harbour = await openHarbour(t);
   for (const path of ['..', 'a/../b', '/', 'a\\b']) {
     t.throws(() => harbour.config({ BERTH_REPO_PATH: path }), { message: /BERTH_REPO_PATH/ }, path);

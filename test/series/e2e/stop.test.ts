@@ -170,7 +170,7 @@ test('a killed supervisor leaves no CLI, and the next one takes the volume over'
   t.equal(await second.ended, 0);
 });
 
-test('a missing CLI ends it with 69 and says how to get one', async (t) => {
+test('without a CLI the supervisor exits with 69, and the log names the install command', async (t) => {
   const { root, serve } = await prepare(t, { BERTH_CLAUDE_PATH: '/nowhere/claude' });
   t.equal(await serve().ended, 69);
   t.match(
@@ -188,7 +188,7 @@ test('a CLI of an unsupported version ends it with 69 and names the version it n
   t.match(program.output, /2\.1\.197.*, but 2\.1\.\d+ or later is required/);
 });
 
-test('wrong settings end it with 64, all of them in one message', async (t) => {
+test('with wrong settings the supervisor exits with 64 and lists all of the wrong settings', async (t) => {
   const { serve } = await prepare(t, {
     BERTH_MAX_WORKERS: 'many',
     BERTH_DRAIN: '5 minutes',

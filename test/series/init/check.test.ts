@@ -24,7 +24,7 @@ const everything = ({ volume }: Harbour) =>
     return [path, size, mtimeMs, ino];
   });
 
-t.test('--check tells each state by words and exit code, and changes nothing', async (t) => {
+t.test('--check reports each state by text and exit code, and changes nothing', async (t) => {
   const harbour = await openHarbour(t, {
     'CLAUDE.md': 'one\n',
     'settings.json': '{}\n',
@@ -75,7 +75,7 @@ t.test('--check tells each state by words and exit code, and changes nothing', a
   await says('newer_format', /format version 7/);
 });
 
-t.test('--check says who holds the volume', async (t) => {
+t.test('--check names the holder of the volume', async (t) => {
   const harbour = await openHarbour(t);
   await harbour.run();
   t.match((await check(harbour)).output, /held by +no program\n/);
@@ -84,44 +84,47 @@ t.test('--check says who holds the volume', async (t) => {
   t.match((await check(harbour)).output, /held by +serve on pod-1/);
 });
 
-t.test('--check tells the logins that are there, which a run takes, and no token', async (t) => {
-  const harbour = await openHarbour(t);
-  await harbour.run();
-  const source = join(harbour.directory, 'secrets/credentials.json');
-  const credentials = (hours: number, name: string) =>
-    JSON.stringify({
-      claudeAiOauth: {
-        accessToken: `canary-access-${name}`,
-        refreshToken: `canary-refresh-${name}`,
-        expiresAt: Date.now() + hours * 3_600_000,
-        scopes: ['user:inference'],
-      },
-    });
-  t.match((await check(harbour)).output, /login +a run finds none; log in with the CLI/);
-  writeFileSync(source, credentials(5, 'source'));
-  const before = everything(harbour);
-  const first = await check(harbour);
-  t.equal(first.code, 0, 'the state of the volume alone is told by the exit code');
-  t.match(
-    first.output,
-    /login +the source: access ends in .+ \(the CLI renews it\)\n +a run writes the source\n/,
-  );
-  t.strictSame(everything(harbour), before, 'nothing is written');
-  await harbour.run();
-  writeFileSync(join(harbour.volume, '.credentials.json'), credentials(7, 'refreshed'));
-  const { output } = await check(harbour);
-  t.match(
-    output,
-    /on the volume: .*\n +the source: .*\n +a run keeps the credentials on the volume\n/,
-  );
-  writeFileSync(source, '{');
-  const torn = await check(harbour);
-  t.match(torn.output, /the source: they cannot be used: it is not valid JSON/);
-  t.notMatch(first.output + output + torn.output, /canary/);
-});
+t.test(
+  '--check lists the logins and names the login that a run takes, without a token',
+  async (t) => {
+    const harbour = await openHarbour(t);
+    await harbour.run();
+    const source = join(harbour.directory, 'secrets/credentials.json');
+    const credentials = (hours: number, name: string) =>
+      JSON.stringify({
+        claudeAiOauth: {
+          accessToken: `canary-access-${name}`,
+          refreshToken: `canary-refresh-${name}`,
+          expiresAt: Date.now() + hours * 3_600_000,
+          scopes: ['user:inference'],
+        },
+      });
+    t.match((await check(harbour)).output, /login +a run finds none; log in with the CLI/);
+    writeFileSync(source, credentials(5, 'source'));
+    const before = everything(harbour);
+    const first = await check(harbour);
+    t.equal(first.code, 0, 'the state of the volume alone is told by the exit code');
+    t.match(
+      first.output,
+      /login +the source: access ends in .+ \(the CLI renews it\)\n +a run writes the source\n/,
+    );
+    t.strictSame(everything(harbour), before, 'nothing is written');
+    await harbour.run();
+    writeFileSync(join(harbour.volume, '.credentials.json'), credentials(7, 'refreshed'));
+    const { output } = await check(harbour);
+    t.match(
+      output,
+      /on the volume: .*\n +the source: .*\n +a run keeps the credentials on the volume\n/,
+    );
+    writeFileSync(source, '{');
+    const torn = await check(harbour);
+    t.match(torn.output, /the source: they cannot be used: it is not valid JSON/);
+    t.notMatch(first.output + output + torn.output, /canary/);
+  },
+);
 
 t.test(
-  '--check tells who owns what on the volume, and what a run does about it',
+  '--check counts the files of each owner on the volume and names the change of a run',
   { skip: !canChangeUser && 'needs root' },
   async (t) => {
     const harbour = await openHarbour(t);
@@ -138,7 +141,7 @@ t.test(
   },
 );
 
-t.test('--check of what is no volume, or with wrong settings, ends as a run would', async (t) => {
+t.test('--check exits like a run if the volume is unusable or a setting is wrong', async (t) => {
   const harbour = await openHarbour(t);
   t.match(await check(harbour, { BERTH_CONFIG_DIR: join(import.meta.dirname, 'missing') }), {
     code: 73,

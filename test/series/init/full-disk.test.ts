@@ -107,7 +107,7 @@ t.test('inodes can run out too', { skip }, async (t) => {
   t.match(harbour.tree(), { ...many, 'CLAUDE.md': 'two\n' });
 });
 
-t.test('a disk that others have filled to the last byte is told', { skip }, async (t) => {
+t.test('a disk that other files have filled completely is reported', { skip }, async (t) => {
   using disk = await open(t, 'size=1m');
   const { harbour, run, refuses } = disk;
   t.equal((await run()).code, 0);
@@ -122,7 +122,7 @@ t.test('a disk that others have filled to the last byte is told', { skip }, asyn
   t.equal(harbour.read('CLAUDE.md'), 'two\n');
 });
 
-t.test('a read-only volume is told', { skip }, async (t) => {
+t.test('a read-only volume is reported', { skip }, async (t) => {
   using disk = await open(t, 'size=1m');
   const { harbour, remount, run, refuses } = disk;
   t.equal((await run()).code, 0);

@@ -100,7 +100,7 @@ t.test('a directory with files of others in the place of a file is saved whole',
   t.strictSame(harbour.conflicts(), ['a.md/sub/mine']);
 });
 
-t.test('submodules and LFS pointers are told', async (t) => {
+t.test('submodules and LFS pointers are logged', async (t) => {
   const pointer = 'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n';
   const harbour = await openHarbour(t, {
     'big.bin': pointer,
@@ -127,23 +127,20 @@ t.test('a forged record cannot make planted executable configuration stay', asyn
   t.equal(harbour.read('settings.json'), '{}');
 });
 
-t.test(
-  'a record that names paths outside or reserved ones makes nothing happen there',
-  async (t) => {
-    const harbour = await openHarbour(t, { 'CLAUDE.md': 'x' });
-    await harbour.run();
-    writeFileSync(join(harbour.directory, 'victim'), 'victim');
-    writeFileSync(join(harbour.volume, '.claude.json'), '{"mine":1}');
-    const record = join(harbour.volume, '.berth/applied.json');
-    const json = JSON.parse(readFileSync(record, 'utf8'));
-    const entry = { mode: '100644', oid: '0'.repeat(40) };
-    Object.assign(json.entries, { '../../victim': entry, '.claude.json': entry, '/etc/x': entry });
-    writeFileSync(record, JSON.stringify(json));
-    await harbour.run();
-    t.equal(readFileSync(join(harbour.directory, 'victim'), 'utf8'), 'victim');
-    t.match(JSON.parse(harbour.read('.claude.json') ?? ''), { mine: 1 });
-  },
-);
+t.test('a record with outside or reserved paths changes no file at these paths', async (t) => {
+  const harbour = await openHarbour(t, { 'CLAUDE.md': 'x' });
+  await harbour.run();
+  writeFileSync(join(harbour.directory, 'victim'), 'victim');
+  writeFileSync(join(harbour.volume, '.claude.json'), '{"mine":1}');
+  const record = join(harbour.volume, '.berth/applied.json');
+  const json = JSON.parse(readFileSync(record, 'utf8'));
+  const entry = { mode: '100644', oid: '0'.repeat(40) };
+  Object.assign(json.entries, { '../../victim': entry, '.claude.json': entry, '/etc/x': entry });
+  writeFileSync(record, JSON.stringify(json));
+  await harbour.run();
+  t.equal(readFileSync(join(harbour.directory, 'victim'), 'utf8'), 'victim');
+  t.match(JSON.parse(harbour.read('.claude.json') ?? ''), { mine: 1 });
+});
 
 t.test('settings planted in the git directory do not move the token', async (t) => {
   const harbour = await openHarbour(t);

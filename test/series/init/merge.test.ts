@@ -42,7 +42,7 @@ t.test('an edit that upstream takes over is no edit any more', async (t) => {
   t.strictSame(bases(harbour), []);
 });
 
-t.test('what an edit was made from outlives the git directory', async (t) => {
+t.test('the base of an edit survives the loss of the git directory', async (t) => {
   const harbour = await openHarbour(t, { 'notes.md': lines() });
   await harbour.run();
   edit(harbour, lines({ 0: 'mine' }));

@@ -15,7 +15,7 @@ function run(harbour: Harbour, overrides: Record<string, string> = {}) {
   return runProgram(harbour.environment(overrides));
 }
 
-t.test('one run prepares the volume and says so in one line', async (t) => {
+t.test('one run prepares the volume and logs the report in one line', async (t) => {
   const harbour = await openHarbour(t);
   const { code, lines } = await run(harbour);
   t.equal(code, 0);
@@ -216,15 +216,18 @@ t.test('a thread that hangs keeps no run from ending', async (t) => {
   t.equal((await runProgram(harbour.environment(), hanging)).code, 0);
 });
 
-t.test('where all of them hang the deadline still ends the run, and it says why', async (t) => {
-  const harbour = await openHarbour(t);
-  const hanging = withHangingThreads(harbour, 4);
-  const { code, lines } = await runProgram(harbour.environment({ BERTH_TIMEOUT: '1s' }), hanging);
-  t.equal(code, 73);
-  t.match(lines.at(-1), { event: 'failed', msg: /cannot prepare the volume within 1s/ });
-});
+t.test(
+  'if all threads hang, the deadline still ends the run and the log names the cause',
+  async (t) => {
+    const harbour = await openHarbour(t);
+    const hanging = withHangingThreads(harbour, 4);
+    const { code, lines } = await runProgram(harbour.environment({ BERTH_TIMEOUT: '1s' }), hanging);
+    t.equal(code, 73);
+    t.match(lines.at(-1), { event: 'failed', msg: /cannot prepare the volume within 1s/ });
+  },
+);
 
-t.test('a second run keeps what the CLI made', async (t) => {
+t.test('a second run keeps the files of the CLI', async (t) => {
   const harbour = await openHarbour(t);
   await run(harbour);
   writeFileSync(join(harbour.volume, '.claude.json'), '{"cli":true}');

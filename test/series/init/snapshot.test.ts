@@ -33,7 +33,7 @@ t.test('V8 can keep the whole bundle in one byte a character', async (t) => {
   t.notMatch(readFileSync(join(directory, bundleName), 'utf8'), /[^\0-\x7f]/);
 });
 
-t.test('it tells its version and refuses unknown arguments', async (t) => {
+t.test('the program prints its version and refuses unknown arguments', async (t) => {
   const told = await runProgram({}, { program, arguments: ['--version'] });
   t.equal(told.output, `${packageJson.version}\n`);
   const refused = await runProgram({}, { program, arguments: ['--what'] });
@@ -64,7 +64,7 @@ t.test('it prepares a volume, finds nothing to do, updates it and checks it', as
   t.match(check.output, harbour.url);
 });
 
-t.test('it loads what only some need: GitHub, and lines for people', async (t) => {
+t.test('the snapshot loads the parts that few runs need: GitHub and the pretty log', async (t) => {
   const harbour = await openHarbour(t);
   const api = await startGitHubApi({ repository: 'me/claude', token });
   t.teardown(() => api.close());

@@ -95,7 +95,7 @@ const rendered = new Map<string, Manifest[]>(
 );
 const manifestsOf = (name: string) => rendered.get(name) ?? [];
 
-t.test('nothing can be said against any of the combinations', { skip }, async (t) => {
+t.test('each combination of components passes all checks', { skip }, async (t) => {
   const sets = [...rendered.values()];
   const problems = await problemsOf(sets, { podSecurity: 'baseline' });
   for (const [index, name] of [...rendered.keys()].entries()) t.same(problems[index], [], name);
@@ -170,23 +170,27 @@ t.test('the cache of NodeLocal DNSCache is open to each pod that asks for names'
   t.end();
 });
 
-t.test('with plain policies both containers are told of the proxy', { skip }, (t) => {
-  const manifests = manifestsOf('network-policy');
-  const pod = podsOf(manifests).find(({ name }) => name === 'berth')?.spec;
-  if (!pod) throw new Error('there is no pod');
-  const service = all(manifests, 'Service').find(
-    ({ metadata }) => metadata?.name === 'berth-egress-proxy',
-  );
-  for (const name of ['init', 'runtime']) {
-    const { HTTPS_PROXY } = environmentOf(containerOf(pod, name), manifests);
-    const { hostname, port } = new URL(HTTPS_PROXY ?? '');
-    t.equal(hostname, service?.metadata?.name);
-    t.equal(Number(port), service?.spec?.ports?.[0]?.port);
-  }
-  t.end();
-});
+t.test(
+  'with plain network policies, both containers have the address of the proxy',
+  { skip },
+  (t) => {
+    const manifests = manifestsOf('network-policy');
+    const pod = podsOf(manifests).find(({ name }) => name === 'berth')?.spec;
+    if (!pod) throw new Error('there is no pod');
+    const service = all(manifests, 'Service').find(
+      ({ metadata }) => metadata?.name === 'berth-egress-proxy',
+    );
+    for (const name of ['init', 'runtime']) {
+      const { HTTPS_PROXY } = environmentOf(containerOf(pod, name), manifests);
+      const { hostname, port } = new URL(HTTPS_PROXY ?? '');
+      t.equal(hostname, service?.metadata?.name);
+      t.equal(Number(port), service?.spec?.ports?.[0]?.port);
+    }
+    t.end();
+  },
+);
 
-t.test('without a claim the login is one that is never refreshed', { skip }, (t) => {
+t.test('without a volume claim, the pod uses a login that is never refreshed', { skip }, (t) => {
   const manifests = manifestsOf('ephemeral');
   t.same(all(manifests, 'PersistentVolumeClaim'), []);
   const pod = podsOf(manifests)[0]?.spec;
@@ -200,7 +204,7 @@ t.test('without a claim the login is one that is never refreshed', { skip }, (t)
   t.end();
 });
 
-t.test('a Deployment that exists keeps what is its own', { skip }, (t) => {
+t.test('an existing Deployment keeps its own fields', { skip }, (t) => {
   const before = render(join(manifestsDirectory, 'examples/any-deployment')).length;
   const manifests = manifestsOf('a Deployment that exists');
   t.equal(manifests.length, before);
@@ -224,43 +228,47 @@ t.test('a Deployment that exists keeps what is its own', { skip }, (t) => {
   t.end();
 });
 
-t.test('what an application has comes first and keeps its time to stop', { skip }, async (t) => {
-  const overlay = join(directory, 'application');
-  const app = parse(
-    readFileSync(join(manifestsDirectory, 'examples/any-deployment/deployment.yaml'), 'utf8'),
-  );
-  const { spec } = only(app, 'Deployment').spec?.template ?? {};
-  const [notes] = spec?.containers ?? [];
-  if (!spec || !notes) throw new Error('there is no container');
-  const named = (name: string) => ({ ...notes, name, ports: [] });
-  Object.assign(spec, {
-    terminationGracePeriodSeconds: 600,
-    initContainers: [named('wait'), named('migrate')],
-    containers: [notes, named('cache')],
-  });
-  mkdirSync(overlay, { recursive: true });
-  writeFileSync(join(overlay, 'deployment.yaml'), stringify(app[0]));
-  const install = readFileSync(join(manifestsDirectory, '../docs/install.md'), 'utf8');
-  const [, documented = ''] =
-    /^ {2}```yaml\n( {2}patches:\n[\s\S]*?)^ {2}```$/m.exec(install) ?? [];
-  const manifests = renderOverlay(overlay, {
-    resources: [],
-    components: [attached],
-    more: {
-      resources: ['deployment.yaml'],
-      configMapGenerator: [{ name: 'berth-settings', literals: ['BERTH_REPO=you/dot-claude'] }],
-      ...parseYaml(documented),
-    },
-  });
-  t.same(await problemsOf([manifests]), [[]]);
-  const pod = podsOf(manifests)[0]?.spec;
-  const names = (containers: { name: string }[] = []) => containers.map(({ name }) => name);
-  t.same(names(pod?.initContainers), ['wait', 'migrate', 'berth-init']);
-  t.same(names(pod?.containers), ['notes', 'cache', 'berth-runtime']);
-  t.equal(pod?.terminationGracePeriodSeconds, 600);
-});
+t.test(
+  'the containers of the application come first, and the grace period stays',
+  { skip },
+  async (t) => {
+    const overlay = join(directory, 'application');
+    const app = parse(
+      readFileSync(join(manifestsDirectory, 'examples/any-deployment/deployment.yaml'), 'utf8'),
+    );
+    const { spec } = only(app, 'Deployment').spec?.template ?? {};
+    const [notes] = spec?.containers ?? [];
+    if (!spec || !notes) throw new Error('there is no container');
+    const named = (name: string) => ({ ...notes, name, ports: [] });
+    Object.assign(spec, {
+      terminationGracePeriodSeconds: 600,
+      initContainers: [named('wait'), named('migrate')],
+      containers: [notes, named('cache')],
+    });
+    mkdirSync(overlay, { recursive: true });
+    writeFileSync(join(overlay, 'deployment.yaml'), stringify(app[0]));
+    const install = readFileSync(join(manifestsDirectory, '../docs/install.md'), 'utf8');
+    const [, documented = ''] =
+      /^ {2}```yaml\n( {2}patches:\n[\s\S]*?)^ {2}```$/m.exec(install) ?? [];
+    const manifests = renderOverlay(overlay, {
+      resources: [],
+      components: [attached],
+      more: {
+        resources: ['deployment.yaml'],
+        configMapGenerator: [{ name: 'berth-settings', literals: ['BERTH_REPO=you/dot-claude'] }],
+        ...parseYaml(documented),
+      },
+    });
+    t.same(await problemsOf([manifests]), [[]]);
+    const pod = podsOf(manifests)[0]?.spec;
+    const names = (containers: { name: string }[] = []) => containers.map(({ name }) => name);
+    t.same(names(pod?.initContainers), ['wait', 'migrate', 'berth-init']);
+    t.same(names(pod?.containers), ['notes', 'cache', 'berth-runtime']);
+    t.equal(pod?.terminationGracePeriodSeconds, 600);
+  },
+);
 
-t.test('all images of berth are those of this version', { skip }, (t) => {
+t.test('all images of berth have the version of this package', { skip }, (t) => {
   for (const [name, manifests] of rendered) {
     const images = JSON.stringify(manifests).match(/(?<="image":")[^"]*berth-[^"]+/g) ?? [];
     t.ok(images.length >= 2, name);

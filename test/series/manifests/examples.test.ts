@@ -203,31 +203,35 @@ t.test('a CronJob sends a job with curl, and waits for its end', { skip }, async
   );
 });
 
-t.test('the Secrets hold no secret, and are the ones that the pod names', { skip }, async (t) => {
-  const text = readFileSync(join(examples, 'secrets/secrets.yaml'), 'utf8');
-  const secrets = exampleSecrets();
-  t.same(await schemaProblems([secrets]), [[]]);
-  const everything = renderOverlay(testDirectory(t, {}), {
-    resources: ['base'],
-    components: ['callbacks', 'sync'],
-  });
-  const base = JSON.stringify(podsOf(everything));
-  const used = base.match(/berth-(git|credentials|api-tokens|login|webhook|push)/g);
-  t.same(secrets.map(({ metadata }) => metadata.name).sort(), [...new Set(used)].sort());
-  for (const [name, value] of all(secrets, 'Secret').flatMap(({ stringData = {} }) =>
-    Object.entries(stringData),
-  )) {
-    t.match(value, /<.*>/, name);
-    if (name !== 'n8n') t.match(base, `"${name}"`);
-  }
-  const login = '{"claudeAiOauth":{}}';
-  const filled = parse(text.replace(/<the whole file[^>]*>/, login));
-  const [{ stringData } = {}] = all(filled, 'Secret').filter(
-    ({ metadata }) => metadata?.name === 'berth-credentials',
-  );
-  t.match(stringData, { 'credentials.json': `${login}\n` }, 'JSON that is pasted stays text');
-  t.notMatch(text, /gh[a-z]_|github_pat_|sk-ant|berth_|[0-9a-f]{32}/);
-});
+t.test(
+  'the example Secrets hold no secret, and the pod names exactly these Secrets',
+  { skip },
+  async (t) => {
+    const text = readFileSync(join(examples, 'secrets/secrets.yaml'), 'utf8');
+    const secrets = exampleSecrets();
+    t.same(await schemaProblems([secrets]), [[]]);
+    const everything = renderOverlay(testDirectory(t, {}), {
+      resources: ['base'],
+      components: ['callbacks', 'sync'],
+    });
+    const base = JSON.stringify(podsOf(everything));
+    const used = base.match(/berth-(git|credentials|api-tokens|login|webhook|push)/g);
+    t.same(secrets.map(({ metadata }) => metadata.name).sort(), [...new Set(used)].sort());
+    for (const [name, value] of all(secrets, 'Secret').flatMap(({ stringData = {} }) =>
+      Object.entries(stringData),
+    )) {
+      t.match(value, /<.*>/, name);
+      if (name !== 'n8n') t.match(base, `"${name}"`);
+    }
+    const login = '{"claudeAiOauth":{}}';
+    const filled = parse(text.replace(/<the whole file[^>]*>/, login));
+    const [{ stringData } = {}] = all(filled, 'Secret').filter(
+      ({ metadata }) => metadata?.name === 'berth-credentials',
+    );
+    t.match(stringData, { 'credentials.json': `${login}\n` }, 'JSON that is pasted stays text');
+    t.notMatch(text, /gh[a-z]_|github_pat_|sk-ant|berth_|[0-9a-f]{32}/);
+  },
+);
 
 t.test('External Secrets make Secrets and keys that the pod names', async (t) => {
   const external = readExample('secrets/external-secrets.yaml');
@@ -240,7 +244,7 @@ t.test('External Secrets make Secrets and keys that the pod names', async (t) =>
   }
 });
 
-t.test('SOPS is told to encrypt what a Secret holds, and its names not', (t) => {
+t.test('SOPS encrypts the content of a Secret, but not the names in the Secret', (t) => {
   const { creation_rules: rules } = parseYaml(
     readFileSync(join(examples, 'secrets/.sops.yaml'), 'utf8'),
   );

@@ -84,7 +84,7 @@ t.test(
 );
 
 t.test(
-  'one that is only suspended is waited for',
+  'a suspended holder keeps the lease, and the other program waits',
   { skip: !isLinux && 'needs Linux' },
   async (t) => {
     const directory = directoryFor(t);
@@ -128,7 +128,7 @@ t.test('on another node a dead one is waited for until its heartbeat is old', as
   t.ok(performance.now() - started >= 1_000);
 });
 
-t.test('a holder that wakes after its lease has gone publishes nothing', async (t) => {
+t.test('a holder that wakes after its lease has expired publishes nothing', async (t) => {
   const directory = directoryFor(t);
   const sleeper = startHolder(t, directory, { expiry: 500, alone: true });
   await sleeper.held();
@@ -145,18 +145,22 @@ t.test('a holder that wakes after its lease has gone publishes nothing', async (
   t.equal(ownerIn(directory), owner, 'also when it ends');
 });
 
-t.test('of many who wait for a dead one exactly one wins', async (t) => {
-  const directory = directoryFor(t);
-  const path = join(directory, 'lease.json');
-  writeFileSync(path, '{"version":1,"owner":"dead","holder":"init on gone","beat":3}');
-  const waiting = Array.from({ length: 4 }, () => startHolder(t, directory, { expiry: 6_000 }));
-  const winners = () => waiting.flatMap(({ lines }) => lines.filter((line) => line !== 'waiting'));
-  await until('one holds it', () => winners().length > 0);
-  // The others have all seen the dead one expire by then, and now see another that lives.
-  await until('it has beaten', () => JSON.parse(readFileSync(path, 'utf8')).beat > 1);
-  t.equal(winners().length, 1);
-  t.match(winners()[0], ownerIn(directory));
-});
+t.test(
+  'if many programs wait for the lease of a dead holder, exactly one program wins',
+  async (t) => {
+    const directory = directoryFor(t);
+    const path = join(directory, 'lease.json');
+    writeFileSync(path, '{"version":1,"owner":"dead","holder":"init on gone","beat":3}');
+    const waiting = Array.from({ length: 4 }, () => startHolder(t, directory, { expiry: 6_000 }));
+    const winners = () =>
+      waiting.flatMap(({ lines }) => lines.filter((line) => line !== 'waiting'));
+    await until('one holds it', () => winners().length > 0);
+    // The others have all seen the dead one expire by then, and now see another that lives.
+    await until('it has beaten', () => JSON.parse(readFileSync(path, 'utf8')).beat > 1);
+    t.equal(winners().length, 1);
+    t.match(winners()[0], ownerIn(directory));
+  },
+);
 
 const year = 365 * 24 * 3_600_000;
 

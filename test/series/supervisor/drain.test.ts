@@ -64,7 +64,7 @@ t.test(
   },
 );
 
-t.test('what a tool left in the background ends with the worker', async (t) => {
+t.test('a background process of a tool ends with the worker', async (t) => {
   const { prompt, supervisor, surroundings } = await startSupervisor(t, {
     config: { 'settings.json': bashAllowed },
   });
@@ -108,33 +108,30 @@ t.test('the drain can be cut short', async (t) => {
   await stopped;
 });
 
-t.test(
-  'a client that does not read, and one that does not write, cannot hold up the end',
-  async (t) => {
-    const { supervisor, surroundings, url } = await startSupervisor(t);
-    const { port } = new URL(url);
-    const deaf = connect(Number(port), '127.0.0.1');
-    deaf.pause();
-    const body = JSON.stringify({ prompt: '[[big 3000000]]' });
-    deaf.write(
-      `POST /v1/prompts HTTP/1.1\r\nhost: berth\r\nauthorization: Bearer ${token}\r\naccept: text/event-stream\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
-    );
-    const slow = connect(Number(port), '127.0.0.1');
-    slow.write(
-      `POST /v1/prompts HTTP/1.1\r\nhost: berth\r\nauthorization: Bearer ${token}\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"prompt"`,
-    );
-    for (const socket of [deaf, slow]) {
-      socket.on('error', () => {});
-      t.teardown(() => socket.destroy());
-    }
-    await surroundings.api.waitForRequest(
-      ({ outcome, path }) => outcome === 'answered' && /messages/.test(path),
-    );
-    const started = performance.now();
-    await supervisor.stop();
-    t.ok(performance.now() - started < 60_000, `${performance.now() - started} ms`);
-  },
-);
+t.test('a client that does not read or does not write cannot delay the shutdown', async (t) => {
+  const { supervisor, surroundings, url } = await startSupervisor(t);
+  const { port } = new URL(url);
+  const deaf = connect(Number(port), '127.0.0.1');
+  deaf.pause();
+  const body = JSON.stringify({ prompt: '[[big 3000000]]' });
+  deaf.write(
+    `POST /v1/prompts HTTP/1.1\r\nhost: berth\r\nauthorization: Bearer ${token}\r\naccept: text/event-stream\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+  );
+  const slow = connect(Number(port), '127.0.0.1');
+  slow.write(
+    `POST /v1/prompts HTTP/1.1\r\nhost: berth\r\nauthorization: Bearer ${token}\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"prompt"`,
+  );
+  for (const socket of [deaf, slow]) {
+    socket.on('error', () => {});
+    t.teardown(() => socket.destroy());
+  }
+  await surroundings.api.waitForRequest(
+    ({ outcome, path }) => outcome === 'answered' && /messages/.test(path),
+  );
+  const started = performance.now();
+  await supervisor.stop();
+  t.ok(performance.now() - started < 60_000, `${performance.now() - started} ms`);
+});
 
 t.test('a stop before the start is over leaves nothing', async (t) => {
   const one = await startSupervisor(t);
@@ -223,7 +220,7 @@ t.test(
   },
 );
 
-t.test('who waits for a worker is refused with 503 and when to try again', async (t) => {
+t.test('a prompt that waits for a worker is refused with 503 and Retry-After', async (t) => {
   const { prompt, call, supervisor, surroundings } = await startSupervisor(t, {
     settings: { BERTH_DRAIN: '100ms', BERTH_MAX_WORKERS: '1' },
   });
@@ -257,7 +254,7 @@ t.test('a prompt for which a process is starting is answered', async (t) => {
   await stopped;
 });
 
-t.test('who waits for the end of a limit is refused at once', async (t) => {
+t.test('a prompt that waits for the end of a limit is refused at once', async (t) => {
   const { prompt, stream, supervisor } = await startSupervisor(t, {
     settings: { BERTH_DRAIN: '1h' },
   });

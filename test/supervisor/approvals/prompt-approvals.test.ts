@@ -136,18 +136,21 @@ t.test('an approval of an earlier run whose time is over is denied at once', asy
   t.same(outcomes, ['timed_out']);
 });
 
-t.test('what nobody could read, or asks too often, is denied without a question', async (t) => {
-  const { approvals, decideNext, live } = make();
-  live.onAsked(() => t.ok(live.all.length > 0));
-  const long = await approvals.answer(ask('x'.repeat(longestInput)), never);
-  t.match(long, { behavior: 'deny', message: /too long/ });
-  t.match(await approvals.answer(ask('x', { byRule: false }), never), { behavior: 'deny' });
-  decideNext(allow());
-  for (let number = 0; number < mostApprovals; number++) {
-    await approvals.answer(ask(`${number}`), never);
-  }
-  t.match(await approvals.answer(ask('one more'), never), { message: /Do not ask again/ });
-});
+t.test(
+  'a tool call that is too long or asked too often is denied without an approval request',
+  async (t) => {
+    const { approvals, decideNext, live } = make();
+    live.onAsked(() => t.ok(live.all.length > 0));
+    const long = await approvals.answer(ask('x'.repeat(longestInput)), never);
+    t.match(long, { behavior: 'deny', message: /too long/ });
+    t.match(await approvals.answer(ask('x', { byRule: false }), never), { behavior: 'deny' });
+    decideNext(allow());
+    for (let number = 0; number < mostApprovals; number++) {
+      await approvals.answer(ask(`${number}`), never);
+    }
+    t.match(await approvals.answer(ask('one more'), never), { message: /Do not ask again/ });
+  },
+);
 
 t.test('a turn is given up only for a job, when its place is needed', async (t) => {
   const job = make({ keeper: keeperOf([]), placeIsNeeded: () => true });

@@ -56,7 +56,7 @@ async function scrape(directory: string) {
   return { read, metrics: await read() };
 }
 
-t.test('the metrics tell what init has reported', async (t) => {
+t.test('the metrics show the report of init', async (t) => {
   const { metrics } = await scrape(testDirectory(t, { 'report.json': JSON.stringify(report) }));
   t.match(metrics, {
     berth_init_last_run_timestamp_seconds: '1767312000',
@@ -79,7 +79,7 @@ t.test('the metrics tell what init has reported', async (t) => {
   });
 });
 
-t.test('what no init has written is told as unknown, and nothing of it is shown', async (t) => {
+t.test('an invalid report counts as unknown, and no part of the report is shown', async (t) => {
   const files: Record<string, string | undefined> = {
     'no report': undefined,
     'half a report': JSON.stringify(report).slice(0, 200),
@@ -109,18 +109,24 @@ t.test('what no init has written is told as unknown, and nothing of it is shown'
   }
 });
 
-t.test('what a status needs of the report is there, and nothing that no init writes', async (t) => {
-  const read = async (more: object) => {
-    const text = JSON.stringify({ ...report, ...more });
-    const outcome = new InitOutcome(testDirectory(t, { 'report.json': text }));
-    await outcome.load();
-    return outcome.report;
-  };
-  t.match(await read({ cli: 'previous' }), { cli: 'previous', repository: report.repository });
-  const planted = await read({ cli: 'evil', problem: 7, repository: 'https://me:secret@host/x' });
-  t.match(planted, { commit: report.commit });
-  t.same([planted?.cli, planted?.problem, planted?.repository], [undefined, undefined, undefined]);
-});
+t.test(
+  'the status gets its fields of the report; values that init never writes are dropped',
+  async (t) => {
+    const read = async (more: object) => {
+      const text = JSON.stringify({ ...report, ...more });
+      const outcome = new InitOutcome(testDirectory(t, { 'report.json': text }));
+      await outcome.load();
+      return outcome.report;
+    };
+    t.match(await read({ cli: 'previous' }), { cli: 'previous', repository: report.repository });
+    const planted = await read({ cli: 'evil', problem: 7, repository: 'https://me:secret@host/x' });
+    t.match(planted, { commit: report.commit });
+    t.same(
+      [planted?.cli, planted?.problem, planted?.repository],
+      [undefined, undefined, undefined],
+    );
+  },
+);
 
 t.test("the end of init's git token is that of its last look at GitHub", async (t) => {
   const end = '2026-02-01T00:00:00.000Z';
@@ -171,7 +177,7 @@ t.test(
   },
 );
 
-t.test('status and metrics of a server tell it, and of an older CLI', async (t) => {
+t.test('the status and the metrics of a server show the report and an older CLI', async (t) => {
   const surroundings = await makeSurroundings(t);
   mkdirSync(join(surroundings.config, '.berth'));
   const problem = 'the CLI reads nothing\u001b[2J; set BERTH_REPO_PATH=.claude';

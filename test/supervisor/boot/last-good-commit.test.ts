@@ -21,26 +21,29 @@ async function load(directory: string, commit?: string, repository = 'somebody/d
   return { applied, log };
 }
 
-t.test('starts that fail since another commit was applied are told with both', async (t) => {
-  const directory = testDirectory(t, {});
-  const before = await load(directory, one);
-  before.applied.ready('default');
-  t.equal(before.applied.explain('default', failure), failure, 'it is a good one');
-  await before.applied.flush();
+t.test(
+  'failed starts after a new commit are reported with the new and the last good commit',
+  async (t) => {
+    const directory = testDirectory(t, {});
+    const before = await load(directory, one);
+    before.applied.ready('default');
+    t.equal(before.applied.explain('default', failure), failure, 'it is a good one');
+    await before.applied.flush();
 
-  const { applied } = await load(directory, two);
-  t.match(applied.explain('default', failure), {
-    code: 'cli_unavailable',
-    message:
-      /^cannot start: it ended; starts fail since commit 2222222 \(last good 1111111\) of the \.claude repository: /,
-    details: { a: 1, commit: two, last_good_commit: one },
-  });
-  t.equal(applied.explain('never-started', failure), failure, 'of it no good commit is known');
-  applied.ready('other');
-  t.not(applied.explain('default', failure), failure, "another profile's success is its own");
-  applied.ready('default');
-  t.equal(applied.explain('default', failure), failure);
-});
+    const { applied } = await load(directory, two);
+    t.match(applied.explain('default', failure), {
+      code: 'cli_unavailable',
+      message:
+        /^cannot start: it ended; starts fail since commit 2222222 \(last good 1111111\) of the \.claude repository: /,
+      details: { a: 1, commit: two, last_good_commit: one },
+    });
+    t.equal(applied.explain('never-started', failure), failure, 'of it no good commit is known');
+    applied.ready('other');
+    t.not(applied.explain('default', failure), failure, "another profile's success is its own");
+    applied.ready('default');
+    t.equal(applied.explain('default', failure), failure);
+  },
+);
 
 t.test('a repository that was changed is named', async (t) => {
   const directory = testDirectory(t, {});
@@ -54,7 +57,7 @@ t.test('a repository that was changed is named', async (t) => {
   );
 });
 
-t.test('what the CLI may have written there is never believed or shown', async (t) => {
+t.test('an invalid file of good commits is neither used nor shown', async (t) => {
   const good = { version: 1, profiles: { default: { repository: 'a/b', commit: one } } };
   const text = JSON.stringify(good);
   for (const [name, content] of Object.entries({
@@ -72,7 +75,7 @@ t.test('what the CLI may have written there is never believed or shown', async (
   t.equal(applied.explain('default', failure), failure, 'a report that names no commit');
 });
 
-t.test('without a report nothing is said, and nothing is written', async (t) => {
+t.test('without a report, no error is changed and no file is written', async (t) => {
   const directory = testDirectory(t, {});
   const { applied } = await load(directory);
   applied.ready('default');

@@ -36,7 +36,7 @@ async function prepare(t: Test) {
   return { config, start };
 }
 
-t.test('the locks of its CLIs are gone before the first prompt', async (t) => {
+t.test('locks of an earlier supervisor are removed before the first prompt', async (t) => {
   const { config, start } = await prepare(t);
   const locks = [
     join(config, '.oauth_refresh.lock'),

@@ -10,7 +10,7 @@ import { startSupervisor } from '../../support/supervisor.ts';
 
 const skip = canMount ? false : 'needs root, to mount a file system';
 
-t.test('a run tells whether the one before was ended in the middle', async (t) => {
+t.test('each run reports whether the previous run ended without a shutdown', async (t) => {
   const surroundings = await makeSurroundings(t);
   const mark = join(surroundings.config, '.berth/running.json');
   const run = async () => {

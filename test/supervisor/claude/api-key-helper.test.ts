@@ -26,7 +26,7 @@ t.test('the process of the helper is recognised, in its shell or in the place of
   t.end();
 });
 
-t.test('a process that does not tell its settings has no helper', async (t) => {
+t.test('a process that does not report its settings has no helper', async (t) => {
   const told = (control: () => Promise<unknown>) => helperInForce({ control });
   t.equal(await told(async () => ({ effective: { apiKeyHelper: 'key.sh' } })), 'key.sh');
   t.equal(await told(async () => ({ effective: {} })), undefined);

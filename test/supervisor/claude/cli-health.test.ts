@@ -83,7 +83,7 @@ t.test('a hook of a turn is forgotten with the next turn, a hook of the start is
   t.end();
 });
 
-t.test('what the CLI reports is bounded, and no other field of a server is kept', (t) => {
+t.test('the list of MCP servers is limited, and only known fields of a server are kept', (t) => {
   const servers = Array.from({ length: 300 }, (_, index) => ({
     ...{ name: `server-${index}`, status: 'failed', error: `a\n${'b'.repeat(1_000)}` },
     config: { env: { KEY: 'a-secret' } },

@@ -15,7 +15,7 @@ t.test('it is found on the PATH that the CLI itself would have', async (t) => {
   t.equal(await checkVersion('claude', { ...environment, PATH: path }), '2.1.330');
 });
 
-t.test('a CLI that is not there is an error that says how to install it', async (t) => {
+t.test('a missing CLI is an error with the install command', async (t) => {
   await t.rejects(checkVersion('/nowhere/claude', environment), {
     code: 'cli_unavailable',
     message:
@@ -23,7 +23,7 @@ t.test('a CLI that is not there is an error that says how to install it', async 
   });
 });
 
-t.test('a CLI that fails is an error that says what it said', async (t) => {
+t.test('a CLI that fails is an error with the cause', async (t) => {
   const broken = join(
     testDirectory(t, { claude: '#!/bin/sh\necho no libc >&2; exit 1\n' }),
     'claude',
@@ -43,14 +43,14 @@ t.test('a CLI that is too old is an error that names both versions', async (t) =
   });
 });
 
-t.test('another program of that name is an error that shows what it printed', async (t) => {
+t.test('another program with the same name is an error that quotes its output', async (t) => {
   await t.rejects(checkVersion(scripted('claude-that-is-no-claude'), environment), {
     code: 'cli_unavailable',
     message: /it is "Claude, the pretty printer/,
   });
 });
 
-t.test('a worker trusts the settings of the user alone, and resumes what it is told', (t) => {
+t.test('a worker trusts only the settings of the user and resumes the given session', (t) => {
   t.ok(cliArguments().includes('--setting-sources=user'));
   t.notOk(cliArguments().includes('--resume'));
   t.same(cliArguments({ resume: 'an-id' }).slice(-2), ['--resume', 'an-id']);

@@ -19,7 +19,7 @@ const secrets = {
   CLAUDE_CONFIG_DIR: '/somebody/elses',
 };
 
-t.test('only what the CLI needs reaches it, whatever the container holds', (t) => {
+t.test('the CLI gets only the needed variables, whatever the container contains', (t) => {
   const inherited = {
     ...secrets,
     PATH: '/bin',
@@ -47,7 +47,7 @@ t.test('only what the CLI needs reaches it, whatever the container holds', (t) =
   t.end();
 });
 
-t.test('what Anthropic documents for the CLI reaches it, and the real one has each name', (t) => {
+t.test('the CLI gets each documented variable, and the real CLI contains each name', (t) => {
   const inherited = Object.fromEntries(cliVariables.map((name) => [name, '7']));
   t.match(cliEnvironment(inherited, '/volume', 'w'), inherited);
   t.same(ignoredByCli(inherited), []);
@@ -66,7 +66,7 @@ t.test('what Anthropic documents for the CLI reaches it, and the real one has ea
   t.end();
 });
 
-t.test('variables that look like those of the CLI and do not reach it are told', (t) => {
+t.test('variables that look like CLI variables but do not reach the CLI are listed', (t) => {
   const inherited = {
     BASH_MAX_TIMEOUT: '7',
     CLAUDE_ENV_FILE: '/workspace/env.sh',
@@ -160,7 +160,7 @@ t.test('a process whose profile has a login gets none of the container', (t) => 
   t.end();
 });
 
-t.test('what keeps the CLI quiet cannot be switched off by the container', (t) => {
+t.test('the container cannot switch off the variables that keep the CLI quiet', (t) => {
   const inherited = { CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: '0', DISABLE_TELEMETRY: '' };
   t.match(cliEnvironment(inherited, '/volume', 'w'), {
     CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: '1',
@@ -170,7 +170,7 @@ t.test('what keeps the CLI quiet cannot be switched off by the container', (t) =
   t.end();
 });
 
-t.test('without a HOME the CLI gets one that does not exist, for it would crash', (t) => {
+t.test('without HOME, the CLI gets a HOME that does not exist, to prevent a crash', (t) => {
   t.equal(cliEnvironment({}, '/volume', 'w').HOME, '/nonexistent');
   t.end();
 });

@@ -5,7 +5,7 @@ const read = (line: object) => readMessage(JSON.stringify({ type: 'system', ...l
 const run = (line: object) =>
   read({ subtype: 'hook_response', hook_event: 'Stop', hook_name: 'Stop', ...line });
 
-t.test('of a hook it is read how it ended, what it wants and why', (t) => {
+t.test('the outcome, the decision and the reason of a hook are read', (t) => {
   const bare = { event: 'Stop', name: 'Stop', blocks: false, stops: false, said: '' };
   const cases: [object, object][] = [
     [
@@ -45,7 +45,7 @@ t.test('of a hook it is read how it ended, what it wants and why', (t) => {
   t.end();
 });
 
-t.test('of what a hook wrote a line of bounded length is kept', (t) => {
+t.test('only one line of limited length is kept from the output of a hook', (t) => {
   const stderr = 'x'.repeat(100_000);
   t.match(run({ outcome: 'error', stderr }), { hook: { said: 'x'.repeat(500) } });
   t.end();
@@ -73,7 +73,7 @@ t.test('a prompt that a hook kept from the model names the command, and not the 
   t.end();
 });
 
-t.test('a turn that was ended against its hooks says so', (t) => {
+t.test('a turn that ended against its hooks is reported as hook_overruled', (t) => {
   const line = { subtype: 'notification', key: 'stop-hook-block-cap', text: 'A hook blocked ...' };
   t.same(read(line), { kind: 'hook_overruled' });
   t.equal(read({ ...line, key: 'stop-hook-error' }), undefined);

@@ -36,7 +36,7 @@ t.test('a lock is found with its holder, and whether it was left behind', async 
   ]);
 });
 
-t.test('a record of another lock, or one that is no record, names no holder', async (t) => {
+t.test('a record of another lock and an invalid record name no holder', async (t) => {
   const { config, lock } = withLock(t);
   for (const record of [JSON.stringify({ pid, lockBirthtimeMs: 1 }), '{"pid":"x"}', '{']) {
     writeFileSync(`${lock}.owner`, record);
@@ -128,7 +128,7 @@ t.test('the wait for the lock ends with the reason of its signal', async (t) => 
   t.ok(existsSync(lock));
 });
 
-t.test('where the directory cannot be written the error says so', async (t) => {
+t.test('if the directory cannot be written, the error is volume_unwritable', async (t) => {
   const config = t.testdir({ file: '' });
   const failing = withRefreshLock(
     join(config, 'file'),

@@ -16,7 +16,7 @@ t.test('one process of the real CLI, turn after turn', async (t) => {
   const surroundings = await makeSurroundings(t, { 'settings.json': bashAllowed });
   const child = startProcess(t, surroundings);
 
-  await t.test('one turn gives its messages in order and its result', async (t) => {
+  await t.test('a turn gives its messages in sequence and then its result', async (t) => {
     const messages: CliMessage[] = [];
     const prompt = '[[tool Bash {"command":"echo from-a-tool"}]]';
     const result = await child.run(prompt, (message) => messages.push(message));
@@ -99,7 +99,7 @@ t.test('killed in mid-turn, the turn rejects, and so does all that comes after',
   await t.rejects(child.control({ subtype: 'initialize' }), { code: 'cli_unavailable' });
 });
 
-t.test('a process that dies tells its last lines of standard error', async (t) => {
+t.test('the error for a process that dies has the last lines of standard error', async (t) => {
   const child = startProcess(t, await makeSurroundings(t), { path: scripted('claude-that-exits') });
   await t.rejects(child.run('hello'), {
     code: 'cli_unavailable',
@@ -115,7 +115,7 @@ t.test('a program that is not there rejects too, and stopping it is no error', a
   t.match(await child.stop(), { exitCode: null });
 });
 
-t.test('stop in mid-turn leaves nothing of what it started', async (t) => {
+t.test('a stop during a turn leaves no process behind', async (t) => {
   const surroundings = await makeSurroundings(t, { 'settings.json': bashAllowed });
   const child = startProcess(t, surroundings);
   const running = child.run(endlessBash);
@@ -128,7 +128,7 @@ t.test('stop in mid-turn leaves nothing of what it started', async (t) => {
   await t.rejects(running, { code: 'worker_lost' });
 });
 
-t.test('stop ends one that heeds neither the end of its input nor SIGTERM', async (t) => {
+t.test('a stop kills a process that ignores the end of its input and SIGTERM', async (t) => {
   const surroundings = await makeSurroundings(t);
   const { promise: deaf, resolve } = Promise.withResolvers<unknown>();
   const child = startProcess(t, surroundings, {
@@ -140,7 +140,7 @@ t.test('stop ends one that heeds neither the end of its input nor SIGTERM', asyn
   t.equal(lives(child.pid ?? 0), false);
 });
 
-t.test('text between the messages is told and survived', async (t) => {
+t.test('a line between the messages that is not JSON is reported once and ignored', async (t) => {
   const strays: unknown[] = [];
   const child = startProcess(t, await makeSurroundings(t), {
     path: scripted('claude-that-babbles'),
@@ -152,7 +152,7 @@ t.test('text between the messages is told and survived', async (t) => {
   t.strictSame(strays, ['a line that is not JSON'], 'once, and without a word of it');
 });
 
-t.test('a message of another shape ends the process: it could be what is waited for', async (t) => {
+t.test('a message that differs from the tested protocol ends the process', async (t) => {
   const child = startProcess(t, await makeSurroundings(t), {
     path: scripted('claude-that-speaks-otherwise'),
   });
@@ -163,14 +163,14 @@ t.test('a message of another shape ends the process: it could be what is waited 
   t.match(await child.ended, { signal: 'SIGKILL' });
 });
 
-t.test('a refused control request rejects with what was answered', async (t) => {
+t.test('a refused control request rejects with the answer of the CLI', async (t) => {
   const child = startProcess(t, await makeSurroundings(t), {
     path: scripted('claude-that-refuses'),
   });
   await t.rejects(child.interrupt(), { code: 'cli_unavailable', message: /I would rather not/ });
 });
 
-t.test('an answer that is the last thing a process says is not lost', async (t) => {
+t.test('an answer that is the last output of a process is not lost', async (t) => {
   const child = startProcess(t, await makeSurroundings(t), {
     path: scripted('claude-that-ends-with-its-answer'),
   });

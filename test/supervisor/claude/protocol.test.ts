@@ -9,7 +9,7 @@ import {
 const id = 'e2ad0f0c-7c1c-4c7e-9a55-3f0d6a1f2b3c';
 const read = (line: unknown): CliMessage | undefined => readMessage(JSON.stringify(line));
 
-t.test('system/init tells the session', (t) => {
+t.test('system/init gives the session', (t) => {
   const line = { type: 'system', subtype: 'init', session_id: id, model: 'm', skills: ['tea'] };
   const loaded = {
     mcpServers: [],
@@ -44,7 +44,7 @@ t.test('text comes from the deltas of the stream', (t) => {
   t.end();
 });
 
-t.test('what a call of the model uses is told at its beginning and at its end', (t) => {
+t.test('the usage of a model call is reported at the start and at the end of the call', (t) => {
   const usage = {
     input_tokens: 3,
     output_tokens: 1,
@@ -78,7 +78,7 @@ t.test('tools come from the assistant, its text and thoughts are left to the del
   t.end();
 });
 
-t.test('what a subagent says is not the answer', (t) => {
+t.test('the output of a subagent is not part of the answer', (t) => {
   const parent_tool_use_id = 'toolu_1';
   const event = { type: 'content_block_delta', delta: { type: 'text_delta', text: 'a' } };
   const content = [{ type: 'tool_use', id: 't', name: 'Read', input: {} }];
@@ -91,7 +91,7 @@ t.test('what a subagent says is not the answer', (t) => {
   t.end();
 });
 
-t.test('a failure that the CLI names is told by that name', (t) => {
+t.test('a failure is reported by the name that the CLI gives', (t) => {
   const message = { content: [{ type: 'text', text: 'Failed to authenticate' }] };
   t.same(read({ type: 'assistant', error: 'authentication_failed', message }), {
     kind: 'failure',
@@ -100,7 +100,7 @@ t.test('a failure that the CLI names is told by that name', (t) => {
   t.end();
 });
 
-t.test('the end of a tool is told without what it gave', (t) => {
+t.test('the end of a tool is reported without the output of the tool', (t) => {
   const line = (content: unknown, rest = {}) => ({ type: 'user', message: { content }, ...rest });
   const block = { type: 'tool_result', tool_use_id: 'toolu_1', content: 'a secret' };
   t.same(read(line([{ type: 'text', text: 'a' }, block, { ...block, is_error: true }])), {
@@ -147,7 +147,7 @@ t.test("the account's limits are told with their times, wherever they stand", (t
   t.end();
 });
 
-t.test('a retry tells how often, how long and why', (t) => {
+t.test('a retry is reported with the attempt, the delay and the status', (t) => {
   const line = {
     type: 'system',
     subtype: 'api_retry',
@@ -220,7 +220,7 @@ t.test('a result is read whole, with the cost of this turn and not of the proces
   t.end();
 });
 
-t.test('a result without a text says its errors', (t) => {
+t.test('a result without a text contains the errors', (t) => {
   const { result: _, ...rest } = { ...result, subtype: 'error_max_turns', errors: ['a', 'b'] };
   t.match(read(rest), { result: { subtype: 'error_max_turns', result: 'a; b' } });
   t.end();
@@ -263,7 +263,7 @@ t.test('a result without prompts, and one of another origin, say so', (t) => {
   t.end();
 });
 
-t.test('of a prompt it is told that it began and that it is over', (t) => {
+t.test('the start and the end of a prompt are reported', (t) => {
   const line = { type: 'command_lifecycle', state: 'started', command_uuid: 'u' };
   t.same(read(line), { kind: 'started', promptId: 'u' });
   for (const state of ['completed', 'cancelled', 'discarded', 'refused']) {
@@ -297,7 +297,7 @@ t.test('an answer to a control request is a success or an error', (t) => {
   t.end();
 });
 
-t.test('what is of no use to berth is ignored, what is no JSON is an error', (t) => {
+t.test('an unused message is ignored, and a line that is not JSON is an error', (t) => {
   for (const line of [null, 7, 'text', [], {}, { type: 'user' }, { type: 'rate_limit_event' }]) {
     t.equal(read(line), undefined, JSON.stringify(line));
   }
@@ -307,7 +307,7 @@ t.test('what is of no use to berth is ignored, what is no JSON is an error', (t)
   t.end();
 });
 
-t.test('of the commands that initialize lists, those of the user are told', (t) => {
+t.test('only the commands of the user are read from the answer to initialize', (t) => {
   const commands = [
     { name: 'review', description: 'Reviews (user)', argumentHint: '' },
     { name: 'tea', aliases: ['brew'] },
@@ -325,7 +325,7 @@ t.test('of the commands that initialize lists, those of the user are told', (t) 
   t.end();
 });
 
-t.test('what is written is one line of JSON, whatever the prompt holds', (t) => {
+t.test('each message is written as one line of JSON, whatever the prompt contains', (t) => {
   const line = userLine('two\nlines\u2028 and "quotes" \ud800', 'an-id');
   t.equal(line.indexOf('\n'), line.length - 1);
   t.match(JSON.parse(line), {

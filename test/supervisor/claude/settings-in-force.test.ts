@@ -86,7 +86,7 @@ const table: Record<SettingsProblem['loses'] | 'nothing', Record<string, string 
   part: { 'a broken rule that allows': plus({ permissions: { allow: ['Bash(rm'] } }) },
 };
 
-t.test('what berth holds to be ignored is what the real CLI ignores', async (t) => {
+t.test('the settings that berth reports as ignored are ignored by the real CLI', async (t) => {
   const surroundings = await makeSurroundings(t, { 'settings.json': text });
   const file = join(surroundings.config, 'settings.json');
   const child = startProcess(t, surroundings);
@@ -133,7 +133,7 @@ t.test('a hook event that the CLI does not know is named by it alone', async (t)
   t.match(own, [{ path: 'hooks.PreToolUsage', loses: 'part' }], 'a newer CLI may know it');
 });
 
-t.test('a byte order mark loses no denial for a profile with tools of its own', (t) => {
+t.test('a byte order mark hides no deny rule from a profile with its own tools', (t) => {
   const bom = testDirectory(t, { 'settings.json': `\ufeff${text}` });
   t.same(readForbidding(bom), ['WebFetch', 'Bash(git push:*)']);
   t.end();

@@ -49,7 +49,7 @@ t.test('a line of many chunks is read in time in proportion to its length', asyn
   t.equal(scanned, 2_000, 'each chunk is scanned once');
 });
 
-t.test('what a listener throws is no error of the output', async (t) => {
+t.test('an exception of a listener is reported and is not an output error', async (t) => {
   const failures: unknown[] = [];
   const child = new CliChild({
     ...{ path: process.execPath, arguments: ['-e', 'console.log("one\\ntwo")'] },

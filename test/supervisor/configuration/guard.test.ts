@@ -71,7 +71,7 @@ t.test('an edit is put back at once and saved', async (t) => {
   t.same(actions, ['restored']);
 });
 
-t.test('what is deleted, replaced or made unrunnable is put back', async (t) => {
+t.test('a file that is deleted, replaced or no longer executable is restored', async (t) => {
   const { guard, at, read, actions } = await start(t);
   chmodSync(at('hooks/check.sh'), 0o755);
   guard.stop();
@@ -142,7 +142,7 @@ t.test('very many new directories hide neither a good file nor a new one', async
   t.equal(read('agents/b.md'), 'b', 'also beside a good file');
 });
 
-t.test('what the start finds does not count as new', async (t) => {
+t.test('files that exist at the start do not count as new', async (t) => {
   const agents = Object.fromEntries(Array.from({ length: 60 }, (_, at) => [`${at}.md`, 'x']));
   const volume = makeVolume(t, { ...files, agents });
   const { guard, actions, read, at } = await guardOn(t, volume, { mostNew: 50 });
@@ -153,19 +153,22 @@ t.test('what the start finds does not count as new', async (t) => {
   t.same(actions, ['restored']);
 });
 
-t.test('what is not executable, and what the CLI keeps of plugins, may change', async (t) => {
-  const { guard, actions, at, read } = await start(t);
-  writeFileSync(at('CLAUDE.md'), 'be brief');
-  writeFileSync(at('plugins/known_marketplaces.json'), '{"a":1}');
-  mkdirSync(at('plugins/store'));
-  writeFileSync(at('plugins/store/a.json'), '{}');
-  guard.assertRight();
-  t.equal(read('CLAUDE.md'), 'be brief');
-  t.equal(read('plugins/known_marketplaces.json'), '{"a":1}');
-  t.same(actions, []);
-});
+t.test(
+  'files that are not executable configuration and plugin data of the CLI may change',
+  async (t) => {
+    const { guard, actions, at, read } = await start(t);
+    writeFileSync(at('CLAUDE.md'), 'be brief');
+    writeFileSync(at('plugins/known_marketplaces.json'), '{"a":1}');
+    mkdirSync(at('plugins/store'));
+    writeFileSync(at('plugins/store/a.json'), '{}');
+    guard.assertRight();
+    t.equal(read('CLAUDE.md'), 'be brief');
+    t.equal(read('plugins/known_marketplaces.json'), '{"a":1}');
+    t.same(actions, []);
+  },
+);
 
-t.test('what was edited while no supervisor ran is put back from the copies', async (t) => {
+t.test('a file edited while no supervisor ran is restored from the copies', async (t) => {
   const tracked = { 'settings.json': files['settings.json'], 'hooks/check.sh': '#!/bin/sh\n' };
   const { guard, at, read } = await start(t, { '.berth': { 'applied.json': recordOf(tracked) } });
   guard.stop();
@@ -185,7 +188,7 @@ t.test('without a copy no CLI is started', async (t) => {
   t.same(actions, ['failed']);
 });
 
-t.test('a record that is no record leaves what is there', async (t) => {
+t.test('an invalid record changes no file', async (t) => {
   for (const applied of [
     '{',
     '[]',
@@ -230,7 +233,7 @@ t.test('hooks are found in settings, plugins and headers', async (t) => {
 });
 
 t.test(
-  'on a full volume what cannot be put back stops starts',
+  'on a full volume, a file that cannot be restored blocks new workers',
   { skip: !canMount && 'needs root, to mount a file system' },
   async (t) => {
     const directory = makeVolume(t, {});

@@ -94,7 +94,7 @@ t.test('beside a running supervisor all is well, and nothing changes', async (t)
   t.match(await prompt('[[say still]]'), { status: 200, body: { result: 'still' } });
 });
 
-t.test('each thing that is wrong is told with its remedy, and none hides another', async (t) => {
+t.test('each problem is reported with its remedy, and no problem hides another', async (t) => {
   const settings = {
     hooks: {
       PreToolUse: [{ hooks: [{ type: 'command', command: 'A=1 no-such-program --x | jq' }] }],
@@ -185,7 +185,7 @@ t.test('egress that nothing bounds is a warning', async (t) => {
   ]);
 });
 
-t.test('a proxy that lets through what nobody needs is a warning', async (t) => {
+t.test('a proxy that allows an unneeded host is a warning', async (t) => {
   const { of } = await diagnosed(t, {}, { BERTH_DOCTOR_PROBE: 'api.anthropic.com:443' });
   t.match(of('egress', /^api\.anthropic\.com:443/), [
     { detail: /certificate is not trusted/ },
@@ -197,41 +197,45 @@ t.test('a proxy that lets through what nobody needs is a warning', async (t) => 
   ]);
 });
 
-t.test('a hostile volume is told, not followed', { timeout: 60_000 }, async (t) => {
-  const directory = testDirectory(t, {
-    config: { '.berth': {} },
-    secret: 'sk-ant-oat01-of-somebody-else',
-  });
-  const config = join(directory, 'config');
-  const secret = join(directory, 'secret');
-  symlinkSync(secret, join(config, '.credentials.json'));
-  symlinkSync(secret, join(config, 'settings.json'));
-  symlinkSync('/dev/zero', join(config, '.mcp.json'));
-  execFileSync('mkfifo', [join(config, '.claude.json')]);
-  writeFileSync(join(config, '.berth/report.json'), 'x'.repeat(300 * 1024));
-  mkdirSync(join(config, '.berth/conflicts/20260101T000000Z-\u001b[31mred'), { recursive: true });
-  const { diagnosis, exitCode } = await diagnose({
-    PATH: process.env.PATH,
-    HTTPS_PROXY: 'http://127.0.0.1:9',
-    BERTH_CONFIG_DIR: config,
-    BERTH_CLAUDE_PATH: realClaude,
-  });
-  t.equal(exitCode, 77, 'of the login: a symlink is none');
-  const text = JSON.stringify(diagnosis) + tableOf(diagnosis, false);
-  t.notMatch(text, /somebody-else/);
-  t.notOk(text.includes('\u001b'));
-  const told = diagnosis.findings.filter(({ check }) => check === 'commands');
-  t.match(told, [
-    { subject: 'settings.json', detail: /is a symlink/ },
-    { subject: '.mcp.json', detail: /is a symlink/ },
-    { subject: '.claude.json', detail: /not a regular file/ },
-  ]);
-  t.match(
-    diagnosis.findings.filter(({ subject }) => /conflicts|report/.test(subject)),
-    [{ status: 'warning' }, { status: 'warning' }],
-  );
-  t.ok(statSync(secret).isFile());
-});
+t.test(
+  'the symlinks of a hostile volume are reported, not followed',
+  { timeout: 60_000 },
+  async (t) => {
+    const directory = testDirectory(t, {
+      config: { '.berth': {} },
+      secret: 'sk-ant-oat01-of-somebody-else',
+    });
+    const config = join(directory, 'config');
+    const secret = join(directory, 'secret');
+    symlinkSync(secret, join(config, '.credentials.json'));
+    symlinkSync(secret, join(config, 'settings.json'));
+    symlinkSync('/dev/zero', join(config, '.mcp.json'));
+    execFileSync('mkfifo', [join(config, '.claude.json')]);
+    writeFileSync(join(config, '.berth/report.json'), 'x'.repeat(300 * 1024));
+    mkdirSync(join(config, '.berth/conflicts/20260101T000000Z-\u001b[31mred'), { recursive: true });
+    const { diagnosis, exitCode } = await diagnose({
+      PATH: process.env.PATH,
+      HTTPS_PROXY: 'http://127.0.0.1:9',
+      BERTH_CONFIG_DIR: config,
+      BERTH_CLAUDE_PATH: realClaude,
+    });
+    t.equal(exitCode, 77, 'of the login: a symlink is none');
+    const text = JSON.stringify(diagnosis) + tableOf(diagnosis, false);
+    t.notMatch(text, /somebody-else/);
+    t.notOk(text.includes('\u001b'));
+    const told = diagnosis.findings.filter(({ check }) => check === 'commands');
+    t.match(told, [
+      { subject: 'settings.json', detail: /is a symlink/ },
+      { subject: '.mcp.json', detail: /is a symlink/ },
+      { subject: '.claude.json', detail: /not a regular file/ },
+    ]);
+    t.match(
+      diagnosis.findings.filter(({ subject }) => /conflicts|report/.test(subject)),
+      [{ status: 'warning' }, { status: 'warning' }],
+    );
+    t.ok(statSync(secret).isFile());
+  },
+);
 
 t.test('a check that hangs or throws is a finding among the others', async (t) => {
   const found = await runChecks(

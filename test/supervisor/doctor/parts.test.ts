@@ -18,7 +18,7 @@ import { startLoginServer } from '../../support/login-server.ts';
 const never = new AbortController().signal;
 const day = 24 * 3_600_000;
 
-t.test('what a hook runs first is found without a shell', (t) => {
+t.test('the first program of a hook command is found without a shell', (t) => {
   const lines: [line: string, word: string | undefined][] = [
     ['jq -r .a', 'jq'],
     ['A=1 B="x y" /usr/bin/env node x', '/usr/bin/env'],
@@ -62,7 +62,7 @@ t.test('commands of settings, servers and profiles are looked for as the CLI wou
   t.equal(found.length, 6);
 });
 
-t.test('a login that ends, is used up or was seen a year ago is told in time', async (t) => {
+t.test('an ending, used-up or year-old login is reported in time', async (t) => {
   const directory = testDirectory(t, { config: { '.berth': {} } });
   const config = join(directory, 'config');
   const server = await startLoginServer();
@@ -95,34 +95,37 @@ t.test('a login that ends, is used up or was seen a year ago is told in time', a
   t.match(await look({ ANTHROPIC_API_KEY: 'sk-ant-x' }), { status: 'ok' });
 });
 
-t.test('the live Secret is asked for where there is a token, and never read', async (t) => {
-  const directory = testDirectory(t, {});
-  const api = await startKubernetesApi();
-  t.teardown(() => api.close());
-  const { hostname, port } = new URL(api.url);
-  const environment = {
-    BERTH_WRITE_BACK_SECRET: 'berth-live',
-    KUBERNETES_SERVICE_HOST: hostname,
-    KUBERNETES_SERVICE_PORT: port,
-    // Not for the API server, which is in the cluster.
-    HTTPS_PROXY: 'http://127.0.0.1:9',
-  };
-  const look = async (more = {}) =>
-    (await checkWriteBack({ ...environment, ...more }, never, { directory }))[0];
-  t.match(await look({ BERTH_WRITE_BACK_SECRET: undefined }), { status: 'n/a' });
-  t.match(await look(), { status: 'n/a', detail: /no Kubernetes token, as it should be/ });
-  mkdirSync(directory, { recursive: true });
-  writeFileSync(join(directory, 'token'), `${api.token}\n`);
-  writeFileSync(join(directory, 'namespace'), 'home');
-  copyFileSync(api.ca, join(directory, 'ca.crt'));
-  t.match(await look(), { status: 'failed', detail: /answers 403/, remedy: /get and patch/ });
-  api.allow('home/berth-live', ['get']);
-  t.match(await look(), { status: 'failed', detail: /answers 404/, remedy: /create it/ });
-  api.secrets.put('home', 'berth-live', { 'credentials.json': 'never shown' });
-  t.match(await look(), { status: 'ok', subject: 'home/berth-live' });
-  api.renewToken('another');
-  t.match(await look(), { status: 'failed', detail: /answers 401/ });
-});
+t.test(
+  'the live Secret is checked if a token exists, and its content is never shown',
+  async (t) => {
+    const directory = testDirectory(t, {});
+    const api = await startKubernetesApi();
+    t.teardown(() => api.close());
+    const { hostname, port } = new URL(api.url);
+    const environment = {
+      BERTH_WRITE_BACK_SECRET: 'berth-live',
+      KUBERNETES_SERVICE_HOST: hostname,
+      KUBERNETES_SERVICE_PORT: port,
+      // Not for the API server, which is in the cluster.
+      HTTPS_PROXY: 'http://127.0.0.1:9',
+    };
+    const look = async (more = {}) =>
+      (await checkWriteBack({ ...environment, ...more }, never, { directory }))[0];
+    t.match(await look({ BERTH_WRITE_BACK_SECRET: undefined }), { status: 'n/a' });
+    t.match(await look(), { status: 'n/a', detail: /no Kubernetes token, as it should be/ });
+    mkdirSync(directory, { recursive: true });
+    writeFileSync(join(directory, 'token'), `${api.token}\n`);
+    writeFileSync(join(directory, 'namespace'), 'home');
+    copyFileSync(api.ca, join(directory, 'ca.crt'));
+    t.match(await look(), { status: 'failed', detail: /answers 403/, remedy: /get and patch/ });
+    api.allow('home/berth-live', ['get']);
+    t.match(await look(), { status: 'failed', detail: /answers 404/, remedy: /create it/ });
+    api.secrets.put('home', 'berth-live', { 'credentials.json': 'never shown' });
+    t.match(await look(), { status: 'ok', subject: 'home/berth-live' });
+    api.renewToken('another');
+    t.match(await look(), { status: 'failed', detail: /answers 401/ });
+  },
+);
 
 t.test('a GitHub token does not belong here', async (t) => {
   t.match(await checkGithub({}, never), [{ status: 'n/a' }]);
@@ -134,7 +137,7 @@ t.test('a GitHub token does not belong here', async (t) => {
 });
 
 t.test(
-  'where init went on without the git server, or with earlier settings, it is told why',
+  'if init continued without the git server or with old settings, the reason is reported',
   async (t) => {
     const directory = testDirectory(t, { '.berth': {} });
     const state = join(directory, '.berth');
@@ -172,7 +175,7 @@ t.test(
   },
 );
 
-t.test('without a CLI on the PATH it is the one that init installed', async (t) => {
+t.test('without a CLI on the PATH, the CLI that init installed is checked', async (t) => {
   const directory = testDirectory(t, { config: { '.berth': {} }, bin: {} });
   const stateDirectory = join(directory, 'config/.berth');
   const integrity = `sha512-${Buffer.alloc(64).toString('base64')}`;
@@ -224,36 +227,39 @@ t.test('without a CLI on the PATH it is the one that init installed', async (t) 
   t.match(await look(), [{ status: 'failed', subject: 'claude', detail: /2\.1\.100/ }]);
 });
 
-t.test('what the CLI ignores of settings.json is named with its place and remedy', async (t) => {
-  const directory = testDirectory(t, {});
-  const file = join(directory, 'settings.json');
-  const look = (content: string) => {
-    writeFileSync(file, content);
-    return checkClaudeSettings(directory);
-  };
-  const remedy = /in the \.claude repository, and restart the pod/;
-  t.match(await checkClaudeSettings(directory), [{ status: 'n/a', subject: file }]);
-  t.match(await look('\ufeff{"model": "sonnet"}'), [{ status: 'ok', subject: file }]);
-  t.match(await look('{"model": "sonnet",}'), [
-    {
-      status: 'failed',
-      subject: file,
-      detail: /not valid JSON \(line 1\).* all of the file$/,
-      remedy,
-    },
-  ]);
-  t.match(await look('{"model": 7}'), [{ status: 'failed', detail: /^model: .* all of the/ }]);
-  const permissions = { deny: ['Read', 'bash'], allow: ['Read()'] };
-  t.match(await look(JSON.stringify({ permissions })), [
-    { status: 'failed', detail: /^permissions\.deny\.1: .*: the CLI ignores it, so/, remedy },
-    { status: 'warning', detail: /^permissions\.allow\.0: .*: the CLI ignores it$/, remedy },
-  ]);
-  const many = await look(JSON.stringify({ permissions: { deny: Array(50).fill('bash') } }));
-  t.match([many.length, many.at(-1)], [21, { status: 'warning', detail: 'and 30 more' }]);
-  rmSync(file);
-  symlinkSync('/dev/zero', file);
-  t.match(await checkClaudeSettings(directory), [{ status: 'warning', detail: /is a symlink/ }]);
-});
+t.test(
+  'each part of settings.json that the CLI ignores is reported with its place and remedy',
+  async (t) => {
+    const directory = testDirectory(t, {});
+    const file = join(directory, 'settings.json');
+    const look = (content: string) => {
+      writeFileSync(file, content);
+      return checkClaudeSettings(directory);
+    };
+    const remedy = /in the \.claude repository, and restart the pod/;
+    t.match(await checkClaudeSettings(directory), [{ status: 'n/a', subject: file }]);
+    t.match(await look('\ufeff{"model": "sonnet"}'), [{ status: 'ok', subject: file }]);
+    t.match(await look('{"model": "sonnet",}'), [
+      {
+        status: 'failed',
+        subject: file,
+        detail: /not valid JSON \(line 1\).* all of the file$/,
+        remedy,
+      },
+    ]);
+    t.match(await look('{"model": 7}'), [{ status: 'failed', detail: /^model: .* all of the/ }]);
+    const permissions = { deny: ['Read', 'bash'], allow: ['Read()'] };
+    t.match(await look(JSON.stringify({ permissions })), [
+      { status: 'failed', detail: /^permissions\.deny\.1: .*: the CLI ignores it, so/, remedy },
+      { status: 'warning', detail: /^permissions\.allow\.0: .*: the CLI ignores it$/, remedy },
+    ]);
+    const many = await look(JSON.stringify({ permissions: { deny: Array(50).fill('bash') } }));
+    t.match([many.length, many.at(-1)], [21, { status: 'warning', detail: 'and 30 more' }]);
+    rmSync(file);
+    symlinkSync('/dev/zero', file);
+    t.match(await checkClaudeSettings(directory), [{ status: 'warning', detail: /is a symlink/ }]);
+  },
+);
 
 t.test('a repository of which nothing takes effect is a warning with its remedy', async (t) => {
   const directory = testDirectory(t, { '.berth': {} });

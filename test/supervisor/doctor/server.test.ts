@@ -76,7 +76,7 @@ t.test('a store of jobs that cannot be used is a failure with its cause', async 
   ]);
 });
 
-t.test('without a problem, and without a server, it says so', async (t) => {
+t.test('a server without a problem is ok, and a missing server is not applicable', async (t) => {
   const at = await listening(t, () => quiet);
   t.match(await checkServer(at, never), [{ status: 'ok' }]);
   t.match(await checkServer({ host: '::', port: at.port }, never), [{ status: 'ok' }]);

@@ -50,24 +50,27 @@ async function diagnosed(environment: Record<string, string>) {
   return { diagnosis, exitCode, of };
 }
 
-t.test('what the supervisor needs is not missed there', async (t) => {
-  const { environment } = await prepare(t);
-  const { diagnosis, exitCode, of } = await diagnosed(environment);
-  const bad = diagnosis.findings.filter(({ status }) => !['ok', 'n/a'].includes(status));
-  t.same([exitCode, diagnosis.ok, bad], [0, true, []]);
-  for (const check of [
-    ...['login', 'cli', 'memory', 'egress', 'claude-settings', 'commands'],
-    ...['callbacks', 'server'],
-  ]) {
-    t.match(of(check), [
-      { status: 'n/a', detail: /not checked: this is the write-back container/ },
-    ]);
-    t.equal(of(check).length, 1);
-  }
-  t.match(of('settings'), [{ status: 'ok' }]);
-  t.match(of('volume'), [{ detail: /it can be read/ }, { detail: 'the login file can be read' }]);
-  t.match(of('write-back'), [{ status: 'ok', subject: 'home/berth-live' }]);
-});
+t.test(
+  'in the sidecar, nothing that only the supervisor needs is reported as missing',
+  async (t) => {
+    const { environment } = await prepare(t);
+    const { diagnosis, exitCode, of } = await diagnosed(environment);
+    const bad = diagnosis.findings.filter(({ status }) => !['ok', 'n/a'].includes(status));
+    t.same([exitCode, diagnosis.ok, bad], [0, true, []]);
+    for (const check of [
+      ...['login', 'cli', 'memory', 'egress', 'claude-settings', 'commands'],
+      ...['callbacks', 'server'],
+    ]) {
+      t.match(of(check), [
+        { status: 'n/a', detail: /not checked: this is the write-back container/ },
+      ]);
+      t.equal(of(check).length, 1);
+    }
+    t.match(of('settings'), [{ status: 'ok' }]);
+    t.match(of('volume'), [{ detail: /it can be read/ }, { detail: 'the login file can be read' }]);
+    t.match(of('write-back'), [{ status: 'ok', subject: 'home/berth-live' }]);
+  },
+);
 
 t.test(
   'a volume that it may only read is right',
@@ -97,30 +100,33 @@ t.test(
   },
 );
 
-t.test('what write-back needs is missed there, each with its remedy', async (t) => {
-  const { environment, config, account, api, server } = await prepare(t);
-  api.allow('home/berth-live', []);
-  writeFileSync(join(config, '.credentials.json'), server.login().slice(0, 40));
-  const forbidden = await diagnosed(environment);
-  t.equal(forbidden.exitCode, 77);
-  t.match(forbidden.of('write-back'), [{ status: 'failed', remedy: /get and patch/ }]);
-  t.match(forbidden.of('volume')[1], { status: 'warning', detail: /is torn/, remedy: /doctor/ });
+t.test(
+  'in the sidecar, each missing requirement of write-back is reported with its remedy',
+  async (t) => {
+    const { environment, config, account, api, server } = await prepare(t);
+    api.allow('home/berth-live', []);
+    writeFileSync(join(config, '.credentials.json'), server.login().slice(0, 40));
+    const forbidden = await diagnosed(environment);
+    t.equal(forbidden.exitCode, 77);
+    t.match(forbidden.of('write-back'), [{ status: 'failed', remedy: /get and patch/ }]);
+    t.match(forbidden.of('volume')[1], { status: 'warning', detail: /is torn/, remedy: /doctor/ });
 
-  rmSync(join(account, 'token'));
-  const tokenless = await diagnosed(environment);
-  t.match(tokenless.of('write-back'), [
-    { status: 'failed', detail: /no Kubernetes token/, remedy: /mount the token/ },
-  ]);
+    rmSync(join(account, 'token'));
+    const tokenless = await diagnosed(environment);
+    t.match(tokenless.of('write-back'), [
+      { status: 'failed', detail: /no Kubernetes token/, remedy: /mount the token/ },
+    ]);
 
-  const wrong = await diagnosed({
-    ...environment,
-    BERTH_WRITE_BACK_SECRET: 'No Secret!',
-    BERTH_CONFIG_DIR: '/nowhere/at/all',
-  });
-  t.equal(wrong.exitCode, 64);
-  t.match(wrong.of('settings'), [{ status: 'failed', detail: /BERTH_WRITE_BACK_SECRET/ }]);
-  t.match(wrong.of('volume'), [{ status: 'failed', remedy: /mount the volume/ }]);
-});
+    const wrong = await diagnosed({
+      ...environment,
+      BERTH_WRITE_BACK_SECRET: 'No Secret!',
+      BERTH_CONFIG_DIR: '/nowhere/at/all',
+    });
+    t.equal(wrong.exitCode, 64);
+    t.match(wrong.of('settings'), [{ status: 'failed', detail: /BERTH_WRITE_BACK_SECRET/ }]);
+    t.match(wrong.of('volume'), [{ status: 'failed', remedy: /mount the volume/ }]);
+  },
+);
 
 t.test('a supervisor that has the name of the Secret too is none', (t) => {
   const secret = { BERTH_WRITE_BACK_SECRET: 'berth-live', KUBERNETES_SERVICE_HOST: '10.0.0.1' };

@@ -72,78 +72,87 @@ t.test('a call that matches no rule is denied as without approvals', async (t) =
   t.match(body.result, /requested permissions to use Bash, but you haven't granted it yet/);
 });
 
-t.test('nobody answers in time, and the call is denied; or its caller leaves', async (t) => {
-  const { prompt, stream, pending, decide } = await startWithApprovals(t, '', {
-    hasty: 'timeout: 1s',
-  });
-  const { body } = await prompt(bash('touch a'), { profile: 'hasty' });
-  t.match(body, { result: /in time/, approvals: [{ decision: 'deny', decided_by: 'timeout' }] });
-  t.match(await decide(body.approvals[0].id, { decision: 'allow' }), {
-    status: 409,
-    body: { detail: /its time was over/ },
-  });
-  const leaving = new AbortController();
-  const reading = (async () => {
-    for await (const _ of stream(bash('touch a'), {}, leaving.signal));
-  })().catch(() => {});
-  const [{ id }] = await pending();
-  leaving.abort();
-  await reading;
-  await pending(0);
-  t.match(await decide(id, { decision: 'allow' }), {
-    status: 409,
-    body: { detail: /turn has ended/ },
-  });
-});
+t.test(
+  'a call without a decision in time is denied, and the approval ends if the client leaves',
+  async (t) => {
+    const { prompt, stream, pending, decide } = await startWithApprovals(t, '', {
+      hasty: 'timeout: 1s',
+    });
+    const { body } = await prompt(bash('touch a'), { profile: 'hasty' });
+    t.match(body, { result: /in time/, approvals: [{ decision: 'deny', decided_by: 'timeout' }] });
+    t.match(await decide(body.approvals[0].id, { decision: 'allow' }), {
+      status: 409,
+      body: { detail: /its time was over/ },
+    });
+    const leaving = new AbortController();
+    const reading = (async () => {
+      for await (const _ of stream(bash('touch a'), {}, leaving.signal));
+    })().catch(() => {});
+    const [{ id }] = await pending();
+    leaving.abort();
+    await reading;
+    await pending(0);
+    t.match(await decide(id, { decision: 'allow' }), {
+      status: 409,
+      body: { detail: /turn has ended/ },
+    });
+  },
+);
 
-t.test('a signed message brings a link, which shows the call and decides it once', async (t) => {
-  const receiver = await openReceiver(t, status(503), status(204));
-  const { prompt, url, pending } = await startWithApprovals(t, '', { receiver });
-  const answer = prompt(bash('touch <b>\u202e'));
-  await pending();
-  const [, message] = await until('the message came twice', () =>
-    receiver.received.length > 1 ? receiver.received : undefined,
-  );
-  const { type, data } = new Webhook(webhookSecret).verify(
-    message?.body ?? '',
-    message?.headers ?? {},
-  ) as {
-    type: string;
-    data: { id: string; url: string; input: object };
-  };
-  t.equal(type, 'approval.requested');
-  t.match(data.input, { command: 'touch <b>\u202e' });
-  t.match(data.url, new RegExp(`^https://berth.example/api/approvals/${data.id}/[\\w-]{43}$`));
-  const page = url + new URL(data.url).pathname.replace('/api', '');
-  const shown = await fetch(page);
-  const html = await shown.text();
-  t.match(html, /touch &lt;b&gt;\\u\{202e\}/, 'hidden characters are shown');
-  t.match(html, /<button class="deny"/);
-  const policy = shown.headers.get('content-security-policy');
-  t.match(
-    policy,
-    /^default-src 'none'; style-src 'sha256-.*form-action 'self'; frame-ancestors 'none'/,
-  );
-  t.notMatch(html, /<script/);
-  t.equal((await fetch(page.replace(/.$/, (last) => (last === 'A' ? 'B' : 'A')))).status, 404);
-  t.equal(
-    (
-      await fetch(`${url}/v1/approvals`, {
-        headers: { authorization: `Bearer ${page.slice(-43)}` },
-      })
-    ).status,
-    401,
-  );
-  const post = () =>
-    fetch(page, { method: 'POST', body: new URLSearchParams({ decision: 'deny' }) });
-  const wrong = await fetch(page, { method: 'POST', body: new URLSearchParams({ decision: 'x' }) });
-  t.equal(wrong.status, 400);
-  const first = await post();
-  t.match(await first.text(), /This call was denied/);
-  t.equal((await post()).status, 409);
-  t.match((await answer).body, { approvals: [{ decision: 'deny', decided_by: 'link' }] });
-  t.match(await (await fetch(page)).text(), /This call was denied/);
-});
+t.test(
+  'a signed message contains a link that shows the call and allows one decision',
+  async (t) => {
+    const receiver = await openReceiver(t, status(503), status(204));
+    const { prompt, url, pending } = await startWithApprovals(t, '', { receiver });
+    const answer = prompt(bash('touch <b>\u202e'));
+    await pending();
+    const [, message] = await until('the message came twice', () =>
+      receiver.received.length > 1 ? receiver.received : undefined,
+    );
+    const { type, data } = new Webhook(webhookSecret).verify(
+      message?.body ?? '',
+      message?.headers ?? {},
+    ) as {
+      type: string;
+      data: { id: string; url: string; input: object };
+    };
+    t.equal(type, 'approval.requested');
+    t.match(data.input, { command: 'touch <b>\u202e' });
+    t.match(data.url, new RegExp(`^https://berth.example/api/approvals/${data.id}/[\\w-]{43}$`));
+    const page = url + new URL(data.url).pathname.replace('/api', '');
+    const shown = await fetch(page);
+    const html = await shown.text();
+    t.match(html, /touch &lt;b&gt;\\u\{202e\}/, 'hidden characters are shown');
+    t.match(html, /<button class="deny"/);
+    const policy = shown.headers.get('content-security-policy');
+    t.match(
+      policy,
+      /^default-src 'none'; style-src 'sha256-.*form-action 'self'; frame-ancestors 'none'/,
+    );
+    t.notMatch(html, /<script/);
+    t.equal((await fetch(page.replace(/.$/, (last) => (last === 'A' ? 'B' : 'A')))).status, 404);
+    t.equal(
+      (
+        await fetch(`${url}/v1/approvals`, {
+          headers: { authorization: `Bearer ${page.slice(-43)}` },
+        })
+      ).status,
+      401,
+    );
+    const post = () =>
+      fetch(page, { method: 'POST', body: new URLSearchParams({ decision: 'deny' }) });
+    const wrong = await fetch(page, {
+      method: 'POST',
+      body: new URLSearchParams({ decision: 'x' }),
+    });
+    t.equal(wrong.status, 400);
+    const first = await post();
+    t.match(await first.text(), /This call was denied/);
+    t.equal((await post()).status, 409);
+    t.match((await answer).body, { approvals: [{ decision: 'deny', decided_by: 'link' }] });
+    t.match(await (await fetch(page)).text(), /This call was denied/);
+  },
+);
 
 t.test(
   'a job is parked while it waits, gives its worker away, and goes on after a restart',

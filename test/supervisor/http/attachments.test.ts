@@ -15,7 +15,7 @@ function form(parts: Record<string, string | File>): FormData {
   return data;
 }
 
-t.test('a form carries fields and files, as the HTTP Request node of n8n sends them', async (t) => {
+t.test('a multipart form from the n8n HTTP Request node carries fields and files', async (t) => {
   const { url, surroundings, call, log } = await startSupervisor(t);
   const post = async (path: string, body: FormData) => {
     const headers = { authorization: `Bearer ${token}` };

@@ -34,7 +34,7 @@ t.test("when the day's budget is used up prompts are refused, also after a resta
   t.match(await second.prompt('[[say no]]'), { status: 429, body: { code: 'budget_exceeded' } });
 });
 
-t.test('a turn that was ended before its answer counts with what it had cost', async (t) => {
+t.test('an interrupted turn counts with its cost so far', async (t) => {
   const { stream, call, log } = await startSupervisor(t, {
     config: { 'settings.json': bashAllowed },
   });

@@ -43,7 +43,7 @@ t.test('berth jobs shows, cancels and retries a job', async (t) => {
   t.match(JSON.parse(await call('retry', failed.id)), { state: 'queued' });
 });
 
-t.test('a wrong call of berth jobs is refused with what to do', async (t) => {
+t.test('a wrong call of berth jobs is refused with a remedy', async (t) => {
   const { call } = await start(t);
   await t.rejects(call('show'), { message: /needs the id of a job; use list, show ID/ });
   await t.rejects(call('remove', 'x'), { message: /there is no such action/ });

@@ -25,7 +25,7 @@ t.test('the API to a hostile caller', async (t) => {
   });
   const session = async (): Promise<string> => (await prompt('hi')).body.session_id;
 
-  await t.test('a call that needs no body takes one that is declared and empty', async (t) => {
+  await t.test('a call that needs no body accepts a declared empty body', async (t) => {
     const id = await session();
     const calls = [
       ['POST', '/v1/pause', 200],
@@ -41,22 +41,19 @@ t.test('the API to a hostile caller', async (t) => {
     t.notMatch(wrong.body.detail, /"prompt"/);
   });
 
-  await t.test(
-    'more tools than a session keeps are refused, and what no flag can hold',
-    async (t) => {
-      const refused = [
-        { allowed_tools: Array(501).fill('Read') },
-        { allowed_tools: ['Bash(ls\0:*)'] },
-        { allowed_tools: Array(500).fill('Read'), append_system_prompt: '\u0001'.repeat(9_000) },
-        { allowed_tools: Array(20_000).fill(1) },
-      ];
-      for (const fields of refused) {
-        const { status, body } = await prompt('hi', fields);
-        t.match(status, /^4/);
-        t.ok(body.detail.length < 4_000);
-      }
-    },
-  );
+  await t.test('too many tools and values that a flag cannot hold are refused', async (t) => {
+    const refused = [
+      { allowed_tools: Array(501).fill('Read') },
+      { allowed_tools: ['Bash(ls\0:*)'] },
+      { allowed_tools: Array(500).fill('Read'), append_system_prompt: '\u0001'.repeat(9_000) },
+      { allowed_tools: Array(20_000).fill(1) },
+    ];
+    for (const fields of refused) {
+      const { status, body } = await prompt('hi', fields);
+      t.match(status, /^4/);
+      t.ok(body.detail.length < 4_000);
+    }
+  });
 
   await t.test(
     'every answer is a result or a problem with a code, and none is a bug',

@@ -116,7 +116,7 @@ t.test("keys belong to the token's name", async (t) => {
   t.same((await ask('k', { prompt: 'x' })).body, mine.body);
 });
 
-t.test('an error that would come again is given again; one that may pass is not', async (t) => {
+t.test('a permanent error is replayed for its key; a temporary error is not', async (t) => {
   const failing = (code: ErrorCode) =>
     start(t, {
       run: async () => {
@@ -148,7 +148,7 @@ t.test('an error that would come again is given again; one that may pass is not'
   }
 });
 
-t.test('what could not be read is not kept under its key', async (t) => {
+t.test('an invalid request is not stored under its key', async (t) => {
   const { ask } = await start(t);
   t.match(await ask('k', { prompt: '' }), { status: 400 });
   t.match(await ask('k', { prompt: 'x' }), { status: 200, replayed: null });

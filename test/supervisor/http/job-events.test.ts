@@ -36,7 +36,7 @@ async function idsOf(response: Response): Promise<string[]> {
     });
 }
 
-t.test('a stream has the history, then what follows, and ends with the job', async (t) => {
+t.test('a stream has the history, then the new events, and ends with the job', async (t) => {
   const { open, append, end } = await start(t);
   await append('state', 'session');
   const response = await open();
@@ -70,7 +70,7 @@ t.test(
   },
 );
 
-t.test('a client whose last event is no longer kept is told which are gone', async (t) => {
+t.test('a client whose last event was dropped gets a "missed" event', async (t) => {
   const { open, append, end } = await start(t);
   await append(...Array.from({ length: 1_010 }, () => 'text'));
   await end();

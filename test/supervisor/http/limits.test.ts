@@ -27,13 +27,13 @@ const head = (more: string, token_ = token): string =>
 const body = JSON.stringify({ prompt: 'hi' });
 const whole = `${head(`content-length: ${body.length}\r\n`)}${body}`;
 
-t.test('the real bounds are those of a server that strangers can reach', async (t) => {
+t.test('the default limits are safe for a server that anyone can reach', async (t) => {
   t.ok(httpLimits.headTimeout <= 15_000 && httpLimits.requestTimeout <= 60_000);
   t.ok(httpLimits.head <= 16 * 1024 && httpLimits.connections <= 2_000);
   t.ok(httpLimits.keepAlive > 60_000, 'a proxy lets go first');
 });
 
-t.test('a connection that says nothing is closed', async (t) => {
+t.test('a connection that sends nothing is closed', async (t) => {
   const { port } = await startApiServer(t, { limits: quick });
   t.match(await text(open(t, port)), /^HTTP\/1\.1 408 .*"code":"request_timeout"/s);
 });
@@ -99,7 +99,7 @@ for (const [what, request] of [
   ['a long header', `GET /docs HTTP/1.1\r\nhost: berth\r\nx-long: ${'x'.repeat(20_000)}\r\n\r\n`],
   ['many headers', `GET /docs HTTP/1.1\r\nhost: berth\r\n${'x-many: 1\r\n'.repeat(3_000)}\r\n`],
 ]) {
-  t.test(`${what} is refused before it is read to its end`, async (t) => {
+  t.test(`${what} is refused before all of the request is read`, async (t) => {
     const { port } = await startApiServer(t);
     const socket = open(t, port);
     socket.write(request ?? '');
@@ -107,7 +107,7 @@ for (const [what, request] of [
   });
 }
 
-t.test('a body that says it is too large is refused before it is sent', async (t) => {
+t.test('a body whose declared size is too large is refused before the body is sent', async (t) => {
   const { port } = await startApiServer(t, { maxPromptBytes: 2048 });
   const socket = open(t, port);
   socket.write(head('content-length: 3000\r\n'));
@@ -115,7 +115,7 @@ t.test('a body that says it is too large is refused before it is sent', async (t
   t.match(String(answer), /^HTTP\/1\.1 413 .*larger than 2Ki; .*BERTH_MAX_PROMPT_BYTES/s);
 });
 
-t.test('one that does not say it is refused when it has become too large', async (t) => {
+t.test('a body without a declared size is refused as soon as the body is too large', async (t) => {
   const { port } = await startApiServer(t, { maxPromptBytes: 2048 });
   const socket = open(t, port);
   socket.write(head('transfer-encoding: chunked\r\n'));
@@ -124,7 +124,7 @@ t.test('one that does not say it is refused when it has become too large', async
   t.match(String(answer), /^HTTP\/1\.1 413 /);
 });
 
-t.test('who has no token is answered before a body is sent', async (t) => {
+t.test('a request without a valid token is answered before the body is sent', async (t) => {
   const { port } = await startApiServer(t);
   const socket = open(t, port);
   socket.write(head('content-length: 100000\r\n', 'nobodys-token'));
@@ -148,11 +148,14 @@ t.test('connections above the bound are closed, and a place that is free is used
   );
 });
 
-t.test('what workers need is kept from connections, few as the descriptors may be', async (t) => {
-  t.same(limitsWithin(Number.POSITIVE_INFINITY, 64), httpLimits);
-  t.match(limitsWithin(1_024, 4), { connections: 864, strangers: 64, crowd: 432 });
-  t.match(limitsWithin(64, 4), { connections: 16, strangers: 8, crowd: 8 });
-});
+t.test(
+  'file descriptors for workers are reserved, even if the limit of descriptors is low',
+  async (t) => {
+    t.same(limitsWithin(Number.POSITIVE_INFINITY, 64), httpLimits);
+    t.match(limitsWithin(1_024, 4), { connections: 864, strangers: 64, crowd: 432 });
+    t.match(limitsWithin(64, 4), { connections: 16, strangers: 8, crowd: 8 });
+  },
+);
 
 t.test('of connections without a token the oldest goes, none with one', async (t) => {
   const { port } = await startApiServer(t, { limits: { strangers: 2, crowd: 2 } });
@@ -194,14 +197,14 @@ t.test('connections without a token that stay are closed after the grace', async
   t.equal(known.destroyed, false);
 });
 
-t.test('who has sent no valid token gets no second request on the connection', async (t) => {
+t.test('a request without a valid token closes its connection', async (t) => {
   const { port } = await startApiServer(t);
   const socket = open(t, port);
   socket.write(`GET /v1/status HTTP/1.1\r\nhost: berth\r\n\r\n`);
   t.match(await text(socket), /^HTTP\/1\.1 401 .*connection: close/is);
 });
 
-t.test('when all connections are taken, those that wait for nothing go', async (t) => {
+t.test('if all connections are in use, idle connections are closed', async (t) => {
   const { port, url } = await startApiServer(t, { limits: { connections: 3 } });
   const idle = [open(t, port), open(t, port), open(t, port)];
   for (const socket of idle) socket.write(whole);
@@ -214,7 +217,7 @@ t.test('when all connections are taken, those that wait for nothing go', async (
   );
 });
 
-t.test('many requests on one connection are all answered, in their order', async (t) => {
+t.test('many requests on one connection are all answered in sequence', async (t) => {
   const { port } = await startApiServer(t);
   const socket = open(t, port);
   const request = 'GET /docs HTTP/1.1\r\nhost: berth\r\n\r\n';
@@ -223,7 +226,7 @@ t.test('many requests on one connection are all answered, in their order', async
   t.equal(answers.match(/HTTP\/1\.1 200 OK/g)?.length, 200);
 });
 
-t.test('what follows a stream on its connection cannot write into it', async (t) => {
+t.test('data after a streaming request cannot write into the stream', async (t) => {
   const { promise, resolve } = Promise.withResolvers<void>();
   t.teardown(() => resolve());
   const { port } = await startApiServer(t, {

@@ -131,7 +131,7 @@ const clientCalls: [method: string, path: string, body: unknown, status: number]
   ['GET', '/v1/models/{id}', undefined, 404],
 ];
 
-t.test('what other routes answer is what the description says', async (t) => {
+t.test('the answers of the other routes match the OpenAPI description', async (t) => {
   const { url } = await startApiServer(t);
   const errors = validator(await describedBy(url));
   const call = async (method: string, path: string, body: unknown) => {
@@ -183,7 +183,7 @@ const calls: [method: string, path: string, body: unknown, status: number][] = [
   ['POST', '/v1/resume', undefined, 200],
 ];
 
-t.test('what the routes answer is what the description says', async (t) => {
+t.test('the answers of the routes match the OpenAPI description', async (t) => {
   const running = await startSupervisor(t, {
     config: { 'settings.json': bashAllowed },
     environment: { CLAUDE_CODE_MAX_RETRIES: '3' },
@@ -273,7 +273,7 @@ t.test('/docs is one page that needs nothing else, under the strictest policy', 
   t.equal(open, page.match(/<\/(table|section|details|ul|pre)>/g)?.length, 'every part is closed');
 });
 
-t.test('who opens the address of the server is led to /docs', async (t) => {
+t.test('the root address redirects to /docs', async (t) => {
   const { url } = await startApiServer(t);
   const response = await fetch(`${url}/`);
   t.equal(response.url, `${url}/docs`, 'without a token');
@@ -283,7 +283,7 @@ t.test('who opens the address of the server is led to /docs', async (t) => {
   t.equal((await fetch(`${url}/`, { method: 'POST' })).status, 401);
 });
 
-t.test('every answer tells a browser to do nothing with it', async (t) => {
+t.test('every answer has headers that stop a browser from using the content', async (t) => {
   const { url } = await startApiServer(t);
   const authorization = 'Bearer a-token-of-the-tests';
   const stream = {

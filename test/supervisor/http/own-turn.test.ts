@@ -2,7 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import t from 'tap';
 import { OwnTurn } from '../../../supervisor/http/own-turn.ts';
 
-t.test('each caller works in a turn of the event loop of its own, in order', async (t) => {
+t.test('each caller runs in its own turn of the event loop, in sequence', async (t) => {
   const own = new OwnTurn();
   let turns = 0;
   const worked: [name: string, turn: number][] = [];

@@ -12,7 +12,7 @@ const get = async (base: string, path: string) => {
   return { status: response.status, text: await response.text() };
 };
 
-t.test('ready is only who serves, alive is also who starts', async (t) => {
+t.test('readyz succeeds only while serving, livez also during the start', async (t) => {
   const made = await makeSupervisor(t);
   const { supervisor } = made;
   const starting = supervisor.start(new AbortController().signal);
@@ -31,7 +31,7 @@ t.test('a lost login or a full queue is no reason not to be ready', async (t) =>
   t.match(await get(metricsUrl, '/readyz'), { status: 200 });
 });
 
-t.test('the metrics say what has happened, in the format of Prometheus', async (t) => {
+t.test('the metrics count the prompts, in the format of Prometheus', async (t) => {
   const { prompt, metricsUrl } = await startSupervisor(t);
   const { body } = await prompt('[[say hello]]');
   await prompt('[[status 401]]');
@@ -57,36 +57,39 @@ t.test('probes need no token, the rest does, and the metrics port takes no promp
   t.equal((await get(url, '/openapi.json')).status, 200);
 });
 
-t.test('the description of the API is OpenAPI 3.1, and the one that is checked in', async (t) => {
-  const { url } = await startSupervisor(t);
-  const description = JSON.parse((await get(url, '/openapi.json')).text);
-  t.match(description, { openapi: /^3\.1\.\d+$/, info: { title: 'berth', version: String } });
-  const methods = ['get', 'post', 'put', 'patch', 'delete'];
-  for (const [path, item] of Object.entries<Record<string, unknown>>(description.paths)) {
-    t.match(path, /^\//);
-    for (const [method, operation] of Object.entries(item)) {
-      t.ok(methods.includes(method), `${method} ${path}`);
-      const answers = successes(operation);
-      t.ok(answers.length > 0, `${method} ${path} has an answer without an error`);
-      for (const [status, answer] of answers) {
-        t.match(answer, { description: String, ...(status === '204' ? {} : { content: {} }) });
+t.test(
+  'the served API description is OpenAPI 3.1 and equals the file in the repository',
+  async (t) => {
+    const { url } = await startSupervisor(t);
+    const description = JSON.parse((await get(url, '/openapi.json')).text);
+    t.match(description, { openapi: /^3\.1\.\d+$/, info: { title: 'berth', version: String } });
+    const methods = ['get', 'post', 'put', 'patch', 'delete'];
+    for (const [path, item] of Object.entries<Record<string, unknown>>(description.paths)) {
+      t.match(path, /^\//);
+      for (const [method, operation] of Object.entries(item)) {
+        t.ok(methods.includes(method), `${method} ${path}`);
+        const answers = successes(operation);
+        t.ok(answers.length > 0, `${method} ${path} has an answer without an error`);
+        for (const [status, answer] of answers) {
+          t.match(answer, { description: String, ...(status === '204' ? {} : { content: {} }) });
+        }
+        t.match(operation, { summary: String });
       }
-      t.match(operation, { summary: String });
     }
-  }
-  t.match(description.paths['/v1/prompts'].post.requestBody.content['application/json'].schema, {
-    type: 'object',
-    required: ['prompt'],
-    additionalProperties: false,
-  });
-  const references = JSON.stringify(description).matchAll(/"\$ref":"#\/([^"]+)"/g);
-  for (const [, pointer = ''] of references) {
-    const target = pointer.split('/').reduce((at, key) => at?.[key], description);
-    t.ok(target, pointer);
-  }
-  const checkedIn = join(import.meta.dirname, '../../../docs/openapi.json');
-  t.same(description, JSON.parse(readFileSync(checkedIn, 'utf8')));
-});
+    t.match(description.paths['/v1/prompts'].post.requestBody.content['application/json'].schema, {
+      type: 'object',
+      required: ['prompt'],
+      additionalProperties: false,
+    });
+    const references = JSON.stringify(description).matchAll(/"\$ref":"#\/([^"]+)"/g);
+    for (const [, pointer = ''] of references) {
+      const target = pointer.split('/').reduce((at, key) => at?.[key], description);
+      t.ok(target, pointer);
+    }
+    const checkedIn = join(import.meta.dirname, '../../../docs/openapi.json');
+    t.same(description, JSON.parse(readFileSync(checkedIn, 'utf8')));
+  },
+);
 
 function successes(operation: unknown): [status: string, answer: object][] {
   const { responses } = operation as { responses: Record<string, object> };

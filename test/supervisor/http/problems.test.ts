@@ -175,7 +175,7 @@ t.test('a bad request for a stream is a problem too, not a stream', async (t) =>
   t.match(answer, { status: 400, body: { code: 'invalid_request' } });
 });
 
-t.test('a full queue tells when to come again', async (t) => {
+t.test('a full queue answers 429 with Retry-After', async (t) => {
   const { prompt, surroundings } = await startSupervisor(t, {
     settings: { BERTH_MAX_WORKERS: '1', BERTH_QUEUE_LIMIT: '0' },
   });
@@ -189,7 +189,7 @@ t.test('a full queue tells when to come again', async (t) => {
   t.match(Number(answer.headers.get('retry-after')) > 0, true);
 });
 
-t.test('what is no HTTP gets an answer and harms nobody', async (t) => {
+t.test('data that is not HTTP gets an answer, and the server continues', async (t) => {
   const { url, call } = await startSupervisor(t);
   const socket = connect(Number(new URL(url).port), '127.0.0.1');
   socket.end('\x16\x03\x01 hello\r\n\r\n');

@@ -30,7 +30,7 @@ t.test('an answer as JSON has everything that a workflow needs', async (t) => {
   t.notOk('metadata' in (await prompt('[[say hello]]')).body, 'what was not given is not returned');
 });
 
-t.test('a stream has its events in order, and its texts are the result', async (t) => {
+t.test('a stream has its events in sequence, and its texts add up to the result', async (t) => {
   const { stream, call } = await startSupervisor(t, {
     config: { 'settings.json': bashAllowed },
     settings: { BERTH_WARM_WORKERS: '1' },
@@ -57,7 +57,7 @@ t.test('a stream has its events in order, and its texts are the result', async (
   t.same(result.metadata, { run: '42' });
 });
 
-t.test('a stream tells of waiting and of retries', async (t) => {
+t.test('a stream reports waiting and retries', async (t) => {
   const { stream } = await startSupervisor(t, {
     environment: { CLAUDE_CODE_MAX_RETRIES: '3' },
   });
@@ -94,7 +94,7 @@ t.test('a failure is the last event of its stream', async (t) => {
 });
 
 for (const how of ['a stream', 'an answer']) {
-  t.test(`a prompt is interrupted when the client who waits for ${how} goes away`, async (t) => {
+  t.test(`a prompt is interrupted when the client that waits for ${how} disconnects`, async (t) => {
     const { stream, prompt, call, surroundings, log } = await startSupervisor(t);
     const leaving = new AbortController();
     const text = `[[hang stream]] ${how}`;
@@ -134,7 +134,7 @@ t.test('a client that goes away while it waits leaves the queue', async (t) => {
   await until('it has left', async () => (await length()) === 0);
 });
 
-t.test('an answer larger than what may wait for a slow reader arrives whole', async (t) => {
+t.test('an answer larger than the buffer limit of a slow reader arrives completely', async (t) => {
   const { prompt, stream } = await startSupervisor(t);
   const { body } = await prompt('[[big 6000000]]');
   t.equal(body.result.length, 6_000_000);

@@ -56,28 +56,31 @@ t.test("a revoked token's turns end, also those that wait; another's do not", as
   for (const token of [old, home]) t.notMatch(running.log.text, token);
 });
 
-t.test('with two tokens of one name, only the turns of the one that goes end', async (t) => {
-  const lines = [tokenLine('n8n', old), tokenLine('n8n', fresh)];
-  const running = await start(t, lines);
-  const before = '[[hang stream]] old';
-  const after = '[[slow 400]] [[say goes on]] fresh';
-  const ended = collect(stream(running, old, before));
-  const kept = collect(stream(running, fresh, after));
-  await Promise.all([hanging(running, before), hanging(running, after)]);
-  running.write([tokenLine('n8n', fresh)]);
-  const last = (await ended).at(-1);
-  t.match(last, { event: 'error', data: { code: 'token_revoked' } });
-  t.match((await kept).at(-1), { event: 'result', data: { result: 'goes on' } });
-  const { session_id } = last?.data ?? {};
-  const on = { token: fresh, body: { prompt: '[[say mine still]]', session_id } };
-  t.match(
-    await running.call('POST', '/v1/prompts', on),
-    { status: 200 },
-    "sessions are the name's",
-  );
-});
+t.test(
+  'if one of two tokens with the same name is removed, only the turns of that token end',
+  async (t) => {
+    const lines = [tokenLine('n8n', old), tokenLine('n8n', fresh)];
+    const running = await start(t, lines);
+    const before = '[[hang stream]] old';
+    const after = '[[slow 400]] [[say goes on]] fresh';
+    const ended = collect(stream(running, old, before));
+    const kept = collect(stream(running, fresh, after));
+    await Promise.all([hanging(running, before), hanging(running, after)]);
+    running.write([tokenLine('n8n', fresh)]);
+    const last = (await ended).at(-1);
+    t.match(last, { event: 'error', data: { code: 'token_revoked' } });
+    t.match((await kept).at(-1), { event: 'result', data: { result: 'goes on' } });
+    const { session_id } = last?.data ?? {};
+    const on = { token: fresh, body: { prompt: '[[say mine still]]', session_id } };
+    t.match(
+      await running.call('POST', '/v1/prompts', on),
+      { status: 200 },
+      "sessions are the name's",
+    );
+  },
+);
 
-t.test('a token that goes to another name, and the last one, end what they had too', async (t) => {
+t.test('renaming a token or removing the last token also ends its turns', async (t) => {
   const running = await start(t, [tokenLine('n8n', old), tokenLine('home', home)]);
   const mine = '[[hang stream]] renamed';
   const ended = collect(stream(running, old, mine));

@@ -17,7 +17,7 @@ async function ownSurroundings(t: Test, config: Record<string, string> = {}) {
   return surroundings;
 }
 
-t.test('a token lists its sessions, page by page, those first that were used last', async (t) => {
+t.test('a token lists its sessions in pages, the last used session first', async (t) => {
   const { prompt, call } = await startSupervisor(t);
   const ids: string[] = [];
   for (const text of ['one', 'two', 'three']) {
@@ -45,7 +45,7 @@ t.test('a token lists its sessions, page by page, those first that were used las
   }
 });
 
-t.test('a session shows what it has used and where it works', async (t) => {
+t.test('a session shows its usage and its working directory', async (t) => {
   const { prompt, call, surroundings } = await startSupervisor(t);
   const { body } = await prompt('[[say one]]');
   const id = body.session_id;
@@ -81,7 +81,7 @@ t.test("somebody else's session is not there, whatever is asked of it", async (t
   t.equal((await call('GET', '/v1/sessions/nonsense')).status, 400);
 });
 
-t.test('an interrupted turn is answered as such, and its session goes on', async (t) => {
+t.test('an interrupted turn is reported as interrupted, and its session continues', async (t) => {
   const { prompt, stream, call } = await startSupervisor(t);
   const { session_id } = (await prompt('[[say one]]')).body;
   const path = `/v1/sessions/${session_id}`;
@@ -135,7 +135,7 @@ t.test('a session that is deleted leaves nothing behind', async (t) => {
   t.match((await call('GET', '/v1/status')).body, { sessions: 0, workers: [] });
 });
 
-t.test('deleting a session interrupts its turn and answers those that wait for it', async (t) => {
+t.test('deleting a session interrupts its turn and answers the waiting prompts', async (t) => {
   const { prompt, stream, call, surroundings, log } = await startSupervisor(t, {
     config: { 'settings.json': bashAllowed },
   });

@@ -25,7 +25,7 @@ async function streamToSlowReader(t: Test) {
 }
 
 t.test(
-  'what waits for a reader who does not read is bounded, and then he is cut off',
+  'the buffer for a client that does not read is limited, and then the stream is cut',
   async (t) => {
     const { events, response, cuts } = await streamToSlowReader(t);
     const text = 'x'.repeat(1024);
@@ -46,7 +46,7 @@ t.test(
   },
 );
 
-t.test('a reader who lags and catches up gets all of it in order, in fewer events', async (t) => {
+t.test('a slow reader that catches up gets all text in sequence, in fewer events', async (t) => {
   const { events, socket, cuts } = await streamToSlowReader(t);
   const pieces = Array.from({ length: 100_000 }, (_, index) => `${index} `);
   events.send('session', { session_id: 's' });
@@ -78,18 +78,21 @@ t.test('a reader who lags and catches up gets all of it in order, in fewer event
   t.same(cuts, []);
 });
 
-t.test('the turn of a reader who was cut off is interrupted, and the log says why', async (t) => {
-  const { url, log, call } = await startSupervisor(t);
-  const { hostname, port } = new URL(url);
-  const socket = connect(Number(port), hostname);
-  t.teardown(() => socket.destroy());
-  socket.pause();
-  const body = JSON.stringify({ prompt: '[[big 60000000]] [[slow 1]]' });
-  socket.write(
-    `POST /v1/prompts HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\nauthorization: Bearer ${token}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
-  );
-  const { backlog_bytes } = await log.logged('reader_cut');
-  t.ok(Number(backlog_bytes) < 8 * mebibyte);
-  t.match(await log.logged('turn_finished'), { code: 'interrupted', session_id: String });
-  t.equal((await call('GET', '/v1/status')).status, 200);
-});
+t.test(
+  'if a slow reader is cut off, its turn is interrupted, and the log names the cause',
+  async (t) => {
+    const { url, log, call } = await startSupervisor(t);
+    const { hostname, port } = new URL(url);
+    const socket = connect(Number(port), hostname);
+    t.teardown(() => socket.destroy());
+    socket.pause();
+    const body = JSON.stringify({ prompt: '[[big 60000000]] [[slow 1]]' });
+    socket.write(
+      `POST /v1/prompts HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\nauthorization: Bearer ${token}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+    );
+    const { backlog_bytes } = await log.logged('reader_cut');
+    t.ok(Number(backlog_bytes) < 8 * mebibyte);
+    t.match(await log.logged('turn_finished'), { code: 'interrupted', session_id: String });
+    t.equal((await call('GET', '/v1/status')).status, 200);
+  },
+);

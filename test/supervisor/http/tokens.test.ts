@@ -56,24 +56,27 @@ t.test('several names, comments, empty lines and line ends of Windows', async (t
   t.equal(bearerOf(tokens, two)?.name, 'grafana');
 });
 
-t.test('plain tokens are accepted, with one warning each that does not show them', async (t) => {
-  const path = join(place(t, { tokens: `home:${one}\n${two}\n` }), 'tokens');
-  const { file, log } = await open(t, path);
-  t.equal(file.find(one)?.name, 'home');
-  t.equal(file.find(two)?.name, 'default');
-  writeFileSync(path, `home:${one}\n${two}\n${tokenLine('more', three)}\n`);
-  await until('it was read again', () => file.find(three)?.name === 'more');
-  const warnings = log.lines.filter(({ event }) => event === 'token_plain');
-  t.match(
-    warnings.map(({ level, msg }) => [level, msg]),
-    [
-      ['warn', /the API token home is stored in plain text; .*`berth token home`/],
-      ['warn', /the API token default /],
-    ],
-  );
-  t.equal(warnings.length, 2);
-  for (const token of [one, two, three]) t.notMatch(log.text, token);
-});
+t.test(
+  'plain tokens are accepted, each with one warning that does not show the token',
+  async (t) => {
+    const path = join(place(t, { tokens: `home:${one}\n${two}\n` }), 'tokens');
+    const { file, log } = await open(t, path);
+    t.equal(file.find(one)?.name, 'home');
+    t.equal(file.find(two)?.name, 'default');
+    writeFileSync(path, `home:${one}\n${two}\n${tokenLine('more', three)}\n`);
+    await until('it was read again', () => file.find(three)?.name === 'more');
+    const warnings = log.lines.filter(({ event }) => event === 'token_plain');
+    t.match(
+      warnings.map(({ level, msg }) => [level, msg]),
+      [
+        ['warn', /the API token home is stored in plain text; .*`berth token home`/],
+        ['warn', /the API token default /],
+      ],
+    );
+    t.equal(warnings.length, 2);
+    for (const token of [one, two, three]) t.notMatch(log.text, token);
+  },
+);
 
 const wrong: [string, string, RegExp][] = [
   ['no line', '# nothing yet\n', /cannot find an API token in .*; add a line that `berth token/],
@@ -83,7 +86,7 @@ const wrong: [string, string, RegExp][] = [
 ];
 
 for (const [what, content, message] of wrong) {
-  t.test(`a file with ${what} is a configuration error that says what to do`, async (t) => {
+  t.test(`a file with ${what} is a configuration error with a remedy`, async (t) => {
     const path = join(testDirectory(t, { tokens: content }), 'tokens');
     await t.rejects(readTokens(path), { code: 'config_invalid', exitCode: 64, message });
   });
@@ -139,18 +142,21 @@ t.test('the last token can be revoked', async (t) => {
   await until('it is revoked', () => file.find(one)?.name === undefined);
 });
 
-t.test('a file that is broken or gone keeps the tokens, until it is right again', async (t) => {
-  const path = join(place(t, { tokens: tokenLine('n8n', one) }), 'tokens');
-  const { file, log } = await open(t, path);
-  const failed = () => log.lines.filter(({ level }) => level === 'error').length;
-  writeFileSync(path, 'n8n:sha256:torn');
-  await until('it was read', () => failed() === 1);
-  t.equal(file.find(one)?.name, 'n8n');
-  rmSync(path);
-  await until('it was missed', () => failed() === 2);
-  t.equal(file.find(one)?.name, 'n8n');
-  writeFileSync(`${path}.new`, tokenLine('n8n', two));
-  renameSync(`${path}.new`, path);
-  await until('the new token is known', () => file.find(two)?.name === 'n8n');
-  t.equal(file.find(one)?.name, undefined);
-});
+t.test(
+  'while the file is broken or missing, the tokens stay valid until the file is corrected',
+  async (t) => {
+    const path = join(place(t, { tokens: tokenLine('n8n', one) }), 'tokens');
+    const { file, log } = await open(t, path);
+    const failed = () => log.lines.filter(({ level }) => level === 'error').length;
+    writeFileSync(path, 'n8n:sha256:torn');
+    await until('it was read', () => failed() === 1);
+    t.equal(file.find(one)?.name, 'n8n');
+    rmSync(path);
+    await until('it was missed', () => failed() === 2);
+    t.equal(file.find(one)?.name, 'n8n');
+    writeFileSync(`${path}.new`, tokenLine('n8n', two));
+    renameSync(`${path}.new`, path);
+    await until('the new token is known', () => file.find(two)?.name === 'n8n');
+    t.equal(file.find(one)?.name, undefined);
+  },
+);

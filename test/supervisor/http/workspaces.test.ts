@@ -37,7 +37,7 @@ t.test(
   },
 );
 
-t.test('what the profile does not allow is refused before anything runs', async (t) => {
+t.test('a workspace that the profile does not allow is refused before a worker runs', async (t) => {
   const { prompt } = await openSupervised(t);
   for (const [fields, status, wrong] of [
     [{ workspace: { repo: 'me/app' } }, 403, 'workspace_refused'],

@@ -468,7 +468,7 @@ t.test('a run ends whose job has ended without it', async (t) => {
   t.match(await has(job.id, 'failed'), { error });
 });
 
-t.test('a job that expires while it waits is counted, and its history says so', async (t) => {
+t.test('a job that expires while waiting is counted, and its history has the expiry', async (t) => {
   let expired = 0;
   const { store, runner, has } = await startRunner(t, { onExpired: () => expired++ });
   const { job } = await store.add(queuedJob({ expiresAt: Date.now() - 1 }));

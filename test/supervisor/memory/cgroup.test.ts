@@ -15,7 +15,7 @@ const version2 = (used: number, limit: string) => ({
   'memory.stat': 'anon 1\nfile 2\ninactive_file 100\nactive_file 3\n',
 });
 
-t.test('version 2: usage without what the kernel can take back at once', (t) => {
+t.test('version 2: the usage excludes memory that the kernel can reclaim at once', (t) => {
   const root = testDirectory(t, version2(300, '512'));
   t.match(read(root), { limit: 512, workingSet: 200 });
   t.end();
@@ -26,7 +26,7 @@ t.test('version 2 without a limit', (t) => {
   t.end();
 });
 
-t.test('version 2 tells of stalls, of kills and of tasks', (t) => {
+t.test('version 2 reports stalls, OOM kills and tasks', (t) => {
   const root = testDirectory(t, {
     ...version2(300, '512'),
     'memory.pressure':
@@ -43,24 +43,27 @@ t.test('version 2 tells of stalls, of kills and of tasks', (t) => {
   t.end();
 });
 
-t.test('what the kernel does not tell is unknown, and nothing else is the less known', (t) => {
-  const root = testDirectory(t, {
-    ...version2(300, '512'),
-    'memory.pressure': 'nonsense',
-    'memory.events': {},
-    'pids.current': '41\n',
-    'pids.max': 'max\n',
-  });
-  t.same(read(root), {
-    limit: 512,
-    workingSet: 200,
-    reclaimable: 100,
-    stalled: undefined,
-    oomKills: undefined,
-    tasks: undefined,
-  });
-  t.end();
-});
+t.test(
+  'a value that the kernel does not provide is unknown, and the other values are read',
+  (t) => {
+    const root = testDirectory(t, {
+      ...version2(300, '512'),
+      'memory.pressure': 'nonsense',
+      'memory.events': {},
+      'pids.current': '41\n',
+      'pids.max': 'max\n',
+    });
+    t.same(read(root), {
+      limit: 512,
+      workingSet: 200,
+      reclaimable: 100,
+      stalled: undefined,
+      oomKills: undefined,
+      tasks: undefined,
+    });
+    t.end();
+  },
+);
 
 const version1 = (limit: string, used = 300 * mebibyte) => ({
   'memory.usage_in_bytes': `${used}\n`,
@@ -93,7 +96,7 @@ t.test('version 1 writes no limit as a number near 2^63', (t) => {
   t.end();
 });
 
-t.test('version 1 tells of a limit above that cannot be seen from inside', (t) => {
+t.test('version 1 reports a limit of a parent cgroup that is not visible from inside', (t) => {
   const memory = version1('9223372036854771712');
   const statistics = `hierarchical_memory_limit ${400 * mebibyte}\n${memory['memory.stat']}`;
   const root = testDirectory(t, { memory: { ...memory, 'memory.stat': statistics } });
@@ -137,7 +140,7 @@ t.test('more reclaimable than used is a working set of nothing', (t) => {
   t.end();
 });
 
-t.test('no memory cgroup, half of one, or one that goes, is no reading', (t) => {
+t.test('a missing, incomplete or removed memory cgroup gives no reading', (t) => {
   t.equal(read('/nowhere'), undefined);
   t.equal(read(testDirectory(t, { 'memory.max': '10' })), undefined);
   t.equal(readContainerMemory({ version: 2, directory: '/nowhere', pids: undefined }), undefined);

@@ -39,7 +39,7 @@ function other(proc: string, config: string): void {
   writeFileSync(join(proc, '77/environ'), `A=1\0CLAUDE_CONFIG_DIR=${config}\0`);
 }
 
-t.test('locks that are its own go, whoever else is there', async (t) => {
+t.test('the locks of the dead worker are removed, even if other CLIs run', async (t) => {
   const { config, locks, dead, proc } = layOut(t, pid);
   other(proc, config);
   await removeTraces(dead, proc);
@@ -56,7 +56,7 @@ t.test("another's stay, and those of nobody in particular while another lives", 
   }
 });
 
-t.test('when nobody else is there, all locks are void; what is no lock stays', async (t) => {
+t.test('if no other CLI runs, all locks are removed, but not other files', async (t) => {
   const { config, locks, dead, proc } = layOut(t, undefined);
   mkdirSync(join(config, '.storage-write.lock'));
   await removeTraces(dead, proc);
@@ -67,7 +67,7 @@ t.test('when nobody else is there, all locks are void; what is no lock stays', a
   t.ok(existsSync(join(config, '.storage-write.lock/full')));
 });
 
-t.test('a lock that is taken while it looks who lives stays', async (t) => {
+t.test('a lock that is taken during the search for live processes stays', async (t) => {
   const { config, locks, dead, proc, directory } = layOut(t, undefined);
   // Its look at this process waits until somebody writes.
   mkdirSync(join(proc, '77'));
@@ -117,7 +117,7 @@ function belowInit(proc: string, config: string): void {
   }
 }
 
-t.test('at the start the locks of a dead container go, fresh ones of a CLI too', async (t) => {
+t.test('at the start, all locks of a dead container are removed, even new locks', async (t) => {
   const { config, locks, proc } = layOut(t, 77);
   belowInit(proc, config);
   mkdirSync(join(config, '.storage-write.lock'));

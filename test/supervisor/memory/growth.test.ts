@@ -22,7 +22,7 @@ t.test('growth is that of the last seconds, and unknown before there is one', (t
   t.end();
 });
 
-t.test('a clock that jumps, or a pause in which nobody looked, begins it anew', (t) => {
+t.test('after a clock jump or a gap in the readings, the growth is measured anew', (t) => {
   const before = [
     [50_000, 100],
     [52_000, 300],

@@ -61,7 +61,7 @@ function startGuard(
   };
 }
 
-t.test('it looks by itself, has done what was decided, and tells with which numbers', async (t) => {
+t.test('the guard reads memory by itself, acts on the decision and logs the numbers', async (t) => {
   const { guard, actions, log, use } = startGuard(t, 400, 1_000);
   guard.start();
   t.same(actions, []);
@@ -93,7 +93,7 @@ t.test('it looks by itself, has done what was decided, and tells with which numb
   await guard.stop();
 });
 
-t.test('a start with MCP servers is told from a leak by its largest process', (t) => {
+t.test('the largest process separates the start of MCP servers from a leak', (t) => {
   const line = (pid: number, parent: number, size: number) => ({
     stat: `${pid} (a) S ${parent} 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 7 9 ${(size * mebibyte) / 4_096} 0\n`,
   });
@@ -121,7 +121,7 @@ t.test('a start with MCP servers is told from a leak by its largest process', (t
   t.end();
 });
 
-t.test('what the kernel kills is told', async (t) => {
+t.test('an OOM kill by the kernel is logged', async (t) => {
   const { guard, log, write } = startGuard(t, 400, 1_000);
   write('memory.events', 'oom 1\noom_kill 1\n');
   guard.start();
@@ -130,7 +130,7 @@ t.test('what the kernel kills is told', async (t) => {
   t.match(await log.logged('memory_oom_kill'), { level: 'error', oom_kills: 3 });
 });
 
-t.test('without a limit of the container, or without a cgroup, it says so, once', async (t) => {
+t.test('a missing container limit or a missing cgroup is logged once', async (t) => {
   const { guard, log } = startGuard(t, 400, 'max');
   guard.start();
   t.equal(log.count('memory_unreadable'), 1);
@@ -150,7 +150,7 @@ t.test('without a limit of the container, or without a cgroup, it says so, once'
   t.match(none.text, /there is no memory cgroup/);
 });
 
-t.test('a limit below what one worker needs is refused, with the number', (t) => {
+t.test('a limit too small for one worker is refused with the needed number', (t) => {
   const { guard } = startGuard(t, 100, 256);
   t.throws(() => guard.start(), {
     code: 'config_invalid',
@@ -160,7 +160,7 @@ t.test('a limit below what one worker needs is refused, with the number', (t) =>
   t.end();
 });
 
-t.test('a bound in bytes is held against the limit, and the remedy is one that helps', (t) => {
+t.test('a limit in bytes is checked against the container limit, with a remedy that works', (t) => {
   const refused = (limit: number, hard: number) => {
     const { guard } = startGuard(t, 100, limit, { containerHard: { bytes: hard * mebibyte } });
     try {
@@ -197,7 +197,7 @@ t.test('a bound above the limit is one below it, where it can act', (t) => {
 });
 
 t.test(
-  'the memory that a profile gives its workers bounds them, and the log says so',
+  'the memory limit of a profile applies to its workers, and the log names the limit',
   async (t) => {
     const { pool, ask, surroundings } = await startPool(t, { maxWorkers: 2, warmWorkers: 1 });
     const log = captureLog();
@@ -220,7 +220,7 @@ t.test(
   },
 );
 
-t.test('what refreshes the login is not killed in it, though the grace is shorter', async (t) => {
+t.test('a process that refreshes the login is not killed during the refresh', async (t) => {
   const { pool, acquire, surroundings } = await startPool(t, {
     beforeEnd: async (pid) => memory.beforeEnd(pid),
   });

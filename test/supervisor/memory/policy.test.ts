@@ -60,7 +60,7 @@ t.test('within the bounds nothing is done', (t) => {
 });
 
 t.test(
-  'above the soft bound the largest idle one goes, alone, and the next when it has gone',
+  'above the soft limit, the largest idle worker is recycled, then the next after its end',
   (t) => {
     const all = [worker('a'), worker('b', { bytes: 200 }), worker('c', { ...busy, bytes: 300 })];
     const first = decide(reading(701, all), bounds, initialState);
@@ -110,7 +110,7 @@ t.test('above the hard bound the fattest goes now, busy or the last', (t) => {
   t.end();
 });
 
-t.test('who leaks as soon as it has started is ended before the container is full', (t) => {
+t.test('a worker that leaks right after its start is ended before the container is full', (t) => {
   const mebibyte = 2 ** 20;
   const [limit, rate, step] = [2_048, 600, 100];
   const sizes = boundsOf(
@@ -227,7 +227,7 @@ t.test('a fork bomb is ended', (t) => {
   t.end();
 });
 
-t.test('if ending one brings no relief, others are not ended in a row', (t) => {
+t.test('if ending a worker does not lower the pressure, no other worker is ended in a row', (t) => {
   let state = initialState;
   const ended: number[] = [];
   for (let now = 0; now < 600_000; now += 250) {
@@ -309,7 +309,7 @@ const someReadings = fc.array(
   { maxLength: 30 },
 );
 
-t.test('whatever is read, the policy keeps its promises', (t) => {
+t.test('the policy keeps its invariants for all readings', (t) => {
   const property = fc.property(someReadings, (readings) => {
     let state = initialState;
     let now = 0;

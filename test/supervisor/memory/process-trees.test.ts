@@ -49,24 +49,27 @@ t.test('the memory of a tree is that of all its processes', async (t) => {
   t.match(trees.read(roots).get('worker-1'), { processes: 3 });
 });
 
-t.test('whoever has left its parents is found by its marks, and kept without them', async (t) => {
-  const { child, pids } = await startTree(t, marksOf('worker-2'));
-  const unmarked = await startTree(t);
-  const trees = new ProcessTrees({ marksOf });
-  const roots = [
-    { name: 'worker-2', pid: 2 ** 22 },
-    { name: 'worker-3', pid: unmarked.pids[0] ?? 0 },
-  ];
-  t.equal(trees.read(roots).get('worker-2')?.processes, 3, 'though its CLI is none of them');
-  t.equal(trees.read(roots).get('worker-3')?.processes, 3);
-  for (const { child: shell } of [{ child }, unmarked]) {
-    shell.kill('SIGKILL');
-    await once(shell, 'exit');
-  }
-  t.equal(trees.read(roots).get('worker-2')?.processes, 2);
-  t.equal(trees.read(roots).get('worker-3')?.processes, 2, 'orphans without a mark too');
-  t.same(pids.filter(lives).length, 2);
-});
+t.test(
+  'a process that left its parents is found by its marks; a known process needs no marks',
+  async (t) => {
+    const { child, pids } = await startTree(t, marksOf('worker-2'));
+    const unmarked = await startTree(t);
+    const trees = new ProcessTrees({ marksOf });
+    const roots = [
+      { name: 'worker-2', pid: 2 ** 22 },
+      { name: 'worker-3', pid: unmarked.pids[0] ?? 0 },
+    ];
+    t.equal(trees.read(roots).get('worker-2')?.processes, 3, 'though its CLI is none of them');
+    t.equal(trees.read(roots).get('worker-3')?.processes, 3);
+    for (const { child: shell } of [{ child }, unmarked]) {
+      shell.kill('SIGKILL');
+      await once(shell, 'exit');
+    }
+    t.equal(trees.read(roots).get('worker-2')?.processes, 2);
+    t.equal(trees.read(roots).get('worker-3')?.processes, 2, 'orphans without a mark too');
+    t.same(pids.filter(lives).length, 2);
+  },
+);
 
 t.test('the CPU time of a tree is that of all its processes and of reaped children', async (t) => {
   const { pids } = await startTree(t);
@@ -92,7 +95,7 @@ t.test('the tree of an ended process has no memory and no processes', async (t) 
   t.equal(await treeCpu(child.pid ?? 0), 0);
 });
 
-t.test('what processes share is counted once', async (t) => {
+t.test('memory that processes share is counted once', async (t) => {
   const script = 'setTimeout(() => {}, 60_000); console.log("up")';
   const start = async (): Promise<number> => {
     const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'ignore'] });
@@ -116,7 +119,7 @@ const stat = (pid: number, parent: number, pages: number) => ({
   stat: `${pid} (a) 1 (b)) S ${parent} 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 ${pid}00 9999 ${pages} 0\n`,
 });
 
-t.test('a tree that is cyclic or endless, as no kernel would tell it, is survived', async (t) => {
+t.test('a cyclic or endless process tree is handled', async (t) => {
   const root = testDirectory(t, {
     1: stat(1, 3, 1),
     2: stat(2, 1, 1),
@@ -147,7 +150,7 @@ t.test('entries that cannot be read are left out', async (t) => {
   t.same(new ProcessTrees({ marksOf, root: '/nowhere' }).read([]).size, 0);
 });
 
-t.test('what carries all marks is ended, however it has left its parents', async (t) => {
+t.test('each process with all marks is killed, even after leaving its parents', async (t) => {
   const marks = { BERTH_WORKER: 'worker-1', CLAUDE_CONFIG_DIR: t.testdirName };
   const mine = await startTree(t, marks);
   const other = await startTree(t, { ...marks, BERTH_WORKER: 'worker-2' });

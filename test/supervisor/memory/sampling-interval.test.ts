@@ -32,7 +32,7 @@ const reading = (used: number, growth = 0, workers: WorkerReading[] = []): Readi
 });
 const soft: State = { ...initialState, level: 'soft' };
 
-t.test('the less is left, the sooner it looks, and at once at no time', (t) => {
+t.test('the less memory is left, the shorter is the interval between readings', (t) => {
   t.equal(untilNextLook(reading(10), bounds, initialState), 2_000);
   t.equal(untilNextLook(reading(450), bounds, initialState), 1_000);
   t.equal(untilNextLook(reading(450, 800), bounds, initialState), 250, 'a leak that is faster');

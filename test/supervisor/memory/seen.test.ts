@@ -7,7 +7,7 @@ import { ProcessTrees } from '../../../supervisor/memory/process-trees.ts';
 import { lives } from '../../support/processes.ts';
 import { until } from '../../support/until.ts';
 
-t.test('what left its worker after it was seen is found, and ended', async (t) => {
+t.test('a process that left its worker after being seen is found and killed', async (t) => {
   const hidden = 'env -i setsid sh -c "exec sleep 300" >/dev/null 2>&1 & echo started; read line';
   const worker = spawn('sh', ['-c', hidden], { stdio: ['pipe', 'pipe', 'inherit'] });
   await once(worker.stdout, 'data');

@@ -50,23 +50,31 @@ function inContainer(t: Test, init: string, body: string): string {
 
 const skip = canMount ? false : 'needs root';
 
-t.test('what cleans its environment and leaves its session is found and ended', { skip }, (t) => {
-  const body = 'hide(); await started(); await killStrays([]); console.log(sleeps());';
-  t.equal(inContainer(t, 'tini', body), '0');
-  t.end();
-});
+t.test(
+  'a process that clears its environment and leaves its session is found and killed',
+  { skip },
+  (t) => {
+    const body = 'hide(); await started(); await killStrays([]); console.log(sleeps());';
+    t.equal(inContainer(t, 'tini', body), '0');
+    t.end();
+  },
+);
 
-t.test('what a worker that lives may have started stays until that ends', { skip }, (t) => {
-  const body = `
+t.test(
+  'a process that a live worker may have started stays until the worker ends',
+  { skip },
+  (t) => {
+    const body = `
     const worker = spawn('sleep', ['301']);
     await tick();
     hide(); await started();
     await killStrays([worker.pid]); console.log(sleeps());
     const later = spawn('sleep', ['301']);
     worker.kill(); await killStrays([later.pid]); console.log(sleeps());`;
-  t.equal(inContainer(t, 'tini', body), '2\n0');
-  t.end();
-});
+    t.equal(inContainer(t, 'tini', body), '2\n0');
+    t.end();
+  },
+);
 
 t.test('where process 1 is no init of a container, nothing is ended', { skip }, async (t) => {
   for (const init of ['systemd', 'pause', 'bash']) {

@@ -2,7 +2,7 @@ import t from 'tap';
 import { createMetrics } from '../../../supervisor/metrics/counters.ts';
 import type { MetricSources } from '../../../supervisor/metrics/gauges.ts';
 
-t.test('what has not happened yet is told as 0, and what has is not taken back', async (t) => {
+t.test('a counter starts at 0 for each label, and a counted value is never reset', async (t) => {
   let profiles = ['default'];
   const metrics = createMetrics({
     profiles: () => profiles,

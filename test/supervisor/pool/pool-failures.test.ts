@@ -14,7 +14,7 @@ import { until } from '../../support/until.ts';
 
 t.jobs = 3;
 
-t.test('a session whose transcript is gone is not found, with one attempt', async (t) => {
+t.test('a session with a missing transcript is not found after one attempt', async (t) => {
   const { ask, launches, log, recycled, pool } = await startPool(t);
   const missing = 'c2b2a2f2-5c8e-4b33-9d0e-0f9a4a4c1c11';
   await t.rejects(ask('hello', missing), {
@@ -147,7 +147,7 @@ t.test('while no worker can start, a session whose process lives is served', asy
   t.equal((await ask('[[say two]]', sessionId)).result.result, 'two');
 });
 
-t.test('a warm worker that keeps dying by itself counts as one that cannot start', async (t) => {
+t.test('a warm worker that dies again and again counts as a failing start', async (t) => {
   const { pool, log, acquire } = await startPool(t, { warmWorkers: 1 });
   for (let death = 1; death <= 3; death++) {
     const warm = await until('a worker is warm', () =>
@@ -234,7 +234,7 @@ t.test(
   },
 );
 
-t.test('a session that is held is kept for who goes on with it', async (t) => {
+t.test('a held session is reserved for the caller that continues the session', async (t) => {
   const { ask, pool, acquire } = await startPool(t, { maxWorkers: 1 });
   const { sessionId } = await ask('[[say one]]');
   const letGo = pool.hold(sessionId);

@@ -312,7 +312,7 @@ const script = fc.array(
 );
 
 t.test(
-  'in every order of events the pool keeps its promises, and nobody waits for ever',
+  'for any sequence of events the pool keeps its invariants, and no caller waits forever',
   async (t) => {
     mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
     t.teardown(() => mock.timers.reset());

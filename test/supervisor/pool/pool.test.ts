@@ -35,7 +35,7 @@ t.test(
   },
 );
 
-t.test('prompts for one session run in their order, one after the other', async (t) => {
+t.test('prompts for one session run one after the other, in sequence', async (t) => {
   const { ask, pool, surroundings } = await startPool(t);
   const { sessionId } = await ask('[[say zero]]');
   const order: string[] = [];
@@ -81,7 +81,7 @@ t.test(
   },
 );
 
-t.test('what a resumed session was told before is still known to the model', async (t) => {
+t.test('a resumed session keeps its earlier messages', async (t) => {
   const { ask, pool, surroundings } = await startPool(t, { maxWorkers: 1 });
   const first = await ask('[[say the blue door]]');
   await ask('[[say something else]]');
@@ -124,7 +124,7 @@ t.test('a full queue sends the next one away, and only that one', async (t) => {
   pool.release(await next, false);
 });
 
-t.test('with a limit of none nobody waits, but a free worker is used', async (t) => {
+t.test('with a queue limit of 0, no prompt waits, but a free worker is used', async (t) => {
   const { pool, ready, acquire } = await startPool(t, {
     warmWorkers: 1,
     maxWorkers: 1,
@@ -136,7 +136,7 @@ t.test('with a limit of none nobody waits, but a free worker is used', async (t)
   pool.release(worker, false);
 });
 
-t.test('who is gone already waits for nothing', async (t) => {
+t.test('a caller that has already left is rejected at once', async (t) => {
   const { pool, acquire } = await startPool(t);
   await t.rejects(acquire({ signal: AbortSignal.abort(new Error('gone')) }), /gone/);
   t.equal(pool.workers.length, 0);
@@ -159,7 +159,7 @@ t.test('a lone session keeps its place although no worker is warm then', async (
   t.equal(pool.count('warm'), 0);
 });
 
-t.test('drain sends away who waits and who comes, and lets run what runs', async (t) => {
+t.test('drain rejects waiting and new callers, and running turns finish', async (t) => {
   const { pool, ready, acquire } = await startPool(t, { warmWorkers: 1, maxWorkers: 1 });
   await ready();
   const worker = await acquire();
@@ -172,7 +172,7 @@ t.test('drain sends away who waits and who comes, and lets run what runs', async
   t.equal((await running).result, 'done');
 });
 
-t.test('stop ends everything, whatever its state, and can be called twice', async (t) => {
+t.test('stop ends all workers in any state, and can be called twice', async (t) => {
   const { pool, ask, surroundings, ready, acquire } = await startPool(t, {
     maxWorkers: 3,
     warmWorkers: 2,
@@ -189,7 +189,7 @@ t.test('stop ends everything, whatever its state, and can be called twice', asyn
   await t.rejects(acquire(), { code: 'draining' });
 });
 
-t.test('a process whose flags are not those that are wanted now is replaced', async (t) => {
+t.test('a process whose flags differ from the wanted flags is replaced', async (t) => {
   const { ask, recycled } = await startPool(t, { maxWorkers: 1 });
   const first = await ask('[[say one]]');
   const second = await ask('[[say two]]', first.sessionId, { key: 'renewed' });

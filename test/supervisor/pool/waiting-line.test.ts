@@ -75,23 +75,26 @@ t.test(
   },
 );
 
-t.test('a ticket whose listener throws is rejected, and the others are told', async (t) => {
-  const { join, line, order, places } = makeLine();
-  const ticket = line.join({
-    ...{ spec: {} as ProcessSpec, token: 'a', signal: new AbortController().signal },
-    onPlace: () => {
-      throw new RangeError('too deep');
-    },
-  });
-  join('b1', 'b');
-  line.reportPlaces();
-  await t.rejects(ticket.worker, { message: 'too deep' });
-  t.equal(order(), 'b1', 'no worker can be given to the rejected ticket');
-  line.reportPlaces();
-  t.same(Object.fromEntries(places), { b1: [2, 1] });
-});
+t.test(
+  'a ticket whose listener throws is rejected, and the other tickets get their places',
+  async (t) => {
+    const { join, line, order, places } = makeLine();
+    const ticket = line.join({
+      ...{ spec: {} as ProcessSpec, token: 'a', signal: new AbortController().signal },
+      onPlace: () => {
+        throw new RangeError('too deep');
+      },
+    });
+    join('b1', 'b');
+    line.reportPlaces();
+    await t.rejects(ticket.worker, { message: 'too deep' });
+    t.equal(order(), 'b1', 'no worker can be given to the rejected ticket');
+    line.reportPlaces();
+    t.same(Object.fromEntries(places), { b1: [2, 1] });
+  },
+);
 
-t.test('a ticket is told its place once for each change', async (t) => {
+t.test('a ticket is notified of its place once for each change', async (t) => {
   const { join, line, places, serveNext } = makeLine();
   join('a1', 'a');
   join('a2', 'a');

@@ -57,7 +57,7 @@ t.test('without a file there is the built-in profile, for everybody', async (t) 
   t.ok(profiles.mayAdminister('n8n'));
 });
 
-t.test('a mounted ConfigMap is followed, and what changed is said', async (t) => {
+t.test('a change in a mounted ConfigMap is loaded, and the changes are logged', async (t) => {
   const directory = place(t);
   const path = mount(directory, 1, 'profiles: {a: {}, b: {model: opus}}');
   const { profiles, log } = await open(t, path);
@@ -80,21 +80,24 @@ t.test('a mounted ConfigMap is followed, and what changed is said', async (t) =>
   t.not(keyOf(profiles.forToken('n8n', 'b')), opus, 'those of what did are renewed');
 });
 
-t.test('a file that is broken or gone keeps the profiles, and that is said once', async (t) => {
-  const path = join(place(t), 'profiles.yaml');
-  put(path, 'profiles: {a: {}}');
-  const { profiles, log } = await open(t, path);
-  put(path, 'profiles: {a: {warn: 1}}');
-  await until('it is seen', () => profiles.status.problem !== null);
-  t.match(profiles.status.problem, /profiles\.a\.warn, line 1: unknown key; did you mean warm\?/);
-  rmSync(path);
-  await until('it is missed', () => profiles.status.problem?.includes('ENOENT'));
-  t.ok(profiles.get('a'));
-  t.equal(log.lines.filter(({ level }) => level === 'error').length, 2);
-  put(path, 'profiles: {a: {}}');
-  await until('it is right again', () => profiles.status.problem === null);
-  t.equal(log.count('profiles_loaded'), 3, 'what did not change is not announced');
-});
+t.test(
+  'a broken or missing file keeps the profiles, and each problem is logged once',
+  async (t) => {
+    const path = join(place(t), 'profiles.yaml');
+    put(path, 'profiles: {a: {}}');
+    const { profiles, log } = await open(t, path);
+    put(path, 'profiles: {a: {warn: 1}}');
+    await until('it is seen', () => profiles.status.problem !== null);
+    t.match(profiles.status.problem, /profiles\.a\.warn, line 1: unknown key; did you mean warm\?/);
+    rmSync(path);
+    await until('it is missed', () => profiles.status.problem?.includes('ENOENT'));
+    t.ok(profiles.get('a'));
+    t.equal(log.lines.filter(({ level }) => level === 'error').length, 2);
+    put(path, 'profiles: {a: {}}');
+    await until('it is right again', () => profiles.status.problem === null);
+    t.equal(log.count('profiles_loaded'), 3, 'what did not change is not announced');
+  },
+);
 
 t.test('a file with a setting that is retired is taken, with a warning', async (t) => {
   const path = join(place(t), 'profiles.yaml');
@@ -114,7 +117,7 @@ t.test('a file with a setting that is retired is taken, with a warning', async (
   t.equal(warned.length, 1);
 });
 
-t.test('the same problem is said once however often it is looked at', async (t) => {
+t.test('the same problem is logged once, however often the file is read', async (t) => {
   const path = join(place(t), 'profiles.yaml');
   put(path, 'profiles: {}');
   const { profiles, log } = await open(t, path);
@@ -235,7 +238,7 @@ const refused: [what: string, profile: string, request: OverrideFields, message:
 ];
 
 for (const [what, profile, request, message] of refused) {
-  t.test(`${what} is refused, with the line that would allow it`, (t) => {
+  t.test(`${what} is refused, and the error names the line that would allow the request`, (t) => {
     const error = { code: 'invalid_request', message };
     t.throws(() => readOverrides(request, review(profile), 280_000), error);
     t.end();
@@ -333,7 +336,7 @@ t.test('a denied tool is named with the line that would allow it', (t) => {
   t.end();
 });
 
-t.test('a tool that the profile hides is recognised in what the CLI answers', (t) => {
+t.test('a tool that the profile hides is recognised in the output of the CLI', (t) => {
   const said = '<tool_use_error>Error: No such tool available: Bash. Bash is disabled';
   t.equal(hiddenTool(said), 'Bash');
   t.equal(hiddenTool('Error: No such file'), undefined);

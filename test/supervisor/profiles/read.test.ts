@@ -43,7 +43,7 @@ t.test(
   },
 );
 
-t.test('the example file is right, and what it leaves out has its default', (t) => {
+t.test('the example file is valid, and each omitted field has its default', (t) => {
   const set = read(example);
   t.same(
     [...set.profiles.keys()],
@@ -72,7 +72,7 @@ t.test('the component has the same profiles, and requests that name none may onl
   t.end();
 });
 
-t.test('what the example lets Bash run is in the image', (t) => {
+t.test('each program that the example allows for Bash is in the image', (t) => {
   const image = readFileSync(join(root, 'Dockerfile.runtime'), 'utf8');
   const [, packages = ''] =
     /apt-get install -y --no-install-recommends (.*?) &&/s.exec(image) ?? [];
@@ -86,7 +86,7 @@ t.test('what the example lets Bash run is in the image', (t) => {
   t.end();
 });
 
-t.test('editors are told the same as the program', (t) => {
+t.test('the JSON schema for editors accepts the same files as the program', (t) => {
   const schema = jsonSchema();
   t.same(JSON.parse(readFileSync(join(root, 'docs/profiles.schema.json'), 'utf8')), schema);
   const check = new Ajv({ strict: false, validateFormats: false }).compile(schema);
@@ -96,7 +96,7 @@ t.test('editors are told the same as the program', (t) => {
   t.end();
 });
 
-t.test('all problems are said at once, each with its path and its line', (t) => {
+t.test('all problems are reported at once, each with its path and its line', (t) => {
   const text = `profiles:
   review:
     limts: {}
@@ -166,21 +166,24 @@ profiles:
   },
 );
 
-t.test('commands of the user can be allowed, those of the CLI that change it never', (t) => {
-  const allow = (commands: string) => `profiles: {review: {commands: [${commands}]}}`;
-  const { profiles } = read(allow('review, my-skill, "team:deploy", größe'));
-  t.same(profiles.get('review')?.commands, ['review', 'my-skill', 'team:deploy', 'größe']);
-  t.same(profiles.get('default')?.commands, []);
-  for (const name of ['config', 'Model', 'effort', 'login', 'exit', 'clear', 'mcp', 'plugin']) {
-    t.match(problemsIn(allow(name)), [
-      /^profiles\.review\.commands\[0\], line 1: expected a command or skill of the \.claude repository: this command belongs to the CLI and can never be allowed$/,
-    ]);
-  }
-  for (const name of ['/review', '"a b"', '""', '7']) {
-    t.match(problemsIn(allow(name)), [/expected the name of a command or skill, such as review/]);
-  }
-  t.end();
-});
+t.test(
+  'commands of the user can be allowed; commands that change the CLI can never be allowed',
+  (t) => {
+    const allow = (commands: string) => `profiles: {review: {commands: [${commands}]}}`;
+    const { profiles } = read(allow('review, my-skill, "team:deploy", größe'));
+    t.same(profiles.get('review')?.commands, ['review', 'my-skill', 'team:deploy', 'größe']);
+    t.same(profiles.get('default')?.commands, []);
+    for (const name of ['config', 'Model', 'effort', 'login', 'exit', 'clear', 'mcp', 'plugin']) {
+      t.match(problemsIn(allow(name)), [
+        /^profiles\.review\.commands\[0\], line 1: expected a command or skill of the \.claude repository: this command belongs to the CLI and can never be allowed$/,
+      ]);
+    }
+    for (const name of ['/review', '"a b"', '""', '7']) {
+      t.match(problemsIn(allow(name)), [/expected the name of a command or skill, such as review/]);
+    }
+    t.end();
+  },
+);
 
 const wrong: [what: string, text: string, problem: RegExp][] = [
   ['a key that stands there twice', 'profiles:\n  a: {}\n  a: {}', /^line 3: .*unique/],
@@ -257,13 +260,13 @@ t.test('the built-in profile is there until another default is named', (t) => {
   t.end();
 });
 
-t.test('profiles can share what they have in common', (t) => {
+t.test('profiles can share fields by YAML anchors', (t) => {
   const set = read('profiles:\n  a: &a {warm: 1, model: opus}\n  b: {<<: *a, model: haiku}');
   t.match(set.profiles.get('b'), { warm: 1, model: 'haiku' });
   t.end();
 });
 
-t.test('approvals need somebody who can decide, and a mode in which the CLI asks', async (t) => {
+t.test('approvals need an approver and a permission mode in which the CLI asks', async (t) => {
   const read = (lines: string) =>
     readProfiles(`profiles: {a: {${lines}}}`, 'x', { warmWorkers: 0, maxWorkers: 1 });
   const rules = 'approvals: {tools: [Edit], approvers: [boss]}';

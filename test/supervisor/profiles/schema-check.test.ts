@@ -10,7 +10,7 @@ const large = (count: number) => ({
   anyOf: Array.from({ length: count }, (_, index) => ({ required: [`k${index}`] })),
 });
 
-t.test('a schema that the CLI would not take is told from one that it takes', async (t) => {
+t.test('a schema that the CLI rejects is reported as wrong, with the cause', async (t) => {
   const schemas = new SchemaCheck(patient);
   const a = (schema: object) => ({ type: 'object', properties: { a: schema } });
   t.same(await schemas.check(a({ type: 'string' })), { kind: 'right' });
@@ -28,7 +28,7 @@ t.test('requests are answered while a schema is compiled', async (t) => {
 });
 
 t.test(
-  'what cannot be found in time is left open, also for those that wait behind it',
+  'a check beyond the deadline is unknown, also for the checks behind the slow check',
   async (t) => {
     const schemas = new SchemaCheck({ deadline: 30 });
     const verdicts = [large(1_500), large(1_501), { type: 'object' }].map((each) =>

@@ -19,7 +19,7 @@ const line = {
   total_cost_usd: 0.5,
 };
 
-t.test('a turn with tokens and no cost is priced by what tokens have cost, else too high', (t) => {
+t.test('a turn with tokens but no cost is priced by earlier turns, or else too high', (t) => {
   const rates = new Rates();
   const unseen = readResult(line);
   t.match(unseen, { costSeen: false, costUsd: 0 });

@@ -40,7 +40,7 @@ t.test('the cost of a session is that of its turns, also across processes', asyn
   t.ok(third.cost_usd < first.cost_usd, 'a resumed process does not count what was paid already');
 });
 
-t.test('what the turns cost is what the usage that the API reported costs', async (t) => {
+t.test('the cost of the turns matches the usage that the API reported', async (t) => {
   const running = await startSupervisor(t);
   const { session_id } = (await running.prompt('[[say one]]')).body;
   const small = (await running.prompt('[[big 400]]', { session_id })).body;
@@ -54,7 +54,7 @@ t.test('what the turns cost is what the usage that the API reported costs', asyn
   t.ok(Math.abs((again.cost_usd - small.cost_usd) / more / price - 1) < 0.2);
 });
 
-t.test('a turn that was interrupted is counted with what it has cost', async (t) => {
+t.test('an interrupted turn is counted with its cost', async (t) => {
   const running = await startSupervisor(t);
   const { session_id, cost_usd } = (await running.prompt('[[say one]]')).body;
   const late = await running.prompt('[[hang stream]]', { session_id, timeout: '800ms' });

@@ -62,7 +62,7 @@ function makeGate(random: () => number = () => 0.5) {
   };
 }
 
-t.test('an open gate lets all through, whatever else fails', async (t) => {
+t.test('an open gate lets all prompts pass, whatever other errors occur', async (t) => {
   const { pass, changes } = makeGate();
   const passes = await Promise.all([pass(), pass(), pass()]);
   for (const one of passes) one.done(other);
@@ -132,7 +132,7 @@ t.test('a prompt that may wait does, if the reset is before its deadline', async
   t.equal(through, true);
 });
 
-t.test('those who wait wake at different moments, all before their deadline', async (t) => {
+t.test('waiting prompts wake at different times, all before their deadline', async (t) => {
   const chance = Array.from({ length: 11 }, (_, index) => index / 11);
   const { gate, pass, sleeping } = makeGate(() => chance.pop() ?? 0);
   gate.heard('a', limit());
@@ -144,7 +144,7 @@ t.test('those who wait wake at different moments, all before their deadline', as
   t.ok((times[10] ?? 0) < start + 10 * minute + 2);
 });
 
-t.test('who waits is let go by its signal', async (t) => {
+t.test('a waiting prompt ends with its abort signal', async (t) => {
   const { gate, pass } = makeGate();
   gate.heard('a', limit());
   const leaving = new AbortController();
@@ -153,7 +153,7 @@ t.test('who waits is let go by its signal', async (t) => {
   await t.rejects(waiting, { code: 'interrupted' });
 });
 
-t.test('with no time told one prompt at a time tries, after longer and longer', async (t) => {
+t.test('with an unknown end, one prompt at a time tries, at growing intervals', async (t) => {
   const { pass, advance, gate } = makeGate();
   (await pass()).done(hit());
   await t.rejects(pass(), { message: /its end is unknown/, details: { retry_after: 60 } });
@@ -208,7 +208,7 @@ t.test('a prompt tries soon after an end that passed while the answer came', asy
   t.match(gate.states, [{ closed: false }]);
 });
 
-t.test('a waiting prompt follows the one that tries', async (t) => {
+t.test('a waiting prompt passes after the trial prompt succeeds', async (t) => {
   const { pass, advance } = makeGate(() => 0);
   (await pass()).done(hit());
   await advance(minute);
@@ -220,19 +220,22 @@ t.test('a waiting prompt follows the one that tries', async (t) => {
   await t.resolves(waiting);
 });
 
-t.test('a rate limit closes for as long as it says, and hides no longer limit', async (t) => {
-  const { gate, pass, advance } = makeGate();
-  const [one, two, three] = (await Promise.all([pass(), pass(), pass()])) as [Pass, Pass, Pass];
-  one.done(tooFast(20));
-  await t.rejects(pass(), { code: 'rate_limited', details: { retry_after: 20 } });
-  two.done(hit({ resets_at: iso(start + 10 * minute) }));
-  three.done(tooFast());
-  await t.rejects(pass(), { code: 'usage_limit', details: { retry_after: 600 } });
-  await advance(10 * minute);
-  (await pass()).done(tooFast());
-  await t.rejects(pass(), { code: 'rate_limited', details: { retry_after: 15 } });
-  t.match(gate.states, [{ reason: 'rate_limited', guessed: true }]);
-});
+t.test(
+  'a rate limit closes the gate for its given time and does not hide a longer limit',
+  async (t) => {
+    const { gate, pass, advance } = makeGate();
+    const [one, two, three] = (await Promise.all([pass(), pass(), pass()])) as [Pass, Pass, Pass];
+    one.done(tooFast(20));
+    await t.rejects(pass(), { code: 'rate_limited', details: { retry_after: 20 } });
+    two.done(hit({ resets_at: iso(start + 10 * minute) }));
+    three.done(tooFast());
+    await t.rejects(pass(), { code: 'usage_limit', details: { retry_after: 600 } });
+    await advance(10 * minute);
+    (await pass()).done(tooFast());
+    await t.rejects(pass(), { code: 'rate_limited', details: { retry_after: 15 } });
+    t.match(gate.states, [{ reason: 'rate_limited', guessed: true }]);
+  },
+);
 
 t.test('an answer that was on its way before opens nothing', async (t) => {
   const { pass, advance } = makeGate();
@@ -248,7 +251,7 @@ t.test('an answer that was on its way before opens nothing', async (t) => {
   await pass();
 });
 
-t.test('a limit of one model, or one that is paid beyond, closes nothing', async (t) => {
+t.test('a limit of one model or a limit with paid overage does not close the gate', async (t) => {
   const { gate, pass } = makeGate();
   gate.heard('a', limit({ type: 'seven_day_opus' }));
   gate.heard('a', limit({ usingOverage: true }));
@@ -277,7 +280,7 @@ t.test('a limit that is nearly reached is a warning until it resets', async (t) 
   t.same(gate.states[0]?.utilization, {});
 });
 
-t.test('nonsense from a peer locks nobody out for ever', async (t) => {
+t.test('invalid values from a peer do not close the gate forever', async (t) => {
   const { gate, pass } = makeGate();
   gate.heard('a', limit({ resetsAt: start + 1e15 }));
   gate.heard('b', limit({ windows: { five_hour: { utilization: 1, resetsAt: 1e300 } } }));
@@ -308,47 +311,50 @@ t.test('a clock that is set back makes no guess longer', async (t) => {
   t.match(gate.states, [{ closed: false }]);
 });
 
-t.test('whatever happens, nothing passes a known limit and one at a time a guess', async (t) => {
-  const step = fc.oneof(
-    fc.record({ do: fc.constant('pass' as const) }),
-    fc.record({
-      do: fc.constant('done' as const),
-      of: fc.nat(5),
-      how: fc.constantFrom(
-        undefined,
-        hit(),
-        hit({ retry_after: 90 }),
-        tooFast(),
-        tooFast(7),
-        other,
-      ),
-    }),
-    fc.record({ do: fc.constant('advance' as const), ms: fc.nat(40 * minute) }),
-  );
-  const property = fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
-    const { gate, pass, advance } = makeGate();
-    const running: { pass: Pass; trial: boolean }[] = [];
-    for (const one of steps) {
-      const before = gate.states[0];
-      if (one.do === 'advance') await advance(one.ms);
-      else if (one.do === 'done') running.splice(one.of, 1)[0]?.pass.done(one.how);
-      else {
-        const let_in = await pass().catch(() => undefined);
-        if (!let_in) {
-          if (!before?.closed) throw new Error('an open gate refused');
-          continue;
+t.test(
+  'no prompt passes a known limit, and only one prompt at a time tries a guessed limit',
+  async (t) => {
+    const step = fc.oneof(
+      fc.record({ do: fc.constant('pass' as const) }),
+      fc.record({
+        do: fc.constant('done' as const),
+        of: fc.nat(5),
+        how: fc.constantFrom(
+          undefined,
+          hit(),
+          hit({ retry_after: 90 }),
+          tooFast(),
+          tooFast(7),
+          other,
+        ),
+      }),
+      fc.record({ do: fc.constant('advance' as const), ms: fc.nat(40 * minute) }),
+    );
+    const property = fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
+      const { gate, pass, advance } = makeGate();
+      const running: { pass: Pass; trial: boolean }[] = [];
+      for (const one of steps) {
+        const before = gate.states[0];
+        if (one.do === 'advance') await advance(one.ms);
+        else if (one.do === 'done') running.splice(one.of, 1)[0]?.pass.done(one.how);
+        else {
+          const let_in = await pass().catch(() => undefined);
+          if (!let_in) {
+            if (!before?.closed) throw new Error('an open gate refused');
+            continue;
+          }
+          const trial = before?.closed === true;
+          if (trial && !before.guessed) throw new Error('a known limit was passed');
+          if (trial && running.some((other) => other.trial)) throw new Error('two try at once');
+          running.push({ pass: let_in, trial });
         }
-        const trial = before?.closed === true;
-        if (trial && !before.guessed) throw new Error('a known limit was passed');
-        if (trial && running.some((other) => other.trial)) throw new Error('two try at once');
-        running.push({ pass: let_in, trial });
       }
-    }
-    // However it came here, it opens again.
-    for (const { pass } of running) pass.done(undefined);
-    await advance(9 * 24 * 60 * minute);
-    (await pass()).done(undefined);
-    await Promise.all([pass(), pass()]);
-  });
-  await t.resolves(fc.assert(property, { numRuns: 300 }));
-});
+      // However it came here, it opens again.
+      for (const { pass } of running) pass.done(undefined);
+      await advance(9 * 24 * 60 * minute);
+      (await pass()).done(undefined);
+      await Promise.all([pass(), pass()]);
+    });
+    await t.resolves(fc.assert(property, { numRuns: 300 }));
+  },
+);

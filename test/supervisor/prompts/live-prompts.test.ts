@@ -222,18 +222,15 @@ t.test('a pause interrupts all prompts, a revoked token its own', async (t) => {
   t.match(two.signal.reason, { code: 'token_revoked' }, 'the first reason stays');
 });
 
-t.test(
-  'a lost login interrupts the prompts that wait, and lets those that run go on',
-  async (t) => {
-    const { admission, live, state } = makeAdmission();
-    const [waits, runs] = [accept(live), accept(live)];
-    for (const each of ['queued', 'sent', 'running'] as const) runs.become(each);
-    state.lost = true;
-    admission.review();
-    t.match(waits.signal.reason, { code: 'login_required' });
-    t.equal(runs.signal.aborted, false);
-  },
-);
+t.test('a lost login interrupts waiting prompts, and running prompts continue', async (t) => {
+  const { admission, live, state } = makeAdmission();
+  const [waits, runs] = [accept(live), accept(live)];
+  for (const each of ['queued', 'sent', 'running'] as const) runs.become(each);
+  state.lost = true;
+  admission.review();
+  t.match(waits.signal.reason, { code: 'login_required' });
+  t.equal(runs.signal.aborted, false);
+});
 
 /** A pool that has one worker in that state for the session `one`. */
 const poolWith = (state: string | undefined, ended: string[] = []) =>

@@ -12,7 +12,7 @@ const end = (result: Partial<TurnResult>, failure?: string): TurnEnd => ({
   hooks: {},
 });
 
-t.test('an end that nobody has seen yet is an error all the same', (t) => {
+t.test('an unknown end of a turn is an error', (t) => {
   const code = (failed: TurnEnd) => failureOf(failed)?.code;
   t.equal(code(end({})), 'model_unavailable', 'no status: the API was not reached');
   t.equal(code(end({ apiErrorStatus: 418 })), 'turn_failed');

@@ -12,7 +12,7 @@ async function open(directory: string) {
   return { pause, log };
 }
 
-t.test('a pause and its end survive restarts, and tell who and why', async (t) => {
+t.test('a pause and its end survive restarts, with the token name and the reason', async (t) => {
   const directory = testDirectory(t, {});
   const { pause } = await open(directory);
   t.equal(pause.refusal, undefined);
@@ -31,7 +31,7 @@ t.test('a pause and its end survive restarts, and tell who and why', async (t) =
   t.equal((await open(directory)).pause.state, undefined);
 });
 
-t.test('who paused first stays known', async (t) => {
+t.test('the first pause keeps its token name and its reason', async (t) => {
   const { pause } = await open(testDirectory(t, {}));
   await pause.pause('n8n', null);
   await pause.pause('home', 'me too');
@@ -64,7 +64,7 @@ for (const content of ['', '{"version":1,"by":', '{"version":9}', 'x'.repeat(70_
   });
 }
 
-t.test('where it cannot be written it still takes effect, and says so', async (t) => {
+t.test('a pause that cannot be written still takes effect, and an error is logged', async (t) => {
   const directory = testDirectory(t, {});
   mkdirSync(join(directory, 'pause.json'));
   writeFileSync(join(directory, 'pause.json', 'x'), '');

@@ -83,38 +83,35 @@ t.test('a turn whose process is killed in mid-stream goes on in another', async 
   t.match(metrics, /berth_turns_carried_on_total\{reason="crashed"\} 1/);
 });
 
-t.test(
-  'one that is killed in the middle of a tool call goes on, with what it had used',
-  async (t) => {
-    const running = await startWithRealCli(t, { config: { 'settings.json': bashAllowed } });
-    const { prompt, call, surroundings } = running;
-    const before = await prompt('[[say hello]]');
-    const { session_id } = before.body;
-    const command = 'tail -f /dev/null';
-    const answer = prompt(`[[tool Bash ${JSON.stringify({ command })}]]`, { session_id });
-    await until('the tool runs', () => tailsOf(surroundings.config).length > 0);
-    const calls = () => transcriptOf(running, session_id).includes('"type":"tool_use"');
-    await until('its call is written down', calls);
-    const used = before.body.usage.input_tokens + before.body.usage.cache_creation_input_tokens;
-    t.ok(used > 0);
-    killWorkers(running);
-    const { status, body } = await answer;
-    t.match({ status, body }, { status: 200, body: { recycled: 1, session_id } });
-    t.strictSame(tailsOf(surroundings.config), [], 'what the lost process ran is gone');
-    t.match(JSON.stringify(surroundings.api.requests.at(-1)?.body?.messages), /outcome is unknown/);
-    t.equal(body.num_turns, 2, 'the call of the tool counts');
-    const session = (await call('GET', `/v1/sessions/${session_id}`)).body;
-    t.equal(session.turns, 2);
-    const sum = (kind: string) => before.body.usage[kind] + body.usage[kind];
-    for (const kind of Object.keys(body.usage)) t.equal(session.usage[kind], sum(kind), kind);
-    t.ok(Math.abs(session.cost_usd - before.body.cost_usd - body.cost_usd) < 1e-9);
-    // A call with the tool in its answer, and one with what became of it.
-    t.ok(body.usage.output_tokens > before.body.usage.output_tokens);
-  },
-);
+t.test('a prompt that is killed during a tool call continues and keeps its usage', async (t) => {
+  const running = await startWithRealCli(t, { config: { 'settings.json': bashAllowed } });
+  const { prompt, call, surroundings } = running;
+  const before = await prompt('[[say hello]]');
+  const { session_id } = before.body;
+  const command = 'tail -f /dev/null';
+  const answer = prompt(`[[tool Bash ${JSON.stringify({ command })}]]`, { session_id });
+  await until('the tool runs', () => tailsOf(surroundings.config).length > 0);
+  const calls = () => transcriptOf(running, session_id).includes('"type":"tool_use"');
+  await until('its call is written down', calls);
+  const used = before.body.usage.input_tokens + before.body.usage.cache_creation_input_tokens;
+  t.ok(used > 0);
+  killWorkers(running);
+  const { status, body } = await answer;
+  t.match({ status, body }, { status: 200, body: { recycled: 1, session_id } });
+  t.strictSame(tailsOf(surroundings.config), [], 'what the lost process ran is gone');
+  t.match(JSON.stringify(surroundings.api.requests.at(-1)?.body?.messages), /outcome is unknown/);
+  t.equal(body.num_turns, 2, 'the call of the tool counts');
+  const session = (await call('GET', `/v1/sessions/${session_id}`)).body;
+  t.equal(session.turns, 2);
+  const sum = (kind: string) => before.body.usage[kind] + body.usage[kind];
+  for (const kind of Object.keys(body.usage)) t.equal(session.usage[kind], sum(kind), kind);
+  t.ok(Math.abs(session.cost_usd - before.body.cost_usd - body.cost_usd) < 1e-9);
+  // A call with the tool in its answer, and one with what became of it.
+  t.ok(body.usage.output_tokens > before.body.usage.output_tokens);
+});
 
 t.test(
-  'one that is killed before the API was asked is sent again, and no dead session stays',
+  'a prompt killed before the API request is sent again, and no dead session stays',
   async (t) => {
     const running = await startWithRealCli(t, {
       settings: { BERTH_WORKING_DIRECTORY: 'session' },
@@ -158,7 +155,7 @@ t.test('a follow-up that does not stand in the transcript is sent again', async 
   t.match(JSON.stringify(surroundings.api.requests.at(-1)?.body), /say one/);
 });
 
-t.test('a second loss ends the turn, and says so', async (t) => {
+t.test('a second loss ends the turn with worker_lost', async (t) => {
   const running = await startSupervisor(t, { config: { 'settings.json': bashAllowed } });
   const { stream, surroundings, metricsUrl, log } = running;
   surroundings.api.reply((request) =>
@@ -223,7 +220,7 @@ t.test('a turn that hangs is interrupted and resumed once', async (t) => {
   t.equal(asked(running, carryOn), 1);
 });
 
-t.test('who wants no turn to be carried on is told to try again', async (t) => {
+t.test('with on_recycle "fail", a lost turn ends with a retryable error', async (t) => {
   const running = await startSupervisor(t);
   const { stream, surroundings } = running;
   const events = stream('[[hang stream]]', { on_recycle: 'fail' });
@@ -377,7 +374,7 @@ t.test('a fork is carried on as itself, in the directory that it has', async (t)
   t.equal(sessions.length, 2);
 });
 
-t.test('what is left of turns and budget goes with the turn', async (t) => {
+t.test('the remaining turns and budget move with the turn', async (t) => {
   const profiles = 'profiles: { default: { limits: { max_turns: 5, max_budget_usd: 2 } } }';
   const running = await startSupervisor(t, {
     config: { 'settings.json': bashAllowed, 'profiles.yaml': profiles },

@@ -92,7 +92,7 @@ t.test('a session outlives the supervisor and is resumed by the next one', async
   t.equal(refused.status, 404, 'it still belongs to its token');
 });
 
-t.test('a session whose transcript is gone is not found', async (t) => {
+t.test('a session with a missing transcript is not found', async (t) => {
   const one = await startSupervisor(t);
   const { body } = await one.prompt('[[say one]]');
   await one.supervisor.stop();

@@ -96,7 +96,7 @@ t.test('the prompt is found before any number of bytes', async (t) => {
   t.strictSame(await turnIn(path, 'mine', false), { kind: 'begun' });
 });
 
-t.test('a turn without an end has begun, whatever came last', async (t) => {
+t.test('a turn without an end counts as begun, for each kind of last entry', async (t) => {
   const begun = { kind: 'begun' };
   t.strictSame(await turnOf(t, [prompted('mine')]), begun);
   t.strictSame(await turnOf(t, [prompted('mine'), said('m1', 'half', null)]), begun);

@@ -28,7 +28,7 @@ function watch(t: Test) {
   return { turn, watchdog, pass, now: () => now };
 }
 
-t.test('a turn that does nothing for the bound hangs, and is told once', async (t) => {
+t.test('a turn without activity up to the limit is stalled and is reported once', async (t) => {
   const { turn, pass } = watch(t);
   await pass(55);
   t.same(turn.stalls, []);
@@ -36,7 +36,7 @@ t.test('a turn that does nothing for the bound hangs, and is told once', async (
   t.same(turn.stalls, [60_000]);
 });
 
-t.test('whoever writes or works does not hang', async (t) => {
+t.test('a turn that writes output or uses CPU is not stalled', async (t) => {
   const writes = watch(t);
   await writes.pass(300, () => {
     writes.turn.output = writes.now() - 1_000;
@@ -93,17 +93,20 @@ t.test('a silence that was announced counts from its end', async (t) => {
   t.same(turn.stalls, [60_000]);
 });
 
-t.test('what cannot be read is no hang, and after the stop nothing is told', async (t) => {
-  const { turn, watchdog, pass } = watch(t);
-  turn.unreadable = true;
-  await pass(300);
-  t.same(turn.stalls, []);
-  turn.unreadable = false;
-  await pass(30);
-  watchdog.stop();
-  await pass(300);
-  t.same(turn.stalls, []);
-});
+t.test(
+  'an unreadable process is not stalled, and no stall is reported after the stop',
+  async (t) => {
+    const { turn, watchdog, pass } = watch(t);
+    turn.unreadable = true;
+    await pass(300);
+    t.same(turn.stalls, []);
+    turn.unreadable = false;
+    await pass(30);
+    watchdog.stop();
+    await pass(300);
+    t.same(turn.stalls, []);
+  },
+);
 
 t.test("no turn is called hung before the CLI's own time-outs have passed", (t) => {
   const own = { bound: 180_000 };

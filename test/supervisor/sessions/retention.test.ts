@@ -98,25 +98,22 @@ async function open(t: Test, options: Partial<RetentionOptions> = {}) {
   };
 }
 
-t.test(
-  'a session goes when nobody has used it for so long, with all that belongs to it',
-  async (t) => {
-    const { add, round, left, store, write, config } = await open(t);
-    const old = await add(1, 31, 10, 'session');
-    await add(2, 29);
-    write(`config/projects/-work/${old.id}/tool-results/x.txt`);
-    write(`config/session-env/${old.id}/x`);
-    t.match(await round(), { expired: 1, overBudget: 0, failed: 0 });
-    t.strictSame(left(), [2]);
-    t.equal(await store.read(old.id), undefined);
-    t.notOk(existsSync(old.directory));
-    t.notOk(existsSync(join(config, 'session-env', old.id)));
-    t.strictSame(readdirSync(join(config, '.berth/sessions')), [`${idOf(2)}.json`]);
-    t.match(await round(), { expired: 0 }, 'once is enough');
-  },
-);
+t.test('a session that is unused for too long is removed with all its files', async (t) => {
+  const { add, round, left, store, write, config } = await open(t);
+  const old = await add(1, 31, 10, 'session');
+  await add(2, 29);
+  write(`config/projects/-work/${old.id}/tool-results/x.txt`);
+  write(`config/session-env/${old.id}/x`);
+  t.match(await round(), { expired: 1, overBudget: 0, failed: 0 });
+  t.strictSame(left(), [2]);
+  t.equal(await store.read(old.id), undefined);
+  t.notOk(existsSync(old.directory));
+  t.notOk(existsSync(join(config, 'session-env', old.id)));
+  t.strictSame(readdirSync(join(config, '.berth/sessions')), [`${idOf(2)}.json`]);
+  t.match(await round(), { expired: 0 }, 'once is enough');
+});
 
-t.test('one that is busy or has a process is never touched', async (t) => {
+t.test('a session that is busy or has a process is never removed', async (t) => {
   const { add, round, left, states } = await open(t, { budget: 1 });
   for (const number of [1, 2, 3]) await add(number, 100);
   states.set(idOf(1), 'busy').set(idOf(2), 'idle');
@@ -131,20 +128,23 @@ t.test('with 0 sessions are kept for ever', async (t) => {
   t.strictSame(left(), [1]);
 });
 
-t.test('above the budget those go that were not used for longest, until it fits', async (t) => {
-  const { add, round, left, log } = await open(t, { budget: 250_000 });
-  await add(1, 3, 100_000);
-  await add(2, 1, 100_000);
-  await add(3, 2, 100_000);
-  const own = await add(4, 4, 10, 'session');
-  writeFileSync(join(own.directory, 'large'), Buffer.alloc(100_000));
-  const done = await round();
-  t.match(done, { expired: 0, overBudget: 2 });
-  t.ok((done.bytes ?? 0) <= 250_000);
-  t.strictSame(left(), [2, 3]);
-  t.notOk(existsSync(own.directory), 'its own directory counts too');
-  t.equal(log.count('session_removed'), 2);
-});
+t.test(
+  'above the budget, the least recently used sessions are removed until the rest fits',
+  async (t) => {
+    const { add, round, left, log } = await open(t, { budget: 250_000 });
+    await add(1, 3, 100_000);
+    await add(2, 1, 100_000);
+    await add(3, 2, 100_000);
+    const own = await add(4, 4, 10, 'session');
+    writeFileSync(join(own.directory, 'large'), Buffer.alloc(100_000));
+    const done = await round();
+    t.match(done, { expired: 0, overBudget: 2 });
+    t.ok((done.bytes ?? 0) <= 250_000);
+    t.strictSame(left(), [2, 3]);
+    t.notOk(existsSync(own.directory), 'its own directory counts too');
+    t.equal(log.count('session_removed'), 2);
+  },
+);
 
 t.test(
   'a session that a job is to continue stays, also while the jobs cannot be read',
@@ -182,18 +182,21 @@ t.test('after the clock was set nothing goes for its age for a day', async (t) =
   t.match(await round(), { expired: 1 });
 });
 
-t.test('one that cannot be removed keeps no other from going, and stays as it was', async (t) => {
-  const { add, round, store, config } = await open(t);
-  const bad = await add(1, 40);
-  const good = await add(2, 40);
-  const path = join(config, '.berth/sessions', `${bad.id}.json`);
-  rmSync(path);
-  mkdirSync(path);
-  writeFileSync(join(path, 'in-the-way'), '');
-  t.match(await round(), { expired: 1, failed: 1 });
-  t.equal(await store.read(good.id), undefined);
-  t.ok(await store.read(bad.id));
-});
+t.test(
+  'a session that cannot be removed stays unchanged and does not block other removals',
+  async (t) => {
+    const { add, round, store, config } = await open(t);
+    const bad = await add(1, 40);
+    const good = await add(2, 40);
+    const path = join(config, '.berth/sessions', `${bad.id}.json`);
+    rmSync(path);
+    mkdirSync(path);
+    writeFileSync(join(path, 'in-the-way'), '');
+    t.match(await round(), { expired: 1, failed: 1 });
+    t.equal(await store.read(good.id), undefined);
+    t.ok(await store.read(bad.id));
+  },
+);
 
 t.test('a round ends soon after its signal', async (t) => {
   const { add, round, left } = await open(t);
@@ -204,7 +207,7 @@ t.test('a round ends soon after its signal', async (t) => {
   t.strictSame(left(), [1, 2, 3]);
 });
 
-t.test('what the CLI left behind goes after a week, and nothing else does', async (t) => {
+t.test('leftovers of the CLI are removed after a week, and all other files stay', async (t) => {
   const { add, round, write, directory } = await open(t);
   const known = await add(1, 1);
   const uid = process.getuid?.() ?? 0;

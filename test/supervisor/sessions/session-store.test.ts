@@ -35,16 +35,19 @@ t.test('a record is read back, by another store too', async (t) => {
   t.same(JSON.parse(readFileSync(path, 'utf8')), record);
 });
 
-t.test('the newest write is seen before it is durable, and writes keep their order', async (t) => {
-  const { state, store } = open(t);
-  const turns = [1, 2, 3, 4, 5];
-  for (const turn of turns) {
-    void store.write({ ...record, turns: turn });
-    t.equal((await store.read(id))?.turns, turn);
-  }
-  await store.flush();
-  t.equal((await storeIn(state).read(id))?.turns, 5);
-});
+t.test(
+  'the newest write is visible before the write is durable, and writes stay in sequence',
+  async (t) => {
+    const { state, store } = open(t);
+    const turns = [1, 2, 3, 4, 5];
+    for (const turn of turns) {
+      void store.write({ ...record, turns: turn });
+      t.equal((await store.read(id))?.turns, turn);
+    }
+    await store.flush();
+    t.equal((await storeIn(state).read(id))?.turns, 5);
+  },
+);
 
 t.test('a session that was never written is not there', async (t) => {
   t.equal(await open(t).store.read(id), undefined);
@@ -85,7 +88,7 @@ const hostile: Record<string, string | Buffer> = {
 };
 
 for (const [what, content] of Object.entries(hostile)) {
-  t.test(`of the files that somebody planted, ${what} is no session, and is kept`, async (t) => {
+  t.test(`a planted file is not a session, and its content is kept: ${what}`, async (t) => {
     const { state, path, store } = open(t);
     writeFileSync(path, content);
     t.equal(await store.read(id), undefined);
@@ -129,7 +132,7 @@ t.test('a session is found however its id is written', async (t) => {
   t.strictSame(readdirSync(join(state, 'sessions')), [basename(path)], 'in the same file');
 });
 
-t.test('what has an id that is no UUID is not written', async (t) => {
+t.test('a record with an id that is not a UUID is not written', async (t) => {
   const { state, store } = open(t);
   for (const bad of ['../secret', `../${id}`, '', `${id}\0`]) {
     await t.rejects(store.write({ ...record, id: bad }), {
@@ -156,7 +159,7 @@ t.test('a symlink in the place of the directory is never followed', async (t) =>
 });
 
 t.test(
-  'a directory in its place is no session; a write says why it failed, or takes its place',
+  'a directory at the record path is not a session; a write fails or replaces the directory',
   async (t) => {
     const { path, store } = open(t);
     mkdirSync(join(path, 'full'), { recursive: true });
@@ -205,7 +208,7 @@ t.test('a file of a newer version is never replaced', async (t) => {
   t.equal(readFileSync(path, 'utf8'), newer);
 });
 
-t.test('what is no record keeps none from being loaded', async (t) => {
+t.test('invalid files do not prevent the load of the records', async (t) => {
   const { state, store } = open(t);
   await store.write(record);
   const plant = (name: string) => writeFileSync(join(state, 'sessions', name), '{}');
@@ -217,50 +220,50 @@ t.test('what is no record keeps none from being loaded', async (t) => {
   t.strictSame([...next.records], [record]);
 });
 
+t.test('ten thousand turns cause few writes, and the disk has the last figures', async (t) => {
+  const { state, store, path } = open(t);
+  await store.write(record);
+  let written = 0;
+  let seen = readFileSync(path, 'utf8');
+  for (let turn = 2; turn <= 10_000; turn++) {
+    store.note({ ...record, turns: turn });
+    if (turn % 500 > 0) continue;
+    await new Promise(setImmediate);
+    const now = readFileSync(path, 'utf8');
+    if (now !== seen) written += 1;
+    seen = now;
+  }
+  t.ok(written <= 20);
+  t.equal((await store.read(id))?.turns, 10_000, 'a read sees the newest');
+  await until('they are on disk', () => JSON.parse(readFileSync(path, 'utf8')).turns === 10_000);
+  t.strictSame(readdirSync(join(state, 'sessions')), [basename(path)], 'and nothing else');
+});
+
 t.test(
-  'ten thousand turns cost a few writes, and the last figures are those on disk',
+  'figures that cannot be written are logged once and written as soon as possible',
   async (t) => {
-    const { state, store, path } = open(t);
+    const state = testDirectory(t, { sessions: {} });
+    const log = captureLog();
+    const store = new SessionStore({
+      stateDirectory: state,
+      sharedDirectory: '/workspace',
+      log: log.log,
+      writeDelay: 2,
+    });
     await store.write(record);
-    let written = 0;
-    let seen = readFileSync(path, 'utf8');
-    for (let turn = 2; turn <= 10_000; turn++) {
-      store.note({ ...record, turns: turn });
-      if (turn % 500 > 0) continue;
-      await new Promise(setImmediate);
-      const now = readFileSync(path, 'utf8');
-      if (now !== seen) written += 1;
-      seen = now;
-    }
-    t.ok(written <= 20);
-    t.equal((await store.read(id))?.turns, 10_000, 'a read sees the newest');
-    await until('they are on disk', () => JSON.parse(readFileSync(path, 'utf8')).turns === 10_000);
-    t.strictSame(readdirSync(join(state, 'sessions')), [basename(path)], 'and nothing else');
+    renameSync(join(state, 'sessions'), join(state, 'away'));
+    writeFileSync(join(state, 'sessions'), 'in the way');
+    store.note({ ...record, turns: 2 });
+    await log.logged('session_unrecorded');
+    store.note({ ...record, turns: 3 });
+    await store.flush();
+    t.equal(log.count('session_unrecorded'), 1);
+    rmSync(join(state, 'sessions'));
+    renameSync(join(state, 'away'), join(state, 'sessions'));
+    const onDisk = () => JSON.parse(readFileSync(join(state, 'sessions', `${id}.json`), 'utf8'));
+    await until('it is there', () => onDisk().turns === 3);
   },
 );
-
-t.test('figures that cannot be written are told once and written when they can be', async (t) => {
-  const state = testDirectory(t, { sessions: {} });
-  const log = captureLog();
-  const store = new SessionStore({
-    stateDirectory: state,
-    sharedDirectory: '/workspace',
-    log: log.log,
-    writeDelay: 2,
-  });
-  await store.write(record);
-  renameSync(join(state, 'sessions'), join(state, 'away'));
-  writeFileSync(join(state, 'sessions'), 'in the way');
-  store.note({ ...record, turns: 2 });
-  await log.logged('session_unrecorded');
-  store.note({ ...record, turns: 3 });
-  await store.flush();
-  t.equal(log.count('session_unrecorded'), 1);
-  rmSync(join(state, 'sessions'));
-  renameSync(join(state, 'away'), join(state, 'sessions'));
-  const onDisk = () => JSON.parse(readFileSync(join(state, 'sessions', `${id}.json`), 'utf8'));
-  await until('it is there', () => onDisk().turns === 3);
-});
 
 t.test('long reports of background work leave the record small enough to be read', async (t) => {
   const { store, path, state } = open(t);
@@ -311,7 +314,7 @@ t.test('a volume that belongs to another pod is not written', async (t) => {
   t.equal(JSON.parse(readFileSync(path, 'utf8')).turns, record.turns);
 });
 
-t.test('stopping brings the last figures to the volume, and is the end of writing', async (t) => {
+t.test('a stop writes the last figures to the volume and ends all writing', async (t) => {
   const { store, path } = open(t);
   await store.write(record);
   store.note({ ...record, turns: 2 });
@@ -326,7 +329,7 @@ t.test('stopping brings the last figures to the volume, and is the end of writin
   );
 });
 
-t.test('what was removed is not brought back by a late turn', async (t) => {
+t.test('a removed session is not restored by a late turn', async (t) => {
   const { state, store } = open(t);
   void store.write(record);
   const removing = store.remove(id.toUpperCase());
@@ -359,7 +362,7 @@ t.test(
   },
 );
 
-t.test('while the records are loaded the store is used, and what is newer stays', async (t) => {
+t.test('the store works while the records load, and newer data stays', async (t) => {
   const { state, store } = open(t);
   for (let count = 1; count <= 50; count++) await store.write({ ...record, id: idOf(count) });
   const next = storeIn(state);

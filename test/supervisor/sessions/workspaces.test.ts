@@ -17,7 +17,7 @@ function open(t: Test) {
   return { root, elsewhere: join(root, '../elsewhere'), workspaces: new Workspaces(root) };
 }
 
-t.test('all who share a directory are in the workspace itself', async (t) => {
+t.test('all sessions that share a directory use the workspace itself', async (t) => {
   const { root, workspaces } = open(t);
   const shared = { path: root, mode: 'shared' } as const;
   t.strictSame(workspaces.make('worker-1', 'shared'), shared);
@@ -41,17 +41,20 @@ t.test(
   },
 );
 
-t.test('it goes with a worker that never served, and stays with one that did', async (t) => {
-  const { workspaces } = open(t);
-  const idle = workspaces.make('worker-1', 'session');
-  const used = workspaces.make('worker-2', 'session');
-  t.strictSame(workspaces.bind('worker-2'), used);
-  await workspaces.ended('worker-1');
-  await workspaces.ended('worker-2');
-  t.notOk(existsSync(idle.path));
-  t.ok(existsSync(used.path));
-  await workspaces.ended('worker-2');
-});
+t.test(
+  'the directory of a worker that never served is removed; a used directory stays',
+  async (t) => {
+    const { workspaces } = open(t);
+    const idle = workspaces.make('worker-1', 'session');
+    const used = workspaces.make('worker-2', 'session');
+    t.strictSame(workspaces.bind('worker-2'), used);
+    await workspaces.ended('worker-1');
+    await workspaces.ended('worker-2');
+    t.notOk(existsSync(idle.path));
+    t.ok(existsSync(used.path));
+    await workspaces.ended('worker-2');
+  },
+);
 
 t.test(
   'a session is resumed in its directory, also if the workspace was lost or moved',
@@ -88,21 +91,18 @@ t.test('a path that berth cannot have given is neither used nor removed', async 
   t.ok(existsSync(join(root, 'sessions/mine')));
 });
 
-t.test(
-  'what tools made read-only inside is removed too, and what a symlink points to is not',
-  async (t) => {
-    const { elsewhere, workspaces } = open(t);
-    const { path } = workspaces.make('worker-1', 'session');
-    mkdirSync(join(path, 'a/b'), { recursive: true });
-    writeFileSync(join(path, 'a/b/file'), 'x');
-    symlinkSync(elsewhere, join(path, 'a/link'));
-    chmodSync(join(path, 'a/b'), 0o500);
-    chmodSync(join(path, 'a'), 0o000);
-    await workspaces.remove({ path, mode: 'session' });
-    t.notOk(existsSync(path));
-    t.ok(existsSync(join(elsewhere, 'keep.txt')));
-  },
-);
+t.test('remove deletes read-only files inside, but not the target of a symlink', async (t) => {
+  const { elsewhere, workspaces } = open(t);
+  const { path } = workspaces.make('worker-1', 'session');
+  mkdirSync(join(path, 'a/b'), { recursive: true });
+  writeFileSync(join(path, 'a/b/file'), 'x');
+  symlinkSync(elsewhere, join(path, 'a/link'));
+  chmodSync(join(path, 'a/b'), 0o500);
+  chmodSync(join(path, 'a'), 0o000);
+  await workspaces.remove({ path, mode: 'session' });
+  t.notOk(existsSync(path));
+  t.ok(existsSync(join(elsewhere, 'keep.txt')));
+});
 
 t.test('a symlink in the place of a directory is an error, never followed', async (t) => {
   const { root, elsewhere, workspaces } = open(t);
@@ -118,7 +118,7 @@ t.test('a symlink in the place of a directory is an error, never followed', asyn
   t.ok(existsSync(join(elsewhere, 'keep.txt')));
 });
 
-t.test('nothing is done through a symlink in the place of all of them', async (t) => {
+t.test('a symlink in place of the sessions directory is never followed', async (t) => {
   const { root, elsewhere, workspaces } = open(t);
   const name = 'c'.repeat(24);
   mkdirSync(join(elsewhere, name));
@@ -130,20 +130,23 @@ t.test('nothing is done through a symlink in the place of all of them', async (t
   t.throws(() => workspaces.make('worker-1', 'session'), { code: 'volume_unwritable' });
 });
 
-t.test('orphans are swept: what a session names and what berth did not make stay', async (t) => {
-  const { root, workspaces } = open(t);
-  t.same(await workspaces.names(), [], 'there is nothing yet');
-  const kept = workspaces.make('worker-1', 'session');
-  workspaces.make('worker-2', 'session');
-  const other = workspaces.make('worker-3', 'session');
-  mkdirSync(join(root, 'sessions/mine'));
-  const next = new Workspaces(root);
-  const found = await next.names();
-  const resumed = next.make('worker-1', 'session', other);
-  const fresh = next.make('worker-2', 'session');
-  t.equal(await next.sweep(found, [kept, { path: root, mode: 'shared' }]), 1);
-  t.strictSame(
-    readdirSync(join(root, 'sessions')).sort(),
-    [...[kept, resumed, fresh].map(({ path }) => path.slice(-24)), 'mine'].sort(),
-  );
-});
+t.test(
+  'orphans are removed; directories of sessions and directories not from berth stay',
+  async (t) => {
+    const { root, workspaces } = open(t);
+    t.same(await workspaces.names(), [], 'there is nothing yet');
+    const kept = workspaces.make('worker-1', 'session');
+    workspaces.make('worker-2', 'session');
+    const other = workspaces.make('worker-3', 'session');
+    mkdirSync(join(root, 'sessions/mine'));
+    const next = new Workspaces(root);
+    const found = await next.names();
+    const resumed = next.make('worker-1', 'session', other);
+    const fresh = next.make('worker-2', 'session');
+    t.equal(await next.sweep(found, [kept, { path: root, mode: 'shared' }]), 1);
+    t.strictSame(
+      readdirSync(join(root, 'sessions')).sort(),
+      [...[kept, resumed, fresh].map(({ path }) => path.slice(-24)), 'mine'].sort(),
+    );
+  },
+);

@@ -39,7 +39,7 @@ t.test(
   },
 );
 
-t.test('of two windows the one that ends last counts', async (t) => {
+t.test('of two windows, the window that ends last counts', async (t) => {
   const error = refusal({ five_hour: used(0.9), seven_day: used(0.8, 30) });
   t.match(error, { details: { window: 'seven_day', retry_after: 30 * 3_600 } });
 });

@@ -172,7 +172,7 @@ const automation = (quota: Profile['limits']['quota']): Profile => ({
   limits: { ...builtInProfile(0).limits, quota },
 });
 
-t.test('the person is never locked out, and automation uses what is left', async (t) => {
+t.test('the person is never refused, and automation uses the remaining quota', async (t) => {
   const seen = await simulate(automation(shares), 7);
   t.comment(JSON.stringify(seen));
   t.equal(seen.personRefused, 0);

@@ -70,7 +70,7 @@ t.test('each budget is checked by itself, and the error names it and when it end
   t.throws(() => ledger.check('new', 'new', { token: 0 }), /\$0\.00 of \$0\.00/);
 });
 
-t.test('what is spent survives a restart, and the next day begins at 0', async (t) => {
+t.test('the spending survives a restart, and the next day starts at 0', async (t) => {
   const directory = place(t);
   const first = await open(t, directory);
   first.ledger.add('n8n', 'review', 1.25);
@@ -97,7 +97,7 @@ t.test('what is spent survives a restart, and the next day begins at 0', async (
 });
 
 t.test(
-  'a clock that goes back gives no budget again, and one that was ahead locks nobody out',
+  'a clock set back gives no new budget; a clock once ahead does not block forever',
   async (t) => {
     const directory = place(t);
     const { ledger, clock } = await open(t, directory);
@@ -137,7 +137,7 @@ t.test('a clock that is set back and then right again gives no budget again', as
   }
 });
 
-t.test('what is no amount is not counted', async (t) => {
+t.test('an invalid amount is not counted', async (t) => {
   const { ledger } = await open(t, place(t));
   for (const usd of [Number.NaN, -1, 0, Number.POSITIVE_INFINITY]) ledger.add('n8n', 'x', usd);
   t.equal(ledger.spent.total_usd, 0);
@@ -156,7 +156,7 @@ t.test('a thousand turns are one or two writes, and none is forgotten at the end
   t.equal(contentOf(directory).total_usd, 1_000);
 });
 
-t.test('what comes later is written by itself after a while', async (t) => {
+t.test('later spending is written after a delay', async (t) => {
   const directory = place(t);
   const { ledger } = await open(t, directory, { writeEvery: 5 });
   ledger.add('n8n', 'x', 1);
@@ -181,21 +181,24 @@ const damages: Record<string, string> = {
 };
 
 for (const [what, content] of Object.entries(damages)) {
-  t.test(`a file with ${what} is set aside, and the sessions say what was spent`, async (t) => {
-    const directory = place(t, { 'spending.json': content });
-    const recover = [
-      { token: 'n8n', usd: 1 },
-      { token: 'n8n', usd: 0.5 },
-      { token: 'home', usd: 2 },
-    ];
-    const { ledger, log } = await open(t, directory, { recover });
-    t.match(ledger.spent, { total_usd: 3.5, tokens: { n8n: 1.5, home: 2 } });
-    const [line] = log.lines;
-    t.match(line, { level: 'error', event: 'spending_unreadable', msg: /damaged: .*\$3\.50/ });
-    t.equal(readFileSync(String(line?.saved), 'utf8'), content, 'it is kept');
-    await ledger.flush();
-    t.equal(contentOf(directory).total_usd, 3.5);
-  });
+  t.test(
+    `a file with ${what} is set aside, and the spending is restored from the sessions`,
+    async (t) => {
+      const directory = place(t, { 'spending.json': content });
+      const recover = [
+        { token: 'n8n', usd: 1 },
+        { token: 'n8n', usd: 0.5 },
+        { token: 'home', usd: 2 },
+      ];
+      const { ledger, log } = await open(t, directory, { recover });
+      t.match(ledger.spent, { total_usd: 3.5, tokens: { n8n: 1.5, home: 2 } });
+      const [line] = log.lines;
+      t.match(line, { level: 'error', event: 'spending_unreadable', msg: /damaged: .*\$3\.50/ });
+      t.equal(readFileSync(String(line?.saved), 'utf8'), content, 'it is kept');
+      await ledger.flush();
+      t.equal(contentOf(directory).total_usd, 3.5);
+    },
+  );
 }
 
 t.test('a link in the place of the file is neither followed nor written through', async (t) => {
@@ -221,7 +224,7 @@ t.test('the file of a newer version is left as it is', async (t) => {
   t.throws(() => ledger.check('n8n', 'x', { token: 1 }), { code: 'budget_exceeded' });
 });
 
-t.test('a volume that cannot be written is told once, and the budgets still hold', async (t) => {
+t.test('an unwritable volume is logged once, and the budgets still apply', async (t) => {
   const directory = join(place(t, { state: 'a file where the directory should be' }), 'state');
   const { ledger, log } = await open(t, directory);
   for (let turn = 0; turn < 5; turn++) {

@@ -32,14 +32,14 @@ function watching() {
   return { state, windows, watch, pass };
 }
 
-t.test('the use is asked for at most once in ten minutes', async (t) => {
+t.test('the usage is requested at most once in ten minutes', async (t) => {
   const { windows, pass } = watching();
   t.equal(await pass(60), 6);
   t.match(windows.of('default'), [{ name: 'five_hour', used: 0.4 }]);
   t.equal(windows.of('default')?.length, 1);
 });
 
-t.test('nothing is asked while the figures are new, or nobody needs them', async (t) => {
+t.test('no usage is requested while the figures are new or not needed', async (t) => {
   const { state, windows, pass } = watching();
   windows.heard('default', { seven_day: { used: 0.1, resetsAt: undefined } });
   t.equal(await pass(10), 0);
@@ -57,7 +57,7 @@ t.test('without an answer the pauses grow up to two hours, and an answer ends th
   t.equal(await pass(180), 16);
 });
 
-t.test('two looks at once ask one question', async (t) => {
+t.test('two checks at once send one request', async (t) => {
   const { state, watch } = watching();
   await Promise.all([watch.look(), watch.look()]);
   await watch.stop();

@@ -50,7 +50,7 @@ t.test('a window that has ended counts as unused until it is reported again', as
   t.match(windows.of('default'), [{ used: 0.1 }]);
 });
 
-t.test('a report counts no longer than its window, whatever end it names', async (t) => {
+t.test('a report counts no longer than its window, whatever end the report has', async (t) => {
   const { clock, windows } = clocked();
   windows.heard('default', {
     five_hour: { used: 0.9, resetsAt: start + 1_000 * hour },

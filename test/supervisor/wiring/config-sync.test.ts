@@ -160,7 +160,7 @@ t.test('a configuration that cannot be read is reported, and prompts go on', asy
   t.match(await captured.logged('failed'), { level: 'error' });
 });
 
-t.test('init is asked to restore a file that the supervisor has no copy of', async (t) => {
+t.test('init gets a request to restore a file that the supervisor has no copy of', async (t) => {
   const { say, volume, replies, hasThawed } = start();
   Object.assign(volume, { isWhole: false, commit: next });
   say({ kind: 'end', commit: next });
@@ -219,7 +219,7 @@ t.test('a change after a bad judgement ends the wait', async (t) => {
   t.equal(captured.count('sync_unfinished'), 0);
 });
 
-t.test('a profile that has never worked says nothing about a commit', (t) => {
+t.test('a profile that never worked gives no verdict on a commit', (t) => {
   const { fail, replies, noWorkerWasEverReady, sync } = start();
   noWorkerWasEverReady();
   fail(5, 'cannot start the CLI: no login');

@@ -23,17 +23,20 @@ t.test('a second session of a repository needs no fetch, and each has its own fi
   t.strictSame(counted, ['fetched', 'mirrored', 'fetched']);
 });
 
-t.test('few checkouts are made at a time, and one that exists needs no place', async (t) => {
-  const slots = createSlots(1, 0, 1_000, () => new BerthError('queue_full', 'too many'));
-  const { make, prepare } = await openWorkshop(t, { slots });
-  const { state: saved, directory } = await make({ repo: 'me/app' });
-  const release = await slots.take(new AbortController().signal);
-  await t.rejects(prepare({ repo: 'me/app' }), { code: 'queue_full' });
-  await prepare({ repo: 'me/app' }, { saved, directory });
-  release();
-  await (await prepare({ repo: 'me/app' })).discard();
-  t.equal(slots.taken, 0);
-});
+t.test(
+  'the number of parallel checkouts is limited, and an existing checkout needs no slot',
+  async (t) => {
+    const slots = createSlots(1, 0, 1_000, () => new BerthError('queue_full', 'too many'));
+    const { make, prepare } = await openWorkshop(t, { slots });
+    const { state: saved, directory } = await make({ repo: 'me/app' });
+    const release = await slots.take(new AbortController().signal);
+    await t.rejects(prepare({ repo: 'me/app' }), { code: 'queue_full' });
+    await prepare({ repo: 'me/app' }, { saved, directory });
+    release();
+    await (await prepare({ repo: 'me/app' })).discard();
+    t.equal(slots.taken, 0);
+  },
+);
 
 t.test('a pull request gives its head, and a ref from which git shows its change', async (t) => {
   const { make, scene, pulls } = await openWorkshop(t);
@@ -63,21 +66,27 @@ t.test('a pull request gives its head, and a ref from which git shows its change
   t.match((await deep.git('diff', '--name-only', 'berth/base')).text, /^new.txt\n$/);
 });
 
-t.test('the CLAUDE.md of the repository is told only if the profile lets it in', async (t) => {
-  const { make, scene } = await openWorkshop(t);
-  scene.app.commit({ 'CLAUDE.md': 'house rules\n' });
-  t.notMatch((await make({ repo: 'me/app' })).note, 'house rules');
-  t.match((await make({ repo: 'me/app' }, { instructions: () => true })).note, 'house rules');
-  const ref = scene.app.head();
-  t.notMatch(
-    (await make({ repo: 'me/app', ref }, { instructions: () => true })).note,
-    'house rules',
-  );
-  scene.app.commit({ 'CLAUDE.md': { symlink: '/etc/passwd' } });
-  t.notMatch((await make({ repo: 'me/app' }, { instructions: () => true })).note, 'instructions>');
-});
+t.test(
+  'the CLAUDE.md of the repository is passed on only if the profile allows instructions',
+  async (t) => {
+    const { make, scene } = await openWorkshop(t);
+    scene.app.commit({ 'CLAUDE.md': 'house rules\n' });
+    t.notMatch((await make({ repo: 'me/app' })).note, 'house rules');
+    t.match((await make({ repo: 'me/app' }, { instructions: () => true })).note, 'house rules');
+    const ref = scene.app.head();
+    t.notMatch(
+      (await make({ repo: 'me/app', ref }, { instructions: () => true })).note,
+      'house rules',
+    );
+    scene.app.commit({ 'CLAUDE.md': { symlink: '/etc/passwd' } });
+    t.notMatch(
+      (await make({ repo: 'me/app' }, { instructions: () => true })).note,
+      'instructions>',
+    );
+  },
+);
 
-t.test('what cannot be checked out has a code and a remedy', async (t) => {
+t.test('a failed checkout has a code and a remedy', async (t) => {
   const { make, scene, root, counted } = await openWorkshop(t);
   createRepository(join(scene.directory, 'repositories'), 'me/empty', {});
   await scene.git(join(scene.directory, 'repositories/me/empty.git'), 'update-ref', '-d', 'HEAD');

@@ -134,7 +134,7 @@ t.test(
   },
 );
 
-t.test('what was planted or damaged on the volume is made anew, without the network', async (t) => {
+t.test('a planted or damaged CLI on the volume is replaced without the network', async (t) => {
   const { harbour, server, first, place } = await prepare(t);
   await harbour.run(first);
   server.close();
@@ -321,7 +321,7 @@ t.test(
   },
 );
 
-t.test('what a killed run left is swept', async (t) => {
+t.test('the leftovers of a killed run are removed', async (t) => {
   const { harbour, state, first, installed } = await prepare(t);
   mkdirSync(join(state, 'claude', '.new-0'), { recursive: true });
   mkdirSync(join(state, 'claude', `.new-${idsOf(one)[0]}`));

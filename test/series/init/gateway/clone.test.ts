@@ -46,33 +46,30 @@ t.test('git clones and fetches without a token, also shallow and partial', async
   );
 });
 
-t.test(
-  'what the server refuses is shown by git, and never asks the tool for a password',
-  async (t) => {
-    const scene = await openScene(t);
-    const clone = () => scene.git(scene.directory, 'clone', scene.url('me/app'), 'x');
-    for (const [fault, text] of [
-      [
-        { kind: 'status', status: 401 },
-        /remote: .*does not accept the token \(401\).*BERTH_GIT_TOKEN/,
-      ],
-      [{ kind: 'status', status: 403 }, /remote: .*must grant it "Contents: read"/],
-      [{ kind: 'status', status: 404 }, /remote: .*does not exist, or the token has no access/],
-      [{ kind: 'status', status: 503 }, /remote: .*in trouble \(503\); try again later/],
-      [{ kind: 'html' }, /remote: .*is not git/],
-      [
-        { kind: 'redirect', to: 'http://evil.example/me/app' },
-        /remote: .*redirects to http:\/\/evil.example\/me\/app/,
-      ],
-    ] as const) {
-      scene.server.fault(fault);
-      const ran = await clone();
-      t.match(ran.text, text);
-      t.notMatch(ran.text, /Username|terminal prompts/);
-      scene.server.fault(undefined);
-    }
-    await scene.server.close();
-    t.match((await clone()).text, /remote: cannot reach .*nothing listens there/);
-    t.notMatch(JSON.stringify(scene.lines), token);
-  },
-);
+t.test('git prints the refusal of the server and never prompts for a password', async (t) => {
+  const scene = await openScene(t);
+  const clone = () => scene.git(scene.directory, 'clone', scene.url('me/app'), 'x');
+  for (const [fault, text] of [
+    [
+      { kind: 'status', status: 401 },
+      /remote: .*does not accept the token \(401\).*BERTH_GIT_TOKEN/,
+    ],
+    [{ kind: 'status', status: 403 }, /remote: .*must grant it "Contents: read"/],
+    [{ kind: 'status', status: 404 }, /remote: .*does not exist, or the token has no access/],
+    [{ kind: 'status', status: 503 }, /remote: .*in trouble \(503\); try again later/],
+    [{ kind: 'html' }, /remote: .*is not git/],
+    [
+      { kind: 'redirect', to: 'http://evil.example/me/app' },
+      /remote: .*redirects to http:\/\/evil.example\/me\/app/,
+    ],
+  ] as const) {
+    scene.server.fault(fault);
+    const ran = await clone();
+    t.match(ran.text, text);
+    t.notMatch(ran.text, /Username|terminal prompts/);
+    scene.server.fault(undefined);
+  }
+  await scene.server.close();
+  t.match((await clone()).text, /remote: cannot reach .*nothing listens there/);
+  t.notMatch(JSON.stringify(scene.lines), token);
+});

@@ -75,7 +75,7 @@ async function startTunnels(t: Test, login?: string) {
   return { at: `127.0.0.1:${port}`, asked, through: () => through };
 }
 
-t.test('https goes through a tunnel that the proxy cannot look into', async (t) => {
+t.test('https goes through a tunnel, and the proxy cannot read the content', async (t) => {
   const harbour = await openHarbour(t);
   const url = await openTls(t, harbour.server.url);
   const proxy = await startTunnels(t);
@@ -134,7 +134,7 @@ t.test('NO_PROXY leaves a host alone', async (t) => {
   t.strictSame(proxy.asked, []);
 });
 
-t.test('a proxy that is not there is told as such', async (t) => {
+t.test('an unreachable proxy is the error remote_unavailable', async (t) => {
   const harbour = await openHarbour(t);
   const { code, lines } = await runProgram({
     ...harbour.environment({ BERTH_TIMEOUT: '10s' }),

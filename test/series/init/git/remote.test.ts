@@ -89,7 +89,7 @@ t.test('an unknown ref is answered with the nearest one', async (t) => {
   await t.rejects(remote.resolve(harbour.repository.head().slice(0, 8)), { message: /all its 40/ });
 });
 
-t.test('an abbreviated commit is asked of whoever can tell', async (t) => {
+t.test('a short commit id is resolved by the given lookup', async (t) => {
   const harbour = await openHarbour(t);
   const commit = harbour.repository.head();
   const expand = async (short: string) => (commit.startsWith(short) ? commit : undefined);
@@ -101,7 +101,7 @@ t.test('an abbreviated commit is asked of whoever can tell', async (t) => {
   await t.rejects(remote.resolve('0123abc'), { message: /all its 40/ });
 });
 
-t.test('an empty repository is told as such', async (t) => {
+t.test('an empty repository is reported as empty', async (t) => {
   const harbour = await openHarbour(t);
   const { execFileSync } = await import('node:child_process');
   execFileSync('git', [
@@ -118,7 +118,7 @@ t.test('an empty repository is told as such', async (t) => {
   });
 });
 
-t.test('an update sends what is known and gets only what changed', async (t) => {
+t.test('an update sends the known commits and receives only the changes', async (t) => {
   const { randomBytes } = await import('node:crypto');
   const big = randomBytes(200_000);
   const harbour = await openHarbour(t, { 'big.bin': big, 'a.md': 'a' });
@@ -140,7 +140,7 @@ t.test('a rewritten history is followed', async (t) => {
   t.strictSame(harbour.tree(), { 'a.md': 'new' });
 });
 
-t.test('refusals are told apart, and are not tried again', async (t) => {
+t.test('each refusal has its own message and is not retried', async (t) => {
   const harbour = await openHarbour(t);
   const { remote } = connect(t, harbour);
   const refusals: [number, RegExp][] = [
@@ -180,7 +180,7 @@ t.test('a server that asks to be left alone for a while is', async (t) => {
   t.match(harbour.events('remote_retry'), [{ wait_ms: 1_000 }]);
 });
 
-t.test('a web page instead of git is told as such', async (t) => {
+t.test('a web page instead of git data is reported as a web page', async (t) => {
   const harbour = await openHarbour(t);
   const { remote } = connect(t, harbour);
   harbour.server.fault({ kind: 'html' });
@@ -190,7 +190,7 @@ t.test('a web page instead of git is told as such', async (t) => {
   });
 });
 
-t.test('a server that takes requests and says nothing is given up', async (t) => {
+t.test('a server that accepts requests but does not answer is given up', async (t) => {
   const harbour = await openHarbour(t);
   const { remote } = connect(t, harbour, { idleTimeout: 100, retryDelays: [] });
   harbour.server.fault({ kind: 'hang' });
@@ -223,30 +223,27 @@ t.test('a connection that broke is tried again', async (t) => {
   t.equal(await remote.fetch(target, directory), target.commit);
 });
 
-t.test('the total deadline ends whatever is under way', async (t) => {
+t.test('the total deadline ends a running request', async (t) => {
   const harbour = await openHarbour(t);
   const { remote } = connect(t, harbour, { signal: AbortSignal.timeout(100) });
   harbour.server.fault({ kind: 'hang' });
   await t.rejects(remote.resolve('main'), { code: 'remote_unavailable', message: /too long/ });
 });
 
-t.test(
-  'a port where nobody takes the connection is given up by a deadline of its own',
-  async (t) => {
-    const harbour = await openHarbour(t);
-    const port = await deafPort(t);
-    const url = `http://127.0.0.1:${port}/me/claude`;
-    const limits = { connectTimeout: 300, idleTimeout: 60_000, retryDelays: [] };
-    const { remote } = connect(t, { ...harbour, url }, limits);
-    const started = performance.now();
-    await t.rejects(remote.resolve('main'), {
-      code: 'remote_unavailable',
-      message: /it does not answer; check the egress policy and the proxy variables/,
-      cause: { code: 'UND_ERR_CONNECT_TIMEOUT' },
-    });
-    t.ok(performance.now() - started < 20_000, 'long before the deadline of silence');
-  },
-);
+t.test('a connection that the port does not accept fails after the connect timeout', async (t) => {
+  const harbour = await openHarbour(t);
+  const port = await deafPort(t);
+  const url = `http://127.0.0.1:${port}/me/claude`;
+  const limits = { connectTimeout: 300, idleTimeout: 60_000, retryDelays: [] };
+  const { remote } = connect(t, { ...harbour, url }, limits);
+  const started = performance.now();
+  await t.rejects(remote.resolve('main'), {
+    code: 'remote_unavailable',
+    message: /it does not answer; check the egress policy and the proxy variables/,
+    cause: { code: 'UND_ERR_CONNECT_TIMEOUT' },
+  });
+  t.ok(performance.now() - started < 20_000, 'long before the deadline of silence');
+});
 
 /** A port of a process that is stopped, and whose queue of connections is full. */
 async function deafPort(t: Test): Promise<number> {
@@ -268,7 +265,7 @@ async function deafPort(t: Test): Promise<number> {
   return port;
 }
 
-t.test('where nothing listens, the error says so', async (t) => {
+t.test('a port without a listener is reported in the error', async (t) => {
   const harbour = await openHarbour(t);
   const url = 'http://127.0.0.1:1/me/claude';
   const { remote } = connect(t, { ...harbour, url }, { retryDelays: [] });
@@ -297,7 +294,7 @@ t.test('a redirect to another host never gets the token', async (t) => {
   t.strictSame(seen, []);
 });
 
-t.test('a redirect within the host is followed, also by what comes after', async (t) => {
+t.test('a redirect within the host is followed, also for the later requests', async (t) => {
   const harbour = await openHarbour(t);
   const url = harbour.url.replace('me/claude', 'me/former');
   const { remote, directory } = connect(t, { ...harbour, url });

@@ -19,7 +19,7 @@ const files = {
   'skills/a/SKILL.md': 'one\n',
 };
 
-t.test('what the CLI learns is proposed; a skill takes effect after the merge', async (t) => {
+t.test('changes of the CLI are proposed; a new skill takes effect after the merge', async (t) => {
   const { harbour, running, push } = await startSyncedPod(t, files);
   const { config } = running.surroundings;
   const { path } = harbour.repository;

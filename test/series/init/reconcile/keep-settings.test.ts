@@ -127,7 +127,7 @@ t.test('a run that was killed does not lose the good one', async (t) => {
   t.match(await harbour.run(), { volume: 'complete', settings: 'kept', written: 0 });
 });
 
-t.test('an edit on the volume is never what is kept', async (t) => {
+t.test('init keeps the copy of the supervisor, never an edit on the volume', async (t) => {
   const harbour = await openHarbour(t, files);
   await harbour.run();
   harbour.repository.commit({ 'settings.json': broken });

@@ -19,7 +19,7 @@ t.equal(
   'nor is what is not UTF-8',
 );
 
-t.test('a text that was changed on one side becomes what that side has', async (t) => {
+t.test('a text changed on one side only merges to the text of that side', async (t) => {
   const text = fc
     .array(fc.constantFrom('a\n', 'b\n', '\n', 'constructor\n'))
     .map((all) => all.join(''));
@@ -33,7 +33,7 @@ t.test('a text that was changed on one side becomes what that side has', async (
 });
 
 // Compared line by line, these texts would take hours.
-t.test('what would take for ever to compare is not merged', { timeout: 250_000 }, async (t) => {
+t.test('texts that would take hours to compare are not merged', { timeout: 250_000 }, async (t) => {
   const blank = '\n'.repeat(400_000);
   t.equal(merge(`a\n${blank}b\n`, `c\n${blank}\nb\n`, `a\n${blank}d\n`), undefined);
   const unique = (mark: string) =>

@@ -255,7 +255,7 @@ const trees: [name: string, conflicts: number, make: (volume: string) => void][]
   ],
 ];
 
-t.test('a damaged tree is restored, and what was there is saved', async (t) => {
+t.test('a damaged tree is restored, and the replaced files are saved', async (t) => {
   const harbour = await openHarbour(t, files);
   await harbour.run();
   for (const [name, conflicts, damage] of trees) {
@@ -280,7 +280,7 @@ t.test('a .git that the old script left is saved, and the token in it is not', a
 });
 
 t.test(
-  'files of others, and read-only ones, are no obstacle for root',
+  'root can update read-only files and files of other users',
   { skip: !canChangeUser && 'needs root' },
   async (t) => {
     const harbour = await openHarbour(t, files);

@@ -12,7 +12,7 @@ const treeWith = (paths: readonly string[], mode: Mode = '100644'): Tree =>
 const found = (paths: readonly string[], directory: string | null = null) =>
   findMisplaced(treeWith(paths), directory)?.directories;
 
-t.test('of a repository that the CLI reads at its root nothing is said', (t) => {
+t.test('a repository that the CLI reads at its root causes no warning', (t) => {
   const read = [
     ...['CLAUDE.md', 'settings.json', '.config.json', 'skills/a/SKILL.md', 'agents/a.md'],
     ...['commands/team/deploy.md', 'output-styles/a.md', 'rules/a/b.md', 'workflows/a.js'],
@@ -28,7 +28,7 @@ t.test('of a repository that the CLI reads at its root nothing is said', (t) => 
   t.end();
 });
 
-t.test('what the CLI would read is found where it lies', (t) => {
+t.test('files that the CLI would read are found in other directories', (t) => {
   const cases: [paths: string[], directories: string[]][] = [
     [['README.md', '.claude/CLAUDE.md', '.claude/skills/a/SKILL.md'], ['.claude']],
     [['vscode/settings.json', 'claude/settings.json'], ['claude']],
@@ -70,29 +70,32 @@ t.test('a large repository of deep directories ends in no finding', (t) => {
   t.end();
 });
 
-t.test('init and --check say that nothing takes effect, and what to set', async (t) => {
-  const harbour = await openHarbour(t, {
-    'README.md': '# dotfiles\n',
-    '.claude/CLAUDE.md': '# rules\n',
-    '.claude/skills/a/SKILL.md': 'a\n',
-  });
-  const { problem = '' } = await harbour.run();
-  t.match(problem, /in \.claude \(CLAUDE\.md, skills\/\); set BERTH_REPO_PATH=\.claude$/);
-  t.match(harbour.events('repository_unread'), [
-    { level: 'warn', msg: problem, directories: ['.claude'] },
-  ]);
-  const report = join(harbour.volume, '.berth/report.json');
-  t.equal(JSON.parse(readFileSync(report, 'utf8')).problem, problem);
-  const check = (overrides = {}) =>
-    runProgram(harbour.environment(overrides), { arguments: ['--check'] });
-  const { code, output } = await check();
-  t.equal(code, 0, 'the volume is as the repository has it');
-  t.ok(output.includes(`unread      ${problem}\n`), output);
-  const asTold = { BERTH_REPO_PATH: '.claude' };
-  t.equal((await harbour.run(asTold)).problem, undefined);
-  t.equal(harbour.events('repository_unread').length, 1);
-  t.notMatch((await check(asTold)).output, /^unread/m);
-});
+t.test(
+  'init and --check report that no file takes effect, and name the setting to change',
+  async (t) => {
+    const harbour = await openHarbour(t, {
+      'README.md': '# dotfiles\n',
+      '.claude/CLAUDE.md': '# rules\n',
+      '.claude/skills/a/SKILL.md': 'a\n',
+    });
+    const { problem = '' } = await harbour.run();
+    t.match(problem, /in \.claude \(CLAUDE\.md, skills\/\); set BERTH_REPO_PATH=\.claude$/);
+    t.match(harbour.events('repository_unread'), [
+      { level: 'warn', msg: problem, directories: ['.claude'] },
+    ]);
+    const report = join(harbour.volume, '.berth/report.json');
+    t.equal(JSON.parse(readFileSync(report, 'utf8')).problem, problem);
+    const check = (overrides = {}) =>
+      runProgram(harbour.environment(overrides), { arguments: ['--check'] });
+    const { code, output } = await check();
+    t.equal(code, 0, 'the volume is as the repository has it');
+    t.ok(output.includes(`unread      ${problem}\n`), output);
+    const asTold = { BERTH_REPO_PATH: '.claude' };
+    t.equal((await harbour.run(asTold)).problem, undefined);
+    t.equal(harbour.events('repository_unread').length, 1);
+    t.notMatch((await check(asTold)).output, /^unread/m);
+  },
+);
 
 t.test('a repository with nothing for the CLI is called that', async (t) => {
   const harbour = await openHarbour(t, { 'README.md': 'x\n' });

@@ -81,7 +81,7 @@ t.test('a directory made where a file of the user stood changes hands', { skip }
   }
 });
 
-t.test('without CHOWN root is told which capabilities it needs', { skip }, async (t) => {
+t.test('without CHOWN, the error for root names the needed capabilities', { skip }, async (t) => {
   const harbour = await openHarbour(t);
   const { code, lines } = await runProgram(harbour.environment(), { as: { root: [] } });
   t.equal(code, 73);
@@ -149,7 +149,7 @@ t.test("as the user, another owner's file becomes executable", { skip }, async (
   t.equal(harbour.read('a.sh'), 'true\n');
 });
 
-t.test('as the user, a directory of root on the volume is told', { skip }, async (t) => {
+t.test('run as the user, init reports a directory that belongs to root', { skip }, async (t) => {
   const harbour = await openHarbour(t, { 'docs/a.md': 'a' });
   chownSync(harbour.volume, 1000, 1000);
   mkdirSync(join(harbour.volume, 'docs'), { mode: 0o755 });
@@ -158,7 +158,7 @@ t.test('as the user, a directory of root on the volume is told', { skip }, async
   t.match(lines.at(-1), { event: 'failed', code: 'volume_unwritable', msg: /docs.*fsGroup/ });
 });
 
-t.test('as the user, what the CLI could not write is told', { skip }, async (t) => {
+t.test('run as the user, init warns about files that the CLI cannot write', { skip }, async (t) => {
   const harbour = await openHarbour(t);
   chownSync(harbour.volume, 1000, 1000);
   mkdirSync(join(harbour.volume, 'projects/x'), { recursive: true });

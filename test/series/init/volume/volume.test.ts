@@ -95,7 +95,7 @@ t.test('another repository takes the place of the first, whose files go', async 
   t.strictSame(harbour.tree(), { 'both.md': 'two', 'mine.txt': 'mine' });
 });
 
-t.test('a volume that is not there, and a lease that is held, are told apart', async (t) => {
+t.test('a missing volume and a held lease are different errors', async (t) => {
   const harbour = await openHarbour(t);
   await t.rejects(harbour.run({ BERTH_CONFIG_DIR: join(harbour.directory, 'nowhere') }), {
     code: 'volume_unwritable',

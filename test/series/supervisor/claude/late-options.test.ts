@@ -45,24 +45,27 @@ const cases: { what: string; options: CliOptions; prompt: string }[] = [
 ];
 
 for (const { what, options, prompt } of cases) {
-  t.test(`a bound spare sends the model what a process with flags sends: ${what}`, async (t) => {
-    let flags: unknown;
-    let bound: unknown;
-    await t.test('a process with flags', async (t) => {
-      flags = await observe(t, prompt, options, (process) =>
-        process.control({ subtype: 'initialize' }),
-      );
-    });
-    await t.test('a bound spare', async (t) => {
-      const { fixed, late } = splitOptions(options);
-      bound = await observe(t, prompt, fixed, async (process) => {
-        await process.control({ subtype: 'mcp_status' });
-        await process.control({ subtype: 'reload_skills' });
-        await bindSpare(process, late);
+  t.test(
+    `a bound spare sends the same request to the model as a process with flags: ${what}`,
+    async (t) => {
+      let flags: unknown;
+      let bound: unknown;
+      await t.test('a process with flags', async (t) => {
+        flags = await observe(t, prompt, options, (process) =>
+          process.control({ subtype: 'initialize' }),
+        );
       });
-    });
-    t.strictSame(bound, flags);
-  });
+      await t.test('a bound spare', async (t) => {
+        const { fixed, late } = splitOptions(options);
+        bound = await observe(t, prompt, fixed, async (process) => {
+          await process.control({ subtype: 'mcp_status' });
+          await process.control({ subtype: 'reload_skills' });
+          await bindSpare(process, late);
+        });
+      });
+      t.strictSame(bound, flags);
+    },
+  );
 }
 
 async function observe(

@@ -62,7 +62,7 @@ const cases: Case[] = [
 ];
 
 for (const one of cases) {
-  t.test(`the scripted CLI does as the real one: ${one.what}`, async (t) => {
+  t.test(`the scripted CLI behaves like the real CLI: ${one.what}`, async (t) => {
     let real: unknown;
     let scripted: unknown;
     await t.test('the real one', async (t) => {

@@ -31,15 +31,18 @@ t.test('the CLI reads the windows with the access token alone, and leaves nothin
   t.equal(surroundings.api.requests.length, 0, 'no model was called');
 });
 
-t.test('a worker cannot answer: its traffic is limited to what the model needs', async (t) => {
-  const { surroundings, server } = await loggedIn(t, {});
-  server.reportUsage(usage);
-  const worker = startProcess(t, surroundings);
-  await worker.control({ subtype: 'initialize' });
-  const answer = await worker.control({ subtype: 'get_usage', skip_behaviors: true });
-  t.match(answer, { rate_limits: null });
-  t.equal(windowsIn(answer), undefined);
-});
+t.test(
+  'a worker cannot report the usage: its traffic is limited to requests to the model',
+  async (t) => {
+    const { surroundings, server } = await loggedIn(t, {});
+    server.reportUsage(usage);
+    const worker = startProcess(t, surroundings);
+    await worker.control({ subtype: 'initialize' });
+    const answer = await worker.control({ subtype: 'get_usage', skip_behaviors: true });
+    t.match(answer, { rate_limits: null });
+    t.equal(windowsIn(answer), undefined);
+  },
+);
 
 t.test('only windows with sound figures are taken from an answer', async (t) => {
   t.equal(windowsIn(undefined), undefined);

@@ -17,7 +17,7 @@ t.test('the CLI of today can fork at a message', async (t) => {
   t.equal(flag.known, true);
 });
 
-t.test('a CLI without the flag is asked once, and logged once', async (t) => {
+t.test('a CLI without the flag is queried once and logged once', async (t) => {
   const directory = testDirectory(t, {});
   const path = join(directory, 'claude');
   const calls = join(directory, 'calls');

@@ -70,7 +70,7 @@ t.test('a broken CLI on the PATH is an error and is not skipped', async (t) => {
 });
 
 t.test(
-  'without one on the PATH it is what init installed, and a new one is tested first',
+  'without a CLI on the PATH, the installed CLI is used, and a new CLI is tested first',
   async (t) => {
     const { find, put, place, state, log } = await prepare(t);
     put(second, good);
@@ -119,7 +119,7 @@ t.test('a CLI version that fails its self-test is replaced by the previous versi
   await t.rejects(find(), { code: 'cli_unavailable', message: /Command failed/ });
 });
 
-t.test('one that crashes is tried again, and left only if the one before works', async (t) => {
+t.test('a CLI that crashes is retried, and replaced only if the previous CLI works', async (t) => {
   const { find, put, log } = await prepare(t);
   const crashing = good.replace('exec', () => 'echo panic >&2; kill -ABRT $$; exec');
   put(second, crashing);

@@ -52,7 +52,7 @@ t.test('the real CLI passes, without a login and without a trace', async (t) => 
   t.same(surroundings.api.requests, [], 'no model was asked');
 });
 
-t.test('one that has passed is not tested again', async (t) => {
+t.test('a CLI that has passed is not tested again', async (t) => {
   const { options, log } = await prepare(t, '/nowhere/claude');
   await selfTest({ ...options, passed: { learnsLate: true }, firstWorker: Promise.resolve(true) });
   t.match(log.lines, [{ event: 'cli_tested', by: 'worker' }]);
@@ -66,7 +66,7 @@ function filtered(directory: string, pipeline: string): string {
   return path;
 }
 
-t.test('one that runs a command in a prompt is refused, though its workers start', async (t) => {
+t.test('a CLI that runs a command in a prompt is refused, even if its workers start', async (t) => {
   const { options, surroundings } = await prepare(t, realClaude);
   const withoutMark = `sed -u 's/"client_composed":true,//' | ${realClaude} "$@"`;
   const path = filtered(surroundings.workspace, withoutMark);
@@ -77,7 +77,7 @@ t.test('one that runs a command in a prompt is refused, though its workers start
   });
 });
 
-t.test('one that does not report what a turn has cost is refused', async (t) => {
+t.test('a CLI that does not report the cost of a turn is refused', async (t) => {
   const { options, surroundings } = await prepare(t, scriptedClaude);
   const withoutCost = `${scriptedClaude} "$@" | sed -u 's/model_usage_since_last_result/left_out/'`;
   const path = filtered(surroundings.workspace, withoutCost);
@@ -115,7 +115,7 @@ t.test('each kind of login that is in use is tested', async (t) => {
   t.match(log.lines, [{ level: 'info', event: 'cli_tested' }]);
 });
 
-t.test('one that does not learn its options late is used without shared spares', async (t) => {
+t.test('a CLI that ignores late options is used without shared spares', async (t) => {
   const { options, surroundings, log } = await prepare(t, realClaude);
   const ignoring: [string, RegExp][] = [
     // The request is refused.
@@ -159,7 +159,7 @@ t.test('the test uses neither the login nor the API of the container', async (t)
   t.same(surroundings.api.requests, []);
 });
 
-t.test('one that managed settings send to another API passes with a warning', async (t) => {
+t.test('a CLI that managed settings send to another API passes with a warning', async (t) => {
   const { options, surroundings, log } = await prepare(t, scriptedClaude);
   const other = `ANTHROPIC_BASE_URL=${surroundings.api.url} exec ${scriptedClaude} "$@"`;
   await selfTest({ ...options, path: filtered(surroundings.workspace, other) });
@@ -169,7 +169,7 @@ t.test('one that managed settings send to another API passes with a warning', as
   ]);
 });
 
-t.test('a CLI that fails is told with its version and its last lines', async (t) => {
+t.test('the error for a failing CLI has the version and the last lines of the CLI', async (t) => {
   const { options } = await prepare(t, scripted('claude-that-exits'));
   await t.rejects(selfTest({ ...options, firstWorker: Promise.resolve(false) }), {
     code: 'cli_unavailable',
@@ -178,7 +178,7 @@ t.test('a CLI that fails is told with its version and its last lines', async (t)
   });
 });
 
-t.test('one that hangs is given up, and ended', async (t) => {
+t.test('a CLI that hangs fails the test and is ended', async (t) => {
   const { options } = await prepare(t, scripted('claude-that-is-silent'));
   await t.rejects(selfTest({ ...options, patience: 300 }), {
     code: 'cli_unavailable',
@@ -200,7 +200,7 @@ exec ${scriptedClaude} "$@"
   return path;
 }
 
-t.test('one that dies for want of memory or processes is tried again, and passes', async (t) => {
+t.test('a CLI that aborts for lack of memory or processes is retried and passes', async (t) => {
   const { options, surroundings, log } = await prepare(t, scriptedClaude);
   await selfTest({ ...options, path: abortsAtFirst(surroundings.workspace, 2) });
   const retries = log.lines.filter((line) => 'retry_ms' in line || 'by' in line);
@@ -212,7 +212,7 @@ t.test('one that dies for want of memory or processes is tried again, and passes
 });
 
 t.test(
-  'if that goes on it is told with what to raise, and not blamed on the version',
+  'if the aborts continue, the error names the limit to raise and not the version',
   async (t) => {
     const { options, surroundings } = await prepare(t, scriptedClaude);
     const path = abortsAtFirst(surroundings.workspace, 1_000);
@@ -240,59 +240,56 @@ t.test('a CLI that cannot be used is fatal, and never ready', async (t) => {
   await supervisor.stop();
 });
 
-t.test(
-  'a configuration that keeps workers from starting is told from a CLI that is broken',
-  async (t) => {
-    // Works on the configuration of the test, which has no such skill.
-    const script = `#!/bin/sh
+t.test('a configuration that prevents worker starts is not reported as a broken CLI', async (t) => {
+  // Works on the configuration of the test, which has no such skill.
+  const script = `#!/bin/sh
 if [ "$1" != --version ] && [ -e "$CLAUDE_CONFIG_DIR/skills/bad" ]; then echo "a bad skill" >&2; exit 3; fi
 exec ${scriptedClaude} "$@"
 `;
-    const surroundings = await makeSurroundings(t);
-    mkdirSync(join(surroundings.config, 'skills/bad'), { recursive: true });
-    const path = join(surroundings.workspace, 'claude');
-    writeFileSync(path, script);
-    chmodSync(path, 0o755);
-    const commit = (digit: string) => ({ repository: 'me/dot-claude', commit: digit.repeat(40) });
-    const state = join(surroundings.config, '.berth');
-    mkdirSync(state);
-    const report = JSON.stringify({ version: 1, ...commit('b') });
-    writeFileSync(join(state, 'report.json'), report);
-    const good = JSON.stringify({ version: 1, profiles: { default: commit('a') } });
-    writeFileSync(join(state, 'good-commits.json'), good);
-    const made = await makeSupervisor(t, {
-      surroundings,
-      settings: { BERTH_CLAUDE_PATH: path, BERTH_WARM_WORKERS: '1' },
-      parts: { testCli: selfTest },
-    });
-    await made.supervisor.start(new AbortController().signal);
-    await until('it is ready', async () => (await fetch(`${made.metricsUrl}/readyz`)).ok);
-    t.match(await made.log.logged('cli_tested', ({ by }) => by === 'process'), { level: 'warn' });
-    t.match(await made.prompt('hello'), {
-      status: 503,
-      body: {
-        code: 'cli_unavailable',
-        retryable: true,
-        detail: /a bad skill.*since commit bbbbbbb \(last good aaaaaaa\)/s,
-        commit: 'b'.repeat(40),
-      },
-    });
-    const { body } = await made.call('GET', '/v1/status');
-    t.match(body.launch_failures, [
-      {
-        profile: 'default',
-        stderr: ['a bad skill'],
-        commit: 'b'.repeat(40),
-        last_good_commit: 'a'.repeat(40),
-      },
-    ]);
-    t.match(await made.log.logged('worker_failed'), { error: { message: /since commit bbbbbbb/ } });
-    const metrics = await (await fetch(`${made.metricsUrl}/metrics`)).text();
-    t.match(metrics, /^berth_launch_failing\{profile="default"\} 1$/m);
-    t.ok(existsSync(join(state, 'good-commits.json')));
-    t.same(made.fatal, []);
-  },
-);
+  const surroundings = await makeSurroundings(t);
+  mkdirSync(join(surroundings.config, 'skills/bad'), { recursive: true });
+  const path = join(surroundings.workspace, 'claude');
+  writeFileSync(path, script);
+  chmodSync(path, 0o755);
+  const commit = (digit: string) => ({ repository: 'me/dot-claude', commit: digit.repeat(40) });
+  const state = join(surroundings.config, '.berth');
+  mkdirSync(state);
+  const report = JSON.stringify({ version: 1, ...commit('b') });
+  writeFileSync(join(state, 'report.json'), report);
+  const good = JSON.stringify({ version: 1, profiles: { default: commit('a') } });
+  writeFileSync(join(state, 'good-commits.json'), good);
+  const made = await makeSupervisor(t, {
+    surroundings,
+    settings: { BERTH_CLAUDE_PATH: path, BERTH_WARM_WORKERS: '1' },
+    parts: { testCli: selfTest },
+  });
+  await made.supervisor.start(new AbortController().signal);
+  await until('it is ready', async () => (await fetch(`${made.metricsUrl}/readyz`)).ok);
+  t.match(await made.log.logged('cli_tested', ({ by }) => by === 'process'), { level: 'warn' });
+  t.match(await made.prompt('hello'), {
+    status: 503,
+    body: {
+      code: 'cli_unavailable',
+      retryable: true,
+      detail: /a bad skill.*since commit bbbbbbb \(last good aaaaaaa\)/s,
+      commit: 'b'.repeat(40),
+    },
+  });
+  const { body } = await made.call('GET', '/v1/status');
+  t.match(body.launch_failures, [
+    {
+      profile: 'default',
+      stderr: ['a bad skill'],
+      commit: 'b'.repeat(40),
+      last_good_commit: 'a'.repeat(40),
+    },
+  ]);
+  t.match(await made.log.logged('worker_failed'), { error: { message: /since commit bbbbbbb/ } });
+  const metrics = await (await fetch(`${made.metricsUrl}/metrics`)).text();
+  t.match(metrics, /^berth_launch_failing\{profile="default"\} 1$/m);
+  t.ok(existsSync(join(state, 'good-commits.json')));
+  t.same(made.fatal, []);
+});
 
 async function started(t: Parameters<typeof makeSurroundings>[0], name: string) {
   const made = await makeSupervisor(t, {

@@ -13,7 +13,7 @@ import { until } from '../../../support/until.ts';
 
 t.jobs = 3;
 
-t.test('a pause interrupts what runs and what waits, and refuses what comes', async (t) => {
+t.test('a pause interrupts running and waiting prompts and refuses new prompts', async (t) => {
   const { stream, prompt, call, surroundings, metricsUrl, log } = await startSupervisor(t, {
     settings: { BERTH_MAX_WORKERS: '1' },
   });
@@ -67,7 +67,7 @@ t.test('a pause survives a restart', async (t) => {
   t.match(await prompt('[[say yes]]'), { status: 200 });
 });
 
-t.test('a token that may not is refused, and that is told too', async (t) => {
+t.test('a token without permission is refused, and the refusal is in the audit log', async (t) => {
   const { url, log } = await startApiServer(t, { mayAdminister: (name) => name !== 'tests' });
   for (const action of ['pause', 'resume']) {
     const headers = { authorization: `Bearer ${token}` };
@@ -138,7 +138,7 @@ t.test('berth pause and resume report their errors without the token', async (t)
   }
 });
 
-t.test('who pauses while the last prompt ends harms neither', async (t) => {
+t.test('a pause during the last prompt harms neither the prompt nor the server', async (t) => {
   const { call, prompt } = await startSupervisor(t);
   const answers = Promise.all([prompt('[[say one]]'), prompt('[[say two]]')]);
   for (let round = 0; round < 5; round++) {

@@ -58,7 +58,7 @@ t.test(
   },
 );
 
-t.test('a parked job runs by itself after what mends its reason', async (t) => {
+t.test('a parked job resumes by itself after the cause is removed', async (t) => {
   const path = join(t.testdirName, 'config', 'profiles.yaml');
   const profiles = (limit: number) => `profiles: {busy: {limits: {prompts_per_hour: ${limit}}}}\n`;
   const { call, surroundings } = await startSupervisor(t, {

@@ -30,7 +30,7 @@ t.test('SessionEnd hooks of a worker that is needed no more come to their end', 
   t.equal(readFileSync(join(surroundings.config, 'ended'), 'utf8'), 'begun\ndone\n');
 });
 
-t.test('a server that stops does not wait for them without a bound', async (t) => {
+t.test('a stopping server waits for the hooks only up to a limit', async (t) => {
   const { prompt, supervisor } = await startWithRealCli(t, { config: hook(600) });
   t.equal((await prompt('[[say hello]]')).status, 200);
   const started = performance.now();

@@ -73,7 +73,7 @@ function makeRepository(workspace: string): void {
 const everything = JSON.stringify({ permissions: { allow: ['Bash', 'Write', 'Edit', 'Read'] } });
 
 t.test(
-  'read-only reads its directory, and nothing else, whatever settings.json allows',
+  'the read-only profile reads only its directory, whatever settings.json allows',
   async (t) => {
     const around = await makeSurroundings(t, { 'settings.json': everything });
     writeFileSync(join(around.workspace, 'a.txt'), 'inside\n');
@@ -92,7 +92,7 @@ t.test(
   },
 );
 
-t.test('code-review looks at a change with git, and changes nothing', async (t) => {
+t.test('the code-review profile reads a change with git and changes nothing', async (t) => {
   const around = await makeSurroundings(t, { 'settings.json': everything });
   makeRepository(around.workspace);
   const { use, request } = await start(t, around, profileOf('code-review'));
@@ -131,21 +131,24 @@ t.test('maintenance changes and commits, and does not push', async (t) => {
   t.same((await use('Bash', { command: 'npx something' })).denied, ['Bash']);
 });
 
-t.test('what settings.json forbids stays forbidden, and its mode does not widen', async (t) => {
-  const around = await makeSurroundings(t, {
-    'settings.json': JSON.stringify({
-      permissions: { deny: ['Bash(rm:*)'], ask: ['Bash(mv:*)'], defaultMode: 'acceptEdits' },
-    }),
-  });
-  const { use } = await start(t, around, review('tools: {allow: [Bash, "Edit(docs/**)"]}'));
-  t.same((await use('Bash', { command: 'touch a.txt' })).denied, []);
-  t.same((await use('Bash', { command: 'rm a.txt' })).denied, ['Bash']);
-  t.same((await use('Bash', { command: 'mv a.txt b.txt' })).denied, ['Bash']);
-  t.same((await use('Write', { file_path: 'x', content: 'y' })).denied, ['Write']);
-});
+t.test(
+  'a deny rule in settings.json stays in force, and its mode adds no permission',
+  async (t) => {
+    const around = await makeSurroundings(t, {
+      'settings.json': JSON.stringify({
+        permissions: { deny: ['Bash(rm:*)'], ask: ['Bash(mv:*)'], defaultMode: 'acceptEdits' },
+      }),
+    });
+    const { use } = await start(t, around, review('tools: {allow: [Bash, "Edit(docs/**)"]}'));
+    t.same((await use('Bash', { command: 'touch a.txt' })).denied, []);
+    t.same((await use('Bash', { command: 'rm a.txt' })).denied, ['Bash']);
+    t.same((await use('Bash', { command: 'mv a.txt b.txt' })).denied, ['Bash']);
+    t.same((await use('Write', { file_path: 'x', content: 'y' })).denied, ['Write']);
+  },
+);
 
 t.test(
-  'the built-in profile allows what settings.json does, and a request only less',
+  'the built-in profile allows what settings.json allows; a request can only allow less',
   async (t) => {
     const around = await makeSurroundings(t, { 'settings.json': everything });
     const profile = profileOf('default');
@@ -185,7 +188,7 @@ t.test(
   },
 );
 
-t.test('a secret that is not there is said with the line that names it', async (t) => {
+t.test('the error for a missing secret file names the line of the profile', async (t) => {
   const profile = review('environment: {TOKEN: {file: /nowhere/token}}');
   t.throws(() => launchOf(profile, {}, '/nowhere'), {
     code: 'cli_unavailable',

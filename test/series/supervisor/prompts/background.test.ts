@@ -64,7 +64,7 @@ t.test('work in the background outlives an idle time-out, and its report is give
   t.notOk('background' in last, 'a report is given once');
 });
 
-t.test('work in the background keeps its process no longer than the profile says', async (t) => {
+t.test('a background task keeps its process only as long as the profile allows', async (t) => {
   const { prompt, log, surroundings } = await start(t, '{limits: {background: 2s}}');
   let runs = false;
   // The time counts from the end of the turn.
@@ -80,29 +80,32 @@ t.test('work in the background keeps its process no longer than the profile says
   await until('it is gone', () => tailsOf(surroundings.config).length === 0);
 });
 
-t.test('a prompt that needs another process waits for reports, and names what ended', async (t) => {
-  const { prompt, surroundings } = await start(t, '{overrides: [max_turns]}', '10m');
-  const { api, config, workspace } = surroundings;
-  const isReport = (request: RecordedRequest): boolean =>
-    /task-notification/.test(textOf(request)) && !textOf(request).includes('[[say then]]');
-  api.reply((each) => (isReport(each) ? { text: 'reported', delay: 500 } : undefined));
-  const done = join(workspace, 'done');
-  const short = inBackground(`until [ -e ${done} ]; do sleep 0.1; done`);
-  const long = inBackground('tail -f /dev/null');
-  const { session_id } = (await prompt(`${long} ${short} [[say begun]]`)).body;
-  await until('the command runs', () => tailsOf(config).length === 1);
-  writeFileSync(done, '');
-  await api.waitForRequest(isReport);
-  // Other flags need another process.
-  const next = await prompt('[[say then]]', { session_id, max_turns: 5 });
-  t.match(next, { status: 200, body: { result: 'then' } });
-  const ended = /was ended: "tail -f \/dev\/null"; the next prompt needed a process with other/;
-  t.match(next.body.background, [
-    { result: 'reported', is_error: false },
-    { result: ended, is_error: true },
-  ]);
-  t.equal(tailsOf(config).length, 0);
-});
+t.test(
+  'a prompt that needs another process waits for reports and lists the ended tasks',
+  async (t) => {
+    const { prompt, surroundings } = await start(t, '{overrides: [max_turns]}', '10m');
+    const { api, config, workspace } = surroundings;
+    const isReport = (request: RecordedRequest): boolean =>
+      /task-notification/.test(textOf(request)) && !textOf(request).includes('[[say then]]');
+    api.reply((each) => (isReport(each) ? { text: 'reported', delay: 500 } : undefined));
+    const done = join(workspace, 'done');
+    const short = inBackground(`until [ -e ${done} ]; do sleep 0.1; done`);
+    const long = inBackground('tail -f /dev/null');
+    const { session_id } = (await prompt(`${long} ${short} [[say begun]]`)).body;
+    await until('the command runs', () => tailsOf(config).length === 1);
+    writeFileSync(done, '');
+    await api.waitForRequest(isReport);
+    // Other flags need another process.
+    const next = await prompt('[[say then]]', { session_id, max_turns: 5 });
+    t.match(next, { status: 200, body: { result: 'then' } });
+    const ended = /was ended: "tail -f \/dev\/null"; the next prompt needed a process with other/;
+    t.match(next.body.background, [
+      { result: 'reported', is_error: false },
+      { result: ended, is_error: true },
+    ]);
+    t.equal(tailsOf(config).length, 0);
+  },
+);
 
 t.test('a pause ends work that goes on without a prompt', async (t) => {
   const { prompt, call, log, surroundings } = await start(t);

@@ -73,29 +73,32 @@ t.test('a skill is run the same way, with arguments on the next line as well', a
   t.ok(said(surroundings.api).some((text) => text.endsWith('Brew it with green @notes.txt.\n')));
 });
 
-t.test('what is not allowed, not there or the CLI’s own is text', async (t) => {
-  for (const text of [
-    '/other x',
-    '/REVIEW x',
-    ' /review x',
-    '/review\u00a0x',
-    '//review',
-    '/model',
-  ]) {
-    const { status, body } = await running.prompt(text, { session_id });
-    t.match({ status, body }, { status: 200, body: { warnings: [] } }, text);
-    t.strictSame(said(surroundings.api), [text]);
-  }
-  // `code-review` is a skill of the CLI, and `absent` of nobody.
-  for (const name of ['absent', 'code-review']) {
-    const { status, body } = await running.prompt(`/${name} x`, { session_id });
-    t.equal(status, 200);
-    t.match(body.warnings, [new RegExp(`^the command /${name} was not run`)]);
-    t.strictSame(said(surroundings.api), [`/${name} x`]);
-  }
-  t.match(await running.prompt('/review x', { profile: 'nothing' }), { status: 200 });
-  t.equal(said(surroundings.api).at(-1), '/review x');
-});
+t.test(
+  'a command that is not allowed, missing or built into the CLI is sent as text',
+  async (t) => {
+    for (const text of [
+      '/other x',
+      '/REVIEW x',
+      ' /review x',
+      '/review\u00a0x',
+      '//review',
+      '/model',
+    ]) {
+      const { status, body } = await running.prompt(text, { session_id });
+      t.match({ status, body }, { status: 200, body: { warnings: [] } }, text);
+      t.strictSame(said(surroundings.api), [text]);
+    }
+    // `code-review` is a skill of the CLI, and `absent` of nobody.
+    for (const name of ['absent', 'code-review']) {
+      const { status, body } = await running.prompt(`/${name} x`, { session_id });
+      t.equal(status, 200);
+      t.match(body.warnings, [new RegExp(`^the command /${name} was not run`)]);
+      t.strictSame(said(surroundings.api), [`/${name} x`]);
+    }
+    t.match(await running.prompt('/review x', { profile: 'nothing' }), { status: 200 });
+    t.equal(said(surroundings.api).at(-1), '/review x');
+  },
+);
 
 t.test('a command gets no tools that the profile does not allow', async (t) => {
   const { status, body } = await running.prompt('/shell', { session_id });
@@ -105,7 +108,7 @@ t.test('a command gets no tools that the profile does not allow', async (t) => {
   t.equal(readFileSync(join(surroundings.config, 'settings.json'), 'utf8'), '{}');
 });
 
-t.test('a model that may call skills alone cannot read files by mentioning them', async (t) => {
+t.test('a model that may only call skills cannot read a file by mentioning the file', async (t) => {
   const input = { skill: 'tea', args: `green @${join(surroundings.workspace, 'login.txt')}` };
   const prompt = `[[tool Skill ${JSON.stringify(input)}]]`;
   t.match(await running.prompt(prompt, { profile: 'skills' }), { status: 200 });

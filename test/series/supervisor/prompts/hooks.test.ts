@@ -24,7 +24,7 @@ const settings = JSON.stringify({
   ),
 });
 
-t.test('what a hook stops is an error that names the hook', async (t) => {
+t.test('a turn that a hook stops is an error that names the hook', async (t) => {
   const { prompt, log, metricsUrl } = await startWithRealCli(t, {
     config: { 'settings.json': settings, 'hook.sh': hook },
   });
@@ -72,25 +72,31 @@ t.test('what a hook stops is an error that names the hook', async (t) => {
   t.match(metrics, /berth_prompts_total\{outcome="blocked_by_hook",profile="default"\} 7\n/);
 });
 
-t.test('a turn that ends without a word is an error, with what was written before', async (t) => {
-  const { prompt, surroundings } = await startWithRealCli(t, {
-    config: { 'settings.json': JSON.stringify({ permissions: { allow: ['Bash'] } }) },
-  });
-  let calls = 0;
-  surroundings.api.reply(() => {
-    calls += 1;
-    if (calls === 1)
-      return { text: 'Let me see.', tool: { name: 'Bash', input: { command: 'true' } } };
-    // The CLI itself asks once for an answer that can be seen.
-    return calls <= 3 ? { text: '' } : undefined;
-  });
-  const { status, body } = await prompt('Do it.');
-  t.equal(status, 502);
-  t.match(body, { code: 'empty_answer', retryable: false, detail: /without a word/ });
-  t.match(body, { session_id: String, usage: {}, num_turns: 3, result: 'Let me see.' });
-  const { session_id } = body;
-  t.match(await prompt('[[say well]]', { session_id }), { status: 200, body: { result: 'well' } });
-});
+t.test(
+  'a turn that ends without an answer is an error that contains the earlier text',
+  async (t) => {
+    const { prompt, surroundings } = await startWithRealCli(t, {
+      config: { 'settings.json': JSON.stringify({ permissions: { allow: ['Bash'] } }) },
+    });
+    let calls = 0;
+    surroundings.api.reply(() => {
+      calls += 1;
+      if (calls === 1)
+        return { text: 'Let me see.', tool: { name: 'Bash', input: { command: 'true' } } };
+      // The CLI itself asks once for an answer that can be seen.
+      return calls <= 3 ? { text: '' } : undefined;
+    });
+    const { status, body } = await prompt('Do it.');
+    t.equal(status, 502);
+    t.match(body, { code: 'empty_answer', retryable: false, detail: /without a word/ });
+    t.match(body, { session_id: String, usage: {}, num_turns: 3, result: 'Let me see.' });
+    const { session_id } = body;
+    t.match(await prompt('[[say well]]', { session_id }), {
+      status: 200,
+      body: { result: 'well' },
+    });
+  },
+);
 
 t.test('an output of a schema is an answer, also without a word', async (t) => {
   const { prompt, surroundings } = await startWithRealCli(t);

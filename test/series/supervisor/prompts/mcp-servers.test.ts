@@ -14,7 +14,7 @@ const silent = { command: 'sleep', args: ['600'] };
 const environment = { MCP_TIMEOUT: '3000' };
 
 t.test(
-  'MCP servers without a connection are told of, and kept from prompts that need them',
+  'a disconnected MCP server is reported, and prompts that need the server are refused',
   async (t) => {
     const surroundings = await makeSurroundings(t);
     const directory = surroundings.workspace;
@@ -40,24 +40,27 @@ t.test(
     const asked = (text: string) =>
       surroundings.api.requests.filter(({ body }) => JSON.stringify(body).includes(text));
 
-    await t.test('an answer warns of those that are not there, with the cause', async (t) => {
-      const [{ status, body }, silent] = await Promise.all([
-        prompt('[[say hello]]'),
-        prompt('[[say hello]]', { profile: 'has-silent' }),
-      ]);
-      t.equal(status, 200);
-      const [deadly, late, refusing, ...more] = [...body.warnings].sort();
-      t.match(deadly, /^the MCP server dead has no connection, .*: failed: ENOENT/);
-      t.match(late, /^the MCP server late has no connection, .*: failed: /);
-      t.match(refusing, /^the MCP server refused has no connection, .*: failed: /);
-      t.same(more, []);
-      t.equal(silent.status, 200);
-      const [silently, ...others] = silent.body.warnings;
-      t.match(silently, /^the MCP server silent has no connection, .*(pending|timed out)/);
-      t.same(others, []);
-      const again = await prompt('[[say hello]]', { session_id: body.session_id });
-      t.equal(again.body.warnings.length, 3);
-    });
+    await t.test(
+      'the answer warns about each MCP server that is not connected and names the cause',
+      async (t) => {
+        const [{ status, body }, silent] = await Promise.all([
+          prompt('[[say hello]]'),
+          prompt('[[say hello]]', { profile: 'has-silent' }),
+        ]);
+        t.equal(status, 200);
+        const [deadly, late, refusing, ...more] = [...body.warnings].sort();
+        t.match(deadly, /^the MCP server dead has no connection, .*: failed: ENOENT/);
+        t.match(late, /^the MCP server late has no connection, .*: failed: /);
+        t.match(refusing, /^the MCP server refused has no connection, .*: failed: /);
+        t.same(more, []);
+        t.equal(silent.status, 200);
+        const [silently, ...others] = silent.body.warnings;
+        t.match(silently, /^the MCP server silent has no connection, .*(pending|timed out)/);
+        t.same(others, []);
+        const again = await prompt('[[say hello]]', { session_id: body.session_id });
+        t.equal(again.body.warnings.length, 3);
+      },
+    );
 
     await t.test(
       'the log (once), the status and the metrics report a disconnected MCP server',
@@ -87,7 +90,7 @@ t.test(
       );
     });
 
-    await t.test('whoever may not use its tools is not warned', async (t) => {
+    await t.test('a profile without access to MCP tools gets no warning', async (t) => {
       t.match(await prompt('[[say hello]]', { profile: 'toolless' }), {
         status: 200,
         body: { warnings: [] },
@@ -100,7 +103,7 @@ t.test(
       t.match(body.warnings.sort(), [/MCP server dead/, /MCP server late/]);
     });
 
-    await t.test('without one that is required no prompt reaches the model', async (t) => {
+    await t.test('without a required MCP server, no prompt reaches the model', async (t) => {
       for (const [profile, ...names] of [
         ['needs-dead', 'dead', 'gone'],
         ['needs-silent', 'silent'],

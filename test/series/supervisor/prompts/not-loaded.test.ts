@@ -3,7 +3,7 @@ import { startWithRealCli } from '../../../support/supervisor.ts';
 
 const skill = (head: string) => ({ 'SKILL.md': `---\n${head}\n---\nBrew it.\n` });
 
-t.test('plugins and skills that the CLI left out are told of', async (t) => {
+t.test('the answer warns about plugins and skills that the CLI did not load', async (t) => {
   const config = {
     'settings.json': JSON.stringify({
       enabledPlugins: { 'tea@shop': true, 'milk@shop': false },

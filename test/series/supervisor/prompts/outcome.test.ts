@@ -6,7 +6,7 @@ import { until } from '../../../support/until.ts';
 
 t.jobs = 3;
 
-t.test('what the API refuses is an error with a code and a remedy', async (t) => {
+t.test('a refusal of the API is an error with a code and a remedy', async (t) => {
   const { prompt, log } = await startWithRealCli(t);
   const cases = [
     [
@@ -65,7 +65,7 @@ t.test('what the API refuses is an error with a code and a remedy', async (t) =>
   t.equal(log.count('worker_recycled'), 0, 'it was always the same process');
 });
 
-t.test('a wrong API key is told of within seconds, with advice for a key', async (t) => {
+t.test('a wrong API key is reported within seconds, with a remedy for the key', async (t) => {
   const { prompt, surroundings } = await startWithRealCli(t, {
     environment: { CLAUDE_CODE_MAX_RETRIES: '10' },
   });
@@ -77,7 +77,7 @@ t.test('a wrong API key is told of within seconds, with advice for a key', async
   t.match(await prompt('[[say well]]', { session_id }), { status: 200, body: { result: 'well' } });
 });
 
-t.test('an apiKeyHelper that fails is named, with what it wrote', async (t) => {
+t.test('the error names a failing apiKeyHelper and quotes its output', async (t) => {
   const { prompt } = await startWithRealCli(t, {
     environment: { ANTHROPIC_API_KEY: undefined },
     config: {
@@ -103,7 +103,7 @@ t.test('an apiKeyHelper that hangs is named in time, and its worker does not sta
   await until('the helper has ended', () => tailsOf(surroundings.config).length === 0);
 });
 
-t.test('without any login every prompt says so', async (t) => {
+t.test('without any login, every prompt fails with login_required', async (t) => {
   const { prompt, call } = await startWithRealCli(t, {
     environment: { ANTHROPIC_API_KEY: undefined },
   });

@@ -29,18 +29,21 @@ t.test('no prompt runs while the CLI ignores settings.json, and all say so', asy
   await log.logged('settings_ignored');
 });
 
-t.test('by a setting prompts run all the same, and it is said', async (t) => {
-  const { prompt, call, log } = await startWithRealCli(t, {
-    config: { 'settings.json': '{"model": 7}' },
-    settings: { BERTH_SETTINGS_CHECK: 'warn' },
-  });
-  t.match(await prompt('[[say well]]'), { status: 200 });
-  const { body } = await call('GET', '/v1/status');
-  t.match(body.settings.ignored, [{ path: 'model' }]);
-  t.equal(log.count('settings_ignored'), 1);
-});
+t.test(
+  'with BERTH_SETTINGS_CHECK=warn, prompts run and the ignored settings are reported',
+  async (t) => {
+    const { prompt, call, log } = await startWithRealCli(t, {
+      config: { 'settings.json': '{"model": 7}' },
+      settings: { BERTH_SETTINGS_CHECK: 'warn' },
+    });
+    t.match(await prompt('[[say well]]'), { status: 200 });
+    const { body } = await call('GET', '/v1/status');
+    t.match(body.settings.ignored, [{ path: 'model' }]);
+    t.equal(log.count('settings_ignored'), 1);
+  },
+);
 
-t.test('a running process is asked anew when settings.json has changed', async (t) => {
+t.test('a running process is queried again after settings.json has changed', async (t) => {
   const surroundings = await makeSurroundings(t, { 'settings.json': good });
   const { config: configDirectory } = surroundings;
   const file = join(configDirectory, 'settings.json');

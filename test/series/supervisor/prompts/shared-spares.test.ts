@@ -86,7 +86,7 @@ t.test('a prompt with overrides is served by a spare, and its session goes on th
   t.equal(await ownerOf(made, body.session_id), worker);
 });
 
-t.test('profiles that differ in what is learned late share their spares', async (t) => {
+t.test('profiles that differ only in late options share their spares', async (t) => {
   const profiles = `profiles:
   default: { warm: 1 }
   poet: { warm: 1, append_system_prompt: Answer in verse. }
@@ -139,7 +139,7 @@ t.test('the spare for overrides makes room for a session', async (t) => {
   t.match(await made.log.logged('worker_recycled'), { reason: 'place' });
 });
 
-t.test('without shared spares, such a prompt gets a process of its own', async (t) => {
+t.test('without shared spares, a prompt with late options gets its own process', async (t) => {
   const made = await start(t, { settings: { BERTH_SHARED_SPARES: '0', BERTH_MAX_WORKERS: '2' } });
   const ready = await spares(made, 1);
   const { body } = await made.prompt('[[say hello]]', { model: 'sonnet' });

@@ -54,7 +54,7 @@ async function makeWorker(
   return { ...surroundings, worker, events, run };
 }
 
-t.test('a process that stands still is told to be stuck, soon after the interrupt', async (t) => {
+t.test('a suspended process is reported as stuck, soon after the interrupt', async (t) => {
   const { run, worker, api } = await makeWorker(t, { path: scriptedClaude });
   const turn = run('[[hang stream]]', { watch: { bound: 1_500, cpuOf } }).catch((error) => error);
   await api.waitForRequest((request) => promptText(request) === '[[hang stream]]');
@@ -149,7 +149,7 @@ t.test('the limits of an account', async (t) => {
   });
 });
 
-t.test('a turn at its limit of turns tells what it has said and cost', async (t) => {
+t.test('a turn that reaches its turn limit reports its text and its cost', async (t) => {
   const { run, api } = await makeWorker(t, { flags: ['--max-turns=2'] });
   api.reply(() => ({ text: 'so far', tool: { name: 'Bash', input: { command: 'true' } } }));
   t.match(failureOf(await run('work')), {
@@ -165,7 +165,7 @@ t.test('a turn at its limit of turns tells what it has said and cost', async (t)
   t.equal((await run('[[say go on]]')).result.result, 'go on', 'the session can go on');
 });
 
-t.test('a turn that has spent its budget says so', async (t) => {
+t.test('a turn that exceeds its budget fails with budget_exceeded', async (t) => {
   const { run } = await makeWorker(t, { flags: ['--max-budget-usd=0.01'] });
   const error = failureOf(await run('[[tools endless]]'));
   t.match(error, { code: 'budget_exceeded', message: /maximum budget/ });
@@ -192,7 +192,7 @@ t.test('a worker is used again after each way in which a turn ended', async (t) 
   const { run, worker, api, config } = await makeWorker(t);
 
   await t.test(
-    'a turn whose model says nothing more hangs: it is interrupted and told',
+    'a turn without more output from the model is interrupted and reported as stalled',
     async (t) => {
       await run('[[say started]]');
       const options = { watch: { bound: 1_500, cpuOf }, interruptGrace: 30_000 };

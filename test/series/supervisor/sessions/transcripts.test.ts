@@ -86,7 +86,7 @@ t.test('no symlink is followed, and nothing that is no id is removed', async (t)
   t.ok(there('config/projects/-real/memory/x'));
 });
 
-t.test('the sizes of all are those of each', async (t) => {
+t.test('the total list has the same size for each session as the single query', async (t) => {
   const { write, transcripts } = open(t);
   t.strictSame(await transcripts.sizes(), new Map());
   write(`config/projects/-work/${one}.jsonl`, 100_000);
@@ -100,25 +100,28 @@ t.test('the sizes of all are those of each', async (t) => {
   t.equal(await transcripts.sizeOf(idOf(3)), 0);
 });
 
-t.test('the CLI does not remove earlier than we do, and what we do not know later', async (t) => {
-  const surroundings = await makeSurroundings(t);
-  const projects = join(surroundings.config, 'projects/-unknown');
-  mkdirSync(projects, { recursive: true });
-  const plant = (id: string, days: number): string => {
-    const path = join(projects, `${id}.jsonl`);
-    writeFileSync(path, '{}\n');
-    const seconds = Date.now() / 1_000 - days * 86_400;
-    utimesSync(path, seconds, seconds);
-    return path;
-  };
-  // By itself it would remove both after 30 days.
-  const young = plant(one, 35);
-  const old = plant(two, 50);
-  const { prompt } = await startWithRealCli(t, {
-    surroundings,
-    settings: { BERTH_SESSION_RETENTION: '40d' },
-  });
-  await prompt('[[say one]]');
-  await until('the old one is gone', () => !existsSync(old));
-  t.ok(existsSync(young));
-});
+t.test(
+  'the CLI does not delete transcripts before berth, and deletes unknown transcripts later',
+  async (t) => {
+    const surroundings = await makeSurroundings(t);
+    const projects = join(surroundings.config, 'projects/-unknown');
+    mkdirSync(projects, { recursive: true });
+    const plant = (id: string, days: number): string => {
+      const path = join(projects, `${id}.jsonl`);
+      writeFileSync(path, '{}\n');
+      const seconds = Date.now() / 1_000 - days * 86_400;
+      utimesSync(path, seconds, seconds);
+      return path;
+    };
+    // By itself it would remove both after 30 days.
+    const young = plant(one, 35);
+    const old = plant(two, 50);
+    const { prompt } = await startWithRealCli(t, {
+      surroundings,
+      settings: { BERTH_SESSION_RETENTION: '40d' },
+    });
+    await prompt('[[say one]]');
+    await until('the old one is gone', () => !existsSync(old));
+    t.ok(existsSync(young));
+  },
+);

@@ -50,7 +50,7 @@ t.test(
 );
 
 t.test(
-  'what lies in the working directory has no say; the settings of the user have',
+  'files in the working directory have no effect; the settings of the user apply',
   async (t) => {
     const first = await startWithRealCli(t, {
       settings: own,

@@ -13,7 +13,7 @@ t.test('two sessions get their checkouts of one repository at the same time', as
   t.strictSame(readdirSync(join(root, 'staging')), []);
 });
 
-t.test('a branch, a tag, a commit, a folder and a depth are what is checked out', async (t) => {
+t.test('the checkout has the requested branch, tag, commit, folder and depth', async (t) => {
   const { make, scene } = await openWorkshop(t);
   const first = scene.app.head();
   scene.app.tag('v1', true);

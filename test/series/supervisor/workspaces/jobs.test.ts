@@ -10,21 +10,24 @@ import {
 } from '../../../supervisor/workspaces/supervised.ts';
 import { until } from '../../../support/until.ts';
 
-t.test('a lost disk gives a session its checkout again, and the answer tells so', async (t) => {
-  const one = await openSupervised(t);
-  const publish = {};
-  const first = await one.prompt(bash('echo x > new.txt'), { ...code, publish });
-  const { session_id, workspace } = first.body;
-  await one.supervisor.stop();
-  loseDisk(one);
-  const two = await one.again();
-  const second = await two.prompt(bash('cat new.txt; git rev-parse HEAD'), { session_id });
-  t.match(second.body.result, workspace.commit);
-  t.match(second.body.workspace, { remade: true, branch: workspace.branch });
-  t.match(second.body.warnings, [/was lost and was made again/]);
-  const asked = JSON.stringify(two.surroundings.api.requests.at(-1)?.body);
-  t.match(asked, 'The working directory was lost');
-});
+t.test(
+  'after a lost disk, the session gets its checkout again, and the answer warns',
+  async (t) => {
+    const one = await openSupervised(t);
+    const publish = {};
+    const first = await one.prompt(bash('echo x > new.txt'), { ...code, publish });
+    const { session_id, workspace } = first.body;
+    await one.supervisor.stop();
+    loseDisk(one);
+    const two = await one.again();
+    const second = await two.prompt(bash('cat new.txt; git rev-parse HEAD'), { session_id });
+    t.match(second.body.result, workspace.commit);
+    t.match(second.body.workspace, { remade: true, branch: workspace.branch });
+    t.match(second.body.warnings, [/was lost and was made again/]);
+    const asked = JSON.stringify(two.surroundings.api.requests.at(-1)?.body);
+    t.match(asked, 'The working directory was lost');
+  },
+);
 
 /** A job whose turn has ended, and which is parked because its push fails. */
 async function parkedJob({ call, workshop, surroundings }: Setting) {

@@ -17,18 +17,21 @@ import { createRepository } from '../../../support/repository.ts';
 
 const mirrorsIn = (root: string) => readdirSync(join(root, 'mirrors'));
 
-t.test('the least recently used mirrors go, and sessions keep what they have', async (t) => {
-  const { make, scene, root, log } = await openWorkshop(t, { most: 2 });
-  const repositories = join(scene.directory, 'repositories');
-  createRepository(repositories, 'me/b', { b: 'b' });
-  createRepository(repositories, 'me/c', { c: 'c' });
-  const one = await make({ repo: 'me/app' });
-  await make({ repo: 'me/b' });
-  await make({ repo: 'me/c' });
-  t.equal(mirrorsIn(root).length, 2);
-  await log.logged('mirror_removed', ({ reason }) => reason === 'bound');
-  t.equal((await one.git('fsck', '--full')).code, 0);
-});
+t.test(
+  'the least recently used mirrors are removed, and sessions keep their checkouts',
+  async (t) => {
+    const { make, scene, root, log } = await openWorkshop(t, { most: 2 });
+    const repositories = join(scene.directory, 'repositories');
+    createRepository(repositories, 'me/b', { b: 'b' });
+    createRepository(repositories, 'me/c', { c: 'c' });
+    const one = await make({ repo: 'me/app' });
+    await make({ repo: 'me/b' });
+    await make({ repo: 'me/c' });
+    t.equal(mirrorsIn(root).length, 2);
+    await log.logged('mirror_removed', ({ reason }) => reason === 'bound');
+    t.equal((await one.git('fsck', '--full')).code, 0);
+  },
+);
 
 t.test('a mirror counts in full, and is removed while no work runs on it', async (t) => {
   const { make, again, mirrors, scene } = await openWorkshop(t);

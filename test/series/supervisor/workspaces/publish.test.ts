@@ -4,7 +4,7 @@ import t from 'tap';
 import { branch, openWorkshop } from '../../../supervisor/workspaces/fixture.ts';
 
 t.test(
-  'a push that fails keeps the commits and names the cause; the next one pushes them',
+  'a failed push keeps the commits and names the cause; the next push sends the commits',
   async (t) => {
     const { make, end, scene } = await openWorkshop(t);
     const one = await make({ repo: 'me/app' });
@@ -22,25 +22,28 @@ t.test(
   },
 );
 
-t.test('what the gateway or the branch does not allow is refused, with the rule', async (t) => {
-  const { make, end, scene } = await openWorkshop(t, {}, { BERTH_GATEWAY_REPOS: 'me/*' });
-  const one = await make({ repo: 'me/app' });
-  writeFileSync(join(one.directory, 'new.txt'), 'x');
-  t.match((await end(one, { branch: 'main' })).problem, {
-    code: 'publish_refused',
-    detail: /must match berth\/\*/,
-  });
-  scene.app.branch('berth/mine');
-  scene.app.commit({ moved: 'x' }, 'By another', 'berth/mine');
-  const moved = await end(one, { branch: 'berth/mine' });
-  t.match(moved.problem, { code: 'publish_refused', detail: /has commits that the session/ });
-  const other = await make({ repo: 'me/App' });
-  writeFileSync(join(other.directory, 'new.txt'), 'x');
-  t.match((await end(other, {})).problem, {
-    code: 'publish_refused',
-    detail: /BERTH_GATEWAY_PUSH/,
-  });
-});
+t.test(
+  'a push that the gateway or the branch does not allow is refused and names the rule',
+  async (t) => {
+    const { make, end, scene } = await openWorkshop(t, {}, { BERTH_GATEWAY_REPOS: 'me/*' });
+    const one = await make({ repo: 'me/app' });
+    writeFileSync(join(one.directory, 'new.txt'), 'x');
+    t.match((await end(one, { branch: 'main' })).problem, {
+      code: 'publish_refused',
+      detail: /must match berth\/\*/,
+    });
+    scene.app.branch('berth/mine');
+    scene.app.commit({ moved: 'x' }, 'By another', 'berth/mine');
+    const moved = await end(one, { branch: 'berth/mine' });
+    t.match(moved.problem, { code: 'publish_refused', detail: /has commits that the session/ });
+    const other = await make({ repo: 'me/App' });
+    writeFileSync(join(other.directory, 'new.txt'), 'x');
+    t.match((await end(other, {})).problem, {
+      code: 'publish_refused',
+      detail: /BERTH_GATEWAY_PUSH/,
+    });
+  },
+);
 
 t.test('a checkout that has only a folder publishes the whole tree', async (t) => {
   const { make, end, scene } = await openWorkshop(t);
@@ -53,7 +56,7 @@ t.test('a checkout that has only a folder publishes the whole tree', async (t) =
 });
 
 t.test(
-  'a git directory that is not what it was is refused, and nothing is read through it',
+  'a replaced git directory is refused, and no file is read through that directory',
   async (t) => {
     const { make, end, scene, root } = await openWorkshop(t);
     const other = await make({ repo: 'me/app' });

@@ -46,7 +46,7 @@ const ofMessages: Refusal[] = [
 ];
 
 for (const [what, body, field] of ofMessages) {
-  t.test(`/v1/messages refuses ${what} in the shape of Anthropic`, async (t) => {
+  t.test(`/v1/messages refuses ${what} in the error format of Anthropic`, async (t) => {
     const answered = await post('/v1/messages', { model: 'berth', max_tokens: 9, ...body });
     t.match(answered, {
       status: 400,
@@ -79,7 +79,7 @@ const ofChat: Refusal[] = [
 ];
 
 for (const [what, body, param] of ofChat) {
-  t.test(`/v1/chat/completions refuses ${what} in the shape of OpenAI`, async (t) => {
+  t.test(`/v1/chat/completions refuses ${what} in the error format of OpenAI`, async (t) => {
     const answered = await post('/v1/chat/completions', { model: 'berth', ...body });
     const error = { type: 'invalid_request_error', code: 'invalid_request', param };
     t.match(answered, { status: 400, body: { error } });
@@ -137,7 +137,7 @@ t.test('a name of a file that is too long is refused with its field', async (t) 
   t.match(await post('/v1/responses', { model: 'berth', input }), at('input.0.content.0.filename'));
 });
 
-t.test('what a document says is not run as a command', (t) => {
+t.test('a command in the text of a document is not run', (t) => {
   const source = { type: 'text', data: '/deploy prod' };
   const content = [
     { type: 'document', source },
@@ -179,7 +179,7 @@ t.test('the error event of Responses has the type of an event', (t) => {
   t.end();
 });
 
-t.test('what has no effect is accepted with a warning', async (t) => {
+t.test('a parameter without effect is accepted with a warning', async (t) => {
   const plain = { model: 'berth', messages: [user], temperature: 1, n: 1, tools: [], user: 'u-7' };
   const silent = await post('/v1/chat/completions', plain);
   t.equal(silent.status, 200);
@@ -190,7 +190,7 @@ t.test('what has no effect is accepted with a warning', async (t) => {
   t.notMatch(log.text, 'u-7', 'the user of a request is not logged');
 });
 
-t.test('what messages have that the model does not get is named in the warning', async (t) => {
+t.test('the warning names each part of a message that the model does not get', async (t) => {
   const picture = { type: 'image_url', image_url: { url: png, detail: 'high' } };
   const { warnings } = chatApi.read({
     model: 'berth',
@@ -214,7 +214,7 @@ t.test('what messages have that the model does not get is named in the warning',
   t.match(headers.get('berth-warning'), /^Idempotency-Key: /);
 });
 
-t.test('the refusal of an assistant is what it said', (t) => {
+t.test('the text of a refusal of the assistant is the text of its message', (t) => {
   const said = 'I will not.';
   const refused = { role: 'assistant', content: null, refusal: said };
   const inPart = { role: 'assistant', content: [{ type: 'refusal', refusal: said }] };
@@ -268,7 +268,7 @@ const unknownKeys: [what: string, read: Read, field: string][] = [
   ],
 ];
 for (const [what, [api, body], field] of unknownKeys) {
-  t.test(`a key ${what} that berth cannot honour is refused`, (t) => {
+  t.test(`a key ${what} that berth cannot support is refused`, (t) => {
     try {
       api.read({ model: 'berth', ...body });
       t.fail('it was accepted');
@@ -279,7 +279,7 @@ for (const [what, [api, body], field] of unknownKeys) {
   });
 }
 
-t.test('what a client got can be sent back', (t) => {
+t.test('an answer of berth can be sent back as a message', (t) => {
   const frame = { id: 'x_1', model: 'berth', created: 0, body: {} };
   const usage = { input_tokens: 1, output_tokens: 1, cache_read_input_tokens: 0 };
   const reply = { text: 'y', answer: { usage, stop_reason: 'end_turn', warnings: [] } } as never;

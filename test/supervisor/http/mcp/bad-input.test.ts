@@ -29,7 +29,7 @@ t.test('a request without initialize is answered: there are no sessions', async 
   t.ok(body.result.tools.length > 0);
 });
 
-t.test('an unknown version is answered with one that both may know', async (t) => {
+t.test('an unknown protocol version is answered with a supported version', async (t) => {
   const { url } = await startApiServer(t);
   for (const version of ['1999-01-01', '2025-03-26', 'x'.repeat(1_000)]) {
     const { body } = await sendMcp(url, initialize(version));
@@ -54,7 +54,7 @@ t.test('a batch is refused, and none of its messages runs', async (t) => {
   t.same(calls, []);
 });
 
-t.test('what is no message is answered with an error', async (t) => {
+t.test('a body that is not an MCP message is answered with an error', async (t) => {
   const { url } = await startApiServer(t);
   const wrong = [{}, null, 7, '""', { jsonrpc: '1.0', id: 1, method: 'tools/list' }];
   for (const body of [...wrong, { jsonrpc: '2.0', id: {}, method: 'x' }]) {
@@ -140,7 +140,7 @@ t.test('a name that is not allowed as the host is refused', async (t) => {
   t.equal(await statusFor('berth.example:8080'), 200);
 });
 
-t.test('a token that is wrong, or of somebody else, gets nothing', async (t) => {
+t.test('a wrong token is refused', async (t) => {
   const { url } = await startApiServer(t);
   t.match(await sendMcp(url, request('tools/list'), { authorization: 'Bearer wrong' }), {
     status: 401,

@@ -79,7 +79,7 @@ t.test('of a huge or endless body only the start is read', async (t) => {
   t.match(await send(receiver.url), { status: 409 }, 'a body that does not end');
 });
 
-t.test('a receiver that resets, upgrades or says nothing fails with the cause', async (t) => {
+t.test('a receiver that resets, upgrades or does not answer fails with the cause', async (t) => {
   const receiver = await openReceiver(
     t,
     (response) => response.socket?.resetAndDestroy(),

@@ -70,7 +70,7 @@ t.test('the waits grow from seconds to an hour, with jitter', (t) => {
   t.end();
 });
 
-t.test('n8n that does not wait yet is asked every second for two minutes', (t) => {
+t.test('if n8n does not wait yet, the callback is retried every second for two minutes', (t) => {
   t.equal(after([409]).wait, 1_000);
   t.equal(after(Array(120).fill(409)).wait, 1_000);
   t.equal(after(Array(121).fill(409)).wait, 5_000);

@@ -37,7 +37,7 @@ t.test('`berth token --webhook` prints a secret, and takes no name', async (t) =
   await t.rejects(run('--webhook', 'n8n'), { code: 64 });
 });
 
-t.test('with two secrets a receiver accepts the message with either of them', (t) => {
+t.test('with two secrets, a receiver can verify the message with either secret', (t) => {
   const secrets = [makeWebhookSecret(), makeWebhookSecret()];
   const keys = parseWebhookSecrets(`# old\n${secrets.join('\n\n')}\n`, 'file');
   const headers = signedHeaders('job_1_2', body, keys, Date.now());

@@ -43,18 +43,21 @@ async function accept(store: RedisJobStore, change: Partial<Job> = {}): Promise<
   return added;
 }
 
-t.test('another replica loads the files of a job, and its end removes them', async (t) => {
-  const a = await open(t);
-  const b = await open(t, { name: a.name, replica: 'b' });
-  const { id } = await accept(a.store);
-  t.equal(await redis.pttl(a.keys.filesOf(id)), -1, 'the files of an accepted job do not expire');
-  const job = await b.store.claim('owner-b', Date.now());
-  t.match(await b.files.load(id, job?.request.attachments ?? []), [
-    { data: Buffer.from('ten bytes.') },
-  ]);
-  await b.store.update(id, (job) => become(job, 'cancelled', Date.now()));
-  t.equal(await redis.exists(a.keys.filesOf(id), a.keys.files), 0);
-});
+t.test(
+  'another replica loads the files of a job, and the end of the job removes the files',
+  async (t) => {
+    const a = await open(t);
+    const b = await open(t, { name: a.name, replica: 'b' });
+    const { id } = await accept(a.store);
+    t.equal(await redis.pttl(a.keys.filesOf(id)), -1, 'the files of an accepted job do not expire');
+    const job = await b.store.claim('owner-b', Date.now());
+    t.match(await b.files.load(id, job?.request.attachments ?? []), [
+      { data: Buffer.from('ten bytes.') },
+    ]);
+    await b.store.update(id, (job) => become(job, 'cancelled', Date.now()));
+    t.equal(await redis.exists(a.keys.filesOf(id), a.keys.files), 0);
+  },
+);
 
 t.test('a failed job keeps its files until it is removed', async (t) => {
   const { store, keys, files } = await open(t);

@@ -125,7 +125,7 @@ t.test('a session of a lost replica goes on at another one, and at that one alon
 });
 
 t.test(
-  'a replica that returns takes what another one continued, once that one is lost',
+  'a replica takes its session back after the replica that continued the session is lost',
   async (t) => {
     const { start, copied, lose } = replicas(t);
     const [a, b] = [await start('a'), await start('b')];

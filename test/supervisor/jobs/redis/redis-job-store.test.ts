@@ -152,7 +152,7 @@ t.test('a job whose session is on a lost replica begins a new session elsewhere'
   t.strictSame(adopted, ['session-1', 'session-2']);
 });
 
-t.test('what is known of a session goes with its last job', async (t) => {
+t.test('the data of a session is deleted with the last job of the session', async (t) => {
   const name = `test-${names++}`;
   const store = await openStore(t, { name });
   const keys = new Keys(name);
@@ -298,7 +298,7 @@ t.test('a claim leaves a job whose session got an earlier job meanwhile', async 
   t.equal((await c.claim('owner-c', Date.now()))?.id, second.id, 'its turn came');
 });
 
-t.test('no clock of the day decides whether an owner is gone', async (t) => {
+t.test('the wall clock does not decide whether an owner is lost', async (t) => {
   const name = `test-${names++}`;
   let elapsed = 0;
   const a = await openStore(t, { name });

@@ -49,7 +49,7 @@ async function startReplica(
   return { store, pause, ledger, heard, interrupted, shared, rate, clock, log: captured };
 }
 
-t.test('budget: what all replicas have spent counts, once, on each of them', async (t) => {
+t.test('budget: the total spending of all replicas counts once on each replica', async (t) => {
   const [a, b] = [await startReplica(t, 'a'), await startReplica(t, 'b')];
   a.ledger.add('n8n', 'review', 3);
   b.ledger.add('n8n', 'review', 2);
@@ -181,17 +181,20 @@ t.test(
   },
 );
 
-t.test('rate: without Redis a replica counts its own starts, also those from before', async (t) => {
-  const [a, b] = [await startReplica(t, 'a'), await startReplica(t, 'b')];
-  await a.rate.start('n8n', 'review', 3);
-  await b.rate.start('n8n', 'review', 3);
-  await a.store.close();
-  for (let count = 0; count < 2; count++) await a.rate.start('n8n', 'review', 3);
-  await t.rejects(a.rate.start('n8n', 'review', 3), { code: 'prompts_exceeded' });
-  t.equal(a.log.count('prompts_counted_alone'), 1);
-  await b.rate.start('n8n', 'review', 3);
-  await t.rejects(b.rate.start('n8n', 'review', 3), { code: 'prompts_exceeded' });
-});
+t.test(
+  'rate: without Redis, a replica counts its own starts, including earlier starts',
+  async (t) => {
+    const [a, b] = [await startReplica(t, 'a'), await startReplica(t, 'b')];
+    await a.rate.start('n8n', 'review', 3);
+    await b.rate.start('n8n', 'review', 3);
+    await a.store.close();
+    for (let count = 0; count < 2; count++) await a.rate.start('n8n', 'review', 3);
+    await t.rejects(a.rate.start('n8n', 'review', 3), { code: 'prompts_exceeded' });
+    t.equal(a.log.count('prompts_counted_alone'), 1);
+    await b.rate.start('n8n', 'review', 3);
+    await t.rejects(b.rate.start('n8n', 'review', 3), { code: 'prompts_exceeded' });
+  },
+);
 
 t.test('hang: after a failure Redis is not called again for 5 s', async (t) => {
   const { rate, clock } = await startReplica(t, 'a');

@@ -235,7 +235,7 @@ t.test('a row that is no job is set aside, and the others run', async (t) => {
 });
 
 t.test(
-  'what cannot be read is logged without stored text, and a job without its request fails',
+  'unreadable rows are logged without stored text, and a job without a request fails',
   async (t) => {
     const { open, edit, captured } = makeVolume(t);
     const jobs = await fill(open, 3);

@@ -65,7 +65,7 @@ t.test('on a full disk nothing that was accepted is lost', { skip }, async (t) =
   await reopened.close();
 });
 
-t.test('a file that another program has locked is opened when the lock is gone', async (t) => {
+t.test('a file that another program has locked is opened after the lock is released', async (t) => {
   const stateDirectory = testDirectory(t, {});
   const other = new DatabaseSync(join(stateDirectory, 'jobs.sqlite'));
   other.exec('BEGIN EXCLUSIVE');
@@ -107,7 +107,7 @@ t.test('file systems without locks or flushes are refused with the remedy', (t) 
   t.end();
 });
 
-t.test('what was acknowledged before a kill -9 is there', async (t) => {
+t.test('a job that was acknowledged before a kill -9 is stored', async (t) => {
   const stateDirectory = testDirectory(t, {});
   for (const least of [1, 40]) {
     const child = spawn(
