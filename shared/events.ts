@@ -228,6 +228,11 @@ export const eventsOfInit = {
     "files do not belong to the CLI's user, and their owner cannot be changed",
     'count',
   ),
+  ownership_partial: event(
+    'info',
+    'init, not as root, checked the owner of a part of the files only: 20,000, or for 5 s',
+    'checked',
+  ),
   report: event(
     'info',
     'the last line of a successful run; [init.md](init.md#the-report) describes the fields',

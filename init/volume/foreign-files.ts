@@ -12,6 +12,10 @@ export interface Found {
   files: string[];
   /** By depth, outermost first. */
   directories: string[][];
+  /** The number of files and directories that were checked. */
+  checked: number;
+  /** Whether the search ended early. */
+  partial: boolean;
 }
 
 export interface FindOptions {
@@ -20,6 +24,8 @@ export interface FindOptions {
   except?(path: string): boolean;
   /** Called for a directory that cannot be read; it may throw. */
   refused(directory: string, error: unknown): void;
+  /** The search ends early at so many checked files and directories, or after so many ms. */
+  limit?: { entries: number; duration: number };
 }
 
 /**
@@ -29,18 +35,26 @@ export interface FindOptions {
 export async function findBelow(
   roots: readonly string[],
   fits: (status: Stats) => boolean,
-  { signal, except, refused }: FindOptions,
+  { signal, except, refused, limit }: FindOptions,
 ): Promise<Found> {
   signal.throwIfAborted();
-  const found: Found = { files: [], directories: [] };
+  const found: Found = { files: [], directories: [], checked: 0, partial: false };
   let looked = 0;
+  const { entries, duration } = limit ?? { entries: Infinity, duration: Infinity };
+  const end = performance.now() + duration;
+  const isOver = () => {
+    found.partial ||= found.checked >= entries || performance.now() >= end;
+    return found.partial;
+  };
   const seen = new Set(roots);
   let level = [...seen];
   while (level.length > 0) {
     const deeper: string[] = [];
     const fitting: string[] = [];
     for (const directory of level) {
+      if (isOver()) break;
       for (const name of list(directory, refused)) {
+        if (isOver()) break;
         // The lease's heartbeat must not wait for a volume with very many files.
         if (++looked % 256 === 0) {
           await breathe();
@@ -48,6 +62,7 @@ export async function findBelow(
         }
         const path = `${directory}/${name}`;
         if (seen.has(path) || except?.(path)) continue;
+        found.checked++;
         const status = lstatSync(path, { throwIfNoEntry: false });
         // The CLI's sockets and temporary files may disappear at any moment.
         if (!status) continue;
@@ -57,7 +72,7 @@ export async function findBelow(
       }
     }
     found.directories.push(fitting);
-    level = deeper;
+    level = found.partial ? [] : deeper;
   }
   return found;
 }

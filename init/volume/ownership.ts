@@ -24,13 +24,19 @@ export interface OwnershipOptions {
   known?: ReadonlyMap<string, Owner>;
 }
 
+/**
+ * A check that only warns must not use up BERTH_TIMEOUT on a large volume over a slow network. In
+ * ms; the outermost files come first.
+ */
+const limit = { entries: 20_000, duration: 5_000 };
+
 export function isRoot(): boolean {
   return process.geteuid?.() === 0;
 }
 
 /**
  * Gives everything below `roots`, but not the roots themselves, to `owner`; without root it only
- * checks.
+ * checks, within limits.
  * @returns the number of files and directories whose owner changed
  * @throws BerthError `volume_unwritable` if the file system does not allow it
  */
@@ -47,7 +53,12 @@ export async function takeOwnership(
   if (!isRoot()) {
     const groups = new Set([...(process.getgroups?.() ?? []), process.getegid?.()]);
     const isForeign = (status: Stats) => !mayWrite(status, owner.uid, groups);
-    const found = await findBelow(roots, isForeign, { signal, except, refused: () => undefined });
+    const refused = () => undefined;
+    const found = await findBelow(roots, isForeign, { signal, except, refused, limit });
+    const { checked } = found;
+    if (found.partial) {
+      log.info('ownership_partial', 'checked the owner of a part of the files only', { checked });
+    }
     logForeignFiles([...found.files, ...found.directories.flat()], owner.uid, log);
     return 0;
   }
