@@ -6,7 +6,7 @@
  * nothing is known about the source (a first run with a volume that something else filled), the
  * later expiry wins.
  */
-import { type Credentials, fresher } from './credentials.ts';
+import { type Credentials, fresher, isSameSource, type SourceId } from './credentials.ts';
 
 export type CredentialsName = 'source' | 'live' | 'volume' | 'last_good';
 export type CredentialsPolicy = 'fresher' | 'source' | 'volume';
@@ -16,12 +16,10 @@ export type Known = Partial<Record<CredentialsName, Credentials>>;
 
 export interface Circumstances {
   policy: CredentialsPolicy;
-  /** Digest of the source that was applied last, if there is one. */
-  appliedSource: string | undefined;
-  /**
-   * Digest of the source from which the live login descends, if the login is usable and names it.
-   */
-  liveSource: string | undefined;
+  /** The source that was applied last, if there is one. */
+  appliedSource: SourceId | undefined;
+  /** The source from which the live login descends, if the login is usable and names it. */
+  liveSource: SourceId | undefined;
   /** The CLI has blanked its file, because the login server refused the login. */
   blanked: boolean;
   /** The refused credentials, if they are known. */
@@ -34,11 +32,12 @@ export function choose(known: Known, circumstances: Circumstances): CredentialsN
   const { source, volume, live } = usable;
   if (policy === 'source' && source) return 'source';
   if (policy === 'volume' && volume) return 'volume';
-  const wasAppliedElsewhere = source !== undefined && source.digest === liveSource;
-  if (wasAppliedElsewhere && source.digest !== appliedSource) {
+  const wasApplied = source !== undefined && isSameSource(source, appliedSource);
+  const wasAppliedElsewhere = source !== undefined && isSameSource(source, liveSource);
+  if (wasAppliedElsewhere && !wasApplied) {
     // The volume is new, or older than the source, whatever its timestamps are.
     if (live && !(volume && isSameLogin(volume, live))) return 'live';
-  } else if (source && appliedSource !== undefined && source.digest !== appliedSource) {
+  } else if (source && appliedSource !== undefined && !wasApplied) {
     // A person changed the source.
     return 'source';
   }

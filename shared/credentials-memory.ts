@@ -5,7 +5,7 @@
  */
 import { join } from 'node:path';
 import { z } from 'zod';
-import { type Credentials, loginId } from './credentials.ts';
+import { type Credentials, loginId, type SourceId } from './credentials.ts';
 import { type WriteOptions, writeFileAtomic } from './files.ts';
 import { type Read, readVersioned } from './versioned-file.ts';
 
@@ -16,13 +16,28 @@ export const liveKeys = {
   login: 'credentials.json',
   /** SHA-256 (hex) of the source from which the login descends; absent if there was no source. */
   sourceDigest: 'source-digest',
+  /** The `loginDigest` of that source; absent if an earlier berth wrote the Secret. */
+  sourceLoginDigest: 'source-login-digest',
 } as const;
+
+const sha256 = /^[0-9a-f]{64}$/;
 
 const memory = z.object({
   version: z.literal(1),
   /** SHA-256 of the source that was applied last. */
-  source_digest: z.string().regex(/^[0-9a-f]{64}$/),
+  source_digest: z.string().regex(sha256),
+  /** The `loginDigest` of that source; absent if an earlier berth wrote the file. */
+  source_login_digest: z.string().regex(sha256).optional(),
 });
+
+/** A source as the live Secret names it; undefined if the first digest is not a digest. */
+export function sourceIdOf(
+  digest: string | undefined,
+  loginDigest: string | undefined,
+): SourceId | undefined {
+  if (digest === undefined || !sha256.test(digest)) return undefined;
+  return { digest, loginDigest: sha256.test(loginDigest ?? '') ? loginDigest : undefined };
+}
 
 export const historyFile = 'login-history.json';
 
@@ -57,21 +72,20 @@ export function readLoginHistory(stateDirectory: string): Promise<Read<z.infer<t
   return readVersioned(join(stateDirectory, historyFile), history, 64 * 1024);
 }
 
-/**
- * Digest of the source that was applied last, if there is one. @throws BerthError `volume_damaged`
- */
-export async function readAppliedSource(stateDirectory: string): Promise<string | undefined> {
+/** The source that was applied last, if there is one. @throws BerthError `volume_damaged` */
+export async function readAppliedSource(stateDirectory: string): Promise<SourceId | undefined> {
   const read = await readVersioned(join(stateDirectory, credentialsMemoryFile), memory, 4096);
-  return read.kind === 'valid' ? read.value.source_digest : undefined;
+  if (read.kind !== 'valid') return undefined;
+  return { digest: read.value.source_digest, loginDigest: read.value.source_login_digest };
 }
 
 /** @throws BerthError `volume_unwritable` */
 export async function writeAppliedSource(
   stateDirectory: string,
-  digest: string,
+  { digest, loginDigest }: SourceId,
   options: WriteOptions = {},
 ): Promise<void> {
-  const value = { version: 1, source_digest: digest };
+  const value = { version: 1, source_digest: digest, source_login_digest: loginDigest };
   const path = join(stateDirectory, credentialsMemoryFile);
   await writeFileAtomic(path, JSON.stringify(value), { mode: 0o600, ...options });
 }

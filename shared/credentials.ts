@@ -34,11 +34,21 @@ export const credentialsLimit = 64 * 1024;
 
 export const credentialsFileName = '.credentials.json';
 
-export interface Credentials {
+/** Names a source in berth's records. */
+export interface SourceId {
+  /** SHA-256 of the exact text, hex. */
+  digest: string;
+  /**
+   * SHA-256 of the login in the text, hex: independent of spaces, line ends, the order of the fields
+   * and other content. Undefined in the record of an earlier berth.
+   */
+  loginDigest?: string | undefined;
+}
+
+export interface Credentials extends SourceId {
   /** The exact text of the file. */
   text: string;
-  /** SHA-256 of the text, hex. */
-  digest: string;
+  loginDigest: string;
   /** When the access token expires, in ms since 1970. The CLI refreshes the token. */
   expiresAt: number;
   /** When a person must log in again, in ms since 1970, if the file states it. */
@@ -69,19 +79,39 @@ export function judgeCredentials(content: string | Uint8Array): Judgement {
     const [issue] = parsed.error.issues;
     return { kind: 'torn', reason: `${issue?.path.join('.') || 'it'}: ${issue?.message}` };
   }
-  const { accessToken, refreshToken, expiresAt, refreshTokenExpiresAt } = parsed.data.claudeAiOauth;
+  const login = parsed.data.claudeAiOauth;
+  const { accessToken, refreshToken, expiresAt, refreshTokenExpiresAt } = login;
   if (accessToken === '') return { kind: 'blank' };
   return {
     kind: 'valid',
     credentials: {
       text,
       digest: digestOf(text),
+      loginDigest: loginDigestOf(login),
       expiresAt,
       refreshTokenExpiresAt: refreshTokenExpiresAt ?? undefined,
       accessTokenId: digestOf(accessToken).slice(0, 12),
       refreshTokenId: refreshToken ? digestOf(refreshToken).slice(0, 12) : undefined,
     },
   };
+}
+
+/**
+ * Nested values are left out, except the scopes: the CLI writes no others, and a hostile file may
+ * nest them too deeply for JSON.stringify.
+ */
+function loginDigestOf({ scopes, ...rest }: z.infer<typeof oauth>): string {
+  const fields = Object.entries(rest).filter(([, value]) => !(value instanceof Object));
+  return digestOf(JSON.stringify([fields.sort(([a], [b]) => (a < b ? -1 : 1)), scopes]));
+}
+
+/**
+ * Whether both are the same login of a person. A Secret that a tool has rendered again, with another
+ * line end for example, is not a new source.
+ */
+export function isSameSource(a: SourceId, b: SourceId | undefined): boolean {
+  if (b === undefined) return false;
+  return a.digest === b.digest || (a.loginDigest !== undefined && a.loginDigest === b.loginDigest);
 }
 
 /** SHA-256 of a text, hex. */

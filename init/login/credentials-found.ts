@@ -11,13 +11,15 @@ import {
   credentialsFileName,
   credentialsLimit,
   hideTokens,
+  isSameSource,
   type Judgement,
   judgeCredentials,
   loginId,
   othersIn,
+  type SourceId,
 } from '../../shared/credentials.ts';
 import type { CredentialsName, CredentialsPolicy, Known } from '../../shared/credentials-choice.ts';
-import { liveKeys, readLoginHistory } from '../../shared/credentials-memory.ts';
+import { liveKeys, readLoginHistory, sourceIdOf } from '../../shared/credentials-memory.ts';
 import { isAbsent, messageOf, systemCode } from '../../shared/errors.ts';
 import { readFileBounded, readProvided } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
@@ -36,10 +38,8 @@ export interface Found {
   known: Known;
   /** The CLI has blanked the volume's file. */
   blanked: boolean;
-  /**
-   * Digest of the source from which the live login descends, if the login is usable and names it.
-   */
-  liveSource: string | undefined;
+  /** The source from which the live login descends, if the login is usable and names it. */
+  liveSource: SourceId | undefined;
   /** The credentials that the login server refused then. */
   rejected: Credentials | undefined;
   /** A person has provided unusable credentials. */
@@ -73,17 +73,18 @@ export async function findCredentials(places: CredentialsPlaces): Promise<Found>
     if (place?.judgement?.kind !== 'valid') continue;
     known[name as CredentialsName] = place.judgement.credentials;
   }
-  const lineage = known.live && liveSource ? await lineageOf(liveSource) : undefined;
-  const isOfAnother = lineage !== undefined && known.source && lineage !== known.source.digest;
+  const lineage = known.live && liveSource ? await lineageOf(liveSource) : {};
+  const descendsFrom = sourceIdOf(lineage.digest, lineage.loginDigest);
+  const isOfAnother =
+    lineage.digest !== undefined && known.source && !isSameSource(known.source, descendsFrom);
   if (isOfAnother) delete known.live;
   const provided = given.judgement !== undefined;
   await dropUsedUp(known, stateDirectory, places.policy);
   const blanked = volume.judgement?.kind === 'blank';
   const unusable = provided && !known.source;
   const rejected = blanked ? known.last_good : undefined;
-  const digest = /^[0-9a-f]{64}$/.test(lineage ?? '') ? lineage : undefined;
   const { others, unreadable } = volume;
-  return { known, blanked, liveSource: digest, rejected, unusable, others, unreadable };
+  return { known, blanked, liveSource: descendsFrom, rejected, unusable, others, unreadable };
 }
 
 /**
@@ -105,11 +106,16 @@ async function dropUsedUp(
   }
 }
 
-/** Digest of the source from which the live login descends. */
-async function lineageOf(path: string): Promise<string | undefined> {
-  const file = join(dirname(path), liveKeys.sourceDigest);
-  const content = await readProvided(file, 256).catch(() => undefined);
-  return content?.toString('utf8').trim();
+/** The digests of the source from which the live login descends, as they are in the live Secret. */
+async function lineageOf(path: string): Promise<Partial<SourceId>> {
+  const read = async (key: string): Promise<string | undefined> => {
+    const content = await readProvided(join(dirname(path), key), 256).catch(() => undefined);
+    return content?.toString('utf8').trim();
+  };
+  const digest = await read(liveKeys.sourceDigest);
+  return digest === undefined
+    ? {}
+    : { digest, loginDigest: await read(liveKeys.sourceLoginDigest) };
 }
 
 /** Whether a regular file is at the path, or nobody can know. */

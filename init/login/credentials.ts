@@ -9,7 +9,12 @@
 import { constants } from 'node:fs';
 import { lstat, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Credentials, credentialsFileName, withOthers } from '../../shared/credentials.ts';
+import {
+  type Credentials,
+  credentialsFileName,
+  type SourceId,
+  withOthers,
+} from '../../shared/credentials.ts';
 import { type CredentialsName, choose } from '../../shared/credentials-choice.ts';
 import { readAppliedSource, writeAppliedSource } from '../../shared/credentials-memory.ts';
 import { type WriteOptions, writeFileAtomic } from '../../shared/files.ts';
@@ -44,8 +49,8 @@ export interface CredentialsOutcome {
 
 export interface Chosen {
   found: Found;
-  /** Digest of the source that was applied last, if any was. */
-  appliedSource: string | undefined;
+  /** The source that was applied last, if any was. */
+  appliedSource: SourceId | undefined;
   /** Undefined without usable credentials. Without effect if the volume's file is unreadable. */
   from: CredentialsName | undefined;
 }
@@ -84,14 +89,19 @@ export async function applyCredentials(options: CredentialsOptions): Promise<Cre
   } else if ((await isOpenToOthers(path)) && !(await closeToOthers(path)) && known.volume) {
     await write(options, path, known.volume.text);
   }
-  // Write-back later names this digest too: it must be the source from which the login descends.
-  const applied = known.source?.digest ?? (from === 'live' ? found.liveSource : undefined);
-  if (applied !== undefined && applied !== appliedSource) {
+  // Write-back later names this source too: the login must descend from it.
+  const applied = known.source ?? (from === 'live' ? found.liveSource : undefined);
+  if (applied && !isRecorded(applied, appliedSource)) {
     await writeAppliedSource(stateDirectory, applied, manner(options));
   }
   const outcome = describe(from, chosen, found, changed);
   logOutcome(log, outcome, found);
   return outcome;
+}
+
+/** A Secret that was rendered again is recorded with its new text, although the login is the same. */
+function isRecorded({ digest, loginDigest }: SourceId, recorded: SourceId | undefined): boolean {
+  return digest === recorded?.digest && loginDigest === recorded.loginDigest;
 }
 
 /** A directory cannot be replaced by a rename; everything else can. */

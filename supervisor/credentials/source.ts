@@ -8,8 +8,10 @@ import {
   type Credentials,
   credentialsLimit,
   hideTokens,
+  isSameSource,
   judgeCredentials,
   loginId,
+  type SourceId,
 } from '../../shared/credentials.ts';
 import { type CredentialsPolicy, choose, type Known } from '../../shared/credentials-choice.ts';
 import { readAppliedSource, writeAppliedSource } from '../../shared/credentials-memory.ts';
@@ -87,18 +89,18 @@ export class CredentialsSource {
     hideTokens(credentials);
     const { stateDirectory, watch, log, path } = this.#options;
     const applied = await readAppliedSource(stateDirectory);
-    if (applied === credentials.digest) return;
-    if (this.#wins(credentials, applied)) {
+    if (applied?.digest === credentials.digest) return;
+    if (!isSameSource(credentials, applied) && this.#wins(credentials, applied)) {
       await watch.adopt(credentials);
       log.info('credentials_applied', 'adopted the new login of the source', {
         path,
         refresh_token_id: credentials.refreshTokenId,
       });
     }
-    await writeAppliedSource(stateDirectory, credentials.digest);
+    await writeAppliedSource(stateDirectory, credentials);
   }
 
-  #wins(source: Credentials, appliedSource: string | undefined): boolean {
+  #wins(source: Credentials, appliedSource: SourceId | undefined): boolean {
     const { watch, policy, log, path } = this.#options;
     const { history, state } = watch;
     const fate = (['superseded', 'refused'] as const).find((each) =>

@@ -56,7 +56,7 @@ export async function installLogin(
     const text = withOthers(credentials.text, before ? othersIn(before) : {});
     await writeFileAtomic(path, text, options);
   });
-  if (given) await writeAppliedSource(stateDirectory, given.digest, options);
+  if (given) await writeAppliedSource(stateDirectory, given, options);
 }
 
 function judge(content: Buffer | undefined): Credentials | undefined {

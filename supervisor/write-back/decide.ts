@@ -4,15 +4,15 @@
  * Invariants: a used up or refused login never wins. If another pod has written meanwhile, the
  * later expiry wins. An older login never replaces a newer login, even if clocks differ.
  */
-import type { Credentials } from '../../shared/credentials.ts';
+import { type Credentials, isSameSource, type SourceId } from '../../shared/credentials.ts';
 import type { VolumeLogin } from './volume.ts';
 
 /** The content of the live Secret. */
 export interface LiveLogin {
   /** Undefined without a usable login. */
   credentials: Credentials | undefined;
-  /** SHA-256 (hex) of the source from which the login descends, if the Secret names it. */
-  source: string | undefined;
+  /** The source from which the login descends, if the Secret names it. */
+  source: SourceId | undefined;
 }
 
 export interface Circumstances {
@@ -51,7 +51,7 @@ export function decide(
   const { credentials, source } = volume;
   if (isSpent(volume.id)) return 'used_up';
   if (!live.credentials) return 'write';
-  const isOfAnother = source !== undefined && source !== live.source;
+  const isOfAnother = source !== undefined && !isSameSource(source, live.source);
   if (live.credentials.text === credentials.text) return isOfAnother ? 'write' : 'same';
   const { refreshTokenId, expiresAt } = live.credentials;
   if (refreshTokenId !== undefined && isSpent(refreshTokenId)) return 'write';

@@ -5,8 +5,9 @@ import {
   credentialsLimit,
   digestOf,
   judgeCredentials,
+  type SourceId,
 } from '../../shared/credentials.ts';
-import { liveKeys } from '../../shared/credentials-memory.ts';
+import { liveKeys, sourceIdOf } from '../../shared/credentials-memory.ts';
 import type { LiveLogin } from './decide.ts';
 import type { VolumeLogin } from './volume.ts';
 
@@ -20,11 +21,9 @@ export type SecretObject = z.infer<typeof secretObject>;
 
 /** Content that is not a login counts as no login. */
 export function readLive({ data }: SecretObject): LiveLogin {
-  const source = textAt(data, liveKeys.sourceDigest)?.trim();
-  return {
-    credentials: loginIn(data),
-    source: source && /^[0-9a-f]{64}$/.test(source) ? source : undefined,
-  };
+  const digest = textAt(data, liveKeys.sourceDigest)?.trim();
+  const loginDigest = textAt(data, liveKeys.sourceLoginDigest)?.trim();
+  return { credentials: loginIn(data), source: sourceIdOf(digest, loginDigest) };
 }
 
 /** Whether the Secret has content that is not a login. */
@@ -36,18 +35,23 @@ export function isMalformed({ data }: SecretObject): boolean {
  * Whether this is the Secret of a person, from which the volume's login comes: berth always writes
  * the source digest into its own Secret.
  */
-export function isSource({ data }: SecretObject, source: string | undefined): boolean {
+export function isSource({ data }: SecretObject, source: SourceId | undefined): boolean {
   const text = textAt(data, liveKeys.login);
   if (text === undefined || source === undefined) return false;
-  return data?.[liveKeys.sourceDigest] === undefined && digestOf(text) === source;
+  return data?.[liveKeys.sourceDigest] === undefined && digestOf(text) === source.digest;
 }
 
 /** A JSON merge patch that is refused if the Secret has changed since it was read. */
 export function patchFor({ credentials, source }: VolumeLogin, found: SecretObject): object {
-  const data: Record<string, string> = { [liveKeys.login]: base64(credentials.text) };
-  // An unknown digest does not remove the existing one: the login most likely still descends from
+  const data: Record<string, string | null> = { [liveKeys.login]: base64(credentials.text) };
+  // An unknown source does not remove the existing one: the login most likely still descends from
   // that source.
-  if (source !== undefined) data[liveKeys.sourceDigest] = base64(source);
+  if (source !== undefined) {
+    const { digest, loginDigest } = source;
+    data[liveKeys.sourceDigest] = base64(digest);
+    // null removes the digest of an earlier source.
+    data[liveKeys.sourceLoginDigest] = loginDigest === undefined ? null : base64(loginDigest);
+  }
   return { metadata: { resourceVersion: found.metadata.resourceVersion }, data };
 }
 

@@ -1,7 +1,7 @@
 /**
  * Reads the login on the volume, which any program in the runtime container can write: bounded,
  * without following symlinks, validated, and reduced to the fields that may be written back.
- * Invariants: nothing is written here. A login and its source digest belong together.
+ * Invariants: nothing is written here. A login and its source belong together.
  */
 import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -12,6 +12,7 @@ import {
   hideTokens,
   judgeCredentials,
   loginId,
+  type SourceId,
 } from '../../shared/credentials.ts';
 import { readAppliedSource } from '../../shared/credentials-memory.ts';
 import { messageOf, systemCode } from '../../shared/errors.ts';
@@ -25,8 +26,8 @@ export interface VolumeLogin {
   credentials: Credentials;
   /** The id of the login in the history of logins. */
   id: string;
-  /** SHA-256 (hex) of the source from which the login descends; undefined if unknown. */
-  source: string | undefined;
+  /** The source from which the login descends; undefined if unknown. */
+  source: SourceId | undefined;
 }
 
 export interface VolumePlaces {
@@ -48,7 +49,7 @@ export async function readVolumeLogin(places: VolumePlaces): Promise<VolumeLogin
     // newer one.
     const source = await readSource(places);
     const content = await readFileBounded(path, credentialsLimit);
-    if ((await readSource(places)) !== source) continue;
+    if ((await readSource(places))?.digest !== source?.digest) continue;
     if (content === undefined) return undefined;
     const judgement = judgeCredentials(content);
     if (judgement.kind === 'blank') return undefined;
@@ -71,7 +72,7 @@ export async function readHistory({ stateDirectory }: VolumePlaces): Promise<Log
   return history;
 }
 
-async function readSource({ stateDirectory }: VolumePlaces): Promise<string | undefined> {
+async function readSource({ stateDirectory }: VolumePlaces): Promise<SourceId | undefined> {
   return (await isRealDirectory(stateDirectory)) ? readAppliedSource(stateDirectory) : undefined;
 }
 

@@ -35,7 +35,7 @@ export class WriteBackLog {
     const facts = {
       refresh_token_id: credentials.refreshTokenId,
       expires_at: new Date(credentials.expiresAt).toISOString(),
-      source_digest: source,
+      source_digest: source?.digest,
       duration_ms: Math.round(milliseconds),
     };
     if (decision === 'write') {

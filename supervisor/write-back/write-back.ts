@@ -226,5 +226,5 @@ export class WriteBack {
 }
 
 function nameOf({ credentials, source }: VolumeLogin): string {
-  return `${credentials.digest} ${source ?? ''}`;
+  return `${credentials.digest} ${source?.digest ?? ''}`;
 }

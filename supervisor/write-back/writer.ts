@@ -106,5 +106,5 @@ export class Writer {
 }
 
 function print({ credentials, source }: LiveLogin): string {
-  return `${credentials?.digest ?? ''} ${source ?? ''}`;
+  return `${credentials?.digest ?? ''} ${source?.digest ?? ''}`;
 }

@@ -12,6 +12,7 @@ const credentials: fc.Arbitrary<Credentials> = fc
   .map(({ login, hours }) => ({
     text: `${login} ${hours}`,
     digest: `${login} ${hours}`,
+    loginDigest: `${login} ${hours}`,
     expiresAt: hours,
     refreshTokenExpiresAt: undefined,
     accessTokenId: '000000000000',
@@ -38,9 +39,9 @@ const situation = fc
     const usable: Known = { ...(blanked || !volume ? others : all) };
     // A live login of another source is dropped before.
     if (lineage === 'another' && all.source) delete usable.live;
-    const liveSource = all.live && lineage === 'this' ? all.source?.digest : undefined;
+    const liveSource = all.live && lineage === 'this' ? all.source : undefined;
     const appliedSource =
-      applied === 'none' ? undefined : applied === 'this' ? all.source?.digest : 'another';
+      applied === 'none' ? undefined : applied === 'this' ? all.source : { digest: 'another' };
     const rejected = blanked ? all.last_good : undefined;
     const circumstances = { policy, blanked, appliedSource, liveSource, rejected } as Circumstances;
     return { known: usable, circumstances };
@@ -73,8 +74,9 @@ t.test(
   async () => {
     always(({ known: { source, volume }, circumstances }, chosen) => {
       const { appliedSource, liveSource, policy } = circumstances;
-      if (!source || appliedSource === undefined || source.digest === appliedSource) return true;
-      if (source.digest === liveSource && policy !== 'source') return true;
+      if (!source || appliedSource === undefined || source.digest === appliedSource.digest)
+        return true;
+      if (source.digest === liveSource?.digest && policy !== 'source') return true;
       if (isRejected(source, circumstances) || (policy === 'volume' && volume)) return true;
       return chosen === source;
     });
@@ -84,7 +86,7 @@ t.test(
 t.test('an unchanged source never wins over what is on the volume', async () => {
   always(({ known: { source, volume }, circumstances }, chosen) => {
     const { appliedSource, policy } = circumstances;
-    if (policy === 'source' || !volume || source?.digest !== appliedSource) return true;
+    if (policy === 'source' || !volume || source?.digest !== appliedSource?.digest) return true;
     return chosen !== source || source === undefined;
   });
 });
@@ -93,7 +95,7 @@ t.test('a source never wins over the live login that descends from it', async (t
   let met = 0;
   always(({ known: { source, live }, circumstances }, chosen) => {
     const { liveSource, policy } = circumstances;
-    const applies = source && live && source.digest === liveSource && policy !== 'source';
+    const applies = source && live && source.digest === liveSource?.digest && policy !== 'source';
     if (!applies || isRejected(live, circumstances)) return true;
     met += 1;
     return chosen !== undefined && chosen !== source;
@@ -105,7 +107,8 @@ t.test('a volume that has not seen the source gets the live login of it', async 
   let met = 0;
   always(({ known: { source, live, volume }, circumstances }, chosen) => {
     const { liveSource, appliedSource, policy } = circumstances;
-    const isBehind = source && source.digest === liveSource && source.digest !== appliedSource;
+    const isBehind =
+      source && source.digest === liveSource?.digest && source.digest !== appliedSource?.digest;
     if (!live || !isBehind || policy === 'source' || (policy === 'volume' && volume)) return true;
     if (isRejected(live, circumstances)) return true;
     met += 1;
@@ -118,7 +121,7 @@ t.test('a volume that has not seen the source gets the live login of it', async 
 t.test('of the volume and the live source the later expiry wins', async () => {
   always(({ known: { source, live, volume }, circumstances }, chosen) => {
     const { appliedSource, policy } = circumstances;
-    const decided = policy !== 'fresher' || (source && source.digest !== appliedSource);
+    const decided = policy !== 'fresher' || (source && source.digest !== appliedSource?.digest);
     if (decided || !live || !volume) return true;
     return chosen === (live.expiresAt > volume.expiresAt ? live : volume);
   });

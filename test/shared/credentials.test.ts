@@ -21,6 +21,21 @@ function valid(text: string) {
   return judged.credentials;
 }
 
+t.test('the digest of a login depends on its fields, not on the layout of the file', async (t) => {
+  const { loginDigest } = valid(file());
+  const { claudeAiOauth } = JSON.parse(file());
+  const reversed = Object.fromEntries(Object.entries(claudeAiOauth).reverse());
+  t.equal(
+    valid(`${JSON.stringify({ claudeAiOauth: reversed }, null, 2)}\n`).loginDigest,
+    loginDigest,
+  );
+  for (const other of [{ refreshToken: 'x' }, { scopes: ['x'] }, { subscriptionType: 'pro' }]) {
+    t.not(valid(file(other)).loginDigest, loginDigest);
+  }
+  const deep = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
+  t.equal(valid(file().replace('"max"', `"max","x":${deep}`)).loginDigest, loginDigest);
+});
+
 t.test('what the CLI writes is valid, with unknown fields kept in the text', async (t) => {
   const text = file({ refreshTokenExpiresAt: 2_000 });
   t.match(valid(text), { text, expiresAt: 1_000, refreshTokenExpiresAt: 2_000 });

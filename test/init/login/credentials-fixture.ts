@@ -22,6 +22,13 @@ export function login(name: string, hours: number): string {
   });
 }
 
+/** The same credentials as another tool renders them: other spaces, another order, a final newline. */
+export function renderedAgain(text: string): string {
+  const { claudeAiOauth } = JSON.parse(text);
+  const reversed = Object.fromEntries(Object.entries(claudeAiOauth).reverse());
+  return `${JSON.stringify({ claudeAiOauth: reversed }, null, 2)}\n`;
+}
+
 /** As the CLI leaves them when the login server has refused its refresh token. */
 export const blank = JSON.stringify({
   claudeAiOauth: { accessToken: '', refreshToken: '', expiresAt: 0, scopes: ['user:inference'] },
@@ -34,6 +41,7 @@ export function prepareVolume(t: Test) {
     source: join(directory, 'source/credentials.json'),
     live: join(directory, 'live/credentials.json'),
     lineage: join(directory, 'live/source-digest'),
+    loginLineage: join(directory, 'live/source-login-digest'),
     lastGood: join(directory, 'volume/.berth/last-good-credentials.json'),
     record: join(directory, 'volume/.berth/credentials.json'),
   };

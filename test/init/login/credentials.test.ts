@@ -2,8 +2,8 @@
 import { rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { digestOf } from '../../../shared/credentials.ts';
-import { blank, login, prepareVolume } from './credentials-fixture.ts';
+import { digestOf, judgeCredentials } from '../../../shared/credentials.ts';
+import { blank, login, prepareVolume, renderedAgain } from './credentials-fixture.ts';
 
 t.test('the source is put on an empty volume, readable by its owner alone', async (t) => {
   const place = prepareVolume(t);
@@ -27,6 +27,33 @@ t.test('an unchanged source never replaces what the CLI refreshed', async (t) =>
     t.match(await place.apply(), { from: 'volume', changed: false }, `expiring after ${hours} h`);
     t.equal(place.read('volume'), login('refreshed', hours));
   }
+});
+
+t.test('a source that was rendered again with the same login is not a changed one', async (t) => {
+  const place = prepareVolume(t);
+  const person = login('person', 8);
+  place.put('source', person);
+  place.put('volume', login('refreshed', 16));
+  // As an earlier berth recorded it.
+  place.put('record', JSON.stringify({ version: 1, source_digest: digestOf(person) }));
+  for (const text of [person, `${person}\n`, renderedAgain(person)]) {
+    place.put('source', text);
+    t.match(await place.apply(), { from: 'volume', changed: false });
+    t.match(JSON.parse(place.read('record') ?? ''), { source_digest: digestOf(text) });
+  }
+  place.put('source', login('new-person', 4));
+  t.match(await place.apply(), { from: 'source', changed: true });
+});
+
+t.test('a new volume gets the live login of a source that was rendered again', async (t) => {
+  const place = prepareVolume(t);
+  const judged = judgeCredentials(login('person', 8));
+  place.put('source', renderedAgain(login('person', 8)));
+  place.put('live', login('refreshed', 16));
+  place.put('lineage', digestOf(login('person', 8)));
+  place.put('loginLineage', judged.kind === 'valid' ? judged.credentials.loginDigest : '');
+  t.match(await place.apply(), { from: 'live', changed: true });
+  t.match(await place.apply(), { from: 'volume', changed: false });
 });
 
 t.test('a source that a person changed wins, even if it ends earlier', async (t) => {

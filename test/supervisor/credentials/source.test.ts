@@ -1,9 +1,9 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { digestOf } from '../../../shared/credentials.ts';
+import { digestOf, judgeCredentials } from '../../../shared/credentials.ts';
 import type { CredentialsPolicy } from '../../../shared/credentials-choice.ts';
-import { readAppliedSource } from '../../../shared/credentials-memory.ts';
+import { readAppliedSource, writeAppliedSource } from '../../../shared/credentials-memory.ts';
 import { refreshLock } from '../../../supervisor/claude/locks.ts';
 import { Login } from '../../../supervisor/credentials/login.ts';
 import { LoginFileChanged } from '../../../supervisor/credentials/login-file.ts';
@@ -30,8 +30,8 @@ async function start(t: Test, { volume, source, applied, policy = 'fresher' }: S
   const secret = join(directory, 'secret');
   if (volume !== undefined) writeFileSync(path, volume);
   if (applied !== undefined) {
-    const memory = { version: 1, source_digest: digestOf(applied) };
-    writeFileSync(join(stateDirectory, 'credentials.json'), JSON.stringify(memory));
+    const judged = judgeCredentials(applied);
+    if (judged.kind === 'valid') await writeAppliedSource(stateDirectory, judged.credentials);
   }
   let serial = 0;
   const provide = (text: string): void => {
@@ -54,7 +54,7 @@ async function start(t: Test, { volume, source, applied, policy = 'fresher' }: S
   return {
     ...{ login, log, provide, path, secret },
     volume: () => readFileSync(path, 'utf8'),
-    applied: () => readAppliedSource(stateDirectory),
+    applied: async () => (await readAppliedSource(stateDirectory))?.digest,
     becomes: (text: string) =>
       until('the volume has it', () => readFileSync(path, 'utf8') === text),
   };
@@ -76,13 +76,16 @@ t.test('a new login in the Secret reaches the CLI without a restart', async (t) 
 });
 
 t.test('an unchanged one never replaces what the CLI has refreshed', async (t) => {
-  const { volume, provide, log } = await start(t, {
+  const { volume, provide, log, applied } = await start(t, {
     volume: credentials('refreshed', { expiresAt: Date.now() }),
     source: credentials('one'),
     applied: credentials('one'),
   });
   // Mounted anew, as after a change of another key.
   provide(credentials('one'));
+  const renderedAgain = `${credentials('one')}\n`;
+  provide(renderedAgain);
+  await until('it is noted', async () => (await applied()) === digestOf(renderedAgain));
   provide('{');
   await log.logged('credentials_unreadable');
   t.match(volume(), /refreshed/);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { type Credentials, judgeCredentials } from '../../../shared/credentials.ts';
+import { type Credentials, judgeCredentials, type SourceId } from '../../../shared/credentials.ts';
 import {
   type Circumstances,
   type Decision,
@@ -8,7 +8,7 @@ import {
 } from '../../../supervisor/write-back/decide.ts';
 import { hour, login } from './fixture.ts';
 
-const [one, two] = ['1'.repeat(64), '2'.repeat(64)];
+const [one, two] = [{ digest: '1'.repeat(64) }, { digest: '2'.repeat(64) }];
 
 function parse(text: string): Credentials {
   const judgement = judgeCredentials(text);
@@ -17,7 +17,7 @@ function parse(text: string): Credentials {
 }
 
 /** A login and its source, or no login. */
-type Side = [id: string, hours: number, source?: string] | undefined;
+type Side = [id: string, hours: number, source?: SourceId] | undefined;
 
 function decided(
   [id, hours, source]: NonNullable<Side>,
@@ -37,6 +37,9 @@ function decided(
   );
 }
 
+const rendered = { digest: '3'.repeat(64), loginDigest: '5'.repeat(64) };
+const again = { ...rendered, digest: '4'.repeat(64) };
+
 const us = { liveBy: 'us' } as const;
 const others = { liveBy: 'others' } as const;
 
@@ -52,6 +55,8 @@ const cases: [
   ['the same login is there already', 'same', ['a', 8, one], ['a', 8, one]],
   ['a source that is not known any more is no news', 'same', ['a', 8], ['a', 8, one]],
   ['the same login of a source that is known now', 'write', ['a', 8, one], ['a', 8]],
+  ['a source that is rendered again is no other', 'same', ['a', 8, again], ['a', 8, rendered]],
+  ['nor with an older login', 'expires_later', ['a', 8, again], ['b', 16, rendered]],
   ['an older login stays out', 'expires_later', ['a', 8, one], ['b', 16, one]],
   ['an older one stays out, whatever came between', 'expires_later', ['a', 8], ['b', 16], us],
   ['one that is used up stays out', 'used_up', ['a', 16], ['b', 8], { spent: ['a'] }],

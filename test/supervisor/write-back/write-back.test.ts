@@ -2,6 +2,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { judgeCredentials } from '../../../shared/credentials.ts';
+import { writeAppliedSource } from '../../../shared/credentials-memory.ts';
 import { until } from '../../support/until.ts';
 import { blank, hour, idOf, login, openShore, sourceOf } from './fixture.ts';
 
@@ -101,6 +102,13 @@ t.test('a new login of a person takes the place of a later one, with its source'
   shore.note(sourceOf('second'));
   await shore.arrives(login('anew', 2));
   await until('its source follows', () => shore.live('source-digest') === sourceOf('second'));
+  const third = { digest: sourceOf('third'), loginDigest: sourceOf('login of the third') };
+  await writeAppliedSource(join(shore.config, '.berth'), third);
+  await until('its source follows', () => shore.live('source-digest') === third.digest);
+  t.equal(shore.live('source-login-digest'), third.loginDigest);
+  shore.note(sourceOf('fourth'));
+  await until('its source follows', () => shore.live('source-digest') === sourceOf('fourth'));
+  t.notOk(shore.live('source-login-digest'), 'the digest of the earlier source is removed');
 });
 
 t.test('what comes while the API is away is written once, the newest alone', async (t) => {
