@@ -35,28 +35,34 @@ t.test(
   },
 );
 
-t.test('the CLI refreshes what is about to expire, with a new token each time', async (t) => {
-  const { surroundings, server } = await loggedIn(t, { lifetime: minute, refreshed: 60 * minute });
-  const stale = credentialsOf(surroundings);
-  t.match(await ask(t, surroundings), { error: false, said: 'hello' });
-  t.same(outcomes(server), ['refreshed']);
-  const path = join(surroundings.config, '.credentials.json');
-  t.equal(judgeCredentials(credentialsOf(surroundings)).kind, 'valid');
-  t.equal(statSync(path).mode & 0o777, 0o600);
-  const json = JSON.parse(credentialsOf(surroundings));
-  t.ok(json.claudeAiOauth.expiresAt > Date.now() + 50 * minute);
-  json.claudeAiOauth.expiresAt = Date.now() + minute;
-  writeFileSync(path, JSON.stringify(json));
-  t.match(await ask(t, surroundings), { error: false, said: 'hello' });
-  t.same(outcomes(server), ['refreshed', 'refreshed']);
-  t.not(server.requests[0]?.refreshToken, server.requests[1]?.refreshToken);
+t.test(
+  'the CLI refreshes a login that is about to expire, with a new token each time',
+  async (t) => {
+    const { surroundings, server } = await loggedIn(t, {
+      lifetime: minute,
+      refreshed: 60 * minute,
+    });
+    const stale = credentialsOf(surroundings);
+    t.match(await ask(t, surroundings), { error: false, said: 'hello' });
+    t.same(outcomes(server), ['refreshed']);
+    const path = join(surroundings.config, '.credentials.json');
+    t.equal(judgeCredentials(credentialsOf(surroundings)).kind, 'valid');
+    t.equal(statSync(path).mode & 0o777, 0o600);
+    const json = JSON.parse(credentialsOf(surroundings));
+    t.ok(json.claudeAiOauth.expiresAt > Date.now() + 50 * minute);
+    json.claudeAiOauth.expiresAt = Date.now() + minute;
+    writeFileSync(path, JSON.stringify(json));
+    t.match(await ask(t, surroundings), { error: false, said: 'hello' });
+    t.same(outcomes(server), ['refreshed', 'refreshed']);
+    t.not(server.requests[0]?.refreshToken, server.requests[1]?.refreshToken);
 
-  // A token that was used before loses the login, and the CLI blanks its file.
-  writeFileSync(path, stale);
-  t.match(await ask(t, surroundings), { error: true });
-  t.equal(server.logins.all[0]?.revoked, 'reuse');
-  t.equal(judgeCredentials(credentialsOf(surroundings)).kind, 'blank');
-});
+    // A token that was used before loses the login, and the CLI blanks its file.
+    writeFileSync(path, stale);
+    t.match(await ask(t, surroundings), { error: true });
+    t.equal(server.logins.all[0]?.revoked, 'reuse');
+    t.equal(judgeCredentials(credentialsOf(surroundings)).kind, 'blank');
+  },
+);
 
 t.test('two processes that meet an expired token refresh it once', async (t) => {
   const { surroundings, server } = await loggedIn(t, { lifetime: -minute, refreshed: 60 * minute });
@@ -86,7 +92,7 @@ t.test('an answer that is lost has used its token up: the next try loses the log
   t.equal(judgeCredentials(credentialsOf(surroundings)).kind, 'blank');
 });
 
-t.test('a login ends at its deadline, whatever was refreshed', async (t) => {
+t.test('a login ends at its deadline, even after a refresh', async (t) => {
   const { surroundings, server } = await loggedIn(t, { lifetime: minute, deadline: -1 });
   await ask(t, surroundings);
   t.same(outcomes(server), ['invalid_grant']);

@@ -65,7 +65,7 @@ function isRejected(one: Credentials | undefined, { rejected }: Circumstances): 
     : one.refreshTokenId === rejected.refreshTokenId;
 }
 
-t.test('what was just refused never wins', async () => {
+t.test('a login that was just refused never wins', async () => {
   always(({ circumstances }, chosen) => !isRejected(chosen, circumstances));
 });
 
@@ -83,7 +83,7 @@ t.test(
   },
 );
 
-t.test('an unchanged source never wins over what is on the volume', async () => {
+t.test('an unchanged source never wins over the login on the volume', async () => {
   always(({ known: { source, volume }, circumstances }, chosen) => {
     const { appliedSource, policy } = circumstances;
     if (policy === 'source' || !volume || source?.digest !== appliedSource?.digest) return true;
@@ -127,14 +127,14 @@ t.test('of the volume and the live source the later expiry wins', async () => {
   });
 });
 
-t.test('valid credentials on the volume are never given up for older ones of nobody', async () => {
+t.test('a valid login on the volume is never replaced by the last good login', async () => {
   always(({ known: { volume, last_good }, circumstances }, chosen) => {
     if (!volume || circumstances.policy === 'source') return true;
     return chosen !== undefined && (chosen !== last_good || chosen === volume);
   });
 });
 
-t.test('after a refusal the last good ones are not tried again', async () => {
+t.test('after a refusal, the last good login is not tried again', async () => {
   always(({ known: { last_good }, circumstances: { blanked } }, chosen) => {
     return !blanked || chosen === undefined || chosen !== last_good;
   });

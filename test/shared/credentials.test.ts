@@ -36,7 +36,7 @@ t.test('the digest of a login depends on its fields, not on the layout of the fi
   t.equal(valid(file().replace('"max"', `"max","x":${deep}`)).loginDigest, loginDigest);
 });
 
-t.test('what the CLI writes is valid, with unknown fields kept in the text', async (t) => {
+t.test('a login written by the CLI is valid, and its text keeps unknown fields', async (t) => {
   const text = file({ refreshTokenExpiresAt: 2_000 });
   t.match(valid(text), { text, expiresAt: 1_000, refreshTokenExpiresAt: 2_000 });
   t.match(valid(text).refreshTokenId, /^[0-9a-f]{12}$/);
@@ -44,7 +44,7 @@ t.test('what the CLI writes is valid, with unknown fields kept in the text', asy
   t.strictSame(judgeCredentials(Buffer.from(text)), judgeCredentials(text));
 });
 
-t.test('what the CLI leaves after a refused login is blank', async (t) => {
+t.test('the file that the CLI leaves after a refused login is blank', async (t) => {
   const judged = judgeCredentials(file({ accessToken: '', refreshToken: '', expiresAt: 0 }));
   t.strictSame(judged, { kind: 'blank' });
 });
@@ -67,15 +67,18 @@ t.test('everything else is torn, with the reason', async (t) => {
   t.match(judgeCredentials(file().slice(0, 60)), { kind: 'torn', reason: /not valid JSON/ });
 });
 
-t.test('of two the one that ends later is fresher, the first if both end together', async (t) => {
-  const early = valid(file());
-  const late = valid(file({ expiresAt: 2_000 }));
-  const same = valid(file({ accessToken: 'another' }));
-  t.equal(fresher(early, late), late);
-  t.equal(fresher(late, early), late);
-  t.equal(fresher(early, same), early);
-  t.not(early.digest, same.digest);
-});
+t.test(
+  'of two logins, the later expiry is fresher; at the same expiry, the first login',
+  async (t) => {
+    const early = valid(file());
+    const late = valid(file({ expiresAt: 2_000 }));
+    const same = valid(file({ accessToken: 'another' }));
+    t.equal(fresher(early, late), late);
+    t.equal(fresher(late, early), late);
+    t.equal(fresher(early, same), early);
+    t.not(early.digest, same.digest);
+  },
+);
 
 t.test('the tokens are redacted from then on, unless they are too short to be real', async (t) => {
   const accessToken = 'a-made-up-access-token';

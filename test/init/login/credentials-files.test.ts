@@ -25,7 +25,7 @@ t.test('no credentials at all is no error, and no reason to warn', async (t) => 
   ]);
 });
 
-t.test('a source that cannot be used is warned about with what to do', async (t) => {
+t.test('an unusable source causes a warning with a remedy', async (t) => {
   const place = prepareVolume(t);
   place.put('source', blank);
   t.match(await place.apply(), { from: 'none' });
@@ -39,18 +39,23 @@ t.test('a source that cannot be used is warned about with what to do', async (t)
   ]);
 });
 
-t.test('what the CLI keeps beside its login stays when the login is replaced', async (t) => {
-  const place = prepareVolume(t);
-  const mcpOAuth = { 'server|1': { accessToken: 'of-a-server', refreshToken: 'of-a-server-too' } };
-  place.put('volume', JSON.stringify({ ...JSON.parse(login('old', 1)), mcpOAuth }));
-  place.put('source', login('person', 8));
-  t.match(await place.apply(), { from: 'source', changed: true });
-  t.strictSame(JSON.parse(place.read('volume') ?? ''), {
-    ...JSON.parse(login('person', 8)),
-    mcpOAuth,
-  });
-  t.match(await place.apply(), { from: 'volume', changed: false });
-});
+t.test(
+  'other data of the CLI in the credentials file stays when the login is replaced',
+  async (t) => {
+    const place = prepareVolume(t);
+    const mcpOAuth = {
+      'server|1': { accessToken: 'of-a-server', refreshToken: 'of-a-server-too' },
+    };
+    place.put('volume', JSON.stringify({ ...JSON.parse(login('old', 1)), mcpOAuth }));
+    place.put('source', login('person', 8));
+    t.match(await place.apply(), { from: 'source', changed: true });
+    t.strictSame(JSON.parse(place.read('volume') ?? ''), {
+      ...JSON.parse(login('person', 8)),
+      mcpOAuth,
+    });
+    t.match(await place.apply(), { from: 'volume', changed: false });
+  },
+);
 
 t.test('a file that holds only logins of MCP servers is no torn one', async (t) => {
   const place = prepareVolume(t);
@@ -93,7 +98,7 @@ t.test('a login that init may not read is never replaced', { skip }, async (t) =
   );
 });
 
-t.test('a file that others could read is closed to them', async (t) => {
+t.test('a credentials file that others can read gets mode 0600', async (t) => {
   const place = prepareVolume(t);
   place.put('volume', login('refreshed', 8));
   chmodSync(place.paths.volume, 0o660);
@@ -104,7 +109,7 @@ t.test('a file that others could read is closed to them', async (t) => {
   t.equal(statSync(place.paths.volume).ino, ino, 'it is not written again');
 });
 
-t.test('a Secret that may not be read is told with the remedy', { skip }, async (t) => {
+t.test('a Secret that cannot be read causes a warning with a remedy', { skip }, async (t) => {
   const harbour = await openHarbour(t);
   chownSync(harbour.volume, 1000, 1000);
   writeFileSync(harbour.config().credentialsSource, login('person', 8), { mode: 0o400 });

@@ -18,7 +18,7 @@ t.test('the source is put on an empty volume, readable by its owner alone', asyn
   t.match(await place.apply(), { from: 'volume', changed: false });
 });
 
-t.test('an unchanged source never replaces what the CLI refreshed', async (t) => {
+t.test('an unchanged source never replaces a login that the CLI refreshed', async (t) => {
   const place = prepareVolume(t);
   place.put('source', login('person', 8));
   await place.apply();
@@ -90,7 +90,7 @@ t.test('of the volume and the live source the later expiry wins', async (t) => {
   t.match(await place.apply(), { from: 'volume', changed: false });
 });
 
-t.test('what is known to be used up never wins, whenever it says that it ends', async (t) => {
+t.test('a login known as used up never wins, even with a later expiry', async (t) => {
   const place = prepareVolume(t);
   place.put('source', login('person', 8));
   await place.apply();
@@ -232,7 +232,7 @@ t.test('with the policy source the source wins at every start', async (t) => {
   t.match(await place.apply('source'), { from: 'live' }, 'nor one that was just refused');
 });
 
-t.test('with the policy volume those on the volume stay while they can be used', async (t) => {
+t.test('with the policy "volume", the login on the volume stays while usable', async (t) => {
   const place = prepareVolume(t);
   place.put('source', login('person', 8));
   t.match(await place.apply('volume'), { from: 'source' }, 'there are none yet');

@@ -54,92 +54,97 @@ async function openCluster(t: Test, directory: string) {
   };
 }
 
-t.test('a login outlives its volume, until a person brings another', async (t) => {
-  const harbour = await openHarbour(t);
-  const { directory, volume } = harbour;
-  const cluster = await openCluster(t, directory);
-  const server = await startLoginServer();
-  t.teardown(() => server.close());
-  const messages = await startMessagesApi();
-  t.teardown(() => messages.close());
-  const surroundings = { ...surroundingsIn(directory, messages), config: volume };
-  useLogin(surroundings, server);
-  const source = join(directory, 'secrets/credentials.json');
-  const onVolume = () => readFileSync(join(volume, '.credentials.json'), 'utf8');
-  let output = '';
+t.test(
+  'a login survives the loss of the volume until a person provides another login',
+  async (t) => {
+    const harbour = await openHarbour(t);
+    const { directory, volume } = harbour;
+    const cluster = await openCluster(t, directory);
+    const server = await startLoginServer();
+    t.teardown(() => server.close());
+    const messages = await startMessagesApi();
+    t.teardown(() => messages.close());
+    const surroundings = { ...surroundingsIn(directory, messages), config: volume };
+    useLogin(surroundings, server);
+    const source = join(directory, 'secrets/credentials.json');
+    const onVolume = () => readFileSync(join(volume, '.credentials.json'), 'utf8');
+    let output = '';
 
-  /** Another pod: the live Secret as the kubelet mounts it now, and init. */
-  async function init() {
-    const mounted = join(directory, 'live');
-    rmSync(mounted, { recursive: true, force: true });
-    mkdirSync(join(mounted, '..1'), { recursive: true });
-    symlinkSync('..1', join(mounted, '..data'));
-    for (const key of Object.keys(cluster.api.secrets.get('berth', 'berth-live').data ?? {})) {
-      writeFileSync(join(mounted, '..1', key), cluster.live(key));
-      symlinkSync(`..data/${key}`, join(mounted, key));
+    /** Another pod: the live Secret as the kubelet mounts it now, and init. */
+    async function init() {
+      const mounted = join(directory, 'live');
+      rmSync(mounted, { recursive: true, force: true });
+      mkdirSync(join(mounted, '..1'), { recursive: true });
+      symlinkSync('..1', join(mounted, '..data'));
+      for (const key of Object.keys(cluster.api.secrets.get('berth', 'berth-live').data ?? {})) {
+        writeFileSync(join(mounted, '..1', key), cluster.live(key));
+        symlinkSync(`..data/${key}`, join(mounted, key));
+      }
+      const environment = harbour.environment({
+        BERTH_CREDENTIALS_LIVE_SOURCE: join(mounted, 'credentials.json'),
+      });
+      const program = startProgram('init', { environment });
+      t.equal(await program.ended, 0, program.output);
+      output += program.output;
+      return program.lines.find(({ event }) => /^credentials_(applied|kept)$/.test(event));
     }
-    const environment = harbour.environment({
-      BERTH_CREDENTIALS_LIVE_SOURCE: join(mounted, 'credentials.json'),
-    });
-    const program = startProgram('init', { environment });
-    t.equal(await program.ended, 0, program.output);
-    output += program.output;
-    return program.lines.find(({ event }) => /^credentials_(applied|kept)$/.test(event));
-  }
 
-  /** The token is always about to end, so every turn refreshes the login. */
-  async function turn() {
-    const env = cliEnvironment(surroundings.inherited, volume, 'one');
-    const options = { env, cwd: surroundings.workspace };
-    const running = promisify(execFile)(realClaude, ['-p', '[[say hello]]'], options);
-    running.child.stdin?.end();
-    t.match((await running).stdout, 'hello');
-  }
+    /** The token is always about to end, so every turn refreshes the login. */
+    async function turn() {
+      const env = cliEnvironment(surroundings.inherited, volume, 'one');
+      const options = { env, cwd: surroundings.workspace };
+      const running = promisify(execFile)(realClaude, ['-p', '[[say hello]]'], options);
+      running.child.stdin?.end();
+      t.match((await running).stdout, 'hello');
+    }
 
-  const logins = { lifetime: 60_000 };
-  writeFileSync(source, server.login(logins));
-  t.match(await init(), { from: 'source' });
-  const first = cluster.writeBack(volume);
-  await until('the login is there', () => cluster.live() === onVolume());
-  t.equal(cluster.live('source-digest'), digestOf(readFileSync(source, 'utf8')));
+    const logins = { lifetime: 60_000 };
+    writeFileSync(source, server.login(logins));
+    t.match(await init(), { from: 'source' });
+    const first = cluster.writeBack(volume);
+    await until('the login is there', () => cluster.live() === onVolume());
+    t.equal(cluster.live('source-digest'), digestOf(readFileSync(source, 'utf8')));
 
-  await turn();
-  t.not(onVolume(), readFileSync(source, 'utf8'));
-  const refreshed = JSON.parse(onVolume()).claudeAiOauth;
-  await until('the refreshed one is there', () => cluster.live().includes(refreshed.refreshToken));
-  t.same(JSON.parse(cluster.live()), { claudeAiOauth: refreshed }, 'all of its fields are known');
-  first.kill('SIGTERM');
-  t.equal(await first.ended, 0);
+    await turn();
+    t.not(onVolume(), readFileSync(source, 'utf8'));
+    const refreshed = JSON.parse(onVolume()).claudeAiOauth;
+    await until('the refreshed one is there', () =>
+      cluster.live().includes(refreshed.refreshToken),
+    );
+    t.same(JSON.parse(cluster.live()), { claudeAiOauth: refreshed }, 'all of its fields are known');
+    first.kill('SIGTERM');
+    t.equal(await first.ended, 0);
 
-  rmSync(volume, { recursive: true });
-  mkdirSync(volume);
-  t.match(await init(), { from: 'live' });
-  const before = server.requests.length;
-  await turn();
-  t.ok(server.requests.length > before, 'the refresh token that came back is good');
-  t.ok(server.requests.every(({ outcome }) => outcome === 'refreshed'));
-  const second = cluster.writeBack(volume);
-  const token = JSON.parse(onVolume()).claudeAiOauth.refreshToken;
-  await until('that one is there', () => cluster.live().includes(token));
-  second.kill('SIGTERM');
-  t.equal(await second.ended, 0);
+    rmSync(volume, { recursive: true });
+    mkdirSync(volume);
+    t.match(await init(), { from: 'live' });
+    const before = server.requests.length;
+    await turn();
+    t.ok(server.requests.length > before, 'the refresh token that came back is good');
+    t.ok(server.requests.every(({ outcome }) => outcome === 'refreshed'));
+    const second = cluster.writeBack(volume);
+    const token = JSON.parse(onVolume()).claudeAiOauth.refreshToken;
+    await until('that one is there', () => cluster.live().includes(token));
+    second.kill('SIGTERM');
+    t.equal(await second.ended, 0);
 
-  writeFileSync(source, server.login(logins));
-  rmSync(volume, { recursive: true });
-  mkdirSync(volume);
-  t.match(await init(), { from: 'source' });
-  t.equal(onVolume(), readFileSync(source, 'utf8'));
-  const third = cluster.writeBack(volume);
-  await until('it is there', () => cluster.live() === onVolume());
-  t.equal(cluster.live('source-digest'), digestOf(readFileSync(source, 'utf8')));
-  await turn();
-  third.kill('SIGTERM');
-  t.equal(await third.ended, 0);
-  t.match(cluster.live(), JSON.parse(onVolume()).claudeAiOauth.refreshToken);
-  t.ok(server.logins.all.every(({ revoked }) => !revoked));
-  output += first.output + second.output + third.output;
-  t.notMatch(output, /oat01|ort01|a-service-account-token/);
-});
+    writeFileSync(source, server.login(logins));
+    rmSync(volume, { recursive: true });
+    mkdirSync(volume);
+    t.match(await init(), { from: 'source' });
+    t.equal(onVolume(), readFileSync(source, 'utf8'));
+    const third = cluster.writeBack(volume);
+    await until('it is there', () => cluster.live() === onVolume());
+    t.equal(cluster.live('source-digest'), digestOf(readFileSync(source, 'utf8')));
+    await turn();
+    third.kill('SIGTERM');
+    t.equal(await third.ended, 0);
+    t.match(cluster.live(), JSON.parse(onVolume()).claudeAiOauth.refreshToken);
+    t.ok(server.logins.all.every(({ revoked }) => !revoked));
+    output += first.output + second.output + third.output;
+    t.notMatch(output, /oat01|ort01|a-service-account-token/);
+  },
+);
 
 t.test('killed in the middle of a write, it is as good as never started', async (t) => {
   const directory = testDirectory(t, { volume: {} });
@@ -167,7 +172,7 @@ t.test('killed in the middle of a write, it is as good as never started', async 
   t.notMatch(metrics, /made-up/);
 });
 
-t.test('told to stop with a login to write, it writes it first', async (t) => {
+t.test('on SIGTERM, write-back writes the pending login before the exit', async (t) => {
   const directory = testDirectory(t, { volume: {} });
   const volume = join(directory, 'volume');
   const cluster = await openCluster(t, directory);
@@ -183,25 +188,28 @@ t.test('told to stop with a login to write, it writes it first', async (t) => {
   t.equal(cluster.live(), login('one'));
 });
 
-t.test('a second signal ends it at once, and it says what is lost', async (t) => {
-  const directory = testDirectory(t, { volume: {}, 'termination-log': '' });
-  const volume = join(directory, 'volume');
-  const cluster = await openCluster(t, directory);
-  writeFileSync(join(volume, '.credentials.json'), login('one'));
-  cluster.api.fault({ kind: 'hang' });
-  const terminationLog = join(directory, 'termination-log');
-  const program = cluster.writeBack(volume, { BERTH_TERMINATION_LOG: terminationLog });
-  await until('it is asking', () => cluster.api.requests.length > 0);
-  program.kill('SIGTERM');
-  program.kill('SIGINT');
-  t.equal(await program.ended, 69, program.output);
-  t.match(
-    readFileSync(terminationLog, 'utf8'),
-    /^cannot write the last login back: .*log in again/,
-  );
-});
+t.test(
+  'a second signal ends write-back at once, and the termination log names the lost login',
+  async (t) => {
+    const directory = testDirectory(t, { volume: {}, 'termination-log': '' });
+    const volume = join(directory, 'volume');
+    const cluster = await openCluster(t, directory);
+    writeFileSync(join(volume, '.credentials.json'), login('one'));
+    cluster.api.fault({ kind: 'hang' });
+    const terminationLog = join(directory, 'termination-log');
+    const program = cluster.writeBack(volume, { BERTH_TERMINATION_LOG: terminationLog });
+    await until('it is asking', () => cluster.api.requests.length > 0);
+    program.kill('SIGTERM');
+    program.kill('SIGINT');
+    t.equal(await program.ended, 69, program.output);
+    t.match(
+      readFileSync(terminationLog, 'utf8'),
+      /^cannot write the last login back: .*log in again/,
+    );
+  },
+);
 
-t.test('without its settings it says all that is missing', async (t) => {
+t.test('without settings, write-back lists every missing setting', async (t) => {
   const program = startProgram('serve', {
     arguments: ['write-back'],
     environment: { BERTH_WRITE_BACK_SECRET: 'Not/A/Name' },

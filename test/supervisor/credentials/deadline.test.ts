@@ -22,17 +22,20 @@ function judged(text: string) {
   return judgement.credentials;
 }
 
-t.test('the file tells the deadline, or else it is estimated from the first sight', (t) => {
-  const at = now + 20 * day;
-  const told = judged(credentials('one', { refreshTokenExpiresAt: at }));
-  t.same(loginDeadline(told, now), { at, estimated: false, of: 'login' });
-  const silent = judged(credentials('one'));
-  t.same(loginDeadline(silent, now), { at: now + 27 * day, estimated: true, of: 'login' });
-  t.equal(loginDeadline(silent, undefined), undefined);
-  t.end();
-});
+t.test(
+  'the deadline is read from the file, or estimated from the first sight of the login',
+  (t) => {
+    const at = now + 20 * day;
+    const told = judged(credentials('one', { refreshTokenExpiresAt: at }));
+    t.same(loginDeadline(told, now), { at, estimated: false, of: 'login' });
+    const silent = judged(credentials('one'));
+    t.same(loginDeadline(silent, now), { at: now + 27 * day, estimated: true, of: 'login' });
+    t.equal(loginDeadline(silent, undefined), undefined);
+    t.end();
+  },
+);
 
-t.test('a week before the end it is said in words what to do', (t) => {
+t.test('from a week before the deadline, the advice names the remedy', (t) => {
   const login = (days: number) => ({
     at: now + days * day,
     estimated: false,
@@ -46,7 +49,7 @@ t.test('a week before the end it is said in words what to do', (t) => {
   t.end();
 });
 
-t.test('a setup-token is good for a year from its first sight, told a month before', (t) => {
+t.test('a setup-token lasts a year from its first sight; the advice comes a month before', (t) => {
   const deadline = setupTokenDeadline(now);
   t.equal(adviceOn(deadline, now + 330 * day), undefined);
   t.match(adviceOn(deadline, now + 336 * day), /^the setup-token ends in 29 days \(an estimate\)/);

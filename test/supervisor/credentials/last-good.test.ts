@@ -73,16 +73,19 @@ t.test('a login that could not be kept counts, and is kept when it can be', asyn
   t.equal(readFileSync(path(lastGoodFile), 'utf8'), credentials('one'));
 });
 
-t.test('what `berth login` has kept goes before what could not be kept earlier', async (t) => {
-  const { lastGood, path } = keep(t);
-  mkdirSync(path(replacedFile));
-  await lastGood.keepReplaced(login('one'));
-  rmSync(path(replacedFile), { recursive: true });
-  writeFileSync(path(replacedFile), credentials('three'));
-  t.match(await lastGood.all(), [login('three')]);
-  await lastGood.retry();
-  t.equal(readFileSync(path(replacedFile), 'utf8'), credentials('three'));
-});
+t.test(
+  'the login kept by `berth login` has priority over an earlier login that was not kept',
+  async (t) => {
+    const { lastGood, path } = keep(t);
+    mkdirSync(path(replacedFile));
+    await lastGood.keepReplaced(login('one'));
+    rmSync(path(replacedFile), { recursive: true });
+    writeFileSync(path(replacedFile), credentials('three'));
+    t.match(await lastGood.all(), [login('three')]);
+    await lastGood.retry();
+    t.equal(readFileSync(path(replacedFile), 'utf8'), credentials('three'));
+  },
+);
 
 t.test('a login file that vanishes is put back once, then the login is lost', async (t) => {
   const { watch, path, file, log, events, becomes } = await watchLogin(t, one);
@@ -155,7 +158,7 @@ t.test('an old copy over a refreshed login is replaced before its use loses both
   t.ok(events.includes('older'));
 });
 
-t.test('a new login that is refused at once gives way to the one that it replaced', async (t) => {
+t.test('a new login that is refused at once is replaced by the previous login', async (t) => {
   const { watch, replace, file, log, events } = await watchLogin(t, one);
   const due = login('two', { expiresAt: Date.now() + 60_000 });
   await watch.adopt(due);
@@ -259,44 +262,47 @@ t.test('nothing is put back in the middle of a refresh', async (t) => {
   t.notOk(existsSync(lock));
 });
 
-t.test('a login that waits to be put back is not condemned by a second look', async (t) => {
-  let now = Date.now();
-  let refusals = 0;
-  const { watch, path, log, lock, replace, events, becomes } = await watchLogin(t, one, {
-    ...{ patience: never, pause: never },
-    ...{ now: () => now, onRefused: () => (refusals += 1) },
-  });
-  const withOther = JSON.stringify({ ...JSON.parse(blank), mcpOAuth: { server: {} } });
-  const blanks = () => events.filter((event) => event === 'blank').length;
-  mkdirSync(lock);
-  replace(blank);
-  await becomes('blank');
-  t.ok(watch.waiting);
-  now += 61_000;
-  // The CLI writes what it keeps beside the login.
-  replace(withOther);
-  await watch.check();
-  t.equal(blanks(), 2);
-  t.ok(watch.waiting);
-  // A read that fails, and then the same content again.
-  rmSync(path);
-  mkdirSync(path);
-  await watch.check();
-  t.equal(log.count('credentials_unreadable'), 1);
-  rmSync(path, { recursive: true });
-  replace(blank);
-  await watch.check();
-  t.equal(blanks(), 3);
-  t.ok(watch.waiting);
-  t.equal(refusals, 1);
-  t.notOk(watch.history.is('refused', loginId(login('one'))));
-  rmSync(lock, { recursive: true });
-  replace(withOther);
-  await becomes('valid');
-  // The next refusal is one of this login.
-  now += 61_000;
-  replace(blank);
-  await becomes('blank');
-  t.equal(refusals, 2);
-  t.ok(watch.history.is('refused', loginId(login('one'))));
-});
+t.test(
+  'a login that waits to be restored is not recorded as refused by a second check',
+  async (t) => {
+    let now = Date.now();
+    let refusals = 0;
+    const { watch, path, log, lock, replace, events, becomes } = await watchLogin(t, one, {
+      ...{ patience: never, pause: never },
+      ...{ now: () => now, onRefused: () => (refusals += 1) },
+    });
+    const withOther = JSON.stringify({ ...JSON.parse(blank), mcpOAuth: { server: {} } });
+    const blanks = () => events.filter((event) => event === 'blank').length;
+    mkdirSync(lock);
+    replace(blank);
+    await becomes('blank');
+    t.ok(watch.waiting);
+    now += 61_000;
+    // The CLI writes what it keeps beside the login.
+    replace(withOther);
+    await watch.check();
+    t.equal(blanks(), 2);
+    t.ok(watch.waiting);
+    // A read that fails, and then the same content again.
+    rmSync(path);
+    mkdirSync(path);
+    await watch.check();
+    t.equal(log.count('credentials_unreadable'), 1);
+    rmSync(path, { recursive: true });
+    replace(blank);
+    await watch.check();
+    t.equal(blanks(), 3);
+    t.ok(watch.waiting);
+    t.equal(refusals, 1);
+    t.notOk(watch.history.is('refused', loginId(login('one'))));
+    rmSync(lock, { recursive: true });
+    replace(withOther);
+    await becomes('valid');
+    // The next refusal is one of this login.
+    now += 61_000;
+    replace(blank);
+    await becomes('blank');
+    t.equal(refusals, 2);
+    t.ok(watch.history.is('refused', loginId(login('one'))));
+  },
+);

@@ -23,7 +23,7 @@ function layOut(t: Test, content?: string) {
 
 const snapshot = (text: string): string => snapshotOf(Buffer.from(text));
 
-t.test('a login replaces what was judged, or no file at all, for the owner alone', async (t) => {
+t.test('a login replaces the judged file or a missing file, with mode 0600', async (t) => {
   const { file, path, read, config } = layOut(t);
   await file.replace(login('one'), snapshotOf(undefined));
   t.equal(read(), credentials('one'));
@@ -33,7 +33,7 @@ t.test('a login replaces what was judged, or no file at all, for the owner alone
   t.notOk(existsSync(join(config, refreshLock)));
 });
 
-t.test('what the CLI keeps beside the login stays', async (t) => {
+t.test('other data of the CLI beside the login stays', async (t) => {
   const before = JSON.stringify({ ...JSON.parse(blank), mcpOAuth: { server: { token: 'x' } } });
   const { file, read } = layOut(t, before);
   await file.replace(login('one'), snapshot(before));
@@ -100,7 +100,7 @@ t.test('each state is logged with its expiry and no token', async (t) => {
   t.notMatch(text, /oat01|ort01/);
 });
 
-t.test('a loss is described by its cause and what helps', async (t) => {
+t.test('a lost login is described with the cause and the remedy', async (t) => {
   t.match(
     describeLoss({ kind: 'blank' }),
     /is lost, because the login server has refused it; log in/,

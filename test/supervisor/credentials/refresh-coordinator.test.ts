@@ -49,7 +49,7 @@ function scene(minutes: number, options: Partial<RefreshCoordinatorOptions> = {}
 /** Lets all go on that nothing holds. */
 const settle = () => new Promise((resolve) => setImmediate(resolve));
 
-t.test('as long as no refresh is due nobody is held', async (t) => {
+t.test('while no refresh is due, no prompt waits', async (t) => {
   const { begin } = scene(60);
   const both = [begin(), begin()];
   await settle();
@@ -88,7 +88,7 @@ t.test('an answer without a refresh lets the others go too, and counts once', as
   t.notOk(turns.pending, 'nobody is held for a while');
 });
 
-t.test('nobody is held longer than the bound', async () => {
+t.test('no prompt waits longer than the limit', async () => {
   const { begin } = scene(4, { bound: 10 });
   const [, second] = [begin(), begin()];
   await second.use;
@@ -113,15 +113,18 @@ t.test('a turn that waits for a refresh can be aborted', async (t) => {
   await t.rejects(second.use, refused);
 });
 
-t.test('a login of settings.json holds nobody, and no refresh is missed', async (t) => {
-  const { begin, failures } = scene(-4, { elsewhere: async () => true });
-  const both = [begin(), begin()];
-  for (const { use } of both) {
-    (await use).answered();
-    await (await use).over();
-  }
-  t.same(failures, []);
-});
+t.test(
+  'with a login in settings.json, no prompt waits and no missed refresh is reported',
+  async (t) => {
+    const { begin, failures } = scene(-4, { elsewhere: async () => true });
+    const both = [begin(), begin()];
+    for (const { use } of both) {
+      (await use).answered();
+      await (await use).over();
+    }
+    t.same(failures, []);
+  },
+);
 
 t.test('a refused turn is worth another try as soon as there is another login', async (t) => {
   const { begin, refresh, become, failures } = scene(60, { patience: 60_000 });

@@ -75,7 +75,7 @@ t.test('a new login in the Secret reaches the CLI without a restart', async (t) 
   t.notMatch(log.text, /oat01|ort01/);
 });
 
-t.test('an unchanged one never replaces what the CLI has refreshed', async (t) => {
+t.test('an unchanged source never replaces a login that the CLI refreshed', async (t) => {
   const { volume, provide, log, applied } = await start(t, {
     volume: credentials('refreshed', { expiresAt: Date.now() }),
     source: credentials('one'),
@@ -91,7 +91,7 @@ t.test('an unchanged one never replaces what the CLI has refreshed', async (t) =
   t.match(volume(), /refreshed/);
 });
 
-t.test('it brings a login back that was lost', async (t) => {
+t.test('a new login in the source replaces a lost login', async (t) => {
   const { provide, becomes, login } = await start(t, { volume: blank });
   t.equal(login.watch.lost, true);
   t.match(login.refusal, {
@@ -103,7 +103,7 @@ t.test('it brings a login back that was lost', async (t) => {
   await until('it is good', () => login.refusal === undefined && !login.watch.lost);
 });
 
-t.test('what can be used up or refused never comes back by way of the Secret', async (t) => {
+t.test('a login that is used up or refused never returns through the Secret', async (t) => {
   const { provide, login, volume, log, path } = await start(t, { volume: credentials('one') });
   writeFileSync(path, credentials('two'));
   await until('it is refreshed', () => login.watch.refreshedAt !== undefined);
@@ -119,7 +119,7 @@ t.test('where nothing is known of the source, the later expiry wins', async (t) 
   t.equal(await applied(), digestOf(soon));
 });
 
-t.test('the policy `volume` keeps what is there as long as it is good', async (t) => {
+t.test('the policy `volume` keeps the login on the volume while valid', async (t) => {
   const { volume, provide, applied } = await start(t, {
     volume: credentials('one'),
     policy: 'volume',
@@ -129,7 +129,7 @@ t.test('the policy `volume` keeps what is there as long as it is good', async (t
   t.equal(volume(), credentials('one'));
 });
 
-t.test('a Secret that is malformed or goes away is told once, and changes nothing', async (t) => {
+t.test('a malformed or missing Secret is logged once and changes nothing', async (t) => {
   const { volume, provide, log, secret, becomes } = await start(t, { volume: credentials('one') });
   provide('not a login');
   await log.logged('credentials_unreadable', ({ msg }) => msg.includes('correct the Secret'));
@@ -146,24 +146,27 @@ t.test('a Secret that is malformed or goes away is told once, and changes nothin
   await becomes(credentials('three', { expiresAt: Date.parse('2031-01-01T00:00:00Z') }));
 });
 
-t.test('a source that is overtaken by another login is tried again, and said so', async (t) => {
-  const { login, log, provide, becomes } = await start(t, {
-    volume: credentials('one'),
-    applied: credentials('zero'),
-  });
-  const { watch } = login;
-  const adopt = watch.adopt.bind(watch);
-  watch.adopt = () => {
-    watch.adopt = adopt;
-    return Promise.reject(new LoginFileChanged());
-  };
-  provide(credentials('two'));
-  await becomes(credentials('two'));
-  await log.logged('credentials_applied');
-  const told = log.lines.filter(({ from }) => from === 'source').map(({ msg }) => msg);
-  t.match(told, [/is changing now; berth retries/]);
-  t.notMatch(log.text, /correct the Secret/);
-});
+t.test(
+  'if another login arrives first, the source is retried, and the retry is logged',
+  async (t) => {
+    const { login, log, provide, becomes } = await start(t, {
+      volume: credentials('one'),
+      applied: credentials('zero'),
+    });
+    const { watch } = login;
+    const adopt = watch.adopt.bind(watch);
+    watch.adopt = () => {
+      watch.adopt = adopt;
+      return Promise.reject(new LoginFileChanged());
+    };
+    provide(credentials('two'));
+    await becomes(credentials('two'));
+    await log.logged('credentials_applied');
+    const told = log.lines.filter(({ from }) => from === 'source').map(({ msg }) => msg);
+    t.match(told, [/is changing now; berth retries/]);
+    t.notMatch(log.text, /correct the Secret/);
+  },
+);
 
 t.test('a source is not taken in the middle of a refresh, which would undo it', async (t) => {
   const { login, log, provide, becomes, volume, path } = await start(t, {
@@ -183,7 +186,7 @@ t.test('a source is not taken in the middle of a refresh, which would undo it', 
   t.equal(log.lines.filter(({ from }) => from === 'source').length, 1);
 });
 
-t.test('where settings.json brings another login, a blank file refuses nobody', async (t) => {
+t.test('if settings.json provides another login, a blank file refuses no prompt', async (t) => {
   const { path, login } = await start(t, { volume: credentials('one', { expiresAt: 1 }) });
   writeFileSync(join(path, '..', 'settings.json'), '{"apiKeyHelper":"/bin/key"}');
   writeFileSync(path, blank);

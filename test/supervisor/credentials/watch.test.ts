@@ -61,7 +61,7 @@ t.test('a torn file gets time to be finished', async (t) => {
   t.match(log.text, /is no good: it is not valid JSON/);
 });
 
-t.test('a torn file that nobody finishes gives way to the last good login', async (t) => {
+t.test('a damaged file that stays damaged is replaced by the last good login', async (t) => {
   const { path, file, log } = await watchLogin(t, one);
   writeFileSync(path, '');
   await log.logged('credentials_put_back', ({ state }) => state === 'torn');
@@ -121,7 +121,7 @@ t.test('the same content written again is not logged again', async (t) => {
   t.equal(log.count('credentials_seen'), 2);
 });
 
-t.test('a last good login that could not be kept is kept at a later look', async (t) => {
+t.test('a last good login that could not be kept is kept at a later check', async (t) => {
   const { replace, kept, lastGood, log, becomes } = await watchLogin(t, {}, { interval: 20 });
   mkdirSync(kept);
   replace(credentials('one'));
@@ -131,7 +131,7 @@ t.test('a last good login that could not be kept is kept at a later look', async
   await until('it is kept', () => lastGood() === credentials('one'));
 });
 
-t.test('a login that nobody has judged yet is not replaced by one from the source', async (t) => {
+t.test('a login that was not judged yet is not replaced by a login from the source', async (t) => {
   const { watch, replace, file, lastGood } = await watchLogin(t, one, {
     ...{ settle: never, interval: never },
   });
@@ -149,7 +149,7 @@ t.test('a login that nobody has judged yet is not replaced by one from the sourc
   t.equal(lastGood(), credentials('three'));
 });
 
-t.test('a history that somebody has damaged costs a warning alone', async (t) => {
+t.test('a damaged history causes only a warning', async (t) => {
   const { watch, log } = await watchLogin(t, {
     ...one,
     '.berth/login-history.json': '{"version":1,"refused":["../../etc"]}',
@@ -158,7 +158,7 @@ t.test('a history that somebody has damaged costs a warning alone', async (t) =>
   t.equal(log.count('credentials_unreadable'), 1);
 });
 
-t.test('a token is never in the log, whatever happens to it', async (t) => {
+t.test('a token is never logged, whatever happens to the token', async (t) => {
   const accessToken = 'an-access-token-of-another-shape';
   const files = { '.credentials.json': credentials('one', { accessToken }) };
   const { path, replace, becomes, log, watch } = await watchLogin(t, files, { patience: never });

@@ -92,7 +92,7 @@ for (const [sentence, expected, volume, live, more] of cases) {
   });
 }
 
-t.test('whatever is told of it, an older login of the same source never wins by hours', (t) => {
+t.test('an older login of the same source never wins by its expiry', (t) => {
   const hours = fc.integer({ min: 1, max: 9_000 });
   fc.assert(
     fc.property(

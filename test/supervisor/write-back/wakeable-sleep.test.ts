@@ -29,7 +29,7 @@ t.test('the signal ends it, and no sleep begins after that', async (t) => {
   t.same(getEventListeners(stopping.signal, 'abort'), []);
 });
 
-t.test('to wake nobody does nothing', async (t) => {
+t.test('a wake without a sleeper has no effect', async (t) => {
   const sleep = new WakeableSleep();
   sleep.wake();
   const sleeping = sleep.take(hour, new AbortController().signal).then(() => 'woken');

@@ -73,7 +73,7 @@ t.test('only the known fields go into the Secret', async (t) => {
   t.equal(judgeCredentials(text).kind, 'valid');
 });
 
-t.test('blank, torn, used up and refused ones are never written', async (t) => {
+t.test('blank, damaged, used-up and refused logins are never written', async (t) => {
   const shore = await openShore(t);
   shore.write(login('two', 16));
   shore.begin({ check: 10 });
@@ -111,22 +111,25 @@ t.test('a new login of a person takes the place of a later one, with its source'
   t.notOk(shore.live('source-login-digest'), 'the digest of the earlier source is removed');
 });
 
-t.test('what comes while the API is away is written once, the newest alone', async (t) => {
-  const shore = await openShore(t);
-  shore.api.fault({ kind: 'status', status: 503 });
-  shore.write(login('one', 8));
-  shore.begin();
-  await shore.log.logged('write_back_failed');
-  for (const hours of [9, 10, 11]) shore.write(login(`at ${hours}`.replace(' ', '-'), hours));
-  t.equal(await shore.metric('berth_write_back_pending'), 1);
-  await until('the last is seen', () => shore.api.requests.length > 6);
-  shore.api.fault(undefined);
-  await shore.arrives(login('at-11', 11));
-  await shore.log.logged('write_back_recovered');
-  t.equal(shore.patches(), 1);
-});
+t.test(
+  'while the API is unavailable, only the newest login is kept for a single write',
+  async (t) => {
+    const shore = await openShore(t);
+    shore.api.fault({ kind: 'status', status: 503 });
+    shore.write(login('one', 8));
+    shore.begin();
+    await shore.log.logged('write_back_failed');
+    for (const hours of [9, 10, 11]) shore.write(login(`at ${hours}`.replace(' ', '-'), hours));
+    t.equal(await shore.metric('berth_write_back_pending'), 1);
+    await until('the last is seen', () => shore.api.requests.length > 6);
+    shore.api.fault(undefined);
+    await shore.arrives(login('at-11', 11));
+    await shore.log.logged('write_back_recovered');
+    t.equal(shore.patches(), 1);
+  },
+);
 
-t.test('a login that the volume loses before it is written is written all the same', async (t) => {
+t.test('a login that disappears from the volume before the write is still written', async (t) => {
   const shore = await openShore(t);
   shore.api.fault({ kind: 'status', status: 500 });
   shore.write(login('one'));
@@ -169,7 +172,7 @@ t.test('of two that write at once the later login stays', async (t) => {
   await until('it is over', async () => (await shore.metric('berth_write_back_kept')) === 0);
 });
 
-t.test('a login that is used up before it is written is told as that', async (t) => {
+t.test('a login that is used up before the write is reported as used up', async (t) => {
   const shore = await openShore(t, { 'credentials.json': login('older', 4) });
   shore.api.fault({ kind: 'status', status: 503 });
   shore.write(login('one'));
@@ -236,7 +239,7 @@ for (const [when, reconsider] of [
   });
 }
 
-t.test('the Secret of a person is never written, and the log says so', async (t) => {
+t.test('the Secret of a person is never written, and the log reports an error', async (t) => {
   const own = login('person').replace('{', '{ ');
   const shore = await openShore(t, { 'credentials.json': own });
   shore.note(sourceOf(own));
@@ -249,7 +252,7 @@ t.test('the Secret of a person is never written, and the log says so', async (t)
   t.equal(shore.live(), own);
 });
 
-t.test('when it stops it writes what is left, and ends in time when it cannot', async (t) => {
+t.test('a stop writes the pending login, and ends in time if the write fails', async (t) => {
   const shore = await openShore(t);
   const writing = shore.begin({ look: 600_000, settle: 600_000 });
   await until('it has looked', () => shore.api.requests.length > 0);
@@ -276,7 +279,7 @@ t.test('a failure passes while it stops, and the login is written', async (t) =>
   t.equal(shore.live(), login('one'));
 });
 
-t.test('who comes again after a kill finds everything as it was', async (t) => {
+t.test('a restart after a kill finds the state and writes nothing twice', async (t) => {
   const shore = await openShore(t);
   shore.write(login('one'));
   // The answer is lost: whether it was carried out nobody knows.

@@ -76,22 +76,25 @@ t.test('everything else that the CLI keeps there stays', async (t) => {
   });
 });
 
-t.test('one that cannot be used is set aside, and the newest whole backup taken', async (t) => {
-  const torn = ['', '{"numStartups":7,"proj', '\0\0\0\0', '[]', 'null', '{"projects":[]}'];
-  for (const text of torn) {
-    const place = prepareVolume(t, { '.claude.json': text });
-    mkdirSync(join(place.volume, 'backups'));
-    const backup = (time: number, content: string) =>
-      writeFileSync(join(place.volume, `backups/.claude.json.backup.${time}`), content);
-    backup(1795449075403, '{"numStartups":5}');
-    backup(1795449075404, '{"numStartups":6}');
-    backup(1795449075405, '{"numSta');
-    t.equal(await place.answer(), true);
-    t.match(place.read(), { numStartups: 6, hasCompletedOnboarding: true }, JSON.stringify(text));
-    t.strictSame(conflictsIn(place.volume), ['.claude.json']);
-    t.match(place.lines[0], { level: 'warn', event: 'onboarding_answered', saved: String });
-  }
-});
+t.test(
+  'an unusable .claude.json is set aside, and the newest complete backup is restored',
+  async (t) => {
+    const torn = ['', '{"numStartups":7,"proj', '\0\0\0\0', '[]', 'null', '{"projects":[]}'];
+    for (const text of torn) {
+      const place = prepareVolume(t, { '.claude.json': text });
+      mkdirSync(join(place.volume, 'backups'));
+      const backup = (time: number, content: string) =>
+        writeFileSync(join(place.volume, `backups/.claude.json.backup.${time}`), content);
+      backup(1795449075403, '{"numStartups":5}');
+      backup(1795449075404, '{"numStartups":6}');
+      backup(1795449075405, '{"numSta');
+      t.equal(await place.answer(), true);
+      t.match(place.read(), { numStartups: 6, hasCompletedOnboarding: true }, JSON.stringify(text));
+      t.strictSame(conflictsIn(place.volume), ['.claude.json']);
+      t.match(place.lines[0], { level: 'warn', event: 'onboarding_answered', saved: String });
+    }
+  },
+);
 
 t.test('a symlink or directory in its place is set aside, not followed', async (t) => {
   const place = prepareVolume(t);

@@ -30,7 +30,7 @@ async function start(
   return { ...running, server, path, source };
 }
 
-t.test('a refresh is seen, counted and told with its expiry', async (t) => {
+t.test('a refresh is logged, counted and reported with its expiry', async (t) => {
   const { prompt, log, metricsUrl, call, server } = await start(t, {
     lifetime: minute,
     refreshed: 8 * 60 * minute,
@@ -57,36 +57,42 @@ t.test('a refresh is seen, counted and told with its expiry', async (t) => {
   t.notMatch(all, /oat01|ort01/);
 });
 
-t.test('a login that is refused answers all who wait at once, until a new one comes', async (t) => {
-  const { prompt, log, server, path, source, surroundings, call } = await start(
-    t,
-    { lifetime: 2_000, refreshed: 60 * minute },
-    { BERTH_MAX_WORKERS: '1' },
-  );
-  t.match(await prompt('[[say hello]]'), { status: 200 });
-  const json = JSON.parse(readFileSync(path, 'utf8'));
-  json.claudeAiOauth.expiresAt = Date.now() + minute;
-  writeFileSync(path, JSON.stringify(json));
-  for (const login of server.logins.all) login.revoked = 'by hand';
-  const answers = await Promise.all([1, 2, 3, 4].map(() => prompt('[[say hello]]')));
-  for (const { status, body } of answers) {
-    t.match({ status, body }, { status: 503, body: { code: 'login_required', retryable: false } });
-  }
-  await log.logged('credentials_lost');
-  t.equal(judgeCredentials(readFileSync(path, 'utf8')).kind, 'blank');
-  // One of them has found out; the others were not sent.
-  t.equal(server.requests.filter(({ outcome }) => outcome === 'invalid_grant').length, 1);
-  const { body } = await call('GET', '/v1/status');
-  t.match(body.credentials, { state: 'blank', advice: /login is lost.*log in again/ });
-  const asked = surroundings.api.requests.length;
-  const refused = await prompt('[[say hello]]');
-  t.match(refused.body, { code: 'login_required', detail: /log in again/ });
-  t.equal(surroundings.api.requests.length, asked);
-  writeFileSync(source, server.login());
-  await log.logged('credentials_applied');
-  await until('it is valid', () => judgeCredentials(readFileSync(path, 'utf8')).kind === 'valid');
-  t.match(await prompt('[[say again]]'), { status: 200, body: { result: 'again' } });
-});
+t.test(
+  'a refused login fails all waiting prompts at once, until a new login arrives',
+  async (t) => {
+    const { prompt, log, server, path, source, surroundings, call } = await start(
+      t,
+      { lifetime: 2_000, refreshed: 60 * minute },
+      { BERTH_MAX_WORKERS: '1' },
+    );
+    t.match(await prompt('[[say hello]]'), { status: 200 });
+    const json = JSON.parse(readFileSync(path, 'utf8'));
+    json.claudeAiOauth.expiresAt = Date.now() + minute;
+    writeFileSync(path, JSON.stringify(json));
+    for (const login of server.logins.all) login.revoked = 'by hand';
+    const answers = await Promise.all([1, 2, 3, 4].map(() => prompt('[[say hello]]')));
+    for (const { status, body } of answers) {
+      t.match(
+        { status, body },
+        { status: 503, body: { code: 'login_required', retryable: false } },
+      );
+    }
+    await log.logged('credentials_lost');
+    t.equal(judgeCredentials(readFileSync(path, 'utf8')).kind, 'blank');
+    // One of them has found out; the others were not sent.
+    t.equal(server.requests.filter(({ outcome }) => outcome === 'invalid_grant').length, 1);
+    const { body } = await call('GET', '/v1/status');
+    t.match(body.credentials, { state: 'blank', advice: /login is lost.*log in again/ });
+    const asked = surroundings.api.requests.length;
+    const refused = await prompt('[[say hello]]');
+    t.match(refused.body, { code: 'login_required', detail: /log in again/ });
+    t.equal(surroundings.api.requests.length, asked);
+    writeFileSync(source, server.login());
+    await log.logged('credentials_applied');
+    await until('it is valid', () => judgeCredentials(readFileSync(path, 'utf8')).kind === 'valid');
+    t.match(await prompt('[[say again]]'), { status: 200, body: { result: 'again' } });
+  },
+);
 
 t.test('a torn file heals by itself, and the running process goes on with it', async (t) => {
   const { prompt, log, path } = await start(t, {});

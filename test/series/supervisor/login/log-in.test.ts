@@ -60,7 +60,7 @@ async function codeFor(terminal: ReturnType<Prepared['start']>, { server }: Prep
   return server.agree(url);
 }
 
-t.test('without a CLI in the image it is by the one that init installed', async (t) => {
+t.test('without a CLI in the image, berth login uses the CLI that init installed', async (t) => {
   const prepared = await prepare(t, {
     BERTH_CLAUDE_PATH: '',
     PATH: [dirname(process.execPath), '/usr/bin', '/bin'].join(':'),
@@ -185,7 +185,7 @@ t.test('a refresh that is under way comes first', async (t) => {
   t.ok(existsSync(lock));
 });
 
-t.test('without a terminal, or a volume, it says so', async (t) => {
+t.test('berth login reports a missing terminal or a missing volume', async (t) => {
   const prepared = await prepare(t);
   const child = spawn(process.execPath, [program, 'login'], { env: prepared.environment });
   const [[code], error] = await Promise.all([once(child, 'exit'), readText(child.stderr)]);

@@ -119,26 +119,29 @@ const faults: Record<string, Fault> = {
 
 for (const [name, fault] of Object.entries(faults)) {
   const { begin, end, reason, says, level = 'warn', timeout } = fault;
-  t.test(`${name}: it is told, counted and tried again until it passes`, async (t) => {
-    const shore = await openShore(t);
-    begin(shore);
-    shore.write(login('one'));
-    shore.begin({}, timeout);
-    const line = await shore.log.logged('write_back_failed');
-    t.match(line, { reason, msg: says, level });
-    const counted = `berth_write_back_failures_total{reason="${reason}"}`;
-    await until('it has failed again', async () => (await shore.metric(counted)) >= 3);
-    t.equal(await shore.metric('berth_write_back_pending'), 1);
-    t.equal(await shore.metric('berth_write_back_success_timestamp_seconds'), 0);
-    end(shore);
-    await shore.arrives(login('one'));
-    await shore.log.logged('write_back_recovered');
-    const told = shore.log.lines.filter(
-      (each) => each.event === 'write_back_failed' && each.level !== 'debug',
-    );
-    t.equal(told.length, 1);
-    t.notMatch(shore.log.text, /made-up|service-account-token/);
-  });
+  t.test(
+    `${name}: the failure is logged, counted and retried until a write succeeds`,
+    async (t) => {
+      const shore = await openShore(t);
+      begin(shore);
+      shore.write(login('one'));
+      shore.begin({}, timeout);
+      const line = await shore.log.logged('write_back_failed');
+      t.match(line, { reason, msg: says, level });
+      const counted = `berth_write_back_failures_total{reason="${reason}"}`;
+      await until('it has failed again', async () => (await shore.metric(counted)) >= 3);
+      t.equal(await shore.metric('berth_write_back_pending'), 1);
+      t.equal(await shore.metric('berth_write_back_success_timestamp_seconds'), 0);
+      end(shore);
+      await shore.arrives(login('one'));
+      await shore.log.logged('write_back_recovered');
+      const told = shore.log.lines.filter(
+        (each) => each.event === 'write_back_failed' && each.level !== 'debug',
+      );
+      t.equal(told.length, 1);
+      t.notMatch(shore.log.text, /made-up|service-account-token/);
+    },
+  );
 }
 
 t.test('nothing at that address', async (t) => {
@@ -213,18 +216,21 @@ async function answering(t: Test, timeout: number, reply: (write: (text: string)
   );
 }
 
-t.test('an answer that trickles, one without end, and one that is no Secret', async (t) => {
-  const forever = (write: (text: string) => void, text: string, every: number) => {
-    const timer = setInterval(() => write(text), every);
-    t.teardown(() => clearInterval(timer));
-  };
-  t.equal(await answering(t, 300, (write) => forever(write, ' ', 20)), 'timeout');
-  t.equal(await answering(t, 30_000, (write) => write(' '.repeat(5 * 1024 ** 2))), 'malformed');
-  const shore = await openShore(t);
-  shore.api.fault({ kind: 'status', status: 200 });
-  shore.begin();
-  t.match(await shore.log.logged('write_back_failed'), { reason: 'malformed' });
-});
+t.test(
+  'a slow answer, an endless answer and an answer without a Secret are failures',
+  async (t) => {
+    const forever = (write: (text: string) => void, text: string, every: number) => {
+      const timer = setInterval(() => write(text), every);
+      t.teardown(() => clearInterval(timer));
+    };
+    t.equal(await answering(t, 300, (write) => forever(write, ' ', 20)), 'timeout');
+    t.equal(await answering(t, 30_000, (write) => write(' '.repeat(5 * 1024 ** 2))), 'malformed');
+    const shore = await openShore(t);
+    shore.api.fault({ kind: 'status', status: 200 });
+    shore.begin();
+    t.match(await shore.log.logged('write_back_failed'), { reason: 'malformed' });
+  },
+);
 
 const hostile: Record<string, (path: string) => void> = {
   'a symlink to a login': (path) => {
@@ -247,7 +253,7 @@ const hostile: Record<string, (path: string) => void> = {
 };
 
 for (const [name, plant] of Object.entries(hostile)) {
-  t.test(`on the volume ${name}: nothing is written, and it is told`, async (t) => {
+  t.test(`${name} on the volume: nothing is written, and a warning is logged`, async (t) => {
     const shore = await openShore(t);
     const path = join(shore.config, '.credentials.json');
     plant(path);
@@ -285,7 +291,7 @@ t.test('state that is planted: a symlink, rubbish, a newer format', async (t) =>
 });
 
 t.test(
-  'a volume that is full or read-only is read all the same',
+  'a full or read-only volume can still be read',
   { skip: canMount ? false : 'needs root' },
   async (t) => {
     const shore = await openShore(t);
