@@ -28,7 +28,10 @@ export function testDirectory(t: Test, content: Content = {}): string {
 }
 
 function write(path: string, content: unknown): void {
-  if (typeof content === 'string' || Buffer.isBuffer(content)) return writeFileSync(path, content);
+  if (typeof content === 'string' || Buffer.isBuffer(content)) {
+    writeFileSync(path, content);
+    return;
+  }
   if (content === null || Object.getPrototypeOf(content) !== Object.prototype) {
     throw new Error(`cannot make ${path}: the second folder of a test has only files and folders`);
   }
