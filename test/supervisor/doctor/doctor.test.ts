@@ -230,7 +230,7 @@ t.test(
       { subject: '.claude.json', detail: /not a regular file/ },
     ]);
     t.match(
-      diagnosis.findings.filter(({ subject }) => /conflicts|report/.test(subject)),
+      diagnosis.findings.filter(({ subject }) => /\/(conflicts|report\.json)$/.test(subject)),
       [{ status: 'warning' }, { status: 'warning' }],
     );
     t.ok(statSync(secret).isFile());

@@ -20,7 +20,9 @@ t.test('readyz succeeds only while serving, livez also during the start', async 
   t.match(await get(made.metricsUrl, '/livez'), { status: 200, text: 'ok\n' });
   t.match(await get(made.metricsUrl, '/readyz'), { status: 503, text: /starting or draining/ });
   await starting;
-  t.match(await get(made.metricsUrl, '/readyz'), { status: 200 });
+  await until('the CLI has passed its test', async () => {
+    return (await get(made.metricsUrl, '/readyz')).status === 200;
+  });
 });
 
 t.test('a lost login or a full queue is no reason not to be ready', async (t) => {
