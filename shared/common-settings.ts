@@ -8,7 +8,8 @@ export const stateDirectory = setting({
   name: 'BERTH_STATE_DIR',
   schema: path,
   optional: true,
-  description: "The directory of berth's own state; the default is `.berth` in BERTH_CONFIG_DIR.",
+  description:
+    "The directory of berth's own state; the default is `.berth` in BERTH_CONFIG_DIR. In BERTH_CONFIG_DIR its name begins with `.berth`: the repository has no such path.",
 });
 
 export const logLevel = setting({
