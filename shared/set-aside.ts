@@ -113,7 +113,15 @@ async function syncAll(path: string): Promise<void> {
 /** Deletes all but the newest `keep` entries of the quarantine: its content can be fetched again. */
 export async function boundQuarantine(directory: string, keep: number): Promise<void> {
   const names = await readdir(directory).catch(() => []);
-  for (const name of names.sort().slice(0, Math.max(0, names.length - keep))) {
+  // Not by name: within a second, the name of a deleted entry is used again.
+  const entries = await Promise.all(
+    names.map(async (name) => {
+      const status = await lstat(join(directory, name)).catch(() => undefined);
+      return { name, movedAt: status?.mtimeMs ?? 0 };
+    }),
+  );
+  entries.sort((a, b) => a.movedAt - b.movedAt);
+  for (const { name } of entries.slice(0, Math.max(0, entries.length - keep))) {
     await rm(join(directory, name), { recursive: true, force: true });
   }
 }

@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { openAside } from '../../shared/set-aside.ts';
+import { boundQuarantine, openAside } from '../../shared/set-aside.ts';
 import { testDirectory } from '../support/directory.ts';
 import { canMount, mountSmall } from '../support/small-volume.ts';
 
@@ -66,3 +66,15 @@ t.test(
     t.strictSame(readdirSync(join(state, 'conflicts', place)), []);
   },
 );
+
+t.test('the newest files stay in quarantine, however many are moved in a second', async (t) => {
+  const root = testDirectory(t);
+  const quarantine = join(root, 'quarantine');
+  for (let each = 0; each < 8; each++) {
+    writeFileSync(join(root, 'file'), String(each));
+    const saved = await openAside(quarantine, 'test').save(join(root, 'file'), 'file');
+    await boundQuarantine(quarantine, 3);
+    t.equal(readFileSync(saved, 'utf8'), String(each));
+  }
+  t.equal(readdirSync(quarantine).length, 3);
+});
