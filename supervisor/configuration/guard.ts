@@ -8,11 +8,11 @@
  * change lasts nearly that long, or changes keep coming, all processes are ended. Each check sees every entry: if there
  * are too many new ones, whole directories are moved away until the rest can be listed.
  */
-import { type FSWatcher, lstatSync, watch } from 'node:fs';
 import { BerthError, messageOf } from '../../shared/errors.ts';
 import { isExecutableConfiguration } from '../../shared/executable-configuration.ts';
 import type { Log } from '../../shared/log.ts';
 import { type Baseline, mostAtStart, noBaseline, takeBaseline } from './baseline.ts';
+import { DirectoryWatches } from './directory-watches.ts';
 import { Distrust } from './distrust.ts';
 import {
   type Content,
@@ -43,24 +43,17 @@ export interface GuardOptions {
 /** Milliseconds between checks without an event, with and without watches. */
 const usualInterval = 5_000;
 const withoutWatch = 250;
-const mostWatched = 1_000;
 
 /** New entries that a check lists, and how often a check moves entries away to get below that number. */
 const usualMostNew = 5_000;
 const mostPasses = 10;
-
-interface Watched {
-  watcher: FSWatcher;
-  /** Of the directory: a replaced directory must be watched again. */
-  inode: number;
-}
 
 export class ConfigurationGuard {
   readonly #options: GuardOptions;
   readonly #putBack: PutBack;
   readonly #servers: McpServers;
   readonly #distrust: Distrust;
-  readonly #watchers = new Map<string, Watched>();
+  readonly #watches: DirectoryWatches;
   /**
    * Paths that were right at the last check, with their inode data: unchanged files are not read
    * again.
@@ -84,6 +77,10 @@ export class ConfigurationGuard {
     this.#putBack = new PutBack(options.configDirectory, options.stateDirectory);
     this.#servers = new McpServers(options.configDirectory);
     this.#distrust = new Distrust(options.onDistrust);
+    // In the root only events of executable configuration count: the CLI writes there all the time.
+    this.#watches = new DirectoryWatches(options.configDirectory, (directory, name) => {
+      if (directory !== '' || name === null || isGuarded(name)) this.#soon();
+    });
   }
 
   /** Call this while no CLI runs: the current state must stay from now on. */
@@ -143,8 +140,7 @@ export class ConfigurationGuard {
     this.#started = false;
     clearTimeout(this.#timer);
     clearImmediate(this.#due);
-    for (const { watcher } of this.#watchers.values()) watcher.close();
-    this.#watchers.clear();
+    this.#watches.close();
   }
 
   /** The number of changes: if the number has increased, a process may have read a change. */
@@ -205,16 +201,19 @@ export class ConfigurationGuard {
       }
       this.#act('restored', path, status?.ctimeMs, () => this.#putBack.restore(path, content));
     }
-    for (const [path, status] of found.files) {
+    // Of a start that was not listed completely nobody knows what is new.
+    const added = this.#baseline.crowded === undefined ? found.files : [];
+    for (const [path, status] of added) {
       if (this.#baseline.files.has(path) || this.#baseline.unguarded.has(path)) continue;
-      if (this.#baseline.crowded !== undefined) break;
       // The file may have been removed to make space for a path below it.
       if (statusAt(`${root}/${path}`)?.ino === status.ino) {
         this.#act('set_aside', path, status.ctimeMs, () => this.#putBack.setAside(path));
       }
     }
     this.#lookAtServers();
-    this.#watch(found.directories);
+    const ofTheCli = [...this.#baseline.files.keys()].filter(isOfTheCli).map(parentOf);
+    // A directory that is watched now may have changed since it was listed.
+    if (this.#watches.set([...found.directories, ...ofTheCli])) this.#soon();
     if (this.#changes !== before) this.#distrust.changed();
   }
 
@@ -313,40 +312,6 @@ export class ConfigurationGuard {
     this.#options.log.error('configuration_changed', text, { path, action: 'failed', why });
   }
 
-  /**
-   * In the root only events of executable configuration count: the CLI writes there all the time.
-   */
-  #watch(directories: readonly string[]): void {
-    const wanted = new Set(directories);
-    for (const path of this.#baseline.files.keys()) {
-      if (isOfTheCli(path)) wanted.add(path.slice(0, path.lastIndexOf('/')));
-    }
-    for (const [directory, { inode }] of this.#watchers) {
-      const isSame = wanted.has(directory) && statusAt(this.#full(directory))?.ino === inode;
-      if (!isSame) this.#forget(directory);
-    }
-    for (const directory of wanted) {
-      if (this.#watchers.has(directory) || this.#watchers.size >= mostWatched) continue;
-      try {
-        const watcher = watch(this.#full(directory), (_, name) => {
-          if (directory !== '' || name === null || isGuarded(name)) this.#soon();
-        });
-        watcher.on('error', () => this.#forget(directory));
-        this.#watchers.set(directory, { watcher, inode: lstatSync(this.#full(directory)).ino });
-        // For changes between the check and the watch.
-        this.#soon();
-      } catch {
-        // The directory does not exist any more, or there are no more watches: periodic checks
-        // remain.
-      }
-    }
-  }
-
-  #forget(directory: string): void {
-    this.#watchers.get(directory)?.watcher.close();
-    this.#watchers.delete(directory);
-  }
-
   #full(path: string): string {
     const { configDirectory } = this.#options;
     return path === '' ? configDirectory : `${configDirectory}/${path}`;
@@ -360,7 +325,7 @@ export class ConfigurationGuard {
   }
 
   #again(): void {
-    const interval = this.#watchers.has('') ? usualInterval : withoutWatch;
+    const interval = this.#watches.has('') ? usualInterval : withoutWatch;
     this.#timer = setTimeout(() => {
       this.#check();
       this.#again();
