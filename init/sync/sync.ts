@@ -17,13 +17,12 @@ import type { InitConfig } from '../config.ts';
 import { acquire, announce, type LivePreparation, prepareHeld } from '../prepare.ts';
 import type { InitReport } from '../report.ts';
 import { currentTarget } from '../source/current-target.ts';
-import type { Avoid } from '../source/source.ts';
-import { canFinish } from '../source/without-server.ts';
 import { handOver } from '../volume/ownership.ts';
 import { appliedFile, pendingFile, readTreeRecord } from '../volume/record.ts';
+import { holdBack } from './hold-back.ts';
 import type { PassKind, SyncMetrics } from './metrics.ts';
 import { Partner, type Verdict } from './partner.ts';
-import { previousCommit, previousFound, previousSource, rolledBack } from './previous-commit.ts';
+import { previousCommit, previousSource, rolledBack } from './previous-commit.ts';
 import { ReceivedCommits } from './received-commits.ts';
 
 export interface SyncOptions {
@@ -253,10 +252,10 @@ export class Sync {
     signal: AbortSignal,
     live: LivePreparation | undefined,
   ): Promise<InitReport> {
-    const { log } = this.#options;
+    const { log, metrics } = this.#options;
     const lease = this.#lease as Lease;
     try {
-      const avoid = this.#avoid(config);
+      const avoid = holdBack({ config, commits: this.#commits, log, metrics });
       const options = { config, log, lease, signal, avoid, ...(live ? { live } : {}) };
       this.#isUnfinished = true;
       const report = await prepareHeld(options);
@@ -275,33 +274,6 @@ export class Sync {
       // A change that was not finished is not announced: the next try finishes it.
       if (this.#current !== '' && !this.#isInterrupted(config)) this.#partner.end(this.#current);
     }
-  }
-
-  /** Holds back the bad commit, if the last good commit can still be written whole. */
-  #avoid(config: InitConfig): Avoid {
-    const { log, metrics } = this.#options;
-    return async (commit, { directory, volume, signal }) => {
-      const { bad } = this.#commits;
-      if (commit !== bad?.commit) return undefined;
-      const { last_good_commit: good, reason } = bad;
-      try {
-        const record = await previousCommit(config);
-        if (record?.commit !== good) throw new Error(`the record of ${good} is lost`);
-        const found = previousFound(config, record, directory, rolledBack(commit, good, reason));
-        await canFinish(found, { config, volume, signal });
-        metrics.rolledBack({ bad: commit, good });
-        const text = `no worker started with commit ${commit.slice(0, 7)}: the volume keeps ${good.slice(0, 7)}`;
-        log.error('commit_rolled_back', text, { commit, last_good_commit: good, why: reason });
-        return found;
-      } catch (error) {
-        signal.throwIfAborted();
-        const text = `commit ${good.slice(0, 7)} is not whole on the volume any longer: ${commit.slice(0, 7)} is tried again`;
-        log.error('commit_bad', text, { commit, why: reason, error });
-        await this.#commits.forget(config);
-        metrics.rolledBack(undefined);
-        return undefined;
-      }
-    };
   }
 
   /** Records what the server has sent. */
