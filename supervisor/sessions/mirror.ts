@@ -12,6 +12,7 @@ import { obstructedParent, writeFileAtomic } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
 import { SerialQueue } from '../../shared/serial-queue.ts';
 import { pause } from '../../shared/waiting.ts';
+import { projectDirectory } from '../claude/project-directory.ts';
 import { keyOf } from './session-files.ts';
 import { parseRecord, type SessionRecord } from './session-record.ts';
 import type { SessionStore } from './session-store.ts';
@@ -238,7 +239,7 @@ export class SessionMirror {
   async #writeTranscript(workingDirectory: string, id: string, text: string): Promise<void> {
     const { configDirectory } = this.#options;
     await mkdir(workingDirectory, { recursive: true, mode: 0o700 });
-    const relative = `projects/${projectOf(await realpath(workingDirectory))}/${id}.jsonl`;
+    const relative = `projects/${projectDirectory(await realpath(workingDirectory))}/${id}.jsonl`;
     const obstructed = await obstructedParent(configDirectory, relative);
     if (obstructed !== undefined) throw new Error(`${obstructed} is no directory`);
     await writeFileAtomic(join(configDirectory, relative), text);
@@ -266,11 +267,6 @@ function recordOf(text: string, shared: string, key: string): SessionRecord {
 function isPassing(error: unknown): boolean {
   if (error instanceof BerthError) return error.code !== 'internal';
   return systemCode(error) !== undefined;
-}
-
-/** The CLI's directory for the transcripts of a working directory, as seen with 2.1.330. */
-function projectOf(workingDirectory: string): string {
-  return workingDirectory.replaceAll(/[^a-zA-Z0-9]/g, '-');
 }
 
 /** The whole lines from a byte on. `shorter`: the file has fewer bytes. `too long`: it has more than `longest`. */
