@@ -11,7 +11,7 @@ import type { Log } from '../../shared/log.ts';
 import type { PromptApprovals } from '../approvals/prompt-approvals.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Worker } from '../pool/worker.ts';
-import type { WorkingDirectory } from '../sessions/workspaces.ts';
+import type { WorkingDirectory, Workspaces } from '../sessions/workspaces.ts';
 import { type Answer, type ConcludeOptions, concludeTurn } from './answer.ts';
 import { type ApprovalOptions, approvalsOf, isGivenUp } from './approvals-of.ts';
 import { CheckoutOfPrompt, type CheckoutOptions } from './checkout-of-prompt.ts';
@@ -46,7 +46,7 @@ export interface PromptRunOptions
   /** `assertRoom` rejects with `disk_full` if no session may begin, or none may continue. */
   disk: ConcludeOptions['disk'] & { assertRoom: (begins: boolean) => Promise<void> };
   /** `bind`: the directory of a worker, which belongs to its session from then on. */
-  workspaces: CheckoutOptions['workspaces'] & { bind: (worker: string) => WorkingDirectory };
+  workspaces: CheckoutOptions['workspaces'] & Pick<Workspaces, 'bind' | 'shared'>;
   cliVersion: () => string;
   log: Log;
 }
@@ -59,6 +59,8 @@ export class PromptRun {
   readonly #cost: PromptCost;
   /** The worker of the last attempt. */
   #worker: Worker | undefined;
+  /** The directory of that worker. */
+  #directory: WorkingDirectory | undefined;
   #checkout: CheckoutOfPrompt | undefined;
   /** Whether the directory of the worker could not be filled. */
   #unfilled = false;
@@ -78,7 +80,7 @@ export class PromptRun {
       {
         token,
         profile: profile.name,
-        workingDirectory: () => options.workspaces.bind((this.#worker as Worker).name),
+        workingDirectory: () => this.#bindDirectory(),
         forkedFrom: fork ? (record?.id ?? null) : null,
         flags,
         cliVersion: options.cliVersion(),
@@ -148,8 +150,16 @@ export class PromptRun {
     }
   }
 
+  /** The worker may have ended by now, and its directory belongs to the session all the same. */
+  #bindDirectory(): WorkingDirectory {
+    const { workspaces } = this.#options;
+    if (this.#worker) workspaces.bind(this.#worker.name);
+    return this.#directory ?? workspaces.shared;
+  }
+
   #take(worker: Worker): void {
     const { name, sessionId } = worker;
+    this.#directory = this.#options.workspaces.directoryOf(name);
     this.#live.become('sent');
     this.#options.log.debug('turn_started', `running on ${name}`, { worker: name });
     this.#worker = worker;
