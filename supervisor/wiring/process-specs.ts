@@ -209,15 +209,31 @@ export class ProcessSpecs {
   #launch(
     name: string,
     profile: Profile,
-    { options, environment }: Launch,
+    launch: Launch,
     { traceparent }: Pick<Asked, 'traceparent'>,
     session: Session | undefined,
   ): ClaudeProcess {
-    const { config, claudePath, configuration, workspaces, log, onUnprompted, onLimit } =
-      this.#options;
+    const { configuration, workspaces } = this.#options;
     configuration.assertRight();
-    const owner: Owner = { profile };
     const directory = workspaces.make(name, profile.workingDirectory, session?.directory);
+    try {
+      return this.#start(name, profile, launch, traceparent, session, directory.path);
+    } catch (error) {
+      void workspaces.ended(name);
+      throw error;
+    }
+  }
+
+  #start(
+    name: string,
+    profile: Profile,
+    { options, environment }: Launch,
+    traceparent: string | undefined,
+    session: Session | undefined,
+    workingDirectory: string,
+  ): ClaudeProcess {
+    const { config, claudePath, configuration, log, onUnprompted, onLimit } = this.#options;
+    const owner: Owner = { profile };
     const whole = cliEnvironment(config.inherited, config.configDirectory, name, {
       ...environment,
       ...(traceparent === undefined ? {} : { TRACEPARENT: traceparent }),
@@ -238,7 +254,7 @@ export class ProcessSpecs {
       environment: whole,
       timeouts: timeoutsOf(whole, options.mcpServers),
       sessionEnd: sessionEndTime(config.configDirectory, whole),
-      workingDirectory: directory.path,
+      workingDirectory,
       sessionId,
       configCommit: this.#options.commit(),
       onForeignSession: (claimed) =>

@@ -4,10 +4,13 @@ import { SpareTooLate } from '../../../supervisor/claude/late-options.ts';
 import type { ClaudeProcess } from '../../../supervisor/claude/process.ts';
 import { builtInProfile } from '../../../supervisor/profiles/profile.ts';
 import type { Prompt } from '../../../supervisor/prompts/prompt.ts';
+import { Workspaces } from '../../../supervisor/sessions/workspaces.ts';
 import {
   ProcessSpecs,
   type ProcessSpecsOptions,
 } from '../../../supervisor/wiring/process-specs.ts';
+import { testDirectory } from '../../support/directory.ts';
+import { until } from '../../support/until.ts';
 
 t.test('shared spares are not used for options that one has refused', async (t) => {
   const specs = new ProcessSpecs({
@@ -25,4 +28,23 @@ t.test('shared spares are not used for options that one has refused', async (t) 
   t.notOk(specs.of(prompt).spare);
   const other = { ...prompt, overrides: { model: 'sonnet' } } as Prompt;
   t.ok(specs.of(other).spare, 'other options');
+});
+
+t.test('the own directory of a process that could not be started is removed', async (t) => {
+  const root = testDirectory(t);
+  const workspaces = new Workspaces(root);
+  const specs = new ProcessSpecs({
+    learnsLate: () => true,
+    commit: () => undefined,
+    config: { inherited: {}, configDirectory: root, sessionRetention: 1 },
+    configuration: { assertRight: () => {} },
+    claudePath: () => {
+      throw new BerthError('cli_unavailable', 'no file descriptor is free');
+    },
+    workspaces,
+  } as unknown as ProcessSpecsOptions);
+  const prompt = { profile: builtInProfile(1, 'session'), overrides: {} } as Prompt;
+  t.throws(() => specs.of(prompt).launch('worker-1'), { code: 'cli_unavailable' });
+  await until('its directory is gone', async () => (await workspaces.names()).length === 0);
+  t.equal(workspaces.directoryOf('worker-1').mode, 'shared', 'nothing is remembered of it');
 });
