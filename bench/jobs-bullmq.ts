@@ -45,6 +45,8 @@ export class BullMqAlone {
       },
       { connection, concurrency: workers },
     );
+    // Each caller that waits for a job listens to the queue.
+    queue.setMaxListeners(0);
     for (const part of [queue, events, worker]) cleanup.defer(() => part.close());
     await events.waitUntilReady();
     await worker.waitUntilReady();

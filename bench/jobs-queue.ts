@@ -21,7 +21,12 @@ import { type Figure, quantile } from './report.ts';
 export const queued = 10_000;
 const rounds = 200;
 
-export const queueSettings = { BERTH_MAX_WORKERS: '3', BERTH_JOB_WORKERS: '1' };
+/** One token may have half of the limit. */
+export const queueSettings = {
+  BERTH_MAX_WORKERS: '3',
+  BERTH_JOB_WORKERS: '1',
+  BERTH_JOB_QUEUE_LIMIT: String(4 * queued),
+};
 
 /** @param empty the supervisor that gets no jobs; @param full the one that gets them */
 export async function measureQueue(store: string, empty: Berth, full: Berth): Promise<Figure[]> {
