@@ -6,6 +6,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Log } from '../../shared/log.ts';
 import { cliArguments } from '../claude/command.ts';
+import { giveWay } from '../claude/cpu-priority.ts';
 import { cliEnvironment } from '../claude/environment.ts';
 import { bindSpare, type LateOptions, SpareTooLate } from '../claude/late-options.ts';
 import { ClaudeProcess } from '../claude/process.ts';
@@ -269,7 +270,10 @@ export class ProcessSpecs {
       onStray: (what) => log.warn('worker_stray_output', `${name} wrote ${what}`, { worker: name }),
     });
     this.#owners.set(process, owner);
-    if (process.pid !== undefined) offerToKernel(process.pid);
+    if (process.pid !== undefined) {
+      offerToKernel(process.pid);
+      giveWay(process.pid);
+    }
     return process;
   }
 }
