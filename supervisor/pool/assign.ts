@@ -17,6 +17,8 @@ export interface Situation {
   warm: readonly WarmTarget[];
   /** False while the start of a spare would slow down a turn. */
   refill: boolean;
+  /** How many processes may be starting when the start of a spare begins; no limit if absent. */
+  mostStarts?: number | undefined;
   maxWorkers: number;
   /** False for a while after a start of that profile has failed. */
   mayLaunch: (profile: string) => boolean;
@@ -29,6 +31,8 @@ export type Action =
 
 /** Milliseconds. */
 const longIdle = 60_000;
+/** Milliseconds after which a start waits for something else than a CPU, such as an MCP server. */
+const longStart = 5_000;
 
 export function assign(situation: Situation): Action[] {
   const round = new Round(situation);
@@ -71,12 +75,15 @@ class Round {
   readonly #fresh = new Map<string, number>();
   #places: number;
   #leaving: number;
+  #starting: number;
 
   constructor(situation: Situation) {
     this.#situation = situation;
     this.#workers = [...situation.workers];
     this.#places = situation.maxWorkers - this.#workers.length;
     this.#leaving = this.#in('recycling').length;
+    const since = performance.now() - longStart;
+    this.#starting = this.#in('starting').filter(({ startedAt }) => startedAt > since).length;
     for (const worker of this.#workers) {
       const { key } = worker.spec;
       const coming = isComing(worker);
@@ -158,6 +165,7 @@ class Round {
   keepWarm({ spec, count, optional }: WarmTarget): void {
     while (this.#situation.mayLaunch(spec.profile)) {
       if ((this.#fresh.get(spec.key) ?? 0) >= count) return;
+      if (this.#starting >= (this.#situation.mostStarts ?? Infinity)) return;
       if (this.#places > 0) {
         this.#launch(spec);
         continue;
@@ -172,6 +180,7 @@ class Round {
 
   #launch(spec: ProcessSpec): void {
     this.#places -= 1;
+    this.#starting += 1;
     if (spec.sessionId === undefined) add(this.#fresh, spec.key, 1);
     else this.#begun.add(spec.sessionId);
     this.actions.push({ do: 'launch', spec });

@@ -21,6 +21,8 @@ import type { RecycleReason, Worker, WorkerState } from './worker.ts';
 export interface PoolOptions extends EndOptions {
   /** The spares that are wanted, the more important first. */
   warm: () => readonly WarmTarget[];
+  /** How many processes may be starting when the start of a spare begins: a start uses two CPUs. No limit if absent. */
+  mostStarts?: number;
   maxWorkers: number;
   /** How many workers memory allows now, at least one. Call `reconsider` when it changes. */
   ceiling?: () => number;
@@ -283,6 +285,7 @@ export class Pool {
       warm: stopping ? [] : this.#options.warm(),
       maxWorkers: Math.min(this.#options.maxWorkers, this.#options.ceiling?.() ?? Infinity),
       refill: !this.#refill.paused,
+      mostStarts: this.#options.mostStarts,
       mayLaunch: (profile) => !stopping && this.#launches.mayLaunch(profile),
     });
     for (const action of actions) if (!stopping || action.do === 'hand') this.#carryOut(action);

@@ -1,4 +1,5 @@
 /** Creates the parts of a supervisor and connects them; starts nothing. */
+import { availableParallelism } from 'node:os';
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { bringsLogin, setupTokenIn } from '../../shared/login-variables.ts';
@@ -208,6 +209,7 @@ export function createParts(options: PartsOptions): Parts {
       if (ready) applied.ready(profile);
     },
     warm: () => specs.warm(),
+    mostStarts: Math.max(1, Math.floor(availableParallelism() / 2)),
     maxWorkers: config.maxWorkers,
     queueLimit: config.queueLimit,
     idleTimeout: config.workerIdleTimeout,

@@ -49,3 +49,28 @@ t.test('a process with a budget of its own serves one prompt', async (t) => {
   worker.become('idle');
   t.same(actionsFor(worker, spec), ['renewed']);
 });
+
+t.test(
+  'spares start one after the other, and what a prompt waits for starts at once',
+  async (t) => {
+    const fresh = specOf({ sessionId: undefined, key: 'fresh' });
+    const other = specOf({ sessionId: undefined, key: 'other' });
+    const situation = {
+      ...{
+        warm: [fresh, other].map((spec) => ({ spec, count: 2, optional: false })),
+        refill: true,
+      },
+      ...{ maxWorkers: 9, mostStarts: 1, mayLaunch: () => true },
+    };
+    const keys = (workers: Worker[], waiting: ProcessSpec[] = []) =>
+      assign({ ...situation, workers, waiting: waiting.map((spec) => ({ spec }) as Ticket) }).map(
+        (action) => (action.do === 'launch' ? action.spec.key : action.do),
+      );
+    t.same(keys([]), ['fresh']);
+    const starting = new Worker('worker-1', {} as ClaudeProcess, fresh);
+    t.same(keys([starting]), [], 'the next one would slow the first one down');
+    t.same(keys([starting], [specOf(), other]), ['plain', 'other']);
+    starting.become('warm');
+    t.same(keys([starting]), ['fresh']);
+  },
+);
