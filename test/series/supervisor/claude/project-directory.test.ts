@@ -21,9 +21,8 @@ for (const length of [200, 201, 300]) {
       await cli.control({ subtype: 'initialize' });
       await cli.run('[[say done]]', () => {});
       await cli.stop();
-      t.strictSame(readdirSync(join(surroundings.config, 'projects')), [
-        projectDirectory(workspace),
-      ]);
+      const found = join(surroundings.config, 'projects', projectDirectory(workspace));
+      t.ok(readdirSync(found).some((name) => name.endsWith('.jsonl')));
     },
   );
 }
