@@ -173,7 +173,11 @@ export class SessionCommits {
   }
 
   async #addAll(): Promise<void> {
-    const changed = ['ls-files', '-z', '--others', '--modified', '--deleted', '--exclude-standard'];
+    const changed = [
+      ...['ls-files', '-z', '--others', '--modified', '--deleted', '--exclude-standard'],
+      // A file .gitignore of the repository outranks info/exclude, and no file outranks these.
+      ...privateFolders.map((name) => `--exclude=/${name}/`),
+    ];
     // A name need not be UTF-8.
     const encoding = 'latin1';
     const names = (await this.#must('list the changes', changed, encoding)).split('\0');

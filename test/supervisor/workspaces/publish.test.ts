@@ -47,6 +47,18 @@ t.test(
   },
 );
 
+t.test('no .gitignore of the repository gets attached files published', async (t) => {
+  const { make, end, scene } = await openWorkshop(t);
+  scene.app.commit({ '.gitignore': '!attachments/\n!*\n', 'attachments/.gitignore': '!*\n' });
+  const one = await make({ repo: 'me/app' });
+  writeFileSync(join(one.directory, 'attachments/mail.txt'), 'secret');
+  writeFileSync(join(one.directory, 'attachments/.gitignore'), '!mail.txt\n');
+  writeFileSync(join(one.directory, 'new.txt'), 'x');
+  t.equal((await end(one, {})).problem, undefined);
+  const tree = await scene.git(scene.app.path, 'ls-tree', '--name-only', '-r', branch);
+  t.equal(tree.text, '.gitignore\nREADME.md\nattachments/.gitignore\nlarge.txt\nnew.txt\n');
+});
+
 t.test('nothing to publish is no error, and without publish nothing is committed', async (t) => {
   const { make, end, pulls, counted } = await openWorkshop(t);
   const one = await make({ repo: 'me/app' });
