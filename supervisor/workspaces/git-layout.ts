@@ -2,10 +2,11 @@
  * The files of a git directory that berth writes itself: a bare mirror, the `.git` of a session, and a private
  * directory with which berth works on the commits of a session.
  * Invariants: no value of a caller is in a file without quotes. No hook, filter or include is in a file that berth
- * writes.
+ * writes. No name of a ref leads out of the git directory.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { inside } from '../../shared/files.ts';
 
 export interface Layout {
   /** `refs/heads/main`, or the id of a commit for a detached HEAD. */
@@ -18,15 +19,15 @@ export interface Layout {
   info?: Readonly<Record<string, readonly string[]>>;
 }
 
-/** Creates the parts of a git directory, which may exist. @throws Error of the system */
+/** Creates the parts of a git directory, which may exist. @throws Error of the system, or about a name of a ref */
 export async function writeGitDirectory(directory: string, layout: Layout): Promise<void> {
   const { head, config = {}, refs = {}, info = {} } = layout;
   for (const name of ['objects/pack', 'objects/info', 'refs/heads', 'info']) {
     await mkdir(join(directory, name), { recursive: true, mode: 0o700 });
   }
   for (const [name, id] of Object.entries(refs)) {
-    const path = join(directory, name);
-    await mkdir(join(path, '..'), { recursive: true, mode: 0o700 });
+    const path = inside(directory, name);
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
     await writeFile(path, `${id}\n`);
   }
   for (const [name, lines] of Object.entries(info)) {

@@ -1,12 +1,13 @@
 /**
  * Finds out which commit a workspace begins with, by the refs of the git server.
- * Invariant: a name that is both a branch and a tag means the branch.
+ * Invariants: a name that is both a branch and a tag means the branch. The server names its default branch: a name that
+ * berth would not take from a caller is not used, because names of refs become paths.
  */
 import { BerthError } from '../../shared/errors.ts';
 import type { Git } from '../claude/git.ts';
 import type { GatewayClient } from './gateway-client.ts';
 import { failureOf } from './git-failures.ts';
-import { isCommitId, type WorkspaceRequest } from './workspace-request.ts';
+import { isCommitId, isRefName, type WorkspaceRequest } from './workspace-request.ts';
 
 /** The commits that a checkout needs. */
 export interface Target {
@@ -38,7 +39,10 @@ export async function findTarget(
   const { refs, head } = await listRefs(repo, names, options);
   if (ref === undefined) {
     const commit = refs.get('HEAD');
-    if (commit !== undefined) return { ...plain, commit, branch: head ?? null };
+    if (commit !== undefined) {
+      const branch = head !== undefined && isRefName(head) ? head : null;
+      return { ...plain, commit, branch };
+    }
     throw absent(repo, 'it is empty', 'push a first commit');
   }
   const branch = refs.get(`refs/heads/${ref}`);

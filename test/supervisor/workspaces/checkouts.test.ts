@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import t from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
 import { createSlots } from '../../../shared/slots.ts';
+import { type Git, gitIn } from '../../../supervisor/claude/git.ts';
+import { writeGitDirectory } from '../../../supervisor/workspaces/git-layout.ts';
 import { createRepository } from '../../support/repository.ts';
 import { branch, openWorkshop, sessionId } from './fixture.ts';
 
@@ -111,6 +113,31 @@ t.test('a failed checkout has a code and a remedy', async (t) => {
   await t.rejects(make({ repo: 'me/app' }), { code: 'workspace_unavailable' });
   await t.rejects(make({ repo: 'me/app', pull_request: 1 }), { code: 'workspace_unavailable' });
   t.strictSame(readdirSync(join(root, 'staging')), []);
+});
+
+t.test('a default branch whose name would be a path elsewhere is not used', async (t) => {
+  const real = gitIn(process.env.PATH);
+  let sent = '';
+  const git: Git = async (run) => {
+    const end = await real(run);
+    if (run.arguments[0] !== 'ls-remote') return end;
+    return {
+      ...end,
+      stdout: end.stdout.replace('ref: refs/heads/main', `ref: refs/heads/${sent}`),
+    };
+  };
+  const { make, scene, root } = await openWorkshop(t, { git });
+  for (sent of ['../../../../planted', '/planted', 'a/../../x', 'main.lock', 'a b']) {
+    const one = await make({ repo: 'me/app' });
+    t.match(one.state, { start: scene.app.head(), checked_out: null }, sent);
+    t.equal((await one.git('rev-parse', 'HEAD')).text.trim(), scene.app.head());
+  }
+  t.strictSame(readdirSync(root).sort(), ['mirrors', 'sessions', 'staging']);
+  const names = {
+    head: 'refs/heads/main',
+    refs: { 'refs/heads/../../../planted': 'a'.repeat(40) },
+  };
+  await t.rejects(writeGitDirectory(join(root, 'made'), names), { message: /is not inside/ });
 });
 
 t.test('a checkout that was lost is made again at the commit of the session', async (t) => {
