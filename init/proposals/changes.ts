@@ -40,7 +40,7 @@ export const leftOutReasons = [
   'conflict',
 ] as const;
 export interface LeftOut {
-  /** In the repository. Of a name that is not plain: empty. */
+  /** In the repository. Empty if it must not be shown: a name that is not plain, or one that may have a secret. */
   path: string;
   reason: (typeof leftOutReasons)[number];
 }

@@ -40,8 +40,14 @@ export function bodyOf(described: Described): string {
     .filter(({ path }) => path !== '')
     .slice(0, mostListed.leftOut)
     .map(({ path, reason }) => `- \`${path}\`: ${why[reason]}`);
-  const unnamed = leftOut.filter(({ path }) => path === '').length;
-  if (unnamed > 0) left.push(`- ${unnamed} files: ${why.name}`);
+  const unnamed = Map.groupBy(
+    leftOut.filter(({ path }) => path === ''),
+    ({ reason }) => reason,
+  );
+  for (const [reason, { length }] of unnamed) {
+    const names = length === 1 ? 'its name' : 'their names';
+    left.push(`- ${length} more, without ${names}: ${why[reason]}`);
+  }
   return [
     `These files changed on the volume, which has commit ${commit.slice(0, 12)}.`,
     'Review them as the work of an untrusted author: a prompt may have caused each change.',

@@ -17,7 +17,7 @@ import { bodyOf, titleOf } from './description.ts';
 import { branchOf, withGitHub } from './github-access.ts';
 import type { PassResult, ProposalMetrics } from './metrics.ts';
 import { readLogin } from './secrets.ts';
-import { type Selected, selectChanges } from './selection.ts';
+import { namedLeftOut, type Selected, selectChanges } from './selection.ts';
 import { proposalsBranch } from './settings.ts';
 import { type ProposalsState, readProposals, withContents, writeProposals } from './state.ts';
 
@@ -75,8 +75,10 @@ export class Proposer {
       state.settled.some(({ path, oid }) => path === one.path && oid === one.oid),
     );
     if (known && !state.pull && state.withdrawing === undefined && isSettled) {
-      metrics.found(0, found.leftOut);
-      this.#report(found.leftOut);
+      const login = await readLogin(configDirectory);
+      const leftOut = await namedLeftOut(found.leftOut, { login, scans: this.#scans });
+      metrics.found(0, leftOut);
+      this.#report(leftOut);
       return 'none';
     }
     const [branch, pulls] = await Promise.all([

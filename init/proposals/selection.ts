@@ -1,7 +1,8 @@
 /**
  * Selects the changes that a pull request has: without contents that were merged or declined before,
  * without secrets, and within bounds. A saved copy whose upstream has changed since is merged.
- * Invariant: what is left out is listed with its reason.
+ * Invariant: what is left out is listed with its reason. A path that may have a secret itself is not listed, only
+ * counted.
  */
 import { objectId } from '../git/pack-format.ts';
 import { isText, mergeText } from '../reconcile/merge-text.ts';
@@ -30,10 +31,16 @@ const mostFiles = 100;
 /** Bytes of all files. */
 const mostBytes = 1024 * 1024;
 const mostScans = 1_000;
+/** Files that are left out by name; more are only counted, because each name is searched for secrets. */
+const mostNamed = 200;
 
 export async function selectChanges(options: SelectionOptions): Promise<Selected> {
   const { found, state } = options;
-  const selected: Selected = { changes: [], leftOut: [...found.leftOut], copies: [] };
+  const leftOut = await namedLeftOut(found.leftOut, options);
+  const selected: Selected = { changes: [], leftOut, copies: [] };
+  const leave = async (path: string, reason: LeftOut['reason']): Promise<void> => {
+    selected.leftOut.push(await withoutSecretPath({ path, reason }, options));
+  };
   let bytes = 0;
   for (const change of found.changes) {
     const { path } = change;
@@ -41,12 +48,12 @@ export async function selectChanges(options: SelectionOptions): Promise<Selected
     if (hasContent(state.settled, change)) continue;
     const merged = change.saved ? await ontoUpstream(change, options) : change;
     if (merged === undefined) {
-      selected.leftOut.push({ path, reason: 'conflict' });
+      await leave(path, 'conflict');
       continue;
     }
     if (merged.oid === merged.upstream) continue;
     if ((await secretOf(merged, options)) !== undefined) {
-      selected.leftOut.push({ path, reason: 'secret' });
+      await leave(path, 'secret');
       continue;
     }
     bytes += merged.content.length;
@@ -55,6 +62,34 @@ export async function selectChanges(options: SelectionOptions): Promise<Selected
     } else selected.changes.push(merged);
   }
   return selected;
+}
+
+type Scanning = Pick<SelectionOptions, 'login' | 'scans'>;
+
+/** The files that are left out, as the pull request and the log may have them. */
+export async function namedLeftOut(
+  leftOut: readonly LeftOut[],
+  options: Scanning,
+): Promise<LeftOut[]> {
+  const named: LeftOut[] = [];
+  for (const one of leftOut) {
+    const isNamed = named.length < mostNamed;
+    named.push(isNamed ? await withoutSecretPath(one, options) : { ...one, path: '' });
+  }
+  return named;
+}
+
+async function withoutSecretPath(one: LeftOut, { login, scans }: Scanning): Promise<LeftOut> {
+  const { path } = one;
+  if (path === '') return one;
+  const key = [path, ...login].join('\0');
+  if (!scans.has(key)) note(scans, key, await secretIn(path, path, login));
+  return scans.get(key) === undefined ? one : { path: '', reason: 'secret' };
+}
+
+function note(scans: SelectionOptions['scans'], key: string, secret: string | undefined): void {
+  if (scans.size >= mostScans) scans.clear();
+  scans.set(key, secret);
 }
 
 /** The copy with the content of upstream from which it was made, as it was when it was found first. */
@@ -96,7 +131,6 @@ async function secretOf(change: Change, options: SelectionOptions): Promise<stri
       secret = (await secretIn(path, path, login)) ?? (await secretIn(added, path, login));
     }
   }
-  if (scans.size >= mostScans) scans.clear();
-  scans.set(key, secret);
+  note(scans, key, secret);
   return secret;
 }

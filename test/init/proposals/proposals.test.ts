@@ -142,23 +142,33 @@ t.test('secrets, logins, transcripts, binaries and links stay on the volume', as
   scene.write('key.pem', 'edited\n');
   scene.write('a.bin', Buffer.from([0, 1, 2]));
   scene.write('CLAUDE.md', `${text}token ${secret}\n`);
+  scene.write(`skills/a/${secret}.md`, 'x\n');
+  scene.write(`skills/a/${secret}.bin`, Buffer.from([0, 1, 2]));
+  scene.write('skills/a/not-the-shape-of-a-token-0.bin', Buffer.from([0, 1, 2]));
   t.equal(await scene.pass(), 'none', 'without another change there is no pull request');
   scene.write('known.md', `${secret}\nUse tabs.\n`);
   t.equal(await scene.pass(), 'opened', 'what upstream has already holds back nothing');
   t.equal(await scene.proposed('known.md'), `${secret}\nUse tabs.\n`);
   t.equal(await scene.proposed('CLAUDE.md'), text);
   t.match(scene.opened[0]?.body, /- `CLAUDE\.md`: may have a secret/);
-  t.notMatch(JSON.stringify([scene.opened, scene.lines]), secret);
+  for (const one of [secret, 'not-the-shape-of-a-token-0']) {
+    t.notMatch(JSON.stringify([scene.opened, scene.lines]), one);
+  }
+  t.match(scene.opened[0]?.body, /- 3 more, without their names: may have a secret/);
+  t.match(scene.opened[0]?.body, /- 1 more, without its name: a name that is not plain/);
   const left = scene.events('proposal_left_out').map(({ path, why }) => `${path} ${why}`);
   t.same(left.sort(), [
     ' name',
+    ' secret',
+    ' secret',
+    ' secret',
     'CLAUDE.md secret',
     'a.bin binary',
     'skills/a/copy.md secret',
     'skills/a/large.md too_large',
     'skills/a/picture.png binary',
   ]);
-  t.match(await scene.registry.metrics(), 'berth_proposals_left_out{reason="secret"} 2');
+  t.match(await scene.registry.metrics(), 'berth_proposals_left_out{reason="secret"} 5');
 });
 
 t.test('upstream, a person and a token that may too little do no harm', async (t) => {
