@@ -172,28 +172,53 @@ export class SessionCommits {
     return end.stdout.trim();
   }
 
+  /** Brings the index to the state of the files, without what is ignored. */
   async #addAll(): Promise<void> {
-    const changed = [
-      ...['ls-files', '-z', '--others', '--modified', '--deleted', '--exclude-standard'],
+    const { removed, changed } = await this.#changes();
+    // First: a file can have become a directory or a symlink, or the other way round.
+    await this.#updateIndex(['--force-remove'], removed);
+    await this.#updateIndex(['--add', '--replace', '--remove'], changed);
+  }
+
+  /** Names need not be UTF-8: each character is one byte. */
+  async #changes(): Promise<{ removed: string[]; changed: string[] }> {
+    const compare = [
+      'diff-files',
+      '-z',
+      '--name-status',
+      '--no-renames',
+      '--ignore-submodules=all',
+    ];
+    const compared = (await this.#must('compare the files', compare, 'latin1')).split('\0');
+    const find = [
+      ...['ls-files', '-z', '--others', '--exclude-standard'],
       // A file .gitignore of the repository outranks info/exclude, and no file outranks these.
       ...privateFolders.map((name) => `--exclude=/${name}/`),
     ];
-    // A name need not be UTF-8.
-    const encoding = 'latin1';
-    const names = (await this.#must('list the changes', changed, encoding)).split('\0');
+    const names = (await this.#must('list the new files', find, 'latin1')).split('\0');
+    const removed: string[] = [];
+    for (let at = 0; at + 1 < compared.length; at += 2) {
+      const name = compared[at + 1] ?? '';
+      if (compared[at] === 'D') removed.push(name);
+      else names.push(name);
+    }
     const prefix = Buffer.from(`${this.#options.directory}/`);
-    const files: string[] = [];
-    for (const name of new Set(names)) {
+    const changed: string[] = [];
+    for (const name of names) {
       // A directory is a repository of its own: a submodule, or one that a tool has made.
       if (name === '' || name.endsWith('/')) continue;
-      const path = Buffer.concat([prefix, Buffer.from(name, encoding)]);
+      const path = Buffer.concat([prefix, Buffer.from(name, 'latin1')]);
       const found = await lstat(path).catch(() => undefined);
-      if (!found || found.isFile() || found.isSymbolicLink()) files.push(name);
+      if (!found || found.isFile() || found.isSymbolicLink()) changed.push(name);
     }
-    if (files.length === 0) return;
-    const args = ['update-index', '-z', '--add', '--remove', '--stdin'];
-    const input = files.map((name) => `${name}\0`).join('');
-    const end = await this.run(args, { input, encoding });
+    return { removed, changed };
+  }
+
+  async #updateIndex(how: readonly string[], names: readonly string[]): Promise<void> {
+    if (names.length === 0) return;
+    const input = names.map((name) => `${name}\0`).join('');
+    const args = ['update-index', '-z', ...how, '--stdin'];
+    const end = await this.run(args, { input, encoding: 'latin1' });
     if (end.code !== 0) throw asRefused(failureOf('add the changes', end), end);
   }
 

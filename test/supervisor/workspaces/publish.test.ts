@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
@@ -57,6 +57,32 @@ t.test('no .gitignore of the repository gets attached files published', async (t
   t.equal((await end(one, {})).problem, undefined);
   const tree = await scene.git(scene.app.path, 'ls-tree', '--name-only', '-r', branch);
   t.equal(tree.text, '.gitignore\nREADME.md\nattachments/.gitignore\nlarge.txt\nnew.txt\n');
+});
+
+t.test('a file that became a directory or a symlink, or the reverse, is published', async (t) => {
+  const { make, end, scene } = await openWorkshop(t);
+  const before = { 'a/one': '1', 'b/one': '1', 'c/one': '1', file: 'x', link: { symlink: 'file' } };
+  scene.app.commit({ ...before, sub: { submodule: scene.app.head() } });
+  const one = await make({ repo: 'me/app' });
+  const at = (name: string) => join(one.directory, name);
+  for (const name of ['a', 'b', 'c', 'file', 'link', 'README.md']) {
+    rmSync(at(name), { recursive: true });
+  }
+  writeFileSync(at('a'), 'a file');
+  symlinkSync('link', at('b'));
+  for (const name of ['file', 'link', 'README.md']) mkdirSync(at(name));
+  // The name is the same behind the symlink.
+  for (const name of ['file/x', 'link/one']) writeFileSync(at(name), 'x');
+  t.match(await end(one, {}), { problem: undefined });
+  const tree = await scene.git(scene.app.path, 'ls-tree', '-r', branch);
+  t.strictSame(
+    tree.text
+      .trim()
+      .split('\n')
+      .map((line) => line.replace(/^(\d+) .*\t/, '$1 ')),
+    ['100644 a', '120000 b', '100644 file/x', '100644 large.txt', '100644 link/one', '160000 sub'],
+  );
+  t.match((await one.git('status', '--porcelain')).text, '', 'nothing is left');
 });
 
 t.test('nothing to publish is no error, and without publish nothing is committed', async (t) => {
