@@ -249,14 +249,24 @@ export class SessionCommits {
     const obstacle = await obstructedParent(this.#own, name);
     if (obstacle !== undefined) throw refused(`.git/${obstacle} is no directory`, 'remove it');
     try {
-      await writeRef(join(this.#own, name), commit);
+      await writeRef(join(this.#own, name), commit, () => this.#assertUnmoved());
     } catch (error) {
-      if (isNoSpace(error)) throw error;
+      if (isNoSpace(error) || error instanceof BerthError) throw error;
       throw refused(`.git/${name} cannot be written`, 'remove a lock that a tool has left there');
     }
     this.head = commit;
     const index = await readFileBounded(join(this.#private, 'index'), largestIndex);
     if (index) await writeFileAtomic(join(this.#own, 'index'), index, { mode: 0o600 });
+  }
+
+  /** Work in the background of the session may commit at any time. @throws BerthError */
+  async #assertUnmoved(): Promise<void> {
+    const { branch, commit } = await readHead(this.#own);
+    if (branch === this.#branch && commit === this.head) return;
+    throw new BerthError(
+      'publish_failed',
+      'cannot commit the changes: the session itself has committed meanwhile; publish again',
+    );
   }
 
   async #must(what: string, args: readonly string[], encoding?: 'latin1'): Promise<string> {
@@ -310,8 +320,12 @@ async function readOwn(
   }
 }
 
-/** Writes the ref as git does, by its lock. @throws Error if another process has the lock, or as the file system */
-async function writeRef(path: string, commit: string): Promise<void> {
+/**
+ * Writes the ref as git does, by its lock.
+ * @param check is called while no git can change the ref
+ * @throws Error if another process has the lock, or as the file system; what `check` throws
+ */
+async function writeRef(path: string, commit: string, check: () => Promise<void>): Promise<void> {
   const lock = `${path}.lock`;
   await mkdir(dirname(path), { recursive: true });
   const left = await lstat(lock).catch(() => undefined);
@@ -320,6 +334,7 @@ async function writeRef(path: string, commit: string): Promise<void> {
   const file = await open(lock, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
   try {
     await file.writeFile(`${commit}\n`).finally(() => file.close());
+    await check();
     await rename(lock, path);
   } catch (error) {
     await rm(lock, { force: true }).catch(() => undefined);

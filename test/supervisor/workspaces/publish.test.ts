@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, rmSync, symlinkSync, utimesSync, writeFileSync }
 import { join } from 'node:path';
 import t from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
-import { gitIn } from '../../../supervisor/claude/git.ts';
+import { type Git, gitIn } from '../../../supervisor/claude/git.ts';
 import { author, branch, openWorkshop } from './fixture.ts';
 
 t.test(
@@ -137,6 +137,41 @@ t.test('an unfinished merge is refused, and an old lock is removed', async (t) =
   t.equal(problem, undefined);
   t.equal(scene.app.head(branch), commit);
   t.notOk(existsSync(lock));
+});
+
+t.test('a commit of the session that comes between is kept, and published later', async (t) => {
+  const { make, end, again, scene } = await openWorkshop(t);
+  const one = await make({ repo: 'me/app' });
+  writeFileSync(join(one.directory, 'new.txt'), 'x');
+  const real = gitIn(process.env.PATH);
+  let between = async () => {
+    between = async () => {};
+    await one.git('commit', '--quiet', '--allow-empty', '-m', 'In the background');
+  };
+  const git: Git = async (run) => {
+    const done = await real(run);
+    if (run.arguments[0] === 'commit-tree') await between();
+    return done;
+  };
+  const { problem } = await again({ git }).end(one, {});
+  t.match(problem, { code: 'publish_failed', detail: /has committed meanwhile/, retryable: true });
+  const { commit } = await end(one, {});
+  const log = await scene.git(scene.app.path, 'log', '--format=%s', branch);
+  t.match(log.text, /^Changes by berth\nIn the background\n/);
+  t.equal(scene.app.head(branch), commit);
+});
+
+t.test('a branch whose name is not plain ASCII is published', async (t) => {
+  const { make, end, scene } = await openWorkshop(t);
+  const one = await make({ repo: 'me/app' });
+  await one.git('switch', '--quiet', '-c', 'größe/"1"');
+  writeFileSync(join(one.directory, 'new.txt'), 'x');
+  const { problem, commit } = await end(one, {});
+  t.equal(problem, undefined);
+  t.equal(scene.app.head(branch), commit);
+  t.equal((await one.git('rev-parse', 'HEAD')).text.trim(), commit);
+  await one.git('pack-refs', '--all');
+  t.match(await end(one, {}), { problem: undefined, commit });
 });
 
 t.test('nothing that a session plants in its repository is run', async (t) => {
