@@ -10,13 +10,13 @@ import { constants } from 'node:fs';
 import { lstat, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { BerthError } from '../../shared/errors.ts';
-import { obstructedParent, readFileBounded, writeFileAtomic } from '../../shared/files.ts';
+import { inside, obstructedParent, readFileBounded, writeFileAtomic } from '../../shared/files.ts';
 import { removeTree } from '../../shared/remove-tree.ts';
 import type { Git, GitEnd, GitRun } from '../claude/git.ts';
 import { type Author, privateFolders } from './checkout.ts';
 import { causeIn, failureOf, isNoSpace } from './git-failures.ts';
 import { coneOf, writeGitDirectory } from './git-layout.ts';
-import { isCommitId, isRefName } from './workspace-request.ts';
+import { isCommitId } from './workspace-request.ts';
 
 export interface DiffStat {
   files: number;
@@ -289,7 +289,7 @@ export async function readHead(gitDirectory: string): Promise<Head> {
   const text = (await readOwn(gitDirectory, 'HEAD', 4_096))?.toString('utf8').trim() ?? '';
   if (isCommitId(text)) return { branch: undefined, commit: text };
   const branch = /^ref: (refs\/.+)$/.exec(text)?.[1];
-  if (branch === undefined || !isRefName(branch)) {
+  if (branch === undefined || !isUsableRef(branch)) {
     throw refused('HEAD names no branch and no commit', 'let the session check a branch out');
   }
   const loose = (await readOwn(gitDirectory, branch, 4_096))?.toString('utf8').trim();
@@ -297,6 +297,16 @@ export async function readHead(gitDirectory: string): Promise<Head> {
   const commit = loose ?? packed ?? '';
   if (isCommitId(commit)) return { branch, commit };
   throw refused(`the branch ${branch.slice(0, 200)} has no commit`, 'let the session commit first');
+}
+
+/** Whether the name of a ref can be a path of the git directory; the tools of the session have written that name. */
+function isUsableRef(name: string): boolean {
+  const isPlain = name.length <= 1_000 && !/\p{Cc}|\.lock(?:\/|$)/u.test(name);
+  try {
+    return isPlain && inside('.git', name) !== '';
+  } catch {
+    return false;
+  }
 }
 
 async function packedRef(gitDirectory: string, name: string): Promise<string | undefined> {
