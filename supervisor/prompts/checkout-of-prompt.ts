@@ -20,7 +20,7 @@ import { workspaceOf } from './workspace-of-prompt.ts';
 
 export interface CheckoutOptions {
   checkouts: Pick<Checkouts, 'prepare' | 'end'>;
-  workspaces: Pick<Workspaces, 'pathOf' | 'directoryOf'>;
+  workspaces: Pick<Workspaces, 'pathOf'>;
   store: Pick<SessionStore, 'peek' | 'note'>;
 }
 
@@ -72,11 +72,15 @@ export class CheckoutOfPrompt {
     return this.#prepared.state;
   }
 
-  /** @returns the note for the model, if it needs one. @throws BerthError */
-  async fill(worker: string): Promise<string | undefined> {
-    const { path } = this.#options.workspaces.directoryOf(worker);
-    this.#directory = path;
-    return this.#prepared.fill(path);
+  /**
+   * @param directory of the worker
+   * @param isGone whether the worker has ended, and its directory with it
+   * @returns the note for the model, if it needs one
+   * @throws BerthError
+   */
+  async fill(directory: string, isGone: () => boolean): Promise<string | undefined> {
+    this.#directory = directory;
+    return this.#prepared.fill(directory, isGone);
   }
 
   /** Reads and publishes what the turn has done. Never rejects. */

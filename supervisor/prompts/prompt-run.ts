@@ -8,6 +8,7 @@
  */
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import { abortable } from '../../shared/waiting.ts';
 import type { PromptApprovals } from '../approvals/prompt-approvals.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Worker } from '../pool/worker.ts';
@@ -24,7 +25,7 @@ import { type Attempt, Recovery, type RecoveryOptions } from './recovery.ts';
 import { carryOn, carryOnLoggedIn } from './resume-prompt.ts';
 import { type SendOptions, type SendRequest, type SentTurn, sendPrompt } from './send-prompt.ts';
 import { afterTurn, type TurnEnd, type TurnEvent } from './turn.ts';
-import { type Found, type WorkerForOptions, workerFor } from './worker-for.ts';
+import { endedBefore, type Found, type WorkerForOptions, workerFor } from './worker-for.ts';
 
 export interface PromptRunOptions
   extends WorkerForOptions,
@@ -46,7 +47,7 @@ export interface PromptRunOptions
   /** `assertRoom` rejects with `disk_full` if no session may begin, or none may continue. */
   disk: ConcludeOptions['disk'] & { assertRoom: (begins: boolean) => Promise<void> };
   /** `bind`: the directory of a worker, which belongs to its session from then on. */
-  workspaces: CheckoutOptions['workspaces'] & Pick<Workspaces, 'bind' | 'shared'>;
+  workspaces: CheckoutOptions['workspaces'] & Pick<Workspaces, 'bind' | 'directoryOf' | 'remove'>;
   cliVersion: () => string;
   log: Log;
 }
@@ -61,6 +62,8 @@ export class PromptRun {
   #worker: Worker | undefined;
   /** The directory of that worker. */
   #directory: WorkingDirectory | undefined;
+  /** That worker, until the prompt is sent to it. */
+  #unsent: Worker | undefined;
   #checkout: CheckoutOfPrompt | undefined;
   /** Whether the directory of the worker could not be filled. */
   #unfilled = false;
@@ -123,17 +126,46 @@ export class PromptRun {
     throw await recovery.giveUp(second);
   }
 
-  async #attempt({ spec, text, continues }: Attempt): Promise<Answer | TurnLost> {
+  /** A worker that ends before it has the prompt is replaced, once. */
+  async #attempt(attempt: Attempt): Promise<Answer | TurnLost> {
+    for (let isLast = false; ; isLast = true) {
+      try {
+        return await this.#tryOnce(attempt);
+      } catch (thrown) {
+        const worker = this.#lostUnsent;
+        if (!worker) throw thrown;
+        this.#live.become('recovering');
+        await this.#clearAway(worker);
+        if (isLast) throw endedBefore(worker);
+      }
+    }
+  }
+
+  /** The worker, if it has ended before the prompt was sent to it. */
+  get #lostUnsent(): Worker | undefined {
+    const isLost = this.#unsent?.process.alive === false && !this.#live.signal.aborted;
+    return isLost ? this.#unsent : undefined;
+  }
+
+  /** A checkout may have been made while the directory of the worker was removed. */
+  async #clearAway({ gone, sessionId }: Worker): Promise<void> {
+    await abortable(gone, this.#live.signal);
+    if (sessionId !== undefined || !this.#directory) return;
+    await this.#options.workspaces.remove(this.#directory).catch(() => undefined);
+  }
+
+  async #tryOnce({ spec, text, continues }: Attempt): Promise<Answer | TurnLost> {
+    this.#unsent = undefined;
     const wanted = { live: this.#live, spec, continues };
     const found = await workerFor(this.#options, wanted, this.#emit);
     this.#letGo();
-    this.#take(found.worker);
     // The profile is known now: it may have changed while the prompt waited.
     this.#approvals ??= approvalsOf(this.#options, this.#live, this.#emit, () => {
       return this.#worker?.sessionId;
     });
     let failure: unknown;
     try {
+      this.#take(found.worker);
       const note = await this.#fill(found.worker);
       const turn = await this.#turn(found, text, note);
       const about = { live: this.#live, turn, cost: this.#cost, keeper: this.#keeper };
@@ -154,22 +186,30 @@ export class PromptRun {
   #bindDirectory(): WorkingDirectory {
     const { workspaces } = this.#options;
     if (this.#worker) workspaces.bind(this.#worker.name);
-    return this.#directory ?? workspaces.shared;
+    return this.#ownDirectory;
+  }
+
+  /** Of the worker of the last attempt. */
+  get #ownDirectory(): WorkingDirectory {
+    if (this.#directory) return this.#directory;
+    throw new BerthError('internal', 'cannot name the directory of a prompt without a worker');
   }
 
   #take(worker: Worker): void {
     const { name, sessionId } = worker;
-    this.#directory = this.#options.workspaces.directoryOf(name);
     this.#live.become('sent');
     this.#options.log.debug('turn_started', `running on ${name}`, { worker: name });
     this.#worker = worker;
+    this.#unsent = worker;
+    this.#directory = undefined;
+    this.#directory = this.#options.workspaces.directoryOf(name);
     if (sessionId !== undefined) this.#live.serve(sessionId);
   }
 
   /** @returns what the model is to know about its checkout */
-  async #fill({ name }: Worker): Promise<string | undefined> {
+  async #fill({ process }: Worker): Promise<string | undefined> {
     this.#unfilled = true;
-    const note = await this.#checkout?.fill(name);
+    const note = await this.#checkout?.fill(this.#ownDirectory.path, () => !process.alive);
     this.#unfilled = false;
     return note;
   }
@@ -177,7 +217,7 @@ export class PromptRun {
   #giveBack({ pass, worker, use }: Found, failure: unknown): void {
     const { pool } = this.#options;
     void use?.over();
-    if (this.#unfilled) {
+    if (this.#unfilled || this.#lostUnsent) {
       pass.withdraw();
       // A new process would keep the half of a checkout for another prompt.
       if (worker.sessionId !== undefined) pool.giveBack(worker);
@@ -236,6 +276,7 @@ export class PromptRun {
       this.#emit(event);
     };
     const beforeSend = async (promptId: string): Promise<void> => {
+      this.#unsent = undefined;
       await this.#live.prompt.approvals?.leave();
       if (text === this.#live.prompt.text) await this.#note(worker, promptId);
     };
@@ -244,7 +285,8 @@ export class PromptRun {
       approvals && ((ask, signal) => approvals.answer(ask, signal));
     const onUnanswered: SendRequest['onUnanswered'] = (used) => this.#cost.lost(used);
     return sendPrompt(this.#options, {
-      ...{ live: this.#live, worker, use, text, ...more, emit, approve, onUnanswered, beforeSend },
+      ...{ live: this.#live, worker, use, text, ...more },
+      ...{ emit, approve, onUnanswered, beforeSend },
     });
   }
 

@@ -11,7 +11,7 @@ import type { TurnResult } from '../claude/turn-result.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { Worker } from '../pool/worker.ts';
 import type { Profile } from '../profiles/profile.ts';
-import type { WorkingDirectory } from '../sessions/workspaces.ts';
+import type { Workspaces } from '../sessions/workspaces.ts';
 import { isGivenUp } from './approvals-of.ts';
 import type { LimitGate, Pass } from './limit-gate.ts';
 import type { LivePrompt } from './live-prompts.ts';
@@ -25,8 +25,7 @@ export interface SendOptions {
   gate: Pick<LimitGate, 'heard'>;
   logins: Pick<Logins, 'keyOf'>;
   hang: HangWatch;
-  /** `bind`: the directory of a worker, which belongs to its session from then on. */
-  workspaces: { bind: (worker: string) => Pick<WorkingDirectory, 'path'> };
+  workspaces: Pick<Workspaces, 'directoryOf'>;
   /** `check` throws `configuration_invalid` if the CLI ignores settings that protect. */
   settings: { check: (process: ClaudeProcess) => Promise<void> };
 }
@@ -82,7 +81,7 @@ export async function sendPrompt(
   // A text that continues the turn comes without attachments: the session has them.
   const attachments = text === prompt.text ? (prompt.attachments ?? []) : [];
   const content = await placeAttachments(`${text}${note}`, attachments, () => {
-    return workspaces.bind(worker.name).path;
+    return workspaces.directoryOf(worker.name).path;
   });
   await abortable(request.beforeSend(promptId), signal);
   try {

@@ -139,7 +139,7 @@ async function prepare(
   }
 }
 
-function endedBefore({ name }: Worker): BerthError {
+export function endedBefore({ name }: Worker): BerthError {
   return new BerthError(
     'cli_unavailable',
     `cannot send the prompt: the process of ${name} has ended; try again`,

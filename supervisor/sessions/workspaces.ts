@@ -62,17 +62,20 @@ export class Workspaces {
     return directory;
   }
 
-  /** The worker's directory. */
+  /** The worker's directory. @throws BerthError `cli_unavailable` if the worker has ended */
   directoryOf(worker: string): WorkingDirectory {
-    return this.#ofWorkers.get(worker)?.directory ?? this.shared;
+    const found = this.#ofWorkers.get(worker);
+    if (found) return found.directory;
+    throw new BerthError(
+      'cli_unavailable',
+      `cannot use the directory of ${worker}: its process has ended; try again`,
+    );
   }
 
-  /** The worker's directory, which belongs to the session of the worker from now on. */
-  bind(worker: string): WorkingDirectory {
+  /** The worker's directory belongs to the session of the worker from now on. */
+  bind(worker: string): void {
     const found = this.#ofWorkers.get(worker);
-    if (!found) return this.shared;
-    found.bound = true;
-    return found.directory;
+    if (found) found.bound = true;
   }
 
   /** Called when the worker and all its processes have ended; never rejects. */

@@ -16,10 +16,11 @@ export type CheckoutOutcome = (typeof checkoutOutcomes)[number];
 export interface PreparedCheckout {
   /**
    * Fills the directory of the worker, if that is needed.
+   * @param isGone whether the worker has ended: its directory is removed then, which is no fault of the checkout
    * @returns what the model is to know about the checkout; undefined if it knows it
    * @throws BerthError
    */
-  fill: (directory: string) => Promise<string | undefined>;
+  fill: (directory: string, isGone?: () => boolean) => Promise<string | undefined>;
   /** For the record of the session. */
   readonly state: SessionWorkspace;
   readonly remade: boolean;
@@ -61,18 +62,18 @@ export function preparedCheckout(made: Made, options: PreparedOptions): Prepared
     waiting = undefined;
     await fillDirectory(git, directory, staged, signal);
   };
-  const fill = async (directory: string): Promise<string | undefined> => {
+  const fill: PreparedCheckout['fill'] = async (directory, isGone = () => false) => {
     // Another attempt of the same prompt: its session has the checkout.
     if ((await stateOf(directory)) === 'complete') return undefined;
     try {
       await fillOnce(directory).catch(async (error: unknown) => {
         const { code, message } = asBerthError(error);
-        if (signal.aborted || code !== 'workspace_unavailable') throw error;
+        if (signal.aborted || isGone() || code !== 'workspace_unavailable') throw error;
         await mirrors.discard(state.repo, message);
         await fillOnce(directory);
       });
     } catch (error) {
-      if (!signal.aborted) onFailure(error, state.repo);
+      if (!signal.aborted && !isGone()) onFailure(error, state.repo);
       throw error;
     }
     const outcome = remade ? 'remade' : made.staged.fetched ? 'fetched' : 'mirrored';

@@ -52,11 +52,11 @@ t.test('a checkout has the instructions that the profile allows when it is fille
   });
   const options = {
     checkouts: { prepare },
-    workspaces: { directoryOf: () => ({ path: '/x' }) },
+    workspaces: {},
   } as unknown as CheckoutOptions;
   const checkout = await CheckoutOfPrompt.prepare(options, prompt, new AbortController().signal);
   prompt.profile = profile(false);
-  t.equal(await checkout?.fill('worker-1'), 'none');
+  t.equal(await checkout?.fill('/x', () => false), 'none');
 });
 
 t.test('an earlier turn is published only by the rules, and while no prompt works', async (t) => {

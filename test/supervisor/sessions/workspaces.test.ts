@@ -21,8 +21,10 @@ t.test('all sessions that share a directory use the workspace itself', async (t)
   const { root, workspaces } = open(t);
   const shared = { path: root, mode: 'shared' } as const;
   t.strictSame(workspaces.make('worker-1', 'shared'), shared);
-  t.strictSame(workspaces.bind('worker-1'), shared);
+  workspaces.bind('worker-1');
+  t.strictSame(workspaces.directoryOf('worker-1'), shared);
   await workspaces.ended('worker-1');
+  t.throws(() => workspaces.directoryOf('worker-1'), { code: 'cli_unavailable' });
   await workspaces.remove(shared);
   t.ok(existsSync(root));
 });
@@ -47,7 +49,8 @@ t.test(
     const { workspaces } = open(t);
     const idle = workspaces.make('worker-1', 'session');
     const used = workspaces.make('worker-2', 'session');
-    t.strictSame(workspaces.bind('worker-2'), used);
+    workspaces.bind('worker-2');
+    t.strictSame(workspaces.directoryOf('worker-2'), used);
     await workspaces.ended('worker-1');
     await workspaces.ended('worker-2');
     t.notOk(existsSync(idle.path));

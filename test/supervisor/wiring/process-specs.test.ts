@@ -46,5 +46,5 @@ t.test('the own directory of a process that could not be started is removed', as
   const prompt = { profile: builtInProfile(1, 'session'), overrides: {} } as Prompt;
   t.throws(() => specs.of(prompt).launch('worker-1'), { code: 'cli_unavailable' });
   await until('its directory is gone', async () => (await workspaces.names()).length === 0);
-  t.equal(workspaces.directoryOf('worker-1').mode, 'shared', 'nothing is remembered of it');
+  t.throws(() => workspaces.directoryOf('worker-1'), { code: 'cli_unavailable' });
 });

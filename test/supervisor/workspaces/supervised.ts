@@ -18,12 +18,16 @@ export interface Setting extends RunningSupervisor {
   again: () => Promise<Setting>;
 }
 
-/** The profiles `default`, `code` and `narrow`; only `code` may publish. */
+/**
+ * The profiles `default`, `code` and `narrow`; only `code` may publish.
+ * @param settingsIn the settings, by the directory of the test
+ */
 export async function openSupervised(
   t: Test,
-  settings: Record<string, string> = {},
+  settingsIn: (directory: string) => Record<string, string> = () => ({}),
 ): Promise<Setting> {
   const workshop = await openWorkshop(t);
+  const settings = settingsIn(workshop.scene.directory);
   const api = await startMessagesApi();
   t.teardown(() => api.close());
   // A test has one directory.

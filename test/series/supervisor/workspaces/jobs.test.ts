@@ -1,5 +1,5 @@
-/** What survives a lost disk and a failed push, by the API, with the scripted CLI and a real git. */
-import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+/** What survives a lost disk, a lost worker and a failed push, by the API, with the scripted CLI and a real git. */
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import {
@@ -75,6 +75,43 @@ t.test('a job whose disk is lost before its push goes on in its session', async 
   const asked = JSON.stringify(two.surroundings.api.requests.at(-1)?.body);
   t.match(asked, 'The working directory was lost');
   t.match(asked, 'Carry on where you stopped');
+});
+
+/** A git that waits when it is to fill the first checkout, until there is a file `go`. */
+function slowGit(directory: string): string {
+  const bin = join(directory, 'bin');
+  mkdirSync(bin);
+  const script = `#!/bin/sh
+case " $* " in *" read-tree "*)
+  if mkdir ${bin}/asked 2>/dev/null; then until [ -e ${bin}/go ]; do sleep 0.05; done; fi
+esac
+PATH=\${PATH#*:}
+exec git "$@"
+`;
+  writeFileSync(join(bin, 'git'), script, { mode: 0o755 });
+  return `${bin}:${process.env.PATH}`;
+}
+
+t.test('a prompt whose worker is killed during the checkout gets another worker', async (t) => {
+  const one = await openSupervised(t, (directory) => ({ PATH: slowGit(directory) }));
+  const { call, workshop, surroundings, log } = one;
+  const bin = join(workshop.scene.directory, 'bin');
+  const answered = one.prompt(bash('cat README.md'), code);
+  await until('git fills the directory', () => existsSync(join(bin, 'asked')));
+  const sessions = join(surroundings.workspace, 'sessions');
+  const lost = readdirSync(sessions).find((name) => existsSync(join(sessions, name, '.git'))) ?? '';
+  const { workers } = (await call('GET', '/v1/status')).body;
+  const { pid } = workers.find(({ state }: { state: string }) => state === 'busy');
+  process.kill(pid, 'SIGKILL');
+  await until('the directory is removed', () => !existsSync(join(sessions, lost)));
+  writeFileSync(join(bin, 'go'), '');
+  const { status, body } = await answered;
+  t.equal(status, 200, JSON.stringify(body));
+  t.match(body.result, '# one');
+  t.notOk(existsSync(join(sessions, lost)));
+  const events = log.lines.map(({ event }) => event);
+  for (const event of ['workspace_failed', 'mirror_removed'])
+    t.notOk(events.includes(event), event);
 });
 
 /** As when an emptyDir goes with its pod. */
