@@ -1,8 +1,8 @@
 /**
  * Makes the content of a prompt with attachments: pictures and PDFs as content blocks, other files written into
  * `attachments/` of the working directory, with a note in the prompt.
- * Invariants: no existing file is written over, and no symlink is followed. The directory has a `.gitignore`, so that a
- * checkout around it never commits the files.
+ * Invariants: no existing file is written over, and no symlink is followed. A working directory that is gone is not made
+ * again. The directory has a `.gitignore`, so that `git add` in a checkout around it leaves the files out.
  */
 import { constants } from 'node:fs';
 import { lstat, mkdir, open, readdir } from 'node:fs/promises';
@@ -16,18 +16,25 @@ import { uniqueName } from './names.ts';
 /** The directory below the working directory. */
 export const attachmentsDirectory = 'attachments';
 
+export interface Place {
+  /** The working directory of the process that gets the prompt. */
+  path: string;
+  /** Whether the directory has a checkout, so that another file there may come from the repository. */
+  isCheckout: boolean;
+}
+
 /**
  * Writes the files, and returns the content of the prompt.
- * @param workingDirectory of the process that gets the prompt
- * @throws BerthError `volume_unwritable`, `disk_full`
+ * @throws BerthError `volume_unwritable`; if `attachments` is no directory, `workspace_refused` in a checkout, and
+ *   `invalid_request` elsewhere
  */
 export async function placeAttachments(
   text: string,
   attachments: readonly Attachment[],
-  workingDirectory: () => string,
+  place: Place,
 ): Promise<PromptContent> {
   const files = attachments.filter((each) => !isBlock(each));
-  const placed = files.length > 0 ? await writeFiles(files, workingDirectory()) : [];
+  const placed = files.length > 0 ? await writeFiles(files, place) : [];
   const whole = placed.length > 0 ? `${text}\n\n${noteAbout(placed)}` : text;
   const blocks = attachments.filter(isBlock).map(blockOf);
   return blocks.length > 0 ? [...blocks, { type: 'text', text: whole }] : whole;
@@ -53,11 +60,16 @@ function blockOf({ name, mediaType, data }: Attachment): ContentBlock {
     : { type: 'image', source };
 }
 
-async function writeFiles(files: readonly Attachment[], root: string): Promise<Placed[]> {
-  const directory = join(root, attachmentsDirectory);
+async function writeFiles(
+  files: readonly Attachment[],
+  { path, isCheckout }: Place,
+): Promise<Placed[]> {
+  const directory = join(path, attachmentsDirectory);
   try {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    if (!(await lstat(directory)).isDirectory()) throw symlink(directory);
+    await mkdir(directory, { mode: 0o700 }).catch((error: unknown) => {
+      if (systemCode(error) !== 'EEXIST') throw error;
+    });
+    if (!(await lstat(directory)).isDirectory()) throw obstructed(directory, isCheckout);
     const taken = new Set((await readdir(directory)).map((name) => name.toLowerCase()));
     if (!taken.has('.gitignore')) await writeNew(join(directory, '.gitignore'), Buffer.from('*\n'));
     const placed: Placed[] = [];
@@ -101,9 +113,13 @@ async function writeNew(path: string, data: Buffer): Promise<boolean> {
   }
 }
 
-function symlink(directory: string): BerthError {
-  return new BerthError(
-    'volume_unwritable',
-    `cannot write attachments to ${directory}: it is a symlink; remove it`,
-  );
+/** A retry cannot succeed: another file has the name. */
+function obstructed(directory: string, isCheckout: boolean): BerthError {
+  const what = `cannot write attachments to ${directory}: it is a file or a symlink`;
+  return isCheckout
+    ? new BerthError(
+        'workspace_refused',
+        `${what}; rename it in the repository, or send the prompt without files`,
+      )
+    : new BerthError('invalid_request', `${what}; remove it, or send the prompt without files`);
 }

@@ -284,8 +284,9 @@ export class PromptRun {
     const approve: SendRequest['approve'] =
       approvals && ((ask, signal) => approvals.answer(ask, signal));
     const onUnanswered: SendRequest['onUnanswered'] = (used) => this.#cost.lost(used);
+    const place = { path: this.#ownDirectory.path, isCheckout: this.#checkout !== undefined };
     return sendPrompt(this.#options, {
-      ...{ live: this.#live, worker, use, text, ...more },
+      ...{ live: this.#live, worker, place, use, text, ...more },
       ...{ emit, approve, onUnanswered, beforeSend },
     });
   }

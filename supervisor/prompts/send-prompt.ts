@@ -5,13 +5,12 @@
  */
 import { randomUUID } from 'node:crypto';
 import { abortable } from '../../shared/waiting.ts';
-import { placeAttachments } from '../attachments/place.ts';
+import { type Place, placeAttachments } from '../attachments/place.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
 import type { TurnResult } from '../claude/turn-result.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { Worker } from '../pool/worker.ts';
 import type { Profile } from '../profiles/profile.ts';
-import type { Workspaces } from '../sessions/workspaces.ts';
 import { isGivenUp } from './approvals-of.ts';
 import type { LimitGate, Pass } from './limit-gate.ts';
 import type { LivePrompt } from './live-prompts.ts';
@@ -25,7 +24,6 @@ export interface SendOptions {
   gate: Pick<LimitGate, 'heard'>;
   logins: Pick<Logins, 'keyOf'>;
   hang: HangWatch;
-  workspaces: Pick<Workspaces, 'directoryOf'>;
   /** `check` throws `configuration_invalid` if the CLI ignores settings that protect. */
   settings: { check: (process: ClaudeProcess) => Promise<void> };
 }
@@ -33,6 +31,8 @@ export interface SendOptions {
 export interface SendRequest {
   live: LivePrompt;
   worker: Worker;
+  /** Of the worker, for attached files. */
+  place: Place;
   use: LoginUse | undefined;
   pass: Pick<Pass, 'answered'>;
   /** The text of the prompt, or the text that continues its turn. */
@@ -63,10 +63,10 @@ export interface SentTurn {
 
 /**
  * @throws TurnLost if the process was lost; the signal's reason if the turn was interrupted before its end;
- *   BerthError `configuration_invalid`, `volume_unwritable` if attachments cannot be written
+ *   BerthError `configuration_invalid`; if attachments cannot be written, as `placeAttachments`
  */
 export async function sendPrompt(
-  { gate, logins, hang, settings, workspaces }: SendOptions,
+  { gate, logins, hang, settings }: SendOptions,
   request: SendRequest,
 ): Promise<SentTurn> {
   const { live, worker, use, pass, text, sentBefore = [], note = '', emit, approve } = request;
@@ -80,9 +80,7 @@ export async function sendPrompt(
   await settings.check(worker.process);
   // A text that continues the turn comes without attachments: the session has them.
   const attachments = text === prompt.text ? (prompt.attachments ?? []) : [];
-  const content = await placeAttachments(`${text}${note}`, attachments, () => {
-    return workspaces.directoryOf(worker.name).path;
-  });
+  const content = await placeAttachments(`${text}${note}`, attachments, request.place);
   await abortable(request.beforeSend(promptId), signal);
   try {
     const end = await runTurn(worker, content, {

@@ -2,6 +2,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
@@ -20,6 +21,8 @@ const png = Buffer.from('89504e470d0a1a0a0000000d', 'hex');
 const pdf = Buffer.from('%PDF-1.4\n%%EOF');
 const file = (name: string, content = 'a,b', mediaType?: string) =>
   attachmentOf({ name, mediaType, data: Buffer.from(content) }, 'attachments.0');
+
+const placeIn = (path: string) => ({ path, isCheckout: false });
 
 t.test(
   'a name has no directory, no leading dot, no control character and is no instruction',
@@ -96,7 +99,7 @@ t.test(
       file('data.csv', 'one', 'text/csv'),
       file('DATA.csv', 'two', 'text/csv'),
     ];
-    const content = await placeAttachments('Look', all, () => root);
+    const content = await placeAttachments('Look', all, placeIn(root));
     t.match(content, [
       { type: 'image', source: { media_type: 'image/png', data: png.toString('base64') } },
       { type: 'document', title: 'x.pdf' },
@@ -109,16 +112,35 @@ t.test(
     t.same(readdirSync(directory).sort(), ['.gitignore', 'DATA-3.csv', 'data-2.csv', 'data.csv']);
     t.equal(readFileSync(join(directory, 'data.csv'), 'utf8'), 'older');
     t.equal(readFileSync(join(directory, '.gitignore'), 'utf8'), '*\n');
-    t.equal(await placeAttachments('Look', [], () => 'nowhere'), 'Look');
+    t.equal(await placeAttachments('Look', [], placeIn('nowhere')), 'Look');
   },
 );
 
-t.test('a symlink in the place of the directory is not followed', async (t) => {
+t.test('a file or a symlink in place of the directory is refused, not followed', async (t) => {
   const root = testDirectory(t, { outside: {} });
-  symlinkSync(join(root, 'outside'), join(root, 'attachments'));
-  const placing = placeAttachments('x', [file('a.txt')], () => root);
-  await t.rejects(placing, { code: 'volume_unwritable', message: /symlink/ });
+  const directory = join(root, 'attachments');
+  const obstacles = [
+    () => symlinkSync(join(root, 'outside'), directory),
+    () => symlinkSync(join(root, 'absent'), directory),
+    () => writeFileSync(directory, 'x'),
+  ];
+  for (const obstruct of obstacles) {
+    obstruct();
+    const place = (isCheckout: boolean) =>
+      placeAttachments('x', [file('a.txt')], { path: root, isCheckout });
+    await t.rejects(place(false), { code: 'invalid_request', message: /symlink; remove it/ });
+    await t.rejects(place(true), { code: 'workspace_refused', message: /in the repository/ });
+    rmSync(directory);
+  }
+  t.same(readdirSync(root), ['outside']);
   t.same(readdirSync(join(root, 'outside')), []);
+});
+
+t.test('a working directory that is gone is not made again', async (t) => {
+  const root = testDirectory(t);
+  const placing = placeAttachments('x', [file('a.txt')], placeIn(join(root, 'gone')));
+  await t.rejects(placing, { code: 'volume_unwritable' });
+  t.same(readdirSync(root), []);
 });
 
 testAttachmentStore(t, async (t) => {

@@ -65,6 +65,7 @@ async function interrupted(answer: (turn: PromiseWithResolvers<TurnResult>) => v
     ...{
       live,
       worker: { process } as unknown as Worker,
+      place: { path: '/nowhere', isCheckout: false },
       use: undefined,
       pass: { answered: () => {} },
       text: 'x',
