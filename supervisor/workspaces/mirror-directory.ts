@@ -41,14 +41,19 @@ export async function prepareMirror(directory: string): Promise<void> {
   for (const name of await readdir(directory)) {
     if (name.endsWith('.lock')) await rm(join(directory, name), { force: true });
   }
-  for (const folder of ['objects/pack', 'refs/berth']) {
-    for (const name of await readdir(join(directory, folder)).catch(() => [])) {
-      if (/^(tmp_|\.tmp-)|\.lock$/.test(name)) {
-        await rm(join(directory, folder, name), { force: true });
-      }
-    }
+  await removeHalfPacks(directory);
+  for (const name of await readdir(join(directory, 'refs/berth')).catch(() => [])) {
+    if (name.endsWith('.lock')) await rm(join(directory, 'refs/berth', name), { force: true });
   }
   await writeGitDirectory(directory, { head: 'refs/heads/none', config: { core: { bare: true } } });
+}
+
+/** Removes what git has left of a fetch that did not end; call it while no git works there. @throws Error of the system */
+export async function removeHalfPacks(directory: string): Promise<void> {
+  const packs = join(directory, 'objects/pack');
+  for (const name of await readdir(packs).catch(() => [])) {
+    if (/^(tmp_|\.tmp-)|\.lock$/.test(name)) await rm(join(packs, name), { force: true });
+  }
 }
 
 /**

@@ -25,6 +25,7 @@ import {
   noteHistory,
   prepareMirror,
   refOf,
+  removeHalfPacks,
 } from './mirror-directory.ts';
 
 export interface MirrorsOptions {
@@ -213,18 +214,34 @@ export class Mirrors {
     const all = history === undefined || history === 'whole' ? [] : ['--unshallow'];
     // A mirror that has the whole history keeps it.
     const flags = depth === undefined ? all : history === 'whole' ? [] : [`--depth=${depth}`];
-    const end = await this.#bounded(mirror, [...flags, this.#urlOf(repo), ...refspecsOf(wanted)]);
-    if (end.code !== 0) {
-      const failure = failureOf(`fetch ${repo}`, end);
-      if (history === undefined || isFromOutside(end)) throw failure;
-      throw new DamagedMirror(failure);
+    try {
+      const end = await this.#bounded(mirror, [...flags, this.#urlOf(repo), ...refspecsOf(wanted)]);
+      if (end.code !== 0) {
+        const failure = failureOf(`fetch ${repo}`, end);
+        if (history === undefined || isFromOutside(end)) throw failure;
+        throw new DamagedMirror(failure);
+      }
+      await noteHistory(directory, depth).catch((error: unknown) => {
+        throw unusable(directory, error);
+      });
+      await this.#tidy(mirror);
+    } catch (error) {
+      // A mirror without a whole fetch has nothing that the next fetch could use.
+      if (history === undefined) await removeTree(directory).catch(() => undefined);
+      throw error;
+    } finally {
+      await this.#measure(name);
     }
-    await noteHistory(directory, depth).catch((error: unknown) => {
-      throw unusable(directory, error);
-    });
-    await this.#tidy(mirror);
-    this.#sizes.set(name, await bytesOf(directory));
     return true;
+  }
+
+  /** Without the half of a pack that a failed fetch has left; never rejects. */
+  async #measure(name: string): Promise<void> {
+    const directory = join(this.#options.root, name);
+    await removeHalfPacks(directory).catch(() => undefined);
+    const bytes = await bytesOf(directory);
+    if (bytes > 0) this.#sizes.set(name, bytes);
+    else this.#sizes.delete(name);
   }
 
   /** Fetches, and ends the fetch when the mirror is larger than all mirrors may be. */
@@ -257,7 +274,7 @@ export class Mirrors {
     const history = await historyOf(mirror.directory);
     if (history === 'whole' || history === undefined) return false;
     const args = ['--deepen=500', this.#urlOf(repo), ...refspecsOf(commits)];
-    const end = await this.#bounded(mirror, args);
+    const end = await this.#bounded(mirror, args).finally(() => this.#measure(mirror.name));
     if (end.code !== 0) throw failureOf(`fetch more of the history of ${repo}`, end);
     await noteHistory(mirror.directory, history + 500);
     return true;

@@ -59,6 +59,30 @@ t.test('a repository above the bound of bytes is refused, and its mirror removed
   t.strictSame(mirrorsIn(root), []);
 });
 
+t.test('what a fetch that broke has left is removed, and what stays is counted', async (t) => {
+  const { make, mirrors, scene, root } = await openWorkshop(t);
+  const { app, server } = scene;
+  app.commit({ noise: randomBytes(500_000) });
+  const path = join(root, 'mirrors');
+  const first = { ref: app.head() };
+  server.fault({ kind: 'drop', afterBytes: 200_000 });
+  await t.rejects(make({ repo: 'me/app', ...first }), { code: 'workspace_unavailable' });
+  server.fault(undefined);
+  await t.rejects(make({ repo: 'me/absent', ...first }), { code: 'workspace_not_found' });
+  t.strictSame(readdirSync(path), []);
+  t.strictSame(mirrors.usage, { count: 0, bytes: 0 });
+  await make({ repo: 'me/app' });
+  const [name = ''] = readdirSync(path);
+  const packs = readdirSync(join(path, name, 'objects/pack'));
+  const before = mirrors.usage;
+  app.commit({ noise: randomBytes(500_000) });
+  server.fault({ kind: 'drop', afterBytes: 200_000 });
+  await t.rejects(make({ repo: 'me/app' }), { code: 'workspace_unavailable' });
+  t.strictSame(readdirSync(join(path, name, 'objects/pack')), packs);
+  t.equal(mirrors.usage.count, 1);
+  t.ok(mirrors.usage.bytes < before.bytes + 100_000);
+});
+
 t.test('a mirror that a kill has torn, or that is damaged, is mended or made again', async (t) => {
   const workshop = await openWorkshop(t);
   const { root, scene } = workshop;
