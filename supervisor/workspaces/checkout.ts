@@ -63,8 +63,11 @@ export async function stageCheckout(
       await writeGitDirectory(directory, layoutOf(wanted, target, base, author, url));
       await writeFile(join(directory, incomplete), '');
       await mirror.linkInto(directory);
+      // A caller that has left does not get the directory, so nobody else would remove it.
+      signal.throwIfAborted();
     } catch (error) {
       await removeTree(directory).catch(() => undefined);
+      signal.throwIfAborted();
       throw unwritable(directory, error);
     }
     return { path: directory, commit, base, fetched: mirror.fetched };

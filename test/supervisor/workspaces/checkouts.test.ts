@@ -4,9 +4,12 @@ import t from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
 import { createSlots } from '../../../shared/slots.ts';
 import { type Git, gitIn } from '../../../supervisor/claude/git.ts';
+import { stageCheckout } from '../../../supervisor/workspaces/checkout.ts';
 import { writeGitDirectory } from '../../../supervisor/workspaces/git-layout.ts';
+import type { Mirrors } from '../../../supervisor/workspaces/mirrors.ts';
+import { testDirectory } from '../../support/directory.ts';
 import { createRepository } from '../../support/repository.ts';
-import { branch, openWorkshop, sessionId } from './fixture.ts';
+import { author, branch, openWorkshop, sessionId } from './fixture.ts';
 
 t.test('a second session of a repository needs no fetch, and each has its own files', async (t) => {
   const { make, counted, scene } = await openWorkshop(t);
@@ -138,6 +141,21 @@ t.test('a default branch whose name would be a path elsewhere is not used', asyn
     refs: { 'refs/heads/../../../planted': 'a'.repeat(40) },
   };
   await t.rejects(writeGitDirectory(join(root, 'made'), names), { message: /is not inside/ });
+});
+
+t.test('a checkout whose caller leaves while it is made leaves nothing behind', async (t) => {
+  const staging = join(testDirectory(t), 'staging');
+  const leaving = new AbortController();
+  const linkInto = async () => leaving.abort();
+  const mirrors = {
+    use: (_: unknown, work: (mirror: unknown) => unknown) => work({ fetched: false, linkInto }),
+  } as unknown as Mirrors;
+  const commit = 'a'.repeat(40);
+  const target = { commit, branch: 'main', into: null, baseBranch: null };
+  const { signal } = leaving;
+  const request = { wanted: { repo: 'me/app' }, target, author, url: 'http://x', signal };
+  await t.rejects(stageCheckout(mirrors, staging, request), { name: 'AbortError' });
+  t.strictSame(readdirSync(staging), []);
 });
 
 t.test('a checkout that was lost is made again at the commit of the session', async (t) => {
