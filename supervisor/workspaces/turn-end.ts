@@ -64,7 +64,7 @@ export interface TurnEndsOptions {
 export class TurnEnds {
   readonly #options: TurnEndsOptions;
   /** By directory: what follows a turn is done once at a time. */
-  readonly #queues = new Map<string, SerialQueue>();
+  readonly #queues = new Map<string, { queue: SerialQueue; users: number }>();
 
   constructor(options: TurnEndsOptions) {
     this.#options = options;
@@ -72,12 +72,15 @@ export class TurnEnds {
 
   /** Never rejects. */
   async end(turn: EndOfTurn): Promise<Ended> {
-    const queue = this.#queues.get(turn.directory) ?? new SerialQueue();
-    this.#queues.set(turn.directory, queue);
+    const { directory } = turn;
+    const own = this.#queues.get(directory) ?? { queue: new SerialQueue(), users: 0 };
+    this.#queues.set(directory, own);
+    own.users += 1;
     try {
-      return await queue.add(() => this.#end(turn));
+      return await own.queue.add(() => this.#end(turn));
     } finally {
-      if (this.#queues.get(turn.directory) === queue) this.#queues.delete(turn.directory);
+      own.users -= 1;
+      if (own.users === 0) this.#queues.delete(directory);
     }
   }
 

@@ -174,6 +174,28 @@ t.test('a branch whose name is not plain ASCII is published', async (t) => {
   t.match(await end(one, {}), { problem: undefined, commit });
 });
 
+t.test('what follows the turns of one checkout is done once at a time', async (t) => {
+  const { make, again } = await openWorkshop(t);
+  const one = await make({ repo: 'me/app' });
+  const real = gitIn(process.env.PATH);
+  const seen: AbortSignal[] = [];
+  const git: Git = (run) => {
+    // Each end has a signal of its own.
+    if (run.signal !== seen.at(-1)) seen.push(run.signal);
+    return real(run);
+  };
+  const workshop = again({ git });
+  writeFileSync(join(one.directory, 'new.txt'), 'x');
+  const end = () => workshop.end({ ...one }, {});
+  const first = end();
+  const second = end();
+  await first;
+  const outcomes = await Promise.all([first, second, end()]);
+  for (const { problem } of outcomes) t.equal(problem, undefined);
+  t.equal(seen.length, 3);
+  t.equal(new Set(seen).size, 3);
+});
+
 t.test('nothing that a session plants in its repository is run', async (t) => {
   const { make, end, scene, root } = await openWorkshop(t);
   const one = await make({ repo: 'me/app' });
