@@ -105,11 +105,10 @@ export function decideIn(
   const after = decided(isEnd(job.state) ? closed(approval, job) : approval, decision);
   if (after === approval) return job;
   const approvals = withApproval(job, after);
-  if (job.state !== 'parked' || job.parked?.reason !== approvalReason || isHere) {
-    return { ...job, approvals };
-  }
-  if (job.parked.holder !== undefined) return { ...job, approvals, dueAt: now + patience };
-  return become(job, 'queued', now, { approvals, dueAt: now });
+  if (job.state !== 'parked' || job.parked?.reason !== approvalReason) return { ...job, approvals };
+  // The turn that waited here may have been given up meanwhile.
+  if (job.parked.holder === undefined) return become(job, 'queued', now, { approvals, dueAt: now });
+  return isHere ? { ...job, approvals } : { ...job, approvals, dueAt: now + patience };
 }
 
 /** The approval as callers see it: that of an ended job has ended with the job. */
