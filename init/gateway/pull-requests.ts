@@ -2,7 +2,7 @@
  * Pull requests for tools that have no token: `POST /pull-requests` opens or updates the one open pull
  * request of a branch, `GET /OWNER/REPO/pulls/N` reads one.
  * Invariants: a pull request is opened only from a branch that may be pushed, in a repository that may
- * be pushed to. Answers are JSON; an error is a problem (RFC 9457) with a remedy.
+ * be pushed to; no redirect is followed. Answers are JSON; an error is a problem (RFC 9457) with a remedy.
  */
 import type { IncomingMessage } from 'node:http';
 import type { Dispatcher } from 'undici';
@@ -172,7 +172,9 @@ async function connect(place: Place, access: Access, common: PullsCommon): Promi
     );
   }
   const login = await logins.find(place, access, signal);
-  return { apiUrl, path: place.path, token: login?.token, dispatcher, signal };
+  const token = login?.token;
+  // The lists have the name, and may not have the repository to which GitHub would redirect.
+  return { apiUrl, path: place.path, token, dispatcher, signal, refusesRenamed: true };
 }
 
 function apiOf(origin: string): string | undefined {

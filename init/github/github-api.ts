@@ -16,24 +16,33 @@ export interface GitHub {
   token: string | undefined;
   dispatcher: Dispatcher;
   signal: AbortSignal;
+  /** Whether the new name of a repository that was renamed or transferred is not used: 3xx is an error then. */
+  refusesRenamed?: boolean;
 }
 
 /** Creates an Octokit for `github`; loaded on demand, because most runs need none. */
 export async function connect(
-  { apiUrl, token, dispatcher }: Omit<GitHub, 'path'>,
+  { apiUrl, token, dispatcher, refusesRenamed = false }: Omit<GitHub, 'path'>,
   signal: AbortSignal,
   options: Record<string, unknown> = token === undefined ? {} : { auth: token },
 ) {
   const { Octokit } = await import('@octokit/rest');
   const fetch: typeof undiciFetch = (url, init) => undiciFetch(url, { ...init, dispatcher });
   const silent = () => undefined;
-  return new Octokit({
+  const octokit = new Octokit({
     baseUrl: apiUrl,
     userAgent: `berth/${version}`,
-    request: { fetch, signal },
+    request: { fetch, signal, ...(refusesRenamed ? { redirect: 'manual' } : {}) },
     log: { debug: silent, info: silent, warn: silent, error: silent },
     ...options,
   });
+  // Octokit takes each status below 400 for a success.
+  octokit.hook.after('request', (response, request) => {
+    const { status } = response as { status: number };
+    if (status >= 300 && status < 400)
+      throw new RequestError('moved', status, { request, response });
+  });
+  return octokit;
 }
 
 export type Headers = Readonly<Record<string, string | number | undefined>>;

@@ -49,6 +49,11 @@ export function refusal(
       `it does not exist, or the token lacks the repository permission ${right} (404); check the name, and grant the permission`,
     );
   }
+  if (status < 400) {
+    return refused(
+      `the repository was renamed or transferred (${status}); use its present name, which the lists of the operator must have`,
+    );
+  }
   if (status === 422) {
     return refused(`GitHub does not accept it: ${text.slice(0, 500)}; ${unprocessable}`);
   }

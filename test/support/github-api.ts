@@ -13,7 +13,7 @@ import { answerPulls, closeWithoutBranch, type PullRequests } from './github-pul
 export interface GitHubApiOptions {
   /** The repository's present name. */
   repository: string;
-  /** A former name, which answers with a redirect. */
+  /** A former name, which answers with a redirect, as everything below it. */
   formerly?: string;
   defaultBranch?: string;
   /** The token that is let in; any other is refused with 401. Without it all is public. */
@@ -102,10 +102,11 @@ interface Asked {
 
 async function answer(
   options: GitHubApiOptions,
-  { method, path, authorization, body }: Asked,
+  { method, path: askedPath, authorization, body }: Asked,
   response: ServerResponse,
 ): Promise<void> {
-  const { access = 'contents', defaultBranch = 'main', repository } = options;
+  const { access = 'contents', defaultBranch = 'main', repository, formerly } = options;
+  const path = askedPath.replace(/^\/repositories\/42\//, `/repos/${repository}/`);
   const send = (status: number, body: object | string, headers: Record<string, string> = {}) => {
     const type =
       typeof body === 'string' ? 'application/vnd.github.sha; charset=utf-8' : 'application/json';
@@ -142,6 +143,15 @@ async function answer(
     else send(404, { message: 'Not Found' });
     return;
   }
+  if (formerly !== undefined && path.startsWith(`/repos/${formerly}/`)) {
+    const location = path.replace(`/repos/${formerly}`, '/repositories/42');
+    response.writeHead(method === 'GET' ? 301 : 307, {
+      location,
+      'content-type': 'application/json',
+    });
+    response.end(JSON.stringify({ message: 'Moved' }));
+    return;
+  }
   const isGit = path.startsWith(`/repos/${repository}/git/`) && options.gitData;
   const ofGit = isGit && (await answerGitData(isGit, { method, path, body }));
   if (ofGit) {
@@ -154,7 +164,7 @@ async function answer(
     await answerPulls(pulls, { method, path, body, repository }, send);
   } else if (access === 'none') {
     send(404, { message: 'Not Found' });
-  } else if (options.formerly !== undefined && path === `/repos/${options.formerly}`) {
+  } else if (formerly !== undefined && path === `/repos/${formerly}`) {
     const location = '/repositories/42';
     response.writeHead(301, { location }).end(JSON.stringify({ message: 'Moved Permanently' }));
   } else if (path === `/repos/${repository}` || path === '/repositories/42') {

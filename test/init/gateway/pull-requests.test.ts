@@ -108,6 +108,19 @@ t.test('an error of the GitHub API names the missing permission or another remed
   t.notMatch(JSON.stringify(scene.lines), token);
 });
 
+t.test('a repository that was transferred is refused, not followed', async (t) => {
+  const open = { title: 'T', body: '', head: 'berth/fix', base: 'main', state: 'open' } as const;
+  const pulls: PullRequests = { branches: ['berth/fix'], opened: [{ ...open }] };
+  const given = { repository: 'other/secret', formerly: 'me/app' };
+  const scene = await openWithApi(t, pulls, given);
+  for (const { status, text } of [await scene.send('/me/app/pulls/1'), await scene.post(wanted)]) {
+    t.equal(status, 502, text);
+    t.match(JSON.parse(text), { code: 'remote_refused', detail: /renamed or transferred \(301\)/ });
+  }
+  t.same(pulls.opened, [open]);
+  t.notOk(scene.api.requests.some((line) => line.includes('/repositories/')));
+});
+
 t.test('a pull request on a server other than GitHub gets 501 and an alternative', async (t) => {
   const scene = await openScene(t);
   const answer = await scene.send('/me/app/pulls/1');
