@@ -1,7 +1,7 @@
 /**
  * Puts one commit on a branch by GitHub's Git Data API: no push and no clone is needed.
  * Invariants: the branch is berth's own. If a person has pushed to it, or has changed its commit, the
- * branch stays as it is. A commit of berth has the id of its tree in its message, so it is recognised
+ * branch stays as it is; only a push in the same moment, between two calls of the API, is not noticed. A commit of berth has the id of its tree in its message, so it is recognised
  * without a record. An error names the permission that the token lacks.
  */
 import { answerOf, connect, type GitHub } from './github-api.ts';
@@ -62,8 +62,12 @@ export async function placeCommit(github: GitHub, wanted: WantedCommit): Promise
       ...names,
       ...{ message, tree: tree.sha, parents: [parent] },
     });
-    if (tip) await git.updateRef({ ...names, ref, sha: commit.sha, force: true });
-    else await git.createRef({ ...names, ref: `refs/${ref}`, sha: commit.sha });
+    if (tip) {
+      // A person may have pushed while the commit was made; the REST API cannot compare and replace in one call.
+      const now = await idOf(git, { ...names, ref });
+      if (now !== undefined && now !== tip.sha) return { kind: 'foreign', commit: now };
+      await git.updateRef({ ...names, ref, sha: commit.sha, force: true });
+    } else await git.createRef({ ...names, ref: `refs/${ref}`, sha: commit.sha });
     return { kind: tip ? 'moved' : 'created', commit: commit.sha };
   } catch (error) {
     const remedy = 'the commit may be gone from the server: the next sync brings another';
@@ -79,7 +83,8 @@ export async function removeBranch(github: GitHub, branch: string): Promise<void
   try {
     const { git } = (await connect(github, github.signal)).rest;
     const tip = await tipOf(git, { ...names, ref });
-    if (tip && isOwn(tip)) await git.deleteRef({ ...names, ref }).catch(unlessMissing);
+    if (!tip || !isOwn(tip) || (await idOf(git, { ...names, ref })) !== tip.sha) return;
+    await git.deleteRef({ ...names, ref }).catch(unlessMissing);
   } catch (error) {
     const remedy = 'delete the branch by hand';
     const what = `delete the branch ${branch} of ${github.path}`;
@@ -117,12 +122,19 @@ async function startOf(body: AsyncIterable<Uint8Array>): Promise<string | undefi
 
 type Git = Awaited<ReturnType<typeof connect>>['rest']['git'];
 
+/** `ref`: `heads/main`. */
+type Ref = { owner: string; repo: string; ref: string };
+
 /** The newest commit of a branch; undefined if there is no such branch. */
-async function tipOf(git: Git, place: { owner: string; repo: string; ref: string }) {
-  const found = await git.getRef(place).catch(unlessMissing);
-  if (!found) return undefined;
+async function tipOf(git: Git, place: Ref) {
+  const id = await idOf(git, place);
+  if (id === undefined) return undefined;
   const { owner, repo } = place;
-  return (await git.getCommit({ owner, repo, commit_sha: found.data.object.sha })).data;
+  return (await git.getCommit({ owner, repo, commit_sha: id })).data;
+}
+
+async function idOf(git: Git, place: Ref): Promise<string | undefined> {
+  return (await git.getRef(place).catch(unlessMissing))?.data.object.sha;
 }
 
 function isOwn({ message, tree }: { message: string; tree: { sha: string } }): boolean {

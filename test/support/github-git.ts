@@ -13,6 +13,8 @@ export interface GitData {
   path: string;
   /** What the token may do with contents; `write` if absent. */
   access?: 'read' | 'write';
+  /** Called when a commit was made, or read, and before the answer. */
+  onCommit?: (method: string) => void;
 }
 
 interface Asked {
@@ -25,7 +27,7 @@ type Answer = [status: number, body: object];
 
 /** @returns undefined if the call is not one of the Git Data API */
 export async function answerGitData(
-  { path: gitdir, access = 'write' }: GitData,
+  { path: gitdir, access = 'write', onCommit }: GitData,
   asked: { method: string; path: string; body: object },
 ): Promise<Answer | undefined> {
   const { method } = asked;
@@ -39,7 +41,9 @@ export async function answerGitData(
   const call = { method, name: decodeURIComponent(rest), body };
   // As GitHub answers for an object or a ref that does not exist.
   const missing: Answer = [method === 'GET' ? 404 : 422, { message: 'Not Found' }];
-  return answer(gitdir, kind, call).catch(() => missing);
+  const answered = await answer(gitdir, kind, call).catch(() => missing);
+  if (kind === 'commits') onCommit?.(method);
+  return answered;
 }
 
 async function answer(gitdir: string, kind: string, asked: Asked): Promise<Answer> {

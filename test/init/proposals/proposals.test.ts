@@ -171,6 +171,32 @@ t.test('secrets, logins, transcripts, binaries and links stay on the volume', as
   t.match(await scene.registry.metrics(), 'berth_proposals_left_out{reason="secret"} 5');
 });
 
+t.test('a push of a person that comes while berth works is kept', async (t) => {
+  const scene = await openProposals(t, files);
+  scene.write('CLAUDE.md', 'first\n');
+  t.equal(await scene.pass(), 'opened');
+  const own = scene.repository.head(branch);
+  /** A person pushes when berth has made its next commit, or has read its last one. */
+  const pushAt = (wanted: 'GET' | 'POST') => {
+    let theirs = '';
+    scene.gitData.onCommit = (method) => {
+      if (method !== wanted || theirs !== '') return;
+      theirs = scene.repository.commit({ 'CLAUDE.md': `${wanted}\n` }, 'Correct', branch);
+    };
+    return () => theirs;
+  };
+  const pushed = pushAt('POST');
+  scene.write('CLAUDE.md', 'second\n');
+  t.equal(await scene.pass(), 'foreign');
+  t.equal(scene.repository.head(branch), pushed());
+  t.match(scene.events('proposal_held'), [{ commit: pushed() }]);
+  writeFileSync(join(scene.repository.path, 'refs/heads', branch), `${own}\n`);
+  const again = pushAt('GET');
+  scene.write('CLAUDE.md', text);
+  t.equal(await scene.pass(), 'withdrawn');
+  t.equal(scene.repository.head(branch), again(), 'the branch of the person stays');
+});
+
 t.test('upstream, a person and a token that may too little do no harm', async (t) => {
   const scene = await openProposals(t, { ...files, 'rules/a.md': 'one\n' });
   scene.write('CLAUDE.md', text.replace('two', 'my two'));
