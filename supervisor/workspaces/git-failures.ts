@@ -38,9 +38,12 @@ const failures: readonly Failure[] = [
   },
 ];
 
+/** git names an object of its own repository. A line of the server begins with `remote: `. */
+const ownDamage = /^(?:fatal|error): (?:packed|loose) object .* is corrupt/m;
+
 /** Whether git has failed because of the server, the network or the disk, and not because of its repository. */
 export function isFromOutside({ stderr }: GitEnd): boolean {
-  return failures.some(({ pattern }) => pattern.test(stderr));
+  return !ownDamage.test(stderr) && failures.some(({ pattern }) => pattern.test(stderr));
 }
 
 /** Whether a call of the file system has failed because the disk or its quota is full. */

@@ -126,6 +126,29 @@ t.test('a mirror that a kill has torn, or that is damaged, is mended or made aga
   }
 });
 
+t.test('a mirror with a damaged object is made again when a fetch needs that object', async (t) => {
+  const { make, scene, root, log } = await openWorkshop(t);
+  const big = randomBytes(300_000).toString('base64');
+  scene.app.commit({ big });
+  await make({ repo: 'me/app' });
+  const [name = ''] = mirrorsIn(root);
+  const packs = join(root, 'mirrors', name, 'objects/pack');
+  const pack = join(packs, readdirSync(packs).find((file) => file.endsWith('.pack')) ?? '');
+  const content = readFileSync(pack);
+  for (let at = 0; at < 64; at++) {
+    const place = Math.floor(content.length / 2) + at;
+    content.writeUInt8(content.readUInt8(place) ^ 0x55, place);
+  }
+  // A new inode: sessions have links to the old one.
+  rmSync(pack);
+  writeFileSync(pack, content);
+  // git sends the difference to the big file alone.
+  scene.app.commit({ big: `x${big}` });
+  const two = await make({ repo: 'me/app' });
+  t.equal((await two.git('fsck', '--full')).code, 0);
+  await log.logged('mirror_removed', ({ reason }) => reason === 'damaged');
+});
+
 t.test('nothing that a session plants in a mirror is run or followed', async (t) => {
   const { make, root, scene } = await openWorkshop(t);
   await make({ repo: 'me/app' });
