@@ -14,13 +14,20 @@ const longestInstructions = 64 * 1024;
 
 export function noteFor(
   { repo, commit, checked_out, pull_request, base, path }: SessionWorkspace,
-  { remade, instructions }: { remade: boolean; instructions: string | undefined },
+  {
+    remade,
+    copied,
+    instructions,
+  }: { remade: boolean; copied: boolean; instructions: string | undefined },
 ): string {
   const branch = checked_out === null ? 'a detached HEAD' : `the branch ${checked_out}`;
+  const place = `checkout of ${repo} at the commit ${commit}, on ${branch}`;
   const lines = [
     remade
-      ? `The working directory was lost. It is a new checkout of ${repo} at the commit ${commit}, on ${branch}; changes that were not published are gone.`
-      : `The working directory is a checkout of ${repo} at the commit ${commit}, on ${branch}.`,
+      ? `The working directory was lost. It is a new ${place}; changes that were not published are gone.`
+      : copied
+        ? `This conversation is a copy. The working directory is a new ${place}; changes that were not published before are not in it.`
+        : `The working directory is a ${place}.`,
     ...(pull_request === null ? [] : [changeOf(pull_request, base)]),
     ...(path === null ? [] : [`Only the folder ${path}, and the files above it, are checked out.`]),
     ...(instructions === undefined

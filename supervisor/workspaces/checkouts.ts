@@ -109,7 +109,8 @@ export class Checkouts {
     const stage = () => this.#stage(wanted, target, need);
     const staged = await stage();
     const state = stateFor(wanted, target, staged);
-    return this.#prepared({ state, staged, stage, began, remade: false, warnings: [] }, need);
+    const made = { state, staged, stage, began, remade: false, copied: false, warnings: [] };
+    return this.#prepared(made, need);
   }
 
   /** What follows a turn: reads the state, and publishes if the caller wants that. Never rejects. */
@@ -150,7 +151,8 @@ export class Checkouts {
         const own = fork ? { branch: null, pull_request_url: null } : {};
         const state = { ...saved, ...own, commit };
         const warnings = fork && commit === saved.commit ? [] : [warning];
-        return this.#prepared({ state, staged, stage, began, remade: !fork, warnings }, need);
+        const made = { state, staged, stage, began, remade: !fork, copied: fork, warnings };
+        return this.#prepared(made, need);
       } catch (error) {
         const isLast = commit === saved.start;
         if (isLast || asBerthError(error).code !== 'workspace_not_found') throw error;

@@ -48,13 +48,15 @@ export interface Made {
   /** By performance.now(). */
   began: number;
   remade: boolean;
+  /** Whether the session begins with the history of another one. */
+  copied: boolean;
   warnings: string[];
 }
 
 /** The checkout was made in the staging directory; `fill` moves it into the directory of the worker. */
 export function preparedCheckout(made: Made, options: PreparedOptions): PreparedCheckout {
   const { git, mirrors, log, onCheckout, onFailure } = options;
-  const { state, signal, began, remade, warnings } = made;
+  const { state, signal, began, remade, copied, warnings } = made;
   let waiting: StagedCheckout | undefined = made.staged;
   /** A pack of the mirror may be damaged, which only the checkout shows. */
   const fillOnce = async (directory: string): Promise<void> => {
@@ -86,7 +88,7 @@ export function preparedCheckout(made: Made, options: PreparedOptions): Prepared
       ? await instructionsIn(git, directory, state, signal)
       : undefined;
     warnings.push(...(await warningsFor(directory)));
-    return noteFor(state, { remade, instructions });
+    return noteFor(state, { remade, copied, instructions });
   };
   const discard = async (): Promise<void> => {
     if (waiting) await removeTree(waiting.path).catch(() => undefined);

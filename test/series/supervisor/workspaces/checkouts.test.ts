@@ -72,6 +72,13 @@ t.test('a copy of a session gets its commit, and publishes to a branch of its ow
   t.match(fork.state, { commit, branch: null });
   t.notOk(fork.prepared.remade);
   t.strictSame(fork.prepared.warnings, []);
+  t.match(fork.note, /is a copy.* changes that were not published before are not in it/);
+  await one.git('commit', '--quiet', '--allow-empty', '-m', 'Not published');
+  await end(one);
+  const other = await make({ repo: 'me/app' }, { saved: one.state, fork: true });
+  t.equal((await other.git('rev-parse', 'HEAD')).text.trim(), one.state.start);
+  t.match(other.prepared.warnings, [/does not have its later commits/]);
+  t.match(other.note, `at the commit ${one.state.start}`);
 });
 
 t.test(
