@@ -1,12 +1,20 @@
 /**
  * `npm run bench:workspaces`: from the request to the first token of a prompt with a checkout, the first and the second
  * time, beside the same by hand (`git clone --depth 1` and `claude -p`), in one run with the real CLI, a real git, a real
- * gateway and the stand-in Messages API. Each round has a repository of its own, and the ways take turns.
+ * gateway and the stand-in Messages API. The second time begins when the files are ready in advance. Each round has a repository of its own, and the ways take turns.
  * Options: --rounds N, --files N,N,N, --json.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -18,6 +26,7 @@ import { type Program, startProgram } from '../test/support/programs.ts';
 import { streamPrompt } from '../test/support/prompt.ts';
 import { type Repositories, startRepositories } from '../test/support/repositories.ts';
 import { createRepository, gitEnvironment } from '../test/support/repository.ts';
+import { until } from '../test/support/until.ts';
 import { type Figure, quantile, report } from './report.ts';
 
 const { values } = parseArgs({
@@ -46,13 +55,16 @@ for (const files of values.files.split(',').map(Number)) await measure(files);
 report('workspaces', figures);
 
 async function measure(files: number): Promise<void> {
-  const times = { hand: [] as number[], first: [] as number[], second: [] as number[] };
+  const list = (): number[] => [];
+  const times = { hand: list(), first: list(), ready: list(), second: list() };
   for (let round = 0; round < rounds; round++) {
     const name = `me/r${files}-${round}`;
     makeRepository(name, files);
     times.first.push(await byBerth(name));
+    times.ready.push(await filesReady(name));
     times.hand.push(await byHand(name));
     times.second.push(await byBerth(name));
+    await filesReady(name);
     times.hand.push(await byHand(name));
     times.second.push(await byBerth(name));
   }
@@ -61,6 +73,11 @@ async function measure(files: number): Promise<void> {
   figures.push(
     { name: `${what}: by hand, p50`, value: median(times.hand), unit: 'ms' },
     { name: `${what}: first time, p50`, value: median(times.first), unit: 'ms' },
+    {
+      name: `${what}: files ready for the second time after, p50`,
+      value: median(times.ready),
+      unit: 'ms',
+    },
     { name: `${what}: second time, p50`, value: median(times.second), unit: 'ms' },
     {
       name: `${what}: second time / by hand`,
@@ -134,6 +151,20 @@ async function byBerth(repo: string): Promise<number> {
     if (event === 'error') throw new Error(JSON.stringify(data));
   }
   throw new Error('the prompt had no answer');
+}
+
+/** Waits for the files that berth checks out in advance. @returns milliseconds */
+async function filesReady(repo: string): Promise<number> {
+  const began = performance.now();
+  const staging = join(directory, 'workspace/staging');
+  await until(`the files of ${repo} are ready`, () =>
+    readdirSync(staging).some((name) => {
+      const at = (file: string): string => join(staging, name, '.git', file);
+      if (!existsSync(at('index')) || existsSync(at('berth-incomplete'))) return false;
+      return readFileSync(at('config'), 'utf8').includes(`/${repo}`);
+    }),
+  );
+  return performance.now() - began;
 }
 
 /** A clone and a cold process, without berth. */

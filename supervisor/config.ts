@@ -289,6 +289,13 @@ export const supervisorDefinitions = {
     description:
       'The maximum size of all mirrors of repositories, and of one; a fetch that would need more is ended.',
   }),
+  spareCheckouts: setting({
+    name: 'BERTH_SPARE_CHECKOUTS',
+    schema: integer(0, 100),
+    default: '2',
+    description:
+      'For how many repositories berth keeps the files checked out for the next session, below `staging/` in BERTH_WORKSPACE_DIR. They are made after a session has begun with the repository, while the disk is not low. 0: none.',
+  }),
   checkoutTimeout: setting({
     name: 'BERTH_CHECKOUT_TIMEOUT',
     schema: duration(second, 24 * hour),

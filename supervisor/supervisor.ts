@@ -274,6 +274,7 @@ export class Supervisor {
       () => this.#jobs?.stop(),
       () => this.#testing,
       () => this.#loading,
+      () => this.#parts.checkouts.stop(),
       () => disk.stop(),
       () => retention.stop(),
       () => guard.stop(),

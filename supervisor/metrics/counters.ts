@@ -189,6 +189,6 @@ export function createMetrics(sources: MetricSources): Metrics {
     configurationChanged: (action) => configuration.inc({ action }),
     sessionRemoved: (reason) => removals.inc({ reason }),
     conversation: (session) => conversations.inc({ session }),
-    ...registerWorkspaces(sources.mirrors, registry),
+    ...registerWorkspaces(sources.checkouts, registry),
   };
 }

@@ -64,7 +64,7 @@ export interface MetricSources {
   disks: () => readonly { path: string; total: number; free: number }[];
   sessions: () => number;
   /** The mirrors of repositories. */
-  mirrors: () => { count: number; bytes: number };
+  checkouts: () => { mirrors: number; mirrorBytes: number; spares: number };
   /** The store of jobs; undefined before it is open. */
   jobs?: () => JobSource | undefined;
   /** Approvals that turns with a process wait for. */

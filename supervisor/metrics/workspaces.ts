@@ -4,9 +4,9 @@ import { type MirrorRemoval, mirrorRemovals } from '../workspaces/mirrors.ts';
 import { type CheckoutOutcome, checkoutOutcomes } from '../workspaces/prepared-checkout.ts';
 import { type PublishOutcome, publishOutcomes } from '../workspaces/turn-end.ts';
 
-/** @param mirrors read at each scrape */
+/** @param usage read at each scrape */
 export function registerWorkspaces(
-  mirrors: () => { count: number; bytes: number },
+  usage: () => { mirrors: number; mirrorBytes: number; spares: number },
   registry: Registry,
 ) {
   const registers = [registry];
@@ -29,8 +29,13 @@ export function registerWorkspaces(
       },
     });
   };
-  gauge('berth_mirrors', 'Mirrors of repositories on the disk', () => mirrors().count);
-  gauge('berth_mirrors_bytes', 'Bytes of the mirrors of repositories', () => mirrors().bytes);
+  gauge('berth_mirrors', 'Mirrors of repositories on the disk', () => usage().mirrors);
+  gauge('berth_mirrors_bytes', 'Bytes of the mirrors of repositories', () => usage().mirrorBytes);
+  gauge(
+    'berth_spare_checkouts',
+    'Repositories whose files are checked out for the next session',
+    () => usage().spares,
+  );
   const checkouts = counter(
     'berth_checkouts_total',
     'Checkouts of repositories for sessions, by outcome',

@@ -6,9 +6,11 @@ import { createSlots } from '../../shared/slots.ts';
 import { gitIn } from '../claude/git.ts';
 import type { SupervisorConfig } from '../config.ts';
 import type { Metrics } from '../metrics/counters.ts';
+import type { DiskWatch } from '../sessions/disk.ts';
 import { Checkouts } from '../workspaces/checkouts.ts';
 import { GatewayClient } from '../workspaces/gateway-client.ts';
 import { Mirrors } from '../workspaces/mirrors.ts';
+import { SpareTrees } from '../workspaces/spare-trees.ts';
 
 /** Checkouts that are made at a time. */
 const most = 4;
@@ -17,6 +19,7 @@ const most = 4;
 export function createCheckouts(
   config: SupervisorConfig,
   log: Log,
+  disk: Pick<DiskWatch, 'level'>,
   metrics: () => Pick<Metrics, 'checkout' | 'published' | 'mirrorRemoved'>,
 ): Checkouts {
   const git = gitIn(config.inherited.PATH);
@@ -32,8 +35,10 @@ export function createCheckouts(
   // A prompt that gets a worker at once is not refused.
   const mostWaiting = config.queueLimit + config.maxWorkers;
   const slots = createSlots(most, mostWaiting, config.checkoutTimeout, busy);
+  const hasRoom = () => disk.level === 'ok';
+  const trees = new SpareTrees({ git, most: config.spareCheckouts, hasRoom, log });
   return new Checkouts({
-    ...{ git, gateway, mirrors, slots, log },
+    ...{ git, gateway, mirrors, slots, trees, log },
     staging: join(config.workspaceDirectory, 'staging'),
     onCheckout: (outcome) => metrics().checkout(outcome),
     onPublish: (outcome) => metrics().published(outcome),

@@ -297,7 +297,7 @@ export function createParts(options: PartsOptions): Parts {
     deployment: lower(config.dailyBudget, profiles.dailyBudgetUsd),
   });
   const kept = { store, transcripts, workspaces, log };
-  const checkouts = createCheckouts(config, log, () => metrics);
+  const checkouts = createCheckouts(config, log, disk, () => metrics);
   const live = new LivePrompts();
   const liveApprovals = new LiveApprovals();
   const configSync = new ConfigSync({
@@ -466,7 +466,7 @@ export function createParts(options: PartsOptions): Parts {
     }),
     disks: () => disk.readings,
     sessions: () => store.size,
-    mirrors: () => checkouts.mirrors,
+    checkouts: () => checkouts.usage,
     jobs: jobStore,
     approvals: () => liveApprovals.all.length,
   });

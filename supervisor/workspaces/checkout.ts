@@ -12,6 +12,7 @@ import type { Git } from '../claude/git.ts';
 import { failureOf, isNoSpace } from './git-failures.ts';
 import { coneOf, writeGitDirectory } from './git-layout.ts';
 import { DamagedMirror, type Mirrors, type OpenMirror } from './mirrors.ts';
+import { moveTree, type SpareTree } from './move-tree.ts';
 import type { Target } from './remote-refs.ts';
 import type { WorkspaceRequest } from './workspace-request.ts';
 
@@ -113,6 +114,7 @@ export const privateFolders = ['attachments'];
 
 /**
  * Fills the directory, whose content is removed first: `.git` last and at once, so that its mark stays until then.
+ * @param tree files that were checked out before; git writes those that differ
  * @throws BerthError; then the directory has a mark, or nothing
  */
 export async function fillDirectory(
@@ -120,6 +122,7 @@ export async function fillDirectory(
   directory: string,
   { path, commit }: Pick<StagedCheckout, 'path' | 'commit'>,
   signal: AbortSignal,
+  tree?: SpareTree,
 ): Promise<void> {
   const gitDirectory = join(directory, '.git');
   const earlier = `${path}.earlier`;
@@ -133,19 +136,25 @@ export async function fillDirectory(
     if (names.includes('.git')) await rename(gitDirectory, earlier);
     await removeTree(earlier);
     await mkdir(directory, { recursive: true, mode: 0o700 });
+    if (tree) await moveTree(tree, directory, path);
     await rename(path, gitDirectory);
   } catch (error) {
     throw unwritable(directory, error);
   }
-  const end = await git({
-    arguments: ['read-tree', '--reset', '-u', 'HEAD'],
-    environment: { GIT_DIR: gitDirectory, GIT_WORK_TREE: directory },
-    workingDirectory: directory,
-    config: { 'checkout.workers': '0', 'checkout.thresholdForParallelism': '500' },
-    signal,
-    timeout: 15 * 60_000,
-  });
-  if (end.code !== 0) throw failureOf(`check the commit ${commit} out`, end);
+  const run = async (args: readonly string[]): Promise<void> => {
+    const end = await git({
+      arguments: args,
+      environment: { GIT_DIR: gitDirectory, GIT_WORK_TREE: directory },
+      workingDirectory: directory,
+      config: { 'checkout.workers': '0', 'checkout.thresholdForParallelism': '500' },
+      signal,
+      timeout: 15 * 60_000,
+    });
+    if (end.code !== 0) throw failureOf(`check the commit ${commit} out`, end);
+  };
+  await run(['read-tree', '--reset', '-u', 'HEAD']);
+  const own = privateFolders.flatMap((name) => ['-e', `/${name}/`]);
+  if (tree) await run(['clean', '-ffdxq', ...own]);
   await rm(join(gitDirectory, incomplete), { force: true });
 }
 

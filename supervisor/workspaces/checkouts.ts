@@ -21,6 +21,7 @@ import {
 } from './prepared-checkout.ts';
 import { ownBranch } from './publish.ts';
 import { findTarget, type Target, tipOf } from './remote-refs.ts';
+import type { SpareTrees } from './spare-trees.ts';
 import { type Ended, type EndOfTurn, TurnEnds, type TurnEndsOptions } from './turn-end.ts';
 import type { WorkspaceRequest } from './workspace-request.ts';
 
@@ -30,6 +31,7 @@ export interface CheckoutsOptions extends TurnEndsOptions {
   staging: string;
   /** Bounds the checkouts that are made at a time: they run before their prompts wait for a worker. */
   slots: Slots;
+  trees: SpareTrees;
   onCheckout: (outcome: CheckoutOutcome) => void;
 }
 
@@ -60,9 +62,11 @@ export class Checkouts {
     this.#turnEnds = new TurnEnds(options);
   }
 
-  /** The number and the bytes of the mirrors. */
-  get mirrors(): { count: number; bytes: number } {
-    return this.#options.mirrors.usage;
+  /** The number and the bytes of the mirrors, and the number of repositories whose files are checked out in advance. */
+  get usage(): { mirrors: number; mirrorBytes: number; spares: number } {
+    const { mirrors, trees } = this.#options;
+    const { count, bytes } = mirrors.usage;
+    return { mirrors: count, mirrorBytes: bytes, spares: trees.count };
   }
 
   /** Removes what an earlier run has left, and measures the mirrors; never rejects. */
@@ -110,7 +114,17 @@ export class Checkouts {
     const staged = await stage();
     const state = stateFor(wanted, target, staged);
     const made = { state, staged, stage, began, remade: false, copied: false, warnings: [] };
-    return this.#prepared(made, need);
+    const onFilled = () => {
+      void this.#options.trees.prepare(wanted, (signal) =>
+        this.#stage(wanted, target, { ...need, signal }),
+      );
+    };
+    return this.#prepared(made, need, onFilled);
+  }
+
+  /** Makes no files for later sessions any more; never rejects. */
+  stop(): Promise<void> {
+    return this.#options.trees.stop();
   }
 
   /** What follows a turn: reads the state, and publishes if the caller wants that. Never rejects. */
@@ -189,11 +203,15 @@ export class Checkouts {
   }
 
   #prepared(
-    made: Omit<Made, 'instructions' | 'signal'>,
+    made: Omit<Made, 'instructions' | 'signal' | 'takeTree' | 'onFilled'>,
     { instructions, signal }: CheckoutNeed,
+    onFilled = (): void => undefined,
   ): PreparedCheckout {
+    const { trees } = this.#options;
+    const { repo, path } = requestOf(made.state);
+    const more = { instructions, signal, onFilled, takeTree: () => trees.take({ repo, path }) };
     const onFailure = (error: unknown, repository: string) => this.#failed(error, repository);
-    return preparedCheckout({ ...made, instructions, signal }, { ...this.#options, onFailure });
+    return preparedCheckout({ ...made, ...more }, { ...this.#options, onFailure });
   }
 
   #failed(error: unknown, repository: string | undefined): void {

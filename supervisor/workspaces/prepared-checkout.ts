@@ -7,6 +7,7 @@ import type { SessionWorkspace } from '../sessions/session-record.ts';
 import { fillDirectory, type StagedCheckout, stateOf } from './checkout.ts';
 import { instructionsIn, noteFor, warningsFor } from './checkout-note.ts';
 import type { Mirrors } from './mirrors.ts';
+import type { SpareTree } from './move-tree.ts';
 
 export const checkoutOutcomes = ['fetched', 'mirrored', 'remade', 'failed'] as const;
 /** `fetched`: something came from the server; `mirrored`: everything was on the disk. */
@@ -45,6 +46,10 @@ export interface Made {
   /** Whether the CLAUDE.md of the repository is given to the model; called when the checkout is filled. */
   instructions: () => boolean;
   signal: AbortSignal;
+  /** Files that were checked out before; undefined if there are none. */
+  takeTree: () => SpareTree | undefined;
+  /** Called when the directory has been filled. */
+  onFilled: () => void;
   /** By performance.now(). */
   began: number;
   remade: boolean;
@@ -62,7 +67,7 @@ export function preparedCheckout(made: Made, options: PreparedOptions): Prepared
   const fillOnce = async (directory: string): Promise<void> => {
     const staged = waiting ?? (await made.stage());
     waiting = undefined;
-    await fillDirectory(git, directory, staged, signal);
+    await fillDirectory(git, directory, staged, signal, made.takeTree());
   };
   const fill: PreparedCheckout['fill'] = async (directory, isGone = () => false) => {
     // Another attempt of the same prompt: its session has the checkout.
@@ -80,6 +85,7 @@ export function preparedCheckout(made: Made, options: PreparedOptions): Prepared
     }
     const outcome = remade ? 'remade' : made.staged.fetched ? 'fetched' : 'mirrored';
     onCheckout(outcome);
+    made.onFilled();
     log.info('workspace_ready', `checked ${state.repo} out`, {
       ...{ repository: state.repo, commit: state.commit, outcome },
       duration_ms: Math.round(performance.now() - began),

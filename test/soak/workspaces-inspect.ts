@@ -49,7 +49,8 @@ export async function inspect(berth: KilledBerth, options: InspectOptions): Prom
   if (bytes > budget) problems.push(`the directories have ${bytes} bytes, more than ${budget}`);
   const early = earlierThanRemoved(sessions, lastUse);
   if (early.length > 0) problems.push(`${early.length} sessions outlived one that was used later`);
-  const staged = readdirSync(join(workspace, 'staging'));
+  // What is checked out for the next session stays until the next start.
+  const staged = readdirSync(join(workspace, 'staging')).filter((name) => !name.endsWith('.tree'));
   if (staged.length > 0) problems.push(`${staged.length} directories are left in staging/`);
   mkdirSync(join(workspace, 'mirrors'), { recursive: true });
   const mirrors = readdirSync(join(workspace, 'mirrors'));

@@ -78,6 +78,8 @@ export async function runWorkspaces(options: WorkspacesRunOptions): Promise<Work
       BERTH_MIRRORS: String(mostMirrors),
       BERTH_DISK_BUDGET: `${budget}Mi`,
       BERTH_MAX_WORKERS: String(lanes),
+      // A round of the retention that removes nothing is logged at this level.
+      BERTH_LOG_LEVEL: 'debug',
     },
   });
   cleanup.defer(() => berth.end());

@@ -17,6 +17,7 @@ import {
 import { GatewayClient } from '../../../supervisor/workspaces/gateway-client.ts';
 import { Mirrors, type MirrorsOptions } from '../../../supervisor/workspaces/mirrors.ts';
 import type { PreparedCheckout } from '../../../supervisor/workspaces/prepared-checkout.ts';
+import { SpareTrees } from '../../../supervisor/workspaces/spare-trees.ts';
 import type { WorkspaceOutcome } from '../../../supervisor/workspaces/turn-end.ts';
 import type {
   PublishRequest,
@@ -31,7 +32,7 @@ export const author = { name: 'A Person', email: 'person@example.test' };
 export const sessionId = '6f1c3b0e-6b0f-4b57-8d28-5d3c1f0f7a11';
 export const branch = 'berth/6f1c3b0e-6b0f';
 
-type WorkshopOptions = Partial<MirrorsOptions & Pick<CheckoutsOptions, 'slots'>>;
+type WorkshopOptions = Partial<MirrorsOptions & Pick<CheckoutsOptions, 'slots' | 'trees'>>;
 
 export interface Workshop {
   scene: Scene;
@@ -95,8 +96,10 @@ function workshopOn(scene: Scene, pulls: PullRequests, options: WorkshopOptions)
   const counted: string[] = [];
   const busy = () => new BerthError('queue_full', 'too many');
   const slots = options.slots ?? createSlots(4, 10, 60_000, busy);
+  const hasRoom = () => true;
+  const trees = options.trees ?? new SpareTrees({ git, most: 0, hasRoom, log: log.log });
   const checkouts = new Checkouts({
-    ...{ git, gateway, mirrors, slots, log: log.log, staging: join(root, 'staging') },
+    ...{ git, gateway, mirrors, slots, trees, log: log.log, staging: join(root, 'staging') },
     onCheckout: (outcome) => counted.push(outcome),
     onPublish: (outcome) => counted.push(outcome),
   });

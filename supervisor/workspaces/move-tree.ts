@@ -1,0 +1,43 @@
+/** Moves a checkout that belongs to no session into the directory of a session. */
+import { createHash } from 'node:crypto';
+import { readdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { removeTree } from '../../shared/remove-tree.ts';
+
+/** A whole checkout that belongs to no session. */
+export interface SpareTree {
+  directory: string;
+  /** Of its index. */
+  digest: string;
+}
+
+/**
+ * Moves the files of the tree into a directory, and its index into a git directory; never rejects. What is not moved is
+ * written by git. The names that the directory has already stay.
+ */
+export async function moveTree(
+  { directory, digest }: SpareTree,
+  into: string,
+  gitDirectory: string,
+): Promise<void> {
+  try {
+    const source = join(directory, '.git/index');
+    const [index, { atime, mtime }] = [await readFile(source), await stat(source)];
+    if (digestOf(index) !== digest) return;
+    for (const name of await readdir(directory)) {
+      if (name !== '.git') await rename(join(directory, name), join(into, name));
+    }
+    const target = join(gitDirectory, 'index');
+    await writeFile(target, index);
+    // A file that was written at the time of the index may have changed since: git compares its content.
+    await utimes(target, atime, mtime);
+  } catch {
+    // git writes what is missing.
+  } finally {
+    void removeTree(directory).catch(() => undefined);
+  }
+}
+
+export function digestOf(index: Buffer): string {
+  return createHash('sha256').update(index).digest('hex');
+}

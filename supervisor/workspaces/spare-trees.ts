@@ -1,0 +1,96 @@
+/**
+ * Keeps the files of a repository checked out for the next session that begins with it: git needs seconds to write
+ * 20,000 files, and a rename of their folders needs milliseconds.
+ * Invariants: a tree is given to one session. Only its files are taken: the session has a `.git` of its own, git compares
+ * each file with an index that nobody has changed, and a file that is not in the commit is removed. One tree is made at a
+ * time, after a session has got its own files, and none while the disk is low. A failure costs time only.
+ */
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { messageOf } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { removeTree } from '../../shared/remove-tree.ts';
+import { SerialQueue } from '../../shared/serial-queue.ts';
+import type { Git } from '../claude/git.ts';
+import { fillDirectory, type StagedCheckout } from './checkout.ts';
+import { digestOf, type SpareTree } from './move-tree.ts';
+import type { WorkspaceRequest } from './workspace-request.ts';
+
+export interface SpareTreesOptions {
+  git: Git;
+  /** The maximum number of trees, each of another repository or folder; 0 for none. */
+  most: number;
+  /** Whether the disk has room for files that nobody needs yet. */
+  hasRoom: () => boolean;
+  log: Log;
+}
+
+type Place = Pick<WorkspaceRequest, 'repo' | 'path'>;
+
+export class SpareTrees {
+  readonly #options: SpareTreesOptions;
+  /** By repository and folder; the least recently made is the first. */
+  readonly #trees = new Map<string, SpareTree>();
+  readonly #work = new SerialQueue();
+  readonly #stopping = new AbortController();
+
+  constructor(options: SpareTreesOptions) {
+    this.#options = options;
+  }
+
+  /** The number of trees that are ready. */
+  get count(): number {
+    return this.#trees.size;
+  }
+
+  take(place: Place): SpareTree | undefined {
+    const key = keyOf(place);
+    const tree = this.#trees.get(key);
+    this.#trees.delete(key);
+    return tree;
+  }
+
+  /** Makes a tree if there is none of that place; never rejects. @param stage makes its git directory */
+  prepare(place: Place, stage: (signal: AbortSignal) => Promise<StagedCheckout>): Promise<void> {
+    const { most, log } = this.#options;
+    if (most === 0) return Promise.resolve();
+    return this.#work
+      .add(() => this.#make(keyOf(place), stage))
+      .catch((error: unknown) => {
+        if (this.#stopping.signal.aborted) return;
+        const text = `the files of ${place.repo} are not ready for the next session: ${messageOf(error)}`;
+        log.warn('workspace_failed', text, { repository: place.repo });
+      });
+  }
+
+  /** Resolves when nothing more is made. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#work.idle();
+  }
+
+  async #make(key: string, stage: (signal: AbortSignal) => Promise<StagedCheckout>): Promise<void> {
+    const { git, most, hasRoom } = this.#options;
+    const { signal } = this.#stopping;
+    if (signal.aborted || this.#trees.has(key) || !hasRoom()) return;
+    const staged = await stage(signal);
+    const directory = `${staged.path}.tree`;
+    try {
+      await mkdir(directory, { mode: 0o700 });
+      await fillDirectory(git, directory, staged, signal);
+      const index = await readFile(join(directory, '.git/index'));
+      this.#trees.set(key, { directory, digest: digestOf(index) });
+    } catch (error) {
+      for (const path of [staged.path, directory]) await removeTree(path).catch(() => undefined);
+      throw error;
+    }
+    const [oldest] = this.#trees;
+    if (this.#trees.size <= most || !oldest) return;
+    this.#trees.delete(oldest[0]);
+    await removeTree(oldest[1].directory);
+  }
+}
+
+function keyOf({ repo, path = '' }: Place): string {
+  return JSON.stringify([repo, path]);
+}
