@@ -3,7 +3,8 @@
  * 20,000 files, and a rename of their folders needs milliseconds.
  * Invariants: a tree is given to one session. Only its files are taken: the session has a `.git` of its own, git compares
  * each file with an index that nobody has changed, and a file that is not in the commit is removed. One tree is made at a
- * time, after a session has got its own files, and none while the disk is low. A failure costs time only.
+ * time, after a session has got its own files. While the disk is low none is made, and those that exist go. A failure
+ * costs time only.
  */
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -69,25 +70,40 @@ export class SpareTrees {
     await this.#work.idle();
   }
 
+  /** With one CPU at most, after all others. */
+  readonly #git: Git = (run) =>
+    this.#options.git({
+      ...run,
+      background: true,
+      config: { ...run.config, 'checkout.workers': '1' },
+    });
+
   async #make(key: string, stage: (signal: AbortSignal) => Promise<StagedCheckout>): Promise<void> {
-    const { git, most, hasRoom } = this.#options;
+    const { most, hasRoom } = this.#options;
     const { signal } = this.#stopping;
-    if (signal.aborted || this.#trees.has(key) || !hasRoom()) return;
+    if (!hasRoom()) return this.#keep(0);
+    if (signal.aborted || this.#trees.has(key)) return;
     const staged = await stage(signal);
     const directory = `${staged.path}.tree`;
     try {
       await mkdir(directory, { mode: 0o700 });
-      await fillDirectory(git, directory, staged, signal);
+      await fillDirectory(this.#git, directory, staged, signal);
       const index = await readFile(join(directory, '.git/index'));
       this.#trees.set(key, { directory, digest: digestOf(index) });
     } catch (error) {
       for (const path of [staged.path, directory]) await removeTree(path).catch(() => undefined);
       throw error;
     }
-    const [oldest] = this.#trees;
-    if (this.#trees.size <= most || !oldest) return;
-    this.#trees.delete(oldest[0]);
-    await removeTree(oldest[1].directory);
+    await this.#keep(most);
+  }
+
+  /** Removes all trees but the latest ones. */
+  async #keep(most: number): Promise<void> {
+    const surplus = [...this.#trees].slice(0, Math.max(0, this.#trees.size - most));
+    for (const [key, { directory }] of surplus) {
+      this.#trees.delete(key);
+      await removeTree(directory);
+    }
   }
 }
 

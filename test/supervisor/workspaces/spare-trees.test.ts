@@ -98,6 +98,17 @@ t.test('files are kept for so many repositories and folders, and the oldest go',
   t.equal(readFileSync(join(whole.directory, 'src/a.ts'), 'utf8'), 'a\n');
 });
 
+t.test('files that were kept ready go when the disk is low', async (t) => {
+  let room = true;
+  const { make, scene, ready, kept } = await open(t, { hasRoom: () => room });
+  scene.app.commit({ 'docs/b.md': 'b\n' });
+  await make({ repo: 'me/app' });
+  await ready();
+  room = false;
+  await make({ repo: 'me/app', path: 'docs' });
+  await until('they are gone', () => kept().length === 0);
+});
+
 t.test('no files are kept ready without room on the disk, or without a number', async (t) => {
   for (const options of [{ hasRoom: () => false }, { most: 0 }]) {
     const { make, trees, root } = await open(t, options);
