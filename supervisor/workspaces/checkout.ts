@@ -136,7 +136,7 @@ export async function fillDirectory(
     if (names.includes('.git')) await rename(gitDirectory, earlier);
     await removeTree(earlier);
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    if (tree) await moveTree(tree, directory, path);
+    if (tree) await moveTree(tree, directory, path, privateFolders);
     await rename(path, gitDirectory);
   } catch (error) {
     throw unwritable(directory, error);

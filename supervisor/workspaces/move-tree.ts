@@ -13,19 +13,22 @@ export interface SpareTree {
 
 /**
  * Moves the files of the tree into a directory, and its index into a git directory; never rejects. What is not moved is
- * written by git. The names that the directory has already stay.
+ * written by git.
+ * @param without names that are not moved
  */
 export async function moveTree(
   { directory, digest }: SpareTree,
   into: string,
   gitDirectory: string,
+  without: readonly string[],
 ): Promise<void> {
   try {
     const source = join(directory, '.git/index');
     const [index, { atime, mtime }] = [await readFile(source), await stat(source)];
     if (digestOf(index) !== digest) return;
+    const stays = new Set(['.git', ...without]);
     for (const name of await readdir(directory)) {
-      if (name !== '.git') await rename(join(directory, name), join(into, name));
+      if (!stays.has(name)) await rename(join(directory, name), join(into, name));
     }
     const target = join(gitDirectory, 'index');
     await writeFile(target, index);

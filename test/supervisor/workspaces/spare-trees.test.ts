@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { gitIn } from '../../../supervisor/claude/git.ts';
@@ -63,6 +63,10 @@ t.test(
 const changes: Record<string, (path: (name: string) => string) => void> = {
   'a changed file': (path) => writeFileSync(path('src/a.ts'), 'b\n'),
   'a file of its own': (path) => writeFileSync(path('src/planted.ts'), 'evil()\n'),
+  'an attached file': (path) => {
+    mkdirSync(path('attachments'));
+    writeFileSync(path('attachments/planted'), 'x');
+  },
   'an ignored file': (path) => writeFileSync(path('planted.log'), 'x\n'),
   'an absent file': (path) => rmSync(path('src/a.ts')),
   'another index': (path) => writeFileSync(path('.git/index'), readFileSync(path('.git/HEAD'))),
