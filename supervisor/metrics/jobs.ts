@@ -8,7 +8,7 @@ import { within } from '../../shared/waiting.ts';
 import { endStates, jobTransitions } from '../jobs/job.ts';
 import type { JobCounts, JobStore } from '../jobs/job-store.ts';
 
-export type JobSource = Pick<JobStore, 'counts'>;
+export type JobSource = Pick<JobStore, 'counts' | 'describe'>;
 
 /** How a run of a job ended: `parked` and `requeued` (drain, restart) count as no attempt. */
 export const runOutcomes = ['succeeded', 'failed', 'parked', 'requeued', 'cancelled'] as const;
@@ -74,10 +74,12 @@ export function registerJobs(source: () => JobSource | undefined, registry: Regi
   );
   new Gauge({
     name: 'berth_job_store_available',
-    help: 'Whether the store of jobs can be read; at 0 jobs are answered job_store_unavailable',
+    help: 'Whether the store of jobs can be read and written; at 0 jobs are answered job_store_unavailable',
     registers,
     async collect() {
-      this.set((await read()) ? 1 : 0);
+      const counts = await read();
+      // A full or read-only store can still be counted.
+      this.set(counts && source()?.describe().available ? 1 : 0);
     },
   });
   const counter = (name: string, help: string, label: string, values: readonly string[]) => {

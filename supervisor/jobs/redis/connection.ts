@@ -2,7 +2,8 @@
  * The connection to the Redis server of jobs.
  * Invariants: without a usable server every command fails at once or within `deadline`, with `job_store_unavailable`;
  * nothing waits in a queue of commands. The connection is made again by itself, with back-off. A server that would lose
- * jobs is not used. The password is never part of a message.
+ * jobs is not used. A server that refuses writes, such as a full one, is reported as a problem, and is still used: reads
+ * succeed, and writes are tried. The password is never part of a message.
  */
 import { Redis, type RedisOptions } from 'ioredis';
 import { backoff } from '../../../shared/backoff.ts';
@@ -25,6 +26,9 @@ export interface RedisConnectionOptions {
   onMessage: (message: string | undefined) => void;
 }
 
+/** Answers with which Redis refuses each write: its memory is full, its disk fails, or it is a replica. */
+const refusedWrite = /^(OOM|MISCONF|READONLY|NOREPLICAS) /;
+
 /** A value in an answer of Redis. */
 export type Reply = string | number | null | Reply[];
 
@@ -35,6 +39,8 @@ export class RedisConnection {
   readonly #deadline: number;
   /** Why the server cannot be used; null if it can. */
   #problem: string | null = 'the connection is not made yet';
+  /** Why the server refused the last write; null if it did not. */
+  #refusal: string | null = null;
   #checked: Promise<void> | undefined;
   #closed = false;
 
@@ -70,9 +76,16 @@ export class RedisConnection {
     this.#subscriber.on('ready', () => options.onMessage(undefined));
   }
 
-  /** Why the server cannot be used; null if it can. */
+  /** Why the server cannot be used, or refuses writes; null if it can be used. */
   get problem(): string | null {
-    return this.#problem;
+    return this.#problem ?? this.#refusal;
+  }
+
+  /** A write has succeeded. Call it after one that comes every few seconds. */
+  wrote(): void {
+    if (this.#refusal === null) return;
+    this.#refusal = null;
+    this.#options.log.info('job_store_recovered', 'Redis accepts writes again');
   }
 
   /** For BullMQ, which shares the connection. */
@@ -111,7 +124,9 @@ export class RedisConnection {
       );
     } catch (error) {
       if (error instanceof BerthError) throw error;
-      throw this.#unavailable(what, messageOf(error), error);
+      const cause = messageOf(error);
+      if (refusedWrite.test(cause)) this.#refused(cause);
+      throw this.#unavailable(what, cause, error);
     }
   }
 
@@ -164,6 +179,17 @@ export class RedisConnection {
       );
     }
     this.#problem = cause;
+  }
+
+  #refused(cause: string): void {
+    if (this.#refusal === null && !this.#closed) {
+      this.#options.log.error(
+        'job_store_unavailable',
+        'Redis refuses writes: jobs are refused until it accepts them again, and prompts go on',
+        { reason: cause },
+      );
+    }
+    this.#refusal = cause;
   }
 
   #unavailable(what: string, cause: string, error?: unknown): BerthError {

@@ -42,7 +42,8 @@ t.test('the gauges show the store: states, reasons, the oldest, callbacks', asyn
 t.test('a store that fails or hangs is reported, and no values are made up', async (t) => {
   const store = memoryJobStore();
   store.problem = 'cannot use the store of jobs: a test; wait';
-  const hanging = { counts: () => new Promise<never>(() => {}) };
+  const describe = () => ({ kind: 'redis' as const, available: true, problem: null });
+  const hanging = { counts: () => new Promise<never>(() => {}), describe };
   for (const source of [store, hanging]) {
     const registry = new Registry();
     registerJobs(() => source, registry);
@@ -51,6 +52,16 @@ t.test('a store that fails or hangs is reported, and no values are made up', asy
     t.ok(lines.includes('berth_job_callbacks_pending Nan'));
     t.notOk(lines.some((line) => line.startsWith('berth_jobs{')));
   }
+});
+
+t.test('a store that can be read and not written is not available', async (t) => {
+  const store = memoryJobStore();
+  const describe = () => ({ kind: 'redis' as const, available: false, problem: 'out of memory' });
+  const registry = new Registry();
+  registerJobs(() => ({ counts: store.counts, describe }), registry);
+  const lines = await samples(registry);
+  t.ok(lines.includes('berth_job_store_available 0'));
+  t.ok(lines.includes('berth_jobs{state="queued"} 0'));
 });
 
 t.test('events of jobs are counted by their outcome', async (t) => {
