@@ -52,6 +52,12 @@ const cases: Record<string, { fires: Series; quiet: Series }> = {
     fires: { [lost]: constant(1), berth_login_put_back_waiting: constant(0) },
     quiet: { [lost]: constant(1), berth_login_put_back_waiting: constant(1) },
   },
+  BerthLoginWaits: {
+    // A read-only volume with much free space: no other rule fires.
+    fires: { [lost]: constant(1), berth_login_put_back_waiting: constant(1) },
+    // A refresh that another process makes.
+    quiet: { berth_login_put_back_waiting: '0+0x116 1+0x2 0+0x60' },
+  },
   BerthSetupTokenEndsIn30Days: {
     fires: { [login('setup-token')]: constant(29 * day) },
     quiet: { [login('setup-token')]: constant(31 * day), [login('login')]: constant(9 * day) },
