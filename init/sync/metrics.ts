@@ -15,6 +15,8 @@ export interface SyncMetrics {
   delivered(result: DeliveryResult): void;
   /** The server has confirmed the commit that it has now. */
   confirmed(): void;
+  /** A sync, or the first preparation, has ended. */
+  synced(result: 'succeeded' | 'failed'): void;
   /** The commit that starts no worker and the commit that is used instead; undefined for none. */
   rolledBack(commits: { bad: string; good: string } | undefined): void;
 }
@@ -57,6 +59,12 @@ export function createSyncMetrics(registry: Registry): SyncMetrics {
     help: 'When the git server last answered the request for the refs, in seconds since 1970',
     registers,
   });
+  const failingSince = new Gauge({
+    name: 'berth_sync_failing_timestamp_seconds',
+    help: 'Since when each sync fails, in seconds since 1970; 0 after a success',
+    registers,
+  });
+  let isFailing = false;
   const rolledBack = new Gauge({
     name: 'berth_sync_rolled_back',
     help: '1 while the volume has the commit before, because no worker starts with the newer one',
@@ -91,6 +99,11 @@ export function createSyncMetrics(registry: Registry): SyncMetrics {
     },
     delivered: (result) => deliveries.inc({ result }),
     confirmed: () => confirmedAt.set(Date.now() / 1_000),
+    synced: (result) => {
+      const failed = result === 'failed';
+      if (failed !== isFailing) failingSince.set(failed ? Date.now() / 1_000 : 0);
+      isFailing = failed;
+    },
     rolledBack: (commits) => {
       rolledBack.reset();
       if (commits) {

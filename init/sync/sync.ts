@@ -57,6 +57,8 @@ export class Sync {
   #repair = false;
   #repairedAt = Number.NEGATIVE_INFINITY;
   #wake = Promise.withResolvers<void>();
+  /** The syncs that have failed in a row, a preparation without the git server included. */
+  #failures = 0;
   /** BERTH_SYNC_INTERVAL, in milliseconds. */
   #interval = 300_000;
 
@@ -96,7 +98,10 @@ export class Sync {
     const report = await this.#run(config, signal, live);
     const { configDirectory, stateDirectory, owner } = config;
     if (!live) await handOver([configDirectory, stateDirectory], owner, log);
-    if (report.remote === 'current') this.#options.metrics.confirmed();
+    const { metrics } = this.#options;
+    if (report.remote === 'current') metrics.confirmed();
+    if (isRemoteFailure(report)) this.#failures = 1;
+    if (this.#failures > 0) metrics.synced('failed');
     await this.#note(report, config);
     // A commit that is held back may have been corrected since.
     if (this.#commits.bad) this.wake();
@@ -108,21 +113,23 @@ export class Sync {
   async run(signal: AbortSignal): Promise<void> {
     const lost = this.#lease?.lost ?? signal;
     const over = AbortSignal.any([signal, lost]);
-    let failures = 0;
+    const { log, metrics } = this.#options;
     while (!over.aborted) {
-      const wait = Math.min(waitAfter(failures, this.#interval), this.#repairDue());
+      const wait = Math.min(waitAfter(this.#failures, this.#interval), this.#repairDue());
       await within(this.#wake.promise, wait, over);
       if (over.aborted) break;
       this.#wake = Promise.withResolvers();
       const started = performance.now();
       try {
         await this.#turn(over);
-        failures = 0;
+        this.#failures = 0;
+        metrics.synced('succeeded');
       } catch (error) {
         if (over.aborted) break;
-        failures += 1;
+        this.#failures += 1;
+        metrics.synced('failed');
         const text = 'the volume keeps its commit: a sync failed, and is tried again';
-        this.#options.log.warn('sync_failed', text, { error, attempt: failures });
+        log.warn('sync_failed', text, { error, attempt: this.#failures });
       }
       await pause(Math.max(0, started + shortest - performance.now()), over);
     }
@@ -236,9 +243,7 @@ export class Sync {
       const report = await this.#run(config, bounded, this.#live(source));
       metrics.passed(kind, seconds());
       await this.#note(report, config);
-      const { code } = report.remote_error ?? {};
-      const isRemoteFailure = report.remote === 'failed' && code !== 'configuration_invalid';
-      if (isRemoteFailure && !source) throw remoteFailure(report);
+      if (isRemoteFailure(report) && !source) throw remoteFailure(report);
     } catch (error) {
       metrics.passed('failed', seconds());
       throw asBerthError(error);
@@ -302,6 +307,11 @@ function waitAfter(failures: number, interval: number): number {
   const { first, longest, jitter } = afterFailure;
   const most = Math.max(interval, longest);
   return backoff(failures, { first: Math.min(interval, first), longest: most, jitter });
+}
+
+/** Whether the git server failed. A commit that is held back is not such a failure. */
+function isRemoteFailure({ remote, remote_error }: InitReport): boolean {
+  return remote === 'failed' && remote_error?.code !== 'configuration_invalid';
 }
 
 function remoteFailure({ remote_error }: InitReport): Error {

@@ -76,8 +76,12 @@ const cases: Record<string, { fires: Series; quiet: Series }> = {
     quiet: {},
   },
   BerthSyncFails: {
-    fires: { berth_sync_confirmed_timestamp_seconds: constant(0) },
-    quiet: { berth_sync_confirmed_timestamp_seconds: '0+60x180' },
+    fires: { berth_sync_failing_timestamp_seconds: constant(60) },
+    // A long interval without a failure, and a failure of half an hour.
+    quiet: {
+      berth_sync_confirmed_timestamp_seconds: constant(60),
+      berth_sync_failing_timestamp_seconds: '0+0x90 5400+0x90',
+    },
   },
   BerthGatewayFails: {
     fires: { 'berth_gateway_requests_total{operation="fetch",outcome="failed"}': '0+1x180' },

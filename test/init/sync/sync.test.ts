@@ -188,6 +188,26 @@ t.test('a failing git server changes no file, and sync fetches again later', asy
   await until('the commit is there', () => harbour.read('CLAUDE.md') === 'two\n');
 });
 
+t.test('the time since which syncs fail is exported until one succeeds', async (t) => {
+  const harbour = await openHarbour(t, files);
+  const first = await startSync(t, harbour);
+  const name = 'berth_sync_failing_timestamp_seconds';
+  t.match(await first.registry.metrics(), `${name} 0\n`);
+  await first.end();
+  harbour.server.fault({ kind: 'status', status: 503 });
+  const { sync, registry } = await startSync(t, harbour);
+  const since = async () =>
+    Number(/^berth_sync_failing\w+ (\S+)$/m.exec(await registry.metrics())?.[1]);
+  const started = await since();
+  t.ok(Math.abs(Date.now() / 1_000 - started) < 60, 'the start is without the server already');
+  sync.wake();
+  await until('a sync has failed', () => harbour.events('sync_failed').length > 0);
+  t.equal(await since(), started);
+  harbour.server.fault(undefined);
+  sync.wake();
+  await until('a sync has succeeded', async () => (await since()) === 0);
+});
+
 t.test('a rewritten history is followed', async (t) => {
   const harbour = await openHarbour(t, files);
   harbour.repository.commit({ 'CLAUDE.md': 'two\n' });
