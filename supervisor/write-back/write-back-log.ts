@@ -71,11 +71,12 @@ export class WriteBackLog {
     this.#problem = undefined;
   }
 
-  /** Logs once for each problem that lasts. @returns whether it logs now */
+  /** Logs once for each problem that lasts. @returns whether the problem lasts */
   volumeIsUnreadable(cause: string): boolean {
     const now = performance.now();
     if (this.#problem?.cause !== cause) this.#problem = { cause, since: now, logged: false };
-    if (this.#problem.logged || now - this.#problem.since < patience) return false;
+    if (now - this.#problem.since < patience) return false;
+    if (this.#problem.logged) return true;
     this.#problem.logged = true;
     const facts = { from: 'volume' };
     this.#log.warn('credentials_unreadable', `cannot write the login back: ${cause}`, facts);

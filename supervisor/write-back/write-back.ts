@@ -22,7 +22,7 @@ import { Writer, type WriterOptions } from './writer.ts';
 
 /** Counts events. */
 export interface Observer {
-  /** The Secret was read and has the volume's login; or the volume has no login. */
+  /** The volume and the Secret were read: the Secret has the volume's login, or the volume has none. */
   succeeded(): void;
   /** The Secret was read and has another login than the volume. */
   kept(): void;
@@ -85,6 +85,8 @@ export class WriteBack {
   #stopped: Promise<boolean> | undefined;
   /** Whether the volume must be read again. */
   #isDue = false;
+  /** Whether the last read of the volume succeeded. */
+  #isReadable = false;
   /** The newest good login that the volume has had, and since when by performance.now(). */
   #wanted: { login: VolumeLogin; since: number } | undefined;
   /** The id of the login of the last decision. */
@@ -171,16 +173,21 @@ export class WriteBack {
   async #readVolume(): Promise<void> {
     try {
       const login = await readVolumeLogin(this.#options);
+      const isNew = login && (!this.#wanted || nameOf(login) !== nameOf(this.#wanted.login));
+      if (isNew && !(await this.#isOld(login))) this.#wanted = { login, since: performance.now() };
+      this.#isReadable = true;
       this.#log.volumeIsReadable();
-      if (!login || (this.#wanted && nameOf(login) === nameOf(this.#wanted.login))) return;
-      const history = await readHistory(this.#options);
-      // An old copy; the supervisor restores the good login.
-      if (history.is('superseded', login.id) || history.is('refused', login.id)) return;
-      this.#wanted = { login, since: performance.now() };
     } catch (error) {
-      const isLogged = this.#log.volumeIsUnreadable(messageOf(error));
-      if (isLogged) this.#options.observer.failed('volume');
+      this.#isReadable = false;
+      const lasts = this.#log.volumeIsUnreadable(messageOf(error));
+      if (lasts) this.#options.observer.failed('volume');
     }
+  }
+
+  /** Whether the login is an old copy; the supervisor restores the good login. */
+  async #isOld({ id }: VolumeLogin): Promise<boolean> {
+    const history = await readHistory(this.#options);
+    return history.is('superseded', id) || history.is('refused', id);
   }
 
   async #attempt(): Promise<void> {
@@ -195,8 +202,10 @@ export class WriteBack {
       const { spacing, reconsider } = this.#timing;
       this.#notBefore = performance.now() + (isOpen ? reconsider : spacing);
       this.#nextCheck = performance.now() + this.#timing.check;
-      if (decision === 'write' || decision === 'same') observer.succeeded();
-      else observer.kept();
+      const isKept = decision !== 'write' && decision !== 'same';
+      if (isKept) observer.kept();
+      // The volume may have a newer login than the last one that could be read.
+      else if (this.#isReadable) observer.succeeded();
     } catch (error) {
       if (!(error instanceof WriteBackFailure)) throw error;
       this.#failures += 1;

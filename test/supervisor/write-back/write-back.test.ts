@@ -4,7 +4,7 @@ import t from 'tap';
 import { judgeCredentials } from '../../../shared/credentials.ts';
 import { writeAppliedSource } from '../../../shared/credentials-memory.ts';
 import { until } from '../../support/until.ts';
-import { blank, hour, idOf, login, openShore, sourceOf } from './fixture.ts';
+import { blank, hour, idOf, login, openShore, type Shore, sourceOf } from './fixture.ts';
 
 t.jobs = 4;
 
@@ -236,6 +236,37 @@ for (const [when, reconsider] of [
     if (reconsider < 1_000) await shore.arrives(login('two', 8 - 10 / 60));
     t.equal(await writing.stop(), true);
     t.equal(shore.live(), login('two', 8 - 10 / 60));
+  });
+}
+
+const unreadable: Record<string, (shore: Shore) => void> = {
+  'a login in an unknown shape': (shore) => shore.write(login('two', 16, { scopes: ['a b'] })),
+  'a history of a newer berth': (shore) => {
+    writeFileSync(join(shore.config, '.berth/login-history.json'), '{"version":2}');
+    shore.write(login('two', 16));
+  },
+};
+
+for (const [name, plant] of Object.entries(unreadable)) {
+  t.test(`${name} is a failure at each read, and no success`, async (t) => {
+    const shore = await openShore(t);
+    const success = () => shore.metric('berth_write_back_success_timestamp_seconds');
+    const failures = () => shore.metric('berth_write_back_failures_total{reason="volume"}');
+    shore.write(login('one'));
+    shore.begin({ check: 10 });
+    await shore.arrives(login('one'));
+    plant(shore);
+    await shore.log.logged('credentials_unreadable');
+    const counted = await failures();
+    await until('two more reads have failed', async () => (await failures()) > counted + 1);
+    const [before, asked] = [await success(), shore.api.requests.length];
+    await until('the Secret is read again', () => shore.api.requests.length > asked + 2);
+    t.equal(await success(), before);
+    t.equal(shore.log.count('credentials_unreadable'), 1, 'it is logged once');
+    shore.note(undefined, {});
+    shore.write(login('three', 24));
+    await shore.arrives(login('three', 24));
+    await until('a success is reported', async () => (await success()) > before);
   });
 }
 
