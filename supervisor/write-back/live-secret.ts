@@ -32,18 +32,23 @@ export function isMalformed({ data }: SecretObject): boolean {
 }
 
 /**
- * Whether this is the Secret of a person, from which the volume's login comes: berth always writes
- * the source digest into its own Secret.
+ * Whether this is the Secret of a person, from which the volume's login comes: berth always marks
+ * its own Secret. A person may have copied its login into their Secret. An earlier berth has only
+ * written the source digest, if there was a source.
  */
 export function isSource({ data }: SecretObject, source: SourceId | undefined): boolean {
   const text = textAt(data, liveKeys.login);
   if (text === undefined || source === undefined) return false;
-  return data?.[liveKeys.sourceDigest] === undefined && digestOf(text) === source.digest;
+  const isOurs = [liveKeys.writer, liveKeys.sourceDigest].some((key) => data?.[key] !== undefined);
+  return !isOurs && digestOf(text) === source.digest;
 }
 
 /** A JSON merge patch that is refused if the Secret has changed since it was read. */
 export function patchFor({ credentials, source }: VolumeLogin, found: SecretObject): object {
-  const data: Record<string, string | null> = { [liveKeys.login]: base64(credentials.text) };
+  const data: Record<string, string | null> = {
+    [liveKeys.login]: base64(credentials.text),
+    [liveKeys.writer]: base64('berth'),
+  };
   // An unknown source does not remove the existing one: the login most likely still descends from
   // that source.
   if (source !== undefined) {

@@ -283,6 +283,23 @@ t.test('the Secret of a person is never written, and the log reports an error', 
   t.equal(shore.live(), own);
 });
 
+t.test(
+  'a login that a person has copied from the live Secret does not end the writes',
+  async (t) => {
+    const shore = await openShore(t);
+    shore.write(login('one'));
+    const writing = shore.begin();
+    await shore.arrives(login('one'));
+    t.equal(shore.live('source-digest'), undefined, 'the login has no source yet');
+    await writing.stop();
+    shore.note(sourceOf(login('one')));
+    shore.write(login('two', 16));
+    shore.begin();
+    await shore.arrives(login('two', 16));
+    t.equal(shore.log.count('write_back_failed'), 0);
+  },
+);
+
 t.test('a stop writes the pending login, and ends in time if the write fails', async (t) => {
   const shore = await openShore(t);
   const writing = shore.begin({ look: 600_000, settle: 600_000 });
