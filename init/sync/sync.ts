@@ -15,9 +15,9 @@ import type { Log } from '../../shared/log.ts';
 import { pause, within } from '../../shared/waiting.ts';
 import type { InitConfig } from '../config.ts';
 import { acquire, announce, type LivePreparation, prepareHeld } from '../prepare.ts';
-import type { InitReport } from '../report.ts';
+import { type InitReport, writeReport } from '../report.ts';
 import { currentTarget } from '../source/current-target.ts';
-import { handOver } from '../volume/ownership.ts';
+import { handOver, isRoot } from '../volume/ownership.ts';
 import { appliedFile, pendingFile, readTreeRecord } from '../volume/record.ts';
 import { holdBack } from './hold-back.ts';
 import type { PassKind, SyncMetrics } from './metrics.ts';
@@ -50,6 +50,8 @@ export class Sync {
   #busy = true;
   /** The commit on the volume. */
   #current = '';
+  /** Of the last change of the volume. */
+  #report: InitReport | undefined;
   /** The last change of the volume failed, perhaps after its files were written. */
   #isUnfinished = false;
   /** The supervisor's last judgement, whatever its commit: it may come before `#current` is known. */
@@ -172,9 +174,21 @@ export class Sync {
     }
     await this.#commits.add(commit, config);
     const isHeldBack = commit === this.#commits.bad?.commit && !isUnfinished;
+    if (isSame) await this.#confirm(config);
     if (isSame || isHeldBack) return false;
     await this.#pass(config, signal, 'commit');
     return true;
+  }
+
+  /** The server has the commit that was prepared without the server: the report shows that from now on. */
+  async #confirm({ stateDirectory, owner }: InitConfig): Promise<void> {
+    if (this.#report?.remote !== 'failed' || this.#report.commit !== this.#current) return;
+    const { remote_error: _, ...report } = this.#report;
+    const confirmed_at = new Date().toISOString();
+    const confirmed: InitReport = { ...report, remote: 'current', confirmed_at, age_ms: 0 };
+    await writeReport(stateDirectory, confirmed, isRoot() ? { owner } : {});
+    this.#report = confirmed;
+    this.#partner.end(this.#current);
   }
 
   /** Milliseconds until the repair that the supervisor has asked for; Infinity without one. */
@@ -265,6 +279,7 @@ export class Sync {
       this.#isUnfinished = true;
       const report = await prepareHeld(options);
       this.#current = report.commit;
+      this.#report = report;
       this.#isUnfinished = false;
       announce(report, log);
       return report;

@@ -146,7 +146,8 @@ export class ConfigSync {
   async #adopt(commit: string | undefined): Promise<void> {
     const { pool, guard, applied, initOutcome, log } = this.#options;
     const before = applied.commit;
-    if (!this.#holds && commit === before) return;
+    // init also announces that the report about the same commit has changed.
+    if (!this.#holds && commit === before) return initOutcome.load();
     clearTimeout(this.#timer);
     try {
       await applied.load();

@@ -243,7 +243,12 @@ const cases: Record<string, { fires: Series; quiet: Series }> = {
   },
   BerthConfigStale: {
     fires: { berth_init_continued_on_old_state: constant(1) },
-    quiet: { berth_init_continued_on_old_state: constant(0) },
+    quiet: {
+      'berth_init_continued_on_old_state{pod="a"}': constant(0),
+      // It has the commit before on purpose.
+      berth_init_continued_on_old_state: constant(1),
+      'berth_sync_rolled_back{commit="b",last_good_commit="a"}': constant(1),
+    },
   },
   BerthGitTokenEnds: {
     fires: { berth_git_token_expiry_timestamp_seconds: constant(13 * day) },

@@ -188,6 +188,28 @@ t.test('a failing git server changes no file, and sync fetches again later', asy
   await until('the commit is there', () => harbour.read('CLAUDE.md') === 'two\n');
 });
 
+t.test('a start without the git server is confirmed when the server has that commit', async (t) => {
+  const harbour = await openHarbour(t, files);
+  await harbour.run();
+  harbour.server.fault({ kind: 'status', status: 503 });
+  const { sync } = await startSync(t, harbour);
+  const report = () => JSON.parse(readFileSync(join(harbour.volume, '.berth/report.json'), 'utf8'));
+  const { confirmed_at, ...before } = report();
+  t.match(before, { remote: 'failed', remote_error: { code: 'remote_unavailable' } });
+  const { lease, heard } = await joinAs(harbour);
+  t.teardown(() => lease.release());
+  await until('the start is announced', () => heard.length > 0);
+  heard.length = 0;
+  harbour.server.fault(undefined);
+  sync.wake();
+  await until('the supervisor learns of it', () => heard.length > 0);
+  t.same(heard, [{ kind: 'end', commit: harbour.repository.head() }]);
+  const { remote_error, ...after } = report();
+  t.match(after, { ...before, remote: 'current', remote_error: undefined, age_ms: 0 });
+  t.equal(remote_error, undefined);
+  t.ok(after.confirmed_at > confirmed_at);
+});
+
 t.test('the time since which syncs fail is exported until one succeeds', async (t) => {
   const harbour = await openHarbour(t, files);
   const first = await startSync(t, harbour);

@@ -21,6 +21,7 @@ function open({ patience = 10_000, rollBackPatience = 10_000 } = {}) {
   let lastGood: string | undefined = old;
   let listener: (message: unknown) => void = () => {};
   const workers: Worker[] = [];
+  const reports: string[] = [];
   const launchFailures = new Map<string, LaunchFailure>();
   const captured = captureLog();
   const sync = new ConfigSync({
@@ -57,7 +58,7 @@ function open({ patience = 10_000, rollBackPatience = 10_000 } = {}) {
         };
       },
     },
-    initOutcome: { load: async () => {} },
+    initOutcome: { load: async () => void reports.push('read') },
     live: { count: (state) => (state === 'sent' ? prompts.sent : prompts.running) },
     log: captured.log,
     ...{ patience, rollBackPatience },
@@ -73,7 +74,7 @@ function open({ patience = 10_000, rollBackPatience = 10_000 } = {}) {
     close: () => closed.abort(),
   };
   return {
-    ...{ sync, calls, replies, volume, prompts, workers, launchFailures, peer, captured },
+    ...{ sync, calls, reports, replies, volume, prompts, workers, launchFailures, peer, captured },
     /** init has a message for the supervisor. */
     say: (message: unknown) => listener(message),
     addWorker: (name: string, state: State, works = false) =>
@@ -217,6 +218,14 @@ t.test('a change after a bad judgement ends the wait', async (t) => {
   say({ kind: 'end', commit: old });
   await hasThawed();
   t.equal(captured.count('sync_unfinished'), 0);
+});
+
+t.test('the report of init is read again although the commit is the same', (t) => {
+  const { say, reports, calls } = start();
+  say({ kind: 'end', commit: old });
+  return until('the report is read', () => reports.length === 1).then(() => {
+    t.same(calls, [], 'workers go on');
+  });
 });
 
 t.test('a profile that never worked gives no verdict on a commit', (t) => {
