@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { writeFileAtomic } from '../../shared/files.ts';
+import type { Owner } from '../../shared/owner.ts';
 import { githubFile, readVersioned } from '../volume/record.ts';
 
 const memory = z.object({
@@ -31,6 +32,7 @@ export interface Remembered {
 export async function remembered(
   stateDirectory: string,
   about: readonly string[],
+  owner?: Owner,
 ): Promise<Remembered> {
   const path = join(stateDirectory, githubFile);
   const subject = createHash('sha256').update(about.join('\0')).digest('hex').slice(0, 12);
@@ -44,7 +46,7 @@ export async function remembered(
     async replace(facts) {
       if (newer) return;
       const text = JSON.stringify({ version: 1, subject, ...facts });
-      await writeFileAtomic(path, text, { mode: 0o600 });
+      await writeFileAtomic(path, text, { mode: 0o600, ...(owner ? { owner } : {}) });
     },
   };
 }

@@ -3,10 +3,11 @@
  * the git server and at most once a day, because its answer (expiry of the token, a new name) is
  * only a warning then.
  * Invariant: a successful run does not wait for the query, except for two seconds after seven
- * interrupted queries in a row.
+ * interrupted queries in a row. Only the init that stays waits for the answer, once a day.
  */
 
 import type { Log } from '../../shared/log.ts';
+import type { Owner } from '../../shared/owner.ts';
 import { within } from '../../shared/waiting.ts';
 import { usualTokenPlace } from '../git/token-setting.ts';
 import { type Preflight, type PreflightOptions, preflight } from './github.ts';
@@ -31,6 +32,10 @@ export interface GitHubQueryOptions extends Omit<PreflightOptions, 'isApp'> {
   app?: GitHubApp | undefined;
   /** Milliseconds since 1970. */
   now?: () => number;
+  /** Milliseconds that `finish` waits for a running query. */
+  patience?: number;
+  /** The owner of the record on the volume. */
+  owner?: Owner;
 }
 
 export interface GitHubQuery {
@@ -47,10 +52,10 @@ export interface GitHubQuery {
 
 /** Starts a query in the background if one is due. */
 export async function startGitHubQuery(options: GitHubQueryOptions): Promise<GitHubQuery> {
-  const { stateDirectory, app, log, now = Date.now } = options;
+  const { stateDirectory, app, log, now = Date.now, owner } = options;
   const login = app ? `${app.id} ${app.installationId}` : (options.token ?? '');
   const about = [options.apiUrl, options.path.toLowerCase(), login];
-  const known = await remembered(stateDirectory, about);
+  const known = await remembered(stateDirectory, about, owner);
   const earlier = known.value;
   const end = new AbortController();
   const signal = AbortSignal.any([options.signal, end.signal]);
@@ -68,7 +73,8 @@ export async function startGitHubQuery(options: GitHubQueryOptions): Promise<Git
     async finish() {
       let expiry = earlier?.token_expires_at;
       if (running) {
-        const wait = (earlier?.cut_short ?? 0) >= mostCutShort ? patience : 0;
+        const usual = (earlier?.cut_short ?? 0) >= mostCutShort ? patience : 0;
+        const wait = options.patience ?? usual;
         const found = await within(running, wait, signal);
         if (found?.problem) {
           log.warn('preflight_warning', `git works, but GitHub's API reports: ${found.problem}`);

@@ -17,6 +17,7 @@ import type { InitConfig } from '../config.ts';
 import { acquire, announce, type LivePreparation, prepareHeld } from '../prepare.ts';
 import { type InitReport, writeReport } from '../report.ts';
 import { currentTarget } from '../source/current-target.ts';
+import { TokenQuery } from '../source/token-query.ts';
 import { handOver, isRoot } from '../volume/ownership.ts';
 import { appliedFile, pendingFile, readTreeRecord } from '../volume/record.ts';
 import { holdBack } from './hold-back.ts';
@@ -45,6 +46,7 @@ export class Sync {
   readonly #options: SyncOptions;
   readonly #partner: Partner;
   readonly #commits: ReceivedCommits;
+  readonly #tokenQuery = new TokenQuery();
   #lease: Lease | undefined;
   /** The volume is being changed: no supervisor may join. */
   #busy = true;
@@ -174,21 +176,26 @@ export class Sync {
     }
     await this.#commits.add(commit, config);
     const isHeldBack = commit === this.#commits.bad?.commit && !isUnfinished;
-    if (isSame) await this.#confirm(config);
-    if (isSame || isHeldBack) return false;
+    if (isSame || isHeldBack) {
+      const isQueried = await this.#tokenQuery.runIfDue(config, log, signal);
+      const isConfirmed = isSame && (await this.#confirm(config));
+      // The supervisor reads again what is known of the commit and of the token.
+      if (isQueried || isConfirmed) this.#partner.end(this.#current);
+      return false;
+    }
     await this.#pass(config, signal, 'commit');
     return true;
   }
 
   /** The server has the commit that was prepared without the server: the report shows that from now on. */
-  async #confirm({ stateDirectory, owner }: InitConfig): Promise<void> {
-    if (this.#report?.remote !== 'failed' || this.#report.commit !== this.#current) return;
+  async #confirm({ stateDirectory, owner }: InitConfig): Promise<boolean> {
+    if (this.#report?.remote !== 'failed' || this.#report.commit !== this.#current) return false;
     const { remote_error: _, ...report } = this.#report;
     const confirmed_at = new Date().toISOString();
     const confirmed: InitReport = { ...report, remote: 'current', confirmed_at, age_ms: 0 };
     await writeReport(stateDirectory, confirmed, isRoot() ? { owner } : {});
     this.#report = confirmed;
-    this.#partner.end(this.#current);
+    return true;
   }
 
   /** Milliseconds until the repair that the supervisor has asked for; Infinity without one. */

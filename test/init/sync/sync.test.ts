@@ -1,10 +1,11 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Peer } from '../../../shared/lease.ts';
+import { startGitHubApi } from '../../support/github-api.ts';
 import { until } from '../../support/until.ts';
-import { openHarbour } from '../fixture.ts';
+import { openHarbour, token } from '../fixture.ts';
 import { joinAs, type Message, startSync } from './fixture.ts';
 
 /** Changes a branch of the repository at `path` as `git update-ref` does. */
@@ -209,6 +210,36 @@ t.test('a start without the git server is confirmed when the server has that com
   t.equal(remote_error, undefined);
   t.ok(after.confirmed_at > confirmed_at);
 });
+
+t.test(
+  'the expiry of a token that is put into the Secret later is found without a restart',
+  async (t) => {
+    const harbour = await openHarbour(t, files);
+    const tokenExpires = '2026-12-31 23:59:59 UTC';
+    const api = await startGitHubApi({ repository: 'me/claude', token, tokenExpires });
+    t.teardown(() => api.close());
+    const { sync, registry } = await startSync(t, harbour, { BERTH_GITHUB_API_URL: api.url });
+    const { lease, heard } = await joinAs(harbour);
+    t.teardown(() => lease.release());
+    await until('the start is announced', () => heard.length > 0);
+    heard.length = 0;
+    // As after another token: the record of the start is about the token of the start.
+    const path = join(harbour.volume, '.berth/github.json');
+    rmSync(path, { force: true });
+    sync.wake();
+    await until('the supervisor learns of it', () => heard.length > 0);
+    t.same(heard, [{ kind: 'end', commit: harbour.repository.head() }]);
+    t.match(JSON.parse(readFileSync(path, 'utf8')), {
+      token_expires_at: '2026-12-31T23:59:59.000Z',
+    });
+    const asked = api.requests.length;
+    sync.wake();
+    await until('it has checked again', async () =>
+      (await registry.metrics()).includes('result="unchanged"} 2'),
+    );
+    t.equal(api.requests.length, asked, 'GitHub is queried once a day');
+  },
+);
 
 t.test('the time since which syncs fail is exported until one succeeds', async (t) => {
   const harbour = await openHarbour(t, files);
