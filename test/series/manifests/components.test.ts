@@ -3,6 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { parse as parseYaml, stringify } from 'yaml';
+import { readInitConfig } from '../../../init/config.ts';
 import packageJson from '../../../package.json' with { type: 'json' };
 import { hosts } from '../../../shared/hosts.ts';
 import { testDirectory } from '../../support/directory.ts';
@@ -267,6 +268,24 @@ t.test(
     t.equal(pod?.terminationGracePeriodSeconds, 600);
   },
 );
+
+t.test('the startup probe of sync ends no preparation that BERTH_TIMEOUT allows', { skip }, (t) => {
+  const withTimeout = (timeout: string) =>
+    readInitConfig({ BERTH_REPO: 'https://git.example.org/me/claude', BERTH_TIMEOUT: timeout });
+  t.throws(() => withTimeout('86401s'), 'a day is the longest');
+  const { timeout } = withTimeout('24h').config;
+  const sidecars = [
+    ['sync', 'init'],
+    ['a Deployment that exists, with an init that stays', 'berth-init'],
+  ] as const;
+  for (const [combination, name] of sidecars) {
+    const pod = podsOf(manifestsOf(combination))[0]?.spec;
+    const { startupProbe } = pod ? containerOf(pod, name) : {};
+    const { failureThreshold = 0, periodSeconds = 0 } = startupProbe ?? {};
+    t.ok(failureThreshold * periodSeconds * 1_000 > timeout + 60_000);
+  }
+  t.end();
+});
 
 t.test('all images of berth have the version of this package', { skip }, (t) => {
   for (const [name, manifests] of rendered) {
