@@ -4,6 +4,7 @@ import { version } from '../../shared/version.ts';
 import { type HealthKind, healthKinds } from '../claude/cli-health.ts';
 import type { MemoryReport } from '../memory/guard.ts';
 import type { AccountState } from '../prompts/limit-account.ts';
+import { type DiskReading, diskLevels } from '../sessions/disk.ts';
 import { type InitSource, registerInit } from './init.ts';
 import type { JobSource } from './jobs.ts';
 import { registerMemory } from './memory.ts';
@@ -61,7 +62,7 @@ export interface MetricSources {
     /** Expiry of the setup-tokens of profiles. */
     setupTokens: ReadonlyMap<string, { at: number; estimated: boolean }>;
   };
-  disks: () => readonly { path: string; total: number; free: number }[];
+  disks: () => readonly Pick<DiskReading, 'path' | 'total' | 'free' | 'level'>[];
   sessions: () => number;
   /** The mirrors of repositories. */
   checkouts: () => { mirrors: number; mirrorBytes: number; spares: number };
@@ -258,6 +259,12 @@ export function registerGauges(sources: MetricSources, registry: Registry): void
   );
   labelled('berth_disk_free_bytes', 'Bytes that can still be written at that path', 'path', () =>
     sources.disks().map(({ path, free }) => [path, free] as const),
+  );
+  labelled(
+    'berth_disk_level',
+    'Free bytes and inodes at that path: 0 enough, 1 low (BERTH_DISK_LOW), 2 full (BERTH_DISK_FULL): no session starts',
+    'path',
+    () => sources.disks().map(({ path, level }) => [path, diskLevels.indexOf(level)] as const),
   );
 }
 

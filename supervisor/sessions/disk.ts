@@ -13,7 +13,9 @@ import type { Amount } from '../../shared/setting-types.ts';
 import { formatSize } from '../../shared/units.ts';
 import { DiskUsage } from './disk-usage.ts';
 
-export type DiskLevel = 'ok' | 'low' | 'full';
+/** The worst level is the last one. */
+export const diskLevels = ['ok', 'low', 'full'] as const;
+export type DiskLevel = (typeof diskLevels)[number];
 
 export interface DiskReading {
   path: string;

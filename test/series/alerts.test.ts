@@ -220,18 +220,29 @@ const cases: Record<string, { fires: Series; quiet: Series }> = {
     quiet: { berth_unclean_end_timestamp_seconds: constant(7_200 - 1_800) },
   },
   BerthDiskLow: {
+    // Few inodes are left.
     fires: {
-      'berth_disk_free_bytes{path="/w"}': constant(5),
-      'berth_disk_size_bytes{path="/w"}': constant(100),
-    },
-    quiet: {
       'berth_disk_free_bytes{path="/w"}': constant(50),
       'berth_disk_size_bytes{path="/w"}': constant(100),
+      'berth_disk_level{path="/w"}': constant(1),
+    },
+    quiet: {
+      'berth_disk_free_bytes{path="/w"}': constant(5),
+      'berth_disk_size_bytes{path="/w"}': constant(100),
+      'berth_disk_level{path="/w"}': constant(0),
+      'berth_disk_level{path="/x"}': constant(1),
     },
   },
   BerthDiskFull: {
-    fires: { 'berth_disk_free_bytes{path="/w"}': constant(1_000) },
-    quiet: { 'berth_disk_free_bytes{path="/w"}': constant(1e9) },
+    // A larger BERTH_DISK_FULL, or no inodes.
+    fires: {
+      'berth_disk_free_bytes{path="/w"}': constant(1e9),
+      'berth_disk_level{path="/w"}': constant(2),
+    },
+    quiet: {
+      'berth_disk_free_bytes{path="/w"}': constant(1e9),
+      'berth_disk_level{path="/w"}': constant(1),
+    },
   },
   BerthConflicts: {
     fires: { berth_conflicts: constant(1) },

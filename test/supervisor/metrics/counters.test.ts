@@ -54,3 +54,26 @@ t.test('a counter starts at 0 for each label, and a counted value is never reset
     'berth_cost_usd_total{profile="new"} 0',
   ]);
 });
+
+t.test('the level of a disk is exported beside its free bytes', async (t) => {
+  const bytes = { total: 1e10, free: 1e9 };
+  const { registry } = createMetrics({
+    profiles: () => [],
+    tokens: () => [],
+    // Without inodes, much space does not help.
+    disks: () => [
+      { ...bytes, path: '/volume', level: 'full' },
+      { ...bytes, path: '/workspace', level: 'low' },
+      { ...bytes, path: '/tmp', level: 'ok' },
+    ],
+  } as unknown as MetricSources);
+  const text = await registry.getSingleMetricAsString('berth_disk_level');
+  t.same(
+    text.split('\n').filter((line) => line.startsWith('berth')),
+    [
+      'berth_disk_level{path="/volume"} 2',
+      'berth_disk_level{path="/workspace"} 1',
+      'berth_disk_level{path="/tmp"} 0',
+    ],
+  );
+});

@@ -144,6 +144,7 @@ t.test(
     t.match(disk, { level: 'full', volumes: [{ path: surroundings.config, level: 'full' }, {}] });
     const metrics = await (await fetch(`${metricsUrl}/metrics`)).text();
     t.match(metrics, /berth_disk_free_bytes\{path=".*config"\} \d+/);
+    t.match(metrics, /berth_disk_level\{path=".*config"\} 2/);
     rmSync(large);
     t.match(await prompt('[[say three]]'), { status: 200 }, 'at once when there is room again');
     await supervisor.stop();
