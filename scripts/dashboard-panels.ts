@@ -27,8 +27,9 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
       ...{ title: 'Prompts refused', ...yesNo, warn: [1, 1], words: ['no', 'yes'] },
       means: 'No login, paused, the account is at a limit, or workers of a profile do not start.',
       queries: {
+        // No account is known before the first prompt, and while the login is lost there is no first prompt.
         refused:
-          'max(berth_login_lost{@}) + max(berth_paused{@}) + max(berth_limit_closed{@}) + max(berth_launch_failing{@}) > bool 0',
+          'max(berth_login_lost{@}) + max(berth_paused{@}) + (max(berth_limit_closed{@}) or vector(0)) + max(berth_launch_failing{@}) > bool 0',
       },
     },
     {

@@ -164,6 +164,25 @@ t.test('Prometheus can read every query', { skip: missing('promtool') }, (t) => 
   t.end();
 });
 
+t.test('a lost login is shown before the first prompt', { skip: missing('promtool') }, (t) => {
+  const panel = rows['At a glance']?.find(({ title }) => title === 'Prompts refused');
+  const expr = panel?.queries.refused?.replaceAll('{@}', '');
+  // A supervisor without a prompt has no berth_limit_closed.
+  const names = ['berth_login_lost', 'berth_paused', 'berth_launch_failing{profile="default"}'];
+  const tests = [1, 0].map((lost) => ({
+    interval: '1m',
+    input_series: names.map((series, index) => ({ series, values: String(index ? 0 : lost) })),
+    promql_expr_test: [{ expr, eval_time: '0', exp_samples: [{ labels: '{}', value: lost }] }],
+  }));
+  const file = join(testDirectory(t, {}), 'test.yaml');
+  writeFileSync(file, stringify({ evaluation_interval: '1m', tests }));
+  const { status, stdout, stderr } = spawnSync('promtool', ['test', 'rules', file], {
+    encoding: 'utf8',
+  });
+  t.equal(status, 0, stdout + stderr);
+  t.end();
+});
+
 t.test(
   'the monitoring component scrapes the metrics port of the Service and adds the dashboard',
   { skip: cannotRender() },
