@@ -210,7 +210,7 @@ export const supervisorDefinitions = {
     schema: duration(0, hour),
     default: '60s',
     description:
-      'How long running turns may continue after SIGTERM and BERTH_DRAIN_DELAY; then they are ended with the retryable error `draining`. Keep terminationGracePeriodSeconds 30 s above the sum of the two.',
+      'How long running turns may continue after SIGTERM and BERTH_DRAIN_DELAY; then they are ended with the retryable error `draining`. Keep terminationGracePeriodSeconds 30 s above the sum of the two, and 12 s more with write-back.',
   }),
   drainDelay: setting({
     name: 'BERTH_DRAIN_DELAY',

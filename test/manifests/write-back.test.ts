@@ -1,4 +1,6 @@
 /** The component write-back on the base: who bears a token, what it may do, and that all fits. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { IRole } from 'kubernetes-models/rbac.authorization.k8s.io/v1/Role';
 import type { IRoleBinding } from 'kubernetes-models/rbac.authorization.k8s.io/v1/RoleBinding';
 import type { IContainer } from 'kubernetes-models/v1/Container';
@@ -8,13 +10,14 @@ import t, { type Test } from 'tap';
 import { readInitConfig } from '../../init/config.ts';
 import packageJson from '../../package.json' with { type: 'json' };
 import { liveKeys } from '../../shared/credentials-memory.ts';
-import { readWriteBackConfig } from '../../supervisor/config.ts';
+import { readSupervisorConfig, readWriteBackConfig } from '../../supervisor/config.ts';
 import { isWriteBackContainer } from '../../supervisor/doctor/sidecar.ts';
 import { testDirectory } from '../support/directory.ts';
 import {
   cannotRender,
   containerOf,
   containersOf,
+  manifestsDirectory,
   podsOf,
   renderOverlay,
 } from '../support/manifests.ts';
@@ -119,7 +122,13 @@ t.test('the component write-back', { skip: cannotRender() }, async (t) => {
     t.same(sidecar.securityContext, container('runtime').securityContext);
     t.equal(sidecar.resources?.requests?.cpu, '100m');
     t.same(sidecar.envFrom, container('runtime').envFrom);
-    t.ok((pod.terminationGracePeriodSeconds ?? 0) >= 93 + 10);
+    const { drain, drainDelay } = readSupervisorConfig(environmentOf(container('runtime'))).config;
+    t.equal(pod.terminationGracePeriodSeconds, (drain + drainDelay) / 1_000 + 30 + 12);
+    for (const page of ['install', 'configuration']) {
+      const text = readFileSync(join(manifestsDirectory, `../docs/${page}.md`), 'utf8');
+      const formula = /terminationGracePeriodSeconds\b[^|]*\b30 s\b[^|]*\b12 s more/;
+      t.match(text, formula, `${page}.md has the same sum`);
+    }
     const ports = find<IService>('Service', 'berth').spec?.ports ?? [];
     t.same(sidecar.ports, [{ name: 'write-back', containerPort: config.listen.port }]);
     t.ok(ports.some(({ targetPort }) => targetPort === 'write-back'));
