@@ -73,7 +73,7 @@ export async function keepGoodSettings(
     : 'there is no good file to keep, so the supervisor refuses prompts';
   log.error(
     'settings_invalid',
-    `the CLI would ignore ${why}; ${then}; correct it and restart the pod`,
+    `the CLI would ignore ${why}; ${then}; correct it, and restart the pod, unless init stays`,
     {
       path: settingsPath,
       kept: good !== undefined,

@@ -11,7 +11,7 @@ import { absent, type Finding, failed, ok, warning } from './check.ts';
 const largestFile = 1024 * 1024;
 const mostListed = 20;
 
-const remedy = 'correct it in the .claude repository, and restart the pod';
+const remedy = 'correct it in the .claude repository, and restart the pod, unless init stays';
 
 export async function checkClaudeSettings(configDirectory: string): Promise<Finding[]> {
   const path = join(configDirectory, 'settings.json');

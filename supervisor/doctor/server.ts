@@ -29,7 +29,7 @@ const report = z.object({
 
 type Report = z.infer<typeof report>;
 
-const inRepository = 'correct it in the .claude repository, and restart the pod';
+const inRepository = 'correct it in the .claude repository, and restart the pod, unless init stays';
 
 export async function checkServer(at: Listen, signal: AbortSignal): Promise<Finding[]> {
   const origin = originOf(at);

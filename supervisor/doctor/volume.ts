@@ -133,14 +133,14 @@ function checkConfirmed(read: z.infer<typeof report>): Finding {
     return warning(
       'configuration',
       `${what}, but with an earlier settings.json, because the CLI would ignore the file of this commit`,
-      'see `settings_invalid` in the log of the init container, correct settings.json in the repository, and restart the pod',
+      'see `settings_invalid` in the log of the init container, correct settings.json in the repository, and restart the pod, unless init stays',
     );
   }
   const refused = read.remote_error?.code === 'remote_refused';
   return warning(
     'configuration',
     `${refused ? 'the git server refused init, which' : 'init could not reach the git server and'} continued with ${what}`,
-    `see the log of the init container for the cause${refused ? ' (the git token, its access or the repository)' : ''}, fix it and restart the pod`,
+    `see the log of the init container for the cause${refused ? ' (the git token, its access or the repository)' : ''}, fix it, and restart the pod, unless init stays`,
   );
 }
 
