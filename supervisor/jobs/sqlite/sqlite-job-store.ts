@@ -4,6 +4,7 @@
  * Without a file there is no job, and the first job makes the file.
  * Only one process has the file open, so every other owner of a running job is gone.
  */
+import { access, constants } from 'node:fs/promises';
 import { releaseReserve } from '../../../shared/disk-reserve.ts';
 import { asBerthError, BerthError } from '../../../shared/errors.ts';
 import type { Log } from '../../../shared/log.ts';
@@ -227,7 +228,7 @@ class SqliteJobStore implements JobStore {
       try {
         await this.#ready();
         const value = await this.#client.call(name, ...args);
-        if (writes.has(name) || !this.#failsToWrite()) this.#recovered();
+        if (writes.has(name) || !(await this.#failsToWrite())) this.#recovered();
         return value as Awaited<ReturnType<Calls[K]>>;
       } catch (error) {
         const failure = asBerthError(error);
@@ -278,10 +279,16 @@ class SqliteJobStore implements JobStore {
     }
   }
 
-  #failsToWrite(): boolean {
+  /** Whether a read that succeeds shows nothing: writes have just failed, or the volume is still read-only. */
+  async #failsToWrite(): Promise<boolean> {
     const reason = reasonOf(this.#problem);
     const isOfWrites = reason === 'full' || reason === 'read_only';
-    return isOfWrites && performance.now() < this.#failedAt + quiet;
+    if (isOfWrites && performance.now() < this.#failedAt + quiet) return true;
+    if (reason !== 'read_only') return false;
+    return access(this.#options.stateDirectory, constants.W_OK).then(
+      () => false,
+      () => true,
+    );
   }
 
   #recovered(): void {

@@ -1,5 +1,5 @@
 /** While the store cannot be used, calls reject with the cause; nothing is lost, and the store goes on by itself. */
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -7,7 +7,9 @@ import { DatabaseSync } from 'node:sqlite';
 import t from 'tap';
 import { silent } from '../../../../shared/log.ts';
 import { refuseUnfit } from '../../../../supervisor/jobs/sqlite/file-system.ts';
+import type { Calls } from '../../../../supervisor/jobs/sqlite/protocol.ts';
 import { openJobStore } from '../../../../supervisor/jobs/sqlite/sqlite-job-store.ts';
+import { storeError } from '../../../../supervisor/jobs/sqlite/store-error.ts';
 import { ThreadClient } from '../../../../supervisor/jobs/sqlite/thread-client.ts';
 import { captureLog } from '../../../support/captured-log.ts';
 import { testDirectory } from '../../../support/directory.ts';
@@ -63,6 +65,43 @@ t.test('on a full disk nothing that was accepted is lost', { skip }, async (t) =
   const reopened = await openJobStore({ stateDirectory, most, log, client });
   for (const id of accepted) t.ok(await reopened.read(id));
   await reopened.close();
+});
+
+/** A kernel that has made a file system read-only refuses writes also to open files; a mount does not. */
+class RefusedAdds extends ThreadClient {
+  override call<K extends keyof Calls>(name: K, ...args: Parameters<Calls[K]>) {
+    if (name !== 'add') return super.call(name, ...args);
+    const path = 'jobs.sqlite';
+    return Promise.reject(storeError(Object.assign(new Error('readonly'), { errcode: 8 }), path));
+  }
+}
+
+t.test('while the volume is read-only, reads do not end the failure', { skip }, async (t) => {
+  const stateDirectory = testDirectory(t, {});
+  const earlier = await openJobStore({ stateDirectory, most, log: silent, client });
+  await earlier.add(sampleJob());
+  await earlier.close();
+  const own = new RefusedAdds();
+  const store = await openJobStore({ stateDirectory, most, log: silent, client: own });
+  execFileSync('mount', ['--bind', stateDirectory, stateDirectory]);
+  execFileSync('mount', ['-o', 'remount,bind,ro', stateDirectory]);
+  const { now } = performance;
+  t.teardown(() => {
+    performance.now = now;
+  });
+  try {
+    await t.rejects(store.add(sampleJob()), { message: /cannot be written, mount it writable/ });
+    // No further write comes.
+    performance.now = () => now.call(performance) + 3_600_000;
+    t.equal((await store.counts(0)).byState.queued, 1);
+    t.equal(store.describe().available, false);
+  } finally {
+    execFileSync('umount', ['--lazy', stateDirectory]);
+  }
+  await store.counts(0);
+  t.equal(store.describe().available, true);
+  await store.close();
+  await own.end();
 });
 
 t.test('a file that another program has locked is opened after the lock is released', async (t) => {
