@@ -2,7 +2,7 @@
 import { getPriority, setPriority } from 'node:os';
 
 /** Each step of niceness is a fifth of the CPU time less, beside a process that has not got it. */
-const nicer = 5;
+const nicer = 10;
 const nicest = 19;
 
 /**

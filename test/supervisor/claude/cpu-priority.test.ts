@@ -12,7 +12,7 @@ t.test(
     t.ok(giveWay(child.pid ?? 0));
     child.stdin.end('\n');
     const [niceness] = await once(child.stdout.setEncoding('utf8'), 'data');
-    t.equal(Number(niceness), Math.min(19, getPriority() + 5));
+    t.equal(Number(niceness), Math.min(19, getPriority() + 10));
   },
 );
 
