@@ -379,7 +379,7 @@ export const eventsOfSupervisor = {
   job_store_connected: event('info', 'Redis, the store of jobs, can be used'),
   job_store_unavailable: event(
     'error',
-    'the store of jobs cannot be used: jobs are refused until it is back',
+    'the store of jobs cannot be used, or accepts no new jobs: jobs are refused until it is back',
     'reason',
   ),
   job_store_unsafe: event('warn', 'Redis may lose jobs with its settings', 'problems'),

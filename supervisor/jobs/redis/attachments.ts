@@ -40,6 +40,7 @@ export class RedisAttachments implements AttachmentStore {
   async save(job: string, attachments: readonly Attachment[]): Promise<KeptAttachment[]> {
     const bytes = attachments.reduce((sum, { data }) => sum + data.length, 0);
     if (bytes > this.#most) throw tooLarge(bytes, this.#most);
+    this.#connection.requireRoom('keep the attachments');
     const { files, filesOf } = this.#keys;
     const words = [filesOf(job), files, job, bytes, this.#most, accepting, filesOf('')];
     const contents = attachments.flatMap(({ data }, index) => [index, data]);

@@ -1,16 +1,16 @@
 /**
  * The connection to the Redis server of jobs.
  * Invariants: without a usable server every command fails at once or within `deadline`, with `job_store_unavailable`;
- * nothing waits in a queue of commands. The connection is made again by itself, with back-off. A server that would lose
- * jobs is not used. A server that refuses writes, such as a full one, is reported as a problem, and is still used: reads
- * succeed, and writes are tried. The password is never part of a message.
+ * nothing waits in a queue of commands. The connection is made again by itself, with back-off, also if its packets vanish. A
+ * server that would lose jobs is not used. The server is checked again every few seconds: its role, its settings and its
+ * memory may change. The password is never part of a message.
  */
 import { Redis, type RedisOptions } from 'ioredis';
 import { backoff } from '../../../shared/backoff.ts';
 import { BerthError, messageOf } from '../../../shared/errors.ts';
 import type { Log } from '../../../shared/log.ts';
 import { withDeadline } from '../../../shared/waiting.ts';
-import { problemsOf } from './server-check.ts';
+import { isReplica, memoryProblem, problemsOf } from './server-check.ts';
 
 export interface RedisConnectionOptions {
   /** `redis://` or `rediss://`, with user and password. A secret. */
@@ -20,17 +20,26 @@ export interface RedisConnectionOptions {
   check?: 'refuse' | 'warn';
   /** The most milliseconds of one command. */
   deadline?: number;
+  /** Milliseconds between two checks of the server; 5 s if absent. */
+  betweenChecks?: number;
+  /**
+   * After so many milliseconds without an answer the connection is made again; 30 s if absent. It must exceed the longest
+   * command: an upload delays the answers behind it.
+   */
+  longestSilence?: number;
+  /** A key that is written to see whether the server accepts writes. */
+  probe: string;
   /** The name of the channel that reports changes. */
   channel: string;
-  /** Called with each message of the channel, and without one after a new connection. */
+  /** Called with each message of the channel, and without one when the server can be used again. */
   onMessage: (message: string | undefined) => void;
 }
 
-/** Answers with which Redis refuses each write: its memory is full, its disk fails, or it is a replica. */
-const refusedWrite = /^(OOM|MISCONF|READONLY|NOREPLICAS) /;
-
 /** A value in an answer of Redis. */
 export type Reply = string | number | null | Reply[];
+
+/** What begins the replies of a server that accepts no writes, or no larger ones. */
+const refusal = /\b(?:OOM|READONLY|MISCONF|NOREPLICAS) /;
 
 export class RedisConnection {
   readonly #options: RedisConnectionOptions;
@@ -39,9 +48,17 @@ export class RedisConnection {
   readonly #deadline: number;
   /** Why the server cannot be used; null if it can. */
   #problem: string | null = 'the connection is not made yet';
-  /** Why the server refused the last write; null if it did not. */
+  /** Why the server refuses writes, although it answers; null if it accepts them. */
   #refusal: string | null = null;
+  /** How many writes were refused. */
+  #refusals = 0;
+  /** Why the server has no memory for new jobs; null if it has some. */
+  #scarcity: string | null = null;
+  /** The problems that were logged last. */
+  #warned = '';
   #checked: Promise<void> | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #reviewing = false;
   #closed = false;
 
   constructor(options: RedisConnectionOptions) {
@@ -76,16 +93,9 @@ export class RedisConnection {
     this.#subscriber.on('ready', () => options.onMessage(undefined));
   }
 
-  /** Why the server cannot be used, or refuses writes; null if it can be used. */
+  /** Why the server cannot be used, or accepts no new jobs; null if it can. */
   get problem(): string | null {
-    return this.#problem ?? this.#refusal;
-  }
-
-  /** A write has succeeded. Call it after one that comes every few seconds. */
-  wrote(): void {
-    if (this.#refusal === null) return;
-    this.#refusal = null;
-    this.#options.log.info('job_store_recovered', 'Redis accepts writes again');
+    return this.#problem ?? this.#refusal ?? this.#scarcity;
   }
 
   /** For BullMQ, which shares the connection. */
@@ -102,6 +112,17 @@ export class RedisConnection {
     // Not awaited: the subscriber waits for as long as the server is away.
     this.#subscriber.connect().catch(() => {});
     this.#subscriber.subscribe(this.#options.channel).catch(() => {});
+    if (this.#closed) return;
+    const { betweenChecks = 5_000 } = this.#options;
+    this.#timer = setInterval(() => void this.#review(), betweenChecks).unref();
+  }
+
+  /**
+   * Call it before something new is stored.
+   * @throws BerthError `job_store_unavailable` if what is left of the memory is for jobs that were accepted
+   */
+  requireRoom(what: string): void {
+    if (this.#scarcity !== null) throw this.#unavailable(what, this.#scarcity);
   }
 
   /**
@@ -124,9 +145,8 @@ export class RedisConnection {
       );
     } catch (error) {
       if (error instanceof BerthError) throw error;
-      const cause = messageOf(error);
-      if (refusedWrite.test(cause)) this.#refused(cause);
-      throw this.#unavailable(what, cause, error);
+      this.#noteRefusal(messageOf(error));
+      throw this.#unavailable(what, messageOf(error), error);
     }
   }
 
@@ -137,6 +157,7 @@ export class RedisConnection {
 
   async close(): Promise<void> {
     this.#closed = true;
+    clearInterval(this.#timer);
     this.#problem = 'berth is shutting down';
     this.#subscriber.disconnect();
     if (this.#client.status === 'ready') {
@@ -146,27 +167,102 @@ export class RedisConnection {
   }
 
   async #check(): Promise<void> {
-    const { check = 'refuse', log } = this.#options;
     try {
       const info = await withDeadline(
         this.#client.info(),
         this.#deadline,
         () => new Error(`the server did not answer within ${this.#deadline} ms`),
       );
-      const problems = problemsOf(info);
-      if (problems.length > 0) {
-        log.warn('job_store_unsafe', `Redis may lose jobs: ${problems.join('; ')}`, { problems });
-      }
-      if (this.#closed) return;
-      const refused = check === 'refuse' && problems.length > 0;
-      if (!refused && this.#problem !== null) log.info('job_store_connected', 'Redis is connected');
-      this.#problem = refused ? problems.join('; ') : null;
-      this.#options.onMessage(undefined);
+      this.#judge(info);
+      if (!this.#closed) this.#options.onMessage(undefined);
     } catch (error) {
       this.#lost(messageOf(error));
       // Connects again: without an answer to INFO, nothing is known about the server.
       if (!this.#closed) this.#client.disconnect(true);
     }
+  }
+
+  /** Checks the server of an open connection again. Never rejects. */
+  async #review(): Promise<void> {
+    if (this.#reviewing || this.#closed) return;
+    this.#reviewing = true;
+    const { probe } = this.#options;
+    const refusals = this.#refusals;
+    try {
+      const [info, refused] = await Promise.all([
+        this.#ask(this.#client, (client) => client.info()),
+        this.#ask(this.#client, (client) =>
+          client.set(probe, '1', 'PX', 60_000).then(() => null, messageOf),
+        ),
+        this.#ask(this.#subscriber, (subscriber) => subscriber.ping()),
+      ]);
+      if (info === undefined || this.#closed) return;
+      const before = this.#problem;
+      this.#judge(info);
+      if (before !== null && this.#problem === null) this.#options.onMessage(undefined);
+      // What was refused meanwhile is newer than the write of this check.
+      if (refused === null && refusals === this.#refusals) this.#accepts();
+      else this.#noteRefusal(refused ?? '');
+      // The address may lead to the new primary by now.
+      if (isReplica(info)) this.#client.disconnect(true);
+    } finally {
+      this.#reviewing = false;
+    }
+  }
+
+  /** Undefined if the connection is away, or was silent for so long that it is made again. */
+  async #ask<T>(client: Redis, work: (client: Redis) => Promise<T>): Promise<T | undefined> {
+    if (client.status !== 'ready') return undefined;
+    const { longestSilence = 30_000 } = this.#options;
+    let isSilent = false;
+    const late = (): Error => {
+      isSilent = true;
+      return new Error(`the server did not answer within ${longestSilence} ms`);
+    };
+    try {
+      return await withDeadline(work(client), longestSilence, late);
+    } catch (error) {
+      if (isSilent && !this.#closed) {
+        if (client === this.#client) this.#lost(messageOf(error));
+        client.disconnect(true);
+      }
+      return undefined;
+    }
+  }
+
+  #judge(info: string): void {
+    const { check = 'refuse', log } = this.#options;
+    const problems = problemsOf(info);
+    const text = problems.join('; ');
+    if (text !== '' && text !== this.#warned) {
+      log.warn('job_store_unsafe', `Redis may lose jobs: ${text}`, { problems });
+    }
+    this.#warned = text;
+    if (this.#closed) return;
+    const refused = check === 'refuse' && problems.length > 0;
+    if (!refused && this.#problem !== null) log.info('job_store_connected', 'Redis is connected');
+    this.#problem = refused ? text : null;
+    const scarcity = memoryProblem(info);
+    if (scarcity !== null && this.#scarcity === null) this.#report(scarcity);
+    this.#scarcity = scarcity;
+  }
+
+  #noteRefusal(cause: string): void {
+    if (!refusal.test(cause)) return;
+    if (this.#refusal === null) this.#report(cause);
+    this.#refusal = cause;
+    this.#refusals += 1;
+  }
+
+  #accepts(): void {
+    if (this.#refusal === null) return;
+    this.#refusal = null;
+    this.#options.log.info('job_store_recovered', 'Redis accepts writes again');
+  }
+
+  #report(reason: string): void {
+    const text = `Redis accepts no new jobs: ${reason}`;
+    this.#options.log.error('job_store_unavailable', text, { reason });
   }
 
   #lost(cause: string): void {
@@ -179,17 +275,6 @@ export class RedisConnection {
       );
     }
     this.#problem = cause;
-  }
-
-  #refused(cause: string): void {
-    if (this.#refusal === null && !this.#closed) {
-      this.#options.log.error(
-        'job_store_unavailable',
-        'Redis refuses writes: jobs are refused until it accepts them again, and prompts go on',
-        { reason: cause },
-      );
-    }
-    this.#refusal = cause;
   }
 
   #unavailable(what: string, cause: string, error?: unknown): BerthError {

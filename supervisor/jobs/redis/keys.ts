@@ -54,6 +54,8 @@ export class Keys {
   readonly mirrorTimes: string;
   /** Held by the replica that sweeps. */
   readonly sweep: string;
+  /** Written to see whether the server accepts writes. */
+  readonly probe: string;
 
   constructor(name: string) {
     this.prefix = `{${name}}`;
@@ -81,6 +83,7 @@ export class Keys {
     this.mirrorBytes = key('mirror-bytes');
     this.mirrorTimes = key('mirror-times');
     this.sweep = key('sweep');
+    this.probe = key('probe');
   }
 
   /** What the key of each job begins with. */

@@ -31,6 +31,7 @@ export class MirroredSessions implements MirrorStore {
 
   async add({ id, record, from, lines }: MirrorPart): ReturnType<MirrorStore['add']> {
     const { connection, keys, replica, most, expiry } = this.#options;
+    connection.requireRoom('copy the transcript');
     const words = [...this.#keysOf(id), id, replica, from, most, expiry, keys.mirrored('')];
     const answer = await connection.run('copy the transcript', (client) =>
       client.eval(addToMirror, 0, ...words, keys.transcript(''), record, lines),

@@ -22,7 +22,7 @@ import type {
 } from '../job-store.ts';
 import { RedisAttachments } from './attachments.ts';
 import { type Accepts, Claims } from './claims.ts';
-import { RedisConnection } from './connection.ts';
+import { RedisConnection, type RedisConnectionOptions } from './connection.ts';
 import { Keys } from './keys.ts';
 import { Lanes } from './lanes.ts';
 import { listPage } from './list-page.ts';
@@ -61,6 +61,8 @@ export interface RedisJobStoreOptions {
   mirror?: Pick<MirroredSessionsOptions, 'most' | 'expiry'>;
   /** The most milliseconds of one command. */
   deadline?: number;
+  /** How the server is checked. */
+  checks?: Pick<RedisConnectionOptions, 'betweenChecks' | 'longestSilence'>;
   /** Makes a session of a lost replica exist here. @returns false if it cannot; the default */
   adopt?: (sessionId: string) => Promise<Adoption>;
 }
@@ -96,7 +98,8 @@ export class RedisJobStore implements JobStore {
     this.#keys = new Keys(options.name ?? 'berth');
     this.#replica = options.replica ?? hostname();
     this.#connection = new RedisConnection({
-      ...{ url, log, channel: this.#keys.changes },
+      ...{ url, log, channel: this.#keys.changes, probe: this.#keys.probe },
+      ...options.checks,
       ...(check ? { check } : {}),
       ...(deadline ? { deadline } : {}),
       onMessage: (id) => this.#changed(id),
@@ -145,6 +148,7 @@ export class RedisJobStore implements JobStore {
   }
 
   async add(job: Job, key?: JobKey): Promise<{ job: Job; created: boolean }> {
+    this.#connection.requireRoom('add the job');
     // A session is checked where the job is accepted, so it is here unless another replica is known to have it.
     const more: Command[] =
       job.sessionId === null ? [] : [['HSETNX', this.#keys.homes, job.sessionId, this.#replica]];

@@ -1,8 +1,12 @@
 /**
  * The Lua scripts. Redis runs each of them in one step: after a crash of the server all of a script is there or nothing.
- * Invariant: a job is written only by `write`, which compares its revision, or by `add`, which requires that it is new. A job that
- * cannot be read is set aside by `refuse`.
+ * Invariants: a job is written only by `write`, which compares its revision, or by `add`, which requires that it is new. A job that
+ * cannot be read is set aside by `refuse`. A server whose memory is full refuses what is new. It must not refuse what ends or
+ * removes a job, since only this frees memory, nor a sign of life: the scripts for these have the flag `allow-oom`.
  */
+
+/** Begins a script that a server with a full memory runs too. Redis requires it in the first line of the script. */
+const alsoWhenFull = '#!lua flags=allow-oom';
 
 /**
  * The clock of Redis in milliseconds since 1970; the first job of a session (the ids of lost records are removed); and the
@@ -83,7 +87,7 @@ end
  * ARGV: the key of the job, the revision that it must have, the session of which it must be the first job or '', its id,
  * what the keys of jobs begin with, commands. Returns 1, 0 for another revision, or -1 if it is not the first.
  */
-export const write = `${runCommands}
+export const write = `${alsoWhenFull}${runCommands}
 if (redis.call('HGET', ARGV[1], 'rev') or '') ~= ARGV[2] then return 0 end
 if ARGV[3] ~= '' and firstOf(ARGV[3], ARGV[5]) ~= ARGV[4] then return -1 end
 run(6)
@@ -97,7 +101,7 @@ return 1
  * and of jobs begin with, due, queued, turns, what the keys of all jobs of a session begin with, homes, what the keys of parked
  * jobs of a reason begin with, and the sets that may have the job. Returns 1, or 0 if there was nothing to do.
  */
-export const refuse = `${common}
+export const refuse = `${alsoWhenFull}${common}
 local own, id = ARGV[1], ARGV[3]
 local kind = redis.call('TYPE', own).ok
 local known = kind == 'hash'
@@ -200,7 +204,7 @@ return { due, expired, lanes }
  * Reports that a replica or an owner is alive. ARGV: the key replicas or owners, the name, the milliseconds for which signs
  * are kept. Returns all names with their last sign of life.
  */
-export const beat = `${common}
+export const beat = `${alsoWhenFull}${common}
 redis.call('ZADD', ARGV[1], clock(), ARGV[2])
 redis.call('ZREMRANGEBYSCORE', ARGV[1], '-inf', clock() - ARGV[3])
 return redis.call('ZRANGE', ARGV[1], 0, -1, 'WITHSCORES')

@@ -1,17 +1,15 @@
 /**
- * Checks that a Redis server keeps what it has acknowledged. INFO has everything that is needed, since managed servers
- * forbid CONFIG.
+ * Checks that a Redis server keeps what it has acknowledged, and has memory left. INFO has everything that is needed, since
+ * managed servers forbid CONFIG.
  * Invariant: the result names the setting of the server that is wrong and the value that it must have.
  */
 
+/** The part of the memory that new jobs may fill. The rest is for the work on jobs that were accepted. */
+const mostMemory = 0.9;
+
 /** What is wrong with the server, as sentences; none if it keeps jobs. @param info the answer to INFO */
 export function problemsOf(info: string): string[] {
-  const fields = new Map(
-    info.split(/\r?\n/).map((line) => {
-      const colon = line.indexOf(':');
-      return [line.slice(0, colon), line.slice(colon + 1)] as const;
-    }),
-  );
+  const fields = fieldsOf(info);
   const problems: string[] = [];
   const policy = fields.get('maxmemory_policy');
   if (policy !== undefined && policy !== 'noeviction') {
@@ -27,7 +25,7 @@ export function problemsOf(info: string): string[] {
   if (fields.get('aof_last_write_status') === 'err') {
     problems.push('the server cannot write its append-only file: look at its disk');
   }
-  if (fields.get('role') === 'slave') {
+  if (isReplica(info)) {
     problems.push('the server is a read-only replica: name the primary server');
   }
   if (isTooOld(fields)) {
@@ -36,6 +34,29 @@ export function problemsOf(info: string): string[] {
     );
   }
   return problems;
+}
+
+/** Whether the server takes no writes, because another one is the primary. @param info the answer to INFO */
+export function isReplica(info: string): boolean {
+  return fieldsOf(info).get('role') === 'slave';
+}
+
+/** Why the server has no memory for new jobs; null if it has some. @param info the answer to INFO */
+export function memoryProblem(info: string): string | null {
+  const fields = fieldsOf(info);
+  const most = Number(fields.get('maxmemory') ?? 0);
+  const used = Number(fields.get('used_memory') ?? 0);
+  if (!(most > 0) || used < most * mostMemory) return null;
+  return `its memory is nearly full (${used} of ${most} bytes): raise maxmemory, or lower BERTH_JOB_RETENTION_SIZE`;
+}
+
+function fieldsOf(info: string): ReadonlyMap<string, string> {
+  return new Map(
+    info.split(/\r?\n/).map((line) => {
+      const colon = line.indexOf(':');
+      return [line.slice(0, colon), line.slice(colon + 1)] as const;
+    }),
+  );
 }
 
 /** Valkey reports 7.2 as its `redis_version`. */
