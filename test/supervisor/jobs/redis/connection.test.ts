@@ -1,0 +1,69 @@
+/** What the connection to Redis survives beside the end of the server: vanished packets, and a change of its role. */
+import { Redis } from 'ioredis';
+import t, { type Test } from 'tap';
+import {
+  RedisJobStore,
+  type RedisJobStoreOptions,
+} from '../../../../supervisor/jobs/redis/redis-job-store.ts';
+import { captureLog } from '../../../support/captured-log.ts';
+import { freePort } from '../../../support/free-port.ts';
+import { jobOf } from '../../../support/job.ts';
+import { redisServer } from '../../../support/redis-server.ts';
+import { silentProxy } from '../../../support/silent-proxy.ts';
+import { until } from '../../../support/until.ts';
+
+async function openStore(
+  t: Test,
+  options: Pick<RedisJobStoreOptions, 'url' | 'checks'>,
+): Promise<RedisJobStore> {
+  const store = new RedisJobStore({ log: captureLog().log, replica: 'a', ...options });
+  await store.open();
+  t.teardown(() => store.close());
+  return store;
+}
+
+t.test('connections whose packets vanish are made again', async (t) => {
+  const server = await redisServer(t);
+  const proxy = await silentProxy(t, server.port);
+  const direct = await openStore(t, { url: server.url });
+  const store = await openStore(t, {
+    url: server.url.replace(`:${server.port}`, `:${proxy.port}`),
+    checks: { betweenChecks: 20, longestSilence: 500 },
+  });
+  const heard = new Set<string | undefined>();
+  store.onChange((id) => heard.add(id));
+  const addAndHear = async (): Promise<boolean> => {
+    const { job } = await direct.add(jobOf());
+    await direct.update(job.id, (found) => ({ ...found, notes: ['changed'] }));
+    return heard.has(job.id);
+  };
+  await until('changes are reported', addAndHear);
+  proxy.silence();
+  await until('a job is claimed', () => store.claim('owner', Date.now()).catch(() => undefined));
+  await until('changes are reported again', addAndHear);
+  t.equal(proxy.count, 4, 'each of the two connections was made twice');
+});
+
+t.test(
+  'a primary that becomes a replica is not used, and the connection is made again',
+  async (t) => {
+    const server = await redisServer(t);
+    const proxy = await silentProxy(t, server.port);
+    const redis = new Redis(server.url);
+    t.teardown(() => redis.disconnect());
+    const store = await openStore(t, {
+      url: server.url.replace(`:${server.port}`, `:${proxy.port}`),
+      checks: { betweenChecks: 20 },
+    });
+    await store.add(jobOf());
+    const before = proxy.count;
+    await redis.replicaof('127.0.0.1', await freePort());
+    await until('the store cannot be used', () => !store.describe().available);
+    t.match(store.describe().problem, /read-only replica|READONLY|closed/);
+    await t.rejects(store.add(jobOf()), { code: 'job_store_unavailable' });
+    await until('another server is looked for', () => proxy.count > before);
+    await redis.replicaof('NO', 'ONE');
+    await until('the store can be used', () => store.describe().available);
+    await store.add(jobOf());
+  },
+);

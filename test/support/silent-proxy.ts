@@ -1,0 +1,41 @@
+/** A TCP proxy whose connections can fall silent, as after the loss of a node: no packet arrives, and nothing closes. */
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import type { Test } from 'tap';
+
+export interface SilentProxy {
+  readonly port: number;
+  /** The connections so far. */
+  readonly count: number;
+  /** The connections so far forward nothing any more, and stay open. New connections work. */
+  silence(): void;
+}
+
+/** A proxy for a port of loopback, which ends with the test. */
+export async function silentProxy(t: Test, to: number): Promise<SilentProxy> {
+  const sockets: Socket[] = [];
+  let count = 0;
+  // Half open: the proxy does not answer the end of a connection with its own.
+  const server = createServer({ allowHalfOpen: true }, (client) => {
+    count += 1;
+    const upstream = connect(to, '127.0.0.1');
+    sockets.push(client, upstream);
+    for (const socket of [client, upstream]) socket.on('error', () => socket.destroy());
+    client.pipe(upstream).pipe(client);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  return {
+    port: (server.address() as AddressInfo).port,
+    get count() {
+      return count;
+    },
+    silence: () => {
+      for (const socket of sockets) socket.unpipe().pause();
+    },
+  };
+}
