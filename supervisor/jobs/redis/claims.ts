@@ -10,7 +10,7 @@ import { become, claimed, type Job } from '../job.ts';
 import type { RedisConnection, Reply } from './connection.ts';
 import type { Keys } from './keys.ts';
 import { type Lane, type Lanes, nameOf, parseLane } from './lanes.ts';
-import type { Command, Stored } from './record.ts';
+import { type Command, listFields, type Stored } from './record.ts';
 import type { Records } from './records.ts';
 import { scan } from './scripts.ts';
 import type { SignsOfLife } from './signs-of-life.ts';
@@ -36,6 +36,8 @@ export type Accepts = (job: Pick<Job, 'token' | 'profile' | 'priority'>) => bool
 
 /** The most due jobs of one step. */
 const mostDue = 500;
+/** Jobs that are read and queued at once: if one step fails, the jobs of the steps before have their entries. */
+const batch = 50;
 
 interface LaneFound extends Lane {
   name: string;
@@ -95,8 +97,14 @@ export class Claims {
 
   /** Gives due jobs their entry in a queue. Jobs that wait for an earlier job of their session get none yet. */
   async queue(ids: readonly string[], now: number): Promise<void> {
+    for (let at = 0; at < ids.length; at += batch)
+      await this.#queue(ids.slice(at, at + batch), now);
+  }
+
+  async #queue(ids: readonly string[], now: number): Promise<void> {
     const { keys, records, connection, lanes } = this.#options;
-    const stored = await records.readAll(ids);
+    // Without their requests, which may have megabytes.
+    const stored = await records.readAll(ids, listFields);
     const ready = (await Promise.all(stored.map((each) => this.#makeQueued(each, now)))).filter(
       (each) => each !== undefined,
     );
@@ -141,7 +149,7 @@ export class Claims {
     await records.update(job.id, (found) =>
       isToPromote(found, now) ? become(found, 'queued', now) : undefined,
     );
-    const changed = await records.read(job.id);
+    const [changed] = await records.readAll([job.id], listFields);
     return changed && isDue(changed.job, now) ? changed : undefined;
   }
 

@@ -6,6 +6,7 @@
 import type { RedisConnection } from './connection.ts';
 import type { Keys } from './keys.ts';
 import { type Lane, type Lanes, parseLane } from './lanes.ts';
+import { listFields } from './record.ts';
 import type { Records } from './records.ts';
 
 export interface SweepOptions {
@@ -49,8 +50,10 @@ export class Sweep {
       client.zrange(keys.state('queued'), 0, -1),
     );
     const missing = queued.filter((id) => !entries.has(id));
-    for (const { job, revision } of await records.readAll(missing)) {
-      if (job.state !== 'queued') continue;
+    for (const id of missing) {
+      // Without its request: all jobs that wait may be missing, and have megabytes each.
+      const [{ job, revision } = {}] = await records.readAll([id], listFields);
+      if (job?.state !== 'queued' || revision === undefined) continue;
       // The new revision gives the new entry a name that no lost entry has.
       const commands: (string | number)[][] = [
         ['HINCRBY', keys.job(job.id), 'rev', 1],

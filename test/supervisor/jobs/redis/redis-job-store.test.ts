@@ -12,6 +12,7 @@ import {
 import { captureLog } from '../../../support/captured-log.ts';
 import { redisPassword, redisServer } from '../../../support/redis-server.ts';
 import { waitingCallback } from '../../../support/stored-job.ts';
+import { tcpProxy } from '../../../support/tcp-proxy.ts';
 import { until } from '../../../support/until.ts';
 
 const server = await redisServer(t);
@@ -208,6 +209,28 @@ t.test('entries that a crash has lost are made again', async (t) => {
   t.equal(await store.claim('owner', Date.now()), undefined);
   await store.sweep();
   t.equal((await store.claim('owner', Date.now()))?.id, job.id);
+});
+
+t.test('large prompts of waiting jobs are read only when their jobs start', async (t) => {
+  const name = `test-${names++}`;
+  const proxy = await tcpProxy(t, server.port);
+  const url = server.url.replace(`:${server.port}`, `:${proxy.port}`);
+  const store = await openStore(t, { name, url });
+  const prompt = 'x'.repeat(500_000);
+  const jobs = Array.from({ length: 60 }, () => newJob({ request: { prompt } }));
+  for (const job of jobs) await store.add(job);
+  const redis = new Redis(server.url);
+  t.teardown(() => redis.disconnect());
+  await until(
+    'the jobs have their entries',
+    async () => (await redis.zcard(new Keys(name).due)) === 0,
+  );
+  await redis.del(await redis.keys(`{${name}}:lane-*`));
+  const before = proxy.received;
+  await store.sweep();
+  t.equal((await store.claim('owner', Date.now()))?.id, jobs[0]?.id);
+  const prompts = (proxy.received - before) / prompt.length;
+  t.ok(prompts < 5, `the bytes of ${prompts} prompts were read`);
 });
 
 t.test('a server that would lose jobs is refused, with the names of its settings', async (t) => {

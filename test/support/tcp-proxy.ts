@@ -1,20 +1,26 @@
-/** A TCP proxy whose connections can fall silent, as after the loss of a node: no packet arrives, and nothing closes. */
+/**
+ * A TCP proxy that counts, and whose connections can fall silent, as after the loss of a node: no packet arrives, and
+ * nothing closes.
+ */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import type { Test } from 'tap';
 
-export interface SilentProxy {
+export interface TcpProxy {
   readonly port: number;
   /** The connections so far. */
   readonly count: number;
+  /** Bytes from the server to its clients. */
+  readonly received: number;
   /** The connections so far forward nothing any more, and stay open. New connections work. */
   silence(): void;
 }
 
 /** A proxy for a port of loopback, which ends with the test. */
-export async function silentProxy(t: Test, to: number): Promise<SilentProxy> {
+export async function tcpProxy(t: Test, to: number): Promise<TcpProxy> {
   const sockets: Socket[] = [];
   let count = 0;
+  let received = 0;
   // Half open: the proxy does not answer the end of a connection with its own.
   const server = createServer({ allowHalfOpen: true }, (client) => {
     count += 1;
@@ -22,6 +28,9 @@ export async function silentProxy(t: Test, to: number): Promise<SilentProxy> {
     sockets.push(client, upstream);
     for (const socket of [client, upstream]) socket.on('error', () => socket.destroy());
     client.pipe(upstream).pipe(client);
+    upstream.on('data', (data: Buffer) => {
+      received += data.length;
+    });
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -34,8 +43,11 @@ export async function silentProxy(t: Test, to: number): Promise<SilentProxy> {
     get count() {
       return count;
     },
+    get received() {
+      return received;
+    },
     silence: () => {
-      for (const socket of sockets) socket.unpipe().pause();
+      for (const socket of sockets) socket.unpipe().removeAllListeners('data').pause();
     },
   };
 }
