@@ -376,6 +376,11 @@ export const eventsOfSupervisor = {
     'the CLI could not read how much of its windows the account has used',
     'code',
   ),
+  replica_unnamed: event(
+    'warn',
+    'the name by which Redis knows this replica cannot be kept on the volume',
+    'path',
+  ),
   job_store_connected: event('info', 'Redis, the store of jobs, can be used'),
   job_store_unavailable: event(
     'error',

@@ -414,7 +414,7 @@ export const supervisorDefinitions = {
     schema: replicaName,
     optional: true,
     description:
-      "The name by which Redis knows the replica that has a session. It must stay the same over restarts of the volume. The default is the pod's host name, which stays in a StatefulSet.",
+      'The name by which Redis knows the replica that has a session. No two replicas may have the same name. The default is the host name of the first pod that used the volume, which the volume keeps in `.berth/replica`: delete this file in a copy of a volume.',
   }),
   replicaLost: setting({
     name: 'BERTH_REPLICA_LOST',

@@ -13,6 +13,7 @@ import { settingsBringLogin } from '../shared/login-variables.ts';
 import { openStateDirectory } from '../shared/state-directory.ts';
 import { pause } from '../shared/waiting.ts';
 import { goodCommitsFile } from './boot/last-good-commit.ts';
+import { replicaFile } from './boot/replica-name.ts';
 import { attempt } from './boot/shutdown-step.ts';
 import { runMarkFile } from './boot/unclean-shutdown.ts';
 import { type Cli, findCli, noteTested } from './cli/select.ts';
@@ -168,7 +169,7 @@ export class Supervisor {
     await makeWritable(config.workspaceDirectory, 'BERTH_WORKSPACE_DIR');
     await openStateDirectory(config.stateDirectory, this.#log, {
       directories: [...loginStateParts.directories],
-      files: [...loginStateParts.files, goodCommitsFile, runMarkFile],
+      files: [...loginStateParts.files, goodCommitsFile, runMarkFile, replicaFile],
     });
     this.#lease = await acquireLease({
       directory: config.stateDirectory,

@@ -37,8 +37,11 @@ export interface TakenCopy {
   isOwn: boolean;
 }
 
-/** `later`: another replica has the session, or the copy cannot be read or written now. */
-export type Adoption = 'adopted' | 'none' | 'later';
+/**
+ * `here`: the session was on this volume already. `adopted`: the copy of its transcript is here now. `later`: another replica
+ * has the session, or the copy cannot be read or written now.
+ */
+export type Adoption = 'here' | 'adopted' | 'none' | 'later';
 
 /** Where the copies are. All methods reject with BerthError while the store cannot be reached. */
 export interface MirrorStore {
@@ -214,7 +217,7 @@ export class SessionMirror {
     const own = await sessions.read(key);
     const found = await kept.take(key);
     if (found === 'lives') return 'later';
-    if (own && (found === 'none' || found.isOwn)) return 'adopted';
+    if (own && (found === 'none' || found.isOwn)) return 'here';
     if (found === 'none') return 'none';
     const { shared } = workspaces;
     const record = recordOf(found.record, shared.path, key);

@@ -358,7 +358,10 @@ export function createParts(options: PartsOptions): Parts {
   });
   const intake = new Intake({
     ...{ store, profiles, promptTimeout: config.promptTimeout },
-    adopt: async (id) => (await options.mirror()?.adopt(id)) === 'adopted',
+    adopt: async (id) => {
+      const adoption = await options.mirror()?.adopt(id);
+      return adoption === 'adopted' || adoption === 'here';
+    },
     attachmentLimits: { files: config.attachmentMaxFiles, bytes: config.attachmentMaxSize },
   });
   const forkFlag = new ForkFlag({ config, cli, log });

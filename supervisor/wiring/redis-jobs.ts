@@ -1,6 +1,8 @@
 /** Opens the store of jobs on Redis, with what else the replicas share. BullMQ is loaded only here. */
+import { hostname } from 'node:os';
 import type { Log } from '../../shared/log.ts';
 import type { AttachmentStore } from '../attachments/attachment-store.ts';
+import { nameOfReplica } from '../boot/replica-name.ts';
 import type { SupervisorConfig } from '../config.ts';
 import type { JobStore } from '../jobs/job-store.ts';
 import { accountOf } from '../profiles/login.ts';
@@ -38,18 +40,23 @@ export async function openRedisJobs(
 ): Promise<RedisJobs> {
   const { ledger, pause, gate, admission, promptRate } = parts;
   const { RedisJobStore } = await import('../jobs/redis/redis-job-store.ts');
-  const { redisPrefix: name, redisCheck: check, replica, replicaLost } = config;
+  const { redisPrefix: name, redisCheck: check, replicaLost, stateDirectory } = config;
+  const { store: sessions } = parts;
   const { redisMirrorSize: mostMirrored } = config;
   let mirror: SessionMirror | undefined;
   const store = new RedisJobStore({
     ...{ url, log, name, check, replicaLost, mostWaiting: most },
     mostFileBytes: config.redisAttachmentSize,
     mirror: { most: mostMirrored, expiry: config.sessionRetention || longestExpiry },
-    adopt: async (session) => (await mirror?.adopt(session)) ?? 'none',
-    ...(replica === undefined ? {} : { replica }),
+    adopt: async (session) => {
+      if (mirror) return mirror.adopt(session);
+      // The pod of an earlier name may have had this volume.
+      return (await sessions.read(session)) ? 'here' : 'none';
+    },
+    replica: config.replica ?? (await nameOfReplica(stateDirectory, hostname(), log)),
   });
   if (mostMirrored > 0) {
-    const { store: sessions, transcripts, workspaces } = parts;
+    const { transcripts, workspaces } = parts;
     mirror = new SessionMirror({
       ...{ kept: store.mirrored, sessions, transcripts, workspaces, log },
       configDirectory: config.configDirectory,

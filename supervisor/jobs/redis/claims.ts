@@ -26,7 +26,7 @@ export interface ClaimsOptions {
   replicas: Pick<SignsOfLife, 'isGone'>;
   /**
    * Called before a job runs whose session is on a replica that is gone: makes the session exist here.
-   * @returns false if it cannot; the job then begins a new session
+   * @returns `none` if it cannot; the job then begins a new session
    */
   adopt: (sessionId: string) => Promise<Adoption>;
   onExpired: (job: Job) => void;
@@ -190,7 +190,7 @@ export class Claims {
       return undefined;
     }
     const away = lane.replica !== null && lane.replica !== replica;
-    const adoption = away && session !== null ? await adopt(session) : 'adopted';
+    const adoption = away && session !== null ? await adopt(session) : 'here';
     // The replica that has the session takes the job, or this one does when it can write the copy.
     if (adoption === 'later') return undefined;
     const result = await records.update(
@@ -199,7 +199,7 @@ export class Claims {
         if (!isDue(job, now)) return undefined;
         const running = claimed(job, owner, now);
         if (adoption === 'none') return withoutSession(running, lane.replica ?? '');
-        return away ? withCopy(running, lane.replica ?? '') : running;
+        return adoption === 'adopted' ? withCopy(running, lane.replica ?? '') : running;
       },
       (job): Command[] => [
         ['ALIVE', keys.owners, owner],

@@ -63,7 +63,7 @@ export interface RedisJobStoreOptions {
   deadline?: number;
   /** How the server is checked. */
   checks?: Pick<RedisConnectionOptions, 'betweenChecks' | 'longestSilence'>;
-  /** Makes a session of a lost replica exist here. @returns false if it cannot; the default */
+  /** Makes a session of a lost replica exist here. @returns `none` if it cannot; the default */
   adopt?: (sessionId: string) => Promise<Adoption>;
 }
 

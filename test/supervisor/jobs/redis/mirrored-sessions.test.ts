@@ -147,6 +147,7 @@ t.test(
     t.equal(await a.mirror.adopt(id), 'later', 'b has it and lives');
     await until('a has the session again', takes(a));
     t.equal(readFileSync(path(a), 'utf8'), '{"one":1}\n{"two":2}\n');
+    t.equal(await a.mirror.adopt(id), 'here');
   },
 );
 

@@ -153,6 +153,25 @@ t.test('a job whose session is on a lost replica begins a new session elsewhere'
   t.strictSame(adopted, ['session-1', 'session-2']);
 });
 
+t.test('a job whose session is on this volume keeps it, under whatever name', async (t) => {
+  const name = `test-${names++}`;
+  const a = await openStore(t, { name, replica: 'pod-a' });
+  const b = await openStore(t, {
+    name,
+    replica: 'pod-b',
+    replicaLost: 1,
+    adopt: async () => 'here',
+  });
+  await a.add(newJob());
+  const begun = await a.claim('owner-a', Date.now());
+  const own = { sessionId: 'session-1', promptId: 'prompt-1' };
+  await a.update(begun?.id ?? '', (job) => ({ ...become(job, 'queued', Date.now()), ...own }));
+  await a.close();
+  const taken = await until('the pod a is lost', () => claimOf(b, 'owner-b'));
+  t.match(taken, { id: begun?.id, ...own });
+  t.strictSame(taken.notes, []);
+});
+
 t.test('the data of a session is deleted with the last job of the session', async (t) => {
   const name = `test-${names++}`;
   const store = await openStore(t, { name });
