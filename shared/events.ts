@@ -381,6 +381,11 @@ export const eventsOfSupervisor = {
     'the name by which Redis knows this replica cannot be kept on the volume',
     'path',
   ),
+  accounts_unsaved: event(
+    'warn',
+    'the accounts of the logins cannot be saved: after a restart, jobs may wait for the limit of an account that is not used any more',
+    'path',
+  ),
   job_store_connected: event('info', 'Redis, the store of jobs, can be used'),
   job_store_unavailable: event(
     'error',

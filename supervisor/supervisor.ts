@@ -38,6 +38,7 @@ import { loadSessions } from './sessions/load-sessions.ts';
 import { createParts, type Parts } from './wiring/compose.ts';
 import { describeJobs } from './wiring/job-status.ts';
 import { type JobParts, openJobs } from './wiring/jobs.ts';
+import { accountsFile } from './wiring/known-accounts.ts';
 import { describeProblems, describeStatus } from './wiring/status-report.ts';
 
 export interface SupervisorOptions {
@@ -169,7 +170,7 @@ export class Supervisor {
     await makeWritable(config.workspaceDirectory, 'BERTH_WORKSPACE_DIR');
     await openStateDirectory(config.stateDirectory, this.#log, {
       directories: [...loginStateParts.directories],
-      files: [...loginStateParts.files, goodCommitsFile, runMarkFile, replicaFile],
+      files: [...loginStateParts.files, goodCommitsFile, runMarkFile, replicaFile, accountsFile],
     });
     this.#lease = await acquireLease({
       directory: config.stateDirectory,

@@ -38,7 +38,7 @@ export const limitSpread = 30_000;
 
 /**
  * What a restart may mend: settings and variables may have changed. The limits of the account are not among them, since
- * berth has forgotten what the account has used.
+ * berth has forgotten what the account has used. If the login is that of another account, they end too.
  */
 export function restartReasons(isPaused: boolean): readonly ErrorCode[] {
   const reasons: readonly ErrorCode[] = [

@@ -48,6 +48,8 @@ export class JobRunner {
   readonly #done = new Set<Promise<void>>();
   readonly #draining = new AbortController();
   readonly #closing = new AbortController();
+  /** What has ended while the store could not be used, by the list of reasons. */
+  readonly #toUnpark = new Map<string, { reasons: readonly string[]; spread: number }>();
   #wake = Promise.withResolvers<void>();
   #beat: NodeJS.Timeout | undefined;
   #unwatch: () => void = () => {};
@@ -86,15 +88,20 @@ export class JobRunner {
   }
 
   /**
-   * Makes parked jobs due that wait for one of these reasons.
+   * Makes parked jobs due that wait for one of these reasons; if the store cannot be used, as soon as it can.
    * @param spread milliseconds over which they become due
+   * @returns false if the store cannot be used
    */
-  async unpark(reasons: readonly string[], spread = 0): Promise<void> {
+  async unpark(reasons: readonly string[], spread = 0): Promise<boolean> {
     const { store, now } = this.#options;
+    const name = reasons.join();
+    this.#toUnpark.delete(name);
     try {
       if ((await store.unpark(reasons, now(), spread)) > 0) this.#wakeUp();
+      return true;
     } catch {
-      // The jobs become due by themselves.
+      this.#toUnpark.set(name, { reasons, spread });
+      return false;
     }
   }
 
@@ -249,6 +256,7 @@ export class JobRunner {
       await store.keepAlive(owner);
       const reasons = cleared?.() ?? [];
       if (reasons.length > 0) await this.unpark(reasons);
+      for (const each of [...this.#toUnpark.values()]) await this.unpark(each.reasons, each.spread);
       for (const id of [...this.#runs.keys()]) await this.#check(id);
     } catch {
       // The next tick tries again; the loop reports a store that cannot be used.

@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import type { ErrorCode } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import { SerialQueue } from '../../shared/serial-queue.ts';
 import type { AttachmentStore } from '../attachments/attachment-store.ts';
 import { KeptAttachments } from '../attachments/kept.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
@@ -16,7 +17,7 @@ import { isEnd, type Job } from '../jobs/job.ts';
 import { JobRetention } from '../jobs/job-retention.ts';
 import type { JobStore } from '../jobs/job-store.ts';
 import { Jobs } from '../jobs/jobs.ts';
-import { restartReasons } from '../jobs/limit-ends.ts';
+import { accountReasons, limitSpread, restartReasons } from '../jobs/limit-ends.ts';
 import { JobRunner } from '../jobs/runner.ts';
 import { openJobStore } from '../jobs/sqlite/sqlite-job-store.ts';
 import type { Metrics } from '../metrics/counters.ts';
@@ -24,6 +25,7 @@ import type { Profiles } from '../profiles/profiles.ts';
 import type { SessionMirror } from '../sessions/mirror.ts';
 import { connectApprovals } from './approvals.ts';
 import type { Parts } from './compose.ts';
+import { accountsOf, KnownAccounts } from './known-accounts.ts';
 import { openRedisJobs } from './redis-jobs.ts';
 
 export interface JobParts {
@@ -98,7 +100,28 @@ export async function openJobs(
   });
   const wiring = { config, profiles, store, callbacks, log };
   const { approvals, notices } = connectApprovals(parts, wiring);
-  const forget = limitEnds.onEnd((reasons, spread) => void runner.unpark(reasons, spread));
+  const accounts = new KnownAccounts(
+    stateDirectory,
+    () => accountsOf(profiles.all(), config.inherited, parts.credentials),
+    log,
+  );
+  /** Until the jobs that wait for the limits of the account before are due. */
+  let isAnotherAccount = await accounts.haveChanged();
+  const saving = new SerialQueue();
+  // The next start must not take the account of now for another one.
+  const saveAccounts = () =>
+    saving.add(async () => {
+      if (!isAnotherAccount) await accounts.save();
+    });
+  const forget = limitEnds.onEnd((reasons, spread) => {
+    void runner.unpark(reasons, spread);
+    void saveAccounts();
+  });
+  const unparkAtStart = async (): Promise<void> => {
+    await runner.unpark(restartReasons(parts.pause.state !== undefined));
+    if (isAnotherAccount) isAnotherAccount = !(await runner.unpark(accountReasons, limitSpread));
+    await saveAccounts();
+  };
   const jobs = new Jobs({
     ...{ store, intake, attachments },
     timeout: config.jobTimeout,
@@ -117,7 +140,7 @@ export async function openJobs(
     checkCallback: (url) => callbacks.check(url),
     start: () => {
       runner.start();
-      void runner.unpark(restartReasons(parts.pause.state !== undefined));
+      void unparkAtStart();
       redis?.shared.start();
       retention.start();
       callbacks.start(store, metrics.jobCallback);
@@ -130,6 +153,7 @@ export async function openJobs(
     },
     stop: async () => {
       forget();
+      await saving.idle();
       await retention.stop();
       await runner.stop();
       await notices.stop();

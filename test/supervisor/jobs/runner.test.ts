@@ -240,6 +240,22 @@ t.test(
   },
 );
 
+t.test(
+  'a limit that ends while the store is away ends for its jobs when the store is back',
+  async (t) => {
+    const { store, runner, has } = await startRunner(t);
+    const dueAt = Date.now() + 7 * 86_400_000;
+    const parked = { reason: 'usage_limit', until: dueAt };
+    const { job } = await store.add(queuedJob({ state: 'parked', parked, dueAt }));
+    runner.start();
+    store.problem = 'cannot reach the store: for a test';
+    t.equal(await runner.unpark(['usage_limit'], 1), false);
+    store.problem = null;
+    await has(job.id, 'succeeded');
+    t.equal(await runner.unpark(['usage_limit']), true);
+  },
+);
+
 t.test('a cancelled job interrupts its prompt and stays cancelled', async (t) => {
   const reasons: unknown[] = [];
   const { store, runner, jobs, has } = await startRunner(t, {

@@ -86,6 +86,31 @@ t.test('a job waits for the end of the limit, and spends no attempt on it', asyn
   t.equal(ended.attempts.length, 1);
 });
 
+t.test('a job does not wait for the limit of an account that a restart has replaced', async (t) => {
+  const { call, supervisor, surroundings } = await startWithRealCli(t, { environment });
+  const prompt = '[[say after all]]';
+  let isLimited = true;
+  surroundings.api.reply((request) => {
+    if (!isLimited || promptText(request) !== prompt) return undefined;
+    const resets = inSeconds(7 * 86_400);
+    const headers = JSON.parse(limitHeaders('rejected', resets, 'seven_day', '1.0'));
+    return { status: 429, headers };
+  });
+  const { body: job } = await call('POST', '/v1/jobs', { body: { prompt } });
+  const path = `/v1/jobs/${job.id}`;
+  await until('the job is parked', async () => {
+    const { body } = await call('GET', path);
+    return body.state === 'parked';
+  });
+  await supervisor.stop();
+  isLimited = false;
+  const next = await startWithRealCli(t, {
+    environment: { ...environment, CLAUDE_CODE_OAUTH_TOKEN: 'sk-ant-oat01-of-another-account' },
+    surroundings,
+  });
+  t.match((await next.call('GET', `${path}?wait=60s`)).body, { state: 'succeeded' });
+});
+
 t.test('an answer warns of a limit that is nearly reached, and so does the status', async (t) => {
   const { prompt, call } = await startWithRealCli(t, { environment });
   const near = limitHeaders('allowed_warning', inSeconds(3_600), 'seven_day', '0.92');
