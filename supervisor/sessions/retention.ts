@@ -1,9 +1,9 @@
 /**
  * Keeps the volume from filling up: removes sessions that were unused for long, then the least
  * recently used sessions above the disk budget, and the leftovers of the CLI.
- * Invariants: a session with a process, a waiting prompt or an unfinished job is never removed. A round does a bounded
- * amount of work and ends soon after the signal. A session that cannot be removed does not block
- * others.
+ * Invariants: a session with a process, a waiting prompt or an unfinished job is never removed. While the jobs cannot be
+ * read, no session is removed, unless the volume is full. A round does a bounded amount of work and ends soon after the
+ * signal. A session that cannot be removed does not block others.
  */
 
 import { ClockTrust } from '../../shared/clock-trust.ts';
@@ -42,6 +42,8 @@ export interface RetentionOptions {
   onRemoved?: (reason: RemovalReason) => void;
   /** The ids, in lower case, of sessions that accepted jobs are to continue; absent: none. */
   wanted?: (signal: AbortSignal) => Promise<ReadonlySet<string>>;
+  /** Whether the volume is full: then the jobs may be unreadable for that reason, and a round must make space. */
+  isFull?: () => boolean;
 }
 
 export interface Round {
@@ -72,7 +74,7 @@ export class Retention {
   #timer: NodeJS.Timeout | undefined;
   readonly #clock: ClockTrust;
   readonly #rounds = new SerialQueue();
-  /** As known last: on a full volume the jobs may be unreadable, and a round must make space. */
+  /** As known last. */
   #wanted: ReadonlySet<string> = new Set();
 
   constructor(options: RetentionOptions) {
@@ -110,14 +112,14 @@ export class Retention {
 
   /** @throws the signal's reason */
   async round(signal: AbortSignal): Promise<Round> {
-    const { log, transcripts, now = Date.now } = this.#options;
+    const { log, transcripts, now = Date.now, isFull = () => false } = this.#options;
     const started = now();
     const round: Round = { expired: 0, overBudget: 0, leftovers: 0, failed: 0, bytes: undefined };
     const trusted = this.#clock.check();
-    await this.#findWanted(signal);
-    const rest = await this.#expire(trusted ? started : 0, round, signal);
+    const mayRemove = (await this.#findWanted(signal)) || isFull();
+    const rest = mayRemove ? await this.#expire(trusted ? started : 0, round, signal) : [];
     const sizes = await transcripts.sizes(signal);
-    await this.#keepToBudget(rest, sizes, round, signal);
+    if (mayRemove) await this.#keepToBudget(rest, sizes, round, signal);
     const { configDirectory, temporaryDirectory } = this.#options;
     round.leftovers = await removeLeftovers({
       configDirectory,
@@ -139,13 +141,16 @@ export class Retention {
     return round;
   }
 
-  async #findWanted(signal: AbortSignal): Promise<void> {
+  /** @returns whether the jobs could be read */
+  async #findWanted(signal: AbortSignal): Promise<boolean> {
     const { wanted, log } = this.#options;
     try {
       this.#wanted = (await wanted?.(signal)) ?? this.#wanted;
+      return true;
     } catch (error) {
       signal.throwIfAborted();
       log.warn('retention_failed', 'cannot read which sessions jobs wait for', { error });
+      return false;
     }
   }
 

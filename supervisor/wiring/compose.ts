@@ -390,6 +390,7 @@ export function createParts(options: PartsOptions): Parts {
       const jobs = jobStore();
       return jobs === undefined ? new Set() : wantedSessions(jobs, signal);
     },
+    isFull: () => disk.level === 'full',
   });
   const guard: PoolMemory = new PoolMemory({
     ...{ config, pool, log },

@@ -146,22 +146,26 @@ t.test(
   },
 );
 
-t.test(
-  'a session that a job is to continue stays, also while the jobs cannot be read',
-  async (t) => {
-    let isReadable = true;
-    const wanted = async () => {
-      if (!isReadable) throw new Error('the disk is full');
-      return new Set([idOf(1)]);
-    };
-    const { add, round, left } = await open(t, { wanted });
-    for (const session of [1, 2]) await add(session, 40);
-    t.match(await round(), { expired: 1 });
-    isReadable = false;
-    t.match(await round(), { expired: 0, failed: 0 });
-    t.same(left(), [1]);
-  },
-);
+t.test('while the jobs cannot be read, sessions are removed only from a full volume', async (t) => {
+  let [isReadable, isFull] = [false, false];
+  const wanted = async () => {
+    if (!isReadable) throw new Error('Redis is away');
+    return new Set([idOf(1)]);
+  };
+  const { add, round, left } = await open(t, { wanted, isFull: () => isFull, budget: 1 });
+  for (const session of [1, 2]) await add(session, 40);
+  t.match(await round(), { expired: 0, overBudget: 0, failed: 0 });
+  t.same(left(), [1, 2], 'no job was ever read');
+  isReadable = true;
+  t.match(await round(), { expired: 1 });
+  t.same(left(), [1]);
+  isReadable = false;
+  await add(3, 40);
+  t.match(await round(), { expired: 0, overBudget: 0 });
+  isFull = true;
+  t.match(await round(), { expired: 1, failed: 0 });
+  t.same(left(), [1], 'what jobs waited for last');
+});
 
 t.test('after the clock was set nothing goes for its age for a day', async (t) => {
   let [clock, elapsed] = [now, 0];

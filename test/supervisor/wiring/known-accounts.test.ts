@@ -54,7 +54,7 @@ t.test(
     await new KnownAccounts(directory, () => one, log).save();
     t.notMatch(readFileSync(join(directory, accountsFile), 'utf8'), secret);
     t.strictSame(accountsOf([], {}, none), {});
-    const credentials = { refreshToken: 'made-up' } as Parameters<typeof loginId>[0];
+    const credentials = { refreshTokenId: 'made-up' } as Parameters<typeof loginId>[0];
     const valid = { state: { kind: 'valid', credentials }, watch: { history } } as Parameters<
       typeof accountsOf
     >[2];
