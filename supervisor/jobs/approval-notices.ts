@@ -36,19 +36,16 @@ export class ApprovalNotices {
   readonly #options: NoticesOptions;
   readonly #stopping = new AbortController();
   readonly #running = new Map<string, Promise<void>>();
+  #starting: Promise<void> | undefined;
 
   constructor(options: NoticesOptions) {
     this.#options = options;
   }
 
-  /** Sends what an earlier process has not sent; never rejects. */
-  async start(): Promise<void> {
-    try {
-      for (const known of await this.#options.approvals.pending()) this.send(known);
-    } catch (error) {
-      const text = 'cannot look for approvals whose question was not sent';
-      this.#options.log.warn('approval_unsent', text, { cause: messageOf(error) });
-    }
+  /** Sends what an earlier process has not sent, as soon as the store can be read; never rejects. */
+  start(): Promise<void> {
+    this.#starting ??= this.#sendEarlier();
+    return this.#starting;
   }
 
   /** Sends the question in the background, if the profile has a webhook. */
@@ -68,7 +65,25 @@ export class ApprovalNotices {
 
   async stop(): Promise<void> {
     this.#stopping.abort();
+    await this.#starting;
     await Promise.all(this.#running.values());
+  }
+
+  async #sendEarlier(): Promise<void> {
+    const { approvals, log } = this.#options;
+    const { signal } = this.#stopping;
+    for (let failures = 1; !signal.aborted; failures++) {
+      try {
+        for (const known of await approvals.pending()) this.send(known);
+        return;
+      } catch (error) {
+        const retry_ms = Math.round(backoff(failures, pauses));
+        const text = 'cannot look for approvals whose question was not sent; berth looks again';
+        if (failures === 1)
+          log.warn('approval_unsent', text, { cause: messageOf(error), retry_ms });
+        await pause(retry_ms, signal);
+      }
+    }
   }
 
   async #deliver(known: KnownApproval, url: string): Promise<void> {
