@@ -7,7 +7,7 @@ import { streamEvents } from './stream-events.ts';
 const states = Object.keys(jobTransitions) as [JobState];
 
 /** Bounds of the metadata of a job, which lists return. */
-const mostKeys = 32;
+export const mostKeys = 32;
 const longestKey = 64;
 const longestValue = 1_024;
 

@@ -13,7 +13,7 @@ import type { Jobs } from '../jobs/jobs.ts';
 import { audit } from './admin.ts';
 import { callerGone } from './caller-gone.ts';
 import { type Caller, keyOf, readNewJob } from './job-fields.ts';
-import { type JobBody, jobsQuerySchema } from './job-schema.ts';
+import { type JobBody, jobsQuerySchema, mostKeys } from './job-schema.ts';
 import { readEnded } from './job-watch.ts';
 
 export interface JobParts {
@@ -172,8 +172,16 @@ export function readWait(text: string | undefined): number {
   );
 }
 
-/** The filters `metadata.KEY=VALUE`. @throws BerthError `invalid_request` for any other name */
+/** The filters `metadata.KEY=VALUE`. @throws BerthError `invalid_request` for any other name, and for too many */
 function metadataOf(query: Record<string, unknown>): Record<string, string> | undefined {
+  const count = Object.keys(query).length;
+  if (count > mostKeys) {
+    throw new BerthError(
+      'invalid_request',
+      `cannot list jobs by ${count} filters: a job has at most ${mostKeys} keys of metadata; use fewer filters`,
+      { details: { field: 'metadata' } },
+    );
+  }
   const filters = Object.entries(query).map(([name, value]) => {
     const key = /^metadata\.(.+)$/s.exec(name)?.[1];
     if (key !== undefined && typeof value === 'string') return [key, value] as const;

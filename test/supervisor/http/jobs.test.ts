@@ -238,12 +238,16 @@ t.test('the list has pages and filters, and no results', async (t) => {
   const first = await call('GET', '/v1/jobs?limit=2');
   t.notMatch(JSON.stringify(first.json), /secret/);
   t.same(await list(`limit=2&cursor=${first.json.next}`), [0]);
+  const filters = Array.from({ length: 33 }, (_, index) => `metadata.key${index}=x`);
+  t.same(await list(filters.slice(1).join('&')), []);
+  const tooMany = filters.join('&');
   for (const [query, detail] of [
     ['state=done', /state: expected states/],
     ['limit=0', /limit/],
     ['stat=failed', /"stat": there is no such filter/],
     ['metadata.a=1&metadata.a=2', /it is there twice/],
     ['cursor=nonsense', /cursor/],
+    [tooMany, /33 filters: a job has at most 32 keys/],
   ] as const) {
     t.match(await call('GET', `/v1/jobs?${query}`), { status: 400, json: { detail } }, query);
   }
