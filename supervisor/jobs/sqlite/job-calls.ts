@@ -1,8 +1,8 @@
 /**
  * Runs the calls of the store on the database: see job-thread.ts.
  * Invariants: calls that wait together share one transaction, and so one flush of the disk. A call is answered after its
- * commit. A call that fails changes nothing, and does not disturb the others. Nothing is written to a file that a tool
- * has removed: the jobs are written to a new file first.
+ * commit. A call that fails changes nothing, and does not disturb the others. No call runs again after its commit. Nothing
+ * is answered that is only in a file which a tool has removed: the jobs are written to a new file first.
  */
 import { randomBytes } from 'node:crypto';
 import { existsSync, renameSync, rmSync } from 'node:fs';
@@ -48,6 +48,7 @@ export class JobCalls {
 
   #together(calls: readonly Call[]): Reply[] {
     if (calls.length === 0) return [];
+    let isCommitted = false;
     try {
       const database = this.#opened();
       const isDurable = calls.some(({ name }) => isOperation(name) && operations[name]);
@@ -56,11 +57,12 @@ export class JobCalls {
           calls.length === 1 ? replyOf(database, call) : this.#one(database, call),
         ),
       );
+      isCommitted = true;
       if (!database.isInPlace) this.#putBack(database);
       return replies;
     } catch (error) {
       // SQLite has undone all of them, as on a full disk: each runs alone now.
-      if (calls.length > 1) return calls.flatMap((call) => this.#together([call]));
+      if (calls.length > 1 && !isCommitted) return calls.flatMap((call) => this.#together([call]));
       return calls.map(({ id }) => this.#failure(id, error));
     }
   }

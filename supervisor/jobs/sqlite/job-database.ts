@@ -93,12 +93,20 @@ export class JobDatabase {
     try {
       const made = work();
       this.#db.exec('COMMIT');
-      // The row is gone: a file that stays is swept at the next opening.
-      for (const id of this.#unused) this.#files.remove(id);
+      this.#removeUnused();
       return made;
     } catch (error) {
       if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
       throw error;
+    }
+  }
+
+  /** Never throws: the rows are gone, and a file that stays is swept at the next opening. */
+  #removeUnused(): void {
+    for (const id of this.#unused) {
+      try {
+        this.#files.remove(id);
+      } catch {}
     }
   }
 
