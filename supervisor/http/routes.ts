@@ -272,7 +272,7 @@ export const routes: readonly Route[] = [
     params: jobIdSchema,
     answer: jobViewSchema,
     status: 202,
-    problems: ['job_ended', 'job_not_ended', 'job_store_unavailable'],
+    problems: ['job_ended', 'job_not_ended', 'jobs_full', 'job_store_unavailable'],
     handler: retryJob,
   }),
   route({

@@ -86,6 +86,7 @@ export interface JobStore {
    * Replaces a job by what `change` makes of it, in one step, durably. `change` may be called again with a newer state of
    * the job. If it returns undefined, nothing is written.
    * @returns the job as it is in the store afterwards; undefined if there is no such job
+   * @throws BerthError `jobs_full` if an ended job is to run again and there are too many unfinished ones
    */
   update(id: string, change: (job: Job) => Job | undefined): Promise<Job | undefined>;
   /**

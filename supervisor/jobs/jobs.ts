@@ -147,7 +147,7 @@ export class Jobs {
 
   /**
    * Queues a failed job again, with all its attempts. The job continues its session.
-   * @throws BerthError `job_not_found`, `job_not_ended`; `job_ended` if it did not fail
+   * @throws BerthError `job_not_found`, `job_not_ended`; `job_ended` if it did not fail; `jobs_full`
    */
   async retry(id: string, token: string | undefined): Promise<Job> {
     const before = await this.readHead(id, token);

@@ -78,16 +78,20 @@ export function memoryJobStore({ most = 10_000 } = {}): MemoryJobStore {
     if (store.problem !== null) throw new BerthError('job_store_unavailable', store.problem);
   };
 
+  const requireRoom = (job: Job): void => {
+    const unfinished = [...jobs.values()].filter(({ state }) => !isEnd(state));
+    if (unfinished.length >= most) throw jobsFull(most);
+    const ofToken = unfinished.filter(({ token }) => token === job.token);
+    if (ofToken.length >= mostOfOneToken(most)) throw jobsFull(mostOfOneToken(most), job.token);
+  };
+
   const store: MemoryJobStore = {
     problem: null,
     async add(job: Job, key?: JobKey) {
       open();
       const earlier = key && find(job.token, key);
       if (earlier) return { job: earlier, created: false };
-      const unfinished = [...jobs.values()].filter(({ state }) => !isEnd(state));
-      if (unfinished.length >= most) throw jobsFull(most);
-      const ofToken = unfinished.filter(({ token }) => token === job.token);
-      if (ofToken.length >= mostOfOneToken(most)) throw jobsFull(mostOfOneToken(most), job.token);
+      requireRoom(job);
       if (key) keys.set(nameOf(job.token, key), { id: job.id, digest: key.digest });
       return { job: put(job), created: true };
     },
@@ -127,6 +131,7 @@ export function memoryJobStore({ most = 10_000 } = {}): MemoryJobStore {
       const job = jobs.get(id);
       if (!job) return undefined;
       const next = change(copy(job));
+      if (next && isEnd(job.state) && !isEnd(next.state)) requireRoom(next);
       return next ? put(next) : copy(job);
     },
     async advance(now) {

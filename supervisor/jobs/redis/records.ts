@@ -114,6 +114,7 @@ export class Records {
       if (!stored) return undefined;
       const job = change(stored.job);
       if (!job) return { job: stored.job, changed: false };
+      if (isEnd(stored.job.state) && !isEnd(job.state)) await this.#requireRoom(job);
       const commands = [...replace(this.#keys, stored, job), ...more(job)];
       const session = isFirst ? stored.job.sessionId : null;
       const written = await this.#write(stored, commands, session);
@@ -124,6 +125,22 @@ export class Records {
       'job_store_unavailable',
       `cannot change the job ${id}: it was changed ${mostTries} times meanwhile; try again`,
     );
+  }
+
+  /** @throws BerthError `jobs_full` if the job may not be one more that has not ended */
+  async #requireRoom({ token }: Job): Promise<void> {
+    const keys = this.#keys;
+    const [ofToken = 0, ...counts] = await this.#connection.run('count the jobs', (client) =>
+      Promise.all(
+        [keys.unfinished(token), ...waitingStates.map((state) => keys.state(state))].map((key) =>
+          client.zcard(key),
+        ),
+      ),
+    );
+    const most = this.#options.mostWaiting;
+    if (counts.reduce((sum, count) => sum + count, 0) >= most) throw jobsFull(most);
+    const mostOfToken = mostOfOneToken(most);
+    if (ofToken >= mostOfToken) throw jobsFull(mostOfToken, token);
   }
 
   /** @returns false if the job has another revision */

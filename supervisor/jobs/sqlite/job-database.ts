@@ -131,10 +131,15 @@ export class JobDatabase {
   add(job: Job, key?: JobKey): { job: Job; created: boolean } {
     const earlier = key && this.findByKey(job.token, key);
     if (earlier) return { job: earlier, created: false };
+    this.#requireRoom(job);
+    return { job: this.#rows.insert(job, key).job, created: true };
+  }
+
+  /** @throws BerthError `jobs_full` if the job may not be one more that has not ended */
+  #requireRoom({ token }: Job): void {
     if (this.#overview.unfinished() >= this.#most) throw jobsFull(this.#most);
     const mostOfToken = mostOfOneToken(this.#most);
-    if (this.#overview.unfinished(job.token) >= mostOfToken) throw jobsFull(mostOfToken, job.token);
-    return { job: this.#rows.insert(job, key).job, created: true };
+    if (this.#overview.unfinished(token) >= mostOfToken) throw jobsFull(mostOfToken, token);
   }
 
   findByKey(token: string, { key, digest }: JobKey): Job | undefined {
@@ -155,6 +160,7 @@ export class JobDatabase {
   replace(job: Job, version: number): boolean {
     const before = this.#rows.byId(job.id);
     if (before?.version !== version) return false;
+    if (isEnd(before.job.state) && !isEnd(job.state)) this.#requireRoom(job);
     this.#rows.put(before, job);
     return true;
   }

@@ -180,6 +180,19 @@ export function testJobStore(
     t.equal((await store.add(sampleJob(), key)).created, true, 'the key was not taken');
   });
 
+  test('a job that runs again is one of the unfinished jobs', async (t, { store }) => {
+    const jobs = Array.from({ length: most / 2 }, () => sampleJob());
+    await Promise.all(jobs.map((job) => store.add(job)));
+    const [failed] = jobs as [Job];
+    await end(store, failed, 'failed');
+    await store.add(sampleJob());
+    const again = () => store.update(failed.id, (job) => become(job, 'queued', start));
+    await t.rejects(again(), { code: 'jobs_full', message: /the token ci has/ });
+    t.match(await store.read(failed.id), { state: 'failed' });
+    await end(store, jobs[1] as Job, 'cancelled');
+    t.match(await again(), { state: 'queued' });
+  });
+
   test('a list has pages, the newest job first, without prompts and results', async (t, {
     store,
   }) => {
