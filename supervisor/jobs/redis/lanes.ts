@@ -43,6 +43,8 @@ interface OpenLane {
 
 /** After so many milliseconds an entry whose taker died returns to its queue. */
 const lock = 30_000;
+/** Events of BullMQ that are kept in each queue: nobody reads them. */
+const mostEvents = 1;
 
 export class Lanes {
   readonly #connection: RedisConnection;
@@ -74,7 +76,9 @@ export class Lanes {
       },
     }));
     await this.#connection.run('queue the job', async (client) => {
-      await queue.addBulk(entries);
+      // With each entry: a replica that finds the queue empty removes all of its keys.
+      const fewEvents = client.hset(queue.toKey('meta'), 'opts.maxLenEvents', mostEvents);
+      await Promise.all([fewEvents, queue.addBulk(entries)]);
       await client.hset(this.#keys.lanes, name, JSON.stringify(lane));
     });
   }
@@ -128,7 +132,7 @@ export class Lanes {
     const again = this.#open.get(name);
     if (again) return again;
     const factory = () => root.getBackend().forQueue(name, this.#keys.prefix);
-    const options = { ...this.#options(), autorun: false };
+    const options = { ...this.#options(), autorun: false, skipMetasUpdate: true };
     const queue = new Queue(name, options, factory as never);
     const worker = new Worker(name, undefined, options, factory as never);
     // The connection reports its failures itself.
@@ -159,7 +163,7 @@ export class Lanes {
     return {
       connection: this.#connection.client,
       prefix: this.#keys.prefix,
-      streams: { events: { maxLen: 1 } },
+      streams: { events: { maxLen: mostEvents } },
       lockDuration: lock,
       stalledInterval: lock,
       maxStalledCount: 1_000_000,

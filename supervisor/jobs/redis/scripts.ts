@@ -235,11 +235,14 @@ redis.call('PUBLISH', ARGV[3], ARGV[4])
 return 1
 `;
 
-/** Forgets a queue without entries. ARGV: the key lanes, the name of the queue, the prefix of BullMQ. */
+/** Forgets a queue without entries, with all keys of BullMQ. ARGV: the key lanes, the name of the queue, the prefix of BullMQ. */
 export const forgetLane = `
 local queue = ARGV[3] .. ':' .. ARGV[2]
 if redis.call('EXISTS', queue .. ':wait', queue .. ':active', queue .. ':prioritized') > 0 then return 0 end
-return redis.call('HDEL', ARGV[1], ARGV[2])
+local forgotten = redis.call('HDEL', ARGV[1], ARGV[2])
+local rest = { 'meta', 'id', 'events', 'marker', 'pc', 'stalled', 'stalled-check', 'limiter' }
+for i = 1, #rest do redis.call('DEL', queue .. ':' .. rest[i]) end
+return forgotten
 `;
 
 /**

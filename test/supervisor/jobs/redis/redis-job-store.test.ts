@@ -252,6 +252,24 @@ t.test('large prompts of waiting jobs are read only when their jobs start', asyn
   t.ok(prompts < 5, `the bytes of ${prompts} prompts were read`);
 });
 
+t.test('a queue without entries leaves no key, and can be used again', async (t) => {
+  const name = `test-${names++}`;
+  const store = await openStore(t, { name });
+  const redis = new Redis(server.url);
+  t.teardown(() => redis.disconnect());
+  for (let round = 0; round < 2; round++) {
+    const job = newJob();
+    await store.add(job);
+    t.equal((await store.claim('owner', Date.now()))?.id, job.id);
+    const [meta = ''] = await redis.keys(`{${name}}:lane-*:meta`);
+    t.equal(await redis.hget(meta, 'opts.maxLenEvents'), '1');
+    await until('the queue is forgotten', async () => {
+      await store.sweep();
+      return (await redis.keys(`{${name}}:lane-*`)).length === 0;
+    });
+  }
+});
+
 t.test('a server that would lose jobs is refused, with the names of its settings', async (t) => {
   const unsafe = await redisServer(t, {
     arguments: ['--appendonly', 'no', '--maxmemory-policy', 'allkeys-lru'],
