@@ -42,7 +42,6 @@ export class SignsOfLife {
         this.#seen.clear();
         throw error;
       })) as string[];
-    connection.wrote();
     const at = this.#elapsed();
     if (at - this.#read > longestPause) this.#seen.clear();
     this.#read = at;
