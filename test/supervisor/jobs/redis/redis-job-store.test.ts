@@ -311,29 +311,6 @@ t.test('without a server jobs are refused at once, and nothing accepted is lost'
   t.notMatch(log.text, redisPassword);
 });
 
-t.test('a server that is full is reported until it accepts writes again', async (t) => {
-  const own = await redisServer(t);
-  const log = captureLog();
-  const store = await openStore(t, { url: own.url, log: log.log });
-  const accepted = newJob();
-  await store.add(accepted);
-  const redis = new Redis(own.url);
-  t.teardown(() => redis.disconnect());
-  await redis.config('SET', 'maxmemory', '1');
-  for (const job of [newJob(), newJob()]) {
-    await t.rejects(store.add(job), { code: 'job_store_unavailable', message: /OOM/ });
-  }
-  t.equal((await store.counts()).byState.queued, 1);
-  t.match(store.describe(), { available: false, problem: /OOM/ }, 'a read does not hide it');
-  await t.rejects(store.beat());
-  t.equal(log.count('job_store_unavailable'), 1);
-  await redis.config('SET', 'maxmemory', '0');
-  await store.beat();
-  t.match(store.describe(), { available: true, problem: null });
-  t.equal(log.count('job_store_recovered'), 1);
-  t.equal((await store.read(accepted.id))?.id, accepted.id);
-});
-
 t.test('a wrong password is reported without it', async (t) => {
   const url = server.url.replace(redisPassword, 'another-made-up-password');
   const log = captureLog();
