@@ -59,5 +59,12 @@ export function namedEvent(name: string, data: unknown): string {
 /** For clients that know berth: what the shape of the API has no place for. */
 export function berthFields({ answer }: Reply): Record<string, unknown> {
   const { id, session_id, profile, cost_usd, num_turns, warnings } = answer;
-  return { prompt_id: id, session_id, profile, cost_usd, num_turns, warnings };
+  const { background, workspace, approvals } = answer;
+  return {
+    ...{ prompt_id: id, session_id, profile, cost_usd, num_turns, warnings },
+    // A report of background work comes with one answer only, so it must not be dropped here.
+    ...(background ? { background } : {}),
+    ...(workspace ? { workspace } : {}),
+    ...(approvals ? { approvals } : {}),
+  };
 }
