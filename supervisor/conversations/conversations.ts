@@ -7,7 +7,13 @@
 import { BerthError } from '../../shared/errors.ts';
 import { sleep } from '../../shared/waiting.ts';
 import type { Answer } from '../prompts/answer.ts';
-import type { Intake, Prompt, PromptRequest, SentPrompt } from '../prompts/prompt.ts';
+import {
+  type Intake,
+  type Prompt,
+  type PromptRequest,
+  type SentPrompt,
+  unknownSession,
+} from '../prompts/prompt.ts';
 import type { RunsPrompts } from '../prompts/prompts.ts';
 import type { TurnEvent } from '../prompts/turn.ts';
 import type { Transcripts } from '../sessions/transcripts.ts';
@@ -120,7 +126,7 @@ export class Conversations {
     } catch (error) {
       const { claimed } = ground;
       if (!claimed || claimed.next !== undefined || !isGone(error)) throw error;
-      // The session has a record and no transcript.
+      // The session has a record and no transcript, or has gone on meanwhile.
       this.#known.forget(claimed);
       return this.#reply(asked, undefined, caller, stream);
     }
@@ -160,9 +166,11 @@ export class Conversations {
     try {
       const prompt = await this.#resolve(asked, { sessionId: place.sessionId });
       const onSend = async ({ promptId }: SentPrompt): Promise<void> => {
+        // Another prompt, such as that of a job, may have been sent while this prompt waited for the worker.
+        if (place.next === undefined && !this.#known.isNewest(place)) {
+          throw unknownSession(place.sessionId);
+        }
         place.next = promptId;
-        // The transcript has the prompt from now on, also if berth is killed before the answer.
-        this.#known.broken(place.sessionId);
       };
       return { origin: 'continued', prompt: { ...prompt, onSend }, claimed: place };
     } catch (error) {

@@ -66,18 +66,18 @@ export class KnownHistories {
     if (record) this.#store.note({ ...record, conversation });
   }
 
-  /** Notes that the session has a prompt without an answer: only a fork continues its history. */
-  broken(sessionId: string): void {
-    const record = this.#store.peek(sessionId);
-    if (!record?.conversation) return;
-    const { conversation: _, ...rest } = record;
-    this.#store.note(rest);
+  /** Whether the session still ends with this history: no prompt was sent to it since. */
+  isNewest({ key, sessionId }: Place): boolean {
+    return this.#store.peek(sessionId)?.conversation?.key === key;
   }
 
   /** Forgets a history whose session cannot be continued. */
   forget({ key, sessionId }: Place): void {
     this.#places.delete(key);
-    this.broken(sessionId);
+    const record = this.#store.peek(sessionId);
+    if (record?.conversation?.key !== key) return;
+    const { conversation: _, ...rest } = record;
+    this.#store.note(rest);
   }
 
   async #find(

@@ -279,6 +279,8 @@ export class PromptRun {
       this.#unsent = undefined;
       await this.#live.prompt.approvals?.leave();
       if (text === this.#live.prompt.text) await this.#note(worker, promptId);
+      const sessionId = worker.sessionId ?? worker.process.sessionId;
+      if (sessionId !== undefined) this.#keeper.goesOn(sessionId);
     };
     const approvals = this.#approvals;
     const approve: SendRequest['approve'] =

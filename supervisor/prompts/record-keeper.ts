@@ -78,13 +78,24 @@ export class RecordKeeper {
     if (this.#record?.id === id) this.#record = undefined;
   }
 
+  /**
+   * Called before a text is sent to a session. From then on its transcript has more than the history that a conversation
+   * has noted, also if the turn has no end.
+   */
+  goesOn(id: string): void {
+    const record = this.#store.peek(id);
+    if (!record?.conversation) return;
+    const { conversation: _, ...rest } = record;
+    this.#store.note(rest);
+  }
+
   async end({ result }: TurnEnd): Promise<void> {
     this.begin(result.sessionId);
     await this.#begun;
     // Another turn of the session may have ended since this prompt was accepted.
     const record = this.#store.peek(result.sessionId) ?? this.#record;
     if (!record) return;
-    // The session has gone on. Conversations note its new history after the answer.
+    // Conversations note the new history of the session after the answer.
     const { conversation: _, ...rest } = record;
     this.#store.note({
       ...rest,

@@ -82,6 +82,22 @@ await t.test('a history of another token is not known', async (t) => {
   t.match((await ask(running, history, 'a-token-of-somebody-else')).asked, '<conversation>');
 });
 
+await t.test('a history does not continue a session in which a job runs', async (t) => {
+  const begun = [user('[[say one]] before the job')];
+  const { session } = await ask(running, begun);
+  const prompt = '[[slow 100]] [[say two]] of the job';
+  const job = await running.call('POST', '/v1/jobs', { body: { prompt, session_id: session } });
+  await running.surroundings.api.waitForRequest((each) =>
+    Boolean(promptText(each)?.includes('of the job')),
+  );
+  const next = await ask(running, [...begun, assistant('one'), user('[[say three]] meanwhile')]);
+  t.not(next.session, session);
+  t.match(next.asked, '<conversation>');
+  t.notMatch(next.asked, 'of the job');
+  const ended = await running.call('GET', `/v1/jobs/${job.body.id}?wait=30s`);
+  t.match(ended.body, { state: 'succeeded', session_id: session });
+});
+
 await t.test('a client that closes its stream interrupts the turn, and may go on', async (t) => {
   const begun = [user('[[say one]] before the stream')];
   await ask(running, begun);

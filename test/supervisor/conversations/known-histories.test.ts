@@ -21,6 +21,8 @@ function makeConversations(records = new Map<string, SessionRecord>(), transcrip
   const forks: (string | undefined)[] = [];
   const turns = {
     answer: async (): Promise<string> => 'fine',
+    /** Stands for the wait for a worker. */
+    waits: async (): Promise<void> => {},
     gone: new Set<string>(),
     forks: true,
   };
@@ -42,10 +44,10 @@ function makeConversations(records = new Map<string, SessionRecord>(), transcrip
         if (fork) forks.push(forkAt);
         const id = (fork ? undefined : record?.id) ?? idOf(records.size);
         if (turns.gone.has(id)) throw new BerthError('session_not_found', 'cannot continue it');
+        await turns.waits();
         await onSend?.({ sessionId: id, promptId: idOf(99) });
+        goesOn(records, id);
         const result = await turns.answer();
-        const { conversation: _, ...rest } = records.get(id) ?? sessionRecord({ id });
-        records.set(id, rest);
         return { session_id: id, result } as Answer;
       },
     },
@@ -63,6 +65,12 @@ function makeConversations(records = new Map<string, SessionRecord>(), transcrip
     );
   };
   return { ask, forks, origins, records, turns };
+}
+
+/** As a prompt that is sent to the session. */
+function goesOn(records: Map<string, SessionRecord>, id: string): void {
+  const { conversation: _, ...rest } = records.get(id) ?? sessionRecord({ id });
+  records.set(id, rest);
 }
 
 const absent = {
@@ -122,6 +130,17 @@ t.test('a session that went on elsewhere is not taken for its old history', asyn
   records.set(answer.session_id, sessionRecord({ id: answer.session_id }));
   t.not((await ask(known)).answer.session_id, answer.session_id);
   t.strictSame(origins, ['new', 'history']);
+});
+
+t.test('a session that goes on while a prompt waits for it is not continued', async (t) => {
+  const { ask, origins, records, turns } = makeConversations();
+  const { answer } = await ask(begun);
+  turns.waits = async () => {
+    turns.waits = async () => {};
+    goesOn(records, answer.session_id);
+  };
+  t.not((await ask(known)).answer.session_id, answer.session_id);
+  t.strictSame(origins, ['new', 'continued', 'history']);
 });
 
 t.test('without a fork at a message, an earlier history begins a session as data', async (t) => {
