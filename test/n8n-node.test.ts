@@ -155,6 +155,17 @@ t.test('a workflow waits for a job, and the call of berth continues it', async (
   });
 });
 
+t.test(
+  'the input of a node that waits is its job, which n8n passes on after the limit',
+  async (t) => {
+    const items = [{ json: { a: 1 } }];
+    const parameters = { prompt: '[[say late]]', limitWaitHours: 0.02 };
+    const resumeUrl = 'http://127.0.0.1:9/webhook-waiting/7/node-1';
+    const { json } = await execute('job', 'startAndWait', parameters, { items, resumeUrl });
+    t.match(items[0]?.json, { id: json.id, state: /^(queued|running)$/ });
+  },
+);
+
 t.test('sessions are listed, read, interrupted and deleted', async (t) => {
   const { json: answer } = await execute('prompt', 'ask', { prompt: '[[say for the list]]' });
   const id = answer.session_id;

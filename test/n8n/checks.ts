@@ -81,6 +81,10 @@ export const checks: Record<string, Check> = {
     assert.ok(berth.lines.some(({ event }) => event === 'callback_delivered'));
   },
   'node-wait': assertHaiku,
+  'node-wait-limit': ({ state, job }) => {
+    assert.equal(state, 'scheduled');
+    assert.match(String(job), /^job_/);
+  },
 };
 
 /** The number of commits of a branch above `main`. */

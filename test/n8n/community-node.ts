@@ -106,6 +106,16 @@ export function nodeWorkflows(
       berthStep('Job', { resource: 'job', operation: 'startAndWait', prompt: question }),
       set({ state: '={{ $json.state }}', answer: '={{ $json.result.result }}' }),
     ]),
+    'node-wait-limit': workflow('node-wait-limit', [
+      byHand,
+      set({ a: '1' }),
+      // The job does not begin within the limit.
+      berthStep('Job', {
+        ...{ resource: 'job', operation: 'startAndWait', prompt: question, limitWaitHours: 0.002 },
+        options: { delay: '1h' },
+      }),
+      { ...set({ state: '={{ $json.state }}', job: '={{ $json.id }}' }), name: 'After the limit' },
+    ]),
     'mcp-client': workflow('mcp-client', [
       byHand,
       {

@@ -16,7 +16,7 @@ import { installN8n, N8n, version } from './n8n.ts';
 import { openScene, type Scene } from './scene.ts';
 
 /** The workflows that sleep, and go on when berth calls. */
-const waiting = ['job-wait', 'nightly-maintenance-with-approval', 'node-wait'];
+const waiting = ['job-wait', 'nightly-maintenance-with-approval', 'node-wait', 'node-wait-limit'];
 /** Of them, those that also begin when berth calls. */
 const published = ['nightly-maintenance-with-approval'];
 const asked = process.argv.slice(2);
