@@ -145,9 +145,7 @@ t.test('a workflow waits for a job, and the call of berth continues it', async (
   const berth = { url: (await server).url, token };
   const resumed = executionOf(node, berth, { parameters: {}, body });
   const { workflowData } = await node.webhook.call(resumed.context);
-  t.match(workflowData[0]?.[0]?.json, { id: json.id, result: { result: 'awaited' } });
-  const forged = executionOf(node, berth, { parameters: {}, body: { data: { id: 'job_1/../x' } } });
-  await t.rejects(node.webhook.call(forged.context), 'a call for no job of this token is refused');
+  t.match(workflowData?.[0]?.[0]?.json, { id: json.id, result: { result: 'awaited' } });
   const items = [{ json: {} }, { json: {} }];
   await t.rejects(execute('job', 'startAndWait', { prompt }, { items, resumeUrl }), {
     message: /several jobs/,
@@ -165,6 +163,33 @@ t.test(
     t.match(items[0]?.json, { id: json.id, state: /^(queued|running)$/ });
   },
 );
+
+t.test('no other call ends the wait, and berth may call again', async (t) => {
+  const { node } = await loaded;
+  const { url } = await server;
+  const { json: other } = await execute('job', 'start', { prompt: '[[say other]]' });
+  await execute('job', 'get', { jobId: other.id, waitSeconds: 30 });
+  const { json: hanging } = await execute(
+    'job',
+    'startAndWait',
+    { prompt: '[[hang stream]] awaited', options: { metadata: '{"run":"42"}' } },
+    { resumeUrl: 'http://127.0.0.1:9/webhook-waiting/7/node-1' },
+  );
+  t.match(hanging.metadata, { run: '42', n8n_execution: '7:node-1' });
+  const resume = async (id: string, berth = url, body: unknown = { data: { id } }) => {
+    const parameters = { parameters: {}, body };
+    const called = executionOf(node, { url: berth, token }, parameters);
+    const result = await node.webhook.call(called.context);
+    t.strictSame(result, { noWebhookResponse: true }, 'the execution is not continued');
+    return called.answers;
+  };
+  t.match(await resume(hanging.id), [{ status: 503, body: { message: /has not ended/ } }]);
+  t.match(await resume(other.id), [{ status: 403, body: { message: /does not wait for/ } }]);
+  t.match(await resume('job_1/../x'), [{ status: 503 }]);
+  t.match(await resume(hanging.id, 'http://127.0.0.1:9'), [{ status: 503 }]);
+  t.match(await resume(hanging.id, url, null), [{ status: 503 }]);
+  await execute('job', 'cancel', { jobId: hanging.id });
+});
 
 t.test('sessions are listed, read, interrupted and deleted', async (t) => {
   const { json: answer } = await execute('prompt', 'ask', { prompt: '[[say for the list]]' });

@@ -19,7 +19,9 @@ interface Property {
 interface Node {
   description: { properties: Property[]; [name: string]: unknown };
   execute(this: unknown): Promise<{ json: Loose; error?: Loose; pairedItem: unknown }[][]>;
-  webhook(this: unknown): Promise<{ workflowData: { json: Loose }[][] }>;
+  webhook(
+    this: unknown,
+  ): Promise<{ workflowData?: { json: Loose }[][]; noWebhookResponse?: boolean }>;
 }
 
 export interface Credential {
@@ -75,6 +77,8 @@ export function executionOf(node: Node, berth: { url: string; token: string }, g
   const items = given.items ?? [{ json: {} }];
   const chunks: unknown[] = [];
   const waits: Date[] = [];
+  /** What the node itself has answered to a call. */
+  const answers: { status: number; body: object }[] = [];
   const defaults = new Map(node.description.properties.map((each) => [each.name, each.default]));
   const context = {
     getInputData: () => items,
@@ -90,6 +94,11 @@ export function executionOf(node: Node, berth: { url: string; token: string }, g
     getSignedResumeUrl: () => given.resumeUrl,
     putExecutionToWait: async (until: Date) => void waits.push(until),
     getBodyData: () => given.body,
+    getResponseObject: () => ({
+      status: (status: number) => ({
+        json: (body: object) => void answers.push({ status, body }),
+      }),
+    }),
     helpers: {
       assertBinaryData: (item: number, field: string) => binaryOf(items, item, field),
       getBinaryDataBuffer: async (item: number, field: string) =>
@@ -98,7 +107,7 @@ export function executionOf(node: Node, berth: { url: string; token: string }, g
         request(options, berth.token),
     },
   };
-  return { context, chunks, waits };
+  return { context, chunks, waits, answers };
 }
 
 function binaryOf(items: NonNullable<Execution['items']>, item: number, field: string): Binary {

@@ -1,5 +1,4 @@
 import type {
-  IDataObject,
   IExecuteFunctions,
   INodeExecutionData,
   INodeType,
@@ -11,8 +10,8 @@ import { NodeConnectionTypes } from 'n8n-workflow';
 import { operations } from './operations';
 import { promptFields } from './prompt-fields';
 import { recordFields } from './record-fields';
-import { call, nodeErrorOf } from './request';
-import { resumeWebhooks } from './resume';
+import { nodeErrorOf } from './request';
+import { resume, resumeWebhooks } from './resume';
 
 /** Runs prompts and jobs with berth. */
 export class Berth implements INodeType {
@@ -164,10 +163,8 @@ export class Berth implements INodeType {
     return [output];
   }
 
-  /** berth reports the end of a job. The job is read again: the call itself proves nothing. */
+  /** berth reports the end of a job. */
   async webhook(this: IWebhookFunctions): Promise<IWebhookResponseData> {
-    const { id } = (this.getBodyData().data ?? {}) as IDataObject;
-    const job = await call(this, { path: `/v1/jobs/${encodeURIComponent(String(id))}` });
-    return { workflowData: [[{ json: job }]] };
+    return resume(this);
   }
 }

@@ -3,7 +3,7 @@ import type { IDataObject, IExecuteFunctions } from 'n8n-workflow';
 import { NodeOperationError, WAIT_INDEFINITELY } from 'n8n-workflow';
 import { bodyOf, keyOf, type Prompt, promptOf } from './prompt';
 import { call, errorOf, isProblem, openStream } from './request';
-import { resumeUrl } from './resume';
+import { metadataOfWaiter, resumeUrl } from './resume';
 import { readStream } from './stream';
 
 /** One item may become several. */
@@ -64,6 +64,8 @@ const startAndWait: Operation = async (context, i) => {
   }
   const prompt = await promptOf(context, i);
   prompt.fields.callback_url = resumeUrl(context, i);
+  const metadata = prompt.fields.metadata as IDataObject | undefined;
+  prompt.fields.metadata = { ...metadata, ...metadataOfWaiter(context) };
   const job = await startJob(context, i, prompt);
   // When the limit is over, n8n skips this node and passes on its input, which n8n stores as it is now.
   const item = context.getInputData()[i];
