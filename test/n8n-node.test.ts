@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import t from 'tap';
 import { makeWebhookSecret } from '../supervisor/jobs/callbacks/webhook-secrets.ts';
-import { type Execution, executionOf, loadNode } from './support/n8n-node.ts';
+import { type Execution, executionOf, loadNode, runNode } from './support/n8n-node.ts';
 import { startSupervisor, token } from './support/supervisor.ts';
 import { until } from './support/until.ts';
 import { openReceiver } from './support/webhook-receiver.ts';
@@ -30,7 +30,7 @@ async function execute(
   const { url } = await server;
   const given = { parameters: { resource, operation, ...parameters }, ...rest };
   const execution = executionOf(node, { url, token: bearer }, given);
-  const [output = []] = await node.execute.call(execution.context);
+  const [output = []] = await runNode(node, execution.context);
   return { ...execution, output, json: output[0]?.json };
 }
 
@@ -214,12 +214,20 @@ t.test('an error shows the cause, the remedy and the code', async (t) => {
     description: /Code: unauthorized/,
     ...like({ httpCode: '401' }),
   });
-  const kept = await execute('session', 'get', { id }, { continueOnFail: true });
-  t.match(kept.output[0], {
-    json: { error: /^cannot/, description: /^Remedy/ },
-    error: { httpCode: '404' },
-    pairedItem: { item: 0 },
-  });
+  const kept = await execute('session', 'get', { id }, { onError: 'continueRegularOutput' });
+  const json = {
+    ...{ error: /^cannot/, description: /^Remedy/ },
+    ...{ code: 'session_not_found', retryable: false },
+  };
+  t.match(kept.output, [{ json, error: undefined, pairedItem: { item: 0 } }]);
+  const onError = 'continueErrorOutput';
+  const routed = executionOf(
+    (await loaded).node,
+    { url: (await server).url, token },
+    { parameters: { resource: 'session', operation: 'get', id }, onError },
+  );
+  const [items] = await (await loaded).node.execute.call(routed.context);
+  t.match(items, [{ json, error: { httpCode: '404' } }], 'n8n finds it for the error output');
   const { node } = await loaded;
   const parameters = { resource: 'session', operation: 'get', id };
   const gone = executionOf(node, { url: 'http://127.0.0.1:9/', token }, { parameters });

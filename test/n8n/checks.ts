@@ -73,6 +73,11 @@ export const checks: Record<string, Check> = {
     assertSent(api, 'attachments/sales.csv');
   },
   'node-ask': (item) => assert.equal(item.turns, 2),
+  'node-error': ({ error, description, code }) => {
+    assert.match(String(error), /^cannot/);
+    assert.match(String(description), /^Remedy/);
+    assert.equal(code, 'session_not_found');
+  },
   'mcp-client': (item) => assert.match(JSON.stringify(item), /You said: Write a haiku/),
   'job-poll': assertHaiku,
   'job-wait': (item, { berth }) => {

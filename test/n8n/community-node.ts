@@ -44,6 +44,7 @@ interface Step {
   parameters: object;
   credentials?: object;
   typeVersion?: number;
+  onError?: string;
   /** The agent to which it belongs, and as what. */
   of?: { agent: string; as: 'ai_tool' | 'ai_languageModel' };
 }
@@ -100,6 +101,16 @@ export function nodeWorkflows(
         ...{ resource: 'session', operation: 'get' },
         id: '={{ $json.session_id }}',
       }),
+    ]),
+    'node-error': workflow('node-error', [
+      byHand,
+      {
+        ...berthStep('Session', {
+          ...{ resource: 'session', operation: 'get' },
+          id: '00000000-0000-4000-8000-000000000000',
+        }),
+        onError: 'continueRegularOutput',
+      },
     ]),
     'node-wait': workflow('node-wait', [
       byHand,

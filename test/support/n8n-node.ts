@@ -34,7 +34,8 @@ export interface Execution {
   /** By their names; the others have their defaults. */
   parameters: Record<string, unknown>;
   items?: { json: object; binary?: Record<string, Binary> }[];
-  continueOnFail?: boolean;
+  /** Absent: an error stops the workflow. */
+  onError?: 'continueRegularOutput' | 'continueErrorOutput';
   streaming?: boolean;
   resumeUrl?: string;
   /** The body of a call that continues the execution. */
@@ -54,6 +55,17 @@ interface RequestOptions {
   body?: unknown;
   headers?: Record<string, string>;
   encoding?: 'stream';
+}
+
+type Output = Awaited<ReturnType<Node['execute']>>;
+
+/** Runs the node as n8n does, which replaces the JSON of items that have `error`. */
+export async function runNode(node: Node, context: unknown): Promise<Output> {
+  const output = await node.execute.call(context);
+  for (const item of output.flat()) {
+    if (item.error !== undefined) item.json = { error: item.error.message };
+  }
+  return output;
 }
 
 /** Compiles the node and its credential. */
@@ -85,10 +97,10 @@ export function executionOf(node: Node, berth: { url: string; token: string }, g
     getNodeParameter: (name: string, _item: number, fallback?: unknown) =>
       given.parameters[name] ?? fallback ?? defaults.get(name),
     getCredentials: async () => berth,
-    getNode: () => ({ id: 'node-1', name: 'Berth' }),
+    getNode: () => ({ id: 'node-1', name: 'Berth', onError: given.onError }),
     getExecutionId: () => '7',
     evaluateExpression: () => 0,
-    continueOnFail: () => given.continueOnFail ?? false,
+    continueOnFail: () => given.onError !== undefined,
     isStreaming: () => given.streaming ?? false,
     sendChunk: (...chunk: unknown[]) => chunks.push(chunk),
     getSignedResumeUrl: () => given.resumeUrl,

@@ -10,7 +10,7 @@ import { NodeConnectionTypes } from 'n8n-workflow';
 import { operations } from './operations';
 import { promptFields } from './prompt-fields';
 import { recordFields } from './record-fields';
-import { nodeErrorOf } from './request';
+import { failureOf, nodeErrorOf } from './request';
 import { resume, resumeWebhooks } from './resume';
 
 /** Runs prompts and jobs with berth. */
@@ -156,8 +156,10 @@ export class Berth implements INodeType {
         }
       } catch (error) {
         if (!this.continueOnFail()) throw nodeErrorOf(this, error, i);
-        const { message, description } = error as { message: string; description?: string };
-        output.push({ json: { error: message, description }, error, pairedItem: { item: i } });
+        const item = { json: failureOf(error), pairedItem: { item: i } };
+        // Only an item with `error` goes to an error output. Elsewhere n8n replaces the JSON of such an item.
+        const hasOutput = this.getNode().onError === 'continueErrorOutput';
+        output.push(hasOutput ? { ...item, error } : item);
       }
     }
     return [output];

@@ -64,12 +64,24 @@ export function errorOf(
     retryable === true ? 'The same request can succeed later.' : '',
     retry_after === undefined ? '' : `Wait ${String(retry_after)} seconds.`,
   ];
-  return new NodeApiError(context.getNode(), problem as JsonObject, {
+  const error = new NodeApiError(context.getNode(), problem as JsonObject, {
     message: cause,
     description: facts.filter((fact) => fact !== '').join(' '),
     httpCode: String(problem.status ?? status),
     itemIndex,
   });
+  problems.set(error, problem);
+  return error;
+}
+
+/** The problems of the errors that `errorOf` has made. */
+const problems = new WeakMap<Error, IDataObject>();
+
+/** The JSON of an item whose operation has failed, for a workflow that goes on. */
+export function failureOf(error: Error & { description?: string | null }): IDataObject {
+  const problem: IDataObject = problems.get(error) ?? {};
+  const { code, retryable, retry_after } = problem;
+  return { error: error.message, description: error.description, code, retryable, retry_after };
 }
 
 /** The error as n8n shows it: those of berth as they are. */
