@@ -96,6 +96,35 @@ t.test('options reach berth under the names of its API', async (t) => {
   t.match(json.metadata, { run: '42' });
 });
 
+/** The next such day, as `2027-01-15`. */
+function next(month: number, day: (year: number) => number): string {
+  const of = (year: number): Date => new Date(Date.UTC(year, month - 1, day(year)));
+  const year = new Date().getUTCFullYear();
+  const tomorrow = Date.now() + 24 * 3_600_000;
+  return of(of(year).getTime() > tomorrow ? year : year + 1)
+    .toISOString()
+    .slice(0, 10);
+}
+
+t.test('a time without a zone is one of the zone of the workflow', async (t) => {
+  const winter = next(1, () => 15);
+  const summer = next(7, () => 15);
+  /** The last Sunday of March: the clocks change at 01:00 UTC. */
+  const between = next(3, (year) => 31 - new Date(Date.UTC(year, 2, 31)).getUTCDay());
+  const times = {
+    [`${winter}T08:00:00`]: `${winter}T07:00:00.000Z`,
+    [`${summer}T08:00:00`]: `${summer}T06:00:00.000Z`,
+    [`${between}T01:59:59`]: `${between}T00:59:59.000Z`,
+    [`${between}T03:00:00`]: `${between}T01:00:00.000Z`,
+    [`${summer}T08:00:00-05:00`]: `${summer}T13:00:00.000Z`,
+  };
+  for (const [notBefore, not_before] of Object.entries(times)) {
+    const { json } = await execute('job', 'start', { prompt: 'x', options: { notBefore } });
+    t.match(json, { state: 'scheduled', not_before }, notBefore);
+    await execute('job', 'cancel', { jobId: json.id });
+  }
+});
+
 t.test('a binary field of the item becomes an attachment', async (t) => {
   const { surroundings } = await server;
   const binary = {

@@ -85,6 +85,12 @@ export const checks: Record<string, Check> = {
     // A workflow that waits ends after its callback.
     assert.ok(berth.lines.some(({ event }) => event === 'callback_delivered'));
   },
+  'node-schedule': ({ state, not_before }) => {
+    assert.equal(state, 'scheduled');
+    const days = (Date.parse(String(not_before)) - Date.now()) / 86_400_000;
+    // The clocks may change by an hour meanwhile; the zone of n8n is some hours from UTC.
+    assert.ok(Math.abs(days - 30) < 0.1, `${not_before} is not 30 days away`);
+  },
   'node-wait': assertHaiku,
   'node-wait-limit': ({ state, job }) => {
     assert.equal(state, 'scheduled');

@@ -112,6 +112,16 @@ export function nodeWorkflows(
         onError: 'continueRegularOutput',
       },
     ]),
+    'node-schedule': workflow('node-schedule', [
+      byHand,
+      berthStep('Job', {
+        ...{ resource: 'job', operation: 'start', prompt: question },
+        // As the date picker of n8n writes a time.
+        options: {
+          notBefore: `={{ $now.plus({ days: 30 }).toFormat("yyyy-MM-dd'T'HH:mm:ss") }}`,
+        },
+      }),
+    ]),
     'node-wait': workflow('node-wait', [
       byHand,
       berthStep('Job', { resource: 'job', operation: 'startAndWait', prompt: question }),

@@ -99,6 +99,7 @@ export function executionOf(node: Node, berth: { url: string; token: string }, g
     getCredentials: async () => berth,
     getNode: () => ({ id: 'node-1', name: 'Berth', onError: given.onError }),
     getExecutionId: () => '7',
+    getTimezone: () => 'Europe/Berlin',
     evaluateExpression: () => 0,
     continueOnFail: () => given.onError !== undefined,
     isStreaming: () => given.streaming ?? false,

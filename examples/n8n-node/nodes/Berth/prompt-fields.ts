@@ -101,7 +101,12 @@ const ofJobs: INodeProperties[] = [
     default: 3,
     typeOptions: { minValue: 1, maxValue: 20 },
   }),
-  option('notBefore', 'Not Before', 'The job begins at this time', { type: 'dateTime' }),
+  option(
+    'notBefore',
+    'Not Before',
+    'The job begins at this time, in the time zone of the workflow',
+    { type: 'dateTime' },
+  ),
   option('priority', 'Priority', 'Background jobs are behind all others', {
     type: 'options',
     default: 'normal',

@@ -18,7 +18,6 @@ const texts = {
   timeout: 'timeout',
   onLimit: 'on_limit',
   onRecycle: 'on_recycle',
-  notBefore: 'not_before',
   delay: 'delay',
   expiresIn: 'expires_in',
   priority: 'priority',
@@ -36,6 +35,9 @@ export async function promptOf(context: IExecuteFunctions, i: number): Promise<P
   for (const [name, field] of Object.entries(texts)) {
     const value = options[name];
     if (value !== undefined && value !== '') fields[field] = value;
+  }
+  if (options.notBefore) {
+    fields.not_before = withZone(String(options.notBefore), context.getTimezone());
   }
   if (options.restrictTools === true || options.allowedTools) {
     fields.allowed_tools = listOf(options.allowedTools);
@@ -67,6 +69,19 @@ export function keyOf(context: IExecuteFunctions, i: number, prompt: Prompt): st
   const text = JSON.stringify(files.length > 0 ? [prompt.fields, files] : prompt.fields);
   const digest = createHash('sha256').update(text).digest('hex').slice(0, 16);
   return [context.getExecutionId(), context.getNode().id, run, i, digest].join(':');
+}
+
+/** The date picker of n8n gives a time without a zone: it is in the zone of the workflow. */
+function withZone(time: string, timeZone: string): string {
+  if (!/^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?$/.test(time)) return time;
+  const asUtc = Date.parse(`${time.replace(' ', 'T')}Z`);
+  if (Number.isNaN(asUtc)) return time;
+  // Sweden writes times as ISO 8601 does.
+  const offsetAt = (instant: number): number =>
+    Date.parse(`${new Date(instant).toLocaleString('sv-SE', { timeZone }).replace(' ', 'T')}Z`) -
+    Math.floor(instant / 1_000) * 1_000;
+  // Near a change of the clocks the first offset may be that of the other side.
+  return new Date(asUtc - offsetAt(asUtc - offsetAt(asUtc))).toISOString();
 }
 
 export function listOf(value: unknown): string[] {
