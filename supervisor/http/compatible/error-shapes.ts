@@ -1,7 +1,8 @@
 /**
  * Errors in the shapes of Anthropic's and OpenAI's APIs.
- * Invariant: an error that would only be repeated has a status below 500 and `x-should-retry: false`. The libraries
- * repeat a request on 5xx and 429, some of them without reading the header, and each repetition would be paid for.
+ * Invariant: an error that would only be repeated has status 400, or another that no library repeats, and
+ * `x-should-retry: false`. The libraries repeat a request on 5xx and 429, some of them on each status that they do not
+ * know, without reading the header, and each repetition would be paid for.
  */
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
@@ -40,6 +41,8 @@ const statuses: { [code in ErrorCode]?: number } = {
   session_not_found: 400,
   billing_required: 402,
   internal: 500,
+  // LangChain repeats a request on 499.
+  interrupted: 400,
 };
 
 /** Seconds after which a client that waits itself gives up anyway. */
@@ -64,7 +67,8 @@ export function toErrorBody(error: BerthError, shape: ErrorShape): Record<string
   const status = statusIn(error.code, shape);
   const berth = { code, ...more };
   if (shape === 'anthropic') {
-    const type = error.status >= 500 && status < 500 ? 'api_error' : anthropicType(status);
+    const isOfRequest = error.status < 499 || status >= 500;
+    const type = isOfRequest ? anthropicType(status) : 'api_error';
     return { type: 'error', error: { type, message: detail, berth } };
   }
   const { field } = error.details;

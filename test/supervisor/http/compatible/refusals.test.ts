@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { ChatAnthropic } from '@langchain/anthropic';
+import { ChatOpenAI } from '@langchain/openai';
 import t from 'tap';
 import { BerthError, type ErrorCode } from '../../../../shared/errors.ts';
 import { chatApi, chatRules } from '../../../../supervisor/http/compatible/chat-completions.ts';
@@ -154,8 +156,12 @@ t.test('a command in the text of a document is not run', (t) => {
 
 t.test('libraries do not repeat an interrupted turn, which was paid for', async (t) => {
   let code: ErrorCode = 'interrupted';
+  let prompts = 0;
   const failing = await startApiServer(t, {
-    run: () => Promise.reject(new BerthError(code, 'cannot answer the prompt')),
+    run: () => {
+      prompts += 1;
+      return Promise.reject(new BerthError(code, 'cannot answer the prompt'));
+    },
   });
   const ask = async (): Promise<string | null> => {
     const response = await fetch(`${failing.url}/v1/messages`, {
@@ -167,6 +173,16 @@ t.test('libraries do not repeat an interrupted turn, which was paid for', async 
     return response.headers.get('x-should-retry');
   };
   t.equal(await ask(), 'false');
+  const fields = { model: 'berth', apiKey: token };
+  const chats = [
+    new ChatAnthropic({ ...fields, anthropicApiUrl: failing.url }),
+    new ChatOpenAI({ ...fields, configuration: { baseURL: `${failing.url}/v1` } }),
+  ];
+  for (const chat of chats) {
+    prompts = 0;
+    await t.rejects(chat.invoke('x'), { status: 400, message: /cannot answer the prompt/ });
+    t.equal(prompts, 1);
+  }
   code = 'queue_full';
   t.equal(await ask(), 'true');
 });
