@@ -210,6 +210,8 @@ export class Conversations {
         append_system_prompt: instructions,
         output_schema: outputSchema,
       },
+      // A request has all that its answer depends on: the model and the instructions of an earlier one are over.
+      ownFieldsOnly: true,
       onLimit: 'fail',
       onRecycle: 'continue',
       ...{ token, tokenId, traceparent },

@@ -35,7 +35,8 @@ export function cliOptionsOf(profile: Profile, overrides: Overrides = {}): CliOp
     permissionMode: profile.permissionMode ?? (allow || ask ? 'manual' : undefined),
     systemPrompt: profile.systemPrompt,
     appendSystemPrompt: joined(profile.appendSystemPrompt, overrides.appendSystemPrompt),
-    freshInstructions: overrides.appendSystemPrompt !== undefined,
+    freshInstructions:
+      overrides.appendSystemPrompt !== undefined || overrides.dropsInstructions === true,
     availableTools: available && builtInTools(available),
     allowRules: allow,
     ...(ask ? { askRules: ask } : {}),

@@ -24,6 +24,8 @@ export interface OverrideFields {
 export interface Overrides {
   model?: string;
   appendSystemPrompt?: string;
+  /** The session began with instructions that do not hold for this prompt. */
+  dropsInstructions?: true;
   allowedTools?: readonly string[];
   maxTurns?: number;
   maxBudgetUsd?: number;

@@ -42,6 +42,8 @@ export interface PromptRequest {
   /** The name of a profile; by default that of the session, of the token, or `default`. */
   profile: string | undefined;
   fields: OverrideFields;
+  /** Whether only `fields` count. Absent: those of the first prompt of the session count too, where they are not set. */
+  ownFieldsOnly?: boolean;
   onLimit: 'fail' | 'wait';
   onRecycle: 'continue' | 'fail';
   /** The name of the caller's token. */
@@ -135,12 +137,16 @@ export class Intake {
   async resolve(request: PromptRequest): Promise<Prompt> {
     const record = await this.#recordOf(request);
     const profile = this.#profileOf(request, record);
-    const fields = { ...record?.flags, ...withoutAbsent(request.fields) };
+    const kept = request.ownFieldsOnly ? undefined : record?.flags;
+    const fields = { ...kept, ...withoutAbsent(request.fields) };
+    const drops =
+      record?.flags.append_system_prompt !== undefined && fields.append_system_prompt === undefined;
     const { promptTimeout, attachmentLimits = usualLimits } = this.#options;
     const { attachments = [] } = request;
     const allowedBy = (profile: Profile): Overrides => {
       checkLimits(attachments, attachmentLimits, profile.name, profile.attachments);
-      return readOverrides(fields, profile, promptTimeout);
+      const overrides = readOverrides(fields, profile, promptTimeout);
+      return drops ? { ...overrides, dropsInstructions: true } : overrides;
     };
     const overrides = allowedBy(profile);
     const checkout = workspaceOf(request, profile, record);

@@ -1,6 +1,8 @@
 import t from 'tap';
 import { builtInProfile, type Profile } from '../../../supervisor/profiles/profile.ts';
 import { Intake, type PromptRequest } from '../../../supervisor/prompts/prompt.ts';
+import type { SessionRecord } from '../../../supervisor/sessions/session-record.ts';
+import { sessionRecord } from '../../support/session-record.ts';
 
 const withTools = (...allow: string[]): Profile => ({
   ...builtInProfile(1),
@@ -8,17 +10,21 @@ const withTools = (...allow: string[]): Profile => ({
 });
 
 /** A prompt that was resolved under a profile with Bash, and a function that loads another profile. */
-async function resolved(fields: PromptRequest['fields']) {
+async function resolved(
+  fields: PromptRequest['fields'],
+  record?: SessionRecord,
+  rest: Partial<PromptRequest> = {},
+) {
   let profile = withTools('Bash', 'Read');
   const intake = new Intake({
-    store: { read: async () => undefined },
+    store: { read: async () => record },
     profiles: { get: () => profile, forToken: () => profile },
     promptTimeout: 60_000,
   });
   const prompt = await intake.resolve({
-    ...{ text: 'x', sessionId: undefined, fork: false, profile: undefined, fields },
+    ...{ text: 'x', sessionId: record?.id, fork: false, profile: undefined, fields },
     ...{ onLimit: 'wait', onRecycle: 'continue', token: 'tests', tokenId: undefined },
-    traceparent: undefined,
+    ...{ traceparent: undefined, ...rest },
   });
   const load = (next: Profile): void => {
     profile = next;
@@ -42,3 +48,18 @@ t.test('a prompt that uses what its profile no longer allows stays refused', asy
     t.throws(() => prompt.renewed?.(), { code: 'invalid_request', message: /allowed_tools/ });
   }
 });
+
+t.test(
+  'the fields of the first prompt of a session hold for later ones, unless only theirs count',
+  async (t) => {
+    const flags = { model: 'opus', append_system_prompt: 'Answer in French.' };
+    const record = sessionRecord({ token: 'tests', flags });
+    const later = await resolved({ model: 'sonnet' }, record);
+    t.strictSame(later.prompt.overrides, {
+      model: 'sonnet',
+      appendSystemPrompt: 'Answer in French.',
+    });
+    const own = await resolved({ model: undefined }, record, { ownFieldsOnly: true });
+    t.strictSame(own.prompt.overrides, { dropsInstructions: true });
+  },
+);

@@ -1,6 +1,7 @@
 /** The suite that the official library of OpenAI must pass, unmodified, with both of its APIs. */
 import OpenAI from 'openai';
 import type { Test } from 'tap';
+import { promptText } from '../messages-api.ts';
 import { type ClientTarget, converse, instructions, type Turn } from './conversation.ts';
 
 export async function openaiSuite(t: Test, target: ClientTarget): Promise<void> {
@@ -87,6 +88,23 @@ export async function openaiSuite(t: Test, target: ClientTarget): Promise<void> 
         return pieces;
       },
     });
+  });
+
+  await t.test('the instructions of a response are not those of the next', async (t) => {
+    const first = await client.responses.create({
+      model,
+      instructions,
+      input: '[[say one]] first',
+    });
+    const input = '[[say two]] without any';
+    const next = await client.responses.create({ model, input, previous_response_id: first.id });
+    t.equal(next.output_text, 'two');
+    const sessionOf = (response: object): string =>
+      (response as { berth: { session_id: string } }).berth.session_id;
+    t.equal(sessionOf(next), sessionOf(first));
+    const asked = target.api.requests.findLast((each) => promptText(each)?.includes('without any'));
+    t.notMatch(JSON.stringify(asked?.body?.system), instructions);
+    t.match(JSON.stringify(asked?.body?.messages), 'first');
   });
 
   await t.test('the library of OpenAI lists models', async (t) => {
