@@ -6,6 +6,8 @@
  */
 import { BerthError } from '../../shared/errors.ts';
 import { sleep } from '../../shared/waiting.ts';
+import type { Attachment } from '../attachments/attachment.ts';
+import { type AttachmentLimits, newestWithin, usualLimits } from '../attachments/limits.ts';
 import type { Answer } from '../prompts/answer.ts';
 import {
   type Intake,
@@ -59,6 +61,8 @@ export interface ConversationsOptions {
   transcripts: Pick<Transcripts, 'find'>;
   /** Whether the CLI can fork a session at an earlier message. */
   forksAt: (signal: AbortSignal) => Promise<boolean>;
+  /** The limits of the settings. */
+  attachmentLimits?: AttachmentLimits;
   /** Called for each prompt that is accepted. */
   onOrigin: (origin: SessionOrigin) => void;
 }
@@ -152,11 +156,18 @@ export class Conversations {
     if (ground) return ground;
     if (previous !== undefined) throw unknownResponse(previous);
     const { known, fresh } = asked;
+    const earlier = this.#newest(asked, attachmentsIn(known));
     const prompt = await this.#resolve(asked, {
-      text: withHistory(known, fresh.text),
-      attachments: attachmentsIn([...known, fresh]),
+      text: withHistory(known, fresh.text, earlier),
+      attachments: [...earlier, ...attachmentsIn([fresh])],
     });
     return { origin: known.length === 0 ? 'new' : 'history', prompt, claimed: undefined };
+  }
+
+  /** The newest files of the history that may come with the new message. */
+  #newest({ chosen: { profile }, fresh }: Asked, files: readonly Attachment[]) {
+    const { attachmentLimits = usualLimits } = this.#options;
+    return newestWithin(files, attachmentsIn([fresh]), attachmentLimits, profile.attachments);
   }
 
   /** Undefined if the session has gone on, is about to, or is gone. */

@@ -356,17 +356,18 @@ export function createParts(options: PartsOptions): Parts {
     },
     log,
   });
+  const attachmentLimits = { files: config.attachmentMaxFiles, bytes: config.attachmentMaxSize };
   const intake = new Intake({
     ...{ store, profiles, promptTimeout: config.promptTimeout },
     adopt: async (id) => {
       const adoption = await options.mirror()?.adopt(id);
       return adoption === 'adopted' || adoption === 'here';
     },
-    attachmentLimits: { files: config.attachmentMaxFiles, bytes: config.attachmentMaxSize },
+    attachmentLimits,
   });
   const forkFlag = new ForkFlag({ config, cli, log });
   const conversations = new Conversations({
-    ...{ intake, prompts, profiles, store, transcripts },
+    ...{ intake, prompts, profiles, store, transcripts, attachmentLimits },
     forksAt: (signal) => forkFlag.has(signal),
     onOrigin: (origin) => metrics.conversation(origin),
   });

@@ -9,9 +9,9 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { attachmentOf } from '../../../supervisor/attachments/attachment.ts';
+import { type Attachment, attachmentOf } from '../../../supervisor/attachments/attachment.ts';
 import { KeptAttachments } from '../../../supervisor/attachments/kept.ts';
-import { checkLimits } from '../../../supervisor/attachments/limits.ts';
+import { checkLimits, newestWithin } from '../../../supervisor/attachments/limits.ts';
 import { safeName, uniqueName } from '../../../supervisor/attachments/names.ts';
 import { placeAttachments } from '../../../supervisor/attachments/place.ts';
 import { testDirectory } from '../../support/directory.ts';
@@ -87,6 +87,11 @@ t.test('the narrower of two limits counts, and the error names its setting', asy
   );
   t.throws(() => checkLimits([file('a')], settings, 'p', { bytes: 1 }), /attachments.max_size/);
   checkLimits([], { files: 0, bytes: 0 }, 'p');
+  const nameOf = ({ name }: Attachment): string => name;
+  const kept = (own: object) => newestWithin(many, [file('x')], settings, own).map(nameOf);
+  t.strictSame(kept({}), ['c'], 'the newest fit beside those of the message');
+  t.strictSame(kept({ files: 1 }), []);
+  t.strictSame(newestWithin(many, [], { files: 9, bytes: 8 }).map(nameOf), ['b', 'c']);
 });
 
 t.test(
