@@ -6,7 +6,7 @@
  */
 import { BerthError } from '../../shared/errors.ts';
 import { sleep } from '../../shared/waiting.ts';
-import type { Attachment } from '../attachments/attachment.ts';
+import { type Attachment, isBlock } from '../attachments/attachment.ts';
 import { type AttachmentLimits, newestWithin, usualLimits } from '../attachments/limits.ts';
 import type { Answer } from '../prompts/answer.ts';
 import {
@@ -170,6 +170,15 @@ export class Conversations {
     return newestWithin(files, attachmentsIn([fresh]), attachmentLimits, profile.attachments);
   }
 
+  /** The files of the history that a fork does not have: it copies the conversation, and gets a directory of its own. */
+  #lost(asked: Asked): readonly Attachment[] {
+    if (asked.chosen.profile.workingDirectory === 'shared') return [];
+    return this.#newest(
+      asked,
+      attachmentsIn(asked.known).filter((each) => !isBlock(each)),
+    );
+  }
+
   /** Undefined if the session has gone on, is about to, or is gone. */
   async #continued(asked: Asked, place: Place): Promise<Ground | undefined> {
     if (place.claimed || place.next !== undefined) return undefined;
@@ -200,7 +209,8 @@ export class Conversations {
     const forkAt = await forkPoint(transcript, () => place.next);
     if (forkAt === undefined || !(await this.#options.forksAt(caller))) return undefined;
     try {
-      const prompt = await this.#resolve(asked, { sessionId, fork: true });
+      const attachments = [...this.#lost(asked), ...attachmentsIn([asked.fresh])];
+      const prompt = await this.#resolve(asked, { sessionId, fork: true, attachments });
       return { origin: 'forked', prompt: { ...prompt, forkAt }, claimed: undefined };
     } catch (error) {
       if (isGone(error)) return undefined;

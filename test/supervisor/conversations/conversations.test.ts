@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { promptText, type RecordedRequest } from '../../support/messages-api.ts';
 import { type RunningSupervisor, startSupervisor } from '../../support/supervisor.ts';
@@ -5,7 +7,7 @@ import { until } from '../../support/until.ts';
 
 interface Said {
   role: 'user' | 'assistant';
-  content: string;
+  content: string | object[];
 }
 
 const user = (content: string): Said => ({ role: 'user', content });
@@ -16,7 +18,7 @@ async function ask(running: RunningSupervisor, messages: Said[], token?: string)
   const body = { model: 'berth', max_tokens: 100, messages };
   const answer = await running.call('POST', '/v1/messages', { body, ...(token ? { token } : {}) });
   if (answer.status !== 200) throw new Error(JSON.stringify(answer.body));
-  const asked = requestOf(running, messages.at(-1)?.content ?? '');
+  const asked = requestOf(running, String(messages.at(-1)?.content));
   return {
     text: String(answer.body.content[0].text),
     session: String(answer.body.berth.session_id),
@@ -121,6 +123,26 @@ await t.test('a client that closes its stream interrupts the turn, and may go on
   t.equal(next.text, 'two');
   t.match(next.asked, 'before the stream');
   t.notMatch(next.asked, 'never whole');
+});
+
+await t.test('a fork with a directory of its own gets the files of the history', async (t) => {
+  const own = await startSupervisor(t, { settings: { BERTH_WORKING_DIRECTORY: 'session' } });
+  const data = Buffer.from('a,b\n').toString('base64');
+  const source = { type: 'base64', media_type: 'text/csv', data };
+  const text = { type: 'text', text: '[[say one]] sum it up' };
+  const begun: Said[] = [
+    { role: 'user', content: [text, { type: 'document', title: 'data.csv', source }] },
+  ];
+  const body = { model: 'berth', max_tokens: 100, messages: begun };
+  const { session_id } = (await own.call('POST', '/v1/messages', { body })).body.berth;
+  const known = [...begun, assistant('one')];
+  t.match(await ask(own, [...known, user('[[say two]] then this')]), { session: session_id });
+  const { session } = await ask(own, [...known, user('[[say three]] rather that')]);
+  const { body: fork } = await own.call('GET', `/v1/sessions/${session}`);
+  t.equal(fork.forked_from, session_id);
+  const { path, mode } = fork.working_directory;
+  t.equal(mode, 'session');
+  t.equal(readFileSync(join(path, 'attachments/data.csv'), 'utf8'), 'a,b\n');
 });
 
 await t.test('the metric counts how prompts got their sessions', async (t) => {
