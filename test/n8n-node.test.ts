@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import t from 'tap';
 import { makeWebhookSecret } from '../supervisor/jobs/callbacks/webhook-secrets.ts';
+import { promptText } from './support/messages-api.ts';
 import { type Execution, executionOf, loadNode, runNode } from './support/n8n-node.ts';
 import { startSupervisor, token } from './support/supervisor.ts';
 import { until } from './support/until.ts';
@@ -264,6 +265,23 @@ t.test('an error shows the cause, the remedy and the code', async (t) => {
     message: /^cannot reach berth at http:\/\/127/,
     description: /^Remedy: check the URL/,
   });
+});
+
+const interruptsIn = (log: string): number => log.split('not answered: interrupted').length - 1;
+
+t.test('the stop of an execution interrupts the turn', async (t) => {
+  const { log, surroundings } = await server;
+  for (const operation of ['ask', 'askStream']) {
+    const stopping = new AbortController();
+    const text = `stopped while it ran ${operation}`;
+    const prompt = `[[hang stream]] ${text}`;
+    const asked = execute('prompt', operation, { prompt }, { stop: stopping.signal });
+    await surroundings.api.waitForRequest((each) => promptText(each)?.includes(text) === true);
+    const before = interruptsIn(log.text);
+    stopping.abort();
+    await t.rejects(asked);
+    await until('the turn is interrupted', () => interruptsIn(log.text) > before);
+  }
 });
 
 t.test('the test of the credential costs no prompt', async (t) => {

@@ -38,6 +38,8 @@ export interface Execution {
   onError?: 'continueRegularOutput' | 'continueErrorOutput';
   streaming?: boolean;
   resumeUrl?: string;
+  /** Aborts when a person stops the execution. */
+  stop?: AbortSignal;
   /** The body of a call that continues the execution. */
   body?: unknown;
 }
@@ -55,6 +57,7 @@ interface RequestOptions {
   body?: unknown;
   headers?: Record<string, string>;
   encoding?: 'stream';
+  abortSignal?: AbortSignal;
 }
 
 type Output = Awaited<ReturnType<Node['execute']>>;
@@ -103,6 +106,7 @@ export function executionOf(node: Node, berth: { url: string; token: string }, g
     evaluateExpression: () => 0,
     continueOnFail: () => given.onError !== undefined,
     isStreaming: () => given.streaming ?? false,
+    getExecutionCancelSignal: () => given.stop,
     sendChunk: (...chunk: unknown[]) => chunks.push(chunk),
     getSignedResumeUrl: () => given.resumeUrl,
     putExecutionToWait: async (until: Date) => void waits.push(until),
@@ -145,6 +149,7 @@ async function request(options: RequestOptions, token: string): Promise<Loose> {
       ...options.headers,
     },
     body: isJson ? JSON.stringify(given) : (given ?? null),
+    signal: options.abortSignal ?? null,
   });
   const { status: statusCode, headers, body } = response;
   if (options.encoding === 'stream') {

@@ -107,6 +107,7 @@ async function send(
     returnFullResponse: true,
     ignoreHttpStatusErrors: true,
     timeout: patience,
+    ...stopOf(context),
     ...(query ? { qs: query } : {}),
     // n8n's type knows only the forms of a library; its HTTP client sends those of Node too.
     ...(body ? { body: body as IDataObject } : {}),
@@ -127,6 +128,13 @@ async function send(
       itemIndex,
     });
   }
+}
+
+/** "Stop" in n8n closes the connection, and berth then interrupts the turn. Older versions of n8n have no such signal. */
+function stopOf(context: Context): Pick<IHttpRequestOptions, 'abortSignal'> {
+  if (!('getExecutionCancelSignal' in context)) return {};
+  const abortSignal = context.getExecutionCancelSignal();
+  return abortSignal ? { abortSignal } : {};
 }
 
 function jsonOf(body: unknown): IDataObject {
