@@ -57,12 +57,13 @@ function makeConversations(records = new Map<string, SessionRecord>(), transcrip
     forksAt: async () => turns.forks,
     onOrigin: (origin) => origins.push(origin),
   });
-  const ask = (messages: Message[], more: Partial<ConversationRequest> = {}) => {
+  const ask = (
+    messages: Message[],
+    more: Partial<ConversationRequest> = {},
+    caller = new AbortController().signal,
+  ) => {
     const fixed = { model: 'berth', messages, token: 'n8n' };
-    return conversations.run(
-      { ...absent, ...fixed, ...more } as ConversationRequest,
-      new AbortController().signal,
-    );
+    return conversations.run({ ...absent, ...fixed, ...more } as ConversationRequest, caller);
   };
   return { ask, forks, origins, records, turns };
 }
@@ -184,3 +185,20 @@ t.test('a fork has the last answer, which the CLI writes after it was given', as
   t.strictSame(origins, ['new', 'continued', 'forked']);
   t.strictSame(forks, ['the-answer']);
 });
+
+t.test(
+  'a client that leaves while its fork waits ends with the reason of its leaving',
+  async (t) => {
+    const { ask, turns } = makeConversations();
+    await ask(begun);
+    const held = Promise.withResolvers<string>();
+    turns.answer = () => held.promise;
+    const first = ask(known);
+    const leaving = new AbortController();
+    const second = ask(known, {}, leaving.signal);
+    leaving.abort(new BerthError('interrupted', 'cannot answer the prompt: the caller left'));
+    await t.rejects(second, { code: 'interrupted' });
+    held.resolve('fine');
+    await first;
+  },
+);
