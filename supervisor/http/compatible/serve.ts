@@ -65,9 +65,11 @@ export async function serveConversation(
     const text = 'a client was cut off that does not read its stream';
     log.warn('reader_cut', text, { token, backlog_bytes: backlog });
   };
-  const run = isProbe
-    ? async () => probeReply
-    : (stream?: Parameters<Conversations['run']>[2]) => conversations.run(asked, gone, stream);
+  const run = async (stream?: Parameters<Conversations['run']>[2]): Promise<Reply> => {
+    if (!isProbe) return conversations.run(asked, gone, stream);
+    stream?.text(probeReply.text);
+    return probeReply;
+  };
   if (!streams) return api.whole(frame, await run());
   await streamReply(api, frame, run, reply, cut);
   return reply;

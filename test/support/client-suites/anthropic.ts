@@ -97,7 +97,12 @@ export async function anthropicSuite(t: Test, target: ClientTarget): Promise<voi
     const before = target.api.requests.length;
     const body = { ...ask('Hey'), model: 'claude-3-haiku-20240307', max_tokens: 1 };
     const message = await client.messages.create(body);
-    t.match(message, { stop_reason: 'max_tokens', usage: { output_tokens: 0 } });
+    const probed = {
+      content: [{ type: 'text', text: 'ok' }],
+      ...{ stop_reason: 'max_tokens', usage: { output_tokens: 0 } },
+    };
+    t.match(message, probed);
+    t.match(await client.messages.stream(body).finalMessage(), probed);
     t.equal(target.api.requests.length, before);
   });
 }
