@@ -258,6 +258,11 @@ t.test('an error shows the cause, the remedy and the code', async (t) => {
   );
   const [items] = await (await loaded).node.execute.call(routed.context);
   t.match(items, [{ json, error: { httpCode: '404' } }], 'n8n finds it for the error output');
+  for (const operation of ['get', 'delete', 'interrupt']) {
+    const empty = { message: /field id: it is empty/, description: /^Remedy/ };
+    await t.rejects(execute('session', operation, { id: ' ' }), empty);
+  }
+  await t.rejects(execute('job', 'get', { jobId: '' }), { message: /field jobId: it is empty/ });
   const { node } = await loaded;
   const parameters = { resource: 'session', operation: 'get', id };
   const gone = executionOf(node, { url: 'http://127.0.0.1:9/', token }, { parameters });

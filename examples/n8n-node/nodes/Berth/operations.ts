@@ -11,8 +11,15 @@ type Operation = (context: IExecuteFunctions, i: number) => Promise<IDataObject 
 
 const pageSize = 200;
 
-const text = (context: IExecuteFunctions, name: string, i: number): string =>
-  encodeURIComponent(String(context.getNodeParameter(name, i)).trim());
+/** An id, as a part of a path. Without an id the path would be that of the list. */
+function idOf(context: IExecuteFunctions, name: string, i: number): string {
+  const id = String(context.getNodeParameter(name, i) ?? '').trim();
+  if (id !== '') return encodeURIComponent(id);
+  throw new NodeOperationError(context.getNode(), `cannot use the field ${name}: it is empty`, {
+    itemIndex: i,
+    description: 'Remedy: check that the expression of the field has a value for this item.',
+  });
+}
 
 const ask: Operation = async (context, i) => {
   const prompt = await promptOf(context, i);
@@ -79,25 +86,25 @@ const startAndWait: Operation = async (context, i) => {
 const getJob: Operation = (context, i) => {
   const seconds = Number(context.getNodeParameter('waitSeconds', i, 0));
   const query = seconds > 0 ? { wait: `${seconds}s` } : {};
-  return call(context, { path: `/v1/jobs/${text(context, 'jobId', i)}`, query, itemIndex: i });
+  return call(context, { path: `/v1/jobs/${idOf(context, 'jobId', i)}`, query, itemIndex: i });
 };
 
 const cancelJob: Operation = (context, i) => {
-  const path = `/v1/jobs/${text(context, 'jobId', i)}/cancel`;
+  const path = `/v1/jobs/${idOf(context, 'jobId', i)}/cancel`;
   return call(context, { method: 'POST', path, itemIndex: i });
 };
 
 const getSession: Operation = (context, i) =>
-  call(context, { path: `/v1/sessions/${text(context, 'id', i)}`, itemIndex: i });
+  call(context, { path: `/v1/sessions/${idOf(context, 'id', i)}`, itemIndex: i });
 
 const deleteSession: Operation = async (context, i) => {
-  const path = `/v1/sessions/${text(context, 'id', i)}`;
+  const path = `/v1/sessions/${idOf(context, 'id', i)}`;
   await call(context, { method: 'DELETE', path, itemIndex: i });
   return { deleted: true };
 };
 
 const interruptSession: Operation = (context, i) => {
-  const path = `/v1/sessions/${text(context, 'id', i)}/interrupt`;
+  const path = `/v1/sessions/${idOf(context, 'id', i)}/interrupt`;
   return call(context, { method: 'POST', path, itemIndex: i });
 };
 
