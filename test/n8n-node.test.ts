@@ -78,6 +78,23 @@ t.test('the text of a stream is passed on while it is written', async (t) => {
   });
 });
 
+t.test(
+  'the texts of a stream before and after a tool have a blank line between them',
+  async (t) => {
+    const { surroundings } = await server;
+    surroundings.api.reply((request) => {
+      const { messages = [] } = request.body ?? {};
+      if (!JSON.stringify(messages).includes('look, then answer')) return undefined;
+      const isLast = JSON.stringify(messages.at(-1)).includes('tool_result');
+      const tool = { name: 'Bash', input: { command: 'true' } };
+      return isLast ? { text: 'Done.' } : { text: 'Let me look.', tool };
+    });
+    t.teardown(() => surroundings.api.reply(undefined));
+    const { json } = await execute('prompt', 'askStream', { prompt: 'look, then answer' });
+    t.equal(json.text, 'Let me look.\n\nDone.');
+  },
+);
+
 t.test('a stream with the key of an earlier one gets its answer', async (t) => {
   const given = { prompt: '[[say streamed]]', options: { idempotencyKey: 'a-key-of-my-own' } };
   const { json: first } = await execute('prompt', 'askStream', given);

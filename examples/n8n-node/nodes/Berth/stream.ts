@@ -10,20 +10,31 @@ export interface StreamEnd {
   data: IDataObject;
 }
 
-/** @param onText called with each piece of the answer */
+/** After these events the next text is another one of the same answer. */
+const parting = ['tool', 'recycled', 'retry'];
+
+/** @param onText called with each piece of the answer; texts before and after a tool have a blank line between them */
 export async function readStream(
   stream: ByteStream,
   onText: (text: string) => void,
 ): Promise<StreamEnd> {
   const decoder = new TextDecoder();
   let rest = '';
+  let hasText = false;
+  let isParted = false;
   for await (const chunk of stream) {
     rest += decoder.decode(chunk, { stream: true });
     const blocks = rest.split('\n\n');
     rest = blocks.pop() ?? '';
     for (const block of blocks) {
       const { event, data } = eventOf(block);
-      if (event === 'text') onText(String(data.text ?? ''));
+      if (parting.includes(event)) isParted = hasText;
+      const text = event === 'text' ? String(data.text ?? '') : '';
+      if (text !== '') {
+        onText(isParted ? `\n\n${text}` : text);
+        hasText = true;
+        isParted = false;
+      }
       if (event === 'result' || event === 'error') return { event, data };
     }
   }
