@@ -12,7 +12,8 @@ export interface Message {
 /** One message of several neighbours of one role. */
 export function merged(messages: readonly Message[]): Pick<Message, 'text' | 'attachments'> {
   const attachments = attachmentsIn(messages);
-  const text = messages.map((message) => message.text).join('\n\n');
+  const texts = messages.map(({ text }) => text).filter((text) => text.trim() !== '');
+  const text = texts.join('\n\n');
   return attachments.length > 0 ? { text, attachments } : { text };
 }
 
@@ -23,7 +24,7 @@ export function attachmentsIn(messages: readonly Message[]): readonly Attachment
 
 /**
  * Splits a history at its last answer: what its session has already, and the new message of the user.
- * @throws BerthError `invalid_request` if nothing of the user follows the last answer
+ * @throws BerthError `invalid_request` if nothing of the user follows the last answer, or only files
  */
 export function splitHistory(messages: readonly Message[]): {
   known: readonly Message[];
@@ -31,12 +32,20 @@ export function splitHistory(messages: readonly Message[]): {
 } {
   const answered = messages.findLastIndex(({ role }) => role === 'assistant') + 1;
   const fresh = messages.slice(answered);
-  if (fresh.length > 0) {
-    return { known: messages.slice(0, answered), fresh: { role: 'user', ...merged(fresh) } };
+  if (fresh.length === 0) {
+    throw unanswerable(
+      'it does not end with a message of the user, and the CLI cannot continue a given answer; end it with a message of the user',
+    );
   }
-  throw new BerthError(
-    'invalid_request',
-    'cannot answer the conversation: it does not end with a message of the user, and the CLI cannot continue a given answer; end it with a message of the user',
-    { details: { field: 'messages' } },
-  );
+  const { text, ...files } = merged(fresh);
+  if (text === '') {
+    throw unanswerable('its new message has only files; say in a text what to do with them');
+  }
+  return { known: messages.slice(0, answered), fresh: { role: 'user', text, ...files } };
+}
+
+function unanswerable(cause: string): BerthError {
+  return new BerthError('invalid_request', `cannot answer the conversation: ${cause}`, {
+    details: { field: 'messages' },
+  });
 }

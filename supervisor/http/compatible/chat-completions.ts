@@ -1,7 +1,7 @@
 /** OpenAI's Chat Completions API, `POST /v1/chat/completions`: reads its requests and writes its replies. */
 import type { Reply } from '../../conversations/conversations.ts';
 import { berthFields, type CompatibleApi, type ReplyFrame } from './api.ts';
-import { asObject, contentOf, instructionsOf, nameOf, notBlank, textOf } from './content.ts';
+import { asObject, contentOf, instructionsOf, nameOf, notEmpty, textOf } from './content.ts';
 import { cannotUse, checkFields, type FieldRules } from './field-rules.ts';
 import { chatParts } from './files.ts';
 import { chatKeys, responseFormatKeys } from './message-rules.ts';
@@ -127,7 +127,7 @@ function readMessage(value: unknown, field: string, history: OpenAiHistory): voi
   const at = `${field}.content`;
   if (isInstructions(role)) history.instruct(textOf(content, at, ['text'], '\n\n'), field);
   else if (role === 'user') {
-    history.add({ role, ...notBlank(contentOf(content, at, chatParts), at) });
+    history.add({ role, ...notEmpty(contentOf(content, at, chatParts), at) });
   } else if (role === 'assistant') {
     const calls = tool_calls ?? function_call;
     if (calls !== undefined && calls !== null && !(Array.isArray(calls) && calls.length === 0)) {

@@ -98,9 +98,12 @@ function reasonAgainst(type: unknown): string {
     : `parts of type ${named} are not supported`;
 }
 
-/** @throws BerthError `invalid_request` if there is no text */
-export function notBlank(content: Content, field: string): Content {
-  if (content.text.trim() !== '') return content;
+/**
+ * A message with only files is accepted: the message beside it may have the text. `splitHistory` checks both together.
+ * @throws BerthError `invalid_request` if there is no text and no file
+ */
+export function notEmpty(content: Content, field: string): Content {
+  if (content.text.trim() !== '' || content.attachments) return content;
   throw cannotUse(field, 'it has no text', 'send a text');
 }
 

@@ -2,7 +2,7 @@
 import type { Reply } from '../../conversations/conversations.ts';
 import type { Message } from '../../conversations/message.ts';
 import { berthFields, type CompatibleApi, namedEvent, type ReplyFrame } from './api.ts';
-import { asObject, contentOf, instructionsOf, notBlank, textOf } from './content.ts';
+import { asObject, contentOf, instructionsOf, notEmpty, textOf } from './content.ts';
 import { cannotUse, checkFields, type FieldRules, unusedKeys } from './field-rules.ts';
 import { anthropicParts } from './files.ts';
 import { messagesKeys, outputFormatKeys } from './message-rules.ts';
@@ -118,7 +118,7 @@ function readMessage(value: unknown, index: number): Message {
   const { role, content } = asObject(value, field);
   const at = `${field}.content`;
   if (role === 'assistant') return { role, text: textOf(content, at, ['text'], '') };
-  if (role === 'user') return { role, ...notBlank(contentOf(content, at, anthropicParts), at) };
+  if (role === 'user') return { role, ...notEmpty(contentOf(content, at, anthropicParts), at) };
   throw cannotUse(`${field}.role`, 'it is neither user nor assistant', 'send one of them');
 }
 

@@ -1,7 +1,7 @@
 /** OpenAI's Responses API, `POST /v1/responses`: reads its requests and writes its replies. */
 import type { Reply } from '../../conversations/conversations.ts';
 import { berthFields, type CompatibleApi, namedEvent, type ReplyFrame } from './api.ts';
-import { asObject, contentOf, instructionsOf, nameOf, notBlank, textOf } from './content.ts';
+import { asObject, contentOf, instructionsOf, nameOf, notEmpty, textOf } from './content.ts';
 import { cannotUse, checkFields, type FieldRules, unusedKeys } from './field-rules.ts';
 import { responsesParts } from './files.ts';
 import { responsesKeys, textFormatKeys } from './message-rules.ts';
@@ -112,7 +112,7 @@ export const responsesApi: CompatibleApi = {
 function readInput(input: unknown): OpenAiHistory {
   const history = new OpenAiHistory('input');
   if (typeof input === 'string') {
-    history.add({ role: 'user', ...notBlank({ text: input }, 'input') });
+    history.add({ role: 'user', ...notEmpty({ text: input }, 'input') });
     return history;
   }
   for (const [index, value] of (input as readonly unknown[]).entries()) {
@@ -131,7 +131,7 @@ function readItem(value: unknown, field: string, history: OpenAiHistory): void {
   }
   if (isInstructions(role)) history.instruct(textOf(content, at, texts, '\n\n'), field);
   else if (role === 'user') {
-    history.add({ role, ...notBlank(contentOf(content, at, responsesParts), at) });
+    history.add({ role, ...notEmpty(contentOf(content, at, responsesParts), at) });
   } else if (role === 'assistant') history.add({ role, text: textOf(content, at, texts, '') });
   else throw history.unknownRole(role, field);
 }

@@ -28,6 +28,7 @@ async function post(path: string, body: object | string, headers: Record<string,
   return { status: response.status, headers: response.headers, body: answer };
 }
 
+const png = 'data:image/png;base64,iVBORw0KGgo=';
 const user = { role: 'user', content: 'x' };
 const answer = { role: 'assistant', content: 'y' };
 const result = { type: 'tool_result', tool_use_id: 'a', content: 'z' };
@@ -104,6 +105,15 @@ for (const [what, body, param] of ofResponses) {
     t.match(answered, { status: 400, body: { error: { param } } });
   });
 }
+
+t.test('a message with only a picture needs a text beside it', async (t) => {
+  const picture = { role: 'user', content: [{ type: 'image_url', image_url: { url: png } }] };
+  const ask = (...messages: object[]) => post('/v1/chat/completions', { model: 'berth', messages });
+  t.equal((await ask(picture, user)).status, 200);
+  t.equal((await ask(picture, answer, user)).status, 200, 'the history may have such a message');
+  const message = /its new message has only files; say in a text/;
+  t.match(await ask(user, answer, picture), { status: 400, body: { error: { message } } });
+});
 
 t.test('a body of very many levels is refused before anything repeats it', async (t) => {
   const refused = { status: 400, body: { error: { message: /more than 100 levels/ } } };
@@ -241,7 +251,6 @@ t.test('the text of a refusal of the assistant is the text of its message', (t) 
   t.end();
 });
 
-const png = 'data:image/png;base64,iVBORw0KGgo=';
 type Read = [api: typeof messagesApi, body: object];
 const content = (part: object) => [{ role: 'user', content: [{ type: 'text', text: 'x' }, part] }];
 const unknownKeys: [what: string, read: Read, field: string][] = [
