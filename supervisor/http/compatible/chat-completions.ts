@@ -9,6 +9,7 @@ import { isInstructions, OpenAiHistory } from './openai-history.ts';
 import { finishReasonOf, promptTokensOf } from './openai-usage.ts';
 import { checkKeys, checkMessages } from './part-keys.ts';
 import {
+  checkStreamOptions,
   effort,
   notEnforced,
   probeTokens,
@@ -61,6 +62,7 @@ export const chatApi: CompatibleApi = {
   read(body) {
     const warnings = [
       ...checkFields(body, chatRules),
+      ...checkStreamOptions(body.stream_options),
       ...checkMessages(body.messages, 'messages', chatKeys),
     ];
     const history = new OpenAiHistory('messages');
@@ -129,9 +131,9 @@ function readMessage(value: unknown, field: string, history: OpenAiHistory): voi
   else if (role === 'user') {
     history.add({ role, ...notEmpty(contentOf(content, at, chatParts), at) });
   } else if (role === 'assistant') {
-    const calls = tool_calls ?? function_call;
-    if (calls !== undefined && calls !== null && !(Array.isArray(calls) && calls.length === 0)) {
-      throw history.ofTools(field);
+    for (const calls of [tool_calls, function_call]) {
+      if (calls === undefined || calls === null) continue;
+      if (!Array.isArray(calls) || calls.length > 0) throw history.ofTools(field);
     }
     const refused = typeof refusal === 'string' ? refusal : '';
     const text = content === null ? refused : textOf(content, at, texts, '');

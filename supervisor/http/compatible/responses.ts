@@ -8,7 +8,14 @@ import { responsesKeys, textFormatKeys } from './message-rules.ts';
 import { isInstructions, OpenAiHistory } from './openai-history.ts';
 import { finishReasonOf, promptTokensOf } from './openai-usage.ts';
 import { checkKeys, checkMessages } from './part-keys.ts';
-import { effort, notEnforced, refusedTools, serviceTier, warnedSampling } from './shared-rules.ts';
+import {
+  checkStreamOptions,
+  effort,
+  notEnforced,
+  refusedTools,
+  serviceTier,
+  warnedSampling,
+} from './shared-rules.ts';
 
 type Body = Readonly<Record<string, unknown>>;
 
@@ -45,6 +52,7 @@ export const responsesApi: CompatibleApi = {
   read(body) {
     const warnings = [
       ...checkFields(body, responsesRules),
+      ...checkStreamOptions(body.stream_options),
       ...unusedKeys(body.text, 'text', ['format']),
       ...checkMessages(body.input, 'input', responsesKeys),
     ];

@@ -1,5 +1,7 @@
 /** Fields that mean the same in several of the APIs for other clients. */
+import { asObject } from './content.ts';
 import type { FieldRule } from './field-rules.ts';
+import { checkKeys, type KeyRules } from './part-keys.ts';
 
 const tools: FieldRule = {
   why: 'the CLI runs its own tools, those that the profile allows, and cannot call tools of the client',
@@ -33,3 +35,18 @@ export const serviceTier: FieldRule = {
 
 /** A request for so few tokens only tests the connection. */
 export const probeTokens = 1;
+
+/** Of OpenAI's APIs. A stream of Responses has its usage in any case. */
+export const streamOptionKeys: KeyRules = {
+  accepted: ['include_usage'],
+  warned: { include_obfuscation: { why: 'the stream is not padded', unless: [false] } },
+};
+
+/**
+ * @returns the warnings
+ * @throws BerthError `invalid_request`
+ */
+export function checkStreamOptions(options: unknown): string[] {
+  if (options === undefined || options === null) return [];
+  return checkKeys(asObject(options, 'stream_options'), 'stream_options', streamOptionKeys);
+}

@@ -13,6 +13,7 @@ import {
 import { messagesApi, messagesRules } from '../../../../supervisor/http/compatible/messages.ts';
 import type { KeyRules } from '../../../../supervisor/http/compatible/part-keys.ts';
 import { responsesApi, responsesRules } from '../../../../supervisor/http/compatible/responses.ts';
+import { streamOptionKeys } from '../../../../supervisor/http/compatible/shared-rules.ts';
 import { startApiServer, token } from '../../../support/api-server.ts';
 
 const { url, log } = await startApiServer(t, { maxPromptBytes: 100_000 });
@@ -68,6 +69,11 @@ const ofChat: Refusal[] = [
   ['logprobs', { messages: [user], logprobs: true }, 'logprobs'],
   ['functions', { messages: [user], functions: [{}] }, 'functions'],
   ['calls of tools', { messages: [user, called, user] }, 'messages.1'],
+  [
+    'the call of a function beside empty calls of tools',
+    { messages: [user, { ...answer, tool_calls: [], function_call: { name: 'f' } }, user] },
+    'messages.1',
+  ],
   ['results of tools', { messages: [user, { role: 'tool', content: 'x' }] }, 'messages.1'],
   [
     'instructions in the middle',
@@ -229,6 +235,10 @@ t.test('the warning names each part of a message that the model does not get', a
   t.match(warnings, [/^name: /, /^detail: /]);
   const input = { model: 'berth', input: 'x', text: { verbosity: 'low' } };
   t.match(responsesApi.read(input).warnings, [/^text\.verbosity: /]);
+  const padded = { ...input, text: null, stream_options: { include_obfuscation: true } };
+  t.match(responsesApi.read(padded).warnings, [/^include_obfuscation: /]);
+  const plain = { ...padded, stream_options: { include_obfuscation: false } };
+  t.strictSame(responsesApi.read(plain).warnings, []);
   const document = { type: 'document', source: { type: 'text', data: 'x' }, context: 'a note' };
   const cited = { ...document, citations: { enabled: true } };
   const messages = [{ role: 'user', content: [cited] }];
@@ -286,6 +296,16 @@ const unknownKeys: [what: string, read: Read, field: string][] = [
     'input.0.content.1.file_url',
   ],
   ['of an item', [responsesApi, { input: [{ ...user, wish: 1 }] }], 'input.0.wish'],
+  [
+    'of stream_options',
+    [chatApi, { messages: [user], stream_options: { a: 1 } }],
+    'stream_options.a',
+  ],
+  [
+    'of stream_options',
+    [responsesApi, { input: 'x', stream_options: { a: 1 } }],
+    'stream_options.a',
+  ],
   [
     'of a schema',
     [chatApi, { messages: [user], response_format: { type: 'text', wish: 1 } }],
@@ -390,6 +410,7 @@ t.test('docs/clients.md has each field that berth decides about', (t) => {
     ...Object.values(within).flatMap(keysOf),
   ];
   const known = [...read, 'role', 'content', 'type', 'source', 'data', 'media_type', 'url'];
+  for (const key of keysOf(streamOptionKeys)) t.match(text, key);
   for (const { message, parts } of [messagesKeys, chatKeys, responsesKeys]) {
     for (const key of [message, ...Object.values(parts)].flatMap(keysOf)) {
       t.ok(known.includes(key) || new RegExp(`\`[^\`]*\\b${key}\\b`).test(text), key);
