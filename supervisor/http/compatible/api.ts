@@ -43,6 +43,8 @@ export interface StreamWriter {
 
 export interface CompatibleApi {
   shape: ErrorShape;
+  /** What a request calls the fields of a prompt of berth: errors of later checks name them. */
+  fieldNames: Readonly<Record<string, string>>;
   /** Before the random part of the id of a response. */
   idPrefix: string;
   /** @throws BerthError `invalid_request` for what cannot be honoured */

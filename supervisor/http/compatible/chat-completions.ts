@@ -58,6 +58,11 @@ export const chatRules: FieldRules = {
 
 export const chatApi: CompatibleApi = {
   shape: 'openai',
+  fieldNames: {
+    append_system_prompt: 'messages',
+    output_schema: 'response_format',
+    attachments: 'messages',
+  },
   idPrefix: 'chatcmpl-',
   read(body) {
     const warnings = [

@@ -42,6 +42,11 @@ export const messagesRules: FieldRules = {
 
 export const messagesApi: CompatibleApi = {
   shape: 'anthropic',
+  fieldNames: {
+    append_system_prompt: 'system',
+    output_schema: 'output_config.format',
+    attachments: 'messages',
+  },
   idPrefix: 'msg_',
   read(body) {
     const warnings = [

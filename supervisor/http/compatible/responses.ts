@@ -48,6 +48,12 @@ export const responsesRules: FieldRules = {
 
 export const responsesApi: CompatibleApi = {
   shape: 'openai',
+  fieldNames: {
+    append_system_prompt: 'instructions',
+    output_schema: 'text.format',
+    attachments: 'input',
+    messages: 'input',
+  },
   idPrefix: 'resp_',
   read(body) {
     const warnings = [

@@ -66,7 +66,11 @@ export async function serveConversation(
     log.warn('reader_cut', text, { token, backlog_bytes: backlog });
   };
   const run = async (stream?: Parameters<Conversations['run']>[2]): Promise<Reply> => {
-    if (!isProbe) return conversations.run(asked, gone, stream);
+    if (!isProbe) {
+      return conversations.run(asked, gone, stream).catch((error: unknown) => {
+        throw inNamesOf(api, error);
+      });
+    }
     stream?.text(probeReply.text);
     return probeReply;
   };
@@ -105,6 +109,19 @@ async function streamReply(
   } finally {
     events?.end();
   }
+}
+
+/** An error that names the field of the client's request in the place of berth's. */
+function inNamesOf({ fieldNames }: CompatibleApi, error: unknown): unknown {
+  if (!(error instanceof BerthError)) return error;
+  const { field } = error.details;
+  const name =
+    typeof field === 'string' && Object.hasOwn(fieldNames, field) ? fieldNames[field] : undefined;
+  if (name === undefined) return error;
+  return new BerthError(error.code, error.message.replace(`"${field}"`, `"${name}"`), {
+    cause: error,
+    details: { ...error.details, field: name },
+  });
 }
 
 /** @throws BerthError `payload_too_large` */

@@ -112,6 +112,29 @@ for (const [what, body, param] of ofResponses) {
   });
 }
 
+t.test('a refusal of the profile names the field of the request', async (t) => {
+  const system = 'x'.repeat(40_000);
+  const long = await post('/v1/messages', {
+    model: 'berth',
+    max_tokens: 9,
+    messages: [user],
+    system,
+  });
+  const { error } = long.body;
+  t.match(error, { message: /^cannot use "system": .*32768/, berth: { field: 'system' } });
+  const param = async (path: string, body: object): Promise<unknown> =>
+    (await post(path, { model: 'berth', ...body })).body.error.param;
+  const json_schema = { name: 'a', schema: { type: 'string' } };
+  const type = 'json_schema';
+  const chat = { messages: [user], response_format: { type, json_schema } };
+  t.equal(await param('/v1/chat/completions', chat), 'response_format');
+  const text = { format: { type, ...json_schema } };
+  t.equal(await param('/v1/responses', { input: 'x', text }), 'text.format');
+  const developer = [{ role: 'developer', content: 'x' }];
+  t.equal(await param('/v1/responses', { input: developer }), 'input');
+  t.equal(await param('/v1/chat/completions', { messages: developer }), 'messages');
+});
+
 t.test('a message with only a picture needs a text beside it', async (t) => {
   const picture = { role: 'user', content: [{ type: 'image_url', image_url: { url: png } }] };
   const ask = (...messages: object[]) => post('/v1/chat/completions', { model: 'berth', messages });
