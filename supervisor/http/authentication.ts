@@ -6,6 +6,7 @@
 import type { FastifyRequest } from 'fastify';
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import { errorShapeOf } from './compatible/foreign.ts';
 import type { Bearer, Tokens } from './tokens.ts';
 
 export interface AuthenticationOptions {
@@ -29,10 +30,11 @@ export class Authentication {
   }
 
   /** @throws BerthError `unauthorized` */
-  bearerOf({ headers, ip, routeOptions }: FastifyRequest): Bearer {
+  bearerOf(request: FastifyRequest): Bearer {
+    const { headers, ip } = request;
     const [, bearing] = /^Bearer +(\S+)$/i.exec(headers.authorization ?? '') ?? [];
     // Clients of Anthropic's API send their key in a header of its own.
-    const key = routeOptions.config.route?.errors === undefined ? undefined : headers['x-api-key'];
+    const key = errorShapeOf(request) === undefined ? undefined : headers['x-api-key'];
     const token = bearing ?? (typeof key === 'string' && key !== '' ? key : undefined);
     const bearer = token && this.#options.tokens.find(token);
     if (bearer) {

@@ -5,14 +5,15 @@
  */
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
+import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { BerthError } from '../../shared/errors.ts';
 import { assertAdmin } from './admin.ts';
 import type { Authentication } from './authentication.ts';
 import { assertFewValues, ValuesInTexts } from './body-values.ts';
-import { type ErrorShape, sendError } from './compatible/error-shapes.ts';
+import { sendError } from './compatible/error-shapes.ts';
+import { errorShapeOf } from './compatible/foreign.ts';
 import type { GracefulClose } from './graceful-close.ts';
 import { boundConnections, type HttpLimits, httpLimits, serverOptions } from './limits.ts';
 import { bodyOfForm, readMultipart } from './multipart.ts';
@@ -126,13 +127,12 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
     if (error.code === 'internal') {
       options.log.error('failed', 'a request failed', { error, url: request.url });
     }
-    const shape = errorShapeOf(request);
-    return shape === undefined ? sendProblem(reply, error) : sendError(reply, error, shape);
+    return sendFailure(request, reply, error);
   });
   server.setNotFoundHandler((request, reply) => {
     const allowed = methodsOf(server, request.url);
     if (allowed.length > 0) reply.header('allow', allowed.join(', '));
-    return sendProblem(reply, notFound(request, allowed));
+    return sendFailure(request, reply, notFound(request, allowed));
   });
   server.addHook('onRequest', (request, reply, next) => {
     setSecurityHeaders(reply.raw);
@@ -205,11 +205,9 @@ function fitsAsText({ body }: Route, field: string, value: string): boolean {
   return schema === undefined || z.safeParse(schema, value).success;
 }
 
-/** The shape of errors of the route; undefined: that of berth. */
-function errorShapeOf({ routeOptions, headers }: FastifyRequest): ErrorShape | undefined {
-  const errors = routeOptions.config.route?.errors;
-  if (errors !== 'caller') return errors;
-  return (headers['x-api-key'] ?? headers['anthropic-version']) ? 'anthropic' : 'openai';
+function sendFailure(request: FastifyRequest, reply: FastifyReply, error: BerthError) {
+  const shape = errorShapeOf(request);
+  return shape === undefined ? sendProblem(reply, error) : sendError(reply, error, shape);
 }
 
 /** The error of a connection whose bytes are not a request. */

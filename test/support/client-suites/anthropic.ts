@@ -65,6 +65,9 @@ export async function anthropicSuite(t: Test, target: ClientTarget): Promise<voi
     });
     const unknown = { ...ask('x'), model: 'gpt-4o' };
     await t.rejects(client.messages.create(unknown), Anthropic.NotFoundError);
+    await t.rejects(client.messages.batches.list(), {
+      ...{ status: 404, message: /not_found_error.*cannot GET \/v1\/messages\/batches/ },
+    });
     const broken = client.messages.stream(ask('[[status 403]]')).finalMessage();
     await t.rejects(broken, { message: /stand-in: 403/ });
   });

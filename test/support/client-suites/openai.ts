@@ -125,6 +125,10 @@ export async function openaiSuite(t: Test, target: ClientTarget): Promise<void> 
     });
     const unknown = client.chat.completions.create({ ...ask('x'), model: 'gpt-4o' });
     await t.rejects(unknown, { status: 404, code: 'model_not_found' });
+    const embeddings = client.embeddings.create({ model, input: 'x' });
+    await t.rejects(embeddings, { status: 404, message: /cannot POST \/v1\/embeddings/ });
+    const retrieved = client.responses.retrieve('resp_0');
+    await t.rejects(retrieved, { status: 404, message: /cannot GET \/v1\/responses\/resp_0/ });
     const lost = client.responses.create({ model, input: 'x', previous_response_id: 'resp_0' });
     await t.rejects(lost, { status: 400, code: 'previous_response_not_found' });
     const chunks = await client.chat.completions.create({ ...ask('[[status 403]]'), stream: true });
