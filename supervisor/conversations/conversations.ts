@@ -187,9 +187,7 @@ export class Conversations {
       const prompt = await this.#resolve(asked, { sessionId: place.sessionId });
       const onSend = async ({ promptId }: SentPrompt): Promise<void> => {
         // Another prompt, such as that of a job, may have been sent while this prompt waited for the worker.
-        if (place.next === undefined && !this.#known.isNewest(place)) {
-          throw unknownSession(place.sessionId);
-        }
+        if (this.#known.hasGoneOn(place)) throw unknownSession(place.sessionId);
         place.next = promptId;
       };
       return { origin: 'continued', prompt: { ...prompt, onSend }, claimed: place };
@@ -207,7 +205,9 @@ export class Conversations {
     if (early > 0) await sleep(early, caller);
     const transcript = await this.#options.transcripts.find(sessionId);
     const forkAt = await forkPoint(transcript, () => place.next);
-    if (forkAt === undefined || !(await this.#options.forksAt(caller))) return undefined;
+    // Without a next prompt the end of the transcript was read, which may be that of another prompt.
+    if (forkAt === undefined || this.#known.hasGoneOn(place)) return undefined;
+    if (!(await this.#options.forksAt(caller))) return undefined;
     try {
       const attachments = [...this.#lost(asked), ...attachmentsIn([asked.fresh])];
       const prompt = await this.#resolve(asked, { sessionId, fork: true, attachments });

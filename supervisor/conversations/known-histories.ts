@@ -66,9 +66,9 @@ export class KnownHistories {
     if (record) this.#store.note({ ...record, conversation });
   }
 
-  /** Whether the session still ends with this history: no prompt was sent to it since. */
-  isNewest({ key, sessionId }: Place): boolean {
-    return this.#store.peek(sessionId)?.conversation?.key === key;
+  /** Whether the session got a prompt since that does not follow this history, such as that of a job. */
+  hasGoneOn({ key, sessionId, next }: Place): boolean {
+    return next === undefined && this.#store.peek(sessionId)?.conversation?.key !== key;
   }
 
   /** Forgets a history whose session cannot be continued. */

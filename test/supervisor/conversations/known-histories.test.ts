@@ -144,6 +144,28 @@ t.test('a session that goes on while a prompt waits for it is not continued', as
   t.strictSame(origins, ['new', 'continued', 'history']);
 });
 
+t.test('the end of a session that has gone on is not forked', async (t) => {
+  const transcript = join(testDirectory(t, {}), 'transcript.jsonl');
+  writeFileSync(transcript, '{"uuid":"the-answer"}\n');
+  const { ask, forks, origins, records, turns } = makeConversations(undefined, transcript);
+  const { answer } = await ask(begun);
+  const waits = Promise.withResolvers<void>();
+  const goOn = Promise.withResolvers<void>();
+  turns.waits = () => {
+    turns.waits = async () => {};
+    waits.resolve();
+    return goOn.promise;
+  };
+  const both = [ask(known), ask(known)];
+  await waits.promise;
+  goesOn(records, answer.session_id);
+  writeFileSync(transcript, '{"uuid":"the-answer"}\n{"uuid":"of-a-job"}\n');
+  goOn.resolve();
+  await Promise.all(both);
+  t.strictSame(origins, ['new', 'continued', 'history', 'history']);
+  t.strictSame(forks, []);
+});
+
 t.test('without a fork at a message, an earlier history begins a session as data', async (t) => {
   const transcript = join(testDirectory(t, {}), 'transcript.jsonl');
   writeFileSync(transcript, '{"uuid":"the-answer"}\n');
