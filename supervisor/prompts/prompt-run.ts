@@ -128,15 +128,18 @@ export class PromptRun {
 
   /** A worker that ends before it has the prompt is replaced, once. */
   async #attempt(attempt: Attempt): Promise<Answer | TurnLost> {
+    let { spec } = attempt;
     for (let isLast = false; ; isLast = true) {
       try {
-        return await this.#tryOnce(attempt);
+        return await this.#tryOnce({ ...attempt, spec }, isLast);
       } catch (thrown) {
         const worker = this.#lostUnsent;
         if (!worker) throw thrown;
         this.#live.become('recovering');
         await this.#clearAway(worker);
         if (isLast) throw endedBefore(worker);
+        // The profile may have changed while the prompt waited.
+        if (!attempt.continues) spec = this.#options.specs.of(this.#live.prompt);
       }
     }
   }
@@ -154,9 +157,13 @@ export class PromptRun {
     await this.#options.workspaces.remove(this.#directory).catch(() => undefined);
   }
 
-  async #tryOnce({ spec, text, continues }: Attempt): Promise<Answer | TurnLost> {
+  /** @param keepsTurn whether the prompt had a worker already */
+  async #tryOnce(
+    { spec, text, continues }: Attempt,
+    keepsTurn: boolean,
+  ): Promise<Answer | TurnLost> {
     this.#unsent = undefined;
-    const wanted = { live: this.#live, spec, continues };
+    const wanted = { live: this.#live, spec, continues, keepsTurn };
     const found = await workerFor(this.#options, wanted, this.#emit);
     this.#letGo();
     // The profile is known now: it may have changed while the prompt waited.
@@ -167,7 +174,8 @@ export class PromptRun {
     try {
       this.#take(found.worker);
       const note = await this.#fill(found.worker);
-      const turn = await this.#turn(found, text, note);
+      // A turn that goes on has the note already.
+      const turn = await this.#turn(found, text, continues ? undefined : note);
       const about = { live: this.#live, turn, cost: this.#cost, keeper: this.#keeper };
       const answer = await concludeTurn(this.#options, { ...found, ...about });
       const published = (await this.#checkout?.finish(answer)) ?? answer;
@@ -219,6 +227,9 @@ export class PromptRun {
     void use?.over();
     if (this.#unfilled || this.#lostUnsent) {
       pass.withdraw();
+      if (worker.sessionId !== undefined && this.#lostUnsent) {
+        this.#letGo = pool.hold(worker.sessionId);
+      }
       // A new process would keep the half of a checkout for another prompt.
       if (worker.sessionId !== undefined) pool.giveBack(worker);
       else if (worker.process.alive) void pool.recycle(worker, 'removed', true);

@@ -40,6 +40,8 @@ export interface Wanted {
   spec: ProcessSpec;
   /** Whether the prompt continues a turn that had begun. */
   continues: boolean;
+  /** Whether the prompt had a worker already, which has ended: it is served first. */
+  keepsTurn?: boolean;
 }
 
 export interface Found {
@@ -51,7 +53,7 @@ export interface Found {
 /** @throws BerthError of the gate, of the pool, or of a changed profile; the reason of an interrupt */
 export async function workerFor(
   options: WorkerForOptions,
-  { live, spec: wanted, continues }: Wanted,
+  { live, spec: wanted, continues, keepsTurn = false }: Wanted,
   emit: (event: TurnEvent) => void,
 ): Promise<Found> {
   const { pool, gate, logins, admission } = options;
@@ -94,7 +96,7 @@ export async function workerFor(
       worker = await pool.acquire({
         ...{ spec, token, lane, signal, onQueued },
         // The prompt keeps its turn if it had a worker that refused its options, or has ended.
-        continues: continues || spec !== wanted || replaced,
+        continues: continues || keepsTurn || spec !== wanted || replaced,
       });
       const use = await prepare(worker, live, options);
       live.queuedMs = waited + performance.now() - began;

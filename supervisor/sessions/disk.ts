@@ -43,6 +43,8 @@ export interface DiskWatchOptions {
   reserve?: number;
   /** Milliseconds between checks. */
   interval?: number;
+  /** Called at each check that finds too little space. */
+  onShortage?: () => void;
   log: Log;
 }
 
@@ -141,6 +143,7 @@ export class DiskWatch {
     this.#readings = readings.filter((reading) => reading !== undefined);
     this.#keepReserve();
     if (this.level !== before) this.#logLevel(this.level);
+    if (this.level !== 'ok') this.#options.onShortage?.();
   }
 
   #logLevel(level: DiskLevel): void {

@@ -161,6 +161,7 @@ export function createParts(options: PartsOptions): Parts {
     reserve: config.diskReserve,
     limits: config.diskLimits ?? new Map(),
     mountPoints,
+    onShortage: () => void checkouts.makeRoom(),
     log,
   });
   const configuration = new ConfigurationGuard({

@@ -136,10 +136,15 @@ export async function fillDirectory(
     if (names.includes('.git')) await rename(gitDirectory, earlier);
     await removeTree(earlier);
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    if (tree) await moveTree(tree, directory, path, privateFolders);
+    if (tree && (await hasSameAttributes(git, path, tree.commit, commit, signal))) {
+      await moveTree(tree, directory, path, privateFolders);
+    }
     await rename(path, gitDirectory);
   } catch (error) {
+    await removeTree(path).catch(() => undefined);
     throw unwritable(directory, error);
+  } finally {
+    if (tree) void removeTree(tree.directory).catch(() => undefined);
   }
   const run = async (args: readonly string[]): Promise<void> => {
     const end = await git({
@@ -156,6 +161,24 @@ export async function fillDirectory(
   const own = privateFolders.flatMap((name) => ['-e', `/${name}/`]);
   if (tree) await run(['clean', '-ffdxq', ...own]);
   await rm(join(gitDirectory, incomplete), { force: true });
+}
+
+/** Whether git writes a file that is in both commits in the same way. */
+async function hasSameAttributes(
+  git: Git,
+  gitDirectory: string,
+  before: string,
+  after: string,
+  signal: AbortSignal,
+): Promise<boolean> {
+  if (before === after) return true;
+  const end = await git({
+    arguments: ['diff-tree', '-r', '--name-only', before, after, '--', ':(glob)**/.gitattributes'],
+    environment: { GIT_DIR: gitDirectory },
+    workingDirectory: gitDirectory,
+    signal,
+  });
+  return end.code === 0 && end.stdout === '';
 }
 
 /**

@@ -114,12 +114,18 @@ export class Checkouts {
     const staged = await stage();
     const state = stateFor(wanted, target, staged);
     const made = { state, staged, stage, began, remade: false, copied: false, warnings: [] };
+    const { author } = need;
     const onFilled = () => {
       void this.#options.trees.prepare(wanted, (signal) =>
-        this.#stage(wanted, target, { ...need, signal }),
+        this.#stage(wanted, target, { author, signal }),
       );
     };
     return this.#prepared(made, need, onFilled);
+  }
+
+  /** Removes the files that are there for later sessions; never rejects. */
+  makeRoom(): Promise<void> {
+    return this.#options.trees.makeRoom();
   }
 
   /** Makes no files for later sessions any more; never rejects. */
@@ -195,7 +201,7 @@ export class Checkouts {
   async #stage(
     wanted: WorkspaceRequest,
     target: Target,
-    { author, signal }: CheckoutNeed,
+    { author, signal }: Pick<CheckoutNeed, 'author' | 'signal'>,
   ): Promise<StagedCheckout> {
     const { mirrors, staging, gateway } = this.#options;
     const url = gateway.repositoryUrl(wanted.repo);

@@ -2,11 +2,11 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { removeTree } from '../../shared/remove-tree.ts';
 
 /** A whole checkout that belongs to no session. */
 export interface SpareTree {
   directory: string;
+  commit: string;
   /** Of its index. */
   digest: string;
 }
@@ -36,8 +36,6 @@ export async function moveTree(
     await utimes(target, atime, mtime);
   } catch {
     // git writes what is missing.
-  } finally {
-    void removeTree(directory).catch(() => undefined);
   }
 }
 

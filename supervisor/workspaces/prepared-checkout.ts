@@ -63,6 +63,7 @@ export function preparedCheckout(made: Made, options: PreparedOptions): Prepared
   const { git, mirrors, log, onCheckout, onFailure } = options;
   const { state, signal, began, remade, copied, warnings } = made;
   let waiting: StagedCheckout | undefined = made.staged;
+  let note: string | undefined;
   /** A pack of the mirror may be damaged, which only the checkout shows. */
   const fillOnce = async (directory: string): Promise<void> => {
     const staged = waiting ?? (await made.stage());
@@ -71,7 +72,7 @@ export function preparedCheckout(made: Made, options: PreparedOptions): Prepared
   };
   const fill: PreparedCheckout['fill'] = async (directory, isGone = () => false) => {
     // Another attempt of the same prompt: its session has the checkout.
-    if ((await stateOf(directory)) === 'complete') return undefined;
+    if ((await stateOf(directory)) === 'complete') return note;
     try {
       await fillOnce(directory).catch(async (error: unknown) => {
         const { code, message } = asBerthError(error);
@@ -83,6 +84,8 @@ export function preparedCheckout(made: Made, options: PreparedOptions): Prepared
       if (!signal.aborted && !isGone()) onFailure(error, state.repo);
       throw error;
     }
+    // Another worker of the same prompt.
+    if (note !== undefined) return note;
     const outcome = remade ? 'remade' : made.staged.fetched ? 'fetched' : 'mirrored';
     onCheckout(outcome);
     made.onFilled();
@@ -94,7 +97,8 @@ export function preparedCheckout(made: Made, options: PreparedOptions): Prepared
       ? await instructionsIn(git, directory, state, signal)
       : undefined;
     warnings.push(...(await warningsFor(directory)));
-    return noteFor(state, { remade, copied, instructions });
+    note = noteFor(state, { remade, copied, instructions });
+    return note;
   };
   const discard = async (): Promise<void> => {
     if (waiting) await removeTree(waiting.path).catch(() => undefined);

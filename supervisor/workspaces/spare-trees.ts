@@ -32,6 +32,8 @@ export class SpareTrees {
   readonly #options: SpareTreesOptions;
   /** By repository and folder; the least recently made is the first. */
   readonly #trees = new Map<string, SpareTree>();
+  /** The places that were used last, as many as there may be trees. */
+  readonly #wanted = new Set<string>();
   readonly #work = new SerialQueue();
   readonly #stopping = new AbortController();
 
@@ -55,13 +57,22 @@ export class SpareTrees {
   prepare(place: Place, stage: (signal: AbortSignal) => Promise<StagedCheckout>): Promise<void> {
     const { most, log } = this.#options;
     if (most === 0) return Promise.resolve();
+    const key = keyOf(place);
+    this.#wanted.delete(key);
+    this.#wanted.add(key);
+    for (const oldest of [...this.#wanted].slice(0, -most)) this.#wanted.delete(oldest);
     return this.#work
-      .add(() => this.#make(keyOf(place), stage))
+      .add(() => this.#make(key, stage))
       .catch((error: unknown) => {
         if (this.#stopping.signal.aborted) return;
         const text = `the files of ${place.repo} are not ready for the next session: ${messageOf(error)}`;
         log.warn('workspace_failed', text, { repository: place.repo });
       });
+  }
+
+  /** Removes all trees, after the one that is being made; never rejects. Call it when the disk is low. */
+  makeRoom(): Promise<void> {
+    return this.#work.add(() => this.#keep(0)).catch(() => undefined);
   }
 
   /** Resolves when nothing more is made. */
@@ -82,14 +93,14 @@ export class SpareTrees {
     const { most, hasRoom } = this.#options;
     const { signal } = this.#stopping;
     if (!hasRoom()) return this.#keep(0);
-    if (signal.aborted || this.#trees.has(key)) return;
+    if (signal.aborted || this.#trees.has(key) || !this.#wanted.has(key)) return;
     const staged = await stage(signal);
     const directory = `${staged.path}.tree`;
     try {
       await mkdir(directory, { mode: 0o700 });
       await fillDirectory(this.#git, directory, staged, signal);
       const index = await readFile(join(directory, '.git/index'));
-      this.#trees.set(key, { directory, digest: digestOf(index) });
+      this.#trees.set(key, { directory, commit: staged.commit, digest: digestOf(index) });
     } catch (error) {
       for (const path of [staged.path, directory]) await removeTree(path).catch(() => undefined);
       throw error;

@@ -60,6 +60,27 @@ t.test(
   },
 );
 
+t.test('files are written anew where the commit says otherwise how to write them', async (t) => {
+  const { make, scene, ready } = await open(t);
+  scene.app.commit({ 'src/a.txt': 'a\n' });
+  await make({ repo: 'me/app' });
+  await ready();
+  scene.app.commit({ 'src/.gitattributes': '*.txt text eol=crlf\n' });
+  const two = await make({ repo: 'me/app' });
+  t.equal(readFileSync(join(two.directory, 'src/a.txt'), 'utf8'), 'a\r\n');
+  t.equal(await status(two), '');
+});
+
+t.test('a directory that is gone leaves no files behind', async (t) => {
+  const { make, prepare, root, ready } = await open(t);
+  await make({ repo: 'me/app' });
+  await ready();
+  const prepared = await prepare({ repo: 'me/app' });
+  await t.rejects(prepared.fill(join(root, 'sessions/gone')), { code: 'volume_unwritable' });
+  await prepared.discard();
+  await until('nothing is left', () => readdirSync(join(root, 'staging')).length === 0);
+});
+
 const changes: Record<string, (path: (name: string) => string) => void> = {
   'a changed file': (path) => writeFileSync(path('src/a.ts'), 'b\n'),
   'a file of its own': (path) => writeFileSync(path('src/planted.ts'), 'evil()\n'),
@@ -104,8 +125,12 @@ t.test('files are kept for so many repositories and folders, and the oldest go',
 
 t.test('files that were kept ready go when the disk is low', async (t) => {
   let room = true;
-  const { make, scene, ready, kept } = await open(t, { hasRoom: () => room });
+  const { make, scene, ready, kept, checkouts } = await open(t, { hasRoom: () => room });
   scene.app.commit({ 'docs/b.md': 'b\n' });
+  await make({ repo: 'me/app' });
+  await ready();
+  await checkouts.makeRoom();
+  t.strictSame(kept(), []);
   await make({ repo: 'me/app' });
   await ready();
   room = false;
