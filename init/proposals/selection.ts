@@ -84,7 +84,7 @@ async function withoutSecretPath(one: LeftOut, { login, scans }: Scanning): Prom
   if (path === '') return one;
   const key = [path, ...login].join('\0');
   if (!scans.has(key)) note(scans, key, await secretIn(path, path, login));
-  return scans.get(key) === undefined ? one : { path: '', reason: 'secret' };
+  return scans.get(key) === undefined ? one : { ...one, path: '' };
 }
 
 function note(scans: SelectionOptions['scans'], key: string, secret: string | undefined): void {

@@ -40,6 +40,13 @@ const longestOverlap = 60 * second;
 const longestEnd = 5 * second;
 const unavailable = { first: 200, longest: 10 * second, jitter: 0.3 };
 
+/** Parked jobs that could not be made due. */
+interface Unpark {
+  reasons: readonly string[];
+  spread: number;
+  onDone: (() => void) | undefined;
+}
+
 export class JobRunner {
   readonly #options: RunnerOptions;
   /** The newest run of each job. */
@@ -49,7 +56,7 @@ export class JobRunner {
   readonly #draining = new AbortController();
   readonly #closing = new AbortController();
   /** What has ended while the store could not be used, by the list of reasons. */
-  readonly #toUnpark = new Map<string, { reasons: readonly string[]; spread: number }>();
+  readonly #toUnpark = new Map<string, Unpark>();
   #wake = Promise.withResolvers<void>();
   #beat: NodeJS.Timeout | undefined;
   #unwatch: () => void = () => {};
@@ -90,18 +97,18 @@ export class JobRunner {
   /**
    * Makes parked jobs due that wait for one of these reasons; if the store cannot be used, as soon as it can.
    * @param spread milliseconds over which they become due
-   * @returns false if the store cannot be used
+   * @param onDone called when they are due
    */
-  async unpark(reasons: readonly string[], spread = 0): Promise<boolean> {
+  async unpark(reasons: readonly string[], spread = 0, onDone?: () => void): Promise<void> {
     const { store, now } = this.#options;
     const name = reasons.join();
+    const done = onDone ?? this.#toUnpark.get(name)?.onDone;
     this.#toUnpark.delete(name);
     try {
       if ((await store.unpark(reasons, now(), spread)) > 0) this.#wakeUp();
-      return true;
+      done?.();
     } catch {
-      this.#toUnpark.set(name, { reasons, spread });
-      return false;
+      this.#toUnpark.set(name, { reasons, spread, onDone: done });
     }
   }
 
@@ -256,7 +263,9 @@ export class JobRunner {
       await store.keepAlive(owner);
       const reasons = cleared?.() ?? [];
       if (reasons.length > 0) await this.unpark(reasons);
-      for (const each of [...this.#toUnpark.values()]) await this.unpark(each.reasons, each.spread);
+      for (const { reasons, spread, onDone } of [...this.#toUnpark.values()]) {
+        await this.unpark(reasons, spread, onDone);
+      }
       for (const id of [...this.#runs.keys()]) await this.#check(id);
     } catch {
       // The next tick tries again; the loop reports a store that cannot be used.

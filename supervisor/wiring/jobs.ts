@@ -119,8 +119,11 @@ export async function openJobs(
   });
   const unparkAtStart = async (): Promise<void> => {
     await runner.unpark(restartReasons(parts.pause.state !== undefined));
-    if (isAnotherAccount) isAnotherAccount = !(await runner.unpark(accountReasons, limitSpread));
-    await saveAccounts();
+    if (!isAnotherAccount) return saveAccounts();
+    await runner.unpark(accountReasons, limitSpread, () => {
+      isAnotherAccount = false;
+      void saveAccounts();
+    });
   };
   const jobs = new Jobs({
     ...{ store, intake, attachments },

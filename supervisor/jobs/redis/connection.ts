@@ -52,6 +52,8 @@ export class RedisConnection {
   #refusal: string | null = null;
   /** How many writes were refused. */
   #refusals = 0;
+  /** How often the connection was made or lost. */
+  #connections = 0;
   /** Why the server has no memory for new jobs; null if it has some. */
   #scarcity: string | null = null;
   /** The problems that were logged last. */
@@ -78,9 +80,11 @@ export class RedisConnection {
     });
     this.#subscriber = new Redis(options.url, { ...common, maxRetriesPerRequest: null });
     this.#client.on('ready', () => {
+      this.#connections += 1;
       this.#checked = this.#check();
     });
     this.#client.on('close', () => {
+      this.#connections += 1;
       // After a failure the cause is known already.
       if (this.#problem === null) this.#lost('the connection is closed');
     });
@@ -187,16 +191,18 @@ export class RedisConnection {
     if (this.#reviewing || this.#closed) return;
     this.#reviewing = true;
     const { probe } = this.#options;
-    const refusals = this.#refusals;
+    const [refusals, connections] = [this.#refusals, this.#connections];
+    // A silent subscriber is not the silence of the client.
+    void this.#ask(this.#subscriber, (subscriber) => subscriber.ping());
     try {
       const [info, refused] = await Promise.all([
         this.#ask(this.#client, (client) => client.info()),
         this.#ask(this.#client, (client) =>
           client.set(probe, '1', 'PX', 60_000).then(() => null, messageOf),
         ),
-        this.#ask(this.#subscriber, (subscriber) => subscriber.ping()),
       ]);
-      if (info === undefined || this.#closed) return;
+      // What was answered before the connection was lost, or made again, says nothing of now.
+      if (info === undefined || this.#closed || connections !== this.#connections) return;
       const before = this.#problem;
       this.#judge(info);
       if (before !== null && this.#problem === null) this.#options.onMessage(undefined);
@@ -239,11 +245,15 @@ export class RedisConnection {
     }
     this.#warned = text;
     if (this.#closed) return;
-    const refused = check === 'refuse' && problems.length > 0;
+    // A replica takes no write, whatever the check says.
+    const refused = (check === 'refuse' && problems.length > 0) || isReplica(info);
     if (!refused && this.#problem !== null) log.info('job_store_connected', 'Redis is connected');
     this.#problem = refused ? text : null;
     const scarcity = memoryProblem(info);
     if (scarcity !== null && this.#scarcity === null) this.#report(scarcity);
+    if (scarcity === null && this.#scarcity !== null) {
+      log.info('job_store_recovered', 'Redis has memory for new jobs again');
+    }
     this.#scarcity = scarcity;
   }
 

@@ -47,7 +47,7 @@ export function memoryProblem(info: string): string | null {
   const most = Number(fields.get('maxmemory') ?? 0);
   const used = Number(fields.get('used_memory') ?? 0);
   if (!(most > 0) || used < most * mostMemory) return null;
-  return `its memory is nearly full (${used} of ${most} bytes): raise maxmemory, or lower BERTH_JOB_RETENTION_SIZE`;
+  return `its memory is nearly full (${used} of ${most} bytes): raise maxmemory, or lower BERTH_JOB_RETENTION_SIZE, BERTH_REDIS_ATTACHMENT_SIZE or BERTH_REDIS_MIRROR_SIZE`;
 }
 
 function fieldsOf(info: string): ReadonlyMap<string, string> {

@@ -6,7 +6,7 @@
 import type { RedisConnection } from './connection.ts';
 import type { Keys } from './keys.ts';
 import { type Lane, type Lanes, parseLane } from './lanes.ts';
-import { listFields } from './record.ts';
+import { listFields, type Stored } from './record.ts';
 import type { Records } from './records.ts';
 
 export interface SweepOptions {
@@ -18,6 +18,8 @@ export interface SweepOptions {
 
 /** Milliseconds between two sweeps of all replicas together. */
 const interval = 30_000;
+/** Jobs that are read at a time. */
+const batch = 50;
 
 export class Sweep {
   readonly #options: SweepOptions;
@@ -50,20 +52,25 @@ export class Sweep {
       client.zrange(keys.state('queued'), 0, -1),
     );
     const missing = queued.filter((id) => !entries.has(id));
-    for (const id of missing) {
-      // Without its request: all jobs that wait may be missing, and have megabytes each.
-      const [{ job, revision } = {}] = await records.readAll([id], listFields);
-      if (job?.state !== 'queued' || revision === undefined) continue;
-      // The new revision gives the new entry a name that no lost entry has.
-      const commands: (string | number)[][] = [
-        ['HINCRBY', keys.job(job.id), 'rev', 1],
-        ['ZADD', keys.due, 'NX', job.dueAt, job.id],
-      ];
-      if (job.sessionId !== null) {
-        commands.push(['BLOCK', keys.session(job.sessionId), keys.due, job.id, keys.jobs]);
-      }
-      await records.write({ job, revision }, commands);
+    for (let at = 0; at < missing.length; at += batch) {
+      // Without their requests: all jobs that wait may be missing, and have megabytes each.
+      const found = await records.readAll(missing.slice(at, at + batch), listFields);
+      await Promise.all(found.map((each) => this.#entryFor(each)));
     }
+  }
+
+  async #entryFor({ job, revision }: Stored): Promise<void> {
+    const { keys, records } = this.#options;
+    if (job.state !== 'queued') return;
+    // The new revision gives the new entry a name that no lost entry has.
+    const commands: (string | number)[][] = [
+      ['HINCRBY', keys.job(job.id), 'rev', 1],
+      ['ZADD', keys.due, 'NX', job.dueAt, job.id],
+    ];
+    if (job.sessionId !== null) {
+      commands.push(['BLOCK', keys.session(job.sessionId), keys.due, job.id, keys.jobs]);
+    }
+    await records.write({ job, revision }, commands);
   }
 
   /** The ids of the jobs that have an entry. */

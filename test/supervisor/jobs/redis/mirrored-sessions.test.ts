@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import t, { type Test } from 'tap';
 import { Keys } from '../../../../supervisor/jobs/redis/keys.ts';
+import { projectDirectory } from '../../../../supervisor/claude/project-directory.ts';
 import { RedisJobStore } from '../../../../supervisor/jobs/redis/redis-job-store.ts';
 import { SessionMirror } from '../../../../supervisor/sessions/mirror.ts';
 import { SessionStore } from '../../../../supervisor/sessions/session-store.ts';
@@ -67,7 +68,8 @@ function replicas(t: Test, { most = 1_000, longest = 500 } = {}) {
       mirror.note(id);
       return id;
     };
-    return { store, sessions, mirror, begin, file, configDirectory, log: captured };
+    const workspace = directory('workspace');
+    return { store, sessions, mirror, begin, file, configDirectory, workspace, log: captured };
   };
   const keys = new Keys(name);
   const copied = (id: string, text: string) =>
@@ -102,7 +104,7 @@ t.test('a session of a lost replica goes on at another one, and at that one alon
   const [project = ''] = readdirSync(join(b.configDirectory, 'projects')).filter(
     (each) => each !== '-a',
   );
-  t.match(project, /-b-workspace$/, 'where the CLI looks for it');
+  t.equal(project, projectDirectory(b.workspace), 'where the CLI looks for it');
   const path = join(b.configDirectory, 'projects', project, `${id}.jsonl`);
   t.equal(readFileSync(path, 'utf8'), '{"one":1}\n{"two":"ü"}\n');
   t.equal(await redis.hget(keys.homes, id), 'b');
