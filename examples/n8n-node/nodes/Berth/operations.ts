@@ -69,6 +69,7 @@ const startAndWait: Operation = async (context, i) => {
       },
     );
   }
+  const hours = Number(context.getNodeParameter('limitWaitHours', i, 24));
   const prompt = await promptOf(context, i);
   prompt.fields.callback_url = resumeUrl(context, i);
   const metadata = prompt.fields.metadata as IDataObject | undefined;
@@ -77,7 +78,6 @@ const startAndWait: Operation = async (context, i) => {
   // When the limit is over, n8n skips this node and passes on its input, which n8n stores as it is now.
   const item = context.getInputData()[i];
   if (item) item.json = job;
-  const hours = Number(context.getNodeParameter('limitWaitHours', i, 24));
   const until = hours > 0 ? new Date(Date.now() + hours * 3_600_000) : WAIT_INDEFINITELY;
   await context.putExecutionToWait(until);
   return job;
