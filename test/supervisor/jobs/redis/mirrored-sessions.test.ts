@@ -11,8 +11,8 @@ import {
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import t, { type Test } from 'tap';
-import { Keys } from '../../../../supervisor/jobs/redis/keys.ts';
 import { projectDirectory } from '../../../../supervisor/claude/project-directory.ts';
+import { Keys } from '../../../../supervisor/jobs/redis/keys.ts';
 import { RedisJobStore } from '../../../../supervisor/jobs/redis/redis-job-store.ts';
 import { SessionMirror } from '../../../../supervisor/sessions/mirror.ts';
 import { SessionStore } from '../../../../supervisor/sessions/session-store.ts';
