@@ -24,8 +24,9 @@ const workflows =
 const temporary = /(\.tmp(\.|$)|~$|\.sw[op]$|\.bak$|^\.#)/;
 
 /** Without control characters, quotes and Markdown: the names appear in a pull request. */
-const plainName = /^[\p{L}\p{N}\p{M} ._+=,()-]{1,200}$/u;
-const longest = 300;
+const plainName = /^[\p{L}\p{N}\p{M} ._+=,()-]{1,255}$/u;
+/** The CLI's folder of a working directory has up to 210 characters. */
+const longest = 500;
 
 /** Why a path of the volume is never proposed; undefined if it may be. */
 export function neverProposed(path: string): string | undefined {

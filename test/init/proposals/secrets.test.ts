@@ -66,7 +66,10 @@ t.test('paths of secrets, transcripts and the CLI itself are never proposed', (t
   ]) {
     t.type(neverProposed(path), 'string', path);
   }
+  // The CLI cuts the name of a long working directory, and adds a digest.
+  const longFolder = `-${'workspace-'.repeat(20)}-rupf44`;
   for (const path of [
+    `projects/${longFolder}/memory/MEMORY.md`,
     ...['CLAUDE.md', 'skills/a b/SKILL.md', 'projects/-w/memory/MEMORY.md', 'rules/Größe.md'],
     ...['agent-memory/a/MEMORY.md', 'settings.json', 'hooks/check.sh', 'history-of-art/a.md'],
   ]) {
