@@ -94,6 +94,7 @@ const left = {
     'readinessProbe',
     'lifecycle',
     'imagePullPolicy',
+    'restartPolicy',
     'terminationMessagePolicy',
   ],
   podSecurity: ['runAsNonRoot', 'fsGroupChangePolicy', 'seccompProfile'],

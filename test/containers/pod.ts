@@ -16,8 +16,9 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import type { Test } from 'tap';
+import { stringify } from 'yaml';
 import {
   type Manifest,
   type PodSpec,
@@ -31,12 +32,12 @@ import {
 import { makeToken, tokenLine } from '../../supervisor/http/tokens.ts';
 import { startGitServer } from '../support/git-server.ts';
 import { type MessagesApi, startMessagesApi } from '../support/messages-api.ts';
-import { createRepository } from '../support/repository.ts';
+import { createRepository, type Repository } from '../support/repository.ts';
 import { until } from '../support/until.ts';
 import { type Ended, images, podman, podmanOk } from './podman.ts';
 
-const base = join(import.meta.dirname, '../../manifests/base');
-const gitToken = 'a-git-token-of-the-tests';
+const manifests = join(import.meta.dirname, '../../manifests');
+export const gitToken = 'a-git-token-of-the-tests';
 let serial = 0;
 
 export interface Line {
@@ -54,26 +55,40 @@ export class Surroundings {
   readonly settings: Record<string, string>;
   readonly secrets: Secrets;
   readonly manifests: Manifest[];
+  readonly repository: Repository;
 
-  private constructor(directory: string, model: MessagesApi, repository: string) {
+  private constructor(
+    directory: string,
+    model: MessagesApi,
+    repository: Repository,
+    url: string,
+    components: readonly string[],
+  ) {
     this.directory = directory;
     this.model = model;
-    this.settings = { BERTH_REPO: repository, ANTHROPIC_BASE_URL: model.url };
+    this.repository = repository;
+    this.settings = { BERTH_REPO: url, ANTHROPIC_BASE_URL: model.url };
     this.secrets = {
       'berth-git': { token: gitToken },
       'berth-api-tokens': { tests: tokenLine('tests', this.token) },
       'berth-login': { ANTHROPIC_API_KEY: 'sk-ant-made-up-0123456789' },
     };
-    const text = execFileSync('kubectl', ['kustomize', base], { encoding: 'utf8' });
+    const overlay = join(directory, 'overlay');
+    mkdirSync(overlay);
+    const from = (path: string): string => relative(overlay, join(manifests, path));
+    const parts = { resources: [from('base')], components: components.map(from) };
+    writeFileSync(join(overlay, 'kustomization.yaml'), stringify(parts));
+    const text = execFileSync('kubectl', ['kustomize', overlay], { encoding: 'utf8' });
     this.manifests = parseManifests(text);
   }
 
-  static async open(t: Test): Promise<Surroundings> {
+  /** @param components paths below manifests/ */
+  static async open(t: Test, components: readonly string[] = []): Promise<Surroundings> {
     // Not in the checkout: uid 1000 must be able to come this far.
     const directory = mkdtempSync('/var/tmp/berth-pod-');
     chmodSync(directory, 0o755);
     const root = join(directory, 'git');
-    createRepository(root, 'me/dot-claude', {
+    const repository = createRepository(root, 'me/dot-claude', {
       'CLAUDE.md': 'Answer in plain words.\n',
       'settings.json': JSON.stringify({ permissions: { allow: ['Bash'] } }),
     });
@@ -85,7 +100,8 @@ export class Surroundings {
       await Promise.all([git.close(), model.close()]);
       rmSync(directory, { recursive: true, force: true });
     });
-    const made = new Surroundings(directory, model, git.repositoryUrl('me/dot-claude'));
+    const url = git.repositoryUrl('me/dot-claude');
+    const made = new Surroundings(directory, model, repository, url, components);
     made.claim('berth', 0o2775, 1000);
     return made;
   }
@@ -123,6 +139,7 @@ export class Pod {
   readonly #surroundings: Surroundings;
   readonly #options: PodOptions;
   readonly #secrets: Secrets;
+  readonly #shared: string[] = [];
 
   constructor(surroundings: Surroundings, options: PodOptions) {
     this.#surroundings = surroundings;
@@ -181,6 +198,20 @@ export class Pod {
     return { ...ended, lines: linesOf(ended.stdout) };
   }
 
+  /** Starts the init container, which stays; returns when it answers /readyz. @param listen of sync */
+  async stay(listen: string, settings: Record<string, string>): Promise<void> {
+    const given = this.#arguments('init', { BERTH_SYNC_LISTEN: listen, ...settings });
+    await podmanOk('run', '--detach', '--ipc=shareable', ...given);
+    // The containers of a pod share their IPC namespace.
+    this.#shared.push(`--ipc=container:${this.#name}-init`);
+    await until('init has prepared the volume', () =>
+      fetch(`http://${listen}/readyz`).then(
+        ({ ok }) => ok,
+        () => false,
+      ),
+    );
+  }
+
   /** Starts the runtime container; returns when it answers /livez. */
   async start(settings: Record<string, string> = {}): Promise<void> {
     const listen = {
@@ -188,7 +219,7 @@ export class Pod {
       BERTH_METRICS_LISTEN: this.metricsUrl.slice('http://'.length),
     };
     const given = this.#arguments('runtime', { ...listen, ...settings });
-    await podmanOk('run', '--detach', ...given);
+    await podmanOk('run', '--detach', ...this.#shared, ...given);
     await this.answers('livez');
   }
 
@@ -241,7 +272,7 @@ export class Pod {
   }
 
   async remove(): Promise<void> {
-    await podman('rm', '--force', '--time', '0', '--ignore', `${this.#name}-init`, this.#runtime);
+    await podman('rm', '--force', '--time', '0', '--ignore', this.#runtime, `${this.#name}-init`);
   }
 
   output(): Promise<string> {

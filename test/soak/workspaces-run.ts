@@ -8,6 +8,7 @@ import { randomBytes } from 'node:crypto';
 import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { carryOn } from '../../supervisor/prompts/resume-prompt.ts';
 import { startMessagesApi } from '../support/messages-api.ts';
 import { type Repositories, startRepositories } from '../support/repositories.ts';
 import { createRepository } from '../support/repository.ts';
@@ -252,8 +253,10 @@ async function check(
   if (workspace.remade) run.remade += 1;
   if (workspace.repo !== `me/r${repository}`) problem(`has ${workspace.repo}`);
   if (workspace.problem) problem(`was not published: ${workspace.problem.detail}`);
+  // The stand-in for the model answers the words with which a turn goes on, and makes no call that was left.
+  const isUndone = String(result).includes(carryOn);
   if (workspace.branch === null) {
-    if (marks.length > 0) problem('has published nothing');
+    if (marks.length > 0 && !isUndone) problem('has published nothing');
     return true;
   }
   const path = join(run.scene.root, `me/r${repository}.git`);
@@ -262,7 +265,7 @@ async function check(
     (name) => name.startsWith('mark-') && !name.startsWith(`mark-${index}-`),
   );
   if (strange.length > 0) problem(`its branch has ${strange.join(' ')}`);
-  const missing = marks.filter((mark) => !files.includes(mark));
+  const missing = isUndone ? [] : marks.filter((mark) => !files.includes(mark));
   if (missing.length > 0)
     problem(`its branch lacks ${missing.join(' ')}: ${String(result).slice(0, 200)}`);
   return true;
