@@ -2,8 +2,8 @@
  * The pod of manifests/base in containers: the real images and CLI, confined as the manifests say. The
  * tests follow one another on one volume, as the pods of a deployment do.
  */
-import { readFileSync, realpathSync, statSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import type { Container, PodSpec } from '../../scripts/containers/pod.ts';
 import { version as berthVersion } from '../../shared/version.ts';
@@ -13,12 +13,11 @@ import { settingsFor, startTarballServer, tarball } from '../support/cli-tarball
 import { containerOf, podsOf, renderOverlay } from '../support/manifests.ts';
 import { until } from '../support/until.ts';
 import { type Pod, Surroundings } from './pod.ts';
-import { buildImage, cannotRun, images, podman } from './podman.ts';
+import { cannotRun, images, imageWithClaude } from './podman.ts';
 
 const skip = cannotRun();
 /** How many processes of the CLI come and go; a soak takes more. */
 const endings = Number(process.env.BERTH_TEST_ENDINGS ?? 6);
-const withClaude = `localhost/berth-runtime-with-claude:test-${process.pid}`;
 const busy = '[[slow 400]] [[say done all the same]]';
 
 t.setTimeout(900_000);
@@ -29,14 +28,7 @@ const zombies = async (pod: Pod) =>
 t.test('the pod', { skip }, async (t) => {
   const around = await Surroundings.open(t);
   const volume = join(around.directory, 'claim-berth');
-  // The Dockerfile of docs/containers.md in short: the binary of this machine, copied.
-  const binary = realpathSync(realClaude);
-  await buildImage(
-    `FROM ${images.runtime}\nCOPY ${basename(binary)} /usr/local/bin/claude\n`,
-    withClaude,
-    dirname(binary),
-  );
-  t.teardown(() => podman('rmi', '--force', withClaude));
+  const withClaude = await imageWithClaude(t, images.runtime, '/usr/local/bin/claude');
   const pod = around.pod(t, { runtimeImage: withClaude });
 
   await t.test('init as uid 1000 prepares a volume of fsGroup 1000', async (t) => {
@@ -216,10 +208,7 @@ t.test('the pod', { skip }, async (t) => {
   });
 
   await t.test('the published runtime runs the CLI of an image volume', async (t) => {
-    const reference = `${withClaude}-alone`;
-    const alone = `FROM scratch\nCOPY ${basename(binary)} /claude\n`;
-    await buildImage(alone, reference, dirname(binary));
-    t.teardown(() => podman('rmi', '--force', reference));
+    const reference = await imageWithClaude(t, 'scratch', '/claude');
     const mounted = around.pod(t, {
       settings: { BERTH_CLAUDE_PATH: '/opt/claude/claude' },
       patch({ volumes = [], containers: [runtime] }) {
@@ -242,7 +231,7 @@ t.test('the pod', { skip }, async (t) => {
     around.claim('berth', 0o2775, 1000);
     const server = await startTarballServer(t);
     // As it is: to compress 381 MB takes longer than all else here.
-    const entry = { path: 'package/claude', mode: 0o755, content: readFileSync(binary) };
+    const entry = { path: 'package/claude', mode: 0o755, content: readFileSync(realClaude) };
     const content = tarball([entry], undefined, 0);
     server.files.set('/claude.tgz', content);
     const settings = settingsFor(`${server.url}/claude.tgz`, content);

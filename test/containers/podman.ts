@@ -3,10 +3,12 @@
  * Invariants: what is started here is named with this process's id, and ended with the test.
  */
 import { execFile, execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import type { Test } from 'tap';
+import { realClaude } from '../support/claude.ts';
 
 const run = promisify(execFile);
 const work = process.env.BERTH_CONTAINERS_DIR || '/var/tmp/berth-containers';
@@ -69,4 +71,18 @@ export async function buildImage(dockerfile: string, tag: string, context: strin
   } finally {
     rmSync(directory, { recursive: true });
   }
+}
+
+let serial = 0;
+
+/**
+ * The Dockerfile of docs/containers.md in short: the CLI of this machine, copied. The image goes with the test.
+ * @returns its name
+ */
+export async function imageWithClaude(t: Test, from: string, path: string): Promise<string> {
+  const binary = realpathSync(realClaude);
+  const name = `localhost/berth-with-claude:${process.pid}-${++serial}`;
+  await buildImage(`FROM ${from}\nCOPY ${basename(binary)} ${path}\n`, name, dirname(binary));
+  t.teardown(() => podman('rmi', '--force', name));
+  return name;
 }

@@ -1,29 +1,19 @@
 /** The pod with init as a sidecar, in containers: the real images and the real CLI, on one volume. */
-import { realpathSync } from 'node:fs';
-import { basename, dirname } from 'node:path';
 import t from 'tap';
-import { realClaude } from '../support/claude.ts';
 import { freePort } from '../support/free-port.ts';
 import { systemText } from '../support/messages-api.ts';
 import { until } from '../support/until.ts';
 import { gitToken, Surroundings } from './pod.ts';
-import { buildImage, cannotRun, images, podman } from './podman.ts';
+import { cannotRun, images, imageWithClaude } from './podman.ts';
 
 const skip = cannotRun();
-const withClaude = `localhost/berth-runtime-with-claude:sidecar-${process.pid}`;
 
 t.setTimeout(900_000);
 
 t.test('the pod with init as a sidecar', { skip }, async (t) => {
   const around = await Surroundings.open(t, ['components/sync']);
-  const binary = realpathSync(realClaude);
-  await buildImage(
-    `FROM ${images.runtime}\nCOPY ${basename(binary)} /usr/local/bin/claude\n`,
-    withClaude,
-    dirname(binary),
-  );
-  t.teardown(() => podman('rmi', '--force', withClaude));
-  const pod = around.pod(t, { runtimeImage: withClaude });
+  const runtimeImage = await imageWithClaude(t, images.runtime, '/usr/local/bin/claude');
+  const pod = around.pod(t, { runtimeImage });
   const [sync, gateway] = [await freePort(), await freePort()];
   await pod.stay(`127.0.0.1:${sync}`, {
     BERTH_SYNC_INTERVAL: '1s',
