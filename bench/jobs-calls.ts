@@ -1,4 +1,5 @@
 /** The calls of the API of jobs that the benchmark of jobs makes. */
+import { Agent, request } from 'node:http';
 import { type JsonReply, type PromptTarget, sendPrompt } from '../test/support/prompt.ts';
 import { until } from '../test/support/until.ts';
 import { expectAnswer } from './berth.ts';
@@ -19,6 +20,12 @@ export async function acceptJob(berth: PromptTarget, body: object): Promise<stri
   const reply = await send(berth, 'POST', '/v1/jobs', body);
   if (reply.status !== 202) throw new Error(`a job was refused: ${JSON.stringify(reply.body)}`);
   return String(reply.body.id);
+}
+
+/** An answer for which berth reads nothing: what HTTP alone costs. */
+export async function askNothing(berth: PromptTarget): Promise<void> {
+  const { status } = await send(berth, 'GET', '/v1/nothing');
+  if (status !== 404) throw new Error(`an unknown path was answered: ${status}`);
 }
 
 /** Runs one job to its end. */
@@ -84,24 +91,32 @@ export async function inLanes(count: number, one: (index: number) => Promise<voi
   await Promise.all(Array.from({ length: 16 }, lane));
 }
 
-async function send(
+/** Keeps connections open, as a proxy or a workflow does. A call takes a third less than with `fetch`. */
+const agent = new Agent({ keepAlive: true, noDelay: true });
+
+function send(
   { url, token }: PromptTarget,
   method: string,
   path: string,
   body?: object,
 ): Promise<JsonReply> {
-  const response = await fetch(new URL(path, url), {
-    method,
-    headers: {
-      authorization: `Bearer ${token}`,
-      ...(body ? { 'content-type': 'application/json' } : {}),
-    },
-    body: body ? JSON.stringify(body) : null,
-  });
-  const contentType = response.headers.get('content-type') ?? '';
-  return {
-    status: response.status,
-    contentType,
-    body: (await response.json()) as Record<string, unknown>,
+  const text = body && JSON.stringify(body);
+  const headers = {
+    authorization: `Bearer ${token}`,
+    ...(text ? { 'content-type': 'application/json', 'content-length': text.length } : {}),
   };
+  return new Promise((resolve, reject) => {
+    const sent = request(new URL(path, url), { method, headers, agent }, (response) => {
+      const parts: Buffer[] = [];
+      response.on('data', (part: Buffer) => parts.push(part));
+      response.on('error', reject);
+      response.on('end', () => {
+        const status = response.statusCode ?? 0;
+        const contentType = response.headers['content-type'] ?? '';
+        resolve({ status, contentType, body: JSON.parse(Buffer.concat(parts).toString()) });
+      });
+    });
+    sent.on('error', reject);
+    sent.end(text);
+  });
 }

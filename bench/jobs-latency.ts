@@ -1,11 +1,12 @@
 /**
  * The time of one job and of the same prompt, one at a time. Each is a follow-up of a session that has a process.
- * A prompt is timed by its own `duration_ms` and a job from `created_at` to `ended_at`: so HTTP is in neither.
+ * A prompt is timed by its own `duration_ms` and a job from `created_at` to `ended_at`: so HTTP is in neither. The
+ * acceptance is timed by its client, and beside it an answer that needs no store.
  */
 import type { Berth } from './berth.ts';
 import { compete } from './compete.ts';
 import type { BullMqAlone } from './jobs-bullmq.ts';
-import { type JobTimes, openSession, prompt, runJob, runPrompt } from './jobs-calls.ts';
+import { askNothing, type JobTimes, openSession, prompt, runJob, runPrompt } from './jobs-calls.ts';
 import { type Figure, quantile } from './report.ts';
 
 const rounds = 200;
@@ -22,6 +23,7 @@ export async function measureLatency(
       const jobs: JobTimes[] = [];
       return {
         ...{ store, durations, jobs },
+        nothing: () => askNothing(berth),
         prompt: async () => void durations.push(await runPrompt(berth, session_id)),
         job: async () => void jobs.push(await runJob(berth, { prompt, session_id })),
       };
@@ -30,7 +32,8 @@ export async function measureLatency(
   const alone: JobTimes[] = [];
   const times = await compete(
     [
-      ...rivals.flatMap(({ store, prompt: run, job }) => [
+      ...rivals.flatMap(({ store, nothing, prompt: run, job }) => [
+        { name: `HTTP beside ${store}`, run: nothing },
         { name: `prompt beside ${store}`, run },
         { name: `job on ${store}`, run: job },
       ]),
@@ -46,6 +49,11 @@ export async function measureLatency(
       const prompted = seen(`prompt beside ${store}`);
       return [
         ...acceptance(store, jobs, store === 'embedded' ? { target: 5 } : {}),
+        figure(`${store}: an HTTP answer without the store, p50`, seen(`HTTP beside ${store}`)),
+        figure(
+          `${store}: an HTTP answer without the store, p99`,
+          quantile(times.get(`HTTP beside ${store}`) ?? [], 0.99),
+        ),
         figure(`${store}: the prompt, by its duration_ms, p50`, own),
         figure(`${store}: the job, from created_at to ended_at, p50`, lived),
         { ...figure(`${store}: the job - the prompt, by these two`, lived - own), target: 10 },
