@@ -53,6 +53,8 @@ interface Scan {
 
 export class Claims {
   readonly #options: ClaimsOptions;
+  /** By job: the making of its entry. */
+  readonly #queueing = new Map<string, Promise<void>>();
 
   constructor(options: ClaimsOptions) {
     this.#options = options;
@@ -97,6 +99,32 @@ export class Claims {
 
   /** Gives due jobs their entry in a queue. Jobs that wait for an earlier job of their session get none yet. */
   async queue(ids: readonly string[], now: number): Promise<void> {
+    // A job that was just added is found by a claim while its entry is being made.
+    const underWay = ids.filter((id) => this.#queueing.has(id));
+    const waited = Promise.allSettled(underWay.map((id) => this.#queueing.get(id)));
+    await this.#queueNow(
+      ids.filter((id) => !this.#queueing.has(id)),
+      now,
+    );
+    const failed = (await waited).map(({ status }) => status === 'rejected');
+    await this.#queueNow(
+      underWay.filter((_, index) => failed[index]),
+      now,
+    );
+  }
+
+  async #queueNow(ids: readonly string[], now: number): Promise<void> {
+    if (ids.length === 0) return;
+    const queueing = this.#queueAll(ids, now);
+    for (const id of ids) this.#queueing.set(id, queueing);
+    try {
+      await queueing;
+    } finally {
+      for (const id of ids) this.#queueing.delete(id);
+    }
+  }
+
+  async #queueAll(ids: readonly string[], now: number): Promise<void> {
     for (let at = 0; at < ids.length; at += batch)
       await this.#queue(ids.slice(at, at + batch), now);
   }
@@ -134,10 +162,8 @@ export class Claims {
       byLane.set(name, { lane, entries: [...entries, each] });
     }
     for (const { lane, entries } of byLane.values()) {
-      await lanes.add(lane, entries);
-      await Promise.all(
-        entries.map((each) => records.write(each, [['ZREM', keys.due, each.job.id]])),
-      );
+      const isQueued = (each: Stored) => records.write(each, [['ZREM', keys.due, each.job.id]]);
+      await lanes.add(lane, entries, () => Promise.all(entries.map(isQueued)));
     }
   }
 
@@ -182,15 +208,9 @@ export class Claims {
   }
 
   async #start(id: string, lane: Lane, owner: string, now: number): Promise<Job | undefined> {
-    const { keys, records, replica, adopt } = this.#options;
-    const stored = await records.read(id);
-    const session = stored?.job.sessionId ?? null;
-    if (stored && session !== null && (await records.firstOf(session)) !== id) {
-      await this.#block(stored);
-      return undefined;
-    }
-    const away = lane.replica !== null && lane.replica !== replica;
-    const adoption = away && session !== null ? await adopt(session) : 'here';
+    const { keys, records, replica } = this.#options;
+    const adoption = await this.#adoptionOf(id, lane);
+    if (adoption === 'blocked') return undefined;
     // The replica that has the session takes the job, or this one does when it can write the copy.
     if (adoption === 'later') return undefined;
     const result = await records.update(
@@ -209,10 +229,22 @@ export class Claims {
       { isFirst: true },
     );
     if (result?.changed) return result.job;
-    // An earlier job of the session may have come meanwhile, which a person runs again.
+    // An earlier job of the session is there: it was queued before, or a person runs it again.
     const again = await records.read(id);
     if (again?.job.state === 'queued' && again.job.sessionId !== null) await this.#block(again);
     return undefined;
+  }
+
+  /** What became of the session of a job that is on another replica, which is gone. */
+  async #adoptionOf(id: string, lane: Lane): Promise<Adoption | 'blocked'> {
+    const { records, replica, adopt } = this.#options;
+    if (lane.replica === null || lane.replica === replica) return 'here';
+    const stored = await records.read(id);
+    const session = stored?.job.sessionId;
+    if (!stored || session == null) return 'here';
+    if ((await records.firstOf(session)) === id) return adopt(session);
+    await this.#block(stored);
+    return 'blocked';
   }
 
   /** Makes a queued job without an entry wait for the earlier jobs of its session: the end of these makes it due. */
