@@ -65,7 +65,7 @@ export async function startApiServer(t: Test, options: ApiServerTestOptions = {}
     onFailure: (reason) => failures.push(reason),
   });
   const directory = testDirectory(t, { state: {}, work: {}, tmp: {} });
-  const store = storeIn(join(directory, 'state'));
+  const store = storeIn(t, join(directory, 'state'));
   for (const record of options.sessions ?? []) await store.write(record);
   const intake = new Intake({
     store,

@@ -1,5 +1,6 @@
 /** Records of sessions, as tests need them. */
 
+import type { Test } from 'tap';
 import type { SessionRecord } from '../../supervisor/sessions/session-record.ts';
 import { SessionStore } from '../../supervisor/sessions/session-store.ts';
 import { captureLog } from './captured-log.ts';
@@ -34,13 +35,20 @@ export function sessionRecord(changes: Partial<SessionRecord> = {}): SessionReco
 export const idOf = (number: number): string =>
   `${number.toString(16).padStart(8, '0')}-0000-4000-8000-000000000000`;
 
-export function storeIn(stateDirectory: string, options: { most?: number } = {}): SessionStore {
+/** The test ends the store before it removes the directory: a store writes late. */
+export function storeIn(
+  t: Test,
+  stateDirectory: string,
+  options: { most?: number } = {},
+): SessionStore {
   const { log } = captureLog();
-  return new SessionStore({
+  const store = new SessionStore({
     stateDirectory,
     sharedDirectory: '/workspace',
     log,
     writeDelay: 10,
     ...options,
   });
+  t.teardown(() => store.stop());
+  return store;
 }

@@ -52,7 +52,7 @@ t.test('a cost that is there in another shape is not taken for 0', (t) => {
 
 t.test('a turn without a prompt whose cost is not seen counts an estimate too', async (t) => {
   const { log, lines } = captureLog();
-  const store = storeIn(testDirectory(t, {}));
+  const store = storeIn(t, testDirectory(t, {}));
   store.note(sessionRecord({ id: line.session_id, token: 'ops', cost_usd: 0 }));
   const counted: unknown[] = [];
   const meters = {

@@ -24,14 +24,14 @@ const record = sessionRecord();
 function open(t: Test) {
   const state = testDirectory(t, { sessions: {} });
   const path = join(state, 'sessions', `${id}.json`);
-  return { state, path, store: storeIn(state) };
+  return { state, path, store: storeIn(t, state) };
 }
 
 t.test('a record is read back, by another store too', async (t) => {
   const { state, store, path } = open(t);
   await store.write(record);
   t.same(await store.read(id), record);
-  t.same(await storeIn(state).read(id), record);
+  t.same(await storeIn(t, state).read(id), record);
   t.same(JSON.parse(readFileSync(path, 'utf8')), record);
 });
 
@@ -45,7 +45,7 @@ t.test(
       t.equal((await store.read(id))?.turns, turn);
     }
     await store.flush();
-    t.equal((await storeIn(state).read(id))?.turns, 5);
+    t.equal((await storeIn(t, state).read(id))?.turns, 5);
   },
 );
 
@@ -106,7 +106,7 @@ t.test('a session is read again with all that a request may have it keep', async
   const { state, store } = open(t);
   const flags = { append_system_prompt: 'x'.repeat(32 * 1024), allowed_tools: ['Read'] };
   await store.write({ ...record, flags });
-  t.same((await storeIn(state).read(id))?.flags, flags);
+  t.same((await storeIn(t, state).read(id))?.flags, flags);
 });
 
 t.test('a symlink is not followed when it is read, and replaced when it is written', async (t) => {
@@ -128,7 +128,7 @@ t.test('a session is found however its id is written', async (t) => {
   await writing;
   t.same(await store.read(upper), record);
   await store.write({ ...record, id: upper, turns: 2 });
-  t.equal((await storeIn(state).read(id))?.turns, 2);
+  t.equal((await storeIn(t, state).read(id))?.turns, 2);
   t.strictSame(readdirSync(join(state, 'sessions')), [basename(path)], 'in the same file');
 });
 
@@ -149,7 +149,7 @@ t.test('a symlink in the place of the directory is never followed', async (t) =>
   await store.write(record);
   renameSync(join(state, 'sessions'), join(state, 'elsewhere'));
   symlinkSync('elsewhere', join(state, 'sessions'));
-  t.equal(await storeIn(state).read(id), undefined);
+  t.equal(await storeIn(t, state).read(id), undefined);
   await t.rejects(store.write({ ...record, turns: 2 }), {
     code: 'volume_unwritable',
     message: /sessions is not a directory; restart berth/,
@@ -215,7 +215,7 @@ t.test('invalid files do not prevent the load of the records', async (t) => {
   for (const name of ['x.json', '.berth-1.tmp', `${idOf(1)}.json`, `${id.toUpperCase()}.json`]) {
     plant(name);
   }
-  const next = storeIn(state);
+  const next = storeIn(t, state);
   t.equal(await next.open(), 1, 'the one that has the name of a record');
   t.strictSame([...next.records], [record]);
 });
@@ -267,7 +267,7 @@ t.test(
 
 t.test('long reports of background work leave the record small enough to be read', async (t) => {
   const { store, path, state } = open(t);
-  const read = () => storeIn(state).read(id);
+  const read = () => storeIn(t, state).read(id);
   await store.write(record);
   const report = (sign: string) =>
     keepReport(store, {
@@ -295,12 +295,12 @@ t.test('a removal that fails loses no figures', async (t) => {
   store.show(record);
   t.match(store.peek(id), { turns: 2, cost_usd: record.cost_usd + 1 });
   await store.flush();
-  t.match(await storeIn(state).read(id), { turns: 2, cost_usd: record.cost_usd + 1 });
+  t.match(await storeIn(t, state).read(id), { turns: 2, cost_usd: record.cost_usd + 1 });
   store.hide(id);
   await store.remove(id);
   store.spend(id, 1, record.usage);
   await store.stop();
-  t.equal(await storeIn(state).read(id), undefined);
+  t.equal(await storeIn(t, state).read(id), undefined);
 });
 
 t.test('a volume that belongs to another pod is not written', async (t) => {
@@ -351,7 +351,7 @@ t.test(
     for (const hour of [3, 1, 4, 2]) {
       await store.write({ ...record, id: idOf(hour), last_used_at: stamp(hour) });
     }
-    const small = storeIn(state, { most: 2 });
+    const small = storeIn(t, state, { most: 2 });
     await small.open();
     t.strictSame([...small.records].map(({ id }) => id).sort(), [idOf(3), idOf(4)]);
     t.equal((await small.read(idOf(1)))?.id, idOf(1));
@@ -365,7 +365,7 @@ t.test(
 t.test('the store works while the records load, and newer data stays', async (t) => {
   const { state, store } = open(t);
   for (let count = 1; count <= 50; count++) await store.write({ ...record, id: idOf(count) });
-  const next = storeIn(state);
+  const next = storeIn(t, state);
   const opening = next.open();
   t.equal((await next.read(idOf(50)))?.id, idOf(50), 'one that is asked for is there');
   next.note({ ...record, id: idOf(50), turns: 7 });
@@ -382,7 +382,7 @@ t.test('the store works while the records load, and newer data stays', async (t)
 t.test('a load that is given up ends, and the store can be used', async (t) => {
   const { state, store } = open(t);
   await store.write(record);
-  const next = storeIn(state);
+  const next = storeIn(t, state);
   await t.rejects(next.open(AbortSignal.abort(new Error('enough'))), /enough/);
   await next.loaded;
   t.strictSame(await next.read(id), record);
