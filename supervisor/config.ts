@@ -421,7 +421,7 @@ export const supervisorDefinitions = {
     schema: duration(10 * second, 7 * 24 * hour),
     default: '2m',
     description:
-      'How long a replica may show no sign of life before jobs that continue its sessions run on another replica, in a new session.',
+      'How long a replica may show no sign of life before jobs that continue its sessions run on another replica: in their session if its transcript was mirrored, else in a new one.',
   }),
   doctorProbe: setting({
     name: 'BERTH_DOCTOR_PROBE',

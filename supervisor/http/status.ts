@@ -57,17 +57,23 @@ export const statusSchema = z
         state: z
           .enum(['current', 'stale'])
           .describe(
-            'Stale: init could not reach the git server and continued with the state on the volume',
+            'Stale: init could not reach the git server and continued with the state on the volume; with BERTH_SYNC_INTERVAL this ends when the server confirms that commit',
           ),
         problem: z
           .string()
           .nullable()
           .describe('Why nothing of the repository takes effect, and the remedy'),
-        confirmed_at: z.string().describe('When the git server last confirmed the commit'),
+        confirmed_at: z
+          .string()
+          .describe(
+            'When the git server confirmed the commit of this report; a sync without a change makes no new report',
+          ),
         age_s: z
           .number()
-          .describe('Seconds since then; init fetches a newer commit only at the start of the pod'),
-        applied_at: z.string().describe('When init last ended'),
+          .describe(
+            'Seconds since then; without BERTH_SYNC_INTERVAL, init fetches a newer commit only at the start of the pod',
+          ),
+        applied_at: z.string().describe('When init last finished with the volume'),
         settings: z
           .enum(['current', 'kept', 'invalid'])
           .describe(
@@ -75,7 +81,9 @@ export const statusSchema = z
           ),
       })
       .nullable()
-      .describe('The report of init before this start; null without a report'),
+      .describe(
+        'The last report of init: before this start, or with BERTH_SYNC_INTERVAL of a later change; null without a report',
+      ),
     launch_failures: z
       .array(
         z.object({

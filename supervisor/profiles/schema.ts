@@ -190,7 +190,9 @@ const limits = section({
     .string({ error: 'a duration, such as 30s or 5m' })
     .pipe(duration(1_000, 86_400_000))
     .optional()
-    .describe('The longest time of a prompt, waiting included, such as 5m'),
+    .describe(
+      'The longest time of a prompt, waiting included, such as 5m; for a job, of one run without the wait for a worker',
+    ),
   background: z
     .string({ error: 'a duration, such as 30s or 10m' })
     .pipe(duration(0, 86_400_000))

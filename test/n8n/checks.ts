@@ -51,7 +51,7 @@ export const checks: Record<string, Check> = {
     assert.match(page?.before ?? '', /git push origin HEAD:berth\/maintenance/);
     assert.match(page?.after ?? '', /This call was allowed/);
     const [question, report, ...others] = chat.messages;
-    assert.match(question ?? '', /^maintenance wants to use Bash:\n.*git push/s);
+    assert.match(question ?? '', /^repository-maintenance wants to use Bash:\n.*git push/s);
     assert.equal(report, 'Maintenance: succeeded\nThe dependencies are up to date.');
     assert.deepEqual(others, []);
     assert.equal(commitsOf(repository.path, 'berth/maintenance'), 1);
