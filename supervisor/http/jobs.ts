@@ -124,10 +124,10 @@ export async function cancel({ jobs, log }: JobParts, id: string, token: string)
 /** @throws BerthError `job_not_found`, `job_not_ended`, `job_ended` */
 export async function retryJob(
   { jobs, log }: JobParts,
-  { token, params: { id } }: JobRequest,
+  { token, tokenId, params: { id } }: JobRequest & Pick<Caller, 'tokenId'>,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
-  const job = await jobs.retry(id, token);
+  const job = await jobs.retry(id, token, tokenId);
   log.info('job_retried', 'queued a failed job again', { job_id: id, token, profile: job.profile });
   return sendJob(reply.header('location', `/v1/jobs/${id}`), job);
 }

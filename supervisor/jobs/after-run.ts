@@ -6,7 +6,7 @@
 import { backoff } from '../../shared/backoff.ts';
 import { asBerthError, BerthError, type ErrorCode } from '../../shared/errors.ts';
 import type { Answer } from '../prompts/answer.ts';
-import { become, type Job, type JobProblem } from './job.ts';
+import { become, type Job, type JobAttempt, type JobProblem } from './job.ts';
 import { endAttempt, failAttempt, withoutOpenAttempt } from './job-attempts.ts';
 
 /**
@@ -109,8 +109,20 @@ const announced: ReadonlySet<ErrorCode> = new Set([
   'volume_unwritable',
 ]);
 
+/**
+ * What another replica may know before this one: each replica reads a new token or profile at its own time, up to minutes
+ * after the change.
+ */
+const spreading: ReadonlySet<ErrorCode> = new Set([
+  'token_revoked',
+  'profile_not_found',
+  'forbidden',
+]);
+
 /** Milliseconds. */
 const second = 1_000;
+/** From the acceptance of a job on, for which this replica may not know its token or its profile yet. */
+const longestSpreading = 5 * 60 * second;
 const announcedPause = 10 * 60 * second;
 /** The pauses of a job that is parked without a known end. */
 const unknownEnd = { first: 15 * second, longest: 15 * 60 * second, jitter: 0.3 };
@@ -125,24 +137,39 @@ export const mostRestarts = 20;
 /** `hopeless`: the job fails, whatever the error. */
 export type RunEnd = { answer: Answer } | { error: unknown; hopeless?: boolean };
 
-/** @param job as it runs. @param random returns a number from 0 to 1 */
-export function afterRun(job: Job, end: RunEnd, now: number, random = Math.random): Job {
+export interface AfterRunOptions {
+  /** Whether other replicas accept jobs for this one. */
+  shared?: boolean;
+  /** Whether the run has sent a prompt; if not, an earlier run that was lost stays the last one. */
+  sent?: boolean;
+  /** Returns a number from 0 to 1. */
+  random?: () => number;
+}
+
+/** @param job as it runs */
+export function afterRun(
+  job: Job,
+  end: RunEnd,
+  now: number,
+  { shared = false, sent = true, random = Math.random }: AfterRunOptions = {},
+): Job {
   if ('answer' in end) {
     const attempts = endAttempt(job.attempts, now, 'succeeded');
     return become(job, 'succeeded', now, { attempts, result: withMetadata(job, end.answer) });
   }
   const error = asBerthError(end.error);
   if (end.hopeless) return failed(job, error, now);
-  switch (verdicts[error.code]) {
+  const isEarly = shared && spreading.has(error.code) && now - job.createdAt < longestSpreading;
+  switch (isEarly ? 'park' : verdicts[error.code]) {
     case 'fail':
       return failed(job, error, now);
     case 'retry':
       return retried(job, error, now, random);
     case 'park':
-      return parked(job, error, now, random);
+      return parked(job, error, now, { attempts: left(job, sent), random });
     case 'requeue':
       return become(job, 'queued', now, {
-        attempts: withoutOpenAttempt(job),
+        attempts: left(job, sent),
         // The next run could meet the same full queue at once.
         dueAt: error.code === 'draining' ? now : now + second,
       });
@@ -161,11 +188,21 @@ function retried(job: Job, error: BerthError, now: number, random: () => number)
   return become(job, 'queued', now, { attempts, dueAt: Math.round(now + pause) });
 }
 
-function parked(job: Job, error: BerthError, now: number, random: () => number): Job {
+/** The attempts after a run that does not count. */
+function left(job: Job, sent: boolean): JobAttempt[] {
+  return sent ? withoutOpenAttempt(job) : job.attempts;
+}
+
+function parked(
+  job: Job,
+  error: BerthError,
+  now: number,
+  { attempts, random }: { attempts: JobAttempt[]; random: () => number },
+): Job {
   const until = endOf(error, now);
   const parkings = job.parkings + 1;
   return become(job, 'parked', now, {
-    attempts: withoutOpenAttempt(job),
+    attempts,
     parkings,
     parked: { reason: error.code, until },
     dueAt: Math.round(dueAfter(error.code, until, parkings, now, random)),
@@ -209,6 +246,6 @@ function withMetadata({ metadata }: Job, answer: Answer): NonNullable<Job['resul
 export function lostTooOften(id: string): BerthError {
   return new BerthError(
     'worker_lost',
-    `cannot finish ${id}: berth ended ${mostRestarts} times while the job ran, and the job may be the cause; check the memory limit of the pod, then retry the job`,
+    `cannot finish ${id}: berth ended more than ${mostRestarts} times while the job ran, and the job may be the cause; check the memory limit of the pod, then retry the job`,
   );
 }

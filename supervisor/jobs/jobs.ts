@@ -9,6 +9,7 @@ import type { Attachment } from '../attachments/attachment.ts';
 import type { AttachmentStore } from '../attachments/attachment-store.ts';
 import type { Intake, Prompt } from '../prompts/prompt.ts';
 import { become, isEnd, type Job, type JobPriority } from './job.ts';
+import { closed } from './job-approvals.ts';
 import { endAttempt } from './job-attempts.ts';
 import { stateEvent } from './job-events.ts';
 import { newJobId } from './job-id.ts';
@@ -147,15 +148,18 @@ export class Jobs {
 
   /**
    * Queues a failed job again, with all its attempts. The job continues its session.
+   * @param tokenId of the caller, whose right the job has from now on; undefined keeps the earlier one
    * @throws BerthError `job_not_found`, `job_not_ended`; `job_ended` if it did not fail; `jobs_full`
    */
-  async retry(id: string, token: string | undefined): Promise<Job> {
+  async retry(id: string, token: string | undefined, tokenId?: string): Promise<Job> {
     const before = await this.readHead(id, token);
     if (!isEnd(before.state)) throw notEnded(before, 'retry');
     if (before.state !== 'failed') throw endedError(before, 'retry');
     const now = this.#now();
     const job = await this.#options.store.update(id, (job) =>
-      job.state === 'failed' ? become(job, 'queued', now, anew(job, now)) : undefined,
+      job.state === 'failed'
+        ? become(job, 'queued', now, { ...anew(job, now), ...(tokenId ? { tokenId } : {}) })
+        : undefined,
     );
     return owned(id, job, token);
   }
@@ -261,8 +265,13 @@ function cancelled({ attempts }: Job, now: number): Partial<Job> {
 }
 
 /** What a job forgets that is run again by a person. */
-function anew({ callback, expiresAt }: Job, now: number): Partial<Job> {
+function anew(job: Job, now: number): Partial<Job> {
+  const { callback, expiresAt, approvals } = job;
   return {
+    // Nobody answers the questions of the run before; the ids of new ones count on from them.
+    ...(approvals && {
+      approvals: approvals.map((each) => (each.used ? each : { ...closed(each, job), used: true })),
+    }),
     attempts: [],
     restarts: 0,
     parkings: 0,

@@ -3,6 +3,7 @@
  * Invariants: the session and the id of the prompt are in the store before the CLI gets the prompt. The end of the run
  * is kept until the store has it. A job that was cancelled, or that has another claim since, is not changed.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { backoff } from '../../shared/backoff.ts';
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
@@ -21,6 +22,8 @@ export interface RunRecordOptions {
   /** The replica. */
   owner: string;
   log: Log;
+  /** Whether other replicas accept jobs too; false if absent. */
+  shared?: boolean;
   /** Milliseconds since 1970. */
   now: () => number;
   /** Aborts when nothing can be stored any more. */
@@ -35,6 +38,7 @@ const longestWait = 10_000;
 export class RunRecord {
   readonly #options: RunRecordOptions;
   #job: Job;
+  #sent = false;
 
   /** @param job as it was claimed */
   constructor(options: RunRecordOptions, job: Job) {
@@ -115,6 +119,7 @@ export class RunRecord {
   /** The prompt, or a text that continues its turn, is about to be sent. @throws BerthError `interrupted` */
   async note({ sessionId, promptId }: SentPrompt): Promise<void> {
     const { now } = this.#options;
+    this.#sent = true;
     this.#open();
     this.#job = { ...this.#job, sessionId, promptId };
     const { attempts, restarts, notes } = this.#job;
@@ -142,6 +147,8 @@ export class RunRecord {
     let written: Job | undefined;
     try {
       await this.#write((stored) => {
+        // An earlier try has written it, and its answer was lost.
+        if (written && isSameEnd(stored, written)) return undefined;
         written = this.#after(stored, end, expired);
         return written;
       });
@@ -173,7 +180,8 @@ export class RunRecord {
     if (expired && !('answer' in end)) {
       return { ...expire(job, now), attempts: endAttempt(attempts, now, 'expired') };
     }
-    return afterRun(job, end, now);
+    const shared = this.#options.shared === true;
+    return afterRun(job, end, now, { shared, sent: this.#sent });
   }
 
   /** Whether the job runs under the claim of this run. */
@@ -202,6 +210,14 @@ export class RunRecord {
       }
     }
   }
+}
+
+function isSameEnd(one: Job, other: Job): boolean {
+  const endOf = ({ state, endedAt, dueAt, promptId, attempts }: Job) => [
+    ...[state, endedAt, dueAt, promptId],
+    attempts,
+  ];
+  return isDeepStrictEqual(endOf(one), endOf(other));
 }
 
 function notOurs(): BerthError {

@@ -75,6 +75,7 @@ export async function openJobs(
     ...{ store, intake, continuation, prompts, attachments, log },
     approvals: parts.liveApprovals,
     owner: randomUUID(),
+    shared: redis !== undefined,
     workers: jobWorkers(config),
     now: Date.now,
     cleared: () => (disk.readings.some(({ level }) => level === 'full') ? [] : diskReasons),

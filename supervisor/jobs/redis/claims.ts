@@ -162,8 +162,12 @@ export class Claims {
       byLane.set(name, { lane, entries: [...entries, each] });
     }
     for (const { lane, entries } of byLane.values()) {
-      const isQueued = (each: Stored) => records.write(each, [['ZREM', keys.due, each.job.id]]);
-      await lanes.add(lane, entries, () => Promise.all(entries.map(isQueued)));
+      await lanes.add(lane, entries);
+      await Promise.all(
+        entries.map((each) =>
+          records.write(each, [lanes.known(lane), ['ZREM', keys.due, each.job.id]]),
+        ),
+      );
     }
   }
 
@@ -229,9 +233,9 @@ export class Claims {
       { isFirst: true },
     );
     if (result?.changed) return result.job;
-    // An earlier job of the session is there: it was queued before, or a person runs it again.
+    // An earlier job of its session is there, or the job is not due by the clock of this replica.
     const again = await records.read(id);
-    if (again?.job.state === 'queued' && again.job.sessionId !== null) await this.#block(again);
+    if (again?.job.state === 'queued') await this.#makeDue(again);
     return undefined;
   }
 
@@ -243,18 +247,26 @@ export class Claims {
     const session = stored?.job.sessionId;
     if (!stored || session == null) return 'here';
     if ((await records.firstOf(session)) === id) return adopt(session);
-    await this.#block(stored);
+    await this.#makeDue(stored);
     return 'blocked';
   }
 
-  /** Makes a queued job without an entry wait for the earlier jobs of its session: the end of these makes it due. */
-  async #block(stored: Stored): Promise<void> {
+  /**
+   * Makes a queued job without an entry due again. If it is not the first of its session, the end of the earlier jobs does
+   * that.
+   */
+  async #makeDue(stored: Stored): Promise<void> {
     const { keys, records } = this.#options;
     const { id, sessionId, dueAt } = stored.job;
-    await records.write(stored, [
+    // The new revision gives the next entry another name than that of the one that is being dropped.
+    const commands: Command[] = [
+      ['HINCRBY', keys.job(id), 'rev', 1],
       ['ZADD', keys.due, dueAt, id],
-      ['BLOCK', keys.session(sessionId ?? ''), keys.due, id, keys.jobs],
-    ]);
+    ];
+    if (sessionId !== null) {
+      commands.push(['BLOCK', keys.session(sessionId), keys.due, id, keys.jobs]);
+    }
+    await records.write(stored, commands);
   }
 
   async #scan(now: number): Promise<Scan> {

@@ -11,7 +11,7 @@ import { z } from 'zod';
 import type { Job } from '../job.ts';
 import type { RedisConnection } from './connection.ts';
 import type { Keys } from './keys.ts';
-import type { Stored } from './record.ts';
+import type { Command, Stored } from './record.ts';
 import { forgetLane } from './scripts.ts';
 
 export interface Lane {
@@ -59,11 +59,10 @@ export class Lanes {
   }
 
   /**
-   * Adds entries to a queue, and then makes the queue known. Jobs that have begun before precede the others, so that a
+   * Adds entries to a queue, which is to be made `known` then. Jobs that have begun before precede the others, so that a
    * drain or a limit does not send them to the end.
-   * @param finish sends commands that Redis runs when the entries are there; they cost no further flush of its file
    */
-  async add(lane: Lane, jobs: readonly Stored[], finish: () => Promise<unknown>): Promise<void> {
+  async add(lane: Lane, jobs: readonly Stored[]): Promise<void> {
     const name = nameOf(lane);
     const { queue } = await this.#lane(name);
     const entries = jobs.map(({ job, revision }) => ({
@@ -80,8 +79,12 @@ export class Lanes {
       // With each entry: a replica that finds the queue empty removes all of its keys.
       const fewEvents = client.hset(queue.toKey('meta'), 'opts.maxLenEvents', mostEvents);
       await Promise.all([fewEvents, queue.addBulk(entries)]);
-      await Promise.all([client.hset(this.#keys.lanes, name, JSON.stringify(lane)), finish()]);
     });
+  }
+
+  /** The command that makes a queue known, for the step that takes its jobs out of those that are due. */
+  known(lane: Lane): Command {
+    return ['HSET', this.#keys.lanes, nameOf(lane), JSON.stringify(lane)];
   }
 
   /** Takes the first entry of a queue; undefined if there is none. */

@@ -2,6 +2,7 @@ import t from 'tap';
 import { BerthError, type ErrorCode, errorTable } from '../../../shared/errors.ts';
 import { afterRun, verdicts } from '../../../supervisor/jobs/after-run.ts';
 import type { Job } from '../../../supervisor/jobs/job.ts';
+import { wasLost } from '../../../supervisor/jobs/job-attempts.ts';
 import type { Answer } from '../../../supervisor/prompts/answer.ts';
 import { runningJob } from '../../support/sample-job.ts';
 
@@ -12,7 +13,7 @@ const ending = (code: ErrorCode, details: Record<string, unknown> = {}, job: Par
     runningJob(job),
     { error: new BerthError(code, 'cannot do it: for a test', { details }) },
     now,
-    () => 0.5,
+    { random: () => 0.5 },
   );
 
 t.test('every error code is decided', async (t) => {
@@ -80,6 +81,27 @@ t.test('a limit with a known end parks the job until a little after that end', a
   t.strictSame(job.parked, { reason: 'usage_limit', until: reset });
   t.ok(job.dueAt > reset && job.dueAt <= reset + 300_000);
   t.equal(ending('rate_limited', { retry_after: 30 }).parked?.until, now + 30_000);
+});
+
+t.test('a replica that does not know a new token or profile yet parks the job', async (t) => {
+  const end = (code: ErrorCode) => ({ error: new BerthError(code, 'cannot run it: for a test') });
+  for (const code of ['token_revoked', 'profile_not_found', 'forbidden'] as const) {
+    const after = (age: number, shared = true) =>
+      afterRun(runningJob({ createdAt: now - age }), end(code), now, { shared });
+    t.match(after(60_000), { state: 'parked', parked: { reason: code }, attempts: [] });
+    t.ok(after(60_000).dueAt < now + 60_000, 'it is tried again soon');
+    t.equal(after(600_000).state, 'failed', 'each replica knows it by then');
+    t.equal(after(60_000, false).state, 'failed', 'no other replica has accepted it');
+  }
+});
+
+t.test('a run that sends nothing leaves the lost run before it the last one', async (t) => {
+  const job = runningJob();
+  for (const code of ['volume_unwritable', 'draining'] as const) {
+    const end = { error: new BerthError(code, 'cannot run it: for a test') };
+    t.equal(wasLost(afterRun(job, end, now, { sent: false })), true, code);
+    t.equal(wasLost(afterRun(job, end, now)), false, code);
+  }
 });
 
 t.test('a limit that has ended already does not park the job in the past', async (t) => {

@@ -27,6 +27,12 @@ const failing = (code: BerthError['code'], details = {}): Script => {
   };
 };
 
+const question = (id: string): Approval => ({
+  ...{ id, tool: 'Bash', input: {}, toolUseId: 'toolu_1', description: null, decision: null },
+  ...{ askedAt: Date.now(), expiresAt: Date.now() + 60_000 },
+  ...{ used: false, links: [], notified: true },
+});
+
 function untilAborted(caller: AbortSignal): Promise<Answer> {
   return abortable(new Promise<never>(() => {}), caller);
 }
@@ -376,6 +382,58 @@ t.test('a failed job can be run again by a person, and another job cannot', asyn
   await t.rejects(jobs.read(job.id, 'somebody'), { code: 'job_not_found' });
 });
 
+t.test('a job that a person runs again has the right of the token that asks for it', async (t) => {
+  const { store, runner, state, jobs, has } = await startRunner(t, {
+    script: failing('token_revoked'),
+  });
+  runner.start();
+  const { job } = await store.add(queuedJob({ tokenId: 'old' }));
+  await has(job.id, 'failed');
+  state.script = async () => answer('this time');
+  t.equal((await jobs.retry(job.id, 'tests', 'new')).tokenId, 'new');
+  await has(job.id, 'succeeded');
+});
+
+t.test('a question of a run that has failed is not answered by its time in the next', async (t) => {
+  const { store, jobs } = await startRunner(t);
+  const { job } = await store.add(queuedJob());
+  await store.update(job.id, (found) =>
+    become(become(found, 'running', found.createdAt), 'failed', found.createdAt, {
+      approvals: [question('one'), { ...question('another'), used: true }],
+    }),
+  );
+  const { approvals } = await jobs.retry(job.id, 'tests');
+  t.match(approvals, [{ used: true, decision: { kind: 'deny', via: 'end' } }, { used: true }]);
+});
+
+t.test('an end whose answer was lost is reported as any', async (t) => {
+  const store = memoryJobStore();
+  let isLost = false;
+  const ends: string[] = [];
+  const { runner, has } = await startRunner(t, {
+    store: Object.assign(Object.create(store) as MemoryJobStore, {
+      update: async (id: string, change: (job: Job) => Job | undefined) => {
+        const job = await store.update(id, change);
+        if (isLost || job?.state !== 'succeeded') return job;
+        isLost = true;
+        throw new BerthError('job_store_unavailable', 'cannot change the job: for a test');
+      },
+    }),
+    onRun: (job, outcome) => ends.push(`${job.state} ${outcome}`),
+  });
+  runner.start();
+  const { job } = await store.add(queuedJob());
+  await has(job.id, 'succeeded');
+  await until('the end is reported', () => ends.length > 0);
+  t.strictSame(ends, ['succeeded succeeded']);
+  t.ok(isLost);
+  await until('the end is in the history', async () =>
+    (await store.events(job.id, 0)).some(
+      ({ event, data }) => event === 'state' && (data as { state: string }).state === 'succeeded',
+    ),
+  );
+});
+
 t.test('a job whose claim succeeded without an answer is queued again, and runs', async (t) => {
   const store = memoryJobStore();
   const { claim } = store;
@@ -506,11 +564,6 @@ t.test('a turn whose process is lost while it waits for an approval goes on', as
   const { store, runner, state, has } = await startRunner(t);
   const { job } = await store.add(queuedJob());
   const read = async () => (await store.read(job.id)) as Job;
-  const question = (id: string): Approval => ({
-    ...{ id, tool: 'Bash', input: {}, toolUseId: 'toolu_1', description: null, decision: null },
-    ...{ askedAt: Date.now(), expiresAt: Date.now() + 60_000 },
-    ...{ used: false, links: [], notified: true },
-  });
   state.script = async ({ onSend, approvals }) => {
     const keeper = approvals as ApprovalKeeper;
     await onSend?.(sent);

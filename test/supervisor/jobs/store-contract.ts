@@ -502,6 +502,16 @@ export function testJobStore(
     t.equal(await store.claim('a', early), undefined, 'its time was given by the caller');
   });
 
+  test('a job that another clock made due is given at its time by this one', async (t, {
+    store,
+  }) => {
+    const delayed = sampleJob({ createdAt: start, dueAt: 2_500 });
+    await store.add(delayed);
+    await store.advance(3_000);
+    t.equal(await store.claim('a', 2_000), undefined);
+    t.match(await store.claim('a', 2_600), { id: delayed.id });
+  });
+
   test('without a claim, due jobs are queued and late jobs expire', async (t, { store }) => {
     const expired: string[] = [];
     store.onExpired(({ id }) => void expired.push(id));
