@@ -6,25 +6,22 @@
  * A failure changes nothing, or is finished by the next try; tries after failures are further and
  * further apart.
  */
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { backoff } from '../../shared/backoff.ts';
 import { asBerthError } from '../../shared/errors.ts';
-import type { Lease, Peer } from '../../shared/lease.ts';
+import type { Peer } from '../../shared/lease.ts';
 import type { Log } from '../../shared/log.ts';
 import { pause, within } from '../../shared/waiting.ts';
 import type { InitConfig } from '../config.ts';
-import { acquire, announce, type LivePreparation, prepareHeld } from '../prepare.ts';
-import { type InitReport, writeReport } from '../report.ts';
+import { acquire, type LivePreparation } from '../prepare.ts';
+import type { InitReport } from '../report.ts';
 import { currentTarget } from '../source/current-target.ts';
 import { TokenQuery } from '../source/token-query.ts';
-import { handOver, isRoot } from '../volume/ownership.ts';
-import { appliedFile, pendingFile, readTreeRecord } from '../volume/record.ts';
-import { holdBack } from './hold-back.ts';
+import { handOver } from '../volume/ownership.ts';
 import type { PassKind, SyncMetrics } from './metrics.ts';
 import { Partner, type Verdict } from './partner.ts';
 import { previousCommit, previousSource, rolledBack } from './previous-commit.ts';
 import { ReceivedCommits } from './received-commits.ts';
+import { SyncedVolume } from './synced-volume.ts';
 
 export interface SyncOptions {
   /** Reads the settings again. @throws BerthError `config_invalid` */
@@ -46,17 +43,9 @@ export class Sync {
   readonly #options: SyncOptions;
   readonly #partner: Partner;
   readonly #commits: ReceivedCommits;
+  readonly #volume: SyncedVolume;
   readonly #tokenQuery = new TokenQuery();
-  #lease: Lease | undefined;
-  /** The volume is being changed: no supervisor may join. */
-  #busy = true;
-  /** The commit on the volume. */
-  #current = '';
-  /** Of the last change of the volume. */
-  #report: InitReport | undefined;
-  /** The last change of the volume failed, perhaps after its files were written. */
-  #isUnfinished = false;
-  /** The supervisor's last judgement, whatever its commit: it may come before `#current` is known. */
+  /** The supervisor's last judgement, whatever its commit: it may come before that of the volume is known. */
   #verdict: Verdict | undefined;
   #repair = false;
   #repairedAt = Number.NEGATIVE_INFINITY;
@@ -79,6 +68,7 @@ export class Sync {
         this.wake();
       },
     });
+    this.#volume = new SyncedVolume({ ...options, partner: this.#partner, commits: this.#commits });
   }
 
   /** Requests the refs as soon as possible. */
@@ -95,11 +85,11 @@ export class Sync {
     const config = readConfig();
     this.#interval = config.syncInterval ?? this.#interval;
     const onPeer = (peer: Peer) => this.#partner.join(peer);
-    const sharing = { role: 'sync' as const, accepts: () => !this.#busy, onPeer };
-    this.#lease = await acquire({ config, log, signal, sharing });
+    const sharing = { role: 'sync' as const, accepts: () => !this.#volume.isBusy, onPeer };
+    this.#volume.lease = await acquire({ config, log, signal, sharing });
     const live = this.#partner.present ? this.#live() : undefined;
     await this.#commits.load(config);
-    const report = await this.#run(config, signal, live);
+    const report = await this.#volume.change(config, signal, live);
     const { configDirectory, stateDirectory, owner } = config;
     if (!live) await handOver([configDirectory, stateDirectory], owner, log);
     const { metrics } = this.#options;
@@ -109,13 +99,13 @@ export class Sync {
     await this.#note(report, config);
     // A commit that is held back may have been corrected since.
     if (this.#commits.bad) this.wake();
-    this.#busy = false;
+    this.#volume.isBusy = false;
     return report;
   }
 
   /** Returns when `signal` aborts. @throws BerthError `lease_held` if the lease is lost */
   async run(signal: AbortSignal): Promise<void> {
-    const lost = this.#lease?.lost ?? signal;
+    const lost = this.#volume.lease?.lost ?? signal;
     const over = AbortSignal.any([signal, lost]);
     const { log, metrics } = this.#options;
     while (!over.aborted) {
@@ -142,7 +132,7 @@ export class Sync {
 
   /** Releases the lease, or hands it over to the supervisor. */
   async stop(): Promise<void> {
-    await this.#lease?.release();
+    await this.#volume.lease?.release();
   }
 
   async #turn(signal: AbortSignal): Promise<void> {
@@ -167,8 +157,8 @@ export class Sync {
     });
     metrics.confirmed();
     const { commit } = target;
-    const isUnfinished = this.#isUnfinished || this.#isInterrupted(config);
-    const isSame = commit === this.#current && !isUnfinished;
+    const isUnfinished = this.#volume.isUnfinished(config);
+    const isSame = commit === this.#volume.commit && !isUnfinished;
     metrics.checked(isSame ? 'unchanged' : 'changed', target.bytes);
     if (commit !== this.#commits.bad?.commit || this.#commits.isDeleted(config)) {
       await this.#commits.forget(config);
@@ -178,23 +168,12 @@ export class Sync {
     const isHeldBack = commit === this.#commits.bad?.commit && !isUnfinished;
     if (isSame || isHeldBack) {
       const isQueried = await this.#tokenQuery.runIfDue(config, log, signal);
-      const isConfirmed = isSame && (await this.#confirm(config));
+      const isConfirmed = isSame && (await this.#volume.confirm(config));
       // The supervisor reads again what is known of the commit and of the token.
-      if (isQueried || isConfirmed) this.#partner.end(this.#current);
+      if (isQueried || isConfirmed) this.#partner.end(this.#volume.commit);
       return false;
     }
     await this.#pass(config, signal, 'commit');
-    return true;
-  }
-
-  /** The server has the commit that was prepared without the server: the report shows that from now on. */
-  async #confirm({ stateDirectory, owner }: InitConfig): Promise<boolean> {
-    if (this.#report?.remote !== 'failed' || this.#report.commit !== this.#current) return false;
-    const { remote_error: _, ...report } = this.#report;
-    const confirmed_at = new Date().toISOString();
-    const confirmed: InitReport = { ...report, remote: 'current', confirmed_at, age_ms: 0 };
-    await writeReport(stateDirectory, confirmed, isRoot() ? { owner } : {});
-    this.#report = confirmed;
     return true;
   }
 
@@ -220,13 +199,13 @@ export class Sync {
   /** Whether no worker starts with the commit on the volume. */
   #isBad(): boolean {
     const { commit, good } = this.#verdict ?? {};
-    const isJudged = commit === this.#current && good === false;
-    return isJudged || this.#commits.bad?.commit === this.#current;
+    const isJudged = commit === this.#volume.commit && good === false;
+    return isJudged || this.#commits.bad?.commit === this.#volume.commit;
   }
 
   async #goBack(config: InitConfig, signal: AbortSignal): Promise<void> {
     const { log, metrics } = this.#options;
-    const bad = this.#current;
+    const bad = this.#volume.commit;
     const known = [this.#verdict, this.#commits.bad].find((one) => one?.commit === bad);
     const { reason = 'no reason was given' } = known ?? {};
     const record = await previousCommit(config);
@@ -259,9 +238,9 @@ export class Sync {
     const started = performance.now();
     const seconds = () => (performance.now() - started) / 1_000;
     const bounded = AbortSignal.any([signal, AbortSignal.timeout(config.timeout)]);
-    this.#busy = true;
+    this.#volume.isBusy = true;
     try {
-      const report = await this.#run(config, bounded, this.#live(source));
+      const report = await this.#volume.change(config, bounded, this.#live(source));
       metrics.passed(kind, seconds());
       await this.#note(report, config);
       if (isRemoteFailure(report) && !source) throw remoteFailure(report);
@@ -269,37 +248,7 @@ export class Sync {
       metrics.passed('failed', seconds());
       throw asBerthError(error);
     } finally {
-      this.#busy = false;
-    }
-  }
-
-  async #run(
-    config: InitConfig,
-    signal: AbortSignal,
-    live: LivePreparation | undefined,
-  ): Promise<InitReport> {
-    const { log, metrics } = this.#options;
-    const lease = this.#lease as Lease;
-    try {
-      const avoid = holdBack({ config, commits: this.#commits, log, metrics });
-      const options = { config, log, lease, signal, avoid, ...(live ? { live } : {}) };
-      this.#isUnfinished = true;
-      const report = await prepareHeld(options);
-      this.#current = report.commit;
-      this.#report = report;
-      this.#isUnfinished = false;
-      announce(report, log);
-      return report;
-    } catch (error) {
-      // The files may be written though a later step failed. The error of that step is the one to report.
-      const applied = await readTreeRecord(config.stateDirectory, appliedFile).catch(
-        () => undefined,
-      );
-      if (applied?.kind === 'valid') this.#current = applied.value.commit;
-      throw error;
-    } finally {
-      // A change that was not finished is not announced: the next try finishes it.
-      if (this.#current !== '' && !this.#isInterrupted(config)) this.#partner.end(this.#current);
+      this.#volume.isBusy = false;
     }
   }
 
@@ -316,10 +265,6 @@ export class Sync {
       isGood: (commit) => this.#verdict?.commit === commit && this.#verdict.good,
       ...(source ? { source } : {}),
     };
-  }
-
-  #isInterrupted({ stateDirectory }: InitConfig): boolean {
-    return existsSync(join(stateDirectory, pendingFile));
   }
 }
 
