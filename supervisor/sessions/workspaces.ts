@@ -10,7 +10,7 @@ import { randomBytes } from 'node:crypto';
 import { lstatSync, mkdirSync } from 'node:fs';
 import { lstat, readdir, rmdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { BerthError, systemCode } from '../../shared/errors.ts';
+import { BerthError, isAbsent, systemCode } from '../../shared/errors.ts';
 import { unwritable } from '../../shared/files.ts';
 import { removeTree } from '../../shared/remove-tree.ts';
 
@@ -136,9 +136,15 @@ export class Workspaces {
     return { path: own, mode };
   }
 
-  /** Also false if the directory that contains them was replaced by a symlink. */
+  /**
+   * Also false if the directory that contains them was replaced by a symlink.
+   * @throws Error of the system if that cannot be known
+   */
   async #isReal(): Promise<boolean> {
-    const found = await lstat(join(this.#root, ownDirectories)).catch(() => undefined);
+    const found = await lstat(join(this.#root, ownDirectories)).catch((error: unknown) => {
+      if (isAbsent(error)) return undefined;
+      throw error;
+    });
     return found?.isDirectory() ?? false;
   }
 }
