@@ -119,11 +119,15 @@ export class SessionFiles {
 
   /**
    * Call this before the first write of a session that was not read.
-   * @throws BerthError `volume_unwritable` if a newer berth wrote that file
+   * @throws BerthError `volume_unwritable` if a newer berth wrote that file, or the system refuses to
+   * read it
    */
   async assertNotNewer(key: string): Promise<void> {
     const path = await this.#path(key);
-    const content = await readFileBounded(path, limit).catch(() => undefined);
+    const content = await readFileBounded(path, limit).catch((error: unknown) => {
+      if (systemCode(error) === undefined) return undefined;
+      throw unwritable(path, error);
+    });
     if (!content || !isNewer(content.toString('utf8'))) return;
     throw new BerthError(
       'volume_unwritable',

@@ -17,6 +17,7 @@ import { SessionStore } from '../../../supervisor/sessions/session-store.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { testDirectory } from '../../support/directory.ts';
 import { sessionId as id, idOf, sessionRecord, storeIn } from '../../support/session-record.ts';
+import { plantUnreadable } from '../../support/unreadable-file.ts';
 import { until } from '../../support/until.ts';
 
 const record = sessionRecord();
@@ -206,6 +207,14 @@ t.test('a file of a newer version is never replaced', async (t) => {
     message: /a newer version of berth has written it; run that version again/,
   });
   t.equal(readFileSync(path, 'utf8'), newer);
+});
+
+t.test('a file that the system refuses to read is never replaced', async (t) => {
+  const { path, store } = open(t);
+  await plantUnreadable(t, path);
+  t.equal(await store.read(id), undefined);
+  await t.rejects(store.write(record), { code: 'volume_unwritable', message: /ENXIO/ });
+  t.ok(statSync(path).isSocket());
 });
 
 t.test('invalid files do not prevent the load of the records', async (t) => {
