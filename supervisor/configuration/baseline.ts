@@ -36,6 +36,7 @@ const mostBytes = 64 * 1024 * 1024;
 /**
  * Call this while no CLI runs, or with the baseline before.
  * @param before the state of files without a record, which must stay although CLIs run
+ * @returns `before` itself if there is no readable record: then nobody knows which files are init's
  */
 export async function takeBaseline(
   configDirectory: string,
@@ -43,7 +44,9 @@ export async function takeBaseline(
   log: Log,
   before?: Baseline,
 ): Promise<Baseline> {
-  const recorded = (await readRecorded(stateDirectory)) ?? new Map<string, RecordedFile>();
+  const record = await readRecorded(stateDirectory);
+  if (!record && before) return before;
+  const recorded = record ?? new Map<string, RecordedFile>();
   // The state of files without a record was right before: it is kept below.
   const { files, directories, crowded } =
     before === undefined
@@ -77,6 +80,8 @@ export async function takeBaseline(
     for (const [path, content] of before.files) if (isOwn(path)) baseline.files.set(path, content);
     for (const path of before.unguarded) if (isOwn(path)) baseline.unguarded.add(path);
   }
+  // The copies may be those of a record that can be read later.
+  if (!record) return baseline;
   await writeCopies(stateDirectory, copies).catch((error: unknown) => {
     const text = 'an edit made while no supervisor was running could not be reverted without init';
     log.warn('configuration_unkept', text, { error });

@@ -101,7 +101,8 @@ export class ConfigurationGuard {
 
   /**
    * The end of `hold`: what init has recorded must stay from now on.
-   * @returns false if a file differs from the record and there is no copy of it
+   * @returns false if a file differs from the record and there is no copy of it, or if there is no
+   * readable record
    */
   async reload(): Promise<boolean> {
     if (!this.#started) return true;
@@ -115,7 +116,7 @@ export class ConfigurationGuard {
     this.#describe();
     this.#held = false;
     this.#check();
-    return this.#baseline.lost.length === 0;
+    return this.#baseline !== before && this.#baseline.lost.length === 0;
   }
 
   #describe(): void {

@@ -1,7 +1,8 @@
 /**
  * Loads the session records from the volume in the background: thousands of records take seconds,
  * and a record that a request needs earlier is read immediately.
- * Invariant: a working directory is removed only if every record was read and no record names it.
+ * Invariants: a working directory is removed only if every record was read and no record names it. If
+ * the directory of records is lost, a working directory with content is kept.
  */
 import type { Log } from '../../shared/log.ts';
 import type { SessionStore } from './session-store.ts';
@@ -34,18 +35,13 @@ export async function loadSessions(
 
 async function load(options: LoadOptions, directories: readonly string[]): Promise<void> {
   const { store, log, signal } = options;
-  const unreadable = await store.open(signal);
-  const known: WorkingDirectory[] = [];
-  if (directories.length > 0) {
-    for await (const { working_directory } of store.all()) {
-      signal.throwIfAborted();
-      known.push(working_directory);
-    }
-  }
+  const { unreadable, directories: known } = await store.open(signal);
   // An unreadable record may name a directory: then no directory counts as unused.
   const orphans = unreadable > 0 ? 0 : await sweep(options, directories, known);
-  const level = unreadable > 0 ? 'warn' : 'info';
-  log[level]('sessions_loaded', `found ${store.size} sessions`, {
+  const kept = known ? 0 : directories.length - orphans;
+  const level = unreadable + kept > 0 ? 'warn' : 'info';
+  const lost = `; the directory of session records is absent, so ${kept} working directories with content are kept: restore the records, or copy these directories, because a start with records removes them`;
+  log[level]('sessions_loaded', `found ${store.size} sessions${kept > 0 ? lost : ''}`, {
     sessions: store.size,
     unreadable,
     directories_removed: orphans,
@@ -55,7 +51,7 @@ async function load(options: LoadOptions, directories: readonly string[]): Promi
 async function sweep(
   { workspaces, log }: LoadOptions,
   directories: readonly string[],
-  known: readonly WorkingDirectory[],
+  known: readonly WorkingDirectory[] | undefined,
 ): Promise<number> {
   try {
     return await workspaces.sweep(directories, known);

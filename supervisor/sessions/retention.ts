@@ -118,13 +118,18 @@ export class Retention {
     const trusted = this.#clock.check();
     const mayRemove = (await this.#findWanted(signal)) || isFull();
     const rest = mayRemove ? await this.#expire(trusted ? started : 0, round, signal) : [];
-    const sizes = await transcripts.sizes(signal);
-    if (mayRemove) await this.#keepToBudget(rest, sizes, round, signal);
+    const { bytes, failure } = await transcripts.sizes(signal);
+    if (failure !== undefined) {
+      const text = 'cannot read all transcripts: the files that the CLI keeps by session stay';
+      log.warn('retention_failed', text, { error: failure });
+    }
+    if (mayRemove) await this.#keepToBudget(rest, bytes, round, signal);
     const { configDirectory, temporaryDirectory } = this.#options;
     round.leftovers = await removeLeftovers({
       configDirectory,
       temporaryDirectory,
-      hasTranscript: (id) => sizes.has(id),
+      // A session whose transcript cannot be read may continue.
+      hasTranscript: (id) => failure !== undefined || bytes.has(id),
       now: trusted ? started : 0,
       signal,
     });

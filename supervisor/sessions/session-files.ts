@@ -44,10 +44,17 @@ export class SessionFiles {
     this.#aside = openAside(join(stateDirectory, 'conflicts'), 'state');
   }
 
-  /** The keys of all files that may be records; empty if there is no directory. */
-  async keys(): Promise<string[]> {
-    const names = await readdir(join(this.#stateDirectory, sessionsDirectory)).catch(() => []);
-    return names.flatMap((name) => {
+  /**
+   * The keys of all files that may be records; undefined if there is no directory.
+   * @throws Error of the system if the directory cannot be read: records may exist
+   */
+  async keys(): Promise<string[] | undefined> {
+    const directory = join(this.#stateDirectory, sessionsDirectory);
+    const names = await readdir(directory).catch((error: unknown) => {
+      if (systemCode(error) === 'ENOENT') return undefined;
+      throw error;
+    });
+    return names?.flatMap((name) => {
       if (!name.endsWith('.json')) return [];
       const key = keyOf(name.slice(0, -'.json'.length));
       // A file with a name that berth would write differently is not berth's.
@@ -112,11 +119,15 @@ export class SessionFiles {
 
   /**
    * Call this before the first write of a session that was not read.
-   * @throws BerthError `volume_unwritable` if a newer berth wrote that file
+   * @throws BerthError `volume_unwritable` if a newer berth wrote that file, or the system refuses to
+   * read it
    */
   async assertNotNewer(key: string): Promise<void> {
     const path = await this.#path(key);
-    const content = await readFileBounded(path, limit).catch(() => undefined);
+    const content = await readFileBounded(path, limit).catch((error: unknown) => {
+      if (systemCode(error) === undefined) return undefined;
+      throw unwritable(path, error);
+    });
     if (!content || !isNewer(content.toString('utf8'))) return;
     throw new BerthError(
       'volume_unwritable',

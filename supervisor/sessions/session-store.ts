@@ -24,6 +24,14 @@ export interface StoreOptions {
   most?: number;
 }
 
+/** What `open` read from the volume. */
+export interface LoadedRecords {
+  /** The number of files that could not be read as records. */
+  unreadable: number;
+  /** The working directory of each record; undefined if there is no directory of records. */
+  directories: SessionRecord['working_directory'][] | undefined;
+}
+
 /** Some 20 MB. */
 const mostInMemory = 20_000;
 const mostRemoved = 1_000;
@@ -66,10 +74,9 @@ export class SessionStore {
 
   /**
    * Reads the volume into memory; the store can be used meanwhile. Call this once.
-   * @returns the number of files that could not be read as records
-   * @throws the signal's reason
+   * @throws the signal's reason, or Error of the system if the directory of records cannot be read
    */
-  open(signal?: AbortSignal): Promise<number> {
+  open(signal?: AbortSignal): Promise<LoadedRecords> {
     const opening = this.#load(signal);
     this.#loaded = opening.then(
       () => undefined,
@@ -83,10 +90,11 @@ export class SessionStore {
     return this.#loaded;
   }
 
-  async #load(signal: AbortSignal | undefined): Promise<number> {
+  async #load(signal: AbortSignal | undefined): Promise<LoadedRecords> {
     const records: SessionRecord[] = [];
     let unreadable = 0;
-    const keys = await this.#files.keys();
+    const found = await this.#files.keys();
+    const keys = found ?? [];
     const readNext = async (): Promise<void> => {
       for (let key = keys.pop(); key !== undefined; key = keys.pop()) {
         signal?.throwIfAborted();
@@ -106,7 +114,8 @@ export class SessionStore {
       if (!this.#removed.has(key)) this.#index.set(key, record);
     }
     for (const [key, { value }] of used) this.#index.set(key, value);
-    return unreadable;
+    const directories = found && records.map(({ working_directory }) => working_directory);
+    return { unreadable, directories };
   }
 
   /** The number of records in memory. */
@@ -119,9 +128,12 @@ export class SessionStore {
     return this.#index.values();
   }
 
-  /** Every session, including those that are not in memory. */
+  /**
+   * Every session, including those that are not in memory.
+   * @throws Error of the system if the directory of records cannot be read
+   */
   async *all(): AsyncGenerator<SessionRecord> {
-    for (const key of await this.#files.keys()) {
+    for (const key of (await this.#files.keys()) ?? []) {
       if (this.#removed.has(key)) continue;
       const record = this.#index.peek(key) ?? (await this.#files.read(key));
       if (record) yield record;

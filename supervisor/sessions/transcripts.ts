@@ -25,6 +25,13 @@ export interface TranscriptsOptions {
   temporaryDirectory: string;
 }
 
+export interface TranscriptSizes {
+  /** Bytes of each session's conversation, by its id in lower case. */
+  bytes: Map<string, number>;
+  /** The first error of a directory that cannot be read: then sessions may be missing. */
+  failure: unknown;
+}
+
 export class Transcripts {
   readonly #config: string;
   readonly #temporary: string;
@@ -34,21 +41,24 @@ export class Transcripts {
     this.#temporary = join(temporaryDirectory, `claude-${process.getuid?.() ?? 0}`);
   }
 
-  /**
-   * Bytes of each session's conversation by its id in lower case, in one walk over all sessions.
-   */
-  async sizes(signal?: AbortSignal): Promise<Map<string, number>> {
-    const sizes = new Map<string, number>();
-    for (const project of await directoriesIn(join(this.#config, projects))) {
-      for (const entry of await entriesOf(project)) {
+  /** The sizes of all conversations, in one walk. @throws the signal's reason */
+  async sizes(signal?: AbortSignal): Promise<TranscriptSizes> {
+    const bytes = new Map<string, number>();
+    let failure: unknown;
+    const onFailure = (error: unknown): [] => {
+      failure ??= error;
+      return [];
+    };
+    for (const project of await directoriesIn(join(this.#config, projects)).catch(onFailure)) {
+      for (const entry of await entriesOf(project).catch(onFailure)) {
         signal?.throwIfAborted();
         const id = entry.name.replace(/\.jsonl$/, '').toLowerCase();
         if (!isId(id)) continue;
-        const bytes = await sizeOfTree(join(project, entry.name), signal);
-        sizes.set(id, (sizes.get(id) ?? 0) + bytes);
+        const size = await sizeOfTree(join(project, entry.name), signal);
+        bytes.set(id, (bytes.get(id) ?? 0) + size);
       }
     }
-    return sizes;
+    return { bytes, failure };
   }
 
   /** The path of a session's conversation; undefined if the CLI has none, or if it cannot be found. */
@@ -77,10 +87,10 @@ export class Transcripts {
     return undefined;
   }
 
-  /** Bytes of one session's conversation; 0 if there is none. */
+  /** Bytes of one session's conversation; 0 if there is none. Unreadable parts count as 0. */
   async sizeOf(id: string): Promise<number> {
     let total = 0;
-    for (const project of await directoriesIn(join(this.#config, projects))) {
+    for (const project of await directoriesIn(join(this.#config, projects)).catch(() => [])) {
       for (const name of [`${id}.jsonl`, id]) total += await sizeOfTree(join(project, name));
     }
     return total;
@@ -90,7 +100,8 @@ export class Transcripts {
    * Removes everything that the CLI keeps of a session; an absent file is no error.
    * @param alone the session's working directory is removed too; so the CLI's files of that
    * directory are removed, unless another session has a transcript there
-   * @throws Error of the system if a part cannot be removed
+   * @throws Error of the system if a part cannot be removed, or a directory cannot be read, where a
+   * part may be
    */
   async remove(id: string, alone: boolean): Promise<void> {
     if (!isId(id.toLowerCase())) return;
@@ -129,7 +140,7 @@ function belongsTo(name: string, id: string): boolean {
 async function removeAll(paths: readonly string[]): Promise<boolean> {
   let found = false;
   for (const path of paths) {
-    if (!(await lstat(path).catch(() => undefined))) continue;
+    if (!(await lstat(path).catch(ifAbsent))) continue;
     found = true;
     await removeTree(path);
   }
@@ -147,12 +158,8 @@ async function directoriesIn(parent: string): Promise<string[]> {
   return entries.filter((entry) => entry.isDirectory()).map(({ name }) => join(parent, name));
 }
 
-/** Empty if it is not a real directory. */
+/** Empty if it is not a real directory. @throws Error of the system if it cannot be read */
 async function entriesOf(directory: string) {
-  if (!(await isDirectory(directory))) return [];
-  return readdir(directory, { withFileTypes: true }).catch(() => []);
-}
-
-async function isDirectory(path: string): Promise<boolean> {
-  return (await lstat(path).catch(() => undefined))?.isDirectory() ?? false;
+  if (!(await lstat(directory).catch(ifAbsent))?.isDirectory()) return [];
+  return (await readdir(directory, { withFileTypes: true }).catch(ifAbsent)) ?? [];
 }

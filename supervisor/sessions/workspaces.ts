@@ -8,9 +8,9 @@
  */
 import { randomBytes } from 'node:crypto';
 import { lstatSync, mkdirSync } from 'node:fs';
-import { lstat, readdir } from 'node:fs/promises';
+import { lstat, readdir, rmdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { BerthError } from '../../shared/errors.ts';
+import { BerthError, isAbsent, systemCode } from '../../shared/errors.ts';
 import { unwritable } from '../../shared/files.ts';
 import { removeTree } from '../../shared/remove-tree.ts';
 
@@ -106,15 +106,26 @@ export class Workspaces {
    * Removes the directories that no session names: leftovers of killed supervisors.
    * @param found the directories before this program's first worker: later ones may have no record
    * yet
+   * @param known the directories of all sessions; undefined if the records are lost: then only empty
+   * directories are removed
    * @returns the number of removed directories
    */
-  async sweep(found: readonly string[], known: readonly WorkingDirectory[]): Promise<number> {
+  async sweep(
+    found: readonly string[],
+    known: readonly WorkingDirectory[] | undefined,
+  ): Promise<number> {
     if (!(await this.#isReal())) return 0;
     const used = [...this.#ofWorkers.values()].map(({ directory }) => directory);
-    const names = new Set([...known, ...used].map(({ path }) => basename(path)));
+    const names = new Set([...(known ?? []), ...used].map(({ path }) => basename(path)));
     const orphans = found.filter((name) => ownName.test(name) && !names.has(name));
-    for (const name of orphans) await removeTree(join(this.#root, ownDirectories, name));
-    return orphans.length;
+    let removed = 0;
+    for (const name of orphans) {
+      const path = join(this.#root, ownDirectories, name);
+      if (known) await removeTree(path);
+      else if (!(await removeEmpty(path))) continue;
+      removed += 1;
+    }
+    return removed;
   }
 
   #made(mode: DirectoryMode, path: string | undefined): WorkingDirectory {
@@ -125,10 +136,27 @@ export class Workspaces {
     return { path: own, mode };
   }
 
-  /** Also false if the directory that contains them was replaced by a symlink. */
+  /**
+   * Also false if the directory that contains them was replaced by a symlink.
+   * @throws Error of the system if that cannot be known
+   */
   async #isReal(): Promise<boolean> {
-    const found = await lstat(join(this.#root, ownDirectories)).catch(() => undefined);
+    const found = await lstat(join(this.#root, ownDirectories)).catch((error: unknown) => {
+      if (isAbsent(error)) return undefined;
+      throw error;
+    });
     return found?.isDirectory() ?? false;
+  }
+}
+
+/** @returns whether the directory was empty, and is removed now */
+async function removeEmpty(directory: string): Promise<boolean> {
+  try {
+    await rmdir(directory);
+    return true;
+  } catch (error) {
+    if (systemCode(error) === 'ENOTEMPTY' || systemCode(error) === 'ENOTDIR') return false;
+    throw error;
   }
 }
 

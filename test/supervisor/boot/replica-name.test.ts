@@ -1,10 +1,11 @@
 /** A replica keeps its name with its volume. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { nameOfReplica, replicaFile } from '../../../supervisor/boot/replica-name.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { testDirectory } from '../../support/directory.ts';
+import { plantUnreadable } from '../../support/unreadable-file.ts';
 
 t.test('a new pod with the same volume has the name of the pod before', async (t) => {
   const directory = testDirectory(t);
@@ -23,6 +24,16 @@ t.test('a name that cannot be read is replaced', async (t) => {
     t.equal(await nameOfReplica(directory, 'berth-0', log), 'berth-0');
     t.equal(readFileSync(join(directory, replicaFile), 'utf8'), 'berth-0\n');
   }
+});
+
+t.test('a name that the system refuses to read is not replaced', async (t) => {
+  const directory = testDirectory(t);
+  const { log, count } = captureLog();
+  const path = join(directory, replicaFile);
+  await plantUnreadable(t, path);
+  t.equal(await nameOfReplica(directory, 'berth-0', log), 'berth-0');
+  t.ok(statSync(path).isSocket());
+  t.equal(count('replica_unnamed'), 1);
 });
 
 t.test('without a writable volume the name is the host name', async (t) => {

@@ -202,6 +202,26 @@ t.test('an invalid record changes no file', async (t) => {
   }
 });
 
+t.test('a record that cannot be read after a change of init removes no file', async (t) => {
+  const tracked = { 'settings.json': files['settings.json'], 'hooks/check.sh': '#!/bin/sh\n' };
+  const applied = recordOf(tracked);
+  const { guard, at, read, actions } = await start(t, { '.berth': { 'applied.json': applied } });
+  const copies = readdirSync(at('.berth/executable'));
+  t.equal(copies.length, 2);
+  guard.hold();
+  rmSync(at('.berth/applied.json'));
+  mkdirSync(at('.berth/applied.json'));
+  t.equal(await guard.reload(), false, 'init is asked to repair');
+  for (const [path, content] of Object.entries(tracked)) t.equal(read(path), content);
+  t.same(actions, []);
+  guard.stop();
+  const again = await guardOn(t, at(''));
+  t.strictSame(readdirSync(at('.berth/executable')), copies, 'the copies stay for the next record');
+  rmSync(at('.berth/applied.json'), { recursive: true });
+  writeFileSync(at('.berth/applied.json'), applied);
+  t.equal(await again.guard.reload(), true);
+});
+
 t.test('a process that starts during a change is not used', async (t) => {
   const { guard, at } = await start(t);
   const { changes } = guard;

@@ -1,4 +1,12 @@
-import { existsSync, mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
 import { SessionCatalog, type SessionState } from '../../../supervisor/sessions/catalog.ts';
@@ -250,6 +258,35 @@ t.test('leftovers of the CLI are removed after a week, and all other files stay'
   for (const path of gone) t.notOk(existsSync(join(directory, path)), path);
   for (const path of [...stays, young]) t.ok(existsSync(join(directory, path)), path);
 });
+
+t.test(
+  'while transcripts cannot be read, the files that the CLI keeps by session stay',
+  async (t) => {
+    // Its own target: each lookup below it is an error of the system.
+    const loop = join(testDirectory(t), 'loop');
+    symlinkSync('loop', loop);
+    const transcripts = new Transcripts({ configDirectory: loop, temporaryDirectory: loop });
+    const { add, round, write, directory, log } = await open(t, { transcripts });
+    const { id } = await add(1, 1);
+    const places = ['session-env', 'file-history', 'tasks'].map((place) => `config/${place}/${id}`);
+    for (const path of places) {
+      write(`${path}/file`, 1, 8 * day);
+      utimesSync(join(directory, path), (now - 8 * day) / 1_000, (now - 8 * day) / 1_000);
+    }
+    const snapshot = write('config/shell-snapshots/snapshot-bash-1-a.sh', 1, 8 * day);
+    t.match(await round(), { leftovers: 1 });
+    for (const path of places) t.ok(existsSync(join(directory, path, 'file')), path);
+    t.notOk(existsSync(snapshot), 'the other leftovers are removed');
+    t.match(
+      log.lines.find(({ event }) => event === 'retention_failed'),
+      {
+        level: 'warn',
+        msg: /cannot read all transcripts/,
+        error: { code: 'ELOOP' },
+      },
+    );
+  },
+);
 
 t.test('the clean-up of the CLI is never faster than ours', (t) => {
   t.equal(cleanupPeriodDays(30 * day), 31);

@@ -17,6 +17,7 @@ import { SessionStore } from '../../../supervisor/sessions/session-store.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { testDirectory } from '../../support/directory.ts';
 import { sessionId as id, idOf, sessionRecord, storeIn } from '../../support/session-record.ts';
+import { plantUnreadable } from '../../support/unreadable-file.ts';
 import { until } from '../../support/until.ts';
 
 const record = sessionRecord();
@@ -179,7 +180,7 @@ const first = { version: 1, id, token, created_at, last_used_at, turns, cost_usd
 t.test('a record of version 1 is read as one of today, and written as one', async (t) => {
   const { path, store } = open(t);
   writeFileSync(path, JSON.stringify(first));
-  t.equal(await store.open(), 0);
+  t.match(await store.open(), { unreadable: 0 });
   const migrated = store.peek(id);
   t.match(migrated, {
     ...first,
@@ -200,12 +201,20 @@ t.test('a file of a newer version is never replaced', async (t) => {
   const { path, store } = open(t);
   const newer = JSON.stringify({ ...record, version: 3, more: true });
   writeFileSync(path, newer);
-  t.equal(await store.open(), 1, 'it is told');
+  t.match(await store.open(), { unreadable: 1 }, 'it is told');
   await t.rejects(store.write(record), {
     code: 'volume_unwritable',
     message: /a newer version of berth has written it; run that version again/,
   });
   t.equal(readFileSync(path, 'utf8'), newer);
+});
+
+t.test('a file that the system refuses to read is never replaced', async (t) => {
+  const { path, store } = open(t);
+  await plantUnreadable(t, path);
+  t.equal(await store.read(id), undefined);
+  await t.rejects(store.write(record), { code: 'volume_unwritable', message: /ENXIO/ });
+  t.ok(statSync(path).isSocket());
 });
 
 t.test('invalid files do not prevent the load of the records', async (t) => {
@@ -216,7 +225,7 @@ t.test('invalid files do not prevent the load of the records', async (t) => {
     plant(name);
   }
   const next = storeIn(t, state);
-  t.equal(await next.open(), 1, 'the one that has the name of a record');
+  t.match(await next.open(), { unreadable: 1 }, 'the one that has the name of a record');
   t.strictSame([...next.records], [record]);
 });
 

@@ -88,12 +88,12 @@ t.test('no symlink is followed, and nothing that is no id is removed', async (t)
 
 t.test('the total list has the same size for each session as the single query', async (t) => {
   const { write, transcripts } = open(t);
-  t.strictSame(await transcripts.sizes(), new Map());
+  t.strictSame(await transcripts.sizes(), { bytes: new Map(), failure: undefined });
   write(`config/projects/-work/${one}.jsonl`, 100_000);
   write(`config/projects/-work/${one}/tool-results/1.txt`, 50_000);
   write(`config/projects/-work/${two}.jsonl`, 1);
   write('config/projects/-work/memory/MEMORY.md', 100_000);
-  const sizes = await transcripts.sizes();
+  const { bytes: sizes } = await transcripts.sizes();
   t.strictSame([...sizes.keys()].sort(), [one, two]);
   t.equal(sizes.get(one), await transcripts.sizeOf(one));
   t.ok((sizes.get(one) ?? 0) >= 150_000);

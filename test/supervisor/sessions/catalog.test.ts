@@ -1,0 +1,69 @@
+import { existsSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { SessionCatalog } from '../../../supervisor/sessions/catalog.ts';
+import { Transcripts } from '../../../supervisor/sessions/transcripts.ts';
+import { Workspaces } from '../../../supervisor/sessions/workspaces.ts';
+import { captureLog } from '../../support/captured-log.ts';
+import { testDirectory } from '../../support/directory.ts';
+import { sessionId as id, sessionRecord, storeIn } from '../../support/session-record.ts';
+
+/** A session with a transcript and a working directory. */
+async function open(t: Test) {
+  const directory = testDirectory(t, {
+    config: { projects: { '-work': {} } },
+    work: {},
+    state: {},
+  });
+  const [config, work] = [join(directory, 'config'), join(directory, 'work')];
+  const store = storeIn(t, join(directory, 'state'));
+  await store.open();
+  const workspaces = new Workspaces(work);
+  const working_directory = workspaces.make('worker-1', 'session');
+  writeFileSync(join(working_directory.path, 'work.txt'), 'work');
+  const transcript = join(config, 'projects/-work', `${id}.jsonl`);
+  writeFileSync(transcript, '{}\n');
+  await store.write(sessionRecord({ working_directory }));
+  const catalog = new SessionCatalog({
+    store,
+    transcripts: new Transcripts({ configDirectory: config, temporaryDirectory: directory }),
+    workspaces,
+    running: { stateOf: () => 'stored', interrupt: () => false, endSession: async () => {} },
+    log: captureLog().log,
+  });
+  return { config, work, transcript, own: working_directory.path, store, catalog };
+}
+
+/** Makes each lookup below that directory an error of the system, until the returned call. */
+function obstruct(directory: string): () => void {
+  renameSync(directory, `${directory}.away`);
+  // Its own target.
+  symlinkSync(directory, directory);
+  return () => {
+    rmSync(directory);
+    renameSync(`${directory}.away`, directory);
+  };
+}
+
+for (const part of ['config', 'work'] as const) {
+  t.test(`a session is not removed while a directory cannot be read: ${part}`, async (t) => {
+    const { transcript, own, store, catalog, ...directories } = await open(t);
+    const restore = obstruct(directories[part]);
+    await t.rejects(catalog.delete('n8n', id), { code: 'volume_unwritable', message: /ELOOP/ });
+    t.match(await catalog.show('n8n', id), { record: { id } }, 'the session exists');
+    restore();
+    await catalog.delete('n8n', id);
+    t.equal(await store.read(id), undefined);
+    t.notOk(existsSync(transcript));
+    t.notOk(existsSync(own));
+  });
+}
+
+t.test('a session without a transcript and without a working directory is removed', async (t) => {
+  const { config, work, store, catalog } = await open(t);
+  for (const directory of [config, work]) rmSync(directory, { recursive: true });
+  mkdirSync(config);
+  writeFileSync(join(config, 'projects'), 'not a directory');
+  await catalog.delete('n8n', id);
+  t.equal(await store.read(id), undefined);
+});
