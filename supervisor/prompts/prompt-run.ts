@@ -19,6 +19,7 @@ import { CheckoutOfPrompt, type CheckoutOptions } from './checkout-of-prompt.ts'
 import type { LivePrompt } from './live-prompts.ts';
 import { TurnLost } from './lost-turn.ts';
 import { isLoginRefused } from './outcome.ts';
+import { finishingTurn, isOvertaken } from './overtaken-turn.ts';
 import { PromptCost, type PromptCostOptions } from './prompt-cost.ts';
 import { RecordKeeper } from './record-keeper.ts';
 import { type Attempt, Recovery, type RecoveryOptions } from './recovery.ts';
@@ -116,8 +117,7 @@ export class PromptRun {
   async #attempts(): Promise<Answer> {
     const { prompt } = this.#live;
     const spec = this.#options.specs.of(prompt);
-    const text = prompt.continues ? (prompt.carryOn ?? carryOn) : prompt.text;
-    const first = await this.#attempt({ spec, text, continues: false });
+    const first = await this.#attempt({ spec, continues: false });
     if (!(first instanceof TurnLost)) return first;
     const recovery = new Recovery(this.#options, this.#live, this.#cost, this.#keeper);
     if (prompt.onRecycle === 'fail') throw await recovery.giveUp(first);
@@ -173,9 +173,10 @@ export class PromptRun {
     let failure: unknown;
     try {
       this.#take(found.worker);
+      const toSend = text ?? (await this.#ownText());
       const note = await this.#fill(found.worker);
       // A turn that goes on has the note already.
-      const turn = await this.#turn(found, text, continues ? undefined : note);
+      const turn = await this.#turn(found, toSend, continues ? undefined : note);
       const about = { live: this.#live, turn, cost: this.#cost, keeper: this.#keeper };
       const answer = await concludeTurn(this.#options, { ...found, ...about });
       const published = (await this.#checkout?.finish(answer)) ?? answer;
@@ -188,6 +189,18 @@ export class PromptRun {
     } finally {
       this.#giveBack(found, failure);
     }
+  }
+
+  /**
+   * The text of the prompt, or the text that continues its turn. While the prompt waited for its worker, its session may
+   * have served another prompt.
+   */
+  async #ownText(): Promise<string> {
+    const { prompt } = this.#live;
+    if (prompt.continues && (await isOvertaken(this.#options.transcripts, prompt))) {
+      Object.assign(prompt, finishingTurn(prompt, prompt.continues.sessionId));
+    }
+    return prompt.continues ? (prompt.carryOn ?? carryOn) : prompt.text;
   }
 
   /** The worker may have ended by now, and its directory belongs to the session all the same. */

@@ -22,7 +22,8 @@ import type { TurnEvent } from './turn.ts';
 /** One attempt to answer a prompt. */
 export interface Attempt {
   spec: ProcessSpec;
-  text: string;
+  /** Absent: the text of the prompt, or the one that continues its turn, as it is when the prompt has its worker. */
+  text?: string;
   /** Whether this attempt continues a turn that had begun. */
   continues: boolean;
 }
