@@ -121,17 +121,20 @@ export class PromptRun {
     if (!(first instanceof TurnLost)) return first;
     const recovery = new Recovery(this.#options, this.#live, this.#cost, this.#keeper);
     if (prompt.onRecycle === 'fail') throw await recovery.giveUp(first);
-    const second = await this.#attempt(await recovery.next(first, this.#emit));
+    const second = await this.#attempt(await recovery.next(first, this.#emit), true);
     if (!(second instanceof TurnLost)) return second;
     throw await recovery.giveUp(second);
   }
 
-  /** A worker that ends before it has the prompt is replaced, once. */
-  async #attempt(attempt: Attempt): Promise<Answer | TurnLost> {
+  /**
+   * A worker that ends before it has the prompt is replaced, once.
+   * @param keepsTurn as `#tryOnce`
+   */
+  async #attempt(attempt: Attempt, keepsTurn = false): Promise<Answer | TurnLost> {
     let { spec } = attempt;
     for (let isLast = false; ; isLast = true) {
       try {
-        return await this.#tryOnce({ ...attempt, spec }, isLast);
+        return await this.#tryOnce({ ...attempt, spec }, keepsTurn || isLast);
       } catch (thrown) {
         const worker = this.#lostUnsent;
         if (!worker) throw thrown;
