@@ -65,6 +65,8 @@ export class PromptRun {
   #directory: WorkingDirectory | undefined;
   /** That worker, until the prompt is sent to it. */
   #unsent: Worker | undefined;
+  /** The session that was recorded for this prompt, until the prompt is sent to it. */
+  #unsentSession: string | undefined;
   #checkout: CheckoutOfPrompt | undefined;
   /** Whether the directory of the worker could not be filled. */
   #unfilled = false;
@@ -255,6 +257,9 @@ export class PromptRun {
       if (worker.sessionId !== undefined) this.#letGo = pool.hold(worker.sessionId);
       // A process that hung is still alive, and must not serve another prompt.
       if (worker.process.alive) void pool.recycle(worker, 'unresponsive', true);
+    } else if (this.#unsentSession !== undefined) {
+      pass.withdraw();
+      void this.#dropUnsent(worker, this.#unsentSession);
     } else if (isGivenUp(failure)) {
       pass.withdraw();
       // Its process still waits for the answer, which the next process of the session gets.
@@ -263,6 +268,15 @@ export class PromptRun {
       pass.done(failure === undefined ? undefined : asBerthError(failure));
       afterTurn(worker, (usable) => pool.release(worker, usable));
     }
+  }
+
+  /** Removes a session that was recorded and never had its prompt, and ends the process with the id of that session. */
+  async #dropUnsent(worker: Worker, sessionId: string): Promise<void> {
+    worker.sessionId = undefined;
+    if (worker.process.alive) void this.#options.pool.recycle(worker, 'removed', true);
+    await worker.gone;
+    await this.#keeper.forget(sessionId);
+    await this.#options.catalog.discard(sessionId);
   }
 
   /** Runs the turn, and continues it once if the API refused the login and there is a new one. */
@@ -303,9 +317,14 @@ export class PromptRun {
       this.#emit(event);
     };
     const beforeSend = async (promptId: string): Promise<void> => {
+      const { prompt, signal } = this.#live;
       this.#unsent = undefined;
-      await this.#live.prompt.approvals?.leave();
-      if (text === this.#live.prompt.text) await this.#note(worker, promptId);
+      await prompt.approvals?.leave();
+      // The worker of a prompt that was interrupted meanwhile may serve another prompt.
+      signal.throwIfAborted();
+      if (text === prompt.text) await this.#note(worker, promptId);
+      signal.throwIfAborted();
+      this.#unsentSession = undefined;
       const sessionId = worker.sessionId ?? worker.process.sessionId;
       if (sessionId !== undefined) this.#keeper.goesOn(sessionId);
     };
@@ -322,9 +341,10 @@ export class PromptRun {
 
   /** Reports the prompt before it is sent, if its caller wants that. The record of its session is durable then. */
   async #note(worker: Worker, promptId: string): Promise<void> {
-    const { onSend } = this.#live.prompt;
+    const { onSend, record } = this.#live.prompt;
     const sessionId = worker.sessionId ?? worker.process.sessionId;
     if (!onSend || sessionId === undefined) return;
+    if (sessionId !== record?.id) this.#unsentSession = sessionId;
     worker.sessionId = sessionId;
     this.#live.serve(sessionId);
     this.#keeper.begin(sessionId);
