@@ -1,6 +1,6 @@
 /**
- * Decides how a prompt goes on that an earlier process of berth has sent: its turn is continued in its session, or the
- * prompt is sent again. A turn that had ended has its answer in the transcript.
+ * Decides how a prompt goes on that an earlier process of berth has sent: its turn is continued in its session, its task is
+ * finished in a new turn, or the prompt is sent again. A turn that had ended has its answer in the transcript.
  * Invariants: a turn that had ended does not run again, unless the disk with its commits was lost before they were
  * published: then it goes on in its session, which gets its checkout again. While a transcript cannot be read, nothing
  * is decided. Nothing is decided before the processes of the earlier run
@@ -12,6 +12,7 @@ import { addUsage, type SessionRecord } from '../sessions/session-record.ts';
 import type { SessionStore } from '../sessions/session-store.ts';
 import type { Transcripts } from '../sessions/transcripts.ts';
 import type { Answer } from './answer.ts';
+import { finishingTurn } from './overtaken-turn.ts';
 import type { Intake, Prompt, PromptRequest } from './prompt.ts';
 import type { Rates } from './prompt-cost.ts';
 import { unreadable } from './resume-prompt.ts';
@@ -74,8 +75,8 @@ export class Continuation {
 
   /**
    * @param request of the prompt, as it was before it was sent
-   * @throws BerthError as `Intake.resolve`; `worker_recycled` if the turn was cut and its caller opted out;
-   *   `volume_unwritable` if the transcript cannot be read
+   * @throws BerthError as `Intake.resolve`; `worker_recycled` if the turn was cut or overtaken, and its caller
+   *   opted out; `volume_unwritable` if the transcript cannot be read
    */
   async resolve(request: PromptRequest, sent: EarlierSend): Promise<Continued> {
     const { intake, store, transcripts } = this.#options;
@@ -99,11 +100,17 @@ export class Continuation {
       return { answer: (await this.#options.finish?.(record, request, answer)) ?? answer };
     }
     if (turn.kind !== 'unknown' && cut && request.onRecycle === 'fail') throw optedOut(record.id);
-    if (turn.kind === 'unknown' && isNew) return this.#anew(request, record.id);
+    const isUnknownInNew = turn.kind === 'unknown' && isNew;
+    // A session that began with the prompt may have the turns of other prompts, and what the first send has done.
+    const isUsed = transcript !== undefined && record.turns > 0;
+    if (isUnknownInNew && !isUsed) return this.#anew(request, record.id);
+    const isOvertaken = turn.kind === 'overtaken' || isUnknownInNew;
     const prompt = await intake.resolve({ ...request, sessionId: record.id, fork: false });
-    const continues =
-      turn.kind === 'begun' || isLost ? { continues: { sessionId: record.id, promptId } } : {};
-    return { prompt: { ...prompt, ...continues }, lost: false };
+    const changes =
+      turn.kind === 'begun' || isLost
+        ? { continues: { sessionId: record.id, promptId } }
+        : isOvertaken && finishingTurn(request, record.id);
+    return { prompt: { ...prompt, ...changes }, lost: false };
   }
 
   async #hasLostCommits(record: SessionRecord, request: PromptRequest): Promise<boolean> {

@@ -19,6 +19,7 @@ import { CheckoutOfPrompt, type CheckoutOptions } from './checkout-of-prompt.ts'
 import type { LivePrompt } from './live-prompts.ts';
 import { TurnLost } from './lost-turn.ts';
 import { isLoginRefused } from './outcome.ts';
+import { finishingTurn, isOvertaken } from './overtaken-turn.ts';
 import { PromptCost, type PromptCostOptions } from './prompt-cost.ts';
 import { RecordKeeper } from './record-keeper.ts';
 import { type Attempt, Recovery, type RecoveryOptions } from './recovery.ts';
@@ -64,6 +65,8 @@ export class PromptRun {
   #directory: WorkingDirectory | undefined;
   /** That worker, until the prompt is sent to it. */
   #unsent: Worker | undefined;
+  /** The session that was recorded for this prompt, until the prompt is sent to it. */
+  #unsentSession: string | undefined;
   #checkout: CheckoutOfPrompt | undefined;
   /** Whether the directory of the worker could not be filled. */
   #unfilled = false;
@@ -116,22 +119,24 @@ export class PromptRun {
   async #attempts(): Promise<Answer> {
     const { prompt } = this.#live;
     const spec = this.#options.specs.of(prompt);
-    const text = prompt.continues ? (prompt.carryOn ?? carryOn) : prompt.text;
-    const first = await this.#attempt({ spec, text, continues: false });
+    const first = await this.#attempt({ spec, continues: false });
     if (!(first instanceof TurnLost)) return first;
     const recovery = new Recovery(this.#options, this.#live, this.#cost, this.#keeper);
     if (prompt.onRecycle === 'fail') throw await recovery.giveUp(first);
-    const second = await this.#attempt(await recovery.next(first, this.#emit));
+    const second = await this.#attempt(await recovery.next(first, this.#emit), true);
     if (!(second instanceof TurnLost)) return second;
     throw await recovery.giveUp(second);
   }
 
-  /** A worker that ends before it has the prompt is replaced, once. */
-  async #attempt(attempt: Attempt): Promise<Answer | TurnLost> {
+  /**
+   * A worker that ends before it has the prompt is replaced, once.
+   * @param keepsTurn as `#tryOnce`
+   */
+  async #attempt(attempt: Attempt, keepsTurn = false): Promise<Answer | TurnLost> {
     let { spec } = attempt;
     for (let isLast = false; ; isLast = true) {
       try {
-        return await this.#tryOnce({ ...attempt, spec }, isLast);
+        return await this.#tryOnce({ ...attempt, spec }, keepsTurn || isLast);
       } catch (thrown) {
         const worker = this.#lostUnsent;
         if (!worker) throw thrown;
@@ -173,9 +178,10 @@ export class PromptRun {
     let failure: unknown;
     try {
       this.#take(found.worker);
+      const toSend = text ?? (await this.#ownText());
       const note = await this.#fill(found.worker);
       // A turn that goes on has the note already.
-      const turn = await this.#turn(found, text, continues ? undefined : note);
+      const turn = await this.#turn(found, toSend, continues ? undefined : note);
       const about = { live: this.#live, turn, cost: this.#cost, keeper: this.#keeper };
       const answer = await concludeTurn(this.#options, { ...found, ...about });
       const published = (await this.#checkout?.finish(answer)) ?? answer;
@@ -188,6 +194,18 @@ export class PromptRun {
     } finally {
       this.#giveBack(found, failure);
     }
+  }
+
+  /**
+   * The text of the prompt, or the text that continues its turn. While the prompt waited for its worker, its session may
+   * have served another prompt.
+   */
+  async #ownText(): Promise<string> {
+    const { prompt } = this.#live;
+    if (prompt.continues && (await isOvertaken(this.#options.transcripts, prompt))) {
+      Object.assign(prompt, finishingTurn(prompt, prompt.continues.sessionId));
+    }
+    return prompt.continues ? (prompt.carryOn ?? carryOn) : prompt.text;
   }
 
   /** The worker may have ended by now, and its directory belongs to the session all the same. */
@@ -239,6 +257,9 @@ export class PromptRun {
       if (worker.sessionId !== undefined) this.#letGo = pool.hold(worker.sessionId);
       // A process that hung is still alive, and must not serve another prompt.
       if (worker.process.alive) void pool.recycle(worker, 'unresponsive', true);
+    } else if (this.#unsentSession !== undefined) {
+      pass.withdraw();
+      void this.#dropUnsent(worker, this.#unsentSession);
     } else if (isGivenUp(failure)) {
       pass.withdraw();
       // Its process still waits for the answer, which the next process of the session gets.
@@ -247,6 +268,15 @@ export class PromptRun {
       pass.done(failure === undefined ? undefined : asBerthError(failure));
       afterTurn(worker, (usable) => pool.release(worker, usable));
     }
+  }
+
+  /** Removes a session that was recorded and never had its prompt, and ends the process with the id of that session. */
+  async #dropUnsent(worker: Worker, sessionId: string): Promise<void> {
+    worker.sessionId = undefined;
+    if (worker.process.alive) void this.#options.pool.recycle(worker, 'removed', true);
+    await worker.gone;
+    await this.#keeper.forget(sessionId);
+    await this.#options.catalog.discard(sessionId);
   }
 
   /** Runs the turn, and continues it once if the API refused the login and there is a new one. */
@@ -287,9 +317,14 @@ export class PromptRun {
       this.#emit(event);
     };
     const beforeSend = async (promptId: string): Promise<void> => {
+      const { prompt, signal } = this.#live;
       this.#unsent = undefined;
-      await this.#live.prompt.approvals?.leave();
-      if (text === this.#live.prompt.text) await this.#note(worker, promptId);
+      await prompt.approvals?.leave();
+      // The worker of a prompt that was interrupted meanwhile may serve another prompt.
+      signal.throwIfAborted();
+      if (text === prompt.text) await this.#note(worker, promptId);
+      signal.throwIfAborted();
+      this.#unsentSession = undefined;
       const sessionId = worker.sessionId ?? worker.process.sessionId;
       if (sessionId !== undefined) this.#keeper.goesOn(sessionId);
     };
@@ -306,9 +341,10 @@ export class PromptRun {
 
   /** Reports the prompt before it is sent, if its caller wants that. The record of its session is durable then. */
   async #note(worker: Worker, promptId: string): Promise<void> {
-    const { onSend } = this.#live.prompt;
+    const { onSend, record } = this.#live.prompt;
     const sessionId = worker.sessionId ?? worker.process.sessionId;
     if (!onSend || sessionId === undefined) return;
+    if (sessionId !== record?.id) this.#unsentSession = sessionId;
     worker.sessionId = sessionId;
     this.#live.serve(sessionId);
     this.#keeper.begin(sessionId);

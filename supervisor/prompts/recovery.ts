@@ -22,8 +22,9 @@ import type { TurnEvent } from './turn.ts';
 /** One attempt to answer a prompt. */
 export interface Attempt {
   spec: ProcessSpec;
-  text: string;
-  /** Whether this attempt continues a turn that had begun. */
+  /** Absent: the text of the prompt, or the one that continues its turn, as it is when the prompt has its worker. */
+  text?: string;
+  /** Whether this attempt continues a turn that had begun; false if it sends the prompt from the beginning. */
   continues: boolean;
 }
 
@@ -60,7 +61,7 @@ export class Recovery {
   }
 
   /**
-   * @returns the attempt that continues the turn
+   * @returns the attempt that continues the turn, or sends the prompt again if the transcript does not have it
    * @throws the reason of an interrupt; BerthError `volume_unwritable` if the transcript cannot be read
    */
   async next(lost: TurnLost, emit: (event: TurnEvent) => void): Promise<Attempt> {
@@ -83,7 +84,7 @@ export class Recovery {
     const resumable = await this.#settle(lost);
     const prompt = this.#cost.left();
     const spec = specs.of(prompt, resumable ? sessionId : undefined);
-    return { spec, text: resumable ? carryOn : prompt.text, continues: true };
+    return { spec, text: resumable ? carryOn : prompt.text, continues: resumable };
   }
 
   /** @returns the error of a prompt whose turn is not continued. @throws the reason of an interrupt */

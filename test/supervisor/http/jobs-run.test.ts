@@ -1,6 +1,7 @@
 /** Jobs over HTTP, run by the supervisor with the scripted CLI. */
 import { randomUUID } from 'node:crypto';
 import t from 'tap';
+import { RunRecord } from '../../../supervisor/jobs/run-record.ts';
 import { collect, readEvents } from '../../support/read-events.ts';
 import { startSupervisor, token } from '../../support/supervisor.ts';
 import { until } from '../../support/until.ts';
@@ -74,6 +75,28 @@ t.test('a cancelled job interrupts its turn', async (t) => {
   });
   const { body: ended } = await call('GET', `/v1/jobs/${job.id}`);
   t.match(ended, { state: 'cancelled' });
+});
+
+t.test('a job that is cancelled just before its prompt is sent leaves no session', async (t) => {
+  const { call, surroundings } = await startSupervisor(t);
+  const sessions = async () => (await call('GET', '/v1/sessions')).body.sessions.length;
+  const recorded: number[] = [];
+  const { note } = RunRecord.prototype;
+  const value: typeof note = async function (this: RunRecord, sent) {
+    await note.call(this, sent);
+    recorded.push(await sessions());
+    await call('POST', `/v1/jobs/${this.job.id}/cancel`);
+  };
+  t.intercept(RunRecord.prototype, 'note', { value });
+  const { body: job } = await call('POST', '/v1/jobs', { body: { prompt: '[[say never]]' } });
+  await until('the job is cancelled', async () => {
+    return (await call('GET', `/v1/jobs/${job.id}`)).body.state === 'cancelled';
+  });
+  t.strictSame(recorded, [1], 'the session was recorded');
+  await until('the session is removed', async () => (await sessions()) === 0, 20_000);
+  const { body: status } = await call('GET', '/v1/status');
+  t.strictSame(status.workers, []);
+  t.equal(surroundings.api.requests.length, 0);
 });
 
 t.test(

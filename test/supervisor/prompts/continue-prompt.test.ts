@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { Continuation } from '../../../supervisor/prompts/continue-prompt.ts';
 import type { Prompt, PromptRequest } from '../../../supervisor/prompts/prompt.ts';
 import type { SessionRecord } from '../../../supervisor/sessions/session-record.ts';
@@ -9,13 +9,13 @@ import { sessionRecord } from '../../support/session-record.ts';
 const sent = { sessionId: 'session-1', promptId: 'prompt-1', cut: true };
 const request = { token: 'tests', fork: false, fields: {} } as PromptRequest;
 
-function makeContinuation(locate: () => Promise<string | undefined>) {
+function makeContinuation(locate: () => Promise<string | undefined>, turns = 0) {
   const discarded: string[] = [];
   const unused = () => t.fail('nothing is counted or priced');
   const continuation = new Continuation({
-    intake: { resolve: async ({ text }) => ({ text }) as Prompt },
+    intake: { resolve: async ({ text, attachments }) => ({ text, attachments }) as Prompt },
     store: {
-      read: async (id) => ({ id, token: 'tests' }) as SessionRecord,
+      read: async (id) => ({ id, token: 'tests', turns }) as SessionRecord,
       peek: unused as never,
       note: unused,
     },
@@ -56,6 +56,51 @@ t.test(
     t.strictSame(discarded, ['session-1']);
   },
 );
+
+/** The transcript of a session in which a tool of the turn ran, and then another prompt came. */
+function overtakenTranscript(t: Test): string {
+  const user = (uuid: string) => ({ type: 'user', uuid, turnOrigin: 'sdk' });
+  const call = { type: 'tool_use', id: 'call', name: 'Bash', input: {} };
+  const lines = [
+    { ...user('prompt-1'), message: { content: 'deploy' } },
+    { type: 'assistant', message: { id: 'm1', stop_reason: 'tool_use', content: [call] } },
+    { ...user('prompt-2'), message: { content: 'something else' } },
+  ];
+  const transcript = lines.map((line) => `${JSON.stringify(line)}\n`).join('');
+  return join(testDirectory(t, { transcript }), 'transcript');
+}
+
+t.test('a turn that another prompt has overtaken is not sent again as a whole', async (t) => {
+  const { continuation } = makeContinuation(async () => overtakenTranscript(t));
+  const attachments = [{ name: 'a.txt' }] as unknown as PromptRequest['attachments'];
+  for (const cut of [true, false]) {
+    const deploy = { ...request, text: 'deploy', attachments };
+    const continued = await continuation.resolve(deploy, { ...sent, cut });
+    if (!('prompt' in continued)) return t.fail('the turn has no answer');
+    const { text, continues, attachments: files } = continued.prompt;
+    t.match(text, /do not repeat what is already done:\n\ndeploy$/);
+    t.strictSame([continues, files], [undefined, undefined], 'it is a turn of its own');
+  }
+});
+
+t.test('an overtaken turn whose caller opted out ends with worker_recycled', async (t) => {
+  const { continuation } = makeContinuation(async () => overtakenTranscript(t));
+  for (const cut of [true, false]) {
+    const optedOut = { ...request, onRecycle: 'fail' } as const;
+    await t.rejects(continuation.resolve(optedOut, { ...sent, cut }), {
+      code: 'worker_recycled',
+      details: { session_id: 'session-1' },
+    });
+  }
+});
+
+t.test('a new session that other prompts have used is not discarded', async (t) => {
+  const { continuation, discarded } = makeContinuation(async () => overtakenTranscript(t), 1);
+  const unwritten = { ...sent, promptId: 'prompt-3' };
+  const continued = await continuation.resolve({ ...request, text: 'deploy' }, unwritten);
+  t.match(continued, { prompt: { text: /what is already done:\n\ndeploy$/ } });
+  t.strictSame(discarded, []);
+});
 
 t.test('a turn is counted in the record that another prompt has changed meanwhile', async (t) => {
   const message = { id: 'm1', model: 'opus', stop_reason: 'end_turn', content: 'whole' };

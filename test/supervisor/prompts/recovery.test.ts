@@ -113,7 +113,7 @@ t.test('the rest of the turn may call the model as often as is left', async (t) 
 
 t.test('a session that began with the turn and has no prompt is removed', async (t) => {
   const { next, done, worker } = lose(t, { sessionId: 'one', transcript: '{"type":"mode"}\n' });
-  t.match(await next(), { text: 'the prompt', continues: true, spec: { resume: undefined } });
+  t.match(await next(), { text: 'the prompt', continues: false, spec: { resume: undefined } });
   t.strictSame(done.slice(2), [
     ['forget', 'one'],
     ['discard', 'one'],
@@ -123,7 +123,7 @@ t.test('a session that began with the turn and has no prompt is removed', async 
 
 t.test('an earlier session without the prompt stays, and the prompt is sent again', async (t) => {
   const { next, done, worker } = lose(t, { record: { id: 'one' }, sessionId: 'one' });
-  t.match(await next(), { text: 'the prompt' });
+  t.match(await next(), { text: 'the prompt', continues: false });
   t.equal(done.length, 2);
   t.equal(worker.sessionId, 'one');
 });

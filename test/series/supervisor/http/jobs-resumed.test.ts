@@ -1,7 +1,9 @@
 /** Jobs that wait for an event, and jobs over a restart: by the supervisor with the scripted CLI. */
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { finishTask } from '../../../../supervisor/prompts/overtaken-turn.ts';
+import { bashAllowed, type Surroundings, scriptedClaude } from '../../../support/claude.ts';
 import { promptText } from '../../../support/messages-api.ts';
 import { type RunningSupervisor, startSupervisor } from '../../../support/supervisor.ts';
 import { until } from '../../../support/until.ts';
@@ -57,6 +59,45 @@ t.test(
     await endOf(t, next.call, refused);
   },
 );
+
+/** A CLI that resumes a session when there is a file `go` in the workspace. */
+function slowToResume({ workspace }: Surroundings): string {
+  const path = join(workspace, 'slow-claude');
+  const wait = `until [ -e ${workspace}/go ]; do sleep 0.05; done`;
+  const script = `#!/bin/sh
+case " $* " in *" --resume "*) ${wait} ;; esac
+exec ${scriptedClaude} "$@"
+`;
+  writeFileSync(path, script, { mode: 0o755 });
+  return path;
+}
+
+t.test('a job finishes its own task after another prompt of its session', async (t) => {
+  const config = { 'settings.json': bashAllowed };
+  const { call, supervisor, surroundings } = await startSupervisor(t, { config });
+  const { workspace, api } = surroundings;
+  const command = 'touch begun; until [ -e go ]; do sleep 0.05; done';
+  const task = `[[tool Bash ${JSON.stringify({ command })}]] [[say the task is done]]`;
+  const job = await addJob(call, { prompt: task });
+  await until('the tool runs', () => existsSync(join(workspace, 'begun')));
+  const { session_id } = (await call('GET', job)).body;
+  await supervisor.stop();
+
+  const next = await startSupervisor(t, { surroundings, cli: slowToResume(surroundings) });
+  const waiting = (count: number) =>
+    until(`${count} prompts wait for the process of the session`, async () => {
+      const { queue, workers } = (await next.call('GET', '/v1/status')).body;
+      return queue.length === count && workers[0]?.state === 'starting';
+    });
+  await waiting(1);
+  const other = next.prompt('[[say the other prompt is done]]', { session_id });
+  await waiting(2);
+  writeFileSync(join(workspace, 'go'), '');
+  t.match((await other).body, { result: 'the other prompt is done' });
+  const ended = await endOf(t, next.call, job);
+  t.match(ended, { session_id, result: { result: 'the task is done' } });
+  t.equal(promptText(api.requests.at(-1) as never), `${finishTask}\n\n${task}`);
+});
 
 t.test('a parked job resumes by itself after the cause is removed', async (t) => {
   const path = join(t.testdirName, 'config', 'profiles.yaml');

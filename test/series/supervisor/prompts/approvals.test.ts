@@ -2,6 +2,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { finishTask } from '../../../../supervisor/prompts/overtaken-turn.ts';
+import { carryOnDecided } from '../../../../supervisor/prompts/resume-prompt.ts';
 import { bash, startWithApprovals } from '../../../support/approvals.ts';
 import { realClaude } from '../../../support/claude.ts';
 
@@ -59,5 +61,8 @@ t.test(
     const { body: ended } = await second.call('GET', `/v1/jobs/${job.id}?wait=60s`);
     t.match(ended, { state: 'succeeded', result: { approvals: [{ id, decision: 'allow' }] } });
     t.ok(existsSync(join(surroundings.workspace, 'three')));
+    const texts = JSON.stringify(surroundings.api.requests.at(-1)?.body);
+    t.match(texts, carryOnDecided, 'the turn goes on');
+    t.notMatch(texts, finishTask, 'the resumed session has served no other prompt');
   },
 );

@@ -8,6 +8,7 @@ import {
   openSupervised,
   type Setting,
 } from '../../../supervisor/workspaces/supervised.ts';
+import { scriptedClaude } from '../../../support/claude.ts';
 import { until } from '../../../support/until.ts';
 
 t.test(
@@ -127,6 +128,36 @@ t.test('a prompt whose worker is killed during the checkout gets another worker'
   t.match(body.result, '# one');
   t.notOk(existsSync(join(sessions, lost)));
   for (const event of ['workspace_failed', 'mirror_removed']) t.equal(log.count(event), 0, event);
+});
+
+/** A CLI whose first process that gets a prompt is killed before it writes the prompt into its transcript. */
+function killedOnce(directory: string): string {
+  const path = join(directory, 'killed-once');
+  const mark = JSON.stringify(`${path}.mark`);
+  const preload = `const fs = require('node:fs');
+const { appendFileSync } = fs;
+fs.appendFileSync = (...written) => {
+  if (fs.existsSync(${mark})) return appendFileSync(...written);
+  fs.writeFileSync(${mark}, '');
+  process.kill(process.pid, 'SIGKILL');
+};
+`;
+  writeFileSync(`${path}.cjs`, preload);
+  const script = `#!/bin/sh
+export NODE_OPTIONS='--require ${path}.cjs'
+exec ${scriptedClaude} "$@"
+`;
+  writeFileSync(path, script, { mode: 0o755 });
+  return path;
+}
+
+t.test('a prompt that is sent again after a loss has the note about its checkout', async (t) => {
+  const settings = (directory: string) => ({ BERTH_CLAUDE_PATH: killedOnce(directory) });
+  const { prompt, surroundings } = await openSupervised(t, settings);
+  const { status, body } = await prompt('[[say done]]', code);
+  t.match({ status, body }, { status: 200, body: { result: 'done', recycled: 1 } });
+  const asked = JSON.stringify(surroundings.api.requests.at(-1)?.body);
+  t.match(asked, 'The working directory is a checkout of me/app');
 });
 
 /** As when an emptyDir goes with its pod. */
