@@ -208,7 +208,7 @@ async function apply(
   );
   for (const { path, want, action } of changes) {
     const isMode = action.kind === 'mode' || action.kind === 'keep';
-    if (isMode && want) await setMode(inside(root, path), want);
+    if (isMode && want) await setMode(root, path, want);
   }
   return written;
 }
