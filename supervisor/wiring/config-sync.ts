@@ -6,6 +6,7 @@
  * the guard never reverts what init writes. An init that ends in the middle of a change delays
  * prompts by `patience` only. Each commit is judged once: by the first worker that becomes ready
  * with it, or by `mostFailures` starts in a row that fail. After a bad judgement prompts wait for init to go back.
+ * While a file differs from the record, no worker may start, so no start judges the commit.
  */
 import type { Peer, Sharing } from '../../shared/lease.ts';
 import type { Log } from '../../shared/log.ts';
@@ -45,7 +46,7 @@ export class ConfigSync {
   #open = false;
   #timer: NodeJS.Timeout | undefined;
   #holds = false;
-  /** The commit that no worker has judged yet. */
+  /** The commit that no worker has judged yet; undefined while the volume may differ from the record. */
   #judging: string | undefined;
   #verdict: SyncReply | undefined;
 
@@ -149,17 +150,19 @@ export class ConfigSync {
     // init also announces that the report about the same commit has changed.
     if (!this.#holds && commit === before) return initOutcome.load();
     clearTimeout(this.#timer);
+    let isRight = false;
     try {
       await applied.load();
       await initOutcome.load();
-      if (!(await guard.reload())) this.#peer?.send({ kind: 'repair' } satisfies SyncReply);
+      isRight = await guard.reload();
+      if (!isRight) this.#peer?.send({ kind: 'repair' } satisfies SyncReply);
     } catch (error) {
       log.error('failed', 'the new configuration could not be read', { error });
     }
     this.#holds = false;
+    if (applied.commit !== before) this.#verdict = undefined;
+    this.#judging = isRight && !this.#verdict ? applied.commit : undefined;
     if (applied.commit !== before) {
-      this.#judging = applied.commit;
-      this.#verdict = undefined;
       log.info('configuration_synced', 'the volume has a new commit; workers are renewed', {
         commit: applied.commit,
         previous_commit: before,

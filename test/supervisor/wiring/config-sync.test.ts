@@ -169,6 +169,32 @@ t.test('init gets a request to restore a file that the supervisor has no copy of
   t.same(replies, [{ kind: 'repair' }]);
 });
 
+t.test('no start judges a commit while a file differs from the record', async (t) => {
+  const { sync, say, fail, volume, calls, replies, hasThawed } = start();
+  Object.assign(volume, { isWhole: false, commit: next });
+  say({ kind: 'end', commit: next });
+  await hasThawed();
+  t.same(replies.splice(0), [{ kind: 'repair' }]);
+  calls.length = 0;
+  fail(3, 'cannot start a worker: a file was changed and cannot be reverted');
+  t.same([...calls, ...replies], [], 'prompts do not wait for init to go back');
+
+  say({ kind: 'begin', commit: next });
+  await until('the supervisor is quiet', () => replies.length > 0);
+  replies.length = 0;
+  volume.isWhole = true;
+  say({ kind: 'end', commit: next });
+  await hasThawed();
+  sync.started('default', true);
+  t.same(replies, [{ kind: 'verdict', commit: next, good: true }], 'after the repair it counts');
+
+  say({ kind: 'begin', commit: next });
+  say({ kind: 'end', commit: next });
+  await until('the change is over', () => calls.filter((call) => call === 'thaw').length === 2);
+  sync.started('default', true);
+  t.same(replies.slice(1), [{ kind: 'quiet', commit: next }], 'a commit is judged once');
+});
+
 t.test('the first worker that is ready judges the commit, once', (t) => {
   const { sync, replies } = start();
   sync.started('default', true);
