@@ -2,6 +2,7 @@
 import {
   appendFileSync,
   chmodSync,
+  existsSync,
   lstatSync,
   mkdirSync,
   readFileSync,
@@ -13,6 +14,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { LargeFiles } from '../../../init/git/large-object.ts';
 import { objectId } from '../../../init/git/pack-format.ts';
 import { reconcile } from '../../../init/reconcile/worktree.ts';
 import { inspectVolume } from '../../../init/volume/volume.ts';
@@ -28,7 +30,11 @@ function openVolume(t: Test) {
   mkdirSync(join(stateDirectory, 'conflicts'), { recursive: true });
   const place = { configDirectory, stateDirectory, repository: 'https://example.test/a/b' };
   const wanted = { ...place, ref: undefined, directory: undefined };
-  const sync = async (files: Record<string, string>, during: () => void = () => undefined) => {
+  const sync = async (
+    files: Record<string, string>,
+    during: () => void = () => undefined,
+    largeFiles = new LargeFiles(),
+  ) => {
     const blobs = new Map(
       Object.values(files).map((text) => [objectId('blob', Buffer.from(text)), text]),
     );
@@ -50,6 +56,7 @@ function openVolume(t: Test) {
         during();
         return Buffer.from(blobs.get(oid) ?? '');
       },
+      largeFiles,
       conflicts: openAside(join(stateDirectory, 'conflicts'), 'init'),
       lease: { assertHeld: async () => undefined },
       signal: new AbortController().signal,
@@ -77,6 +84,18 @@ t.test('the removal of an unchanged file during a sync does not fail the sync', 
   await sync({ 'a.md': 'a\n', 'b.md': 'b two\n' }, () => rmSync(join(volume, 'a.md')));
   t.notOk(statSync(join(volume, '.berth/pending.json'), { throwIfNoEntry: false }));
   t.match(await sync({ 'a.md': 'a\n', 'b.md': 'b two\n' }), { restored: 1 });
+});
+
+t.test('a large file that a sync does not move is removed with the others', async (t) => {
+  const { sync } = openVolume(t);
+  const path = join(testDirectory(t), 'received');
+  writeFileSync(path, 'large\n');
+  const { ino, size } = statSync(path);
+  const largeFiles = new LargeFiles();
+  largeFiles.add(objectId('blob', Buffer.from('large\n')), { path, inode: ino, size });
+  await sync({ 'a.md': 'large\n' }, undefined, largeFiles);
+  largeFiles.clear();
+  t.notOk(existsSync(path));
 });
 
 const secret = 'github_pat_of_init';
