@@ -130,19 +130,28 @@ export async function readFileBounded(path: string, limit: number): Promise<Buff
     throw error;
   }
   try {
-    const status = await file.stat();
-    if (!status.isFile()) throw new Error(`${path} is not a regular file`);
-    if (status.size > limit) throw new Error(`${path} is larger than ${limit} bytes`);
-    const buffer = Buffer.alloc(Math.min(limit, status.size) + 1);
-    let length = 0;
-    for (;;) {
-      const { bytesRead } = await file.read(buffer, length, buffer.length - length, length);
-      length += bytesRead;
-      if (length > status.size) throw new Error(`${path} grew while it was read`);
-      if (bytesRead === 0) return buffer.subarray(0, length);
-    }
+    return await readOpenFile(file, path, limit);
   } finally {
     await file.close();
+  }
+}
+
+/**
+ * Reads an open regular file of at most `limit` bytes.
+ * @param path for the message of an error
+ * @throws Error if the file is not regular, too large or unreadable
+ */
+export async function readOpenFile(file: FileHandle, path: string, limit: number): Promise<Buffer> {
+  const status = await file.stat();
+  if (!status.isFile()) throw new Error(`${path} is not a regular file`);
+  if (status.size > limit) throw new Error(`${path} is larger than ${limit} bytes`);
+  const buffer = Buffer.alloc(Math.min(limit, status.size) + 1);
+  let length = 0;
+  for (;;) {
+    const { bytesRead } = await file.read(buffer, length, buffer.length - length, length);
+    length += bytesRead;
+    if (length > status.size) throw new Error(`${path} grew while it was read`);
+    if (bytesRead === 0) return buffer.subarray(0, length);
   }
 }
 

@@ -2,16 +2,29 @@
  * Moves files away without losing them: into `conflicts/`, which never expires, or into
  * `quarantine/`, which is bounded.
  * Invariants: a moved file keeps its content and its type (a symlink is moved, not followed).
- * Nothing that was moved before is replaced.
+ * Nothing that was moved before is replaced. A tool that replaces a directory by a symlink cannot
+ * make a move copy a file from elsewhere.
  */
 import { constants } from 'node:fs';
-import { cp, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import {
+  chmod,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readlink,
+  rename,
+  rm,
+  symlink,
+  utimes,
+} from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { systemCode } from './errors.ts';
+import { BerthError, systemCode } from './errors.ts';
 import { inside } from './files.ts';
+import { copyOpenFile, openInside } from './open-inside.ts';
 
 export interface Aside {
-  /** Moves `from` away under the name `relative`; returns the new path. */
+  /** Moves `from`, which ends with `relative`, away under the name `relative`; returns the new path. */
   save(from: string, relative: string): Promise<string>;
   /** The number of files that were moved. */
   readonly count: number;
@@ -47,7 +60,7 @@ export function openAside(
       }
       const wanted = to;
       for (let copy = 1; await exists(to); copy++) to = `${wanted}.${copy}`;
-      await move(from, to);
+      await move(from, to, relative);
       count += 1;
       onMoved(relative, to);
       return to;
@@ -74,14 +87,13 @@ async function exists(path: string): Promise<boolean> {
 }
 
 /** Renames, or copies and deletes if the state is on another file system. */
-async function move(from: string, to: string): Promise<void> {
+async function move(from: string, to: string, relative: string): Promise<void> {
   try {
     await rename(from, to);
   } catch (error) {
     if (systemCode(error) !== 'EXDEV') throw error;
     try {
-      const options = { recursive: true, verbatimSymlinks: true, preserveTimestamps: true };
-      await cp(from, to, { ...options, filter: hasContent });
+      await copy(from.slice(0, -relative.length - 1), relative, to);
       await syncAll(to);
     } catch (failure) {
       // An incomplete copy, made again at every start, would fill the disk.
@@ -93,9 +105,35 @@ async function move(from: string, to: string): Promise<void> {
 }
 
 /** FIFOs, sockets and devices have no content to lose, and cannot be copied. */
-async function hasContent(path: string): Promise<boolean> {
-  const status = await lstat(path);
-  return status.isFile() || status.isDirectory() || status.isSymbolicLink();
+async function copy(root: string, relative: string, to: string): Promise<void> {
+  const from = `${root}/${relative}`;
+  const status = await lstat(from);
+  if (status.isSymbolicLink()) await symlink(await readlink(from), to);
+  if (status.isFile()) await copyFile(root, relative, to);
+  if (!status.isDirectory()) return;
+  await mkdir(to, { mode: 0o700 });
+  for (const name of await readdir(from)) {
+    await copy(root, `${relative}/${name}`, join(to, name));
+  }
+  await chmod(to, status.mode & 0o777);
+  await utimes(to, status.atime, status.mtime);
+}
+
+async function copyFile(root: string, relative: string, to: string): Promise<void> {
+  const opened = await openInside(root, relative);
+  if (!opened) {
+    throw new BerthError(
+      'volume_unwritable',
+      `cannot move ${root}/${relative} to ${to}: the file was replaced meanwhile, or a directory above the file is a symlink or a mount; check which programs write there`,
+    );
+  }
+  const { file, status } = opened;
+  try {
+    await copyOpenFile(opened, to, status.mode & 0o777);
+  } finally {
+    await file.close();
+  }
+  await utimes(to, status.atime, status.mtime);
 }
 
 /** Makes a copy survive a power cut, before its original is removed. */

@@ -75,6 +75,19 @@ export async function placeCommit(github: GitHub, wanted: WantedCommit): Promise
   }
 }
 
+/** Whether the newest commit of the branch is berth's own. */
+export async function isOwnBranch(github: GitHub, branch: string): Promise<boolean> {
+  const [owner = '', repo = ''] = github.path.split('/');
+  try {
+    const { git } = (await connect(github, github.signal)).rest;
+    const tip = await tipOf(git, { owner, repo, ref: `heads/${branch}` });
+    return tip !== undefined && isOwn(tip);
+  } catch (error) {
+    const what = `read the branch ${branch} of ${github.path}`;
+    throw refusal(error, what, 'Contents: write', 'see the log');
+  }
+}
+
 /** Deletes berth's own branch, which closes its pull request. A branch of a person stays. */
 export async function removeBranch(github: GitHub, branch: string): Promise<void> {
   const [owner = '', repo = ''] = github.path.split('/');

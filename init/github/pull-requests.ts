@@ -110,6 +110,24 @@ export async function filesOf(
   }
 }
 
+/** The open pull request of a branch; undefined without one. @throws as above */
+export async function findPullRequest(
+  github: GitHub,
+  branch: string,
+): Promise<{ number: number; commit: string } | undefined> {
+  const { owner, repo } = namesOf(github.path);
+  try {
+    const octokit = await connect(github, github.signal);
+    const open = { owner, repo, state: 'open', head: `${owner}:${branch}` } as const;
+    const { data } = await octokit.rest.pulls.list(open);
+    const found = data.find(({ head }) => head.ref === branch);
+    return found && { number: found.number, commit: found.head.sha };
+  } catch (error) {
+    const what = `list the pull requests of ${github.path}`;
+    throw refusal(error, what, 'Pull requests: read', 'see the log');
+  }
+}
+
 /** The newest closed pull requests of a branch, merged or not, newest first. @throws as above */
 export async function closedPullRequests(
   github: GitHub,

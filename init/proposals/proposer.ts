@@ -74,7 +74,8 @@ export class Proposer {
     const isSettled = found.changes.every((one) =>
       state.settled.some(({ path, oid }) => path === one.path && oid === one.oid),
     );
-    if (known && !state.pull && state.withdrawing === undefined && isSettled) {
+    const isOver = !state.pull && !state.opening && state.withdrawing === undefined;
+    if (known && isOver && isSettled) {
       const login = await readLogin(configDirectory);
       const leftOut = await namedLeftOut(found.leftOut, { login, scans: this.#scans });
       metrics.found(0, leftOut);
@@ -89,6 +90,7 @@ export class Proposer {
     return withGitHub(config, signal, async (github) => {
       const pass = { config, record, state, github, api, found };
       if (!known) pass.state = await this.#recover(pass);
+      if (pass.state.opening) pass.state = await this.#adopt(pass);
       pass.state = await this.#follow(pass);
       return this.#propose(pass);
     });
@@ -105,6 +107,20 @@ export class Proposer {
     const recovered = { ...state, settled, ...(last ? { finished: last.commit } : {}) };
     await writeProposals(config.stateDirectory, recovered);
     return recovered;
+  }
+
+  /** Records an open pull request that an interrupted run has opened. A branch of a person stays. */
+  async #adopt({ state, github, api, config }: Pass): Promise<ProposalsState> {
+    const { opening: _, ...others } = state;
+    let adopted: ProposalsState = others;
+    const found = await api.findPullRequest(github, proposalsBranch);
+    if (found && (await api.isOwnBranch(github, proposalsBranch))) {
+      const files = await api.filesOf(github, found.number);
+      const pull = { number: found.number, commit: found.commit, digest: '', files };
+      adopted = { ...others, proposed: withContents(state.proposed, files), pull };
+    }
+    await writeProposals(config.stateDirectory, adopted);
+    return adopted;
   }
 
   /** Notices that the pull request was merged or closed. */
@@ -146,6 +162,9 @@ export class Proposer {
     // A change of the volume in between would mix two commits.
     if ((await steadyRecord(config))?.commit !== record.commit) return 'none';
     const described = { changes, leftOut, commit: record.commit };
+    // If this run ends before the pull request is recorded, the next pass looks for it.
+    const mark = state.pull ? {} : { opening: true as const };
+    if (!state.pull) await writeProposals(config.stateDirectory, { ...state, ...mark });
     const placed = await api.placeCommit(github, {
       branch: proposalsBranch,
       parent: record.commit,
@@ -154,13 +173,16 @@ export class Proposer {
       message: titleOf(described),
       finished: state.finished,
     });
-    if (placed.kind === 'foreign') return this.#hold(placed.commit);
+    if (placed.kind === 'foreign') {
+      if (!state.pull) await writeProposals(config.stateDirectory, state);
+      return this.#hold(placed.commit);
+    }
     // With the contents before a merge: an edit that goes on belongs to the merged content then.
     const originals = found.changes.filter((one) => changes.some(({ path }) => path === one.path));
     const files = withContents([], [...originals, ...changes]);
     const { withdrawing: _, ...others } = state;
     const written = { ...others, proposed: withContents(state.proposed, files) };
-    await writeProposals(config.stateDirectory, written);
+    await writeProposals(config.stateDirectory, { ...written, ...mark });
     const { number, created, url } = await api.openPullRequest(github, {
       branch: proposalsBranch,
       title: titleOf(described),
@@ -214,7 +236,7 @@ export class Proposer {
 
 function newState(repository: string, since: Date): ProposalsState {
   const lists = { proposed: [], settled: [], copies: [] };
-  return { version: 1, repository, since: since.toISOString(), ...lists };
+  return { version: 1, repository, since: since.toISOString(), opening: true, ...lists };
 }
 
 /** The record of the commit on the volume; undefined while the volume changes. */

@@ -1,8 +1,8 @@
 /**
  * `proposals.json` in berth's state: what was proposed, and how it ended.
  * Invariants: tools can write this file, so nothing in it makes a file be proposed that is not on the
- * volume, and the lists are bounded. Without the file, the closed pull requests have the most
- * important part of it.
+ * volume, and the lists are bounded. Without the file, the pull requests have the most important
+ * part of it.
  */
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -38,6 +38,8 @@ const state = z.object({
       files: z.array(content).max(1_000),
     })
     .optional(),
+  /** A pull request may be open without being recorded as `pull`: the run may have ended meanwhile. */
+  opening: z.literal(true).optional(),
   /** The number of a pull request whose branch is being deleted, because no change was left. */
   withdrawing: z.number().int().positive().optional(),
   /** The last commit of the last pull request that has ended: the branch may leave it. */

@@ -4,10 +4,9 @@
  * that replaces a parent directory meanwhile. A file with a second name (a hard link) is refused,
  * because that name may be the login's.
  */
-import { constants, lstatSync, realpathSync } from 'node:fs';
-import { open } from 'node:fs/promises';
 import { systemCode } from '../../shared/errors.ts';
 import { inside } from '../../shared/files.ts';
+import { isAt, openInside } from '../../shared/open-inside.ts';
 
 export interface VolumeFile {
   content: Buffer;
@@ -21,24 +20,21 @@ export async function readVolumeFile(
   path: string,
   limit: number,
 ): Promise<VolumeFile | 'too_large' | undefined> {
-  const full = inside(root, path);
-  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  const file = await open(full, flags).catch((error: unknown) => {
-    const code = systemCode(error) ?? '';
-    if (['ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES', 'ENXIO'].includes(code)) return undefined;
+  inside(root, path);
+  const opened = await openInside(root, path).catch((error: unknown) => {
+    if (systemCode(error) === 'EACCES') return undefined;
     throw error;
   });
-  if (!file) return undefined;
+  if (!opened) return undefined;
+  const { file, status } = opened;
   try {
-    const status = await file.stat();
-    const { dev } = lstatSync(realpathSync(root));
-    if (!status.isFile() || status.dev !== dev || status.nlink > 1) return undefined;
+    if (status.nlink > 1) return undefined;
     if (status.size > limit) return 'too_large';
     const buffer = Buffer.alloc(status.size + 1);
     const { bytesRead } = await file.read(buffer, 0, buffer.length, 0);
     const after = await file.stat();
     const isSame = after.mtimeMs === status.mtimeMs && bytesRead === status.size;
-    if (!isSame || !isAt(root, path, status.ino)) return undefined;
+    if (!isSame || !isAt(root, path, status)) return undefined;
     return {
       content: buffer.subarray(0, bytesRead),
       executable: (status.mode & 0o100) !== 0,
@@ -46,15 +42,5 @@ export async function readVolumeFile(
     };
   } finally {
     await file.close();
-  }
-}
-
-/** Whether the path, without any symlink in it, is still the file with this inode. */
-function isAt(root: string, path: string, inode: number): boolean {
-  try {
-    const real = inside(realpathSync(root), path);
-    return realpathSync(real) === real && lstatSync(real).ino === inode;
-  } catch {
-    return false;
   }
 }

@@ -5,8 +5,9 @@
  * the edit is saved.
  */
 import { BerthError } from '../../shared/errors.ts';
-import { inside, readFileBounded } from '../../shared/files.ts';
+import { readOpenFile } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
+import { openInside } from '../../shared/open-inside.ts';
 import { objectId } from '../git/pack-format.ts';
 import type { Bases } from './bases.ts';
 import { conflict } from './decide.ts';
@@ -73,5 +74,14 @@ export async function keepBases(
 }
 
 async function readLocal(root: string, path: string): Promise<Buffer | undefined> {
-  return readFileBounded(inside(root, path), largestText).catch(() => undefined);
+  const opened = await openInside(root, path).catch(() => undefined);
+  if (!opened) return undefined;
+  const { file } = opened;
+  try {
+    return await readOpenFile(file, path, largestText);
+  } catch {
+    return undefined;
+  } finally {
+    await file.close();
+  }
 }

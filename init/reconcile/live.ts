@@ -3,17 +3,19 @@
  * Invariants: every new content is on the volume, durable, before the first path changes: a full
  * volume changes nothing, and all paths change within a moment. The replaced files are kept, so that
  * the commit before can be restored without the git server. A file that was edited since the plan
- * was made is saved before it is replaced.
+ * was made is saved before it is replaced. Only the file that the plan has seen is kept: a tool that
+ * replaces a directory by a symlink cannot make this process copy another file.
  */
-import { constants, lstatSync } from 'node:fs';
-import { copyFile, link, mkdir, rm } from 'node:fs/promises';
+import { lstatSync, type Stats } from 'node:fs';
+import { link, lstat, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BerthError, systemCode } from '../../shared/errors.ts';
 import { inside, unwritable } from '../../shared/files.ts';
+import { copyOpenFile, openInside } from '../../shared/open-inside.ts';
 import { forEachParallel } from '../../shared/parallel.ts';
 import type { LaidOut } from '../git/large-object.ts';
 import { type TreeRecord, writeTreeRecord } from '../volume/record.ts';
-import { statusOf } from './local-file.ts';
+import { type Status, statusOf } from './local-file.ts';
 import type { Step } from './plan.ts';
 import { replaceFile } from './replace-file.ts';
 
@@ -85,7 +87,7 @@ export async function keepPrevious(
     const replaced = changes.filter(({ local }) => local.kind === 'file');
     await forEachParallel(replaced, width, signal, async ({ path, local }) => {
       if (local.kind !== 'file') return;
-      await keep(inside(root, path), join(directory, local.oid));
+      await keep(root, path, local.status, join(directory, local.oid));
     });
     if (isNew && applied) await writeTreeRecord(directory, previousRecord, applied);
   } catch (error) {
@@ -94,16 +96,31 @@ export async function keepPrevious(
   }
 }
 
-/** A hard link costs no space; the content of a path changes by a rename, so the link keeps it. */
-async function keep(from: string, to: string): Promise<void> {
+/**
+ * A hard link costs no space; the content of a path changes by a rename, so the link keeps it. A
+ * file that is not kept comes from the git directory.
+ * @param seen of the file that the plan has seen
+ */
+async function keep(root: string, path: string, seen: Status, to: string): Promise<void> {
   try {
-    await link(from, to);
+    await link(inside(root, path), to);
+    if (!isSeen(await lstat(to), seen)) await rm(to, { force: true });
   } catch (error) {
     const code = systemCode(error) ?? '';
     if (['EEXIST', 'ENOENT'].includes(code)) return;
-    await copyFile(from, to, constants.COPYFILE_EXCL).catch((again: unknown) => {
-      if (!['EEXIST', 'ENOENT'].includes(systemCode(again) ?? '')) throw again;
-    });
+    await keepCopy(root, path, seen, to);
+  }
+}
+
+async function keepCopy(root: string, path: string, seen: Status, to: string): Promise<void> {
+  const opened = await openInside(root, path);
+  if (!opened) return;
+  try {
+    if (isSeen(opened.status, seen)) await copyOpenFile(opened, to, 0o600);
+  } catch (error) {
+    if (systemCode(error) !== 'EEXIST') throw error;
+  } finally {
+    await opened.file.close();
   }
 }
 
@@ -112,7 +129,10 @@ export function isEditedSince(root: string, { path, local }: Step): boolean {
   const found = lstatSync(inside(root, path), { throwIfNoEntry: false });
   if (!found) return false;
   if (local.kind !== 'file') return local.kind === 'missing' && found.isFile();
+  return !isSeen(found, local.status);
+}
+
+function isSeen(found: Stats, seen: Status): boolean {
   const { size, mtime, inode } = statusOf(found);
-  const { status } = local;
-  return size !== status.size || mtime !== status.mtime || inode !== status.inode;
+  return size === seen.size && mtime === seen.mtime && inode === seen.inode;
 }

@@ -185,8 +185,8 @@ async function apply(
   await forEachParallel(writes, width, signal, async (step) => {
     const { path, want, content: merged } = step;
     if (!want) return;
-    const large = merged || want.mode === '120000' ? undefined : largeFiles?.take(want.oid);
-    const file = staged?.get(path) ?? large;
+    const isPlain = !merged && want.mode !== '120000';
+    const file = staged?.get(path) ?? (isPlain ? largeFiles?.take(want.oid) : undefined);
     if (isLate(step)) await conflicts.save(inside(root, path), path);
     const moved = file && (await moveEntry(root, path, want, file));
     if (moved) {
@@ -208,7 +208,7 @@ async function apply(
   );
   for (const { path, want, action } of changes) {
     const isMode = action.kind === 'mode' || action.kind === 'keep';
-    if (isMode && want) await setMode(inside(root, path), want);
+    if (isMode && want) await setMode(root, path, want);
   }
   return written;
 }

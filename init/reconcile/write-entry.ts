@@ -4,11 +4,12 @@
  * conflicts/, unless it is berth's.
  */
 import { randomBytes } from 'node:crypto';
-import { constants, lstatSync } from 'node:fs';
-import { lstat, mkdir, open, rename, rm, rmdir, symlink } from 'node:fs/promises';
+import { lstatSync } from 'node:fs';
+import { lstat, mkdir, rename, rm, rmdir, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { systemCode } from '../../shared/errors.ts';
 import { inside, obstructedParent, syncDirectory, unwritable } from '../../shared/files.ts';
+import { openInside } from '../../shared/open-inside.ts';
 import { forEachParallel } from '../../shared/parallel.ts';
 import type { Aside } from '../../shared/set-aside.ts';
 import type { LaidOut } from '../git/large-object.ts';
@@ -58,19 +59,20 @@ export async function moveEntry(
  * another owner's file is replaced by a copy. A file that is gone by now is left to the next run.
  * @throws BerthError `volume_unwritable`
  */
-export async function setMode(full: string, entry: TreeEntry): Promise<void> {
-  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  const file = await open(full, flags).catch((error: unknown) => {
-    if (['ENOENT', 'ELOOP'].includes(systemCode(error) ?? '')) return undefined;
+export async function setMode(root: string, path: string, entry: TreeEntry): Promise<void> {
+  const full = inside(root, path);
+  const opened = await openInside(root, path).catch((error: unknown) => {
     throw unwritable(full, error);
   });
+  if (!opened) return;
+  const { file } = opened;
   try {
-    await file?.chmod(permissions(entry));
+    await file.chmod(permissions(entry));
   } catch (error) {
-    if (!file || systemCode(error) !== 'EPERM') throw unwritable(full, error);
+    if (systemCode(error) !== 'EPERM') throw unwritable(full, error);
     await replaceFile(full, await file.readFile(), permissions(entry));
   } finally {
-    await file?.close();
+    await file.close();
   }
 }
 

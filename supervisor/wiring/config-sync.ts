@@ -6,6 +6,8 @@
  * the guard never reverts what init writes. An init that ends in the middle of a change delays
  * prompts by `patience` only. Each commit is judged once: by the first worker that becomes ready
  * with it, or by `mostFailures` starts in a row that fail. After a bad judgement prompts wait for init to go back.
+ * While a file differs from the record, no worker may start, so no start judges the commit. Failures of a
+ * profile that failed before the change do not judge the new commit either.
  */
 import type { Peer, Sharing } from '../../shared/lease.ts';
 import type { Log } from '../../shared/log.ts';
@@ -45,9 +47,11 @@ export class ConfigSync {
   #open = false;
   #timer: NodeJS.Timeout | undefined;
   #holds = false;
-  /** The commit that no worker has judged yet. */
+  /** The commit that no worker has judged yet; undefined while the volume may differ from the record. */
   #judging: string | undefined;
   #verdict: SyncReply | undefined;
+  /** The profiles whose last start before a change failed, until a worker of the profile is ready. */
+  readonly #failedBefore = new Set<string>();
 
   constructor(options: ConfigSyncOptions) {
     this.#options = options;
@@ -76,12 +80,14 @@ export class ConfigSync {
   /** A worker of the profile has become ready, or could not be started. */
   started(profile: string, ready: boolean): void {
     const { applied, pool } = this.#options;
+    if (ready) this.#failedBefore.delete(profile);
     const commit = this.#judging;
     if (commit === undefined || commit !== applied.commit || this.#holds) return;
     if (ready) {
       this.#judge({ kind: 'verdict', commit, good: true });
       return;
     }
+    if (this.#failedBefore.has(profile)) return;
     const failure = pool.launchFailures.get(profile);
     if (!failure || failure.attempts < mostFailures || !applied.since(profile)) return;
     const reason = redact(failure.error.message).slice(0, 1_000);
@@ -123,6 +129,8 @@ export class ConfigSync {
     const { pool, guard, live, patience = 60_000 } = this.#options;
     this.#holds = true;
     pool.freeze();
+    // The end of the change forgets these failures.
+    for (const profile of pool.launchFailures.keys()) this.#failedBefore.add(profile);
     guard.hold();
     // A starting process may have read a part of its configuration.
     for (const worker of pool.workers) {
@@ -149,17 +157,19 @@ export class ConfigSync {
     // init also announces that the report about the same commit has changed.
     if (!this.#holds && commit === before) return initOutcome.load();
     clearTimeout(this.#timer);
+    let isRight = false;
     try {
       await applied.load();
       await initOutcome.load();
-      if (!(await guard.reload())) this.#peer?.send({ kind: 'repair' } satisfies SyncReply);
+      isRight = await guard.reload();
+      if (!isRight) this.#peer?.send({ kind: 'repair' } satisfies SyncReply);
     } catch (error) {
       log.error('failed', 'the new configuration could not be read', { error });
     }
     this.#holds = false;
+    if (applied.commit !== before) this.#verdict = undefined;
+    this.#judging = isRight && !this.#verdict ? applied.commit : undefined;
     if (applied.commit !== before) {
-      this.#judging = applied.commit;
-      this.#verdict = undefined;
       log.info('configuration_synced', 'the volume has a new commit; workers are renewed', {
         commit: applied.commit,
         previous_commit: before,

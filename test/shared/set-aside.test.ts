@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { boundQuarantine, openAside } from '../../shared/set-aside.ts';
 import { testDirectory } from '../support/directory.ts';
+import { filesWith } from '../support/find-secret.ts';
 import { canMount, mountSmall } from '../support/small-volume.ts';
 
 const skip = canMount ? false : 'needs root';
@@ -66,6 +67,19 @@ t.test(
     t.strictSame(readdirSync(join(state, 'conflicts', place)), []);
   },
 );
+
+t.test('a file behind a symlink is not copied from another file system', { skip }, async (t) => {
+  using both = twoFileSystems(t, 'size=1m');
+  const { volume, state } = both;
+  writeFileSync(join(state, 'git-token'), 'secret');
+  symlinkSync(state, join(volume, 'd'));
+  const aside = openAside(join(volume, 'conflicts'), 'test');
+  await t.rejects(aside.save(join(volume, 'd/git-token'), 'd/git-token'), {
+    code: 'volume_unwritable',
+  });
+  t.strictSame(filesWith(join(volume, 'conflicts'), ['secret']), []);
+  t.equal(readFileSync(join(state, 'git-token'), 'utf8'), 'secret');
+});
 
 t.test('the newest files stay in quarantine, however many are moved in a second', async (t) => {
   const root = testDirectory(t);

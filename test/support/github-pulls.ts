@@ -8,6 +8,8 @@ export interface PullRequests {
   access?: 'none' | 'read' | 'write';
   /** The bare repository with the branches, if it is a real one. */
   git?: string;
+  /** Called when a pull request was opened, before the answer. */
+  onOpen?: () => void;
   /** Those that were opened, first number 1. */
   opened: PullRequest[];
 }
@@ -27,7 +29,7 @@ export interface PullRequest {
 type Send = (status: number, body: object) => void;
 
 export async function answerPulls(
-  { branches, access = 'write', git, opened }: PullRequests,
+  { branches, access = 'write', git, onOpen, opened }: PullRequests,
   asked: { method: string; path: string; body: object; repository: string },
   send: Send,
 ): Promise<void> {
@@ -73,6 +75,7 @@ export async function answerPulls(
   } else {
     const pull = { title: '', body: '', head: '', base: '', ...wanted, state: 'open' } as const;
     opened.push(pull);
+    onOpen?.();
     send(201, shown(pull));
   }
 }

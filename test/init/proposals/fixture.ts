@@ -70,7 +70,7 @@ export async function openProposals(
   const proposed = (file: string) => textAt(path, branch, file);
   return {
     ...harbour,
-    ...{ api, gitData, opened, registry, proposer, pass, write, end, proposed },
+    ...{ api, gitData, pulls, opened, registry, proposer, pass, write, end, proposed },
     withConfig,
     /** A new program, as after a restart of the pod. */
     again,

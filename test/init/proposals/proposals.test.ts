@@ -197,6 +197,41 @@ t.test('a push of a person that comes while berth works is kept', async (t) => {
   t.equal(scene.repository.head(branch), again(), 'the branch of the person stays');
 });
 
+t.test(
+  'an open pull request that the record does not have is followed and withdrawn',
+  async (t) => {
+    const scene = await openProposals(t, files);
+    const recorded = join(scene.volume, '.berth/proposals.json');
+    const killed = new AbortController();
+    scene.pulls.onOpen = () => killed.abort();
+    scene.write('CLAUDE.md', 'first\n');
+    await t.rejects(scene.proposer.pass(killed.signal));
+    scene.pulls.onOpen = () => undefined;
+    t.match(scene.opened, [{ state: 'open' }]);
+    scene.write('CLAUDE.md', text);
+    t.equal(await scene.pass(scene.again()), 'withdrawn', 'the edit was taken back meanwhile');
+    t.equal(scene.opened[0]?.state, 'closed');
+    const before = scene.api.requests.length;
+    t.equal(await scene.pass(), 'none');
+    t.equal(scene.api.requests.length, before, 'then no request is sent');
+
+    scene.write('CLAUDE.md', 'second\n');
+    t.equal(await scene.pass(), 'opened');
+    rmSync(recorded);
+    scene.write('CLAUDE.md', text);
+    t.equal(await scene.pass(scene.again()), 'withdrawn', 'also without the record');
+    t.equal(scene.opened[1]?.state, 'closed');
+
+    scene.write('CLAUDE.md', 'third\n');
+    t.equal(await scene.pass(), 'opened');
+    rmSync(recorded);
+    scene.repository.commit({ 'CLAUDE.md': 'theirs\n' }, 'Correct', branch);
+    scene.write('CLAUDE.md', text);
+    t.equal(await scene.pass(scene.again()), 'none', 'the branch of a person stays');
+    t.equal(scene.opened[2]?.state, 'open');
+  },
+);
+
 t.test('upstream, a person and a token that may too little do no harm', async (t) => {
   const scene = await openProposals(t, { ...files, 'rules/a.md': 'one\n' });
   scene.write('CLAUDE.md', text.replace('two', 'my two'));

@@ -29,7 +29,10 @@ function open({ patience = 10_000, rollBackPatience = 10_000 } = {}) {
       workers,
       launchFailures,
       freeze: () => void calls.push('freeze'),
-      thaw: () => void calls.push('thaw'),
+      thaw: () => {
+        launchFailures.clear();
+        calls.push('thaw');
+      },
       recycle: async (worker, reason, now = false) => {
         calls.push(`recycle ${worker.name} ${reason}${now ? ' now' : ''}`);
       },
@@ -82,10 +85,10 @@ function open({ patience = 10_000, rollBackPatience = 10_000 } = {}) {
     noWorkerWasEverReady: () => {
       lastGood = undefined;
     },
-    fail: (attempts: number, message: string) => {
+    fail: (attempts: number, message: string, profile = 'default') => {
       const error = new BerthError('cli_unavailable', message);
-      launchFailures.set('default', { error, stderr: '', attempts, since: 0 });
-      sync.started('default', false);
+      launchFailures.set(profile, { error, stderr: '', attempts, since: 0 });
+      sync.started(profile, false);
     },
     hasThawed: () => until('prompts go on', () => calls.includes('thaw')),
     isQuiet: () => until('the supervisor is quiet', () => replies.length > 0),
@@ -169,6 +172,32 @@ t.test('init gets a request to restore a file that the supervisor has no copy of
   t.same(replies, [{ kind: 'repair' }]);
 });
 
+t.test('no start judges a commit while a file differs from the record', async (t) => {
+  const { sync, say, fail, volume, calls, replies, hasThawed } = start();
+  Object.assign(volume, { isWhole: false, commit: next });
+  say({ kind: 'end', commit: next });
+  await hasThawed();
+  t.same(replies.splice(0), [{ kind: 'repair' }]);
+  calls.length = 0;
+  fail(3, 'cannot start a worker: a file was changed and cannot be reverted');
+  t.same([...calls, ...replies], [], 'prompts do not wait for init to go back');
+
+  say({ kind: 'begin', commit: next });
+  await until('the supervisor is quiet', () => replies.length > 0);
+  replies.length = 0;
+  volume.isWhole = true;
+  say({ kind: 'end', commit: next });
+  await hasThawed();
+  sync.started('default', true);
+  t.same(replies, [{ kind: 'verdict', commit: next, good: true }], 'after the repair it counts');
+
+  say({ kind: 'begin', commit: next });
+  say({ kind: 'end', commit: next });
+  await until('the change is over', () => calls.filter((call) => call === 'thaw').length === 2);
+  sync.started('default', true);
+  t.same(replies.slice(1), [{ kind: 'quiet', commit: next }], 'a commit is judged once');
+});
+
 t.test('the first worker that is ready judges the commit, once', (t) => {
   const { sync, replies } = start();
   sync.started('default', true);
@@ -235,6 +264,34 @@ t.test('a profile that never worked gives no verdict on a commit', (t) => {
   sync.started('unknown', false);
   t.same(replies, []);
   t.end();
+});
+
+t.test('a profile that failed before a change does not judge the new commit', async (t) => {
+  const { sync, say, fail, volume, calls, replies, launchFailures } = start();
+  sync.started('default', true);
+  fail(5, 'cannot start the CLI: the server is gone', 'other');
+  const change = async (commit: string) => {
+    calls.length = 0;
+    say({ kind: 'begin', commit });
+    volume.commit = commit;
+    say({ kind: 'end', commit });
+    await until('the change is over', () => calls.includes('thaw'));
+    replies.length = 0;
+  };
+  await change(next);
+  fail(3, 'cannot start the CLI: the server is gone', 'other');
+  t.same(replies, []);
+  await change('c'.repeat(40));
+  await change('d'.repeat(40));
+  fail(3, 'cannot start the CLI: the server is gone', 'other');
+  t.same(replies, [], 'also if no start has failed between two changes');
+  launchFailures.delete('other');
+  sync.started('other', true);
+  t.match(replies, [{ commit: 'd'.repeat(40), good: true }], 'a success judges the commit');
+
+  await change('e'.repeat(40));
+  fail(3, 'cannot start the CLI', 'other');
+  t.match(replies, [{ commit: 'e'.repeat(40), good: false }], 'after the success failures count');
 });
 
 t.test('no worker judges while the volume changes', async (t) => {
