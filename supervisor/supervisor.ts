@@ -146,7 +146,8 @@ export class Supervisor {
     store.abandon();
     ledger.abandon();
     // Each of them can be stopped again by `stop`, which waits for it.
-    for (const part of [configuration, disk, retention, credentials, pool]) {
+    void attempt(() => pool.stop('lease_lost'), this.#log);
+    for (const part of [configuration, disk, retention, credentials]) {
       void attempt(() => part.stop(), this.#log);
     }
   }

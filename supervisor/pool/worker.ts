@@ -45,6 +45,8 @@ export const recycleReasons = [
   /** The worker worked without a prompt while nothing may run. */
   'unprompted',
   'stopping',
+  /** The volume belongs to another pod. */
+  'lease_lost',
 ] as const;
 
 export type RecycleReason = (typeof recycleReasons)[number];
