@@ -202,15 +202,15 @@ export class Pool {
   async recycle(worker: Worker, reason: RecycleReason, now = false, grace = usualGrace) {
     if (worker.state === 'recycling') return worker.gone;
     if (worker.state === 'busy' && !now) {
-      worker.recycleAfterTurn = reason;
+      worker.mark(reason);
       return;
     }
     await endWorker(worker, reason, grace, this.#options);
   }
 
-  /** Keeps a busy worker that would have been recycled for that reason after its turn. */
+  /** Withdraws the reason; a busy worker stays after its turn if it has no other reason. */
   spare(worker: Worker, reason: RecycleReason): void {
-    if (worker.recycleAfterTurn === reason) worker.recycleAfterTurn = undefined;
+    worker.unmark(reason);
   }
 
   /** Call it when the number of allowed workers, or what a worker may do, has changed. */
