@@ -16,6 +16,7 @@ import { goodCommitsFile } from './boot/last-good-commit.ts';
 import { replicaFile } from './boot/replica-name.ts';
 import { attempt } from './boot/shutdown-step.ts';
 import { runMarkFile } from './boot/unclean-shutdown.ts';
+import { removeLeftQueries } from './claude/usage-query.ts';
 import { type Cli, findCli, noteTested } from './cli/select.ts';
 import { type CliTest, selfTest } from './cli/self-test.ts';
 import { type LoginKind, loginKindsOf } from './cli/test-configuration.ts';
@@ -118,6 +119,8 @@ export class Supervisor {
     // A killed supervisor leaves its workers behind: they may still write in the sessions of jobs.
     await killLeftWorkers(config.configDirectory);
     await removeLeftLocks(config.configDirectory);
+    const temporaryDirectory = config.inherited.TMPDIR ?? '/tmp';
+    await removeLeftQueries({ ...config, temporaryDirectory });
     signal.throwIfAborted();
     this.#parts.configSync.open();
     pool.start();
@@ -146,7 +149,8 @@ export class Supervisor {
     store.abandon();
     ledger.abandon();
     // Each of them can be stopped again by `stop`, which waits for it.
-    for (const part of [configuration, disk, retention, credentials, pool]) {
+    void attempt(() => pool.stop('lease_lost'), this.#log);
+    for (const part of [configuration, disk, retention, credentials]) {
       void attempt(() => part.stop(), this.#log);
     }
   }

@@ -216,6 +216,13 @@ export class ClaudeProcess {
       this.#child.closeInput();
       await within(this.ended, Math.max(grace, hooks));
     }
+    return this.terminate(grace);
+  }
+
+  /**
+   * Ends the process and its group, also while `stop` waits: SIGTERM, and SIGKILL after `grace` milliseconds.
+   */
+  async terminate(grace: number): Promise<ProcessEnd> {
     if (this.alive) {
       this.#child.signal('SIGTERM');
       await within(this.ended, grace);

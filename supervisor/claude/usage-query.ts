@@ -1,12 +1,14 @@
 /**
  * Asks the CLI how much of its usage windows a subscription has used: the control request `get_usage`, which calls
  * `GET https://api.anthropic.com/api/oauth/usage` (seen with the CLI 2.1.330).
- * Invariants: a process of its own answers, in an empty configuration directory that is removed afterwards. Workers cannot
- * answer: berth sets CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC for them, and then the CLI answers null without a request.
+ * Invariants: a process of its own answers, in an empty configuration directory that is removed afterwards. If berth is
+ * killed first, its next start removes the directory. Workers cannot answer: berth sets
+ * CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC for them, and then the CLI answers null without a request.
  * The process gets no refresh token, so it can neither refresh nor lose the login. What the CLI answers is parsed and
  * bounded.
  */
-import { mkdtemp, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { mkdtemp, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { BerthError } from '../../shared/errors.ts';
@@ -24,6 +26,8 @@ export interface UsageQuery {
   inherited: Readonly<Record<string, string | undefined>>;
   /** The text of the login file. */
   login: string;
+  /** The workers' configuration directory: it stands for the volume. */
+  configDirectory: string;
   temporaryDirectory: string;
   /** Ends the process at once. */
   signal?: AbortSignal | undefined;
@@ -59,10 +63,11 @@ export async function queryUsage({
   path,
   inherited,
   login,
+  configDirectory,
   temporaryDirectory,
   signal,
 }: UsageQuery): Promise<Record<string, LimitWindow> | undefined> {
-  const directory = await mkdtemp(join(temporaryDirectory, 'berth-usage-'));
+  const directory = await mkdtemp(join(temporaryDirectory, prefixFor(configDirectory)));
   try {
     const content = JSON.stringify(accessOnly.parse(JSON.parse(login)));
     await writeFile(join(directory, '.credentials.json'), content, { mode: 0o600 });
@@ -87,6 +92,27 @@ export async function queryUsage({
   } finally {
     await removeTree(directory).catch(() => undefined);
   }
+}
+
+/**
+ * Removes the directories, each with an access token, of queries during which berth was killed. Call it with the lease on
+ * the volume, so that no other program has a query for this volume under way; never rejects.
+ */
+export async function removeLeftQueries({
+  configDirectory,
+  temporaryDirectory,
+}: Pick<UsageQuery, 'configDirectory' | 'temporaryDirectory'>): Promise<void> {
+  const prefix = prefixFor(configDirectory);
+  const names = await readdir(temporaryDirectory).catch((): string[] => []);
+  for (const name of names.filter((each) => each.startsWith(prefix))) {
+    await removeTree(join(temporaryDirectory, name)).catch(() => undefined);
+  }
+}
+
+/** The programs of several volumes may share a temporary directory. Exported for tests. */
+export function prefixFor(configDirectory: string): string {
+  const volume = createHash('sha256').update(configDirectory).digest('hex').slice(0, 12);
+  return `berth-usage-${volume}-`;
 }
 
 /** The windows of an answer to `get_usage`. Exported for tests. */

@@ -3,8 +3,8 @@
  * changes nothing else.
  * Invariants: soft pressure never ends the last worker. A hard decision ends one worker; the next
  * decision waits until that worker is gone. If ending a worker did not lower the pressure, the
- * policy waits before it ends the next one. Under pressure there are never more workers than at its
- * start.
+ * policy waits before it ends the next one. Decisions for the container and decisions for the bounds
+ * of a worker wait separately. Under pressure there are never more workers than at its start.
  */
 import { follow, type PressureState } from './pressure.ts';
 import { type Bounds, boundsOfWorker, type Reading, type WorkerReading } from './reading.ts';
@@ -37,14 +37,20 @@ export type Action =
    */
   | { do: 'end'; worker: string; cause: Cause; grace: number; patience: number };
 
+/** Which bound a hard decision enforces: one of the container, or one of a single worker. */
+type Scope = 'container' | 'worker';
+
+/** When a hard decision was made, and how long no other is made if the pressure did not fall. */
+interface Ended {
+  at: number;
+  pause: number;
+}
+
 export interface State extends PressureState {
   /** Workers that are ended when their turn ends. */
   marked: ReadonlySet<string>;
-  /**
-   * The time and the reason of the last hard decision, and how long no other is made if the
-   * pressure did not fall.
-   */
-  ended: { at: number; pause: number; cause?: Cause };
+  /** The last hard decision for each kind of bound. */
+  ended: Readonly<Record<Scope, Ended>>;
   /** Workers that were being ended already, and whose end was hastened by a hard decision. */
   hastened: ReadonlySet<string>;
   /** Since when the container's pressure is not hard; undefined while it is hard. */
@@ -53,13 +59,15 @@ export interface State extends PressureState {
   eased: number;
 }
 
+const never: Ended = { at: Number.NEGATIVE_INFINITY, pause: 0 };
+
 export const initialState: State = {
   level: 'none',
   ceiling: undefined,
   since: Number.NEGATIVE_INFINITY,
   calm: 0,
   marked: new Set(),
-  ended: { at: Number.NEGATIVE_INFINITY, pause: 0 },
+  ended: { container: never, worker: never },
   hastened: new Set(),
   belowHard: Number.NEGATIVE_INFINITY,
   eased: Number.NEGATIVE_INFINITY,
@@ -92,9 +100,7 @@ export function decide(
 ): { actions: Action[]; state: State } {
   const names = new Set(reading.workers.map(({ name }) => name));
   const pressure = follow(reading, bounds, before);
-  const forContainer = before.ended.cause?.startsWith('container') ?? false;
   const below = before.belowHard ?? reading.now;
-  const relief = forContainer ? reading.now - below : Number.NEGATIVE_INFINITY;
   const state = {
     ...before,
     ...pressure.state,
@@ -102,7 +108,7 @@ export function decide(
     marked: new Set([...before.marked].filter((name) => names.has(name))),
     hastened: new Set([...before.hastened].filter((name) => names.has(name))),
   };
-  const round = new Round(reading, bounds, state, relief);
+  const round = new Round(reading, bounds, state, reading.now - below);
   const cause = pressure.cause;
   if (!round.endOne(cause) && cause !== 'container_hard' && cause !== 'container_predicted') {
     round.easeWorkers();
@@ -136,19 +142,27 @@ class Round {
     const { now } = this.#reading;
     const { ended } = this.state;
     const leaving = this.#reading.workers.length > this.#staying.length;
-    if (leaving && now - ended.at < leavingTime) return false;
-    const choice = this.#forProcesses() ?? this.#forItself() ?? this.#forContainer(pressure);
-    if (!choice) return false;
-    const { worker, cause } = choice;
-    const again = now - ended.at < pauses.forgottenAfter;
+    const last = Math.max(ended.container.at, ended.worker.at);
+    if (leaving && now - last < leavingTime) return false;
+    const choices = [this.#forProcesses(), this.#forItself(), this.#forContainer(pressure)];
+    return choices.some((choice) => choice !== undefined && this.#end(choice));
+  }
+
+  /** Ends the worker, unless an earlier decision of the same scope pauses this one. */
+  #end({ worker, cause }: { worker: WorkerReading; cause: Cause }): boolean {
+    const { now } = this.#reading;
+    const scope: Scope = cause.startsWith('container') ? 'container' : 'worker';
+    const { at, pause } = this.state.ended[scope];
+    const again = now - at < pauses.forgottenAfter;
     const leaks = worker.warmedUp && (worker.growth ?? 0) >= leaking;
-    const relieved =
-      choice.cause === 'processes' || this.#relief >= reliefTime || (leaks && this.#relief > 0);
-    const paused = !relieved && now - ended.at < ended.pause;
+    const relief = scope === 'container' ? this.#relief : Number.NEGATIVE_INFINITY;
+    const relieved = cause === 'processes' || relief >= reliefTime || (leaks && relief > 0);
+    const paused = !relieved && now - at < pause;
     if (paused && !leaks) return false;
-    const pause =
-      again && !relieved ? Math.min(pauses.longest, Math.max(ended.pause, pauses.first) * 2) : 0;
-    this.state = { ...this.state, ended: { at: now, cause, pause: Math.max(pause, pauses.first) } };
+    const longer =
+      again && !relieved ? Math.min(pauses.longest, Math.max(pause, pauses.first) * 2) : 0;
+    const next = { at: now, pause: Math.max(longer, pauses.first) };
+    this.state = { ...this.state, ended: { ...this.state.ended, [scope]: next } };
     if (worker.stage === 'leaving') {
       this.state = { ...this.state, hastened: new Set([...this.state.hastened, worker.name]) };
     }

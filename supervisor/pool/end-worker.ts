@@ -1,5 +1,6 @@
 /** Ends a worker: logs it, gives the process time to end by itself, and leaves nothing of it. */
 import type { Log } from '../../shared/log.ts';
+import { within } from '../../shared/waiting.ts';
 import type { BackgroundTask } from '../claude/background.ts';
 import type { RecycleReason, Worker } from './worker.ts';
 
@@ -11,6 +12,9 @@ export interface EndOptions {
   /** Waits until that CLI is not refreshing its login, which an end would lose; never rejects. */
   beforeEnd?: (pid: number | undefined) => Promise<void>;
 }
+
+/** Why the pool stops. */
+export type StopReason = Extract<RecycleReason, 'stopping' | 'lease_lost'>;
 
 /** Work in the background of a session, and why its process ended. */
 export interface LostWork {
@@ -53,12 +57,22 @@ export async function endWorker(
   onRecycle?.(reason);
   const lost = lostWork(worker, reason);
   if (lost) onWorkLost?.(lost);
-  await beforeEnd?.(worker.process.pid);
+  if (reason !== 'lease_lost') await beforeEnd?.(worker.process.pid);
   await worker.process.stop(grace, hookTime(worker, reason));
   await worker.gone;
 }
 
-/** No time for a worker that is ended because of its memory, or that hangs. */
+/**
+ * Bounds the end of a worker that was being ended already when the pool stops. Resolves like `endWorker`.
+ * @param grace milliseconds between SIGTERM and SIGKILL
+ */
+export async function hastenEnd(worker: Worker, reason: StopReason, grace: number): Promise<void> {
+  if (reason === 'stopping') await within(worker.gone, whileStopping);
+  if (worker.process.alive) await worker.process.terminate(grace);
+  await worker.gone;
+}
+
+/** No time for a worker that is ended because of its memory or a lost lease, or that hangs. */
 function hookTime({ process: { sessionEnd } }: Worker, reason: RecycleReason): number {
   if (unhurried.has(reason)) return sessionEnd;
   return reason === 'stopping' ? Math.min(whileStopping, sessionEnd) : 0;

@@ -9,7 +9,7 @@ import { BerthError } from '../../shared/errors.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
 import { type Action, assign, withoutWorker } from './assign.ts';
 import type { LaunchFailure } from './backoff.ts';
-import { type EndOptions, endWorker } from './end-worker.ts';
+import { type EndOptions, endWorker, hastenEnd, type StopReason } from './end-worker.ts';
 import { Launches } from './launches.ts';
 import type { ProcessSpec, WarmTarget } from './process-spec.ts';
 import { RefillPause } from './refill-pause.ts';
@@ -43,6 +43,8 @@ export interface PoolOptions extends EndOptions {
 
 /** Milliseconds for each step of the end of a process. */
 const usualGrace = 2_000;
+/** The same when the volume belongs to another pod. */
+const graceOfLeaseLost = 250;
 
 export interface AcquireOptions {
   spec: ProcessSpec;
@@ -200,15 +202,15 @@ export class Pool {
   async recycle(worker: Worker, reason: RecycleReason, now = false, grace = usualGrace) {
     if (worker.state === 'recycling') return worker.gone;
     if (worker.state === 'busy' && !now) {
-      worker.recycleAfterTurn = reason;
+      worker.mark(reason);
       return;
     }
     await endWorker(worker, reason, grace, this.#options);
   }
 
-  /** Keeps a busy worker that would have been recycled for that reason after its turn. */
+  /** Withdraws the reason; a busy worker stays after its turn if it has no other reason. */
   spare(worker: Worker, reason: RecycleReason): void {
-    if (worker.recycleAfterTurn === reason) worker.recycleAfterTurn = undefined;
+    worker.unmark(reason);
   }
 
   /** Call it when the number of allowed workers, or what a worker may do, has changed. */
@@ -258,16 +260,24 @@ export class Pool {
     this.#reconcile();
   }
 
-  /** Ends all workers, also busy ones; resolves when they have ended. */
-  async stop(): Promise<void> {
+  /**
+   * Ends all workers, also busy ones; resolves when they have ended. May be called again: a lost lease shortens
+   * a stop that is under way.
+   */
+  async stop(reason: StopReason = 'stopping'): Promise<void> {
     this.#stopping ??= new BerthError('draining', 'cannot accept a prompt: the server is stopping');
     clearInterval(this.#idleTimer);
     this.#refill.stop();
     this.#oneStart.stop();
     this.#launches.stop();
     this.#line.rejectAll(this.#stopping);
-    await Promise.all(this.workers.map((worker) => this.recycle(worker, 'stopping', true)));
-    await Promise.all(this.workers.map(({ gone }) => gone));
+    const grace = reason === 'lease_lost' ? graceOfLeaseLost : usualGrace;
+    const ends = this.workers.map((worker) =>
+      worker.state === 'recycling'
+        ? hastenEnd(worker, reason, grace)
+        : this.recycle(worker, reason, true, grace),
+    );
+    await Promise.all(ends);
   }
 
   #reconcile(): void {

@@ -45,6 +45,8 @@ export const recycleReasons = [
   /** The worker worked without a prompt while nothing may run. */
   'unprompted',
   'stopping',
+  /** The volume belongs to another pod. */
+  'lease_lost',
 ] as const;
 
 export type RecycleReason = (typeof recycleReasons)[number];
@@ -63,8 +65,8 @@ export class Worker {
   idleSince = performance.now();
   /** Turns that the worker has served. */
   turns = 0;
-  /** Why a busy worker is recycled after its turn; undefined if it is not. */
-  recycleAfterTurn: RecycleReason | undefined;
+  /** The reasons for which a busy worker is recycled after its turn. */
+  readonly #marks = new Set<RecycleReason>();
   /** Why the pool has ended the worker; undefined if the worker lives or has ended by itself. */
   recycledFor: RecycleReason | undefined;
   /** Resolves when the process, and all processes that it started, have ended. */
@@ -121,6 +123,23 @@ export class Worker {
   get #mayWork(): boolean {
     const { background = 0 } = this.spec;
     return performance.now() - this.idleSince < background;
+  }
+
+  /**
+   * Why a busy worker is recycled after its turn; undefined if it is not. An end for memory is the fastest, so
+   * that reason has priority.
+   */
+  get recycleAfterTurn(): RecycleReason | undefined {
+    return this.#marks.has('memory') ? 'memory' : this.#marks.values().next().value;
+  }
+
+  /** Adds a reason to recycle a busy worker after its turn. */
+  mark(reason: RecycleReason): void {
+    this.#marks.add(reason);
+  }
+
+  unmark(reason: RecycleReason): void {
+    this.#marks.delete(reason);
   }
 
   get state(): WorkerState {

@@ -28,6 +28,8 @@ export class TurnWatch {
   readonly #helper: HelperWatch | undefined;
   /** Questions about calls of tools that wait for a person. */
   #questions = 0;
+  /** When the CLI repeats a call of the model, by performance.now(). */
+  #retryAt = Number.NEGATIVE_INFINITY;
 
   constructor(
     process: ClaudeProcess,
@@ -51,18 +53,27 @@ export class TurnWatch {
     if (kind === 'tools') this.#watchdog.toolsBegun(message.tools.map(({ id }) => id));
     if (kind === 'tool_results') this.#watchdog.toolsEnded(message.results.map(({ id }) => id));
     // The CLI is silent until its retry: up to 38 s by default, or as long as the API has requested.
-    if (kind === 'retry') this.#watchdog.excuse(message.delayMs);
+    if (kind === 'retry') {
+      this.#retryAt = performance.now() + message.delayMs;
+      this.#excuse();
+    }
     if (kind === 'session' && message.loaded.keySource === 'apiKeyHelper') this.#helper?.begin();
   }
 
   /** While a person decides, the CLI is silent. @param over resolves when the decision is there */
   excuseUntil(over: Promise<void>): void {
     this.#questions += 1;
-    this.#watchdog.excuse(Number.POSITIVE_INFINITY);
+    this.#excuse();
     void over.then(() => {
       this.#questions -= 1;
-      if (this.#questions === 0) this.#watchdog.excuse(0);
+      this.#excuse();
     });
+  }
+
+  /** A retry does not end the wait for a person, and an answer does not end the wait for a retry. */
+  #excuse(): void {
+    const untilRetry = Math.max(0, this.#retryAt - performance.now());
+    this.#watchdog.excuse(this.#questions > 0 ? Number.POSITIVE_INFINITY : untilRetry);
   }
 
   stop(): void {

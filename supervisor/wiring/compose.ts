@@ -436,7 +436,8 @@ export function createParts(options: PartsOptions): Parts {
       if (state.kind !== 'valid' || state.credentials.expiresAt < Date.now() + 120_000) return;
       const { text } = state.credentials;
       const { inherited } = config;
-      return queryUsage({ path: cli().path, inherited, login: text, temporaryDirectory, signal });
+      const directories = { configDirectory, temporaryDirectory };
+      return queryUsage({ path: cli().path, inherited, login: text, ...directories, signal });
     },
   });
   const metrics = createMetrics({

@@ -17,6 +17,8 @@ export interface StartPoolOptions extends Partial<Omit<PoolOptions, 'warm'>> {
   warmWorkers?: number;
   path?: () => string;
   surroundings?: Surroundings;
+  /** Milliseconds for SessionEnd hooks. */
+  sessionEnd?: number;
 }
 
 /** What is asked for where it differs from the usual. */
@@ -31,6 +33,7 @@ export async function startPool(t: Test, options: StartPoolOptions = {}) {
   const {
     path = () => scriptedClaude,
     surroundings = await makeSurroundings(t),
+    sessionEnd = 0,
     ...rest
   } = options;
   const { warmWorkers = 0, ...poolOptions } = rest;
@@ -61,6 +64,7 @@ export async function startPool(t: Test, options: StartPoolOptions = {}) {
           arguments: cliArguments({ resume: sessionId }),
           environment: cliEnvironment(surroundings.inherited, surroundings.config, name),
           workingDirectory: surroundings.workspace,
+          sessionEnd,
           onStray: () => {},
         });
       },

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { Growth } from '../../../supervisor/memory/growth.ts';
 import {
   type Action,
@@ -263,17 +263,51 @@ t.test('a replacement that crosses the bound again is no relief', (t) => {
 t.test('when a bound is crossed long after, the next goes at once', (t) => {
   const first = decide(reading(900, [worker('a'), worker('b')]), bounds, initialState);
   let { state } = decide(reading(900, [worker('b')], { now: 1_250 }), bounds, first.state);
-  t.equal(state.ended.pause, 2_000);
+  t.equal(state.ended.container.pause, 2_000);
   for (const now of [2_000, 11_000]) ({ state } = decide(reading(800, [], { now }), bounds, state));
   const again = decide(reading(900, [worker('c')], { now: 12_000 }), bounds, state);
-  t.match(again, { actions: [{ do: 'end', worker: 'c' }], state: { ended: { pause: 1_000 } } });
+  t.match(again.actions, [{ do: 'end', worker: 'c' }]);
+  t.equal(again.state.ended.container.pause, 1_000);
+  t.end();
+});
+
+/** The state after six workers in a row were ended for their own hard bound. */
+function afterOwnBounds(t: Test): State {
+  let state = initialState;
+  for (let serial = 0; serial < 6; serial += 1) {
+    const large = worker(`large-${serial}`, { ...busy, bytes: 800 });
+    const now = serial * 70_000 - 350_000;
+    const step = decide(reading(600, [large, worker('a')], { now }), bounds, state);
+    t.match(step.actions, [{ do: 'end', worker: large.name, cause: 'worker_hard' }]);
+    ({ state } = decide(reading(200, [worker('a')], { now: now + 1_000 }), bounds, step.state));
+  }
+  return state;
+}
+
+t.test('ends for the bounds of workers do not delay an end for the container', (t) => {
+  const state = afterOwnBounds(t);
+  const all = [worker('a', { ...busy, bytes: 400 }), worker('b', { ...busy, bytes: 300 })];
+  t.match(actions(reading(900, all, { now: 2_000 }), state), [
+    { do: 'end', worker: 'a', cause: 'container_hard' },
+  ]);
+  t.end();
+});
+
+t.test('a worker whose end waits does not hide that the container is full', (t) => {
+  const state = afterOwnBounds(t);
+  const small = worker('small', { ...busy, bytes: 101, limit: 100 });
+  const all = [small, worker('a', { ...busy, bytes: 400 })];
+  t.same(actions(reading(600, all, { now: 2_000 }), state), [], 'its end waits');
+  t.match(actions(reading(900, all, { now: 2_000 }), state), [
+    { do: 'end', worker: 'a', cause: 'container_hard' },
+  ]);
   t.end();
 });
 
 t.test('a worker that leaks while it is ended is killed, and no other is ended for it', (t) => {
   const leaking = worker('a', { stage: 'leaving', bytes: 600 });
   const all = [leaking, worker('b', { ...busy, bytes: 200 })];
-  const ended = { at: -5_000, pause: 0, cause: 'container_hard' as const };
+  const ended = { ...initialState.ended, container: { at: -5_000, pause: 0 } };
   const first = decide(reading(900, all), bounds, { ...initialState, ended });
   t.match(first.actions, [{ do: 'end', worker: 'a', cause: 'container_hard' }]);
   t.equal(first.actions.length, 1);

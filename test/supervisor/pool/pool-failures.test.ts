@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
 import type { ClaudeProcess } from '../../../supervisor/claude/process.ts';
 import { prepareWorker } from '../../../supervisor/pool/prepare.ts';
@@ -9,7 +10,7 @@ import {
   startProcess,
 } from '../../support/claude.ts';
 import { startPool } from '../../support/pool.ts';
-import { tailsOf } from '../../support/processes.ts';
+import { processesOf, tailsOf } from '../../support/processes.ts';
 import { until } from '../../support/until.ts';
 
 t.jobs = 3;
@@ -246,4 +247,24 @@ t.test('a held session is reserved for the caller that continues the session', a
   pool.release(mine, true);
   t.equal(await other, mine);
   pool.release(mine, true);
+});
+
+t.test('a lost lease ends workers at once, also those that are being ended already', async (t) => {
+  // Neither the end of its input nor SIGTERM ends this CLI, as if its hooks ran.
+  const { pool, recycled, surroundings } = await startPool(t, {
+    path: () => scripted('claude-that-is-silent'),
+    prepare: async () => {},
+    sessionEnd: 30_000,
+    warmWorkers: 2,
+    beforeEnd: () => delay(4_000),
+  });
+  await until('two workers are warm', () => pool.count('warm') === 2);
+  const [idle] = pool.workers;
+  if (idle) void pool.recycle(idle, 'idle');
+  const began = performance.now();
+  await pool.stop('lease_lost');
+  const took = performance.now() - began;
+  t.ok(took < 2_500, `${Math.round(took)} ms`);
+  t.same(recycled, ['idle', 'lease_lost']);
+  t.same(processesOf(surroundings.config), []);
 });

@@ -35,6 +35,19 @@ t.test(
   },
 );
 
+t.test('a worker that memory allows to stay is still recycled for another reason', async (t) => {
+  const { acquire, ask, pool, recycled } = await startPool(t);
+  const { sessionId, worker } = await ask('[[say one]]');
+  await acquire({ sessionId });
+  void pool.recycle(worker, 'renewed');
+  void pool.recycle(worker, 'memory');
+  t.equal(worker.recycleAfterTurn, 'memory', 'that end is the fastest');
+  pool.spare(worker, 'memory');
+  pool.release(worker, true);
+  await pool.stop();
+  t.same(recycled, ['renewed']);
+});
+
 t.test('prompts for one session run one after the other, in sequence', async (t) => {
   const { ask, pool, surroundings } = await startPool(t);
   const { sessionId } = await ask('[[say zero]]');

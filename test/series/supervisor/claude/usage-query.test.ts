@@ -21,7 +21,8 @@ t.test('the CLI reads the windows with the access token alone, and leaves nothin
   mkdirSync(temporaryDirectory);
   const login = readFileSync(join(surroundings.config, '.credentials.json'), 'utf8');
   const { inherited } = surroundings;
-  const found = await queryUsage({ path: realClaude, inherited, login, temporaryDirectory });
+  const directories = { configDirectory: surroundings.config, temporaryDirectory };
+  const found = await queryUsage({ path: realClaude, inherited, login, ...directories });
   t.same(found, {
     five_hour: { utilization: 0.375, resetsAt: Date.parse(resets_at) },
     seven_day: { utilization: 0.12, resetsAt: undefined },

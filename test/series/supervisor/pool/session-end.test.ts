@@ -1,7 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { scripted } from '../../../support/claude.ts';
+import { startPool } from '../../../support/pool.ts';
 import { startWithRealCli } from '../../../support/supervisor.ts';
+import { until } from '../../../support/until.ts';
 
 /** Longer than the CLI gives them by itself, and than a process without hooks has for its end. */
 const hook = (seconds: number) => ({
@@ -37,4 +40,20 @@ t.test('a stopping server waits for the hooks only up to a limit', async (t) => 
   await supervisor.stop();
   const seconds = (performance.now() - started) / 1_000;
   t.ok(seconds > 7 && seconds < 60, `${seconds} s`);
+});
+
+t.test('the limit also applies to a worker whose end began before the stop', async (t) => {
+  const { pool } = await startPool(t, {
+    path: () => scripted('claude-that-is-silent'),
+    prepare: async () => {},
+    sessionEnd: 30_000,
+    warmWorkers: 1,
+  });
+  await until('a worker is warm', () => pool.count('warm') === 1);
+  const [worker] = pool.workers;
+  if (worker) void pool.recycle(worker, 'idle');
+  const began = performance.now();
+  await pool.stop();
+  const seconds = (performance.now() - began) / 1_000;
+  t.ok(seconds > 7 && seconds < 20, `${seconds} s`);
 });
