@@ -145,7 +145,8 @@ export class Supervisor {
 
   /** The volume belongs to another pod: nothing here may write there any more, and no CLI may run. */
   #leaveVolume(): void {
-    const { store, ledger, configuration, disk, retention, credentials, pool } = this.#parts;
+    const { store, ledger, configuration, disk, retention, credentials, pool, guard } = this.#parts;
+    guard.leaveVolume();
     store.abandon();
     ledger.abandon();
     // Each of them can be stopped again by `stop`, which waits for it.

@@ -45,6 +45,7 @@ export class PoolMemory {
   readonly #patience = new Map<number, number>();
   /** The waits for a refresh that run, by pid. */
   readonly #refreshes = new Map<number, Promise<void>>();
+  #hasVolume = true;
 
   constructor({ config, pool, limitOf, log, cgroupRoot }: PoolMemoryOptions) {
     this.#config = config;
@@ -105,6 +106,11 @@ export class PoolMemory {
     if (this.#refreshes.get(pid) === over) this.#refreshes.delete(pid);
   }
 
+  /** The volume belongs to another pod from now on: its CLIs have locks there, and are not seen here. */
+  leaveVolume(): void {
+    this.#hasVolume = false;
+  }
+
   /** Ends the processes that a worker has left, and removes its locks and sockets. */
   async clearAway(name: string, pid: number | undefined): Promise<void> {
     const { configDirectory, inherited } = this.#config;
@@ -113,7 +119,7 @@ export class PoolMemory {
     await killMarked(marksOf(configDirectory, name));
     const others = this.#pool.workers.filter((worker) => worker.name !== name);
     await killStrays(others.flatMap(({ process }) => (process.alive ? (process.pid ?? []) : [])));
-    if (pid === undefined) return;
+    if (pid === undefined || !this.#hasVolume) return;
     const temporaryDirectory = inherited.CLAUDE_CODE_TMPDIR ?? inherited.TMPDIR ?? '/tmp';
     await removeTraces({ pid, configDirectory, temporaryDirectory });
   }

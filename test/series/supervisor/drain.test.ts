@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
@@ -184,6 +184,8 @@ t.test('when another program takes the lease, the supervisor ends without a writ
   await surroundings.api.waitForRequest((request) => /begun/.test(promptText(request) ?? ''));
   await until('its record is there', () => readdirSync(join(state, 'sessions')).length === 2);
   const lease = { version: 1, owner: 'another', holder: 'serve on another-pod', beat: 1 };
+  const lock = join(surroundings.config, '.storage-write.lock');
+  mkdirSync(lock);
   writeFileSync(join(state, 'lease.json'), JSON.stringify(lease));
   await until('it is told', () => fatal.length > 0);
   t.match(fatal, [{ code: 'lease_held', message: /another-pod took the lease over/ }]);
@@ -193,6 +195,7 @@ t.test('when another program takes the lease, the supervisor ends without a writ
   t.ok((await slow).status >= 500);
   t.same(written(), before);
   t.match(readFileSync(join(state, 'lease.json'), 'utf8'), /another-pod/);
+  t.ok(existsSync(lock), 'a CLI of the other one may hold it');
 });
 
 t.test(
