@@ -96,7 +96,9 @@ async function simulate(profile: Profile, days: number, random = seeded(1)): Pro
     if (limit) windows.heard('default', reportsIn(limit));
   };
   const end = async (job: Job, how: Parameters<typeof afterRun>[1]): Promise<void> => {
-    const after = await store.update(job.id, (found) => afterRun(found, how, clock.now, { random }));
+    const after = await store.update(job.id, (found) =>
+      afterRun(found, how, clock.now, { random }),
+    );
     if (after?.state === 'parked') result.jobs.parkings += 1;
     if (after?.state !== 'succeeded') return;
     result.jobs.done += 1;
