@@ -200,10 +200,7 @@ t.test('a copy that is no session harms nothing', async (t) => {
   await lose(b.store);
   const project = join(b.configDirectory, 'projects');
   mkdirSync(join(b.configDirectory, 'outside'));
-  const name = `${b.configDirectory.replace(/config$/, 'workspace')}`.replaceAll(
-    /[^a-zA-Z0-9]/g,
-    '-',
-  );
+  const name = projectDirectory(b.workspace);
   symlinkSync(join(b.configDirectory, 'outside'), join(project, name));
   t.equal(await b.mirror.adopt(linked), 'none');
   t.strictSame(readdirSync(join(b.configDirectory, 'outside')), [], 'a symlink is not followed');
