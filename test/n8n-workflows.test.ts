@@ -3,6 +3,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import t from 'tap';
+import { readOverrides } from '../supervisor/profiles/overrides.ts';
+import { readProfiles } from '../supervisor/profiles/read.ts';
 import {
   addresses,
   readWorkflow,
@@ -49,6 +51,14 @@ t.test('there is one for each job that the documentation promises', (t) => {
   t.end();
 });
 
+/** Those of the component, with which a token that names no profile gets its default. */
+const component = 'manifests/components/profiles/profiles.yaml';
+const profiles = readProfiles(
+  readFileSync(join(import.meta.dirname, '..', component), 'utf8'),
+  component,
+  { warmWorkers: 0, maxWorkers: 2 },
+);
+
 for (const [name, text] of Object.entries(texts)) {
   const { id, active, nodes, connections } = readWorkflow(text);
 
@@ -72,6 +82,8 @@ for (const [name, text] of Object.entries(texts)) {
         { name: 'Idempotency-Key', value: '={{ $execution.id }}:{{ $itemIndex }}' },
       ]);
       if (body.output_schema) new Ajv2020().compile(body.output_schema);
+      const given = profiles.profiles.get(profiles.defaultProfile);
+      if (given && body.profile === undefined) readOverrides(body, given, 300_000);
       // A job is answered at once.
       if (pathOf(url) === '/v1/jobs') continue;
       const seconds = Number(/^(\d+)s$/.exec(String(body.timeout))?.[1]);
