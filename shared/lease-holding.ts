@@ -8,7 +8,7 @@
  */
 import { mkdir, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { BerthError, messageOf } from './errors.ts';
+import { BerthError, messageOf, systemCode } from './errors.ts';
 import { unwritable } from './files.ts';
 import { createLease, type LeaseFile, readLeaseState, replaceLease } from './lease-file.ts';
 import type { Witness } from './lease-witness.ts';
@@ -69,7 +69,10 @@ export function holdLease(options: HoldingOptions): Lease {
       let cause = found.kind === 'absent' ? `${path} has vanished` : found.reason;
       if (found.kind === 'absent' && !isLate()) {
         try {
-          await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+          // Not `recursive`: with that, Node tries for ever if the volume itself was removed while it is mounted.
+          await mkdir(dirname(path), { mode: 0o700 }).catch((error: unknown) => {
+            if (systemCode(error) !== 'EEXIST') throw error;
+          });
           if (await createLease(path, mine)) {
             if (!isLate()) return looked;
             // Suspended meanwhile: another program may have held the volume in between.

@@ -272,7 +272,10 @@ export class Pod {
   }
 
   async remove(): Promise<void> {
-    await podman('rm', '--force', '--time', '0', '--ignore', this.#runtime, `${this.#name}-init`);
+    // One after the other: the runtime container uses the IPC namespace of an init that stays.
+    for (const name of [this.#runtime, `${this.#name}-init`]) {
+      await podmanOk('rm', '--force', '--time', '0', '--ignore', name);
+    }
   }
 
   output(): Promise<string> {
