@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -12,6 +13,7 @@ import t, { type Test } from 'tap';
 import { acquireLease, type LeaseOptions } from '../../shared/lease.ts';
 import { captureLog } from '../init/fixture.ts';
 import { testDirectory } from '../support/directory.ts';
+import { canMount } from '../support/small-volume.ts';
 import { until } from '../support/until.ts';
 
 /** A lease that is held; each test gives it back before its directory goes. */
@@ -145,3 +147,24 @@ function readsAsFile(path: string): boolean {
 function sleep(milliseconds: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }
+
+t.test(
+  'a holder whose volume was removed while it is mounted loses the lease',
+  { skip: canMount ? false : 'needs root' },
+  async (t) => {
+    const root = testDirectory(t, { removed: {}, volume: {} });
+    const volume = join(root, 'volume');
+    execFileSync('mount', ['--bind', join(root, 'removed'), volume]);
+    using _mount = {
+      [Symbol.dispose]: () => void execFileSync('umount', ['--lazy', volume]),
+    };
+    const lease = await acquireLease({
+      ...{ directory: join(volume, 'state'), program: 'serve', log: captureLog().log },
+      ...{ signal: new AbortController().signal, heartbeat: 20, expiry: 300 },
+    });
+    rmSync(join(root, 'removed'), { recursive: true });
+    await until('the lease is lost', () => lease.lost.aborted);
+    t.match(lease.lost.reason, { code: 'lease_held', message: /has not been renewed/ });
+    await lease.release().catch(() => undefined);
+  },
+);
