@@ -5,7 +5,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { type FileHandle, lstat, mkdir, open, realpath, rename, rm } from 'node:fs/promises';
+import { type FileHandle, lstat, mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { releaseReserve } from './disk-reserve.ts';
 import { BerthError, messageOf, systemCode } from './errors.ts';
@@ -44,6 +44,27 @@ export async function writeFileAtomic(
   }
 }
 
+/**
+ * Makes a directory and the missing ones above it. In a volume that was removed while it is mounted Node's `recursive`
+ * tries for ever (24.21), with a thread of the pool that has four; this throws.
+ * @throws Error of the system
+ */
+export async function makeDirectories(directory: string, mode = 0o777): Promise<void> {
+  try {
+    await mkdir(directory, { mode });
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === 'EEXIST' && (await stat(directory)).isDirectory()) return;
+    const parent = dirname(directory);
+    if (code !== 'ENOENT' || (await stat(parent).catch(() => undefined))) throw error;
+    await makeDirectories(parent, mode);
+    // Another program may make it meanwhile.
+    await mkdir(directory, { mode }).catch((again: unknown) => {
+      if (systemCode(again) !== 'EEXIST') throw again;
+    });
+  }
+}
+
 function isNoRoom(error: unknown): boolean {
   const code = systemCode((error as Error).cause) ?? '';
   return code === 'ENOSPC' || code === 'EDQUOT';
@@ -57,7 +78,7 @@ async function writeOnce(
   const { durable = true } = options;
   const temporary = join(dirname(path), `.berth-${randomBytes(6).toString('hex')}.tmp`);
   try {
-    await mkdir(dirname(path), { recursive: true });
+    await makeDirectories(dirname(path));
     const file = await open(temporary, 'wx', options.mode ?? 0o644);
     try {
       await file.writeFile(content);

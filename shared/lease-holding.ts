@@ -6,10 +6,10 @@
  * noticing; therefore the holder checks before each publish (`assertHeld`), and renews only a lease
  * that it has just read.
  */
-import { mkdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { BerthError, messageOf, systemCode } from './errors.ts';
-import { unwritable } from './files.ts';
+import { BerthError, messageOf } from './errors.ts';
+import { makeDirectories, unwritable } from './files.ts';
 import { createLease, type LeaseFile, readLeaseState, replaceLease } from './lease-file.ts';
 import type { Witness } from './lease-witness.ts';
 import type { Log } from './log.ts';
@@ -69,10 +69,7 @@ export function holdLease(options: HoldingOptions): Lease {
       let cause = found.kind === 'absent' ? `${path} has vanished` : found.reason;
       if (found.kind === 'absent' && !isLate()) {
         try {
-          // Not `recursive`: with that, Node tries for ever if the volume itself was removed while it is mounted.
-          await mkdir(dirname(path), { mode: 0o700 }).catch((error: unknown) => {
-            if (systemCode(error) !== 'EEXIST') throw error;
-          });
+          await makeDirectories(dirname(path), 0o700);
           if (await createLease(path, mine)) {
             if (!isLate()) return looked;
             // Suspended meanwhile: another program may have held the volume in between.

@@ -7,11 +7,10 @@
  * that NFS does not answer from its cache. lease-holding.ts has the work of the holder.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { BerthError } from './errors.ts';
-import { unwritable } from './files.ts';
+import { makeDirectories, unwritable } from './files.ts';
 import { createLease, type LeaseFile, parseLease, readLease, takeOver } from './lease-file.ts';
 import { holdLease, type Lease, notHeld } from './lease-holding.ts';
 import { joinKeeper, type Peer, receiveGuest } from './lease-link.ts';
@@ -78,7 +77,7 @@ export async function acquireLease(options: LeaseOptions): Promise<Lease> {
   const times = { heartbeat, expiry };
   let claimed: Claimed;
   try {
-    await mkdir(directory, { recursive: true });
+    await makeDirectories(directory);
     claimed = await claim(path, mine, { log, signal, ...times });
   } catch (error) {
     witness.close();

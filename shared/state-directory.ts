@@ -6,11 +6,11 @@
  */
 import { randomBytes } from 'node:crypto';
 import { lstatSync } from 'node:fs';
-import { chmod, mkdir, rename } from 'node:fs/promises';
+import { chmod, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { openReserve } from './disk-reserve.ts';
 import { BerthError, systemCode } from './errors.ts';
-import { unwritable } from './files.ts';
+import { makeDirectories, unwritable } from './files.ts';
 import { leaseFileName } from './lease.ts';
 import type { Log } from './log.ts';
 import { openAside } from './set-aside.ts';
@@ -55,7 +55,7 @@ export async function openStateDirectory(
   try {
     openReserve(stateDirectory);
     const displaced = [await displace(stateDirectory, 'directories')];
-    await mkdir(stateDirectory, { recursive: true, mode: 0o700 });
+    await makeDirectories(stateDirectory, 0o700);
     await chmod(stateDirectory, 0o700).catch(() => undefined);
     for (const type of ['directories', 'files'] as const) {
       for (const name of [...common[type], ...more[type]]) {

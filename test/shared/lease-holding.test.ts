@@ -10,6 +10,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { writeFileAtomic } from '../../shared/files.ts';
 import { acquireLease, type LeaseOptions } from '../../shared/lease.ts';
 import { captureLog } from '../init/fixture.ts';
 import { testDirectory } from '../support/directory.ts';
@@ -163,6 +164,10 @@ t.test(
       ...{ signal: new AbortController().signal, heartbeat: 20, expiry: 300 },
     });
     rmSync(join(root, 'removed'), { recursive: true });
+    await t.rejects(writeFileAtomic(join(volume, 'state/x.json'), 'x'), {
+      code: 'volume_unwritable',
+      message: /ENOENT/,
+    });
     await until('the lease is lost', () => lease.lost.aborted);
     t.match(lease.lost.reason, { code: 'lease_held', message: /has not been renewed/ });
     await lease.release().catch(() => undefined);
