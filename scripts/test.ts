@@ -131,10 +131,12 @@ const ended = runs.map(({ name, files }) => {
       env: {
         ...environment,
         TAP_TIMEOUT: String(timeout),
+        BERTH_TEST_FILE_TIMEOUT: values.timeout,
         ...(several ? { BERTH_TEST_FILES: files.join('\n') } : {}),
       },
       buffered: t.jobs > 1,
-      timeout: timeout * 1_000,
+      // The process itself says which test hangs: tap may print nothing of a process that it ends.
+      timeout: (timeout + 60) * 1_000,
       at: null,
       stack: '',
     },

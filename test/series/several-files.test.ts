@@ -1,0 +1,46 @@
+/** What the process of several test files says of a file that does not end. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import t from 'tap';
+
+const support = join(import.meta.dirname, '../support');
+
+async function run(...names: string[]): Promise<{ output: string; failed: boolean }> {
+  const child = spawn(process.execPath, [join(support, 'several-files.ts')], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: {
+      ...process.env,
+      BERTH_TEST_FILES: names
+        .map((name) => `test/support/fixtures/test-files/${name}.ts`)
+        .join('\n'),
+      BERTH_TEST_FILE_TIMEOUT: '2',
+      BERTH_TEST_LONGEST_EXIT: '2',
+    },
+  });
+  const [output, [code, signal]] = await Promise.all([text(child.stdout), once(child, 'exit')]);
+  return { output, failed: code !== 0 || signal !== null };
+}
+
+t.jobs = 3;
+
+t.test('a file that ends passes', async (t) => {
+  const { output, failed } = await run('passes');
+  t.equal(failed, false);
+  t.match(output, /ok 1 - a test that passes/);
+});
+
+t.test('a file that never ends fails by its name, and so does its test', async (t) => {
+  const { output, failed } = await run('passes', 'never-ends');
+  t.equal(failed, true);
+  t.match(output, /not ok \d - a test that never ends/);
+  t.match(output, /expired: test\/support\/fixtures\/test-files\/never-ends\.ts/);
+});
+
+t.test('a process that goes on after its last test fails with what keeps it alive', async (t) => {
+  const { output, failed } = await run('passes', 'leaves-a-server');
+  t.equal(failed, true);
+  t.match(output, /type: Server/);
+  t.match(output, /expired: the process goes on although all tests have ended/);
+});
