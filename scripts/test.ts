@@ -99,7 +99,8 @@ function chunksOf<T>(list: T[], longest: number): T[][] {
 }
 
 const coverage = values.floor === undefined ? undefined : mkdtempSync(join(tmpdir(), 'coverage-'));
-const imports = ['plain-children', 'no-async-hooks', ...(coverage ? ['count-lines'] : [])];
+const imports = ['plain-children', 'no-async-hooks', 'rejections-fail'];
+if (coverage) imports.push('count-lines');
 const environment = {
   ...process.env,
   NODE_COMPILE_CACHE: join(root, 'node_modules/.cache/compile'),

@@ -8,17 +8,21 @@ import t from 'tap';
 const support = join(import.meta.dirname, '../support');
 
 async function run(...names: string[]): Promise<{ output: string; failed: boolean }> {
-  const child = spawn(process.execPath, [join(support, 'several-files.ts')], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    env: {
-      ...process.env,
-      BERTH_TEST_FILES: names
-        .map((name) => `test/support/fixtures/test-files/${name}.ts`)
-        .join('\n'),
-      BERTH_TEST_FILE_TIMEOUT: '2',
-      BERTH_TEST_LONGEST_EXIT: '2',
+  const child = spawn(
+    process.execPath,
+    [`--import=${join(support, 'rejections-fail.ts')}`, join(support, 'several-files.ts')],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: {
+        ...process.env,
+        BERTH_TEST_FILES: names
+          .map((name) => `test/support/fixtures/test-files/${name}.ts`)
+          .join('\n'),
+        BERTH_TEST_FILE_TIMEOUT: '2',
+        BERTH_TEST_LONGEST_EXIT: '2',
+      },
     },
-  });
+  );
   const [output, [code, signal]] = await Promise.all([text(child.stdout), once(child, 'exit')]);
   return { output, failed: code !== 0 || signal !== null };
 }
@@ -36,6 +40,13 @@ t.test('a file that never ends fails by its name, and so does its test', async (
   t.equal(failed, true);
   t.match(output, /not ok \d - a test that never ends/);
   t.match(output, /expired: test\/support\/fixtures\/test-files\/never-ends\.ts/);
+});
+
+t.test('a promise that nobody awaits, and that is rejected, ends the process', async (t) => {
+  const { output, failed } = await run('leaves-a-rejection', 'passes');
+  t.equal(failed, true);
+  t.match(output, /not ok \d - child test left in queue: all tests of .*leaves-a-rejection/);
+  t.notMatch(output, /a test that passes/);
 });
 
 t.test('a process that goes on after its last test fails with what keeps it alive', async (t) => {
