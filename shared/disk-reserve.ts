@@ -48,12 +48,11 @@ export function hasReserve(): boolean {
 }
 
 /**
- * @returns whether there was a reserve: then a write that failed for lack of space may be retried
+ * Never throws: the kernel may have made the volume read-only.
+ * @returns whether a reserve was deleted: then a write that failed for lack of space may be retried
  */
 export function releaseReserve(): boolean {
-  if (current === undefined || !existsSync(current)) return false;
-  rmSync(current, { recursive: true, force: true });
-  return true;
+  return current !== undefined && existsSync(current) && remove(current);
 }
 
 /** Creates the reserve if it is absent; leaves nothing behind if there is not enough space. */
@@ -71,6 +70,15 @@ export function makeReserve(bytes: number): void {
     }
     renameSync(temporary, current);
   } catch {
-    rmSync(temporary, { recursive: true, force: true });
+    remove(temporary);
+  }
+}
+
+function remove(path: string): boolean {
+  try {
+    rmSync(path, { recursive: true, force: true });
+    return true;
+  } catch {
+    return false;
   }
 }

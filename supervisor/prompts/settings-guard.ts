@@ -7,7 +7,7 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeSettingsProblem, disarming, settingsProblems } from '../../shared/cli-settings.ts';
-import { BerthError } from '../../shared/errors.ts';
+import { BerthError, systemCode } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { within } from '../../shared/waiting.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
@@ -137,7 +137,12 @@ export class SettingsGuard {
   }
 
   #version(): string {
-    const { ino, size, mtimeMs, ctimeMs } = statSync(this.#file, { throwIfNoEntry: false }) ?? {};
-    return `${ino}:${size}:${mtimeMs}:${ctimeMs}`;
+    try {
+      const { ino, size, mtimeMs, ctimeMs } = statSync(this.#file, { throwIfNoEntry: false }) ?? {};
+      return `${ino}:${size}:${mtimeMs}:${ctimeMs}`;
+    } catch (error) {
+      // For example a symlink to itself.
+      return `${systemCode(error)}`;
+    }
   }
 }

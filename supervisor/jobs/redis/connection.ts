@@ -78,7 +78,12 @@ export class RedisConnection {
       autoResendUnfulfilledCommands: false,
       maxRetriesPerRequest: 0,
     });
-    this.#subscriber = new Redis(options.url, { ...common, maxRetriesPerRequest: null });
+    this.#subscriber = new Redis(options.url, {
+      ...common,
+      maxRetriesPerRequest: null,
+      // By itself ioredis ignores what its SUBSCRIBE answers: a failure would be an unhandled rejection.
+      autoResubscribe: false,
+    });
     this.#client.on('ready', () => {
       this.#connections += 1;
       this.#checked = this.#check();
@@ -94,7 +99,7 @@ export class RedisConnection {
     this.#subscriber.on('message', (_channel: string, message: string) =>
       options.onMessage(message || undefined),
     );
-    this.#subscriber.on('ready', () => options.onMessage(undefined));
+    this.#subscriber.on('ready', () => void this.#subscribe());
   }
 
   /** Why the server cannot be used, or accepts no new jobs; null if it can. */
@@ -115,7 +120,6 @@ export class RedisConnection {
     await this.#checked;
     // Not awaited: the subscriber waits for as long as the server is away.
     this.#subscriber.connect().catch(() => {});
-    this.#subscriber.subscribe(this.#options.channel).catch(() => {});
     if (this.#closed) return;
     const { betweenChecks = 5_000 } = this.#options;
     this.#timer = setInterval(() => void this.#review(), betweenChecks).unref();
@@ -168,6 +172,16 @@ export class RedisConnection {
       await withDeadline(this.#client.quit(), 1_000, () => undefined).catch(() => {});
     }
     this.#client.disconnect();
+  }
+
+  /** After each connection; never rejects. What was published before the subscription was missed. */
+  async #subscribe(): Promise<void> {
+    const { channel, onMessage } = this.#options;
+    const isSubscribed = await this.#subscriber.subscribe(channel).then(
+      () => true,
+      () => false,
+    );
+    if (isSubscribed && !this.#closed) onMessage(undefined);
   }
 
   async #check(): Promise<void> {

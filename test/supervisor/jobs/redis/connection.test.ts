@@ -1,4 +1,5 @@
 /** What the connection to Redis survives beside the end of the server: vanished packets, and a change of its role. */
+import { readFileSync } from 'node:fs';
 import { Redis } from 'ioredis';
 import t, { type Test } from 'tap';
 import {
@@ -20,6 +21,16 @@ async function openStore(
   await store.open();
   t.teardown(() => store.close());
   return store;
+}
+
+/** How many sockets of programs are connected to that port of loopback. */
+function socketsTo(port: number): number {
+  const remote = `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+  const rows = readFileSync('/proc/net/tcp', 'utf8').split('\n').slice(1);
+  // The remote address, and the inode, which is 0 once the program has closed the socket.
+  return rows
+    .map((row) => row.trim().split(/\s+/))
+    .filter((row) => row[2] === remote && row[9] !== '0').length;
 }
 
 t.test('connections whose packets vanish are made again', async (t) => {
@@ -67,3 +78,27 @@ t.test(
     await store.add(jobOf());
   },
 );
+
+t.test('a store that is closed while it connects again leaves no failed promise', async (t) => {
+  const rejected: unknown[] = [];
+  const note = (error: unknown): unknown => rejected.push(error);
+  process.prependListener('unhandledRejection', note);
+  t.teardown(() => process.off('unhandledRejection', note));
+  const server = await redisServer(t);
+  const proxy = await tcpProxy(t, server.port);
+  const url = server.url.replace(`:${server.port}`, `:${proxy.port}`);
+  const store = await openStore(t, { url });
+  const { promise: subscribed, resolve } = Promise.withResolvers<void>();
+  store.onChange((id) => id !== undefined && resolve());
+  const direct = await openStore(t, { url: server.url });
+  await direct.add(jobOf());
+  await subscribed;
+  await server.kill();
+  const held = proxy.holdAfter(/\$4\r\ninfo\r\n/i);
+  await server.start();
+  await until('both connections wait for the answer to INFO', () => held.count >= 2);
+  await store.close();
+  held.release();
+  await until('the connections are closed', () => socketsTo(proxy.port) === 0);
+  t.strictSame(rejected, []);
+});
