@@ -115,29 +115,23 @@ t.setTimeout(0);
 t.jobs = Number(values.jobs);
 t.plan(runs.length);
 const ended = runs.map(({ name, files }) => {
-  const several = files.length > 1;
-  // Each file has the same time, whether or not it shares its process.
-  const timeout = Number(values.timeout) * Math.min(files.length, 3);
   return t.spawn(
     process.execPath,
     [
       ...imports.map((one) => `--import=${root}/test/support/${one}.ts`),
-      ...(several
-        ? [join(root, 'test/support/several-files.ts'), ...files.slice(0, 1)]
-        : [join(root, String(files[0]))]),
+      join(root, 'test/support/several-files.ts'),
+      // The folders of its tests are named for its arguments.
+      ...files.slice(0, 1),
     ],
     {
       name,
       cwd: root,
       env: {
         ...environment,
-        TAP_TIMEOUT: String(timeout),
+        BERTH_TEST_FILES: files.join('\n'),
         BERTH_TEST_FILE_TIMEOUT: values.timeout,
-        ...(several ? { BERTH_TEST_FILES: files.join('\n') } : {}),
       },
       buffered: t.jobs > 1,
-      // The process itself says which test hangs: tap may print nothing of a process that it ends.
-      timeout: (timeout + 60) * 1_000,
       at: null,
       stack: '',
     },

@@ -12,7 +12,7 @@ async function run(...names: string[]): Promise<{ output: string; failed: boolea
     process.execPath,
     [`--import=${join(support, 'rejections-fail.ts')}`, join(support, 'several-files.ts')],
     {
-      stdio: ['ignore', 'pipe', 'inherit'],
+      stdio: ['ignore', 'pipe', 'ignore'],
       env: {
         ...process.env,
         BERTH_TEST_FILES: names

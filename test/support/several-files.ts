@@ -19,23 +19,32 @@ t.teardown = (end) => {
   teardowns.unshift(end);
 };
 
-// A file that sets its own time would set that of all.
-t.setTimeout = () => undefined;
+/** tap's own bound, which its parent has too: printed is little more than that it was exceeded. */
+const boundProcess = t.setTimeout.bind(t);
+const more = 30_000;
+let bound: NodeJS.Timeout | undefined;
 
-/** Fails with the test that runs, and with what keeps the process alive. */
-function failAfter(longest: number, what: string): NodeJS.Timeout {
-  return setTimeout(() => t.timeout({ expired: what }), longest * 1_000).unref();
+/** From now on so many milliseconds; then it fails with the test that runs, and with what keeps the process alive. */
+function allow(milliseconds: number, what: string): void {
+  clearTimeout(bound);
+  bound = setTimeout(() => {
+    t.timeout({ expired: what });
+    // When the output is written.
+    setTimeout(() => process.exit(1), 1_000);
+  }, milliseconds).unref();
+  boundProcess(milliseconds + more);
 }
 
 for (const file of files) {
-  const late = failAfter(seconds, file);
+  // A file may set its own time.
+  t.setTimeout = (milliseconds) => allow(milliseconds, file);
+  allow(seconds * 1_000, file);
   t.jobs = 1;
   await import(pathToFileURL(join(import.meta.dirname, '../..', file)).href);
   // It begins after the last test of the file has ended.
   await t.test(`all tests of ${file} have ended`, async () => {
     for (const end of teardowns.splice(0)) await end();
   });
-  clearTimeout(late);
 }
 const longestExit = Number(process.env.BERTH_TEST_LONGEST_EXIT ?? 30);
-failAfter(longestExit, 'the process goes on although all tests have ended');
+allow(longestExit * 1_000, 'the process goes on although all tests have ended');
