@@ -161,6 +161,13 @@ export function systemCode(thrown: unknown): string | undefined {
   return typeof code === 'string' ? code : undefined;
 }
 
+const passing = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN', 'EINTR', 'ESTALE', 'ETIMEDOUT']);
+
+/** Whether the system could not do it just now: such an error says nothing of the content of a file. */
+export function isPassing(thrown: unknown): boolean {
+  return passing.has(systemCode(thrown) ?? '');
+}
+
 /** Whether the error of the system means that there is no such file. */
 export function isAbsent(thrown: unknown): boolean {
   return ['ENOENT', 'ENOTDIR'].includes(systemCode(thrown) ?? '');

@@ -135,6 +135,16 @@ export function unwritable(path: string, cause: unknown): BerthError {
   );
 }
 
+/** The error for a file that could not be read just now, and so must not be replaced. */
+export function unreadable(path: string, cause: unknown): BerthError {
+  const remedy = 'nothing was changed; it is tried again at the next start';
+  return new BerthError(
+    'volume_unwritable',
+    `cannot read ${path}: ${messageOf(cause)}; ${remedy}`,
+    { cause },
+  );
+}
+
 /**
  * Reads a regular file of at most `limit` bytes. A symlink at `path` itself is not followed.
  * @returns undefined if nothing exists at `path`

@@ -3,8 +3,8 @@
  * is never used.
  */
 import type { z } from 'zod';
-import { BerthError, messageOf } from './errors.ts';
-import { readFileBounded } from './files.ts';
+import { BerthError, isPassing, messageOf } from './errors.ts';
+import { readFileBounded, unreadable } from './files.ts';
 
 export type Read<T> =
   | { kind: 'absent' }
@@ -13,7 +13,7 @@ export type Read<T> =
 
 /**
  * Reads a JSON file of berth's state, validated against `schema` (version 1).
- * @throws BerthError `volume_damaged` if its version is newer
+ * @throws BerthError `volume_damaged` if its version is newer; `volume_unwritable` if it cannot be read just now
  */
 export async function readVersioned<T>(
   path: string,
@@ -26,6 +26,7 @@ export async function readVersioned<T>(
     if (content === undefined) return { kind: 'absent' };
     json = JSON.parse(content.toString('utf8'));
   } catch (error) {
+    if (isPassing(error)) throw unreadable(path, error);
     return { kind: 'damaged', reason: messageOf(error) };
   }
   const version = (json as { version?: unknown } | null)?.version;

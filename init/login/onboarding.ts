@@ -8,8 +8,8 @@
  */
 import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemCode } from '../../shared/errors.ts';
-import { readFileBounded, unwritable, writeFileAtomic } from '../../shared/files.ts';
+import { isPassing, systemCode } from '../../shared/errors.ts';
+import { readFileBounded, unreadable, unwritable, writeFileAtomic } from '../../shared/files.ts';
 import type { Lease } from '../../shared/lease.ts';
 import type { Log } from '../../shared/log.ts';
 import type { Aside } from '../../shared/set-aside.ts';
@@ -100,8 +100,8 @@ async function read(path: string): Promise<Answers | undefined> {
     return objectOf(projects) ? answers : undefined;
   } catch (error) {
     // Not a fault of the content: a temporarily unreadable file must not count as damaged.
-    if (['EACCES', 'EIO', 'EMFILE'].includes(systemCode(error) ?? ''))
-      throw unwritable(path, error);
+    if (isPassing(error)) throw unreadable(path, error);
+    if (['EACCES', 'EIO'].includes(systemCode(error) ?? '')) throw unwritable(path, error);
     return undefined;
   }
 }

@@ -12,7 +12,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { z } from 'zod';
-import { messageOf } from '../../shared/errors.ts';
+import { asBerthError, messageOf } from '../../shared/errors.ts';
 import { writeFileAtomic } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
 import { openAside } from '../../shared/set-aside.ts';
@@ -69,6 +69,7 @@ export class ReceivedCommits {
   /** Reads the file of earlier runs. */
   async load(place: Place): Promise<void> {
     const read = await readVersioned(pathOf(place), file, largest).catch((error: unknown) => {
+      if (asBerthError(error).code !== 'volume_damaged') throw error;
       // Tools can write the file: no version of it may keep init from starting.
       return { kind: 'damaged' as const, reason: messageOf(error) };
     });

@@ -157,16 +157,18 @@ export class SessionCatalog {
     const { store, transcripts, workspaces, onRemoved } = this.#options;
     onRemoved?.(id);
     // `/clear` as a prompt begins a session that continues in the directory of the session before.
-    const alone = directory.mode === 'session' && !this.#isUsed(directory);
+    const alone = directory.mode === 'session' && !(await this.#isUsed(directory));
     await transcripts.remove(id, alone);
     if (alone) await workspaces.remove(directory);
     await store.remove(id);
   }
 
-  #isUsed(directory: WorkingDirectory): boolean {
-    const path = this.#options.workspaces.pathOf(directory);
-    for (const { working_directory } of this.#options.store.records) {
-      if (this.#options.workspaces.pathOf(working_directory) === path) return true;
+  /** @throws Error of the system if the records cannot be read */
+  async #isUsed(directory: WorkingDirectory): Promise<boolean> {
+    const { store, workspaces } = this.#options;
+    const path = workspaces.pathOf(directory);
+    for await (const { working_directory } of store.complete ? store.records : store.all()) {
+      if (workspaces.pathOf(working_directory) === path) return true;
     }
     return false;
   }

@@ -53,6 +53,7 @@ export class SessionStore {
   readonly #removed = new LRUCache<string, true>({ max: mostRemoved });
   /** The newest record of each session that is being removed. */
   readonly #hidden = new LRUCache<string, SessionRecord>({ max: mostRemoved });
+  #complete = false;
   #timer: NodeJS.Timeout | undefined;
   #draining: Promise<void> | undefined;
   #failing = false;
@@ -67,7 +68,9 @@ export class SessionStore {
     this.#index = new LRUCache({
       max: options.most ?? mostInMemory,
       dispose: (_record, key, reason) => {
-        if (reason === 'evict') this.#forgetChange(key);
+        if (reason !== 'evict') return;
+        this.#forgetChange(key);
+        this.#complete = false;
       },
     });
   }
@@ -109,6 +112,7 @@ export class SessionStore {
     // A record that was used during the read is newer than the file, and was used last.
     const used = this.#index.dump();
     this.#index.clear();
+    this.#complete = records.length <= this.#index.max;
     for (const record of records.slice(-this.#index.max)) {
       const key = record.id.toLowerCase();
       if (!this.#removed.has(key)) this.#index.set(key, record);
@@ -121,6 +125,11 @@ export class SessionStore {
   /** The number of records in memory. */
   get size(): number {
     return this.#index.size;
+  }
+
+  /** Whether each readable record is in memory. */
+  get complete(): boolean {
+    return this.#complete;
   }
 
   /** The records in memory, in no particular order. */

@@ -5,8 +5,8 @@
  */
 import { join } from 'node:path';
 import { z } from 'zod';
-import { messageOf } from '../../shared/errors.ts';
-import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
+import { isPassing, messageOf } from '../../shared/errors.ts';
+import { readFileBounded, unreadable, writeFileAtomic } from '../../shared/files.ts';
 import { openAside } from '../../shared/set-aside.ts';
 
 const dollars = z.number().nonnegative().max(1e9);
@@ -33,6 +33,7 @@ export type ReadSpending =
 export const spendingFile = 'spending.json';
 const limit = 1024 * 1024;
 
+/** @throws BerthError `volume_unwritable` if the file cannot be read just now */
 export async function readSpending(stateDirectory: string): Promise<ReadSpending> {
   const path = join(stateDirectory, spendingFile);
   try {
@@ -42,6 +43,7 @@ export async function readSpending(stateDirectory: string): Promise<ReadSpending
     if (z.object({ version: z.number().gt(1) }).safeParse(found).success) return { kind: 'newer' };
     return { kind: 'read', spending: file.parse(found) };
   } catch (error) {
+    if (isPassing(error)) throw unreadable(path, error);
     const aside = openAside(join(stateDirectory, 'conflicts'), 'state');
     const saved = await aside.save(path, spendingFile).catch(() => undefined);
     return { kind: 'damaged', reason: messageOf(error), saved };

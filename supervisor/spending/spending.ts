@@ -67,7 +67,10 @@ export class SpendingLedger {
     this.#seen = this.#day;
   }
 
-  /** Reads today's spending of an earlier run. Never rejects: problems are logged. */
+  /**
+   * Reads today's spending of an earlier run; a damaged record is logged.
+   * @throws BerthError `volume_unwritable` if it cannot be read just now
+   */
   async load(): Promise<void> {
     const { stateDirectory, log, recover } = this.#options;
     const found = await readSpending(stateDirectory);

@@ -6,7 +6,7 @@
  */
 import { DatabaseSync } from 'node:sqlite';
 import { z } from 'zod';
-import { systemCode } from '../../../shared/errors.ts';
+import { isPassing } from '../../../shared/errors.ts';
 import { isEnd, type Job } from '../job.ts';
 import { type JobHead, parseHead, parseRequest, parseResult } from '../job-schema.ts';
 import type { JobEvent, JobKey } from '../job-store.ts';
@@ -140,7 +140,7 @@ function* readableRows(from: DatabaseSync): Generator<unknown> {
       yield row;
       seq = Number(row.seq) + 1;
     } catch (error) {
-      if (isPassing(error)) throw error;
+      if (saysNothingOfData(error)) throw error;
       failures += 1;
       seq += 1;
     }
@@ -152,13 +152,13 @@ function attempt<T>(read: () => T): T | undefined {
   try {
     return read();
   } catch (error) {
-    if (isPassing(error)) throw error;
+    if (saysNothingOfData(error)) throw error;
     return undefined;
   }
 }
 
-function isPassing(error: unknown): boolean {
+function saysNothingOfData(error: unknown): boolean {
   const { errcode } = error as { errcode?: unknown };
   if (typeof errcode === 'number') return passing.has(errcode & 0xff);
-  return ['EMFILE', 'ENFILE'].includes(systemCode(error) ?? '');
+  return isPassing(error);
 }

@@ -9,14 +9,14 @@ import { testDirectory } from '../../support/directory.ts';
 import { sessionId as id, sessionRecord, storeIn } from '../../support/session-record.ts';
 
 /** A session with a transcript and a working directory. */
-async function open(t: Test) {
+async function open(t: Test, most?: number) {
   const directory = testDirectory(t, {
     config: { projects: { '-work': {} } },
     work: {},
     state: {},
   });
   const [config, work] = [join(directory, 'config'), join(directory, 'work')];
-  const store = storeIn(t, join(directory, 'state'));
+  const store = storeIn(t, join(directory, 'state'), most === undefined ? {} : { most });
   await store.open();
   const workspaces = new Workspaces(work);
   const working_directory = workspaces.make('worker-1', 'session');
@@ -66,4 +66,19 @@ t.test('a session without a transcript and without a working directory is remove
   writeFileSync(join(config, 'projects'), 'not a directory');
   await catalog.delete('n8n', id);
   t.equal(await store.read(id), undefined);
+});
+
+t.test('a directory that a session uses whose record is not in memory is kept', async (t) => {
+  // With one record in memory, the session that continues in the directory, as after `/clear`, is not there.
+  const { own, store, catalog } = await open(t, 1);
+  const record = await store.read(id);
+  const { working_directory } = record ?? sessionRecord();
+  const next = '6f1c3b0e-6b0f-4b57-8d28-5d3c1f0f7a12';
+  await store.write(sessionRecord({ id: next, working_directory }));
+  t.ok(await store.read(id), 'the removed session is in memory, and only it');
+  t.equal(store.size, 1);
+  await catalog.delete('n8n', id);
+  t.ok(existsSync(own));
+  await catalog.delete('n8n', next);
+  t.notOk(existsSync(own));
 });
