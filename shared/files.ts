@@ -4,7 +4,7 @@
  * at the last step. A path that would leave its root is refused.
  */
 import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
+import { constants, existsSync, mkdirSync, statSync } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { releaseReserve } from './disk-reserve.ts';
@@ -62,6 +62,20 @@ export async function makeDirectories(directory: string, mode = 0o777): Promise<
     await mkdir(directory, { mode }).catch((again: unknown) => {
       if (systemCode(again) !== 'EEXIST') throw again;
     });
+  }
+}
+
+/** The same, without a promise. */
+export function makeDirectoriesSync(directory: string, mode = 0o777): void {
+  try {
+    mkdirSync(directory, { mode });
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === 'EEXIST' && statSync(directory).isDirectory()) return;
+    const parent = dirname(directory);
+    if (code !== 'ENOENT' || existsSync(parent)) throw error;
+    makeDirectoriesSync(parent, mode);
+    makeDirectoriesSync(directory, mode);
   }
 }
 

@@ -20,7 +20,7 @@ import {
 } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { BerthError, systemCode } from './errors.ts';
-import { inside } from './files.ts';
+import { inside, makeDirectories } from './files.ts';
 import { copyOpenFile, openInside } from './open-inside.ts';
 
 export interface Aside {
@@ -50,13 +50,13 @@ export function openAside(
       place ??= await makePlace(directory, `${stamp}-${label}`);
       let to = inside(place, relative);
       try {
-        await mkdir(dirname(to), { recursive: true });
+        await makeDirectories(dirname(to));
       } catch (error) {
         if (systemCode(error) !== 'EEXIST' && systemCode(error) !== 'ENOTDIR') throw error;
         // A path that was saved as a file before is a directory now.
         place = await makePlace(directory, `${stamp}-${label}`);
         to = inside(place, relative);
-        await mkdir(dirname(to), { recursive: true });
+        await makeDirectories(dirname(to));
       }
       const wanted = to;
       for (let copy = 1; await exists(to); copy++) to = `${wanted}.${copy}`;
@@ -70,7 +70,7 @@ export function openAside(
 
 /** Creates a directory that did not exist. */
 async function makePlace(directory: string, name: string): Promise<string> {
-  await mkdir(directory, { recursive: true });
+  await makeDirectories(directory);
   for (let copy = 1; ; copy++) {
     const place = join(directory, copy === 1 ? name : `${name}-${copy}`);
     try {

@@ -3,10 +3,9 @@
  * Invariants: nothing works on the volume before the lease is held or after it is lost. When `stop`
  * has returned, nothing of this program is left.
  */
-import { mkdir } from 'node:fs/promises';
 import type { FastifyInstance } from 'fastify';
 import { asBerthError, BerthError } from '../shared/errors.ts';
-import { unwritable } from '../shared/files.ts';
+import { makeDirectories, unwritable } from '../shared/files.ts';
 import { acquireLease, type Lease } from '../shared/lease.ts';
 import type { Log } from '../shared/log.ts';
 import { settingsBringLogin } from '../shared/login-variables.ts';
@@ -351,7 +350,7 @@ export class Supervisor {
 
 async function makeWritable(directory: string, settingName: string): Promise<void> {
   try {
-    await mkdir(directory, { recursive: true });
+    await makeDirectories(directory);
   } catch (error) {
     throw unwritable(`${directory} (${settingName})`, error);
   }

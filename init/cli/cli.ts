@@ -8,7 +8,7 @@
 import { lstat, mkdir, readdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { asBerthError, type BerthError } from '../../shared/errors.ts';
-import { syncDirectory, unwritable, writeFileAtomic } from '../../shared/files.ts';
+import { makeDirectories, syncDirectory, unwritable, writeFileAtomic } from '../../shared/files.ts';
 import {
   type Installed,
   idOf,
@@ -60,7 +60,7 @@ export async function provideCli(options: CliOptions): Promise<CliOutcome | unde
   const others = await othersOf(stateDirectory, id, before);
   let outcome: CliOutcome = { from: 'present' };
   try {
-    await mkdir(directory, { recursive: true });
+    await makeDirectories(directory);
     if (!(await isGood(id, wanted, options))) outcome = await install(id, wanted, options);
   } catch (thrown) {
     signal.throwIfAborted();

@@ -5,9 +5,9 @@
  * read. Everything can be fetched again, so damage is repaired and is not an error for a person.
  */
 import { randomBytes } from 'node:crypto';
-import { lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { lstat, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
+import { makeDirectories, readFileBounded, writeFileAtomic } from '../../shared/files.ts';
 import { LargeFiles } from './large-object.ts';
 import { Pack } from './pack.ts';
 import { buildIndex, objectId } from './pack-format.ts';
@@ -77,7 +77,7 @@ export class GitDirectory {
       this.#packs.push({ bytes: size, time: mtimeMs });
     }
     for (const directory of ['objects/pack', 'refs/heads', 'refs/tags']) {
-      await mkdir(join(this.path, directory), { recursive: true });
+      await makeDirectories(join(this.path, directory));
     }
     await writeFileAtomic(join(this.path, 'config'), settings, refetchable);
     await writeFileAtomic(join(this.path, 'HEAD'), `ref: ${head}\n`, refetchable);

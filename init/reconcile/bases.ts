@@ -4,10 +4,10 @@
  * Invariants: a file is named by its blob id and used only if its content has that id. After a run
  * there is one file for each edited text, and no other.
  */
-import { mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isExecutableConfiguration } from '../../shared/executable-configuration.ts';
-import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
+import { makeDirectories, readFileBounded, writeFileAtomic } from '../../shared/files.ts';
 import { objectId } from '../git/pack-format.ts';
 import { unsafePath } from '../volume/paths.ts';
 import type { RecordedEntry } from '../volume/record.ts';
@@ -34,7 +34,7 @@ export class Bases {
   /** Keeps `content`, unless it is not mergeable text, or the maximum is reached. */
   async keep(oid: string, content: Buffer): Promise<void> {
     if (!isText(content) || (await this.#size()) + content.length > mostBytes) return;
-    await mkdir(this.directory, { recursive: true, mode: 0o700 });
+    await makeDirectories(this.directory, 0o700);
     await writeFileAtomic(join(this.directory, oid), content, { mode: 0o600 });
   }
 

@@ -10,7 +10,7 @@ import { lstatSync, type Stats } from 'node:fs';
 import { link, lstat, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BerthError, systemCode } from '../../shared/errors.ts';
-import { inside, unwritable } from '../../shared/files.ts';
+import { inside, makeDirectories, unwritable } from '../../shared/files.ts';
 import { copyOpenFile, openInside } from '../../shared/open-inside.ts';
 import { forEachParallel } from '../../shared/parallel.ts';
 import type { LaidOut } from '../git/large-object.ts';
@@ -83,7 +83,7 @@ export async function keepPrevious(
     const isKnown = applied !== undefined && applied.commit !== wanted && isGood(applied.commit);
     const isNew = isKnown || !lstatSync(record, { throwIfNoEntry: false });
     if (isNew) await rm(directory, { recursive: true, force: true });
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await makeDirectories(directory, 0o700);
     const replaced = changes.filter(({ local }) => local.kind === 'file');
     await forEachParallel(replaced, width, signal, async ({ path, local }) => {
       if (local.kind !== 'file') return;

@@ -38,7 +38,7 @@ import { selectFiles } from './select.ts';
 import {
   clearWay,
   isPointer,
-  makeDirectories,
+  makeParents,
   moveEntry,
   removeFile,
   setMode,
@@ -177,7 +177,7 @@ async function apply(
     const save = action.kind === 'write' && action.save;
     await clearWay(root, path, save, conflicts);
   }
-  await makeDirectories(
+  await makeParents(
     root,
     writes.map(({ path }) => path),
   );

@@ -5,10 +5,16 @@
  */
 import { randomBytes } from 'node:crypto';
 import { lstatSync } from 'node:fs';
-import { lstat, mkdir, rename, rm, rmdir, symlink } from 'node:fs/promises';
+import { lstat, rename, rm, rmdir, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { systemCode } from '../../shared/errors.ts';
-import { inside, obstructedParent, syncDirectory, unwritable } from '../../shared/files.ts';
+import {
+  inside,
+  makeDirectories,
+  obstructedParent,
+  syncDirectory,
+  unwritable,
+} from '../../shared/files.ts';
 import { openInside } from '../../shared/open-inside.ts';
 import { forEachParallel } from '../../shared/parallel.ts';
 import type { Aside } from '../../shared/set-aside.ts';
@@ -145,9 +151,9 @@ function isClear(root: string, path: string, save: boolean): boolean {
 const ifThere = { throwIfNoEntry: false } as const;
 
 /** Creates the parent directories of all paths, which are clear. */
-export async function makeDirectories(root: string, paths: readonly string[]): Promise<void> {
+export async function makeParents(root: string, paths: readonly string[]): Promise<void> {
   for (const parent of new Set(paths.map((path) => dirname(path)))) {
-    if (parent !== '.') await mkdir(inside(root, parent), { recursive: true });
+    if (parent !== '.') await makeDirectories(inside(root, parent));
   }
 }
 

@@ -4,10 +4,10 @@
  * Invariants: those of `AttachmentStore`. Only numbers are names of files here, so a name
  * of a caller cannot reach another path.
  */
-import { lstat, mkdir, open, readdir } from 'node:fs/promises';
+import { lstat, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BerthError, systemCode } from '../../shared/errors.ts';
-import { readFileBounded, syncDirectory, unwritable } from '../../shared/files.ts';
+import { makeDirectories, readFileBounded, syncDirectory, unwritable } from '../../shared/files.ts';
 import { removeTree } from '../../shared/remove-tree.ts';
 import { type Attachment, attachmentOf } from './attachment.ts';
 import {
@@ -33,7 +33,7 @@ export class KeptAttachments implements AttachmentStore {
   async save(job: string, attachments: readonly Attachment[]): Promise<KeptAttachment[]> {
     const directory = this.#directoryOf(job);
     try {
-      await mkdir(directory, { recursive: true, mode: 0o700 });
+      await makeDirectories(directory, 0o700);
       if (!(await lstat(this.#root)).isDirectory()) throw new Error('it is a symlink');
       for (const [index, { data }] of attachments.entries()) {
         const file = await open(join(directory, String(index)), 'wx', 0o600);

@@ -3,9 +3,10 @@
  * Invariants: the environment has no proxy, no login and no service of the container; the logins of the container
  * and of the profiles only decide which kind of login is made up.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Environment } from '../../shared/config.ts';
+import { makeDirectories } from '../../shared/files.ts';
 import { bringsLogin, loginSecrets, loginVariable } from '../../shared/login-variables.ts';
 
 /** A variable with a login, or the login file. */
@@ -57,7 +58,7 @@ export async function writeTestConfiguration(
   const settings = { permissions: { defaultMode: 'acceptEdits' } };
   await writeFile(join(directory, 'settings.json'), JSON.stringify(settings));
   const folder = join(directory, 'skills/berth-self-test');
-  await mkdir(folder, { recursive: true });
+  await makeDirectories(folder);
   await writeFile(join(directory, 'CLAUDE.md'), `${instructions}\n`);
   const head = `---\nname: berth-self-test\ndescription: "${skill}"\n---\n`;
   await writeFile(join(folder, 'SKILL.md'), `${head}Nothing to do.\n`);

@@ -4,9 +4,9 @@
  * Invariants: a copy is named by its git blob id and used only if its content has that id. There is
  * one copy for each file that init has recorded, and no other.
  */
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
+import { makeDirectories, readFileBounded, writeFileAtomic } from '../../shared/files.ts';
 import { copiesDirectory } from '../../shared/state-directory.ts';
 import { blobId, largestFile } from './entries.ts';
 
@@ -28,7 +28,7 @@ export async function writeCopies(
   wanted: ReadonlyMap<string, Buffer>,
 ): Promise<void> {
   const directory = join(stateDirectory, copiesDirectory);
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  await makeDirectories(directory, 0o700);
   for (const name of await readdir(directory)) {
     if (!wanted.has(name)) await rm(join(directory, name), { recursive: true, force: true });
   }

@@ -8,7 +8,6 @@ import {
   chmodSync,
   linkSync,
   lstatSync,
-  mkdirSync,
   renameSync,
   rm,
   rmSync,
@@ -18,6 +17,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { releaseReserve } from '../../shared/disk-reserve.ts';
 import { systemCode } from '../../shared/errors.ts';
+import { makeDirectoriesSync } from '../../shared/files.ts';
 import { type Content, statusAt } from './entries.ts';
 
 /**
@@ -60,7 +60,7 @@ export class PutBack {
   restore(path: string, content: Content): string | undefined {
     const full = `${this.#root}/${path}`;
     const saved = this.#clearWay(path);
-    mkdirSync(dirname(full), { recursive: true });
+    makeDirectoriesSync(dirname(full));
     const temporary = join(this.#stateDirectory, `.restore-${randomBytes(6).toString('hex')}`);
     try {
       make(temporary, content);
@@ -123,7 +123,7 @@ export class PutBack {
   #nextPlace(path: string): string {
     this.#saved += 1;
     const to = join(this.#openPlace(), String(this.#saved), path);
-    mkdirSync(dirname(to), { recursive: true });
+    makeDirectoriesSync(dirname(to));
     return to;
   }
 
@@ -144,7 +144,7 @@ export class PutBack {
     const stamp = new Date().toISOString().replace(/[-:]|\.\d+/g, '');
     const suffix = randomBytes(3).toString('hex');
     this.#place = join(this.#stateDirectory, 'conflicts', `${stamp}-serve-${suffix}`);
-    mkdirSync(this.#place, { recursive: true });
+    makeDirectoriesSync(this.#place);
     return this.#place;
   }
 }

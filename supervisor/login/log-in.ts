@@ -4,7 +4,7 @@
  * running supervisor.
  * Invariant: nothing on the volume changes until the new login is complete and valid.
  */
-import { lstat, mkdir } from 'node:fs/promises';
+import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Environment } from '../../shared/config.ts';
 import {
@@ -15,7 +15,7 @@ import {
   judgeCredentials,
 } from '../../shared/credentials.ts';
 import { BerthError } from '../../shared/errors.ts';
-import { readFileBounded, readProvided, unwritable } from '../../shared/files.ts';
+import { makeDirectories, readFileBounded, readProvided, unwritable } from '../../shared/files.ts';
 import {
   loginSecrets,
   loginVariable,
@@ -146,7 +146,7 @@ async function checkVolume(
   const { uid, gid } = await lstat(configDirectory).catch((error: unknown) => {
     throw unwritable(configDirectory, error);
   });
-  await mkdir(stateDirectory, { recursive: true, mode: 0o700 }).catch((error: unknown) => {
+  await makeDirectories(stateDirectory, 0o700).catch((error: unknown) => {
     throw unwritable(stateDirectory, error);
   });
   if (!(await lstat(stateDirectory)).isDirectory()) {

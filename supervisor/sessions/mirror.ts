@@ -5,10 +5,10 @@
  * What is read from the store is untrusted: the record is parsed, and the id alone decides which file is written.
  */
 import { constants } from 'node:fs';
-import { mkdir, open, realpath } from 'node:fs/promises';
+import { open, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BerthError, messageOf, systemCode } from '../../shared/errors.ts';
-import { obstructedParent, writeFileAtomic } from '../../shared/files.ts';
+import { makeDirectories, obstructedParent, writeFileAtomic } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
 import { SerialQueue } from '../../shared/serial-queue.ts';
 import { pause } from '../../shared/waiting.ts';
@@ -241,7 +241,7 @@ export class SessionMirror {
 
   async #writeTranscript(workingDirectory: string, id: string, text: string): Promise<void> {
     const { configDirectory } = this.#options;
-    await mkdir(workingDirectory, { recursive: true, mode: 0o700 });
+    await makeDirectories(workingDirectory, 0o700);
     const relative = `projects/${projectDirectory(await realpath(workingDirectory))}/${id}.jsonl`;
     const obstructed = await obstructedParent(configDirectory, relative);
     if (obstructed !== undefined) throw new Error(`${obstructed} is no directory`);

@@ -7,11 +7,11 @@
  * have created it. No symlink is followed, and directories that berth did not name are not touched.
  */
 import { randomBytes } from 'node:crypto';
-import { lstatSync, mkdirSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import { lstat, readdir, rmdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { BerthError, isAbsent, systemCode } from '../../shared/errors.ts';
-import { unwritable } from '../../shared/files.ts';
+import { makeDirectoriesSync, unwritable } from '../../shared/files.ts';
 import { removeTree } from '../../shared/remove-tree.ts';
 
 export type DirectoryMode = 'shared' | 'session';
@@ -162,7 +162,7 @@ async function removeEmpty(directory: string): Promise<boolean> {
 
 function makeReal(directory: string): void {
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeDirectoriesSync(directory, 0o700);
     if (lstatSync(directory).isDirectory()) return;
   } catch (error) {
     throw unwritable(directory, error);

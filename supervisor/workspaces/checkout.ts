@@ -4,9 +4,10 @@
  * and made again. The working directory itself stays the same: a process may run in it.
  */
 import { randomBytes } from 'node:crypto';
-import { lstat, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { lstat, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BerthError, messageOf, systemCode } from '../../shared/errors.ts';
+import { makeDirectories } from '../../shared/files.ts';
 import { removeTree } from '../../shared/remove-tree.ts';
 import type { Git } from '../claude/git.ts';
 import { failureOf, isNoSpace } from './git-failures.ts';
@@ -60,7 +61,7 @@ export async function stageCheckout(
     const base = into === null ? null : await mergeBase(mirror, into, commit);
     const directory = join(staging, randomBytes(12).toString('hex'));
     try {
-      await mkdir(staging, { recursive: true, mode: 0o700 });
+      await makeDirectories(staging, 0o700);
       await writeGitDirectory(directory, layoutOf(wanted, target, base, author, url));
       await writeFile(join(directory, incomplete), '');
       await mirror.linkInto(directory);
@@ -135,7 +136,7 @@ export async function fillDirectory(
     }
     if (names.includes('.git')) await rename(gitDirectory, earlier);
     await removeTree(earlier);
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await makeDirectories(directory, 0o700);
     if (tree && (await hasSameAttributes(git, path, tree.commit, commit, signal))) {
       await moveTree(tree, directory, path, privateFolders);
     }

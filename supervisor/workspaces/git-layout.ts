@@ -4,9 +4,9 @@
  * Invariants: no value of a caller is in a file without quotes. No hook, filter or include is in a file that berth
  * writes. No name of a ref leads out of the git directory.
  */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { inside } from '../../shared/files.ts';
+import { inside, makeDirectories } from '../../shared/files.ts';
 
 export interface Layout {
   /** `refs/heads/main`, or the id of a commit for a detached HEAD. */
@@ -23,11 +23,11 @@ export interface Layout {
 export async function writeGitDirectory(directory: string, layout: Layout): Promise<void> {
   const { head, config = {}, refs = {}, info = {} } = layout;
   for (const name of ['objects/pack', 'objects/info', 'refs/heads', 'info']) {
-    await mkdir(join(directory, name), { recursive: true, mode: 0o700 });
+    await makeDirectories(join(directory, name), 0o700);
   }
   for (const [name, id] of Object.entries(refs)) {
     const path = inside(directory, name);
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await makeDirectories(dirname(path), 0o700);
     await writeFile(path, `${id}\n`);
   }
   for (const [name, lines] of Object.entries(info)) {

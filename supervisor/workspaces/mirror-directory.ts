@@ -3,8 +3,9 @@
  * Invariants: nothing in a mirror is trusted but its objects. The configuration is written anew before each use, and
  * hooks, links to other objects and leftovers of a killed git are removed.
  */
-import { copyFile, link, lstat, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, link, lstat, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { makeDirectories } from '../../shared/files.ts';
 import { writeGitDirectory } from './git-layout.ts';
 
 /** The ref of the mirror that keeps a commit. */
@@ -23,7 +24,7 @@ export async function hasRef(directory: string, commit: string): Promise<boolean
  * @throws Error of the system
  */
 export async function prepareMirror(directory: string): Promise<void> {
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  await makeDirectories(directory, 0o700);
   if (!(await lstat(directory)).isDirectory()) throw new Error('it is a symlink');
   for (const name of ['hooks', 'worktrees', 'commondir', 'packed-refs', 'config.worktree']) {
     await rm(join(directory, name), { recursive: true, force: true });

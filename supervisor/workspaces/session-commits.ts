@@ -7,10 +7,16 @@
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { lstat, mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
+import { lstat, open, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { BerthError } from '../../shared/errors.ts';
-import { inside, obstructedParent, readFileBounded, writeFileAtomic } from '../../shared/files.ts';
+import {
+  inside,
+  makeDirectories,
+  obstructedParent,
+  readFileBounded,
+  writeFileAtomic,
+} from '../../shared/files.ts';
 import { removeTree } from '../../shared/remove-tree.ts';
 import type { Git, GitEnd, GitRun } from '../claude/git.ts';
 import { type Author, privateFolders } from './checkout.ts';
@@ -337,7 +343,7 @@ async function readOwn(
  */
 async function writeRef(path: string, commit: string, check: () => Promise<void>): Promise<void> {
   const lock = `${path}.lock`;
-  await mkdir(dirname(path), { recursive: true });
+  await makeDirectories(dirname(path));
   const left = await lstat(lock).catch(() => undefined);
   if (left?.isFile() && Date.now() - left.mtimeMs > longestLock) await rm(lock, { force: true });
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;

@@ -4,6 +4,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -12,12 +13,15 @@ import { join } from 'node:path';
 import t from 'tap';
 import {
   inside,
+  makeDirectories,
+  makeDirectoriesSync,
   obstructedParent,
   readFileBounded,
   unwritable,
   writeFileAtomic,
 } from '../../shared/files.ts';
 import { testDirectory } from '../support/directory.ts';
+import { canMount } from '../support/small-volume.ts';
 
 t.test('a file is replaced as a whole and gets its mode, whatever the umask', async (t) => {
   const directory = testDirectory(t, { file: 'old' });
@@ -134,3 +138,35 @@ t.test('a write that is killed leaves the old file', async (t) => {
   t.ok(existsSync(path));
   writeFileSync(path, 'old');
 });
+
+for (const [kind, make] of Object.entries({
+  'with a promise': makeDirectories,
+  'without a promise': async (path: string, mode?: number) => makeDirectoriesSync(path, mode),
+})) {
+  t.test(`directories are made with the missing ones above them, ${kind}`, async (t) => {
+    const directory = testDirectory(t, { file: '' });
+    const path = join(directory, 'a/b/c');
+    await make(path, 0o700);
+    await make(path, 0o700);
+    for (const each of ['a', 'a/b', 'a/b/c']) {
+      t.equal(statSync(join(directory, each)).mode & 0o777, 0o700, each);
+    }
+    await t.rejects(make(join(directory, 'file')), { code: 'EEXIST' });
+    await t.rejects(make(join(directory, 'file/below')), { code: 'ENOTDIR' });
+  });
+
+  t.test(
+    `in a volume that was removed no directory can be made, and the attempt ends, ${kind}`,
+    { skip: canMount ? false : 'needs root' },
+    async (t) => {
+      const root = testDirectory(t, { removed: {}, volume: {} });
+      const volume = join(root, 'volume');
+      execFileSync('mount', ['--bind', join(root, 'removed'), volume]);
+      using _mount = {
+        [Symbol.dispose]: () => void execFileSync('umount', ['--lazy', volume]),
+      };
+      rmSync(join(root, 'removed'), { recursive: true });
+      await t.rejects(make(join(volume, 'a/b/c')), { code: 'ENOENT' });
+    },
+  );
+}

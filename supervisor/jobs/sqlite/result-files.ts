@@ -9,7 +9,6 @@ import {
   constants,
   fstatSync,
   fsyncSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -18,6 +17,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { makeDirectoriesSync } from '../../../shared/files.ts';
 import { StoredFlaw } from '../stored-flaw.ts';
 
 /** A larger result is kept in a file. In bytes of JSON. */
@@ -33,7 +33,7 @@ export class ResultFiles {
   }
 
   write(id: string, text: string): void {
-    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+    makeDirectoriesSync(this.#directory, 0o700);
     const temporary = join(this.#directory, `.${id}-${randomBytes(4).toString('hex')}.tmp`);
     try {
       const file = openSync(temporary, 'wx', 0o600);
@@ -71,7 +71,7 @@ export class ResultFiles {
 
   /** Removes what is no file of a job for which `isKept` is true. @returns the number of removed files */
   sweep(isKept: (id: string) => boolean): number {
-    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+    makeDirectoriesSync(this.#directory, 0o700);
     const orphans = readdirSync(this.#directory).filter(
       (file) => !(file.endsWith('.json') && isKept(file.slice(0, -'.json'.length))),
     );
