@@ -33,6 +33,8 @@ export async function tcpProxy(t: Test, to: number): Promise<TcpProxy> {
     const upstream = connect(to, '127.0.0.1');
     sockets.push(client, upstream);
     for (const socket of [client, upstream]) socket.on('error', () => socket.destroy());
+    // Without a server behind it, the proxy answers as a port on which nobody listens.
+    upstream.once('error', () => client.destroy());
     client.on('data', (data: Buffer) => {
       if (!hold?.request.test(data.toString('latin1'))) return;
       upstream.unpipe(client);
