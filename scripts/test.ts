@@ -2,7 +2,7 @@
  * Runs test files in processes, two at a time, and prints TAP. Files share a process with others of their area,
  * since loading the modules costs more than most of their tests:
  *   node scripts/test.ts quick | series | containers | FILE... [--jobs N] [--timeout SECONDS] [--floor PERCENT]
- * The command of tap would load a recorder of modules into each test process, which costs half a second of CPU.
+ * No test process loads the recorder of tap, and none passes anything of tap to its children.
  * A terminal gets only the files, and the tests that failed or were skipped. With `--floor` the run fails if fewer
  * lines of init, shared and supervisor ran inside the test processes.
  */
@@ -99,7 +99,7 @@ function chunksOf<T>(list: T[], longest: number): T[][] {
 }
 
 const coverage = values.floor === undefined ? undefined : mkdtempSync(join(tmpdir(), 'coverage-'));
-const imports = ['plain-children', 'no-async-hooks', 'rejections-fail'];
+const imports = ['no-async-hooks', 'rejections-fail'];
 if (coverage) imports.push('count-lines');
 const environment = {
   ...process.env,
@@ -116,8 +116,11 @@ t.jobs = Number(values.jobs);
 t.plan(runs.length);
 const ended = runs.map(({ name, files }) => {
   return t.spawn(
-    process.execPath,
+    // tap adds a recorder of modules and of coverage to NODE_OPTIONS, also for all children of the process.
+    '/usr/bin/env',
     [
+      `NODE_OPTIONS=${process.env.NODE_OPTIONS ?? ''}`,
+      process.execPath,
       ...imports.map((one) => `--import=${root}/test/support/${one}.ts`),
       join(root, 'test/support/several-files.ts'),
       // The folders of its tests are named for its arguments.
