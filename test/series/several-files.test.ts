@@ -35,6 +35,15 @@ t.test('a file that ends passes', async (t) => {
   t.match(output, /ok 1 - a test that passes/);
 });
 
+t.test(
+  'what the tests of a file share ends after the last of those that run at once',
+  async (t) => {
+    const { output, failed } = await run('runs-at-once', 'passes');
+    t.equal(failed, false);
+    t.match(output, /ok 5 - a test that passes/);
+  },
+);
+
 t.test('a file that never ends fails by its name, and so does its test', async (t) => {
   const { output, failed } = await run('passes', 'never-ends');
   t.equal(failed, true);

@@ -41,8 +41,8 @@ for (const file of files) {
   allow(seconds * 1_000, file);
   t.jobs = 1;
   await import(pathToFileURL(join(import.meta.dirname, '../..', file)).href);
-  // It begins after the last test of the file has ended.
-  await t.test(`all tests of ${file} have ended`, async () => {
+  // It begins after the last test of the file has ended: with several jobs it would run beside the last ones.
+  await t.test(`all tests of ${file} have ended`, { buffered: false }, async () => {
     for (const end of teardowns.splice(0)) await end();
   });
 }
