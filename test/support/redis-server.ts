@@ -2,7 +2,7 @@
  * A redis-server of the machine for tests: on a free port of loopback, with its data in a temporary directory. It can be
  * killed and started again on the same port with the same data.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -33,7 +33,17 @@ export interface RedisServerOptions {
 /** Made up; tests check that it is in no log. */
 export const redisPassword = 'redis-password-of-tests';
 
-/** A server without a test, for soak tests and benchmarks; call `close` at the end. */
+/** Why no server can be started here, or false. In CI that is a failure, not a reason to test less. */
+export function cannotRunRedis(): string | false {
+  if (process.env.CI === 'true') return false;
+  const { error } = spawnSync('redis-server', ['--version']);
+  return error ? 'redis-server is not installed (Debian: redis-server)' : false;
+}
+
+/**
+ * A server without a test, for soak tests and benchmarks; call `close` at the end.
+ * @throws Error if redis-server is not installed
+ */
 export async function startRedisServer(
   options: RedisServerOptions = {},
 ): Promise<RedisServer & { close(): Promise<void> }> {
@@ -50,6 +60,8 @@ export async function startRedisServer(
       ],
       { stdio: 'ignore' },
     );
+    // Rejects where there is no such program. Unheard, the error would end the process with its other test files.
+    await once(child, 'spawn');
     await until('redis-server answers', () => answers(port));
   };
   const kill = async (): Promise<void> => {

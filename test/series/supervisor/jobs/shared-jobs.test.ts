@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import t from 'tap';
 import { bash, startWithApprovals } from '../../../support/approvals.ts';
 import { bashAllowed, surroundingsIn } from '../../../support/claude.ts';
-import { redisServer } from '../../../support/redis-server.ts';
+import { cannotRunRedis, redisServer } from '../../../support/redis-server.ts';
 import { until } from '../../../support/until.ts';
 
 t.test(
   'approvals are decided at any replica, and files reach the replica that runs the job',
+  { skip: cannotRunRedis() },
   async (t) => {
     const redis = await redisServer(t);
     const settings = (replica: string) => ({

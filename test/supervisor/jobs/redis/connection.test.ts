@@ -9,9 +9,11 @@ import {
 import { captureLog } from '../../../support/captured-log.ts';
 import { freePort } from '../../../support/free-port.ts';
 import { jobOf } from '../../../support/job.ts';
-import { redisServer } from '../../../support/redis-server.ts';
+import { cannotRunRedis, redisServer } from '../../../support/redis-server.ts';
 import { tcpProxy } from '../../../support/tcp-proxy.ts';
 import { until } from '../../../support/until.ts';
+
+const skip = cannotRunRedis();
 
 async function openStore(
   t: Test,
@@ -33,7 +35,7 @@ function socketsTo(port: number): number {
     .filter((row) => row[2] === remote && row[9] !== '0').length;
 }
 
-t.test('connections whose packets vanish are made again', async (t) => {
+t.test('connections whose packets vanish are made again', { skip }, async (t) => {
   const server = await redisServer(t);
   const proxy = await tcpProxy(t, server.port);
   const direct = await openStore(t, { url: server.url });
@@ -57,6 +59,7 @@ t.test('connections whose packets vanish are made again', async (t) => {
 
 t.test(
   'a primary that becomes a replica is not used, and the connection is made again',
+  { skip },
   async (t) => {
     const server = await redisServer(t);
     const proxy = await tcpProxy(t, server.port);
@@ -79,26 +82,30 @@ t.test(
   },
 );
 
-t.test('a store that is closed while it connects again leaves no failed promise', async (t) => {
-  const rejected: unknown[] = [];
-  const note = (error: unknown): unknown => rejected.push(error);
-  process.prependListener('unhandledRejection', note);
-  t.teardown(() => process.off('unhandledRejection', note));
-  const server = await redisServer(t);
-  const proxy = await tcpProxy(t, server.port);
-  const url = server.url.replace(`:${server.port}`, `:${proxy.port}`);
-  const store = await openStore(t, { url });
-  const { promise: subscribed, resolve } = Promise.withResolvers<void>();
-  store.onChange((id) => id !== undefined && resolve());
-  const direct = await openStore(t, { url: server.url });
-  await direct.add(jobOf());
-  await subscribed;
-  await server.kill();
-  const held = proxy.holdAfter(/\$4\r\ninfo\r\n/i);
-  await server.start();
-  await until('both connections wait for the answer to INFO', () => held.count >= 2);
-  await store.close();
-  held.release();
-  await until('the connections are closed', () => socketsTo(proxy.port) === 0);
-  t.strictSame(rejected, []);
-});
+t.test(
+  'a store that is closed while it connects again leaves no failed promise',
+  { skip },
+  async (t) => {
+    const rejected: unknown[] = [];
+    const note = (error: unknown): unknown => rejected.push(error);
+    process.prependListener('unhandledRejection', note);
+    t.teardown(() => process.off('unhandledRejection', note));
+    const server = await redisServer(t);
+    const proxy = await tcpProxy(t, server.port);
+    const url = server.url.replace(`:${server.port}`, `:${proxy.port}`);
+    const store = await openStore(t, { url });
+    const { promise: subscribed, resolve } = Promise.withResolvers<void>();
+    store.onChange((id) => id !== undefined && resolve());
+    const direct = await openStore(t, { url: server.url });
+    await direct.add(jobOf());
+    await subscribed;
+    await server.kill();
+    const held = proxy.holdAfter(/\$4\r\ninfo\r\n/i);
+    await server.start();
+    await until('both connections wait for the answer to INFO', () => held.count >= 2);
+    await store.close();
+    held.release();
+    await until('the connections are closed', () => socketsTo(proxy.port) === 0);
+    t.strictSame(rejected, []);
+  },
+);

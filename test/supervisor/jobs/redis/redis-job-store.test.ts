@@ -10,12 +10,13 @@ import {
   type RedisJobStoreOptions,
 } from '../../../../supervisor/jobs/redis/redis-job-store.ts';
 import { captureLog } from '../../../support/captured-log.ts';
-import { redisPassword, redisServer } from '../../../support/redis-server.ts';
+import { cannotRunRedis, redisPassword, redisServer } from '../../../support/redis-server.ts';
 import { waitingCallback } from '../../../support/stored-job.ts';
 import { tcpProxy } from '../../../support/tcp-proxy.ts';
 import { until } from '../../../support/until.ts';
 
-const server = await redisServer(t);
+const skip = cannotRunRedis();
+const server = skip ? { url: '', port: 0 } : await redisServer(t);
 let names = 0;
 let ids = 0;
 
@@ -77,6 +78,7 @@ async function claimOf(store: RedisJobStore, owner: string): Promise<Job | undef
 
 t.test(
   'tokens take turns, normal jobs first, and a token without a turn is passed over',
+  { skip },
   async (t) => {
     const store = await openStore(t);
     const jobs = [
@@ -96,7 +98,7 @@ t.test(
   },
 );
 
-t.test('two replicas that claim at once never get the same job', async (t) => {
+t.test('two replicas that claim at once never get the same job', { skip }, async (t) => {
   const name = `test-${names++}`;
   const stores = [await openStore(t, { name }), await openStore(t, { name, replica: 'b' })];
   for (let index = 0; index < 20; index++) await stores[index % 2]?.add(newJob());
@@ -110,7 +112,7 @@ t.test('two replicas that claim at once never get the same job', async (t) => {
   t.equal(taken.length, 20);
 });
 
-t.test('a job is run by the replica that has its session', async (t) => {
+t.test('a job is run by the replica that has its session', { skip }, async (t) => {
   const name = `test-${names++}`;
   const [a, b] = [await openStore(t, { name }), await openStore(t, { name, replica: 'b' })];
   await a.add(newJob());
@@ -124,55 +126,67 @@ t.test('a job is run by the replica that has its session', async (t) => {
   t.equal((await a.claim('owner-a', Date.now()))?.id, second.id);
 });
 
-t.test('a job whose session is on a lost replica begins a new session elsewhere', async (t) => {
-  const name = `test-${names++}`;
-  const adopted: string[] = [];
-  const a = await openStore(t, { name });
-  const b = await openStore(t, {
-    ...{ name, replica: 'b', replicaLost: 1 },
-    adopt: async (session) => (adopted.push(session) > 1 ? 'adopted' : 'none'),
-  });
-  const sessions = ['session-1', 'session-2'];
-  for (const session of sessions) {
+t.test(
+  'a job whose session is on a lost replica begins a new session elsewhere',
+  { skip },
+  async (t) => {
+    const name = `test-${names++}`;
+    const adopted: string[] = [];
+    const a = await openStore(t, { name });
+    const b = await openStore(t, {
+      ...{ name, replica: 'b', replicaLost: 1 },
+      adopt: async (session) => (adopted.push(session) > 1 ? 'adopted' : 'none'),
+    });
+    const sessions = ['session-1', 'session-2'];
+    for (const session of sessions) {
+      await a.add(newJob());
+      const begun = await a.claim('owner-a', Date.now());
+      await a.update(begun?.id ?? '', (job) => ({ ...job, sessionId: session }));
+      await a.update(begun?.id ?? '', end);
+    }
+    for (const session of sessions) {
+      await b.add(newJob({ sessionId: session, request: { prompt: 'go', session_id: session } }));
+    }
+    await a.close();
+    const lost = await until('replica a is lost', () => claimOf(b, 'owner-b'));
+    t.match(lost, {
+      sessionId: null,
+      ownSession: false,
+      notes: [/on the replica a, which is gone/],
+    });
+    t.notOk('session_id' in lost.request);
+    t.match(await b.claim('owner-b', Date.now()), {
+      sessionId: 'session-2',
+      notes: [/on the replica a, which is gone: the job continues the copy/],
+    });
+    t.strictSame(adopted, ['session-1', 'session-2']);
+  },
+);
+
+t.test(
+  'a job whose session is on this volume keeps it, under whatever name',
+  { skip },
+  async (t) => {
+    const name = `test-${names++}`;
+    const a = await openStore(t, { name, replica: 'pod-a' });
+    const b = await openStore(t, {
+      name,
+      replica: 'pod-b',
+      replicaLost: 1,
+      adopt: async () => 'here',
+    });
     await a.add(newJob());
     const begun = await a.claim('owner-a', Date.now());
-    await a.update(begun?.id ?? '', (job) => ({ ...job, sessionId: session }));
-    await a.update(begun?.id ?? '', end);
-  }
-  for (const session of sessions) {
-    await b.add(newJob({ sessionId: session, request: { prompt: 'go', session_id: session } }));
-  }
-  await a.close();
-  const lost = await until('replica a is lost', () => claimOf(b, 'owner-b'));
-  t.match(lost, { sessionId: null, ownSession: false, notes: [/on the replica a, which is gone/] });
-  t.notOk('session_id' in lost.request);
-  t.match(await b.claim('owner-b', Date.now()), {
-    sessionId: 'session-2',
-    notes: [/on the replica a, which is gone: the job continues the copy/],
-  });
-  t.strictSame(adopted, ['session-1', 'session-2']);
-});
+    const own = { sessionId: 'session-1', promptId: 'prompt-1' };
+    await a.update(begun?.id ?? '', (job) => ({ ...become(job, 'queued', Date.now()), ...own }));
+    await a.close();
+    const taken = await until('the pod a is lost', () => claimOf(b, 'owner-b'));
+    t.match(taken, { id: begun?.id, ...own });
+    t.strictSame(taken.notes, []);
+  },
+);
 
-t.test('a job whose session is on this volume keeps it, under whatever name', async (t) => {
-  const name = `test-${names++}`;
-  const a = await openStore(t, { name, replica: 'pod-a' });
-  const b = await openStore(t, {
-    name,
-    replica: 'pod-b',
-    replicaLost: 1,
-    adopt: async () => 'here',
-  });
-  await a.add(newJob());
-  const begun = await a.claim('owner-a', Date.now());
-  const own = { sessionId: 'session-1', promptId: 'prompt-1' };
-  await a.update(begun?.id ?? '', (job) => ({ ...become(job, 'queued', Date.now()), ...own }));
-  await a.close();
-  const taken = await until('the pod a is lost', () => claimOf(b, 'owner-b'));
-  t.match(taken, { id: begun?.id, ...own });
-  t.strictSame(taken.notes, []);
-});
-
-t.test('the data of a session is deleted with the last job of the session', async (t) => {
+t.test('the data of a session is deleted with the last job of the session', { skip }, async (t) => {
   const name = `test-${names++}`;
   const store = await openStore(t, { name });
   const keys = new Keys(name);
@@ -198,7 +212,7 @@ t.test('the data of a session is deleted with the last job of the session', asyn
   t.strictSame(await redis.keys(`${keys.prefix}:jobs:of-session:*`), []);
 });
 
-t.test('signs of life are forgotten after a day', async (t) => {
+t.test('signs of life are forgotten after a day', { skip }, async (t) => {
   const name = `test-${names++}`;
   const store = await openStore(t, { name });
   const { replicas, owners } = new Keys(name);
@@ -213,7 +227,7 @@ t.test('signs of life are forgotten after a day', async (t) => {
   t.strictSame((await redis.zrange(owners, 0, -1)).sort(), ['owner', 'silent']);
 });
 
-t.test('entries that a crash has lost are made again', async (t) => {
+t.test('entries that a crash has lost are made again', { skip }, async (t) => {
   const name = `test-${names++}`;
   const store = await openStore(t, { name });
   const job = newJob();
@@ -230,7 +244,7 @@ t.test('entries that a crash has lost are made again', async (t) => {
   t.equal((await store.claim('owner', Date.now()))?.id, job.id);
 });
 
-t.test('large prompts of waiting jobs are read only when their jobs start', async (t) => {
+t.test('large prompts of waiting jobs are read only when their jobs start', { skip }, async (t) => {
   const name = `test-${names++}`;
   const proxy = await tcpProxy(t, server.port);
   const url = server.url.replace(`:${server.port}`, `:${proxy.port}`);
@@ -252,7 +266,7 @@ t.test('large prompts of waiting jobs are read only when their jobs start', asyn
   t.ok(prompts < 5, `the bytes of ${prompts} prompts were read`);
 });
 
-t.test('a queue without entries leaves no key, and can be used again', async (t) => {
+t.test('a queue without entries leaves no key, and can be used again', { skip }, async (t) => {
   const name = `test-${names++}`;
   const store = await openStore(t, { name });
   const redis = new Redis(server.url);
@@ -270,48 +284,56 @@ t.test('a queue without entries leaves no key, and can be used again', async (t)
   }
 });
 
-t.test('a server that would lose jobs is refused, with the names of its settings', async (t) => {
-  const unsafe = await redisServer(t, {
-    arguments: ['--appendonly', 'no', '--maxmemory-policy', 'allkeys-lru'],
-  });
-  const log = captureLog();
-  const store = await openStore(t, { url: unsafe.url, log: log.log });
-  await t.rejects(store.add(newJob()), {
-    code: 'job_store_unavailable',
-    message: /allkeys-lru.*noeviction.*appendonly/,
-  });
-  t.match(store.describe(), { available: false, problem: /appendonly/ });
-  const warned = await openStore(t, { url: unsafe.url, check: 'warn' });
-  await warned.add(newJob());
-  t.notMatch(log.text, redisPassword);
-});
+t.test(
+  'a server that would lose jobs is refused, with the names of its settings',
+  { skip },
+  async (t) => {
+    const unsafe = await redisServer(t, {
+      arguments: ['--appendonly', 'no', '--maxmemory-policy', 'allkeys-lru'],
+    });
+    const log = captureLog();
+    const store = await openStore(t, { url: unsafe.url, log: log.log });
+    await t.rejects(store.add(newJob()), {
+      code: 'job_store_unavailable',
+      message: /allkeys-lru.*noeviction.*appendonly/,
+    });
+    t.match(store.describe(), { available: false, problem: /appendonly/ });
+    const warned = await openStore(t, { url: unsafe.url, check: 'warn' });
+    await warned.add(newJob());
+    t.notMatch(log.text, redisPassword);
+  },
+);
 
-t.test('without a server jobs are refused at once, and nothing accepted is lost', async (t) => {
-  const own = await redisServer(t);
-  const log = captureLog();
-  const store = await openStore(t, { url: own.url, log: log.log, deadline: 1_400 });
-  const accepted = newJob();
-  await store.add(accepted, { key: 'one', digest: 'd' });
-  await own.kill();
-  const unavailable = { code: 'job_store_unavailable', retryable: true };
-  await t.rejects(store.add(newJob()), unavailable);
-  await t.rejects(store.claim('owner', Date.now()), unavailable);
-  let changes = 0;
-  store.onChange(() => changes++);
-  await own.start();
-  await until('the store is back', () => store.describe().available);
-  t.ok(changes > 0, 'whoever waits for a job looks again');
-  t.equal((await store.add(newJob(), { key: 'one', digest: 'd' })).job.id, accepted.id);
-  const claimed = await until('the job is claimed', () => store.claim('owner', Date.now()));
-  t.equal(claimed.id, accepted.id);
-  own.suspend();
-  await t.rejects(store.read(accepted.id), { message: /did not answer within 1400 ms/ });
-  own.resume();
-  t.equal((await store.read(accepted.id))?.state, 'running');
-  t.notMatch(log.text, redisPassword);
-});
+t.test(
+  'without a server jobs are refused at once, and nothing accepted is lost',
+  { skip },
+  async (t) => {
+    const own = await redisServer(t);
+    const log = captureLog();
+    const store = await openStore(t, { url: own.url, log: log.log, deadline: 1_400 });
+    const accepted = newJob();
+    await store.add(accepted, { key: 'one', digest: 'd' });
+    await own.kill();
+    const unavailable = { code: 'job_store_unavailable', retryable: true };
+    await t.rejects(store.add(newJob()), unavailable);
+    await t.rejects(store.claim('owner', Date.now()), unavailable);
+    let changes = 0;
+    store.onChange(() => changes++);
+    await own.start();
+    await until('the store is back', () => store.describe().available);
+    t.ok(changes > 0, 'whoever waits for a job looks again');
+    t.equal((await store.add(newJob(), { key: 'one', digest: 'd' })).job.id, accepted.id);
+    const claimed = await until('the job is claimed', () => store.claim('owner', Date.now()));
+    t.equal(claimed.id, accepted.id);
+    own.suspend();
+    await t.rejects(store.read(accepted.id), { message: /did not answer within 1400 ms/ });
+    own.resume();
+    t.equal((await store.read(accepted.id))?.state, 'running');
+    t.notMatch(log.text, redisPassword);
+  },
+);
 
-t.test('a wrong password is reported without it', async (t) => {
+t.test('a wrong password is reported without it', { skip }, async (t) => {
   const url = server.url.replace(redisPassword, 'another-made-up-password');
   const log = captureLog();
   const store = await openStore(t, { url, log: log.log });
@@ -324,7 +346,7 @@ t.test('a wrong password is reported without it', async (t) => {
   t.notMatch(`${error}${log.text}`, /another-made-up-password/);
 });
 
-t.test('a claim leaves a job whose session got an earlier job meanwhile', async (t) => {
+t.test('a claim leaves a job whose session got an earlier job meanwhile', { skip }, async (t) => {
   const name = `test-${names++}`;
   const a = await openStore(t, { name });
   const jobs = [newJob({ sessionId: 's' }), newJob({ sessionId: 's' })];
@@ -358,7 +380,7 @@ t.test('a claim leaves a job whose session got an earlier job meanwhile', async 
   t.equal((await c.claim('owner-c', Date.now()))?.id, second.id, 'its turn came');
 });
 
-t.test('the wall clock does not decide whether an owner is lost', async (t) => {
+t.test('the wall clock does not decide whether an owner is lost', { skip }, async (t) => {
   const name = `test-${names++}`;
   let elapsed = 0;
   const a = await openStore(t, { name });
@@ -386,69 +408,73 @@ t.test('the wall clock does not decide whether an owner is lost', async (t) => {
   t.match(await b.reclaim('owner-b', 0), [{ id: job?.id, state: 'queued' }]);
 });
 
-t.test('after an outage of Redis living replicas keep their jobs and sessions', async (t) => {
-  const own = await redisServer(t);
-  const common = { url: own.url, name: `test-${names++}`, deadline: 1_900 };
-  const lost = { ownerLost: 700, replicaLost: 700 };
-  const a = await openStore(t, { ...common });
-  const b = await openStore(t, { ...common, ...lost, replica: 'b' });
-  const jobs = [newJob(), newJob()] as [Job, Job];
-  for (const job of jobs) await a.add(job);
-  const runs = await a.claim('owner-a', Date.now());
-  await a.update(runs?.id ?? '', (job) => ({ ...job, sessionId: 'session-1' }));
-  const begun = await a.claim('owner-a', Date.now());
-  await a.update(begun?.id ?? '', (job) => ({ ...job, sessionId: 'session-2' }));
-  await a.update(begun?.id ?? '', (job) => become(job, 'queued', Date.now()));
-  t.equal(await b.claim('owner-b', Date.now()), undefined, 'its session is on a');
-  const lookAway = async (): Promise<void> => {
-    await Promise.all([
-      t.rejects(b.reclaim('owner-b', Date.now()), { code: 'job_store_unavailable' }),
-      t.rejects(b.beat()),
-    ]);
-    await pause(800);
-  };
-  const outages: [string, () => Promise<void>][] = [
-    [
-      'away',
-      async () => {
-        await own.kill();
-        await lookAway();
-        await own.start();
-      },
-    ],
-    [
-      'hung',
-      async () => {
-        own.suspend();
-        await lookAway();
-        own.resume();
-      },
-    ],
-  ];
-  for (const [what, outage] of outages) {
-    await outage();
-    // The first thing that b does: a has not reported yet.
-    const reclaimed = await until(`b is back: ${what}`, () =>
-      b.reclaim('owner-b', Date.now()).catch(() => undefined),
+t.test(
+  'after an outage of Redis living replicas keep their jobs and sessions',
+  { skip },
+  async (t) => {
+    const own = await redisServer(t);
+    const common = { url: own.url, name: `test-${names++}`, deadline: 1_900 };
+    const lost = { ownerLost: 700, replicaLost: 700 };
+    const a = await openStore(t, { ...common });
+    const b = await openStore(t, { ...common, ...lost, replica: 'b' });
+    const jobs = [newJob(), newJob()] as [Job, Job];
+    for (const job of jobs) await a.add(job);
+    const runs = await a.claim('owner-a', Date.now());
+    await a.update(runs?.id ?? '', (job) => ({ ...job, sessionId: 'session-1' }));
+    const begun = await a.claim('owner-a', Date.now());
+    await a.update(begun?.id ?? '', (job) => ({ ...job, sessionId: 'session-2' }));
+    await a.update(begun?.id ?? '', (job) => become(job, 'queued', Date.now()));
+    t.equal(await b.claim('owner-b', Date.now()), undefined, 'its session is on a');
+    const lookAway = async (): Promise<void> => {
+      await Promise.all([
+        t.rejects(b.reclaim('owner-b', Date.now()), { code: 'job_store_unavailable' }),
+        t.rejects(b.beat()),
+      ]);
+      await pause(800);
+    };
+    const outages: [string, () => Promise<void>][] = [
+      [
+        'away',
+        async () => {
+          await own.kill();
+          await lookAway();
+          await own.start();
+        },
+      ],
+      [
+        'hung',
+        async () => {
+          own.suspend();
+          await lookAway();
+          own.resume();
+        },
+      ],
+    ];
+    for (const [what, outage] of outages) {
+      await outage();
+      // The first thing that b does: a has not reported yet.
+      const reclaimed = await until(`b is back: ${what}`, () =>
+        b.reclaim('owner-b', Date.now()).catch(() => undefined),
+      );
+      t.strictSame(reclaimed, [], what);
+      t.equal(await b.claim('owner-b', Date.now()), undefined, what);
+      const reports = async () => [await a.keepAlive('owner-a'), await a.beat()];
+      await until('a reports that it is alive', () => reports().catch(() => undefined));
+    }
+    await a.close();
+    t.match(
+      await until('a is gone', async () => {
+        const found = await b.reclaim('owner-b', Date.now());
+        return found.length > 0 && found;
+      }),
+      [{ id: runs?.id, state: 'queued' }],
     );
-    t.strictSame(reclaimed, [], what);
-    t.equal(await b.claim('owner-b', Date.now()), undefined, what);
-    const reports = async () => [await a.keepAlive('owner-a'), await a.beat()];
-    await until('a reports that it is alive', () => reports().catch(() => undefined));
-  }
-  await a.close();
-  t.match(
-    await until('a is gone', async () => {
-      const found = await b.reclaim('owner-b', Date.now());
-      return found.length > 0 && found;
-    }),
-    [{ id: runs?.id, state: 'queued' }],
-  );
-  const taken = await until('the replica a is gone', () => claimOf(b, 'owner-b'));
-  t.match(taken, { sessionId: null, notes: [/on the replica a, which is gone/] });
-});
+    const taken = await until('the replica a is gone', () => claimOf(b, 'owner-b'));
+    t.match(taken, { sessionId: null, notes: [/on the replica a, which is gone/] });
+  },
+);
 
-t.test('a record that cannot be read is set aside, and the others run', async (t) => {
+t.test('a record that cannot be read is set aside, and the others run', { skip }, async (t) => {
   const name = `test-${names++}`;
   const log = captureLog();
   const store = await openStore(t, { name, log: log.log });
@@ -490,6 +516,7 @@ t.test('a record that cannot be read is set aside, and the others run', async (t
 
 t.test(
   'an unfinished job whose request is lost fails, and its key and callback stay',
+  { skip },
   async (t) => {
     const name = `test-${names++}`;
     const log = captureLog();
@@ -520,7 +547,7 @@ t.test(
   },
 );
 
-t.test('a running record that cannot be read does not stop a reclaim', async (t) => {
+t.test('a running record that cannot be read does not stop a reclaim', { skip }, async (t) => {
   const name = `test-${names++}`;
   const store = await openStore(t, { name, ownerLost: 1 });
   const redis = new Redis(server.url);
