@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { hasReserve, makeReserve, openReserve, releaseReserve } from '../../shared/disk-reserve.ts';
 import { testDirectory } from '../support/directory.ts';
-import { canMount, mountSmall } from '../support/small-volume.ts';
+import { cannotMount, mountSmall } from '../support/small-volume.ts';
 
 t.test('a reserve is made once, and released once', async (t) => {
   openReserve(testDirectory(t));
@@ -16,7 +16,7 @@ t.test('a reserve is made once, and released once', async (t) => {
 
 t.test(
   'on a volume that the kernel has made read-only, a reserve is neither made nor released',
-  { skip: canMount ? false : 'needs root' },
+  { skip: cannotMount },
   async (t) => {
     const directory = testDirectory(t);
     using volume = mountSmall(directory, 'size=4m');

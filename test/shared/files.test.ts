@@ -21,7 +21,7 @@ import {
   writeFileAtomic,
 } from '../../shared/files.ts';
 import { testDirectory } from '../support/directory.ts';
-import { canMount } from '../support/small-volume.ts';
+import { cannotMount } from '../support/small-volume.ts';
 
 t.test('a file is replaced as a whole and gets its mode, whatever the umask', async (t) => {
   const directory = testDirectory(t, { file: 'old' });
@@ -157,7 +157,7 @@ for (const [kind, make] of Object.entries({
 
   t.test(
     `in a volume that was removed no directory can be made, and the attempt ends, ${kind}`,
-    { skip: canMount ? false : 'needs root' },
+    { skip: cannotMount },
     async (t) => {
       const root = testDirectory(t, { removed: {}, volume: {} });
       const volume = join(root, 'volume');

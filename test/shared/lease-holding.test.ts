@@ -14,7 +14,7 @@ import { writeFileAtomic } from '../../shared/files.ts';
 import { acquireLease, type LeaseOptions } from '../../shared/lease.ts';
 import { captureLog } from '../init/fixture.ts';
 import { testDirectory } from '../support/directory.ts';
-import { canMount } from '../support/small-volume.ts';
+import { cannotMount } from '../support/small-volume.ts';
 import { until } from '../support/until.ts';
 
 /** A lease that is held; each test gives it back before its directory goes. */
@@ -151,7 +151,7 @@ function sleep(milliseconds: number): void {
 
 t.test(
   'a holder whose volume was removed while it is mounted loses the lease',
-  { skip: canMount ? false : 'needs root' },
+  { skip: cannotMount },
   async (t) => {
     const root = testDirectory(t, { removed: {}, volume: {} });
     const volume = join(root, 'volume');

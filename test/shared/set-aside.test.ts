@@ -14,9 +14,9 @@ import t, { type Test } from 'tap';
 import { boundQuarantine, openAside } from '../../shared/set-aside.ts';
 import { testDirectory } from '../support/directory.ts';
 import { filesWith } from '../support/find-secret.ts';
-import { canMount, mountSmall } from '../support/small-volume.ts';
+import { cannotMount, mountSmall } from '../support/small-volume.ts';
 
-const skip = canMount ? false : 'needs root';
+const skip = cannotMount;
 
 /** A directory, and one on another file system, to which nothing can be renamed. */
 function twoFileSystems(t: Test, options: string) {

@@ -20,7 +20,7 @@ import { reconcile } from '../../../init/reconcile/worktree.ts';
 import { inspectVolume } from '../../../init/volume/volume.ts';
 import { openAside } from '../../../shared/set-aside.ts';
 import { testDirectory } from '../../support/directory.ts';
-import { canMount, mountSmall } from '../../support/small-volume.ts';
+import { cannotMount, mountSmall } from '../../support/small-volume.ts';
 import { captureLog, conflictsIn, walk } from '../fixture.ts';
 
 /** A volume to which `sync` writes files; `during` happens after the plan and before a write. */
@@ -123,7 +123,7 @@ function copiesIn(volume: string): string[] {
   });
 }
 
-const skip = canMount ? false : 'needs root';
+const skip = cannotMount;
 
 t.test('a directory that leads to a secret during a sync: no copy is kept', { skip }, async (t) => {
   const { volume, sync } = openVolume(t);

@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import t from 'tap';
 import { openHarbour } from '../../init/fixture.ts';
 import { joinAs, startSync } from '../../init/sync/fixture.ts';
-import { canMount, mountSmall } from '../../support/small-volume.ts';
+import { cannotMount, mountSmall } from '../../support/small-volume.ts';
 import { until } from '../../support/until.ts';
 
-const skip = canMount ? false : 'needs root';
+const skip = cannotMount;
 const files = { 'CLAUDE.md': 'one\n', 'docs/a.md': 'a\n', 'settings.json': '{}\n' };
 const noise = (bytes: number) => randomBytes(bytes).toString('base64');
 

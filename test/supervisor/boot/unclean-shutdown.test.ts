@@ -5,10 +5,10 @@ import { RunMark, runMarkFile } from '../../../supervisor/boot/unclean-shutdown.
 import { captureLog } from '../../support/captured-log.ts';
 import { makeSurroundings } from '../../support/claude.ts';
 import { testDirectory } from '../../support/directory.ts';
-import { canMount, mountSmall } from '../../support/small-volume.ts';
+import { cannotMount, mountSmall } from '../../support/small-volume.ts';
 import { startSupervisor } from '../../support/supervisor.ts';
 
-const skip = canMount ? false : 'needs root, to mount a file system';
+const skip = cannotMount;
 
 t.test('each run reports whether the previous run ended without a shutdown', async (t) => {
   const surroundings = await makeSurroundings(t);

@@ -16,7 +16,7 @@ import { blobId } from '../../../supervisor/configuration/entries.ts';
 import { ConfigurationGuard } from '../../../supervisor/configuration/guard.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { testDirectory } from '../../support/directory.ts';
-import { canMount, mountSmall } from '../../support/small-volume.ts';
+import { cannotMount, mountSmall } from '../../support/small-volume.ts';
 import { until } from '../../support/until.ts';
 
 const files = {
@@ -254,7 +254,7 @@ t.test('hooks are found in settings, plugins and headers', async (t) => {
 
 t.test(
   'on a full volume, a file that cannot be restored blocks new workers',
-  { skip: !canMount && 'needs root, to mount a file system' },
+  { skip: cannotMount },
   async (t) => {
     const directory = makeVolume(t, {});
     using _ = mountSmall(directory, 'size=1m');

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { killStrays } from '../../../supervisor/memory/strays.ts';
 import { testDirectory } from '../../support/directory.ts';
-import { canMount } from '../../support/small-volume.ts';
+import { cannotMount } from '../../support/small-volume.ts';
 
 const sources = join(import.meta.dirname, '../../../supervisor/memory');
 
@@ -48,7 +48,7 @@ function inContainer(t: Test, init: string, body: string): string {
   return `${run.stdout}${run.stderr}`.trim();
 }
 
-const skip = canMount ? false : 'needs root';
+const skip = cannotMount;
 
 t.test(
   'a process that clears its environment and leaves its session is found and killed',

@@ -24,7 +24,7 @@ import {
   startTarballServer,
   tarball,
 } from '../../../support/cli-tarball.ts';
-import { canMount, mountSmall } from '../../../support/small-volume.ts';
+import { cannotMount, mountSmall } from '../../../support/small-volume.ts';
 
 t.jobs = 4;
 
@@ -301,7 +301,7 @@ function link(linkpath: string): Entry {
   return { path: 'package/claude', type: 'SymbolicLink', linkpath };
 }
 
-const skip = canMount ? false : 'needs root';
+const skip = cannotMount;
 
 t.test(
   'on a full disk the version before is used, and nothing half is left',

@@ -5,7 +5,7 @@ import t, { type Test } from 'tap';
 import { judgeCredentials } from '../../../../shared/credentials.ts';
 import { type LoggedIn, loggedIn } from '../../../support/logged-in.ts';
 import type { LoginOptions } from '../../../support/login-server.ts';
-import { canMount, mountSmall } from '../../../support/small-volume.ts';
+import { cannotMount, mountSmall } from '../../../support/small-volume.ts';
 import { startWithRealCli } from '../../../support/supervisor.ts';
 import { until } from '../../../support/until.ts';
 
@@ -105,7 +105,7 @@ t.test('a torn file heals by itself, and the running process goes on with it', a
 
 t.test(
   'on a full disk a good login waits to be put back, and is as soon as there is room',
-  { skip: !canMount && 'needs root, to mount a file system' },
+  { skip: cannotMount },
   async (t) => {
     const { prompt, log, path, call, metricsUrl, surroundings } = await start(
       t,

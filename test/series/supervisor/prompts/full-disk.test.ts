@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import t from 'tap';
 import { makeSurroundings } from '../../../support/claude.ts';
 import { promptText } from '../../../support/messages-api.ts';
-import { canMount, mountSmall } from '../../../support/small-volume.ts';
+import { cannotMount, mountSmall } from '../../../support/small-volume.ts';
 import { startWithRealCli } from '../../../support/supervisor.ts';
 import { until } from '../../../support/until.ts';
 
-const skip = canMount ? false : 'needs root, to mount a file system';
+const skip = cannotMount;
 
 const settings = { BERTH_DISK_LOW: '1Mi', BERTH_DISK_FULL: '8Mi' };
 

@@ -8,11 +8,11 @@ import { DiskUsage } from '../../../../supervisor/sessions/disk-usage.ts';
 import { captureLog } from '../../../support/captured-log.ts';
 import { makeSurroundings } from '../../../support/claude.ts';
 import { testDirectory } from '../../../support/directory.ts';
-import { canMount, mountSmall } from '../../../support/small-volume.ts';
+import { cannotMount, mountSmall } from '../../../support/small-volume.ts';
 import { startSupervisor } from '../../../support/supervisor.ts';
 import { until } from '../../../support/until.ts';
 
-const skip = canMount ? false : 'needs root, to mount a file system';
+const skip = cannotMount;
 
 const mib = 1024 ** 2;
 

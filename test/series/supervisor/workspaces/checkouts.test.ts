@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:
 import { join } from 'node:path';
 import t from 'tap';
 import { openWorkshop } from '../../../supervisor/workspaces/fixture.ts';
-import { canMount, mountSmall } from '../../../support/small-volume.ts';
+import { cannotMount, mountSmall } from '../../../support/small-volume.ts';
 
 t.test('two sessions get their checkouts of one repository at the same time', async (t) => {
   const { make, root } = await openWorkshop(t);
@@ -83,7 +83,7 @@ t.test('a copy of a session gets its commit, and publishes to a branch of its ow
 
 t.test(
   'a disk that is full ends a checkout with its code, and the next one is whole',
-  { skip: !canMount && 'only root can mount a small volume' },
+  { skip: cannotMount },
   async (t) => {
     const { make, scene, root } = await openWorkshop(t);
     mkdirSync(root);

@@ -24,13 +24,13 @@ import { openJobStore } from '../../../../supervisor/jobs/sqlite/sqlite-job-stor
 import { ThreadClient } from '../../../../supervisor/jobs/sqlite/thread-client.ts';
 import { captureLog } from '../../../support/captured-log.ts';
 import { testDirectory } from '../../../support/directory.ts';
-import { canMount, mountSmall } from '../../../support/small-volume.ts';
+import { cannotMount, mountSmall } from '../../../support/small-volume.ts';
 import { sampleJob, sampleResult } from '../../../support/stored-job.ts';
 import { until } from '../../../support/until.ts';
 
 const client = new ThreadClient();
 t.teardown(() => client.end());
-const skip = canMount ? false : 'needs the right to mount';
+const skip = cannotMount;
 
 function makeVolume(t: Test) {
   const stateDirectory = testDirectory(t, {});

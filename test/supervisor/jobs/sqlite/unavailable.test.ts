@@ -13,14 +13,14 @@ import { storeError } from '../../../../supervisor/jobs/sqlite/store-error.ts';
 import { ThreadClient } from '../../../../supervisor/jobs/sqlite/thread-client.ts';
 import { captureLog } from '../../../support/captured-log.ts';
 import { testDirectory } from '../../../support/directory.ts';
-import { canMount, mountSmall } from '../../../support/small-volume.ts';
+import { cannotMount, mountSmall } from '../../../support/small-volume.ts';
 import { sampleJob } from '../../../support/stored-job.ts';
 import { until } from '../../../support/until.ts';
 
 const client = new ThreadClient();
 t.teardown(() => client.end());
 const most = 10_000;
-const skip = canMount ? false : 'needs the right to mount';
+const skip = cannotMount;
 
 t.test('on a full disk nothing that was accepted is lost', { skip }, async (t) => {
   const root = testDirectory(t, { volume: {} });
