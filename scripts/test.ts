@@ -10,6 +10,7 @@
 import { globSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, matchesGlob, relative } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import t from 'tap';
 import { coveredLines } from './coverage.ts';
@@ -122,7 +123,7 @@ const ended = runs.map(({ name, files }) => {
     [
       `NODE_OPTIONS=${process.env.NODE_OPTIONS ?? ''}`,
       process.execPath,
-      ...imports.map((one) => `--import=${root}/test/support/${one}.ts`),
+      ...imports.map((one) => `--import=${pathToFileURL(join(root, `test/support/${one}.ts`))}`),
       join(root, 'test/support/several-files.ts'),
       // The folders of its tests are named for its arguments.
       ...files.slice(0, 1),

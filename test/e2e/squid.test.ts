@@ -66,8 +66,8 @@ t.test(
     // The tests' own program keeps its rights and its files; Squid finds the container's.
     const surroundings = [
       'ip link set lo up',
-      `mount --bind ${etc} /etc`,
-      `mount --bind ${checkout} ${seen}`,
+      `mount --bind '${etc}' /etc`,
+      `mount --bind '${checkout}' ${seen}`,
       ...writable.map((path) => `mount -t tmpfs -o mode=1777 tmpfs ${path}`),
       'mount -o remount,bind,ro /',
       // Those of the test run name files by where they are outside.

@@ -159,7 +159,7 @@ async function haveItWork(t: Test, { world, pod, prometheus }: ObservedPod): Pro
   }
   // Two of them run until a scrape has seen that two others wait.
   const wasSeen = join(world.directory, 'the-queue-was-seen');
-  const command = JSON.stringify({ command: `until [ -e ${wasSeen} ]; do sleep 0.1; done` });
+  const command = JSON.stringify({ command: `until [ -e '${wasSeen}' ]; do sleep 0.1; done` });
   const held = `[[tool Bash ${command}]] [[say one of many]]`;
   const many = Array.from({ length: 4 }, () => send(held));
   await seen('berth_queue_length');

@@ -5,7 +5,7 @@ import t, { type Test } from 'tap';
 import { openHarbour } from '../init/fixture.ts';
 import { runProgram } from '../init/process.ts';
 
-const preload = join(import.meta.dirname, '../support/kill-at-change.ts');
+const preload = new URL('../support/kill-at-change.ts', import.meta.url).href;
 const one = { 'a.md': 'a one\n', 'b.md': 'b one\n', 'settings.json': '{"one":1}\n' };
 const two = {
   'a.md': 'a two\n',

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { pathToFileURL } from 'node:url';
 import t from 'tap';
 
 const support = join(import.meta.dirname, '../support');
@@ -10,7 +11,10 @@ const support = join(import.meta.dirname, '../support');
 async function run(...names: string[]): Promise<{ output: string; failed: boolean }> {
   const child = spawn(
     process.execPath,
-    [`--import=${join(support, 'rejections-fail.ts')}`, join(support, 'several-files.ts')],
+    [
+      `--import=${pathToFileURL(join(support, 'rejections-fail.ts'))}`,
+      join(support, 'several-files.ts'),
+    ],
     {
       stdio: ['ignore', 'pipe', 'ignore'],
       env: {

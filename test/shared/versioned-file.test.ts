@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import t from 'tap';
 import { z } from 'zod';
@@ -24,11 +25,14 @@ t.test('a file is absent, valid, damaged, or of a newer version', async (t) => {
   await t.rejects(read(), { code: 'volume_damaged', message: /version 2/ });
 });
 
+/** For an `import`: a path may have characters that are special in a string or in a URL. */
+const quoted = (path: string): string => JSON.stringify(pathToFileURL(join(root, path)).href);
+
 /** Reads both files in a process that has no descriptor left. */
 const withoutDescriptors = `
   import { openSync } from 'node:fs';
-  import { readSpending } from '${root}/supervisor/spending/spending-file.ts';
-  import { readVersioned } from '${root}/shared/versioned-file.ts';
+  import { readSpending } from ${quoted('supervisor/spending/spending-file.ts')};
+  import { readVersioned } from ${quoted('shared/versioned-file.ts')};
   import { z } from 'zod';
   const [directory] = process.argv.slice(1);
   try {

@@ -13,7 +13,7 @@ const leakingServer = join(import.meta.dirname, '../support/fixtures/mcp-that-le
 /** A command that leaks, because the scripted CLI has no MCP servers. */
 function leakByCommand(rate: number): string {
   const call = { id: 1, method: 'tools/call', params: { arguments: { rate, most: 4_000 } } };
-  const command = `echo '${JSON.stringify(call)}' | ${process.execPath} ${leakingServer}`;
+  const command = `echo '${JSON.stringify(call)}' | '${process.execPath}' '${leakingServer}'`;
   return `[[tool Bash ${JSON.stringify({ command })}]] [[say carried on]]`;
 }
 

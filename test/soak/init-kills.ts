@@ -26,7 +26,7 @@ import { Random } from './random.ts';
 
 /** As the image has it; `npm run build` makes it. Starting from the sources would take most of the time. */
 const program = join(import.meta.dirname, '../../dist/berth-init.cjs');
-const preload = join(import.meta.dirname, '../support/kill-at-change.ts');
+const preload = new URL('../support/kill-at-change.ts', import.meta.url).href;
 
 export interface Round {
   situation: Situation;

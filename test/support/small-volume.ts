@@ -43,11 +43,11 @@ export interface CarelessVolume extends Disposable {
 
 /** Commands that make one at $mount out of the image $image; which of them works, the kernel decides. */
 const careless = [
-  'mount -t tmpfs -o casefold,uid=1000,gid=1000 tmpfs $mount && mkdir $mount/volume && chattr +F $mount/volume',
-  'mkfs.ext4 -q -O casefold $image && mount -o loop $image $mount && mkdir $mount/volume && chattr +F $mount/volume',
-  'mkfs.vfat $image && mount -t vfat -o loop,uid=1000,gid=1000 $image $mount && mkdir $mount/volume',
-  'mkfs.exfat $image && mount -t exfat -o loop,uid=1000,gid=1000 $image $mount && mkdir $mount/volume',
-  'mkfs.exfat $image && device=$(losetup -f --show $image) && mount.exfat-fuse -o uid=1000,gid=1000 $device $mount; losetup -d $device && mkdir $mount/volume',
+  'mount -t tmpfs -o casefold,uid=1000,gid=1000 tmpfs "$mount" && mkdir "$mount/volume" && chattr +F "$mount/volume"',
+  'mkfs.ext4 -q -O casefold "$image" && mount -o loop "$image" "$mount" && mkdir "$mount/volume" && chattr +F "$mount/volume"',
+  'mkfs.vfat "$image" && mount -t vfat -o loop,uid=1000,gid=1000 "$image" "$mount" && mkdir "$mount/volume"',
+  'mkfs.exfat "$image" && mount -t exfat -o loop,uid=1000,gid=1000 "$image" "$mount" && mkdir "$mount/volume"',
+  'mkfs.exfat "$image" && device=$(losetup -f --show "$image") && mount.exfat-fuse -o uid=1000,gid=1000 "$device" "$mount"; losetup -d "$device" && mkdir "$mount/volume"',
 ];
 
 /**

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import t from 'tap';
 import { version } from '../../../shared/version.ts';
 import { type Harbour, openHarbour, token, walk } from '../../init/fixture.ts';
@@ -193,9 +194,9 @@ function withHangingThreads(harbour: Harbour, count: number): { program: string[
   const fifo = join(harbour.directory, 'fifo');
   const hang = join(harbour.directory, `hang-${count}.mjs`);
   if (!existsSync(fifo)) execFileSync('mkfifo', [fifo]);
-  const open = `open('${fifo}', () => {});`.repeat(count);
+  const open = `open(${JSON.stringify(fifo)}, () => {});`.repeat(count);
   writeFileSync(hang, `import { open } from 'node:fs';\n${open}`);
-  return { program: ['--import', hang, initBundle] };
+  return { program: ['--import', pathToFileURL(hang).href, initBundle] };
 }
 
 t.test('a thread that hangs keeps no run from ending', async (t) => {

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import t from 'tap';
 import { openHarbour } from '../../init/fixture.ts';
 import { joinAs, startSync } from '../../init/sync/fixture.ts';
@@ -35,7 +36,7 @@ t.test(
       rmSync(volume, { recursive: true });
       cpSync(before, volume, { recursive: true, preserveTimestamps: true });
       const given = JSON.stringify(harbour.environment({ BERTH_SYNC_INTERVAL: '1h' }));
-      const preload = `--import=${join(support, 'kill-at-change.ts')}`;
+      const preload = `--import=${pathToFileURL(join(support, 'kill-at-change.ts'))}`;
       const child = spawn(process.execPath, [preload, join(support, 'roll-back.ts'), given], {
         stdio: ['ignore', 'inherit', 'inherit'],
         env: { ...process.env, ...variables },

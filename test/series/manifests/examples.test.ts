@@ -185,8 +185,9 @@ t.test('a CronJob sends a job with curl, and waits for its end', { skip }, async
   await once(server, 'listening');
   t.teardown(() => server.close());
   const { port } = server.address() as AddressInfo;
-  const rewritten = script.map((each) => each.replaceAll(/\/(secrets|tmp)\//g, `${directory}/`));
+  const rewritten = script.map((each) => each.replaceAll(/\/(secrets|tmp)\//g, './'));
   const { stdout } = await promisify(execFile)(shell, rewritten, {
+    cwd: directory,
     env: {
       ...{ PATH: process.env.PATH, ...environment, KEY: 'berth-weekly-7' },
       BERTH: `http://127.0.0.1:${port}`,

@@ -64,7 +64,7 @@ t.test('they stay while another CLI lives in the container', { skip }, async (t)
   const { config, start } = await prepare(t);
   const lock = `${config}.lock`;
   mkdirSync(lock);
-  const beside = ['sh', '-c', `CLAUDE_CONFIG_DIR=${config} sleep 600 & exec "$@"`, 'sh'];
+  const beside = ['sh', '-c', `CLAUDE_CONFIG_DIR='${config}' sleep 600 & exec "$@"`, 'sh'];
   await start([...container, ...beside]).logged('listening');
   t.ok(existsSync(lock));
 });

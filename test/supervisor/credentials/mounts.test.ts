@@ -1,14 +1,13 @@
 /** Logins that are mounted as single files, as `subPath` does it: real mounts, in a namespace of their own. */
 import { execFile, spawnSync } from 'node:child_process';
-import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
 import type { LogLine } from '../../support/captured-log.ts';
 import { testDirectory } from '../../support/directory.ts';
 import { credentials } from './login-files.ts';
 
-const login = join(import.meta.dirname, '../../../supervisor/credentials/login.ts');
-const log = join(import.meta.dirname, '../../../shared/log.ts');
+const login = new URL('../../../supervisor/credentials/login.ts', import.meta.url).href;
+const log = new URL('../../../shared/log.ts', import.meta.url).href;
 
 /** Root may mount; anybody else where user namespaces are allowed. */
 const mayMount = spawnSync('unshare', ['-rm', 'mount', '-t', 'tmpfs', 'none', '/mnt']).status === 0;
@@ -21,8 +20,8 @@ async function startAfter(t: Test, mounting: string): Promise<LogLine[]> {
     secret: {},
     tmpfs: {},
     start: `
-      import { Login } from '${login}';
-      import { createLog } from '${log}';
+      import { Login } from ${JSON.stringify(login)};
+      import { createLog } from ${JSON.stringify(log)};
       const login = new Login({
         configDirectory: 'config', stateDirectory: 'config/.berth', source: 'secret/credentials.json',
         policy: 'fresher', onChange: () => {},

@@ -7,13 +7,13 @@ import { killStrays } from '../../../supervisor/memory/strays.ts';
 import { testDirectory } from '../../support/directory.ts';
 import { cannotMount } from '../../support/small-volume.ts';
 
-const sources = join(import.meta.dirname, '../../../supervisor/memory');
+const strays = new URL('../../../supervisor/memory/strays.ts', import.meta.url).href;
 
 /** Stands for the supervisor: an orphan with a clean environment, then what `body` does. */
 const program = (body: string) => `
 import { execFileSync, spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
-import { killStrays } from '${sources}/strays.ts';
+import { killStrays } from ${JSON.stringify(strays)};
 const sleeps = () => readdirSync('/proc').filter((pid) => {
   try {
     const [name, time] = readFileSync('/proc/' + pid + '/cmdline', 'latin1').split(String.fromCharCode(0));

@@ -72,7 +72,7 @@ t.test('an answer whose cost is not seen warns, and is counted', async (t) => {
   const surroundings = await makeSurroundings(t);
   const path = join(surroundings.workspace, 'claude');
   const filter = "sed -u 's/model_usage_since_last_result/left_out/'";
-  const run = `${scriptedClaude} "$@"`;
+  const run = `'${scriptedClaude}' "$@"`;
   writeFileSync(path, `#!/bin/sh\n[ "$1" = --version ] && exec ${run}\n${run} | ${filter}\n`);
   chmodSync(path, 0o755);
   const { prompt, log, metricsUrl } = await startSupervisor(t, { surroundings, cli: path });

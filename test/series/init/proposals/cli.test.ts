@@ -49,10 +49,10 @@ t.test('changes of the CLI are proposed; a new skill takes effect after the merg
   t.match(folder, /^-[A-Za-z0-9-]+$/);
   const memory = `projects/${folder}/memory/MEMORY.md`;
   const script = join(running.surroundings.workspace, 'learn.sh');
-  const lines = ['set -e', `cd ${config}`, `mkdir -p projects/${folder}/memory skills/b`];
+  const lines = ['set -e', `cd '${config}'`, `mkdir -p projects/${folder}/memory skills/b`];
   lines.push(`echo 'Use tabs.' > ${memory}`, 'echo new > skills/b/SKILL.md');
   writeFileSync(script, lines.join('\n'));
-  const command = JSON.stringify({ command: `sh ${script}` });
+  const command = JSON.stringify({ command: `sh '${script}'` });
   // The guard may end the process of this turn, so its answer proves nothing.
   await running.prompt(`[[tool Bash ${command}]]`);
   await running.log.logged('configuration_changed');

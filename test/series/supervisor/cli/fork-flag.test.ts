@@ -22,7 +22,7 @@ t.test('a CLI without the flag is queried once and logged once', async (t) => {
   const path = join(directory, 'claude');
   const calls = join(directory, 'calls');
   const script = (end: string) =>
-    writeFileSync(path, `#!/bin/sh\necho "$@" >> ${calls}\n${end}\n`, { mode: 0o755 });
+    writeFileSync(path, `#!/bin/sh\necho "$@" >> '${calls}'\n${end}\n`, { mode: 0o755 });
   const captured = captureLog();
   const { log } = captured;
   const flag = new ForkFlag({ config, cli: () => ({ path, version: '2.1.331' }), log });

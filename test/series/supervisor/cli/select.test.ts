@@ -22,7 +22,7 @@ t.jobs = 2;
 
 const [first, second] = ['1'.repeat(32), '2'.repeat(32)] as [string, string];
 /** Answers as the real one, and says so by its version. */
-const good = `#!/bin/sh\n[ "$1" = --version ] && echo "2.1.321 (Claude Code)" && exit 0\nexec ${realClaude} "$@"\n`;
+const good = `#!/bin/sh\n[ "$1" = --version ] && echo "2.1.321 (Claude Code)" && exit 0\nexec '${realClaude}' "$@"\n`;
 
 /** A PATH without a CLI: tests are started with that of node_modules. */
 const path = [dirname(process.execPath), '/usr/bin', '/bin'].join(':');

@@ -68,7 +68,7 @@ function filtered(directory: string, pipeline: string): string {
 
 t.test('a CLI that runs a command in a prompt is refused, even if its workers start', async (t) => {
   const { options, surroundings } = await prepare(t, realClaude);
-  const withoutMark = `sed -u 's/"client_composed":true,//' | ${realClaude} "$@"`;
+  const withoutMark = `sed -u 's/"client_composed":true,//' | '${realClaude}' "$@"`;
   const path = filtered(surroundings.workspace, withoutMark);
   await t.rejects(selfTest({ ...options, path, firstWorker: Promise.resolve(true) }), {
     code: 'cli_unavailable',
@@ -79,7 +79,7 @@ t.test('a CLI that runs a command in a prompt is refused, even if its workers st
 
 t.test('a CLI that does not report the cost of a turn is refused', async (t) => {
   const { options, surroundings } = await prepare(t, scriptedClaude);
-  const withoutCost = `${scriptedClaude} "$@" | sed -u 's/model_usage_since_last_result/left_out/'`;
+  const withoutCost = `'${scriptedClaude}' "$@" | sed -u 's/model_usage_since_last_result/left_out/'`;
   const path = filtered(surroundings.workspace, withoutCost);
   await t.rejects(selfTest({ ...options, path }), {
     code: 'cli_unavailable',
@@ -91,7 +91,7 @@ t.test(
   'one whose prompts do not get the instructions, the skills or the login is refused',
   async (t) => {
     const { options, surroundings } = await prepare(t, realClaude);
-    const without = (before: string): string => `${before}; exec ${scriptedClaude} "$@"`;
+    const without = (before: string): string => `${before}; exec '${scriptedClaude}' "$@"`;
     const failing: [string, RegExp][] = [
       [
         without('rm -f "$CLAUDE_CONFIG_DIR/CLAUDE.md"'),
@@ -99,7 +99,7 @@ t.test(
       ],
       [without('rm -rf "$CLAUDE_CONFIG_DIR/skills"'), /the skills do not reach the model/],
       [without('export ANTHROPIC_API_KEY=other'), /it does not send the login/],
-      [`exec ${realClaude} --bare "$@"`, /do not reach the model|Not logged in/],
+      [`exec '${realClaude}' --bare "$@"`, /do not reach the model|Not logged in/],
     ];
     for (const [pipeline, message] of failing) {
       const path = filtered(surroundings.workspace, pipeline);
@@ -129,9 +129,9 @@ t.test('a CLI that ignores late options is used without shared spares', async (t
     // The second process, which learns nothing late, need not be the real CLI.
     const second = join(surroundings.workspace, 'second');
     rmSync(second, { force: true });
-    const pipeline = `if [ -e ${second} ]; then exec ${scriptedClaude} "$@"; fi
-: > ${second}
-sed -u '${change}' | ${realClaude} "$@"`;
+    const pipeline = `if [ -e '${second}' ]; then exec '${scriptedClaude}' "$@"; fi
+: > '${second}'
+sed -u '${change}' | '${realClaude}' "$@"`;
     const path = filtered(surroundings.workspace, pipeline);
     log.lines.length = 0;
     t.strictSame(await selfTest({ ...options, path }), { learnsLate: false });
@@ -142,7 +142,7 @@ sed -u '${change}' | ${realClaude} "$@"`;
 t.test('the test uses neither the login nor the API of the container', async (t) => {
   const { options, surroundings, log } = await prepare(t, scriptedClaude);
   const seen = join(surroundings.workspace, 'environment');
-  const path = filtered(surroundings.workspace, `env > ${seen}; exec ${scriptedClaude} "$@"`);
+  const path = filtered(surroundings.workspace, `env > '${seen}'; exec '${scriptedClaude}' "$@"`);
   const inherited = {
     ...options.config.inherited,
     HTTPS_PROXY: 'http://proxy.example',
@@ -161,7 +161,7 @@ t.test('the test uses neither the login nor the API of the container', async (t)
 
 t.test('a CLI that managed settings send to another API passes with a warning', async (t) => {
   const { options, surroundings, log } = await prepare(t, scriptedClaude);
-  const other = `ANTHROPIC_BASE_URL=${surroundings.api.url} exec ${scriptedClaude} "$@"`;
+  const other = `ANTHROPIC_BASE_URL=${surroundings.api.url} exec '${scriptedClaude}' "$@"`;
   await selfTest({ ...options, path: filtered(surroundings.workspace, other) });
   t.match(log.lines, [
     { level: 'warn', event: 'cli_tested', msg: /it is not proven that a prompt is data/ },
@@ -191,9 +191,9 @@ function abortsAtFirst(directory: string, times: number): string {
   const path = join(directory, 'claude-that-aborts');
   const count = join(directory, 'count');
   const script = `#!/bin/sh
-echo >> ${count}
-if [ $(wc -l < ${count}) -le ${times} ]; then kill -ABRT $$; fi
-exec ${scriptedClaude} "$@"
+echo >> '${count}'
+if [ $(wc -l < '${count}') -le ${times} ]; then kill -ABRT $$; fi
+exec '${scriptedClaude}' "$@"
 `;
   writeFileSync(path, script);
   chmodSync(path, 0o755);
@@ -244,7 +244,7 @@ t.test('a configuration that prevents worker starts is not reported as a broken 
   // Works on the configuration of the test, which has no such skill.
   const script = `#!/bin/sh
 if [ "$1" != --version ] && [ -e "$CLAUDE_CONFIG_DIR/skills/bad" ]; then echo "a bad skill" >&2; exit 3; fi
-exec ${scriptedClaude} "$@"
+exec '${scriptedClaude}' "$@"
 `;
   const surroundings = await makeSurroundings(t);
   mkdirSync(join(surroundings.config, 'skills/bad'), { recursive: true });

@@ -30,8 +30,8 @@ async function plantHook(t: Test, settings: object) {
   const evil = JSON.stringify({ ...settings, hooks: hookOn('planted') });
   // The CLI refuses a redirection to its settings, and does not see what a script does.
   const script = join(running.surroundings.workspace, 'plant.sh');
-  writeFileSync(script, `printf '%s' '${evil}' > ${path}; echo written`);
-  const command = `sh ${script}`;
+  writeFileSync(script, `printf '%s' '${evil}' > '${path}'; echo written`);
+  const command = `sh '${script}'`;
   const written = await running.prompt(`[[tool Bash ${JSON.stringify({ command })}]]`);
   t.match(written.body.result, /written/);
   const line = await running.log.logged('configuration_changed');

@@ -34,12 +34,12 @@ t.test('a server that a session adds to .claude.json starts in no other session'
   writeFileSync(
     script,
     `import fs from 'node:fs';
-    const all = JSON.parse(fs.readFileSync('${file}', 'utf8'));
+    const all = JSON.parse(fs.readFileSync(${JSON.stringify(file)}, 'utf8'));
     all.mcpServers = ${user};
-    all.projects = { ...all.projects, '${workspace}': { mcpServers: ${project} } };
-    fs.writeFileSync('${file}', JSON.stringify(all));`,
+    all.projects = { ...all.projects, ${JSON.stringify(workspace)}: { mcpServers: ${project} } };
+    fs.writeFileSync(${JSON.stringify(file)}, JSON.stringify(all));`,
   );
-  const input = JSON.stringify({ command: `${process.execPath} ${script}; echo written` });
+  const input = JSON.stringify({ command: `'${process.execPath}' '${script}'; echo written` });
   const written = await prompt(`[[tool Bash ${input}]]`);
   t.match(written.body.result, /written/);
   t.match(await log.logged('configuration_changed'), { path: '.claude.json', action: 'restored' });

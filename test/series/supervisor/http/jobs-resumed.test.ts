@@ -63,10 +63,10 @@ t.test(
 /** A CLI that resumes a session when there is a file `go` in the workspace. */
 function slowToResume({ workspace }: Surroundings): string {
   const path = join(workspace, 'slow-claude');
-  const wait = `until [ -e ${workspace}/go ]; do sleep 0.05; done`;
+  const wait = `until [ -e '${workspace}/go' ]; do sleep 0.05; done`;
   const script = `#!/bin/sh
 case " $* " in *" --resume "*) ${wait} ;; esac
-exec ${scriptedClaude} "$@"
+exec '${scriptedClaude}' "$@"
 `;
   writeFileSync(path, script, { mode: 0o755 });
   return path;

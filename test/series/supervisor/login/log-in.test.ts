@@ -44,7 +44,7 @@ async function prepare(t: Test, settings: Record<string, string> = {}) {
     left: () => readdirSync(temporary),
     start: () =>
       startInTerminal(t, {
-        command: `${process.execPath} ${program} login`,
+        command: `'${process.execPath}' '${program}' login`,
         workingDirectory: surroundings.workspace,
         environment,
       }),
@@ -70,7 +70,7 @@ t.test('without a CLI in the image, berth login uses the CLI that init installed
   const id = '1'.repeat(32);
   const { directory, binary } = installedPlace(stateDirectory, id);
   mkdirSync(directory, { recursive: true });
-  writeFileSync(binary, `#!/bin/sh\nexec ${realClaude} "$@"\n`, { mode: 0o755 });
+  writeFileSync(binary, `#!/bin/sh\nexec '${realClaude}' "$@"\n`, { mode: 0o755 });
   const record = { version: 1, current: '2'.repeat(32), previous: id };
   writeFileSync(join(stateDirectory, 'cli.json'), JSON.stringify(record));
   const terminal = prepared.start();

@@ -79,8 +79,8 @@ t.test('a pids limit that is reached when the CLI is to be tested ends nothing',
   execFileSync('mkfifo', [fifo]);
   // Without a process of its own: by then it could start none.
   const script = `#!/bin/sh
-[ "$1" = --version ] || [ -e ${gate} ] || { : > ${waits}; read line < ${fifo}; }
-exec ${scriptedClaude} "$@"
+[ "$1" = --version ] || [ -e '${gate}' ] || { : > '${waits}'; read line < '${fifo}'; }
+exec '${scriptedClaude}' "$@"
 `;
   writeFileSync(path, script);
   chmodSync(path, 0o755);

@@ -46,7 +46,7 @@ t.test('work in the background outlives an idle time-out, and its report is give
   const { prompt, log, surroundings } = running;
   const done = join(surroundings.workspace, 'done');
   // It ends after the answer, and later than the idle time-out.
-  const work = inBackground(`until [ -e ${done} ]; do sleep 0.1; done; sleep 2`);
+  const work = inBackground(`until [ -e '${done}' ]; do sleep 0.1; done; sleep 2`);
   const { body } = await prompt(`${work} [[say begun]]`);
   t.equal(body.result, 'begun');
   t.match(body.warnings, [/continues in the background: "until /]);
@@ -89,7 +89,7 @@ t.test(
       /task-notification/.test(textOf(request)) && !textOf(request).includes('[[say then]]');
     api.reply((each) => (isReport(each) ? { text: 'reported', delay: 500 } : undefined));
     const done = join(workspace, 'done');
-    const short = inBackground(`until [ -e ${done} ]; do sleep 0.1; done`);
+    const short = inBackground(`until [ -e '${done}' ]; do sleep 0.1; done`);
     const long = inBackground('tail -f /dev/null');
     const { session_id } = (await prompt(`${long} ${short} [[say begun]]`)).body;
     await until('the command runs', () => tailsOf(config).length === 1);

@@ -118,8 +118,8 @@ t.test('a spare that refuses its options is replaced without an error', async (t
   writeFileSync(
     path,
     `#!/bin/sh
-if [ "$1" = --version ]; then exec ${realClaude} "$@"; fi
-sed -u 's/"set_model"/"no_such_request"/' | ${realClaude} "$@"
+if [ "$1" = --version ]; then exec '${realClaude}' "$@"; fi
+sed -u 's/"set_model"/"no_such_request"/' | '${realClaude}' "$@"
 `,
   );
   chmodSync(path, 0o755);

@@ -101,7 +101,7 @@ function slowGit(directory: string): string {
   mkdirSync(bin);
   const script = `#!/bin/sh
 case " $* " in *" read-tree "*)
-  if mkdir ${bin}/asked 2>/dev/null; then until [ -e ${bin}/go ]; do sleep 0.05; done; fi
+  if mkdir '${bin}/asked' 2>/dev/null; then until [ -e '${bin}/go' ]; do sleep 0.05; done; fi
 esac
 PATH=\${PATH#*:}
 exec git "$@"
@@ -144,8 +144,8 @@ fs.appendFileSync = (...written) => {
 `;
   writeFileSync(`${path}.cjs`, preload);
   const script = `#!/bin/sh
-export NODE_OPTIONS='--require ${path}.cjs'
-exec ${scriptedClaude} "$@"
+export NODE_OPTIONS='--require "${path}.cjs"'
+exec '${scriptedClaude}' "$@"
 `;
   writeFileSync(path, script, { mode: 0o755 });
   return path;

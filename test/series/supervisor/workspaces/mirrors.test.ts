@@ -156,11 +156,11 @@ t.test('nothing that a session plants in a mirror is run or followed', async (t)
   const mirror = join(root, 'mirrors', name);
   const planted = join(root, 'planted');
   mkdirSync(join(mirror, 'hooks'));
-  const script = `#!/bin/sh\ntouch ${planted}\n`;
+  const script = `#!/bin/sh\ntouch '${planted}'\n`;
   for (const hook of ['reference-transaction', 'post-checkout', 'post-index-change']) {
     writeFileSync(join(mirror, 'hooks', hook), script, { mode: 0o755 });
   }
-  const config = `[core]\n\tfsmonitor = "touch ${planted}"\n\tsshCommand = "touch ${planted}"\n`;
+  const config = `[core]\n\tfsmonitor = "touch '${planted}'"\n\tsshCommand = "touch '${planted}'"\n`;
   const url = '[url "ext::sh -c touch% planted"]\n\tinsteadOf = "http://"\n';
   writeFileSync(join(mirror, 'config'), config + url);
   writeFileSync(join(mirror, 'objects/info/alternates'), '/elsewhere\n');
@@ -186,12 +186,12 @@ t.test('a hostile repository is checked out as git has it, and runs nothing', as
   const planted = join(root, 'planted');
   scene.app.commit({
     '.gitattributes': '*.bin filter=lfs diff=lfs\n* filter=evil\n',
-    '.gitmodules': `[submodule "x"]\n\tpath = x\n\turl = --upload-pack=touch ${planted}\n`,
+    '.gitmodules': `[submodule "x"]\n\tpath = x\n\turl = --upload-pack=touch '${planted}'\n`,
     'a\nname': 'x',
     'Case.txt': 'one',
     'case.txt': 'two',
     escape: { symlink: '../../../../etc' },
-    'hooks/post-checkout': { content: `#!/bin/sh\ntouch ${planted}\n`, mode: '100755' },
+    'hooks/post-checkout': { content: `#!/bin/sh\ntouch '${planted}'\n`, mode: '100755' },
   });
   const one = await make({ repo: 'me/app' });
   t.match(one.prepared.warnings, [/Git LFS/, /submodules/]);

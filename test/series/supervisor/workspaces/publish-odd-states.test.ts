@@ -84,7 +84,7 @@ t.test('nothing that a session plants in its repository is run', async (t) => {
   const { make, end, scene, root } = await openWorkshop(t);
   const one = await make({ repo: 'me/app' });
   const planted = join(root, 'planted');
-  const touch = `touch ${planted}; false`;
+  const touch = `touch '${planted}'; false`;
   const own = join(one.directory, '.git');
   mkdirSync(join(own, 'hooks'));
   for (const hook of ['pre-commit', 'pre-push', 'reference-transaction', 'post-index-change']) {
