@@ -14,7 +14,7 @@ import type { Pool } from '../pool/pool.ts';
 import type { Worker } from '../pool/worker.ts';
 import type { WorkingDirectory, Workspaces } from '../sessions/workspaces.ts';
 import { type Answer, type ConcludeOptions, concludeTurn } from './answer.ts';
-import { type ApprovalOptions, approvalsOf, isGivenUp } from './approvals-of.ts';
+import { type ApprovalOptions, approvalsOf } from './approvals-of.ts';
 import { CheckoutOfPrompt, type CheckoutOptions } from './checkout-of-prompt.ts';
 import type { LivePrompt } from './live-prompts.ts';
 import { TurnLost } from './lost-turn.ts';
@@ -24,8 +24,9 @@ import { PromptCost, type PromptCostOptions } from './prompt-cost.ts';
 import { RecordKeeper } from './record-keeper.ts';
 import { type Attempt, Recovery, type RecoveryOptions } from './recovery.ts';
 import { carryOn, carryOnLoggedIn } from './resume-prompt.ts';
+import { removeUnused, returnWorker } from './return-worker.ts';
 import { type SendOptions, type SendRequest, type SentTurn, sendPrompt } from './send-prompt.ts';
-import { afterTurn, type TurnEnd, type TurnEvent } from './turn.ts';
+import type { TurnEnd, TurnEvent } from './turn.ts';
 import { endedBefore, type Found, type WorkerForOptions, workerFor } from './worker-for.ts';
 
 export interface PromptRunOptions
@@ -141,7 +142,8 @@ export class PromptRun {
         const worker = this.#lostUnsent;
         if (!worker) throw thrown;
         this.#live.become('recovering');
-        await this.#clearAway(worker);
+        await abortable(worker.gone, this.#live.signal);
+        await removeUnused(this.#options.workspaces, worker, this.#directory);
         if (isLast) throw endedBefore(worker);
         // The profile may have changed while the prompt waited.
         if (!attempt.continues) spec = this.#options.specs.of(this.#live.prompt);
@@ -153,13 +155,6 @@ export class PromptRun {
   get #lostUnsent(): Worker | undefined {
     const isLost = this.#unsent?.process.alive === false && !this.#live.signal.aborted;
     return isLost ? this.#unsent : undefined;
-  }
-
-  /** A checkout may have been made while the directory of the worker was removed. */
-  async #clearAway({ gone, sessionId }: Worker): Promise<void> {
-    await abortable(gone, this.#live.signal);
-    if (sessionId !== undefined || !this.#directory) return;
-    await this.#options.workspaces.remove(this.#directory).catch(() => undefined);
   }
 
   /** @param keepsTurn whether the prompt had a worker already */
@@ -192,7 +187,7 @@ export class PromptRun {
       if (thrown instanceof TurnLost) return thrown;
       throw thrown;
     } finally {
-      this.#giveBack(found, failure);
+      this.#return(found, failure);
     }
   }
 
@@ -206,6 +201,17 @@ export class PromptRun {
       Object.assign(prompt, finishingTurn(prompt, prompt.continues.sessionId));
     }
     return prompt.continues ? (prompt.carryOn ?? carryOn) : prompt.text;
+  }
+
+  #return(found: Found, failure: unknown): void {
+    const { pool, catalog } = this.#options;
+    const endReservation = returnWorker({ pool, catalog, keeper: this.#keeper }, found, {
+      failure,
+      isLostUnsent: this.#lostUnsent !== undefined,
+      isUnfilled: this.#unfilled,
+      unsentSession: this.#unsentSession,
+    });
+    if (endReservation) this.#letGo = endReservation;
   }
 
   /** The worker may have ended by now, and its directory belongs to the session all the same. */
@@ -238,45 +244,6 @@ export class PromptRun {
     const note = await this.#checkout?.fill(this.#ownDirectory.path, () => !process.alive);
     this.#unfilled = false;
     return note;
-  }
-
-  #giveBack({ pass, worker, use }: Found, failure: unknown): void {
-    const { pool } = this.#options;
-    void use?.over();
-    if (this.#unfilled || this.#lostUnsent) {
-      pass.withdraw();
-      if (worker.sessionId !== undefined && this.#lostUnsent) {
-        this.#letGo = pool.hold(worker.sessionId);
-      }
-      // A new process would keep the half of a checkout for another prompt.
-      if (worker.sessionId !== undefined) pool.giveBack(worker);
-      else if (worker.process.alive) void pool.recycle(worker, 'removed', true);
-    } else if (failure instanceof TurnLost) {
-      // The end of a process is not information about the account.
-      pass.withdraw();
-      if (worker.sessionId !== undefined) this.#letGo = pool.hold(worker.sessionId);
-      // A process that hung is still alive, and must not serve another prompt.
-      if (worker.process.alive) void pool.recycle(worker, 'unresponsive', true);
-    } else if (this.#unsentSession !== undefined) {
-      pass.withdraw();
-      void this.#dropUnsent(worker, this.#unsentSession);
-    } else if (isGivenUp(failure)) {
-      pass.withdraw();
-      // Its process still waits for the answer, which the next process of the session gets.
-      void pool.recycle(worker, 'approval', true);
-    } else {
-      pass.done(failure === undefined ? undefined : asBerthError(failure));
-      afterTurn(worker, (usable) => pool.release(worker, usable));
-    }
-  }
-
-  /** Removes a session that was recorded and never had its prompt, and ends the process with the id of that session. */
-  async #dropUnsent(worker: Worker, sessionId: string): Promise<void> {
-    worker.sessionId = undefined;
-    if (worker.process.alive) void this.#options.pool.recycle(worker, 'removed', true);
-    await worker.gone;
-    await this.#keeper.forget(sessionId);
-    await this.#options.catalog.discard(sessionId);
   }
 
   /** Runs the turn, and continues it once if the API refused the login and there is a new one. */
