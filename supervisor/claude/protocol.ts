@@ -349,7 +349,6 @@ export type ControlRequest =
     }
   | { subtype: 'set_model'; model: string }
   | { subtype: 'set_permission_mode'; mode: string }
-  | { subtype: 'mcp_set_servers'; servers: Readonly<Record<string, unknown>> }
   | { subtype: 'reload_skills' }
   | { subtype: 'get_settings' }
   | { subtype: 'get_usage'; skip_behaviors: true }

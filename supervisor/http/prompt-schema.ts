@@ -70,8 +70,6 @@ export const promptSchema = z
   })
   .describe('A prompt');
 
-export type PromptBody = z.output<typeof promptSchema>;
-
 export const answerSchema = z
   .object({
     id: z.string(),

@@ -11,8 +11,3 @@ export function newJobId(now: number): string {
   const parts = [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20)];
   return `job_${[...parts, hex.slice(20)].join('-')}`;
 }
-
-/** Whether a text can be the id of a job. */
-export function isJobId(text: string): boolean {
-  return /^job_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text);
-}
