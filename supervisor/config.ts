@@ -510,7 +510,7 @@ export function readCommandConfig(environment: Environment): Settings<typeof com
 }
 
 /** The settings of `berth login`. */
-export const loginDefinitions = {
+const loginDefinitions = {
   configDirectory: supervisorDefinitions.configDirectory,
   stateDirectory,
   credentialsSource,

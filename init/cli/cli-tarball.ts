@@ -11,7 +11,7 @@ import { formatSize } from '../../shared/units.ts';
 import { abortable } from '../../shared/waiting.ts';
 
 /** The binary of 2.1.330 has 381 MB. */
-export const mostBinaryBytes = 2 * 1024 ** 3;
+const mostBinaryBytes = 2 * 1024 ** 3;
 
 const wanted = 'package/claude';
 /** npm's packages of the CLI have four. */

@@ -20,7 +20,7 @@ import type { Step } from './plan.ts';
 import { replaceFile } from './replace-file.ts';
 
 /** In berth's state: new content that has not been moved to its path yet. */
-export const stageDirectory = 'stage';
+const stageDirectory = 'stage';
 /** In berth's state: the files and the record of the last commit with which workers started. */
 export const previousDirectory = 'previous';
 export const previousRecord = 'record.json';

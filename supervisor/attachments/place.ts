@@ -14,7 +14,7 @@ import { type Attachment, isBlock } from './attachment.ts';
 import { uniqueName } from './names.ts';
 
 /** The directory below the working directory. */
-export const attachmentsDirectory = 'attachments';
+const attachmentsDirectory = 'attachments';
 
 export interface Place {
   /** The working directory of the process that gets the prompt. */

@@ -141,7 +141,7 @@ export class RefreshCoordinator {
  * Invariants: methods reject only with the reason of a signal. At most one failure is counted for
  * each turn.
  */
-export class TurnLogin {
+class TurnLogin {
   readonly #coordinator: RefreshCoordinator;
   readonly #leader: Leader | undefined;
   readonly #before: string | undefined;

@@ -124,7 +124,7 @@ export async function checkReachable(
  * Tests a host that nothing needs, to show whether egress is limited at all. It is also tested
  * without the proxy, because a malicious tool does not use the proxy.
  */
-export async function checkUnreachable(
+async function checkUnreachable(
   { host, port }: Target,
   environment: Environment,
   signal: AbortSignal,

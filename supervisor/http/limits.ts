@@ -81,7 +81,7 @@ type BoundOptions = Pick<HttpLimits, 'connections' | 'strangers' | 'crowd' | 'gr
  * Invariant: a connection that is younger than `grace` is closed only if there are more than `crowd`. So clients that
  * connect at the same moment all have the time to send their tokens.
  */
-export class Strangers {
+class Strangers {
   /** When each was accepted, in milliseconds of a monotonic clock; oldest first. */
   readonly #sockets = new Map<Socket, number>();
   readonly #limits: Omit<BoundOptions, 'connections'>;

@@ -50,7 +50,7 @@ export interface JobsOptions {
   now?: () => number;
 }
 
-export const defaultAttempts = 3;
+const defaultAttempts = 3;
 
 export class Jobs {
   readonly #options: JobsOptions;

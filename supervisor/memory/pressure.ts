@@ -81,7 +81,7 @@ function levelOf(cause: PressureCause | undefined): Level {
  * Milliseconds until the limit is reached. The growth of workers that are starting will not
  * continue.
  */
-export function millisecondsLeft({ container, workers }: Reading): number {
+function millisecondsLeft({ container, workers }: Reading): number {
   if (container?.limit === undefined || container.growthAboveSoft === undefined) {
     return Number.POSITIVE_INFINITY;
   }

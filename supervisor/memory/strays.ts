@@ -42,7 +42,7 @@ export async function killStrays(living: readonly number[], root = '/proc'): Pro
  * The orphans of this user that began after this program and before the CLI of every living worker.
  * @param processes by pid
  */
-export function findStrays(
+function findStrays(
   processes: ReadonlyMap<number, ProcessEntry>,
   living: readonly number[],
   root: string,

@@ -2,7 +2,7 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
 import { type DecisionOutcome, decisionOutcomes } from '../approvals/prompt-approvals.ts';
 
-export const noticeOutcomes = ['delivered', 'retried', 'failed'] as const;
+const noticeOutcomes = ['delivered', 'retried', 'failed'] as const;
 export type NoticeOutcome = (typeof noticeOutcomes)[number];
 
 export type ApprovalMeters = ReturnType<typeof registerApprovals>;

@@ -11,11 +11,11 @@ import type { JobCounts, JobStore } from '../jobs/job-store.ts';
 export type JobSource = Pick<JobStore, 'counts' | 'describe'>;
 
 /** How a run of a job ended: `parked` and `requeued` (drain, restart) count as no attempt. */
-export const runOutcomes = ['succeeded', 'failed', 'parked', 'requeued', 'cancelled'] as const;
+const runOutcomes = ['succeeded', 'failed', 'parked', 'requeued', 'cancelled'] as const;
 export type RunOutcome = (typeof runOutcomes)[number];
 
 /** How a request of a callback ended: `retried` if it will be sent again. */
-export const callbackOutcomes = ['delivered', 'retried', 'failed'] as const;
+const callbackOutcomes = ['delivered', 'retried', 'failed'] as const;
 export type CallbackOutcome = (typeof callbackOutcomes)[number];
 
 /** Milliseconds for one reading of the store. */

@@ -8,7 +8,7 @@ import type { ClaudeProcess } from '../claude/process.ts';
 import type { ProcessSpec } from './process-spec.ts';
 
 /** The states of a worker, and which states may follow each of them. `recycling` is the last one. */
-export const transitions = {
+const transitions = {
   /** Its process does not reply yet. */
   starting: ['warm', 'idle', 'recycling'],
   /** It has no session and runs no turn. */

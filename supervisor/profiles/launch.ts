@@ -17,7 +17,7 @@ import { noSchedule, schedulingTools } from './unprompted.ts';
 const longestValue = 65_536;
 
 /** The flags, without the session and the deployment's settings. */
-export function cliOptionsOf(profile: Profile, overrides: Overrides = {}): CliOptions {
+function cliOptionsOf(profile: Profile, overrides: Overrides = {}): CliOptions {
   const { tools, limits, mcp } = profile;
   const { allowedTools } = overrides;
   const allow = tools.allow && (allowedTools ?? tools.allow);

@@ -25,7 +25,7 @@ export interface CheckoutOptions {
 }
 
 /** The author of commits that berth makes, if the profile names none. */
-export const usualAuthor: Author = { name: 'berth', email: 'berth@localhost' };
+const usualAuthor: Author = { name: 'berth', email: 'berth@localhost' };
 
 export class CheckoutOfPrompt {
   readonly #options: CheckoutOptions;

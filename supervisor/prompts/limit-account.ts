@@ -183,7 +183,7 @@ export function closesAccount({ status, type, usingOverage }: UsageLimit): boole
 }
 
 /** Warnings for callers and operators while prompts are still answered. */
-export function warningsOfLimit(limit: UsageLimit, now: number): string[] {
+function warningsOfLimit(limit: UsageLimit, now: number): string[] {
   const { status, type = 'current', utilization, resetsAt } = limit;
   if (status !== 'allowed_warning' || (resetsAt !== undefined && resetsAt <= now)) return [];
   const used = utilization === undefined ? 'nearly all' : `${Math.round(utilization * 100)} %`;

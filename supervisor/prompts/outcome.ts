@@ -190,7 +190,7 @@ export function stalledError({ quietMs, end }: TurnStalled): BerthError {
 }
 
 /** The details of an error about its turn: a failed turn was paid for too. */
-export function turnDetails(result: TurnResult): Record<string, unknown> {
+function turnDetails(result: TurnResult): Record<string, unknown> {
   return {
     session_id: result.sessionId,
     usage: result.usage,

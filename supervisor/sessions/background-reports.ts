@@ -6,7 +6,7 @@ import type { BackgroundTask } from '../claude/background.ts';
 import type { TurnResult } from '../claude/turn-result.ts';
 import { type BackgroundReport, mostReportBytes, type SessionRecord } from './session-record.ts';
 
-export const mostReports = 10;
+const mostReports = 10;
 /** The maximum length of a report, in characters. */
 export const longestReport = 16 * 1024;
 

@@ -23,7 +23,7 @@ export interface WorkingDirectory {
 }
 
 /** Contains the own directories of sessions. */
-export const ownDirectories = 'sessions';
+const ownDirectories = 'sessions';
 
 const ownName = /^[0-9a-f]{24}$/;
 

@@ -30,7 +30,7 @@ export type ReadSpending =
   | { kind: 'damaged'; reason: string; saved: string | undefined };
 
 /** In berth's state directory. */
-export const spendingFile = 'spending.json';
+const spendingFile = 'spending.json';
 const limit = 1024 * 1024;
 
 /** @throws BerthError `volume_unwritable` if the file cannot be read just now */

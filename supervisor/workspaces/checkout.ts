@@ -18,7 +18,7 @@ import type { Target } from './remote-refs.ts';
 import type { WorkspaceRequest } from './workspace-request.ts';
 
 /** The ref of the merge base of a pull request; `git diff berth/base` shows the change. */
-export const baseRef = 'refs/berth/base';
+const baseRef = 'refs/berth/base';
 
 /** In `.git` while the checkout is not complete. */
 const incomplete = 'berth-incomplete';

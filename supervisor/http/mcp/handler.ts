@@ -21,7 +21,7 @@ import { registerResults, resultUri } from './results.ts';
 import type { McpParts, Tool, ToolAnswer } from './tool.ts';
 
 /** How a call of a tool ended: `failed` if its prompt failed, `refused` if it did nothing. */
-export const callOutcomes = ['ok', 'failed', 'refused'] as const;
+const callOutcomes = ['ok', 'failed', 'refused'] as const;
 export type CallOutcome = (typeof callOutcomes)[number];
 
 /** In the sequence of `tools/list`. */

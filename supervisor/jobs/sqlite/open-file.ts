@@ -14,9 +14,9 @@ import { successorOf } from './protocol.ts';
 import type { ThreadClient } from './thread-client.ts';
 
 /** In berth's state directory. */
-export const jobsFile = 'jobs.sqlite';
+const jobsFile = 'jobs.sqlite';
 /** The directory of large results, in berth's state directory. */
-export const resultsDirectory = 'job-results';
+const resultsDirectory = 'job-results';
 
 export interface OpenFileOptions {
   stateDirectory: string;
