@@ -6,8 +6,8 @@
  * `{"claudeAiOauth":{accessToken,refreshToken,expiresAt,refreshTokenExpiresAt?,scopes,...}}`, times
  * in milliseconds since 1970.
  */
-import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { digestOf } from './digest.ts';
 import { neverShow } from './redact.ts';
 
 /** The range of Date; another number is not a time. */
@@ -112,11 +112,6 @@ function loginDigestOf({ scopes, ...rest }: z.infer<typeof oauth>): string {
 export function isSameSource(a: SourceId, b: SourceId | undefined): boolean {
   if (b === undefined) return false;
   return a.digest === b.digest || (a.loginDigest !== undefined && a.loginDigest === b.loginDigest);
-}
-
-/** SHA-256 of a text, hex. */
-export function digestOf(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
 }
 
 /** The credentials whose access token expires later; the first if they expire together. */

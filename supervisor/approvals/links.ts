@@ -3,7 +3,8 @@
  * Invariants: a key is 256 random bits; only its digest is kept. A key names no token, and works for one approval until that
  * is decided.
  */
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { digestOf } from '../../shared/digest.ts';
 
 /** Links of one approval that may be valid together: a restart makes a new one. */
 export const mostLinks = 5;
@@ -19,8 +20,4 @@ export function opens(key: string, digests: readonly string[]): boolean {
     const digest = Buffer.from(each);
     return digest.length === own.length && timingSafeEqual(digest, own);
   });
-}
-
-function digestOf(key: string): string {
-  return createHash('sha256').update(key).digest('hex');
 }

@@ -5,6 +5,7 @@
  * message does not count, because clients trim it. No text can be read from a key.
  */
 import { createHash } from 'node:crypto';
+import { digestOf } from '../../shared/digest.ts';
 import { type Message, merged } from './message.ts';
 
 /** What two histories must have in common, besides their messages. */
@@ -38,10 +39,6 @@ export function historyKey(scope: string, messages: readonly Message[]): string 
     (key, group) => extendKey(key, { role: group[0]?.role ?? 'user', ...merged(group) }),
     scope,
   );
-}
-
-function digestOf(data: Buffer): string {
-  return createHash('sha256').update(data).digest('hex');
 }
 
 /** 128 bits, in hex digits. */

@@ -5,13 +5,14 @@
  * apiKeyHelper in settings.json, can replace it.
  */
 import { join } from 'node:path';
-import { credentialsFileName, digestOf, loginId } from '../../shared/credentials.ts';
+import { credentialsFileName, loginId } from '../../shared/credentials.ts';
 import type { CredentialsPolicy } from '../../shared/credentials-choice.ts';
 import {
   credentialsMemoryFile,
   historyFile,
   newLoginFile,
 } from '../../shared/credentials-memory.ts';
+import { digestOf } from '../../shared/digest.ts';
 import { BerthError, messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { settingsBringLogin } from '../../shared/login-variables.ts';

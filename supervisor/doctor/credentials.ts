@@ -6,12 +6,12 @@ import {
   type Credentials,
   credentialsFileName,
   credentialsLimit,
-  digestOf,
   hideTokens,
   judgeCredentials,
   loginId,
   loginRemedy,
 } from '../../shared/credentials.ts';
+import { digestOf } from '../../shared/digest.ts';
 import { messageOf } from '../../shared/errors.ts';
 import { readFileBounded, readProvided } from '../../shared/files.ts';
 import { silent } from '../../shared/log.ts';

@@ -3,7 +3,7 @@
  * closes with the process in every case.
  */
 import { createServer } from 'node:net';
-import { digestOf } from '../../shared/credentials.ts';
+import { digestOf } from '../../shared/digest.ts';
 import { BerthError, messageOf, systemCode } from '../../shared/errors.ts';
 
 /**

@@ -6,7 +6,7 @@
 import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { digestOf } from '../../shared/credentials.ts';
+import { digestOf } from '../../shared/digest.ts';
 import { unwritable } from '../../shared/files.ts';
 
 /**

@@ -1,7 +1,7 @@
 /** Moves a checkout that belongs to no session into the directory of a session. */
-import { createHash } from 'node:crypto';
 import { readdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { digestOf } from '../../shared/digest.ts';
 
 /** A whole checkout that belongs to no session. */
 export interface SpareTree {
@@ -37,8 +37,4 @@ export async function moveTree(
   } catch {
     // git writes what is missing.
   }
-}
-
-export function digestOf(index: Buffer): string {
-  return createHash('sha256').update(index).digest('hex');
 }

@@ -8,13 +8,14 @@
  */
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { digestOf } from '../../shared/digest.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { removeTree } from '../../shared/remove-tree.ts';
 import { SerialQueue } from '../../shared/serial-queue.ts';
 import type { Git } from '../claude/git.ts';
 import { fillDirectory, type StagedCheckout } from './checkout.ts';
-import { digestOf, type SpareTree } from './move-tree.ts';
+import type { SpareTree } from './move-tree.ts';
 import type { WorkspaceRequest } from './workspace-request.ts';
 
 export interface SpareTreesOptions {

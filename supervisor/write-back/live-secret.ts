@@ -3,11 +3,11 @@ import { z } from 'zod';
 import {
   type Credentials,
   credentialsLimit,
-  digestOf,
   judgeCredentials,
   type SourceId,
 } from '../../shared/credentials.ts';
 import { liveKeys, sourceIdOf } from '../../shared/credentials-memory.ts';
+import { digestOf } from '../../shared/digest.ts';
 import type { LiveLogin } from './decide.ts';
 import type { VolumeLogin } from './volume.ts';
 

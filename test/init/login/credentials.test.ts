@@ -2,7 +2,8 @@
 import { rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { digestOf, judgeCredentials } from '../../../shared/credentials.ts';
+import { judgeCredentials } from '../../../shared/credentials.ts';
+import { digestOf } from '../../../shared/digest.ts';
 import { blank, login, prepareVolume, renderedAgain } from './credentials-fixture.ts';
 
 t.test('the source is put on an empty volume, readable by its owner alone', async (t) => {

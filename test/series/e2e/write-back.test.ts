@@ -7,7 +7,7 @@ import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
-import { digestOf } from '../../../shared/credentials.ts';
+import { digestOf } from '../../../shared/digest.ts';
 import { cliEnvironment } from '../../../supervisor/claude/environment.ts';
 import { openHarbour } from '../../init/fixture.ts';
 import { login, mountAccount } from '../../supervisor/write-back/fixture.ts';

@@ -1,9 +1,10 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { digestOf, judgeCredentials } from '../../../shared/credentials.ts';
+import { judgeCredentials } from '../../../shared/credentials.ts';
 import type { CredentialsPolicy } from '../../../shared/credentials-choice.ts';
 import { readAppliedSource, writeAppliedSource } from '../../../shared/credentials-memory.ts';
+import { digestOf } from '../../../shared/digest.ts';
 import { refreshLock } from '../../../supervisor/claude/locks.ts';
 import { Login } from '../../../supervisor/credentials/login.ts';
 import { LoginFileChanged } from '../../../supervisor/credentials/login-file.ts';

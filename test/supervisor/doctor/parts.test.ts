@@ -1,7 +1,8 @@
 import { copyFileSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { digestOf, judgeCredentials, loginId } from '../../../shared/credentials.ts';
+import { judgeCredentials, loginId } from '../../../shared/credentials.ts';
+import { digestOf } from '../../../shared/digest.ts';
 import { idOf, installedPlace } from '../../../shared/installed-cli.ts';
 import { readSupervisorConfig } from '../../../supervisor/config.ts';
 import { checkClaudeSettings } from '../../../supervisor/doctor/claude-settings.ts';

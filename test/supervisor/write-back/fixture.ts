@@ -2,7 +2,7 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import { digestOf } from '../../../shared/credentials.ts';
+import { digestOf } from '../../../shared/digest.ts';
 import { createWriteBackMetrics } from '../../../supervisor/write-back/metrics.ts';
 import { SecretApi } from '../../../supervisor/write-back/secret-api.ts';
 import { type Timing, WriteBack } from '../../../supervisor/write-back/write-back.ts';
