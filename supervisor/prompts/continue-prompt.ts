@@ -6,12 +6,12 @@
  * is decided. Nothing is decided before the processes of the earlier run
  * have ended: the caller takes care of that.
  */
-import { BerthError } from '../../shared/errors.ts';
 import type { SessionCatalog } from '../sessions/catalog.ts';
 import { addUsage, type SessionRecord } from '../sessions/session-record.ts';
 import type { SessionStore } from '../sessions/session-store.ts';
 import type { Transcripts } from '../sessions/transcripts.ts';
 import type { Answer } from './answer.ts';
+import { optedOut } from './lost-turn.ts';
 import { finishingTurn } from './overtaken-turn.ts';
 import type { Intake, Prompt, PromptRequest } from './prompt.ts';
 import type { Rates } from './prompt-cost.ts';
@@ -46,14 +46,6 @@ export interface EarlierSend {
 
 /** `lost`: the session of the turn is gone, and the prompt begins another one. */
 export type Continued = { answer: Answer } | { prompt: Prompt; lost: boolean };
-
-function optedOut(sessionId: string): BerthError {
-  return new BerthError(
-    'worker_recycled',
-    'cannot finish the turn: berth was restarted, and "on_recycle" is "fail"; its tools may have done their work, so check that before you continue the session',
-    { details: { session_id: sessionId } },
-  );
-}
 
 async function readable<T>(sessionId: string, read: Promise<T>): Promise<T> {
   try {
@@ -99,7 +91,9 @@ export class Continuation {
       const answer = this.#answer(turn, record, promptId);
       return { answer: (await this.#options.finish?.(record, request, answer)) ?? answer };
     }
-    if (turn.kind !== 'unknown' && cut && request.onRecycle === 'fail') throw optedOut(record.id);
+    if (turn.kind !== 'unknown' && cut && request.onRecycle === 'fail') {
+      throw optedOut('berth was restarted', { details: { session_id: record.id } });
+    }
     const isUnknownInNew = turn.kind === 'unknown' && isNew;
     // A session that began with the prompt may have the turns of other prompts, and what the first send has done.
     const isUsed = transcript !== undefined && record.turns > 0;

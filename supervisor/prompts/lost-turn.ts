@@ -65,16 +65,23 @@ export function lossOf(thrown: unknown, worker: Worker): LossReason | undefined 
   return recycledFor === 'memory' || recycledFor === 'processes' ? recycledFor : 'crashed';
 }
 
-/** The reason with the words that an operator would search for. */
-function inWords(reason: LossReason): string {
-  return reason === 'processes' ? "processes: near the container's pids limit" : reason;
+/** The loss for the caller, with the words that an operator would search for. */
+export function describeLoss(reason: LossReason): string {
+  const words = reason === 'processes' ? "processes: near the container's pids limit" : reason;
+  return `its process was ended (${words})`;
 }
 
-/** The error for a caller that opted out of the continuation. */
-export function optedOut({ details, cause }: BerthError, reason: LossReason): BerthError {
+/**
+ * The error for a caller that opted out of the continuation.
+ * @param why what the turn was lost by, as a clause
+ */
+export function optedOut(
+  why: string,
+  { details, cause }: Pick<BerthError, 'details' | 'cause'>,
+): BerthError {
   return new BerthError(
     'worker_recycled',
-    `cannot finish the turn: its process was ended (${inWords(reason)}), and "on_recycle" is "fail"; its tools may have done their work, so check that before you continue the session`,
+    `cannot finish the turn: ${why}, and "on_recycle" is "fail"; its tools may have done their work, so check that before you continue the session`,
     { details, cause },
   );
 }

@@ -3,8 +3,8 @@
  * would continue the turn of the other prompt. So the rest of the task becomes a turn of its own: its text has the
  * whole prompt, and asks the model not to repeat what is done.
  */
-import { BerthError } from '../../shared/errors.ts';
 import type { Transcripts } from '../sessions/transcripts.ts';
+import { optedOut } from './lost-turn.ts';
 import type { Prompt } from './prompt.ts';
 import { unreadable } from './resume-prompt.ts';
 import { turnIn } from './turn-in-transcript.ts';
@@ -41,14 +41,9 @@ export function finishingTurn(
   { text, onRecycle }: Pick<Prompt, 'text' | 'onRecycle'>,
   sessionId: string,
 ): Pick<Prompt, 'text' | 'attachments' | 'continues'> {
-  if (onRecycle === 'fail') throw optedOut(sessionId);
+  if (onRecycle === 'fail') {
+    const details = { session_id: sessionId };
+    throw optedOut('its session has served another prompt since', { details });
+  }
   return { text: `${finishTask}\n\n${text}`, attachments: undefined, continues: undefined };
-}
-
-function optedOut(sessionId: string): BerthError {
-  return new BerthError(
-    'worker_recycled',
-    'cannot finish the turn: its session has served another prompt since, and "on_recycle" is "fail"; its tools may have done their work, so check that before you continue the session',
-    { details: { session_id: sessionId } },
-  );
 }

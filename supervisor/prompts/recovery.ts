@@ -11,7 +11,7 @@ import { abortable, sleep } from '../../shared/waiting.ts';
 import type { ProcessSpec } from '../pool/process-spec.ts';
 import type { Transcripts } from '../sessions/transcripts.ts';
 import type { LivePrompt } from './live-prompts.ts';
-import { optedOut, type TurnLost } from './lost-turn.ts';
+import { describeLoss, optedOut, type TurnLost } from './lost-turn.ts';
 import type { TurnMeters } from './meters.ts';
 import type { Prompt } from './prompt.ts';
 import type { PromptCost } from './prompt-cost.ts';
@@ -95,7 +95,7 @@ export class Recovery {
       // The session stays if its transcript cannot be read.
       if (asBerthError(thrown).code !== 'volume_unwritable') throw thrown;
     });
-    return this.#live.prompt.onRecycle === 'fail' ? optedOut(error, reason) : error;
+    return this.#live.prompt.onRecycle === 'fail' ? optedOut(describeLoss(reason), error) : error;
   }
 
   /**
