@@ -1,6 +1,7 @@
 /** Reads the fields of a job from a body that its schema has accepted: times, durations, and what excludes what. */
 import { BerthError } from '../../shared/errors.ts';
 import { parseDuration } from '../../shared/units.ts';
+import { withoutAbsent } from '../../shared/without-absent.ts';
 import type { JobKey } from '../jobs/job-store.ts';
 import type { NewJob } from '../jobs/jobs.ts';
 import { validTraceparent } from '../prompts/prompt.ts';
@@ -97,10 +98,4 @@ function refused(field: string, cause: string, remedy: string): BerthError {
   return new BerthError('invalid_request', `cannot use "${field}": ${cause}; ${remedy}`, {
     details: { field },
   });
-}
-
-function withoutAbsent<T extends object>(fields: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  return Object.fromEntries(
-    Object.entries(fields).filter(([, value]) => value !== undefined),
-  ) as never;
 }

@@ -4,6 +4,7 @@
  * in a record on the volume are checked like those of a request, since the CLI can write to the volume.
  */
 import { BerthError } from '../../shared/errors.ts';
+import { withoutAbsent } from '../../shared/without-absent.ts';
 import type { ApprovalKeeper } from '../approvals/prompt-approvals.ts';
 import type { Attachment } from '../attachments/attachment.ts';
 import { type AttachmentLimits, checkLimits, usualLimits } from '../attachments/limits.ts';
@@ -223,10 +224,6 @@ function checkLength(flags: SessionFlags): void {
   if (Buffer.byteLength(JSON.stringify(flags)) <= longestFlags) return;
   const what = `with "allowed_tools" it has more than ${longestFlags} bytes as JSON, and a session keeps both`;
   throw refused('append_system_prompt', what, 'put long instructions into the prompt');
-}
-
-function withoutAbsent(fields: OverrideFields): OverrideFields {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
 }
 
 /** The error for a session that does not exist or belongs to another token: both get the same text. */
