@@ -10,7 +10,8 @@ import { backoff } from '../../shared/backoff.ts';
 import { asBerthError } from '../../shared/errors.ts';
 import type { Peer } from '../../shared/lease.ts';
 import type { Log } from '../../shared/log.ts';
-import { pause, within } from '../../shared/waiting.ts';
+import { pause } from '../../shared/waiting.ts';
+import { Wake } from '../../shared/wake.ts';
 import type { InitConfig } from '../config.ts';
 import { acquire, type LivePreparation } from '../prepare.ts';
 import type { InitReport } from '../report.ts';
@@ -49,7 +50,7 @@ export class Sync {
   #verdict: Verdict | undefined;
   #repair = false;
   #repairedAt = Number.NEGATIVE_INFINITY;
-  #wake = Promise.withResolvers<void>();
+  readonly #wake = new Wake();
   /** The syncs that have failed in a row, a preparation without the git server included. */
   #failures = 0;
   /** BERTH_SYNC_INTERVAL, in milliseconds. */
@@ -73,7 +74,7 @@ export class Sync {
 
   /** Requests the refs as soon as possible. */
   wake(): void {
-    this.#wake.resolve();
+    this.#wake.wake();
   }
 
   /**
@@ -110,9 +111,8 @@ export class Sync {
     const { log, metrics } = this.#options;
     while (!over.aborted) {
       const wait = Math.min(waitAfter(this.#failures, this.#interval), this.#repairDue());
-      await within(this.#wake.promise, wait, over);
+      await this.#wake.wait(wait, over);
       if (over.aborted) break;
-      this.#wake = Promise.withResolvers();
       const started = performance.now();
       try {
         await this.#turn(over);

@@ -3,7 +3,8 @@
  * Invariants: a change between two waits is not missed. A wait ends after a few seconds without a change too, since
  * reports of other replicas may get lost. Changes are bundled, so that each reads the store a few times a second at most.
  */
-import { pause, within } from '../../shared/waiting.ts';
+import { pause } from '../../shared/waiting.ts';
+import { Wake } from '../../shared/wake.ts';
 import { isEnd, type Job } from '../jobs/job.ts';
 import type { Jobs } from '../jobs/jobs.ts';
 
@@ -13,20 +14,21 @@ const shortestPause = 100;
 
 export class JobWatch {
   readonly #end: () => void;
-  #changed = Promise.withResolvers<void>();
+  readonly #wake = new Wake();
   #last = -Infinity;
 
   constructor(jobs: Pick<Jobs, 'onChange'>, id: string) {
     this.#end = jobs.onChange((changed) => {
-      if (changed === undefined || changed === id) this.#changed.resolve();
+      if (changed === undefined || changed === id) this.#wake.wake();
     });
   }
 
   /** Resolves after the next change since the last call, after a few seconds, or when the signal aborts. */
   async next(signal: AbortSignal): Promise<void> {
-    await within(this.#changed.promise, longestQuiet, signal);
+    await this.#wake.wait(longestQuiet, signal);
     await pause(Math.max(0, this.#last + shortestPause - performance.now()), signal);
-    this.#changed = Promise.withResolvers();
+    // The caller reads the job after this call: the read sees the changes of the pause.
+    this.#wake.clear();
     this.#last = performance.now();
   }
 

@@ -7,6 +7,7 @@
 import { backoff } from '../../shared/backoff.ts';
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import { pause, within } from '../../shared/waiting.ts';
+import { Wake } from '../../shared/wake.ts';
 import { become, isEnd, type Job } from './job.ts';
 import { stateEvent } from './job-events.ts';
 import type { JobStore } from './job-store.ts';
@@ -57,7 +58,7 @@ export class JobRunner {
   readonly #closing = new AbortController();
   /** What has ended while the store could not be used, by the list of reasons. */
   readonly #toUnpark = new Map<string, Unpark>();
-  #wake = Promise.withResolvers<void>();
+  readonly #wake = new Wake();
   #beat: NodeJS.Timeout | undefined;
   #unwatch: () => void = () => {};
   #reclaimed = Number.NEGATIVE_INFINITY;
@@ -105,7 +106,7 @@ export class JobRunner {
     const done = onDone ?? this.#toUnpark.get(name)?.onDone;
     this.#toUnpark.delete(name);
     try {
-      if ((await store.unpark(reasons, now(), spread)) > 0) this.#wakeUp();
+      if ((await store.unpark(reasons, now(), spread)) > 0) this.#wake.wake();
       done?.();
     } catch {
       this.#toUnpark.set(name, { reasons, spread, onDone: done });
@@ -115,7 +116,7 @@ export class JobRunner {
   /** Takes no more jobs. */
   drain(): void {
     this.#draining.abort();
-    this.#wakeUp();
+    this.#wake.wake();
   }
 
   /** Call it when the prompts have ended. Resolves when their jobs are stored, or after some seconds. */
@@ -134,13 +135,13 @@ export class JobRunner {
   async #work(): Promise<void> {
     let failures = 0;
     while (!this.#draining.signal.aborted) {
-      this.#wake = Promise.withResolvers<void>();
+      this.#wake.clear();
       try {
         await this.#reclaim();
         await this.#checkClock();
         if (await this.#take()) continue;
         failures = 0;
-        await within(this.#wake.promise, await this.#idleTime());
+        await this.#wake.wait(await this.#idleTime());
       } catch (thrown) {
         const { code } = asBerthError(thrown);
         failures += 1;
@@ -189,7 +190,7 @@ export class JobRunner {
       .finally(() => {
         if (this.#runs.get(job.id) === run) this.#runs.delete(job.id);
         this.#done.delete(done);
-        this.#wakeUp();
+        this.#wake.wake();
       });
     this.#done.add(done);
   }
@@ -276,7 +277,7 @@ export class JobRunner {
     if (id !== undefined && this.#runs.has(id)) {
       this.#check(id).catch(() => undefined);
     } else if (this.#busy < this.#options.workers) {
-      this.#wakeUp();
+      this.#wake.wake();
     }
   }
 
@@ -288,7 +289,7 @@ export class JobRunner {
     if (!run || (job?.state === 'running' && job.owner === this.#options.owner)) return;
     // A job that waits was given back by its own run, or for lack of a sign of life: its run may still finish.
     if (job?.state === 'cancelled' || job === undefined) return this.cancelled(id);
-    if (job.state === 'queued') this.#wakeUp();
+    if (job.state === 'queued') this.#wake.wake();
     if (job.state !== 'running' && !isEnd(job.state)) return;
     const cause = isEnd(job.state) ? 'it has ended meanwhile' : 'another replica runs it';
     run.interrupt(new BerthError('interrupted', `cannot finish ${id}: ${cause}`));
@@ -303,10 +304,6 @@ export class JobRunner {
     onExpired?.();
     // An event that cannot be stored is lost, as those of a run are.
     store.appendEvents(id, [stateEvent(state, now())]).catch(() => {});
-  }
-
-  #wakeUp(): void {
-    this.#wake.resolve();
   }
 
   #failed(error: unknown): void {

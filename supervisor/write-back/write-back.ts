@@ -12,11 +12,11 @@ import { credentialsFileName } from '../../shared/credentials.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { pause } from '../../shared/waiting.ts';
+import { Wake } from '../../shared/wake.ts';
 import { FileWatcher } from '../credentials/file-watcher.ts';
 import { type FailureReason, WriteBackFailure } from './api-failure.ts';
 import type { Decision } from './decide.ts';
 import { readHistory, readVolumeLogin, type VolumeLogin } from './volume.ts';
-import { WakeableSleep } from './wakeable-sleep.ts';
 import { WriteBackLog } from './write-back-log.ts';
 import { Writer, type WriterOptions } from './writer.ts';
 
@@ -79,12 +79,10 @@ export class WriteBack {
   readonly #stopping = new AbortController();
   /** Also ends running calls. */
   readonly #ending = new AbortController();
-  readonly #sleep = new WakeableSleep();
+  readonly #wake = new Wake();
   readonly #watcher: FileWatcher;
   #running: Promise<void> = Promise.resolve();
   #stopped: Promise<boolean> | undefined;
-  /** Whether the volume must be read again. */
-  #isDue = false;
   /** Whether the last read of the volume succeeded. */
   #isReadable = false;
   /** The newest good login that the volume has had, and since when by performance.now(). */
@@ -107,10 +105,7 @@ export class WriteBack {
     this.#watcher = new FileWatcher({
       ...{ directory, path: join(directory, credentialsFileName), log },
       ...{ settle: this.#timing.settle, interval: this.#timing.look },
-      onChange: () => {
-        this.#isDue = true;
-        this.#sleep.wake();
-      },
+      onChange: () => this.#wake.wake(),
     });
   }
 
@@ -142,7 +137,6 @@ export class WriteBack {
     if (now?.aborted) end();
     const timer = setTimeout(end, this.#timing.flush);
     this.#stopping.abort();
-    this.#sleep.wake();
     try {
       await this.#running.catch(() => undefined);
       await this.#watcher.stop();
@@ -161,12 +155,12 @@ export class WriteBack {
   async #run(): Promise<void> {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
-      this.#isDue = false;
+      this.#wake.clear();
       await this.#readVolume();
       const isDue = this.pending || performance.now() >= this.#nextCheck;
       if (isDue && performance.now() >= this.#notBefore && !signal.aborted) await this.#attempt();
       const wait = this.pending ? this.#notBefore - performance.now() : this.#timing.look;
-      if (!this.#isDue) await this.#sleep.take(Math.max(wait, 1), signal);
+      await this.#wake.wait(Math.max(wait, 1), signal);
     }
   }
 

@@ -8,6 +8,7 @@ import { backoff } from '../../../shared/backoff.ts';
 import { messageOf } from '../../../shared/errors.ts';
 import type { Log } from '../../../shared/log.ts';
 import { pause, within } from '../../../shared/waiting.ts';
+import { Wake } from '../../../shared/wake.ts';
 import type { Callback, Job } from '../job.ts';
 import type { JobStore } from '../job-store.ts';
 import { type CallbackUrl, parseCallbackUrl } from './callback-url.ts';
@@ -45,7 +46,7 @@ export class CallbackDelivery {
   readonly #slots = new HostSlots(mostPerHost);
   readonly #running = new Set<Promise<void>>();
   readonly #stopping = new AbortController();
-  #woken = Promise.withResolvers<void>();
+  readonly #wake = new Wake();
   #loop: Promise<void> | undefined;
   #failures = 0;
 
@@ -66,7 +67,7 @@ export class CallbackDelivery {
 
   async #run(): Promise<void> {
     const { signal } = this.#stopping;
-    const forget = this.#options.store.onChange(() => this.#woken.resolve());
+    const forget = this.#options.store.onChange(() => this.#wake.wake());
     while (!signal.aborted) {
       if (this.#running.size >= mostRequests) await Promise.race(this.#running);
       else await this.#next();
@@ -79,7 +80,7 @@ export class CallbackDelivery {
     const { store, log } = this.#options;
     const { signal } = this.#stopping;
     try {
-      this.#woken = Promise.withResolvers();
+      this.#wake.clear();
       const job = await store.claimCallback(this.#now(), lease);
       if (this.#failures > 0) log.info('callbacks_unavailable', 'callbacks are sent again');
       this.#failures = 0;
@@ -87,7 +88,7 @@ export class CallbackDelivery {
       const { callback } = await store.nextDue(this.#now());
       const wait = Math.min((callback ?? Infinity) - this.#now(), longestSleep);
       await pause(shortestSleep, signal);
-      await within(this.#woken.promise, Math.max(0, wait - shortestSleep), signal);
+      await this.#wake.wait(Math.max(0, wait - shortestSleep), signal);
     } catch (error) {
       const retry_ms = Math.round(backoff(++this.#failures, storeWaits));
       const text = 'cannot get the next callback; it is tried again';
