@@ -4,7 +4,7 @@
  * Invariants: no pass runs before this pod has the lease: another pod may propose then. A failure never
  * ends the program and never changes the volume. `stop` ends a pass.
  */
-import { backoff } from '../../shared/backoff.ts';
+import { waitForRound } from '../../shared/backoff.ts';
 import { pause } from '../../shared/waiting.ts';
 import type { Service } from '../sync/service.ts';
 import { createProposalMetrics } from './metrics.ts';
@@ -31,6 +31,7 @@ export function proposalsService(interval: number): Service {
       const metrics = createProposalMetrics(registry);
       const proposer = new Proposer({ readConfig, metrics, log, since });
       const run = async (): Promise<void> => {
+        const between = Math.max(interval, shortest);
         let failures = 0;
         await pause(Math.min(first, interval), over);
         while (!over.aborted) {
@@ -45,7 +46,7 @@ export function proposalsService(interval: number): Service {
             const text = 'changes of the volume could not be proposed; this is tried again';
             log.warn('proposal_failed', text, { error, attempt: failures });
           }
-          await pause(waitAfter(failures, interval), over);
+          await pause(waitForRound(failures, between, afterFailure), over);
         }
       };
       const running = run();
@@ -57,15 +58,4 @@ export function proposalsService(interval: number): Service {
       };
     },
   };
-}
-
-function waitAfter(failures: number, given: number): number {
-  const interval = Math.max(given, shortest);
-  if (failures === 0) return interval * (0.95 + 0.1 * Math.random());
-  const longest = Math.max(interval, afterFailure.longest);
-  return backoff(failures, {
-    ...afterFailure,
-    longest,
-    first: Math.min(interval, afterFailure.first),
-  });
 }

@@ -6,7 +6,7 @@
  * A failure changes nothing, or is finished by the next try; tries after failures are further and
  * further apart.
  */
-import { backoff } from '../../shared/backoff.ts';
+import { waitForRound } from '../../shared/backoff.ts';
 import { asBerthError } from '../../shared/errors.ts';
 import type { Peer } from '../../shared/lease.ts';
 import type { Log } from '../../shared/log.ts';
@@ -110,7 +110,8 @@ export class Sync {
     const over = AbortSignal.any([signal, lost]);
     const { log, metrics } = this.#options;
     while (!over.aborted) {
-      const wait = Math.min(waitAfter(this.#failures, this.#interval), this.#repairDue());
+      const regular = waitForRound(this.#failures, this.#interval, afterFailure);
+      const wait = Math.min(regular, this.#repairDue());
       await this.#wake.wait(wait, over);
       if (over.aborted) break;
       const started = performance.now();
@@ -266,14 +267,6 @@ export class Sync {
       ...(source ? { source } : {}),
     };
   }
-}
-
-/** Milliseconds: the interval, a little spread, or the wait after failures. */
-function waitAfter(failures: number, interval: number): number {
-  if (failures === 0) return interval * (0.95 + 0.1 * Math.random());
-  const { first, longest, jitter } = afterFailure;
-  const most = Math.max(interval, longest);
-  return backoff(failures, { first: Math.min(interval, first), longest: most, jitter });
 }
 
 /** Whether the git server failed. A commit that is held back is not such a failure. */

@@ -4,6 +4,7 @@
  * Invariants: one question at a time, at most one in ten minutes, and none while the figures are newer than that. After a
  * question without an answer, the pause doubles up to two hours. Nothing is asked while no profile has a share.
  */
+import { backoff } from '../../shared/backoff.ts';
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { type UsageWindows, usageWindowNames, type WindowReports } from './usage-windows.ts';
@@ -27,7 +28,8 @@ const minute = 60_000;
 /** Milliseconds between two looks whether it is time: background jobs wait for the first figures after a start. */
 const betweenLooks = 10_000;
 const pause = 10 * minute;
-const longestPause = 120 * minute;
+/** Between two questions: the first value after an answer, then longer with each question without one. */
+const pauses = { first: pause, longest: 120 * minute };
 
 export class UsageWatch {
   readonly #options: UsageWatchOptions;
@@ -65,7 +67,7 @@ export class UsageWatch {
   async #ask(): Promise<void> {
     const { windows, login, wanted, query, log } = this.#options;
     const now = this.#now();
-    const wait = Math.min(pause * 2 ** this.#unanswered, longestPause);
+    const wait = backoff(this.#unanswered + 1, pauses);
     // After the clock was set back, the next question is not far away.
     const since = now - this.#askedAt;
     if (since >= 0 && since < wait) return;
@@ -75,10 +77,10 @@ export class UsageWatch {
     this.#askedAt = now;
     try {
       const found = await query(this.#ending.signal);
-      this.#unanswered = found ? 0 : Math.min(this.#unanswered + 1, 8);
+      this.#unanswered = found ? 0 : this.#unanswered + 1;
       if (found) windows.heard(login, reportsOf(found));
     } catch (error) {
-      this.#unanswered = Math.min(this.#unanswered + 1, 8);
+      this.#unanswered += 1;
       const { code } = error instanceof BerthError ? error : { code: undefined };
       log.debug('usage_unknown', 'the use of the account could not be read', { code, error });
     }

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { backoff } from '../../shared/backoff.ts';
+import { backoff, waitForRound } from '../../shared/backoff.ts';
 
 t.test('each failure doubles the wait, up to the longest', async (t) => {
   const waits = [1, 2, 3, 4, 5, 2_000].map((failures) =>
@@ -28,3 +28,21 @@ t.test('a wait is never negative and never longer than the longest', async () =>
     ),
   );
 });
+
+t.test('without a failure a round waits for the interval, a little spread', async (t) => {
+  const after = { first: 100, longest: 1_000 };
+  const waits = [0, 0.5, 1].map((random) => waitForRound(0, 200, after, () => random));
+  t.same(waits, [190, 200, 210]);
+});
+
+t.test(
+  'after failures a round waits for at most the interval first, and then longer',
+  async (t) => {
+    const after = { first: 100, longest: 1_000 };
+    const waits = (interval: number) =>
+      [1, 2, 9].map((each) => waitForRound(each, interval, after));
+    t.same(waits(60), [60, 120, 1_000]);
+    t.same(waits(400), [100, 200, 1_000]);
+    t.same(waits(3_000), [100, 200, 3_000]);
+  },
+);
