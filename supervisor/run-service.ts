@@ -45,7 +45,7 @@ export async function runService<Config>(options: ServiceOptions<Config>): Promi
     review?.(config, log);
     log.info('started', `${command} ${version}`, { pid: process.pid });
     await run(config, log);
-    log.info('stopped', 'stopped');
+    log.info('stopped', `${command} has stopped`);
     return 0;
   } catch (thrown) {
     const error = asBerthError(thrown);

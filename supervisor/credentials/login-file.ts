@@ -123,7 +123,7 @@ export function logState(log: Log, state: CredentialsState): void {
       log.error('credentials_seen', 'the CLI has blanked its credentials: log in again', facts);
       break;
     case 'torn':
-      log.error('credentials_seen', `the credentials file is no good: ${state.reason}`, facts);
+      log.error('credentials_seen', `the credentials file cannot be used: ${state.reason}`, facts);
       break;
     case 'older': {
       const text = 'the credentials file is an old copy, whose refresh token is used up';

@@ -166,19 +166,15 @@ export class CallbackDelivery {
     const now = this.#now();
     const fields = { job_id, host, status, attempts };
     if (outcome === 'delivered') {
-      log.info('callback_delivered', 'delivered', { ...fields, duration_ms: now - started });
+      const text = `${host} accepted the callback of ${job_id}`;
+      log.info('callback_delivered', text, { ...fields, duration_ms: now - started });
     } else if (outcome === 'retried') {
       const retry_ms = (nextAt ?? now) - now;
-      log.info('callback_retried', 'not accepted; sent again later', {
-        ...fields,
-        cause,
-        retry_ms,
-      });
+      const text = `${host} did not accept the callback of ${job_id}: ${cause}; it is sent again later`;
+      log.info('callback_retried', text, { ...fields, cause, retry_ms });
     } else {
-      log.error('callback_failed', `given up: ${cause}; correct the receiver`, {
-        ...fields,
-        cause,
-      });
+      const text = `cannot deliver the callback of ${job_id} to ${host}: ${cause}; correct the receiver`;
+      log.error('callback_failed', text, { ...fields, cause });
     }
   }
 }

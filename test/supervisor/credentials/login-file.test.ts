@@ -93,7 +93,7 @@ t.test('each state is logged with its expiry and no token', async (t) => {
       refresh_token_id: /^[0-9a-f]{12}$/,
     },
     { level: 'error', state: 'older', msg: /refresh token is used up/ },
-    { level: 'error', state: 'torn', msg: /is no good: it is empty/ },
+    { level: 'error', state: 'torn', msg: /the credentials file cannot be used: it is empty/ },
     { level: 'error', state: 'blank', msg: /log in again/ },
     { level: 'info', state: 'missing' },
   ]);

@@ -58,7 +58,7 @@ t.test('a torn file gets time to be finished', async (t) => {
   writeFileSync(path, credentials('two'));
   await becomes('valid');
   t.notOk(events.includes('put_back'));
-  t.match(log.text, /is no good: it is not valid JSON/);
+  t.match(log.text, /the credentials file cannot be used: it is not valid JSON/);
 });
 
 t.test('a damaged file that stays damaged is replaced by the last good login', async (t) => {
@@ -66,7 +66,7 @@ t.test('a damaged file that stays damaged is replaced by the last good login', a
   writeFileSync(path, '');
   await log.logged('credentials_put_back', ({ state }) => state === 'torn');
   t.equal(file(), credentials('one'));
-  t.match(log.text, /is no good: it is empty/);
+  t.match(log.text, /the credentials file cannot be used: it is empty/);
 });
 
 t.test('an empty file is not the same as none', async (t) => {
