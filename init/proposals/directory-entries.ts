@@ -1,6 +1,6 @@
 /**
  * Reads the entries of directories that tools can fill at will.
- * Invariants: an entry is read when it is asked for, so whoever stops at a bound has not loaded the
+ * Invariants: an entry is read when it is asked for, so a caller that stops at a bound has not loaded the
  * rest. A directory that cannot be read has no entries.
  */
 import { type Dir, type Dirent, opendirSync } from 'node:fs';

@@ -1,7 +1,7 @@
 /**
  * Bounds how many things of strangers exist at a time, such as connections.
  * Invariants: a newcomer always finds room. If there are too many, the oldest one of the address that
- * has the most is dropped. So whoever holds many drives out only its own.
+ * has the most is dropped. So an address with many of them loses only its own.
  */
 export class Crowd {
   readonly #most: number;

@@ -1,3 +1,7 @@
+/**
+ * The messages of a conversation, as clients send them with each request: merges neighbours of one role, and splits a
+ * history into what its session has already and the new message.
+ */
 import { BerthError } from '../../shared/errors.ts';
 import type { Attachment } from '../attachments/attachment.ts';
 

@@ -119,7 +119,7 @@ export interface ApiParts
  * The allowed callers of a route:
  * - `anyone`: no token is needed;
  * - `token`: every valid token;
- * - `link`: whoever has the link, whose key is in the path; no token is needed;
+ * - `link`: every caller with the link, which has a key in its path; no token is needed;
  * - `owner`: the token to which the session or the job in the path belongs; every other token gets
  *   `session_not_found` or `job_not_found`;
  * - `admin`: a token that may pause the server, by the profiles file; every other token gets

@@ -12,7 +12,7 @@ export const schedulingTools: readonly string[] = [
   'RemoteTrigger',
   // Wakes the model with each line that a command writes.
   'Monitor',
-  // These find and wake other sessions of the same configuration directory, whoever owns them.
+  // These find and wake other sessions of the same configuration directory, also those of another token.
   'ListAgents',
   'SendMessage',
 ];
