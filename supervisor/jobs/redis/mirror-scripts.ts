@@ -1,6 +1,11 @@
 /**
- * The Lua scripts of mirrored sessions. Each begins with the keys of the copy: ARGV 1 is its hash, 2 its transcript, 3 the
- * bytes of all copies, 4 their times, 5 the id of the session, 6 this replica.
+ * The Lua scripts of mirrored sessions. ARGV begins for each of them with:
+ *  1. the key of the copy, a hash with its replica and its record
+ *  2. the key of the transcript of the copy
+ *  3. the key `mirrorBytes`
+ *  4. the key `mirrorTimes`
+ *  5. the id of the session
+ *  6. the name of this replica
  */
 
 const common = `
@@ -17,9 +22,16 @@ local owner = redis.call('HGET', ARGV[1], 'replica')
 `;
 
 /**
- * Adds to a copy. ARGV from 7 on: the byte at which the part begins, the most bytes of all copies, the milliseconds for which
- * they stay, what their keys begin with, what those of transcripts begin with, the record, the part. The copies of
- * sessions that were used least recently are removed until there is room.
+ * Adds a part to the transcript of a copy. The copies of sessions that were used least recently are removed until there is
+ * room. ARGV further:
+ *  7. the byte at which the part begins
+ *  8. the maximum bytes of all copies
+ *  9. the milliseconds for which a copy stays
+ * 10. the prefix of the keys of copies
+ * 11. the prefix of the keys of transcripts
+ * 12. the record
+ * 13. the part
+ * Returns `kept`; `elsewhere` if the copy belongs to another replica; `gap` if bytes before the part are missing; `no room`.
  */
 export const addToMirror = `${common}
 local from, most = tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -56,8 +68,10 @@ return 'kept'
 `;
 
 /**
- * Gives a copy to this replica, unless another one has taken it meanwhile. ARGV from 7 on: the replica of the copy, the
- * replicas of all sessions. Returns the record and the transcript, or nil.
+ * Gives a copy to this replica, unless another replica has taken it meanwhile. ARGV further:
+ *  7. the name of the replica that had the copy
+ *  8. the key `homes`
+ * Returns the record and the transcript, or nil.
  */
 export const takeMirror = `${common}
 if not owner or (owner ~= ARGV[6] and owner ~= ARGV[7]) then return false end

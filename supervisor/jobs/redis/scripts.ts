@@ -84,8 +84,14 @@ end
 `;
 
 /**
- * ARGV: the key of the job, the revision that it must have, the session of which it must be the first job or '', its id,
- * what the keys of jobs begin with, commands. Returns 1, 0 for another revision, or -1 if it is not the first.
+ * Changes a job. ARGV:
+ *  1. the key of the job
+ *  2. the revision that the job must have
+ *  3. the key of the session of which the job must be the first, or ''
+ *  4. the id of the job
+ *  5. the prefix of the keys of jobs
+ *  6. and further: commands for `run`
+ * Returns 1; 0 if the job has another revision; -1 if the job is not the first of the session.
  */
 export const write = `${alsoWhenFull}${runCommands}
 if (redis.call('HGET', ARGV[1], 'rev') or '') ~= ARGV[2] then return 0 end
@@ -95,11 +101,29 @@ return 1
 `;
 
 /**
- * Sets a record aside that cannot be read, or removes what a lost record has left. ARGV: the key of the job, the revision
- * that it must have or '', its id, its events, the key to which the record moves, the set of refused jobs, what their keys
- * begin with, the most of them, ended-bytes, reasons, what the keys of tokens, of unfinished jobs of a token, of sessions
- * and of jobs begin with, due, queued, turns, what the keys of all jobs of a session begin with, homes, what the keys of parked
- * jobs of a reason begin with, and the sets that may have the job. Returns 1, or 0 if there was nothing to do.
+ * Sets a record aside that cannot be read, or removes what a lost record has left. ARGV:
+ *  1. the key of the job
+ *  2. the revision that the job must have, or ''
+ *  3. the id of the job
+ *  4. the key of the events of the job
+ *  5. the key to which the record moves
+ *  6. the key `refused`
+ *  7. the prefix of the keys of refused jobs
+ *  8. the maximum number of refused jobs
+ *  9. the key `endedBytes`
+ * 10. the key `reasons`
+ * 11. the prefix of the keys of the jobs of a token
+ * 12. the prefix of the keys of the unfinished jobs of a token
+ * 13. the prefix of the keys of sessions
+ * 14. the prefix of the keys of jobs
+ * 15. the key `due`
+ * 16. the key `queued`
+ * 17. the key `turns`
+ * 18. the prefix of the keys of all jobs of a session
+ * 19. the key `homes`
+ * 20. the prefix of the keys of the parked jobs of a reason
+ * 21. and further: the keys of the sets that may have the job
+ * Returns 1, or 0 if there was nothing to do.
  */
 export const refuse = `${alsoWhenFull}${common}
 local own, id = ARGV[1], ARGV[3]
@@ -139,16 +163,29 @@ end
 return found > 0 and 1 or 0
 `;
 
-/** The first job of a session. ARGV: the session, what the keys of jobs begin with. */
+/**
+ * Returns the id of the first job of a session. ARGV:
+ *  1. the key of the session
+ *  2. the prefix of the keys of jobs
+ */
 export const first = `${common}
 return firstOf(ARGV[1], ARGV[2])
 `;
 
 /**
- * ARGV: the key of the job, the key of the idempotency key or '', its digest, the id of the job, what the keys of jobs
- * begin with, the most waiting jobs, the set of the token's waiting jobs, the most of these, the number of sets with
- * waiting jobs, these sets, commands. Returns `added`, `full`, `token full`, or the id and the digest of the job that has
- * the key.
+ * Adds a job. ARGV:
+ *  1. the key of the job
+ *  2. the key of the idempotency key, or ''
+ *  3. the digest of the request with this idempotency key
+ *  4. the id of the job
+ *  5. the prefix of the keys of jobs
+ *  6. the maximum number of waiting jobs
+ *  7. the key of the waiting jobs of the token
+ *  8. the maximum number of waiting jobs of the token
+ *  9. the number n of sets with waiting jobs
+ * 10. to 9 + n: the keys of these sets
+ * 10 + n. and further: commands for `run`
+ * Returns `added`; `full`; `token full`; or the id and the digest of the job that has the idempotency key.
  */
 export const add = `${runCommands}
 local sets = tonumber(ARGV[9])
@@ -167,9 +204,18 @@ return 'added'
 `;
 
 /**
- * What a claim needs to know, in one step. ARGV: now, the most due jobs, the longest pause of a queued job, the keys due,
- * later, expiry, lanes, turns, and the prefix of BullMQ. Returns the ids of jobs that are due, the ids of expired jobs, and for
- * each queue with entries: its name, what it holds, its first entry, and the last turn of its token.
+ * Reads what a claim needs to know, in one step. ARGV:
+ *  1. now, in milliseconds since 1970
+ *  2. the maximum number of ids in each list
+ *  3. the longest pause of a queued job, in milliseconds
+ *  4. the key `due`
+ *  5. the key `later`
+ *  6. the key `expiry`
+ *  7. the key `lanes`
+ *  8. the key `turns`
+ *  9. the prefix of the keys of BullMQ
+ * Returns the ids of jobs that are due, the ids of expired jobs, and for each queue with entries: its name, what it holds,
+ * its first entry, and the last turn of its token.
  */
 export const scan = `
 local now, most = tonumber(ARGV[1]), ARGV[2]
@@ -201,8 +247,11 @@ return { due, expired, lanes }
 `;
 
 /**
- * Reports that a replica or an owner is alive. ARGV: the key replicas or owners, the name, the milliseconds for which signs
- * are kept. Returns all names with their last sign of life.
+ * Reports that a replica or an owner is alive. ARGV:
+ *  1. the key `replicas` or `owners`
+ *  2. the name of the replica or of the owner
+ *  3. the milliseconds for which signs of life are kept
+ * Returns all names with their last sign of life.
  */
 export const beat = `${alsoWhenFull}${common}
 redis.call('ZADD', ARGV[1], clock(), ARGV[2])
@@ -211,8 +260,15 @@ return redis.call('ZRANGE', ARGV[1], 0, -1, 'WITHSCORES')
 `;
 
 /**
- * Appends events, and counts their bytes. ARGV: the key of the job, that of its events, the channel, the id, the most events,
- * ended-bytes, each event.
+ * Appends events, and counts their bytes. ARGV:
+ *  1. the key of the job
+ *  2. the key of the events of the job
+ *  3. the channel `changes`
+ *  4. the id of the job
+ *  5. the maximum number of events
+ *  6. the key `endedBytes`
+ *  7. and further: the events
+ * Returns 1, or 0 without such a job.
  */
 export const appendEvents = `${common}
 local own, stream = ARGV[1], ARGV[2]
@@ -235,7 +291,13 @@ redis.call('PUBLISH', ARGV[3], ARGV[4])
 return 1
 `;
 
-/** Forgets a queue without entries, with all keys of BullMQ. ARGV: the key lanes, the name of the queue, the prefix of BullMQ. */
+/**
+ * Forgets a queue without entries, with all keys of BullMQ. ARGV:
+ *  1. the key `lanes`
+ *  2. the name of the queue
+ *  3. the prefix of the keys of BullMQ
+ * Returns 1, or 0 if the queue has entries or was forgotten already.
+ */
 export const forgetLane = `
 local queue = ARGV[3] .. ':' .. ARGV[2]
 if redis.call('EXISTS', queue .. ':wait', queue .. ':active', queue .. ':prioritized') > 0 then return 0 end
@@ -246,8 +308,12 @@ return forgotten
 `;
 
 /**
- * Counts the start of a prompt, unless there were as many within the time. ARGV: the key of the starts, the limit, the time in
- * milliseconds, a name that is new. Returns 0 if the start counts; otherwise the milliseconds until the next may.
+ * Counts the start of a prompt, unless there were as many within the time. ARGV:
+ *  1. the key of the starts
+ *  2. the maximum number of starts within the time
+ *  3. the time, in milliseconds
+ *  4. a new name for this start
+ * Returns 0 if the start counts; otherwise the milliseconds until the next start may count.
  */
 export const countStart = `${common}
 local now, limit, time = clock(), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -262,10 +328,16 @@ return 0
 `;
 
 /**
- * Keeps the attachments of a job for some time, unless those of all jobs would have too many bytes. ARGV: the key of the
- * job's files, the key of the bytes of all jobs, the id of the job, the bytes of its files, the most bytes, the time in
- * milliseconds, what the keys of files begin with, then the number and the content of each file. Returns -1, or the bytes of
- * other jobs if there is no room.
+ * Keeps the attachments of a job for some time, unless those of all jobs would have too many bytes. ARGV:
+ *  1. the key of the files of the job
+ *  2. the key `files`, which has the bytes of each job
+ *  3. the id of the job
+ *  4. the bytes of the files of the job
+ *  5. the maximum bytes of all jobs
+ *  6. the time, in milliseconds
+ *  7. the prefix of the keys of files
+ *  8. and further: the number and the content of each file
+ * Returns -1, or the bytes of other jobs if there is no room.
  */
 export const keepFiles = `
 local own, most, used = tonumber(ARGV[4]), tonumber(ARGV[5]), 0
