@@ -1,7 +1,7 @@
 /**
  * What a started process can still learn before its first prompt, so that one spare can serve prompts that
  * differ in it: by `initialize`, `set_model` and `set_permission_mode` (described in the types of the Agent SDK;
- * seen with the CLI 2.1.330).
+ * seen with the CLI 2.1.330). docs/architecture.md has why it is not `--await-claim` or `apply_flag_settings`.
  * Invariants: `initialize` counts once, before the first prompt, a blank one included. A process that has not
  * acknowledged everything must not get the prompt.
  */
