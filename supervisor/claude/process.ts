@@ -18,6 +18,7 @@ import {
   type CliMessage,
   type ControlRequest,
   controlLineOf,
+  limitIn,
   type PromptContent,
   toolHookAnswer,
   userLine,
@@ -260,13 +261,15 @@ export class ClaudeProcess {
       case 'background':
         this.#unprompted.tasksChange(message.tasks);
         break;
-      default:
+      default: {
         if (this.#turn.begun) {
           this.#turn.pass(message);
           break;
         }
         if (message.kind === 'session') this.#unprompted.turnBegins();
-        if (message.kind === 'limit') this.#options.onLimit?.(message.limit);
+        const limit = limitIn(message);
+        if (limit) this.#options.onLimit?.(limit);
+      }
     }
   }
 

@@ -125,6 +125,14 @@ const toolInput = z
   .transform((input) => (isDeeperThan(input, deepest) ? 'nested too deeply to be shown' : input));
 const toolBlock = z.object({ id: z.string(), name: z.string(), input: toolInput });
 
+/**
+ * What a message reports about the account's usage limit. A turn that fails at a limit which the process has reported
+ * before has no message of its kind `limit`, only its failure.
+ */
+export function limitIn(message: CliMessage): UsageLimit | undefined {
+  return message.kind === 'limit' || message.kind === 'failure' ? message.limit : undefined;
+}
+
 /** The fields of a line that decide its kind. */
 interface Line {
   type?: unknown;

@@ -12,7 +12,7 @@ import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { Worker } from '../pool/worker.ts';
 import type { Profile } from '../profiles/profile.ts';
 import { isGivenUp } from './approvals-of.ts';
-import type { LimitGate, Pass } from './limit-gate.ts';
+import type { Pass } from './limit-gate.ts';
 import type { LivePrompt } from './live-prompts.ts';
 import type { Logins, LoginUse } from './login-use.ts';
 import { lossOf, resultOf, TurnLost } from './lost-turn.ts';
@@ -21,7 +21,8 @@ import { runTurn, type TurnEnd, type TurnEvent, type TurnOptions } from './turn.
 import type { HangWatch } from './turn-watch.ts';
 
 export interface SendOptions {
-  gate: Pick<LimitGate, 'heard'>;
+  /** Called with each report of the API about the limits of a login. */
+  limitHeard: (login: string, limit: UsageLimit) => void;
   logins: Pick<Logins, 'keyOf'>;
   hang: HangWatch;
   /** `check` throws `configuration_invalid` if the CLI ignores settings that protect. */
@@ -66,7 +67,7 @@ export interface SentTurn {
  *   BerthError `configuration_invalid`; if attachments cannot be written, as `placeAttachments`
  */
 export async function sendPrompt(
-  { gate, logins, hang, settings }: SendOptions,
+  { limitHeard, logins, hang, settings }: SendOptions,
   request: SendRequest,
 ): Promise<SentTurn> {
   const { live, worker, use, pass, text, sentBefore = [], note = '', emit, approve } = request;
@@ -89,7 +90,7 @@ export async function sendPrompt(
       signal,
       emit,
       approve,
-      onLimit: (limit: UsageLimit) => gate.heard(login, limit),
+      onLimit: (limit) => limitHeard(login, limit),
       onUsage: (usage, begins) => {
         use?.answered();
         pass.answered();

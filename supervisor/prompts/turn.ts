@@ -10,7 +10,7 @@ import type { ApprovalEvent } from '../approvals/prompt-approvals.ts';
 import type { HookStop } from '../claude/hooks.ts';
 import type { PermissionAnswer, PermissionAsk } from '../claude/permission.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
-import type { CliMessage, PromptContent } from '../claude/protocol.ts';
+import { type CliMessage, limitIn, type PromptContent } from '../claude/protocol.ts';
 import type { TurnResult, Usage } from '../claude/turn-result.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { LimitReason } from './limit-account.ts';
@@ -169,7 +169,8 @@ export async function runTurn(
       turnWatch?.excuseUntil(waited);
     }
     if (message.kind === 'permission_over') questions.takeBack(message.requestId);
-    if (message.kind === 'limit') onLimit?.(message.limit);
+    const limit = limitIn(message);
+    if (limit) onLimit?.(limit);
     if (message.kind === 'usage') onUsage?.(message.usage, message.begins);
     if (message.kind === 'retry' && message.status === 401 && message.attempt >= mostRefusals) {
       if (!seen.refused) worker.process.interrupt().catch(() => undefined);

@@ -191,10 +191,7 @@ export function createParts(options: PartsOptions): Parts {
       // The worker may be idle from now on.
       pool.reconsider();
     },
-    onLimit: (profile, limit) => {
-      gate.heard(loginOf(profile), limit);
-      options.limitHeard(loginOf(profile), limit);
-    },
+    onLimit: (profile, limit) => limitHeard(loginOf(profile), limit),
   });
   const applied = new AppliedCommit(stateDirectory, log);
   const initOutcome = new InitOutcome(stateDirectory);
@@ -270,6 +267,14 @@ export function createParts(options: PartsOptions): Parts {
       }
     },
   });
+  /**
+   * What the API reports to this replica. Reports of other replicas come to the gate alone: this replica would publish
+   * them as reports of its own.
+   */
+  const limitHeard = (login: string, limit: UsageLimit): void => {
+    gate.heard(login, limit);
+    options.limitHeard(login, limit);
+  };
   const pause = new Pause(stateDirectory, log, () => limitEnds.report(['paused']));
   const ledger = new SpendingLedger({
     stateDirectory,
@@ -325,7 +330,7 @@ export function createParts(options: PartsOptions): Parts {
   });
   const prompts = new Prompts({
     ...{ admission, live, pool, settings, cliProblems, store, transcripts, catalog, workspaces },
-    ...{ checkouts, disk, gate, specs, log, approvals: liveApprovals },
+    ...{ checkouts, disk, gate, limitHeard, specs, log, approvals: liveApprovals },
     logins: {
       keyOf: ({ profile }) => loginOf(profile),
       use: async ({ profile }, signal) =>

@@ -3,12 +3,13 @@
  * Invariants: without Redis each replica goes on with its own knowledge, and publishes it when Redis is back. The pause
  * or resume that was decided last wins: its time is later than that of each decision its replica knows, so the
  * difference of two clocks does not matter. Spending is the sum over all replicas, at most a few seconds old.
- * A limit counts on the replicas with the same account.
+ * A limit counts on the replicas with the same account (`shared-limits.ts`).
  */
 import type { UsageLimit } from '../claude/usage-limit.ts';
 import type { ReplicaState } from '../jobs/redis/replica-states.ts';
 import type { Pause } from '../prompts/pause.ts';
 import type { SpendingLedger } from '../spending/spending.ts';
+import { SharedLimits } from './shared-limits.ts';
 
 export interface SharedStateOptions {
   exchange: (own: ReplicaState) => Promise<ReplicaState[]>;
@@ -33,7 +34,7 @@ const mostRounds = 3;
 export class SharedState {
   readonly #options: SharedStateOptions;
   readonly #now: () => number;
-  readonly #limits: ReplicaState['limits'] = {};
+  readonly #limits: SharedLimits;
   /** The newest decision that this replica knows. */
   #pause: ReplicaState['pause'] | undefined;
   /** When a caller decided here what no other replica has read yet, by performance.now(). */
@@ -45,6 +46,7 @@ export class SharedState {
   constructor(options: SharedStateOptions) {
     this.#options = options;
     this.#now = options.now ?? Date.now;
+    this.#limits = new SharedLimits({ accountOf: options.accountOf, now: this.#now });
     options.pause.onDecided(() => this.#decide());
   }
 
@@ -58,9 +60,9 @@ export class SharedState {
     await this.#running;
   }
 
-  /** Notes a limit that this replica has heard of. */
+  /** Notes a limit that this replica has heard of. Not for limits that `heard` has brought: these are known. */
   note(login: string, limit: UsageLimit): void {
-    this.#limits[login] = { at: this.#now(), limit, account: this.#options.accountOf(login) };
+    this.#limits.note(login, limit);
   }
 
   /** Publishes the own state and takes over that of the others. Never rejects. */
@@ -84,22 +86,19 @@ export class SharedState {
   }
 
   async #publish(pause: ReplicaState['pause']): Promise<void> {
-    const { exchange, ledger, heard, accountOf } = this.#options;
+    const { exchange, ledger, heard } = this.#options;
     const others = await exchange({
       version: 1,
       at: this.#now(),
       spent: ledger.spent,
       pause,
-      limits: this.#limits,
+      limits: this.#limits.all,
     });
     ledger.countElsewhere(others.map(({ spent }) => spent));
     for (const { limits } of others) {
-      for (const [login, { at, limit, account }] of Object.entries(limits)) {
-        if (at <= (this.#limits[login]?.at ?? 0)) continue;
-        // Replicas may give the same name to the logins of different accounts.
-        if (account === undefined || account !== accountOf(login)) continue;
-        this.#limits[login] = { at, limit, account };
-        heard(login, { ...limit, type: limit.type, resetsAt: limit.resetsAt } as UsageLimit);
+      for (const [login, report] of Object.entries(limits)) {
+        const limit = this.#limits.adopt(login, report);
+        if (limit) heard(login, limit);
       }
     }
     // A caller may have decided meanwhile.

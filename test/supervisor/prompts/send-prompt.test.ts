@@ -56,7 +56,7 @@ async function interrupted(answer: (turn: PromiseWithResolvers<TurnResult>) => v
     live.prompt,
   );
   const options = {
-    gate: { heard: () => {} },
+    limitHeard: () => {},
     logins: { keyOf: () => 'login' },
     hang: { bound: 60_000, cpuOf: async () => 0 },
     settings: { check: async () => {} },
