@@ -224,11 +224,14 @@ function dueAfter(
   return now + backoff(parkings, unknownEnd, random);
 }
 
-/** When the limit of the error ends, in milliseconds since 1970; null if that is unknown. */
+/**
+ * When the limit of the error ends, in milliseconds since 1970; null if that is unknown. It is unknown also if the
+ * reported end has passed: the clock of this machine may be ahead, and the job would run again at once until it agrees.
+ */
 function endOf({ code, details }: BerthError, now: number): number | null {
   if (announced.has(code)) return null;
   const at = typeof details.resets_at === 'string' ? Date.parse(details.resets_at) : Number.NaN;
-  if (!Number.isNaN(at)) return Math.max(at, now);
+  if (!Number.isNaN(at)) return at > now ? at : null;
   const { retry_after: seconds } = details;
   return typeof seconds === 'number' ? now + seconds * second : null;
 }

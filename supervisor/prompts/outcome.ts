@@ -168,13 +168,11 @@ function apiCodeOf({ result, failure: named }: TurnEnd): FailureCode {
 function resetDetails(limit: TurnEnd['limit']): Record<string, unknown> {
   if (!limit) return {};
   const { resetsAt } = limit;
+  const seconds = resetsAt === undefined ? 0 : Math.ceil((resetsAt - Date.now()) / 1_000);
   return {
-    ...(resetsAt === undefined
-      ? {}
-      : {
-          resets_at: new Date(resetsAt).toISOString(),
-          retry_after: Math.max(1, Math.ceil((resetsAt - Date.now()) / 1_000)),
-        }),
+    ...(resetsAt === undefined ? {} : { resets_at: new Date(resetsAt).toISOString() }),
+    // If the end has passed by the clock of this machine, nobody knows when a retry can succeed.
+    ...(seconds > 0 ? { retry_after: seconds } : {}),
     // A limit of one model: prompts for others are answered, so the gate stays open.
     ...(closesAccount(limit) ? {} : { model_only: true }),
   };

@@ -104,10 +104,15 @@ t.test('a run that sends nothing leaves the lost run before it the last one', as
   }
 });
 
-t.test('a limit that has ended already does not park the job in the past', async (t) => {
-  const job = ending('usage_limit', { resets_at: '2026-11-29T02:00:00.000Z' });
-  t.equal(job.parked?.until, now);
-  t.ok(job.dueAt >= now);
+t.test('a limit whose end has passed parks the job for growing pauses', async (t) => {
+  for (const resets_at of ['2026-11-29T02:59:00.000Z', new Date(now).toISOString()]) {
+    const jobs = [0, 3, 30].map((parkings) =>
+      ending('usage_limit', { resets_at, retry_after: 1 }, { parkings }),
+    );
+    t.match(jobs[0]?.parked, { reason: 'usage_limit', until: null });
+    const [first = 0, second = 0, third = 0] = jobs.map(({ dueAt }) => dueAt - now);
+    t.ok(first > 5_000 && first < second && second < third, `${first} ${second} ${third}`);
+  }
 });
 
 t.test('a wait for a person has no known end, and is looked at again', async (t) => {

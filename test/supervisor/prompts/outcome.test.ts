@@ -26,10 +26,10 @@ t.test('an unknown end of a turn is an error', (t) => {
 
 t.test('a limit of one model alone does not say that the account is at its limit', (t) => {
   const limited = end({ apiErrorStatus: 429, apiError: 'usage_limit_reached' });
-  const limit = (type: string) => ({
+  const limit = (type: string, seconds = 60) => ({
     status: 'rejected',
     type,
-    resetsAt: Date.now() + 60_000,
+    resetsAt: Date.now() + seconds * 1_000,
     utilization: 1,
     usingOverage: false,
     windows: {},
@@ -38,5 +38,8 @@ t.test('a limit of one model alone does not say that the account is at its limit
   t.match(details('seven_day_opus'), { model_only: true, resets_at: String, retry_after: Number });
   t.equal(details('seven_day')?.model_only, undefined);
   t.same(Object.keys(failureOf(limited)?.details ?? {}).includes('resets_at'), false);
+  const passed = failureOf({ ...limited, limit: limit('seven_day_opus', -60) })?.details;
+  t.match(passed, { model_only: true, resets_at: String });
+  t.equal(passed?.retry_after, undefined, 'no second after which a retry would succeed');
   t.end();
 });

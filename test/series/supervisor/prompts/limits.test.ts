@@ -86,6 +86,20 @@ t.test('a job waits for the end of the limit, and spends no attempt on it', asyn
   t.equal(ended.attempts.length, 1);
 });
 
+t.test('a job does not run again and again at a limit of one model that ended here', async (t) => {
+  const { call, surroundings } = await startWithRealCli(t, { environment });
+  // The clock of this machine is some minutes ahead of the clock of the API.
+  const headers = JSON.parse(limitHeaders('rejected', inSeconds(-120), 'seven_day_opus', '1.0'));
+  surroundings.api.reply(() => ({ status: 429, headers }));
+  const { body: job } = await call('POST', '/v1/jobs', { body: { prompt: 'hello' } });
+  const parked = await until('the job is parked', async () => {
+    const { body } = await call('GET', `/v1/jobs/${job.id}`);
+    return body.state === 'parked' && body;
+  });
+  t.strictSame(parked.parked, { reason: 'usage_limit', until: null });
+  t.match((await call('GET', '/v1/status')).body.limits, [{ closed: false }]);
+});
+
 t.test('a job does not wait for the limit of an account that a restart has replaced', async (t) => {
   const { call, supervisor, surroundings } = await startWithRealCli(t, { environment });
   const prompt = '[[say after all]]';
