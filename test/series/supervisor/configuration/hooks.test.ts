@@ -12,7 +12,9 @@ const somebody = { token: 'a-token-of-somebody-else' };
 const readAgain = 3_000;
 
 const hookOn = (mark: string) => ({
-  UserPromptSubmit: [{ hooks: [{ type: 'command', command: `touch $CLAUDE_CONFIG_DIR/${mark}` }] }],
+  UserPromptSubmit: [
+    { hooks: [{ type: 'command', command: `touch "$CLAUDE_CONFIG_DIR/${mark}"` }] },
+  ],
 });
 
 /**
