@@ -1,6 +1,7 @@
 /**
  * Jobs with the real CLI while the supervisor is killed without warning, alone or with its workers. A fixed sample of
- * what `npm run soak:jobs` does at length.
+ * what `npm run soak:jobs` does at length. It is not in `npm test`: two jobs and one kill already take 11 s of CPU time,
+ * since each start of the supervisor starts the real CLI several times.
  */
 import t from 'tap';
 import { runJobs } from '../soak/jobs-run.ts';
