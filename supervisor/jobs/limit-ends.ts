@@ -30,6 +30,15 @@ export const accountReasons: readonly ErrorCode[] = [
   'quota_reserved',
 ];
 
+/** What room on the disk mends. A job parked for `volume_unwritable` waits for its own time: room mends no permission. */
+const roomReasons: readonly ErrorCode[] = ['disk_full'];
+
+/**
+ * Milliseconds between two reports of room. A checkout that does not fit may fill the disk itself, and its end makes room
+ * again: without a pause, its job would begin again at once. A parked job waits no longer than this anyway.
+ */
+const betweenRoom = 10 * 60_000;
+
 /** What the end of a limit mends. */
 export const limitReasons: readonly ErrorCode[] = ['usage_limit', 'rate_limited'];
 
@@ -50,6 +59,13 @@ export function restartReasons(isPaused: boolean): readonly ErrorCode[] {
 
 export class LimitEnds {
   #listener: ((reasons: readonly string[], spread: number) => void) | undefined;
+  #roomReported = Number.NEGATIVE_INFINITY;
+  readonly #elapsed: () => number;
+
+  /** @param elapsed milliseconds of a monotonic clock */
+  constructor(elapsed: () => number = () => performance.now()) {
+    this.#elapsed = elapsed;
+  }
 
   /** There is one listener at most. @returns ends it */
   onEnd(listener: (reasons: readonly string[], spread: number) => void): () => void {
@@ -65,5 +81,13 @@ export class LimitEnds {
    */
   report(reasons: readonly string[], spread = 0): void {
     this.#listener?.(reasons, spread);
+  }
+
+  /** Call it when the disk was full and has room again. Nothing is reported soon after the last report. */
+  reportRoom(): void {
+    const now = this.#elapsed();
+    if (now - this.#roomReported < betweenRoom) return;
+    this.#roomReported = now;
+    this.report(roomReasons);
   }
 }

@@ -20,8 +20,6 @@ export interface RunnerOptions extends Omit<RunOptions, 'store' | 'closing'> {
   workers: number;
   /** Called for each job that expired while it waited. */
   onExpired?: (() => void) | undefined;
-  /** Reasons for parking that do not hold any more. Asked every few seconds. */
-  cleared?: () => readonly string[];
 }
 
 /** Milliseconds. */
@@ -259,11 +257,9 @@ export class JobRunner {
 
   /** Reports that this replica lives, and looks for what it was not told of. */
   async #tick(): Promise<void> {
-    const { store, owner, cleared } = this.#options;
+    const { store, owner } = this.#options;
     try {
       await store.keepAlive(owner);
-      const reasons = cleared?.() ?? [];
-      if (reasons.length > 0) await this.unpark(reasons);
       for (const { reasons, spread, onDone } of [...this.#toUnpark.values()]) {
         await this.unpark(reasons, spread, onDone);
       }

@@ -2,7 +2,7 @@
  * Watches the free disk space where the CLI writes: warns when it is low, and refuses new sessions
  * when the disk is full, so that existing sessions can continue.
  * Invariants: a file system that cannot be queried is neither low nor full. A change of the level
- * is logged once. A file system without free inodes counts as full, and so does a directory that
+ * is logged once, and the end of a full disk is reported once. A file system without free inodes counts as full, and so does a directory that
  * has reached its limit.
  */
 import { statfs } from 'node:fs/promises';
@@ -45,6 +45,8 @@ export interface DiskWatchOptions {
   interval?: number;
   /** Called at each check that finds too little space. */
   onShortage?: () => void;
+  /** Called when the disk was full and has room again. */
+  onRoom?: () => void;
   log: Log;
 }
 
@@ -134,16 +136,18 @@ export class DiskWatch {
 
   /** Takes new readings; never rejects. */
   async measure(): Promise<void> {
-    const before = this.level;
     const { low, full } = this.#options;
     const paths = [...new Set([...this.#options.paths, ...this.#limited.keys()])];
     const readings = await Promise.all(
       paths.map((path) => readDisk(path, low, full, this.#limited.get(path))),
     );
+    // Read after the wait: another measurement may have changed the level meanwhile.
+    const before = this.level;
     this.#readings = readings.filter((reading) => reading !== undefined);
     this.#keepReserve();
     if (this.level !== before) this.#logLevel(this.level);
     if (this.level !== 'ok') this.#options.onShortage?.();
+    if (before === 'full' && this.level !== 'full') this.#options.onRoom?.();
   }
 
   #logLevel(level: DiskLevel): void {

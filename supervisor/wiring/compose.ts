@@ -162,6 +162,7 @@ export function createParts(options: PartsOptions): Parts {
     limits: config.diskLimits ?? new Map(),
     mountPoints,
     onShortage: () => void checkouts.makeRoom(),
+    onRoom: () => limitEnds.reportRoom(),
     log,
   });
   const configuration = new ConfigurationGuard({

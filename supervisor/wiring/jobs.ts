@@ -46,15 +46,12 @@ export interface JobParts {
   stop: () => Promise<void>;
 }
 
-/** A job parked for `volume_unwritable` waits for its own time: room on the disk mends no permission. */
-const diskReasons = ['disk_full'];
-
 /** @throws BerthError `config_invalid` if the secret of callbacks cannot be used */
 export async function openJobs(
   parts: Parts,
   { config, profiles, log }: { config: SupervisorConfig; profiles: Profiles; log: Log },
 ): Promise<JobParts> {
-  const { intake, continuation, prompts, disk, limitEnds, metrics } = parts;
+  const { intake, continuation, prompts, limitEnds, metrics } = parts;
   const callbacks = await Callbacks.open({
     hosts: config.callbackHosts,
     secretFile: config.webhookSecretFile,
@@ -78,7 +75,6 @@ export async function openJobs(
     shared: redis !== undefined,
     workers: jobWorkers(config),
     now: Date.now,
-    cleared: () => (disk.readings.some(({ level }) => level === 'full') ? [] : diskReasons),
     onRun: (job, outcome) => {
       countRun(metrics, job, outcome);
       if (isEnd(job.state) && job.state !== 'failed') forgetFiles(attachments, job);
