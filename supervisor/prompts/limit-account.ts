@@ -1,6 +1,7 @@
 /**
  * The limits of one login, and whether a prompt may be sent. The state is open, closed until a time, or on trial: a
- * guessed time has passed, and one prompt at a time may try.
+ * guessed time has passed, and one prompt at a time may try. A prompt becomes the one that tries when it is about to be
+ * sent: while it waits for a worker, others may try.
  * Invariants: the account has no clock of its own; an answer opens it only if its prompt was sent after it closed.
  */
 import { type Backoff, backoff } from '../../shared/backoff.ts';
@@ -63,17 +64,28 @@ export class Account {
     this.#login = login;
   }
 
+  /** Whether a prompt may be sent now: the account is open, or no prompt tries yet. */
+  admits(now: number): boolean {
+    const closing = this.#closingAt(now);
+    if (!closing) return true;
+    if (closing.until > now) return false;
+    return !closing.guessed || !this.#probing;
+  }
+
+  /** Opens an account whose reported time has passed. */
+  expire(now: number): void {
+    const closing = this.#closingAt(now);
+    if (closing && !closing.guessed && closing.until <= now) this.#closing = undefined;
+  }
+
   /**
-   * Undefined if no prompt may be sent now, otherwise whether this prompt is the one that tries.
+   * Call it when a prompt is about to be sent.
+   * @returns undefined if the prompt may not be sent, otherwise whether the prompt is the one that tries
    */
   enter(now: number): boolean | undefined {
-    const closing = this.#closingAt(now);
-    if (!closing) return false;
-    if (closing.until > now || this.#probing) return undefined;
-    if (!closing.guessed) {
-      this.#closing = undefined;
-      return false;
-    }
+    if (!this.admits(now)) return undefined;
+    this.expire(now);
+    if (!this.#closing) return false;
     this.#probing = true;
     return true;
   }
@@ -84,12 +96,12 @@ export class Account {
     return until > now ? until : now + trialPause;
   }
 
-  /** A prompt that was allowed was not sent. */
+  /** A prompt that was about to be sent was not sent, or has proved nothing. */
   withdraw(probing: boolean): void {
     if (probing) this.#probing = false;
   }
 
-  /** Notes the outcome of a prompt that was allowed at `begun`. */
+  /** Notes the outcome of a prompt that was sent at `begun`. */
   leave(begun: number, probing: boolean, error: BerthError | undefined, now: number): void {
     if (probing) this.#probing = false;
     if (error?.code === 'usage_limit' || error?.code === 'rate_limited') {

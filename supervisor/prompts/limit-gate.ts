@@ -2,7 +2,7 @@
  * The gate for an account's limits: while a limit is reached, no prompt of that login is sent. A prompt fails at once with
  * the time of the next try, or waits until that time; the waiting prompts wake at different moments.
  * Invariants: a gate with a known time is closed until then. A gate without one is closed for a bounded guess, then lets
- * one prompt at a time try. Nothing is stored on disk.
+ * one prompt at a time try: of those that wait for a worker, the first that has one. Nothing is stored on disk.
  */
 import { BerthError } from '../../shared/errors.ts';
 import { sleep } from '../../shared/waiting.ts';
@@ -12,8 +12,8 @@ import { Account, type AccountState, type LimitReason } from './limit-account.ts
 /** The permission to send one prompt; call `done` with its outcome, or `withdraw`. */
 export interface Pass {
   /**
-   * Call it before the prompt is sent, if time has passed since the pass was given.
-   * @throws BerthError `usage_limit` or `rate_limited` if the gate has closed meanwhile
+   * Call it when the prompt has its worker, right before the prompt is sent: it may be the one that tries from now on.
+   * @throws BerthError `usage_limit` or `rate_limited` if the gate has closed meanwhile, or another prompt tries
    */
   check(): void;
   /** Call it when the API has answered a call of the turn: others need not wait for the end of the turn. */
@@ -24,11 +24,14 @@ export interface Pass {
   withdraw(): void;
 }
 
-export interface PassOptions {
+export interface Patience {
   /** Wait for the gate instead of failing, if it opens before `deadline`. */
   wait: boolean;
   /** Milliseconds since 1970. */
   deadline: number;
+}
+
+export interface PassOptions extends Patience {
   signal: AbortSignal;
   /** Called each time that the prompt begins to wait. */
   onWait?: (state: AccountState) => void;
@@ -82,13 +85,22 @@ export class LimitGate {
     return account && state?.closed ? closed(state, account.opensAt(now), now) : undefined;
   }
 
+  /** The error with which `pass` would reject now; undefined for a prompt that would pass, or wait. */
+  passRefusalOf(login: string, { wait, deadline }: Patience): BerthError | undefined {
+    const account = this.#accounts.get(login);
+    const now = this.#now();
+    if (!account || account.admits(now)) return undefined;
+    const opens = account.opensAt(now);
+    return wait && opens < deadline ? undefined : closed(account.stateAt(now), opens, now);
+  }
+
   /** The warnings for answers of that login. */
   warningsOf(login: string): string[] {
     return this.#accounts.get(login)?.stateAt(this.#now()).warnings ?? [];
   }
 
   /**
-   * Waits for the permission to send a prompt.
+   * Waits for the permission to send a prompt, as soon as it has a worker.
    * @param login prompts with the same key share a gate
    * @throws BerthError `usage_limit` or `rate_limited` if the gate is closed and the prompt does not wait; the
    *   signal's reason
@@ -98,9 +110,9 @@ export class LimitGate {
     for (;;) {
       signal.throwIfAborted();
       const now = this.#now();
-      const probing = account.enter(now);
+      account.expire(now);
       this.#announce(account, now);
-      if (probing !== undefined) return this.#passOf(account, probing);
+      if (account.admits(now)) return this.#passOf(account);
       const opens = account.opensAt(now);
       if (!wait || opens >= deadline) throw closed(account.stateAt(now), opens, now);
       onWait?.(account.stateAt(now));
@@ -127,15 +139,19 @@ export class LimitGate {
     this.#announce(account, this.#now());
   }
 
-  #passOf(account: Account, probing: boolean): Pass {
-    const begun = this.#now();
+  #passOf(account: Account): Pass {
+    let begun = this.#now();
     let over = false;
-    let isProbing = probing;
+    let isProbing = false;
     return {
       check: () => {
+        if (over || isProbing) return;
         const now = this.#now();
-        const state = account.stateAt(now);
-        if (state.closed && !probing) throw closed(state, account.opensAt(now), now);
+        const entered = account.enter(now);
+        this.#announce(account, now);
+        if (entered === undefined) throw closed(account.stateAt(now), account.opensAt(now), now);
+        begun = now;
+        isProbing = entered;
       },
       answered: () => {
         if (over || !isProbing) return;

@@ -103,9 +103,11 @@ export async function workerFor(
       const found = { pass, worker, use };
       // A turn that has begun is finished; a prompt that has waited is measured again.
       const mayBeSent = (): boolean => {
-        pass.check();
         if (!continues) admission.checkQuota(prompt);
-        return !isRenewed();
+        if (isRenewed()) return false;
+        // The last check: the prompt may be the one that tries whether a limit has ended.
+        pass.check();
+        return true;
       };
       if (!isGood(found, pool, onLimit, mayBeSent)) continue;
       if (await bound(found, options)) return found;

@@ -53,12 +53,20 @@ function makeGate(random: () => number = () => 0.5) {
       }
       await settle();
     },
-    pass: (
+    /** A pass whose prompt still waits for a worker. */
+    admit: () =>
+      gate.pass('a', { wait: false, deadline: now, signal: new AbortController().signal }),
+    /** The pass of a prompt that has its worker at once. */
+    pass: async (
       wait = false,
       within = 60 * minute,
       signal = new AbortController().signal,
       login = 'a',
-    ) => gate.pass(login, { wait, deadline: now + within, signal }),
+    ) => {
+      const pass = await gate.pass(login, { wait, deadline: now + within, signal });
+      pass.check();
+      return pass;
+    },
   };
 }
 
@@ -108,6 +116,54 @@ t.test('a prompt that was let in and waits for a worker hears of the limit', asy
   waiting.done(undefined);
   await advance(minute);
   (await pass()).check();
+});
+
+t.test('a prompt that waits for a worker keeps no other prompt from trying', async (t) => {
+  const { pass, admit, advance, gate } = makeGate();
+  (await pass()).done(tooFast());
+  await advance(minute);
+  const waiting = await admit();
+  const other = await admit();
+  other.check();
+  await t.rejects(pass(), { code: 'rate_limited' }, 'one prompt tries');
+  t.throws(() => waiting.check(), { code: 'rate_limited', details: { retry_after: 5 } });
+  other.done(undefined);
+  t.match(gate.states, [{ closed: false }]);
+  waiting.check();
+  await Promise.all([pass(), pass()]);
+});
+
+t.test('a prompt that has passed an open gate may be the one that tries', async (t) => {
+  const { pass, admit, advance, gate } = makeGate();
+  const waiting = await admit();
+  (await pass()).done(hit());
+  await advance(minute);
+  waiting.check();
+  await t.rejects(pass(), { code: 'usage_limit' }, 'one prompt tries');
+  waiting.withdraw();
+  const next = await admit();
+  next.check();
+  waiting.withdraw();
+  await t.rejects(pass(), { code: 'usage_limit' }, 'a pass is withdrawn once');
+  next.done(undefined);
+  t.match(gate.states, [{ closed: false }]);
+});
+
+t.test('a prompt hears beforehand whether it would be refused', async (t) => {
+  const { gate, pass, advance, now } = makeGate();
+  const refusal = (wait: boolean, within = minute) =>
+    gate.passRefusalOf('a', { wait, deadline: now() + within })?.code;
+  t.equal(refusal(false), undefined, 'no prompt was sent yet');
+  (await pass()).done(tooFast());
+  t.equal(refusal(false), 'rate_limited');
+  t.equal(refusal(true), undefined);
+  t.equal(refusal(true, 1_000), 'rate_limited', 'the gate opens after its deadline');
+  await advance(15_000);
+  t.equal(refusal(false), undefined, 'it may try');
+  const probe = await pass();
+  t.equal(refusal(false), 'rate_limited');
+  probe.done(undefined);
+  t.equal(refusal(false), undefined);
 });
 
 t.test('each login has its own gate', async (t) => {

@@ -136,6 +136,18 @@ t.test(
   },
 );
 
+t.test('a pass is checked last, when nothing else can refuse the prompt', async (t) => {
+  const checks: string[] = [];
+  const note = (check: string) => () => void checks.push(check);
+  await search({
+    acquire: note('worker'),
+    checkQuota: note('quota'),
+    renewed: note('profile') as Prompt['renewed'],
+    check: note('pass'),
+  });
+  t.same(checks, ['profile', 'worker', 'quota', 'profile', 'pass']);
+});
+
 t.test('a login that cannot be used returns the worker and the pass', async (t) => {
   const use = () => Promise.reject(new BerthError('login_required', 'x'));
   const { outcome, calls } = await search({ use });

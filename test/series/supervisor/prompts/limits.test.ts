@@ -146,6 +146,29 @@ t.test('at a rate limit one prompt at a time tries', async (t) => {
   t.equal(surroundings.api.requests.length, sent);
 });
 
+t.test('a prompt that waits for its session keeps no other prompt from trying', async (t) => {
+  const { prompt, call, stream } = await startWithRealCli(t, { environment });
+  const long = stream('[[hang stream]]');
+  const session_id = await until('the turn runs', async () => {
+    const { event, data } = (await long.next()).value ?? {};
+    return event === 'session' && (data as { session_id: string }).session_id;
+  });
+  // A time that has just passed: the end of the limit is guessed.
+  const headers = limitHeaders('rejected', inSeconds(-1), 'five_hour', '1.0');
+  t.match(await prompt(`[[status 429 ${headers}]]`), { body: { code: 'usage_limit' } });
+  const status = async () => (await call('GET', '/v1/status')).body;
+  await until('a prompt may try', async () => {
+    const [limit] = (await status()).limits;
+    return limit.closed && limit.guessed && Date.parse(limit.resets_at) < Date.now();
+  });
+  const waiting = new AbortController();
+  const waits = prompt('[[say never]]', { session_id }, { signal: waiting.signal });
+  await until('a prompt waits for the session', async () => (await status()).queue.length === 1);
+  t.match(await prompt('[[say it is open]]'), { status: 200, body: { result: 'it is open' } });
+  waiting.abort();
+  await t.rejects(waits);
+});
+
 t.test('a turn that hangs is ended long before its time is up', async (t) => {
   const { prompt, call } = await startWithRealCli(t, {
     settings: { BERTH_HANG_TIMEOUT: '3s' },
