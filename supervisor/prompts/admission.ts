@@ -5,7 +5,7 @@
  * needs it is accepted, and `review` interrupts those that are under way.
  */
 import { BerthError } from '../../shared/errors.ts';
-import type { SharedRate } from '../spending/shared-rate.ts';
+import type { SharedRate, TakeBack } from '../spending/shared-rate.ts';
 import type { BudgetLimits, SpendingLedger } from '../spending/spending.ts';
 import type { LivePrompts } from './live-prompts.ts';
 import type { Pause } from './pause.ts';
@@ -34,19 +34,28 @@ export class Admission {
   }
 
   /**
-   * Counts the start of a prompt that may run.
+   * Counts the start of a prompt that may run. Call it after all other checks.
+   * @returns takes the start back, of a prompt that was not sent
    * @throws BerthError `paused`, `token_revoked`, `login_required`, `daily_budget_exceeded`, `quota_reserved`,
    *   `prompts_exceeded` if the prompt may not run
    */
-  async check(prompt: Prompt): Promise<void> {
-    this.#checkState(prompt);
+  async check(prompt: Prompt): Promise<TakeBack> {
+    this.checkState(prompt);
     const { promptsPerHour } = prompt.profile.limits;
-    await this.#options.rate.start(prompt.token, prompt.profile.name, promptsPerHour);
-    // The count may have been that of a shared store: the server may be paused since.
-    this.#checkState(prompt);
+    const { token, profile } = prompt;
+    const takeBack = await this.#options.rate.start(token, profile.name, promptsPerHour);
+    try {
+      // The count may have been that of a shared store: the server may be paused since.
+      this.checkState(prompt);
+    } catch (error) {
+      takeBack();
+      throw error;
+    }
+    return takeBack;
   }
 
-  #checkState(prompt: Prompt): void {
+  /** As `check`, and counts nothing. @throws BerthError as `check`, without `prompts_exceeded` */
+  checkState(prompt: Prompt): void {
     const { ledger, lostLogin, budgetsOf } = this.#options;
     const refusal = this.#refusalOf(prompt) ?? lostLogin(prompt);
     if (refusal) throw refusal;

@@ -47,6 +47,8 @@ export class LivePrompt {
   /** How often the turn was continued in a new process, and why the last time. */
   recycled = 0;
   recycleReason: LossReason | null = null;
+  /** Whether a process was sent the prompt. */
+  isSent = false;
   readonly #ending = new AbortController();
   readonly #sessions = new Set<string>();
   readonly #resolveOver: () => void;

@@ -44,10 +44,6 @@ export interface PromptRunOptions
   specs: RecoveryOptions['specs'];
   transcripts: ConcludeOptions['transcripts'] & RecoveryOptions['transcripts'];
   logins: WorkerForOptions['logins'];
-  /** `assertInForce` throws `configuration_invalid` if the CLI ignores settings that protect. */
-  settings: SendOptions['settings'] & { assertInForce: () => void };
-  /** `assertRoom` rejects with `disk_full` if no session may begin, or none may continue. */
-  disk: ConcludeOptions['disk'] & { assertRoom: (begins: boolean) => Promise<void> };
   /** `bind`: the directory of a worker, which belongs to its session from then on. */
   workspaces: CheckoutOptions['workspaces'] & Pick<Workspaces, 'bind' | 'directoryOf' | 'remove'>;
   cliVersion: () => string;
@@ -99,10 +95,6 @@ export class PromptRun {
 
   /** @throws BerthError with the session id in its details, if the prompt got that far */
   async toAnswer(): Promise<Answer> {
-    const { settings, disk } = this.#options;
-    const { record, fork } = this.#live.prompt;
-    settings.assertInForce();
-    await disk.assertRoom(record === undefined || fork);
     try {
       const { prompt, signal } = this.#live;
       this.#checkout = await CheckoutOfPrompt.prepare(this.#options, prompt, signal);
@@ -292,6 +284,7 @@ export class PromptRun {
       if (text === prompt.text) await this.#note(worker, promptId);
       signal.throwIfAborted();
       this.#unsentSession = undefined;
+      this.#live.isSent = true;
       const sessionId = worker.sessionId ?? worker.process.sessionId;
       if (sessionId !== undefined) this.#keeper.goesOn(sessionId);
     };

@@ -1,16 +1,18 @@
 /**
  * Runs a prompt from its acceptance to its answer or its error.
  * Invariants: each prompt ends within its time limit; a prompt whose caller has disconnected is
- * interrupted; the end of each prompt is counted and logged once.
+ * interrupted; the end of each prompt is counted and logged once. A prompt that was not sent does not count as started.
  */
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { formatDuration } from '../../shared/units.ts';
+import type { TakeBack } from '../spending/shared-rate.ts';
 import type { Admission } from './admission.ts';
 import type { Answer } from './answer.ts';
 import type { LivePrompt, LivePrompts } from './live-prompts.ts';
 import { type Prompt, traceIdOf } from './prompt.ts';
 import { PromptRun, type PromptRunOptions } from './prompt-run.ts';
+import { type StartRefusalOptions, startRefusalOf } from './start-refusal.ts';
 import type { TurnEvent } from './turn.ts';
 
 export interface RunsPrompts {
@@ -24,7 +26,9 @@ export interface RunsPrompts {
 }
 
 export interface PromptsOptions extends PromptRunOptions {
-  admission: Pick<Admission, 'check' | 'checkQuota'>;
+  admission: Pick<Admission, 'check' | 'checkState' | 'checkQuota'>;
+  settings: PromptRunOptions['settings'] & StartRefusalOptions['settings'];
+  disk: PromptRunOptions['disk'] & StartRefusalOptions['disk'];
   live: LivePrompts;
   /**
    * Called for each prompt that has ended.
@@ -47,8 +51,13 @@ export class Prompts implements RunsPrompts {
   ): Promise<Answer> {
     // It is known before it is counted, so that the end of its session finds it.
     const live = this.#options.live.accept(prompt);
+    const { admission } = this.#options;
+    let refusal: BerthError | undefined;
+    let takeBack: TakeBack | undefined;
     try {
-      await this.#options.admission.check(prompt);
+      admission.checkState(prompt);
+      refusal = await startRefusalOf(this.#options, prompt);
+      if (!refusal) takeBack = await admission.check(prompt);
     } catch (error) {
       this.#options.live.end(live);
       throw error;
@@ -59,6 +68,7 @@ export class Prompts implements RunsPrompts {
     caller.addEventListener('abort', leave, { once: true });
     if (caller.aborted) leave();
     try {
+      if (refusal) throw refusal;
       const answer = await new PromptRun({ ...this.#options, log }, live, emit).toAnswer();
       this.#answered(log, live, answer);
       return answer;
@@ -68,6 +78,7 @@ export class Prompts implements RunsPrompts {
       throw error;
     } finally {
       caller.removeEventListener('abort', leave);
+      if (!live.isSent) takeBack?.();
       this.#options.live.end(live);
     }
   }

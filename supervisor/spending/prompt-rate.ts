@@ -19,11 +19,11 @@ export class PromptRate {
 
   /**
    * Counts the start of a prompt.
-   * @param limit prompts an hour; undefined: no limit, and nothing is counted
+   * @param limit prompts an hour
+   * @returns the time of the start, for `forget`
    * @throws BerthError `prompts_exceeded` if the token has started so many; that prompt does not count
    */
-  start(token: string, profile: string, limit: number | undefined): void {
-    if (limit === undefined) return;
+  start(token: string, profile: string, limit: number): number {
     const now = this.#elapsed();
     const recent = this.#recent(token, profile, now);
     const blocking = recent.at(-limit);
@@ -32,15 +32,24 @@ export class PromptRate {
     }
     recent.push(now);
     this.#forgetOld(now);
+    return now;
   }
 
-  /** Counts the start of a prompt that may start whatever the count is. @param limit prompts an hour */
-  note(token: string, profile: string, limit: number): void {
+  /** As `start`, of a prompt that may start whatever the count is. */
+  note(token: string, profile: string, limit: number): number {
     const now = this.#elapsed();
     const recent = this.#recent(token, profile, now);
     recent.push(now);
     recent.splice(0, recent.length - limit);
     this.#forgetOld(now);
+    return now;
+  }
+
+  /** Takes the start of that time back: its prompt was not sent. */
+  forget(token: string, profile: string, start: number): void {
+    const recent = this.#recent(token, profile, this.#elapsed());
+    const index = recent.lastIndexOf(start);
+    if (index >= 0) recent.splice(index, 1);
   }
 
   #recent(token: string, profile: string, now: number): number[] {

@@ -64,7 +64,7 @@ export async function openRedisJobs(
     });
   }
   await store.open();
-  promptRate.shareBy((token, profile, limit) => store.starts.count(token, profile, limit));
+  promptRate.shareBy(store.starts);
   const shared = new SharedState({
     exchange: (own) => store.states.exchange(own),
     previous: () => store.states.own(),

@@ -168,6 +168,9 @@ function makeAdmission() {
       start: async () => {
         state.started += 1;
         state.whileCounting();
+        return () => {
+          state.started -= 1;
+        };
       },
     },
     lostLogin: () => (state.lost ? new BerthError('login_required', 'cannot answer') : undefined),
@@ -204,6 +207,7 @@ t.test(
     };
     const prompt = { token: 'tests', profile: builtInProfile(0) } as Prompt;
     await t.rejects(admission.check(prompt), { code: 'paused' });
+    t.equal(state.started, 0, 'its start is taken back');
   },
 );
 

@@ -10,6 +10,7 @@ import { SharedState } from '../../../../supervisor/wiring/share-state.ts';
 import { captureLog } from '../../../support/captured-log.ts';
 import { testDirectory } from '../../../support/directory.ts';
 import { cannotRunRedis, redisServer } from '../../../support/redis-server.ts';
+import { until } from '../../../support/until.ts';
 
 const skip = cannotRunRedis();
 const server = skip ? { url: '', port: 0 } : await redisServer(t);
@@ -46,7 +47,7 @@ async function startReplica(
   t.teardown(() => ledger.flush());
   const clock = { now: 0 };
   const rate = new SharedRate(new PromptRate(() => clock.now), log, () => clock.now);
-  rate.shareBy((token, profile, limit) => store.starts.count(token, profile, limit));
+  rate.shareBy(store.starts);
   return { store, pause, ledger, heard, interrupted, shared, rate, clock, log: captured };
 }
 
@@ -234,12 +235,32 @@ t.test(
   },
 );
 
+t.test('rate: a start that is taken back counts on no replica', { skip }, async (t) => {
+  const [a, b] = [await startReplica(t, 'a'), await startReplica(t, 'b')];
+  await a.rate.start('n8n', 'review', 2);
+  const takeBack = await a.rate.start('n8n', 'review', 2);
+  await t.rejects(b.rate.start('n8n', 'review', 2), { code: 'prompts_exceeded' });
+  takeBack();
+  await until('the start is taken back', async () => {
+    return b.rate.start('n8n', 'review', 2).then(
+      () => true,
+      () => false,
+    );
+  });
+  await a.store.close();
+  await a.rate.start('n8n', 'review', 2);
+  await t.rejects(a.rate.start('n8n', 'review', 2), { code: 'prompts_exceeded' });
+});
+
 t.test('hang: after a failure Redis is not called again for 5 s', { skip }, async (t) => {
   const { rate, clock } = await startReplica(t, 'a');
   let calls = 0;
-  rate.shareBy(async () => {
-    calls += 1;
-    throw new Error('no answer');
+  rate.shareBy({
+    count: async () => {
+      calls += 1;
+      throw new Error('no answer');
+    },
+    forget: async () => {},
   });
   for (let count = 0; count < 3; count++) await rate.start('n8n', 'review', 9);
   t.equal(calls, 1);
