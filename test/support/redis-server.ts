@@ -65,21 +65,27 @@ export async function startRedisServer(
     await until('redis-server answers', () => answers(port));
   };
   const kill = async (): Promise<void> => {
-    if (child?.exitCode !== null || child.signalCode !== null) return;
+    if (child?.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
     const ended = once(child, 'exit');
     child.kill('SIGKILL');
     await ended;
   };
-  await start();
+  const close = async (): Promise<void> => {
+    await kill();
+    rmSync(directory, { recursive: true, force: true });
+  };
+  try {
+    await start();
+  } catch (error) {
+    await close();
+    throw error;
+  }
   return {
     url: `redis://:${redisPassword}@127.0.0.1:${port}/0`,
     ...{ port, start, kill },
     suspend: () => child?.kill('SIGSTOP'),
     resume: () => child?.kill('SIGCONT'),
-    close: async () => {
-      await kill();
-      rmSync(directory, { recursive: true, force: true });
-    },
+    close,
   };
 }
 

@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import t from 'tap';
 import { code, openSupervised } from '../../../supervisor/workspaces/supervised.ts';
 import { makeSurroundings } from '../../../support/claude.ts';
-import { canMount, mountSmall } from '../../../support/small-volume.ts';
+import { cannotMount, mountSmall } from '../../../support/small-volume.ts';
 import { type RunningSupervisor, startSupervisor } from '../../../support/supervisor.ts';
 import { until } from '../../../support/until.ts';
 
-const skip = canMount ? false : 'needs root, to mount a file system';
+const skip = cannotMount;
 
 type Call = RunningSupervisor['call'];
 
