@@ -89,6 +89,8 @@ export class RedisJobStore implements JobStore {
   readonly #replica: string;
   readonly #owners: SignsOfLife;
   readonly #replicas: SignsOfLife;
+  /** The owners that have claimed jobs here. */
+  readonly #ownersHere = new Set<string>();
   readonly #listeners = new Set<(id?: string) => void>();
   #onExpired: (job: Job) => void = () => {};
   #timer: NodeJS.Timeout | undefined;
@@ -184,12 +186,17 @@ export class RedisJobStore implements JobStore {
   }
 
   async update(id: string, change: (job: Job) => Job | undefined): Promise<Job | undefined> {
-    const result = await this.#records.update(id, change, ({ state, sessionId }) =>
-      state === 'running' && sessionId !== null
-        ? [['HSET', this.#keys.homes, sessionId, this.#replica]]
+    const result = await this.#records.update(id, change, (job) =>
+      job.sessionId !== null && this.#runsHere(job)
+        ? [['HSET', this.#keys.homes, job.sessionId, this.#replica]]
         : [],
     );
     return result?.job;
+  }
+
+  /** Another replica may change a job that runs elsewhere, for example its approvals: the session stays where it is. */
+  #runsHere({ state, owner }: Job): boolean {
+    return state === 'running' && owner !== null && this.#ownersHere.has(owner);
   }
 
   advance(now: number): Promise<void> {
@@ -197,6 +204,7 @@ export class RedisJobStore implements JobStore {
   }
 
   claim(owner: string, now: number, accepts: Accepts = () => true): Promise<Job | undefined> {
+    this.#ownersHere.add(owner);
     return this.#claims.next(owner, now, accepts);
   }
 

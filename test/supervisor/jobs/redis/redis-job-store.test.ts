@@ -127,6 +127,26 @@ t.test('a job is run by the replica that has its session', { skip }, async (t) =
 });
 
 t.test(
+  'a session stays on the replica that runs its job, whoever else changes the job',
+  { skip },
+  async (t) => {
+    const name = `test-${names++}`;
+    const [a, b] = [await openStore(t, { name }), await openStore(t, { name, replica: 'b' })];
+    await a.add(newJob());
+    const first = await a.claim('owner-a', Date.now());
+    await a.update(first?.id ?? '', (job) => ({ ...job, sessionId: 'session-1' }));
+    t.equal(await b.claim('owner-b', Date.now()), undefined);
+    // As a restarted replica that sends the notice of an approval again, when the approval was just decided.
+    await b.update(first?.id ?? '', (job) => ({ ...job, notes: ['changed by b'] }));
+    const second = newJob({ sessionId: 'session-1', ownSession: true });
+    await b.add(second);
+    await a.update(first?.id ?? '', end);
+    t.equal(await b.claim('owner-b', Date.now()), undefined, 'the session is on a');
+    t.equal((await a.claim('owner-a', Date.now()))?.id, second.id);
+  },
+);
+
+t.test(
   'a job whose session is on a lost replica begins a new session elsewhere',
   { skip },
   async (t) => {
