@@ -172,3 +172,15 @@ export function isPassing(thrown: unknown): boolean {
 export function isAbsent(thrown: unknown): boolean {
   return ['ENOENT', 'ENOTDIR'].includes(systemCode(thrown) ?? '');
 }
+
+/** Errors that tell that there is no such file, or another kind of file: a symlink, a socket, a directory. */
+const otherThanFile = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO', 'EISDIR']);
+
+/**
+ * Whether the system could not read a file that may be whole: a shortage, an error of the disk (`EIO`), or a missing
+ * permission. Such a file is not lost.
+ */
+export function isUnread(thrown: unknown): boolean {
+  const code = systemCode(thrown) ?? '';
+  return /^E[A-Z0-9]+$/.test(code) && !otherThanFile.has(code);
+}

@@ -149,9 +149,12 @@ export function unwritable(path: string, cause: unknown): BerthError {
   );
 }
 
-/** The error for a file that could not be read just now, and so must not be replaced. */
-export function unreadable(path: string, cause: unknown): BerthError {
-  const remedy = 'nothing was changed; it is tried again at the next start';
+/**
+ * The error for a file that could not be read just now, and so must not be replaced or given up.
+ * @param again when the file is read again
+ */
+export function unreadable(path: string, cause: unknown, again = 'at the next start'): BerthError {
+  const remedy = `nothing was changed; it is tried again ${again}`;
   return new BerthError(
     'volume_unwritable',
     `cannot read ${path}: ${messageOf(cause)}; ${remedy}`,

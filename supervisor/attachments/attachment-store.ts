@@ -21,7 +21,8 @@ export interface AttachmentStore {
   save(job: string, attachments: readonly Attachment[]): Promise<KeptAttachment[]>;
   /**
    * @param kept what `save` has returned
-   * @throws BerthError `invalid_request` if a file is gone or was changed
+   * @throws BerthError `invalid_request` if a file is gone or was changed; `volume_unwritable` or
+   *   `job_store_unavailable` if it cannot be read just now
    */
   load(job: string, kept: readonly KeptAttachment[]): Promise<Attachment[]>;
   /** Never rejects: the next sweep tries again. */

@@ -6,8 +6,14 @@
  */
 import { lstat, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BerthError, systemCode } from '../../shared/errors.ts';
-import { makeDirectories, readFileBounded, syncDirectory, unwritable } from '../../shared/files.ts';
+import { BerthError, isUnread, systemCode } from '../../shared/errors.ts';
+import {
+  makeDirectories,
+  readFileBounded,
+  syncDirectory,
+  unreadable,
+  unwritable,
+} from '../../shared/files.ts';
 import { removeTree } from '../../shared/remove-tree.ts';
 import { type Attachment, attachmentOf } from './attachment.ts';
 import {
@@ -56,11 +62,13 @@ export class KeptAttachments implements AttachmentStore {
   async load(job: string, kept: readonly KeptAttachment[]): Promise<Attachment[]> {
     const directory = this.#directoryOf(job);
     const load = async ({ name, media_type, bytes }: KeptAttachment, index: number) => {
+      const path = join(directory, String(index));
       try {
-        const data = await readFileBounded(join(directory, String(index)), bytes);
+        const data = await readFileBounded(path, bytes);
         if (data?.length !== bytes) throw new Error('the file is gone or was changed');
         return attachmentOf({ name, mediaType: media_type, data }, `attachments.${index}`);
       } catch (error) {
+        if (isUnread(error)) throw unreadable(path, error, 'when the job runs again');
         throw lostAttachment(job, name, error);
       }
     };

@@ -1,14 +1,11 @@
-import { execFile } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { promisify } from 'node:util';
 import t from 'tap';
 import { z } from 'zod';
 import { readVersioned } from '../../shared/versioned-file.ts';
 import { testDirectory } from '../support/directory.ts';
-
-const root = join(import.meta.dirname, '../..');
+import { root, withoutDescriptors } from '../support/without-descriptors.ts';
 
 t.test('a file is absent, valid, damaged, or of a newer version', async (t) => {
   const schema = z.object({ version: z.literal(1), word: z.string() });
@@ -29,15 +26,12 @@ t.test('a file is absent, valid, damaged, or of a newer version', async (t) => {
 const quoted = (path: string): string => JSON.stringify(pathToFileURL(join(root, path)).href);
 
 /** Reads both files in a process that has no descriptor left. */
-const withoutDescriptors = `
-  import { openSync } from 'node:fs';
+const reads = `
   import { readSpending } from ${quoted('supervisor/spending/spending-file.ts')};
   import { readVersioned } from ${quoted('shared/versioned-file.ts')};
   import { z } from 'zod';
   const [directory] = process.argv.slice(1);
-  try {
-    for (;;) openSync('/dev/null', 'r');
-  } catch {}
+  exhaust();
   const both = await Promise.allSettled([
     readVersioned(directory + '/file.json', z.unknown(), 64),
     readSpending(directory),
@@ -47,15 +41,8 @@ const withoutDescriptors = `
 
 t.test('a file that cannot be read just now is neither damaged nor set aside', async (t) => {
   const directory = testDirectory(t, { 'file.json': '{"version":1}', 'spending.json': '{}' });
-  const command = `ulimit -n 64; exec "$0" --input-type=module -e "$1" "$2"`;
-  const { stdout } = await promisify(execFile)(
-    'sh',
-    ['-c', command, process.execPath, withoutDescriptors, directory],
-    { cwd: root },
-  );
-  const failures = JSON.parse(stdout);
-  for (const failure of failures) t.match(failure, ['volume_unwritable', /EMFILE/]);
-  t.equal(failures.length, 2);
+  const failure = ['volume_unwritable', /EMFILE/];
+  t.match(await withoutDescriptors(reads, directory), [failure, failure]);
   t.equal(readFileSync(join(directory, 'spending.json'), 'utf8'), '{}');
   t.notOk(existsSync(join(directory, 'conflicts')));
 });

@@ -15,6 +15,9 @@ import { checkLimits, newestWithin } from '../../../supervisor/attachments/limit
 import { safeName, uniqueName } from '../../../supervisor/attachments/names.ts';
 import { placeAttachments } from '../../../supervisor/attachments/place.ts';
 import { testDirectory } from '../../support/directory.ts';
+import { canMount } from '../../support/small-volume.ts';
+import { mountUnread } from '../../support/unread-disk.ts';
+import { root, withoutDescriptors } from '../../support/without-descriptors.ts';
 import { testAttachmentStore } from './store-contract.ts';
 
 const png = Buffer.from('89504e470d0a1a0a0000000d', 'hex');
@@ -165,4 +168,46 @@ t.test('attachments that cannot be written leave nothing behind', async (t) => {
   });
   t.same(readdirSync(root), ['attachments']);
   mkdirSync(join(root, 'other'));
+});
+
+t.test('an attachment that cannot be read for lack of descriptors is not lost', async (t) => {
+  const directory = testDirectory(t);
+  const kept = await new KeptAttachments(directory).save('job_1', [file('a.csv')]);
+  const script = `
+    import { KeptAttachments } from '${root}/supervisor/attachments/kept.ts';
+    const [directory, kept] = process.argv.slice(1);
+    const load = () => new KeptAttachments(directory).load('job_1', JSON.parse(kept));
+    const free = exhaust();
+    const refusal = await load().catch(({ code, message }) => [code, message]);
+    free();
+    console.log(JSON.stringify([refusal, (await load()).length]));
+  `;
+  t.match(await withoutDescriptors(script, directory, JSON.stringify(kept)), [
+    ['volume_unwritable', /EMFILE.*when the job runs again/],
+    1,
+  ]);
+});
+
+const skip = canMount ? false : 'needs the right to mount';
+
+t.test('an attachment that the disk cannot read is not lost', { skip }, async (t) => {
+  const directory = testDirectory(t);
+  const store = new KeptAttachments(directory);
+  const kept = await store.save('job_1', [file('a.csv')]);
+  const unread = mountUnread(join(directory, 'attachments/job_1/0'));
+  t.teardown(() => unread[Symbol.dispose]());
+  await t.rejects(store.load('job_1', kept), { code: 'volume_unwritable', message: /EIO/ });
+});
+
+t.test('an attachment in whose place another kind of file is, is lost', async (t) => {
+  const directory = testDirectory(t, { other: 'a,b' });
+  const store = new KeptAttachments(directory);
+  const kept = await store.save('job_1', [file('a.csv')]);
+  const path = join(directory, 'attachments/job_1/0');
+  const obstacles = [() => symlinkSync(join(directory, 'other'), path), () => mkdirSync(path)];
+  for (const obstruct of obstacles) {
+    rmSync(path, { recursive: true });
+    obstruct();
+    await t.rejects(store.load('job_1', kept), { code: 'invalid_request' });
+  }
 });
