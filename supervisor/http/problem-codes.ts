@@ -48,7 +48,11 @@ const ofJobs: readonly ErrorCode[] = ['job_not_found', 'job_not_ended', 'job_end
 const ofApprovals: readonly ErrorCode[] = ['approval_not_found', 'approval_ended'];
 
 /** Codes with which a job is not accepted, besides those of its fields. */
-export const jobProblems: readonly ErrorCode[] = ['jobs_full', 'job_store_unavailable'];
+export const jobProblems: readonly ErrorCode[] = [
+  'jobs_full',
+  'job_store_unavailable',
+  'volume_unwritable',
+];
 
 /** Codes that a prompt can end with. */
 export const promptProblems: readonly ErrorCode[] = apiProblems.filter(

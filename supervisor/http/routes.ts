@@ -248,7 +248,7 @@ export const routes: readonly Route[] = [
     params: jobIdSchema,
     query: waitSchema,
     answer: jobViewSchema,
-    problems: ['job_store_unavailable'],
+    problems: ['job_store_unavailable', 'volume_unwritable'],
     handler: showJob,
   }),
   route({
@@ -260,7 +260,7 @@ export const routes: readonly Route[] = [
       'Its running turn is interrupted. A job that was cancelled before is answered again.',
     params: jobIdSchema,
     answer: jobViewSchema,
-    problems: ['job_ended', 'job_store_unavailable'],
+    problems: ['job_ended', 'job_store_unavailable', 'volume_unwritable'],
     handler: cancelJob,
   }),
   route({

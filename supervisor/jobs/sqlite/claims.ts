@@ -7,7 +7,14 @@ import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { expire, longestCallbackPause, longestPause } from '../due.ts';
 import { become, claimed, type Job } from '../job.ts';
 import { requeueLost } from '../job-attempts.ts';
-import { type HeadRow, headColumns, type JobRows, prepareAll, type Stored } from './job-rows.ts';
+import {
+  type HeadRow,
+  headColumns,
+  isUnreadFile,
+  type JobRows,
+  prepareAll,
+  type Stored,
+} from './job-rows.ts';
 
 /** Queued jobs of one priority, token and profile. */
 export type Lane = Pick<Job, 'token' | 'profile' | 'priority'>;
@@ -122,21 +129,34 @@ export class Claims {
     );
   }
 
-  /** Takes the next due callback for `lease` milliseconds. @returns the whole job */
+  /**
+   * Takes the next due callback for `lease` milliseconds.
+   * @returns the whole job
+   * @throws BerthError `volume_unwritable` if the large result of a job cannot be read just now, and no other is due
+   */
   claimCallback(now: number, lease: number): Job | undefined {
     const { callback, callbackAfterClock } = this.#statements;
     const find = (): unknown =>
       callback.get({ now }) ?? callbackAfterClock.get({ now: now + longestCallbackPause });
+    let unread: { error: unknown } | undefined;
     for (let row = find(); row; row = find()) {
-      const stored = this.#rows.bySeq((row as HeadRow).seq);
+      const stored = this.#rows.head(row as HeadRow);
       if (!stored) continue;
       const { job, seq } = stored;
-      if (job.callback?.state === 'pending') {
-        const callback = { ...job.callback, nextAt: now + lease };
-        return this.#rows.put(stored, { ...job, callback }).job;
+      if (job.callback?.state !== 'pending') {
+        this.#rows.refuse(seq, job.id, 'its columns differ');
+        continue;
       }
-      this.#rows.refuse(seq, job.id, 'its columns differ');
+      this.#rows.put(stored, { ...job, callback: { ...job.callback, nextAt: now + lease } });
+      try {
+        return this.#rows.bySeq(seq)?.job;
+      } catch (error) {
+        if (!isUnreadFile(error)) throw error;
+        // The callback comes back after the lease: meanwhile those of other jobs are delivered.
+        unread = { error };
+      }
     }
+    if (unread) throw unread.error;
     return undefined;
   }
 

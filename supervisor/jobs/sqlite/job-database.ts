@@ -166,7 +166,7 @@ export class JobDatabase {
   }
 
   remove(id: string): boolean {
-    const stored = this.#rows.byId(id);
+    const stored = this.#rows.headById(id);
     if (!stored || !isEnd(stored.job.state)) return false;
     this.#rows.remove(stored);
     return true;

@@ -5,6 +5,7 @@
  * whose request is lost fails.
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import { BerthError } from '../../../shared/errors.ts';
 import { blockingStates, callbackDueAt } from '../due.ts';
 import { isEnd, type Job } from '../job.ts';
 import { headText, parseHead, parseRequest, parseResult } from '../job-schema.ts';
@@ -118,6 +119,7 @@ export class JobRows {
     return { seq, version: 1, job };
   }
 
+  /** @throws BerthError `volume_unwritable` if its large result cannot be read just now, as `bySeq` and `byKey` */
   byId(id: string): Stored | undefined {
     return this.#whole(this.#statements.byId.get(id));
   }
@@ -188,8 +190,9 @@ export class JobRows {
     const stored = row ? this.head(row as HeadRow) : undefined;
     if (!stored) return undefined;
     const { seq, job } = stored;
+    // An error of SQLite says nothing of the request: the caller gets the error.
+    const found = this.#statements.request.get(seq) as { request: string } | undefined;
     try {
-      const found = this.#statements.request.get(seq) as { request: string } | undefined;
       job.request = parseRequest(found?.request ?? '');
     } catch (error) {
       if (!isEnd(job.state)) return this.#endWithoutRequest(stored, flawOf(error));
@@ -198,6 +201,7 @@ export class JobRows {
     try {
       if (result) job.result = parseResult(result.result ?? this.#options.files.read(job.id));
     } catch (error) {
+      if (isUnreadFile(error)) throw error;
       job.notes = [...job.notes, `the result was lost: ${flawOf(error)}`];
     }
     return stored;
@@ -254,6 +258,11 @@ export function prepareAll<K extends string>(
 ): Record<K, StatementSync> {
   const entries = Object.entries<string>(texts).map(([name, text]) => [name, db.prepare(text)]);
   return Object.fromEntries(entries) as Record<K, StatementSync>;
+}
+
+/** Whether the file of a result cannot be read just now: the result is not lost. */
+export function isUnreadFile(error: unknown): boolean {
+  return error instanceof BerthError && error.code === 'volume_unwritable';
 }
 
 function columns(job: Job) {

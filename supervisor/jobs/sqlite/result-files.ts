@@ -17,7 +17,8 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { makeDirectoriesSync } from '../../../shared/files.ts';
+import { isUnread } from '../../../shared/errors.ts';
+import { makeDirectoriesSync, unreadable } from '../../../shared/files.ts';
 import { StoredFlaw } from '../stored-flaw.ts';
 
 /** A larger result is kept in a file. In bytes of JSON. */
@@ -51,17 +52,16 @@ export class ResultFiles {
     }
   }
 
-  /** @throws Error if there is no such file, or it is not a regular file of a possible size */
+  /**
+   * @throws BerthError `volume_unwritable` if the file cannot be read just now
+   * @throws Error if there is no such file, or it is not a regular file of a possible size
+   */
   read(id: string): string {
-    const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-    const file = openSync(this.#pathOf(id), flags);
+    const path = this.#pathOf(id);
     try {
-      const status = fstatSync(file);
-      if (!status.isFile() || status.size > largestFile)
-        throw new StoredFlaw('not a file of a result');
-      return readFileSync(file, 'utf8');
-    } finally {
-      closeSync(file);
+      return readRegular(path);
+    } catch (error) {
+      throw isUnread(error) ? unreadable(path, error, 'when the result is needed again') : error;
     }
   }
 
@@ -92,5 +92,18 @@ export class ResultFiles {
     } finally {
       closeSync(directory);
     }
+  }
+}
+
+function readRegular(path: string): string {
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  const file = openSync(path, flags);
+  try {
+    const status = fstatSync(file);
+    if (!status.isFile() || status.size > largestFile)
+      throw new StoredFlaw('not a file of a result');
+    return readFileSync(file, 'utf8');
+  } finally {
+    closeSync(file);
   }
 }

@@ -32,8 +32,8 @@ const nextRow = 'SELECT seq, job FROM jobs WHERE seq >= ? ORDER BY seq LIMIT 1';
 const jobRow = z.object({ seq: z.number(), job: z.string() });
 const keyRow = z.object({ key: z.string(), digest: z.string() });
 
-/** Primary result codes of SQLite that say nothing of the data: locked, full, without a free file handle. */
-const passing: ReadonlySet<unknown> = new Set([5, 6, 13, 14]);
+/** Primary result codes of SQLite that say nothing of the data: locked, without memory, full, without a free file handle. */
+const passing: ReadonlySet<unknown> = new Set([5, 6, 7, 13, 14]);
 
 /**
  * @param path the damaged file, with its write-ahead log beside it
@@ -160,5 +160,6 @@ function attempt<T>(read: () => T): T | undefined {
 function saysNothingOfData(error: unknown): boolean {
   const { errcode } = error as { errcode?: unknown };
   if (typeof errcode === 'number') return passing.has(errcode & 0xff);
-  return isPassing(error);
+  // A disk that cannot read a result at all must not stop the salvage of the jobs.
+  return isPassing(error) || isPassing((error as Error).cause);
 }
