@@ -18,6 +18,7 @@ import { runMarkFile } from './boot/unclean-shutdown.ts';
 import { removeLeftQueries } from './claude/usage-query.ts';
 import { type Cli, findCli, noteTested } from './cli/select.ts';
 import { type CliTest, selfTest } from './cli/self-test.ts';
+import { SelfTestGate } from './cli/self-test-gate.ts';
 import { type LoginKind, loginKindsOf } from './cli/test-configuration.ts';
 import type { SupervisorConfig } from './config.ts';
 import { loginStateParts } from './credentials/login.ts';
@@ -49,7 +50,7 @@ export interface SupervisorOptions {
   profiles: Profiles;
   /** Called when the supervisor cannot continue: it must be stopped. */
   onFatal: (error: BerthError) => void;
-  /** Rejects if this CLI version does not work at all. */
+  /** Rejects if this CLI version does not work at all. Jobs and prompts wait for it. */
   testCli?: typeof selfTest;
 }
 
@@ -71,6 +72,7 @@ export class Supervisor {
   readonly #ending = new AbortController();
   #testing: Promise<void> = Promise.resolve();
   #tested: CliTest | undefined;
+  readonly #testGate = new SelfTestGate();
   #loading: Promise<void> = Promise.resolve();
   #stopping: Promise<void> | undefined;
   #jobs: JobParts | undefined;
@@ -84,6 +86,7 @@ export class Supervisor {
       ready: () => this.ready,
       cli: () => this.#cli,
       learnsLate: () => this.#tested?.learnsLate,
+      cliPassed: (signal) => this.#testGate.passed(signal),
       jobStore: () => this.#jobs?.jobStore,
       mirror: () => this.#jobs?.mirror,
       limitHeard: (login, limit) => this.#jobs?.limitHeard(login, limit),
@@ -125,7 +128,7 @@ export class Supervisor {
     pool.start();
     this.#parts.unprompted.start();
     this.#jobs?.start();
-    this.#parts.usageWatch.start();
+    if (this.#cli.passed || this.#cli.passedBefore) this.#useCli();
     this.#testing = this.#testCli();
     const address = await listen(
       this.#api as FastifyInstance,
@@ -145,6 +148,7 @@ export class Supervisor {
   /** The volume belongs to another pod: nothing here may write there any more, and no CLI may run. */
   #leaveVolume(): void {
     const { store, ledger, configuration, disk, retention, credentials, pool, guard } = this.#parts;
+    this.#testGate.close(this.#lease?.lost.reason as BerthError);
     guard.leaveVolume();
     store.abandon();
     ledger.abandon();
@@ -265,6 +269,8 @@ export class Supervisor {
       prompts: live.size,
     });
     this.#ending.abort(reason);
+    // The test ends too: prompts that wait for it can have no answer.
+    this.#testGate.close(reason);
     this.#jobs?.drain();
     // Clients and proxies notice only after a while that the server is not ready any more.
     if (served) await pause(this.#config.drainDelay, now);
@@ -304,20 +310,33 @@ export class Supervisor {
     for (const step of steps) await attempt(step, this.#log);
   }
 
+  /** The CLI has passed its test: jobs and prompts may run. Later calls do nothing. */
+  #useCli(): void {
+    if (!this.#testGate.open()) return;
+    this.#jobs?.run();
+    this.#parts.usageWatch.start();
+  }
+
   /** Never rejects: a CLI that does not work at all is fatal. */
   async #testCli(): Promise<void> {
     const { signal } = this.#ending;
     const { testCli = selfTest, log, config } = this.#options;
     const firstWorker = this.#parts.firstWorker();
+    const onPassed = (): void => this.#useCli();
     try {
       const logins = await this.#logins();
-      this.#tested = await testCli({ config, ...this.#cli, logins, firstWorker, log, signal });
+      const about = { config, ...this.#cli, logins, log, signal };
+      this.#tested = await testCli({ ...about, firstWorker, onPassed });
+      onPassed();
       // Shared spares may be wanted now.
       this.#parts.pool.reconsider();
       const { id } = this.#cli;
       if (id !== undefined) await noteTested(config.stateDirectory, id, log);
     } catch (error) {
-      if (!signal.aborted) this.#options.onFatal(asBerthError(error));
+      if (signal.aborted) return;
+      const fatal = asBerthError(error);
+      this.#testGate.close(fatal);
+      this.#options.onFatal(fatal);
     }
   }
 

@@ -1,7 +1,7 @@
 /**
  * Selects the CLI: BERTH_CLAUDE_PATH, otherwise `claude` on the PATH, otherwise the CLI that init
  * installed on the volume.
- * Invariants: a new version from init is tested before it is used, if there is a predecessor. A
+ * Invariants: a new version from init is tested before it is selected, if there is a predecessor. A
  * version that fails is replaced by its predecessor, and this is logged at every start.
  */
 import { join } from 'node:path';
@@ -33,6 +33,8 @@ export interface Cli {
   setBack?: boolean;
   /** The result of the self-test, if the CLI has just passed it. */
   passed?: CliTest;
+  /** Whether this installation passed its self-test at an earlier start: it may be used before the test of this start. */
+  passedBefore?: boolean;
 }
 
 export interface FindCliOptions {
@@ -62,20 +64,22 @@ export async function findCli(options: FindCliOptions): Promise<Cli> {
   const installed = await readInstalled(stateDirectory);
   // A CLI that exists but cannot be used is reported, not skipped.
   if (!installed || !isAbsent(onPath)) throw onPath;
+  const tested = await readTested(stateDirectory);
   const use = async (id: string, patience?: number): Promise<Cli> => {
     const { binary } = installedPlace(stateDirectory, id);
-    if (await isInstalled(stateDirectory, id)) return { ...(await check(binary, patience)), id };
+    if (await isInstalled(stateDirectory, id)) {
+      return { ...(await check(binary, patience)), id, passedBefore: tested.includes(id) };
+    }
     const text = `cannot run Claude Code at ${binary}: the file does not exist any more; delete the pod, so that init installs it again`;
     throw new BerthError('cli_unavailable', text);
   };
   const { current, previous } = installed;
   // Without a predecessor, the version is tested at the same time as the first worker, like any
-  // CLI.
+  // CLI; prompts wait for the test.
   if (previous === undefined) return use(current);
   try {
     const cli = await use(current);
-    const isTested = (await readTested(stateDirectory)).includes(current);
-    return isTested ? cli : { ...cli, passed: await testCli({ ...options, ...cli }) };
+    return cli.passedBefore ? cli : { ...cli, passed: await testCli({ ...options, ...cli }) };
   } catch (error) {
     signal.throwIfAborted();
     const want = wantOf(error);

@@ -39,6 +39,8 @@ export interface SelfTestOptions extends CliTestOptions {
   firstWorker: Promise<boolean> | undefined;
   /** The result, if this CLI has passed the test at this start. */
   passed?: CliTest | undefined;
+  /** Called when the CLI has passed, which may be before the first worker has started. */
+  onPassed?: () => void;
 }
 
 /** What a CLI that passed the test can do. */
@@ -52,6 +54,7 @@ const name = 'self-test';
 /** @throws BerthError `cli_unavailable` with the version; the signal's reason */
 export async function selfTest(options: SelfTestOptions): Promise<CliTest> {
   const { log, version, firstWorker = Promise.resolve(undefined), signal } = options;
+  const { passed, onPassed = () => {} } = options;
   const started = performance.now();
   const told = (by: 'worker' | 'process', level: 'info' | 'warn', text: string): void =>
     log[level]('cli_tested', text, {
@@ -59,10 +62,12 @@ export async function selfTest(options: SelfTestOptions): Promise<CliTest> {
       by,
       duration_ms: Math.round(performance.now() - started),
     });
-  const [ready, tested] = await Promise.all([
-    abortable(firstWorker, signal),
-    options.passed ?? testCli(options),
-  ]);
+  const test = async (): Promise<CliTest> => {
+    const tested = passed ?? (await testCli(options));
+    onPassed();
+    return tested;
+  };
+  const [ready, tested] = await Promise.all([abortable(firstWorker, signal), test()]);
   if (ready === false) {
     const text = `Claude Code ${version} works with a test configuration: the cause of the failing workers is in the .claude repository, the profiles or the login`;
     told('process', 'warn', text);

@@ -14,7 +14,7 @@ import { PromptDeadline } from './prompt-deadline.ts';
 
 /** The states of a prompt, and which states may follow each of them. */
 export const promptTransitions = {
-  /** The prompt was accepted and has requested nothing yet. */
+  /** The prompt was accepted and has requested nothing yet, or waits for the self-test of the CLI. */
   accepted: ['limited', 'queued', 'ended'],
   /** The prompt waits for the end of an account's limit. */
   limited: ['limited', 'queued', 'ended'],

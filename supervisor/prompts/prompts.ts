@@ -2,6 +2,7 @@
  * Runs a prompt from its acceptance to its answer or its error.
  * Invariants: each prompt ends within its time limit; a prompt whose caller has disconnected is
  * interrupted; the end of each prompt is counted and logged once. A prompt that was not sent does not count as started.
+ * No prompt runs before the CLI has passed its self-test: until then prompts wait, within their time limit.
  */
 import { asBerthError, BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
@@ -30,6 +31,8 @@ export interface PromptsOptions extends PromptRunOptions {
   settings: PromptRunOptions['settings'] & StartRefusalOptions['settings'];
   disk: PromptRunOptions['disk'] & StartRefusalOptions['disk'];
   live: LivePrompts;
+  /** Resolves when the CLI has passed its self-test. Rejects with the error of the prompt, or the signal's reason. */
+  cliPassed: (signal: AbortSignal) => Promise<void>;
   /**
    * Called for each prompt that has ended.
    * @param outcome `ok`, or the code of the error
@@ -69,6 +72,7 @@ export class Prompts implements RunsPrompts {
     if (caller.aborted) leave();
     try {
       if (refusal) throw refusal;
+      await this.#options.cliPassed(live.signal);
       const answer = await new PromptRun({ ...this.#options, log }, live, emit).toAnswer();
       this.#answered(log, live, answer);
       return answer;

@@ -84,6 +84,8 @@ export interface PartsOptions {
   cli: () => Pick<Cli, 'path' | 'version' | 'setBack'>;
   /** Whether the CLI was seen to learn its options after its start; undefined before its self-test. */
   learnsLate: () => boolean | undefined;
+  /** Resolves when the CLI has passed its self-test; rejects with the error of a prompt, or the signal's reason. */
+  cliPassed: (signal: AbortSignal) => Promise<void>;
   /** Whether /readyz reports ready. */
   ready: () => boolean;
   /** The store of jobs; undefined before it is opened. */
@@ -340,6 +342,7 @@ export function createParts(options: PartsOptions): Parts {
     hang: { bound: config.hangTimeout, cpuOf: treeCpu, commandsOf: childCommands },
     rates,
     cliVersion: () => cli().version,
+    cliPassed: options.cliPassed,
     meters,
     onFinished: ({ profile }, outcome, milliseconds, answer) => {
       metrics.prompt(profile.name, outcome, milliseconds, answer);

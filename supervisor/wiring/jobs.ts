@@ -38,8 +38,10 @@ export interface JobParts {
   mirror: SessionMirror | undefined;
   /** Call it with each limit that this replica has heard of. */
   limitHeard: (login: string, limit: UsageLimit) => void;
-  /** Runs jobs and delivers callbacks from now on. */
+  /** Delivers callbacks, and removes old jobs, from now on. */
   start: () => void;
+  /** Runs jobs from now on. Does nothing after `drain`. */
+  run: () => void;
   /** Takes no more jobs. */
   drain: () => void;
   /** Call it when the prompts have ended. Stores the ends of their jobs, and closes the store. */
@@ -138,8 +140,8 @@ export async function openJobs(
     mirror: redis?.mirror,
     limitHeard: (login, limit) => redis?.shared.note(login, limit),
     checkCallback: (url) => callbacks.check(url),
+    run: () => runner.start(),
     start: () => {
-      runner.start();
       void unparkAtStart();
       redis?.shared.start();
       retention.start();

@@ -8,6 +8,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import t from 'tap';
 import { type Attachment, attachmentOf } from '../../../supervisor/attachments/attachment.ts';
 import { KeptAttachments } from '../../../supervisor/attachments/kept.ts';
@@ -174,7 +175,7 @@ t.test('an attachment that cannot be read for lack of descriptors is not lost', 
   const directory = testDirectory(t);
   const kept = await new KeptAttachments(directory).save('job_1', [file('a.csv')]);
   const script = `
-    import { KeptAttachments } from '${root}/supervisor/attachments/kept.ts';
+    import { KeptAttachments } from ${JSON.stringify(pathToFileURL(join(root, 'supervisor/attachments/kept.ts')).href)};
     const [directory, kept] = process.argv.slice(1);
     const load = () => new KeptAttachments(directory).load('job_1', JSON.parse(kept));
     const free = exhaust();

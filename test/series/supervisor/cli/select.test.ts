@@ -11,6 +11,7 @@ import {
 import { dirname, join } from 'node:path';
 import t, { type Test } from 'tap';
 import { installedPlace } from '../../../../shared/installed-cli.ts';
+import { abortable } from '../../../../shared/waiting.ts';
 import { findCli, noteTested } from '../../../../supervisor/cli/select.ts';
 import { readSupervisorConfig } from '../../../../supervisor/config.ts';
 import { captureLog } from '../../../support/captured-log.ts';
@@ -75,10 +76,10 @@ t.test(
     const { find, put, place, state, log } = await prepare(t);
     put(second, good);
     const found = await find();
-    t.match(found, { path: place(second).binary, id: second, version: '2.1.321' });
+    t.match(found, { path: place(second).binary, id: second, passed: {}, passedBefore: false });
     await noteTested(state, second, log.log);
     put(second, good.replace('exec', 'exit 3; exec'));
-    t.match(await find(), { id: second }, 'not again when it has passed');
+    t.match(await find(), { id: second, passedBefore: true }, 'not again when it has passed');
     // A slow machine may find that a spare is bound too slowly.
     const unexpected = log.lines.filter(
       ({ msg }) => !/shared spares are not used/.test(String(msg)),
@@ -171,4 +172,12 @@ t.test('prompts are answered by it, and that it works is noted', async (t) => {
     version: 1,
     ids: [second],
   });
+  await made.supervisor.stop();
+  const again = await makeSupervisor(t, {
+    surroundings,
+    environment: { BERTH_CLAUDE_PATH: undefined, PATH: path },
+    parts: { testCli: ({ signal }) => abortable(new Promise<never>(() => {}), signal) },
+  });
+  await again.supervisor.start(new AbortController().signal);
+  t.match(await again.prompt('hello'), { status: 200 }, 'at the next start no prompt waits');
 });
