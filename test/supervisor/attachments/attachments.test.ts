@@ -16,7 +16,7 @@ import { checkLimits, newestWithin } from '../../../supervisor/attachments/limit
 import { safeName, uniqueName } from '../../../supervisor/attachments/names.ts';
 import { placeAttachments } from '../../../supervisor/attachments/place.ts';
 import { testDirectory } from '../../support/directory.ts';
-import { canMount } from '../../support/small-volume.ts';
+import { cannotMount } from '../../support/small-volume.ts';
 import { mountUnread } from '../../support/unread-disk.ts';
 import { root, withoutDescriptors } from '../../support/without-descriptors.ts';
 import { testAttachmentStore } from './store-contract.ts';
@@ -189,7 +189,7 @@ t.test('an attachment that cannot be read for lack of descriptors is not lost', 
   ]);
 });
 
-const skip = canMount ? false : 'needs the right to mount';
+const skip = cannotMount;
 
 t.test('an attachment that the disk cannot read is not lost', { skip }, async (t) => {
   const directory = testDirectory(t);

@@ -6,7 +6,7 @@ import { become, type Job } from '../../../../supervisor/jobs/job.ts';
 import { JobDatabase } from '../../../../supervisor/jobs/sqlite/job-database.ts';
 import { largestInRow } from '../../../../supervisor/jobs/sqlite/result-files.ts';
 import { testDirectory } from '../../../support/directory.ts';
-import { canMount } from '../../../support/small-volume.ts';
+import { cannotMount } from '../../../support/small-volume.ts';
 import { sampleJob, sampleResult, waitingCallback } from '../../../support/stored-job.ts';
 import { mountUnread } from '../../../support/unread-disk.ts';
 import { root, withoutDescriptors } from '../../../support/without-descriptors.ts';
@@ -59,7 +59,7 @@ t.test('without descriptors a callback waits, and then has the whole result', as
   ]);
 });
 
-const skip = canMount ? false : 'needs the right to mount';
+const skip = cannotMount;
 
 t.test('a result that the disk cannot read holds up no other callback', { skip }, async (t) => {
   const { options, database, jobs } = fill(t, largestInRow, 10);
