@@ -364,7 +364,11 @@ export function testJobStore(
     t.match(first?.callback, { state: 'pending', nextAt: minute });
     t.equal(second?.state, 'expired');
     t.equal(third?.state, 'queued');
-    t.equal((await store.nextDue(minute)).job, 30 * minute, 'the expiry of the third');
+    // A store may still be making the entry of an expired job in a queue: the next claim drops it.
+    await until('the expiry of the third is next', async () => {
+      t.equal(await store.claim('a', minute), undefined);
+      return (await store.nextDue(minute)).job === 30 * minute;
+    });
   });
 
   test('jobs of one session run in the order of their creation', async (t, { store }) => {
