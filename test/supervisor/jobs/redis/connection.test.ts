@@ -94,11 +94,10 @@ t.test(
     const proxy = await tcpProxy(t, server.port);
     const url = server.url.replace(`:${server.port}`, `:${proxy.port}`);
     const store = await openStore(t, { url });
-    const { promise: subscribed, resolve } = Promise.withResolvers<void>();
-    store.onChange((id) => id !== undefined && resolve());
+    const heard = new Set<string | undefined>();
+    store.onChange((id) => heard.add(id));
     const direct = await openStore(t, { url: server.url });
-    await direct.add(jobOf());
-    await subscribed;
+    await until('changes are reported', async () => heard.has((await direct.add(jobOf())).job.id));
     await server.kill();
     const held = proxy.holdAfter(/\$4\r\ninfo\r\n/i);
     await server.start();
