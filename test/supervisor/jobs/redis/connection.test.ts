@@ -25,6 +25,17 @@ async function openStore(
   return store;
 }
 
+/** Changes a job by one store, and gives whether the other has heard of it. */
+function hearing(store: RedisJobStore, changer: RedisJobStore): () => Promise<boolean> {
+  const heard = new Set<string | undefined>();
+  store.onChange((id) => heard.add(id));
+  return async () => {
+    const { job } = await changer.add(jobOf());
+    await changer.update(job.id, (found) => ({ ...found, notes: ['changed'] }));
+    return heard.has(job.id);
+  };
+}
+
 /** How many sockets of programs are connected to that port of loopback. */
 function socketsTo(port: number): number {
   const remote = `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`;
@@ -43,13 +54,7 @@ t.test('connections whose packets vanish are made again', { skip }, async (t) =>
     url: server.url.replace(`:${server.port}`, `:${proxy.port}`),
     checks: { betweenChecks: 20, longestSilence: 500 },
   });
-  const heard = new Set<string | undefined>();
-  store.onChange((id) => heard.add(id));
-  const addAndHear = async (): Promise<boolean> => {
-    const { job } = await direct.add(jobOf());
-    await direct.update(job.id, (found) => ({ ...found, notes: ['changed'] }));
-    return heard.has(job.id);
-  };
+  const addAndHear = hearing(store, direct);
   await until('changes are reported', addAndHear);
   proxy.silence();
   await until('a job is claimed', () => store.claim('owner', Date.now()).catch(() => undefined));
@@ -94,10 +99,8 @@ t.test(
     const proxy = await tcpProxy(t, server.port);
     const url = server.url.replace(`:${server.port}`, `:${proxy.port}`);
     const store = await openStore(t, { url });
-    const heard = new Set<string | undefined>();
-    store.onChange((id) => heard.add(id));
     const direct = await openStore(t, { url: server.url });
-    await until('changes are reported', async () => heard.has((await direct.add(jobOf())).job.id));
+    await until('changes are reported', hearing(store, direct));
     await server.kill();
     const held = proxy.holdAfter(/\$4\r\ninfo\r\n/i);
     await server.start();
