@@ -70,7 +70,12 @@ function runsOf(name: string): Run[] {
   const isFirst = (file: string, place: string): boolean => file.endsWith(`/${place}.test.ts`);
   const early = first.flatMap((place) => found.filter((file) => isFirst(file, place)));
   const rest = found.filter((file) => !early.includes(file)).sort();
-  const areas = Object.groupBy(rest, areaOf);
+  // Those of `shared` are short: started last, they keep both cores busy until the end.
+  const isShort = (file: string): number => Number(areaOf(file).endsWith('shared'));
+  const areas = Object.groupBy(
+    rest.toSorted((one, other) => isShort(one) - isShort(other)),
+    areaOf,
+  );
   const groups = Object.values(areas).flatMap((area = []) => chunksOf(area, shared));
   return [...early.map((file) => [file]), ...groups].map((files) => ({
     name: nameOf(files),

@@ -148,7 +148,7 @@ export class Supervisor {
   /** The volume belongs to another pod: nothing here may write there any more, and no CLI may run. */
   #leaveVolume(): void {
     const { store, ledger, configuration, disk, retention, credentials, pool, guard } = this.#parts;
-    this.#testGate.close(this.#lease?.lost.reason as BerthError);
+    this.#testGate.close(stoppingReason());
     guard.leaveVolume();
     store.abandon();
     ledger.abandon();
@@ -257,11 +257,7 @@ export class Supervisor {
   }
 
   async #stop(now: AbortSignal | undefined): Promise<void> {
-    const reason = new BerthError(
-      'draining',
-      'cannot finish the prompt: the server is stopping; try again in a moment',
-      { details: { retry_after: 5 } },
-    );
+    const reason = stoppingReason();
     const { live, pool, disk, retention, guard, credentials, store, ledger, applied } = this.#parts;
     const served = this.#state === 'serving';
     this.#state = 'draining';
@@ -373,4 +369,13 @@ async function makeWritable(directory: string, settingName: string): Promise<voi
   } catch (error) {
     throw unwritable(`${directory} (${settingName})`, error);
   }
+}
+
+/** The error of prompts that cannot be finished. */
+function stoppingReason(): BerthError {
+  return new BerthError(
+    'draining',
+    'cannot finish the prompt: the server is stopping; try again in a moment',
+    { details: { retry_after: 5 } },
+  );
 }

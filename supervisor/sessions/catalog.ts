@@ -167,7 +167,7 @@ export class SessionCatalog {
   async #isUsed(directory: WorkingDirectory): Promise<boolean> {
     const { store, workspaces } = this.#options;
     const path = workspaces.pathOf(directory);
-    for await (const { working_directory } of store.complete ? store.records : store.all()) {
+    for await (const { working_directory } of store.complete ? [...store.records] : store.all()) {
       if (workspaces.pathOf(working_directory) === path) return true;
     }
     return false;

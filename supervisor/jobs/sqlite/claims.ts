@@ -4,6 +4,7 @@
  * take turns; jobs of priority `background` come last.
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import { messageOf } from '../../../shared/errors.ts';
 import { expire, longestCallbackPause, longestPause } from '../due.ts';
 import { become, claimed, type Job } from '../job.ts';
 import { requeueLost } from '../job-attempts.ts';
@@ -130,15 +131,14 @@ export class Claims {
   }
 
   /**
-   * Takes the next due callback for `lease` milliseconds.
+   * Takes the next due callback for `lease` milliseconds. One whose large result cannot be read just now comes back after
+   * the lease, with the cause as its last error.
    * @returns the whole job
-   * @throws BerthError `volume_unwritable` if the large result of a job cannot be read just now, and no other is due
    */
   claimCallback(now: number, lease: number): Job | undefined {
     const { callback, callbackAfterClock } = this.#statements;
     const find = (): unknown =>
       callback.get({ now }) ?? callbackAfterClock.get({ now: now + longestCallbackPause });
-    let unread: { error: unknown } | undefined;
     for (let row = find(); row; row = find()) {
       const stored = this.#rows.head(row as HeadRow);
       if (!stored) continue;
@@ -147,16 +147,16 @@ export class Claims {
         this.#rows.refuse(seq, job.id, 'its columns differ');
         continue;
       }
-      this.#rows.put(stored, { ...job, callback: { ...job.callback, nextAt: now + lease } });
+      const later = { ...job.callback, nextAt: now + lease };
+      const leased = this.#rows.put(stored, { ...job, callback: later });
       try {
         return this.#rows.bySeq(seq)?.job;
       } catch (error) {
         if (!isUnreadFile(error)) throw error;
-        // The callback comes back after the lease: meanwhile those of other jobs are delivered.
-        unread = { error };
+        const lastError = messageOf(error);
+        this.#rows.put(leased, { ...job, callback: { ...later, lastError } });
       }
     }
-    if (unread) throw unread.error;
     return undefined;
   }
 

@@ -1,6 +1,7 @@
-/** A large result whose file cannot be read just now is not lost: the call fails, and is made again later. */
+/** A large result whose file cannot be read just now is not lost: a read fails, and a callback waits. */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import t, { type Test } from 'tap';
 import { become, type Job } from '../../../../supervisor/jobs/job.ts';
 import { JobDatabase } from '../../../../supervisor/jobs/sqlite/job-database.ts';
@@ -31,30 +32,31 @@ function fill(t: Test, ...sizes: number[]) {
 t.test('without descriptors a callback waits, and then has the whole result', async (t) => {
   const { options, database, jobs } = fill(t, largestInRow);
   database.close();
+  const source = pathToFileURL(join(root, 'supervisor/jobs/sqlite/job-database.ts')).href;
   const script = `
-    import { JobDatabase } from '${root}/supervisor/jobs/sqlite/job-database.ts';
+    import { JobDatabase } from ${JSON.stringify(source)};
     const [options, id] = process.argv.slice(1);
     const database = new JobDatabase(JSON.parse(options));
     const attempt = (work) => {
       try {
         const job = database.transaction(true, work);
-        return [job.result.result.length, job.notes];
+        return job ? [job.result.result.length, job.notes] : ['none'];
       } catch ({ code, message }) {
         return [code, message];
       }
     };
-    const claim = () => attempt(() => database.claimCallback(10, 1_000));
+    const claim = (now) => attempt(() => database.claimCallback(now, 1_000));
     const read = () => attempt(() => database.read(id).job);
     database.list({ limit: 1 });
     const free = exhaust();
-    const refused = [claim(), read()];
+    const refused = [claim(10), read()];
     free();
-    console.log(JSON.stringify([...refused, claim(), read()]));
+    console.log(JSON.stringify([...refused, claim(1_010), read()]));
   `;
   const failure = ['volume_unwritable', /EMFILE/];
   const whole = [largestInRow, []];
   t.match(await withoutDescriptors(script, JSON.stringify(options), jobs[0].id), [
-    ...[failure, failure],
+    ...[['none'], failure],
     ...[whole, whole],
   ]);
 });
@@ -74,8 +76,12 @@ t.test('a result that the disk cannot read holds up no other callback', { skip }
     t.equal(claim(10)?.id, other?.id);
     t.equal(claim(50), undefined, 'the callback waits for a while');
     database.remove(other?.id ?? '');
-    t.throws(() => claim(110), failure);
-    t.match(database.readHead(unread.id), { notes: [], callback: { state: 'pending' } });
+    t.equal(claim(110), undefined);
+    t.equal(claim(111), undefined, 'it keeps its lease, and does not come back at once');
+    t.match(database.readHead(unread.id), {
+      notes: [],
+      callback: { state: 'pending', nextAt: 210, lastError: /EIO/ },
+    });
   } finally {
     disk[Symbol.dispose]();
   }
