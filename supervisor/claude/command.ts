@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { closeSync, existsSync, openSync, readSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { BerthError, messageOf, systemCode } from '../../shared/errors.ts';
-import { causeOfSignal, causeOfStartError, isPassing } from './start-error.ts';
+import { causeOfSignal, causeOfStartError, isPassingStart } from './start-error.ts';
 
 const run = promisify(execFile);
 const forkFlag = 'resume-session-at';
@@ -37,7 +37,9 @@ export async function checkVersion(
   } catch (error) {
     signal?.throwIfAborted();
     const cause = whyNot(path, error);
-    const remedy = isPassing(error) ? '' : `; install it (${install}) or set BERTH_CLAUDE_PATH`;
+    const remedy = isPassingStart(error)
+      ? ''
+      : `; install it (${install}) or set BERTH_CLAUDE_PATH`;
     throw new BerthError(
       'cli_unavailable',
       `cannot run the Claude Code CLI at ${path}: ${cause}${remedy}`,
@@ -94,7 +96,7 @@ function whyNot(path: string, error: unknown): string {
   }
   if (code === 'ENOENT') return 'the program does not exist';
   if (isOfAnotherMachine(path)) return `it is not a program for this machine (${process.arch})`;
-  if (!isPassing(error)) return messageOf(error);
+  if (!isPassingStart(error)) return messageOf(error);
   const { signal } = error as { signal?: string };
   return causeOfStartError(error) ?? `it ${causeOfSignal(signal)}`;
 }

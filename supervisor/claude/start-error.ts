@@ -39,7 +39,7 @@ export function causeOfSignal(signal: string | undefined): string {
  * Whether an error, or one of its causes, comes only from a temporary shortage and not from the
  * CLI.
  */
-export function isPassing(thrown: unknown): boolean {
+export function isPassingStart(thrown: unknown): boolean {
   return wantOf(thrown) !== undefined;
 }
 

@@ -6,7 +6,7 @@ import { backoff } from '../../shared/backoff.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { sleep } from '../../shared/waiting.ts';
-import { isPassing } from '../claude/start-error.ts';
+import { isPassingStart } from '../claude/start-error.ts';
 
 export interface PatienceOptions {
   log: Log;
@@ -33,7 +33,7 @@ export async function whileItPasses<T>(
       return await work();
     } catch (error) {
       signal.throwIfAborted();
-      if (!isPassing(error) || performance.now() + pause > end) throw error;
+      if (!isPassingStart(error) || performance.now() + pause > end) throw error;
       const text = `the CLI cannot be tested yet; retrying: ${messageOf(error)}`;
       log.warn('cli_tested', text, { retry_ms: pause });
     }

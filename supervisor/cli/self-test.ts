@@ -11,7 +11,7 @@ import { abortable, withDeadline } from '../../shared/waiting.ts';
 import { cliArguments } from '../claude/command.ts';
 import { cliEnvironment, marksOf } from '../claude/environment.ts';
 import { ClaudeProcess } from '../claude/process.ts';
-import { causeOfSignal, causeOfStartError, isPassing } from '../claude/start-error.ts';
+import { causeOfSignal, causeOfStartError, isPassingStart } from '../claude/start-error.ts';
 import type { SupervisorConfig } from '../config.ts';
 import { killMarked } from '../memory/kill-marked.ts';
 import { whileItPasses } from './retry-transient.ts';
@@ -180,7 +180,7 @@ function failed({ version, path }: CliTestOptions, error: unknown, stderr: strin
   const cause = causeOfStartError(error) ?? messageOf(error);
   const { signal } = (error as BerthError).details ?? {};
   const shortage = signal ? `it ${causeOfSignal(String(signal))}` : cause;
-  const passing = isPassing(error);
+  const passing = isPassingStart(error);
   const said = stderr && !(passing ? shortage : cause).includes(stderr) ? ` (${stderr})` : '';
   const text = passing
     ? `cannot test Claude Code ${version} at ${path}: ${shortage}${said}`

@@ -2,8 +2,8 @@
  * Watches the free disk space where the CLI writes: warns when it is low, and refuses new sessions
  * when the disk is full, so that existing sessions can continue.
  * Invariants: a file system that cannot be queried is neither low nor full. A change of the level
- * is logged once, and the end of a full disk is reported once. A file system without free inodes counts as full, and so does a directory that
- * has reached its limit.
+ * is logged once, and the end of a full disk is reported once. A file system without free inodes
+ * counts as full, and so does a directory that has reached its limit.
  */
 import { statfs } from 'node:fs/promises';
 import { hasReserve, isUsedUp, makeReserve, releaseReserve } from '../../shared/disk-reserve.ts';

@@ -116,7 +116,7 @@ export class SessionMirror {
     const adopting = this.#adopt(key)
       .catch((error: unknown): Adoption => {
         this.#failed('cannot continue the session of a lost replica', key, error);
-        return isPassing(error) ? 'later' : 'none';
+        return mayWorkLater(error) ? 'later' : 'none';
       })
       .finally(() => this.#adopting.delete(key));
     this.#adopting.set(key, adopting);
@@ -267,7 +267,7 @@ function recordOf(text: string, shared: string, key: string): SessionRecord {
 }
 
 /** Whether the copy may be usable later: Redis or the disk failed, and not the copy. */
-function isPassing(error: unknown): boolean {
+function mayWorkLater(error: unknown): boolean {
   if (error instanceof BerthError) return error.code !== 'internal';
   return systemCode(error) !== undefined;
 }
