@@ -14,7 +14,7 @@ import { pause } from '../shared/waiting.ts';
 import { goodCommitsFile } from './boot/last-good-commit.ts';
 import { replicaFile } from './boot/replica-name.ts';
 import { attempt } from './boot/shutdown-step.ts';
-import { runMarkFile } from './boot/unclean-shutdown.ts';
+import { uncleanShutdownFile } from './boot/unclean-shutdown.ts';
 import { removeLeftQueries } from './claude/usage-query.ts';
 import { type Cli, findCli, noteTested } from './cli/select.ts';
 import { type CliTest, selfTest } from './cli/self-test.ts';
@@ -147,14 +147,14 @@ export class Supervisor {
 
   /** The volume belongs to another pod: nothing here may write there any more, and no CLI may run. */
   #leaveVolume(): void {
-    const { store, ledger, configuration, disk, retention, credentials, pool, guard } = this.#parts;
+    const { store, ledger, configuration, disk, retention, login, pool, poolMemory } = this.#parts;
     this.#testGate.close(stoppingReason());
-    guard.leaveVolume();
+    poolMemory.leaveVolume();
     store.abandon();
     ledger.abandon();
     // Each of them can be stopped again by `stop`, which waits for it.
     void attempt(() => pool.stop('lease_lost'), this.#log);
-    for (const part of [configuration, disk, retention, credentials]) {
+    for (const part of [configuration, disk, retention, login]) {
       void attempt(() => part.stop(), this.#log);
     }
   }
@@ -173,12 +173,18 @@ export class Supervisor {
 
   async #open(signal: AbortSignal): Promise<void> {
     const config = this.#config;
-    const { credentials, pause, ledger, disk, guard, configuration, applied, initOutcome } =
+    const { login, pause, ledger, disk, poolMemory, configuration, lastGood, initReport } =
       this.#parts;
     await makeWritable(config.workspaceDirectory, 'BERTH_WORKSPACE_DIR');
     await openStateDirectory(config.stateDirectory, this.#log, {
       directories: [...loginStateParts.directories],
-      files: [...loginStateParts.files, goodCommitsFile, runMarkFile, replicaFile, accountsFile],
+      files: [
+        ...loginStateParts.files,
+        goodCommitsFile,
+        uncleanShutdownFile,
+        replicaFile,
+        accountsFile,
+      ],
     });
     this.#lease = await acquireLease({
       directory: config.stateDirectory,
@@ -191,11 +197,11 @@ export class Supervisor {
       this.#leaveVolume();
       this.#options.onFatal(this.#lease?.lost.reason as BerthError);
     });
-    await this.#parts.runMark.set();
+    await this.#parts.uncleanShutdown.set();
     await configuration.start();
-    await applied.load();
-    await initOutcome.load();
-    await credentials.start();
+    await lastGood.load();
+    await initReport.load();
+    await login.start();
     await this.#parts.checkouts.open();
     const directories = await this.#parts.workspaces.names();
     const loading = { ...this.#parts, log: this.#log, signal: this.#ending.signal };
@@ -204,7 +210,7 @@ export class Supervisor {
     await ledger.load();
     await disk.start();
     signal.throwIfAborted();
-    guard.start();
+    poolMemory.start();
     const jobs = await openJobs(this.#parts, this.#options);
     this.#jobs = jobs;
     const shared = { ...this.#parts, ...jobs, stopping: this.#ending.signal, log: this.#log };
@@ -258,7 +264,7 @@ export class Supervisor {
 
   async #stop(now: AbortSignal | undefined): Promise<void> {
     const reason = stoppingReason();
-    const { live, pool, disk, retention, guard, credentials, store, ledger, applied } = this.#parts;
+    const { live, pool, disk, retention, poolMemory, login, store, ledger, lastGood } = this.#parts;
     const served = this.#state === 'serving';
     this.#state = 'draining';
     this.#log.info('draining', `finishing ${live.size} prompts`, {
@@ -285,18 +291,18 @@ export class Supervisor {
       () => this.#parts.checkouts.stop(),
       () => disk.stop(),
       () => retention.stop(),
-      () => guard.stop(),
+      () => poolMemory.stop(),
       () => this.#parts.unprompted.stop(),
       () => this.#parts.usageWatch.stop(),
       () => pool.stop(),
       () => this.#parts.configSync.stop(),
       () => this.#parts.configuration.stop(),
-      () => credentials.stop(),
+      () => login.stop(),
       () => this.#parts.authentication.close(),
       () => store.stop(),
       () => ledger.flush(),
-      () => applied.flush(),
-      () => this.#lease?.lost.aborted === false && this.#parts.runMark.clear(),
+      () => lastGood.flush(),
+      () => this.#lease?.lost.aborted === false && this.#parts.uncleanShutdown.clear(),
       () => this.#lease?.release(),
       // As late as possible: while the server listens, each request gets an answer.
       () => this.#gracefulClose.close(),

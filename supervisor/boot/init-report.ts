@@ -58,7 +58,7 @@ const oldestLook = 25 * 3_600_000;
 
 const largestReport = 256 * 1024;
 
-export class InitOutcome {
+export class InitReportReader {
   readonly #stateDirectory: string;
   readonly #mostEntries: number;
   #report: ReportOfInit | undefined;

@@ -35,7 +35,7 @@ const largestReport = 256 * 1024;
 const largestRecord = 64 * 1024;
 const mostProfiles = 128;
 
-export class AppliedCommit {
+export class LastGoodCommit {
   readonly #stateDirectory: string;
   readonly #log: Log;
   #current: Commit | undefined;

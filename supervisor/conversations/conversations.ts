@@ -10,9 +10,9 @@ import { type Attachment, isBlock } from '../attachments/attachment.ts';
 import { type AttachmentLimits, newestWithin, usualLimits } from '../attachments/limits.ts';
 import type { Answer } from '../prompts/answer.ts';
 import {
-  type Intake,
   type Prompt,
   type PromptRequest,
+  type PromptResolver,
   type SentPrompt,
   unknownSession,
 } from '../prompts/prompt.ts';
@@ -54,7 +54,7 @@ export interface Reply {
 }
 
 export interface ConversationsOptions {
-  intake: Pick<Intake, 'resolve'>;
+  promptResolver: Pick<PromptResolver, 'resolve'>;
   prompts: RunsPrompts;
   profiles: ProfileSource;
   store: KnownHistoriesOptions['store'];
@@ -99,7 +99,7 @@ export class Conversations {
 
   /**
    * @param stream absent: the reply is wanted as a whole
-   * @throws BerthError as `Intake.resolve` and `RunsPrompts.run`; `model_not_found`; `session_not_found` if nothing is
+   * @throws BerthError as `PromptResolver.resolve` and `RunsPrompts.run`; `model_not_found`; `session_not_found` if nothing is
    *   known of `previous`
    */
   async run(
@@ -223,7 +223,7 @@ export class Conversations {
     own: Partial<Pick<PromptRequest, 'text' | 'attachments' | 'sessionId' | 'fork'>>,
   ): Promise<Prompt> {
     const { token, tokenId, traceparent, instructions, outputSchema } = request;
-    return this.#options.intake.resolve({
+    return this.#options.promptResolver.resolve({
       ...{ text, attachments, sessionId: undefined, fork: false, ...own },
       profile: chosen.profile.name,
       fields: {

@@ -18,7 +18,7 @@ export interface HttpLimits {
   lookEvery: number;
   connections: number;
   /** Connections without a valid token that are older than `grace`; above this number the oldest is closed. */
-  strangers: number;
+  untrusted: number;
   /** Connections without a valid token, of any age; above this number the oldest is closed at once. */
   crowd: number;
   /** Milliseconds: many clients that connect at once need a moment to send their tokens. */
@@ -32,7 +32,7 @@ export const httpLimits: HttpLimits = {
   keepAlive: 72_000,
   lookEvery: 5_000,
   connections: 1_024,
-  strangers: 64,
+  untrusted: 64,
   crowd: 512,
   grace: 10_000,
 };
@@ -49,7 +49,7 @@ export function limitsWithin(descriptors: number, workers: number): HttpLimits {
   return {
     ...httpLimits,
     connections,
-    strangers: Math.min(httpLimits.strangers, Math.floor(connections / 2)),
+    untrusted: Math.min(httpLimits.untrusted, Math.floor(connections / 2)),
     crowd: Math.min(httpLimits.crowd, Math.floor(connections / 2)),
   };
 }
@@ -71,17 +71,17 @@ export function serverOptions({ head, headTimeout, requestTimeout, lookEvery }: 
 export function boundConnections(server: Server, limits: BoundOptions) {
   server.maxConnections = limits.connections;
   server.on('drop', () => server.closeIdleConnections());
-  return new Strangers(server, limits);
+  return new UntrustedConnections(server, limits);
 }
 
-type BoundOptions = Pick<HttpLimits, 'connections' | 'strangers' | 'crowd' | 'grace'>;
+type BoundOptions = Pick<HttpLimits, 'connections' | 'untrusted' | 'crowd' | 'grace'>;
 
 /**
  * The connections on which no valid token has been received.
  * Invariant: a connection that is younger than `grace` is closed only if there are more than `crowd`. So clients that
  * connect at the same moment all have the time to send their tokens.
  */
-class Strangers {
+class UntrustedConnections {
   /** When each was accepted, in milliseconds of a monotonic clock; oldest first. */
   readonly #sockets = new Map<Socket, number>();
   readonly #limits: Omit<BoundOptions, 'connections'>;
@@ -93,7 +93,7 @@ class Strangers {
       this.#sockets.set(socket, performance.now());
       socket.once('close', () => this.#sockets.delete(socket));
       if (this.#sockets.size > limits.crowd) this.#closeOldest();
-      if (this.#sockets.size > limits.strangers) this.#reviewLater(limits.grace);
+      if (this.#sockets.size > limits.untrusted) this.#reviewLater(limits.grace);
     });
   }
 
@@ -111,9 +111,9 @@ class Strangers {
 
   #review(): void {
     this.#timer = undefined;
-    const { strangers, grace } = this.#limits;
+    const { untrusted, grace } = this.#limits;
     const now = performance.now();
-    while (this.#sockets.size > strangers) {
+    while (this.#sockets.size > untrusted) {
       const [oldest = now] = this.#sockets.values();
       const left = oldest + grace - now;
       if (left > 0) {

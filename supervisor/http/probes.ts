@@ -21,7 +21,7 @@ const most = 32;
 export function createProbesServer({ ready, registry, problems }: ProbesOptions): FastifyInstance {
   const server = fastify({ forceCloseConnections: true });
   boundConnections(server.server, {
-    ...{ connections: 2 * most, strangers: most, crowd: most, grace: 0 },
+    ...{ connections: 2 * most, untrusted: most, crowd: most, grace: 0 },
   });
   server.get('/livez', () => 'ok\n');
   server.get('/readyz', (_request, reply) =>

@@ -6,9 +6,9 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Log } from '../../shared/log.ts';
 import type { Answer } from '../prompts/answer.ts';
 import {
-  type Intake,
   type Prompt,
   type PromptRequest,
+  type PromptResolver,
   validTraceparent,
 } from '../prompts/prompt.ts';
 import type { RunsPrompts } from '../prompts/prompts.ts';
@@ -23,7 +23,7 @@ import { assertNoJobFields, promptAsJob, wantsJob } from './prompt-as-job.ts';
 import { EventStream } from './sse.ts';
 
 export interface PromptParts extends JobParts {
-  intake: Intake;
+  promptResolver: PromptResolver;
   sessions: RunsPrompts;
   idempotency: Idempotency;
   /** Bytes that the body of a prompt may have. */
@@ -45,7 +45,7 @@ export async function runPrompt(
   const { metadata } = request.body;
   const gone = callerGone(reply);
   const heartbeat = readHeartbeat(request.body.heartbeat);
-  const prompt = await parts.intake.resolve(requestOf(request));
+  const prompt = await parts.promptResolver.resolve(requestOf(request));
   const runs = onceOnly(request, reply, parts);
   if (wantsEvents(request)) {
     await stream(runs, prompt, metadata, gone, reply, parts.log);

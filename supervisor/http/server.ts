@@ -69,7 +69,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
     clientErrorHandler: answerNoRequest,
     routerOptions: { ignoreTrailingSlash: true },
   });
-  const strangers = boundConnections(server.server, limits);
+  const untrusted = boundConnections(server.server, limits);
   server.setValidatorCompiler(validatorCompiler);
   server.setSerializerCompiler(serializerCompiler);
   const parse = server.getDefaultJsonParser('error', 'error');
@@ -141,7 +141,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<Fastif
     const callers = request.routeOptions.config.route?.callers;
     if (callers === 'anyone' || callers === 'link') return next();
     const { name, id } = options.authentication.bearerOf(request);
-    strangers.trust(request.raw.socket);
+    untrusted.trust(request.raw.socket);
     request.token = name;
     request.tokenId = id;
     next();

@@ -7,7 +7,7 @@ import { asBerthError, BerthError } from '../../shared/errors.ts';
 import { formatDuration } from '../../shared/units.ts';
 import type { Attachment } from '../attachments/attachment.ts';
 import type { AttachmentStore } from '../attachments/attachment-store.ts';
-import type { Intake, Prompt } from '../prompts/prompt.ts';
+import type { Prompt, PromptResolver } from '../prompts/prompt.ts';
 import { become, isEnd, type Job, type JobPriority } from './job.ts';
 import { closed } from './job-approvals.ts';
 import { endAttempt } from './job-attempts.ts';
@@ -38,7 +38,7 @@ export interface NewJob {
 
 export interface JobsOptions {
   store: JobStore;
-  intake: Pick<Intake, 'resolve'>;
+  promptResolver: Pick<PromptResolver, 'resolve'>;
   /** The longest and the default time of one run, in milliseconds. */
   timeout: number;
   /** Keeps the attachments of jobs; absent: a job cannot have attachments. */
@@ -64,14 +64,14 @@ export class Jobs {
   /**
    * Accepts a job durably.
    * @returns the job of an earlier request with the same key, if there is one
-   * @throws BerthError as `Intake.resolve`, `invalid_request`, `idempotency_mismatch`, `jobs_full`,
+   * @throws BerthError as `PromptResolver.resolve`, `invalid_request`, `idempotency_mismatch`, `jobs_full`,
    *   `job_store_unavailable`
    */
   async accept(fields: NewJob, key?: JobKey): Promise<{ job: Job; created: boolean }> {
-    const { intake } = this.#options;
+    const { promptResolver } = this.#options;
     const { tokenId = null, priority = 'normal', attachments = [] } = fields;
     const request = promptRequestOf({ ...fields, tokenId, priority });
-    const prompt = await intake.resolve({ ...request, attachments });
+    const prompt = await promptResolver.resolve({ ...request, attachments });
     const now = this.#now();
     const job = this.#jobOf(fields, prompt, now);
     const added =

@@ -11,7 +11,7 @@ import type { ApprovalKeeper } from '../approvals/prompt-approvals.ts';
 import type { AttachmentStore } from '../attachments/attachment-store.ts';
 import type { Answer } from '../prompts/answer.ts';
 import type { Continuation } from '../prompts/continue-prompt.ts';
-import type { Intake, Prompt } from '../prompts/prompt.ts';
+import type { Prompt, PromptResolver } from '../prompts/prompt.ts';
 import type { RunsPrompts } from '../prompts/prompts.ts';
 import { lostTooOften, mostRestarts, type RunEnd } from './after-run.ts';
 import type { Job } from './job.ts';
@@ -26,7 +26,7 @@ import { unknownIn } from './stored-request.ts';
 
 export interface RunOptions extends RunRecordOptions {
   store: Pick<JobStore, 'update' | 'appendEvents'>;
-  intake: Pick<Intake, 'resolve'>;
+  promptResolver: Pick<PromptResolver, 'resolve'>;
   continuation: Pick<Continuation, 'resolve'>;
   prompts: RunsPrompts;
   /** Has the attachments of jobs; absent: no job has attachments. */
@@ -139,7 +139,7 @@ export class JobRun {
   }
 
   async #resolve() {
-    const { intake, continuation, attachments } = this.#options;
+    const { promptResolver, continuation, attachments } = this.#options;
     const { job } = this.#record;
     const kept = job.request.attachments ?? [];
     const files = kept.length > 0 ? await attachments?.load(job.id, kept) : undefined;
@@ -147,7 +147,7 @@ export class JobRun {
     const { sessionId, promptId } = job;
     const begins =
       sessionId === null || (promptId === null && isSame(sessionId, request.sessionId));
-    if (begins) return { prompt: await intake.resolve(request), lost: false };
+    if (begins) return { prompt: await promptResolver.resolve(request), lost: false };
     return continuation.resolve(request, { sessionId, promptId, cut: wasLost(job) });
   }
 

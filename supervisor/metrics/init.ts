@@ -2,14 +2,17 @@
  * The metrics about init's run before this start, and about local copies that wait for a person.
  */
 import { Gauge, type Registry } from 'prom-client';
-import type { InitOutcome, ReportOfInit } from '../boot/init-report.ts';
+import type { InitReportReader, ReportOfInit } from '../boot/init-report.ts';
 
 const changes = [
   ...(['written', 'restored', 'merged', 'removed'] as const),
   ...(['kept', 'conflicts', 'drift', 'skipped'] as const),
 ];
 
-export type InitSource = Pick<InitOutcome, 'report' | 'gitTokenExpiry' | 'conflicts' | 'refresh'>;
+export type InitSource = Pick<
+  InitReportReader,
+  'report' | 'gitTokenExpiry' | 'conflicts' | 'refresh'
+>;
 
 export function registerInit(source: InitSource, registers: Registry[]): void {
   const gauge = (name: string, help: string, value: () => number | undefined): void => {

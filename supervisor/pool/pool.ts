@@ -13,8 +13,8 @@ import { type EndOptions, endWorker, hastenEnd, type StopReason } from './end-wo
 import { Launches } from './launches.ts';
 import type { ProcessSpec, WarmTarget } from './process-spec.ts';
 import { RefillPause } from './refill-pause.ts';
-import { Pace } from './retry-after.ts';
-import { OneStart } from './serialized-start.ts';
+import { RetryAfter } from './retry-after.ts';
+import { SerializedStart } from './serialized-start.ts';
 import { type Lane, WaitingLine } from './waiting-line.ts';
 import type { RecycleReason, Worker, WorkerState } from './worker.ts';
 
@@ -64,9 +64,9 @@ export class Pool {
   readonly #options: PoolOptions;
   readonly #launches: Launches;
   readonly #line: WaitingLine;
-  readonly #pace = new Pace();
+  readonly #retryAfter = new RetryAfter();
   readonly #refill = new RefillPause(() => this.#reconcile());
-  readonly #oneStart: OneStart;
+  readonly #serializedStart: SerializedStart;
   #stopping: BerthError | undefined;
   #frozen = false;
   #idleTimer: NodeJS.Timeout | undefined;
@@ -74,7 +74,7 @@ export class Pool {
   constructor(options: PoolOptions) {
     this.#options = options;
     this.#line = new WaitingLine(options.queueLimit);
-    this.#oneStart = new OneStart(
+    this.#serializedStart = new SerializedStart(
       (profile) => options.startsAlone?.(profile) ?? false,
       () => this.#reconcile(),
     );
@@ -154,7 +154,7 @@ export class Pool {
     });
     this.#assign();
     const { maxWorkers } = this.#options;
-    const retryAfter = this.#pace.secondsFor(this.#line.length, maxWorkers);
+    const retryAfter = this.#retryAfter.secondsFor(this.#line.length, maxWorkers);
     this.#line.enforceLimit(this.count('starting'), retryAfter);
     this.#line.reportPlaces();
     return ticket.worker;
@@ -164,7 +164,7 @@ export class Pool {
   release(worker: Worker, usable: boolean): void {
     // A worker that has ended by itself is being removed already.
     if (worker.state !== 'busy' || !worker.process.alive) return;
-    this.#pace.ended(worker);
+    this.#retryAfter.ended(worker);
     this.#refill.end(worker);
     worker.become('idle');
     // A worker that has run a turn and has no session cannot serve another prompt.
@@ -268,7 +268,7 @@ export class Pool {
     this.#stopping ??= new BerthError('draining', 'cannot accept a prompt: the server is stopping');
     clearInterval(this.#idleTimer);
     this.#refill.stop();
-    this.#oneStart.stop();
+    this.#serializedStart.stop();
     this.#launches.stop();
     this.#line.rejectAll(this.#stopping);
     const grace = reason === 'lease_lost' ? graceOfLeaseLost : usualGrace;
@@ -314,11 +314,11 @@ export class Pool {
         action.worker.serve(action.ticket.spec);
         this.#launches.proved(action.worker.spec.profile);
         if (action.worker.isUnbound) this.#options.onStart?.(action.worker.spec.profile, true);
-        this.#pace.began(action.worker);
+        this.#retryAfter.began(action.worker);
         this.#line.serve(action.ticket, action.worker);
         break;
       case 'launch':
-        if (!this.#oneStart.mayStart(action.spec.profile, this.workers)) break;
+        if (!this.#serializedStart.mayStart(action.spec.profile, this.workers)) break;
         this.#launches.launch(action.spec);
         break;
       case 'recycle':

@@ -5,7 +5,7 @@ import type { Worker } from './worker.ts';
 const weight = 0.2;
 const longestWait = 300;
 
-export class Pace {
+export class RetryAfter {
   /** The moving average of the length of a turn, in milliseconds. */
   #average = 5_000;
   readonly #began = new WeakMap<Worker, number>();

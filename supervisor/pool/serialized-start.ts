@@ -8,7 +8,7 @@ import type { Worker } from './worker.ts';
 /** Milliseconds after which the next process may start, although the first one is not ready. */
 const bound = 10_000;
 
-export class OneStart {
+export class SerializedStart {
   readonly #alone: (profile: string) => boolean;
   readonly #onOver: () => void;
   #timer: NodeJS.Timeout | undefined;

@@ -13,13 +13,13 @@ import type { Transcripts } from '../sessions/transcripts.ts';
 import type { Answer } from './answer.ts';
 import { optedOut } from './lost-turn.ts';
 import { finishingTurn } from './overtaken-turn.ts';
-import type { Intake, Prompt, PromptRequest } from './prompt.ts';
+import type { Prompt, PromptRequest, PromptResolver } from './prompt.ts';
 import type { Rates } from './prompt-cost.ts';
 import { unreadable } from './resume-prompt.ts';
 import { type EndedTurn, turnIn } from './turn-in-transcript.ts';
 
 export interface ContinuationOptions {
-  intake: Pick<Intake, 'resolve'>;
+  promptResolver: Pick<PromptResolver, 'resolve'>;
   store: Pick<SessionStore, 'read' | 'peek' | 'note'>;
   transcripts: Pick<Transcripts, 'locate'>;
   catalog: Pick<SessionCatalog, 'discard'>;
@@ -67,22 +67,26 @@ export class Continuation {
 
   /**
    * @param request of the prompt, as it was before it was sent
-   * @throws BerthError as `Intake.resolve`; `worker_recycled` if the turn was cut or overtaken, and its caller
+   * @throws BerthError as `PromptResolver.resolve`; `worker_recycled` if the turn was cut or overtaken, and its caller
    *   opted out; `volume_unwritable` if the transcript cannot be read
    */
   async resolve(request: PromptRequest, sent: EarlierSend): Promise<Continued> {
-    const { intake, store, transcripts } = this.#options;
+    const { promptResolver, store, transcripts } = this.#options;
     const { sessionId, promptId, cut } = sent;
     const record = await store.read(sessionId);
     const isNew = request.fork || request.sessionId?.toLowerCase() !== sessionId.toLowerCase();
     if (record?.token !== request.token) {
-      return { prompt: await intake.resolve(request), lost: true };
+      return { prompt: await promptResolver.resolve(request), lost: true };
     }
     const schema = request.fields.output_schema !== undefined;
     const transcript = await readable(record.id, transcripts.locate(record.id));
     if (promptId === null) {
       if (transcript === undefined && isNew) return this.#anew(request, record.id);
-      const prompt = await intake.resolve({ ...request, sessionId: record.id, fork: false });
+      const prompt = await promptResolver.resolve({
+        ...request,
+        sessionId: record.id,
+        fork: false,
+      });
       return { prompt, lost: false };
     }
     const turn = await readable(record.id, turnIn(transcript, promptId, schema));
@@ -99,7 +103,7 @@ export class Continuation {
     const isUsed = transcript !== undefined && record.turns > 0;
     if (isUnknownInNew && !isUsed) return this.#anew(request, record.id);
     const isOvertaken = turn.kind === 'overtaken' || isUnknownInNew;
-    const prompt = await intake.resolve({ ...request, sessionId: record.id, fork: false });
+    const prompt = await promptResolver.resolve({ ...request, sessionId: record.id, fork: false });
     const changes =
       turn.kind === 'begun' || isLost
         ? { continues: { sessionId: record.id, promptId } }
@@ -115,7 +119,7 @@ export class Continuation {
   /** The turn has never begun, or its transcript is lost. */
   async #anew(request: PromptRequest, sessionId: string): Promise<Continued> {
     await this.#options.catalog.discard(sessionId);
-    return { prompt: await this.#options.intake.resolve(request), lost: false };
+    return { prompt: await this.#options.promptResolver.resolve(request), lost: false };
   }
 
   #answer(turn: EndedTurn, record: SessionRecord, promptId: string): Answer {

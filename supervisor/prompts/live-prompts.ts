@@ -111,7 +111,7 @@ export class LivePrompt {
   /**
    * Gives the prompt its profile as it is now. Call it while the prompt waits.
    * @returns whether the profile was loaded again
-   * @throws BerthError as `Intake.resolve`, if the profile no longer allows the prompt
+   * @throws BerthError as `PromptResolver.resolve`, if the profile no longer allows the prompt
    */
   renew(): boolean {
     const renewed = this.prompt.renewed?.();

@@ -86,7 +86,7 @@ export interface Prompt
   overrides: Overrides;
   /**
    * What the profile is now to the prompt; undefined if it was not loaded again. Absent: the profile stays.
-   * @throws BerthError as `Intake.resolve`, if the profile no longer allows the prompt
+   * @throws BerthError as `PromptResolver.resolve`, if the profile no longer allows the prompt
    */
   renewed?: () => Pick<Prompt, 'profile' | 'overrides'> | undefined;
   /** The flags that a session keeps which begins with this prompt. */
@@ -110,7 +110,7 @@ export interface Prompt
   onSend?: (sent: SentPrompt) => Promise<void>;
 }
 
-export interface IntakeOptions {
+export interface PromptResolverOptions {
   store: { read: (id: string) => Promise<SessionRecord | undefined> };
   /** Makes a session of a lost replica exist here. @returns false if it cannot; the default */
   adopt?: (sessionId: string) => Promise<boolean>;
@@ -123,11 +123,11 @@ export interface IntakeOptions {
   attachmentLimits?: AttachmentLimits;
 }
 
-export class Intake {
-  readonly #options: IntakeOptions;
+export class PromptResolver {
+  readonly #options: PromptResolverOptions;
   readonly #schemas = new SchemaCheck();
 
-  constructor(options: IntakeOptions) {
+  constructor(options: PromptResolverOptions) {
     this.#options = options;
   }
 

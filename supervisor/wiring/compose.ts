@@ -5,9 +5,9 @@ import type { Log } from '../../shared/log.ts';
 import { bringsLogin, setupTokenIn } from '../../shared/login-variables.ts';
 import { LiveApprovals } from '../approvals/live-approvals.ts';
 import type { DecisionOutcome } from '../approvals/prompt-approvals.ts';
-import { InitOutcome } from '../boot/init-report.ts';
-import { AppliedCommit } from '../boot/last-good-commit.ts';
-import { RunMark } from '../boot/unclean-shutdown.ts';
+import { InitReportReader } from '../boot/init-report.ts';
+import { LastGoodCommit } from '../boot/last-good-commit.ts';
+import { UncleanShutdown } from '../boot/unclean-shutdown.ts';
 import { readExpectedExtensions } from '../claude/expected-extensions.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
 import { queryUsage } from '../claude/usage-query.ts';
@@ -47,7 +47,7 @@ import { LivePrompts } from '../prompts/live-prompts.ts';
 import { LiveSessions } from '../prompts/live-sessions.ts';
 import type { LossReason } from '../prompts/lost-turn.ts';
 import { Pause } from '../prompts/pause.ts';
-import { Intake, type Prompt } from '../prompts/prompt.ts';
+import { type Prompt, PromptResolver } from '../prompts/prompt.ts';
 import { Rates } from '../prompts/prompt-cost.ts';
 import { Prompts } from '../prompts/prompts.ts';
 import { SettingsGuard } from '../prompts/settings-guard.ts';
@@ -102,9 +102,9 @@ export interface Parts {
   /** New commits of the configuration while sessions run. */
   configSync: ConfigSync;
   cliProblems: CliProblems;
-  applied: AppliedCommit;
-  initOutcome: InitOutcome;
-  runMark: RunMark;
+  lastGood: LastGoodCommit;
+  initReport: InitReportReader;
+  uncleanShutdown: UncleanShutdown;
   settings: SettingsGuard;
   /** Whether the first worker has become ready; undefined if no spare is wanted. */
   firstWorker: () => Promise<boolean> | undefined;
@@ -121,7 +121,7 @@ export interface Parts {
   prompts: Prompts;
   catalog: SessionCatalog;
   retention: Retention;
-  intake: Intake;
+  promptResolver: PromptResolver;
   /** Runs the prompts of clients that send their whole history each time. */
   conversations: Conversations;
   forkFlag: ForkFlag;
@@ -140,8 +140,8 @@ export interface Parts {
   /** Ends work without a prompt that may not run. */
   unprompted: UnpromptedWork;
   authentication: Authentication;
-  guard: PoolMemory;
-  credentials: Login;
+  poolMemory: PoolMemory;
+  login: Login;
   metrics: Metrics;
   /** The daily budgets that count for a token and a profile. */
   budgetsOf: (names: { token?: string; profile?: string }) => BudgetLimits;
@@ -182,7 +182,7 @@ export function createParts(options: PartsOptions): Parts {
   const specs = new ProcessSpecs({
     config,
     claudePath: () => cli().path,
-    commit: () => applied.commit,
+    commit: () => lastGood.commit,
     learnsLate,
     profiles,
     workspaces,
@@ -196,18 +196,18 @@ export function createParts(options: PartsOptions): Parts {
     },
     onLimit: (profile, limit) => limitHeard(loginOf(profile), limit),
   });
-  const applied = new AppliedCommit(stateDirectory, log);
-  const initOutcome = new InitOutcome(stateDirectory);
-  const runMark = new RunMark(stateDirectory, log);
+  const lastGood = new LastGoodCommit(stateDirectory, log);
+  const initReport = new InitReportReader(stateDirectory);
+  const uncleanShutdown = new UncleanShutdown(stateDirectory, log);
   const firstWorker = Promise.withResolvers<boolean>();
   const settings = new SettingsGuard({ configDirectory, policy: config.settingsCheck, log });
   const cliProblems = new CliProblems(log);
   const pool = new Pool({
-    explain: (profile, error) => applied.explain(profile, error),
+    explain: (profile, error) => lastGood.explain(profile, error),
     onStart: (profile, ready) => {
       firstWorker.resolve(ready);
       configSync.started(profile, ready);
-      if (ready) applied.ready(profile);
+      if (ready) lastGood.ready(profile);
     },
     warm: () => specs.warm(),
     mostStarts: Math.max(1, Math.floor(availableParallelism() / 2)),
@@ -222,7 +222,7 @@ export function createParts(options: PartsOptions): Parts {
       try {
         await prepareWorker(process, spec);
       } catch (error) {
-        throw guard.explain(error);
+        throw poolMemory.explain(error);
       } finally {
         process.health.expect(await expected);
         cliProblems.note(spec.profile, process.health.reports);
@@ -230,15 +230,15 @@ export function createParts(options: PartsOptions): Parts {
       await noted;
       configuration.assertUnchanged(changes);
     },
-    ceiling: () => guard.ceiling,
-    beforeEnd: (pid) => guard.beforeEnd(pid),
+    ceiling: () => poolMemory.ceiling,
+    beforeEnd: (pid) => poolMemory.beforeEnd(pid),
     clearAway: async (name, pid) => {
-      await guard.clearAway(name, pid);
+      await poolMemory.clearAway(name, pid);
       await workspaces.ended(name);
     },
     startsAlone: (name) => {
       const profile = profiles.get(name);
-      return profile !== undefined && usesFile(profile) && credentials.turns.pending;
+      return profile !== undefined && usesFile(profile) && login.turns.pending;
     },
     onRecycle: (reason) => metrics.recycled(reason),
     onWorkLost: (lost) => keepEndOf(store, lost),
@@ -247,7 +247,7 @@ export function createParts(options: PartsOptions): Parts {
   profiles.onChange(() => {
     cliProblems.forget();
     pool.renew();
-    void credentials.recordSetupTokens();
+    void login.recordSetupTokens();
     limitEnds.report(profileReasons);
   });
   const windows = new UsageWindows();
@@ -310,7 +310,7 @@ export function createParts(options: PartsOptions): Parts {
   const live = new LivePrompts();
   const liveApprovals = new LiveApprovals();
   const configSync = new ConfigSync({
-    ...{ pool, guard: configuration, applied, initOutcome, live, log },
+    ...{ pool, guard: configuration, lastGood, initReport, live, log },
   });
   const promptRate = new SharedRate(new PromptRate(), log);
   const admission = new Admission({
@@ -325,7 +325,7 @@ export function createParts(options: PartsOptions): Parts {
       quotaRefusalOf(windows, profile, model === undefined ? { priority } : { model, priority }),
     rate: promptRate,
     knowsToken: (id) => tokens.knows(id),
-    lostLogin: ({ profile }) => (usesFile(profile) ? credentials.refusal : undefined),
+    lostLogin: ({ profile }) => (usesFile(profile) ? login.refusal : undefined),
   });
   const catalog = new SessionCatalog({
     ...{ ...kept, running: new LiveSessions(live, pool) },
@@ -337,7 +337,7 @@ export function createParts(options: PartsOptions): Parts {
     logins: {
       keyOf: ({ profile }) => loginOf(profile),
       use: async ({ profile }, signal) =>
-        usesFile(profile) ? credentials.turns.begin(signal) : undefined,
+        usesFile(profile) ? login.turns.begin(signal) : undefined,
     },
     hang: { bound: config.hangTimeout, cpuOf: treeCpu, commandsOf: childCommands },
     rates,
@@ -367,7 +367,7 @@ export function createParts(options: PartsOptions): Parts {
     log,
   });
   const attachmentLimits = { files: config.attachmentMaxFiles, bytes: config.attachmentMaxSize };
-  const intake = new Intake({
+  const promptResolver = new PromptResolver({
     ...{ store, profiles, promptTimeout: config.promptTimeout },
     adopt: async (id) => {
       const adoption = await options.mirror()?.adopt(id);
@@ -377,7 +377,7 @@ export function createParts(options: PartsOptions): Parts {
   });
   const forkFlag = new ForkFlag({ config, cli, log });
   const conversations = new Conversations({
-    ...{ intake, prompts, profiles, store, transcripts, attachmentLimits },
+    ...{ promptResolver, prompts, profiles, store, transcripts, attachmentLimits },
     forksAt: (signal) => forkFlag.has(signal),
     onOrigin: (origin) => metrics.conversation(origin),
   });
@@ -403,11 +403,11 @@ export function createParts(options: PartsOptions): Parts {
     },
     isFull: () => disk.level === 'full',
   });
-  const guard: PoolMemory = new PoolMemory({
+  const poolMemory: PoolMemory = new PoolMemory({
     ...{ config, pool, log },
     limitOf: (profile) => profiles.get(profile)?.limits.memory,
   });
-  const credentials: Login = new Login({
+  const login: Login = new Login({
     configDirectory,
     stateDirectory,
     source: config.credentialsSource,
@@ -430,18 +430,18 @@ export function createParts(options: PartsOptions): Parts {
     onEvent: (event) => metrics.credentials(event),
     onRefreshFailure: (reason) => metrics.refreshFailed(reason),
   });
-  const accounts = new AccountChanges(credentials.watch.history);
+  const accounts = new AccountChanges(login.watch.history);
   const usageWatch = new UsageWatch({
     ...{ windows, log, login: commonLogin },
     // Other logins, such as setup-tokens, may not read their use.
     wanted: () =>
       pause.state === undefined &&
       pool.count('busy') === 0 &&
-      credentials.state.kind === 'valid' &&
+      login.state.kind === 'valid' &&
       quotaReport(profiles.all(), windows).shares.some(({ login }) => login === commonLogin) &&
       profiles.all().some(usesFile),
     query: async (signal) => {
-      const { state } = credentials;
+      const { state } = login;
       if (state.kind !== 'valid' || state.credentials.expiresAt < Date.now() + 120_000) return;
       const { text } = state.credentials;
       const { inherited } = config;
@@ -457,11 +457,11 @@ export function createParts(options: PartsOptions): Parts {
       profiles.all().map(({ name }) => [name, pool.launchFailures.has(name)] as const),
     cliProblems: () => cliProblems.all,
     ready,
-    uncleanEnd: () => runMark.uncleanEnd,
+    uncleanEnd: () => uncleanShutdown.uncleanEnd,
     queued: () => pool.queued,
     queueLimit: () => config.queueLimit,
-    memory: () => guard.report,
-    init: initOutcome,
+    memory: () => poolMemory.report,
+    init: initReport,
     profilesRefused: () => profiles.status.problem !== null,
     settingsIgnored: () => settings.ignored,
     cliSetBack: () => cli().setBack === true,
@@ -472,13 +472,13 @@ export function createParts(options: PartsOptions): Parts {
     paused: () => pause.state !== undefined,
     limits: () => gate.states,
     quota: () => quotaReport(profiles.all(), windows),
-    credentialsExpiry: () => expiryOf(credentials),
+    credentialsExpiry: () => expiryOf(login),
     login: () => ({
-      lost: credentials.refusal !== undefined,
-      waits: credentials.watch.waiting !== undefined,
-      refreshedAt: credentials.watch.refreshedAt,
-      deadline: credentials.deadline,
-      setupTokens: credentials.setupTokens,
+      lost: login.refusal !== undefined,
+      waits: login.watch.waiting !== undefined,
+      refreshedAt: login.watch.refreshedAt,
+      deadline: login.deadline,
+      setupTokens: login.setupTokens,
     }),
     disks: () => disk.readings,
     sessions: () => store.size,
@@ -487,7 +487,16 @@ export function createParts(options: PartsOptions): Parts {
     approvals: () => liveApprovals.all.length,
   });
   return {
-    ...{ pool, configuration, configSync, cliProblems, applied, initOutcome, runMark, settings },
+    ...{
+      pool,
+      configuration,
+      configSync,
+      cliProblems,
+      lastGood,
+      initReport,
+      uncleanShutdown,
+      settings,
+    },
     firstWorker: () => (specs.warm().length > 0 ? firstWorker.promise : undefined),
     ...{
       store,
@@ -502,10 +511,18 @@ export function createParts(options: PartsOptions): Parts {
       catalog,
     },
     retention,
-    ...{ intake, conversations, forkFlag },
+    ...{ promptResolver, conversations, forkFlag },
     ...{
       limitEnds,
-      continuation: new Continuation({ ...kept, intake, catalog, rates, spent, finish, ...onDisk }),
+      continuation: new Continuation({
+        ...kept,
+        promptResolver,
+        catalog,
+        rates,
+        spent,
+        finish,
+        ...onDisk,
+      }),
     },
     ...{
       pause,
@@ -515,8 +532,8 @@ export function createParts(options: PartsOptions): Parts {
       admission,
       promptRate,
       unprompted,
-      guard,
-      credentials,
+      poolMemory,
+      login,
       metrics,
       budgetsOf,
     },

@@ -15,8 +15,8 @@ import { redact } from '../../shared/redact.ts';
 import { SerialQueue } from '../../shared/serial-queue.ts';
 import { type SyncReply, syncMessage } from '../../shared/sync-messages.ts';
 import { pause } from '../../shared/waiting.ts';
-import type { InitOutcome } from '../boot/init-report.ts';
-import type { AppliedCommit } from '../boot/last-good-commit.ts';
+import type { InitReportReader } from '../boot/init-report.ts';
+import type { LastGoodCommit } from '../boot/last-good-commit.ts';
 import type { ConfigurationGuard } from '../configuration/guard.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { LivePrompts } from '../prompts/live-prompts.ts';
@@ -24,8 +24,8 @@ import type { LivePrompts } from '../prompts/live-prompts.ts';
 export interface ConfigSyncOptions {
   pool: Pick<Pool, 'freeze' | 'thaw' | 'workers' | 'recycle' | 'launchFailures'>;
   guard: Pick<ConfigurationGuard, 'hold' | 'reload'>;
-  applied: Pick<AppliedCommit, 'load' | 'commit' | 'since'>;
-  initOutcome: Pick<InitOutcome, 'load'>;
+  lastGood: Pick<LastGoodCommit, 'load' | 'commit' | 'since'>;
+  initReport: Pick<InitReportReader, 'load'>;
   live: Pick<LivePrompts, 'count'>;
   log: Log;
   /** Milliseconds after which prompts do not wait any longer for the end of a change. */
@@ -68,7 +68,7 @@ export class ConfigSync {
   /** From now on init may change the volume. Call it when the configuration has been read. */
   open(): void {
     this.#open = true;
-    this.#judging = this.#options.applied.commit;
+    this.#judging = this.#options.lastGood.commit;
     this.#listen();
   }
 
@@ -79,17 +79,17 @@ export class ConfigSync {
 
   /** A worker of the profile has become ready, or could not be started. */
   started(profile: string, ready: boolean): void {
-    const { applied, pool } = this.#options;
+    const { lastGood, pool } = this.#options;
     if (ready) this.#failedBefore.delete(profile);
     const commit = this.#judging;
-    if (commit === undefined || commit !== applied.commit || this.#holds) return;
+    if (commit === undefined || commit !== lastGood.commit || this.#holds) return;
     if (ready) {
       this.#judge({ kind: 'verdict', commit, good: true });
       return;
     }
     if (this.#failedBefore.has(profile)) return;
     const failure = pool.launchFailures.get(profile);
-    if (!failure || failure.attempts < mostFailures || !applied.since(profile)) return;
+    if (!failure || failure.attempts < mostFailures || !lastGood.since(profile)) return;
     const reason = redact(failure.error.message).slice(0, 1_000);
     this.#judge({ kind: 'verdict', commit, good: false, reason });
     if (this.#peer && !this.#peer.closed.aborted) this.#awaitRollBack(commit);
@@ -152,26 +152,26 @@ export class ConfigSync {
 
   /** @param commit undefined if init has not announced the end of its change */
   async #adopt(commit: string | undefined): Promise<void> {
-    const { pool, guard, applied, initOutcome, log } = this.#options;
-    const before = applied.commit;
+    const { pool, guard, lastGood, initReport, log } = this.#options;
+    const before = lastGood.commit;
     // init also announces that the report about the same commit has changed.
-    if (!this.#holds && commit === before) return initOutcome.load();
+    if (!this.#holds && commit === before) return initReport.load();
     clearTimeout(this.#timer);
     let isRight = false;
     try {
-      await applied.load();
-      await initOutcome.load();
+      await lastGood.load();
+      await initReport.load();
       isRight = await guard.reload();
       if (!isRight) this.#peer?.send({ kind: 'repair' } satisfies SyncReply);
     } catch (error) {
       log.error('failed', 'the new configuration could not be read', { error });
     }
     this.#holds = false;
-    if (applied.commit !== before) this.#verdict = undefined;
-    this.#judging = isRight && !this.#verdict ? applied.commit : undefined;
-    if (applied.commit !== before) {
+    if (lastGood.commit !== before) this.#verdict = undefined;
+    this.#judging = isRight && !this.#verdict ? lastGood.commit : undefined;
+    if (lastGood.commit !== before) {
       log.info('configuration_synced', 'the volume has a new commit; workers are renewed', {
-        commit: applied.commit,
+        commit: lastGood.commit,
         previous_commit: before,
       });
       for (const worker of pool.workers) {

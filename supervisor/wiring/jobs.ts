@@ -53,7 +53,7 @@ export async function openJobs(
   parts: Parts,
   { config, profiles, log }: { config: SupervisorConfig; profiles: Profiles; log: Log },
 ): Promise<JobParts> {
-  const { intake, continuation, prompts, limitEnds, metrics } = parts;
+  const { promptResolver, continuation, prompts, limitEnds, metrics } = parts;
   const callbacks = await Callbacks.open({
     hosts: config.callbackHosts,
     secretFile: config.webhookSecretFile,
@@ -71,7 +71,7 @@ export async function openJobs(
   // The volume of this replica is not that of another one.
   const attachments = redis?.attachments ?? new KeptAttachments(stateDirectory);
   const runner: JobRunner = new JobRunner({
-    ...{ store, intake, continuation, prompts, attachments, log },
+    ...{ store, promptResolver, continuation, prompts, attachments, log },
     approvals: parts.liveApprovals,
     owner: randomUUID(),
     shared: redis !== undefined,
@@ -101,7 +101,7 @@ export async function openJobs(
   const { approvals, notices } = connectApprovals(parts, wiring);
   const accounts = new KnownAccounts(
     stateDirectory,
-    () => accountsOf(profiles.all(), config.inherited, parts.credentials),
+    () => accountsOf(profiles.all(), config.inherited, parts.login),
     log,
   );
   /** Until the jobs that wait for the limits of the account before are due. */
@@ -125,7 +125,7 @@ export async function openJobs(
     });
   };
   const jobs = new Jobs({
-    ...{ store, intake, attachments },
+    ...{ store, promptResolver, attachments },
     timeout: config.jobTimeout,
     onAccepted: ({ priority }) => metrics.jobAccepted(priority),
     onCancelled: (id) => {

@@ -3,7 +3,7 @@ import { bringsLogin } from '../../shared/login-variables.ts';
 import { printable } from '../../shared/printable.ts';
 import { redact } from '../../shared/redact.ts';
 import { version } from '../../shared/version.ts';
-import type { InitOutcome } from '../boot/init-report.ts';
+import type { InitReportReader } from '../boot/init-report.ts';
 import type { SupervisorConfig } from '../config.ts';
 import type { Login } from '../credentials/login.ts';
 import type { Status } from '../http/status.ts';
@@ -27,7 +27,7 @@ export interface StatusParts extends Parts {
 
 export function describeStatus(parts: StatusParts): Status {
   const { pool, config } = parts;
-  const { reading } = parts.guard.report;
+  const { reading } = parts.poolMemory.report;
   const sizes = new Map(reading.workers.map((worker) => [worker.name, worker]));
   const now = performance.now();
   const seconds = (since: number): number => Math.round((now - since) / 1_000);
@@ -52,10 +52,10 @@ export function describeStatus(parts: StatusParts): Status {
         ? {}
         : { config_commit: worker.process.configCommit }),
     })),
-    configuration: describeConfiguration(parts.initOutcome),
+    configuration: describeConfiguration(parts.initReport),
     ...describeProblems(parts),
     queue: { length: pool.queued, limit: config.queueLimit },
-    memory: describeMemory(parts.guard.report),
+    memory: describeMemory(parts.poolMemory.report),
     recycles: { ...parts.metrics.losses.recycles },
     turns_carried_on: { ...parts.metrics.losses.carriedOn },
     turns_lost: { ...parts.metrics.losses.lost },
@@ -73,7 +73,7 @@ export function describeStatus(parts: StatusParts): Status {
         level,
       })),
     },
-    credentials: describeCredentials(parts.credentials, config),
+    credentials: describeCredentials(parts.login, config),
     paused: parts.pause.state ?? null,
     tokens: parts.authentication.uses(),
     spending: describeSpending(parts),
@@ -82,7 +82,7 @@ export function describeStatus(parts: StatusParts): Status {
 
 /** What the CLI cannot start, load or run, or ignores: also for `berth doctor`, which has no token. */
 export function describeProblems(
-  parts: Pick<Parts, 'pool' | 'applied' | 'cliProblems' | 'settings'>,
+  parts: Pick<Parts, 'pool' | 'lastGood' | 'cliProblems' | 'settings'>,
 ): Pick<Status, 'launch_failures' | 'cli_problems' | 'settings'> {
   return {
     launch_failures: describeFailures(parts),
@@ -103,7 +103,7 @@ function used(supported: boolean | undefined): Status['shared_spares'] {
   return supported ? 'used' : 'unsupported';
 }
 
-function describeConfiguration({ report }: InitOutcome): Status['configuration'] {
+function describeConfiguration({ report }: InitReportReader): Status['configuration'] {
   if (!report) return null;
   const { repository, commit, remote, problem, settings } = report;
   const { confirmed_at, finished_at: applied_at } = report;
@@ -122,10 +122,10 @@ function describeConfiguration({ report }: InitOutcome): Status['configuration']
 
 function describeFailures({
   pool,
-  applied,
-}: Pick<Parts, 'pool' | 'applied'>): Status['launch_failures'] {
+  lastGood,
+}: Pick<Parts, 'pool' | 'lastGood'>): Status['launch_failures'] {
   return [...pool.launchFailures].map(([profile, { error, stderr, attempts, since }]) => {
-    const suspect = applied.since(profile);
+    const suspect = lastGood.since(profile);
     return {
       profile,
       message: redact(error.message),

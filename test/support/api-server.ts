@@ -20,7 +20,7 @@ import { Jobs } from '../../supervisor/jobs/jobs.ts';
 import { builtInProfile } from '../../supervisor/profiles/profile.ts';
 import type { Answer } from '../../supervisor/prompts/answer.ts';
 import { Pause } from '../../supervisor/prompts/pause.ts';
-import { Intake } from '../../supervisor/prompts/prompt.ts';
+import { PromptResolver } from '../../supervisor/prompts/prompt.ts';
 import type { RunsPrompts } from '../../supervisor/prompts/prompts.ts';
 import { SessionCatalog } from '../../supervisor/sessions/catalog.ts';
 import type { SessionRecord } from '../../supervisor/sessions/session-record.ts';
@@ -67,7 +67,7 @@ export async function startApiServer(t: Test, options: ApiServerTestOptions = {}
   const directory = testDirectory(t, { state: {}, work: {}, tmp: {} });
   const store = storeIn(t, join(directory, 'state'));
   for (const record of options.sessions ?? []) await store.write(record);
-  const intake = new Intake({
+  const promptResolver = new PromptResolver({
     store,
     profiles: { get: () => profile, forToken: () => profile },
     promptTimeout: 60_000,
@@ -83,7 +83,7 @@ export async function startApiServer(t: Test, options: ApiServerTestOptions = {}
     profiles,
     jobs: new Jobs({
       store: jobStore,
-      intake,
+      promptResolver,
       timeout: 7_200_000,
       onCancelled: () => {},
     }),
@@ -121,7 +121,7 @@ export async function startApiServer(t: Test, options: ApiServerTestOptions = {}
     }),
     sessions,
     conversations: new Conversations({
-      ...{ intake, prompts: sessions, profiles, store, transcripts },
+      ...{ promptResolver, prompts: sessions, profiles, store, transcripts },
       forksAt: async () => true,
       onOrigin: () => {},
     }),
@@ -132,7 +132,7 @@ export async function startApiServer(t: Test, options: ApiServerTestOptions = {}
     authentication,
     maxPromptBytes: options.maxPromptBytes ?? 1024 ** 2,
     maxAttachmentBytes: options.maxAttachmentBytes ?? 0,
-    intake,
+    promptResolver,
     status: () => {
       throw new Error('not asked here');
     },

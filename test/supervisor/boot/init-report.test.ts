@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { Registry } from 'prom-client';
 import t from 'tap';
 import type { InitReport } from '../../../init/report.ts';
-import { InitOutcome } from '../../../supervisor/boot/init-report.ts';
+import { InitReportReader } from '../../../supervisor/boot/init-report.ts';
 import type { Status } from '../../../supervisor/http/status.ts';
 import { registerInit } from '../../../supervisor/metrics/init.ts';
 import { makeSurroundings } from '../../support/claude.ts';
@@ -45,7 +45,7 @@ const report: InitReport = {
 
 /** The metrics after `load`, as a scrape shows them: by name and labels. */
 async function scrape(directory: string) {
-  const outcome = new InitOutcome(directory);
+  const outcome = new InitReportReader(directory);
   await outcome.load();
   const registry = new Registry();
   registerInit(outcome, [registry]);
@@ -114,7 +114,7 @@ t.test(
   async (t) => {
     const read = async (more: object) => {
       const text = JSON.stringify({ ...report, ...more });
-      const outcome = new InitOutcome(testDirectory(t, { 'report.json': text }));
+      const outcome = new InitReportReader(testDirectory(t, { 'report.json': text }));
       await outcome.load();
       return outcome.report;
     };
@@ -171,7 +171,7 @@ t.test(
     for (const name of ['b', 'c', 'd', 'e']) {
       writeFileSync(join(directory, `state/conflicts/${name}`), '');
     }
-    const bounded = new InitOutcome(join(directory, 'state'), 3);
+    const bounded = new InitReportReader(join(directory, 'state'), 3);
     await bounded.refresh();
     t.equal(bounded.conflicts, 3);
   },

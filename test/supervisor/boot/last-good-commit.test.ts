@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
-import { AppliedCommit, goodCommitsFile } from '../../../supervisor/boot/last-good-commit.ts';
+import { goodCommitsFile, LastGoodCommit } from '../../../supervisor/boot/last-good-commit.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { testDirectory } from '../../support/directory.ts';
 
@@ -16,7 +16,7 @@ async function load(directory: string, commit?: string, repository = 'somebody/d
     writeFileSync(join(directory, 'report.json'), JSON.stringify(report));
   }
   const log = captureLog();
-  const applied = new AppliedCommit(directory, log.log);
+  const applied = new LastGoodCommit(directory, log.log);
   await applied.load();
   return { applied, log };
 }

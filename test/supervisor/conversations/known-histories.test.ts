@@ -35,7 +35,7 @@ function makeConversations(records = new Map<string, SessionRecord>(), transcrip
   };
   const profile = { name: 'default', aliases: [] } as unknown as Profile;
   const conversations = new Conversations({
-    intake: {
+    promptResolver: {
       resolve: async ({ sessionId = '', ...rest }) =>
         ({ ...rest, record: records.get(sessionId) }) as unknown as Prompt,
     },

@@ -152,13 +152,13 @@ t.test(
   'file descriptors for workers are reserved, even if the limit of descriptors is low',
   async (t) => {
     t.same(limitsWithin(Number.POSITIVE_INFINITY, 64), httpLimits);
-    t.match(limitsWithin(1_024, 4), { connections: 864, strangers: 64, crowd: 432 });
-    t.match(limitsWithin(64, 4), { connections: 16, strangers: 8, crowd: 8 });
+    t.match(limitsWithin(1_024, 4), { connections: 864, untrusted: 64, crowd: 432 });
+    t.match(limitsWithin(64, 4), { connections: 16, untrusted: 8, crowd: 8 });
   },
 );
 
 t.test('of connections without a token the oldest goes, none with one', async (t) => {
-  const { port } = await startApiServer(t, { limits: { strangers: 2, crowd: 2 } });
+  const { port } = await startApiServer(t, { limits: { untrusted: 2, crowd: 2 } });
   const known = open(t, port);
   known.write(whole);
   await once(known, 'data');
@@ -186,7 +186,7 @@ t.test(
 );
 
 t.test('connections without a token that stay are closed after the grace', async (t) => {
-  const { port } = await startApiServer(t, { limits: { strangers: 2, crowd: 8, grace: 50 } });
+  const { port } = await startApiServer(t, { limits: { untrusted: 2, crowd: 8, grace: 50 } });
   const known = open(t, port);
   known.write(whole);
   await once(known, 'data');

@@ -49,7 +49,7 @@ async function startRunner(t: Test, options: Partial<RunnerOptions> & { script?:
     store,
     owner: 'here',
     workers: 1,
-    intake: { resolve },
+    promptResolver: { resolve },
     continuation: {
       resolve: async (_request, before) => {
         continued.push(before);
@@ -68,7 +68,7 @@ async function startRunner(t: Test, options: Partial<RunnerOptions> & { script?:
   });
   const jobs = new Jobs({
     store,
-    intake: { resolve },
+    promptResolver: { resolve },
     timeout: 7_200_000,
     onCancelled: (id) => runner.cancelled(id),
   });

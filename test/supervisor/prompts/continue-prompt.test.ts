@@ -13,7 +13,7 @@ function makeContinuation(locate: () => Promise<string | undefined>, turns = 0) 
   const discarded: string[] = [];
   const unused = () => t.fail('nothing is counted or priced');
   const continuation = new Continuation({
-    intake: { resolve: async ({ text, attachments }) => ({ text, attachments }) as Prompt },
+    promptResolver: { resolve: async ({ text, attachments }) => ({ text, attachments }) as Prompt },
     store: {
       read: async (id) => ({ id, token: 'tests', turns }) as SessionRecord,
       peek: unused as never,
@@ -112,7 +112,7 @@ t.test('a turn is counted in the record that another prompt has changed meanwhil
   const current = { ...read, last_used_at: '2026-11-29T11:00:00.000Z', turns: 2, cost_usd: 3 };
   const noted: SessionRecord[] = [];
   const continuation = new Continuation({
-    intake: { resolve: async () => t.fail('the turn has ended') as never },
+    promptResolver: { resolve: async () => t.fail('the turn has ended') as never },
     store: {
       read: async () => read,
       peek: () => current,

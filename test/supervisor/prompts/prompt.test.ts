@@ -1,6 +1,6 @@
 import t from 'tap';
 import { builtInProfile, type Profile } from '../../../supervisor/profiles/profile.ts';
-import { Intake, type PromptRequest } from '../../../supervisor/prompts/prompt.ts';
+import { type PromptRequest, PromptResolver } from '../../../supervisor/prompts/prompt.ts';
 import type { SessionRecord } from '../../../supervisor/sessions/session-record.ts';
 import { sessionRecord } from '../../support/session-record.ts';
 
@@ -16,12 +16,12 @@ async function resolved(
   rest: Partial<PromptRequest> = {},
 ) {
   let profile = withTools('Bash', 'Read');
-  const intake = new Intake({
+  const promptResolver = new PromptResolver({
     store: { read: async () => record },
     profiles: { get: () => profile, forToken: () => profile },
     promptTimeout: 60_000,
   });
-  const prompt = await intake.resolve({
+  const prompt = await promptResolver.resolve({
     ...{ text: 'x', sessionId: record?.id, fork: false, profile: undefined, fields },
     ...{ onLimit: 'wait', onRecycle: 'continue', token: 'tests', tokenId: undefined },
     ...{ traceparent: undefined, ...rest },

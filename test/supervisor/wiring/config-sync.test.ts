@@ -45,7 +45,7 @@ function open({ patience = 10_000, rollBackPatience = 10_000 } = {}) {
         return volume.isWhole;
       },
     },
-    applied: {
+    lastGood: {
       load: async () => {
         current = volume.commit;
       },
@@ -61,7 +61,7 @@ function open({ patience = 10_000, rollBackPatience = 10_000 } = {}) {
         };
       },
     },
-    initOutcome: { load: async () => void reports.push('read') },
+    initReport: { load: async () => void reports.push('read') },
     live: { count: (state) => (state === 'sent' ? prompts.sent : prompts.running) },
     log: captured.log,
     ...{ patience, rollBackPatience },
