@@ -5,6 +5,7 @@
  * read again for each request, so a new token in the Secret is used at once. A token of an App
  * has only the rights that the purpose needs.
  */
+import { LRUCache } from 'lru-cache';
 import type { Dispatcher } from 'undici';
 import { BerthError } from '../../shared/errors.ts';
 import { abortable } from '../../shared/waiting.ts';
@@ -65,7 +66,7 @@ const mostTokens = 200;
 
 export function createLogins(options: LoginsOptions): Logins {
   const { home, githubApiUrl, tokenPlace, dispatcher, signal: end } = options;
-  const made = new Map<string, { token: Promise<string>; until: number }>();
+  const made = new LRUCache<string, Promise<string>>({ max: mostTokens, ttl: renewal });
   let last: LoginSource | undefined;
 
   const source = (): LoginSource => {
@@ -81,18 +82,15 @@ export function createLogins(options: LoginsOptions): Logins {
   const ofApp = (app: GitHubApp, { path }: Place, access: Access) => {
     const key = [path, access, app.id, app.installationId, app.privateKey].join('\0');
     const known = made.get(key);
-    if (known && known.until > performance.now()) return known.token;
+    if (known) return known;
     const token = import('../github/github-app.ts').then(({ installationToken }) =>
       installationToken({
         ...{ app, apiUrl: githubApiUrl ?? '', path, dispatcher, signal: end },
         permissions: rights[access],
       }),
     );
-    made.delete(key);
-    made.set(key, { token, until: performance.now() + renewal });
-    token.catch(() => made.get(key)?.token === token && made.delete(key));
-    const [oldest] = made.keys();
-    if (made.size > mostTokens && oldest !== undefined) made.delete(oldest);
+    made.set(key, token);
+    token.catch(() => made.peek(key) === token && made.delete(key));
     return token;
   };
 

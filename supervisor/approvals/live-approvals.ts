@@ -2,6 +2,7 @@
  * The approvals that turns of this process wait for.
  * Invariants: an approval is here from its question until the turn goes on or ends. The first decision wins.
  */
+import { LRUCache } from 'lru-cache';
 import { type Approval, type ApprovalContext, type ApprovalDecision, decided } from './approval.ts';
 
 export interface Waiting {
@@ -18,8 +19,8 @@ const mostPast = 200;
 export class LiveApprovals {
   /** In the sequence of their questions. */
   readonly #waiting = new Map<string, Waiting>();
-  /** Approvals that have ended, the oldest first, for callers that come late. */
-  readonly #past = new Map<string, Pick<Waiting, 'approval' | 'context'>>();
+  /** The last approvals that have ended, for callers that come late. */
+  readonly #past = new LRUCache<string, Pick<Waiting, 'approval' | 'context'>>({ max: mostPast });
   readonly #listeners = new Set<(waiting: Waiting) => void>();
 
   get all(): readonly Waiting[] {
@@ -46,8 +47,6 @@ export class LiveApprovals {
     this.#waiting.delete(last.id);
     if (!waiting) return;
     this.#past.set(last.id, { approval: last, context: waiting.context });
-    const [oldest] = this.#past.keys();
-    if (this.#past.size > mostPast && oldest !== undefined) this.#past.delete(oldest);
   }
 
   /** An approval that waits, or one of the last that have ended. */

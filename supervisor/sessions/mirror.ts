@@ -7,6 +7,7 @@
 import { constants } from 'node:fs';
 import { open, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
+import { LRUCache } from 'lru-cache';
 import { BerthError, messageOf, systemCode } from '../../shared/errors.ts';
 import { makeDirectories, obstructedParent, writeFileAtomic } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
@@ -82,7 +83,7 @@ export class SessionMirror {
   readonly #copying = new SerialQueue();
   readonly #stopping = new AbortController();
   /** The bytes of each copy, the least recently changed first; infinite: the session is not copied any more. */
-  readonly #copied = new Map<string, number>();
+  readonly #copied = new LRUCache<string, number>({ max: mostKnown });
   /** Sessions that wait for a copy. */
   readonly #waiting = new Set<string>();
   readonly #later = new Set<Promise<void>>();
@@ -170,7 +171,7 @@ export class SessionMirror {
       if (read === 'too long') {
         const text = `a transcript has more than ${longest} bytes: it is not copied to Redis any more`;
         log.warn('session_unmirrored', text, { session_id: record.id });
-        this.#know(key, Number.POSITIVE_INFINITY);
+        this.#copied.set(key, Number.POSITIVE_INFINITY);
         return kept.remove(key);
       }
       if (read === 'shorter') {
@@ -197,19 +198,12 @@ export class SessionMirror {
         };
         const text = `the transcript of a session is not copied to Redis any more: ${why[added]}`;
         log.warn('session_unmirrored', text, { session_id: key });
-        this.#know(key, Number.POSITIVE_INFINITY);
+        this.#copied.set(key, Number.POSITIVE_INFINITY);
         return added;
       }
     }
-    this.#know(key, from + lines.length);
+    this.#copied.set(key, from + lines.length);
     return 'kept';
-  }
-
-  #know(key: string, bytes: number): void {
-    this.#copied.delete(key);
-    this.#copied.set(key, bytes);
-    const [oldest] = this.#copied.keys();
-    if (this.#copied.size > mostKnown && oldest !== undefined) this.#copied.delete(oldest);
   }
 
   async #adopt(key: string): Promise<Adoption> {
