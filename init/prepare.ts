@@ -152,7 +152,7 @@ async function run(run: Run): Promise<InitReport> {
   let source = await steps.run('fetch', () =>
     live?.source
       ? live.source(volume)
-      : wantedCommit({ config, volume, quarantine, repairs, avoid, log, signal }),
+      : wantedCommit({ config, started, volume, quarantine, repairs, avoid, log, signal }),
   );
   const proposed = await proposedOnVolume(stateDirectory, repository.url, directory ?? null);
   const reconcileWith = (source: Source) =>

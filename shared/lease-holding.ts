@@ -142,6 +142,13 @@ export function holdLease(options: HoldingOptions): Lease {
   };
 }
 
+/** Refuses, before a file appears, the write of a program that has lost the lease since it began the write. */
+export function onlyWhile(mayWrite: () => boolean): () => Promise<void> {
+  return async () => {
+    if (!mayWrite()) throw notHeld('another program holds it now');
+  };
+}
+
 /** The error of a program that does not hold the lease any more. */
 export function notHeld(cause: string): BerthError {
   return new BerthError('lease_held', `cannot continue with the volume: ${cause}`);

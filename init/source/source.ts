@@ -1,8 +1,8 @@
 /**
  * Provides the wanted commit: from the git server or, if that fails, from the volume
  * (without-server.ts).
- * Invariants: the server gets three quarters of the deadline, so that there is time to continue
- * without the server. A state of another repository or ref is never used.
+ * Invariants: the server gets three quarters of the time that is left, so that there is time to
+ * continue without the server. A state of another repository or ref is never used.
  */
 import { join } from 'node:path';
 import { BerthError, messageOf } from '../../shared/errors.ts';
@@ -48,6 +48,8 @@ export type Avoid = (
 
 export interface SourceOptions {
   config: InitConfig;
+  /** When the time of BERTH_TIMEOUT began, by `performance.now()`. */
+  started: number;
   volume: Volume;
   quarantine: Aside;
   /** Repairs are added here. */
@@ -58,14 +60,15 @@ export interface SourceOptions {
   signal: AbortSignal;
 }
 
-/** The git server's share of BERTH_TIMEOUT: the rest is for going on without the server. */
+/** The git server's share of what is left of BERTH_TIMEOUT: the rest is for going on without the server. */
 const serverShare = 0.75;
 
 /** @throws BerthError `remote_unavailable`, `remote_refused` */
 export async function wantedCommit(options: SourceOptions): Promise<Source> {
   const { config, volume, log } = options;
   const { username, maxRepositoryBytes: mostBytes } = config;
-  const deadline = AbortSignal.timeout(Math.ceil(config.timeout * serverShare));
+  const left = Math.max(0, config.timeout - (performance.now() - options.started));
+  const deadline = AbortSignal.timeout(Math.ceil(left * serverShare));
   const signal = AbortSignal.any([options.signal, deadline]);
   const { remoteUrl: url } = config.repository;
   let { token } = config;

@@ -82,6 +82,7 @@ export class Sync {
    * tracked files if a supervisor already works there. @throws BerthError
    */
   async prepare(signal: AbortSignal): Promise<InitReport> {
+    const started = performance.now();
     const { readConfig, log } = this.#options;
     const config = readConfig();
     this.#interval = config.syncInterval ?? this.#interval;
@@ -90,7 +91,7 @@ export class Sync {
     this.#volume.lease = await acquire({ config, log, signal, sharing });
     const live = this.#partner.present ? this.#live() : undefined;
     await this.#commits.load(config);
-    const report = await this.#volume.change(config, signal, live);
+    const report = await this.#volume.change(config, signal, live, started);
     const { configDirectory, stateDirectory, owner } = config;
     if (!live) await handOver([configDirectory, stateDirectory], owner, log);
     const { metrics } = this.#options;
@@ -241,7 +242,7 @@ export class Sync {
     const bounded = AbortSignal.any([signal, AbortSignal.timeout(config.timeout)]);
     this.#volume.isBusy = true;
     try {
-      const report = await this.#volume.change(config, bounded, this.#live(source));
+      const report = await this.#volume.change(config, bounded, this.#live(source), started);
       metrics.passed(kind, seconds());
       await this.#note(report, config);
       if (isRemoteFailure(report) && !source) throw remoteFailure(report);

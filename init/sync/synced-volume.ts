@@ -50,17 +50,22 @@ export class SyncedVolume {
     return this.#hasFailed || isInterrupted(config);
   }
 
-  /** @param live how the volume is changed below a running supervisor; undefined: there is none. @throws BerthError */
+  /**
+   * @param live how the volume is changed below a running supervisor; undefined: there is none
+   * @param started when the time of the change began, by `performance.now()`
+   * @throws BerthError
+   */
   async change(
     config: InitConfig,
     signal: AbortSignal,
     live: LivePreparation | undefined,
+    started: number,
   ): Promise<InitReport> {
     const { partner, commits, log, metrics } = this.#options;
     const lease = this.lease as Lease;
     try {
       const avoid = holdBack({ config, commits, log, metrics });
-      const options = { config, log, lease, signal, avoid, ...(live ? { live } : {}) };
+      const options = { config, log, lease, signal, avoid, started, ...(live ? { live } : {}) };
       this.#hasFailed = true;
       const report = await prepareHeld(options);
       this.#commit = report.commit;

@@ -34,7 +34,7 @@ export function splitOptions(options: CliOptions): { fixed: CliOptions; late: La
     : { fixed, late: { ...late, permissionMode } };
 }
 
-/** Milliseconds for the acknowledgements; they take some 30. */
+/** Milliseconds for the acknowledgements; they take some 30. A prompt waits for them. */
 const patience = 5_000;
 
 /** A spare that has not acknowledged its options in time: that says nothing about the options. */
@@ -46,14 +46,19 @@ export class SpareTooLate extends BerthError {
 
 /**
  * Gives a spare that had no `initialize` its options.
+ * @param longest milliseconds for its acknowledgements
  * @throws BerthError `cli_unavailable` if the process refuses one of them, or ends
  * @throws SpareTooLate
  */
-export async function bindSpare(process: ClaudeProcess, late: LateOptions): Promise<void> {
+export async function bindSpare(
+  process: ClaudeProcess,
+  late: LateOptions,
+  longest = patience,
+): Promise<void> {
   const { onlyTools } = late;
   if (onlyTools) process.judgeToolsBy((tool) => reasonAgainst(tool, onlyTools));
   const requests = requestsFor(late).map((request) => process.control(request));
-  await withDeadline(Promise.all(requests), patience, () => new SpareTooLate());
+  await withDeadline(Promise.all(requests), longest, () => new SpareTooLate());
 }
 
 /** Gives the answer with `outputSchema`; it does nothing else. */

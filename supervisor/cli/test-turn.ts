@@ -30,6 +30,9 @@ const late = {
 /** The tools that the process may use by its flags. */
 export const allowedAtStart = ['Bash'];
 
+/** Milliseconds for a spare to learn its options. The result counts for the life of the supervisor, and no prompt waits. */
+const patience = 30_000;
+
 /** The calls of the model in the test: two that must be denied, and its answer. */
 export const testCalls: readonly ToolCall[] = [
   { name: 'Bash', input: { command: 'true' } },
@@ -52,7 +55,7 @@ export async function makeSpare(process: ClaudeProcess): Promise<string | undefi
   try {
     await process.control({ subtype: 'mcp_status' });
     await process.control({ subtype: 'reload_skills' });
-    await bindSpare(process, late);
+    await bindSpare(process, late, patience);
     return undefined;
   } catch (error) {
     if (!process.alive) throw error;

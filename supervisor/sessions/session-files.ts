@@ -15,6 +15,7 @@ import {
   unwritable,
   writeFileAtomic,
 } from '../../shared/files.ts';
+import { onlyWhile } from '../../shared/lease-holding.ts';
 import type { Log } from '../../shared/log.ts';
 import { type Aside, openAside } from '../../shared/set-aside.ts';
 import { sessionsDirectory } from '../../shared/state-directory.ts';
@@ -103,9 +104,10 @@ export class SessionFiles {
 
   /**
    * Durable when it resolves.
-   * @throws BerthError `volume_unwritable`; `internal` for a record that is too large to be read again
+   * @param mayWrite asked just before the file appears: whether the volume is still this program's
+   * @throws BerthError `volume_unwritable`; `lease_held`; `internal` for a record that is too large to be read again
    */
-  async write(key: string, record: SessionRecord): Promise<void> {
+  async write(key: string, record: SessionRecord, mayWrite: () => boolean): Promise<void> {
     const text = JSON.stringify(record);
     const path = await this.#path(key);
     if (Buffer.byteLength(text) > limit) {
@@ -114,7 +116,7 @@ export class SessionFiles {
         `cannot write ${path}: the record would have more than ${limit} bytes; report this fault`,
       );
     }
-    await writeFileAtomic(path, text, { mode: 0o600 });
+    await writeFileAtomic(path, text, { mode: 0o600, beforeRename: onlyWhile(mayWrite) });
   }
 
   /**

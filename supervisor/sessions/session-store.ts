@@ -334,10 +334,10 @@ export class SessionStore {
     this.#changed.delete(key);
     try {
       if (this.#unwritten.has(key)) await this.#files.assertNotNewer(key);
-      await this.#files.write(key, record);
+      await this.#files.write(key, record, () => !this.#abandoned);
       this.#unwritten.delete(key);
     } catch (error) {
-      if (this.#index.has(key)) this.#changed.add(key);
+      if (this.#index.has(key) && !this.#abandoned) this.#changed.add(key);
       throw error;
     }
   }

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { isPassing, messageOf } from '../../shared/errors.ts';
 import { readFileBounded, unreadable, writeFileAtomic } from '../../shared/files.ts';
+import { onlyWhile } from '../../shared/lease-holding.ts';
 import { openAside } from '../../shared/set-aside.ts';
 
 const dollars = z.number().nonnegative().max(1e9);
@@ -50,8 +51,18 @@ export async function readSpending(stateDirectory: string): Promise<ReadSpending
   }
 }
 
-/** @throws BerthError `volume_unwritable` */
-export function writeSpending(stateDirectory: string, spending: Spending): Promise<void> {
+/**
+ * @param mayWrite asked just before the file appears: whether the volume is still this program's
+ * @throws BerthError `volume_unwritable`, `lease_held`
+ */
+export function writeSpending(
+  stateDirectory: string,
+  spending: Spending,
+  mayWrite: () => boolean,
+): Promise<void> {
   const path = join(stateDirectory, spendingFile);
-  return writeFileAtomic(path, JSON.stringify(spending), { mode: 0o600 });
+  return writeFileAtomic(path, JSON.stringify(spending), {
+    mode: 0o600,
+    beforeRename: onlyWhile(mayWrite),
+  });
 }

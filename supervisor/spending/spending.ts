@@ -263,11 +263,11 @@ export class SpendingLedger {
     this.#dirty = false;
     this.#resting = true;
     try {
-      await writeSpending(stateDirectory, this.spent);
+      await writeSpending(stateDirectory, this.spent, () => this.#recorded);
       this.#failing = false;
     } catch (error) {
       this.#dirty = true;
-      if (!this.#failing) {
+      if (!this.#failing && this.#recorded) {
         log.error(
           'spending_unrecorded',
           "cannot record today's spending; a restart would lose it",

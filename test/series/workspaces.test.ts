@@ -14,6 +14,9 @@ import { startRepositories } from '../support/repositories.ts';
 import { createRepository, gitEnvironment } from '../support/repository.ts';
 import { until } from '../support/until.ts';
 
+/** Milliseconds for several starts of the real CLI, with checkouts and turns. */
+const patience = 300_000;
+
 const bash = (command: string): string => `[[tool Bash ${JSON.stringify({ command })}]]`;
 
 t.test('a killed job publishes its work once', async (t) => {
@@ -67,10 +70,14 @@ t.test('a killed job publishes its work once', async (t) => {
   });
   t.equal(accepted.status, 202, JSON.stringify(accepted.body));
   const sessions = join(directory, 'berth/workspace/sessions');
-  const own = await until('the turn waits', () => {
-    const names = existsSync(sessions) ? readdirSync(sessions) : [];
-    return names.find((name) => existsSync(join(sessions, name, 'waiting')));
-  });
+  const own = await until(
+    'the turn waits',
+    () => {
+      const names = existsSync(sessions) ? readdirSync(sessions) : [];
+      return names.find((name) => existsSync(join(sessions, name, 'waiting')));
+    },
+    patience,
+  );
   const asked = JSON.stringify(api.requests.map(({ body }) => body));
   t.match(asked, 'the head of the pull request 1');
   t.match(asked, /new.txt/, 'git diff berth/base shows the change');
@@ -81,10 +88,14 @@ t.test('a killed job publishes its work once', async (t) => {
   writeFileSync(join(sessions, own, 'go'), '');
   await berth.start();
   const path = `/v1/jobs/${accepted.body.id}`;
-  const job = await until('the job has ended', async () => {
-    const { body } = await berth.call('GET', path);
-    return ['succeeded', 'failed'].includes(body.state) ? body : undefined;
-  });
+  const job = await until(
+    'the job has ended',
+    async () => {
+      const { body } = await berth.call('GET', path);
+      return ['succeeded', 'failed'].includes(body.state) ? body : undefined;
+    },
+    patience,
+  );
   t.match(job, { state: 'succeeded' }, JSON.stringify(job.error));
   const { workspace } = job.result;
   t.match(workspace, { remade: false, pull_request_url: /pull\/2$/, problem: undefined });

@@ -19,13 +19,7 @@ import {
   pickKind,
   wantedCode,
 } from './prompts-mix.ts';
-import {
-  type AtRest,
-  profiles,
-  type Scene,
-  startScene,
-  type WorkerStatus,
-} from './prompts-scene.ts';
+import { type AtRest, profiles, type Scene, startScene } from './prompts-scene.ts';
 import { Random } from './random.ts';
 
 export interface Outcome {
@@ -226,21 +220,14 @@ class Soak {
 
   /** The kernel, when memory is short, takes any of them; here rather one that works. */
   async #kill(busy: boolean): Promise<void> {
-    let victim: WorkerStatus | undefined;
-    await until('there is one to kill', async () => {
+    await until('one is killed', async () => {
       const workers = await this.#scene.workers();
-      const fitting = workers.filter(({ state }) => !busy || state === 'busy');
-      victim = this.#random.pick(fitting);
-      return fitting.length > 0;
-    }).catch(() => undefined);
-    if (!victim) return;
-    try {
-      process.kill(victim.pid, 'SIGKILL');
+      const victim = this.#random.pick(workers.filter(({ state }) => !busy || state === 'busy'));
+      if (!victim || !hasKilled(victim.pid)) return false;
       this.#kills += 1;
       if (victim.state === 'busy') this.#busyKills += 1;
-    } catch {
-      // It has ended by itself meanwhile.
-    }
+      return true;
+    }).catch(() => undefined);
   }
 
   async #prompt(serial: number): Promise<void> {
@@ -353,5 +340,14 @@ class Soak {
     await delay(20);
     if (count() === times || (mayMiss && count() === 0)) return undefined;
     return `its end was logged ${count()} times, not ${times}`;
+  }
+}
+
+/** Kills the process. @returns false if it has ended by itself meanwhile */
+function hasKilled(pid: number): boolean {
+  try {
+    return process.kill(pid, 'SIGKILL');
+  } catch {
+    return false;
   }
 }

@@ -52,7 +52,7 @@ export async function openProposals(
   const again = () => withConfig(() => harbour.config(overrides));
   const proposer = again();
   await harbour.run(overrides);
-  const pass = (one = proposer) => one.pass(AbortSignal.timeout(20_000));
+  const pass = (one = proposer) => one.pass(AbortSignal.timeout(90_000));
   // From now on, saved copies count.
   await pass();
   const write = (file: string, content: string | Buffer) => {

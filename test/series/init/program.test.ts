@@ -6,6 +6,7 @@ import t from 'tap';
 import { version } from '../../../shared/version.ts';
 import { type Harbour, openHarbour, token, walk } from '../../init/fixture.ts';
 import { initBundle, runProgram, startProgram } from '../../init/process.ts';
+import { until } from '../../support/until.ts';
 
 const termination = (harbour: Harbour) =>
   readFileSync(join(harbour.directory, 'termination-log'), 'utf8');
@@ -86,7 +87,7 @@ t.test('every failure has its exit code and one line of cause and remedy', async
   });
   await fails(77, /no branch or tag "mian"; did you mean main\?/, { BERTH_REF: 'mian' });
   harbour.server.fault({ kind: 'hang' });
-  await fails(69, /took too long/, { BERTH_TIMEOUT: '1s' });
+  await fails(69, /took too long/, { BERTH_TIMEOUT: '4s' });
   harbour.server.fault(undefined);
   await run(harbour);
   writeFileSync(join(harbour.volume, '.berth/applied.json'), '{"version":9}');
@@ -103,7 +104,7 @@ t.test('a lease that another keeps alive ends the run with 75', async (t) => {
     signal: new AbortController().signal,
     heartbeat: 200,
   });
-  const { code } = await run(harbour, { BERTH_TIMEOUT: '1s' });
+  const { code } = await run(harbour, { BERTH_TIMEOUT: '4s' });
   t.equal(code, 75);
   t.match(termination(harbour), /serve on .* holds it; only one pod may use the volume/);
   await lease.release();
@@ -181,7 +182,7 @@ t.test('SIGTERM ends the run at once and gives the lease back', async (t) => {
   const harbour = await openHarbour(t);
   harbour.server.fault({ kind: 'hang' });
   const running = startProgram(harbour.environment());
-  while (harbour.server.requests.length === 0) await new Promise(setImmediate);
+  await until('it asks the server', () => harbour.server.requests.length > 0);
   running.kill('SIGTERM');
   const { code, lines } = await running.ended;
   t.equal(code, 143);
@@ -203,14 +204,14 @@ t.test('a thread that hangs keeps no run from ending', async (t) => {
   const harbour = await openHarbour(t);
   const hanging = withHangingThreads(harbour, 1);
   harbour.server.fault({ kind: 'hang' });
-  const late = await runProgram(harbour.environment({ BERTH_TIMEOUT: '2s' }), hanging);
+  const late = await runProgram(harbour.environment({ BERTH_TIMEOUT: '6s' }), hanging);
   t.equal(late.code, 69, late.output);
   t.match(late.lines.at(-1), { event: 'failed' });
   const wrong = await runProgram(harbour.environment({ BERTH_REPO: '/' }), hanging);
   t.equal(wrong.code, 64, wrong.output);
   const seen = harbour.server.requests.length;
   const running = startProgram(harbour.environment(), hanging);
-  while (harbour.server.requests.length === seen) await new Promise(setImmediate);
+  await until('it asks the server', () => harbour.server.requests.length > seen);
   running.kill('SIGTERM');
   t.equal((await running.ended).code, 143);
   harbour.server.fault(undefined);

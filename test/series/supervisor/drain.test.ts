@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
-import { bashAllowed } from '../../support/claude.ts';
+import { bashAllowed, makeSurroundings, scriptedClaude } from '../../support/claude.ts';
 import { promptText } from '../../support/messages-api.ts';
 import { processesOf, tailsOf } from '../../support/processes.ts';
 import { collect, upTo } from '../../support/read-events.ts';
@@ -16,7 +16,7 @@ t.test('a running turn is finished, and its stream ends with the result', async 
   const { stream, prompt, supervisor, surroundings, metricsUrl, log } = await startSupervisor(t, {
     settings: { BERTH_DRAIN: '1h' },
   });
-  const events = stream('[[slow 60]] [[say finished after all]]');
+  const events = stream('[[slow 300]] [[say finished after all]]');
   await upTo(events, 'session');
   const stopped = supervisor.stop();
   t.equal(supervisor.stop(), stopped, 'a second call waits for the first');
@@ -71,7 +71,7 @@ t.test('a background process of a tool ends with the worker', async (t) => {
   const command = '(tail -f /dev/null &) ; true';
   const { status } = await prompt(`[[tool Bash ${JSON.stringify({ command })}]]`);
   t.equal(status, 200);
-  t.equal(tailsOf(surroundings.config).length, 1, 'it may outlive its turn');
+  await until('it outlives its turn', () => tailsOf(surroundings.config).length === 1);
   await supervisor.stop();
   t.same(processesOf(surroundings.config), []);
 });
@@ -174,15 +174,20 @@ t.test('a port that is taken ends the start, and nothing is left', async (t) => 
 t.test('when another program takes the lease, the supervisor ends without a write', async (t) => {
   const { surroundings, fatal, prompt, supervisor } = await startSupervisor(t);
   const state = join(surroundings.config, '.berth');
-  const written = () =>
-    [
-      ...readdirSync(join(state, 'sessions')).map((name) => `sessions/${name}`),
-      'spending.json',
-    ].map((name) => readFileSync(join(state, name), 'utf8'));
+  const read = (name: string) => readFileSync(join(state, name), 'utf8');
+  const records = () =>
+    readdirSync(join(state, 'sessions'))
+      .filter((name) => name.endsWith('.json'))
+      .map((name) => `sessions/${name}`);
+  const written = () => [...records(), 'spending.json'].map(read);
   await prompt('[[say first]]');
   const slow = prompt('[[slow 5000]] [[say begun]]');
   await surroundings.api.waitForRequest((request) => /begun/.test(promptText(request) ?? ''));
-  await until('its record is there', () => readdirSync(join(state, 'sessions')).length === 2);
+  await until('its record is there', () => records().length === 2);
+  // The figures of the first prompt are written a second after its answer.
+  await until('its figures are there', () =>
+    records().some((name) => JSON.parse(read(name)).turns === 1),
+  );
   const lease = { version: 1, owner: 'another', holder: 'serve on another-pod', beat: 1 };
   const lock = join(surroundings.config, '.storage-write.lock');
   mkdirSync(lock);
@@ -251,7 +256,17 @@ t.test('a prompt that waits for a worker is refused with 503 and Retry-After', a
 });
 
 t.test('a prompt for which a process is starting is answered', async (t) => {
+  const surroundings = await makeSurroundings(t);
+  const [cli, go] = ['claude', 'go'].map((name) => join(surroundings.workspace, name));
+  const wait = `until [ -e '${go}' ]; do sleep 0.05; done`;
+  writeFileSync(
+    `${cli}`,
+    `#!/bin/sh\n[ "$1" = --version ] || ${wait}\nexec '${scriptedClaude}' "$@"\n`,
+    { mode: 0o755 },
+  );
   const { prompt, call, supervisor } = await startSupervisor(t, {
+    surroundings,
+    cli: `${cli}`,
     settings: { BERTH_DRAIN: '1h' },
   });
   const answered = prompt('[[say in time]]');
@@ -260,6 +275,7 @@ t.test('a prompt for which a process is starting is answered', async (t) => {
     return body.workers.some(({ state }: { state: string }) => state === 'starting');
   });
   const stopped = supervisor.stop();
+  writeFileSync(`${go}`, '');
   t.match(await answered, { status: 200, body: { result: 'in time' } });
   await stopped;
 });

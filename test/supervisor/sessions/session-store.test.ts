@@ -312,6 +312,17 @@ t.test('a removal that fails loses no figures', async (t) => {
   t.equal(await storeIn(t, state).read(id), undefined);
 });
 
+t.test('a write that has begun before the loss of the volume leaves nothing there', async (t) => {
+  const { state, store } = open(t);
+  const writing = store.write(record);
+  const sessions = join(state, 'sessions');
+  // Each step of the write takes a turn of the event loop at least.
+  while (readdirSync(sessions).length === 0) await new Promise(setImmediate);
+  store.abandon();
+  await t.rejects(writing, { code: 'lease_held' });
+  t.same(readdirSync(sessions), []);
+});
+
 t.test('a volume that belongs to another pod is not written', async (t) => {
   const { store, path } = open(t);
   await store.write(record);

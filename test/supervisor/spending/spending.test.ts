@@ -234,3 +234,13 @@ t.test('an unwritable volume is logged once, and the budgets still apply', async
   t.equal(log.count('spending_unrecorded'), 1);
   t.throws(() => ledger.check('n8n', 'x', { token: 5 }), { code: 'budget_exceeded' });
 });
+
+t.test('a write that has begun before the loss of the volume leaves nothing there', async (t) => {
+  const directory = place(t);
+  const { ledger, log } = await open(t, directory);
+  ledger.add('n8n', 'review', 0.5);
+  ledger.abandon();
+  await ledger.flush();
+  t.same(readdirSync(directory), []);
+  t.same(log.lines, []);
+});

@@ -109,7 +109,6 @@ t.test('a proxy that wants a login gets it, and it is shown nowhere', async (t) 
         BERTH_REPO: url,
         NODE_EXTRA_CA_CERTS: certificateAuthority,
         BERTH_LOG_LEVEL: 'debug',
-        BERTH_TIMEOUT: '10s',
         HTTPS_PROXY,
       }),
     );
@@ -137,7 +136,7 @@ t.test('NO_PROXY leaves a host alone', async (t) => {
 t.test('an unreachable proxy is the error remote_unavailable', async (t) => {
   const harbour = await openHarbour(t);
   const { code, lines } = await runProgram({
-    ...harbour.environment({ BERTH_TIMEOUT: '10s' }),
+    ...harbour.environment(),
     BERTH_CREDENTIALS_SOURCE: join(harbour.directory, 'none'),
     HTTP_PROXY: 'http://127.0.0.1:1',
   });

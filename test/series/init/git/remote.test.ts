@@ -3,7 +3,6 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { createConnection } from 'node:net';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { GitDirectory } from '../../../../init/git/git-directory.ts';
 import { createRemote, type RemoteOptions } from '../../../../init/git/remote.ts';
@@ -236,13 +235,11 @@ t.test('a connection that the port does not accept fails after the connect timeo
   const url = `http://127.0.0.1:${port}/me/claude`;
   const limits = { connectTimeout: 300, idleTimeout: 60_000, retryDelays: [] };
   const { remote } = connect(t, { ...harbour, url }, limits);
-  const started = performance.now();
   await t.rejects(remote.resolve('main'), {
     code: 'remote_unavailable',
     message: /it does not answer; check the egress policy and the proxy variables/,
     cause: { code: 'UND_ERR_CONNECT_TIMEOUT' },
   });
-  t.ok(performance.now() - started < 20_000, 'long before the deadline of silence');
 });
 
 /** A port of a process that is stopped, and whose queue of connections is full. */
@@ -254,14 +251,10 @@ async function deafPort(t: Test): Promise<number> {
   const [line] = await once(child.stdout, 'data');
   const port = Number(String(line));
   child.kill('SIGSTOP');
-  for (let connected = true; connected; ) {
-    const socket = createConnection(port, '127.0.0.1');
-    t.teardown(() => socket.destroy());
-    connected = await Promise.race([
-      once(socket, 'connect').then(() => true),
-      delay(1_000).then(() => false),
-    ]);
-  }
+  // The kernel takes two connections; the others wait until the process accepts one.
+  const sockets = Array.from({ length: 8 }, () => createConnection(port, '127.0.0.1'));
+  for (const socket of sockets) t.teardown(() => socket.destroy());
+  await Promise.all(sockets.slice(0, 2).map((socket) => once(socket, 'connect')));
   return port;
 }
 

@@ -40,7 +40,7 @@ t.test('changes of the CLI are proposed; a new skill takes effect after the merg
     metrics: createProposalMetrics(new Registry()),
     log: harbour.log,
   });
-  const pass = () => proposer.pass(AbortSignal.timeout(20_000));
+  const pass = () => proposer.pass(AbortSignal.timeout(90_000));
   t.equal(await pass(), 'none');
 
   await running.prompt('[[say hello]]');

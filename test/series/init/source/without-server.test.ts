@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { acquire, prepareHeld } from '../../../../init/prepare.ts';
 import { type Harbour, openHarbour } from '../../../init/fixture.ts';
 
 t.test(
@@ -21,6 +22,21 @@ t.test(
     await t.rejects(harbour.run({ BERTH_ON_REMOTE_FAILURE: 'fail' }), { code: 'remote_refused' });
   },
 );
+
+t.test('the server gets a share of the time that is left', async (t) => {
+  const harbour = await openHarbour(t);
+  const { commit } = await harbour.run();
+  harbour.server.fault({ kind: 'hang' });
+  const config = harbour.config({ BERTH_TIMEOUT: '1h' });
+  const { log } = harbour;
+  const { signal } = new AbortController();
+  const lease = await acquire({ config, log, signal });
+  t.teardown(() => lease.release());
+  // The program has waited for the lease for nearly all of its hour.
+  const started = performance.now() - 3_599_000;
+  const report = await prepareHeld({ config, log, lease, signal, started });
+  t.match(report, { remote: 'failed', commit });
+});
 
 t.test('a clock that was set back makes no age below 0', async (t) => {
   const harbour = await openHarbour(t);

@@ -60,7 +60,7 @@ for (const { what, options, prompt } of cases) {
         bound = await observe(t, prompt, fixed, async (process) => {
           await process.control({ subtype: 'mcp_status' });
           await process.control({ subtype: 'reload_skills' });
-          await bindSpare(process, late);
+          await bindSpare(process, late, 60_000);
         });
       });
       t.strictSame(bound, flags);
@@ -113,7 +113,7 @@ t.test(
       const around = await makeSurroundings(t, files);
       const process = startProcess(t, around, { arguments: flags });
       await process.control({ subtype: 'mcp_status' });
-      await bindSpare(process, { onlyTools: ['Bash'], outputSchema });
+      await bindSpare(process, { onlyTools: ['Bash'], outputSchema }, 60_000);
       const { result, permissionDenials, structuredOutput } = await process.run(
         `[[tool Bash {"command":"echo done"}]][[tool Write {"file_path":"a","content":"b"}]]${structured}`,
       );

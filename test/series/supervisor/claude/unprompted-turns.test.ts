@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { TurnResult } from '../../../../supervisor/claude/turn-result.ts';
 import { bashAllowed, makeSurroundings, scripted, startProcess } from '../../../support/claude.ts';
@@ -34,7 +36,7 @@ t.test('a prompt sent while a scheduled turn runs is answered by its own result'
 });
 
 t.test('a prompt sent while a report calls tools is not merged into that turn', async (t) => {
-  const { api, child, unprompted } = await startNoting(t);
+  const { api, workspace, child, unprompted } = await startNoting(t);
   const isReport = (text: string): boolean => text.includes('<task-notification>');
   let reports = 0;
   api.reply(({ body }) => {
@@ -42,8 +44,11 @@ t.test('a prompt sent while a report calls tools is not merged into that turn', 
     if (!isReport(last) || reports++ > 0) return undefined;
     return { tool: { name: 'Bash', input: { command: 'sleep 1' } } };
   });
-  const task = JSON.stringify({ command: 'sleep 0.3', run_in_background: true });
+  const over = join(workspace, 'over');
+  const command = `until [ -e '${over}' ]; do sleep 0.05; done`;
+  const task = JSON.stringify({ command, run_in_background: true });
   t.equal((await child.run(`[[tool Bash ${task}]] [[say begun]]`)).result, 'begun');
+  writeFileSync(over, '');
   await until('the report calls its tool', () => reports > 0);
   t.equal((await child.run('[[say its own]]')).result, 'its own');
   t.equal(unprompted.length, 1);
@@ -68,7 +73,9 @@ t.test('a scheduled turn that is not wanted is interrupted, and counted', async 
   await child.run('[[say one]]');
   await until('the turn is over', () => unprompted.length > 0, wakesWithin);
   t.match(unprompted, [{ isError: true, terminalReason: /^aborted/ }]);
-  t.ok(api.requests.every(({ outcome }) => outcome !== 'pending'));
+  await until('its request is broken off', () =>
+    api.requests.every(({ outcome }) => outcome !== 'pending'),
+  );
   t.equal((await child.run('[[say two]]')).result, 'two');
 });
 

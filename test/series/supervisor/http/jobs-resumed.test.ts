@@ -36,7 +36,7 @@ async function endOf(t: Test, call: Call, path: string) {
 t.test(
   'a running job gets the time of a drain; the next supervisor continues the rest',
   async (t) => {
-    const settings = { BERTH_DRAIN: '3s', BERTH_MAX_WORKERS: '3', BERTH_JOB_WORKERS: '3' };
+    const settings = { BERTH_DRAIN: '1h', BERTH_MAX_WORKERS: '3', BERTH_JOB_WORKERS: '3' };
     const { call, supervisor, surroundings, log } = await startSupervisor(t, { settings });
     const refused = await addJob(call, { prompt: '[[status 401 x9]] [[say after the restart]]' });
     t.match(await jobWhen(call, refused, isParked), { parked: { reason: 'login_required' } });
@@ -45,7 +45,12 @@ t.test(
     const hasBegun = ({ session_id }: Record<string, unknown>): boolean => session_id !== null;
     await jobWhen(call, finished, hasBegun);
     const { session_id } = await jobWhen(call, cut, hasBegun);
-    await supervisor.stop();
+    const cutShort = new AbortController();
+    const stopped = supervisor.stop(cutShort.signal);
+    await log.logged('job_finished', ({ job_id }) => job_id === finished.slice(9));
+    await surroundings.api.waitForRequest((one) => promptText(one) === '[[hang stream]]');
+    cutShort.abort();
+    await stopped;
     const logged = (event: string) => log.lines.find((line) => line.event === event);
     t.match(logged('job_finished'), { job_id: finished.slice(9), state: 'succeeded' });
     t.match(logged('job_requeued'), { job_id: cut.slice(9), reason: 'draining' });

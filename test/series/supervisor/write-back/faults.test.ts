@@ -46,6 +46,12 @@ const answers = (status: number) => ({
   end: ({ api }: Shore) => api.fault(undefined),
 });
 
+/** As the kubelet brings a new version: the product never reads half a file. */
+function bring(path: string, content: string | Buffer): void {
+  writeFileSync(`${path}.new`, content);
+  renameSync(`${path}.new`, path);
+}
+
 const faults: Record<string, Fault> = {
   'a server that fails': { ...answers(500), reason: 'server_error', says: /answers 500/ },
   'a server that wants peace': { ...answers(429), reason: 'throttled', says: /answers 429/ },
@@ -85,7 +91,7 @@ const faults: Record<string, Fault> = {
   'a token that has ended': {
     begin: ({ api }) => api.renewToken('another-service-account-token'),
     // The kubelet brings the new one into the same place.
-    end: ({ api, account }) => writeFileSync(join(account, 'token'), api.token),
+    end: ({ api, account }) => bring(join(account, 'token'), api.token),
     reason: 'unauthorized',
     says: /mount a projected serviceAccountToken/,
     level: 'error',
@@ -99,7 +105,7 @@ const faults: Record<string, Fault> = {
   },
   'another CA': {
     begin: ({ account }) => copyFileSync(join(tls, 'login-server/ca.pem'), join(account, 'ca.crt')),
-    end: ({ account }) => copyFileSync(join(tls, 'ca.pem'), join(account, 'ca.crt')),
+    end: ({ account }) => bring(join(account, 'ca.crt'), readFileSync(join(tls, 'ca.pem'))),
     reason: 'tls',
     says: /cannot be trusted .* kube-root-ca.crt/,
     level: 'error',
@@ -110,7 +116,7 @@ const faults: Record<string, Fault> = {
         join(account, 'ca.crt'),
         '-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n',
       ),
-    end: ({ account }) => copyFileSync(join(tls, 'ca.pem'), join(account, 'ca.crt')),
+    end: ({ account }) => bring(join(account, 'ca.crt'), readFileSync(join(tls, 'ca.pem'))),
     reason: 'tls',
     says: /cannot be trusted/,
     level: 'error',
