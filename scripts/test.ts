@@ -128,6 +128,9 @@ const ended = runs.map(({ name, files }) => {
     [
       `NODE_OPTIONS=${process.env.NODE_OPTIONS ?? ''}`,
       process.execPath,
+      // With fewer collections a test process takes about 3 % less CPU.
+      '--min-semi-space-size=32',
+      '--max-semi-space-size=32',
       ...imports.map((one) => `--import=${pathToFileURL(join(root, `test/support/${one}.ts`))}`),
       join(root, 'test/support/several-files.ts'),
       // The folders of its tests are named for its arguments.

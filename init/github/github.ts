@@ -36,6 +36,8 @@ export interface Preflight {
 
 export async function preflight(options: PreflightOptions): Promise<Preflight> {
   const { apiUrl, path, log, timeout = 5_000 } = options;
+  // The time is GitHub's: loading the module can take seconds on a slow disk.
+  await import('@octokit/rest');
   const started = performance.now();
   const signal = AbortSignal.any([options.signal, AbortSignal.timeout(timeout)]);
   const found: Preflight = { answered: false };

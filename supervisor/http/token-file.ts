@@ -2,7 +2,8 @@
  * The API tokens of a running server: read at the start, and again every second. The file is polled, not
  * watched: Kubernetes replaces a Secret by changing a link to a directory, and watchers miss that.
  * Invariants: if the file is invalid or missing, the tokens stay as they were. If the file holds no
- * token, every request is refused.
+ * token, every request is refused. A token is revoked when two reads in a row do not find it: a shell
+ * empties a file before the program that writes it has started.
  */
 import { setInterval as every } from 'node:timers/promises';
 import { asBerthError } from '../../shared/errors.ts';
@@ -25,6 +26,8 @@ export class TokenFile implements Tokens {
   readonly #listeners = new Set<() => void>();
   #tokens: ApiToken[] = [];
   #ids = new Set<string>();
+  /** The ids that the last read found, if it did not find one that is known. */
+  #unconfirmed: string | undefined;
   /** Why the last read failed: the failure is logged once, not every second. */
   #failure: string | undefined;
   #watching: Promise<void> = Promise.resolve();
@@ -70,25 +73,39 @@ export class TokenFile implements Tokens {
     const { signal } = this.#closing;
     try {
       for await (const _ of every(interval, undefined, { signal, ref: false }))
-        await this.#readAgain();
+        await this.readAgain();
     } catch (error) {
       if (!signal.aborted) throw error;
     }
   }
 
-  async #readAgain(): Promise<void> {
+  /** Reads the file now; never rejects. */
+  async readAgain(): Promise<void> {
     try {
-      this.#take(await readTokens(this.#path));
+      const read = await readTokens(this.#path);
+      if (!this.#isConfirmed(read.tokens)) return;
+      this.#take(read);
       this.#failure = undefined;
     } catch (thrown) {
       const error = asBerthError(thrown);
+      const none = error.details.tokens === 0;
+      if (none && !this.#isConfirmed([])) return;
       if (error.message === this.#failure) return;
       this.#failure = error.message;
-      const none = error.details.tokens === 0;
       if (none) this.#replace([]);
       const what = none ? 'every request is refused' : 'the API tokens stay unchanged';
       this.#log.error('tokens_loaded', what, { error });
     }
+  }
+
+  /** Whether the tokens may count: none that is known is missing, or the last read has found the same ones. */
+  #isConfirmed(tokens: readonly ApiToken[]): boolean {
+    const found = new Set(tokens.map(idOf));
+    const text = [...found].join();
+    const isSame = text === this.#unconfirmed;
+    const isComplete = [...this.#ids].every((id) => found.has(id));
+    this.#unconfirmed = isComplete || isSame ? undefined : text;
+    return isComplete || isSame;
   }
 
   #replace(tokens: ApiToken[]): void {

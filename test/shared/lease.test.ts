@@ -48,12 +48,16 @@ t.test('a second program waits until the first has ended', async (t) => {
 t.test(
   'a live lease is not taken over, and the wait ends with the name of the holder',
   async (t) => {
-    const { acquire } = volume(t);
+    const { acquire, lines } = volume(t);
     const first = await acquire('serve');
-    await t.rejects(acquire('init', { signal: AbortSignal.timeout(500) }), {
+    const stop = new AbortController();
+    const rejected = t.rejects(acquire('init', { signal: stop.signal }), {
       code: 'lease_held',
       message: /serve on .* holds it/,
     });
+    await until('it waits', () => lines.some(({ event }) => event === 'lease_waiting'));
+    stop.abort();
+    await rejected;
     await first.assertHeld();
     await first.release();
   },

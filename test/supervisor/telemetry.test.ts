@@ -13,7 +13,8 @@ t.test(
     const received = new Map<string, string>();
     const collector = createServer(async (request, response) => {
       const path = request.url ?? '';
-      received.set(path, (received.get(path) ?? '') + (await text(request)));
+      const body = await text(request);
+      received.set(path, (received.get(path) ?? '') + body);
       response.setHeader('content-type', 'application/json').end('{}');
     }).listen(0, '127.0.0.1');
     await once(collector, 'listening');

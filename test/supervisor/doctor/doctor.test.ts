@@ -70,6 +70,8 @@ t.test('beside a running supervisor all is well, and nothing changes', async (t)
     BERTH_CONFIG_DIR: config,
     BERTH_WORKSPACE_DIR: workspace,
     BERTH_CLAUDE_PATH: realClaude,
+    // Nothing listens there: a machine with an open way to the internet would be warned.
+    BERTH_DOCTOR_PROBE: '127.0.0.1:1',
   };
   const { code, output, error } = await runDoctor(environment, '--json');
   const { ok: well, findings } = JSON.parse(output) as Diagnosis;

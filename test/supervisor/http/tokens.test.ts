@@ -15,9 +15,9 @@ import { until } from '../../support/until.ts';
 
 const [one, two, three] = [makeToken(), makeToken(), makeToken()];
 
-async function open(t: Test, path: string) {
+async function open(t: Test, path: string, interval = 20) {
   const log = captureLog();
-  const file = await TokenFile.open(path, log.log, 20);
+  const file = await TokenFile.open(path, log.log, interval);
   t.teardown(() => file.close());
   return { file, log };
 }
@@ -133,6 +133,26 @@ t.test('one file of a mounted Secret is followed to its new revision', async (t)
   mountSecret(directory, 2, { tokens: tokenLine('n8n', two) });
   await until('the new token is known', () => file.find(two)?.name === 'n8n');
   t.equal(file.find(one)?.name, undefined);
+});
+
+t.test('a file that is empty or half written for a moment revokes no token', async (t) => {
+  const lines = [tokenLine('n8n', one), tokenLine('home', two)].join('\n');
+  const path = join(place(t, { tokens: lines }), 'tokens');
+  const { file, log } = await open(t, path, 3_600_000);
+  const read = async (content: string) => {
+    writeFileSync(path, content);
+    await file.readAgain();
+    return file.names();
+  };
+  t.same(await read(''), ['n8n', 'home']);
+  t.same(await read(tokenLine('n8n', one)), ['n8n', 'home']);
+  t.same(await read(lines), ['n8n', 'home']);
+  t.same(await read(''), ['n8n', 'home']);
+  t.equal(log.count('tokens_loaded'), 1, 'nothing was logged');
+  t.same(await read(''), [], 'twice in a row');
+  t.same(await read(lines), ['n8n', 'home'], 'a new token counts at once');
+  t.same(await read(tokenLine('n8n', one)), ['n8n', 'home']);
+  t.same(await read(tokenLine('n8n', one)), ['n8n']);
 });
 
 t.test('the last token can be revoked', async (t) => {

@@ -216,6 +216,7 @@ t.test(
       worker_hard_bytes: 64 * mebibyte,
       msg: /above its profile's (soft bound of 42\.7Mi|hard bound of 64Mi)/,
     });
+    await memory.stop();
     t.match(await ask('[[say two]]', sessionId), { result: { result: 'two' }, sessionId });
   },
 );

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { bashAllowed } from '../../support/claude.ts';
+import { promptText } from '../../support/messages-api.ts';
 import {
   type RunningSupervisor,
   startSupervisor,
@@ -57,8 +58,10 @@ t.test('the cost of the turns matches the usage that the API reported', async (t
 t.test('an interrupted turn is counted with its cost', async (t) => {
   const running = await startSupervisor(t);
   const { session_id, cost_usd } = (await running.prompt('[[say one]]')).body;
-  const late = await running.prompt('[[hang stream]]', { session_id, timeout: '800ms' });
-  t.equal(late.body.code, 'prompt_timeout');
+  const hanging = running.prompt('[[hang stream]]', { session_id });
+  await running.surroundings.api.waitForRequest((one) => promptText(one) === '[[hang stream]]');
+  await running.call('POST', `/v1/sessions/${session_id}/interrupt`);
+  t.equal((await hanging).body.code, 'interrupted');
   const shown = await session(running, session_id);
   t.equal(shown.turns, 2);
   t.ok(shown.cost_usd >= cost_usd);

@@ -175,26 +175,30 @@ t.test('limits: a limit reaches the others of the same account once', { skip }, 
   t.strictSame(a.heard, []);
 });
 
-t.test('ended: a limit that has ended closes no gate when a replica starts again', async (t) => {
-  let clock = Date.now();
-  const a = await startReplica(t, 'a', () => clock);
-  const windows = {
-    five_hour: { utilization: 1, resetsAt: clock + 60_000 },
-    seven_day: { utilization: 0.9, resetsAt: clock + 3_600_000 },
-  };
-  const limit = { status: 'rejected', type: 'five_hour', resetsAt: clock + 60_000 };
-  a.shared.note('default', { ...limit, utilization: 1, usingOverage: false, windows });
-  clock += 60_000;
-  const b = await startReplica(t, 'b', () => clock);
-  for (const { shared } of [a, b]) await shared.exchange();
-  const { seven_day } = windows;
-  t.match(b.heard, [['default', { status: 'allowed', windows: { seven_day } }]]);
-  t.notOk(b.heard[0]?.[1].windows.five_hour);
-  clock += 3_600_000;
-  const again = await startReplica(t, 'b', () => clock);
-  for (const { shared } of [a, again]) await shared.exchange();
-  t.strictSame(again.heard, []);
-});
+t.test(
+  'ended: a limit that has ended closes no gate when a replica starts again',
+  { skip },
+  async (t) => {
+    let clock = Date.now();
+    const a = await startReplica(t, 'a', () => clock);
+    const windows = {
+      five_hour: { utilization: 1, resetsAt: clock + 60_000 },
+      seven_day: { utilization: 0.9, resetsAt: clock + 3_600_000 },
+    };
+    const limit = { status: 'rejected', type: 'five_hour', resetsAt: clock + 60_000 };
+    a.shared.note('default', { ...limit, utilization: 1, usingOverage: false, windows });
+    clock += 60_000;
+    const b = await startReplica(t, 'b', () => clock);
+    for (const { shared } of [a, b]) await shared.exchange();
+    const { seven_day } = windows;
+    t.match(b.heard, [['default', { status: 'allowed', windows: { seven_day } }]]);
+    t.notOk(b.heard[0]?.[1].windows.five_hour);
+    clock += 3_600_000;
+    const again = await startReplica(t, 'b', () => clock);
+    for (const { shared } of [a, again]) await shared.exchange();
+    t.strictSame(again.heard, []);
+  },
+);
 
 t.test(
   'prompts: of many starts at once on all replicas, as many count as the limit has',
