@@ -270,6 +270,8 @@ export class CredentialsWatch {
       this.#watcher.reportSoon();
     } else if (outcome === 'put_back') {
       this.#options.onEvent?.('put_back');
+      // Judged in any case: the CLI may have blanked the file again by now.
+      this.#judged = undefined;
       await this.#read();
     } else if (outcome === 'none' || !wasWaiting) this.#become(state, true);
   }

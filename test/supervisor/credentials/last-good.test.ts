@@ -139,6 +139,28 @@ t.test('a login that was refreshed just before the blank is put back, once', asy
   t.equal(events.filter((event) => event === 'put_back').length, 1);
 });
 
+t.test('a login that is blanked again as soon as it was put back is lost', async (t) => {
+  const events: string[] = [];
+  const { becomes, replace, file, watch } = await watchLogin(
+    t,
+    { '.credentials.json': credentials('one', { expiresAt: Date.now() + 60_000 }) },
+    {
+      onEvent(event) {
+        events.push(event);
+        // Before berth has read what it has written.
+        if (event === 'put_back') replace(blank);
+      },
+    },
+  );
+  replace(credentials('two'));
+  await until('it is seen', () => events.includes('refreshed'));
+  replace(blank);
+  await becomes('blank');
+  t.equal(watch.lost, true);
+  t.equal(file(), blank);
+  t.equal(events.filter((event) => event === 'put_back').length, 1);
+});
+
 t.test('a login that was due when the CLI blanked it is not put back', async (t) => {
   const due = credentials('one', { expiresAt: Date.now() + 4 * 60_000 });
   const { becomes, replace, file, events } = await watchLogin(t, { '.credentials.json': due });
