@@ -7,7 +7,7 @@
  * lines of init, shared and supervisor ran inside the test processes. A machine that has to skip tests cannot reach the
  * floor, and does not fail by it; CI skips nothing.
  */
-import { globSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, globSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, matchesGlob, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -105,6 +105,9 @@ function chunksOf<T>(list: T[], longest: number): T[][] {
   );
 }
 
+/** Contains a folder for the temporary files of each test process, and of the CLIs that it starts. */
+const temporary = mkdtempSync(join(tmpdir(), 'berth-tests-'));
+chmodSync(temporary, 0o755);
 const coverage = values.floor === undefined ? undefined : mkdtempSync(join(tmpdir(), 'coverage-'));
 const imports = ['no-async-hooks', 'rejections-fail'];
 if (coverage) imports.push('count-lines');
@@ -121,7 +124,11 @@ if (process.stdout.isTTY) {
 t.setTimeout(0);
 t.jobs = Number(values.jobs);
 t.plan(runs.length);
-const ended = runs.map(({ name, files }) => {
+const ended = runs.map(({ name, files }, index) => {
+  const TMPDIR = join(temporary, String(index));
+  mkdirSync(TMPDIR);
+  // As for /tmp: tests have processes of other users.
+  chmodSync(TMPDIR, 0o1777);
   return t.spawn(
     // tap adds a recorder of modules and of coverage to NODE_OPTIONS, also for all children of the process.
     '/usr/bin/env',
@@ -141,6 +148,7 @@ const ended = runs.map(({ name, files }) => {
       cwd: root,
       env: {
         ...environment,
+        TMPDIR,
         BERTH_TEST_FILES: files.join('\n'),
         BERTH_TEST_FILE_TIMEOUT: values.timeout,
       },
@@ -151,6 +159,7 @@ const ended = runs.map(({ name, files }) => {
   );
 });
 await Promise.all(ended);
+rmSync(temporary, { recursive: true, force: true });
 
 if (coverage) {
   const { covered, lines } = coveredLines(coverage, root);

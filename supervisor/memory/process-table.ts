@@ -50,13 +50,19 @@ export function markEntries(marks: Readonly<Record<string, string>>): string[] {
   return Object.entries(marks).map(([name, value]) => `${name}=${value}`);
 }
 
+/** AT_PAGESZ in the auxiliary vector of a process. */
+const pageSizeName = 6n;
+const usualPageSize = 4_096;
+
 /** Bytes of a memory page: 4 KiB nearly everywhere, up to 64 on some ARM machines. */
 export function readPageSize(root: string): number {
   try {
-    const smaps = readFileSync(`${root}/self/smaps`, 'utf8');
-    return Number(/^KernelPageSize:\s+(\d+) kB$/m.exec(smaps)?.[1] ?? 4) * 1_024;
+    // Pairs of 64-bit numbers, from getauxval(3).
+    const pairs = new BigUint64Array(new Uint8Array(readFileSync(`${root}/self/auxv`)).buffer);
+    const at = pairs.findIndex((name, index) => index % 2 === 0 && name === pageSizeName);
+    return at < 0 ? usualPageSize : Number(pairs[at + 1]);
   } catch {
-    return 4_096;
+    return usualPageSize;
   }
 }
 
