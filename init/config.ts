@@ -160,7 +160,7 @@ export const initDefinitions = {
     schema: duration(1_000, 24 * 3_600_000),
     default: '2m',
     description:
-      'The deadline of the whole run. Three quarters of it are for the git server, so that there is time to continue without the git server.',
+      'The deadline of the whole run, with the wait for the volume. The git server gets three quarters of the time that is left when it is contacted; the rest is for continuing without the git server.',
   }),
   onRemoteFailure: setting({
     name: 'BERTH_ON_REMOTE_FAILURE',

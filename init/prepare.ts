@@ -80,8 +80,8 @@ export interface Preparation {
   log: Log;
   lease: Lease;
   signal: AbortSignal;
-  /** By `performance.now()`. */
-  started?: number;
+  /** When the time of BERTH_TIMEOUT began, by `performance.now()`. */
+  started: number;
   steps?: Steps;
   /** Set while the supervisor may work on the volume: only tracked files are written. */
   live?: LivePreparation;
@@ -100,7 +100,7 @@ export interface LivePreparation {
 
 /** Prepares the volume with a lease that the caller holds and keeps. @throws BerthError */
 export async function prepareHeld(options: Preparation): Promise<InitReport> {
-  const { lease, signal, started = performance.now(), steps = new Steps() } = options;
+  const { lease, signal, started, steps = new Steps() } = options;
   const over = new AbortController();
   const lose = () => over.abort(lease.lost.reason);
   if (lease.lost.aborted) lose();

@@ -159,7 +159,11 @@ const ended = runs.map(({ name, files }, index) => {
   );
 });
 await Promise.all(ended);
-rmSync(temporary, { recursive: true, force: true });
+try {
+  rmSync(temporary, { recursive: true, force: true, maxRetries: 5 });
+} catch (error) {
+  console.error(`# cannot remove ${temporary}: ${(error as Error).message}`);
+}
 
 if (coverage) {
   const { covered, lines } = coveredLines(coverage, root);

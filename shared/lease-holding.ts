@@ -142,7 +142,7 @@ export function holdLease(options: HoldingOptions): Lease {
   };
 }
 
-/** Refuses, before a file appears, the write of a program that has lost the lease since it began the write. */
+/** Refuses, just before its file appears, the write of a program that has noticed the loss of the lease meanwhile. */
 export function onlyWhile(mayWrite: () => boolean): () => Promise<void> {
   return async () => {
     if (!mayWrite()) throw notHeld('another program holds it now');

@@ -14,7 +14,7 @@ import { pause } from '../shared/waiting.ts';
 import { goodCommitsFile } from './boot/last-good-commit.ts';
 import { replicaFile } from './boot/replica-name.ts';
 import { attempt } from './boot/shutdown-step.ts';
-import { uncleanShutdownFile } from './boot/unclean-shutdown.ts';
+import { shutdownMarkerFile } from './boot/unclean-shutdown.ts';
 import { removeLeftQueries } from './claude/usage-query.ts';
 import { type Cli, findCli, noteTested } from './cli/select.ts';
 import { type CliTest, selfTest } from './cli/self-test.ts';
@@ -181,7 +181,7 @@ export class Supervisor {
       files: [
         ...loginStateParts.files,
         goodCommitsFile,
-        uncleanShutdownFile,
+        shutdownMarkerFile,
         replicaFile,
         accountsFile,
       ],
@@ -197,7 +197,7 @@ export class Supervisor {
       this.#leaveVolume();
       this.#options.onFatal(this.#lease?.lost.reason as BerthError);
     });
-    await this.#parts.uncleanShutdown.set();
+    await this.#parts.shutdownMarker.set();
     await configuration.start();
     await lastGood.load();
     await initReport.load();
@@ -302,7 +302,7 @@ export class Supervisor {
       () => store.stop(),
       () => ledger.flush(),
       () => lastGood.flush(),
-      () => this.#lease?.lost.aborted === false && this.#parts.uncleanShutdown.clear(),
+      () => this.#lease?.lost.aborted === false && this.#parts.shutdownMarker.clear(),
       () => this.#lease?.release(),
       // As late as possible: while the server listens, each request gets an answer.
       () => this.#gracefulClose.close(),

@@ -51,7 +51,7 @@ export class LiveApprovals {
 
   /** An approval that waits, or one of the last that have ended. */
   find(id: string): Pick<Waiting, 'approval' | 'context'> | undefined {
-    return this.#waiting.get(id) ?? this.#past.get(id);
+    return this.#waiting.get(id) ?? this.#past.peek(id);
   }
 
   /** @throws BerthError `approval_ended` if there is a decision */

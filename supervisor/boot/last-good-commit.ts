@@ -58,7 +58,7 @@ export class LastGoodCommit {
   }
 
   /** The commit on the volume; undefined if it is unknown. */
-  get commit(): string | undefined {
+  get current(): string | undefined {
     return this.#current?.commit;
   }
 

@@ -12,18 +12,18 @@ import { readFileBounded, writeFileAtomic } from '../../shared/files.ts';
 import type { Log } from '../../shared/log.ts';
 
 /** In berth's state. */
-export const uncleanShutdownFile = 'running.json';
+export const shutdownMarkerFile = 'running.json';
 
 const mark = z.object({ version: z.literal(1), since: z.iso.datetime() });
 
-export class UncleanShutdown {
+export class ShutdownMarker {
   readonly #path: string;
   readonly #log: Log;
   #unclean: number | undefined;
   #set = false;
 
   constructor(stateDirectory: string, log: Log) {
-    this.#path = join(stateDirectory, uncleanShutdownFile);
+    this.#path = join(stateDirectory, shutdownMarkerFile);
     this.#log = log;
   }
 

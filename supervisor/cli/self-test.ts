@@ -131,7 +131,8 @@ async function testOnce(
         ? runTestTurn(process, api.requests, configuration.login)
         : undefined;
     };
-    const { patience = 60_000 } = options;
+    // A spare may take 30 s more to learn its options (test-turn.ts).
+    const { patience = asSpare ? 90_000 : 60_000 } = options;
     const tested = await abortable(
       withDeadline(turn(), patience, () => tooSlow(patience)),
       signal,

@@ -272,7 +272,7 @@ export class CredentialsWatch {
       this.#options.onEvent?.('put_back');
       // Judged in any case: the CLI may have blanked the file again by now.
       this.#judged = undefined;
-      await this.#read();
+      if (!this.#stopped) await this.#read();
     } else if (outcome === 'none' || !wasWaiting) this.#become(state, true);
   }
 

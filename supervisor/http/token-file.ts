@@ -2,10 +2,10 @@
  * The API tokens of a running server: read at the start, and again every second. The file is polled, not
  * watched: Kubernetes replaces a Secret by changing a link to a directory, and watchers miss that.
  * Invariants: if the file is invalid or missing, the tokens stay as they were. If the file holds no
- * token, every request is refused. A token is revoked when two reads in a row do not find it: a shell
- * empties a file before the program that writes it has started.
+ * token, every request is refused. A token is revoked when two reads in a row find the same tokens
+ * without it: a shell empties a file before the program that writes it has started.
  */
-import { setInterval as every } from 'node:timers/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { asBerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import {
@@ -72,8 +72,11 @@ export class TokenFile implements Tokens {
   async #watch(interval: number): Promise<void> {
     const { signal } = this.#closing;
     try {
-      for await (const _ of every(interval, undefined, { signal, ref: false }))
+      // No interval: after a slow read its missed ticks would follow without a pause.
+      for (;;) {
+        await delay(interval, undefined, { signal, ref: false });
         await this.readAgain();
+      }
     } catch (error) {
       if (!signal.aborted) throw error;
     }
@@ -89,7 +92,8 @@ export class TokenFile implements Tokens {
     } catch (thrown) {
       const error = asBerthError(thrown);
       const none = error.details.tokens === 0;
-      if (none && !this.#isConfirmed([])) return;
+      if (!none) this.#unconfirmed = undefined;
+      else if (!this.#isConfirmed([])) return;
       if (error.message === this.#failure) return;
       this.#failure = error.message;
       if (none) this.#replace([]);
@@ -98,7 +102,7 @@ export class TokenFile implements Tokens {
     }
   }
 
-  /** Whether the tokens may count: none that is known is missing, or the last read has found the same ones. */
+  /** Whether the tokens may count: none that is known is missing, or the last read has found the same tokens. */
   #isConfirmed(tokens: readonly ApiToken[]): boolean {
     const found = new Set(tokens.map(idOf));
     const text = [...found].join();

@@ -57,7 +57,7 @@ const usualPageSize = 4_096;
 /** Bytes of a memory page: 4 KiB nearly everywhere, up to 64 on some ARM machines. */
 export function readPageSize(root: string): number {
   try {
-    // Pairs of 64-bit numbers, from getauxval(3).
+    // Pairs of 64-bit numbers: /proc/pid/auxv in proc(5).
     const pairs = new BigUint64Array(new Uint8Array(readFileSync(`${root}/self/auxv`)).buffer);
     const at = pairs.findIndex((name, index) => index % 2 === 0 && name === pageSizeName);
     return at < 0 ? usualPageSize : Number(pairs[at + 1]);

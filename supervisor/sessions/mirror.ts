@@ -82,7 +82,7 @@ export class SessionMirror {
   readonly #options: SessionMirrorOptions;
   readonly #copying = new SerialQueue();
   readonly #stopping = new AbortController();
-  /** The bytes of each copy, the least recently changed first; infinite: the session is not copied any more. */
+  /** The bytes of each copy, of the sessions that were used last; infinite: the session is not copied any more. */
   readonly #copied = new LRUCache<string, number>({ max: mostKnown });
   /** Sessions that wait for a copy. */
   readonly #waiting = new Set<string>();

@@ -104,7 +104,7 @@ export class SessionFiles {
 
   /**
    * Durable when it resolves.
-   * @param mayWrite asked just before the file appears: whether the volume is still this program's
+   * @param mayWrite called just before the file appears: whether the volume is still this program's
    * @throws BerthError `volume_unwritable`; `lease_held`; `internal` for a record that is too large to be read again
    */
   async write(key: string, record: SessionRecord, mayWrite: () => boolean): Promise<void> {

@@ -170,7 +170,7 @@ export class SessionStore {
 
   /**
    * Records a session; resolves when this record or a newer one is durable.
-   * @throws BerthError `volume_unwritable`, then a new session does not exist; `internal` if the id
+   * @throws BerthError `volume_unwritable`, `lease_held`, then a new session does not exist; `internal` if the id
    * is not a UUID
    */
   async write(record: SessionRecord): Promise<void> {
@@ -308,7 +308,7 @@ export class SessionStore {
         await this.#persist(key);
         this.#failing = false;
       } catch (error) {
-        if (this.#failing) continue;
+        if (this.#failing || this.#abandoned) continue;
         this.#failing = true;
         this.#log.error('session_unrecorded', "cannot write a session's figures", {
           session_id: key,

@@ -52,7 +52,7 @@ export async function readSpending(stateDirectory: string): Promise<ReadSpending
 }
 
 /**
- * @param mayWrite asked just before the file appears: whether the volume is still this program's
+ * @param mayWrite called just before the file appears: whether the volume is still this program's
  * @throws BerthError `volume_unwritable`, `lease_held`
  */
 export function writeSpending(

@@ -7,7 +7,7 @@ import { LiveApprovals } from '../approvals/live-approvals.ts';
 import type { DecisionOutcome } from '../approvals/prompt-approvals.ts';
 import { InitReportReader } from '../boot/init-report.ts';
 import { LastGoodCommit } from '../boot/last-good-commit.ts';
-import { UncleanShutdown } from '../boot/unclean-shutdown.ts';
+import { ShutdownMarker } from '../boot/unclean-shutdown.ts';
 import { readExpectedExtensions } from '../claude/expected-extensions.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
 import { queryUsage } from '../claude/usage-query.ts';
@@ -104,7 +104,7 @@ export interface Parts {
   cliProblems: CliProblems;
   lastGood: LastGoodCommit;
   initReport: InitReportReader;
-  uncleanShutdown: UncleanShutdown;
+  shutdownMarker: ShutdownMarker;
   settings: SettingsGuard;
   /** Whether the first worker has become ready; undefined if no spare is wanted. */
   firstWorker: () => Promise<boolean> | undefined;
@@ -182,7 +182,7 @@ export function createParts(options: PartsOptions): Parts {
   const specs = new ProcessSpecs({
     config,
     claudePath: () => cli().path,
-    commit: () => lastGood.commit,
+    commit: () => lastGood.current,
     learnsLate,
     profiles,
     workspaces,
@@ -198,7 +198,7 @@ export function createParts(options: PartsOptions): Parts {
   });
   const lastGood = new LastGoodCommit(stateDirectory, log);
   const initReport = new InitReportReader(stateDirectory);
-  const uncleanShutdown = new UncleanShutdown(stateDirectory, log);
+  const shutdownMarker = new ShutdownMarker(stateDirectory, log);
   const firstWorker = Promise.withResolvers<boolean>();
   const settings = new SettingsGuard({ configDirectory, policy: config.settingsCheck, log });
   const cliProblems = new CliProblems(log);
@@ -457,7 +457,7 @@ export function createParts(options: PartsOptions): Parts {
       profiles.all().map(({ name }) => [name, pool.launchFailures.has(name)] as const),
     cliProblems: () => cliProblems.all,
     ready,
-    uncleanEnd: () => uncleanShutdown.uncleanEnd,
+    uncleanEnd: () => shutdownMarker.uncleanEnd,
     queued: () => pool.queued,
     queueLimit: () => config.queueLimit,
     memory: () => poolMemory.report,
@@ -494,7 +494,7 @@ export function createParts(options: PartsOptions): Parts {
       cliProblems,
       lastGood,
       initReport,
-      uncleanShutdown,
+      shutdownMarker,
       settings,
     },
     firstWorker: () => (specs.warm().length > 0 ? firstWorker.promise : undefined),

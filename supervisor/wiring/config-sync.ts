@@ -24,7 +24,7 @@ import type { LivePrompts } from '../prompts/live-prompts.ts';
 export interface ConfigSyncOptions {
   pool: Pick<Pool, 'freeze' | 'thaw' | 'workers' | 'recycle' | 'launchFailures'>;
   guard: Pick<ConfigurationGuard, 'hold' | 'reload'>;
-  lastGood: Pick<LastGoodCommit, 'load' | 'commit' | 'since'>;
+  lastGood: Pick<LastGoodCommit, 'load' | 'current' | 'since'>;
   initReport: Pick<InitReportReader, 'load'>;
   live: Pick<LivePrompts, 'count'>;
   log: Log;
@@ -68,7 +68,7 @@ export class ConfigSync {
   /** From now on init may change the volume. Call it when the configuration has been read. */
   open(): void {
     this.#open = true;
-    this.#judging = this.#options.lastGood.commit;
+    this.#judging = this.#options.lastGood.current;
     this.#listen();
   }
 
@@ -82,7 +82,7 @@ export class ConfigSync {
     const { lastGood, pool } = this.#options;
     if (ready) this.#failedBefore.delete(profile);
     const commit = this.#judging;
-    if (commit === undefined || commit !== lastGood.commit || this.#holds) return;
+    if (commit === undefined || commit !== lastGood.current || this.#holds) return;
     if (ready) {
       this.#judge({ kind: 'verdict', commit, good: true });
       return;
@@ -153,7 +153,7 @@ export class ConfigSync {
   /** @param commit undefined if init has not announced the end of its change */
   async #adopt(commit: string | undefined): Promise<void> {
     const { pool, guard, lastGood, initReport, log } = this.#options;
-    const before = lastGood.commit;
+    const before = lastGood.current;
     // init also announces that the report about the same commit has changed.
     if (!this.#holds && commit === before) return initReport.load();
     clearTimeout(this.#timer);
@@ -167,11 +167,11 @@ export class ConfigSync {
       log.error('failed', 'the new configuration could not be read', { error });
     }
     this.#holds = false;
-    if (lastGood.commit !== before) this.#verdict = undefined;
-    this.#judging = isRight && !this.#verdict ? lastGood.commit : undefined;
-    if (lastGood.commit !== before) {
+    if (lastGood.current !== before) this.#verdict = undefined;
+    this.#judging = isRight && !this.#verdict ? lastGood.current : undefined;
+    if (lastGood.current !== before) {
       log.info('configuration_synced', 'the volume has a new commit; workers are renewed', {
-        commit: lastGood.commit,
+        commit: lastGood.current,
         previous_commit: before,
       });
       for (const worker of pool.workers) {

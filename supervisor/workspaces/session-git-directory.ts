@@ -72,6 +72,7 @@ export async function readOwn(
 
 /**
  * Writes the ref as git does, by its lock.
+ * @param path the caller has checked its parents (`obstructedParent`)
  * @param check is called while no git can change the ref
  * @throws Error if another process has the lock, or as the file system; what `check` throws
  */

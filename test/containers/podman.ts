@@ -15,6 +15,8 @@ const work = process.env.BERTH_CONTAINERS_DIR || '/var/tmp/berth-containers';
 
 const environment = {
   ...process.env,
+  // podman puts whole layers there, and /tmp may be in memory.
+  TMPDIR: work,
   CONTAINERS_CONF: join(work, 'containers.conf'),
   CONTAINERS_STORAGE_CONF: join(work, 'storage.conf'),
   BUILDAH_ISOLATION: process.env.BUILDAH_ISOLATION ?? 'oci',

@@ -45,10 +45,10 @@ const report: InitReport = {
 
 /** The metrics after `load`, as a scrape shows them: by name and labels. */
 async function scrape(directory: string) {
-  const outcome = new InitReportReader(directory);
-  await outcome.load();
+  const initReport = new InitReportReader(directory);
+  await initReport.load();
   const registry = new Registry();
-  registerInit(outcome, [registry]);
+  registerInit(initReport, [registry]);
   const read = async () => {
     const lines = (await registry.metrics()).split('\n').filter((line) => /^berth/.test(line));
     return Object.fromEntries(lines.map((line) => line.split(' ')));
@@ -114,9 +114,9 @@ t.test(
   async (t) => {
     const read = async (more: object) => {
       const text = JSON.stringify({ ...report, ...more });
-      const outcome = new InitReportReader(testDirectory(t, { 'report.json': text }));
-      await outcome.load();
-      return outcome.report;
+      const initReport = new InitReportReader(testDirectory(t, { 'report.json': text }));
+      await initReport.load();
+      return initReport.report;
     };
     t.match(await read({ cli: 'previous' }), { cli: 'previous', repository: report.repository });
     const planted = await read({ cli: 'evil', problem: 7, repository: 'https://me:secret@host/x' });

@@ -16,9 +16,9 @@ async function load(directory: string, commit?: string, repository = 'somebody/d
     writeFileSync(join(directory, 'report.json'), JSON.stringify(report));
   }
   const log = captureLog();
-  const applied = new LastGoodCommit(directory, log.log);
-  await applied.load();
-  return { applied, log };
+  const lastGood = new LastGoodCommit(directory, log.log);
+  await lastGood.load();
+  return { lastGood, log };
 }
 
 t.test(
@@ -26,33 +26,33 @@ t.test(
   async (t) => {
     const directory = testDirectory(t, {});
     const before = await load(directory, one);
-    before.applied.ready('default');
-    t.equal(before.applied.explain('default', failure), failure, 'it is a good one');
-    await before.applied.flush();
+    before.lastGood.ready('default');
+    t.equal(before.lastGood.explain('default', failure), failure, 'it is a good one');
+    await before.lastGood.flush();
 
-    const { applied } = await load(directory, two);
-    t.match(applied.explain('default', failure), {
+    const { lastGood } = await load(directory, two);
+    t.match(lastGood.explain('default', failure), {
       code: 'cli_unavailable',
       message:
         /^cannot start: it ended; starts fail since commit 2222222 \(last good 1111111\) of the \.claude repository: /,
       details: { a: 1, commit: two, last_good_commit: one },
     });
-    t.equal(applied.explain('never-started', failure), failure, 'of it no good commit is known');
-    applied.ready('other');
-    t.not(applied.explain('default', failure), failure, "another profile's success is its own");
-    applied.ready('default');
-    t.equal(applied.explain('default', failure), failure);
+    t.equal(lastGood.explain('never-started', failure), failure, 'of it no good commit is known');
+    lastGood.ready('other');
+    t.not(lastGood.explain('default', failure), failure, "another profile's success is its own");
+    lastGood.ready('default');
+    t.equal(lastGood.explain('default', failure), failure);
   },
 );
 
 t.test('a repository that was changed is named', async (t) => {
   const directory = testDirectory(t, {});
   const before = await load(directory, one);
-  before.applied.ready('default');
-  await before.applied.flush();
-  const { applied } = await load(directory, one, 'somebody/another');
+  before.lastGood.ready('default');
+  await before.lastGood.flush();
+  const { lastGood } = await load(directory, one, 'somebody/another');
   t.match(
-    applied.explain('default', failure).message,
+    lastGood.explain('default', failure).message,
     /1111111 of somebody\/another \(last good 1111111 of somebody\/dot-claude\)/,
   );
 });
@@ -68,26 +68,26 @@ t.test('an invalid file of good commits is neither used nor shown', async (t) =>
     'too large': `${text}${' '.repeat(100_000)}`,
   })) {
     const directory = testDirectory(t, { [goodCommitsFile]: content });
-    const { applied } = await load(directory, two);
-    t.equal(applied.explain('default', failure), failure, name);
+    const { lastGood } = await load(directory, two);
+    t.equal(lastGood.explain('default', failure), failure, name);
   }
-  const { applied } = await load(testDirectory(t, { [goodCommitsFile]: text }), 'none');
-  t.equal(applied.explain('default', failure), failure, 'a report that names no commit');
+  const { lastGood } = await load(testDirectory(t, { [goodCommitsFile]: text }), 'none');
+  t.equal(lastGood.explain('default', failure), failure, 'a report that names no commit');
 });
 
 t.test('without a report, no error is changed and no file is written', async (t) => {
   const directory = testDirectory(t, {});
-  const { applied } = await load(directory);
-  applied.ready('default');
-  await applied.flush();
+  const { lastGood } = await load(directory);
+  lastGood.ready('default');
+  await lastGood.flush();
   t.throws(() => readFileSync(join(directory, goodCommitsFile)));
 });
 
 t.test('a file that cannot be written costs a warning alone', async (t) => {
   const directory = testDirectory(t, {});
   mkdirSync(join(directory, goodCommitsFile));
-  const { applied, log } = await load(directory, one);
-  applied.ready('default');
-  await applied.flush();
+  const { lastGood, log } = await load(directory, one);
+  lastGood.ready('default');
+  await lastGood.flush();
   t.match(log.lines, [{ event: 'commit_unrecorded', level: 'warn' }]);
 });

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { UncleanShutdown, uncleanShutdownFile } from '../../../supervisor/boot/unclean-shutdown.ts';
+import { ShutdownMarker, shutdownMarkerFile } from '../../../supervisor/boot/unclean-shutdown.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { makeSurroundings } from '../../support/claude.ts';
 import { testDirectory } from '../../support/directory.ts';
@@ -40,13 +40,13 @@ t.test('each run reports whether the previous run ended without a shutdown', asy
 t.test('a mark of the run before goes with a run on a full disk too', { skip }, async (t) => {
   const directory = testDirectory(t, {});
   using _ = mountSmall(directory, 'size=16k');
-  const path = join(directory, uncleanShutdownFile);
+  const path = join(directory, shutdownMarkerFile);
   writeFileSync(path, 'left');
   try {
     for (;;) writeFileSync(join(directory, 'ballast'), Buffer.alloc(4096), { flag: 'a' });
   } catch {}
   const log = captureLog();
-  const mark = new UncleanShutdown(directory, log.log);
+  const mark = new ShutdownMarker(directory, log.log);
   await mark.set();
   t.equal(log.count('run_mark_failed'), 1);
   t.equal(readFileSync(path, 'utf8'), 'left');

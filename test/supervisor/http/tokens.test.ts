@@ -151,6 +151,11 @@ t.test('a file that is empty or half written for a moment revokes no token', asy
   t.equal(log.count('tokens_loaded'), 1, 'nothing was logged');
   t.same(await read(''), [], 'twice in a row');
   t.same(await read(lines), ['n8n', 'home'], 'a new token counts at once');
+  t.same(await read(''), ['n8n', 'home']);
+  rmSync(path);
+  await file.readAgain();
+  t.same(await read(''), ['n8n', 'home'], 'the read in between has failed');
+  t.same(await read(lines), ['n8n', 'home']);
   t.same(await read(tokenLine('n8n', one)), ['n8n', 'home']);
   t.same(await read(tokenLine('n8n', one)), ['n8n']);
 });

@@ -49,7 +49,7 @@ function open({ patience = 10_000, rollBackPatience = 10_000 } = {}) {
       load: async () => {
         current = volume.commit;
       },
-      get commit() {
+      get current() {
         return current;
       },
       since: () => {

@@ -96,11 +96,11 @@ exec '${scriptedClaude}' "$@"
   cgroup.allowTasks(1);
   writeFileSync(gate, '');
   writeFileSync(fifo, '\n');
-  // The first worker has failed, and the process for the test cannot be started.
+  // The process for the test cannot be started, or its own threads cannot.
   t.match(await program.logged('cli_tested'), {
     level: 'warn',
     retry_ms: 500,
-    msg: /retrying: .*not start another process \(EAGAIN\); raise its pids limit/,
+    msg: /retrying: .*(not start another process \(EAGAIN\)|for lack of memory or processes); raise .*pids limit/,
   });
   cgroup.allowTasks(2_000);
   const passed = () => program.lines.some(({ event, by }) => event === 'cli_tested' && by);
