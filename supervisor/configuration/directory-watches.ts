@@ -4,6 +4,7 @@
  * its user also checks periodically.
  */
 import { type FSWatcher, lstatSync, watch } from 'node:fs';
+import { basename } from 'node:path';
 import { statusAt } from './entries.ts';
 
 interface Watched {
@@ -44,7 +45,7 @@ export class DirectoryWatches {
       if (this.#watched.has(directory) || this.#watched.size >= mostWatched) continue;
       try {
         const { ino: inode } = lstatSync(this.#full(directory));
-        const watcher = watch(this.#full(directory), (_, name) => this.#onEvent(directory, name));
+        const watcher = watch(this.#full(directory), (_, name) => this.#seen(directory, name));
         watcher.on('error', () => this.#forget(directory));
         this.#watched.set(directory, { watcher, inode });
         isNew = true;
@@ -53,6 +54,14 @@ export class DirectoryWatches {
       }
     }
     return isNew;
+  }
+
+  #seen(directory: string, name: string | null): void {
+    const isEntry = name !== basename(this.#full(directory));
+    // An event of the directory itself has its name: the watch may have ended with the directory, and a new directory
+    // may get the same inode.
+    if (!isEntry) this.#forget(directory);
+    this.#onEvent(directory, isEntry ? name : null);
   }
 
   close(): void {

@@ -89,6 +89,17 @@ export function statusAt(path: string): Stats | undefined {
   }
 }
 
+/** Milliseconds; the clock of files ticks every 1 to 10 ms. */
+const longestTick = 100;
+
+/**
+ * Whether the file was changed so recently that its next change may have the same time: the times and the size then do
+ * not show that change.
+ */
+export function isOfThisTick({ ctimeMs }: Stats): boolean {
+  return Date.now() - ctimeMs <= longestTick;
+}
+
 /** Undefined also if a part of the path above its end is no directory: no symlink is followed below the root. */
 export function statusBelow(root: string, path: string): Stats | undefined {
   for (let end = path.indexOf('/'); end >= 0; end = path.indexOf('/', end + 1)) {

@@ -20,6 +20,7 @@ import {
   type Found,
   findExecutable,
   isOfTheCli,
+  isOfThisTick,
   statusAt,
   statusBelow,
 } from './entries.ts';
@@ -59,11 +60,13 @@ export class ConfigurationGuard {
    * again.
    */
   readonly #right = new Map<string, string>();
-  /** Paths that could not be reverted, with the reason. */
-  readonly #failed = new Map<string, string>();
+  /** Paths that the last check could not revert, with the reason. */
+  #failed = new Map<string, string>();
+  /** The same of the check before, so that each is logged once. */
+  #failedBefore = new Map<string, string>();
+  /** What cannot be right before the next `reload`, with the reason. */
+  readonly #unrecoverable = new Map<string, string>();
   #baseline: Baseline = noBaseline();
-  /** The directory in which the last list ended early. */
-  #crowded: string | undefined;
   /** init changes the configuration: nothing is reverted. */
   #held = false;
   #mayHaveHooks = true;
@@ -112,6 +115,7 @@ export class ConfigurationGuard {
     this.#baseline = await takeBaseline(configDirectory, stateDirectory, log, before);
     this.#right.clear();
     this.#failed.clear();
+    this.#failedBefore.clear();
     this.#changes += 1;
     this.#describe();
     this.#held = false;
@@ -122,6 +126,7 @@ export class ConfigurationGuard {
   #describe(): void {
     const { log } = this.#options;
     const { files, unguarded, lost, crowded } = this.#baseline;
+    this.#unrecoverable.clear();
     this.#mayHaveHooks = unguarded.size > 0 || [...files].some(mayHaveHooks);
     if (unguarded.size > 0) {
       const paths = [...unguarded].slice(0, 20);
@@ -129,11 +134,14 @@ export class ConfigurationGuard {
         'executable configuration is too large to be guarded: an edit of it is not reverted';
       log.warn('configuration_unkept', text, { count: unguarded.size, paths });
     }
-    for (const path of lost) this.#fail(path, 'it differs from the version that init wrote');
+    for (const path of lost) {
+      this.#fail(path, 'it differs from the version that init wrote', this.#unrecoverable);
+    }
     if (crowded === undefined) return;
     this.#fail(
       crowded || 'the root',
       `there were more than ${mostAtStart} files and directories beside those of the repository at the start`,
+      this.#unrecoverable,
     );
   }
 
@@ -163,7 +171,7 @@ export class ConfigurationGuard {
    */
   assertRight(): void {
     this.#check();
-    const [first] = this.#failed;
+    const [first] = [...this.#unrecoverable, ...this.#failed];
     if (!first) return;
     const [path, why] = first;
     throw new BerthError(
@@ -190,14 +198,16 @@ export class ConfigurationGuard {
     if (!this.#started || this.#held) return;
     const { configDirectory: root } = this.#options;
     const before = this.#changes;
+    this.#failedBefore = this.#failed;
+    this.#failed = new Map();
     const found = this.#listAll();
     for (const [path, content] of this.#baseline.files) {
       const status = found.files.get(path) ?? statusBelow(root, path);
       const mark = status && `${status.ino} ${status.size} ${status.mtimeMs} ${status.ctimeMs}`;
       if (mark !== undefined && this.#right.get(path) === mark) continue;
+      const tellsChanges = status !== undefined && !isOfThisTick(status);
       if (status && isSame(contentAt(`${root}/${path}`), content)) {
-        this.#right.set(path, mark as string);
-        this.#failed.delete(path);
+        if (tellsChanges) this.#right.set(path, mark as string);
         continue;
       }
       this.#act('restored', path, status?.ctimeMs, () => this.#putBack.restore(path, content));
@@ -226,8 +236,6 @@ export class ConfigurationGuard {
       found = this.#list();
     }
     const { crowded } = found;
-    if (this.#crowded !== undefined && crowded === undefined) this.#failed.delete(this.#crowded);
-    this.#crowded = crowded;
     if (crowded !== undefined) {
       this.#fail(crowded, `there are more than ${this.#mostNew} new files and directories`);
     }
@@ -268,10 +276,7 @@ export class ConfigurationGuard {
 
   #lookAtServers(): void {
     const found = this.#servers.look();
-    if (!found) {
-      this.#failed.delete(serversFile);
-      return;
-    }
+    if (!found) return;
     const { changed, restored } = found;
     if (restored) {
       this.#act('restored', serversFile, changed, () =>
@@ -293,7 +298,6 @@ export class ConfigurationGuard {
     if (since !== undefined) this.#distrust.since(since);
     try {
       const saved = act();
-      this.#failed.delete(path);
       onAction(action);
       const text =
         action === 'restored'
@@ -305,9 +309,10 @@ export class ConfigurationGuard {
     }
   }
 
-  #fail(path: string, why: string): void {
-    if (this.#failed.has(path)) return;
-    this.#failed.set(path, why);
+  #fail(path: string, why: string, list = this.#failed): void {
+    const isKnown = list.has(path) || this.#failedBefore.has(path);
+    list.set(path, why);
+    if (isKnown) return;
     this.#options.onAction('failed');
     const text = 'executable configuration was changed and cannot be reverted: no CLI is started';
     this.#options.log.error('configuration_changed', text, { path, action: 'failed', why });

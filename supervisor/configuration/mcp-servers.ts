@@ -6,7 +6,7 @@
  */
 import { closeSync, constants, fstatSync, openSync, readFileSync, type Stats } from 'node:fs';
 import { textOfSettings } from '../../shared/cli-settings.ts';
-import { statusAt } from './entries.ts';
+import { isOfThisTick, statusAt } from './entries.ts';
 
 export const serversFile = '.claude.json';
 
@@ -49,12 +49,13 @@ export class McpServers {
     const mark = status && markOf(status);
     if (!status || mark === this.#right) return undefined;
     if (!status.isFile() || status.size > largest) return { changed: status.ctimeMs };
+    const tellsChanges = !isOfThisTick(status);
     const content = this.#read();
     if (content && this.#correct(content)) {
       const restored = Buffer.from(`${JSON.stringify(content, undefined, 2)}\n`);
       return { changed: status.ctimeMs, restored };
     }
-    this.#right = mark;
+    this.#right = tellsChanges ? mark : undefined;
     return undefined;
   }
 

@@ -179,6 +179,18 @@ export class Login {
     log.info('credentials_of_one_pod', sentence);
   }
 
+  /** To be called when settings.json may have changed, since a login of the settings counts too; never rejects. */
+  async review(): Promise<void> {
+    if (!this.watch.lost) return;
+    if (!(await settingsBringLogin(this.#options.configDirectory))) {
+      if (!this.#refusal) await this.#lose(this.watch.state);
+    } else if (this.#refusal) {
+      this.#refusal = undefined;
+      this.turns.changed();
+      this.#options.onChange(this.state);
+    }
+  }
+
   #describeLoss(): string {
     const { waiting } = this.watch;
     return describeLoss(this.state, waiting && messageOf(waiting.error));

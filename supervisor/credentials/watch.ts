@@ -153,8 +153,13 @@ export class CredentialsWatch {
       if (this.#stopped || this.#judged !== judged) throw new LoginFileChanged();
       if (this.#state.kind === 'valid') await this.#lastGood.keepReplaced(this.#state.credentials);
       await this.#file.replace(credentials, judged);
+      // So that it can be put back.
+      await this.#lastGood.keep(credentials);
       this.#options.onEvent?.('adopted');
-      await this.#read();
+      await this.#readAgain();
+      const { digest } = credentials;
+      const isInUse = this.#state.kind === 'valid' && this.#state.credentials.digest === digest;
+      if (!isInUse) throw new LoginFileChanged();
     });
   }
 
@@ -190,6 +195,12 @@ export class CredentialsWatch {
     this.#options.onEvent?.(state.kind);
     logState(this.#options.log, state);
     await this.#follow(state);
+  }
+
+  /** After a write of berth: the content is judged in any case, since the CLI may have blanked the file again by now. */
+  async #readAgain(): Promise<void> {
+    this.#judged = undefined;
+    if (!this.#stopped) await this.#read();
   }
 
   #readFailed(error: unknown): void {
@@ -270,9 +281,7 @@ export class CredentialsWatch {
       this.#watcher.reportSoon();
     } else if (outcome === 'put_back') {
       this.#options.onEvent?.('put_back');
-      // Judged in any case: the CLI may have blanked the file again by now.
-      this.#judged = undefined;
-      if (!this.#stopped) await this.#read();
+      await this.#readAgain();
     } else if (outcome === 'none' || !wasWaiting) this.#become(state, true);
   }
 

@@ -42,7 +42,7 @@ export class CliProblems {
     }
   }
 
-  /** Call it when the profiles have changed. */
+  /** Call it when the profiles or the commit of the configuration have changed. */
   forget(): void {
     this.#problems.clear();
   }

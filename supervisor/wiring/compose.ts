@@ -311,6 +311,10 @@ export function createParts(options: PartsOptions): Parts {
   const liveApprovals = new LiveApprovals();
   const configSync = new ConfigSync({
     ...{ pool, guard: configuration, lastGood, initReport, live, log },
+    onCommit() {
+      cliProblems.forget();
+      void login.review().then(() => login.refusal ?? limitEnds.report(loginReasons));
+    },
   });
   const promptRate = new SharedRate(new PromptRate(), log);
   const admission = new Admission({

@@ -27,6 +27,8 @@ export interface ConfigSyncOptions {
   lastGood: Pick<LastGoodCommit, 'load' | 'current' | 'since'>;
   initReport: Pick<InitReportReader, 'load'>;
   live: Pick<LivePrompts, 'count'>;
+  /** Called when the volume has another commit. */
+  onCommit: () => void;
   log: Log;
   /** Milliseconds after which prompts do not wait any longer for the end of a change. */
   patience?: number;
@@ -174,6 +176,7 @@ export class ConfigSync {
         commit: lastGood.current,
         previous_commit: before,
       });
+      this.#options.onCommit();
       for (const worker of pool.workers) {
         const keepsWorking = worker.state !== 'busy' && worker.works;
         if (!keepsWorking) void pool.recycle(worker, 'renewed');

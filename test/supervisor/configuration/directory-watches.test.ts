@@ -1,4 +1,4 @@
-import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { DirectoryWatches } from '../../../supervisor/configuration/directory-watches.ts';
@@ -47,3 +47,17 @@ t.test('a replaced directory is watched again', async (t) => {
   writeFileSync(join(root, 'skills/b'), '');
   await until('the event came', () => events.includes('skills/b'));
 });
+
+t.test(
+  'a directory that was removed and made again is watched, also with the same inode',
+  async (t) => {
+    const { root, events, watches } = watchIn(t);
+    watches.set(['skills']);
+    rmdirSync(join(root, 'skills'));
+    mkdirSync(join(root, 'skills'));
+    await until('its end is seen', () => !watches.has('skills'));
+    t.ok(watches.set(['skills']));
+    writeFileSync(join(root, 'skills/c'), '');
+    await until('the event came', () => events.includes('skills/c'));
+  },
+);

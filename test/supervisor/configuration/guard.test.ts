@@ -1,4 +1,4 @@
-import {
+import fs, {
   chmodSync,
   existsSync,
   lstatSync,
@@ -10,6 +10,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { blobId } from '../../../supervisor/configuration/entries.ts';
@@ -281,3 +282,40 @@ t.test(
     guard.stop();
   },
 );
+
+t.test('a new file that could not be moved away and has gone prevents no start', async (t) => {
+  const { guard, at, actions } = await guardOn(t, testDirectory(t, files));
+  mkdirSync(at('.berth'), { recursive: true });
+  writeFileSync(at('.berth/conflicts'), 'nothing can be moved there');
+  writeFileSync(at('settings.local.json'), '{}');
+  t.throws(() => guard.assertRight(), { code: 'cli_unavailable' });
+  t.throws(() => guard.assertRight(), { code: 'cli_unavailable' });
+  t.same(actions, ['failed'], 'it is logged and counted once');
+  rmSync(at('settings.local.json'));
+  guard.assertRight();
+});
+
+t.test('a change in the same tick of the clock as the last one is seen', async (t) => {
+  const directory = testDirectory(t, files);
+  const settings = join(directory, 'settings.json');
+  const { lstatSync } = fs;
+  const time = Date.now() + 60_000;
+  // The clock of the files stands still.
+  Object.assign(fs, {
+    lstatSync(path: string, options: object) {
+      const found = lstatSync(path, options);
+      return path === settings ? Object.assign(found, { mtimeMs: time, ctimeMs: time }) : found;
+    },
+  });
+  syncBuiltinESMExports();
+  t.teardown(() => {
+    Object.assign(fs, { lstatSync });
+    syncBuiltinESMExports();
+  });
+  const { guard, read } = await guardOn(t, directory);
+  guard.assertRight();
+  const right = read('settings.json');
+  writeFileSync(settings, right.replace('Bash', 'Read'));
+  guard.assertRight();
+  t.equal(read('settings.json'), right);
+});

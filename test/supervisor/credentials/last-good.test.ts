@@ -180,6 +180,24 @@ t.test('an old copy over a refreshed login is replaced before its use loses both
   t.ok(events.includes('older'));
 });
 
+t.test('a new login that the CLI blanks as soon as it is there is not lost', async (t) => {
+  const log: string[] = [];
+  const { watch, replace, file } = await watchLogin(
+    t,
+    { '.credentials.json': blank },
+    {
+      onEvent(event) {
+        log.push(event);
+        // As it was before, and before berth has read what it has written.
+        if (event === 'adopted') replace(blank);
+      },
+    },
+  );
+  await watch.adopt(login('two')).catch(() => undefined);
+  t.equal(watch.state.kind, 'valid', log.join());
+  t.equal(file(), login('two').text);
+});
+
 t.test('a new login that is refused at once is replaced by the previous login', async (t) => {
   const { watch, replace, file, log, events } = await watchLogin(t, one);
   const due = login('two', { expiresAt: Date.now() + 60_000 });

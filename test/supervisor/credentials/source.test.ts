@@ -194,3 +194,20 @@ t.test('if settings.json provides another login, a blank file refuses no prompt'
   await until('it is lost', () => login.watch.lost);
   t.equal(login.refusal, undefined);
 });
+
+t.test(
+  'a login of the settings ends the loss of the login file, and its end brings the loss back',
+  async (t) => {
+    const { login, path } = await start(t, { volume: blank });
+    await until('it is lost', () => login.refusal !== undefined);
+    const settings = join(path, '../settings.json');
+    await login.review();
+    t.match(login.refusal, { code: 'login_required' });
+    writeFileSync(settings, '{"apiKeyHelper":"echo key"}');
+    await login.review();
+    t.equal(login.refusal, undefined);
+    rmSync(settings);
+    await login.review();
+    t.match(login.refusal, { code: 'login_required' });
+  },
+);

@@ -22,6 +22,7 @@ function open({ patience = 10_000, rollBackPatience = 10_000 } = {}) {
   let listener: (message: unknown) => void = () => {};
   const workers: Worker[] = [];
   const reports: string[] = [];
+  const commits: (string | undefined)[] = [];
   const launchFailures = new Map<string, LaunchFailure>();
   const captured = captureLog();
   const sync = new ConfigSync({
@@ -62,6 +63,7 @@ function open({ patience = 10_000, rollBackPatience = 10_000 } = {}) {
       },
     },
     initReport: { load: async () => void reports.push('read') },
+    onCommit: () => void commits.push(current),
     live: { count: (state) => (state === 'sent' ? prompts.sent : prompts.running) },
     log: captured.log,
     ...{ patience, rollBackPatience },
@@ -77,7 +79,19 @@ function open({ patience = 10_000, rollBackPatience = 10_000 } = {}) {
     close: () => closed.abort(),
   };
   return {
-    ...{ sync, calls, reports, replies, volume, prompts, workers, launchFailures, peer, captured },
+    ...{
+      sync,
+      calls,
+      reports,
+      commits,
+      replies,
+      volume,
+      prompts,
+      workers,
+      launchFailures,
+      peer,
+      captured,
+    },
     /** init has a message for the supervisor. */
     say: (message: unknown) => listener(message),
     addWorker: (name: string, state: State, works = false) =>
@@ -104,7 +118,7 @@ function start(options?: { patience?: number; rollBackPatience?: number }) {
 }
 
 t.test('while init writes, no worker starts; then each worker without a turn is new', async (t) => {
-  const { say, calls, replies, volume, addWorker, isQuiet, hasThawed, captured } = start();
+  const { say, calls, commits, replies, volume, addWorker, isQuiet, hasThawed, captured } = start();
   addWorker('one', 'starting');
   addWorker('two', 'idle');
   addWorker('three', 'busy');
@@ -124,6 +138,7 @@ t.test('while init writes, no worker starts; then each worker without a turn is 
   ]);
   t.equal(calls.at(-1), 'thaw', 'the idle worker with background work keeps its process');
   t.match(await captured.logged('configuration_synced'), { commit: next, previous_commit: old });
+  t.same(commits, [next]);
 });
 
 t.test('init waits for turns whose process may still read its configuration', async (t) => {
