@@ -122,9 +122,11 @@ export class Account {
     if (closesAccount(limit)) this.#close('usage_limit', limit.resetsAt, now);
   }
 
+  /** The login belongs to another account from now on, of which nothing is known. */
   reset(): void {
     this.#closing = undefined;
     this.#guesses = 0;
+    this.#probing = false;
     this.#limit = undefined;
     this.#windows = {};
   }

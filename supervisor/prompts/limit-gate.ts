@@ -2,7 +2,8 @@
  * The gate for an account's limits: while a limit is reached, no prompt of that login is sent. A prompt fails at once with
  * the time of the next try, or waits until that time; the waiting prompts wake at different moments.
  * Invariants: a gate with a known time is closed until then. A gate without one is closed for a bounded guess, then lets
- * one prompt at a time try: of those that wait for a worker, the first that has one. Nothing is stored on disk.
+ * one prompt at a time try: of those that wait for a worker, the first that has one. Nothing is stored on disk. What is
+ * reported late about the account before, after a login was replaced, changes nothing for the new account.
  */
 import { BerthError } from '../../shared/errors.ts';
 import { sleep } from '../../shared/waiting.ts';
@@ -22,6 +23,8 @@ export interface Pass {
   done(error: BerthError | undefined): void;
   /** Gives the pass back unused. */
   withdraw(): void;
+  /** As `replacementSignal` returned it when the prompt was about to be sent. */
+  readonly replaced: AbortSignal;
 }
 
 export interface Patience {
@@ -57,6 +60,8 @@ export class LimitGate {
   readonly #accounts = new Map<string, Account>();
   /** The state of each account that `onChange` has reported last. */
   readonly #announced = new Map<Account, AccountState>();
+  /** For each login, aborted when its account of now is replaced. */
+  readonly #replacements = new Map<string, AbortController>();
   readonly #onChange: (state: AccountState) => void;
   readonly #onHeard: (login: string, limit: UsageLimit) => void;
   readonly #now: () => number;
@@ -112,7 +117,7 @@ export class LimitGate {
       const now = this.#now();
       account.expire(now);
       this.#announce(account, now);
-      if (account.admits(now)) return this.#passOf(account);
+      if (account.admits(now)) return this.#passOf(login, account);
       const opens = account.opensAt(now);
       if (!wait || opens >= deadline) throw closed(account.stateAt(now), opens, now);
       onWait?.(account.stateAt(now));
@@ -123,29 +128,50 @@ export class LimitGate {
     }
   }
 
-  /** Notes what the API reports about a login, with whichever prompt. */
-  heard(login: string, limit: UsageLimit): void {
+  /**
+   * A signal that is aborted when the login is replaced. Take the signal before something is sent with the login, to
+   * recognise a report about the account before. A time would not do: the clock may be set back.
+   */
+  replacementSignal(login: string): AbortSignal {
+    const known = this.#replacements.get(login) ?? new AbortController();
+    this.#replacements.set(login, known);
+    return known.signal;
+  }
+
+  /**
+   * Notes what the API reports about a login, with whichever prompt.
+   * @param replaced of the account that the report is about; absent: of the account of now
+   * @returns false if the report is about an account that was replaced: nothing is noted
+   */
+  heard(login: string, limit: UsageLimit, replaced?: AbortSignal): boolean {
+    if (replaced?.aborted) return false;
     const account = this.#accountOf(login);
     account.heard(limit, this.#now());
     this.#onHeard(login, limit);
     this.#announce(account, this.#now());
+    return true;
   }
 
   /** Opens the gate of a login that was replaced: the new login has its own limits. */
   forget(login: string): void {
+    // What is reported late about the account before must not close the gate again.
+    this.#replacements.get(login)?.abort();
+    this.#replacements.delete(login);
     const account = this.#accounts.get(login);
     if (!account) return;
     account.reset();
     this.#announce(account, this.#now());
   }
 
-  #passOf(account: Account): Pass {
+  #passOf(login: string, account: Account): Pass {
+    let replaced = this.replacementSignal(login);
     let begun = this.#now();
     let over = false;
     let isProbing = false;
     return {
       check: () => {
-        if (over || isProbing) return;
+        if (over || (isProbing && !replaced.aborted)) return;
+        replaced = this.replacementSignal(login);
         const now = this.#now();
         const entered = account.enter(now);
         this.#announce(account, now);
@@ -154,7 +180,7 @@ export class LimitGate {
         isProbing = entered;
       },
       answered: () => {
-        if (over || !isProbing) return;
+        if (over || !isProbing || replaced.aborted) return;
         isProbing = false;
         account.leave(begun, true, undefined, this.#now());
         this.#announce(account, this.#now());
@@ -162,13 +188,17 @@ export class LimitGate {
       done: (error) => {
         if (over) return;
         over = true;
+        if (replaced.aborted) return;
         account.leave(begun, isProbing, error, this.#now());
         this.#announce(account, this.#now());
       },
       withdraw: () => {
         if (over) return;
         over = true;
-        account.withdraw(isProbing);
+        if (!replaced.aborted) account.withdraw(isProbing);
+      },
+      get replaced() {
+        return replaced;
       },
     };
   }

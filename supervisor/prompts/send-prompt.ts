@@ -21,8 +21,8 @@ import { runTurn, type TurnEnd, type TurnEvent, type TurnOptions } from './turn.
 import type { HangWatch } from './turn-watch.ts';
 
 export interface SendOptions {
-  /** Called with each report of the API about the limits of a login. */
-  limitHeard: (login: string, limit: UsageLimit) => void;
+  /** Called with each report of the API about the limits of a login. `replaced`: of the account that was used. */
+  limitHeard: (login: string, limit: UsageLimit, replaced: AbortSignal) => void;
   logins: Pick<Logins, 'keyOf'>;
   hang: HangWatch;
   /** `check` throws `configuration_invalid` if the CLI ignores settings that protect. */
@@ -35,7 +35,7 @@ export interface SendRequest {
   /** Of the worker, for attached files. */
   place: Place;
   use: LoginUse | undefined;
-  pass: Pick<Pass, 'answered'>;
+  pass: Pick<Pass, 'answered' | 'replaced'>;
   /** The text of the prompt, or the text that continues its turn. */
   text: string;
   /** The ids of the texts that this process was sent before, for the same prompt. */
@@ -75,6 +75,7 @@ export async function sendPrompt(
   const login = logins.keyOf(prompt);
   const promptId = randomUUID();
   const calls = new CallsMade();
+  const { replaced } = pass;
   let late: Promise<TurnResult> | undefined;
   const name = text === prompt.text ? allowedCommand(text, prompt.profile) : undefined;
   const command = name !== undefined && worker.process.ownCommands.has(name) ? name : undefined;
@@ -90,7 +91,7 @@ export async function sendPrompt(
       signal,
       emit,
       approve,
-      onLimit: (limit) => limitHeard(login, limit),
+      onLimit: (limit) => limitHeard(login, limit, replaced),
       onUsage: (usage, begins) => {
         use?.answered();
         pass.answered();

@@ -2,7 +2,8 @@
  * Asks now and then how much of its usage windows the common login has used, so that the share of its owner holds also
  * when the owner uses the account elsewhere.
  * Invariants: one question at a time, at most one in ten minutes, and none while the figures are newer than that. After a
- * question without an answer, the pause doubles up to two hours. Nothing is asked while no profile has a share.
+ * question without an answer, the pause doubles up to two hours. Nothing is asked while no profile has a share. An answer
+ * about an account that was replaced meanwhile is dropped, and the new account is asked about soon.
  */
 import { backoff } from '../../shared/backoff.ts';
 import { BerthError } from '../../shared/errors.ts';
@@ -19,6 +20,8 @@ export interface UsageWatchOptions {
   query: (
     signal: AbortSignal,
   ) => Promise<Record<string, { utilization: number; resetsAt?: number | undefined }> | undefined>;
+  /** Aborted when the login is replaced by that of another account. */
+  replacementSignal: () => AbortSignal;
   log: Log;
   /** Milliseconds since 1970. */
   now?: () => number;
@@ -65,7 +68,7 @@ export class UsageWatch {
   }
 
   async #ask(): Promise<void> {
-    const { windows, login, wanted, query, log } = this.#options;
+    const { windows, login, wanted, query, replacementSignal, log } = this.#options;
     const now = this.#now();
     const wait = backoff(this.#unanswered + 1, pauses);
     // After the clock was set back, the next question is not far away.
@@ -75,8 +78,13 @@ export class UsageWatch {
     if (heardAt !== undefined && heardAt <= now && now - heardAt < pause) return;
     if (this.#ending.signal.aborted || !wanted()) return;
     this.#askedAt = now;
+    const replaced = replacementSignal();
     try {
       const found = await query(this.#ending.signal);
+      if (replaced.aborted) {
+        this.#askedAt = Number.NEGATIVE_INFINITY;
+        return;
+      }
       this.#unanswered = found ? 0 : this.#unanswered + 1;
       if (found) windows.heard(login, reportsOf(found));
     } catch (error) {

@@ -194,7 +194,10 @@ export function createParts(options: PartsOptions): Parts {
       // The worker may be idle from now on.
       pool.reconsider();
     },
-    onLimit: (profile, limit) => limitHeard(loginOf(profile), limit),
+    onLimit: (profile, limit, replaced) => limitHeard(loginOf(profile), limit, replaced),
+    // The CLI reads the login file again, so a process may use the account of now.
+    replacementSignal: (profile) =>
+      usesFile(profile) ? undefined : gate.replacementSignal(loginOf(profile)),
   });
   const lastGood = new LastGoodCommit(stateDirectory, log);
   const initReport = new InitReportReader(stateDirectory);
@@ -274,9 +277,9 @@ export function createParts(options: PartsOptions): Parts {
    * What the API reports to this replica. Reports of other replicas come to the gate alone: this replica would publish
    * them as reports of its own.
    */
-  const limitHeard = (login: string, limit: UsageLimit): void => {
-    gate.heard(login, limit);
-    options.limitHeard(login, limit);
+  const limitHeard = (login: string, limit: UsageLimit, replaced?: AbortSignal): void => {
+    // Other replicas must not take the limit of the account before for one of the new account either.
+    if (gate.heard(login, limit, replaced)) options.limitHeard(login, limit);
   };
   const pause = new Pause(stateDirectory, log, () => limitEnds.report(['paused']));
   const ledger = new SpendingLedger({
@@ -437,6 +440,7 @@ export function createParts(options: PartsOptions): Parts {
   const accounts = new AccountChanges(login.watch.history);
   const usageWatch = new UsageWatch({
     ...{ windows, log, login: commonLogin },
+    replacementSignal: () => gate.replacementSignal(commonLogin),
     // Other logins, such as setup-tokens, may not read their use.
     wanted: () =>
       pause.state === undefined &&

@@ -48,8 +48,13 @@ export interface ProcessSpecsOptions {
   configuration: Pick<ConfigurationGuard, 'assertRight' | 'mayHaveHooks'>;
   /** Called with the result of each turn without a prompt. */
   onUnprompted: (profile: string, turn: TurnResult) => void;
-  /** Called with what the API reports about the account in such a turn. */
-  onLimit: (profile: Profile, limit: UsageLimit) => void;
+  /** Called with what the API reports about the account in such a turn. `replaced`: as `replacementSignal` returned it. */
+  onLimit: (profile: Profile, limit: UsageLimit, replaced: AbortSignal | undefined) => void;
+  /**
+   * Aborted when the account of a process that starts now is replaced; undefined if the process then uses the new
+   * account.
+   */
+  replacementSignal: (profile: Profile) => AbortSignal | undefined;
 }
 
 /** The part of a prompt that the process depends on. */
@@ -70,6 +75,8 @@ const lateOverrides = new Set<Overridable>([
 /** Whose process it is: a shared spare gets another profile with its prompt. */
 interface Owner {
   profile: Profile;
+  /** Of the account whose login the process has had from its start. */
+  replaced: AbortSignal | undefined;
 }
 
 interface Session {
@@ -169,7 +176,10 @@ export class ProcessSpecs {
 
   async #bind(process: ClaudeProcess, profile: Profile, late: LateOptions): Promise<void> {
     const owner = this.#owners.get(process);
-    if (owner) owner.profile = profile;
+    if (owner) {
+      // The limits of an account are noted by profile.
+      Object.assign(owner, { profile, replaced: this.#options.replacementSignal(profile) });
+    }
     try {
       await bindSpare(process, late);
     } catch (error) {
@@ -234,7 +244,7 @@ export class ProcessSpecs {
     workingDirectory: string,
   ): ClaudeProcess {
     const { config, claudePath, configuration, log, onUnprompted, onLimit } = this.#options;
-    const owner: Owner = { profile };
+    const owner: Owner = { profile, replaced: this.#options.replacementSignal(profile) };
     const whole = cliEnvironment(config.inherited, config.configDirectory, name, {
       ...environment,
       ...(traceparent === undefined ? {} : { TRACEPARENT: traceparent }),
@@ -265,7 +275,7 @@ export class ProcessSpecs {
           claimed,
         }),
       deniesWakeUps: profile.unprompted === 'deny',
-      onLimit: (limit) => onLimit(owner.profile, limit),
+      onLimit: (limit) => onLimit(owner.profile, limit, owner.replaced),
       onUnprompted: (turn) => onUnprompted(owner.profile.name, turn),
       onStray: (what) => log.warn('worker_stray_output', `${name} wrote ${what}`, { worker: name }),
     });

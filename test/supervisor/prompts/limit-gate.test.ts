@@ -356,6 +356,44 @@ t.test('another login opens the gate', async (t) => {
   t.match(changes.at(-1), { closed: false });
 });
 
+t.test('a late answer of the account before does not close the gate of the new one', async (t) => {
+  const { gate, pass } = makeGate();
+  const days = start + 5 * 24 * 60 * minute;
+  const before = await pass();
+  gate.forget('a');
+  t.equal(gate.heard('a', limit({ resetsAt: days }), before.replaced), false);
+  before.done(hit({ resets_at: iso(days) }));
+  t.match(gate.states, [{ closed: false, utilization: {} }]);
+  const after = await pass();
+  t.equal(gate.heard('a', limit(), after.replaced), true);
+  t.match(gate.states, [{ closed: true, resets_at: iso(start + 10 * minute) }]);
+});
+
+t.test('a login is known to be replaced also if nothing was heard of it before', async (t) => {
+  const { gate } = makeGate();
+  const replaced = gate.replacementSignal('a');
+  t.same(gate.states, []);
+  gate.forget('a');
+  t.equal(gate.heard('a', limit(), replaced), false);
+  t.same(gate.states, []);
+});
+
+t.test('a trial with the account before ends no trial with the new one', async (t) => {
+  const { gate, pass, advance } = makeGate();
+  (await pass()).done(hit());
+  await advance(minute);
+  const before = await pass();
+  gate.forget('a');
+  (await pass()).done(hit());
+  await advance(minute);
+  const after = await pass();
+  before.answered();
+  before.withdraw();
+  await t.rejects(pass(), { code: 'usage_limit' }, 'one prompt tries');
+  after.done(undefined);
+  t.match(gate.states, [{ closed: false }]);
+});
+
 t.test('a clock that is set back makes no guess longer', async (t) => {
   const { gate, pass, advance } = makeGate();
   (await pass()).done(tooFast());

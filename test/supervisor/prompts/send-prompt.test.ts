@@ -67,7 +67,7 @@ async function interrupted(answer: (turn: PromiseWithResolvers<TurnResult>) => v
       worker: { process } as unknown as Worker,
       place: { path: '/nowhere', isCheckout: false },
       use: undefined,
-      pass: { answered: () => {} },
+      pass: { answered: () => {}, replaced: new AbortController().signal },
       text: 'x',
     },
     emit: () => {},

@@ -6,14 +6,20 @@ import { captureLog } from '../../support/captured-log.ts';
 const minute = 60_000;
 
 function watching() {
-  const state = { now: Date.parse('2026-03-02T08:00:00Z'), wanted: true, asked: 0, fails: false };
+  const state = {
+    ...{ now: Date.parse('2026-03-02T08:00:00Z'), wanted: true, asked: 0, fails: false },
+    account: new AbortController(),
+    beforeAnswer: () => {},
+  };
   const windows = new UsageWindows(() => state.now);
   const watch = new UsageWatch({
     windows,
     login: 'default',
     wanted: () => state.wanted,
+    replacementSignal: () => state.account.signal,
     query: async () => {
       state.asked += 1;
+      state.beforeAnswer();
       if (state.fails) throw new Error('no answer');
       return { five_hour: { utilization: 0.4 }, unknown: { utilization: 1 } };
     },
@@ -62,4 +68,17 @@ t.test('two checks at once send one request', async (t) => {
   await Promise.all([watch.look(), watch.look()]);
   await watch.stop();
   t.equal(state.asked, 1);
+});
+
+t.test('an answer about an account that was replaced meanwhile is dropped', async (t) => {
+  const { state, windows, pass } = watching();
+  state.beforeAnswer = () => {
+    state.account.abort();
+    state.account = new AbortController();
+    state.beforeAnswer = () => {};
+  };
+  t.equal(await pass(1), 1);
+  t.equal(windows.of('default'), undefined);
+  t.equal(await pass(1), 1, 'the new account is asked about soon');
+  t.match(windows.of('default'), [{ name: 'five_hour', used: 0.4 }]);
 });

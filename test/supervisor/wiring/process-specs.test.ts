@@ -38,6 +38,7 @@ t.test('the own directory of a process that could not be started is removed', as
     commit: () => undefined,
     config: { inherited: {}, configDirectory: root, sessionRetention: 1 },
     configuration: { assertRight: () => {} },
+    replacementSignal: () => undefined,
     claudePath: () => {
       throw new BerthError('cli_unavailable', 'no file descriptor is free');
     },
