@@ -124,7 +124,8 @@ export class LimitGate {
       const pause = opens - now;
       const spread = Math.min(widestJitter, Math.max(narrowestJitter, pause / 10));
       const room = Math.max(0, deadline - now - pause - 1);
-      await this.#wait(pause + this.#random() * Math.min(spread, room), signal);
+      const replaced = this.replacementSignal(login);
+      await this.#wait(pause + this.#random() * Math.min(spread, room), signal, replaced);
     }
   }
 
@@ -154,13 +155,14 @@ export class LimitGate {
 
   /** Opens the gate of a login that was replaced: the new login has its own limits. */
   forget(login: string): void {
-    // What is reported late about the account before must not close the gate again.
-    this.#replacements.get(login)?.abort();
+    const replacement = this.#replacements.get(login);
     this.#replacements.delete(login);
     const account = this.#accounts.get(login);
-    if (!account) return;
-    account.reset();
-    this.#announce(account, this.#now());
+    account?.reset();
+    if (account) this.#announce(account, this.#now());
+    // The gate is open by now: the prompts that wait go on. What is reported late about the account before must not close
+    // the gate again.
+    replacement?.abort();
   }
 
   #passOf(login: string, account: Account): Pass {
@@ -217,12 +219,13 @@ export class LimitGate {
     return known;
   }
 
-  async #wait(milliseconds: number, signal: AbortSignal): Promise<void> {
+  /** Ends early when the login is replaced: the new account may be open. */
+  async #wait(milliseconds: number, signal: AbortSignal, replaced: AbortSignal): Promise<void> {
     try {
-      await this.#sleep(milliseconds, signal);
+      await this.#sleep(milliseconds, AbortSignal.any([signal, replaced]));
     } catch (error) {
       signal.throwIfAborted();
-      throw error;
+      if (!replaced.aborted) throw error;
     }
   }
 }

@@ -356,6 +356,17 @@ t.test('another login opens the gate', async (t) => {
   t.match(changes.at(-1), { closed: false });
 });
 
+t.test('another login lets a waiting prompt pass at once', async (t) => {
+  const { gate, pass, now } = makeGate();
+  gate.heard('a', limit({ resetsAt: start + 50 * minute }));
+  const waiting = pass(true);
+  gate.forget('a');
+  const passed = await waiting;
+  t.equal(now(), start, 'no time has passed');
+  passed.done(undefined);
+  t.match(gate.states, [{ closed: false }]);
+});
+
 t.test('a late answer of the account before does not close the gate of the new one', async (t) => {
   const { gate, pass } = makeGate();
   const days = start + 5 * 24 * 60 * minute;
