@@ -72,6 +72,7 @@ import { createCheckouts } from './checkouts.ts';
 import { ConfigSync } from './config-sync.ts';
 import { PoolMemory } from './pool-memory.ts';
 import { ProcessSpecs } from './process-specs.ts';
+import { ProfileAccounts, profileLoginsOf } from './profile-accounts.ts';
 import { quotaRefusalOf, quotaReport } from './quota-report.ts';
 
 export interface PartsOptions {
@@ -247,11 +248,24 @@ export function createParts(options: PartsOptions): Parts {
     onWorkLost: (lost) => keepEndOf(store, lost),
     log,
   });
+  const profileAccounts = new ProfileAccounts(() =>
+    profileLoginsOf(profiles.all(), config.inherited),
+  );
+  /** Another account has limits of its own. */
+  const accountsReplaced = (logins: readonly string[]): void => {
+    if (logins.length === 0) return;
+    for (const login of logins) {
+      gate.forget(login);
+      windows.forget(login);
+    }
+    limitEnds.report(accountReasons, limitSpread);
+  };
   profiles.onChange(() => {
     cliProblems.forget();
     pool.renew();
     void login.recordSetupTokens();
     limitEnds.report(profileReasons);
+    accountsReplaced(profileAccounts.changed());
   });
   const windows = new UsageWindows();
   const gate = new LimitGate({
@@ -424,11 +438,7 @@ export function createParts(options: PartsOptions): Parts {
     setupTokens: () => setupTokensOf(profiles.all()),
     log,
     onChange: (state) => {
-      if (accounts.mayBeAnother(state)) {
-        gate.forget(commonLogin);
-        windows.forget(commonLogin);
-        limitEnds.report(accountReasons, limitSpread);
-      }
+      if (accounts.mayBeAnother(state)) accountsReplaced([commonLogin]);
       if (state.kind === 'valid') limitEnds.report(loginReasons);
       admission.review();
       // Some starts may have waited for a refresh.

@@ -3,8 +3,9 @@ import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { makeSurroundings } from '../../../support/claude.ts';
-import { startSupervisor } from '../../../support/supervisor.ts';
+import { startSupervisor, startWithRealCli } from '../../../support/supervisor.ts';
 import { until } from '../../../support/until.ts';
+import { inSeconds, limitHeaders } from '../../../support/usage-limit.ts';
 
 /** As the kubelet mounts a Secret: a link through `..data`, which is swapped by a rename. */
 function mount(directory: string, revision: number, key: string): void {
@@ -59,3 +60,35 @@ t.test(
     t.notMatch(log.text, /the-(first|second)-key/);
   },
 );
+
+t.test('a rotated token of another account ends the limits of the account before', async (t) => {
+  const surroundings = await makeSurroundings(t);
+  const { api, workspace } = surroundings;
+  const directory = join(workspace, '..', 'secret');
+  mount(directory, 1, 'sk-ant-oat01-made-up-1');
+  const path = join(directory, 'profiles.yaml');
+  const environment = `{CLAUDE_CODE_OAUTH_TOKEN: {file: ${directory}/key}}`;
+  writeFileSync(path, `profiles: {keyed: {environment: ${environment}}}\ndefault: keyed`);
+  const headers = JSON.parse(limitHeaders('rejected', inSeconds(7 * 86_400), 'seven_day', '1.0'));
+  api.reply((request) =>
+    String(request.headers.authorization).endsWith('made-up-1')
+      ? { status: 429, headers }
+      : undefined,
+  );
+  const { call } = await startWithRealCli(t, {
+    surroundings,
+    settings: { BERTH_PROFILES_FILE: path },
+    environment: { ANTHROPIC_API_KEY: undefined, CLAUDE_CODE_OAUTH_TOKEN: 'sk-ant-oat01-made-up' },
+  });
+  const body = { prompt: '[[say after all]]' };
+  const { body: job } = await call('POST', '/v1/jobs', { body });
+  await until('the job is parked', async () => {
+    const { body } = await call('GET', `/v1/jobs/${job.id}`);
+    return body.state === 'parked';
+  });
+  const limits = async () => (await call('GET', '/v1/status')).body.limits;
+  t.match(await limits(), [{ login: 'profile keyed', closed: true, reason: 'usage_limit' }]);
+  mount(directory, 2, 'sk-ant-oat01-made-up-2');
+  await until('the gate opens', async () => (await limits())[0].closed === false);
+  t.match((await call('GET', `/v1/jobs/${job.id}?wait=60s`)).body, { state: 'succeeded' });
+});
