@@ -12,6 +12,7 @@ import { become, isEnd, type Job } from './job.ts';
 import { stateEvent } from './job-events.ts';
 import type { JobStore } from './job-store.ts';
 import { wakeLateByClock } from './late-by-clock.ts';
+import { ParkingEnds } from './parking-ends.ts';
 import { JobRun, type RunOptions } from './run-job.ts';
 
 export interface RunnerOptions extends Omit<RunOptions, 'store' | 'closing'> {
@@ -39,13 +40,6 @@ const longestOverlap = 60 * second;
 const longestEnd = 5 * second;
 const unavailable = { first: 200, longest: 10 * second, jitter: 0.3 };
 
-/** Parked jobs that could not be made due. */
-interface Unpark {
-  reasons: readonly string[];
-  spread: number;
-  onDone: (() => void) | undefined;
-}
-
 export class JobRunner {
   readonly #options: RunnerOptions;
   /** The newest run of each job. */
@@ -54,8 +48,7 @@ export class JobRunner {
   readonly #done = new Set<Promise<void>>();
   readonly #draining = new AbortController();
   readonly #closing = new AbortController();
-  /** What has ended while the store could not be used, by the list of reasons. */
-  readonly #toUnpark = new Map<string, Unpark>();
+  readonly #parkingEnds: ParkingEnds;
   readonly #wake = new Wake();
   #beat: NodeJS.Timeout | undefined;
   #unwatch: () => void = () => {};
@@ -65,6 +58,8 @@ export class JobRunner {
 
   constructor(options: RunnerOptions) {
     this.#options = options;
+    const { store, now } = options;
+    this.#parkingEnds = new ParkingEnds({ store, now, onDue: () => this.#wake.wake() });
   }
 
   /** Jobs that run here. */
@@ -94,21 +89,13 @@ export class JobRunner {
   }
 
   /**
-   * Makes parked jobs due that wait for one of these reasons; if the store cannot be used, as soon as it can.
+   * Makes parked jobs due that wait for one of these reasons; if the store cannot be used, as soon as it can. A job that
+   * runs now and is parked for one of them is due at once.
    * @param spread milliseconds over which they become due
    * @param onDone called when they are due
    */
-  async unpark(reasons: readonly string[], spread = 0, onDone?: () => void): Promise<void> {
-    const { store, now } = this.#options;
-    const name = reasons.join();
-    const done = onDone ?? this.#toUnpark.get(name)?.onDone;
-    this.#toUnpark.delete(name);
-    try {
-      if ((await store.unpark(reasons, now(), spread)) > 0) this.#wake.wake();
-      done?.();
-    } catch {
-      this.#toUnpark.set(name, { reasons, spread, onDone: done });
-    }
+  unpark(reasons: readonly string[], spread = 0, onDone?: () => void): Promise<void> {
+    return this.#parkingEnds.report(reasons, spread, onDone);
   }
 
   /** Takes no more jobs. */
@@ -159,21 +146,23 @@ export class JobRunner {
       await store.advance(now());
       return false;
     }
+    const began = performance.now();
     const job = await store.claim(owner, now());
-    if (job) this.#run(job);
+    if (job) this.#run(job, began);
     return job !== undefined;
   }
 
-  #run(job: Job): void {
+  /** @param began by performance.now() */
+  #run(job: Job, began: number): void {
     const closing = this.#closing.signal;
     const { onRun } = this.#options;
-    let rest = 0;
+    let parked: Job | undefined;
     const run = new JobRun(
       {
         ...this.#options,
         closing,
         onRun: (ended, outcome) => {
-          if (ended.state === 'parked') rest = afterParking;
+          if (ended.state === 'parked') parked = ended;
           onRun?.(ended, outcome);
         },
       },
@@ -184,13 +173,19 @@ export class JobRunner {
     const done = this.#endOf(earlier, job.id)
       .then(() => run.run())
       .catch((error: unknown) => this.#failed(error))
-      .then(() => (rest > 0 ? pause(rest, this.#draining.signal) : undefined))
+      .then(() => parked && this.#rest(parked, began))
       .finally(() => {
         if (this.#runs.get(job.id) === run) this.#runs.delete(job.id);
         this.#done.delete(done);
         this.#wake.wake();
       });
     this.#done.add(done);
+  }
+
+  /** What the job was parked for may have ended while it ran. */
+  async #rest(parked: Job, began: number): Promise<void> {
+    await this.#parkingEnds.parkedAfterRun(parked, began);
+    await pause(afterParking, this.#draining.signal);
   }
 
   /** Ends a run of a job that was taken from it, for lack of a sign of life, and is to run here again. */
@@ -260,9 +255,7 @@ export class JobRunner {
     const { store, owner } = this.#options;
     try {
       await store.keepAlive(owner);
-      for (const { reasons, spread, onDone } of [...this.#toUnpark.values()]) {
-        await this.unpark(reasons, spread, onDone);
-      }
+      await this.#parkingEnds.retry();
       for (const id of [...this.#runs.keys()]) await this.#check(id);
     } catch {
       // The next tick tries again; the loop reports a store that cannot be used.

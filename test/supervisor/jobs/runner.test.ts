@@ -267,6 +267,63 @@ t.test(
   },
 );
 
+t.test(
+  'the caller of a report learns of its end also if another report fails beside it',
+  async (t) => {
+    const { store, runner, has } = await startRunner(t);
+    const dueAt = Date.now() + 7 * 86_400_000;
+    const parked = { reason: 'usage_limit', until: dueAt };
+    const { job } = await store.add(queuedJob({ state: 'parked', parked, dueAt }));
+    store.problem = 'cannot reach the store: for a test';
+    let done = 0;
+    await Promise.all([
+      runner.unpark(['usage_limit'], 1, () => {
+        done += 1;
+      }),
+      runner.unpark(['usage_limit'], 1),
+    ]);
+    store.problem = null;
+    runner.start();
+    await has(job.id, 'succeeded');
+    t.equal(done, 1);
+  },
+);
+
+t.test(
+  'a job that is parked for a limit which ended while the job ran is due at once',
+  async (t) => {
+    const resets_at = new Date(Date.now() + 5 * 86_400_000).toISOString();
+    const { store, runner, state, has } = await startRunner(t);
+    state.continued = { prompt: { text: 'again' } as Prompt, lost: false };
+    state.script = async (prompt, caller) => {
+      state.script = async () => answer('after the limit');
+      await runner.unpark(['usage_limit']);
+      return failing('usage_limit', { resets_at })(prompt, caller);
+    };
+    runner.start();
+    const { job } = await store.add(queuedJob());
+    t.match(await has(job.id, 'succeeded'), { result: { result: 'after the limit' } });
+  },
+);
+
+t.test('a job that meets the limit again after a report stays parked until its end', async (t) => {
+  const resets_at = new Date(Date.now() + 5 * 86_400_000).toISOString();
+  const { store, runner, state, prompts, has } = await startRunner(t);
+  const limited = failing('usage_limit', { resets_at });
+  state.continued = { prompt: { text: 'again' } as Prompt, lost: false };
+  state.script = async (prompt, caller) => {
+    state.script = limited;
+    await runner.unpark(['usage_limit']);
+    return limited(prompt, caller);
+  };
+  runner.start();
+  const { job } = await store.add(queuedJob());
+  await until('it has run twice', () => prompts.length === 2);
+  await until('no run is left', () => runner.running === 0);
+  t.ok((await has(job.id, 'parked')).dueAt >= Date.parse(resets_at));
+  t.equal(prompts.length, 2);
+});
+
 t.test('a cancelled job interrupts its prompt and stays cancelled', async (t) => {
   const reasons: unknown[] = [];
   const { store, runner, jobs, has } = await startRunner(t, {
