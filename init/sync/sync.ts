@@ -225,6 +225,8 @@ export class Sync {
     await this.#pass(config, signal, 'rollback', async (volume) =>
       previousSource(config, record, volume, why),
     );
+    // If an operator has the commit tried again, it gets a verdict of its own.
+    if (this.#verdict?.commit === bad) this.#verdict = undefined;
     const text = `no worker starts with commit ${bad.slice(0, 7)}: the volume has ${good.slice(0, 7)} again`;
     log.error('commit_rolled_back', text, { commit: bad, last_good_commit: good, why: reason });
     metrics.rolledBack({ bad, good });

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { receivedCommitsFile } from '../../../init/volume/record.ts';
 import type { Peer } from '../../../shared/lease.ts';
 import { startGitHubApi } from '../../support/github-api.ts';
 import { until } from '../../support/until.ts';
@@ -94,6 +95,35 @@ t.test('a commit that starts no worker is taken back, and the next commit is tri
   sync.wake();
   await until('the next commit is there', hasEnded(next));
   t.equal(harbour.read('CLAUDE.md'), 'better\n');
+});
+
+t.test('a commit whose record an operator deletes is tried again', async (t) => {
+  const harbour = await openHarbour(t, files);
+  const { sync, registry } = await startSync(t, harbour);
+  const first = harbour.repository.head();
+  const { lease, peer, heard } = await joinAs(harbour);
+  t.teardown(() => lease.release());
+  const ends = (commit: string) =>
+    heard.filter((one) => one.kind === 'end' && one.commit === commit).length;
+  peer.send({ kind: 'verdict', commit: first, good: true });
+  const bad = harbour.repository.commit({ 'CLAUDE.md': 'bad\n' });
+  sync.wake();
+  await until('the bad commit is there', () => ends(bad) > 0);
+  peer.send({ kind: 'verdict', commit: bad, good: false, reason: 'a hook blocks' });
+  const rollbacks = () => harbour.events('commit_rolled_back').length;
+  // Without a warm worker, the supervisor gives no verdict about the good commit again.
+  await until('the good commit is back', () => rollbacks() > 0);
+  const before = ends(bad);
+  rmSync(join(harbour.volume, '.berth', receivedCommitsFile));
+  sync.wake();
+  await until('the commit is there again', () => ends(bad) > before);
+  sync.wake();
+  await until(
+    'the next round has ended',
+    async () => rollbacks() > 1 || (await registry.metrics()).includes('result="unchanged"} 1'),
+  );
+  t.equal(rollbacks(), 1, 'no verdict was given yet');
+  t.equal(harbour.read('CLAUDE.md'), 'bad\n');
 });
 
 t.test('a rollback that fails is tried again', async (t) => {
