@@ -1,11 +1,11 @@
 /**
  * Copies the transcripts of sessions to a store that all replicas share, and makes a session of a lost replica exist here.
  * Invariants: a copy is the beginning of the transcript, in whole lines when it is read; what becomes too large is removed. A
- * session that another replica has continued is not copied any more. A failure harms no prompt.
+ * session that another replica has continued is not copied any more. A failure harms no prompt; a copy that failed is tried
+ * again until it succeeds.
  * What is read from the store is untrusted: the record is parsed, and the id alone decides which file is written.
  */
-import { constants } from 'node:fs';
-import { open, realpath } from 'node:fs/promises';
+import { realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LRUCache } from 'lru-cache';
 import { BerthError, messageOf, systemCode } from '../../shared/errors.ts';
@@ -17,6 +17,7 @@ import { projectDirectory } from '../claude/project-directory.ts';
 import { keyOf } from './session-files.ts';
 import { parseRecord, type SessionRecord } from './session-record.ts';
 import type { SessionStore } from './session-store.ts';
+import { readLines } from './transcript-lines.ts';
 import type { Transcripts } from './transcripts.ts';
 import type { Workspaces } from './workspaces.ts';
 
@@ -71,6 +72,8 @@ export interface SessionMirrorOptions {
   log: Log;
   /** Milliseconds after which a transcript is looked at again: the CLI writes its last lines after the answer. */
   lag?: number;
+  /** Milliseconds after which copies that failed are tried again. */
+  retry?: number;
 }
 
 /** Sessions whose copy is known here. */
@@ -86,6 +89,9 @@ export class SessionMirror {
   readonly #copied = new LRUCache<string, number>({ max: mostKnown });
   /** Sessions that wait for a copy. */
   readonly #waiting = new Set<string>();
+  /** Sessions whose last copy failed. */
+  readonly #missed = new Set<string>();
+  #retrying = false;
   readonly #later = new Set<Promise<void>>();
   readonly #adopting = new Map<string, Promise<Adoption>>();
   #failing = false;
@@ -130,6 +136,7 @@ export class SessionMirror {
     if (key === undefined) return;
     void this.#copying.add(async () => {
       this.#copied.delete(key);
+      this.#missed.delete(key);
       await this.#options.kept.remove(key).catch(() => undefined);
     });
   }
@@ -146,17 +153,52 @@ export class SessionMirror {
     this.#waiting.add(key);
     void this.#copying.add(async () => {
       this.#waiting.delete(key);
-      // A store that does not answer must not hold up the end of berth once for each session.
-      if (this.#failing && this.#stopping.signal.aborted) return;
-      try {
-        await this.#copy(key);
-        this.#failing = false;
-      } catch (error) {
-        this.#copied.delete(key);
+      await this.#attempt(key);
+    });
+  }
+
+  /** @returns whether the copy is complete; never rejects */
+  async #attempt(key: string): Promise<boolean> {
+    // A store that does not answer must not hold up the end of berth once for each session.
+    if (this.#failing && this.#stopping.signal.aborted) return false;
+    try {
+      await this.#copy(key);
+      this.#failing = false;
+      this.#missed.delete(key);
+      return true;
+    } catch (error) {
+      this.#copied.delete(key);
+      // A session that fails alone, because of its file, is logged once.
+      if (!this.#missed.has(key)) {
         if (!this.#failing) this.#failed('cannot copy the transcript of a session', key, error);
         this.#failing = true;
       }
-    });
+      // To the end: the next try begins with another session.
+      this.#missed.delete(key);
+      this.#missed.add(key);
+      this.#retryLater();
+      return false;
+    }
+  }
+
+  /** A session whose last turn ended in an outage of the store has no later turn that would copy it. */
+  #retryLater(): void {
+    const { signal } = this.#stopping;
+    if (this.#retrying || signal.aborted) return;
+    this.#retrying = true;
+    const retry = pause(this.#options.retry ?? 30_000, signal)
+      .then(() => this.#copying.add(() => this.#copyMissed()))
+      .finally(() => {
+        this.#later.delete(retry);
+        this.#retrying = false;
+        if (this.#missed.size > 0) this.#retryLater();
+      });
+    this.#later.add(retry);
+  }
+
+  /** Ends at the first failure of several: a store that is away costs one time-out, and not one for each session. */
+  async #copyMissed(): Promise<void> {
+    for (const key of [...this.#missed]) if (!(await this.#attempt(key))) return;
   }
 
   async #copy(key: string): Promise<void> {
@@ -264,22 +306,4 @@ function recordOf(text: string, shared: string, key: string): SessionRecord {
 function mayWorkLater(error: unknown): boolean {
   if (error instanceof BerthError) return error.code !== 'internal';
   return systemCode(error) !== undefined;
-}
-
-/** The whole lines from a byte on. `shorter`: the file has fewer bytes. `too long`: it has more than `longest`. */
-async function readLines(
-  path: string,
-  from: number,
-  longest: number,
-): Promise<Buffer | 'shorter' | 'too long'> {
-  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-  try {
-    const { size } = await file.stat();
-    if (size > longest) return 'too long';
-    if (size < from) return 'shorter';
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(size - from), 0, size - from, from);
-    return buffer.subarray(0, buffer.subarray(0, bytesRead).lastIndexOf('\n') + 1);
-  } finally {
-    await file.close();
-  }
 }
