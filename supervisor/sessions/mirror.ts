@@ -62,7 +62,7 @@ export interface MirrorStore {
 
 export interface SessionMirrorOptions {
   kept: MirrorStore;
-  sessions: Pick<SessionStore, 'read' | 'write'>;
+  sessions: Pick<SessionStore, 'read' | 'write' | 'isBeingRemoved' | 'readmit'>;
   transcripts: Pick<Transcripts, 'find'>;
   workspaces: Pick<Workspaces, 'shared' | 'pathOf'>;
   /** The CLI's configuration directory. */
@@ -251,10 +251,14 @@ export class SessionMirror {
   async #adopt(key: string): Promise<Adoption> {
     const { kept, sessions, workspaces, log } = this.#options;
     const own = await sessions.read(key);
+    // Nothing can be written for such a session, and what is taken now cannot be given back.
+    if (sessions.isBeingRemoved(key)) return 'later';
     const found = await kept.take(key);
     if (found === 'lives') return 'later';
     if (own && (found === 'none' || found.isOwn)) return 'here';
     if (found === 'none') return 'none';
+    // This replica may have removed its old state. A copy of its own is what is left of a removed session.
+    if (!found.isOwn) sessions.readmit(key);
     const { shared } = workspaces;
     const record = recordOf(found.record, shared.path, key);
     const { mode } = record.working_directory;

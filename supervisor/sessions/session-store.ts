@@ -4,7 +4,7 @@
  * transcript.
  * Invariants: ids that differ only in case are the same. A read returns the newest figures, durable
  * or not. A session has at most one running write; changes meanwhile are one more write. A removed
- * session does not return through a late write.
+ * session does not return through a late write, but only by `readmit`.
  */
 import { LRUCache } from 'lru-cache';
 import { BerthError } from '../../shared/errors.ts';
@@ -49,8 +49,8 @@ export class SessionStore {
   readonly #unwritten = new Set<string>();
   /** Running writes. */
   readonly #writes = new Map<string, Promise<void>>();
-  /** The last that were removed, or are being removed. */
-  readonly #removed = new LRUCache<string, true>({ max: mostRemoved });
+  /** The last that were removed (`over`), or are being removed (`runs`). */
+  readonly #removed = new LRUCache<string, 'runs' | 'over'>({ max: mostRemoved });
   /** The newest record of each session that is being removed. */
   readonly #hidden = new LRUCache<string, SessionRecord>({ max: mostRemoved });
   #complete = false;
@@ -226,7 +226,7 @@ export class SessionStore {
     const record = this.#index.peek(key);
     if (record) this.#hidden.set(key, record);
     this.#drop(key);
-    this.#removed.set(key, true);
+    this.#removed.set(key, 'runs');
   }
 
   /** The turns that a removal interrupts are still counted, in case the removal fails. */
@@ -255,6 +255,19 @@ export class SessionStore {
     await this.#writes.get(key)?.catch(() => undefined);
     if (!this.#abandoned) await this.#files.remove(key);
     this.#hidden.delete(key);
+    this.#removed.set(key, 'over');
+  }
+
+  /** Whether a removal has begun that has not succeeded yet. */
+  isBeingRemoved(id: string): boolean {
+    const key = keyOf(id);
+    return key !== undefined && this.#removed.peek(key) === 'runs';
+  }
+
+  /** Lets a removed session be written again, because another replica has continued it; without effect while a removal runs. */
+  readmit(id: string): void {
+    const key = keyOf(id);
+    if (key !== undefined && !this.isBeingRemoved(id)) this.#removed.delete(key);
   }
 
   /** Resolves when all recorded figures are durable, or could not be written. */

@@ -107,3 +107,39 @@ t.test('the end of berth waits for no retry', async (t) => {
   await log.logged('session_unmirrored');
   await mirror.stop();
 });
+
+t.test(
+  'a session that was removed here comes back from the replica that continued it',
+  async (t) => {
+    const record = sessionRecord({ id: idOf(1), turns: 7 });
+    let isOwn = false;
+    const take = async () => ({ record: JSON.stringify(record), transcript: '{}\n', isOwn });
+    const { mirror, sessions } = mirrorOn(t, { take });
+    await sessions.write({ ...record, turns: 1 });
+    await sessions.remove(record.id);
+    t.equal(await mirror.adopt(record.id), 'adopted');
+    t.match(await sessions.read(record.id), { turns: 7 });
+    await sessions.remove(record.id);
+    isOwn = true;
+    t.not(await mirror.adopt(record.id), 'adopted', 'a copy that its removal has left');
+    t.equal(await sessions.read(record.id), undefined);
+  },
+);
+
+t.test('nothing is taken over while the session is being removed here', async (t) => {
+  const record = sessionRecord({ id: idOf(1) });
+  let taken = 0;
+  const take = async () => {
+    taken += 1;
+    return { record: JSON.stringify(record), transcript: '{}\n', isOwn: false };
+  };
+  const { mirror, sessions } = mirrorOn(t, { take });
+  await sessions.write(record);
+  sessions.hide(record.id);
+  t.equal(await mirror.adopt(record.id), 'later');
+  sessions.readmit(record.id);
+  t.equal(await sessions.read(record.id), undefined);
+  t.equal(taken, 0, 'the session stays with the other replica');
+  await sessions.remove(record.id);
+  t.equal(await mirror.adopt(record.id), 'adopted');
+});
