@@ -69,9 +69,9 @@ export class CredentialsSource {
     try {
       const content = await readProvided(this.#options.path, credentialsLimit);
       const seen = content?.toString('base64');
-      if (seen === this.#seen) return;
-      if (content) await this.#apply(content);
+      if (seen !== this.#seen && content) await this.#apply(content);
       this.#seen = seen;
+      // The next problem is a new one, also if its text is the same.
       this.#problem = undefined;
     } catch (error) {
       if (error instanceof LoginFileChanged || error instanceof RefreshUnderWay) this.#postpone();

@@ -148,6 +148,34 @@ t.test('a malformed or missing Secret is logged once and changes nothing', async
 });
 
 t.test(
+  'each outage of the mounted file is logged once, also if the cause is the same',
+  async (t) => {
+    const source = credentials('one');
+    const { log, secret, provide, becomes } = await start(t, {
+      ...{ volume: credentials('refreshed'), source, applied: source },
+    });
+    mkdirSync(join(secret, '..broken', 'credentials.json'), { recursive: true });
+    const show = (version: string): void => {
+      symlinkSync(version, join(secret, '..data_tmp'));
+      renameSync(join(secret, '..data_tmp'), join(secret, '..data'));
+    };
+    const outages = () => log.count('credentials_unreadable');
+    show('..broken');
+    await until('the outage is logged', () => outages() === 1);
+    let version = '..broken';
+    await until('the next outage is logged', () => {
+      if (outages() > 1) return true;
+      version = version === '..1' ? '..broken' : '..1';
+      show(version);
+      return false;
+    });
+    const sooner = credentials('two', { expiresAt: Date.now() + 3_600_000 });
+    provide(sooner);
+    await becomes(sooner);
+  },
+);
+
+t.test(
   'if another login arrives first, the source is retried, and the retry is logged',
   async (t) => {
     const { login, log, provide, becomes } = await start(t, {
