@@ -2,8 +2,9 @@
  * Sends each question of an approval to the webhook of its profile, with a link that decides it.
  * Invariants: the message is signed like a callback and has the same id over all its requests. It is sent again until the
  * receiver accepts it, has refused it several times in a row, or the approval has ended. What was accepted is not sent again after a restart.
+ * The webhook is that of the profile at each request: what was given up begins again when the profiles change.
  */
-import { backoff } from '../../shared/backoff.ts';
+import { type Backoff, backoff } from '../../shared/backoff.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { pause } from '../../shared/waiting.ts';
@@ -24,6 +25,8 @@ export interface NoticesOptions {
   publicUrl: string | undefined;
   onSent?: ((outcome: 'delivered' | 'retried' | 'failed') => void) | undefined;
   log: Log;
+  /** Milliseconds between two requests. */
+  pauses?: Backoff;
 }
 
 const pauses = { first: 2_000, longest: 60_000, jitter: 0.3 };
@@ -36,6 +39,8 @@ export class ApprovalNotices {
   readonly #options: NoticesOptions;
   readonly #stopping = new AbortController();
   readonly #running = new Map<string, Promise<void>>();
+  /** Questions that no webhook has accepted, by the id of the approval. */
+  readonly #unaccepted = new Map<string, KnownApproval>();
   #starting: Promise<void> | undefined;
 
   constructor(options: NoticesOptions) {
@@ -51,16 +56,44 @@ export class ApprovalNotices {
   /** Sends the question in the background, if the profile has a webhook. */
   send(known: KnownApproval): void {
     const { id, notified } = known.approval;
-    const url = this.#options.rulesOf(known.context.profile)?.webhook;
-    if (url === undefined || notified || this.#running.has(id) || this.#stopping.signal.aborted) {
-      return;
+    if (notified || this.#stopping.signal.aborted) return;
+    this.#forgetExpired();
+    this.#unaccepted.set(id, known);
+    this.#begin(known, () => this.#deliver(known));
+  }
+
+  /** Sends again what was given up, or had no webhook. Call it when the profiles have changed. */
+  review(): void {
+    this.#forgetExpired();
+    for (const known of this.#unaccepted.values()) {
+      this.#begin(known, async () => {
+        if (await this.#isOpen(known.approval.id)) await this.#deliver(known);
+        else this.#unaccepted.delete(known.approval.id);
+      });
     }
-    const running = this.#deliver(known, url)
+  }
+
+  #begin(known: KnownApproval, work: () => Promise<void>): void {
+    const { id } = known.approval;
+    if (this.#webhookOf(known) === undefined || this.#running.has(id)) return;
+    if (this.#stopping.signal.aborted) return;
+    const running = work()
       .catch((error: unknown) =>
         this.#options.log.error('failed', 'a notice has failed', { error }),
       )
       .finally(() => this.#running.delete(id));
     this.#running.set(id, running);
+  }
+
+  #webhookOf({ context }: KnownApproval): string | undefined {
+    return this.#options.rulesOf(context.profile)?.webhook;
+  }
+
+  #forgetExpired(): void {
+    const now = Date.now();
+    for (const [id, { approval }] of this.#unaccepted) {
+      if (approval.expiresAt <= now) this.#unaccepted.delete(id);
+    }
   }
 
   async stop(): Promise<void> {
@@ -86,13 +119,18 @@ export class ApprovalNotices {
     }
   }
 
-  async #deliver(known: KnownApproval, url: string): Promise<void> {
+  async #deliver(known: KnownApproval): Promise<void> {
     const { approvals, publicUrl } = this.#options;
     const { signal } = this.#stopping;
     const { id, askedAt, expiresAt } = known.approval;
     let body: string | undefined;
     let refusals = 0;
+    let refusing: string | undefined;
     for (let attempt = 1; !signal.aborted && Date.now() < expiresAt; attempt++) {
+      const url = this.#webhookOf(known);
+      if (url === undefined) return;
+      if (url !== refusing) refusals = 0;
+      refusing = url;
       let status: number | undefined;
       let cause = '';
       try {
@@ -112,14 +150,19 @@ export class ApprovalNotices {
         cause = messageOf(error);
       }
       refusals = status !== undefined && hopeless.has(status) ? refusals + 1 : 0;
-      const isOver = refusals >= mostRefusals;
-      const retry_ms = Math.round(backoff(attempt, pauses));
+      // The profile may have changed during the request.
+      const isOver = refusals >= mostRefusals && this.#webhookOf(known) === url;
+      const retry_ms = Math.round(backoff(attempt, this.#options.pauses ?? pauses));
       this.#unsent(
         { approval_id: id, host: hostOf(url), status, attempts: attempt, cause },
         isOver,
         retry_ms,
       );
-      if (isOver || !(await this.#isOpen(id))) return;
+      if (isOver) return;
+      if (!(await this.#isOpen(id))) {
+        this.#unaccepted.delete(id);
+        return;
+      }
       await pause(retry_ms, signal);
     }
   }
@@ -130,6 +173,7 @@ export class ApprovalNotices {
     const text = 'the webhook has accepted the question of an approval';
     log.info('approval_sent', text, { approval_id: id, host: hostOf(url), status, attempts });
     await approvals.notified(id);
+    this.#unaccepted.delete(id);
   }
 
   #unsent(fields: Record<string, unknown>, isOver: boolean, retry_ms: number): void {

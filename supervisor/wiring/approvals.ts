@@ -29,5 +29,6 @@ export function connectApprovals(
     onSent: (outcome) => metrics.approvalNotice(outcome),
   });
   live.onAsked((known) => notices.send(known));
+  profiles.onChange(() => notices.review());
   return { approvals, notices };
 }
