@@ -6,7 +6,7 @@
  * inside the checkout.
  */
 import { randomBytes } from 'node:crypto';
-import { lstat, rm, writeFile } from 'node:fs/promises';
+import { lstat, lutimes, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BerthError } from '../../shared/errors.ts';
 import { obstructedParent, readFileBounded, writeFileAtomic } from '../../shared/files.ts';
@@ -228,9 +228,14 @@ export class SessionCommits {
 
   /** The index of the session knows which files have changed, so they need not all be read. */
   async #copyIndex(): Promise<void> {
+    const original = join(this.#own, 'index');
+    const target = join(this.#private, 'index');
+    // Before the read: a session may replace its index meanwhile, and a time that is too early does no harm.
+    const time = await timeOf(original);
     const own = await readOwn(this.#own, 'index', largestIndex).catch(() => undefined);
-    if (own) await writeFile(join(this.#private, 'index'), own);
-    else await this.#rebuildIndex();
+    if (own === undefined || time === undefined) return this.#rebuildIndex();
+    await writeFile(target, own);
+    await setTime(target, time);
   }
 
   async #rebuildIndex(): Promise<void> {
@@ -259,8 +264,13 @@ export class SessionCommits {
       throw refused(`.git/${name} cannot be written`, 'remove a lock that a tool has left there');
     }
     this.head = commit;
-    const index = await readFileBounded(join(this.#private, 'index'), largestIndex);
-    if (index) await writeFileAtomic(join(this.#own, 'index'), index, { mode: 0o600 });
+    const source = join(this.#private, 'index');
+    const time = await timeOf(source);
+    const index = await readFileBounded(source, largestIndex);
+    if (!index) return;
+    const target = join(this.#own, 'index');
+    await writeFileAtomic(target, index, { mode: 0o600 });
+    if (time !== undefined) await setTime(target, time).catch(() => undefined);
   }
 
   /** Work in the background of the session may commit at any time. @throws BerthError */
@@ -278,6 +288,20 @@ export class SessionCommits {
     if (end.code === 0) return end.stdout;
     throw asRefused(failureOf(what, end), end);
   }
+}
+
+/** When the file was written: seconds since 1970, in whole milliseconds. */
+async function timeOf(path: string): Promise<number | undefined> {
+  const found = await lstat(path).catch(() => undefined);
+  return found && Math.floor(found.mtimeMs) / 1_000;
+}
+
+/**
+ * Gives a copy of an index the time of the original: a file that was written at that time may have changed since without
+ * a trace, so git compares its content.
+ */
+function setTime(path: string, time: number): Promise<void> {
+  return lutimes(path, time, time);
 }
 
 function notFinished(cause: string): BerthError {

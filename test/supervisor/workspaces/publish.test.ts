@@ -1,7 +1,8 @@
-import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { type Git, gitIn } from '../../../supervisor/claude/git.ts';
+import { until } from '../../support/until.ts';
 import { author, branch, openWorkshop } from './fixture.ts';
 
 t.test(
@@ -118,4 +119,43 @@ t.test('a commit of the session that comes between is kept, and published later'
   const log = await scene.git(scene.app.path, 'log', '--format=%s', branch);
   t.match(log.text, /^Changes by berth\nIn the background\n/);
   t.equal(scene.app.head(branch), commit);
+});
+
+t.test('an edit in the second of `git add`, of the same size, is committed', async (t) => {
+  const { make, end, scene } = await openWorkshop(t);
+  const one = await make({ repo: 'me/app' });
+  const path = join(one.directory, 'README.md');
+  const index = join(one.directory, '.git/index');
+  const second = (time: number): number => Math.floor(time / 1_000);
+  // All within one second of the clock, and the commit of berth after that second.
+  await until('the edit has the time of the index', async () => {
+    writeFileSync(path, '# one, first\n');
+    await one.git('add', '-A');
+    writeFileSync(path, '# one, later\n');
+    return second(statSync(path).ctimeMs) === second(statSync(index).mtimeMs);
+  });
+  const edited = second(statSync(path).ctimeMs);
+  await until('the second is over', () => second(Date.now()) > edited);
+  await end(one, {});
+  const { text } = await scene.git(scene.app.path, 'show', `${branch}:README.md`);
+  t.equal(text, '# one, later\n');
+  t.equal((await one.git('status', '--porcelain')).text, '');
+});
+
+t.test('the index that berth gives back keeps the time at which git wrote it', async (t) => {
+  const git = gitIn(process.env.PATH);
+  let written = 0;
+  const noting: Git = async (run) => {
+    // No later command writes the index before berth gives it back.
+    if (run.arguments[0] === 'commit-tree') {
+      written = statSync(join(run.environment?.GIT_DIR ?? '', 'index')).mtimeMs;
+    }
+    return git(run);
+  };
+  const { make, end } = await openWorkshop(t, { git: noting });
+  const one = await make({ repo: 'me/app' });
+  writeFileSync(join(one.directory, 'README.md'), '# two\n');
+  await end(one, {});
+  const { mtimeMs } = statSync(join(one.directory, '.git/index'));
+  t.ok(written > 0 && mtimeMs <= written, `${mtimeMs} is not after ${written}`);
 });
