@@ -57,23 +57,59 @@ export async function removeHalfPacks(directory: string): Promise<void> {
   }
 }
 
-/**
- * How much of the history the mirror has: the `depth` of its fetches, or `whole`; undefined before the first fetch has
- * ended.
- */
-export async function historyOf(directory: string): Promise<number | 'whole' | undefined> {
+/** The depth of each commit that was fetched with one; `whole`: the mirror has all ancestors of its commits. */
+export type History = ReadonlyMap<string, number> | 'whole';
+
+/** How much of the history the mirror has; undefined before the first fetch has ended. */
+export async function historyOf(directory: string): Promise<History | undefined> {
   const text = await readFile(join(directory, mark), 'utf8').catch(() => undefined);
   if (text === undefined) return undefined;
   if (!(await exists(join(directory, 'shallow')))) return 'whole';
-  return Number.parseInt(text, 10) || 1;
+  return depthsIn(text);
 }
 
-/** Notes that a fetch has ended. */
-export async function noteHistory(directory: string, depth: number | undefined): Promise<void> {
-  await writeFile(join(directory, mark), String(depth ?? ''));
+/** The commits whose parents the mirror does not have. Read it before a fetch, for `noteHistory`. */
+export async function boundariesOf(directory: string): Promise<ReadonlySet<string>> {
+  const text = await readFile(join(directory, 'shallow'), 'utf8').catch(() => '');
+  return new Set(text.split('\n').filter((line) => line !== ''));
+}
+
+/**
+ * Notes that a fetch has ended. A new boundary can lie in the history of any other commit: git cuts that history off there,
+ * so the depths of the other commits are forgotten.
+ * @param depth of the commits; undefined: theirs has not become smaller
+ * @param before the boundaries before the fetch
+ * @throws Error of the system
+ */
+export async function noteHistory(
+  directory: string,
+  commits: readonly string[],
+  depth: number | undefined,
+  before: ReadonlySet<string>,
+): Promise<void> {
+  const depths = depthsIn(await readFile(join(directory, mark), 'utf8').catch(() => ''));
+  const isCut = [...(await boundariesOf(directory))].some((each) => !before.has(each));
+  if (isCut) {
+    for (const commit of depths.keys()) if (!commits.includes(commit)) depths.delete(commit);
+  }
+  for (const commit of commits) {
+    if (depth === undefined) continue;
+    // The newest come last: the oldest go.
+    depths.delete(commit);
+    depths.set(commit, depth);
+  }
+  const lines = [...depths].slice(-mostDepths).map(([commit, each]) => `${commit} ${each}\n`);
+  await writeFile(join(directory, mark), lines.join(''));
+}
+
+/** Lines of commit and depth. Another text is that of an earlier version, which had one depth for all commits. */
+function depthsIn(text: string): Map<string, number> {
+  const found = text.matchAll(/^([0-9a-f]{40,64}) (\d+)$/gm);
+  return new Map([...found].map(([, commit = '', depth]) => [commit, Number(depth)]));
 }
 
 const mark = 'berth-history';
+const mostDepths = 200;
 
 /**
  * Puts the objects of the mirror into a git directory. Hard links cost no space and no time; on a file system without

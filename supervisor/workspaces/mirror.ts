@@ -12,6 +12,8 @@ import type { Git, GitEnd, GitRun } from '../claude/git.ts';
 import type { GatewayClient } from './gateway-client.ts';
 import { failureOf, isFromOutside, isNoSpace } from './git-failures.ts';
 import {
+  boundariesOf,
+  type History,
   hasRef,
   historyOf,
   linkObjects,
@@ -84,15 +86,18 @@ export class Mirror {
     });
     const { repo, commits, depth } = request;
     const history = await historyOf(directory);
-    const enough = history === 'whole' || (depth !== undefined && (history ?? 0) >= depth);
-    const wanted: string[] = [];
+    const lacking: string[] = [];
     for (const commit of new Set(commits)) {
-      if (!enough || !(await hasRef(directory, commit))) wanted.push(commit);
+      const enough = isEnough(history, commit, depth);
+      if (!enough || !(await hasRef(directory, commit))) lacking.push(commit);
     }
+    // A fetch with a depth can cut off the history of the commits that it does not fetch.
+    const wanted = history === 'whole' || lacking.length === 0 ? lacking : [...new Set(commits)];
     if (wanted.length === 0) return false;
     const all = history === undefined || history === 'whole' ? [] : ['--unshallow'];
     // A mirror that has the whole history keeps it.
     const flags = depth === undefined ? all : history === 'whole' ? [] : [`--depth=${depth}`];
+    const boundaries = await boundariesOf(directory);
     try {
       const end = await this.#fetch(flags, wanted);
       if (end.code !== 0) {
@@ -100,7 +105,7 @@ export class Mirror {
         if (history === undefined || isFromOutside(end)) throw failure;
         throw new DamagedMirror(failure);
       }
-      await noteHistory(directory, depth).catch((error: unknown) => {
+      await noteHistory(directory, wanted, depth, boundaries).catch((error: unknown) => {
         throw unusable(directory, error);
       });
       await this.#tidy();
@@ -133,9 +138,10 @@ export class Mirror {
     const { directory, request, onFetched } = this.#options;
     const history = await historyOf(directory);
     if (history === 'whole' || history === undefined) return false;
+    const boundaries = await boundariesOf(directory);
     const end = await this.#fetch(['--deepen=500'], request.commits).finally(onFetched);
     if (end.code !== 0) throw failureOf(`fetch more of the history of ${request.repo}`, end);
-    await noteHistory(directory, history + 500);
+    await noteHistory(directory, request.commits, undefined, boundaries);
     return true;
   }
 
@@ -187,6 +193,16 @@ export class Mirror {
     if (files.filter((file) => file.endsWith('.pack')).length <= mostPacks) return;
     await this.git(['repack', '-a', '-d', '-q', '--threads=1'], { timeout });
   }
+}
+
+/** Whether the mirror has as much of the history of that commit, if it has the commit. */
+function isEnough(
+  history: History | undefined,
+  commit: string,
+  depth: number | undefined,
+): boolean {
+  if (history === undefined || history === 'whole') return history === 'whole';
+  return depth !== undefined && (history.get(commit) ?? 1) >= depth;
 }
 
 /** The bytes of a mirror. Checkouts have links to its packs; without them, the mirror has its packs for itself. */

@@ -205,3 +205,26 @@ t.test('a push that the record does not know is found when the checkout is lost'
   t.equal(outcome.problem, undefined);
   t.equal(outcome.branch, branch);
 });
+
+t.test('each commit of a mirror has the depth that was asked for it', async (t) => {
+  const { make, scene, root } = await openWorkshop(t);
+  scene.app.branch('other');
+  for (let index = 0; index < 5; index++) {
+    scene.app.commit({ n: String(index) });
+    scene.app.commit({ n: String(index) }, 'Other', 'other');
+  }
+  const count = async (wanted: { ref: string; depth: number }): Promise<number> => {
+    const { git } = await make({ repo: 'me/app', ...wanted });
+    return Number((await git('rev-list', '--count', 'HEAD')).text);
+  };
+  t.equal(await count({ ref: 'main', depth: 1 }), 1);
+  t.equal(await count({ ref: 'other', depth: 3 }), 3);
+  t.equal(await count({ ref: 'main', depth: 3 }), 3);
+  const before = scene.app.head();
+  scene.app.commit({ n: 'more' });
+  t.equal(await count({ ref: 'main', depth: 3 }), 3, 'now the history of the parent is cut off');
+  t.equal(await count({ ref: before, depth: 3 }), 3);
+  const [mirror = ''] = readdirSync(join(root, 'mirrors'));
+  writeFileSync(join(root, 'mirrors', mirror, 'berth-history'), '50');
+  t.ok((await count({ ref: 'other', depth: 50 })) > 5, 'the mark of an earlier version');
+});
