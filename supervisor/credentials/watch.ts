@@ -8,6 +8,7 @@
 import {
   type Credentials,
   hideTokens,
+  isSameSource,
   judgeCredentials,
   loginId,
 } from '../../shared/credentials.ts';
@@ -151,15 +152,14 @@ export class CredentialsWatch {
     const judged = this.#judged;
     await this.#queue.add(async () => {
       if (this.#stopped || this.#judged !== judged) throw new LoginFileChanged();
+      const before = this.#state;
       if (this.#state.kind === 'valid') await this.#lastGood.keepReplaced(this.#state.credentials);
       await this.#file.replace(credentials, judged);
       // So that it can be put back.
       await this.#lastGood.keep(credentials);
       this.#options.onEvent?.('adopted');
       await this.#readAgain();
-      const { digest } = credentials;
-      const isInUse = this.#state.kind === 'valid' && this.#state.credentials.digest === digest;
-      if (!isInUse) throw new LoginFileChanged();
+      if (!isAdopted(this.#state, credentials, before)) throw new LoginFileChanged();
     });
   }
 
@@ -290,4 +290,11 @@ export class CredentialsWatch {
     this.#lost = lost;
     this.#options.onChange?.(state);
   }
+}
+
+/** A third login in the file is a refresh of the new one, or was written since: it must not be replaced. */
+function isAdopted(now: CredentialsState, adopted: Credentials, before: CredentialsState): boolean {
+  if (now.kind !== 'valid') return false;
+  const isOld = before.kind === 'valid' && isSameSource(now.credentials, before.credentials);
+  return !isOld || isSameSource(now.credentials, adopted);
 }

@@ -58,7 +58,9 @@ export class ApprovalNotices {
     const { id, notified } = known.approval;
     if (notified || this.#stopping.signal.aborted) return;
     this.#forgetExpired();
-    this.#unaccepted.set(id, known);
+    // Only the data: what waits for the decision is not kept.
+    const { approval, context } = known;
+    this.#unaccepted.set(id, { approval, context });
     this.#begin(known, () => this.#deliver(known));
   }
 
@@ -172,8 +174,8 @@ export class ApprovalNotices {
     onSent?.('delivered');
     const text = 'the webhook has accepted the question of an approval';
     log.info('approval_sent', text, { approval_id: id, host: hostOf(url), status, attempts });
-    await approvals.notified(id);
     this.#unaccepted.delete(id);
+    await approvals.notified(id);
   }
 
   #unsent(fields: Record<string, unknown>, isOver: boolean, retry_ms: number): void {

@@ -50,7 +50,8 @@ export class ParkingEnds {
    * @param began when the run began, by performance.now()
    */
   async parkedAfterRun({ id, parked }: Job, began: number): Promise<void> {
-    if (!parked) return;
+    // Room that the end of this run itself has made is no reason to fill the disk again.
+    if (!parked || parked.reason === 'disk_full') return;
     const reported = this.#reported.get(parked.reason);
     if (reported !== undefined && reported >= began) await this.#makeDue(id, parked.reason);
   }

@@ -62,7 +62,7 @@ export interface MirrorStore {
 
 export interface SessionMirrorOptions {
   kept: MirrorStore;
-  sessions: Pick<SessionStore, 'read' | 'write' | 'isBeingRemoved' | 'readmit'>;
+  sessions: Pick<SessionStore, 'read' | 'write' | 'isBeingRemoved' | 'isRemoved' | 'readmit'>;
   transcripts: Pick<Transcripts, 'find'>;
   workspaces: Pick<Workspaces, 'shared' | 'pathOf'>;
   /** The CLI's configuration directory. */
@@ -257,8 +257,14 @@ export class SessionMirror {
     if (found === 'lives') return 'later';
     if (own && (found === 'none' || found.isOwn)) return 'here';
     if (found === 'none') return 'none';
-    // This replica may have removed its old state. A copy of its own is what is left of a removed session.
-    if (!found.isOwn) sessions.readmit(key);
+    if (!found.isOwn) {
+      // This replica may have removed its old state.
+      sessions.readmit(key);
+    } else if (sessions.isRemoved(key)) {
+      // The copy could not be removed with its session.
+      this.forget(key);
+      return 'none';
+    }
     const { shared } = workspaces;
     const record = recordOf(found.record, shared.path, key);
     const { mode } = record.working_directory;

@@ -264,6 +264,11 @@ export class SessionStore {
     return key !== undefined && this.#removed.peek(key) === 'runs';
   }
 
+  isRemoved(id: string): boolean {
+    const key = keyOf(id);
+    return key !== undefined && this.#removed.peek(key) === 'over';
+  }
+
   /** Lets a removed session be written again, because another replica has continued it; without effect while a removal runs. */
   readmit(id: string): void {
     const key = keyOf(id);

@@ -75,7 +75,7 @@ const lateOverrides = new Set<Overridable>([
 /** Whose process it is: a shared spare gets another profile with its prompt. */
 interface Owner {
   profile: Profile;
-  /** Of the account whose login the process has had from its start. */
+  /** Of the account whose login the process has had from its start, or since it was bound to the prompt. */
   replaced: AbortSignal | undefined;
 }
 

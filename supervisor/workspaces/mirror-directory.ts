@@ -74,20 +74,27 @@ export async function boundariesOf(directory: string): Promise<ReadonlySet<strin
   return new Set(text.split('\n').filter((line) => line !== ''));
 }
 
+/** Call it before a fetch: one that ends early may have cut histories off already. @throws Error of the system */
+export async function forgetDepths(directory: string): Promise<void> {
+  await writeFile(join(directory, mark), '');
+}
+
 /**
  * Notes that a fetch has ended. A new boundary can lie in the history of any other commit: git cuts that history off there,
  * so the depths of the other commits are forgotten.
+ * @param history before the fetch
  * @param depth of the commits; undefined: theirs has not become smaller
  * @param before the boundaries before the fetch
  * @throws Error of the system
  */
 export async function noteHistory(
   directory: string,
+  history: History | undefined,
   commits: readonly string[],
   depth: number | undefined,
   before: ReadonlySet<string>,
 ): Promise<void> {
-  const depths = depthsIn(await readFile(join(directory, mark), 'utf8').catch(() => ''));
+  const depths = new Map(history === 'whole' ? [] : history);
   const isCut = [...(await boundariesOf(directory))].some((each) => !before.has(each));
   if (isCut) {
     for (const commit of depths.keys()) if (!commits.includes(commit)) depths.delete(commit);

@@ -13,6 +13,7 @@ import type { GatewayClient } from './gateway-client.ts';
 import { failureOf, isFromOutside, isNoSpace } from './git-failures.ts';
 import {
   boundariesOf,
+  forgetDepths,
   type History,
   hasRef,
   historyOf,
@@ -99,13 +100,20 @@ export class Mirror {
     const flags = depth === undefined ? all : history === 'whole' ? [] : [`--depth=${depth}`];
     const boundaries = await boundariesOf(directory);
     try {
-      const end = await this.#fetch(flags, wanted);
+      if (history instanceof Map) await this.#forgetDepths();
+      let fetched = wanted;
+      let end = await this.#fetch(flags, fetched);
+      if (isRefused(end) && lacking.length < wanted.length) {
+        // The server no longer gives a commit that is here already.
+        fetched = lacking;
+        end = await this.#fetch(flags, fetched);
+      }
       if (end.code !== 0) {
         const failure = failureOf(`fetch ${repo}`, end);
         if (history === undefined || isFromOutside(end)) throw failure;
         throw new DamagedMirror(failure);
       }
-      await noteHistory(directory, wanted, depth, boundaries).catch((error: unknown) => {
+      await noteHistory(directory, history, fetched, depth, boundaries).catch((error: unknown) => {
         throw unusable(directory, error);
       });
       await this.#tidy();
@@ -139,10 +147,18 @@ export class Mirror {
     const history = await historyOf(directory);
     if (history === 'whole' || history === undefined) return false;
     const boundaries = await boundariesOf(directory);
+    await this.#forgetDepths();
     const end = await this.#fetch(['--deepen=500'], request.commits).finally(onFetched);
     if (end.code !== 0) throw failureOf(`fetch more of the history of ${request.repo}`, end);
-    await noteHistory(directory, request.commits, undefined, boundaries);
+    await noteHistory(directory, history, request.commits, undefined, boundaries);
     return true;
+  }
+
+  async #forgetDepths(): Promise<void> {
+    const { directory } = this.#options;
+    await forgetDepths(directory).catch((error: unknown) => {
+      throw unusable(directory, error);
+    });
   }
 
   /** Puts the objects into a new git directory. */
@@ -208,6 +224,11 @@ function isEnough(
 /** The bytes of a mirror. Checkouts have links to its packs; without them, the mirror has its packs for itself. */
 export function bytesOf(directory: string): Promise<number> {
   return sizeOfTree(directory, undefined, 'whole');
+}
+
+/** Whether the server does not give one of the commits. */
+function isRefused({ code, stderr }: GitEnd): boolean {
+  return code !== 0 && /not our ref/i.test(stderr);
 }
 
 function unusable(directory: string, error: unknown): BerthError {

@@ -198,6 +198,26 @@ t.test('a new login that the CLI blanks as soon as it is there is not lost', asy
   t.equal(file(), login('two').text);
 });
 
+t.test('a new login beside other entries of the file is adopted once', async (t) => {
+  const mcpOAuth = { server: { accessToken: 'another' } };
+  const text = JSON.stringify({ ...JSON.parse(credentials('one')), mcpOAuth });
+  const { watch, file, events } = await watchLogin(t, { '.credentials.json': text });
+  await watch.adopt(login('two'));
+  t.match(JSON.parse(file()), { ...JSON.parse(credentials('two')), mcpOAuth });
+  t.equal(events.filter((event) => event === 'adopted').length, 1);
+});
+
+t.test('a new login that is refreshed as soon as it is there stays', async (t) => {
+  const { watch, replace, file } = await watchLogin(t, one, {
+    onEvent(event) {
+      if (event === 'adopted') replace(credentials('three'));
+    },
+  });
+  await watch.adopt(login('two'));
+  t.equal(file(), credentials('three'));
+  t.equal(watch.state.kind, 'valid');
+});
+
 t.test('a new login that is refused at once is replaced by the previous login', async (t) => {
   const { watch, replace, file, log, events } = await watchLogin(t, one);
   const due = login('two', { expiresAt: Date.now() + 60_000 });

@@ -114,14 +114,17 @@ t.test(
     const record = sessionRecord({ id: idOf(1), turns: 7 });
     let isOwn = false;
     const take = async () => ({ record: JSON.stringify(record), transcript: '{}\n', isOwn });
-    const { mirror, sessions } = mirrorOn(t, { take });
+    const forgotten: string[] = [];
+    const remove = async (id: string) => void forgotten.push(id);
+    const { mirror, sessions } = mirrorOn(t, { take, remove });
     await sessions.write({ ...record, turns: 1 });
     await sessions.remove(record.id);
     t.equal(await mirror.adopt(record.id), 'adopted');
     t.match(await sessions.read(record.id), { turns: 7 });
     await sessions.remove(record.id);
     isOwn = true;
-    t.not(await mirror.adopt(record.id), 'adopted', 'a copy that its removal has left');
+    t.equal(await mirror.adopt(record.id), 'none', 'a copy that its removal has left');
+    await until('that copy is removed', () => forgotten.includes(record.id));
     t.equal(await sessions.read(record.id), undefined);
   },
 );
