@@ -264,6 +264,7 @@ export class SessionStore {
     return key !== undefined && this.#removed.peek(key) === 'runs';
   }
 
+  /** Whether this process has removed the session. */
   isRemoved(id: string): boolean {
     const key = keyOf(id);
     return key !== undefined && this.#removed.peek(key) === 'over';
