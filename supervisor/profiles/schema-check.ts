@@ -11,6 +11,7 @@ import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { LRUCache } from 'lru-cache';
 import { SerialQueue } from '../../shared/serial-queue.ts';
+import { threadEnvironment } from '../../shared/thread-environment.ts';
 
 export type Verdict = { kind: 'right' | 'unknown' } | { kind: 'wrong'; cause: string };
 
@@ -82,7 +83,10 @@ export class SchemaCheck {
   }
 
   #start(): Worker {
-    const started = new Worker(new URL(file, import.meta.url), { resourceLimits: limits, env: {} });
+    const started = new Worker(new URL(file, import.meta.url), {
+      resourceLimits: limits,
+      env: threadEnvironment(),
+    });
     // A thread that fails between two checks has no other listener.
     started.on('error', () => {});
     started.once('exit', () => {

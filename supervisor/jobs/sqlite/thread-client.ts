@@ -4,6 +4,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import { BerthError, messageOf } from '../../../shared/errors.ts';
+import { threadEnvironment } from '../../../shared/thread-environment.ts';
 import type { Call, Calls, FromThread, Notice, Reply } from './protocol.ts';
 
 /** Next to this file in the sources, and next to the bundle. */
@@ -53,7 +54,10 @@ export class ThreadClient {
   }
 
   #start(): Worker {
-    const thread = new Worker(new URL(file, import.meta.url), { resourceLimits: limits, env: {} });
+    const thread = new Worker(new URL(file, import.meta.url), {
+      resourceLimits: limits,
+      env: threadEnvironment(),
+    });
     thread.on('message', (message: FromThread) => {
       if ('notice' in message) this.onNotice(message.notice);
       else for (const reply of message.replies) this.#settle(reply);
