@@ -6,6 +6,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { compiledCode } from '../support/programs.ts';
 import type { Line } from './fixture.ts';
 
 export const initBundle = join(import.meta.dirname, '../../dist/berth-init.cjs');
@@ -44,7 +45,7 @@ export function startProgram(
   const command = [process.execPath, ...program, ...(options.arguments ?? [])];
   const [file = '', ...rest] = [...privileges(options), ...command];
   const child = spawn(file, rest, {
-    env: { PATH: process.env.PATH ?? '', ...environment },
+    env: { PATH: process.env.PATH, ...compiledCode, ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const ended = Promise.all([once(child, 'exit'), text(child.stdout), text(child.stderr)]).then(

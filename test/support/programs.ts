@@ -6,8 +6,12 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import split2 from 'split2';
+import { threadEnvironment } from '../../shared/thread-environment.ts';
 
 const root = join(import.meta.dirname, '../..');
+
+/** Where Node.js keeps compiled code, as the images have it: a start costs a fifth less. */
+export const compiledCode: Readonly<Record<string, string>> = threadEnvironment();
 
 /** The bundles, as the images have them. */
 const entries = { init: 'dist/berth-init.cjs', serve: 'dist/berth.mjs' } as const;
@@ -54,7 +58,7 @@ export function startProgram(name: keyof typeof entries, options: ProgramOptions
       ? command
       : ['sh', '-c', enterAndRun, options.cgroup.join(' '), ...command];
   const child = spawn(wrapped[0] ?? '', wrapped.slice(1), {
-    env: { PATH: process.env.PATH, ...options.environment },
+    env: { PATH: process.env.PATH, ...compiledCode, ...options.environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   return watch(child, options.onLine);

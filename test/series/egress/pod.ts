@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { hosts } from '../../../shared/hosts.ts';
 import { cliEnvironment } from '../../../supervisor/claude/environment.ts';
+import { compiledCode } from '../../support/programs.ts';
 import { bareAddress, openNetwork } from './network.ts';
 import { certificateAuthority, gitToken, repository, startStandIns } from './stand-ins.ts';
 
@@ -66,6 +67,7 @@ writeFileSync(join(directory, 'credentials.json'), standIns.expiredLogin);
 const environment = {
   PATH: process.env.PATH ?? '',
   HOME: home,
+  ...compiledCode,
   NODE_EXTRA_CA_CERTS: certificateAuthority,
 };
 

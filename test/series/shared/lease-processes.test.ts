@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import t, { type Test } from 'tap';
 import { testDirectory } from '../../support/directory.ts';
+import { compiledCode } from '../../support/programs.ts';
 import { until } from '../../support/until.ts';
 
 // Each test has processes and a folder of its own, and waits most of the time.
@@ -37,7 +38,7 @@ function startHolder(t: Test, directory: string, options: HolderOptions) {
   const [file = '', ...words] = [...(elsewhere ? ['unshare', '--net'] : []), process.execPath];
   const child = spawn(file, [...words, program, ...rest], {
     stdio: ['pipe', 'pipe', 'inherit'],
-    env: { PATH: process.env.PATH ?? '' },
+    env: { PATH: process.env.PATH, ...compiledCode },
   });
   const exited = once(child, 'exit');
   const lines: string[] = [];

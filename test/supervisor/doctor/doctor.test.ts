@@ -12,6 +12,7 @@ import { realClaude } from '../../support/claude.ts';
 import { testDirectory } from '../../support/directory.ts';
 import { loggedIn } from '../../support/logged-in.ts';
 import { startLoginServer } from '../../support/login-server.ts';
+import { compiledCode } from '../../support/programs.ts';
 import { startWithRealCli } from '../../support/supervisor.ts';
 
 t.jobs = 3;
@@ -19,7 +20,8 @@ t.jobs = 3;
 const program = join(import.meta.dirname, '../../../dist/berth.mjs');
 
 async function runDoctor(environment: Record<string, string>, ...options: string[]) {
-  const child = spawn(process.execPath, [program, 'doctor', ...options], { env: environment });
+  const env = { ...compiledCode, ...environment };
+  const child = spawn(process.execPath, [program, 'doctor', ...options], { env });
   const [[code], output, error] = await Promise.all([
     once(child, 'exit'),
     readText(child.stdout),

@@ -7,6 +7,7 @@ import t from 'tap';
 import { startApiServer } from '../../../support/api-server.ts';
 import { testDirectory } from '../../../support/directory.ts';
 import { promptText } from '../../../support/messages-api.ts';
+import { compiledCode } from '../../../support/programs.ts';
 import { collect, upTo } from '../../../support/read-events.ts';
 import { startSupervisor, token } from '../../../support/supervisor.ts';
 import { until } from '../../../support/until.ts';
@@ -89,7 +90,7 @@ const entry = join(import.meta.dirname, '../../../../dist/berth.mjs');
 /** Runs `berth ...` as a person does. */
 async function berth(words: string[], environment: Record<string, string>, input = '') {
   const child = spawn(process.execPath, [entry, ...words], {
-    env: { PATH: process.env.PATH, ...environment },
+    env: { PATH: process.env.PATH, ...compiledCode, ...environment },
   });
   child.stdin.end(input);
   const [output, errors, [code]] = await Promise.all([
