@@ -1,7 +1,9 @@
 import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
 import t from 'tap';
 import { testDirectory } from '../support/directory.ts';
-import { createRepository, gitEnvironment } from '../support/repository.ts';
+import { LooseCommits } from '../support/loose-commits.ts';
+import { createRepository, type FileSpec, gitEnvironment } from '../support/repository.ts';
 import { readSampleFiles } from '../support/sample-repository.ts';
 
 function git(path: string, ...args: string[]): string {
@@ -16,6 +18,40 @@ t.test('the same calls make the same commits', async (t) => {
   };
   testDirectory(t, {});
   t.same(make('one'), make('two'));
+});
+
+const odd: Record<string, FileSpec | null>[] = [
+  {
+    a: '1',
+    'd/x': '2',
+    'd.txt': '3',
+    'd-a': '4',
+    'd/y/z': { content: 's', mode: '100755' },
+    link: { symlink: '../outside' },
+    module: { submodule: '1234567890123456789012345678901234567890' },
+    'a "b"\\\n': 'odd',
+    'ü/é': 'x',
+  },
+  { d: null },
+  { 'a/b': 'a file becomes a folder' },
+  { a: 'and a file again' },
+  { 'd/y': 'q', 'd.txt': null },
+  { '.git/config': 'evil', 'git~1': 'x', '../up': 'y' },
+];
+
+t.test('a commit that is written without git has the id that git gives it', async (t) => {
+  const root = testDirectory(t, {});
+  const make = (name: string): string[] => {
+    const [first = {}, ...rest] = odd;
+    const repository = createRepository(root, name, first as Record<string, FileSpec>);
+    const ids = rest.map((changes) => repository.commit(changes, 'Two\nlines\n'));
+    repository.branch('other');
+    return [...ids, repository.commit({ z: 'z' }, 'x', 'other'), repository.rewrite({ only: '1' })];
+  };
+  const written = make('written');
+  t.capture(LooseCommits.prototype, 'write', () => false);
+  t.strictSame(make('imported'), written);
+  git(join(root, 'written.git'), 'fsck', '--full');
 });
 
 t.test('modes, symlinks, submodules and odd names are stored as they are given', async (t) => {

@@ -2,8 +2,9 @@
  * One `git http-backend` process as a CGI program: one request, one answer. Its whole process group
  * ends with the connection, so a client that goes away leaves no pack-objects behind.
  */
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { gitConfiguration, gitEnvironment } from '../repository.ts';
 
@@ -14,6 +15,17 @@ export interface Backend {
   end(): void;
 }
 
+let backendPath: string | undefined;
+
+/** The program itself: through `git http-backend` each request would cost two processes more. */
+function httpBackend(): string {
+  backendPath ??= join(
+    execFileSync('git', ['--exec-path'], { encoding: 'utf8' }).trim(),
+    'git-http-backend',
+  );
+  return backendPath;
+}
+
 /** @param call.body the request's body, already decompressed; or the request itself. */
 export function runBackend(call: {
   root: string;
@@ -22,7 +34,7 @@ export function runBackend(call: {
   body: Buffer | IncomingMessage;
 }): Backend {
   const { headers, method, url } = call.request;
-  const child = spawn('git', ['http-backend'], {
+  const child = spawn(httpBackend(), {
     detached: true, // A process group of its own, to be ended as a whole.
     stdio: ['pipe', 'pipe', 'ignore'],
     env: {
