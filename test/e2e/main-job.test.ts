@@ -73,7 +73,7 @@ async function prepare(t: Test) {
     printed.push(program);
     return program;
   };
-  const serve = async () => {
+  const serve = async (settings: Record<string, string> = {}) => {
     const program = startProgram('serve', {
       arguments: ['serve'],
       environment: {
@@ -87,6 +87,9 @@ async function prepare(t: Test) {
         BERTH_CLAUDE_PATH: claude,
         BERTH_LOG_LEVEL: 'debug',
         ANTHROPIC_BASE_URL: api.url,
+        // No prompt here has settings of its own.
+        BERTH_SHARED_SPARES: '0',
+        ...settings,
       },
     });
     printed.push(program);
@@ -163,7 +166,8 @@ test('a private repository becomes a volume on which prompts are answered, and s
   );
   t.match(readFileSync(join(volume, 'CLAUDE.md'), 'utf8'), 'harbour', 'tracked files are updated');
 
-  const again = await serve();
+  // The session gets a process of its own.
+  const again = await serve({ BERTH_WARM_WORKERS: '0' });
   const followUp = await sendPrompt(again.target, {
     prompt: 'And now? [[say still there]]',
     session_id: sessionId,
