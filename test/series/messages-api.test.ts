@@ -1,22 +1,20 @@
 import { once } from 'node:events';
 import t, { type Test } from 'tap';
 import { testDirectory } from '../support/directory.ts';
-import { startClaude } from '../support/messages-api/run-claude.ts';
-import { promptText, startMessagesApi, systemText } from '../support/messages-api.ts';
+import { type RunningClaude, startClaude } from '../support/messages-api/run-claude.ts';
+import {
+  type MessagesApi,
+  promptText,
+  type RecordedRequest,
+  startMessagesApi,
+  systemText,
+} from '../support/messages-api.ts';
 
 const skill = '---\nname: tea\ndescription: Brews a tea.\n---\nBrew it.\n';
 const config = {
   'CLAUDE.md': '# Rules\n\nAnswer in rhyme.\n',
   skills: { tea: { 'SKILL.md': skill } },
 };
-
-/** One answer of a real CLI of its own to one prompt. */
-async function askOne(t: Test, prompt: string, options: { args?: string[] } = {}) {
-  const api = await startApi(t);
-  const folder = testDirectory(t, { config });
-  const claude = startClaude(t, api.url, { folder, prompt, ...options });
-  return { api, result: await claude.result() };
-}
 
 async function startApi(t: Test) {
   const api = await startMessagesApi();
@@ -25,7 +23,7 @@ async function startApi(t: Test) {
 }
 
 // Each test at this level has a server and folders of its own.
-t.jobs = 4;
+t.jobs = 2;
 
 t.test('in one process of the real CLI, a new conversation for each prompt', async (t) => {
   const api = await startApi(t);
@@ -116,64 +114,75 @@ t.test('in one process of the real CLI, a new conversation for each prompt', asy
     const result = await ask('[[drop]]');
     t.match(result, { is_error: true, terminal_reason: 'api_error' });
   });
-});
 
-t.test('endless tools end only by a limit of the CLI', async (t) => {
-  const args = ['--allowedTools', 'Bash', '--max-turns', '4'];
-  const { result } = await askOne(t, '[[tools endless]]', { args });
-  t.equal(result.subtype, 'error_max_turns');
-});
-
-t.test('a status with a count is overcome by retrying', async (t) => {
-  const { api, result } = await askOne(t, '[[status 529 x1]] [[say at last]]');
-  t.equal(result.result, 'at last');
-  t.equal(api.requests.length, 2);
-});
-
-for (const where of ['headers', 'stream']) {
-  t.test(`hang ${where} holds the call until the CLI goes away`, async (t) => {
-    const api = await startApi(t);
-    const prompt = `[[hang ${where}]]`;
-    const claude = startClaude(t, api.url, { folder: testDirectory(t), prompt });
-    const request = await api.waitForRequest((request) => promptText(request) === prompt);
-    if (where === 'stream') {
-      await claude.next((line) => line.event?.type === 'content_block_delta');
+  await t.test('in one conversation each prompt is answered by its own directives', async (t) => {
+    const answers: (string | undefined)[] = [(await ask('[[say one]]')).result];
+    for (const prompt of ['[[status 403]]', '[[tool Bash {"command":"echo 2"}]]']) {
+      claude.prompt(prompt);
+      answers.push((await claude.result()).result);
     }
-    t.equal(request.outcome, 'pending');
-    claude.child.kill('SIGTERM');
-    await once(claude.child, 'exit');
-    await api.waitForRequest((request) => request.outcome === 'abandoned');
+    claude.prompt('[[hang headers]]');
+    await api.waitForRequest((request) => promptText(request) === '[[hang headers]]');
+    claude.control('interrupt');
+    t.match(await claude.result(), { terminal_reason: 'aborted_streaming' });
+    for (const prompt of ['/clear', '[[say three]]', 'plain']) {
+      claude.prompt(prompt);
+      answers.push((await claude.result()).result);
+    }
+    t.match(answers, ['one', /403/, '[stand-in] The tool answered: 2', '', 'three', /said: plain/]);
   });
-}
 
-t.test('in one process each prompt is answered by its own directives', async (t) => {
+  await t.test('a handler answers before the directives do', async (t) => {
+    api.reply((request) => (promptText(request) === 'ping' ? { text: 'pong' } : undefined));
+    t.equal((await ask('ping')).result, 'pong');
+    t.equal((await ask('[[say else]]')).result, 'else');
+    api.reply(undefined);
+  });
+
+  await t.test('hang stream holds the call until the CLI goes away', async (t) => {
+    claude.prompt('[[hang stream]]');
+    await holdsUntilEnd(t, { api, claude }, '[[hang stream]]');
+  });
+});
+
+t.test('in one process that retries and has a limit of calls', async (t) => {
   const api = await startApi(t);
   const claude = startClaude(t, api.url, {
-    folder: testDirectory(t),
-    args: ['--allowedTools', 'Bash'],
+    folder: testDirectory(t, { config }),
+    args: ['--allowedTools', 'Bash', '--max-turns', '4'],
   });
-  const answers: (string | undefined)[] = [];
-  for (const prompt of ['[[say one]]', '[[status 403]]', '[[tool Bash {"command":"echo 2"}]]']) {
-    claude.prompt(prompt);
-    answers.push((await claude.result()).result);
-  }
-  claude.prompt('[[hang headers]]');
-  await api.waitForRequest((request) => promptText(request) === '[[hang headers]]');
-  claude.control('interrupt');
-  t.match(await claude.result(), { terminal_reason: 'aborted_streaming' });
-  for (const prompt of ['/clear', '[[say three]]', 'plain']) {
-    claude.prompt(prompt);
-    answers.push((await claude.result()).result);
-  }
-  t.match(answers, ['one', /403/, '[stand-in] The tool answered: 2', '', 'three', /said: plain/]);
+
+  await t.test('a status with a count is overcome by retrying', async (t) => {
+    claude.prompt('[[status 529 x1]] [[say at last]]');
+    t.equal((await claude.result()).result, 'at last');
+    t.equal(api.requests.length, 2);
+  });
+
+  await t.test('endless tools end only by a limit of the CLI', async (t) => {
+    claude.prompt('[[tools endless]]');
+    t.equal((await claude.result()).subtype, 'error_max_turns');
+  });
+
+  await t.test('hang headers holds the call until the CLI goes away', async (t) => {
+    claude.prompt('[[hang headers]]');
+    await holdsUntilEnd(t, { api, claude }, '[[hang headers]]');
+  });
 });
 
-t.test('a handler answers before the directives do', async (t) => {
-  const api = await startApi(t);
-  api.reply((request) => (promptText(request) === 'ping' ? { text: 'pong' } : undefined));
-  const claude = startClaude(t, api.url, { folder: testDirectory(t) });
-  claude.prompt('ping');
-  t.equal((await claude.result()).result, 'pong');
-  claude.prompt('[[say else]]');
-  t.equal((await claude.result()).result, 'else');
-});
+/** The call of that prompt hangs until the CLI is ended, and is broken off then. */
+async function holdsUntilEnd(
+  t: Test,
+  { api, claude }: { api: MessagesApi; claude: RunningClaude },
+  prompt: string,
+) {
+  const isCall = (request: RecordedRequest): boolean =>
+    promptText(request) === prompt && request.outcome !== 'abandoned';
+  const request = await api.waitForRequest(isCall);
+  if (prompt === '[[hang stream]]') {
+    await claude.next((line) => line.event?.type === 'content_block_delta');
+  }
+  t.equal(request.outcome, 'pending');
+  claude.child.kill('SIGTERM');
+  await once(claude.child, 'exit');
+  await api.waitForRequest(() => request.outcome === 'abandoned');
+}
