@@ -30,31 +30,42 @@ async function start(
   return { ...running, server, path, source };
 }
 
-t.test('a refresh is logged, counted and reported with its expiry', async (t) => {
-  const { prompt, log, metricsUrl, call, server } = await start(t, {
+t.test('with one running process', async (t) => {
+  const { prompt, log, metricsUrl, call, server, path } = await start(t, {
     lifetime: minute,
     refreshed: 8 * 60 * minute,
   });
-  t.match(await prompt('[[say hello]]'), { status: 200, body: { result: 'hello' } });
-  let metrics = '';
-  await until('it is counted', async () => {
-    metrics = await (await fetch(`${metricsUrl}/metrics`)).text();
-    return /berth_credentials_events_total\{event="refreshed"\} 1/.test(metrics);
+  const first = await prompt('[[say hello]]');
+  t.match(first, { status: 200, body: { result: 'hello' } });
+  const { session_id } = first.body;
+
+  await t.test('a refresh is logged, counted and reported with its expiry', async (t) => {
+    let metrics = '';
+    await until('it is counted', async () => {
+      metrics = await (await fetch(`${metricsUrl}/metrics`)).text();
+      return /berth_credentials_events_total\{event="refreshed"\} 1/.test(metrics);
+    });
+    t.equal(log.count('credentials_seen'), 2);
+    const { body } = await call('GET', '/v1/status');
+    t.match(body.credentials, {
+      ...{ state: 'valid', source: 'file', advice: null, login_expiry_estimated: false },
+      refreshed_at: String,
+    });
+    t.match(metrics, /berth_login_lost 0/);
+    t.match(
+      metrics,
+      /berth_login_expiry_timestamp_seconds\{estimated="false",of="login",profile=""\} \d+/,
+    );
+    t.equal(server.requests.length, 1);
+    const all = `${log.text} ${metrics} ${JSON.stringify(body)}`;
+    t.notMatch(all, /oat01|ort01/);
   });
-  t.equal(log.count('credentials_seen'), 2);
-  const { body } = await call('GET', '/v1/status');
-  t.match(body.credentials, {
-    ...{ state: 'valid', source: 'file', advice: null, login_expiry_estimated: false },
-    refreshed_at: String,
+
+  await t.test('a torn file heals by itself, and the process goes on with it', async (t) => {
+    writeFileSync(path, '{"claudeAiOauth":');
+    await log.logged('credentials_put_back');
+    t.match(await prompt('[[say two]]', { session_id }), { status: 200, body: { result: 'two' } });
   });
-  t.match(metrics, /berth_login_lost 0/);
-  t.match(
-    metrics,
-    /berth_login_expiry_timestamp_seconds\{estimated="false",of="login",profile=""\} \d+/,
-  );
-  t.equal(server.requests.length, 1);
-  const all = `${log.text} ${metrics} ${JSON.stringify(body)}`;
-  t.notMatch(all, /oat01|ort01/);
 });
 
 t.test(
@@ -65,12 +76,16 @@ t.test(
       { lifetime: 2_000, refreshed: 60 * minute },
       { BERTH_MAX_WORKERS: '1' },
     );
-    t.match(await prompt('[[say hello]]'), { status: 200 });
+    const first = await prompt('[[say hello]]');
+    t.match(first, { status: 200 });
+    const { session_id } = first.body;
     const json = JSON.parse(readFileSync(path, 'utf8'));
     json.claudeAiOauth.expiresAt = Date.now() + minute;
     writeFileSync(path, JSON.stringify(json));
     for (const login of server.logins.all) login.revoked = 'by hand';
-    const answers = await Promise.all([1, 2, 3, 4].map(() => prompt('[[say hello]]')));
+    // The running process finds out.
+    const waiting = [{ session_id }, {}, {}, {}].map((rest) => prompt('[[say hello]]', rest));
+    const answers = await Promise.all(waiting);
     for (const { status, body } of answers) {
       t.match(
         { status, body },
@@ -93,15 +108,6 @@ t.test(
     t.match(await prompt('[[say again]]'), { status: 200, body: { result: 'again' } });
   },
 );
-
-t.test('a torn file heals by itself, and the running process goes on with it', async (t) => {
-  const { prompt, log, path } = await start(t, {});
-  const first = await prompt('[[say one]]');
-  writeFileSync(path, '{"claudeAiOauth":');
-  await log.logged('credentials_put_back');
-  const { session_id } = first.body;
-  t.match(await prompt('[[say two]]', { session_id }), { status: 200, body: { result: 'two' } });
-});
 
 t.test(
   'on a full disk a good login waits to be put back, and is as soon as there is room',
