@@ -22,6 +22,7 @@ import {
   type LoginOptions,
   startLoginServer,
 } from '../../../support/login-server.ts';
+import type { RecordedRequest } from '../../../support/messages-api.ts';
 import { startWithRealCli } from '../../../support/supervisor.ts';
 import { until } from '../../../support/until.ts';
 
@@ -62,14 +63,13 @@ t.test(
     const { prompt, server, log, metricsUrl } = await start(
       t,
       { lifetime: -minute, refreshed: 60 * minute },
-      { BERTH_MAX_WORKERS: '3', BERTH_WARM_WORKERS: '1' },
+      // A warm process, a new process, and a prompt that waits for a free place.
+      { BERTH_MAX_WORKERS: '2', BERTH_WARM_WORKERS: '1' },
     );
-    const answers = await Promise.all(
-      ['a', 'b', 'c', 'd'].map((text) => prompt(`[[say ${text}]]`)),
-    );
+    const answers = await Promise.all(['a', 'b', 'c'].map((text) => prompt(`[[say ${text}]]`)));
     t.same(
       answers.map(({ body }) => body.result),
-      ['a', 'b', 'c', 'd'],
+      ['a', 'b', 'c'],
     );
     t.same(
       server.requests.map(({ outcome }) => outcome),
@@ -143,7 +143,9 @@ for (const { name, fault, lifetime, code, reason } of faults) {
     if (reason === 'refused') return;
     t.equal(kindOf(path), 'valid', 'the login is kept');
     server.fault(undefined);
-    t.match(await prompt('[[say again]]'), { status: 200, body: { result: 'again' } });
+    const { session_id } = body;
+    const again = await prompt('[[say again]]', session_id ? { session_id } : {});
+    t.match(again, { status: 200, body: { result: 'again' } });
     t.equal(server.requests.at(-1)?.outcome, 'refreshed');
   });
 }
@@ -161,65 +163,79 @@ for (const skew of [10, -10]) {
     );
     useLogin(surroundings, server);
     const { prompt } = await startWithRealCli(t, { surroundings });
-    const answers = await Promise.all([prompt('[[say hello]]'), prompt('[[say hello]]')]);
+    // Ahead, both find out by an answer of the API. Behind, it is as with any token that has expired.
+    const prompts = skew > 0 ? ['[[say hello]]', '[[say hello]]'] : ['[[say hello]]'];
+    const answers = await Promise.all(prompts.map((text) => prompt(text)));
     for (const { body } of answers) t.match(body, { result: 'hello' });
     t.equal(server.requests.length, 1);
     t.match(server.logins.all, [{ revoked: undefined, refreshes: 1 }]);
   });
 }
 
-/** When the CLI has noted in the transcript that the API, or it itself, did not accept the login. */
-function failed({ config }: Surroundings): Promise<unknown> {
+/** How often the CLI has noted in a transcript that the API, or it itself, did not accept the login. */
+function refusals({ config }: Surroundings): number {
   const folder = join(config, 'projects');
-  const names = () => readdirSync(folder, { recursive: true, encoding: 'utf8' });
-  const refused = (name: string) =>
-    /Not logged in|Failed to auth/.test(readFileSync(join(folder, name), 'utf8'));
-  return until(
-    'the turn has failed',
-    () => existsSync(folder) && names().some((name) => name.endsWith('.jsonl') && refused(name)),
-  );
+  const names = existsSync(folder)
+    ? readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    : [];
+  const texts = names
+    .filter((name) => name.endsWith('.jsonl'))
+    .map((name) => readFileSync(join(folder, name), 'utf8'));
+  return texts.join('').match(/Not logged in|Failed to auth/g)?.length ?? 0;
 }
 
-t.test('a login that comes too late for a turn takes it to its answer still', async (t) => {
+t.test('in one process, a login that comes too late for a turn', async (t) => {
   const { prompt, server, path, surroundings, log } = await start(t, {});
+  const { api, workspace } = surroundings;
   const { body } = await prompt('[[say one]]');
+  const { session_id } = body;
   // berth would restore a file that is gone, perhaps before the turn reads it.
-  for (const login of server.logins.all) login.revoked = 'by hand';
-  server.fault({ kind: 'status', status: 500 });
-  surroundings.api.reply(({ headers }) => {
-    const shown = String(headers.authorization ?? '').replace(/^Bearer /, '');
-    return server.logins.admits(shown) ? undefined : { status: 401, text: 'Invalid bearer token' };
-  });
-  const answer = prompt('[[say two]]', { session_id: body.session_id });
-  await failed(surroundings);
-  replace(path, server.login());
-  t.match(await answer, {
-    status: 200,
-    body: { result: told, session_id: body.session_id, num_turns: 1, recycled: 0 },
-  });
-  t.match(await log.logged('turn_carried_on'), { reason: 'login' });
-  // The process still had the prompt.
-  t.match(JSON.stringify(surroundings.api.requests.at(-1)?.body), /\[\[say two\]\]/);
-});
-
-t.test('after a tool has run the turn goes on where it was, and runs it once', async (t) => {
-  const { prompt, server, path, surroundings } = await start(t, {});
-  const bash = JSON.stringify({ command: 'echo ran >> ran.txt' });
   const revoke = (): void => {
-    for (const login of server.logins.all) login.revoked = 'by hand';
+    for (const login of server.logins.all) login.revoked ??= 'by hand';
     server.fault({ kind: 'status', status: 500 });
   };
-  surroundings.api.reply(({ headers }) => {
+  const admit = ({ headers }: RecordedRequest) => {
     const shown = String(headers.authorization ?? '').replace(/^Bearer /, '');
-    if (existsSync(ran) && server.logins.all.length === 1) revoke();
     return server.logins.admits(shown) ? undefined : { status: 401, text: 'Invalid bearer token' };
+  };
+
+  await t.test('the login takes the turn to its answer still', async (t) => {
+    revoke();
+    api.reply(admit);
+    const before = refusals(surroundings);
+    const answer = prompt('[[say two]]', { session_id });
+    await until('the turn has failed', () => refusals(surroundings) > before);
+    replace(path, server.login());
+    t.match(await answer, {
+      status: 200,
+      body: { result: told, session_id, num_turns: 1, recycled: 0 },
+    });
+    t.match(await log.logged('turn_carried_on'), { reason: 'login' });
+    // The process still had the prompt.
+    t.match(JSON.stringify(api.requests.at(-1)?.body), /\[\[say two\]\]/);
   });
-  const ran = join(surroundings.workspace, 'ran.txt');
-  const answer = prompt(`[[tool Bash ${bash}]] [[say done]]`);
-  await failed(surroundings);
-  replace(path, server.login());
-  t.match(await answer, { status: 200, body: { result: told } });
-  t.equal(readFileSync(ran, 'utf8'), 'ran\n');
+
+  await t.test(
+    'after a tool has run the turn goes on where it was, and runs it once',
+    async (t) => {
+      const bash = JSON.stringify({ command: 'echo ran >> ran.txt' });
+      const ran = join(workspace, 'ran.txt');
+      let revoked = false;
+      api.reply((request) => {
+        if (existsSync(ran) && !revoked) {
+          revoke();
+          revoked = true;
+        }
+        return admit(request);
+      });
+      const before = refusals(surroundings);
+      const answer = prompt(`[[tool Bash ${bash}]] [[say done]]`, { session_id });
+      await until('the turn has failed', () => refusals(surroundings) > before);
+      replace(path, server.login());
+      t.match(await answer, { status: 200, body: { result: told } });
+      t.equal(readFileSync(ran, 'utf8'), 'ran\n');
+    },
+  );
 });
 
 t.test('a stop in the middle of a refresh waits for it', async (t) => {
