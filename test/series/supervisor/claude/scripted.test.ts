@@ -21,105 +21,125 @@ t.jobs = 2;
 const session = '11111111-1111-4111-8111-111111111111';
 const other = '22222222-2222-4222-8222-222222222222';
 
+/** One process of each CLI goes through these prompts. */
 interface Case {
   what: string;
-  prompts: string[];
+  /** Each with what it shows, for the name of a failure. */
+  prompts: Record<string, string>;
   flags?: Parameters<typeof cliArguments>[0];
   environment?: Record<string, string>;
-  /** Interrupt the prompt once its request has arrived. */
-  interrupt?: boolean;
-  /** The session goes on in a second process, with `again`. */
+  /** The session goes on in a second process. */
   resumes?: boolean;
   config?: Record<string, string>;
 }
 
+/** This prompt is interrupted once its request has arrived. */
+const interrupted = '[[hang headers]] stop me';
 const bash = '[[tool Bash {"command":"echo from-a-tool"}]]';
 const allowed = { 'settings.json': JSON.stringify({ permissions: { allow: ['Bash'] } }) };
 const cases: Case[] = [
   {
-    what: 'answers, instructions, a blank prompt, a tool that settings.json allows, API errors',
-    prompts: ['[[say one]]', ' ', bash, '[[status 500]]', '[[status 400]]', '[[say good]]'],
+    what: 'with instructions and settings.json',
+    prompts: {
+      'an answer': '[[say one]]',
+      'a blank prompt': ' ',
+      'a tool that settings.json allows': bash,
+      'an API error that passes': '[[status 500]]',
+      'an API error that stays': '[[status 400]]',
+      'an answer after errors': '[[say good]]',
+    },
     flags: { appendSystemPrompt: 'canary' },
     config: allowed,
   },
-  { what: 'a tool that nobody allowed', prompts: ['[[tool Bash {"command":"touch x"}]]'] },
-  { what: 'a tool that the profile allows', prompts: [bash], flags: { allowRules: ['Bash'] } },
   {
-    what: 'a tool that the profile denies',
-    prompts: [bash],
+    what: 'without settings, with retries',
+    prompts: {
+      'an answer': '[[say one]]',
+      'a retry': '[[status 529 x1]] [[say at last]]',
+      'an interrupt': interrupted,
+      'a tool that nobody allowed': '[[tool Bash {"command":"touch x"}]]',
+    },
+    environment: { CLAUDE_CODE_MAX_RETRIES: '3' },
+    resumes: true,
+  },
+  {
+    what: 'with a rule and a bound on calls',
+    prompts: { 'a tool that the profile allows': bash, 'a bound on calls': `${bash}${bash}` },
+    flags: { allowRules: ['Bash'], maxTurns: 2 },
+  },
+  {
+    what: 'against settings.json',
+    prompts: { 'a tool that the profile denies': bash },
     flags: { denyRules: ['Bash'] },
     config: allowed,
   },
-  { what: 'a bound on calls', prompts: [bash], flags: { maxTurns: 1 }, config: allowed },
   {
-    what: 'a retry',
-    prompts: ['[[status 529 x1]] [[say at last]]'],
-    environment: { CLAUDE_CODE_MAX_RETRIES: '3' },
+    what: 'without a login',
+    prompts: { 'no login': 'hi' },
+    environment: { ANTHROPIC_API_KEY: '' },
   },
-  { what: 'an interrupt', prompts: ['[[hang headers]] stop me'], interrupt: true },
-  { what: 'a session that goes on', prompts: ['[[say one]]'], resumes: true },
-  { what: 'no login', prompts: ['hi'], environment: { ANTHROPIC_API_KEY: '' } },
 ];
 
 for (const one of cases) {
   t.test(`the scripted CLI behaves like the real CLI: ${one.what}`, async (t) => {
-    let real: unknown;
-    let scripted: unknown;
+    let real: Record<string, unknown> = {};
+    let scripted: Record<string, unknown> = {};
     await t.test('the real one', async (t) => {
       real = await observe(t, one, realClaude);
     });
     await t.test('the scripted one', async (t) => {
       scripted = await observe(t, one, scriptedClaude);
     });
-    t.strictSame(scripted, real);
+    for (const what of Object.keys(real)) t.strictSame(scripted[what], real[what], what);
+    t.strictSame(Object.keys(scripted), Object.keys(real));
   });
 }
 
 /** What the supervisor sees of a case, without what is new each time. */
-async function observe(t: Test, one: Case, path: string): Promise<unknown> {
+async function observe(t: Test, one: Case, path: string): Promise<Record<string, unknown>> {
   const surroundings = await makeSurroundings(t, one.config);
   Object.assign(surroundings.inherited, one.environment);
   const flags = cliArguments({ ...one.flags, sessionId: session });
   const first = startProcess(t, surroundings, { path, arguments: flags });
-  const seen = [await ask(first, one.prompts, surroundings, one.interrupt)];
+  const seen = await ask(first, one.prompts, surroundings);
   await first.stop();
   if (one.resumes) {
     const resume = (id: string) =>
       startProcess(t, surroundings, { path, arguments: cliArguments({ resume: id }) });
-    seen.push(await ask(resume(session), ['[[say two]]'], surroundings));
+    const more = { 'a session that goes on': '[[say two]]' };
+    Object.assign(seen, await ask(resume(session), more, surroundings));
     const unknown = resume(other).control({ subtype: 'initialize' });
     await t.rejects(unknown, { message: /No conversation found/ });
   }
   const asked = surroundings.api.requests.filter(({ path }) => path.startsWith('/v1/messages'));
   const last = asked.at(-1);
   return {
-    seen,
+    ...seen,
     // The real one repeats a request that the API does not understand, in other forms.
-    asked: [...new Set(asked.map(promptText))],
-    history: last?.body?.messages?.filter(({ role }) => role === 'assistant').length,
+    'what the API is asked': [...new Set(asked.map(promptText))],
+    'the history': last?.body?.messages?.filter(({ role }) => role === 'assistant').length,
   };
 }
 
 async function ask(
   process: ClaudeProcess,
-  prompts: readonly string[],
+  prompts: Readonly<Record<string, string>>,
   { api }: Surroundings,
-  interrupt = false,
-): Promise<unknown> {
+): Promise<Record<string, unknown>> {
   await process.control({ subtype: 'initialize' });
-  const seen: unknown[] = [];
-  for (const prompt of prompts) {
+  const seen: Record<string, unknown> = {};
+  for (const [what, prompt] of Object.entries(prompts)) {
     const kinds: string[] = [];
     const note = (message: CliMessage): void => {
       const said = describe(message);
       if (said !== undefined && kinds.at(-1) !== said) kinds.push(said);
     };
     const turn = process.run(prompt, note);
-    if (interrupt) {
+    if (prompt === interrupted) {
       await api.waitForRequest((request) => promptText(request) === prompt);
       await process.interrupt();
     }
-    seen.push({ kinds, result: facts(await turn) });
+    seen[what] = { kinds, result: facts(await turn) };
   }
   return seen;
 }
