@@ -106,7 +106,7 @@ t.test('no token of a login, nor of a caller, is found anywhere but with its own
     await prompt('[[say hello]]', { profile: 'wrong' }),
     await prompt('[[say hello]]', { profile: 'missing' }),
     await prompt('[[say hello]]', { profile: 'cloud' }),
-    await prompt('[[status 500]]', { profile: 'key' }),
+    await prompt('[[status 500]]', { profile: 'key', session_id: answers[1]?.body.session_id }),
     await call('POST', '/v1/prompts', { token: 'nobody-has-this', body: { prompt: 'x' } }),
   ];
   for (const { status: code } of failures) t.ok(code >= 400, `${code}`);
