@@ -60,23 +60,44 @@ async function codeFor(terminal: ReturnType<Prepared['start']>, { server }: Prep
   return server.agree(url);
 }
 
-t.test('without a CLI in the image, berth login uses the CLI that init installed', async (t) => {
+t.test('one `berth login` on a volume that had much to say against it', async (t) => {
   const prepared = await prepare(t, {
     BERTH_CLAUDE_PATH: '',
     PATH: [dirname(process.execPath), '/usr/bin', '/bin'].join(':'),
+    CLAUDE_CODE_OAUTH_TOKEN: 'sk-ant-oat01-not-a-token',
   });
-  const { surroundings, path } = prepared;
-  const stateDirectory = join(surroundings.config, '.berth');
+  const { environment, surroundings, server } = prepared;
+  const state = join(surroundings.config, '.berth');
   const id = '1'.repeat(32);
-  const { directory, binary } = installedPlace(stateDirectory, id);
+  const { directory, binary } = installedPlace(state, id);
   mkdirSync(directory, { recursive: true });
   writeFileSync(binary, `#!/bin/sh\nexec '${realClaude}' "$@"\n`, { mode: 0o755 });
   const record = { version: 1, current: '2'.repeat(32), previous: id };
-  writeFileSync(join(stateDirectory, 'cli.json'), JSON.stringify(record));
+  writeFileSync(join(state, 'cli.json'), JSON.stringify(record));
+  // A source that a person changed, which nobody has taken yet.
+  writeFileSync(environment.BERTH_CREDENTIALS_SOURCE ?? '', server.login());
+  await writeAppliedSource(state, { digest: '0'.repeat(64) });
   const terminal = prepared.start();
   terminal.type(`${await codeFor(terminal, prepared)}\r`);
-  t.equal(await terminal.exited, 0, terminal.screen());
-  t.not(readFileSync(path, 'utf8'), prepared.before);
+  const exitCode = await terminal.exited;
+
+  await t.test('without a CLI in the image, it uses the CLI that init installed', async (t) => {
+    t.equal(exitCode, 0, terminal.screen());
+    t.not(prepared.read(), prepared.before);
+  });
+
+  await t.test('neither init nor an unchanged source replaces the new login', async (t) => {
+    const judged = judgeCredentials(readFileSync(environment.BERTH_CREDENTIALS_SOURCE ?? ''));
+    const applied = await readAppliedSource(state);
+    t.ok(judged.kind === 'valid' && applied?.digest === judged.credentials.digest);
+    t.not(prepared.read(), prepared.before);
+  });
+
+  await t.test('it names a variable that overrides the new login', async (t) => {
+    t.match(terminal.screen(), /But CLAUDE_CODE_OAUTH_TOKEN has precedence/);
+    const judged = judgeCredentials(prepared.read());
+    t.ok(judged.kind === 'valid' && loginId(judged.credentials).length === 12);
+  });
 });
 
 t.test('a login of its own, while the supervisor runs: no restart, and no refresh', async (t) => {
@@ -114,23 +135,6 @@ t.test('a login of its own, while the supervisor runs: no restart, and no refres
   // What it replaced may be put back still: it is neither used up nor refused.
   const replaced = join(surroundings.config, '.berth/replaced-credentials.json');
   t.equal(readFileSync(replaced, 'utf8'), prepared.before);
-});
-
-t.test('neither init nor an unchanged source replaces a login of `berth login`', async (t) => {
-  const prepared = await prepare(t);
-  const { environment, surroundings } = prepared;
-  const state = join(surroundings.config, '.berth');
-  // A source that a person changed, which nobody has taken yet.
-  writeFileSync(environment.BERTH_CREDENTIALS_SOURCE ?? '', prepared.server.login());
-  mkdirSync(state);
-  await writeAppliedSource(state, { digest: '0'.repeat(64) });
-  const terminal = prepared.start();
-  terminal.type(`${await codeFor(terminal, prepared)}\r`);
-  t.equal(await terminal.exited, 0, terminal.screen());
-  const judged = judgeCredentials(readFileSync(environment.BERTH_CREDENTIALS_SOURCE ?? ''));
-  const applied = await readAppliedSource(state);
-  t.ok(judged.kind === 'valid' && applied?.digest === judged.credentials.digest);
-  t.not(prepared.read(), prepared.before);
 });
 
 t.test('a wrong code, Ctrl-C, and a second one at the same time change nothing', async (t) => {
@@ -197,7 +201,7 @@ t.test('berth login reports a missing terminal or a missing volume', async (t) =
   t.match(terminal.screen(), /cannot write \/nowhere\/at\/all/);
 });
 
-t.test('berth login names a policy or a variable that would override the login', async (t) => {
+t.test('berth login names a policy that would override the login', async (t) => {
   const prepared = await prepare(t, { BERTH_CREDENTIALS_POLICY: 'source' });
   writeFileSync(prepared.environment.BERTH_CREDENTIALS_SOURCE ?? '', prepared.server.login());
   const refused = prepared.start();
@@ -206,12 +210,4 @@ t.test('berth login names a policy or a variable that would override the login',
     refused.screen(),
     /POLICY=source makes init replace it by the login of .* set it to `fresher`/,
   );
-
-  const other = await prepare(t, { CLAUDE_CODE_OAUTH_TOKEN: 'sk-ant-oat01-not-a-token' });
-  const terminal = other.start();
-  terminal.type(`${await codeFor(terminal, other)}\r`);
-  t.equal(await terminal.exited, 0);
-  t.match(terminal.screen(), /But CLAUDE_CODE_OAUTH_TOKEN has precedence/);
-  const judged = judgeCredentials(other.read());
-  t.ok(judged.kind === 'valid' && loginId(judged.credentials).length === 12);
 });
