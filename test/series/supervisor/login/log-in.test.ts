@@ -108,7 +108,8 @@ t.test('a login of its own, while the supervisor runs: no restart, and no refres
     settings: { BERTH_CREDENTIALS_SOURCE: environment.BERTH_CREDENTIALS_SOURCE },
     environment: { ANTHROPIC_API_KEY: undefined },
   });
-  t.match(await prompt('[[say before]]'), { status: 200, body: { result: 'before' } });
+  const first = await prompt('[[say before]]');
+  t.match(first, { status: 200, body: { result: 'before' } });
   const terminal = prepared.start();
   terminal.type(`${await codeFor(terminal, prepared)}\r`);
   t.equal(await terminal.exited, 0, terminal.screen());
@@ -126,7 +127,9 @@ t.test('a login of its own, while the supervisor runs: no restart, and no refres
   // The old login's end shows that the new one is used, in the very process that had the old one.
   const [old] = server.logins.all;
   if (old) old.revoked = 'by hand';
-  t.match(await prompt('[[say after]]'), { status: 200, body: { result: 'after' } });
+  const { session_id } = first.body;
+  const after = await prompt('[[say after]]', { session_id });
+  t.match(after, { status: 200, body: { result: 'after', recycled: 0 } });
   const { body } = await call('GET', '/v1/status');
   t.match(body, { credentials: { state: 'valid' } });
   const metrics = await (await fetch(new URL('/metrics', metricsUrl))).text();
