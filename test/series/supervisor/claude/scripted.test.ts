@@ -4,6 +4,7 @@
  */
 import t, { type Test } from 'tap';
 import { cliArguments } from '../../../../supervisor/claude/command.ts';
+import { bindSpare, type LateOptions } from '../../../../supervisor/claude/late-options.ts';
 import type { ClaudeProcess } from '../../../../supervisor/claude/process.ts';
 import type { CliMessage } from '../../../../supervisor/claude/protocol.ts';
 import type { TurnResult } from '../../../../supervisor/claude/turn-result.ts';
@@ -14,7 +15,8 @@ import {
   scriptedClaude,
   startProcess,
 } from '../../../support/claude.ts';
-import { promptText } from '../../../support/messages-api.ts';
+import { promptText, systemText } from '../../../support/messages-api.ts';
+import { inSeconds, limitHeaders } from '../../../support/usage-limit.ts';
 
 t.jobs = 2;
 
@@ -27,6 +29,8 @@ interface Case {
   /** Each with what it shows, for the name of a failure. */
   prompts: Record<string, string>;
   flags?: Parameters<typeof cliArguments>[0];
+  /** What the first process learns after its start, as a shared spare does. */
+  late?: LateOptions;
   environment?: Record<string, string>;
   /** The session goes on in a second process. */
   resumes?: boolean;
@@ -37,6 +41,11 @@ interface Case {
 const interrupted = '[[hang headers]] stop me';
 const bash = '[[tool Bash {"command":"echo from-a-tool"}]]';
 const allowed = { 'settings.json': JSON.stringify({ permissions: { allow: ['Bash'] } }) };
+const background = '[[tool Bash {"command":"tail -f /dev/null","run_in_background":true}]]';
+const resets = inSeconds(3_600);
+const near = limitHeaders('allowed_warning', resets, 'seven_day', '0.92');
+const reached = limitHeaders('rejected', resets, 'five_hour', '1.0');
+const past = limitHeaders('rejected', inSeconds(-120), 'seven_day_opus', '1.0');
 const cases: Case[] = [
   {
     what: 'with instructions and settings.json',
@@ -52,6 +61,31 @@ const cases: Case[] = [
     config: allowed,
   },
   {
+    what: 'with options that are learned late',
+    prompts: { 'an answer': '[[say late]]' },
+    late: {
+      model: 'sonnet',
+      systemPrompt: 'You are a spare.',
+      appendSystemPrompt: 'canary',
+      permissionMode: 'manual',
+    },
+  },
+  {
+    what: 'with the limits of a subscription',
+    prompts: {
+      'no limit': '[[say one]]',
+      'a limit that is near': `[[headers ${near}]] [[say near]]`,
+      'a limit that is still near': `[[headers ${near}]] [[say still]]`,
+      'a limit that is reached': `[[status 429 #1 ${reached}]]`,
+      'a limit that is reached again': `[[status 429 #2 ${reached}]]`,
+      'a limit that has ended': `[[status 429 #3 ${past}]]`,
+      'a refusal without a limit': '[[status 429]]',
+      'an answer after the limits': '[[say on]]',
+    },
+    flags: { model: 'claude-opus-5-5' },
+    environment: { ANTHROPIC_API_KEY: '', CLAUDE_CODE_OAUTH_TOKEN: 'sk-ant-oat01-of-the-tests' },
+  },
+  {
     what: 'without settings, with retries',
     prompts: {
       'an answer': '[[say one]]',
@@ -64,7 +98,11 @@ const cases: Case[] = [
   },
   {
     what: 'with a rule and a bound on calls',
-    prompts: { 'a tool that the profile allows': bash, 'a bound on calls': `${bash}${bash}` },
+    prompts: {
+      'a tool that the profile allows': bash,
+      'a tool in the background': `${background} [[say begun]]`,
+      'a bound on calls': `${bash}${bash}`,
+    },
     flags: { allowRules: ['Bash'], maxTurns: 2 },
   },
   {
@@ -101,7 +139,7 @@ async function observe(t: Test, one: Case, path: string): Promise<Record<string,
   Object.assign(surroundings.inherited, one.environment);
   const flags = cliArguments({ ...one.flags, sessionId: session });
   const first = startProcess(t, surroundings, { path, arguments: flags });
-  const seen = await ask(first, one.prompts, surroundings);
+  const seen = await ask(first, one.prompts, surroundings, one.late);
   await first.stop();
   if (one.resumes) {
     const resume = (id: string) =>
@@ -117,6 +155,10 @@ async function observe(t: Test, one: Case, path: string): Promise<Record<string,
     ...seen,
     // The real one repeats a request that the API does not understand, in other forms.
     'what the API is asked': [...new Set(asked.map(promptText))],
+    'the instructions': ['You are a spare.', 'canary'].filter(
+      (text) => last && systemText(last).includes(text),
+    ),
+    'the model': last?.body?.model,
     'the history': last?.body?.messages?.filter(({ role }) => role === 'assistant').length,
   };
 }
@@ -125,8 +167,9 @@ async function ask(
   process: ClaudeProcess,
   prompts: Readonly<Record<string, string>>,
   { api }: Surroundings,
+  late: LateOptions = {},
 ): Promise<Record<string, unknown>> {
-  await process.control({ subtype: 'initialize' });
+  await bindSpare(process, late, 60_000);
   const seen: Record<string, unknown> = {};
   for (const [what, prompt] of Object.entries(prompts)) {
     const kinds: string[] = [];
@@ -154,7 +197,11 @@ function describe(message: CliMessage): string | undefined {
     case 'retry':
       return `retry ${message.attempt}/${message.maxRetries} ${message.status}`;
     case 'failure':
-      return `failure ${message.error}`;
+      return `failure ${message.error} ${JSON.stringify(message.limit)}`;
+    case 'limit':
+      return `limit ${JSON.stringify(message.limit)}`;
+    case 'background':
+      return `background ${JSON.stringify(message.tasks)}`;
     case 'session':
       return `session ${message.sessionId} ${message.model}`;
     case 'text':
@@ -166,10 +213,10 @@ function describe(message: CliMessage): string | undefined {
 
 function facts(result: TurnResult): unknown {
   const { subtype, isError, sessionId, stopReason, terminalReason, numTurns, byCommand } = result;
-  const { apiErrorStatus, apiErrorType, promptIds, permissionDenials } = result;
+  const { apiErrorStatus, apiErrorType, apiError, promptIds, permissionDenials } = result;
   return {
     ...{ subtype, isError, sessionId, stopReason, terminalReason, numTurns, byCommand },
-    ...{ apiErrorStatus, apiErrorType, prompts: promptIds.length },
+    ...{ apiErrorStatus, apiErrorType, apiError, prompts: promptIds.length },
     denied: permissionDenials.map(({ tool_name }) => tool_name),
     // The words for a failure and for a denial are the CLI's own.
     result: isError || permissionDenials.length > 0 ? undefined : result.result,
