@@ -1,12 +1,16 @@
+/**
+ * Spares that serve prompts with other options. The first test shows what the real CLI makes of the options; which spare
+ * serves which prompt is berth's own logic, with the scripted CLI.
+ */
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { makeSurroundings, realClaude } from '../../../support/claude.ts';
+import { makeSurroundings, realClaude, scriptedClaude } from '../../../support/claude.ts';
 import { promptText, systemText } from '../../../support/messages-api.ts';
 import {
   type RunningSupervisor,
   type SupervisorOptions,
-  startWithRealCli,
+  startSupervisor,
 } from '../../../support/supervisor.ts';
 import { until } from '../../../support/until.ts';
 
@@ -24,7 +28,7 @@ async function start(t: Test, options: SupervisorOptions = {}, profiles?: string
   const surroundings = options.surroundings ?? (await makeSurroundings(t, options.config));
   const file = join(surroundings.workspace, 'profiles.yaml');
   if (profiles !== undefined) writeFileSync(file, profiles);
-  return startWithRealCli(t, {
+  return startSupervisor(t, {
     parts,
     ...options,
     surroundings,
@@ -55,6 +59,7 @@ const ownerOf = async (made: RunningSupervisor, sessionId: string) =>
 
 t.test('a prompt with overrides is served by a spare, and its session goes on there', async (t) => {
   const made = await start(t, {
+    cli: realClaude,
     config: { 'CLAUDE.md': 'The memory.' },
     settings: { BERTH_MAX_WORKERS: '2' },
   });
@@ -118,8 +123,8 @@ t.test('a spare that refuses its options is replaced without an error', async (t
   writeFileSync(
     path,
     `#!/bin/sh
-if [ "$1" = --version ]; then exec '${realClaude}' "$@"; fi
-sed -u 's/"set_model"/"no_such_request"/' | '${realClaude}' "$@"
+if [ "$1" = --version ]; then exec '${scriptedClaude}' "$@"; fi
+sed -u 's/"set_model"/"no_such_request"/' | '${scriptedClaude}' "$@"
 `,
   );
   chmodSync(path, 0o755);
