@@ -1,13 +1,23 @@
+/**
+ * Work that goes on without a prompt. When such work ends is berth's own decision: there the scripted CLI is enough. The
+ * report about the work, and scheduled turns, are the real CLI's.
+ */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { digestToken, fixedTokens } from '../../../../supervisor/http/tokens.ts';
 import { schedulingTools } from '../../../../supervisor/profiles/unprompted.ts';
-import { bashAllowed } from '../../../support/claude.ts';
+import { bashAllowed, realClaude, scriptedClaude } from '../../../support/claude.ts';
 import { promptText, type RecordedRequest } from '../../../support/messages-api.ts';
 import { tailsOf } from '../../../support/processes.ts';
 import { leaveScheduledTask } from '../../../support/scheduled-task.ts';
-import { type RunningSupervisor, startWithRealCli, token } from '../../../support/supervisor.ts';
+import {
+  type Answered,
+  type RunningSupervisor,
+  startSupervisor,
+  startWithRealCli,
+  token,
+} from '../../../support/supervisor.ts';
 import { until } from '../../../support/until.ts';
 import { inSeconds, limitHeaders } from '../../../support/usage-limit.ts';
 
@@ -19,15 +29,24 @@ const inBackground = (command: string): string =>
 
 const textOf = ({ body }: RecordedRequest): string => JSON.stringify(body?.messages ?? []);
 
+interface Setting {
+  cli?: string;
+  /** The lines of the only profile, in braces. */
+  profile?: string;
+  /** The idle time-out. */
+  idle?: string;
+  /** The names that have a token now. */
+  names?: () => string[];
+  environment?: Record<string, string | undefined>;
+}
+
 async function start(
   t: Test,
-  profile = '{}',
-  idle = '1s',
-  names?: () => string[],
-  environment: Record<string, string | undefined> = {},
+  { cli = realClaude, profile = '{}', idle = '10m', names, environment = {} }: Setting,
 ): Promise<RunningSupervisor> {
   const tokens = fixedTokens([{ name: 'tests', digest: digestToken(token) }]);
-  return startWithRealCli(t, {
+  return startSupervisor(t, {
+    cli,
     environment,
     ...(names ? { tokens: { ...tokens, names } } : {}),
     config: { 'settings.json': bashAllowed, 'profiles.yaml': `profiles: {default: ${profile}}\n` },
@@ -42,7 +61,7 @@ const sessionOf = async ({ call }: RunningSupervisor, id: string) =>
   (await call('GET', `/v1/sessions/${id}`)).body;
 
 t.test('work in the background outlives an idle time-out, and its report is given', async (t) => {
-  const running = await start(t);
+  const running = await start(t, { idle: '1s' });
   const { prompt, log, surroundings } = running;
   const done = join(surroundings.workspace, 'done');
   // It ends after the answer, and later than the idle time-out.
@@ -65,7 +84,11 @@ t.test('work in the background outlives an idle time-out, and its report is give
 });
 
 t.test('a background task keeps its process only as long as the profile allows', async (t) => {
-  const { prompt, log, surroundings } = await start(t, '{limits: {background: 2s}}');
+  const { prompt, log, surroundings } = await start(t, {
+    cli: scriptedClaude,
+    profile: '{limits: {background: 2s}}',
+    idle: '1s',
+  });
   let runs = false;
   // The time counts from the end of the turn.
   surroundings.api.reply(async (request) => {
@@ -83,7 +106,7 @@ t.test('a background task keeps its process only as long as the profile allows',
 t.test(
   'a prompt that needs another process waits for reports and lists the ended tasks',
   async (t) => {
-    const { prompt, surroundings } = await start(t, '{overrides: [max_turns]}', '10m');
+    const { prompt, surroundings } = await start(t, { profile: '{overrides: [max_turns]}' });
     const { api, config, workspace } = surroundings;
     const isReport = (request: RecordedRequest): boolean =>
       /task-notification/.test(textOf(request)) && !textOf(request).includes('[[say then]]');
@@ -108,7 +131,10 @@ t.test(
 );
 
 t.test('a pause ends work that goes on without a prompt', async (t) => {
-  const { prompt, call, log, surroundings } = await start(t);
+  const { prompt, call, log, surroundings } = await start(t, {
+    cli: scriptedClaude,
+    idle: '1s',
+  });
   await prompt(`${inBackground('tail -f /dev/null')} [[say begun]]`);
   t.equal((await call('POST', '/v1/pause')).status, 200);
   t.match(await log.logged('unprompted_ended'), { reason: 'paused' });
@@ -117,7 +143,11 @@ t.test('a pause ends work that goes on without a prompt', async (t) => {
 
 t.test('work in the background ends when no token of its name is left', async (t) => {
   const names: string[] = ['tests'];
-  const { prompt, log, surroundings } = await start(t, '{}', '1s', () => names);
+  const { prompt, log, surroundings } = await start(t, {
+    cli: scriptedClaude,
+    idle: '1s',
+    names: () => names,
+  });
   await prompt(`${inBackground('tail -f /dev/null')} [[say begun]]`);
   await until('the command runs', () => tailsOf(surroundings.config).length > 0);
   names.pop();
@@ -130,8 +160,10 @@ t.test('work in the background ends at the usage limit of the account', async (t
     ANTHROPIC_API_KEY: undefined,
     CLAUDE_CODE_OAUTH_TOKEN: 'sk-ant-oat01-of-the-tests',
   };
-  const running = await start(t, '{}', '10m', undefined, subscription);
-  const { prompt, log, surroundings } = running;
+  const { prompt, log, surroundings } = await start(t, {
+    cli: scriptedClaude,
+    environment: subscription,
+  });
   const { body } = await prompt(`${inBackground('tail -f /dev/null')} [[say begun]]`);
   const { session_id } = body;
   const headers = limitHeaders('rejected', inSeconds(3_600), 'five_hour', '1.0');
@@ -142,7 +174,7 @@ t.test('work in the background ends at the usage limit of the account', async (t
 });
 
 t.test('a drain ends work in the background', async (t) => {
-  const { prompt, log, supervisor, surroundings } = await start(t, '{}', '10m');
+  const { prompt, log, supervisor, surroundings } = await start(t, { cli: scriptedClaude });
   const { body } = await prompt(`${inBackground('tail -f /dev/null')} [[say begun]]`);
   await until('the command runs', () => tailsOf(surroundings.config).length > 0);
   await supervisor.stop();
@@ -152,27 +184,9 @@ t.test('a drain ends work in the background', async (t) => {
   t.equal(tailsOf(surroundings.config).length, 0);
 });
 
-t.test('a scheduled turn counts for its session and for the token', async (t) => {
-  const running = await start(t, '{unprompted: allow}', '10m');
-  const { prompt, surroundings, call } = running;
-  leaveScheduledTask(surroundings.workspace, 'WAKE [[say woken]]');
-  const { body } = await prompt('[[say one]]');
-  const counted = await until(
-    'the turn is counted',
-    async () => {
-      const { cost_usd } = await sessionOf(running, body.session_id);
-      return cost_usd > body.cost_usd && cost_usd;
-    },
-    150_000,
-  );
-  const { spending } = (await call('GET', '/v1/status')).body;
-  t.equal(spending.tokens[0].spent_usd, counted);
-  t.match(await sessionOf(running, body.session_id), { turns: 1 });
-});
-
 t.test('a scheduled turn ends when the budget is used up', async (t) => {
   const profile = '{unprompted: allow, limits: {daily_budget_usd: 0.0001}}';
-  const { prompt, log, surroundings } = await start(t, profile, '10m');
+  const { prompt, log, surroundings } = await start(t, { profile });
   leaveScheduledTask(surroundings.workspace, 'WAKE [[hang stream]]');
   await prompt('[[say one]]');
   const ended = () => log.lines.find(({ event }) => event === 'unprompted_ended');
@@ -187,18 +201,26 @@ t.test('a scheduled turn ends when the budget is used up', async (t) => {
 
 const profiles = 'profiles:\n  default: {}\n  waking: {unprompted: allow}\n';
 
-t.test(
-  'tools that schedule are offered, and tasks fire, by a profile that allows it',
-  async (t) => {
-    const { prompt, surroundings, call } = await startWithRealCli(t, {
-      config: { 'profiles.yaml': profiles },
-      settings: { BERTH_PROFILES_FILE: join(t.testdirName, 'config', 'profiles.yaml') },
-    });
-    const { api, workspace } = surroundings;
-    leaveScheduledTask(workspace, 'WAKE [[say woken]]');
-    const woken = () => api.requests.filter((request) => promptText(request).startsWith('WAKE'));
-    const denied = await prompt('[[tool CronList {}]]');
-    t.match(denied.body.result, /No such tool available: CronList/);
+t.test('scheduled turns, by a profile that allows them', async (t) => {
+  const tokens = fixedTokens([{ name: 'tests', digest: digestToken(token) }]);
+  const running = await startWithRealCli(t, {
+    tokens,
+    config: { 'profiles.yaml': profiles },
+    settings: {
+      BERTH_PROFILES_FILE: join(t.testdirName, 'config', 'profiles.yaml'),
+      BERTH_WORKER_IDLE_TIMEOUT: '10m',
+    },
+  });
+  const { prompt, surroundings, call } = running;
+  const { api, workspace } = surroundings;
+  leaveScheduledTask(workspace, 'WAKE [[say woken]]');
+  const woken = () => api.requests.filter((request) => promptText(request).startsWith('WAKE'));
+  let denied: Answered['body'];
+  let allowed: Answered['body'];
+
+  await t.test('another profile offers no tools that schedule, and no task fires', async (t) => {
+    denied = (await prompt('[[tool CronList {}]]')).body;
+    t.match(denied.result, /No such tool available: CronList/);
     const offered = api.requests.flatMap(({ body }) => body?.tools ?? []).map(({ name }) => name);
     t.ok(offered.includes('Bash'));
     t.same(
@@ -206,15 +228,36 @@ t.test(
       [],
     );
     t.same(woken(), [], 'a task in the shared directory does not fire');
-    const allowed = await prompt('[[say one]]', { profile: 'waking' });
+  });
+
+  await t.test('tools that schedule are offered, and tasks fire', async (t) => {
+    allowed = (await prompt('[[say one]]', { profile: 'waking' })).body;
     const request = await api.waitForRequest(
       (each) => promptText(each).startsWith('WAKE'),
       150_000,
     );
     t.match(JSON.stringify(request.body?.tools), /ScheduleWakeup/);
-    const next = await prompt('[[say two]]', { session_id: allowed.body.session_id });
+  });
+
+  await t.test('a scheduled turn counts for its session and for the token', async (t) => {
+    const counted = await until(
+      'the turn is counted',
+      async () => {
+        const { cost_usd } = await sessionOf(running, allowed.session_id);
+        return cost_usd > allowed.cost_usd && cost_usd;
+      },
+      150_000,
+    );
+    const { spending } = (await call('GET', '/v1/status')).body;
+    const other = await sessionOf(running, denied.session_id);
+    t.equal(other.cost_usd, denied.cost_usd, 'the other session has paid for nothing');
+    const rest = spending.tokens[0].spent_usd - other.cost_usd - counted;
+    t.ok(Math.abs(rest) < 1e-9, 'the token has paid for both sessions');
+    t.match(await sessionOf(running, allowed.session_id), { turns: 1 });
+  });
+
+  await t.test('the session goes on after a scheduled turn', async (t) => {
+    const next = await prompt('[[say two]]', { session_id: allowed.session_id });
     t.equal(next.body.result, 'two');
-    const first = (await call('GET', `/v1/sessions/${denied.body.session_id}`)).body;
-    t.equal(first.cost_usd, denied.body.cost_usd, 'the other session has paid for nothing');
-  },
-);
+  });
+});
