@@ -65,26 +65,6 @@ t.test('a suspended process is reported as stuck, soon after the interrupt', asy
   t.equal(worker.process.idle, false);
 });
 
-t.test('a tool that sleeps is no hang, and neither is a long wait before a retry', async (t) => {
-  const { run, events } = await makeWorker(t, { environment: { CLAUDE_CODE_MAX_RETRIES: '2' } });
-  const watch = { bound: 2_500, toolBound: 60_000, cpuOf };
-  const { result } = await run('[[tool Bash {"command":"sleep 3"}]] [[say slept]]', { watch });
-  t.equal(result.result, 'slept');
-  t.match(
-    events.filter(({ event }) => event === 'tool_result'),
-    [{ data: { is_error: false } }],
-  );
-  const later = await run('[[status 429 x1 {"retry-after":"3"}]] [[say later]]', { watch });
-  t.equal(later.result.result, 'later');
-});
-
-t.test('a tool that may run long by BASH_MAX_TIMEOUT_MS is no hang before that', async (t) => {
-  const { run } = await makeWorker(t, { environment: { BASH_MAX_TIMEOUT_MS: '1000' } });
-  const watch = { bound: 2_500, toolBound: 1_000, cpuOf };
-  const { result } = await run('[[tool Bash {"command":"sleep 4"}]] [[say slept]]', { watch });
-  t.equal(result.result, 'slept');
-});
-
 t.test('a caller whose time is up waits no longer than a second for a stuck process', async (t) => {
   const { run, worker, api } = await makeWorker(t, { path: scriptedClaude });
   const ending = new AbortController();
@@ -108,8 +88,18 @@ const headersOf = (status: string, resets: number, rest: Record<string, string> 
     ...rest,
   });
 
-t.test('the limits of an account', async (t) => {
-  const { run } = await makeWorker(t, { environment: login });
+t.test('the limits of an account and of a tool', async (t) => {
+  const environment = { ...login, BASH_MAX_TIMEOUT_MS: '1000' };
+  const { run } = await makeWorker(t, { environment });
+
+  await t.test(
+    'a tool that may run long by BASH_MAX_TIMEOUT_MS is no hang before that',
+    async (t) => {
+      const watch = { bound: 2_500, toolBound: 1_000, cpuOf };
+      const { result } = await run('[[tool Bash {"command":"sleep 4"}]] [[say slept]]', { watch });
+      t.equal(result.result, 'slept');
+    },
+  );
 
   await t.test("the account's limits are told as they come, and when they end", async (t) => {
     const limits: UsageLimit[] = [];
@@ -152,7 +142,7 @@ t.test('the limits of an account', async (t) => {
 });
 
 t.test('a turn that reaches its turn limit reports its text and its cost', async (t) => {
-  const { run, api } = await makeWorker(t, { flags: ['--max-turns=2'] });
+  const { run, api } = await makeWorker(t, { path: scriptedClaude, flags: ['--max-turns=2'] });
   api.reply(() => ({ text: 'so far', tool: { name: 'Bash', input: { command: 'true' } } }));
   t.match(failureOf(await run('work')), {
     code: 'turns_exceeded',
@@ -191,7 +181,25 @@ t.test('an output of another shape is an error that keeps the text', async (t) =
 });
 
 t.test('a worker is used again after each way in which a turn ended', async (t) => {
-  const { run, worker, api, config } = await makeWorker(t);
+  const { run, worker, api, config, events } = await makeWorker(t, {
+    environment: { CLAUDE_CODE_MAX_RETRIES: '2' },
+  });
+
+  await t.test(
+    'a tool that sleeps is no hang, and neither is a long wait before a retry',
+    async (t) => {
+      events.length = 0;
+      const watch = { bound: 2_500, toolBound: 60_000, cpuOf };
+      const { result } = await run('[[tool Bash {"command":"sleep 3"}]] [[say slept]]', { watch });
+      t.equal(result.result, 'slept');
+      t.match(
+        events.filter(({ event }) => event === 'tool_result'),
+        [{ data: { is_error: false } }],
+      );
+      const later = await run('[[status 429 x1 {"retry-after":"3"}]] [[say later]]', { watch });
+      t.equal(later.result.result, 'later');
+    },
+  );
 
   await t.test(
     'a turn without more output from the model is interrupted and reported as stalled',
