@@ -11,14 +11,14 @@ t.test('a transcript shows the answer of each turn that has ended, and of no oth
   const { prompt, call, surroundings } = await startWithRealCli(t, {
     config: { 'settings.json': bashAllowed },
   });
-  const first = await prompt('[[say one]]');
-  const { session_id } = first.body;
-  const tool = await prompt('[[tool Bash {"command":"echo hi"}]] [[say two]]', { session_id });
+  // The schema needs a process of its own: the other turns share the next one.
   const schema = await prompt('[[tool StructuredOutput {"a":1}]]', {
-    session_id,
     output_schema: { type: 'object', properties: { a: { type: 'number' } }, required: ['a'] },
   });
   t.equal(schema.status, 200);
+  const { session_id } = schema.body;
+  const first = await prompt('[[say one]]', { session_id });
+  const tool = await prompt('[[tool Bash {"command":"echo hi"}]] [[say two]]', { session_id });
   t.equal((await prompt('[[status 400]]', { session_id })).status, 502);
   const hung = prompt('[[hang stream]]', { session_id });
   await surroundings.api.waitForRequest((request) => promptText(request) === '[[hang stream]]');
@@ -32,16 +32,16 @@ t.test('a transcript shows the answer of each turn that has ended, and of no oth
     .filter((line) => line.includes('"turnOrigin":"sdk"'))
     .map((line) => JSON.parse(line).uuid as string);
   t.equal(sent.length, 5);
-  const turns = await Promise.all(sent.map((uuid, index) => turnIn(transcript, uuid, index === 2)));
+  const turns = await Promise.all(sent.map((uuid, index) => turnIn(transcript, uuid, index === 0)));
   const answerOf = ({ body }: typeof first) => ({
     kind: 'ended',
     usage: body.usage,
     numTurns: body.num_turns,
     stopReason: 'end_turn',
   });
-  t.match(turns[0], { ...answerOf(first), result: 'one' });
-  t.match(turns[1], { ...answerOf(tool), result: 'two' });
-  t.match(turns[2], { kind: 'ended', output: schema.body.structured_output });
+  t.match(turns[0], { kind: 'ended', output: schema.body.structured_output });
+  t.match(turns[1], { ...answerOf(first), result: 'one' });
+  t.match(turns[2], { ...answerOf(tool), result: 'two' });
   t.strictSame(turns[3], { kind: 'overtaken' }, 'the API refused it, and another prompt came');
   t.strictSame(turns[4], { kind: 'begun' }, 'it was interrupted');
 });
