@@ -1,11 +1,14 @@
-/** A volume that is used up, with the real CLI: nothing is lost without a word, and the remedy can be used. */
+/**
+ * A volume that is used up: nothing is lost without a word, and the remedy can be used. What becomes of a turn is the real
+ * CLI's; on a volume that is full already, no prompt reaches a CLI, and the scripted CLI is enough.
+ */
 import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { makeSurroundings } from '../../../support/claude.ts';
 import { promptText } from '../../../support/messages-api.ts';
 import { cannotMount, mountSmall } from '../../../support/small-volume.ts';
-import { startWithRealCli } from '../../../support/supervisor.ts';
+import { startSupervisor, startWithRealCli } from '../../../support/supervisor.ts';
 import { until } from '../../../support/until.ts';
 
 const skip = cannotMount;
@@ -34,13 +37,13 @@ function makeRoom(directory: string): void {
 t.test('a server that starts on a full volume can make room', { skip }, async (t) => {
   const surroundings = await makeSurroundings(t);
   using _ = mountSmall(surroundings.config, 'size=96m');
-  const first = await startWithRealCli(t, { surroundings, settings });
+  const first = await startSupervisor(t, { surroundings, settings });
   const { session_id } = (await first.prompt('[[say one]]')).body;
   const reserve = join(surroundings.config, '.berth/reserve');
   t.ok(existsSync(reserve));
   await first.supervisor.stop();
   fill(surroundings.config);
-  const { prompt, call, supervisor, log } = await startWithRealCli(t, { surroundings, settings });
+  const { prompt, call, supervisor, log } = await startSupervisor(t, { surroundings, settings });
   t.notOk(existsSync(reserve), 'it was given up');
   const full = { status: 507, body: { code: 'disk_full', retryable: true } };
   t.match(await prompt('[[say two]]'), full);
