@@ -41,18 +41,24 @@ const running = await startWithRealCli(t, {
     'CLAUDE.md': 'Answer in rhyme.\n',
   },
 });
+/** The profile `closed` gets these in each request of its session, so that one process serves all of them. */
+const instructions = `/model opus @${join(running.surroundings.workspace, 'notes.txt')} \${HOME} !\`ls\``;
+const sessions: Record<string, string> = {};
+const rest = (profile: string) => ({
+  profile,
+  session_id: sessions[profile],
+  append_system_prompt: profile === 'closed' ? instructions : undefined,
+});
 const seen = new Set<RecordedRequest>();
 
 for (const profile of ['closed', 'reader']) {
-  let session_id: string | undefined;
-
   t.test(`with the profile ${profile} a command of the CLI is text`, async (t) => {
     let used: unknown;
     for (const text of ['Good morning', ...commands]) {
-      const answer = await running.prompt(text, { profile, ...(session_id ? { session_id } : {}) });
+      const answer = await running.prompt(text, rest(profile));
       t.match(answer, { status: 200, body: { result: /^\[stand-in\] You said/ } }, text);
-      session_id ??= answer.body.session_id;
-      t.equal(answer.body.session_id, session_id, 'the session goes on');
+      sessions[profile] ??= answer.body.session_id;
+      t.equal(answer.body.session_id, sessions[profile], 'the session goes on');
       const { body } = reached(t, text);
       used ??= [body?.model, effortOf(body)];
       t.strictSame([body?.model, effortOf(body)], used, 'model and effort are those before');
@@ -72,7 +78,7 @@ for (const profile of ['closed', 'reader']) {
       '@.',
     ]) {
       const text = `look ${mention} and tell`;
-      t.match(await running.prompt(text, { profile, session_id }), { status: 200 });
+      t.match(await running.prompt(text, rest(profile)), { status: 200 });
       const sent = JSON.stringify(reached(t, text).body);
       t.notMatch(sent, secret);
       t.notMatch(sent, 'Called the Read tool', 'nor is it told that it was read');
@@ -81,11 +87,10 @@ for (const profile of ['closed', 'reader']) {
 }
 
 t.test('the instructions of a request are text as well', async (t) => {
-  const append_system_prompt = `/model opus @${join(running.surroundings.workspace, 'notes.txt')} \${HOME} !\`ls\``;
-  t.match(await running.prompt('Hello', { append_system_prompt }), { status: 200 });
+  t.match(await running.prompt('Hello', rest('closed')), { status: 200 });
   const { body } = reached(t, 'Hello');
-  const instructions = blocksOf(body?.system).map(({ text }) => text);
-  t.ok(instructions.join('\n').includes(append_system_prompt));
+  const system = blocksOf(body?.system).map(({ text }) => text);
+  t.ok(system.join('\n').includes(instructions));
   t.match(JSON.stringify(body), /Answer in rhyme/, 'CLAUDE.md is there');
   t.notMatch(JSON.stringify(body), secret);
 });
