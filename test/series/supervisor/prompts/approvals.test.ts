@@ -37,19 +37,23 @@ t.test(
     t.match(sent, `"media_type":"image/png","data":"${png}"`);
     t.match(sent, /"type":"document".*"media_type":"application\/pdf"/);
     surroundings.api.reply(undefined);
+    // The prompts that follow need no process of their own.
+    const { session_id } = seen.body;
 
-    const denied = prompt('[[tool Write {"file_path":"new.txt","content":"x"}]]');
+    const denied = prompt('[[tool Write {"file_path":"new.txt","content":"x"}]]', {
+      session_id,
+    });
     const [edit] = await pending();
     t.match(edit, { tool: 'Write', input: { content: 'x' } }, 'the rule Edit stands for Write too');
     await decide(edit.id, { decision: 'deny', message: 'not today' });
     t.match((await denied).body, { result: /not today/, approvals: [{ decision: 'deny' }] });
-    const allowed = prompt(bash('echo hi && touch one'));
+    const allowed = prompt(bash('echo hi && touch one'), { session_id });
     const [compound] = await pending();
     await decide(compound.id, { decision: 'allow', updated_input: { command: 'touch two' } });
     t.match((await allowed).body, { approvals: [{ decision: 'allow' }], permission_denials: [] });
     t.notOk(existsSync(join(surroundings.workspace, 'one')));
     t.ok(existsSync(join(surroundings.workspace, 'two')));
-    const other = await prompt(bash('curl http://127.0.0.1'));
+    const other = await prompt(bash('curl http://127.0.0.1'), { session_id });
     t.match(other.body, { result: /granted/, permission_denials: [{ tool_name: 'Bash' }] });
 
     const { body: job } = await call('POST', '/v1/jobs', { body: { prompt: bash('touch three') } });
