@@ -72,19 +72,30 @@ function compile(texts: readonly string[]): string[][] {
   return problems;
 }
 
+const options: ts.CompilerOptions = {
+  module: ts.ModuleKind.NodeNext,
+  target: ts.ScriptTarget.ESNext,
+  lib: ['lib.esnext.d.ts'],
+  types: [],
+  strict: true,
+  skipLibCheck: true,
+  noEmit: true,
+};
+
+/** What the compiler has read and parsed: the types of Kubernetes are the same in each call. */
+const parsed = new Map<string, ts.SourceFile | undefined>();
+let earlier: ts.Program | undefined;
+
 function diagnose(file: string, source: string): readonly ts.Diagnostic[] {
-  const options: ts.CompilerOptions = {
-    module: ts.ModuleKind.NodeNext,
-    target: ts.ScriptTarget.ESNext,
-    lib: ['lib.esnext.d.ts'],
-    types: [],
-    strict: true,
-    skipLibCheck: true,
-    noEmit: true,
-  };
   const host = ts.createCompilerHost(options);
-  const { fileExists, readFile } = host;
+  const { fileExists, readFile, getSourceFile } = host;
   host.fileExists = (path) => path === file || fileExists(path);
   host.readFile = (path) => (path === file ? source : readFile(path));
-  return ts.getPreEmitDiagnostics(ts.createProgram([file], options, host));
+  host.getSourceFile = (path, ...rest) => {
+    if (path === file) return getSourceFile(path, ...rest);
+    if (!parsed.has(path)) parsed.set(path, getSourceFile(path, ...rest));
+    return parsed.get(path);
+  };
+  earlier = ts.createProgram([file], options, host, earlier);
+  return ts.getPreEmitDiagnostics(earlier);
 }
