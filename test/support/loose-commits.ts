@@ -25,8 +25,9 @@ interface Entry {
 /** The files of a commit by their paths. */
 type Files = ReadonlyMap<string, Entry>;
 
-/** More of them are better in a pack. */
+/** Larger commits are better in a pack, which git makes. */
 const mostFiles = 100;
+const mostBytes = 16 * 1024 * 1024;
 
 export class LooseCommits {
   readonly #path: string;
@@ -45,6 +46,7 @@ export class LooseCommits {
     const paths = Object.keys(specs);
     const isOdd = (path: string): boolean => path.split('/').includes('');
     if (!before || paths.length > mostFiles || paths.some(isOdd)) return false;
+    if (Object.values(specs).some((spec) => sizeOf(spec) > mostBytes)) return false;
     const files = new Map(before);
     for (const [path, spec] of Object.entries(specs)) {
       remove(files, path);
@@ -118,6 +120,12 @@ export class LooseCommits {
     writeFileSync(`${path}.new`, content);
     renameSync(`${path}.new`, path);
   }
+}
+
+function sizeOf(spec: FileSpec | null): number {
+  if (spec === null) return 0;
+  if (typeof spec === 'string' || Buffer.isBuffer(spec)) return spec.length;
+  return 'content' in spec ? spec.content.length : 0;
 }
 
 /** Removes a file, a folder, or the file that is where a path needs a folder. */

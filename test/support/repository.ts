@@ -61,6 +61,9 @@ export function gitConfiguration(settings: Record<string, string>): Record<strin
   return { GIT_CONFIG_COUNT: String(entries.length), ...Object.fromEntries(variables) };
 }
 
+/** git would compress a large commit for seconds, when it is made and again when it is fetched. */
+const quickly = ['-c', 'core.compression=1', '-c', 'fastimport.unpackLimit=1'];
+
 /**
  * Makes `<root>/<name>.git` with one commit on `main`.
  * @param name may have an owner: `owner/name`.
@@ -100,7 +103,7 @@ export function openRepository(
     time += 60;
     const commit = { message, ref: `refs/heads/${branch}`, parent, time };
     if (!loose.write(specs, commit)) {
-      git(['fast-import', '--quiet', '--force'], importStream(specs, commit));
+      git([...quickly, 'fast-import', '--quiet', '--force'], importStream(specs, commit));
     }
     return head(branch);
   }
