@@ -49,24 +49,6 @@ async function prepare(t: Test, settings: Record<string, string | undefined> = {
   return { root, volume, token, api, serve };
 }
 
-test('SIGTERM lets a running turn finish, ends its stream, and leaves no process', async (t) => {
-  const { volume, token, serve } = await prepare(t);
-  const program = serve();
-  const { address } = await program.logged('listening');
-  const events: StreamEvent[] = [];
-  const stream = streamPrompt(
-    { url: String(address), token },
-    { prompt: '[[slow 150]] [[say finished all the same]]' },
-  );
-  const streaming = Array.fromAsync(stream, (event) => events.push(event));
-  await until('text arrives', () => events.some(({ event }) => event === 'text'));
-  program.kill('SIGTERM');
-  await streaming;
-  t.match(events.at(-1), { event: 'result', data: { result: 'finished all the same' } });
-  t.equal(await program.ended, 0);
-  t.strictSame(processesOf(volume), []);
-});
-
 test('a turn that outlasts the drain is interrupted, and its stream ends with the reason', async (t) => {
   const { volume, token, serve } = await prepare(t, { BERTH_DRAIN: '200ms' });
   const program = serve();
@@ -131,19 +113,57 @@ test('callers that hammer it through the stop are answered or refused, never cut
   }
 });
 
-test('SIGTERM while it starts ends it at once: it waits for the volume no longer', async (t) => {
-  const { volume, serve } = await prepare(t);
-  const holder = serve();
-  await holder.logged('listening');
-  const waiting = serve();
-  await waiting.logged('lease_waiting');
-  waiting.kill('SIGTERM');
-  t.equal(await waiting.ended, 0);
-  t.equal(waiting.lines.at(-1)?.event, 'stopped');
-  t.notOk(waiting.lines.some(({ event }) => event === 'failed'));
-  holder.kill('SIGTERM');
-  t.equal(await holder.ended, 0, 'whoever holds it has not noticed');
-  t.strictSame(processesOf(volume), []);
+test('supervisors on one volume, one after the other', async (t) => {
+  const { volume, token, serve } = await prepare(t);
+  const first = serve();
+  await first.logged('worker_ready');
+  let second = first;
+
+  await t.test(
+    'a killed supervisor leaves no CLI, and the next one takes the volume over',
+    async (t) => {
+      first.kill('SIGKILL');
+      t.equal(await first.ended, 'SIGKILL');
+      await until('the CLI has ended', () => processesOf(volume).length === 0);
+      second = serve();
+      await second.logged('listening');
+    },
+  );
+
+  await t.test(
+    'SIGTERM while it starts ends it at once: it waits for the volume no longer',
+    async (t) => {
+      const waiting = serve();
+      await waiting.logged('lease_waiting');
+      waiting.kill('SIGTERM');
+      t.equal(await waiting.ended, 0);
+      t.equal(waiting.lines.at(-1)?.event, 'stopped');
+      t.notOk(waiting.lines.some(({ event }) => event === 'failed'));
+      t.notOk(
+        second.lines.some(({ event }) => event === 'draining' || event === 'failed'),
+        'whoever holds it has not noticed',
+      );
+    },
+  );
+
+  await t.test(
+    'SIGTERM lets a running turn finish, ends its stream, and leaves no process',
+    async (t) => {
+      const { address } = await second.logged('listening');
+      const events: StreamEvent[] = [];
+      const stream = streamPrompt(
+        { url: String(address), token },
+        { prompt: '[[slow 150]] [[say finished all the same]]' },
+      );
+      const streaming = Array.fromAsync(stream, (event) => events.push(event));
+      await until('text arrives', () => events.some(({ event }) => event === 'text'));
+      second.kill('SIGTERM');
+      await streaming;
+      t.match(events.at(-1), { event: 'result', data: { result: 'finished all the same' } });
+      t.equal(await second.ended, 0);
+      t.strictSame(processesOf(volume), []);
+    },
+  );
 });
 
 test('SIGTERM right after the start leaves nothing, wherever it strikes', async (t) => {
@@ -155,19 +175,6 @@ test('SIGTERM right after the start leaves nothing, wherever it strikes', async 
     t.equal(await program.ended, 0, event);
     t.strictSame(processesOf(volume), []);
   }
-});
-
-test('a killed supervisor leaves no CLI, and the next one takes the volume over', async (t) => {
-  const { volume, serve } = await prepare(t);
-  const first = serve();
-  await first.logged('worker_ready');
-  first.kill('SIGKILL');
-  t.equal(await first.ended, 'SIGKILL');
-  await until('the CLI has ended', () => processesOf(volume).length === 0);
-  const second = serve();
-  await second.logged('listening');
-  second.kill('SIGTERM');
-  t.equal(await second.ended, 0);
 });
 
 test('without a CLI the supervisor exits with 69, and the log names the install command', async (t) => {
