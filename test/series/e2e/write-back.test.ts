@@ -146,11 +146,12 @@ t.test(
   },
 );
 
-t.test('killed in the middle of a write, it is as good as never started', async (t) => {
+t.test('write-back that is killed or stopped', async (t) => {
   const directory = testDirectory(t, { volume: {} });
   const volume = join(directory, 'volume');
   const cluster = await openCluster(t, directory);
-  writeFileSync(join(volume, '.credentials.json'), login('one'));
+  const credentials = join(volume, '.credentials.json');
+  writeFileSync(credentials, login('one'));
   cluster.api.fault({ kind: 'hang', method: 'PATCH' });
   const killed = cluster.writeBack(volume);
   await until('it writes', () => cluster.api.requests.some(({ method }) => method === 'PATCH'));
@@ -158,34 +159,33 @@ t.test('killed in the middle of a write, it is as good as never started', async 
   await killed.ended;
   cluster.api.fault(undefined);
   const again = cluster.writeBack(volume);
-  await until('it is written', () => cluster.live() === login('one'));
-  const { metrics_address: origin } = await again.logged('listening');
-  t.equal(await (await fetch(`${origin}/livez`)).text(), 'ok\n');
-  const metrics = await (await fetch(`${origin}/metrics`)).text();
-  for (const name of [
-    'success_timestamp_seconds',
-    'pending',
-    'failures_total{reason="conflict"}',
-  ]) {
-    t.match(metrics, `\nberth_write_back_${name} `);
-  }
-  t.notMatch(metrics, /made-up/);
-});
 
-t.test('on SIGTERM, write-back writes the pending login before the exit', async (t) => {
-  const directory = testDirectory(t, { volume: {} });
-  const volume = join(directory, 'volume');
-  const cluster = await openCluster(t, directory);
-  writeFileSync(join(volume, '.credentials.json'), login('one'));
-  cluster.api.fault({ kind: 'status', status: 500 });
-  const program = cluster.writeBack(volume);
-  await program.logged('write_back_failed');
-  program.kill('SIGTERM');
-  const { length } = cluster.api.requests;
-  await until('it tries', () => cluster.api.requests.length > length + 1);
-  cluster.api.fault(undefined);
-  t.equal(await program.ended, 0, program.output);
-  t.equal(cluster.live(), login('one'));
+  await t.test('killed in the middle of a write, it is as good as never started', async (t) => {
+    await until('it is written', () => cluster.live() === login('one'));
+    const { metrics_address: origin } = await again.logged('listening');
+    t.equal(await (await fetch(`${origin}/livez`)).text(), 'ok\n');
+    const metrics = await (await fetch(`${origin}/metrics`)).text();
+    for (const name of [
+      'success_timestamp_seconds',
+      'pending',
+      'failures_total{reason="conflict"}',
+    ]) {
+      t.match(metrics, `\nberth_write_back_${name} `);
+    }
+    t.notMatch(metrics, /made-up/);
+  });
+
+  await t.test('on SIGTERM, write-back writes the pending login before the exit', async (t) => {
+    cluster.api.fault({ kind: 'status', status: 500 });
+    writeFileSync(credentials, login('two'));
+    await again.logged('write_back_failed');
+    again.kill('SIGTERM');
+    const { length } = cluster.api.requests;
+    await until('it tries', () => cluster.api.requests.length > length + 1);
+    cluster.api.fault(undefined);
+    t.equal(await again.ended, 0, again.output);
+    t.equal(cluster.live(), login('two'));
+  });
 });
 
 t.test(
