@@ -15,17 +15,17 @@ const noise = (bytes: number) => randomBytes(bytes).toString('base64');
 async function open(t: Test, options: string) {
   const harbour = await openHarbour(t, files);
   const small = mountSmall(harbour.volume, options);
-  const run = (overrides: Record<string, string> = {}) =>
-    runProgram(harbour.environment(overrides));
+  /** In this process: only a refusal is also about how the program ends. */
+  const runs = async () => t.match(await harbour.run(), { remote: 'current' });
   const refuses = async (message: RegExp) => {
-    const { code, lines, output } = await run();
+    const { code, lines, output } = await runProgram(harbour.environment());
     t.equal(code, 73, output);
     t.match(lines.at(-1), { event: 'failed', code: 'volume_unwritable', msg: message });
   };
   const leftovers = () => walk(harbour.volume).filter((path) => /\.tmp$|\/tmp-/.test(path));
   return {
     harbour,
-    run,
+    runs,
     refuses,
     leftovers,
     remount: (changed: string) => small.mount(`remount,${changed}`),
@@ -35,8 +35,8 @@ async function open(t: Test, options: string) {
 
 t.test('an update that does not fit leaves the earlier state', { skip }, async (t) => {
   using disk = await open(t, 'size=1m');
-  const { harbour, remount, run, refuses, leftovers } = disk;
-  t.equal((await run()).code, 0);
+  const { harbour, remount, runs, refuses, leftovers } = disk;
+  await runs();
   writeFileSync(join(harbour.volume, 'mine.txt'), 'mine');
   const before = harbour.tree();
   const large = noise(600_000);
@@ -47,7 +47,7 @@ t.test('an update that does not fit leaves the earlier state', { skip }, async (
     t.strictSame(leftovers(), []);
   }
   remount('size=8m');
-  t.equal((await run()).code, 0);
+  await runs();
   t.strictSame(harbour.tree(), { ...before, 'CLAUDE.md': 'two\n', 'large.bin': large });
   t.strictSame(harbour.conflicts(), []);
 });
@@ -57,8 +57,8 @@ t.test(
   { skip },
   async (t) => {
     using disk = await open(t, 'size=4m');
-    const { harbour, run } = disk;
-    t.equal((await run()).code, 0);
+    const { harbour, runs } = disk;
+    await runs();
     const reserve = join(harbour.volume, '.berth/reserve');
     mkdirSync(reserve);
     writeFileSync(join(reserve, 'room'), noise(300_000));
@@ -71,7 +71,7 @@ t.test(
         // No more of that size.
       }
     }
-    t.equal((await run()).code, 0);
+    t.equal((await runProgram(harbour.environment())).code, 0);
     t.notOk(existsSync(reserve));
     t.ok(harbour.tree()['CLAUDE.md']);
   },
@@ -79,23 +79,23 @@ t.test(
 
 t.test('the files may not fit even where the download does', { skip }, async (t) => {
   using disk = await open(t, 'size=1m');
-  const { harbour, remount, run, refuses, leftovers } = disk;
-  t.equal((await run()).code, 0);
+  const { harbour, remount, runs, refuses, leftovers } = disk;
+  await runs();
   const zeros = '0'.repeat(700_000);
   harbour.repository.commit({ 'a.txt': zeros, 'b.txt': `${zeros}b`, 'CLAUDE.md': 'two\n' });
   await refuses(/the disk is full/);
   t.match(harbour.tree(), { 'docs/a.md': 'a\n', 'settings.json': '{}\n' });
   t.strictSame(leftovers(), []);
   remount('size=8m');
-  t.equal((await run()).code, 0);
+  await runs();
   t.match(harbour.tree(), { 'a.txt': zeros, 'CLAUDE.md': 'two\n' });
   t.strictSame(harbour.conflicts(), []);
 });
 
 t.test('inodes can run out too', { skip }, async (t) => {
   using disk = await open(t, 'size=8m,nr_inodes=60');
-  const { harbour, remount, run, refuses } = disk;
-  t.equal((await run()).code, 0);
+  const { harbour, remount, runs, refuses } = disk;
+  await runs();
   const many = Object.fromEntries(
     Array.from({ length: 80 }, (_, index) => [`many/${index}.md`, `${index}`]),
   );
@@ -103,14 +103,14 @@ t.test('inodes can run out too', { skip }, async (t) => {
   await refuses(/the disk is full/);
   t.match(harbour.tree(), { 'docs/a.md': 'a\n', 'settings.json': '{}\n' });
   remount('nr_inodes=1000');
-  t.equal((await run()).code, 0);
+  await runs();
   t.match(harbour.tree(), { ...many, 'CLAUDE.md': 'two\n' });
 });
 
 t.test('a disk that other files have filled completely is reported', { skip }, async (t) => {
   using disk = await open(t, 'size=1m');
-  const { harbour, run, refuses } = disk;
-  t.equal((await run()).code, 0);
+  const { harbour, runs, refuses } = disk;
+  await runs();
   const before = harbour.tree();
   const filler = join(harbour.volume, 'filler');
   t.throws(() => writeFileSync(filler, Buffer.alloc(2 * 1024 * 1024)), { code: 'ENOSPC' });
@@ -118,14 +118,14 @@ t.test('a disk that other files have filled completely is reported', { skip }, a
   await refuses(/the disk is full/);
   rmSync(filler);
   t.strictSame(harbour.tree(), before);
-  t.equal((await run()).code, 0);
+  await runs();
   t.equal(harbour.read('CLAUDE.md'), 'two\n');
 });
 
 t.test('a read-only volume is reported', { skip }, async (t) => {
   using disk = await open(t, 'size=1m');
-  const { harbour, remount, run, refuses } = disk;
-  t.equal((await run()).code, 0);
+  const { harbour, remount, runs, refuses } = disk;
+  await runs();
   remount('ro');
   await refuses(/read-only|mount it writable/);
   t.equal((await runProgram(harbour.environment(), { arguments: ['--check'] })).code, 0);
