@@ -128,7 +128,7 @@ const damages: Record<string, Damage> = {
 
 t.test('any damage is mended on the way to the next commit', async (t) => {
   const harbour = await openHarbour(t, files);
-  await run(harbour);
+  await harbour.run();
   for (const [name, damage] of Object.entries(damages)) {
     damage(join(harbour.volume, '.berth/git'));
     rmSync(join(harbour.volume, 'docs'), { recursive: true });
@@ -145,7 +145,7 @@ const bytesOn = (directory: string) =>
 
 t.test('bombs cost neither memory nor disk', async (t) => {
   const harbour = await openHarbour(t, files);
-  await run(harbour);
+  await harbour.run();
   const before = harbour.tree();
   const bounded = { BERTH_MAX_REPO_BYTES: '8Mi', BERTH_ON_REMOTE_FAILURE: 'fail' };
   const isRefused = async (name: string, message: RegExp) => {
