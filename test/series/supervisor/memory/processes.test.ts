@@ -4,7 +4,7 @@ import { chmodSync, existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { startBerthIn } from '../../../soak/berth-in-cgroup.ts';
-import { scriptedClaude } from '../../../support/claude.ts';
+import { realClaude, scriptedClaude } from '../../../support/claude.ts';
 import { testDirectory } from '../../../support/directory.ts';
 import { processesOf } from '../../../support/processes.ts';
 import { sendPrompt } from '../../../support/prompt.ts';
@@ -14,11 +14,21 @@ const memory = 4 * 2 ** 30;
 
 t.test('a fork bomb in a tool costs its worker, and the turn goes on without it', async (t) => {
   const directory = testDirectory(t);
+  // The worker with the bomb and the next one are real; the self-test and what comes after are not.
+  const after = join(directory, 'after');
+  const path = join(directory, 'claude-that-is-mostly-real');
+  const script = `#!/bin/sh
+case "$CLAUDE_CONFIG_DIR" in */berth-self-test-*) exec '${scriptedClaude}' "$@"; esac
+[ ! -e '${after}' ] || exec '${scriptedClaude}' "$@"
+exec '${realClaude}' "$@"
+`;
+  writeFileSync(path, script);
+  chmodSync(path, 0o755);
   const { program, cgroup, target, stop } = await startBerthIn(directory, {
     limit: memory,
     mcpServers: 0,
     tasks: 300,
-    settings: { BERTH_WARM_WORKERS: '0' },
+    settings: { BERTH_CLAUDE_PATH: path, BERTH_WARM_WORKERS: '0' },
   });
   t.teardown(stop);
   // Each starts two, eleven times: 4,095, if nobody did anything about it.
@@ -41,6 +51,7 @@ t.test('a fork bomb in a tool costs its worker, and the turn goes on without it'
     processesOf(directory).every(({ command }) => !command.startsWith('sleep')),
   );
   await until('its tasks are free again', () => cgroup.tasks() < 200);
+  writeFileSync(after, '');
   const next = await sendPrompt(target, { prompt: '[[say alive]]' });
   t.match(next, { status: 200, body: { result: 'alive', recycled: 0 } });
 });
