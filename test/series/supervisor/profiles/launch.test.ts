@@ -132,22 +132,6 @@ t.test('maintenance changes and commits, and does not push', async (t) => {
 });
 
 t.test(
-  'a deny rule in settings.json stays in force, and its mode adds no permission',
-  async (t) => {
-    const around = await makeSurroundings(t, {
-      'settings.json': JSON.stringify({
-        permissions: { deny: ['Bash(rm:*)'], ask: ['Bash(mv:*)'], defaultMode: 'acceptEdits' },
-      }),
-    });
-    const { use } = await start(t, around, review('tools: {allow: [Bash, "Edit(docs/**)"]}'));
-    t.same((await use('Bash', { command: 'touch a.txt' })).denied, []);
-    t.same((await use('Bash', { command: 'rm a.txt' })).denied, ['Bash']);
-    t.same((await use('Bash', { command: 'mv a.txt b.txt' })).denied, ['Bash']);
-    t.same((await use('Write', { file_path: 'x', content: 'y' })).denied, ['Write']);
-  },
-);
-
-t.test(
   'the built-in profile allows what settings.json allows; a request can only allow less',
   async (t) => {
     const around = await makeSurroundings(t, { 'settings.json': everything });
@@ -161,32 +145,50 @@ t.test(
   },
 );
 
-t.test(
-  'model, instructions and limits reach the CLI, a secret does not reach its flags',
-  async (t) => {
-    const around = await makeSurroundings(t);
-    const secret = join(around.config, '../secret');
-    writeFileSync(secret, 'made-up-value\n');
-    const profile = review(
-      `model: haiku, system_prompt: "--ours", append_system_prompt: ours too, limits: {max_turns: 2},
+t.test('a profile with its own rules, instructions and limits, in one process', async (t) => {
+  const around = await makeSurroundings(t, {
+    'settings.json': JSON.stringify({
+      permissions: { deny: ['Bash(rm:*)'], ask: ['Bash(mv:*)'], defaultMode: 'acceptEdits' },
+    }),
+  });
+  const secret = join(around.config, '../secret');
+  writeFileSync(secret, 'made-up-value\n');
+  const profile = review(
+    `model: haiku, system_prompt: "--ours", append_system_prompt: ours too, limits: {max_turns: 2},
     environment: {SERVER_TOKEN: {file: "${secret}"}, PLAIN: "1"},
-    tools: {allow: ["Bash(test:*)", mcp__here__look]},
+    tools: {allow: [Bash, "Edit(docs/**)", mcp__here__look]},
     mcp: {strict: true, servers: {here: {command: "${process.execPath}", args: ["-e", "0"],
       env: {TOKEN: "\${SERVER_TOKEN}"}}}}`,
-    );
-    const { options } = launchOf(profile, {}, around.config);
-    t.notMatch(cliArguments(options).join('\n'), /made-up-value/);
-    t.match(cliArguments(options).join('\n'), /\$\{SERVER_TOKEN\}/);
-    const overrides = { appendSystemPrompt: 'and mine', model: 'sonnet' };
-    const { process: worker, use, request } = await start(t, around, profile, overrides);
-    const check = 'test "$PLAIN$SERVER_TOKEN" = 1made-up-value && test "$BERTH_WORKER" = worker-1';
-    t.match(await use('Bash', { command: `${check}` }), { denied: [] });
-    t.match(systemText(request()), /--ours\n\nours too\n\nand mine/);
-    t.match(request().body?.model, /sonnet/);
-    t.match(await worker.run('[[tools endless]]'), { subtype: 'error_max_turns' });
-    t.match(await worker.run('hello'), { subtype: 'success' }, 'each prompt has its turns');
-  },
-);
+  );
+  const overrides = { appendSystemPrompt: 'and mine', model: 'sonnet' };
+  const { process: worker, use, request } = await start(t, around, profile, overrides);
+
+  await t.test(
+    'a deny rule in settings.json stays in force, and its mode adds no permission',
+    async (t) => {
+      t.same((await use('Bash', { command: 'touch a.txt' })).denied, []);
+      t.same((await use('Bash', { command: 'rm a.txt' })).denied, ['Bash']);
+      t.same((await use('Bash', { command: 'mv a.txt b.txt' })).denied, ['Bash']);
+      t.same((await use('Write', { file_path: 'x', content: 'y' })).denied, ['Write']);
+    },
+  );
+
+  await t.test(
+    'model, instructions and limits reach the CLI, a secret does not reach its flags',
+    async (t) => {
+      const { options } = launchOf(profile, {}, around.config);
+      t.notMatch(cliArguments(options).join('\n'), /made-up-value/);
+      t.match(cliArguments(options).join('\n'), /\$\{SERVER_TOKEN\}/);
+      const check =
+        'test "$PLAIN$SERVER_TOKEN" = 1made-up-value && test "$BERTH_WORKER" = worker-1';
+      t.match(await use('Bash', { command: `${check}` }), { denied: [] });
+      t.match(systemText(request()), /--ours\n\nours too\n\nand mine/);
+      t.match(request().body?.model, /sonnet/);
+      t.match(await worker.run('[[tools endless]]'), { subtype: 'error_max_turns' });
+      t.match(await worker.run('hello'), { subtype: 'success' }, 'each prompt has its turns');
+    },
+  );
+});
 
 t.test('the error for a missing secret file names the line of the profile', async (t) => {
   const profile = review('environment: {TOKEN: {file: /nowhere/token}}');
