@@ -4,7 +4,6 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
-  rmSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -40,7 +39,7 @@ async function prepare(t: Parameters<typeof makeSurroundings>[0], path: string) 
 
 t.test('the real CLI passes, without a login and without a trace', async (t) => {
   const { options, surroundings, temporary, log } = await prepare(t, realClaude);
-  await selfTest(options);
+  t.strictSame(await selfTest(options), { learnsLate: true });
   t.match(log.lines, [
     { level: 'info', event: 'cli_tested', cli_version: '2.1.330', by: 'process' },
   ]);
@@ -108,35 +107,45 @@ t.test(
   },
 );
 
-t.test('each kind of login that is in use is tested', async (t) => {
-  const { options, log } = await prepare(t, realClaude);
-  const logins = ['login file', 'CLAUDE_CODE_OAUTH_TOKEN', 'ANTHROPIC_AUTH_TOKEN'] as const;
-  t.strictSame(await selfTest({ ...options, logins }), { learnsLate: true });
-  t.match(log.lines, [{ level: 'info', event: 'cli_tested' }]);
-});
-
-t.test('a CLI that ignores late options is used without shared spares', async (t) => {
-  const { options, surroundings, log } = await prepare(t, realClaude);
-  const ignoring: [string, RegExp][] = [
-    // The request is refused.
-    ['s/"set_model"/"no_such_request"/', /it answered .*no_such_request/],
-    // The request is acknowledged and has no effect.
-    ['s/"appendSystemPrompt"/"ignored"/', /the appended instructions had no effect/],
-    ['s/"permissionDecision":"deny"/"ignored":1/', /a list of tools had no effect/],
-    ['s/"mode":"manual"/"mode":"acceptEdits"/', /the permission mode had no effect/],
-  ];
-  for (const [change, msg] of ignoring) {
-    // The second process, which learns nothing late, need not be the real CLI.
-    const second = join(surroundings.workspace, 'second');
-    rmSync(second, { force: true });
-    const pipeline = `if [ -e '${second}' ]; then exec '${scriptedClaude}' "$@"; fi
-: > '${second}'
-sed -u '${change}' | '${realClaude}' "$@"`;
+t.test(
+  'each kind of login is tested, each time with a CLI that ignores a late option',
+  async (t) => {
+    const { options, surroundings, log } = await prepare(t, realClaude);
+    // What each process ignores: the request is acknowledged and has no effect.
+    const ignoring = [
+      ['s/"appendSystemPrompt"/"ignored"/', /the appended instructions had no effect/],
+      ['s/"permissionDecision":"deny"/"ignored":1/', /a list of tools had no effect/],
+      ['s/"mode":"manual"/"mode":"acceptEdits"/', /the permission mode had no effect/],
+    ] as const;
+    const starts = join(surroundings.workspace, 'starts');
+    const changes = ignoring.map(([change], index) => `${index + 1}) change='${change}';;`);
+    const pipeline = `echo >> '${starts}'
+case $(wc -l < '${starts}') in ${changes.join(' ')} *) exit 3;; esac
+sed -u "$change" | '${realClaude}' "$@"`;
     const path = filtered(surroundings.workspace, pipeline);
-    log.lines.length = 0;
-    t.strictSame(await selfTest({ ...options, path }), { learnsLate: false });
-    t.match(log.lines, [{ level: 'warn', event: 'cli_tested', msg }, { level: 'info' }]);
-  }
+    const logins = ['CLAUDE_CODE_OAUTH_TOKEN', 'ANTHROPIC_AUTH_TOKEN', 'login file'] as const;
+    const tested = await selfTest({ ...options, path, logins });
+    const levels = (wanted: string) => log.lines.filter(({ level }) => level === wanted);
+
+    t.test('each kind of login that is in use is tested', async (t) => {
+      t.equal(readFileSync(starts, 'utf8').length, logins.length, 'by a process');
+      t.match(levels('info'), [{ event: 'cli_tested', by: 'process' }]);
+    });
+
+    t.test('a CLI that ignores late options is used without shared spares', async (t) => {
+      t.strictSame(tested, { learnsLate: false });
+      const warnings = ignoring.map(([, msg]) => ({ event: 'cli_tested', msg }));
+      t.match(levels('warn'), warnings);
+      t.equal(levels('warn').length, warnings.length);
+    });
+  },
+);
+
+t.test('a CLI that refuses a late option is used without shared spares', async (t) => {
+  const { options, log } = await prepare(t, scriptedClaude);
+  t.strictSame(await selfTest(options), { learnsLate: false });
+  const msg = /it answered .*Unsupported control request: reload_skills/;
+  t.match(log.lines, [{ level: 'warn', event: 'cli_tested', msg }, { level: 'info' }]);
 });
 
 t.test('the test uses neither the login nor the API of the container', async (t) => {
