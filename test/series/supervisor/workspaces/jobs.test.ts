@@ -11,88 +11,94 @@ import {
 import { scriptedClaude } from '../../../support/claude.ts';
 import { until } from '../../../support/until.ts';
 
-t.test(
-  'after a lost disk, the session gets its checkout again, and the answer warns',
-  async (t) => {
-    const one = await openSupervised(t);
-    const publish = {};
-    const first = await one.prompt(bash('echo x > new.txt'), { ...code, publish });
-    const { session_id, workspace } = first.body;
-    await one.supervisor.stop();
-    loseDisk(one);
-    const two = await one.again();
-    const second = await two.prompt(bash('cat new.txt; git rev-parse HEAD'), { session_id });
-    t.match(second.body.result, workspace.commit);
-    t.match(second.body.workspace, { remade: true, branch: workspace.branch });
-    t.match(second.body.warnings, [/was lost and was made again/]);
-    const asked = JSON.stringify(two.surroundings.api.requests.at(-1)?.body);
-    t.match(asked, 'The working directory was lost');
-  },
-);
-
-/** A job whose turn has ended, and which is parked because its push fails. */
-async function parkedJob({ call, workshop, surroundings }: Setting) {
+/** A job whose turn has ended, and which is parked because its push fails; `file` is new in its checkout. */
+async function parkedJob({ call, workshop, surroundings }: Setting, file: string) {
   const { server } = workshop.scene;
   const sessions = join(surroundings.workspace, 'sessions');
   const own = (name: string) =>
     readdirSync(sessions).find((each) => existsSync(join(sessions, each, name)));
-  const wait = 'echo x > new.txt; while [ ! -e .git/go ]; do sleep 0.05; done';
+  const wait = `echo x > ${file}; while [ ! -e .git/go ]; do sleep 0.05; done`;
   const body = { prompt: bash(wait), ...code, publish: { pull_request: {} } };
   const { id } = (await call('POST', '/v1/jobs', { body })).body;
-  await until('the turn runs', () => existsSync(sessions) && own('new.txt') !== undefined);
+  await until('the turn runs', () => existsSync(sessions) && own(file) !== undefined);
   server.fault({ kind: 'status', status: 503, times: 1_000 });
-  writeFileSync(join(sessions, own('new.txt') ?? '', '.git/go'), '');
+  writeFileSync(join(sessions, own(file) ?? '', '.git/go'), '');
   const state = async (from: typeof call) => (await from('GET', `/v1/jobs/${id}`)).body;
   await until('the job is parked', async () => (await state(call)).state === 'parked');
   server.fault(undefined);
   return { state };
 }
 
-t.test('a job whose push fails is parked, and then pushes without a second turn', async (t) => {
-  const one = await openSupervised(t);
-  const { workshop, surroundings } = one;
+t.test('one supervisor after another on one volume', async (t) => {
+  let berth = await openSupervised(t);
+  const { workshop, surroundings } = berth;
   const { app } = workshop.scene;
-  const { state } = await parkedJob(one);
-  t.match(await state(one.call), { parked: { reason: 'publish_failed' }, attempts: [] });
-  const asked = surroundings.api.requests.length;
-  const two = await one.again();
-  await until('the job has ended', async () => (await state(two.call)).state === 'succeeded');
-  const { result } = await state(two.call);
-  t.match(result.workspace, { pull_request_url: /pull\/1$/, problem: undefined });
-  t.equal(app.head(result.workspace.branch), result.workspace.commit);
-  t.equal(surroundings.api.requests.length, asked, 'the turn did not run again');
-  t.equal(workshop.pulls.opened.length, 1);
-});
+  const requests = () => surroundings.api.requests;
 
-t.test('a job whose disk is lost before its push goes on in its session', async (t) => {
-  const one = await openSupervised(t);
-  const { state } = await parkedJob(one);
-  await one.supervisor.stop();
-  loseDisk(one);
-  const two = await one.again();
-  await until('the job has ended', async () => (await state(two.call)).state === 'succeeded');
-  const { result } = await state(two.call);
-  t.match(result.workspace, { remade: true, problem: undefined });
-  const asked = JSON.stringify(two.surroundings.api.requests.at(-1)?.body);
-  t.match(asked, 'The working directory was lost');
-  t.match(asked, 'Carry on where you stopped');
-});
+  await t.test(
+    'a job whose files have no place in its checkout fails, and leaves nothing',
+    async (t) => {
+      app.commit({ attachments: { symlink: '/nowhere' } });
+      const attachments = [{ name: 'a.txt', text: 'x' }];
+      const body = { prompt: 'x', ...code, attachments };
+      const { id } = (await berth.call('POST', '/v1/jobs', { body })).body;
+      const job = async () => (await berth.call('GET', `/v1/jobs/${id}`)).body;
+      await until('the job has failed', async () => (await job()).state === 'failed');
+      t.match((await job()).error, {
+        code: 'workspace_refused',
+        detail: /rename it in the repository/,
+      });
+      const sessions = join(surroundings.workspace, 'sessions');
+      const isLeft = (name: string) => existsSync(join(sessions, name, '.git'));
+      await until('its checkout is removed', () => !readdirSync(sessions).some(isLeft));
+    },
+  );
 
-t.test('a job whose files have no place in its checkout fails, and leaves nothing', async (t) => {
-  const { call, workshop, surroundings } = await openSupervised(t);
-  workshop.scene.app.commit({ attachments: { symlink: '/nowhere' } });
-  const attachments = [{ name: 'a.txt', text: 'x' }];
-  const body = { prompt: 'x', ...code, attachments };
-  const { id } = (await call('POST', '/v1/jobs', { body })).body;
-  const job = async () => (await call('GET', `/v1/jobs/${id}`)).body;
-  await until('the job has failed', async () => (await job()).state === 'failed');
-  t.match((await job()).error, {
-    code: 'workspace_refused',
-    detail: /rename it in the repository/,
+  await t.test(
+    'after a lost disk, the session gets its checkout again, and the answer warns',
+    async (t) => {
+      const publish = {};
+      const first = await berth.prompt(bash('echo x > new.txt'), { ...code, publish });
+      const { session_id, workspace } = first.body;
+      await berth.supervisor.stop();
+      loseDisk(berth);
+      berth = await berth.again();
+      const second = await berth.prompt(bash('cat new.txt; git rev-parse HEAD'), { session_id });
+      t.match(second.body.result, workspace.commit);
+      t.match(second.body.workspace, { remade: true, branch: workspace.branch });
+      t.match(second.body.warnings, [/was lost and was made again/]);
+      t.match(JSON.stringify(requests().at(-1)?.body), 'The working directory was lost');
+    },
+  );
+
+  await t.test(
+    'a job whose push fails is parked, and then pushes without a second turn',
+    async (t) => {
+      const { state } = await parkedJob(berth, 'of-the-first-job.txt');
+      t.match(await state(berth.call), { parked: { reason: 'publish_failed' }, attempts: [] });
+      const asked = requests().length;
+      berth = await berth.again();
+      await until('the job has ended', async () => (await state(berth.call)).state === 'succeeded');
+      const { result } = await state(berth.call);
+      t.match(result.workspace, { pull_request_url: /pull\/1$/, problem: undefined });
+      t.equal(app.head(result.workspace.branch), result.workspace.commit);
+      t.equal(requests().length, asked, 'the turn did not run again');
+      t.equal(workshop.pulls.opened.length, 1);
+    },
+  );
+
+  await t.test('a job whose disk is lost before its push goes on in its session', async (t) => {
+    const { state } = await parkedJob(berth, 'of-the-second-job.txt');
+    await berth.supervisor.stop();
+    loseDisk(berth);
+    berth = await berth.again();
+    await until('the job has ended', async () => (await state(berth.call)).state === 'succeeded');
+    const { result } = await state(berth.call);
+    t.match(result.workspace, { remade: true, problem: undefined });
+    const asked = JSON.stringify(requests().at(-1)?.body);
+    t.match(asked, 'The working directory was lost');
+    t.match(asked, 'Carry on where you stopped');
   });
-  const sessions = join(surroundings.workspace, 'sessions');
-  const isLeft = (name: string) => existsSync(join(sessions, name, '.git'));
-  await until('its checkout is removed', () => !readdirSync(sessions).some(isLeft));
 });
 
 /** A git that waits when it is to fill the first checkout, until there is a file `go`. */
