@@ -110,13 +110,13 @@ test('no prompt fails while two instances are restarted one after the other', as
 
   const outcomes: string[] = [];
   const loading = new AbortController();
-  /** One after the other, as fast as they are answered. */
+  /** One after the other. Each takes most of a second: a prompt runs at any time, and few processes are started. */
   const caller = async (): Promise<void> => {
     while (!loading.signal.aborted) {
       const response = await fetch(`${proxy.url}/v1/prompts`, {
         method: 'POST',
         headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-        body: JSON.stringify({ prompt: '[[slow 20]] [[say all is well]]' }),
+        body: JSON.stringify({ prompt: '[[slow 100]] [[say all is well]]' }),
       }).catch((error: unknown) => error as Error);
       if (response instanceof Error) outcomes.push(String(response.cause ?? response));
       else {
