@@ -1,25 +1,66 @@
-import Anthropic from '@anthropic-ai/sdk';
-import OpenAI from 'openai';
+import type OpenAI from 'openai';
 import t from 'tap';
-import { anthropicSuite } from '../support/client-suites/anthropic.ts';
-import { langchainSuite } from '../support/client-suites/langchain.ts';
-import { openaiSuite } from '../support/client-suites/openai.ts';
+import {
+  anthropicClient,
+  anthropicSends,
+  sendPictures,
+} from '../support/client-suites/anthropic.ts';
+import { converse } from '../support/client-suites/conversation.ts';
+import { langchainModels, langchainSends } from '../support/client-suites/langchain.ts';
+import {
+  completionSends,
+  continuedSends,
+  continueWithout,
+  openaiClient,
+  responseSends,
+} from '../support/client-suites/openai.ts';
 import { promptText } from '../support/messages-api.ts';
 import { startWithRealCli, token } from '../support/supervisor.ts';
 
-// The suites of test/supervisor/http/compatible/clients.test.ts, with the real CLI and a conversation of ten turns.
+/**
+ * What the suites of test/supervisor/http/compatible/clients.test.ts need of the CLI, with the real CLI. A session
+ * costs a process of two seconds of CPU time, so one session serves the libraries one after the other.
+ */
 const { url, surroundings, log } = await startWithRealCli(t, {
   settings: { BERTH_MAX_WORKERS: '4' },
   environment: { CLAUDE_CODE_MAX_RETRIES: '0' },
 });
 const { api } = surroundings;
-const target = { url, token, api, turns: 10 };
-const anthropic = new Anthropic({ baseURL: url, apiKey: token, authToken: null });
-const openai = new OpenAI({ baseURL: `${url}/v1`, apiKey: token });
+const target = { url, token };
+const anthropic = anthropicClient(target);
+const openai = openaiClient(target);
 
-await t.test('Anthropic', (t) => anthropicSuite(t, target));
-await t.test('OpenAI', (t) => openaiSuite(t, { ...target, turns: 4 }));
-await t.test('LangChain', (t) => langchainSuite(t, { ...target, turns: 2 }));
+await t.test('all libraries continue one conversation, whole and streamed', async (t) => {
+  let response: OpenAI.Responses.Response | undefined;
+  const continued = continuedSends(openai, () => response);
+  const libraries = Object.values(langchainModels(target)).map((chat) => langchainSends(t, chat));
+  const responses = responseSends(t, openai, (each) => {
+    response = each;
+  });
+  libraries.push(completionSends(t, openai), responses, continued);
+  const turns = 2 * (1 + libraries.length);
+  await converse(t, { api, turns }, 'one', anthropicSends(t, anthropic), ...libraries);
+  t.notMatch(JSON.stringify(api.requests), 'somebody-private');
+
+  const { last } = continued;
+  if (!last) throw new Error('the last response of the conversation has not come');
+  let previous_response_id = '';
+  await t.test('the instructions of a response are not those of the next', async (t) => {
+    previous_response_id = (await continueWithout(t, { api }, openai, last, 'question 1"')).id;
+  });
+
+  await t.test('an error of the API is the error of a stream', async (t) => {
+    const body = { model: 'berth/default', input: '[[status 403]]', previous_response_id };
+    await t.rejects(openai.responses.stream(body).finalResponse(), {
+      code: 'permission_denied',
+      message: /stand-in: 403/,
+    });
+  });
+});
+
+await t.test('the library of Anthropic sends pictures and documents', (t) =>
+  sendPictures(t, { api }, anthropic),
+);
 
 await t.test('an output for a schema is the text of the answer', async (t) => {
   const schema = {

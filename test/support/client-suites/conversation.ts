@@ -2,10 +2,14 @@
 import type { Test } from 'tap';
 import { type MessagesApi, promptText } from '../messages-api.ts';
 
-export interface ClientTarget {
+/** Where a client library sends its requests. */
+export interface ClientAddress {
   /** Where berth accepts prompts. */
   url: string;
   token: string;
+}
+
+export interface ClientTarget extends ClientAddress {
   api: MessagesApi;
   /** Of each conversation. */
   turns: number;
@@ -16,6 +20,7 @@ export interface Turn {
   content: string;
 }
 
+/** How one client library sends the turns of a conversation. */
 export interface Sends {
   /** Sends the history and returns the answer. */
   whole: (history: readonly Turn[]) => Promise<string>;
@@ -29,17 +34,20 @@ export const instructions = 'You answer a library of the tests.';
  * Sends the whole history each time, as clients do, whole and as a stream by turns, and checks that one session has
  * answered.
  * @param name makes the texts of this conversation different from those of other ones
+ * @param libraries those that send the turns: each one sends two turns, whole and as a stream, before the next one
  */
 export async function converse(
   t: Test,
-  { api, turns }: ClientTarget,
+  { api, turns }: Pick<ClientTarget, 'api' | 'turns'>,
   name: string,
-  { whole, streamed }: Sends,
+  ...libraries: [Sends, ...Sends[]]
 ): Promise<void> {
   const history: Turn[] = [];
   for (let turn = 1; turn <= turns; turn += 1) {
     const content = `[[slow 1]] [[say ${name} answer ${turn}]] question ${turn}`;
     history.push({ role: 'user', content });
+    const { whole, streamed } =
+      libraries[Math.floor((turn - 1) / 2) % libraries.length] ?? libraries[0];
     const pieces = turn % 2 === 0 ? await streamed(history) : [await whole(history)];
     t.equal(pieces.join(''), `${name} answer ${turn}`);
     if (turn % 2 === 0) t.ok(pieces.length > 1, 'the text came in pieces');
