@@ -11,8 +11,9 @@ import { testDirectory } from '../support/directory.ts';
 t.test('each accepted job ends once, whenever berth is killed', async (t) => {
   const { ended, problems } = await runJobs({
     ...{ directory: testDirectory(t), cli: realClaude },
-    ...{ jobs: 6, kills: 2, seed: 1, between: 4_000 },
+    // With this seed the first kill takes the supervisor alone, and the second kill takes its workers too.
+    ...{ jobs: 3, kills: 2, seed: 190, between: 4_000 },
   });
   t.strictSame(problems, []);
-  t.strictSame(ended, { succeeded: 6 });
+  t.strictSame(ended, { succeeded: 3 });
 });
