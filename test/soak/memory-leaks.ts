@@ -37,22 +37,15 @@ export interface LeakOptions {
   rates: readonly number[];
   /** How it is started, in a container of that size; absent: in a cgroup alone. */
   start?: typeof startBerthIn;
-  /** The other prompts belong to one session, which needs one process. */
-  oneSession?: boolean;
+  /** The sessions of the other prompts and of the leaks; each needs one process. Absent: each prompt begins a session. */
+  sessions?: { others: string; leaks: string };
   /** The turn that leaks at a rate; absent: by an MCP server, which needs the real CLI. */
   prompt?: (rate: number) => string;
   onLeak?: (leak: Leak) => void;
 }
 
 export async function leakInTurn(options: LeakOptions): Promise<LeakSeries> {
-  const {
-    directory,
-    rates,
-    start = startBerthIn,
-    prompt = leakPrompt,
-    onLeak,
-    oneSession,
-  } = options;
+  const { directory, rates, start = startBerthIn, prompt = leakPrompt, onLeak, sessions } = options;
   const berth = await start(directory, { limit: container, mcpServers: 1 });
   const { cgroup, program, target } = berth;
   const others: JsonReply[] = [];
@@ -61,15 +54,21 @@ export async function leakInTurn(options: LeakOptions): Promise<LeakSeries> {
     let over = false;
     const meanwhile = (async () => {
       while (!over) {
-        const session_id = oneSession ? others.at(-1)?.body.session_id : undefined;
-        const body = { prompt: '[[slow 100]] [[say ok]]', ...(session_id ? { session_id } : {}) };
-        others.push(await sendPrompt(target, body));
+        others.push(
+          await sendPrompt(target, {
+            prompt: '[[slow 100]] [[say ok]]',
+            ...inSession(sessions?.others),
+          }),
+        );
       }
     })();
     for (const rate of rates) {
       const seen = program.lines.length;
       const watch = watchCrossing(cgroup.workingSet);
-      const reply = await sendPrompt(target, { prompt: prompt(rate) });
+      const reply = await sendPrompt(target, {
+        prompt: prompt(rate),
+        ...inSession(sessions?.leaks),
+      });
       const decision = program.lines
         .slice(seen)
         .find(({ event, action }) => event === 'memory_limit' && action === 'end');
@@ -87,6 +86,10 @@ export async function leakInTurn(options: LeakOptions): Promise<LeakSeries> {
   } finally {
     await berth.stop();
   }
+}
+
+function inSession(session_id: string | undefined): { session_id?: string } {
+  return session_id === undefined ? {} : { session_id };
 }
 
 /** A turn whose tool leaks until something is done about it. */
