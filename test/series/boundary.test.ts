@@ -5,11 +5,12 @@ import { testDirectory } from '../support/directory.ts';
 t.test('hostile prompts reach the model byte for byte, and change nothing', async (t) => {
   const report = await runBoundary({
     directory: testDirectory(t, {}),
-    prompts: 45,
-    seed: 12,
-    disturbEvery: 7,
+    prompts: 33,
+    seed: 4,
+    disturbEvery: 5,
   });
   t.strictSame(report.problems, []);
-  t.match(report, { prompts: 47, delivered: 47 });
+  t.match(report, { prompts: 35, delivered: 35 });
+  t.strictSame(report.disturbances, { interrupt: 3, kill: 2, background: 1 });
   t.ok(report.wakeUps > 0);
 });

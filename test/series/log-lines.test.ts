@@ -234,13 +234,12 @@ test('every log line of the supervisor matches the documentation', async (t) => 
   api.reply((request) =>
     !killed && isLost(request) ? { text: 'begun', ending: 'hang stream' } : undefined,
   );
-  const lost = sendPrompt(target, { prompt: '[[say found again]]' });
+  const lost = sendPrompt(target, { prompt: '[[say found again]]', session_id });
   t.ok(await api.waitForRequest(isLost));
   const busy = async () => {
     const { workers } = (await (await call('GET', '/v1/status')).json()) as {
       workers: { state: string; pid: number }[];
     };
-    // The one whose turn was interrupted may be busy for a moment too.
     const pids = workers.flatMap(({ state, pid }) => (state === 'busy' ? [pid] : []));
     return pids.length === 1 ? pids[0] : undefined;
   };
@@ -248,7 +247,7 @@ test('every log line of the supervisor matches the documentation', async (t) => 
   killed = true;
   t.match(await lost, { status: 200, body: { recycled: 1 } });
 
-  const path = `/v1/sessions/${answered.body.session_id}`;
+  const path = `/v1/sessions/${session_id}`;
   t.equal((await call('DELETE', path)).status, 204);
   const many = Array.from({ length: 700 }, (_, index) =>
     tokenLine(`caller-of-many-${index}`, makeToken()),

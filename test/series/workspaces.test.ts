@@ -55,7 +55,12 @@ t.test('a killed job publishes its work once', async (t) => {
   );
   const berth = await KilledBerth.make({
     ...{ directory: join(directory, 'berth'), cli: realClaude, api: api.url },
-    settings: { BERTH_PROFILES_FILE: profiles, BERTH_GATEWAY_URL: repositories.url },
+    settings: {
+      BERTH_PROFILES_FILE: profiles,
+      BERTH_GATEWAY_URL: repositories.url,
+      // The job takes the spare, and no other spare is started in its place.
+      BERTH_MAX_WORKERS: '1',
+    },
   });
   cleanup.defer(() => berth.end());
   await berth.start();

@@ -5,6 +5,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { type Test, test } from 'tap';
+import { readOptions } from '../../../scripts/start/options.ts';
 import { testDirectory } from '../../support/directory.ts';
 import { processesOf } from '../../support/processes.ts';
 import { until } from '../../support/until.ts';
@@ -46,6 +47,7 @@ test('the curl line that it prints works when pasted, and Ctrl-C stops all', asy
     BERTH_CONFIG_DIR: '/nowhere',
     BERTH_REF: 'of-another-repository',
     BERTH_MAX_WORKER: '3',
+    BERTH_WARM_WORKERS: '0',
     BASH_MAX_TIMEOUT: '3',
   });
   let progress = '';
@@ -58,7 +60,7 @@ test('the curl line that it prints works when pasted, and Ctrl-C stops all', asy
   t.match(JSON.parse(await text(shell.stdout)), { is_error: false, result: /changelog/ });
   child.kill('SIGINT');
   t.strictSame(await ended, [0, null]);
-  t.match(progress, /^settings {4}BERTH_HTTP_LISTEN, BERTH_MAX_WORKER$/m);
+  t.match(progress, /^settings {4}BERTH_HTTP_LISTEN, BERTH_MAX_WORKER, BERTH_WARM_WORKERS$/m);
   t.notMatch(command, /:8080\b/, 'the setting of the shell counts');
   t.match(progress, /^not taken {3}BERTH_CONFIG_DIR: the volume is/m);
   t.match(progress, /^not taken {3}BERTH_REF: the sample/m);
@@ -69,20 +71,19 @@ test('the curl line that it prints works when pasted, and Ctrl-C stops all', asy
 });
 
 test('an option that it cannot follow ends it with the reason and the remedy', async (t) => {
-  const wrong = [
-    ['--aks', 'x'],
+  const { child, temporary, ended } = start(t, '--aks', 'x');
+  const [progress, [code]] = await Promise.all([text(child.stderr), ended]);
+  t.equal(code, 1);
+  t.match(progress, /^cannot start: .*--aks.*; see npm start -- --help\n$/s);
+  t.strictSame(readdirSync(temporary), [], 'nothing was begun');
+  // The program reads its options before all else, and prints what this function throws.
+  for (const options of [
     ['--ask'],
     ['--credentials', '/nonexistent'],
     ['--credentials', import.meta.dirname],
-  ];
-  for (const options of wrong) {
-    const { child, temporary, ended } = start(t, ...options);
-    const [progress, [code]] = await Promise.all([text(child.stderr), ended]);
-    t.equal(code, 1);
-    t.match(progress, `cannot start: `);
-    t.match(progress, options.at(-1) === 'x' ? '--aks' : options.at(-1));
-    t.match(progress, /; see npm start -- --help\n$/);
-    t.strictSame(readdirSync(temporary), [], 'nothing was begun');
+  ]) {
+    const message = new RegExp(`${options.at(-1)}.*; see npm start -- --help$`, 's');
+    t.throws(() => readOptions(options, {}), { message });
   }
 });
 
