@@ -169,7 +169,7 @@ t.test('the inflated size of a pack is limited before memory is allocated', asyn
   });
   const ids = `${idsOf(repository).join('\n')}\n`;
   const bytes = git(repository, ['pack-objects', '--stdout', '-q'], ids);
-  t.ok(bytes.length < 100_000, 'it is small as it travels');
+  t.ok(bytes.length < 1_000_000, 'it is small as it travels');
   const before = process.memoryUsage().arrayBuffers;
   await t.rejects(read(t, bytes, { most: 10_000_000 }), { message: 'too large' });
   t.ok(process.memoryUsage().arrayBuffers - before < 10_000_000);

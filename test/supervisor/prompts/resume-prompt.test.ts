@@ -57,88 +57,119 @@ const askedFor = (text: string) => (request: RecordedRequest) => promptText(requ
 const asked = ({ surroundings }: RunningSupervisor, text: string): number =>
   surroundings.api.requests.filter(askedFor(text)).length;
 
-t.test('a turn whose process is killed in mid-stream goes on in another', async (t) => {
-  const running = await startWithRealCli(t);
-  const { stream, log, metricsUrl, surroundings } = running;
-  const events = stream('[[hang stream]] [[say one two three four five six seven eight]]');
-  const first = await upTo(events, 'session');
-  await upTo(events, 'text');
-  killWorkers(running);
-  const recycled = await upTo(events, 'recycled');
-  t.strictSame(recycled.data, { reason: 'crashed', session_id: first.data.session_id });
-  const rest = await collect(events);
-  const begun = rest.find(({ event }) => event === 'session');
-  t.match(begun, { event: 'session', data: { session_id: first.data.session_id } });
-  t.ok(rest.some(({ event }) => event === 'text'));
-  t.match(rest.at(-1), {
-    event: 'result',
-    data: { recycled: 1, recycle_reason: 'crashed', session_id: first.data.session_id },
-  });
-  t.equal(asked(running, carryOn), 1);
-  t.match(JSON.stringify(surroundings.api.requests.at(-1)?.body), /one two three/);
-  t.match(await log.logged('turn_carried_on'), { level: 'warn', reason: 'crashed' });
-  t.match(await log.logged('turn_finished'), { level: 'info', recycled: 1 });
-  t.equal(log.count('turn_finished'), 1);
-  const metrics = await (await fetch(new URL('/metrics', metricsUrl))).text();
-  t.match(metrics, /berth_turns_carried_on_total\{reason="crashed"\} 1/);
-});
-
-t.test('a prompt that is killed during a tool call continues and keeps its usage', async (t) => {
+t.test('turns of the real CLI in one session', async (t) => {
   const running = await startWithRealCli(t, { config: { 'settings.json': bashAllowed } });
-  const { prompt, call, surroundings } = running;
-  const before = await prompt('[[say hello]]');
-  const { session_id } = before.body;
-  const command = 'tail -f /dev/null';
-  const answer = prompt(`[[tool Bash ${JSON.stringify({ command })}]]`, { session_id });
-  await until('the tool runs', () => tailsOf(surroundings.config).length > 0);
-  const calls = () => transcriptOf(running, session_id).includes('"type":"tool_use"');
-  await until('its call is written down', calls);
-  const used = before.body.usage.input_tokens + before.body.usage.cache_creation_input_tokens;
-  t.ok(used > 0);
-  killWorkers(running);
-  const { status, body } = await answer;
-  t.match({ status, body }, { status: 200, body: { recycled: 1, session_id } });
-  t.strictSame(tailsOf(surroundings.config), [], 'what the lost process ran is gone');
-  t.match(JSON.stringify(surroundings.api.requests.at(-1)?.body?.messages), /outcome is unknown/);
-  t.equal(body.num_turns, 2, 'the call of the tool counts');
-  const session = (await call('GET', `/v1/sessions/${session_id}`)).body;
-  t.equal(session.turns, 2);
-  const sum = (kind: string) => before.body.usage[kind] + body.usage[kind];
-  for (const kind of Object.keys(body.usage)) t.equal(session.usage[kind], sum(kind), kind);
-  t.ok(Math.abs(session.cost_usd - before.body.cost_usd - body.cost_usd) < 1e-9);
-  // A call with the tool in its answer, and one with what became of it.
-  t.ok(body.usage.output_tokens > before.body.usage.output_tokens);
+  const { stream, prompt, call, log, metricsUrl, surroundings } = running;
+  let session_id = '';
+
+  await t.test('a turn whose process is killed in mid-stream goes on in another', async (t) => {
+    const events = stream('[[hang stream]] [[say one two three four five six seven eight]]');
+    const first = await upTo(events, 'session');
+    session_id = first.data.session_id;
+    await upTo(events, 'text');
+    killWorkers(running);
+    const recycled = await upTo(events, 'recycled');
+    t.strictSame(recycled.data, { reason: 'crashed', session_id });
+    const rest = await collect(events);
+    const begun = rest.find(({ event }) => event === 'session');
+    t.match(begun, { event: 'session', data: { session_id } });
+    t.ok(rest.some(({ event }) => event === 'text'));
+    t.match(rest.at(-1), {
+      event: 'result',
+      data: { recycled: 1, recycle_reason: 'crashed', session_id },
+    });
+    t.equal(asked(running, carryOn), 1);
+    t.match(JSON.stringify(surroundings.api.requests.at(-1)?.body), /one two three/);
+    t.match(await log.logged('turn_carried_on'), { level: 'warn', reason: 'crashed' });
+    t.match(await log.logged('turn_finished'), { level: 'info', recycled: 1 });
+    t.equal(log.count('turn_finished'), 1);
+    const metrics = await (await fetch(new URL('/metrics', metricsUrl))).text();
+    t.match(metrics, /berth_turns_carried_on_total\{reason="crashed"\} 1/);
+  });
+
+  await t.test(
+    'a prompt that is killed during a tool call continues and keeps its usage',
+    async (t) => {
+      const simple = await prompt('[[say hello]]', { session_id });
+      const { input_tokens, cache_creation_input_tokens } = simple.body.usage;
+      t.ok(input_tokens + cache_creation_input_tokens > 0);
+      const before = (await call('GET', `/v1/sessions/${session_id}`)).body;
+      const command = 'tail -f /dev/null';
+      const answer = prompt(`[[tool Bash ${JSON.stringify({ command })}]]`, { session_id });
+      await until('the tool runs', () => tailsOf(surroundings.config).length > 0);
+      const calls = () => transcriptOf(running, session_id).includes('"type":"tool_use"');
+      await until('its call is written down', calls);
+      killWorkers(running);
+      const { status, body } = await answer;
+      t.match({ status, body }, { status: 200, body: { recycled: 1, session_id } });
+      t.strictSame(tailsOf(surroundings.config), [], 'what the lost process ran is gone');
+      const messages = surroundings.api.requests.at(-1)?.body?.messages;
+      t.match(JSON.stringify(messages), /outcome is unknown/);
+      t.equal(body.num_turns, 2, 'the call of the tool counts');
+      const session = (await call('GET', `/v1/sessions/${session_id}`)).body;
+      t.equal(session.turns, before.turns + 1);
+      const sum = (kind: string) => before.usage[kind] + body.usage[kind];
+      for (const kind of Object.keys(body.usage)) t.equal(session.usage[kind], sum(kind), kind);
+      t.ok(Math.abs(session.cost_usd - before.cost_usd - body.cost_usd) < 1e-9);
+      // A call with the tool in its answer, and one with what became of it.
+      t.ok(body.usage.output_tokens > simple.body.usage.output_tokens);
+    },
+  );
 });
 
-t.test(
-  'a prompt killed before the API request is sent again, and no dead session stays',
-  async (t) => {
-    const running = await startWithRealCli(t, {
-      settings: { BERTH_WORKING_DIRECTORY: 'session' },
-    });
-    const { stream, call, surroundings } = running;
-    let killed = false;
-    surroundings.api.reply((request) =>
-      !killed && askedFor('[[say begun]]')(request) ? { ending: 'hang headers' } : undefined,
-    );
-    const events = stream('[[say begun]]');
-    await upTo(events, 'session');
+t.test('turns of the real CLI, each session in its own directory', async (t) => {
+  const running = await startWithRealCli(t, {
+    config: { 'settings.json': bashAllowed },
+    settings: { BERTH_WORKING_DIRECTORY: 'session' },
+  });
+  const { stream, call, surroundings } = running;
+  const idsOf = async (): Promise<string[]> =>
+    (await call('GET', '/v1/sessions')).body.sessions.map(({ id }: { id: string }) => id);
+  let parent = '';
+
+  await t.test(
+    'a prompt killed before the API request is sent again, and no dead session stays',
+    async (t) => {
+      let killed = false;
+      surroundings.api.reply((request) =>
+        !killed && askedFor('[[say begun]]')(request) ? { ending: 'hang headers' } : undefined,
+      );
+      const events = stream('[[say begun]]');
+      await upTo(events, 'session');
+      killWorkers(running);
+      killed = true;
+      const all = await collect(events);
+      const { data } = all.find(({ event }) => event === 'result') ?? { data: undefined };
+      t.match(data, { result: /begun|You said/, recycled: 1 });
+      parent = data.session_id;
+      t.strictSame(await idsOf(), [parent]);
+      const directories = readdirSync(join(surroundings.workspace, 'sessions'));
+      t.equal(directories.length, 1, 'nor its directory');
+      const again = stream('[[say again]]', { session_id: parent });
+      t.match((await collect(again)).at(-1), { event: 'result', data: { result: 'again' } });
+    },
+  );
+
+  await t.test('a fork is carried on as itself, in the directory that it has', async (t) => {
+    const { turns } = (await call('GET', `/v1/sessions/${parent}`)).body;
+    const command = 'touch here; pwd';
+    const tool = `[[tool Bash ${JSON.stringify({ command })}]]`;
+    const events = stream(`${tool} [[hang stream]]`, { session_id: parent, fork: true });
+    const { session_id: fork } = (await upTo(events, 'session')).data;
+    t.not(fork, parent);
+    await upTo(events, 'text');
     killWorkers(running);
-    killed = true;
-    const all = await collect(events);
-    const { data } = all.find(({ event }) => event === 'result') ?? { data: undefined };
-    t.match(data, { result: /begun|You said/, recycled: 1 });
-    const { sessions } = (await call('GET', '/v1/sessions')).body;
-    t.strictSame(
-      sessions.map(({ id }: { id: string }) => id),
-      [data.session_id],
-    );
-    const directories = readdirSync(join(surroundings.workspace, 'sessions'));
-    t.equal(directories.length, 1, 'nor its directory');
-    const again = stream('[[say again]]', { session_id: data.session_id });
-    t.match((await collect(again)).at(-1), { event: 'result', data: { result: 'again' } });
-  },
-);
+    t.match((await collect(events)).at(-1), {
+      event: 'result',
+      data: { recycled: 1, session_id: fork },
+    });
+    const shown = (await call('GET', `/v1/sessions/${fork}`)).body;
+    t.match(shown, { forked_from: parent, turns: 1 });
+    t.ok(existsSync(join(shown.working_directory.path, 'here')));
+    t.match((await call('GET', `/v1/sessions/${parent}`)).body, { turns });
+    t.equal((await idsOf()).length, 2);
+  });
+});
 
 t.test('a follow-up that does not stand in the transcript is sent again', async (t) => {
   const running = await startSupervisor(t);
@@ -355,32 +386,6 @@ t.test('a stop while a turn is carried on ends it with a retryable error', async
     data: { code: 'draining', retryable: true, session_id: String },
   });
   t.strictSame(processesOf(running.surroundings.config), []);
-});
-
-t.test('a fork is carried on as itself, in the directory that it has', async (t) => {
-  const running = await startWithRealCli(t, {
-    config: { 'settings.json': bashAllowed },
-    settings: { BERTH_WORKING_DIRECTORY: 'session' },
-  });
-  const { prompt, stream, call } = running;
-  const { session_id: parent } = (await prompt('[[say the parent]]')).body;
-  const command = 'touch here; pwd';
-  const tool = `[[tool Bash ${JSON.stringify({ command })}]]`;
-  const events = stream(`${tool} [[hang stream]]`, { session_id: parent, fork: true });
-  const { session_id: fork } = (await upTo(events, 'session')).data;
-  t.not(fork, parent);
-  await upTo(events, 'text');
-  killWorkers(running);
-  t.match((await collect(events)).at(-1), {
-    event: 'result',
-    data: { recycled: 1, session_id: fork },
-  });
-  const shown = (await call('GET', `/v1/sessions/${fork}`)).body;
-  t.match(shown, { forked_from: parent, turns: 1 });
-  t.ok(existsSync(join(shown.working_directory.path, 'here')));
-  t.match((await call('GET', `/v1/sessions/${parent}`)).body, { turns: 1 });
-  const { sessions } = (await call('GET', '/v1/sessions')).body;
-  t.equal(sessions.length, 2);
 });
 
 t.test('the remaining turns and budget move with the turn', async (t) => {
