@@ -82,8 +82,11 @@ export function imageStart(directory: string): ImageStart {
 /** Makes the code cache for the bundle in `directory`, as the image build does. */
 export function makeCodeCache(directory: string): void {
   const { arguments: given, environment } = imageStart(directory);
-  execFileSync(process.execPath, [...given, '--version'], {
-    env: { ...process.env, ...environment },
-    stdio: ['ignore', 'ignore', 'inherit'],
-  });
+  const threads = ['job-thread.mjs', 'schema-thread.mjs'].map((name) => join(directory, name));
+  for (const program of [[...given.slice(-1), '--version'], ...threads.map((path) => [path])]) {
+    execFileSync(process.execPath, [...given.slice(0, -1), ...program], {
+      env: { ...process.env, ...environment },
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+  }
 }

@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { testDirectory } from '../support/directory.ts';
@@ -32,7 +33,7 @@ const odd: Record<string, FileSpec | null>[] = [
     'a "b"\\\n': 'odd',
     'ü/é': 'x',
   },
-  { d: null },
+  { d: null, 'd.txt/below': null },
   { 'a/b': 'a file becomes a folder' },
   { a: 'and a file again' },
   { 'd/y': 'q', 'd.txt': null },
@@ -49,9 +50,21 @@ t.test('a commit that is written without git has the id that git gives it', asyn
     return [...ids, repository.commit({ z: 'z' }, 'x', 'other'), repository.rewrite({ only: '1' })];
   };
   const written = make('written');
+  t.notOk(existsSync(join(root, 'written.git/objects/pack')), 'git has written nothing');
+  git(join(root, 'written.git'), 'fsck', '--full');
   t.capture(LooseCommits.prototype, 'write', () => false);
   t.strictSame(make('imported'), written);
-  git(join(root, 'written.git'), 'fsck', '--full');
+});
+
+t.test('git itself makes a large commit, and those that follow it', async (t) => {
+  const repository = createRepository(testDirectory(t, {}), 'large', { keep: 'x' });
+  const many = Array.from({ length: 101 }, (_, index) => [`many/${index}`, String(index)]);
+  repository.commit(Object.fromEntries(many));
+  repository.commit({ large: Buffer.alloc(17 * 1024 * 1024), 'many/0': null });
+  const names = git(repository.path, 'ls-tree', '-r', '--name-only', 'main').split('\n');
+  t.equal(names.length, 102);
+  t.strictSame([names.includes('keep'), names.includes('many/0')], [true, false]);
+  t.equal(git(repository.path, 'rev-list', '--count', 'main'), '3');
 });
 
 t.test('modes, symlinks, submodules and odd names are stored as they are given', async (t) => {

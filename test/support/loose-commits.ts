@@ -49,8 +49,11 @@ export class LooseCommits {
     if (Object.values(specs).some((spec) => sizeOf(spec) > mostBytes)) return false;
     const files = new Map(before);
     for (const [path, spec] of Object.entries(specs)) {
-      remove(files, path);
-      if (spec !== null) files.set(path, this.#entryOf(spec));
+      for (const other of files.keys()) if (isBelow(other, path)) files.delete(other);
+      if (spec === null) continue;
+      // A file goes where a path needs a folder.
+      for (const other of files.keys()) if (isBelow(path, other)) files.delete(other);
+      files.set(path, this.#entryOf(spec));
     }
     const person = `berth <berth@example.test> ${time} +0000`;
     const lines = [
@@ -128,10 +131,6 @@ function sizeOf(spec: FileSpec | null): number {
   return 'content' in spec ? spec.content.length : 0;
 }
 
-/** Removes a file, a folder, or the file that is where a path needs a folder. */
-function remove(files: Map<string, Entry>, path: string): void {
-  for (const other of files.keys()) {
-    const isRelated = other.startsWith(`${path}/`) || path.startsWith(`${other}/`);
-    if (other === path || isRelated) files.delete(other);
-  }
+function isBelow(path: string, folder: string): boolean {
+  return path === folder || path.startsWith(`${folder}/`);
 }
