@@ -41,8 +41,13 @@ const running = await startWithRealCli(t, {
     'CLAUDE.md': 'Answer in rhyme.\n',
   },
 });
+// The files are there before any process starts: the process of `closed` gets the instructions when it starts.
+const credentials = join(running.surroundings.config, '.credentials.json');
+const notes = join(running.surroundings.workspace, 'notes.txt');
+const files = [credentials, notes];
+for (const file of files) writeFileSync(file, secret);
 /** The profile `closed` gets these in each request of its session, so that one process serves all of them. */
-const instructions = `/model opus @${join(running.surroundings.workspace, 'notes.txt')} \${HOME} !\`ls\``;
+const instructions = `/model opus @${notes} \${HOME} !\`ls\``;
 const sessions: Record<string, string> = {};
 const rest = (profile: string) => ({
   profile,
@@ -67,11 +72,8 @@ for (const profile of ['closed', 'reader']) {
   });
 
   t.test(`with the profile ${profile} the file of a mention is not read`, async (t) => {
-    const { config, workspace } = running.surroundings;
-    const files = [join(config, '.credentials.json'), join(workspace, 'notes.txt')];
-    for (const file of files) writeFileSync(file, secret);
     for (const mention of [
-      `@${files[0]}`,
+      `@${credentials}`,
       '@notes.txt',
       '@"notes.txt"',
       '@./notes.txt:1-2',
@@ -83,6 +85,7 @@ for (const profile of ['closed', 'reader']) {
       t.notMatch(sent, secret);
       t.notMatch(sent, 'Called the Read tool', 'nor is it told that it was read');
     }
+    for (const file of files) t.equal(readFileSync(file, 'utf8'), secret, 'the secret is there');
   });
 }
 
