@@ -28,7 +28,7 @@ export interface Program {
   kill(signal: NodeJS.Signals): void;
   /**
    * The first log line of that event, seen already or still to come.
-   * @throws Error with the output if the program ends first
+   * @throws Error with the output if the program ends first, or does not log the event within two minutes
    */
   logged(event: string): Promise<LogLine>;
 }
@@ -44,6 +44,9 @@ export interface ProgramOptions {
   /** The `cgroup.procs` of the cgroups to run in. */
   cgroup?: readonly string[];
 }
+
+/** Milliseconds; generous, since a slow machine must not fail a test. */
+const longestWait = 120_000;
 
 /** `$0` are the `cgroup.procs`. */
 export const enterAndRun = 'for file in $0; do echo $$ > "$file" || exit; done; exec "$@"';
@@ -93,11 +96,18 @@ function watch(child: ChildProcess, onLine: ProgramOptions['onLine']): Program {
         const look = (line: LogLine): void => {
           if (line.event !== event) return;
           waiting.delete(look);
+          clearTimeout(deadline);
           resolve(line);
         };
+        const fail = (why: string): void => {
+          waiting.delete(look);
+          clearTimeout(deadline);
+          reject(new Error(`${why}:\n${output}`));
+        };
+        const deadline = setTimeout(() => fail(`it has not logged ${event}`), longestWait);
         waiting.add(look);
         for (const line of [...lines]) look(line);
-        void ended.then((how) => reject(new Error(`it ended with ${how} first:\n${output}`)));
+        void ended.then((how) => fail(`it ended with ${how} first`));
       }),
   };
 }
