@@ -7,9 +7,13 @@ import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Test } from 'tap';
 
 const executable = join(import.meta.dirname, '../../../node_modules/.bin/claude');
+
+/** Milliseconds; generous, since a slow machine must not fail a test. */
+const longestSilence = 90_000;
 
 /** One line of `--output-format stream-json`, as far as the tests look at it. */
 export interface OutputLine {
@@ -28,7 +32,10 @@ export interface RunningClaude {
   prompt(text: string): void;
   /** Writes a control request, e.g. interrupt. */
   control(subtype: string): void;
-  /** The next line, read or yet to come, that fits; each line is given out once. */
+  /**
+   * The next line, read or yet to come, that fits; each line is given out once.
+   * @throws Error if the CLI ends first, or writes no line for 90 seconds
+   */
   next(fits: (line: OutputLine) => boolean): Promise<OutputLine>;
   /** The next result. */
   result(): Promise<OutputLine>;
@@ -75,9 +82,25 @@ export function startClaude(
     said += chunk;
   });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  /** The line that is being read. After a wait in vain the next wait gets the line. */
+  let coming: ReturnType<typeof lines.next> | undefined;
+  async function nextLine() {
+    coming ??= lines.next();
+    const waiting = new AbortController();
+    const late = delay(longestSilence, undefined, { signal: waiting.signal }).then(() => {
+      throw new Error(`the CLI has written nothing for too long; its stderr: ${said}`);
+    });
+    try {
+      const line = await Promise.race([coming, late]);
+      coming = undefined;
+      return line;
+    } finally {
+      waiting.abort();
+    }
+  }
   async function next(fits: (line: OutputLine) => boolean): Promise<OutputLine> {
     for (;;) {
-      const { value, done } = await lines.next();
+      const { value, done } = await nextLine();
       if (done) throw new Error(`the CLI ended before it said so; its stderr: ${said}`);
       const line = JSON.parse(value) as OutputLine;
       if (fits(line)) return line;
