@@ -8,12 +8,14 @@ import { runJobs } from '../soak/jobs-run.ts';
 import { realClaude } from '../support/claude.ts';
 import { testDirectory } from '../support/directory.ts';
 
-t.test('each accepted job ends once, whenever berth is killed', async (t) => {
-  const { ended, problems } = await runJobs({
+t.test('each accepted job ends once, when berth is killed in the middle of its turn', async (t) => {
+  const { ended, problems, kills, struck } = await runJobs({
     ...{ directory: testDirectory(t), cli: realClaude },
     // With this seed the first kill takes the supervisor alone, and the second kill takes its workers too.
-    ...{ jobs: 3, kills: 2, seed: 190, between: 4_000 },
+    ...{ jobs: 3, kills: 2, seed: 190, between: 1_500, inTurn: true },
   });
   t.strictSame(problems, []);
   t.strictSame(ended, { succeeded: 3 });
+  t.strictSame(kills, { alone: 1, withWorkers: 1 });
+  t.ok(struck > 0, 'a kill came in the middle of a turn');
 });

@@ -51,6 +51,10 @@ export class JobsModel {
     return this.#requests.get(job) ?? [];
   }
 
+  get hasRequests(): boolean {
+    return this.#requests.size > 0;
+  }
+
   /** Jobs whose turn was continued after a kill. */
   get continued(): number {
     return [...this.#requests.values()].filter((all) => all.some((one) => one.isContinued)).length;
@@ -65,9 +69,15 @@ export class JobsModel {
   }
 }
 
-/** The prompt of a job. Half of the jobs run for some seconds, so that kills strike in the middle of their turns. */
-export function promptOf(index: number, random: Random): string {
-  return `the job ${index}: ${workOf(index, random)}`;
+/**
+ * The prompt of a job. Half of the jobs run for some seconds, so that kills strike in the middle of their turns.
+ * @param isLong the turn lasts two seconds or more, and uses a tool
+ */
+export function promptOf(index: number, random: Random, isLong = false): string {
+  const work = isLong
+    ? `[[slow 300]] [[tool Bash {"command":"sleep 1.5; echo ${index}"}]]`
+    : workOf(index, random);
+  return `the job ${index}: ${work}`;
 }
 
 function workOf(index: number, random: Random): string {

@@ -29,6 +29,8 @@ export interface JobsRunOptions {
   between: number;
   /** Three supervisors with Redis; absent: one with the embedded store. */
   redis?: { restarts: number };
+  /** Each turn lasts two seconds or more, and the time until the first kill counts from the first request to the model. */
+  inTurn?: boolean;
   onKill?: (what: string) => void;
 }
 
@@ -40,8 +42,17 @@ export interface JobsRunResult {
   /** Requests to the model with the first text of a job, beyond the first: turns that had not ended. */
   repeated: number;
   callbacks: number;
+  kills: { alone: number; withWorkers: number };
+  /** Jobs in whose turn a supervisor was killed. */
+  struck: number;
   problems: string[];
   seconds: number;
+}
+
+interface Kill {
+  /** In milliseconds since 1970. */
+  at: number;
+  withWorkers: boolean;
 }
 
 interface Seen {
@@ -70,9 +81,9 @@ export async function runJobs(options: JobsRunOptions): Promise<JobsRunResult> {
   const callbacks = await JobCallbacks.open(new Random(seed + 2), cleanup);
   const scene = await makeScene(options, model, callbacks, cleanup);
   await Promise.all(scene.berths.map((berth) => berth.start()));
-  const killing = killAgain(scene, new Random(seed), options);
-  const ids = await sendJobs(scene.berths, callbacks, jobs, new Random(seed + 1));
-  await killing;
+  const killing = killAgain(scene, model, new Random(seed), options);
+  const ids = await sendJobs(scene.berths, callbacks, options, new Random(seed + 1));
+  const kills = await killing;
   const progress = { last: () => Math.max(model.last, callbacks.last), from: Date.now() };
   const seen: Seen[] = [];
   for (const id of ids) seen.push(await endOf(scene.berths, id, progress));
@@ -94,6 +105,11 @@ export async function runJobs(options: JobsRunOptions): Promise<JobsRunResult> {
     continued: model.continued,
     repeated: model.repeated,
     callbacks: callbacks.count,
+    kills: {
+      alone: kills.filter(({ withWorkers }) => !withWorkers).length,
+      withWorkers: kills.filter(({ withWorkers }) => withWorkers).length,
+    },
+    struck: seen.filter((job, index) => isStruck(job, model.requestsOf(index), kills)).length,
     problems,
     seconds: Math.round((performance.now() - began) / 1_000),
   };
@@ -113,6 +129,16 @@ function problemsOf(
     // No supervisor is away long enough for its sessions to be lost.
     ...notes.map((note) => `it has the note "${note}"`),
   ];
+}
+
+/** Whether a kill came after the first request of the job and before its end. */
+function isStruck(
+  { ended_at }: Seen,
+  [first]: readonly { at: number }[],
+  kills: readonly Kill[],
+): boolean {
+  if (!first || ended_at === null) return false;
+  return kills.some(({ at }) => first.at < at && at < Date.parse(ended_at));
 }
 
 interface Scene {
@@ -152,22 +178,30 @@ async function makeScene(
   return { berths: await Promise.all(berths), redis: server };
 }
 
-/** Kills each supervisor `kills` times, and Redis as often as it is to restart, in a sequence that the seed decides. */
+/**
+ * Kills each supervisor `kills` times, and Redis as often as it is to restart, in a sequence that the seed decides.
+ * @returns the kills of supervisors
+ */
 async function killAgain(
   { berths, redis: server }: Scene,
+  model: JobsModel,
   random: Random,
-  { kills, between, redis, onKill }: JobsRunOptions,
-): Promise<void> {
+  { kills, between, redis, inTurn, onKill }: JobsRunOptions,
+): Promise<Kill[]> {
+  const done: Kill[] = [];
   const victims: (number | 'redis')[] = [
     ...berths.flatMap((_, index) => Array.from({ length: kills }, () => index)),
     ...Array.from({ length: redis?.restarts ?? 0 }, () => 'redis' as const),
   ];
+  if (inTurn) await until('a turn has begun', () => model.hasRequests, patience);
   while (victims.length > 0) {
     const [victim] = victims.splice(random.below(victims.length), 1);
     await delay(100 + random.below(between));
     const berth = typeof victim === 'number' ? berths[victim] : undefined;
     if (berth) {
-      await berth.kill(random.below(2) === 0);
+      const withWorkers = random.below(2) === 0;
+      await berth.kill(withWorkers);
+      done.push({ at: Date.now(), withWorkers });
       onKill?.(`killed the supervisor ${victim}`);
       const started = berth.start();
       // Some kills come while the supervisor still starts.
@@ -181,19 +215,20 @@ async function killAgain(
     }
   }
   await Promise.all(berths.map((berth) => berth.start()));
+  return done;
 }
 
 /** Sends jobs until each is accepted, with a key that makes a repeated request harmless. @returns their ids */
 async function sendJobs(
   berths: readonly KilledBerth[],
   callbacks: JobCallbacks,
-  jobs: number,
+  { jobs, inTurn }: JobsRunOptions,
   random: Random,
 ): Promise<string[]> {
   const ids: string[] = [];
   for (let index = 0; index < jobs; index++) {
     const body = {
-      prompt: promptOf(index, random),
+      prompt: promptOf(index, random, inTurn),
       priority: random.below(3) === 0 ? 'background' : 'normal',
       callback_url: callbacks.urlOf(index),
     };
