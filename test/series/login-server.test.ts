@@ -91,6 +91,7 @@ t.test('after a failure the file is as it was, and the next try refreshes it', a
   // Its access token is still good.
   t.match(await ask(), { error: false });
   t.equal(read(), before);
+  t.strictSame([...new Set(outcomes())], ['fault'], 'a refresh was tried');
   server.fault(undefined);
   t.match(await ask(), { error: false });
   t.not(read(), before);
