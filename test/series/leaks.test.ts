@@ -2,6 +2,7 @@ import t from 'tap';
 import { startBerthIn } from '../soak/berth-in-cgroup.ts';
 import { container, leakInTurn, leakPrompt } from '../soak/memory-leaks.ts';
 import { testDirectory } from '../support/directory.ts';
+import type { LogLine } from '../support/programs.ts';
 import { sendPrompt } from '../support/prompt.ts';
 
 // Both tests use one supervisor: each start of the supervisor and of a worker costs seconds of CPU time.
@@ -16,6 +17,14 @@ const say = async () => {
   const { body } = await sendPrompt(target, { prompt: '[[say one]]' });
   return String(body.session_id);
 };
+/** The workers that the guard has ended, and those of a session that were ended for their memory. */
+const endedIn = (lines: readonly LogLine[], session: unknown) => ({
+  decided: lines.filter(({ action }) => action === 'end').map(({ worker }) => worker),
+  ofSession: lines
+    .filter(({ event, reason }) => event === 'worker_recycled' && reason === 'memory')
+    .filter(({ session_id }) => session_id === session)
+    .map(({ worker }) => worker),
+});
 const [others, idle] = await Promise.all([say(), say()]);
 let leaks: unknown;
 
@@ -39,12 +48,17 @@ await t.test(
       headers: { authorization: `Bearer ${target.token}` },
     });
     t.equal(removed.status, 204);
+    const leaking = String(leaks ?? (await say()));
+    const before = program.lines.length;
     const series = await leakInTurn({
       start: async () => ({ ...berth, stop: async () => {} }),
       directory: testDirectory(t),
       rates: [200, 60],
-      sessions: { others, leaks: String(leaks ?? (await say())) },
+      sessions: { others, leaks: leaking },
     });
+    const { decided, ofSession } = endedIn(program.lines.slice(before), leaking);
+    t.equal(decided.length, 2);
+    t.strictSame(decided, ofSession, 'each ended process is that of the session that leaks');
     t.equal(series.kernelKills, 0);
     t.equal(series.leaks.length, 2);
     for (const { rate, reply, decision } of series.leaks) {
