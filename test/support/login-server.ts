@@ -15,7 +15,7 @@ import { text as readText } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type LoginOptions, Logins } from './login-server/logins.ts';
 
-export type { LoginOptions } from './login-server/logins.ts';
+export type { Login, LoginOptions } from './login-server/logins.ts';
 
 /** `times`: how many requests it hits before the server heals; without it, all of them. */
 export type LoginFault = { times?: number } & (

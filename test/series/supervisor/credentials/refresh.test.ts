@@ -18,6 +18,7 @@ import { judgeCredentials } from '../../../../shared/credentials.ts';
 import { bashAllowed, makeSurroundings, type Surroundings } from '../../../support/claude.ts';
 import { loggedIn, useLogin } from '../../../support/logged-in.ts';
 import {
+  type Login,
   type LoginFault,
   type LoginOptions,
   startLoginServer,
@@ -150,8 +151,22 @@ for (const { name, fault, lifetime, code, reason } of faults) {
   });
 }
 
-for (const skew of [10, -10]) {
-  t.test(`a clock that is ${skew} minutes off the login server's loses nothing`, async (t) => {
+const clocks = [
+  {
+    skew: 10,
+    name: 'two prompts whose token has ended only by the clock of the login server refresh it once',
+    // Both find out by an answer of the API.
+    prompts: 2,
+  },
+  {
+    skew: -10,
+    name: 'a token that has ended only by the clock of the CLI is refreshed as any other is',
+    prompts: 1,
+  },
+];
+
+for (const { skew, name, prompts } of clocks) {
+  t.test(name, async (t) => {
     const surroundings = await makeSurroundings(t);
     const server = await startLoginServer({ now: () => Date.now() + skew * minute });
     t.teardown(() => server.close());
@@ -163,25 +178,27 @@ for (const skew of [10, -10]) {
     );
     useLogin(surroundings, server);
     const { prompt } = await startWithRealCli(t, { surroundings });
-    // Ahead, both find out by an answer of the API. Behind, it is as with any token that has expired.
-    const prompts = skew > 0 ? ['[[say hello]]', '[[say hello]]'] : ['[[say hello]]'];
-    const answers = await Promise.all(prompts.map((text) => prompt(text)));
+    const texts = Array.from({ length: prompts }, () => '[[say hello]]');
+    const answers = await Promise.all(texts.map((text) => prompt(text)));
     for (const { body } of answers) t.match(body, { result: 'hello' });
     t.equal(server.requests.length, 1);
     t.match(server.logins.all, [{ revoked: undefined, refreshes: 1 }]);
   });
 }
 
-/** How often the CLI has noted in a transcript that the API, or it itself, did not accept the login. */
-function refusals({ config }: Surroundings): number {
+/** Whether the CLI has noted in a transcript, after `text`, that the API, or it itself, did not accept the login. */
+function failedAfter(text: string, { config }: Surroundings): boolean {
   const folder = join(config, 'projects');
   const names = existsSync(folder)
     ? readdirSync(folder, { recursive: true, encoding: 'utf8' })
     : [];
-  const texts = names
+  return names
     .filter((name) => name.endsWith('.jsonl'))
-    .map((name) => readFileSync(join(folder, name), 'utf8'));
-  return texts.join('').match(/Not logged in|Failed to auth/g)?.length ?? 0;
+    .map((name) => readFileSync(join(folder, name), 'utf8'))
+    .some((lines) => {
+      const [, ...rest] = lines.split(text);
+      return /Not logged in|Failed to auth/.test(rest.join());
+    });
 }
 
 t.test('in one process, a login that comes too late for a turn', async (t) => {
@@ -190,8 +207,8 @@ t.test('in one process, a login that comes too late for a turn', async (t) => {
   const { body } = await prompt('[[say one]]');
   const { session_id } = body;
   // berth would restore a file that is gone, perhaps before the turn reads it.
-  const revoke = (): void => {
-    for (const login of server.logins.all) login.revoked ??= 'by hand';
+  const revoke = (logins: readonly Login[]): void => {
+    for (const login of logins) login.revoked ??= 'by hand';
     server.fault({ kind: 'status', status: 500 });
   };
   const admit = ({ headers }: RecordedRequest) => {
@@ -200,11 +217,10 @@ t.test('in one process, a login that comes too late for a turn', async (t) => {
   };
 
   await t.test('the login takes the turn to its answer still', async (t) => {
-    revoke();
+    revoke(server.logins.all);
     api.reply(admit);
-    const before = refusals(surroundings);
     const answer = prompt('[[say two]]', { session_id });
-    await until('the turn has failed', () => refusals(surroundings) > before);
+    await until('the turn has failed', () => failedAfter('[[say two]]', surroundings));
     replace(path, server.login());
     t.match(await answer, {
       status: 200,
@@ -220,17 +236,21 @@ t.test('in one process, a login that comes too late for a turn', async (t) => {
     async (t) => {
       const bash = JSON.stringify({ command: 'echo ran >> ran.txt' });
       const ran = join(workspace, 'ran.txt');
-      let revoked = false;
+      // The login that comes too late is not one of these.
+      const known = [...server.logins.all];
+      let refused = 0;
       api.reply((request) => {
-        if (existsSync(ran) && !revoked) {
-          revoke();
-          revoked = true;
-        }
-        return admit(request);
+        if (!existsSync(ran)) return admit(request);
+        revoke(known);
+        const refusal = admit(request);
+        if (refusal) refused += 1;
+        return refusal;
       });
-      const before = refusals(surroundings);
       const answer = prompt(`[[tool Bash ${bash}]] [[say done]]`, { session_id });
-      await until('the turn has failed', () => refusals(surroundings) > before);
+      await until(
+        'the turn has failed after the tool',
+        () => refused > 0 && failedAfter('ran.txt', surroundings),
+      );
       replace(path, server.login());
       t.match(await answer, { status: 200, body: { result: told } });
       t.equal(readFileSync(ran, 'utf8'), 'ran\n');
