@@ -240,18 +240,24 @@ t.test('scheduled turns, by a profile that allows them', async (t) => {
   });
 
   await t.test('a scheduled turn counts for its session and for the token', async (t) => {
-    const counted = await until(
+    const costOf = async ({ session_id }: Answered['body']): Promise<number> =>
+      (await sessionOf(running, session_id)).cost_usd;
+    // The task fires each minute: both figures are of one moment if the session has paid for no turn meanwhile.
+    const { counted, spent } = await until(
       'the turn is counted',
       async () => {
-        const { cost_usd } = await sessionOf(running, allowed.session_id);
-        return cost_usd > allowed.cost_usd && cost_usd;
+        const counted = await costOf(allowed);
+        const { spending } = (await call('GET', '/v1/status')).body;
+        const isSame = counted === (await costOf(allowed));
+        return (
+          isSame && counted > allowed.cost_usd && { counted, spent: spending.tokens[0].spent_usd }
+        );
       },
       150_000,
     );
-    const { spending } = (await call('GET', '/v1/status')).body;
-    const other = await sessionOf(running, denied.session_id);
-    t.equal(other.cost_usd, denied.cost_usd, 'the other session has paid for nothing');
-    const rest = spending.tokens[0].spent_usd - other.cost_usd - counted;
+    const other = await costOf(denied);
+    t.equal(other, denied.cost_usd, 'the other session has paid for nothing');
+    const rest = spent - other - counted;
     t.ok(Math.abs(rest) < 1e-9, 'the token has paid for both sessions');
     t.match(await sessionOf(running, allowed.session_id), { turns: 1 });
   });
