@@ -1,7 +1,7 @@
 /**
  * Texts that a program might take for more than text: commands of the CLI, mentions, its own markup,
  * words of hooks, prefixes and control characters. The same seed makes the same texts.
- * Invariants: each text is unique, for it ends with its number, and is well-formed Unicode.
+ * Invariants: each text is unique, for it ends with its number, and is well-formed Unicode. The kinds of texts take turns.
  */
 import { reservedCommands } from '../../supervisor/claude/reserved-commands.ts';
 import { Random } from './random.ts';
@@ -79,10 +79,12 @@ export function makePrompts(count: number, seed: number, files: readonly string[
     () => `${random.pick(controls)}x${random.pick(controls)}${random.pick(unicode)}`,
     () => `${random.pick(unicode)}${random.pick(unicode)}/${random.pick(commands)}`,
   ];
+  let made = 0;
+  const ofNextKind = () => kinds[made++ % kinds.length]?.() ?? '';
   return Array.from({ length: count }, (_, number) => {
     // Every fourth has the next prefix, until each was there.
     const prefix = number % 4 === 0 ? printable[number / 4] : undefined;
-    const text = prefix === undefined ? random.pick(kinds)() : `${prefix}x`;
+    const text = prefix === undefined ? ofNextKind() : `${prefix}x`;
     return `${text} k${number}`;
   });
 }

@@ -172,7 +172,9 @@ export async function runBoundary(options: BoundaryOptions): Promise<BoundaryRep
       const worker = workers.find((each: { session_id: string }) => each.session_id === session_id);
       if (worker?.pid) process.kill(worker.pid, 'SIGKILL');
     }
-    await hung;
+    const { body } = await hung;
+    const expected = kind === 'kill' ? 'worker_recycled' : 'interrupted';
+    if (body.code !== expected) wrong(prompt, `a ${kind} has ended it with ${body.code}`);
   };
 
   /** A scheduled turn begins within a minute, if a process is there. Then a prompt comes in the middle of it. */
