@@ -33,7 +33,9 @@ const openai = openaiClient(target);
 await t.test('all libraries continue one conversation, whole and streamed', async (t) => {
   let response: OpenAI.Responses.Response | undefined;
   const continued = continuedSends(openai, () => response);
-  const libraries = Object.values(langchainModels(target)).map((chat) => langchainSends(t, chat));
+  const libraries = Object.entries(langchainModels(target)).map(([name, chat]) =>
+    langchainSends(t, name, chat),
+  );
   const responses = responseSends(t, openai, (each) => {
     response = each;
   });

@@ -24,6 +24,7 @@ export function anthropicSends(t: Test, client: Anthropic): Sends {
   const private_ = { metadata: { user_id: 'somebody-private' } };
   const body = { ...fields, ...private_, system: instructions };
   return {
+    name: 'the library of Anthropic',
     whole: async (history) => {
       const message = await client.messages.create({ ...body, messages: [...history] });
       t.match(message, {

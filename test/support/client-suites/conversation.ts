@@ -22,6 +22,8 @@ export interface Turn {
 
 /** How one client library sends the turns of a conversation. */
 export interface Sends {
+  /** The name of the library in the messages of a failure. */
+  name: string;
   /** Sends the history and returns the answer. */
   whole: (history: readonly Turn[]) => Promise<string>;
   /** The same as a stream; returns the pieces of the answer. */
@@ -46,11 +48,16 @@ export async function converse(
   for (let turn = 1; turn <= turns; turn += 1) {
     const content = `[[slow 1]] [[say ${name} answer ${turn}]] question ${turn}`;
     history.push({ role: 'user', content });
-    const { whole, streamed } =
-      libraries[Math.floor((turn - 1) / 2) % libraries.length] ?? libraries[0];
-    const pieces = turn % 2 === 0 ? await streamed(history) : [await whole(history)];
-    t.equal(pieces.join(''), `${name} answer ${turn}`);
-    if (turn % 2 === 0) t.ok(pieces.length > 1, 'the text came in pieces');
+    const library = libraries[Math.floor((turn - 1) / 2) % libraries.length] ?? libraries[0];
+    const isStream = turn % 2 === 0;
+    const pieces = await (isStream
+      ? library.streamed(history)
+      : library.whole(history).then((text) => [text])
+    ).catch((cause) => {
+      throw new Error(`${library.name} has no answer ${turn}: ${cause}`, { cause });
+    });
+    t.equal(pieces.join(''), `${name} answer ${turn}`, `${library.name} has answer ${turn}`);
+    if (isStream) t.ok(pieces.length > 1, `the text came in pieces to ${library.name}`);
     history.push({ role: 'assistant', content: pieces.join('') });
   }
   const asked = api.requests.filter((request) => promptText(request)?.includes(`${name} answer`));

@@ -29,12 +29,13 @@ export function langchainModels({
   };
 }
 
-export function langchainSends(t: Test, chat: ChatAnthropic | ChatOpenAI): Sends {
+export function langchainSends(t: Test, name: string, chat: ChatAnthropic | ChatOpenAI): Sends {
   const messagesOf = (history: readonly Turn[]): BaseMessage[] => [
     new SystemMessage(instructions),
     ...history.map(toMessage),
   ];
   return {
+    name,
     whole: async (history) => {
       const answer = await chat.invoke(messagesOf(history));
       t.ok(Number(answer.usage_metadata?.output_tokens) > 0);
@@ -53,7 +54,7 @@ export function langchainSends(t: Test, chat: ChatAnthropic | ChatOpenAI): Sends
 export async function langchainSuite(t: Test, target: ClientTarget): Promise<void> {
   for (const [name, chat] of Object.entries(langchainModels(target))) {
     await t.test(`${name} has a conversation, whole and streamed`, async (t) => {
-      await converse(t, target, name, langchainSends(t, chat));
+      await converse(t, target, name, langchainSends(t, name, chat));
     });
 
     await t.test(`${name} reports a refusal, and does not repeat the request`, async (t) => {

@@ -24,6 +24,7 @@ export function completionSends(t: Test, client: OpenAI): Sends {
     return { model, messages: [system, ...history] };
   };
   return {
+    name: 'the library of OpenAI with completions',
     whole: async (history) => {
       const completion = await client.chat.completions.create(bodyOf(history));
       t.match(completion, {
@@ -60,6 +61,7 @@ export function responseSends(
   onEnd: (response: OpenAI.Responses.Response) => void = () => {},
 ): Sends {
   return {
+    name: 'the library of OpenAI with responses',
     whole: async (history) => {
       const response = await client.responses.create({
         model,
@@ -100,6 +102,7 @@ export function continuedSends(
     };
   };
   return {
+    name: 'the library of OpenAI with the response before',
     whole: async (history) => {
       last = await client.responses.create(bodyOf(history));
       return last.output_text;
