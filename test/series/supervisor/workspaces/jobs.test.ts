@@ -21,11 +21,15 @@ async function parkedJob({ call, workshop, surroundings }: Setting, file: string
   const body = { prompt: bash(wait), ...code, publish: { pull_request: {} } };
   const { id } = (await call('POST', '/v1/jobs', { body })).body;
   await until('the turn runs', () => existsSync(sessions) && own(file) !== undefined);
-  server.fault({ kind: 'status', status: 503, times: 1_000 });
-  writeFileSync(join(sessions, own(file) ?? '', '.git/go'), '');
   const state = async (from: typeof call) => (await from('GET', `/v1/jobs/${id}`)).body;
-  await until('the job is parked', async () => (await state(call)).state === 'parked');
-  server.fault(undefined);
+  server.fault({ kind: 'status', status: 503, times: 1_000 });
+  try {
+    writeFileSync(join(sessions, own(file) ?? '', '.git/go'), '');
+    await until('the job is parked', async () => (await state(call)).state === 'parked');
+  } finally {
+    // The next tests use the same server.
+    server.fault(undefined);
+  }
   return { state };
 }
 
