@@ -2,11 +2,12 @@
  * Holds the scripted CLI of the tests to the real one: both go through the same cases, and what the
  * supervisor reads of their lines must agree.
  */
+import { kill } from 'node:process';
 import t, { type Test } from 'tap';
 import { cliArguments } from '../../../../supervisor/claude/command.ts';
 import { bindSpare, type LateOptions } from '../../../../supervisor/claude/late-options.ts';
 import type { ClaudeProcess } from '../../../../supervisor/claude/process.ts';
-import type { CliMessage } from '../../../../supervisor/claude/protocol.ts';
+import type { CliMessage, ControlRequest } from '../../../../supervisor/claude/protocol.ts';
 import type { TurnResult } from '../../../../supervisor/claude/turn-result.ts';
 import {
   makeSurroundings,
@@ -16,6 +17,8 @@ import {
   startProcess,
 } from '../../../support/claude.ts';
 import { promptText, systemText } from '../../../support/messages-api.ts';
+import { tailsOf } from '../../../support/processes.ts';
+import { until } from '../../../support/until.ts';
 import { inSeconds, limitHeaders } from '../../../support/usage-limit.ts';
 
 t.jobs = 2;
@@ -39,7 +42,12 @@ interface Case {
 
 /** This prompt is interrupted once its request has arrived. */
 const interrupted = '[[hang headers]] stop me';
+/** This prompt is interrupted once a part of its answer has arrived. */
+const cutShort = '[[hang stream]] stop me';
+/** The model answers this prompt with a text and a call of Bash, for ever. */
+const endless = 'work for ever';
 const bash = '[[tool Bash {"command":"echo from-a-tool"}]]';
+const touch = '[[tool Bash {"command":"touch x"}]]';
 const allowed = { 'settings.json': JSON.stringify({ permissions: { allow: ['Bash'] } }) };
 const background = '[[tool Bash {"command":"tail -f /dev/null","run_in_background":true}]]';
 const resets = inSeconds(3_600);
@@ -62,7 +70,11 @@ const cases: Case[] = [
   },
   {
     what: 'with options that are learned late',
-    prompts: { 'an answer': '[[say late]]' },
+    prompts: {
+      'an answer': '[[say late]]',
+      'a tool that the mode of settings.json would allow': touch,
+    },
+    config: { 'settings.json': JSON.stringify({ permissions: { defaultMode: 'acceptEdits' } }) },
     late: {
       model: 'sonnet',
       systemPrompt: 'You are a spare.',
@@ -83,7 +95,11 @@ const cases: Case[] = [
       'an answer after the limits': '[[say on]]',
     },
     flags: { model: 'claude-opus-5-5' },
-    environment: { ANTHROPIC_API_KEY: '', CLAUDE_CODE_OAUTH_TOKEN: 'sk-ant-oat01-of-the-tests' },
+    environment: {
+      ANTHROPIC_API_KEY: '',
+      CLAUDE_CODE_OAUTH_TOKEN: 'sk-ant-oat01-of-the-tests',
+      CLAUDE_CODE_MAX_RETRIES: '1',
+    },
   },
   {
     what: 'without settings, with retries',
@@ -91,7 +107,8 @@ const cases: Case[] = [
       'an answer': '[[say one]]',
       'a retry': '[[status 529 x1]] [[say at last]]',
       'an interrupt': interrupted,
-      'a tool that nobody allowed': '[[tool Bash {"command":"touch x"}]]',
+      'an interrupt in the middle of an answer': cutShort,
+      'a tool that nobody allowed': touch,
     },
     environment: { CLAUDE_CODE_MAX_RETRIES: '3' },
     resumes: true,
@@ -101,7 +118,9 @@ const cases: Case[] = [
     prompts: {
       'a tool that the profile allows': bash,
       'a tool in the background': `${background} [[say begun]]`,
-      'a bound on calls': `${bash}${bash}`,
+      'another tool in the background': `${background} [[say more]]`,
+      'a bound on calls': endless,
+      'an answer after the bound': '[[say go on]]',
     },
     flags: { allowRules: ['Bash'], maxTurns: 2 },
   },
@@ -137,11 +156,18 @@ for (const one of cases) {
 async function observe(t: Test, one: Case, path: string): Promise<Record<string, unknown>> {
   const surroundings = await makeSurroundings(t, one.config);
   Object.assign(surroundings.inherited, one.environment);
+  const working = { text: 'so far', tool: { name: 'Bash', input: { command: 'true' } } };
+  surroundings.api.reply((request) => (promptText(request) === endless ? working : undefined));
   const flags = cliArguments({ ...one.flags, sessionId: session });
   const first = startProcess(t, surroundings, { path, arguments: flags });
   const seen = await ask(first, one.prompts, surroundings, one.late);
-  await first.stop();
+  const refused = { code: 'cli_unavailable', message: /it answered/ };
+  const unknownRequest = { subtype: 'no_such_request' } as unknown as ControlRequest;
+  await t.rejects(first.control(unknownRequest), refused);
+  const forbidden = { subtype: 'set_permission_mode', mode: 'bypassPermissions' } as const;
+  await t.rejects(first.control(forbidden), refused);
   if (one.resumes) {
+    await first.stop();
     const resume = (id: string) =>
       startProcess(t, surroundings, { path, arguments: cliArguments({ resume: id }) });
     const more = { 'a session that goes on': '[[say two]]' };
@@ -151,7 +177,7 @@ async function observe(t: Test, one: Case, path: string): Promise<Record<string,
   }
   const asked = surroundings.api.requests.filter(({ path }) => path.startsWith('/v1/messages'));
   const last = asked.at(-1);
-  return {
+  const all: Record<string, unknown> = {
     ...seen,
     // The real one repeats a request that the API does not understand, in other forms.
     'what the API is asked': [...new Set(asked.map(promptText))],
@@ -161,6 +187,11 @@ async function observe(t: Test, one: Case, path: string): Promise<Record<string,
     'the model': last?.body?.model,
     'the history': last?.body?.messages?.filter(({ role }) => role === 'assistant').length,
   };
+  // Last: the real one then begins a turn of its own, which the scripted one does not.
+  if (first.background.length > 0)
+    all['what becomes of work'] = await leaveWork(t, first, surroundings, path);
+  await first.stop();
+  return all;
 }
 
 async function ask(
@@ -173,7 +204,9 @@ async function ask(
   const seen: Record<string, unknown> = {};
   for (const [what, prompt] of Object.entries(prompts)) {
     const kinds: string[] = [];
+    let text = '';
     const note = (message: CliMessage): void => {
+      if (message.kind === 'text') text += message.text;
       const said = describe(message);
       if (said !== undefined && kinds.at(-1) !== said) kinds.push(said);
     };
@@ -182,9 +215,34 @@ async function ask(
       await api.waitForRequest((request) => promptText(request) === prompt);
       await process.interrupt();
     }
-    seen[what] = { kinds, result: facts(await turn) };
+    if (prompt === cutShort) {
+      await until('a part of the answer has arrived', () => text !== '');
+      await process.interrupt();
+    }
+    seen[what] = { kinds, text, result: facts(await turn) };
   }
   return seen;
+}
+
+/** Of two commands in the background, one ends before the process and the other one does not. */
+async function leaveWork(
+  t: Test,
+  process: ClaudeProcess,
+  { config }: Surroundings,
+  path: string,
+): Promise<Record<string, unknown>> {
+  const killTails = (count?: number): void => {
+    for (const { pid } of tailsOf(config).slice(0, count)) kill(pid, 'SIGKILL');
+  };
+  t.teardown(() => killTails());
+  await until('the commands run', () => tailsOf(config).length === 2);
+  killTails(1);
+  await until('the end is reported', () => process.background.length === 1);
+  const running = process.background;
+  await process.stop();
+  // The real one may end its work itself. The scripted one leaves it, so that a test of berth shows who ends it.
+  if (path === scriptedClaude) t.equal(tailsOf(config).length, 1);
+  return { running };
 }
 
 /** Nothing of messages that come as often as the API cuts its answer. */

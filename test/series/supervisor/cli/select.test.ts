@@ -80,7 +80,7 @@ t.test(
     await noteTested(state, second, log.log);
     put(second, good.replace('exec', 'exit 3; exec'));
     t.match(await find(), { id: second, passedBefore: true }, 'not again when it has passed');
-    // The scripted CLI learns no option late.
+    // The scripted CLI refuses a schema and hooks that it learns late.
     const unexpected = log.lines.filter(
       ({ msg }) => !/shared spares are not used/.test(String(msg)),
     );
