@@ -1,6 +1,6 @@
 /**
- * Work that goes on without a prompt. When such work ends is berth's own decision: there the scripted CLI is enough. The
- * report about the work, and scheduled turns, are the real CLI's.
+ * Work that goes on without a prompt. When such work ends is berth's own decision: there the scripted CLI is enough, which
+ * does not end such work itself. The report about the work, and scheduled turns, are the real CLI's.
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -136,6 +136,7 @@ t.test('a pause ends work that goes on without a prompt', async (t) => {
     idle: '1s',
   });
   await prompt(`${inBackground('tail -f /dev/null')} [[say begun]]`);
+  await until('the command runs', () => tailsOf(surroundings.config).length > 0);
   t.equal((await call('POST', '/v1/pause')).status, 200);
   t.match(await log.logged('unprompted_ended'), { reason: 'paused' });
   await until('it is gone', () => tailsOf(surroundings.config).length === 0);
@@ -166,6 +167,7 @@ t.test('work in the background ends at the usage limit of the account', async (t
   });
   const { body } = await prompt(`${inBackground('tail -f /dev/null')} [[say begun]]`);
   const { session_id } = body;
+  await until('the command runs', () => tailsOf(surroundings.config).length > 0);
   const headers = limitHeaders('rejected', inSeconds(3_600), 'five_hour', '1.0');
   const limited = await prompt(`[[status 429 ${headers}]]`, { session_id });
   t.equal(limited.body.code, 'usage_limit');
