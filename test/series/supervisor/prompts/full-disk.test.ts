@@ -1,6 +1,6 @@
 /**
- * A volume that is used up: nothing is lost without a word, and the remedy can be used. What becomes of a turn is the real
- * CLI's; on a volume that is full already, no prompt reaches a CLI, and the scripted CLI is enough.
+ * A volume that is used up: nothing is lost without a word, and the remedy can be used. What becomes of a turn, and a start
+ * on a volume that was full, are the real CLI's. Only the session before such a start is the scripted CLI's.
  */
 import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -43,7 +43,10 @@ t.test('a server that starts on a full volume can make room', { skip }, async (t
   t.ok(existsSync(reserve));
   await first.supervisor.stop();
   fill(surroundings.config);
-  const { prompt, call, supervisor, log } = await startSupervisor(t, { surroundings, settings });
+  const { prompt, call, supervisor, log } = await startWithRealCli(t, {
+    surroundings,
+    settings,
+  });
   t.notOk(existsSync(reserve), 'it was given up');
   const full = { status: 507, body: { code: 'disk_full', retryable: true } };
   t.match(await prompt('[[say two]]'), full);
