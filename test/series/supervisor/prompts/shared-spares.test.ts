@@ -1,10 +1,11 @@
 /**
- * Spares that serve prompts with other options. The first test shows what the real CLI makes of the options; which spare
- * serves which prompt is berth's own logic, with the scripted CLI.
+ * Spares that serve prompts with other options. The first test shows that the real CLI passes its self-test, and what it
+ * makes of the options; which spare serves which prompt is berth's own logic, with the scripted CLI.
  */
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { selfTest } from '../../../../supervisor/cli/self-test.ts';
 import { makeSurroundings, realClaude, scriptedClaude } from '../../../support/claude.ts';
 import { promptText, systemText } from '../../../support/messages-api.ts';
 import {
@@ -60,6 +61,7 @@ const ownerOf = async (made: RunningSupervisor, sessionId: string) =>
 t.test('a prompt with overrides is served by a spare, and its session goes on there', async (t) => {
   const made = await start(t, {
     cli: realClaude,
+    parts: { testCli: selfTest },
     config: { 'CLAUDE.md': 'The memory.' },
     settings: { BERTH_MAX_WORKERS: '2' },
   });
