@@ -189,13 +189,19 @@ t.test('a drain ends work in the background', async (t) => {
 t.test('a scheduled turn ends when the budget is used up', async (t) => {
   const profile = '{unprompted: allow, limits: {daily_budget_usd: 0.0001}}';
   const { prompt, log, surroundings } = await start(t, { profile });
-  leaveScheduledTask(surroundings.workspace, 'WAKE [[hang stream]]');
+  const { api, workspace } = surroundings;
+  leaveScheduledTask(workspace, 'WAKE [[hang stream]]');
+  // A task that fires before the prompt has been answered must not make it wait.
+  let answered = false;
+  const isWaking = (request: RecordedRequest): boolean => promptText(request).startsWith('WAKE');
+  api.reply((request) => (isWaking(request) && !answered ? { text: 'early' } : undefined));
   await prompt('[[say one]]');
+  answered = true;
+  const before = api.requests.length;
   const ended = () => log.lines.find(({ event }) => event === 'unprompted_ended');
   t.match(await until('the turn is ended', ended, 150_000), { reason: 'budget_exceeded' });
   // It may have been ended before its first call of the model.
-  const calls = () =>
-    surroundings.api.requests.filter((each) => promptText(each).startsWith('WAKE'));
+  const calls = () => api.requests.slice(before).filter(isWaking);
   await until('its call is broken off', () =>
     calls().every(({ outcome }) => outcome === 'abandoned'),
   );
