@@ -144,8 +144,16 @@ t.test('files that were kept ready go when the disk is low', async (t) => {
 t.test('no files are kept ready without room on the disk, or without a number', async (t) => {
   for (const options of [{ hasRoom: () => false }, { most: 0 }]) {
     const { make, trees, root } = await open(t, options);
+    const work: Promise<void>[] = [];
+    const prepare = trees.prepare.bind(trees);
+    trees.prepare = (...given) => {
+      const each = prepare(...given);
+      work.push(each);
+      return each;
+    };
     await make({ repo: 'me/app' });
-    await trees.stop();
+    t.equal(work.length, 1);
+    await Promise.all(work);
     t.strictSame(readdirSync(join(root, 'staging')), []);
   }
 });

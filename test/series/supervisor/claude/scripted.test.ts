@@ -155,6 +155,7 @@ for (const one of cases) {
 /** What the supervisor sees of a case, without what is new each time. */
 async function observe(t: Test, one: Case, path: string): Promise<Record<string, unknown>> {
   const surroundings = await makeSurroundings(t, one.config);
+  t.teardown(() => killTails(surroundings.config));
   Object.assign(surroundings.inherited, one.environment);
   const working = { text: 'so far', tool: { name: 'Bash', input: { command: 'true' } } };
   surroundings.api.reply((request) => (promptText(request) === endless ? working : undefined));
@@ -224,6 +225,16 @@ async function ask(
   return seen;
 }
 
+function killTails(config: string, count?: number): void {
+  for (const { pid } of tailsOf(config).slice(0, count)) {
+    try {
+      kill(pid, 'SIGKILL');
+    } catch {
+      // It has ended.
+    }
+  }
+}
+
 /** Of two commands in the background, one ends before the process and the other one does not. */
 async function leaveWork(
   t: Test,
@@ -231,12 +242,8 @@ async function leaveWork(
   { config }: Surroundings,
   path: string,
 ): Promise<Record<string, unknown>> {
-  const killTails = (count?: number): void => {
-    for (const { pid } of tailsOf(config).slice(0, count)) kill(pid, 'SIGKILL');
-  };
-  t.teardown(() => killTails());
   await until('the commands run', () => tailsOf(config).length === 2);
-  killTails(1);
+  killTails(config, 1);
   await until('the end is reported', () => process.background.length === 1);
   const running = process.background;
   await process.stop();

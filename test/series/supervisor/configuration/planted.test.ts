@@ -110,7 +110,9 @@ t.test('what the CLI itself runs of its configuration', async (t) => {
   writeFileSync(join(config, '.claude.json'), JSON.stringify({ mcpServers: servers }));
   const ran = async (options: Parameters<typeof cliArguments>[0]) => {
     for (const mark of Object.values(marks)) rmSync(mark, { force: true });
-    await startProcess(t, surroundings, { arguments: cliArguments(options) }).run('[[say hi]]');
+    const process = startProcess(t, surroundings, { arguments: cliArguments(options) });
+    await process.run('[[say hi]]');
+    await process.stop();
     return { hook: existsSync(marks.hook), server: existsSync(marks.server) };
   };
 
