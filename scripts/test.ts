@@ -1,5 +1,5 @@
 /**
- * Runs test files in processes, some at a time, and prints TAP. Files share a process with others of their area,
+ * Runs test files in processes, several at a time, and prints TAP. Files share a process with others of their area,
  * since loading the modules costs more than most of their tests:
  *   node scripts/test.ts quick | series | containers | FILE... [--jobs N] [--timeout SECONDS] [--floor PERCENT]
  * No test process loads the recorder of tap, and none passes anything of tap to its children.

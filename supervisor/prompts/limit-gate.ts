@@ -1,6 +1,7 @@
 /**
  * The gate for an account's limits: while a limit is reached, no prompt of that login is sent. A prompt fails at once with
- * the time of the next try, or waits until that time; the waiting prompts wake at different moments, but for a login that is replaced.
+ * the time of the next try, or waits until that time. The waiting prompts wake at different moments; when the login is
+ * replaced, they wake at once.
  * Invariants: a gate with a known time is closed until then. A gate without one is closed for a bounded guess, then lets
  * one prompt at a time try: of those that wait for a worker, the first that has one. Nothing is stored on disk. What is
  * reported late about the account before, after a login was replaced, changes nothing for the new account.

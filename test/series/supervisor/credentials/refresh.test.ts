@@ -64,13 +64,14 @@ t.test(
     const { prompt, server, log, metricsUrl } = await start(
       t,
       { lifetime: -minute, refreshed: 60 * minute },
-      // A warm process, a new process, and a prompt that waits for a free place.
-      { BERTH_MAX_WORKERS: '2', BERTH_WARM_WORKERS: '1' },
+      { BERTH_MAX_WORKERS: '3', BERTH_WARM_WORKERS: '1' },
     );
-    const answers = await Promise.all(['a', 'b', 'c'].map((text) => prompt(`[[say ${text}]]`)));
+    const answers = await Promise.all(
+      ['a', 'b', 'c', 'd'].map((text) => prompt(`[[say ${text}]]`)),
+    );
     t.same(
       answers.map(({ body }) => body.result),
-      ['a', 'b', 'c'],
+      ['a', 'b', 'c', 'd'],
     );
     t.same(
       server.requests.map(({ outcome }) => outcome),
@@ -151,22 +152,8 @@ for (const { name, fault, lifetime, code, reason } of faults) {
   });
 }
 
-const clocks = [
-  {
-    skew: 10,
-    name: 'two prompts whose token has ended only by the clock of the login server refresh it once',
-    // Both find out by an answer of the API.
-    prompts: 2,
-  },
-  {
-    skew: -10,
-    name: 'a token that has ended only by the clock of the CLI is refreshed as any other is',
-    prompts: 1,
-  },
-];
-
-for (const { skew, name, prompts } of clocks) {
-  t.test(name, async (t) => {
+for (const skew of [10, -10]) {
+  t.test(`a clock that is ${skew} minutes off the login server's loses nothing`, async (t) => {
     const surroundings = await makeSurroundings(t);
     const server = await startLoginServer({ now: () => Date.now() + skew * minute });
     t.teardown(() => server.close());
@@ -178,8 +165,7 @@ for (const { skew, name, prompts } of clocks) {
     );
     useLogin(surroundings, server);
     const { prompt } = await startWithRealCli(t, { surroundings });
-    const texts = Array.from({ length: prompts }, () => '[[say hello]]');
-    const answers = await Promise.all(texts.map((text) => prompt(text)));
+    const answers = await Promise.all([prompt('[[say hello]]'), prompt('[[say hello]]')]);
     for (const { body } of answers) t.match(body, { result: 'hello' });
     t.equal(server.requests.length, 1);
     t.match(server.logins.all, [{ revoked: undefined, refreshes: 1 }]);
