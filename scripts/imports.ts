@@ -56,7 +56,7 @@ const allowed: Record<string, readonly string[]> = {
     'supervisor/configuration',
     ...['supervisor/credentials', 'supervisor/http', 'supervisor/memory', 'supervisor/metrics'],
     ...['supervisor/jobs', 'supervisor/jobs/callbacks', 'supervisor/jobs/redis'],
-    'supervisor/pool',
+    ...['supervisor/health', 'supervisor/pool'],
     ...['supervisor/conversations', 'supervisor/profiles', 'supervisor/prompts'],
     ...['supervisor/sessions', 'supervisor/spending', 'supervisor/config.ts'],
     ...['supervisor/jobs/sqlite', 'supervisor/workspaces'],
@@ -83,10 +83,11 @@ const allowed: Record<string, readonly string[]> = {
   ],
   'supervisor/attachments': ['supervisor/claude'],
   'supervisor/approvals': ['supervisor/claude', 'supervisor/profiles'],
+  'supervisor/health': ['supervisor/claude', 'supervisor/profiles'],
   'supervisor/prompts': [
     ...['supervisor/approvals', 'supervisor/attachments', 'supervisor/workspaces'],
     ...['supervisor/claude', 'supervisor/pool', 'supervisor/profiles', 'supervisor/sessions'],
-    'supervisor/spending',
+    ...['supervisor/health', 'supervisor/spending'],
   ],
   'supervisor/jobs': [
     ...['supervisor/prompts', 'supervisor/profiles', 'supervisor/sessions', 'supervisor/spending'],

@@ -9,13 +9,13 @@ import { asBerthError, type BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { abortable, sleep } from '../../shared/waiting.ts';
 import type { ProcessSpec } from '../pool/process-spec.ts';
+import type { RecordKeeper } from '../sessions/record-keeper.ts';
 import type { Transcripts } from '../sessions/transcripts.ts';
 import type { LivePrompt } from './live-prompts.ts';
 import { describeLoss, optedOut, type TurnLost } from './lost-turn.ts';
 import type { TurnMeters } from './meters.ts';
 import type { Prompt } from './prompt.ts';
 import type { PromptCost } from './prompt-cost.ts';
-import type { RecordKeeper } from './record-keeper.ts';
 import { carryOn, isInTranscript, unreadable } from './resume-prompt.ts';
 import type { TurnEvent } from './turn.ts';
 

@@ -7,10 +7,10 @@ import { asBerthError } from '../../shared/errors.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { Worker } from '../pool/worker.ts';
 import type { SessionCatalog } from '../sessions/catalog.ts';
+import type { RecordKeeper } from '../sessions/record-keeper.ts';
 import type { WorkingDirectory, Workspaces } from '../sessions/workspaces.ts';
 import { isGivenUp } from './approvals-of.ts';
 import { TurnLost } from './lost-turn.ts';
-import type { RecordKeeper } from './record-keeper.ts';
 import { afterTurn } from './turn.ts';
 import type { Found } from './worker-for.ts';
 

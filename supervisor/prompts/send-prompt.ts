@@ -9,6 +9,7 @@ import { type Place, placeAttachments } from '../attachments/place.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
 import type { TurnResult } from '../claude/turn-result.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
+import type { HangWatch } from '../health/turn-watch.ts';
 import type { Worker } from '../pool/worker.ts';
 import type { Profile } from '../profiles/profile.ts';
 import { isGivenUp } from './approvals-of.ts';
@@ -18,7 +19,6 @@ import type { Logins, LoginUse } from './login-use.ts';
 import { lossOf, resultOf, TurnLost } from './lost-turn.ts';
 import { CallsMade, type LostUsage } from './prompt-cost.ts';
 import { runTurn, type TurnEnd, type TurnEvent, type TurnOptions } from './turn.ts';
-import type { HangWatch } from './turn-watch.ts';
 
 export interface SendOptions {
   /** Called with each report of the API about the limits of a login. `replaced`: of the account that was used. */

@@ -7,15 +7,15 @@
 import type { BerthError } from '../../shared/errors.ts';
 import { abortable } from '../../shared/waiting.ts';
 import type { ApprovalEvent } from '../approvals/prompt-approvals.ts';
+import { Questions } from '../approvals/questions.ts';
 import type { HookStop } from '../claude/hooks.ts';
 import type { PermissionAnswer, PermissionAsk } from '../claude/permission.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
 import { type CliMessage, limitIn, type PromptContent } from '../claude/protocol.ts';
 import type { TurnResult, Usage } from '../claude/turn-result.ts';
 import type { UsageLimit } from '../claude/usage-limit.ts';
+import { type HangWatch, TurnWatch } from '../health/turn-watch.ts';
 import type { LimitReason } from './limit-account.ts';
-import { Questions } from './questions.ts';
-import { type HangWatch, TurnWatch } from './turn-watch.ts';
 
 /** The events that a caller gets while the turn runs. */
 export type TurnEvent =

@@ -9,11 +9,11 @@ import { asBerthError, BerthError, type ErrorCode } from '../../shared/errors.ts
 import type { Log } from '../../shared/log.ts';
 import type { LiveApprovals } from '../approvals/live-approvals.ts';
 import { requireServers } from '../claude/mcp-servers.ts';
+import type { CliProblems } from '../health/cli-problems.ts';
 import type { Pool } from '../pool/pool.ts';
 import type { ProcessSpec } from '../pool/process-spec.ts';
 import type { Worker } from '../pool/worker.ts';
 import type { Admission } from './admission.ts';
-import type { CliProblems } from './cli-problems.ts';
 import type { LimitGate, Pass, PassOptions } from './limit-gate.ts';
 import type { LivePrompt } from './live-prompts.ts';
 import type { Logins, LoginUse } from './login-use.ts';

@@ -1,6 +1,6 @@
 import t from 'tap';
 import type { HealthReport } from '../../../supervisor/claude/cli-health.ts';
-import { CliProblems, healthWarnings } from '../../../supervisor/prompts/cli-problems.ts';
+import { CliProblems, healthWarnings } from '../../../supervisor/health/cli-problems.ts';
 import { captureLog } from '../../support/captured-log.ts';
 
 const server = (name: string, problem?: string): HealthReport => ({

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap';
 import { timeoutsOf } from '../../../supervisor/claude/timeouts.ts';
-import { boundsFor, Watchdog } from '../../../supervisor/prompts/watchdog.ts';
+import { boundsFor, Watchdog } from '../../../supervisor/health/watchdog.ts';
 
 /** A watchdog whose time, output and CPU the test decides; it looks when it is told to. */
 function watch(t: Test) {

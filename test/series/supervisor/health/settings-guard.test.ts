@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { SettingsGuard } from '../../../../supervisor/prompts/settings-guard.ts';
+import { SettingsGuard } from '../../../../supervisor/health/settings-guard.ts';
 import { captureLog } from '../../../support/captured-log.ts';
 import { makeSurroundings, startProcess } from '../../../support/claude.ts';
 import { startWithRealCli } from '../../../support/supervisor.ts';

@@ -3,14 +3,9 @@
  * the figures of a record are updated after the answer.
  */
 import type { Log } from '../../shared/log.ts';
-import {
-  addUsage,
-  noUsage,
-  recordVersion,
-  type SessionRecord,
-} from '../sessions/session-record.ts';
-import type { SessionStore } from '../sessions/session-store.ts';
-import type { TurnEnd } from './turn.ts';
+import type { TurnResult } from '../claude/turn-result.ts';
+import { addUsage, noUsage, recordVersion, type SessionRecord } from './session-record.ts';
+import type { SessionStore } from './session-store.ts';
 
 /** The origin of a session that begins with this turn. */
 export interface Origin {
@@ -89,7 +84,7 @@ export class RecordKeeper {
     this.#store.note(rest);
   }
 
-  async end({ result }: TurnEnd): Promise<void> {
+  async end(result: TurnResult): Promise<void> {
     this.begin(result.sessionId);
     await this.#begun;
     // Another turn of the session may have ended since this prompt was accepted.

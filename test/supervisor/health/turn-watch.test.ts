@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import type { ClaudeProcess } from '../../../supervisor/claude/process.ts';
 import type { CliMessage } from '../../../supervisor/claude/protocol.ts';
-import { TurnWatch } from '../../../supervisor/prompts/turn-watch.ts';
+import { TurnWatch } from '../../../supervisor/health/turn-watch.ts';
 import { until } from '../../support/until.ts';
 
 /** The watch of a turn whose process is silent from now on; 100 ms of silence are a hang. */

@@ -1,7 +1,7 @@
 import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { SettingsGuard } from '../../../supervisor/prompts/settings-guard.ts';
+import { SettingsGuard } from '../../../supervisor/health/settings-guard.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { makeSurroundings, scriptedClaude, startProcess } from '../../support/claude.ts';
 
