@@ -1,13 +1,15 @@
 /**
  * Decides whether a prompt may run: by the pause, the caller's token, the login, the budgets, the owner's share of the
- * account, and the number of prompts that the token has started.
+ * account, the number of prompts that the token has started, ignored settings, a full disk, and a limit of the account.
  * Invariant: from the moment that the server is paused, a token is revoked or a login is lost, no prompt that
  * needs it is accepted, and `review` interrupts those that are under way.
  */
-import { BerthError } from '../../shared/errors.ts';
+import { asBerthError, BerthError } from '../../shared/errors.ts';
 import type { SharedRate, TakeBack } from '../spending/shared-rate.ts';
 import type { BudgetLimits, SpendingLedger } from '../spending/spending.ts';
+import type { LimitGate } from './limit-gate.ts';
 import type { LivePrompts } from './live-prompts.ts';
+import type { Logins } from './login-use.ts';
 import type { Pause } from './pause.ts';
 import type { Prompt } from './prompt.ts';
 
@@ -24,6 +26,12 @@ export interface AdmissionOptions {
   lostLogin: (prompt: Prompt) => BerthError | undefined;
   /** Whether the token of that id is still valid. */
   knowsToken: (id: string) => boolean;
+  /** `assertInForce` throws `configuration_invalid` if the CLI ignores settings that protect. */
+  settings: { assertInForce: () => void };
+  /** `assertRoom` rejects with `disk_full` if no session may begin, or none may continue. */
+  disk: { assertRoom: (begins: boolean) => Promise<void> };
+  gate: Pick<LimitGate, 'passRefusalOf'>;
+  keyOf: Logins['keyOf'];
 }
 
 export class Admission {
@@ -62,6 +70,23 @@ export class Admission {
     const { profile, limits } = budgetsOf(prompt);
     ledger.check(prompt.token, profile, limits);
     this.checkQuota(prompt);
+  }
+
+  /**
+   * What refuses a prompt before it is counted as started. The same may still happen later, while the prompt waits.
+   * @returns `configuration_invalid`, `disk_full`, `usage_limit` or `rate_limited`; undefined if the prompt may start
+   */
+  async startRefusalOf(prompt: Prompt): Promise<BerthError | undefined> {
+    const { settings, disk, gate, keyOf } = this.#options;
+    const { record, fork, onLimit, timeout } = prompt;
+    try {
+      settings.assertInForce();
+      await disk.assertRoom(record === undefined || fork);
+    } catch (error) {
+      return asBerthError(error);
+    }
+    const patience = { wait: onLimit === 'wait', deadline: Date.now() + timeout };
+    return gate.passRefusalOf(keyOf(prompt), patience);
   }
 
   /**

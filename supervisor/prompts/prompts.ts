@@ -13,7 +13,6 @@ import type { Answer } from './answer.ts';
 import type { LivePrompt, LivePrompts } from './live-prompts.ts';
 import { type Prompt, traceIdOf } from './prompt.ts';
 import { PromptRun, type PromptRunOptions } from './prompt-run.ts';
-import { type StartRefusalOptions, startRefusalOf } from './start-refusal.ts';
 import type { TurnEvent } from './turn.ts';
 
 export interface RunsPrompts {
@@ -27,9 +26,7 @@ export interface RunsPrompts {
 }
 
 export interface PromptsOptions extends PromptRunOptions {
-  admission: Pick<Admission, 'check' | 'checkState' | 'checkQuota'>;
-  settings: PromptRunOptions['settings'] & StartRefusalOptions['settings'];
-  disk: PromptRunOptions['disk'] & StartRefusalOptions['disk'];
+  admission: Pick<Admission, 'check' | 'checkState' | 'checkQuota' | 'startRefusalOf'>;
   live: LivePrompts;
   /** Resolves when the CLI has passed its self-test. Rejects with the error of the prompt, or the signal's reason. */
   cliPassed: (signal: AbortSignal) => Promise<void>;
@@ -59,7 +56,7 @@ export class Prompts implements RunsPrompts {
     let takeBack: TakeBack | undefined;
     try {
       admission.checkState(prompt);
-      refusal = await startRefusalOf(this.#options, prompt);
+      refusal = await admission.startRefusalOf(prompt);
       if (!refusal) takeBack = await admission.check(prompt);
     } catch (error) {
       this.#options.live.end(live);

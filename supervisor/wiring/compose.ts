@@ -334,6 +334,7 @@ export function createParts(options: PartsOptions): Parts {
     },
   });
   const promptRate = new SharedRate(new PromptRate(), log);
+  const keyOf = ({ profile }: Prompt): string => loginOf(profile);
   const admission = new Admission({
     live,
     pause,
@@ -347,6 +348,7 @@ export function createParts(options: PartsOptions): Parts {
     rate: promptRate,
     knowsToken: (id) => tokens.knows(id),
     lostLogin: ({ profile }) => (usesFile(profile) ? login.refusal : undefined),
+    ...{ settings, disk, gate, keyOf },
   });
   const catalog = new SessionCatalog({
     ...{ ...kept, running: new LiveSessions(live, pool) },
@@ -356,7 +358,7 @@ export function createParts(options: PartsOptions): Parts {
     ...{ admission, live, pool, settings, cliProblems, store, transcripts, catalog, workspaces },
     ...{ checkouts, disk, gate, limitHeard, specs, log, approvals: liveApprovals },
     logins: {
-      keyOf: ({ profile }) => loginOf(profile),
+      keyOf,
       use: async ({ profile }, signal) =>
         usesFile(profile) ? login.turns.begin(signal) : undefined,
     },

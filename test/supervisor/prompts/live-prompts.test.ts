@@ -146,6 +146,7 @@ function makeAdmission() {
   const state = {
     ...{ paused: false, revoked: new Set<string>(), lost: false, broke: false },
     ...{ reserved: false, started: 0, whileCounting: () => {} },
+    ...{ ignored: false, full: false, limited: false },
   };
   const pause = {
     get refusal() {
@@ -175,9 +176,49 @@ function makeAdmission() {
     },
     lostLogin: () => (state.lost ? new BerthError('login_required', 'cannot answer') : undefined),
     knowsToken: (id) => !state.revoked.has(id),
+    settings: {
+      assertInForce: () => {
+        if (state.ignored) throw new BerthError('configuration_invalid', 'cannot run: ignored');
+      },
+    },
+    disk: {
+      assertRoom: async (begins) => {
+        if (state.full && begins) throw new BerthError('disk_full', 'cannot begin: full');
+      },
+    },
+    gate: {
+      passRefusalOf: (login, { wait }) =>
+        state.limited && !wait ? new BerthError('usage_limit', `limited: ${login}`) : undefined,
+    },
+    keyOf: ({ token }) => `login of ${token}`,
   });
   return { live, state, admission };
 }
+
+t.test('ignored settings, a full disk or a limit refuse a prompt before it counts', async (t) => {
+  const { admission, state } = makeAdmission();
+  const begins = { token: 'tests', profile: builtInProfile(0), timeout: 1_000 } as Prompt;
+  const continues = { ...begins, record: {}, fork: false } as Prompt;
+  const codes = async () => {
+    const prompts = [begins, continues, { ...continues, fork: true }];
+    const refusals = await Promise.all(prompts.map((each) => admission.startRefusalOf(each)));
+    return refusals.map((refusal) => refusal?.code);
+  };
+  t.same(await codes(), [undefined, undefined, undefined]);
+  state.full = true;
+  t.same(await codes(), ['disk_full', undefined, 'disk_full']);
+  state.limited = true;
+  t.same(await codes(), ['disk_full', 'usage_limit', 'disk_full']);
+  t.match(await admission.startRefusalOf(continues), { message: /login of tests/ });
+  t.equal(await admission.startRefusalOf({ ...continues, onLimit: 'wait' }), undefined);
+  state.ignored = true;
+  t.same(await codes(), [
+    'configuration_invalid',
+    'configuration_invalid',
+    'configuration_invalid',
+  ]);
+  t.equal(state.started, 0);
+});
 
 t.test('a prompt is not accepted while one of its conditions is not met', async (t) => {
   const { admission, state } = makeAdmission();

@@ -82,6 +82,10 @@ async function simulate(profile: Profile, days: number, random = seeded(1)): Pro
     rate: new SharedRate(new PromptRate(() => clock.now), silent),
     lostLogin: () => undefined,
     knowsToken: () => true,
+    settings: { assertInForce: () => {} },
+    disk: { assertRoom: async () => {} },
+    gate: { passRefusalOf: () => undefined },
+    keyOf: () => 'default',
   });
   const background = { token: 'n8n', profile, priority: 'background' } as Prompt;
   const owners = { token: 'owner', profile: builtInProfile(0) } as Prompt;
