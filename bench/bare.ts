@@ -7,6 +7,8 @@ import split2 from 'split2';
 import { cliArguments } from '../supervisor/claude/command.ts';
 import { cliEnvironment } from '../supervisor/claude/environment.ts';
 import { controlLineOf, userLine } from '../supervisor/claude/protocol.ts';
+import { launchOf } from '../supervisor/profiles/launch.ts';
+import { builtInProfile } from '../supervisor/profiles/profile.ts';
 import { apiKey, settling } from './berth.ts';
 
 /** The directories and the environment of a CLI process. */
@@ -50,14 +52,23 @@ export async function runClaude(
 /** Milliseconds after the end of its input until a process is killed. */
 const longestEnd = 5_000;
 
-/** A process with berth's flags and nothing between it and the caller: the lower bound. */
+/** Days after which the CLI removes unused transcripts, as berth sets it by default. */
+const cleanupPeriodDays = 31;
+
+/**
+ * A process with the flags and the variables of berth's worker, and nothing between it and the
+ * caller: the lower bound.
+ */
 export class BareProcess {
   readonly #child;
   readonly #lines;
 
   constructor({ environment, workspace }: Place, path = 'claude') {
-    this.#child = spawn(path, cliArguments(), {
-      env: environment,
+    const launch = launchOf(builtInProfile(0), {}, String(environment.CLAUDE_CONFIG_DIR));
+    const sessionId = crypto.randomUUID();
+    const flags = { ...launch.options, sessionId, noHooks: true, cleanupPeriodDays };
+    this.#child = spawn(path, cliArguments(flags), {
+      env: { ...environment, ...launch.environment },
       cwd: workspace,
       stdio: ['pipe', 'pipe', 'inherit'],
     });

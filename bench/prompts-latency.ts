@@ -1,9 +1,11 @@
 /**
  * Measures the time of a prompt with the real CLI and a model that answers in 0 ms, compared to:
  * `claude -p` for each prompt, a server that starts `claude -p` for each prompt, and a warm CLI on
- * bare pipes.
+ * bare pipes. A follow-up over the bare process is a difference of a few milliseconds, so it is
+ * measured by itself and more often.
  */
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { sendPrompt } from '../test/support/prompt.ts';
 import { BareProcess, makePlace, type Place, runClaude } from './bare.ts';
 import { type Berth, expectAnswer, startBerth, warmWorker } from './berth.ts';
@@ -19,6 +21,12 @@ const prompt = 'Say it. [[say ok]]';
  */
 const targets = { addedMedian: 3, addedWorst: 10, newContext: 0.28, followUp: 0.12 };
 
+/** Follow-ups for each round of the others. */
+const followUpsEach = 10;
+
+/** Milliseconds between two follow-ups. */
+const pause = 50;
+
 /** Runs all competitors, each with its own directory in `directory`. */
 export async function compareLatency(
   directory: string,
@@ -31,19 +39,22 @@ export async function compareLatency(
   const berth = await startBerth(join(directory, 'berth'), settings, cleanup);
   const spawning = await startSpawnServer(await place('spawning'), cleanup);
   const cold = await place('cold');
-  const { body } = await sendPrompt(berth, { prompt });
-  const session = String(body.session_id);
+  const session = await newSession(berth);
   const rivals = [
     { name: 'claude -p', run: () => runCold(cold) },
     { name: 'spawning server', run: () => askSpawnServer(spawning, prompt) },
     bareNewContext(await place('bare-new'), cleanup),
-    await bareFollowUp(await place('bare'), cleanup),
     newContext(berth),
     // Right after a new context, while the next warm worker starts.
-    { ...followUp(berth, session), name: 'berth, follow-up beside a start' },
-    { ...followUp(berth, session), ready: () => warmWorker(berth) },
+    { name: 'berth, follow-up beside a start', run: followUp(berth, session).run },
   ];
-  return figuresOf(await compete(rivals, rounds));
+  const times = await compete(rivals, rounds);
+  // Both begin with a process and a conversation that are equally new.
+  const fresh = followUp(berth, await newSession(berth));
+  const alone = [await bareFollowUp(await place('bare'), cleanup), fresh];
+  await warmWorker(berth);
+  const followUps = await compete(alone, rounds * followUpsEach);
+  return figuresOf(new Map([...times, ...followUps]));
 }
 
 function figuresOf(times: ReadonlyMap<string, readonly number[]>): Figure[] {
@@ -97,7 +108,7 @@ function bareNewContext(place: Place, cleanup: AsyncDisposableStack): Rival {
 async function bareFollowUp(place: Place, cleanup: AsyncDisposableStack): Promise<Rival> {
   const bare = await BareProcess.warm(place);
   cleanup.defer(() => bare.stop());
-  return { name: 'bare, follow-up', run: () => bare.prompt(prompt) };
+  return { name: 'bare, follow-up', ready: () => delay(pause), run: () => bare.prompt(prompt) };
 }
 
 /** Prompts that are further apart than the pool needs to make a new warm worker. */
@@ -109,9 +120,15 @@ function newContext(berth: Berth): Rival {
   };
 }
 
+async function newSession(berth: Berth): Promise<string> {
+  const { body } = await sendPrompt(berth, { prompt });
+  return String(body.session_id);
+}
+
 function followUp(berth: Berth, session_id: string): Rival {
   return {
     name: 'berth, follow-up',
+    ready: () => delay(pause),
     run: async () => expectAnswer(await sendPrompt(berth, { prompt, session_id })),
   };
 }

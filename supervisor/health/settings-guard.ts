@@ -2,7 +2,8 @@
  * Refuses prompts while the CLI ignores protective settings: a denial or a hook that is in
  * settings.json and not in force.
  * Invariants: a process is queried after its start, and again when settings.json has changed,
- * because a running process reads the file again. A process that does not reply causes no refusal.
+ * because a running process reads the file again. A process that ignores another file is queried
+ * before each prompt. A process that does not reply causes no refusal.
  */
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -67,7 +68,8 @@ export class SettingsGuard {
    * @throws BerthError `configuration_invalid` if settings that protect are known to be ignored
    */
   assertInForce(): void {
-    this.#refuse(this.ignored);
+    // Another file may be corrected by now: only a process knows.
+    this.#refuse(this.ignored.filter(({ file }) => file === this.#file));
   }
 
   /** @throws BerthError `configuration_invalid` if the process ignores settings that protect */
@@ -89,7 +91,9 @@ export class SettingsGuard {
   async #judge(process: Process): Promise<readonly IgnoredSettings[]> {
     const version = this.#version();
     const known = this.#judged.get(process);
-    if (known?.version === version) return known.ignored;
+    if (known?.version === version && known.ignored.every(({ file }) => file === this.#file)) {
+      return known.ignored;
+    }
     const ignored = await this.#ask(process);
     if (ignored === undefined) return [];
     const judgement = { version, ignored };

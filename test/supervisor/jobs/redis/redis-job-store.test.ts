@@ -274,10 +274,11 @@ t.test('large prompts of waiting jobs are read only when their jobs start', { sk
   for (const job of jobs) await store.add(job);
   const redis = new Redis(server.url);
   t.teardown(() => redis.disconnect());
-  await until(
-    'the jobs have their entries',
-    async () => (await redis.zcard(new Keys(name).due)) === 0,
-  );
+  await until('the jobs have their entries', async () => {
+    // The entry that follows an acceptance may fail on a slow server: then the next step makes it.
+    await store.advance(Date.now());
+    return (await redis.zcard(new Keys(name).due)) === 0;
+  });
   await redis.del(await redis.keys(`{${name}}:lane-*`));
   const before = proxy.received;
   await store.sweep();
