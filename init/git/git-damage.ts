@@ -1,6 +1,6 @@
 /**
  * Cheap checks of the git directory, without reading objects. A flipped bit is found only when an object
- * is read and its id does not match.
+ * is read and its id does not match. `init/source/` repairs the damage: it fetches again.
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { lstat, readdir } from 'node:fs/promises';

@@ -4,7 +4,7 @@
  * version is checked; `berth serve` also tests the CLI that it runs.
  */
 import { installedPlace, isInstalled, readInstalled } from '../../shared/installed-cli.ts';
-import { checkVersion, isAbsent } from './command.ts';
+import { checkVersion, isAbsent } from './version.ts';
 
 export interface CliLocations {
   /** BERTH_CLAUDE_PATH. */

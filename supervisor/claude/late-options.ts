@@ -7,7 +7,7 @@
  */
 import { BerthError } from '../../shared/errors.ts';
 import { withDeadline } from '../../shared/waiting.ts';
-import type { CliOptions } from './command.ts';
+import type { CliOptions } from './flags.ts';
 import type { ClaudeProcess } from './process.ts';
 import { type ControlRequest, toolHook } from './protocol.ts';
 

@@ -14,8 +14,8 @@ import { z } from 'zod';
 import { BerthError } from '../../shared/errors.ts';
 import { removeTree } from '../../shared/remove-tree.ts';
 import { withDeadline } from '../../shared/waiting.ts';
-import { cliArguments } from './command.ts';
 import { cliEnvironment } from './environment.ts';
+import { cliArguments } from './flags.ts';
 import { ClaudeProcess } from './process.ts';
 import type { LimitWindow } from './usage-limit.ts';
 

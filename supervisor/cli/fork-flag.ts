@@ -6,8 +6,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Log } from '../../shared/log.ts';
-import { hasForkFlag } from '../claude/command.ts';
 import { cliEnvironment } from '../claude/environment.ts';
+import { hasForkFlag } from '../claude/version.ts';
 import type { SupervisorConfig } from '../config.ts';
 import type { Cli } from './select.ts';
 

@@ -16,9 +16,9 @@ import {
   testedFile,
 } from '../../shared/installed-cli.ts';
 import type { Log } from '../../shared/log.ts';
-import { checkVersion, isAbsent } from '../claude/command.ts';
 import { cliEnvironment } from '../claude/environment.ts';
 import { wantOf } from '../claude/start-error.ts';
+import { checkVersion, isAbsent } from '../claude/version.ts';
 import type { SupervisorConfig } from '../config.ts';
 import { whileItPasses } from './retry-transient.ts';
 import { type CliTest, testCli } from './self-test.ts';

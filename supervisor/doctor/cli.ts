@@ -7,8 +7,8 @@ import {
   isInstalled,
   readInstalled,
 } from '../../shared/installed-cli.ts';
-import { checkVersion, isAbsent } from '../claude/command.ts';
 import { cliEnvironment } from '../claude/environment.ts';
+import { checkVersion, isAbsent } from '../claude/version.ts';
 import type { SupervisorConfig } from '../config.ts';
 import { type Finding, failedBy, ok, warning } from './check.ts';
 

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { BerthError, messageOf } from '../../shared/errors.ts';
 import { neverShow } from '../../shared/redact.ts';
-import type { CliOptions } from '../claude/command.ts';
+import type { CliOptions } from '../claude/flags.ts';
 import { type LateOptions, splitOptions } from '../claude/late-options.ts';
 import type { Overrides } from './overrides.ts';
 import { isMcpTool, type Profile, toolOf } from './profile.ts';

@@ -7,7 +7,7 @@
 import type { BerthError } from '../../shared/errors.ts';
 import { abortable } from '../../shared/waiting.ts';
 import type { ApprovalEvent } from '../approvals/prompt-approvals.ts';
-import { Questions } from '../approvals/questions.ts';
+import { Questions } from '../approvals/turn-questions.ts';
 import type { HookStop } from '../claude/hooks.ts';
 import type { PermissionAnswer, PermissionAsk } from '../claude/permission.ts';
 import type { ClaudeProcess } from '../claude/process.ts';

@@ -5,9 +5,9 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Log } from '../../shared/log.ts';
-import { cliArguments } from '../claude/command.ts';
 import { giveWay } from '../claude/cpu-priority.ts';
 import { cliEnvironment } from '../claude/environment.ts';
+import { cliArguments } from '../claude/flags.ts';
 import { bindSpare, type LateOptions, SpareTooLate } from '../claude/late-options.ts';
 import { ClaudeProcess } from '../claude/process.ts';
 import { sessionEndTime } from '../claude/session-end.ts';

@@ -16,9 +16,9 @@ import { Wake } from '../../shared/wake.ts';
 import { FileWatcher } from '../credentials/file-watcher.ts';
 import { type FailureReason, WriteBackFailure } from './api-failure.ts';
 import type { Decision } from './decide.ts';
+import { Writer, type WriterOptions } from './secret-writer.ts';
 import { readHistory, readVolumeLogin, type VolumeLogin } from './volume.ts';
 import { WriteBackLog } from './write-back-log.ts';
-import { Writer, type WriterOptions } from './writer.ts';
 
 /** Counts events. */
 export interface Observer {

@@ -5,8 +5,8 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import { cliArguments } from '../../supervisor/claude/command.ts';
 import { cliEnvironment } from '../../supervisor/claude/environment.ts';
+import { cliArguments } from '../../supervisor/claude/flags.ts';
 import { ClaudeProcess } from '../../supervisor/claude/process.ts';
 import type { ProcessOptions } from '../../supervisor/claude/process-options.ts';
 import { testDirectory } from './directory.ts';

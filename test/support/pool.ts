@@ -1,7 +1,7 @@
 /** A pool of real CLI processes on folders of its own, and prompts to it as sessions/ sends them. */
 import type { Test } from 'tap';
-import { cliArguments } from '../../supervisor/claude/command.ts';
 import { cliEnvironment, marksOf } from '../../supervisor/claude/environment.ts';
+import { cliArguments } from '../../supervisor/claude/flags.ts';
 import { ClaudeProcess } from '../../supervisor/claude/process.ts';
 import { killMarked } from '../../supervisor/memory/kill-marked.ts';
 import { Pool, type PoolOptions } from '../../supervisor/pool/pool.ts';

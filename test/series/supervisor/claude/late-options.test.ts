@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { type CliOptions, cliArguments } from '../../../../supervisor/claude/command.ts';
+import { type CliOptions, cliArguments } from '../../../../supervisor/claude/flags.ts';
 import { bindSpare, splitOptions } from '../../../../supervisor/claude/late-options.ts';
 import type { ClaudeProcess } from '../../../../supervisor/claude/process.ts';
 import { makeSurroundings, type Surroundings, startProcess } from '../../../support/claude.ts';

@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { cliArguments } from '../../../../supervisor/claude/command.ts';
+import { cliArguments } from '../../../../supervisor/claude/flags.ts';
 import { projectDirectory } from '../../../../supervisor/claude/project-directory.ts';
 import { makeSurroundings, startProcess } from '../../../support/claude.ts';
 

@@ -4,7 +4,7 @@
  */
 import { kill } from 'node:process';
 import t, { type Test } from 'tap';
-import { cliArguments } from '../../../../supervisor/claude/command.ts';
+import { cliArguments } from '../../../../supervisor/claude/flags.ts';
 import { bindSpare, type LateOptions } from '../../../../supervisor/claude/late-options.ts';
 import type { ClaudeProcess } from '../../../../supervisor/claude/process.ts';
 import type { CliMessage, ControlRequest } from '../../../../supervisor/claude/protocol.ts';

@@ -1,6 +1,6 @@
 /** What priming a real CLI process leaves behind: nothing that the model is shown or asked. */
 import t from 'tap';
-import { cliArguments } from '../../../../supervisor/claude/command.ts';
+import { cliArguments } from '../../../../supervisor/claude/flags.ts';
 import { prepareWorker } from '../../../../supervisor/pool/prepare.ts';
 import { makeSurroundings, startProcess } from '../../../support/claude.ts';
 

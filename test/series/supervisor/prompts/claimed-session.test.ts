@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { cliArguments } from '../../../../supervisor/claude/command.ts';
+import { cliArguments } from '../../../../supervisor/claude/flags.ts';
 import { bashAllowed, makeSurroundings, scripted, startProcess } from '../../../support/claude.ts';
 import { startWithRealCli } from '../../../support/supervisor.ts';
 

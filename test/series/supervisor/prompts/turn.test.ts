@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap';
 import { BerthError } from '../../../../shared/errors.ts';
-import { cliArguments } from '../../../../supervisor/claude/command.ts';
+import { cliArguments } from '../../../../supervisor/claude/flags.ts';
 import type { UsageLimit } from '../../../../supervisor/claude/usage-limit.ts';
 import { treeCpu } from '../../../../supervisor/memory/process-tree.ts';
 import { failureOf } from '../../../../supervisor/prompts/outcome.ts';

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import t from 'tap';
-import { checkVersion, cliArguments } from '../../../supervisor/claude/command.ts';
+import { checkVersion } from '../../../supervisor/claude/version.ts';
 import { realClaude, scripted } from '../../support/claude.ts';
 import { testDirectory } from '../../support/directory.ts';
 
@@ -48,11 +48,4 @@ t.test('another program with the same name is an error that quotes its output', 
     code: 'cli_unavailable',
     message: /it is "Claude, the pretty printer/,
   });
-});
-
-t.test('a worker trusts only the settings of the user and resumes the given session', (t) => {
-  t.ok(cliArguments().includes('--setting-sources=user'));
-  t.notOk(cliArguments().includes('--resume'));
-  t.same(cliArguments({ resume: 'an-id' }).slice(-2), ['--resume', 'an-id']);
-  t.end();
 });
