@@ -27,6 +27,8 @@ export interface ProcessOptions {
    * run no turn without a prompt.
    */
   deniesWakeUps?: boolean;
+  /** Called when a turn without a prompt begins. */
+  onUnpromptedBegin?: () => void;
   /** Called with what the API reports about the account's limit in a turn without a prompt. */
   onLimit?: (limit: UsageLimit) => void;
   /** The commit of the configuration on the volume. */

@@ -266,15 +266,20 @@ export class ClaudeProcess {
           this.#turn.pass(message);
           break;
         }
-        if (message.kind === 'session') this.#unprompted.turnBegins();
+        if (message.kind === 'session') this.#noteOwnTurn();
         const limit = limitIn(message);
         if (limit) this.#options.onLimit?.(limit);
       }
     }
   }
 
-  #ownTurnBegins(): void {
+  #noteOwnTurn(): void {
+    if (!this.#unprompted.inTurn) this.#options.onUnpromptedBegin?.();
     this.#unprompted.turnBegins();
+  }
+
+  #ownTurnBegins(): void {
+    this.#noteOwnTurn();
     if (!this.#options.deniesWakeUps && this.#prompted) return;
     void this.control({ subtype: 'interrupt' }).catch(() => undefined);
   }

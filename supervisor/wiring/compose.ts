@@ -196,9 +196,8 @@ export function createParts(options: PartsOptions): Parts {
       pool.reconsider();
     },
     onLimit: (profile, limit, replaced) => limitHeard(loginOf(profile), limit, replaced),
-    // The CLI reads the login file again, so a process may use the account of now.
-    replacementSignal: (profile) =>
-      usesFile(profile) ? undefined : gate.replacementSignal(loginOf(profile)),
+    replacementSignal: (profile) => gate.replacementSignal(loginOf(profile)),
+    readsLoginAgain: usesFile,
   });
   const lastGood = new LastGoodCommit(stateDirectory, log);
   const initReport = new InitReportReader(stateDirectory);

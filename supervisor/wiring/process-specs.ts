@@ -49,12 +49,11 @@ export interface ProcessSpecsOptions {
   /** Called with the result of each turn without a prompt. */
   onUnprompted: (profile: string, turn: TurnResult) => void;
   /** Called with what the API reports about the account in such a turn. `replaced`: as `replacementSignal` returned it. */
-  onLimit: (profile: Profile, limit: UsageLimit, replaced: AbortSignal | undefined) => void;
-  /**
-   * Aborted when the account of a process that starts now is replaced; undefined if the process then uses the new
-   * account.
-   */
-  replacementSignal: (profile: Profile) => AbortSignal | undefined;
+  onLimit: (profile: Profile, limit: UsageLimit, replaced: AbortSignal) => void;
+  /** Aborted when the account that the profile uses now is replaced. */
+  replacementSignal: (profile: Profile) => AbortSignal;
+  /** Whether a running process of the profile uses a new account, because the CLI reads the login file again. */
+  readsLoginAgain: (profile: Profile) => boolean;
 }
 
 /** The part of a prompt that the process depends on. */
@@ -75,8 +74,11 @@ const lateOverrides = new Set<Overridable>([
 /** Whose process it is: a shared spare gets another profile with its prompt. */
 interface Owner {
   profile: Profile;
-  /** Of the account whose login the process has had from its start, or since it was bound to the prompt. */
-  replaced: AbortSignal | undefined;
+  /**
+   * Of the account whose login the process has had from its start, or since it was bound to the prompt. If the process
+   * reads its login again: of the account at the begin of its last turn without a prompt.
+   */
+  replaced: AbortSignal;
 }
 
 interface Session {
@@ -244,7 +246,8 @@ export class ProcessSpecs {
     workingDirectory: string,
   ): ClaudeProcess {
     const { config, claudePath, configuration, log, onUnprompted, onLimit } = this.#options;
-    const owner: Owner = { profile, replaced: this.#options.replacementSignal(profile) };
+    const { replacementSignal, readsLoginAgain } = this.#options;
+    const owner: Owner = { profile, replaced: replacementSignal(profile) };
     const whole = cliEnvironment(config.inherited, config.configDirectory, name, {
       ...environment,
       ...(traceparent === undefined ? {} : { TRACEPARENT: traceparent }),
@@ -275,6 +278,9 @@ export class ProcessSpecs {
           claimed,
         }),
       deniesWakeUps: profile.unprompted === 'deny',
+      onUnpromptedBegin: () => {
+        if (readsLoginAgain(owner.profile)) owner.replaced = replacementSignal(owner.profile);
+      },
       onLimit: (limit) => onLimit(owner.profile, limit, owner.replaced),
       onUnprompted: (turn) => onUnprompted(owner.profile.name, turn),
       onStray: (what) => log.warn('worker_stray_output', `${name} wrote ${what}`, { worker: name }),

@@ -1,3 +1,5 @@
+import { chmodSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { BerthError } from '../../../shared/errors.ts';
 import { SpareTooLate } from '../../../supervisor/claude/late-options.ts';
@@ -49,3 +51,60 @@ t.test('the own directory of a process that could not be started is removed', as
   await until('its directory is gone', async () => (await workspaces.names()).length === 0);
   t.throws(() => workspaces.directoryOf('worker-1'), { code: 'cli_unavailable' });
 });
+
+/** Each odd line begins a turn without a prompt; each even line reports a limit that is reached. */
+const worksAlone = `#!${process.execPath}
+const flag = process.argv.find((each) => each.startsWith('--session-id='));
+const say = (message) => console.log(JSON.stringify(message));
+let lines = 0;
+process.stdin.on('data', () => {
+  lines += 1;
+  if (lines % 2 === 0) say({ type: 'rate_limit_event', rate_limit_info: { status: 'rejected' } });
+  else say({ type: 'system', subtype: 'init', session_id: flag.slice(13), model: 'm', skills: [] });
+});
+`;
+
+t.test(
+  'a limit in a turn without a prompt belongs to the account that the turn uses',
+  async (t) => {
+    const root = testDirectory(t, { claude: worksAlone });
+    chmodSync(join(root, 'claude'), 0o755);
+    for (const readsLoginAgain of [true, false]) {
+      let account = new AbortController();
+      const replaceAccount = (): void => {
+        const earlier = account;
+        account = new AbortController();
+        earlier.abort();
+      };
+      const ofEarlier: boolean[] = [];
+      const specs = new ProcessSpecs({
+        learnsLate: () => false,
+        commit: () => undefined,
+        config: { inherited: {}, configDirectory: root, sessionRetention: 1 },
+        configuration: { assertRight: () => {}, mayHaveHooks: true },
+        replacementSignal: () => account.signal,
+        readsLoginAgain: () => readsLoginAgain,
+        onLimit: (_profile: unknown, _limit: unknown, { aborted }: AbortSignal) =>
+          ofEarlier.push(aborted),
+        claudePath: () => join(root, 'claude'),
+        workspaces: new Workspaces(testDirectory(t)),
+      } as unknown as ProcessSpecsOptions);
+      const prompt = { profile: builtInProfile(1), overrides: {} } as Prompt;
+      const child = specs.of(prompt).launch(`worker-${readsLoginAgain}`);
+      const writeLine = () => void child.control({ subtype: 'interrupt' }).catch(() => undefined);
+      replaceAccount();
+      writeLine();
+      await until('the turn has begun', () => child.works);
+      writeLine();
+      await until('the limit was heard', () => ofEarlier.length === 1);
+      replaceAccount();
+      const since = child.lastOutput;
+      writeLine();
+      await until('the turn goes on', () => child.lastOutput > since);
+      writeLine();
+      await until('the limit was heard again', () => ofEarlier.length === 2);
+      t.same(ofEarlier, [!readsLoginAgain, true]);
+      await child.terminate(1_000);
+    }
+  },
+);
