@@ -138,7 +138,8 @@ export class SessionCatalog {
 
   /**
    * Removes a session without content, because its process was lost before its first prompt was
-   * written to the transcript. Never rejects: retention removes leftovers.
+   * written to the transcript. Never rejects: a session that cannot be removed stays, and retention
+   * removes it.
    */
   async discard(id: string): Promise<void> {
     const { store, log } = this.#options;
@@ -146,6 +147,7 @@ export class SessionCatalog {
     if (!record) return;
     store.hide(id);
     await this.#removeFiles(record).catch((error: unknown) => {
+      store.show(record);
       log.warn('session_unrecorded', 'cannot remove a session without content', {
         session_id: id,
         error,

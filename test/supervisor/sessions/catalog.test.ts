@@ -59,6 +59,18 @@ for (const part of ['config', 'work'] as const) {
   });
 }
 
+t.test('a session without content that could not be removed can be removed later', async (t) => {
+  const { own, store, catalog, work } = await open(t);
+  const restore = obstruct(work);
+  await catalog.discard(id);
+  t.match(await catalog.show('n8n', id), { record: { id } }, 'retention finds it');
+  t.equal(store.isBeingRemoved(id), false);
+  restore();
+  await catalog.discard(id);
+  t.equal(await store.read(id), undefined);
+  t.notOk(existsSync(own));
+});
+
 t.test('a session without a transcript and without a working directory is removed', async (t) => {
   const { config, work, store, catalog } = await open(t);
   for (const directory of [config, work]) rmSync(directory, { recursive: true });
