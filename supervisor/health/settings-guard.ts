@@ -1,9 +1,9 @@
 /**
  * Refuses prompts while the CLI ignores protective settings: a denial or a hook that is in
  * settings.json and not in force.
- * Invariants: a process is queried after its start, and again when settings.json has changed,
- * because a running process reads the file again. A process that ignores another file is queried
- * before each prompt. A process that does not reply causes no refusal.
+ * Invariants: a process is queried after its start, and again when settings.json has changed, or
+ * another file that some process has ignored: a running process reads them again. A process that
+ * does not reply causes no refusal.
  */
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -31,15 +31,22 @@ const mostListed = 20;
 type Process = Pick<ClaudeProcess, 'control'>;
 
 interface Judgement {
-  /** The version of settings.json that was judged. */
-  version: string;
+  /** The versions of the files that were judged, by path. */
+  versions: Versions;
   ignored: readonly IgnoredSettings[];
 }
+
+type Versions = ReadonlyMap<string, string>;
+
+/** Files beside settings.json whose versions are watched. */
+const mostOthers = 20;
 
 export class SettingsGuard {
   readonly #options: SettingsGuardOptions;
   readonly #file: string;
   readonly #judged = new WeakMap<Process, Judgement>();
+  /** Files that a process has ignored: the settings of an administrator, for example. */
+  readonly #others = new Set<string>();
   #last: Judgement | undefined;
   #told = '';
 
@@ -50,10 +57,15 @@ export class SettingsGuard {
 
   /** The settings that are ignored now; by berth's own rule until a process has reported them. */
   get ignored(): readonly IgnoredSettings[] {
-    const version = this.#version();
-    if (this.#last?.version === version) return this.#last.ignored;
-    const ignored = this.#byOwnRule();
-    this.#last = { version, ignored };
+    const versions = this.#versions();
+    const last = this.#last;
+    if (last && isOf(last, versions)) return last.ignored;
+    // Only a process knows other files: what it has reported counts until they change.
+    const unchanged = last?.ignored.filter(({ file }) => {
+      return file !== this.#file && last.versions.get(file) === versions.get(file);
+    });
+    const ignored = [...this.#byOwnRule(), ...(unchanged ?? [])];
+    this.#last = { versions, ignored };
     this.#logIgnored(ignored);
     return ignored;
   }
@@ -68,8 +80,7 @@ export class SettingsGuard {
    * @throws BerthError `configuration_invalid` if settings that protect are known to be ignored
    */
   assertInForce(): void {
-    // Another file may be corrected by now: only a process knows.
-    this.#refuse(this.ignored.filter(({ file }) => file === this.#file));
+    this.#refuse(this.ignored);
   }
 
   /** @throws BerthError `configuration_invalid` if the process ignores settings that protect */
@@ -82,25 +93,33 @@ export class SettingsGuard {
     if (first === undefined || this.#options.policy === 'warn') return;
     const more = ignored.length > 1 ? ` (and ${ignored.length - 1} more)` : '';
     const what = first.loses === 'all' ? `all of ${first.file}` : `a part of ${first.file}`;
+    const where =
+      first.file === this.#file ? 'correct it in the .claude repository and restart' : 'correct it';
     throw new BerthError(
       'configuration_invalid',
-      `cannot run the prompt: the CLI ignores ${what}, so forbidden actions would be allowed: ${describeSettingsProblem(first)}${more}; correct it in the .claude repository and restart, or set BERTH_SETTINGS_CHECK=warn`,
+      `cannot run the prompt: the CLI ignores ${what}, so forbidden actions would be allowed: ${describeSettingsProblem(first)}${more}; ${where}, or set BERTH_SETTINGS_CHECK=warn`,
     );
   }
 
   async #judge(process: Process): Promise<readonly IgnoredSettings[]> {
-    const version = this.#version();
     const known = this.#judged.get(process);
-    if (known?.version === version && known.ignored.every(({ file }) => file === this.#file)) {
-      return known.ignored;
+    if (known && isOf(known, this.#versions())) return known.ignored;
+    for (;;) {
+      // Read before the query: a file that changes meanwhile is judged again.
+      const versions = this.#versions();
+      const ignored = await this.#ask(process);
+      if (ignored === undefined) return [];
+      const unwatched = ignored.filter(({ file }) => !versions.has(file));
+      for (const { file } of unwatched) {
+        if (this.#others.size < mostOthers) this.#others.add(file);
+      }
+      if (unwatched.some(({ file }) => this.#others.has(file))) continue;
+      const judgement = { versions, ignored };
+      this.#judged.set(process, judgement);
+      this.#last = judgement;
+      this.#logIgnored(ignored);
+      return ignored;
     }
-    const ignored = await this.#ask(process);
-    if (ignored === undefined) return [];
-    const judgement = { version, ignored };
-    this.#judged.set(process, judgement);
-    this.#last = judgement;
-    this.#logIgnored(ignored);
-    return ignored;
   }
 
   async #ask(process: Process): Promise<IgnoredSettings[] | undefined> {
@@ -122,7 +141,7 @@ export class SettingsGuard {
     if (where === this.#told) return;
     this.#told = where;
     if (where === '') {
-      log.info('settings_in_force', 'the CLI ignores nothing of settings.json any more');
+      log.info('settings_in_force', 'the CLI ignores no settings any more');
       return;
     }
     const then = policy === 'refuse' ? 'prompts are refused' : 'prompts run without it';
@@ -140,13 +159,22 @@ export class SettingsGuard {
     }
   }
 
-  #version(): string {
-    try {
-      const { ino, size, mtimeMs, ctimeMs } = statSync(this.#file, { throwIfNoEntry: false }) ?? {};
-      return `${ino}:${size}:${mtimeMs}:${ctimeMs}`;
-    } catch (error) {
-      // For example a symlink to itself.
-      return `${systemCode(error)}`;
-    }
+  #versions(): Versions {
+    return new Map([this.#file, ...this.#others].map((file) => [file, versionOf(file)]));
   }
+}
+
+function versionOf(file: string): string {
+  try {
+    const { ino, size, mtimeMs, ctimeMs } = statSync(file, { throwIfNoEntry: false }) ?? {};
+    return `${ino}:${size}:${mtimeMs}:${ctimeMs}`;
+  } catch (error) {
+    // For example a symlink to itself.
+    return `${systemCode(error)}`;
+  }
+}
+
+/** Whether the judgement is about these versions of these files. */
+function isOf({ versions }: Judgement, now: Versions): boolean {
+  return now.size === versions.size && [...now].every(([file, at]) => versions.get(file) === at);
 }

@@ -1,32 +1,42 @@
-import { symlinkSync } from 'node:fs';
+import { existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { SettingsGuard } from '../../../supervisor/health/settings-guard.ts';
 import { captureLog } from '../../support/captured-log.ts';
 import { makeSurroundings, scriptedClaude, startProcess } from '../../support/claude.ts';
 
-t.test('a prompt runs again as soon as another ignored file is corrected', async (t) => {
+t.test('another ignored file refuses prompts until it is corrected', async (t) => {
   const { config: configDirectory } = await makeSurroundings(t);
   const { log, lines } = captureLog();
   const guard = new SettingsGuard({ configDirectory, policy: 'refuse', log });
-  const errors = [{ file: '/etc/claude-code/managed-settings.json', message: 'not JSON' }];
+  const managed = join(configDirectory, '..', 'managed-settings.json');
   let queries = 0;
-  const process = {
-    control: async () => {
-      queries += 1;
-      return { sources: [], errors };
-    },
+  const isBroken = () => existsSync(managed) && readFileSync(managed, 'utf8') === 'broken';
+  const control = async () => {
+    queries += 1;
+    const errors = isBroken() ? [{ file: managed, message: 'not JSON' }] : [];
+    return { sources: [], errors };
   };
-  await t.rejects(guard.check(process), { code: 'configuration_invalid' });
-  t.match(guard.ignored, errors, 'the status shows it');
-  t.doesNotThrow(() => guard.assertInForce(), 'only a process knows whether it is still so');
-  errors.pop();
-  await t.resolves(guard.check(process));
+  const [good, bad] = [{ control }, { control }];
+  await guard.check(good);
+  writeFileSync(managed, 'broken');
+  await guard.note(bad);
+  const refused = { code: 'configuration_invalid', message: /; correct it, or set/ };
+  t.throws(() => guard.assertInForce(), refused, 'no prompt waits for a worker');
+  t.match(guard.ignored, [{ file: managed }], 'the status shows it');
+  await t.rejects(guard.check(good), refused, 'a process that was good reads the file again');
+  writeFileSync(join(configDirectory, 'settings.json'), '{}');
+  t.throws(() => guard.assertInForce(), refused, 'a change of settings.json corrects nothing');
+  t.match(lines.at(-1), { event: 'settings_ignored' });
+
+  writeFileSync(managed, '{}');
+  t.doesNotThrow(() => guard.assertInForce());
+  await guard.check(bad);
   t.same(guard.ignored, []);
-  t.equal(queries, 2);
-  await guard.check(process);
-  t.equal(queries, 2, 'a good judgement is kept');
   t.match(lines.at(-1), { event: 'settings_in_force' });
+  const before = queries;
+  await guard.check(bad);
+  t.equal(queries, before, 'a judgement is kept');
 });
 
 t.test('a settings.json that is a symlink to itself fails no start of a process', async (t) => {
