@@ -34,6 +34,8 @@ export interface GitHubQueryOptions extends Omit<PreflightOptions, 'isApp'> {
   now?: () => number;
   /** Milliseconds that `finish` waits for a running query. */
   patience?: number;
+  /** Whether a query is due again after one that had no answer. */
+  repeats?: boolean;
   /** The owner of the record on the volume. */
   owner?: Owner;
 }
@@ -44,8 +46,9 @@ export interface GitHubQuery {
   /**
    * Ends the query if git works: warns about known problems, records the result, interrupts a
    * running query.
+   * @returns false if the last query had no answer
    */
-  finish(): Promise<void>;
+  finish(): Promise<boolean>;
   /** Ends a running query. */
   close(): Promise<void>;
 }
@@ -61,7 +64,8 @@ export async function startGitHubQuery(options: GitHubQueryOptions): Promise<Git
   const signal = AbortSignal.any([options.signal, end.signal]);
   const sinceLast = earlier ? now() - Date.parse(earlier.looked_at) : day;
   // A clock that was set back must not delay the query for ever.
-  const due = sinceLast >= day || sinceLast < 0;
+  const unanswered = (earlier?.cut_short ?? 0) > 0;
+  const due = sinceLast >= day || sinceLast < 0 || (unanswered && options.repeats === true);
   const query = () => preflight({ ...options, isApp: app !== undefined, signal });
   let running = due ? query() : undefined;
 
@@ -72,6 +76,7 @@ export async function startGitHubQuery(options: GitHubQueryOptions): Promise<Git
     },
     async finish() {
       let expiry = earlier?.token_expires_at;
+      let answered = !unanswered;
       if (running) {
         const usual = (earlier?.cut_short ?? 0) >= mostCutShort ? patience : 0;
         const wait = options.patience ?? usual;
@@ -79,14 +84,16 @@ export async function startGitHubQuery(options: GitHubQueryOptions): Promise<Git
         if (found?.problem) {
           log.warn('preflight_warning', `git works, but GitHub's API reports: ${found.problem}`);
         }
+        answered = found?.answered ?? false;
         if (found?.answered) expiry = found.tokenExpiresAt?.toISOString();
         await known.replace({
           looked_at: new Date(now()).toISOString(),
-          cut_short: found?.answered ? 0 : (earlier?.cut_short ?? 0) + 1,
+          cut_short: answered ? 0 : (earlier?.cut_short ?? 0) + 1,
           token_expires_at: expiry,
         });
       }
       if (expiry !== undefined) warnOfEnd(Date.parse(expiry), now(), log, options.tokenPlace);
+      return answered;
     },
     async close() {
       end.abort();

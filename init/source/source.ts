@@ -90,7 +90,9 @@ export async function wantedCommit(options: SourceOptions): Promise<Source> {
   const common = {
     largeFiles,
     bytes: () => transports.reduce((sum, { bytes }) => sum + bytes, 0),
-    finish: async () => (await query)?.finish(),
+    finish: async () => {
+      await (await query)?.finish();
+    },
     close,
   };
   const fail = async (error: unknown): Promise<never> => {

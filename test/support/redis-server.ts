@@ -114,3 +114,9 @@ async function answers(port: number): Promise<boolean> {
     socket.destroy();
   }
 }
+
+/**
+ * The most milliseconds of one command in tests of a server that answers. After the usual three
+ * seconds work in the background is given up, and done in a later step.
+ */
+export const patience = 60_000;

@@ -21,7 +21,7 @@ async function prepare(t: Test, options: Partial<GitHubApiOptions> = {}) {
   const { signal } = new AbortController();
   const look = (at: number, overrides: Partial<GitHubQueryOptions> = {}) => {
     const asked = { apiUrl: api.url, path: 'me/claude', ref: undefined, token };
-    const common = { dispatcher, signal, log, stateDirectory, now: () => at };
+    const common = { dispatcher, signal, log, stateDirectory, now: () => at, timeout: 60_000 };
     return startGitHubQuery({ ...asked, ...common, ...overrides });
   };
   return {
@@ -124,6 +124,21 @@ t.test(
     await patient.close();
   },
 );
+
+t.test('an init that stays repeats a query that had no answer', async (t) => {
+  const { api, look, file } = await prepare(t, { hang: true });
+  const cut = await look(noon);
+  t.equal(await cut.finish(), false);
+  await cut.close();
+  const asked = api.requests.length;
+  const start = await look(noon + 1);
+  t.equal(await start.finish(), false, 'a start does not repeat it on the same day');
+  t.equal(api.requests.length, asked);
+  const again = await look(noon + 2, { repeats: true });
+  await until('it is repeated', () => api.requests.length > asked);
+  await again.close();
+  t.match(JSON.parse(readFileSync(file, 'utf8')), { cut_short: 1 });
+});
 
 t.test('the volume has neither the token nor anything that must be believed', async (t) => {
   const { look, lines, file, warnings } = await prepare(t);

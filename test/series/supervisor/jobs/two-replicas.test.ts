@@ -76,7 +76,7 @@ t.test(
     const met = `[[status 429 ${limitHeaders('rejected', resets, 'five_hour', '1.0')}]]`;
     t.match(await a.prompt(met), { status: 429, body: { code: 'usage_limit', resets_at } });
     const isClosed = () => b.log.lines.find(({ event }) => event === 'limit_reached');
-    const closed = await until('the gate of b is closed', isClosed, 30_000);
+    const closed = await until('the gate of b is closed', isClosed);
     t.match(closed, { reason: 'usage_limit', resets_at });
     const sent = a.surroundings.api.requests.length;
     t.match(await b.prompt('[[say never]]'), {
@@ -98,7 +98,7 @@ t.test(
     const used = limitHeaders('allowed_warning', inSeconds(3_600), 'seven_day', '0.92');
     t.match(await a.prompt(`[[headers ${used}]] [[say hello]]`), { status: 200 });
     const isKnown = async () => (await b.call('GET', '/v1/status')).body.quota.windows.length > 0;
-    await until('b knows the use of the account', isKnown, 30_000);
+    await until('b knows the use of the account', isKnown);
     t.match(await b.prompt('[[say never]]'), {
       status: 429,
       body: { code: 'quota_reserved', window: 'seven_day' },

@@ -7,7 +7,7 @@ import { attachmentOf } from '../../../../supervisor/attachments/attachment.ts';
 import { become, type Job } from '../../../../supervisor/jobs/job.ts';
 import { Keys } from '../../../../supervisor/jobs/redis/keys.ts';
 import { RedisJobStore } from '../../../../supervisor/jobs/redis/redis-job-store.ts';
-import { cannotRunRedis, redisServer } from '../../../support/redis-server.ts';
+import { cannotRunRedis, patience, redisServer } from '../../../support/redis-server.ts';
 import { sampleJob } from '../../../support/stored-job.ts';
 import { testAttachmentStore } from '../../attachments/store-contract.ts';
 
@@ -18,7 +18,7 @@ t.teardown(() => redis.disconnect());
 
 async function open(t: Test, { name = randomUUID() as string, most = 1_000, replica = 'a' } = {}) {
   const store = new RedisJobStore({
-    ...{ url: server.url, log: silent, name, replica, mostFileBytes: most },
+    ...{ url: server.url, log: silent, name, replica, mostFileBytes: most, deadline: patience },
   });
   await store.open();
   t.teardown(() => store.close());

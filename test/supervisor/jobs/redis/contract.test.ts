@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import t from 'tap';
 import { silent } from '../../../../shared/log.ts';
 import { RedisJobStore } from '../../../../supervisor/jobs/redis/redis-job-store.ts';
-import { cannotRunRedis, redisServer } from '../../../support/redis-server.ts';
+import { cannotRunRedis, patience, redisServer } from '../../../support/redis-server.ts';
 import { testJobStore } from '../store-contract.ts';
 
 const most = 104;
@@ -23,7 +23,7 @@ t.test('a store on Redis', { skip: cannotRunRedis() }, async (t) => {
       const open = async (): Promise<RedisJobStore> => {
         await opened.at(-1)?.close();
         const store = new RedisJobStore({
-          ...{ url: server.url, log: silent, name, replica: 'a' },
+          ...{ url: server.url, log: silent, name, replica: 'a', deadline: patience },
           ...{ mostWaiting: most, ownerLost: lostAfter },
           elapsed: () => elapsed,
         });

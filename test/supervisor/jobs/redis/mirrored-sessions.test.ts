@@ -20,7 +20,7 @@ import { Transcripts } from '../../../../supervisor/sessions/transcripts.ts';
 import { Workspaces } from '../../../../supervisor/sessions/workspaces.ts';
 import { captureLog } from '../../../support/captured-log.ts';
 import { testDirectory } from '../../../support/directory.ts';
-import { cannotRunRedis, redisServer } from '../../../support/redis-server.ts';
+import { cannotRunRedis, patience, redisServer } from '../../../support/redis-server.ts';
 import { sessionRecord } from '../../../support/session-record.ts';
 import { until } from '../../../support/until.ts';
 
@@ -41,7 +41,7 @@ function replicas(t: Test, { most = 1_000, longest = 500 } = {}) {
     const captured = captureLog();
     const { log } = captured;
     const store = new RedisJobStore({
-      ...{ url: server.url, log, name, replica, replicaLost: 60_000 },
+      ...{ url: server.url, log, name, replica, replicaLost: 60_000, deadline: patience },
       elapsed: () => elapsed,
       mirror: { most, expiry: 60_000 },
     });

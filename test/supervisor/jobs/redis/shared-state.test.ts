@@ -9,7 +9,7 @@ import { SpendingLedger } from '../../../../supervisor/spending/spending.ts';
 import { SharedState } from '../../../../supervisor/wiring/share-state.ts';
 import { captureLog } from '../../../support/captured-log.ts';
 import { testDirectory } from '../../../support/directory.ts';
-import { cannotRunRedis, redisServer } from '../../../support/redis-server.ts';
+import { cannotRunRedis, patience, redisServer } from '../../../support/redis-server.ts';
 import { until } from '../../../support/until.ts';
 
 const skip = cannotRunRedis();
@@ -25,7 +25,8 @@ async function startReplica(
   const stateDirectory = testDirectory(t, { [replica]: {} });
   const captured = captureLog();
   const { log } = captured;
-  const store = new RedisJobStore({ url: server.url, log, name: t.name.slice(0, 8), replica });
+  const name = t.name.slice(0, 8);
+  const store = new RedisJobStore({ url: server.url, log, name, replica, deadline: patience });
   await store.open();
   t.teardown(() => store.close());
   const pause = new Pause(`${stateDirectory}/${replica}`, log);
