@@ -134,13 +134,15 @@ export class DiskWatch {
     else if (first.level !== 'full') makeReserve(roomFor(reserve, first.total));
   }
 
-  /** Takes new readings; never rejects. */
+  /** Takes new readings, unless it is stopped meanwhile; never rejects. */
   async measure(): Promise<void> {
     const { low, full } = this.#options;
     const paths = [...new Set([...this.#options.paths, ...this.#limited.keys()])];
     const readings = await Promise.all(
       paths.map((path) => readDisk(path, low, full, this.#limited.get(path))),
     );
+    // The lease may be released by now: nothing is written to the volume any more.
+    if (this.#stopping.signal.aborted) return;
     // Read after the wait: another measurement may have changed the level meanwhile.
     const before = this.level;
     this.#readings = readings.filter((reading) => reading !== undefined);
