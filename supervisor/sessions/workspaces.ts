@@ -82,7 +82,7 @@ export class Workspaces {
   async ended(worker: string): Promise<void> {
     const found = this.#ofWorkers.get(worker);
     this.#ofWorkers.delete(worker);
-    // The next sweep retries.
+    // The next start removes it.
     if (found && !found.bound) await this.remove(found.directory).catch(() => undefined);
   }
 

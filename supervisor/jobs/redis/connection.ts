@@ -56,6 +56,8 @@ export class RedisConnection {
   #connections = 0;
   /** Why the server has no memory for new jobs; null if it has some. */
   #scarcity: string | null = null;
+  /** Whether this connection of the subscriber hears the channel. */
+  #isSubscribed = false;
   /** The problems that were logged last. */
   #warned = '';
   #checked: Promise<void> | undefined;
@@ -99,7 +101,10 @@ export class RedisConnection {
     this.#subscriber.on('message', (_channel: string, message: string) =>
       options.onMessage(message || undefined),
     );
-    this.#subscriber.on('ready', () => void this.#subscribe());
+    this.#subscriber.on('ready', () => {
+      this.#isSubscribed = false;
+      void this.#subscribe();
+    });
   }
 
   /** Why the server cannot be used, or accepts no new jobs; null if it can. */
@@ -174,14 +179,14 @@ export class RedisConnection {
     this.#client.disconnect();
   }
 
-  /** After each connection; never rejects. What was published before the subscription was missed. */
+  /** Never rejects. What was published before the subscription was missed. */
   async #subscribe(): Promise<void> {
     const { channel, onMessage } = this.#options;
-    const isSubscribed = await this.#subscriber.subscribe(channel).then(
+    this.#isSubscribed = await this.#subscriber.subscribe(channel).then(
       () => true,
       () => false,
     );
-    if (isSubscribed && !this.#closed) onMessage(undefined);
+    if (this.#isSubscribed && !this.#closed) onMessage(undefined);
   }
 
   async #check(): Promise<void> {
@@ -207,7 +212,11 @@ export class RedisConnection {
     const { probe } = this.#options;
     const [refusals, connections] = [this.#refusals, this.#connections];
     // A silent subscriber is not the silence of the client.
-    void this.#ask(this.#subscriber, (subscriber) => subscriber.ping());
+    void this.#ask(this.#subscriber, async (subscriber) => {
+      await subscriber.ping();
+      // The server may have refused the subscription: it was busy, or its rules were others.
+      if (!this.#isSubscribed) await this.#subscribe();
+    });
     try {
       const [info, refused] = await Promise.all([
         this.#ask(this.#client, (client) => client.info()),

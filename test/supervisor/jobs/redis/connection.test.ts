@@ -46,6 +46,24 @@ function socketsTo(port: number): number {
     .filter((row) => row[2] === remote && row[9] !== '0').length;
 }
 
+t.test('a subscription that the server has refused is tried again', { skip }, async (t) => {
+  const server = await redisServer(t);
+  const redis = new Redis(server.url);
+  t.teardown(() => redis.disconnect());
+  await redis.acl('SETUSER', 'default', '-subscribe');
+  const store = await openStore(t, { url: server.url, checks: { betweenChecks: 20 } });
+  const refusals = async () => ((await redis.acl('LOG')) as unknown[]).length;
+  await until('the subscription was refused', async () => (await refusals()) > 0);
+  const { job } = await store.add(jobOf());
+  const heard = new Set<string | undefined>();
+  store.onChange((id) => heard.add(id));
+  await redis.acl('SETUSER', 'default', '+subscribe');
+  await until('a change is reported', async () => {
+    await store.update(job.id, (found) => ({ ...found, notes: ['changed'] }));
+    return heard.has(job.id);
+  });
+});
+
 t.test('connections whose packets vanish are made again', { skip }, async (t) => {
   const server = await redisServer(t);
   const proxy = await tcpProxy(t, server.port);
