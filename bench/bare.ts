@@ -9,6 +9,7 @@ import { cliArguments } from '../supervisor/claude/flags.ts';
 import { controlLineOf, userLine } from '../supervisor/claude/protocol.ts';
 import { launchOf } from '../supervisor/profiles/launch.ts';
 import { builtInProfile } from '../supervisor/profiles/profile.ts';
+import { cleanupPeriodDays } from '../supervisor/sessions/retention.ts';
 import { apiKey, settling } from './berth.ts';
 
 /** The directories and the environment of a CLI process. */
@@ -49,11 +50,11 @@ export async function runClaude(
   return { code, output };
 }
 
+/** Milliseconds for which berth keeps unused sessions by default. */
+const defaultRetention = 30 * 24 * 3_600_000;
+
 /** Milliseconds after the end of its input until a process is killed. */
 const longestEnd = 5_000;
-
-/** Days after which the CLI removes unused transcripts, as berth sets it by default. */
-const cleanupPeriodDays = 31;
 
 /**
  * A process with the flags and the variables of berth's worker, and nothing between it and the
@@ -66,7 +67,8 @@ export class BareProcess {
   constructor({ environment, workspace }: Place, path = 'claude') {
     const launch = launchOf(builtInProfile(0), {}, String(environment.CLAUDE_CONFIG_DIR));
     const sessionId = crypto.randomUUID();
-    const flags = { ...launch.options, sessionId, noHooks: true, cleanupPeriodDays };
+    const retention = { cleanupPeriodDays: cleanupPeriodDays(defaultRetention) };
+    const flags = { ...launch.options, sessionId, noHooks: true, ...retention };
     this.#child = spawn(path, cliArguments(flags), {
       env: { ...environment, ...launch.environment },
       cwd: workspace,

@@ -108,6 +108,8 @@ function bareNewContext(place: Place, cleanup: AsyncDisposableStack): Rival {
 async function bareFollowUp(place: Place, cleanup: AsyncDisposableStack): Promise<Rival> {
   const bare = await BareProcess.warm(place);
   cleanup.defer(() => bare.stop());
+  // The session of berth has had a turn too.
+  await bare.prompt(prompt);
   return { name: 'bare, follow-up', ready: () => delay(pause), run: () => bare.prompt(prompt) };
 }
 

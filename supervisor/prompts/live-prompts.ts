@@ -1,7 +1,7 @@
 /**
  * The prompts under way, from their acceptance to their answer. `LivePrompt` is one prompt: an id, one
- * AbortController, one state and the sessions that its turn serves. `LivePrompts` is the registry of them: the
- * pause, revoked tokens, a lost login, the drain and the sessions use it.
+ * AbortController, one state, one time limit (`PromptDeadline`) and the sessions that its turn serves. `LivePrompts`
+ * is the registry of them: the pause, revoked tokens, a lost login, the drain and the sessions use it.
  * Invariants: the state changes only in `become`, along the table below. A prompt is in the registry until it
  * has ended, and no other part keeps a list of prompts. The first reason to interrupt a prompt stays.
  */
@@ -140,7 +140,7 @@ export class LivePrompt {
  * The time limit of a prompt. The waits of a job for a worker and for an approval do not count.
  * Invariant: `onOver` is called once at most, and never after `stop`.
  */
-export class PromptDeadline {
+class PromptDeadline {
   readonly #onOver: () => void;
   #left: number;
   #since = performance.now();
