@@ -275,7 +275,7 @@ export const eventsOfSupervisor = {
   draining: event('info', 'the server is stopping and finishes running prompts', 'prompts'),
   settings_ignored: event(
     'error',
-    'the CLI ignores settings.json, or a rule or a hook in settings.json; prompts are refused (`BERTH_SETTINGS_CHECK`)',
+    'the CLI ignores settings.json, a rule or a hook in it, or another settings file; prompts are refused (`BERTH_SETTINGS_CHECK`)',
     'problems',
   ),
   settings_in_force: event('info', 'settings that the CLI ignored apply again'),

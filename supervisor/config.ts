@@ -259,7 +259,7 @@ export const supervisorDefinitions = {
     schema: choice('refuse', 'warn'),
     default: 'refuse',
     description:
-      'What happens when the CLI ignores settings.json, or a deny rule or a hook in it. `refuse`: prompts are answered with `configuration_invalid` until it is fixed. `warn`: prompts run without it; the log, /v1/status and a metric report it.',
+      'What happens when the CLI ignores settings.json, a deny rule or a hook in it, or another settings file. `refuse`: prompts are answered with `configuration_invalid` until it is fixed. `warn`: prompts run without it; the log, /v1/status and a metric report it.',
   }),
   workingDirectory: setting({
     name: 'BERTH_WORKING_DIRECTORY',

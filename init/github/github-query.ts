@@ -3,7 +3,8 @@
  * the git server and at most once a day, because its answer (expiry of the token, a new name) is
  * only a warning then.
  * Invariant: a successful run does not wait for the query, except for two seconds after seven
- * interrupted queries in a row. Only the init that stays waits for the answer, once a day.
+ * interrupted queries in a row. Only the init that stays waits for the answer, and repeats a query
+ * that had none.
  */
 
 import type { Log } from '../../shared/log.ts';
@@ -64,8 +65,9 @@ export async function startGitHubQuery(options: GitHubQueryOptions): Promise<Git
   const signal = AbortSignal.any([options.signal, end.signal]);
   const sinceLast = earlier ? now() - Date.parse(earlier.looked_at) : day;
   // A clock that was set back must not delay the query for ever.
-  const unanswered = (earlier?.cut_short ?? 0) > 0;
-  const due = sinceLast >= day || sinceLast < 0 || (unanswered && options.repeats === true);
+  const cuts = earlier?.cut_short ?? 0;
+  const isRepeat = cuts > 0 && options.repeats === true;
+  const due = sinceLast >= day || sinceLast < 0 || isRepeat;
   const query = () => preflight({ ...options, isApp: app !== undefined, signal });
   let running = due ? query() : undefined;
 
@@ -76,9 +78,9 @@ export async function startGitHubQuery(options: GitHubQueryOptions): Promise<Git
     },
     async finish() {
       let expiry = earlier?.token_expires_at;
-      let answered = !unanswered;
+      let answered = cuts === 0;
       if (running) {
-        const usual = (earlier?.cut_short ?? 0) >= mostCutShort ? patience : 0;
+        const usual = cuts >= mostCutShort ? patience : 0;
         const wait = options.patience ?? usual;
         const found = await within(running, wait, signal);
         if (found?.problem) {
@@ -88,7 +90,7 @@ export async function startGitHubQuery(options: GitHubQueryOptions): Promise<Git
         if (found?.answered) expiry = found.tokenExpiresAt?.toISOString();
         await known.replace({
           looked_at: new Date(now()).toISOString(),
-          cut_short: answered ? 0 : (earlier?.cut_short ?? 0) + 1,
+          cut_short: answered ? 0 : isRepeat ? cuts : cuts + 1,
           token_expires_at: expiry,
         });
       }

@@ -27,7 +27,7 @@ export interface ProcessOptions {
    * run no turn without a prompt.
    */
   deniesWakeUps?: boolean;
-  /** Called when a turn without a prompt begins. */
+  /** Called when a turn without a prompt begins, and before a limit that is reported outside of turns. */
   onUnpromptedBegin?: () => void;
   /** Called with what the API reports about the account's limit in a turn without a prompt. */
   onLimit?: (limit: UsageLimit) => void;

@@ -268,7 +268,11 @@ export class ClaudeProcess {
         }
         if (message.kind === 'session') this.#noteOwnTurn();
         const limit = limitIn(message);
-        if (limit) this.#options.onLimit?.(limit);
+        if (limit) {
+          // For example of a background agent.
+          if (!this.#unprompted.inTurn) this.#options.onUnpromptedBegin?.();
+          this.#options.onLimit?.(limit);
+        }
       }
     }
   }

@@ -2,7 +2,8 @@
  * Refuses prompts while the CLI ignores protective settings: a denial or a hook that is in
  * settings.json and not in force.
  * Invariants: a process is queried after its start, and again when settings.json has changed, or
- * another file that some process has ignored: a running process reads them again. A process that
+ * another file that some process has ignored: a running process reads them again. What is known
+ * about another file counts for half a minute: its name need not be that of a file. A process that
  * does not reply causes no refusal.
  */
 import { statSync } from 'node:fs';
@@ -22,6 +23,8 @@ export interface SettingsGuardOptions {
   configDirectory: string;
   policy: 'refuse' | 'warn';
   log: Log;
+  /** Milliseconds of a monotonic clock. */
+  now?: () => number;
 }
 
 /** Milliseconds that a process has to report what it ignores; it usually needs a few. */
@@ -34,6 +37,8 @@ interface Judgement {
   /** The versions of the files that were judged, by path. */
   versions: Versions;
   ignored: readonly IgnoredSettings[];
+  /** By the monotonic clock. */
+  at: number;
 }
 
 type Versions = ReadonlyMap<string, string>;
@@ -41,9 +46,13 @@ type Versions = ReadonlyMap<string, string>;
 /** Files beside settings.json whose versions are watched. */
 const mostOthers = 20;
 
+/** Milliseconds for which a judgement about them counts. */
+const othersCount = 30_000;
+
 export class SettingsGuard {
   readonly #options: SettingsGuardOptions;
   readonly #file: string;
+  readonly #now: () => number;
   readonly #judged = new WeakMap<Process, Judgement>();
   /** Files that a process has ignored: the settings of an administrator, for example. */
   readonly #others = new Set<string>();
@@ -52,6 +61,7 @@ export class SettingsGuard {
 
   constructor(options: SettingsGuardOptions) {
     this.#options = options;
+    this.#now = options.now ?? (() => performance.now());
     this.#file = join(options.configDirectory, 'settings.json');
   }
 
@@ -60,12 +70,12 @@ export class SettingsGuard {
     const versions = this.#versions();
     const last = this.#last;
     if (last && isOf(last, versions)) return last.ignored;
-    // Only a process knows other files: what it has reported counts until they change.
-    const unchanged = last?.ignored.filter(({ file }) => {
-      return file !== this.#file && last.versions.get(file) === versions.get(file);
-    });
-    const ignored = [...this.#byOwnRule(), ...(unchanged ?? [])];
-    this.#last = { versions, ignored };
+    // What a process has reported counts until the file changes.
+    const isSame = (file: string): boolean =>
+      versions.has(file) && last?.versions.get(file) === versions.get(file);
+    const own = isSame(this.#file) ? [] : this.#byOwnRule();
+    const ignored = [...own, ...(last?.ignored ?? []).filter(({ file }) => isSame(file))];
+    this.#last = { versions, ignored, at: last?.at ?? this.#now() };
     this.#logIgnored(ignored);
     return ignored;
   }
@@ -80,7 +90,9 @@ export class SettingsGuard {
    * @throws BerthError `configuration_invalid` if settings that protect are known to be ignored
    */
   assertInForce(): void {
-    this.#refuse(this.ignored);
+    const { ignored } = this;
+    const isRecent = this.#last !== undefined && this.#counts(this.#last);
+    this.#refuse(isRecent ? ignored : ignored.filter(({ file }) => file === this.#file));
   }
 
   /** @throws BerthError `configuration_invalid` if the process ignores settings that protect */
@@ -103,23 +115,32 @@ export class SettingsGuard {
 
   async #judge(process: Process): Promise<readonly IgnoredSettings[]> {
     const known = this.#judged.get(process);
-    if (known && isOf(known, this.#versions())) return known.ignored;
+    if (known && isOf(known, this.#versions()) && this.#counts(known)) return known.ignored;
+    let reported: readonly IgnoredSettings[] = [];
     for (;;) {
       // Read before the query: a file that changes meanwhile is judged again.
       const versions = this.#versions();
       const ignored = await this.#ask(process);
-      if (ignored === undefined) return [];
+      if (ignored === undefined) return reported;
+      reported = ignored;
       const unwatched = ignored.filter(({ file }) => !versions.has(file));
       for (const { file } of unwatched) {
         if (this.#others.size < mostOthers) this.#others.add(file);
       }
       if (unwatched.some(({ file }) => this.#others.has(file))) continue;
-      const judgement = { versions, ignored };
+      const judgement = { versions, ignored, at: this.#now() };
       this.#judged.set(process, judgement);
-      this.#last = judgement;
-      this.#logIgnored(ignored);
+      if (isOf(judgement, this.#versions())) {
+        this.#last = judgement;
+        this.#logIgnored(ignored);
+      }
       return ignored;
     }
+  }
+
+  #counts({ ignored, at }: Judgement): boolean {
+    const isAboutOthers = ignored.some(({ file }) => file !== this.#file);
+    return !isAboutOthers || this.#now() - at < othersCount;
   }
 
   async #ask(process: Process): Promise<IgnoredSettings[] | undefined> {

@@ -138,8 +138,8 @@ export class SessionCatalog {
 
   /**
    * Removes a session without content, because its process was lost before its first prompt was
-   * written to the transcript. Never rejects: a session that cannot be removed stays, and retention
-   * removes it.
+   * written to the transcript. Never rejects: a session that cannot be removed stays, for its
+   * owner and for retention.
    */
   async discard(id: string): Promise<void> {
     const { store, log } = this.#options;

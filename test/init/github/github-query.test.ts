@@ -128,6 +128,7 @@ t.test(
 t.test('an init that stays repeats a query that had no answer', async (t) => {
   const { api, look, file } = await prepare(t, { hang: true });
   const cut = await look(noon);
+  await until('it is asked', () => api.requests.length > 0);
   t.equal(await cut.finish(), false);
   await cut.close();
   const asked = api.requests.length;

@@ -39,6 +39,36 @@ t.test('another ignored file refuses prompts until it is corrected', async (t) =
   t.equal(queries, before, 'a judgement is kept');
 });
 
+t.test('what is known of settings without a file counts for half a minute', async (t) => {
+  const { config: configDirectory } = await makeSurroundings(t);
+  const { log } = captureLog();
+  const clock = { now: 0 };
+  const now = () => clock.now;
+  const guard = new SettingsGuard({ configDirectory, policy: 'refuse', log, now });
+  let errors = [{ file: 'remote managed settings', message: 'not JSON' }];
+  const process = { control: async () => ({ sources: [], errors }) };
+  await guard.note(process);
+  const refused = { code: 'configuration_invalid' };
+  t.throws(() => guard.assertInForce(), refused);
+  clock.now = 30_000;
+  t.doesNotThrow(() => guard.assertInForce(), 'the process is asked again');
+  await t.rejects(guard.check(process), refused);
+  t.throws(() => guard.assertInForce(), refused);
+  errors = [];
+  await t.rejects(guard.check(process), refused, 'not asked for each prompt');
+  clock.now = 60_000;
+  await t.resolves(guard.check(process));
+  t.same(guard.ignored, []);
+});
+
+t.test('no reply to the second question leaves the answer to the first', async (t) => {
+  const { config: configDirectory } = await makeSurroundings(t);
+  const guard = new SettingsGuard({ configDirectory, policy: 'refuse', log: captureLog().log });
+  const answers = [{ sources: [], errors: [{ file: '/etc/managed', message: 'not JSON' }] }];
+  const control = async () => answers.pop() ?? Promise.reject(new Error('it has ended'));
+  await t.rejects(guard.check({ control }), { code: 'configuration_invalid' });
+});
+
 t.test('a settings.json that is a symlink to itself fails no start of a process', async (t) => {
   const surroundings = await makeSurroundings(t);
   const { config: configDirectory } = surroundings;

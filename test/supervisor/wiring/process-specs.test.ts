@@ -52,14 +52,12 @@ t.test('the own directory of a process that could not be started is removed', as
   t.throws(() => workspaces.directoryOf('worker-1'), { code: 'cli_unavailable' });
 });
 
-/** Each odd line begins a turn without a prompt; each even line reports a limit that is reached. */
+/** Begins a turn without a prompt at `initialize`, and reports a limit at `interrupt`. */
 const worksAlone = `#!${process.execPath}
 const flag = process.argv.find((each) => each.startsWith('--session-id='));
 const say = (message) => console.log(JSON.stringify(message));
-let lines = 0;
-process.stdin.on('data', () => {
-  lines += 1;
-  if (lines % 2 === 0) say({ type: 'rate_limit_event', rate_limit_info: { status: 'rejected' } });
+process.stdin.on('data', (line) => {
+  if (JSON.parse(line).request.subtype === 'interrupt') say({ type: 'rate_limit_event', rate_limit_info: { status: 'rejected' } });
   else say({ type: 'system', subtype: 'init', session_id: flag.slice(13), model: 'm', skills: [] });
 });
 `;
@@ -91,20 +89,25 @@ t.test(
       } as unknown as ProcessSpecsOptions);
       const prompt = { profile: builtInProfile(1), overrides: {} } as Prompt;
       const child = specs.of(prompt).launch(`worker-${readsLoginAgain}`);
-      const writeLine = () => void child.control({ subtype: 'interrupt' }).catch(() => undefined);
+      t.teardown(() => child.terminate(1_000));
+      const reportLimit = async (): Promise<void> => {
+        const before = ofEarlier.length;
+        void child.control({ subtype: 'interrupt' }).catch(() => undefined);
+        await until('the limit was heard', () => ofEarlier.length > before);
+      };
       replaceAccount();
-      writeLine();
+      await reportLimit();
+      replaceAccount();
+      void child.control({ subtype: 'initialize' }).catch(() => undefined);
       await until('the turn has begun', () => child.works);
-      writeLine();
-      await until('the limit was heard', () => ofEarlier.length === 1);
+      await reportLimit();
       replaceAccount();
-      const since = child.lastOutput;
-      writeLine();
-      await until('the turn goes on', () => child.lastOutput > since);
-      writeLine();
-      await until('the limit was heard again', () => ofEarlier.length === 2);
-      t.same(ofEarlier, [!readsLoginAgain, true]);
-      await child.terminate(1_000);
+      await reportLimit();
+      t.same(
+        ofEarlier,
+        [!readsLoginAgain, !readsLoginAgain, true],
+        'outside of turns, in a turn, after a change in the turn',
+      );
     }
   },
 );

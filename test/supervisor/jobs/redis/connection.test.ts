@@ -9,7 +9,7 @@ import {
 import { captureLog } from '../../../support/captured-log.ts';
 import { freePort } from '../../../support/free-port.ts';
 import { jobOf } from '../../../support/job.ts';
-import { cannotRunRedis, redisServer } from '../../../support/redis-server.ts';
+import { cannotRunRedis, patience, redisServer } from '../../../support/redis-server.ts';
 import { tcpProxy } from '../../../support/tcp-proxy.ts';
 import { until } from '../../../support/until.ts';
 
@@ -17,7 +17,7 @@ const skip = cannotRunRedis();
 
 async function openStore(
   t: Test,
-  options: Pick<RedisJobStoreOptions, 'url' | 'checks'>,
+  options: Pick<RedisJobStoreOptions, 'url' | 'checks' | 'deadline'>,
 ): Promise<RedisJobStore> {
   const store = new RedisJobStore({ log: captureLog().log, replica: 'a', ...options });
   await store.open();
@@ -51,7 +51,8 @@ t.test('a subscription that the server has refused is tried again', { skip }, as
   const redis = new Redis(server.url);
   t.teardown(() => redis.disconnect());
   await redis.acl('SETUSER', 'default', '-subscribe');
-  const store = await openStore(t, { url: server.url, checks: { betweenChecks: 20 } });
+  const checks = { betweenChecks: 20 };
+  const store = await openStore(t, { url: server.url, checks, deadline: patience });
   const refusals = async () => ((await redis.acl('LOG')) as unknown[]).length;
   await until('the subscription was refused', async () => (await refusals()) > 0);
   const { job } = await store.add(jobOf());
