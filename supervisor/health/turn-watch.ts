@@ -1,4 +1,7 @@
-/** Watches one turn for hangs: of the CLI itself, and of the `apiKeyHelper` that the CLI waits for. */
+/**
+ * Gives the watchdog, and the watch of the `apiKeyHelper`, the messages of one turn: tools, retries,
+ * questions to a person.
+ */
 import type { BerthError } from '../../shared/errors.ts';
 import type { ClaudeProcess } from '../claude/process.ts';
 import type { CliMessage } from '../claude/protocol.ts';
