@@ -64,9 +64,9 @@ export async function startGitHubQuery(options: GitHubQueryOptions): Promise<Git
   const end = new AbortController();
   const signal = AbortSignal.any([options.signal, end.signal]);
   const sinceLast = earlier ? now() - Date.parse(earlier.looked_at) : day;
-  // A clock that was set back must not delay the query for ever.
   const cuts = earlier?.cut_short ?? 0;
   const isRepeat = cuts > 0 && options.repeats === true;
+  // A clock that was set back must not delay the query for ever.
   const due = sinceLast >= day || sinceLast < 0 || isRepeat;
   const query = () => preflight({ ...options, isApp: app !== undefined, signal });
   let running = due ? query() : undefined;

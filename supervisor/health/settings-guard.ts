@@ -4,7 +4,7 @@
  * Invariants: a process is queried after its start, and again when settings.json has changed, or
  * another file that some process has ignored: a running process reads them again. What is known
  * about another file counts for half a minute: its name need not be that of a file. A process that
- * does not reply causes no refusal.
+ * does not reply causes no new refusal.
  */
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -115,8 +115,10 @@ export class SettingsGuard {
 
   async #judge(process: Process): Promise<readonly IgnoredSettings[]> {
     const known = this.#judged.get(process);
-    if (known && isOf(known, this.#versions()) && this.#counts(known)) return known.ignored;
-    let reported: readonly IgnoredSettings[] = [];
+    const isUnchanged = known && isOf(known, this.#versions());
+    if (isUnchanged && this.#counts(known)) return known.ignored;
+    // Without a reply, what was reported of the same files counts still.
+    let reported = isUnchanged ? known.ignored : [];
     for (;;) {
       // Read before the query: a file that changes meanwhile is judged again.
       const versions = this.#versions();

@@ -46,7 +46,10 @@ t.test('what is known of settings without a file counts for half a minute', asyn
   const now = () => clock.now;
   const guard = new SettingsGuard({ configDirectory, policy: 'refuse', log, now });
   let errors = [{ file: 'remote managed settings', message: 'not JSON' }];
-  const process = { control: async () => ({ sources: [], errors }) };
+  let replies = true;
+  const control = async () =>
+    replies ? { sources: [], errors } : Promise.reject(new Error('it is stuck'));
+  const process = { control };
   await guard.note(process);
   const refused = { code: 'configuration_invalid' };
   t.throws(() => guard.assertInForce(), refused);
@@ -57,6 +60,9 @@ t.test('what is known of settings without a file counts for half a minute', asyn
   errors = [];
   await t.rejects(guard.check(process), refused, 'not asked for each prompt');
   clock.now = 60_000;
+  replies = false;
+  await t.rejects(guard.check(process), refused, 'without a reply nothing is corrected');
+  replies = true;
   await t.resolves(guard.check(process));
   t.same(guard.ignored, []);
 });
