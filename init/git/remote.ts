@@ -6,11 +6,11 @@
  * server is thrown as a BerthError with its remedy.
  */
 import nodeFs from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fetch as gitFetch, listServerRefs, type ServerRef } from 'isomorphic-git';
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { nearest } from '../../shared/nearest.ts';
+import { pause } from '../../shared/waiting.ts';
 import { Conversation, type Refs } from './conversation.ts';
 import type { GitDirectory } from './git-directory.ts';
 import { asRemoteError } from './remote-errors.ts';
@@ -88,9 +88,8 @@ export function createRemote(options: RemoteOptions): Remote {
           wait_ms: wait,
           error: remoteError,
         });
-        await delay(wait, undefined, { signal }).catch(() => {
-          throw remoteError;
-        });
+        await pause(wait, signal);
+        if (signal.aborted) throw remoteError;
       }
     }
   };

@@ -2,6 +2,7 @@
  * The lock files of the CLI (2.1.330): their names, their holders, and when a lock counts as left
  * behind. A lock is an empty directory that its holder touches every 5 s. The lock of a token
  * refresh has a record that names its holder; the other two locks have no record.
+ * init reserves the same names in `init/volume/paths.ts`, since it imports nothing of the supervisor.
  * Invariants: only empty directories are removed; a lock that was taken after it was seen is not
  * removed.
  */

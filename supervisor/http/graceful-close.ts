@@ -8,8 +8,9 @@
  * so answers are held back until the listener has closed: then no client is about to connect.
  */
 import type { Server, ServerResponse } from 'node:http';
-import { setImmediate as turn, setTimeout as wait } from 'node:timers/promises';
+import { setImmediate as turn } from 'node:timers/promises';
 import { BerthError } from '../../shared/errors.ts';
+import { pause } from '../../shared/waiting.ts';
 
 /** Milliseconds in which a client must have read its answer. */
 const readTime = 3_000;
@@ -83,7 +84,7 @@ export class GracefulClose {
     for (;;) {
       const now = performance.now();
       const left = Math.min(this.#lastConnection + quiet, deadline) - now;
-      if (left > 0) await wait(left);
+      if (left > 0) await pause(left);
       const before = this.#lastConnection;
       await turn();
       if (this.#lastConnection === before || now > deadline) return;

@@ -1,7 +1,7 @@
 /**
  * The API server: serves the table of routes, with authentication, limits and errors.
- * Invariants: without a valid token only the rows of the table that `anyone` may call are answered,
- * and every error is a problem with a code.
+ * Invariants: without a valid token only the rows of the table that `anyone`, or the holder of a `link`,
+ * may call are answered. Every error is a problem with a code.
  */
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';

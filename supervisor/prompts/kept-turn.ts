@@ -4,13 +4,13 @@
  */
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { setTimeout as delay } from 'node:timers/promises';
+import { pause } from '../../shared/waiting.ts';
 
 /** Bytes of a transcript that are read, from its end. */
 const mostBytes = 16 * 1024 * 1024;
 /** The CLI writes the transcript after its answer: how often it is read, and milliseconds between reads. */
 const mostLooks = 10;
-const pause = 100;
+const betweenLooks = 100;
 
 /**
  * Resolves to false if the transcript does not end with the answer to that prompt; never rejects.
@@ -21,7 +21,7 @@ export async function isKept(transcript: string | undefined, promptId: string): 
   for (let look = 1; ; look++) {
     if (await endsAnswered(transcript, promptId).catch(() => false)) return true;
     if (look === mostLooks) return false;
-    await delay(pause);
+    await pause(betweenLooks);
   }
 }
 

@@ -2,9 +2,9 @@
  * Connects the memory guard and the pool, which do not know each other: lists the workers for the
  * guard, carries out its decisions, and removes what a worker leaves behind.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import { BerthError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import { pause } from '../../shared/waiting.ts';
 import { marksOf } from '../claude/environment.ts';
 import { refreshEnded } from '../claude/locks.ts';
 import type { SupervisorConfig } from '../config.ts';
@@ -148,7 +148,7 @@ export class PoolMemory {
     // Starts that failed because of the pids limit can succeed now.
     if (reason === 'processes') void gone.then(() => this.#pool.renew());
     if (pid !== undefined) await this.#refreshes.get(pid);
-    await delay(grace);
+    await pause(grace);
     if (this.#pool.workers.includes(worker)) {
       await killMarked(marksOf(this.#config.configDirectory, worker.name));
     }

@@ -8,6 +8,7 @@
  */
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { LRUCache } from 'lru-cache';
 import { digestOf } from '../../shared/digest.ts';
 import { messageOf } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
@@ -34,12 +35,13 @@ export class SpareTrees {
   /** By repository and folder; the least recently made is the first. */
   readonly #trees = new Map<string, SpareTree>();
   /** The places that were used last, as many as there may be trees. */
-  readonly #wanted = new Set<string>();
+  readonly #wanted: LRUCache<string, true>;
   readonly #work = new SerialQueue();
   readonly #stopping = new AbortController();
 
   constructor(options: SpareTreesOptions) {
     this.#options = options;
+    this.#wanted = new LRUCache({ max: Math.max(1, options.most) });
   }
 
   /** The number of trees that are ready. */
@@ -59,9 +61,7 @@ export class SpareTrees {
     const { most, log } = this.#options;
     if (most === 0) return Promise.resolve();
     const key = keyOf(place);
-    this.#wanted.delete(key);
-    this.#wanted.add(key);
-    for (const oldest of [...this.#wanted].slice(0, -most)) this.#wanted.delete(oldest);
+    this.#wanted.set(key, true);
     return this.#work
       .add(() => this.#make(key, stage))
       .catch((error: unknown) => {

@@ -9,7 +9,7 @@ import { Redis, type RedisOptions } from 'ioredis';
 import { backoff } from '../../../shared/backoff.ts';
 import { BerthError, messageOf } from '../../../shared/errors.ts';
 import type { Log } from '../../../shared/log.ts';
-import { withDeadline } from '../../../shared/waiting.ts';
+import { withDeadline, within } from '../../../shared/waiting.ts';
 import { isReplica, memoryProblem, problemsOf } from './server-check.ts';
 
 export interface RedisConnectionOptions {
@@ -174,7 +174,7 @@ export class RedisConnection {
     this.#problem = 'berth is shutting down';
     this.#subscriber.disconnect();
     if (this.#client.status === 'ready') {
-      await withDeadline(this.#client.quit(), 1_000, () => undefined).catch(() => {});
+      await within(this.#client.quit(), 1_000).catch(() => {});
     }
     this.#client.disconnect();
   }
