@@ -11,6 +11,8 @@ import type { AttachmentsBody } from './attachment-fields.ts';
 
 /** Parts of each kind: above the limits of attachments and fields, which have better messages. */
 const most = { files: 1_000, fields: 64, headerPairs: 32 };
+/** Characters of the name of a field. The parser has a limit for it too, and does not apply it to this type. */
+const longestName = 100;
 
 /** The parts of a form, in their order. */
 export interface Form {
@@ -37,13 +39,14 @@ export async function readMultipart(request: IncomingMessage, limit: number): Pr
   try {
     parser = new Busboy({
       headers: request.headers as BusboyHeaders,
-      limits: { ...most, fieldSize: limit, fileSize: limit, fieldNameSize: 100 },
+      limits: { ...most, fieldSize: limit, fileSize: limit },
     });
   } catch (error) {
     throw malformed((error as Error).message);
   }
-  parser.on('field', (name, value, nameCut) => {
-    if (nameCut) reject(malformed('the name of a part is too long'));
+  parser.on('field', (name: string | undefined, value) => {
+    if (name === undefined) reject(malformed('a part has no name'));
+    else if (name.length > longestName) reject(malformed('the name of a part is too long'));
     else fields.push([name, value]);
   });
   parser.on('file', (_field, stream, name, _encoding, type) => {
