@@ -1,3 +1,7 @@
+/**
+ * Builds the environment of worker threads.
+ * Invariant: a thread gets no variable of the process, so no secret, except the directory of compiled code.
+ */
 import { getCompileCacheDir } from 'node:module';
 import { dirname } from 'node:path';
 

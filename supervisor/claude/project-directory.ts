@@ -1,3 +1,8 @@
+/**
+ * Computes the name of the directory in which the CLI keeps the transcripts of a working directory.
+ * Invariant: the name is the one that the CLI computes itself, so both find the same transcripts.
+ */
+
 /** The longest name that the CLI keeps whole. */
 const longest = 200;
 
