@@ -105,7 +105,7 @@ async function holding(stateDirectory: string, { applied, pending }: Volume): Pr
     const ago = formatDuration(minutes * 60_000);
     rows.push(['holds', name(applied), `confirmed by the git server ${ago} ago`]);
   }
-  if (pending) rows.push(['on its way', `to ${name(pending)}`]);
+  if (pending) rows.push(['pending', `change to ${name(pending)}`]);
   return rows;
 }
 
@@ -119,10 +119,10 @@ function files(steps: readonly Step[]): Row[] {
     ['damaged', (step) => isDamage(step) && step.local.kind !== 'missing'],
     ['differing', ({ action }) => action.kind === 'write' || action.kind === 'remove'],
   ];
-  const told = new Set<Step>();
+  const printed = new Set<Step>();
   for (const [name, is] of kinds) {
-    const all = steps.filter((step) => !told.has(step) && is(step));
-    for (const step of all) told.add(step);
+    const all = steps.filter((step) => !printed.has(step) && is(step));
+    for (const step of all) printed.add(step);
     if (all.length > 0) rows.push([name, ...shortened(all.map(({ path }) => path))]);
   }
   return rows;

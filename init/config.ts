@@ -175,7 +175,7 @@ export const initDefinitions = {
     schema: duration(1_000, 24 * 3_600_000),
     optional: true,
     description:
-      'With a value, init stays after it has prepared the volume, as a sidecar: it asks the git server for a new commit this often, and writes the commit to the volume while sessions run. Without a value init ends after it has prepared the volume.',
+      'With a value, init stays after it has prepared the volume, as a sidecar: it checks the git server for a new commit at this interval, and writes the commit to the volume while sessions run. Without a value init ends after it has prepared the volume.',
   }),
   syncListen: setting({
     name: 'BERTH_SYNC_LISTEN',

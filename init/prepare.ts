@@ -220,7 +220,7 @@ async function run(run: Run): Promise<InitReport> {
       !live && (config.cli || isDirectory(join(stateDirectory, installedDirectory)))
         ? await steps.run('cli', async () => {
             const { provideCli } = await import('./cli/cli.ts');
-            // A tenth of the remaining time is for going on with an earlier CLI.
+            // A tenth of the remaining time is for continuing with an earlier CLI.
             const patience = Math.ceil((config.timeout - (performance.now() - started)) * 0.9);
             const wanted = config.cli;
             return provideCli({ stateDirectory, wanted, lease, signal, patience, log });

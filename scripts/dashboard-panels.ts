@@ -295,7 +295,7 @@ export const rows: Readonly<Record<string, readonly Panel[]>> = {
     {
       ...{ title: 'Left out of the proposal', unit: 'short', width: 4, stacked: true },
       means:
-        'Changed files on the volume that are not proposed. secret: look at the file, it may have a secret.',
+        'Changed files on the volume that are not proposed. secret: check the file, it may have a secret.',
       queries: { '{{reason}}': 'max by (reason) (berth_proposals_left_out{@}) > 0' },
     },
     {

@@ -536,7 +536,7 @@ export const eventsOfSupervisor = {
   ),
   session_adopted: event(
     'info',
-    'a session of a replica that is gone goes on here, from the copy of its transcript in Redis',
+    'this replica took over a session of a lost replica, from the copy of its transcript in Redis',
     'session_id token profile bytes',
   ),
   session_unmirrored: event(
@@ -590,7 +590,7 @@ export const eventsOfSupervisor = {
   ),
   sync_unfinished: event(
     'warn',
-    'init has not finished a change of the configuration in time; prompts go on',
+    'init has not finished a change of the configuration in time; prompts are served again',
     'commit',
   ),
   configuration_distrusted: event(

@@ -21,7 +21,7 @@ import { ageOf } from '../report.ts';
 import { assertDirectory, volumeEntries } from '../volume/subdirectory.ts';
 import { inspectVolume, type Volume } from '../volume/volume.ts';
 import { Upstream } from './upstream.ts';
-import { type Found, fromVolume, goingOn } from './without-server.ts';
+import { continuingWith, type Found, fromVolume } from './without-server.ts';
 
 export interface Source extends Found {
   /** The records of the volume that the commit is reconciled with. */
@@ -60,7 +60,7 @@ export interface SourceOptions {
   signal: AbortSignal;
 }
 
-/** The git server's share of what is left of BERTH_TIMEOUT: the rest is for going on without the server. */
+/** The git server's share of what is left of BERTH_TIMEOUT: the rest is for continuing without the server. */
 const serverShare = 0.75;
 
 /** @throws BerthError `remote_unavailable`, `remote_refused` */
@@ -109,7 +109,7 @@ export async function wantedCommit(options: SourceOptions): Promise<Source> {
     const finish = async () => undefined;
     const other = await options.avoid?.(kept.commit.id, { directory, volume: found, signal });
     if (other) return { ...common, ...other, volume: found, finish, instead: fail };
-    log.error('remote_failed', goingOn(kept), {
+    log.error('remote_failed', continuingWith(kept), {
       error: failure,
       commit: kept.commit.id,
       age_ms: ageOf(kept.confirmedAt),

@@ -119,8 +119,8 @@ export async function canFinish(
 }
 
 /** One sentence for the log. */
-export function goingOn({ commit, confirmedAt }: Found): string {
+export function continuingWith({ commit, confirmedAt }: Found): string {
   const minutes = Math.max(1, Math.round(ageOf(confirmedAt) / 60_000));
   const age = formatDuration(minutes * 60_000);
-  return `the git server failed; going on with ${commit.id.slice(0, 7)}, confirmed ${age} ago`;
+  return `the git server failed; continuing with ${commit.id.slice(0, 7)}, confirmed ${age} ago`;
 }

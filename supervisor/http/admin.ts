@@ -93,6 +93,6 @@ export function assertAdmin(
   audit(log, tokenName, action, { refused: true });
   throw new BerthError(
     'forbidden',
-    `cannot ${action} the server: the token ${tokenName} may not; use one that the profiles file allows to`,
+    `cannot ${action} the server: the token ${tokenName} may not; use a token that the profiles file allows to administer it`,
   );
 }

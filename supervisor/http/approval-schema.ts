@@ -20,7 +20,7 @@ export const decisionSchema = z
     updated_input: z
       .record(z.string(), z.unknown(), { error: 'expected the input of the tool' })
       .optional()
-      .describe('With allow: the whole input of the tool, in the place of the one of the model'),
+      .describe('With allow: the whole input of the tool, which replaces that of the model'),
   })
   .refine(({ decision, message }) => decision === 'deny' || message === undefined, {
     error: 'expected only with deny',

@@ -244,7 +244,7 @@ export const routes: readonly Route[] = [
     ...{ callers: 'owner', of: 'job' },
     summary: 'One job, with its result',
     description:
-      'With `wait` the answer comes when the job has ended, or after that time. It comes earlier if the server stops; then ask again.',
+      'With `wait` the answer comes when the job has ended, or after that time. It comes earlier if the server stops; then repeat the request.',
     params: jobIdSchema,
     query: waitSchema,
     answer: jobViewSchema,
@@ -292,7 +292,7 @@ export const routes: readonly Route[] = [
     ...{ callers: 'owner', of: 'job' },
     summary: 'The events of a job, as server-sent events',
     description:
-      'The events so far, with ids, then what follows, until the job has ended. The newest 1,000 events are kept; `missed` says which are gone. 204 if the job has ended and the client has all its events.',
+      'The events so far, with ids, then what follows, until the job has ended. The newest 1,000 events are kept; `missed` has the range of ids that were dropped. 204 if the job has ended and the client has all its events.',
     params: jobIdSchema,
     query: eventsQuerySchema,
     problems: ['job_store_unavailable'],

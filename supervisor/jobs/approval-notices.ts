@@ -113,7 +113,7 @@ export class ApprovalNotices {
         return;
       } catch (error) {
         const retry_ms = Math.round(backoff(failures, pauses));
-        const text = 'cannot look for approvals whose question was not sent; berth looks again';
+        const text = 'cannot list the approvals whose request was not sent; berth retries';
         if (failures === 1)
           log.warn('approval_unsent', text, { cause: messageOf(error), retry_ms });
         await pause(retry_ms, signal);

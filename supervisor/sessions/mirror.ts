@@ -70,7 +70,7 @@ export interface SessionMirrorOptions {
   /** The most bytes of one transcript. */
   longest: number;
   log: Log;
-  /** Milliseconds after which a transcript is looked at again: the CLI writes its last lines after the answer. */
+  /** Milliseconds after which a transcript is checked again: the CLI writes its last lines after the answer. */
   lag?: number;
   /** Milliseconds after which copies that failed are tried again. */
   retry?: number;
@@ -274,7 +274,7 @@ export class SessionMirror {
     const transcript = found.transcript.slice(0, found.transcript.lastIndexOf('\n') + 1);
     await this.#writeTranscript(directory.path, record.id, transcript);
     await sessions.write({ ...record, working_directory: directory });
-    log.info('session_adopted', 'a session of a lost replica goes on here', {
+    log.info('session_adopted', 'this replica took over a session of a lost replica', {
       session_id: record.id,
       token: record.token,
       profile: record.profile,

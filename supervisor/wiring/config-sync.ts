@@ -103,7 +103,8 @@ export class ConfigSync {
     pool.freeze();
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
-      const text = 'init has not gone back to the last good commit in time; prompts go on';
+      const text =
+        'init has not gone back to the last good commit in time; prompts are served again';
       log.warn('sync_unfinished', text, { commit });
       pool.thaw();
     }, rollBackPatience);
@@ -140,7 +141,8 @@ export class ConfigSync {
     }
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
-      const text = 'init has not finished a change of the configuration in time; prompts go on';
+      const text =
+        'init has not finished a change of the configuration in time; prompts are served again';
       this.#options.log.warn('sync_unfinished', text, { commit });
       void this.#work.add(() => this.#adopt(undefined));
     }, patience);

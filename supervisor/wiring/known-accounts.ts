@@ -60,7 +60,7 @@ export class KnownAccounts {
       await writeFileAtomic(this.#path, text, { mode: 0o600 });
       this.#saved = text;
     } catch (error) {
-      const problem = `cannot save which accounts the logins have: ${messageOf(error)}; after a restart, jobs that wait for a limit may not go on with another account`;
+      const problem = `cannot save which accounts the logins have: ${messageOf(error)}; after a restart, jobs that wait for a limit may not continue with another account`;
       this.#log.warn('accounts_unsaved', problem, { path: this.#path });
     }
   }

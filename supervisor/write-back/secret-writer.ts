@@ -14,7 +14,7 @@ import { isMalformed, isSource, patchFor, readLive, type SecretObject } from './
 import type { SecretApi } from './secret-api.ts';
 import { readHistory, type VolumeLogin, type VolumePlaces } from './volume.ts';
 
-export interface WriterOptions extends VolumePlaces {
+export interface SecretWriterOptions extends VolumePlaces {
   api: Pick<SecretApi, 'get' | 'patch'>;
   log: Log;
 }
@@ -26,14 +26,14 @@ const spread: Backoff = { first: 100, longest: 1_600, jitter: 1 };
 /** The number of newest logins and contents that are remembered. */
 const remembered = 64;
 
-export class Writer {
-  readonly #options: WriterOptions;
+export class SecretWriter {
+  readonly #options: SecretWriterOptions;
   /** The content of the Secret at the last decision, and the content that was sent to it. */
   readonly #ours = new LRUCache<string, true>({ max: remembered });
   /** Ids of the logins of earlier decisions. */
   readonly #seen = new LRUCache<string, true>({ max: remembered });
 
-  constructor(options: WriterOptions) {
+  constructor(options: SecretWriterOptions) {
     this.#options = options;
   }
 
@@ -61,7 +61,7 @@ export class Writer {
     if (isSource(found, login.source)) {
       throw new WriteBackFailure(
         'own_source',
-        'BERTH_WRITE_BACK_SECRET names the Secret in which a person provides the login; name another one that is only for this',
+        'BERTH_WRITE_BACK_SECRET names the Secret in which a person provides the login; name another Secret, which is used for nothing else',
       );
     }
     const decision = await this.#decide(login, readLive(found));

@@ -16,7 +16,7 @@ import { Wake } from '../../shared/wake.ts';
 import { FileWatcher } from '../credentials/file-watcher.ts';
 import { type FailureReason, WriteBackFailure } from './api-failure.ts';
 import type { Decision } from './decide.ts';
-import { Writer, type WriterOptions } from './secret-writer.ts';
+import { SecretWriter, type SecretWriterOptions } from './secret-writer.ts';
 import { readHistory, readVolumeLogin, type VolumeLogin } from './volume.ts';
 import { WriteBackLog } from './write-back-log.ts';
 
@@ -52,7 +52,7 @@ export interface Timing {
   flush: number;
 }
 
-export interface WriteBackOptions extends WriterOptions {
+export interface WriteBackOptions extends SecretWriterOptions {
   log: Log;
   observer: Observer;
   timing?: Partial<Timing>;
@@ -74,7 +74,7 @@ const lastRetries: Backoff = { first: 100, longest: 1_000 };
 export class WriteBack {
   readonly #options: WriteBackOptions;
   readonly #timing: Timing;
-  readonly #writer: Writer;
+  readonly #writer: SecretWriter;
   readonly #log: WriteBackLog;
   readonly #stopping = new AbortController();
   /** Also ends running calls. */
@@ -99,7 +99,7 @@ export class WriteBack {
   constructor(options: WriteBackOptions) {
     this.#options = options;
     this.#timing = { ...usual, ...options.timing };
-    this.#writer = new Writer(options);
+    this.#writer = new SecretWriter(options);
     this.#log = new WriteBackLog(options.log);
     const { configDirectory: directory, log } = options;
     this.#watcher = new FileWatcher({

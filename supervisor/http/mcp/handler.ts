@@ -34,7 +34,7 @@ export const tools: readonly Tool[] = [
 export const protocolVersions = ['2026-07-28', '2025-11-25', '2025-06-18'];
 
 const instructions =
-  'berth runs prompts with Claude Code on a server, with the files and the permissions there. Use ask for a question, start_job for long work. A prompt becomes a job: it goes on if this client disconnects, and list_jobs finds it.';
+  'berth runs prompts with Claude Code on a server, with the files and the permissions there. Use ask for a question, start_job for long work. A prompt becomes a job: the job continues if this client disconnects, and list_jobs finds the job.';
 
 const second = 1_000;
 

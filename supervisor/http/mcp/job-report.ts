@@ -84,7 +84,7 @@ function hintOf({ id, state, parked, notBefore }: Job): string {
   if (parked) {
     const until =
       parked.until === null ? '' : `, until ${new Date(parked.until).toISOString()} at most`;
-    return `The job waits because of ${parked.reason}${until}, and then goes on by itself. Later ${call}.`;
+    return `The job waits because of ${parked.reason}${until}, and then continues without the client. Later ${call}.`;
   }
-  return `The job is ${state} and goes on by itself, also if this client disconnects. To get the result, ${call}; the call waits for the end.`;
+  return `The job is ${state} and continues without the client. To get the result, ${call}; the call waits for the end.`;
 }

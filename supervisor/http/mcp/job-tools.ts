@@ -58,7 +58,7 @@ export const ask = tool({
   name: 'ask',
   title: 'Ask Claude Code',
   description:
-    'Run a prompt with Claude Code and return its answer. With "session_id" of an earlier answer the conversation continues. If the answer takes longer than "wait", the prompt goes on as a job: the answer then has done: false, and "next" names the call that gets the result.',
+    'Run a prompt with Claude Code and return its answer. With "session_id" of an earlier answer the conversation continues. If the answer takes longer than "wait", the prompt continues as a job: the answer then has done: false, and "next" names the call that gets the result.',
   input: askSchema,
   output: jobReportSchema,
   hints: works,

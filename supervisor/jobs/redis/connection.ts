@@ -303,7 +303,7 @@ export class RedisConnection {
     if (this.#problem === null) {
       this.#options.log.error(
         'job_store_unavailable',
-        'Redis cannot be reached: jobs are refused until it is back, and prompts go on',
+        'Redis cannot be reached: jobs are refused until it is back, and prompts are still served',
         { reason: cause },
       );
     }
@@ -313,7 +313,7 @@ export class RedisConnection {
   #unavailable(what: string, cause: string, error?: unknown): BerthError {
     return new BerthError(
       'job_store_unavailable',
-      `cannot ${what}: Redis: ${cause}; try again, and look at the Redis server if it stays so`,
+      `cannot ${what}: Redis: ${cause}; try again, and check the Redis server if the error persists`,
       { details: { retry_after: 5 }, cause: error },
     );
   }

@@ -109,7 +109,7 @@ export class Lanes {
   async tidy(name: string): Promise<void> {
     const { worker } = await this.#lane(name);
     const backend = worker.getBackend();
-    await this.#connection.run('look for stalled entries', () => backend.moveStalledJobsToWait());
+    await this.#connection.run('search for stalled entries', () => backend.moveStalledJobsToWait());
     const forgotten = await this.#connection.script('forget a queue', forgetLane, [
       ...[this.#keys.lanes, name, this.#keys.prefix],
     ]);
@@ -119,7 +119,7 @@ export class Lanes {
   /** The ids of the jobs that have an entry in a queue, waiting or taken. */
   async jobsIn(lane: Lane): Promise<string[]> {
     const { queue } = await this.#lane(nameOf(lane));
-    const entries = await this.#connection.run('look for entries', (client) =>
+    const entries = await this.#connection.run('search for entries', (client) =>
       Promise.all([
         client.lrange(queue.toKey('wait'), 0, -1),
         client.lrange(queue.toKey('active'), 0, -1),

@@ -41,7 +41,7 @@ export class MirroredSessions implements MirrorStore {
 
   async size(id: string): Promise<number | undefined> {
     const { connection, keys, replica } = this.#options;
-    const [owner, bytes] = await connection.run('look for the copy of the session', (client) =>
+    const [owner, bytes] = await connection.run('search for the copy of the session', (client) =>
       Promise.all([client.hget(keys.mirrored(id), 'replica'), client.strlen(keys.transcript(id))]),
     );
     return owner === replica ? bytes : undefined;
@@ -49,7 +49,7 @@ export class MirroredSessions implements MirrorStore {
 
   async take(id: string): ReturnType<MirrorStore['take']> {
     const { connection, keys, replica, replicas } = this.#options;
-    const owner = await connection.run('look for the copy of the session', (client) =>
+    const owner = await connection.run('search for the copy of the session', (client) =>
       client.hget(keys.mirrored(id), 'replica'),
     );
     if (owner === null) return 'none';

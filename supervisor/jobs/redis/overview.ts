@@ -32,7 +32,7 @@ export async function firstScore(
   connection: RedisConnection,
   key: string,
 ): Promise<number | undefined> {
-  const [, score] = await connection.run('look for the next job', (client) =>
+  const [, score] = await connection.run('search for the next job', (client) =>
     client.zrange(key, 0, 0, 'WITHSCORES'),
   );
   return score === undefined ? undefined : Number(score);

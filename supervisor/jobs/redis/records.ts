@@ -66,7 +66,7 @@ export class Records {
 
   /** Like `JobStore.findByKey`. */
   async findByKey(token: string, { key, digest }: JobKey): Promise<Job | undefined> {
-    const [id, known] = await this.#connection.run('look for the key', (client) =>
+    const [id, known] = await this.#connection.run('search for the key', (client) =>
       client.hmget(this.#keys.idempotency(token, key), 'id', 'digest'),
     );
     const stored = id ? await this.read(id) : undefined;
@@ -77,7 +77,7 @@ export class Records {
   /** The id of the job that runs next in a session, or runs. */
   async firstOf(session: string): Promise<string | undefined> {
     const keys = this.#keys;
-    const id = await this.#connection.script('look for the first job of a session', first, [
+    const id = await this.#connection.script('search for the first job of a session', first, [
       ...[keys.session(session), keys.jobs],
     ]);
     return id === null ? undefined : String(id);

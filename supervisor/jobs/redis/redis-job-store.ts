@@ -213,7 +213,7 @@ export class RedisJobStore implements JobStore {
   }
 
   async reclaim(owner: string, now: number): Promise<Job[]> {
-    const ids = await this.#connection.run('look for lost jobs', (client) =>
+    const ids = await this.#connection.run('search for lost jobs', (client) =>
       client.zrange(this.#keys.state('running'), 0, -1),
     );
     const running = await this.#records.readAll(ids, listFields);

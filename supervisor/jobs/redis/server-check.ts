@@ -23,7 +23,7 @@ export function problemsOf(info: string): string[] {
     );
   }
   if (fields.get('aof_last_write_status') === 'err') {
-    problems.push('the server cannot write its append-only file: look at its disk');
+    problems.push('the server cannot write its append-only file: check its disk');
   }
   if (isReplica(info)) {
     problems.push('the server is a read-only replica: name the primary server');

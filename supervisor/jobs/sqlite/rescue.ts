@@ -52,7 +52,7 @@ function refuseWithoutRoom(path: string): void {
   const mebibytes = Math.ceil(needed / 1024 / 1024);
   throw new BerthError(
     'job_store_unavailable',
-    `cannot save the jobs of the damaged file ${path}: the disk has less than ${mebibytes} MiB free, enlarge the volume or delete old files; the store goes on by itself`,
+    `cannot save the jobs of the damaged file ${path}: the disk has less than ${mebibytes} MiB free, enlarge the volume or delete old files; the store resumes automatically`,
     { details: { reason: 'full' } },
   );
 }

@@ -16,7 +16,7 @@ const failures: Readonly<Record<number, StoreFailure>> = {
 const constraint = 19;
 
 const remedies: Readonly<Record<StoreFailure, string>> = {
-  full: 'the disk is full, enlarge the volume or delete old files; the store goes on by itself',
+  full: 'the disk is full, enlarge the volume or delete old files; the store resumes automatically',
   locked: 'another program has locked the file, end the other pod or program',
   damaged: 'the file is damaged; the store sets it aside and saves what can be read',
   read_only: 'the volume or the file cannot be written, mount it writable and check its owner',

@@ -65,7 +65,7 @@ t.test('--check reports each state by text and exit code, and changes nothing', 
   await says('other_ref', /another ref or directory/, { BERTH_REPO_PATH: 'sub' });
   await says('other_repository', /another repository/, { BERTH_REPO: `${harbour.url}2` });
   writeFileSync(join(state, 'pending.json'), whole);
-  await says('interrupted', /on its way +to http/);
+  await says('interrupted', /pending +change to http/);
   rmSync(join(state, 'pending.json'));
   writeFileSync(join(state, 'git/shallow'), 'x');
   await says('damaged_git_directory', /git +shallow is garbage/);

@@ -277,7 +277,7 @@ t.test('the Secret of a person is never written, and the log reports an error', 
   shore.write(own);
   shore.begin();
   const { msg, level, reason } = await shore.log.logged('write_back_failed');
-  t.match([msg, level, reason], [/name another one/, 'error', 'own_source']);
+  t.match([msg, level, reason], [/name another Secret/, 'error', 'own_source']);
   shore.write(login('two', 16));
   await until('it has tried again', () => shore.api.requests.length > 3);
   t.equal(shore.live(), own);

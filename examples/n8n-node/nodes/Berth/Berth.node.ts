@@ -28,7 +28,7 @@ export class Berth implements INodeType {
     outputs: [NodeConnectionTypes.Main],
     usableAsTool: true,
     credentials: [{ name: 'berthApi', required: true }],
-    waitingNodeTooltip: 'The execution goes on when berth reports the end of the job',
+    waitingNodeTooltip: 'The execution continues when berth reports the end of the job',
     webhooks: resumeWebhooks,
     properties: [
       {
@@ -95,7 +95,7 @@ export class Berth implements INodeType {
             name: 'Start',
             value: 'start',
             action: 'Start a job',
-            description: 'Start a prompt that survives restarts and limits, and go on at once',
+            description: 'Start a prompt that survives restarts and limits, and continue at once',
           },
           {
             name: 'Start and Wait',

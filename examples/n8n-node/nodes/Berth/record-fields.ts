@@ -30,7 +30,7 @@ export const recordFields: INodeProperties[] = [
     default: 24,
     typeOptions: { minValue: 0 },
     description:
-      'After this time the workflow goes on with the job as it was started, and the job runs on; 0 waits without a limit',
+      'After this time the workflow continues with the job as it was started, and the job runs on; 0 waits without a limit',
     displayOptions: { show: { resource: ['job'], operation: ['startAndWait'] } },
   },
   {

@@ -77,7 +77,7 @@ export function errorOf(
 /** The problems of the errors that `errorOf` has made. */
 const problems = new WeakMap<Error, IDataObject>();
 
-/** The JSON of an item whose operation has failed, for a workflow that goes on. */
+/** The JSON of an item whose operation has failed, for a workflow that continues. */
 export function failureOf(error: Error & { description?: string | null }): IDataObject {
   const problem: IDataObject = problems.get(error) ?? {};
   const { code, retryable, retry_after } = problem;

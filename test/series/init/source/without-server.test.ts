@@ -18,7 +18,7 @@ t.test(
       t.match(report, { remote: 'failed', commit, remote_error: { code: 'remote_refused' } });
       t.ok(report.age_ms > 0);
     }
-    t.match(harbour.events('remote_failed')[0], { level: 'error', msg: /going on with/ });
+    t.match(harbour.events('remote_failed')[0], { level: 'error', msg: /continuing with/ });
     await t.rejects(harbour.run({ BERTH_ON_REMOTE_FAILURE: 'fail' }), { code: 'remote_refused' });
   },
 );

@@ -76,7 +76,7 @@ t.test('an answer that takes longer becomes a job, and get_job waits for its end
   const prompt = '[[slow 100]][[say late]]';
   const early = await call('ask', { prompt, wait: '100ms' });
   t.match(early.it, { done: false, state: /queued|running/, next: /call get_job with/ });
-  t.match(early.content, [{ text: /goes on by itself/ }, { type: 'resource_link' }]);
+  t.match(early.content, [{ text: /continues without the client/ }, { type: 'resource_link' }]);
   const { job_id } = early.it;
   const uri = early.content[1].uri;
   await t.rejects(client.readResource({ uri }), { message: /cannot read the resource: .*get_job/ });
