@@ -18,7 +18,7 @@ export const liveKeys = {
   sourceDigest: 'source-digest',
   /** The `loginDigest` of that source; absent if an earlier berth wrote the Secret. */
   sourceLoginDigest: 'source-login-digest',
-  /** `berth`: tells the live Secret from the Secret of a person; absent if an earlier berth wrote it. */
+  /** `berth`: distinguishes the live Secret from the Secret of a person; absent if an earlier berth wrote it. */
   writer: 'written-by',
 } as const;
 

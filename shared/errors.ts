@@ -173,7 +173,7 @@ export function isAbsent(thrown: unknown): boolean {
   return ['ENOENT', 'ENOTDIR'].includes(systemCode(thrown) ?? '');
 }
 
-/** Errors that tell that there is no such file, or another kind of file: a symlink, a socket, a directory. */
+/** Errors that mean that there is no such file, or another kind of file: a symlink, a socket, a directory. */
 const otherThanFile = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO', 'EISDIR']);
 
 /**

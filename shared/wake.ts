@@ -1,6 +1,6 @@
 /**
- * A wait that another part can end early, for a loop that looks for work: look, then wait.
- * Invariants: a wake is remembered until a wait has ended, so a wake between the look and the wait is not lost. All
+ * A wait that another part can end early, for a loop that checks for work: check, then wait.
+ * Invariants: a wake is remembered until a wait has ended, so a wake between the check and the wait is not lost. All
  * wakes until then count as one. A wait that has ended leaves no timer and no listener behind.
  */
 import { within } from './waiting.ts';
@@ -13,7 +13,7 @@ export class Wake {
     this.#woken.resolve();
   }
 
-  /** Forgets earlier wakes. Call it before a look that sees everything they were for. */
+  /** Forgets earlier wakes. Call it before a check that covers all of them. */
   clear(): void {
     this.#woken = Promise.withResolvers();
   }

@@ -23,7 +23,10 @@ const mostReport = 4 * 1024 * 1024;
 
 type Outcome = 'served' | 'refused';
 
-/** Refusals are answered and returned. @throws BerthError for what fails; git is told, if it can be */
+/**
+ * Refusals are answered and returned.
+ * @throws BerthError for a failure, which is also reported to git where the protocol allows it
+ */
 export async function servePush(transfer: Transfer): Promise<Outcome> {
   const { request, response, metrics } = transfer;
   if (request.headers['content-encoding'] !== undefined) {

@@ -1,8 +1,7 @@
 /**
  * The paths of the gateway: `/OWNER/REPO[.git]/info/refs` and its kin for git, and two calls for pull
  * requests.
- * Invariants: a path with an escape, an empty segment or a dot segment is refused before anything else
- * looks at it.
+ * Invariants: a path with an escape, an empty segment or a dot segment is refused before any other check.
  */
 import { type Place, placeOf, type RepositoryPattern } from './repository-pattern.ts';
 import type { Service } from './upstream.ts';

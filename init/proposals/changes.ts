@@ -61,7 +61,7 @@ export interface ChangesOptions {
 export const largestFile = 256 * 1024;
 /** Bytes of all changes of a pass: a volume with very many new files must not use up the memory. */
 const mostBytes = 8 * 1024 * 1024;
-/** The entries of directories that are looked at. */
+/** The most entries of directories that are read. */
 const mostEntries = 20_000;
 
 export async function findChanges(

@@ -177,7 +177,7 @@ export class Proposer {
       if (!state.pull) await writeProposals(config.stateDirectory, state);
       return this.#hold(placed.commit);
     }
-    // With the contents before a merge: an edit that goes on belongs to the merged content then.
+    // With the contents before a merge: an edit that continues belongs to the merged content then.
     const originals = found.changes.filter((one) => changes.some(({ path }) => path === one.path));
     const files = withContents([], [...originals, ...changes]);
     const { withdrawing: _, ...others } = state;

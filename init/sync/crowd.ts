@@ -1,5 +1,5 @@
 /**
- * Bounds how many things of strangers exist at a time, such as connections.
+ * Bounds the number of connections, or of requests, of unauthenticated clients at a time.
  * Invariants: a newcomer always finds room. If there are too many, the oldest one of the address that
  * has the most is dropped. So an address with many of them loses only its own.
  */

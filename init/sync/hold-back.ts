@@ -1,7 +1,7 @@
 /**
  * Holds a bad commit back when the server still has it: the volume keeps the last good commit.
  * Invariant: a bad commit is held back only while the last good commit can be written whole; otherwise the bad commit is
- * tried again, because a volume with damage helps nobody.
+ * tried again, because a damaged volume is of no use.
  */
 import type { Log } from '../../shared/log.ts';
 import type { InitConfig } from '../config.ts';
@@ -19,7 +19,7 @@ export interface HoldBackOptions {
   metrics: SyncMetrics;
 }
 
-/** Returns what to write in the place of a commit; undefined for each commit that is not held back. */
+/** Returns what to write instead of a commit; undefined for each commit that is not held back. */
 export function holdBack({ config, commits, log, metrics }: HoldBackOptions): Avoid {
   return async (commit, { directory, volume, signal }) => {
     const { bad } = commits;

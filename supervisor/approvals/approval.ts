@@ -20,7 +20,7 @@ export interface ApprovalDecision {
   at: number;
   /** For the model, with a denial. */
   message: string | null;
-  /** The input in the place of the one that was asked about; null: unchanged. */
+  /** Replaces the input of the call; null: unchanged. */
   updatedInput: Record<string, unknown> | null;
 }
 

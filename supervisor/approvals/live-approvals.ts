@@ -1,6 +1,6 @@
 /**
  * The approvals that turns of this process wait for.
- * Invariants: an approval is here from its question until the turn goes on or ends. The first decision wins.
+ * Invariants: an approval is here from its question until the turn continues or ends. The first decision wins.
  */
 import { LRUCache } from 'lru-cache';
 import { type Approval, type ApprovalContext, type ApprovalDecision, decided } from './approval.ts';

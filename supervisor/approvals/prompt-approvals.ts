@@ -32,11 +32,11 @@ export interface ApprovalKeeper {
    * @throws BerthError if the job is no longer this run's
    */
   wait: (approval: Approval) => Promise<Approval | undefined>;
-  /** The turn goes on in another process; if one has waited, it is gone. @throws BerthError as `wait` */
+  /** The turn continues in another process; if one has waited, it is gone. @throws BerthError as `wait` */
   leave: () => Promise<void>;
   /** Stores a decision, unless there is one. @returns the approval as it is stored */
   decide: (id: string, decision: ApprovalDecision) => Promise<Approval>;
-  /** The turn goes on with this approval, which is used. @throws BerthError as `wait` */
+  /** The turn continues with this approval, which is used. @throws BerthError as `wait` */
   goOn: (approval: Approval) => Promise<void>;
 }
 
@@ -65,7 +65,7 @@ export interface PromptApprovalsOptions {
   deadline?: number | undefined;
   /** Whether another prompt waits for a worker now. */
   placeIsNeeded: () => boolean;
-  /** Called when the prompt begins to wait, and when it goes on. */
+  /** Called when the prompt begins to wait, and when it continues. */
   onWait?: (waits: boolean) => void;
   onEnded: (outcome: DecisionOutcome) => void;
   log: Log;

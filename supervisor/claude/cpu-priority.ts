@@ -6,11 +6,11 @@ const nicer = 10;
 const nicest = 19;
 
 /**
- * Makes a process give way to the supervisor; threads and child processes inherit it. It needs no privilege, and costs the
- * process nothing while a CPU is free. Call this right after the start, before the process has threads.
+ * Gives a process a lower CPU priority than the supervisor; threads and child processes inherit it. It needs no
+ * privilege, and costs the process nothing while a CPU is free. Call this right after the start, before threads exist.
  * @returns false if the process is gone
  */
-export function giveWay(pid: number): boolean {
+export function lowerPriority(pid: number): boolean {
   try {
     setPriority(pid, Math.min(nicest, getPriority() + nicer));
     return true;

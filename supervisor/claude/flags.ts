@@ -29,7 +29,7 @@ export interface CliOptions {
    * settings.json.
    */
   allowRules?: readonly string[] | undefined;
-  /** Calls that match one of these rules are asked about: see permission.ts. */
+  /** Calls that match one of these rules need an approval: see permission.ts. */
   askRules?: readonly string[] | undefined;
   /** No hook of the configuration directory runs: of settings, skills, agents or plugins. */
   noHooks?: boolean;

@@ -7,7 +7,7 @@
  */
 import { spawn } from 'node:child_process';
 import { BerthError, type ErrorCode, messageOf } from '../../shared/errors.ts';
-import { giveWay } from './cpu-priority.ts';
+import { lowerPriority } from './cpu-priority.ts';
 
 export interface GitRun {
   arguments: readonly string[];
@@ -21,7 +21,7 @@ export interface GitRun {
   input?: string;
   /** Of standard input and output; `latin1` keeps each byte, for names of files. UTF-8 if absent. */
   encoding?: 'latin1' | 'utf8';
-  /** Nobody waits for it: it gives way to the supervisor. */
+  /** Nobody waits for it: it runs at a lower CPU priority than the supervisor. */
   background?: boolean;
   /** Ends git. */
   signal: AbortSignal;
@@ -95,7 +95,7 @@ async function runGit(run: GitRun, path: string): Promise<GitEnd> {
     stdio: ['pipe', 'pipe', 'pipe'],
     detached: true,
   });
-  if (run.background && child.pid !== undefined) giveWay(child.pid);
+  if (run.background && child.pid !== undefined) lowerPriority(child.pid);
   const stdout: Buffer[] = [];
   let stderr = '';
   let bytes = 0;

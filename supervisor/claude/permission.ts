@@ -8,7 +8,7 @@
  *   these calls, so berth denies them with the same text.
  * - The whole rule `Edit` does not match the tool Write; `Edit(path)` does. In the mode `dontAsk` the CLI never asks.
  * - The turn waits without a time limit. An allowed call needs `updatedInput`; an input of another shape is an error of the
- *   tool. A denial is the result of the tool, and is in `permission_denials`; the turn goes on.
+ *   tool. A denial is the result of the tool, and is in `permission_denials`; the turn continues.
  * - An interrupt sends `control_cancel_request` for the question, and rejects the call.
  * - After the process has ended, a resumed session does not ask again by itself: the model reads that the outcome of the
  *   call is unknown, and has to make the call again, with a new id.

@@ -75,7 +75,7 @@ export class PromptTurn {
     return owner;
   }
 
-  /** Lets the caller of the prompt fail. The turn itself goes on until the process has ended. */
+  /** Lets the caller of the prompt fail. The turn itself continues until the process has ended. */
   reject(error: BerthError): void {
     this.#turn?.reject(error);
   }

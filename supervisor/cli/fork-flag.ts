@@ -1,7 +1,7 @@
 /**
  * Knows whether the CLI can fork a session at an earlier message, for which it has a hidden flag. The first such fork
- * asks the CLI, because few servers need it and the question costs a second of CPU time.
- * Invariants: each version is asked once. If the CLI cannot be asked now, the fork is tried, and the next one asks again.
+ * queries the CLI, because few servers need the flag and the query costs a second of CPU time.
+ * Invariants: each version is queried once. If the query fails now, the fork is tried, and the next fork queries again.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -56,7 +56,7 @@ export async function selfTest(options: SelfTestOptions): Promise<CliTest> {
   const { log, version, firstWorker = Promise.resolve(undefined), signal } = options;
   const { passed, onPassed = () => {} } = options;
   const started = performance.now();
-  const told = (by: 'worker' | 'process', level: 'info' | 'warn', text: string): void =>
+  const logResult = (by: 'worker' | 'process', level: 'info' | 'warn', text: string): void =>
     log[level]('cli_tested', text, {
       cli_version: version,
       by,
@@ -70,8 +70,8 @@ export async function selfTest(options: SelfTestOptions): Promise<CliTest> {
   const [ready, tested] = await Promise.all([abortable(firstWorker, signal), test()]);
   if (ready === false) {
     const text = `Claude Code ${version} works with a test configuration: the cause of the failing workers is in the .claude repository, the profiles or the login`;
-    told('process', 'warn', text);
-  } else told(ready ? 'worker' : 'process', 'info', `Claude Code ${version} works`);
+    logResult('process', 'warn', text);
+  } else logResult(ready ? 'worker' : 'process', 'info', `Claude Code ${version} works`);
   return tested;
 }
 

@@ -6,7 +6,7 @@
 import { LRUCache } from 'lru-cache';
 import type { SessionRecord } from '../sessions/session-record.ts';
 
-/** A history that a session has, or had before it went on. */
+/** A history that a session has, or had before it continued. */
 export interface Place {
   key: string;
   sessionId: string;
@@ -89,7 +89,7 @@ export class KnownHistories {
     const place = places.get(id) ?? (await this.#inRecords(token, fits));
     if (!place) return undefined;
     const record = await this.#store.read(place.sessionId);
-    // A session that went on in another way, such as by a job, does not end with this history any more.
+    // A session that was continued in another way, such as by a job, does not end with this history any more.
     const isElsewhere = place.next === undefined && record?.conversation?.key !== place.key;
     if (record === undefined || isElsewhere) places.delete(id);
     if (record?.token !== token || isElsewhere) return undefined;

@@ -2,7 +2,7 @@
  * Checks what the `berth serve` of this pod reports about the CLI: MCP servers, hooks, plugins and skills that do
  * not work, settings that the CLI ignores, and profiles whose workers do not start; and about the store of jobs.
  * Invariants: the report comes from the metrics port, which needs no token. The report is bounded. Any program
- * of the pod can answer in the place of the server, so its texts are only shown.
+ * of the pod can answer instead of the server, so its texts are only shown.
  */
 import { z } from 'zod';
 import type { Listen } from '../../shared/setting-types.ts';
@@ -33,14 +33,14 @@ const inRepository = 'correct it in the .claude repository, and restart the pod,
 
 export async function checkServer(at: Listen, signal: AbortSignal): Promise<Finding[]> {
   const origin = originOf(at);
-  let told: Report;
+  let reported: Report;
   try {
-    told = await ask(new URL('/problems', origin), signal);
+    reported = await ask(new URL('/problems', origin), signal);
   } catch {
     return [absent(origin, 'no berth serve reports its problems here, so they are not known')];
   }
-  const findings = [...startsOf(told), ...settingsOf(told), ...componentsOf(told)];
-  findings.push(...storeOf(told));
+  const findings = [...startsOf(reported), ...settingsOf(reported), ...componentsOf(reported)];
+  findings.push(...storeOf(reported));
   if (findings.length === 0) return [ok(origin, 'berth serve reports no problem')];
   const rest = findings.length - most;
   if (rest <= 0) return findings;

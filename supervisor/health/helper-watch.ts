@@ -1,7 +1,7 @@
 /**
  * Detects an `apiKeyHelper` that hangs. The CLI waits for it before a call of the model, writes nothing meanwhile,
  * and does not end its turn when it is interrupted.
- * Invariants: a helper hangs if it is seen in each look of a whole bound, in which the CLI writes nothing. So a
+ * Invariants: a helper hangs if it is seen in each sample of a whole bound, in which the CLI writes nothing. So a
  * model that is slow is no hang. `onHang` is called once at most, and never after `stop`.
  */
 import { BerthError } from '../../shared/errors.ts';
@@ -22,14 +22,14 @@ export interface HelperWatchOptions {
 /** The bound for helpers in milliseconds, with the bound for hangs of all kinds. */
 export const helperBound = (hang: number): number => Math.min(60_000, hang / 2);
 
-/** Looks within one bound. */
-const looks = 4;
+/** Samples within one bound. */
+const samples = 4;
 const longestShown = 100;
 
 export class HelperWatch {
   readonly #options: HelperWatchOptions;
   #timer: NodeJS.Timeout | undefined;
-  /** How many looks in a row have seen the helper. */
+  /** How many samples in a row have seen the helper. */
   #seen = 0;
 
   constructor(options: HelperWatchOptions) {
@@ -42,7 +42,10 @@ export class HelperWatch {
     const { process, bound } = this.#options;
     // The answer is output of the CLI, so the command is requested before the silence.
     const helper = helperInForce(process);
-    this.#timer = setInterval(() => void helper.then((line) => this.#look(line)), bound / looks);
+    this.#timer = setInterval(
+      () => void helper.then((line) => this.#sample(line)),
+      bound / samples,
+    );
     this.#timer.unref();
   }
 
@@ -51,13 +54,13 @@ export class HelperWatch {
     this.#timer = undefined;
   }
 
-  async #look(helper: string | undefined): Promise<void> {
+  async #sample(helper: string | undefined): Promise<void> {
     const { process, bound, commandsOf, onHang } = this.#options;
     if (helper === undefined || process.pid === undefined) return;
     const commands = await commandsOf(process.pid);
     this.#seen = commands.some((argv) => runsHelper(helper, argv)) ? this.#seen + 1 : 0;
     const silent = performance.now() - process.lastOutput >= bound;
-    if (!this.#timer || !silent || this.#seen <= looks) return;
+    if (!this.#timer || !silent || this.#seen <= samples) return;
     this.stop();
     onHang(hangs(helper, bound));
   }

@@ -57,7 +57,7 @@ export class SettingsGuard {
   /** Files that a process has ignored: the settings of an administrator, for example. */
   readonly #others = new Set<string>();
   #last: Judgement | undefined;
-  #told = '';
+  #logged = '';
 
   constructor(options: SettingsGuardOptions) {
     this.#options = options;
@@ -161,8 +161,8 @@ export class SettingsGuard {
     });
     // berth's own rule and the CLI report the same problem with different texts.
     const where = ignored.map(({ file, path }) => `${file}: ${path}`).join('\n');
-    if (where === this.#told) return;
-    this.#told = where;
+    if (where === this.#logged) return;
+    this.#logged = where;
     if (where === '') {
       log.info('settings_in_force', 'the CLI ignores no settings any more');
       return;

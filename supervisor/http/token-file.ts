@@ -26,7 +26,7 @@ export class TokenFile implements Tokens {
   readonly #listeners = new Set<() => void>();
   #tokens: ApiToken[] = [];
   #ids = new Set<string>();
-  /** The ids that the last read found, if it did not find one that is known. */
+  /** The ids of the last read, if a known id was missing from it. */
   #unconfirmed: string | undefined;
   /** Why the last read failed: the failure is logged once, not every second. */
   #failure: string | undefined;

@@ -101,7 +101,7 @@ export const verdicts: Readonly<Record<ErrorCode, Verdict>> = {
   headers_too_large: 'fail',
 };
 
-/** Reasons whose end the runner hears of: the job waits for that, and looks again after a longer pause. */
+/** Reasons whose end is reported to the runner: the job waits for the report, and is retried after a longer pause. */
 const announced: ReadonlySet<ErrorCode> = new Set([
   'paused',
   'login_required',

@@ -3,7 +3,7 @@
  * or in both.
  * Invariants: a caller sees the approvals of its own prompts and those that it may decide. Only an approver of the profile
  * decides with a token, and about its own prompts only if the profile allows it. The first decision wins: for a job, the
- * store has it before the turn goes on.
+ * store has it before the turn continues.
  */
 
 import { BerthError } from '../../shared/errors.ts';

@@ -1,8 +1,8 @@
 /**
  * The approvals of a job: stored with the job, so that a question and its decision survive restarts.
  * Invariants: a job that waits is `parked` with the reason `approval`. While the process of its turn still waits, `holder` is
- * the replica of that process: only that replica lets the turn go on. Without a holder, a decision makes the job due, and
- * the resumed session makes the same call again.
+ * the replica of that process: only that replica lets the turn continue. Without a holder, a decision makes the job
+ * due, and the resumed session makes the same call again.
  */
 import {
   type Approval,
@@ -22,7 +22,7 @@ export const approvalReason = 'approval';
 const grace = 60_000;
 /** Bytes of the input of a used approval. */
 const longestKept = 4 * 1024;
-/** Milliseconds that another replica has to let its turn go on after a decision here. */
+/** Milliseconds that another replica has to let its turn continue after a decision here. */
 const patience = 10_000;
 
 /** Whether the turn of that claim waits in a process of that replica. */
@@ -47,7 +47,7 @@ export function waitFor(job: Job, approval: Approval, owner: string, now: number
 }
 
 /**
- * The waiting job, whose turn goes on in the same process.
+ * The waiting job, whose turn continues in the same process.
  * @param waits whether that process waits for another approval
  */
 export function goOn(
@@ -63,8 +63,8 @@ export function goOn(
 }
 
 /**
- * The waiting job, whose turn goes on in another process. That process may never ask about the approvals, so a decision
- * about them is only stored.
+ * The waiting job, whose turn continues in another process. That process may never ask about the approvals, so a
+ * decision about them is only stored.
  */
 export function leave(job: Job, owner: string, now: number): Job {
   const approvals = (job.approvals ?? []).map((each) =>

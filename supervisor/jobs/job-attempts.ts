@@ -1,4 +1,4 @@
-/** The attempts of a job. An attempt that is open belongs to the run that goes on, or to a run that was lost. */
+/** The attempts of a job. An attempt that is open belongs to the run in progress, or to a run that was lost. */
 import { become, type Job, type JobAttempt } from './job.ts';
 
 /** The attempts, the last of which has ended. */

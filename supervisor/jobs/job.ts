@@ -118,7 +118,7 @@ export interface Job {
   dueAt: number;
   /** The replica that runs the job; null unless `running`. */
   owner: string | null;
-  /** The claim whose run alone may change the job; absent unless a run of the job goes on, or waits for an approval. */
+  /** The claim whose run alone may change the job; absent unless a run is in progress, or waits for an approval. */
   claim?: string | undefined;
   result: (Answer & { metadata?: Record<string, string> }) | null;
   error: JobProblem | null;

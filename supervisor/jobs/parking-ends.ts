@@ -1,6 +1,7 @@
 /**
- * Makes parked jobs due when what they wait for has ended: the jobs that are parked then, and a job that ran then and was
- * parked afterwards for what had ended meanwhile.
+ * Makes parked jobs due when what they wait for has ended, such as a limit or a pause. Jobs that were parked before the
+ * report of the end become due with the report. A job that was running at the report, and is parked after it for the
+ * same reason, becomes due when it is parked.
  * Invariants: an error of the store only delays jobs. A job whose run began after the report is not made due by it, so jobs
  * that meet a limit again and again do not wake each other.
  */

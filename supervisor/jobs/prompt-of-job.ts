@@ -1,4 +1,4 @@
-/** The request of a prompt that a job consists of. */
+/** Builds the prompt of a job. */
 import type { PromptRequest } from '../prompts/prompt.ts';
 import type { Job } from './job.ts';
 

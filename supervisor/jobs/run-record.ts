@@ -1,5 +1,5 @@
 /**
- * The job of one run: what the run knows of the job, and what the run writes to the store.
+ * Holds the job of one run as the run last saw it, and writes the changes of the run to the store.
  * Invariants: the session and the id of the prompt are in the store before the CLI gets the prompt. The end of the run
  * is kept until the store has it. A job that was cancelled, or that has another claim since, is not changed.
  */
@@ -79,7 +79,7 @@ export class RunRecord {
     return approval;
   }
 
-  /** The process that waited is gone, and the turn goes on in another one. @throws BerthError `interrupted` */
+  /** The process that waited is gone, and the turn continues in another one. @throws BerthError `interrupted` */
   async leave(): Promise<void> {
     const { owner, now } = this.#options;
     const { attempts } = this.#job;
@@ -91,7 +91,7 @@ export class RunRecord {
   }
 
   /**
-   * The turn goes on after a decision.
+   * The turn continues after a decision.
    * @param waits whether the turn waits for another approval
    * @returns the stored job
    * @throws BerthError `interrupted`

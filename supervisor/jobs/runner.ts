@@ -30,7 +30,7 @@ const longestIdle = 5 * second;
 const signOfLife = 5 * second;
 const betweenReclaims = 15 * second;
 const betweenClockChecks = 600 * second;
-/** Running jobs of all replicas that are looked at in one step. */
+/** Running jobs of all replicas that are read in one step. */
 const pageSize = 200;
 /** A place is free again only after this pause, if its job was parked: many jobs may meet the same limit. */
 const afterParking = 200;
@@ -250,7 +250,7 @@ export class JobRunner {
     return requeued;
   }
 
-  /** Reports that this replica lives, and looks for what it was not told of. */
+  /** Reports that this replica lives, and searches for changes whose notification was lost. */
   async #tick(): Promise<void> {
     const { store, owner } = this.#options;
     try {
@@ -276,7 +276,7 @@ export class JobRunner {
     const run = this.#runs.get(id);
     if (run?.waits) run.decided(job?.approvals);
     if (!run || (job?.state === 'running' && job.owner === this.#options.owner)) return;
-    // A job that waits was given back by its own run, or for lack of a sign of life: its run may still finish.
+    // A job that waits was requeued by its own run, or for lack of a sign of life: its run may still finish.
     if (job?.state === 'cancelled' || job === undefined) return this.cancelled(id);
     if (job.state === 'queued') this.#wake.wake();
     if (job.state !== 'running' && !isEnd(job.state)) return;

@@ -253,7 +253,7 @@ export class Pool {
 
   /**
    * Takes no new prompt, and rejects with `reason` the prompts that would have to wait for the turns of others.
-   * Running turns go on, and so do prompts for which a process is starting.
+   * Running turns continue, and so do prompts for which a process is starting.
    */
   drain(reason: BerthError): void {
     this.#stopping = reason;

@@ -103,7 +103,7 @@ function checkAppended(text: string): string {
 
 function checkTools(rules: readonly string[], profile: Profile): readonly string[] {
   const { allow } = profile.tools;
-  // A tool that is asked about stays so: its ask rule has priority over an allow rule.
+  // A tool that needs an approval still needs it: its ask rule has priority over an allow rule.
   const possible = allow && [...allow, ...(profile.approvals?.tools ?? [])];
   if (rules.length > mostTools) {
     throw refused('allowed_tools', `it has more than ${mostTools} entries`, 'name fewer tools');

@@ -128,7 +128,7 @@ export interface Profile {
   overrides: readonly Overridable[];
   /** Absent: prompts get no checkout. */
   workspaces?: WorkspaceRules;
-  /** Absent: nothing is asked. */
+  /** Absent: no call needs an approval. */
   approvals?: ProfileApprovals;
   /** Limits of attachments, below those of the settings; absent: those of the settings. */
   attachments?: Partial<AttachmentLimits>;

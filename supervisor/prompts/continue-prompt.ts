@@ -1,9 +1,9 @@
 /**
- * Decides how a prompt goes on that an earlier process of berth has sent: its turn is continued in its session, its task is
- * finished in a new turn, or the prompt is sent again. A turn that had ended has its answer in the transcript.
+ * Decides how to continue a prompt that an earlier process of berth has sent: its turn continues in its session, its
+ * task is finished in a new turn, or the prompt is sent again. A turn that had ended has its answer in the transcript.
  * Invariants: a turn that had ended does not run again, unless the disk with its commits was lost before they were
- * published: then it goes on in its session, which gets its checkout again. While a transcript cannot be read, nothing
- * is decided. Nothing is decided before the processes of the earlier run
+ * published: then it continues in its session, which gets its checkout again. While a transcript cannot be read,
+ * nothing is decided. Nothing is decided before the processes of the earlier run
  * have ended: the caller takes care of that.
  */
 import type { SessionCatalog } from '../sessions/catalog.ts';

@@ -1,7 +1,7 @@
 /**
  * The limits of one login, and whether a prompt may be sent. The state is open, closed until a time, or on trial: a
- * guessed time has passed, and one prompt at a time may try. A prompt becomes the one that tries when it is about to be
- * sent: while it waits for a worker, others may try.
+ * guessed time has passed, and one prompt at a time may try. The prompt that tries is the probe. It becomes the
+ * probe when it is about to be sent: while it waits for a worker, others may try.
  * Invariants: the account has no clock of its own; an answer opens it only if its prompt was sent after it closed.
  */
 import { type Backoff, backoff } from '../../shared/backoff.ts';
@@ -80,7 +80,7 @@ export class Account {
 
   /**
    * Call it when a prompt is about to be sent.
-   * @returns undefined if the prompt may not be sent, otherwise whether the prompt is the one that tries
+   * @returns undefined if the prompt may not be sent, otherwise whether the prompt is the probe
    */
   enter(now: number): boolean | undefined {
     if (!this.admits(now)) return undefined;
@@ -168,25 +168,27 @@ export class Account {
     return this.#closing;
   }
 
-  #close(reason: LimitReason, told: number | undefined, now: number): void {
-    const guessed = told === undefined || told <= now;
+  #close(reason: LimitReason, reportedEnd: number | undefined, now: number): void {
+    const guessed = reportedEnd === undefined || reportedEnd <= now;
     const current = this.#closingAt(now);
     // A reported time is replaced neither by a guess nor by an earlier time.
     if (current && current.until > now) {
       const corrected = current.guessed && current.reason === reason;
-      if (guessed || (told <= current.until && !corrected)) return;
+      if (guessed || (reportedEnd <= current.until && !corrected)) return;
     }
     this.#closing = {
       reason,
       since: now,
-      until: guessed ? now + this.#guess(reason, told, now) : Math.min(told, now + longestClosed),
+      until: guessed
+        ? now + this.#guess(reason, reportedEnd, now)
+        : Math.min(reportedEnd, now + longestClosed),
       guessed,
     };
   }
 
-  #guess(reason: LimitReason, told: number | undefined, now: number): number {
+  #guess(reason: LimitReason, reportedEnd: number | undefined, now: number): number {
     this.#guesses += 1;
-    const isOverdue = told !== undefined && told > now - justEnded;
+    const isOverdue = reportedEnd !== undefined && reportedEnd > now - justEnded;
     return backoff(this.#guesses, isOverdue ? overdue : guesses[reason]);
   }
 }

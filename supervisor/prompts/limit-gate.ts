@@ -14,7 +14,7 @@ import { Account, type AccountState, type LimitReason } from './limit-account.ts
 /** The permission to send one prompt; call `done` with its outcome, or `withdraw`. */
 export interface Pass {
   /**
-   * Call it when the prompt has its worker, right before the prompt is sent: it may be the one that tries from now on.
+   * Call it when the prompt has its worker, right before the prompt is sent: from now on it may be the probe.
    * @throws BerthError `usage_limit` or `rate_limited` if the gate has closed meanwhile, or another prompt tries
    */
   check(): void;
@@ -161,8 +161,8 @@ export class LimitGate {
     const account = this.#accounts.get(login);
     account?.reset();
     if (account) this.#announce(account, this.#now());
-    // The gate is open by now: the prompts that wait go on. What is reported late about the account before must not close
-    // the gate again.
+    // The gate is open by now: the prompts that wait continue. What is reported late about the account before must not
+    // close the gate again.
     replacement?.abort();
   }
 
@@ -208,10 +208,11 @@ export class LimitGate {
 
   #announce(account: Account, now: number): void {
     const state = account.stateAt(now);
-    const told = this.#announced.get(account);
-    if ((told?.closed ?? false) === state.closed && told?.resets_at === state.resets_at) return;
+    const announced = this.#announced.get(account);
+    if ((announced?.closed ?? false) === state.closed && announced?.resets_at === state.resets_at)
+      return;
     this.#announced.set(account, state);
-    if (told?.closed || state.closed) this.#onChange(state);
+    if (announced?.closed || state.closed) this.#onChange(state);
   }
 
   #accountOf(login: string): Account {

@@ -220,7 +220,7 @@ export class LivePrompts {
 
   /**
    * Interrupts prompts.
-   * @param reasonFor the error with which a prompt is to end; undefined if the prompt may go on
+   * @param reasonFor the error with which a prompt is to end; undefined if the prompt may continue
    */
   interrupt(reasonFor: (live: LivePrompt) => BerthError | undefined): void {
     for (const live of this.#prompts) {

@@ -79,7 +79,7 @@ export interface TurnOptions {
   approve?: ((ask: PermissionAsk, signal: AbortSignal) => Promise<PermissionAnswer>) | undefined;
   /** Without it, only the signal ends a hang. */
   watch?: HangWatch;
-  /** Called with the turn, if it goes on when `runTurn` has thrown: its result comes later. */
+  /** Called with the turn, if it continues after `runTurn` has thrown: its result comes later. */
   onLate?: (turn: Promise<TurnResult>) => void;
   /** Milliseconds that a caller waits for the result of an interrupted turn; 1,000 if absent, 120 are usual. */
   interruptGrace?: number;

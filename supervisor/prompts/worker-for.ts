@@ -1,7 +1,7 @@
 /**
  * Waits until a prompt may be sent, and for a worker that can serve it.
  * Invariants: an unused pass is withdrawn, and a worker that came too late is released. A prompt whose worker ends
- * before it was sent gets another worker, once. A prompt is sent under its profile as it is then; a turn that goes on
+ * before it was sent gets another worker, once. A prompt is sent under its profile as it is then; a turn that continues
  * keeps the profile under which it began. A login that is about to expire is refreshed when the prompt has its
  * worker, so waiting for the refresh costs no position in the queue.
  */
@@ -72,7 +72,7 @@ export async function workerFor(
   };
   const onQueued = (position: number): void => {
     emit({ event: 'queued', data: { position } });
-    // A turn that waits for a person can go on in another process later.
+    // A turn that waits for a person can continue in another process later.
     if (pool.count('starting') === 0) options.approvals.releaseOne();
   };
   let spec = wanted;
@@ -105,7 +105,7 @@ export async function workerFor(
       const mayBeSent = (): boolean => {
         if (!continues) admission.checkQuota(prompt);
         if (isRenewed()) return false;
-        // The last check: the prompt may be the one that tries whether a limit has ended.
+        // The last check: the prompt may be the probe for the end of a limit.
         pass.check();
         return true;
       };

@@ -54,7 +54,7 @@ function keep(store: Store, sessionId: string, result: string, is_error: boolean
   store.note({ ...record, background: withinBound(background) });
 }
 
-/** A record is a small file, so older reports give way, and then the end of the newest. */
+/** A record is a small file: older reports are dropped first, and then the end of the newest. */
 function withinBound(reports: readonly BackgroundReport[]): BackgroundReport[] {
   const kept = [...reports];
   while (bytesOf(kept) > mostReportBytes && kept.length > 1) kept.shift();

@@ -1,9 +1,9 @@
 /**
- * Asks now and then how much of its usage windows the common login has used, so that the share of its owner holds also
- * when the owner uses the account elsewhere.
- * Invariants: one question at a time, at most one in ten minutes, and none while the figures are newer than that. After a
- * question without an answer, the pause doubles up to two hours. Nothing is asked while no profile has a share. An answer
- * about an account that was replaced meanwhile is dropped, and the new account is asked about soon.
+ * Queries periodically how much of its usage windows the common login has used, so that the share of its owner holds
+ * also when the owner uses the account elsewhere.
+ * Invariants: one query at a time, at most one in ten minutes, and none while the figures are newer than that. After a
+ * query without an answer, the pause doubles up to two hours. No query is sent while no profile has a share. An answer
+ * about an account that was replaced meanwhile is dropped, and the new account is queried soon.
  */
 import { backoff } from '../../shared/backoff.ts';
 import { BerthError } from '../../shared/errors.ts';
@@ -16,7 +16,7 @@ export interface UsageWatchOptions {
   login: string;
   /** Whether the figures are needed, and the login can be used, and no turn would be slowed down. */
   wanted: () => boolean;
-  /** The windows by name; undefined if there are none. Rejects if the question was not answered. */
+  /** The windows by name; undefined if there are none. Rejects if the query was not answered. */
   query: (
     signal: AbortSignal,
   ) => Promise<Record<string, { utilization: number; resetsAt?: number | undefined }> | undefined>;
@@ -28,10 +28,10 @@ export interface UsageWatchOptions {
 }
 
 const minute = 60_000;
-/** Milliseconds between two looks whether it is time: background jobs wait for the first figures after a start. */
-const betweenLooks = 10_000;
+/** Milliseconds between two checks whether a query is due: background jobs wait for the first figures after a start. */
+const betweenChecks = 10_000;
 const pause = 10 * minute;
-/** Between two questions: the first value after an answer, then longer with each question without one. */
+/** Between two queries: the first value after an answer, then longer with each query without an answer. */
 const pauses = { first: pause, longest: 120 * minute };
 
 export class UsageWatch {
@@ -39,8 +39,8 @@ export class UsageWatch {
   readonly #now: () => number;
   readonly #ending = new AbortController();
   #timer: NodeJS.Timeout | undefined;
-  #asking: Promise<void> | undefined;
-  #askedAt = Number.NEGATIVE_INFINITY;
+  #querying: Promise<void> | undefined;
+  #queriedAt = Number.NEGATIVE_INFINITY;
   #unanswered = 0;
 
   constructor(options: UsageWatchOptions) {
@@ -49,40 +49,40 @@ export class UsageWatch {
   }
 
   start(): void {
-    this.#timer = setInterval(() => void this.look(), betweenLooks).unref();
+    this.#timer = setInterval(() => void this.check(), betweenChecks).unref();
   }
 
-  /** Asks if it is time; never rejects. */
-  look(): Promise<void> {
-    this.#asking ??= this.#ask().finally(() => {
-      this.#asking = undefined;
+  /** Sends a query if one is due; never rejects. */
+  check(): Promise<void> {
+    this.#querying ??= this.#query().finally(() => {
+      this.#querying = undefined;
     });
-    return this.#asking;
+    return this.#querying;
   }
 
-  /** Ends an open question; resolves when it has ended. */
+  /** Ends an open query; resolves when it has ended. */
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     this.#ending.abort();
-    await this.#asking;
+    await this.#querying;
   }
 
-  async #ask(): Promise<void> {
+  async #query(): Promise<void> {
     const { windows, login, wanted, query, replacementSignal, log } = this.#options;
     const now = this.#now();
     const wait = backoff(this.#unanswered + 1, pauses);
-    // After the clock was set back, the next question is not far away.
-    const since = now - this.#askedAt;
+    // After the clock was set back, the next query is not far away.
+    const since = now - this.#queriedAt;
     if (since >= 0 && since < wait) return;
     const heardAt = windows.heardAt(login);
     if (heardAt !== undefined && heardAt <= now && now - heardAt < pause) return;
     if (this.#ending.signal.aborted || !wanted()) return;
-    this.#askedAt = now;
+    this.#queriedAt = now;
     const replaced = replacementSignal();
     try {
       const found = await query(this.#ending.signal);
       if (replaced.aborted) {
-        this.#askedAt = Number.NEGATIVE_INFINITY;
+        this.#queriedAt = Number.NEGATIVE_INFINITY;
         return;
       }
       this.#unanswered = found ? 0 : this.#unanswered + 1;

@@ -133,7 +133,7 @@ export interface Parts {
   pause: Pause;
   ledger: SpendingLedger;
   windows: UsageWindows;
-  /** Asks for the use of the account now and then. */
+  /** Queries the use of the account periodically. */
   usageWatch: UsageWatch;
   admission: Admission;
   /** Counts the prompts of each token. */

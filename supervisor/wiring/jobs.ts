@@ -150,7 +150,7 @@ export async function openJobs(
     },
     drain: () => {
       runner.drain();
-      // A job that waits stays parked, and goes on after the next start.
+      // A job that waits stays parked, and continues after the next start.
       parts.liveApprovals.releaseAll();
     },
     stop: async () => {

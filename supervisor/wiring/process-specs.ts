@@ -5,7 +5,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Log } from '../../shared/log.ts';
-import { giveWay } from '../claude/cpu-priority.ts';
+import { lowerPriority } from '../claude/cpu-priority.ts';
 import { cliEnvironment } from '../claude/environment.ts';
 import { cliArguments } from '../claude/flags.ts';
 import { bindSpare, type LateOptions, SpareTooLate } from '../claude/late-options.ts';
@@ -288,7 +288,7 @@ export class ProcessSpecs {
     this.#owners.set(process, owner);
     if (process.pid !== undefined) {
       offerToKernel(process.pid);
-      giveWay(process.pid);
+      lowerPriority(process.pid);
     }
     return process;
   }

@@ -1,7 +1,7 @@
 /**
  * Makes daily budgets, the pause and the limits of the account count over all replicas that share a Redis.
- * Invariants: without Redis each replica goes on with its own knowledge, and publishes it when Redis is back. The pause
- * or resume that was decided last wins: its time is later than that of each decision its replica knows, so the
+ * Invariants: without Redis each replica continues with its own knowledge, and publishes it when Redis is back. The
+ * pause or resume that was decided last wins: its time is later than that of each decision its replica knows, so the
  * difference of two clocks does not matter. Spending is the sum over all replicas, at most a few seconds old.
  * A limit counts on the replicas with the same account (`shared-limits.ts`).
  */

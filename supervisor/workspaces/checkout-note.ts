@@ -1,5 +1,5 @@
 /**
- * What the model is told about the checkout, once, behind the text of its prompt.
+ * Builds the note about the checkout, which follows the text of the prompt once.
  * Invariant: the note has no text that a stranger may have written, except the instructions of the repository, if the
  * profile lets them in; those of a pull request are the ones of its base, so that a change cannot instruct its
  * reviewer. A commit or a tag gives no instructions: a git server also has the commits of strangers' pull requests.
@@ -71,7 +71,7 @@ export async function instructionsIn(
   return undefined;
 }
 
-/** Warnings about files whose content is not in the repository; those in folders are not looked for. */
+/** Warnings about files whose content is not in the repository; files in folders are not checked. */
 export async function warningsFor(directory: string): Promise<string[]> {
   const read = (name: string) =>
     readFileBounded(join(directory, name), largestAttributes).catch(() => undefined);

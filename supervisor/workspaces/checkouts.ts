@@ -39,7 +39,7 @@ export interface CheckoutsOptions extends TurnEndsOptions {
 export interface CheckoutNeed {
   /** The checkout that the session has; undefined if the session begins. */
   saved: SessionWorkspace | undefined;
-  /** Of the saved checkout; a checkout that was lost is looked for on the branch of the session. */
+  /** Of the saved checkout; a lost checkout is restored from the branch of the session. */
   sessionId?: string | undefined;
   /** The directory of the session; undefined if the session begins. */
   directory: string | undefined;

@@ -50,7 +50,7 @@ export interface MirrorOptions {
 const mostPacks = 20;
 /** Refs that keep fetched commits; the oldest go. */
 const mostRefs = 200;
-/** Milliseconds between two looks at the size of a mirror that grows. */
+/** Milliseconds between two checks of the size of a mirror that grows. */
 const sizeInterval = 500;
 
 const fetching = [

@@ -252,7 +252,7 @@ export class SessionCommits {
     return this.run(args);
   }
 
-  /** The session goes on from the new commit. */
+  /** The session continues from the new commit. */
   async #moveHead(commit: string): Promise<void> {
     const name = this.#branch ?? 'HEAD';
     const obstacle = await obstructedParent(this.#own, name);

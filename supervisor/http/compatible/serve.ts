@@ -111,7 +111,7 @@ async function streamReply(
   }
 }
 
-/** An error that names the field of the client's request in the place of berth's. */
+/** An error that names the field of the client's request instead of berth's. */
 function inNamesOf({ fieldNames }: CompatibleApi, error: unknown): unknown {
   if (!(error instanceof BerthError)) return error;
   const { field } = error.details;

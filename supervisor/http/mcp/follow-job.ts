@@ -30,7 +30,7 @@ export async function followJob(
       const { state, events } = await jobs.events(id, after, token);
       if (isEnd(state) || over.aborted) return await jobs.read(id, token);
       after = events.at(-1)?.id ?? after;
-      await progress(story.tell(state, events));
+      await progress(story.describe(state, events));
       await watch.next(over);
     }
   } finally {
@@ -43,7 +43,7 @@ class Story {
   #characters = 0;
   #now: string | undefined;
 
-  tell(state: string, events: readonly JobEvent[]): string {
+  describe(state: string, events: readonly JobEvent[]): string {
     for (const { event, data } of events) this.#note(event, data as Record<string, unknown>);
     return state === 'running' ? (this.#now ?? 'The job runs') : `The job is ${state}`;
   }

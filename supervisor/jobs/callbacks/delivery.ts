@@ -32,9 +32,9 @@ const mostRequests = 16;
 const mostPerHost = 4;
 /** Milliseconds that a claimed callback is not given to others: longer than a request can take. */
 const lease = 45_000;
-/** Milliseconds between two looks at the store, if nothing else is known. */
+/** Milliseconds between two reads of the store, if nothing else is known. */
 const longestSleep = 30_000;
-/** Changes of jobs come in bursts: so many milliseconds between two looks at least. */
+/** Changes of jobs come in bursts: so many milliseconds between two reads at least. */
 const shortestSleep = 100;
 /** Milliseconds for what a stopped delivery puts back. */
 const putBackWithin = 2_000;

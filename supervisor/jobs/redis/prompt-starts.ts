@@ -1,6 +1,6 @@
 /**
  * Counts in Redis how many prompts each token has started within an hour, over all replicas.
- * Invariants: a look and its count are one step. At most as many entries are kept as the limit has prompts, and for an
+ * Invariants: a check and its count are one step. At most as many entries are kept as the limit has prompts, and for an
  * hour. Only the clock of Redis counts.
  */
 import type { RedisConnection } from './connection.ts';

@@ -171,7 +171,7 @@ export class Claims {
     return { job: least(times), callback: least([statements.nextCallback.get()]) };
   }
 
-  /** Jumps from lane to lane, without a look at their jobs. */
+  /** Jumps from lane to lane, without reading their jobs. */
   #allLanes(): Lane[] {
     const lanes: Lane[] = [];
     let after = { background: -1, token: '', profile: '' };

@@ -30,7 +30,7 @@ function watching() {
   const pass = async (minutes: number): Promise<number> => {
     const before = state.asked;
     for (let count = 0; count < minutes; count += 1) {
-      await watch.look();
+      await watch.check();
       state.now += minute;
     }
     return state.asked - before;
@@ -65,7 +65,7 @@ t.test('without an answer the pauses grow up to two hours, and an answer ends th
 
 t.test('two checks at once send one request', async (t) => {
   const { state, watch } = watching();
-  await Promise.all([watch.look(), watch.look()]);
+  await Promise.all([watch.check(), watch.check()]);
   await watch.stop();
   t.equal(state.asked, 1);
 });
